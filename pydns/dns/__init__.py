@@ -1,0 +1,1 @@
+"""The DNS itself: names, messages, RRsets and compiled answers. Pure: bytes and values in, bytes and values out."""

@@ -1,0 +1,129 @@
+"""Domain names in wire form (RFC 1035 section 3.1): `bytes`, length-prefixed labels, ending with the root's zero.
+
+Wire form is what arrives, what is looked up and what is sent, so names live in it everywhere; text is for people.
+A wire name here is always valid, absolute and uncompressed. Comparison is by lower case of ASCII letters: length
+octets are at most 63, below the letters, so `bytes.lower()` on a whole wire name changes letters only.
+"""
+
+MAX_NAME = 255  # octets with length octets and the root's (RFC 1035 section 2.3.4)
+MAX_LABEL = 63
+ROOT = b"\0"
+
+
+class BadName(ValueError):
+    """Text that is not a domain name; the message says what is wrong with it."""
+
+
+def from_labels(*labels: bytes) -> bytes:
+    """Compose a wire name from labels, leftmost first. The caller vouches for their lengths."""
+    return b"".join([len(label).to_bytes(1) + label for label in labels]) + ROOT
+
+
+def from_text(text: str) -> bytes:
+    r"""Parse a name in presentation form (RFC 1035 section 5.1): `\.` and `\DDD` escapes, final dot optional.
+
+    Case is kept. Raises `BadName` for an empty name, an empty or too long label and a too long name. Text beyond
+    ASCII is refused: internationalized names are to be given as A-labels.
+    """
+    if text in ("", "."):
+        if text:
+            return ROOT
+        raise BadName("is empty")
+    labels: list[bytes] = []
+    label = bytearray()
+    position = 0
+    while position < len(text):
+        char = text[position]
+        position += 1
+        if char == "\\":
+            digits = text[position : position + 3]
+            if len(digits) == 3 and digits.isascii() and digits.isdigit() and int(digits) < 256:
+                label.append(int(digits))
+                position += 3
+            elif position < len(text) and text[position].isascii() and not text[position].isdigit():
+                label.append(ord(text[position]))
+                position += 1
+            else:
+                raise BadName("has a broken escape")
+        elif char == ".":
+            if not label:
+                raise BadName("has an empty label")
+            labels.append(bytes(label))
+            label.clear()
+        elif char.isascii():
+            label.append(ord(char))
+        else:
+            raise BadName(f"has a character beyond ASCII: {char!r}")
+    if label:
+        labels.append(bytes(label))
+    if any(len(each) > MAX_LABEL for each in labels):
+        raise BadName(f"has a label of more than {MAX_LABEL} octets")
+    name = from_labels(*labels)
+    if len(name) > MAX_NAME:
+        raise BadName(f"is longer than {MAX_NAME} octets")
+    return name
+
+
+def to_text(name: bytes) -> str:
+    """Return the presentation form with a final dot, escaped so that `from_text` gives the same name again."""
+    if name == ROOT:
+        return "."
+    return "".join(label_to_text(label) + "." for label in labels_of(name))
+
+
+def label_to_text(label: bytes) -> str:
+    """Return one label in presentation form."""
+    return "".join(
+        chr(octet) if 33 <= octet <= 126 and chr(octet) not in _SPECIAL else _escape(octet) for octet in label
+    )
+
+
+_SPECIAL = frozenset('."\\();@$')
+
+
+def _escape(octet: int) -> str:
+    return "\\" + chr(octet) if 33 <= octet <= 126 else f"\\{octet:03d}"
+
+
+def labels_of(name: bytes) -> list[bytes]:
+    """Return the labels, leftmost first, without the root's."""
+    labels = []
+    position = 0
+    while length := name[position]:
+        position += 1 + length
+        labels.append(name[position - length : position])
+    return labels
+
+
+def tree_key(name: bytes) -> bytes:
+    """Return the name as a path from the root: lower case, rightmost label first, each with its length octet.
+
+    The tree key of a name is a prefix of another's exactly if the other name lies at or below it, and all names
+    below one name sort directly after it.
+    """
+    lowered = name.lower()
+    parts = []
+    position = 0
+    while length := lowered[position]:
+        parts.append(lowered[position : position + 1 + length])
+        position += 1 + length
+    parts.reverse()
+    return b"".join(parts)
+
+
+def is_at_or_below(name: bytes, ancestor: bytes) -> bool:
+    """Tell whether `name` is `ancestor` or lies below it, compared without case, label by label."""
+    return tree_key(name).startswith(tree_key(ancestor))
+
+
+def reverse_name(address: bytes) -> bytes:
+    """Return the owner name of an address's PTR records (RFC 1035 section 3.5, RFC 3596 section 2.5)."""
+    if len(address) == 4:
+        return b"".join([_OCTET_LABELS[octet] for octet in reversed(address)]) + _IN_ADDR_ARPA
+    return b"".join([_NIBBLE_LABELS[octet] for octet in reversed(address)]) + _IP6_ARPA
+
+
+_IN_ADDR_ARPA = from_labels(b"in-addr", b"arpa")
+_IP6_ARPA = from_labels(b"ip6", b"arpa")
+_OCTET_LABELS = [len(str(octet)).to_bytes(1) + str(octet).encode() for octet in range(256)]
+_NIBBLE_LABELS = [b"\1%x\1%x" % (octet & 15, octet >> 4) for octet in range(256)]

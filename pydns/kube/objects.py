@@ -1,0 +1,320 @@
+"""Kubernetes API objects, reduced to what DNS needs of them (API versions v1 and discovery.k8s.io/v1).
+
+This is the door: what comes from an API server or a manifest is hostile until it has passed `parse`. Whatever has,
+is trusted inside: names fit into labels, addresses are 4 or 16 octets, optional lists are there. An object that DNS
+can't use becomes a `Skipped` with a reason; it never stops a stream.
+
+Decoding goes straight from JSON to typed structs, 11 µs an object; the client's models take 365 µs and 30 KB.
+"""
+
+import re
+from collections.abc import Mapping
+from enum import Enum
+from socket import AF_INET, AF_INET6, inet_pton
+from sys import intern
+from typing import Any, NamedTuple
+
+import msgspec
+
+from pydns.dns import name
+
+
+class Kind(Enum):
+    """The kinds of objects that records are made of."""
+
+    NAMESPACE = "Namespace"
+    SERVICE = "Service"
+    ENDPOINT_SLICE = "EndpointSlice"
+    POD = "Pod"
+
+
+class Ref(NamedTuple):
+    """Which object: what a log line names and a store is keyed by. A Namespace's `namespace` is empty."""
+
+    kind: Kind
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind.value} {self.namespace}/{self.name}" if self.namespace else f"{self.kind.value} {self.name}"
+
+
+class Port(NamedTuple):
+    """A port of a Service or of the endpoints of a slice. `name` is empty for an unnamed one."""
+
+    name: str
+    protocol: str  # tcp, udp or sctp
+    number: int
+
+
+class Service(NamedTuple):
+    """A Service. `external_name` is set for type ExternalName alone; ClusterIP, NodePort and LoadBalancer are alike."""
+
+    namespace: str
+    name: str
+    cluster_ips: tuple[bytes, ...]  # 4 or 16 octets each; empty if headless or ExternalName
+    headless: bool
+    external_name: bytes | None  # wire form, case kept
+    ports: tuple[Port, ...]
+
+
+class Endpoint(NamedTuple):
+    """One address of a ready endpoint. `label` is what it is called below its Service, empty for its dashed IP."""
+
+    address: bytes
+    label: str
+
+
+class EndpointSlice(NamedTuple):
+    """The ready endpoints of an EndpointSlice. `service` is empty if no Service owns it."""
+
+    namespace: str
+    name: str
+    service: str
+    ports: tuple[Port, ...]
+    endpoints: tuple[Endpoint, ...]
+
+
+class Namespace(NamedTuple):
+    """A Namespace."""
+
+    name: str
+
+
+class Pod(NamedTuple):
+    """A Pod's addresses, all families."""
+
+    namespace: str
+    name: str
+    addresses: tuple[bytes, ...]
+
+
+class Skipped(NamedTuple):
+    """An object that DNS can't use, and why. Its last good version, if there was one, stays in force."""
+
+    reason: str
+
+
+Object = Namespace | Service | EndpointSlice | Pod
+
+
+class Observed(NamedTuple):
+    """What was seen of one object: `value` is what DNS needs, and equal values mean equal records."""
+
+    ref: Ref
+    resource_version: str  # empty where the source has none
+    value: Object | Skipped
+
+
+class Options(NamedTuple):
+    """What changes how objects are read."""
+
+    endpoint_pod_names: bool = False  # name endpoints without a hostname by their pod, as CoreDNS's option
+
+
+DEFAULTS = Options()
+
+
+def parse(kind: Kind, source: bytes | msgspec.Raw | Mapping[str, Any], options: Options = DEFAULTS) -> Observed:
+    """Return what DNS needs of an object given as JSON or as a decoded mapping.
+
+    Never raises for bad input: `value` is `Skipped` then, and `ref` says as much as could be read. Fields that DNS
+    doesn't need are neither read nor checked.
+    """
+    wanted, build = _READERS[kind]
+    try:
+        if isinstance(source, Mapping):
+            raw = msgspec.convert(source, wanted)
+        else:
+            raw = _DECODERS[kind].decode(source)
+        ref = Ref(kind, intern(raw.metadata.namespace or ""), intern(raw.metadata.name))
+        return Observed(ref, raw.metadata.resource_version or "", build(raw, options))
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        return _observe_broken(kind, source, str(error))
+
+
+def parse_address(text: str) -> bytes:
+    """Return an IPv4 or IPv6 address as 4 or 16 octets. Raises `ValueError` that quotes anything else."""
+    try:
+        return inet_pton(AF_INET6 if ":" in text else AF_INET, text)
+    except (OSError, ValueError):  # ValueError: a NUL inside
+        raise ValueError(f"{_quote(text)} is not an IP address") from None
+
+
+# What is read of the API's JSON. Everything that the API leaves out or sets to null where it is empty is optional.
+
+
+class _Meta(msgspec.Struct, rename="camel", gc=False):
+    name: str
+    namespace: str | None = None
+    resource_version: str | None = None
+    labels: dict[str, str] | None = None
+
+
+class _ServicePort(msgspec.Struct, gc=False):
+    port: int
+    name: str | None = None
+    protocol: str | None = None
+
+
+class _ServiceSpec(msgspec.Struct, gc=False):
+    type: str | None = None
+    cluster_ip: str | None = msgspec.field(name="clusterIP", default=None)
+    cluster_ips: list[str] | None = msgspec.field(name="clusterIPs", default=None)
+    external_name: str | None = msgspec.field(name="externalName", default=None)
+    ports: list[_ServicePort] | None = None
+
+
+class _Service(msgspec.Struct, gc=False):
+    metadata: _Meta
+    spec: _ServiceSpec
+
+
+class _TargetRef(msgspec.Struct, gc=False):
+    kind: str | None = None
+    name: str | None = None
+
+
+class _Conditions(msgspec.Struct, gc=False):
+    ready: bool | None = None
+
+
+class _Endpoint(msgspec.Struct, rename="camel", gc=False):
+    addresses: list[str]
+    conditions: _Conditions | None = None
+    hostname: str | None = None
+    target_ref: _TargetRef | None = None
+
+
+class _EndpointPort(msgspec.Struct, gc=False):
+    name: str | None = None
+    protocol: str | None = None
+    port: int | None = None
+
+
+class _EndpointSlice(msgspec.Struct, rename="camel", gc=False):
+    metadata: _Meta
+    address_type: str
+    endpoints: list[_Endpoint] | None = None  # null in a slice without endpoints, from a real API server
+    ports: list[_EndpointPort] | None = None  # likewise
+
+
+class _Namespace(msgspec.Struct, gc=False):
+    metadata: _Meta
+
+
+class _PodIP(msgspec.Struct, gc=False):
+    ip: str
+
+
+class _PodStatus(msgspec.Struct, gc=False):
+    phase: str | None = None
+    pod_ip: str | None = msgspec.field(name="podIP", default=None)
+    pod_ips: list[_PodIP] | None = msgspec.field(name="podIPs", default=None)
+
+
+class _Pod(msgspec.Struct, gc=False):
+    metadata: _Meta
+    status: _PodStatus | None = None
+
+
+def _service(raw: _Service, options: Options) -> Service:
+    namespace, service = _label(raw.metadata.namespace, "namespace"), _label(raw.metadata.name, "name")
+    spec = raw.spec
+    ports = tuple([_port(port.name, port.protocol, port.port) for port in spec.ports or ()])
+    if spec.type == "ExternalName":
+        try:
+            external_name = name.from_text(spec.external_name or "")
+        except name.BadName as error:
+            raise ValueError(f"externalName {_quote(spec.external_name or '')} {error}") from None
+        return Service(namespace, service, (), False, external_name, ports)
+    ips = spec.cluster_ips or ([spec.cluster_ip] if spec.cluster_ip else [])
+    headless = ips[:1] == ["None"]
+    return Service(namespace, service, () if headless else tuple(map(parse_address, ips)), headless, None, ports)
+
+
+def _endpoint_slice(raw: _EndpointSlice, options: Options) -> EndpointSlice:
+    # FQDN is deprecated in the API, and the DNS specification gives such endpoints no records.
+    if raw.address_type not in ("IPv4", "IPv6"):
+        raise ValueError(f"addressType {_quote(raw.address_type)} has no records; wanted IPv4 or IPv6")
+    service = (raw.metadata.labels or {}).get("kubernetes.io/service-name", "")
+    family = AF_INET if raw.address_type == "IPv4" else AF_INET6
+    endpoints = []
+    for endpoint in raw.endpoints or ():
+        # Unknown counts as ready (EndpointConditions in the API reference).
+        if endpoint.conditions is not None and endpoint.conditions.ready is False:
+            continue
+        label = ""
+        if endpoint.hostname:
+            label = _label(endpoint.hostname, "hostname")
+        elif options.endpoint_pod_names and endpoint.target_ref is not None and endpoint.target_ref.kind == "Pod":
+            pod = endpoint.target_ref.name or ""
+            label = intern(pod) if len(pod) <= name.MAX_LABEL and _LABEL.fullmatch(pod) else ""
+        for text in endpoint.addresses:
+            try:
+                endpoints.append(Endpoint(inet_pton(family, text), label))
+            except (OSError, ValueError):
+                raise ValueError(f"{_quote(text)} is not an {raw.address_type} address") from None
+    # A port without a number stands for all ports: nothing that an SRV record could name.
+    ports = tuple([_port(p.name, p.protocol, p.port) for p in raw.ports or () if p.port is not None])
+    return EndpointSlice(
+        _label(raw.metadata.namespace, "namespace"),
+        raw.metadata.name,
+        _label(service, "service label") if service else "",
+        ports,
+        tuple(endpoints),
+    )
+
+
+def _namespace(raw: _Namespace, options: Options) -> Namespace:
+    return Namespace(_label(raw.metadata.name, "name"))
+
+
+def _pod(raw: _Pod, options: Options) -> Pod:
+    status = raw.status or _PodStatus()
+    ips = [ip.ip for ip in status.pod_ips or ()] or ([status.pod_ip] if status.pod_ip else [])
+    if status.phase in ("Succeeded", "Failed"):
+        ips = []  # its address may be another pod's by now
+    return Pod(_label(raw.metadata.namespace, "namespace"), raw.metadata.name, tuple(map(parse_address, ips)))
+
+
+_READERS: dict[Kind, Any] = {
+    Kind.SERVICE: (_Service, _service),
+    Kind.ENDPOINT_SLICE: (_EndpointSlice, _endpoint_slice),
+    Kind.NAMESPACE: (_Namespace, _namespace),
+    Kind.POD: (_Pod, _pod),
+}
+_DECODERS: dict[Kind, msgspec.json.Decoder[Any]] = {
+    kind: msgspec.json.Decoder(wanted) for kind, (wanted, _) in _READERS.items()
+}
+_LABEL = re.compile("[a-z0-9]([-a-z0-9]*[a-z0-9])?")  # RFC 1123, as the API server validates names
+_PROTOCOLS = {None: "tcp", "TCP": "tcp", "UDP": "udp", "SCTP": "sctp"}
+
+
+def _label(text: str | None, what: str) -> str:
+    if text is None or not _LABEL.fullmatch(text) or len(text) > name.MAX_LABEL:
+        raise ValueError(f"{what} {_quote(text or '')} is not a DNS label")
+    return intern(text)
+
+
+def _port(port_name: str | None, protocol: str | None, number: int) -> Port:
+    if protocol not in _PROTOCOLS:
+        raise ValueError(f"protocol {_quote(str(protocol))} is not TCP, UDP or SCTP")
+    if not 0 <= number <= 65535:
+        raise ValueError(f"port {number} is not in 0–65535")
+    return Port(_label(port_name, "port name") if port_name else "", _PROTOCOLS[protocol], number)
+
+
+def _quote(text: str) -> str:
+    return repr(text if len(text) <= 80 else text[:77] + "…")
+
+
+def _observe_broken(kind: Kind, source: bytes | msgspec.Raw | Mapping[str, Any], reason: str) -> Observed:
+    try:
+        decoded = source if isinstance(source, Mapping) else msgspec.json.decode(source)
+        meta = decoded["metadata"]
+        named = [meta.get(key) for key in ("namespace", "name", "resourceVersion")]
+    except (msgspec.DecodeError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        named = [None, None, None]
+    namespace, object_name, version = (text if isinstance(text, str) else "" for text in named)
+    return Observed(Ref(kind, namespace, object_name or "?"), version, Skipped(reason))

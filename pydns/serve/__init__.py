@@ -1,0 +1,1 @@
+"""The worker: takes queries from sockets and answers them from the answer table."""
