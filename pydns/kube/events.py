@@ -39,6 +39,7 @@ class Delete(NamedTuple):
     """An object is gone."""
 
     ref: Ref
+    resource_version: str = ""
 
 
 Event = Init | InitApply | InitDone | Apply | Delete

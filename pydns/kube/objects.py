@@ -302,7 +302,9 @@ def _port(port_name: str | None, protocol: str | None, number: int) -> Port:
         raise ValueError(f"protocol {_quote(str(protocol))} is not TCP, UDP or SCTP")
     if not 0 <= number <= 65535:
         raise ValueError(f"port {number} is not in 0–65535")
-    return Port(_label(port_name, "port name") if port_name else "", _PROTOCOLS[protocol], number)
+    label = _label(port_name, "port name") if port_name else ""
+    # With its underscore it would not fit into a label, so there is no name to ask for.
+    return Port(label if len(label) < name.MAX_LABEL else "", _PROTOCOLS[protocol], number)
 
 
 def _quote(text: str) -> str:

@@ -1,0 +1,138 @@
+"""Compiled answers: what follows the question in a reply, made ready when the cluster changes.
+
+A compiled answer is
+
+    octet 0      1 if the records of the answer section may be rotated, else 0
+    octet 1      length of each of these records, if they may be rotated
+    octets 2–9   the four counts of a header, QDCOUNT 1
+    octets 10–   the records, compressed for a message whose question is at offset 12
+
+so a reply is id + flags + octets 2–9 + question as sent + octets 10–. That works because compression pointers aim at
+the question, whose length doesn't depend on the case it is asked in.
+"""
+
+from collections.abc import Iterator
+
+from pydns.dns import name
+from pydns.dns.rrset import AAAA, CLASS_IN, A, RRset
+
+HEADER = 12  # octets of a message before the question (RFC 1035 section 4.1.1)
+RECORDS = 10  # offset of the records in a compiled answer
+_MAX_POINTER = 0x3FFF  # RFC 1035 section 4.1.4: pointers have 14 bits. dnslib's packer masks longer ones, so not that
+_TO_QNAME = b"\xc0\x0c"
+_CLASS_IN = CLASS_IN.to_bytes(2)
+
+
+def question(qname: bytes, rtype: int) -> bytes:
+    """Return the key of an answer: the question it belongs to, in wire form and lower case, class IN."""
+    return qname.lower() + rtype.to_bytes(2) + _CLASS_IN
+
+
+def compile_answer(rrset: RRset) -> bytes:
+    """Compile the answer to the question for `rrset`: its records, then those of its additional RRsets.
+
+    Owners are compressed; names in RDATA are not (RFC 2782 forbids it for SRV targets, and for the others it would
+    gain little). The answer may be longer than a message can be: `fit` sees to that when it is sent.
+    """
+    fixed = _TO_QNAME + rrset.rtype.to_bytes(2) + _CLASS_IN + rrset.ttl_s.to_bytes(4)
+    rdatas = rrset.rdatas
+    if not rrset.additional:
+        counts = b"\0\1" + len(rdatas).to_bytes(2) + b"\0\0\0\0"
+        if len(rdatas) == 1:
+            return b"\0\0" + counts + fixed + len(rdatas[0]).to_bytes(2) + rdatas[0]
+        rotated = b"\1" + (len(fixed) + 2 + len(rdatas[0])).to_bytes(1) if rrset.rtype in (A, AAAA) else b"\0\0"
+        return rotated + counts + b"".join([fixed + len(rdata).to_bytes(2) + rdata for rdata in rdatas])
+
+    # A target within SRV RDATA is itself a place to point at for the address records that follow.
+    position = HEADER + len(rrset.owner) + 4
+    seen = {rrset.owner: HEADER}
+    parts = []
+    for rdata in rrset.rdatas:
+        parts.append(fixed + len(rdata).to_bytes(2) + rdata)
+        position += len(fixed) + 2 + len(rdata)
+        target = rdata[6:]
+        if target not in seen:
+            seen[target] = position - len(target)
+    count = 0
+    for extra in rrset.additional:
+        at = seen.get(extra.owner, _MAX_POINTER + 1)
+        owner = (0xC000 | at).to_bytes(2) if at <= _MAX_POINTER else extra.owner
+        fixed = owner + extra.rtype.to_bytes(2) + _CLASS_IN + extra.ttl_s.to_bytes(4)
+        parts += [fixed + len(rdata).to_bytes(2) + rdata for rdata in extra.rdatas]
+        count += len(extra.rdatas)
+    counts = b"\0\1" + _count(len(rdatas)) + b"\0\0" + _count(count)
+    return b"\0\0" + counts + b"".join(parts)
+
+
+def _count(records: int) -> bytes:
+    # More would not fit into a message anyway: the shortest record takes 11 octets.
+    return min(records, 0xFFFF).to_bytes(2)
+
+
+def rotate(compiled: bytes, turn: int) -> bytes:
+    """Return the records of a compiled answer that may be rotated, beginning with another one each turn."""
+    count = int.from_bytes(compiled[4:6])
+    cut = RECORDS + turn % count * compiled[1]
+    return compiled[cut:] + compiled[RECORDS:cut]
+
+
+def fit(compiled: bytes, octets: bytes, room: int) -> tuple[int, int, int]:
+    """Return how many of a compiled answer's answer and additional records fit into `room`, and where they end.
+
+    `octets` are its records, rotated or not. Only whole records count. Those of the answer come first; to leave out
+    additional ones doesn't make an answer truncated (RFC 2181 section 9).
+    """
+    wanted = int.from_bytes(compiled[4:6])
+    answers = additionals = end = 0
+    for _, _, next_end in _walk(octets):
+        if next_end > room:
+            break
+        end = next_end
+        if answers < wanted:
+            answers += 1
+        else:
+            additionals += 1
+    return answers, additionals, end
+
+
+def _walk(octets: bytes) -> Iterator[tuple[int, int, int]]:
+    """Yield where each record begins, where its type is, and where it ends. Only for records that we composed."""
+    position = 0
+    while position < len(octets):
+        begin = position
+        while 0 < octets[position] < 0xC0:
+            position += 1 + octets[position]
+        position += 2 if octets[position] >= 0xC0 else 1
+        end = position + 10 + int.from_bytes(octets[position + 8 : position + 10])
+        yield begin, position, end
+        position = end
+
+
+def decompile(key: bytes, compiled: bytes) -> tuple[RRset, list[RRset]]:
+    """Return the RRset and the additional RRsets that a compiled answer was made from, owners in full.
+
+    For tools, and for the answers that are put together when they are asked for.
+    """
+    qname, octets = key[:-4], compiled[RECORDS:]
+    base = HEADER + len(key)
+    answers = int.from_bytes(compiled[4:6])
+    found: dict[tuple[bytes, int, int], list[bytes]] = {}
+    for index, (begin, fixed, end) in enumerate(_walk(octets)):
+        if octets[begin] < 0xC0:
+            owner = octets[begin:fixed]
+        else:
+            at = int.from_bytes(octets[begin:fixed]) & _MAX_POINTER
+            owner = qname if at == HEADER else _name_at(octets, at - base)
+        rtype = int.from_bytes(octets[fixed : fixed + 2])
+        ttl_s = int.from_bytes(octets[fixed + 4 : fixed + 8])
+        section = 0 if index < answers else 1
+        found.setdefault((owner, rtype, ttl_s * 2 + section), []).append(octets[fixed + 10 : end])
+    rrsets = [RRset(owner, rtype, ttl // 2, tuple(rdatas)) for (owner, rtype, ttl), rdatas in found.items()]
+    return rrsets[0], rrsets[1:]
+
+
+def _name_at(octets: bytes, position: int) -> bytes:
+    end = position
+    while octets[end]:
+        end += 1 + octets[end]
+    return octets[position:end] + name.ROOT

@@ -1,0 +1,210 @@
+"""Messages (RFC 1035 section 4, RFC 6891): a strict parser of queries, and composers of replies.
+
+Bytes from the network are hostile. Parsing takes one pass, time linear in the length, and allocates little: no name
+is followed through compression pointers, since a question has nothing before it to point at.
+
+What odd messages get (features of NSD and CoreDNS, and the RFCs that say so):
+
+    fewer than 12 octets, or QR set                      no reply: it could start a loop
+    opcode other than QUERY                              NOTIMP
+    QDCOUNT other than 1; ANCOUNT, NSCOUNT > 1; ARCOUNT > 2     FORMERR
+    a name with a pointer, a label over 63, a name over 255     FORMERR
+    a record that is cut short, two OPTs, a broken OPT   FORMERR
+    EDNS version other than 0                            BADVERS, with the version that we have (RFC 6891 section 6.1.3)
+    octets after the last record                         ignored
+"""
+
+from collections.abc import Sequence
+from enum import IntEnum
+from typing import NamedTuple
+
+from pydns.dns import name
+from pydns.dns.answer import HEADER
+from pydns.dns.rrset import OPT, RRset
+
+EDNS_SIZE = 1232  # the largest UDP reply: fits an unfragmented datagram on any path (DNS flag day 2020)
+PLAIN_SIZE = 512  # without EDNS (RFC 1035 section 4.2.1)
+TCP_SIZE = 65535
+
+
+class Rcode(IntEnum):
+    """Response codes (RFC 1035 section 4.1.1, RFC 6891 section 9)."""
+
+    NOERROR = 0
+    FORMERR = 1
+    SERVFAIL = 2
+    NXDOMAIN = 3
+    NOTIMP = 4
+    REFUSED = 5
+    BADVERS = 16
+
+
+class Ede(IntEnum):
+    """Extended DNS errors (RFC 8914)."""
+
+    NOT_READY = 14
+    NOT_AUTHORITATIVE = 20
+
+
+class Edns(NamedTuple):
+    """What a query's OPT record says. Options are checked for their form and otherwise left alone."""
+
+    size: int
+    dnssec_ok: bool
+    version: int
+
+
+class Query(NamedTuple):
+    """A well-formed query with one question."""
+
+    id: bytes
+    flags: bytes
+    question: bytes  # as sent: case kept
+    qname: bytes  # lower case
+    qtype: int
+    qclass: int
+    edns: Edns | None
+
+    def udp_size(self) -> int:
+        """Return how long a reply over UDP may be."""
+        return PLAIN_SIZE if self.edns is None else min(max(self.edns.size, PLAIN_SIZE), EDNS_SIZE)
+
+
+def parse_query(message: bytes) -> Query | bytes | None:
+    """Parse a query. Return it, or the reply that a malformed one gets, or None where silence is right."""
+    if len(message) < HEADER or message[2] & 0x80:
+        return None
+    if message[2] & 0x78:
+        return _bare_reply(message, Rcode.NOTIMP)
+    try:
+        query = _parse(message)
+    except _Malformed:
+        return _bare_reply(message, Rcode.FORMERR)
+    if query.edns is not None and query.edns.version != 0:
+        return compose_reply(query, Rcode.BADVERS, authoritative=False)
+    return query
+
+
+class _Malformed(Exception):
+    """The message breaks its format."""
+
+
+def _parse(message: bytes) -> Query:
+    questions, answers, authorities, additionals = (int.from_bytes(message[at : at + 2]) for at in (4, 6, 8, 10))
+    if questions != 1 or answers > 1 or authorities > 1 or additionals > 2:
+        raise _Malformed
+    end = _end_of_name(message, HEADER, pointer_may_end_it=False)
+    if end - HEADER > name.MAX_NAME or end + 4 > len(message):
+        raise _Malformed
+    question = message[HEADER : end + 4]
+    edns = None
+    position = end + 4
+    for index in range(answers + authorities + additionals):
+        begin, end = position, _end_of_name(message, position, pointer_may_end_it=True)
+        position = end + 10 + int.from_bytes(message[end + 8 : end + 10])
+        if end + 10 > len(message) or position > len(message):
+            raise _Malformed
+        if int.from_bytes(message[end : end + 2]) == OPT:
+            if index < answers + authorities or edns is not None or message[begin] != 0:
+                raise _Malformed
+            _check_options(message[end + 10 : position])
+            size, version, flags = message[end + 2 : end + 4], message[end + 5], message[end + 6]
+            edns = Edns(int.from_bytes(size), bool(flags & 0x80), version)
+    return Query(
+        message[:2],
+        message[2:4],
+        question,
+        question[:-4].lower(),
+        int.from_bytes(question[-4:-2]),
+        int.from_bytes(question[-2:]),
+        edns,
+    )
+
+
+def _end_of_name(message: bytes, position: int, *, pointer_may_end_it: bool) -> int:
+    """Return where a name ends. Where a pointer at its end points to doesn't matter here."""
+    try:
+        while length := message[position]:
+            if length >= 0xC0 and pointer_may_end_it:
+                return position + 2
+            if length > name.MAX_LABEL:
+                raise _Malformed
+            position += 1 + length
+    except IndexError:
+        raise _Malformed from None
+    return position + 1
+
+
+def _check_options(rdata: bytes) -> None:
+    position = 0
+    while position + 4 <= len(rdata):
+        position += 4 + int.from_bytes(rdata[position + 2 : position + 4])
+    if position != len(rdata):
+        raise _Malformed
+
+
+def _bare_reply(message: bytes, rcode: Rcode) -> bytes:
+    """Compose a reply of a header alone: the question is not to be trusted. Opcode and RD are the query's."""
+    return message[:2] + bytes([0x80 | message[2] & 0x79, rcode]) + bytes(8)
+
+
+def compose_reply(
+    query: Query,
+    rcode: Rcode,
+    answers: Sequence[RRset] = (),
+    authorities: Sequence[RRset] = (),
+    additionals: Sequence[RRset] = (),
+    *,
+    authoritative: bool = True,
+    limit: int = TCP_SIZE,
+    error: Ede | None = None,
+) -> bytes:
+    """Compose a reply with its question as it was sent, OPT if the query had one, and what fits into `limit`.
+
+    Owners are compressed, names in RDATA are not. If a record of the answer or authority section doesn't fit, TC is
+    set and nothing follows. An extended error is said only to those that sent an OPT.
+    """
+    opt = b"" if query.edns is None else compose_opt(query.edns.dnssec_ok, rcode >> 4, error)
+    message = bytearray(query.id + bytes(10) + query.question)
+    pointers = _suffixes(query.qname)
+    room = limit - len(opt)
+    counts = [0, 0, 0]
+    truncated = False
+    for section, rrsets in enumerate((answers, authorities, additionals)):
+        for rrset in rrsets:
+            for rdata in rrset.rdatas:
+                at = pointers.get(rrset.owner.lower())
+                owner = (0xC000 | at).to_bytes(2) if at is not None else rrset.owner
+                fixed = rrset.rtype.to_bytes(2) + b"\0\1" + rrset.ttl_s.to_bytes(4) + len(rdata).to_bytes(2)
+                if truncated or len(message) + len(owner) + len(fixed) + len(rdata) > room:
+                    truncated = truncated or section < 2
+                    break
+                if at is None and len(message) <= 0x3FFF:
+                    pointers[rrset.owner.lower()] = len(message)
+                message += owner + fixed + rdata
+                counts[section] += 1
+    flags = 0x80 | query.flags[0] & 0x01 | (0x04 if authoritative else 0) | (0x02 if truncated else 0)
+    message[2:HEADER] = (
+        bytes([flags, query.flags[1] & 0x10 | rcode & 15])
+        + b"\0\1"
+        + b"".join([count.to_bytes(2) for count in counts[:2]])
+        + (counts[2] + (1 if opt else 0)).to_bytes(2)
+    )
+    return bytes(message) + opt
+
+
+def _suffixes(qname: bytes) -> dict[bytes, int]:
+    """Return where the question's name and all names above it lie in a message."""
+    found = {}
+    position = 0
+    while length := qname[position]:
+        found[qname[position:]] = HEADER + position
+        position += 1 + length
+    return found
+
+
+def compose_opt(dnssec_ok: bool, extended_rcode: int = 0, error: Ede | None = None) -> bytes:
+    """Compose the OPT record of a reply: our size, DO as in the query (RFC 6891 section 6.1.4), an extended error."""
+    rdata = b"" if error is None else b"\0\x0f\0\2" + error.to_bytes(2)
+    flags = b"\x80\0" if dnssec_ok else b"\0\0"
+    return b"\0\0\x29" + EDNS_SIZE.to_bytes(2) + bytes([extended_rcode, 0]) + flags + len(rdata).to_bytes(2) + rdata

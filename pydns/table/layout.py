@@ -1,0 +1,83 @@
+"""How the answer table is laid out: an LMDB file with three databases.
+
+    answers   question in wire form, lower case → compiled answer (pydns.dns.answer)
+    names     tree key of every name that exists by itself (pydns.dns.name.tree_key) → NodeKind
+    facts     b"facts" → Facts, b"status" → what the controller says of itself, as JSON
+
+`answers` is what a hit reads, by the bytes that came in. `names` is what a miss reads: since all names below one sort
+directly after it, one seek tells a name that exists, an empty non-terminal and a name that doesn't exist apart, and
+nobody has to keep account of empty non-terminals.
+
+Every commit changes all of it at once; a reader sees one commit or another, never a mixture.
+"""
+
+from enum import Enum
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+FORMAT = 1  # another one throws the table away: it is rebuilt from the cluster
+
+ANSWERS = b"answers"
+NAMES = b"names"
+FACTS = b"facts"
+FACTS_KEY = b"facts"
+STATUS_KEY = b"status"
+
+MAX_READERS = 512  # processes times threads that may read at a time
+
+
+class NodeKind(bytes, Enum):
+    """What is special about a name that exists."""
+
+    PLAIN = b""
+    ALIAS = b"A"  # has a CNAME, for every type
+    POD_NAMESPACE = b"P"  # the names of any address lie below it (pods: insecure)
+
+
+class ZoneFacts(msgspec.Struct, frozen=True, array_like=True):
+    """A zone that is answered with authority, and its SOA without the serial."""
+
+    apex: bytes
+    mname: bytes
+    rname: bytes
+    ttl_s: int
+    minimum_s: int
+
+
+class Facts(msgspec.Struct, frozen=True, array_like=True):
+    """What readers must know besides answers and names."""
+
+    format: int
+    domain: bytes
+    zones: list[ZoneFacts]  # longest apex first
+    serial: int
+    synced: bool  # whether a name that isn't here doesn't exist
+    ttl_s: int
+
+
+class Contents(NamedTuple):
+    """A piece of what the table is to hold."""
+
+    answers: dict[bytes, bytes]
+    names: dict[bytes, bytes]
+
+
+class Changes(NamedTuple):
+    """What to put into and delete from the table; None deletes. To be applied as a whole."""
+
+    answers: dict[bytes, bytes | None]
+    names: dict[bytes, bytes | None]
+
+    def __bool__(self) -> bool:
+        return bool(self.answers or self.names)
+
+
+encode_facts = msgspec.msgpack.Encoder().encode
+decode_facts = msgspec.msgpack.Decoder(Facts).decode
+
+
+def file_in(state_dir: Path) -> Path:
+    """Return the table's file in a state directory."""
+    return state_dir / "table.mdb"

@@ -1,0 +1,85 @@
+"""Reading the answer table: workers per query, tools at leisure. Opens the file read-only, one environment a process.
+
+An environment must not be used across a fork: open it in the process that reads.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import lmdb
+
+from pydns.table.layout import (
+    ANSWERS,
+    FACTS,
+    FACTS_KEY,
+    FORMAT,
+    MAX_READERS,
+    NAMES,
+    STATUS_KEY,
+    Facts,
+    decode_facts,
+    file_in,
+)
+
+if TYPE_CHECKING:
+    Transaction = lmdb.Transaction[bytes]
+
+
+class TableError(Exception):
+    """There is no table to read, and why."""
+
+
+class Reader:
+    """The table, for reading."""
+
+    def __init__(self, state_dir: Path) -> None:
+        """Open the table in `state_dir`. Raises `TableError` if there is none or it is of another format."""
+        path = file_in(state_dir)
+        if not path.exists():
+            raise TableError(f"{path}: no such file; is pydns running with this --state-dir?")
+        try:
+            self._environment = lmdb.open(
+                str(path), subdir=False, readonly=True, max_dbs=3, max_readers=MAX_READERS, readahead=False
+            )
+            self.answers = self._environment.open_db(ANSWERS)
+            self.names = self._environment.open_db(NAMES)
+            self._facts_db = self._environment.open_db(FACTS)
+            with self.transaction() as transaction:
+                found = self.facts(transaction).format
+        except lmdb.Error as error:
+            raise TableError(f"{path}: {error}") from None
+        if found != FORMAT:
+            raise TableError(f"{path}: has format {found}; wanted {FORMAT}")
+
+    def transaction(self) -> "Transaction":
+        """Begin a read transaction, for use with `with`. Keep it short: it holds on to pages of its commit."""
+        try:
+            return self._environment.begin(db=self.answers)
+        except lmdb.MapResizedError:
+            self._environment.set_mapsize(0)  # the writer has grown the file: take over its size
+            return self._environment.begin(db=self.answers)
+
+    def facts(self, transaction: "Transaction") -> Facts:
+        """Return the facts of the transaction's commit."""
+        return decode_facts(transaction.get(FACTS_KEY, b"", db=self._facts_db))
+
+    def status(self, transaction: "Transaction") -> bytes:
+        """Return what the controller last said of itself, as JSON."""
+        return transaction.get(STATUS_KEY, b"{}", db=self._facts_db)
+
+    def items(self, transaction: "Transaction") -> Iterator[tuple[bytes, bytes]]:
+        """Iterate over all questions and their compiled answers, in no useful order."""
+        return iter(transaction.cursor())
+
+    def nodes(self, transaction: "Transaction") -> Iterator[tuple[bytes, bytes]]:
+        """Iterate over the tree keys and node kinds of all names, as paths from the root."""
+        return iter(transaction.cursor(db=self.names))
+
+    def counts(self, transaction: "Transaction") -> tuple[int, int]:
+        """Return how many answers and how many names the table has."""
+        return transaction.stat(self.answers)["entries"], transaction.stat(self.names)["entries"]
+
+    def close(self) -> None:
+        """Close the file."""
+        self._environment.close()

@@ -1,0 +1,193 @@
+"""Writing the answer table: the controller alone, from one thread.
+
+Commits are not synced to the disk: the page cache survives the death of any process, and after the death of the
+machine the table is thrown away, since it carries the kernel's boot id in a file beside it.
+"""
+
+import fcntl
+import os
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import lmdb
+
+from pydns.table.layout import (
+    ANSWERS,
+    FACTS,
+    FACTS_KEY,
+    FORMAT,
+    MAX_READERS,
+    NAMES,
+    STATUS_KEY,
+    Changes,
+    Contents,
+    Facts,
+    decode_facts,
+    encode_facts,
+    file_in,
+)
+
+_FIRST_SIZE = 64 << 20  # octets; a map that is full is doubled
+_CHUNK = 100_000  # entries that are sorted and put together: sorting halves the pages, more cost memory
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+if TYPE_CHECKING:
+    Transaction = lmdb.Transaction[bytes]
+    Cursor = lmdb.Cursor[bytes]
+
+
+class WriterError(Exception):
+    """The table can't be written, and why."""
+
+
+class Writer:
+    """The table, for writing. Use from one thread of one process."""
+
+    def __init__(self, state_dir: Path, empty: Facts) -> None:
+        """Open the table in `state_dir`, or begin one with the facts `empty`.
+
+        A table from another boot, of another format or of another cluster domain is thrown away. Of any other, all
+        answers stay in force, but as unsynced. Raises `WriterError` if the directory can't be written or another
+        pydns writes there.
+        """
+        path = file_in(state_dir)
+        try:
+            self._lock = _lock(state_dir)
+            _discard_after_reboot(path)
+            self._environment = lmdb.open(
+                str(path), subdir=False, map_size=_FIRST_SIZE, max_dbs=3, max_readers=MAX_READERS, sync=False
+            )
+        except (OSError, lmdb.Error) as error:
+            raise WriterError(f"--state-dir {state_dir}: can't be written: {error}") from None
+        self._answers = self._environment.open_db(ANSWERS)
+        self._names = self._environment.open_db(NAMES)
+        self._facts_db = self._environment.open_db(FACTS)
+        self._begin_with(empty)
+
+    def _begin_with(self, empty: Facts) -> None:
+        with self._environment.begin(write=True) as transaction:
+            raw = transaction.get(FACTS_KEY, db=self._facts_db)
+            facts = _facts_or_none(raw)
+            if facts is None or facts.format != FORMAT or facts.domain != empty.domain:
+                for database in (self._answers, self._names, self._facts_db):
+                    transaction.drop(database, delete=False)
+                facts = empty
+            transaction.put(FACTS_KEY, encode_facts(_unsynced(facts)), db=self._facts_db)
+
+    def commit(self, changes: Changes, facts: Facts) -> None:
+        """Apply changes and facts, so that readers see all of them or none."""
+
+        def apply(transaction: "Transaction") -> None:
+            for database, entries in ((self._answers, changes.answers), (self._names, changes.names)):
+                for key, value in entries.items():
+                    if value is None:
+                        transaction.delete(key, db=database)
+                    else:
+                        transaction.put(key, value, db=database)
+            transaction.put(FACTS_KEY, encode_facts(facts), db=self._facts_db)
+
+        self._transact(apply)
+
+    def replace(self, contents: Callable[[], Iterable[Contents]], facts: Facts) -> None:
+        """Make the table hold just what `contents()` yields, and facts, as one commit.
+
+        Pages are touched only where something differs. `contents` is called again if the file has to grow.
+        """
+
+        def apply(transaction: "Transaction") -> None:
+            was_empty = not transaction.stat(self._answers)["entries"] and not transaction.stat(self._names)["entries"]
+            seen: tuple[set[bytes], set[bytes]] = (set(), set())
+            for chunk in _chunks(contents()):
+                for database, entries, keys in zip((self._answers, self._names), chunk, seen, strict=True):
+                    cursor = transaction.cursor(db=database)
+                    if was_empty:
+                        cursor.putmulti(sorted(entries.items()))
+                        continue
+                    keys.update(entries)
+                    cursor.putmulti(sorted(item for item in entries.items() if cursor.get(item[0]) != item[1]))
+            if not was_empty:
+                for database, keys in zip((self._answers, self._names), seen, strict=True):
+                    _delete_others(transaction.cursor(db=database), keys)
+            transaction.put(FACTS_KEY, encode_facts(facts), db=self._facts_db)
+
+        self._transact(apply)
+
+    def put_status(self, status: bytes) -> None:
+        """Put what the controller says of itself, as JSON."""
+        self._transact(lambda transaction: transaction.put(STATUS_KEY, status, db=self._facts_db))
+
+    def facts(self) -> Facts:
+        """Return the facts in force."""
+        with self._environment.begin() as transaction:
+            return decode_facts(transaction.get(FACTS_KEY, b"", db=self._facts_db))
+
+    def free_dead_readers(self) -> int:
+        """Give back the slots of readers that were killed, which would pin old pages. Returns how many."""
+        return self._environment.reader_check()
+
+    def close(self) -> None:
+        """Close the file and let another writer have it."""
+        self._environment.close()
+        os.close(self._lock)
+
+    def _transact(self, apply: Callable[["Transaction"], object]) -> None:
+        while True:
+            try:
+                with self._environment.begin(write=True) as transaction:
+                    apply(transaction)
+                    return
+            except lmdb.MapFullError:
+                self._environment.set_mapsize(self._environment.info()["map_size"] * 2)
+
+
+def _chunks(contents: Iterable[Contents]) -> Iterator[tuple[dict[bytes, bytes], dict[bytes, bytes]]]:
+    answers: dict[bytes, bytes] = {}
+    names: dict[bytes, bytes] = {}
+    for piece in contents:
+        answers |= piece.answers
+        names |= piece.names
+        if len(answers) + len(names) >= _CHUNK:
+            yield answers, names
+            answers.clear()
+            names.clear()
+    yield answers, names
+
+
+def _delete_others(cursor: "Cursor", keep: set[bytes]) -> None:
+    there = cursor.first()
+    while there:
+        # Deleting moves the cursor to the next entry.
+        there = cursor.next() if cursor.key() in keep else cursor.delete() and bool(cursor.key())
+
+
+def _facts_or_none(raw: bytes | None) -> Facts | None:
+    try:
+        return None if raw is None else decode_facts(raw)
+    except ValueError:  # another format's
+        return None
+
+
+def _unsynced(facts: Facts) -> Facts:
+    return Facts(facts.format, facts.domain, facts.zones, facts.serial, False, facts.ttl_s)
+
+
+def _lock(state_dir: Path) -> int:
+    """Take the directory for this process. The lock goes with the process, however that ends."""
+    descriptor = os.open(state_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise OSError("another pydns is using it") from None
+    return descriptor
+
+
+def _discard_after_reboot(path: Path) -> None:
+    boot_id = _BOOT_ID.read_text().strip()
+    mark = path.with_name("boot_id")
+    if not mark.exists() or mark.read_text() != boot_id:
+        path.unlink(missing_ok=True)
+        path.with_name(path.name + "-lock").unlink(missing_ok=True)
+        mark.write_text(boot_id)
