@@ -141,6 +141,11 @@ def parse_address(text: str) -> bytes:
         raise ValueError(f"{_quote(text)} is not an IP address") from None
 
 
+def is_label(text: str) -> bool:
+    """Tell whether `text` is a name as the API server wants it for what becomes one DNS label (RFC 1123)."""
+    return len(text) <= name.MAX_LABEL and _LABEL.fullmatch(text) is not None
+
+
 # What is read of the API's JSON. Everything that the API leaves out or sets to null where it is empty is optional.
 
 
@@ -249,7 +254,7 @@ def _endpoint_slice(raw: _EndpointSlice, options: Options) -> EndpointSlice:
             label = _label(endpoint.hostname, "hostname")
         elif options.endpoint_pod_names and endpoint.target_ref is not None and endpoint.target_ref.kind == "Pod":
             pod = endpoint.target_ref.name or ""
-            label = intern(pod) if len(pod) <= name.MAX_LABEL and _LABEL.fullmatch(pod) else ""
+            label = intern(pod) if is_label(pod) else ""
         for text in endpoint.addresses:
             try:
                 endpoints.append(Endpoint(inet_pton(family, text), label))
@@ -292,7 +297,7 @@ _PROTOCOLS = {None: "tcp", "TCP": "tcp", "UDP": "udp", "SCTP": "sctp"}
 
 
 def _label(text: str | None, what: str) -> str:
-    if text is None or not _LABEL.fullmatch(text) or len(text) > name.MAX_LABEL:
+    if text is None or not is_label(text):
         raise ValueError(f"{what} {_quote(text or '')} is not a DNS label")
     return intern(text)
 

@@ -1,0 +1,84 @@
+"""Label selectors (Kubernetes labels.Parse, as `kubectl -l` takes them): text to a value that matches labels.
+
+Knows the grammar of equality and sets; knows no objects. `>` and `<`, which only node affinity uses, are refused.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import NamedTuple
+
+
+class BadSelector(ValueError):
+    """Text that is not a label selector; the message quotes the part and says what was wanted."""
+
+
+class Requirement(NamedTuple):
+    """One condition on one label. A label that is missing has no value: only `wanted=False` is met by it."""
+
+    key: str
+    values: frozenset[str] | None  # None: any value will do
+    wanted: bool  # False for !=, notin and !key
+
+    def matches(self, labels: Mapping[str, str]) -> bool:
+        """Tell whether `labels` meet this condition."""
+        met = self.key in labels and (self.values is None or labels[self.key] in self.values)
+        return met is self.wanted
+
+
+class Selector(NamedTuple):
+    """A label selector: all its requirements must be met, so an empty one matches everything."""
+
+    requirements: tuple[Requirement, ...]
+
+    def matches(self, labels: Mapping[str, str]) -> bool:
+        """Tell whether `labels` meet all requirements."""
+        return all(requirement.matches(labels) for requirement in self.requirements)
+
+
+def parse(text: str) -> Selector:
+    """Return the selector that `text` means: `a=b,a==b,a!=b,a in (x,y),a notin (x),a,!a`; empty text matches all.
+
+    Raises `BadSelector` for the first part that isn't a requirement. Keys and values are checked as the API server
+    checks them, so that a selector that works here works there.
+    """
+    if not text.strip():
+        return Selector(())
+    # Commas inside parentheses separate values, the others requirements.
+    return Selector(tuple([_requirement(part.strip()) for part in re.split(r",(?![^(]*\))", text)]))
+
+
+def selects(service_selector: Mapping[str, str], labels: Mapping[str, str]) -> bool:
+    """Tell whether a Service's `spec.selector` picks a pod with `labels`. An empty one is for the caller to judge."""
+    return service_selector.items() <= labels.items()
+
+
+_REQUIREMENT = re.compile(
+    r"""(?P<not>!?)\s*(?P<key>[^\s!=<>(),]+)\s*
+        (?:(?P<operator>==|=|!=)\s*(?P<value>[^\s!=<>(),]*)
+          |(?P<set>in|notin)\s*\((?P<values>[^()]*)\))?""",
+    re.VERBOSE,
+)
+_NAME = r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
+_KEY = re.compile(rf"([a-z0-9]([-a-z0-9.]{{0,251}}[a-z0-9])?/)?{_NAME}")
+_VALUE = re.compile(rf"({_NAME})?")
+_FORMS = "key, !key, key=value, key!=value, key in (value,…) or key notin (value,…)"
+
+
+def _requirement(text: str) -> Requirement:
+    found = _REQUIREMENT.fullmatch(text)
+    if found is None or (found["not"] and (found["operator"] or found["set"])):
+        raise BadSelector(f"{text!r} is not a requirement; wanted {_FORMS}")
+    if not _KEY.fullmatch(found["key"]):
+        raise BadSelector(f"{text!r}: {found['key']!r} is not a label key; wanted [PREFIX/]NAME")
+    if found["set"]:
+        values = frozenset([value.strip() for value in found["values"].split(",")])
+    elif found["operator"]:
+        values = frozenset([found["value"]])
+    else:
+        return Requirement(found["key"], None, not found["not"])
+    for value in sorted(values):
+        if not _VALUE.fullmatch(value):
+            raise BadSelector(
+                f"{text!r}: {value!r} is not a label value; wanted at most 63 letters, digits, '-', '_' or '.'"
+            )
+    return Requirement(found["key"], values, found["operator"] != "!=" and found["set"] != "notin")

@@ -1,0 +1,522 @@
+"""Manifests to the objects that a cluster would have of them: what API server and controllers add, without a cluster.
+
+Knows what the control plane does with Services, Pods, EndpointSlices, legacy Endpoints and Namespaces; knows no files.
+`read` checks one document on its own; `build` makes the cluster of all that passed, and can't fail. Rules:
+
+1. A Service without a ClusterIP gets one (`cluster_ips`), for each of its families; headless and ExternalName don't.
+2. A Service with a selector gets the EndpointSlices that the EndpointSlice controller would make of the Pods.
+3. A Service without one gets its Endpoints mirrored, as the EndpointSliceMirroring controller does it. Endpoints of
+   any other name have no effect. Slices of any size are made: splitting them at 100 endpoints changes no record.
+4. EndpointSlices are taken as they are. Only those that one of the two controllers wrote (a dump of a cluster has
+   them) give way to what rules 2 and 3 make for their Service, as they would in a cluster.
+5. Every namespace that an object lies in exists. An object that names none lies in `default`.
+6. An object that stands twice counts as it stands last: `kubectl apply -f DIR` leaves that one.
+7. A Pod without conditions is ready if its phase is Running or missing: written by hand, it is meant to be there.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from hashlib import blake2b
+from typing import Any, NamedTuple
+
+import msgspec
+
+from pydns.kube import cluster_ips, objects, selector
+from pydns.kube.documents import Path
+from pydns.kube.objects import Kind, Observed, Ref
+
+
+class Manifest(NamedTuple):
+    """An object that has passed all checks."""
+
+    kind: str
+    namespace: str  # empty for a Namespace
+    name: str
+    labels: Mapping[str, str]
+    source: dict[str, Any]  # as written, but with its namespace and without a resourceVersion
+    read: Any  # what the rules need of it: _Service, _Pod, _Endpoints, or _Object
+
+
+class Fault(NamedTuple):
+    """What is wrong with an object, and where in its document."""
+
+    path: Path
+    reason: str
+
+
+class Ignored(NamedTuple):
+    """An object without a part in DNS."""
+
+    kind: str
+
+
+def read(document: Any) -> Iterator[Manifest | Fault | Ignored]:
+    """Yield the objects of one document: one, those of a List, or none if the document is empty.
+
+    Only what rules or records need is read; a Deployment may be nonsense. Each faulty object gives one fault.
+    """
+    if document is not None:
+        yield from _read(document, (), {})
+
+
+def build(
+    manifests: Iterable[Manifest],
+    options: objects.Options = objects.DEFAULTS,
+    labels: selector.Selector | None = None,
+) -> dict[Ref, Observed]:
+    """Return every object of the cluster that `manifests` describe, later ones winning.
+
+    `labels` picks Services, EndpointSlices and Pods as an API server would when asked for them: derived slices carry
+    the labels of their Service, mirrored ones those of their Endpoints. It has no say in who is whose endpoint.
+    """
+    known = {(manifest.kind, manifest.namespace, manifest.name): manifest for manifest in manifests}
+    of_kind: dict[str, list[Manifest]] = {kind: [] for kind in _READ}
+    for key in sorted(known):
+        of_kind[key[0]].append(known[key])
+
+    derived = list(_derived_slices(of_kind, known))
+    replaced = {(each["metadata"]["namespace"], each["metadata"]["labels"][_SERVICE_NAME]) for each in derived}
+    slices = [
+        each.source
+        for each in of_kind["EndpointSlice"]
+        if each.labels.get(_MANAGED_BY) not in (_SLICE_CONTROLLER, _MIRRORING_CONTROLLER)
+        or (each.namespace, each.labels.get(_SERVICE_NAME)) not in replaced
+    ]
+    namespaces = sorted({namespace or name for _, namespace, name in known})
+
+    chosen = [
+        *((Kind.SERVICE, each) for each in _with_cluster_ips(of_kind["Service"])),
+        *((Kind.ENDPOINT_SLICE, each) for each in (*derived, *slices)),
+        *((Kind.POD, each.source) for each in of_kind["Pod"]),
+    ]
+    if labels is not None:
+        chosen = [(kind, each) for kind, each in chosen if labels.matches(each["metadata"].get("labels") or {})]
+    found = [objects.parse(kind, each, options) for kind, each in chosen]
+    found += [objects.parse(Kind.NAMESPACE, {"metadata": {"name": name}}) for name in namespaces]
+    return {observed.ref: observed for observed in found}
+
+
+# Rule 1.
+
+
+def _with_cluster_ips(services: list[Manifest]) -> Iterator[dict[str, Any]]:
+    taken = {objects.parse_address(ip) for each in services for ip in each.read.spec.addresses}
+    for each in services:
+        spec = each.read.spec
+        if spec.type == "ExternalName" or spec.headless:
+            yield each.source
+            continue
+        given = spec.addresses
+        missing = [family for family in spec.families if family not in map(_family, given)]
+        ips = given + [cluster_ips.allocate(each.namespace, each.name, family, taken) for family in missing]
+        yield {**each.source, "spec": {**each.source["spec"], "clusterIPs": ips}}
+
+
+# Rules 2 and 3.
+
+
+def _derived_slices(
+    of_kind: dict[str, list[Manifest]], known: dict[tuple[str, str, str], Manifest]
+) -> Iterator[dict[str, Any]]:
+    labelled: dict[tuple[str, str, str], list[Manifest]] = {}  # so that each Service need not ask every Pod
+    for pod in of_kind["Pod"]:
+        for key, value in pod.labels.items():
+            labelled.setdefault((pod.namespace, key, value), []).append(pod)
+    for service in of_kind["Service"]:
+        spec = service.read.spec
+        if not spec.selector:
+            endpoints = known.get(("Endpoints", service.namespace, service.name))
+            if endpoints is not None and _is_mirrored(endpoints):
+                yield from _mirror(endpoints)
+        elif spec.type != "ExternalName":
+            candidates = labelled.get((service.namespace, *next(iter(spec.selector.items()))), [])
+            pods = [pod for pod in candidates if selector.selects(spec.selector, pod.labels) and not _has_ended(pod)]
+            yield from _slices_of_pods(service, pods)
+
+
+def _slices_of_pods(service: Manifest, pods: list[Manifest]) -> Iterator[dict[str, Any]]:
+    spec = service.read.spec
+    for family in spec.families:
+        by_ports: dict[tuple[_Port, ...], list[dict[str, Any]]] = {}
+        for pod in pods:
+            addresses = [ip for ip in pod.read.status.addresses if _family(ip) == family]
+            if addresses:
+                endpoint: dict[str, Any] = {
+                    "addresses": addresses,
+                    "conditions": {"ready": bool(spec.publish_not_ready_addresses) or _is_ready(pod.read)},
+                    "targetRef": {"kind": "Pod", "namespace": pod.namespace, "name": pod.name},
+                }
+                if pod.read.spec.hostname and pod.read.spec.subdomain == service.name:
+                    endpoint["hostname"] = pod.read.spec.hostname
+                by_ports.setdefault(_ports(spec, pod.read.spec), []).append(endpoint)
+        for ports, endpoints in by_ports.items():
+            yield _slice(service, _SLICE_CONTROLLER, family, ports, endpoints)
+
+
+def _has_ended(pod: Manifest) -> bool:
+    return pod.read.status.phase in ("Succeeded", "Failed")
+
+
+def _is_ready(pod: "_Pod") -> bool:
+    if pod.metadata.deletion_timestamp:
+        return False
+    if pod.status.conditions:
+        return any(each.type == "Ready" and each.status == "True" for each in pod.status.conditions)
+    return pod.status.phase in (None, "Running")
+
+
+def _ports(spec: "_ServiceSpec", pod: "_PodSpec") -> "tuple[_Port, ...]":
+    found = []
+    for port in spec.ports or ():
+        protocol = port.protocol or "TCP"
+        number = port.port if port.target_port is None else port.target_port
+        if isinstance(number, str):
+            named = pod.named_ports.get((number, protocol))
+            if named is None:
+                continue
+            number = named
+        found.append(_Port(port.name or "", protocol, number))
+    return tuple(found)
+
+
+def _is_mirrored(endpoints: Manifest) -> bool:
+    metadata = endpoints.read.metadata
+    return endpoints.labels.get(_SKIP_MIRROR) != "true" and _LEADER not in (metadata.annotations or {})
+
+
+def _mirror(endpoints: Manifest) -> Iterator[dict[str, Any]]:
+    by_ports: dict[tuple[str, tuple[_Port, ...]], list[dict[str, Any]]] = {}
+    for subset in endpoints.read.subsets or ():
+        ports = tuple([_Port(port.name or "", port.protocol or "TCP", port.port) for port in subset.ports or ()])
+        for addresses, ready in ((subset.addresses, True), (subset.not_ready_addresses, False)):
+            for address in addresses or ():
+                endpoint = {"addresses": [address.ip], "conditions": {"ready": ready}, "hostname": address.hostname}
+                if address.target_ref:
+                    endpoint["targetRef"] = {"kind": address.target_ref.kind, "name": address.target_ref.name}
+                by_ports.setdefault((_family(address.ip), ports), []).append(endpoint)
+    for (family, ports), made in by_ports.items():
+        yield _slice(endpoints, _MIRRORING_CONTROLLER, family, ports, made)
+
+
+class _Port(NamedTuple):
+    name: str
+    protocol: str
+    number: int
+
+
+def _slice(
+    owner: Manifest, controller: str, family: str, ports: tuple[_Port, ...], endpoints: list[dict[str, Any]]
+) -> dict[str, Any]:
+    # Named by its ports, so that a Pod that comes or goes changes a slice and doesn't replace it.
+    suffix = blake2b(repr(ports).encode(), digest_size=3).hexdigest()
+    return {
+        "metadata": {
+            "namespace": owner.namespace,
+            "name": f"{owner.name}-{family.lower()}-{suffix}",
+            "labels": {**owner.labels, _SERVICE_NAME: owner.name, _MANAGED_BY: controller},
+        },
+        "addressType": family,
+        "endpoints": endpoints,
+        "ports": [{"name": port.name, "protocol": port.protocol, "port": port.number} for port in ports],
+    }
+
+
+_SERVICE_NAME = "kubernetes.io/service-name"
+_MANAGED_BY = "endpointslice.kubernetes.io/managed-by"
+_SLICE_CONTROLLER = "endpointslice-controller.k8s.io"
+_MIRRORING_CONTROLLER = "endpointslicemirroring-controller.k8s.io"
+_SKIP_MIRROR = "endpointslice.kubernetes.io/skip-mirror"
+_LEADER = "control-plane.alpha.kubernetes.io/leader"  # Endpoints of old that were a lock, not endpoints
+
+
+def _family(address: str) -> str:
+    return "IPv6" if ":" in address else "IPv4"
+
+
+# What the rules read of manifests, beyond what records need (`objects`).
+
+
+class _Meta(msgspec.Struct, rename="camel"):
+    name: str
+    namespace: str | None = None
+    labels: dict[str, str] | None = None
+    annotations: dict[str, str] | None = None
+    deletion_timestamp: str | None = None
+
+
+class _Object(msgspec.Struct):
+    metadata: _Meta
+
+
+class _ServicePort(msgspec.Struct, rename="camel"):
+    port: int
+    name: str | None = None
+    protocol: str | None = None
+    target_port: int | str | None = None
+
+
+class _ServiceSpec(msgspec.Struct, rename="camel"):
+    type: str | None = None
+    cluster_ip: str | None = msgspec.field(name="clusterIP", default=None)
+    cluster_ips: list[str] | None = msgspec.field(name="clusterIPs", default=None)
+    ip_families: list[str] | None = None
+    ip_family_policy: str | None = None
+    selector: dict[str, str] | None = None
+    ports: list[_ServicePort] | None = None
+    publish_not_ready_addresses: bool | None = None
+
+    @property
+    def headless(self) -> bool:
+        return "None" in (self.cluster_ip, *(self.cluster_ips or ()))
+
+    @property
+    def addresses(self) -> list[str]:
+        if self.type == "ExternalName" or self.headless:
+            return []
+        return self.cluster_ips or ([self.cluster_ip] if self.cluster_ip else [])
+
+    @property
+    def families(self) -> list[str]:
+        """What was asked for, else what the addresses say, else IPv4; both if the policy says so."""
+        asked = list(dict.fromkeys([*(self.ip_families or ()), *map(_family, self.addresses)])) or ["IPv4"]
+        if self.ip_family_policy in ("PreferDualStack", "RequireDualStack"):
+            asked += [family for family in _FAMILIES if family not in asked]
+        return asked
+
+
+class _Service(msgspec.Struct):
+    metadata: _Meta
+    spec: _ServiceSpec
+
+
+class _ContainerPort(msgspec.Struct, rename="camel"):
+    container_port: int
+    name: str | None = None
+    protocol: str | None = None
+
+
+class _Container(msgspec.Struct, rename="camel"):
+    ports: list[_ContainerPort] | None = None
+    restart_policy: str | None = None
+
+
+class _PodSpec(msgspec.Struct, rename="camel"):
+    containers: list[_Container] | None = None
+    init_containers: list[_Container] | None = None
+    hostname: str | None = None
+    subdomain: str | None = None
+
+    @property
+    def named_ports(self) -> dict[tuple[str, str], int]:
+        """Port numbers by name and protocol, the first of a name winning. Of init containers, only sidecars count."""
+        sidecars = [each for each in self.init_containers or () if each.restart_policy == "Always"]
+        ports = [port for each in [*(self.containers or ()), *sidecars] for port in each.ports or ()]
+        return {(port.name, port.protocol or "TCP"): port.container_port for port in reversed(ports) if port.name}
+
+
+class _Condition(msgspec.Struct):
+    type: str
+    status: str
+
+
+class _PodIP(msgspec.Struct):
+    ip: str
+
+
+class _PodStatus(msgspec.Struct, rename="camel"):
+    phase: str | None = None
+    conditions: list[_Condition] | None = None
+    pod_ip: str | None = msgspec.field(name="podIP", default=None)
+    pod_ips: list[_PodIP] | None = msgspec.field(name="podIPs", default=None)
+
+    @property
+    def addresses(self) -> list[str]:
+        return [each.ip for each in self.pod_ips or ()] or ([self.pod_ip] if self.pod_ip else [])
+
+
+class _Pod(msgspec.Struct):
+    metadata: _Meta
+    spec: _PodSpec = msgspec.field(default_factory=_PodSpec)
+    given_status: _PodStatus | None = msgspec.field(name="status", default=None)
+
+    @property
+    def status(self) -> _PodStatus:
+        return self.given_status or _PodStatus()
+
+
+class _TargetRef(msgspec.Struct):
+    kind: str | None = None
+    name: str | None = None
+
+
+class _EndpointAddress(msgspec.Struct, rename="camel"):
+    ip: str
+    hostname: str | None = None
+    target_ref: _TargetRef | None = None
+
+
+class _EndpointPort(msgspec.Struct):
+    port: int
+    name: str | None = None
+    protocol: str | None = None
+
+
+class _Subset(msgspec.Struct, rename="camel"):
+    addresses: list[_EndpointAddress] | None = None
+    not_ready_addresses: list[_EndpointAddress] | None = None
+    ports: list[_EndpointPort] | None = None
+
+
+class _Endpoints(msgspec.Struct):
+    metadata: _Meta
+    subsets: list[_Subset] | None = None
+
+
+# Checking.
+
+_READ: dict[str, tuple[str, type[Any]]] = {
+    "EndpointSlice": ("discovery.k8s.io/v1", _Object),
+    "Endpoints": ("v1", _Endpoints),
+    "Namespace": ("v1", _Object),
+    "Pod": ("v1", _Pod),
+    "Service": ("v1", _Service),
+}
+_FAMILIES = ("IPv4", "IPv6")
+_POLICIES = (None, "SingleStack", "PreferDualStack", "RequireDualStack")
+
+
+def _read(document: Any, path: Path, defaults: Mapping[str, str]) -> Iterator[Manifest | Fault | Ignored]:
+    if not isinstance(document, dict):
+        yield Fault(path, f"is {_describe(document)}, wanted a Kubernetes object (a mapping with apiVersion and kind)")
+        return
+    document = {**defaults, **document}
+    kind, api_version = document.get("kind"), document.get("apiVersion")
+    if not isinstance(kind, str) or not isinstance(api_version, str):
+        missing = "kind" if not isinstance(kind, str) else "apiVersion"
+        yield Fault((*path, missing), f"{missing} is {_describe(document.get(missing))}, wanted a string")
+    elif kind.endswith("List") and kind.removesuffix("List") in ("", *_READ):
+        items = document.get("items")
+        if not isinstance(items, list):
+            yield Fault((*path, "items"), f"{kind}: items is {_describe(items)}, wanted a list")
+            return
+        # The API leaves kind and version out of the items of a ServiceList, and kubectl puts them in.
+        inherited = {} if kind == "List" else {"kind": kind.removesuffix("List"), "apiVersion": api_version}
+        for index, item in enumerate(items):
+            yield from _read(item, (*path, "items", index), inherited)
+    elif kind not in _READ or _group(api_version) not in ("", _group(_READ[kind][0])):
+        yield Ignored(kind)  # a kind for others, or one of the same name in another group, such as Knative's Service
+    else:
+        yield _check(document, kind, path)
+
+
+def _group(api_version: str) -> str:
+    return api_version.rpartition("/")[0]
+
+
+def _check(document: dict[str, Any], kind: str, path: Path) -> Manifest | Fault | Ignored:
+    metadata = document.get("metadata")
+    if isinstance(metadata, dict):
+        kept = {key: value for key, value in metadata.items() if key != "resourceVersion"}
+        metadata = kept if kind == "Namespace" else {**kept, "namespace": kept.get("namespace") or "default"}
+        document = {**document, "metadata": metadata}
+    else:
+        metadata = {}
+    namespace = "" if kind == "Namespace" else metadata.get("namespace", "default")
+    called = f"{kind} {namespace}{'/' if namespace else ''}{metadata.get('name') or '?'}"
+    wanted_version, wanted = _READ[kind]
+    if document["apiVersion"] != wanted_version:
+        found = document["apiVersion"]
+        return Fault((*path, "apiVersion"), f"{called}: apiVersion is {found!r}, wanted {wanted_version!r}")
+    try:
+        made = msgspec.convert(document, wanted)
+    except msgspec.ValidationError as error:
+        where, reason = _explain(document, str(error))
+        return Fault((*path, *where), f"{called}: {reason}")
+    labels = made.metadata.labels or {}
+    manifest = Manifest(kind, namespace, made.metadata.name, labels, document, made)
+    if kind == "EndpointSlice" and document.get("addressType") == "FQDN":
+        return Ignored(kind)  # legal, and without records
+    if kind == "Endpoints" and not objects.is_label(manifest.name):
+        return Ignored(kind)  # a lock such as k8s.io-minikube-hostpath: no Service can have the name
+    for where, reason in _faults(manifest):
+        return Fault((*path, *where), f"{called}: {reason}")
+    return manifest
+
+
+def _faults(manifest: Manifest) -> Iterator[tuple[Path, str]]:
+    """Yield what the API server would refuse and `build` could not bear."""
+    made = manifest.read
+    if isinstance(made, _Service):
+        for index, family in enumerate(made.spec.ip_families or ()):
+            if family not in _FAMILIES:
+                yield ("spec", "ipFamilies", index), f"ipFamilies has {family!r}, wanted IPv4 or IPv6"
+        if made.spec.ip_family_policy not in _POLICIES:
+            found = made.spec.ip_family_policy
+            yield (
+                ("spec", "ipFamilyPolicy"),
+                f"ipFamilyPolicy is {found!r}, wanted SingleStack, PreferDualStack or RequireDualStack",
+            )
+        for index, service_port in enumerate(made.spec.ports or ()):
+            number = service_port.target_port
+            if isinstance(number, int) and not 0 < number < 65536:
+                yield ("spec", "ports", index, "targetPort"), f"targetPort {number} is not in 1–65535"
+    elif isinstance(made, _Pod):
+        for field, containers in (("containers", made.spec.containers), ("initContainers", made.spec.init_containers)):
+            for index, container in enumerate(containers or ()):
+                for port_index, port in enumerate(container.ports or ()):
+                    if not 0 < port.container_port < 65536:
+                        where = ("spec", field, index, "ports", port_index, "containerPort")
+                        yield where, f"containerPort {port.container_port} is not in 1–65535"
+        if made.spec.hostname and not objects.is_label(made.spec.hostname):
+            yield ("spec", "hostname"), f"hostname {made.spec.hostname!r} is not a DNS label"
+    if isinstance(made, _Endpoints):
+        if not objects.is_label(manifest.namespace):
+            yield ("metadata", "namespace"), f"namespace {manifest.namespace!r} is not a DNS label"
+        seen = [objects.parse(Kind.ENDPOINT_SLICE, each) for each in _mirror(manifest)]
+    else:
+        seen = [objects.parse(Kind(manifest.kind), manifest.source)]
+    for observed in seen:
+        if isinstance(observed.value, objects.Skipped):
+            yield _explain(manifest.source, observed.value.reason)
+
+
+_AT = re.compile(r"(?P<problem>.*) - at `\$(?P<path>.*)`", re.DOTALL)
+_STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]")
+_MISMATCH = re.compile(r"Expected `(?P<wanted>.*)`, got `.*`")
+_TYPES = {"int": "a number", "str": "a string", "bool": "true or false", "array": "a list", "object": "a mapping"}
+
+
+def _explain(document: Any, reason: str) -> tuple[Path, str]:
+    """Take msgspec's path out of a reason, and say what was found there and what was wanted."""
+    at = _AT.fullmatch(reason)
+    if at is None:
+        return (), reason
+    path: Path = tuple([int(index) if index else key for key, index in _STEP.findall(at["path"])])
+    mismatch = _MISMATCH.fullmatch(at["problem"])
+    where = at["path"].removeprefix(".")
+    if mismatch is None:
+        return path, f"{where}: {at['problem'].replace('`', '')}"
+    found = document
+    for step in path:
+        found = found[step]
+    if where.endswith("[...]"):  # msgspec doesn't say which value of a mapping; all that are read are of strings
+        key, found = next((key, value) for key, value in found.items() if not isinstance(value, str))
+        path, where = (*path, key), where.replace("[...]", f"[{key!r}]")
+    wanted = [_TYPES.get(each, each) for each in mismatch["wanted"].split(" | ") if each != "null"]
+    return path, f"{where} is {_describe(found)}, wanted {' or '.join(wanted)}"
+
+
+def _describe(value: Any) -> str:
+    match value:
+        case None:
+            return "missing"
+        case dict():
+            return "a mapping"
+        case list():
+            return "a list"
+        case str():
+            return f"the string {value[:80]!r}"
+        case bool():
+            return f"the boolean {str(value).lower()}"
+        case _:
+            return f"the number {value}"

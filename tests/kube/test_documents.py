@@ -1,0 +1,112 @@
+"""YAML is read as kubectl reads it, and more strictly where silence would hide a mistake."""
+
+import pytest
+import yaml
+
+from pydns.kube import documents
+from pydns.kube.documents import Document, Mistake
+
+
+@pytest.fixture(params=["libyaml", "pure"], autouse=True)
+def parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Both of PyYAML's parsers."""
+    if request.param == "pure":
+        monkeypatch.setattr(documents, "_LOADER", yaml.SafeLoader)
+    return str(request.param)
+
+
+def values(text: str) -> list[object]:
+    return [each.value if isinstance(each, Document) else each for each in documents.read(text)]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("[1, -2, 0x10, 010, 1_000]", [1, -2, 16, 8, 1000]),
+        ("[1.5, -.inf]", [1.5, float("-inf")]),
+        ("[yes, No, true, on, OFF]", [True, False, True, True, False]),
+        ("[~, null, ]", [None, None]),
+        ("['80', \"on\", !!str 80, None]", ["80", "on", "80", "None"]),
+        ("[2026-11-24T20:40:00Z, 2026-11-24]", ["2026-11-24T20:40:00Z", "2026-11-24"]),
+        ("[2001:10:20:30:40:50:10:20, 1:30, 1:30.5]", ["2001:10:20:30:40:50:10:20", "1:30", "1:30.5"]),
+        ("{80: a, on: b}", {"80": "a", "on": "b"}),
+        ("{a: &x {k: 1}, b: *x}", {"a": {"k": 1}, "b": {"k": 1}}),
+        ("{a: &x {k: 1, l: 2}, b: {<<: *x, k: 3}}", {"a": {"k": 1, "l": 2}, "b": {"k": 3, "l": 2}}),
+        ("{<<: [{k: 1}, {k: 2, l: 3}]}", {"k": 1, "l": 3}),
+        ('{"a": [1, {"b": "\\u00e9"}]}', {"a": [1, {"b": "é"}]}),
+    ],
+)
+def test_scalars_and_mappings_read_as_kubectl_reads_them(text: str, value: object) -> None:
+    assert values(text) == [value]
+
+
+def test_empty_documents_count_but_say_nothing() -> None:
+    found = list(documents.read("# nothing\n---\n---\na: 1\n---\n# nothing\n"))
+    assert [(each.number, each.value) for each in found if isinstance(each, Document)] == [
+        (1, None),
+        (2, {"a": 1}),
+        (3, None),
+    ]
+    assert values("") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "document", "line", "reason"),
+    [
+        ("a: 1\nb: 2\na: 3\n", 1, 3, "key 'a' stands twice in one mapping, first in line 1"),
+        ("x: 1\n---\ns:\n  - {k: 1, k: 1}\n", 2, 4, "key 'k' stands twice in one mapping, first in line 4"),
+        ("x: 1\n---\n1: a\n'1': b\n", 2, 4, "key '1' stands twice in one mapping, first in line 3"),
+        ("? [a]\n: 1\n", 1, 1, "a key is not a scalar"),
+        ("a: !!python/name:os.system x\n", 1, 1, "tag tag:yaml.org,2002:python/name:os.system is not supported"),
+        ("a: !secret x\n", 1, 1, "tag !secret is not supported"),
+        ("a: !!int x\n", 1, 1, "'x' is not of type int"),
+        ("a: {<<: 1}\n", 1, 1, "<<: only mappings can be merged"),
+        ("a: &a [*a]\n", 1, 1, "is nested too deeply, or holds itself"),
+    ],
+)
+def test_mistake_names_document_and_line(text: str, document: int, line: int, reason: str) -> None:
+    assert list(documents.read(text))[-1] == Mistake(document, line, reason)
+
+
+@pytest.mark.parametrize(
+    ("text", "document", "line"),
+    [
+        ("a: 1\n---\nb: [1, 2\nc: 3\n", 2, 4),
+        ("a: 1\n---\nb: *nowhere\n", 2, 3),
+        ("a: 1\n\tb: 2\n", 1, 2),
+        ("a: \x07\n", 1, 1),
+        ("a: 1\n---\nb: 1\nc: \x07\n", None, 4),  # the pure parser checks a text's characters first of all
+        ("[" * 5000, 1, 1),
+    ],
+)
+def test_broken_syntax_names_document_and_line(text: str, document: int | None, line: int) -> None:
+    *_, mistake = documents.read(text)
+    assert isinstance(mistake, Mistake)
+    assert mistake.line == line
+    assert document is None or mistake.document == document
+
+
+def test_document_with_a_mistake_does_not_hide_the_others() -> None:
+    first, second, third = values("a: 1\n---\nb: 1\nb: 2\n---\nc: 3\n")
+    assert first == {"a": 1}
+    assert isinstance(second, Mistake)
+    assert third == {"c": 3}
+
+
+def test_aliases_cannot_explode() -> None:
+    bomb = "l0: &l0 [x, x, x, x, x, x, x, x, x, x]\n"
+    for level in range(1, 10):
+        bomb += f"l{level}: &l{level} [{', '.join([f'*l{level - 1}'] * 10)}]\n"
+    (mistake,) = documents.read(bomb)
+    assert isinstance(mistake, Mistake)
+    assert mistake.reason == "aliases add more than 100000 values"
+
+
+def test_line_of_a_path_is_where_its_last_known_part_stands() -> None:
+    (document,) = documents.read("kind: Service\nspec:\n  ports:\n    - name: http\n      port: x\n    - port: 1\n")
+    assert isinstance(document, Document)
+    assert document.line_of(()) == 1
+    assert document.line_of(("spec", "ports")) == 3
+    assert document.line_of(("spec", "ports", 0, "port")) == 5
+    assert document.line_of(("spec", "ports", 1, "name")) == 6
+    assert document.line_of(("status", "phase")) == 1

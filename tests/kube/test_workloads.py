@@ -1,0 +1,224 @@
+"""Manifests become what a cluster would have of them; the cases are in `workloads/*.yaml`."""
+
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pydns.dns import name
+from pydns.kube import cluster_ips, documents, objects, selector, workloads
+from pydns.kube.objects import EndpointSlice, Service
+
+DEMO = Path(__file__).parents[2] / "manifests" / "demo"
+CASES = [
+    pytest.param(case, id=f"{path.stem}: {case['name']}")
+    for path in sorted(Path(__file__).parent.glob("workloads/*.yaml"))
+    for case in yaml.safe_load(path.read_text())
+]
+
+
+def read(text: str) -> tuple[list[workloads.Manifest], list[str], list[str]]:
+    """Return manifests, faults with their lines, and the kinds that were passed over."""
+    manifests, faults, ignored = [], [], []
+    for document in documents.read(text):
+        assert isinstance(document, documents.Document), document
+        for item in workloads.read(document.value):
+            if isinstance(item, workloads.Manifest):
+                manifests.append(item)
+            elif isinstance(item, workloads.Fault):
+                faults.append(f"line {document.line_of(item.path)}: {item.reason}")
+            else:
+                ignored.append(item.kind)
+    return manifests, faults, sorted(ignored)
+
+
+def build(text: str, labels: str | None = None, options: objects.Options = objects.DEFAULTS) -> list[objects.Object]:
+    manifests, faults, _ = read(text)
+    assert faults == []
+    built = workloads.build(manifests, options, None if labels is None else selector.parse(labels))
+    for ref, observed in built.items():
+        assert ref == observed.ref
+        assert observed.resource_version == ""
+        assert not isinstance(observed.value, objects.Skipped), observed
+    return [observed.value for observed in built.values() if not isinstance(observed.value, objects.Skipped)]
+
+
+def address_text(address: bytes) -> str:
+    return str(ip_address(address))
+
+
+def service_line(service: Service) -> str:
+    if service.external_name is not None:
+        return name.to_text(service.external_name)
+    return "headless" if service.headless else " ".join(map(address_text, service.cluster_ips))
+
+
+def slice_line(each: EndpointSlice) -> str:
+    ports = " ".join(f"{port.name}/{port.protocol}/{port.number}" for port in each.ports)
+    endpoints = [address_text(each.address) + (f"={each.label}" if each.label else "") for each in each.endpoints]
+    return f"{each.namespace}/{each.service}: {ports}: {' '.join(endpoints)}"
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_cluster_is_as_the_control_plane_would_make_it(case: dict[str, Any]) -> None:
+    _, faults, ignored = read(case["given"])
+    assert faults == case.get("faults", [])
+    assert ignored == case.get("ignored", [])
+    if faults:
+        return
+    found = build(case["given"])
+    actual = {
+        "services": {
+            f"{each.namespace}/{each.name}": service_line(each) for each in found if isinstance(each, Service)
+        },
+        "slices": sorted(slice_line(each) for each in found if isinstance(each, EndpointSlice) and each.endpoints),
+        "namespaces": sorted(each.name for each in found if isinstance(each, objects.Namespace)),
+    }
+    if "slices" in case:
+        case["slices"].sort()
+    expected = {key: case[key] for key in actual if key in case}
+    assert {key: actual[key] for key in expected} == expected
+
+
+WEB = """
+{apiVersion: v1, kind: Service, metadata: {name: web, labels: {team: shop}}, spec: {selector: {app: web}}}
+---
+{apiVersion: v1, kind: Pod, metadata: {name: web-1, labels: {app: web}}, status: {podIP: 10.0.0.1}}
+---
+{apiVersion: v1, kind: Service, metadata: {name: db, labels: {team: other}}, spec: {selector: {app: web}}}
+---
+{apiVersion: v1, kind: Service, metadata: {name: old}, spec: {clusterIP: None}}
+---
+{apiVersion: v1, kind: Endpoints, metadata: {name: old, labels: {team: shop}},
+ subsets: [{addresses: [{ip: 10.0.0.2}]}]}
+---
+{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, addressType: IPv4,
+ metadata: {name: by-hand, labels: {kubernetes.io/service-name: web}}, endpoints: [{addresses: [10.0.0.3]}]}
+"""
+
+
+def test_label_selector_picks_objects_as_an_api_server_would_and_leaves_endpoints_alone() -> None:
+    found = build(WEB, labels="team=shop")
+    assert sorted(each.name for each in found if isinstance(each, Service)) == ["web"]
+    # The pod has no such label and is still an endpoint of the Service that has; the mirrored slice has its Endpoints'.
+    assert sorted(slice_line(each) for each in found if isinstance(each, EndpointSlice)) == [
+        "default/old: : 10.0.0.2",
+        "default/web: : 10.0.0.1",
+    ]
+    assert [each for each in found if isinstance(each, objects.Pod)] == []
+    assert [each for each in found if isinstance(each, objects.Namespace)] == [objects.Namespace("default")]
+
+
+def test_endpoint_is_named_by_its_pod_if_that_is_wanted() -> None:
+    found = build(WEB, options=objects.Options(endpoint_pod_names=True))
+    assert "default/web: : 10.0.0.1=web-1" in [slice_line(each) for each in found if isinstance(each, EndpointSlice)]
+
+
+def test_slice_keeps_its_name_when_a_pod_comes() -> None:
+    more = WEB + "---\n{apiVersion: v1, kind: Pod, metadata: {name: a, labels: {app: web}}, status: {podIP: 10.0.0.9}}"
+    before, after = ({each.name for each in build(text) if isinstance(each, EndpointSlice)} for text in (WEB, more))
+    assert before == after
+
+
+def services_of(*names: str) -> dict[str, str]:
+    text = "\n---\n".join(
+        f"{{apiVersion: v1, kind: Service, metadata: {{name: {each}}}, spec: {{}}}}" for each in names
+    )
+    return {each.name: service_line(each) for each in build(text) if isinstance(each, Service)}
+
+
+def test_another_service_moves_no_address() -> None:
+    few = services_of(*(f"s{number}" for number in range(50, 100)))
+    many = services_of(*(f"s{number}" for number in range(200)))
+    assert len(set(many.values())) == 200
+    assert few == {key: many[key] for key in few}
+
+
+@pytest.mark.parametrize("family", ["IPv4", "IPv6"])
+def test_allocated_addresses_leave_out_both_ends_of_the_range(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    lowest, highest = {
+        "IPv4": ("10.96.1.0", "10.111.255.254"),
+        "IPv6": ("fd00:10:96::100", "fd00:10:96::f:fffe"),
+    }[family]
+    taken: set[bytes] = set()
+    # A hash that lands on the last address of the range: probing goes on at the first.
+    count = 2**20 - 257
+    monkeypatch.setattr(cluster_ips, "blake2b", lambda *_, **__: FixedHash(count - 1))
+    assert cluster_ips.allocate("a", "b", family, taken) == highest
+    assert cluster_ips.allocate("a", "c", family, taken) == lowest
+    assert taken == {objects.parse_address(lowest), objects.parse_address(highest)}
+
+
+class FixedHash:
+    def __init__(self, value: int) -> None:
+        self.value = value
+
+    def digest(self) -> bytes:
+        return self.value.to_bytes(8)
+
+
+def paths_of(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    children = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [path, *(found for key, child in children for found in paths_of(child, (*path, key)))]
+
+
+def replaced(value: Any, path: tuple[Any, ...], by: Any) -> Any:
+    if not path:
+        return by
+    if isinstance(value, list):
+        return [replaced(child, path[1:], by) if key == path[0] else child for key, child in enumerate(value)]
+    return {key: replaced(child, path[1:], by) if key == path[0] else child for key, child in value.items()}
+
+
+SOUND = [
+    document.value
+    for text in sorted(path.read_text() for path in DEMO.glob("*.yaml"))
+    for document in documents.read(text)
+    if isinstance(document, documents.Document)
+]
+ANYTHING = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-1, 70000),
+    st.floats(),
+    st.sampled_from(
+        ["", "None", "web", "http", "10.0.0.1", "::1", "fe80::1%eth0", "A_b.", "v1", "Pod", "x" * 300, "é\0"]
+    ),
+    st.sampled_from([[], {}, [None], {"": None}, [[]], [{}], {"name": []}, ["None", "::1"], ["::1", "::2"]]),
+)
+
+
+@settings(deadline=None, max_examples=500)
+@given(st.data())
+def test_whatever_passes_reading_can_be_built_and_whatever_does_not_is_explained(data: st.DataObject) -> None:
+    index = data.draw(st.integers(0, len(SOUND) - 1))
+    changed = SOUND[index]
+    for _ in range(data.draw(st.integers(1, 3))):
+        changed = replaced(changed, data.draw(st.sampled_from(paths_of(changed))), data.draw(ANYTHING))
+    items = [item for each in [*SOUND[:index], changed, *SOUND[index + 1 :]] for item in workloads.read(each)]
+    built = workloads.build(item for item in items if isinstance(item, workloads.Manifest))
+    assert not [each for each in built.values() if isinstance(each.value, objects.Skipped)]
+    assert all(item.reason for item in items if isinstance(item, workloads.Fault))
+
+
+def test_demo_cluster_has_no_mistakes_and_every_service_has_what_it_shows() -> None:
+    found = build("\n---\n".join(path.read_text() for path in sorted(DEMO.glob("*.yaml"))))
+    services = {f"{each.namespace}/{each.name}": service_line(each) for each in found if isinstance(each, Service)}
+    assert services["study/tomcat-service"] == "10.98.148.75"
+    assert services["kube-system/kube-dns"] == "10.96.0.10"
+    assert services["default/kubernetes"] == "10.96.0.1"
+    assert services["shop/cart"] == "web.shop.svc.cluster.local."
+    assert len(services["social/chat"].split()) == 2
+    slices = [slice_line(each) for each in found if isinstance(each, EndpointSlice)]
+    assert "study/tomcat-service: /tcp/8080: 10.244.1.4" in slices
+    assert "data/db: postgres/tcp/5432: 10.244.2.10=db-0 10.244.2.11=db-1 10.244.2.12=db-2" in slices
+    assert "shop/mainframe: telnet/tcp/23: 192.168.70.1" in slices
+    assert "shop/stock: grpc/tcp/9000: 192.168.70.5=warehouse" in slices
+    with_endpoints = {(each.namespace, each.service) for each in found if isinstance(each, EndpointSlice)}
+    lacking = {key for key in services if tuple(key.split("/")) not in with_endpoints}
+    assert lacking == {"shop/cart", "shop/payments"}  # the ExternalNames
+    assert {each.name for each in found if isinstance(each, objects.Pod)} >= {"tomcat", "db-0", "db-1", "db-2"}
