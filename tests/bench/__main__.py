@@ -1,0 +1,85 @@
+"""`python -m tests.bench`: measures, prints one readable report, and exits 1 if something couldn't be measured.
+
+Figures that miss what was wanted are no failure: a machine that is busy with other work misses them too.
+"""
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import dns.exception
+
+from tests.bench import change, load, names, procfs, report, servers, tools
+
+_PARTS = {  # what it measures, and the programs that it needs
+    "names": ("CPU per query, next to Knot DNS", ("dnsperf", "knotd", "taskset")),
+    "load": ("time and memory to load a big cluster", ("dnsperf",)),
+    "change": ("delay of a change", ()),
+}
+
+
+def main(arguments: list[str]) -> int:
+    """Run the parts that `arguments` name."""
+    options = _parser().parse_args(arguments)
+    parts = list(_PARTS) if options.part == "all" else [options.part]
+    try:
+        tools.require(*dict.fromkeys(program for part in parts for program in _PARTS[part][1]))
+        facts = report.machine()
+        print(report.head(facts, arguments), flush=True)
+        results: dict[str, Any] = {}
+        for part in parts:
+            results[part], table = _measure(part, options)
+            print("\n" + table.text(), flush=True)
+    except (tools.Missing, servers.Failed, procfs.Changed, dns.exception.Timeout) as problem:
+        print(f"tests.bench: {problem}", file=sys.stderr)
+        return 1
+    if options.json:
+        options.json.write_text(json.dumps({"arguments": arguments, "machine": facts, **results}, indent=1))
+    return 0
+
+
+def _measure(part: str, options: argparse.Namespace) -> tuple[Any, report.Table]:
+    """Return a part's raw figures, for JSON, and its table."""
+    if part == "names":
+        comparisons = names.run(options.pydns, options.seconds, options.rounds, _cores())
+        return [
+            {
+                "workload": each.workload,
+                "pydns": [sample._asdict() for sample in each.subject],
+                "knot": [sample._asdict() for sample in each.peer],
+            }
+            for each in comparisons
+        ], names.table(comparisons)
+    if part == "load":
+        loads = load.run(options.pydns, options.rounds)
+        return [each._asdict() for each in loads], load.table(loads)
+    delays_ms = change.run(options.pydns)
+    return delays_ms, change.table(delays_ms)
+
+
+def _cores() -> tuple[int, int]:
+    usable = sorted(os.sched_getaffinity(0))
+    if len(usable) < 2:
+        raise servers.Failed("only one core is usable; server and generator need one each")
+    return usable[0], usable[-1]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument("part", nargs="?", choices=[*_PARTS, "all"], default="all")
+    parser.add_argument(
+        "--seconds", type=float, default=5, help="of each run of dnsperf; 3 or more for CPU time's sake"
+    )
+    parser.add_argument("--rounds", type=int, default=5, help="runs of each server and workload; starts of pydns")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the raw figures of all rounds too")
+    parser.add_argument(
+        "--pydns", metavar="COMMAND", default=servers.THIS_CHECKOUT, help="measure another pydns than this checkout's"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

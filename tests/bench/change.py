@@ -1,0 +1,85 @@
+"""How soon a client sees that a Service changed, in a big cluster.
+
+The API server tells the monotonic time at which it had written the event to its watchers; we ask for the name in a
+tight loop and note when each address first came. Both are readings of one clock, CLOCK_MONOTONIC.
+"""
+
+import random
+import socket
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import dns.message
+
+from tests.bench import cluster, servers
+from tests.bench.kubeapi import Api, Touched
+from tests.bench.report import Table
+
+SERVICES = 10_000
+ENDPOINTS = 10
+CHANGES = 200
+WORKERS = 2
+_LIMIT_MS = 10
+_PATIENCE_S = 10
+_PAUSE_S = 0.05  # at most, between changes: so that they don't keep step with anything
+
+
+def run(command: str) -> list[float]:
+    """Return the delay of each of `CHANGES` changes, in milliseconds. Raises `servers.Failed` if one never shows."""
+    rng = random.Random("change")
+    services = cluster.services(SERVICES)
+    with (
+        servers.api_server(SERVICES, ENDPOINTS) as kubeconfig,
+        servers.pydns(command, ["--kubeconfig", str(kubeconfig)], WORKERS, None) as server,
+        ThreadPoolExecutor(1) as thread,
+    ):
+        servers.wait_until(server, [(services[-1].dns_name, "A")])
+        api = Api(kubeconfig)
+        delays_ms = []
+        for service in rng.sample(services, CHANGES):
+            time.sleep(rng.uniform(0, _PAUSE_S))
+            # In a thread, because the change may be visible before the API server's response is back.
+            touched = thread.submit(api.touch, service.name, service.namespace)
+            delays_ms.append(_delay_ms(server.port, service, touched))
+        return delays_ms
+
+
+def _delay_ms(port: int, service: cluster.Service, touched: Future[Touched]) -> float:
+    first_seen_ns: dict[str, int] = {}
+    question = dns.message.make_query(service.dns_name + ".", "A", id=0).to_wire()
+    give_up_ns = time.monotonic_ns() + int(_PATIENCE_S * 1e9)
+    with socket.socket(type=socket.SOCK_DGRAM) as client:
+        client.settimeout(_PATIENCE_S)
+        client.connect(("127.0.0.1", port))
+        while True:
+            client.send(question)
+            reply = client.recv(4096)
+            now_ns = time.monotonic_ns()
+            # A lone A record without EDNS ends the reply, so its address is the last four octets.
+            first_seen_ns.setdefault(socket.inet_ntoa(reply[-4:]), now_ns)
+            if touched.done() and (seen_ns := first_seen_ns.get(touched.result().address)) is not None:
+                return (seen_ns - touched.result().monotonic_ns) / 1e6
+            if now_ns > give_up_ns:
+                raise servers.Failed(
+                    f"{service.dns_name}: change to {touched.result()} not visible after {_PATIENCE_S} s; "
+                    f"answers were {list(first_seen_ns)}"
+                )
+
+
+def table(delays_ms: list[float]) -> Table:
+    """Return the figures to show."""
+    ordered = sorted(delays_ms)
+    row = [
+        str(len(ordered)),
+        f"{percentile(ordered, 50):.2f}",
+        f"{percentile(ordered, 99):.2f}",
+        f"{ordered[-1]:.2f}",
+        f"p99 ≤ {_LIMIT_MS}",
+    ]
+    title = f"A changed Service visible to a client, {SERVICES:,} Services, {WORKERS} workers, ms"
+    return Table(title, ["changes", "p50", "p99", "max", "wanted"], [row])
+
+
+def percentile(ordered: list[float], percent: int) -> float:
+    """Return the smallest value that at least `percent` of a hundred values don't exceed (nearest rank)."""
+    return ordered[max(0, -(-len(ordered) * percent // 100) - 1)]

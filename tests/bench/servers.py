@@ -1,0 +1,185 @@
+"""Starts servers for a benchmark and ends them: pydns by its command line, Knot, the fake API server.
+
+Each is a context manager; what it started is gone when it is left, also after an error. Ports are free ones on
+127.0.0.1. Knows how servers are started and asked, not what is measured.
+"""
+
+import shlex
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from os import kill
+from pathlib import Path
+from signal import SIGKILL
+from typing import NamedTuple
+
+import dns.message
+import dns.query
+import dns.rcode
+
+from tests.bench import procfs, tools
+from tests.bench.cluster import DOMAIN, REVERSE
+
+# Run from the checkout that the benchmark is in, installed or not.
+THIS_CHECKOUT = shlex.join([sys.executable, "-c", "import sys; from pydns.cli import main; sys.exit(main())"])
+_START_S = 60
+_STOP_S = 10
+
+
+class Failed(Exception):
+    """A server didn't start, or answered what it shouldn't; the message says what it printed."""
+
+
+class Server(NamedTuple):
+    """A running server. `started_ns` is the monotonic time just before it was started."""
+
+    name: str
+    pid: int
+    port: int
+    started_ns: int
+
+
+@contextmanager
+def pydns(command: str, source: list[str], workers: int, core: int | None) -> Iterator[Server]:
+    """Run `command` as pydns's command line: `source` says where the cluster comes from, the rest is as shipped."""
+    with tempfile.TemporaryDirectory(prefix="pydns-bench-") as state_dir:
+        port = free_port()
+        arguments = ["serve", "--listen", f"127.0.0.1:{port}", "--workers", str(workers), "--state-dir", state_dir]
+        for endpoint in "--health", "--ready", "--metrics":
+            arguments += [endpoint, "127.0.0.1:0"]
+        with _running("pydns", [*shlex.split(command), *arguments, *source], port, core) as server:
+            yield server
+
+
+@contextmanager
+def knot(zones: Path, core: int | None) -> Iterator[Server]:
+    """Run Knot over the zone files in `zones`, with one thread of each sort, as pydns has one worker."""
+    with tempfile.TemporaryDirectory(prefix="knot-bench-") as directory:
+        port = free_port()
+        configuration = Path(directory) / "knot.conf"
+        configuration.write_text(_KNOT.format(directory=directory, port=port, zones=zones, d=DOMAIN, r=REVERSE))
+        with _running("knot", [tools.find("knotd"), "--config", str(configuration)], port, core) as server:
+            yield server
+
+
+_KNOT = """\
+server:
+    rundir: "{directory}"
+    listen: 127.0.0.1@{port}
+    udp-workers: 1
+    tcp-workers: 1
+    background-workers: 1
+log:
+  - target: stderr
+    any: error
+database:
+    storage: "{directory}"
+template:
+  - id: default
+    storage: "{zones}"
+zone:
+  - domain: {d}
+    file: {d}.zone
+  - domain: {r}
+    file: {r}.zone
+"""
+
+
+@contextmanager
+def api_server(services: int, endpoints: int) -> Iterator[Path]:
+    """Run the fake API server with that many Services and endpoints in each; yield its kubeconfig."""
+    with tempfile.TemporaryDirectory(prefix="apiserver-bench-") as directory:
+        kubeconfig = Path(directory) / "kubeconfig"
+        command = [sys.executable, "-m", "tests.fakes.apiserver", "--services", str(services)]
+        command += ["--endpoints", str(endpoints), "--port", "0", "--kubeconfig", str(kubeconfig)]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL)
+        assert process.stdout is not None
+        try:
+            if not process.stdout.readline():  # one line when it listens
+                raise Failed(f"{shlex.join(command)} ended with {process.wait()} before it listened")
+            yield kubeconfig
+        finally:
+            _end(process)
+            process.stdout.close()
+
+
+@contextmanager
+def _running(name: str, command: list[str], port: int, core: int | None) -> Iterator[Server]:
+    with tempfile.TemporaryFile() as output:
+        started_ns = time.monotonic_ns()
+        process = subprocess.Popen(
+            tools.pinned(command, core), stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+        )
+        try:
+            yield Server(name, process.pid, port, started_ns)
+            if process.poll() is not None:
+                raise Failed(f"{name} ended with {process.returncode} during the benchmark")
+        except Failed as failed:
+            output.seek(0)
+            raise Failed(f"{failed}\n{output.read().decode(errors='replace')[-4000:]}".rstrip()) from None
+        finally:
+            _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Terminate a process; kill what is left of it and its children after that, or if it takes too long."""
+    family = procfs.tree(process.pid)
+    process.terminate()
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(_STOP_S)
+    for pid in family:
+        if procfs.is_alive(pid):
+            with suppress(ProcessLookupError):
+                kill(pid, SIGKILL)
+    process.wait()
+
+
+def wait_until(server: Server, names: list[tuple[str, str]]) -> list[float]:
+    """Wait until each (name, type) is answered with NOERROR and records; return when, in seconds from the start.
+
+    Asks every 10 ms, so as not to take the CPU from the server that is starting. Raises `Failed` after a minute.
+    """
+    seen: dict[tuple[str, str], float] = {}
+    while len(seen) < len(names):
+        for question in names:
+            if question not in seen and is_answered(server.port, *question):
+                seen[question] = (time.monotonic_ns() - server.started_ns) / 1e9
+        if time.monotonic_ns() - server.started_ns > _START_S * 1e9 or not procfs.is_alive(server.pid):
+            missing = ", ".join(f"{name} {qtype}" for name, qtype in names if (name, qtype) not in seen)
+            raise Failed(f"{server.name} has ended, or didn't answer within {_START_S} s: {missing}")
+        time.sleep(0.01)
+    return [seen[question] for question in names]
+
+
+def is_answered(port: int, name: str, qtype: str) -> bool:
+    """Tell whether the server answers now, with records."""
+    question = dns.message.make_query(name + ".", qtype)
+    with socket.socket(type=socket.SOCK_DGRAM) as client:
+        client.settimeout(0.05)
+        client.connect(("127.0.0.1", port))  # so that a port where nobody listens refuses at once
+        try:
+            client.send(question.to_wire())
+            reply = dns.message.from_wire(client.recv(4096))
+        except OSError:  # refused, or no answer in time
+            return False
+    return reply.rcode() == dns.rcode.NOERROR and bool(reply.answer)
+
+
+def ask(port: int, name: str, qtype: str, timeout_s: float) -> dns.message.Message:
+    """Ask one question over UDP from a new socket. Raises `dns.exception.Timeout`."""
+    return dns.query.udp(dns.message.make_query(name + ".", qtype), "127.0.0.1", timeout=timeout_s, port=port)
+
+
+def free_port() -> int:
+    """Return a port that is free for UDP and TCP. Another process may take it before the caller does."""
+    while True:
+        with socket.socket(type=socket.SOCK_DGRAM) as udp, socket.socket() as tcp:
+            udp.bind(("127.0.0.1", 0))
+            port: int = udp.getsockname()[1]
+            with suppress(OSError):
+                tcp.bind(("127.0.0.1", port))
+                return port

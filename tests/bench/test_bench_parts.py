@@ -1,0 +1,196 @@
+"""The parts of the benchmarks that need no server: what they read is read right, and both servers get one cluster."""
+
+import re
+from collections import Counter
+from pathlib import Path
+
+import dns.name
+import dns.rdatatype
+import dns.zone
+import msgspec
+import pytest
+
+from pydns.kube import objects
+from tests.bench import change, cluster, dnsperf, procfs, queries, tools
+
+FLOOD = """\
+DNS Performance Testing Tool
+Version 2.10.0
+
+[Status] Testing complete (time limit)
+
+Statistics:
+
+  Queries sent:         633240
+  Queries completed:    633238 (100.00%)
+  Queries lost:         2 (0.00%)
+
+  Response codes:       NOERROR 316619 (50.00%), NXDOMAIN 316619 (50.00%)
+  Average packet size:  request 49, response 65
+  Run time (s):         3.000335
+  Queries per second:   211055.765440
+
+  Average Latency (s):  0.000453 (min 0.000013, max 0.004235)
+  Latency StdDev (s):   0.000099
+"""
+SILENCE = """\
+Statistics:
+
+  Queries sent:         100
+  Queries completed:    0 (0.00%)
+  Queries lost:         100 (100.00%)
+
+  Response codes:       
+  Average packet size:  request 49, response 0
+  Run time (s):         0.501456
+  Queries per second:   0.000000
+
+  Average Latency (s):  0.000000 (min 0.000000, max 0.000000)
+"""  # noqa: W291 dnsperf ends the line so
+
+
+def test_statistics_of_dnsperf_are_read() -> None:
+    run = dnsperf.parse(FLOOD)
+    assert run == dnsperf.Run(633240, 633238, 2, 3.000335, 0.000453, 65, {"NOERROR": 316619, "NXDOMAIN": 316619})
+    assert round(run.qps) == 211056
+
+
+def test_a_silent_server_completes_nothing_and_has_the_wrong_rcodes() -> None:
+    run = dnsperf.parse(SILENCE)
+    assert (run.completed, run.lost, run.rcodes) == (0, 100, {})
+    assert run.wrong_rcodes({"NOERROR": 1.0}, 0.01)
+
+
+def test_output_without_statistics_is_quoted() -> None:
+    with pytest.raises(ValueError, match="unable to open"):
+        dnsperf.parse("Error: unable to open file x")
+
+
+@pytest.mark.parametrize(
+    ("rcodes", "shares", "right"),
+    [
+        ({"NOERROR": 1000}, {"NOERROR": 1.0}, True),
+        ({"NOERROR": 999, "SERVFAIL": 1}, {"NOERROR": 1.0}, False),  # one wrong answer is one too many
+        ({"NOERROR": 1000}, {"NXDOMAIN": 1.0}, False),
+        ({"NOERROR": 605, "NXDOMAIN": 395}, {"NOERROR": 0.6, "NXDOMAIN": 0.4}, True),
+        ({"NOERROR": 615, "NXDOMAIN": 385}, {"NOERROR": 0.6, "NXDOMAIN": 0.4}, False),
+        ({"NOERROR": 600, "NXDOMAIN": 399, "REFUSED": 1}, {"NOERROR": 0.6, "NXDOMAIN": 0.4}, False),
+    ],
+)
+def test_a_server_that_answers_otherwise_than_it_should_is_noticed(
+    rcodes: dict[str, int], shares: dict[str, float], right: bool
+) -> None:
+    run = dnsperf.Run(1000, 1000, 0, 1.0, 0.001, 50, rcodes)
+    assert (run.wrong_rcodes(shares, 0.01) == "") is right
+
+
+def test_cpu_time_is_read_behind_a_command_name_with_spaces_and_parentheses() -> None:
+    text = "5760 (a) b (c) S 1 5713 3095 0 -1 4194560 25140 7 6 8 336 330 11 12 20 0 1 0 310036 1132912640\n"
+    assert procfs.parse_stat(text) == procfs.Stat(5760, 1, 336 + 330)
+
+
+def test_the_tree_of_a_server_is_its_children_and_theirs() -> None:
+    parents = {1: 0, 40: 1, 10: 1, 11: 10, 12: 10, 13: 11, 41: 40}
+    stats = [procfs.Stat(pid, parent, 0) for pid, parent in parents.items()]
+    assert procfs.descendants(10, stats) == [10, 11, 12, 13]
+
+
+def test_time_of_all_processes_is_summed() -> None:
+    assert procfs.used_s({1: 1.0, 2: 5.0}, {1: 1.5, 2: 7.0}) == 2.5
+
+
+def test_a_worker_that_was_replaced_spoils_the_measurement() -> None:
+    with pytest.raises(procfs.Changed, match=r"\[1, 2\] and became \[1, 3\]"):
+        procfs.used_s({1: 1.0, 2: 5.0}, {1: 1.0, 3: 0.1})
+
+
+def test_proportional_set_size_is_read() -> None:
+    rollup = "00400000-7ffd [rollup]\nRss:    5000 kB\nPss:    1234 kB\nPss_Dirty:   99 kB\n"
+    assert procfs.parse_pss_kib(rollup) == 1234
+
+
+def test_percentiles_are_nearest_ranks() -> None:
+    ordered = [float(i) for i in range(1, 201)]
+    assert [change.percentile(ordered, percent) for percent in (50, 99, 100)] == [100.0, 198.0, 200.0]
+    assert change.percentile([7.0], 50) == 7.0
+
+
+def test_missing_programs_are_all_named_with_their_debian_packages(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(tools, "_PLACES", str(tmp_path))
+    with pytest.raises(tools.Missing, match=r"apt-get install dnsperf\n.*apt-get install knot$"):
+        tools.require("dnsperf", "knotd")
+
+
+COUNT = 300  # some namespaces have several Services
+CLUSTER = cluster.services(COUNT)
+
+
+@pytest.fixture(scope="module")
+def zones(tmp_path_factory: pytest.TempPathFactory) -> list[dns.zone.Zone]:
+    directory = tmp_path_factory.mktemp("zones")
+    cluster.write_zones(directory, CLUSTER)
+    return [dns.zone.from_file(str(path), origin=path.stem, relativize=False) for path in directory.iterdir()]
+
+
+def test_manifests_and_zone_files_hold_the_same_records(tmp_path: Path, zones: list[dns.zone.Zone]) -> None:
+    cluster.write_manifests(tmp_path, CLUSTER)
+    wanted = set()
+    for path in tmp_path.iterdir():
+        for item in msgspec.json.decode(path.read_bytes())["items"]:
+            observed = objects.parse(objects.Kind(item["kind"]), item).value
+            if isinstance(observed, objects.Namespace):
+                continue
+            assert isinstance(observed, objects.Service)
+            owner = f"{observed.name}.{observed.namespace}.svc.cluster.local."
+            ((port,), (address,)) = observed.ports, observed.cluster_ips
+            text = ".".join(map(str, address))
+            for name in owner, f"_{port.name}._{port.protocol}.{owner}":
+                wanted |= {(name, "A", text), (name, "SRV", f"0 100 {port.number} {owner}")}
+            wanted.add((".".join(map(str, reversed(address))) + ".in-addr.arpa.", "PTR", owner))
+    found = {
+        (str(owner), dns.rdatatype.to_text(rdata.rdtype), str(rdata))
+        for zone in zones
+        for owner, _, rdata in zone.iterate_rdatas()
+        if rdata.rdtype not in (dns.rdatatype.SOA, dns.rdatatype.NS) and not str(owner).startswith("ns.dns.")
+    }
+    assert len(wanted) == 5 * COUNT
+    assert found == wanted
+
+
+@pytest.mark.parametrize("workload", queries.workloads(CLUSTER), ids=lambda workload: workload.name)
+def test_every_query_has_the_rcode_that_the_zone_files_give(
+    workload: queries.Workload, zones: list[dns.zone.Zone]
+) -> None:
+    existing = set()
+    for zone in zones:
+        assert zone.origin is not None
+        for owner in zone:
+            while owner not in existing and owner.is_subdomain(zone.origin):  # empty non-terminals exist too
+                existing.add(owner)
+                owner = owner.parent()
+    names = {query.name: dns.name.from_text(query.name) in existing for query in workload.queries}
+    wrong = [query for query in workload.queries if (query.rcode == queries.NOERROR) is not names[query.name]]
+    assert wrong == []
+
+
+def test_the_mix_asks_every_type_and_walks_search_lists_to_their_end() -> None:
+    mix = queries.workloads(CLUSTER)[-1].queries
+    assert {query.type for query in mix} == {"A", "AAAA", "SRV", "PTR"}
+    walked = Counter(re.sub(r"\d+", "N", query.name) for query in mix if query.type == "A")
+    written_out = "svc-N.ns-N.svc.cluster.local"
+    walk = [written_out + suffix for suffix in (".ns-N.svc.cluster.local", ".svc.cluster.local", ".cluster.local")]
+    assert walked[walk[0]] == walked[walk[1]] == walked[walk[2]] > 1000
+    assert walked[written_out] > walked[walk[0]]
+
+
+def test_services_have_addresses_of_their_own_in_the_service_range() -> None:
+    services = cluster.services(10_000)
+    assert len({service.address for service in services}) == 10_000
+    assert services[-1] == cluster.Service("svc-9999", "ns-99", "10.96.39.15")
+
+
+def test_queries_are_the_same_in_every_run() -> None:
+    assert queries.workloads(CLUSTER) == queries.workloads(cluster.services(COUNT))

@@ -1,0 +1,37 @@
+"""The programs from Debian that benchmarks need, and on which core a program runs."""
+
+import shutil
+
+# Program → Debian package. knotd is in sbin, which isn't in everybody's PATH.
+_PACKAGES = {"dnsperf": "dnsperf", "knotd": "knot", "taskset": "util-linux"}
+_PLACES = "/usr/local/sbin:/usr/sbin:/sbin"
+
+
+class Missing(Exception):
+    """Programs that aren't installed; the message says how to get them."""
+
+
+def find(program: str) -> str:
+    """Return the program's path. Raises `Missing`."""
+    path = shutil.which(program) or shutil.which(program, path=_PLACES)
+    if path is None:
+        package = _PACKAGES[program]
+        raise Missing(f"{program} is not installed; it is in the Debian package {package}: apt-get install {package}")
+    return path
+
+
+def require(*programs: str) -> None:
+    """Raise `Missing` that names every one of the programs that isn't installed."""
+    problems = []
+    for program in programs:
+        try:
+            find(program)
+        except Missing as missing:
+            problems.append(str(missing))
+    if problems:
+        raise Missing("\n".join(problems))
+
+
+def pinned(command: list[str], core: int | None) -> list[str]:
+    """Return a command that runs `command` and all its children on one core, or anywhere if that is None."""
+    return command if core is None else [find("taskset"), "--cpu-list", str(core), *command]
