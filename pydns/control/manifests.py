@@ -39,7 +39,7 @@ class SourceStatus(NamedTuple):
     synced: bool
     objects: int
     problem: str | None  # the first mistake that is there now; files hold all kinds, so it is the same for each
-    last_event_s: float | None  # when something of the kind last changed, by the clock that was passed in
+    last_event: float | None  # when something of the kind last changed, by the clock that was passed in
 
 
 class ManifestFolder:

@@ -111,9 +111,9 @@ def tree_key(name: bytes) -> bytes:
     return b"".join(parts)
 
 
-def is_at_or_below(name: bytes, ancestor: bytes) -> bool:
-    """Tell whether `name` is `ancestor` or lies below it, compared without case, label by label."""
-    return tree_key(name).startswith(tree_key(ancestor))
+def from_tree_key(tree: bytes) -> bytes:
+    """Return the name, in lower case, that has this tree key."""
+    return from_labels(*reversed(labels_of(tree + ROOT)))
 
 
 def reverse_name(address: bytes) -> bytes:

@@ -232,7 +232,7 @@ def test_change_that_changes_no_record_delivers_nothing(
     (tmp_path / "shop.yaml").write_text("# A comment.\n" + service("web", 1, "{more: labels}"))
     folder.settle()
     assert len(told.deliveries) == 1
-    assert folder.status()[Kind.SERVICE].last_event_s == 1.0
+    assert folder.status()[Kind.SERVICE].last_event == 1.0
 
 
 def test_change_counts_only_when_two_looks_agree_on_it(

@@ -1,0 +1,34 @@
+"""What sockets of a worker share: the table, the responder, and the last boundary for its bugs."""
+
+import traceback
+from typing import TYPE_CHECKING
+
+from pydns.dns.message import Rcode
+from pydns.log import Level, Log
+from pydns.serve.respond import Responder
+
+if TYPE_CHECKING:
+    from pydns.table.reader import Reader, Transaction
+
+
+class Batch:
+    """Answers messages, several in one read transaction."""
+
+    def __init__(self, table: "Reader", log: Log) -> None:
+        self.transaction = table.transaction
+        self.unsent = 0  # replies that the kernel didn't take
+        self._respond = Responder(table).respond
+        self._log = log
+        self._reported: set[str] = set()
+
+    def respond(self, message: bytes, transaction: "Transaction", *, tcp: bool = False) -> bytes | None:
+        """Return the reply to a message. A bug costs the one who met it a SERVFAIL, and is logged once."""
+        try:
+            return self._respond(message, transaction, tcp=tcp)
+        except Exception as error:
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            what = f"{type(error).__name__}: {error} at {where.filename}:{where.lineno}"
+            if what not in self._reported and len(self._reported) < 100:
+                self._reported.add(what)
+                self._log("query failed", level=Level.ERROR, error=what, message=message[:512].hex())
+            return message[:2] + bytes([0x80 | message[2] & 0x79, Rcode.SERVFAIL]) + bytes(8)

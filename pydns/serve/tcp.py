@@ -1,0 +1,108 @@
+"""TCP: messages with a length in front (RFC 1035 section 4.2.2, RFC 7766), many on a connection.
+
+Rules:
+
+1. Whole messages are answered as they come, in one write for all that came together.
+2. A connection is closed when no whole message has come for `IDLE_S`: idle clients, and those that send an octet a
+   second. So is one whose client doesn't read what it asked for: nothing more is read from it, so it becomes idle.
+3. There are at most `MAX_CONNECTIONS`; one more takes the place of the one that has been idle longest.
+"""
+
+import asyncio
+from typing import cast
+
+from pydns.serve.batch import Batch
+
+IDLE_S = 10.0  # as CoreDNS; NodeLocal DNSCache keeps its connections for that long
+MAX_CONNECTIONS = 1000  # a worker
+
+
+class Connections:
+    """The open connections of a worker, idle longest first."""
+
+    def __init__(self, batch: Batch, loop: asyncio.AbstractEventLoop) -> None:
+        self.batch = batch
+        self.now = loop.time
+        self._open: dict[Connection, float] = {}  # when the last whole message came
+
+    def accept(self) -> "Connection":
+        """Return the protocol of a new connection."""
+        return Connection(self)
+
+    def touch(self, connection: "Connection") -> None:
+        """Note that a connection is in use now."""
+        self._open.pop(connection, None)
+        if len(self._open) >= MAX_CONNECTIONS:
+            next(iter(self._open)).close()
+        self._open[connection] = self.now()
+
+    def forget(self, connection: "Connection") -> None:
+        """Note that a connection is gone."""
+        self._open.pop(connection, None)
+
+    def close_idle(self) -> None:
+        """Close what has been idle for too long. To be called about once a second."""
+        before = self.now() - IDLE_S
+        for connection in [each for each, at in self._open.items() if at < before]:
+            connection.close()
+
+    def close_all(self) -> None:
+        """Close every connection after what has been written to it."""
+        for connection in list(self._open):
+            connection.finish()
+
+
+class Connection(asyncio.Protocol):
+    """One connection."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+        self._received = bytearray()
+        self._transport: asyncio.Transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin."""
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is not a subclass
+        self._connections.touch(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Answer the messages that are whole."""
+        received = self._received
+        received += data
+        replies = []
+        position = 0
+        batch = self._connections.batch
+        with batch.transaction() as transaction:
+            while len(received) - position >= 2:
+                end = position + 2 + int.from_bytes(received[position : position + 2])
+                if end > len(received):
+                    break
+                reply = batch.respond(bytes(received[position + 2 : end]), transaction, tcp=True)
+                if reply is not None:
+                    replies.append(len(reply).to_bytes(2) + reply)
+                position = end
+        if position:
+            del received[:position]
+            self._connections.touch(self)
+            self._transport.write(b"".join(replies))
+
+    def pause_writing(self) -> None:
+        """Stop reading from a client that doesn't read."""
+        self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """Go on."""
+        self._transport.resume_reading()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """End."""
+        self._connections.forget(self)
+
+    def close(self) -> None:
+        """Close at once; what isn't sent is lost."""
+        self._connections.forget(self)
+        self._transport.abort()
+
+    def finish(self) -> None:
+        """Close after what has been written is sent."""
+        self._transport.close()

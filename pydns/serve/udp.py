@@ -1,0 +1,89 @@
+"""UDP: takes datagrams from a socket in batches and sends the replies.
+
+A socket that is bound to one address is read with `recvfrom`. One that is bound to all is read with `recvmsg`, which
+says what address a query came to, since the reply has to leave from there; that costs more, so only where needed.
+"""
+
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from pydns.serve.batch import Batch
+
+BATCH = 64  # datagrams a turn: fewer cost throughput, more delay TCP (tests/bench/README.md)
+_SIZE = 4096  # octets of a query; what is cut off a longer one makes it malformed
+_IP_PKTINFO = 8  # Linux; the socket module of 3.11 lacks it
+_MAX_SOURCES = 256
+
+
+def reader(sock: socket.socket, batch: Batch) -> Callable[[], bool]:
+    """Return what to call when the socket is readable. It returns whether there may be more to read."""
+    host = sock.getsockname()[0]
+    return _any_address(sock, batch) if host in ("0.0.0.0", "::") else _one_address(sock, batch)
+
+
+def _one_address(sock: socket.socket, batch: Batch) -> Callable[[], bool]:
+    receive, send, respond = sock.recvfrom, sock.sendto, batch.respond
+
+    def drain() -> bool:
+        with batch.transaction() as transaction:
+            for _ in range(BATCH):
+                try:
+                    message, peer = receive(_SIZE)
+                except OSError:  # nothing left
+                    return False
+                reply = respond(message, transaction)
+                if reply is not None:
+                    try:
+                        send(reply, peer)
+                    except OSError:  # the peer's port is 0, its network is gone, the buffer is full: it asks again
+                        batch.unsent += 1
+        return True
+
+    return drain
+
+
+def _any_address(sock: socket.socket, batch: Batch) -> Callable[[], bool]:
+    if sock.family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+    else:
+        sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+    receive, send, respond = sock.recvmsg, sock.sendmsg, batch.respond
+    sources: dict[bytes, list[tuple[int, int, bytes]]] = {}
+
+    def drain() -> bool:
+        with batch.transaction() as transaction:
+            for _ in range(BATCH):
+                try:
+                    message, ancillary, _, peer = receive(_SIZE, 64)
+                except OSError:
+                    return False
+                reply = respond(message, transaction)
+                if reply is not None:
+                    info = ancillary[0][2] if ancillary else b""
+                    source = sources.get(info)
+                    if source is None:
+                        if len(sources) >= _MAX_SOURCES:
+                            sources.clear()
+                        source = sources[info] = _source(ancillary)
+                    try:
+                        send((reply,), source, 0, peer)
+                    except OSError:
+                        batch.unsent += 1
+        return True
+
+    return drain
+
+
+def _source(ancillary: list[Any]) -> list[tuple[int, int, bytes]]:
+    """Return what makes a reply leave from where its query came to (ip(7), RFC 3542 section 6).
+
+    The interface is left to routing, except for link-local addresses, which mean nothing without one.
+    """
+    for level, kind, info in ancillary:
+        if level == socket.IPPROTO_IP and kind == _IP_PKTINFO:
+            return [(level, kind, bytes(4) + info[4:8] + bytes(4))]
+        if level == socket.IPPROTO_IPV6 and kind == socket.IPV6_PKTINFO:
+            link_local = info[0] == 0xFE and info[1] & 0xC0 == 0x80
+            return [(level, kind, info if link_local else info[:16] + bytes(4))]
+    return []

@@ -1,0 +1,50 @@
+"""The verbs that look at a running pydns: `dump` and `status`. They read the table that the workers answer from."""
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydns.dns import name
+from pydns.dns.answer import decompile
+from pydns.dns.text import to_text
+from pydns.table.layout import NodeKind
+from pydns.table.reader import Reader
+
+
+def dump(state_dir: Path) -> Iterator[str]:
+    """Yield the table as zone-file text, by owner from the root down. Raises `TableError`."""
+    reader = Reader(state_dir)
+    with reader.transaction() as transaction:
+        facts = reader.facts(transaction)
+        yield f"; {name.to_text(facts.domain)} serial {facts.serial}, {'synced' if facts.synced else 'not synced'}"
+        lines = []
+        for key, compiled in reader.items(transaction):
+            rrset, _ = decompile(key, compiled)
+            lines.append((name.tree_key(rrset.owner), rrset.rtype, to_text(rrset)))
+        for tree, kind in reader.nodes(transaction):
+            if kind == NodeKind.POD_NAMESPACE:
+                owner = name.to_text(name.from_tree_key(tree))
+                lines.append((tree, 0, [f"; any address, as ADDRESS-WITH-DASHES.{owner}"]))
+        for _, _, texts in sorted(lines):
+            yield from texts
+
+
+def status(state_dir: Path) -> Iterator[str]:
+    """Yield what the controller says of itself, and what is in the table. Raises `TableError`."""
+    reader = Reader(state_dir)
+    with reader.transaction() as transaction:
+        facts = reader.facts(transaction)
+        answers, names = reader.counts(transaction)
+        said = json.loads(reader.status(transaction))
+    yield f"domain    {name.to_text(facts.domain)}"
+    yield f"synced    {'yes' if facts.synced else 'no: what is not in the table gets SERVFAIL'}"
+    yield f"serial    {facts.serial}"
+    yield f"table     {answers} answers, {names} names"
+    if said:
+        yield f"source    {said['source']}, said {max(0.0, time.time() - said['time']):.1f} s ago"
+    for kind, about in said.get("kinds", {}).items():
+        state = "synced" if about["synced"] else "not synced"
+        age = "" if about["last_event_age_s"] is None else f", last event {about['last_event_age_s']:.1f} s ago"
+        problem = f", {about['problem']}" if about["problem"] else ""
+        yield f"  {kind}: {state}, {about['objects']} objects, {about['skipped']} skipped{age}{problem}"
