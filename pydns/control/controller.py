@@ -19,7 +19,7 @@ from pydns.control.manifests import ManifestFolder, SourceError
 from pydns.kube.events import Apply, Event, InitApply
 from pydns.kube.objects import Kind, Observed, Options, Skipped
 from pydns.kube.selector import parse as parse_selector
-from pydns.kube.zone import Zone, ZoneOptions
+from pydns.kube.zone import PodsMode, Zone, ZoneOptions
 from pydns.kube.zone import facts as zone_facts
 from pydns.log import Level, Log
 from pydns.settings import Settings

@@ -49,8 +49,6 @@ def pydns(command: str, source: list[str], workers: int, core: int | None) -> It
     with tempfile.TemporaryDirectory(prefix="pydns-bench-") as state_dir:
         port = free_port()
         arguments = ["serve", "--listen", f"127.0.0.1:{port}", "--workers", str(workers), "--state-dir", state_dir]
-        for endpoint in "--health", "--ready", "--metrics":
-            arguments += [endpoint, "127.0.0.1:0"]
         with _running("pydns", [*shlex.split(command), *arguments, *source], port, core) as server:
             yield server
 
