@@ -1,0 +1,406 @@
+"""The table of everything that can be configured: reader, JSON Schema and documentation are all made from it.
+
+Two vocabularies: the keys of `config.yaml` (`ROOT`), whose defaults are those of `model`, and kube-dns's ConfigMap keys
+(`KUBE_DNS`), which are read as kube-dns reads them, but for its limit of three upstreams.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from pydns.config import words
+from pydns.config.model import (
+    Cache,
+    Choice,
+    Config,
+    Host,
+    Log,
+    MetricNames,
+    Metrics,
+    NamedUpstream,
+    OnNxdomain,
+    PodsMode,
+    QueryLog,
+    RcodeClass,
+    Route,
+    Transport,
+    Upstream,
+)
+from pydns.config.shape import (
+    Fault,
+    Key,
+    ListOf,
+    MapOf,
+    OneOf,
+    Record,
+    Share,
+    Switch,
+    Text,
+    TextOrRecord,
+    Wanted,
+    Whole,
+)
+from pydns.dns import name
+
+MAX_TTL_S = 7 * 24 * 3600  # RFC 8767 section 4: cap TTLs at a week or so
+
+_DEFAULT_PORTS = {Transport.UDP: 53, Transport.TCP: 53, Transport.TLS: 853}
+
+
+def _server(
+    address: words.Address,
+    transport: Transport = Transport.UDP,
+    server_name: str | None = None,
+    packets_per_second: int | None = None,
+) -> Upstream | NamedUpstream:
+    port = address.port or _DEFAULT_PORTS[transport]
+    if address.qname is not None:
+        return NamedUpstream(address.qname, port, transport, server_name, packets_per_second)
+    assert address.ip is not None
+    return Upstream(address.ip, port, transport, server_name, packets_per_second)
+
+
+def _check_server(
+    transport: Transport | None = Transport.UDP, server_name: str | None = None, **_: Any
+) -> Iterator[Fault]:
+    if server_name is not None and transport not in (Transport.TLS, None):
+        yield Fault("server_name", f'"{server_name}"', 'used without "transport: tls"')
+
+
+def _check_route(domain: bytes | None = None, except_: tuple[bytes, ...] | None = None, **_: Any) -> Iterator[Fault]:
+    for each in except_ or ():
+        if domain is not None and (not name.is_at_or_below(each, domain) or each == domain):
+            yield Fault("except", f'"{name.to_text(each)}"', f'below "{name.to_text(domain)}"')
+
+
+def _check_cache(**written: int | None) -> Iterator[Fault]:
+    for low_key, high_key in (("min_ttl", "max_ttl"), ("min_negative_ttl", "max_negative_ttl")):
+        low, high = (written.get(f"{key}_s", getattr(_DEFAULT_CACHE, f"{key}_s")) for key in (low_key, high_key))
+        if low is not None and high is not None and low > high:
+            at = low_key if f"{low_key}_s" in written else high_key
+            yield Fault(at, f"{low_key} {low}", f"at most {high_key}, which is {high}")
+
+
+_DEFAULT_CACHE = Cache()
+
+
+def _server_shape(address: Text) -> TextOrRecord:
+    def parse(text: str) -> Upstream | NamedUpstream | Wanted:
+        parsed = address.parse(text)
+        return parsed if isinstance(parsed, Wanted) else _server(parsed)
+
+    return TextOrRecord(
+        Text(address.wanted, parse), Record(_server, (_address_key(address), *_SERVER_KEYS), "a server", _check_server)
+    )
+
+
+def _address_key(address: Text) -> Key:
+    return Key(
+        "address",
+        address,
+        "Where the server is. An address alone, instead of the mapping, means this key alone.",
+        example="10.0.0.2:5353",
+        wrong="10.0.0.300",
+        required=True,
+    )
+
+
+_SERVER_KEYS = (
+    Key(
+        "transport",
+        OneOf(Transport),
+        "How it is asked. With udp, a truncated answer is asked for again over TCP; tls is DNS over TLS, port 853.",
+        example="tls",
+        wrong="https",
+    ),
+    Key(
+        "server_name",
+        Text("a host name or IP address", words.parse_server_name),
+        "With tls: the name or address that the server's certificate must be for.",
+        example="dns.example.net",
+        wrong="'*'",
+        default="the address",
+    ),
+    Key(
+        "packets_per_second",
+        Whole(1, 1_000_000),
+        "The most that one worker sends to it. Cloud resolvers drop what goes beyond a rate (AWS: 1,024 a second).",
+        example="500",
+        wrong="0",
+        default="no bound",
+    ),
+)
+
+_IP_SERVER = _server_shape(Text(words.IP_SERVER, words.parse_ip_server))
+_ANY_SERVER = _server_shape(Text(words.SERVER, words.parse_server))
+_CHOICE = OneOf(Choice)
+_DOMAIN = Text(words.DOMAIN, words.parse_domain)
+_TTL = Whole(0, MAX_TTL_S)
+
+_ROUTE = Record(
+    Route,
+    (
+        Key(
+            "servers",
+            ListOf(_ANY_SERVER, "servers"),
+            "Who is asked for it, as in `upstreams`, or by DNS name, which is resolved again when its TTL runs out.",
+            example="[10.1.0.53, ns.acme.example]",
+            wrong="10.1.0.53",
+            required=True,
+        ),
+        Key(
+            "except",
+            ListOf(_DOMAIN, "domain names"),
+            "Domains below this one that are resolved as if there were no such route.",
+            example="[www.acme.local]",
+            wrong="[www..acme.local]",
+            field="except_",
+            default="none",
+        ),
+        Key(
+            "on_nxdomain",
+            OneOf(OnNxdomain),
+            "Whether NXDOMAIN from these servers is the answer, or whoever comes next is asked: split horizon.",
+            example="next",
+            wrong="fallthrough",
+        ),
+        Key(
+            "choice",
+            _CHOICE,
+            "Which of the servers is asked first.",
+            example="in_order",
+            wrong="sequential",
+            default="the choice of the whole configuration",
+        ),
+    ),
+    'a route: a mapping with "servers"',
+    _check_route,
+    identity="domain",
+)
+
+_CACHE = Record(
+    Cache,
+    (
+        Key("entries", Whole(0, 10_000_000), "The most answers that one worker keeps.", "50000", "-1"),
+        Key("bytes", Whole(0, 1 << 40), "The most memory that one worker's answers take.", "33554432", "32Mi"),
+        Key("max_ttl", _TTL, "Seconds for which an answer is kept at most.", "600", "10m", field="max_ttl_s"),
+        Key("min_ttl", _TTL, "Seconds for which an answer is kept at least.", "5", "-5", field="min_ttl_s"),
+        Key(
+            "max_negative_ttl",
+            _TTL,
+            "The same for NXDOMAIN and for answers without records: at most.",
+            "30",
+            "1000000",
+            field="max_negative_ttl_s",
+        ),
+        Key(
+            "min_negative_ttl",
+            _TTL,
+            "The same for NXDOMAIN and for answers without records: at least.",
+            "1",
+            "one",
+            field="min_negative_ttl_s",
+        ),
+        Key(
+            "serve_stale_s",
+            _TTL,
+            "Seconds after its expiry for which an answer is still given when upstreams fail; 0: never.",
+            "86400",
+            "false",
+        ),
+        Key("prefetch", Switch(), "Refresh answers that are asked for often before they expire.", "false", "'no'"),
+    ),
+    "a mapping of bounds",
+    _check_cache,
+)
+
+_HOST = Record(
+    Host,
+    (
+        Key(
+            "addresses",
+            ListOf(Text("an IP address", words.parse_packed_ip), "IP addresses"),
+            "The name's addresses, of both families.",
+            "[10.9.0.5, 'fd00::5']",
+            "[10.9.0]",
+            required=True,
+        ),
+        Key("ttl", _TTL, "TTL of the records in seconds.", "300", "-1", field="ttl_s"),
+        Key("ptr", Switch(), "Whether the addresses have PTR records that point back to the name.", "false", "'off'"),
+    ),
+    'a host: a mapping with "addresses"',
+    identity="qname",
+)
+
+_METRICS = Record(
+    Metrics,
+    (
+        Key(
+            "names",
+            OneOf(MetricNames),
+            "The names that CoreDNS's dashboards and alerts know, or the same under our own prefix.",
+            "pydns",
+            "prometheus",
+        ),
+    ),
+    "a mapping of options",
+)
+
+_QUERY_LOG = Record(
+    QueryLog,
+    (
+        Key(
+            "zones",
+            ListOf(_DOMAIN, "domain names"),
+            "Only queries for names at or below these.",
+            "[cluster.local, acme.local]",
+            "['']",
+            default="all",
+        ),
+        Key(
+            "classes",
+            ListOf(OneOf(RcodeClass), "classes"),
+            "Only queries whose reply was such: success (records), denial (no such name or record), error (the rest).",
+            "[denial, error]",
+            "[all]",
+            default="all",
+        ),
+        Key("share", Share(), "Which part of those gets a line, chosen at random.", "0.01", "1%"),
+    ),
+    "a mapping of options",
+)
+
+_LOG = Record(
+    Log,
+    (
+        Key(
+            "queries",
+            _QUERY_LOG,
+            "Log queries, one line each. With an empty mapping: all of them.",
+            example="{share: 0.01}",
+            wrong="true",
+            default="none are logged",
+        ),
+    ),
+    "a mapping of options",
+)
+
+_AS_FLAG = "what {} says"
+
+ROOT = Record(
+    Config,
+    (
+        Key(
+            "upstreams",
+            ListOf(_IP_SERVER, "servers"),
+            "Who is asked for names outside the cluster.",
+            example="[10.0.0.2, {address: 9.9.9.9, transport: tls, server_name: dns.quad9.net}]",
+            wrong="[dns.quad9.net]",
+            default="the nameservers of /etc/resolv.conf",
+        ),
+        Key("choice", _CHOICE, "Which of the upstreams is asked first.", "in_order", "quickest"),
+        Key(
+            "routes",
+            MapOf(Text(words.DOMAIN, words.parse_route_domain), _ROUTE, "a mapping of domains to routes"),
+            "Domains that have servers of their own. The longest domain that a name lies in counts.",
+            example="{acme.local: {servers: [1.2.3.4]}}",
+            wrong="{acme.local: [1.2.3.4]}",
+            default="none",
+        ),
+        Key(
+            "max_in_flight",
+            Whole(1, 100_000),
+            "The most queries of one worker that wait for upstreams; further ones get SERVFAIL at once.",
+            "5000",
+            "0",
+        ),
+        Key("cache", _CACHE, "The cache of upstreams' answers. Names of the cluster are never cached."),
+        Key(
+            "ttl",
+            Whole(0, 3600),
+            "TTL of the cluster's records in seconds.",
+            "30",
+            "86400",
+            default=_AS_FLAG.format("`--ttl`"),
+            field="ttl_s",
+        ),
+        Key(
+            "pods",
+            OneOf(PodsMode),
+            "Which pod names exist: none, every address in an existing namespace, or those of pods.",
+            "verified",
+            "on",
+            default=_AS_FLAG.format("`--pods`"),
+        ),
+        Key(
+            "namespaces",
+            ListOf(Text("the name of a namespace", words.parse_namespace), "namespaces"),
+            "Serve only these namespaces.",
+            "[shop, payments]",
+            "[Shop]",
+            default=_AS_FLAG.format("`--namespaces`"),
+        ),
+        Key(
+            "labels",
+            Text("a label selector", words.parse_selector),
+            "Serve only objects that this label selector selects.",
+            "environment in (production, staging)",
+            "[production]",
+            default=_AS_FLAG.format("`--labels`"),
+        ),
+        Key(
+            "endpoint_pod_names",
+            Switch(),
+            "Call endpoints without a hostname by their pod's name instead of their address.",
+            "true",
+            "pods",
+            default=_AS_FLAG.format("`--endpoint-pod-names`"),
+        ),
+        Key(
+            "reverse_zones",
+            ListOf(Text("a reverse zone", words.parse_reverse_zone), "reverse zones"),
+            "Where PTR queries are answered from the cluster; what is in none of these goes upstream.",
+            "[10.in-addr.arpa, d.f.ip6.arpa]",
+            "[10.0.0.0/8]",
+            default=_AS_FLAG.format("`--reverse-zones`"),
+        ),
+        Key(
+            "hosts",
+            MapOf(_DOMAIN, _HOST, "a mapping of names to hosts"),
+            "Names with fixed addresses.",
+            example="{db.corp.example: {addresses: [10.9.0.5]}}",
+            wrong="{db.corp.example: 10.9.0.5}",
+            default="none",
+        ),
+        Key("metrics", _METRICS, "How metrics are exposed."),
+        Key("log", _LOG, "What is logged beyond changes of state."),
+    ),
+    "a mapping of keys",
+)
+
+
+def _stub(domain: bytes, servers: tuple[Upstream | NamedUpstream, ...]) -> Route:
+    return Route(domain, servers)
+
+
+STUB_DOMAINS = Key(
+    "stubDomains",
+    MapOf(
+        Text("a domain name in lower case, without a final dot", words.parse_kube_dns_domain),
+        ListOf(_ANY_SERVER.text, "servers"),
+        "an object of domains and lists of servers",
+        _stub,
+    ),
+    "Domains that have servers of their own.",
+    example='{"acme.local": ["1.2.3.4"]}',
+    wrong='{"acme.local": ["1.2.3.4", "10.0.0.300"]}',
+    default="none",
+)
+UPSTREAM_NAMESERVERS = Key(
+    "upstreamNameservers",
+    ListOf(_IP_SERVER.text, "servers"),
+    "Who is asked for names outside the cluster.",
+    example='["8.8.8.8", "8.8.4.4"]',
+    wrong='["dns.google"]',
+    default="the nameservers of /etc/resolv.conf",
+)
+KUBE_DNS = (STUB_DOMAINS, UPSTREAM_NAMESERVERS)

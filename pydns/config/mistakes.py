@@ -1,0 +1,31 @@
+"""What is said to the operator about a configuration: mistakes, which refuse it, and notices, which don't."""
+
+import json
+from typing import NamedTuple
+
+
+class ConfigError(NamedTuple):
+    """A mistake: where it is, what was found there, what was wanted. Reads `PATH: FOUND is not WANTED`."""
+
+    path: str
+    found: str
+    wanted: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.found} is not {self.wanted}"
+
+
+class Notice(NamedTuple):
+    """Something that the operator should know and that stops nothing."""
+
+    path: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.text}"
+
+
+def quote(text: str) -> str:
+    """Return the text as JSON would have it, shortened; fit for a line of log whatever it holds."""
+    shortened = text if len(text) <= 80 else text[:77] + "…"
+    return json.dumps(shortened, ensure_ascii=not shortened.isprintable())

@@ -1,0 +1,103 @@
+"""The door of this room: from a ConfigMap's texts to a configuration, or to every mistake in them.
+
+A ConfigMap may hold kube-dns's keys, `config.yaml` or both; where both say the same thing, `config.yaml` wins.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import msgspec
+
+from pydns.config import document, kubedns
+from pydns.config.keys import ROOT
+from pydns.config.mistakes import ConfigError, Notice, quote
+from pydns.config.model import Config
+from pydns.config.shape import MAX_MISTAKES, Mistakes, Place, TooManyMistakes, suggestion
+from pydns.dns import name
+
+YAML_KEY = "config.yaml"
+
+
+class Accepted(NamedTuple):
+    """A configuration without mistakes."""
+
+    config: Config
+    notices: tuple[Notice, ...] = ()
+
+
+class Refused(NamedTuple):
+    """A configuration that nothing of is to be used, with its mistakes: all, or the first hundred."""
+
+    errors: tuple[ConfigError, ...]
+
+
+def read(data: Mapping[str, str]) -> Accepted | Refused:
+    """Read the `data` of a ConfigMap, or the files of a mounted one by name. No data means the defaults.
+
+    Never raises, whatever the texts are. Keys of a ConfigMap that mean nothing here are noticed, not refused: others
+    may read the same ConfigMap.
+    """
+    mistakes = Mistakes()
+    try:
+        by_kube_dns = kubedns.read(data, mistakes)
+        config = _read_yaml(YAML_KEY, data.get(YAML_KEY, ""), mistakes)
+    except TooManyMistakes:
+        return _too_many(mistakes)
+    if mistakes:
+        return Refused(tuple(mistakes))
+    config, overridden = _combine(by_kube_dns, config)
+    return Accepted(config, (*by_kube_dns.notices, *overridden, *_unknown(data)))
+
+
+def read_text(source: str, text: str) -> Accepted | Refused:
+    """Read one text in the form of `config.yaml`; `source` is what its errors begin with. Never raises."""
+    mistakes = Mistakes()
+    try:
+        config = _read_yaml(source, text, mistakes)
+    except TooManyMistakes:
+        return _too_many(mistakes)
+    return Refused(tuple(mistakes)) if mistakes else Accepted(config)
+
+
+def _read_yaml(source: str, text: str, mistakes: Mistakes) -> Config:
+    node = document.from_yaml(source, text)
+    if isinstance(node, ConfigError):
+        mistakes.append(node)
+    elif not (isinstance(node, document.Scalar) and node.value is None):  # comments alone are a null
+        config = ROOT.read(node, Place(source), mistakes)
+        if config is not None:
+            assert isinstance(config, Config)
+            return config
+    return Config()
+
+
+def _combine(by_kube_dns: kubedns.KubeDns, by_yaml: Config) -> tuple[Config, list[Notice]]:
+    notices = []
+    upstreams = by_yaml.upstreams
+    if upstreams is None:
+        upstreams = by_kube_dns.upstreams
+    elif by_kube_dns.upstreams is not None:
+        notices.append(Notice("upstreamNameservers", f"ignored: {YAML_KEY} sets upstreams"))
+    routed = {route.domain for route in by_yaml.routes}
+    stubs = []
+    for stub in by_kube_dns.routes:
+        if stub.domain in routed:
+            domain = name.to_text(stub.domain)[:-1]
+            notices.append(Notice(f"stubDomains[{quote(domain)}]", f"ignored: {YAML_KEY} has a route for it"))
+        else:
+            stubs.append(stub)
+    return msgspec.structs.replace(by_yaml, upstreams=upstreams, routes=(*by_yaml.routes, *stubs)), notices
+
+
+def _unknown(data: Mapping[str, str]) -> list[Notice]:
+    known = (YAML_KEY, *kubedns.KEYS)
+    return [
+        Notice(quote(key), f"ignored: not a key that is read here{suggestion(key, known)}")
+        for key in data
+        if key not in known
+    ]
+
+
+def _too_many(mistakes: Mistakes) -> Refused:
+    rest = ConfigError("and more", f"the rest, after {MAX_MISTAKES} mistakes,", "listed")
+    return Refused((*mistakes, rest))

@@ -1,0 +1,44 @@
+"""The nameservers of a resolv.conf: who is asked where the configuration names no upstreams (resolv.conf(5))."""
+
+from collections.abc import Collection
+from typing import NamedTuple
+
+from pydns.config import words
+from pydns.config.mistakes import Notice, quote
+from pydns.config.model import Upstream
+from pydns.config.shape import Wanted
+
+
+class Nameservers(NamedTuple):
+    """What can be asked, in the order of the file, and why the rest can't."""
+
+    upstreams: tuple[Upstream, ...]  # may be empty
+    notices: tuple[Notice, ...]
+
+
+def read(source: str, text: str, own: Collection[str] = ()) -> Nameservers:
+    """Read the `nameserver` lines, more than three if there are; everything else is for stub resolvers.
+
+    Left out, with a notice that names the line: our `own` addresses and loopback ones, which in a pod lead back to us
+    (systemd-resolved's 127.0.0.53 gets there by way of the node's file), and what isn't an address.
+    """
+    ours = {words.parse_ip(address) for address in own}
+    upstreams: dict[words.IpAddress, Upstream] = {}
+    notices = []
+    for number, line in enumerate(text.splitlines(), 1):
+        keyword, *rest = line.split(maxsplit=1) or [""]
+        if keyword != "nameserver":
+            continue
+        written = rest[0].split()[0] if rest else ""
+        address = words.parse_ip(written)
+        if isinstance(address, Wanted):
+            reason = f"{quote(written)} is not {address.text}"
+        elif address in ours:
+            reason = f"{written} is this server's own address"
+        elif address.is_loopback:
+            reason = f"{written} is a loopback address and leads back here; give the node's own resolv.conf"
+        else:
+            upstreams.setdefault(address, Upstream(str(address)))
+            continue
+        notices.append(Notice(f"{source}:{number}", f"nameserver left out: {reason}"))
+    return Nameservers(tuple(upstreams.values()), tuple(notices))

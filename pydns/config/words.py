@@ -1,0 +1,140 @@
+"""What single texts of a configuration mean: servers, domains, addresses, namespaces.
+
+Each `parse_…` returns the value, or `Wanted` with what the text should have been, to go after "is not".
+"""
+
+import ipaddress
+import re
+from typing import NamedTuple
+
+from pydns.config.shape import Wanted
+from pydns.dns import name
+
+IP_SERVER = "an IP address or IP:port"
+SERVER = "an IP address, IP:port or DNS name"
+DOMAIN = "a domain name"
+
+
+class Address(NamedTuple):
+    """Where a server is: one of `ip` and `qname` is set."""
+
+    ip: str | None
+    qname: bytes | None
+    port: int | None  # None: the transport's own
+
+
+def parse_ip_server(text: str) -> Address | Wanted:
+    """Parse `IP`, `IP:port`, `[v6]` or `[v6]:port`."""
+    address = parse_server(text)
+    if isinstance(address, Address):
+        return address if address.ip else Wanted(IP_SERVER)
+    return Wanted(IP_SERVER) if address.text == SERVER else address
+
+
+def parse_server(text: str) -> Address | Wanted:
+    """Parse what `parse_ip_server` does, or a DNS name with or without a port."""
+    if text.startswith("["):
+        host, _, rest = text[1:].partition("]")
+        if rest and not rest.startswith(":"):
+            return Wanted("[IPv6 address]:port")
+        port_text = rest[1:] if rest else None
+        if ":" not in host:
+            return Wanted("[IPv6 address]:port")
+    elif text.count(":") == 1:
+        host, port_text = text.split(":")
+    else:
+        host, port_text = text, None
+    ip = parse_ip(host)
+    if isinstance(ip, Wanted):
+        if host.rpartition(".")[2].isdecimal() or ":" in host:
+            return Wanted(IP_SERVER)  # no top-level domain is a number (RFC 3696 section 2): a mistyped address
+        qname = parse_host_name(host)
+        if isinstance(qname, Wanted):
+            return Wanted(SERVER)
+    else:
+        qname = None
+    port = None
+    if port_text is not None:
+        if not _PORT.fullmatch(port_text) or not 1 <= int(port_text) <= 65535:
+            return Wanted("a server with a port from 1 to 65535")
+        port = int(port_text)
+    return Address(None, qname, port) if qname else Address(str(ip), None, port)
+
+
+IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+def parse_ip(text: str) -> IpAddress | Wanted:
+    """Parse an IPv4 or IPv6 address without a zone."""
+    try:
+        return Wanted("an IP address") if "%" in text else ipaddress.ip_address(text)
+    except ValueError:
+        return Wanted("an IP address")
+
+
+def parse_packed_ip(text: str) -> bytes | Wanted:
+    """Parse an address to 4 or 16 octets."""
+    ip = parse_ip(text)
+    return ip if isinstance(ip, Wanted) else ip.packed
+
+
+def parse_domain(text: str) -> bytes | Wanted:
+    """Parse any DNS name, to a wire name in lower case."""
+    try:
+        return name.from_text(text).lower()
+    except name.BadName as error:
+        return Wanted(f"{DOMAIN}: it {error}")
+
+
+def parse_route_domain(text: str) -> bytes | Wanted:
+    """Parse a DNS name other than the root."""
+    domain = parse_domain(text)
+    return Wanted('a domain below the root; "upstreams" is for the root') if domain == name.ROOT else domain
+
+
+def parse_reverse_zone(text: str) -> bytes | Wanted:
+    """Parse a DNS name of the trees for PTR records."""
+    zone = parse_domain(text)
+    if isinstance(zone, Wanted) or any(name.is_at_or_below(zone, tree) for tree in _REVERSE_TREES):
+        return zone
+    return Wanted("in-addr.arpa, ip6.arpa or a domain below one of them")
+
+
+_REVERSE_TREES = (name.from_labels(b"in-addr", b"arpa"), name.from_labels(b"ip6", b"arpa"))
+
+
+def parse_host_name(text: str) -> bytes | Wanted:
+    """Parse the DNS name of a machine; underscores are let through, as resolvers do."""
+    return parse_domain(text) if _HOST_NAME.fullmatch(text) else Wanted("a host name")
+
+
+def parse_kube_dns_domain(text: str) -> bytes | Wanted:
+    """Parse what kube-dns takes for a stub domain: an RFC 1123 subdomain as Kubernetes validates it."""
+    if len(text) > 253 or not _SUBDOMAIN.fullmatch(text):
+        return Wanted("a domain name in lower case, without a final dot")
+    return parse_domain(text)
+
+
+def parse_namespace(text: str) -> str | Wanted:
+    """Parse the name of a namespace."""
+    if len(text) > name.MAX_LABEL or not _NAMESPACE.fullmatch(text):
+        return Wanted("the name of a namespace")
+    return text
+
+
+def parse_server_name(text: str) -> str | Wanted:
+    """Parse what a certificate is made out to."""
+    if _HOST_NAME.fullmatch(text) or not isinstance(parse_ip(text), Wanted):
+        return text
+    return Wanted("a host name or IP address")
+
+
+def parse_selector(text: str) -> str | Wanted:
+    """Let any text through that isn't blank: whoever selects by it knows the syntax."""
+    return text if text.strip() else Wanted("a label selector")
+
+
+_PORT = re.compile("[0-9]{1,5}")
+_HOST_NAME = re.compile(r"[A-Za-z0-9_]([-A-Za-z0-9_]*[A-Za-z0-9])?(\.[A-Za-z0-9_]([-A-Za-z0-9_]*[A-Za-z0-9])?)*\.?")
+_NAMESPACE = re.compile("[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+_SUBDOMAIN = re.compile(rf"{_NAMESPACE.pattern}(\.{_NAMESPACE.pattern})*")

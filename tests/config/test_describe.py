@@ -1,0 +1,134 @@
+"""What is published about the keys is true: the schema, the example, the table."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pydns.config import describe
+from pydns.config.keys import KUBE_DNS, ROOT
+from pydns.config.read import Accepted, read, read_text
+from pydns.config.shape import Key, walk
+
+REPOSITORY = Path(__file__).parents[2]
+EXAMPLE = (REPOSITORY / "manifests/config.example.yaml").read_text()
+KEYS = [(path, key) for path, _, key in walk(ROOT)]
+LEAVES = [pytest.param(path, key, id=path) for path, key in KEYS if key.example]
+
+
+def test_the_published_schema_is_the_one_that_the_table_gives() -> None:
+    published = (REPOSITORY / "pydns/config/schema.json").read_text()
+    assert published == describe.json_schema_text(), "write json_schema_text() of pydns.config.describe there"
+
+
+def test_the_example_is_a_configuration_without_mistakes() -> None:
+    result = read_text("config.example.yaml", EXAMPLE)
+    assert isinstance(result, Accepted), result
+    assert result == read({"config.yaml": EXAMPLE})
+
+
+def test_the_example_sets_every_key() -> None:
+    assert {path for path, _ in KEYS} - set(paths(yaml.safe_load(EXAMPLE), ROOT.schema())) == {
+        # The same keys as those of upstreams, shown there.
+        "routes.NAME.servers[].server_name",
+        "routes.NAME.servers[].packets_per_second",
+    }
+
+
+def paths(value: Any, schema: dict[str, Any], prefix: str = "") -> list[str]:
+    """Return the keys that a document sets, as the table calls them."""
+    found = []
+    if isinstance(value, dict):
+        for alternative in schema.get("anyOf", [schema]):
+            for key, inner in value.items():
+                known = alternative.get("properties")
+                if known is None:
+                    found += paths(inner, alternative.get("additionalProperties", {}), f"{prefix[:-1]}.NAME.")
+                else:
+                    found += [prefix + key, *paths(inner, known[key], f"{prefix}{key}.")]
+    elif isinstance(value, list):
+        for inner in value:
+            found += paths(inner, schema["items"], f"{prefix[:-1]}[].")
+    return found
+
+
+@pytest.mark.parametrize(("path", "key"), LEAVES)
+def test_the_example_in_the_table_is_right_and_the_wrong_value_is_refused(path: str, key: Key) -> None:
+    assert describe.mistakes_in(path, key, key.example) == []
+    assert str(describe.mistakes_in(path, key, key.wrong)[0]).startswith(path)
+
+
+@pytest.mark.parametrize("key", KUBE_DNS, ids=lambda key: key.name)
+def test_the_same_goes_for_the_keys_of_kube_dns(key: Key) -> None:
+    assert isinstance(read({key.name: key.example}), Accepted)
+    assert describe.mistakes_in(key.name, key, key.wrong)
+
+
+def test_the_table_has_a_row_for_every_key_with_its_default_and_its_error() -> None:
+    rows = [line.split(" | ") for line in describe.markdown_table().splitlines()[2:]]
+    assert {row[0] for row in rows} == {f"| `{path}`" for path, key in KEYS if key.example} - {
+        # As those of upstreams.
+        "| `routes.NAME.servers[].transport`",
+        "| `routes.NAME.servers[].server_name`",
+        "| `routes.NAME.servers[].packets_per_second`",
+    } | {f"| `{key.name}`" for key in KUBE_DNS}
+    assert all(len(row) == 5 and all(cell.strip("|` ") for cell in row) for row in rows)
+    ttl = next(row for row in rows if row[0] == "| `cache.max_ttl`")
+    assert ttl[3:] == ["`3600`", '`cache.max_ttl: "10m" is not a whole number from 0 to 604800` |']
+
+
+@pytest.mark.parametrize(
+    "text", [EXAMPLE, "{}", "upstreams: [10.0.0.2, {address: 10.0.0.3}]"], ids=["example", "empty", "both forms"]
+)
+def test_the_schema_accepts_what_is_accepted(text: str) -> None:
+    assert complaints(yaml.safe_load(text), json.loads(describe.json_schema_text())) == []
+
+
+@pytest.mark.parametrize("key", [key for _, key in KEYS if key.name in ("ttl", "pods", "routes", "share")])
+def test_the_schema_refuses_wrong_kinds_and_ranges(key: Key) -> None:
+    assert complaints(yaml.safe_load(key.wrong), key.shape.schema())
+
+
+def test_the_schema_refuses_unknown_and_missing_keys() -> None:
+    assert complaints({"tll": 5}, describe.json_schema()) == ["tll"]
+    assert complaints({"hosts": {"a.example": {}}}, describe.json_schema()) == ["addresses"]
+
+
+KINDS: dict[str, type | tuple[type, ...]] = {
+    "object": dict,
+    "array": list,
+    "string": str,
+    "integer": int,
+    "number": (int, float),
+    "boolean": bool,
+}
+
+
+def complaints(value: Any, schema: dict[str, Any]) -> list[str]:
+    """Validate by the words of JSON Schema that ours uses; any other is an error of the test."""
+    unknown = schema.keys() - {"$schema", "title", "description", "default", "type", "enum", "anyOf"}
+    unknown -= {"properties", "additionalProperties", "required", "items", "minItems"}
+    unknown -= {"minimum", "maximum", "exclusiveMinimum"}
+    assert not unknown
+    if "anyOf" in schema:
+        results = [complaints(value, each) for each in schema["anyOf"]]
+        return [] if [] in results else results[-1]
+    if "enum" in schema:
+        return [] if value in schema["enum"] else [str(value)]
+    if not isinstance(value, KINDS[schema["type"]]) or (isinstance(value, bool) and schema["type"] != "boolean"):
+        return [f"{value} is no {schema['type']}"]
+    found = []
+    if isinstance(value, dict):
+        found += [key for key in schema.get("required", ()) if key not in value]
+        for key, inner in value.items():
+            inside = schema.get("properties", {}).get(key, schema["additionalProperties"])
+            found += [key] if inside is False else complaints(inner, inside)
+    elif isinstance(value, list):
+        found += ["too few"] if len(value) < schema["minItems"] else []
+        found += [each for inner in value for each in complaints(inner, schema["items"])]
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        low, above = schema.get("minimum", value), schema.get("exclusiveMinimum", value - 1)
+        found += [] if low <= value <= schema["maximum"] and value > above else [str(value)]
+    return found

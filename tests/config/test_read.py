@@ -1,0 +1,147 @@
+"""A ConfigMap's texts become a configuration, or every mistake in them. The cases are in cases/*.yaml."""
+
+import time
+from enum import Enum
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import yaml
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from pydns.config import model
+from pydns.config.document import MAX_TEXT
+from pydns.config.model import Config, NamedUpstream, Upstream
+from pydns.config.read import Accepted, Refused, read, read_text
+from pydns.config.shape import MAX_MISTAKES
+from pydns.dns import name
+
+CASES = [
+    pytest.param(case, id=f"{file.stem}: {case['name']}")
+    for file in sorted((Path(__file__).parent / "cases").glob("*.yaml"))
+    for case in yaml.safe_load(file.read_text())
+]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_configmap_means_what_the_case_says(case: dict[str, Any]) -> None:
+    result = read(case["data"])
+    if isinstance(result, Refused):
+        assert [str(error) for error in result.errors] == case.get("errors")
+    else:
+        assert written(result.config) == case.get("config")
+        assert [str(notice) for notice in result.notices] == case.get("notices", [])
+
+
+def written(value: Any, field: str = "") -> Any:
+    """Return a value as the cases write it: only what differs from its type's defaults, servers on one line."""
+    if isinstance(value, Upstream | NamedUpstream):
+        host = value.ip if isinstance(value, Upstream) else name.to_text(value.qname)
+        parts = (value.transport.value, host, value.port, value.server_name, value.packets_per_second)
+        return " ".join(str(part) for part in parts if part is not None)
+    if isinstance(value, msgspec.Struct):
+        fields = msgspec.structs.fields(value)
+        return {
+            each.name: written(getattr(value, each.name), each.name)
+            for each in fields
+            if getattr(value, each.name) != each.default
+        }
+    if isinstance(value, tuple):
+        return [written(item, field) for item in value]
+    if isinstance(value, bytes):
+        return str(ip_address(value)) if field == "addresses" else name.to_text(value)
+    return value.value if isinstance(value, Enum) else value
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_an_accepted_configuration_survives_the_answer_table(case: dict[str, Any]) -> None:
+    result = read(case["data"])
+    config = result.config if isinstance(result, Accepted) else Config()
+    assert model.load(model.dump(config)) == config
+
+
+def test_the_text_of_a_file_is_read_like_config_yaml_and_its_errors_name_the_file() -> None:
+    assert read_text("dns.yaml", "ttl: 30") == Accepted(Config(ttl_s=30))
+    refused = read_text("dns.yaml", "\nttl: 5s")
+    assert isinstance(refused, Refused)
+    assert [str(error) for error in refused.errors] == [
+        'dns.yaml:2: ttl: "5s" is not a whole number from 0 to 3600',
+    ]
+
+
+HOSTILE = {
+    "deep list": "[" * 400_000,
+    "deep block list": "- " * 400_000,
+    "deep mapping": '{"a":' * 200_000,
+    "deep complex keys": "? " * 400_000,
+    "a list of mistakes": "namespaces: [" + "A," * 300_000 + "]",
+    "unknown keys": "".join([f"kex{i}: 1\n" for i in range(50_000)]),
+    "a long key": "t" * 900_000 + ": 1",
+    "a long number": "ttl: " + "9" * 900_000,
+    "a long float": "ttl: 0." + "9" * 900_000,
+    "a long host": "upstreams: [" + "a-" * 400_000 + "]",
+    "a long domain": "hosts: {? " + "a." * 400_000 + " : {addresses: [1]}}",
+    "a long plain word": "ttl: " + "1e" * 400_000,
+    "too long": "#" * (MAX_TEXT + 1),
+    "half a surrogate pair": "ttl: \ud800",
+    "a byte order mark inside": "ttl: \ufeff5",
+    "NUL": "\0",
+    "digits that JSON can't convert": "[" + "9" * 5000 + "]",
+}
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+@pytest.mark.parametrize("key", ["config.yaml", "stubDomains", "upstreamNameservers"])
+def test_hostile_texts_are_refused_at_a_bounded_cost(key: str, text: str) -> None:
+    started = time.process_time()
+    result = read({key: text})
+    # Far above what any of these takes, far below what something quadratic would.
+    assert time.process_time() - started < 10
+    assert isinstance(result, Refused)
+    assert 1 <= len(result.errors) <= MAX_MISTAKES + 1
+    assert all(len(str(error)) < 500 and str(error).isprintable() for error in result.errors)
+
+
+def test_mistakes_beyond_a_hundred_are_not_listed_and_this_is_said() -> None:
+    refused = read({"config.yaml": "namespaces: [" + "A, " * 101 + "]"})
+    assert isinstance(refused, Refused)
+    assert str(refused.errors[99]) == 'config.yaml:1: namespaces[99]: "A" is not the name of a namespace'
+    assert str(refused.errors[100]) == "and more: the rest, after 100 mistakes, is not listed"
+
+
+# Texts that hypothesis would be unlikely to find by itself: keys of ours with any values.
+WORDS = st.sampled_from(
+    [
+        "upstreams",
+        "routes",
+        "servers",
+        "cache",
+        "ttl",
+        "hosts",
+        "addresses",
+        "log",
+        "queries",
+        "share",
+        "acme.local",
+        ".",
+    ]
+)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=10) | WORDS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS | st.text(max_size=5), inner, max_size=3),
+    max_leaves=10,
+)
+YAML_TEXTS = VALUES.map(lambda value: yaml.safe_dump(value, default_flow_style=True)) | st.text()
+JSON_TEXTS = VALUES.map(lambda value: msgspec.json.encode(value).decode()) | st.text()
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine is no finding
+@given(yaml_text=YAML_TEXTS, stubs=JSON_TEXTS, nameservers=JSON_TEXTS, other=st.text())
+@example(yaml_text="log: {queries: {share: 0x1}}", stubs="[NaN, -0, 1e999]", nameservers='"\\ud800"', other="\ud800")
+def test_no_text_raises(yaml_text: str, stubs: str, nameservers: str, other: str) -> None:
+    result = read({"config.yaml": yaml_text, "stubDomains": stubs, "upstreamNameservers": nameservers, other: other})
+    said = result.errors if isinstance(result, Refused) else result.notices
+    assert all(str(each).isprintable() for each in said)
