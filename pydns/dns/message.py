@@ -36,14 +36,18 @@ class Rcode(IntEnum):
     NXDOMAIN = 3
     NOTIMP = 4
     REFUSED = 5
+    YXDOMAIN = 6
     BADVERS = 16
 
 
 class Ede(IntEnum):
     """Extended DNS errors (RFC 8914)."""
 
+    STALE_ANSWER = 3
     NOT_READY = 14
     NOT_AUTHORITATIVE = 20
+    NO_REACHABLE_AUTHORITY = 22
+    NETWORK_ERROR = 23
 
 
 class Edns(NamedTuple):

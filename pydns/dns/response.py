@@ -1,0 +1,364 @@
+"""Replies of upstreams: a strict parser, and what of a reply may be cached and passed on.
+
+This is the door for bytes from outside resolvers. What has passed holds valid names, ends where its counts say, and
+answers the question that was asked. Knows no transaction, id, cache or clock: who calls has matched the id.
+
+1. The question must equal the one sent, byte for byte: the case of its letters is part of the secret (0x20).
+2. Names: labels of at most 63 octets, 255 in all, compression pointers only backwards. Each place in the packet is
+   read at most once, and records and labels are counted, so that cost has a bound whatever the packet says.
+3. Kept are the answer records along the CNAME chain from the question, and the authority records that a negative
+   answer is cached by or that prove it. The rest is dropped: for positive answers that is what `minimal-responses`
+   does in Unbound and BIND, and no stub resolver misses it. OPT goes with the additional section.
+4. What is kept is nearly always the beginning of the reply and is passed on as it is: pointers only go backwards, so
+   cutting the end breaks none. Otherwise it is composed anew, uncompressed.
+"""
+
+from collections.abc import Sequence
+from enum import Enum
+from struct import Struct
+from struct import error as StructError  # noqa: N812 (an exception: it reads as one)
+from typing import NamedTuple
+
+from pydns.dns import name
+from pydns.dns.answer import HEADER
+from pydns.dns.message import Ede
+from pydns.dns.rrset import AAAA, CNAME, NS, OPT, PTR, SOA, SRV, A
+
+# More is refused: these keep the worst packet of 64 KB below 1 ms.
+MAX_ADDRESSES = 3000  # of the name asked for and nothing else: a headless Service of another cluster may have so many
+MAX_RECORDS = 400  # of anything else
+MAX_AUTHORITIES = 64
+MAX_LABELS = 600
+MAX_CHAIN = 16  # CNAMEs from the question on; Unbound follows 11
+
+
+class Answer(NamedTuple):
+    """What a client is told after its id, flags and question: whole records, compressed only against the question."""
+
+    rcode: int
+    counts: bytes  # ANCOUNT and NSCOUNT, as in the header
+    records: bytes
+    extended_error: Ede | None = None  # for clients that sent OPT
+
+
+class Response(NamedTuple):
+    """What is useful of a reply. `truncated` ones have nothing but the rcode."""
+
+    answer: Answer
+    ttl_offsets: tuple[int, ...]  # where in `answer.records` each record has its TTL
+    ttl_s: int  # how long it may be cached by its own records; 0: not at all
+    negative: bool  # `ttl_s` is then the SOA's (RFC 2308 section 5), a limit to every record's TTL
+    truncated: bool
+
+
+class Unusable(Enum):
+    """Why a packet is no answer to the question."""
+
+    MALFORMED = "malformed"
+    WRONG_QUESTION = "wrong question"
+    CASE_CHANGED = "question in another case"
+
+
+def parse_response(packet: bytes, question: bytes) -> Response | Unusable:
+    """Return what is useful of `packet` as a reply to `question` (name, type and class, exactly as sent).
+
+    Never raises. Which upstream sent it, and with which id, is the caller's to check.
+    """
+    start = HEADER + len(question)
+    if packet[HEADER:start] != question:
+        same_but_for_case = (
+            packet[HEADER:start].lower() == question.lower() and packet[start - 4 : start] == question[-4:]
+        )
+        return Unusable.CASE_CHANGED if same_but_for_case else Unusable.WRONG_QUESTION
+    flags, questions, answers, authorities, additionals = _FLAGS_AND_COUNTS(packet, 2)
+    if flags & 0xF800 != 0x8000 or questions != 1:
+        return Unusable.MALFORMED
+    if flags & 0x0200:
+        return Response(Answer(flags & 15, _NO_RECORDS, b""), (), 0, False, True)
+    if authorities == 0 and (plain := _parse_addresses(packet, start, answers, additionals, question)):
+        return plain
+    if answers + authorities + additionals > MAX_RECORDS or authorities > MAX_AUTHORITIES:
+        return Unusable.MALFORMED
+    try:
+        qname = question[:-4].lower()
+        names = {HEADER: qname}
+        records, position = _read_records(packet, start, answers + authorities, names)
+        rcode = flags & 15 | _walk_additional(packet, position, additionals, names) << 4
+        kept, kept_answers, ttl_s, negative = _select(packet, records, answers, question, rcode)
+    except (_Malformed, IndexError, StructError):
+        return Unusable.MALFORMED
+    counts = kept_answers.to_bytes(2) + (len(kept) - kept_answers).to_bytes(2)
+    if kept == records[: len(kept)]:
+        body = packet[start : kept[-1].end] if kept else b""
+        offsets = tuple([record.ttl_at - start for record in kept])
+    else:
+        body, offsets = _compose(packet, kept, names)
+    return _new(Response, (_new(Answer, (rcode, counts, body, None)), offsets, ttl_s, negative, False))
+
+
+def uncompressed(question: bytes, answer: Answer) -> bytes:
+    """Return the answer's records so that they can stand anywhere in any message. Names come out in lower case."""
+    packet = bytes(HEADER) + question + answer.records
+    names = {HEADER: question[:-4].lower()}
+    count = int.from_bytes(answer.counts[:2]) + int.from_bytes(answer.counts[2:])
+    records, _ = _read_records(packet, HEADER + len(question), count, names, max_labels=len(packet))
+    return _compose(packet, records, names)[0]
+
+
+def _parse_addresses(packet: bytes, start: int, count: int, additionals: int, question: bytes) -> Response | None:
+    """Return what `parse_response` would of the commonest reply, and None for any other.
+
+    That is: addresses of the name asked for, nothing but OPT after them. 1.6 µs instead of 4.3 for one address, and the
+    only way for more than MAX_RECORDS of them, at 0.3 µs each.
+    """
+    length = _LENGTHS.get(question[-4] << 8 | question[-3])
+    if length is None or not 0 < count <= MAX_ADDRESSES:
+        return None
+    size = 12 + length
+    end = start + count * size
+    if additionals:
+        # Exactly OPT, without options and with nothing in the rcode's upper bits.
+        if additionals != 1 or len(packet) != end + 11 or packet[end : end + 3] != b"\0\0\x29" or packet[end + 5]:
+            return None
+        if packet[end + 9] or packet[end + 10]:
+            return None
+    elif len(packet) != end:
+        return None
+    if packet[3] & 15:
+        return None
+    head = b"\xc0\x0c" + question[-4:]
+    tail = length.to_bytes(2)
+    ttl_s = _MAX_TTL
+    for at in range(start, end, size):
+        if packet[at : at + 6] != head or packet[at + 10 : at + 12] != tail:
+            return None
+        ttl = int.from_bytes(packet[at + 6 : at + 10])
+        if ttl < ttl_s:
+            ttl_s = ttl
+        elif ttl > _MAX_TTL:
+            ttl_s = 0
+    answer = _new(Answer, (0, count.to_bytes(2) + b"\0\0", packet[start:end], None))
+    return _new(Response, (answer, tuple(range(6, end - start, size)), ttl_s, False, False))
+
+
+class _Record(NamedTuple):
+    owner: bytes  # lower case
+    rtype: int
+    rclass: bytes
+    ttl_s: int
+    target: bytes  # the last name in its rdata, lower case; empty if there is none
+    ttl_at: int
+    end: int
+
+
+class _Malformed(Exception):
+    pass
+
+
+_FLAGS_AND_COUNTS = Struct("!5H").unpack_from
+_FIXED = Struct("!H2sIH").unpack_from
+_NO_RECORDS = bytes(4)
+_MAX_TTL = (1 << 31) - 1
+_new = tuple.__new__  # half the cost of a NamedTuple's own constructor
+
+_MX, _RP, _AFSDB, _DNAME, _RRSIG, _NSEC, _NSEC3, _ANY = 15, 17, 18, 39, 46, 47, 50, 255
+_LENGTHS = {A: 4, AAAA: 16}
+# Types whose rdata may hold compressed names (RFC 3597 section 4, and SRV, which some compress all the same):
+# octets before the names, how many names, octets after them.
+_NAMED = {
+    NS: (0, 1, 0),
+    CNAME: (0, 1, 0),
+    SOA: (0, 2, 20),
+    PTR: (0, 1, 0),
+    _MX: (2, 1, 0),
+    _RP: (0, 2, 0),
+    _AFSDB: (2, 1, 0),
+    SRV: (6, 1, 0),
+    _DNAME: (0, 1, 0),
+}
+
+
+def _read_records(
+    packet: bytes, position: int, count: int, names: dict[int, bytes], max_labels: int = MAX_LABELS
+) -> tuple[list[_Record], int]:
+    """Return `count` records from `position` on, and where they end."""
+    records = []
+    for _ in range(count):
+        lead = packet[position]
+        # Most owners are one pointer to a name that has been read.
+        if lead >= 0xC0 and (known := names.get((lead & 0x3F) << 8 | packet[position + 1])):
+            owner = known
+            position += 2
+        else:
+            owner, position = _read_name(packet, position, names, max_labels)
+        rtype, rclass, ttl_s, length = _FIXED(packet, position)
+        ttl_at = position + 4
+        rdata_at = position + 10
+        position = rdata_at + length
+        target = b""
+        if rtype in _LENGTHS:
+            if length != _LENGTHS[rtype]:
+                raise _Malformed
+        elif rtype in _NAMED:
+            before, how_many, after = _NAMED[rtype]
+            at = rdata_at + before
+            for _ in range(how_many):
+                target, at = _read_name(packet, at, names, max_labels)
+            if at + after != position:
+                raise _Malformed
+        elif rtype == OPT:
+            raise _Malformed
+        if ttl_s > _MAX_TTL:
+            ttl_s = 0  # RFC 2181 section 8
+        records.append(_new(_Record, (owner, rtype, rclass, ttl_s, target, ttl_at, position)))
+    if position > len(packet):
+        raise _Malformed
+    return records, position
+
+
+def _walk_additional(packet: bytes, position: int, count: int, names: dict[int, bytes]) -> int:
+    """Check the additional section up to the packet's end; return the upper bits of the rcode that OPT has."""
+    extended_rcode = None
+    for _ in range(count):
+        owner, position = _read_name(packet, position, names)
+        rtype, _, ttl, length = _FIXED(packet, position)
+        position += 10 + length
+        if rtype == OPT:
+            if extended_rcode is not None or owner != name.ROOT:
+                raise _Malformed
+            extended_rcode = ttl >> 24
+    if position != len(packet):
+        raise _Malformed
+    return extended_rcode or 0
+
+
+def _read_name(
+    packet: bytes, position: int, names: dict[int, bytes], max_labels: int = MAX_LABELS
+) -> tuple[bytes, int]:
+    """Return the name at `position` in lower case, and where it ends.
+
+    `names` has the name that begins at each place read so far and learns those read now, pointers included: no place
+    is read twice, so its size is the work done.
+    """
+    places: list[tuple[int, bytes]] = []
+    at = segment = position
+    end = size = 0
+    while True:
+        length = packet[at]
+        if length == 0:
+            rest = name.ROOT
+            end = end or at + 1
+            break
+        if length < 0x40:
+            places.append((at, packet[at : at + 1 + length]))
+            at += 1 + length
+            size += 1 + length
+        elif length >= 0xC0:
+            target = (length & 0x3F) << 8 | packet[at + 1]
+            end = end or at + 2
+            if not HEADER <= target < segment:
+                raise _Malformed
+            if known := names.get(target):
+                rest = known
+                break
+            places.append((at, b""))
+            at = segment = target
+        else:
+            raise _Malformed
+        if size > name.MAX_NAME or len(places) > name.MAX_NAME:
+            raise _Malformed
+    if size + len(rest) > name.MAX_NAME:
+        raise _Malformed
+    for place, label in reversed(places):
+        rest = label.lower() + rest
+        names[place] = rest
+    if len(names) > max_labels:
+        raise _Malformed
+    return rest, end
+
+
+def _select(
+    packet: bytes, records: list[_Record], answers: int, question: bytes, rcode: int
+) -> tuple[list[_Record], int, int, bool]:
+    """Return the records to keep, how many of them are answers, for how long they may be cached, and if negative."""
+    qname = question[:-4].lower()
+    qtype = question[-4] << 8 | question[-3]
+    qclass = question[-2:]
+    chain = {qname}
+    last = qname
+    if qtype not in (CNAME, _ANY):
+        # By owner, not in order: resolvers have been seen to send the CNAME after the records it leads to.
+        aliases = {r.owner: r.target for r in records[:answers] if r.rtype == CNAME}
+        while aliases and (target := aliases.get(last)) and target not in chain:
+            chain.add(target)
+            last = target
+            if len(chain) > MAX_CHAIN:
+                raise _Malformed
+    kept = [r for r in records[:answers] if r.owner in chain and r.rclass == qclass]
+    if len(kept) < answers:
+        above = {suffix for each in chain for suffix in _suffixes(each)}
+        kept = [
+            r
+            for r in records[:answers]
+            if r.rclass == qclass and (r.owner in chain or (r.rtype == _DNAME and r.owner in above))
+        ]
+    kept_answers = len(kept)
+    ttl_s = min([record.ttl_s for record in kept], default=0)
+    if rcode == 0:
+        for record in kept:
+            if record.owner == last and (record.rtype == qtype or qtype == _ANY):
+                kept += [r for r in records[answers:] if r.rtype in (_NSEC, _NSEC3, _RRSIG)]
+                return kept, kept_answers, ttl_s, False
+    for soa in records[answers:]:
+        if soa.rtype != SOA:
+            continue
+        if soa.rclass != qclass or not _is_at_or_below(last, soa.owner):
+            break
+        kept += [r for r in records[answers:] if r.rclass == qclass and _is_at_or_below(r.owner, soa.owner)]
+        negative_ttl_s = min(soa.ttl_s, int.from_bytes(packet[soa.end - 4 : soa.end]))
+        return kept, kept_answers, min(ttl_s, negative_ttl_s) if kept_answers else negative_ttl_s, True
+    # Without a SOA a negative answer may not be cached (RFC 2308 section 5). A CNAME that leads out of the server's
+    # zones and isn't followed there is not negative, and has its own TTL.
+    return kept, kept_answers, ttl_s if rcode == 0 and len(chain) > 1 else 0, False
+
+
+def _suffixes(qname: bytes) -> list[bytes]:
+    """Return the names above a name, without the root."""
+    suffixes = []
+    position = 1 + qname[0]
+    while position < len(qname) - 1:
+        suffixes.append(qname[position:])
+        position += 1 + qname[position]
+    return suffixes
+
+
+def _is_at_or_below(qname: bytes, ancestor: bytes) -> bool:
+    """`name.is_at_or_below` for names in lower case, in a fifth of its time."""
+    if not qname.endswith(ancestor):
+        return False
+    position = 0
+    surplus = len(qname) - len(ancestor)
+    while position < surplus:
+        position += 1 + qname[position]
+    return position == surplus
+
+
+def _compose(packet: bytes, records: Sequence[_Record], names: dict[int, bytes]) -> tuple[bytes, tuple[int, ...]]:
+    """Return the records without compression, and where their TTLs are."""
+    body = bytearray()
+    offsets = []
+    for record in records:
+        body += record.owner
+        offsets.append(len(body) + 4)
+        rdata_at = record.ttl_at + 6
+        rdata = packet[rdata_at : record.end]
+        if record.rtype in _NAMED:
+            before, how_many, after = _NAMED[record.rtype]
+            rdata = packet[rdata_at : rdata_at + before]
+            at = rdata_at + before
+            for _ in range(how_many):
+                expanded, at = _read_name(packet, at, names, len(packet))
+                rdata += expanded
+            rdata += packet[at : at + after]
+        body += packet[record.ttl_at - 4 : record.ttl_at + 4] + len(rdata).to_bytes(2) + rdata
+    return bytes(body), tuple(offsets)

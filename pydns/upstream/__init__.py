@@ -1,0 +1,1 @@
+"""Resolving through upstreams, as logic without sockets: time, randomness and sending are passed in."""

@@ -1,0 +1,58 @@
+"""Which upstreams a name is for: stub domains by longest suffix, with exceptions, and where to go on after NXDOMAIN.
+
+Knows names and the indices of pools; what a pool is, it doesn't know.
+"""
+
+from collections.abc import Sequence
+from enum import Enum
+from typing import NamedTuple
+
+from pydns.dns import name
+
+
+class OnNxdomain(Enum):
+    """What an NXDOMAIN from a route's upstreams means."""
+
+    ANSWER = "answer"
+    NEXT = "next"  # split horizon: ask the route of the next shorter suffix
+
+
+class RouteSpec(NamedTuple):
+    """Names at or below `domain` go to a pool, unless they lie at or below one of `except_domains`."""
+
+    domain: bytes  # wire form, any case
+    pool: int
+    except_domains: Sequence[bytes] = ()
+    on_nxdomain: OnNxdomain = OnNxdomain.ANSWER
+
+
+class Routes:
+    """Routes compiled so that a choice costs one look-up per label, and none where there is only the root's."""
+
+    def __init__(self, specs: Sequence[RouteSpec]) -> None:
+        """Of several routes with one domain the last counts. The default route's domain is the root."""
+        self._by_domain = {spec.domain.lower(): spec for spec in specs}
+        self._excepted: dict[bytes, set[bytes]] = {}
+        for domain, spec in self._by_domain.items():
+            for excepted in spec.except_domains:
+                self._excepted.setdefault(excepted.lower(), set()).add(domain)
+        only = len(self._by_domain) == 1 and not self._excepted
+        self._only = self._by_domain.get(name.ROOT) if only else None
+
+    def find(self, qname: bytes, after: RouteSpec | None = None) -> RouteSpec | None:
+        """Return the route for a wire name in lower case: the first or, of those with a shorter suffix, the next."""
+        if self._only is not None:
+            return self._only if after is None else None
+        longest = len(qname) if after is None else len(after.domain) - 1
+        excluded: set[bytes] = set()
+        position = 0
+        while True:
+            suffix = qname[position:]
+            if suffix in self._excepted:
+                excluded |= self._excepted[suffix]
+            route = self._by_domain.get(suffix)
+            if route is not None and len(suffix) <= longest and suffix not in excluded:
+                return route
+            if suffix == name.ROOT:
+                return None
+            position += 1 + qname[position]

@@ -1,0 +1,150 @@
+"""How long answers are kept, with which TTLs they are given out, and how much room they take."""
+
+import struct
+from typing import NamedTuple
+
+import pytest
+
+from pydns.dns.message import Ede
+from pydns.dns.response import Answer, Response
+from pydns.upstream.cache import Cache, CacheLimits
+
+KEY = b"\3www\7example\0\0\1\0\1\0"
+FAILURE = Answer(2, bytes(4), b"")
+
+
+def response(*ttls_s: int, negative_ttl_s: int | None = None, rcode: int = 0, size: int = 4) -> Response:
+    """A reply with one record per TTL."""
+    records = b"".join(b"\xc0\x0c\0\1\0\1" + struct.pack("!IH", ttl_s, size) + bytes(size) for ttl_s in ttls_s)
+    answer = Answer(rcode, len(ttls_s).to_bytes(2) + b"\0\0", records)
+    offsets = tuple(range(6, len(records), 12 + size))
+    if negative_ttl_s is not None:
+        return Response(answer, offsets, negative_ttl_s, True, False)
+    return Response(
+        answer, offsets, min([ttl_s if ttl_s < 1 << 31 else 0 for ttl_s in ttls_s], default=0), False, False
+    )
+
+
+def ttls(answer: Answer | None) -> list[int]:
+    assert answer is not None
+    return [int.from_bytes(answer.records[at + 6 : at + 10]) for at in range(0, len(answer.records), 16)]
+
+
+class Case(NamedTuple):
+    """A reply, the limits, the TTLs that a client sees at once, and for how long the entry is fresh."""
+
+    about: str
+    reply: Response
+    limits: CacheLimits
+    ttls_s: list[int]
+    fresh_s: int
+
+
+CASES = [
+    Case("the lowest TTL decides", response(60, 20), CacheLimits(), [60, 20], 20),
+    Case("a cap lowers TTLs", response(7200, 20), CacheLimits(positive_cap_s=30), [30, 20], 20),
+    Case("a floor raises TTLs", response(60, 1), CacheLimits(positive_floor_s=5), [60, 5], 5),
+    Case("a floor above the cap wins", response(60), CacheLimits(positive_floor_s=9, positive_cap_s=5), [9], 9),
+    Case("a TTL of 0 isn't kept", response(60, 0), CacheLimits(), [60, 0], 0),
+    Case("a TTL with the highest bit is 0", response(1 << 31), CacheLimits(), [0], 0),
+    Case("a cap of 0 keeps nothing", response(60), CacheLimits(positive_cap_s=0), [0], 0),
+    Case("a negative answer's TTL is its SOA's minimum", response(300, negative_ttl_s=60), CacheLimits(), [60], 60),
+    Case("a negative cap", response(300, negative_ttl_s=60), CacheLimits(negative_cap_s=10), [10], 10),
+    Case("a negative floor", response(300, negative_ttl_s=1), CacheLimits(negative_floor_s=4), [4], 4),
+    Case("the caps don't mix", response(300, negative_ttl_s=60), CacheLimits(positive_cap_s=5), [60], 60),
+    Case("no entries", response(60), CacheLimits(entries=0), [60], 0),
+    Case("too large", response(60, size=4), CacheLimits(size_bytes=500), [60], 0),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.about)
+def test_how_long_an_answer_is_fresh_and_with_which_ttls(case: Case) -> None:
+    cache = Cache(case.limits)
+    assert ttls(cache.store(KEY, case.reply, 100.0)) == case.ttls_s
+    for age in (0.0, 0.999, 1.0, max(case.fresh_s - 0.001, 0.0), case.fresh_s, case.fresh_s + 1):
+        entry = cache.fresh(KEY, 100 + age)
+        assert (entry is not None) == (age < case.fresh_s)
+        if entry is not None:
+            assert ttls(entry.answer_at(100 + age)) == [ttl_s - int(age) for ttl_s in case.ttls_s]
+
+
+def test_a_stale_answer_has_ttl_30_until_its_time_is_over() -> None:
+    cache = Cache(CacheLimits(stale_s=100))
+    cache.store(KEY, response(9000, 20), 0.0)
+    assert ttls(cache.stale(KEY, 119.9)) == [30, 30]
+    stale = cache.stale(KEY, 119.9)
+    assert stale is not None and stale.extended_error == Ede.STALE_ANSWER
+    assert cache.stale(KEY, 120.0) is None
+    off = Cache(CacheLimits(stale_s=0))
+    off.store(KEY, response(20), 0.0)
+    assert off.stale(KEY, 20.0) is None
+
+
+def test_a_failure_is_known_for_five_seconds_and_leaves_the_good_answer() -> None:
+    cache = Cache(CacheLimits())
+    cache.store(KEY, response(10), 0.0)
+    cache.store_failure(KEY, FAILURE, 20.0)
+    assert cache.failure(KEY, 24.9) == FAILURE and cache.failure(KEY, 25.0) is None
+    assert ttls(cache.stale(KEY, 24.9)) == [30]
+
+
+def test_a_good_answer_ends_a_failure() -> None:
+    cache = Cache(CacheLimits())
+    cache.store_failure(KEY, FAILURE, 0.0)
+    cache.store(KEY, response(1), 1.0)
+    assert cache.failure(KEY, 3.0) is None
+
+
+def test_nxdomain_replaces_a_good_answer() -> None:
+    cache = Cache(CacheLimits())
+    cache.store(KEY, response(10), 0.0)
+    cache.store(KEY, response(10, negative_ttl_s=10, rcode=3), 5.0)
+    stale = cache.stale(KEY, 20.0)
+    assert stale is not None and stale.rcode == 3
+
+
+def test_the_least_recently_used_goes_first_by_number_and_by_size() -> None:
+    for limits, size in (
+        (CacheLimits(entries=3), 4),
+        (CacheLimits(size_bytes=2500), 60),
+        (CacheLimits(size_bytes=6500), 1200),
+    ):
+        cache = Cache(limits)
+        for i in range(3):
+            cache.store(b"%d" % i, response(60, size=size), 0.0)
+        assert len(cache) == 3
+        cache.fresh(b"0", 1.0)
+        cache.store(b"3", response(60, size=size), 2.0)
+        assert sorted(cache.questions()) == [b"0", b"2", b"3"]
+        assert cache.size_bytes <= limits.size_bytes
+        cache.store(b"3", response(60, size=size), 3.0)
+        assert len(cache) == 3
+
+
+def test_failures_are_bounded_too() -> None:
+    cache = Cache(CacheLimits(entries=100))
+    for i in range(1000):
+        cache.store_failure(b"%d" % i, FAILURE, 0.0)
+    assert len([i for i in range(1000) if cache.failure(b"%d" % i, 0.0)]) == 10
+
+
+def test_what_is_forgotten_is_gone() -> None:
+    cache = Cache(CacheLimits())
+    cache.store(KEY, response(60), 0.0)
+    cache.store_failure(KEY, FAILURE, 0.0)
+    cache.forget(KEY)
+    assert cache.fresh(KEY, 0.0) is None and cache.stale(KEY, 0.0) is None and cache.failure(KEY, 0.0) is None
+
+
+def test_a_refresh_is_wanted_once_by_a_name_used_often_and_near_its_end() -> None:
+    cache = Cache(CacheLimits())
+    cache.store(KEY, response(100), 0.0)
+    wanted = []
+    for at in (50.0, 60.0, 89.0, 90.5, 91.0, 95.0):
+        entry = cache.fresh(KEY, at)
+        assert entry is not None
+        wanted.append(entry.wants_refresh(at))
+    assert wanted == [False, False, False, True, False, False]
+    cache.store(KEY, response(100), 200.0)
+    entry = cache.fresh(KEY, 299.0)
+    assert entry is not None and not entry.wants_refresh(299.0)

@@ -1,0 +1,551 @@
+"""What clients are told while upstreams behave, misbehave, and are attacked."""
+
+import gc
+from typing import NamedTuple
+
+import pytest
+
+from pydns.dns import name
+from pydns.dns.message import Ede, Rcode
+from pydns.upstream.cache import CacheLimits
+from pydns.upstream.forwarder import (
+    CD,
+    DO,
+    STREAM,
+    Event,
+    ForwarderLimits,
+)
+from pydns.upstream.pool import Choice, Transport
+from pydns.upstream.routes import OnNxdomain, Routes, RouteSpec
+from tests.upstream.world import START, Server, World, question, reply_to, ttls
+
+
+class Case(NamedTuple):
+    """One question to scripted servers, asked in order: what the client is told, how soon, what it cost."""
+
+    about: str
+    servers: list[Server]
+    rcode: int
+    within_s: float
+    packets: list[int]  # to each server
+    extended_error: int | None = None
+
+
+GOOD, SILENT = Server(), Server(silent=True)
+FAILS, REFUSES = Server(rcode=Rcode.SERVFAIL), Server(rcode=Rcode.REFUSED)
+CASES = [
+    Case("a good server answers", [GOOD, GOOD], Rcode.NOERROR, 0.01, [1, 0]),
+    Case("NXDOMAIN is an answer", [Server(rcode=Rcode.NXDOMAIN), GOOD], Rcode.NXDOMAIN, 0.01, [1, 0]),
+    Case("SERVFAIL goes to the next at once", [FAILS, GOOD], Rcode.NOERROR, 0.01, [1, 1]),
+    Case("REFUSED goes to the next at once", [REFUSES, GOOD], Rcode.NOERROR, 0.01, [1, 1]),
+    Case("FORMERR goes to the next at once", [Server(rcode=1), GOOD], Rcode.NOERROR, 0.01, [1, 1]),
+    Case(
+        "what can't be sent goes to the next at once", [Server(refuses_packets=True), GOOD], Rcode.NOERROR, 0.01, [1, 1]
+    ),
+    Case("silence goes to the next after its timeout", [SILENT, GOOD], Rcode.NOERROR, 0.95, [1, 1]),
+    Case("a lost packet is repeated", [Server(lost=1)], Rcode.NOERROR, 0.95, [2]),
+    Case("two lost packets are repeated", [Server(lost=2)], Rcode.NOERROR, 1.9, [3]),
+    Case("a slow reply counts after its timeout", [Server(delay_s=2.5)], Rcode.NOERROR, 2.51, [3]),
+    Case("a slow reply counts while another is asked", [Server(delay_s=1.5), SILENT], Rcode.NOERROR, 1.51, [1, 1]),
+    Case("too slow is too late", [Server(delay_s=4.5)], Rcode.SERVFAIL, 4.02, [5], Ede.NO_REACHABLE_AUTHORITY),
+    Case("all silent", [SILENT, SILENT], Rcode.SERVFAIL, 4.02, [3, 2], Ede.NO_REACHABLE_AUTHORITY),
+    Case("all fail", [FAILS, FAILS], Rcode.SERVFAIL, 0.01, [1, 1]),
+    Case("all refuse", [REFUSES, REFUSES], Rcode.REFUSED, 0.01, [1, 1]),
+    Case("other errors become SERVFAIL", [Server(rcode=9)], Rcode.SERVFAIL, 0.01, [1]),
+    Case("no network", [Server(refuses_packets=True)] * 2, Rcode.SERVFAIL, 0.01, [1, 1], Ede.NETWORK_ERROR),
+    Case(
+        "the silent one gets another chance when the other fails", [Server(lost=1), FAILS], Rcode.NOERROR, 0.95, [2, 1]
+    ),
+    Case("who has failed is not asked again", [FAILS, Server(lost=1)], Rcode.NOERROR, 0.95, [1, 2]),
+    Case("truncated answers are fetched over TCP", [Server(truncates=True)], Rcode.NOERROR, 0.01, [2]),
+    Case("a server without case is asked without random case", [Server(keeps_case=False)], Rcode.NOERROR, 0.01, [2]),
+    Case(
+        "garbage with the right id is ignored", [Server(forges=lambda p: p + b"!"), GOOD], Rcode.NOERROR, 0.95, [1, 1]
+    ),
+    Case(
+        "another id is ignored", [Server(forges=lambda p: bytes([p[0] ^ 1]) + p[1:]), GOOD], Rcode.NOERROR, 0.95, [1, 1]
+    ),
+    Case(
+        "another question is ignored",
+        [Server(forges=lambda p: p[:13] + b"x" + p[14:]), GOOD],
+        Rcode.NOERROR,
+        0.95,
+        [1, 1],
+    ),
+    Case("a query is no reply", [Server(forges=lambda p: p[:2] + b"\1\0" + p[4:]), GOOD], Rcode.NOERROR, 0.95, [1, 1]),
+    Case("a few octets are no reply", [Server(forges=lambda p: p[:11]), GOOD], Rcode.NOERROR, 0.95, [1, 1]),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.about)
+def test_what_a_client_is_told(case: Case) -> None:
+    # Without hedging: what it adds has tests of its own.
+    world = World(case.servers, limits=ForwarderLimits(hedge_share=0))
+    client = world.ask("Www.Example")
+    world.run(6)
+    at, answer = world.replies[client]
+    assert (answer.rcode, answer.extended_error) == (case.rcode, case.extended_error)
+    assert at - START <= case.within_s
+    assert [world.asked(server) for server in range(len(case.servers))] == case.packets
+    assert not world.forwarder.busy and world.forwarder.waiting == 0
+
+
+def test_the_upstream_gets_a_plain_query_with_the_clients_flags() -> None:
+    for flags, header, opt in ((0, b"\1\0", b"\0\0"), (DO, b"\1\0", b"\x80\0"), (CD, b"\1\x10", b"\0\0")):
+        world = World([GOOD])
+        world.ask("www.example", flags=flags)
+        packet = world.packets[0][3]
+        assert packet[2:12] == header + b"\0\1\0\0\0\0\0\1"
+        assert packet[12:29].lower() == question("www.example")
+        assert packet[29:] == b"\0\0\x29\4\xd0\0\0" + opt + b"\0\0"
+
+
+def test_flags_have_answers_of_their_own() -> None:
+    world = World([GOOD])
+    for flags in range(4):
+        world.ask("www.example", flags, flags=flags)
+    world.run(1)
+    assert len(world.packets) == 4 and len(world.replies) == 4
+
+
+def test_ids_sockets_and_case_are_spread() -> None:
+    world = World([GOOD])
+    for i in range(300):
+        world.ask(f"abcdefghijkl{i}.example")
+    assert len({packet[:2] for _, _, _, packet in world.packets}) > 280
+    assert len({socket for _, _, socket, _ in world.packets}) == 32
+    assert len({packet[13:25] for _, _, _, packet in world.packets}) > 280
+
+
+def test_equal_questions_are_asked_once() -> None:
+    world = World([GOOD])
+    for client in range(50):
+        world.ask("www.example" if client % 2 else "WWW.example", client)
+    world.run(1)
+    assert world.asked(0) == 1 and len(world.replies) == 50
+
+
+def test_answers_come_from_the_cache_with_their_ttl_counted_down() -> None:
+    world = World([Server(ttl_s=30)])
+    assert ttls(world.told("www.example")) == [30]
+    world.run(5.5)
+    assert ttls(world.told("wWw.eXample")) == [20]
+    assert world.asked(0) == 1
+    world.run(15)
+    assert ttls(world.told("www.example")) == [30]
+    assert world.asked(0) == 2
+
+
+def test_a_name_asked_for_often_is_fetched_again_before_it_expires() -> None:
+    world = World([Server(ttl_s=100)])
+    world.ask("often.example")
+    world.ask("seldom.example")
+    world.run(1)
+    for _ in range(3):
+        world.ask("often.example", object())
+    world.run(92)
+    for _ in range(5):
+        world.ask("often.example", object())
+    world.ask("seldom.example", object())
+    world.run(1)
+    assert world.asked(0) == 3 and world.forwarder.counters.refreshes == 1
+    world.run(50)
+    assert ttls(world.told("often.example")) == [50]
+
+
+def test_with_all_servers_down_every_name_seen_before_is_answered() -> None:
+    world = World([Server(ttl_s=5), Server(ttl_s=5)])
+    for i in range(20):
+        world.told(f"n{i}.example")
+    world.servers = [SILENT, SILENT]
+    world.run(60)
+    for i in range(20):
+        answer = world.told(f"n{i}.example")
+        assert (answer.rcode, answer.extended_error, ttls(answer)) == (Rcode.NOERROR, Ede.STALE_ANSWER, [30])
+    # When it is known that nobody answers, clients don't wait for it.
+    client = world.ask("n0.example", object())
+    assert world.replies[client][0] == world.now
+
+
+def test_stale_answers_are_given_for_servfail_but_not_for_nxdomain() -> None:
+    world = World([Server(ttl_s=5)])
+    world.told("www.example")
+    world.run(1)
+    world.servers = [FAILS]
+    assert world.told("www.example").extended_error == Ede.STALE_ANSWER
+    world.run(6)
+    world.servers = [Server(rcode=Rcode.NXDOMAIN)]
+    assert world.told("www.example").rcode == Rcode.NXDOMAIN
+    world.servers = [SILENT]
+    world.run(120)
+    assert world.told("www.example").rcode == Rcode.NXDOMAIN
+
+
+def test_stale_answers_end_after_an_hour() -> None:
+    world = World([Server(ttl_s=5)])
+    world.told("www.example")
+    world.servers = [SILENT]
+    world.run(3590)
+    assert world.told("www.example").extended_error == Ede.STALE_ANSWER
+    world.run(20)
+    assert world.told("www.example").extended_error == Ede.NO_REACHABLE_AUTHORITY
+
+
+def test_a_client_waits_for_one_round_of_timeouts_before_it_gets_a_stale_answer() -> None:
+    world = World([Server(ttl_s=5), Server(ttl_s=5)])
+    world.told("www.example")
+    world.run(1)
+    world.servers = [SILENT, SILENT]
+    client = world.ask("www.example", object())
+    world.run(0.3)
+    assert client not in world.replies
+    world.run(1.5)
+    assert world.replies[client][1].extended_error == Ede.STALE_ANSWER
+    late = world.ask("www.example", object())
+    assert world.replies[late][1].extended_error == Ede.STALE_ANSWER
+
+
+def test_a_failure_is_remembered_for_five_seconds() -> None:
+    world = World([FAILS])
+    world.ask("www.example", 1)
+    world.run(4)
+    world.ask("www.example", 2)
+    world.run(0.5)
+    assert world.asked(0) == 1 and world.replies[2][1].rcode == Rcode.SERVFAIL
+    world.servers = [GOOD]
+    world.run(1)
+    assert world.told("www.example").rcode == Rcode.NOERROR
+
+
+def test_a_second_server_is_asked_when_the_first_is_slower_than_usual() -> None:
+    world = World([GOOD, Server(delay_s=0.005)])
+    for i in range(100):
+        world.told(f"n{i}.example")
+    world.servers[0] = SILENT
+    client = world.ask("www.example")
+    world.run(1)
+    assert world.replies[client][0] - START - 500 < 0.03
+    assert world.forwarder.counters.hedges == 1
+
+
+def test_a_burst_is_not_hedged_beyond_its_credit() -> None:
+    world = World([GOOD, GOOD])
+    for i in range(100):
+        world.told(f"n{i}.example")
+    world.servers[0] = Server(delay_s=0.2)
+    for i in range(300):
+        world.ask(f"m{i}.example")
+    world.run(0.1)
+    assert world.forwarder.counters.hedges == 10
+
+
+def test_a_server_that_does_not_answer_is_no_hedge() -> None:
+    world = World([GOOD, SILENT])
+    world.upstreams[1].open(START, 30.0)
+    for i in range(30):
+        world.ask(f"n{i}.example")
+        world.run(0.1)
+    world.servers[0] = Server(delay_s=0.2)
+    world.told("www.example")
+    assert world.asked(1) == world.forwarder.counters.hedges == 0
+
+
+def test_hedges_are_a_tenth_of_the_questions_at_most() -> None:
+    world = World([GOOD, GOOD])
+    for i in range(100):
+        world.told(f"n{i}.example")
+    world.servers[0] = Server(delay_s=0.2)  # slower than usual, but no failure
+    for i in range(300):
+        world.ask(f"m{i}.example")
+        world.run(0.05)
+    assert 10 <= world.forwarder.counters.hedges <= 40
+
+
+def test_a_dead_server_is_left_out_probed_and_taken_back() -> None:
+    world = World([SILENT, GOOD])
+    for i in range(5):
+        world.told(f"n{i}.example")
+    assert (Event.OPENED, "server0") in world.notices
+    before = world.asked(0)
+    for i in range(100):
+        client = world.ask(f"m{i}.example")
+        world.run(0.1)
+        assert world.replies[client][0] - world.now < 0.01, "nobody waits for a dead server"
+    probes = world.asked(0) - before
+    assert 2 <= probes <= 5  # 1, 2, 4 s apart
+    world.servers[0] = GOOD
+    for i in range(100):
+        world.ask(f"o{i}.example")
+        world.run(0.5)
+    assert world.notices[-1] == (Event.CLOSED, "server0")
+    assert world.asked(0) - before - probes > 50
+
+
+def test_a_server_that_fails_where_another_answers_is_left_out() -> None:
+    world = World([FAILS, GOOD])
+    for i in range(8):
+        assert world.told(f"n{i}.example").rcode == Rcode.NOERROR
+    assert world.notices == [(Event.OPENED, "server0")]
+
+
+def test_a_probe_that_is_answered_with_an_error_is_not_the_last() -> None:
+    world = World([SILENT, GOOD])
+    world.upstreams[0].open(START, 1.0)
+    world.servers[0] = Server(rcode=Rcode.SERVFAIL, delay_s=0.1)
+    for i in range(20):
+        world.ask(f"n{i}.example")
+        world.run(0.5)
+    assert 2 <= world.asked(0) <= 4
+    world.servers[0] = GOOD
+    for i in range(20):
+        world.ask(f"m{i}.example")
+        world.run(0.5)
+    assert world.notices == [(Event.CLOSED, "server0")]
+
+
+def test_a_name_that_nobody_answers_closes_no_server() -> None:
+    world = World([FAILS, FAILS])
+    for i in range(50):
+        assert world.told(f"n{i}.example").rcode == Rcode.SERVFAIL
+    assert world.notices == []
+
+
+def test_a_socket_that_says_nobody_is_there_moves_its_questions_on() -> None:
+    world = World([SILENT, GOOD])
+    client = world.ask("www.example")
+    _, server, socket, _ = world.packets[0]
+    world.forwarder.unreachable(server, socket + 1, world.now)
+    world.run(0.01)
+    assert client not in world.replies
+    world.forwarder.unreachable(server, socket, world.now)
+    world.run(0.01)
+    assert world.replies[client][1].rcode == Rcode.NOERROR
+
+
+def test_too_many_waiting_clients_are_refused_at_once() -> None:
+    world = World([SILENT], limits=ForwarderLimits(max_in_flight=10))
+    for i in range(10):
+        world.ask(f"n{i // 2}.example", i)
+    for i in range(5):
+        world.ask(f"m{i}.example", f"new{i}")
+        world.ask("n0.example", f"joining{i}")
+    assert {answer.rcode for _, answer in world.replies.values()} == {Rcode.SERVFAIL}
+    assert len(world.replies) == world.forwarder.counters.overflows == 10
+    world.run(5)
+    assert len(world.replies) == 20
+    world.servers = [GOOD]
+    assert world.told("www.example").rcode == Rcode.NOERROR
+
+
+def test_a_spent_budget_goes_to_the_next_and_then_fails_at_once() -> None:
+    world = World([GOOD, GOOD], packets_per_second=10)
+    for i in range(30):
+        world.ask(f"n{i}.example")
+    assert (world.asked(0), world.asked(1), world.forwarder.counters.overflows) == (10, 10, 10)
+    world.run(1)
+    assert world.told("n29.example").rcode == Rcode.NOERROR
+
+
+def test_our_own_query_that_comes_back_is_a_loop() -> None:
+    world = World([SILENT, GOOD])
+    client = world.ask("www.example")
+    packet = world.packets[0][3]
+    came_back = packet[12:-11]
+    # Another client that asks for the same isn't.
+    world.forwarder.ask(came_back, bytes([packet[0] ^ 1, packet[1]]), 0, "other id", world.now)
+    world.forwarder.ask(question("www.example"), packet[:2], 0, "other case", world.now)
+    assert world.notices == []
+    world.forwarder.ask(came_back, packet[:2], 0, "loop", world.now)
+    assert world.replies["loop"][1].rcode == Rcode.SERVFAIL
+    assert world.notices == [(Event.LOOP, "server0"), (Event.OPENED, "server0")]
+    world.run(2)
+    assert world.replies[client][1].rcode == Rcode.NOERROR
+    world.told("next.example")
+    assert world.asked(0) == 1
+
+
+def test_an_id_met_by_chance_is_no_loop_without_random_case() -> None:
+    world = World([SILENT], transport=Transport.STREAM)
+    world.ask("www.example")
+    packet = world.packets[0][3]
+    world.forwarder.ask(question("www.example"), packet[:2], 0, "same id", world.now)
+    assert world.forwarder.waiting == 2 and world.notices == []
+
+
+def test_an_id_in_use_is_not_used_again() -> None:
+    world = World([GOOD], first_bits=[5, 0, 0])
+    world.ask("a.example")
+    world.ask("b.example")
+    assert [packet[:2] for _, _, _, packet in world.packets] == [b"\0\0", b"\0\5"]
+    world.run(1)
+    assert len(world.replies) == 2
+
+
+def test_a_case_loss_is_told_once() -> None:
+    world = World([Server(keeps_case=False)])
+    for i in range(5):
+        world.ask(f"n{i}.example")
+    world.run(1)
+    assert len(world.replies) == 5 and world.notices == [(Event.CASE_LOST, "server0")]
+
+
+def test_a_case_loss_is_remembered_and_tried_again_after_an_hour() -> None:
+    world = World([Server(keeps_case=False, ttl_s=1)])
+    for i in range(5):
+        world.told(f"n{i}.example")
+    assert world.asked(0) == 6 and world.notices == [(Event.CASE_LOST, "server0")]
+    world.servers = [Server(ttl_s=1)]
+    world.run(3600)
+    world.told("www.example")
+    assert world.packets[-1][3][12:25] != b"\3www\7example\0"
+
+
+def test_forged_replies_by_the_thousand_change_nothing() -> None:
+    world = World([Server(delay_s=0.1)])
+    client = world.ask("www.example")
+    _, server, socket, packet = world.packets[0]
+    evil = Server(address=b"\6\6\6\6")
+    asked = packet[12:-11]
+    for guess in range(65536):
+        other_case = packet[:12] + asked.swapcase()[:13] + packet[25:]
+        if guess != int.from_bytes(packet[:2]):
+            world.deliver(server, socket, guess.to_bytes(2) + reply_to(packet, evil)[2:])
+        if guess % 32 != socket:
+            world.deliver(server, guess % 32, reply_to(packet, evil))
+    world.deliver(server, socket, reply_to(packet[:13] + b"vvv" + packet[16:], evil))
+    assert client not in world.replies
+    world.deliver(server, socket, reply_to(other_case, evil))
+    world.run(1)
+    assert world.replies[client][1].records[-4:] == b"\1\2\3\4"
+
+
+def test_a_stream_upstream_is_asked_only_over_its_stream() -> None:
+    world = World([GOOD, GOOD], transport=Transport.STREAM)
+    assert world.told("www.example").rcode == Rcode.NOERROR
+    assert {socket for _, _, socket, _ in world.packets} == {STREAM}
+
+
+def test_a_wrong_message_over_a_stream_goes_to_the_next_at_once() -> None:
+    for reply in (reply_to(bytes(12) + question("www.example"), server) for server in (GOOD, Server(truncates=True))):
+        world = World([SILENT, GOOD], transport=Transport.STREAM)
+        client = world.ask("www.example")
+        junk = b"!" if not reply[2] & 2 else b""
+        world.deliver(0, STREAM, world.packets[0][3][:2] + reply[2:] + junk)
+        world.run(0.01)
+        assert world.replies[client][1].rcode == Rcode.NOERROR
+        assert [world.asked(0), world.asked(1)] == [1, 1]
+
+
+def test_nothing_is_left_for_the_garbage_collector() -> None:
+    world = World([FAILS, GOOD])
+    gc.collect()
+    gc.disable()
+    try:
+        for i in range(20):
+            world.told(f"n{i}.example")
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
+
+
+ACME, CORP = name.from_text("acme.local"), name.from_text("corp.acme.local")
+
+
+def test_stub_domains_go_to_their_own_servers_and_on_nxdomain_further() -> None:
+    routes = [
+        RouteSpec(name.ROOT, 0),
+        RouteSpec(ACME, 1, except_domains=[name.from_text("www.acme.local")]),
+        RouteSpec(CORP, 2, on_nxdomain=OnNxdomain.NEXT),
+    ]
+    world = World([GOOD, GOOD, Server(rcode=Rcode.NXDOMAIN)], routes=routes, pools=[[0], [1], [2]])
+    for qname_text, asked in (
+        ("acme.local", [0, 1, 0]),
+        ("www.acme.local", [1, 0, 0]),
+        ("a.corp.acme.local", [0, 1, 1]),
+        ("example.com", [1, 0, 0]),
+    ):
+        before = [world.asked(i) for i in range(3)]
+        assert world.told(qname_text).rcode == Rcode.NOERROR
+        assert [world.asked(i) - before[i] for i in range(3)] == asked, qname_text
+
+
+def test_nxdomain_goes_on_through_each_shorter_suffix_once() -> None:
+    further = OnNxdomain.NEXT
+    routes = [RouteSpec(name.ROOT, 0, (), further), RouteSpec(ACME, 1, (), further), RouteSpec(CORP, 2, (), further)]
+    world = World([Server(rcode=Rcode.NXDOMAIN)] * 3, routes=routes, pools=[[0], [1], [2]])
+    assert world.told("www.corp.acme.local").rcode == Rcode.NXDOMAIN
+    assert [packet[1] for packet in world.packets] == [2, 1, 0]
+
+
+def test_a_name_without_a_route_is_refused() -> None:
+    world = World([GOOD], routes=[RouteSpec(ACME, 0)])
+    assert world.told("example.com").rcode == Rcode.REFUSED
+
+
+def test_a_new_configuration_keeps_the_answers_of_routes_that_did_not_change() -> None:
+    world = World([GOOD, GOOD], pools=[[0], [1]])
+    world.told("a.acme.local")
+    world.told("www.example")
+    open_one = world.ask("slow.acme.local")
+    world.forwarder.configure(Routes([RouteSpec(name.ROOT, 0), RouteSpec(ACME, 1)]), world.pools, world.now)
+    world.told("www.example")
+    assert world.asked(0) == 3
+    world.told("a.acme.local")
+    assert world.asked(1) == 1
+    assert world.replies[open_one][1].rcode == Rcode.NOERROR
+
+
+def test_the_fastest_server_gets_most_questions_and_a_change_is_noticed() -> None:
+    world = World([Server(delay_s=0.02), Server(delay_s=0.004)], choice=Choice.FASTEST)
+    for i in range(200):
+        world.ask(f"n{i}.example")
+        world.run(0.05)
+    assert world.asked(1) > 180
+    world.servers = [Server(delay_s=0.001), Server(delay_s=0.03)]
+    for i in range(400):
+        world.ask(f"m{i}.example")
+        world.run(0.05)
+    before = world.asked(0)
+    for i in range(100):
+        world.ask(f"o{i}.example")
+        world.run(0.05)
+    assert world.asked(0) - before > 90
+
+
+def test_a_million_names_stay_within_the_bound() -> None:
+    # A thousand times less of both.
+    world = World([GOOD], cache_limits=CacheLimits(entries=100, size_bytes=20_000))
+    for i in range(1000):
+        world.ask(f"n{i}.example")
+        world.run(0.005)
+    assert 20 < len(world.cache) < 27 and world.cache.size_bytes <= 20_000
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_every_client_is_answered_once_and_in_time_whatever_servers_do(seed: int) -> None:
+    world = World([GOOD, GOOD, GOOD], choice=Choice.FASTEST, seed=seed, limits=ForwarderLimits(max_in_flight=200))
+    asked_at = {}
+    draw = world.random
+    for i in range(400):
+        if i % 20 == 0:
+            world.servers = [
+                draw.choice(
+                    [
+                        GOOD,
+                        SILENT,
+                        FAILS,
+                        Server(delay_s=draw.random() * 5),
+                        Server(truncates=True),
+                        Server(keeps_case=False),
+                    ]
+                )
+                for _ in range(3)
+            ]
+        if draw.random() < 0.02:
+            world.forwarder.unreachable(draw.randrange(3), draw.randrange(32), world.now)
+        asked_at[world.ask(f"n{draw.randrange(150)}.example", i)] = world.now
+        world.run(draw.random() * 0.1)
+    world.run(5)
+    assert world.replies.keys() == asked_at.keys()
+    assert max(at - asked_at[client] for client, (at, _) in world.replies.items()) < 4.05
+    assert not world.forwarder.busy and world.forwarder.waiting == 0

@@ -1,0 +1,53 @@
+"""Which route a name takes."""
+
+import pytest
+
+from pydns.dns import name
+from pydns.upstream.routes import OnNxdomain, Routes, RouteSpec
+
+ROUTES = [
+    (".", []),
+    ("acme.local", ["www.acme.local", "x.corp.acme.local"]),
+    ("Corp.ACME.local", []),
+    ("local", ["corp.acme.local"]),
+]
+NAMES = [  # name, then the routes it would take one after the other
+    ("example.com", ["."]),
+    (".", ["."]),
+    ("local", ["local", "."]),
+    ("acme.local", ["acme.local", "local", "."]),
+    ("a.b.acme.local", ["acme.local", "local", "."]),
+    ("notacme.local", ["local", "."]),
+    ("acme.local.example", ["."]),
+    ("www.acme.local", ["local", "."]),
+    ("a.www.acme.local", ["local", "."]),
+    ("corp.acme.local", ["corp.acme.local", "acme.local", "."]),
+    ("x.corp.acme.local", ["corp.acme.local", "."]),
+]
+
+
+@pytest.mark.parametrize(("qname_text", "wanted"), NAMES)
+def test_the_longest_suffix_that_does_not_except_the_name(qname_text: str, wanted: list[str]) -> None:
+    routes = Routes(
+        [
+            RouteSpec(name.from_text(domain), i, [name.from_text(each) for each in excepted], OnNxdomain.NEXT)
+            for i, (domain, excepted) in enumerate(ROUTES)
+        ]
+    )
+    found = []
+    route = None
+    while (route := routes.find(name.from_text(qname_text), route)) is not None:
+        found.append(ROUTES[route.pool][0].lower())
+    assert found == wanted
+
+
+def test_a_lone_default_route_takes_all_and_has_no_next() -> None:
+    routes = Routes([RouteSpec(name.ROOT, 3)])
+    route = routes.find(name.from_text("www.example"))
+    assert route is not None and route.pool == 3
+    assert routes.find(name.from_text("www.example"), route) is None
+
+
+def test_no_route_is_none() -> None:
+    assert Routes([]).find(name.from_text("www.example")) is None
+    assert Routes([RouteSpec(name.from_text("local"), 0)]).find(name.from_text("www.example")) is None

@@ -1,0 +1,160 @@
+"""A world for a forwarder: scripted servers, a clock that jumps, randomness from a seed. Nothing sleeps."""
+
+import heapq
+import random
+import struct
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from pydns.dns import name
+from pydns.dns.message import Rcode
+from pydns.dns.response import Answer
+from pydns.upstream.cache import Cache, CacheLimits
+from pydns.upstream.forwarder import STREAM, Event, Forwarder, ForwarderLimits
+from pydns.upstream.pool import Choice, Pool, Transport, Upstream, UpstreamSpec
+from pydns.upstream.routes import Routes, RouteSpec
+
+START = 1000.0
+
+
+class Server(NamedTuple):
+    """How a server behaves."""
+
+    delay_s: float = 0.002
+    rcode: int = Rcode.NOERROR
+    ttl_s: int = 300
+    address: bytes = b"\x01\x02\x03\x04"
+    silent: bool = False
+    lost: int = 0  # of its first packets
+    truncates: bool = False  # over UDP
+    keeps_case: bool = True
+    refuses_packets: bool = False  # sending fails
+    forges: Callable[[bytes], bytes] | None = None  # what becomes of its replies over UDP
+
+
+class World:
+    """Servers 0, 1, … and clients that ask for names and note what they are told, and when."""
+
+    def __init__(
+        self,
+        servers: Sequence[Server],
+        *,
+        choice: Choice = Choice.IN_ORDER,
+        routes: Sequence[RouteSpec] = (RouteSpec(name.ROOT, 0),),
+        pools: Sequence[Sequence[int]] | None = None,
+        limits: ForwarderLimits | None = None,
+        cache_limits: CacheLimits | None = None,
+        packets_per_second: int | None = None,
+        transport: Transport = Transport.UDP,
+        seed: int = 1,
+        first_bits: Sequence[int] = (),
+    ) -> None:
+        self.servers = list(servers)
+        self.now = START
+        self.random = random.Random(seed)
+        self._first_bits = list(first_bits)
+        self.packets: list[tuple[float, int, int, bytes]] = []  # when, to which server, by which socket, what
+        self.replies: dict[object, tuple[float, Answer]] = {}
+        self.notices: list[tuple[Event, str]] = []
+        self._events: list[tuple[float, int, int, int, bytes]] = []
+        self.upstreams = [
+            Upstream(i, UpstreamSpec(f"server{i}", transport, packets_per_second)) for i in range(len(servers))
+        ]
+        self.pools = [
+            Pool([self.upstreams[i] for i in pool], choice) for pool in (pools or [range(len(self.upstreams))])
+        ]
+        self.cache = Cache(cache_limits or CacheLimits())
+        self.forwarder = Forwarder(
+            Routes(routes),
+            self.pools,
+            self.cache,
+            limits or ForwarderLimits(),
+            random_bits=lambda count: self._first_bits.pop() if self._first_bits else self.random.getrandbits(count),
+            send_udp=self._send_udp,
+            send_tcp=lambda server, packet: self._send_udp(server, STREAM, packet),
+            reply=self._reply,
+            notice=lambda event, upstream: self.notices.append((event, upstream)),
+        )
+
+    def ask(
+        self, qname_text: str, client: object = None, *, rtype: int = 1, flags: int = 0, query_id: int = 7
+    ) -> object:
+        """Ask as a client; the client's name is returned and is the question's if none is given."""
+        client = qname_text if client is None else client
+        self.forwarder.ask(question(qname_text, rtype), query_id.to_bytes(2), flags, client, self.now)
+        return client
+
+    def run(self, seconds: float) -> "World":
+        """Let time pass."""
+        end = self.now + seconds
+        tick = self.now + 0.01
+        while True:
+            at = min(tick, self._events[0][0] if self._events else tick)
+            if at > end:
+                break
+            self.now = max(self.now, at)
+            if self._events and self._events[0][0] <= self.now:
+                _, _, server, socket, packet = heapq.heappop(self._events)
+                self.forwarder.received(server, socket, packet, self.now)
+            else:
+                self.forwarder.tick(self.now)
+                tick = self.now + 0.01
+        self.now = end
+        return self
+
+    def told(self, qname_text: str, **how: int) -> Answer:
+        """Ask, let five seconds pass, and return what the client was told."""
+        client = self.ask(qname_text, object(), **how)
+        self.run(5)
+        return self.replies[client][1]
+
+    def asked(self, server: int) -> int:
+        """How many packets a server was sent."""
+        return len([packet for packet in self.packets if packet[1] == server])
+
+    def deliver(self, server: int, socket: int, packet: bytes) -> None:
+        """Have the forwarder receive a packet now."""
+        self.forwarder.received(server, socket, packet, self.now)
+
+    def _reply(self, client: object, answer: Answer) -> None:
+        assert client not in self.replies, "answered twice"
+        self.replies[client] = (self.now, answer)
+
+    def _send_udp(self, server: int, socket: int, packet: bytes) -> bool:
+        behaviour = self.servers[server]
+        self.packets.append((self.now, server, socket, packet))
+        if behaviour.refuses_packets:
+            return False
+        if behaviour.silent or self.asked(server) <= behaviour.lost:
+            return True
+        reply = reply_to(packet, behaviour, over_stream=socket == STREAM)
+        heapq.heappush(self._events, (self.now + behaviour.delay_s, len(self.packets), server, socket, reply))
+        return True
+
+
+def reply_to(packet: bytes, server: Server, over_stream: bool = False) -> bytes:
+    """Return what such a server answers."""
+    asked = packet[12 : packet.index(b"\0", 12) + 5]
+    if not server.keeps_case:
+        asked = asked[:-4].upper() + asked[-4:]
+    truncated = server.truncates and not over_stream
+    records = b"\xc0\x0c" + asked[-4:] + struct.pack("!IH", server.ttl_s, 4) + server.address
+    answers, authorities = 1, 0
+    if server.rcode == Rcode.NXDOMAIN:
+        records = b"\0" + struct.pack("!HHIH", 6, 1, server.ttl_s, 22) + bytes(2) + struct.pack("!5I", 1, 2, 3, 4, 60)
+        answers, authorities = 0, 1
+    elif server.rcode or truncated:
+        records, answers = b"", 0
+    flags = 0x8180 | server.rcode | (0x0200 if truncated else 0)
+    reply = packet[:2] + struct.pack("!5H", flags, 1, answers, authorities, 0) + asked + records
+    return reply if over_stream or server.forges is None else server.forges(reply)
+
+
+def question(qname_text: str, rtype: int = 1) -> bytes:
+    """Return a question in wire form."""
+    return name.from_text(qname_text) + struct.pack("!HH", rtype, 1)
+
+
+def ttls(answer: Answer) -> list[int]:
+    """Return the TTLs of an answer of addresses."""
+    return [int.from_bytes(answer.records[at + 6 : at + 10]) for at in range(0, len(answer.records), 16)]
