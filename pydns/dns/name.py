@@ -116,11 +116,23 @@ def from_tree_key(tree: bytes) -> bytes:
     return from_labels(*reversed(labels_of(tree + ROOT)))
 
 
+def is_at_or_below(name: bytes, ancestor: bytes) -> bool:
+    """Tell whether `name` is `ancestor` or lies below it, compared without case, label by label."""
+    return tree_key(name).startswith(tree_key(ancestor))
+
+
 def reverse_name(address: bytes) -> bytes:
     """Return the owner name of an address's PTR records (RFC 1035 section 3.5, RFC 3596 section 2.5)."""
     if len(address) == 4:
         return b"".join([_OCTET_LABELS[octet] for octet in reversed(address)]) + _IN_ADDR_ARPA
     return b"".join([_NIBBLE_LABELS[octet] for octet in reversed(address)]) + _IP6_ARPA
+
+
+def reverse_tree_key(address: bytes) -> bytes:
+    """Return the tree key of `reverse_name(address)`, without the way round by the name."""
+    if len(address) == 4:
+        return b"\4arpa\7in-addr" + b"".join([_OCTET_LABELS[octet] for octet in address])
+    return b"\4arpa\3ip6" + b"".join([b"\1%x\1%x" % (octet >> 4, octet & 15) for octet in address])
 
 
 _IN_ADDR_ARPA = from_labels(b"in-addr", b"arpa")

@@ -171,8 +171,12 @@ class Zone:
     def _compile(self, state: "_State") -> Contents:
         contents = Contents({}, {})
         if state.service is not None:
+            owner = b""
             for rrset in schema.service_rrsets(self._schema, state.service, state.slices):
-                _put(rrset, contents)
+                contents.answers[question(rrset.owner, rrset.rtype)] = compile_answer(rrset)
+                if rrset.owner is not owner:  # a name's types come one after another
+                    owner = rrset.owner
+                    contents.names[name.tree_key(owner)] = _node_kind(rrset)
         return contents
 
     def _pointers(self, state: "_State") -> dict[bytes, tuple[bytes, ...]]:
@@ -213,12 +217,14 @@ class Zone:
         else:
             owner = name.reverse_name(address)
             changes.answers[question(owner, PTR)] = None
-            changes.names[name.tree_key(owner)] = None
+            changes.names[name.reverse_tree_key(address)] = None
 
     def _put_pointer(self, address: bytes, targets: Iterable[bytes], contents: Contents) -> None:
-        rrset = schema.pointer_rrset(self._schema, address, targets)
-        if name.tree_key(rrset.owner).startswith(self._reverse_trees):
-            _put(rrset, contents)
+        tree = name.reverse_tree_key(address)
+        if tree.startswith(self._reverse_trees):
+            rrset = schema.pointer_rrset(self._schema, address, targets)
+            contents.answers[question(rrset.owner, PTR)] = compile_answer(rrset)
+            contents.names[tree] = NodeKind.PLAIN
 
     def _add_infrastructure(self) -> None:
         """Say who the name servers are. That changes when a Service gets this server as its endpoint."""
@@ -276,7 +282,11 @@ def _addresses(state: _State) -> Iterator[bytes]:
 
 def _put(rrset: RRset, contents: Contents) -> None:
     contents.answers[question(rrset.owner, rrset.rtype)] = compile_answer(rrset)
-    contents.names[name.tree_key(rrset.owner)] = NodeKind.ALIAS if rrset.rtype == CNAME else NodeKind.PLAIN
+    contents.names[name.tree_key(rrset.owner)] = _node_kind(rrset)
+
+
+def _node_kind(rrset: RRset) -> NodeKind:
+    return NodeKind.ALIAS if rrset.rtype == CNAME else NodeKind.PLAIN
 
 
 def _compare(before: Contents, after: Contents, changes: Changes) -> None:

@@ -28,7 +28,8 @@ from pydns.table.layout import (
     file_in,
 )
 
-_FIRST_SIZE = 64 << 20  # octets; a map that is full is doubled
+# Octets; a map that is full is doubled, and what didn't fit is done again. The file is sparse: it takes what it holds.
+_FIRST_SIZE = 512 << 20
 _CHUNK = 100_000  # entries that are sorted and put together: sorting halves the pages, more cost memory
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -56,15 +57,26 @@ class Writer:
         try:
             self._lock = _lock(state_dir)
             _discard_after_reboot(path)
-            self._environment = lmdb.open(
-                str(path), subdir=False, map_size=_FIRST_SIZE, max_dbs=3, max_readers=MAX_READERS, sync=False
-            )
+            self._path = path
+            self._open(_FIRST_SIZE)
         except (OSError, lmdb.Error) as error:
             raise WriterError(f"--state-dir {state_dir}: can't be written: {error}") from None
+        self._begin_with(empty)
+
+    def _open(self, size: int) -> None:
+        # writemap: without it, what a big commit needs stays with this process as heap that nobody uses again.
+        self._environment = lmdb.open(
+            str(self._path),
+            subdir=False,
+            map_size=size,
+            max_dbs=3,
+            max_readers=MAX_READERS,
+            sync=False,
+            writemap=True,
+        )
         self._answers = self._environment.open_db(ANSWERS)
         self._names = self._environment.open_db(NAMES)
         self._facts_db = self._environment.open_db(FACTS)
-        self._begin_with(empty)
 
     def _begin_with(self, empty: Facts) -> None:
         with self._environment.begin(write=True) as transaction:
@@ -113,6 +125,10 @@ class Writer:
             transaction.put(FACTS_KEY, encode_facts(facts), db=self._facts_db)
 
         self._transact(apply)
+        # Opened anew, so that the pages which all of this has touched are not this process's memory for ever.
+        size = self._environment.info()["map_size"]
+        self._environment.close()
+        self._open(size)
 
     def put_status(self, status: bytes) -> None:
         """Put what the controller says of itself, as JSON."""
