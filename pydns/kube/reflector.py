@@ -1,0 +1,539 @@
+"""One kind's list and watch as a state machine: what to ask an API server for next, and what its answers mean.
+
+Knows the list/watch protocol and nothing of sockets, threads, clocks or logs: requests are returned as values, `now`
+and randomness are passed in, what should be logged is returned as `Notice`s. `control.apiserver` performs it. Figures
+are client-go's (`tools/cache/reflector.go`), the states' names kube-rs'.
+
+Rules
+1. What was delivered stays in force until a new listing is complete: trouble never takes objects away.
+2. Every request that brought nothing is followed by a pause that grows: no answer of a server makes a hot loop.
+3. One object that can't be used never stops the stream. A line that is no event does: events may be missing, so
+   everything is listed again.
+4. What a watch missed without a sign (lost events, a server restored from a backup) is found by `kube.audit`.
+"""
+
+from collections import Counter
+from enum import Enum
+from http import HTTPStatus
+from random import Random
+from typing import Any, NamedTuple
+
+import msgspec
+
+from pydns.kube.audit import Audit
+from pydns.kube.events import Apply, Delete, Event, Init, InitApply, InitDone
+from pydns.kube.objects import DEFAULTS, Kind, Options, Ref, parse
+
+
+class ListPage(NamedTuple):
+    """Request: a page of the list, from the start if `continue_` is empty."""
+
+    limit: int
+    continue_: str
+
+
+class Watch(NamedTuple):
+    """Request: the changes since `resource_version`, or (`send_initial_events`) everything there is, then changes.
+
+    The server is to end it after `timeout_s`; nothing at all for `silence_s` means that the connection is dead. A
+    listing that comes this way must not pause for `Figures.answer_s`.
+    """
+
+    resource_version: str
+    timeout_s: int
+    silence_s: float
+    send_initial_events: bool
+
+
+class Wait(NamedTuple):
+    """Request: nothing for that long."""
+
+    seconds: float
+
+
+Request = ListPage | Watch | Wait
+
+
+class Failure(Enum):
+    """How a request ended, other than by an HTTP status."""
+
+    CLOSED = "eof"  # a watch's body ended as it should
+    CONNECTION = "connection"  # refused, reset, cut in the middle, TLS
+    TIMEOUT = "timeout"
+
+
+class Notice(NamedTuple):
+    """Something to log: what happened, and fields."""
+
+    event: str
+    fields: dict[str, str | int | float]
+
+
+class Step(NamedTuple):
+    """What follows from an answer. The caller drops the rest of the response if it is `over`.
+
+    `listing`: the events belong to a listing that goes on, so nobody waits for them before the next ones.
+    """
+
+    events: list[Event]
+    notices: list[Notice]
+    over: bool = False
+    listing: bool = False
+
+
+class Status(NamedTuple):
+    """A reflector at one moment. Times are the caller's `now`, None for never."""
+
+    synced: bool  # a whole listing was delivered once
+    objects: int
+    resource_version: str
+    last_event: float | None
+    last_bookmark: float | None
+    last_audit: float | None
+    repaired: int  # objects that an audit found wrong and a listing put right
+    relists: int  # listings after the first
+    errors: dict[str, int]  # by reason: an HTTP status, or eof, connection, timeout, decode
+    problem: str | None  # what keeps the data from being current, as far as is known
+
+
+class Figures(NamedTuple):
+    """The numbers. Seconds, except `page_size`."""
+
+    page_size: int = 500
+    watch_s: tuple[int, int] = (300, 600)  # asked of the server, at random: replicas don't reconnect together
+    watch_margin_s: float = 15  # beyond that, a server that was to end the watch and didn't is gone
+    answer_s: float = 30  # for an answer to begin, or to go on where it is known to have more
+    backoff_first_s: float = 0.8
+    backoff_last_s: float = 30
+    backoff_reset_s: float = 120
+    retry_after_most_s: float = 300  # a server may ask for patience, not for a day of stale answers
+    settled_s: float = 10  # a watch that lived this long was a good one
+    audit_s: float = 300
+    audit_confirm_s: float = 5  # for events that are on their way
+
+
+FIGURES = Figures()
+
+
+class State(Enum):
+    """Where a reflector stands. Each says what comes next."""
+
+    EMPTY = "empty"  # nothing, or nothing that can be resumed: the next request begins a listing
+    INIT_PAGE = "init page"  # listing by pages: the last one leads to WATCHING
+    INITIAL_WATCH = "initial watch"  # listing by WatchList: its bookmark leads to WATCHING, any failure to INIT_PAGE
+    WATCHING = "watching"  # listed: a watch is open, or will be from `resource_version`; 410 leads to EMPTY
+
+
+class Reflector:
+    """The state machine. Ask `next_request`, perform it, tell what came of it; repeat.
+
+    A page: `on_page`. A watch: `on_open`, `on_data` for each piece of the body as it arrives, `on_failure` for its
+    end. Anything else than 200: `on_status`. Each returns a `Step`. Not safe for threads.
+    """
+
+    def __init__(
+        self,
+        kind: Kind,
+        random: Random,
+        *,
+        options: Options = DEFAULTS,
+        figures: Figures = FIGURES,
+        watch_list: bool = True,
+    ) -> None:
+        self._kind = kind
+        self._random = random
+        self._options = options
+        self._figures = figures
+        self._backoff = Backoff(figures, random)
+        self._state = State.EMPTY
+        self._watch_list = watch_list  # until the server is known not to have it
+        self._by_pages = False  # this listing is: WatchList failed
+        self._listing: dict[Ref, str] | None = None  # what the listing in progress named so far
+        self._late_deletes: set[Ref] = set()  # deleted while WatchList was still listing
+        self._continue = ""
+        self._versions: dict[Ref, str] = {}  # what was delivered and exists
+        self._resource_version = ""
+        self._listings = 0
+        self._wait_until = float("-inf")
+        self._opened_at: float | None = None
+        self._delivered = False  # by the open watch
+        self._partial = b""  # the line that has not ended yet
+        self._fruitless_errors = 0  # ERROR events in a row without anything else
+        self._touched: set[Ref] | None = None  # since the audit began
+        self._repairing: dict[Ref, str | None] = {}  # what the last audit found wrong, as it listed it
+        self._repairs_due = 0
+        self._repaired = 0
+        self._last_event: float | None = None
+        self._last_bookmark: float | None = None
+        self._last_audit: float | None = None
+        self._errors: Counter[str] = Counter()
+        self._problem: tuple[str, str] | None = None  # reason, text
+
+    def next_request(self, now: float) -> Request:
+        """Return what to do next."""
+        if self._wait_until > now:
+            return Wait(self._wait_until - now)
+        if self._state is State.EMPTY:
+            self._listing = None
+            self._late_deletes = set()
+            self._continue = ""
+            self._state = State.INITIAL_WATCH if self._watch_list and not self._by_pages else State.INIT_PAGE
+        if self._state is State.INIT_PAGE:
+            return ListPage(self._figures.page_size, self._continue)
+        timeout_s = self._random.randint(*self._figures.watch_s)
+        silence_s = timeout_s + self._figures.watch_margin_s
+        initial = self._state is State.INITIAL_WATCH
+        return Watch("" if initial else self._resource_version, timeout_s, silence_s, initial)
+
+    def on_page(self, body: bytes, now: float) -> Step:
+        """Take the body of the page that was asked for."""
+        try:
+            page = _PAGES.decode(body)
+        except msgspec.DecodeError as error:
+            return self._fail("decode", f"a list page is not one: {error}; {_excerpt(body)}", now)
+        events = self._begin_listing()
+        listing = self._listing = self._listing if self._listing is not None else {}
+        for raw in page.items or ():
+            observed = parse(self._kind, raw, self._options)
+            listing[observed.ref] = observed.resource_version
+            events.append(InitApply(observed))
+        self._continue = page.metadata.continue_ or ""
+        if self._continue:
+            return Step(events, [], listing=True)
+        if page.metadata.resource_version in (None, "", "0"):  # a watch from 0 would be a WatchList
+            text = "a list has no resourceVersion to watch from"
+            return self._fail("decode", text, now, relist=True)._replace(events=events)
+        return Step(*self._finish_listing(events, page.metadata.resource_version or ""))
+
+    def on_open(self, now: float) -> Step:
+        """A watch was answered with 200; its body follows."""
+        self._opened_at = now
+        self._delivered = False
+        self._partial = b""
+        # An audit may have ended this watch between the asking and the answer.
+        return Step([], [], over=self._state not in (State.INITIAL_WATCH, State.WATCHING))
+
+    def on_data(self, data: bytes, now: float) -> Step:
+        """Take a piece of a watch's body, cut anywhere."""
+        if self._state not in (State.INITIAL_WATCH, State.WATCHING):
+            return Step([], [], over=True)
+        *lines, self._partial = (self._partial + data).split(b"\n")
+        events: list[Event] = []
+        notices: list[Notice] = []
+        for line in lines:
+            if line and not line.isspace():
+                failed = self._on_line(line, events, notices, now)
+                if failed is not None:
+                    return failed._replace(events=events, notices=notices + failed.notices, over=True)
+        return Step(events, notices, listing=self._state is State.INITIAL_WATCH)
+
+    def on_failure(self, failure: Failure, detail: str, now: float) -> Step:
+        """A page or a watch came to an end without (more of) an answer. `detail` is for people."""
+        opened_at, self._opened_at = self._opened_at, None
+        if self._state is State.EMPTY:
+            return Step([], [], over=True)  # ended by us
+        if failure is Failure.CLOSED and self._partial:
+            failure, detail = Failure.CONNECTION, "a watch was cut in the middle of a line"
+        self._partial = b""
+        if self._state is State.INITIAL_WATCH:
+            return self._fail(failure.value, detail, now, pause=failure is not Failure.CLOSED)
+        if self._state is State.WATCHING and opened_at is not None:
+            lived_s = now - opened_at
+            # A second with an event, or longer without, bounds the rate of requests; the usual end comes far later.
+            if lived_s >= self._figures.settled_s or (self._delivered and lived_s >= 1):
+                if failure is not Failure.CLOSED:
+                    self._errors[failure.value] += 1
+                return Step([], self._recover(now), over=True)
+            if failure is Failure.CLOSED:
+                detail = "a watch ended at once"
+        return self._fail(failure.value, detail, now)
+
+    def on_status(self, status: int, body: bytes, retry_after: str | None, now: float) -> Step:
+        """The answer was an HTTP status other than 200, with that Retry-After header."""
+        refusal = _refusal(body)
+        seconds = refusal.details.retry_after_s if refusal.details is not None else None
+        if retry_after is not None and retry_after.isascii() and retry_after.isdigit():
+            seconds = int(retry_after)
+        return self._refused(status, refusal, seconds, now)
+
+    def begin_audit(self) -> Audit | None:
+        """Return an audit to perform, or None while there is nothing that it could be compared with."""
+        if self._state is not State.WATCHING:
+            return None
+        self._touched = set()
+        return Audit(self._kind, self._figures.page_size, self._listings, self._resource_version)
+
+    def end_audit(self, audit: Audit, now: float) -> Step:
+        """Compare a finished audit, some seconds after its last page. If it found differences, begin a listing.
+
+        Objects that changed since it began are left to the next one. What a listing didn't put right the last time
+        is not tried again.
+        """
+        touched, self._touched = self._touched, None
+        if touched is None or audit.listing != self._listings or self._state is not State.WATCHING:
+            return Step([], [])  # listed anew meanwhile
+        self._last_audit = now
+        different = {ref: version for ref, version in audit.differences(self._versions) if ref not in touched}
+        new = {ref: version for ref, version in different.items() if self._repairing.get(ref, "") != version}
+        self._repairing = different
+        if not new and not audit.went_backwards:
+            return Step([], [])
+        self._repairs_due = len(new)
+        self._state = State.EMPTY
+        notice = self._notice(
+            "audit found differences",
+            differences=len(new),
+            first=str(min(new)) if new else "",
+            resource_version=self._resource_version,
+            listed_version=audit.resource_version,
+            action="relist",
+        )
+        return Step([], [notice], over=True)
+
+    def audit_failed(self, reason: str) -> None:
+        """An audit got no answer. It is given up; the next one is due as usual."""
+        self._touched = None
+        self._errors[reason] += 1
+
+    def status(self, now: float) -> Status:
+        """Return the status."""
+        settled = self._opened_at is not None and now - self._opened_at >= self._figures.settled_s
+        return Status(
+            synced=self._listings > 0,
+            objects=len(self._versions),
+            resource_version=self._resource_version,
+            last_event=self._last_event,
+            last_bookmark=self._last_bookmark,
+            last_audit=self._last_audit,
+            repaired=self._repaired,
+            relists=max(self._listings - 1, 0),
+            errors=dict(self._errors),
+            problem=self._problem[1] if self._problem is not None and not settled else None,
+        )
+
+    def _on_line(self, line: bytes, events: list[Event], notices: list[Notice], now: float) -> Step | None:
+        """Turn a line into events; a Step if it ends the watch."""
+        try:
+            event = _EVENTS.decode(line)
+            if event.type == "BOOKMARK":
+                self._on_bookmark(_BOOKMARKS.decode(event.object).metadata, events, notices, now)
+            elif event.type == "ERROR":
+                return self._on_error(_refusal(event.object), now)
+            elif event.type in ("ADDED", "MODIFIED", "DELETED"):
+                self._on_change(event, events)
+                self._last_event = now
+            else:
+                raise msgspec.ValidationError(f"type {event.type!r} is unknown")
+        except msgspec.DecodeError as error:  # ValidationError too
+            text = f"a watch sent what is no event: {error}; {_excerpt(line)}"
+            return self._fail("decode", text, now, relist=True)
+        self._delivered = True
+        self._fruitless_errors = 0
+        notices.extend(self._recover(now))
+        return None
+
+    def _on_change(self, event: "_Event", events: list[Event]) -> None:
+        observed = parse(self._kind, event.object, self._options)
+        ref = observed.ref
+        if self._state is State.INITIAL_WATCH:
+            events.extend(self._begin_listing())
+            listing = self._listing = self._listing if self._listing is not None else {}
+            if event.type == "DELETED":
+                # A listing has no event for it, and it may have been named already.
+                listing.pop(ref, None)
+                self._late_deletes.add(ref)
+            else:
+                listing[ref] = observed.resource_version
+                self._late_deletes.discard(ref)
+                events.append(InitApply(observed))
+            return
+        self._resource_version = observed.resource_version or self._resource_version
+        if self._touched is not None:
+            self._touched.add(ref)
+        if event.type == "DELETED":
+            self._versions.pop(ref, None)
+            events.append(Delete(ref))
+        else:
+            self._versions[ref] = observed.resource_version
+            events.append(Apply(observed))
+
+    def _on_bookmark(self, metadata: "_BookmarkMeta", events: list[Event], notices: list[Notice], now: float) -> None:
+        self._last_bookmark = now
+        if self._state is State.WATCHING:
+            self._resource_version = metadata.resource_version
+        elif (metadata.annotations or {}).get("k8s.io/initial-events-end") == "true":
+            events.extend(self._begin_listing())
+            late_deletes = self._late_deletes
+            _, finished = self._finish_listing(events, metadata.resource_version)
+            events.extend(map(Delete, sorted(late_deletes)))
+            notices.extend(finished)
+
+    def _on_error(self, refusal: "_Refusal", now: float) -> Step:
+        """An ERROR event ends a watch that began with 200. "Too old" comes in this way."""
+        seconds = refusal.details.retry_after_s if refusal.details is not None else None
+        if self._state is State.INITIAL_WATCH:
+            self._watch_list = False  # a storage that WatchList can't work with answers so, always
+        # Twice at the same version: old servers say so when it was compacted away, with code 500.
+        self._fruitless_errors += 1
+        return self._refused(refusal.code or 500, refusal, seconds, now, relist=self._fruitless_errors > 1)
+
+    def _refused(
+        self, status: int, refusal: "_Refusal", retry_after_s: int | None, now: float, *, relist: bool = False
+    ) -> Step:
+        text = f"{status} {refusal.reason or _phrase(status)}: {refusal.message or 'no message'}"
+        # The version, the continue token or WatchList is no good here: waiting would not mend that.
+        hopeless = 400 <= status < 500 and status not in _PASSING
+        pause = True
+        if self._state is State.INITIAL_WATCH:
+            self._watch_list = self._watch_list and not hopeless
+            pause = self._watch_list
+        return self._fail(str(status), text, now, retry_after_s, pause=pause, relist=relist or hopeless)
+
+    def _fail(
+        self,
+        reason: str,
+        text: str,
+        now: float,
+        retry_after_s: int | None = None,
+        *,
+        pause: bool = True,
+        relist: bool = False,
+    ) -> Step:
+        """Count, pause, and tell if it is news. A listing by WatchList is begun again by pages."""
+        self._opened_at = None
+        event = {State.WATCHING: "watch failed", State.INITIAL_WATCH: "WatchList failed"}.get(
+            self._state, "list failed"
+        )
+        if reason == "410" and self._state is State.WATCHING:
+            event = "watch expired"
+        action = "relist" if relist else "retry"
+        if self._state is State.INITIAL_WATCH:
+            self._by_pages = relist = True
+            action = "list by pages"
+        if relist:
+            self._state = State.EMPTY
+        self._errors[reason] += 1
+        if pause:
+            asked_s = min(retry_after_s or 0, self._figures.retry_after_most_s)
+            self._wait_until = now + max(self._backoff.next(now), asked_s)
+        news = self._problem is None or self._problem[0] != reason
+        self._problem = (reason, text if len(text) <= 200 else text[:199] + "…")
+        if not news:
+            return Step([], [], over=True)
+        fields = {"resource_version": self._resource_version, "problem": self._problem[1], "action": action}
+        return Step([], [self._notice(event, **fields)], over=True)
+
+    def _recover(self, now: float) -> list[Notice]:
+        if self._problem is None:
+            return []
+        reason, _ = self._problem
+        self._problem = None
+        return [self._notice("watch recovered", after=reason)]
+
+    def _begin_listing(self) -> list[Event]:
+        if self._listing is not None:
+            return []
+        self._listing = {}
+        return [Init(self._kind)]
+
+    def _finish_listing(self, events: list[Event], resource_version: str) -> tuple[list[Event], list[Notice]]:
+        assert self._listing is not None
+        self._versions, self._listing = self._listing, None
+        self._late_deletes = set()
+        self._resource_version = resource_version
+        self._listings += 1
+        self._by_pages = False
+        self._state = State.WATCHING
+        self._repaired += self._repairs_due
+        self._repairs_due = 0
+        events.append(InitDone(self._kind))
+        event = "synced" if self._listings == 1 else "listed again"
+        return events, [self._notice(event, objects=len(self._versions), resource_version=resource_version)]
+
+    def _notice(self, event: str, **fields: str | int | float) -> Notice:
+        return Notice(event, {"kind": self._kind.value, **fields})
+
+
+class Backoff:
+    """How long to wait after the next failure: doubled each time, at random between once and twice that."""
+
+    def __init__(self, figures: Figures, random: Random) -> None:
+        self._figures = figures
+        self._random = random
+        self._base_s = figures.backoff_first_s
+        self._last = float("-inf")
+
+    def next(self, now: float) -> float:
+        """Return the seconds to wait from `now`."""
+        if now - self._last > self._figures.backoff_reset_s:
+            self._base_s = self._figures.backoff_first_s
+        delay_s = self._base_s * self._random.uniform(1, 2)
+        self._base_s = min(self._base_s * 2, self._figures.backoff_last_s / 2)
+        self._last = now + delay_s  # quiet is counted from when the next try may begin
+        return delay_s
+
+
+# Refusals that pass, at this or another server: the same request is made again. Other 4xx are about the request.
+_PASSING = frozenset({401, 403, 408, 425, 429})
+
+
+class _ListMeta(msgspec.Struct, rename="camel", gc=False):
+    resource_version: str | None = None
+    continue_: str | None = msgspec.field(name="continue", default=None)
+
+
+class _Page(msgspec.Struct, gc=False):
+    metadata: _ListMeta
+    items: list[msgspec.Raw] | None  # required: a Status that came with 200 has metadata, too
+
+
+class _Event(msgspec.Struct, gc=False):
+    type: str
+    object: msgspec.Raw
+
+
+class _BookmarkMeta(msgspec.Struct, rename="camel", gc=False):
+    resource_version: str
+    annotations: dict[str, str] | None = None
+
+
+class _Bookmark(msgspec.Struct, gc=False):
+    metadata: _BookmarkMeta
+
+
+class _Details(msgspec.Struct, gc=False):
+    retry_after_s: int | None = msgspec.field(name="retryAfterSeconds", default=None)
+
+
+class _Refusal(msgspec.Struct, gc=False):
+    """What is read of a Status object."""
+
+    message: str | None = None
+    reason: str | None = None
+    code: int | None = None
+    details: _Details | None = None
+
+
+_PAGES = msgspec.json.Decoder(_Page)
+_EVENTS = msgspec.json.Decoder(_Event)
+_BOOKMARKS = msgspec.json.Decoder(_Bookmark)
+_REFUSALS = msgspec.json.Decoder(_Refusal)
+
+
+def _refusal(body: bytes | msgspec.Raw) -> _Refusal:
+    try:
+        return _REFUSALS.decode(body)
+    except msgspec.DecodeError:
+        return _Refusal(message=_excerpt(bytes(body)))
+
+
+def _phrase(status: int) -> str:
+    return HTTPStatus(status).phrase if status in _STATUSES else "unknown status"
+
+
+_STATUSES: frozenset[Any] = frozenset(HTTPStatus)
+
+
+def _excerpt(body: bytes) -> str:
+    """Return the start of a body for a message: enough to see a proxy's HTML page in it."""
+    return repr(" ".join(body[:80].decode("utf-8", "replace").split()))
