@@ -1,0 +1,414 @@
+"""The API server as a source of cluster state: performs what the reflectors ask for, one thread per kind.
+
+Knows HTTP as the `kubernetes` client does it (addresses, TLS, tokens, proxies), sockets and threads; what requests
+and answers mean is `kube.reflector`'s. The controller calls it, and gets events in lists from these threads.
+
+Of `kubernetes` only the transport is used, with undecoded bodies. Importing it costs 31 MB and 0.2 s (with urllib3
+and yaml, 12 MB of them), and importing less of it the same, for the package imports its parts; its API classes and
+models, another 20 MB, stay out.
+"""
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from http.client import HTTPException
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import urllib3
+import yaml
+from kubernetes.client import ApiClient, Configuration
+from kubernetes.config import ConfigException, load_incluster_config, load_kube_config
+from urllib3.connection import HTTPConnection
+
+from pydns.kube.audit import Audit, AuditPage, BadPage
+from pydns.kube.events import Event
+from pydns.kube.objects import DEFAULTS, Kind, Options
+from pydns.kube.reflector import FIGURES, Failure, Figures, ListPage, Notice, Reflector, Status, Step, Wait, Watch
+
+Deliver = Callable[[list[Event]], None]
+Log = Callable[..., None]  # event, then fields by keyword
+
+
+class ConnectError(Exception):
+    """No API server to talk to, by this configuration; one line that says why."""
+
+
+class ApiServer:
+    """Lists and watches `kinds`, and calls `deliver` with what comes.
+
+    Promised: what `kube.events` promises; the events of one kind come from one thread, in order; an event is
+    delivered as soon as its line is complete. Not promised: that a `deliver` call holds a whole listing, and silence
+    after `stop`: a thread that is stuck in a connection attempt may outlive it, but delivers nothing more.
+    """
+
+    def __init__(
+        self,
+        connection: ApiClient,
+        kinds: Iterable[Kind],
+        deliver: Deliver,
+        log: Log,
+        *,
+        label_selector: str | None = None,
+        options: Options = DEFAULTS,
+        clock: Callable[[], float] = time.monotonic,
+        figures: Figures = FIGURES,
+        watch_list: bool = True,
+        random: Random | None = None,
+    ) -> None:
+        self._clock = clock
+        self._figures = figures
+        self._random = random or Random()
+        self._stopping = threading.Event()
+        self._feeds = {
+            kind: _Feed(
+                connection,
+                Reflector(kind, self._random, options=options, figures=figures, watch_list=watch_list),
+                kind,
+                label_selector,
+                deliver,
+                log,
+                clock,
+                figures,
+                self._stopping,
+            )
+            for kind in kinds
+        }
+        # Daemons: a process that ends need not wait for a server that doesn't answer.
+        self._threads = [
+            threading.Thread(target=feed.run, name=f"watch {kind.value}", daemon=True)
+            for kind, feed in self._feeds.items()
+        ]
+        self._threads.append(threading.Thread(target=self._run_audits, name="audit", daemon=True))
+
+    def start(self) -> None:
+        """Begin. Returns at once."""
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """End watches and threads; returns within a second or so even if the server hangs."""
+        self._stopping.set()
+        for feed in self._feeds.values():
+            feed.interrupt()
+        deadline = time.monotonic() + 1
+        for thread in self._threads:
+            thread.join(max(0, deadline - time.monotonic()))
+
+    def status(self) -> dict[Kind, Status]:
+        """Return how each kind stands. Times in it are of the clock that was given."""
+        return {kind: feed.status() for kind, feed in self._feeds.items()}
+
+    def audit(self) -> None:
+        """Check what was delivered against the server now, and wait for the result. The timer calls it, too."""
+        audits = [(feed, audit) for feed in self._feeds.values() if (audit := feed.list_audit()) is not None]
+        if not self._stopping.wait(self._figures.audit_confirm_s):
+            for feed, audit in audits:
+                feed.end_audit(audit)
+
+    def _run_audits(self) -> None:
+        # Replicas that started together drift apart.
+        while not self._stopping.wait(self._figures.audit_s * self._random.uniform(0.75, 1.25)):
+            self.audit()
+
+
+def connect(kubeconfig: Path | None, context: str | None = None) -> ApiClient:
+    """Return a client for a kubeconfig's context (its current one by default), or for the cluster that we run in.
+
+    Contacts nobody, unless the kubeconfig names a program for its credentials. Raises `ConnectError`.
+    """
+    configuration = Configuration()
+    configuration.retries = False  # urllib3 would retry, and sleep for a Retry-After; the reflector decides
+    configuration.socket_options = _KEEPALIVE
+    # urllib3 asks no environment, but this client does, and it bypasses less than others do: a proxy for the outside
+    # can't reach the cluster's own address or loopback.
+    configuration.no_proxy = ",".join(filter(None, [configuration.no_proxy, "localhost,127.0.0.0/8,::1"]))
+    if kubeconfig is None:
+        configuration.no_proxy = "*"
+        try:
+            load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+        except (ConfigException, OSError) as error:
+            raise ConnectError(
+                f"not in a cluster: {_one_line(error)} (looked for KUBERNETES_SERVICE_HOST, KUBERNETES_SERVICE_PORT "
+                f"and {_SERVICE_ACCOUNT})"
+            ) from None
+    else:
+        _check_kubeconfig(kubeconfig, context)
+        try:
+            load_kube_config(str(kubeconfig), context, configuration, persist_config=False)  # type: ignore[no-untyped-call]
+        except Exception as error:  # it raises what its parsing of any content happens to run into
+            raise ConnectError(f"kubeconfig {kubeconfig}: {_one_line(error)}") from None
+    return ApiClient(configuration)
+
+
+_SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
+# A peer that is gone without a FIN is noticed after a minute; one that is there but says nothing, by timeouts.
+_KEEPALIVE = [
+    *HTTPConnection.default_socket_options,
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
+]
+
+
+def _check_kubeconfig(kubeconfig: Path, context: str | None) -> None:
+    """Find what the client reports badly: it reads a missing file as an empty one, and names no contexts."""
+    try:
+        content = yaml.safe_load(kubeconfig.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConnectError(f"kubeconfig {kubeconfig}: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConnectError(f"kubeconfig {kubeconfig}: is not YAML: {_one_line(error)}") from None
+    contexts = content.get("contexts") if isinstance(content, dict) else None
+    if not isinstance(contexts, list):
+        raise ConnectError(f"kubeconfig {kubeconfig}: is not a kubeconfig: no list of contexts in it")
+    names = [str(each.get("name")) for each in contexts if isinstance(each, dict)]
+    known = ", ".join(names) or "none"
+    wanted = context or content.get("current-context")
+    if not wanted:
+        raise ConnectError(f"kubeconfig {kubeconfig}: has no current-context; choose one of its contexts: {known}")
+    if wanted not in names:
+        raise ConnectError(f'kubeconfig {kubeconfig}: has no context "{wanted}"; its contexts: {known}')
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+class _Feed:
+    """One kind: its reflector, the thread that serves it, and the response that it reads at the moment.
+
+    The lock guards the reflector and `_response` against the audit's and the stopper's threads.
+    """
+
+    def __init__(
+        self,
+        connection: ApiClient,
+        reflector: Reflector,
+        kind: Kind,
+        label_selector: str | None,
+        deliver: Deliver,
+        log: Log,
+        clock: Callable[[], float],
+        figures: Figures,
+        stopping: threading.Event,
+    ) -> None:
+        self._connection = connection
+        self._reflector = reflector
+        self._path = _PATHS[kind]
+        self._selectors: list[tuple[str, Any]] = []
+        if label_selector and kind is not Kind.NAMESPACE:  # Namespaces are wanted whatever their labels
+            self._selectors.append(("labelSelector", label_selector))
+        if kind is Kind.POD:
+            self._selectors.append(("fieldSelector", "status.phase!=Succeeded,status.phase!=Failed"))
+        self._deliver = deliver
+        self._log = log
+        self._clock = clock
+        self._figures = figures
+        self._stopping = stopping
+        self._lock = threading.Lock()
+        self._response: urllib3.BaseHTTPResponse | None = None
+        self._held: list[Event] = []
+        self._audit_problem = ""
+
+    def run(self) -> None:
+        """Do what the reflector asks for until stopped: the thread."""
+        while not self._stopping.is_set():
+            with self._lock:
+                request = self._reflector.next_request(self._clock())
+            if isinstance(request, Wait):
+                self._stopping.wait(request.seconds)
+            elif isinstance(request, ListPage):
+                self._list(request)
+            else:
+                self._watch(request)
+
+    def interrupt(self) -> None:
+        """Make the thread that reads a watch return from it."""
+        with self._lock:
+            if self._response is not None:
+                with suppress(OSError, ValueError, RuntimeError):  # it is ending by itself
+                    self._response.shutdown()
+
+    def status(self) -> Status:
+        with self._lock:
+            return self._reflector.status(self._clock())
+
+    def list_audit(self) -> Audit | None:
+        """Read an audit's pages. None if there is nothing to audit, or no answer."""
+        with self._lock:
+            audit = self._reflector.begin_audit()
+        if audit is None:
+            return None
+        try:
+            while (page := audit.next_request()) is not None and not self._stopping.is_set():
+                response = self._open(_page_query(page), self._figures.answer_s, _METADATA_ONLY)
+                body = response.read()
+                if response.status != 200:
+                    reason, problem = str(response.status), f"{response.status} {response.reason}"
+                    break
+                audit.on_page(body)
+            else:
+                self._audit_problem = ""
+                return audit
+        except BadPage as error:
+            reason, problem = "decode", str(error)
+        except Exception as error:  # as in _perform
+            failure, problem = _describe(error)
+            reason = failure.value
+        with self._lock:
+            self._reflector.audit_failed(reason)
+        if self._audit_problem != reason:
+            self._audit_problem = reason
+            self._log("audit failed", path=self._path, problem=problem)
+        return None
+
+    def end_audit(self, audit: Audit) -> None:
+        """Let the reflector judge, and end the watch if it wants to list again."""
+        with self._lock:
+            step = self._reflector.end_audit(audit, self._clock())
+        self._report(step.notices)
+        if step.over:
+            self.interrupt()
+
+    def _list(self, request: ListPage) -> None:
+        response = self._perform(_page_query(request), self._figures.answer_s)
+        if response is None:
+            return
+        try:
+            body = response.read()
+        except _READ_ERRORS as error:
+            self._fail(error)
+        else:
+            if response.status == 200:
+                self._take(lambda now: self._reflector.on_page(body, now))
+            else:
+                self._refuse(response, body)
+
+    def _watch(self, request: Watch) -> None:
+        query: list[tuple[str, Any]] = [
+            ("watch", "true"),
+            ("allowWatchBookmarks", "true"),
+            ("timeoutSeconds", request.timeout_s),
+        ]
+        if request.send_initial_events:
+            query += [("sendInitialEvents", "true"), ("resourceVersionMatch", "NotOlderThan")]
+        if request.resource_version:
+            query.append(("resourceVersion", request.resource_version))
+        response = self._perform(query, self._figures.answer_s)
+        if response is None:
+            return
+        try:
+            if response.status != 200:
+                self._refuse(response, response.read())
+                return
+            with self._lock:
+                self._response = response
+                step = self._reflector.on_open(self._clock())
+            listing = request.send_initial_events
+            if not listing:
+                _set_timeout(response, request.silence_s)
+            # read1: what has arrived, at most a chunk; a server sends one per event, and it goes on at once.
+            while not step.over and not self._stopping.is_set():
+                data = response.read1(65536)
+                if not data:
+                    self._take(lambda now: self._reflector.on_failure(Failure.CLOSED, "a watch ended", now))
+                    return
+                step = self._take(lambda now, data=data: self._reflector.on_data(data, now))  # type: ignore[misc]
+                if listing and not step.listing:
+                    listing = False
+                    _set_timeout(response, request.silence_s)
+        except _READ_ERRORS as error:
+            self._fail(error)
+        finally:
+            with self._lock:
+                self._response = None
+            response.close()
+
+    def _perform(self, query: list[tuple[str, Any]], timeout_s: float) -> urllib3.BaseHTTPResponse | None:
+        """Return the response, its body unread, or None after telling the reflector that there is none."""
+        try:
+            return self._open(query, timeout_s, "application/json")
+        except Exception as error:  # credentials come from hooks and programs that raise anything; retry like others
+            self._fail(error)
+            return None
+
+    def _open(self, query: list[tuple[str, Any]], timeout_s: float, accept: str) -> urllib3.BaseHTTPResponse:
+        method, url, headers, _, _ = self._connection.param_serialize(
+            "GET",
+            self._path,
+            query_params=query + self._selectors,
+            header_params={"Accept": accept},
+            auth_settings=["BearerToken"],
+        )
+        timeouts = (self._figures.answer_s, timeout_s)
+        response: urllib3.BaseHTTPResponse = self._connection.call_api(
+            method, url, headers, _request_timeout=timeouts
+        ).response
+        return response
+
+    def _refuse(self, response: urllib3.BaseHTTPResponse, body: bytes) -> None:
+        retry_after = response.headers.get("Retry-After")
+        self._take(lambda now: self._reflector.on_status(response.status, body, retry_after, now))
+
+    def _fail(self, error: Exception) -> None:
+        failure, detail = _describe(error)
+        self._take(lambda now: self._reflector.on_failure(failure, detail, now))
+
+    def _take(self, tell: Callable[[float], Step]) -> Step:
+        """Tell the reflector something, and pass on what comes of it.
+
+        The events of a listing by WatchList, which come one by one, are held until there is a page of them; nobody
+        can use them before the end.
+        """
+        with self._lock:
+            step = tell(self._clock())
+        if self._stopping.is_set():
+            return step
+        self._held += step.events
+        if self._held and (not step.listing or len(self._held) >= self._figures.page_size):
+            events, self._held = self._held, []
+            self._deliver(events)
+        self._report(step.notices)
+        return step
+
+    def _report(self, notices: list[Notice]) -> None:
+        for notice in notices:
+            self._log(notice.event, **notice.fields)
+
+
+_PATHS = {
+    Kind.NAMESPACE: "/api/v1/namespaces",
+    Kind.SERVICE: "/api/v1/services",
+    Kind.ENDPOINT_SLICE: "/apis/discovery.k8s.io/v1/endpointslices",
+    Kind.POD: "/api/v1/pods",
+}
+_METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+# ValueError: reading TLS that another thread has shut down.
+_READ_ERRORS = (urllib3.exceptions.HTTPError, HTTPException, OSError, ValueError)
+
+
+def _page_query(page: ListPage | AuditPage) -> list[tuple[str, Any]]:
+    return [("limit", page.limit), *([("continue", page.continue_)] if page.continue_ else [])]
+
+
+def _set_timeout(response: urllib3.BaseHTTPResponse, seconds: float) -> None:
+    sock = getattr(response.connection, "sock", None)  # None for a server that closes after each response
+    if sock is not None:
+        sock.settimeout(seconds)
+
+
+def _describe(error: Exception) -> tuple[Failure, str]:
+    """Say what happened in a line that is the same the next time: urllib3's texts name objects by address."""
+    cause: BaseException = error  # urllib3 calls a refused connection a timeout, too: the innermost one knows
+    while (deeper := cause.__cause__ or cause.__context__) is not None:
+        cause = deeper
+    if isinstance(cause, TimeoutError | urllib3.exceptions.TimeoutError):
+        return Failure.TIMEOUT, "no answer in time"
+    if isinstance(cause, OSError) and cause.strerror:
+        return Failure.CONNECTION, cause.strerror
+    return Failure.CONNECTION, _one_line(cause if isinstance(cause, Exception) else error)

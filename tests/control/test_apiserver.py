@@ -1,0 +1,503 @@
+"""The API server over real HTTP(S): the official client's transport against a server that misbehaves on demand."""
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pydns.control.apiserver import ApiServer, ConnectError, connect
+from pydns.kube.events import Apply, Delete, Event, Init, InitApply, InitDone
+from pydns.kube.objects import Kind, Ref, Service, Skipped
+from pydns.kube.reflector import FIGURES
+from tests.fakes.apiserver import FakeApiServer
+from tests.fakes.cluster import event_line
+
+# Like the real ones, but for a test's patience.
+QUICK = FIGURES._replace(
+    page_size=2, backoff_first_s=0.01, backoff_last_s=0.04, answer_s=5, audit_s=3600, audit_confirm_s=0.05
+)
+
+
+def service(name: str, address: str = "10.96.0.1", **labels: str) -> dict[str, Any]:
+    return {"metadata": {"namespace": "shop", "name": name, "labels": labels}, "spec": {"clusterIP": address}}
+
+
+class Received:
+    """What was delivered and logged, and what the objects are by it."""
+
+    def __init__(self) -> None:
+        self.batches: queue.SimpleQueue[list[Event]] = queue.SimpleQueue()
+        self.calls: list[list[Event]] = []
+        self.objects: dict[Ref, object] = {}
+        self.synced: set[Kind] = set()
+        self.logged: list[tuple[str, dict[str, Any]]] = []
+        self._listing: dict[Kind, dict[Ref, object]] = {}
+
+    def log(self, event: str, **fields: Any) -> None:
+        self.logged.append((event, fields))
+
+    def until(self, holds: Callable[["Received"], bool], timeout_s: float = 5) -> None:
+        """Take batches until this holds."""
+        deadline = time.monotonic() + timeout_s
+        while not holds(self):
+            try:
+                batch = self.batches.get(timeout=max(0, deadline - time.monotonic()))
+            except queue.Empty:
+                raise AssertionError(f"{self.objects} {self.logged}") from None
+            self.calls.append(batch)
+            for event in batch:
+                self._take(event)
+
+    def names(self, kind: Kind = Kind.SERVICE) -> set[str]:
+        return {ref.name for ref in self.objects if ref.kind is kind}
+
+    def _take(self, event: Event) -> None:
+        match event:
+            case Init(kind):
+                self._listing[kind] = {}
+            case InitApply(observed):
+                self._listing[observed.ref.kind][observed.ref] = observed.value
+            case InitDone(kind):
+                self.objects = {ref: value for ref, value in self.objects.items() if ref.kind is not kind}
+                self.objects.update(self._listing.pop(kind))
+                self.synced.add(kind)
+            case Apply(observed):
+                self.objects[observed.ref] = observed.value
+            case Delete(ref):
+                del self.objects[ref]
+
+
+@contextmanager
+def watching(
+    server: FakeApiServer, directory: Path, *kinds: Kind, **options: Any
+) -> Iterator[tuple[ApiServer, Received]]:
+    """Watch Services (or `kinds`) of a server."""
+    received = Received()
+    wanted = kinds or (Kind.SERVICE,)
+    settings = {"figures": QUICK, **options}
+    source = ApiServer(connect(server.kubeconfig(directory)), wanted, received.batches.put, received.log, **settings)
+    source.start()
+    try:
+        yield source, received
+    finally:
+        source.stop()
+
+
+def synced(received: Received) -> bool:
+    return Kind.SERVICE in received.synced
+
+
+@pytest.fixture
+def server() -> Iterator[FakeApiServer]:
+    with FakeApiServer() as fake:
+        yield fake
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
+@pytest.mark.parametrize("watch_list", ["on", "invalid", "error"])
+def test_it_lists_then_follows_changes(tls: bool, watch_list: str, tmp_path: Path) -> None:
+    with FakeApiServer(tls=tls, watch_list=watch_list) as server:
+        for number in range(5):
+            server.apply("Service", service(f"s{number}"))
+        with watching(server, tmp_path) as (source, received):
+            received.until(synced)
+            assert received.names() == {"s0", "s1", "s2", "s3", "s4"}
+            server.wait_until(lambda server: server.watching("Service") == 1)
+            server.apply("Service", service("s1", "10.96.9.9"))
+            server.delete("Service", "shop", "s0")
+            received.until(lambda received: "s0" not in received.names())
+            changed = received.objects[Ref(Kind.SERVICE, "shop", "s1")]
+            assert isinstance(changed, Service) and changed.cluster_ips == (b"\x0a\x60\x09\x09",)
+            status = source.status()[Kind.SERVICE]
+            assert (status.synced, status.objects, status.problem) == (True, 4, None)
+            assert len(server.asked("list", "Service")) == (0 if watch_list == "on" else 3)
+
+
+def test_every_kind_is_asked_for_at_its_path_with_its_selectors(server: FakeApiServer, tmp_path: Path) -> None:
+    server.apply("Namespace", {"metadata": {"name": "shop"}})
+    server.apply("Service", service("kept", dns="yes"))
+    server.apply("Service", service("other"))
+    slice_meta = {"namespace": "shop", "name": "kept-1", "labels": {"dns": "yes"}}
+    server.apply("EndpointSlice", {"metadata": slice_meta, "addressType": "IPv4", "endpoints": []})
+    for phase in ("Running", "Succeeded"):
+        metadata = {"namespace": "shop", "name": phase.lower(), "labels": {"dns": "yes"}}
+        server.apply("Pod", {"metadata": metadata, "status": {"phase": phase, "podIP": "10.1.1.1"}})
+    with watching(server, tmp_path, *Kind, label_selector="dns=yes", watch_list=False) as (_, received):
+        received.until(lambda received: received.synced == set(Kind))
+        assert {str(ref) for ref in received.objects} == {
+            "Namespace shop",
+            "Service shop/kept",
+            "EndpointSlice shop/kept-1",
+            "Pod shop/running",
+        }
+        server.wait_until(lambda server: server.watching("Service") == 1)
+        server.apply("Service", service("kept"))  # loses its label
+        received.until(lambda received: not received.names())
+
+
+def test_a_selected_pod_that_ends_is_gone(server: FakeApiServer, tmp_path: Path) -> None:
+    pod = {"metadata": {"namespace": "shop", "name": "job"}, "status": {"phase": "Running", "podIP": "10.1.1.1"}}
+    server.apply("Pod", pod)
+    with watching(server, tmp_path, Kind.POD) as (_, received):
+        received.until(lambda received: received.names(Kind.POD) == {"job"})
+        server.wait_until(lambda server: server.watching("Pod") == 1)
+        server.apply("Pod", pod | {"status": {"phase": "Succeeded", "podIP": "10.1.1.1"}})
+        received.until(lambda received: not received.names(Kind.POD))
+
+
+def test_a_broken_object_is_passed_on_and_the_stream_goes_on(server: FakeApiServer, tmp_path: Path) -> None:
+    with watching(server, tmp_path) as (_, received):
+        received.until(synced)
+        server.wait_until(lambda server: server.watching("Service") == 1)
+        raw = b'{"metadata":{"namespace":"shop","name":"odd","resourceVersion":"$VERSION"},"spec":{"ports":"80"}}'
+        server.apply_raw("Service", "shop", "odd", raw)
+        server.apply("Service", service("good"))
+        received.until(lambda received: received.names() == {"odd", "good"})
+        assert isinstance(received.objects[Ref(Kind.SERVICE, "shop", "odd")], Skipped)
+        assert len(server.asked("watch", "Service")) == 1
+
+
+def close(server: FakeApiServer) -> None:
+    server.close_watches()
+
+
+def reset(server: FakeApiServer) -> None:
+    server.reset_watches()
+
+
+def expire(server: FakeApiServer) -> None:
+    server.compact()
+    server.send_error("Service", 410, "Expired", "too old resource version")
+    server.close_watches()
+
+
+def cut(server: FakeApiServer) -> None:
+    server.cut_next_event()
+    server.apply("Service", service("during"))
+
+
+def garbage(server: FakeApiServer) -> None:
+    server.send_line("Service", b"<html><body>502 Bad Gateway</body></html>\n")
+    server.close_watches()
+
+
+def refuse(server: FakeApiServer) -> None:
+    server.fail("Service", "watch", 503, times=3)
+    server.close_watches()
+
+
+def throttle(server: FakeApiServer) -> None:
+    server.fail("Service", "watch", 429, retry_after_s=0, times=2)
+    server.reset_watches()
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
+@pytest.mark.parametrize("trouble", [close, reset, expire, cut, garbage, refuse, throttle])
+def test_nothing_is_lost_by_trouble_with_a_watch(
+    trouble: Callable[[FakeApiServer], None], tls: bool, tmp_path: Path
+) -> None:
+    with FakeApiServer(tls=tls) as server:
+        server.apply("Service", service("before"))
+        server.apply("Service", service("deleted"))
+        with watching(server, tmp_path) as (_, received):
+            received.until(synced)
+            server.wait_until(lambda server: server.watching("Service") == 1)
+            trouble(server)
+            server.delete("Service", "shop", "deleted")
+            server.apply("Service", service("after"))
+            received.until(
+                lambda received: received.names() >= {"before", "after"} and "deleted" not in received.names()
+            )
+
+
+@pytest.mark.parametrize(
+    ("status", "body"), [(200, b"<html>"), (502, b"<html>"), (500, None), (504, None), (401, None)]
+)
+def test_a_list_that_fails_is_tried_again(
+    status: int, body: bytes | None, server: FakeApiServer, tmp_path: Path
+) -> None:
+    server.apply("Service", service("a"))
+    server.fail("Service", "list", status, body=body, times=2)
+    with watching(server, tmp_path, watch_list=False) as (_, received):
+        received.until(synced)
+        assert received.names() == {"a"}
+
+
+def test_each_refusal_is_ours_to_answer_not_the_transports(server: FakeApiServer, tmp_path: Path) -> None:
+    server.fail("Service", "list", 429, retry_after_s=0, times=2)
+    with watching(server, tmp_path, watch_list=False) as (source, received):
+        received.until(synced)
+        assert source.status()[Kind.SERVICE].errors == {"429": 2}
+
+
+def test_a_kind_that_is_forbidden_is_named_once_and_leaves_the_others_alone(
+    server: FakeApiServer, tmp_path: Path
+) -> None:
+    message = 'services is forbidden: User "system:serviceaccount:kube-system:pydns" cannot list resource "services"'
+    for verb in ("list", "watch"):
+        server.fail("Service", verb, 403, reason="Forbidden", message=message)
+    server.apply("Namespace", {"metadata": {"name": "shop"}})
+    with watching(server, tmp_path, Kind.SERVICE, Kind.NAMESPACE) as (source, received):
+        received.until(lambda received: Kind.NAMESPACE in received.synced)
+        server.wait_until(lambda server: len(server.asked("list", "Service")) > 5)
+        status = source.status()[Kind.SERVICE]
+        assert not status.synced
+        assert status.problem is not None and status.problem.startswith("403 Forbidden: services is forbidden")
+        about_services = [event for event, fields in received.logged if fields["kind"] == "Service"]
+        assert about_services == ["WatchList failed"]
+        server.heal()
+        received.until(synced)
+
+
+def test_a_server_that_refuses_at_once_is_asked_ever_more_seldom(server: FakeApiServer, tmp_path: Path) -> None:
+    figures = QUICK._replace(backoff_first_s=0.05, backoff_last_s=3600)
+    for verb in ("list", "watch"):
+        server.fail("Service", verb, 500)
+    with watching(server, tmp_path, figures=figures):
+        started = time.monotonic()
+        server.wait_until(lambda server: len(server.requests) == 5)
+        # 1 WatchList and 4 pages, with pauses of at least 50, 100, 200 and 400 ms between them.
+        assert time.monotonic() - started >= 0.75
+
+
+@pytest.mark.parametrize("watch_list", [False, True])
+def test_a_silent_connection_is_given_up(watch_list: bool, server: FakeApiServer, tmp_path: Path) -> None:
+    # The server is to end watches after a minute; we expect something within 0.2 s.
+    figures = QUICK._replace(answer_s=60, watch_s=(60, 60), watch_margin_s=-59.8)
+    with watching(server, tmp_path, watch_list=watch_list, figures=figures) as (source, received):
+        received.until(synced)
+        server.wait_until(lambda server: server.watching("Service") == 1)
+        server.silent = True
+        server.apply("Service", service("unseen"))
+        server.silent = False
+        received.until(lambda received: received.names() == {"unseen"})
+        assert source.status()[Kind.SERVICE].errors["timeout"] >= 1
+
+
+def test_lost_events_are_repaired_by_an_audit(server: FakeApiServer, tmp_path: Path) -> None:
+    for name in ("kept", "deleted", "changed"):
+        server.apply("Service", service(name))
+    with watching(server, tmp_path) as (source, received):
+        received.until(synced)
+        server.wait_until(lambda server: server.watching("Service") == 1)
+        server.drop_next_events(3)
+        server.apply("Service", service("changed", "10.96.9.9"))
+        server.apply("Service", service("created"))
+        server.delete("Service", "shop", "deleted")
+        source.audit()
+        received.until(lambda received: received.names() == {"kept", "created", "changed"})
+        changed = received.objects[Ref(Kind.SERVICE, "shop", "changed")]
+        assert isinstance(changed, Service) and changed.cluster_ips == (b"\x0a\x60\x09\x09",)
+        server.wait_until(lambda server: server.watching("Service") == 1)
+        status = source.status()[Kind.SERVICE]
+        assert (status.repaired, status.relists, status.errors) == (3, 1, {})
+        found = dict(received.logged)["audit found differences"]
+        assert (found["kind"], found["differences"], found["first"]) == ("Service", 3, "Service shop/changed")
+        source.audit()
+        assert source.status()[Kind.SERVICE].relists == 1
+
+
+def test_an_event_that_is_still_on_its_way_is_no_difference(server: FakeApiServer, tmp_path: Path) -> None:
+    with watching(server, tmp_path, figures=QUICK._replace(audit_confirm_s=0.5)) as (source, received):
+        received.until(synced)
+        server.wait_until(lambda server: server.watching("Service") == 1)
+        server.silent = True
+        server.apply("Service", service("slow"))
+        audit = threading.Thread(target=source.audit)
+        started = time.monotonic()
+        audit.start()
+        server.wait_until(lambda server: bool(server.asked("audit", "Service")))
+        raw = server.cluster.objects["Service"]["shop", "slow"].raw
+        server.send_line("Service", event_line("ADDED", raw))
+        received.until(lambda received: received.names() == {"slow"})
+        audit.join()
+        assert time.monotonic() - started >= 0.5
+        assert source.status()[Kind.SERVICE].relists == 0
+
+
+def test_a_cluster_restored_from_a_backup_is_followed_after_an_audit(server: FakeApiServer, tmp_path: Path) -> None:
+    server.apply("Service", service("old"))
+    backup = server.cluster.backup()
+    server.apply("Service", service("new"))
+    with watching(server, tmp_path) as (source, received):
+        received.until(synced)
+        server.wait_until(lambda server: server.watching("Service") == 1)
+        server.cluster.restore(backup)
+        source.audit()
+        received.until(lambda received: received.names() == {"old"})
+        server.apply("Service", service("newer"))
+        received.until(lambda received: received.names() == {"old", "newer"})
+
+
+def test_audits_come_by_themselves_and_ask_for_metadata_only(server: FakeApiServer, tmp_path: Path) -> None:
+    for number in range(3):
+        server.apply("Service", service(f"s{number}"))
+    figures = QUICK._replace(audit_s=0.05)
+    with watching(server, tmp_path, figures=figures) as (source, received):
+        server.wait_until(lambda server: len(server.asked("audit", "Service")) >= 4)
+        received.until(synced)
+        assert source.status()[Kind.SERVICE].last_audit is not None
+        assert source.status()[Kind.SERVICE].relists == 0
+
+
+def test_an_audit_that_fails_changes_nothing_and_is_logged_once(server: FakeApiServer, tmp_path: Path) -> None:
+    server.apply("Service", service("a"))
+    with watching(server, tmp_path) as (source, received):
+        received.until(synced)
+        server.fail("Service", "audit", 500)
+        source.audit()
+        source.audit()
+        server.fail("Service", "audit", 200, body=b"<html>")
+        source.audit()
+        assert source.status()[Kind.SERVICE].errors == {"500": 2, "decode": 1}
+        assert [event for event, _ in received.logged].count("audit failed") == 2
+        assert source.status()[Kind.SERVICE].relists == 0
+
+
+def test_a_listing_comes_in_pages_and_an_event_at_once(server: FakeApiServer, tmp_path: Path) -> None:
+    for number in range(100):
+        server.apply("Service", service(f"s{number}"))
+    with watching(server, tmp_path, figures=QUICK._replace(page_size=50)) as (_, received):
+        received.until(synced)
+        assert len(received.calls) <= 4
+        server.wait_until(lambda server: server.watching("Service") == 1)
+        server.apply("Service", service("new"))  # no other follows that could push it out
+        received.until(lambda received: "new" in received.names())
+
+
+def test_bookmarks_move_the_version_from_which_a_watch_resumes(server: FakeApiServer, tmp_path: Path) -> None:
+    with watching(server, tmp_path) as (source, received):
+        received.until(synced)
+        server.wait_until(lambda server: server.watching("Service") == 1)
+        version = server.apply("Namespace", {"metadata": {"name": "shop"}})  # another kind moves the counter
+        server.send_bookmarks()
+        server.apply("Service", service("a"))
+        received.until(lambda received: received.names() == {"a"})
+        assert source.status()[Kind.SERVICE].last_bookmark is not None
+        server.send_bookmarks()
+        server.compact()
+        server.close_watches()
+        server.wait_until(lambda server: len(server.asked("watch", "Service")) == 2)
+        assert server.asked("watch", "Service")[-1]["resourceVersion"] == str(version + 1)
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
+def test_stop_ends_watches_at_once_and_delivers_nothing_more(tls: bool, tmp_path: Path) -> None:
+    with FakeApiServer(tls=tls) as server, watching(server, tmp_path, *Kind) as (source, received):
+        received.until(lambda received: received.synced == set(Kind))
+        server.wait_until(lambda server: all(server.watching(kind.value) for kind in Kind))
+        started = time.monotonic()
+        source.stop()
+        assert time.monotonic() - started < 1
+        assert not [thread for thread in threading.enumerate() if thread.name.startswith(("watch ", "audit"))]
+        server.apply("Service", service("late"))
+        assert received.batches.empty()
+
+
+def test_stop_does_not_wait_for_a_server_that_hangs(server: FakeApiServer, tmp_path: Path) -> None:
+    server.list_delay_s = 1.5
+    with watching(server, tmp_path, watch_list=False) as (source, received):
+        server.wait_until(lambda server: bool(server.requests))
+        started = time.monotonic()
+        source.stop()
+        assert time.monotonic() - started < 1.4
+        (thread,) = [thread for thread in threading.enumerate() if thread.name == "watch Service"]
+        thread.join(5)  # its list has come
+        assert received.batches.empty()
+
+
+def test_a_server_that_is_not_there_is_a_problem_and_no_crash(tmp_path: Path) -> None:
+    with FakeApiServer() as server:
+        kubeconfig = server.kubeconfig(tmp_path)
+    received = Received()
+    source = ApiServer(connect(kubeconfig), [Kind.SERVICE], received.batches.put, received.log, figures=QUICK)
+    source.start()
+    deadline = time.monotonic() + 5
+    while source.status()[Kind.SERVICE].errors.get("connection", 0) < 3:
+        assert time.monotonic() < deadline
+        threading.Event().wait(0.01)
+    source.stop()
+    assert source.status()[Kind.SERVICE].problem == "Connection refused"
+    assert len(received.logged) == 1
+
+
+# Connecting
+
+
+def test_the_environments_proxy_is_not_asked_for_loopback(
+    server: FakeApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")  # the discard port: nobody listens
+    server.apply("Service", service("a"))
+    with watching(server, tmp_path) as (_, received):
+        received.until(lambda received: received.names() == {"a"})
+
+
+def test_in_a_cluster_no_proxy_is_asked_and_the_token_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with FakeApiServer(tls=True) as server:
+        server.kubeconfig(tmp_path)
+        (tmp_path / "token").write_text("secret")
+        monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+        monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
+        monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(server.port))
+        loader = "kubernetes.config.incluster_config"
+        monkeypatch.setattr(f"{loader}.SERVICE_TOKEN_FILENAME", str(tmp_path / "token"))
+        monkeypatch.setattr(f"{loader}.SERVICE_CERT_FILENAME", str(tmp_path / "ca.pem"))
+        client = connect(None)
+        assert client.configuration.no_proxy == "*"
+        received = Received()
+        source = ApiServer(client, [Kind.SERVICE], received.batches.put, received.log, figures=QUICK)
+        source.start()
+        received.until(synced)
+        source.stop()
+        assert server.requests[0].token.lower() == "bearer secret"
+
+
+CONTEXTS = "contexts: [{name: blue, context: {cluster: c}}, {name: green, context: {cluster: c}}]\n"
+# content of the file (None: there is none), context asked for, what the message says
+BAD_KUBECONFIGS = {
+    "no file": (None, None, "No such file or directory"),
+    "not YAML": ("a: [", None, "is not YAML"),
+    "binary": ("\x00\x01", None, "is not YAML"),
+    "empty": ("", None, "no list of contexts in it"),
+    "a list": ("[1, 2]", None, "no list of contexts in it"),
+    "no current context": (CONTEXTS, None, "has no current-context; choose one of its contexts: blue, green"),
+    "an unknown current context": (
+        CONTEXTS + "current-context: red",
+        None,
+        'has no context "red"; its contexts: blue, green',
+    ),
+    "an unknown context": (CONTEXTS, "red", 'has no context "red"; its contexts: blue, green'),
+    "no clusters": (CONTEXTS, "blue", "clusters"),
+    "a cluster that is a number": (CONTEXTS + "clusters: [{name: c, cluster: 7}]", "blue", ""),
+}
+
+
+@pytest.mark.parametrize("name", BAD_KUBECONFIGS)
+def test_a_bad_kubeconfig_gets_one_line_that_says_why(name: str, tmp_path: Path) -> None:
+    content, context, says = BAD_KUBECONFIGS[name]
+    path = tmp_path / "config"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(ConnectError) as caught:
+        connect(path, context)
+    message = str(caught.value)
+    assert message.startswith(f"kubeconfig {path}: ") and says in message and "\n" not in message
+
+
+def test_a_kubeconfig_that_is_a_directory_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConnectError, match="Is a directory"):
+        connect(tmp_path, None)
+
+
+def test_outside_a_cluster_the_message_says_what_was_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    with pytest.raises(ConnectError, match=r"^not in a cluster: .*KUBERNETES_SERVICE_HOST"):
+        connect(None)
