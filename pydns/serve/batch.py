@@ -8,7 +8,7 @@ from pydns.log import Level, Log
 from pydns.serve.respond import Responder
 
 if TYPE_CHECKING:
-    from pydns.table.reader import Reader, Transaction
+    from pydns.table.reader import Reader
 
 
 class Batch:
@@ -16,19 +16,19 @@ class Batch:
 
     def __init__(self, table: "Reader", log: Log) -> None:
         self.transaction = table.transaction
+        self.respond = Responder(table).respond
         self.unsent = 0  # replies that the kernel didn't take
-        self._respond = Responder(table).respond
         self._log = log
         self._reported: set[str] = set()
 
-    def respond(self, message: bytes, transaction: "Transaction", *, tcp: bool = False) -> bytes | None:
-        """Return the reply to a message. A bug costs the one who met it a SERVFAIL, and is logged once."""
-        try:
-            return self._respond(message, transaction, tcp=tcp)
-        except Exception as error:
-            where = traceback.extract_tb(error.__traceback__)[-1]
-            what = f"{type(error).__name__}: {error} at {where.filename}:{where.lineno}"
-            if what not in self._reported and len(self._reported) < 100:
-                self._reported.add(what)
-                self._log("query failed", level=Level.ERROR, error=what, message=message[:512].hex())
-            return message[:2] + bytes([0x80 | message[2] & 0x79, Rcode.SERVFAIL]) + bytes(8)
+    def fail(self, message: bytes, error: Exception) -> bytes:
+        """Return the reply to a message that met a bug: it costs the one who sent it a SERVFAIL, and is logged once.
+
+        Called where `respond` raised, rather than around it: a call more would cost each query 0.1 µs.
+        """
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        what = f"{type(error).__name__}: {error} at {where.filename}:{where.lineno}"
+        if what not in self._reported and len(self._reported) < 100:
+            self._reported.add(what)
+            self._log("query failed", level=Level.ERROR, error=what, message=message[:512].hex())
+        return message[:2] + bytes([0x80 | message[2] & 0x79, Rcode.SERVFAIL]) + bytes(8)

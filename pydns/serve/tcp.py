@@ -77,7 +77,11 @@ class Connection(asyncio.Protocol):
                 end = position + 2 + int.from_bytes(received[position : position + 2])
                 if end > len(received):
                     break
-                reply = batch.respond(bytes(received[position + 2 : end]), transaction, tcp=True)
+                message = bytes(received[position + 2 : end])
+                try:
+                    reply = batch.respond(message, transaction, tcp=True)
+                except Exception as error:
+                    reply = batch.fail(message, error)
                 if reply is not None:
                     replies.append(len(reply).to_bytes(2) + reply)
                 position = end

@@ -32,7 +32,10 @@ def _one_address(sock: socket.socket, batch: Batch) -> Callable[[], bool]:
                     message, peer = receive(_SIZE)
                 except OSError:  # nothing left
                     return False
-                reply = respond(message, transaction)
+                try:
+                    reply = respond(message, transaction)
+                except Exception as error:
+                    reply = batch.fail(message, error)
                 if reply is not None:
                     try:
                         send(reply, peer)
@@ -58,7 +61,10 @@ def _any_address(sock: socket.socket, batch: Batch) -> Callable[[], bool]:
                     message, ancillary, _, peer = receive(_SIZE, 64)
                 except OSError:
                     return False
-                reply = respond(message, transaction)
+                try:
+                    reply = respond(message, transaction)
+                except Exception as error:
+                    reply = batch.fail(message, error)
                 if reply is not None:
                     info = ancillary[0][2] if ancillary else b""
                     source = sources.get(info)

@@ -24,6 +24,7 @@ from pydns.table.layout import (
 
 if TYPE_CHECKING:
     Transaction = lmdb.Transaction[bytes]
+    Cursor = lmdb.Cursor[bytes]
 
 
 class TableError(Exception):
