@@ -352,7 +352,7 @@ class Reflector:
             self._touched.add(ref)
         if event.type == "DELETED":
             self._versions.pop(ref, None)
-            events.append(Delete(ref))
+            events.append(Delete(ref, observed.resource_version))
         else:
             self._versions[ref] = observed.resource_version
             events.append(Apply(observed))

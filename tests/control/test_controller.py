@@ -1,0 +1,190 @@
+"""From an API server that misbehaves to what a client is told: controller, table and responder together."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import dns.edns
+import dns.exception
+import dns.flags
+import dns.message
+import dns.query
+import dns.rcode
+import pytest
+
+from pydns.tools import status
+from tests.fakes.apiserver import FakeApiServer
+
+KINDS = ("Namespace", "Service", "EndpointSlice")
+
+
+def service(name: str, address: str) -> dict[str, Any]:
+    return {"metadata": {"namespace": "shop", "name": name}, "spec": {"clusterIP": address}}
+
+
+def endpoint_slice(service_name: str, address: str) -> dict[str, Any]:
+    labels = {"kubernetes.io/service-name": service_name}
+    return {
+        "metadata": {"namespace": "shop", "name": service_name + "-1", "labels": labels},
+        "addressType": "IPv4",
+        "endpoints": [{"addresses": [address]}],
+        "ports": None,
+    }
+
+
+class Running:
+    """A pydns at work, and what a client and its log's reader see of it."""
+
+    def __init__(self, process: subprocess.Popen[bytes], log: Path, state_dir: Path) -> None:
+        self._process = process
+        self._log = log
+        self._state_dir = state_dir
+        (listening,) = self.wait_for("listening")
+        self._port = int(listening["address"].rpartition(":")[2])
+        self.wait_until(lambda: self._answers() is not None)
+
+    def logged(self, event: str) -> list[dict[str, str]]:
+        lines = [json.loads(line) for line in self._log.read_text().splitlines() if line.startswith("{")]
+        return [line for line in lines if line["event"] == event]
+
+    def wait_for(self, event: str) -> list[dict[str, str]]:
+        self.wait_until(lambda: bool(self.logged(event)))
+        return self.logged(event)
+
+    def wait_until(self, holds: Callable[[], bool], timeout_s: float = 10) -> None:
+        deadline = time.monotonic() + timeout_s
+        while not holds():
+            assert time.monotonic() < deadline and self._process.poll() is None, self._log.read_text()
+            time.sleep(0.005)
+
+    def ask(self, name: str, rtype: str = "A") -> dns.message.Message:
+        query = dns.message.make_query(f"{name}.svc.cluster.local.", rtype, use_edns=0)
+        return dns.query.udp(query, "127.0.0.1", port=self._port, timeout=2)
+
+    def until(self, name: str, wanted: str) -> dns.message.Message:
+        """Ask until the answer is an address, or an rcode."""
+        self.wait_until(lambda: _short(self.ask(name)) == wanted)
+        return self.ask(name)
+
+    def status(self) -> str:
+        return "\n".join(status(self._state_dir))
+
+    def _answers(self) -> dns.message.Message | None:
+        try:
+            return self.ask("anything")
+        except (dns.exception.Timeout, OSError):
+            return None
+
+
+def _short(reply: dns.message.Message) -> str:
+    return str(reply.answer[0][0]) if reply.answer else dns.rcode.to_text(reply.rcode())
+
+
+@contextmanager
+def running(directory: Path, kubeconfig: Path) -> Iterator[Running]:
+    """Run pydns, as a process: a table can be open once in a process only."""
+    state_dir = directory / "state"
+    state_dir.mkdir(exist_ok=True)
+    log = directory / "log"
+    command = [sys.executable, "-m", "pydns", "serve", "--listen", "127.0.0.1:0", "--workers", "1"]
+    command += ["--state-dir", str(state_dir), "--kubeconfig", str(kubeconfig), "--log-format", "json"]
+    with log.open("wb") as stderr, subprocess.Popen(command, stderr=stderr) as process:
+        try:
+            yield Running(process, log, state_dir)
+        finally:
+            process.terminate()
+    assert process.returncode == 0
+
+
+@pytest.fixture
+def api() -> Iterator[FakeApiServer]:
+    with FakeApiServer() as server:
+        server.apply("Namespace", {"metadata": {"name": "shop"}})
+        server.apply("Service", service("web", "10.96.0.1"))
+        server.apply("Service", service("db", "None"))
+        server.apply("EndpointSlice", endpoint_slice("db", "10.244.0.7"))
+        yield server
+
+
+def test_changes_become_answers_and_the_serial_is_their_resource_version(api: FakeApiServer, tmp_path: Path) -> None:
+    with running(tmp_path, api.kubeconfig(tmp_path)) as seen:
+        seen.until("web.shop", "10.96.0.1")
+        seen.until("db.shop", "10.244.0.7")
+        api.apply("Service", service("web", "10.96.0.2"))
+        seen.until("web.shop", "10.96.0.2")
+        api.delete("Service", "shop", "web")
+        reply = seen.until("web.shop", "NXDOMAIN")
+        last = api.apply("Service", service("new", "10.96.0.3"))
+        seen.until("new.shop", "10.96.0.3")
+
+        assert reply.authority[0][0].serial == last - 1
+        assert seen.ask("gone.shop").authority[0][0].serial == last
+
+
+def test_a_resource_without_permission_holds_up_only_its_own_names(api: FakeApiServer, tmp_path: Path) -> None:
+    api.fail("EndpointSlice", "list", 403, reason="Forbidden", message="no")
+    api.fail("EndpointSlice", "watch", 403, reason="Forbidden", message="no")
+    with running(tmp_path, api.kubeconfig(tmp_path)) as seen:
+        seen.until("web.shop", "10.96.0.1")
+
+        assert seen.ask("db.shop").rcode() == dns.rcode.SERVFAIL  # not NXDOMAIN, which would be cached
+        seen.wait_until(lambda: "403" in seen.status())
+        assert [each["missing"] for each in seen.logged("serving in part")] == ["EndpointSlice"]
+
+        api.apply("Service", service("later", "10.96.0.9"))
+        seen.until("later.shop", "10.96.0.9")
+        api.heal()
+        seen.until("db.shop", "10.244.0.7")
+        seen.until("gone.shop", "NXDOMAIN")
+
+
+def test_an_object_that_turns_broken_keeps_its_records_and_is_named_once(api: FakeApiServer, tmp_path: Path) -> None:
+    with running(tmp_path, api.kubeconfig(tmp_path)) as seen:
+        seen.until("web.shop", "10.96.0.1")
+        broken = (
+            b'{"metadata":{"namespace":"shop","name":"web","resourceVersion":"77"},"spec":{"clusterIP":"10.0.0.300"}}'
+        )
+        api.apply_raw("Service", "shop", "web", broken)
+        api.apply_raw("Service", "shop", "web", broken)
+        api.apply("Service", service("after", "10.96.0.4"))
+        seen.until("after.shop", "10.96.0.4")
+
+        seen.until("web.shop", "10.96.0.1")
+        assert [(each["object"], each["reason"]) for each in seen.logged("object skipped")] == [
+            ("Service shop/web", "'10.0.0.300' is not an IP address")
+        ]
+
+
+def test_what_was_known_is_served_while_the_api_server_is_gone(api: FakeApiServer, tmp_path: Path) -> None:
+    kubeconfig = api.kubeconfig(tmp_path)
+    with running(tmp_path, kubeconfig) as seen:
+        seen.until("web.shop", "10.96.0.1")
+    for kind in KINDS:
+        api.fail(kind, "list", 503)
+        api.fail(kind, "watch", 503)
+    with running(tmp_path, kubeconfig) as seen:
+        assert str(seen.ask("web.shop").answer[0][0]) == "10.96.0.1"
+        unknown = seen.ask("new.shop")
+        assert unknown.rcode() == dns.rcode.SERVFAIL
+        assert not unknown.flags & dns.flags.AA
+        assert [option.code for option in unknown.options if isinstance(option, dns.edns.EDEOption)] == [14]
+
+        api.apply("Service", service("new", "10.96.0.5"))
+        api.heal()
+        seen.until("new.shop", "10.96.0.5")
+        assert str(seen.ask("web.shop").answer[0][0]) == "10.96.0.1"
+
+
+def test_a_restart_forgets_what_was_deleted_meanwhile(api: FakeApiServer, tmp_path: Path) -> None:
+    kubeconfig = api.kubeconfig(tmp_path)
+    with running(tmp_path, kubeconfig) as seen:
+        seen.until("web.shop", "10.96.0.1")
+    api.delete("Service", "shop", "web")
+    with running(tmp_path, kubeconfig) as seen:
+        seen.until("web.shop", "NXDOMAIN")
+        seen.until("db.shop", "10.244.0.7")
