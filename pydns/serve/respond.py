@@ -30,7 +30,7 @@ from pydns.dns.message import (
     parse_query,
 )
 from pydns.dns.rrset import AXFR, CLASS_IN, CNAME, IXFR, OPT, SOA, RRset, Soa
-from pydns.table.layout import Facts, NodeKind, ZoneFacts
+from pydns.table.layout import FORMAT, Facts, NodeKind, ZoneFacts
 
 if TYPE_CHECKING:
     from pydns.table.reader import Cursor, Reader, Transaction
@@ -44,8 +44,8 @@ _OPT_HEAD = b"\0\0\x29"
 _LAST_END = HEADER + name.MAX_NAME + 4  # where a question ends at the latest
 _TURNS = 1024  # questions share counters of turns by their hash
 _MAX_PARENTS = 4096
-# Questions of these types are left to the strict path.
-_NOT_DENIED = frozenset(rtype.to_bytes(2) + b"\0\1" for rtype in (SOA, OPT, IXFR, AXFR))
+# Types and classes of questions whose denial is simple; SOA, OPT and transfers are not among them.
+_ORDINARY = frozenset(rtype.to_bytes(2) + b"\0\1" for rtype in range(1, 256) if rtype not in (SOA, OPT, IXFR, AXFR))
 
 
 class _Shape(NamedTuple):
@@ -73,7 +73,16 @@ class _Zone(NamedTuple):
 
     tree: bytes  # tree key of the apex
     facts: ZoneFacts
+    apex_length: int
     authorities: dict[int, bytes]  # the SOA record of a denial, by where the apex lies in the message
+
+
+class _Parent(NamedTuple):
+    """A name of which all but one label of a denied name may consist."""
+
+    tree: bytes
+    zone: _Zone
+    is_closed: bool  # what isn't in the table below it doesn't exist
 
 
 class Responder:
@@ -85,10 +94,10 @@ class Responder:
         self._transaction: Transaction | None = None
         self._names: Cursor  # of that transaction
         self._commit = -1  # the one that the following belongs to
-        self._facts: Facts
+        self._facts = Facts(FORMAT, name.ROOT, [], 0, False, 0)
         self._zones: list[_Zone] = []  # longest first
         self._pod_tree = b""
-        self._parents: dict[bytes, tuple[bytes, _Zone]] = {}  # wire name → tree key and zone, of names asked about
+        self._parents: dict[bytes, _Parent] = {}  # by wire name
 
     def respond(self, message: bytes, transaction: "Transaction", tcp: bool = False) -> bytes | None:
         """Return the reply to a message, or None where silence is right. Never raises, whatever the bytes.
@@ -132,20 +141,20 @@ class Responder:
         parent = self._parents.get(key[first:-4])
         if parent is None:
             parent = self._learn(key[first:-4])
-        if parent is None or first > 64 or asked[-4:] in _NOT_DENIED or asked[-2:] != b"\0\1":
+        if parent is None or first > 64 or asked[-4:] not in _ORDINARY:
             return self._respond_strictly(message, transaction, tcp)
-        tree = parent[0] + key[:first]
-        zone = parent[1]
+        parent_tree, zone, is_closed = parent
+        tree = parent_tree + key[:first]
         names = self._names
         if names.set_range(tree) and (below := names.key()).startswith(tree):
-            if names.value() == b"A" and below == tree:
+            if below == tree and names.value() == b"A":
                 return self._respond_strictly(message, transaction, tcp)
             flags = found
-        elif not self._facts.synced or tree.startswith(self._pod_tree):
-            return self._respond_strictly(message, transaction, tcp)
-        else:
+        elif is_closed:
             flags = denied
-        apex_at = end - 4 - len(zone.facts.apex)
+        else:
+            return self._respond_strictly(message, transaction, tcp)
+        apex_at = end - 4 - zone.apex_length
         authority = zone.authorities.get(apex_at)
         if authority is None:
             authority = zone.authorities[apex_at] = self._compose_authority(zone.facts, apex_at)
@@ -165,16 +174,15 @@ class Responder:
         if transaction.id() == self._commit:
             return
         self._commit = transaction.id()
-        self._facts = self._table.facts(transaction)
-        zones = [_Zone(name.tree_key(zone.apex), zone, {}) for zone in self._facts.zones]
-        if [zone.facts for zone in zones] != [zone.facts for zone in self._zones]:
-            self._zones = zones
-            self._parents.clear()
+        before, self._facts = self._facts, self._table.facts(transaction)
         for known in self._zones:
             known.authorities.clear()  # the serial is another
-        self._pod_tree = name.tree_key(self._facts.domain) + b"\3pod"
+        if (before.zones, before.synced) != (self._facts.zones, self._facts.synced):
+            self._zones = [_Zone(name.tree_key(zone.apex), zone, len(zone.apex), {}) for zone in self._facts.zones]
+            self._pod_tree = name.tree_key(self._facts.domain) + b"\3pod"
+            self._parents.clear()
 
-    def _learn(self, parent: bytes) -> tuple[bytes, _Zone] | None:
+    def _learn(self, parent: bytes) -> _Parent | None:
         """Remember the tree key and the zone of a name, if it is well formed and lies in or at a zone of ours."""
         if not _is_name(parent):
             return None
@@ -183,8 +191,9 @@ class Responder:
             if tree.startswith(zone.tree):
                 if len(self._parents) >= _MAX_PARENTS:
                     self._parents.clear()
-                self._parents[parent] = tree, zone
-                return tree, zone
+                is_closed = self._facts.synced and not tree.startswith(self._pod_tree)
+                learned = self._parents[parent] = _Parent(tree, zone, is_closed)
+                return learned
         return None
 
     def _compose_authority(self, zone: ZoneFacts, apex_at: int) -> bytes:
