@@ -1,0 +1,210 @@
+"""The cases of tests/cases, asked within this process and over UDP and TCP; dnspython reads the replies.
+
+With PYDNS_TEST_SUBJECT=HOST:PORT the sockets are those of another server, which must serve the cluster of the file
+(choose one with -k). How cases are written is said in tests/cases/README.md.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import dns.edns
+import dns.flags
+import dns.message
+import dns.name
+import dns.opcode
+import dns.rcode
+import dns.rdata
+import dns.rdataclass
+import dns.rdatatype
+import dns.rrset
+import pytest
+import yaml
+
+from tests.subject import Address, InProcess, Server, Subject, load
+
+_SOA = "{apex} {ttl} SOA ns.dns.cluster.local. hostmaster.cluster.local. * 7200 1800 86400 {ttl}"
+_ZONES = ("cluster.local.", "in-addr.arpa.", "ip6.arpa.")
+_ORIGIN = dns.name.from_text("cluster.local.")
+_ID = 0x1234
+_WAYS = ("in process, UDP", "in process, TCP", "UDP", "TCP")
+_KEYS = {
+    "name", "ask", "send", "opcode", "rd", "cd", "edns", "over",
+    "rcode", "flags", "opt", "answer", "authority", "additional", "reply",
+}  # fmt: skip
+
+
+class File(NamedTuple):
+    """A cluster, the flags that it is served with, and what is asked about it."""
+
+    path: Path
+    cluster: list[Any]
+    flags: list[str]
+    ttl: int
+    cases: list[dict[str, Any]]
+
+
+def _read(path: Path) -> File:
+    document = yaml.safe_load(path.read_text())
+    assert set(document) <= {"cluster", "flags", "ttl", "cases"}
+    return File(path, document["cluster"], document.get("flags", []), document.get("ttl", 5), document["cases"])
+
+
+FILES = [_read(path) for path in sorted(Path(__file__).with_name("cases").glob("*.yaml"))]
+CASES = [
+    pytest.param(file, case, way, id=f"{file.path.stem}: {case['name']} ({way})")
+    for file in FILES
+    for way in _WAYS
+    for case in file.cases
+    if case.get("over", "UDP TCP").find(way[-3:]) >= 0
+]
+Subjects = Callable[[File, str], Subject]
+
+
+@pytest.fixture(scope="module")
+def subjects(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Subjects]:
+    """Return who answers for a file; each is started when it is first asked for."""
+    started: dict[tuple[Path, bool], InProcess | Server] = {}
+    other = os.environ.get("PYDNS_TEST_SUBJECT")
+
+    def find(file: File, way: str) -> Subject:
+        in_process = way.startswith("in process")
+        if other and not in_process:
+            host, _, port = other.rpartition(":")
+            return Address(host, int(port))
+        key = file.path, in_process
+        if key not in started:
+            if in_process:
+                started[key] = InProcess(tmp_path_factory.mktemp("state"), load(file.cluster, file.flags))
+            else:
+                started[key] = Server(file.cluster, file.flags)
+        return started[key]
+
+    yield find
+    for subject in started.values():
+        subject.close()
+
+
+@pytest.mark.parametrize("file", [pytest.param(file, id=file.path.stem) for file in FILES])
+def test_cases_have_names_of_their_own_and_only_known_keys(file: File) -> None:
+    names = [case["name"] for case in file.cases]
+    assert len(set(names)) == len(names)
+    for case in file.cases:
+        assert set(case) <= _KEYS, case["name"]
+        assert ("ask" in case) != ("send" in case), case["name"]
+
+
+@pytest.mark.parametrize(("file", "case", "way"), CASES)
+def test_a_question_gets_the_reply_of_its_case(file: File, case: dict[str, Any], way: str, subjects: Subjects) -> None:
+    message = _compose(case)
+    reply = subjects(file, way).ask(message, tcp=way.endswith("TCP"))
+    if case.get("reply") == "none":
+        assert reply is None
+        return
+    assert reply is not None
+    if "ask" in case and case["rcode"] not in ("FORMERR", "NOTIMP"):
+        end = 12 + len(_question(case)[0].to_wire()) + 4
+        assert reply[12:end] == message[12:end], "the question doesn't come back as it was sent"
+    assert _describe(reply) == _wanted(file, case, message)
+
+
+def _question(case: dict[str, Any]) -> tuple[dns.name.Name, str, str]:
+    qname, qtype, *qclass = case["ask"].split()
+    return dns.name.from_text(qname, _ORIGIN), qtype, qclass[0] if qclass else "IN"
+
+
+def _compose(case: dict[str, Any]) -> bytes:
+    if "send" in case:
+        return bytes.fromhex(case["send"])
+    qname, qtype, qclass = _question(case)
+    edns = case.get("edns")
+    query = dns.message.make_query(qname, qtype, qclass, id=_ID)
+    if edns is not None:
+        options: list[dns.edns.Option] = [
+            dns.edns.GenericOption(dns.edns.OptionType.make(code), bytes.fromhex(value))
+            for code, value in edns.get("options", {}).items()
+        ]
+        query.use_edns(
+            edns.get("version", 0), dns.flags.DO if edns.get("do") else 0, edns.get("size", 1232), options=options
+        )
+    query.flags = dns.flags.Flag(0) if case.get("rd") is False else dns.flags.RD
+    if case.get("cd"):
+        query.flags |= dns.flags.CD
+    query.set_opcode(dns.opcode.from_text(case.get("opcode", "QUERY")))
+    return query.to_wire()
+
+
+def _describe(reply: bytes) -> dict[str, Any]:
+    """Return what a reply says, sections as sorted lines."""
+    message = dns.message.from_wire(reply)
+    described: dict[str, Any] = {
+        "id": message.id,
+        "rcode": dns.rcode.to_text(message.rcode()),
+        "flags": " ".join(sorted(dns.flags.to_text(message.flags).split())),
+        "answer": _lines(message.answer),
+        "authority": _lines(message.authority),
+        "additional": _lines(message.additional),
+        "opt": None,
+    }
+    if message.edns >= 0:
+        errors = [int(option.code) for option in message.options if isinstance(option, dns.edns.EDEOption)]
+        others = [int(option.otype) for option in message.options if not isinstance(option, dns.edns.EDEOption)]
+        described["opt"] = {
+            "size": message.payload,
+            "do": bool(message.ednsflags & dns.flags.DO),
+            "errors": errors,
+            "options": others,
+        }
+    return described
+
+
+def _lines(section: list[dns.rrset.RRset]) -> list[str]:
+    return sorted(
+        _line(rrset.name, rrset.ttl, rdata.rdtype, rdata.to_text(), rdata.rdclass)
+        for rrset in section
+        for rdata in rrset
+    )
+
+
+def _line(owner: dns.name.Name, ttl: int, rtype: dns.rdatatype.RdataType, rdata: str, rdclass: int = 1) -> str:
+    if rtype == dns.rdatatype.SOA:
+        fields = rdata.split()
+        rdata = " ".join([*fields[:2], "*", *fields[3:]])
+    assert rdclass == dns.rdataclass.IN
+    return f"{owner} {ttl} {dns.rdatatype.to_text(rtype)} {rdata}".lower()  # compression lends the question's case
+
+
+def _parse_line(text: str) -> str:
+    """Return a line of zone-file text as `_line` writes it."""
+    owner, ttl, rtype_text, rdata_text = text.split(None, 3)
+    rtype = dns.rdatatype.from_text(rtype_text)
+    rdata = dns.rdata.from_text(dns.rdataclass.IN, rtype, rdata_text.replace(" * ", " 0 "), _ORIGIN, relativize=False)
+    return _line(dns.name.from_text(owner, _ORIGIN), int(ttl), rtype, rdata.to_text())
+
+
+def _wanted(file: File, case: dict[str, Any], message: bytes) -> dict[str, Any]:
+    rcode = case["rcode"]
+    answer = [_parse_line(line) for line in case.get("answer", [])]
+    authority = [_parse_line(line) for line in case.get("authority", [])]
+    if rcode in ("NODATA", "NXDOMAIN"):
+        # Said of the name that the CNAMEs end at, if there are any.
+        last = case["answer"][-1].split()[-1] if answer else case["ask"].split()[0]
+        owner = str(dns.name.from_text(last, _ORIGIN)).lower()
+        apex = next(zone for zone in _ZONES if owner.endswith(zone))
+        authority = [_parse_line(_SOA.format(apex=apex, ttl=file.ttl))]
+    in_zone = rcode in ("NOERROR", "NODATA", "NXDOMAIN")
+    asked_flags = "" if case.get("rd") is False else " RD"
+    asked_flags += " CD" if case.get("cd") else ""
+    opt = None
+    if "edns" in case and rcode not in ("FORMERR", "NOTIMP"):
+        opt = {"size": 1232, "do": bool(case["edns"].get("do")), "errors": [], "options": [], **case.get("opt", {})}
+    return {
+        "id": int.from_bytes(message[:2]),
+        "rcode": "NOERROR" if rcode == "NODATA" else rcode,
+        "flags": " ".join(sorted(case.get("flags", f"QR{' AA' if in_zone else ''}{asked_flags}").split())),
+        "answer": sorted(answer),
+        "authority": sorted(authority),
+        "additional": sorted(_parse_line(line) for line in case.get("additional", [])),
+        "opt": opt,
+    }
