@@ -57,7 +57,7 @@ CASES = [
     for file in FILES
     for way in _WAYS
     for case in file.cases
-    if case.get("over", "UDP TCP").find(way[-3:]) >= 0
+    if way[-3:] in case.get("over", "UDP TCP")
 ]
 Subjects = Callable[[File, str], Subject]
 
@@ -104,7 +104,7 @@ def test_a_question_gets_the_reply_of_its_case(file: File, case: dict[str, Any],
         return
     assert reply is not None
     if "ask" in case and case["rcode"] not in ("FORMERR", "NOTIMP"):
-        end = 12 + len(_question(case)[0].to_wire()) + 4
+        end = 12 + len(str(_question(case)[0])) + 1 + 4
         assert reply[12:end] == message[12:end], "the question doesn't come back as it was sent"
     assert _describe(reply) == _wanted(file, case, message)
 
@@ -138,6 +138,10 @@ def _compose(case: dict[str, Any]) -> bytes:
 def _describe(reply: bytes) -> dict[str, Any]:
     """Return what a reply says, sections as sorted lines."""
     message = dns.message.from_wire(reply)
+    # dnspython makes sets of records; the header tells of those that are there twice.
+    counts = [int.from_bytes(reply[at : at + 2]) for at in (6, 8, 10)]
+    sections = message.answer, message.authority, message.additional
+    assert counts == [sum(map(len, each)) + (each is message.additional and message.edns >= 0) for each in sections]
     described: dict[str, Any] = {
         "id": message.id,
         "rcode": dns.rcode.to_text(message.rcode()),
