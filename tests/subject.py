@@ -22,6 +22,7 @@ from pydns.table.reader import Reader
 from pydns.table.writer import Writer
 
 _TIMEOUT_S = 10.0
+PROBE_ID = b"\xff\xff"  # messages must have another
 _PROBE = bytes.fromhex("ffff 0000 0001 0000 0000 0000 00 0006 0001")  # ". SOA", which any server says something to
 _LOOPBACK = bytes([127, 0, 0, 1])
 
@@ -94,7 +95,7 @@ class Address(NamedTuple):
                 datagrams.send(message)
                 datagrams.send(_PROBE)
                 reply = datagrams.recv(65535)
-        return None if reply[:2] == _PROBE[:2] else reply
+        return None if reply[:2] == PROBE_ID else reply
 
 
 class Server:
@@ -121,10 +122,10 @@ class Server:
                 break
         else:
             raise AssertionError("".join(seen))
-        self._address = Address("127.0.0.1", port)
+        self.address = Address("127.0.0.1", port)
 
     def ask(self, message: bytes, *, tcp: bool) -> bytes | None:
-        return self._address.ask(message, tcp=tcp)
+        return self.address.ask(message, tcp=tcp)
 
     def close(self) -> None:
         self._process.terminate()
