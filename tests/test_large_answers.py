@@ -1,0 +1,109 @@
+"""Answers that don't fit, and answers that only just do."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import dns.flags
+import dns.message
+import dns.rdatatype
+import pytest
+
+from tests.subject import InProcess, load, query
+
+_PORTS = [{"name": "http", "port": 80}]
+_OPT = bytes.fromhex("00 0029 1000 00000000 0000")
+Ask = Callable[..., tuple[dns.message.Message, int]]
+
+
+def _headless(service: str, endpoints: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    yield {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": service, "namespace": "shop"},
+        "spec": {"clusterIP": "None", "ports": _PORTS},
+    }
+    for number in range(0, len(endpoints), 100):  # as the EndpointSlice controller cuts them
+        yield {
+            "apiVersion": "discovery.k8s.io/v1",
+            "kind": "EndpointSlice",
+            "metadata": {
+                "name": f"{service}-{number}",
+                "namespace": "shop",
+                "labels": {"kubernetes.io/service-name": service},
+            },
+            "addressType": "IPv4",
+            "ports": _PORTS,
+            "endpoints": endpoints[number : number + 100],
+        }
+
+
+def _endpoints(count: int) -> list[dict[str, Any]]:
+    return [{"addresses": [f"10.9.{number >> 8}.{number & 255}"]} for number in range(count)]
+
+
+@pytest.fixture(scope="module")
+def ask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ask]:
+    cluster = [each for count in (28, 29, 30, 73, 400, 5000) for each in _headless(f"of-{count}", _endpoints(count))]
+    subject = InProcess(tmp_path_factory.mktemp("state"), load(cluster))
+
+    def found(qname: str, rtype: str, *, tcp: bool = False, edns: bool = False) -> tuple[dns.message.Message, int]:
+        message = query(f"{qname}.shop.svc.cluster.local", dns.rdatatype.from_text(rtype))
+        if edns:
+            message = message[:11] + b"\1" + message[12:] + _OPT
+        reply = subject.ask(message, tcp=tcp)
+        assert reply is not None
+        return dns.message.from_wire(reply), len(reply)
+
+    yield found
+    subject.close()
+
+
+def _records(reply: dns.message.Message) -> int:
+    return sum(map(len, reply.answer))
+
+
+# Header, question and 16 octets a record: 512 octets hold 29 A records of this name, 1232 hold 73 and an OPT.
+@pytest.mark.parametrize(
+    ("service", "edns", "records", "limit", "truncated"),
+    [
+        pytest.param("of-29", False, 29, 512, False, id="what fits 512 octets comes whole"),
+        pytest.param("of-30", False, 29, 512, True, id="one more is cut with TC"),
+        pytest.param("of-30", True, 30, 1232, False, id="EDNS has room for more"),
+        pytest.param("of-73", True, 73, 1232, False, id="what fits 1232 octets comes whole"),
+        pytest.param("of-400", True, 73, 1232, True, id="4096 octets were offered, and 1232 are used"),
+    ],
+)
+def test_an_answer_over_udp_is_cut_between_records(
+    ask: Ask, service: str, edns: bool, records: int, limit: int, truncated: bool
+) -> None:
+    reply, length = ask(service, "A", edns=edns)
+    assert (_records(reply), bool(reply.flags & dns.flags.TC)) == (records, truncated)
+    assert length <= limit
+    assert reply.edns == (0 if edns else -1)
+
+
+def test_the_cut_answer_comes_whole_over_tcp(ask: Ask) -> None:
+    reply, _ = ask("of-400", "A", tcp=True)
+    assert (_records(reply), bool(reply.flags & dns.flags.TC)) == (400, False)
+
+
+def test_srv_records_of_400_endpoints_have_all_names_right(ask: Ask) -> None:
+    reply, length = ask("_http._tcp.of-400", "SRV", tcp=True)
+    assert length > 0x3FFF  # beyond what a compression pointer reaches
+    targets = {str(record.target) for rrset in reply.answer for record in rrset}
+    wanted = {f"10-9-{number >> 8}-{number & 255}.of-400.shop.svc.cluster.local." for number in range(400)}
+    assert targets == wanted
+    addresses = {str(rrset.name): [record.address for record in rrset] for rrset in reply.additional}
+    assert addresses == {target: [target.partition(".")[0].replace("-", ".")] for target in wanted}
+
+
+def test_more_addresses_than_a_message_holds_are_cut_at_65535_octets(ask: Ask) -> None:
+    reply, length = ask("of-5000", "A", tcp=True)
+    assert reply.flags & dns.flags.TC
+    assert 65535 - 16 < length <= 65535
+    assert _records(reply) == (65535 - 12 - len("of-5000.shop.svc.cluster.local") - 2 - 4) // 16
+
+
+def test_another_address_comes_first_each_time(ask: Ask) -> None:
+    firsts = {next(iter(ask("of-28", "A")[0].answer[0])).address for _ in range(28)}
+    assert len(firsts) == 28
