@@ -1,0 +1,157 @@
+"""Changes add up: whatever happened on the way, the table is what the objects of the end compile to."""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pydns.dns import name
+from pydns.kube.events import Apply, Delete, Event, Init, InitApply, InitDone
+from pydns.kube.objects import (
+    Endpoint,
+    EndpointSlice,
+    Kind,
+    Namespace,
+    Object,
+    Observed,
+    Pod,
+    Port,
+    Ref,
+    Service,
+    Skipped,
+)
+from pydns.kube.zone import PodsMode, Zone, ZoneOptions
+from pydns.table.layout import Changes, Contents
+
+# Few names and addresses, so that objects meet: an address is a ClusterIP here, an endpoint there, and ours besides.
+_NAMES = st.sampled_from(["a", "b"])
+_OWN = bytes([10, 0, 0, 1])
+_ADDRESS = st.sampled_from([_OWN, bytes([10, 0, 0, 2]), bytes([10, 0, 1, 1]), bytes(15) + b"\1"])
+_ADDRESSES = st.lists(_ADDRESS, max_size=2, unique=True).map(tuple)
+_PORTS = st.lists(
+    st.builds(Port, st.sampled_from(["", "x", "y"]), st.sampled_from(["tcp", "udp"]), st.integers(1, 3)), max_size=2
+).map(tuple)
+_SERVICE = st.one_of(
+    st.builds(Service, _NAMES, _NAMES, _ADDRESSES, st.just(False), st.none(), _PORTS),
+    st.builds(Service, _NAMES, _NAMES, st.just(()), st.just(True), st.none(), _PORTS),
+    st.builds(
+        Service, _NAMES, _NAMES, st.just(()), st.just(False), st.just(name.from_text("a.a.svc.cluster.local")), _PORTS
+    ),
+)
+_ENDPOINTS = st.lists(st.builds(Endpoint, _ADDRESS, st.sampled_from(["", "h", "i"])), max_size=3).map(tuple)
+_SLICE = st.builds(EndpointSlice, _NAMES, _NAMES, st.sampled_from(["", "a", "b"]), _PORTS, _ENDPOINTS)
+_POD = st.builds(Pod, _NAMES, _NAMES, _ADDRESSES)
+_OBJECT: st.SearchStrategy[Object] = st.one_of(_SERVICE, _SLICE, st.builds(Namespace, _NAMES), _POD)
+_BROKEN = Skipped("is broken")
+
+
+def _ref(value: Object) -> Ref:
+    match value:
+        case Namespace(found):
+            return Ref(Kind.NAMESPACE, "", found)
+        case Service():
+            return Ref(Kind.SERVICE, value.namespace, value.name)
+        case EndpointSlice():
+            return Ref(Kind.ENDPOINT_SLICE, value.namespace, value.name)
+        case Pod():
+            return Ref(Kind.POD, value.namespace, value.name)
+
+
+@st.composite
+def _steps(draw: st.DrawFn) -> list[list[Event]]:
+    """Return the events between one flush and the next."""
+    steps: list[list[Event]] = []
+    for _ in range(draw(st.integers(1, 6))):
+        events: list[Event] = []
+        for _ in range(draw(st.integers(0, 5))):
+            value = draw(_OBJECT)
+            ref = _ref(value)
+            match draw(st.sampled_from(["apply", "apply", "apply", "delete", "broken", "relist"])):
+                case "apply":
+                    events.append(Apply(Observed(ref, "", value)))
+                case "delete":
+                    events.append(Delete(ref))
+                case "broken":
+                    events.append(Apply(Observed(ref, "", _BROKEN)))
+                case _:
+                    listed = [each for each in draw(st.lists(_OBJECT, max_size=3)) if _ref(each).kind is ref.kind]
+                    events.append(Init(ref.kind))
+                    events += [InitApply(Observed(_ref(each), "", each)) for each in listed]
+                    if draw(st.booleans()):
+                        events.append(InitApply(Observed(ref, "", _BROKEN)))  # there, so its last version stays
+                    if draw(st.booleans()):
+                        events.append(Apply(Observed(ref, "", value)))
+                    events.append(InitDone(ref.kind))
+        steps.append(events)
+    return steps
+
+
+def _objects(events: list[Event]) -> dict[Ref, Object]:
+    """Return the objects that events leave, by the words of `events`."""
+    known: dict[Ref, Object] = {}
+    listed: set[Ref] = set()
+    for event in events:
+        match event:
+            case Init():
+                listed = set()
+            case Apply(observed) | InitApply(observed):
+                listed.add(observed.ref)
+                if not isinstance(observed.value, Skipped):
+                    known[observed.ref] = observed.value
+            case Delete(ref):
+                known.pop(ref, None)
+            case InitDone(kind):
+                known = {ref: value for ref, value in known.items() if ref.kind is not kind or ref in listed}
+    return known
+
+
+class _Table:
+    """What a table holds after everything that was done to it."""
+
+    def __init__(self) -> None:
+        self.answers: dict[bytes, bytes] = {}
+        self.names: dict[bytes, bytes] = {}
+
+    def change(self, changes: Changes) -> None:
+        for entries, changed in ((self.answers, changes.answers), (self.names, changes.names)):
+            for key, value in changed.items():
+                if value is None:
+                    entries.pop(key, None)
+                else:
+                    entries[key] = value
+
+    def load(self, zone: Zone) -> None:
+        self.answers, self.names = {}, {}
+        for piece in zone.contents():
+            self._add(piece)
+
+    def _add(self, piece: Contents) -> None:
+        self.answers |= piece.answers
+        self.names |= piece.names
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    steps=_steps(),
+    loaded_at=st.integers(0, 6),
+    pods=st.sampled_from(PodsMode),
+    namespaces=st.sampled_from([None, frozenset({"a"})]),
+)
+def test_changes_lead_to_the_table_of_the_final_objects(
+    steps: list[list[Event]], loaded_at: int, pods: PodsMode, namespaces: frozenset[str] | None
+) -> None:
+    options = ZoneOptions(pods=pods, namespaces=namespaces, own_addresses=(_OWN,))
+    zone, table = Zone(options), _Table()
+    for number, events in enumerate(steps):
+        for event in events:
+            zone.apply(event)
+        if number == loaded_at:
+            table.load(zone)
+        else:
+            table.change(zone.flush())
+
+        fresh, wanted = Zone(options), _Table()
+        for ref, value in _objects([event for before in steps[: number + 1] for event in before]).items():
+            fresh.apply(Apply(Observed(ref, "", value)))
+        wanted.load(fresh)
+        assert table.names == wanted.names
+        assert table.answers == wanted.answers
+    assert not zone.flush()
