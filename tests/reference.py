@@ -1,0 +1,117 @@
+"""The slow, obvious responder: what pydns/serve/respond.py says of an ordinary question, in plain words.
+
+It works on RRsets in a dict and knows no tables, compiled answers or fast paths.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from pydns.dns import name
+from pydns.dns.dashed import pod_rrsets, undashed
+from pydns.dns.rrset import CNAME, SOA, RRset
+from pydns.kube import schema
+from pydns.kube.objects import EndpointSlice, Namespace, Object, Service
+from pydns.kube.schema import Schema
+
+_SCHEMA = Schema(name.from_text("cluster.local"))
+_ZONES = (_SCHEMA.domain, name.from_text("in-addr.arpa"), name.from_text("ip6.arpa"))
+
+Record = tuple[bytes, int, bytes]  # owner, type, RDATA
+
+
+class Said(NamedTuple):
+    """What a reply says."""
+
+    rcode: str
+    authoritative: bool
+    records: frozenset[Record]  # of the answer section
+    denied_by: bytes | None  # owner of the SOA record in the authority section
+
+
+class Reference:
+    """Answers for a cluster whose server is reached at `own`; pods: insecure."""
+
+    def __init__(self, objects: Iterable[Object], own: bytes) -> None:
+        objects = list(objects)
+        self._rrsets: dict[tuple[bytes, int], RRset] = {}
+        self._nodes: set[bytes] = set(schema.infrastructure_names(_SCHEMA)) | set(_ZONES)
+        self._pod_namespaces = set()
+        pointers: dict[bytes, list[bytes]] = {}
+        services: list[bytes] = []
+        glue: list[bytes] = []
+        for each in objects:
+            if isinstance(each, Namespace):
+                self._nodes.add(schema.namespace_name(_SCHEMA, each.name))
+                self._pod_namespaces.add(schema.pod_namespace_name(_SCHEMA, each.name))
+            if isinstance(each, Service):
+                slices = [
+                    other
+                    for other in objects
+                    if isinstance(other, EndpointSlice)
+                    and (other.namespace, other.service) == (each.namespace, each.name)
+                ]
+                self._add(schema.service_rrsets(_SCHEMA, each, slices))
+                for address, targets in schema.pointers(_SCHEMA, each, slices).items():
+                    pointers.setdefault(address, []).extend(targets)
+                endpoints = [endpoint.address for other in slices for endpoint in other.endpoints]
+                if own in endpoints and own not in each.cluster_ips and each.external_name is None:
+                    services.append(schema.service_name(_SCHEMA, each.namespace, each.name))
+                    glue += each.cluster_ips
+        self._add(schema.pointer_rrset(_SCHEMA, address, targets) for address, targets in pointers.items())
+        self._add(
+            schema.infrastructure_rrsets(_SCHEMA, _ZONES, services if glue else (), dict.fromkeys(glue) or (own,))
+        )
+        self._nodes |= self._pod_namespaces
+
+    def _add(self, rrsets: Iterable[RRset]) -> None:
+        for rrset in rrsets:
+            self._rrsets[rrset.owner, rrset.rtype] = rrset
+            self._nodes.add(rrset.owner)
+
+    def answer(self, qname: bytes, qtype: int) -> Said:
+        """Say what there is of a name in lower case."""
+        chain: list[Record] = []
+        while True:
+            zone = next((apex for apex in _ZONES if _lies_below(qname, apex)), None)
+            if zone is None:
+                return (
+                    Said("NOERROR", True, frozenset(chain), None)
+                    if chain
+                    else Said("REFUSED", False, frozenset(), None)
+                )
+            if qtype == SOA and qname == zone:
+                return Said("NOERROR", True, frozenset([*chain, (zone, SOA, b"")]), None)
+            rrset = self._find(qname, qtype)
+            if rrset is not None:
+                found = [(qname, qtype, rdata) for rdata in rrset.rdatas]
+                return Said("NOERROR", True, frozenset(chain + found), None)
+            alias = self._find(qname, CNAME)
+            if alias is None:
+                rcode = "NOERROR" if self._exists(qname) else "NXDOMAIN"
+                return Said(rcode, True, frozenset(chain), zone)
+            chain.append((qname, CNAME, alias.rdatas[0]))
+            qname = alias.rdatas[0].lower()
+            if any(qname == owner for owner, _, _ in chain):
+                return Said("NOERROR", True, frozenset(chain), None)
+
+    def _find(self, qname: bytes, qtype: int) -> RRset | None:
+        for rrset in self._pod(qname):
+            if rrset.rtype == qtype:
+                return rrset
+        return self._rrsets.get((qname, qtype))
+
+    def _exists(self, qname: bytes) -> bool:
+        return bool(self._pod(qname)) or any(_lies_below(node, qname) for node in self._nodes)
+
+    def _pod(self, qname: bytes) -> list[RRset]:
+        labels = name.labels_of(qname)
+        if not labels or qname[1 + qname[0] :] not in self._pod_namespaces:
+            return []
+        address = undashed(labels[0])
+        return [] if address is None else list(pod_rrsets(qname, address, _SCHEMA.ttl_s))
+
+
+def _lies_below(qname: bytes, ancestor: bytes) -> bool:
+    """Tell whether a name is another or lies below it."""
+    inner, outer = list(name.labels_of(qname)), list(name.labels_of(ancestor))
+    return inner[len(inner) - len(outer) :] == outer if len(inner) >= len(outer) else False
