@@ -1,0 +1,57 @@
+"""The documents say what is so: flags, links, files."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from pydns import settings
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = ("README.md", "ARCHITECTURE.md", "DIFFERENCES.md", "CHANGELOG.md")
+ROW = re.compile(r"^\| `(--[a-z-]+)[^`]*` \| `(\w+)` \| ([^|]+) \|", re.MULTILINE)
+
+
+def _documented() -> dict[str, tuple[str, str]]:
+    return {flag: (variable, default.strip()) for flag, variable, default in ROW.findall(_text("README.md"))}
+
+
+def _text(document: str) -> str:
+    return (ROOT / document).read_text()
+
+
+def _flags_of_help(capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
+    with pytest.raises(SystemExit):
+        settings.parser({}).parse_args(["serve", "--help"])
+    words = " ".join(capsys.readouterr().out.split())
+    options = words[words.index("show this help") :]
+    return dict(re.findall(r"(--[a-z-]+)(?: [^\s-]\S*)? .*?\[(PYDNS_\w+)\]", options))
+
+
+def test_readme_has_every_flag_with_its_variable(capsys: pytest.CaptureFixture[str]) -> None:
+    assert {flag: variable for flag, (variable, _) in _documented().items()} == _flags_of_help(capsys)
+
+
+def test_defaults_in_the_readme_are_those_of_the_parser() -> None:
+    defaults = vars(settings.parser({}).parse_args(["serve"]))
+    said = {flag: default for flag, (_, default) in _documented().items()}
+    assert said
+    for flag, default in said.items():
+        value = defaults[flag[2:].replace("-", "_")]
+        if isinstance(value, str):
+            assert default == f"`{value}`", flag
+        else:  # no default text: the README says in words what happens
+            assert not default.startswith("`"), flag
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_links_between_documents_lead_somewhere(document: str) -> None:
+    targets = re.findall(r"\]\(([^)#]+)", _text(document))
+    assert [target for target in targets if "://" not in target and not (ROOT / target).exists()] == []
+
+
+@pytest.mark.parametrize("document", ["README.md", "ARCHITECTURE.md"])
+def test_files_that_are_named_exist(document: str) -> None:
+    named = set(re.findall(r"`((?:pydns|manifests|tests)/[\w./-]+)`", _text(document)))
+    assert named
+    assert sorted(each for each in named if not (ROOT / each).exists()) == []

@@ -1,0 +1,214 @@
+"""Real processes on loopback: starting, stopping, dying, changing, and refusing to start."""
+
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+SERVICE = """
+apiVersion: v1
+kind: Service
+metadata: {{name: {name}, namespace: shop}}
+spec: {{clusterIP: {address}, ports: [{{name: http, port: 80}}]}}
+"""
+WEB = "web.shop.svc.cluster.local"
+
+
+class Server:
+    """A `pydns serve` with its log."""
+
+    def __init__(self, manifests: Path, state_dir: Path, listen: str = "127.0.0.1:0", workers: int = 1) -> None:
+        arguments = ["--manifests", str(manifests), "--state-dir", str(state_dir), "--listen", listen]
+        command = [sys.executable, "-m", "pydns", "serve", "--workers", str(workers), *arguments]
+        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        self.lines: list[str] = []
+        self._reading = threading.Thread(target=self._read, daemon=True)
+        self._reading.start()
+        until(lambda: any(" event=synced" in line for line in self.lines), 10.0)
+        self.port = int(re.findall(r"event=listening address=\S+:(\d+)", "".join(self.lines))[0])
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.lines.append(line)
+
+    def children(self) -> list[int]:
+        """The controller, then the workers."""
+        pid = self.process.pid
+        return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+    def ask(self, qname: str, host: str = "127.0.0.1", timeout_s: float = 1.0) -> str | None:
+        """Return the IPv4 address, the rcode if there is none, or None without a reply from `host`."""
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        with socket.socket(family, socket.SOCK_DGRAM) as sock:
+            sock.settimeout(timeout_s)
+            with suppress(OSError):
+                sock.connect((host, self.port))  # a connected socket hears only the address that it asked
+                sock.send(query(qname))
+                return answer(sock.recv(4096))
+        return None
+
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
+        """Return the exit status."""
+        self.process.send_signal(how)
+        status = self.process.wait(10)
+        self._reading.join(5)
+        if self.process.stderr:
+            self.process.stderr.close()
+        return status
+
+
+def query(qname: str) -> bytes:
+    labels = b"".join(len(each).to_bytes(1) + each.encode() for each in qname.split("."))
+    return b"\x12\x34\1\0\0\1\0\0\0\0\0\0" + labels + b"\0\0\1\0\1"
+
+
+def answer(reply: bytes) -> str:
+    return socket.inet_ntoa(reply[-4:]) if reply[7] else f"rcode {reply[3] & 15}"
+
+
+def until(is_so: Callable[[], bool], timeout_s: float) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not is_so():
+        assert time.monotonic() < deadline, "not so in time"
+        time.sleep(0.01)
+
+
+def is_running(pid: int) -> bool:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "Z"
+    return False
+
+
+@pytest.fixture
+def manifests(tmp_path: Path) -> Path:
+    folder = tmp_path / "manifests"
+    folder.mkdir()
+    (tmp_path / "state").mkdir()
+    (tmp_path / "other").mkdir()
+    (folder / "web.yaml").write_text(SERVICE.format(name="web", address="10.96.1.1"))
+    return folder
+
+
+@pytest.fixture
+def start(manifests: Path, tmp_path: Path) -> Iterator[Callable[..., Server]]:
+    started: list[Server] = []
+
+    def begin(**options: object) -> Server:
+        started.append(Server(manifests, tmp_path / "state", **options))  # type: ignore[arg-type]
+        return started[-1]
+
+    yield begin
+    for server in started:
+        if server.process.poll() is None:
+            server.stop()
+
+
+def test_sigterm_answers_and_exits_0(start: Callable[..., Server]) -> None:
+    server = start()
+    assert server.ask(WEB) == "10.96.1.1"
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.settimeout(2)
+        sock.connect(("127.0.0.1", server.port))
+        sock.send(query(WEB))
+        assert server.stop() == 0
+        assert answer(sock.recv(4096)) == "10.96.1.1"
+
+
+def test_a_killed_worker_is_back_within_a_second(start: Callable[..., Server]) -> None:
+    server = start()
+    worker = server.children()[1]
+    subprocess.run(["kill", "-9", str(worker)], check=True)
+    began = time.monotonic()
+    assert server.ask(WEB, timeout_s=2.0) == "10.96.1.1"  # waits in the socket for the next worker
+    assert time.monotonic() - began < 1.0
+    assert worker not in server.children()
+
+
+def test_children_end_with_a_killed_supervisor(start: Callable[..., Server]) -> None:
+    server = start()
+    children = server.children()
+    assert len(children) == 2
+    server.stop(signal.SIGKILL)
+    until(lambda: not any(is_running(pid) for pid in children), 5.0)
+
+
+def test_files_new_edited_renamed_and_deleted_take_effect_within_a_second(
+    start: Callable[..., Server], manifests: Path
+) -> None:
+    server = start()
+    new = "new.shop.svc.cluster.local"
+    assert server.ask(new) == "rcode 3"
+    (manifests / "new.yaml").write_text(SERVICE.format(name="new", address="10.96.1.8"))
+    until(lambda: server.ask(new) == "10.96.1.8", 1.0)
+    (manifests / "new.yaml").write_text(SERVICE.format(name="new", address="10.96.1.9"))
+    until(lambda: server.ask(new) == "10.96.1.9", 1.0)
+    (manifests / "new.yaml").rename(manifests / "new.off")
+    until(lambda: server.ask(new) == "rcode 3", 1.0)
+    (manifests / "web.yaml").unlink()
+    until(lambda: server.ask(WEB) == "rcode 3", 1.0)
+
+
+def test_a_restart_serves_what_was_known(start: Callable[..., Server]) -> None:
+    assert start().stop() == 0
+    assert start().ask(WEB) == "10.96.1.1"
+
+
+@pytest.mark.parametrize(("listen", "asked"), [("[::]:0", "::1")])
+def test_replies_leave_from_the_address_that_was_asked(start: Callable[..., Server], listen: str, asked: str) -> None:
+    assert start(listen=listen).ask(WEB, host=asked) == "10.96.1.1"
+
+
+def test_dump_and_status_read_what_is_served(start: Callable[..., Server], tmp_path: Path) -> None:
+    start()
+    said = {
+        verb: subprocess.run(
+            [sys.executable, "-m", "pydns", verb, "--state-dir", str(tmp_path / "state")],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for verb in ("dump", "status")
+    }
+    assert re.search(r"^web\.shop\.svc\.cluster\.local\.\s+5\s+IN\s+A\s+10\.96\.1\.1$", said["dump"], re.MULTILINE)
+    assert re.search(r"^synced +yes$", said["status"], re.MULTILINE)
+
+
+def test_queries_share_a_connection_and_a_slow_client_disturbs_none(start: Callable[..., Server]) -> None:
+    server = start()
+    message = len(query(WEB)).to_bytes(2) + query(WEB)
+    address = ("127.0.0.1", server.port)
+    with socket.create_connection(address, 2) as slow, socket.create_connection(address, 2) as quick:
+        for octet in message[:-1]:
+            slow.send(bytes([octet]))
+        quick.sendall(message * 3)
+        with quick.makefile("rb") as replies:
+            for _ in range(3):
+                assert answer(replies.read(int.from_bytes(replies.read(2)))) == "10.96.1.1"
+        slow.send(message[-1:])
+        with slow.makefile("rb") as replies:
+            assert answer(replies.read(int.from_bytes(replies.read(2)))) == "10.96.1.1"
+
+
+@pytest.mark.parametrize("taken", ["port", "state dir"])
+def test_a_second_server_is_refused_what_the_first_has(
+    start: Callable[..., Server], manifests: Path, tmp_path: Path, taken: str
+) -> None:
+    first = start()
+    port, state = (first.port, "other") if taken == "port" else (0, "state")
+    arguments = ["--listen", f"127.0.0.1:{port}", "--manifests", str(manifests), "--state-dir", str(tmp_path / state)]
+    done = subprocess.run(
+        [sys.executable, "-m", "pydns", "serve", *arguments], capture_output=True, text=True, timeout=20
+    )
+    complaints = [line for line in done.stderr.splitlines() if "event=listening" not in line]
+    assert (done.returncode, len(complaints)) == (1, 1), done.stderr
+    assert complaints[0].startswith("pydns serve: ")
+    assert first.ask(WEB) == "10.96.1.1"
