@@ -18,6 +18,7 @@ from pydns.settings import Listen, Settings
 
 _RECEIVE_BUFFER = 4 << 20  # octets: a burst waits here; the kernel gives what net.core.rmem_max allows
 _BACKLOG = 1024
+_IP_PKTINFO = 8  # Linux; the socket module of 3.11 lacks it
 _FIRST_DELAY_S, _LAST_DELAY_S, _CALM_S = 0.1, 5.0, 10.0  # before a start after a death; after calm from the first
 _STOP_S = 10.0  # for a process to end after SIGTERM
 _PORT_TRIES = 20  # for a port that is free for both UDP and TCP
@@ -232,6 +233,11 @@ def _socket(listen: Listen, kind: socket.SocketKind) -> socket.socket:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     else:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+        # Before it is bound: no datagram may come in without the address that it came to.
+        if listen.host == "0.0.0.0":
+            sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+        elif listen.host == "::":
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
     _bind(sock, listen)
     if kind == socket.SOCK_STREAM:
         sock.listen(_BACKLOG)

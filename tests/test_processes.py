@@ -1,5 +1,6 @@
 """Real processes on loopback: starting, stopping, dying, changing, and refusing to start."""
 
+import os
 import re
 import signal
 import socket
@@ -162,7 +163,7 @@ def test_a_restart_serves_what_was_known(start: Callable[..., Server]) -> None:
     assert start().ask(WEB) == "10.96.1.1"
 
 
-@pytest.mark.parametrize(("listen", "asked"), [("[::]:0", "::1")])
+@pytest.mark.parametrize(("listen", "asked"), [("[::]:0", "::1"), ("0.0.0.0:0", "127.0.0.2")])
 def test_replies_leave_from_the_address_that_was_asked(start: Callable[..., Server], listen: str, asked: str) -> None:
     assert start(listen=listen).ask(WEB, host=asked) == "10.96.1.1"
 
@@ -212,3 +213,41 @@ def test_a_second_server_is_refused_what_the_first_has(
     assert (done.returncode, len(complaints)) == (1, 1), done.stderr
     assert complaints[0].startswith("pydns serve: ")
     assert first.ask(WEB) == "10.96.1.1"
+
+
+def test_a_killed_controller_is_back_and_follows_edits_again(start: Callable[..., Server], manifests: Path) -> None:
+    server = start()
+    controller = server.children()[0]
+    os.kill(controller, signal.SIGKILL)
+    assert server.ask(WEB) == "10.96.1.1"
+    until(lambda: len(server.children()) == 2 and controller not in server.children(), 1.0)
+
+    (manifests / "web.yaml").write_text(SERVICE.format(name="web", address="10.96.1.7"))
+
+    until(lambda: server.ask(WEB) == "10.96.1.7", 3.0)
+
+
+@pytest.mark.parametrize(
+    ("flags", "status", "said"),
+    [
+        (["--workers", "0"], 2, "--workers 0: must be 1 to 256"),
+        (["--ttl", "9999", "--pods", "maybe"], 2, "--ttl 9999: must be 0 to 3600"),
+        (["--bogus"], 2, "unrecognized arguments: --bogus"),
+        (["--manifests", "/nonexistent"], 1, "/nonexistent"),
+        (
+            ["--manifests", "manifests/demo", "--state-dir", "/proc/pydns"],
+            1,
+            "--state-dir /proc/pydns: can't be written",
+        ),
+        (["--kubeconfig", "/nonexistent"], 1, "kubeconfig /nonexistent: No such file or directory"),
+        ([], 1, "not in a cluster"),
+    ],
+)
+def test_what_cannot_be_served_is_said_in_one_line(flags: list[str], status: int, said: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "pydns", "serve", "--listen", "127.0.0.1:0", "--log-level", "error"]
+    command += [] if "--state-dir" in flags else ["--state-dir", str(tmp_path)]
+    ended = subprocess.run([*command, *flags], capture_output=True, text=True, timeout=20, check=False)
+
+    assert ended.returncode == status
+    assert said in ended.stderr
+    assert "Traceback" not in ended.stderr

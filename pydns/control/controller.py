@@ -8,6 +8,7 @@ import gc
 import json
 import os
 import queue
+import select
 import signal
 import socket
 import threading
@@ -66,7 +67,8 @@ class Source(Protocol):
 def run(settings: Settings, log: Log, ready: int, lifeline: int) -> None:
     """Keep the table until SIGTERM, or until the other end of `lifeline` is closed.
 
-    Writes an octet to `ready` when there is a table to read. Raises `StartError` before that if it can't begin.
+    Writes an octet to `ready`, if it is one, when there is a table to read. Raises `StartError` before that if it
+    can't begin.
     """
     stopping = threading.Event()
     events: queue.SimpleQueue[list[Event]] = queue.SimpleQueue()
@@ -78,7 +80,7 @@ def run(settings: Settings, log: Log, ready: int, lifeline: int) -> None:
     signal.signal(signal.SIGTERM, stop)
 
     def stop_with_supervisor() -> None:
-        os.read(lifeline, 1)  # returns when the other end is closed
+        select.select([lifeline], [], [])  # not read: workers have set the pipe that they share to not blocking
         stop()
 
     threading.Thread(target=stop_with_supervisor, daemon=True).start()
@@ -86,12 +88,13 @@ def run(settings: Settings, log: Log, ready: int, lifeline: int) -> None:
     try:
         writer = Writer(settings.state_dir, zone_facts(options, serial=0, synced=False))
         source, name = _source(settings, log, events.put)
+        gc.disable()  # until the cluster is loaded: what is loaded is kept
+        source.start()
     except (WriterError, SourceError) as error:
         raise StartError(str(error)) from None
-    os.write(ready, b"1")
-    os.close(ready)
-    gc.disable()  # until the cluster is loaded: what is loaded is kept
-    source.start()
+    if ready >= 0:
+        os.write(ready, b"1")
+        os.close(ready)
     Controller(Zone(options), writer, source, name, log).run(events, stopping)
     source.stop()
     writer.close()

@@ -55,6 +55,7 @@ class Writer:
         """
         path = file_in(state_dir)
         try:
+            state_dir.mkdir(parents=True, exist_ok=True)
             self._lock = _lock(state_dir)
             _discard_after_reboot(path)
             self._path = path
