@@ -1,0 +1,100 @@
+"""What a worker does with connections that are in the way: by its own loop, with a patience fit for a test."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from pydns.dns.rrset import SOA
+from pydns.kube.zone import Zone, ZoneOptions
+from pydns.log import Log
+from pydns.serve import tcp
+from pydns.serve.batch import Batch
+from pydns.serve.tcp import Connections
+from pydns.table.reader import Reader
+from pydns.table.writer import Writer
+from tests.subject import query
+
+QUERY = query("cluster.local.", SOA)
+FRAME = len(QUERY).to_bytes(2) + QUERY
+
+
+class Running:
+    """A TCP server on a loopback port, and its connections."""
+
+    def __init__(self, state_dir: Path) -> None:
+        zone = Zone(ZoneOptions())
+        writer = Writer(state_dir, zone.facts(serial=1, synced=False))
+        writer.replace(zone.contents, zone.facts(serial=1, synced=True))
+        writer.close()
+        self._state_dir = state_dir
+
+    async def __aenter__(self) -> "Running":
+        loop = asyncio.get_running_loop()
+        self.reader = Reader(self._state_dir)
+        self.connections = Connections(Batch(self.reader, Log()), loop)
+        self._server = await loop.create_server(self.connections.accept, "127.0.0.1", 0)
+        self._port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        self.connections.close_all()
+        self._server.close()
+        await self._server.wait_closed()
+        self.reader.close()
+
+    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return await asyncio.open_connection("127.0.0.1", self._port)
+
+
+async def is_answered(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+    writer.write(FRAME)
+    try:
+        length = int.from_bytes(await asyncio.wait_for(reader.readexactly(2), 2))
+        return len(await reader.readexactly(length)) == length
+    except (asyncio.IncompleteReadError, ConnectionError):
+        return False
+
+
+def test_idle_and_trickling_clients_are_closed_and_busy_ones_are_not(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with Running(tmp_path) as running:
+            now = 0.0
+            running.connections.now = lambda: now
+            idle, trickling, busy = [await running.connect() for _ in range(3)]
+            assert await is_answered(*busy)  # all are accepted by now
+            now = tcp.IDLE_S - 1
+            trickling[1].write(FRAME[:1])
+            assert await is_answered(*busy)
+            now = tcp.IDLE_S + 1
+            running.connections.close_idle()
+
+            assert await is_answered(*busy)
+            assert not await is_answered(*idle)
+            assert not await is_answered(*trickling)
+            for _, writer in (idle, trickling, busy):
+                writer.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_connection_too_many_takes_the_place_of_the_one_idle_longest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tcp, "MAX_CONNECTIONS", 3)
+
+    async def scenario() -> None:
+        async with Running(tmp_path) as running:
+            clients = [await running.connect() for _ in range(3)]
+            for client in (clients[1], clients[2], clients[0]):
+                assert await is_answered(*client)
+            newest = await running.connect()
+
+            assert await is_answered(*newest)
+            assert await is_answered(*clients[0])
+            assert await is_answered(*clients[2])
+            assert not await is_answered(*clients[1])
+            for _, writer in (*clients, newest):
+                writer.close()
+
+    asyncio.run(scenario())
