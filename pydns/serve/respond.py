@@ -188,6 +188,8 @@ class Responder:
             return None
         tree = name.tree_key(parent)
         for zone in self._zones:
+            if zone.tree.startswith(tree) and zone.tree != tree:
+                return None  # what lies below may be that zone's
             if tree.startswith(zone.tree):
                 if len(self._parents) >= _MAX_PARENTS:
                     self._parents.clear()
