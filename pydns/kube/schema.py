@@ -65,14 +65,20 @@ def pointers(schema: Schema, service: Service, slices: Iterable[EndpointSlice]) 
             known = found.get(endpoint.address, ())
             if target not in known:
                 found[endpoint.address] = (*known, target)
-    # A ClusterIP that is an endpoint too is called by the Service, as CoreDNS does.
     found.update(dict.fromkeys(service.cluster_ips, (owner,)))
     return found
 
 
 def pointer_rrset(schema: Schema, address: bytes, targets: Iterable[bytes]) -> RRset:
-    """Return the reverse name of an address with what it points to, in a fixed order."""
-    return RRset(name.reverse_name(address), PTR, schema.ttl_s, tuple(sorted(targets)))
+    """Return the reverse name of an address with what it points to, in a fixed order.
+
+    If it is the ClusterIP of a Service, then to that alone, whosever endpoint it is: CoreDNS.
+    """
+    found = sorted(targets)
+    if len(found) > 1:
+        above = len(name.labels_of(schema.domain)) + 3  # SVC.NS.svc, and endpoints have one label more
+        found = [each for each in found if len(name.labels_of(each)) == above] or found
+    return RRset(name.reverse_name(address), PTR, schema.ttl_s, tuple(found))
 
 
 def pod_name(schema: Schema, namespace: str, address: bytes) -> bytes:
