@@ -12,7 +12,7 @@ from typing import NamedTuple
 from pydns.dns import name
 from pydns.dns.answer import compile_answer, question
 from pydns.dns.dashed import pod_rrsets
-from pydns.dns.rrset import CNAME, PTR, RRset, address_type
+from pydns.dns.rrset import AAAA, CNAME, PTR, A, RRset
 from pydns.kube import schema
 from pydns.kube.events import Event
 from pydns.kube.objects import EndpointSlice, Namespace, Pod, Service
@@ -22,6 +22,9 @@ from pydns.table.layout import FORMAT, Changes, Contents, Facts, NodeKind, ZoneF
 
 _IN_ADDR_ARPA = name.from_text("in-addr.arpa")
 _IP6_ARPA = name.from_text("ip6.arpa")
+
+
+_ANSWERS, _NAMES = 0, 1  # places in Contents and Changes
 
 
 class PodsMode(Enum):
@@ -56,7 +59,7 @@ class Zone:
         self._pointing: dict[bytes, tuple[ServiceKey, ...]] = {}  # which published Services name an address
         self._pods: dict[tuple[str, bytes], int] = {}  # how many pods of a namespace have an address
         self._small = Contents({}, {})  # what doesn't come from Services, as it is to be
-        self._small_published = Contents({}, {})
+        self._before: tuple[dict[bytes, bytes | None], ...] = ({}, {})  # what of it was otherwise at the last flush
 
     def apply(self, event: Event) -> None:
         """Take an event of a source."""
@@ -79,8 +82,9 @@ class Zone:
         for address in addresses:
             self._change_pointer(address, cache, changes)
         self._add_infrastructure()
-        _compare(self._small_published, self._small, changes)
-        self._small_published = Contents(dict(self._small.answers), dict(self._small.names))
+        for before_now, now, found in zip(self._before, self._small, changes, strict=True):
+            found.update({key: now.get(key) for key, old in before_now.items() if now.get(key) != old})
+            before_now.clear()
         return changes
 
     def contents(self) -> Iterator[Contents]:
@@ -89,8 +93,8 @@ class Zone:
         Every time it is iterated over it yields the same, so that a writer that ran out of room can begin again.
         """
         self._dirty.clear()
-        self._published = {key: self._state(key) for key in self.store.services()}
-        self._published = {key: state for key, state in self._published.items() if state.service is not None}
+        states = {key: self._state(key) for key in self.store.services()}
+        self._published = {key: state for key, state in states.items() if state.service is not None}
         self._pointing = {}
         for key, state in self._published.items():
             only = (key,)
@@ -110,7 +114,8 @@ class Zone:
                     self._put_pointer(address, targets, piece)
             yield piece
         self._add_infrastructure()
-        self._small_published = Contents(dict(self._small.answers), dict(self._small.names))
+        for before in self._before:
+            before.clear()
         last = Contents(dict(self._small.answers), dict(self._small.names))
         for address, targets in shared.items():
             self._put_pointer(address, targets, last)
@@ -142,10 +147,7 @@ class Zone:
             node = NodeKind.POD_NAMESPACE if insecure else NodeKind.PLAIN
             nodes[schema.pod_namespace_name(self._schema, namespace.name)] = node
         for owner, kind in nodes.items():
-            if exists:
-                self._small.names[name.tree_key(owner)] = kind
-            else:
-                self._small.names.pop(name.tree_key(owner), None)
+            self._set(_NAMES, name.tree_key(owner), kind if exists else None)
 
     def _note_pod(self, namespace: str, address: bytes, difference: int) -> None:
         if self._options.pods is not PodsMode.VERIFIED or not self._is_exposed(namespace):
@@ -155,11 +157,8 @@ class Zone:
             self._pods[namespace, address] = count
         owner = schema.pod_name(self._schema, namespace, address)
         for rrset in pod_rrsets(owner, address, self._schema.ttl_s):
-            if count:
-                _put(rrset, self._small)
-            else:
-                self._small.answers.pop(question(rrset.owner, rrset.rtype), None)
-                self._small.names.pop(name.tree_key(rrset.owner), None)
+            self._set(_ANSWERS, question(rrset.owner, rrset.rtype), compile_answer(rrset) if count else None)
+            self._set(_NAMES, name.tree_key(rrset.owner), NodeKind.PLAIN if count else None)
 
     def _is_exposed(self, namespace: str) -> bool:
         return self._options.namespaces is None or namespace in self._options.namespaces
@@ -237,15 +236,27 @@ class Zone:
         names = [schema.service_name(self._schema, *key) for key in serving]
         addresses = dict.fromkeys(ip for key in sorted(serving) for ip in _service_of(self._published[key]).cluster_ips)
         zones = (self._options.domain, *self._options.reverse_zones)
-        for address in (4, 16):  # another set of families than before leaves none behind
-            rtype = address_type(bytes(address))
-            self._small.answers.pop(question(schema.nameserver_name(self._schema), rtype), None)
-        for rrset in schema.infrastructure_rrsets(
-            self._schema, zones, names if addresses else (), addresses or self._options.own_addresses
-        ):
-            _put(rrset, self._small)
+        wanted = list(
+            schema.infrastructure_rrsets(
+                self._schema, zones, names if addresses else (), addresses or self._options.own_addresses
+            )
+        )
+        for rtype in {A, AAAA} - {rrset.rtype for rrset in wanted}:  # families of an earlier set of addresses
+            self._set(_ANSWERS, question(schema.nameserver_name(self._schema), rtype), None)
+        for rrset in wanted:
+            self._set(_ANSWERS, question(rrset.owner, rrset.rtype), compile_answer(rrset))
+            self._set(_NAMES, name.tree_key(rrset.owner), NodeKind.PLAIN)
         for owner in schema.infrastructure_names(self._schema):
-            self._small.names[name.tree_key(owner)] = NodeKind.PLAIN
+            self._set(_NAMES, name.tree_key(owner), NodeKind.PLAIN)
+
+    def _set(self, database: int, key: bytes, value: bytes | None) -> None:
+        """Note what is to be in the table besides what comes from Services, and what was there before."""
+        now = self._small[database]
+        self._before[database].setdefault(key, now.get(key))
+        if value is None:
+            now.pop(key, None)
+        else:
+            now[key] = value
 
 
 def facts(options: ZoneOptions, *, serial: int, synced: bool) -> Facts:
@@ -278,11 +289,6 @@ def _addresses(state: _State) -> Iterator[bytes]:
         for each in state.slices:
             for endpoint in each.endpoints:
                 yield endpoint.address
-
-
-def _put(rrset: RRset, contents: Contents) -> None:
-    contents.answers[question(rrset.owner, rrset.rtype)] = compile_answer(rrset)
-    contents.names[name.tree_key(rrset.owner)] = _node_kind(rrset)
 
 
 def _node_kind(rrset: RRset) -> NodeKind:

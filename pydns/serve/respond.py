@@ -39,7 +39,6 @@ MAX_CHASE = 10  # CNAMEs that are followed, as CoreDNS does
 
 _REFRESH_S, _RETRY_S, _EXPIRE_S = 7200, 1800, 86400  # for secondaries, as CoreDNS says
 _RD, _CD, _AD = 0x01, 0x10, 0x20
-_OPT_LENGTH = 11
 _OPT_HEAD = b"\0\0\x29"
 _LAST_END = HEADER + name.MAX_NAME + 4  # where a question ends at the latest
 _TURNS = 1024  # questions share counters of turns by their hash
