@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import NamedTuple, NoReturn, TypeVar
 
 from pydns import __version__
+from pydns.config.model import PodsMode
 from pydns.dns import name
 from pydns.kube.selector import parse as parse_selector
-from pydns.kube.zone import PodsMode
 from pydns.log import Level
 
 T = TypeVar("T")

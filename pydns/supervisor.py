@@ -11,24 +11,17 @@ import sys
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple, NoReturn
+from typing import NoReturn
 
 from pydns.log import Level, Log
+from pydns.serve.sockets import IP_PKTINFO, Slot
 from pydns.settings import Listen, Settings
 
 _RECEIVE_BUFFER = 4 << 20  # octets: a burst waits here; the kernel gives what net.core.rmem_max allows
 _BACKLOG = 1024
-_IP_PKTINFO = 8  # Linux; the socket module of 3.11 lacks it
 _FIRST_DELAY_S, _LAST_DELAY_S, _CALM_S = 0.1, 5.0, 10.0  # before a start after a death; after calm from the first
 _STOP_S = 10.0  # for a process to end after SIGTERM
 _PORT_TRIES = 20  # for a port that is free for both UDP and TCP
-
-
-class Slot(NamedTuple):
-    """The sockets of one worker. They outlive it."""
-
-    udp: list[socket.socket]
-    tcp: list[socket.socket]
 
 
 class ListenError(Exception):
@@ -235,7 +228,7 @@ def _socket(listen: Listen, kind: socket.SocketKind) -> socket.socket:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
         # Before it is bound: no datagram may come in without the address that it came to.
         if listen.host == "0.0.0.0":
-            sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+            sock.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
         elif listen.host == "::":
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
     _bind(sock, listen)

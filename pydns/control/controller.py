@@ -16,11 +16,12 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
+from pydns.config.model import PodsMode
 from pydns.control.manifests import ManifestFolder, SourceError
 from pydns.kube.events import Apply, Event, InitApply
 from pydns.kube.objects import Kind, Observed, Options, Skipped
 from pydns.kube.selector import parse as parse_selector
-from pydns.kube.zone import PodsMode, Zone, ZoneOptions
+from pydns.kube.zone import Zone, ZoneOptions
 from pydns.kube.zone import facts as zone_facts
 from pydns.log import Level, Log
 from pydns.settings import Settings
@@ -139,18 +140,14 @@ class Controller:
         NXDOMAIN. A kind that can't be had doesn't hold up the others, but the table is not synced then.
         """
         if self._synced:
-            changes = self._zone.flush()
-            if changes:
-                self._writer.commit(changes, self._zone.facts(serial=self._next_serial(), synced=True))
+            self._commit_changes()
             return
         statuses = self._source.status()
         missing = [kind for kind, status in statuses.items() if kind not in self._zone.store.synced]
         if missing and not all(statuses[kind].problem for kind in missing):
             return
         if missing and self._published:
-            changes = self._zone.flush()
-            if changes:
-                self._writer.commit(changes, self._zone.facts(serial=self._next_serial(), synced=False))
+            self._commit_changes()
             return
         facts = self._zone.facts(serial=self._next_serial(), synced=not missing)
         if missing:
@@ -169,6 +166,11 @@ class Controller:
             self._log("serving in part", level=Level.WARNING, missing=names, objects=counts)
         else:
             self._log("synced", source=self._source_name, objects=counts)
+
+    def _commit_changes(self) -> None:
+        changes = self._zone.flush()
+        if changes:
+            self._writer.commit(changes, self._zone.facts(serial=self._next_serial(), synced=self._synced))
 
     def _apply(self, events: list[Event]) -> None:
         for event in events:

@@ -6,9 +6,9 @@ it is what the objects of that moment compile to, and those are kept anyway.
 """
 
 from collections.abc import Iterable, Iterator
-from enum import Enum
 from typing import NamedTuple
 
+from pydns.config.model import PodsMode
 from pydns.dns import name
 from pydns.dns.answer import compile_answer, question
 from pydns.dns.dashed import pod_rrsets
@@ -25,14 +25,6 @@ _IP6_ARPA = name.from_text("ip6.arpa")
 
 
 _ANSWERS, _NAMES = 0, 1  # places in Contents and Changes
-
-
-class PodsMode(Enum):
-    """Which names below `pod` are answered, as CoreDNS's option `pods`."""
-
-    DISABLED = "disabled"
-    INSECURE = "insecure"  # any address, in namespaces that exist
-    VERIFIED = "verified"  # addresses of pods
 
 
 class ZoneOptions(NamedTuple):

@@ -10,10 +10,10 @@ from collections.abc import Callable
 from typing import Any
 
 from pydns.serve.batch import Batch
+from pydns.serve.sockets import IP_PKTINFO
 
 BATCH = 64  # datagrams a turn: fewer cost throughput, more delay TCP (tests/bench/README.md)
 _SIZE = 4096  # octets of a query; what is cut off a longer one makes it malformed
-_IP_PKTINFO = 8  # Linux; the socket module of 3.11 lacks it
 _MAX_SOURCES = 256
 
 
@@ -84,7 +84,7 @@ def _source(ancillary: list[Any]) -> list[tuple[int, int, bytes]]:
     The interface is left to routing, except for link-local addresses, which mean nothing without one.
     """
     for level, kind, info in ancillary:
-        if level == socket.IPPROTO_IP and kind == _IP_PKTINFO:
+        if level == socket.IPPROTO_IP and kind == IP_PKTINFO:
             return [(level, kind, bytes(4) + info[4:8] + bytes(4))]
         if level == socket.IPPROTO_IPV6 and kind == socket.IPV6_PKTINFO:
             link_local = info[0] == 0xFE and info[1] & 0xC0 == 0x80

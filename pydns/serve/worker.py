@@ -6,32 +6,19 @@ It knows nothing of the cluster: only the table, which the controller changes un
 import asyncio
 import os
 import signal
-import socket
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
 
 import uvloop
 
 from pydns.log import Log
 from pydns.serve import udp
 from pydns.serve.batch import Batch
+from pydns.serve.sockets import Slot
 from pydns.serve.tcp import Connections
 from pydns.table.reader import Reader
 
 _FINISH_S = 2.0  # for what TCP clients have asked before the end
-
-
-class Slot(Protocol):
-    """The sockets of a worker. They outlive it: what arrives meanwhile waits for its successor."""
-
-    @property
-    def udp(self) -> list[socket.socket]:
-        """Bound, not blocking."""
-
-    @property
-    def tcp(self) -> list[socket.socket]:
-        """Listening, not blocking."""
 
 
 def run(slot: Slot, state_dir: Path, log: Log, lifeline: int) -> None:

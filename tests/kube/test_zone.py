@@ -3,6 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pydns.config.model import PodsMode
 from pydns.dns import name
 from pydns.kube.events import Apply, Delete, Event, Init, InitApply, InitDone
 from pydns.kube.objects import (
@@ -18,7 +19,7 @@ from pydns.kube.objects import (
     Service,
     Skipped,
 )
-from pydns.kube.zone import PodsMode, Zone, ZoneOptions
+from pydns.kube.zone import Zone, ZoneOptions
 from pydns.table.layout import Changes, Contents
 
 # Few names and addresses, so that objects meet: an address is a ClusterIP here, an endpoint there, and ours besides.

@@ -1,0 +1,13 @@
+"""What supervisor and workers must agree on about sockets. Imports nothing heavy: the supervisor does."""
+
+import socket
+from typing import NamedTuple
+
+IP_PKTINFO = 8  # Linux; the socket module of 3.11 lacks it
+
+
+class Slot(NamedTuple):
+    """The sockets of a worker. They outlive it: what arrives meanwhile waits for its successor."""
+
+    udp: list[socket.socket]  # bound, not blocking
+    tcp: list[socket.socket]  # listening, not blocking
