@@ -26,6 +26,13 @@ class Listen(NamedTuple):
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
+class Endpoint(NamedTuple):
+    """An address and a port to answer HTTP at. One that wasn't chosen may be taken: we go on without it."""
+
+    listen: Listen
+    chosen: bool
+
+
 class Settings(NamedTuple):
     """What `pydns serve` was asked for."""
 
@@ -42,6 +49,14 @@ class Settings(NamedTuple):
     namespaces: frozenset[str] | None
     labels: str | None
     endpoint_pod_names: bool
+    config: Path | None
+    configmap: tuple[str, str] | None  # namespace and name
+    zones: Path | None
+    health: Endpoint | None
+    ready: Endpoint | None
+    metrics: Endpoint | None
+    drain_quiet_s: float  # after SIGTERM: how long no query must come
+    drain_max_s: float  # and when to end although they do
     log_json: bool
     log_level: Level
 
@@ -81,10 +96,18 @@ def parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     flag(serve, "--kubeconfig", None, "how to reach the API server (default: as a pod of the cluster)", "FILE")
     flag(serve, "--context", None, "context of the kubeconfig (default: its current one)", "NAME")
     flag(serve, "--manifests", None, "serve a folder of manifests instead of a cluster", "DIR")
+    flag(serve, "--config", None, "live configuration: a file, or a folder where a ConfigMap is mounted", "PATH")
+    flag(serve, "--configmap", None, "live configuration: a ConfigMap to watch", "NAMESPACE/NAME")
+    flag(serve, "--zones", None, "folder of zone files to serve: *.zone", "DIR")
     flag(serve, "--pods", "insecure", "which pod names to answer: disabled, insecure or verified", "MODE")
     flag(serve, "--ttl", "5", "TTL of cluster records, 0 to 3600", "SECONDS")
     flag(serve, "--namespaces", None, "serve these namespaces only", "A,B")
     flag(serve, "--labels", None, "serve objects with these labels only, as kubectl -l", "SELECTOR")
+    flag(serve, "--health", None, "where to answer /health, or off (default 0.0.0.0:8080)", "HOST:PORT")
+    flag(serve, "--ready", None, "where to answer /ready and /status, or off (default 0.0.0.0:8181)", "HOST:PORT")
+    flag(serve, "--metrics", None, "where to answer /metrics, or off (default 0.0.0.0:9153)", "HOST:PORT")
+    flag(serve, "--drain-quiet", "3", "after SIGTERM, answer until no query has come for so long", "SECONDS")
+    flag(serve, "--drain-max", "30", "after SIGTERM, answer no longer than this", "SECONDS")
     flag(serve, "--log-format", "text", "text or json", "FORMAT")
     flag(serve, "--log-level", "info", "debug, info, warning or error", "LEVEL")
     serve.add_argument(
@@ -128,11 +151,23 @@ def read(options: argparse.Namespace) -> Settings:
         namespaces=checked("--namespaces", _namespaces, None),
         labels=checked("--labels", _labels, None),
         endpoint_pod_names=options.endpoint_pod_names,
+        config=checked("--config", Path, None),
+        configmap=checked("--configmap", _configmap, None),
+        zones=checked("--zones", Path, None),
+        health=checked("--health", _endpoint, _default_endpoint(8080)),
+        ready=checked("--ready", _endpoint, _default_endpoint(8181)),
+        metrics=checked("--metrics", _endpoint, _default_endpoint(9153)),
+        drain_quiet_s=checked("--drain-quiet", _seconds, 3.0),
+        drain_max_s=checked("--drain-max", _seconds, 30.0),
         log_json=checked("--log-format", _log_format, False),
         log_level=checked("--log-level", _log_level, Level.INFO),
     )
     if settings.manifests and settings.kubeconfig:
         mistakes.append("--manifests and --kubeconfig: give one of them")
+    if settings.config and settings.configmap:
+        mistakes.append("--config and --configmap: give one of them")
+    if settings.manifests and settings.configmap:
+        mistakes.append("--configmap needs an API server, and --manifests means that there is none: give --config")
     if mistakes:
         raise SettingsError("\n".join(mistakes))
     return settings
@@ -149,6 +184,36 @@ def _listen(text: str) -> tuple[Listen, ...]:
         except ValueError:
             raise ValueError(f"{host!r} is not an IP address; wanted 0.0.0.0:53 or [::]:53") from None
     return tuple(found)
+
+
+def _endpoint(text: str) -> Endpoint | None:
+    if text == "off":
+        return None
+    listen, *more = _listen(text)
+    if more:
+        raise ValueError("must be one address")
+    return Endpoint(listen, chosen=True)
+
+
+def _default_endpoint(port: int) -> Endpoint | None:
+    return Endpoint(Listen("0.0.0.0", port), chosen=False)
+
+
+def _configmap(text: str) -> tuple[str, str]:
+    namespace, slash, configmap = text.partition("/")
+    if not (namespace and slash and configmap) or "/" in configmap:
+        raise ValueError("is not NAMESPACE/NAME; wanted for example kube-system/kube-dns")
+    return namespace, configmap
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1
+    if not 0 <= seconds <= 3600:
+        raise ValueError("must be 0 to 3600")
+    return seconds
 
 
 def _workers(text: str) -> int:

@@ -2,7 +2,8 @@
 
     answers   question in wire form, lower case → compiled answer (pydns.dns.answer)
     names     tree key of every name that exists by itself (pydns.dns.name.tree_key) → NodeKind
-    facts     b"facts" → Facts, b"status" → what the controller says of itself, as JSON
+    facts     b"facts" → Facts, b"status" → what the controller says of itself, as JSON,
+              b"config" → the configuration in force (pydns.config.model.dump), its upstreams always filled in
 
 `answers` is what a hit reads, by the bytes that came in. `names` is what a miss reads: since all names below one sort
 directly after it, one seek tells a name that exists, an empty non-terminal and a name that doesn't exist apart, and
@@ -24,6 +25,7 @@ NAMES = b"names"
 FACTS = b"facts"
 FACTS_KEY = b"facts"
 STATUS_KEY = b"status"
+CONFIG_KEY = b"config"
 
 MAX_READERS = 512  # processes times threads that may read at a time
 

@@ -11,6 +11,7 @@ import lmdb
 
 from pydns.table.layout import (
     ANSWERS,
+    CONFIG_KEY,
     FACTS,
     FACTS_KEY,
     FORMAT,
@@ -68,6 +69,10 @@ class Reader:
     def status(self, transaction: "Transaction") -> bytes:
         """Return what the controller last said of itself, as JSON."""
         return transaction.get(STATUS_KEY, b"{}", db=self._facts_db)
+
+    def config(self, transaction: "Transaction") -> bytes:
+        """Return the configuration in force, as it was put; nothing before the first."""
+        return transaction.get(CONFIG_KEY, b"", db=self._facts_db)
 
     def items(self, transaction: "Transaction") -> Iterator[tuple[bytes, bytes]]:
         """Iterate over all questions and their compiled answers, in no useful order."""

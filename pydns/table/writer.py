@@ -14,6 +14,7 @@ import lmdb
 
 from pydns.table.layout import (
     ANSWERS,
+    CONFIG_KEY,
     FACTS,
     FACTS_KEY,
     FORMAT,
@@ -134,6 +135,15 @@ class Writer:
     def put_status(self, status: bytes) -> None:
         """Put what the controller says of itself, as JSON."""
         self._transact(lambda transaction: transaction.put(STATUS_KEY, status, db=self._facts_db))
+
+    def put_config(self, config: bytes) -> None:
+        """Put the configuration that is in force from now on."""
+        self._transact(lambda transaction: transaction.put(CONFIG_KEY, config, db=self._facts_db))
+
+    def config(self) -> bytes:
+        """Return the configuration in force; nothing before the first."""
+        with self._environment.begin() as transaction:
+            return transaction.get(CONFIG_KEY, b"", db=self._facts_db)
 
     def facts(self) -> Facts:
         """Return the facts in force."""
