@@ -257,7 +257,11 @@ def facts(options: ZoneOptions, *, serial: int, synced: bool) -> Facts:
     mname, rname = schema.nameserver_name(the_schema), schema.hostmaster_name(the_schema)
     apexes = sorted({options.domain, *options.reverse_zones}, key=len, reverse=True)
     # The TTL of a negative answer is the smaller of the SOA's own and its minimum (RFC 2308 section 5).
-    zones = [ZoneFacts(apex, mname, rname, min(options.ttl_s, 300), options.ttl_s) for apex in apexes]
+    zones = [
+        # Reverse zones fall through, as in kubeadm's Corefile: most of their names are not the cluster's.
+        ZoneFacts(apex, mname, rname, min(options.ttl_s, 300), options.ttl_s, apex != options.domain)
+        for apex in apexes
+    ]
     return Facts(FORMAT, options.domain, zones, serial & 0xFFFFFFFF, synced, options.ttl_s)
 
 

@@ -46,6 +46,7 @@ class ZoneFacts(msgspec.Struct, frozen=True, array_like=True):
     rname: bytes
     ttl_s: int
     minimum_s: int
+    falls_through: bool = False  # what isn't in it is asked upstream instead of denied, where there is an upstream
 
 
 class Facts(msgspec.Struct, frozen=True, array_like=True):
