@@ -19,12 +19,13 @@ from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import NamedTuple
 
+from pydns.config.model import OnNxdomain, Transport
 from pydns.dns.answer import HEADER
 from pydns.dns.message import Ede, Rcode, compose_opt
 from pydns.dns.response import Answer, Response, Unusable, parse_response
 from pydns.upstream.cache import Cache
-from pydns.upstream.pool import CASE_PAUSE_S, LONGEST_PAUSE_S, Change, Pool, Transport, Upstream
-from pydns.upstream.routes import OnNxdomain, Routes, RouteSpec
+from pydns.upstream.pool import CASE_PAUSE_S, LONGEST_PAUSE_S, Change, Pool, Upstream
+from pydns.upstream.routes import Routes, RouteSpec
 from pydns.upstream.timers import Timers
 
 DO, CD = 1, 2  # the flags of a question: DNSSEC OK, checking disabled
@@ -339,7 +340,7 @@ class Forwarder:
 
     def _send(self, query: "_Query", upstream: Upstream, now: float, bits: int, over_stream: bool = False) -> bool:
         """Send a question to an upstream, by a random socket with a random id, the name in random case."""
-        over_stream = over_stream or upstream.spec.transport is Transport.STREAM
+        over_stream = over_stream or upstream.spec.transport is not Transport.UDP
         qname = query.qname
         cased = not over_stream and now >= upstream.case_lost_until
         if cased:

@@ -16,6 +16,8 @@ from collections.abc import Sequence
 from enum import Enum
 from typing import NamedTuple
 
+from pydns.config.model import Choice, Transport
+
 FAILURES_TO_OPEN = 5
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 30.0
@@ -23,22 +25,6 @@ CASE_PAUSE_S = 3600.0  # then 0x20 is tried again: a spoofed reply must not turn
 P95_SAMPLES = 64
 P95_UNKNOWN_S = 0.3
 EXPLORE_MASK = 31  # one query in 32 goes to a random server, so that one that has become fast is found
-
-
-class Choice(Enum):
-    """How a pool chooses."""
-
-    FASTEST = "fastest"
-    ROUND_ROBIN = "round_robin"
-    RANDOM = "random"
-    IN_ORDER = "in_order"
-
-
-class Transport(Enum):
-    """How a server is spoken to."""
-
-    UDP = "udp"  # and TCP when an answer doesn't fit
-    STREAM = "stream"  # TCP or TLS
 
 
 class UpstreamSpec(NamedTuple):

@@ -4,17 +4,10 @@ Knows names and the indices of pools; what a pool is, it doesn't know.
 """
 
 from collections.abc import Sequence
-from enum import Enum
 from typing import NamedTuple
 
+from pydns.config.model import OnNxdomain
 from pydns.dns import name
-
-
-class OnNxdomain(Enum):
-    """What an NXDOMAIN from a route's upstreams means."""
-
-    ANSWER = "answer"
-    NEXT = "next"  # split horizon: ask the route of the next shorter suffix
 
 
 class RouteSpec(NamedTuple):

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import pytest
 
+from pydns.config.model import Choice, OnNxdomain, Transport
 from pydns.dns import name
 from pydns.dns.message import Ede, Rcode
 from pydns.upstream.cache import CacheLimits
@@ -15,8 +16,7 @@ from pydns.upstream.forwarder import (
     Event,
     ForwarderLimits,
 )
-from pydns.upstream.pool import Choice, Transport
-from pydns.upstream.routes import OnNxdomain, Routes, RouteSpec
+from pydns.upstream.routes import Routes, RouteSpec
 from tests.upstream.world import START, Server, World, question, reply_to, ttls
 
 
@@ -365,7 +365,7 @@ def test_our_own_query_that_comes_back_is_a_loop() -> None:
 
 
 def test_an_id_met_by_chance_is_no_loop_without_random_case() -> None:
-    world = World([SILENT], transport=Transport.STREAM)
+    world = World([SILENT], transport=Transport.TCP)
     world.ask("www.example")
     packet = world.packets[0][3]
     world.forwarder.ask(question("www.example"), packet[:2], 0, "same id", world.now)
@@ -420,14 +420,14 @@ def test_forged_replies_by_the_thousand_change_nothing() -> None:
 
 
 def test_a_stream_upstream_is_asked_only_over_its_stream() -> None:
-    world = World([GOOD, GOOD], transport=Transport.STREAM)
+    world = World([GOOD, GOOD], transport=Transport.TCP)
     assert world.told("www.example").rcode == Rcode.NOERROR
     assert {socket for _, _, socket, _ in world.packets} == {STREAM}
 
 
 def test_a_wrong_message_over_a_stream_goes_to_the_next_at_once() -> None:
     for reply in (reply_to(bytes(12) + question("www.example"), server) for server in (GOOD, Server(truncates=True))):
-        world = World([SILENT, GOOD], transport=Transport.STREAM)
+        world = World([SILENT, GOOD], transport=Transport.TCP)
         client = world.ask("www.example")
         junk = b"!" if not reply[2] & 2 else b""
         world.deliver(0, STREAM, world.packets[0][3][:2] + reply[2:] + junk)

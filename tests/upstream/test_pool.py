@@ -2,11 +2,11 @@
 
 import pytest
 
+from pydns.config.model import Choice
 from pydns.upstream.pool import (
     FAILURES_TO_OPEN,
     LONGEST_PAUSE_S,
     Change,
-    Choice,
     Pool,
     Upstream,
     UpstreamSpec,

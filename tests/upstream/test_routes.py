@@ -2,8 +2,9 @@
 
 import pytest
 
+from pydns.config.model import OnNxdomain
 from pydns.dns import name
-from pydns.upstream.routes import OnNxdomain, Routes, RouteSpec
+from pydns.upstream.routes import Routes, RouteSpec
 
 ROUTES = [
     (".", []),

@@ -6,12 +6,13 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from pydns.config.model import Choice, Transport
 from pydns.dns import name
 from pydns.dns.message import Rcode
 from pydns.dns.response import Answer
 from pydns.upstream.cache import Cache, CacheLimits
 from pydns.upstream.forwarder import STREAM, Event, Forwarder, ForwarderLimits
-from pydns.upstream.pool import Choice, Pool, Transport, Upstream, UpstreamSpec
+from pydns.upstream.pool import Pool, Upstream, UpstreamSpec
 from pydns.upstream.routes import Routes, RouteSpec
 
 START = 1000.0
