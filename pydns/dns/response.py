@@ -39,6 +39,7 @@ class Answer(NamedTuple):
     counts: bytes  # ANCOUNT and NSCOUNT, as in the header
     records: bytes
     extended_error: Ede | None = None  # for clients that sent OPT
+    onward: bytes = b""  # where a chain of CNAMEs ends, in lower case, if what is there wasn't said
 
 
 class Response(NamedTuple):
@@ -84,7 +85,7 @@ def parse_response(packet: bytes, question: bytes) -> Response | Unusable:
         names = {HEADER: qname}
         records, position = _read_records(packet, start, answers + authorities, names)
         rcode = flags & 15 | _walk_additional(packet, position, additionals, names) << 4
-        kept, kept_answers, ttl_s, negative = _select(packet, records, answers, question, rcode)
+        kept, kept_answers, ttl_s, negative, onward = _select(packet, records, answers, question, rcode)
     except (_Malformed, IndexError, StructError):
         return Unusable.MALFORMED
     counts = kept_answers.to_bytes(2) + (len(kept) - kept_answers).to_bytes(2)
@@ -93,7 +94,7 @@ def parse_response(packet: bytes, question: bytes) -> Response | Unusable:
         offsets = tuple([record.ttl_at - start for record in kept])
     else:
         body, offsets = _compose(packet, kept, names)
-    return _new(Response, (_new(Answer, (rcode, counts, body, None)), offsets, ttl_s, negative, False))
+    return _new(Response, (_new(Answer, (rcode, counts, body, None, onward)), offsets, ttl_s, negative, False))
 
 
 def uncompressed(question: bytes, answer: Answer) -> bytes:
@@ -137,7 +138,7 @@ def _parse_addresses(packet: bytes, start: int, count: int, additionals: int, qu
             ttl_s = ttl
         elif ttl > _MAX_TTL:
             ttl_s = 0
-    answer = _new(Answer, (0, count.to_bytes(2) + b"\0\0", packet[start:end], None))
+    answer = _new(Answer, (0, count.to_bytes(2) + b"\0\0", packet[start:end], None, b""))
     return _new(Response, (answer, tuple(range(6, end - start, size)), ttl_s, False, False))
 
 
@@ -279,13 +280,14 @@ def _read_name(
 
 def _select(
     packet: bytes, records: list[_Record], answers: int, question: bytes, rcode: int
-) -> tuple[list[_Record], int, int, bool]:
-    """Return the records to keep, how many of them are answers, for how long they may be cached, and if negative."""
+) -> tuple[list[_Record], int, int, bool, bytes]:
+    """Return the records to keep, how many are answers, how long they may be cached, if negative, where to go on."""
     qname = question[:-4].lower()
     qtype = question[-4] << 8 | question[-3]
     qclass = question[-2:]
     chain = {qname}
     last = qname
+    aliases: dict[bytes, bytes] = {}
     if qtype not in (CNAME, _ANY):
         # By owner, not in order: resolvers have been seen to send the CNAME after the records it leads to.
         aliases = {r.owner: r.target for r in records[:answers] if r.rtype == CNAME}
@@ -308,7 +310,7 @@ def _select(
         for record in kept:
             if record.owner == last and (record.rtype == qtype or qtype == _ANY):
                 kept += [r for r in records[answers:] if r.rtype in (_NSEC, _NSEC3, _RRSIG)]
-                return kept, kept_answers, ttl_s, False
+                return kept, kept_answers, ttl_s, False, b""
     for soa in records[answers:]:
         if soa.rtype != SOA:
             continue
@@ -316,10 +318,12 @@ def _select(
             break
         kept += [r for r in records[answers:] if r.rclass == qclass and _is_at_or_below(r.owner, soa.owner)]
         negative_ttl_s = min(soa.ttl_s, int.from_bytes(packet[soa.end - 4 : soa.end]))
-        return kept, kept_answers, min(ttl_s, negative_ttl_s) if kept_answers else negative_ttl_s, True
+        return kept, kept_answers, min(ttl_s, negative_ttl_s) if kept_answers else negative_ttl_s, True, b""
     # Without a SOA a negative answer may not be cached (RFC 2308 section 5). A CNAME that leads out of the server's
     # zones and isn't followed there is not negative, and has its own TTL.
-    return kept, kept_answers, ttl_s if rcode == 0 and len(chain) > 1 else 0, False
+    if rcode or len(chain) == 1:
+        return kept, kept_answers, 0, False, b""
+    return kept, kept_answers, ttl_s, False, b"" if last in aliases else last
 
 
 def _suffixes(qname: bytes) -> list[bytes]:

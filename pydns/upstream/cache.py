@@ -33,6 +33,7 @@ class CacheLimits(NamedTuple):
     negative_floor_s: int = 0
     negative_cap_s: int = 300
     stale_s: int = 3600  # past expiry; 0: never answered with
+    prefetch: bool = True
     # RFC 9520 wants 1 s to 5 min. 5 s, as CoreDNS: a client's first repetition is answered from it, the second not.
     failure_s: int = 5
 
@@ -61,7 +62,7 @@ class Entry:
         for offset in self.ttl_offsets:
             ttl_s = _TTL.unpack_from(records, offset)[0] - age
             _TTL.pack_into(records, offset, ttl_s)
-        return _new(Answer, (answer.rcode, answer.counts, bytes(records), None))
+        return _new(Answer, (answer.rcode, answer.counts, bytes(records), None, answer.onward))
 
     def wants_refresh(self, now: float) -> bool:
         """Tell, once, that the answer is asked for often and about to expire."""
@@ -103,7 +104,7 @@ class Cache:
         records = bytearray(answer.records)
         for offset in entry.ttl_offsets:
             _TTL.pack_into(records, offset, STALE_TTL_S)
-        return Answer(answer.rcode, answer.counts, bytes(records), Ede.STALE_ANSWER)
+        return Answer(answer.rcode, answer.counts, bytes(records), Ede.STALE_ANSWER, answer.onward)
 
     def store(self, key: bytes, response: Response, now: float) -> Answer:
         """Keep what a reply says, if it may be kept, and return it with its TTLs within floor and cap.
@@ -125,14 +126,21 @@ class Cache:
 
     def _keep(self, key: bytes, answer: Answer, offsets: tuple[int, ...], now: float, ttl_s: int) -> None:
         size_bytes = _OVERHEAD_BYTES + len(key) + len(answer.records) + 8 * len(offsets)
-        if size_bytes > self._limits.size_bytes or self._limits.entries == 0:
+        if size_bytes > self._limits.size_bytes:
             return
-        entries = self._entries
-        if len(entries) >= self._limits.entries and key not in entries:
-            entries.popitem()
-        entries[key] = Entry(answer, offsets, now, ttl_s, size_bytes)
+        entry = Entry(answer, offsets, now, ttl_s, size_bytes)
+        if not self._limits.prefetch:
+            entry.refresh_at = entry.expires
+        self._put(key, entry)
         if self._failures:
             self._failures.pop(key, None)
+
+    def _put(self, key: bytes, entry: Entry) -> None:
+        entries = self._entries
+        if self._limits.entries:
+            if len(entries) >= self._limits.entries and key not in entries:
+                entries.popitem()
+            entries[key] = entry
 
     def store_failure(self, key: bytes, answer: Answer, now: float) -> None:
         """Remember that a question could not be answered. The last good answer stays."""
@@ -143,6 +151,17 @@ class Cache:
         """Return what was said when a question could not be answered, while that is recent."""
         failure = self._failures.get(key)
         return failure.answer if failure is not None and now < failure.until else None
+
+    def limit(self, limits: CacheLimits) -> None:
+        """Put other limits in force. What is kept stays as it was stored, as far as it fits."""
+        if limits == self._limits:
+            return
+        before, self._limits = self._entries, limits
+        self._entries = LRUCache(limits.size_bytes, getsizeof=_size_of)
+        while before:
+            key, entry = before.popitem()  # the least recently used: it goes first here too
+            if entry.size_bytes <= limits.size_bytes:
+                self._put(key, entry)
 
     def forget(self, key: bytes) -> None:
         """Drop what is known about a question."""

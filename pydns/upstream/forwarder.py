@@ -20,11 +20,12 @@ from enum import Enum
 from typing import NamedTuple
 
 from pydns.config.model import OnNxdomain, Transport
+from pydns.dns import name
 from pydns.dns.answer import HEADER
 from pydns.dns.message import Ede, Rcode, compose_opt
 from pydns.dns.response import Answer, Response, Unusable, parse_response
-from pydns.upstream.cache import Cache
-from pydns.upstream.pool import CASE_PAUSE_S, LONGEST_PAUSE_S, Change, Pool, Upstream
+from pydns.upstream.cache import Cache, CacheLimits
+from pydns.upstream.pool import CASE_PAUSE_S, EDNS_PAUSE_S, LONGEST_PAUSE_S, Change, Pool, Upstream
 from pydns.upstream.routes import Routes, RouteSpec
 from pydns.upstream.timers import Timers
 
@@ -51,6 +52,7 @@ class Event(Enum):
     OPENED = "upstream does not answer"
     CLOSED = "upstream answers again"
     CASE_LOST = "upstream does not keep the case of names"
+    EDNS_LOST = "upstream does not speak EDNS"
     LOOP = "upstream sends our queries back to us"
 
 
@@ -112,13 +114,13 @@ class Forwarder:
         send_udp: Callable[[int, int, bytes], bool],
         send_tcp: Callable[[int, bytes], bool],
         reply: Callable[[object, Answer], None],
-        notice: Callable[[Event, str], None],
+        notice: Callable[[Event, Upstream], None],
     ) -> None:
         """Connect the parts. `random_bits` must not be predictable by who sees its earlier results.
 
         `send_udp(upstream index, socket index, packet)` and `send_tcp(upstream index, message)` return False if it
         can't be sent. `reply(client, answer)` is called once for each `ask`, from within it or later. `notice(event,
-        upstream name)` is for the log.
+        upstream)` is for the log.
         """
         self.counters = Counters()
         self._routes = routes
@@ -189,20 +191,23 @@ class Forwarder:
             # Known not to keep the case: then its own spelling of our question will do.
             response = parse_response(packet, packet[HEADER : HEADER + len(sent.question)])
         if not isinstance(response, Response):
-            self._received_unusable(sent, response, now)
+            self._received_unusable(sent, response, packet, now)
             return
         del self._sent[place]
         query, upstream = sent.query, sent.upstream
         if not sent.timed_out:
             query.outstanding -= 1
         rcode = response.answer.rcode
-        if response.truncated and not query.done and socket_index != STREAM:
+        if rcode in _NO_EDNS and sent.has_opt:
+            self._ask_again(query, upstream, now, plainly=True)
+        elif response.truncated and not query.done and socket_index != STREAM:
             self.counters.truncated += 1
             self._learn(upstream, upstream.replied(now - sent.sent_at))
             if not self._send(query, upstream, now, self._random_bits(_BITS), over_stream=True):
                 self._failed(query, upstream, now)
         elif rcode not in _ANSWERS or response.truncated:
             self.counters.errors += 1
+            upstream.errors += 1
             if upstream.probing:
                 self._learn(upstream, upstream.failed(now))
             if not query.done:
@@ -210,6 +215,10 @@ class Forwarder:
                 query.gave_errors.append(upstream)
                 self._failed(query, upstream, now)
         else:
+            upstream.answers += 1
+            if query.is_plain and now >= upstream.edns_lost_until:
+                upstream.edns_lost_until = now + EDNS_PAUSE_S
+                self._notice(Event.EDNS_LOST, upstream)
             self._learn(upstream, upstream.replied(now - sent.sent_at))
             if not query.done:
                 self._answered(query, response, now)
@@ -256,8 +265,34 @@ class Forwarder:
         """How many clients wait for an answer."""
         return self._waiting
 
-    def configure(self, routes: Routes, pools: Sequence[Pool], now: float) -> None:
-        """Put other routes in force. Answers stay cached whose names go to the same servers as before.
+    def probe(self, upstream: Upstream, question: bytes, client: object, now: float) -> None:
+        """Ask one upstream, whatever the routes, the cache and its breaker say. `question` is in lower case."""
+        pool = Pool([upstream])
+        query = _Query(question + _FLAG_OCTETS[0], RouteSpec(name.ROOT, 0), pool, client, now + self._limits.deadline_s)
+        if query.key in self._open:
+            return
+        self._open[query.key] = query
+        self._waiting += 1
+        query.tried = query.failed = 1 << upstream.index
+        if not self._send(query, upstream, now, self._random_bits(_BITS + 8 * len(query.qname))):
+            self._finish(query, _SERVFAIL)
+
+    def looped(self, upstream: Upstream, now: float) -> None:
+        """Take note that an upstream leads back to us. It isn't asked any more until it is `cleared`."""
+        self.counters.loops += 1
+        upstream.loops = True
+        upstream.open(now, LONGEST_PAUSE_S)
+        self._notice(Event.LOOP, upstream)
+
+    def cleared(self, upstream: Upstream) -> None:
+        """Take note that an upstream doesn't lead back to us any more."""
+        upstream.loops = upstream.is_open = False
+        self._notice(Event.CLOSED, upstream)
+
+    def configure(
+        self, routes: Routes, pools: Sequence[Pool], limits: ForwarderLimits, cache_limits: CacheLimits, now: float
+    ) -> None:
+        """Put other routes and limits in force. Answers stay cached whose names go to the same servers as before.
 
         Questions in flight end where they began. An `Upstream` index stands for one server for good: pools share the
         `Upstream` of a server that stays, and a new one gets an index that was never used.
@@ -267,16 +302,15 @@ class Forwarder:
             kept = before is not None and after is not None and before.on_nxdomain is after.on_nxdomain
             if not kept or _servers(self._pools, before) != _servers(pools, after):
                 self._cache.forget(key)
-        self._routes, self._pools = routes, pools
+        self._routes, self._pools, self._limits = routes, pools, limits
+        self._cache.limit(cache_limits)
 
     def _join(self, query: "_Query", question: bytes, query_id: bytes, client: object, now: float) -> None:
         """Let a client wait for a question that is open, unless the question is our own that came back."""
         for sent in query.sents:
             # Without random case an id alone would be hit by chance, and an upstream punished for it.
             if sent.cased and sent.question == question and sent.place & 0xFFFF == int.from_bytes(query_id):
-                self.counters.loops += 1
-                self._notice(Event.LOOP, sent.upstream.spec.name)
-                self._learn(sent.upstream, sent.upstream.open(now, LONGEST_PAUSE_S))
+                self.looped(sent.upstream, now)
                 self._reply(client, _SERVFAIL)
                 return
         if query.stale is not None:
@@ -356,8 +390,13 @@ class Forwarder:
             if place not in self._sent:
                 break
             bits = self._random_bits(32)
-        packet = (place & 0xFFFF).to_bytes(2) + query.header + question + query.opt
+        has_opt = now >= upstream.edns_lost_until and not query.is_plain
+        if has_opt:
+            packet = (place & 0xFFFF).to_bytes(2) + query.header + question + query.opt
+        else:
+            packet = (place & 0xFFFF).to_bytes(2) + query.header[:-1] + b"\0" + question
         self.counters.sent += 1
+        upstream.sent += 1
         if not (
             self._send_tcp(upstream.index, packet)
             if over_stream
@@ -370,7 +409,7 @@ class Forwarder:
         elif timeout_s > LONGEST_TIMEOUT_S:
             timeout_s = LONGEST_TIMEOUT_S
         timeout_at = min(now + timeout_s, query.deadline)
-        sent = _Sent(place, query, upstream, question, cased, now, timeout_at)
+        sent = _Sent(place, query, upstream, question, cased, has_opt, now, timeout_at)
         self._sent[place] = sent
         query.sents.append(sent)
         query.outstanding += 1
@@ -391,6 +430,7 @@ class Forwarder:
         query = sent.query
         query.outstanding -= 1
         self.counters.timeouts += 1
+        sent.upstream.timeouts += 1
         self._learn(sent.upstream, sent.upstream.failed(now))
         if query.done:
             del self._sent[sent.place]
@@ -403,7 +443,16 @@ class Forwarder:
             if not self._attempt(query, now):
                 self._answer_stale(query, now)
 
-    def _received_unusable(self, sent: "_Sent", why: Unusable, now: float) -> None:
+    def _ask_again(self, query: "_Query", upstream: Upstream, now: float, *, plainly: bool = False) -> None:
+        """Ask the same upstream without random case, which it doesn't keep, or without OPT, which it may not know."""
+        if query.done:
+            return
+        query.is_plain |= plainly
+        query.attempts += 1
+        if query.attempts > MAX_ATTEMPTS or not self._send(query, upstream, now, self._random_bits(_BITS)):
+            self._failed(query, upstream, now)
+
+    def _received_unusable(self, sent: "_Sent", why: Unusable, packet: bytes, now: float) -> None:
         query, upstream = sent.query, sent.upstream
         over_stream = sent.place >> 16 & 0xFF == STREAM
         if why is Unusable.CASE_CHANGED and not over_stream:
@@ -411,13 +460,14 @@ class Forwarder:
             self.counters.case_lost += 1
             if now >= upstream.case_lost_until:
                 upstream.case_lost_until = now + CASE_PAUSE_S
-                self._notice(Event.CASE_LOST, upstream.spec.name)
+                self._notice(Event.CASE_LOST, upstream)
             self._drop(sent)
-            if query.done:
-                return
-            query.attempts += 1
-            if query.attempts > MAX_ATTEMPTS or not self._send(query, upstream, now, self._random_bits(_BITS)):
-                self._failed(query, upstream, now)
+            self._ask_again(query, upstream, now)
+            return
+        if sent.has_opt and len(packet) == HEADER and packet[2] & 0x80 and packet[3] & 15 in _NO_EDNS:
+            # What choked on the OPT may not have got as far as the question. Not believed either, but asked again.
+            self._drop(sent)
+            self._ask_again(sent.query, sent.upstream, now, plainly=True)
             return
         if why is Unusable.MALFORMED:
             self.counters.malformed += 1
@@ -455,9 +505,12 @@ class Forwarder:
     def _give_up(self, query: "_Query", now: float) -> None:
         """Answer a question that nobody answers."""
         if query.attempts == 0 and not query.failed:
-            # Nobody was asked: every server's budget of packets is spent. That says nothing about the question.
-            self.counters.overflows += query.clients != []
-            failure = _SERVFAIL
+            # Nobody was asked, which says nothing about the question.
+            if all(upstream.loops for upstream in query.pool.upstreams):
+                failure = _NOBODY
+            else:  # every server's budget of packets is spent
+                self.counters.overflows += query.clients != []
+                failure = _SERVFAIL
         else:
             if query.rcode:
                 failure = Answer(query.rcode, _NO_RECORDS, b"")
@@ -495,7 +548,7 @@ class Forwarder:
 
     def _learn(self, upstream: Upstream, change: Change | None) -> None:
         if change is not None:
-            self._notice(Event.OPENED if change is Change.OPENED else Event.CLOSED, upstream.spec.name)
+            self._notice(Event.OPENED if change is Change.OPENED else Event.CLOSED, upstream)
 
 
 class _Query:
@@ -509,6 +562,7 @@ class _Query:
         "failed",
         "gave_errors",
         "header",
+        "is_plain",
         "key",
         "letters",
         "network_error",
@@ -541,6 +595,7 @@ class _Query:
         self.rcode = 0  # of the last error
         self.network_error = False
         self.stale: Answer | None = None  # what clients have been answered with meanwhile
+        self.is_plain = False  # asked without OPT, since a server didn't understand it with one
         self.done = False
 
     def go_on(self, route: RouteSpec, pool: Pool) -> None:
@@ -555,7 +610,7 @@ class _Query:
 class _Sent:
     """A packet that a reply may come to."""
 
-    __slots__ = ("cased", "place", "query", "question", "sent_at", "timed_out", "timeout_at", "upstream")
+    __slots__ = ("cased", "has_opt", "place", "query", "question", "sent_at", "timed_out", "timeout_at", "upstream")
 
     def __init__(
         self,
@@ -564,6 +619,7 @@ class _Sent:
         upstream: Upstream,
         question: bytes,
         cased: bool,
+        has_opt: bool,
         sent_at: float,
         timeout_at: float,
     ) -> None:
@@ -572,6 +628,7 @@ class _Sent:
         self.upstream = upstream
         self.question = question
         self.cased = cased
+        self.has_opt = has_opt
         self.sent_at = sent_at
         self.timeout_at = timeout_at
         self.timed_out = False
@@ -584,7 +641,9 @@ def _servers(pools: Sequence[Pool], route: RouteSpec | None) -> list[str]:
 _ANSWERS = (Rcode.NOERROR, Rcode.NXDOMAIN, Rcode.YXDOMAIN)
 _NO_RECORDS = bytes(4)
 _SERVFAIL = Answer(Rcode.SERVFAIL, _NO_RECORDS, b"")
-_REFUSED = Answer(Rcode.REFUSED, _NO_RECORDS, b"")
+_REFUSED = Answer(Rcode.REFUSED, _NO_RECORDS, b"", Ede.NOT_AUTHORITATIVE)
+_NOBODY = Answer(Rcode.SERVFAIL, _NO_RECORDS, b"", Ede.NO_REACHABLE_AUTHORITY)
+_NO_EDNS = (Rcode.FORMERR, Rcode.NOTIMP, Rcode.BADVERS)  # what servers say that don't know OPT (RFC 6891 section 7)
 _FLAG_OCTETS = (b"\0", b"\1", b"\2", b"\3")
 # Header after the id (RD, CD if asked for; one question, one additional record), and OPT (DO if asked for).
 _FRAMES = [

@@ -21,6 +21,7 @@ from pydns.config.model import Choice, Transport
 FAILURES_TO_OPEN = 5
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 30.0
+EDNS_PAUSE_S = 900.0  # then EDNS is tried again; as Unbound
 CASE_PAUSE_S = 3600.0  # then 0x20 is tried again: a spoofed reply must not turn it off for good
 P95_SAMPLES = 64
 P95_UNKNOWN_S = 0.3
@@ -52,14 +53,20 @@ class Upstream:
         "_since_p95",
         "_tokens",
         "_tokens_at",
+        "answers",
         "case_lost_until",
+        "edns_lost_until",
+        "errors",
         "index",
         "is_open",
+        "loops",
         "p95_s",
         "probe_at",
         "probing",
+        "sent",
         "spec",
         "srtt_s",
+        "timeouts",
     )
 
     def __init__(self, index: int, spec: UpstreamSpec) -> None:
@@ -71,6 +78,9 @@ class Upstream:
         self.probe_at = 0.0
         self.probing = False
         self.case_lost_until = 0.0
+        self.edns_lost_until = 0.0
+        self.loops = False  # leads back to us: not asked at all
+        self.sent = self.answers = self.errors = self.timeouts = 0
         self._failures = 0
         self._pause_s = FIRST_PAUSE_S
         self._samples: deque[float] = deque(maxlen=P95_SAMPLES)
@@ -90,7 +100,7 @@ class Upstream:
         if self._since_p95 >= 16 or len(samples) < 16:
             self._since_p95 = 0
             self.p95_s = sorted(samples)[len(samples) * 95 // 100]
-        if not self.is_open:
+        if not self.is_open or self.loops:
             return None
         self.is_open = False
         return Change.CLOSED
@@ -150,7 +160,7 @@ class Pool:
             if upstream.take(now):
                 return upstream
             closed.remove(upstream)
-        opened = [u for u in self.upstreams if u.is_open and not tried >> u.index & 1]
+        opened = [u for u in self.upstreams if u.is_open and not (u.loops or tried >> u.index & 1)]
         for upstream in sorted(opened, key=_probe_at):
             if upstream.take(now):
                 return upstream
@@ -159,7 +169,12 @@ class Pool:
     def probe(self, now: float) -> Upstream | None:
         """Return an open server that is due to be tried, if there is one: by one query, whose fate is told it."""
         for upstream in self.upstreams:
-            if upstream.is_open and not upstream.probing and now >= upstream.probe_at and upstream.take(now):
+            if (
+                upstream.is_open
+                and not (upstream.probing or upstream.loops)
+                and now >= upstream.probe_at
+                and upstream.take(now)
+            ):
                 upstream.probing = True
                 return upstream
         return None

@@ -38,7 +38,8 @@ CASES = [
     Case("NXDOMAIN is an answer", [Server(rcode=Rcode.NXDOMAIN), GOOD], Rcode.NXDOMAIN, 0.01, [1, 0]),
     Case("SERVFAIL goes to the next at once", [FAILS, GOOD], Rcode.NOERROR, 0.01, [1, 1]),
     Case("REFUSED goes to the next at once", [REFUSES, GOOD], Rcode.NOERROR, 0.01, [1, 1]),
-    Case("FORMERR goes to the next at once", [Server(rcode=1), GOOD], Rcode.NOERROR, 0.01, [1, 1]),
+    Case("FORMERR goes to the next after a try without EDNS", [Server(rcode=1), GOOD], Rcode.NOERROR, 0.01, [2, 1]),
+    Case("a server without EDNS is asked without", [Server(knows_edns=False)], Rcode.NOERROR, 0.01, [2]),
     Case(
         "what can't be sent goes to the next at once", [Server(refuses_packets=True), GOOD], Rcode.NOERROR, 0.01, [1, 1]
     ),
@@ -357,7 +358,7 @@ def test_our_own_query_that_comes_back_is_a_loop() -> None:
     assert world.notices == []
     world.forwarder.ask(came_back, packet[:2], 0, "loop", world.now)
     assert world.replies["loop"][1].rcode == Rcode.SERVFAIL
-    assert world.notices == [(Event.LOOP, "server0"), (Event.OPENED, "server0")]
+    assert world.notices == [(Event.LOOP, "server0")]
     world.run(2)
     assert world.replies[client][1].rcode == Rcode.NOERROR
     world.told("next.example")
@@ -398,6 +399,40 @@ def test_a_case_loss_is_remembered_and_tried_again_after_an_hour() -> None:
     world.run(3600)
     world.told("www.example")
     assert world.packets[-1][3][12:25] != b"\3www\7example\0"
+
+
+def test_lack_of_edns_is_remembered_for_a_while_and_told_once() -> None:
+    world = World([Server(knows_edns=False)])
+    for i in range(3):
+        world.told(f"n{i}.example")
+    assert world.asked(0) == 4
+    assert world.notices == [(Event.EDNS_LOST, "server0")]
+    world.run(1000)
+    world.told("later.example")
+    assert world.asked(0) == 6
+
+
+def test_a_bad_question_costs_no_server_its_edns() -> None:
+    world = World([Server(rcode=Rcode.FORMERR)])
+    world.told("odd.example")
+    world.servers[0] = GOOD
+    world.told("www.example")
+    assert world.notices == []
+    assert world.packets[-1][3][11] == 1
+
+
+def test_an_upstream_that_leads_back_to_us_is_not_asked_until_it_is_cleared() -> None:
+    world = World([GOOD])
+    upstream = world.upstreams[0]
+    world.forwarder.looped(upstream, world.now)
+    answer = world.told("www.example")
+    assert (answer.rcode, answer.extended_error, world.asked(0)) == (Rcode.SERVFAIL, Ede.NO_REACHABLE_AUTHORITY, 0)
+    world.forwarder.probe(upstream, question("probe"), "probe", world.now)
+    world.run(1)
+    assert world.replies["probe"][1].rcode == Rcode.NOERROR
+    world.forwarder.cleared(upstream)
+    assert world.told("www.example").rcode == Rcode.NOERROR
+    assert world.notices == [(Event.LOOP, "server0"), (Event.CLOSED, "server0")]
 
 
 def test_forged_replies_by_the_thousand_change_nothing() -> None:
@@ -487,7 +522,8 @@ def test_a_new_configuration_keeps_the_answers_of_routes_that_did_not_change() -
     world.told("a.acme.local")
     world.told("www.example")
     open_one = world.ask("slow.acme.local")
-    world.forwarder.configure(Routes([RouteSpec(name.ROOT, 0), RouteSpec(ACME, 1)]), world.pools, world.now)
+    routes = Routes([RouteSpec(name.ROOT, 0), RouteSpec(ACME, 1)])
+    world.forwarder.configure(routes, world.pools, ForwarderLimits(), CacheLimits(), world.now)
     world.told("www.example")
     assert world.asked(0) == 3
     world.told("a.acme.local")

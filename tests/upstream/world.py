@@ -30,6 +30,7 @@ class Server(NamedTuple):
     truncates: bool = False  # over UDP
     keeps_case: bool = True
     refuses_packets: bool = False  # sending fails
+    knows_edns: bool = True
     forges: Callable[[bytes], bytes] | None = None  # what becomes of its replies over UDP
 
 
@@ -74,7 +75,7 @@ class World:
             send_udp=self._send_udp,
             send_tcp=lambda server, packet: self._send_udp(server, STREAM, packet),
             reply=self._reply,
-            notice=lambda event, upstream: self.notices.append((event, upstream)),
+            notice=lambda event, upstream: self.notices.append((event, upstream.spec.name)),
         )
 
     def ask(
@@ -136,6 +137,8 @@ class World:
 def reply_to(packet: bytes, server: Server, over_stream: bool = False) -> bytes:
     """Return what such a server answers."""
     asked = packet[12 : packet.index(b"\0", 12) + 5]
+    if packet[11] and not server.knows_edns:
+        return packet[:2] + b"\x81\x81" + bytes(8)
     if not server.keeps_case:
         asked = asked[:-4].upper() + asked[-4:]
     truncated = server.truncates and not over_stream

@@ -1,0 +1,82 @@
+"""From a configuration to the servers that are asked: routes, pools, and which servers stay, come and go.
+
+Pure: addresses of servers that are known by name are passed in.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from pydns.config.model import Config, NamedUpstream, Transport
+from pydns.config.model import Upstream as Server
+from pydns.dns import name
+from pydns.upstream.pool import Pool, Upstream, UpstreamSpec
+from pydns.upstream.routes import Routes, RouteSpec
+
+Addresses = Mapping[bytes, tuple[str, ...]]  # of servers by their name
+
+
+class Plan(NamedTuple):
+    """What to ask whom."""
+
+    routes: Routes
+    pools: list[Pool]
+    upstreams: dict[int, tuple[Upstream, Server]]  # by index, all that the pools have
+
+
+class Servers:
+    """Every server that has been configured, by what it is: one that stays keeps its index and what is known of it."""
+
+    def __init__(self) -> None:
+        self._known: dict[Server, Upstream] = {}
+        self._next_index = 0
+
+    def plan(self, config: Config, addresses: Addresses) -> Plan:
+        """Return whom to ask by a configuration. A name without addresses is no server, until it has some."""
+        used: dict[Server, Upstream] = {}
+        pools = []
+        specs = []
+        if config.upstreams:
+            pools.append(Pool(self._take(config.upstreams, used), config.choice))
+            specs.append(RouteSpec(name.ROOT, 0))
+        for route in config.routes:
+            specs.append(RouteSpec(route.domain, len(pools), route.except_, route.on_nxdomain))
+            servers = [each for found in route.servers for each in _resolved(found, addresses)]
+            pools.append(Pool(self._take(servers, used), route.choice or config.choice))
+        self._known = used
+        return Plan(Routes(specs), pools, {upstream.index: (upstream, server) for server, upstream in used.items()})
+
+    def _take(self, servers: Iterable[Server], used: dict[Server, Upstream]) -> list[Upstream]:
+        taken = {}
+        for server in servers:
+            upstream = used.get(server) or self._known.get(server)
+            if upstream is None:
+                spec = UpstreamSpec(title(server), server.transport, server.packets_per_second)
+                upstream = Upstream(self._next_index, spec)
+                self._next_index += 1
+            taken[server] = used[server] = upstream
+        return list(taken.values())
+
+
+def names(config: Config) -> set[bytes]:
+    """Return the names of servers that have to be resolved."""
+    return {each.qname for route in config.routes for each in route.servers if isinstance(each, NamedUpstream)}
+
+
+def title(server: Server) -> str:
+    """Return what logs and metrics call a server."""
+    place = f"[{server.ip}]:{server.port}" if ":" in server.ip else f"{server.ip}:{server.port}"
+    if server.transport is Transport.UDP:
+        return place
+    return f"{server.transport.value}://{place}" + (f"#{server.server_name}" if server.server_name else "")
+
+
+def _resolved(server: Server | NamedUpstream, addresses: Addresses) -> list[Server]:
+    if isinstance(server, Server):
+        return [server]
+    server_name = server.server_name
+    if server_name is None and server.transport is Transport.TLS:
+        server_name = name.to_text(server.qname).rstrip(".")
+    return [
+        Server(ip, server.port, server.transport, server_name, server.packets_per_second)
+        for ip in addresses.get(server.qname, ())
+    ]
