@@ -9,10 +9,12 @@ agree on everything. How it is fast (CPU per query in tests/bench/README.md):
    that the name is well formed; nobody has to walk over its labels.
 3. For that the whole question is put in lower case, which is wrong for types 65 to 90 (HTTPS is 65, an "A", and becomes
    97). The table holds none of these nor of 97 to 122, so such a question is a miss, as it should be.
-4. A name that doesn't exist costs one more lookup and one seek: with ndots:5 a pod asks for three such names
+4. A name that isn't ours is set aside as the octets that came in: `Asked`, a tuple, is all that is made of it here.
+5. A name that doesn't exist costs one more lookup and one seek: with ndots:5 a pod asks for three such names
    before one that does.
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from pydns.dns import name
@@ -29,7 +31,7 @@ from pydns.dns.message import (
     compose_reply,
     parse_query,
 )
-from pydns.dns.rrset import AXFR, CLASS_IN, CNAME, IXFR, OPT, SOA, RRset, Soa
+from pydns.dns.rrset import AXFR, CLASS_IN, CNAME, IXFR, OPT, SOA, TXT, RRset, Soa, txt
 from pydns.table.layout import FORMAT, Facts, NodeKind, ZoneFacts
 
 if TYPE_CHECKING:
@@ -38,7 +40,8 @@ if TYPE_CHECKING:
 MAX_CHASE = 10  # CNAMEs that are followed, as CoreDNS does
 
 _REFRESH_S, _RETRY_S, _EXPIRE_S = 7200, 1800, 86400  # for secondaries, as CoreDNS says
-_RD, _CD, _AD = 0x01, 0x10, 0x20
+_RD, _CD, _AD, _RA = 0x01, 0x10, 0x20, 0x80
+ASK_DO, ASK_CD = 1, 2  # bits of `Asked.bits`, as the forwarder wants them
 _OPT_HEAD = b"\0\0\x29"
 _LAST_END = HEADER + name.MAX_NAME + 4  # where a question ends at the latest
 _TURNS = 1024  # questions share counters of turns by their hash
@@ -53,18 +56,53 @@ class _Shape(NamedTuple):
     found: bytes  # flags of the reply to a hit
     denied: bytes  # flags of an NXDOMAIN
     has_opt: bool
+    may_be_forwarded: bool
+    checking_disabled: bool
 
 
-_SHAPES = {
-    bytes([rd, bits]) + b"\0\1\0\0\0\0\0" + bytes([opt]): _Shape(
-        bytes([0x84 | rd, bits & _CD]), bytes([0x84 | rd, bits & _CD | Rcode.NXDOMAIN]), bool(opt)
-    )
-    for rd in (0, _RD)
-    for bits in (0, _CD, _AD, _CD | _AD)
-    for opt in (0, 1)
-}
+def _shapes(ra: int) -> dict[bytes, _Shape]:
+    return {
+        bytes([rd, bits]) + b"\0\1\0\0\0\0\0" + bytes([opt]): _Shape(
+            bytes([0x84 | rd, ra | bits & _CD]),
+            bytes([0x84 | rd, ra | bits & _CD | Rcode.NXDOMAIN]),
+            bool(opt),
+            bool(ra and rd),
+            bool(bits & _CD),
+        )
+        for rd in (0, _RD)
+        for bits in (0, _CD, _AD, _CD | _AD)
+        for opt in (0, 1)
+    }
+
+
+_SHAPES, _SHAPES_WITH_RECURSION = _shapes(0), _shapes(_RA)
+_OPT_WITH_DO = compose_opt(True)
 # Extended rcode, version, flags and length of an OPT without options → the OPT of the reply.
-_PLAIN_OPTS = {b"\0\0\0\0\0\0": compose_opt(False), b"\0\0\x80\0\0\0": compose_opt(True)}
+_PLAIN_OPTS = {b"\0\0\0\0\0\0": compose_opt(False), b"\0\0\x80\0\0\0": _OPT_WITH_DO}
+
+
+class Asked(NamedTuple):
+    """A question that is for upstreams, and what a reply to its client needs."""
+
+    id: bytes
+    question: bytes  # as sent
+    bits: int  # of ASK_DO and ASK_CD
+    opt: bytes  # of the reply; empty if the query had none
+    limit: int  # octets of the reply
+    chain: Sequence[RRset] = ()  # CNAMEs of ours that lead out of our zones
+    onward: bytes = b""  # where they lead: what upstreams are asked instead of the question's name
+
+
+class Found(NamedTuple):
+    """What our zones have to say about a name."""
+
+    rcode: Rcode
+    answers: Sequence[RRset] = ()
+    authorities: Sequence[RRset] = ()
+    additionals: Sequence[RRset] = ()
+    authoritative: bool = True
+    error: Ede | None = None
+    onward: bytes = b""  # the name, lower case, that upstreams know more about; the rest is for who may not ask them
 
 
 class _Zone(NamedTuple):
@@ -97,17 +135,26 @@ class Responder:
         self._zones: list[_Zone] = []  # longest first
         self._pod_tree = b""
         self._parents: dict[bytes, _Parent] = {}  # by wire name
+        self._foreign: set[bytes] = set()  # wire names below which nothing is ours
+        self._shapes = _SHAPES
+        self.asked: Asked | None = None
+        self.loop_mark = b""  # begins the names of probes, which only we ask for
+
+    def offer_recursion(self, offered: bool) -> None:
+        """Say whether there are upstreams. If so, what is theirs to answer is set aside in `asked`."""
+        self._shapes = _SHAPES_WITH_RECURSION if offered else _SHAPES
 
     def respond(self, message: bytes, transaction: "Transaction", tcp: bool = False) -> bytes | None:
         """Return the reply to a message, or None where silence is right. Never raises, whatever the bytes.
 
+        Where recursion is offered, None may also mean that the question lies in `asked`, for who calls to take away.
         `transaction` is a read transaction of the table; one serves a batch of messages. Address records begin with
         another one each time that a question is asked.
         """
-        shape = _SHAPES.get(message[2:12])
+        shape = self._shapes.get(message[2:12])
         if shape is None:
             return self._respond_strictly(message, transaction, tcp)
-        found, denied, has_opt = shape
+        found, denied, has_opt, may_be_forwarded, checking_disabled = shape
         end = message.find(0, 12) + 5
         opt: bytes | None = b""
         if has_opt:
@@ -137,9 +184,18 @@ class Responder:
         if transaction is not self._transaction:
             self._begin(transaction)
         first = 1 + key[0]
-        parent = self._parents.get(key[first:-4])
+        rest = key[first:-4]
+        parent = self._parents.get(rest)
         if parent is None:
-            parent = self._learn(key[first:-4])
+            if may_be_forwarded and rest in self._foreign and first <= 64 and asked[-4:] in _ORDINARY:
+                bits = (ASK_DO if opt is _OPT_WITH_DO else 0) | (ASK_CD if checking_disabled else 0)
+                if tcp:
+                    limit = TCP_SIZE
+                else:
+                    limit = _udp_limit(int.from_bytes(message[end + 3 : end + 5])) if opt else PLAIN_SIZE
+                self.asked = _new(Asked, (message[:2], asked, bits, opt, limit, (), b""))
+                return None
+            parent = self._learn(rest)
         if parent is None or first > 64 or asked[-4:] not in _ORDINARY:
             return self._respond_strictly(message, transaction, tcp)
         parent_tree, zone, is_closed = parent
@@ -180,6 +236,7 @@ class Responder:
             self._zones = [_Zone(name.tree_key(zone.apex), zone, len(zone.apex), {}) for zone in self._facts.zones]
             self._pod_tree = name.tree_key(self._facts.domain) + b"\3pod"
             self._parents.clear()
+            self._foreign.clear()
 
     def _learn(self, parent: bytes) -> _Parent | None:
         """Remember the tree key and the zone of a name, if it is well formed and lies in or at a zone of ours."""
@@ -192,9 +249,12 @@ class Responder:
             if tree.startswith(zone.tree):
                 if len(self._parents) >= _MAX_PARENTS:
                     self._parents.clear()
-                is_closed = self._facts.synced and not tree.startswith(self._pod_tree)
+                is_closed = self._facts.synced and not zone.facts.falls_through and not tree.startswith(self._pod_tree)
                 learned = self._parents[parent] = _Parent(tree, zone, is_closed)
                 return learned
+        if len(self._foreign) >= _MAX_PARENTS:
+            self._foreign.clear()
+        self._foreign.add(parent)
         return None
 
     def _compose_authority(self, zone: ZoneFacts, apex_at: int) -> bytes:
@@ -217,11 +277,15 @@ class Responder:
     # The strict path: everything that isn't ordinary. It may take its time, within bounds.
 
     def _respond_strictly(self, message: bytes, transaction: "Transaction", tcp: bool) -> bytes | None:
+        reply = self._compose_strictly(message, transaction, tcp)
+        if reply is not None and self._shapes is _SHAPES_WITH_RECURSION:
+            reply = reply[:3] + bytes([reply[3] | _RA]) + reply[4:]
+        return reply
+
+    def _compose_strictly(self, message: bytes, transaction: "Transaction", tcp: bool) -> bytes | None:
         query = parse_query(message)
         if not isinstance(query, Query):
             return query
-        if transaction is not self._transaction:
-            self._begin(transaction)
         limit = TCP_SIZE if tcp else query.udp_size()
         if query.qclass != CLASS_IN or query.qtype in (IXFR, AXFR):
             return compose_reply(query, Rcode.REFUSED, authoritative=False)
@@ -230,7 +294,24 @@ class Responder:
         compiled = transaction.get(question(query.qname, query.qtype))
         if compiled is not None:
             return self._compose_found(query, compiled, limit)
-        return self._follow(query, transaction, limit)
+        found = self.follow(query.qname, query.qtype, transaction)
+        if found.onward and query.flags[0] & _RD and self._shapes is _SHAPES_WITH_RECURSION:
+            dnssec_ok = query.edns is not None and query.edns.dnssec_ok
+            bits = (ASK_DO if dnssec_ok else 0) | (ASK_CD if query.flags[1] & _CD else 0)
+            opt = b"" if query.edns is None else compose_opt(dnssec_ok)
+            onward = found.onward if found.answers else b""
+            self.asked = Asked(query.id, query.question, bits, opt, limit, found.answers, onward)
+            return None
+        return compose_reply(
+            query,
+            found.rcode,
+            found.answers,
+            found.authorities,
+            found.additionals,
+            authoritative=found.authoritative,
+            limit=limit,
+            error=found.error,
+        )
 
     def _compose_found(self, query: Query, compiled: bytes, limit: int) -> bytes:
         """Compose the reply to a hit from what was compiled: decompiling thousands of records would take too long."""
@@ -242,31 +323,33 @@ class Responder:
         counts = b"\0\1" + answers.to_bytes(2) + b"\0\0" + (additionals + bool(opt)).to_bytes(2)
         return query.id + flags + counts + query.question + octets[:end] + opt
 
-    def _follow(self, query: Query, transaction: "Transaction", limit: int) -> bytes:
-        """Compose the reply to a question that has no compiled answer: follow CNAMEs to what there is.
+    def follow(self, qname: bytes, qtype: int, transaction: "Transaction") -> Found:
+        """Say what our zones have about a name in lower case, following CNAMEs to what there is.
 
         The rcode is that of the last name (RFC 6604 section 2.1). A loop ends where it closes, and a chain that leaves
         our zones where it leaves: the asker is told what there is.
         """
-        qname = query.qname
+        if transaction is not self._transaction:
+            self._begin(transaction)
         chain: list[RRset] = []
         for _ in range(MAX_CHASE + 1):
             if any(qname == rrset.owner.lower() for rrset in chain):
                 break
-            compiled = transaction.get(question(qname, query.qtype))
+            compiled = transaction.get(question(qname, qtype))
             if compiled is not None:
-                rrset, additionals = decompile(question(qname, query.qtype), compiled[: RECORDS + TCP_SIZE])
-                return compose_reply(query, Rcode.NOERROR, [*chain, rrset], (), additionals, limit=limit)
+                rrset, additionals = decompile(question(qname, qtype), compiled[: RECORDS + TCP_SIZE])
+                return Found(Rcode.NOERROR, [*chain, rrset], (), additionals)
             tree = name.tree_key(qname)
             zone = next((zone.facts for zone in self._zones if tree.startswith(zone.tree)), None)
             if zone is None:
-                if not chain:
-                    return compose_reply(
-                        query, Rcode.REFUSED, authoritative=False, error=Ede.NOT_AUTHORITATIVE, limit=limit
-                    )
-                break
-            if query.qtype == SOA and qname == zone.apex:
-                return compose_reply(query, Rcode.NOERROR, [*chain, self._soa_rrset(zone)], limit=limit)
+                if chain:
+                    return Found(Rcode.NOERROR, chain, onward=qname)
+                if self.loop_mark and qname[1:].startswith(self.loop_mark):
+                    return Found(Rcode.NOERROR, [RRset(qname, TXT, 0, (txt(b"loop"),))], authoritative=False)
+                return Found(Rcode.REFUSED, authoritative=False, error=Ede.NOT_AUTHORITATIVE, onward=qname)
+            soa = [self._soa_rrset(zone)]
+            if qtype == SOA and qname == zone.apex:
+                return Found(Rcode.NOERROR, [*chain, *soa])
             if self._names.set_range(tree) and self._names.key().startswith(tree):
                 if self._names.key() == tree and self._names.value() == NodeKind.ALIAS:
                     cname_key = question(qname, CNAME)
@@ -274,17 +357,17 @@ class Responder:
                     chain.append(cname)
                     qname = cname.rdatas[0].lower()
                     continue
-                return compose_reply(query, Rcode.NOERROR, chain, [self._soa_rrset(zone)], limit=limit)
+                return Found(Rcode.NOERROR, chain, soa)
             if self._lies_in_pod_namespace(tree, transaction) and (address := undashed(name.labels_of(qname)[0])):
                 for rrset in pod_rrsets(qname, address, self._facts.ttl_s):
-                    if rrset.rtype == query.qtype:
-                        return compose_reply(query, Rcode.NOERROR, [*chain, rrset], (), rrset.additional, limit=limit)
-                return compose_reply(query, Rcode.NOERROR, chain, [self._soa_rrset(zone)], limit=limit)
+                    if rrset.rtype == qtype:
+                        return Found(Rcode.NOERROR, [*chain, rrset], (), rrset.additional)
+                return Found(Rcode.NOERROR, chain, soa)
             if not self._facts.synced:
                 # Not NXDOMAIN, which would be cached: the name may be on its way (RFC 8914 section 4.15).
-                return compose_reply(query, Rcode.SERVFAIL, authoritative=False, error=Ede.NOT_READY, limit=limit)
-            return compose_reply(query, Rcode.NXDOMAIN, chain, [self._soa_rrset(zone)], limit=limit)
-        return compose_reply(query, Rcode.NOERROR, chain, limit=limit)
+                return Found(Rcode.SERVFAIL, authoritative=False, error=Ede.NOT_READY)
+            return Found(Rcode.NXDOMAIN, chain, soa, onward=qname if zone.falls_through else b"")
+        return Found(Rcode.NOERROR, chain)
 
     def _lies_in_pod_namespace(self, tree: bytes, transaction: "Transaction") -> bool:
         """Tell whether a name is an address's below a namespace whose pods are not looked at (pods: insecure)."""
@@ -306,6 +389,13 @@ def _is_name(octets: bytes) -> bool:
             return False
         position += 1 + octets[position]
     return position == last
+
+
+def _udp_limit(size: int) -> int:
+    return PLAIN_SIZE if size < PLAIN_SIZE else min(size, EDNS_SIZE)
+
+
+_new = tuple.__new__  # half the cost of a NamedTuple's own constructor
 
 
 def _one_more(count: bytes) -> bytes:

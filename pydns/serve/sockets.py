@@ -1,8 +1,11 @@
 """What supervisor and workers must agree on about sockets. Imports nothing heavy: the supervisor does."""
 
+import os
 import socket
 from typing import NamedTuple
 
+# How workers recognize that an upstream leads back to one of them. Drawn in the supervisor, before it forks.
+LOOP_MARK = os.urandom(8).hex().encode()
 IP_PKTINFO = 8  # Linux; the socket module of 3.11 lacks it
 
 

@@ -2,7 +2,8 @@
 
 Rules:
 
-1. Whole messages are answered as they come, in one write for all that came together.
+1. Whole messages are answered as they come, in one write for all that came together; what upstreams are asked for,
+   when they have answered, so not always in the order of the questions.
 2. A connection is closed when no whole message has come for `IDLE_S`: idle clients, and those that send an octet a
    second. So is one whose client doesn't read what it asked for: nothing more is read from it, so it becomes idle.
 3. There are at most `MAX_CONNECTIONS`; one more takes the place of the one that has been idle longest.
@@ -12,6 +13,7 @@ import asyncio
 from typing import cast
 
 from pydns.serve.batch import Batch
+from pydns.serve.recursion import Recursion
 
 IDLE_S = 10.0  # as CoreDNS; NodeLocal DNSCache keeps its connections for that long
 MAX_CONNECTIONS = 1000  # a worker
@@ -20,8 +22,9 @@ MAX_CONNECTIONS = 1000  # a worker
 class Connections:
     """The open connections of a worker, idle longest first."""
 
-    def __init__(self, batch: Batch, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, batch: Batch, recursion: Recursion, loop: asyncio.AbstractEventLoop) -> None:
         self.batch = batch
+        self.recursion = recursion
         self.now = loop.time
         self._open: dict[Connection, float] = {}  # when the last whole message came
 
@@ -80,6 +83,8 @@ class Connection(asyncio.Protocol):
                 message = bytes(received[position + 2 : end])
                 try:
                     reply = batch.respond(message, transaction, tcp=True)
+                    if reply is None and batch.responder.asked is not None:
+                        self._connections.recursion.ask(self._send, None)
                 except Exception as error:
                     reply = batch.fail(message, error)
                 if reply is not None:
@@ -89,6 +94,10 @@ class Connection(asyncio.Protocol):
             del received[:position]
             self._connections.touch(self)
             self._transport.write(b"".join(replies))
+
+    def _send(self, reply: bytes, _: object) -> None:
+        """Write a reply that had to be waited for, if the client is still there."""
+        self._transport.write(len(reply).to_bytes(2) + reply)
 
     def pause_writing(self) -> None:
         """Stop reading from a client that doesn't read."""

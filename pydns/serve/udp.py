@@ -10,21 +10,23 @@ from collections.abc import Callable
 from typing import Any
 
 from pydns.serve.batch import Batch
+from pydns.serve.recursion import Recursion
 from pydns.serve.sockets import IP_PKTINFO
 
 BATCH = 64  # datagrams a turn: fewer cost throughput, more delay TCP (tests/bench/README.md)
 _SIZE = 4096  # octets of a query; what is cut off a longer one makes it malformed
 _MAX_SOURCES = 256
+_Source = list[tuple[int, int, bytes]]
 
 
-def reader(sock: socket.socket, batch: Batch) -> Callable[[], bool]:
+def reader(sock: socket.socket, batch: Batch, recursion: Recursion) -> Callable[[], bool]:
     """Return what to call when the socket is readable. It returns whether there may be more to read."""
     host = sock.getsockname()[0]
-    return _any_address(sock, batch) if host in ("0.0.0.0", "::") else _one_address(sock, batch)
+    return (_any_address if host in ("0.0.0.0", "::") else _one_address)(sock, batch, recursion)
 
 
-def _one_address(sock: socket.socket, batch: Batch) -> Callable[[], bool]:
-    receive, send, respond = sock.recvfrom, sock.sendto, batch.respond
+def _one_address(sock: socket.socket, batch: Batch, recursion: Recursion) -> Callable[[], bool]:
+    receive, send, respond, responder = sock.recvfrom, sock.sendto, batch.respond, batch.responder
 
     def drain() -> bool:
         with batch.transaction() as transaction:
@@ -35,6 +37,8 @@ def _one_address(sock: socket.socket, batch: Batch) -> Callable[[], bool]:
                     return False
                 try:
                     reply = respond(message, transaction)
+                    if reply is None and responder.asked is not None:
+                        recursion.ask(send, peer)
                 except Exception as error:
                     reply = batch.fail(message, error)
                 if reply is not None:
@@ -47,9 +51,12 @@ def _one_address(sock: socket.socket, batch: Batch) -> Callable[[], bool]:
     return drain
 
 
-def _any_address(sock: socket.socket, batch: Batch) -> Callable[[], bool]:
-    receive, send, respond = sock.recvmsg, sock.sendmsg, batch.respond
-    sources: dict[bytes, list[tuple[int, int, bytes]]] = {}
+def _any_address(sock: socket.socket, batch: Batch, recursion: Recursion) -> Callable[[], bool]:
+    receive, send, respond, responder = sock.recvmsg, sock.sendmsg, batch.respond, batch.responder
+    sources: dict[bytes, _Source] = {}
+
+    def send_from(reply: bytes, where: Any) -> None:
+        send((reply,), where[0], 0, where[1])
 
     def drain() -> bool:
         with batch.transaction() as transaction:
@@ -58,17 +65,19 @@ def _any_address(sock: socket.socket, batch: Batch) -> Callable[[], bool]:
                     message, ancillary, _, peer = receive(_SIZE, 64)
                 except OSError:
                     return False
+                info = ancillary[0][2] if ancillary else b""
+                source = sources.get(info)
+                if source is None:
+                    if len(sources) >= _MAX_SOURCES:
+                        sources.clear()
+                    source = sources[info] = _source(ancillary)
                 try:
                     reply = respond(message, transaction)
+                    if reply is None and responder.asked is not None:
+                        recursion.ask(send_from, (source, peer))
                 except Exception as error:
                     reply = batch.fail(message, error)
                 if reply is not None:
-                    info = ancillary[0][2] if ancillary else b""
-                    source = sources.get(info)
-                    if source is None:
-                        if len(sources) >= _MAX_SOURCES:
-                            sources.clear()
-                        source = sources[info] = _source(ancillary)
                     try:
                         send((reply,), source, 0, peer)
                     except OSError:
@@ -78,7 +87,7 @@ def _any_address(sock: socket.socket, batch: Batch) -> Callable[[], bool]:
     return drain
 
 
-def _source(ancillary: list[Any]) -> list[tuple[int, int, bytes]]:
+def _source(ancillary: list[Any]) -> _Source:
     """Return what makes a reply leave from where its query came to (ip(7), RFC 3542 section 6).
 
     The interface is left to routing, except for link-local addresses, which mean nothing without one.

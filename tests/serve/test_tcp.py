@@ -10,6 +10,7 @@ from pydns.kube.zone import Zone, ZoneOptions
 from pydns.log import Log
 from pydns.serve import tcp
 from pydns.serve.batch import Batch
+from pydns.serve.recursion import Recursion
 from pydns.serve.tcp import Connections
 from pydns.table.reader import Reader
 from pydns.table.writer import Writer
@@ -32,7 +33,8 @@ class Running:
     async def __aenter__(self) -> "Running":
         loop = asyncio.get_running_loop()
         self.reader = Reader(self._state_dir)
-        self.connections = Connections(Batch(self.reader, Log()), loop)
+        batch = Batch(self.reader, Log())
+        self.connections = Connections(batch, Recursion(batch, Log(), loop), loop)
         self._server = await loop.create_server(self.connections.accept, "127.0.0.1", 0)
         self._port = self._server.sockets[0].getsockname()[1]
         return self

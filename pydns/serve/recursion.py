@@ -1,0 +1,400 @@
+"""What isn't ours: from a question that the responder set aside to its client's reply, by way of the upstreams.
+
+It connects the forwarder, which knows no sockets, to the sockets of upstreams and clients, to the clock, to randomness
+and to the log; it puts configurations in force, and goes on where an answer leads to another name.
+"""
+
+import asyncio
+import os
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from ipaddress import ip_address
+from time import monotonic
+from typing import Any
+
+import msgspec
+
+from pydns.config import model
+from pydns.dns import name
+from pydns.dns.message import Ede, Rcode, compose_opt
+from pydns.dns.response import Answer, uncompressed
+from pydns.dns.rrset import AAAA, CLASS_IN, TXT, A, RRset
+from pydns.log import Level, Log
+from pydns.serve.batch import Batch
+from pydns.serve.respond import ASK_CD, ASK_DO, MAX_CHASE, Asked
+from pydns.serve.sockets import LOOP_MARK
+from pydns.serve.upstreams import Upstreams
+from pydns.upstream import servers
+from pydns.upstream.cache import Cache, CacheLimits
+from pydns.upstream.forwarder import Event, Forwarder, ForwarderLimits
+from pydns.upstream.pool import Upstream
+from pydns.upstream.routes import Routes
+
+TICK_S = 0.01  # while questions are open
+CONFIG_S = 0.25  # how often to look for another configuration
+PROBE_S = 30.0  # how often to ask an upstream that leads back to us whether it still does
+_SHORTEST_S, _LONGEST_S, _FAILED_S = 5.0, 3600.0, 5.0  # until a server's name is resolved again
+_CLASS_IN = CLASS_IN.to_bytes(2)
+_MAX_SOCKETS = 1024  # to all upstreams: few files may be open in some places
+
+Send = Callable[[bytes, Any], object]  # a reply, to where its query came from
+
+
+class Recursion:
+    """The upstreams of a worker, what they said, and the clients that wait for them."""
+
+    def __init__(self, batch: Batch, log: Log, loop: asyncio.AbstractEventLoop) -> None:
+        self._batch = batch
+        self._responder = batch.responder
+        self._responder.loop_mark = LOOP_MARK
+        self._log = log
+        self._loop = loop
+        self._cache = Cache(CacheLimits())
+        self._sockets = Upstreams(loop, self._received, self._unreachable)
+        self._servers = servers.Servers()
+        self._upstreams: dict[int, Upstream] = {}
+        self._raw = b""  # the configuration in force
+        self._config = model.Config(upstreams=())
+        self._addresses: dict[bytes, _ServerName] = {}
+        self._looping: dict[int, float] = {}  # upstreams that lead back to us, and when to ask them again
+        self._ticking = False
+        self._swept_at = 0.0
+        self.forwarder = Forwarder(
+            Routes(()),
+            (),
+            self._cache,
+            ForwarderLimits(),
+            random_bits=_Random().bits,
+            send_udp=self._sockets.send_udp,
+            send_tcp=self._sockets.send_stream,
+            reply=self._reply,
+            notice=self._notice,
+        )
+
+    def ask(self, send: Send, where: object) -> None:
+        """Take the question that the responder has set aside, and `send(reply, where)`, now or later."""
+        asked = self._responder.asked
+        assert asked is not None
+        self._responder.asked = None
+        client = asked, send, where
+        if asked.chain:
+            self.go_on(self._chain(client, asked.chain), asked.onward)
+        else:
+            self.forwarder.ask(asked.question, asked.id, asked.bits, client, monotonic())
+        if not self._ticking and self.forwarder.busy:
+            self._tick_later()
+
+    def _reply(self, client: Any, answer: Answer) -> None:
+        """Take an answer from the forwarder. A client is what `ask` made, a `_Chain` or a `_Probe`."""
+        if type(client) is tuple:
+            if not answer.onward:
+                asked, send, where = client
+                self._send(asked, send, where, answer)
+                return
+            client = self._chain(client, ())
+        client.answered(answer)
+
+    def _chain(self, client: tuple[Asked, Send, object], answers: Iterable[RRset]) -> "_Chain":
+        asked = client[0]
+        seen = (asked.question[:-4].lower(),)
+        return _Chain(self, asked.question, asked.bits, answers, seen, partial(self._send, *client))
+
+    def _send(self, asked: Asked, send: Send, where: object, answer: Answer) -> None:
+        """Compose the reply to a client and send it. What is too long for UDP is to be asked for by TCP, all of it."""
+        opt = asked.opt
+        if opt and answer.extended_error is not None:
+            opt = compose_opt(bool(asked.bits & ASK_DO), 0, answer.extended_error)
+        flags = _FLAGS[asked.bits & ASK_CD | bool(asked.chain)][answer.rcode]
+        additionals = b"\0\1" if opt else b"\0\0"
+        reply = asked.id + flags + answer.counts + additionals + asked.question + answer.records + opt
+        if len(reply) > asked.limit:
+            flags = bytes([flags[0] | _TC]) + flags[1:]
+            reply = asked.id + flags + b"\0\0\0\0" + additionals + asked.question + opt
+        try:
+            send(reply, where)
+        except OSError:  # the client's port is 0, its network is gone, the buffer is full: it asks again
+            self._batch.unsent += 1
+
+    # Names that lead to other names
+
+    def go_on(self, chain: "_Chain", target: bytes) -> None:
+        """Ask for what a chain of CNAMEs leads to: the table where it is ours, upstreams where it isn't."""
+        if not chain.visit(target):
+            chain.end(Rcode.NOERROR)
+            return
+        with self._batch.transaction() as transaction:
+            found = self._responder.follow(target, chain.qtype, transaction)
+        chain.add(found.answers)
+        if not found.onward:
+            chain.end(found.rcode, found.authorities, found.error)
+        elif found.onward == target or chain.visit(found.onward):
+            self.forwarder.ask(chain.question, bytes(2), chain.bits, chain, monotonic())
+            self._tick_later()
+        else:
+            chain.end(Rcode.NOERROR)
+
+    def _look_up(self, qname: bytes, qtype: int, finish: Callable[[Answer], None]) -> None:
+        """Ask for ourselves, as a client would."""
+        self.go_on(_Chain(self, qname + qtype.to_bytes(2) + _CLASS_IN, 0, (), (), finish), qname)
+
+    # What upstreams say
+
+    def _received(self, index: int, socket_index: int, packet: bytes) -> None:
+        try:
+            self.forwarder.received(index, socket_index, packet, monotonic())
+        except Exception as error:
+            self._batch.report(packet, error)
+
+    def _unreachable(self, index: int, socket_index: int) -> None:
+        self.forwarder.unreachable(index, socket_index, monotonic())
+
+    def _tick_later(self) -> None:
+        if not self._ticking:
+            self._ticking = True
+            self._loop.call_later(TICK_S, self._tick)
+
+    def _tick(self) -> None:
+        self._ticking = False
+        try:
+            self.forwarder.tick(monotonic())
+        except Exception as error:
+            self._batch.report(b"", error)
+        if self.forwarder.busy:
+            self._tick_later()
+
+    def _notice(self, event: Event, upstream: Upstream) -> None:
+        if event is Event.LOOP:
+            known = upstream.index in self._looping
+            self._looping[upstream.index] = monotonic() + PROBE_S
+            if known:
+                return
+        level = Level.INFO if event is Event.CLOSED else Level.WARNING
+        self._log(event.value, level=level, upstream=upstream.spec.name)
+
+    # Configuration
+
+    def poll(self) -> None:
+        """Do what doesn't wait for a query. To be called every `CONFIG_S`."""
+        with self._batch.transaction() as transaction:
+            raw = self._batch.table.config(transaction)
+        if raw != self._raw:
+            self._raw = raw
+            try:
+                self._config = model.load(raw)
+            except msgspec.DecodeError as error:
+                self._log("configuration can't be read", level=Level.ERROR, error=error, action="keep the one before")
+            else:
+                self._configure()
+        now = monotonic()
+        for qname, known in self._addresses.items():
+            if known.due <= now:
+                known.due = now + _FAILED_S
+                for qtype in (A, AAAA):
+                    self._look_up(qname, qtype, partial(self._resolved, qname, qtype))
+        for index, due in self._looping.items():
+            if due <= now:
+                self._looping[index] = now + PROBE_S
+                self._probe(self._upstreams[index])
+        if now - self._swept_at >= 1:
+            self._swept_at = now
+            self._sockets.sweep(now)
+
+    def _configure(self) -> None:
+        config = self._config
+        wanted = servers.names(config)
+        for gone in self._addresses.keys() - wanted:
+            del self._addresses[gone]
+        for qname in wanted - self._addresses.keys():
+            self._addresses[qname] = _ServerName()
+        plan = self._servers.plan(config, {qname: known.addresses() for qname, known in self._addresses.items()})
+        for old in self._upstreams.keys() - plan.upstreams.keys():
+            self._sockets.remove(old)
+            self._looping.pop(old, None)
+        new = plan.upstreams.keys() - self._upstreams.keys()
+        for index in new:
+            self._sockets.add(index, plan.upstreams[index][1])
+        self._upstreams = {index: upstream for index, (upstream, _) in plan.upstreams.items()}
+        sockets = 32
+        while sockets > 4 and sockets * len(self._upstreams) > _MAX_SOCKETS:
+            sockets //= 2
+        limits = ForwarderLimits(max_in_flight=config.max_in_flight, sockets=sockets)
+        self.forwarder.configure(plan.routes, plan.pools, limits, _cache_limits(config.cache), monotonic())
+        self._responder.offer_recursion(bool(config.upstreams or config.routes))
+        for index in new:
+            self._probe(self._upstreams[index])
+
+    def _resolved(self, qname: bytes, qtype: int, answer: Answer) -> None:
+        """Take what was found of a server's name. If that is nothing for now, the addresses known before stay."""
+        known = self._addresses.get(qname)
+        if known is None or answer.rcode != Rcode.NOERROR:
+            return
+        before = known.addresses()
+        found = list(_addresses(answer, qtype))
+        known.found[qtype] = tuple(ip for ip, _ in found)
+        if found:
+            ttl_s = min(ttl_s for _, ttl_s in found)
+            known.due = monotonic() + min(max(ttl_s, _SHORTEST_S), _LONGEST_S)
+        if known.addresses() != before:
+            self._log("upstream resolved", name=name.to_text(qname), addresses=" ".join(known.addresses()))
+            self._configure()
+
+    def _probe(self, upstream: Upstream) -> None:
+        """Ask an upstream for a name that nobody else knows: if we are asked for it, it leads back to us."""
+        label = LOOP_MARK + b"-%d" % upstream.index
+        question = name.from_labels(label) + TXT.to_bytes(2) + _CLASS_IN
+        self.forwarder.probe(upstream, question, _Probe(self, upstream), monotonic())
+        self._tick_later()
+
+    def probed(self, upstream: Upstream, answer: Answer) -> None:
+        """Take the answer to a probe. Only we have one."""
+        now = monotonic()
+        if answer.rcode == Rcode.NOERROR and answer.counts[:2] != b"\0\0":
+            self.forwarder.looped(upstream, now)
+        elif self._looping.pop(upstream.index, None) is not None:
+            self.forwarder.cleared(upstream)
+
+    @property
+    def waiting(self) -> int:
+        """How many clients wait for an answer."""
+        return self.forwarder.waiting
+
+    def close(self) -> None:
+        """Close the sockets to upstreams."""
+        self._sockets.close()
+
+
+class _Probe:
+    """Who waits for what a probe finds."""
+
+    def __init__(self, recursion: Recursion, upstream: Upstream) -> None:
+        self._recursion = recursion
+        self._upstream = upstream
+
+    def answered(self, answer: Answer) -> None:
+        self._recursion.probed(self._upstream, answer)
+
+
+class _Chain:
+    """A question that is followed from name to name, and the records on the way, without compression."""
+
+    def __init__(
+        self,
+        recursion: Recursion,
+        question: bytes,
+        bits: int,
+        answers: Iterable[RRset],
+        seen: Iterable[bytes],
+        finish: Callable[[Answer], None],
+    ) -> None:
+        self._recursion = recursion
+        self.question = question  # the one that is open
+        self.qtype = int.from_bytes(question[-4:-2])
+        self.bits = bits
+        self._finish = finish
+        self._seen = set(seen)
+        self._records = b""
+        self._count = 0
+        self.add(answers)
+
+    def add(self, rrsets: Iterable[RRset]) -> None:
+        """Add to the answer what the table has."""
+        for rrset in rrsets:
+            self._records += _wire(rrset)
+            self._count += len(rrset.rdatas)
+
+    def visit(self, qname: bytes) -> bool:
+        """Have `qname` be the name that is asked for. False if it was before, or the chain is too long."""
+        if qname in self._seen or len(self._seen) > MAX_CHASE:
+            return False
+        self._seen.add(qname)
+        self.question = qname + self.question[-4:]
+        return True
+
+    def answered(self, answer: Answer) -> None:
+        """Take the answer to the open question."""
+        records = self._records + uncompressed(self.question, answer)
+        count = self._count + int.from_bytes(answer.counts[:2])
+        if answer.onward:
+            self._records, self._count = records, count
+            self._recursion.go_on(self, answer.onward)
+        else:
+            counts = count.to_bytes(2) + answer.counts[2:]
+            self._finish(Answer(answer.rcode, counts, records, answer.extended_error))
+
+    def end(self, rcode: Rcode, authorities: Iterable[RRset] = (), error: Ede | None = None) -> None:
+        """Say that the table, or the length of the chain, has the last word."""
+        authority = b"".join([_wire(rrset) for rrset in authorities])
+        counts = self._count.to_bytes(2) + sum(len(rrset.rdatas) for rrset in authorities).to_bytes(2)
+        self._finish(Answer(rcode, counts, self._records + authority, error))
+
+
+class _ServerName:
+    """What is known of a server that is configured by its name."""
+
+    def __init__(self) -> None:
+        self.due = 0.0  # when to resolve it
+        self.found: dict[int, tuple[str, ...]] = {}  # by record type
+
+    def addresses(self) -> tuple[str, ...]:
+        return self.found.get(A, ()) + self.found.get(AAAA, ())
+
+
+class _Random:
+    """Bits from the kernel, fetched by the block: a system call for each query would be dearer than the query."""
+
+    _BLOCK = 8192
+
+    def __init__(self) -> None:
+        self._block = b""
+        self._at = self._BLOCK
+
+    def bits(self, count: int) -> int:
+        """Return `count` bits and some that are random too."""
+        begin = self._at
+        self._at = end = begin + (count + 7 >> 3)
+        if end > len(self._block):
+            self._block = os.urandom(self._BLOCK)
+            begin, self._at = 0, end - begin
+            end = self._at
+        return int.from_bytes(self._block[begin:end])
+
+
+def _cache_limits(cache: model.Cache) -> CacheLimits:
+    return CacheLimits(
+        entries=cache.entries,
+        size_bytes=cache.bytes,
+        positive_floor_s=cache.min_ttl_s,
+        positive_cap_s=cache.max_ttl_s,
+        negative_floor_s=cache.min_negative_ttl_s,
+        negative_cap_s=cache.max_negative_ttl_s,
+        stale_s=cache.serve_stale_s,
+        prefetch=cache.prefetch,
+    )
+
+
+def _wire(rrset: RRset) -> bytes:
+    fixed = rrset.owner + rrset.rtype.to_bytes(2) + _CLASS_IN + rrset.ttl_s.to_bytes(4)
+    return b"".join([fixed + len(rdata).to_bytes(2) + rdata for rdata in rrset.rdatas])
+
+
+def _addresses(answer: Answer, qtype: int) -> Iterator[tuple[str, int]]:
+    """Yield the addresses in an answer that a chain has made, with their TTLs."""
+    records, position = answer.records, 0
+    for _ in range(int.from_bytes(answer.counts[:2])):
+        while records[position]:
+            position += 1 + records[position]
+        rtype = int.from_bytes(records[position + 1 : position + 3])
+        ttl_s = int.from_bytes(records[position + 5 : position + 9])
+        begin = position + 11
+        position = begin + int.from_bytes(records[begin - 2 : begin])
+        if rtype == qtype:
+            yield str(ip_address(records[begin:position])), ttl_s
+
+
+# QR, RD, RA, by CD and whether the first record is ours (AA), then by rcode; and QDCOUNT.
+_AA, _TC = 0x04, 0x02
+_FLAGS = {
+    cd | aa: [bytes([0x81 | (_AA if aa else 0), 0x80 | (0x10 if cd else 0) | rcode, 0, 1]) for rcode in range(16)]
+    for cd in (0, ASK_CD)
+    for aa in (False, True)
+}

@@ -1,0 +1,317 @@
+"""Sockets to upstreams: UDP sockets by the dozen, and one TCP or TLS connection each. Knows octets, not messages.
+
+Rules
+1. A UDP socket is connected, so that the kernel drops what others send, and has a random port. It is opened when it is
+   first used and retired after `ROTATE_S`: a new one takes its place, the old one only hears late replies until it is
+   closed. An upstream that isn't asked has no sockets.
+2. A connection is opened when it is first used. Messages go out as they come and come back in any order (RFC 7766).
+3. It is closed when no whole message has come for `IDLE_S`, be it that nobody asks or that the server sends an octet a
+   second. When it ends with questions open, they are asked again over a new one, if the old one had worked.
+"""
+
+import asyncio
+import os
+import socket
+import ssl
+from collections.abc import Callable
+from time import monotonic
+from typing import cast
+
+from pydns.config.model import Transport
+from pydns.config.model import Upstream as Server
+
+STREAM = 255  # as the forwarder calls a connection among the sockets of an upstream
+ROTATE_S = 10.0
+LINGER_S = 5.0  # longer than a client waits
+IDLE_S = 8.0  # below what servers allow, 10 s and more: the one who closes last loses no question
+CONNECT_S = 3.0
+PAUSE_S = 0.2  # after a connection that failed: each question would try another one
+_BATCH = 16  # datagrams a turn
+_SIZE = 4096  # octets: we say 1232 is what we take; what is cut off makes a message malformed
+_MAX_UNSENT = 1 << 20  # octets in a connection's buffer
+_RECEIVE_BUFFER = 1 << 20  # octets: a burst waits here
+
+Received = Callable[[int, int, bytes], None]  # upstream, socket, message
+Unreachable = Callable[[int, int], None]
+
+
+class Upstreams:
+    """The sockets to all upstreams of a worker."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, received: Received, unreachable: Unreachable) -> None:
+        """`received` and `unreachable` must not raise. They are never called from within `send_…`."""
+        self.loop = loop
+        self.received = received
+        self.unreachable = unreachable
+        self._servers: dict[int, Server] = {}
+        self._senders: dict[int, Callable[[bytes], int]] = {}  # by upstream and socket
+        self._sockets: dict[int, tuple[socket.socket, float]] = {}  # likewise, and until when
+        self._retired: list[tuple[socket.socket, float]] = []  # and when to close it
+        self._streams: dict[int, _Stream] = {}
+        self._context: _Context | None = None
+
+    def add(self, index: int, server: Server) -> None:
+        """Have upstream `index` be `server`. Nothing is opened yet."""
+        self._servers[index] = server
+
+    def remove(self, index: int) -> None:
+        """Close the sockets to an upstream; replies that are on their way are lost after a while."""
+        del self._servers[index]
+        for place in [place for place in self._sockets if place >> 8 == index]:
+            self._retire(place, monotonic())
+        stream = self._streams.pop(index, None)
+        if stream is not None:
+            stream.retire()
+
+    def send_udp(self, index: int, socket_index: int, packet: bytes) -> bool:
+        """Send a datagram by one of an upstream's sockets. False if it can't be sent."""
+        place = index << 8 | socket_index
+        try:
+            send = self._senders.get(place) or self._open(place)
+            try:
+                send(packet)
+            except ConnectionRefusedError:
+                # Said of a packet before: that one is lost, this one hasn't been sent.
+                self.loop.call_soon(self.unreachable, index, socket_index)
+                send(packet)
+        except BlockingIOError:
+            return True  # the buffer is full: lost, as packets are
+        except OSError:
+            return False
+        return True
+
+    def send_stream(self, index: int, message: bytes) -> bool:
+        """Send a message over an upstream's connection, which is opened if need be. False if it can't be sent."""
+        stream = self._streams.get(index)
+        if stream is None:
+            server = self._servers.get(index)
+            if server is None:
+                return False
+            context = self._tls() if server.transport is Transport.TLS else None
+            stream = self._streams[index] = _Stream(self, index, server, context)
+        return stream.send(message)
+
+    def sweep(self, now: float) -> None:
+        """Replace sockets that are old, close connections that are idle. To be called about once a second."""
+        for place in [place for place, (_, until) in self._sockets.items() if until < now]:
+            self._retire(place, now)
+        while self._retired and self._retired[0][1] < now:
+            sock, _ = self._retired.pop(0)
+            self._close(sock)
+        for stream in self._streams.values():
+            stream.sweep(now)
+
+    def close(self) -> None:
+        """Close everything."""
+        for sock, _ in [*self._sockets.values(), *self._retired]:
+            self._close(sock)
+        self._sockets.clear()
+        self._senders.clear()
+        self._retired.clear()
+        for stream in self._streams.values():
+            stream.retire()
+        self._streams.clear()
+
+    def _open(self, place: int) -> Callable[[bytes], int]:
+        server = self._servers.get(place >> 8)
+        if server is None:
+            raise OSError("the server is gone")
+        sock = socket.socket(socket.AF_INET6 if ":" in server.ip else socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            sock.setblocking(False)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+            sock.connect((server.ip, server.port))
+            self.loop.add_reader(sock, self._reader(sock, place >> 8, place & 0xFF))
+        except OSError:
+            sock.close()
+            raise
+        # Not all at once: a client that asks now shouldn't wait for 32 of them.
+        self._sockets[place] = sock, monotonic() + ROTATE_S * (1 + os.urandom(1)[0] / 256)
+        self._senders[place] = sock.send
+        return sock.send
+
+    def _reader(self, sock: socket.socket, index: int, socket_index: int) -> Callable[[], None]:
+        receive, received = sock.recv, self.received
+
+        def drain() -> None:
+            try:
+                for _ in range(_BATCH):
+                    received(index, socket_index, receive(_SIZE))
+            except BlockingIOError:
+                pass
+            except OSError:  # ECONNREFUSED, EHOSTUNREACH: what was sent before has reached nobody
+                self.unreachable(index, socket_index)
+
+        return drain
+
+    def _retire(self, place: int, now: float) -> None:
+        del self._senders[place]
+        sock, _ = self._sockets.pop(place)
+        self._retired.append((sock, now + LINGER_S))
+
+    def _close(self, sock: socket.socket) -> None:
+        self.loop.remove_reader(sock)
+        sock.close()
+
+    def _tls(self) -> "_Context":
+        if self._context is None:
+            self._context = _Context(ssl.PROTOCOL_TLS_CLIENT)
+            self._context.load_default_certs()
+            self._context.minimum_version = ssl.TLSVersion.TLSv1_2  # RFC 9325
+            self._context.set_alpn_protocols(["dot"])  # RFC 7858 section 3.1 doesn't need it, some servers do
+        return self._context
+
+
+class _Context(ssl.SSLContext):
+    """A TLS context that takes up a server's last session: a round trip and the certificate's check are saved.
+
+    asyncio has no way to say which session; it gets the context to wrap what is received, by this method.
+    """
+
+    sessions: dict[str | bytes | None, ssl.SSLSession]
+
+    def __new__(cls, protocol: int) -> "_Context":
+        context = super().__new__(cls, protocol)
+        context.sessions = {}
+        return context
+
+    def wrap_bio(
+        self,
+        incoming: ssl.MemoryBIO,
+        outgoing: ssl.MemoryBIO,
+        server_side: bool = False,
+        server_hostname: str | bytes | None = None,
+        session: ssl.SSLSession | None = None,
+    ) -> ssl.SSLObject:
+        return super().wrap_bio(incoming, outgoing, server_side, server_hostname, self.sessions.get(server_hostname))
+
+
+class _Stream:
+    """The connection to one upstream, opened again when needed."""
+
+    def __init__(self, upstreams: Upstreams, index: int, server: Server, context: _Context | None) -> None:
+        self._upstreams = upstreams
+        self._index = index
+        self._server = server
+        self._context = context
+        self._server_name = (server.server_name or server.ip) if context else None
+        self._task: asyncio.Task[None] | None = None
+        self._connection: _Connection | None = None
+        self._waiting: list[bytes] = []  # framed messages, until there is a connection
+        self._not_before = 0.0
+
+    def send(self, message: bytes) -> bool:
+        framed = len(message).to_bytes(2) + message
+        if self._connection is not None:
+            return self._connection.send(framed)
+        if self._task is None:
+            if monotonic() < self._not_before:
+                return False
+            self._connect()
+        if len(self._waiting) >= 0x10000:  # no more have ids of their own
+            return False
+        self._waiting.append(framed)
+        return True
+
+    def sweep(self, now: float) -> None:
+        if self._connection is not None and self._connection.heard_at < now - IDLE_S:
+            self._connection.abort()
+
+    def retire(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+        if self._connection is not None:
+            self._connection.abort()
+
+    def _connect(self) -> None:
+        self._task = self._upstreams.loop.create_task(self._open())
+
+    async def _open(self) -> None:
+        try:
+            async with asyncio.timeout(CONNECT_S):
+                _, connection = await self._upstreams.loop.create_connection(
+                    lambda: _Connection(self),
+                    self._server.ip,
+                    self._server.port,
+                    ssl=self._context,
+                    server_hostname=self._server_name,
+                )
+        except OSError:  # ssl.SSLError is one too, and TimeoutError
+            self._not_before = monotonic() + PAUSE_S
+            self._waiting.clear()
+            self._task = None
+            self._upstreams.unreachable(self._index, STREAM)
+            return
+        self._connection, self._task = connection, None
+        waiting, self._waiting = self._waiting, []
+        for framed in waiting:
+            connection.send(framed)
+
+    def received(self, message: bytes) -> None:
+        self._upstreams.received(self._index, STREAM, message)
+
+    def worked(self, session: ssl.SSLSession | None) -> None:
+        if self._context is not None and session is not None:
+            self._context.sessions[self._server_name] = session
+
+    def lost(self, connection: "_Connection") -> None:
+        if connection is not self._connection:
+            return
+        self._connection = None
+        if not connection.open:
+            return
+        if connection.has_worked:
+            self._waiting = list(connection.open.values())
+            self._connect()
+        else:
+            self._not_before = monotonic() + PAUSE_S
+            self._upstreams.unreachable(self._index, STREAM)
+
+
+class _Connection(asyncio.Protocol):
+    """One connection, from its beginning to its end."""
+
+    def __init__(self, stream: _Stream) -> None:
+        self._stream = stream
+        self._transport: asyncio.Transport
+        self._received = bytearray()
+        self.open: dict[bytes, bytes] = {}  # framed messages by their id, until there is a reply
+        self.heard_at = monotonic()
+        self.has_worked = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is not a subclass
+
+    def send(self, framed: bytes) -> bool:
+        if self._transport.get_write_buffer_size() > _MAX_UNSENT:
+            return False
+        if not self.open:
+            self.heard_at = monotonic()  # it was idle, which says nothing about the server
+        self.open[framed[2:4]] = framed
+        self._transport.write(framed)
+        return True
+
+    def data_received(self, data: bytes) -> None:
+        received = self._received
+        received += data
+        position = 0
+        while len(received) - position >= 2:
+            end = position + 2 + int.from_bytes(received[position : position + 2])
+            if end > len(received):
+                break
+            message = bytes(received[position + 2 : end])
+            position = end
+            if self.open.pop(message[:2], None) is not None:
+                self.heard_at = monotonic()
+            if not self.has_worked:
+                self.has_worked = True
+                encryption = self._transport.get_extra_info("ssl_object")
+                self._stream.worked(encryption and encryption.session)
+            self._stream.received(message)
+        del received[:position]
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._stream.lost(self)
+
+    def abort(self) -> None:
+        self._transport.abort()
