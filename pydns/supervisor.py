@@ -27,7 +27,7 @@ def serve(settings: Settings, log: Log) -> int:
     signals = {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD}
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     try:
-        slots = listeners.open_slots(settings.listen, settings.workers)
+        slots = listeners.open_slots(settings.listen, settings.workers, log)
     except listeners.ListenError as error:
         sys.stderr.write(f"pydns serve: {error}\n")
         return 1

@@ -48,7 +48,8 @@ def pydns(command: str, source: list[str], workers: int, core: int | None) -> It
     """Run `command` as pydns's command line: `source` says where the cluster comes from, the rest is as shipped."""
     with tempfile.TemporaryDirectory(prefix="pydns-bench-") as state_dir:
         port = free_port()
-        arguments = ["serve", "--listen", f"127.0.0.1:{port}", "--workers", str(workers), "--state-dir", state_dir]
+        listen = f"0.0.0.0:{port},[::]:{port}"
+        arguments = ["serve", "--listen", listen, "--workers", str(workers), "--state-dir", state_dir]
         with _running("pydns", [*shlex.split(command), *arguments, *source], port, core) as server:
             yield server
 
