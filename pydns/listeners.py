@@ -9,14 +9,14 @@ to the one for all. That one takes the rest: addresses that are added later, tha
 
 import errno
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from ipaddress import IPv6Address
 from pathlib import Path
 
 from pydns.log import Level, Log
 from pydns.serve.sockets import IP_PKTINFO, Slot
-from pydns.settings import Listen
+from pydns.settings import Endpoint, Listen
 
 _RECEIVE_BUFFER = 4 << 20  # octets: a burst waits here; the kernel gives what net.core.rmem_max allows
 _BACKLOG = 1024
@@ -28,8 +28,8 @@ _NO_IPV6 = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}  # compiled without, or swi
 class ListenError(Exception):
     """A socket can't be opened, and why."""
 
-    def __init__(self, listen: Listen, error: OSError) -> None:
-        super().__init__(f"--listen {listen}: {error.strerror}")
+    def __init__(self, flag: str, listen: Listen, error: OSError) -> None:
+        super().__init__(f"{flag} {listen}: {error.strerror}")
         self.errno = error.errno
 
 
@@ -64,9 +64,47 @@ def open_slots(listens: Iterable[Listen], workers: int, log: Log) -> list[Slot]:
     return slots
 
 
+def open_http(endpoints: Mapping[str, Endpoint | None], log: Log) -> dict[str, socket.socket]:
+    """Open the sockets for HTTP, by the flag that each is for. Raises `ListenError`.
+
+    `[::]` takes IPv4 too, as probes come in the one or the other. An endpoint that nobody chose may be taken.
+    """
+    opened = {}
+    for flag, endpoint in endpoints.items():
+        if endpoint is None:
+            continue
+        try:
+            opened[flag] = _http_socket(flag, endpoint.listen)
+        except ListenError as error:
+            if endpoint.chosen:
+                for sock in opened.values():
+                    sock.close()
+                raise
+            log("not listening", level=Level.WARNING, reason=error)
+    return opened
+
+
+def _http_socket(flag: str, listen: Listen) -> socket.socket:
+    try:
+        sock = _new(listen, socket.SOCK_STREAM, flag)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        _bind(sock, listen, flag, only_v6=listen.host != "::")
+    except ListenError as error:
+        if listen.host != "::" or error.errno not in _NO_IPV6:
+            raise
+        return _http_socket(flag, Listen("0.0.0.0", listen.port))
+    sock.listen(_BACKLOG)
+    return sock
+
+
 def addresses(slot: Slot) -> list[Listen]:
     """Return where a slot's sockets listen, as it was asked for."""
-    return [Listen(*sock.getsockname()[:2]) for sock in slot.tcp]
+    return [address(sock) for sock in slot.tcp]
+
+
+def address(sock: socket.socket) -> Listen:
+    """Return where a socket listens."""
+    return Listen(*sock.getsockname()[:2])
 
 
 def _local_addresses(listen: Listen) -> list[str]:
@@ -143,21 +181,21 @@ def _socket(listen: Listen, kind: socket.SocketKind) -> socket.socket:
     return sock
 
 
-def _new(listen: Listen, kind: socket.SocketKind) -> socket.socket:
+def _new(listen: Listen, kind: socket.SocketKind, flag: str = "--listen") -> socket.socket:
     try:
         return socket.socket(_family(listen), kind)
     except OSError as error:
-        raise ListenError(listen, error) from None
+        raise ListenError(flag, listen, error) from None
 
 
-def _bind(sock: socket.socket, listen: Listen) -> None:
+def _bind(sock: socket.socket, listen: Listen, flag: str = "--listen", *, only_v6: bool = True) -> None:
     if sock.family == socket.AF_INET6:
-        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only_v6)
     try:
         sock.bind((listen.host, listen.port))
     except OSError as error:
         sock.close()
-        raise ListenError(listen, error) from None
+        raise ListenError(flag, listen, error) from None
 
 
 def _family(listen: Listen) -> socket.AddressFamily:
