@@ -103,9 +103,9 @@ def parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     flag(serve, "--ttl", "5", "TTL of cluster records, 0 to 3600", "SECONDS")
     flag(serve, "--namespaces", None, "serve these namespaces only", "A,B")
     flag(serve, "--labels", None, "serve objects with these labels only, as kubectl -l", "SELECTOR")
-    flag(serve, "--health", None, "where to answer /health, or off (default 0.0.0.0:8080)", "HOST:PORT")
-    flag(serve, "--ready", None, "where to answer /ready and /status, or off (default 0.0.0.0:8181)", "HOST:PORT")
-    flag(serve, "--metrics", None, "where to answer /metrics, or off (default 0.0.0.0:9153)", "HOST:PORT")
+    flag(serve, "--health", None, "where to answer /health, or off (default [::]:8080)", "HOST:PORT")
+    flag(serve, "--ready", None, "where to answer /ready and /status, or off (default [::]:8181)", "HOST:PORT")
+    flag(serve, "--metrics", None, "where to answer /metrics, or off (default [::]:9153)", "HOST:PORT")
     flag(serve, "--drain-quiet", "3", "after SIGTERM, answer until no query has come for so long", "SECONDS")
     flag(serve, "--drain-max", "30", "after SIGTERM, answer no longer than this", "SECONDS")
     flag(serve, "--log-format", "text", "text or json", "FORMAT")
@@ -196,7 +196,7 @@ def _endpoint(text: str) -> Endpoint | None:
 
 
 def _default_endpoint(port: int) -> Endpoint | None:
-    return Endpoint(Listen("0.0.0.0", port), chosen=False)
+    return Endpoint(Listen("::", port), chosen=False)
 
 
 def _configmap(text: str) -> tuple[str, str]:

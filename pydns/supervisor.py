@@ -1,7 +1,8 @@
 """The supervisor process: opens sockets, starts the controller and the workers, and starts again what dies.
 
 It imports nothing heavy, holds no state but process ids, and keeps every socket open: what arrives while a worker
-starts again waits in the kernel for its successor. It is fit to be PID 1: it reaps whatever dies.
+starts again waits in the kernel for its successor. It is fit to be PID 1: it reaps whatever dies. When it is told to
+stop, it lets clients go elsewhere first (`serve.pulse` says so to the others, and tells it when they have gone).
 """
 
 import os
@@ -13,75 +14,140 @@ from collections.abc import Callable
 from functools import partial
 from typing import NoReturn
 
+from pydns import listeners
 from pydns.log import Level, Log
-from pydns.serve.sockets import IP_PKTINFO, Slot
-from pydns.settings import Listen, Settings
+from pydns.serve.pulse import DRAIN, STUCK_S, Pulse, Row
+from pydns.serve.sockets import Slot
+from pydns.settings import Settings
 
-_RECEIVE_BUFFER = 4 << 20  # octets: a burst waits here; the kernel gives what net.core.rmem_max allows
-_BACKLOG = 1024
 _FIRST_DELAY_S, _LAST_DELAY_S, _CALM_S = 0.1, 5.0, 10.0  # before a start after a death; after calm from the first
 _STOP_S = 10.0  # for a process to end after SIGTERM
-_PORT_TRIES = 20  # for a port that is free for both UDP and TCP
-
-
-class ListenError(Exception):
-    """A socket can't be opened, and why."""
+_LOOK_S = 1.0  # how often it looks whether workers are well
+_START_S = 30.0  # for a worker to answer itself once it is started: imports take that long on a tenth of a CPU
+_GRACE_S = 2.0  # for a stuck worker to end after SIGTERM
 
 
 def serve(settings: Settings, log: Log) -> int:
     """Serve until SIGTERM or SIGINT. Returns the exit status."""
     # Blocked here and taken with sigtimedwait: no handler runs at a moment that it wasn't made for.
     signals = {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD}
-    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {*signals, DRAIN})
     try:
-        slots = _open_slots(settings)
-    except ListenError as error:
+        slots = listeners.open_slots(settings.listen, settings.workers, log)
+        endpoints = {"--health": settings.health, "--ready": settings.ready, "--metrics": settings.metrics}
+        http = listeners.open_http(endpoints, log)
+    except listeners.ListenError as error:
         sys.stderr.write(f"pydns serve: {error}\n")
         return 1
-    return _Supervisor(settings, log, slots, signals).run()
+    return _Supervisor(settings, log, slots, http, signals).run()
 
 
 class _Child:
-    def __init__(self, title: str, start: Callable[[], None]) -> None:
-        self.title = title
+    def __init__(self, row: Row, start: Callable[[], None]) -> None:
+        self.title = row.title
+        self.row = row
         self.start = start
         self.pid = 0
         self.started = 0.0
         self.due = 0.0  # when to start it again
         self.delay_s = _FIRST_DELAY_S
+        self.suspicions = 0  # how often in a row it was found silent
+        self.kill_at: float | None = None  # when to lose patience with it
 
 
 class _Supervisor:
-    def __init__(self, settings: Settings, log: Log, slots: list[Slot], signals: set[signal.Signals]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        log: Log,
+        slots: list[Slot],
+        http: dict[str, socket.socket],
+        signals: set[signal.Signals],
+    ) -> None:
         self._settings = settings
         self._log = log
         self._slots = slots
+        self._http = http
         self._signals = signals
         # Children read one end: it closes when this process ends, however it does, and they end with it.
         self._lifeline, self._held = os.pipe()
-        self._children = [_Child("controller", self._run_controller)] + [
-            _Child(f"worker {index}", partial(self._run_worker, slot)) for index, slot in enumerate(slots)
+        self._pulse = Pulse(len(slots), time.monotonic_ns())
+        self._pulse.supervisor.pid = os.getpid()
+        self._controller = _Child(self._pulse.controller, self._run_controller)
+        self._workers = [
+            _Child(row, partial(self._run_worker, slot, row))
+            for slot, row in zip(slots, self._pulse.workers, strict=True)
         ]
+        self._children = [self._controller, *self._workers]
         self._ready = -1
+        self._looked = 0.0
+        self._drain_began = 0.0
 
     def run(self) -> int:
-        for address in _addresses(self._slots[0]):
+        for address in listeners.addresses(self._slots[0]):
             self._log("listening", address=address, workers=len(self._slots))
-        controller, *workers = self._children
-        if (status := self._start_controller(controller)) is not None:
+        for flag, sock in self._http.items():
+            self._log("listening for HTTP", flag=flag, address=listeners.address(sock))
+        if (status := self._start_controller(self._controller)) is not None:
             return status
-        for worker in workers:
+        for worker in self._workers:
             self._start(worker)
         while True:
-            due = [child.due for child in self._children if not child.pid]
-            timeout_s = max(0.0, min(due) - time.monotonic()) if due else 60.0
-            received = signal.sigtimedwait(self._signals, timeout_s)
+            received = signal.sigtimedwait(self._signals, self._pause_s())
             if received is not None and received.si_signo != signal.SIGCHLD:
-                return self._stop(signal.Signals(received.si_signo))
+                if self._pulse.is_draining:
+                    return self._stop()  # told twice
+                self._begin_to_drain(signal.Signals(received.si_signo))
+            if self._pulse.is_draining and self._drain_ends() <= time.monotonic():
+                return self._stop()
             self._reap()
             for child in self._children:
                 if not child.pid and child.due <= time.monotonic():
+                    child.row.restarts += 1
                     self._start(child)
+            if time.monotonic() - self._looked >= _LOOK_S:
+                self._looked = time.monotonic()
+                self._replace_stuck()
+
+    def _pause_s(self) -> float:
+        due = [child.due for child in self._children if not child.pid]
+        ends = [self._drain_ends()] if self._pulse.is_draining else []
+        return max(0.0, min([*due, *ends, self._looked + _LOOK_S]) - time.monotonic())
+
+    def _begin_to_drain(self, why: signal.Signals) -> None:
+        """Let clients go elsewhere, and answer those that still come."""
+        self._log("stopping", signal=why.name)
+        self._pulse.drain()
+        self._drain_began = time.monotonic()
+        for worker in self._workers:
+            if worker.pid:
+                os.kill(worker.pid, DRAIN)
+
+    def _drain_ends(self) -> float:
+        """Return when the drain is over, if no worker is asked any more: together, for each has clients of its own."""
+        last_asked = max(row.asked_ns for row in self._pulse.workers) / 1e9
+        quiet_since = max(self._drain_began, last_asked)
+        return min(quiet_since + self._settings.drain_quiet_s, self._drain_began + self._settings.drain_max_s)
+
+    def _replace_stuck(self) -> None:
+        """End workers that don't answer themselves; they are started again as any that dies."""
+        now = time.monotonic()
+        silent = self._pulse.silent(time.monotonic_ns())
+        for worker in self._workers:
+            if worker.kill_at is not None:
+                if now >= worker.kill_at:
+                    os.kill(worker.pid, signal.SIGKILL)
+                continue
+            limit_s = STUCK_S if worker.row.answered_ns > worker.started * 1e9 else _START_S
+            is_silent = worker.pid and worker.row in silent and now - worker.started > limit_s
+            # Twice, for after a pause of the whole machine all are silent until they run again.
+            worker.suspicions = worker.suspicions + 1 if is_silent else 0
+            if worker.suspicions >= 2:
+                silence_s = round(worker.row.silence_s(time.monotonic_ns()), 1)
+                self._log("worker stuck", level=Level.ERROR, process=worker.title, silence_s=silence_s)
+                worker.row.stuck += 1
+                worker.kill_at = now + _GRACE_S
+                os.kill(worker.pid, signal.SIGTERM)
 
     def _start_controller(self, controller: _Child) -> int | None:
         """Start the controller and wait until there is a table. Returns an exit status if there won't be one."""
@@ -100,8 +166,11 @@ class _Supervisor:
         pid = os.fork()
         if pid == 0:
             self._become(child)
-        child.pid = pid
+        child.pid = child.row.pid = pid
         child.started = time.monotonic()
+        child.suspicions, child.kill_at = 0, None
+        if self._pulse.is_draining and child is not self._controller:
+            os.kill(pid, DRAIN)
 
     def _become(self, child: _Child) -> NoReturn:
         status = 1
@@ -133,16 +202,15 @@ class _Supervisor:
                 continue  # an orphan, handed to PID 1
             now = time.monotonic()
             child.delay_s = min(child.delay_s * 2, _LAST_DELAY_S) if now - child.started < _CALM_S else _FIRST_DELAY_S
-            child.pid, child.due = 0, now + child.delay_s
+            child.pid = child.row.pid = 0
+            child.kill_at, child.due = None, now + child.delay_s
             code = os.waitstatus_to_exitcode(status)
             self._log("process died", level=Level.ERROR, process=child.title, status=code, again_in_s=child.delay_s)
 
-    def _stop(self, why: signal.Signals) -> int:
+    def _stop(self) -> int:
         """Let the workers answer what has arrived, then end the controller."""
-        self._log("stopping", signal=why.name)
-        controller, *workers = self._children
-        ended = [self._end(group) for group in (workers, [controller])]
-        self._log("stopped")
+        ended = [self._end(group) for group in (self._workers, [self._controller])]
+        self._log("stopped", late_queries=sum(row.late_queries for row in self._pulse.workers))
         return 0 if all(ended) else 1
 
     def _end(self, children: list[_Child]) -> bool:
@@ -164,7 +232,7 @@ class _Supervisor:
         from pydns.control import controller
 
         try:
-            controller.run(self._settings, self._log, self._ready, self._lifeline)
+            controller.run(self._settings, self._log, self._ready, self._lifeline, self._pulse, self._http)
         except controller.StartError as error:
             if self._ready < 0:  # not the first start: the workers go on with the table as it is
                 raise
@@ -172,84 +240,7 @@ class _Supervisor:
             sys.stderr.flush()
             os._exit(1)
 
-    def _run_worker(self, slot: Slot) -> None:
+    def _run_worker(self, slot: Slot, row: Row) -> None:
         from pydns.serve import worker
 
-        worker.run(slot, self._settings.state_dir, self._log, self._lifeline)
-
-
-def _open_slots(settings: Settings) -> list[Slot]:
-    """Open each worker's own sockets; the kernel spreads clients over them (SO_REUSEPORT)."""
-    slots = [Slot([], []) for _ in range(settings.workers)]
-    for listen in settings.listen:
-        _refuse_taken_port(listen)
-        first = _open_pair(listen)
-        port = first[0].getsockname()[1]
-        for index, slot in enumerate(slots):
-            udp, tcp = first if index == 0 else _bind_pair(Listen(listen.host, port))
-            slot.udp.append(udp)
-            slot.tcp.append(tcp)
-    return slots
-
-
-def _refuse_taken_port(listen: Listen) -> None:
-    """Fail if someone listens there already: with SO_REUSEPORT we would silently get a share of the queries."""
-    if listen.port:
-        for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
-            with socket.socket(_family(listen), kind) as probe:
-                if kind == socket.SOCK_STREAM:
-                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                _bind(probe, listen)
-
-
-def _open_pair(listen: Listen) -> tuple[socket.socket, socket.socket]:
-    for _ in range(_PORT_TRIES):
-        udp = _socket(listen, socket.SOCK_DGRAM)
-        try:
-            return udp, _socket(Listen(listen.host, udp.getsockname()[1]), socket.SOCK_STREAM)
-        except ListenError:
-            udp.close()
-            if listen.port:
-                raise
-    raise ListenError(f"--listen {listen}: no port is free for both UDP and TCP")
-
-
-def _bind_pair(listen: Listen) -> tuple[socket.socket, socket.socket]:
-    return _socket(listen, socket.SOCK_DGRAM), _socket(listen, socket.SOCK_STREAM)
-
-
-def _socket(listen: Listen, kind: socket.SocketKind) -> socket.socket:
-    sock = socket.socket(_family(listen), kind)
-    sock.setblocking(False)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    if kind == socket.SOCK_STREAM:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    else:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
-        # Before it is bound: no datagram may come in without the address that it came to.
-        if listen.host == "0.0.0.0":
-            sock.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
-        elif listen.host == "::":
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
-    _bind(sock, listen)
-    if kind == socket.SOCK_STREAM:
-        sock.listen(_BACKLOG)
-    return sock
-
-
-def _bind(sock: socket.socket, listen: Listen) -> None:
-    if sock.family == socket.AF_INET6:
-        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-    try:
-        sock.bind((listen.host, listen.port))
-    except OSError as error:
-        sock.close()
-        raise ListenError(f"--listen {listen}: {error.strerror}") from None
-
-
-def _family(listen: Listen) -> socket.AddressFamily:
-    return socket.AF_INET6 if ":" in listen.host else socket.AF_INET
-
-
-def _addresses(slot: Slot) -> list[Listen]:
-    return [Listen(*sock.getsockname()[:2]) for sock in slot.udp]
+        worker.run(slot, self._settings.state_dir, self._log, self._lifeline, row)

@@ -5,11 +5,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from pydns import processes
 from pydns.dns import name
 from pydns.dns.answer import decompile
 from pydns.dns.text import to_text
 from pydns.table.layout import NodeKind
 from pydns.table.reader import Reader
+
+_FRESH_S = 5.0  # what was said of processes longer ago is of processes that have ended
 
 
 def dump(state_dir: Path) -> Iterator[str]:
@@ -39,6 +42,8 @@ def status(state_dir: Path) -> Iterator[str]:
         said = json.loads(reader.status(transaction))
     yield f"domain    {name.to_text(facts.domain)}"
     yield f"synced    {'yes' if facts.synced else 'no: what is not in the table gets SERVFAIL'}"
+    if said.get("restored"):
+        yield "serving   a table from before the restart"
     yield f"serial    {facts.serial}"
     yield f"table     {answers} answers, {names} names"
     if said:
@@ -48,3 +53,11 @@ def status(state_dir: Path) -> Iterator[str]:
         age = "" if about["last_event_age_s"] is None else f", last event {about['last_event_age_s']:.1f} s ago"
         problem = f", {about['problem']}" if about["problem"] else ""
         yield f"  {kind}: {state}, {about['objects']} objects, {about['skipped']} skipped{age}{problem}"
+    is_running = said and time.time() - said["time"] < _FRESH_S
+    for each in said.get("processes", []) if is_running else []:
+        silence_s = each["answered_itself_s_ago"]
+        pid = f"pid {each['pid']}" if each["pid"] else "not running"
+        well = "" if silence_s is None else f", answered itself {silence_s:.1f} s before"
+        yield f"  {each['process']}: {pid}, {each['restarts']} restarts, {each['stuck']} of them as stuck{well}"
+    if is_running and (octets := processes.memory(each["pid"] for each in said["processes"])):
+        yield f"memory    {octets / 1e6:.1f} MB"

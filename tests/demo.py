@@ -36,6 +36,8 @@ def main() -> int:
         sys.stdout.write(f"\nEdit a file in {MANIFESTS} and ask again.\n\n")
         sys.stdout.flush()
         arguments = ["--listen", f"{HOST}:{PORT}", "--manifests", str(MANIFESTS), "--state-dir", state_dir]
+        # Nobody probes a demo or sends clients elsewhere; --ready shows /status.
+        arguments += ["--health", "off", "--metrics", "off", "--ready", f"{HOST}:0", "--drain-quiet", "0"]
         server = subprocess.Popen([sys.executable, "-m", "pydns", "serve", "--workers", "1", *arguments])
         # Ctrl-C reaches the server too, as one of the same terminal; SIGTERM has to be passed on.
         signal.signal(signal.SIGTERM, lambda *_: os.kill(server.pid, signal.SIGTERM))

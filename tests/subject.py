@@ -109,6 +109,7 @@ class Server:
         (folder / "cluster.yaml").write_text(yaml.safe_dump_all(cluster))
         command = [sys.executable, "-m", "pydns", "serve", "--listen", "127.0.0.1:0", "--workers", "1"]
         command += ["--state-dir", str(state_dir), "--manifests", str(folder), *flags]
+        command += ["--health", "off", "--ready", "off", "--metrics", "off", "--drain-quiet", "0"]
         environment = {key: value for key, value in os.environ.items() if not key.startswith("PYDNS_")}
         self._process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
         assert self._process.stderr is not None

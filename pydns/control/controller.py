@@ -14,16 +14,20 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 from pydns.config.model import PodsMode
+from pydns.control import http
 from pydns.control.manifests import ManifestFolder, SourceError
+from pydns.control.probes import Probes, describe
+from pydns.dns.name import to_text
 from pydns.kube.events import Apply, Event, InitApply
 from pydns.kube.objects import Kind, Observed, Options, Skipped
 from pydns.kube.selector import parse as parse_selector
 from pydns.kube.zone import Zone, ZoneOptions
 from pydns.kube.zone import facts as zone_facts
 from pydns.log import Level, Log
+from pydns.serve.pulse import Pulse
 from pydns.settings import Settings
 from pydns.table.layout import Changes
 from pydns.table.writer import Writer, WriterError
@@ -65,8 +69,10 @@ class Source(Protocol):
         """Say how it does."""
 
 
-def run(settings: Settings, log: Log, ready: int, lifeline: int) -> None:
-    """Keep the table until SIGTERM, or until the other end of `lifeline` is closed.
+def run(
+    settings: Settings, log: Log, ready: int, lifeline: int, pulse: Pulse, http_sockets: Mapping[str, socket.socket]
+) -> None:
+    """Keep the table until SIGTERM, or until the other end of `lifeline` is closed, and answer HTTP at `http_sockets`.
 
     Writes an octet to `ready`, if it is one, when there is a table to read. Raises `StartError` before that if it
     can't begin.
@@ -85,6 +91,13 @@ def run(settings: Settings, log: Log, ready: int, lifeline: int) -> None:
         stop()
 
     threading.Thread(target=stop_with_supervisor, daemon=True).start()
+    probes = Probes(pulse)
+    pages: dict[str, http.Pages] = {
+        "--health": {"/health": probes.health},
+        "--ready": {"/ready": probes.ready, "/status": probes.whole_status},
+        "--metrics": {},
+    }
+    http.start([(sock, pages[flag]) for flag, sock in http_sockets.items()], log)
     options = _zone_options(settings)
     try:
         writer = Writer(settings.state_dir, zone_facts(options, serial=0, synced=False))
@@ -93,10 +106,12 @@ def run(settings: Settings, log: Log, ready: int, lifeline: int) -> None:
         source.start()
     except (WriterError, SourceError) as error:
         raise StartError(str(error)) from None
+    controller = Controller(Zone(options), writer, source, name, log, probes, pulse)
+    controller.say()
     if ready >= 0:
         os.write(ready, b"1")
         os.close(ready)
-    Controller(Zone(options), writer, source, name, log).run(events, stopping)
+    controller.run(events, stopping)
     source.stop()
     writer.close()
 
@@ -104,12 +119,24 @@ def run(settings: Settings, log: Log, ready: int, lifeline: int) -> None:
 class Controller:
     """Applies events to a zone, and what comes of them to the table."""
 
-    def __init__(self, zone: Zone, writer: Writer, source: "Source", source_name: str, log: Log) -> None:
+    def __init__(
+        self,
+        zone: Zone,
+        writer: Writer,
+        source: "Source",
+        source_name: str,
+        log: Log,
+        probes: Probes,
+        pulse: Pulse,
+    ) -> None:
         self._zone = zone
         self._writer = writer
         self._source = source
         self._source_name = source_name
         self._log = log
+        self._probes = probes
+        self._pulse = pulse
+        self._restored = writer.is_whole()  # answers come from a table from before the restart, until synced
         self._published = False
         self._synced = False
         self._serial = 0
@@ -128,7 +155,7 @@ class Controller:
             now = time.monotonic()
             if now - said >= _STATUS_S:
                 said = now
-                self._writer.put_status(self._status())
+                self.say()
             if now - checked >= _READER_CHECK_S:
                 checked = now
                 self._writer.free_dead_readers()
@@ -159,13 +186,18 @@ class Controller:
         gc.enable()
         gc.collect()
         gc.freeze()
-        self._writer.put_status(self._status())
+        self.say()
         counts = " ".join(f"{kind.value}:{self._zone.store.count(kind)}" for kind in statuses)
         if missing:
             names = ",".join(kind.value for kind in missing)
             self._log("serving in part", level=Level.WARNING, missing=names, objects=counts)
         else:
             self._log("synced", source=self._source_name, objects=counts)
+
+    def say(self) -> None:
+        """Say how it is, to the probes and in the table."""
+        status = self._probes.status = self._status()
+        self._writer.put_status(json.dumps(status | {"processes": describe(self._pulse)}).encode())
 
     def _commit_changes(self) -> None:
         changes = self._zone.flush()
@@ -193,7 +225,7 @@ class Controller:
         self._serial = self._zone.store.resource_version or max(int(time.time()), self._serial + 1)
         return self._serial
 
-    def _status(self) -> bytes:
+    def _status(self) -> dict[str, Any]:
         skipped = [ref.kind for ref in self._zone.store.skipped]
         now = time.monotonic()
         kinds = {
@@ -206,7 +238,17 @@ class Controller:
             }
             for kind, status in self._source.status().items()
         }
-        return json.dumps({"time": time.time(), "source": self._source_name, "kinds": kinds}).encode()
+        facts = self._writer.facts()
+        return {
+            "time": time.time(),
+            "domain": to_text(facts.domain),
+            "source": self._source_name,
+            "synced": facts.synced,
+            "restored": self._restored and not self._synced,
+            "ready": self._restored or self._synced,
+            "serial": facts.serial,
+            "kinds": kinds,
+        }
 
 
 def _source(settings: Settings, log: Log, deliver: Callable[[list[Event]], None]) -> tuple[Source, str]:

@@ -6,14 +6,18 @@ It knows nothing of the cluster: only the table, which the controller changes un
 import asyncio
 import os
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import uvloop
 
+from pydns.dns.message import Rcode
 from pydns.log import Log
 from pydns.serve import udp
 from pydns.serve.batch import Batch
+from pydns.serve.pulse import ASK_S, DRAIN, Row
 from pydns.serve.recursion import CONFIG_S, Recursion
 from pydns.serve.sockets import Slot
 from pydns.serve.tcp import Connections
@@ -22,27 +26,43 @@ from pydns.table.reader import Reader
 _FINISH_S = 2.0  # for what TCP clients have asked before the end
 
 
-def run(slot: Slot, state_dir: Path, log: Log, lifeline: int) -> None:
-    """Answer until SIGTERM, or until the other end of `lifeline` is closed, then answer what has arrived."""
-    uvloop.run(_run(slot, state_dir, log, lifeline))
+def run(slot: Slot, state_dir: Path, log: Log, lifeline: int, row: Row) -> None:
+    """Answer until SIGTERM, or until the other end of `lifeline` is closed, then answer what has arrived.
+
+    Shows in `row` that it is well and, from the signal `DRAIN` on, that it is asked.
+    """
+    uvloop.run(_run(slot, state_dir, log, lifeline, row))
 
 
-async def _run(slot: Slot, state_dir: Path, log: Log, lifeline: int) -> None:
+async def _run(slot: Slot, state_dir: Path, log: Log, lifeline: int, row: Row) -> None:
     loop = asyncio.get_running_loop()
-    batch = Batch(Reader(state_dir), log)
+    table = Reader(state_dir)
+    batch = Batch(table, log)
     recursion = Recursion(batch, log, loop)
     recursion.poll()
     stop = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     loop.add_reader(lifeline, stop.set)
 
-    readers = [udp.reader(sock, batch, recursion) for sock in slot.udp]
-    for sock, drain in zip(slot.udp, readers, strict=True):
-        loop.add_reader(sock, drain)
+    readers: list[Callable[[], bool]] = []
+
+    def read() -> None:
+        readers[:] = [udp.reader(sock, batch, recursion) for sock in slot.udp]
+        for sock, drain in zip(slot.udp, readers, strict=True):
+            loop.add_reader(sock, drain)
+
+    def count_late_queries() -> None:
+        batch.respond = _counted(batch.respond, row)
+        read()  # anew: a reader keeps the `respond` that it found
+
+    read()
+    loop.add_signal_handler(DRAIN, count_late_queries)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {DRAIN})
     connections = Connections(batch, recursion, loop)
     # A duplicate, for the loop closes what it is given, and the original is to outlive this process's loop.
     servers = [await loop.create_server(connections.accept, sock=sock.dup(), backlog=1024) for sock in slot.tcp]
-    tasks = [loop.create_task(_sweep(connections)), loop.create_task(_poll(recursion))]
+    beats = _beat(batch, table, row), _sweep(connections), _poll(recursion)
+    tasks = [loop.create_task(each) for each in beats]
 
     await stop.wait()
     for sock, drain in zip(slot.udp, readers, strict=True):
@@ -62,6 +82,34 @@ async def _run(slot: Slot, state_dir: Path, log: Log, lifeline: int) -> None:
         task.cancel()
     recursion.close()
     os.close(lifeline)
+
+
+async def _beat(batch: Batch, table: Reader, row: Row) -> None:
+    """Ask as a client does, but for the socket, and show when it was answered."""
+    respond = batch.respond
+    with table.transaction() as transaction:
+        domain = table.facts(transaction).domain
+    query = b"\0\0\0\0\0\1" + bytes(6) + domain + b"\0\6\0\1"  # SOA: there is one before the first sync too
+    while True:
+        with batch.transaction() as transaction:
+            try:
+                reply = respond(query, transaction)
+            except Exception as error:
+                reply = batch.fail(query, error)
+        if reply is not None and reply[3] & 15 == Rcode.NOERROR:
+            row.answered_ns = time.monotonic_ns()
+        await asyncio.sleep(ASK_S)
+
+
+def _counted(respond: Callable[..., bytes | None], row: Row) -> Callable[..., bytes | None]:
+    """Return `respond`, counting. In a drain only, where its cost of 0.3 µs a query matters to nobody."""
+
+    def respond_late(*args: Any, **options: Any) -> bytes | None:
+        row.asked_ns = time.monotonic_ns()
+        row.late_queries += 1
+        return respond(*args, **options)
+
+    return respond_late
 
 
 async def _sweep(connections: Connections) -> None:

@@ -3,7 +3,8 @@
     answers   question in wire form, lower case → compiled answer (pydns.dns.answer)
     names     tree key of every name that exists by itself (pydns.dns.name.tree_key) → NodeKind
     facts     b"facts" → Facts, b"status" → what the controller says of itself, as JSON,
-              b"config" → the configuration in force (pydns.config.model.dump), its upstreams always filled in
+              b"config" → the configuration in force (pydns.config.model.dump), its upstreams always filled in,
+              b"whole" → there once the table has held all of the cluster, be it another time than now
 
 `answers` is what a hit reads, by the bytes that came in. `names` is what a miss reads: since all names below one sort
 directly after it, one seek tells a name that exists, an empty non-terminal and a name that doesn't exist apart, and
@@ -26,6 +27,7 @@ FACTS = b"facts"
 FACTS_KEY = b"facts"
 STATUS_KEY = b"status"
 CONFIG_KEY = b"config"
+WHOLE_KEY = b"whole"
 
 MAX_READERS = 512  # processes times threads that may read at a time
 

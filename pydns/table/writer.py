@@ -21,6 +21,7 @@ from pydns.table.layout import (
     MAX_READERS,
     NAMES,
     STATUS_KEY,
+    WHOLE_KEY,
     Changes,
     Contents,
     Facts,
@@ -125,6 +126,8 @@ class Writer:
                 for database, keys in zip((self._answers, self._names), seen, strict=True):
                     _delete_others(transaction.cursor(db=database), keys)
             transaction.put(FACTS_KEY, encode_facts(facts), db=self._facts_db)
+            if facts.synced:
+                transaction.put(WHOLE_KEY, b"1", db=self._facts_db)
 
         self._transact(apply)
         # Opened anew, so that the pages which all of this has touched are not this process's memory for ever.
@@ -144,6 +147,11 @@ class Writer:
         """Return the configuration in force; nothing before the first."""
         with self._environment.begin() as transaction:
             return transaction.get(CONFIG_KEY, b"", db=self._facts_db)
+
+    def is_whole(self) -> bool:
+        """Tell whether the table has held all of the cluster: before a restart, or since."""
+        with self._environment.begin() as transaction:
+            return transaction.get(WHOLE_KEY, db=self._facts_db) is not None
 
     def facts(self) -> Facts:
         """Return the facts in force."""

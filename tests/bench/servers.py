@@ -4,6 +4,7 @@ Each is a context manager; what it started is gone when it is left, also after a
 127.0.0.1. Knows how servers are started and asked, not what is measured.
 """
 
+import os
 import shlex
 import socket
 import subprocess
@@ -12,7 +13,6 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from os import kill
 from pathlib import Path
 from signal import SIGKILL
 from typing import NamedTuple
@@ -48,7 +48,11 @@ def pydns(command: str, source: list[str], workers: int, core: int | None) -> It
     """Run `command` as pydns's command line: `source` says where the cluster comes from, the rest is as shipped."""
     with tempfile.TemporaryDirectory(prefix="pydns-bench-") as state_dir:
         port = free_port()
-        arguments = ["serve", "--listen", f"127.0.0.1:{port}", "--workers", str(workers), "--state-dir", state_dir]
+        listen = f"0.0.0.0:{port},[::]:{port}"
+        arguments = ["serve", "--listen", listen, "--workers", str(workers), "--state-dir", state_dir]
+        # By the environment, which a version without these flags ignores: free ports, and no waiting at the end.
+        os.environ |= {f"PYDNS_{each}": "127.0.0.1:0" for each in ("HEALTH", "READY", "METRICS")}
+        os.environ["PYDNS_DRAIN_QUIET"] = "0"
         with _running("pydns", [*shlex.split(command), *arguments, *source], port, core) as server:
             yield server
 
@@ -132,7 +136,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     for pid in family:
         if procfs.is_alive(pid):
             with suppress(ProcessLookupError):
-                kill(pid, SIGKILL)
+                os.kill(pid, SIGKILL)
     process.wait()
 
 

@@ -1,0 +1,103 @@
+"""HTTP for probes and scrapes: pages by path, on sockets that the supervisor keeps open, in a thread of its own.
+
+Knows enough HTTP for a GET of a small page, and nothing of what the pages say. Not aiohttp, which takes 0.16 s and
+9.5 MB to import, and not `http.server`, whose thread for each connection lasts as long as a client likes. Rules:
+
+1. A request is answered, or its connection closed, within `PATIENCE_S`, however slowly the client sends or reads.
+2. It has at most `MAX_REQUEST` octets, of which only the first line matters. One request a connection.
+3. There are at most `MAX_CONNECTIONS`; one more takes the place of the oldest, so idle ones keep no probe out.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from socket import socket
+from typing import Any, NamedTuple
+
+from pydns.log import Level, Log
+
+PATIENCE_S = 5.0
+MAX_REQUEST = 8192
+MAX_CONNECTIONS = 64
+
+
+class Page(NamedTuple):
+    """What is answered."""
+
+    body: bytes
+    status: HTTPStatus = HTTPStatus.OK
+    content_type: str = "text/plain; charset=utf-8"
+
+
+Pages = Mapping[str, Callable[[], Page]]  # by path. Called in the thread of the server
+
+
+def start(served: list[tuple[socket, Pages]], log: Log) -> None:
+    """Serve pages at sockets that listen, until the process ends."""
+    if served:
+        threading.Thread(target=lambda: asyncio.run(_serve(served, log)), name="http", daemon=True).start()
+
+
+async def _serve(served: list[tuple[socket, Pages]], log: Log) -> None:
+    connections: dict[asyncio.Task[Any], None] = {}  # oldest first
+    servers = []
+    for sock, pages in served:
+
+        async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, pages: Pages = pages) -> None:
+            task = asyncio.current_task()
+            assert task is not None
+            if len(connections) >= MAX_CONNECTIONS:
+                next(iter(connections)).cancel()
+            connections[task] = None
+            try:
+                await _converse(reader, writer, pages, log)
+            finally:
+                del connections[task]
+
+        servers.append(await asyncio.start_server(accept, sock=sock.dup(), limit=MAX_REQUEST))
+    await asyncio.gather(*(server.serve_forever() for server in servers))
+
+
+async def _converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, pages: Pages, log: Log) -> None:
+    writer.transport.set_write_buffer_limits(0)  # so that `drain` waits until all is written
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            try:
+                head = await reader.readuntil(b"\r\n\r\n")
+            except asyncio.LimitOverrunError:
+                writer.write(_compose(Page(b"too long\n", HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)))
+            else:
+                writer.write(_respond(head, pages, log))
+            await writer.drain()
+            writer.close()
+            await writer.wait_closed()
+    except (OSError, EOFError, asyncio.CancelledError):  # too slow, gone, or pushed out
+        writer.transport.abort()
+
+
+def _respond(head: bytes, pages: Pages, log: Log) -> bytes:
+    words = head.partition(b"\r\n")[0].decode("latin-1").split(" ")
+    if len(words) != 3 or not words[2].startswith("HTTP/1."):
+        return _compose(Page(b"not a request\n", HTTPStatus.BAD_REQUEST))
+    method, target, _ = words
+    if method not in ("GET", "HEAD"):
+        return _compose(Page(b"only GET and HEAD\n", HTTPStatus.METHOD_NOT_ALLOWED), "Allow: GET, HEAD\r\n")
+    make = pages.get(target.partition("?")[0])
+    if make is None:
+        return _compose(Page(f"not here; here are {', '.join(pages)}\n".encode(), HTTPStatus.NOT_FOUND))
+    try:
+        page = make()
+    except Exception as error:  # a bug costs the one who asks an answer, and no probe its server
+        log("page failed", level=Level.ERROR, path=target[:100], error=f"{type(error).__name__}: {error}")
+        page = Page(b"failed; see the log\n", HTTPStatus.INTERNAL_SERVER_ERROR)
+    response = _compose(page)
+    return response if method == "GET" else response[: response.index(b"\r\n\r\n") + 4]
+
+
+def _compose(page: Page, more: str = "") -> bytes:
+    head = (
+        f"HTTP/1.1 {page.status.value} {page.status.phrase}\r\nContent-Type: {page.content_type}\r\n"
+        f"Content-Length: {len(page.body)}\r\n{more}Connection: close\r\n\r\n"
+    )
+    return head.encode() + page.body
