@@ -20,8 +20,13 @@ def build(folder: str) -> list[Json]:
     return list(yaml.safe_load_all(_text(MANIFESTS / folder)))
 
 
-def build_path(folder: Path) -> list[Json]:
-    """Return the objects of any kustomization."""
+def build_with(component: str, folder: Path) -> list[Json]:
+    """Return the objects of the base with a component, by a kustomization in an empty folder."""
+    up = "/".join([".."] * (len(folder.resolve().parts) - 1))  # kustomize takes no absolute paths
+    manifests = f"{up}{MANIFESTS.resolve()}"
+    (folder / "kustomization.yaml").write_text(
+        f"resources: [{manifests}/base]\ncomponents: [{manifests}/components/{component}]\n"
+    )
     return list(yaml.safe_load_all(_text(folder)))
 
 

@@ -8,7 +8,7 @@ import pytest
 import pydns
 from pydns import settings
 from pydns.config.model import PodsMode
-from tests.manifests.kustomized import MANIFESTS, Json, build, build_path, needs_kubectl, only
+from tests.manifests.kustomized import Json, build, build_with, needs_kubectl, only
 
 FOLDERS = ["base", "overlays/side-by-side", "overlays/replace-coredns", "overlays/autoscaled"]
 OLDEST, NEWEST = "1.27", kubernetes_validate.latest_version()
@@ -158,7 +158,7 @@ def test_autoscaled_leaves_the_number_of_pods_to_the_autoscaler() -> None:
 
 
 def test_verified_pods_come_with_the_right_to_watch_pods(tmp_path: Path) -> None:
-    objects = _with_component(tmp_path, "verified-pods")
+    objects = build_with("verified-pods", tmp_path)
     for each in objects:
         kubernetes_validate.validate(each, NEWEST, strict=True)
     assert {"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"]} in only(objects, "ClusterRole")[
@@ -177,16 +177,6 @@ def test_the_configuration_that_is_watched_is_the_one_that_may_be_read() -> None
 
 def test_applying_again_keeps_the_configuration_of_the_operator() -> None:
     assert "data" not in only(build("base"), "ConfigMap")
-
-
-def _with_component(tmp_path: Path, component: str) -> list[Json]:
-    # kustomize reads no absolute paths.
-    up = "/".join([".."] * (len(tmp_path.resolve().parts) - 1))
-    manifests = f"{up}{MANIFESTS.resolve()}"
-    (tmp_path / "kustomization.yaml").write_text(
-        f"resources: [{manifests}/base]\ncomponents: [{manifests}/components/{component}]\n"
-    )
-    return build_path(tmp_path)
 
 
 def _pod(folder: str) -> Json:
