@@ -20,14 +20,23 @@ def build(folder: str) -> list[Json]:
     return list(yaml.safe_load_all(_text(MANIFESTS / folder)))
 
 
+def build_path(folder: Path) -> list[Json]:
+    """Return the objects of a kustomization anywhere."""
+    return list(yaml.safe_load_all(_text(folder)))
+
+
+def path_from(folder: Path) -> str:
+    """Return the relative path to manifests/: kustomize takes no absolute ones."""
+    return "/".join([".."] * (len(folder.resolve().parts) - 1)) + str(MANIFESTS.resolve())
+
+
 def build_with(component: str, folder: Path) -> list[Json]:
     """Return the objects of the base with a component, by a kustomization in an empty folder."""
-    up = "/".join([".."] * (len(folder.resolve().parts) - 1))  # kustomize takes no absolute paths
-    manifests = f"{up}{MANIFESTS.resolve()}"
+    manifests = path_from(folder)
     (folder / "kustomization.yaml").write_text(
         f"resources: [{manifests}/base]\ncomponents: [{manifests}/components/{component}]\n"
     )
-    return list(yaml.safe_load_all(_text(folder)))
+    return build_path(folder)
 
 
 @functools.cache
