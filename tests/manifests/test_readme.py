@@ -98,5 +98,5 @@ def test_requests_and_limits_are_those_that_the_text_derives() -> None:
     resources = container["resources"]
     section = README[README.index("## Memory and CPU") :]
     assert f"requests {resources['requests']['memory'][:-2]} MiB" in section
-    assert f"limited to\n{resources['limits']['memory'][:-2]} MiB" in section
+    assert f"limited to {resources['limits']['memory'][:-2]} MiB" in section
     assert "cpu" not in resources["limits"]
