@@ -7,7 +7,7 @@ Hostile text costs bounded time: octets, records, mistakes, `$INCLUDE` and `$GEN
 
 import re
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import dns.exception
 import dns.grange
@@ -206,7 +206,7 @@ class _Reader:
         ttl_s, rtype = _ttl_and_type(tokens)
         try:
             rdata = dns.rdata.from_text(dns.rdataclass.IN, rtype, tokens, state.origin, relativize=False)
-            octets = rdata.to_wire()
+            octets = cast(bytes, rdata.to_wire())
         except dns.name.NeedAbsoluteNameOrOrigin:
             raise _Wrong("has a relative name, and there is no $ORIGIN before it") from None
         except Exception as error:  # whatever a type's parser makes of hostile text
@@ -222,7 +222,7 @@ class _Reader:
                 state = state._replace(last_ttl_s=ttl_s)
             if ttl_s is None:
                 raise _Wrong("has no TTL, and there is no $TTL before it")
-        self.records.append(_Record(owner.to_wire().lower(), int(rtype), ttl_s, octets, file, line))
+        self.records.append(_Record(cast(bytes, owner.to_wire()).lower(), int(rtype), ttl_s, octets, file, line))
         return state
 
 
@@ -315,6 +315,10 @@ _COUNTER = re.compile(rf"\\.|\$\$|\$(?:{_MODIFIER})?", re.DOTALL)
 _BROKEN_COUNTER = re.compile(rf"(?<![$\\])\$(?!{_MODIFIER})\{{")
 
 
+def _type_text(rtype: int) -> str:
+    return dns.rdatatype.to_text(dns.rdatatype.RdataType.make(rtype))
+
+
 def _words(error: Exception) -> str:
     return str(error) or type(error).__name__
 
@@ -349,11 +353,11 @@ def _check(records: list[_Record], file: str) -> ZoneFile | list[Mistake]:
             mistakes.append(Mistake(last.file, last.line, f"{name.to_text(owner)} has a CNAME and other records"))
         for rtype in (CNAME, DNAME):
             if len(found.get((owner, rtype), ())) > 1:
-                reason = f"{name.to_text(owner)} has several records of type {dns.rdatatype.to_text(rtype)}"
+                reason = f"{name.to_text(owner)} has several records of type {_type_text(rtype)}"
                 mistakes.append(Mistake(there[rtype].file, there[rtype].line, reason))
         if owner.startswith(b"\1*"):
             for rtype in {NS, DNAME} & there.keys():
-                reason = f"{dns.rdatatype.to_text(rtype)} at a wildcard means nothing"  # RFC 4592 sections 4.2, 4.4
+                reason = f"{_type_text(rtype)} at a wildcard means nothing"  # RFC 4592 sections 4.2, 4.4
                 mistakes.append(Mistake(there[rtype].file, there[rtype].line, reason))
         if NS in there and DNAME in there and owner != apex:
             reason = f"{name.to_text(owner)} has NS and DNAME records"  # RFC 6672 section 2.3
