@@ -18,7 +18,8 @@ from typing import Any, Protocol
 
 from pydns.config.model import PodsMode
 from pydns.control import http
-from pydns.control.manifests import ManifestFolder, SourceError
+from pydns.control.folder import SourceError
+from pydns.control.manifests import ManifestFolder
 from pydns.control.probes import Probes, describe
 from pydns.dns.name import to_text
 from pydns.kube.events import Apply, Event, InitApply
