@@ -145,7 +145,7 @@ class _Reader:
         tokens = dns.tokenizer.Tokenizer(entry)
         directive = tokens.get().value.upper()
         if directive == "$ORIGIN":
-            state = state._replace(origin=_absolute(tokens.get_string(), state.origin))
+            state = state._replace(origin=_absolute(tokens.get().value, state.origin))
             tokens.get_eol()
         elif directive == "$TTL":
             state = state._replace(default_ttl_s=_ttl(tokens.get_string()))
@@ -180,10 +180,9 @@ class _Reader:
             raise _Wrong(f"$GENERATE {counts}: wanted START-STOP or START-STOP/STEP") from None
         if (stop - start) // step >= _MAX_GENERATED:
             raise _Wrong(f"$GENERATE {counts}: makes more than {_MAX_GENERATED} records")
-        owner = tokens.get_string()
-        rest = tokens.get_remaining()
-        words = [f'"{token.value}"' if token.is_quoted_string() else token.value for token in rest]
-        template = " ".join([owner, *words])
+        # Not unescaped: that is for who reads the records.
+        words = [f'"{token.value}"' if token.is_quoted_string() else token.value for token in tokens.get_remaining()]
+        template = " ".join(words)
         for counter in range(start, stop + 1, step):
             self._record(_substitute(template, counter), file, line, state)
 
@@ -257,7 +256,7 @@ def _ttl_and_type(tokens: dns.tokenizer.Tokenizer) -> tuple[int | None, dns.rdat
         word = tokens.get_string()
         if word[:1].isdigit() and ttl_s is None:
             ttl_s = _ttl(word)
-        elif word.upper() in ("CH", "HS", "CS", "ANY", "NONE"):
+        elif word.upper() in ("CH", "HS", "CS"):
             raise _Wrong(f"class {word} is not IN")
         elif word.upper() not in ("IN", "CLASS1"):
             break
