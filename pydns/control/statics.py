@@ -42,8 +42,8 @@ class StaticRecords:
 
     def publish(self) -> None:
         """Bring what has changed into the table. The first time takes out what an earlier process had put there."""
-        zones = self._folder.zones() if self._folder else {}
-        if self._is_published and zones == self._zones:
+        zones = self._folder.zones() if self._folder else self._zones
+        if self._is_published and zones is self._zones:
             return
         statics = combine(zones, self._hosts, self._domain, self._reverse_zones)
         for file, reason in statics.refused.items():

@@ -52,6 +52,7 @@ class ZoneFolder:
         self._in_force: dict[Path, States] = {}
         self._zones: dict[Path, CompiledZone] = {}  # as of when the file was last without mistakes
         self._mistakes: dict[Path, list[Mistake]] = {}  # by file, and by folder that can't be listed
+        self._ready: dict[str, CompiledZone] = {}
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="zones", daemon=True)
 
@@ -67,6 +68,7 @@ class ZoneFolder:
             states = self._read(path)
             # Of what has just been written, the next state could look the same.
             self._in_force[path] = {**states, path: UNSETTLED}
+        self._ready = {str(path): zone for path, zone in sorted(self._zones.items())}
         self._log(
             "zone files read",
             directory=str(self._directory),
@@ -82,11 +84,11 @@ class ZoneFolder:
             self._thread.join()
 
     def zones(self) -> dict[str, CompiledZone]:
-        """Return the zones by file. Any thread may ask: what is read here is replaced, never changed."""
-        return {str(path): zone for path, zone in sorted(self._zones.items())}
+        """Return the zones by file, in order; the same dict until something changes. Any thread may ask."""
+        return self._ready
 
     def status(self) -> list[FileStatus]:
-        """Return how the files do."""
+        """Return how the files do. Any thread may ask: what is read here is replaced, never changed."""
         zones, mistakes = self._zones, self._mistakes
         return [
             FileStatus(str(path), zones.get(path), mistakes.get(path, []))
@@ -109,7 +111,9 @@ class ZoneFolder:
                 self._zones = {key: each for key, each in self._zones.items() if key != path}
                 self._mistakes = {key: each for key, each in self._mistakes.items() if key != path}
                 self._log("zone file is gone", file=str(path))
-        if zones != self._zones or mistakes != self._mistakes:
+        if zones is not self._zones:
+            self._ready = {str(path): zone for path, zone in sorted(self._zones.items())}
+        if zones is not self._zones or mistakes != self._mistakes:
             self._changed()
 
     def _watch(self) -> None:
