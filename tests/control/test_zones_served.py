@@ -54,7 +54,7 @@ def running(directory: Path, *flags: str) -> Iterator[Running]:
     state_dir, log = directory / "state", directory / "log"
     state_dir.mkdir(exist_ok=True)
     command = [sys.executable, "-m", "pydns", "serve", *_FLAGS, "--state-dir", str(state_dir), *flags]
-    command += ["--health", "off", "--ready", "off", "--metrics", "off"]
+    command += ["--health", "off", "--ready", "off", "--metrics", "off", "--drain-quiet", "0"]
     with log.open("wb") as stderr, subprocess.Popen(command, stderr=stderr) as process:
         try:
             yield Running(process, log)
