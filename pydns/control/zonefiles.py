@@ -65,9 +65,8 @@ class ZoneFolder:
             raise SourceError(f"--zones {self._directory}: {error.strerror}; {wanted}") from None
         self._last_look = self._look()
         for path in self._zone_files():
-            states = self._read(path)
             # Of what has just been written, the next state could look the same.
-            self._in_force[path] = {**states, path: UNSETTLED}
+            self._in_force[path] = dict.fromkeys(self._read(path), UNSETTLED)
         self._ready = {str(path): zone for path, zone in sorted(self._zones.items())}
         self._log(
             "zone files read",

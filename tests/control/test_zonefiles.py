@@ -1,6 +1,5 @@
 """A folder of zone files has its zones ready, and within a second what changed in them."""
 
-import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from pydns.control import zonefiles
 from pydns.control.folder import SourceError
 from pydns.control.zonefiles import ZoneFolder
 from pydns.dns.name import to_text
@@ -189,13 +189,60 @@ def test_path_that_is_no_folder_is_refused_in_one_line(tmp_path: Path) -> None:
     assert str(refused.value) == f"--zones {tmp_path}/x: No such file or directory; wanted a folder with *.zone files"
 
 
+def test_an_edit_right_after_start_is_noticed_even_if_the_file_looks_the_same(
+    tmp_path: Path, open_folder: Callable[[], Folder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.zone"
+    path.write_text(zone(1))
+
+    def same_tick(folder: Path, endings: tuple[str, ...], found: dict[Path, Any]) -> Iterator[Any]:
+        found[path] = (1, 2, 3, 4)
+        yield from ()
+
+    monkeypatch.setattr(zonefiles, "scan", same_tick)
+    folder = open_folder()
+    path.write_text(zone(2))
+    folder.settle()
+    assert folder.serials() == {"a.zone": 2}
+
+
+@pytest.mark.parametrize(
+    ("refused", "problem"), [("a.zone", ": can't be read"), ("www.inc", ":3: $INCLUDE www.inc: can't be read")]
+)
+def test_a_file_that_cannot_be_read_for_a_while_is_read_when_it_can_be(
+    refused: str,
+    problem: str,
+    tmp_path: Path,
+    open_folder: Callable[[], Folder],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "a.zone").write_text(zone(1, "$INCLUDE www.inc"))
+    (tmp_path / "www.inc").write_text("www 60 A 192.0.2.1")
+    open_path = Path.open
+
+    def refuse(path: Path, mode: str) -> Any:
+        if path.name == refused:
+            raise OSError(5, "Input/output error")
+        return open_path(path, mode)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "open", refuse)
+        folder = open_folder()
+        folder.settle()
+    assert folder.mistakes() == [
+        f"zone file has a mistake problem={tmp_path}/a.zone{problem}: Input/output error "
+        "action=left out until it is right"
+    ]
+    folder.settle()
+    assert folder.serials() == {"a.zone": 1}
+
+
 def test_the_thread_notices_an_edit(tmp_path: Path) -> None:
     changed = threading.Event()
     (tmp_path / "a.zone").write_text(zone(1))
     folder = ZoneFolder(tmp_path, changed.set, lambda *_, **__: None, poll_s=0.02)
     folder.start()
-    (tmp_path / "a.zone").write_text(zone(2))  # of the same size, maybe in the same tick of the clock
-    os.utime(tmp_path / "a.zone", ns=(0, 0))
+    (tmp_path / "a.zone").write_text(zone(2))
     assert changed.wait(10)
     folder.stop()
     assert [each.serial for each in folder.zones().values()] == [2]
