@@ -260,7 +260,10 @@ class Responder:
         of_cluster = {zone.apex for zone in facts.zones if not zone.soa_timers}
         for zone in facts.zones:
             parents = list(_parents(zone.apex))
-            is_complete = facts.synced or (zone.apex not in of_cluster and of_cluster.isdisjoint(parents))
+            is_clusters = not of_cluster.isdisjoint([zone.apex, *parents])
+            if is_clusters:  # in a file's zone, too, the cluster may have the name any moment
+                zone = msgspec.structs.replace(zone, ttl_s=min(zone.ttl_s, facts.ttl_s))
+            is_complete = facts.synced or not is_clusters
             self._zones[zone.apex] = _Zone(name.tree_key(zone.apex), zone, len(zone.apex), {}, is_complete)
             self._above.update(parents)
 
