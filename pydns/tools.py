@@ -7,7 +7,8 @@ from pathlib import Path
 
 from pydns import processes
 from pydns.dns import name
-from pydns.dns.answer import decompile
+from pydns.dns.answer import decompile, question
+from pydns.dns.rrset import NS
 from pydns.dns.text import to_text
 from pydns.table.layout import NodeKind
 from pydns.table.reader import Reader
@@ -26,9 +27,12 @@ def dump(state_dir: Path) -> Iterator[str]:
             rrset, _ = decompile(key, compiled)
             lines.append((name.tree_key(rrset.owner), rrset.rtype, to_text(rrset)))
         for tree, kind in reader.nodes(transaction):
+            owner = name.from_tree_key(tree)
             if kind == NodeKind.POD_NAMESPACE:
-                owner = name.to_text(name.from_tree_key(tree))
-                lines.append((tree, 0, [f"; any address, as ADDRESS-WITH-DASHES.{owner}"]))
+                lines.append((tree, 0, [f"; any address, as ADDRESS-WITH-DASHES.{name.to_text(owner)}"]))
+            elif kind[:1] == NodeKind.CUT:
+                servers, glue = decompile(question(owner, NS), kind[1:])
+                lines.append((tree, servers.rtype, [line for each in (servers, *glue) for line in to_text(each)]))
         for _, _, texts in sorted(lines):
             yield from texts
 
@@ -53,6 +57,12 @@ def status(state_dir: Path) -> Iterator[str]:
         age = "" if about["last_event_age_s"] is None else f", last event {about['last_event_age_s']:.1f} s ago"
         problem = f", {about['problem']}" if about["problem"] else ""
         yield f"  {kind}: {state}, {about['objects']} objects, {about['skipped']} skipped{age}{problem}"
+    for about in said.get("zones", []):
+        zone = (
+            f"{about['zone']} serial {about['serial']}, {about['records']} records" if about["zone"] else "not served"
+        )
+        problem = f"; {about['problem']}" if about["problem"] else ""
+        yield f"  {about['file']}: {zone}{problem}"
     is_running = said and time.time() - said["time"] < _FRESH_S
     for each in said.get("processes", []) if is_running else []:
         silence_s = each["answered_itself_s_ago"]

@@ -5,14 +5,16 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import yaml
 
 from pydns import settings
-from pydns.dns import name
+from pydns.config.model import Host
+from pydns.dns import name, zonefile
+from pydns.dns.zones import Statics, combine, compile_zone
 from pydns.kube import objects, workloads
 from pydns.kube.events import Apply, Init, InitDone
 from pydns.kube.objects import Kind
@@ -37,9 +39,11 @@ class Subject(Protocol):
 class InProcess:
     """A responder on a table of its own."""
 
-    def __init__(self, state_dir: Path, zone: Zone, *, synced: bool = True) -> None:
+    def __init__(self, state_dir: Path, zone: Zone, *, synced: bool = True, statics: Statics | None = None) -> None:
         facts = zone.facts(serial=1, synced=synced)
         writer = Writer(state_dir, facts)
+        if statics is not None:
+            writer.put_static(statics.contents, statics.zones)
         writer.replace(zone.contents, facts)
         writer.close()  # LMDB opens a file once in a process
         self.reader = Reader(state_dir)
@@ -75,6 +79,21 @@ def load(cluster: Iterable[Any], flags: Sequence[str] = ()) -> Zone:
     return zone
 
 
+def load_static(files: Mapping[str, str], hosts: Sequence[Host] = (), flags: Sequence[str] = ()) -> Statics:
+    """Return what zone files and hosts come to, beside a cluster served with these flags."""
+    options = settings.read(settings.parser({}).parse_args(["serve", *flags]))
+    zones = {}
+    for file, text in files.items():
+        read = zonefile.read(text, file, file.removesuffix(".zone"), _no_include)
+        assert isinstance(read, zonefile.ZoneFile), read
+        zones[file] = compile_zone(read)
+    return combine(zones, hosts, options.domain, options.reverse_zones)
+
+
+def _no_include(wanted: str, by: str) -> tuple[str, str]:
+    raise zonefile.Unavailable("no such file")
+
+
 class Address(NamedTuple):
     """A server that is asked over sockets."""
 
@@ -101,7 +120,9 @@ class Address(NamedTuple):
 class Server:
     """A `pydns serve` of our own, on a port that was free."""
 
-    def __init__(self, cluster: Iterable[Any], flags: Sequence[str] = ()) -> None:
+    def __init__(
+        self, cluster: Iterable[Any], flags: Sequence[str] = (), zones: Mapping[str, str] | None = None
+    ) -> None:
         self._directory = tempfile.TemporaryDirectory()
         folder, state_dir = Path(self._directory.name, "manifests"), Path(self._directory.name, "state")
         folder.mkdir()
@@ -110,6 +131,12 @@ class Server:
         command = [sys.executable, "-m", "pydns", "serve", "--listen", "127.0.0.1:0", "--workers", "1"]
         command += ["--state-dir", str(state_dir), "--manifests", str(folder), *flags]
         command += ["--health", "off", "--ready", "off", "--metrics", "off", "--drain-quiet", "0"]
+        if zones:
+            zone_folder = Path(self._directory.name, "zones")
+            zone_folder.mkdir()
+            for file, text in zones.items():
+                (zone_folder / file).write_text(text)
+            command += ["--zones", str(zone_folder)]
         environment = {key: value for key, value in os.environ.items() if not key.startswith("PYDNS_")}
         self._process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
         assert self._process.stderr is not None

@@ -22,7 +22,7 @@ import dns.rrset
 import pytest
 import yaml
 
-from tests.subject import Address, InProcess, Server, Subject, load
+from tests.subject import Address, InProcess, Server, Subject, load, load_static
 
 _SOA = "{apex} {ttl} SOA ns.dns.cluster.local. hostmaster.cluster.local. * 7200 1800 86400 {ttl}"
 _ZONES = ("cluster.local.", "in-addr.arpa.", "ip6.arpa.")
@@ -42,13 +42,16 @@ class File(NamedTuple):
     cluster: list[Any]
     flags: list[str]
     ttl: int
+    zones: dict[str, str]  # zone files
+    soa: dict[str, str]  # the SOA records of their denials, by apex
     cases: list[dict[str, Any]]
 
 
 def _read(path: Path) -> File:
     document = yaml.safe_load(path.read_text())
-    assert set(document) <= {"cluster", "flags", "ttl", "cases"}
-    return File(path, document["cluster"], document.get("flags", []), document.get("ttl", 5), document["cases"])
+    assert set(document) <= {"cluster", "flags", "ttl", "zones", "soa", "cases"}
+    flags, zones, soa = (document.get(key, empty) for key, empty in (("flags", []), ("zones", {}), ("soa", {})))
+    return File(path, document["cluster"], flags, document.get("ttl", 5), zones, soa, document["cases"])
 
 
 FILES = [_read(path) for path in sorted(Path(__file__).with_name("cases").glob("*.yaml"))]
@@ -76,9 +79,12 @@ def subjects(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Subjects]:
         key = file.path, in_process
         if key not in started:
             if in_process:
-                started[key] = InProcess(tmp_path_factory.mktemp("state"), load(file.cluster, file.flags))
+                statics = load_static(file.zones, (), file.flags)
+                started[key] = InProcess(
+                    tmp_path_factory.mktemp("state"), load(file.cluster, file.flags), statics=statics
+                )
             else:
-                started[key] = Server(file.cluster, file.flags)
+                started[key] = Server(file.cluster, file.flags, file.zones)
         return started[key]
 
     yield find
@@ -195,8 +201,9 @@ def _wanted(file: File, case: dict[str, Any], message: bytes) -> dict[str, Any]:
         # Said of the name that the CNAMEs end at, if there are any.
         last = case["answer"][-1].split()[-1] if answer else case["ask"].split()[0]
         owner = str(dns.name.from_text(last, _ORIGIN)).lower()
-        apex = next(zone for zone in _ZONES if owner.endswith(zone))
-        authority = [_parse_line(_SOA.format(apex=apex, ttl=file.ttl))]
+        apexes = [apex for apex in (*_ZONES, *file.soa) if f".{owner}".endswith(f".{apex}")]
+        apex = max(apexes, key=len)
+        authority = [_parse_line(file.soa.get(apex) or _SOA.format(apex=apex, ttl=file.ttl))]
     in_zone = rcode in ("NOERROR", "NODATA", "NXDOMAIN")
     asked_flags = "" if case.get("rd") is False else " RD"
     asked_flags += " CD" if case.get("cd") else ""

@@ -92,6 +92,14 @@ def parse_route_domain(text: str) -> bytes | Wanted:
     return Wanted('a domain below the root; "upstreams" is for the root') if domain == name.ROOT else domain
 
 
+def parse_host(text: str) -> bytes | Wanted:
+    """Parse a DNS name that an entry of hosts may have."""
+    found = parse_domain(text)
+    if not isinstance(found, Wanted) and (found == name.ROOT or found.startswith(b"\1*")):
+        return Wanted("the name of a host; zone files have wildcards")
+    return found
+
+
 def parse_reverse_zone(text: str) -> bytes | Wanted:
     """Parse a DNS name of the trees for PTR records."""
     zone = parse_domain(text)

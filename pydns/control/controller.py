@@ -18,8 +18,11 @@ from typing import Any, Protocol
 
 from pydns.config.model import PodsMode
 from pydns.control import http
-from pydns.control.manifests import ManifestFolder, SourceError
+from pydns.control.folder import SourceError
+from pydns.control.manifests import ManifestFolder
 from pydns.control.probes import Probes, describe
+from pydns.control.statics import StaticRecords
+from pydns.control.zonefiles import ZoneFolder
 from pydns.dns.name import to_text
 from pydns.kube.events import Apply, Event, InitApply
 from pydns.kube.objects import Kind, Observed, Options, Skipped
@@ -101,18 +104,25 @@ def run(
     options = _zone_options(settings)
     try:
         writer = Writer(settings.state_dir, zone_facts(options, serial=0, synced=False))
+        zone_folder = ZoneFolder(settings.zones, lambda: events.put([]), log) if settings.zones else None
+        statics = StaticRecords(writer, options.domain, options.reverse_zones, log, zone_folder)
+        if zone_folder:
+            zone_folder.start()
+        statics.publish()  # they are complete, whenever the cluster is
         source, name = _source(settings, log, events.put)
         gc.disable()  # until the cluster is loaded: what is loaded is kept
         source.start()
     except (WriterError, SourceError) as error:
         raise StartError(str(error)) from None
-    controller = Controller(Zone(options), writer, source, name, log, probes, pulse)
+    controller = Controller(Zone(options), writer, source, name, log, probes, pulse, statics)
     controller.say()
     if ready >= 0:
         os.write(ready, b"1")
         os.close(ready)
     controller.run(events, stopping)
     source.stop()
+    if zone_folder:
+        zone_folder.stop()
     writer.close()
 
 
@@ -128,6 +138,7 @@ class Controller:
         log: Log,
         probes: Probes,
         pulse: Pulse,
+        statics: StaticRecords,
     ) -> None:
         self._zone = zone
         self._writer = writer
@@ -137,6 +148,7 @@ class Controller:
         self._probes = probes
         self._pulse = pulse
         self._restored = writer.is_whole()  # answers come from a table from before the restart, until synced
+        self._statics = statics
         self._published = False
         self._synced = False
         self._serial = 0
@@ -151,6 +163,7 @@ class Controller:
                     self._apply(events.get_nowait())
             except queue.Empty:
                 pass
+            self._statics.publish()
             self.publish()
             now = time.monotonic()
             if now - said >= _STATUS_S:
@@ -248,6 +261,7 @@ class Controller:
             "ready": self._restored or self._synced,
             "serial": facts.serial,
             "kinds": kinds,
+            "zones": self._statics.status(),
         }
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from pydns.control import manifests
-from pydns.control.manifests import ManifestFolder, SourceError
+from pydns.control.folder import SourceError
+from pydns.control.manifests import ManifestFolder
 from pydns.kube import selector
 from pydns.kube.events import Apply, Delete, Event, Init, InitApply, InitDone
 from pydns.kube.objects import Kind, Ref, Service
@@ -183,11 +184,11 @@ def test_edit_right_after_start_is_noticed_even_if_the_file_looks_the_same(
     path = tmp_path / "shop.yaml"
     path.write_text(service("web", 1))
 
-    def same_tick(folder: Path, found: dict[Path, Any]) -> Iterator[Any]:
+    def same_tick(folder: Path, endings: tuple[str, ...], found: dict[Path, Any]) -> Iterator[Any]:
         found[path] = (1, 2, 3, 4)
         yield from ()
 
-    monkeypatch.setattr(manifests, "_scan", same_tick)
+    monkeypatch.setattr(manifests, "scan", same_tick)
     folder = open_folder()
     path.write_text(service("web", 2))
     folder.settle()
