@@ -4,6 +4,7 @@
     names     tree key of every name that exists by itself (pydns.dns.name.tree_key) → NodeKind
     facts     b"facts" → Facts, b"status" → what the controller says of itself, as JSON,
               b"config" → the configuration in force (pydns.config.model.dump), its upstreams always filled in,
+              b"accepted" → the same without what was filled in, for the controller's next start,
               b"whole" → there once the table has held all of the cluster, be it another time than now
 
 `answers` is what a hit reads, by the bytes that came in. `names` is what a miss reads: since all names below one sort
@@ -28,6 +29,7 @@ FACTS_KEY = b"facts"
 STATUS_KEY = b"status"
 CONFIG_KEY = b"config"
 WHOLE_KEY = b"whole"
+ACCEPTED_KEY = b"accepted"
 
 MAX_READERS = 512  # processes times threads that may read at a time
 
