@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from pydns import processes
 from pydns.dns import name
@@ -53,6 +54,7 @@ def status(state_dir: Path) -> Iterator[str]:
         age = "" if about["last_event_age_s"] is None else f", last event {about['last_event_age_s']:.1f} s ago"
         problem = f", {about['problem']}" if about["problem"] else ""
         yield f"  {kind}: {state}, {about['objects']} objects, {about['skipped']} skipped{age}{problem}"
+    yield from _configuration(said["config"]) if "config" in said else ()
     is_running = said and time.time() - said["time"] < _FRESH_S
     for each in said.get("processes", []) if is_running else []:
         silence_s = each["answered_itself_s_ago"]
@@ -61,3 +63,25 @@ def status(state_dir: Path) -> Iterator[str]:
         yield f"  {each['process']}: {pid}, {each['restarts']} restarts, {each['stuck']} of them as stuck{well}"
     if is_running and (octets := processes.memory(each["pid"] for each in said["processes"])):
         yield f"memory    {octets / 1e6:.1f} MB"
+
+
+def _configuration(said: dict[str, Any]) -> Iterator[str]:
+    state = _STATES[said["state"]]
+    age = f", for {max(0.0, time.time() - said['since']):.0f} s"
+    in_force = f", in force: {said['hash']}" if said["hash"] else ""
+    yield f"config    {said['source']}: {state}{age}{in_force}" if said["state"] != "none" else "config    flags alone"
+    if said["problem"]:
+        yield f"  can't be read: {said['problem']}"
+    yield from (f"  mistake: {mistake}" for mistake in said["mistakes"])
+    yield from (f"  notice: {notice}" for notice in said["notices"])
+    for kind, problem in said["waiting_for"].items():
+        yield f"  cluster options not in force: {kind} is not listed yet{f', {problem}' if problem else ''}"
+
+
+_STATES = {
+    "none": "",
+    "unread": "not read yet",
+    "absent": "not there, the defaults count",
+    "accepted": "accepted",
+    "refused": "refused, the last good one stays",
+}
