@@ -6,8 +6,8 @@ Pure: octets in, values out. Who watches the API server or files passes on what 
 from collections.abc import Collection, Mapping
 
 from pydns.config import document, kubedns
-from pydns.config.document import MAX_TEXT, Node, Scalar
-from pydns.config.mistakes import ConfigError, quote
+from pydns.config.document import MAX_TEXT, Scalar
+from pydns.config.mistakes import ConfigError
 from pydns.config.read import YAML_KEY, Accepted, Refused, read, read_text
 from pydns.config.shape import found, found_key
 
@@ -58,19 +58,15 @@ def _read_manifest(source: str, manifest: document.Mapping) -> Accepted | Refuse
             continue
         for key, text in value.entries:
             if section_name == "binaryData":
-                binary.append(found_key(key))
+                binary.append(key.text if isinstance(key, Scalar) else "")
             elif isinstance(key, Scalar) and isinstance(text, Scalar) and isinstance(text.value, str):
                 data[key.text] = text.value
             else:
-                errors.append(ConfigError(_place(source, key), found(text), "a text"))
+                errors.append(ConfigError(f"{source}:{key.line}: data[{found_key(key)}]", found(text), "a text"))
     result = read_config_map(data, binary)
     if errors:
         return Refused((*errors, *(result.errors if isinstance(result, Refused) else ())))
     return result
-
-
-def _place(source: str, key: Node) -> str:
-    return f"{source}:{key.line}: data[{quote(found_key(key))}]"
 
 
 def _text(raw: bytes) -> str | None:

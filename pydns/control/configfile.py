@@ -70,6 +70,7 @@ class ConfigFile:
                 return
         except OSError as error:
             self._problem = f"{error.filename or self._path}: {error.strerror}"
+            self._in_force = None  # this may pass without a trace in the state, so it is read again
             return
         self._in_force, self._problem = look, None
         if seen != self._said:
