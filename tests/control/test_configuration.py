@@ -144,6 +144,15 @@ def test_a_refused_one_is_told_in_full_and_the_last_good_one_stays(world: World)
     assert (status["hash"], status["accepted"], status["refused"]) == (good_hash, 1, 1)
 
 
+def test_what_is_said_again_changes_nothing(world: World) -> None:
+    for _ in range(2):  # a ConfigMap's annotation changed
+        world.take(config_yaml="ttl: x")
+        world.now += 60
+    assert world.events().count("configuration mistake") == 1
+    status = world.configuration.status()
+    assert (status["refused"], status["since"]) == (1, 1000.0)
+
+
 def test_what_was_broken_and_is_right_again_is_said_to_be(world: World) -> None:
     for text in ("ttl: 10", "ttl: x", "ttl: 10"):
         world.take(config_yaml=text)
