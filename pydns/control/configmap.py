@@ -44,7 +44,9 @@ class ConfigMapWatch:
 
     def problem(self) -> str | None:
         """Return what keeps it from being known now."""
-        return self._server.status()[Kind.CONFIG_MAP].problem
+        status = self._server.status()[Kind.CONFIG_MAP]
+        # One failure alone may be a server without WatchList, which is asked for a list next.
+        return status.problem if sum(status.errors.values()) > 1 else None
 
     def _take(self, events: list[Event]) -> None:
         for event in events:

@@ -89,6 +89,15 @@ def test_without_permission_nothing_is_told_but_why(server: FakeApiServer, tmp_p
         assert told.get(timeout=5) == ttl(10)
 
 
+def test_a_server_without_watch_list_is_no_problem(tmp_path: Path) -> None:
+    with FakeApiServer(watch_list="invalid") as server:
+        server.list_delay_s = 0.2
+        with watching(server, tmp_path) as (watch, told):
+            server.wait_until(lambda server: bool(server.asked("list", "ConfigMap")))
+            assert watch.problem() is None
+            assert told.get(timeout=5) == ABSENT
+
+
 @pytest.mark.parametrize("raw", [b'{"metadata":{"name":"kube-dns"},"data":{"ttl":5}}', b"[]"])
 def test_what_is_no_configmap_is_refused(server: FakeApiServer, tmp_path: Path, raw: bytes) -> None:
     server.apply_raw("ConfigMap", "kube-system", "kube-dns", raw)

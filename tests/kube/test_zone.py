@@ -192,3 +192,18 @@ def test_other_options_lead_to_the_table_that_they_would_have_led_to(
     wanted.load(fresh)
     assert table.names == wanted.names
     assert table.answers == wanted.answers
+
+
+def test_services_that_lead_here_are_known_by_their_addresses() -> None:
+    zone = Zone(ZoneOptions(own_addresses=(_OWN,)))
+    cluster_ips = (bytes([10, 96, 0, 10]), bytes(15) + b"\x0a")
+    for each in (
+        Service("kube-system", "dns", cluster_ips, False, None, ()),
+        EndpointSlice("kube-system", "dns-1", "dns", (), (Endpoint(_OWN, ""),)),
+        Service("shop", "web", (bytes([10, 96, 0, 11]),), False, None, ()),
+        EndpointSlice("shop", "web-1", "web", (), (Endpoint(bytes([10, 0, 0, 2]), ""),)),
+    ):
+        zone.apply(Apply(Observed(_ref(each), "", each)))
+    assert zone.service_addresses() == ()  # nothing is published
+    zone.flush()
+    assert zone.service_addresses() == cluster_ips
