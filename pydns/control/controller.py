@@ -85,7 +85,6 @@ def run(
         controller.start()
         while not calls.empty():  # what a file says is known at once, and so is whether the cluster can be had
             calls.get_nowait()()
-            controller.configure()
     except (WriterError, SourceError) as error:
         raise StartError(str(error)) from None
     controller.say()
@@ -136,6 +135,7 @@ class Controller:
     def run(self, calls: "queue.SimpleQueue[Call]", stopping: threading.Event) -> None:
         """Work until `stopping` is set."""
         said = checked = looked = time.monotonic()
+        self.publish()  # a folder has been read by now
         while not stopping.is_set():
             try:
                 calls.get(timeout=_LOOK_S)()
