@@ -127,7 +127,7 @@ def test_every_kind_is_asked_for_at_its_path_with_its_selectors(server: FakeApiS
     for phase in ("Running", "Succeeded"):
         metadata = {"namespace": "shop", "name": phase.lower(), "labels": {"dns": "yes"}}
         server.apply("Pod", {"metadata": metadata, "status": {"phase": phase, "podIP": "10.1.1.1"}})
-    with watching(server, tmp_path, *Kind, label_selector="dns=yes", watch_list=False) as (_, received):
+    with watching(server, tmp_path, *RECORD_KINDS, label_selector="dns=yes", watch_list=False) as (_, received):
         received.until(lambda received: received.synced == set(RECORD_KINDS))
         assert {str(ref) for ref in received.objects} == {
             "Namespace shop",
