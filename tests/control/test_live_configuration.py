@@ -1,15 +1,17 @@
 """A configuration that changes while a real server runs: what clients and the workers' table see of it, and when."""
 
+import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import dns.message
 import dns.query
 import dns.rcode
+import dns.rrset
 import pytest
 import yaml
 
@@ -44,7 +46,8 @@ def api() -> Iterator[FakeApiServer]:
 
 
 def configure(api: FakeApiServer, text: str) -> None:
-    api.apply("ConfigMap", config_map(**{"config.yaml": text}))
+    """Put a configuration there, with an upstream where nobody answers: nothing is asked outside this machine."""
+    api.apply("ConfigMap", config_map(**{"config.yaml": f"{text}\nupstreams: ['127.0.0.1:9']"}))
 
 
 def ask(seen: Running, name: str, rtype: str = "A") -> str:
@@ -103,19 +106,64 @@ def test_a_stub_domain_is_in_every_workers_table_within_two_seconds(api: FakeApi
         reader.close()
 
 
+@contextmanager
+def answering(address: str) -> Iterator[int]:
+    """Be a server at a port of 127.0.0.1 that has this one address for every name of acme.local."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        sock.settimeout(0.1)
+        stop = threading.Event()
+
+        def answer() -> None:
+            while not stop.is_set():
+                with suppress(TimeoutError):
+                    wire, client = sock.recvfrom(4096)
+                    reply = dns.message.make_response(dns.message.from_wire(wire))
+                    qname = reply.question[0].name
+                    if qname.to_text().lower().endswith("acme.local."):
+                        reply.answer.append(dns.rrset.from_text(qname, 60, "IN", "A", address))
+                    else:
+                        reply.set_rcode(dns.rcode.NXDOMAIN)
+                    sock.sendto(reply.to_wire(), client)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        try:
+            yield sock.getsockname()[1]
+        finally:
+            stop.set()
+            thread.join()
+
+
+def test_a_stub_domain_is_asked_within_two_seconds(api: FakeApiServer, tmp_path: Path) -> None:
+    nobody, name = '["127.0.0.1:9"]', "www.acme.local."
+    api.apply("ConfigMap", config_map(stubDomains=f'{{"acme.local": {nobody}}}', upstreamNameservers=nobody))
+    with (
+        answering("192.0.2.1") as port,
+        running(tmp_path, api.kubeconfig(tmp_path), *FLAGS) as seen,
+    ):
+        seen.wait_until(lambda: ask(seen, name) == "SERVFAIL")
+        api.apply(
+            "ConfigMap",
+            config_map(stubDomains=f'{{"acme.local": ["127.0.0.1:{port}"]}}', upstreamNameservers=nobody),
+        )
+        seen.wait_until(lambda: ask(seen, name).endswith(" 192.0.2.1"), IN_FORCE_S)
+
+
 def test_options_of_the_zone_change_at_once_and_no_name_is_missing_meanwhile(
     api: FakeApiServer, tmp_path: Path
 ) -> None:
     pointer, of_pod = "1.0.96.10.in-addr.arpa.", "10-9-9-9.shop.pod.cluster.local."
+    configure(api, "")
     with running(tmp_path, api.kubeconfig(tmp_path), *FLAGS) as seen:
         expect(seen, WEB, "7 10.96.0.1")
         with asking_all_the_time(seen, WEB) as answers:
-            configure(api, "{ttl: 30, pods: disabled}")
+            configure(api, "ttl: 30\npods: disabled")
             expect(seen, WEB, "30 10.96.0.1")
             expect(seen, of_pod, "NXDOMAIN")
             expect(seen, pointer, f"30 {WEB}", "PTR")
             configure(api, "reverse_zones: [168.192.in-addr.arpa]")
-            expect(seen, pointer, "REFUSED", "PTR")
+            expect(seen, pointer, "SERVFAIL", "PTR")  # that's for upstreams now
             expect(seen, of_pod, "7 10.9.9.9")
             listed = len(api.requests)
             configure(api, "namespaces: [shop, other]")
