@@ -4,11 +4,11 @@ import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from pydns import processes
 from pydns.dns import name
-from pydns.dns.answer import decompile, question
-from pydns.dns.rrset import NS
+from pydns.dns.answer import decompile
 from pydns.dns.text import to_text
 from pydns.table.layout import NodeKind
 from pydns.table.reader import Reader
@@ -27,12 +27,9 @@ def dump(state_dir: Path) -> Iterator[str]:
             rrset, _ = decompile(key, compiled)
             lines.append((name.tree_key(rrset.owner), rrset.rtype, to_text(rrset)))
         for tree, kind in reader.nodes(transaction):
-            owner = name.from_tree_key(tree)
             if kind == NodeKind.POD_NAMESPACE:
-                lines.append((tree, 0, [f"; any address, as ADDRESS-WITH-DASHES.{name.to_text(owner)}"]))
-            elif kind[:1] == NodeKind.CUT:
-                servers, glue = decompile(question(owner, NS), kind[1:])
-                lines.append((tree, servers.rtype, [line for each in (servers, *glue) for line in to_text(each)]))
+                owner = name.to_text(name.from_tree_key(tree))
+                lines.append((tree, 0, [f"; any address, as ADDRESS-WITH-DASHES.{owner}"]))
         for _, _, texts in sorted(lines):
             yield from texts
 
@@ -63,6 +60,7 @@ def status(state_dir: Path) -> Iterator[str]:
         )
         problem = f"; {about['problem']}" if about["problem"] else ""
         yield f"  {about['file']}: {zone}{problem}"
+    yield from _configuration(said["config"]) if "config" in said else ()
     is_running = said and time.time() - said["time"] < _FRESH_S
     for each in said.get("processes", []) if is_running else []:
         silence_s = each["answered_itself_s_ago"]
@@ -71,3 +69,25 @@ def status(state_dir: Path) -> Iterator[str]:
         yield f"  {each['process']}: {pid}, {each['restarts']} restarts, {each['stuck']} of them as stuck{well}"
     if is_running and (octets := processes.memory(each["pid"] for each in said["processes"])):
         yield f"memory    {octets / 1e6:.1f} MB"
+
+
+def _configuration(said: dict[str, Any]) -> Iterator[str]:
+    state = _STATES[said["state"]]
+    age = f", for {max(0.0, time.time() - said['since']):.0f} s"
+    in_force = f", in force: {said['hash']}" if said["hash"] else ""
+    yield f"config    {said['source']}: {state}{age}{in_force}" if said["state"] != "none" else "config    flags alone"
+    if said["problem"]:
+        yield f"  can't be read: {said['problem']}"
+    yield from (f"  mistake: {mistake}" for mistake in said["mistakes"])
+    yield from (f"  notice: {notice}" for notice in said["notices"])
+    for kind, problem in said["waiting_for"].items():
+        yield f"  cluster options not in force: {kind} is not listed yet{f', {problem}' if problem else ''}"
+
+
+_STATES = {
+    "none": "",
+    "unread": "not read yet",
+    "absent": "not there, the defaults count",
+    "accepted": "accepted",
+    "refused": "refused, the last good one stays",
+}

@@ -17,7 +17,7 @@ from pydns.dns import name, zonefile
 from pydns.dns.zones import Statics, combine, compile_zone
 from pydns.kube import objects, workloads
 from pydns.kube.events import Apply, Init, InitDone
-from pydns.kube.objects import Kind
+from pydns.kube.objects import RECORD_KINDS
 from pydns.kube.zone import Zone, ZoneOptions
 from pydns.serve.respond import Responder
 from pydns.table.reader import Reader
@@ -70,11 +70,11 @@ def load(cluster: Iterable[Any], flags: Sequence[str] = ()) -> Zone:
             options.domain, options.reverse_zones, options.ttl_s, options.pods, options.namespaces, (_LOOPBACK,)
         )
     )
-    for kind in Kind:
+    for kind in RECORD_KINDS:
         zone.apply(Init(kind))
     for observed in workloads.build(manifests, objects.Options(options.endpoint_pod_names)).values():
         zone.apply(Apply(observed))
-    for kind in Kind:
+    for kind in RECORD_KINDS:
         zone.apply(InitDone(kind))
     return zone
 

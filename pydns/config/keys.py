@@ -341,10 +341,10 @@ ROOT = Record(
         ),
         Key(
             "labels",
-            Text("a label selector", words.parse_selector),
+            Text(words.SELECTOR, words.parse_selector),
             "Serve only objects that this label selector selects.",
             "environment in (production, staging)",
-            "[production]",
+            "environment is production",
             default=_AS_FLAG.format("`--labels`"),
         ),
         Key(

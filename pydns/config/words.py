@@ -9,10 +9,12 @@ from typing import NamedTuple
 
 from pydns.config.shape import Wanted
 from pydns.dns import name
+from pydns.kube import selector
 
 IP_SERVER = "an IP address or IP:port"
 SERVER = "an IP address, IP:port or DNS name"
 DOMAIN = "a domain name"
+SELECTOR = "a label selector"
 
 
 class Address(NamedTuple):
@@ -138,8 +140,12 @@ def parse_server_name(text: str) -> str | Wanted:
 
 
 def parse_selector(text: str) -> str | Wanted:
-    """Let any text through that isn't blank: whoever selects by it knows the syntax."""
-    return text if text.strip() else Wanted("a label selector")
+    """Parse a label selector, which stays the text that the API server wants."""
+    try:
+        selector.parse(text)
+    except selector.BadSelector as error:
+        return Wanted(f"{SELECTOR}: {error}")
+    return text if text.strip() else Wanted(SELECTOR)
 
 
 _PORT = re.compile("[0-9]{1,5}")

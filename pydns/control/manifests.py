@@ -24,7 +24,7 @@ from pydns.control.folder import UNSETTLED, Signature, SourceError, scan
 from pydns.kube import documents, objects, workloads
 from pydns.kube.documents import Mistake
 from pydns.kube.events import Apply, Delete, Event, Init, InitApply, InitDone
-from pydns.kube.objects import Kind, Observed, Ref
+from pydns.kube.objects import RECORD_KINDS, Kind, Observed, Ref
 from pydns.kube.selector import Selector
 
 
@@ -92,10 +92,10 @@ class ManifestFolder:
             ignored=sum(contents.ignored for contents in self._contents.values()),
         )
         events: list[Event] = []
-        for kind in Kind:
+        for kind in RECORD_KINDS:
             listed = [InitApply(observed) for ref, observed in self._objects.items() if ref.kind is kind]
             events += [Init(kind), *listed, InitDone(kind)]
-        self._changed_s = dict.fromkeys(Kind, self._clock())
+        self._changed_s = dict.fromkeys(RECORD_KINDS, self._clock())
         self._synced = True
         self._deliver(events)
         self._thread.start()
@@ -112,7 +112,7 @@ class ManifestFolder:
         problems = [_place(path, mistakes[0]) for path, mistakes in sorted(self._mistakes.items())]
         problem = problems[0] if problems else None
         changed_s = self._changed_s
-        return {kind: SourceStatus(self._synced, counts[kind], problem, changed_s.get(kind)) for kind in Kind}
+        return {kind: SourceStatus(self._synced, counts[kind], problem, changed_s.get(kind)) for kind in RECORD_KINDS}
 
     def poll(self) -> None:
         """Look once, and deliver what that settles. The folder's thread does this every `poll_s`."""

@@ -5,6 +5,7 @@
               For a delegation, the kind is followed by the compiled NS RRset.
     facts     b"facts" → Facts, b"status" → what the controller says of itself, as JSON,
               b"config" → the configuration in force (pydns.config.model.dump), its upstreams always filled in,
+              b"accepted" → the same without what was filled in, for the controller's next start,
               b"whole" → there once the table has held all of the cluster, be it another time than now
     static answers, static names
               what zone files and hosts have, by the same keys: `COVERED` or `BARE`, then the value. Covered is what the
@@ -35,6 +36,7 @@ FACTS_KEY = b"facts"
 STATUS_KEY = b"status"
 CONFIG_KEY = b"config"
 WHOLE_KEY = b"whole"
+ACCEPTED_KEY = b"accepted"
 
 MAX_READERS = 512  # processes times threads that may read at a time
 

@@ -14,6 +14,7 @@ import lmdb
 import msgspec
 
 from pydns.table.layout import (
+    ACCEPTED_KEY,
     ANSWERS,
     BARE,
     CONFIG_KEY,
@@ -206,9 +207,14 @@ class Writer:
         """Put what the controller says of itself, as JSON."""
         self._transact(lambda transaction: transaction.put(STATUS_KEY, status, db=self._facts_db))
 
-    def put_config(self, config: bytes) -> None:
-        """Put the configuration that is in force from now on."""
-        self._transact(lambda transaction: transaction.put(CONFIG_KEY, config, db=self._facts_db))
+    def put_config(self, config: bytes, accepted: bytes = b"") -> None:
+        """Put the configuration that is in force from now on, and what it was made from: as the operator wrote it."""
+
+        def apply(transaction: "Transaction") -> None:
+            transaction.put(CONFIG_KEY, config, db=self._facts_db)
+            transaction.put(ACCEPTED_KEY, accepted, db=self._facts_db)
+
+        self._transact(apply)
 
     def config(self) -> bytes:
         """Return the configuration in force; nothing before the first."""
@@ -219,6 +225,11 @@ class Writer:
         """Tell whether the table has held all of the cluster: before a restart, or since."""
         with self._environment.begin() as transaction:
             return transaction.get(WHOLE_KEY, db=self._facts_db) is not None
+
+    def accepted_config(self) -> bytes:
+        """Return what the configuration in force was made from; nothing before the first."""
+        with self._environment.begin() as transaction:
+            return transaction.get(ACCEPTED_KEY, b"", db=self._facts_db)
 
     def facts(self) -> Facts:
         """Return the facts in force."""

@@ -13,7 +13,7 @@ from pydns.control.folder import SourceError
 from pydns.control.manifests import ManifestFolder
 from pydns.kube import selector
 from pydns.kube.events import Apply, Delete, Event, Init, InitApply, InitDone
-from pydns.kube.objects import Kind, Ref, Service
+from pydns.kube.objects import RECORD_KINDS, Kind, Ref, Service
 
 
 class Told:
@@ -96,7 +96,7 @@ def test_start_delivers_each_kind_in_full(tmp_path: Path, told: Told, open_folde
     folder = open_folder(clock=lambda: 12.5)
     (events,) = told.deliveries
     assert [event for event in events if not isinstance(event, InitApply)] == [
-        event for kind in Kind for event in (Init(kind), InitDone(kind))
+        event for kind in RECORD_KINDS for event in (Init(kind), InitDone(kind))
     ]
     assert [str(event.observed.ref) for event in events if isinstance(event, InitApply)] == [
         "Namespace default",
