@@ -110,6 +110,7 @@ class Server:
         command = [sys.executable, "-m", "pydns", "serve", "--listen", "127.0.0.1:0", "--workers", "1"]
         command += ["--state-dir", str(state_dir), "--manifests", str(folder), *flags]
         command += ["--health", "off", "--ready", "off", "--metrics", "off", "--drain-quiet", "0"]
+        command += ["--resolv-conf", os.devnull]  # nobody is asked, whatever the machine has
         environment = {key: value for key, value in os.environ.items() if not key.startswith("PYDNS_")}
         self._process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
         assert self._process.stderr is not None

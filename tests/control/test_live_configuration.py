@@ -88,7 +88,9 @@ WEB, DB = "web.shop.svc.cluster.local.", "db.shop.svc.cluster.local."
 
 def test_a_stub_domain_is_in_every_workers_table_within_two_seconds(api: FakeApiServer, tmp_path: Path) -> None:
     api.apply("ConfigMap", config_map(stubDomains='{"acme.local": ["1.2.3.4"]}', upstreamNameservers='["8.8.8.8"]'))
-    with running(tmp_path, api.kubeconfig(tmp_path), *FLAGS) as seen:
+    resolv_conf = tmp_path / "resolv.conf"
+    resolv_conf.write_text("nameserver 10.0.0.1\n")
+    with running(tmp_path, api.kubeconfig(tmp_path), *FLAGS, "--resolv-conf", str(resolv_conf)) as seen:
         reader = Reader(tmp_path / "state")
 
         def in_force() -> Config:
@@ -102,7 +104,9 @@ def test_a_stub_domain_is_in_every_workers_table_within_two_seconds(api: FakeApi
         api.apply("ConfigMap", config_map(stubDomains='{"acme.local": ["1.2.3.5"]}'))
         seen.wait_until(lambda: in_force().routes[0].servers == (Upstream("1.2.3.5"),))
         assert time.monotonic() - began < IN_FORCE_S
-        assert in_force().upstreams is not None  # those of the machine's resolv.conf
+        assert in_force().upstreams == (Upstream("10.0.0.1"),)
+        resolv_conf.write_text("nameserver 10.0.0.2\n")
+        seen.wait_until(lambda: in_force().upstreams == (Upstream("10.0.0.2"),), IN_FORCE_S)
         reader.close()
 
 
