@@ -51,6 +51,7 @@ class Settings(NamedTuple):
     endpoint_pod_names: bool
     config: Path | None
     configmap: tuple[str, str] | None  # namespace and name
+    resolv_conf: Path
     zones: Path | None
     health: Endpoint | None
     ready: Endpoint | None
@@ -100,6 +101,7 @@ def parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     flag(serve, "--context", None, "context of the kubeconfig (default: its current one)", "NAME")
     flag(serve, "--manifests", None, "serve a folder of manifests instead of a cluster", "DIR")
     flag(serve, "--configmap", None, "live configuration: a ConfigMap to watch", "NAMESPACE/NAME")
+    flag(serve, "--resolv-conf", "/etc/resolv.conf", "whose nameservers are asked if none are configured", "FILE")
     flag(serve, "--zones", None, "folder of zone files to serve: *.zone", "DIR")
     flag(serve, "--pods", "insecure", "which pod names to answer: disabled, insecure or verified", "MODE")
     flag(serve, "--ttl", "5", "TTL of cluster records, 0 to 3600", "SECONDS")
@@ -155,6 +157,7 @@ def read(options: argparse.Namespace) -> Settings:
         endpoint_pod_names=options.endpoint_pod_names,
         config=checked("--config", Path, None),
         configmap=checked("--configmap", _configmap, None),
+        resolv_conf=Path(options.resolv_conf),
         zones=checked("--zones", Path, None),
         health=checked("--health", _endpoint, _default_endpoint(8080)),
         ready=checked("--ready", _endpoint, _default_endpoint(8181)),

@@ -137,6 +137,7 @@ class Server:
             for file, text in zones.items():
                 (zone_folder / file).write_text(text)
             command += ["--zones", str(zone_folder)]
+        command += ["--resolv-conf", os.devnull]  # nobody is asked, whatever the machine has
         environment = {key: value for key, value in os.environ.items() if not key.startswith("PYDNS_")}
         self._process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
         assert self._process.stderr is not None

@@ -14,7 +14,6 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from pydns.config.model import Config
@@ -42,7 +41,6 @@ from pydns.table.writer import Writer, WriterError
 _STATUS_S = 1.0  # how often it says how it is
 _LOOK_S = 0.5  # how often it looks at what nobody tells it: nameservers, problems
 _READER_CHECK_S = 30.0  # how soon the slot of a killed worker is given back
-_RESOLV_CONF = Path("/etc/resolv.conf")
 
 Post = Callable[[Call], None]
 
@@ -130,7 +128,7 @@ class Controller:
         self._restored = writer.is_whole()  # answers come from a table from before the restart, until synced
         self._open_source, self._source_name, config_source = _sources(settings, log, self._on_config)
         self._config_source = config_source
-        self._configuration = Configuration(config_source, writer, ResolvConf(_RESOLV_CONF, log), log)
+        self._configuration = Configuration(config_source, writer, ResolvConf(settings.resolv_conf, log), log)
         self._configured: Config | None = None  # what was handed out
         self._wanted: ClusterOptions | None = None
         self._cluster: Cluster | None = None  # from when the configuration is known
