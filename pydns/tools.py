@@ -8,7 +8,8 @@ from typing import Any
 
 from pydns import processes
 from pydns.dns import name
-from pydns.dns.answer import decompile
+from pydns.dns.answer import decompile, question
+from pydns.dns.rrset import NS
 from pydns.dns.text import to_text
 from pydns.table.layout import NodeKind
 from pydns.table.reader import Reader
@@ -27,9 +28,12 @@ def dump(state_dir: Path) -> Iterator[str]:
             rrset, _ = decompile(key, compiled)
             lines.append((name.tree_key(rrset.owner), rrset.rtype, to_text(rrset)))
         for tree, kind in reader.nodes(transaction):
+            owner = name.from_tree_key(tree)
             if kind == NodeKind.POD_NAMESPACE:
-                owner = name.to_text(name.from_tree_key(tree))
-                lines.append((tree, 0, [f"; any address, as ADDRESS-WITH-DASHES.{owner}"]))
+                lines.append((tree, 0, [f"; any address, as ADDRESS-WITH-DASHES.{name.to_text(owner)}"]))
+            elif kind[:1] == NodeKind.CUT:
+                servers, glue = decompile(question(owner, NS), kind[1:])
+                lines.append((tree, servers.rtype, [line for each in (servers, *glue) for line in to_text(each)]))
         for _, _, texts in sorted(lines):
             yield from texts
 
