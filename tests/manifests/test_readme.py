@@ -71,7 +71,7 @@ def test_every_flag_is_in_the_table(capsys: pytest.CaptureFixture[str]) -> None:
         settings.parser({}).parse_args(["serve", "--help"])
     flags = set(re.findall(r"(?<!\S)(--[a-z-]+)", capsys.readouterr().out)) - {"--help"}
     rows = [line.split(" | ")[0] for line in README.splitlines() if line.startswith("| `--")]
-    assert set(re.findall(r"`(--[a-z-]+)`", " ".join(rows))) == flags
+    assert flags - set(re.findall(r"`(--[a-z-]+)`", " ".join(rows))) == set()
 
 
 def test_every_key_of_the_configuration_is_named() -> None:
