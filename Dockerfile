@@ -39,5 +39,4 @@ LABEL org.opencontainers.image.title="pydns" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.created="${CREATED}" \
-      org.opencontainers.image.documentation="manifests/README.md" \
       org.opencontainers.image.base.name="${PYTHON}"

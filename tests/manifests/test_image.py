@@ -73,6 +73,8 @@ def test_hadolint_finds_nothing() -> None:
 
 def test_the_image_says_its_version() -> None:
     assert f"\nARG VERSION={pydns.__version__}\n" in (ROOT / "Dockerfile").read_text()
+    for text in ("Dockerfile", "README.md", "manifests/README.md"):
+        assert set(re.findall(r"-t pydns:(\S+) \.", (ROOT / text).read_text())) == {pydns.__version__}, text
 
 
 def test_nothing_in_it_needs_a_shell_or_root() -> None:
