@@ -7,7 +7,7 @@ import sys
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, Self
 
 import yaml
 
@@ -103,12 +103,24 @@ class Server:
 
     def __init__(self, cluster: Iterable[Any], flags: Sequence[str] = ()) -> None:
         self._directory = tempfile.TemporaryDirectory()
-        folder, state_dir = Path(self._directory.name, "manifests"), Path(self._directory.name, "state")
+        folder = Path(self._directory.name, "manifests")
         folder.mkdir()
-        state_dir.mkdir()
         (folder / "cluster.yaml").write_text(yaml.safe_dump_all(cluster))
+        self._start(["--manifests", str(folder), *flags])
+
+    @classmethod
+    def watching(cls, kubeconfig: Path, flags: Sequence[str] = ()) -> Self:
+        """Return one that serves the cluster of a kubeconfig."""
+        server = cls.__new__(cls)
+        server._directory = tempfile.TemporaryDirectory()
+        server._start(["--kubeconfig", str(kubeconfig), *flags])
+        return server
+
+    def _start(self, flags: Sequence[str]) -> None:
+        state_dir = Path(self._directory.name, "state")
+        state_dir.mkdir()
         command = [sys.executable, "-m", "pydns", "serve", "--listen", "127.0.0.1:0", "--workers", "1"]
-        command += ["--state-dir", str(state_dir), "--manifests", str(folder), *flags]
+        command += ["--state-dir", str(state_dir), *flags]
         command += ["--health", "off", "--ready", "off", "--metrics", "off", "--drain-quiet", "0"]
         environment = {key: value for key, value in os.environ.items() if not key.startswith("PYDNS_")}
         self._process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
