@@ -72,7 +72,7 @@ def subjects(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Subjects]:
         in_process = way.startswith("in process")
         if other and not in_process:
             host, _, port = other.rpartition(":")
-            return Address(host, int(port))
+            return Address(host.strip("[]"), int(port), in_order=False)
         key = file.path, in_process
         if key not in started:
             if in_process:

@@ -32,14 +32,14 @@ class Cluster(NamedTuple):
     namespace: str
 
     def call(self, method: str, path: str, body: dict[str, Any] | None = None, kind: str = "json") -> dict[str, Any]:
-        method, url, headers, body, _ = self.connection.param_serialize(
+        method, url, headers, content, _ = self.connection.param_serialize(
             method,
             path,
             body=body,
             header_params={"Accept": "application/json", "Content-Type": f"application/{kind}"},
             auth_settings=["BearerToken"],
         )
-        response = self.connection.call_api(method, url, headers, body, _request_timeout=10).response
+        response = self.connection.call_api(method, url, headers, content, _request_timeout=10).response
         assert 200 <= response.status < 300, response.data
         value: dict[str, Any] = response.json()
         return value
