@@ -16,7 +16,8 @@ from pydns import settings
 from pydns.dns import name
 from pydns.kube import objects, workloads
 from pydns.kube.events import Apply, Init, InitDone
-from pydns.kube.objects import Kind
+from pydns.kube.objects import Kind, parse_address
+from pydns.kube.selector import parse as parse_selector
 from pydns.kube.zone import Zone, ZoneOptions
 from pydns.serve.respond import Responder
 from pydns.table.reader import Reader
@@ -26,7 +27,7 @@ _TIMEOUT_S = 10.0
 _PATIENCE_S = 0.5  # with a server that has answered a later question
 PROBE_ID = b"\xff\xff"  # messages must have another
 _PROBE = bytes.fromhex("ffff 0000 0001 0000 0000 0000 00 0006 0001")  # ". SOA", which any server says something to
-_LOOPBACK = bytes([127, 0, 0, 1])
+LOOPBACK = "127.0.0.1"
 
 
 class Subject(Protocol):
@@ -55,22 +56,23 @@ class InProcess:
         self.reader.close()
 
 
-def load(cluster: Iterable[Any], flags: Sequence[str] = ()) -> Zone:
-    """Return the zone of manifests, as `pydns serve` with these flags makes it."""
+def load(cluster: Iterable[Any], flags: Sequence[str] = (), host: str = LOOPBACK) -> Zone:
+    """Return the zone of manifests, as `pydns serve` with these flags that listens at `host` makes it."""
     options = settings.read(settings.parser({}).parse_args(["serve", *flags]))
+    labels = parse_selector(options.labels) if options.labels else None
     manifests = []
     for document in cluster:
         for found in workloads.read(document):
             assert isinstance(found, workloads.Manifest), found
             manifests.append(found)
+    own = parse_address(host)
+    assert own is not None
     zone = Zone(
-        ZoneOptions(
-            options.domain, options.reverse_zones, options.ttl_s, options.pods, options.namespaces, (_LOOPBACK,)
-        )
+        ZoneOptions(options.domain, options.reverse_zones, options.ttl_s, options.pods, options.namespaces, (own,))
     )
     for kind in Kind:
         zone.apply(Init(kind))
-    for observed in workloads.build(manifests, objects.Options(options.endpoint_pod_names)).values():
+    for observed in workloads.build(manifests, objects.Options(options.endpoint_pod_names), labels).values():
         zone.apply(Apply(observed))
     for kind in Kind:
         zone.apply(InitDone(kind))
@@ -111,25 +113,26 @@ class Address(NamedTuple):
 class Server:
     """A `pydns serve` of our own, on a port that was free."""
 
-    def __init__(self, cluster: Iterable[Any], flags: Sequence[str] = ()) -> None:
+    def __init__(self, cluster: Iterable[Any], flags: Sequence[str] = (), host: str = LOOPBACK) -> None:
         self._directory = tempfile.TemporaryDirectory()
         folder = Path(self._directory.name, "manifests")
         folder.mkdir()
         (folder / "cluster.yaml").write_text(yaml.safe_dump_all(cluster))
-        self._start(["--manifests", str(folder), *flags])
+        self._start(["--manifests", str(folder), *flags], host)
 
     @classmethod
     def watching(cls, kubeconfig: Path, flags: Sequence[str] = ()) -> Self:
         """Return one that serves the cluster of a kubeconfig."""
         server = cls.__new__(cls)
         server._directory = tempfile.TemporaryDirectory()
-        server._start(["--kubeconfig", str(kubeconfig), *flags])
+        server._start(["--kubeconfig", str(kubeconfig), *flags], LOOPBACK)
         return server
 
-    def _start(self, flags: Sequence[str]) -> None:
+    def _start(self, flags: Sequence[str], host: str) -> None:
         state_dir = Path(self._directory.name, "state")
         state_dir.mkdir()
-        command = [sys.executable, "-m", "pydns", "serve", "--listen", "127.0.0.1:0", "--workers", "1"]
+        listen = f"[{host}]:0" if ":" in host else f"{host}:0"
+        command = [sys.executable, "-m", "pydns", "serve", "--listen", listen, "--workers", "1"]
         command += ["--state-dir", str(state_dir), *flags]
         command += ["--health", "off", "--ready", "off", "--metrics", "off", "--drain-quiet", "0"]
         environment = {key: value for key, value in os.environ.items() if not key.startswith("PYDNS_")}
@@ -145,7 +148,7 @@ class Server:
                 break
         else:
             raise AssertionError("".join(seen))
-        self.address = Address("127.0.0.1", port)
+        self.address = Address(host, port)
 
     def ask(self, message: bytes, *, tcp: bool) -> bytes | None:
         return self.address.ask(message, tcp=tcp)
