@@ -65,10 +65,9 @@ def load(cluster: Iterable[Any], flags: Sequence[str] = (), host: str = LOOPBACK
         for found in workloads.read(document):
             assert isinstance(found, workloads.Manifest), found
             manifests.append(found)
-    own = parse_address(host)
-    assert own is not None
+    own = (parse_address(host),)
     zone = Zone(
-        ZoneOptions(options.domain, options.reverse_zones, options.ttl_s, options.pods, options.namespaces, (own,))
+        ZoneOptions(options.domain, options.reverse_zones, options.ttl_s, options.pods, options.namespaces, own)
     )
     for kind in Kind:
         zone.apply(Init(kind))
