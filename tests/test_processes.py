@@ -136,8 +136,8 @@ def test_a_killed_worker_is_back_within_a_second(start: Callable[..., Server]) -
 
 def test_children_end_with_a_killed_supervisor(start: Callable[..., Server]) -> None:
     server = start()
+    until(lambda: len(server.children()) == 2, 5.0)
     children = server.children()
-    assert len(children) == 2
     server.stop(signal.SIGKILL)
     until(lambda: not any(is_running(pid) for pid in children), 5.0)
 

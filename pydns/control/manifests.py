@@ -68,6 +68,7 @@ class ManifestFolder:
         self._mistakes: dict[Path, list[Mistake]] = {}  # by file, and by folder that can't be listed
         self._failed: frozenset[Path] = frozenset()  # those folders
         self._objects: dict[Ref, Observed] = {}
+        self._memory = workloads.Memory()
         self._changed_s: dict[Kind, float] = {}
         self._synced = False
         self._stopping = threading.Event()
@@ -177,7 +178,7 @@ class ManifestFolder:
 
     def _build(self) -> dict[Ref, Observed]:
         manifests = [each for _, contents in sorted(self._contents.items()) for each in contents.manifests]
-        return workloads.build(manifests, self._options, self._label_selector)
+        return workloads.build(manifests, self._options, self._label_selector, self._memory)
 
     def _publish(self) -> None:
         before, after = self._objects, self._build()
