@@ -43,9 +43,10 @@ def start_on_api(api: FakeApiServer, start: Callable[..., Server], tmp_path: Pat
 class Load:
     """Clients that ask without pause, each when it has its answer, and never twice: what is lost stays lost."""
 
-    def __init__(self, port: int, clients: int = 4) -> None:
+    def __init__(self, port: int, clients: int = 4, patience_s: float = 3.0) -> None:
         self.answered = self.lost = 0
         self._port = port
+        self._patience_s = patience_s
         self._stopping = threading.Event()
         self._threads = [threading.Thread(target=self._ask) for _ in range(clients)]
         for thread in self._threads:
@@ -54,13 +55,13 @@ class Load:
     def _ask(self) -> None:
         while not self._stopping.is_set():
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:  # another port: another worker, perhaps
-                sock.settimeout(3)
+                sock.settimeout(self._patience_s)
                 sock.connect(("127.0.0.1", self._port))
                 sock.send(query(WEB))
                 try:
                     assert answer(sock.recv(4096)) == "10.96.1.1"
                     self.answered += 1
-                except TimeoutError:
+                except OSError:
                     self.lost += 1
 
     def end(self) -> None:
@@ -105,19 +106,11 @@ def test_a_stuck_worker_fails_the_health_probe_and_is_replaced(start: Callable[.
     until(lambda: not is_running(stuck), 5)
     until(lambda: server.get("/health") == (200, "OK\n"), 5)
 
-    assert len(server.logged("worker stuck")) == 1
+    assert len(server.logged("worker stuck")) == 1  # worker 0 wasn't
     worker = json.loads(server.get("/status")[1])["processes"][3]
     assert (worker["process"], worker["restarts"], worker["stuck"]) == ("worker 1", 1, 1)
     assert is_running(worker["pid"])
     until(lambda: "worker 1: pid " in server.status() and "1 restarts, 1 of them as stuck" in server.status(), 5)
-
-
-def test_a_worker_that_answers_is_not_replaced(start: Callable[..., Server]) -> None:
-    server = start(command=IMPATIENT)
-    before = server.children()
-    began = time.monotonic()
-    until(lambda: time.monotonic() - began > 3, 4)  # twice what it takes to be judged stuck
-    assert server.children() == before
 
 
 def test_probes_are_answered_again_by_the_next_controller(start: Callable[..., Server]) -> None:
@@ -146,7 +139,7 @@ def test_a_drain_fails_readiness_at_once_and_answers_until_nobody_asks(start: Ca
 
 def test_a_drain_ends_although_clients_still_ask(start: Callable[..., Server]) -> None:
     server = start(flags=("--drain-quiet", "60", "--drain-max", "0.5"))
-    load = Load(server.port, clients=1)
+    load = Load(server.port, clients=1, patience_s=0.2)
     try:
         assert server.stop() == 0
     finally:
