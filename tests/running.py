@@ -44,6 +44,7 @@ class Server:
             [*command, "serve", *arguments, *source, *flags], stderr=subprocess.PIPE, text=True
         )
         self._state_dir = state_dir
+        self._left: list[int] = []  # children when it was told to stop
         self.lines: list[str] = []
         self._reading = threading.Thread(target=self._read, daemon=True)
         self._reading.start()
@@ -99,29 +100,28 @@ class Server:
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
         """Return the exit status."""
+        self._left = self.children()
         self.process.send_signal(how)
         return self.wait()
 
     def wait(self) -> int:
         """Return the exit status."""
         status = self.process.wait(10)
-        self._reading.join(5)
-        if self.process.stderr:
-            self.process.stderr.close()
+        self._reading.join(2)  # children that are left hold the other end of the log
         return status
 
     def end(self) -> None:
         """End whatever is left of it, also where it doesn't listen any more."""
-        if self.process.poll() is None:
-            left = self.children()
-            self.process.terminate()
-            with suppress(subprocess.TimeoutExpired):
-                self.process.wait(10)
-            self.process.kill()
-            for pid in left:
-                if is_running(pid):
-                    os.kill(pid, signal.SIGKILL)
-            self.wait()
+        with suppress(subprocess.TimeoutExpired):
+            if self.process.poll() is None:
+                self.stop()
+        self.process.kill()
+        for pid in self._left:
+            if is_running(pid):
+                os.kill(pid, signal.SIGKILL)
+        self.wait()
+        assert self.process.stderr is not None
+        self.process.stderr.close()
 
 
 def query(qname: str) -> bytes:
