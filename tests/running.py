@@ -50,6 +50,7 @@ class Server:
         self._reading.start()
         try:
             until(lambda: bool(self.logged(event)), 10.0)
+            until(lambda: len(self.children()) == workers + 1, 10.0)  # a small cluster is synced before workers start
         except AssertionError:
             self.end()
             raise AssertionError("".join(self.lines)) from None
