@@ -28,6 +28,7 @@ from pydns.kube.audit import Audit, AuditPage, BadPage
 from pydns.kube.events import Event
 from pydns.kube.objects import DEFAULTS, Kind, Options
 from pydns.kube.reflector import FIGURES, Failure, Figures, ListPage, Notice, Reflector, Status, Step, Wait, Watch
+from pydns.log import Level
 
 Deliver = Callable[[list[Event]], None]
 Log = Callable[..., None]  # event, then fields by keyword
@@ -61,6 +62,8 @@ class ApiServer:
         watch_list: bool = True,
         random: Random | None = None,
     ) -> None:
+        if not connection.configuration.verify_ssl:
+            log("certificate of the API server is not verified", level=Level.WARNING)
         self._clock = clock
         self._figures = figures
         self._random = random or Random()
@@ -143,6 +146,8 @@ def connect(kubeconfig: Path | None, context: str | None = None) -> ApiClient:
             load_kube_config(str(kubeconfig), context, configuration, persist_config=False)  # type: ignore[no-untyped-call]
         except Exception as error:  # it raises what its parsing of any content happens to run into
             raise ConnectError(f"kubeconfig {kubeconfig}: {_one_line(error)}") from None
+    if not configuration.verify_ssl:  # the log says it once, and not of every connection between its lines
+        urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
     return ApiClient(configuration)
 
 
@@ -262,7 +267,7 @@ class _Feed:
             self._reflector.audit_failed(reason)
         if self._audit_problem != reason:
             self._audit_problem = reason
-            self._log("audit failed", path=self._path, problem=problem)
+            self._log("audit failed", level=Level.WARNING, path=self._path, problem=problem)
         return None
 
     def end_audit(self, audit: Audit) -> None:
@@ -376,7 +381,8 @@ class _Feed:
 
     def _report(self, notices: list[Notice]) -> None:
         for notice in notices:
-            self._log(notice.event, **notice.fields)
+            level = Level.WARNING if "problem" in notice.fields else Level.INFO
+            self._log(notice.event, level=level, **notice.fields)
 
 
 _API = "/api/v1"

@@ -118,6 +118,22 @@ def test_it_lists_then_follows_changes(tls: bool, watch_list: str, tmp_path: Pat
             assert len(server.asked("list", "Service")) == (0 if watch_list == "on" else 3)
 
 
+def test_a_certificate_that_nobody_verifies_is_said_once(tmp_path: Path) -> None:
+    with FakeApiServer(tls=True) as server:
+        kubeconfig = server.kubeconfig(tmp_path)
+        trusted = f"certificate-authority: {tmp_path / 'ca.pem'}"
+        assert trusted in kubeconfig.read_text()
+        kubeconfig.write_text(kubeconfig.read_text().replace(trusted, "insecure-skip-tls-verify: true"))
+        server.apply("Service", service("web"))
+        received = Received()
+        source = ApiServer(connect(kubeconfig), list(Kind), received.batches.put, received.log, figures=QUICK)
+        source.start()
+        received.until(lambda received: received.synced == set(Kind))
+        source.stop()
+    said = [event for event, _ in received.logged if "not verified" in event]
+    assert said == ["certificate of the API server is not verified"]
+
+
 def test_every_kind_is_asked_for_at_its_path_with_its_selectors(server: FakeApiServer, tmp_path: Path) -> None:
     server.apply("Namespace", {"metadata": {"name": "shop"}})
     server.apply("Service", service("kept", dns="yes"))
