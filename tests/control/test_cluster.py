@@ -21,7 +21,10 @@ from pydns.control.apiserver import connect
 from tests.subject import Server, query
 
 KUBECONFIG = os.environ.get("PYDNS_TEST_KUBECONFIG", "")
-pytestmark = pytest.mark.skipif(not KUBECONFIG, reason="PYDNS_TEST_KUBECONFIG names no kubeconfig of a cluster")
+pytestmark = [
+    pytest.mark.skipif(not KUBECONFIG, reason="PYDNS_TEST_KUBECONFIG names no kubeconfig of a cluster"),
+    pytest.mark.filterwarnings("ignore::urllib3.exceptions.InsecureRequestWarning"),  # its own matter
+]
 _TYPES = {"A": 1, "CNAME": 5, "PTR": 12, "AAAA": 28, "SRV": 33}
 
 
