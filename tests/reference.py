@@ -6,11 +6,12 @@ It works on RRsets in a dict and knows no tables, compiled answers or fast paths
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from pydns.config.model import PodsMode
 from pydns.dns import name
 from pydns.dns.dashed import pod_rrsets, undashed
 from pydns.dns.rrset import CNAME, SOA, RRset
 from pydns.kube import schema
-from pydns.kube.objects import EndpointSlice, Namespace, Object, Service
+from pydns.kube.objects import EndpointSlice, Namespace, Object, Pod, Service
 from pydns.kube.schema import Schema
 
 _SCHEMA = Schema(name.from_text("cluster.local"))
@@ -29,9 +30,9 @@ class Said(NamedTuple):
 
 
 class Reference:
-    """Answers for a cluster whose server is reached at `own`; pods: insecure."""
+    """Answers for a cluster whose server is reached at `own`."""
 
-    def __init__(self, objects: Iterable[Object], own: bytes) -> None:
+    def __init__(self, objects: Iterable[Object], own: bytes, pods: PodsMode = PodsMode.INSECURE) -> None:
         objects = list(objects)
         self._rrsets: dict[tuple[bytes, int], RRset] = {}
         self._nodes: set[bytes] = set(schema.infrastructure_names(_SCHEMA)) | set(_ZONES)
@@ -42,7 +43,13 @@ class Reference:
         for each in objects:
             if isinstance(each, Namespace):
                 self._nodes.add(schema.namespace_name(_SCHEMA, each.name))
-                self._pod_namespaces.add(schema.pod_namespace_name(_SCHEMA, each.name))
+                if pods is not PodsMode.DISABLED:
+                    self._nodes.add(schema.pod_namespace_name(_SCHEMA, each.name))
+                if pods is PodsMode.INSECURE:
+                    self._pod_namespaces.add(schema.pod_namespace_name(_SCHEMA, each.name))
+            if isinstance(each, Pod) and pods is PodsMode.VERIFIED:
+                for address in each.addresses:
+                    self._add(pod_rrsets(schema.pod_name(_SCHEMA, each.namespace, address), address, _SCHEMA.ttl_s))
             if isinstance(each, Service):
                 slices = [
                     other
@@ -61,7 +68,6 @@ class Reference:
         self._add(
             schema.infrastructure_rrsets(_SCHEMA, _ZONES, services if glue else (), dict.fromkeys(glue) or (own,))
         )
-        self._nodes |= self._pod_namespaces
 
     def _add(self, rrsets: Iterable[RRset]) -> None:
         for rrset in rrsets:

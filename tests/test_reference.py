@@ -9,10 +9,11 @@ import dns.rcode
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pydns.config.model import PodsMode
 from pydns.dns import name
 from pydns.dns.rrset import SOA
 from pydns.kube.events import Apply
-from pydns.kube.objects import Endpoint, EndpointSlice, Kind, Namespace, Object, Observed, Port, Ref, Service
+from pydns.kube.objects import Endpoint, EndpointSlice, Kind, Namespace, Object, Observed, Pod, Port, Ref, Service
 from pydns.kube.zone import Zone, ZoneOptions
 from tests.reference import Reference, Said
 from tests.subject import InProcess, query
@@ -40,6 +41,7 @@ _OBJECT: st.SearchStrategy[Object] = st.one_of(
     st.builds(Service, _LABEL, _LABEL, st.just(()), st.just(False), _TARGETS, _PORTS),
     st.builds(EndpointSlice, _LABEL, _LABEL, _LABEL, _PORTS, _ENDPOINTS),
     st.builds(Namespace, _LABEL),
+    st.builds(Pod, _LABEL, _LABEL, _ADDRESSES),
 )
 _QNAME = st.one_of(
     st.tuples(
@@ -50,6 +52,7 @@ _QNAME = st.one_of(
         st.sampled_from(["svc.", "pod.", "dns.", "ns.dns.", "dns-version.", "a.a.svc.", "a.svc.", "a.pod.", ""]),
         st.sampled_from(["cluster.local", "Cluster.LOCAL", "org"]),
     ).map(lambda parts: "".join(f"{each}." for each in parts[0]) + parts[1] + parts[2]),
+    st.sampled_from(["10-0-0-1.a.pod.cluster.local", "10-0-1-1.b.pod.cluster.local", "a.pod.cluster.local"]),
     st.sampled_from(["1.0.0.10.in-addr.arpa", "0.10.in-addr.arpa", "1.1.0.10.IN-addr.arpa", "9.9.in-addr.arpa"]),
     st.sampled_from(["1." + "0." * 31 + "ip6.arpa", "0.0.ip6.arpa", "1.ip6.arpa", "in-addr.arpa"]),
 )
@@ -59,7 +62,8 @@ _QTYPE = st.sampled_from([1, 2, 5, 6, 12, 15, 16, 28, 33, 65, 255])
 def _ref(value: Object) -> Ref:
     if isinstance(value, Namespace):
         return Ref(Kind.NAMESPACE, "", value.name)
-    return Ref(Kind.SERVICE if isinstance(value, Service) else Kind.ENDPOINT_SLICE, value.namespace, value.name)
+    kind = {Service: Kind.SERVICE, EndpointSlice: Kind.ENDPOINT_SLICE, Pod: Kind.POD}[type(value)]
+    return Ref(kind, value.namespace, value.name)
 
 
 def _read(reply: bytes) -> Said:
@@ -79,14 +83,17 @@ def _read(reply: bytes) -> Said:
 
 @settings(max_examples=100, deadline=None)
 @given(
+    pods=st.sampled_from(PodsMode),
     objects=st.lists(_OBJECT, max_size=10).map(lambda found: {_ref(each): each for each in found}),
     questions=st.lists(st.tuples(_QNAME, _QTYPE), min_size=20, max_size=60),
 )
-def test_replies_are_those_of_the_reference(objects: dict[Ref, Object], questions: list[tuple[str, int]]) -> None:
-    zone = Zone(ZoneOptions(own_addresses=(_OWN,)))
+def test_replies_are_those_of_the_reference(
+    pods: PodsMode, objects: dict[Ref, Object], questions: list[tuple[str, int]]
+) -> None:
+    zone = Zone(ZoneOptions(pods=pods, own_addresses=(_OWN,)))
     for ref, value in objects.items():
         zone.apply(Apply(Observed(ref, "", value)))
-    reference = Reference(objects.values(), _OWN)
+    reference = Reference(objects.values(), _OWN, pods)
     with TemporaryDirectory() as state_dir:
         subject = InProcess(Path(state_dir), zone)
         for qname_text, qtype in questions:
