@@ -1,6 +1,6 @@
 """What is left of a server that is asked for ten times what it can answer.
 
-The generator can't send ten times what a core answers, so the server gets a tenth of a core: a process that spins
+The generator can't send ten times what a core answers, so the server gets a twentieth of a core: a process that spins
 shares it, with a weight that the scheduler is told (nice). Then as many queries come in as dnsperf can be made to
 send; the rest is what an operator would look at: replies per second next to the most that the server reaches unhurried,
 how long they take, TCP meanwhile, memory, and when it is itself again.
@@ -26,7 +26,7 @@ from tests.bench.report import Table
 
 FACTOR = 10
 _SERVICES = 1000
-_SERVER_NICE, _SPINNER_NICE = 19, 9  # weights 15 and 137 (sched(7)): a tenth
+_SERVER_NICE, _SPINNER_NICE = 19, 5  # weights 15 and 335 (sched(7)): a twentieth
 _SLOW_S = 0.1  # a reply that took longer is none, after an overload
 _AFTER_S = 2.0  # for which recovery is watched
 
@@ -56,7 +56,7 @@ def run(command: str, seconds: float, cores: tuple[int, int]) -> Overload:
         data.write_text(asked.text())
         with servers.pydns(command, ["--manifests", str(manifests)], 1, server_core) as server:
             servers.wait_until(server, [(services[-1].dns_name, "A")])
-            with _a_tenth_of(server_core, server.pid):
+            with _a_twentieth_of(server_core, server.pid):
                 peak = dnsperf.flood(server.port, data, seconds, client_core)
                 before = sum(procfs.pss_kib(server.pid).values())
                 tcp = _TcpClient(server.port, services[0].dns_name)
@@ -77,7 +77,7 @@ def run(command: str, seconds: float, cores: tuple[int, int]) -> Overload:
 
 
 @contextmanager
-def _a_tenth_of(core: int, pid: int) -> Iterator[None]:
+def _a_twentieth_of(core: int, pid: int) -> Iterator[None]:
     for each in procfs.tree(pid):
         os.setpriority(os.PRIO_PROCESS, each, _SERVER_NICE)
     spin = [sys.executable, "-c", f"import os\nos.nice({_SPINNER_NICE})\nwhile True: pass"]
@@ -147,5 +147,5 @@ def table(found: Overload) -> Table:
         ["memory, % more", f"{after / before - 1:.1%}", "< 10 %"],
         ["itself again after, s", f"{found.recovered_s:.2f}", "< 1"],
     ]
-    title = f"Overload of one worker that has a tenth of a core ({found.peak_qps:,.0f} replies/s at most)"
+    title = f"Overload of one worker that has a twentieth of a core ({found.peak_qps:,.0f} replies/s at most)"
     return Table(title, ["what", "found", "wanted"], rows)
