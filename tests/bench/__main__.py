@@ -12,13 +12,15 @@ from typing import Any
 
 import dns.exception
 
-from tests.bench import change, load, memory, names, procfs, report, servers, tools
+from tests.bench import change, load, memory, names, overload, procfs, report, restart, servers, tools
 
 _PARTS = {  # what it measures, and the programs that it needs
     "names": ("CPU per query, next to Knot DNS", ("dnsperf", "knotd", "taskset")),
     "load": ("time and memory to load a big cluster", ("dnsperf",)),
     "change": ("delay of a change", ()),
     "memory": ("memory by the size of the cluster", ("dnsperf",)),
+    "overload": ("what is left at ten times the load", ("dnsperf", "taskset")),
+    "restart": ("queries lost in a rolling restart", ()),
 }
 
 
@@ -60,6 +62,12 @@ def _measure(part: str, options: argparse.Namespace) -> tuple[Any, report.Table]
     if part == "memory":
         memories = memory.run(options.pydns)
         return [each._asdict() for each in memories], memory.table(memories)
+    if part == "overload":
+        found = overload.run(options.pydns, options.seconds, _cores())
+        return found._asdict(), overload.table(found)
+    if part == "restart":
+        lives = restart.run(options.pydns)
+        return [each._asdict() for each in lives], restart.table(lives)
     delays_ms = change.run(options.pydns)
     return delays_ms, change.table(delays_ms)
 

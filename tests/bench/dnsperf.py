@@ -8,6 +8,8 @@ from typing import NamedTuple
 from tests.bench import tools
 
 OUTSTANDING = 100  # dnsperf's default: deep enough that a server is never idle
+MOST_OUTSTANDING = 200_000
+PATIENCE_S = 1.0
 _MARGIN_S = 30  # past the run's own time, after which dnsperf hangs
 
 
@@ -65,6 +67,12 @@ def parse(output: str) -> Run:
 def flood(port: int, data: Path, seconds: float, core: int) -> Run:
     """Ask as fast as the server answers, for `seconds`, from one thread on `core`."""
     return _run(port, data, ["-l", str(seconds), "-q", str(OUTSTANDING)], core, seconds + _MARGIN_S)
+
+
+def overload(port: int, data: Path, seconds: float, core: int, rate: int) -> Run:
+    """Send `rate` queries per second, whatever comes back; a reply counts within `PATIENCE_S`."""
+    options = ["-l", str(seconds), "-Q", str(rate), "-q", str(MOST_OUTSTANDING), "-c", "16", "-t", str(PATIENCE_S)]
+    return _run(port, data, options, core, seconds + _MARGIN_S)
 
 
 def ask_once(port: int, data: Path, clients: int) -> Run:

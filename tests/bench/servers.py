@@ -57,6 +57,13 @@ def pydns(command: str, source: list[str], workers: int, core: int | None) -> It
             yield server
 
 
+def begin(command: str, source: list[str], workers: int, port: int, state_dir: Path) -> "subprocess.Popen[bytes]":
+    """Start pydns for a caller who ends it, by SIGTERM or with `end`. Its log is thrown away."""
+    arguments = ["serve", "--listen", f"127.0.0.1:{port}", "--workers", str(workers), "--state-dir", str(state_dir)]
+    full = [*shlex.split(command), *arguments, *source]
+    return subprocess.Popen(full, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
 @contextmanager
 def knot(zones: Path, core: int | None) -> Iterator[Server]:
     """Run Knot over the zone files in `zones`, with one thread of each sort, as pydns has one worker."""
@@ -105,7 +112,7 @@ def api_server(services: int, endpoints: int) -> Iterator[Path]:
                 raise Failed(f"{shlex.join(command)} ended with {process.wait()} before it listened")
             yield kubeconfig
         finally:
-            _end(process)
+            end(process)
             process.stdout.close()
 
 
@@ -124,10 +131,10 @@ def _running(name: str, command: list[str], port: int, core: int | None) -> Iter
             output.seek(0)
             raise Failed(f"{failed}\n{output.read().decode(errors='replace')[-4000:]}".rstrip()) from None
         finally:
-            _end(process)
+            end(process)
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def end(process: subprocess.Popen[bytes]) -> None:
     """Terminate a process; kill what is left of it and its children after that, or if it takes too long."""
     family = procfs.tree(process.pid)
     process.terminate()
