@@ -192,7 +192,7 @@ def test_a_restart_without_the_api_server_is_ready_at_once_and_says_what_it_serv
     began = time.monotonic()
     server = start_on_api(event="listening")
     assert server.ask(WEB, timeout_s=3) == "10.96.1.1"
-    assert time.monotonic() - began < 5  # 0.5 s on a machine that has nothing else to do; starting Python is most of it
+    assert time.monotonic() - began < 5  # 0.4 to 0.7 s next to other work; starting Python is most of it
     assert server.get("/ready") == (200, "OK\n")
     assert server.ask("new.shop.svc.cluster.local") == "rcode 2"
     assert json.loads(server.get("/status")[1])["restored"] is True
