@@ -23,6 +23,7 @@ def test_sigterm_answers_what_has_arrived_and_exits_0(start: Callable[..., Serve
         sock.connect(("127.0.0.1", server.port))
         until(lambda: server.ask(WEB) == "10.96.1.1", 5)
         os.kill(worker, signal.SIGSTOP)  # so that all of this is there when it looks
+        until(lambda: ") T " in Path(f"/proc/{worker}/stat").read_text(), 5)  # else it may take SIGTERM first
         for _ in range(200):  # more than it takes at a time
             sock.send(query(WEB))
         server.process.send_signal(signal.SIGTERM)

@@ -175,7 +175,7 @@ def test_readiness_names_what_is_missing_and_outlives_the_api_server(
     assert "403" in missing
 
     api.heal()
-    until(lambda: server.get("/ready") == (200, "OK\n"), 10)
+    until(lambda: server.get("/ready") == (200, "OK\n"), 20)
     api.fail("Service", "watch", 500)
     api.close_watches()
     until(lambda: "500" in server.get("/status")[1], 5)
@@ -192,14 +192,14 @@ def test_a_restart_without_the_api_server_is_ready_at_once_and_says_what_it_serv
     began = time.monotonic()
     server = start_on_api(event="listening")
     assert server.ask(WEB, timeout_s=3) == "10.96.1.1"
-    assert time.monotonic() - began < 3  # 1 s on a machine that has nothing else to do
+    assert time.monotonic() - began < 5  # 0.4 to 0.7 s next to other work; starting Python is most of it
     assert server.get("/ready") == (200, "OK\n")
     assert server.ask("new.shop.svc.cluster.local") == "rcode 2"
     assert json.loads(server.get("/status")[1])["restored"] is True
     assert "serving   a table from before the restart" in server.status()
     api.heal()
-    until(lambda: json.loads(server.get("/status")[1])["restored"] is False, 10)
-    until(lambda: "from before" not in server.status(), 3)
+    until(lambda: json.loads(server.get("/status")[1])["restored"] is False, 20)  # when its patience lets it ask again
+    until(lambda: "from before" not in server.status(), 5)
 
 
 def test_a_table_that_never_was_whole_is_not_ready_after_a_restart(
