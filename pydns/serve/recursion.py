@@ -246,9 +246,9 @@ class Recursion:
         self._tick_later()
 
     def probed(self, upstream: Upstream, answer: Answer) -> None:
-        """Take the answer to a probe. Only we have one."""
+        """Take the answer to a probe. Servers that have one for any name have another than we."""
         now = monotonic()
-        if answer.rcode == Rcode.NOERROR and answer.counts[:2] != b"\0\0":
+        if LOOP_MARK[::-1] in answer.records:
             self.forwarder.looped(upstream, now)
         elif self._looping.pop(upstream.index, None) is not None:
             self.forwarder.cleared(upstream)

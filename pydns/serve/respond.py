@@ -201,7 +201,14 @@ class Responder:
         rest = key[first:-4]
         parent = self._parents.get(rest)
         if parent is None:
-            if may_be_forwarded and rest in self._foreign and first <= 64 and asked[-4:] in _ORDINARY:
+            parent = None if rest in self._foreign else self._learn(rest)
+            if (
+                parent is None
+                and may_be_forwarded
+                and rest in self._foreign
+                and first <= 64
+                and asked[-4:] in _ORDINARY
+            ):
                 bits = (ASK_DO if opt is _OPT_WITH_DO else 0) | (ASK_CD if checking_disabled else 0)
                 if tcp:
                     limit = TCP_SIZE
@@ -209,7 +216,6 @@ class Responder:
                     limit = _udp_limit(int.from_bytes(message[end + 3 : end + 5])) if opt else PLAIN_SIZE
                 self.asked = _new(Asked, (message[:2], asked, bits, opt, limit, (), b""))
                 return None
-            parent = self._learn(rest)
         if parent is None or first > 64:
             return self._respond_strictly(message, transaction, tcp)
         parent_tree, zone, is_closed, ordinary = parent
@@ -417,7 +423,9 @@ class Responder:
                 if chain:
                     return Found(Rcode.NOERROR, chain, onward=qname)
                 if self.loop_mark and qname[1:].startswith(self.loop_mark):
-                    return Found(Rcode.NOERROR, [RRset(qname, TXT, 0, (txt(b"loop"),))], authoritative=False)
+                    return Found(
+                        Rcode.NOERROR, [RRset(qname, TXT, 0, (txt(self.loop_mark[::-1]),))], authoritative=False
+                    )
                 return Found(Rcode.REFUSED, authoritative=False, error=Ede.NOT_AUTHORITATIVE, onward=qname)
             denial = [self._soa_rrset(zone.facts)]
             if qtype == SOA and qname == zone.facts.apex:
