@@ -137,6 +137,7 @@ class Server:
         flags: Sequence[str] = (),
         host: str = LOOPBACK,
         zones: Mapping[str, str] | None = None,
+        config: Mapping[str, Any] | None = None,
     ) -> None:
         self._directory = tempfile.TemporaryDirectory()
         folder = Path(self._directory.name, "manifests")
@@ -149,6 +150,10 @@ class Server:
             for file, text in zones.items():
                 (zone_folder / file).write_text(text)
             source += ["--zones", str(zone_folder)]
+        if config is not None:
+            written = Path(self._directory.name, "config.yaml")
+            written.write_text(yaml.safe_dump(config))
+            source += ["--config", str(written)]
         self._start([*source, *flags], host)
 
     @classmethod
@@ -186,9 +191,13 @@ class Server:
         return self.address.ask(message, tcp=tcp)
 
     def close(self) -> None:
-        self._process.terminate()
-        self._process.communicate(timeout=_TIMEOUT_S)
+        self.stop()
         self._directory.cleanup()
+
+    def stop(self) -> str:
+        """Stop it, and return what it has logged since it was synced."""
+        self._process.terminate()
+        return str(self._process.communicate(timeout=_TIMEOUT_S)[1])
 
 
 def query(qname_text: str, qtype: int, message_id: int = 1) -> bytes:

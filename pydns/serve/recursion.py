@@ -16,7 +16,8 @@ import msgspec
 
 from pydns.config import model
 from pydns.dns import name
-from pydns.dns.message import Ede, Rcode, compose_opt
+from pydns.dns.answer import HEADER
+from pydns.dns.message import PLAIN_SIZE, Ede, Rcode, compose_opt
 from pydns.dns.response import Answer, uncompressed
 from pydns.dns.rrset import AAAA, CLASS_IN, TXT, A, RRset
 from pydns.log import Level, Log
@@ -25,7 +26,7 @@ from pydns.serve.respond import ASK_CD, ASK_DO, MAX_CHASE, Asked
 from pydns.serve.sockets import LOOP_MARK
 from pydns.serve.upstreams import Upstreams
 from pydns.upstream import servers
-from pydns.upstream.cache import Cache, CacheLimits
+from pydns.upstream.cache import Cache, CacheLimits, Entry
 from pydns.upstream.forwarder import Event, Forwarder, ForwarderLimits
 from pydns.upstream.pool import Upstream
 from pydns.upstream.routes import Routes
@@ -35,6 +36,9 @@ CONFIG_S = 0.25  # how often to look for another configuration
 PROBE_S = 30.0  # how often to ask an upstream that leads back to us whether it still does
 _SHORTEST_S, _LONGEST_S, _FAILED_S = 5.0, 3600.0, 5.0  # until a server's name is resolved again
 _CLASS_IN = CLASS_IN.to_bytes(2)
+_LETTERED = b"\0\x41"  # types from here on may be letters, which lower case would change
+_READY_SIZE = PLAIN_SIZE - HEADER - 11  # fits into any reply, with OPT
+_MAX_READY = 4096
 _MAX_SOCKETS = 1024  # to all upstreams: few files may be open in some places
 
 Send = Callable[[bytes, Any], object]  # a reply, to where its query came from
@@ -80,9 +84,24 @@ class Recursion:
         if asked.chain:
             self.go_on(self._chain(client, asked.chain), asked.onward)
         else:
-            self.forwarder.ask(asked.question, asked.id, asked.bits, client, monotonic())
+            now = monotonic()
+            entry = self.forwarder.ask(asked.question, asked.id, asked.bits, client, now)
+            if entry is not None and not asked.bits and asked.question[-4:] < _LETTERED:
+                self._make_ready(asked.question, entry, now)
         if not self._ticking and self.forwarder.busy:
             self._tick_later()
+
+    def _make_ready(self, question: bytes, entry: Entry, now: float) -> None:
+        """Let the responder give an answer by itself until its TTLs must count down, or it is to be fetched anew."""
+        answer = entry.answer_at(now)
+        if answer.onward or len(question) + len(answer.records) > _READY_SIZE:
+            return
+        ready = self._responder.ready
+        if len(ready) >= _MAX_READY:
+            ready.clear()
+        last = entry.refresh_at if now < entry.refresh_at else entry.expires
+        until = min(entry.stored + int(now - entry.stored) + 1, last)
+        ready[question.lower()] = until, _FLAGS[0][answer.rcode] + answer.counts, answer.records
 
     def _reply(self, client: Any, answer: Answer) -> None:
         """Take an answer from the forwarder. A client is what `ask` made, a `_Chain` or a `_Probe`."""
@@ -177,6 +196,8 @@ class Recursion:
         """Do what doesn't wait for a query. To be called every `CONFIG_S`."""
         with self._batch.transaction() as transaction:
             raw = self._batch.table.config(transaction)
+        self.forwarder.counters.hits += self._responder.ready_hits
+        self._responder.ready_hits = 0
         if raw != self._raw:
             self._raw = raw
             try:
@@ -219,6 +240,7 @@ class Recursion:
             sockets //= 2
         limits = ForwarderLimits(max_in_flight=config.max_in_flight, sockets=sockets)
         self.forwarder.configure(plan.routes, plan.pools, limits, _cache_limits(config.cache), monotonic())
+        self._responder.ready.clear()
         self._responder.offer_recursion(bool(config.upstreams or config.routes))
         for index in new:
             self._probe(self._upstreams[index])
@@ -246,9 +268,9 @@ class Recursion:
         self._tick_later()
 
     def probed(self, upstream: Upstream, answer: Answer) -> None:
-        """Take the answer to a probe. Only we have one."""
+        """Take the answer to a probe. Servers that have one for any name have another than we."""
         now = monotonic()
-        if answer.rcode == Rcode.NOERROR and answer.counts[:2] != b"\0\0":
+        if LOOP_MARK[::-1] in answer.records:
             self.forwarder.looped(upstream, now)
         elif self._looping.pop(upstream.index, None) is not None:
             self.forwarder.cleared(upstream)

@@ -4,6 +4,7 @@ It knows nothing of the cluster: only the table, which the controller changes un
 """
 
 import asyncio
+import gc
 import os
 import signal
 import time
@@ -40,6 +41,9 @@ async def _run(slot: Slot, state_dir: Path, log: Log, lifeline: int, row: Row) -
     batch = Batch(table, log)
     recursion = Recursion(batch, log, loop)
     recursion.poll()
+    # What is cached lives long and makes no cycles; looking through all of it again and again cost a miss 4 µs.
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
     stop = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     loop.add_reader(lifeline, stop.set)

@@ -24,7 +24,7 @@ from pydns.dns import name
 from pydns.dns.answer import HEADER
 from pydns.dns.message import Ede, Rcode, compose_opt
 from pydns.dns.response import Answer, Response, Unusable, parse_response
-from pydns.upstream.cache import Cache, CacheLimits
+from pydns.upstream.cache import Cache, CacheLimits, Entry
 from pydns.upstream.pool import CASE_PAUSE_S, EDNS_PAUSE_S, LONGEST_PAUSE_S, Change, Pool, Upstream
 from pydns.upstream.routes import Routes, RouteSpec
 from pydns.upstream.timers import Timers
@@ -138,8 +138,8 @@ class Forwarder:
         self._waiting = 0
         self._hedge_credit = 0.0
 
-    def ask(self, question: bytes, query_id: bytes, flags: int, client: object, now: float) -> None:
-        """Answer a client's question, at once from the cache or later.
+    def ask(self, question: bytes, query_id: bytes, flags: int, client: object, now: float) -> Entry | None:
+        """Answer a client's question, at once from the cache or later. Return what was in the cache.
 
         `question` is name, type and class as the client sent them, valid; `query_id` its id, for noticing loops.
         """
@@ -150,22 +150,22 @@ class Forwarder:
             self._reply(client, entry.answer_at(now))
             if now >= entry.refresh_at and entry.wants_refresh(now):
                 self._refresh(key, now)
-            return
+            return entry
         query = self._open.get(key)
         if query is not None:
             self._join(query, question, query_id, client, now)
-            return
+            return None
         refusal = self._cache.failure(key, now)
         if refusal is None and self._waiting >= self._limits.max_in_flight:
             self.counters.overflows += 1
             refusal = _SERVFAIL
         if refusal is not None:
             self._reply(client, self._stale(key, now) or refusal)
-            return
+            return None
         route = self._routes.find(key[:-5])
         if route is None:
             self._reply(client, _REFUSED)
-            return
+            return None
         self.counters.misses += 1
         query = _Query(key, route, self._pools[route.pool], client, now + self._limits.deadline_s)
         self._open[key] = query
@@ -175,6 +175,7 @@ class Forwarder:
         if query.pool.open_count():
             self._mind_the_open(query, now)
         self._continue(query, now)
+        return None
 
     def received(self, upstream_index: int, socket_index: int, packet: bytes, now: float) -> None:
         """Take in a datagram, or a message from the upstream's connection if `socket_index` is STREAM."""

@@ -1,0 +1,87 @@
+"""An upstream on loopback that answers by a script, over UDP and TCP (or TLS) on one port.
+
+For a pydns that is running. What it says is made by a function from query to replies: none, one or several, as octets.
+"""
+
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+
+Script = Callable[[bytes, str], Iterable[bytes]]  # a query, and "udp" or "tcp"
+Stream = Callable[[socket.socket], None]  # what to do with a connection instead
+
+
+class FakeUpstream:
+    """The server. `asked` has every query that came, and how."""
+
+    def __init__(self, script: Script, *, tls: ssl.SSLContext | None = None, stream: Stream | None = None) -> None:
+        self.asked: list[tuple[bytes, str]] = []
+        self.connections = 0
+        self.resumed = 0
+        self._script = script
+        self._tls = tls
+        self._stream = stream or self._serve
+        self._udp, self._tcp = _bind()
+        self.port = self._udp.getsockname()[1]
+        self._tcp.listen(16)
+        self._datagrams = threading.Thread(target=self._answer_datagrams, daemon=True)
+        self._datagrams.start()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        """Stop answering: what is sent from now on is refused."""
+        with suppress(OSError):
+            self._udp.sendto(b"", ("127.0.0.1", self.port))  # wakes its thread
+            self._tcp.shutdown(socket.SHUT_RDWR)
+        self._datagrams.join(5)
+        self._udp.close()
+        self._tcp.close()
+
+    def _answer_datagrams(self) -> None:
+        with suppress(OSError):
+            while True:
+                packet, peer = self._udp.recvfrom(4096)
+                if not packet:
+                    return
+                self.asked.append((packet, "udp"))
+                for reply in self._script(packet, "udp"):
+                    self._udp.sendto(reply, peer)
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = self._tcp.accept()
+                self.connections += 1
+                threading.Thread(target=self._converse, args=(connection,), daemon=True).start()
+
+    def _converse(self, connection: socket.socket) -> None:
+        with suppress(OSError, ValueError), connection:
+            if self._tls is None:
+                self._stream(connection)
+                return
+            with self._tls.wrap_socket(connection, server_side=True) as encrypted:
+                self.resumed += bool(encrypted.session_reused)
+                self._stream(encrypted)
+
+    def _serve(self, connection: socket.socket) -> None:
+        with connection.makefile("rb") as stream:
+            while head := stream.read(2):
+                message = stream.read(int.from_bytes(head))
+                self.asked.append((message, "tcp"))
+                for reply in self._script(message, "tcp"):
+                    connection.sendall(len(reply).to_bytes(2) + reply)
+
+
+def _bind() -> tuple[socket.socket, socket.socket]:
+    while True:
+        udp, tcp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM), socket.socket()
+        udp.bind(("127.0.0.1", 0))
+        try:
+            tcp.bind(udp.getsockname())
+        except OSError:  # somebody has that one for TCP
+            udp.close()
+            tcp.close()
+        else:
+            return udp, tcp

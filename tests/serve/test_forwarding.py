@@ -1,0 +1,416 @@
+"""What isn't ours, asked of a running pydns whose upstreams are scripted, or silent, or hostile."""
+
+import socket
+import ssl
+import struct
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import dns.edns
+import dns.flags
+import dns.message
+import dns.rcode
+import dns.rdatatype
+import pytest
+import trustme
+
+from pydns.dns import name
+from tests.fakes.upstream import FakeUpstream, Script
+from tests.subject import Server, query
+from tests.upstream import world
+
+A = 1
+_CLUSTER: list[dict[str, Any]] = [
+    {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "web", "namespace": "shop"},
+        "spec": {"clusterIP": "10.96.0.10"},
+    },
+    {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "ext", "namespace": "shop"},
+        "spec": {"type": "ExternalName", "externalName": "www.example.com"},
+    },
+    {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "gone", "namespace": "shop"},
+        "spec": {"type": "ExternalName", "externalName": "nx.example.com"},
+    },
+    {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "broken", "namespace": "shop"},
+        "spec": {"type": "ExternalName", "externalName": "fails.example.com"},
+    },
+]
+
+
+def answers(packet: bytes, _: str = "") -> list[bytes]:
+    """Answer as a resolver of example.com does. By its first label a name gets something else than an address."""
+    question = dns.message.from_wire(packet).question[0]
+    first = question.name.labels[0].lower()
+    if first == b"nx" or len(question.name.labels) < 3:
+        return [world.reply_to(packet, world.Server(rcode=3))]
+    if first == b"fails":
+        return [world.reply_to(packet, world.Server(rcode=2))]
+    target = {b"alias": "www.example.com", b"inward": "web.shop.svc.cluster.local", b"circle": "circle2.example.com"}
+    target |= {b"circle2": "circle.example.com", b"dangling": "nx.example.com"}
+    if first in target:
+        rdata = name.from_text(target[first])
+        record = b"\xc0\x0c\0\5\0\1" + struct.pack("!IH", 300, len(rdata)) + rdata
+        asked = packet[12 : packet.index(b"\0", 12) + 5]
+        return [packet[:2] + b"\x81\x80\0\1\0\1\0\0\0\0" + asked + record]
+    return [world.reply_to(packet, world.Server())]
+
+
+Start = Callable[[dict[str, Any]], Server]
+Fake = Callable[..., FakeUpstream]
+
+
+@pytest.fixture
+def fake() -> Iterator[Fake]:
+    """Start fake upstreams."""
+    started: list[FakeUpstream] = []
+
+    def start(script: Script = answers, **how: Any) -> FakeUpstream:
+        started.append(FakeUpstream(script, **how))
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.close()
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Start pydns."""
+    started: list[Server] = []
+
+    def begin(config: dict[str, Any]) -> Server:
+        started.append(Server(_CLUSTER, config=config))
+        return started[-1]
+
+    yield begin
+    for each in started:
+        each.close()
+
+
+def config(*upstreams: FakeUpstream, **how: Any) -> dict[str, Any]:
+    """Return a configuration; `how` says more of each upstream."""
+    return {"choice": "in_order", "upstreams": [{"address": f"127.0.0.1:{each.port}", **how} for each in upstreams]}
+
+
+def ask(server: Server, message: bytes, *, tcp: bool) -> bytes:
+    """Return the reply to a query. It is never behind another one: what upstreams are asked comes later than that."""
+    if tcp:
+        with socket.create_connection(server.address[:2], timeout=6) as connection:
+            connection.sendall(len(message).to_bytes(2) + message)
+            stream = connection.makefile("rb")
+            return stream.read(int.from_bytes(stream.read(2)))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams:
+        datagrams.settimeout(6)
+        datagrams.connect(server.address[:2])
+        datagrams.send(message)
+        return datagrams.recv(65535)
+
+
+def told(server: Server, qname: str, rtype: int = A, *, tcp: bool = False, **how: Any) -> dns.message.Message:
+    return dns.message.from_wire(
+        ask(server, dns.message.make_query(qname, dns.rdatatype.RdataType(rtype), **how).to_wire(), tcp=tcp)
+    )
+
+
+def lines(message: dns.message.Message) -> list[str]:
+    return [line for rrset in message.answer for line in rrset.to_text().split("\n")]
+
+
+def errors(message: dns.message.Message) -> list[int]:
+    return [int(option.code) for option in message.options if isinstance(option, dns.edns.EDEOption)]
+
+
+WWW = "www.example.com. 300 IN A 1.2.3.4"
+
+
+def test_names_that_lead_on_are_followed_through_table_and_upstreams(start: Start, fake: Fake) -> None:
+    server = start(config(fake()))
+    cases = {
+        "wWw.example.com": ("NOERROR", ["wWw.example.com. 300 IN A 1.2.3.4"], "QR RD RA"),
+        "nx.example.com": ("NXDOMAIN", [], "QR RD RA"),
+        "fails.example.com": ("SERVFAIL", [], "QR RD RA"),
+        "ext.shop.svc.cluster.local": (
+            "NOERROR",
+            ["ext.shop.svc.cluster.local. 5 IN CNAME www.example.com.", WWW],
+            "QR AA RD RA",
+        ),
+        "gone.shop.svc.cluster.local": (
+            "NXDOMAIN",
+            ["gone.shop.svc.cluster.local. 5 IN CNAME nx.example.com."],
+            "QR AA RD RA",
+        ),
+        "broken.shop.svc.cluster.local": (
+            "SERVFAIL",
+            ["broken.shop.svc.cluster.local. 5 IN CNAME fails.example.com."],
+            "QR AA RD RA",
+        ),
+        "alias.example.com": ("NOERROR", ["alias.example.com. 300 IN CNAME www.example.com.", WWW], "QR RD RA"),
+        "dangling.example.com": ("NXDOMAIN", ["dangling.example.com. 300 IN CNAME nx.example.com."], "QR RD RA"),
+        "inward.example.com": (
+            "NOERROR",
+            [
+                "inward.example.com. 300 IN CNAME web.shop.svc.cluster.local.",
+                "web.shop.svc.cluster.local. 5 IN A 10.96.0.10",
+            ],
+            "QR RD RA",
+        ),
+        "circle.example.com": (
+            "NOERROR",
+            [
+                "circle.example.com. 300 IN CNAME circle2.example.com.",
+                "circle2.example.com. 300 IN CNAME circle.example.com.",
+            ],
+            "QR RD RA",
+        ),
+        "web.shop.svc.cluster.local": ("NOERROR", ["web.shop.svc.cluster.local. 5 IN A 10.96.0.10"], "QR AA RD RA"),
+        "none.shop.svc.cluster.local": ("NXDOMAIN", [], "QR AA RD RA"),
+        "8.8.8.8.in-addr.arpa": ("NOERROR", ["8.8.8.8.in-addr.arpa. 300 IN A 1.2.3.4"], "QR RD RA"),  # falls through
+        "0.96.10.in-addr.arpa": ("NOERROR", [], "QR AA RD RA"),  # has names of ours below it
+    }
+    for tcp in (False, True):
+        for qname, wanted in cases.items():
+            for _ in ("from upstream", "from the cache"):
+                reply = told(server, qname, tcp=tcp)
+                got = (dns.rcode.to_text(reply.rcode()), lines(reply), dns.flags.to_text(reply.flags))
+                assert got == wanted, qname
+
+
+def test_a_query_without_rd_is_not_forwarded(start: Start, fake: Fake) -> None:
+    upstream = fake()
+    server = start(config(upstream))
+    told(server, "www.example.com")
+    message = dns.message.make_query("www.example.com", "A", use_edns=0)
+    message.flags &= ~dns.flags.RD
+    reply = dns.message.from_wire(ask(server, message.to_wire(), tcp=False))
+    assert (dns.rcode.to_text(reply.rcode()), errors(reply)) == ("REFUSED", [20])
+    assert dns.flags.to_text(reply.flags) == "QR RA"
+
+
+def test_do_and_cd_reach_the_upstream_and_options_and_ad_do_not_come_back(start: Start, fake: Fake) -> None:
+    def with_ad(packet: bytes, how: str) -> list[bytes]:
+        return [reply[:3] + bytes([reply[3] | 0x20]) + reply[4:] for reply in answers(packet, how)]
+
+    upstream = fake(with_ad)
+    server = start(config(upstream))
+    message = dns.message.make_query("www.example.com", "A", want_dnssec=True)
+    message.flags |= dns.flags.CD
+    reply = dns.message.from_wire(ask(server, message.to_wire(), tcp=False))
+    assert dns.flags.to_text(reply.flags) == "QR RD RA CD"
+    assert reply.edns == 0 and reply.ednsflags & dns.flags.DO
+    asked = next(each for each in (dns.message.from_wire(p) for p, _ in upstream.asked) if each.flags & dns.flags.CD)
+    assert asked.ednsflags & dns.flags.DO
+    assert told(server, "www.example.com").edns == -1
+
+
+def large(packet: bytes, how: str) -> list[bytes]:
+    asked = packet[12 : packet.index(b"\0", 12) + 5]
+    if how == "udp":
+        return [packet[:2] + b"\x83\x80\0\1" + bytes(6) + asked]
+    record = b"\xc0\x0c\0\1\0\1\0\0\1\x2c\0\4\x0a\0\0\1"
+    return [packet[:2] + b"\x81\x80\0\1\0\xc8" + bytes(4) + asked + record * 200]
+
+
+def test_a_truncated_answer_is_fetched_by_tcp_and_cut_again_for_a_udp_client(start: Start, fake: Fake) -> None:
+    server = start(config(fake(large)))
+    over_udp = ask(server, query("big.example.com", A), tcp=False)
+    assert over_udp[2] & 0x02 and over_udp[6:12] == bytes(6)
+    over_tcp = ask(server, query("big.example.com", A), tcp=True)
+    assert over_tcp[6:8] == b"\0\xc8" and not over_tcp[2] & 0x02
+
+
+def silent(_: bytes, __: str) -> list[bytes]:
+    return []
+
+
+@pytest.mark.parametrize("bad", ["silent", "dead", "SERVFAIL", "REFUSED"])
+def test_with_one_of_two_upstreams_bad_no_client_sees_an_error(start: Start, fake: Fake, bad: str) -> None:
+    rcode = {"SERVFAIL": 2, "REFUSED": 5}.get(bad, 0)
+    first = fake(silent if bad == "silent" else lambda packet, _: [world.reply_to(packet, world.Server(rcode=rcode))])
+    if bad == "dead":
+        first.close()
+    server = start(config(first, fake()) | {"choice": "fastest"})
+    for number in range(30):
+        assert lines(told(server, f"n{number}.example.com")) == [f"n{number}.example.com. 300 IN A 1.2.3.4"]
+
+
+def test_with_every_upstream_down_what_was_seen_is_answered_and_the_rest_fails_at_once(
+    start: Start, fake: Fake
+) -> None:
+    upstream = fake(lambda packet, _: [world.reply_to(packet, world.Server(ttl_s=1))])
+    server = start(config(upstream))
+    told(server, "seen.example.com")
+    upstream.close()
+    deadline = time.monotonic() + 5
+    while not errors(reply := told(server, "seen.example.com", use_edns=0)):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert (lines(reply), errors(reply)) == (["seen.example.com. 30 IN A 1.2.3.4"], [3])
+    began = time.monotonic()
+    reply = told(server, "unseen.example.com", use_edns=0)
+    assert (dns.rcode.to_text(reply.rcode()), errors(reply)) == ("SERVFAIL", [23])
+    assert time.monotonic() - began < 1
+
+
+def forge(packet: bytes, how: str) -> Iterable[bytes]:
+    """A flood of what isn't the answer, then the answer."""
+    good = answers(packet, how)[0]
+    for number in range(200):
+        yield bytes([good[0] ^ 1, number]) + good[2:]
+    yield good[:13] + b"x" + good[14:]  # another question
+    yield good[:-3]
+    yield good[:12]
+    yield b""
+    yield packet
+    yield good[:6] + b"\xff\xff" + good[8:]
+    yield good[: 12 + len(good)] + b"\xc0\x0c" * 700  # pointers
+    yield good
+
+
+@pytest.mark.parametrize("script", [forge, lambda p, h: [r[:12] + r[12:].lower() for r in answers(p, h)]])
+def test_forgeries_and_lower_case_change_nothing_for_the_client(start: Start, fake: Fake, script: Script) -> None:
+    server = start(config(fake(script)))
+    assert lines(told(server, "WWW.Example.Com")) == ["WWW.Example.Com. 300 IN A 1.2.3.4"]
+
+
+def test_a_tcp_upstream_answers_out_of_order_over_one_connection(start: Start, fake: Fake) -> None:
+    held: list[bytes] = []
+
+    def reverses(packet: bytes, how: str) -> list[bytes]:
+        if len(dns.message.from_wire(packet).question[0].name.labels) < 3:
+            return answers(packet, how)
+        held.append(packet)
+        return [reply for each in reversed(held) for reply in answers(each)] if len(held) == 3 else []
+
+    upstream = fake(reverses)
+    server = start(config(upstream, transport="tcp"))
+    with socket.create_connection(server.address[:2], timeout=5) as connection:
+        for number in (1, 2, 3):
+            message = query(f"n{number}.example.com", A, number)
+            connection.sendall(len(message).to_bytes(2) + message)
+        stream = connection.makefile("rb")
+        replies = [stream.read(int.from_bytes(stream.read(2))) for _ in range(3)]
+    assert [reply[1] for reply in replies] == [3, 2, 1]
+    assert upstream.connections == 1 and {how for _, how in upstream.asked} == {"tcp"}
+
+
+def trickle(connection: socket.socket) -> None:
+    connection.recv(4096)
+    for octet in b"\0\x40" + bytes(60):
+        connection.sendall(bytes([octet]))
+        time.sleep(0.2)
+
+
+def half(connection: socket.socket) -> None:
+    connection.recv(4096)
+    connection.sendall(b"\0\x40\0\1")
+
+
+@pytest.mark.parametrize("stream", [trickle, half])
+def test_a_tcp_upstream_that_does_not_finish_costs_its_client_a_second_one(
+    start: Start, fake: Fake, stream: Callable[[socket.socket], None]
+) -> None:
+    server = start(config(fake(stream=stream), fake(), transport="tcp"))
+    assert lines(told(server, "www.example.com")) == [WWW]
+
+
+def test_what_was_asked_over_a_connection_that_ends_is_asked_over_the_next(start: Start, fake: Fake) -> None:
+    def one_answer(connection: socket.socket) -> None:
+        with connection.makefile("rb") as stream:
+            for number in range(3):
+                message = stream.read(int.from_bytes(stream.read(2)))
+                if not message:
+                    return
+                if len(dns.message.from_wire(message).question[0].name.labels) > 2 and number > 1:
+                    return
+                reply = answers(message)[0]
+                connection.sendall(len(reply).to_bytes(2) + reply)
+
+    upstream = fake(stream=one_answer)
+    server = start(config(upstream, transport="tcp"))
+    for number in range(5):
+        assert lines(told(server, f"n{number}.example.com"))
+    assert upstream.connections > 1
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.mark.parametrize(("server_name", "trusted"), [("dns.example", True), (None, False), ("other.example", False)])
+def test_a_tls_upstream_must_prove_its_name(
+    start: Start,
+    fake: Fake,
+    authority: trustme.CA,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    server_name: str | None,
+    trusted: bool,
+) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("dns.example").configure_cert(context)
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+
+    def closes_after_two(connection: socket.socket) -> None:
+        with connection.makefile("rb") as stream:
+            for _ in range(2):
+                message = stream.read(int.from_bytes(stream.read(2)))
+                if not message:
+                    return
+                reply = answers(message)[0]
+                connection.sendall(len(reply).to_bytes(2) + reply)
+
+    upstream = fake(tls=context, stream=closes_after_two)
+    named = {"server_name": server_name} if server_name else {}
+    server = start(config(upstream, transport="tls", **named))
+    reply = told(server, "www.example.com")
+    assert lines(reply) == ([WWW] if trusted else [])
+    if trusted:
+        for number in range(3):
+            assert lines(told(server, f"n{number}.example.com"))
+        assert upstream.resumed > 0
+
+
+def test_a_server_known_by_name_is_resolved_by_the_table(start: Start, fake: Fake) -> None:
+    upstream = fake(lambda packet, _: [world.reply_to(packet, world.Server(address=bytes([127, 0, 0, 1])))])
+    server = start(config(upstream) | {"routes": {"corp": {"servers": [f"ns.example.com:{upstream.port}"]}}})
+    deadline = time.monotonic() + 5
+    while not lines(told(server, "db.corp")):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_an_upstream_that_leads_back_to_us_is_found_and_named(start: Start, fake: Fake) -> None:
+    address: list[tuple[str, int]] = []
+
+    def to_pydns(packet: bytes, how: str) -> list[bytes]:
+        # As a forwarder does: by an id and a spelling of its own.
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.settimeout(1)
+            sock.connect(address[0])
+            end = packet.index(b"\0", 12)
+            sock.send(b"zz" + packet[2:12] + packet[12:end].lower() + packet[end:])
+            return [packet[:2] + (reply := sock.recv(4096))[2:12] + packet[12 : end + 5] + reply[end + 5 :]]
+
+    upstream = fake(lambda packet, how: to_pydns(packet, how) if address else [])
+    server = start(config(upstream))
+    address.append(server.address[:2])
+    deadline = time.monotonic() + 5
+    while errors(reply := told(server, f"{time.monotonic_ns()}.example.com", use_edns=0)) != [22]:
+        assert time.monotonic() < deadline
+    assert dns.rcode.to_text(reply.rcode()) == "SERVFAIL"
+    assert server.stop().count(f'event="upstream sends our queries back to us" upstream=127.0.0.1:{upstream.port}') == 1
