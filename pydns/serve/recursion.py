@@ -59,6 +59,7 @@ class Recursion:
         self._looping: dict[int, float] = {}  # upstreams that lead back to us, and when to ask them again
         self._ticking = False
         self._swept_at = 0.0
+        self._at_once = False  # a reply now comes from the cache: its time is in the run of queries that it belongs to
         self.forwarder = Forwarder(
             Routes(()),
             (),
@@ -76,11 +77,14 @@ class Recursion:
         asked = self._responder.asked
         assert asked is not None
         self._responder.asked = None
-        client = asked, send, where
+        now = monotonic()
+        client = asked, send, where, now
+        self._at_once = True
         if asked.chain:
             self.go_on(self._chain(client, asked.chain), asked.onward)
         else:
-            self.forwarder.ask(asked.question, asked.id, asked.bits, client, monotonic())
+            self.forwarder.ask(asked.question, asked.id, asked.bits, client, now)
+        self._at_once = False
         if not self._ticking and self.forwarder.busy:
             self._tick_later()
 
@@ -88,18 +92,18 @@ class Recursion:
         """Take an answer from the forwarder. A client is what `ask` made, a `_Chain` or a `_Probe`."""
         if type(client) is tuple:
             if not answer.onward:
-                asked, send, where = client
-                self._send(asked, send, where, answer)
+                asked, send, where, received = client
+                self._send(asked, send, where, received, answer)
                 return
             client = self._chain(client, ())
         client.answered(answer)
 
-    def _chain(self, client: tuple[Asked, Send, object], answers: Iterable[RRset]) -> "_Chain":
+    def _chain(self, client: tuple[Asked, Send, object, float], answers: Iterable[RRset]) -> "_Chain":
         asked = client[0]
         seen = (asked.question[:-4].lower(),)
         return _Chain(self, asked.question, asked.bits, answers, seen, partial(self._send, *client))
 
-    def _send(self, asked: Asked, send: Send, where: object, answer: Answer) -> None:
+    def _send(self, asked: Asked, send: Send, where: object, received: float, answer: Answer) -> None:
         """Compose the reply to a client and send it. What is too long for UDP is to be asked for by TCP, all of it."""
         opt = asked.opt
         if opt and answer.extended_error is not None:
@@ -113,7 +117,12 @@ class Recursion:
         try:
             send(reply, where)
         except OSError:  # the client's port is 0, its network is gone, the buffer is full: it asks again
-            self._batch.unsent += 1
+            asked.tally.unsent()
+        if self._at_once and not asked.chain:
+            asked.tally.count_cached(asked.question[-4:-2], answer.rcode, asked.query_octets, reply)
+        else:
+            zone = self._responder.zone_text(reply)
+            asked.tally.count(zone, asked.query_octets, reply, monotonic() - received, "forward")
 
     # Names that lead to other names
 

@@ -12,6 +12,7 @@ agree on everything. How it is fast (CPU per query in tests/bench/README.md):
 4. A name that isn't ours is set aside as the octets that came in: `Asked`, a tuple, is all that is made of it here.
 5. A name that doesn't exist costs one more lookup and one seek: with ndots:5 a pod asks for three such names
    before one that does.
+6. Zone and type, under which queries are counted, are told by a question's last octets: a slice and a lookup.
 """
 
 from collections.abc import Sequence
@@ -32,6 +33,7 @@ from pydns.dns.message import (
     parse_query,
 )
 from pydns.dns.rrset import AXFR, CLASS_IN, CNAME, IXFR, OPT, SOA, TXT, RRset, Soa, txt
+from pydns.metrics.meter import TRANSPORTS, Row, Tally, question_end
 from pydns.table.layout import FORMAT, Facts, NodeKind, ZoneFacts
 
 if TYPE_CHECKING:
@@ -46,6 +48,8 @@ _OPT_HEAD = b"\0\0\x29"
 _LAST_END = HEADER + name.MAX_NAME + 4  # where a question ends at the latest
 _TURNS = 1024  # questions share counters of turns by their hash
 _MAX_PARENTS = 4096
+_MAX_ROWS = 1024
+_join = b"".join  # 0.05 µs less than adding five pieces one by one
 # Types and classes of questions whose denial is simple; SOA, OPT and transfers are not among them.
 _ORDINARY = frozenset(rtype.to_bytes(2) + b"\0\1" for rtype in range(1, 256) if rtype not in (SOA, OPT, IXFR, AXFR))
 
@@ -89,6 +93,8 @@ class Asked(NamedTuple):
     bits: int  # of ASK_DO and ASK_CD
     opt: bytes  # of the reply; empty if the query had none
     limit: int  # octets of the reply
+    query_octets: int
+    tally: Tally  # where it is to be counted, when it has its reply
     chain: Sequence[RRset] = ()  # CNAMEs of ours that lead out of our zones
     onward: bytes = b""  # where they lead: what upstreams are asked instead of the question's name
 
@@ -112,6 +118,14 @@ class _Zone(NamedTuple):
     facts: ZoneFacts
     apex_length: int
     authorities: dict[int, bytes]  # the SOA record of a denial, by where the apex lies in the message
+    denials: tuple[dict[bytes, "_Denials"], ...]  # by transport, then type and class: where they are counted
+
+
+class _Denials(NamedTuple):
+    """Where denials of a type are counted."""
+
+    found: Row
+    denied: Row
 
 
 class _Parent(NamedTuple):
@@ -125,8 +139,10 @@ class _Parent(NamedTuple):
 class Responder:
     """Answers queries from one table, for one worker. Not for use by several threads."""
 
-    def __init__(self, table: "Reader") -> None:
+    def __init__(self, table: "Reader", tally: Tally) -> None:
+        self.tally = tally  # of the transport that messages come by: set it to another's before those
         self._table = table
+        self._tail = 0
         self._turns = [0] * _TURNS
         self._transaction: Transaction | None = None
         self._names: Cursor  # of that transaction
@@ -171,13 +187,23 @@ class Responder:
         if compiled is not None:
             records = self._turn(key, compiled) if compiled[0] else compiled[10:]
             if not opt:
-                reply = message[:2] + found + compiled[2:10] + asked + records
+                reply = _join((message[:2], found, compiled[2:10], asked, records))
             else:
-                reply = message[:2] + found + compiled[2:8] + _one_more(compiled[8:10]) + asked + records + opt
+                counts = compiled[2:8] + _one_more(compiled[8:10])
+                reply = _join((message[:2], found, counts, asked, records, opt))
             if len(reply) <= PLAIN_SIZE:
+                row = self.tally.rows.get(key[self._tail :])
+                queries, replies, dnssec_ok = row or self._learn_row(key, transaction)
+                queries[len(message)] += 1
+                replies[len(reply)] += 1
+                if opt is _OPT_WITH_DO:
+                    dnssec_ok[0] += 1
                 return reply
             size = TCP_SIZE if tcp else min(int.from_bytes(message[end + 3 : end + 5]), EDNS_SIZE)  # 0 without OPT
-            return reply if len(reply) <= size else self._respond_strictly(message, transaction, tcp)
+            if len(reply) > size:
+                return self._respond_strictly(message, transaction, tcp)
+            self._count(len(message), reply, transaction)
+            return reply
 
         # A name that doesn't exist, or not with this type. All but its first label is a name that was asked about
         # before, mostly: a namespace's. 1.2 µs less than walking over its labels.
@@ -193,20 +219,25 @@ class Responder:
                     limit = TCP_SIZE
                 else:
                     limit = _udp_limit(int.from_bytes(message[end + 3 : end + 5])) if opt else PLAIN_SIZE
-                self.asked = _new(Asked, (message[:2], asked, bits, opt, limit, (), b""))
+                self.asked = _new(Asked, (message[:2], asked, bits, opt, limit, len(message), self.tally, (), b""))
                 return None
             parent = self._learn(rest)
-        if parent is None or first > 64 or asked[-4:] not in _ORDINARY:
+        if parent is None or first > 64:
             return self._respond_strictly(message, transaction, tcp)
         parent_tree, zone, is_closed = parent
+        rows = zone.denials[self.tally.transport].get(asked[-4:]) or self._learn_denials(zone, asked[-4:])
+        if rows is None:
+            return self._respond_strictly(message, transaction, tcp)
         tree = parent_tree + key[:first]
         names = self._names
         if names.set_range(tree) and (below := names.key()).startswith(tree):
             if below == tree and names.value() == b"A":
                 return self._respond_strictly(message, transaction, tcp)
             flags = found
+            queries, replies, dnssec_ok = rows.found
         elif is_closed:
             flags = denied
+            queries, replies, dnssec_ok = rows.denied
         else:
             return self._respond_strictly(message, transaction, tcp)
         apex_at = end - 4 - zone.apex_length
@@ -214,8 +245,25 @@ class Responder:
         if authority is None:
             authority = zone.authorities[apex_at] = self._compose_authority(zone.facts, apex_at)
         if not opt:
-            return message[:2] + flags + b"\0\1\0\0\0\1\0\0" + asked + authority
-        return message[:2] + flags + b"\0\1\0\0\0\1\0\1" + asked + authority + opt
+            reply = _join((message[:2], flags, b"\0\1\0\0\0\1\0\0", asked, authority))
+        else:
+            reply = _join((message[:2], flags, b"\0\1\0\0\0\1\0\1", asked, authority, opt))
+            if opt is _OPT_WITH_DO:
+                dnssec_ok[0] += 1
+        queries[len(message)] += 1
+        replies[len(reply)] += 1
+        return reply
+
+    def zone_text(self, reply: bytes) -> str:
+        """Return the zone that a reply of ours is counted under: a dot if its question is in none of ours."""
+        qname = reply[HEADER : question_end(reply) - 4].lower()
+        zone = self._zone_of(qname) if qname else None
+        return "." if zone is None else name.to_text(zone.facts.apex)
+
+    def _count(self, query_octets: int, reply: bytes, transaction: "Transaction") -> None:
+        if transaction is not self._transaction:
+            self._begin(transaction)
+        self.tally.count(self.zone_text(reply), query_octets, reply)
 
     def _turn(self, key: bytes, compiled: bytes) -> bytes:
         slot = hash(key) % _TURNS
@@ -233,7 +281,11 @@ class Responder:
         for known in self._zones:
             known.authorities.clear()  # the serial is another
         if (before.zones, before.synced) != (self._facts.zones, self._facts.synced):
-            self._zones = [_Zone(name.tree_key(zone.apex), zone, len(zone.apex), {}) for zone in self._facts.zones]
+            self._zones = [
+                _Zone(name.tree_key(zone.apex), zone, len(zone.apex), {}, tuple({} for _ in TRANSPORTS))
+                for zone in self._facts.zones
+            ]
+            self._tail = -len(self._facts.domain) - 4
             self._pod_tree = name.tree_key(self._facts.domain) + b"\3pod"
             self._parents.clear()
             self._foreign.clear()
@@ -256,6 +308,34 @@ class Responder:
             self._foreign.clear()
         self._foreign.add(parent)
         return None
+
+    def _zone_of(self, qname: bytes) -> _Zone | None:
+        """Return the innermost zone of ours that a name in lower case lies in or at."""
+        tree = name.tree_key(qname)
+        return next((zone for zone in self._zones if tree.startswith(zone.tree)), None)
+
+    def _learn_row(self, key: bytes, transaction: "Transaction") -> Row:
+        """Find where a hit is counted, and remember it where the end of the question tells."""
+        if transaction is not self._transaction:
+            self._begin(transaction)
+        zone = self._zone_of(key[:-4])
+        text = "." if zone is None else name.to_text(zone.facts.apex)
+        row = self.tally.row(text, int.from_bytes(key[-4:-2]), Rcode.NOERROR)
+        tail = key[self._tail :]
+        if not any(each.apex_length > len(tail) - 4 and each.facts.apex.endswith(tail[:-4]) for each in self._zones):
+            if len(self.tally.rows) >= _MAX_ROWS:
+                self.tally.rows.clear()
+            self.tally.rows[tail] = row
+        return row
+
+    def _learn_denials(self, zone: _Zone, type_and_class: bytes) -> _Denials | None:
+        """Find where denials are counted, if those of this type are simple."""
+        if type_and_class not in _ORDINARY:
+            return None
+        text, rtype = name.to_text(zone.facts.apex), int.from_bytes(type_and_class[:2])
+        rows = [self.tally.row(text, rtype, rcode) for rcode in (Rcode.NOERROR, Rcode.NXDOMAIN)]
+        learned = zone.denials[self.tally.transport][type_and_class] = _Denials(*rows)
+        return learned
 
     def _compose_authority(self, zone: ZoneFacts, apex_at: int) -> bytes:
         """Compose the SOA record that goes with a denial, for a message that has the apex at `apex_at`."""
@@ -280,6 +360,10 @@ class Responder:
         reply = self._compose_strictly(message, transaction, tcp)
         if reply is not None and self._shapes is _SHAPES_WITH_RECURSION:
             reply = reply[:3] + bytes([reply[3] | _RA]) + reply[4:]
+        if reply is not None:
+            self._count(len(message), reply, transaction)
+        elif self.asked is None:
+            self.tally.ignored()
         return reply
 
     def _compose_strictly(self, message: bytes, transaction: "Transaction", tcp: bool) -> bytes | None:
@@ -300,7 +384,8 @@ class Responder:
             bits = (ASK_DO if dnssec_ok else 0) | (ASK_CD if query.flags[1] & _CD else 0)
             opt = b"" if query.edns is None else compose_opt(dnssec_ok)
             onward = found.onward if found.answers else b""
-            self.asked = Asked(query.id, query.question, bits, opt, limit, found.answers, onward)
+            octets = len(message)
+            self.asked = Asked(query.id, query.question, bits, opt, limit, octets, self.tally, found.answers, onward)
             return None
         return compose_reply(
             query,
