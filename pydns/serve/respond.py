@@ -192,8 +192,10 @@ class Responder:
                 counts = compiled[2:8] + _one_more(compiled[8:10])
                 reply = _join((message[:2], found, counts, asked, records, opt))
             if len(reply) <= PLAIN_SIZE:
-                row = self.tally.rows.get(key[self._tail :])
-                queries, replies, dnssec_ok = row or self._learn_row(key, transaction)
+                try:  # costs nothing where it doesn't fail, and `get` does
+                    queries, replies, dnssec_ok = self.tally.rows[key[self._tail :]]
+                except KeyError:
+                    queries, replies, dnssec_ok = self._learn_row(key, transaction)
                 queries[len(message)] += 1
                 replies[len(reply)] += 1
                 if opt is _OPT_WITH_DO:
