@@ -234,7 +234,9 @@ class _Supervisor:
         from pydns.control import controller
 
         try:
-            controller.run(self._settings, self._log, self._ready, self._lifeline, self._pulse, self._http)
+            controller.run(
+                self._settings, self._log, self._ready, self._lifeline, self._pulse, self._http, self._blocks
+            )
         except controller.StartError as error:
             if self._ready < 0:  # not the first start: the workers go on with the table as it is
                 raise

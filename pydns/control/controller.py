@@ -13,13 +13,16 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from pydns.config.model import PodsMode
 from pydns.control import http
+from pydns.control.ledger import Ledger
 from pydns.control.manifests import ManifestFolder, SourceError
+from pydns.control.metrics import Metrics
 from pydns.control.probes import Probes, describe
+from pydns.control.status import describe_kind
 from pydns.dns.name import to_text
 from pydns.kube.events import Apply, Event, InitApply
 from pydns.kube.objects import Kind, Observed, Options, Skipped
@@ -27,6 +30,7 @@ from pydns.kube.selector import parse as parse_selector
 from pydns.kube.zone import Zone, ZoneOptions
 from pydns.kube.zone import facts as zone_facts
 from pydns.log import Level, Log
+from pydns.metrics.block import Block
 from pydns.serve.pulse import Pulse
 from pydns.settings import Settings
 from pydns.table.layout import Changes
@@ -55,6 +59,10 @@ class KindStatus(Protocol):
     def last_event(self) -> float | None:
         """When something of the kind last changed, by the monotonic clock."""
 
+    @property
+    def last_heard(self) -> float | None:
+        """When the source last showed that what it delivered is current."""
+
 
 class Source(Protocol):
     """Where cluster state comes from."""
@@ -70,7 +78,13 @@ class Source(Protocol):
 
 
 def run(
-    settings: Settings, log: Log, ready: int, lifeline: int, pulse: Pulse, http_sockets: Mapping[str, socket.socket]
+    settings: Settings,
+    log: Log,
+    ready: int,
+    lifeline: int,
+    pulse: Pulse,
+    http_sockets: Mapping[str, socket.socket],
+    blocks: Sequence[Block],
 ) -> None:
     """Keep the table until SIGTERM, or until the other end of `lifeline` is closed, and answer HTTP at `http_sockets`.
 
@@ -92,10 +106,12 @@ def run(
 
     threading.Thread(target=stop_with_supervisor, daemon=True).start()
     probes = Probes(pulse)
+    ledger = Ledger(blocks[0])
+    metrics = Metrics(blocks, pulse, lambda: probes.status, lambda: ledger.names, settings.listen[0].port)
     pages: dict[str, http.Pages] = {
         "--health": {"/health": probes.health},
         "--ready": {"/ready": probes.ready, "/status": probes.whole_status},
-        "--metrics": {},
+        "--metrics": {"/metrics": metrics.page},
     }
     http.start([(sock, pages[flag]) for flag, sock in http_sockets.items()], log)
     options = _zone_options(settings)
@@ -106,7 +122,7 @@ def run(
         source.start()
     except (WriterError, SourceError) as error:
         raise StartError(str(error)) from None
-    controller = Controller(Zone(options), writer, source, name, log, probes, pulse)
+    controller = Controller(Zone(options), writer, source, name, log, probes, pulse, ledger)
     controller.say()
     if ready >= 0:
         os.write(ready, b"1")
@@ -128,6 +144,7 @@ class Controller:
         log: Log,
         probes: Probes,
         pulse: Pulse,
+        ledger: Ledger,
     ) -> None:
         self._zone = zone
         self._writer = writer
@@ -136,6 +153,7 @@ class Controller:
         self._log = log
         self._probes = probes
         self._pulse = pulse
+        self._ledger = ledger
         self._restored = writer.is_whole()  # answers come from a table from before the restart, until synced
         self._published = False
         self._synced = False
@@ -197,6 +215,7 @@ class Controller:
     def say(self) -> None:
         """Say how it is, to the probes and in the table."""
         status = self._probes.status = self._status()
+        self._ledger.follow(status["kinds"])
         self._writer.put_status(json.dumps(status | {"processes": describe(self._pulse)}).encode())
 
     def _commit_changes(self) -> None:
@@ -226,16 +245,9 @@ class Controller:
         return self._serial
 
     def _status(self) -> dict[str, Any]:
-        skipped = [ref.kind for ref in self._zone.store.skipped]
         now = time.monotonic()
         kinds = {
-            kind.value: {
-                "synced": kind in self._zone.store.synced,
-                "objects": self._zone.store.count(kind),
-                "skipped": skipped.count(kind),
-                "problem": status.problem,
-                "last_event_age_s": None if status.last_event is None else now - status.last_event,
-            }
+            kind.value: describe_kind(kind, self._zone.store, status, now)
             for kind, status in self._source.status().items()
         }
         facts = self._writer.facts()
@@ -248,6 +260,7 @@ class Controller:
             "ready": self._restored or self._synced,
             "serial": facts.serial,
             "kinds": kinds,
+            "table": self._writer.figures(),
         }
 
 

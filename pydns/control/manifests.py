@@ -40,6 +40,7 @@ class SourceStatus(NamedTuple):
     objects: int
     problem: str | None  # the first mistake that is there now; files hold all kinds, so it is the same for each
     last_event: float | None  # when something of the kind last changed, by the clock that was passed in
+    last_heard: float | None  # when the folder was last looked at
 
 
 class ManifestFolder:
@@ -75,6 +76,7 @@ class ManifestFolder:
         self._objects: dict[Ref, Observed] = {}
         self._changed_s: dict[Kind, float] = {}
         self._synced = False
+        self._looked_s: float | None = None
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="manifests", daemon=True)
 
@@ -117,7 +119,10 @@ class ManifestFolder:
         problems = [_place(path, mistakes[0]) for path, mistakes in sorted(self._mistakes.items())]
         problem = problems[0] if problems else None
         changed_s = self._changed_s
-        return {kind: SourceStatus(self._synced, counts[kind], problem, changed_s.get(kind)) for kind in Kind}
+        return {
+            kind: SourceStatus(self._synced, counts[kind], problem, changed_s.get(kind), self._looked_s)
+            for kind in Kind
+        }
 
     def poll(self) -> None:
         """Look once, and deliver what that settles. The folder's thread does this every `poll_s`."""
@@ -141,6 +146,7 @@ class ManifestFolder:
             self.poll()
 
     def _look(self) -> "dict[Path, _Signature]":
+        self._looked_s = self._clock()
         """Return the files that are there. What lies below a folder that can't be listed is as it was."""
         found: dict[Path, _Signature] = {}
         failed = dict(_scan(self._directory, found))

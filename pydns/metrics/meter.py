@@ -87,14 +87,14 @@ class Tally:
         rtype, rcode, dnssec_ok = _facts(reply)
         self._count(zone, _TYPES.get(rtype, "other"), _rcode_text(rcode), plugin or _plugin(zone))
         totals = self._totals
-        totals.observe(("request_size_bytes", zone, self._proto), SIZES, query_octets)
-        totals.observe(("response_size_bytes", zone, self._proto), SIZES, len(reply))
+        totals.observe(("dns_request_size_bytes", zone, self._proto), SIZES, query_octets)
+        totals.observe(("dns_response_size_bytes", zone, self._proto), SIZES, len(reply))
         if dnssec_ok:
-            totals.add(("do_requests_total", zone))
+            totals.add(("dns_do_requests_total", zone))
         if seconds is None:
             self._untimed[zone] = self._untimed.get(zone, 0) + 1
         else:
-            totals.observe(("request_duration_seconds", zone), DURATIONS_S, seconds)
+            totals.observe(("dns_request_duration_seconds", zone), DURATIONS_S, seconds)
 
     def count_cached(self, rtype: bytes, rcode: int, query_octets: int, reply: bytes) -> None:
         """Count a query that was answered at once from the cache of upstreams' answers."""
@@ -130,8 +130,8 @@ class Tally:
         for each in zones:
             zone = self._label(each)
             self._slow[zone] = self._slow.get(zone, 0) + 1
-            self._totals.observe(("request_duration_seconds", zone), DURATIONS_S, seconds)
-            self._totals.histograms["request_duration_seconds", zone][-1] -= seconds
+            self._totals.observe(("dns_request_duration_seconds", zone), DURATIONS_S, seconds)
+            self._totals.histograms["dns_request_duration_seconds", zone][-1] -= seconds
 
     def spent(self, seconds: float) -> None:
         """Add to the time that was spent on answering, from receive to send."""
@@ -144,15 +144,15 @@ class Tally:
             if any(row.queries):
                 number = sum(row.queries)
                 self._count(zone, type_text, rcode_text, plugin, number)
-                self._fold_sizes("request_size_bytes", zone, row.queries)
-                self._fold_sizes("response_size_bytes", zone, row.replies)
+                self._fold_sizes("dns_request_size_bytes", zone, row.queries)
+                self._fold_sizes("dns_response_size_bytes", zone, row.replies)
                 if row.dnssec_ok[0]:
-                    self._totals.add(("do_requests_total", zone), row.dnssec_ok[0])
+                    self._totals.add(("dns_do_requests_total", zone), row.dnssec_ok[0])
                     row.dnssec_ok[0] = 0
                 untimed[zone] = untimed.get(zone, 0) + number
         every = sum(untimed.values())
         for zone, number in untimed.items():
-            histogram = self._totals.histogram(("request_duration_seconds", zone), DURATIONS_S)
+            histogram = self._totals.histogram(("dns_request_duration_seconds", zone), DURATIONS_S)
             histogram[0] += number - self._slow.get(zone, 0)
             histogram[-1] += self._spent_s * number / every
         if every:
@@ -168,8 +168,8 @@ class Tally:
         return zone
 
     def _count(self, zone: str, type_text: str, rcode_text: str, plugin: str, number: int = 1) -> None:
-        self._totals.add(("requests_total", zone, self._proto, self._family, type_text), number)
-        self._totals.add(("responses_total", zone, rcode_text, plugin), number)
+        self._totals.add(("dns_requests_total", zone, self._proto, self._family, type_text), number)
+        self._totals.add(("dns_responses_total", zone, rcode_text, plugin), number)
 
     def _fold_sizes(self, name: str, zone: str, counted: list[int]) -> None:
         key = (name, zone, self._proto)

@@ -1,7 +1,7 @@
 """Counts by name and labels: what lies in a block, and how blocks add up."""
 
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -37,6 +37,21 @@ class Totals(msgspec.Struct):
     def encode(self) -> bytes:
         """Compose what lies in a block."""
         return _encode(self)
+
+
+class Follower:
+    """Adds to totals what others count, who begin again at zero."""
+
+    def __init__(self, totals: Totals) -> None:
+        self._totals = totals
+        self._seen: dict[Key, float] = {}
+
+    def follow(self, current: Mapping[Key, float]) -> None:
+        """Add what has been counted since the last time."""
+        for key, number in current.items():
+            seen = self._seen.get(key, 0)
+            self._totals.add(key, number - seen if number >= seen else number)
+            self._seen[key] = number
 
 
 def decode(octets: bytes) -> Totals:
