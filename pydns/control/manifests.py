@@ -102,7 +102,8 @@ class ManifestFolder:
         for kind in Kind:
             listed = [InitApply(observed) for ref, observed in self._objects.items() if ref.kind is kind]
             events += [Init(kind), *listed, InitDone(kind)]
-        self._changed_s = dict.fromkeys(Kind, self._clock())
+        self._looked_s = self._clock()
+        self._changed_s = dict.fromkeys(Kind, self._looked_s)
         self._synced = True
         self._deliver(events)
         self._thread.start()
@@ -144,9 +145,9 @@ class ManifestFolder:
     def _watch(self) -> None:
         while not self._stopping.wait(self._poll_s):
             self.poll()
+            self._looked_s = self._clock()
 
     def _look(self) -> "dict[Path, _Signature]":
-        self._looked_s = self._clock()
         """Return the files that are there. What lies below a folder that can't be listed is as it was."""
         found: dict[Path, _Signature] = {}
         failed = dict(_scan(self._directory, found))

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from pydns.dns.message import PLAIN_SIZE, Rcode
 from pydns.metrics.block import Block
-from pydns.metrics.totals import DURATIONS_S, SIZES, Totals, decode
+from pydns.metrics.totals import DURATIONS_S, SIZES, Follower, Totals, decode
 
 FOLD_S = 0.5  # how often
 QUICK_S = DURATIONS_S[0]  # what took no longer needs no look at each query
@@ -72,7 +72,7 @@ class Tally:
     def row(self, zone: str, rtype: int, rcode: int, plugin: str = "") -> Row:
         """Return the row of a zone's text, a type and an rcode, to increment."""
         zone = self._label(zone)
-        key = (zone, _TYPES.get(rtype, "other"), _rcode_text(rcode), plugin or _plugin(zone))
+        key = (zone, _TYPES.get(rtype, "other"), rcode_text(rcode), plugin or _plugin(zone))
         row = self._rows.get(key)
         if row is None:
             row = self._rows[key] = Row([0] * _LONGEST, [0] * (PLAIN_SIZE + 1), [0])
@@ -85,7 +85,7 @@ class Tally:
         """
         zone = self._label(zone)
         rtype, rcode, dnssec_ok = _facts(reply)
-        self._count(zone, _TYPES.get(rtype, "other"), _rcode_text(rcode), plugin or _plugin(zone))
+        self._count(zone, _TYPES.get(rtype, "other"), rcode_text(rcode), plugin or _plugin(zone))
         totals = self._totals
         totals.observe(("dns_request_size_bytes", zone, self._proto), SIZES, query_octets)
         totals.observe(("dns_response_size_bytes", zone, self._proto), SIZES, len(reply))
@@ -188,6 +188,7 @@ class Meter:
         self.totals = decode(block.load())
         self.totals.add(("starts_total",))
         self.tallies = [Tally(self.totals, index) for index in range(len(TRANSPORTS))]
+        self.follow = Follower(self.totals).follow
         self.unseen = Tally(Totals(), 0)  # for what isn't a client's
         self._stored = b""
         self.fold()
@@ -230,7 +231,8 @@ def question_end(reply: bytes) -> int:
     return end + 5
 
 
-def _rcode_text(rcode: int) -> str:
+def rcode_text(rcode: int) -> str:
+    """Return the name of an rcode, or its number if it has none here."""
     try:
         return Rcode(rcode).name
     except ValueError:

@@ -34,6 +34,11 @@ class Totals(msgspec.Struct):
         """Return a histogram, to be changed."""
         return self.histograms.setdefault(key, [0] * (len(bounds) + 2))
 
+    def add_histogram(self, key: Key, histogram: list[float]) -> None:
+        """Add another histogram's counts to one of the same bounds."""
+        known = self.histograms.setdefault(key, [0] * len(histogram))
+        known[:] = map(sum, zip(known, histogram, strict=True))
+
     def encode(self) -> bytes:
         """Compose what lies in a block."""
         return _encode(self)
@@ -68,8 +73,7 @@ def total(several: Iterable[Totals]) -> Totals:
         for key, number in each.gauges.items():
             added.gauges[key] = added.gauges.get(key, 0) + number
         for key, histogram in each.histograms.items():
-            known = added.histograms.setdefault(key, [0] * len(histogram))
-            known[:] = map(sum, zip(known, histogram, strict=True))
+            added.add_histogram(key, histogram)
     return added
 
 

@@ -20,6 +20,8 @@ from pydns.dns.message import Ede, Rcode, compose_opt
 from pydns.dns.response import Answer, uncompressed
 from pydns.dns.rrset import AAAA, CLASS_IN, TXT, A, RRset
 from pydns.log import Level, Log
+from pydns.metrics.meter import Meter, rcode_text
+from pydns.metrics.totals import Key
 from pydns.serve.batch import Batch
 from pydns.serve.respond import ASK_CD, ASK_DO, MAX_CHASE, Asked
 from pydns.serve.sockets import LOOP_MARK
@@ -179,6 +181,32 @@ class Recursion:
                 return
         level = Level.INFO if event is Event.CLOSED else Level.WARNING
         self._log(event.value, level=level, upstream=upstream.spec.name)
+
+    def report(self, meter: Meter) -> None:
+        """Bring what was counted here into the worker's counts."""
+        counters = self.forwarder.counters
+        counts: dict[Key, float] = {
+            ("forward_events_total", each): getattr(counters, each) for each in counters.__slots__
+        }
+        counts |= {
+            ("cache_hits_total", ".", "success"): counters.hits - counters.denial_hits,
+            ("cache_hits_total", ".", "denial"): counters.denial_hits,
+            ("cache_misses_total", "."): counters.misses + counters.joined,
+            ("cache_requests_total", "."): counters.hits + counters.misses + counters.joined,
+            ("cache_prefetch_total", "."): counters.refreshes,
+            ("cache_served_stale_total", "."): counters.stale,
+            ("forward_max_concurrent_rejects_total",): counters.overflows,
+        }
+        meter.follow(counts)
+        gauges: dict[Key, float] = {("cache_entries", ".", "all"): len(self._cache)}
+        gauges["cache_bytes",] = self._cache.size_bytes
+        for upstream in self._upstreams.values():
+            gauges["upstream_open_breakers", upstream.spec.name] = upstream.is_open
+            observed, upstream.observed = upstream.observed, {}
+            for rcode, histogram in observed.items():
+                key = ("proxy_request_duration_seconds", "forward", upstream.spec.name, rcode_text(rcode))
+                meter.totals.add_histogram(key, histogram)
+        meter.totals.gauges = gauges
 
     # Configuration
 

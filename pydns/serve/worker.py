@@ -64,7 +64,7 @@ async def _run(slot: Slot, state_dir: Path, log: Log, lifeline: int, row: Row, b
     connections = Connections(batch, recursion, loop)
     # A duplicate, for the loop closes what it is given, and the original is to outlive this process's loop.
     servers = [await loop.create_server(connections.accept, sock=sock.dup(), backlog=1024) for sock in slot.tcp]
-    beats = _beat(batch, table, row), _sweep(connections), _poll(recursion), _fold(meter)
+    beats = _beat(batch, table, row), _sweep(connections), _poll(recursion), _fold(meter, recursion)
     tasks = [loop.create_task(each) for each in beats]
 
     await stop.wait()
@@ -84,6 +84,7 @@ async def _run(slot: Slot, state_dir: Path, log: Log, lifeline: int, row: Row, b
     for task in tasks:
         task.cancel()
     recursion.close()
+    recursion.report(meter)
     meter.fold()
     os.close(lifeline)
 
@@ -129,9 +130,10 @@ async def _poll(recursion: Recursion) -> None:
         recursion.poll()
 
 
-async def _fold(meter: Meter) -> None:
+async def _fold(meter: Meter, recursion: Recursion) -> None:
     while True:
         await asyncio.sleep(FOLD_S)
+        recursion.report(meter)
         meter.fold()
 
 
