@@ -7,7 +7,6 @@ how many there were and how long they were. Buckets and sums are made from that 
 A worker that is killed loses what it counted since the last fold, half a second of it at most; nothing twice.
 """
 
-import socket
 from typing import NamedTuple
 
 from pydns.dns.message import PLAIN_SIZE, Rcode
@@ -192,11 +191,6 @@ class Meter:
         self.unseen = Tally(Totals(), 0)  # for what isn't a client's
         self._stored = b""
         self.fold()
-
-    def tally(self, sock: socket.socket) -> Tally:
-        """Return the counts of a socket's transport."""
-        proto = "udp" if sock.type == socket.SOCK_DGRAM else "tcp"
-        return self.tallies[TRANSPORTS.index((proto, "2" if sock.family == socket.AF_INET6 else "1"))]
 
     def fold(self) -> None:
         """Store what was counted. To be called every `FOLD_S`, and at the end."""

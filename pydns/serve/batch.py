@@ -1,5 +1,6 @@
 """What sockets of a worker share: the table, the responder, and the last boundary for its bugs."""
 
+import socket
 import traceback
 from collections.abc import Sequence
 from time import monotonic
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pydns.dns.message import Rcode
 from pydns.log import Level, Log
-from pydns.metrics.meter import QUICK_S, Meter
+from pydns.metrics.meter import QUICK_S, TRANSPORTS, Meter, Tally
 from pydns.serve.respond import Responder
 
 if TYPE_CHECKING:
@@ -25,6 +26,12 @@ class Batch:
         self.respond = self.responder.respond
         self._log = log
         self._reported: set[str] = set()
+
+    def tally(self, sock: socket.socket) -> Tally:
+        """Return where queries of a socket are counted."""
+        proto = "udp" if sock.type == socket.SOCK_DGRAM else "tcp"
+        family = "2" if sock.family == socket.AF_INET6 else "1"
+        return self.meter.tallies[TRANSPORTS.index((proto, family))]
 
     def timed(self, began: float, replies: Sequence[bytes | None]) -> float:
         """Note how long it took to receive some queries and send these replies. Returns the time now.

@@ -67,7 +67,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is not a subclass
-        self._tally = self._connections.batch.meter.tally(transport.get_extra_info("socket"))
+        self._tally = self._connections.batch.tally(transport.get_extra_info("socket"))
         self._connections.touch(self)
 
     def data_received(self, data: bytes) -> None:
