@@ -20,7 +20,7 @@ from pydns.config.model import PodsMode
 from pydns.control import http
 from pydns.control.ledger import Ledger
 from pydns.control.manifests import ManifestFolder, SourceError
-from pydns.control.metrics import Metrics
+from pydns.control.metrics import Metrics, queries
 from pydns.control.probes import Probes, describe
 from pydns.control.status import describe_kind
 from pydns.dns.name import to_text
@@ -31,6 +31,7 @@ from pydns.kube.zone import Zone, ZoneOptions
 from pydns.kube.zone import facts as zone_facts
 from pydns.log import Level, Log
 from pydns.metrics.block import Block
+from pydns.metrics.totals import decode
 from pydns.serve.pulse import Pulse
 from pydns.settings import Settings
 from pydns.table.layout import Changes
@@ -122,7 +123,7 @@ def run(
         source.start()
     except (WriterError, SourceError) as error:
         raise StartError(str(error)) from None
-    controller = Controller(Zone(options), writer, source, name, log, probes, pulse, ledger)
+    controller = Controller(Zone(options), writer, source, name, log, probes, pulse, ledger, blocks)
     controller.say()
     if ready >= 0:
         os.write(ready, b"1")
@@ -145,6 +146,7 @@ class Controller:
         probes: Probes,
         pulse: Pulse,
         ledger: Ledger,
+        blocks: Sequence[Block],
     ) -> None:
         self._zone = zone
         self._writer = writer
@@ -154,6 +156,7 @@ class Controller:
         self._probes = probes
         self._pulse = pulse
         self._ledger = ledger
+        self._blocks = blocks
         self._restored = writer.is_whole()  # answers come from a table from before the restart, until synced
         self._published = False
         self._synced = False
@@ -215,6 +218,7 @@ class Controller:
     def say(self) -> None:
         """Say how it is, to the probes and in the table."""
         status = self._probes.status = self._status()
+        self._ledger.configured(self._writer.config())
         self._ledger.follow(status["kinds"])
         self._writer.put_status(json.dumps(status | {"processes": describe(self._pulse)}).encode())
 
@@ -222,12 +226,14 @@ class Controller:
         changes = self._zone.flush()
         if changes:
             self._writer.commit(changes, self._zone.facts(serial=self._next_serial(), synced=self._synced))
+        self._ledger.committed(time.time())
 
     def _apply(self, events: list[Event]) -> None:
         for event in events:
             if isinstance(event, Apply | InitApply):
                 self._report(event.observed)
-            self._zone.apply(event)
+            if self._zone.apply(event) and self._synced:
+                self._ledger.changed(event, self._zone.store)
 
     def _report(self, observed: Observed) -> None:
         """Log an object that can't be used, once for each reason."""
@@ -261,6 +267,7 @@ class Controller:
             "serial": facts.serial,
             "kinds": kinds,
             "table": self._writer.figures(),
+            "queries": [queries(decode(block.load())) for block in self._blocks[1:]],
         }
 
 

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from pydns.kube.audit import Audit
+from pydns.kube.cause import cause
 from pydns.kube.events import Apply, Delete, Event, Init, InitApply, InitDone
 from pydns.kube.objects import DEFAULTS, Kind, Options, Ref, parse
 
@@ -365,7 +366,8 @@ class Reflector:
             events.append(Delete(ref, observed.resource_version))
         else:
             self._versions[ref] = observed.resource_version
-            events.append(Apply(observed))
+            created = event.type == "ADDED"
+            events.append(Apply(observed, cause(self._kind, event.object, created=created)))
 
     def _on_bookmark(self, metadata: "_BookmarkMeta", events: list[Event], notices: list[Notice], now: float) -> None:
         self._last_bookmark = now
