@@ -219,7 +219,7 @@ class Controller:
         """Say how it is, to the probes and in the table."""
         status = self._probes.status = self._status()
         self._ledger.configured(self._writer.config())
-        self._ledger.follow(status["kinds"])
+        self._ledger.follow(status)
         self._writer.put_status(json.dumps(status | {"processes": describe(self._pulse)}).encode())
 
     def _commit_changes(self) -> None:

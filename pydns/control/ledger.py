@@ -1,8 +1,11 @@
 """What the controller counts, in a block that outlives it: sources begin at zero when they are made anew."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from hashlib import sha512
 from typing import Any
+
+import msgspec
 
 from pydns.config.model import MetricNames, load
 from pydns.kube.events import Apply, Cause, Event
@@ -23,10 +26,12 @@ class Ledger:
         self._follower = Follower(self._totals)
         self._began: list[tuple[str, float]] = []  # service kind and Unix time of changes that aren't served yet
 
-    def follow(self, kinds: Mapping[str, Mapping[str, Any]]) -> None:
-        """Take over what the sources of these kinds have counted, and store it."""
+    def follow(self, status: Mapping[str, Any]) -> None:
+        """Take over what the sources of cluster state and configuration have counted, and store it."""
         current: dict[Key, float] = {}
-        for kind, about in kinds.items():
+        if (config := status.get("config")) is not None:
+            current["reload_failed_total",] = config["refused"]
+        for kind, about in status["kinds"].items():
             for key, name in _COUNTS.items():
                 if key in about:
                     current[name, kind] = about[key]
@@ -40,7 +45,8 @@ class Ledger:
         if config == self._config:
             return
         self._config = config
-        self.names = load(config).metrics.names
+        with suppress(msgspec.DecodeError):  # another version's: the names stay
+            self.names = load(config).metrics.names
         self._totals.gauges = {("reload_version_info", "sha512", sha512(config).hexdigest()): 1}
 
     def changed(self, event: Event, store: Store) -> None:

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from pydns.config.model import Config, MetricNames, Metrics, dump
 from pydns.control.ledger import Ledger
 from pydns.kube.cause import cause
 from pydns.kube.events import Apply
@@ -49,7 +50,7 @@ def test_each_kind_of_service_is_timed_from_its_own_cause() -> None:
         ledger.changed(each, zone.store)
     ledger.committed(AT + 2)
     ledger.committed(AT + 100)  # each is counted once
-    ledger.follow({})
+    ledger.follow({"kinds": {}})
     assert programmed(block) == {
         "cluster_ip": (1, 2),
         "headless_with_selector": (1, 0.5),
@@ -57,14 +58,29 @@ def test_each_kind_of_service_is_timed_from_its_own_cause() -> None:
     }
 
 
+def kinds(service: dict[str, Any], refused: int = 0) -> dict[str, Any]:
+    return {"kinds": {"Service": service}, "config": {"refused": refused}}
+
+
+def test_names_are_those_of_the_configuration_in_force() -> None:
+    ledger = Ledger(share(1)[0])
+    ledger.configured(dump(Config(metrics=Metrics(MetricNames.PYDNS))))
+    assert ledger.names is MetricNames.PYDNS
+    ledger.configured(b"of another version")
+    assert ledger.names is MetricNames.PYDNS
+    ledger.configured(dump(Config()))
+    assert ledger.names is MetricNames.COREDNS
+
+
 def test_counts_go_on_where_the_controller_before_stopped() -> None:
     (block,) = share(1)
     before = Ledger(block)
-    before.follow({"Service": {"relists": 2, "errors": {"410": 1}}})
-    before.follow({"Service": {"relists": 3, "errors": {"410": 1, "eof": 4}}})
-    Ledger(block).follow({"Service": {"relists": 1, "errors": {"410": 1}}})
+    before.follow(kinds({"relists": 2, "errors": {"410": 1}}))
+    before.follow(kinds({"relists": 3, "errors": {"410": 1, "eof": 4}}))
+    Ledger(block).follow(kinds({"relists": 1, "errors": {"410": 1}}, refused=2))
     assert decode(block.load()).counts == {
         ("relists_total", "Service"): 4,
         ("watch_errors_total", "Service", "410"): 2,
         ("watch_errors_total", "Service", "eof"): 4,
+        ("reload_failed_total",): 2,
     }
