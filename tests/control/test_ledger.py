@@ -64,12 +64,11 @@ def kinds(service: dict[str, Any], refused: int = 0) -> dict[str, Any]:
 
 def test_names_are_those_of_the_configuration_in_force() -> None:
     ledger = Ledger(share(1)[0])
-    ledger.configured(dump(Config(metrics=Metrics(MetricNames.PYDNS))))
-    assert ledger.names is MetricNames.PYDNS
-    ledger.configured(b"of another version")
-    assert ledger.names is MetricNames.PYDNS
-    ledger.configured(dump(Config()))
-    assert ledger.names is MetricNames.COREDNS
+    named = []
+    for config in (dump(Config(metrics=Metrics(MetricNames.PYDNS))), b"of another version", dump(Config())):
+        ledger.configured(config)
+        named.append(ledger.names)
+    assert named == [MetricNames.PYDNS, MetricNames.PYDNS, MetricNames.COREDNS]
 
 
 def test_counts_go_on_where_the_controller_before_stopped() -> None:
