@@ -191,20 +191,14 @@ class Responder:
             else:
                 counts = compiled[2:8] + _one_more(compiled[8:10])
                 reply = _join((message[:2], found, counts, asked, records, opt))
-            if len(reply) <= PLAIN_SIZE:
-                try:  # costs nothing where it doesn't fail, and `get` does
-                    queries, replies, dnssec_ok = self.tally.rows[key[self._tail :]]
-                except KeyError:
-                    queries, replies, dnssec_ok = self._learn_row(key, transaction)
-                queries[len(message)] += 1
+            try:  # costs nothing where it doesn't fail; where the lists end, the reply is longer than PLAIN_SIZE
+                queries, replies, dnssec_ok = self.tally.rows[key[self._tail :]]
                 replies[len(reply)] += 1
-                if opt is _OPT_WITH_DO:
-                    dnssec_ok[0] += 1
-                return reply
-            size = TCP_SIZE if tcp else min(int.from_bytes(message[end + 3 : end + 5]), EDNS_SIZE)  # 0 without OPT
-            if len(reply) > size:
-                return self._respond_strictly(message, transaction, tcp)
-            self._count(len(message), reply, transaction)
+            except (KeyError, IndexError):
+                return self._finish_hit(message, reply, end, transaction, tcp)
+            queries[len(message)] += 1
+            if opt is _OPT_WITH_DO:
+                dnssec_ok[0] += 1
             return reply
 
         # A name that doesn't exist, or not with this type. All but its first label is a name that was asked about
@@ -254,6 +248,18 @@ class Responder:
                 dnssec_ok[0] += 1
         queries[len(message)] += 1
         replies[len(reply)] += 1
+        return reply
+
+    def _finish_hit(
+        self, message: bytes, reply: bytes, end: int, transaction: "Transaction", tcp: bool
+    ) -> bytes | None:
+        """Count a hit that has no row yet, or that is long: if it is too long, the strict path cuts it."""
+        if len(reply) > PLAIN_SIZE:
+            size = TCP_SIZE if tcp else min(int.from_bytes(message[end + 3 : end + 5]), EDNS_SIZE)  # 0 without OPT
+            if len(reply) > size:
+                return self._respond_strictly(message, transaction, tcp)
+        self._count(len(message), reply, transaction)
+        self._learn_row(message[HEADER:end].lower(), transaction)
         return reply
 
     def zone_text(self, reply: bytes) -> str:
