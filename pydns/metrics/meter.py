@@ -82,8 +82,14 @@ class Tally:
 
         `seconds`: from receive to send, for one that waited for others; None if `timed` is told of it.
         """
-        zone = self._label(zone)
         rtype, rcode, dnssec_ok = _facts(reply)
+        if seconds is None and query_octets < _LONGEST and len(reply) <= PLAIN_SIZE:
+            row = self.row(zone, rtype, rcode, plugin)
+            row.queries[query_octets] += 1
+            row.replies[len(reply)] += 1
+            row.dnssec_ok[0] += dnssec_ok
+            return
+        zone = self._label(zone)
         self._count(zone, _TYPES.get(rtype, "other"), rcode_text(rcode), plugin or _plugin(zone))
         totals = self._totals
         totals.observe(("dns_request_size_bytes", zone, self._proto), SIZES, query_octets)

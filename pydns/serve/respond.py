@@ -116,6 +116,7 @@ class _Zone(NamedTuple):
 
     tree: bytes  # tree key of the apex
     facts: ZoneFacts
+    text: str  # of the apex
     apex_length: int
     authorities: dict[int, bytes]  # the SOA record of a denial, by where the apex lies in the message
     denials: tuple[dict[bytes, "_Denials"], ...]  # by transport, then type and class: where they are counted
@@ -143,6 +144,7 @@ class Responder:
         self.tally = tally  # of the transport that messages come by: set it to another's before those
         self._table = table
         self._tail = 0
+        self._zone_texts: dict[bytes, str] = {}  # by name
         self._turns = [0] * _TURNS
         self._transaction: Transaction | None = None
         self._names: Cursor  # of that transaction
@@ -265,8 +267,14 @@ class Responder:
     def zone_text(self, reply: bytes) -> str:
         """Return the zone that a reply of ours is counted under: a dot if its question is in none of ours."""
         qname = reply[HEADER : question_end(reply) - 4].lower()
-        zone = self._zone_of(qname) if qname else None
-        return "." if zone is None else name.to_text(zone.facts.apex)
+        text = self._zone_texts.get(qname)
+        if text is None:
+            zone = self._zone_of(qname) if qname else None
+            text = "." if zone is None else zone.text
+            if len(self._zone_texts) >= _MAX_PARENTS:
+                self._zone_texts.clear()
+            self._zone_texts[qname] = text
+        return text
 
     def _count(self, query_octets: int, reply: bytes, transaction: "Transaction") -> None:
         if transaction is not self._transaction:
@@ -290,13 +298,21 @@ class Responder:
             known.authorities.clear()  # the serial is another
         if (before.zones, before.synced) != (self._facts.zones, self._facts.synced):
             self._zones = [
-                _Zone(name.tree_key(zone.apex), zone, len(zone.apex), {}, tuple({} for _ in TRANSPORTS))
+                _Zone(
+                    name.tree_key(zone.apex),
+                    zone,
+                    name.to_text(zone.apex),
+                    len(zone.apex),
+                    {},
+                    tuple({} for _ in TRANSPORTS),
+                )
                 for zone in self._facts.zones
             ]
             self._tail = -len(self._facts.domain) - 4
             self._pod_tree = name.tree_key(self._facts.domain) + b"\3pod"
             self._parents.clear()
             self._foreign.clear()
+            self._zone_texts.clear()
 
     def _learn(self, parent: bytes) -> _Parent | None:
         """Remember the tree key and the zone of a name, if it is well formed and lies in or at a zone of ours."""
@@ -327,7 +343,7 @@ class Responder:
         if transaction is not self._transaction:
             self._begin(transaction)
         zone = self._zone_of(key[:-4])
-        text = "." if zone is None else name.to_text(zone.facts.apex)
+        text = "." if zone is None else zone.text
         row = self.tally.row(text, int.from_bytes(key[-4:-2]), Rcode.NOERROR)
         tail = key[self._tail :]
         if not any(each.apex_length > len(tail) - 4 and each.facts.apex.endswith(tail[:-4]) for each in self._zones):
@@ -340,7 +356,7 @@ class Responder:
         """Find where denials are counted, if those of this type are simple."""
         if type_and_class not in _ORDINARY:
             return None
-        text, rtype = name.to_text(zone.facts.apex), int.from_bytes(type_and_class[:2])
+        text, rtype = zone.text, int.from_bytes(type_and_class[:2])
         rows = [self.tally.row(text, rtype, rcode) for rcode in (Rcode.NOERROR, Rcode.NXDOMAIN)]
         learned = zone.denials[self.tally.transport][type_and_class] = _Denials(*rows)
         return learned
