@@ -3,7 +3,7 @@
 import os
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from pydns import settings
@@ -15,6 +15,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = settings.parser(os.environ).parse_args(arguments)
     if options.verb == "serve":
         return _serve(options)
+    if options.verb == "check":
+        return _check(options.config)
     from pydns import tools
 
     return _print({"dump": tools.dump, "status": tools.status}[options.verb], Path(options.state_dir))
@@ -32,16 +34,36 @@ def _serve(options: Namespace) -> int:
     return supervisor.serve(chosen, Log(as_json=chosen.log_json, lowest=chosen.log_level))
 
 
+def _check(path: str | None) -> int:
+    if path is None:
+        sys.stderr.write("pydns check: --config is missing; wanted a file, or a folder as a ConfigMap is mounted\n")
+        return 2
+    from pydns import check
+
+    try:
+        accepted, lines = check.check(Path(path))
+    except OSError as error:
+        sys.stderr.write(f"pydns check: {error.filename or path}: {error.strerror}\n")
+        return 1
+    _write(lines)
+    return 0 if accepted else 1
+
+
 def _print(lines: Callable[[Path], Iterator[str]], state_dir: Path) -> int:
     from pydns.table.reader import TableError
 
     try:
-        for line in lines(state_dir):
-            sys.stdout.write(line + "\n")
-        sys.stdout.flush()
+        _write(lines(state_dir))
     except TableError as error:
         sys.stderr.write(f"pydns: {error}\n")
         return 1
+    return 0
+
+
+def _write(lines: Iterable[str]) -> None:
+    try:
+        for line in lines:
+            sys.stdout.write(line + "\n")
+        sys.stdout.flush()
     except BrokenPipeError:  # head has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0

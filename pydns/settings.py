@@ -51,6 +51,7 @@ class Settings(NamedTuple):
     endpoint_pod_names: bool
     config: Path | None
     configmap: tuple[str, str] | None  # namespace and name
+    resolv_conf: Path
     zones: Path | None
     health: Endpoint | None
     ready: Endpoint | None
@@ -79,6 +80,7 @@ def parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     serve = verbs.add_parser("serve", help="answer queries")
     dump = verbs.add_parser("dump", help="print the answer table as zone-file text")
     status = verbs.add_parser("status", help="print sync state, age of data and counts")
+    check = verbs.add_parser("check", help="print every mistake in a live configuration, or what it says")
 
     def flag(verb: argparse.ArgumentParser, flag_name: str, default: str | None, text: str, metavar: str) -> None:
         variable = "PYDNS_" + flag_name[2:].replace("-", "_").upper()
@@ -89,6 +91,8 @@ def parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
 
     for verb in (serve, dump, status):
         flag(verb, "--state-dir", "/var/lib/pydns", "directory of the answer table", "DIR")
+    for verb in (serve, check):
+        flag(verb, "--config", None, "live configuration: a file, or a folder where a ConfigMap is mounted", "PATH")
     flag(serve, "--listen", "0.0.0.0:53,[::]:53", "addresses to answer at, over UDP and TCP", "HOST:PORT,…")
     flag(serve, "--workers", None, "worker processes (default: the CPUs this process may use)", "N")
     flag(serve, "--domain", "cluster.local", "the cluster domain", "NAME")
@@ -96,8 +100,8 @@ def parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     flag(serve, "--kubeconfig", None, "how to reach the API server (default: as a pod of the cluster)", "FILE")
     flag(serve, "--context", None, "context of the kubeconfig (default: its current one)", "NAME")
     flag(serve, "--manifests", None, "serve a folder of manifests instead of a cluster", "DIR")
-    flag(serve, "--config", None, "live configuration: a file, or a folder where a ConfigMap is mounted", "PATH")
     flag(serve, "--configmap", None, "live configuration: a ConfigMap to watch", "NAMESPACE/NAME")
+    flag(serve, "--resolv-conf", "/etc/resolv.conf", "whose nameservers are asked if none are configured", "FILE")
     flag(serve, "--zones", None, "folder of zone files to serve: *.zone", "DIR")
     flag(serve, "--pods", "insecure", "which pod names to answer: disabled, insecure or verified", "MODE")
     flag(serve, "--ttl", "5", "TTL of cluster records, 0 to 3600", "SECONDS")
@@ -153,6 +157,7 @@ def read(options: argparse.Namespace) -> Settings:
         endpoint_pod_names=options.endpoint_pod_names,
         config=checked("--config", Path, None),
         configmap=checked("--configmap", _configmap, None),
+        resolv_conf=Path(options.resolv_conf),
         zones=checked("--zones", Path, None),
         health=checked("--health", _endpoint, _default_endpoint(8080)),
         ready=checked("--ready", _endpoint, _default_endpoint(8181)),

@@ -8,7 +8,8 @@ from typing import Any
 
 from pydns import processes
 from pydns.dns import name
-from pydns.dns.answer import decompile
+from pydns.dns.answer import decompile, question
+from pydns.dns.rrset import NS
 from pydns.dns.text import to_text
 from pydns.table.layout import NodeKind
 from pydns.table.reader import Reader
@@ -27,9 +28,12 @@ def dump(state_dir: Path) -> Iterator[str]:
             rrset, _ = decompile(key, compiled)
             lines.append((name.tree_key(rrset.owner), rrset.rtype, to_text(rrset)))
         for tree, kind in reader.nodes(transaction):
+            owner = name.from_tree_key(tree)
             if kind == NodeKind.POD_NAMESPACE:
-                owner = name.to_text(name.from_tree_key(tree))
-                lines.append((tree, 0, [f"; any address, as ADDRESS-WITH-DASHES.{owner}"]))
+                lines.append((tree, 0, [f"; any address, as ADDRESS-WITH-DASHES.{name.to_text(owner)}"]))
+            elif kind[:1] == NodeKind.CUT:
+                servers, glue = decompile(question(owner, NS), kind[1:])
+                lines.append((tree, servers.rtype, [line for each in (servers, *glue) for line in to_text(each)]))
         for _, _, texts in sorted(lines):
             yield from texts
 
@@ -59,6 +63,13 @@ def status(state_dir: Path) -> Iterator[str]:
             errors = ", ".join(f"{number} × {reason}" for reason, number in sorted(about["errors"].items()))
             yield f"    at version {about['resource_version']}, {about['relists']} relists, errors: {errors or 'none'}"
             yield f"    {about['audits']} audits, {about['repaired']} objects repaired by them"
+    for about in said.get("zones", []):
+        zone = (
+            f"{about['zone']} serial {about['serial']}, {about['records']} records" if about["zone"] else "not served"
+        )
+        problem = f"; {about['problem']}" if about["problem"] else ""
+        yield f"  {about['file']}: {zone}{problem}"
+    yield from _configuration(said["config"]) if "config" in said else ()
     answered = {f"worker {index}": number for index, number in enumerate(said.get("queries", []))}
     is_running = said and time.time() - said["time"] < _FRESH_S
     for each in said.get("processes", []) if is_running else []:
@@ -78,3 +89,25 @@ def _ages(about: dict[str, Any]) -> str:
         age_s = about.get(f"last_{key}_age_s")
         said += "" if age_s is None else f", {what} {age_s:.1f} s ago"
     return said
+
+
+def _configuration(said: dict[str, Any]) -> Iterator[str]:
+    state = _STATES[said["state"]]
+    age = f", for {max(0.0, time.time() - said['since']):.0f} s"
+    in_force = f", in force: {said['hash']}" if said["hash"] else ""
+    yield f"config    {said['source']}: {state}{age}{in_force}" if said["state"] != "none" else "config    flags alone"
+    if said["problem"]:
+        yield f"  can't be read: {said['problem']}"
+    yield from (f"  mistake: {mistake}" for mistake in said["mistakes"])
+    yield from (f"  notice: {notice}" for notice in said["notices"])
+    for kind, problem in said["waiting_for"].items():
+        yield f"  cluster options not in force: {kind} is not listed yet{f', {problem}' if problem else ''}"
+
+
+_STATES = {
+    "none": "",
+    "unread": "not read yet",
+    "absent": "not there, the defaults count",
+    "accepted": "accepted",
+    "refused": "refused, the last good one stays",
+}

@@ -1,6 +1,38 @@
-"""What all tests share: servers have no fixed ports and don't wait for late queries, unless a test says so."""
+"""What all tests share, unless one says otherwise: servers have no fixed ports, don't wait, and ask nobody outside."""
 
 import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.running import SERVICE, Server
 
 os.environ |= {f"PYDNS_{each}": "off" for each in ("HEALTH", "READY", "METRICS")}
 os.environ["PYDNS_DRAIN_QUIET"] = "0"
+os.environ["PYDNS_RESOLV_CONF"] = os.devnull
+
+
+@pytest.fixture
+def manifests(tmp_path: Path) -> Path:
+    folder = tmp_path / "manifests"
+    folder.mkdir()
+    (tmp_path / "state").mkdir()
+    (tmp_path / "other").mkdir()
+    (folder / "web.yaml").write_text(SERVICE.format(name="web", address="10.96.1.1"))
+    return folder
+
+
+@pytest.fixture
+def start(manifests: Path, tmp_path: Path) -> Iterator[Callable[..., Server]]:
+    started: list[Server] = []
+
+    def begin(**options: Any) -> Server:
+        source = options.pop("source", ["--manifests", str(manifests)])
+        started.append(Server(source, tmp_path / "state", **options))
+        return started[-1]
+
+    yield begin
+    for server in started:
+        server.end()

@@ -5,17 +5,21 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, Self
 
 import yaml
 
 from pydns import settings
-from pydns.dns import name
+from pydns.config.model import Host
+from pydns.dns import name, zonefile
+from pydns.dns.zones import Statics, combine, compile_zone
 from pydns.kube import objects, workloads
 from pydns.kube.events import Apply, Init, InitDone
-from pydns.kube.objects import Kind
+from pydns.kube.objects import RECORD_KINDS, parse_address
+from pydns.kube.selector import parse as parse_selector
 from pydns.kube.zone import Zone, ZoneOptions
 from pydns.metrics.block import share
 from pydns.metrics.meter import Meter
@@ -24,9 +28,10 @@ from pydns.table.reader import Reader
 from pydns.table.writer import Writer
 
 _TIMEOUT_S = 10.0
+_PATIENCE_S = 0.5  # with a server that has answered a later question
 PROBE_ID = b"\xff\xff"  # messages must have another
 _PROBE = bytes.fromhex("ffff 0000 0001 0000 0000 0000 00 0006 0001")  # ". SOA", which any server says something to
-_LOOPBACK = bytes([127, 0, 0, 1])
+LOOPBACK = "127.0.0.1"
 
 
 class Subject(Protocol):
@@ -39,9 +44,11 @@ class Subject(Protocol):
 class InProcess:
     """A responder on a table of its own."""
 
-    def __init__(self, state_dir: Path, zone: Zone, *, synced: bool = True) -> None:
+    def __init__(self, state_dir: Path, zone: Zone, *, synced: bool = True, statics: Statics | None = None) -> None:
         facts = zone.facts(serial=1, synced=synced)
         writer = Writer(state_dir, facts)
+        if statics is not None:
+            writer.put_static(statics.contents, statics.zones)
         writer.replace(zone.contents, facts)
         writer.close()  # LMDB opens a file once in a process
         self.reader = Reader(state_dir)
@@ -55,26 +62,41 @@ class InProcess:
         self.reader.close()
 
 
-def load(cluster: Iterable[Any], flags: Sequence[str] = ()) -> Zone:
-    """Return the zone of manifests, as `pydns serve` with these flags makes it."""
+def load(cluster: Iterable[Any], flags: Sequence[str] = (), host: str = LOOPBACK) -> Zone:
+    """Return the zone of manifests, as `pydns serve` with these flags that listens at `host` makes it."""
     options = settings.read(settings.parser({}).parse_args(["serve", *flags]))
+    labels = parse_selector(options.labels) if options.labels else None
     manifests = []
     for document in cluster:
         for found in workloads.read(document):
             assert isinstance(found, workloads.Manifest), found
             manifests.append(found)
+    own = (parse_address(host),)
     zone = Zone(
-        ZoneOptions(
-            options.domain, options.reverse_zones, options.ttl_s, options.pods, options.namespaces, (_LOOPBACK,)
-        )
+        ZoneOptions(options.domain, options.reverse_zones, options.ttl_s, options.pods, options.namespaces, own)
     )
-    for kind in Kind:
+    for kind in RECORD_KINDS:
         zone.apply(Init(kind))
-    for observed in workloads.build(manifests, objects.Options(options.endpoint_pod_names)).values():
+    for observed in workloads.build(manifests, objects.Options(options.endpoint_pod_names), labels).values():
         zone.apply(Apply(observed))
-    for kind in Kind:
+    for kind in RECORD_KINDS:
         zone.apply(InitDone(kind))
     return zone
+
+
+def load_static(files: Mapping[str, str], hosts: Sequence[Host] = (), flags: Sequence[str] = ()) -> Statics:
+    """Return what zone files and hosts come to, beside a cluster served with these flags."""
+    options = settings.read(settings.parser({}).parse_args(["serve", *flags]))
+    zones = {}
+    for file, text in files.items():
+        read = zonefile.read(text, file, file.removesuffix(".zone"), _no_include)
+        assert isinstance(read, zonefile.ZoneFile), read
+        zones[file] = compile_zone(read)
+    return combine(zones, hosts, options.domain, options.reverse_zones)
+
+
+def _no_include(wanted: str, by: str) -> tuple[str, str]:
+    raise zonefile.Unavailable("no such file")
 
 
 class Address(NamedTuple):
@@ -82,36 +104,71 @@ class Address(NamedTuple):
 
     host: str
     port: int
+    in_order: bool = True  # whether it answers in the order in which it was asked; one with threads doesn't
 
     def ask(self, message: bytes, *, tcp: bool) -> bytes | None:
         # A probe behind the message tells silence from slowness without waiting.
         if tcp:
-            with socket.create_connection(self, timeout=_TIMEOUT_S) as connection:
+            with socket.create_connection(self[:2], timeout=_TIMEOUT_S) as connection:
                 connection.sendall(b"".join(len(each).to_bytes(2) + each for each in (message, _PROBE)))
                 stream = connection.makefile("rb")
-                reply = stream.read(int.from_bytes(stream.read(2)))
-        else:
-            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams:
-                datagrams.settimeout(_TIMEOUT_S)
-                datagrams.connect(self)
-                datagrams.send(message)
-                datagrams.send(_PROBE)
-                reply = datagrams.recv(65535)
+                return self._first_but_the_probe(connection, lambda: stream.read(int.from_bytes(stream.read(2))))
+        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
+        with socket.socket(family, socket.SOCK_DGRAM) as datagrams:
+            datagrams.settimeout(_TIMEOUT_S)
+            datagrams.connect(self[:2])
+            datagrams.send(message)
+            datagrams.send(_PROBE)
+            return self._first_but_the_probe(datagrams, lambda: datagrams.recv(65535))
+
+    def _first_but_the_probe(self, sock: socket.socket, receive: Callable[[], bytes]) -> bytes | None:
+        reply = receive()
+        if reply[:2] == PROBE_ID and not self.in_order:
+            sock.settimeout(_PATIENCE_S)
+            with suppress(TimeoutError):
+                reply = receive()
         return None if reply[:2] == PROBE_ID else reply
 
 
 class Server:
     """A `pydns serve` of our own, on a port that was free."""
 
-    def __init__(self, cluster: Iterable[Any], flags: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        cluster: Iterable[Any],
+        flags: Sequence[str] = (),
+        host: str = LOOPBACK,
+        zones: Mapping[str, str] | None = None,
+    ) -> None:
         self._directory = tempfile.TemporaryDirectory()
-        folder, state_dir = Path(self._directory.name, "manifests"), Path(self._directory.name, "state")
+        folder = Path(self._directory.name, "manifests")
         folder.mkdir()
-        state_dir.mkdir()
         (folder / "cluster.yaml").write_text(yaml.safe_dump_all(cluster))
-        command = [sys.executable, "-m", "pydns", "serve", "--listen", "127.0.0.1:0", "--workers", "1"]
-        command += ["--state-dir", str(state_dir), "--manifests", str(folder), *flags]
+        source = ["--manifests", str(folder)]
+        if zones:
+            zone_folder = Path(self._directory.name, "zones")
+            zone_folder.mkdir()
+            for file, text in zones.items():
+                (zone_folder / file).write_text(text)
+            source += ["--zones", str(zone_folder)]
+        self._start([*source, *flags], host)
+
+    @classmethod
+    def watching(cls, kubeconfig: Path, flags: Sequence[str] = ()) -> Self:
+        """Return one that serves the cluster of a kubeconfig."""
+        server = cls.__new__(cls)
+        server._directory = tempfile.TemporaryDirectory()
+        server._start(["--kubeconfig", str(kubeconfig), *flags], LOOPBACK)
+        return server
+
+    def _start(self, flags: Sequence[str], host: str) -> None:
+        state_dir = Path(self._directory.name, "state")
+        state_dir.mkdir()
+        listen = f"[{host}]:0" if ":" in host else f"{host}:0"
+        command = [sys.executable, "-m", "pydns", "serve", "--listen", listen, "--workers", "1"]
+        command += ["--state-dir", str(state_dir), *flags]
         command += ["--health", "off", "--ready", "off", "--metrics", "off", "--drain-quiet", "0"]
+        command += ["--resolv-conf", os.devnull]  # nobody is asked, whatever the machine has
         environment = {key: value for key, value in os.environ.items() if not key.startswith("PYDNS_")}
         self._process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
         assert self._process.stderr is not None
@@ -121,11 +178,11 @@ class Server:
             seen.append(line)
             if " event=listening " in line:
                 port = int(line.partition(" address=")[2].split()[0].rpartition(":")[2])
-            if " event=synced " in line:
+            if " event=synced source=" in line:  # of all kinds; one of a kind says which
                 break
         else:
             raise AssertionError("".join(seen))
-        self.address = Address("127.0.0.1", port)
+        self.address = Address(host, port)
 
     def ask(self, message: bytes, *, tcp: bool) -> bytes | None:
         return self.address.ask(message, tcp=tcp)

@@ -22,11 +22,10 @@ import dns.rrset
 import pytest
 import yaml
 
-from tests.subject import Address, InProcess, Server, Subject, load
+from tests.subject import LOOPBACK, Address, InProcess, Server, Subject, load, load_static
 
-_SOA = "{apex} {ttl} SOA ns.dns.cluster.local. hostmaster.cluster.local. * 7200 1800 86400 {ttl}"
-_ZONES = ("cluster.local.", "in-addr.arpa.", "ip6.arpa.")
-_ORIGIN = dns.name.from_text("cluster.local.")
+_SOA = "{apex} {ttl} SOA ns.dns.{domain} hostmaster.{domain} * 7200 1800 86400 {ttl}"
+_APEXES = ["cluster.local.", "in-addr.arpa.", "ip6.arpa."]
 _ID = 0x1234
 _WAYS = ("in process, UDP", "in process, TCP", "UDP", "TCP")
 _KEYS = {
@@ -42,13 +41,31 @@ class File(NamedTuple):
     cluster: list[Any]
     flags: list[str]
     ttl: int
+    apexes: list[str]  # the domain, then the reverse zones
+    host: str  # what it is listened at
+    zones: dict[str, str]  # zone files
+    soa: dict[str, str]  # the SOA records of their denials, by apex
     cases: list[dict[str, Any]]
+
+    @property
+    def origin(self) -> dns.name.Name:
+        return dns.name.from_text(self.apexes[0])
 
 
 def _read(path: Path) -> File:
     document = yaml.safe_load(path.read_text())
-    assert set(document) <= {"cluster", "flags", "ttl", "cases"}
-    return File(path, document["cluster"], document.get("flags", []), document.get("ttl", 5), document["cases"])
+    assert set(document) <= {"cluster", "flags", "ttl", "apexes", "listen", "zones", "soa", "cases"}
+    return File(
+        path,
+        document["cluster"],
+        document.get("flags", []),
+        document.get("ttl", 5),
+        document.get("apexes", _APEXES),
+        document.get("listen", LOOPBACK),
+        document.get("zones", {}),
+        document.get("soa", {}),
+        document["cases"],
+    )
 
 
 FILES = [_read(path) for path in sorted(Path(__file__).with_name("cases").glob("*.yaml"))]
@@ -72,13 +89,15 @@ def subjects(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Subjects]:
         in_process = way.startswith("in process")
         if other and not in_process:
             host, _, port = other.rpartition(":")
-            return Address(host, int(port))
+            return Address(host.strip("[]"), int(port), in_order=False)
         key = file.path, in_process
         if key not in started:
             if in_process:
-                started[key] = InProcess(tmp_path_factory.mktemp("state"), load(file.cluster, file.flags))
+                statics = load_static(file.zones, (), file.flags)
+                zone = load(file.cluster, file.flags, file.host)
+                started[key] = InProcess(tmp_path_factory.mktemp("state"), zone, statics=statics)
             else:
-                started[key] = Server(file.cluster, file.flags)
+                started[key] = Server(file.cluster, file.flags, file.host, file.zones)
         return started[key]
 
     yield find
@@ -97,27 +116,27 @@ def test_cases_have_names_of_their_own_and_only_known_keys(file: File) -> None:
 
 @pytest.mark.parametrize(("file", "case", "way"), CASES)
 def test_a_question_gets_the_reply_of_its_case(file: File, case: dict[str, Any], way: str, subjects: Subjects) -> None:
-    message = _compose(case)
+    message = _compose(file, case)
     reply = subjects(file, way).ask(message, tcp=way.endswith("TCP"))
     if case.get("reply") == "none":
         assert reply is None
         return
     assert reply is not None
     if "ask" in case and case["rcode"] not in ("FORMERR", "NOTIMP"):
-        end = 12 + len(str(_question(case)[0])) + 1 + 4
+        end = 12 + len(str(_question(file, case)[0])) + 1 + 4
         assert reply[12:end] == message[12:end], "the question doesn't come back as it was sent"
     assert _describe(reply) == _wanted(file, case, message)
 
 
-def _question(case: dict[str, Any]) -> tuple[dns.name.Name, str, str]:
+def _question(file: File, case: dict[str, Any]) -> tuple[dns.name.Name, str, str]:
     qname, qtype, *qclass = case["ask"].split()
-    return dns.name.from_text(qname, _ORIGIN), qtype, qclass[0] if qclass else "IN"
+    return dns.name.from_text(qname, file.origin), qtype, qclass[0] if qclass else "IN"
 
 
-def _compose(case: dict[str, Any]) -> bytes:
+def _compose(file: File, case: dict[str, Any]) -> bytes:
     if "send" in case:
         return bytes.fromhex(case["send"])
-    qname, qtype, qclass = _question(case)
+    qname, qtype, qclass = _question(file, case)
     edns = case.get("edns")
     query = dns.message.make_query(qname, qtype, qclass, id=_ID)
     if edns is not None:
@@ -179,24 +198,26 @@ def _line(owner: dns.name.Name, ttl: int, rtype: dns.rdatatype.RdataType, rdata:
     return f"{owner} {ttl} {dns.rdatatype.to_text(rtype)} {rdata}".lower()  # compression lends the question's case
 
 
-def _parse_line(text: str) -> str:
+def _parse_line(text: str, origin: dns.name.Name) -> str:
     """Return a line of zone-file text as `_line` writes it."""
     owner, ttl, rtype_text, rdata_text = text.split(None, 3)
     rtype = dns.rdatatype.from_text(rtype_text)
-    rdata = dns.rdata.from_text(dns.rdataclass.IN, rtype, rdata_text.replace(" * ", " 0 "), _ORIGIN, relativize=False)
-    return _line(dns.name.from_text(owner, _ORIGIN), int(ttl), rtype, rdata.to_text())
+    rdata = dns.rdata.from_text(dns.rdataclass.IN, rtype, rdata_text.replace(" * ", " 0 "), origin, relativize=False)
+    return _line(dns.name.from_text(owner, origin), int(ttl), rtype, rdata.to_text())
 
 
 def _wanted(file: File, case: dict[str, Any], message: bytes) -> dict[str, Any]:
     rcode = case["rcode"]
-    answer = [_parse_line(line) for line in case.get("answer", [])]
-    authority = [_parse_line(line) for line in case.get("authority", [])]
+    answer = [_parse_line(line, file.origin) for line in case.get("answer", [])]
+    authority = [_parse_line(line, file.origin) for line in case.get("authority", [])]
     if rcode in ("NODATA", "NXDOMAIN"):
         # Said of the name that the CNAMEs end at, if there are any.
         last = case["answer"][-1].split()[-1] if answer else case["ask"].split()[0]
-        owner = str(dns.name.from_text(last, _ORIGIN)).lower()
-        apex = next(zone for zone in _ZONES if owner.endswith(zone))
-        authority = [_parse_line(_SOA.format(apex=apex, ttl=file.ttl))]
+        owner = str(dns.name.from_text(last, file.origin)).lower()
+        apexes = [apex for apex in (*file.apexes, *file.soa) if f".{owner}".endswith(f".{apex}")]
+        apex = max(apexes, key=len)
+        soa = file.soa.get(apex) or _SOA.format(apex=apex, domain=file.apexes[0], ttl=file.ttl)
+        authority = [_parse_line(soa, file.origin)]
     in_zone = rcode in ("NOERROR", "NODATA", "NXDOMAIN")
     asked_flags = "" if case.get("rd") is False else " RD"
     asked_flags += " CD" if case.get("cd") else ""
@@ -209,6 +230,6 @@ def _wanted(file: File, case: dict[str, Any], message: bytes) -> dict[str, Any]:
         "flags": " ".join(sorted(case.get("flags", f"QR{' AA' if in_zone else ''}{asked_flags}").split())),
         "answer": sorted(answer),
         "authority": sorted(authority),
-        "additional": sorted(_parse_line(line) for line in case.get("additional", [])),
+        "additional": sorted(_parse_line(line, file.origin) for line in case.get("additional", [])),
         "opt": opt,
     }

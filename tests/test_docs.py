@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from pydns import settings
+from pydns.config import describe
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = ("README.md", "ARCHITECTURE.md", "DIFFERENCES.md", "CHANGELOG.md")
@@ -42,6 +43,12 @@ def test_defaults_in_the_readme_are_those_of_the_parser() -> None:
             assert default == f"`{value}`", flag
         else:  # no default text: the README says in words what happens
             assert not default.startswith("`"), flag
+
+
+def test_the_table_of_configuration_keys_is_the_one_that_the_keys_give() -> None:
+    readme = _text("README.md")
+    begin, end = "print(markdown_table(), end='')\" -->\n", "<!-- end of keys -->"
+    assert readme.partition(begin)[2].partition(end)[0] == describe.markdown_table()
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

@@ -133,7 +133,7 @@ def test_frames_that_come_in_pieces_are_answered_whole(server: Server, cuts: lis
     stream = b"".join(len(each).to_bytes(2) + each for each in messages)
 
     async def converse() -> list[bytes]:
-        reader, writer = await asyncio.open_connection(*server.address)
+        reader, writer = await asyncio.open_connection(server.address.host, server.address.port)
         rest = stream
         for cut in cuts:
             writer.write(rest[:cut])

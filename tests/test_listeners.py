@@ -10,7 +10,7 @@ import pytest
 from pydns import listeners
 from pydns.log import Log
 from pydns.serve.sockets import Slot
-from pydns.settings import Listen
+from pydns.settings import Endpoint, Listen
 
 FIB_TRIE = """\
 Main:
@@ -107,3 +107,20 @@ def test_without_ipv6_the_wildcard_of_it_is_left_out_with_a_line(
         listeners.open_slots([EVERYWHERE_6], 1, Log())
     with pytest.raises(listeners.ListenError, match=r"--listen \[::1\]:0: "):  # this one was meant
         listeners.open_slots([Listen("::1", 0), HERE], 1, Log())
+
+
+def test_an_http_port_that_nobody_chose_may_be_taken(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = Listen(*other.getsockname())
+        opened = listeners.open_http({"--health": Endpoint(taken, False), "--ready": Endpoint(HERE, True)}, Log())
+        assert list(opened) == ["--ready"]
+        opened["--ready"].close()
+        assert capsys.readouterr().err.count(f"--health {taken}: Address already in use") == 1
+        with pytest.raises(listeners.ListenError, match=f"--health {taken}: "):
+            listeners.open_http({"--ready": Endpoint(HERE, True), "--health": Endpoint(taken, True)}, Log())
+
+
+def test_http_at_all_addresses_takes_ipv4_too() -> None:
+    sock = listeners.open_http({"--health": Endpoint(EVERYWHERE_6, False), "--metrics": None}, Log())["--health"]
+    with sock, socket.create_connection(("127.0.0.1", sock.getsockname()[1]), 2):
+        pass

@@ -6,122 +6,37 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-SERVICE = """
-apiVersion: v1
-kind: Service
-metadata: {{name: {name}, namespace: shop}}
-spec: {{clusterIP: {address}, ports: [{{name: http, port: 80}}]}}
-"""
-WEB = "web.shop.svc.cluster.local"
+from tests.running import SERVICE, WEB, Server, answer, is_running, query, until
 
 
-class Server:
-    """A `pydns serve` with its log."""
-
-    def __init__(self, manifests: Path, state_dir: Path, listen: str = "127.0.0.1:0", workers: int = 1) -> None:
-        arguments = ["--manifests", str(manifests), "--state-dir", str(state_dir), "--listen", listen]
-        command = [sys.executable, "-m", "pydns", "serve", "--workers", str(workers), *arguments]
-        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-        self.lines: list[str] = []
-        self._reading = threading.Thread(target=self._read, daemon=True)
-        self._reading.start()
-        until(lambda: any(" event=synced" in line for line in self.lines), 10.0)
-        self.port = int(re.findall(r"event=listening address=\S+:(\d+)", "".join(self.lines))[0])
-
-    def _read(self) -> None:
-        assert self.process.stderr is not None
-        for line in self.process.stderr:
-            self.lines.append(line)
-
-    def children(self) -> list[int]:
-        """The controller, then the workers."""
-        pid = self.process.pid
-        return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-    def ask(self, qname: str, host: str = "127.0.0.1", timeout_s: float = 1.0) -> str | None:
-        """Return the IPv4 address, the rcode if there is none, or None without a reply from `host`."""
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        with socket.socket(family, socket.SOCK_DGRAM) as sock:
-            sock.settimeout(timeout_s)
-            with suppress(OSError):
-                sock.connect((host, self.port))  # a connected socket hears only the address that it asked
-                sock.send(query(qname))
-                return answer(sock.recv(4096))
-        return None
-
-    def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
-        """Return the exit status."""
-        self.process.send_signal(how)
-        status = self.process.wait(10)
-        self._reading.join(5)
-        if self.process.stderr:
-            self.process.stderr.close()
-        return status
-
-
-def query(qname: str) -> bytes:
-    labels = b"".join(len(each).to_bytes(1) + each.encode() for each in qname.split("."))
-    return b"\x12\x34\1\0\0\1\0\0\0\0\0\0" + labels + b"\0\0\1\0\1"
-
-
-def answer(reply: bytes) -> str:
-    return socket.inet_ntoa(reply[-4:]) if reply[7] else f"rcode {reply[3] & 15}"
-
-
-def until(is_so: Callable[[], bool], timeout_s: float) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not is_so():
-        assert time.monotonic() < deadline, "not so in time"
-        time.sleep(0.01)
-
-
-def is_running(pid: int) -> bool:
-    with suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "Z"
-    return False
-
-
-@pytest.fixture
-def manifests(tmp_path: Path) -> Path:
-    folder = tmp_path / "manifests"
-    folder.mkdir()
-    (tmp_path / "state").mkdir()
-    (tmp_path / "other").mkdir()
-    (folder / "web.yaml").write_text(SERVICE.format(name="web", address="10.96.1.1"))
-    return folder
-
-
-@pytest.fixture
-def start(manifests: Path, tmp_path: Path) -> Iterator[Callable[..., Server]]:
-    started: list[Server] = []
-
-    def begin(**options: object) -> Server:
-        started.append(Server(manifests, tmp_path / "state", **options))  # type: ignore[arg-type]
-        return started[-1]
-
-    yield begin
-    for server in started:
-        if server.process.poll() is None:
-            server.stop()
-
-
-def test_sigterm_answers_and_exits_0(start: Callable[..., Server]) -> None:
+def test_sigterm_answers_what_has_arrived_and_exits_0(start: Callable[..., Server]) -> None:
     server = start()
-    assert server.ask(WEB) == "10.96.1.1"
+    worker = server.children()[1]
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.settimeout(2)
         sock.connect(("127.0.0.1", server.port))
-        sock.send(query(WEB))
-        assert server.stop() == 0
-        assert answer(sock.recv(4096)) == "10.96.1.1"
+        until(lambda: server.ask(WEB) == "10.96.1.1", 5)
+        os.kill(worker, signal.SIGSTOP)  # so that all of this is there when it looks
+        for _ in range(200):  # more than it takes at a time
+            sock.send(query(WEB))
+        server.process.send_signal(signal.SIGTERM)
+        until(lambda: _awaits(worker, signal.SIGTERM), 5)
+        os.kill(worker, signal.SIGCONT)
+        assert server.wait() == 0
+        for _ in range(200):
+            assert answer(sock.recv(4096)) == "10.96.1.1"
+
+
+def _awaits(pid: int, sent: signal.Signals) -> bool:
+    """Tell whether a signal has been sent to a process that hasn't taken it."""
+    pending = re.findall(r"^ShdPnd:\s*(\w+)", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    return bool(int(pending[0], 16) >> (sent - 1) & 1)
 
 
 def test_a_killed_worker_is_back_within_a_second(start: Callable[..., Server]) -> None:
@@ -136,8 +51,8 @@ def test_a_killed_worker_is_back_within_a_second(start: Callable[..., Server]) -
 
 def test_children_end_with_a_killed_supervisor(start: Callable[..., Server]) -> None:
     server = start()
+    until(lambda: len(server.children()) == 2, 5.0)
     children = server.children()
-    assert len(children) == 2
     server.stop(signal.SIGKILL)
     until(lambda: not any(is_running(pid) for pid in children), 5.0)
 

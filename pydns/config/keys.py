@@ -341,10 +341,10 @@ ROOT = Record(
         ),
         Key(
             "labels",
-            Text("a label selector", words.parse_selector),
+            Text(words.SELECTOR, words.parse_selector),
             "Serve only objects that this label selector selects.",
             "environment in (production, staging)",
-            "[production]",
+            "environment is production",
             default=_AS_FLAG.format("`--labels`"),
         ),
         Key(
@@ -365,7 +365,7 @@ ROOT = Record(
         ),
         Key(
             "hosts",
-            MapOf(_DOMAIN, _HOST, "a mapping of names to hosts"),
+            MapOf(Text(words.DOMAIN, words.parse_host), _HOST, "a mapping of names to hosts"),
             "Names with fixed addresses.",
             example="{db.corp.example: {addresses: [10.9.0.5]}}",
             wrong="{db.corp.example: 10.9.0.5}",

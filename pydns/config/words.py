@@ -9,10 +9,12 @@ from typing import NamedTuple
 
 from pydns.config.shape import Wanted
 from pydns.dns import name
+from pydns.kube import selector
 
 IP_SERVER = "an IP address or IP:port"
 SERVER = "an IP address, IP:port or DNS name"
 DOMAIN = "a domain name"
+SELECTOR = "a label selector"
 
 
 class Address(NamedTuple):
@@ -92,6 +94,14 @@ def parse_route_domain(text: str) -> bytes | Wanted:
     return Wanted('a domain below the root; "upstreams" is for the root') if domain == name.ROOT else domain
 
 
+def parse_host(text: str) -> bytes | Wanted:
+    """Parse a DNS name that an entry of hosts may have."""
+    found = parse_domain(text)
+    if not isinstance(found, Wanted) and (found == name.ROOT or found.startswith(b"\1*")):
+        return Wanted("the name of a host; zone files have wildcards")
+    return found
+
+
 def parse_reverse_zone(text: str) -> bytes | Wanted:
     """Parse a DNS name of the trees for PTR records."""
     zone = parse_domain(text)
@@ -130,8 +140,12 @@ def parse_server_name(text: str) -> str | Wanted:
 
 
 def parse_selector(text: str) -> str | Wanted:
-    """Let any text through that isn't blank: whoever selects by it knows the syntax."""
-    return text if text.strip() else Wanted("a label selector")
+    """Parse a label selector, which stays the text that the API server wants."""
+    try:
+        selector.parse(text)
+    except selector.BadSelector as error:
+        return Wanted(f"{SELECTOR}: {error}")
+    return text if text.strip() else Wanted(SELECTOR)
 
 
 _PORT = re.compile("[0-9]{1,5}")

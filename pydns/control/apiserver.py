@@ -31,6 +31,7 @@ from pydns.kube.reflector import FIGURES, Failure, Figures, ListPage, Notice, Re
 
 Deliver = Callable[[list[Event]], None]
 Log = Callable[..., None]  # event, then fields by keyword
+Connection = ApiClient  # what `connect` returns
 
 
 class ConnectError(Exception):
@@ -38,7 +39,7 @@ class ConnectError(Exception):
 
 
 class ApiServer:
-    """Lists and watches `kinds`, and calls `deliver` with what comes.
+    """Lists and watches `kinds`, or of each kind `only` what has this namespace and name; calls `deliver` with that.
 
     Promised: what `kube.events` promises; the events of one kind come from one thread, in order; an event is
     delivered as soon as its line is complete. Not promised: that a `deliver` call holds a whole listing, and silence
@@ -53,6 +54,7 @@ class ApiServer:
         log: Log,
         *,
         label_selector: str | None = None,
+        only: tuple[str, str] | None = None,
         options: Options = DEFAULTS,
         clock: Callable[[], float] = time.monotonic,
         figures: Figures = FIGURES,
@@ -67,8 +69,8 @@ class ApiServer:
             kind: _Feed(
                 connection,
                 Reflector(kind, self._random, options=options, figures=figures, watch_list=watch_list),
-                kind,
-                label_selector,
+                _path(kind, only),
+                _selectors(kind, label_selector, only),
                 deliver,
                 log,
                 clock,
@@ -189,8 +191,8 @@ class _Feed:
         self,
         connection: ApiClient,
         reflector: Reflector,
-        kind: Kind,
-        label_selector: str | None,
+        path: str,
+        selectors: list[tuple[str, Any]],
         deliver: Deliver,
         log: Log,
         clock: Callable[[], float],
@@ -199,12 +201,8 @@ class _Feed:
     ) -> None:
         self._connection = connection
         self._reflector = reflector
-        self._path = _PATHS[kind]
-        self._selectors: list[tuple[str, Any]] = []
-        if label_selector and kind is not Kind.NAMESPACE:  # Namespaces are wanted whatever their labels
-            self._selectors.append(("labelSelector", label_selector))
-        if kind is Kind.POD:
-            self._selectors.append(("fieldSelector", "status.phase!=Succeeded,status.phase!=Failed"))
+        self._path = path
+        self._selectors = selectors
         self._deliver = deliver
         self._log = log
         self._clock = clock
@@ -381,12 +379,31 @@ class _Feed:
             self._log(notice.event, **notice.fields)
 
 
+_API = "/api/v1"
 _PATHS = {
-    Kind.NAMESPACE: "/api/v1/namespaces",
-    Kind.SERVICE: "/api/v1/services",
+    Kind.NAMESPACE: f"{_API}/namespaces",
+    Kind.SERVICE: f"{_API}/services",
     Kind.ENDPOINT_SLICE: "/apis/discovery.k8s.io/v1/endpointslices",
-    Kind.POD: "/api/v1/pods",
+    Kind.POD: f"{_API}/pods",
+    Kind.CONFIG_MAP: f"{_API}/configmaps",
 }
+
+
+def _path(kind: Kind, only: tuple[str, str] | None) -> str:
+    return _PATHS[kind] if only is None else f"{_API}/namespaces/{only[0]}/{_PATHS[kind].removeprefix(_API + '/')}"
+
+
+def _selectors(kind: Kind, label_selector: str | None, only: tuple[str, str] | None) -> list[tuple[str, Any]]:
+    found = []
+    if label_selector and kind is not Kind.NAMESPACE:  # Namespaces are wanted whatever their labels
+        found.append(("labelSelector", label_selector))
+    if kind is Kind.POD:
+        found.append(("fieldSelector", "status.phase!=Succeeded,status.phase!=Failed"))
+    if only is not None:
+        found.append(("fieldSelector", f"metadata.name={only[1]}"))
+    return found
+
+
 _METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 # ValueError: reading TLS that another thread has shut down.
 _READ_ERRORS = (urllib3.exceptions.HTTPError, HTTPException, OSError, ValueError)

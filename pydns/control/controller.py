@@ -1,6 +1,6 @@
-"""The controller process: keeps the answer table as the cluster is. The table's only writer.
+"""The controller process: keeps the answer table as the cluster and the configuration are. The table's only writer.
 
-Threads of the source put events on a queue; this thread takes what is there, compiles what changed and commits it,
+Threads of sources post calls on a queue; this thread makes those that are there, compiles what changed and commits it,
 so a burst of events is one commit and a single one waits for nobody.
 """
 
@@ -14,20 +14,26 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
-from pydns.config.model import PodsMode
+from pydns.config.model import Config
 from pydns.control import http
+from pydns.control.cluster import Call, Cluster, ClusterOptions, OpenSource, Source, SourceOptions, cluster_options
+from pydns.control.configfile import ConfigFile
+from pydns.control.configuration import ConfigSource, Configuration, Seen
+from pydns.control.folder import SourceError
 from pydns.control.ledger import Ledger
-from pydns.control.manifests import ManifestFolder, SourceError
+from pydns.control.manifests import ManifestFolder
 from pydns.control.metrics import Metrics, queries
 from pydns.control.probes import Probes, describe
+from pydns.control.resolvconf import ResolvConf
+from pydns.control.statics import StaticRecords
 from pydns.control.status import describe_kind
+from pydns.control.zonefiles import ZoneFolder
 from pydns.dns.name import to_text
-from pydns.kube.events import Apply, Event, InitApply
-from pydns.kube.objects import Kind, Observed, Options, Skipped
+from pydns.kube.events import Event
+from pydns.kube.objects import RECORD_KINDS, Kind, Options
 from pydns.kube.selector import parse as parse_selector
-from pydns.kube.zone import Zone, ZoneOptions
 from pydns.kube.zone import facts as zone_facts
 from pydns.log import Level, Log
 from pydns.metrics.block import Block
@@ -38,44 +44,14 @@ from pydns.table.layout import Changes
 from pydns.table.writer import Writer, WriterError
 
 _STATUS_S = 1.0  # how often it says how it is
+_LOOK_S = 0.5  # how often it looks at what nobody tells it: nameservers, problems
 _READER_CHECK_S = 30.0  # how soon the slot of a killed worker is given back
+
+Post = Callable[[Call], None]
 
 
 class StartError(Exception):
     """The controller can't start; one line for the one who started it."""
-
-
-class KindStatus(Protocol):
-    """What a source says of one kind."""
-
-    @property
-    def synced(self) -> bool:
-        """Whether it has been listed to the end."""
-
-    @property
-    def problem(self) -> str | None:
-        """What is wrong now."""
-
-    @property
-    def last_event(self) -> float | None:
-        """When something of the kind last changed, by the monotonic clock."""
-
-    @property
-    def last_heard(self) -> float | None:
-        """When the source last showed that what it delivered is current."""
-
-
-class Source(Protocol):
-    """Where cluster state comes from."""
-
-    def start(self) -> None:
-        """Begin to deliver events."""
-
-    def stop(self) -> None:
-        """End."""
-
-    def status(self) -> Mapping[Kind, KindStatus]:
-        """Say how it does."""
 
 
 def run(
@@ -93,11 +69,11 @@ def run(
     can't begin.
     """
     stopping = threading.Event()
-    events: queue.SimpleQueue[list[Event]] = queue.SimpleQueue()
+    calls: queue.SimpleQueue[Call] = queue.SimpleQueue()
 
     def stop(*_: object) -> None:
         stopping.set()
-        events.put([])
+        calls.put(_nothing)
 
     signal.signal(signal.SIGTERM, stop)
 
@@ -115,65 +91,99 @@ def run(
         "--metrics": {"/metrics": metrics.page},
     }
     http.start([(sock, pages[flag]) for flag, sock in http_sockets.items()], log)
-    options = _zone_options(settings)
+    options = cluster_options(settings, Config(), _own_addresses(settings))
     try:
-        writer = Writer(settings.state_dir, zone_facts(options, serial=0, synced=False))
-        source, name = _source(settings, log, events.put)
+        writer = Writer(settings.state_dir, zone_facts(options.zone, serial=0, synced=False))
+        zone_folder = ZoneFolder(settings.zones, lambda: calls.put(_nothing), log) if settings.zones else None
+        statics = StaticRecords(writer, options.zone.domain, options.zone.reverse_zones, log, zone_folder)
+        if zone_folder:
+            zone_folder.start()
         gc.disable()  # until the cluster is loaded: what is loaded is kept
-        source.start()
+        controller = Controller(settings, writer, calls.put, log, probes, pulse, statics, ledger, blocks)
+        controller.start()
+        while not calls.empty():  # what a file says is known at once, and so is whether the cluster can be had
+            calls.get_nowait()()
+        statics.publish()  # they are complete, whenever the cluster is
     except (WriterError, SourceError) as error:
         raise StartError(str(error)) from None
-    controller = Controller(Zone(options), writer, source, name, log, probes, pulse, ledger, blocks)
     controller.say()
     if ready >= 0:
         os.write(ready, b"1")
         os.close(ready)
-    controller.run(events, stopping)
-    source.stop()
+    controller.run(calls, stopping)
+    controller.stop()
+    if zone_folder:
+        zone_folder.stop()
     writer.close()
 
 
 class Controller:
-    """Applies events to a zone, and what comes of them to the table."""
+    """Brings what sources tell of the cluster, and of the configuration, into the table."""
 
     def __init__(
         self,
-        zone: Zone,
+        settings: Settings,
         writer: Writer,
-        source: "Source",
-        source_name: str,
+        post: Post,
         log: Log,
         probes: Probes,
         pulse: Pulse,
+        statics: StaticRecords,
         ledger: Ledger,
         blocks: Sequence[Block],
     ) -> None:
-        self._zone = zone
+        self._settings = settings
+        self._own_addresses = _own_addresses(settings)
         self._writer = writer
-        self._source = source
-        self._source_name = source_name
+        self._post = post
         self._log = log
         self._probes = probes
         self._pulse = pulse
+        self._statics = statics
         self._ledger = ledger
         self._blocks = blocks
         self._restored = writer.is_whole()  # answers come from a table from before the restart, until synced
+        self._open_source, self._source_name, config_source = _sources(settings, log, self._on_config)
+        self._config_source = config_source
+        self._configuration = Configuration(config_source, writer, ResolvConf(settings.resolv_conf, log), log)
+        self._configured: Config | None = None  # what was handed out
+        self._wanted: ClusterOptions | None = None
+        self._cluster: Cluster | None = None  # from when the configuration is known
+        self._next: Cluster | None = None  # with the wanted options; takes over when it has been listed
+        self._trouble = ""  # why what is wanted can't be opened
         self._published = False
         self._synced = False
         self._serial = 0
 
-    def run(self, events: "queue.SimpleQueue[list[Event]]", stopping: threading.Event) -> None:
+    def start(self) -> None:
+        """Begin to listen to the sources."""
+        if self._config_source is not None:
+            self._config_source.start()
+        self.configure()
+
+    def stop(self) -> None:
+        """Stop listening."""
+        for each in (self._config_source, self._cluster, self._next):
+            if each is not None:
+                each.stop()
+
+    def run(self, calls: "queue.SimpleQueue[Call]", stopping: threading.Event) -> None:
         """Work until `stopping` is set."""
-        said = checked = time.monotonic()
+        said = checked = looked = time.monotonic()
+        self.publish()  # a folder has been read by now
         while not stopping.is_set():
             try:
-                self._apply(events.get(timeout=_STATUS_S))
-                while not events.empty():
-                    self._apply(events.get_nowait())
+                calls.get(timeout=_LOOK_S)()
+                while not calls.empty():
+                    calls.get_nowait()()
             except queue.Empty:
                 pass
-            self.publish()
             now = time.monotonic()
+            if now - looked >= _LOOK_S:
+                looked = now
+                self.configure()
+            self._statics.publish()
+            self.publish()
             if now - said >= _STATUS_S:
                 said = now
                 self.say()
@@ -181,34 +191,48 @@ class Controller:
                 checked = now
                 self._writer.free_dead_readers()
 
+    def configure(self) -> None:
+        """Hand out the configuration that is in force, if it is another one now. Here is who is interested in it."""
+        self._configuration.poll(self._own_texts())
+        config = self._configuration.config
+        if config is not None and config is not self._configured:
+            self._configured = config
+            self._wanted = cluster_options(self._settings, config, self._own_addresses)
+            self._statics.set_hosts(config.hosts)
+            self._statics.set_reverse_zones(self._wanted.zone.reverse_zones)
+        self._serve_wanted()
+
     def publish(self) -> None:
         """Bring what has changed into the table.
 
         The first time is when every kind has been listed: Services without their slices would make headless names
         NXDOMAIN. A kind that can't be had doesn't hold up the others, but the table is not synced then.
         """
-        if self._synced:
-            self._commit_changes()
+        if self._next is not None and not self._next.missing():
+            self._take_over(self._next)
+        cluster = self._cluster
+        if cluster is None:
             return
-        statuses = self._source.status()
-        missing = [kind for kind, status in statuses.items() if kind not in self._zone.store.synced]
-        if missing and not all(statuses[kind].problem for kind in missing):
+        if self._synced:
+            self._commit_changes(cluster)
+            return
+        missing = cluster.missing()
+        if missing and not all(missing.values()):
             return
         if missing and self._published:
-            self._commit_changes()
+            self._commit_changes(cluster)
             return
-        facts = self._zone.facts(serial=self._next_serial(), synced=not missing)
         if missing:
-            for piece in self._zone.contents():
+            facts = cluster.zone.facts(serial=self._next_serial(cluster), synced=False)
+            for piece in cluster.zone.contents():
                 self._writer.commit(Changes({**piece.answers}, {**piece.names}), facts)
         else:
-            self._writer.replace(self._zone.contents, facts)
+            self._replace(cluster)
         self._published, self._synced = True, not missing
         gc.enable()
-        gc.collect()
-        gc.freeze()
+        _keep_for_good()
         self.say()
-        counts = " ".join(f"{kind.value}:{self._zone.store.count(kind)}" for kind in statuses)
+        counts = " ".join(f"{kind.value}:{cluster.zone.store.count(kind)}" for kind in cluster.source.status())
         if missing:
             names = ",".join(kind.value for kind in missing)
             self._log("serving in part", level=Level.WARNING, missing=names, objects=counts)
@@ -222,39 +246,93 @@ class Controller:
         self._ledger.follow(status)
         self._writer.put_status(json.dumps(status | {"processes": describe(self._pulse)}).encode())
 
-    def _commit_changes(self) -> None:
-        changes = self._zone.flush()
+    def _on_config(self, seen: Seen) -> None:
+        def take() -> None:
+            self._configuration.take(seen)
+            self.configure()
+
+        self._post(take)
+
+    def _serve_wanted(self) -> None:
+        """Come closer to what is wanted.
+
+        Another zone of the same objects is one commit. Another source has to list everything first, and until it has,
+        the table follows the one before: nobody sees a half-listed cluster.
+        """
+        wanted = self._wanted
+        coming = self._next or self._cluster
+        if wanted is None or (coming is not None and coming.options == wanted):
+            return
+        if self._next is not None:
+            self._next.stop()
+            self._next = None
+        cluster = self._cluster
+        if cluster is not None and cluster.options.source == wanted.source:
+            if cluster.options != wanted:
+                cluster.change_zone(wanted.zone)
+                self._published = False
+                if self._synced:
+                    self._replace(cluster)
+            return
+        opened = self._open(wanted)
+        if opened is not None and self._synced:
+            self._next = opened
+        elif opened is not None:
+            if cluster is not None:
+                cluster.stop()
+            self._cluster, self._published = opened, False
+
+    def _open(self, wanted: ClusterOptions) -> Cluster | None:
+        cluster = Cluster(wanted, self._open_source, self._post, self._log, self._ledger)
+        try:
+            cluster.source.start()
+        except SourceError as error:
+            if self._cluster is None:
+                raise
+            if str(error) != self._trouble:
+                self._trouble = str(error)
+                self._log("options not in force", level=Level.WARNING, problem=error, action="retry")
+            return None
+        self._trouble = ""
+        return cluster
+
+    def _take_over(self, following: Cluster) -> None:
+        before, self._cluster, self._next = self._cluster, following, None
+        if before is not None:  # serials don't go back because what is listed now is older
+            version = before.zone.store.resource_version
+            following.zone.store.resource_version = max(following.zone.store.resource_version, version)
+        self._replace(following)
+        if before is not None:
+            before.stop()
+        _keep_for_good()
+        self._log("options in force", source=self._source_name)
+
+    def _replace(self, cluster: Cluster) -> None:
+        facts = cluster.zone.facts(serial=self._next_serial(cluster), synced=True)
+        self._writer.replace(cluster.zone.contents, facts)
+
+    def _commit_changes(self, cluster: Cluster) -> None:
+        changes = cluster.zone.flush()
         if changes:
-            self._writer.commit(changes, self._zone.facts(serial=self._next_serial(), synced=self._synced))
+            facts = cluster.zone.facts(serial=self._next_serial(cluster), synced=self._synced)
+            self._writer.commit(changes, facts)
         self._ledger.committed(time.time())
 
-    def _apply(self, events: list[Event]) -> None:
-        for event in events:
-            if isinstance(event, Apply | InitApply):
-                self._report(event.observed)
-            if self._zone.apply(event) and self._synced:
-                self._ledger.changed(event, self._zone.store)
+    def _own_texts(self) -> frozenset[str]:
+        """Return what we are reached at: our own addresses and those of the Services that lead here."""
+        services = self._cluster.zone.service_addresses() if self._cluster is not None else ()
+        return frozenset(map(_address_text, (*self._own_addresses, *services)))
 
-    def _report(self, observed: Observed) -> None:
-        """Log an object that can't be used, once for each reason."""
-        known = self._zone.store.skipped.get(observed.ref)
-        if isinstance(observed.value, Skipped):
-            if known != observed.value.reason:
-                reason = observed.value.reason
-                self._log("object skipped", level=Level.WARNING, object=str(observed.ref)[:120], reason=reason)
-        elif known is not None:
-            self._log("object is right again", object=str(observed.ref)[:120])
-
-    def _next_serial(self) -> int:
+    def _next_serial(self, cluster: Cluster) -> int:
         # Manifests have no resourceVersion; the clock keeps the serial growing there.
-        self._serial = self._zone.store.resource_version or max(int(time.time()), self._serial + 1)
+        self._serial = cluster.zone.store.resource_version or max(int(time.time()), self._serial + 1)
         return self._serial
 
     def _status(self) -> dict[str, Any]:
-        now = time.monotonic()
-        kinds = {
-            kind.value: describe_kind(kind, self._zone.store, status, now)
-            for kind, status in self._source.status().items()
+        waiting = self._next.missing() if self._next is not None else {}
+        config = {
+            **self._configuration.status(),
+            "waiting_for": {kind.value: problem for kind, problem in waiting.items()},
         }
         facts = self._writer.facts()
         return {
@@ -265,41 +343,55 @@ class Controller:
             "restored": self._restored and not self._synced,
             "ready": self._restored or self._synced,
             "serial": facts.serial,
-            "kinds": kinds,
+            "config": config,
+            "kinds": _kinds(self._cluster) if self._cluster is not None else {},
+            "zones": self._statics.status(),
             "table": self._writer.figures(),
             "queries": [queries(decode(block.load())) for block in self._blocks[1:]],
         }
 
 
-def _source(settings: Settings, log: Log, deliver: Callable[[list[Event]], None]) -> tuple[Source, str]:
-    options = Options(endpoint_pod_names=settings.endpoint_pod_names)
-    if settings.manifests:
-        selector = parse_selector(settings.labels) if settings.labels else None
-        folder = ManifestFolder(settings.manifests, deliver, log, label_selector=selector, options=options)
-        return folder, str(settings.manifests)
+def _kinds(cluster: Cluster) -> dict[str, Any]:
+    now = time.monotonic()
+    return {
+        kind.value: describe_kind(kind, cluster.zone.store, status, now)
+        for kind, status in cluster.source.status().items()
+    }
+
+
+def _sources(
+    settings: Settings, log: Log, deliver: Callable[[Seen], None]
+) -> tuple[OpenSource, str, ConfigSource | None]:
+    """Return how to open a source of cluster state, its name, and the source of the configuration, if there is one."""
+    config = ConfigFile(settings.config, deliver) if settings.config else None
+    if (directory := settings.manifests) is not None:
+
+        def open_folder(options: SourceOptions, deliver: Callable[[list[Event]], None]) -> Source:
+            selector = parse_selector(options.labels) if options.labels else None
+            reading = Options(endpoint_pod_names=options.endpoint_pod_names)
+            return ManifestFolder(directory, deliver, log, label_selector=selector, options=reading)
+
+        return open_folder, str(directory), config
     # Imported here: 31 MB and 0.2 s, which a folder of manifests does without.
     from pydns.control.apiserver import ApiServer, ConnectError, connect
+    from pydns.control.configmap import ConfigMapWatch
 
-    kinds = [Kind.NAMESPACE, Kind.SERVICE, Kind.ENDPOINT_SLICE]
-    if settings.pods is PodsMode.VERIFIED:
-        kinds.append(Kind.POD)
     try:
         connection = connect(settings.kubeconfig, settings.context)
     except ConnectError as error:
         raise SourceError(str(error)) from None
-    server = ApiServer(connection, kinds, deliver, log, label_selector=settings.labels, options=options)
-    return server, connection.configuration.host
+
+    def open_server(options: SourceOptions, deliver: Callable[[list[Event]], None]) -> Source:
+        kinds = [kind for kind in RECORD_KINDS if kind is not Kind.POD or options.pods]
+        reading = Options(endpoint_pod_names=options.endpoint_pod_names)
+        return ApiServer(connection, kinds, deliver, log, label_selector=options.labels, options=reading)
+
+    watch = ConfigMapWatch(connection, *settings.configmap, deliver, log) if settings.configmap else None
+    return open_server, connection.configuration.host, config or watch
 
 
-def _zone_options(settings: Settings) -> ZoneOptions:
-    return ZoneOptions(
-        domain=settings.domain,
-        reverse_zones=settings.reverse_zones,
-        ttl_s=settings.ttl_s,
-        pods=settings.pods,
-        namespaces=settings.namespaces,
-        own_addresses=tuple(dict.fromkeys(a for each in settings.listen if (a := _reached_at(each.host)))),
-    )
+def _own_addresses(settings: Settings) -> tuple[bytes, ...]:
+    return tuple(dict.fromkeys(address for each in settings.listen if (address := _reached_at(each.host))))
 
 
 def _reached_at(host: str) -> bytes | None:
@@ -314,3 +406,18 @@ def _reached_at(host: str) -> bytes | None:
                 return None
             host = probe.getsockname()[0]
     return socket.inet_pton(family, host)
+
+
+def _address_text(address: bytes) -> str:
+    return socket.inet_ntop(socket.AF_INET if len(address) == 4 else socket.AF_INET6, address)
+
+
+def _keep_for_good() -> None:
+    """Spare the collector what was just loaded, and what a cluster before it left behind."""
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
+
+
+def _nothing() -> None:
+    """Wake the one who waits for a call."""

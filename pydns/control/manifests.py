@@ -2,9 +2,8 @@
 
 Knows files and one thread; what the manifests mean is `kube.workloads`' business. Rules:
 
-1. Files are `*.yaml`, `*.yml` and `*.json`, also in sub-folders. Names that begin with a dot are left out: editors'
-   own files, and the `..data` of a mounted ConfigMap, whose files are found by their plain names. Files count in the
-   order in which `kubectl apply -R -f` visits them.
+1. Files are `*.yaml`, `*.yml` and `*.json`, also in sub-folders, but no hidden ones. They count in the order in which
+   `kubectl apply -R -f` visits them.
 2. A file counts as a whole. One with a mistake stays as it last was without; before that, it is left out. The others
    go on. Each mistake is logged once, and once that the file is right again.
 3. A change counts when two looks in a row agree on it, so half-written files and the moment between an editor's
@@ -14,23 +13,19 @@ Knows files and one thread; what the manifests mean is `kube.workloads`' busines
 """
 
 import os
-import stat
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from pydns.control.folder import UNSETTLED, Signature, SourceError, scan
 from pydns.kube import documents, objects, workloads
 from pydns.kube.documents import Mistake
 from pydns.kube.events import Apply, Delete, Event, Init, InitApply, InitDone
-from pydns.kube.objects import Kind, Observed, Ref
+from pydns.kube.objects import RECORD_KINDS, Kind, Observed, Ref
 from pydns.kube.selector import Selector
-
-
-class SourceError(Exception):
-    """The folder can't be a source at all; the message is for the one who started us."""
 
 
 class SourceStatus(NamedTuple):
@@ -68,12 +63,13 @@ class ManifestFolder:
         self._options = options
         self._poll_s = poll_s
         self._clock = clock
-        self._last_look: dict[Path, _Signature] = {}
-        self._in_force: dict[Path, _Signature] = {}  # the state of each file that was read
+        self._last_look: dict[Path, Signature] = {}
+        self._in_force: dict[Path, Signature] = {}  # the state of each file that was read
         self._contents: dict[Path, _Contents] = {}  # as of when the file was last without mistakes
         self._mistakes: dict[Path, list[Mistake]] = {}  # by file, and by folder that can't be listed
         self._failed: frozenset[Path] = frozenset()  # those folders
         self._objects: dict[Ref, Observed] = {}
+        self._memory = workloads.Memory()
         self._changed_s: dict[Kind, float] = {}
         self._synced = False
         self._looked_s: float | None = None
@@ -89,7 +85,7 @@ class ManifestFolder:
             raise SourceError(f"--manifests {self._directory}: {error.strerror}; {wanted}") from None
         self._last_look = self._look()
         for path in sorted(self._last_look):
-            self._read(path, _UNSETTLED)
+            self._read(path, UNSETTLED)
         self._objects = self._build()
         self._log(
             "manifests read",
@@ -99,11 +95,11 @@ class ManifestFolder:
             ignored=sum(contents.ignored for contents in self._contents.values()),
         )
         events: list[Event] = []
-        for kind in Kind:
+        for kind in RECORD_KINDS:
             listed = [InitApply(observed) for ref, observed in self._objects.items() if ref.kind is kind]
             events += [Init(kind), *listed, InitDone(kind)]
         self._looked_s = self._clock()
-        self._changed_s = dict.fromkeys(Kind, self._looked_s)
+        self._changed_s = dict.fromkeys(RECORD_KINDS, self._looked_s)
         self._synced = True
         self._deliver(events)
         self._thread.start()
@@ -122,7 +118,7 @@ class ManifestFolder:
         changed_s = self._changed_s
         return {
             kind: SourceStatus(self._synced, counts[kind], problem, changed_s.get(kind), self._looked_s)
-            for kind in Kind
+            for kind in RECORD_KINDS
         }
 
     def poll(self) -> None:
@@ -147,10 +143,10 @@ class ManifestFolder:
             self.poll()
             self._looked_s = self._clock()
 
-    def _look(self) -> "dict[Path, _Signature]":
+    def _look(self) -> dict[Path, Signature]:
         """Return the files that are there. What lies below a folder that can't be listed is as it was."""
-        found: dict[Path, _Signature] = {}
-        failed = dict(_scan(self._directory, found))
+        found: dict[Path, Signature] = {}
+        failed = {folder: _cannot_be_read(error) for folder, error in scan(self._directory, _ENDINGS, found)}
         for path, signature in self._last_look.items():
             if not failed.keys().isdisjoint(path.parents):
                 found.setdefault(path, signature)
@@ -159,13 +155,13 @@ class ManifestFolder:
         self._failed = frozenset(failed)
         return found
 
-    def _read(self, path: Path, signature: "_Signature") -> bool:
+    def _read(self, path: Path, signature: Signature) -> bool:
         """Read a file in the state that `signature` tells of; tell whether it has new contents."""
         try:
             contents, mistakes = _read(path)
         except OSError as error:
             # This may pass without a trace in the signature, so it is tried again at every look.
-            contents, mistakes, signature = _NOTHING, [_cannot_be_read(error)], _UNSETTLED
+            contents, mistakes, signature = _NOTHING, [_cannot_be_read(error)], UNSETTLED
         self._in_force[path] = signature
         self._report(path, mistakes)
         if mistakes:
@@ -189,7 +185,7 @@ class ManifestFolder:
 
     def _build(self) -> dict[Ref, Observed]:
         manifests = [each for _, contents in sorted(self._contents.items()) for each in contents.manifests]
-        return workloads.build(manifests, self._options, self._label_selector)
+        return workloads.build(manifests, self._options, self._label_selector, self._memory)
 
     def _publish(self) -> None:
         before, after = self._objects, self._build()
@@ -208,44 +204,9 @@ _MAX_FILE = 16 << 20  # octets; 80,000 bare Services, which take 19 s and 1 GB t
 _MOST_LOGGED = 20  # mistakes of one file
 
 
-class _Signature(NamedTuple):
-    """What tells two states of a file apart. The change time is there for who sets the others back (`cp -p`)."""
-
-    inode: int
-    size: int
-    modified_ns: int
-    changed_ns: int
-
-
-# Of a file that is to be read again: it couldn't be read, or it was read at once, at start, and its next state could
-# look the same, as a tick of the file system's clock has milliseconds.
-_UNSETTLED = _Signature(0, 0, 0, 0)
-
-
 class _Contents(NamedTuple):
     manifests: list[workloads.Manifest]
     ignored: int  # objects that DNS doesn't need
-
-
-def _scan(folder: Path, found: dict[Path, _Signature]) -> Iterator[tuple[Path, Mistake]]:
-    """Put what lies in and below `folder` into `found`; yield the folders that can't be read, and why."""
-    try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if entry.name.startswith("."):
-                    continue
-                path = folder / entry.name
-                if entry.is_dir(follow_symlinks=False):  # a link could lead in a circle
-                    yield from _scan(path, found)
-                elif entry.name.endswith(_ENDINGS):
-                    try:
-                        status = entry.stat()
-                    except FileNotFoundError:
-                        continue  # gone since, or a link to nothing
-                    if stat.S_ISREG(status.st_mode):
-                        found[path] = _Signature(status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-    except OSError as error:
-        yield folder, _cannot_be_read(error)
 
 
 def _read(path: Path) -> tuple[_Contents, list[Mistake]]:

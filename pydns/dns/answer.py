@@ -14,18 +14,30 @@ the question, whose length doesn't depend on the case it is asked in.
 from collections.abc import Iterator
 
 from pydns.dns import name
-from pydns.dns.rrset import AAAA, CLASS_IN, A, RRset
+from pydns.dns.rrset import AAAA, CLASS_IN, MX, NS, SRV, A, RRset
 
 HEADER = 12  # octets of a message before the question (RFC 1035 section 4.1.1)
 RECORDS = 10  # offset of the records in a compiled answer
 _MAX_POINTER = 0x3FFF  # RFC 1035 section 4.1.4: pointers have 14 bits. dnslib's packer masks longer ones, so not that
 _TO_QNAME = b"\xc0\x0c"
 _CLASS_IN = CLASS_IN.to_bytes(2)
+_TARGET_AT = {NS: 0, MX: 2, SRV: 6}  # where in RDATA the name lies that additional records belong to
 
 
 def question(qname: bytes, rtype: int) -> bytes:
-    """Return the key of an answer: the question it belongs to, in wire form and lower case, class IN."""
-    return qname.lower() + rtype.to_bytes(2) + _CLASS_IN
+    """Return the key of an answer: the question it belongs to, in wire form and lower case, class IN.
+
+    Types with an octet that is a letter get a key that is no question: who looks for a whole question in lower case
+    (pydns.serve.respond, rule 3) mistakes one of them for another.
+    """
+    key = qname.lower() + rtype.to_bytes(2) + _CLASS_IN
+    return b"\0" + key if rtype >= ord("A") and is_lettered(rtype) else key
+
+
+def is_lettered(rtype: int) -> bool:
+    """Tell whether an octet of a type would be another in the other case."""
+    octets = rtype.to_bytes(2)
+    return octets.lower() != octets.upper()
 
 
 def compile_answer(rrset: RRset) -> bytes:
@@ -43,14 +55,15 @@ def compile_answer(rrset: RRset) -> bytes:
         rotated = b"\1" + (len(fixed) + 2 + len(rdatas[0])).to_bytes(1) if rrset.rtype in (A, AAAA) else b"\0\0"
         return rotated + counts + b"".join([fixed + len(rdata).to_bytes(2) + rdata for rdata in rdatas])
 
-    # A target within SRV RDATA is itself a place to point at for the address records that follow.
+    # A target within RDATA is itself a place to point at for the address records that follow.
+    target_at = _TARGET_AT[rrset.rtype]
     position = HEADER + len(rrset.owner) + 4
     seen = {rrset.owner: HEADER}
     parts = []
     for rdata in rrset.rdatas:
         parts.append(fixed + len(rdata).to_bytes(2) + rdata)
         position += len(fixed) + 2 + len(rdata)
-        target = rdata[6:]
+        target = rdata[target_at:].lower()
         if target not in seen:
             seen[target] = position - len(target)
     count = 0
@@ -113,8 +126,8 @@ def decompile(key: bytes, compiled: bytes) -> tuple[RRset, list[RRset]]:
 
     For tools, and for the answers that are put together when they are asked for.
     """
-    qname, octets = key[:-4], compiled[RECORDS:]
-    base = HEADER + len(key)
+    qname, octets = key[:-4].removeprefix(b"\0") or name.ROOT, compiled[RECORDS:]
+    base = HEADER + len(qname) + 4
     answers = int.from_bytes(compiled[4:6])
     found: dict[tuple[bytes, int, int], list[bytes]] = {}
     for index, (begin, fixed, end) in enumerate(_walk(octets)):

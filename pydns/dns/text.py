@@ -1,16 +1,32 @@
-"""Records as text for people, by dnslib. For tools only: it is never given bytes from the network."""
+"""Records as text for people. For tools only: it is never given bytes from the network.
+
+The types that a cluster has are dnslib's; dnspython, which is slower to import and to print, knows all others.
+"""
 
 from dnslib import QTYPE, RDMAP, DNSBuffer
 
 from pydns.dns import name
-from pydns.dns.rrset import RRset
+from pydns.dns.rrset import AAAA, CNAME, NS, PTR, SRV, A, RRset
+
+_OF_DNSLIB = frozenset({A, AAAA, CNAME, NS, PTR, SRV})
 
 
 def to_text(rrset: RRset) -> list[str]:
     """Return an RRset as lines of a zone file."""
+    rtype, rdatas = _of_dnslib(rrset) if rrset.rtype in _OF_DNSLIB else _of_dnspython(rrset)
+    return [f"{name.to_text(rrset.owner)} {rrset.ttl_s} IN {rtype} {rdata}" for rdata in rdatas]
+
+
+def _of_dnslib(rrset: RRset) -> tuple[str, list[str]]:
     rtype = QTYPE.get(rrset.rtype)
-    return [f"{name.to_text(rrset.owner)} {rrset.ttl_s} IN {rtype} {_rdata(rtype, each)}" for each in rrset.rdatas]
+    return rtype, [str(RDMAP[rtype].parse(DNSBuffer(each), len(each)).toZone()) for each in rrset.rdatas]
 
 
-def _rdata(rtype: str, rdata: bytes) -> str:
-    return str(RDMAP[rtype].parse(DNSBuffer(rdata), len(rdata)).toZone())
+def _of_dnspython(rrset: RRset) -> tuple[str, list[str]]:
+    import dns.rdata
+    import dns.rdataclass
+    import dns.rdatatype
+
+    rtype = dns.rdatatype.RdataType.make(rrset.rtype)
+    rdatas = [dns.rdata.from_wire(dns.rdataclass.IN, rtype, each, 0, len(each)) for each in rrset.rdatas]
+    return dns.rdatatype.to_text(rtype), [each.to_text() for each in rdatas]

@@ -20,12 +20,16 @@ from pydns.dns import name
 
 
 class Kind(Enum):
-    """The kinds of objects that records are made of."""
+    """The kinds of objects that we read."""
 
     NAMESPACE = "Namespace"
     SERVICE = "Service"
     ENDPOINT_SLICE = "EndpointSlice"
     POD = "Pod"
+    CONFIG_MAP = "ConfigMap"
+
+
+RECORD_KINDS = (Kind.NAMESPACE, Kind.SERVICE, Kind.ENDPOINT_SLICE, Kind.POD)  # those that records are made of
 
 
 class Ref(NamedTuple):
@@ -89,13 +93,22 @@ class Pod(NamedTuple):
     addresses: tuple[bytes, ...]
 
 
+class ConfigMap(NamedTuple):
+    """A ConfigMap's texts, and the keys of what it has that is no text."""
+
+    namespace: str
+    name: str
+    data: dict[str, str]
+    binary: frozenset[str]
+
+
 class Skipped(NamedTuple):
     """An object that DNS can't use, and why. Its last good version, if there was one, stays in force."""
 
     reason: str
 
 
-Object = Namespace | Service | EndpointSlice | Pod
+Object = Namespace | Service | EndpointSlice | Pod | ConfigMap
 
 
 class Observed(NamedTuple):
@@ -208,6 +221,12 @@ class _Namespace(msgspec.Struct, gc=False):
     metadata: _Meta
 
 
+class _ConfigMap(msgspec.Struct, rename="camel", gc=False):
+    metadata: _Meta
+    data: dict[str, str] | None = None
+    binary_data: dict[str, msgspec.Raw] | None = None
+
+
 class _PodIP(msgspec.Struct, gc=False):
     ip: str
 
@@ -283,11 +302,17 @@ def _pod(raw: _Pod, options: Options) -> Pod:
     return Pod(_label(raw.metadata.namespace, "namespace"), raw.metadata.name, tuple(map(parse_address, ips)))
 
 
+def _config_map(raw: _ConfigMap, options: Options) -> ConfigMap:
+    meta = raw.metadata
+    return ConfigMap(meta.namespace or "", meta.name, raw.data or {}, frozenset(raw.binary_data or ()))
+
+
 _READERS: dict[Kind, Any] = {
     Kind.SERVICE: (_Service, _service),
     Kind.ENDPOINT_SLICE: (_EndpointSlice, _endpoint_slice),
     Kind.NAMESPACE: (_Namespace, _namespace),
     Kind.POD: (_Pod, _pod),
+    Kind.CONFIG_MAP: (_ConfigMap, _config_map),
 }
 _DECODERS: dict[Kind, msgspec.json.Decoder[Any]] = {
     kind: msgspec.json.Decoder(wanted) for kind, (wanted, _) in _READERS.items()

@@ -425,10 +425,14 @@ class Reflector:
         if relist:
             self._state = State.EMPTY
         self._errors[reason] += 1
+        news = self._problem is None or self._problem[0] != reason
+        if news and event == "watch expired":
+            # An API server that has restarted knows no version of a kind that was quiet, and after a long absence it
+            # would be up, and unasked, for another half minute.
+            self._backoff.restart(now)
         if pause:
             asked_s = min(retry_after_s or 0, self._figures.retry_after_most_s)
             self._wait_until = now + max(self._backoff.next(now), asked_s)
-        news = self._problem is None or self._problem[0] != reason
         self._problem = (reason, text if len(text) <= 200 else text[:199] + "…")
         if not news:
             return Step([], [], over=True)
@@ -474,6 +478,7 @@ class Backoff:
         self._random = random
         self._base_s = figures.backoff_first_s
         self._last = float("-inf")
+        self._restarted = float("-inf")
 
     def next(self, now: float) -> float:
         """Return the seconds to wait from `now`."""
@@ -483,6 +488,12 @@ class Backoff:
         self._base_s = min(self._base_s * 2, self._figures.backoff_last_s / 2)
         self._last = now + delay_s  # quiet is counted from when the next try may begin
         return delay_s
+
+    def restart(self, now: float) -> None:
+        """Begin small again, for a server that is back. Seldom, for it may come back again and again."""
+        if now - self._restarted > self._figures.backoff_reset_s:
+            self._restarted = now
+            self._base_s = self._figures.backoff_first_s
 
 
 # Refusals that pass, at this or another server: the same request is made again. Other 4xx are about the request.

@@ -64,6 +64,10 @@ class Store:
         found = self._slices.get(key, {})
         return tuple([found[each] for each in sorted(found)])
 
+    def objects(self, kind: Kind) -> list[Object]:
+        """Return all objects of a kind."""
+        return list(self._objects[kind].values())
+
     def count(self, kind: Kind) -> int:
         """Return how many objects there are of a kind."""
         return len(self._objects[kind])

@@ -15,9 +15,10 @@ Knows what the control plane does with Services, Pods, EndpointSlices, legacy En
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from hashlib import blake2b
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -59,22 +60,50 @@ def read(document: Any) -> Iterator[Manifest | Fault | Ignored]:
         yield from _read(document, (), {})
 
 
+_T = TypeVar("_T")
+
+
+class Memory:
+    """What the last `build` made of what. Of manifests that are still the same it need not be made again.
+
+    The same means identical, not equal: ids are enough to look up by, as what they belong to is kept here.
+    """
+
+    def __init__(self) -> None:
+        self._before: dict[tuple[object, ...], tuple[object, Any]] = {}
+        self._now: dict[tuple[object, ...], tuple[object, Any]] = {}
+
+    def begin(self) -> None:
+        """Forget what the last `build` had no use for."""
+        self._before, self._now = self._now, {}
+
+    def recall(self, key: tuple[object, ...], parts: object, make: Callable[[], _T]) -> _T:
+        """Return what was made for `key`, or make it. `parts` holds the objects whose ids are in the key."""
+        found = self._now[key] = self._before.get(key) or (parts, make())
+        made: _T = found[1]
+        return made
+
+
 def build(
     manifests: Iterable[Manifest],
     options: objects.Options = objects.DEFAULTS,
     labels: selector.Selector | None = None,
+    memory: Memory | None = None,
 ) -> dict[Ref, Observed]:
     """Return every object of the cluster that `manifests` describe, later ones winning.
 
     `labels` picks Services, EndpointSlices and Pods as an API server would when asked for them: derived slices carry
     the labels of their Service, mirrored ones those of their Endpoints. It has no say in who is whose endpoint.
+    A `memory` belongs to one `options`.
     """
+    memory = memory or Memory()
+    memory.begin()
     known = {(manifest.kind, manifest.namespace, manifest.name): manifest for manifest in manifests}
     of_kind: dict[str, list[Manifest]] = {kind: [] for kind in _READ}
     for key in sorted(known):
         of_kind[key[0]].append(known[key])
 
-    derived = list(_derived_slices(of_kind, known))
+    derived = list(_derived_slices(of_kind, known, memory))
     replaced = {(each["metadata"]["namespace"], each["metadata"]["labels"][_SERVICE_NAME]) for each in derived}
     slices = [
         each.source
@@ -85,13 +114,15 @@ def build(
     namespaces = sorted({namespace or name for _, namespace, name in known})
 
     chosen = [
-        *((Kind.SERVICE, each) for each in _with_cluster_ips(of_kind["Service"])),
+        *((Kind.SERVICE, each) for each in _with_cluster_ips(of_kind["Service"], memory)),
         *((Kind.ENDPOINT_SLICE, each) for each in (*derived, *slices)),
         *((Kind.POD, each.source) for each in of_kind["Pod"]),
     ]
     if labels is not None:
         chosen = [(kind, each) for kind, each in chosen if labels.matches(each["metadata"].get("labels") or {})]
-    found = [objects.parse(kind, each, options) for kind, each in chosen]
+    found = [
+        memory.recall(("object", id(each)), each, partial(objects.parse, kind, each, options)) for kind, each in chosen
+    ]
     found += [objects.parse(Kind.NAMESPACE, {"metadata": {"name": name}}) for name in namespaces]
     return {observed.ref: observed for observed in found}
 
@@ -99,7 +130,7 @@ def build(
 # Rule 1.
 
 
-def _with_cluster_ips(services: list[Manifest]) -> Iterator[dict[str, Any]]:
+def _with_cluster_ips(services: list[Manifest], memory: Memory) -> Iterator[dict[str, Any]]:
     taken = {objects.parse_address(ip) for each in services for ip in each.read.spec.addresses}
     for each in services:
         spec = each.read.spec
@@ -109,14 +140,18 @@ def _with_cluster_ips(services: list[Manifest]) -> Iterator[dict[str, Any]]:
         given = spec.addresses
         missing = [family for family in spec.families if family not in map(_family, given)]
         ips = given + [cluster_ips.allocate(each.namespace, each.name, family, taken) for family in missing]
-        yield {**each.source, "spec": {**each.source["spec"], "clusterIPs": ips}}
+        yield memory.recall(("ips", id(each), *ips), each, partial(_with_ips, each.source, ips))
+
+
+def _with_ips(service: dict[str, Any], ips: list[str]) -> dict[str, Any]:
+    return {**service, "spec": {**service["spec"], "clusterIPs": ips}}
 
 
 # Rules 2 and 3.
 
 
 def _derived_slices(
-    of_kind: dict[str, list[Manifest]], known: dict[tuple[str, str, str], Manifest]
+    of_kind: dict[str, list[Manifest]], known: dict[tuple[str, str, str], Manifest], memory: Memory
 ) -> Iterator[dict[str, Any]]:
     labelled: dict[tuple[str, str, str], list[Manifest]] = {}  # so that each Service need not ask every Pod
     for pod in of_kind["Pod"]:
@@ -127,15 +162,17 @@ def _derived_slices(
         if not spec.selector:
             endpoints = known.get(("Endpoints", service.namespace, service.name))
             if endpoints is not None and _is_mirrored(endpoints):
-                yield from _mirror(endpoints)
+                yield from memory.recall(("mirrored", id(endpoints)), endpoints, partial(_mirror, endpoints))
         elif spec.type != "ExternalName":
             candidates = labelled.get((service.namespace, *next(iter(spec.selector.items()))), [])
             pods = [pod for pod in candidates if selector.selects(spec.selector, pod.labels) and not _has_ended(pod)]
-            yield from _slices_of_pods(service, pods)
+            parts = (service, *pods)
+            yield from memory.recall(("slices", *map(id, parts)), parts, partial(_slices_of_pods, service, pods))
 
 
-def _slices_of_pods(service: Manifest, pods: list[Manifest]) -> Iterator[dict[str, Any]]:
+def _slices_of_pods(service: Manifest, pods: list[Manifest]) -> list[dict[str, Any]]:
     spec = service.read.spec
+    slices = []
     for family in spec.families:
         by_ports: dict[tuple[_Port, ...], list[dict[str, Any]]] = {}
         for pod in pods:
@@ -150,7 +187,8 @@ def _slices_of_pods(service: Manifest, pods: list[Manifest]) -> Iterator[dict[st
                     endpoint["hostname"] = pod.read.spec.hostname
                 by_ports.setdefault(_ports(spec, pod.read.spec), []).append(endpoint)
         for ports, endpoints in by_ports.items():
-            yield _slice(service, _SLICE_CONTROLLER, family, ports, endpoints)
+            slices.append(_slice(service, _SLICE_CONTROLLER, family, ports, endpoints))
+    return slices
 
 
 def _has_ended(pod: Manifest) -> bool:
@@ -184,7 +222,7 @@ def _is_mirrored(endpoints: Manifest) -> bool:
     return endpoints.labels.get(_SKIP_MIRROR) != "true" and _LEADER not in (metadata.annotations or {})
 
 
-def _mirror(endpoints: Manifest) -> Iterator[dict[str, Any]]:
+def _mirror(endpoints: Manifest) -> list[dict[str, Any]]:
     by_ports: dict[tuple[str, tuple[_Port, ...]], list[dict[str, Any]]] = {}
     for subset in endpoints.read.subsets or ():
         ports = tuple([_Port(port.name or "", port.protocol or "TCP", port.port) for port in subset.ports or ()])
@@ -194,8 +232,7 @@ def _mirror(endpoints: Manifest) -> Iterator[dict[str, Any]]:
                 if address.target_ref:
                     endpoint["targetRef"] = {"kind": address.target_ref.kind, "name": address.target_ref.name}
                 by_ports.setdefault((_family(address.ip), ports), []).append(endpoint)
-    for (family, ports), made in by_ports.items():
-        yield _slice(endpoints, _MIRRORING_CONTROLLER, family, ports, made)
+    return [_slice(endpoints, _MIRRORING_CONTROLLER, family, ports, made) for (family, ports), made in by_ports.items()]
 
 
 class _Port(NamedTuple):

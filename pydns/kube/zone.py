@@ -15,7 +15,7 @@ from pydns.dns.dashed import pod_rrsets
 from pydns.dns.rrset import AAAA, CNAME, PTR, A, RRset
 from pydns.kube import schema
 from pydns.kube.events import Event
-from pydns.kube.objects import EndpointSlice, Namespace, Pod, Service
+from pydns.kube.objects import EndpointSlice, Kind, Namespace, Pod, Service
 from pydns.kube.schema import Schema
 from pydns.kube.store import Change, ServiceKey, Store
 from pydns.table.layout import FORMAT, Changes, Contents, Facts, NodeKind, ZoneFacts
@@ -41,8 +41,8 @@ class ZoneOptions(NamedTuple):
 class Zone:
     """The records of a cluster. Feed it events, and take out what to do to the table."""
 
-    def __init__(self, options: ZoneOptions) -> None:
-        self.store = Store()
+    def __init__(self, options: ZoneOptions, store: Store | None = None) -> None:
+        self.store = Store() if store is None else store
         self._options = options
         self._schema = Schema(options.domain, options.ttl_s)
         self._reverse_trees = tuple([name.tree_key(zone) for zone in options.reverse_zones])
@@ -52,6 +52,15 @@ class Zone:
         self._pods: dict[tuple[str, bytes], int] = {}  # how many pods of a namespace have an address
         self._small = Contents({}, {})  # what doesn't come from Services, as it is to be
         self._before: tuple[dict[bytes, bytes | None], ...] = ({}, {})  # what of it was otherwise at the last flush
+        for value in (*self.store.objects(Kind.NAMESPACE), *self.store.objects(Kind.POD)):
+            self._note(Change(None, value))
+
+    def with_options(self, options: ZoneOptions) -> "Zone":
+        """Return a zone of the same objects by other options, of which nothing is published yet.
+
+        It takes the store over: this one is not to be fed any more.
+        """
+        return Zone(options, self.store)
 
     def apply(self, event: Event) -> bool:
         """Take an event of a source. Returns whether an object is another now."""
@@ -118,6 +127,19 @@ class Zone:
     def facts(self, *, serial: int, synced: bool) -> Facts:
         """Return the facts that go with the records."""
         return facts(self._options, serial=serial, synced=synced)
+
+    def service_addresses(self) -> tuple[bytes, ...]:
+        """Return the ClusterIPs of the published Services that have this server as an endpoint."""
+        serving = sorted(self._serving())
+        return tuple(dict.fromkeys([ip for key in serving for ip in _service_of(self._published[key]).cluster_ips]))
+
+    def _serving(self) -> set[ServiceKey]:
+        return {
+            key
+            for own in self._options.own_addresses
+            for key in self._pointing.get(own, ())
+            if own not in _service_of(self._published[key]).cluster_ips
+        }
 
     def _note(self, change: Change) -> None:
         for each in (change.before, change.after):
@@ -221,14 +243,9 @@ class Zone:
 
     def _add_infrastructure(self) -> None:
         """Say who the name servers are. That changes when a Service gets this server as its endpoint."""
-        serving = {
-            key
-            for own in self._options.own_addresses
-            for key in self._pointing.get(own, ())
-            if own not in _service_of(self._published[key]).cluster_ips
-        }
+        serving = self._serving()
         names = [schema.service_name(self._schema, *key) for key in serving]
-        addresses = dict.fromkeys(ip for key in sorted(serving) for ip in _service_of(self._published[key]).cluster_ips)
+        addresses = self.service_addresses()
         zones = (self._options.domain, *self._options.reverse_zones)
         wanted = list(
             schema.infrastructure_rrsets(

@@ -8,18 +8,21 @@ agree on everything. How it is fast (CPU per query in tests/bench/README.md):
 2. The question is looked up as it came in, its name in lower case. What is found was put there by us, so a hit proves
    that the name is well formed; nobody has to walk over its labels.
 3. For that the whole question is put in lower case, which is wrong for types 65 to 90 (HTTPS is 65, an "A", and becomes
-   97). The table holds none of these nor of 97 to 122, so such a question is a miss, as it should be.
+   97). The table has these and 97 to 122 under keys that are no question, so such a question is a miss here, and the
+   strict parser's.
 4. A name that isn't ours is set aside as the octets that came in: `Asked`, a tuple, is all that is made of it here.
 5. A name that doesn't exist costs one more lookup and one seek: with ndots:5 a pod asks for three such names
    before one that does.
 6. Zone and type, under which queries are counted, are told by a question's last octets: a slice and a lookup.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+import msgspec
+
 from pydns.dns import name
-from pydns.dns.answer import HEADER, RECORDS, decompile, fit, question, rotate
+from pydns.dns.answer import HEADER, RECORDS, decompile, fit, is_lettered, question, rotate
 from pydns.dns.dashed import pod_rrsets, undashed
 from pydns.dns.message import (
     EDNS_SIZE,
@@ -32,8 +35,9 @@ from pydns.dns.message import (
     compose_reply,
     parse_query,
 )
-from pydns.dns.rrset import AXFR, CLASS_IN, CNAME, IXFR, OPT, SOA, TXT, RRset, Soa, txt
+from pydns.dns.rrset import AXFR, CLASS_IN, CNAME, DNAME, DS, IXFR, NS, OPT, SOA, TXT, RRset, Soa, txt
 from pydns.metrics.meter import TRANSPORTS, Row, Tally, question_end
+from pydns.serve.descent import Delegation, Renamed, Wildcard, descend
 from pydns.table.layout import FORMAT, Facts, NodeKind, ZoneFacts
 
 if TYPE_CHECKING:
@@ -50,8 +54,10 @@ _TURNS = 1024  # questions share counters of turns by their hash
 _MAX_PARENTS = 4096
 _MAX_ROWS = 1024
 _join = b"".join  # 0.05 µs less than adding five pieces one by one
-# Types and classes of questions whose denial is simple; SOA, OPT and transfers are not among them.
+# Types and classes of questions whose denial is simple; SOA, OPT and transfers are not among them. Zones of files may
+# have types that rule 3 misses.
 _ORDINARY = frozenset(rtype.to_bytes(2) + b"\0\1" for rtype in range(1, 256) if rtype not in (SOA, OPT, IXFR, AXFR))
+_ORDINARY_IN_FILES = frozenset(each for each in _ORDINARY if not is_lettered(int.from_bytes(each[:2])))
 
 
 class _Shape(NamedTuple):
@@ -108,7 +114,12 @@ class Found(NamedTuple):
     additionals: Sequence[RRset] = ()
     authoritative: bool = True
     error: Ede | None = None
+    is_referral: bool = False
     onward: bytes = b""  # the name, lower case, that upstreams know more about; the rest is for who may not ask them
+
+
+# Not NXDOMAIN, which would be cached: the name may be on its way (RFC 8914 section 4.15).
+_NOT_READY = Found(Rcode.SERVFAIL, authoritative=False, error=Ede.NOT_READY)
 
 
 class _Zone(NamedTuple):
@@ -120,6 +131,7 @@ class _Zone(NamedTuple):
     apex_length: int
     authorities: dict[int, bytes]  # the SOA record of a denial, by where the apex lies in the message
     denials: tuple[dict[bytes, "_Denials"], ...]  # by transport, then type and class: where they are counted
+    is_complete: bool  # what isn't in the table isn't on its way either
 
 
 class _Denials(NamedTuple):
@@ -135,6 +147,7 @@ class _Parent(NamedTuple):
     tree: bytes
     zone: _Zone
     is_closed: bool  # what isn't in the table below it doesn't exist
+    ordinary: frozenset[bytes]  # types and classes of questions whose denial is simple
 
 
 class Responder:
@@ -150,7 +163,8 @@ class Responder:
         self._names: Cursor  # of that transaction
         self._commit = -1  # the one that the following belongs to
         self._facts = Facts(FORMAT, name.ROOT, [], 0, False, 0)
-        self._zones: list[_Zone] = []  # longest first
+        self._zones: dict[bytes, _Zone] = {}  # by apex
+        self._above: set[bytes] = set()  # the names above them
         self._pod_tree = b""
         self._parents: dict[bytes, _Parent] = {}  # by wire name
         self._foreign: set[bytes] = set()  # wire names below which nothing is ours
@@ -222,14 +236,14 @@ class Responder:
             parent = self._learn(rest)
         if parent is None or first > 64:
             return self._respond_strictly(message, transaction, tcp)
-        parent_tree, zone, is_closed = parent
-        rows = zone.denials[self.tally.transport].get(asked[-4:]) or self._learn_denials(zone, asked[-4:])
+        parent_tree, zone, is_closed, ordinary = parent
+        rows = zone.denials[self.tally.transport].get(asked[-4:]) or self._learn_denials(zone, asked[-4:], ordinary)
         if rows is None:
             return self._respond_strictly(message, transaction, tcp)
         tree = parent_tree + key[:first]
         names = self._names
         if names.set_range(tree) and (below := names.key()).startswith(tree):
-            if below == tree and names.value() == b"A":
+            if below == tree and names.value():  # an alias, a delegation: not PLAIN
                 return self._respond_strictly(message, transaction, tcp)
             flags = found
             queries, replies, dnssec_ok = rows.found
@@ -294,49 +308,56 @@ class Responder:
             return
         self._commit = transaction.id()
         before, self._facts = self._facts, self._table.facts(transaction)
-        for known in self._zones:
+        for known in self._zones.values():
             known.authorities.clear()  # the serial is another
+        self._foreign.clear()  # there may be a new host
         if (before.zones, before.synced) != (self._facts.zones, self._facts.synced):
-            self._zones = [
-                _Zone(
-                    name.tree_key(zone.apex),
-                    zone,
-                    name.to_text(zone.apex),
-                    len(zone.apex),
-                    {},
-                    tuple({} for _ in TRANSPORTS),
-                )
-                for zone in self._facts.zones
-            ]
-            self._tail = -len(self._facts.domain) - 4
-            self._pod_tree = name.tree_key(self._facts.domain) + b"\3pod"
+            self._take_zones(self._facts)
             self._parents.clear()
-            self._foreign.clear()
             self._zone_texts.clear()
+
+    def _take_zones(self, facts: Facts) -> None:
+        self._tail = -len(facts.domain) - 4
+        self._pod_tree = name.tree_key(facts.domain) + b"\3pod"
+        self._zones.clear()
+        self._above.clear()
+        of_cluster = {zone.apex for zone in facts.zones if not zone.soa_timers}
+        for zone in facts.zones:
+            parents = list(_parents(zone.apex))
+            is_clusters = not of_cluster.isdisjoint([zone.apex, *parents])
+            if is_clusters:  # in a file's zone, too, the cluster may have the name any moment
+                zone = msgspec.structs.replace(zone, ttl_s=min(zone.ttl_s, facts.ttl_s))
+            is_complete = facts.synced or not is_clusters
+            tree, text = name.tree_key(zone.apex), name.to_text(zone.apex)
+            denials: tuple[dict[bytes, _Denials], ...] = tuple({} for _ in TRANSPORTS)
+            self._zones[zone.apex] = _Zone(tree, zone, text, len(zone.apex), {}, denials, is_complete)
+            self._above.update(parents)
+
+    def _zone_of(self, qname: bytes) -> _Zone | None:
+        """Return the innermost zone of ours that a name in lower case lies in or at."""
+        zone = self._zones.get(qname)
+        return zone or next((self._zones[each] for each in _parents(qname) if each in self._zones), None)
 
     def _learn(self, parent: bytes) -> _Parent | None:
         """Remember the tree key and the zone of a name, if it is well formed and lies in or at a zone of ours."""
-        if not _is_name(parent):
+        if not _is_name(parent) or parent in self._above:  # what lies below may be that zone's
             return None
         tree = name.tree_key(parent)
-        for zone in self._zones:
-            if zone.tree.startswith(tree) and zone.tree != tree:
-                return None  # what lies below may be that zone's
-            if tree.startswith(zone.tree):
-                if len(self._parents) >= _MAX_PARENTS:
-                    self._parents.clear()
-                is_closed = self._facts.synced and not zone.facts.falls_through and not tree.startswith(self._pod_tree)
-                learned = self._parents[parent] = _Parent(tree, zone, is_closed)
-                return learned
+        zone = self._zone_of(parent)
+        if zone is not None:
+            if len(self._parents) >= _MAX_PARENTS:
+                self._parents.clear()
+            is_open = zone.facts.falls_through or not zone.facts.is_plain or tree.startswith(self._pod_tree)
+            ordinary = _ORDINARY_IN_FILES if zone.facts.soa_timers else _ORDINARY
+            learned = _Parent(tree, zone, zone.is_complete and not is_open, ordinary)
+            self._parents[parent] = learned
+            return learned
+        if self._names.set_range(tree) and self._names.key().startswith(tree):
+            return None  # there are hosts
         if len(self._foreign) >= _MAX_PARENTS:
             self._foreign.clear()
         self._foreign.add(parent)
         return None
-
-    def _zone_of(self, qname: bytes) -> _Zone | None:
-        """Return the innermost zone of ours that a name in lower case lies in or at."""
-        tree = name.tree_key(qname)
-        return next((zone for zone in self._zones if tree.startswith(zone.tree)), None)
 
     def _learn_row(self, key: bytes, transaction: "Transaction") -> Row:
         """Find where a hit is counted, and remember it where the end of the question tells."""
@@ -346,15 +367,17 @@ class Responder:
         text = "." if zone is None else zone.text
         row = self.tally.row(text, int.from_bytes(key[-4:-2]), Rcode.NOERROR)
         tail = key[self._tail :]
-        if not any(each.apex_length > len(tail) - 4 and each.facts.apex.endswith(tail[:-4]) for each in self._zones):
+        if not any(
+            each.apex_length > len(tail) - 4 and each.facts.apex.endswith(tail[:-4]) for each in self._zones.values()
+        ):
             if len(self.tally.rows) >= _MAX_ROWS:
                 self.tally.rows.clear()
             self.tally.rows[tail] = row
         return row
 
-    def _learn_denials(self, zone: _Zone, type_and_class: bytes) -> _Denials | None:
+    def _learn_denials(self, zone: _Zone, type_and_class: bytes, ordinary: frozenset[bytes]) -> _Denials | None:
         """Find where denials are counted, if those of this type are simple."""
-        if type_and_class not in _ORDINARY:
+        if type_and_class not in ordinary:
             return None
         text, rtype = zone.text, int.from_bytes(type_and_class[:2])
         rows = [self.tally.row(text, rtype, rcode) for rcode in (Rcode.NOERROR, Rcode.NXDOMAIN)]
@@ -365,18 +388,19 @@ class Responder:
         """Compose the SOA record that goes with a denial, for a message that has the apex at `apex_at`."""
         pointer = (0xC000 | apex_at).to_bytes(2)
         names = [
-            each[: -len(zone.apex)] + pointer if each.endswith(zone.apex) else each for each in (zone.mname, zone.rname)
+            each[: -len(zone.apex)] + pointer if name.is_at_or_below(each, zone.apex) else each
+            for each in (zone.mname, zone.rname)
         ]
-        rdata = b"".join(names) + self._soa(zone).timers()
+        rdata = b"".join(names) + self._soa_timers(zone)
         return pointer + b"\0\6\0\1" + zone.ttl_s.to_bytes(4) + len(rdata).to_bytes(2) + rdata
 
-    def _soa(self, zone: ZoneFacts) -> Soa:
+    def _soa_timers(self, zone: ZoneFacts) -> bytes:
         serial, minimum_s = self._facts.serial, zone.minimum_s
-        return Soa(zone.mname, zone.rname, serial, _REFRESH_S, _RETRY_S, _EXPIRE_S, minimum_s)
+        of_cluster = Soa(zone.mname, zone.rname, serial, _REFRESH_S, _RETRY_S, _EXPIRE_S, minimum_s)
+        return zone.soa_timers or of_cluster.timers()
 
     def _soa_rrset(self, zone: ZoneFacts) -> RRset:
-        soa = self._soa(zone)
-        return RRset(zone.apex, SOA, zone.ttl_s, (soa.mname + soa.rname + soa.timers(),))
+        return RRset(zone.apex, SOA, zone.ttl_s, (zone.mname + zone.rname + self._soa_timers(zone),))
 
     # The strict path: everything that isn't ordinary. It may take its time, within bounds.
 
@@ -411,7 +435,7 @@ class Responder:
             octets = len(message)
             self.asked = Asked(query.id, query.question, bits, opt, limit, octets, self.tally, found.answers, onward)
             return None
-        return compose_reply(
+        reply = compose_reply(
             query,
             found.rcode,
             found.answers,
@@ -421,6 +445,12 @@ class Responder:
             limit=limit,
             error=found.error,
         )
+        if found.is_referral:
+            wanted = sum(len(each.rdatas) for each in found.additionals) + (query.edns is not None)
+            if int.from_bytes(reply[10:HEADER]) < wanted:
+                # Glue is needed to go on (RFC 9471 section 2).
+                reply = reply[:2] + bytes([reply[2] | 0x02]) + reply[3:]
+        return reply
 
     def _compose_found(self, query: Query, compiled: bytes, limit: int) -> bytes:
         """Compose the reply to a hit from what was compiled: decompiling thousands of records would take too long."""
@@ -444,39 +474,70 @@ class Responder:
         for _ in range(MAX_CHASE + 1):
             if any(qname == rrset.owner.lower() for rrset in chain):
                 break
+            # Where its records are: at the name, or at the wildcard that it is made from.
+            source = qname
+            zone = None
             compiled = transaction.get(question(qname, qtype))
+            if compiled is None:
+                zone = self._zone_of(qname)
+                if zone is not None and not zone.facts.is_plain:
+                    place = descend(self._names, zone.tree, name.tree_key(qname))
+                    if place is not None and not zone.is_complete:
+                        return _NOT_READY
+                    if isinstance(place, Delegation) and (qtype != DS or qname != place.cut):
+                        servers, glue = decompile(question(place.cut, NS), place.referral[: RECORDS + TCP_SIZE])
+                        # The authority is ours for the CNAMEs that lead there (RFC 1035 section 4.1.1).
+                        return Found(Rcode.NOERROR, chain, [servers], glue, bool(chain), is_referral=True, onward=qname)
+                    if isinstance(place, Renamed):
+                        dname = self._stored(place.owner, DNAME, transaction)
+                        target = qname[: -len(place.owner)] + dname.rdatas[0].lower()
+                        if len(target) > name.MAX_NAME:  # RFC 6672 section 2.2
+                            return Found(Rcode.YXDOMAIN, [*chain, dname])
+                        chain += [dname, RRset(qname, CNAME, dname.ttl_s, (target,))]
+                        if qtype == CNAME:
+                            break
+                        qname = target
+                        continue
+                    if isinstance(place, Wildcard):
+                        source = place.source
+                        compiled = transaction.get(question(source, qtype))
             if compiled is not None:
-                rrset, additionals = decompile(question(qname, qtype), compiled[: RECORDS + TCP_SIZE])
-                return Found(Rcode.NOERROR, [*chain, rrset], (), additionals)
-            tree = name.tree_key(qname)
-            zone = next((zone.facts for zone in self._zones if tree.startswith(zone.tree)), None)
+                rrset, additionals = decompile(question(source, qtype), compiled[: RECORDS + TCP_SIZE])
+                return Found(Rcode.NOERROR, [*chain, rrset._replace(owner=qname)], (), additionals)
+            tree = name.tree_key(source)
             if zone is None:
+                if tree and transaction.get(tree, db=self._table.names) == NodeKind.HOST:
+                    of_cluster = self._zones[self._facts.domain].facts
+                    soa = self._soa_rrset(msgspec.structs.replace(of_cluster, apex=qname))
+                    return Found(Rcode.NOERROR, chain, [soa])
                 if chain:
                     return Found(Rcode.NOERROR, chain, onward=qname)
                 if self.loop_mark and qname[1:].startswith(self.loop_mark):
                     return Found(Rcode.NOERROR, [RRset(qname, TXT, 0, (txt(b"loop"),))], authoritative=False)
                 return Found(Rcode.REFUSED, authoritative=False, error=Ede.NOT_AUTHORITATIVE, onward=qname)
-            soa = [self._soa_rrset(zone)]
-            if qtype == SOA and qname == zone.apex:
-                return Found(Rcode.NOERROR, [*chain, *soa])
+            denial = [self._soa_rrset(zone.facts)]
+            if qtype == SOA and qname == zone.facts.apex:
+                return Found(Rcode.NOERROR, [*chain, *denial])
             if self._names.set_range(tree) and self._names.key().startswith(tree):
                 if self._names.key() == tree and self._names.value() == NodeKind.ALIAS:
-                    cname_key = question(qname, CNAME)
-                    cname, _ = decompile(cname_key, transaction.get(cname_key, b""))
-                    chain.append(cname)
+                    cname = self._stored(source, CNAME, transaction)
+                    chain.append(cname._replace(owner=qname))
                     qname = cname.rdatas[0].lower()
                     continue
-                return Found(Rcode.NOERROR, chain, soa)
+                return Found(Rcode.NOERROR, chain, denial)
             if self._lies_in_pod_namespace(tree, transaction) and (address := undashed(name.labels_of(qname)[0])):
                 for rrset in pod_rrsets(qname, address, self._facts.ttl_s):
                     if rrset.rtype == qtype:
                         return Found(Rcode.NOERROR, [*chain, rrset], (), rrset.additional)
-                return Found(Rcode.NOERROR, chain, soa)
-            if not self._facts.synced:
-                # Not NXDOMAIN, which would be cached: the name may be on its way (RFC 8914 section 4.15).
-                return Found(Rcode.SERVFAIL, authoritative=False, error=Ede.NOT_READY)
-            return Found(Rcode.NXDOMAIN, chain, soa, onward=qname if zone.falls_through else b"")
+                return Found(Rcode.NOERROR, chain, denial)
+            if not zone.is_complete:
+                return _NOT_READY
+            return Found(Rcode.NXDOMAIN, chain, denial, onward=qname if zone.facts.falls_through else b"")
         return Found(Rcode.NOERROR, chain)
+
+    def _stored(self, owner: bytes, rtype: int, transaction: "Transaction") -> RRset:
+        key = question(owner, rtype)
+        return decompile(key, transaction.get(key, b""))[0]
 
     def _lies_in_pod_namespace(self, tree: bytes, transaction: "Transaction") -> bool:
         """Tell whether a name is an address's below a namespace whose pods are not looked at (pods: insecure)."""
@@ -488,6 +549,14 @@ class Responder:
         if not rest or len(rest) != 1 + rest[0]:
             return False
         return transaction.get(namespace, db=self._table.names) == NodeKind.POD_NAMESPACE
+
+
+def _parents(qname: bytes) -> Iterator[bytes]:
+    """Yield the names above a name, the nearest first."""
+    position = 0
+    while length := qname[position]:
+        position += 1 + length
+        yield qname[position:]
 
 
 def _is_name(octets: bytes) -> bool:

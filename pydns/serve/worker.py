@@ -58,9 +58,12 @@ async def _run(slot: Slot, state_dir: Path, log: Log, lifeline: int, row: Row, b
         batch.respond = _counted(batch.respond, row)
         read()  # anew: a reader keeps the `respond` that it found
 
-    read()
-    loop.add_signal_handler(DRAIN, count_late_queries)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {DRAIN})
+    if signal.sigtimedwait({DRAIN}, 0):  # it came before us: in time for what waits in the sockets
+        count_late_queries()
+    else:
+        read()
+        loop.add_signal_handler(DRAIN, count_late_queries)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {DRAIN})
     connections = Connections(batch, recursion, loop)
     # A duplicate, for the loop closes what it is given, and the original is to outlive this process's loop.
     servers = [await loop.create_server(connections.accept, sock=sock.dup(), backlog=1024) for sock in slot.tcp]
@@ -91,7 +94,7 @@ async def _run(slot: Slot, state_dir: Path, log: Log, lifeline: int, row: Row, b
 
 async def _beat(batch: Batch, table: Reader, row: Row) -> None:
     """Ask as a client does, but for the socket, and show when it was answered."""
-    respond = batch.respond
+    respond = batch.responder.respond  # not `batch.respond`, which may count
     with table.transaction() as transaction:
         domain = table.facts(transaction).domain
     query = b"\0\0\0\0\0\1" + bytes(6) + domain + b"\0\6\0\1"  # SOA: there is one before the first sync too

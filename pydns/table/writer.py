@@ -11,20 +11,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import lmdb
+import msgspec
 
 from pydns.table.layout import (
+    ACCEPTED_KEY,
     ANSWERS,
+    BARE,
     CONFIG_KEY,
+    COVERED,
     FACTS,
     FACTS_KEY,
     FORMAT,
     MAX_READERS,
     NAMES,
+    STATIC_ANSWERS,
+    STATIC_NAMES,
     STATUS_KEY,
     WHOLE_KEY,
     Changes,
     Contents,
     Facts,
+    ZoneFacts,
     decode_facts,
     encode_facts,
     file_in,
@@ -72,7 +79,7 @@ class Writer:
             str(self._path),
             subdir=False,
             map_size=size,
-            max_dbs=3,
+            max_dbs=5,
             max_readers=MAX_READERS,
             sync=False,
             writemap=True,
@@ -80,52 +87,79 @@ class Writer:
         self._answers = self._environment.open_db(ANSWERS)
         self._names = self._environment.open_db(NAMES)
         self._facts_db = self._environment.open_db(FACTS)
+        # What readers have of it, and what lies beneath the cluster's.
+        self._layers = (
+            (self._answers, self._environment.open_db(STATIC_ANSWERS)),
+            (self._names, self._environment.open_db(STATIC_NAMES)),
+        )
 
     def _begin_with(self, empty: Facts) -> None:
         with self._environment.begin(write=True) as transaction:
             raw = transaction.get(FACTS_KEY, db=self._facts_db)
             facts = _facts_or_none(raw)
             if facts is None or facts.format != FORMAT or facts.domain != empty.domain:
-                for database in (self._answers, self._names, self._facts_db):
+                for database in (self._facts_db, *self._layers[0], *self._layers[1]):
                     transaction.drop(database, delete=False)
                 facts = empty
+            self._static_zones = [zone for zone in facts.zones if zone.soa_timers]
             transaction.put(FACTS_KEY, encode_facts(_unsynced(facts)), db=self._facts_db)
 
     def commit(self, changes: Changes, facts: Facts) -> None:
-        """Apply changes and facts, so that readers see all of them or none."""
+        """Apply changes of the cluster and its facts, so that readers see all of them or none.
+
+        What is deleted brings back what `put_static` has put there.
+        """
 
         def apply(transaction: "Transaction") -> None:
-            for database, entries in ((self._answers, changes.answers), (self._names, changes.names)):
+            for (database, static), entries in zip(self._layers, changes, strict=True):
                 for key, value in entries.items():
-                    if value is None:
+                    now = value
+                    beneath = transaction.get(key, db=static)
+                    if beneath is not None:
+                        now = beneath[1:] if value is None else value
+                        transaction.put(key, (BARE if value is None else COVERED) + beneath[1:], db=static)
+                    if now is None:
                         transaction.delete(key, db=database)
                     else:
-                        transaction.put(key, value, db=database)
-            transaction.put(FACTS_KEY, encode_facts(facts), db=self._facts_db)
+                        transaction.put(key, now, db=database)
+            self._put_facts(transaction, facts)
 
         self._transact(apply)
 
     def replace(self, contents: Callable[[], Iterable[Contents]], facts: Facts) -> None:
-        """Make the table hold just what `contents()` yields, and facts, as one commit.
+        """Make the table hold of the cluster just what `contents()` yields, and its facts, as one commit.
 
         Pages are touched only where something differs. `contents` is called again if the file has to grow.
         """
 
         def apply(transaction: "Transaction") -> None:
-            was_empty = not transaction.stat(self._answers)["entries"] and not transaction.stat(self._names)["entries"]
+            statics = [set(transaction.cursor(db=static).iternext(values=False)) for _, static in self._layers]
+            was_empty = all(
+                transaction.stat(database)["entries"] == len(static)
+                for (database, _), static in zip(self._layers, statics, strict=True)
+            )
             seen: tuple[set[bytes], set[bytes]] = (set(), set())
+            covered: tuple[set[bytes], set[bytes]] = (set(), set())
             for chunk in _chunks(contents()):
-                for database, entries, keys in zip((self._answers, self._names), chunk, seen, strict=True):
+                for (database, _), entries, keys, static, over in zip(
+                    self._layers, chunk, seen, statics, covered, strict=True
+                ):
+                    over |= entries.keys() & static
                     cursor = transaction.cursor(db=database)
                     if was_empty:
                         cursor.putmulti(sorted(entries.items()))
                         continue
                     keys.update(entries)
                     cursor.putmulti(sorted(item for item in entries.items() if cursor.get(item[0]) != item[1]))
-            if not was_empty:
-                for database, keys in zip((self._answers, self._names), seen, strict=True):
-                    _delete_others(transaction.cursor(db=database), keys)
-            transaction.put(FACTS_KEY, encode_facts(facts), db=self._facts_db)
+            for (database, beneath), keys, static, over in zip(self._layers, seen, statics, covered, strict=True):
+                if not was_empty:
+                    _delete_others(transaction.cursor(db=database), keys | static)
+                for key in static:
+                    value = transaction.get(key, b"", db=beneath)[1:]
+                    transaction.put(key, (COVERED if key in over else BARE) + value, db=beneath)
+                    if key not in over:
+                        transaction.put(key, value, db=database)
+            self._put_facts(transaction, facts)
             if facts.synced:
                 transaction.put(WHOLE_KEY, b"1", db=self._facts_db)
 
@@ -135,13 +169,52 @@ class Writer:
         self._environment.close()
         self._open(size)
 
+    def put_static(self, contents: Contents, zones: list[ZoneFacts]) -> None:
+        """Make `contents` what lies beneath the cluster's records, and say that there are these zones too.
+
+        What the cluster has stays as it is. Every zone must have `soa_timers`.
+        """
+
+        def apply(transaction: "Transaction") -> None:
+            for (database, static), entries in zip(self._layers, contents, strict=True):
+                for key, old in list(transaction.cursor(db=static)):
+                    if key not in entries:
+                        transaction.delete(key, db=static)
+                        if old[:1] == BARE:
+                            transaction.delete(key, db=database)
+                for key, value in sorted(entries.items()):
+                    beneath = transaction.get(key, db=static)
+                    if beneath is None:
+                        state = BARE if transaction.get(key, db=database) is None else COVERED
+                    else:
+                        state = beneath[:1]
+                    if beneath != state + value:
+                        transaction.put(key, state + value, db=static)
+                        if state == BARE:
+                            transaction.put(key, value, db=database)
+            self._put_facts(transaction, facts)
+
+        facts = self.facts()
+        facts = msgspec.structs.replace(facts, zones=[zone for zone in facts.zones if not zone.soa_timers])
+        self._static_zones = zones
+        self._transact(apply)
+
+    def _put_facts(self, transaction: "Transaction", facts: Facts) -> None:
+        zones = sorted([*facts.zones, *self._static_zones], key=lambda zone: len(zone.apex), reverse=True)
+        transaction.put(FACTS_KEY, encode_facts(msgspec.structs.replace(facts, zones=zones)), db=self._facts_db)
+
     def put_status(self, status: bytes) -> None:
         """Put what the controller says of itself, as JSON."""
         self._transact(lambda transaction: transaction.put(STATUS_KEY, status, db=self._facts_db))
 
-    def put_config(self, config: bytes) -> None:
-        """Put the configuration that is in force from now on."""
-        self._transact(lambda transaction: transaction.put(CONFIG_KEY, config, db=self._facts_db))
+    def put_config(self, config: bytes, accepted: bytes = b"") -> None:
+        """Put the configuration that is in force from now on, and what it was made from: as the operator wrote it."""
+
+        def apply(transaction: "Transaction") -> None:
+            transaction.put(CONFIG_KEY, config, db=self._facts_db)
+            transaction.put(ACCEPTED_KEY, accepted, db=self._facts_db)
+
+        self._transact(apply)
 
     def config(self) -> bytes:
         """Return the configuration in force; nothing before the first."""
@@ -164,6 +237,11 @@ class Writer:
             "readers": max(0, self._environment.readers().count("\n") - 1),
             "commits": info["last_txnid"],
         }
+
+    def accepted_config(self) -> bytes:
+        """Return what the configuration in force was made from; nothing before the first."""
+        with self._environment.begin() as transaction:
+            return transaction.get(ACCEPTED_KEY, b"", db=self._facts_db)
 
     def facts(self) -> Facts:
         """Return the facts in force."""

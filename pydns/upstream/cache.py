@@ -170,8 +170,8 @@ class Cache:
         self._failures.pop(key, None)
 
     def questions(self) -> list[bytes]:
-        """Return the keys that answers are kept for, for who must decide which of them to forget."""
-        return list(self._entries)
+        """Return the keys that answers or failures are kept for, for who must decide which of them to forget."""
+        return list(dict.fromkeys([*self._entries, *self._failures]))
 
     def __len__(self) -> int:
         return len(self._entries)

@@ -12,12 +12,13 @@ from typing import Any
 
 import dns.exception
 
-from tests.bench import change, load, names, procfs, report, servers, tools
+from tests.bench import change, load, memory, names, procfs, report, servers, tools
 
 _PARTS = {  # what it measures, and the programs that it needs
     "names": ("CPU per query, next to Knot DNS", ("dnsperf", "knotd", "taskset")),
     "load": ("time and memory to load a big cluster", ("dnsperf",)),
     "change": ("delay of a change", ()),
+    "memory": ("memory by the size of the cluster", ("dnsperf",)),
 }
 
 
@@ -56,6 +57,9 @@ def _measure(part: str, options: argparse.Namespace) -> tuple[Any, report.Table]
     if part == "load":
         loads = load.run(options.pydns, options.rounds)
         return [each._asdict() for each in loads], load.table(loads)
+    if part == "memory":
+        memories = memory.run(options.pydns)
+        return [each._asdict() for each in memories], memory.table(memories)
     delays_ms = change.run(options.pydns)
     return delays_ms, change.table(delays_ms)
 

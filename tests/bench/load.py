@@ -39,7 +39,7 @@ def _load(command: str, kubeconfig: Path) -> Load:
     with servers.pydns(command, ["--kubeconfig", str(kubeconfig)], WORKERS, None) as server:
         service_s, endpoint_s = servers.wait_until(server, [(last.dns_name, "A"), (endpoint.dns_name, "A")])
         with tempfile.NamedTemporaryFile("w", prefix="load-bench-") as data:
-            asked = _every_name_type(services, endpoint.dns_name, endpoint.address)
+            asked = every_name_type(services, endpoint.dns_name, endpoint.address)
             data.write(asked.text())
             data.flush()
             answers = dnsperf.ask_once(server.port, Path(data.name), _CLIENTS)
@@ -48,7 +48,7 @@ def _load(command: str, kubeconfig: Path) -> Load:
         return Load(service_s, endpoint_s, list(procfs.pss_kib(server.pid).values()))
 
 
-def _every_name_type(services: list[cluster.Service], endpoint: str, endpoint_address: str) -> queries.Workload:
+def every_name_type(services: list[cluster.Service], endpoint: str, endpoint_address: str) -> queries.Workload:
     """Every Service's names, so that the pages of all their answers are in memory, and one of each other sort."""
     asked = [
         queries.Query(cluster.DOMAIN, "SOA", queries.NOERROR),

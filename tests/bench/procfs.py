@@ -84,3 +84,20 @@ def used_s(before: dict[int, float], after: dict[int, float]) -> float:
 def pss_kib(root: int) -> dict[int, int]:
     """Return the proportional set size of each process of the tree: their sum counts a shared page once."""
     return {pid: parse_pss_kib((_PROC / str(pid) / "smaps_rollup").read_text()) for pid in tree(root)}
+
+
+def parse_pss_below_kib(smaps: str, directory: str) -> int:
+    """Return the proportional set size of the files below a directory that a /proc/PID/smaps gives, in KiB."""
+    found, within = 0, False
+    for line in smaps.splitlines():
+        words = line.split(maxsplit=5)  # a mapping: range, permissions, offset, device, inode and path
+        if not words[0].endswith(":"):
+            within = len(words) == 6 and words[5].startswith(directory + "/")
+        elif within and words[0] == "Pss:":
+            found += int(words[1])
+    return found
+
+
+def pss_below_kib(pid: int, directory: str) -> int:
+    """Return how much of a process's proportional set size is of files below a directory."""
+    return parse_pss_below_kib((_PROC / str(pid) / "smaps").read_text(), directory)

@@ -109,6 +109,16 @@ def test_proportional_set_size_is_read() -> None:
     assert procfs.parse_pss_kib(rollup) == 1234
 
 
+def test_proportional_set_size_of_files_below_a_directory_is_read() -> None:
+    smaps = (
+        "7f00-7f01 rw-s 00000000 08:01 12   /state/answers.mdb\nPss:   100 kB\nPss_Dirty:  7 kB\nVmFlags: rd wr\n"
+        "7f01-7f02 rw-p 00000000 00:00 0 \nPss:   1000 kB\n"
+        "7f02-7f03 r-xp 00000000 08:01 13   /state-of-others/a file\nPss:   2000 kB\n"
+        "7f03-7f04 rw-s 00000000 08:01 14   /state/a lock\nPss:   20 kB\n"
+    )
+    assert procfs.parse_pss_below_kib(smaps, "/state") == 120
+
+
 def test_percentiles_are_nearest_ranks() -> None:
     ordered = [float(i) for i in range(1, 201)]
     assert [change.percentile(ordered, percent) for percent in (50, 99, 100)] == [100.0, 198.0, 200.0]

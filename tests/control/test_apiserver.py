@@ -12,7 +12,7 @@ import pytest
 
 from pydns.control.apiserver import ApiServer, ConnectError, connect
 from pydns.kube.events import Apply, Delete, Event, Init, InitApply, InitDone
-from pydns.kube.objects import Kind, Ref, Service, Skipped
+from pydns.kube.objects import RECORD_KINDS, Kind, Ref, Service, Skipped
 from pydns.kube.reflector import FIGURES
 from tests.fakes.apiserver import FakeApiServer
 from tests.fakes.cluster import event_line
@@ -127,8 +127,8 @@ def test_every_kind_is_asked_for_at_its_path_with_its_selectors(server: FakeApiS
     for phase in ("Running", "Succeeded"):
         metadata = {"namespace": "shop", "name": phase.lower(), "labels": {"dns": "yes"}}
         server.apply("Pod", {"metadata": metadata, "status": {"phase": phase, "podIP": "10.1.1.1"}})
-    with watching(server, tmp_path, *Kind, label_selector="dns=yes", watch_list=False) as (_, received):
-        received.until(lambda received: received.synced == set(Kind))
+    with watching(server, tmp_path, *RECORD_KINDS, label_selector="dns=yes", watch_list=False) as (_, received):
+        received.until(lambda received: received.synced == set(RECORD_KINDS))
         assert {str(ref) for ref in received.objects} == {
             "Namespace shop",
             "Service shop/kept",
@@ -388,9 +388,9 @@ def test_bookmarks_move_the_version_from_which_a_watch_resumes(server: FakeApiSe
 
 @pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
 def test_stop_ends_watches_at_once_and_delivers_nothing_more(tls: bool, tmp_path: Path) -> None:
-    with FakeApiServer(tls=tls) as server, watching(server, tmp_path, *Kind) as (source, received):
-        received.until(lambda received: received.synced == set(Kind))
-        server.wait_until(lambda server: all(server.watching(kind.value) for kind in Kind))
+    with FakeApiServer(tls=tls) as server, watching(server, tmp_path, *RECORD_KINDS) as (source, received):
+        received.until(lambda received: received.synced == set(RECORD_KINDS))
+        server.wait_until(lambda server: all(server.watching(kind.value) for kind in RECORD_KINDS))
         started = time.monotonic()
         source.stop()
         assert time.monotonic() - started < 1

@@ -43,9 +43,9 @@ class Running:
     def __init__(self, process: subprocess.Popen[bytes], log: Path, state_dir: Path) -> None:
         self._process = process
         self._log = log
-        self._state_dir = state_dir
+        self.state_dir = state_dir
         (listening,) = self.wait_for("listening")
-        self._port = int(listening["address"].rpartition(":")[2])
+        self.port = int(listening["address"].rpartition(":")[2])
         self.wait_until(lambda: self._answers() is not None)
 
     def logged(self, event: str) -> list[dict[str, str]]:
@@ -64,7 +64,7 @@ class Running:
 
     def ask(self, name: str, rtype: str = "A") -> dns.message.Message:
         query = dns.message.make_query(f"{name}.svc.cluster.local.", rtype, use_edns=0)
-        return dns.query.udp(query, "127.0.0.1", port=self._port, timeout=2)
+        return dns.query.udp(query, "127.0.0.1", port=self.port, timeout=2)
 
     def until(self, name: str, wanted: str) -> dns.message.Message:
         """Ask until the answer is an address, or an rcode."""
@@ -72,7 +72,7 @@ class Running:
         return self.ask(name)
 
     def status(self) -> str:
-        return "\n".join(status(self._state_dir))
+        return "\n".join(status(self.state_dir))
 
     def _answers(self) -> dns.message.Message | None:
         try:
@@ -86,13 +86,14 @@ def _short(reply: dns.message.Message) -> str:
 
 
 @contextmanager
-def running(directory: Path, kubeconfig: Path) -> Iterator[Running]:
+def running(directory: Path, source: Path, *flags: str) -> Iterator[Running]:
     """Run pydns, as a process: a table can be open once in a process only."""
     state_dir = directory / "state"
     state_dir.mkdir(exist_ok=True)
     log = directory / "log"
     command = [sys.executable, "-m", "pydns", "serve", "--listen", "127.0.0.1:0", "--workers", "1"]
-    command += ["--state-dir", str(state_dir), "--kubeconfig", str(kubeconfig), "--log-format", "json"]
+    command += ["--state-dir", str(state_dir), "--log-format", "json", *flags]
+    command += ["--manifests" if source.is_dir() else "--kubeconfig", str(source)]
     with log.open("wb") as stderr, subprocess.Popen(command, stderr=stderr) as process:
         try:
             yield Running(process, log, state_dir)

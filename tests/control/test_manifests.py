@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from pydns.control import manifests
-from pydns.control.manifests import ManifestFolder, SourceError
+from pydns.control.folder import SourceError
+from pydns.control.manifests import ManifestFolder
 from pydns.kube import selector
 from pydns.kube.events import Apply, Delete, Event, Init, InitApply, InitDone
-from pydns.kube.objects import Kind, Ref, Service
+from pydns.kube.objects import RECORD_KINDS, Kind, Ref, Service
 
 
 class Told:
@@ -95,7 +96,7 @@ def test_start_delivers_each_kind_in_full(tmp_path: Path, told: Told, open_folde
     folder = open_folder(clock=lambda: 12.5)
     (events,) = told.deliveries
     assert [event for event in events if not isinstance(event, InitApply)] == [
-        event for kind in Kind for event in (Init(kind), InitDone(kind))
+        event for kind in RECORD_KINDS for event in (Init(kind), InitDone(kind))
     ]
     assert [str(event.observed.ref) for event in events if isinstance(event, InitApply)] == [
         "Namespace default",
@@ -183,11 +184,11 @@ def test_edit_right_after_start_is_noticed_even_if_the_file_looks_the_same(
     path = tmp_path / "shop.yaml"
     path.write_text(service("web", 1))
 
-    def same_tick(folder: Path, found: dict[Path, Any]) -> Iterator[Any]:
+    def same_tick(folder: Path, endings: tuple[str, ...], found: dict[Path, Any]) -> Iterator[Any]:
         found[path] = (1, 2, 3, 4)
         yield from ()
 
-    monkeypatch.setattr(manifests, "_scan", same_tick)
+    monkeypatch.setattr(manifests, "scan", same_tick)
     folder = open_folder()
     path.write_text(service("web", 2))
     folder.settle()

@@ -6,6 +6,7 @@ Changes are written to the watches' sockets by whoever makes them: when `apply` 
 
 import argparse
 import json
+import re
 import select
 import signal
 import socket
@@ -368,7 +369,12 @@ def _handler(api: FakeApiServer) -> type[BaseHTTPRequestHandler]:
         def do_GET(self) -> None:
             url = urlsplit(self.path)
             query = {key: values[-1] for key, values in parse_qs(url.query).items()}
-            kind = _KINDS.get(url.path)
+            path = url.path
+            if within := re.fullmatch("(/api/v1)/namespaces/([^/]+)(/.+)", path):
+                path = within[1] + within[3]
+                of_namespace = f"metadata.namespace={within[2]}"
+                query["fieldSelector"] = ",".join(filter(None, [query.get("fieldSelector"), of_namespace]))
+            kind = _KINDS.get(path)
             if kind is None:
                 self._answer(404, status_body(404, "NotFound", "the server could not find the requested resource"))
                 return

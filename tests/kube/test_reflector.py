@@ -329,6 +329,19 @@ def test_the_old_state_stays_in_force_while_an_expired_watch_is_listed_again() -
     assert driven.reflector.status(driven.now).relists == 1
 
 
+def test_a_server_that_is_back_and_has_forgotten_our_version_is_listed_soon() -> None:
+    """As API servers do that restart: of quiet kinds they know no version but the newest."""
+    driven = Driven().watching()
+    for _ in range(7):
+        driven.ended(Failure.CONNECTION)
+        waited_s = driven.waited()
+    assert waited_s > 15
+    driven.opened()
+    driven.data(EXPIRED)
+    assert driven.waited() <= 1.6
+    driven.page(page(20, namespace("b")))
+
+
 def test_events_before_an_error_in_the_same_bytes_are_delivered() -> None:
     driven = Driven().watching()
     step = driven.data(line("ADDED", namespace("c", 11)) + EXPIRED + line("ADDED", namespace("d", 12)))

@@ -222,3 +222,39 @@ def test_demo_cluster_has_no_mistakes_and_every_service_has_what_it_shows() -> N
     lacking = {key for key in services if tuple(key.split("/")) not in with_endpoints}
     assert lacking == {"shop/cart", "shop/payments"}  # the ExternalNames
     assert {each.name for each in found if isinstance(each, objects.Pod)} >= {"tomcat", "db-0", "db-1", "db-2"}
+
+
+_POOL = [
+    manifest
+    for text in (
+        "{apiVersion: v1, kind: Service, metadata: {name: a}, spec: {selector: {app: a}, ports: [{port: 80}]}}",
+        "{apiVersion: v1, kind: Service, metadata: {name: a}, spec: {selector: {app: b}, ports: [{port: 80}]}}",
+        "{apiVersion: v1, kind: Service, metadata: {name: b}, spec: {selector: {app: a}, clusterIP: 10.96.0.9}}",
+        "{apiVersion: v1, kind: Service, metadata: {name: c}, spec: {clusterIP: None}}",
+        "{apiVersion: v1, kind: Endpoints, metadata: {name: c}, subsets: [{addresses: [{ip: 10.1.0.7}]}]}",
+        "{apiVersion: v1, kind: Endpoints, metadata: {name: c}, subsets: [{addresses: [{ip: 10.1.0.8}]}]}",
+        "{apiVersion: v1, kind: Pod, metadata: {name: p, labels: {app: a}}, status: {podIP: 10.1.0.1}}",
+        "{apiVersion: v1, kind: Pod, metadata: {name: q, labels: {app: a}}, status: {podIP: 10.1.0.2}}",
+        "{apiVersion: v1, kind: Pod, metadata: {name: q, labels: {app: b}}, status: {podIP: 10.1.0.3}}",
+    )
+    for manifest in read(text)[0]
+]
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.lists(st.lists(st.sampled_from(_POOL), max_size=len(_POOL)), min_size=2, max_size=5))
+def test_what_is_remembered_of_the_last_build_changes_no_build(folders: list[list[workloads.Manifest]]) -> None:
+    memory = workloads.Memory()
+    for manifests in folders:
+        assert workloads.build(manifests, memory=memory) == workloads.build(manifests)
+
+
+def test_what_has_not_changed_is_not_made_again() -> None:
+    memory = workloads.Memory()
+    before = workloads.build(_POOL, memory=memory)
+    after = workloads.build(
+        [*_POOL, *read("{apiVersion: v1, kind: Service, metadata: {name: d}, spec: {}}")[0]], memory=memory
+    )
+    assert {str(ref) for ref, each in after.items() if each is not before.get(ref) and ref.name != "default"} == {
+        "Service default/d"
+    }

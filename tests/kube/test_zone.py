@@ -7,6 +7,7 @@ from pydns.config.model import PodsMode
 from pydns.dns import name
 from pydns.kube.events import Apply, Delete, Event, Init, InitApply, InitDone
 from pydns.kube.objects import (
+    ConfigMap,
     Endpoint,
     EndpointSlice,
     Kind,
@@ -54,6 +55,8 @@ def _ref(value: Object) -> Ref:
             return Ref(Kind.ENDPOINT_SLICE, value.namespace, value.name)
         case Pod():
             return Ref(Kind.POD, value.namespace, value.name)
+        case ConfigMap():
+            return Ref(Kind.CONFIG_MAP, value.namespace, value.name)
 
 
 @st.composite
@@ -156,3 +159,51 @@ def test_changes_lead_to_the_table_of_the_final_objects(
         assert table.names == wanted.names
         assert table.answers == wanted.answers
     assert not zone.flush()
+
+
+_OPTIONS = st.builds(
+    ZoneOptions,
+    domain=st.just(name.from_text("cluster.local")),
+    reverse_zones=st.sampled_from([(), (name.from_text("10.in-addr.arpa"),)]),
+    ttl_s=st.sampled_from([5, 30]),
+    pods=st.sampled_from(PodsMode),
+    namespaces=st.sampled_from([None, frozenset({"a"})]),
+    own_addresses=st.just((_OWN,)),
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(steps=_steps(), changed_at=st.integers(0, 5), first=_OPTIONS, then=_OPTIONS)
+def test_other_options_lead_to_the_table_that_they_would_have_led_to(
+    steps: list[list[Event]], changed_at: int, first: ZoneOptions, then: ZoneOptions
+) -> None:
+    zone, table = Zone(first), _Table()
+    fresh, wanted = Zone(then), _Table()
+    for number, events in enumerate(steps):
+        if number == changed_at:
+            zone = zone.with_options(then)
+            table.load(zone)
+        for event in events:
+            zone.apply(event)
+            fresh.apply(event)
+        table.change(zone.flush())
+    if changed_at >= len(steps):
+        table.load(zone.with_options(then))
+    wanted.load(fresh)
+    assert table.names == wanted.names
+    assert table.answers == wanted.answers
+
+
+def test_services_that_lead_here_are_known_by_their_addresses() -> None:
+    zone = Zone(ZoneOptions(own_addresses=(_OWN,)))
+    cluster_ips = (bytes([10, 96, 0, 10]), bytes(15) + b"\x0a")
+    for each in (
+        Service("kube-system", "dns", cluster_ips, False, None, ()),
+        EndpointSlice("kube-system", "dns-1", "dns", (), (Endpoint(_OWN, ""),)),
+        Service("shop", "web", (bytes([10, 96, 0, 11]),), False, None, ()),
+        EndpointSlice("shop", "web-1", "web", (), (Endpoint(bytes([10, 0, 0, 2]), ""),)),
+    ):
+        zone.apply(Apply(Observed(_ref(each), "", each)))
+    assert zone.service_addresses() == ()  # nothing is published
+    zone.flush()
+    assert zone.service_addresses() == cluster_ips

@@ -136,6 +136,14 @@ def test_what_is_forgotten_is_gone() -> None:
     assert cache.fresh(KEY, 0.0) is None and cache.stale(KEY, 0.0) is None and cache.failure(KEY, 0.0) is None
 
 
+def test_a_question_is_named_whether_it_has_an_answer_or_a_failure_or_both() -> None:
+    cache = Cache(CacheLimits())
+    cache.store(KEY, response(60), 0.0)
+    cache.store_failure(KEY, FAILURE, 0.0)
+    cache.store_failure(b"failed", FAILURE, 0.0)
+    assert sorted(cache.questions()) == sorted([KEY, b"failed"])
+
+
 def test_a_refresh_is_wanted_once_by_a_name_used_often_and_near_its_end() -> None:
     cache = Cache(CacheLimits())
     cache.store(KEY, response(100), 0.0)

@@ -1,0 +1,75 @@
+"""What a configuration says, in a line per thing that isn't as the defaults have it: for the one who checks it.
+
+Pure. Written after the table of keys, so a key that is added there is told here.
+"""
+
+from collections.abc import Iterator
+from enum import Enum
+from ipaddress import ip_address
+from typing import Any
+
+import msgspec
+
+from pydns.config.keys import ROOT
+from pydns.config.model import Config, Host, NamedUpstream, Route, Transport, Upstream
+from pydns.config.shape import field_of
+from pydns.dns import name
+
+
+def lines(config: Config) -> Iterator[str]:
+    """Yield what is in force, `upstreams` always, the rest where it differs from the defaults."""
+    defaults = Config()
+    for key in ROOT.keys:
+        value, default = getattr(config, field_of(key)), getattr(defaults, field_of(key))
+        if isinstance(value, tuple) and value and isinstance(value[0], Route | Host):
+            for each in value:
+                owner = each.domain if isinstance(each, Route) else each.qname
+                yield f"{key.name}[{_text(owner)}]: {_route(each) if isinstance(each, Route) else _host(each)}"
+        elif key.name == "upstreams" and value is None:
+            yield f"{key.name}: {key.default}"
+        elif value != default:
+            yield f"{key.name}: {_text(value)}"
+
+
+def _route(route: Route) -> str:
+    parts = [_text(route.servers)]
+    if route.except_:
+        parts.append(f"except {_text(route.except_)}")
+    if route.choice is not None:
+        parts.append(f"choice {route.choice.value}")
+    if route.on_nxdomain is not Route(b"", ()).on_nxdomain:
+        parts.append(f"on_nxdomain {route.on_nxdomain.value}")
+    return "; ".join(parts)
+
+
+def _host(host: Host) -> str:
+    addresses = ", ".join(str(ip_address(each)) for each in host.addresses)
+    return f"{addresses}; ttl {host.ttl_s}{'' if host.ptr else '; no PTR'}"
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, Upstream | NamedUpstream):
+        return _server(value)
+    if isinstance(value, msgspec.Struct):
+        fields = msgspec.structs.fields(value)
+        shown = [(each.name, getattr(value, each.name), each.default) for each in fields]
+        return ", ".join(f"{field} {_text(found)}" for field, found, default in shown if found != default) or "all"
+    if isinstance(value, tuple):
+        return ", ".join(map(_text, value))
+    if isinstance(value, bytes):
+        return name.to_text(value)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value.value if isinstance(value, Enum) else value)
+
+
+def _server(server: Upstream | NamedUpstream) -> str:
+    host = server.ip if isinstance(server, Upstream) else name.to_text(server.qname)
+    parts = [f"[{host}]:{server.port}" if ":" in host else f"{host}:{server.port}"]
+    if server.transport is not Transport.UDP:
+        parts.append(server.transport.value)
+    if server.server_name is not None:
+        parts.append(server.server_name)
+    if server.packets_per_second is not None:
+        parts.append(f"{server.packets_per_second}/s")
+    return " ".join(parts)

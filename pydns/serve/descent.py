@@ -1,0 +1,59 @@
+"""Down a zone that isn't plain, from its apex to a name: past delegations, DNAMEs and wildcards.
+
+For names that the table doesn't have. Knows the tree of names; what there is at a name, `pydns.serve.respond` looks up.
+"""
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from pydns.dns import name
+from pydns.table.layout import NodeKind
+
+if TYPE_CHECKING:
+    from pydns.table.reader import Cursor
+
+
+class Delegation(NamedTuple):
+    """The name lies at or below a cut: others know it."""
+
+    cut: bytes
+    referral: bytes  # the compiled NS RRset, with glue
+
+
+class Renamed(NamedTuple):
+    """The name lies below a DNAME."""
+
+    owner: bytes
+
+
+class Wildcard(NamedTuple):
+    """The name doesn't exist, and is made from this one (RFC 4592 section 2.2.1)."""
+
+    source: bytes
+
+
+def descend(names: "Cursor", apex_tree: bytes, tree: bytes) -> Delegation | Renamed | Wildcard | None:
+    """Tell what becomes of a name of a zone, both given as tree keys. None: nothing special, it exists or it doesn't.
+
+    Costs one or two seeks a label.
+    """
+    at = apex_tree
+    while True:
+        if names.set_key(at):
+            kind = names.value()
+            if kind[:1] == NodeKind.CUT:
+                return Delegation(name.from_tree_key(at), kind[1:])
+            if kind == NodeKind.DNAME and at != tree:
+                return Renamed(name.from_tree_key(at))
+        if at == tree:
+            return None
+        below = tree[: len(at) + 1 + tree[len(at)]]
+        if not _exists(names, below):
+            break
+        at = below
+    # `at` is the closest encloser.
+    source = at + b"\1*"
+    return Wildcard(name.from_tree_key(source)) if _exists(names, source) else None
+
+
+def _exists(names: "Cursor", tree: bytes) -> bool:
+    return names.set_range(tree) and names.key().startswith(tree)

@@ -1,0 +1,71 @@
+"""Memory by the size of the cluster: what a pod's requests and limits have to be.
+
+PSS alone says too little: of the table it counts what processes have mapped, but a container is charged for all of the
+file that is in memory, which after loading is all of it.
+"""
+
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.bench import cluster, dnsperf, load, procfs, servers
+from tests.bench.kubeapi import Api
+from tests.bench.report import Table
+
+# Services, endpoints of each, workers.
+_SIZES = [
+    (100, 3, 2),
+    (1_000, 10, 2),
+    (10_000, 10, 1),
+    (10_000, 10, 2),
+    (10_000, 10, 4),
+    (30_000, 10, 2),
+    (10_000, 50, 2),
+]
+_CLIENTS = 16
+
+
+class Memory(NamedTuple):
+    """A size, and octets after every name type was asked for."""
+
+    services: int
+    endpoints: int
+    workers: int
+    processes: int  # PSS of all
+    table: int  # of its file, as it lies on the disk
+    together: int  # without counting pages of the table twice
+
+
+def run(command: str) -> list[Memory]:
+    """Load each size once, into an empty state directory."""
+    return [_measure(command, *size) for size in _SIZES]
+
+
+def _measure(command: str, services: int, endpoints: int, workers: int) -> Memory:
+    names = cluster.services(services)
+    with (
+        servers.api_server(services, endpoints) as kubeconfig,
+        tempfile.TemporaryDirectory(prefix="memory-bench-") as state_dir,
+    ):
+        endpoint = Api(kubeconfig).endpoint(names[-1].name, names[-1].namespace)
+        source = ["--kubeconfig", str(kubeconfig), "--state-dir", state_dir]
+        with servers.pydns(command, source, workers, None) as server:
+            servers.wait_until(server, [(names[-1].dns_name, "A"), (endpoint.dns_name, "A")])
+            data = Path(state_dir) / "questions"
+            data.write_text(load.every_name_type(names, endpoint.dns_name, endpoint.address).text())
+            dnsperf.ask_once(server.port, data, _CLIENTS)
+            data.unlink()
+            processes = sum(procfs.pss_kib(server.pid).values()) * 1024
+            table = sum(file.stat().st_blocks * 512 for file in Path(state_dir).iterdir())
+            mapped = sum(procfs.pss_below_kib(pid, state_dir) for pid in procfs.tree(server.pid)) * 1024
+            return Memory(services, endpoints, workers, processes, table, processes - mapped + table)
+
+
+def table(memories: list[Memory]) -> Table:
+    """Return the figures to show."""
+    rows = [
+        [f"{each.services:,} × {each.endpoints}", str(each.workers), *(f"{octets / 1e6:.0f}" for octets in each[3:])]
+        for each in memories
+    ]
+    header = ["Services × endpoints", "workers", "processes (PSS), MB", "table, MB", "together, MB"]
+    return Table("Memory by the size of the cluster", header, rows)

@@ -1,0 +1,96 @@
+"""A ConfigMap says the same whether it comes from the API, lies mounted in a folder, or is a manifest's file."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pydns.config.forms import MAX_OCTETS, read_config_map, read_file, read_folder
+from pydns.config.model import Config, Upstream
+from pydns.config.read import Accepted, Refused
+
+# https://kubernetes.io/docs/tasks/administer-cluster/dns-custom-nameservers/ of the time of kube-dns, word for word.
+DOCUMENTED = b"""\
+apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: kube-dns
+  namespace: kube-system
+data:
+  stubDomains: |
+    {"acme.local": ["1.2.3.4"]}
+  upstreamNameservers: |
+    ["8.8.8.8", "8.8.4.4"]
+"""
+KEYS = {"stubDomains": '{"acme.local": ["1.2.3.4"]}\n', "upstreamNameservers": '["8.8.8.8", "8.8.4.4"]\n'}
+
+
+def errors(result: Accepted | Refused) -> list[str]:
+    assert isinstance(result, Refused), result
+    return [str(error) for error in result.errors]
+
+
+def test_the_example_of_the_kubernetes_documentation_means_the_same_in_every_form() -> None:
+    (of_file, of_folder, of_api) = (
+        read_file("kube-dns.yaml", DOCUMENTED),
+        read_folder({key: text.encode() for key, text in KEYS.items()}),
+        read_config_map(KEYS),
+    )
+    assert of_file == of_folder == of_api
+    assert isinstance(of_file, Accepted)
+    assert of_file.config.upstreams == (Upstream("8.8.8.8"), Upstream("8.8.4.4"))
+    assert [(route.domain, route.servers) for route in of_file.config.routes] == [
+        (b"\4acme\5local\0", (Upstream("1.2.3.4"),))
+    ]
+
+
+def test_a_file_that_is_no_manifest_is_config_yaml_itself() -> None:
+    assert read_file("dns.yaml", b"\xef\xbb\xbfttl: 30") == Accepted(Config(ttl_s=30))
+    assert errors(read_file("dns.yaml", b"ttl: 5s")) == ['dns.yaml:1: ttl: "5s" is not a whole number from 0 to 3600']
+
+
+@pytest.mark.parametrize("data", [b"", b"data:\n", b"data: {}\n", b"data: null\nbinaryData: null\n"])
+def test_a_manifest_without_keys_means_the_defaults(data: bytes) -> None:
+    assert read_file("cm.yaml", b"kind: ConfigMap\n" + data) == Accepted(Config())
+
+
+@pytest.mark.parametrize(
+    ("manifest", "said"),
+    [
+        (b"data: [a]", ["cm.yaml:2: data: a list is not a mapping of texts"]),
+        (b"data: {config.yaml: 5}", ['cm.yaml:2: data["config.yaml"]: 5 is not a text']),
+        (
+            b"data: {config.yaml: {ttl: 5}, stubDomains: '['}",
+            [
+                'cm.yaml:2: data["config.yaml"]: a mapping is not a text',
+                "stubDomains: the end of the text is not JSON: expecting value",
+            ],
+        ),
+        (b"binaryData: {config.yaml: gA==}", ["config.yaml: what it holds is not text in UTF-8"]),
+        (b"---\na: b", ["cm.yaml:3: a second document is not allowed"]),
+    ],
+)
+def test_every_mistake_in_a_manifest_is_told(manifest: bytes, said: list[str]) -> None:
+    assert errors(read_file("cm.yaml", b"kind: ConfigMap\n" + manifest)) == said
+
+
+def test_what_is_no_text_is_refused_where_it_matters_and_named_where_it_does_not() -> None:
+    assert errors(read_folder({"config.yaml": b"ttl: 5 # \x80", "stubDomains": b"["})) == [
+        "config.yaml: what it holds is not text in UTF-8",
+        "stubDomains: the end of the text is not JSON: expecting value",
+    ]
+    assert errors(read_file("dns.yaml", b"\xff")) == ["dns.yaml: what it holds is not text in UTF-8"]
+    accepted = read_config_map({}, ["logo.png"])
+    assert isinstance(accepted, Accepted)
+    assert [str(notice) for notice in accepted.notices] == ['"logo.png": ignored: not a key that is read here']
+
+
+def test_a_file_without_end_is_too_long() -> None:
+    assert "is not within the limit" in errors(read_file("dns.yaml", b"#" * MAX_OCTETS))[0]
+
+
+@given(raw=st.binary(), data=st.text())
+def test_no_octets_raise(raw: bytes, data: str) -> None:
+    read_file("dns.yaml", raw)
+    read_file("dns.yaml", b"kind: ConfigMap\n" + raw)
+    read_file("dns.yaml", b"kind: ConfigMap\ndata: " + data.encode("utf-8", "replace"))
+    read_folder({"config.yaml": raw, "stubDomains": raw})

@@ -1,0 +1,177 @@
+"""A real cluster, in a namespace of our own: run with PYDNS_TEST_KUBECONFIG=FILE, and skipped without it.
+
+The kubeconfig's user may create and delete namespaces, Services and EndpointSlices, and list and watch them. What is
+created is deleted; endpoints are written by hand, so no controller is needed but that of namespaces, and that one only
+to take away what is left of a deleted namespace.
+"""
+
+import os
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import dns.message
+import dns.rcode
+import pytest
+from kubernetes.client import ApiClient
+
+from pydns.control.apiserver import connect
+from tests.subject import Server, query
+
+KUBECONFIG = os.environ.get("PYDNS_TEST_KUBECONFIG", "")
+pytestmark = pytest.mark.skipif(not KUBECONFIG, reason="PYDNS_TEST_KUBECONFIG names no kubeconfig of a cluster")
+_TYPES = {"A": 1, "CNAME": 5, "PTR": 12, "AAAA": 28, "SRV": 33}
+
+
+class Cluster(NamedTuple):
+    """A namespace of a cluster, and how to change what is in it."""
+
+    connection: ApiClient
+    namespace: str
+
+    def call(self, method: str, path: str, body: dict[str, Any] | None = None, kind: str = "json") -> dict[str, Any]:
+        method, url, headers, content, _ = self.connection.param_serialize(
+            method,
+            path,
+            body=body,
+            header_params={"Accept": "application/json", "Content-Type": f"application/{kind}"},
+            auth_settings=["BearerToken"],
+        )
+        response = self.connection.call_api(method, url, headers, content, _request_timeout=10).response
+        assert 200 <= response.status < 300, response.data
+        value: dict[str, Any] = response.json()
+        return value
+
+    def service(self, name: str, **spec: Any) -> dict[str, Any]:
+        """Create a Service; return it as the server made it."""
+        metadata = {"name": name}
+        return self.call("POST", self._path("services"), {"metadata": metadata, "spec": spec})
+
+    def slice(self, name: str, service: str, endpoints: list[dict[str, Any]]) -> None:
+        """Create an EndpointSlice."""
+        body = {
+            "metadata": {"name": name, "labels": {"kubernetes.io/service-name": service}},
+            "addressType": "IPv4",
+            "ports": [{"name": "pg", "port": 5432}],
+            "endpoints": endpoints,
+        }
+        self.call("POST", self._path("endpointslices"), body)
+
+    def patch(self, kind: str, name: str, body: dict[str, Any]) -> None:
+        self.call("PATCH", self._path(kind, name), body, "merge-patch+json")
+
+    def delete(self, kind: str, name: str) -> None:
+        self.call("DELETE", self._path(kind, name))
+
+    def _path(self, kind: str, name: str = "") -> str:
+        group = "/apis/discovery.k8s.io/v1" if kind == "endpointslices" else "/api/v1"
+        return f"{group}/namespaces/{self.namespace}/{kind}/{name}".rstrip("/")
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    found = Cluster(connect(Path(KUBECONFIG)), f"pydns-test-{uuid.uuid4().hex[:8]}")
+    found.call("POST", "/api/v1/namespaces", {"metadata": {"name": found.namespace}})
+    yield found
+    # A namespace without its controller stays for ever, and so does what is in it.
+    for kind in ("services", "endpointslices"):
+        for each in found.call("GET", found._path(kind))["items"]:
+            found.delete(kind, each["metadata"]["name"])
+    found.call("DELETE", f"/api/v1/namespaces/{found.namespace}")
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    started = Server.watching(Path(KUBECONFIG))
+    yield started
+    started.close()
+
+
+def ask(server: Server, qname: str, qtype: str) -> tuple[str, set[str]]:
+    """Return the rcode and the records' data."""
+    reply = server.ask(query(qname, _TYPES[qtype]), tcp=False)
+    assert reply is not None
+    message = dns.message.from_wire(reply)
+    return dns.rcode.to_text(message.rcode()), {str(rdata) for rrset in message.answer for rdata in rrset}
+
+
+def becomes(server: Server, qname: str, qtype: str, rcode: str, *rdatas: str) -> None:
+    """Wait until a question has this answer."""
+    deadline = time.monotonic() + 10
+    while (said := ask(server, qname, qtype)) != (rcode, set(rdatas)):
+        assert time.monotonic() < deadline, said
+        time.sleep(0.01)
+
+
+def test_a_service_has_the_address_that_the_cluster_gave_it(cluster: Cluster, server: Server) -> None:
+    made = cluster.service("web", ports=[{"name": "http", "port": 80}])
+    address = made["spec"]["clusterIP"]
+    name = f"web.{cluster.namespace}.svc.cluster.local."
+    becomes(server, name, "A" if "." in address else "AAAA", "NOERROR", address)
+    assert ask(server, f"_http._tcp.{name}", "SRV") == ("NOERROR", {f"0 100 80 {name}"})
+    if "." in address:
+        backwards = ".".join(reversed(address.split("."))) + ".in-addr.arpa."
+        assert ask(server, backwards, "PTR") == ("NOERROR", {name})
+
+
+def test_a_changed_port_changes_its_records(cluster: Cluster, server: Server) -> None:
+    cluster.service("port", ports=[{"name": "http", "port": 80}])
+    name = f"port.{cluster.namespace}.svc.cluster.local."
+    becomes(server, f"_http._tcp.{name}", "SRV", "NOERROR", f"0 100 80 {name}")
+    cluster.patch("services", "port", {"spec": {"ports": [{"name": "other", "port": 81}]}})
+    becomes(server, f"_other._tcp.{name}", "SRV", "NOERROR", f"0 100 81 {name}")
+    assert ask(server, f"_http._tcp.{name}", "SRV") == ("NXDOMAIN", set())
+
+
+def test_a_deleted_service_has_no_name(cluster: Cluster, server: Server) -> None:
+    address = cluster.service("gone", ports=[{"port": 80}])["spec"]["clusterIP"]
+    name = f"gone.{cluster.namespace}.svc.cluster.local."
+    becomes(server, name, "A" if "." in address else "AAAA", "NOERROR", address)
+    cluster.delete("services", "gone")
+    becomes(server, name, "A", "NXDOMAIN")
+
+
+def test_a_headless_service_follows_its_endpoints(cluster: Cluster, server: Server) -> None:
+    cluster.service("db", clusterIP="None", ports=[{"name": "pg", "port": 5432}])
+    name = f"db.{cluster.namespace}.svc.cluster.local."
+    first = {"addresses": ["10.2.0.1"], "hostname": "db-0"}
+    cluster.slice("db-1", "db", [first, {"addresses": ["10.2.0.2"], "conditions": {"ready": False}}])
+    becomes(server, name, "A", "NOERROR", "10.2.0.1")
+    assert ask(server, f"db-0.{name}", "A") == ("NOERROR", {"10.2.0.1"})
+    assert ask(server, f"_pg._tcp.{name}", "SRV") == ("NOERROR", {f"0 100 5432 db-0.{name}"})
+    cluster.patch("endpointslices", "db-1", {"endpoints": [first, {"addresses": ["10.2.0.2"]}]})
+    becomes(server, name, "A", "NOERROR", "10.2.0.1", "10.2.0.2")
+    cluster.delete("endpointslices", "db-1")
+    becomes(server, name, "A", "NXDOMAIN")
+
+
+def test_a_slice_that_comes_before_its_service_is_not_lost(cluster: Cluster, server: Server) -> None:
+    cluster.slice("early-1", "early", [{"addresses": ["10.2.0.3"]}])
+    name = f"early.{cluster.namespace}.svc.cluster.local."
+    cluster.service("early", clusterIP="None", ports=[{"name": "pg", "port": 5432}])
+    becomes(server, name, "A", "NOERROR", "10.2.0.3")
+
+
+def test_an_external_name_is_an_alias(cluster: Cluster, server: Server) -> None:
+    cluster.service("out", type="ExternalName", externalName="www.example.com")
+    name = f"out.{cluster.namespace}.svc.cluster.local."
+    becomes(server, name, "CNAME", "NOERROR", "www.example.com.")
+    cluster.patch("services", "out", {"spec": {"externalName": "other.example.com"}})
+    becomes(server, name, "CNAME", "NOERROR", "other.example.com.")
+
+
+def test_an_emptied_slice_is_no_broken_object(cluster: Cluster, server: Server) -> None:
+    """The API server writes `endpoints: null` and `ports: null` there."""
+    cluster.service("empty", clusterIP="None", ports=[{"name": "pg", "port": 5432}])
+    cluster.slice("empty-1", "empty", [{"addresses": ["10.2.0.4"]}])
+    name = f"empty.{cluster.namespace}.svc.cluster.local."
+    becomes(server, name, "A", "NOERROR", "10.2.0.4")
+    cluster.patch("endpointslices", "empty-1", {"endpoints": None, "ports": None})
+    becomes(server, name, "A", "NXDOMAIN")
+
+
+def test_a_new_namespace_has_a_name_of_its_own(cluster: Cluster, server: Server) -> None:
+    becomes(server, f"{cluster.namespace}.svc.cluster.local.", "A", "NOERROR")
+    assert ask(server, f"{cluster.namespace}-x.svc.cluster.local.", "A") == ("NXDOMAIN", set())

@@ -1,0 +1,273 @@
+"""What is in force when a configuration is right, wrong, gone or out of reach, and what the table then holds."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pydns.config.forms import read_config_map
+from pydns.config.model import Config, Upstream, load
+from pydns.config.read import Accepted
+from pydns.control.cluster import cluster_options
+from pydns.control.configuration import Configuration, Seen
+from pydns.control.resolvconf import ResolvConf
+from pydns.kube.zone import ZoneOptions, facts
+from pydns.settings import parser, read
+from pydns.table.writer import Writer
+
+ABSENT = Seen(Accepted(Config()), exists=False)
+RESOLV_CONF = "nameserver 10.0.0.1\nnameserver 10.0.0.2\n"
+
+
+class Source:
+    """A source that says nothing by itself."""
+
+    name = "the test"
+    said: str | None = None
+
+    def start(self) -> None:
+        pass
+
+    def stop(self) -> None:
+        pass
+
+    def problem(self) -> str | None:
+        return self.said
+
+
+class World:
+    """A controller's surroundings: a state directory, a resolv.conf, and a clock. Restarted by `start`."""
+
+    def __init__(self, directory: Path) -> None:
+        self.resolv_conf = directory / "resolv.conf"
+        self.resolv_conf.write_text(RESOLV_CONF)
+        self.own: frozenset[str] = frozenset()
+        self.now = 1000.0
+        self.writer: Writer | None = None
+        self._state_dir = directory / "state"
+        self.start()
+
+    def start(self, source: bool = True) -> None:
+        self.close()
+        self.writer = Writer(self._state_dir, facts(ZoneOptions(), serial=0, synced=False))
+        self.logged: list[tuple[str, dict[str, Any]]] = []
+        self.source = Source()
+        self.configuration = Configuration(
+            self.source if source else None,
+            self.writer,
+            ResolvConf(self.resolv_conf, self._log),  # type: ignore[arg-type]
+            self._log,  # type: ignore[arg-type]
+            lambda: self.now,
+        )
+
+    def close(self) -> None:
+        if self.writer is not None:
+            self.writer.close()
+
+    def take(self, **data: str) -> None:
+        self.configuration.take(Seen(read_config_map({key.replace("_", "."): text for key, text in data.items()})))
+        self.poll()
+
+    def poll(self) -> None:
+        self.configuration.poll(self.own)
+
+    def table(self) -> Config | None:
+        assert self.writer is not None
+        return load(raw) if (raw := self.writer.config()) else None
+
+    def upstreams(self) -> list[str]:
+        table = self.table()
+        assert table is not None and table.upstreams is not None
+        return [each.ip for each in table.upstreams]
+
+    def events(self) -> list[str]:
+        return [event for event, _ in self.logged]
+
+    def _log(self, event: str, **fields: Any) -> None:
+        self.logged.append((event, {key: str(value) for key, value in fields.items()}))
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    world = World(tmp_path)
+    yield world
+    world.close()
+
+
+def test_nothing_is_in_force_before_the_source_has_said_something(world: World) -> None:
+    world.poll()
+    assert (world.configuration.config, world.table()) == (None, None)
+    assert world.configuration.status()["state"] == "unread"
+
+
+def test_without_a_source_the_defaults_count(world: World) -> None:
+    world.take(config_yaml="ttl: 10")
+    world.start(source=False)
+    world.poll()
+    assert world.configuration.config == Config()
+    assert world.upstreams() == ["10.0.0.1", "10.0.0.2"]
+    assert world.logged == []
+
+
+def test_an_accepted_configuration_is_in_the_table_with_upstreams(world: World) -> None:
+    world.take(config_yaml="ttl: 10")
+    assert world.configuration.config == Config(ttl_s=10)
+    assert world.table() == Config(ttl_s=10, upstreams=(Upstream("10.0.0.1"), Upstream("10.0.0.2")))
+    world.take(config_yaml="upstreams: [10.9.9.9]", upstreamNameservers='["8.8.8.8"]')
+    assert world.upstreams() == ["10.9.9.9"]
+    assert [fields["notice"] for event, fields in world.logged if event == "configuration notice"] == [
+        "upstreamNameservers: ignored: config.yaml sets upstreams"
+    ]
+
+
+def test_a_refused_one_is_told_in_full_and_the_last_good_one_stays(world: World) -> None:
+    world.take(config_yaml="ttl: 10")
+    good_hash = world.configuration.status()["hash"]
+    world.logged.clear()
+    world.now = 2000.0
+    world.take(config_yaml="ttl: x\nchoice: best", stubDomains='{"acme.local": ["1.2.3.4", "10.0.0.300"]}')
+
+    assert world.table() == Config(ttl_s=10, upstreams=(Upstream("10.0.0.1"), Upstream("10.0.0.2")))
+    mistakes = [
+        'stubDomains["acme.local"][1]: "10.0.0.300" is not an IP address or IP:port',
+        'config.yaml:1: ttl: "x" is not a whole number from 0 to 3600',
+        'config.yaml:2: choice: "best" is not fastest, round_robin, random or in_order',
+    ]
+    assert [fields["problem"] for event, fields in world.logged if event == "configuration mistake"] == mistakes
+    assert world.logged[-1] == (
+        "configuration refused",
+        {"level": "30", "source": "the test", "mistakes": "3", "action": "keeping the previous configuration"},
+    )
+    status = world.configuration.status()
+    assert (status["state"], status["since"], status["mistakes"]) == ("refused", 2000.0, mistakes)
+    assert (status["hash"], status["accepted"], status["refused"]) == (good_hash, 1, 1)
+
+
+def test_what_is_said_again_changes_nothing(world: World) -> None:
+    for _ in range(2):  # a ConfigMap's annotation changed
+        world.take(config_yaml="ttl: x")
+        world.now += 60
+    assert world.events().count("configuration mistake") == 1
+    status = world.configuration.status()
+    assert (status["refused"], status["since"]) == (1, 1000.0)
+
+
+def test_what_was_broken_and_is_right_again_is_said_to_be(world: World) -> None:
+    for text in ("ttl: 10", "ttl: x", "ttl: 10"):
+        world.take(config_yaml=text)
+    assert world.events()[-1] == "configuration is right again"
+    assert world.configuration.status()["mistakes"] == []
+
+
+def test_a_deleted_one_means_the_defaults(world: World) -> None:
+    world.take(config_yaml="ttl: 10")
+    world.configuration.take(ABSENT)
+    world.poll()
+    assert world.configuration.config == Config()
+    assert world.events()[-1] == "configuration not there"
+    assert world.configuration.status()["state"] == "absent"
+
+
+@pytest.mark.parametrize("reason", ["refused", "problem"])
+def test_a_restart_without_a_good_one_goes_on_with_what_was_in_force(world: World, reason: str) -> None:
+    world.take(config_yaml="ttl: 10")
+    world.resolv_conf.write_text("nameserver 10.0.0.3\n")
+    world.start()
+    if reason == "refused":
+        world.take(config_yaml="ttl: x")
+    else:
+        world.source.said = "403 Forbidden"
+        world.poll()
+
+    assert world.configuration.config == Config(ttl_s=10)
+    assert world.upstreams() == ["10.0.0.3"]  # not those of then, which nobody had written
+    assert "keeping the configuration from before the restart" in [fields.get("action") for _, fields in world.logged]
+
+
+def test_a_first_start_without_a_good_one_takes_the_defaults(world: World) -> None:
+    world.take(config_yaml="ttl: x")
+    assert world.configuration.config == Config()
+    assert world.upstreams() == ["10.0.0.1", "10.0.0.2"]
+
+
+def test_what_another_version_left_in_the_table_is_no_configuration(world: World) -> None:
+    assert world.writer is not None
+    world.writer.put_config(b"\xc1", b"\xc1")
+    world.start()
+    world.take(config_yaml="ttl: x")
+    assert world.configuration.config == Config()
+
+
+def test_a_problem_is_said_once_while_it_lasts(world: World) -> None:
+    world.take(config_yaml="ttl: 10")
+    world.source.said = "503"
+    world.poll()
+    world.poll()
+    assert world.events().count("configuration can't be read") == 1
+    assert world.configuration.status()["problem"] == "503"
+    assert world.configuration.config == Config(ttl_s=10)
+
+
+def test_nameservers_are_read_again_when_the_file_changes(world: World) -> None:
+    world.take()
+    world.resolv_conf.write_text("")  # begun, and not done
+    world.poll()
+    world.resolv_conf.write_text("nameserver 10.0.0.9\n")
+    world.poll()
+    assert world.upstreams() == ["10.0.0.1", "10.0.0.2"]
+    world.poll()
+    assert world.upstreams() == ["10.0.0.9"]
+    world.resolv_conf.unlink()
+    world.poll()
+    world.poll()
+    assert world.upstreams() == ["10.0.0.9"]
+
+
+def test_our_own_addresses_are_no_upstreams_and_that_is_said_once(world: World) -> None:
+    world.resolv_conf.write_text("nameserver 127.0.0.53\nnameserver 10.96.0.10\nnameserver 10.0.0.1\n")
+    world.take()
+    assert world.upstreams() == ["10.96.0.10", "10.0.0.1"]
+    world.own = frozenset({"10.96.0.10"})  # known when the cluster has been listed
+    world.poll()
+    world.poll()
+    assert world.upstreams() == ["10.0.0.1"]
+    path = world.resolv_conf
+    assert [fields["notice"] for event, fields in world.logged if event == "nameserver notice"] == [
+        f"{path}:1: nameserver left out: 127.0.0.53 is a loopback address and leads back here; "
+        "give the node's own resolv.conf",
+        f"{path}:2: nameserver left out: 10.96.0.10 is this server's own address",
+    ]
+
+
+def test_an_empty_list_of_upstreams_is_warned_of(world: World) -> None:
+    world.resolv_conf.write_text("nameserver 127.0.0.53\n")
+    world.take()
+    assert world.upstreams() == []
+    assert "no upstreams" in world.events()
+
+
+def test_the_table_is_written_only_when_something_changed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.take(config_yaml="ttl: 10")
+    world.start()
+    written: list[bytes] = []
+    monkeypatch.setattr(Writer, "put_config", lambda self, *composed: written.extend(composed))
+    world.take(config_yaml="ttl: 10  # the same")
+    world.poll()
+    assert written == []
+
+
+def test_the_configuration_wins_over_flags_and_flags_fill_its_gaps() -> None:
+    flags = ["--ttl", "7", "--pods", "verified", "--labels", "a=b", "--namespaces", "x", "--endpoint-pod-names"]
+    settings = read(parser({}).parse_args(["serve", *flags]))
+    by_flags = cluster_options(settings, Config(), ())
+    assert (by_flags.zone.ttl_s, by_flags.zone.namespaces) == (7, frozenset({"x"}))
+    assert by_flags.source == ("a=b", True, True)
+
+    text = "{ttl: 0, pods: disabled, labels: c, namespaces: [y], endpoint_pod_names: false, reverse_zones: [ip6.arpa]}"
+    result = read_config_map({"config.yaml": text})
+    assert isinstance(result, Accepted)
+    options = cluster_options(settings, result.config, ())
+    assert (options.zone.ttl_s, options.zone.namespaces) == (0, frozenset({"y"}))
+    assert options.zone.reverse_zones == (b"\3ip6\4arpa\0",)
+    assert options.source == ("c", False, False)

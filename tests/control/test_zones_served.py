@@ -1,0 +1,132 @@
+"""Zone files in running processes: served without the cluster, followed, shown, and gone when they aren't wanted."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import dns.exception
+import dns.message
+import dns.query
+import dns.rcode
+import pytest
+
+from pydns.tools import dump, status
+from tests.fakes.apiserver import FakeApiServer
+
+_SOA = "@ 60 SOA ns admin {} 2 3 4 5\n@ 60 NS ns\n"
+_FLAGS = ["--listen", "127.0.0.1:0", "--workers", "1", "--log-format", "json"]
+
+
+class Running:
+    def __init__(self, process: "subprocess.Popen[bytes]", log: Path) -> None:
+        self._process = process
+        self._log = log
+        self.wait_until(lambda: self.logged("listening"))
+        self._port = int(self.logged("listening")[0]["address"].rpartition(":")[2])
+
+    def logged(self, event: str) -> list[dict[str, str]]:
+        lines = [json.loads(line) for line in self._log.read_text().splitlines() if line.startswith("{")]
+        return [line for line in lines if line["event"] == event]
+
+    def wait_until(self, holds: Callable[[], object]) -> None:
+        deadline = time.monotonic() + 20
+        while not holds():
+            assert time.monotonic() < deadline and self._process.poll() is None, self._log.read_text()
+            time.sleep(0.01)
+
+    def ask(self, qname: str) -> str:
+        try:
+            reply = dns.query.udp(dns.message.make_query(qname, "A"), "127.0.0.1", port=self._port, timeout=1)
+        except (dns.exception.Timeout, OSError):
+            return ""
+        return str(reply.answer[0][0]) if reply.answer else dns.rcode.to_text(reply.rcode())
+
+    def until(self, qname: str, wanted: str) -> None:
+        self.wait_until(lambda: self.ask(qname) == wanted)
+
+
+@contextmanager
+def running(directory: Path, *flags: str) -> Iterator[Running]:
+    state_dir, log = directory / "state", directory / "log"
+    state_dir.mkdir(exist_ok=True)
+    command = [sys.executable, "-m", "pydns", "serve", *_FLAGS, "--state-dir", str(state_dir), *flags]
+    command += ["--health", "off", "--ready", "off", "--metrics", "off", "--drain-quiet", "0"]
+    with log.open("wb") as stderr, subprocess.Popen(command, stderr=stderr) as process:
+        try:
+            yield Running(process, log)
+        finally:
+            process.terminate()
+    assert process.returncode == 0
+
+
+@pytest.fixture
+def zones(tmp_path: Path) -> Path:
+    folder = tmp_path / "zones"
+    folder.mkdir()
+    (folder / "example.org.zone").write_text(
+        _SOA.format(1) + "www 60 A 192.0.2.1\nsub 60 NS ns.sub\nns.sub 60 A 192.0.2.9\n"
+    )
+    return folder
+
+
+def test_zones_are_served_and_followed_while_the_cluster_cannot_be_listed(tmp_path: Path, zones: Path) -> None:
+    with FakeApiServer() as api:
+        kubeconfig = api.kubeconfig(tmp_path)  # of a server that is gone from here on
+    with running(tmp_path, "--kubeconfig", str(kubeconfig), "--zones", str(zones)) as seen:
+        seen.until("www.example.org", "192.0.2.1")
+        assert seen.ask("none.example.org") == "NXDOMAIN"
+        assert seen.ask("none.shop.svc.cluster.local") == "SERVFAIL"
+        edited = time.monotonic()
+        (zones / "example.org.zone").write_text(_SOA.format(2) + "www 60 A 192.0.2.2")
+        seen.until("www.example.org", "192.0.2.2")
+        assert time.monotonic() - edited < 5  # a second, on a machine that does nothing else
+        (zones / "example.org.zone").write_text(_SOA.format(3) + "www 60 A nonsense")
+        seen.wait_until(lambda: seen.logged("zone file has a mistake"))
+        assert seen.ask("www.example.org") == "192.0.2.2"
+        (zones / "example.net.zone").write_text(_SOA.format(1) + "www 60 A 192.0.2.3")
+        seen.until("www.example.net", "192.0.2.3")
+        (zones / "example.net.zone").unlink()
+        seen.until("www.example.net", "REFUSED")
+
+
+def test_zones_lie_beside_the_cluster_and_are_shown(tmp_path: Path, zones: Path) -> None:
+    manifests = tmp_path / "manifests"
+    manifests.mkdir()
+    service = "{apiVersion: v1, kind: Service, metadata: {name: web, namespace: shop}, spec: {clusterIP: 10.96.0.10}}"
+    (manifests / "web.yaml").write_text(service)
+    (zones / "cluster.local.zone").write_text(_SOA.format(1))
+    (zones / "broken.zone").write_text("nonsense")
+    with running(tmp_path, "--manifests", str(manifests), "--zones", str(zones)) as seen:
+        seen.until("web.shop.svc.cluster.local", "10.96.0.10")
+        assert seen.ask("www.example.org") == "192.0.2.1"
+        (manifests / "web.yaml").write_text(service.replace("10.96.0.10", "10.96.0.11"))
+        seen.until("web.shop.svc.cluster.local", "10.96.0.11")
+        assert seen.ask("www.example.org") == "192.0.2.1"
+        said = list(status(tmp_path / "state"))
+        assert f"  {zones}/example.org.zone: example.org. serial 1, 5 records" in said
+        refused = "cluster.local. serial 1, 2 records; cluster.local. lies in the cluster domain"
+        assert f"  {zones}/cluster.local.zone: {refused}" in said
+        assert any(line.startswith(f"  {zones}/broken.zone: not served; {zones}/broken.zone:1: ") for line in said)
+        printed = list(dump(tmp_path / "state"))
+        for line in (
+            "example.org. 60 IN SOA ns.example.org. admin.example.org. 1 2 3 4 5",
+            "www.example.org. 60 IN A 192.0.2.1",
+            "sub.example.org. 60 IN NS ns.sub.example.org.",
+            "ns.sub.example.org. 60 IN A 192.0.2.9",
+        ):
+            assert printed.count(line) == 1
+    with running(tmp_path, "--manifests", str(manifests)) as seen:
+        seen.until("web.shop.svc.cluster.local", "10.96.0.11")
+        assert seen.ask("www.example.org") == "REFUSED"
+
+
+def test_a_folder_that_is_not_there_is_said_in_one_line(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "pydns", "serve", *_FLAGS, "--state-dir", str(tmp_path / "state")]
+    command += ["--manifests", str(tmp_path), "--zones", str(tmp_path / "none")]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    assert ended.returncode == 1
+    assert f"--zones {tmp_path}/none: No such file or directory; wanted a folder with *.zone files" in ended.stderr

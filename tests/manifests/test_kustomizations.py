@@ -1,0 +1,190 @@
+"""What an operator applies: valid for every server that is supported, and what has to hold for a drop-in."""
+
+from pathlib import Path
+
+import kubernetes_validate
+import pytest
+
+import pydns
+from pydns import settings
+from pydns.config.model import PodsMode
+from tests.manifests.kustomized import Json, build, build_with, needs_kubectl, only
+
+FOLDERS = ["base", "overlays/side-by-side", "overlays/replace-coredns", "overlays/autoscaled"]
+OLDEST, NEWEST = "1.27", kubernetes_validate.latest_version()
+
+pytestmark = needs_kubectl
+
+
+@pytest.mark.parametrize("version", [OLDEST, NEWEST])
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_objects_are_valid(folder: str, version: str) -> None:
+    for each in build(folder):
+        kubernetes_validate.validate(each, version, strict=True)
+
+
+def test_a_misspelt_field_is_not_valid() -> None:
+    deployment = only(build("base"), "Deployment")
+    deployment["spec"]["template"]["spec"]["dnsPolice"] = "Default"
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(deployment, NEWEST, strict=True)
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_everything_lies_in_kube_system(folder: str) -> None:
+    cluster_wide = {"ClusterRole", "ClusterRoleBinding"}
+    assert {each["metadata"].get("namespace") for each in build(folder) if each["kind"] not in cluster_wide} == {
+        "kube-system"
+    }
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_the_image_is_of_this_version(folder: str) -> None:
+    assert _container(folder)["image"] == f"pydns:{pydns.__version__}"
+
+
+def test_the_service_is_the_one_that_clients_know() -> None:
+    service = only(build("base"), "Service")
+    assert service["metadata"]["name"] == "kube-dns"
+    assert service["spec"]["clusterIP"] == "10.96.0.10"
+    assert service["spec"]["selector"] == {"k8s-app": "kube-dns"}
+    assert [(each["name"], each["port"], each["protocol"]) for each in service["spec"]["ports"]] == [
+        ("dns", 53, "UDP"),
+        ("dns-tcp", 53, "TCP"),
+        ("metrics", 9153, "TCP"),
+    ]
+
+
+def test_pods_listen_on_port_53_itself() -> None:
+    ports = {each["name"]: each["containerPort"] for each in _container("base")["ports"]}
+    assert ports["dns"] == ports["dns-tcp"] == 53
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_nothing_more_is_allowed_to_the_pods_than_they_need(folder: str) -> None:
+    pod = _pod(folder)["spec"]
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["runAsUser"] > 0
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert [each["name"] for each in pod["securityContext"]["sysctls"]] == ["net.ipv4.ip_unprivileged_port_start"]
+    assert _container(folder)["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_a_drain_has_the_time_that_it_may_take(folder: str) -> None:
+    options = settings.parser({}).parse_args(_container(folder)["args"])
+    drain_max_s = settings.read(options).drain_max_s
+    assert _pod(folder)["spec"]["terminationGracePeriodSeconds"] >= drain_max_s + 10
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_pods_do_not_resolve_through_themselves(folder: str) -> None:
+    assert _pod(folder)["spec"]["dnsPolicy"] == "Default"
+
+
+def test_probes_ask_where_pydns_answers_by_default() -> None:
+    container = _container("base")
+    ports = {each["name"]: each["containerPort"] for each in container["ports"]}
+    chosen = settings.read(settings.parser({}).parse_args(container["args"]))
+    assert chosen.health and chosen.ready and chosen.metrics
+    asked = {probe: container[probe]["httpGet"] for probe in ("livenessProbe", "readinessProbe")}
+    assert (asked["livenessProbe"]["path"], ports[asked["livenessProbe"]["port"]]) == (
+        "/health",
+        chosen.health.listen.port,
+    )
+    assert (asked["readinessProbe"]["path"], ports[asked["readinessProbe"]["port"]]) == (
+        "/ready",
+        chosen.ready.listen.port,
+    )
+    assert ports["metrics"] == chosen.metrics.listen.port
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_disruption_budget_policy_and_spread_mean_these_pods(folder: str) -> None:
+    objects = build(folder)
+    labels = only(objects, "Deployment")["spec"]["template"]["metadata"]["labels"]
+    pod = _pod(folder)["spec"]
+    selectors = [
+        only(objects, "Deployment")["spec"]["selector"],
+        only(objects, "PodDisruptionBudget")["spec"]["selector"],
+        only(objects, "NetworkPolicy")["spec"]["podSelector"],
+        pod["topologySpreadConstraints"][0]["labelSelector"],
+        pod["affinity"]["podAntiAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"][0]["podAffinityTerm"][
+            "labelSelector"
+        ],
+    ]
+    for selector in selectors:
+        assert selector["matchLabels"].items() <= labels.items()
+        assert "k8s-app" not in selector["matchLabels"], "CoreDNS's pods have it too"
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_kubeadm_does_not_take_the_deployment_for_its_own(folder: str) -> None:
+    assert "k8s-app" not in only(build(folder), "Deployment")["metadata"]["labels"]
+
+
+def test_side_by_side_keeps_away_from_the_running_dns() -> None:
+    objects = build("overlays/side-by-side")
+    service = only(objects, "Service")
+    assert service["metadata"]["name"] == "pydns"
+    assert "clusterIP" not in service["spec"]
+    labels = only(objects, "Deployment")["spec"]["template"]["metadata"]["labels"]
+    assert service["spec"]["selector"].items() <= labels.items()
+    assert labels["k8s-app"] != "kube-dns"
+
+
+def test_replace_coredns_joins_the_service_and_owns_nothing_of_it() -> None:
+    objects = build("overlays/replace-coredns")
+    assert only(objects, "Deployment")["spec"]["template"]["metadata"]["labels"]["k8s-app"] == "kube-dns"
+    assert only(objects, "Service")["metadata"]["name"] == "pydns"
+
+
+def test_the_switch_is_a_label_of_the_pods_and_nothing_else() -> None:
+    before, after = build("overlays/side-by-side"), build("overlays/replace-coredns")
+    only(before, "Deployment")["spec"]["template"]["metadata"]["labels"]["k8s-app"] = "kube-dns"
+    assert before == after
+
+
+def test_autoscaled_leaves_the_number_of_pods_to_the_autoscaler() -> None:
+    objects = build("overlays/autoscaled")
+    assert "replicas" not in only(objects, "Deployment")["spec"]
+    scaler = only(objects, "HorizontalPodAutoscaler")["spec"]
+    assert scaler["scaleTargetRef"]["name"] == only(objects, "Deployment")["metadata"]["name"]
+    assert scaler["minReplicas"] >= 2
+
+
+def test_verified_pods_come_with_the_right_to_watch_pods(tmp_path: Path) -> None:
+    objects = build_with("verified-pods", tmp_path)
+    for each in objects:
+        kubernetes_validate.validate(each, NEWEST, strict=True)
+    assert {"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"]} in only(objects, "ClusterRole")[
+        "rules"
+    ]
+    args = only(objects, "Deployment")["spec"]["template"]["spec"]["containers"][0]["args"]
+    assert settings.read(settings.parser({}).parse_args(args)).pods is PodsMode.VERIFIED
+
+
+def test_the_configuration_that_is_watched_is_the_one_that_may_be_read() -> None:
+    objects = build("base")
+    chosen = settings.read(settings.parser({}).parse_args(_container("base")["args"]))
+    assert chosen.configmap == ("kube-system", only(objects, "ConfigMap")["metadata"]["name"])
+    assert only(objects, "Role")["rules"][0]["resourceNames"] == [chosen.configmap[1]]
+
+
+def test_applying_again_keeps_the_configuration_of_the_operator() -> None:
+    assert "data" not in only(build("base"), "ConfigMap")
+
+
+def _pod(folder: str) -> Json:
+    template: Json = only(build(folder), "Deployment")["spec"]["template"]
+    return template
+
+
+def _container(folder: str) -> Json:
+    (container,) = _pod(folder)["spec"]["containers"]
+    assert isinstance(container, dict)
+    return container

@@ -1,0 +1,121 @@
+"""Scraping, alerts and dashboard: about metrics that there are, and firing when they should."""
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pydns.config.model import MetricNames
+from tests.manifests.kustomized import MANIFESTS, build, needs_kubectl, only
+
+HERE = Path(__file__).parent
+MONITORING = MANIFESTS / "overlays" / "monitoring"
+RULES = yaml.safe_load((MONITORING / "prometheusrule.yaml").read_text())["spec"]
+DASHBOARD = json.loads((MONITORING / "dashboard.json").read_text())
+OF_PROMETHEUS = {"job", "pod"}  # labels that come with scraping
+
+needs_promtool = pytest.mark.skipif(
+    shutil.which("promtool") is None, reason="promtool is not installed (Debian package prometheus)"
+)
+
+
+def _expressions() -> list[tuple[str, str]]:
+    """Return every query, with whose it is."""
+    found = [(rule["alert"], rule["expr"]) for group in RULES["groups"] for rule in group["rules"]]
+    return found + [(panel["title"], target["expr"]) for panel in DASHBOARD["panels"] for target in panel["targets"]]
+
+
+def _promtool(folder: Path, rules: dict[str, Any], *arguments: str) -> None:
+    (folder / "rules.yaml").write_text(yaml.safe_dump(rules))
+    done = subprocess.run(["promtool", *arguments], cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def served() -> dict[str, set[str]]:
+    """The labels of each metric that /metrics serves, by the names that are the default."""
+    names = pytest.importorskip("pydns.metrics.names")
+    found = {}
+    for metric in names.METRICS:
+        name, labels = metric.full_name(MetricNames.COREDNS), {*metric.labels}
+        if metric.served:
+            labels |= {"server", "view"}
+        if metric.kind == names.HISTOGRAM:
+            found[f"{name}_bucket"] = labels | {"le"}
+        else:
+            found[name] = labels
+    return found
+
+
+@pytest.mark.parametrize(("whose", "expression"), _expressions())
+def test_only_metrics_and_labels_that_are_served_are_used(
+    whose: str, expression: str, served: dict[str, set[str]]
+) -> None:
+    used = set(re.findall(r"\b(?:coredns|pydns|process)_\w+", expression))
+    assert used or "up{" in expression, whose
+    assert used - served.keys() == set(), whose
+    labels = set(re.findall(r'[{,]\s*(\w+)="', expression))
+    for each in re.findall(r"by \(([\w, ]+)\)", expression):
+        labels |= set(each.split(", "))
+    assert labels - {label for metric in used for label in served[metric]} - OF_PROMETHEUS == set(), whose
+
+
+@pytest.mark.parametrize(("whose", "expression"), _expressions())
+def test_every_query_leaves_the_metrics_of_coredns_out(whose: str, expression: str) -> None:
+    assert len(re.findall(r"\w+\{", expression)) == expression.count('{job="pydns"'), whose
+
+
+@needs_promtool
+def test_alerts_fire_when_they_should(tmp_path: Path) -> None:
+    shutil.copy(HERE / "alerts.yaml", tmp_path)
+    _promtool(tmp_path, RULES, "test", "rules", "alerts.yaml")
+
+
+def test_every_alert_has_a_test_and_says_what_to_do() -> None:
+    tests = (HERE / "alerts.yaml").read_text()
+    for group in RULES["groups"]:
+        for rule in group["rules"]:
+            assert rule["alert"] in tests
+            assert rule["annotations"].keys() == {"summary", "description"}
+
+
+@needs_promtool
+def test_every_query_of_the_dashboard_is_promql(tmp_path: Path) -> None:
+    queries = [target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]]
+    recorded = [{"record": f"panel:{number}", "expr": expr} for number, expr in enumerate(queries)]
+    _promtool(tmp_path, {"groups": [{"name": "dashboard", "rules": recorded}]}, "check", "rules", "rules.yaml")
+
+
+def test_panels_have_places_of_their_own_and_the_chosen_data_source() -> None:
+    taken: dict[tuple[int, int], str] = {}
+    for panel in DASHBOARD["panels"]:
+        assert panel["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
+        place = panel["gridPos"]
+        assert place["x"] + place["w"] <= 24, panel["title"]
+        for x in range(place["x"], place["x"] + place["w"]):
+            for y in range(place["y"], place["y"] + place["h"]):
+                assert taken.setdefault((x, y), panel["title"]) == panel["title"]
+    assert len({panel["id"] for panel in DASHBOARD["panels"]}) == len(DASHBOARD["panels"])
+    assert [each["name"] for each in DASHBOARD["templating"]["list"]] == ["datasource"]
+
+
+@needs_kubectl
+@pytest.mark.parametrize("folder", ["base", "overlays/side-by-side", "overlays/replace-coredns", "overlays/autoscaled"])
+def test_the_service_monitor_finds_the_service(folder: str) -> None:
+    monitor = only(build("overlays/monitoring"), "ServiceMonitor")["spec"]
+    service = only(build(folder), "Service")
+    assert monitor["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
+    assert service["metadata"]["labels"][monitor["jobLabel"]] == "pydns"
+    assert monitor["endpoints"][0]["port"] in {each["name"] for each in service["spec"]["ports"]}
+
+
+@needs_kubectl
+def test_grafana_finds_the_dashboard() -> None:
+    config_map = only(build("overlays/monitoring"), "ConfigMap")
+    assert config_map["metadata"]["labels"]["grafana_dashboard"] == "1"
+    assert json.loads(config_map["data"]["pydns.json"]) == DASHBOARD

@@ -1,0 +1,139 @@
+"""The roles grant what pydns calls, and nothing else: it runs against an API server that holds it to them."""
+
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from pydns.kube.objects import Kind
+from tests.fakes.apiserver import FakeApiServer
+from tests.fakes.cluster import status_body
+from tests.manifests.kustomized import Json, build, build_with, needs_kubectl, only
+
+PATH = re.compile(r"/(?:api|apis/(?P<group>[^/]+))/v1(?:/namespaces/(?P<namespace>[^/]+))?/(?P<resource>\w+)")
+
+pytestmark = needs_kubectl
+
+
+class Right(NamedTuple):
+    """One verb on one resource; `namespace` and `name` are empty where a rule holds for all of them."""
+
+    verb: str
+    group: str
+    resource: str
+    namespace: str = ""
+    name: str = ""
+
+
+def granted(objects: list[Json]) -> set[Right]:
+    """Return what the roles of these manifests grant to the ServiceAccount of the Deployment."""
+    account = only(objects, "Deployment")["spec"]["template"]["spec"]["serviceAccountName"]
+    rights = set()
+    for binding in objects:
+        if binding["kind"] not in ("ClusterRoleBinding", "RoleBinding"):
+            continue
+        assert [each["name"] for each in binding["subjects"]] == [account]
+        assert [each["namespace"] for each in binding["subjects"]] == ["kube-system"]
+        role = only(objects, binding["roleRef"]["kind"], binding["roleRef"]["name"])
+        for rule in role["rules"]:
+            rights |= {
+                Right(verb, group, resource, role["metadata"].get("namespace", ""), name)
+                for verb in rule["verbs"]
+                for group in rule["apiGroups"]
+                for resource in rule["resources"]
+                for name in rule.get("resourceNames", [""])
+            }
+    return rights
+
+
+def asked(path: str) -> Right:
+    """Return the right that a GET needs, as an API server sees it."""
+    url = urlsplit(path)
+    query = {key: values[-1] for key, values in parse_qs(url.query).items()}
+    found = PATH.fullmatch(url.path)
+    assert found, path
+    selected = re.fullmatch(r"metadata\.name=([^,]+)", query.get("fieldSelector", ""))
+    return Right(
+        "watch" if query.get("watch") == "true" else "list",
+        found["group"] or "",
+        found["resource"],
+        found["namespace"] or "",
+        selected[1] if selected else "",
+    )
+
+
+class Held:
+    """An API server that refuses what isn't granted."""
+
+    def __init__(self, api: FakeApiServer, rights: set[Right]) -> None:
+        self.used: set[Right] = set()
+        self.refused: set[Right] = set()
+        held = self
+
+        class Handler(api._server.RequestHandlerClass):  # type: ignore[misc, name-defined]
+            def do_GET(self: BaseHTTPRequestHandler) -> None:  # noqa: N802  # its name in the base class
+                right = asked(self.path)
+                if right in rights:
+                    held.used.add(right)
+                    super().do_GET()  # type: ignore[misc]
+                else:
+                    held.refused.add(right)
+                    self._answer(403, status_body(403, "Forbidden", f"{right} is not granted"))  # type: ignore[attr-defined]
+
+        api._server.RequestHandlerClass = Handler
+
+
+@contextmanager
+def running(objects: list[Json], kubeconfig: Path, state_dir: Path) -> Iterator[threading.Event]:
+    """Run pydns as its Deployment says; yield what is set when it is synced."""
+    (container,) = only(objects, "Deployment")["spec"]["template"]["spec"]["containers"]
+    here = ["--kubeconfig", str(kubeconfig), "--state-dir", str(state_dir), "--listen", "127.0.0.1:0", "--workers", "1"]
+    quiet = ["--health", "off", "--ready", "off", "--metrics", "off", "--drain-quiet", "0"]
+    command = [sys.executable, "-m", "pydns", *container["args"], *here, *quiet]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    synced = threading.Event()
+
+    def read() -> None:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if " event=synced " in line:
+                synced.set()
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        yield synced
+    finally:
+        process.terminate()
+        process.wait(10)
+        reader.join()
+        assert process.stderr is not None
+        process.stderr.close()
+
+
+@pytest.mark.skipif("CONFIG_MAP" not in Kind.__members__, reason="the ConfigMap is not watched yet")
+@pytest.mark.parametrize("pods", ["insecure", "verified"])
+def test_what_is_granted_is_what_is_called(pods: str, tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    (tmp_path / "verified").mkdir()
+    objects = build("base") if pods == "insecure" else build_with("verified-pods", tmp_path / "verified")
+    rights = granted(objects)
+    # As servers without WatchList: pydns tries a watch first, then it lists.
+    with FakeApiServer(watch_list="error") as api:
+        held = Held(api, rights)
+        with running(objects, api.kubeconfig(tmp_path), tmp_path / "state") as synced:
+            assert synced.wait(20)
+            deadline = time.monotonic() + 10
+            while held.used != rights and time.monotonic() < deadline:
+                time.sleep(0.05)
+    assert held.refused == set()
+    assert held.used == rights

@@ -1,0 +1,103 @@
+"""manifests/README.md: what it tells operators to type works, and it leaves no flag, key, folder or alert out."""
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pydns import settings
+from pydns.config.read import Accepted, read
+from tests.manifests.kustomized import MANIFESTS, build, build_path, needs_kubectl, only, path_from
+
+ROOT = MANIFESTS.parent
+README = (MANIFESTS / "README.md").read_text()
+COMMANDS = re.findall(r"^    (\S.*)$", README, re.MULTILINE)
+BLOCKS = re.findall(r"^```yaml\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+def _words(command: str) -> list[str]:
+    return shlex.split(command, comments=True)
+
+
+@needs_kubectl
+@pytest.mark.parametrize(
+    "folder", sorted({words[words.index("-k") + 1] for words in map(_words, COMMANDS) if "-k" in words})
+)
+def test_folders_that_are_applied_can_be(folder: str) -> None:
+    assert build(str(Path(folder).relative_to("manifests")))
+
+
+@pytest.mark.skipif("check" not in settings.parser({}).format_help(), reason="there is no pydns check yet")
+@pytest.mark.parametrize("command", [each for each in COMMANDS if each.startswith("pydns ")])
+def test_commands_of_pydns_work(command: str) -> None:
+    words = [sys.executable, "-m", *_words(command)]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("command", [each for each in COMMANDS if " exec " in each])
+def test_commands_within_the_pod_are_understood(command: str) -> None:
+    python, _, module, *arguments = _words(command.split(" -- ")[1])
+    assert (python, module) == ("python", "pydns")
+    assert settings.parser({}).parse_args(arguments).state_dir == "/var/lib/pydns"
+
+
+@needs_kubectl
+def test_objects_that_are_named_are_installed() -> None:
+    installed = {f"{each['kind'].lower()}/{each['metadata']['name']}" for each in build("overlays/side-by-side")}
+    named = set(re.findall(r"\b(?:deployment|service)/[\w-]+", " ".join(COMMANDS)))
+    assert named - installed == {"deployment/coredns", "service/kube-dns"}
+
+
+@needs_kubectl
+def test_a_kustomization_of_ones_own_builds(tmp_path: Path) -> None:
+    (tmp_path / "kustomization.yaml").write_text(BLOCKS[0].replace("[manifests", f"[{path_from(tmp_path)}"))
+    (container,) = only(build_path(tmp_path), "Deployment")["spec"]["template"]["spec"]["containers"]
+    assert container["image"].startswith("registry.example/dns/pydns:")
+    assert settings.read(settings.parser({}).parse_args(container["args"])).domain == b"\4corp\5local\0"
+
+
+def test_the_configuration_that_is_shown_is_accepted() -> None:
+    assert isinstance(read(yaml.safe_load(BLOCKS[1])["data"]), Accepted)
+
+
+def test_every_flag_is_in_the_table(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        settings.parser({}).parse_args(["serve", "--help"])
+    flags = set(re.findall(r"(?<!\S)(--[a-z-]+)", capsys.readouterr().out)) - {"--help"}
+    rows = [line.split(" | ")[0] for line in README.splitlines() if line.startswith("| `--")]
+    assert flags - set(re.findall(r"`(--[a-z-]+)`", " ".join(rows))) == set()
+
+
+def test_every_key_of_the_configuration_is_named() -> None:
+    schema = json.loads((ROOT / "pydns" / "config" / "schema.json").read_text())
+    section = README[README.index("## The ConfigMap") : README.index("## Flags")]
+    assert [key for key in schema["properties"] if f"`{key}`" not in section] == []
+
+
+def test_every_folder_and_every_alert_is_named() -> None:
+    folders = {str(each.parent.relative_to(MANIFESTS)) for each in MANIFESTS.rglob("kustomization.yaml")}
+    assert set(re.findall(r"^\| \[[\w/-]+\]\(([\w/-]+)\)", README, re.MULTILINE)) == folders | {"demo"}
+    rules = yaml.safe_load((MANIFESTS / "overlays" / "monitoring" / "prometheusrule.yaml").read_text())
+    alerts = [rule["alert"] for group in rules["spec"]["groups"] for rule in group["rules"]]
+    assert re.findall(r"^\| (Pydns\w+) \|", README, re.MULTILINE) == alerts
+
+
+def test_links_lead_somewhere() -> None:
+    targets = re.findall(r"\]\(([^)#]+)", README)
+    assert [each for each in targets if not (MANIFESTS / each).exists()] == []
+
+
+def test_requests_and_limits_are_those_that_the_text_derives() -> None:
+    deployment = yaml.safe_load((MANIFESTS / "base" / "deployment.yaml").read_text())
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    resources = container["resources"]
+    section = README[README.index("## Memory and CPU") :]
+    assert f"requests {resources['requests']['memory'][:-2]} MiB" in section
+    assert f"limited to {resources['limits']['memory'][:-2]} MiB" in section
+    assert "cpu" not in resources["limits"]

@@ -1,0 +1,147 @@
+"""A `pydns serve` of our own, as a process, and how to ask it. Knows nothing of what is right."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from http.client import HTTPConnection
+from pathlib import Path
+
+COMMAND = (sys.executable, "-m", "pydns")
+PROBED = ("--health", "127.0.0.1:0", "--ready", "127.0.0.1:0")
+SERVICE = """
+apiVersion: v1
+kind: Service
+metadata: {{name: {name}, namespace: shop}}
+spec: {{clusterIP: {address}, ports: [{{name: http, port: 80}}]}}
+"""
+WEB = "web.shop.svc.cluster.local"
+
+
+class Server:
+    """A `pydns serve` with its log."""
+
+    def __init__(
+        self,
+        source: Sequence[str],
+        state_dir: Path,
+        *,
+        listen: str = "127.0.0.1:0",
+        workers: int = 1,
+        flags: Sequence[str] = (),
+        event: str = "synced",
+        command: Sequence[str] = COMMAND,
+    ) -> None:
+        """Start it and wait until its log has `event`."""
+        arguments = ["--workers", str(workers), "--state-dir", str(state_dir), "--listen", listen]
+        self.process = subprocess.Popen(
+            [*command, "serve", *arguments, *source, *flags], stderr=subprocess.PIPE, text=True
+        )
+        self._state_dir = state_dir
+        self._left: list[int] = []  # children when it was told to stop
+        self.lines: list[str] = []
+        self._reading = threading.Thread(target=self._read, daemon=True)
+        self._reading.start()
+        try:
+            until(lambda: bool(self.logged(event)), 10.0)
+            until(lambda: len(self.children()) == workers + 1, 10.0)  # a small cluster is synced before workers start
+        except AssertionError:
+            self.end()
+            raise AssertionError("".join(self.lines)) from None
+        self.port = int(re.findall(r"event=listening address=\S+:(\d+)", "".join(self.lines))[0])
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.lines.append(line)
+
+    def logged(self, event: str) -> list[str]:
+        """Return the log's lines about an event."""
+        said = f" event={event} " if " " not in event else f' event="{event}" '
+        return [line for line in self.lines if said in line]
+
+    def get(self, path: str) -> tuple[int, str]:
+        """Return status and body of a page."""
+        flag = {"/health": "--health"}.get(path, "--ready")
+        at = next(line for line in self.logged("listening for HTTP") if f" flag={flag} " in line)
+        connection = HTTPConnection("127.0.0.1", int(at.rpartition(":")[2]), timeout=5)
+        try:
+            connection.request("GET", path)
+            response = connection.getresponse()
+            return response.status, response.read().decode()
+        finally:
+            connection.close()
+
+    def status(self) -> str:
+        """Return what `pydns status` prints."""
+        command = [*COMMAND, "status", "--state-dir", str(self._state_dir)]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    def children(self) -> list[int]:
+        """The controller, then the workers."""
+        pid = self.process.pid
+        return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+    def ask(self, qname: str, host: str = "127.0.0.1", timeout_s: float = 1.0) -> str | None:
+        """Return the IPv4 address, the rcode if there is none, or None without a reply from `host`."""
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        with socket.socket(family, socket.SOCK_DGRAM) as sock:
+            sock.settimeout(timeout_s)
+            with suppress(OSError):
+                sock.connect((host, self.port))  # a connected socket hears only the address that it asked
+                sock.send(query(qname))
+                return answer(sock.recv(4096))
+        return None
+
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
+        """Return the exit status."""
+        self._left = self.children()
+        self.process.send_signal(how)
+        return self.wait()
+
+    def wait(self) -> int:
+        """Return the exit status."""
+        status = self.process.wait(10)
+        self._reading.join(2)  # children that are left hold the other end of the log
+        return status
+
+    def end(self) -> None:
+        """End whatever is left of it, also where it doesn't listen any more."""
+        with suppress(subprocess.TimeoutExpired):
+            if self.process.poll() is None:
+                self.stop()
+        self.process.kill()
+        for pid in self._left:
+            if is_running(pid):
+                os.kill(pid, signal.SIGKILL)
+        self.wait()
+        assert self.process.stderr is not None
+        self.process.stderr.close()
+
+
+def query(qname: str) -> bytes:
+    labels = b"".join(len(each).to_bytes(1) + each.encode() for each in qname.split("."))
+    return b"\x12\x34\1\0\0\1\0\0\0\0\0\0" + labels + b"\0\0\1\0\1"
+
+
+def answer(reply: bytes) -> str:
+    return socket.inet_ntoa(reply[-4:]) if reply[7] else f"rcode {reply[3] & 15}"
+
+
+def until(is_so: Callable[[], bool], timeout_s: float) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not is_so():
+        assert time.monotonic() < deadline, "not so in time"
+        time.sleep(0.01)
+
+
+def is_running(pid: int) -> bool:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "Z"
+    return False

@@ -1,0 +1,71 @@
+"""Where recursion is offered: which names of zone files and hosts are ours to answer, and which are upstreams'."""
+
+from collections.abc import Iterator
+
+import dns.message
+import pytest
+
+from pydns.config.model import Host
+from pydns.dns.name import from_text
+from tests.subject import InProcess, load, load_static
+
+_ZONE = """
+@ 60 SOA @ nobody.invalid. 1 7200 1800 86400 60
+@ 60 NS @
+www 60 A 192.0.2.1
+sub 60 NS ns.sub
+ns.sub 60 A 192.0.2.2
+to-sub 60 CNAME x.sub
+to-host 60 CNAME db.corp.example.
+out 60 CNAME www.elsewhere.net.
+"""
+_HOSTS = [Host(from_text("db.corp.example"), (bytes([10, 9, 0, 5]),))]
+
+
+@pytest.fixture(scope="module")
+def subject(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InProcess]:
+    files = {"example.org.zone": _ZONE, "9.10.in-addr.arpa.zone": _ZONE}
+    started = InProcess(tmp_path_factory.mktemp("state"), load([]), statics=load_static(files, _HOSTS))
+    started.responder.offer_recursion(True)
+    yield started
+    started.close()
+
+
+@pytest.mark.parametrize(
+    ("asked", "onward"),
+    [
+        ("www.example.org. A", None),
+        ("none.example.org. A", None),
+        ("www.example.org. HTTPS", None),
+        ("x.sub.example.org. A", ""),
+        ("sub.example.org. A", ""),
+        ("sub.example.org. DS", None),
+        ("to-sub.example.org. A", "x.sub.example.org"),
+        ("out.example.org. A", "www.elsewhere.net"),
+        ("to-host.example.org. AAAA", None),
+        ("db.corp.example. A", None),
+        ("db.corp.example. AAAA", None),
+        ("db.corp.example. HTTPS", None),
+        ("x.db.corp.example. A", ""),
+        ("other.corp.example. A", ""),
+        ("5.0.9.10.in-addr.arpa. PTR", None),
+        ("1.1.9.10.in-addr.arpa. PTR", None),
+        ("1.1.8.10.in-addr.arpa. PTR", ""),
+        ("www.elsewhere.net. A", ""),
+    ],
+)
+@pytest.mark.parametrize("times", [1, 2], ids=["first", "again"])
+def test_names_are_answered_here_or_asked_upstream(
+    asked: str, onward: str | None, times: int, subject: InProcess
+) -> None:
+    """The second time, the names above are known."""
+    qname, qtype = asked.split()
+    for _ in range(times):
+        subject.responder.asked = None
+        reply = subject.ask(dns.message.make_query(qname, qtype).to_wire(), tcp=False)
+    aside = subject.responder.asked
+    if onward is None:
+        assert aside is None and reply is not None
+    else:
+        assert reply is None and aside is not None
+        assert aside.onward == (from_text(onward) if onward else b"")

@@ -1,0 +1,237 @@
+"""Real processes on loopback: what probes and clients see while processes die, get stuck, drain and restart."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.fakes.apiserver import FakeApiServer
+from tests.running import PROBED, WEB, Server, answer, is_running, query, until
+
+# The same server, but quicker to judge: no test should have to wait as long as an operator.
+IMPATIENT = (
+    sys.executable,
+    "-c",
+    "import sys; from pydns.serve import pulse; pulse.STUCK_S = 1.5; "
+    "from pydns import supervisor; supervisor._LOOK_S, supervisor._GRACE_S = 0.2, 1.0; "
+    "from pydns.cli import main; sys.exit(main())",
+)
+
+
+@pytest.fixture
+def api() -> Iterator[FakeApiServer]:
+    with FakeApiServer() as server:
+        server.apply("Namespace", {"metadata": {"name": "shop"}})
+        server.apply("Service", {"metadata": {"namespace": "shop", "name": "web"}, "spec": {"clusterIP": "10.96.1.1"}})
+        yield server
+
+
+@pytest.fixture
+def start_on_api(api: FakeApiServer, start: Callable[..., Server], tmp_path: Path) -> Callable[..., Server]:
+    source = ["--kubeconfig", str(api.kubeconfig(tmp_path))]
+    return lambda **options: start(source=source, flags=PROBED, **options)
+
+
+class Load:
+    """Clients that ask without pause, each when it has its answer, and never twice: what is lost stays lost."""
+
+    def __init__(self, port: int, clients: int = 4, patience_s: float = 3.0) -> None:
+        self.answered = self.lost = 0
+        self._port = port
+        self._patience_s = patience_s
+        self._stopping = threading.Event()
+        self._threads = [threading.Thread(target=self._ask) for _ in range(clients)]
+        for thread in self._threads:
+            thread.start()
+
+    def _ask(self) -> None:
+        while not self._stopping.is_set():
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:  # another port: another worker, perhaps
+                sock.settimeout(self._patience_s)
+                sock.connect(("127.0.0.1", self._port))
+                sock.send(query(WEB))
+                try:
+                    assert answer(sock.recv(4096)) == "10.96.1.1"
+                    self.answered += 1
+                except OSError:
+                    self.lost += 1
+
+    def end(self) -> None:
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join(5)
+
+
+@pytest.mark.parametrize(("victim", "may_lose"), [("controller", 0), ("worker", 1)])
+def test_a_process_killed_under_load_loses_what_it_had_in_hand(
+    start: Callable[..., Server], victim: str, may_lose: int
+) -> None:
+    server = start(workers=1)
+    load = Load(server.port)
+    try:
+        until(lambda: load.answered > 500, 10)
+        killed = server.children()[("controller", "worker").index(victim)]
+        os.kill(killed, signal.SIGKILL)
+        until(lambda: len(server.children()) == 2 and killed not in server.children(), 3)
+        before = load.answered
+        until(lambda: load.answered > before + 500, 10)
+    finally:
+        load.end()
+    assert load.lost <= may_lose
+
+
+def test_a_stuck_worker_fails_the_health_probe_and_is_replaced(start: Callable[..., Server], tmp_path: Path) -> None:
+    server = start(workers=2, flags=PROBED, command=IMPATIENT)
+    ages: list[float] = []
+
+    def has_answered_itself() -> bool:
+        ages.append(json.loads(server.get("/status")[1])["processes"][3]["answered_itself_s_ago"])
+        return ages[-1] < max(ages)
+
+    until(has_answered_itself, 5)  # until then it has more time
+    assert server.get("/health") == (200, "OK\n")
+    stuck = server.children()[2]
+    os.kill(stuck, signal.SIGSTOP)
+
+    until(lambda: server.get("/health")[0] == 503, 5)
+    assert server.get("/health")[1].startswith("worker 1: no answer for ")
+    until(lambda: not is_running(stuck), 5)
+    until(lambda: server.get("/health") == (200, "OK\n"), 5)
+
+    assert len(server.logged("worker stuck")) == 1  # worker 0 wasn't
+    worker = json.loads(server.get("/status")[1])["processes"][3]
+    assert (worker["process"], worker["restarts"], worker["stuck"]) == ("worker 1", 1, 1)
+    assert is_running(worker["pid"])
+    until(lambda: "worker 1: pid " in server.status() and "1 restarts, 1 of them as stuck" in server.status(), 5)
+
+
+def test_probes_are_answered_again_by_the_next_controller(start: Callable[..., Server]) -> None:
+    server = start(flags=PROBED)
+    os.kill(server.children()[0], signal.SIGKILL)
+    assert server.get("/health") == (200, "OK\n")  # waits in the socket for the next controller
+    until(lambda: server.get("/ready") == (200, "OK\n"), 3)
+
+
+def test_a_drain_fails_readiness_at_once_and_answers_until_nobody_asks(start: Callable[..., Server]) -> None:
+    server = start(workers=2, flags=(*PROBED, "--drain-quiet", "0.6"))
+    assert server.ask(WEB) == "10.96.1.1"  # not late
+    server.process.send_signal(signal.SIGTERM)
+    until(lambda: bool(server.logged("stopping")), 2)
+    assert server.get("/ready") == (503, "draining\n")
+    assert server.get("/health")[0] == 200
+    began = time.monotonic()
+    asked = 0
+    while time.monotonic() - began < 1.2:  # longer than the quiet that it waits for
+        assert server.ask(WEB) == "10.96.1.1"
+        asked += 1
+        time.sleep(0.05)  # the pace of the clients
+    assert server.wait() == 0
+    assert f"late_queries={asked}\n" in server.logged("stopped")[0]
+
+
+def test_a_drain_ends_although_clients_still_ask(start: Callable[..., Server]) -> None:
+    server = start(flags=("--drain-quiet", "60", "--drain-max", "0.5"))
+    load = Load(server.port, clients=1, patience_s=0.2)
+    try:
+        assert server.stop() == 0
+    finally:
+        load.end()
+    assert "late_queries=0\n" not in server.logged("stopped")[0]
+
+
+def test_a_second_signal_ends_a_drain(start: Callable[..., Server]) -> None:
+    server = start(flags=("--drain-quiet", "60"))
+    server.process.send_signal(signal.SIGTERM)
+    until(lambda: bool(server.logged("stopping")), 2)
+    assert server.stop(signal.SIGINT) == 0
+
+
+def test_a_worker_that_starts_during_a_drain_counts_too(start: Callable[..., Server]) -> None:
+    server = start(flags=("--drain-quiet", "60"))
+    server.process.send_signal(signal.SIGTERM)
+    until(lambda: bool(server.logged("stopping")), 2)
+    os.kill(server.children()[1], signal.SIGKILL)
+    assert server.ask(WEB, timeout_s=3) == "10.96.1.1"
+    assert server.stop() == 0
+    assert "late_queries=1\n" in server.logged("stopped")[0]
+
+
+def test_readiness_names_what_is_missing_and_outlives_the_api_server(
+    start_on_api: Callable[..., Server], api: FakeApiServer
+) -> None:
+    api.fail("Service", "list", 403, reason="Forbidden", message="no")
+    api.fail("Service", "watch", 403, reason="Forbidden", message="no")
+    server = start_on_api(event="serving in part")
+    code, missing = server.get("/ready")
+    assert (code, missing.splitlines()[0].partition(":")[0], len(missing.splitlines())) == (503, "Service", 1)
+    assert "403" in missing
+
+    api.heal()
+    until(lambda: server.get("/ready") == (200, "OK\n"), 10)
+    api.fail("Service", "watch", 500)
+    api.close_watches()
+    until(lambda: "500" in server.get("/status")[1], 5)
+    assert server.get("/ready") == (200, "OK\n")
+
+
+def test_a_restart_without_the_api_server_is_ready_at_once_and_says_what_it_serves(
+    start_on_api: Callable[..., Server], api: FakeApiServer
+) -> None:
+    assert start_on_api().stop() == 0
+    for kind in ("Namespace", "Service", "EndpointSlice"):
+        for verb in ("list", "watch"):
+            api.fail(kind, verb, 500)
+    began = time.monotonic()
+    server = start_on_api(event="listening")
+    assert server.ask(WEB, timeout_s=3) == "10.96.1.1"
+    assert time.monotonic() - began < 3  # 1 s on a machine that has nothing else to do
+    assert server.get("/ready") == (200, "OK\n")
+    assert server.ask("new.shop.svc.cluster.local") == "rcode 2"
+    assert json.loads(server.get("/status")[1])["restored"] is True
+    assert "serving   a table from before the restart" in server.status()
+    api.heal()
+    until(lambda: json.loads(server.get("/status")[1])["restored"] is False, 10)
+    until(lambda: "from before" not in server.status(), 3)
+
+
+def test_a_table_that_never_was_whole_is_not_ready_after_a_restart(
+    start_on_api: Callable[..., Server], api: FakeApiServer
+) -> None:
+    api.fail("EndpointSlice", "list", 403)
+    api.fail("EndpointSlice", "watch", 403)
+    assert start_on_api(event="serving in part").stop() == 0
+    server = start_on_api(event="serving in part")
+    assert server.get("/ready")[0] == 503
+
+
+def test_status_says_what_the_processes_are_and_how_much_memory_they_take(start: Callable[..., Server]) -> None:
+    server = start(flags=PROBED, workers=2)
+    until(lambda: "worker 1" in server.status(), 3)
+    said = server.status()
+    for title, pid in zip(("controller", "worker 0", "worker 1"), server.children(), strict=True):
+        assert f"  {title}: pid {pid}, 0 restarts, 0 of them as stuck" in said
+    whole = json.loads(server.get("/status")[1])
+    assert (whole["synced"], whole["draining"], len(whole["processes"])) == (True, False, 4)
+    assert 20e6 < whole["memory"] < 300e6
+    server.stop()
+    assert "worker 1: pid" in server.status()  # said a moment ago
+    assert "memory" not in server.status()
+
+
+@pytest.mark.parametrize("flag", ["--health", "--ready", "--metrics"])
+def test_a_chosen_http_port_that_is_taken_is_said_in_one_line(manifests: Path, tmp_path: Path, flag: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        at = f"127.0.0.1:{other.getsockname()[1]}"
+        arguments = ["--listen", "127.0.0.1:0", "--manifests", str(manifests), "--state-dir", str(tmp_path / "state")]
+        ended = subprocess.run(
+            [sys.executable, "-m", "pydns", "serve", *arguments, flag, at], capture_output=True, text=True, timeout=20
+        )
+    assert (ended.returncode, ended.stderr) == (1, f"pydns serve: {flag} {at}: Address already in use\n")

@@ -1,0 +1,192 @@
+"""The same zone files, the same questions: Knot DNS and this server say the same."""
+
+import re
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import dns.exception
+import dns.flags
+import dns.message
+import dns.name
+import dns.query
+import dns.rcode
+import dns.rdatatype
+import dns.rrset
+import pytest
+import yaml
+
+from tests.bench import tools
+from tests.subject import InProcess, load, load_static
+
+# Knot has no $GENERATE.
+_FILES: dict[str, str] = {
+    file: re.sub(r"\$GENERATE.*", "", text)
+    for file, text in yaml.safe_load((Path(__file__).parent / "cases" / "zones.yaml").read_text())["zones"].items()
+    if not file.startswith("10.")
+}
+_TYPES = (
+    "A",
+    "AAAA",
+    "NS",
+    "MX",
+    "TXT",
+    "SOA",
+    "CNAME",
+    "DS",
+    "SRV",
+    "HTTPS",
+    "DNAME",
+    "CAA",
+    "SPF",
+    "TYPE97",
+    "TYPE65400",
+)
+_NAMES = [
+    "example.org",
+    "ns.example.org",
+    "mail.example.org",
+    "www.example.org",
+    "web.example.org",
+    "x.web.example.org",
+    "nothing.example.org",
+    "caa.example.org",
+    "svc.example.org",
+    "spf.example.org",
+    "odd.example.org",
+    "hidden97.example.org",
+    "_sip._tcp.example.org",
+    "_tcp.example.org",
+    "a.b.ent.example.org",
+    "b.ent.example.org",
+    "ent.example.org",
+    "c.ent.example.org",
+    "c.b.ent.example.org",
+    "tonothing.example.org",
+    "out.example.org",
+    "wild.example.org",
+    "*.wild.example.org",
+    "any.wild.example.org",
+    "any.thing.wild.example.org",
+    "one.wild.example.org",
+    "x.one.wild.example.org",
+    "er.wild.example.org",
+    "deep.er.wild.example.org",
+    "x.er.wild.example.org",
+    "x.*.wild.example.org",
+    "any.alias.example.org",
+    "any.far.example.org",
+    "alias.example.org",
+    "sub.example.org",
+    "ns.sub.example.org",
+    "x.sub.example.org",
+    "a.b.c.sub.example.org",
+    "unsigned.example.org",
+    "x.unsigned.example.org",
+    "tosub.example.org",
+    "moved.example.org",
+    "any.moved.example.org",
+    "one.moved.example.org",
+    "x.one.moved.example.org",
+    "example.net",
+    "www.example.net",
+    "inner.example.net",
+    "y.inner.example.net",
+    "x.inner.example.net",
+    "below.example.net",
+]
+# The parent has DS, and should say that there is none, RFC 4035 section 3.1.4.1; nothing here is signed.
+_DIFFERENCES = {("inner.example.net", "DS")}
+
+_CONFIGURATION = """\
+server:
+    rundir: "{directory}"
+    listen: 127.0.0.1@{port}
+    udp-workers: 1
+    tcp-workers: 1
+    background-workers: 1
+log:
+  - target: stderr
+    any: error
+database:
+    storage: "{directory}"
+template:
+  - id: default
+    storage: "{directory}"
+    semantic-checks: off
+    zonefile-sync: -1
+    journal-content: none
+zone:
+{zones}
+"""
+
+
+@pytest.fixture(scope="module")
+def knot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    try:
+        command = tools.find("knotd")
+    except tools.Missing as error:
+        pytest.skip(str(error))
+    directory = tmp_path_factory.mktemp("knot")
+    zones = ""
+    for file, text in _FILES.items():
+        (directory / file).write_text(text)
+        apex = "example.net" if file == "net.zone" else file.removesuffix(".zone")
+        zones += f'  - domain: {apex}.\n    file: "{file}"\n'
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    configuration = directory / "knot.conf"
+    configuration.write_text(_CONFIGURATION.format(directory=directory, port=port, zones=zones))
+    with subprocess.Popen([command, "--config", str(configuration)], stderr=subprocess.PIPE, text=True) as process:
+        try:
+            _wait_for(port, process)
+            yield port
+        finally:
+            process.terminate()
+
+
+def _wait_for(port: int, process: "subprocess.Popen[str]") -> None:
+    deadline = time.monotonic() + 10
+    for apex in ("example.org", "example.net", "inner.example.net"):
+        while True:
+            assert process.poll() is None and time.monotonic() < deadline, "Knot doesn't serve its zones"
+            try:
+                reply = dns.query.udp(dns.message.make_query(apex, "SOA"), "127.0.0.1", port=port, timeout=0.5)
+            except (dns.exception.Timeout, OSError):
+                time.sleep(0.02)
+                continue
+            if reply.answer:
+                break
+            time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def ours(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InProcess]:
+    subject = InProcess(tmp_path_factory.mktemp("state"), load([]), statics=load_static(_FILES))
+    yield subject
+    subject.close()
+
+
+@pytest.mark.parametrize("qname", _NAMES)
+def test_we_say_of_a_name_what_knot_says(qname: str, knot: int, ours: InProcess) -> None:
+    for rtype in _TYPES:
+        query = dns.message.make_query(qname + ".", rtype, use_edns=0, payload=1232)
+        theirs = dns.query.udp(query, "127.0.0.1", port=knot, timeout=5)
+        reply = ours.ask(query.to_wire(), tcp=False)
+        assert reply is not None
+        if (qname, rtype) not in _DIFFERENCES:
+            assert _said(dns.message.from_wire(reply)) == _said(theirs), f"{qname} {rtype}"
+
+
+def _said(message: dns.message.Message) -> tuple[str, bool, set[str], set[str], set[str]]:
+    sections = [set(_lines(section)) for section in (message.answer, message.authority, message.additional)]
+    return dns.rcode.to_text(message.rcode()), bool(message.flags & dns.flags.AA), sections[0], sections[1], sections[2]
+
+
+def _lines(section: list[dns.rrset.RRset]) -> Iterator[str]:
+    for rrset in section:
+        for rdata in rrset:
+            yield f"{rrset.name} {rrset.ttl} {dns.rdatatype.to_text(rrset.rdtype)} {rdata}".lower()
