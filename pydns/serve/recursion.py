@@ -201,7 +201,7 @@ class Recursion:
         gauges: dict[Key, float] = {("cache_entries", ".", "all"): len(self._cache)}
         gauges["cache_bytes",] = self._cache.size_bytes
         for upstream in self._upstreams.values():
-            gauges["upstream_open_breakers", upstream.spec.name] = upstream.is_open
+            gauges["upstream_open_breakers", upstream.spec.name] = int(upstream.is_open)
             observed, upstream.observed = upstream.observed, {}
             for rcode, histogram in observed.items():
                 key = ("proxy_request_duration_seconds", "forward", upstream.spec.name, rcode_text(rcode))
