@@ -16,6 +16,7 @@ from typing import NoReturn
 
 from pydns import listeners
 from pydns.log import Level, Log
+from pydns.metrics.block import Block, share
 from pydns.serve.pulse import DRAIN, STUCK_S, Pulse, Row
 from pydns.serve.sockets import Slot
 from pydns.settings import Settings
@@ -69,14 +70,15 @@ class _Supervisor:
         self._slots = slots
         self._http = http
         self._signals = signals
+        self._blocks = share(1 + len(slots))  # the controller's, then the workers'
         # Children read one end: it closes when this process ends, however it does, and they end with it.
         self._lifeline, self._held = os.pipe()
         self._pulse = Pulse(len(slots), time.monotonic_ns())
         self._pulse.supervisor.pid = os.getpid()
         self._controller = _Child(self._pulse.controller, self._run_controller)
         self._workers = [
-            _Child(row, partial(self._run_worker, slot, row))
-            for slot, row in zip(slots, self._pulse.workers, strict=True)
+            _Child(row, partial(self._run_worker, slot, row, block))
+            for slot, row, block in zip(slots, self._pulse.workers, self._blocks[1:], strict=True)
         ]
         self._children = [self._controller, *self._workers]
         self._ready = -1
@@ -232,7 +234,9 @@ class _Supervisor:
         from pydns.control import controller
 
         try:
-            controller.run(self._settings, self._log, self._ready, self._lifeline, self._pulse, self._http)
+            controller.run(
+                self._settings, self._log, self._ready, self._lifeline, self._pulse, self._http, self._blocks
+            )
         except controller.StartError as error:
             if self._ready < 0:  # not the first start: the workers go on with the table as it is
                 raise
@@ -240,7 +244,7 @@ class _Supervisor:
             sys.stderr.flush()
             os._exit(1)
 
-    def _run_worker(self, slot: Slot, row: Row) -> None:
+    def _run_worker(self, slot: Slot, row: Row, block: Block) -> None:
         from pydns.serve import worker
 
-        worker.run(slot, self._settings.state_dir, self._log, self._lifeline, row)
+        worker.run(slot, self._settings.state_dir, self._log, self._lifeline, row, block)

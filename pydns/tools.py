@@ -51,13 +51,18 @@ def status(state_dir: Path) -> Iterator[str]:
         yield "serving   a table from before the restart"
     yield f"serial    {facts.serial}"
     yield f"table     {answers} answers, {names} names"
+    if table := said.get("table"):
+        yield f"          {table['bytes'] / 1e6:.1f} MB, {table['commits']} commits, {table['readers']} readers"
     if said:
         yield f"source    {said['source']}, said {max(0.0, time.time() - said['time']):.1f} s ago"
     for kind, about in said.get("kinds", {}).items():
         state = "synced" if about["synced"] else "not synced"
-        age = "" if about["last_event_age_s"] is None else f", last event {about['last_event_age_s']:.1f} s ago"
         problem = f", {about['problem']}" if about["problem"] else ""
-        yield f"  {kind}: {state}, {about['objects']} objects, {about['skipped']} skipped{age}{problem}"
+        yield f"  {kind}: {state}, {about['objects']} objects, {about['skipped']} skipped{_ages(about)}{problem}"
+        if "relists" in about:
+            errors = ", ".join(f"{number} × {reason}" for reason, number in sorted(about["errors"].items()))
+            yield f"    at version {about['resource_version']}, {about['relists']} relists, errors: {errors or 'none'}"
+            yield f"    {about['audits']} audits, {about['repaired']} objects repaired by them"
     for about in said.get("zones", []):
         zone = (
             f"{about['zone']} serial {about['serial']}, {about['records']} records" if about["zone"] else "not served"
@@ -65,14 +70,25 @@ def status(state_dir: Path) -> Iterator[str]:
         problem = f"; {about['problem']}" if about["problem"] else ""
         yield f"  {about['file']}: {zone}{problem}"
     yield from _configuration(said["config"]) if "config" in said else ()
+    answered = {f"worker {index}": number for index, number in enumerate(said.get("queries", []))}
     is_running = said and time.time() - said["time"] < _FRESH_S
     for each in said.get("processes", []) if is_running else []:
         silence_s = each["answered_itself_s_ago"]
         pid = f"pid {each['pid']}" if each["pid"] else "not running"
         well = "" if silence_s is None else f", answered itself {silence_s:.1f} s before"
-        yield f"  {each['process']}: {pid}, {each['restarts']} restarts, {each['stuck']} of them as stuck{well}"
+        asked = f", {answered[each['process']]} queries" if each["process"] in answered else ""
+        yield f"  {each['process']}: {pid}, {each['restarts']} restarts, {each['stuck']} of them as stuck{asked}{well}"
     if is_running and (octets := processes.memory(each["pid"] for each in said["processes"])):
         yield f"memory    {octets / 1e6:.1f} MB"
+
+
+def _ages(about: dict[str, Any]) -> str:
+    """Say what a kind has ages of, as far as is known."""
+    said = ""
+    for key, what in (("event", "last event"), ("bookmark", "last bookmark"), ("audit", "last audit")):
+        age_s = about.get(f"last_{key}_age_s")
+        said += "" if age_s is None else f", {what} {age_s:.1f} s ago"
+    return said
 
 
 def _configuration(said: dict[str, Any]) -> Iterator[str]:

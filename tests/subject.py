@@ -21,6 +21,8 @@ from pydns.kube.events import Apply, Init, InitDone
 from pydns.kube.objects import RECORD_KINDS, parse_address
 from pydns.kube.selector import parse as parse_selector
 from pydns.kube.zone import Zone, ZoneOptions
+from pydns.metrics.block import share
+from pydns.metrics.meter import Meter
 from pydns.serve.respond import Responder
 from pydns.table.reader import Reader
 from pydns.table.writer import Writer
@@ -50,7 +52,7 @@ class InProcess:
         writer.replace(zone.contents, facts)
         writer.close()  # LMDB opens a file once in a process
         self.reader = Reader(state_dir)
-        self.responder = Responder(self.reader)
+        self.responder = Responder(self.reader, Meter(share(1)[0]).tallies[0])
 
     def ask(self, message: bytes, *, tcp: bool) -> bytes | None:
         with self.reader.transaction() as transaction:

@@ -9,6 +9,7 @@ from functools import partial
 from typing import NamedTuple, Protocol
 
 from pydns.config.model import Config, PodsMode
+from pydns.control.ledger import Ledger
 from pydns.kube.events import Apply, Event, InitApply
 from pydns.kube.objects import Kind, Observed, Skipped
 from pydns.kube.zone import Zone, ZoneOptions
@@ -32,6 +33,10 @@ class KindStatus(Protocol):
     @property
     def last_event(self) -> float | None:
         """When something of the kind last changed, by the monotonic clock."""
+
+    @property
+    def last_heard(self) -> float | None:
+        """When the source last showed that what it delivered is current."""
 
 
 class Source(Protocol):
@@ -91,12 +96,13 @@ class Cluster:
     """One of them. Its source's threads `post` calls for the controller's thread, which has the zone to itself."""
 
     def __init__(
-        self, options: ClusterOptions, open_source: OpenSource, post: Callable[[Call], None], log: Log
+        self, options: ClusterOptions, open_source: OpenSource, post: Callable[[Call], None], log: Log, ledger: Ledger
     ) -> None:
         self.options = options
         self.zone = Zone(options.zone)
         self.source = open_source(options.source, lambda events: post(partial(self._apply, events)))
         self._log = log
+        self._ledger = ledger
 
     def stop(self) -> None:
         """End its source."""
@@ -116,7 +122,8 @@ class Cluster:
         for event in events:
             if isinstance(event, Apply | InitApply):
                 self._report(event.observed)
-            self.zone.apply(event)
+            if self.zone.apply(event):
+                self._ledger.changed(event, self.zone.store)
 
     def _report(self, observed: Observed) -> None:
         """Log an object that can't be used, once for each reason."""

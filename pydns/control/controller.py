@@ -13,7 +13,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pydns.config.model import Config
@@ -22,10 +22,13 @@ from pydns.control.cluster import Call, Cluster, ClusterOptions, OpenSource, Sou
 from pydns.control.configfile import ConfigFile
 from pydns.control.configuration import ConfigSource, Configuration, Seen
 from pydns.control.folder import SourceError
+from pydns.control.ledger import Ledger
 from pydns.control.manifests import ManifestFolder
+from pydns.control.metrics import Metrics, queries
 from pydns.control.probes import Probes, describe
 from pydns.control.resolvconf import ResolvConf
 from pydns.control.statics import StaticRecords
+from pydns.control.status import describe_kind
 from pydns.control.zonefiles import ZoneFolder
 from pydns.dns.name import to_text
 from pydns.kube.events import Event
@@ -33,6 +36,8 @@ from pydns.kube.objects import RECORD_KINDS, Kind, Options
 from pydns.kube.selector import parse as parse_selector
 from pydns.kube.zone import facts as zone_facts
 from pydns.log import Level, Log
+from pydns.metrics.block import Block
+from pydns.metrics.totals import decode
 from pydns.serve.pulse import Pulse
 from pydns.settings import Settings
 from pydns.table.layout import Changes
@@ -50,7 +55,13 @@ class StartError(Exception):
 
 
 def run(
-    settings: Settings, log: Log, ready: int, lifeline: int, pulse: Pulse, http_sockets: Mapping[str, socket.socket]
+    settings: Settings,
+    log: Log,
+    ready: int,
+    lifeline: int,
+    pulse: Pulse,
+    http_sockets: Mapping[str, socket.socket],
+    blocks: Sequence[Block],
 ) -> None:
     """Keep the table until SIGTERM, or until the other end of `lifeline` is closed, and answer HTTP at `http_sockets`.
 
@@ -72,10 +83,12 @@ def run(
 
     threading.Thread(target=stop_with_supervisor, daemon=True).start()
     probes = Probes(pulse)
+    ledger = Ledger(blocks[0])
+    metrics = Metrics(blocks, pulse, lambda: probes.status, lambda: ledger.names, settings.listen[0].port)
     pages: dict[str, http.Pages] = {
         "--health": {"/health": probes.health},
         "--ready": {"/ready": probes.ready, "/status": probes.whole_status},
-        "--metrics": {},
+        "--metrics": {"/metrics": metrics.page},
     }
     http.start([(sock, pages[flag]) for flag, sock in http_sockets.items()], log)
     options = cluster_options(settings, Config(), _own_addresses(settings))
@@ -86,7 +99,7 @@ def run(
         if zone_folder:
             zone_folder.start()
         gc.disable()  # until the cluster is loaded: what is loaded is kept
-        controller = Controller(settings, writer, calls.put, log, probes, pulse, statics)
+        controller = Controller(settings, writer, calls.put, log, probes, pulse, statics, ledger, blocks)
         controller.start()
         while not calls.empty():  # what a file says is known at once, and so is whether the cluster can be had
             calls.get_nowait()()
@@ -116,6 +129,8 @@ class Controller:
         probes: Probes,
         pulse: Pulse,
         statics: StaticRecords,
+        ledger: Ledger,
+        blocks: Sequence[Block],
     ) -> None:
         self._settings = settings
         self._own_addresses = _own_addresses(settings)
@@ -125,6 +140,8 @@ class Controller:
         self._probes = probes
         self._pulse = pulse
         self._statics = statics
+        self._ledger = ledger
+        self._blocks = blocks
         self._restored = writer.is_whole()  # answers come from a table from before the restart, until synced
         self._open_source, self._source_name, config_source = _sources(settings, log, self._on_config)
         self._config_source = config_source
@@ -225,6 +242,8 @@ class Controller:
     def say(self) -> None:
         """Say how it is, to the probes and in the table."""
         status = self._probes.status = self._status()
+        self._ledger.configured(self._writer.config())
+        self._ledger.follow(status)
         self._writer.put_status(json.dumps(status | {"processes": describe(self._pulse)}).encode())
 
     def _on_config(self, seen: Seen) -> None:
@@ -264,7 +283,7 @@ class Controller:
             self._cluster, self._published = opened, False
 
     def _open(self, wanted: ClusterOptions) -> Cluster | None:
-        cluster = Cluster(wanted, self._open_source, self._post, self._log)
+        cluster = Cluster(wanted, self._open_source, self._post, self._log, self._ledger)
         try:
             cluster.source.start()
         except SourceError as error:
@@ -297,6 +316,7 @@ class Controller:
         if changes:
             facts = cluster.zone.facts(serial=self._next_serial(cluster), synced=self._synced)
             self._writer.commit(changes, facts)
+        self._ledger.committed(time.time())
 
     def _own_texts(self) -> frozenset[str]:
         """Return what we are reached at: our own addresses and those of the Services that lead here."""
@@ -326,21 +346,15 @@ class Controller:
             "config": config,
             "kinds": _kinds(self._cluster) if self._cluster is not None else {},
             "zones": self._statics.status(),
+            "table": self._writer.figures(),
+            "queries": [queries(decode(block.load())) for block in self._blocks[1:]],
         }
 
 
 def _kinds(cluster: Cluster) -> dict[str, Any]:
-    store = cluster.zone.store
-    skipped = [ref.kind for ref in store.skipped]
     now = time.monotonic()
     return {
-        kind.value: {
-            "synced": kind in store.synced,
-            "objects": store.count(kind),
-            "skipped": skipped.count(kind),
-            "problem": status.problem,
-            "last_event_age_s": None if status.last_event is None else now - status.last_event,
-        }
+        kind.value: describe_kind(kind, cluster.zone.store, status, now)
         for kind, status in cluster.source.status().items()
     }
 

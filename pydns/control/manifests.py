@@ -35,6 +35,7 @@ class SourceStatus(NamedTuple):
     objects: int
     problem: str | None  # the first mistake that is there now; files hold all kinds, so it is the same for each
     last_event: float | None  # when something of the kind last changed, by the clock that was passed in
+    last_heard: float | None  # when the folder was last looked at
 
 
 class ManifestFolder:
@@ -71,6 +72,7 @@ class ManifestFolder:
         self._memory = workloads.Memory()
         self._changed_s: dict[Kind, float] = {}
         self._synced = False
+        self._looked_s: float | None = None
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="manifests", daemon=True)
 
@@ -96,7 +98,8 @@ class ManifestFolder:
         for kind in RECORD_KINDS:
             listed = [InitApply(observed) for ref, observed in self._objects.items() if ref.kind is kind]
             events += [Init(kind), *listed, InitDone(kind)]
-        self._changed_s = dict.fromkeys(RECORD_KINDS, self._clock())
+        self._looked_s = self._clock()
+        self._changed_s = dict.fromkeys(RECORD_KINDS, self._looked_s)
         self._synced = True
         self._deliver(events)
         self._thread.start()
@@ -113,7 +116,10 @@ class ManifestFolder:
         problems = [_place(path, mistakes[0]) for path, mistakes in sorted(self._mistakes.items())]
         problem = problems[0] if problems else None
         changed_s = self._changed_s
-        return {kind: SourceStatus(self._synced, counts[kind], problem, changed_s.get(kind)) for kind in RECORD_KINDS}
+        return {
+            kind: SourceStatus(self._synced, counts[kind], problem, changed_s.get(kind), self._looked_s)
+            for kind in RECORD_KINDS
+        }
 
     def poll(self) -> None:
         """Look once, and deliver what that settles. The folder's thread does this every `poll_s`."""
@@ -135,6 +141,7 @@ class ManifestFolder:
     def _watch(self) -> None:
         while not self._stopping.wait(self._poll_s):
             self.poll()
+            self._looked_s = self._clock()
 
     def _look(self) -> dict[Path, Signature]:
         """Return the files that are there. What lies below a folder that can't be listed is as it was."""

@@ -29,10 +29,18 @@ class InitDone(NamedTuple):
     kind: Kind
 
 
+class Cause(NamedTuple):
+    """When what an event tells of happened, in seconds of Unix time."""
+
+    at: float
+    by_controller: bool  # of a slice: an endpoint of a selector changed; else something was created, by anybody
+
+
 class Apply(NamedTuple):
     """An object was created or changed."""
 
     observed: Observed
+    cause: Cause | None = None  # None: not known
 
 
 class Delete(NamedTuple):

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from pydns.kube.audit import Audit
+from pydns.kube.cause import cause
 from pydns.kube.events import Apply, Delete, Event, Init, InitApply, InitDone
 from pydns.kube.objects import DEFAULTS, Kind, Options, Ref, parse
 
@@ -90,6 +91,8 @@ class Status(NamedTuple):
     last_event: float | None
     last_bookmark: float | None
     last_audit: float | None
+    last_heard: float | None  # when the server last showed that what is known is current: an event, a listing, an audit
+    audits: int
     repaired: int  # objects that an audit found wrong and a listing put right
     relists: int  # listings after the first
     errors: dict[str, int]  # by reason: an HTTP status, or eof, connection, timeout, decode
@@ -166,6 +169,8 @@ class Reflector:
         self._last_event: float | None = None
         self._last_bookmark: float | None = None
         self._last_audit: float | None = None
+        self._last_heard: float | None = None
+        self._audits = 0
         self._errors: Counter[str] = Counter()
         self._problem: tuple[str, str] | None = None  # reason, text
 
@@ -203,6 +208,7 @@ class Reflector:
         if page.metadata.resource_version in (None, "", "0"):  # a watch from 0 would be a WatchList
             text = "a list has no resourceVersion to watch from"
             return self._fail("decode", text, now, relist=True)._replace(events=events)
+        self._last_heard = now
         return Step(*self._finish_listing(events, page.metadata.resource_version or ""))
 
     def on_open(self, now: float) -> Step:
@@ -273,10 +279,12 @@ class Reflector:
         if touched is None or audit.listing != self._listings or self._state is not State.WATCHING:
             return Step([], [])  # listed anew meanwhile
         self._last_audit = now
+        self._audits += 1
         different = {ref: version for ref, version in audit.differences(self._versions) if ref not in touched}
         new = {ref: version for ref, version in different.items() if self._repairing.get(ref, "") != version}
         self._repairing = different
         if not new and not audit.went_backwards:
+            self._last_heard = now
             return Step([], [])
         self._repairs_due = len(new)
         self._state = State.EMPTY
@@ -305,6 +313,8 @@ class Reflector:
             last_event=self._last_event,
             last_bookmark=self._last_bookmark,
             last_audit=self._last_audit,
+            last_heard=self._last_heard,
+            audits=self._audits,
             repaired=self._repaired,
             relists=max(self._listings - 1, 0),
             errors=dict(self._errors),
@@ -329,6 +339,7 @@ class Reflector:
             return self._fail("decode", text, now, relist=True)
         self._delivered = True
         self._fruitless_errors = 0
+        self._last_heard = now
         notices.extend(self._recover(now))
         return None
 
@@ -355,7 +366,8 @@ class Reflector:
             events.append(Delete(ref, observed.resource_version))
         else:
             self._versions[ref] = observed.resource_version
-            events.append(Apply(observed))
+            created = event.type == "ADDED"
+            events.append(Apply(observed, cause(self._kind, event.object, created=created)))
 
     def _on_bookmark(self, metadata: "_BookmarkMeta", events: list[Event], notices: list[Notice], now: float) -> None:
         self._last_bookmark = now

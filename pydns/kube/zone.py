@@ -62,10 +62,12 @@ class Zone:
         """
         return Zone(options, self.store)
 
-    def apply(self, event: Event) -> None:
-        """Take an event of a source."""
-        for change in self.store.apply(event):
+    def apply(self, event: Event) -> bool:
+        """Take an event of a source. Returns whether an object is another now."""
+        changes = self.store.apply(event)
+        for change in changes:
             self._note(change)
+        return bool(changes)
 
     def flush(self) -> Changes:
         """Return what has changed in the table since the last `flush` or `contents`.

@@ -21,6 +21,8 @@ from pydns.dns.message import PLAIN_SIZE, Ede, Rcode, compose_opt
 from pydns.dns.response import Answer, uncompressed
 from pydns.dns.rrset import AAAA, CLASS_IN, TXT, A, RRset
 from pydns.log import Level, Log
+from pydns.metrics.meter import Meter, rcode_text
+from pydns.metrics.totals import Key
 from pydns.serve.batch import Batch
 from pydns.serve.respond import ASK_CD, ASK_DO, MAX_CHASE, Asked
 from pydns.serve.sockets import LOOP_MARK
@@ -63,6 +65,7 @@ class Recursion:
         self._looping: dict[int, float] = {}  # upstreams that lead back to us, and when to ask them again
         self._ticking = False
         self._swept_at = 0.0
+        self._at_once = False  # a reply now comes from the cache: its time is in the run of queries that it belongs to
         self.forwarder = Forwarder(
             Routes(()),
             (),
@@ -80,14 +83,16 @@ class Recursion:
         asked = self._responder.asked
         assert asked is not None
         self._responder.asked = None
-        client = asked, send, where
+        now = monotonic()
+        client = asked, send, where, now
+        self._at_once = True
         if asked.chain:
             self.go_on(self._chain(client, asked.chain), asked.onward)
         else:
-            now = monotonic()
             entry = self.forwarder.ask(asked.question, asked.id, asked.bits, client, now)
             if entry is not None and not asked.bits and asked.question[-4:] < _LETTERED:
                 self._make_ready(asked.question, entry, now)
+        self._at_once = False
         if not self._ticking and self.forwarder.busy:
             self._tick_later()
 
@@ -107,18 +112,18 @@ class Recursion:
         """Take an answer from the forwarder. A client is what `ask` made, a `_Chain` or a `_Probe`."""
         if type(client) is tuple:
             if not answer.onward:
-                asked, send, where = client
-                self._send(asked, send, where, answer)
+                asked, send, where, received = client
+                self._send(asked, send, where, received, answer)
                 return
             client = self._chain(client, ())
         client.answered(answer)
 
-    def _chain(self, client: tuple[Asked, Send, object], answers: Iterable[RRset]) -> "_Chain":
+    def _chain(self, client: tuple[Asked, Send, object, float], answers: Iterable[RRset]) -> "_Chain":
         asked = client[0]
         seen = (asked.question[:-4].lower(),)
         return _Chain(self, asked.question, asked.bits, answers, seen, partial(self._send, *client))
 
-    def _send(self, asked: Asked, send: Send, where: object, answer: Answer) -> None:
+    def _send(self, asked: Asked, send: Send, where: object, received: float, answer: Answer) -> None:
         """Compose the reply to a client and send it. What is too long for UDP is to be asked for by TCP, all of it."""
         opt = asked.opt
         if opt and answer.extended_error is not None:
@@ -132,7 +137,14 @@ class Recursion:
         try:
             send(reply, where)
         except OSError:  # the client's port is 0, its network is gone, the buffer is full: it asks again
-            self._batch.unsent += 1
+            asked.tally.unsent()
+        if self._at_once and not asked.chain:
+            asked.tally.count_cached(
+                asked.question[-4:-2], answer.rcode, asked.query_octets, reply, bool(opt and asked.bits & ASK_DO)
+            )
+        else:
+            zone = self._responder.zone_text(reply)
+            asked.tally.count(zone, asked.query_octets, reply, monotonic() - received, "forward")
 
     # Names that lead to other names
 
@@ -190,6 +202,32 @@ class Recursion:
         level = Level.INFO if event is Event.CLOSED else Level.WARNING
         self._log(event.value, level=level, upstream=upstream.spec.name)
 
+    def report(self, meter: Meter) -> None:
+        """Bring what was counted here into the worker's counts."""
+        counters = self.forwarder.counters
+        counts: dict[Key, float] = {
+            ("forward_events_total", each): getattr(counters, each) for each in counters.__slots__
+        }
+        counts |= {
+            ("cache_hits_total", ".", "success"): counters.hits - counters.denial_hits,
+            ("cache_hits_total", ".", "denial"): counters.denial_hits,
+            ("cache_misses_total", "."): counters.misses + counters.joined,
+            ("cache_requests_total", "."): counters.hits + counters.misses + counters.joined,
+            ("cache_prefetch_total", "."): counters.refreshes,
+            ("cache_served_stale_total", "."): counters.stale,
+            ("forward_max_concurrent_rejects_total",): counters.overflows,
+        }
+        meter.follow(counts)
+        gauges: dict[Key, float] = {("cache_entries", ".", "all"): len(self._cache)}
+        gauges["cache_bytes",] = self._cache.size_bytes
+        for upstream in self._upstreams.values():
+            gauges["upstream_open_breakers", upstream.spec.name] = int(upstream.is_open)
+            observed, upstream.observed = upstream.observed, {}
+            for rcode, histogram in observed.items():
+                key = ("proxy_request_duration_seconds", "forward", upstream.spec.name, rcode_text(rcode))
+                meter.totals.add_histogram(key, histogram)
+        meter.totals.gauges = gauges
+
     # Configuration
 
     def poll(self) -> None:
@@ -197,7 +235,8 @@ class Recursion:
         with self._batch.transaction() as transaction:
             raw = self._batch.table.config(transaction)
         self.forwarder.counters.hits += self._responder.ready_hits
-        self._responder.ready_hits = 0
+        self.forwarder.counters.denial_hits += self._responder.ready_denials
+        self._responder.ready_hits = self._responder.ready_denials = 0
         if raw != self._raw:
             self._raw = raw
             try:

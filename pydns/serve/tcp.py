@@ -10,6 +10,7 @@ Rules:
 """
 
 import asyncio
+from time import monotonic
 from typing import cast
 
 from pydns.serve.batch import Batch
@@ -66,6 +67,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is not a subclass
+        self._tally = self._connections.batch.tally(transport.get_extra_info("socket"))
         self._connections.touch(self)
 
     def data_received(self, data: bytes) -> None:
@@ -75,6 +77,8 @@ class Connection(asyncio.Protocol):
         replies = []
         position = 0
         batch = self._connections.batch
+        batch.responder.tally = self._tally
+        began = monotonic()
         with batch.transaction() as transaction:
             while len(received) - position >= 2:
                 end = position + 2 + int.from_bytes(received[position : position + 2])
@@ -94,6 +98,7 @@ class Connection(asyncio.Protocol):
             del received[:position]
             self._connections.touch(self)
             self._transport.write(b"".join(replies))
+            batch.timed(began, [reply[2:] for reply in replies])
 
     def _send(self, reply: bytes, _: object) -> None:
         """Write a reply that had to be waited for, if the client is still there."""

@@ -16,6 +16,8 @@ import uvloop
 
 from pydns.dns.message import Rcode
 from pydns.log import Log
+from pydns.metrics.block import Block
+from pydns.metrics.meter import FOLD_S, Meter
 from pydns.serve import udp
 from pydns.serve.batch import Batch
 from pydns.serve.pulse import ASK_S, DRAIN, Row
@@ -27,18 +29,19 @@ from pydns.table.reader import Reader
 _FINISH_S = 2.0  # for what TCP clients have asked before the end
 
 
-def run(slot: Slot, state_dir: Path, log: Log, lifeline: int, row: Row) -> None:
+def run(slot: Slot, state_dir: Path, log: Log, lifeline: int, row: Row, block: Block) -> None:
     """Answer until SIGTERM, or until the other end of `lifeline` is closed, then answer what has arrived.
 
-    Shows in `row` that it is well and, from the signal `DRAIN` on, that it is asked.
+    Shows in `row` that it is well and, from the signal `DRAIN` on, that it is asked; counts in `block`.
     """
-    uvloop.run(_run(slot, state_dir, log, lifeline, row))
+    uvloop.run(_run(slot, state_dir, log, lifeline, row, block))
 
 
-async def _run(slot: Slot, state_dir: Path, log: Log, lifeline: int, row: Row) -> None:
+async def _run(slot: Slot, state_dir: Path, log: Log, lifeline: int, row: Row, block: Block) -> None:
     loop = asyncio.get_running_loop()
     table = Reader(state_dir)
-    batch = Batch(table, log)
+    meter = Meter(block)
+    batch = Batch(table, log, meter)
     recursion = Recursion(batch, log, loop)
     recursion.poll()
     # What is cached lives long and makes no cycles; looking through all of it again and again cost a miss 4 µs.
@@ -68,7 +71,7 @@ async def _run(slot: Slot, state_dir: Path, log: Log, lifeline: int, row: Row) -
     connections = Connections(batch, recursion, loop)
     # A duplicate, for the loop closes what it is given, and the original is to outlive this process's loop.
     servers = [await loop.create_server(connections.accept, sock=sock.dup(), backlog=1024) for sock in slot.tcp]
-    beats = _beat(batch, table, row), _sweep(connections), _poll(recursion)
+    beats = _beat(batch, table, row), _sweep(connections), _poll(recursion), _fold(meter, recursion)
     tasks = [loop.create_task(each) for each in beats]
 
     await stop.wait()
@@ -88,6 +91,8 @@ async def _run(slot: Slot, state_dir: Path, log: Log, lifeline: int, row: Row) -
     for task in tasks:
         task.cancel()
     recursion.close()
+    recursion.report(meter)
+    meter.fold()
     os.close(lifeline)
 
 
@@ -99,6 +104,7 @@ async def _beat(batch: Batch, table: Reader, row: Row) -> None:
     query = b"\0\0\0\0\0\1" + bytes(6) + domain + b"\0\6\0\1"  # SOA: there is one before the first sync too
     while True:
         with batch.transaction() as transaction:
+            batch.responder.tally = batch.meter.unseen
             try:
                 reply = respond(query, transaction)
             except Exception as error:
@@ -129,6 +135,13 @@ async def _poll(recursion: Recursion) -> None:
     while True:
         await asyncio.sleep(CONFIG_S)
         recursion.poll()
+
+
+async def _fold(meter: Meter, recursion: Recursion) -> None:
+    while True:
+        await asyncio.sleep(FOLD_S)
+        recursion.report(meter)
+        meter.fold()
 
 
 async def _answer_who_waits(recursion: Recursion) -> None:

@@ -226,6 +226,18 @@ class Writer:
         with self._environment.begin() as transaction:
             return transaction.get(WHOLE_KEY, db=self._facts_db) is not None
 
+    def figures(self) -> dict[str, int]:
+        """Return how large the table is, how many answers it has, who reads it, and how many commits it has seen."""
+        info, stat = self._environment.info(), self._environment.stat()
+        with self._environment.begin() as transaction:
+            answers = transaction.stat(self._answers)["entries"]
+        return {
+            "bytes": (info["last_pgno"] + 1) * stat["psize"],
+            "answers": answers,
+            "readers": max(0, self._environment.readers().count("\n") - 1),
+            "commits": info["last_txnid"],
+        }
+
     def accepted_config(self) -> bytes:
         """Return what the configuration in force was made from; nothing before the first."""
         with self._environment.begin() as transaction:

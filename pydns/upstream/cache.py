@@ -41,10 +41,11 @@ class CacheLimits(NamedTuple):
 class Entry:
     """One answer and its times."""
 
-    __slots__ = ("answer", "expires", "refresh_at", "size_bytes", "stored", "ttl_offsets", "uses")
+    __slots__ = ("answer", "expires", "is_denial", "refresh_at", "size_bytes", "stored", "ttl_offsets", "uses")
 
     def __init__(self, answer: Answer, ttl_offsets: tuple[int, ...], now: float, ttl_s: int, size_bytes: int) -> None:
         self.answer = answer
+        self.is_denial = answer.counts[:2] == b"\0\0"
         self.ttl_offsets = ttl_offsets
         self.stored = now
         self.expires = now + ttl_s

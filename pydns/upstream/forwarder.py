@@ -61,6 +61,7 @@ class Counters:
 
     __slots__ = (
         "case_lost",
+        "denial_hits",
         "errors",
         "hedges",
         "hits",
@@ -83,6 +84,7 @@ class Counters:
             setattr(self, each, 0)
 
     hits: int  # answered from the cache
+    denial_hits: int  # of these, with NXDOMAIN or without records
     misses: int  # asked upstream
     joined: int  # waited for an equal question
     overflows: int  # SERVFAIL at once: too many in flight, or no upstream had a packet left in its budget
@@ -147,6 +149,8 @@ class Forwarder:
         entry = self._cache.fresh(key, now)
         if entry is not None:
             self.counters.hits += 1
+            if entry.is_denial:
+                self.counters.denial_hits += 1
             self._reply(client, entry.answer_at(now))
             if now >= entry.refresh_at and entry.wants_refresh(now):
                 self._refresh(key, now)
@@ -199,6 +203,7 @@ class Forwarder:
         if not sent.timed_out:
             query.outstanding -= 1
         rcode = response.answer.rcode
+        upstream.observe(rcode, now - sent.sent_at)
         if rcode in _NO_EDNS and sent.has_opt:
             self._ask_again(query, upstream, now, plainly=True)
         elif response.truncated and not query.done and socket_index != STREAM:

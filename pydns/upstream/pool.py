@@ -11,12 +11,14 @@ Rules of the breaker
    closes the breaker; silence doubles the pause, from 1 s to 30 s.
 """
 
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Sequence
 from enum import Enum
 from typing import NamedTuple
 
 from pydns.config.model import Choice, Transport
+from pydns.metrics.totals import DURATIONS_S
 
 FAILURES_TO_OPEN = 5
 FIRST_PAUSE_S = 1.0
@@ -60,6 +62,7 @@ class Upstream:
         "index",
         "is_open",
         "loops",
+        "observed",
         "p95_s",
         "probe_at",
         "probing",
@@ -80,6 +83,7 @@ class Upstream:
         self.case_lost_until = 0.0
         self.edns_lost_until = 0.0
         self.loops = False  # leads back to us: not asked at all
+        self.observed: dict[int, list[float]] = {}  # by rcode: replies by time, as a histogram of `metrics.totals`
         self.sent = self.answers = self.errors = self.timeouts = 0
         self._failures = 0
         self._pause_s = FIRST_PAUSE_S
@@ -87,6 +91,14 @@ class Upstream:
         self._since_p95 = 0
         self._tokens = float(spec.packets_per_second or 0)
         self._tokens_at = 0.0
+
+    def observe(self, rcode: int, rtt_s: float) -> None:
+        """Count a reply, whatever it says."""
+        histogram = self.observed.get(rcode)
+        if histogram is None:
+            histogram = self.observed[rcode] = [0] * (len(DURATIONS_S) + 2)
+        histogram[bisect_left(DURATIONS_S, rtt_s)] += 1
+        histogram[-1] += rtt_s
 
     def replied(self, rtt_s: float) -> Change | None:
         """Learn from a reply that came after `rtt_s`."""

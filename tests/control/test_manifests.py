@@ -102,12 +102,12 @@ def test_start_delivers_each_kind_in_full(tmp_path: Path, told: Told, open_folde
         "Namespace default",
         "Service default/web",
     ]
-    assert folder.status()[Kind.SERVICE] == (True, 1, None, 12.5)
-    assert folder.status()[Kind.POD] == (True, 0, None, 12.5)
+    assert folder.status()[Kind.SERVICE] == (True, 1, None, 12.5, 12.5)
+    assert folder.status()[Kind.POD] == (True, 0, None, 12.5, 12.5)
 
 
 def test_nothing_is_synced_before_start(tmp_path: Path, told: Told) -> None:
-    assert ManifestFolder(tmp_path, told.deliver, told.log).status()[Kind.SERVICE] == (False, 0, None, None)
+    assert ManifestFolder(tmp_path, told.deliver, told.log).status()[Kind.SERVICE] == (False, 0, None, None, None)
 
 
 def test_yaml_and_json_files_are_read_in_sub_folders_too_and_nothing_else(

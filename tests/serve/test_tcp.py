@@ -8,6 +8,8 @@ import pytest
 from pydns.dns.rrset import SOA
 from pydns.kube.zone import Zone, ZoneOptions
 from pydns.log import Log
+from pydns.metrics.block import share
+from pydns.metrics.meter import Meter
 from pydns.serve import tcp
 from pydns.serve.batch import Batch
 from pydns.serve.recursion import Recursion
@@ -33,7 +35,7 @@ class Running:
     async def __aenter__(self) -> "Running":
         loop = asyncio.get_running_loop()
         self.reader = Reader(self._state_dir)
-        batch = Batch(self.reader, Log())
+        batch = Batch(self.reader, Log(), Meter(share(1)[0]))
         self.connections = Connections(batch, Recursion(batch, Log(), loop), loop)
         self._server = await loop.create_server(self.connections.accept, "127.0.0.1", 0)
         self._port = self._server.sockets[0].getsockname()[1]

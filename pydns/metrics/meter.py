@@ -1,0 +1,243 @@
+"""What a worker counts. The hot path increments numbers in lists; twice a second they are folded into its block.
+
+Called by `serve`. How it is fast, with CPU per query: a list's number is increased in 0.025 µs, one in shared memory
+in 0.09. So queries of one zone, type and rcode have a `Row` of lists whose index is a length: two increments say
+how many there were and how long they were. Buckets and sums are made from that when it is folded.
+
+A worker that is killed loses what it counted since the last fold, half a second of it at most; nothing twice.
+"""
+
+from typing import NamedTuple
+
+from pydns.dns.message import PLAIN_SIZE, Rcode
+from pydns.metrics.block import Block
+from pydns.metrics.totals import DURATIONS_S, SIZES, Follower, Totals, decode
+
+FOLD_S = 0.5  # how often
+QUICK_S = DURATIONS_S[0]  # what took no longer needs no look at each query
+MAX_ZONES = 50  # more share one label: the block has an end
+
+_LONGEST = 300  # octets of a query of the ordinary form, and some
+_HEADER = 12
+_TYPES = {
+    1: "A",
+    2: "NS",
+    5: "CNAME",
+    6: "SOA",
+    12: "PTR",
+    15: "MX",
+    16: "TXT",
+    28: "AAAA",
+    33: "SRV",
+    43: "DS",
+    46: "RRSIG",
+    47: "NSEC",
+    48: "DNSKEY",
+    50: "NSEC3",
+    64: "SVCB",
+    65: "HTTPS",
+    251: "IXFR",
+    252: "AXFR",
+    255: "ANY",
+}
+
+
+TRANSPORTS = (("udp", "1"), ("udp", "2"), ("tcp", "1"), ("tcp", "2"))  # protocol, and address family as IANA numbers it
+
+
+class Row(NamedTuple):
+    """Queries of one zone, type and rcode. Lists are indexed by octets."""
+
+    queries: list[int]
+    replies: list[int]
+    dnssec_ok: list[int]  # one number
+
+
+class Tally:
+    """The counts of one transport: an index of `TRANSPORTS`."""
+
+    def __init__(self, totals: Totals, transport: int) -> None:
+        self.transport = transport
+        self.rows: dict[bytes, Row] = {}  # for the responder, by what it likes
+        self._totals = totals
+        self._proto, self._family = TRANSPORTS[transport]
+        self._rows: dict[tuple[str, str, str, str], Row] = {}
+        self._cached: dict[tuple[bytes, int], Row] = {}
+        self._zones: set[str] = set()
+        self._spent_s = 0.0
+        self._slow: dict[str, int] = {}  # by zone: timed one by one since the last fold
+        self._untimed: dict[str, int] = {}  # by zone: the same for what isn't in a row
+
+    def row(self, zone: str, rtype: int, rcode: int, plugin: str = "") -> Row:
+        """Return the row of a zone's text, a type and an rcode, to increment."""
+        zone = self._label(zone)
+        key = (zone, _TYPES.get(rtype, "other"), rcode_text(rcode), plugin or _plugin(zone))
+        row = self._rows.get(key)
+        if row is None:
+            row = self._rows[key] = Row([0] * _LONGEST, [0] * (PLAIN_SIZE + 1), [0])
+        return row
+
+    def count(self, zone: str, query_octets: int, reply: bytes, seconds: float | None = None, plugin: str = "") -> None:
+        """Count a query that isn't the hot path's, when its reply is sent.
+
+        `seconds`: from receive to send, for one that waited for others; None if `timed` is told of it.
+        """
+        rtype, rcode, dnssec_ok = _facts(reply)
+        if seconds is None and query_octets < _LONGEST and len(reply) <= PLAIN_SIZE:
+            row = self.row(zone, rtype, rcode, plugin)
+            row.queries[query_octets] += 1
+            row.replies[len(reply)] += 1
+            row.dnssec_ok[0] += dnssec_ok
+            return
+        zone = self._label(zone)
+        self._count(zone, _TYPES.get(rtype, "other"), rcode_text(rcode), plugin or _plugin(zone))
+        totals = self._totals
+        totals.observe(("dns_request_size_bytes", zone, self._proto), SIZES, query_octets)
+        totals.observe(("dns_response_size_bytes", zone, self._proto), SIZES, len(reply))
+        if dnssec_ok:
+            totals.add(("dns_do_requests_total", zone))
+        if seconds is None:
+            self._untimed[zone] = self._untimed.get(zone, 0) + 1
+        else:
+            totals.observe(("dns_request_duration_seconds", zone), DURATIONS_S, seconds)
+
+    def count_cached(self, rtype: bytes, rcode: int, query_octets: int, reply: bytes, dnssec_ok: bool) -> None:
+        """Count a query that was answered at once from the cache of upstreams' answers."""
+        if query_octets >= _LONGEST or len(reply) > PLAIN_SIZE:
+            self.count(".", query_octets, reply, None, "forward")
+            return
+        row = self._cached.get((rtype, rcode))
+        if row is None:
+            row = self._cached[rtype, rcode] = self.row(".", int.from_bytes(rtype), rcode, "forward")
+        row.queries[query_octets] += 1
+        row.replies[len(reply)] += 1
+        row.dnssec_ok[0] += dnssec_ok
+
+    def panicked(self) -> None:
+        """Count a query that met a bug."""
+        self._totals.add(("panics_total",))
+
+    def unsent(self) -> None:
+        """Count a reply that the kernel didn't take."""
+        self._totals.add(("unsent_replies_total",))
+
+    def ignored(self) -> None:
+        """Count a message that gets no reply: too short, or a reply itself."""
+        self._totals.add(("ignored_messages_total", self._proto))
+
+    def timed(self, zones: list[str], seconds: float) -> None:
+        """Note how long it took to answer a run of queries of these zones, one after another, if that was not quick.
+
+        All of them are said to have taken as long as the whole run: none took longer. The sum of their times is not
+        exaggerated.
+        """
+        for each in zones:
+            zone = self._label(each)
+            self._slow[zone] = self._slow.get(zone, 0) + 1
+            self._totals.observe(("dns_request_duration_seconds", zone), DURATIONS_S, seconds)
+            self._totals.histograms["dns_request_duration_seconds", zone][-1] -= seconds
+
+    def spent(self, seconds: float) -> None:
+        """Add to the time that was spent on answering, from receive to send."""
+        self._spent_s += seconds
+
+    def fold(self) -> None:
+        """Bring into the totals what was counted since the last time."""
+        untimed = self._untimed
+        for (zone, type_text, rcode_text, plugin), row in self._rows.items():
+            if any(row.queries):
+                number = sum(row.queries)
+                self._count(zone, type_text, rcode_text, plugin, number)
+                self._fold_sizes("dns_request_size_bytes", zone, row.queries)
+                self._fold_sizes("dns_response_size_bytes", zone, row.replies)
+                if row.dnssec_ok[0]:
+                    self._totals.add(("dns_do_requests_total", zone), row.dnssec_ok[0])
+                    row.dnssec_ok[0] = 0
+                untimed[zone] = untimed.get(zone, 0) + number
+        every = sum(untimed.values())
+        for zone, number in untimed.items():
+            histogram = self._totals.histogram(("dns_request_duration_seconds", zone), DURATIONS_S)
+            histogram[0] += number - self._slow.get(zone, 0)
+            histogram[-1] += self._spent_s * number / every
+        if every:
+            self._spent_s = 0.0
+        untimed.clear()
+        self._slow.clear()
+
+    def _label(self, zone: str) -> str:
+        if zone not in self._zones:
+            if len(self._zones) >= MAX_ZONES:
+                return "other"
+            self._zones.add(zone)
+        return zone
+
+    def _count(self, zone: str, type_text: str, rcode_text: str, plugin: str, number: int = 1) -> None:
+        self._totals.add(("dns_requests_total", zone, self._proto, self._family, type_text), number)
+        self._totals.add(("dns_responses_total", zone, rcode_text, plugin), number)
+
+    def _fold_sizes(self, name: str, zone: str, counted: list[int]) -> None:
+        key = (name, zone, self._proto)
+        for octets, number in enumerate(counted):
+            if number:
+                self._totals.observe(key, SIZES, octets, number)
+                counted[octets] = 0
+
+
+class Meter:
+    """All that a worker counts."""
+
+    def __init__(self, block: Block) -> None:
+        """Go on from what `block` has."""
+        self._block = block
+        self.totals = decode(block.load())
+        self.totals.add(("starts_total",))
+        self.tallies = [Tally(self.totals, index) for index in range(len(TRANSPORTS))]
+        self.follow = Follower(self.totals).follow
+        self.unseen = Tally(Totals(), 0)  # for what isn't a client's
+        self._stored = b""
+        self.fold()
+
+    def fold(self) -> None:
+        """Store what was counted. To be called every `FOLD_S`, and at the end."""
+        for tally in self.tallies:
+            tally.fold()
+        octets = self.totals.encode()
+        if octets != self._stored:
+            self._block.store(octets)
+            self._stored = octets
+
+
+def _facts(reply: bytes) -> tuple[int, int, bool]:
+    """Return the type asked for, the whole rcode, and whether DNSSEC records were, from a reply of ours."""
+    rcode = reply[3] & 15
+    end = question_end(reply)
+    rtype = int.from_bytes(reply[end - 4 : end - 2]) if end > _HEADER else 0
+    # Our OPT is the last record. Alone it begins where the question ends; with others it has no options.
+    alone = reply[6:10] == bytes(4)
+    opt = reply[end if alone else -11 :] if reply[11] else b""
+    if opt[:3] != b"\0\0\x29":
+        return rtype, rcode, False
+    return rtype, rcode | opt[5] << 4, bool(opt[7] & 0x80)
+
+
+def question_end(reply: bytes) -> int:
+    """Return where the question of a reply of ours ends, or the header if it has none."""
+    if not reply[5]:
+        return _HEADER
+    end = _HEADER
+    while reply[end]:
+        end += 1 + reply[end]
+    return end + 5
+
+
+def rcode_text(rcode: int) -> str:
+    """Return the name of an rcode, or its number if it has none here."""
+    try:
+        return Rcode(rcode).name
+    except ValueError:
+        return str(rcode)
+
+
+def _plugin(zone: str) -> str:
+    # CoreDNS's names of who answered. What is refused reached none.
+    return "" if zone == "." else "kubernetes"

@@ -1,0 +1,188 @@
+"""What real processes count is what a client has sent them, and outlives them."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.subject import query
+
+MANIFEST = """
+apiVersion: v1
+kind: Namespace
+metadata: {name: shop}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: shop}
+spec: {clusterIP: 10.96.1.1, ports: [{name: http, port: 80}]}
+"""
+WEB = "web.shop.svc.cluster.local."
+A, SRV, PTR, AAAA, HTTPS = 1, 33, 12, 28, 65
+# Message, times over UDP, times over TCP, then what they are counted as: zone, type, rcode, DO.
+NO_RECORDS = bytes(4) + b"\0\1" + bytes(4)
+DO = b"\0\0\x29\x04\xd0\0\0\x80\0\0\0"
+
+
+def with_do(message: bytes) -> bytes:
+    return message[:11] + b"\1" + message[12:] + DO
+
+
+SENT = [
+    (query(WEB, A), 5, 2, ("cluster.local.", "A", "NOERROR", False)),
+    (with_do(query(WEB, A)), 3, 1, ("cluster.local.", "A", "NOERROR", True)),
+    (query(WEB, SRV), 1, 0, ("cluster.local.", "SRV", "NOERROR", False)),
+    (query(WEB, AAAA), 2, 2, ("cluster.local.", "AAAA", "NOERROR", False)),
+    (query(WEB, HTTPS), 2, 0, ("cluster.local.", "HTTPS", "NOERROR", False)),
+    (query("no.shop.svc.cluster.local.", A), 4, 1, ("cluster.local.", "A", "NXDOMAIN", False)),
+    (with_do(query("no.shop.svc.cluster.local.", A)), 2, 0, ("cluster.local.", "A", "NXDOMAIN", True)),
+    (query("1.1.96.10.in-addr.arpa.", PTR), 3, 1, ("in-addr.arpa.", "PTR", "NOERROR", False)),
+    (query("example.com.", A), 2, 1, (".", "A", "REFUSED", False)),
+    (query(WEB, 251), 1, 1, ("cluster.local.", "IXFR", "REFUSED", False)),
+    (query(WEB, A)[:-1], 2, 1, (".", "other", "FORMERR", False)),
+    (b"\0\1\x28" + query(WEB, A)[3:], 1, 1, (".", "other", "NOTIMP", False)),
+]
+
+
+class Running:
+    """A `pydns serve` whose metrics can be asked for."""
+
+    def __init__(self, folder: Path, state_dir: Path) -> None:
+        arguments = ["--manifests", str(folder), "--state-dir", str(state_dir), "--listen", "127.0.0.1:0"]
+        arguments += ["--health", "off", "--ready", "off", "--metrics", "127.0.0.1:0", "--drain-quiet", "0"]
+        command = [sys.executable, "-m", "pydns", "serve", "--workers", "1", *arguments]
+        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        assert self.process.stderr is not None
+        said = ""
+        for line in self.process.stderr:
+            said += line
+            if " event=synced" in line:
+                break
+        self.port = int(re.findall(r"event=listening address=\S+:(\d+)", said)[0])
+        self.metrics_port = int(re.findall(r"flag=--metrics address=\S+:(\d+)", said)[0])
+        self._drainer = threading.Thread(target=self.process.stderr.read, daemon=True)
+        self._drainer.start()
+
+    def metrics(self) -> dict[str, float]:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=5) as response:
+            assert response.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+            lines = response.read().decode().splitlines()
+        return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines if not line.startswith("#")}
+
+    def ask(self, message: bytes) -> bytes:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.settimeout(5)
+            sock.connect(("127.0.0.1", self.port))
+            sock.send(message)
+            return sock.recv(4096)
+
+    def ask_tcp(self, message: bytes) -> bytes:
+        with socket.create_connection(("127.0.0.1", self.port), 5) as sock, sock.makefile("rb") as replies:
+            sock.sendall(len(message).to_bytes(2) + message)
+            return replies.read(int.from_bytes(replies.read(2)))
+
+    def worker(self) -> int:
+        pid = self.process.pid
+        return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[1])
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[Running]:
+    folder = tmp_path / "manifests"
+    folder.mkdir()
+    (folder / "shop.yaml").write_text(MANIFEST)
+    (tmp_path / "state").mkdir()
+    server = Running(folder, tmp_path / "state")
+    yield server
+    server.process.terminate()
+    server.process.wait(15)
+    server._drainer.join(5)
+    assert server.process.stderr is not None
+    server.process.stderr.close()
+
+
+def settled(server: Running, name: str, wanted: float) -> dict[str, float]:
+    """Return the metrics once those that begin with `name` add up to what is wanted, which takes half a second."""
+    deadline = time.monotonic() + 5
+    while True:
+        found = server.metrics()
+        added = added_up(found, name)
+        if added == wanted or time.monotonic() > deadline:
+            assert added == wanted, name
+            return found
+        time.sleep(0.05)
+
+
+def added_up(metrics: dict[str, float], name: str, *labels: str) -> float:
+    return sum(value for key, value in metrics.items() if key.startswith(name) and all(each in key for each in labels))
+
+
+def test_counts_are_what_was_sent(running: Running) -> None:
+    octets = {"udp": 0, "tcp": 0}
+    for message, over_udp, over_tcp, _ in SENT:
+        octets["udp"] += over_udp * len(message)
+        octets["tcp"] += over_tcp * len(message)
+        for _ in range(over_udp):
+            running.ask(message)
+        for _ in range(over_tcp):
+            running.ask_tcp(message)
+    every = sum(over_udp + over_tcp for _, over_udp, over_tcp, _ in SENT)
+    found = settled(running, "coredns_dns_responses_total", every)
+
+    requests: dict[tuple[str, str, str], int] = {}
+    responses: dict[tuple[str, str], int] = {}
+    do: dict[str, int] = {}
+    for _, over_udp, over_tcp, (zone, type_text, rcode, dnssec_ok) in SENT:
+        for proto, times in (("udp", over_udp), ("tcp", over_tcp)):
+            requests[zone, proto, type_text] = requests.get((zone, proto, type_text), 0) + times
+        responses[zone, rcode] = responses.get((zone, rcode), 0) + over_udp + over_tcp
+        do[zone] = do.get(zone, 0) + (over_udp + over_tcp) * dnssec_ok
+    for (zone, proto, type_text), times in requests.items():
+        labels = f'zone="{zone}"', f'proto="{proto}"', 'family="1"', f'type="{type_text}"'
+        assert added_up(found, "coredns_dns_requests_total", *labels) == times, labels
+    for (zone, rcode), times in responses.items():
+        labels = f'zone="{zone}"', f'rcode="{rcode}"'  # type: ignore[assignment]
+        assert added_up(found, "coredns_dns_responses_total", *labels) == times, labels
+    for zone, times in do.items():
+        assert added_up(found, "coredns_dns_do_requests_total", f'zone="{zone}"') == times, zone
+    for proto, total in octets.items():
+        assert added_up(found, "coredns_dns_request_size_bytes_sum", f'proto="{proto}"') == total
+    assert added_up(found, "coredns_dns_requests_total") == every
+    assert added_up(found, "coredns_dns_request_duration_seconds_count") == every
+    assert added_up(found, "coredns_dns_request_duration_seconds_bucket", 'le="+Inf"') == every
+    assert 0 < added_up(found, "coredns_dns_request_duration_seconds_sum") < 5
+    assert added_up(found, "coredns_dns_response_size_bytes_count") == every
+    assert added_up(found, "pydns_worker_queries_total") == every
+
+
+def test_a_worker_that_is_killed_leaves_its_counts_to_the_next(running: Running) -> None:
+    for _ in range(3):
+        running.ask(query(WEB, A))
+    settled(running, "coredns_dns_requests_total", 3)
+    before = running.worker()
+    os.kill(before, signal.SIGKILL)
+    running.ask(query(WEB, A))  # waits for the next worker
+    found = settled(running, "coredns_dns_requests_total", 4)
+    assert running.worker() != before
+    assert added_up(found, "pydns_restarts_total", 'process="worker 0"') == 1
+
+
+def test_the_state_of_the_data_is_told(running: Running) -> None:
+    found = running.metrics()
+    assert found['pydns_synced{resource="Service"}'] == 1
+    assert found['pydns_objects{resource="Service"}'] == 1
+    assert 0 <= found['pydns_data_age_seconds{resource="Service"}'] < 10
+    assert found["pydns_ready"] == 1
+    assert found["pydns_table_answers"] > 0
+    assert found["process_resident_memory_bytes"] > 1e6
+    assert found["process_cpu_seconds_total"] > 0
+    assert abs(found["process_start_time_seconds"] - time.time()) < 30
