@@ -150,7 +150,7 @@ def read(options: argparse.Namespace) -> Settings:
         kubeconfig=checked("--kubeconfig", Path, None),
         context=options.context,
         manifests=checked("--manifests", Path, None),
-        pods=checked("--pods", PodsMode, PodsMode.INSECURE),
+        pods=checked("--pods", _pods, PodsMode.INSECURE),
         ttl_s=checked("--ttl", _ttl, 5),
         namespaces=checked("--namespaces", _namespaces, None),
         labels=checked("--labels", _labels, None),
@@ -246,6 +246,13 @@ def _domain(text: str) -> bytes:
 
 def _zones(text: str) -> tuple[bytes, ...]:
     return tuple([name.from_text(each.strip().lower()) for each in text.split(",") if each.strip()])
+
+
+def _pods(text: str) -> PodsMode:
+    try:
+        return PodsMode(text)
+    except ValueError:
+        raise ValueError("must be disabled, insecure or verified") from None
 
 
 def _ttl(text: str) -> int:
