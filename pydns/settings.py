@@ -80,6 +80,7 @@ def parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     serve = verbs.add_parser("serve", help="answer queries")
     dump = verbs.add_parser("dump", help="print the answer table as zone-file text")
     status = verbs.add_parser("status", help="print sync state, age of data and counts")
+    explain = verbs.add_parser("explain", help="say what a name is answered with, by whom and why")
     check = verbs.add_parser("check", help="print every mistake in a live configuration, or what it says")
 
     def flag(verb: argparse.ArgumentParser, flag_name: str, default: str | None, text: str, metavar: str) -> None:
@@ -89,7 +90,10 @@ def parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
             flag_name, default=environment.get(variable, default), metavar=metavar, help=f"{text}{shown} [{variable}]"
         )
 
-    for verb in (serve, dump, status):
+    explain.add_argument("name", metavar="NAME", help="as an application has it, or whole, with a final dot")
+    explain.add_argument("type", metavar="TYPE", nargs="?", default="A", help="type of records (default A)")
+    flag(explain, "--namespace", "default", "of the pod whose search list a name without final dot gets", "NAME")
+    for verb in (serve, dump, status, explain):
         flag(verb, "--state-dir", "/var/lib/pydns", "directory of the answer table", "DIR")
     for verb in (serve, check):
         flag(verb, "--config", None, "live configuration: a file, or a folder where a ConfigMap is mounted", "PATH")
