@@ -20,6 +20,8 @@ from pydns.kube.events import Apply, Init, InitDone
 from pydns.kube.objects import Kind, parse
 from pydns.kube.reflector import FIGURES, Failure, ListPage, Reflector, Step, Wait, Watch
 from pydns.kube.zone import Zone, ZoneOptions
+from pydns.metrics.block import share
+from pydns.metrics.meter import Meter
 from pydns.serve.respond import Responder
 from pydns.table.layout import ANSWERS, FACTS, NAMES
 from pydns.table.reader import Reader
@@ -334,7 +336,7 @@ class Dns:
             return False
         self._writer.replace(self.zone.contents, facts)
         self._table = Table(self._writer)
-        self._responder = Responder(self._table)
+        self._responder = Responder(self._table, Meter(share(1)[0]).tallies[0])
         return True
 
     def denied(self, qnames: Iterable[bytes]) -> set[bytes]:
