@@ -1,7 +1,9 @@
 """What a worker does with connections that are in the way: by its own loop, with a patience fit for a test."""
 
 import asyncio
+import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +21,7 @@ from pydns.table.writer import Writer
 from tests.subject import query
 
 QUERY = query("cluster.local.", SOA)
+MANY = 10_000
 FRAME = len(QUERY).to_bytes(2) + QUERY
 
 
@@ -37,8 +40,20 @@ class Running:
         self.reader = Reader(self._state_dir)
         batch = Batch(self.reader, Log(), Meter(share(1)[0]))
         self.connections = Connections(batch, Recursion(batch, Log(), loop), loop)
+        self.answered = 0
+        respond = batch.respond
+
+        def count(*arguments: Any, **options: Any) -> bytes | None:
+            self.answered += 1
+            return respond(*arguments, **options)
+
+        batch.respond = count
         self._server = await loop.create_server(self.connections.accept, "127.0.0.1", 0)
-        self._port = self._server.sockets[0].getsockname()[1]
+        listening = self._server.sockets[0]
+        listening.setsockopt(
+            socket.SOL_SOCKET, socket.SO_SNDBUF, 16384
+        )  # so that a client that doesn't read is noticed
+        self._port = listening.getsockname()[1]
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -99,6 +114,27 @@ def test_a_connection_too_many_takes_the_place_of_the_one_idle_longest(
             assert await is_answered(*clients[2])
             assert not await is_answered(*clients[1])
             for _, writer in (*clients, newest):
+                writer.close()
+
+    asyncio.run(scenario())
+
+
+def test_who_asks_much_at_once_and_reads_late_gets_all_of_it_and_keeps_nobody_waiting(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with Running(tmp_path) as running:
+            greedy, other = await running.connect(), await running.connect()
+            greedy[1].write(FRAME * MANY)
+            assert await is_answered(*other)
+            assert running.answered < MANY // 10
+            before = 0
+            while running.answered > before:
+                before = running.answered
+                await asyncio.sleep(0.05)
+            assert before < MANY  # it has noticed that nobody reads
+            for _ in range(MANY):
+                length = int.from_bytes(await greedy[0].readexactly(2))
+                await greedy[0].readexactly(length)
+            for _, writer in (greedy, other):
                 writer.close()
 
     asyncio.run(scenario())
