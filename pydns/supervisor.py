@@ -6,6 +6,7 @@ stop, it lets clients go elsewhere first (`serve.pulse` says so to the others, a
 """
 
 import os
+import resource
 import signal
 import socket
 import sys
@@ -25,6 +26,7 @@ _FIRST_DELAY_S, _LAST_DELAY_S, _CALM_S = 0.1, 5.0, 10.0  # before a start after 
 _STOP_S = 10.0  # for a process to end after SIGTERM
 _LOOK_S = 1.0  # how often it looks whether workers are well
 _START_S = 30.0  # for a worker to answer itself once it is started: imports take that long on a tenth of a CPU
+_FILES = 16384  # a worker needs 1,000 for TCP clients and 1,024 for upstreams, this process a few for each worker
 _GRACE_S = 2.0  # for a stuck worker to end after SIGTERM
 
 
@@ -33,6 +35,7 @@ def serve(settings: Settings, log: Log) -> int:
     # Blocked here and taken with sigtimedwait: no handler runs at a moment that it wasn't made for.
     signals = {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD}
     signal.pthread_sigmask(signal.SIG_BLOCK, {*signals, DRAIN})
+    _allow_files()
     try:
         slots = listeners.open_slots(settings.listen, settings.workers, log)
         endpoints = {"--health": settings.health, "--ready": settings.ready, "--metrics": settings.metrics}
@@ -41,6 +44,14 @@ def serve(settings: Settings, log: Log) -> int:
         sys.stderr.write(f"pydns serve: {error}\n")
         return 1
     return _Supervisor(settings, log, slots, http, signals).run()
+
+
+def _allow_files() -> None:
+    """Raise the soft limit of open files, often 1,024, for this process and its children, as far as we may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 class _Child:
