@@ -15,10 +15,9 @@ from ipaddress import IPv6Address
 from pathlib import Path
 
 from pydns.log import Level, Log
-from pydns.serve.sockets import IP_PKTINFO, Slot
+from pydns.serve.sockets import IP_PKTINFO, RECEIVE_BUFFER, Slot
 from pydns.settings import Endpoint, Listen
 
-_RECEIVE_BUFFER = 4 << 20  # octets: a burst waits here; the kernel gives what net.core.rmem_max allows
 _BACKLOG = 1024
 _PORT_TRIES = 20  # for a port that is free for both UDP and TCP
 _MAX_OWN = 16  # addresses of a family with a socket of their own: a node can have hundreds
@@ -169,7 +168,7 @@ def _socket(listen: Listen, kind: socket.SocketKind) -> socket.socket:
     if kind == socket.SOCK_STREAM:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     else:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
         # Before it is bound: no datagram may come in without the address that it came to.
         if listen.host == "0.0.0.0":
             sock.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 # How workers recognize that an upstream leads back to one of them. Drawn in the supervisor, before it forks.
 LOOP_MARK = os.urandom(8).hex().encode()
+RECEIVE_BUFFER = 4 << 20  # octets: a burst waits here; the kernel gives what net.core.rmem_max allows
 IP_PKTINFO = 8  # Linux; the socket module of 3.11 lacks it
 
 

@@ -7,6 +7,7 @@ import asyncio
 import gc
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,7 @@ from pydns.log import Log
 from pydns.metrics.block import Block
 from pydns.metrics.meter import FOLD_S, Meter
 from pydns.serve import udp
+from pydns.serve.backlog import LOOK_S, Backlog
 from pydns.serve.batch import Batch
 from pydns.serve.pulse import ASK_S, DRAIN, Row
 from pydns.serve.recursion import CONFIG_S, Recursion
@@ -71,7 +73,7 @@ async def _run(slot: Slot, state_dir: Path, log: Log, lifeline: int, row: Row, b
     connections = Connections(batch, recursion, loop)
     # A duplicate, for the loop closes what it is given, and the original is to outlive this process's loop.
     servers = [await loop.create_server(connections.accept, sock=sock.dup(), backlog=1024) for sock in slot.tcp]
-    beats = _beat(batch, table, row), _sweep(connections), _poll(recursion), _fold(meter, recursion)
+    beats = _beat(batch, table, row), _sweep(connections), _poll(recursion), _fold(meter, recursion), _look(slot.udp)
     tasks = [loop.create_task(each) for each in beats]
 
     await stop.wait()
@@ -135,6 +137,14 @@ async def _poll(recursion: Recursion) -> None:
     while True:
         await asyncio.sleep(CONFIG_S)
         recursion.poll()
+
+
+async def _look(sockets: list[socket.socket]) -> None:
+    backlogs = [Backlog(sock) for sock in sockets]
+    while True:
+        await asyncio.sleep(LOOK_S)
+        for backlog in backlogs:
+            backlog.look(time.time())
 
 
 async def _fold(meter: Meter, recursion: Recursion) -> None:
