@@ -63,8 +63,8 @@ def _measure(part: str, options: argparse.Namespace) -> tuple[Any, report.Table]
         memories = memory.run(options.pydns)
         return [each._asdict() for each in memories], memory.table(memories)
     if part == "overload":
-        found = overload.run(options.pydns, options.seconds, _cores())
-        return found._asdict(), overload.table(found)
+        means, found = overload.run(options.pydns, options.seconds, options.rounds, _cores())
+        return [each._asdict() for each in found], overload.table(means, found)
     if part == "restart":
         lives = restart.run(options.pydns)
         return [each._asdict() for each in lives], restart.table(lives)

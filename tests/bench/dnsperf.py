@@ -64,9 +64,9 @@ def parse(output: str) -> Run:
     )
 
 
-def flood(port: int, data: Path, seconds: float, core: int) -> Run:
+def flood(port: int, data: Path, seconds: float, core: int, outstanding: int = OUTSTANDING) -> Run:
     """Ask as fast as the server answers, for `seconds`, from one thread on `core`."""
-    return _run(port, data, ["-l", str(seconds), "-q", str(OUTSTANDING)], core, seconds + _MARGIN_S)
+    return _run(port, data, ["-l", str(seconds), "-q", str(outstanding)], core, seconds + _MARGIN_S)
 
 
 def overload(port: int, data: Path, seconds: float, core: int, rate: int) -> Run:

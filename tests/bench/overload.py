@@ -1,83 +1,155 @@
 """What is left of a server that is asked for ten times what it can answer.
 
-The generator can't send ten times what a core answers, so the server gets a twentieth of a core: a process that spins
-shares it, with a weight that the scheduler is told (nice). Then as many queries come in as dnsperf can be made to
-send; the rest is what an operator would look at: replies per second next to the most that the server reaches unhurried,
-how long they take, TCP meanwhile, memory, and when it is itself again.
+The generator can't send ten times what a core answers, so the server gets a twentieth of one: by a quota of a CPU
+cgroup where we may make one, as a container's limit does it, else by a process that spins next to it. Then as many
+queries come in as dnsperf can be made to send; the rest is what an operator would look at: replies per second next to
+the most that the server reaches unhurried, how long they take, TCP and forwarding meanwhile, memory, and when it is
+itself again. Rounds take turns between unhurried and overloaded, for what else the machine does changes with time.
 """
 
+import json
 import os
 import socket
+import statistics
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
 import dns.message
 import dns.query
+import dns.rrset
 
 from tests.bench import cluster, dnsperf, procfs, queries, servers, tools
 from tests.bench.report import Table
+from tests.fakes.upstream import FakeUpstream
 
 FACTOR = 10
 _SERVICES = 1000
 _SERVER_NICE, _SPINNER_NICE = 19, 5  # weights 15 and 335 (sched(7)): a twentieth
+_OUTSTANDING = 1000  # unhurried: with fewer it sometimes has nothing to do, as the generator doesn't always run
 _SLOW_S = 0.1  # a reply that took longer is none, after an overload
 _AFTER_S = 2.0  # for which recovery is watched
 
 
 class Overload(NamedTuple):
-    """One server, before, during and after."""
+    """One round: before, during and after."""
 
     peak_qps: float  # replies when asked as fast as it answers
     offered_qps: float  # queries sent in the overload
     goodput_qps: float  # replies in it, each within the client's patience
     latency_s: float  # of those, average
-    tcp_asked: int  # over one TCP connection after the other, meanwhile
-    tcp_answered: int
+    tcp: tuple[int, int]  # asked and answered over one TCP connection after the other, meanwhile
+    forwarded: tuple[int, int]  # likewise, names that an upstream has to be asked for
     memory_kib: tuple[int, int]  # PSS of all processes, before and after
     recovered_s: float  # from the end of the overload to the last query that was not answered at once
 
 
-def run(command: str, seconds: float, cores: tuple[int, int]) -> Overload:
-    """Overload pydns with one worker for `seconds`. Raises `servers.Failed` if it ends."""
+def run(command: str, seconds: float, rounds: int, cores: tuple[int, int]) -> tuple[str, list[Overload]]:
+    """Overload pydns with one worker, `seconds` each time; return how it was held back, and the rounds.
+
+    Raises `servers.Failed` if it ends.
+    """
     server_core, client_core = cores
     services = cluster.services(_SERVICES)
     asked = queries.workloads(services)[0]
+    upstream = FakeUpstream(lambda packet, _: [_address_for(packet)])
     with tempfile.TemporaryDirectory(prefix="overload-bench-") as made:
-        manifests, data = Path(made) / "manifests", Path(made) / "queries"
+        manifests, data, config = (Path(made) / each for each in ("manifests", "queries", "config.json"))
         manifests.mkdir()
         cluster.write_manifests(manifests, services)
         data.write_text(asked.text())
-        with servers.pydns(command, ["--manifests", str(manifests)], 1, server_core) as server:
+        config.write_text(json.dumps({"upstreams": [{"address": f"127.0.0.1:{upstream.port}"}]}))
+        source = ["--manifests", str(manifests), "--config", str(config)]
+        with servers.pydns(command, source, 1, server_core) as server:
             servers.wait_until(server, [(services[-1].dns_name, "A")])
-            with _a_twentieth_of(server_core, server.pid):
-                peak = dnsperf.flood(server.port, data, seconds, client_core)
-                before = sum(procfs.pss_kib(server.pid).values())
-                tcp = _TcpClient(server.port, services[0].dns_name)
-                with tcp:
-                    over = dnsperf.overload(server.port, data, seconds, client_core, int(peak.qps * FACTOR))
-                recovered_s = _recovery_s(server.port, services[0].dns_name)
-                after = sum(procfs.pss_kib(server.pid).values())
-            return Overload(
-                peak.qps,
-                over.sent / over.run_time_s,
-                over.qps,
-                over.latency_s,
-                tcp.asked,
-                tcp.answered,
-                (before, after),
-                recovered_s,
-            )
+            with _a_twentieth_of(server_core, server.pid) as means:
+                found = [_round(server, data, services[0].dns_name, seconds, client_core) for _ in range(rounds)]
+    upstream.close()
+    return means, found
+
+
+def _round(server: servers.Server, data: Path, qname: str, seconds: float, core: int) -> Overload:
+    def others() -> tuple[_TcpClient, _TcpClient]:
+        unknown = time.monotonic_ns()
+        return (
+            _TcpClient(server.port, lambda _: qname),
+            _TcpClient(server.port, lambda count: f"{count}-{unknown}.example.net"),
+        )
+
+    tcp, forwarded = others()
+    with tcp, forwarded:
+        peak = dnsperf.flood(server.port, data, seconds, core, _OUTSTANDING)
+    before = sum(procfs.pss_kib(server.pid).values())
+    tcp, forwarded = others()
+    with tcp, forwarded:
+        over = dnsperf.overload(server.port, data, seconds, core, int(peak.qps * FACTOR))
+    recovered_s = _recovery_s(server.port, qname)
+    after = sum(procfs.pss_kib(server.pid).values())
+    return Overload(
+        peak.qps,
+        over.sent / over.run_time_s,
+        over.qps,
+        over.latency_s,
+        (tcp.asked, tcp.answered),
+        (forwarded.asked, forwarded.answered),
+        (before, after),
+        recovered_s,
+    )
+
+
+def _address_for(packet: bytes) -> bytes:
+    reply = dns.message.make_response(dns.message.from_wire(packet), recursion_available=True)
+    reply.answer.append(dns.rrset.from_text(reply.question[0].name, 60, "IN", "A", "192.0.2.1"))
+    return reply.to_wire()
 
 
 @contextmanager
-def _a_twentieth_of(core: int, pid: int) -> Iterator[None]:
+def _a_twentieth_of(core: int, pid: int) -> Iterator[str]:
+    """Hold a server back; yield by what means."""
+    try:
+        group = _quota(pid)
+    except OSError:
+        with _spinner(core, pid):
+            yield "a process that spins"
+        return
+    try:
+        yield "a quota"
+    finally:
+        parent = group.parent / "cgroup.procs"
+        for each in procfs.tree(pid):
+            with suppress(OSError):
+                parent.write_text(str(each))
+        with suppress(OSError):
+            group.rmdir()
+
+
+def _quota(pid: int) -> Path:
+    """Put a server into a CPU cgroup, of version 1 or 2, with 1 ms of every 20; return its folder."""
+    first, second = Path("/sys/fs/cgroup/cpu"), Path("/sys/fs/cgroup")
+    group = (first if first.exists() else second) / f"pydns-bench-{os.getpid()}"
+    group.mkdir()
+    try:
+        if first.exists():
+            (group / "cpu.cfs_period_us").write_text("20000")
+            (group / "cpu.cfs_quota_us").write_text("1000")
+        else:
+            (group / "cpu.max").write_text("1000 20000")
+        for each in procfs.tree(pid):
+            (group / "cgroup.procs").write_text(str(each))
+    except OSError:
+        group.rmdir()
+        raise
+    return group
+
+
+@contextmanager
+def _spinner(core: int, pid: int) -> Iterator[None]:
     for each in procfs.tree(pid):
         os.setpriority(os.PRIO_PROCESS, each, _SERVER_NICE)
     spin = [sys.executable, "-c", f"import os\nos.nice({_SPINNER_NICE})\nwhile True: pass"]
@@ -92,10 +164,10 @@ def _a_twentieth_of(core: int, pid: int) -> Iterator[None]:
 class _TcpClient:
     """Asks over TCP, one connection after the other, as long as the context is entered."""
 
-    def __init__(self, port: int, qname: str) -> None:
+    def __init__(self, port: int, qname: Callable[[int], str]) -> None:
         self.asked = self.answered = 0
         self._port = port
-        self._query = dns.message.make_query(qname + ".", "A")
+        self._qname = qname
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -109,9 +181,9 @@ class _TcpClient:
     def _run(self) -> None:
         while not self._stopping.wait(0.05):
             self.asked += 1
+            query = dns.message.make_query(self._qname(self.asked) + ".", "A")
             with suppress(OSError, EOFError, dns.exception.DNSException):
-                dns.query.tcp(self._query, "127.0.0.1", timeout=2, port=self._port)
-                self.answered += 1
+                self.answered += bool(dns.query.tcp(query, "127.0.0.1", timeout=2, port=self._port).answer)
 
 
 def _recovery_s(port: int, qname: str) -> float:
@@ -136,16 +208,25 @@ def _recovery_s(port: int, qname: str) -> float:
     return last_bad
 
 
-def table(found: Overload) -> Table:
-    """Return the figures to show."""
-    before, after = found.memory_kib
+def table(means: str, rounds: list[Overload]) -> Table:
+    """Return the figures to show: medians, and sums of what was counted."""
+
+    def median(figure: Callable[[Overload], float]) -> float:
+        return statistics.median(map(figure, rounds))
+
+    tcp, forwarded = (
+        f"{sum(pair[1] for pair in pairs)} of {sum(pair[0] for pair in pairs)}"
+        for pairs in ([each.tcp for each in rounds], [each.forwarded for each in rounds])
+    )
     rows = [
-        ["queries sent, × the peak of replies", f"{found.offered_qps / found.peak_qps:.1f}", f"{FACTOR}"],
-        ["replies/s, % of the peak", f"{found.goodput_qps / found.peak_qps:.0%}", "≥ 90 %"],
-        ["average latency of replies, ms", f"{found.latency_s * 1000:.1f}", "bounded"],
-        ["TCP queries answered meanwhile", f"{found.tcp_answered} of {found.tcp_asked}", "all"],
-        ["memory, % more", f"{after / before - 1:.1%}", "< 10 %"],
-        ["itself again after, s", f"{found.recovered_s:.2f}", "< 1"],
+        ["queries sent, × the peak of replies", f"{median(lambda e: e.offered_qps / e.peak_qps):.1f}", f"{FACTOR}"],
+        ["replies/s, % of the peak", f"{median(lambda e: e.goodput_qps / e.peak_qps):.0%}", "≥ 90 %"],
+        ["average latency of replies, ms", f"{median(lambda e: e.latency_s) * 1000:.0f}", "bounded"],
+        ["TCP queries answered meanwhile", tcp, "all"],
+        ["forwarded queries answered meanwhile", forwarded, "all"],
+        ["memory, % more", f"{rounds[-1].memory_kib[1] / rounds[0].memory_kib[0] - 1:.1%}", "< 10 %"],
+        ["itself again after, s, worst", f"{max(each.recovered_s for each in rounds):.2f}", "< 1"],
     ]
-    title = f"Overload of one worker that has a twentieth of a core ({found.peak_qps:,.0f} replies/s at most)"
+    peak = median(lambda each: each.peak_qps)
+    title = f"Overload of one worker that has a twentieth of a core, by {means} ({peak:,.0f} replies/s at most)"
     return Table(title, ["what", "found", "wanted"], rows)
