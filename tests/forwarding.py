@@ -2,8 +2,10 @@
 
 import socket
 import struct
-from collections.abc import Callable
-from typing import Any
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any, NamedTuple
 
 import dns.edns
 import dns.message
@@ -96,3 +98,35 @@ def lines(message: dns.message.Message) -> list[str]:
 
 def errors(message: dns.message.Message) -> list[int]:
     return [int(option.code) for option in message.options if isinstance(option, dns.edns.EDEOption)]
+
+
+class Told(NamedTuple):
+    """A reply, and how long after the query it came."""
+
+    after_s: float
+    message: dns.message.Message
+
+
+def flood(server: Server, qnames: Sequence[str], *, over_s: float, wait_s: float = 6.0) -> dict[str, Told]:
+    """Ask for names at a steady pace without waiting for replies; return what was told of each within `wait_s`."""
+    began = time.monotonic()
+    sent_at: list[float] = []
+    told: dict[str, Told] = {}
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams:
+        datagrams.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+        datagrams.connect(server.address[:2])
+        while len(told) < len(qnames):
+            now = time.monotonic()
+            while len(sent_at) < len(qnames) and now >= (due := began + over_s * len(sent_at) / len(qnames)):
+                message = dns.message.make_query(qnames[len(sent_at)], "A", use_edns=0, id=len(sent_at))
+                datagrams.send(message.to_wire())
+                sent_at.append(max(due, now))
+            if len(sent_at) < len(qnames):
+                wait = began + over_s * len(sent_at) / len(qnames) - now
+            elif (wait := sent_at[-1] + wait_s - now) <= 0:
+                break
+            datagrams.settimeout(max(wait, 0.0001))
+            with suppress(TimeoutError):
+                reply = dns.message.from_wire(datagrams.recv(65535))
+                told[qnames[reply.id]] = Told(time.monotonic() - sent_at[reply.id], reply)
+    return told
