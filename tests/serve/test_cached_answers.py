@@ -1,5 +1,6 @@
 """What a worker says of upstreams' answers while time passes: TTLs, refreshing, denials, flags. The clock is ours."""
 
+import asyncio
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,8 @@ class Worker:
         writer.close()  # LMDB opens a file once in a process
         self.table = Reader(state_dir)
         self._batch = Batch(self.table, Log(), Meter(share(1)[0]))
-        self._recursion = recursion.Recursion(self._batch, Log(), self)  # type: ignore[arg-type]
+        self._loop = asyncio.new_event_loop()
+        self._recursion = recursion.Recursion(self._batch, Log(), self._loop)
         self._recursion.poll()
         self.deliver()
         self.asked.clear()
@@ -82,6 +84,7 @@ class Worker:
                 replies.append(reply)
             else:
                 self._recursion.ask(lambda reply, _: replies.append(reply), None)
+        self._turn()
         return replies
 
     def ask(self, qname: str, rtype: str = "A", *, do: bool = False, cd: bool = False) -> dns.message.Message:
@@ -98,6 +101,15 @@ class Worker:
             self.asked.append(f"{asked.name} {dns.rdatatype.to_text(asked.rdtype)}".lower())
             for reply in self._said(packet, "udp"):
                 self._received(index, socket_index, reply)
+            self._turn()
+
+    def _turn(self) -> None:
+        """Do what the event loop was asked to do soon."""
+        self._loop.run_until_complete(asyncio.sleep(0))
+
+    def close(self) -> None:
+        self._loop.close()
+        self.table.close()
 
     def pass_time(self, seconds: float) -> None:
         self.now += seconds
@@ -106,7 +118,7 @@ class Worker:
         self._received = received
         return self
 
-    # What `Upstreams` and the event loop are asked to do.
+    # What `Upstreams` is asked to do.
 
     def add(self, index: int, server: model.Upstream) -> None:
         pass
@@ -118,9 +130,6 @@ class Worker:
     send_stream = send_udp
 
     def sweep(self, now: float) -> None:
-        pass
-
-    def call_later(self, *_: object) -> None:
         pass
 
 
@@ -138,7 +147,7 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
 
     yield begin
     for each in started:
-        each.table.close()
+        each.close()
 
 
 def test_ttls_count_down_by_the_second_until_the_answer_is_asked_for_anew(start: Start) -> None:
