@@ -105,20 +105,22 @@ class Address(NamedTuple):
     host: str
     port: int
     in_order: bool = True  # whether it answers in the order in which it was asked; one with threads doesn't
+    silent: bool = True  # whether it may say nothing: one that asks others has no order, and is waited for
 
     def ask(self, message: bytes, *, tcp: bool) -> bytes | None:
         # A probe behind the message tells silence from slowness without waiting.
+        messages = (message, _PROBE) if self.silent else (message,)
         if tcp:
             with socket.create_connection(self[:2], timeout=_TIMEOUT_S) as connection:
-                connection.sendall(b"".join(len(each).to_bytes(2) + each for each in (message, _PROBE)))
+                connection.sendall(b"".join(len(each).to_bytes(2) + each for each in messages))
                 stream = connection.makefile("rb")
                 return self._first_but_the_probe(connection, lambda: stream.read(int.from_bytes(stream.read(2))))
         family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
         with socket.socket(family, socket.SOCK_DGRAM) as datagrams:
             datagrams.settimeout(_TIMEOUT_S)
             datagrams.connect(self[:2])
-            datagrams.send(message)
-            datagrams.send(_PROBE)
+            for each in messages:
+                datagrams.send(each)
             return self._first_but_the_probe(datagrams, lambda: datagrams.recv(65535))
 
     def _first_but_the_probe(self, sock: socket.socket, receive: Callable[[], bytes]) -> bytes | None:

@@ -22,6 +22,7 @@ import dns.rrset
 import pytest
 import yaml
 
+from tests.fakes.upstream import FakeUpstream, says
 from tests.subject import LOOPBACK, Address, InProcess, Server, Subject, load, load_static
 
 _SOA = "{apex} {ttl} SOA ns.dns.{domain} hostmaster.{domain} * 7200 1800 86400 {ttl}"
@@ -45,6 +46,7 @@ class File(NamedTuple):
     host: str  # what it is listened at
     zones: dict[str, str]  # zone files
     soa: dict[str, str]  # the SOA records of their denials, by apex
+    upstream: list[dict[str, Any]]  # what the one says that is asked for the rest
     cases: list[dict[str, Any]]
 
     @property
@@ -54,7 +56,7 @@ class File(NamedTuple):
 
 def _read(path: Path) -> File:
     document = yaml.safe_load(path.read_text())
-    assert set(document) <= {"cluster", "flags", "ttl", "apexes", "listen", "zones", "soa", "cases"}
+    assert set(document) <= {"cluster", "flags", "ttl", "apexes", "listen", "zones", "soa", "upstream", "cases"}
     return File(
         path,
         document["cluster"],
@@ -64,6 +66,7 @@ def _read(path: Path) -> File:
         document.get("listen", LOOPBACK),
         document.get("zones", {}),
         document.get("soa", {}),
+        document.get("upstream", []),
         document["cases"],
     )
 
@@ -74,7 +77,7 @@ CASES = [
     for file in FILES
     for way in _WAYS
     for case in file.cases
-    if way[-3:] in case.get("over", "UDP TCP")
+    if way[-3:] in case.get("over", "UDP TCP") and not (file.upstream and way.startswith("in process"))
 ]
 Subjects = Callable[[File, str], Subject]
 
@@ -83,6 +86,7 @@ Subjects = Callable[[File, str], Subject]
 def subjects(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Subjects]:
     """Return who answers for a file; each is started when it is first asked for."""
     started: dict[tuple[Path, bool], InProcess | Server] = {}
+    upstreams: list[FakeUpstream] = []
     other = os.environ.get("PYDNS_TEST_SUBJECT")
 
     def find(file: File, way: str) -> Subject:
@@ -96,13 +100,20 @@ def subjects(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Subjects]:
                 statics = load_static(file.zones, (), file.flags)
                 zone = load(file.cluster, file.flags, file.host)
                 started[key] = InProcess(tmp_path_factory.mktemp("state"), zone, statics=statics)
+            elif file.upstream:
+                upstreams.append(FakeUpstream(says(file.upstream, *file.soa.values())))
+                # Nothing is cached: TTLs would count down from one case to the next.
+                config = {"upstreams": [f"{LOOPBACK}:{upstreams[-1].port}"], "cache": {"entries": 0}}
+                server = Server(file.cluster, file.flags, file.host, config=config)
+                server.address = server.address._replace(silent=False)
+                started[key] = server
             else:
                 started[key] = Server(file.cluster, file.flags, file.host, file.zones)
         return started[key]
 
     yield find
-    for subject in started.values():
-        subject.close()
+    for each in (*started.values(), *upstreams):
+        each.close()
 
 
 @pytest.mark.parametrize("file", [pytest.param(file, id=file.path.stem) for file in FILES])
@@ -123,7 +134,7 @@ def test_a_question_gets_the_reply_of_its_case(file: File, case: dict[str, Any],
         return
     assert reply is not None
     if "ask" in case and case["rcode"] not in ("FORMERR", "NOTIMP"):
-        end = 12 + len(str(_question(file, case)[0])) + 1 + 4
+        end = 12 + len(_question(file, case)[0].to_wire() or b"") + 4
         assert reply[12:end] == message[12:end], "the question doesn't come back as it was sent"
     assert _describe(reply) == _wanted(file, case, message)
 
@@ -210,7 +221,7 @@ def _wanted(file: File, case: dict[str, Any], message: bytes) -> dict[str, Any]:
     rcode = case["rcode"]
     answer = [_parse_line(line, file.origin) for line in case.get("answer", [])]
     authority = [_parse_line(line, file.origin) for line in case.get("authority", [])]
-    if rcode in ("NODATA", "NXDOMAIN"):
+    if rcode in ("NODATA", "NXDOMAIN") and "authority" not in case:
         # Said of the name that the CNAMEs end at, if there are any.
         last = case["answer"][-1].split()[-1] if answer else case["ask"].split()[0]
         owner = str(dns.name.from_text(last, file.origin)).lower()
@@ -221,6 +232,10 @@ def _wanted(file: File, case: dict[str, Any], message: bytes) -> dict[str, Any]:
     in_zone = rcode in ("NOERROR", "NODATA", "NXDOMAIN")
     asked_flags = "" if case.get("rd") is False else " RD"
     asked_flags += " CD" if case.get("cd") else ""
+    if file.upstream:
+        asked_flags += " RA"
+        qname = _question(file, case)[0] if "ask" in case else file.origin
+        in_zone = in_zone and qname.is_subdomain(file.origin)
     opt = None
     if "edns" in case and rcode not in ("FORMERR", "NOTIMP"):
         opt = {"size": 1232, "do": bool(case["edns"].get("do")), "errors": [], "options": [], **case.get("opt", {})}

@@ -1,13 +1,9 @@
 """The same zone files, the same questions: Knot DNS and this server say the same."""
 
 import re
-import socket
-import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import dns.exception
 import dns.flags
 import dns.message
 import dns.name
@@ -18,7 +14,7 @@ import dns.rrset
 import pytest
 import yaml
 
-from tests.bench import tools
+from tests.daemons import serving
 from tests.subject import InProcess, load, load_static
 
 # Knot has no $GENERATE.
@@ -124,43 +120,20 @@ zone:
 
 
 @pytest.fixture(scope="module")
-def knot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    try:
-        command = tools.find("knotd")
-    except tools.Missing as error:
-        pytest.skip(str(error))
-    directory = tmp_path_factory.mktemp("knot")
-    zones = ""
-    for file, text in _FILES.items():
-        (directory / file).write_text(text)
-        apex = "example.net" if file == "net.zone" else file.removesuffix(".zone")
-        zones += f'  - domain: {apex}.\n    file: "{file}"\n'
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    configuration = directory / "knot.conf"
-    configuration.write_text(_CONFIGURATION.format(directory=directory, port=port, zones=zones))
-    with subprocess.Popen([command, "--config", str(configuration)], stderr=subprocess.PIPE, text=True) as process:
-        try:
-            _wait_for(port, process)
-            yield port
-        finally:
-            process.terminate()
+def knot() -> Iterator[int]:
+    def configure(directory: Path, port: int) -> list[str]:
+        zones = ""
+        for file, text in _FILES.items():
+            (directory / file).write_text(text)
+            apex = "example.net" if file == "net.zone" else file.removesuffix(".zone")
+            zones += f'  - domain: {apex}.\n    file: "{file}"\n'
+        configuration = directory / "knot.conf"
+        configuration.write_text(_CONFIGURATION.format(directory=directory, port=port, zones=zones))
+        return ["--config", str(configuration)]
 
-
-def _wait_for(port: int, process: "subprocess.Popen[str]") -> None:
-    deadline = time.monotonic() + 10
-    for apex in ("example.org", "example.net", "inner.example.net"):
-        while True:
-            assert process.poll() is None and time.monotonic() < deadline, "Knot doesn't serve its zones"
-            try:
-                reply = dns.query.udp(dns.message.make_query(apex, "SOA"), "127.0.0.1", port=port, timeout=0.5)
-            except (dns.exception.Timeout, OSError):
-                time.sleep(0.02)
-                continue
-            if reply.answer:
-                break
-            time.sleep(0.02)
+    ready = [(apex, "SOA") for apex in ("example.org", "example.net", "inner.example.net")]
+    with serving("knotd", configure, ready) as port:
+        yield port
 
 
 @pytest.fixture(scope="module")

@@ -1,9 +1,15 @@
-"""The programs from Debian that benchmarks need, and on which core a program runs."""
+"""The programs from Debian that benchmarks and tests need, and on which core a program runs."""
 
 import shutil
 
-# Program → Debian package. knotd is in sbin, which isn't in everybody's PATH.
-_PACKAGES = {"dnsperf": "dnsperf", "knotd": "knot", "taskset": "util-linux"}
+# Program → Debian package. Servers are in sbin, which isn't in everybody's PATH.
+_PACKAGES = {
+    "dnsmasq": "dnsmasq-base",
+    "dnsperf": "dnsperf",
+    "knotd": "knot",
+    "taskset": "util-linux",
+    "unbound": "unbound",
+}
 _PLACES = "/usr/local/sbin:/usr/sbin:/sbin"
 
 

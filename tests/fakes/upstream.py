@@ -1,13 +1,21 @@
 """An upstream on loopback that answers by a script, over UDP and TCP (or TLS) on one port.
 
 For a pydns that is running. What it says is made by a function from query to replies: none, one or several, as octets.
+`says` makes one from data.
 """
 
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from typing import Any
+
+import dns.flags
+import dns.message
+import dns.rcode
+import dns.rdatatype
+import dns.rrset
 
 Script = Callable[[bytes, str], Iterable[bytes]]  # a query, and "udp" or "tcp"
 Stream = Callable[[socket.socket], None]  # what to do with a connection instead
@@ -72,6 +80,51 @@ class FakeUpstream:
                 self.asked.append((message, "tcp"))
                 for reply in self._script(message, "tcp"):
                     connection.sendall(len(reply).to_bytes(2) + reply)
+
+
+def says(entries: Iterable[Mapping[str, Any]], soa: str) -> Script:
+    """Return a script that says what is written, and REFUSED to what isn't or to a query that no server may be sent.
+
+    An entry has `ask` (name and type), `rcode`, `flags`, `answer` and `authority` in zone-file text, and counts for
+    questions with the same `do` and `cd`. NODATA and NXDOMAIN have `soa`. `truncated` means: over UDP. The answer
+    without `rcode` is none at all.
+    """
+
+    def script(packet: bytes, how: str) -> list[bytes]:
+        query = dns.message.from_wire(packet)
+        reply = dns.message.make_response(query)
+        reply.flags |= dns.flags.RA
+        reply.set_rcode(dns.rcode.REFUSED)
+        asked = query.question[0]
+        if query.flags & ~dns.flags.CD != dns.flags.RD or query.payload != 1232 or query.options or query.answer:
+            return [reply.to_wire()]
+        of = f"{asked.name} {dns.rdatatype.to_text(asked.rdtype)}".lower()
+        of += " do" * bool(query.ednsflags & dns.flags.DO) + " cd" * bool(query.flags & dns.flags.CD)
+        for entry in entries:
+            if of != entry["ask"].lower() + " do" * entry.get("do", False) + " cd" * entry.get("cd", False):
+                continue
+            if "rcode" not in entry:
+                return []
+            rcode = entry["rcode"]
+            reply.set_rcode(dns.rcode.from_text("NOERROR" if rcode == "NODATA" else rcode))
+            for flag in entry.get("flags", "").split():
+                reply.flags |= dns.flags.from_text(flag)
+            if entry.get("truncated") and how == "udp":
+                reply.flags |= dns.flags.TC
+                break
+            denial = [soa] if rcode in ("NODATA", "NXDOMAIN") else []
+            for section, lines in (
+                (reply.answer, entry.get("answer", [])),
+                (reply.authority, entry.get("authority", denial)),
+                (reply.additional, entry.get("additional", [])),
+            ):
+                for line in lines:
+                    owner, ttl, rtype, rdata = line.split(None, 3)
+                    section.append(dns.rrset.from_text(owner, int(ttl), "IN", rtype, rdata))
+            break
+        return [reply.to_wire(max_size=65535)]
+
+    return script
 
 
 def _bind() -> tuple[socket.socket, socket.socket]:

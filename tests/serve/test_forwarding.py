@@ -2,11 +2,9 @@
 
 import socket
 import ssl
-import struct
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 import dns.edns
 import dns.flags
@@ -16,122 +14,10 @@ import dns.rdatatype
 import pytest
 import trustme
 
-from pydns.dns import name
-from tests.fakes.upstream import FakeUpstream, Script
-from tests.subject import Server, query
+from tests.fakes.upstream import Script
+from tests.forwarding import A, Fake, Start, answers, ask, config, errors, lines, told
+from tests.subject import query
 from tests.upstream import world
-
-A = 1
-_CLUSTER: list[dict[str, Any]] = [
-    {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {"name": "web", "namespace": "shop"},
-        "spec": {"clusterIP": "10.96.0.10"},
-    },
-    {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {"name": "ext", "namespace": "shop"},
-        "spec": {"type": "ExternalName", "externalName": "www.example.com"},
-    },
-    {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {"name": "gone", "namespace": "shop"},
-        "spec": {"type": "ExternalName", "externalName": "nx.example.com"},
-    },
-    {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {"name": "broken", "namespace": "shop"},
-        "spec": {"type": "ExternalName", "externalName": "fails.example.com"},
-    },
-]
-
-
-def answers(packet: bytes, _: str = "") -> list[bytes]:
-    """Answer as a resolver of example.com does. By its first label a name gets something else than an address."""
-    question = dns.message.from_wire(packet).question[0]
-    first = question.name.labels[0].lower()
-    if first == b"nx" or len(question.name.labels) < 3:
-        return [world.reply_to(packet, world.Server(rcode=3))]
-    if first == b"fails":
-        return [world.reply_to(packet, world.Server(rcode=2))]
-    target = {b"alias": "www.example.com", b"inward": "web.shop.svc.cluster.local", b"circle": "circle2.example.com"}
-    target |= {b"circle2": "circle.example.com", b"dangling": "nx.example.com"}
-    if first in target:
-        rdata = name.from_text(target[first])
-        record = b"\xc0\x0c\0\5\0\1" + struct.pack("!IH", 300, len(rdata)) + rdata
-        asked = packet[12 : packet.index(b"\0", 12) + 5]
-        return [packet[:2] + b"\x81\x80\0\1\0\1\0\0\0\0" + asked + record]
-    return [world.reply_to(packet, world.Server())]
-
-
-Start = Callable[[dict[str, Any]], Server]
-Fake = Callable[..., FakeUpstream]
-
-
-@pytest.fixture
-def fake() -> Iterator[Fake]:
-    """Start fake upstreams."""
-    started: list[FakeUpstream] = []
-
-    def start(script: Script = answers, **how: Any) -> FakeUpstream:
-        started.append(FakeUpstream(script, **how))
-        return started[-1]
-
-    yield start
-    for each in started:
-        each.close()
-
-
-@pytest.fixture
-def start() -> Iterator[Start]:
-    """Start pydns."""
-    started: list[Server] = []
-
-    def begin(config: dict[str, Any]) -> Server:
-        started.append(Server(_CLUSTER, config=config))
-        return started[-1]
-
-    yield begin
-    for each in started:
-        each.close()
-
-
-def config(*upstreams: FakeUpstream, **how: Any) -> dict[str, Any]:
-    """Return a configuration; `how` says more of each upstream."""
-    return {"choice": "in_order", "upstreams": [{"address": f"127.0.0.1:{each.port}", **how} for each in upstreams]}
-
-
-def ask(server: Server, message: bytes, *, tcp: bool) -> bytes:
-    """Return the reply to a query. It is never behind another one: what upstreams are asked comes later than that."""
-    if tcp:
-        with socket.create_connection(server.address[:2], timeout=6) as connection:
-            connection.sendall(len(message).to_bytes(2) + message)
-            stream = connection.makefile("rb")
-            return stream.read(int.from_bytes(stream.read(2)))
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams:
-        datagrams.settimeout(6)
-        datagrams.connect(server.address[:2])
-        datagrams.send(message)
-        return datagrams.recv(65535)
-
-
-def told(server: Server, qname: str, rtype: int = A, *, tcp: bool = False, **how: Any) -> dns.message.Message:
-    return dns.message.from_wire(
-        ask(server, dns.message.make_query(qname, dns.rdatatype.RdataType(rtype), **how).to_wire(), tcp=tcp)
-    )
-
-
-def lines(message: dns.message.Message) -> list[str]:
-    return [line for rrset in message.answer for line in rrset.to_text().split("\n")]
-
-
-def errors(message: dns.message.Message) -> list[int]:
-    return [int(option.code) for option in message.options if isinstance(option, dns.edns.EDEOption)]
-
 
 WWW = "www.example.com. 300 IN A 1.2.3.4"
 

@@ -1,0 +1,79 @@
+"""Name servers from Debian on loopback, for tests that want another opinion. Knows nothing of what they serve."""
+
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import dns.exception
+import dns.message
+import dns.query
+import pytest
+
+from tests.bench import tools
+
+_ATTEMPTS = 5
+_PATIENCE_S = 20.0
+
+Configure = Callable[[Path, int], list[str]]  # from a folder of its own and a port to the command's arguments
+
+
+@contextmanager
+def serving(program: str, configure: Configure, ready: Iterable[tuple[str, str]]) -> Iterator[int]:
+    """Run a name server until the end of the block; yield its port once it answers these names and types.
+
+    Skips the test if the program isn't installed. A port that was free may be taken when the server binds it, by
+    whatever else runs here: then it ends, and is started again at another.
+    """
+    try:
+        command = tools.find(program)
+    except tools.Missing as error:
+        pytest.skip(str(error))
+    said = ""
+    for _ in range(_ATTEMPTS):
+        # Not pytest's folder: Knot puts a socket into its own, whose path may have 107 octets.
+        with tempfile.TemporaryDirectory(prefix="daemon-") as directory, tempfile.TemporaryFile("w+") as log:
+            port = free_port()
+            arguments = configure(Path(directory), port)
+            process = subprocess.Popen(
+                [command, *arguments], stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
+            )
+            try:
+                if all(_answers(process, port, qname, rtype) for qname, rtype in ready):
+                    yield port
+                    return
+            finally:
+                process.terminate()
+                process.wait(10)
+            log.seek(0)
+            said = log.read()
+    raise AssertionError(f"{program} doesn't serve: {said}")
+
+
+def free_port() -> int:
+    """Return a port that was free a moment ago for UDP and for TCP."""
+    while True:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams, socket.socket() as stream:
+            datagrams.bind(("127.0.0.1", 0))
+            port = int(datagrams.getsockname()[1])
+            try:
+                stream.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+
+
+def _answers(process: "subprocess.Popen[bytes]", port: int, qname: str, rtype: str) -> bool:
+    """Wait for an answer; False if the server has ended, or is silent for too long."""
+    deadline = time.monotonic() + _PATIENCE_S
+    while process.poll() is None and time.monotonic() < deadline:
+        try:
+            if dns.query.udp(dns.message.make_query(qname, rtype), "127.0.0.1", port=port, timeout=0.5).answer:
+                return True
+        except (dns.exception.DNSException, OSError):
+            pass
+        time.sleep(0.02)
+    return False

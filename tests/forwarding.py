@@ -1,0 +1,133 @@
+"""A pydns that forwards to fake upstreams: what tests of it share. Knows nothing of what is right."""
+
+import socket
+import struct
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+import dns.edns
+import dns.message
+import dns.rdatatype
+
+from pydns.dns import name
+from tests.fakes.upstream import FakeUpstream
+from tests.subject import Server
+from tests.upstream import world
+
+A = 1
+CLUSTER: list[dict[str, Any]] = [
+    {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "web", "namespace": "shop"},
+        "spec": {"clusterIP": "10.96.0.10"},
+    },
+    {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "ext", "namespace": "shop"},
+        "spec": {"type": "ExternalName", "externalName": "www.example.com"},
+    },
+    {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "gone", "namespace": "shop"},
+        "spec": {"type": "ExternalName", "externalName": "nx.example.com"},
+    },
+    {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "broken", "namespace": "shop"},
+        "spec": {"type": "ExternalName", "externalName": "fails.example.com"},
+    },
+]
+
+
+def answers(packet: bytes, _: str = "") -> list[bytes]:
+    """Answer as a resolver of example.com does. By its first label a name gets something else than an address."""
+    question = dns.message.from_wire(packet).question[0]
+    first = question.name.labels[0].lower()
+    if first == b"nx" or len(question.name.labels) < 3:
+        return [world.reply_to(packet, world.Server(rcode=3))]
+    if first == b"fails":
+        return [world.reply_to(packet, world.Server(rcode=2))]
+    target = {b"alias": "www.example.com", b"inward": "web.shop.svc.cluster.local", b"circle": "circle2.example.com"}
+    target |= {b"circle2": "circle.example.com", b"dangling": "nx.example.com"}
+    if first in target:
+        rdata = name.from_text(target[first])
+        record = b"\xc0\x0c\0\5\0\1" + struct.pack("!IH", 300, len(rdata)) + rdata
+        asked = packet[12 : packet.index(b"\0", 12) + 5]
+        return [packet[:2] + b"\x81\x80\0\1\0\1\0\0\0\0" + asked + record]
+    return [world.reply_to(packet, world.Server())]
+
+
+Start = Callable[[dict[str, Any]], Server]
+Fake = Callable[..., FakeUpstream]
+
+
+def config(*upstreams: FakeUpstream, **how: Any) -> dict[str, Any]:
+    """Return a configuration; `how` says more of each upstream."""
+    return {"choice": "in_order", "upstreams": [{"address": f"127.0.0.1:{each.port}", **how} for each in upstreams]}
+
+
+def ask(server: Server, message: bytes, *, tcp: bool) -> bytes:
+    """Return the reply to a query. It is never behind another one: what upstreams are asked comes later than that."""
+    if tcp:
+        with socket.create_connection(server.address[:2], timeout=6) as connection:
+            connection.sendall(len(message).to_bytes(2) + message)
+            stream = connection.makefile("rb")
+            return stream.read(int.from_bytes(stream.read(2)))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams:
+        datagrams.settimeout(6)
+        datagrams.connect(server.address[:2])
+        datagrams.send(message)
+        return datagrams.recv(65535)
+
+
+def told(server: Server, qname: str, rtype: int = A, *, tcp: bool = False, **how: Any) -> dns.message.Message:
+    return dns.message.from_wire(
+        ask(server, dns.message.make_query(qname, dns.rdatatype.RdataType(rtype), **how).to_wire(), tcp=tcp)
+    )
+
+
+def lines(message: dns.message.Message) -> list[str]:
+    return [line for rrset in message.answer for line in rrset.to_text().split("\n")]
+
+
+def errors(message: dns.message.Message) -> list[int]:
+    return [int(option.code) for option in message.options if isinstance(option, dns.edns.EDEOption)]
+
+
+class Told(NamedTuple):
+    """A reply, and how long after the query it came."""
+
+    after_s: float
+    message: dns.message.Message
+
+
+def flood(server: Server, qnames: Sequence[str], *, over_s: float, wait_s: float = 6.0) -> dict[str, Told]:
+    """Ask for names at a steady pace without waiting for replies; return what was told of each within `wait_s`."""
+    began = time.monotonic()
+    sent_at: list[float] = []
+    told: dict[str, Told] = {}
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams:
+        datagrams.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+        datagrams.connect(server.address[:2])
+        while len(told) < len(qnames):
+            now = time.monotonic()
+            while len(sent_at) < len(qnames) and now >= (due := began + over_s * len(sent_at) / len(qnames)):
+                message = dns.message.make_query(qnames[len(sent_at)], "A", use_edns=0, id=len(sent_at))
+                datagrams.send(message.to_wire())
+                sent_at.append(max(due, now))
+            if len(sent_at) < len(qnames):
+                wait = began + over_s * len(sent_at) / len(qnames) - now
+            elif (wait := sent_at[-1] + wait_s - now) <= 0:
+                break
+            datagrams.settimeout(max(wait, 0.0001))
+            with suppress(TimeoutError):
+                # RDATA of an upstream is its own affair, and may be wrong.
+                reply = dns.message.from_wire(datagrams.recv(65535), continue_on_error=True)
+                told[qnames[reply.id]] = Told(time.monotonic() - sent_at[reply.id], reply)
+    return told

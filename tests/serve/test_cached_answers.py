@@ -1,0 +1,209 @@
+"""What a worker says of upstreams' answers while time passes: TTLs, refreshing, denials, flags. The clock is ours."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import dns.message
+import pytest
+
+from pydns.config import model
+from pydns.config.model import Config
+from pydns.log import Log
+from pydns.metrics.block import share
+from pydns.metrics.meter import Meter
+from pydns.serve import recursion, respond
+from pydns.serve.batch import Batch
+from pydns.table.reader import Reader
+from pydns.table.writer import Writer
+from tests.fakes.upstream import says
+from tests.forwarding import lines
+from tests.subject import load
+
+SOA = "example.com. 300 SOA ns.example.com. hostmaster.example.com. 7 7200 1800 86400 60"
+ENTRIES: list[dict[str, Any]] = [
+    {"ask": "www.example.com. A", "rcode": "NOERROR", "answer": ["www.example.com. 10 A 192.0.2.1"]},
+    {
+        "ask": "mixed.example.com. A",
+        "rcode": "NOERROR",
+        "answer": ["mixed.example.com. 100 CNAME www.example.com.", "www.example.com. 10 A 192.0.2.1"],
+    },
+    {"ask": "once.example.com. A", "rcode": "NOERROR", "answer": ["once.example.com. 0 A 192.0.2.1"]},
+    {"ask": "nx.example.com. A", "rcode": "NXDOMAIN"},
+    {"ask": "www.example.com. AAAA", "rcode": "NODATA"},
+    {"ask": "bare.example.com. A", "rcode": "NXDOMAIN", "authority": []},
+    {"ask": "fails.example.com. A", "rcode": "SERVFAIL"},
+    {"ask": "bits.example.com. A", "rcode": "NOERROR", "answer": ["bits.example.com. 60 A 192.0.2.1"]},
+    {"ask": "bits.example.com. A", "do": True, "rcode": "NOERROR", "answer": ["bits.example.com. 60 A 192.0.2.2"]},
+    {"ask": "bits.example.com. A", "cd": True, "rcode": "NOERROR", "answer": ["bits.example.com. 60 A 192.0.2.3"]},
+    {
+        "ask": "bits.example.com. A",
+        "do": True,
+        "cd": True,
+        "rcode": "NOERROR",
+        "answer": ["bits.example.com. 60 A 192.0.2.4"],
+    },
+]
+
+
+class Worker:
+    """What a worker's process has, with a clock that stands and an upstream that answers when it is let."""
+
+    def __init__(self, state_dir: Path, config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        self.asked: list[str] = []  # names that the upstream was asked for
+        self._said = says(ENTRIES, SOA)
+        self._sent: list[tuple[int, int, bytes]] = []
+        for module in (recursion, respond):
+            monkeypatch.setattr(module, "monotonic", lambda: self.now)
+        monkeypatch.setattr(recursion, "Upstreams", self._sockets)
+        zone = load([])
+        facts = zone.facts(serial=1, synced=True)
+        writer = Writer(state_dir, facts)
+        writer.put_config(model.dump(config))
+        writer.replace(zone.contents, facts)
+        writer.close()  # LMDB opens a file once in a process
+        self.table = Reader(state_dir)
+        self._batch = Batch(self.table, Log(), Meter(share(1)[0]))
+        self._loop = asyncio.new_event_loop()
+        self._recursion = recursion.Recursion(self._batch, Log(), self._loop)
+        self._recursion.poll()
+        self.deliver()
+        self.asked.clear()
+
+    def tell(self, qname: str, rtype: str = "A", *, do: bool = False, cd: bool = False) -> list[bytes]:
+        """Take a query; return its reply if there is one at once."""
+        message = dns.message.make_query(qname, rtype, want_dnssec=do)
+        if cd:
+            message.flags |= dns.flags.CD
+        replies: list[bytes] = []
+        with self._batch.transaction() as transaction:
+            reply = self._batch.respond(message.to_wire(), transaction)
+            if reply is not None:
+                replies.append(reply)
+            else:
+                self._recursion.ask(lambda reply, _: replies.append(reply), None)
+        self._turn()
+        return replies
+
+    def ask(self, qname: str, rtype: str = "A", *, do: bool = False, cd: bool = False) -> dns.message.Message:
+        """Return the reply to a query, with what the upstream says if it is asked."""
+        replies = self.tell(qname, rtype, do=do, cd=cd)
+        self.deliver()
+        return dns.message.from_wire(replies[0])
+
+    def deliver(self) -> None:
+        """Let the upstream answer all that it was asked."""
+        while self._sent:
+            index, socket_index, packet = self._sent.pop(0)
+            asked = dns.message.from_wire(packet).question[0]
+            self.asked.append(f"{asked.name} {dns.rdatatype.to_text(asked.rdtype)}".lower())
+            for reply in self._said(packet, "udp"):
+                self._received(index, socket_index, reply)
+            self._turn()
+
+    def _turn(self) -> None:
+        """Do what the event loop was asked to do soon."""
+        self._loop.run_until_complete(asyncio.sleep(0))
+
+    def close(self) -> None:
+        self._loop.close()
+        self.table.close()
+
+    def pass_time(self, seconds: float) -> None:
+        self.now += seconds
+
+    def _sockets(self, _: object, received: Callable[[int, int, bytes], None], __: object) -> "Worker":
+        self._received = received
+        return self
+
+    # What `Upstreams` is asked to do.
+
+    def add(self, index: int, server: model.Upstream) -> None:
+        pass
+
+    def send_udp(self, *packet: Any) -> bool:
+        self._sent.append(packet)
+        return True
+
+    send_stream = send_udp
+
+    def sweep(self, now: float) -> None:
+        pass
+
+
+Start = Callable[..., Worker]
+
+
+@pytest.fixture
+def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
+    started: list[Worker] = []
+
+    def begin(**cache: Any) -> Worker:
+        config = Config(upstreams=(model.Upstream("192.0.2.53"),), cache=model.Cache(**cache))
+        started.append(Worker(tmp_path, config, monkeypatch))
+        return started[-1]
+
+    yield begin
+    for each in started:
+        each.close()
+
+
+def test_ttls_count_down_by_the_second_until_the_answer_is_asked_for_anew(start: Start) -> None:
+    worker = start(prefetch=False)
+    began = worker.now
+    for _ in range(60):
+        age = int(worker.now - began) % 10
+        assert lines(worker.ask("www.example.com")) == [f"www.example.com. {10 - age} IN A 192.0.2.1"]
+        assert lines(worker.ask("mixed.example.com")) == [
+            f"mixed.example.com. {100 - age} IN CNAME www.example.com.",
+            f"www.example.com. {10 - age} IN A 192.0.2.1",
+        ]
+        worker.pass_time(0.5)
+    assert worker.asked.count("www.example.com. a") == worker.asked.count("mixed.example.com. a") == 3
+
+
+def test_a_name_that_is_asked_for_often_is_fetched_before_its_ttl_ends_and_others_are_not(start: Start) -> None:
+    worker = start()
+    worker.ask("www.example.com")
+    worker.ask("mixed.example.com")
+    for half_second in range(100):
+        worker.pass_time(0.5)
+        if half_second == 18:  # once, half a second before the end
+            worker.ask("mixed.example.com")
+        (reply,) = worker.tell("www.example.com")
+        assert 1 <= dns.message.from_wire(reply).answer[0].ttl <= 10
+        worker.deliver()
+    assert worker.asked == ["www.example.com. a", "mixed.example.com. a", *["www.example.com. a"] * 5]
+
+
+@pytest.mark.parametrize(
+    ("qname", "rtype", "kept_s"),
+    [
+        ("nx.example.com", "A", 60),  # the SOA's minimum, which is below its TTL
+        ("www.example.com", "AAAA", 60),
+        ("bare.example.com", "A", 0),  # without an SOA record a denial isn't cached: RFC 2308 section 5
+        ("once.example.com", "A", 0),
+        ("fails.example.com", "A", 5),
+    ],
+)
+def test_how_long_an_upstream_is_not_asked_again(start: Start, qname: str, rtype: str, kept_s: int) -> None:
+    worker = start(prefetch=False)
+    replies = []
+    for second in range(2 * kept_s + 2):
+        reply = worker.ask(qname, rtype)
+        replies.append((reply.rcode(), len(reply.answer)))
+        assert len(worker.asked) == 1 + (second // kept_s if kept_s else second)
+        assert [rrset.ttl for rrset in reply.authority] in ([], [60 - second % 60])
+        worker.pass_time(1)
+    assert len(set(replies)) == 1
+
+
+def test_do_and_cd_are_answered_each_from_its_own_entry(start: Start) -> None:
+    worker = start()
+    flags = [(False, False), (True, False), (False, True), (True, True)]
+    for _ in range(3):
+        said = [lines(worker.ask("bits.example.com", do=do, cd=cd))[0].split()[-1] for do, cd in flags]
+        assert said == ["192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4"]
+    assert len(worker.asked) == 4

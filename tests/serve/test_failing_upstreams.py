@@ -1,0 +1,147 @@
+"""Upstreams that fail, are silent, come back, or are asked too much, and what clients of a running pydns see of it."""
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+
+import dns.rcode
+import pytest
+
+from tests.fakes.upstream import Script
+from tests.forwarding import Fake, Start, Told, config, errors, flood, lines, told
+from tests.upstream import world
+
+
+def silent(_: bytes, __: str) -> list[bytes]:
+    return []
+
+
+class Moody:
+    """Answers, until it is told to be silent, with a TTL."""
+
+    def __init__(self, ttl_s: int = 300) -> None:
+        self.is_silent = False
+        self._server = world.Server(ttl_s=ttl_s)
+
+    def __call__(self, packet: bytes, how: str) -> Sequence[bytes]:
+        return [] if self.is_silent else [world.reply_to(packet, self._server)]
+
+
+def names(first: str, count: int) -> list[str]:
+    return [f"{first}{number}.example.com" for number in range(count)]
+
+
+def percentile(told: dict[str, Told], percent: int) -> float:
+    return sorted(each.after_s for each in told.values())[(len(told) - 1) * percent // 100]
+
+
+def outcomes(told: dict[str, Told]) -> Counter[str]:
+    return Counter(f"{dns.rcode.to_text(each.message.rcode())} {errors(each.message)}" for each in told.values())
+
+
+@pytest.mark.parametrize(
+    ("bad", "choice"), [("dead", "fastest"), ("silent", "fastest"), ("silent", "round_robin"), ("SERVFAIL", "fastest")]
+)
+def test_one_of_two_upstreams_that_fails_costs_no_answer_and_little_time(
+    start: Start, fake: Fake, bad: str, choice: str
+) -> None:
+    script: dict[str, Script] = {"silent": silent, "SERVFAIL": lambda p, _: [world.reply_to(p, world.Server(rcode=2))]}
+    first = fake(script.get(bad, silent))
+    if bad == "dead":
+        first.close()
+    server = start(config(first, fake(Moody())) | {"choice": choice})
+    found = flood(server, names("n", 400), over_s=0.8)
+    assert outcomes(found) == {"NOERROR []": 400}
+    print(f"{bad}, {choice}: p90 {percentile(found, 90):.4f} s, p99 {percentile(found, 99):.4f} s")
+    assert percentile(found, 99) < 3
+    later = flood(server, names("later", 300), over_s=0.4)  # that it is bad is known now
+    assert outcomes(later) == {"NOERROR []": 300}
+    print(f"later: p99 {percentile(later, 99):.4f} s, longest {percentile(later, 100):.4f} s")
+    assert percentile(later, 99) < 1
+
+
+@pytest.mark.parametrize("bad", ["dead", "silent"])
+def test_with_both_upstreams_gone_every_name_seen_is_answered_and_others_fail_in_time(
+    start: Start, fake: Fake, bad: str
+) -> None:
+    scripts = Moody(ttl_s=1), Moody(ttl_s=1)
+    upstreams = [fake(script) for script in scripts]
+    server = start(config(*upstreams))
+    seen = names("seen", 100)
+    assert outcomes(flood(server, seen, over_s=0.2)) == {"NOERROR []": 100}
+    for script, upstream in zip(scripts, upstreams, strict=True):
+        script.is_silent = True
+        if bad == "dead":
+            upstream.close()
+    asked_at = time.monotonic()
+    while lines(told(server, seen[-1])) != [f"{seen[-1]}. 30 IN A 1.2.3.4"]:  # it was cached last
+        assert time.monotonic() < asked_at + 10
+    found = flood(server, seen, over_s=0.2)
+    assert outcomes(found) == {"NOERROR [3]": 100}
+    assert {line for each in found.values() for line in lines(each.message)} == {
+        f"{qname}. 30 IN A 1.2.3.4" for qname in seen
+    }
+    unseen = flood(server, names("unseen", 20), over_s=0.1)
+    print(f"{bad}: stale p99 {percentile(found, 99):.4f} s, longest failure {percentile(unseen, 100):.4f} s")
+    assert outcomes(unseen) == {f"SERVFAIL [{22 if bad == 'silent' else 23}]": 20}
+    assert percentile(unseen, 100) < 5
+    again = flood(server, names("unseen", 20), over_s=0.1)
+    assert percentile(again, 99) < 0.5, "a failure is remembered for 5 s"
+
+
+def test_an_upstream_that_was_silent_is_left_alone_tried_now_and_then_and_asked_again(start: Start, fake: Fake) -> None:
+    moody = Moody()
+    first = fake(moody)
+    server = start(config(first, fake()))
+    assert outcomes(flood(server, names("before", 20), over_s=0.1)) == {"NOERROR []": 20}
+    assert len(first.asked) >= 20
+    moody.is_silent = True
+    flood(server, names("opens", 100), over_s=0.5)
+    before = len(first.asked)
+    while_open = flood(server, names("open", 300), over_s=1.5)
+    assert outcomes(while_open) == {"NOERROR []": 300}
+    assert percentile(while_open, 99) < 0.5
+    assert 1 <= len(first.asked) - before <= 5, "probes alone"
+    moody.is_silent = False
+    deadline = time.monotonic() + 10  # the pause before the next probe was doubled once or twice
+    number = 0
+    while True:
+        before = len(first.asked)
+        flood(server, names(f"closes{number}-", 20), over_s=0.1)
+        if len(first.asked) - before == 20:
+            break
+        assert time.monotonic() < deadline
+        number += 1
+    log = server.stop()
+    of_first = [line for line in log.splitlines() if f"upstream=127.0.0.1:{first.port}" in line]
+    events = [line.partition(' event="')[2].partition('"')[0] for line in of_first]
+    assert events == ["upstream does not answer", "upstream answers again"]
+
+
+def test_more_questions_than_may_wait_fail_at_once_and_what_is_ours_is_answered(start: Start, fake: Fake) -> None:
+    server = start(config(fake(silent)) | {"max_in_flight": 10})
+    ours = "web.shop.svc.cluster.local"
+    found = flood(server, [*names("n", 50), ours], over_s=0.01, wait_s=1)
+    assert lines(found.pop(ours).message) == [f"{ours}. 5 IN A 10.96.0.10"]
+    assert outcomes(found) == {"SERVFAIL []": len(found)}
+    assert len(found) in (40, 41)  # the probe for loops may have had a place; the others still wait
+
+
+def test_an_upstream_gets_no_more_packets_than_it_may_and_another_gets_the_rest(start: Start, fake: Fake) -> None:
+    bounded, other = fake(Moody()), fake(Moody())
+    settings = config(bounded, other)
+    settings["upstreams"][0]["packets_per_second"] = 50
+    server = start(settings)
+    began = time.monotonic()
+    found = flood(server, names("n", 400), over_s=1.0)
+    assert outcomes(found) == {"NOERROR []": 400}
+    # A second's worth at once, then so many a second; and the probe for loops.
+    assert 75 <= len(bounded.asked) <= 51 + 50 * (time.monotonic() - began)
+    assert len(other.asked) >= 400 - len(bounded.asked)
+    alone = fake(Moody())
+    server = start(config(alone, packets_per_second=50))
+    began = time.monotonic()
+    found = flood(server, names("n", 400), over_s=1.0)
+    assert 75 <= len(alone.asked) <= 51 + 50 * (time.monotonic() - began)
+    assert outcomes(found)["NOERROR []"] + outcomes(found)["SERVFAIL []"] == 400
+    assert percentile(found, 100) < 1

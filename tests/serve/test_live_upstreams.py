@@ -1,0 +1,206 @@
+"""Upstreams and routes that change while a pydns runs: what clients and the upstreams see of the change."""
+
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import dns.rcode
+import yaml
+
+from pydns.config.model import Route, Upstream, load
+from pydns.dns import name
+from pydns.table.reader import Reader
+from tests.fakes.upstream import FakeUpstream, Script
+from tests.forwarding import CLUSTER, Fake, lines, told
+from tests.running import Server as Process
+from tests.running import until
+from tests.subject import Server
+from tests.upstream import world
+
+# The example of the Kubernetes documentation, as it stands there:
+# https://v1-17.docs.kubernetes.io/docs/tasks/administer-cluster/dns-custom-nameservers/#kube-dns
+KUBE_DNS = """\
+apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: kube-dns
+  namespace: kube-system
+data:
+  stubDomains: |
+    {"acme.local": ["1.2.3.4"]}
+  upstreamNameservers: |
+    ["8.8.8.8", "8.8.4.4"]
+"""
+
+
+def has(address: str, after_s: float = 0.0) -> Script:
+    """Return the script of a server that has this address for every name, and takes its time."""
+    answer = world.Server(address=bytes(map(int, address.split("."))))
+
+    def script(packet: bytes, _: str) -> list[bytes]:
+        time.sleep(after_s)
+        return [world.reply_to(packet, answer)]
+
+    return script
+
+
+def place(upstream: FakeUpstream) -> str:
+    return f"127.0.0.1:{upstream.port}"
+
+
+class Live:
+    """A pydns with a file of its configuration."""
+
+    def __init__(self, tmp_path: Path, config: Mapping[str, Any]) -> None:
+        self._file = tmp_path / "config.yaml"
+        self.configure(config)
+        self.server = Server(CLUSTER, ["--config", str(self._file)])
+
+    def configure(self, config: Mapping[str, Any]) -> None:
+        new = self._file.with_suffix(".new")
+        new.write_text(yaml.safe_dump(dict(config)))
+        new.replace(self._file)
+
+    def ask(self, qname: str) -> str:
+        """Return the address, or the rcode without one."""
+        reply = told(self.server, qname)
+        return lines(reply)[-1].split()[-1] if reply.answer else dns.rcode.to_text(reply.rcode())
+
+    def wait_for(self, domain: str, wanted: str) -> None:
+        """Ask for new names below a domain until they have that address."""
+        deadline = time.monotonic() + 5
+        while self.ask(f"n{time.monotonic_ns()}.{domain}") != wanted:
+            assert time.monotonic() < deadline
+
+
+@contextmanager
+def asking(live: Live, domain: str) -> Iterator[set[str]]:
+    """Have four clients ask for new names all the time, and collect what they are told."""
+    found: set[str] = set()
+    stop = threading.Event()
+
+    def ask_on(client: int) -> None:
+        number = 0
+        while not stop.is_set():
+            found.add(live.ask(f"x{client}-{number}.{domain}"))
+            number += 1
+
+    threads = [threading.Thread(target=ask_on, args=(client,)) for client in range(4)]
+    for each in threads:
+        each.start()
+    try:
+        yield found
+    finally:
+        stop.set()
+        for each in threads:
+            each.join()
+
+
+def test_upstreams_change_without_a_lost_query(fake: Fake, tmp_path: Path) -> None:
+    # With replies on their way at any time: each client waits for one.
+    first, second = fake(has("192.0.2.1", 0.02)), fake(has("192.0.2.2", 0.02))
+    live = Live(tmp_path, {"upstreams": [place(first)]})
+    try:
+        with asking(live, "example.com") as told:
+            for _ in range(2):
+                live.configure({"upstreams": [place(second)]})
+                live.wait_for("example.org", "192.0.2.2")
+                live.configure({"upstreams": [place(first)]})
+                live.wait_for("example.org", "192.0.2.1")
+        assert set(told) == {"192.0.2.1", "192.0.2.2"}
+        asked = Counter(packet[12:].lower() for each in (first, second) for packet, _ in each.asked)
+        assert len(asked) > 100
+        again = [question for question, times in asked.items() if times > 1]
+        assert len(again) <= 2, "replies were lost"  # two: a busy machine may take longer than a timeout
+    finally:
+        live.server.close()
+
+
+def test_answers_of_routes_that_stay_stay_cached_and_others_are_asked_anew(fake: Fake, tmp_path: Path) -> None:
+    default, acme, corp, new = (fake(has(f"192.0.2.{number}")) for number in (1, 2, 3, 4))
+    config = {
+        "upstreams": [place(default)],
+        "routes": {"acme.local": {"servers": [place(acme)]}, "corp": {"servers": [place(corp)]}},
+    }
+    live = Live(tmp_path, config)
+    try:
+        names = {"www.example.com": "192.0.2.1", "www.acme.local": "192.0.2.2", "www.corp": "192.0.2.3"}
+        for _ in range(3):  # from the upstream, from the cache, from what the responder has at hand
+            assert {qname: live.ask(qname) for qname in names} == names
+        config["routes"] = {"acme.local": {"servers": [place(new)]}, "corp": {"servers": [place(corp)]}}
+        live.configure(config)
+        live.wait_for("acme.local", "192.0.2.4")
+        before = [len(each.asked) for each in (default, corp)]
+        assert {qname: live.ask(qname) for qname in names} == names | {"www.acme.local": "192.0.2.4"}
+        assert [len(each.asked) for each in (default, corp)] == before
+        config["routes"] = {"corp": {"servers": [place(corp)], "except": ["www.corp"]}}
+        live.configure(config)
+        live.wait_for("acme.local", "192.0.2.1")
+        asked = len(corp.asked)
+        assert {qname: live.ask(qname) for qname in names} == dict.fromkeys(names, "192.0.2.1")
+        assert len(corp.asked) == asked
+    finally:
+        live.server.close()
+
+
+def test_without_upstreams_any_more_names_are_refused_and_with_one_again_they_are_not(
+    fake: Fake, tmp_path: Path
+) -> None:
+    upstream = fake(has("192.0.2.1"))
+    live = Live(tmp_path, {"upstreams": [place(upstream)]})
+    try:
+        assert live.ask("www.example.com") == "192.0.2.1"
+        live.configure({})  # those of resolv.conf, which has none here
+        live.wait_for("example.com", "REFUSED")
+        assert live.ask("www.example.com") == "REFUSED"
+        assert live.ask("web.shop.svc.cluster.local") == "10.96.0.10"
+        live.configure({"upstreams": [place(upstream)]})
+        live.wait_for("example.com", "192.0.2.1")
+        assert live.ask("www.example.com") == "192.0.2.1"
+    finally:
+        live.server.close()
+
+
+# A pydns that takes three addresses for others, so that nothing leaves the machine.
+ELSEWHERE = """
+import sys
+from msgspec.structs import replace
+from pydns.cli import main
+from pydns.serve.upstreams import Upstreams
+ports = dict(zip(("1.2.3.4", "8.8.8.8", "8.8.4.4"), map(int, sys.argv[1:4]), strict=True))
+del sys.argv[1:4]
+add = Upstreams.add
+Upstreams.add = lambda self, index, server: add(self, index, replace(server, ip="127.0.0.1", port=ports[server.ip]))
+sys.exit(main())
+"""
+
+
+def test_the_example_of_the_kubernetes_documentation_is_in_force(fake: Fake, manifests: Path, tmp_path: Path) -> None:
+    written = tmp_path / "kube-dns.yaml"
+    written.write_text(KUBE_DNS)
+    stub, *others = (fake(has(address)) for address in ("192.0.2.1", "192.0.2.2", "192.0.2.2"))
+    ports = [str(each.port) for each in (stub, *others)]
+    state_dir = tmp_path / "state"
+    flags = ["--config", str(written)]
+    command = [sys.executable, "-c", ELSEWHERE, *ports]
+    server = Process(["--manifests", str(manifests)], state_dir, flags=flags, command=command)
+    try:
+        reader = Reader(state_dir)
+        with reader.transaction() as transaction:
+            in_force = load(reader.config(transaction))
+        reader.close()
+        assert in_force.upstreams == (Upstream("8.8.8.8"), Upstream("8.8.4.4"))
+        assert in_force.routes == (Route(name.from_text("acme.local"), (Upstream("1.2.3.4"),)),)
+        until(lambda: server.ask("www.acme.local") == "192.0.2.1", 5)
+        assert {server.ask(f"n{number}.acme.local") for number in range(10)} == {"192.0.2.1"}
+        for number in range(100):
+            assert server.ask(f"n{number}.example.com") == "192.0.2.2"
+        assert all(each.asked for each in others), "each is asked whether it leads back here"
+        assert f"{written}: accepted" in server.status()
+    finally:
+        server.end()
