@@ -96,6 +96,7 @@ class _Supervisor:
             self._start(worker)
         while True:
             received = signal.sigtimedwait(self._signals, self._pause_s())
+            self._log.summarize()
             if received is not None and received.si_signo != signal.SIGCHLD:
                 if self._pulse.is_draining:
                     return self._stop()  # told twice
@@ -178,6 +179,7 @@ class _Supervisor:
         status = 1
         try:
             os.close(self._held)
+            self._log.forget()
             # Ctrl-C reaches the whole process group; the supervisor says when to stop.
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, self._signals)

@@ -315,6 +315,11 @@ class Recursion:
             self.forwarder.cleared(upstream)
 
     @property
+    def config(self) -> model.Config:
+        """The configuration in force."""
+        return self._config
+
+    @property
     def waiting(self) -> int:
         """How many clients wait for an answer."""
         return self.forwarder.waiting
