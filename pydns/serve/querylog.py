@@ -75,8 +75,8 @@ class QueryLog:
         rtype, rcode, _ = facts(reply)
         if _class(reply, rcode) not in chosen.classes:
             return
-        qname = reply[HEADER : question_end(reply) - 4] or name.ROOT
-        if not any(_is_below(qname.lower(), zone) for zone in chosen.zones):
+        qname = reply[HEADER : question_end(reply) - 4]  # none, where no question could be read
+        if not any(_is_below(qname.lower() or name.ROOT, zone) for zone in chosen.zones):
             return
         if self._octets >= _MAX_WAITING:
             self._lost += 1
@@ -84,8 +84,8 @@ class QueryLog:
         line = {
             "client": f"[{peer[0]}]:{peer[1]}" if ":" in peer[0] else f"{peer[0]}:{peer[1]}",
             "proto": proto,
-            "name": name.to_text(qname) if rtype else "-",
-            "type": type_text(rtype) if rtype else "-",
+            "name": name.to_text(qname) if qname else "-",
+            "type": type_text(rtype) if qname else "-",
             "rcode": rcode_text(rcode),
             "size": len(reply),
             "duration_s": round(monotonic() - came, 6),

@@ -68,7 +68,7 @@ class Connection(asyncio.Protocol):
         """Begin."""
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is not a subclass
         self._tally = self._connections.batch.tally(transport.get_extra_info("socket"))
-        self._peer = transport.get_extra_info("peername")
+        self._peer = transport.get_extra_info("peername") or ("", 0)
         self._connections.touch(self)
 
     def data_received(self, data: bytes) -> None:

@@ -83,13 +83,8 @@ async def _run(slot: Slot, state_dir: Path, log: Log, lifeline: int, row: Row, b
     connections = Connections(batch, recursion, loop)
     # A duplicate, for the loop closes what it is given, and the original is to outlive this process's loop.
     servers = [await loop.create_server(connections.accept, sock=sock.dup(), backlog=1024) for sock in slot.tcp]
-    beats = (
-        _beat(batch, table, row),
-        _sweep(connections),
-        _poll(recursion, choose_queries),
-        _fold(meter, recursion, log),
-    )
-    tasks = [loop.create_task(each) for each in beats]
+    beats = [_beat(batch, table, row), _sweep(connections), _poll(recursion, choose_queries)]
+    tasks = [loop.create_task(each) for each in (*beats, _fold(meter, recursion, log))]
 
     await stop.wait()
     for sock, drain in zip(slot.udp, readers, strict=True):
