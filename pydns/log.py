@@ -5,8 +5,8 @@ Rules:
 1. An event with the same words in its fields is written `FIRST` times a minute. How often it came after that is said in
    one line when the minute is over, the last one as it was, with `repeated=N`. Of more than `MOST` different ones in a
    minute only the event counts. So what flaps, and what comes in thousands, costs a bounded number of lines.
-2. Nobody waits long for who reads the log: where there is no room after `PATIENCE_S`, a line is lost. The next one
-   that is written is followed by how many were.
+2. Nobody waits long for who reads the log: where there is no room after `PATIENCE_S`, a line is lost. How
+   many were is said as soon as there is room again.
 """
 
 import json
@@ -88,9 +88,11 @@ class Log:
                 self._write(now, level, event, fields)
 
     def summarize(self) -> None:
-        """Say what was repeated, if the minute is over. To be called now and then, also when nothing happens."""
+        """Say what was repeated, if the minute is over, and what was lost. To be called each second or so."""
         now = self._clock()
         with self._lock:
+            if self._lost:
+                self._tell_lost()
             if 0 <= now - self._began < _WINDOW_S:
                 return
             held = [(*each.held, each.times - FIRST) for each in self._recent.values() if each.held]
@@ -120,10 +122,10 @@ class Log:
         # While nobody reads, nothing is waited for: it was, when the first line was lost.
         if not self.outlet.write(self.compose(at, level, event, fields), 0.0 if self._lost else PATIENCE_S):
             self._lost += 1
-        elif self._lost:
-            lost, self._lost = self._lost, 0
-            if not self.outlet.write(self.compose(self._clock(), Level.WARNING, "log lines lost", {"number": lost})):
-                self._lost = lost
+
+    def _tell_lost(self) -> None:
+        if self.outlet.write(self.compose(self._clock(), Level.WARNING, "log lines lost", {"number": self._lost})):
+            self._lost = 0
 
 
 def _time(at: float) -> str:

@@ -58,14 +58,18 @@ def _sender(fd: int) -> Callable[[bytes], int]:
     try:
         mode = os.fstat(fd).st_mode
         if stat.S_ISSOCK(mode):
-            sock = socket.socket(fileno=os.dup(fd))
-            return lambda octets: sock.send(octets, socket.MSG_DONTWAIT)
+            return lambda octets: _send(fd, octets)
         if stat.S_ISREG(mode):  # never waits; opened anew it would be written from its beginning
             return lambda octets: os.write(fd, octets)
         own = os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
         return lambda octets: os.write(own, octets)
     except OSError:
         return lambda octets: _write_if_room(fd, octets)
+
+
+def _send(fd: int, octets: bytes) -> int:
+    with socket.socket(fileno=os.dup(fd)) as sock:
+        return sock.send(octets, socket.MSG_DONTWAIT)
 
 
 def _write_if_room(fd: int, octets: bytes) -> int:

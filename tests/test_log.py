@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pydns.log import FIRST, MOST, Level, Log
+from pydns.log import FIRST, MOST, PATIENCE_S, Level, Log
 from pydns.stderr import PIECE, Stderr
 
 
@@ -94,10 +94,10 @@ def test_what_was_lost_is_counted_and_waited_for_only_once(log: Log, lines: Line
     lines.is_full = True
     for number in range(4):
         log("manifest is right again", file=f"{number}.yaml")
-    assert [each > 0 for each in lines.patience] == [True, False, False, False]
+    assert [each for each in lines.patience if each] == [PATIENCE_S]
     lines.is_full = False
     log("synced")
-    assert lines.lines == ["info event=synced\n", 'warning event="log lines lost" number=4\n']
+    assert lines.lines == ['warning event="log lines lost" number=4\n', "info event=synced\n"]
 
 
 HOSTILE = ["a\nlevel=info event=synced", "a\u2028b", "a\x85b", 'a" event="synced', "a\udc80b", "\x1b[2J", "x" * 9999]

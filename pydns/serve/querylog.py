@@ -44,7 +44,7 @@ class QueryLog:
         self._octets = 0
         self._is_due = False
         self._lost = 0
-        self._said = 0.0
+        self._said = -_SAY_S
 
     def choose(self, chosen: Chosen | None) -> None:
         """Say which queries get a line from now on: none of them, with None."""
@@ -118,7 +118,7 @@ class QueryLog:
             done += 1
             self._octets -= len(piece)
         del self._waiting[:done]
-        if self._lost and done and monotonic() - self._said >= _SAY_S:
+        if self._lost and self._octets < _MAX_WAITING // 2 and monotonic() - self._said >= _SAY_S:
             self._said = monotonic()
             number, self._lost = self._lost, 0
             self._add(self._log.compose(time.time(), Level.WARNING, "query lines lost", {"number": number}))
