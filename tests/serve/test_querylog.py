@@ -66,7 +66,7 @@ class Configured:
 
     def ask(self, qname: str, qtype: int = A, *, tcp: bool = False) -> int:
         """Return the rcode."""
-        reply = Address("127.0.0.1", self.server.port).ask(query(qname, qtype), tcp=tcp)
+        reply = Address("127.0.0.1", self.server.port, in_order=False).ask(query(qname, qtype), tcp=tcp)
         assert reply is not None
         return reply[3] & 15
 
