@@ -67,9 +67,21 @@ def test_what_repeats_is_summarized_when_the_minute_is_over(log: Log, lines: Lin
     assert lines.lines[-1].endswith(" after_s=0\n")
 
 
-def test_of_what_flaps_the_last_line_says_how_it_is(log: Log, lines: Lines, clock: Clock) -> None:
+def test_what_repeated_before_a_fork_is_said_by_one_process(log: Log, lines: Lines, clock: Clock) -> None:
     for _ in range(FIRST + 1):
+        log("process died")
+    log.forget()  # as a child does
+    clock.now += 60
+    log.summarize()
+    assert len(lines.lines) == FIRST
+
+
+def test_of_what_flaps_the_last_line_says_how_it_is(log: Log, lines: Lines, clock: Clock) -> None:
+    log("object is right again", object="Service shop/web")
+    for _ in range(FIRST + 1):
+        clock.now += 1
         log("object skipped", object="Service shop/web")
+        clock.now += 1
         log("object is right again", object="Service shop/web")
     clock.now += 60
     log("something else")

@@ -112,6 +112,7 @@ ASKED = [
     (WEB + ".", A, True, "NOERROR", "success"),
     (WEB + ".", AAAA, False, "NOERROR", "denial"),
     ("no.shop.svc.cluster.local.", A, False, "NXDOMAIN", "denial"),
+    ("x\\001b.svc.cluster.local.", A, False, "NXDOMAIN", "denial"),  # ends with the octets of b.svc.cluster.local
     ("www.example.com.", A, False, "NOERROR", "success"),
     ("www.example.com.", A, True, "NOERROR", "success"),  # from the cache
     ("nx.example.com.", TXT, True, "NXDOMAIN", "denial"),
