@@ -40,6 +40,7 @@ def serve(settings: Settings, log: Log) -> int:
     except listeners.ListenError as error:
         sys.stderr.write(f"pydns serve: {error}\n")
         return 1
+    settings = settings._replace(listen=tuple(listeners.addresses(slots[0])))  # with ports, where any would do
     return _Supervisor(settings, log, slots, http, signals).run()
 
 
