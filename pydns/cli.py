@@ -1,4 +1,7 @@
-"""The command `pydns`: verbs, exit statuses. 0 after a drain, 1 for a failure at run time, 2 for usage."""
+"""The command `pydns`: verbs, exit statuses. 0 after a drain, 1 for a failure at run time, 2 for usage.
+
+`check` and `explain` end with 1 if what they were asked about is not right, or not answered.
+"""
 
 import os
 import sys
@@ -17,6 +20,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _serve(options)
     if options.verb == "check":
         return _check(options.config)
+    if options.verb == "explain":
+        return _explain(options)
     from pydns import tools
 
     return _print({"dump": tools.dump, "status": tools.status}[options.verb], Path(options.state_dir))
@@ -47,6 +52,24 @@ def _check(path: str | None) -> int:
         return 1
     _write(lines)
     return 0 if accepted else 1
+
+
+def _explain(options: Namespace) -> int:
+    from pydns import explain
+    from pydns.table.reader import TableError
+
+    try:
+        wish = explain.parse(options.name, options.type, options.namespace)
+    except ValueError as error:
+        sys.stderr.write(f"pydns explain: {error}\n")
+        return 2
+    try:
+        has_answer, lines = explain.explain(Path(options.state_dir), wish)
+    except TableError as error:
+        sys.stderr.write(f"pydns: {error}\n")
+        return 1
+    _write(lines)
+    return 0 if has_answer else 1
 
 
 def _print(lines: Callable[[Path], Iterator[str]], state_dir: Path) -> int:

@@ -80,6 +80,7 @@ def parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     serve = verbs.add_parser("serve", help="answer queries")
     dump = verbs.add_parser("dump", help="print the answer table as zone-file text")
     status = verbs.add_parser("status", help="print sync state, age of data and counts")
+    explain = verbs.add_parser("explain", help="say what a name is answered with, by whom and why")
     check = verbs.add_parser("check", help="print every mistake in a live configuration, or what it says")
 
     def flag(verb: argparse.ArgumentParser, flag_name: str, default: str | None, text: str, metavar: str) -> None:
@@ -89,7 +90,10 @@ def parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
             flag_name, default=environment.get(variable, default), metavar=metavar, help=f"{text}{shown} [{variable}]"
         )
 
-    for verb in (serve, dump, status):
+    explain.add_argument("name", metavar="NAME", help="as an application has it, or whole, with a final dot")
+    explain.add_argument("type", metavar="TYPE", nargs="?", default="A", help="type of records (default A)")
+    flag(explain, "--namespace", "default", "of the pod whose search list a name without final dot gets", "NAME")
+    for verb in (serve, dump, status, explain):
         flag(verb, "--state-dir", "/var/lib/pydns", "directory of the answer table", "DIR")
     for verb in (serve, check):
         flag(verb, "--config", None, "live configuration: a file, or a folder where a ConfigMap is mounted", "PATH")
@@ -150,7 +154,7 @@ def read(options: argparse.Namespace) -> Settings:
         kubeconfig=checked("--kubeconfig", Path, None),
         context=options.context,
         manifests=checked("--manifests", Path, None),
-        pods=checked("--pods", PodsMode, PodsMode.INSECURE),
+        pods=checked("--pods", _pods, PodsMode.INSECURE),
         ttl_s=checked("--ttl", _ttl, 5),
         namespaces=checked("--namespaces", _namespaces, None),
         labels=checked("--labels", _labels, None),
@@ -246,6 +250,13 @@ def _domain(text: str) -> bytes:
 
 def _zones(text: str) -> tuple[bytes, ...]:
     return tuple([name.from_text(each.strip().lower()) for each in text.split(",") if each.strip()])
+
+
+def _pods(text: str) -> PodsMode:
+    try:
+        return PodsMode(text)
+    except ValueError:
+        raise ValueError("must be disabled, insecure or verified") from None
 
 
 def _ttl(text: str) -> int:

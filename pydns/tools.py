@@ -15,6 +15,7 @@ from pydns.table.layout import NodeKind
 from pydns.table.reader import Reader
 
 _FRESH_S = 5.0  # what was said of processes longer ago is of processes that have ended
+_MAX_FILES = 10  # zone files that have a line each; of more, those with a problem
 
 
 def dump(state_dir: Path) -> Iterator[str]:
@@ -63,12 +64,7 @@ def status(state_dir: Path) -> Iterator[str]:
             errors = ", ".join(f"{number} × {reason}" for reason, number in sorted(about["errors"].items()))
             yield f"    at version {about['resource_version']}, {about['relists']} relists, errors: {errors or 'none'}"
             yield f"    {about['audits']} audits, {about['repaired']} objects repaired by them"
-    for about in said.get("zones", []):
-        zone = (
-            f"{about['zone']} serial {about['serial']}, {about['records']} records" if about["zone"] else "not served"
-        )
-        problem = f"; {about['problem']}" if about["problem"] else ""
-        yield f"  {about['file']}: {zone}{problem}"
+    yield from _zones(said.get("zones", []))
     yield from _configuration(said["config"]) if "config" in said else ()
     answered = {f"worker {index}": number for index, number in enumerate(said.get("queries", []))}
     is_running = said and time.time() - said["time"] < _FRESH_S
@@ -89,6 +85,19 @@ def _ages(about: dict[str, Any]) -> str:
         age_s = about.get(f"last_{key}_age_s")
         said += "" if age_s is None else f", {what} {age_s:.1f} s ago"
     return said
+
+
+def _zones(files: list[dict[str, Any]]) -> Iterator[str]:
+    if files:
+        yield f"zones     {len(files)} files, {sum(about['records'] for about in files)} records"
+    for about in files:
+        if not about["problem"] and len(files) > _MAX_FILES:
+            continue
+        zone = (
+            f"{about['zone']} serial {about['serial']}, {about['records']} records" if about["zone"] else "not served"
+        )
+        problem = f"; {about['problem']}" if about["problem"] else ""
+        yield f"  {about['file']}: {zone}{problem}"
 
 
 def _configuration(said: dict[str, Any]) -> Iterator[str]:

@@ -31,6 +31,19 @@ def lines(config: Config) -> Iterator[str]:
             yield f"{key.name}: {_text(value)}"
 
 
+def server_text(server: Upstream | NamedUpstream) -> str:
+    """Return a server as the configuration has it."""
+    host = server.ip if isinstance(server, Upstream) else name.to_text(server.qname)
+    parts = [f"[{host}]:{server.port}" if ":" in host else f"{host}:{server.port}"]
+    if server.transport is not Transport.UDP:
+        parts.append(server.transport.value)
+    if server.server_name is not None:
+        parts.append(server.server_name)
+    if server.packets_per_second is not None:
+        parts.append(f"{server.packets_per_second}/s")
+    return " ".join(parts)
+
+
 def _route(route: Route) -> str:
     parts = [_text(route.servers)]
     if route.except_:
@@ -49,7 +62,7 @@ def _host(host: Host) -> str:
 
 def _text(value: Any) -> str:
     if isinstance(value, Upstream | NamedUpstream):
-        return _server(value)
+        return server_text(value)
     if isinstance(value, msgspec.Struct):
         fields = msgspec.structs.fields(value)
         shown = [(each.name, getattr(value, each.name), each.default) for each in fields]
@@ -61,15 +74,3 @@ def _text(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(value.value if isinstance(value, Enum) else value)
-
-
-def _server(server: Upstream | NamedUpstream) -> str:
-    host = server.ip if isinstance(server, Upstream) else name.to_text(server.qname)
-    parts = [f"[{host}]:{server.port}" if ":" in host else f"{host}:{server.port}"]
-    if server.transport is not Transport.UDP:
-        parts.append(server.transport.value)
-    if server.server_name is not None:
-        parts.append(server.server_name)
-    if server.packets_per_second is not None:
-        parts.append(f"{server.packets_per_second}/s")
-    return " ".join(parts)

@@ -138,7 +138,7 @@ def connect(kubeconfig: Path | None, context: str | None = None) -> ApiClient:
         except (ConfigException, OSError) as error:
             raise ConnectError(
                 f"not in a cluster: {_one_line(error)} (looked for KUBERNETES_SERVICE_HOST, KUBERNETES_SERVICE_PORT "
-                f"and {_SERVICE_ACCOUNT})"
+                f"and {_SERVICE_ACCOUNT}); outside of one, give --kubeconfig FILE or --manifests DIR"
             ) from None
     else:
         _check_kubeconfig(kubeconfig, context)

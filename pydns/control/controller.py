@@ -14,6 +14,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from pydns.config.model import Config
@@ -45,6 +46,7 @@ from pydns.table.writer import Writer, WriterError
 
 _STATUS_S = 1.0  # how often it says how it is
 _LOOK_S = 0.5  # how often it looks at what nobody tells it: nameservers, problems
+_MAX_SKIPPED, _MAX_TEXT = 100, 200  # objects that it says are skipped, and characters about one
 _READER_CHECK_S = 30.0  # how soon the slot of a killed worker is given back
 
 Post = Callable[[Call], None]
@@ -345,11 +347,25 @@ class Controller:
             "ready": self._restored or self._synced,
             "serial": facts.serial,
             "config": config,
+            "only": _only(self._cluster.options) if self._cluster is not None else {},
+            "skipped": _skipped(self._cluster) if self._cluster is not None else {},
             "kinds": _kinds(self._cluster) if self._cluster is not None else {},
             "zones": self._statics.status(),
             "table": self._writer.figures(),
             "queries": [queries(decode(block.load())) for block in self._blocks[1:]],
         }
+
+
+def _only(options: ClusterOptions) -> dict[str, Any]:
+    """Return what leaves out objects of the cluster."""
+    namespaces = options.zone.namespaces
+    return {"namespaces": None if namespaces is None else sorted(namespaces), "labels": options.source.labels}
+
+
+def _skipped(cluster: Cluster) -> dict[str, str]:
+    """Return objects that can't be used, and why."""
+    skipped = cluster.zone.store.skipped
+    return {str(ref)[:_MAX_TEXT]: skipped[ref][:_MAX_TEXT] for ref in islice(skipped, _MAX_SKIPPED)}
 
 
 def _kinds(cluster: Cluster) -> dict[str, Any]:

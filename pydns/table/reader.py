@@ -11,12 +11,14 @@ import lmdb
 
 from pydns.table.layout import (
     ANSWERS,
+    BARE,
     CONFIG_KEY,
     FACTS,
     FACTS_KEY,
     FORMAT,
     MAX_READERS,
     NAMES,
+    STATIC_ANSWERS,
     STATUS_KEY,
     Facts,
     decode_facts,
@@ -42,7 +44,7 @@ class Reader:
             raise TableError(f"{path}: no such file; is pydns running with this --state-dir?")
         try:
             self._environment = lmdb.open(
-                str(path), subdir=False, readonly=True, max_dbs=3, max_readers=MAX_READERS, readahead=False
+                str(path), subdir=False, readonly=True, max_dbs=4, max_readers=MAX_READERS, readahead=False
             )
             self.answers = self._environment.open_db(ANSWERS)
             self.names = self._environment.open_db(NAMES)
@@ -73,6 +75,11 @@ class Reader:
     def config(self, transaction: "Transaction") -> bytes:
         """Return the configuration in force, as it was put; nothing before the first."""
         return transaction.get(CONFIG_KEY, b"", db=self._facts_db)
+
+    def is_static(self, key: bytes, transaction: "Transaction") -> bool:
+        """Tell whether the answer to a question is that of a zone file or a host, not of the cluster. For tools."""
+        database = self._environment.open_db(STATIC_ANSWERS, txn=transaction)  # workers do without
+        return transaction.get(key, b"", db=database).startswith(BARE)
 
     def items(self, transaction: "Transaction") -> Iterator[tuple[bytes, bytes]]:
         """Iterate over all questions and their compiled answers, in no useful order."""

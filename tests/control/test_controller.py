@@ -17,6 +17,7 @@ import dns.query
 import dns.rcode
 import pytest
 
+from pydns import explain
 from pydns.tools import status
 from tests.fakes.apiserver import FakeApiServer
 
@@ -73,6 +74,11 @@ class Running:
 
     def status(self) -> str:
         return "\n".join(status(self.state_dir))
+
+    def explain(self, name: str) -> str:
+        return "\n".join(
+            explain.explain(self.state_dir, explain.parse(f"{name}.svc.cluster.local.", "A", "default"))[1]
+        )
 
     def _answers(self) -> dns.message.Message | None:
         try:
@@ -135,6 +141,7 @@ def test_a_resource_without_permission_holds_up_only_its_own_names(api: FakeApiS
 
         assert seen.ask("db.shop").rcode() == dns.rcode.SERVFAIL  # not NXDOMAIN, which would be cached
         seen.wait_until(lambda: "403" in seen.status())
+        assert "EndpointSlice is not listed: " in seen.explain("db.shop")
         assert [each["missing"] for each in seen.logged("serving in part")] == ["EndpointSlice"]
 
         api.apply("Service", service("later", "10.96.0.9"))
@@ -159,6 +166,15 @@ def test_an_object_that_turns_broken_keeps_its_records_and_is_named_once(api: Fa
         assert [(each["object"], each["reason"]) for each in seen.logged("object skipped")] == [
             ("Service shop/web", "'10.0.0.300' is not an IP address")
         ]
+        assert "web is a Service" in seen.explain("web.shop")
+
+
+def test_an_object_that_was_never_right_is_explained(api: FakeApiServer, tmp_path: Path) -> None:
+    with running(tmp_path, api.kubeconfig(tmp_path)) as seen:
+        seen.until("web.shop", "10.96.0.1")
+        api.apply("Service", service("bad", "10.0.0.300"))
+        why = "Service bad in namespace shop is skipped: '10.0.0.300' is not an IP address"
+        seen.wait_until(lambda: why in seen.explain("bad.shop"))
 
 
 def test_what_was_known_is_served_while_the_api_server_is_gone(api: FakeApiServer, tmp_path: Path) -> None:

@@ -107,10 +107,16 @@ def test_zones_lie_beside_the_cluster_and_are_shown(tmp_path: Path, zones: Path)
         seen.until("web.shop.svc.cluster.local", "10.96.0.11")
         assert seen.ask("www.example.org") == "192.0.2.1"
         said = list(status(tmp_path / "state"))
+        assert "zones     3 files, 7 records" in said
         assert f"  {zones}/example.org.zone: example.org. serial 1, 5 records" in said
         refused = "cluster.local. serial 1, 2 records; cluster.local. lies in the cluster domain"
         assert f"  {zones}/cluster.local.zone: {refused}" in said
         assert any(line.startswith(f"  {zones}/broken.zone: not served; {zones}/broken.zone:1: ") for line in said)
+        for number in range(8):  # eleven files: those that are well don't have a line any more
+            (zones / f"example{number}.zone").write_text(_SOA.format(1))
+        seen.wait_until(lambda: "zones     11 files, 23 records" in status(tmp_path / "state"))
+        said = [line for line in status(tmp_path / "state") if line.startswith(f"  {zones}/")]
+        assert [line.partition(".zone:")[0] for line in said] == [f"  {zones}/broken", f"  {zones}/cluster.local"]
         printed = list(dump(tmp_path / "state"))
         for line in (
             "example.org. 60 IN SOA ns.example.org. admin.example.org. 1 2 3 4 5",

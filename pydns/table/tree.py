@@ -1,0 +1,55 @@
+"""The tree of names in the answer table, and what lies at one of them: at leisure, for tools."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from pydns.dns import name
+
+if TYPE_CHECKING:
+    from pydns.table.reader import Reader, Transaction
+
+
+class Tree:
+    """The names of one commit. All names are wire names in lower case."""
+
+    def __init__(self, reader: "Reader", transaction: "Transaction") -> None:
+        self.names = transaction.cursor(reader.names)
+        self._answers = transaction.cursor(reader.answers)
+
+    def exists(self, qname: bytes) -> bool:
+        """Tell whether a name exists, be it only because of names below it."""
+        tree = name.tree_key(qname)
+        return self.names.set_range(tree) and self.names.key().startswith(tree)
+
+    def kind(self, qname: bytes) -> bytes | None:
+        """Return what is special about a name that exists by itself."""
+        return self.names.value() if self.names.set_key(name.tree_key(qname)) else None
+
+    def closest_encloser(self, qname: bytes) -> tuple[bytes, bytes]:
+        """Return the longest name that exists above one that doesn't, and the label that isn't there below it."""
+        parent = qname
+        while True:
+            label = parent[1 : 1 + parent[0]]
+            parent = parent[1 + len(label) :]
+            if parent == name.ROOT or self.exists(parent):
+                return parent, label
+
+    def labels_below(self, parent: bytes) -> Iterator[bytes]:
+        """Yield the labels that there are directly below a name."""
+        tree = name.tree_key(parent)
+        at = len(tree)
+        there = self.names.set_range(tree + b"\1")
+        while there and (key := self.names.key()).startswith(tree):
+            child = key[: at + 1 + key[at]]
+            yield child[at + 1 :]
+            there = self.names.set_range(child + b"\xff")  # behind all that lies below it
+
+    def types(self, qname: bytes) -> list[int]:
+        """Return the types of the records of a name other than the root."""
+        found = []
+        for prefix in (qname, b"\0" + qname):  # as `pydns.dns.answer.question` makes keys
+            there = self._answers.set_range(prefix)
+            while there and (key := self._answers.key()).startswith(prefix):
+                found.append(int.from_bytes(key[-4:-2]))
+                there = self._answers.next()
+        return found
