@@ -1,9 +1,28 @@
-"""Logs: one line per event with fields, on stderr, as logfmt or JSON. For what changes state, never per query."""
+"""Logs: one line per event with fields, on stderr, as logfmt or JSON. For what changes state.
+
+Rules:
+
+1. An event with the same words in its fields is written `FIRST` times a minute. How often it came after that is said in
+   one line when the minute is over, the last one as it was, with `repeated=N`. Of more than `MOST` different ones in a
+   minute only the event counts. So what flaps, and what comes in thousands, costs a bounded number of lines.
+2. Nobody waits long for who reads the log: where there is no room after `PATIENCE_S`, a line is lost. How
+   many were is said as soon as there is room again.
+"""
 
 import json
-import sys
 import time
+from collections.abc import Callable
 from enum import IntEnum
+from threading import Lock
+from typing import Protocol
+
+from pydns.stderr import Stderr
+
+FIRST = 5
+MOST = 500
+PATIENCE_S = 0.1
+_WINDOW_S = 60.0
+_LONGEST = 2000  # characters of a field
 
 
 class Level(IntEnum):
@@ -15,32 +34,112 @@ class Level(IntEnum):
     ERROR = 40
 
 
+class Outlet(Protocol):
+    """Where lines go."""
+
+    def write(self, lines: bytes, patience_s: float = 0.0) -> bool:
+        """Write all, or nothing and return False."""
+        ...
+
+
+class _Repeated:
+    """An event of the last minute."""
+
+    def __init__(self) -> None:
+        self.times = 0
+        self.held: tuple[float, Level, str, dict[str, object]] | None = None  # the last one that wasn't written
+
+
 class Log:
     """Writes events. Safe to call from several threads: each event is one write."""
 
-    def __init__(self, *, as_json: bool = False, lowest: Level = Level.INFO) -> None:
+    def __init__(
+        self,
+        *,
+        as_json: bool = False,
+        lowest: Level = Level.INFO,
+        outlet: Outlet | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.outlet = outlet or Stderr()
         self._as_json = as_json
         self._lowest = lowest
+        self._clock = clock
+        self._lock = Lock()
+        self._recent: dict[tuple[str, ...], _Repeated] = {}
+        self._began = clock()
+        self._lost = 0
 
     def __call__(self, event: str, *, level: Level = Level.INFO, **fields: object) -> None:
-        """Write an event with its fields, unless its level is below what was asked for."""
+        """Write an event with its fields, unless its level is below what was asked for or it is repeated."""
         if level < self._lowest:
             return
-        line: dict[str, object] = {"time": _now(), "level": level.name.lower(), "event": event}
-        line |= {key: value if isinstance(value, int | float) else str(value) for key, value in fields.items()}
+        now = self._clock()
+        self.summarize()
+        with self._lock:
+            key = event, *[f"{key}={value}" for key, value in fields.items() if not isinstance(value, int | float)]
+            if key not in self._recent and len(self._recent) >= MOST:
+                key = (event,)
+            recent = self._recent.setdefault(key, _Repeated())
+            recent.times += 1
+            if recent.times > FIRST:
+                recent.held = now, level, event, fields
+            else:
+                self._write(now, level, event, fields)
+
+    def summarize(self) -> None:
+        """Say what was repeated, if the minute is over, and what was lost. To be called each second or so."""
+        now = self._clock()
+        with self._lock:
+            if self._lost:
+                self._tell_lost()
+            if 0 <= now - self._began < _WINDOW_S:
+                return
+            held = [(*each.held, each.times - FIRST) for each in self._recent.values() if each.held]
+            self._began = now
+            self._recent.clear()
+            # What came last is last here too: it says how things are.
+            for at, level, event, fields, times in sorted(held, key=lambda each: each[0]):
+                self._write(at, level, event, {**fields, "repeated": times})
+
+    def forget(self) -> None:
+        """Leave what was repeated for another process to say: this one is a fork of it."""
+        self._recent.clear()
+        self._lost = 0
+
+    def compose(self, at: float, level: Level, event: str, fields: dict[str, object]) -> bytes:
+        """Return an event as a line."""
+        line: dict[str, object] = {"time": _time(at), "level": level.name.lower(), "event": event}
+        for key, value in fields.items():
+            line[key] = value if isinstance(value, int | float) else str(value)[:_LONGEST]
         if self._as_json:
-            text = json.dumps(line, ensure_ascii=False)
+            text = _quoted(line)
         else:
-            text = " ".join(f"{key}={_logfmt(value)}" for key, value in line.items())
-        sys.stderr.write(text + "\n")
-        sys.stderr.flush()
+            text = " ".join([f"{key}={_logfmt(value)}" for key, value in line.items()])
+        return text.encode(errors="backslashreplace") + b"\n"
+
+    def _write(self, at: float, level: Level, event: str, fields: dict[str, object]) -> None:
+        # While nobody reads, nothing is waited for: it was, when the first line was lost.
+        if not self.outlet.write(self.compose(at, level, event, fields), 0.0 if self._lost else PATIENCE_S):
+            self._lost += 1
+
+    def _tell_lost(self) -> None:
+        if self.outlet.write(self.compose(self._clock(), Level.WARNING, "log lines lost", {"number": self._lost})):
+            self._lost = 0
 
 
-def _now() -> str:
-    now = time.time()
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now * 1000) % 1000:03d}Z"
+def _time(at: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(at)) + f".{int(at * 1000) % 1000:03d}Z"
 
 
 def _logfmt(value: object) -> str:
     text = str(value)
-    return text if text.isprintable() and text and not set(' "=') & set(text) else json.dumps(text, ensure_ascii=False)
+    return text if text.isprintable() and text and not _SPECIAL & set(text) else _quoted(text)
+
+
+def _quoted(value: object) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if text.isprintable() else json.dumps(value)  # U+0085 and U+2028 end a line too, for some
+
+
+_SPECIAL = frozenset(' "=')

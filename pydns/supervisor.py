@@ -43,6 +43,7 @@ def serve(settings: Settings, log: Log) -> int:
     except listeners.ListenError as error:
         sys.stderr.write(f"pydns serve: {error}\n")
         return 1
+    settings = settings._replace(listen=tuple(listeners.addresses(slots[0])))  # with ports, where any would do
     return _Supervisor(settings, log, slots, http, signals).run()
 
 
@@ -107,6 +108,7 @@ class _Supervisor:
             self._start(worker)
         while True:
             received = signal.sigtimedwait(self._signals, self._pause_s())
+            self._log.summarize()
             if received is not None and received.si_signo != signal.SIGCHLD:
                 if self._pulse.is_draining:
                     return self._stop()  # told twice
@@ -189,6 +191,7 @@ class _Supervisor:
         status = 1
         try:
             os.close(self._held)
+            self._log.forget()
             # Ctrl-C reaches the whole process group; the supervisor says when to stop.
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, self._signals)

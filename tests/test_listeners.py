@@ -85,7 +85,7 @@ def test_addresses_that_cannot_be_bound_or_are_too_many_are_left_to_the_socket_f
 
 @pytest.mark.parametrize("how", ["no such family", "switched off"])
 def test_without_ipv6_the_wildcard_of_it_is_left_out_with_a_line(
-    how: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    how: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     class Socket(socket.socket):
         def __init__(self, family: int, kind: int) -> None:
@@ -101,7 +101,7 @@ def test_without_ipv6_the_wildcard_of_it_is_left_out_with_a_line(
     monkeypatch.setattr(socket, "socket", Socket)
     with opened(HERE, EVERYWHERE_6) as slots:
         assert hosts(slots[0]) == ["127.0.0.1"]
-    assert capsys.readouterr().err.count("no IPv6") == 1
+    assert capfd.readouterr().err.count("no IPv6") == 1
 
     with pytest.raises(listeners.ListenError, match=r"--listen \[::\]:0: "):
         listeners.open_slots([EVERYWHERE_6], 1, Log())
@@ -109,13 +109,13 @@ def test_without_ipv6_the_wildcard_of_it_is_left_out_with_a_line(
         listeners.open_slots([Listen("::1", 0), HERE], 1, Log())
 
 
-def test_an_http_port_that_nobody_chose_may_be_taken(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_http_port_that_nobody_chose_may_be_taken(capfd: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         taken = Listen(*other.getsockname())
         opened = listeners.open_http({"--health": Endpoint(taken, False), "--ready": Endpoint(HERE, True)}, Log())
         assert list(opened) == ["--ready"]
         opened["--ready"].close()
-        assert capsys.readouterr().err.count(f"--health {taken}: Address already in use") == 1
+        assert capfd.readouterr().err.count(f"--health {taken}: Address already in use") == 1
         with pytest.raises(listeners.ListenError, match=f"--health {taken}: "):
             listeners.open_http({"--ready": Endpoint(HERE, True), "--health": Endpoint(taken, True)}, Log())
 

@@ -184,6 +184,7 @@ class Controller:
             if now - looked >= _LOOK_S:
                 looked = now
                 self.configure()
+            self._log.summarize()
             self._statics.publish()
             self.publish()
             if now - said >= _STATUS_S:

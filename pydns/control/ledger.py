@@ -31,6 +31,7 @@ class Ledger:
         current: dict[Key, float] = {}
         if (config := status.get("config")) is not None:
             current["reload_failed_total",] = config["refused"]
+            current["accepted_configurations_total",] = config["accepted"]
         for kind, about in status["kinds"].items():
             for key, name in _COUNTS.items():
                 if key in about:

@@ -53,12 +53,15 @@ class Row(NamedTuple):
     dnssec_ok: list[int]  # one number
 
 
+Lists = tuple[list[int], list[int], list[int]]  # a row as a plain tuple, which is taken apart 0.02 µs sooner
+
+
 class Tally:
     """The counts of one transport: an index of `TRANSPORTS`."""
 
     def __init__(self, totals: Totals, transport: int) -> None:
         self.transport = transport
-        self.rows: dict[bytes, Row] = {}  # for the responder, by what it likes
+        self.rows: dict[bytes, Lists] = {}  # for the responder, by what it likes
         self._totals = totals
         self._proto, self._family = TRANSPORTS[transport]
         self._rows: dict[tuple[str, str, str, str], Row] = {}
@@ -82,7 +85,7 @@ class Tally:
 
         `seconds`: from receive to send, for one that waited for others; None if `timed` is told of it.
         """
-        rtype, rcode, dnssec_ok = _facts(reply)
+        rtype, rcode, dnssec_ok = facts(reply)
         if seconds is None and query_octets < _LONGEST and len(reply) <= PLAIN_SIZE:
             row = self.row(zone, rtype, rcode, plugin)
             row.queries[query_octets] += 1
@@ -207,7 +210,7 @@ class Meter:
             self._stored = octets
 
 
-def _facts(reply: bytes) -> tuple[int, int, bool]:
+def facts(reply: bytes) -> tuple[int, int, bool]:
     """Return the type asked for, the whole rcode, and whether DNSSEC records were, from a reply of ours."""
     rcode = reply[3] & 15
     end = question_end(reply)
@@ -228,6 +231,11 @@ def question_end(reply: bytes) -> int:
     while reply[end]:
         end += 1 + reply[end]
     return end + 5
+
+
+def type_text(rtype: int) -> str:
+    """Return the name of a record type, or as RFC 3597 writes it if it has none here."""
+    return _TYPES.get(rtype, f"TYPE{rtype}")
 
 
 def rcode_text(rcode: int) -> str:

@@ -63,8 +63,10 @@ METRICS = (
     _coredns(COUNTER, "cache_hits_total", "Of these, answered from it.", "zones", "type"),
     _coredns(COUNTER, "cache_misses_total", "Of these, asked upstream.", "zones"),
     _coredns(GAUGE, "cache_entries", "Answers of upstreams that are kept, by all workers.", "zones", "type"),
+    _coredns(COUNTER, "cache_evictions_total", "Answers that made room for others.", "zones", "type"),
     _coredns(COUNTER, "cache_prefetch_total", "Answers asked for anew before they expired.", "zones"),
     _coredns(COUNTER, "cache_served_stale_total", "Last known answers given because upstreams gave none.", "zones"),
+    _coredns(COUNTER, "forward_healthcheck_broken_total", "Asked though no upstream was answering.", served=False),
     _coredns(COUNTER, "forward_max_concurrent_rejects_total", "SERVFAIL since too many waited.", served=False),
     _coredns(
         HISTOGRAM,
@@ -85,6 +87,7 @@ METRICS = (
     _ours(COUNTER, "ignored_messages_total", "Messages without a reply: too short, or replies themselves.", "proto"),
     _ours(COUNTER, "unsent_replies_total", "Replies that the kernel did not take."),
     _ours(COUNTER, "late_queries_total", "Queries that came while draining."),
+    _ours(COUNTER, "accepted_configurations_total", "Configurations that were read and are without mistake."),
     _ours(COUNTER, "forward_events_total", "What happened to questions asked upstream.", "event"),
     _ours(GAUGE, "cache_bytes", "What answers of upstreams take, in all workers."),
     _ours(GAUGE, "upstream_open_breakers", "Workers that take an upstream for dead.", "to"),

@@ -2,13 +2,14 @@
 
 import socket
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydns.dns.message import Rcode
 from pydns.log import Level, Log
 from pydns.metrics.meter import QUICK_S, TRANSPORTS, Meter, Tally
+from pydns.serve.querylog import QueryLog
 from pydns.serve.respond import Responder
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ class Batch:
         self.meter = meter
         self.responder = Responder(table, meter.tallies[0])
         self.respond = self.responder.respond
+        self.queries: QueryLog | None = None  # while some get a line in the log
         self._log = log
         self._reported: set[str] = set()
 
@@ -32,6 +34,10 @@ class Batch:
         proto = "udp" if sock.type == socket.SOCK_DGRAM else "tcp"
         family = "2" if sock.family == socket.AF_INET6 else "1"
         return self.meter.tallies[TRANSPORTS.index((proto, family))]
+
+    def watch(self, receive: Callable[..., Any], send: Callable[..., Any]) -> tuple[Callable[..., Any], ...]:
+        """Return what a loop over a UDP socket is to call for these methods of it."""
+        return (receive, send) if self.queries is None else self.queries.watch(receive, send)
 
     def timed(self, began: float, replies: Sequence[bytes | None]) -> float:
         """Note how long it took to receive some queries and send these replies. Returns the time now.

@@ -213,8 +213,10 @@ class Recursion:
             ("cache_hits_total", ".", "denial"): counters.denial_hits,
             ("cache_misses_total", "."): counters.misses + counters.joined,
             ("cache_requests_total", "."): counters.hits + counters.misses + counters.joined,
+            ("cache_evictions_total", ".", "all"): self._cache.evictions,
             ("cache_prefetch_total", "."): counters.refreshes,
             ("cache_served_stale_total", "."): counters.stale,
+            ("forward_healthcheck_broken_total",): counters.all_open,
             ("forward_max_concurrent_rejects_total",): counters.overflows,
         }
         meter.follow(counts)
@@ -313,6 +315,11 @@ class Recursion:
             self.forwarder.looped(upstream, now)
         elif self._looping.pop(upstream.index, None) is not None:
             self.forwarder.cleared(upstream)
+
+    @property
+    def config(self) -> model.Config:
+        """The configuration in force."""
+        return self._config
 
     @property
     def waiting(self) -> int:

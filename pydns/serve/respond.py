@@ -37,7 +37,7 @@ from pydns.dns.message import (
     parse_query,
 )
 from pydns.dns.rrset import AXFR, CLASS_IN, CNAME, DNAME, DS, IXFR, NS, OPT, SOA, TXT, RRset, Soa, txt
-from pydns.metrics.meter import TRANSPORTS, Row, Tally, question_end
+from pydns.metrics.meter import TRANSPORTS, Lists, Tally, question_end
 from pydns.serve.descent import Delegation, Renamed, Wildcard, descend
 from pydns.table.layout import FORMAT, Facts, NodeKind, ZoneFacts
 
@@ -61,19 +61,15 @@ _ORDINARY = frozenset(rtype.to_bytes(2) + b"\0\1" for rtype in range(1, 256) if 
 _ORDINARY_IN_FILES = frozenset(each for each in _ORDINARY if not is_lettered(int.from_bytes(each[:2])))
 
 
-class _Shape(NamedTuple):
-    """What follows from the header of an ordinary query."""
-
-    found: bytes  # flags of the reply to a hit
-    denied: bytes  # flags of an NXDOMAIN
-    has_opt: bool
-    may_be_forwarded: bool
-    checking_disabled: bool
+# What the hot path takes apart are plain tuples: a NamedTuple costs 0.02 µs more each time.
+# What follows from the header of an ordinary query: flags of the reply to a hit, flags of an NXDOMAIN, whether there is
+# an OPT, whether it may be forwarded, whether checking is disabled.
+_Shape = tuple[bytes, bytes, bool, bool, bool]
 
 
 def _shapes(ra: int) -> dict[bytes, _Shape]:
     return {
-        bytes([rd, bits]) + b"\0\1\0\0\0\0\0" + bytes([opt]): _Shape(
+        bytes([rd, bits]) + b"\0\1\0\0\0\0\0" + bytes([opt]): (
             bytes([0x84 | rd, ra | bits & _CD]),
             bytes([0x84 | rd, ra | bits & _CD | Rcode.NXDOMAIN]),
             bool(opt),
@@ -135,20 +131,10 @@ class _Zone(NamedTuple):
     is_complete: bool  # what isn't in the table isn't on its way either
 
 
-class _Denials(NamedTuple):
-    """Where denials of a type are counted."""
-
-    found: Row
-    denied: Row
-
-
-class _Parent(NamedTuple):
-    """A name of which all but one label of a denied name may consist."""
-
-    tree: bytes
-    zone: _Zone
-    is_closed: bool  # what isn't in the table below it doesn't exist
-    ordinary: frozenset[bytes]  # types and classes of questions whose denial is simple
+_Denials = tuple[Lists, Lists]  # where denials of a type are counted: of names that exist, and of others
+# A name of which all but one label of a denied name may consist: its tree key, its zone, whether what isn't in the
+# table below it doesn't exist, and types and classes of questions whose denial is simple.
+_Parent = tuple[bytes, _Zone, bool, frozenset[bytes]]
 
 
 class Responder:
@@ -268,10 +254,10 @@ class Responder:
             if below == tree and names.value():  # an alias, a delegation: not PLAIN
                 return self._respond_strictly(message, transaction, tcp)
             flags = found
-            queries, replies, dnssec_ok = rows.found
+            queries, replies, dnssec_ok = rows[0]
         elif is_closed:
             flags = denied
-            queries, replies, dnssec_ok = rows.denied
+            queries, replies, dnssec_ok = rows[1]
         else:
             return self._respond_strictly(message, transaction, tcp)
         apex_at = end - 4 - zone.apex_length
@@ -371,7 +357,7 @@ class Responder:
                 self._parents.clear()
             is_open = zone.facts.falls_through or not zone.facts.is_plain or tree.startswith(self._pod_tree)
             ordinary = _ORDINARY_IN_FILES if zone.facts.soa_timers else _ORDINARY
-            learned = _Parent(tree, zone, zone.is_complete and not is_open, ordinary)
+            learned = tree, zone, zone.is_complete and not is_open, ordinary
             self._parents[parent] = learned
             return learned
         if self._names.set_range(tree) and self._names.key().startswith(tree):
@@ -381,7 +367,7 @@ class Responder:
         self._foreign.add(parent)
         return None
 
-    def _learn_row(self, key: bytes, transaction: "Transaction") -> Row:
+    def _learn_row(self, key: bytes, transaction: "Transaction") -> None:
         """Find where a hit is counted, and remember it where the end of the question tells."""
         if transaction is not self._transaction:
             self._begin(transaction)
@@ -394,16 +380,15 @@ class Responder:
         ):
             if len(self.tally.rows) >= _MAX_ROWS:
                 self.tally.rows.clear()
-            self.tally.rows[tail] = row
-        return row
+            self.tally.rows[tail] = row[:]
 
     def _learn_denials(self, zone: _Zone, type_and_class: bytes, ordinary: frozenset[bytes]) -> _Denials | None:
         """Find where denials are counted, if those of this type are simple."""
         if type_and_class not in ordinary:
             return None
         text, rtype = zone.text, int.from_bytes(type_and_class[:2])
-        rows = [self.tally.row(text, rtype, rcode) for rcode in (Rcode.NOERROR, Rcode.NXDOMAIN)]
-        learned = zone.denials[self.tally.transport][type_and_class] = _Denials(*rows)
+        found, denied = (self.tally.row(text, rtype, rcode) for rcode in (Rcode.NOERROR, Rcode.NXDOMAIN))
+        learned = zone.denials[self.tally.transport][type_and_class] = found[:], denied[:]
         return learned
 
     def _compose_authority(self, zone: ZoneFacts, apex_at: int) -> bytes:

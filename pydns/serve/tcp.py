@@ -73,6 +73,7 @@ class Connection(asyncio.Protocol):
         """Begin."""
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is not a subclass
         self._tally = self._connections.batch.tally(transport.get_extra_info("socket"))
+        self._peer = transport.get_extra_info("peername") or ("", 0)
         self._connections.touch(self)
 
     def data_received(self, data: bytes) -> None:
@@ -110,7 +111,7 @@ class Connection(asyncio.Protocol):
                 try:
                     reply = batch.respond(message, transaction, tcp=True)
                     if reply is None and batch.responder.asked is not None:
-                        self._connections.recursion.ask(self._send, None)
+                        self._connections.recursion.ask(self._send, began)
                 except Exception as error:
                     reply = batch.fail(message, error)
                 if reply is not None:
@@ -122,11 +123,17 @@ class Connection(asyncio.Protocol):
             self._connections.touch(self)
             self._transport.write(b"".join(replies))
             batch.timed(began, [reply[2:] for reply in replies])
+            if batch.queries is not None:
+                for reply in replies:
+                    batch.queries.replied("tcp", self._peer, reply[2:], began)
         return count == TURN
 
-    def _send(self, reply: bytes, _: object) -> None:
+    def _send(self, reply: bytes, began: float) -> None:
         """Write a reply that had to be waited for, if the client is still there."""
         self._transport.write(len(reply).to_bytes(2) + reply)
+        queries = self._connections.batch.queries
+        if queries is not None:
+            queries.replied("tcp", self._peer, reply, began)
 
     def pause_writing(self) -> None:
         """Stop reading from a client that doesn't read."""

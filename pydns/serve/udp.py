@@ -29,7 +29,7 @@ def reader(sock: socket.socket, batch: Batch, recursion: Recursion) -> Callable[
 
 
 def _one_address(sock: socket.socket, batch: Batch, recursion: Recursion) -> Callable[[], bool]:
-    receive, send, respond, responder = sock.recvfrom, sock.sendto, batch.respond, batch.responder
+    (receive, send), respond, responder = batch.watch(sock.recvfrom, sock.sendto), batch.respond, batch.responder
     tally = batch.tally(sock)
     replies: list[bytes | None] = [None] * len(_RUN)
 
@@ -63,7 +63,7 @@ def _one_address(sock: socket.socket, batch: Batch, recursion: Recursion) -> Cal
 
 
 def _any_address(sock: socket.socket, batch: Batch, recursion: Recursion) -> Callable[[], bool]:
-    receive, send, respond, responder = sock.recvmsg, sock.sendmsg, batch.respond, batch.responder
+    (receive, send), respond, responder = batch.watch(sock.recvmsg, sock.sendmsg), batch.respond, batch.responder
     tally = batch.tally(sock)
     replies: list[bytes | None] = [None] * len(_RUN)
     sources: dict[bytes, _Source] = {}

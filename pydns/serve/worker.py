@@ -23,6 +23,7 @@ from pydns.serve import udp
 from pydns.serve.backlog import LOOK_S, Backlog
 from pydns.serve.batch import Batch
 from pydns.serve.pulse import ASK_S, DRAIN, Row
+from pydns.serve.querylog import QueryLog
 from pydns.serve.recursion import CONFIG_S, Recursion
 from pydns.serve.sockets import Slot
 from pydns.serve.tcp import Connections
@@ -64,6 +65,17 @@ async def _run(slot: Slot, state_dir: Path, log: Log, lifeline: int, row: Row, b
         batch.respond = _counted(batch.respond, row)
         read()  # anew: a reader keeps the `respond` that it found
 
+    queries = QueryLog(log, loop)
+
+    def choose_queries() -> None:
+        chosen = recursion.config.log.queries
+        queries.choose(chosen)
+        if (chosen is None) is not (batch.queries is None):
+            batch.queries = None if chosen is None else queries
+            if readers:
+                read()
+
+    choose_queries()
     if signal.sigtimedwait({DRAIN}, 0):  # it came before us: in time for what waits in the sockets
         count_late_queries()
     else:
@@ -73,8 +85,8 @@ async def _run(slot: Slot, state_dir: Path, log: Log, lifeline: int, row: Row, b
     connections = Connections(batch, recursion, loop)
     # A duplicate, for the loop closes what it is given, and the original is to outlive this process's loop.
     servers = [await loop.create_server(connections.accept, sock=sock.dup(), backlog=1024) for sock in slot.tcp]
-    beats = _beat(batch, table, row), _sweep(connections), _poll(recursion), _fold(meter, recursion), _look(slot.udp)
-    tasks = [loop.create_task(each) for each in beats]
+    beats = _beat(batch, table, row), _sweep(connections), _poll(recursion, choose_queries), _look(slot.udp)
+    tasks = [loop.create_task(each) for each in (*beats, _fold(meter, recursion, log))]
 
     await stop.wait()
     for sock, drain in zip(slot.udp, readers, strict=True):
@@ -95,6 +107,7 @@ async def _run(slot: Slot, state_dir: Path, log: Log, lifeline: int, row: Row, b
     recursion.close()
     recursion.report(meter)
     meter.fold()
+    queries.write()
     os.close(lifeline)
 
 
@@ -133,10 +146,11 @@ async def _sweep(connections: Connections) -> None:
         connections.close_idle()
 
 
-async def _poll(recursion: Recursion) -> None:
+async def _poll(recursion: Recursion, configured: Callable[[], None]) -> None:
     while True:
         await asyncio.sleep(CONFIG_S)
         recursion.poll()
+        configured()
 
 
 async def _look(sockets: list[socket.socket]) -> None:
@@ -147,9 +161,10 @@ async def _look(sockets: list[socket.socket]) -> None:
             backlog.look(time.time())
 
 
-async def _fold(meter: Meter, recursion: Recursion) -> None:
+async def _fold(meter: Meter, recursion: Recursion, log: Log) -> None:
     while True:
         await asyncio.sleep(FOLD_S)
+        log.summarize()
         recursion.report(meter)
         meter.fold()
 

@@ -87,6 +87,7 @@ class Cache:
         self._limits = limits
         self._entries: LRUCache[bytes, Entry] = LRUCache(limits.size_bytes, getsizeof=_size_of)
         self._failures: LRUCache[bytes, Failure] = LRUCache(max(1, limits.entries // 10))
+        self.evictions = 0  # answers that had to go for others
 
     def fresh(self, key: bytes, now: float) -> Entry | None:
         """Return the entry for a question if it hasn't expired, and count the use."""
@@ -139,9 +140,11 @@ class Cache:
     def _put(self, key: bytes, entry: Entry) -> None:
         entries = self._entries
         if self._limits.entries:
-            if len(entries) >= self._limits.entries and key not in entries:
+            wanted = len(entries) + (key not in entries)
+            if wanted > self._limits.entries:
                 entries.popitem()
             entries[key] = entry
+            self.evictions += wanted - len(entries)
 
     def store_failure(self, key: bytes, answer: Answer, now: float) -> None:
         """Remember that a question could not be answered. The last good answer stays."""

@@ -60,6 +60,7 @@ class Counters:
     """What happened, for metrics."""
 
     __slots__ = (
+        "all_open",
         "case_lost",
         "denial_hits",
         "errors",
@@ -90,6 +91,7 @@ class Counters:
     overflows: int  # SERVFAIL at once: too many in flight, or no upstream had a packet left in its budget
     stale: int  # last known answers given
     refreshes: int  # asked for again before expiry
+    all_open: int  # asked although no upstream had been answering of late
     sent: int
     hedges: int
     timeouts: int
@@ -369,6 +371,8 @@ class Forwarder:
                 query.tried = query.failed
                 self._answer_stale(query, now)
                 continue
+            if upstream.is_open and not query.attempts and not query.pool.has_another(0):
+                self.counters.all_open += 1
             query.attempts += 1
             query.tried |= 1 << upstream.index
             if self._send(query, upstream, now, bits):

@@ -59,7 +59,7 @@ def test_each_kind_of_service_is_timed_from_its_own_cause() -> None:
 
 
 def kinds(service: dict[str, Any], refused: int = 0) -> dict[str, Any]:
-    return {"kinds": {"Service": service}, "config": {"refused": refused}}
+    return {"kinds": {"Service": service}, "config": {"refused": refused, "accepted": 1}}
 
 
 def test_names_are_those_of_the_configuration_in_force() -> None:
@@ -82,4 +82,5 @@ def test_counts_go_on_where_the_controller_before_stopped() -> None:
         ("watch_errors_total", "Service", "410"): 2,
         ("watch_errors_total", "Service", "eof"): 4,
         ("reload_failed_total",): 2,
+        ("accepted_configurations_total",): 2,
     }

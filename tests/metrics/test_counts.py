@@ -9,12 +9,16 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import count
 from pathlib import Path
 
 import pytest
 
+from tests.fakes.upstream import FakeUpstream
+from tests.running import until
 from tests.subject import query
+from tests.upstream import world
 
 MANIFEST = """
 apiVersion: v1
@@ -27,7 +31,7 @@ metadata: {name: web, namespace: shop}
 spec: {clusterIP: 10.96.1.1, ports: [{name: http, port: 80}]}
 """
 WEB = "web.shop.svc.cluster.local."
-A, SRV, PTR, AAAA, HTTPS = 1, 33, 12, 28, 65
+A, SRV, PTR, TXT, AAAA, HTTPS = 1, 33, 12, 16, 28, 65
 # Message, times over UDP, times over TCP, then what they are counted as: zone, type, rcode, DO.
 NO_RECORDS = bytes(4) + b"\0\1" + bytes(4)
 DO = b"\0\0\x29\x04\xd0\0\0\x80\0\0\0"
@@ -56,10 +60,10 @@ SENT = [
 class Running:
     """A `pydns serve` whose metrics can be asked for."""
 
-    def __init__(self, folder: Path, state_dir: Path) -> None:
+    def __init__(self, folder: Path, state_dir: Path, flags: Sequence[str] = ()) -> None:
         arguments = ["--manifests", str(folder), "--state-dir", str(state_dir), "--listen", "127.0.0.1:0"]
         arguments += ["--health", "off", "--ready", "off", "--metrics", "127.0.0.1:0", "--drain-quiet", "0"]
-        command = [sys.executable, "-m", "pydns", "serve", "--workers", "1", *arguments]
+        command = [sys.executable, "-m", "pydns", "serve", "--workers", "1", *arguments, *flags]
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         assert self.process.stderr is not None
         said = ""
@@ -94,6 +98,13 @@ class Running:
         pid = self.process.pid
         return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[1])
 
+    def close(self) -> None:
+        self.process.terminate()
+        self.process.wait(15)
+        self._drainer.join(5)
+        assert self.process.stderr is not None
+        self.process.stderr.close()
+
 
 @pytest.fixture
 def running(tmp_path: Path) -> Iterator[Running]:
@@ -103,11 +114,7 @@ def running(tmp_path: Path) -> Iterator[Running]:
     (tmp_path / "state").mkdir()
     server = Running(folder, tmp_path / "state")
     yield server
-    server.process.terminate()
-    server.process.wait(15)
-    server._drainer.join(5)
-    assert server.process.stderr is not None
-    server.process.stderr.close()
+    server.close()
 
 
 def settled(server: Running, name: str, wanted: float) -> dict[str, float]:
@@ -178,6 +185,10 @@ def test_a_worker_that_is_killed_leaves_its_counts_to_the_next(running: Running)
 
 def test_the_state_of_the_data_is_told(running: Running) -> None:
     found = running.metrics()
+    assert added_up(found, "coredns_dns_requests_total") == 0
+    running.ask(query(WEB, A))
+    found = settled(running, "coredns_dns_requests_total", 1)
+    assert any(f'server="dns://:{running.port}"' in each for each in found)
     assert found['pydns_synced{resource="Service"}'] == 1
     assert found['pydns_objects{resource="Service"}'] == 1
     assert 0 <= found['pydns_data_age_seconds{resource="Service"}'] < 10
@@ -186,3 +197,106 @@ def test_the_state_of_the_data_is_told(running: Running) -> None:
     assert found["process_resident_memory_bytes"] > 1e6
     assert found["process_cpu_seconds_total"] > 0
     assert abs(found["process_start_time_seconds"] - time.time()) < 30
+
+
+ADDRESS, NO_NAME, FAILS, IS_SILENT = "www", "nx", "fails", "silent"
+
+
+def say(packet: bytes, _: str) -> list[bytes]:
+    first = packet[13 : 13 + packet[12]].lower().rstrip(b"0123456789")
+    if first == IS_SILENT.encode():
+        return []
+    return [world.reply_to(packet, world.Server(rcode={b"nx": 3, b"fails": 2}.get(first, 0)))]
+
+
+@pytest.fixture
+def upstream() -> Iterator[FakeUpstream]:
+    server = FakeUpstream(say)
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def forwarding(tmp_path: Path, upstream: FakeUpstream) -> Iterator[Running]:
+    folder = tmp_path / "manifests"
+    folder.mkdir()
+    (folder / "shop.yaml").write_text(MANIFEST)
+    (tmp_path / "state").mkdir()
+    config = tmp_path / "config.yaml"
+    config.write_text(f"upstreams: ['127.0.0.1:{upstream.port}']\ncache: {{entries: 4, prefetch: false}}")
+    server = Running(folder, tmp_path / "state", ["--config", str(config)])
+    deadline = time.monotonic() + 5
+    while server.ask(query("ready.example.", A))[3] & 15:  # refused without the configuration
+        assert time.monotonic() < deadline
+    yield server
+    server.close()
+
+
+def test_what_is_asked_upstream_is_counted_as_it_went(forwarding: Running, upstream: FakeUpstream) -> None:
+    before = settled(forwarding, "coredns_cache_misses_total{", 1)
+    octets = 0
+    # Name, type, over TCP.
+    for first, rtype, tcp in (
+        (ADDRESS, A, False),
+        (ADDRESS, A, False),  # from the cache
+        (ADDRESS, A, False),  # from the cache
+        (ADDRESS, A, True),  # from the cache
+        (ADDRESS, TXT, True),
+        (NO_NAME, A, False),
+        (NO_NAME, A, False),  # from the cache
+        (FAILS, A, False),
+    ):
+        reply = (forwarding.ask_tcp if tcp else forwarding.ask)(query(f"{first}.example.", rtype))
+        octets += len(reply)
+    for number in range(3):  # 6 answers for 4 places, with those above; 8 with `ready` and a probe for loops
+        octets += len(forwarding.ask(query(f"{ADDRESS}{number}.example.", A)))
+    wanted = {
+        'coredns_dns_requests_total{family="1" proto="udp" type="A" zone="."': 9,
+        'coredns_dns_requests_total{family="1" proto="tcp" type="A" zone="."': 1,
+        'coredns_dns_requests_total{family="1" proto="tcp" type="TXT" zone="."': 1,
+        'coredns_dns_responses_total{plugin="forward" rcode="NOERROR" zone="."': 8,
+        'coredns_dns_responses_total{plugin="forward" rcode="NXDOMAIN" zone="."': 2,
+        'coredns_dns_responses_total{plugin="forward" rcode="SERVFAIL" zone="."': 1,
+        "coredns_dns_request_duration_seconds_count{": 11,
+        "coredns_dns_response_size_bytes_sum{": octets,
+        "coredns_cache_requests_total{": 11,
+        'coredns_cache_hits_total{type="success"': 3,
+        'coredns_cache_hits_total{type="denial"': 1,
+        "coredns_cache_misses_total{": 7,
+        "coredns_cache_evictions_total{": 4,
+        'coredns_proxy_request_duration_seconds_count{rcode="NXDOMAIN"': 1,
+        "coredns_forward_healthcheck_broken_total": 0,
+    }
+    settled(forwarding, "coredns_dns_responses_total", added_up(before, "coredns_dns_responses_total") + 11)
+    after = forwarding.metrics()
+    changes = {}
+    for series in wanted:
+        name, _, labels = series.partition("{")
+        changes[series] = added_up(after, name, *labels.split()) - added_up(before, name, *labels.split())
+    assert changes == wanted
+    assert added_up(after, "coredns_cache_entries") == 4
+    sent = added_up(after, 'pydns_forward_events_total{event="sent"}')
+    assert sent == len(upstream.asked)
+    assert added_up(after, "coredns_proxy_request_duration_seconds_count", f'to="127.0.0.1:{upstream.port}"') == sent
+    assert after["pydns_accepted_configurations_total"] == 1
+
+
+def test_a_breaker_is_open_while_an_upstream_is_silent(forwarding: Running, upstream: FakeUpstream) -> None:
+    gauge = f'pydns_upstream_open_breakers{{to="127.0.0.1:{upstream.port}"}}'
+    assert settled(forwarding, "coredns_cache_misses_total{", 1)[gauge] == 0
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.connect(("127.0.0.1", forwarding.port))
+        for number in range(8):
+            sock.send(query(f"{IS_SILENT}{number}.example.", A))
+        until(lambda: forwarding.metrics()[gauge] == 1, 10)
+        assert added_up(forwarding.metrics(), "coredns_forward_healthcheck_broken_total") == 0
+        sock.send(query(f"{IS_SILENT}8.example.", A))
+        until(lambda: added_up(forwarding.metrics(), "coredns_forward_healthcheck_broken_total") == 1, 10)
+    numbers = count()
+
+    def is_closed() -> bool:  # again and again: what is still silent may open it once more
+        forwarding.ask(query(f"{ADDRESS}{next(numbers)}.example.", A))
+        return forwarding.metrics()[gauge] == 0
+
+    until(is_closed, 10)
+    assert added_up(forwarding.metrics(), "coredns_forward_healthcheck_broken_total") >= 2

@@ -1,0 +1,144 @@
+"""A line in the log for each query that the configuration wants one for (`log.queries`).
+
+Costs nothing while it is off: what reads and sends is wrapped when a loop over a socket is made, so none of them asks.
+Lines wait in a bounded buffer and are written without waiting for who reads them. What doesn't fit is lost, and said to
+be so, at most every `_SAY_S`.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from random import random
+from time import monotonic
+from typing import Any
+
+from pydns.config.model import QueryLog as Chosen
+from pydns.config.model import RcodeClass
+from pydns.dns import name
+from pydns.dns.answer import HEADER
+from pydns.dns.message import Rcode
+from pydns.log import Level, Log
+from pydns.metrics.meter import facts, question_end, rcode_text, type_text
+from pydns.stderr import PIECE
+
+_EVERY_S = 0.05  # how often waiting lines are written
+_MAX_WAITING = 256 << 10  # octets
+_SAY_S = 10.0
+_TC = 0x02
+
+
+class _Peer(tuple[Any, ...]):
+    """A client's address, and when its query came. Sockets take it for the tuple that it is."""
+
+    came: float
+
+
+class QueryLog:
+    """The lines of one worker."""
+
+    def __init__(self, log: Log, loop: asyncio.AbstractEventLoop) -> None:
+        self._log = log
+        self._loop = loop
+        self._chosen: Chosen | None = None
+        self._waiting: list[bytes] = []  # each at most a piece that is written at once
+        self._octets = 0
+        self._is_due = False
+        self._lost = 0
+        self._said = -_SAY_S
+
+    def choose(self, chosen: Chosen | None) -> None:
+        """Say which queries get a line from now on: none of them, with None."""
+        self._chosen = chosen
+
+    def watch(self, receive: Callable[..., Any], send: Callable[..., Any]) -> tuple[Callable[..., Any], ...]:
+        """Return what does the same as these methods of a UDP socket, and logs the replies that were sent."""
+
+        def receive_from_peer(*args: Any) -> tuple[Any, ...]:
+            *what, address = receive(*args)
+            peer = _Peer(address)
+            peer.came = monotonic()
+            return *what, peer
+
+        def send_to_peer(data: Any, *args: Any) -> None:
+            send(data, *args)
+            peer = args[-1]
+            if type(peer) is _Peer:  # else it has waited for an upstream since before this was turned on
+                self.replied("udp", peer, data if type(data) is bytes else data[0], peer.came)
+
+        return receive_from_peer, send_to_peer
+
+    def replied(self, proto: str, peer: Any, reply: bytes, came: float) -> None:
+        """Log a reply to a query that came at `came`, if a line is wanted for it."""
+        chosen = self._chosen
+        if chosen is None or random() >= chosen.share:
+            return
+        rtype, rcode, _ = facts(reply)
+        if _class(reply, rcode) not in chosen.classes:
+            return
+        qname = reply[HEADER : question_end(reply) - 4]  # none, where no question could be read
+        if not any(_is_below(qname.lower() or name.ROOT, zone) for zone in chosen.zones):
+            return
+        if self._octets >= _MAX_WAITING:
+            self._lost += 1
+            return
+        line = {
+            "client": f"[{peer[0]}]:{peer[1]}" if ":" in peer[0] else f"{peer[0]}:{peer[1]}",
+            "proto": proto,
+            "name": name.to_text(qname) if qname else "-",
+            "type": type_text(rtype) if qname else "-",
+            "rcode": rcode_text(rcode),
+            "size": len(reply),
+            "duration_s": round(monotonic() - came, 6),
+        }
+        self._add(self._log.compose(time.time(), Level.INFO, "query", line))
+
+    def _add(self, line: bytes) -> None:
+        self._octets += len(line)
+        if self._waiting and len(self._waiting[-1]) + len(line) <= PIECE:
+            self._waiting[-1] += line
+        else:
+            self._waiting.append(line)
+        if not self._is_due:
+            self._is_due = True
+            self._loop.call_later(_EVERY_S, self._write_again)
+
+    def _write_again(self) -> None:
+        self._is_due = False
+        self.write()
+        if self._waiting or self._lost:
+            self._is_due = True
+            self._loop.call_later(_EVERY_S, self._write_again)
+
+    def write(self) -> None:
+        """Write what waits, as far as there is room."""
+        done = 0
+        for piece in self._waiting:
+            if not self._log.outlet.write(piece):
+                break
+            done += 1
+            self._octets -= len(piece)
+        del self._waiting[:done]
+        if self._lost and self._octets < _MAX_WAITING // 2 and monotonic() - self._said >= _SAY_S:
+            self._said = monotonic()
+            number, self._lost = self._lost, 0
+            self._add(self._log.compose(time.time(), Level.WARNING, "query lines lost", {"number": number}))
+
+
+def _class(reply: bytes, rcode: int) -> RcodeClass:
+    if rcode == Rcode.NXDOMAIN:
+        return RcodeClass.DENIAL
+    if rcode != Rcode.NOERROR:
+        return RcodeClass.ERROR
+    # What is cut off had answers.
+    return RcodeClass.SUCCESS if reply[7] or reply[6] or reply[2] & _TC else RcodeClass.DENIAL
+
+
+def _is_below(qname: bytes, zone: bytes) -> bool:
+    """Tell whether a name is at or below another. `endswith` alone may meet the middle of a label."""
+    at = len(qname) - len(zone)
+    if not qname.endswith(zone):
+        return False
+    position = 0
+    while position < at:
+        position += 1 + qname[position]
+    return position == at

@@ -1,0 +1,220 @@
+"""Lines for queries: which ones, what they say, from when, and what happens when nobody reads them."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pydns.dns import name
+from pydns.dns.message import Rcode
+from tests.fakes.upstream import FakeUpstream
+from tests.running import COMMAND, WEB, Server, until
+from tests.subject import Address, query
+from tests.upstream import world
+
+A, TXT, AAAA = 1, 16, 28
+FIELDS = re.compile(
+    r"time=\S+ level=info event=query client=(\S+) proto=(\w+) "
+    r'name=("(?:[^"\\]|\\.)*"|\S+) type=(\S+) rcode=(\S+) size=(\d+) duration_s=(\S+)\n'
+)
+WEB_A = query(WEB + ".", A)
+
+
+def say(packet: bytes, _: str) -> list[bytes]:
+    return [world.reply_to(packet, world.Server(rcode=3 if packet[13:15].lower() == b"nx" else 0))]
+
+
+@pytest.fixture
+def upstream() -> Iterator[FakeUpstream]:
+    server = FakeUpstream(say)
+    yield server
+    server.close()
+
+
+class Configured:
+    """A server whose configuration can be changed."""
+
+    def __init__(
+        self,
+        start: Callable[..., Server],
+        folder: Path,
+        upstream: FakeUpstream,
+        queries: dict[str, Any] | None,
+        workers: int = 1,
+    ) -> None:
+        self._path = folder / "other" / "config.yaml"
+        self._upstream = upstream
+        self.write(queries)
+        self.server = start(flags=["--config", str(self._path)], workers=workers)
+        until(lambda: self.ask("ready.example.com.") == Rcode.NOERROR, 5)  # refused without the configuration
+
+    def write(self, queries: dict[str, Any] | None) -> None:
+        config = {"upstreams": [{"address": f"127.0.0.1:{self._upstream.port}"}]}
+        changed = self._path.with_suffix(".new")
+        changed.write_text(yaml.safe_dump(config | ({} if queries is None else {"log": {"queries": queries}})))
+        changed.rename(self._path)
+
+    def ask(self, qname: str, qtype: int = A, *, tcp: bool = False) -> int:
+        """Return the rcode."""
+        reply = Address("127.0.0.1", self.server.port, in_order=False).ask(query(qname, qtype), tcp=tcp)
+        assert reply is not None
+        return reply[3] & 15
+
+    def lines(self) -> list[tuple[str, ...]]:
+        found = [FIELDS.fullmatch(line) for line in self.server.logged("query")]
+        assert all(found), self.server.logged("query")
+        # The question that shows that a message was ignored has a root of its own.
+        return [each.groups() for each in found if each and each[3] not in (".", "ready.example.com.")]
+
+    def are_logged(self, wanted: bool) -> bool:
+        """Ask until both workers seem to know: sixteen questions of sockets of their own, all or none with a line."""
+        before = len(self.lines())
+        for _ in range(16):
+            self.ask(WEB + ".")
+        time.sleep(0.15)  # lines wait for 0.05 s
+        return len(self.lines()) - before == (16 if wanted else 0)
+
+
+Start = Callable[..., Configured]
+
+
+@pytest.fixture
+def configured(start: Callable[..., Server], tmp_path: Path, upstream: FakeUpstream) -> Start:
+    return partial(Configured, start, tmp_path, upstream)
+
+
+def test_a_change_takes_effect_within_two_seconds_on_every_worker(configured: Start) -> None:
+    server = configured(None, workers=2)
+    assert server.are_logged(False)
+    server.write({})
+    began = time.monotonic()
+    until(lambda: server.are_logged(True), 10)
+    assert time.monotonic() - began < 2.5  # with the questions
+    server.write(None)
+    began = time.monotonic()
+    until(lambda: server.are_logged(False), 10)
+    assert time.monotonic() - began < 2.5
+
+
+# Question, type, over TCP; then name, type, rcode, and whether it is one that filters take.
+ASKED = [
+    (WEB + ".", A, False, "NOERROR", "success"),
+    (WEB + ".", A, True, "NOERROR", "success"),
+    (WEB + ".", AAAA, False, "NOERROR", "denial"),
+    ("no.shop.svc.cluster.local.", A, False, "NXDOMAIN", "denial"),
+    ("x\\001b.svc.cluster.local.", A, False, "NXDOMAIN", "denial"),  # ends with the octets of b.svc.cluster.local
+    ("www.example.com.", A, False, "NOERROR", "success"),
+    ("www.example.com.", A, True, "NOERROR", "success"),  # from the cache
+    ("nx.example.com.", TXT, True, "NXDOMAIN", "denial"),
+    ("WEB.shop.svc.cluster.local.", 251, False, "REFUSED", "error"),
+]
+TYPES = {A: "A", TXT: "TXT", AAAA: "AAAA", 251: "IXFR"}
+CHOSEN: list[tuple[dict[str, Any], Callable[[str, str], bool]]] = [
+    ({}, lambda *_: True),
+    ({"classes": ["denial"]}, lambda _, kind: kind == "denial"),
+    ({"classes": ["error", "success"]}, lambda _, kind: kind != "denial"),
+    ({"zones": ["example.com"]}, lambda qname, _: qname.endswith("example.com.")),
+    ({"zones": ["b.svc.cluster.local", "web.shop.svc.cluster.local"]}, lambda q, _: q.lower().startswith("web.")),
+]
+
+
+@pytest.mark.parametrize(("chosen", "is_wanted"), CHOSEN)
+def test_replies_that_are_chosen_get_a_line(
+    chosen: dict[str, Any], is_wanted: Callable[[str, str], bool], configured: Start
+) -> None:
+    server = configured(chosen)
+    for qname, qtype, tcp, *_ in ASKED:
+        server.ask(qname, qtype, tcp=tcp)
+    wanted = [
+        ("tcp" if tcp else "udp", qname, TYPES[qtype], rcode)
+        for qname, qtype, tcp, rcode, kind in ASKED
+        if is_wanted(qname, kind)
+    ]
+    until(lambda: len(server.lines()) >= len(wanted), 5)
+    time.sleep(0.15)
+    found = server.lines()
+    assert sorted(each[1:5] for each in found) == sorted(wanted)
+    for client, *_, size, duration_s in found:
+        assert re.fullmatch(r"127\.0\.0\.1:\d+", client)
+        assert int(size) > 12
+        assert 0 < float(duration_s) < 2
+
+
+def test_a_share_of_them_is_chosen_at_random(configured: Start) -> None:
+    server = configured({"share": 0.3})
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.connect(("127.0.0.1", server.server.port))
+        for _ in range(1000):
+            sock.send(WEB_A)
+            sock.recv(512)
+    time.sleep(0.15)
+    assert 200 < len(server.lines()) < 400  # 6.9 standard deviations
+
+
+def test_a_name_forges_no_line(configured: Start) -> None:
+    server = configured({})
+    forged = name.from_labels(b'a\nb event=synced"', b"c\x85 d", b"default", b"svc", b"cluster", b"local")
+    message = b"\0\1\1\0\0\1" + bytes(6) + forged + b"\0\1\0\1"
+    Address("127.0.0.1", server.server.port).ask(message, tcp=False)
+    until(lambda: bool(server.lines()), 5)
+    escaped = r'"a\\010b\\032event=synced\\\".c\\133\\032d.default.svc.cluster.local."'
+    assert [each[2] for each in server.lines()] == [escaped]
+
+
+def test_a_log_that_nobody_reads_stops_nobody_and_tells_later_what_is_lost(manifests: Path, tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text("log: {queries: {}}")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        port = sock.getsockname()[1]
+    arguments = ["--workers", "1", "--state-dir", str(tmp_path / "state"), "--listen", f"127.0.0.1:{port}"]
+    arguments += ["--manifests", str(manifests), "--config", str(config)]
+    reading, writing = os.pipe()
+    process = subprocess.Popen([*COMMAND, "serve", *arguments], stderr=writing)
+    os.close(writing)
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.settimeout(2)
+            sock.connect(("127.0.0.1", port))
+            until(lambda: _answers(sock), 15)
+            for number in range(4000):  # 640 KB of lines: the pipe takes 64, the buffer 256
+                assert _answers(sock), number
+            (manifests / "bad.yaml").write_text("kind: [")  # the controller has something to say
+            (manifests / "other.yaml").write_text((manifests / "web.yaml").read_text().replace("web", "other"))
+            until(lambda: _answers(sock, WEB.replace("web", "other")), 5)
+            os.set_blocking(reading, False)
+            said = b""
+
+            def is_told() -> bool:
+                nonlocal said
+                with suppress(BlockingIOError):
+                    said += os.read(reading, 1 << 20)
+                return b'event="query lines lost" number=' in said and b'event="log lines lost" number=' in said
+
+            until(lambda: _answers(sock) and is_told(), 10)
+            lost = int(said.partition(b'event="query lines lost" number=')[2].split()[0])
+            assert 1000 < lost < 4000
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+    finally:
+        process.kill()
+        process.wait()
+        os.close(reading)
+
+
+def _answers(sock: socket.socket, qname: str = WEB) -> bool:
+    try:
+        sock.send(query(qname + ".", A))
+        return sock.recv(512)[7] == 1
+    except OSError:
+        return False
