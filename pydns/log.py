@@ -10,6 +10,7 @@ Rules:
 """
 
 import json
+import re
 import time
 from collections.abc import Callable
 from enum import IntEnum
@@ -134,7 +135,7 @@ def _time(at: float) -> str:
 
 def _logfmt(value: object) -> str:
     text = str(value)
-    return text if text.isprintable() and text and not _SPECIAL & set(text) else _quoted(text)
+    return text if _PLAIN(text) else _quoted(text)
 
 
 def _quoted(value: object) -> str:
@@ -142,4 +143,4 @@ def _quoted(value: object) -> str:
     return text if text.isprintable() else json.dumps(value)  # U+0085 and U+2028 end a line too, for some
 
 
-_SPECIAL = frozenset(' "=')
+_PLAIN = re.compile(r"[!#-<>-~]+").fullmatch  # printable ASCII but for space, quote and equals sign

@@ -2,6 +2,7 @@
 
 import os
 import re
+import select
 import signal
 import socket
 import subprocess
@@ -15,8 +16,11 @@ from typing import Any
 import pytest
 import yaml
 
+from pydns.config.model import QueryLog as ChosenQueries
 from pydns.dns import name
 from pydns.dns.message import Rcode
+from pydns.log import Log
+from pydns.serve.querylog import QueryLog
 from tests.fakes.upstream import FakeUpstream
 from tests.running import COMMAND, WEB, Server, until
 from tests.subject import Address, query
@@ -169,6 +173,43 @@ def test_a_name_forges_no_line(configured: Start) -> None:
     until(lambda: bool(server.lines()), 5)
     escaped = r'"a\\010b\\032event=synced\\\".c\\133\\032d.default.svc.cluster.local."'
     assert [each[2] for each in server.lines()] == [escaped]
+
+
+class Outlet:
+    """Takes all that comes, while it may."""
+
+    def __init__(self) -> None:
+        self.pieces: list[bytes] = []
+        self.tries = 0
+        self.is_full = False
+
+    def write(self, lines: bytes, patience_s: float = 0.0) -> bool:
+        self.tries += 1
+        if not self.is_full:
+            self.pieces.append(lines)
+        return not self.is_full
+
+
+def test_lines_are_written_by_the_piece_when_there_are_many() -> None:
+    outlet = Outlet()
+    queries = QueryLog(Log(outlet=outlet), lambda *_: None)  # where it is never later
+    queries.choose(ChosenQueries())
+    reply = WEB_A[:2] + b"\x84\0" + WEB_A[4:]
+    for _ in range(100):
+        queries.replied("udp", ("192.0.2.1", 53), reply, time.monotonic())
+    assert sum(piece.count(b"\n") for piece in outlet.pieces) > 70
+    assert max(map(len, outlet.pieces)) <= select.PIPE_BUF
+    outlet.is_full, outlet.tries = True, 0
+    for _ in range(3000):
+        queries.replied("udp", ("192.0.2.1", 53), reply, time.monotonic())
+    assert outlet.tries == 1  # it is tried again when time has passed
+    outlet.is_full = False
+    queries.write()
+    queries.write()  # what was lost
+    written = b"".join(outlet.pieces)
+    lost = int(written.partition(b'event="query lines lost" number=')[2].split()[0])
+    assert written.count(b" event=query ") + lost == 3100
+    assert 256 << 10 < len(written) < 300 << 10
 
 
 def test_a_log_that_nobody_reads_stops_nobody_and_tells_later_what_is_lost(manifests: Path, tmp_path: Path) -> None:

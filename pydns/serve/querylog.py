@@ -5,7 +5,6 @@ Lines wait in a bounded buffer and are written without waiting for who reads the
 be so, at most every `_SAY_S`.
 """
 
-import asyncio
 import time
 from collections.abc import Callable
 from random import random
@@ -36,13 +35,15 @@ class _Peer(tuple[Any, ...]):
 class QueryLog:
     """The lines of one worker."""
 
-    def __init__(self, log: Log, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, log: Log, call_later: Callable[[float, Callable[[], None]], object]) -> None:
+        """`call_later` is the event loop's."""
         self._log = log
-        self._loop = loop
+        self._call_later = call_later
         self._chosen: Chosen | None = None
         self._waiting: list[bytes] = []  # each at most a piece that is written at once
         self._octets = 0
         self._is_due = False
+        self._is_full = False  # the log was, when it was last written to
         self._lost = 0
         self._said = -_SAY_S
 
@@ -97,23 +98,26 @@ class QueryLog:
         if self._waiting and len(self._waiting[-1]) + len(line) <= PIECE:
             self._waiting[-1] += line
         else:
+            if not self._is_full:  # in a pipe there is room for 400 lines, and 0.05 s may bring more
+                self.write()
             self._waiting.append(line)
         if not self._is_due:
             self._is_due = True
-            self._loop.call_later(_EVERY_S, self._write_again)
+            self._call_later(_EVERY_S, self._write_again)
 
     def _write_again(self) -> None:
         self._is_due = False
         self.write()
         if self._waiting or self._lost:
             self._is_due = True
-            self._loop.call_later(_EVERY_S, self._write_again)
+            self._call_later(_EVERY_S, self._write_again)
 
     def write(self) -> None:
         """Write what waits, as far as there is room."""
         done = 0
         for piece in self._waiting:
-            if not self._log.outlet.write(piece):
+            self._is_full = not self._log.outlet.write(piece)
+            if self._is_full:
                 break
             done += 1
             self._octets -= len(piece)

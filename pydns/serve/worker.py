@@ -65,7 +65,7 @@ async def _run(slot: Slot, state_dir: Path, log: Log, lifeline: int, row: Row, b
         batch.respond = _counted(batch.respond, row)
         read()  # anew: a reader keeps the `respond` that it found
 
-    queries = QueryLog(log, loop)
+    queries = QueryLog(log, loop.call_later)
 
     def choose_queries() -> None:
         chosen = recursion.config.log.queries
