@@ -97,7 +97,7 @@ def running(directory: Path, source: Path, *flags: str) -> Iterator[Running]:
     state_dir = directory / "state"
     state_dir.mkdir(exist_ok=True)
     log = directory / "log"
-    command = [sys.executable, "-m", "pydns", "serve", "--listen", "127.0.0.1:0", "--workers", "1"]
+    command = [sys.executable, "-m", "tests.offline", "serve", "--listen", "127.0.0.1:0", "--workers", "1"]
     command += ["--state-dir", str(state_dir), "--log-format", "json", *flags]
     command += ["--manifests" if source.is_dir() else "--kubeconfig", str(source)]
     with log.open("wb") as stderr, subprocess.Popen(command, stderr=stderr) as process:

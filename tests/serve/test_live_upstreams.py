@@ -166,28 +166,15 @@ def test_without_upstreams_any_more_names_are_refused_and_with_one_again_they_ar
         live.server.close()
 
 
-# A pydns that takes three addresses for others, so that nothing leaves the machine.
-ELSEWHERE = """
-import sys
-from msgspec.structs import replace
-from pydns.cli import main
-from pydns.serve.upstreams import Upstreams
-ports = dict(zip(("1.2.3.4", "8.8.8.8", "8.8.4.4"), map(int, sys.argv[1:4]), strict=True))
-del sys.argv[1:4]
-add = Upstreams.add
-Upstreams.add = lambda self, index, server: add(self, index, replace(server, ip="127.0.0.1", port=ports[server.ip]))
-sys.exit(main())
-"""
-
-
 def test_the_example_of_the_kubernetes_documentation_is_in_force(fake: Fake, manifests: Path, tmp_path: Path) -> None:
     written = tmp_path / "kube-dns.yaml"
     written.write_text(KUBE_DNS)
     stub, *others = (fake(has(address)) for address in ("192.0.2.1", "192.0.2.2", "192.0.2.2"))
-    ports = [str(each.port) for each in (stub, *others)]
+    ips = "1.2.3.4", "8.8.8.8", "8.8.4.4"
+    here = [f"{ip}={each.port}" for ip, each in zip(ips, (stub, *others), strict=True)]
     state_dir = tmp_path / "state"
     flags = ["--config", str(written)]
-    command = [sys.executable, "-c", ELSEWHERE, *ports]
+    command = [sys.executable, "-m", "tests.offline", *here]
     server = Process(["--manifests", str(manifests)], state_dir, flags=flags, command=command)
     try:
         reader = Reader(state_dir)
