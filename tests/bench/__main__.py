@@ -12,10 +12,14 @@ from typing import Any
 
 import dns.exception
 
-from tests.bench import change, load, memory, names, overload, procfs, report, restart, servers, tools
+from tests.bench import change, forward, load, memory, names, overload, procfs, report, restart, servers, tools
 
 _PARTS = {  # what it measures, and the programs that it needs
     "names": ("CPU per query, next to Knot DNS", ("dnsperf", "knotd", "taskset")),
+    "forward": (
+        "CPU per query that is asked upstream, next to Unbound and dnsmasq",
+        ("dnsperf", "knotd", "unbound", "dnsmasq", "taskset"),
+    ),
     "load": ("time and memory to load a big cluster", ("dnsperf",)),
     "change": ("delay of a change", ()),
     "memory": ("memory by the size of the cluster", ("dnsperf",)),
@@ -56,6 +60,9 @@ def _measure(part: str, options: argparse.Namespace) -> tuple[Any, report.Table]
             }
             for each in comparisons
         ], names.table(comparisons)
+    if part == "forward":
+        workloads = forward.run(options.pydns, options.seconds, options.rounds, _cores())
+        return [each._asdict() for each in workloads], forward.table(workloads)
     if part == "load":
         loads = load.run(options.pydns, options.rounds)
         return [each._asdict() for each in loads], load.table(loads)

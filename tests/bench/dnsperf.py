@@ -64,9 +64,15 @@ def parse(output: str) -> Run:
     )
 
 
-def flood(port: int, data: Path, seconds: float, core: int, outstanding: int = OUTSTANDING) -> Run:
-    """Ask as fast as the server answers, for `seconds`, from one thread on `core`."""
-    return _run(port, data, ["-l", str(seconds), "-q", str(outstanding)], core, seconds + _MARGIN_S)
+def flood(
+    port: int, data: Path, seconds: float, core: int, outstanding: int = OUTSTANDING, *, repeat: bool = True
+) -> Run:
+    """Ask as fast as the server answers, for `seconds`, from one thread on `core`.
+
+    Without `repeat`, the end of `data` ends the run too: nothing is asked twice.
+    """
+    options = ["-l", str(seconds), "-q", str(outstanding), *([] if repeat else ["-n", "1"])]
+    return _run(port, data, options, core, seconds + _MARGIN_S)
 
 
 def overload(port: int, data: Path, seconds: float, core: int, rate: int) -> Run:

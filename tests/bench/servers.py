@@ -1,4 +1,4 @@
-"""Starts servers for a benchmark and ends them: pydns by its command line, Knot, the fake API server.
+"""Starts servers for a benchmark and ends them: pydns by its command line, Knot, Unbound, dnsmasq, the fake API server.
 
 Each is a context manager; what it started is gone when it is left, also after an error. Ports are free ones on
 127.0.0.1. Knows how servers are started and asked, not what is measured.
@@ -22,7 +22,6 @@ import dns.query
 import dns.rcode
 
 from tests.bench import procfs, tools
-from tests.bench.cluster import DOMAIN, REVERSE
 
 # Run from the checkout that the benchmark is in, installed or not.
 THIS_CHECKOUT = shlex.join([sys.executable, "-c", "import sys; from pydns.cli import main; sys.exit(main())"])
@@ -70,7 +69,8 @@ def knot(zones: Path, core: int | None) -> Iterator[Server]:
     with tempfile.TemporaryDirectory(prefix="knot-bench-") as directory:
         port = free_port()
         configuration = Path(directory) / "knot.conf"
-        configuration.write_text(_KNOT.format(directory=directory, port=port, zones=zones, d=DOMAIN, r=REVERSE))
+        origins = [f"  - domain: {path.stem}\n    file: {path.name}\n" for path in sorted(zones.glob("*.zone"))]
+        configuration.write_text(_KNOT.format(directory=directory, port=port, zones=zones) + "".join(origins))
         with _running("knot", [tools.find("knotd"), "--config", str(configuration)], port, core) as server:
             yield server
 
@@ -91,11 +91,47 @@ template:
   - id: default
     storage: "{zones}"
 zone:
-  - domain: {d}
-    file: {d}.zone
-  - domain: {r}
-    file: {r}.zone
 """
+
+
+@contextmanager
+def unbound(upstream_port: int, core: int | None) -> Iterator[Server]:
+    """Run Unbound with one thread, forwarding everything, without validation as we; the rest is its default."""
+    with tempfile.TemporaryDirectory(prefix="unbound-bench-") as directory:
+        port = free_port()
+        configuration = Path(directory) / "unbound.conf"
+        configuration.write_text(_UNBOUND.format(directory=directory, port=port, upstream_port=upstream_port))
+        with _running("unbound", [tools.find("unbound"), "-d", "-p", "-c", str(configuration)], port, core) as server:
+            yield server
+
+
+_UNBOUND = """\
+server:
+    directory: "{directory}"
+    chroot: ""
+    username: ""
+    use-syslog: no
+    interface: 127.0.0.1@{port}
+    num-threads: 1
+    module-config: "iterator"
+    do-not-query-localhost: no
+remote-control:
+    control-enable: no
+forward-zone:
+    name: "."
+    forward-addr: 127.0.0.1@{upstream_port}
+"""
+
+
+@contextmanager
+def dnsmasq(upstream_port: int, core: int | None) -> Iterator[Server]:
+    """Run dnsmasq, which has one thread, forwarding everything; the rest is its default."""
+    port = free_port()
+    arguments = ["--keep-in-foreground", "--conf-file=/dev/null", "--pid-file=", "--no-resolv", "--no-hosts"]
+    arguments += ["--listen-address=127.0.0.1", "--bind-interfaces", f"--port={port}", "--log-facility=-"]
+    arguments += [f"--server=127.0.0.1#{upstream_port}"]
+    with _running("dnsmasq", [tools.find("dnsmasq"), *arguments], port, core) as server:
+        yield server
 
 
 @contextmanager

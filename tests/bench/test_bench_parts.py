@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from pydns.kube import objects
-from tests.bench import change, cluster, dnsperf, procfs, queries, tools
+from tests.bench import change, cluster, dnsperf, forward, names, procfs, queries, tools
 
 FLOOD = """\
 DNS Performance Testing Tool
@@ -204,3 +204,22 @@ def test_services_have_addresses_of_their_own_in_the_service_range() -> None:
 
 def test_queries_are_the_same_in_every_run() -> None:
     assert queries.workloads(CLUSTER) == queries.workloads(cluster.services(COUNT))
+
+
+def test_no_run_of_the_forward_part_asks_a_name_that_was_asked_before() -> None:
+    asked = [
+        name for label in ("warm-up-0", "miss-0", "warm-up-1", "miss-1") for name in forward.names("miss", label, 0.01)
+    ]
+    assert len(asked) == len(set(asked)) == 6000
+    assert len(set(forward.names("hit", "miss-0", 3)) | set(forward.names("hit", "miss-1", 3))) == 100
+
+
+def test_forwarding_is_compared_round_by_round() -> None:
+    def samples(*cpu_us: float) -> list[names.Sample]:
+        return [names.Sample(each, 1000.0, 0, 50) for each in cpu_us]
+
+    comparison = forward.Comparison(
+        "miss", {"pydns": samples(20, 30), "unbound": samples(20, 40), "dnsmasq": samples(10, 10)}
+    )
+    assert comparison.ratios("unbound") == [1.0, 0.75]
+    assert "| miss  | 25.0     | 30.0       | 10.0       | 0.88 (0.75 – 1.00)" in forward.table([comparison]).text()
