@@ -6,10 +6,13 @@ question with its name in lower case and the DO and CD bits: who asks composes i
 Rules
 1. Expiry is checked by who reads, never by a sweep: `TTLCache` pays for 20,000 expiries with one stall of 11 ms, and
    can't give back what has expired.
-2. A fresh answer of any kind replaces the one before, NXDOMAIN too. A failure replaces nothing: it lies in a cache of
+2. Answers are in an `OrderedDict`, in the order of their last use: to put one in and another out is 0.3 µs, in an
+   `LRUCache` 1.3 µs, and each miss does it.
+3. A fresh answer of any kind replaces the one before, NXDOMAIN too. A failure replaces nothing: it lies in a cache of
    its own, so that the last good answer stays at hand.
 """
 
+from collections import OrderedDict
 from struct import Struct
 from typing import NamedTuple
 
@@ -85,7 +88,8 @@ class Cache:
 
     def __init__(self, limits: CacheLimits) -> None:
         self._limits = limits
-        self._entries: LRUCache[bytes, Entry] = LRUCache(limits.size_bytes, getsizeof=_size_of)
+        self._entries: OrderedDict[bytes, Entry] = OrderedDict()
+        self._size_bytes = 0
         self._failures: LRUCache[bytes, Failure] = LRUCache(max(1, limits.entries // 10))
         self.evictions = 0  # answers that had to go for others
 
@@ -95,6 +99,7 @@ class Cache:
         if entry is None or entry.expires <= now:
             return None
         entry.uses += 1
+        self._entries.move_to_end(key)
         return entry
 
     def stale(self, key: bytes, now: float) -> Answer | None:
@@ -138,13 +143,15 @@ class Cache:
             self._failures.pop(key, None)
 
     def _put(self, key: bytes, entry: Entry) -> None:
-        entries = self._entries
-        if self._limits.entries:
-            wanted = len(entries) + (key not in entries)
-            if wanted > self._limits.entries:
-                entries.popitem()
-            entries[key] = entry
-            self.evictions += wanted - len(entries)
+        entries, limits = self._entries, self._limits
+        before = entries.pop(key, None)
+        if before is not None:
+            self._size_bytes -= before.size_bytes
+        entries[key] = entry
+        self._size_bytes += entry.size_bytes
+        while self._size_bytes > limits.size_bytes or len(entries) > limits.entries:
+            self._size_bytes -= entries.popitem(last=False)[1].size_bytes
+            self.evictions += 1
 
     def store_failure(self, key: bytes, answer: Answer, now: float) -> None:
         """Remember that a question could not be answered. The last good answer stays."""
@@ -153,7 +160,7 @@ class Cache:
 
     def failure(self, key: bytes, now: float) -> Answer | None:
         """Return what was said when a question could not be answered, while that is recent."""
-        failure = self._failures.get(key)
+        failure = self._failures.get(key) if self._failures else None
         return failure.answer if failure is not None and now < failure.until else None
 
     def limit(self, limits: CacheLimits) -> None:
@@ -161,15 +168,16 @@ class Cache:
         if limits == self._limits:
             return
         before, self._limits = self._entries, limits
-        self._entries = LRUCache(limits.size_bytes, getsizeof=_size_of)
-        while before:
-            key, entry = before.popitem()  # the least recently used: it goes first here too
+        self._entries, self._size_bytes = OrderedDict(), 0
+        for key, entry in before.items():  # the least recently used comes first: it goes first here too
             if entry.size_bytes <= limits.size_bytes:
                 self._put(key, entry)
 
     def forget(self, key: bytes) -> None:
         """Drop what is known about a question."""
-        self._entries.pop(key, None)
+        entry = self._entries.pop(key, None)
+        if entry is not None:
+            self._size_bytes -= entry.size_bytes
         self._failures.pop(key, None)
 
     def questions(self) -> list[bytes]:
@@ -182,7 +190,7 @@ class Cache:
     @property
     def size_bytes(self) -> int:
         """What the entries take, about."""
-        return int(self._entries.currsize)
+        return self._size_bytes
 
 
 def _clamp(answer: Answer, offsets: tuple[int, ...], floor: int, cap: int) -> tuple[Answer, int]:
@@ -208,12 +216,8 @@ def _clamp(answer: Answer, offsets: tuple[int, ...], floor: int, cap: int) -> tu
     return answer, lowest
 
 
-def _size_of(entry: Entry) -> int:
-    return entry.size_bytes
-
-
 _TTL = Struct("!I")
 _MAX_TTL = (1 << 31) - 1
 _new = tuple.__new__  # half the cost of a NamedTuple's own constructor
-# Key, entry, answer, floats, tuples and the three dicts of LRUCache: 700 by the resident size with 200,000 names.
+# Key, entry, answer, floats, tuples and the OrderedDict: XXX by the resident size with 200,000 names.
 _OVERHEAD_BYTES = 750
