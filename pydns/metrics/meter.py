@@ -7,6 +7,7 @@ how many there were and how long they were. Buckets and sums are made from that 
 A worker that is killed loses what it counted since the last fold, half a second of it at most; nothing twice.
 """
 
+from bisect import bisect_left
 from typing import NamedTuple
 
 from pydns.dns.message import PLAIN_SIZE, Rcode
@@ -64,17 +65,18 @@ class Tally:
         self.rows: dict[bytes, Lists] = {}  # for the responder, by what it likes
         self._totals = totals
         self._proto, self._family = TRANSPORTS[transport]
-        self._rows: dict[tuple[str, str, str, str], Row] = {}
+        self._rows: dict[tuple[str, str, str, str, bool], Row] = {}
         self._cached: dict[tuple[bytes, int], Row] = {}
+        self._waited: dict[tuple[str, bytes, int], tuple[list[int], list[int], list[int], list[float]]] = {}
         self._zones: set[str] = set()
         self._spent_s = 0.0
         self._slow: dict[str, int] = {}  # by zone: timed one by one since the last fold
         self._untimed: dict[str, int] = {}  # by zone: the same for what isn't in a row
 
-    def row(self, zone: str, rtype: int, rcode: int, plugin: str = "") -> Row:
-        """Return the row of a zone's text, a type and an rcode, to increment."""
+    def row(self, zone: str, rtype: int, rcode: int, plugin: str = "", waited: bool = False) -> Row:
+        """Return the row of a zone's text, a type and an rcode, to increment. Those who waited are timed apart."""
         zone = self._label(zone)
-        key = (zone, _TYPES.get(rtype, "other"), rcode_text(rcode), plugin or _plugin(zone))
+        key = (zone, _TYPES.get(rtype, "other"), rcode_text(rcode), plugin or _plugin(zone), waited)
         row = self._rows.get(key)
         if row is None:
             row = self._rows[key] = Row([0] * _LONGEST, [0] * (PLAIN_SIZE + 1), [0])
@@ -116,6 +118,26 @@ class Tally:
         row.replies[len(reply)] += 1
         row.dnssec_ok[0] += dnssec_ok
 
+    def count_waited(
+        self, zone: str, rtype: bytes, rcode: int, query_octets: int, reply: bytes, dnssec_ok: bool, seconds: float
+    ) -> None:
+        """Count a query that waited for upstreams, `seconds` from receive to send. 0.7 µs, `count` takes 5."""
+        if query_octets >= _LONGEST or len(reply) > PLAIN_SIZE:
+            self.count(zone, query_octets, reply, seconds, "forward")
+            return
+        waited = self._waited.get((zone, rtype, rcode))
+        if waited is None:
+            row = self.row(zone, int.from_bytes(rtype), rcode, "forward", waited=True)
+            key = ("dns_request_duration_seconds", self._label(zone))
+            waited = self._waited[zone, rtype, rcode] = (*row, self._totals.histogram(key, DURATIONS_S))
+        queries, replies, with_dnssec_ok, durations = waited
+        queries[query_octets] += 1
+        replies[len(reply)] += 1
+        if dnssec_ok:
+            with_dnssec_ok[0] += 1
+        durations[bisect_left(DURATIONS_S, seconds)] += 1
+        durations[-1] += seconds
+
     def panicked(self) -> None:
         """Count a query that met a bug."""
         self._totals.add(("panics_total",))
@@ -147,7 +169,7 @@ class Tally:
     def fold(self) -> None:
         """Bring into the totals what was counted since the last time."""
         untimed = self._untimed
-        for (zone, type_text, rcode_text, plugin), row in self._rows.items():
+        for (zone, type_text, rcode_text, plugin, waited), row in self._rows.items():
             if any(row.queries):
                 number = sum(row.queries)
                 self._count(zone, type_text, rcode_text, plugin, number)
@@ -156,7 +178,8 @@ class Tally:
                 if row.dnssec_ok[0]:
                     self._totals.add(("dns_do_requests_total", zone), row.dnssec_ok[0])
                     row.dnssec_ok[0] = 0
-                untimed[zone] = untimed.get(zone, 0) + number
+                if not waited:
+                    untimed[zone] = untimed.get(zone, 0) + number
         every = sum(untimed.values())
         for zone, number in untimed.items():
             histogram = self._totals.histogram(("dns_request_duration_seconds", zone), DURATIONS_S)

@@ -125,26 +125,25 @@ class Recursion:
 
     def _send(self, asked: Asked, send: Send, where: object, received: float, answer: Answer) -> None:
         """Compose the reply to a client and send it. What is too long for UDP is to be asked for by TCP, all of it."""
-        opt = asked.opt
-        if opt and answer.extended_error is not None:
-            opt = compose_opt(bool(asked.bits & ASK_DO), 0, answer.extended_error)
-        flags = _FLAGS[asked.bits & ASK_CD | bool(asked.chain)][answer.rcode]
+        query_id, question, bits, opt, limit, query_octets, tally, zone, chain, _ = asked
+        rcode, counts, records, extended_error, _ = answer
+        if opt and extended_error is not None:
+            opt = compose_opt(bool(bits & ASK_DO), 0, extended_error)
+        flags = _FLAGS[bits & ASK_CD | bool(chain)][rcode]
         additionals = b"\0\1" if opt else b"\0\0"
-        reply = asked.id + flags + answer.counts + additionals + asked.question + answer.records + opt
-        if len(reply) > asked.limit:
+        reply = _join((query_id, flags, counts, additionals, question, records, opt))
+        if len(reply) > limit:
             flags = bytes([flags[0] | _TC]) + flags[1:]
-            reply = asked.id + flags + b"\0\0\0\0" + additionals + asked.question + opt
+            reply = _join((query_id, flags, b"\0\0\0\0", additionals, question, opt))
         try:
             send(reply, where)
         except OSError:  # the client's port is 0, its network is gone, the buffer is full: it asks again
-            asked.tally.unsent()
-        if self._at_once and not asked.chain:
-            asked.tally.count_cached(
-                asked.question[-4:-2], answer.rcode, asked.query_octets, reply, bool(opt and asked.bits & ASK_DO)
-            )
+            tally.unsent()
+        dnssec_ok = bool(opt and bits & ASK_DO)
+        if self._at_once and not chain:
+            tally.count_cached(question[-4:-2], rcode, query_octets, reply, dnssec_ok)
         else:
-            zone = self._responder.zone_text(reply)
-            asked.tally.count(zone, asked.query_octets, reply, monotonic() - received, "forward")
+            tally.count_waited(zone, question[-4:-2], rcode, query_octets, reply, dnssec_ok, monotonic() - received)
 
     # Names that lead to other names
 
@@ -459,6 +458,7 @@ def _addresses(answer: Answer, qtype: int) -> Iterator[tuple[str, int]]:
             yield str(ip_address(records[begin:position])), ttl_s
 
 
+_join = b"".join
 # QR, RD, RA, by CD and whether the first record is ours (AA), then by rcode; and QDCOUNT.
 _AA, _TC = 0x04, 0x02
 _FLAGS = {

@@ -98,6 +98,7 @@ class Asked(NamedTuple):
     limit: int  # octets of the reply
     query_octets: int
     tally: Tally  # where it is to be counted, when it has its reply
+    zone: str  # under which, as text: a dot if its name is in none of ours
     chain: Sequence[RRset] = ()  # CNAMEs of ours that lead out of our zones
     onward: bytes = b""  # where they lead: what upstreams are asked instead of the question's name
 
@@ -240,7 +241,7 @@ class Responder:
                         reply = _join((message[:2], ready[1], counts, asked, ready[2], opt or b""))
                         self.tally.count_cached(asked[-4:-2], ready[1][1] & 15, len(message), reply, False)
                         return reply
-                self.asked = _new(Asked, (message[:2], asked, bits, opt, limit, len(message), self.tally, (), b""))
+                self.asked = _new(Asked, (message[:2], asked, bits, opt, limit, len(message), self.tally, ".", (), b""))
                 return None
         if parent is None or first > 64:
             return self._respond_strictly(message, transaction, tcp)
@@ -440,7 +441,19 @@ class Responder:
             opt = b"" if query.edns is None else compose_opt(dnssec_ok)
             onward = found.onward if found.answers else b""
             octets = len(message)
-            self.asked = Asked(query.id, query.question, bits, opt, limit, octets, self.tally, found.answers, onward)
+            zone = self._zone_of(query.qname)
+            self.asked = Asked(
+                query.id,
+                query.question,
+                bits,
+                opt,
+                limit,
+                octets,
+                self.tally,
+                "." if zone is None else zone.text,
+                found.answers,
+                onward,
+            )
             return None
         reply = compose_reply(
             query,
