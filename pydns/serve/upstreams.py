@@ -46,6 +46,7 @@ class Upstreams:
         self._servers: dict[int, Server] = {}
         self._senders: dict[int, Callable[[bytes], int]] = {}  # by upstream and socket
         self._sockets: dict[int, tuple[socket.socket, float]] = {}  # likewise, and until when
+        self._unsent: list[tuple[int, Callable[[bytes], int], bytes]] = []  # datagrams of this turn
         self._retired: list[tuple[socket.socket, float]] = []  # and when to close it
         self._streams: dict[int, _Stream] = {}
         self._context: _Context | None = None
@@ -64,21 +65,35 @@ class Upstreams:
             stream.retire()
 
     def send_udp(self, index: int, socket_index: int, packet: bytes) -> bool:
-        """Send a datagram by one of an upstream's sockets. False if it can't be sent."""
+        """Send a datagram by one of an upstream's sockets, soon. False if that is known not to be possible."""
         place = index << 8 | socket_index
         try:
             send = self._senders.get(place) or self._open(place)
-            try:
-                send(packet)
-            except ConnectionRefusedError:
-                # Said of a packet before: that one is lost, this one hasn't been sent.
-                self.loop.call_soon(self.unreachable, index, socket_index)
-                send(packet)
-        except BlockingIOError:
-            return True  # the buffer is full: lost, as packets are
         except OSError:
             return False
+        if not self._unsent:
+            self.loop.call_soon(self._send_all)
+        self._unsent.append((place, send, packet))
         return True
+
+    def _send_all(self) -> None:
+        """Send what has been waiting for the others of its turn.
+
+        Who sleeps is woken by the first one only: a packet that comes alone costs its sender 4 µs more.
+        """
+        unsent, self._unsent = self._unsent, []
+        for place, send, packet in unsent:
+            try:
+                try:
+                    send(packet)
+                except ConnectionRefusedError:
+                    # Said of a packet before: that one is lost, this one hasn't been sent.
+                    self.unreachable(place >> 8, place & 0xFF)
+                    send(packet)
+            except BlockingIOError:
+                pass  # the buffer is full: lost, as packets are
+            except OSError:
+                self.unreachable(place >> 8, place & 0xFF)
 
     def send_stream(self, index: int, message: bytes) -> bool:
         """Send a message over an upstream's connection, which is opened if need be. False if it can't be sent."""
