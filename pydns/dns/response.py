@@ -127,19 +127,19 @@ def _parse_addresses(packet: bytes, start: int, count: int, additionals: int, qu
         return None
     if packet[3] & 15:
         return None
-    head = b"\xc0\x0c" + question[-4:]
-    tail = length.to_bytes(2)
+    type_and_class = question[-4:]
     ttl_s = _MAX_TTL
     for at in range(start, end, size):
-        if packet[at : at + 6] != head or packet[at + 10 : at + 12] != tail:
+        owner, found, ttl, found_length = _ADDRESS(packet, at)
+        if owner != _TO_QNAME or found != type_and_class or found_length != length:
             return None
-        ttl = int.from_bytes(packet[at + 6 : at + 10])
         if ttl < ttl_s:
             ttl_s = ttl
         elif ttl > _MAX_TTL:
             ttl_s = 0
     answer = _new(Answer, (0, count.to_bytes(2) + b"\0\0", packet[start:end], None, b""))
-    return _new(Response, (answer, tuple(range(6, end - start, size)), ttl_s, False, False))
+    offsets = _FIRST if count == 1 else tuple(range(6, end - start, size))
+    return _new(Response, (answer, offsets, ttl_s, False, False))
 
 
 class _Record(NamedTuple):
@@ -157,6 +157,9 @@ class _Malformed(Exception):
 
 
 _FLAGS_AND_COUNTS = Struct("!5H").unpack_from
+_ADDRESS = Struct("!H4sIH").unpack_from
+_TO_QNAME = 0xC000 | HEADER
+_FIRST = (6,)  # where the TTL of the first record is
 _FIXED = Struct("!H2sIH").unpack_from
 _NO_RECORDS = bytes(4)
 _MAX_TTL = (1 << 31) - 1

@@ -44,17 +44,21 @@ class CacheLimits(NamedTuple):
 class Entry:
     """One answer and its times."""
 
-    __slots__ = ("answer", "expires", "is_denial", "refresh_at", "size_bytes", "stored", "ttl_offsets", "uses")
+    __slots__ = ("answer", "expires", "refresh_at", "size_bytes", "stored", "ttl_offsets", "uses")
 
     def __init__(self, answer: Answer, ttl_offsets: tuple[int, ...], now: float, ttl_s: int, size_bytes: int) -> None:
         self.answer = answer
-        self.is_denial = answer.counts[:2] == b"\0\0"
         self.ttl_offsets = ttl_offsets
         self.stored = now
         self.expires = now + ttl_s
         self.refresh_at = now + ttl_s * (1 - REFRESH_SHARE)
         self.uses = 0
         self.size_bytes = size_bytes
+
+    @property
+    def is_denial(self) -> bool:
+        """Whether there are no records of what was asked for."""
+        return self.answer.counts[:2] == b"\0\0"
 
     def answer_at(self, now: float) -> Answer:
         """Return the answer with its TTLs counted down."""
@@ -119,16 +123,20 @@ class Cache:
         A reply with a TTL of 0 is never kept, whatever the floor.
         """
         limits = self._limits
-        if response.negative:
+        answer, ttl_offsets, ttl_s, negative, _ = response
+        if negative:
             # The SOA's own TTL may be longer than the minimum that it gives: no record outlives the entry.
             floor = limits.negative_floor_s
-            cap = max(floor, min(response.ttl_s, limits.negative_cap_s))
+            cap = max(floor, min(ttl_s, limits.negative_cap_s))
         else:
             floor = limits.positive_floor_s
             cap = max(floor, limits.positive_cap_s)
-        answer, lowest = _clamp(response.answer, response.ttl_offsets, floor, cap)
-        if response.ttl_s and lowest:
-            self._keep(key, answer, response.ttl_offsets, now, lowest)
+        if len(ttl_offsets) == 1 and not negative and 0 < ttl_s and floor <= ttl_s <= cap:
+            lowest = ttl_s  # the only record's: 0.3 µs less for the commonest answer
+        else:
+            answer, lowest = _clamp(answer, ttl_offsets, floor, cap)
+        if ttl_s and lowest:
+            self._keep(key, answer, ttl_offsets, now, lowest)
         return answer
 
     def _keep(self, key: bytes, answer: Answer, offsets: tuple[int, ...], now: float, ttl_s: int) -> None:

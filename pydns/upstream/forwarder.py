@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import NamedTuple
 
-from pydns.config.model import OnNxdomain, Transport
+from pydns.config.model import OnNxdomain
 from pydns.dns import name
 from pydns.dns.answer import HEADER
 from pydns.dns.message import Ede, Rcode, compose_opt
@@ -203,31 +203,32 @@ class Forwarder:
         if not sent.timed_out:
             query.outstanding -= 1
         rcode = response.answer.rcode
-        upstream.observe(rcode, now - sent.sent_at)
-        if rcode in _NO_EDNS and sent.has_opt:
+        rtt_s = now - sent.sent_at
+        upstream.observe(rcode, rtt_s)
+        if rcode in _ANSWERS and not response.truncated:
+            upstream.answers += 1
+            if query.is_plain and now >= upstream.edns_lost_until:
+                upstream.edns_lost_until = now + EDNS_PAUSE_S
+                self._notice(Event.EDNS_LOST, upstream)
+            self._learn(upstream, upstream.replied(rtt_s))
+            if not query.done:
+                self._answered(query, response, now)
+        elif rcode in _NO_EDNS and sent.has_opt:
             self._ask_again(query, upstream, now, plainly=True)
         elif response.truncated and not query.done and socket_index != STREAM:
             self.counters.truncated += 1
-            self._learn(upstream, upstream.replied(now - sent.sent_at))
+            self._learn(upstream, upstream.replied(rtt_s))
             if not self._send(query, upstream, now, self._random_bits(_BITS), over_stream=True):
                 self._failed(query, upstream, now)
-        elif rcode not in _ANSWERS or response.truncated:
+        else:
             self.counters.errors += 1
             upstream.errors += 1
             if upstream.probing:
                 self._learn(upstream, upstream.failed(now))
             if not query.done:
                 query.rcode = rcode if rcode == Rcode.REFUSED else Rcode.SERVFAIL
-                query.gave_errors.append(upstream)
+                query.gave_errors = [*query.gave_errors, upstream]
                 self._failed(query, upstream, now)
-        else:
-            upstream.answers += 1
-            if query.is_plain and now >= upstream.edns_lost_until:
-                upstream.edns_lost_until = now + EDNS_PAUSE_S
-                self._notice(Event.EDNS_LOST, upstream)
-            self._learn(upstream, upstream.replied(now - sent.sent_at))
-            if not query.done:
-                self._answered(query, response, now)
 
     def unreachable(self, upstream_index: int, socket_index: int, now: float) -> None:
         """Give up what was sent by a socket: nobody listens there, or the connection was closed."""
@@ -383,7 +384,7 @@ class Forwarder:
 
     def _send(self, query: "_Query", upstream: Upstream, now: float, bits: int, over_stream: bool = False) -> bool:
         """Send a question to an upstream, by a random socket with a random id, the name in random case."""
-        over_stream = over_stream or upstream.spec.transport is not Transport.UDP
+        over_stream = over_stream or upstream.is_stream
         qname = query.qname
         cased = not over_stream and now >= upstream.case_lost_until
         if cased:
@@ -600,7 +601,7 @@ class _Query:
         self.attempts = 0
         self.tried = 0  # a bit for each upstream's index: asked in this round
         self.failed = 0  # likewise: not to be asked again
-        self.gave_errors: list[Upstream] = []
+        self.gave_errors: Sequence[Upstream] = ()
         self.rcode = 0  # of the last error
         self.network_error = False
         self.stale: Answer | None = None  # what clients have been answered with meanwhile
@@ -612,7 +613,7 @@ class _Query:
         self.route = route
         self.pool = pool
         self.attempts = self.tried = self.failed = self.rcode = 0
-        self.gave_errors = []
+        self.gave_errors = ()
         self.network_error = False
 
 
