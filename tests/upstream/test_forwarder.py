@@ -113,8 +113,18 @@ def test_ids_sockets_and_case_are_spread() -> None:
     world = World([GOOD])
     for i in range(300):
         world.ask(f"abcdefghijkl{i}.example")
+        world.run(0.0015)
     assert len({packet[:2] for _, _, _, packet in world.packets}) > 280
     assert len({socket for _, _, socket, _ in world.packets}) == 32
+    assert len({packet[13:25] for _, _, _, packet in world.packets}) > 280
+
+
+def test_what_is_sent_at_one_time_leaves_by_one_socket_but_with_ids_and_case_of_its_own() -> None:
+    world = World([GOOD])
+    for i in range(300):
+        world.ask(f"abcdefghijkl{i}.example")
+    assert len({packet[:2] for _, _, _, packet in world.packets}) == 300
+    assert len({socket for _, _, socket, _ in world.packets}) == 1
     assert len({packet[13:25] for _, _, _, packet in world.packets}) > 280
 
 
