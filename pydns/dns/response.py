@@ -112,22 +112,21 @@ def _parse_addresses(packet: bytes, start: int, count: int, additionals: int, qu
     That is: addresses of the name asked for, nothing but OPT after them. 1.6 µs instead of 4.3 for one address, and the
     only way for more than MAX_RECORDS of them, at 0.3 µs each.
     """
-    length = _LENGTHS.get(question[-4] << 8 | question[-3])
-    if length is None or not 0 < count <= MAX_ADDRESSES:
+    type_and_class = question[-4:]
+    length = _ADDRESS_LENGTHS.get(type_and_class[:2])
+    if length is None or not 0 < count <= MAX_ADDRESSES or packet[3] & 15:
         return None
     size = 12 + length
     end = start + count * size
     if additionals:
         # Exactly OPT, without options and with nothing in the rcode's upper bits.
-        if additionals != 1 or len(packet) != end + 11 or packet[end : end + 3] != b"\0\0\x29" or packet[end + 5]:
+        if additionals != 1 or len(packet) != end + 11:
             return None
-        if packet[end + 9] or packet[end + 10]:
+        head, _, extended_rcode, _, options = _OPT(packet, end)
+        if head != b"\0\0\x29" or extended_rcode or options:
             return None
     elif len(packet) != end:
         return None
-    if packet[3] & 15:
-        return None
-    type_and_class = question[-4:]
     ttl_s = _MAX_TTL
     for at in range(start, end, size):
         owner, found, ttl, found_length = _ADDRESS(packet, at)
@@ -137,7 +136,7 @@ def _parse_addresses(packet: bytes, start: int, count: int, additionals: int, qu
             ttl_s = ttl
         elif ttl > _MAX_TTL:
             ttl_s = 0
-    answer = _new(Answer, (0, count.to_bytes(2) + b"\0\0", packet[start:end], None, b""))
+    answer = _new(Answer, (0, packet[6:10], packet[start:end], None, b""))
     offsets = _FIRST if count == 1 else tuple(range(6, end - start, size))
     return _new(Response, (answer, offsets, ttl_s, False, False))
 
@@ -158,6 +157,7 @@ class _Malformed(Exception):
 
 _FLAGS_AND_COUNTS = Struct("!5H").unpack_from
 _ADDRESS = Struct("!H4sIH").unpack_from
+_OPT = Struct("!3sHB3sH").unpack_from
 _TO_QNAME = 0xC000 | HEADER
 _FIRST = (6,)  # where the TTL of the first record is
 _FIXED = Struct("!H2sIH").unpack_from
@@ -167,6 +167,7 @@ _new = tuple.__new__  # half the cost of a NamedTuple's own constructor
 
 _MX, _RP, _AFSDB, _DNAME, _RRSIG, _NSEC, _NSEC3, _ANY = 15, 17, 18, 39, 46, 47, 50, 255
 _LENGTHS = {A: 4, AAAA: 16}
+_ADDRESS_LENGTHS = {rtype.to_bytes(2): length for rtype, length in _LENGTHS.items()}
 # Types whose rdata may hold compressed names (RFC 3597 section 4, and SRV, which some compress all the same):
 # octets before the names, how many names, octets after them.
 _NAMED = {

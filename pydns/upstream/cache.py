@@ -152,14 +152,15 @@ class Cache:
 
     def _put(self, key: bytes, entry: Entry) -> None:
         entries, limits = self._entries, self._limits
+        size_bytes = self._size_bytes + entry.size_bytes
         before = entries.pop(key, None)
         if before is not None:
-            self._size_bytes -= before.size_bytes
+            size_bytes -= before.size_bytes
         entries[key] = entry
-        self._size_bytes += entry.size_bytes
-        while self._size_bytes > limits.size_bytes or len(entries) > limits.entries:
-            self._size_bytes -= entries.popitem(last=False)[1].size_bytes
+        while size_bytes > limits.size_bytes or len(entries) > limits.entries:
+            size_bytes -= entries.popitem(last=False)[1].size_bytes
             self.evictions += 1
+        self._size_bytes = size_bytes
 
     def store_failure(self, key: bytes, answer: Answer, now: float) -> None:
         """Remember that a question could not be answered. The last good answer stays."""

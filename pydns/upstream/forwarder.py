@@ -215,7 +215,9 @@ class Forwarder:
             if query.is_plain and now >= upstream.edns_lost_until:
                 upstream.edns_lost_until = now + EDNS_PAUSE_S
                 self._notice(Event.EDNS_LOST, upstream)
-            self._learn(upstream, upstream.replied(rtt_s))
+            change = upstream.replied(rtt_s)
+            if change is not None:
+                self._learn(upstream, change)
             if not query.done:
                 self._answered(query, response, now)
         elif rcode in _NO_EDNS and sent.has_opt:
@@ -425,7 +427,10 @@ class Forwarder:
             timeout_s = SHORTEST_TIMEOUT_S
         elif timeout_s > LONGEST_TIMEOUT_S:
             timeout_s = LONGEST_TIMEOUT_S
-        due_at = timeout_at = min(now + timeout_s, query.deadline)
+        timeout_at = now + timeout_s
+        if timeout_at > query.deadline:
+            timeout_at = query.deadline
+        due_at = timeout_at
         if query.attempts == 1 and len(query.pool.upstreams) > 1:
             due_at = min(now + upstream.p95_s, timeout_at)
         sent = _Sent(place, query, upstream, question, cased, has_opt, now, timeout_at, due_at)
