@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import dns.rcode
 
-from tests.bench import cluster, dnsperf, procfs, servers
+from tests.bench import cluster, dnsperf, procfs, servers, tools
 from tests.bench.names import Sample
 from tests.bench.report import Table
 
@@ -56,6 +56,7 @@ def run(command: str, seconds: float, rounds: int, cores: tuple[int, int]) -> li
         cluster.write_manifests(manifests, cluster.services(1000))
         with servers.knot(zones, client_core) as upstream:
             servers.wait_until(upstream, [_READY])
+            tools.pin(upstream.pid, client_core)  # Knot's threads for UDP have gone to the first core
             config.write_text(f'upstreams: ["127.0.0.1:{upstream.port}"]\n')
             source = ["--manifests", str(manifests), "--config", str(config)]
             with (

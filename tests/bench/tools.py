@@ -1,6 +1,8 @@
 """The programs from Debian that benchmarks and tests need, and on which core a program runs."""
 
+import os
 import shutil
+from pathlib import Path
 
 # Program → Debian package. Servers are in sbin, which isn't in everybody's PATH.
 _PACKAGES = {
@@ -41,3 +43,9 @@ def require(*programs: str) -> None:
 def pinned(command: list[str], core: int | None) -> list[str]:
     """Return a command that runs `command` and all its children on one core, or anywhere if that is None."""
     return command if core is None else [find("taskset"), "--cpu-list", str(core), *command]
+
+
+def pin(pid: int, core: int) -> None:
+    """Move every thread of a process to a core: some servers choose one for themselves when they start."""
+    for thread in (Path("/proc") / str(pid) / "task").iterdir():
+        os.sched_setaffinity(int(thread.name), {core})
