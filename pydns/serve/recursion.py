@@ -21,8 +21,7 @@ from pydns.dns.message import PLAIN_SIZE, Ede, Rcode, compose_opt
 from pydns.dns.response import Answer, uncompressed
 from pydns.dns.rrset import AAAA, CLASS_IN, TXT, A, RRset
 from pydns.log import Level, Log
-from pydns.metrics.meter import Tally
-from pydns.metrics.meter import Meter, rcode_text
+from pydns.metrics.meter import Meter, Tally, rcode_text
 from pydns.metrics.totals import Key
 from pydns.serve.batch import Batch
 from pydns.serve.respond import ASK_CD, ASK_DO, MAX_CHASE, Asked
