@@ -66,7 +66,7 @@ class Tally:
         self._totals = totals
         self._proto, self._family = TRANSPORTS[transport]
         self._rows: dict[tuple[str, str, str, str, bool], Row] = {}
-        self._cached: dict[tuple[bytes, int], Row] = {}
+        self.cached: dict[tuple[bytes, int], Row] = {}  # for the responder too, by type and rcode
         self._waited: dict[tuple[str, bytes, int], tuple[list[int], list[int], list[int], list[float]]] = {}
         self._zones: set[str] = set()
         self._spent_s = 0.0
@@ -111,12 +111,16 @@ class Tally:
         if query_octets >= _LONGEST or len(reply) > PLAIN_SIZE:
             self.count(".", query_octets, reply, None, "forward")
             return
-        row = self._cached.get((rtype, rcode))
-        if row is None:
-            row = self._cached[rtype, rcode] = self.row(".", int.from_bytes(rtype), rcode, "forward")
+        row = self.cached.get((rtype, rcode)) or self.cached_row((rtype, rcode))
         row.queries[query_octets] += 1
         row.replies[len(reply)] += 1
         row.dnssec_ok[0] += dnssec_ok
+
+    def cached_row(self, counted: tuple[bytes, int]) -> Row:
+        """Make the row in `cached` for a type and an rcode."""
+        rtype, rcode = counted
+        row = self.cached[counted] = self.row(".", int.from_bytes(rtype), rcode, "forward")
+        return row
 
     def count_waited(
         self, zone: str, rtype: bytes, rcode: int, query_octets: int, reply: bytes, dnssec_ok: bool, seconds: float

@@ -24,7 +24,7 @@ from pydns.log import Level, Log
 from pydns.metrics.meter import Meter, Tally, rcode_text
 from pydns.metrics.totals import Key
 from pydns.serve.batch import Batch
-from pydns.serve.respond import ASK_CD, ASK_DO, MAX_CHASE, Asked
+from pydns.serve.respond import ASK_CD, ASK_DO, MAX_CHASE, Asked, Ready
 from pydns.serve.sockets import LOOP_MARK
 from pydns.serve.upstreams import Upstreams
 from pydns.upstream import servers
@@ -107,7 +107,9 @@ class Recursion:
             ready.clear()
         last = entry.refresh_at if now < entry.refresh_at else entry.expires
         until = min(entry.stored + int(now - entry.stored) + 1, last)
-        ready[question.lower()] = until, _FLAGS[0][answer.rcode] + answer.counts, answer.records
+        head = _FLAGS[0][answer.rcode] + answer.counts
+        counted = question[-4:-2], answer.rcode
+        ready[question.lower()] = Ready(until, head, answer.records, counted, entry.is_denial)
 
     def _reply(self, client: Any, answer: Answer) -> None:
         """Take an answer from the forwarder. A client is what `ask` made, a `_Chain` or a `_Probe`."""

@@ -103,6 +103,16 @@ class Asked(NamedTuple):
     onward: bytes = b""  # where they lead: what upstreams are asked instead of the question's name
 
 
+class Ready(NamedTuple):
+    """A cached answer of upstreams as octets, 512 at most with question and OPT."""
+
+    until: float  # then its TTLs must count down
+    head: bytes  # what is between id and ARCOUNT
+    records: bytes
+    counted: tuple[bytes, int]  # what `Tally.cached` has it under
+    is_denial: bool
+
+
 class Found(NamedTuple):
     """What our zones have to say about a name."""
 
@@ -158,9 +168,7 @@ class Responder:
         self._foreign: set[bytes] = set()  # wire names below which nothing is ours
         self._shapes = _SHAPES
         self.asked: Asked | None = None
-        # Cached answers as octets, by question in lower case: until when they are right, what is between id and
-        # ARCOUNT, and the records. 512 octets at most with question and OPT; only types that lower case leaves alone.
-        self.ready: dict[bytes, tuple[float, bytes, bytes]] = {}
+        self.ready: dict[bytes, Ready] = {}  # by question in lower case; only types that lower case leaves alone
         self.ready_hits = 0
         self.ready_denials = 0  # of them, those without records
         self.loop_mark = b""  # begins the names of probes, which only we ask for
@@ -218,31 +226,32 @@ class Responder:
         rest = key[first:-4]
         parent = self._parents.get(rest)
         if parent is None:
-            parent = None if rest in self._foreign else self._learn(rest)
-            if (
-                parent is None
-                and may_be_forwarded
-                and rest in self._foreign
-                and first <= 64
-                and asked[-4:] in _ORDINARY
-            ):
-                bits = (ASK_DO if opt is _OPT_WITH_DO else 0) | (ASK_CD if checking_disabled else 0)
-                if tcp:
-                    limit = TCP_SIZE
-                else:
-                    limit = _udp_limit(int.from_bytes(message[end + 3 : end + 5])) if opt else PLAIN_SIZE
-                if not bits:
-                    ready = self.ready.get(key)
-                    if ready is not None and ready[0] > monotonic():
-                        self.ready_hits += 1
-                        if ready[1][4:6] == b"\0\0":
-                            self.ready_denials += 1
-                        counts = b"\0\1" if opt else b"\0\0"
-                        reply = _join((message[:2], ready[1], counts, asked, ready[2], opt or b""))
-                        self.tally.count_cached(asked[-4:-2], ready[1][1] & 15, len(message), reply, False)
-                        return reply
-                self.asked = _new(Asked, (message[:2], asked, bits, opt, limit, len(message), self.tally, ".", (), b""))
-                return None
+            is_foreign = rest in self._foreign
+            if not is_foreign:
+                parent = self._learn(rest)
+                is_foreign = parent is None and rest in self._foreign
+            if is_foreign and may_be_forwarded:
+                with_do = opt is _OPT_WITH_DO
+                ready = None if with_do or checking_disabled else self.ready.get(key)
+                if ready is not None and ready.until > monotonic():
+                    _, head, records, counted, is_denial = ready
+                    self.ready_hits += 1
+                    self.ready_denials += is_denial
+                    reply = _join((message[:2], head, b"\0\1" if opt else b"\0\0", asked, records, opt or b""))
+                    queries, replies, _ = self.tally.cached.get(counted) or self.tally.cached_row(counted)
+                    queries[len(message)] += 1
+                    replies[len(reply)] += 1
+                    return reply
+                if first <= 64 and asked[-4:] in _ORDINARY:
+                    bits = (ASK_DO if with_do else 0) | (ASK_CD if checking_disabled else 0)
+                    if tcp:
+                        limit = TCP_SIZE
+                    else:
+                        limit = _udp_limit(int.from_bytes(message[end + 3 : end + 5])) if opt else PLAIN_SIZE
+                    self.asked = _new(
+                        Asked, (message[:2], asked, bits, opt, limit, len(message), self.tally, ".", (), b"")
+                    )
+                    return None
         if parent is None or first > 64:
             return self._respond_strictly(message, transaction, tcp)
         parent_tree, zone, is_closed, ordinary = parent
