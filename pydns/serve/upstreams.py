@@ -122,6 +122,7 @@ class Upstreams:
             self._close(sock)
         self._sockets.clear()
         self._senders.clear()
+        self._unsent.clear()
         self._retired.clear()
         for stream in self._streams.values():
             stream.retire()

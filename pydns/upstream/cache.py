@@ -111,6 +111,7 @@ class Cache:
         entry = self._entries.get(key)
         if entry is None or entry.expires + self._limits.stale_s <= now:
             return None
+        self._entries.move_to_end(key)
         answer = entry.answer
         records = bytearray(answer.records)
         for offset in entry.ttl_offsets:

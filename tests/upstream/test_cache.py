@@ -121,6 +121,15 @@ def test_the_least_recently_used_goes_first_by_number_and_by_size() -> None:
         assert len(cache) == 3
 
 
+def test_an_answer_that_is_given_past_its_time_counts_as_used() -> None:
+    cache = Cache(CacheLimits(entries=2))
+    for key in b"a", b"b":
+        cache.store(key, response(1), 100.0)
+    assert cache.stale(b"a", 102.0) is not None
+    cache.store(b"c", response(1), 102.0)
+    assert set(cache.questions()) == {b"a", b"c"}
+
+
 def test_failures_are_bounded_too() -> None:
     cache = Cache(CacheLimits(entries=100))
     for i in range(1000):
