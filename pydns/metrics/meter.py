@@ -160,11 +160,11 @@ class Tally:
         All of them are said to have taken as long as the whole run: none took longer. The sum of their times is not
         exaggerated.
         """
-        for each in zones:
-            zone = self._label(each)
-            self._slow[zone] = self._slow.get(zone, 0) + 1
-            self._totals.observe(("dns_request_duration_seconds", zone), DURATIONS_S, seconds)
-            self._totals.histograms["dns_request_duration_seconds", zone][-1] -= seconds
+        for each in dict.fromkeys(zones):
+            zone, number = self._label(each), zones.count(each)
+            self._slow[zone] = self._slow.get(zone, 0) + number
+            self._totals.observe(("dns_request_duration_seconds", zone), DURATIONS_S, seconds, number)
+            self._totals.histograms["dns_request_duration_seconds", zone][-1] -= seconds * number
 
     def spent(self, seconds: float) -> None:
         """Add to the time that was spent on answering, from receive to send."""
