@@ -300,7 +300,7 @@ class Responder:
         """Return the zone that a reply of ours is counted under: a dot if its question is in none of ours."""
         qname = reply[HEADER : question_end(reply) - 4].lower()
         if qname and qname not in self._zones and (parent := self._parents.get(qname[1 + qname[0] :])):
-            return parent.zone.text  # most are denials, of names that nobody asked before
+            return parent[1].text  # most are denials, of names that nobody asked before
         text = self._zone_texts.get(qname)
         if text is None:
             zone = self._zone_of(qname) if qname else None

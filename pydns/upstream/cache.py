@@ -148,7 +148,7 @@ class Cache:
 
     def _put(self, key: bytes, entry: Entry) -> None:
         entries, limits = self._entries, self._limits
-        if entry.size_bytes > limits.size_bytes:
+        if entry.size_bytes > limits.size_bytes or not limits.entries:
             return
         size_bytes = self._size_bytes + entry.size_bytes
         before = entries.pop(key, None)
