@@ -15,7 +15,7 @@ from pydns.metrics.block import Block
 from pydns.metrics.totals import DURATIONS_S, SIZES, Follower, Totals, decode
 
 FOLD_S = 0.5  # how often
-QUICK_S = DURATIONS_S[0]  # what took no longer needs no look at each query
+_QUICK_S = DURATIONS_S[0]
 MAX_ZONES = 50  # more share one label: the block has an end
 
 _LONGEST = 300  # octets of a query of the ordinary form, and some
@@ -70,7 +70,7 @@ class Tally:
         self._waited: dict[tuple[str, bytes, int], tuple[list[int], list[int], list[int], list[float]]] = {}
         self._zones: set[str] = set()
         self._spent_s = 0.0
-        self._slow: dict[str, int] = {}  # by zone: timed one by one since the last fold
+        self._turns = [0] * (len(DURATIONS_S) + 1)  # queries since the last fold, by the bucket of their duration
         self._untimed: dict[str, int] = {}  # by zone: the same for what isn't in a row
 
     def row(self, zone: str, rtype: int, rcode: int, plugin: str = "", waited: bool = False) -> Row:
@@ -154,21 +154,24 @@ class Tally:
         """Count a message that gets no reply: too short, or a reply itself."""
         self._totals.add(("ignored_messages_total", self._proto))
 
-    def timed(self, zones: list[str], seconds: float) -> None:
-        """Note how long it took to answer a run of queries of these zones, one after another, if that was not quick.
+    def timed(self, queries: int, seconds: float) -> None:
+        """Note that a turn of queries was received and answered, one after another, in that time.
 
-        All of them are said to have taken as long as the whole run: none took longer. The sum of their times is not
-        exaggerated.
+        Each counts as having waited since the turn began, and as having cost as much as the others: exact for a turn
+        of one, and else what a client sees, whose query lay in the socket meanwhile.
         """
-        for each in dict.fromkeys(zones):
-            zone, number = self._label(each), zones.count(each)
-            self._slow[zone] = self._slow.get(zone, 0) + number
-            self._totals.observe(("dns_request_duration_seconds", zone), DURATIONS_S, seconds, number)
-            self._totals.histograms["dns_request_duration_seconds", zone][-1] -= seconds * number
-
-    def spent(self, seconds: float) -> None:
-        """Add to the time that was spent on answering, from receive to send."""
-        self._spent_s += seconds
+        self._spent_s += seconds * (queries + 1) / 2
+        turns = self._turns
+        if seconds <= _QUICK_S:
+            turns[0] += queries
+            return
+        done = 0
+        for place, bound in enumerate(DURATIONS_S):
+            before, done = done, min(queries, int(queries * bound / seconds))
+            turns[place] += done - before
+            if done == queries:
+                return
+        turns[-1] += queries - done
 
     def fold(self) -> None:
         """Bring into the totals what was counted since the last time."""
@@ -184,15 +187,18 @@ class Tally:
                     row.dnssec_ok[0] = 0
                 if not waited:
                     untimed[zone] = untimed.get(zone, 0) + number
-        every = sum(untimed.values())
+        every, in_turns = sum(untimed.values()), sum(self._turns)
         for zone, number in untimed.items():
             histogram = self._totals.histogram(("dns_request_duration_seconds", zone), DURATIONS_S)
-            histogram[0] += number - self._slow.get(zone, 0)
+            slow = [in_bucket * number // in_turns for in_bucket in self._turns[1:]] if in_turns else []
+            histogram[0] += number - sum(slow)
+            for place, share in enumerate(slow, start=1):
+                histogram[place] += share
             histogram[-1] += self._spent_s * number / every
         if every:
             self._spent_s = 0.0
         untimed.clear()
-        self._slow.clear()
+        self._turns[:] = [0] * len(self._turns)
 
     def _label(self, zone: str) -> str:
         if zone not in self._zones:

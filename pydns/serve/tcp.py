@@ -122,7 +122,7 @@ class Connection(asyncio.Protocol):
             del received[:position]
             self._connections.touch(self)
             self._transport.write(b"".join(replies))
-            batch.timed(began, [reply[2:] for reply in replies])
+            self._tally.timed(count, monotonic() - began)
             if batch.queries is not None:
                 for reply in replies:
                     batch.queries.replied("tcp", self._peer, reply[2:], began)

@@ -15,8 +15,7 @@ from pydns.serve.recursion import Recursion
 from pydns.serve.sockets import IP_PKTINFO
 
 BATCH = 64  # datagrams a turn: fewer cost throughput, more delay TCP (tests/bench/README.md)
-_RUN = range(16)  # datagrams between two looks at the clock
-_RUNS = range(BATCH // len(_RUN))
+_TURN = range(BATCH)
 _SIZE = 4096  # octets of a query; what is cut off a longer one makes it malformed
 _MAX_SOURCES = 256
 _Source = list[tuple[int, int, bytes]]
@@ -31,32 +30,29 @@ def reader(sock: socket.socket, batch: Batch, recursion: Recursion) -> Callable[
 def _one_address(sock: socket.socket, batch: Batch, recursion: Recursion) -> Callable[[], bool]:
     (receive, send), respond, responder = batch.watch(sock.recvfrom, sock.sendto), batch.respond, batch.responder
     tally = batch.tally(sock)
-    replies: list[bytes | None] = [None] * len(_RUN)
 
     def drain() -> bool:
         with batch.transaction() as transaction:
             responder.tally = tally
             began = monotonic()
-            for _ in _RUNS:
-                for place in _RUN:
+            for count in _TURN:
+                try:
+                    message, peer = receive(_SIZE)
+                except OSError:  # nothing left
+                    tally.timed(count, monotonic() - began)
+                    return False
+                try:
+                    reply = respond(message, transaction)
+                    if reply is None and responder.asked is not None:
+                        recursion.ask(send, peer)
+                except Exception as error:
+                    reply = batch.fail(message, error)
+                if reply is not None:
                     try:
-                        message, peer = receive(_SIZE)
-                    except OSError:  # nothing left
-                        batch.timed(began, replies[:place])
-                        return False
-                    try:
-                        reply = respond(message, transaction)
-                        if reply is None and responder.asked is not None:
-                            recursion.ask(send, peer)
-                    except Exception as error:
-                        reply = batch.fail(message, error)
-                    replies[place] = reply
-                    if reply is not None:
-                        try:
-                            send(reply, peer)
-                        except OSError:  # the peer's port is 0, its network is gone, the buffer is full: it asks again
-                            tally.unsent()
-                began = batch.timed(began, replies)
+                        send(reply, peer)
+                    except OSError:  # the peer's port is 0, its network is gone, the buffer is full: it asks again
+                        tally.unsent()
+            tally.timed(BATCH, monotonic() - began)
         return True
 
     return drain
@@ -65,7 +61,6 @@ def _one_address(sock: socket.socket, batch: Batch, recursion: Recursion) -> Cal
 def _any_address(sock: socket.socket, batch: Batch, recursion: Recursion) -> Callable[[], bool]:
     (receive, send), respond, responder = batch.watch(sock.recvmsg, sock.sendmsg), batch.respond, batch.responder
     tally = batch.tally(sock)
-    replies: list[bytes | None] = [None] * len(_RUN)
     sources: dict[bytes, _Source] = {}
 
     def send_from(reply: bytes, where: Any) -> None:
@@ -75,32 +70,30 @@ def _any_address(sock: socket.socket, batch: Batch, recursion: Recursion) -> Cal
         with batch.transaction() as transaction:
             responder.tally = tally
             began = monotonic()
-            for _ in _RUNS:
-                for place in _RUN:
+            for count in _TURN:
+                try:
+                    message, ancillary, _, peer = receive(_SIZE, 64)
+                except OSError:
+                    tally.timed(count, monotonic() - began)
+                    return False
+                info = ancillary[0][2] if ancillary else b""
+                source = sources.get(info)
+                if source is None:
+                    if len(sources) >= _MAX_SOURCES:
+                        sources.clear()
+                    source = sources[info] = _source(ancillary)
+                try:
+                    reply = respond(message, transaction)
+                    if reply is None and responder.asked is not None:
+                        recursion.ask(send_from, (source, peer))
+                except Exception as error:
+                    reply = batch.fail(message, error)
+                if reply is not None:
                     try:
-                        message, ancillary, _, peer = receive(_SIZE, 64)
+                        send((reply,), source, 0, peer)
                     except OSError:
-                        batch.timed(began, replies[:place])
-                        return False
-                    info = ancillary[0][2] if ancillary else b""
-                    source = sources.get(info)
-                    if source is None:
-                        if len(sources) >= _MAX_SOURCES:
-                            sources.clear()
-                        source = sources[info] = _source(ancillary)
-                    try:
-                        reply = respond(message, transaction)
-                        if reply is None and responder.asked is not None:
-                            recursion.ask(send_from, (source, peer))
-                    except Exception as error:
-                        reply = batch.fail(message, error)
-                    replies[place] = reply
-                    if reply is not None:
-                        try:
-                            send((reply,), source, 0, peer)
-                        except OSError:
-                            tally.unsent()
-                began = batch.timed(began, replies)
+                        tally.unsent()
+            tally.timed(BATCH, monotonic() - began)
         return True
 
     return drain
