@@ -66,6 +66,7 @@ def status(state_dir: Path) -> Iterator[str]:
             yield f"    {about['audits']} audits, {about['repaired']} objects repaired by them"
     yield from _zones(said.get("zones", []))
     yield from _configuration(said["config"]) if "config" in said else ()
+    yield from _upstreams(said.get("upstreams", []))
     answered = {f"worker {index}": number for index, number in enumerate(said.get("queries", []))}
     is_running = said and time.time() - said["time"] < _FRESH_S
     for each in said.get("processes", []) if is_running else []:
@@ -111,6 +112,15 @@ def _configuration(said: dict[str, Any]) -> Iterator[str]:
     yield from (f"  notice: {notice}" for notice in said["notices"])
     for kind, problem in said["waiting_for"].items():
         yield f"  cluster options not in force: {kind} is not listed yet{f', {problem}' if problem else ''}"
+
+
+def _upstreams(said: list[dict[str, Any]]) -> Iterator[str]:
+    if said:
+        yield f"upstreams {len(said)}"
+    for about in said:
+        latency = "not heard yet" if about["latency_s"] is None else f"{about['latency_s'] * 1000:.1f} ms"
+        broken = f", taken for dead by {about['breakers_open']} of {about['workers']} workers"
+        yield f"  {about['upstream']}: {latency}{broken if about['breakers_open'] else ''}"
 
 
 _STATES = {

@@ -25,7 +25,7 @@ from pydns.control.configuration import ConfigSource, Configuration, Seen
 from pydns.control.folder import SourceError
 from pydns.control.ledger import Ledger
 from pydns.control.manifests import ManifestFolder
-from pydns.control.metrics import Metrics, queries
+from pydns.control.metrics import Metrics, queries, upstreams
 from pydns.control.probes import Probes, describe
 from pydns.control.resolvconf import ResolvConf
 from pydns.control.statics import StaticRecords
@@ -338,6 +338,7 @@ class Controller:
             "waiting_for": {kind.value: problem for kind, problem in waiting.items()},
         }
         facts = self._writer.facts()
+        workers = [decode(block.load()) for block in self._blocks[1:]]
         return {
             "time": time.time(),
             "domain": to_text(facts.domain),
@@ -352,7 +353,8 @@ class Controller:
             "kinds": _kinds(self._cluster) if self._cluster is not None else {},
             "zones": self._statics.status(),
             "table": self._writer.figures(),
-            "queries": [queries(decode(block.load())) for block in self._blocks[1:]],
+            "queries": [queries(each) for each in workers],
+            "upstreams": upstreams(workers),
         }
 
 

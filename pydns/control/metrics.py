@@ -102,6 +102,24 @@ def queries(totals: Totals) -> int:
     return int(sum(number for key, number in totals.counts.items() if key[0] == "dns_responses_total"))
 
 
+def upstreams(workers: Sequence[Totals]) -> list[dict[str, Any]]:
+    """Return how each upstream does, as JSON has it: what workers think of it, and how long its replies take."""
+    said = []
+    for name in dict.fromkeys(key[1] for each in workers for key in each.gauges if key[0] == "upstream_open_breakers"):
+        broken = [each.gauges.get(("upstream_open_breakers", name)) for each in workers]
+        latencies_s = [each.gauges.get(("upstream_latency_seconds", name)) for each in workers]
+        known = [latency_s for latency_s in latencies_s if latency_s]
+        said.append(
+            {
+                "upstream": name,
+                "breakers_open": sum(map(bool, broken)),
+                "workers": len(workers),
+                "latency_s": sum(known) / len(known) if known else None,  # smoothed; the workers' mean
+            }
+        )
+    return said
+
+
 def _stat(pid: int) -> list[str]:
     """Return the fields of /proc/PID/stat after the name: what has a number of N in proc(5) is at N - 3."""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()

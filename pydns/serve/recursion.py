@@ -234,6 +234,7 @@ class Recursion:
         gauges["cache_bytes",] = self._cache.size_bytes
         for upstream in self._upstreams.values():
             gauges["upstream_open_breakers", upstream.spec.name] = int(upstream.is_open)
+            gauges["upstream_latency_seconds", upstream.spec.name] = upstream.srtt_s
             observed, upstream.observed = upstream.observed, {}
             for rcode, histogram in observed.items():
                 key = ("proxy_request_duration_seconds", "forward", upstream.spec.name, rcode_text(rcode))

@@ -61,6 +61,7 @@ class Running:
     """A `pydns serve` whose metrics can be asked for."""
 
     def __init__(self, folder: Path, state_dir: Path, flags: Sequence[str] = ()) -> None:
+        self._state_dir = state_dir
         arguments = ["--manifests", str(folder), "--state-dir", str(state_dir), "--listen", "127.0.0.1:0"]
         arguments += ["--health", "off", "--ready", "off", "--metrics", "127.0.0.1:0", "--drain-quiet", "0"]
         command = [sys.executable, "-m", "pydns", "serve", "--workers", "1", *arguments, *flags]
@@ -81,6 +82,10 @@ class Running:
             assert response.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
             lines = response.read().decode().splitlines()
         return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines if not line.startswith("#")}
+
+    def status(self) -> str:
+        command = [sys.executable, "-m", "pydns", "status", "--state-dir", str(self._state_dir)]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
     def ask(self, message: bytes) -> bytes:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
@@ -289,6 +294,7 @@ def test_a_breaker_is_open_while_an_upstream_is_silent(forwarding: Running, upst
         for number in range(8):
             sock.send(query(f"{IS_SILENT}{number}.example.", A))
         until(lambda: forwarding.metrics()[gauge] == 1, 10)
+        until(lambda: "taken for dead by 1 of 1 workers" in forwarding.status(), 5)
         assert added_up(forwarding.metrics(), "coredns_forward_healthcheck_broken_total") == 0
         sock.send(query(f"{IS_SILENT}8.example.", A))
         until(lambda: added_up(forwarding.metrics(), "coredns_forward_healthcheck_broken_total") == 1, 10)
