@@ -70,6 +70,7 @@ def run(
     Writes an octet to `ready`, if it is one, when there is a table to read. Raises `StartError` before that if it
     can't begin.
     """
+    end_with_threads(log)
     stopping = threading.Event()
     calls: queue.SimpleQueue[Call] = queue.SimpleQueue()
 
@@ -117,6 +118,18 @@ def run(
     if zone_folder:
         zone_folder.stop()
     writer.close()
+
+
+def end_with_threads(log: Log) -> None:
+    """Have a thread that fails take this process with it: the supervisor starts it again, and nothing stands still."""
+
+    def end(failed: threading.ExceptHookArgs) -> None:
+        thread = failed.thread.name if failed.thread is not None else "?"
+        error = f"{failed.exc_type.__name__}: {failed.exc_value}"
+        log("thread failed", level=Level.ERROR, thread=thread, error=error, action="end this process")
+        os._exit(1)
+
+    threading.excepthook = end
 
 
 class Controller:

@@ -10,13 +10,14 @@ import signal
 import socket
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import uvloop
 
 from pydns.dns.message import Rcode
-from pydns.log import Log
+from pydns.log import Level, Log
 from pydns.metrics.block import Block
 from pydns.metrics.meter import FOLD_S, Meter
 from pydns.serve import udp
@@ -87,6 +88,8 @@ async def _run(slot: Slot, state_dir: Path, log: Log, lifeline: int, row: Row, b
     servers = [await loop.create_server(connections.accept, sock=sock.dup(), backlog=1024) for sock in slot.tcp]
     beats = _beat(batch, table, row), _sweep(connections), _poll(recursion, choose_queries), _look(slot.udp)
     tasks = [loop.create_task(each) for each in (*beats, _fold(meter, recursion, log))]
+    for task in tasks:
+        task.add_done_callback(partial(stop_if_failed, stop=stop, log=log))
 
     await stop.wait()
     for sock, drain in zip(slot.udp, readers, strict=True):
@@ -109,6 +112,13 @@ async def _run(slot: Slot, state_dir: Path, log: Log, lifeline: int, row: Row, b
     meter.fold()
     queries.write()
     os.close(lifeline)
+
+
+def stop_if_failed(task: asyncio.Task[None], stop: asyncio.Event, log: Log) -> None:
+    """Have a task that fails end this worker, in order: the supervisor starts it again, and nothing stands still."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log("worker failed", level=Level.ERROR, error=f"{type(error).__name__}: {error}", action="end this process")
+        stop.set()
 
 
 async def _beat(batch: Batch, table: Reader, row: Row) -> None:
