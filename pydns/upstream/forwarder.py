@@ -36,6 +36,7 @@ STREAM = 255  # in place of a UDP socket's index: the upstream's TCP or TLS conn
 SHORTEST_TIMEOUT_S, LONGEST_TIMEOUT_S = 0.4, 1.2  # three times the 95th percentile within these
 MAX_ATTEMPTS = 6  # packets for one question to one route, hedges and repetitions included
 MAX_HEDGE_CREDIT = 10.0
+_ID_TRIES = 32  # then a socket counts as full: with half of its ids in use that is one in 4,000 million
 SOCKET_S = 0.001  # by one UDP socket, then by another: waking up for each one's replies cost a miss 1 µs
 
 
@@ -403,12 +404,14 @@ class Forwarder:
         if now >= self._socket_until:
             self._socket_until = now + SOCKET_S
             self._socket_bits = bits >> 16 & 0xFFFF
-        while True:
-            socket_index = STREAM if over_stream else self._socket_bits & (self._limits.sockets - 1)
+        socket_index = STREAM if over_stream else self._socket_bits & (self._limits.sockets - 1)
+        for _ in range(_ID_TRIES):
             place = upstream.index << 24 | socket_index << 16 | bits & 0xFFFF
             if place not in self._sent:
                 break
             bits = self._random_bits(16)
+        else:
+            return False
         has_opt = now >= upstream.edns_lost_until and not query.is_plain
         if has_opt:
             packet = (place & 0xFFFF).to_bytes(2) + query.header + question + query.opt

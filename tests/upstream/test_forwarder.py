@@ -392,6 +392,15 @@ def test_an_id_in_use_is_not_used_again() -> None:
     assert len(world.replies) == 2
 
 
+def test_questions_beyond_the_ids_of_a_socket_fail_at_once() -> None:
+    world = World([SILENT], limits=ForwarderLimits(max_in_flight=70_000, sockets=1, hedge_share=0))
+    clients = [world.ask(f"n{number}.example") for number in range(66_000)]
+    refused = [world.replies[client][1] for client in clients if client in world.replies]
+    assert len(world.packets) <= 65_536
+    assert len(refused) == len(clients) - len(world.packets)
+    assert {answer.rcode for answer in refused} == {Rcode.SERVFAIL}
+
+
 def test_a_case_loss_is_told_once() -> None:
     world = World([Server(keeps_case=False)])
     for i in range(5):
