@@ -21,6 +21,7 @@ from pydns.dns import name
 from pydns.dns.message import Rcode
 from pydns.log import Log
 from pydns.serve.querylog import QueryLog
+from tests.bench.servers import free_port
 from tests.fakes.upstream import FakeUpstream
 from tests.running import COMMAND, WEB, Server, until
 from tests.subject import Address, query
@@ -215,9 +216,7 @@ def test_lines_are_written_by_the_piece_when_there_are_many() -> None:
 def test_a_log_that_nobody_reads_stops_nobody_and_tells_later_what_is_lost(manifests: Path, tmp_path: Path) -> None:
     config = tmp_path / "config.yaml"
     config.write_text("log: {queries: {}}")
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.bind(("127.0.0.1", 0))
-        port = sock.getsockname()[1]
+    port = free_port()  # for UDP and TCP: what it has chosen itself is said in the log, which nobody reads
     arguments = ["--workers", "1", "--state-dir", str(tmp_path / "state"), "--listen", f"127.0.0.1:{port}"]
     arguments += ["--manifests", str(manifests), "--config", str(config)]
     reading, writing = os.pipe()
@@ -227,7 +226,8 @@ def test_a_log_that_nobody_reads_stops_nobody_and_tells_later_what_is_lost(manif
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             sock.settimeout(2)
             sock.connect(("127.0.0.1", port))
-            until(lambda: _answers(sock), 15)
+            until(lambda: _answers(sock) or process.poll() is not None, 15)
+            assert process.poll() is None, os.read(reading, 4096)
             for number in range(4000):  # 640 KB of lines: the pipe takes 64, the buffer 256
                 assert _answers(sock), number
             (manifests / "bad.yaml").write_text("kind: [")  # the controller has something to say
