@@ -24,6 +24,7 @@ from pydns.config import forms
 from pydns.config.model import Config
 from pydns.config.read import Accepted, Refused
 from pydns.control.configuration import Seen
+from pydns.control.folder import Signature, signature
 
 
 class ConfigFile:
@@ -97,10 +98,10 @@ class _Form(Enum):
 
 
 class _Look(NamedTuple):
-    """What tells two states of the path apart. The change time is there for who sets the others back (`cp -p`)."""
+    """What tells two states of the path apart."""
 
     form: _Form
-    files: dict[str, tuple[int, ...]]
+    files: dict[str, Signature]
 
 
 def _look(path: Path) -> _Look:
@@ -111,7 +112,7 @@ def _look(path: Path) -> _Look:
     if not stat.S_ISDIR(status.st_mode):
         if not stat.S_ISREG(status.st_mode):  # reading a FIFO would wait for ever
             raise OSError(errno.EINVAL, "is neither a file nor a folder", str(path))
-        return _Look(_Form.FILE, {"": _signature(status)})
+        return _Look(_Form.FILE, {"": signature(status)})
     files = {}
     with os.scandir(path) as entries:
         for entry in entries:
@@ -122,12 +123,8 @@ def _look(path: Path) -> _Look:
             except FileNotFoundError:
                 continue  # gone since, or a link to nothing
             if stat.S_ISREG(status.st_mode):
-                files[entry.name] = _signature(status)
+                files[entry.name] = signature(status)
     return _Look(_Form.FOLDER, files)
-
-
-def _signature(status: os.stat_result) -> tuple[int, ...]:
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _read(path: Path, look: _Look) -> Seen:

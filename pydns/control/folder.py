@@ -14,6 +14,7 @@ class SourceError(Exception):
 class Signature(NamedTuple):
     """What tells two states of a file apart. The change time is there for who sets the others back (`cp -p`)."""
 
+    device: int
     inode: int
     size: int
     modified_ns: int
@@ -22,7 +23,12 @@ class Signature(NamedTuple):
 
 # Of a file that is to be read again: it couldn't be read, or it was read at once, at start, and its next state could
 # look the same, as a tick of the file system's clock has milliseconds.
-UNSETTLED = Signature(0, 0, 0, 0)
+UNSETTLED = Signature(0, 0, 0, 0, 0)
+
+
+def signature(status: os.stat_result) -> Signature:
+    """Return a file's."""
+    return Signature(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 def scan(folder: Path, endings: tuple[str, ...], found: dict[Path, Signature]) -> Iterator[tuple[Path, OSError]]:
@@ -45,6 +51,6 @@ def scan(folder: Path, endings: tuple[str, ...], found: dict[Path, Signature]) -
                     except FileNotFoundError:
                         continue  # gone since, or a link to nothing
                     if stat.S_ISREG(status.st_mode):
-                        found[path] = Signature(status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+                        found[path] = signature(status)
     except OSError as error:
         yield folder, error
