@@ -296,11 +296,9 @@ class Responder:
         self._learn_row(message[HEADER:end].lower(), transaction)
         return reply
 
-    def zone_text(self, reply: bytes) -> str:
+    def _zone_text(self, reply: bytes) -> str:
         """Return the zone that a reply of ours is counted under: a dot if its question is in none of ours."""
         qname = reply[HEADER : question_end(reply) - 4].lower()
-        if qname and qname not in self._zones and (parent := self._parents.get(qname[1 + qname[0] :])):
-            return parent[1].text  # most are denials, of names that nobody asked before
         text = self._zone_texts.get(qname)
         if text is None:
             zone = self._zone_of(qname) if qname else None
@@ -313,7 +311,7 @@ class Responder:
     def _count(self, query_octets: int, reply: bytes, transaction: "Transaction") -> None:
         if transaction is not self._transaction:
             self._begin(transaction)
-        self.tally.count(self.zone_text(reply), query_octets, reply)
+        self.tally.count(self._zone_text(reply), query_octets, reply)
 
     def _turn(self, key: bytes, compiled: bytes) -> bytes:
         slot = hash(key) % _TURNS

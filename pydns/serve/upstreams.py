@@ -19,8 +19,8 @@ from typing import cast
 
 from pydns.config.model import Transport
 from pydns.config.model import Upstream as Server
+from pydns.upstream.forwarder import STREAM
 
-STREAM = 255  # as the forwarder calls a connection among the sockets of an upstream
 ROTATE_S = 10.0
 LINGER_S = 5.0  # longer than a client waits
 IDLE_S = 8.0  # below what servers allow, 10 s and more: the one who closes last loses no question
