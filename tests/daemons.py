@@ -1,6 +1,5 @@
 """Name servers from Debian on loopback, for tests that want another opinion. Knows nothing of what they serve."""
 
-import socket
 import subprocess
 import tempfile
 import time
@@ -14,6 +13,7 @@ import dns.query
 import pytest
 
 from tests.bench import tools
+from tests.bench.servers import free_port
 
 _ATTEMPTS = 5
 _PATIENCE_S = 20.0
@@ -51,19 +51,6 @@ def serving(program: str, configure: Configure, ready: Iterable[tuple[str, str]]
             log.seek(0)
             said = log.read()
     raise AssertionError(f"{program} doesn't serve: {said}")
-
-
-def free_port() -> int:
-    """Return a port that was free a moment ago for UDP and for TCP."""
-    while True:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams, socket.socket() as stream:
-            datagrams.bind(("127.0.0.1", 0))
-            port = int(datagrams.getsockname()[1])
-            try:
-                stream.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
 
 
 def _answers(process: "subprocess.Popen[bytes]", port: int, qname: str, rtype: str) -> bool:

@@ -15,27 +15,13 @@ import yaml
 from pydns.config.model import Route, Upstream, load
 from pydns.dns import name
 from pydns.table.reader import Reader
+from tests.config.test_forms import DOCUMENTED
 from tests.fakes.upstream import FakeUpstream, Script
 from tests.forwarding import CLUSTER, Fake, lines, told
 from tests.running import Server as Process
 from tests.running import until
 from tests.subject import Server
 from tests.upstream import world
-
-# The example of the Kubernetes documentation, as it stands there:
-# https://v1-17.docs.kubernetes.io/docs/tasks/administer-cluster/dns-custom-nameservers/#kube-dns
-KUBE_DNS = """\
-apiVersion: v1
-kind: ConfigMap
-metadata:
-  name: kube-dns
-  namespace: kube-system
-data:
-  stubDomains: |
-    {"acme.local": ["1.2.3.4"]}
-  upstreamNameservers: |
-    ["8.8.8.8", "8.8.4.4"]
-"""
 
 
 def has(address: str, after_s: float = 0.0) -> Script:
@@ -168,7 +154,7 @@ def test_without_upstreams_any_more_names_are_refused_and_with_one_again_they_ar
 
 def test_the_example_of_the_kubernetes_documentation_is_in_force(fake: Fake, manifests: Path, tmp_path: Path) -> None:
     written = tmp_path / "kube-dns.yaml"
-    written.write_text(KUBE_DNS)
+    written.write_bytes(DOCUMENTED)
     stub, *others = (fake(has(address)) for address in ("192.0.2.1", "192.0.2.2", "192.0.2.2"))
     ips = "1.2.3.4", "8.8.8.8", "8.8.4.4"
     here = [f"{ip}={each.port}" for ip, each in zip(ips, (stub, *others), strict=True)]

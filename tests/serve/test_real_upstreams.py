@@ -12,7 +12,8 @@ import dns.rdatatype
 import pytest
 import trustme
 
-from tests.daemons import free_port, serving
+from tests.bench.servers import free_port
+from tests.daemons import serving
 from tests.subject import Server
 
 _HOSTS = {"www": ["192.0.2.1"], "big": [f"10.1.{i // 250}.{i % 250 + 1}" for i in range(300)]}
