@@ -2,8 +2,7 @@
 
 import socket
 import traceback
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydns.dns.message import Rcode
 from pydns.log import Level, Log
@@ -33,10 +32,6 @@ class Batch:
         proto = "udp" if sock.type == socket.SOCK_DGRAM else "tcp"
         family = "2" if sock.family == socket.AF_INET6 else "1"
         return self.meter.tallies[TRANSPORTS.index((proto, family))]
-
-    def watch(self, receive: Callable[..., Any], send: Callable[..., Any]) -> tuple[Callable[..., Any], ...]:
-        """Return what a loop over a UDP socket is to call for these methods of it."""
-        return (receive, send) if self.queries is None else self.queries.watch(receive, send)
 
     def fail(self, message: bytes, error: Exception) -> bytes:
         """Return the reply to a message that met a bug: it costs the one who sent it a SERVFAIL, and is logged once.

@@ -1,6 +1,6 @@
 """A line in the log for each query that the configuration wants one for (`log.queries`).
 
-Costs nothing while it is off: what reads and sends is wrapped when a loop over a socket is made, so none of them asks.
+Costs nothing while it is off: who reads and sends is another one while it is on, so nobody has to ask.
 Lines wait in a bounded buffer and are written without waiting for who reads them. What doesn't fit is lost, and said to
 be so, at most every `_SAY_S`.
 """
@@ -26,12 +26,6 @@ _SAY_S = 10.0
 _TC = 0x02
 
 
-class _Peer(tuple[Any, ...]):
-    """A client's address, and when its query came. Sockets take it for the tuple that it is."""
-
-    came: float
-
-
 class QueryLog:
     """The lines of one worker."""
 
@@ -50,23 +44,6 @@ class QueryLog:
     def choose(self, chosen: Chosen | None) -> None:
         """Say which queries get a line from now on: none of them, with None."""
         self._chosen = chosen
-
-    def watch(self, receive: Callable[..., Any], send: Callable[..., Any]) -> tuple[Callable[..., Any], ...]:
-        """Return what does the same as these methods of a UDP socket, and logs the replies that were sent."""
-
-        def receive_from_peer(*args: Any) -> tuple[Any, ...]:
-            *what, address = receive(*args)
-            peer = _Peer(address)
-            peer.came = monotonic()
-            return *what, peer
-
-        def send_to_peer(data: Any, *args: Any) -> None:
-            send(data, *args)
-            peer = args[-1]
-            if type(peer) is _Peer:  # else it has waited for an upstream since before this was turned on
-                self.replied("udp", peer, data if type(data) is bytes else data[0], peer.came)
-
-        return receive_from_peer, send_to_peer
 
     def replied(self, proto: str, peer: Any, reply: bytes, came: float) -> None:
         """Log a reply to a query that came at `came`, if a line is wanted for it."""

@@ -21,7 +21,7 @@ from pydns.dns.message import PLAIN_SIZE, Ede, Rcode, compose_opt
 from pydns.dns.response import Answer, uncompressed
 from pydns.dns.rrset import AAAA, CLASS_IN, TXT, A, RRset
 from pydns.log import Level, Log
-from pydns.metrics.meter import Meter, Tally, rcode_text
+from pydns.metrics.meter import Meter, rcode_text
 from pydns.metrics.totals import Key
 from pydns.serve.batch import Batch
 from pydns.serve.respond import ASK_CD, ASK_DO, MAX_CHASE, Asked, Ready
@@ -64,7 +64,6 @@ class Recursion:
         self._addresses: dict[bytes, _ServerName] = {}
         self._looping: dict[int, float] = {}  # upstreams that lead back to us, and when to ask them again
         self._ticking = False
-        self._unsent: list[tuple[Send, bytes, Any, Tally]] = []  # replies of this turn
         self._swept_at = 0.0
         self._at_once = False  # a reply now comes from the cache: its time is in the run of queries that it belongs to
         self.forwarder = Forwarder(
@@ -138,23 +137,12 @@ class Recursion:
         if len(reply) > limit:
             flags = bytes([flags[0] | _TC]) + flags[1:]
             reply = _join((query_id, flags, b"\0\0\0\0", additionals, question, opt))
-        if not self._unsent:
-            self._loop.call_soon(self._send_all)
-        self._unsent.append((send, reply, where, tally))
+        send(reply, where)
         dnssec_ok = bool(opt and bits & ASK_DO)
         if self._at_once and not chain:
             tally.count_cached(question[-4:-2], rcode, query_octets, reply, dnssec_ok)
         else:
             tally.count_waited(zone, question[-4:-2], rcode, query_octets, reply, dnssec_ok, monotonic() - received)
-
-    def _send_all(self) -> None:
-        """Send the replies of this turn, as `Upstreams` does with queries, and for the same reason."""
-        unsent, self._unsent = self._unsent, []
-        for send, reply, where, tally in unsent:
-            try:
-                send(reply, where)
-            except OSError:  # the client's port is 0, its network is gone, the buffer is full: it asks again
-                tally.unsent()
 
     # Names that lead to other names
 
@@ -180,11 +168,13 @@ class Recursion:
 
     # What upstreams say
 
-    def _received(self, index: int, socket_index: int, packet: bytes) -> None:
-        try:
-            self.forwarder.received(index, socket_index, packet, monotonic())
-        except Exception as error:
-            self._batch.report(packet, error)
+    def _received(self, index: int, socket_index: int, packets: list[bytes]) -> None:
+        now = monotonic()
+        for packet in packets:
+            try:
+                self.forwarder.received(index, socket_index, packet, now)
+            except Exception as error:
+                self._batch.report(packet, error)
 
     def _unreachable(self, index: int, socket_index: int) -> None:
         self.forwarder.unreachable(index, socket_index, monotonic())

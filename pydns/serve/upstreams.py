@@ -14,11 +14,14 @@ import os
 import socket
 import ssl
 from collections.abc import Callable
+from errno import EAGAIN, ECONNREFUSED
+from functools import partial
 from time import monotonic
 from typing import cast
 
 from pydns.config.model import Transport
 from pydns.config.model import Upstream as Server
+from pydns.serve.datagrams import Inbox, Outbox
 from pydns.upstream.forwarder import STREAM
 
 ROTATE_S = 10.0
@@ -26,12 +29,10 @@ LINGER_S = 5.0  # longer than a client waits
 IDLE_S = 8.0  # below what servers allow, 10 s and more: the one who closes last loses no question
 CONNECT_S = 3.0
 PAUSE_S = 0.2  # after a connection that failed: each question would try another one
-_BATCH = 64  # datagrams a turn
-_SIZE = 4096  # octets: we say 1232 is what we take; what is cut off makes a message malformed
 _MAX_UNSENT = 1 << 20  # octets in a connection's buffer
 _RECEIVE_BUFFER = 1 << 20  # octets: a burst waits here
 
-Received = Callable[[int, int, bytes], None]  # upstream, socket, message
+Received = Callable[[int, int, list[bytes]], None]  # upstream, socket, messages
 Unreachable = Callable[[int, int], None]
 
 
@@ -44,9 +45,9 @@ class Upstreams:
         self.received = received
         self.unreachable = unreachable
         self._servers: dict[int, Server] = {}
-        self._senders: dict[int, Callable[[bytes], int]] = {}  # by upstream and socket
-        self._sockets: dict[int, tuple[socket.socket, float]] = {}  # likewise, and until when
-        self._unsent: list[tuple[int, Callable[[bytes], int], bytes]] = []  # datagrams of this turn
+        self._sockets: dict[int, tuple[socket.socket, float]] = {}  # by upstream and socket; and until when
+        self._unsent: dict[int, tuple[int, list[bytes]]] = {}  # likewise: the file, and datagrams of this turn
+        self._inbox, self._outbox = Inbox(), Outbox()
         self._retired: list[tuple[socket.socket, float]] = []  # and when to close it
         self._streams: dict[int, _Stream] = {}
         self._context: _Context | None = None
@@ -67,13 +68,17 @@ class Upstreams:
     def send_udp(self, index: int, socket_index: int, packet: bytes) -> bool:
         """Send a datagram by one of an upstream's sockets, soon. False if that is known not to be possible."""
         place = index << 8 | socket_index
+        unsent = self._unsent.get(place)
+        if unsent is not None:
+            unsent[1].append(packet)
+            return True
         try:
-            send = self._senders.get(place) or self._open(place)
+            sock, _ = self._sockets.get(place) or self._open(place)
         except OSError:
             return False
         if not self._unsent:
             self.loop.call_soon(self._send_all)
-        self._unsent.append((place, send, packet))
+        self._unsent[place] = sock.fileno(), [packet]
         return True
 
     def _send_all(self) -> None:
@@ -81,19 +86,19 @@ class Upstreams:
 
         Who sleeps is woken by the first one only: a packet that comes alone costs its sender 4 µs more.
         """
-        unsent, self._unsent = self._unsent, []
-        for place, send, packet in unsent:
-            try:
-                try:
-                    send(packet)
-                except ConnectionRefusedError:
-                    # Said of a packet before: that one is lost, this one hasn't been sent.
-                    self.unreachable(place >> 8, place & 0xFF)
-                    send(packet)
-            except BlockingIOError:
-                pass  # the buffer is full: lost, as packets are
-            except OSError:
-                self.unreachable(place >> 8, place & 0xFF)
+        unsent, self._unsent = self._unsent, {}
+        outbox = self._outbox
+        for place, (fd, packets) in unsent.items():
+            outbox.aim(fd, partial(self._failed, place))
+            for packet in packets:
+                outbox.put(packet)
+            outbox.send()
+
+    def _failed(self, place: int, error: int) -> bool:
+        if error != EAGAIN:  # then the buffer is full: lost, as packets are
+            self.unreachable(place >> 8, place & 0xFF)
+        # Refused was a packet before: that one is lost, this one hasn't been sent.
+        return error == ECONNREFUSED
 
     def send_stream(self, index: int, message: bytes) -> bool:
         """Send a message over an upstream's connection, which is opened if need be. False if it can't be sent."""
@@ -121,14 +126,13 @@ class Upstreams:
         for sock, _ in [*self._sockets.values(), *self._retired]:
             self._close(sock)
         self._sockets.clear()
-        self._senders.clear()
         self._unsent.clear()
         self._retired.clear()
         for stream in self._streams.values():
             stream.retire()
         self._streams.clear()
 
-    def _open(self, place: int) -> Callable[[bytes], int]:
+    def _open(self, place: int) -> tuple[socket.socket, float]:
         server = self._servers.get(place >> 8)
         if server is None:
             raise OSError("the server is gone")
@@ -142,26 +146,23 @@ class Upstreams:
             sock.close()
             raise
         # Not all at once: a client that asks now shouldn't wait for 32 of them.
-        self._sockets[place] = sock, monotonic() + ROTATE_S * (1 + os.urandom(1)[0] / 256)
-        self._senders[place] = sock.send
-        return sock.send
+        opened = self._sockets[place] = sock, monotonic() + ROTATE_S * (1 + os.urandom(1)[0] / 256)
+        return opened
 
     def _reader(self, sock: socket.socket, index: int, socket_index: int) -> Callable[[], None]:
-        receive, received = sock.recv, self.received
+        fd, receive, received = sock.fileno(), self._inbox.receive, self.received
 
         def drain() -> None:
             try:
-                for _ in range(_BATCH):
-                    received(index, socket_index, receive(_SIZE))
-            except BlockingIOError:
-                pass
+                packets = receive(fd)
             except OSError:  # ECONNREFUSED, EHOSTUNREACH: what was sent before has reached nobody
                 self.unreachable(index, socket_index)
+            else:
+                received(index, socket_index, packets)
 
         return drain
 
     def _retire(self, place: int, now: float) -> None:
-        del self._senders[place]
         sock, _ = self._sockets.pop(place)
         self._retired.append((sock, now + LINGER_S))
 
@@ -264,7 +265,7 @@ class _Stream:
             connection.send(framed)
 
     def received(self, message: bytes) -> None:
-        self._upstreams.received(self._index, STREAM, message)
+        self._upstreams.received(self._index, STREAM, [message])
 
     def worked(self, session: ssl.SSLSession | None) -> None:
         if self._context is not None and session is not None:

@@ -58,7 +58,7 @@ async def _run(slot: Slot, state_dir: Path, log: Log, lifeline: int, row: Row, b
     readers: list[Callable[[], bool]] = []
 
     def read() -> None:
-        readers[:] = [udp.reader(sock, batch, recursion) for sock in slot.udp]
+        readers[:] = [udp.reader(sock, batch, recursion, loop) for sock in slot.udp]
         for sock, drain in zip(slot.udp, readers, strict=True):
             loop.add_reader(sock, drain)
 

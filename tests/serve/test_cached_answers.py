@@ -100,7 +100,7 @@ class Worker:
             asked = dns.message.from_wire(packet).question[0]
             self.asked.append(f"{asked.name} {dns.rdatatype.to_text(asked.rdtype)}".lower())
             for reply in self._said(packet, "udp"):
-                self._received(index, socket_index, reply)
+                self._received(index, socket_index, [reply])
             self._turn()
 
     def _turn(self) -> None:
@@ -114,7 +114,7 @@ class Worker:
     def pass_time(self, seconds: float) -> None:
         self.now += seconds
 
-    def _sockets(self, _: object, received: Callable[[int, int, bytes], None], __: object) -> "Worker":
+    def _sockets(self, _: object, received: Callable[[int, int, list[bytes]], None], __: object) -> "Worker":
         self._received = received
         return self
 
