@@ -11,7 +11,7 @@ Rules
 """
 
 from collections import OrderedDict
-from struct import Struct
+from struct import Struct, pack, unpack_from
 from typing import NamedTuple
 
 from cachetools import LRUCache
@@ -45,16 +45,17 @@ class CacheLimits(NamedTuple):
 class Entry:
     """One answer and its times."""
 
-    __slots__ = ("answer", "expires", "refresh_at", "size_bytes", "stored", "ttl_offsets", "uses")
+    __slots__ = ("answer", "expires", "refresh_at", "size_bytes", "stored", "ttl_offsets", "ttl_s", "uses")
 
-    def __init__(self, answer: Answer, ttl_offsets: tuple[int, ...], now: float, ttl_s: int, size_bytes: int) -> None:
+    def __init__(self, answer: Answer, ttl_offsets: tuple[int, ...], now: float, ttl_s: int) -> None:
         self.answer = answer
         self.ttl_offsets = ttl_offsets
         self.stored = now
+        self.ttl_s = ttl_s
         self.expires = now + ttl_s
         self.refresh_at = now + ttl_s * (1 - REFRESH_SHARE)
         self.uses = 0
-        self.size_bytes = size_bytes
+        self.size_bytes = 0
 
     @property
     def is_denial(self) -> bool:
@@ -103,31 +104,29 @@ class Cache:
 
     def _begin(self, limits: CacheLimits) -> None:
         self._limits = limits
-        self._once: OrderedDict[bytes, Entry] = OrderedDict()
+        self._once: OrderedDict[bytes, bytes] = OrderedDict()  # packed
         self._once_bytes = 0
         self._once_room, self._once_room_bytes = limits.entries, limits.size_bytes
         self._often: LRUCache[bytes, Entry] = LRUCache(limits.size_bytes * (1 - ONCE_SHARE), getsizeof=_size_of)
 
     def fresh(self, key: bytes, now: float) -> Entry | None:
         """Return the entry for a question if it hasn't expired, and count the use."""
-        entry = self._once.get(key)
-        if entry is None:
-            entry = self._often.get(key)
-            if entry is None or entry.expires <= now:
-                return None
-        elif entry.expires <= now:
+        packed = self._once.get(key)
+        entry = self._often.get(key) if packed is None else self._unpack(packed)
+        if entry is None or entry.expires <= now:
             return None
-        else:
+        if packed is not None:
             self._put_often(key, entry)
         entry.uses += 1
         return entry
 
     def stale(self, key: bytes, now: float) -> Answer | None:
         """Return the last known answer for when nobody gives a new one, its TTLs set to 30 s, marked with EDE 3."""
-        entry = self._once.get(key) or self._often.get(key)
+        packed = self._once.get(key)
+        entry = self._often.get(key) if packed is None else self._unpack(packed)
         if entry is None or entry.expires + self._limits.stale_s <= now:
             return None
-        if key in self._once:
+        if packed is not None:
             self._put_often(key, entry)
         answer = entry.answer
         records = bytearray(answer.records)
@@ -154,54 +153,63 @@ class Cache:
         else:
             answer, lowest = _clamp(answer, ttl_offsets, floor, cap)
         if ttl_s and lowest:
-            size_bytes = _OVERHEAD_BYTES + len(key) + len(answer.records) + 8 * len(ttl_offsets)
-            entry = Entry(answer, ttl_offsets, now, lowest, size_bytes)
-            if not limits.prefetch:
-                entry.refresh_at = entry.expires
-            self._put(key, entry)
+            if key in self._often or key in self._once:
+                self._put_often(key, self._entry(answer, ttl_offsets, now, lowest))
+            else:
+                self._put_once(key, _pack(answer, ttl_offsets, now, lowest))
             if self._failures:
                 self._failures.pop(key, None)
         return answer
 
-    def _put(self, key: bytes, entry: Entry) -> None:
-        if key in self._often or key in self._once:
-            self._put_often(key, entry)
-        else:
-            self._put_once(key, entry)
+    def _entry(self, answer: Answer, ttl_offsets: tuple[int, ...], now: float, ttl_s: int) -> Entry:
+        entry = Entry(answer, ttl_offsets, now, ttl_s)
+        if not self._limits.prefetch:
+            entry.refresh_at = entry.expires
+        return entry
 
-    def _put_once(self, key: bytes, entry: Entry) -> None:
-        if entry.size_bytes > self._once_room_bytes or not self._once_room:
+    def _unpack(self, packed: bytes) -> Entry:
+        stored, ttl_s, rcode, counts, offsets, onward = _PACKED.unpack_from(packed)
+        records_at = _PACKED.size + 2 * offsets + onward
+        ttl_offsets = unpack_from(f"!{offsets}H", packed, _PACKED.size)
+        onward_name = packed[records_at - onward : records_at]
+        answer = Answer(rcode, counts, packed[records_at:], None, onward_name)
+        return self._entry(answer, ttl_offsets, stored, ttl_s)
+
+    def _put_once(self, key: bytes, packed: bytes) -> None:
+        size_bytes = _ONCE_OVERHEAD_BYTES + len(key) + len(packed)
+        if size_bytes > self._once_room_bytes or not self._once_room:
             return
-        self._once[key] = entry
-        self._once_bytes += entry.size_bytes
+        self._once[key] = packed
+        self._once_bytes += size_bytes
         if self._once_bytes > self._once_room_bytes or len(self._once) > self._once_room:
             self._make_room()
 
+    def _make_room(self) -> None:
+        while self._once_bytes > self._once_room_bytes or len(self._once) > self._once_room:
+            self._once_bytes -= _once_size(*self._once.popitem(last=False))
+            self.evictions += 1
+
+    def _forget_once(self, key: bytes) -> None:
+        packed = self._once.pop(key, None)
+        if packed is not None:
+            self._once_bytes -= _once_size(key, packed)
+
     def _put_often(self, key: bytes, entry: Entry) -> None:
-        known = self._once.pop(key, None)
-        if known is not None:
-            self._once_bytes -= known.size_bytes
+        self._forget_once(key)
         often, limits = self._often, self._limits
         room = int(limits.entries * (1 - ONCE_SHARE))
+        entry.size_bytes = _OFTEN_OVERHEAD_BYTES + len(key) + len(entry.answer.records) + 8 * len(entry.ttl_offsets)
         if not room or entry.size_bytes > often.maxsize:
-            self._put_once(key, entry)
+            self._put_once(key, _pack(entry.answer, entry.ttl_offsets, entry.stored, entry.ttl_s))
             return
         after = len(often) + (key not in often)
         if after > room:
             often.popitem()
         often[key] = entry
         self.evictions += after - len(often)
-        # At least their share: the others have their own bound.
         self._once_room = limits.entries - len(often)
         self._once_room_bytes = limits.size_bytes - int(often.currsize)
         self._make_room()
-
-    def _make_room(self) -> None:
-        once = self._once
-        while self._once_bytes > self._once_room_bytes or len(once) > self._once_room:
-            _, gone = once.popitem(last=False)
-            self._once_bytes -= gone.size_bytes
-            self.evictions += 1
 
     def store_failure(self, key: bytes, answer: Answer, now: float) -> None:
         """Remember that a question could not be answered. The last good answer stays."""
@@ -222,14 +230,12 @@ class Cache:
         while often:
             key, entry = often.popitem()  # the least recently used comes first: it goes first here too
             self._put_often(key, entry)
-        for key, entry in once.items():
-            self._put(key, entry)
+        for key, packed in once.items():
+            self._put_once(key, packed)
 
     def forget(self, key: bytes) -> None:
         """Drop what is known about a question."""
-        known = self._once.pop(key, None)
-        if known is not None:
-            self._once_bytes -= known.size_bytes
+        self._forget_once(key)
         self._often.pop(key, None)
         self._failures.pop(key, None)
 
@@ -269,6 +275,25 @@ def _clamp(answer: Answer, offsets: tuple[int, ...], floor: int, cap: int) -> tu
     return answer, lowest
 
 
+def _pack(answer: Answer, ttl_offsets: tuple[int, ...], stored: float, ttl_s: int) -> bytes:
+    """Return an entry as one string of octets, a quarter of the memory: most are never asked for again."""
+    rcode, counts, records, _, onward = answer
+    head = _PACKED.pack(stored, ttl_s, rcode, counts, len(ttl_offsets), len(onward))
+    if ttl_offsets == _ONE_OFFSET and not onward:
+        return head + _ONE_OFFSET_PACKED + records
+    return head + pack(f"!{len(ttl_offsets)}H", *ttl_offsets) + onward + records
+
+
+# When it was stored, its lowest TTL, rcode, counts; the number of TTLs, and of octets of `onward`. These two and the
+# records follow.
+_PACKED = Struct("!dIH4sHB")
+_ONE_OFFSET, _ONE_OFFSET_PACKED = (6,), b"\0\6"
+
+
+def _once_size(key: bytes, packed: bytes) -> int:
+    return _ONCE_OVERHEAD_BYTES + len(key) + len(packed)
+
+
 def _size_of(entry: Entry) -> int:
     return entry.size_bytes
 
@@ -276,5 +301,7 @@ def _size_of(entry: Entry) -> int:
 _TTL = Struct("!I")
 _MAX_TTL = (1 << 31) - 1
 _new = tuple.__new__  # half the cost of a NamedTuple's own constructor
-# Key, entry, answer, floats, tuples and the dicts: 700 by the resident size with 200,000 names.
-_OVERHEAD_BYTES = 750
+# What an answer takes beside its octets, by the resident size with 200,000 names: key, entry, answer, numbers and the
+# three dicts of LRUCache; or two strings of octets and the dict of those that were asked for once.
+_OFTEN_OVERHEAD_BYTES = 750
+_ONCE_OVERHEAD_BYTES = 330
