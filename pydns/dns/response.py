@@ -71,6 +71,9 @@ def parse_response(packet: bytes, question: bytes) -> Response | Unusable:
             packet[HEADER:start].lower() == question.lower() and packet[start - 4 : start] == question[-4:]
         )
         return Unusable.CASE_CHANGED if same_but_for_case else Unusable.WRONG_QUESTION
+    additionals = _ONE_ANSWER.get(packet[2:HEADER])
+    if additionals is not None and (plain := _parse_address(packet, start, additionals, question)):
+        return plain
     flags, questions, answers, authorities, additionals = _FLAGS_AND_COUNTS(packet, 2)
     if flags & 0xF800 != 0x8000 or questions != 1:
         return Unusable.MALFORMED
@@ -106,11 +109,36 @@ def uncompressed(question: bytes, answer: Answer) -> bytes:
     return _compose(packet, records, names)[0]
 
 
+def _parse_address(packet: bytes, start: int, additionals: int, question: bytes) -> Response | None:
+    """Return what `parse_response` would of one address of the name asked for, with or without OPT; None of others.
+
+    `_parse_addresses` would do; this takes 0.6 µs less for what comes nine times of ten.
+    """
+    form = _ADDRESS_FORMS.get(question[-4:])
+    if form is None:
+        return None
+    before_ttl, after_ttl, end = form
+    record = packet[start : start + end]
+    if not (record.startswith(before_ttl) and record[10:12] == after_ttl and len(record) == end):
+        return None
+    rest = packet[start + end :]
+    if additionals:
+        # Exactly OPT, without options and with nothing in the rcode's upper bits.
+        if not (len(rest) == 11 and rest.startswith(b"\0\0\x29") and rest[5] == 0 and rest.endswith(b"\0\0")):
+            return None
+    elif rest:
+        return None
+    ttl_s = int.from_bytes(record[6:10])
+    if ttl_s > _MAX_TTL:
+        ttl_s = 0
+    return _new(Response, (_new(Answer, (0, b"\0\1\0\0", record, None, b"")), _FIRST, ttl_s, False, False))
+
+
 def _parse_addresses(packet: bytes, start: int, count: int, additionals: int, question: bytes) -> Response | None:
     """Return what `parse_response` would of the commonest reply, and None for any other.
 
-    That is: addresses of the name asked for, nothing but OPT after them. 1.6 µs instead of 4.3 for one address, and the
-    only way for more than MAX_RECORDS of them, at 0.3 µs each.
+    That is: addresses of the name asked for, nothing but OPT after them. It is the only way for more than MAX_RECORDS
+    of them, at 0.3 µs each.
     """
     type_and_class = question[-4:]
     length = _ADDRESS_LENGTHS.get(type_and_class[:2])
@@ -160,6 +188,19 @@ _ADDRESS = Struct("!H4sIH").unpack_from
 _OPT = Struct("!3sHB3sH").unpack_from
 _TO_QNAME = 0xC000 | HEADER
 _FIRST = (6,)  # where the TTL of the first record is
+# Flags (whatever AA, RD, RA, AD, CD and the reserved bit are) and counts of replies with one answer and, if anything
+# else, one additional record; and how many of these.
+_ONE_ANSWER = {
+    bytes([0x80 | upper, lower]) + b"\0\1\0\1\0\0\0" + bytes([additionals]): additionals
+    for upper in (0, 1, 4, 5)
+    for lower in range(0, 0x100, 0x10)
+    for additionals in (0, 1)
+}
+# What is before and after the TTL of an address of the name asked for, and the record's size, by type and class.
+_ADDRESS_FORMS = {
+    rtype.to_bytes(2) + b"\0\1": (_TO_QNAME.to_bytes(2) + rtype.to_bytes(2) + b"\0\1", length.to_bytes(2), 12 + length)
+    for rtype, length in ((A, 4), (AAAA, 16))
+}
 _FIXED = Struct("!H2sIH").unpack_from
 _NO_RECORDS = bytes(4)
 _MAX_TTL = (1 << 31) - 1

@@ -159,9 +159,10 @@ class Outbox:
 
     def put_for(self, datagram: bytes, name: bytes, control: bytes) -> None:
         """Have a datagram sent, to an address that an inbox has had, with control messages."""
-        if self._count == BATCH:
-            self.send()
         place = self._count
+        if place == BATCH:
+            self.send()
+            place = 0
         self.put(datagram, self._own_names[place])
         at = _NAMES + place * _NAME_SIZE
         self._memory[at : at + len(name)] = name

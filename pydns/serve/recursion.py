@@ -89,9 +89,10 @@ class Recursion:
         if asked.chain:
             self.go_on(self._chain(client, asked.chain), asked.onward)
         else:
-            entry = self.forwarder.ask(asked.question, asked.id, asked.bits, client, now)
-            if entry is not None and not asked.bits and asked.question[-4:] < _LETTERED:
-                self._make_ready(asked.question, entry, now)
+            query_id, question, bits = asked[:3]
+            entry = self.forwarder.ask(question, query_id, bits, client, now)
+            if entry is not None and not bits and question[-4:] < _LETTERED:
+                self._make_ready(question, entry, now)
         self._at_once = False
         if not self._ticking and self.forwarder.busy:
             self._tick_later()
@@ -131,14 +132,14 @@ class Recursion:
         rcode, counts, records, extended_error, _ = answer
         if opt and extended_error is not None:
             opt = compose_opt(bool(bits & ASK_DO), 0, extended_error)
-        flags = _FLAGS[bits & ASK_CD | bool(chain)][rcode]
+        flags = _FLAGS[bits & ASK_CD | (1 if chain else 0)][rcode]
         additionals = b"\0\1" if opt else b"\0\0"
         reply = _join((query_id, flags, counts, additionals, question, records, opt))
         if len(reply) > limit:
             flags = bytes([flags[0] | _TC]) + flags[1:]
             reply = _join((query_id, flags, b"\0\0\0\0", additionals, question, opt))
         send(reply, where)
-        dnssec_ok = bool(opt and bits & ASK_DO)
+        dnssec_ok = opt != b"" and bits & ASK_DO != 0
         if self._at_once and not chain:
             tally.count_cached(question[-4:-2], rcode, query_octets, reply, dnssec_ok)
         else:

@@ -33,7 +33,6 @@ from pydns.upstream.routes import Routes, RouteSpec
 DO, CD = 1, 2  # the flags of a question: DNSSEC OK, checking disabled
 STREAM = 255  # in place of a UDP socket's index: the upstream's TCP or TLS connection
 
-SHORTEST_TIMEOUT_S, LONGEST_TIMEOUT_S = 0.4, 1.2  # three times the 95th percentile within these
 MAX_ATTEMPTS = 6  # packets for one question to one route, hedges and repetitions included
 MAX_HEDGE_CREDIT = 10.0
 _ID_TRIES = 32  # then a socket counts as full: with half of its ids in use that is one in 4,000 million
@@ -143,7 +142,7 @@ class Forwarder:
         self._sent: dict[int, _Sent] = {}  # by upstream, socket and id
         self._waiting = 0
         self._hedge_credit = 0.0
-        self._socket_bits = 0
+        self._socket_index = 0
         self._socket_until = 0.0
 
     def ask(self, question: bytes, query_id: bytes, flags: int, client: object, now: float) -> Entry | None:
@@ -184,7 +183,8 @@ class Forwarder:
             self._hedge_credit += self._limits.hedge_share
         if query.pool.open_count():
             self._mind_the_open(query, now)
-        self._continue(query, now)
+        if not self._attempt(query, now) and query.outstanding == 0:
+            self._give_up(query, now)
         return None
 
     def received(self, upstream_index: int, socket_index: int, packet: bytes, now: float) -> None:
@@ -201,17 +201,17 @@ class Forwarder:
         if response is Unusable.CASE_CHANGED and not sent.cased:
             # Known not to keep the case: then its own spelling of our question will do.
             response = parse_response(packet, packet[HEADER : HEADER + len(sent.question)])
-        if not isinstance(response, Response):
+        if isinstance(response, Unusable):
             self._received_unusable(sent, response, packet, now)
             return
         del self._sent[place]
         query, upstream = sent.query, sent.upstream
         if not sent.timed_out:
             query.outstanding -= 1
-        rcode = response.answer.rcode
+        rcode, truncated = response[0][0], response[4]
         rtt_s = now - sent.sent_at
         upstream.observe(rcode, rtt_s)
-        if rcode in _ANSWERS and not response.truncated:
+        if rcode in _ANSWERS and not truncated:
             upstream.answers += 1
             if query.is_plain and now >= upstream.edns_lost_until:
                 upstream.edns_lost_until = now + EDNS_PAUSE_S
@@ -219,11 +219,15 @@ class Forwarder:
             change = upstream.replied(rtt_s)
             if change is not None:
                 self._learn(upstream, change)
-            if not query.done:
+            if query.done:
+                pass
+            elif query.gave_errors or rcode == Rcode.NXDOMAIN:
                 self._answered(query, response, now)
+            else:
+                self._finish(query, self._cache.store(query.key, response, now))
         elif rcode in _NO_EDNS and sent.has_opt:
             self._ask_again(query, upstream, now, plainly=True)
-        elif response.truncated and not query.done and socket_index != STREAM:
+        elif truncated and not query.done and socket_index != STREAM:
             self.counters.truncated += 1
             self._learn(upstream, upstream.replied(rtt_s))
             if not self._send(query, upstream, now, self._random_bits(_BITS), over_stream=True):
@@ -393,49 +397,48 @@ class Forwarder:
     def _send(self, query: "_Query", upstream: Upstream, now: float, bits: int, over_stream: bool = False) -> bool:
         """Send a question to an upstream, by a random socket with a random id, the name in random case."""
         over_stream = over_stream or upstream.is_stream
-        qname = query.qname
+        qname, key = query.qname, query.key
         cased = not over_stream and now >= upstream.case_lost_until
         if cased:
             value = int.from_bytes(qname) ^ (bits >> _BITS & query.letters)
-            question = value.to_bytes(len(qname)) + query.key[-5:-1]
+            question = value.to_bytes(len(qname)) + key[-5:-1]
         else:
-            question = query.key[:-1]
-        bits >>= 16
-        if now >= self._socket_until:
-            self._socket_until = now + SOCKET_S
-            self._socket_bits = bits >> 16 & 0xFFFF
-        socket_index = STREAM if over_stream else self._socket_bits & (self._limits.sockets - 1)
-        for _ in range(_ID_TRIES):
-            place = upstream.index << 24 | socket_index << 16 | bits & 0xFFFF
-            if place not in self._sent:
-                break
-            bits = self._random_bits(16)
+            question = key[:-1]
+        if over_stream:
+            socket_index = STREAM
         else:
-            return False
+            if now >= self._socket_until:
+                self._socket_until = now + SOCKET_S
+                self._socket_index = bits >> 32 & (self._limits.sockets - 1)
+            socket_index = self._socket_index
+        query_id = bits >> 16 & 0xFFFF
+        first_place = upstream.index << 24 | socket_index << 16
+        if first_place | query_id in self._sent:
+            for _ in range(_ID_TRIES):
+                query_id = self._random_bits(16) & 0xFFFF
+                if first_place | query_id not in self._sent:
+                    break
+            else:
+                return False
+        place = first_place | query_id
         has_opt = now >= upstream.edns_lost_until and not query.is_plain
         if has_opt:
-            packet = (place & 0xFFFF).to_bytes(2) + query.header + question + query.opt
+            packet = query_id.to_bytes(2) + query.header + question + query.opt
         else:
-            packet = (place & 0xFFFF).to_bytes(2) + query.header[:-1] + b"\0" + question
+            packet = query_id.to_bytes(2) + query.header[:-1] + b"\0" + question
         self.counters.sent += 1
         upstream.sent += 1
-        if not (
-            self._send_tcp(upstream.index, packet)
-            if over_stream
-            else self._send_udp(upstream.index, socket_index, packet)
-        ):
+        if over_stream:
+            if not self._send_tcp(upstream.index, packet):
+                return False
+        elif not self._send_udp(upstream.index, socket_index, packet):
             return False
-        timeout_s = upstream.p95_s * 3
-        if timeout_s < SHORTEST_TIMEOUT_S:
-            timeout_s = SHORTEST_TIMEOUT_S
-        elif timeout_s > LONGEST_TIMEOUT_S:
-            timeout_s = LONGEST_TIMEOUT_S
-        timeout_at = now + timeout_s
+        timeout_at = now + upstream.timeout_s
         if timeout_at > query.deadline:
             timeout_at = query.deadline
         due_at = timeout_at
-        if query.attempts == 1 and len(query.pool.upstreams) > 1:
-            due_at = min(now + upstream.p95_s, timeout_at)
+        if query.attempts == 1 and len(query.pool.upstreams) > 1 and now + upstream.p95_s < timeout_at:
+            due_at = now + upstream.p95_s
         sent = _Sent(place, query, upstream, question, cased, has_opt, now, timeout_at, due_at)
         self._sent[place] = sent
         query.sents.append(sent)
@@ -676,7 +679,7 @@ def _servers(pools: Sequence[Pool], route: RouteSpec | None) -> list[str]:
     return [] if route is None else sorted([upstream.spec.name for upstream in pools[route.pool].upstreams])
 
 
-_ANSWERS = (Rcode.NOERROR, Rcode.NXDOMAIN, Rcode.YXDOMAIN)
+_ANSWERS = frozenset([int(each) for each in (Rcode.NOERROR, Rcode.NXDOMAIN, Rcode.YXDOMAIN)])
 _NO_RECORDS = bytes(4)
 _SERVFAIL = Answer(Rcode.SERVFAIL, _NO_RECORDS, b"")
 _REFUSED = Answer(Rcode.REFUSED, _NO_RECORDS, b"", Ede.NOT_AUTHORITATIVE)

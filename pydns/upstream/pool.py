@@ -25,6 +25,7 @@ FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 30.0
 EDNS_PAUSE_S = 900.0  # then EDNS is tried again; as Unbound
 CASE_PAUSE_S = 3600.0  # then 0x20 is tried again: a spoofed reply must not turn it off for good
+SHORTEST_TIMEOUT_S, LONGEST_TIMEOUT_S = 0.4, 1.2  # three times the 95th percentile within these
 P95_SAMPLES = 64
 P95_UNKNOWN_S = 0.3
 EXPLORE_MASK = 31  # one query in 32 goes to a random server, so that one that has become fast is found
@@ -60,6 +61,7 @@ class Upstream:
         "edns_lost_until",
         "errors",
         "index",
+        "is_limited",
         "is_open",
         "is_stream",
         "loops",
@@ -70,15 +72,18 @@ class Upstream:
         "sent",
         "spec",
         "srtt_s",
+        "timeout_s",
         "timeouts",
     )
 
     def __init__(self, index: int, spec: UpstreamSpec) -> None:
         self.index = index
         self.spec = spec
+        self.is_limited = spec.packets_per_second is not None
         self.is_stream = spec.transport is not Transport.UDP
         self.srtt_s = 0.0  # 0 until the first reply: a server that nobody knows is asked first
         self.p95_s = P95_UNKNOWN_S
+        self.timeout_s = _timeout_s(P95_UNKNOWN_S)
         self.is_open = False
         self.probe_at = 0.0
         self.probing = False
@@ -114,6 +119,7 @@ class Upstream:
         if self._since_p95 >= 16 or len(samples) < 16:
             self._since_p95 = 0
             self.p95_s = sorted(samples)[len(samples) * 95 // 100]
+            self.timeout_s = _timeout_s(self.p95_s)
         if not self.is_open or self.loops:
             return None
         self.is_open = False
@@ -168,10 +174,13 @@ class Pool:
 
         `tried` has a bit for the index of each server that isn't to be chosen; `bits` are at least 16 random ones.
         """
-        closed = [u for u in self.upstreams if not (u.is_open or tried >> u.index & 1)]
+        closed = []
+        for upstream in self.upstreams:
+            if not (upstream.is_open or tried >> upstream.index & 1):
+                closed.append(upstream)
         while closed:
             upstream = closed[0] if len(closed) == 1 else self._pick(closed, bits)
-            if upstream.take(now):
+            if not upstream.is_limited or upstream.take(now):
                 return upstream
             closed.remove(upstream)
         opened = [u for u in self.upstreams if u.is_open and not (u.loops or tried >> u.index & 1)]
@@ -215,6 +224,10 @@ class Pool:
             self._next += 1
             return candidates[self._next % len(candidates)]
         return candidates[0]
+
+
+def _timeout_s(p95_s: float) -> float:
+    return min(max(p95_s * 3, SHORTEST_TIMEOUT_S), LONGEST_TIMEOUT_S)
 
 
 def _srtt_s(upstream: Upstream) -> float:
