@@ -63,6 +63,7 @@ class Counters:
 
     __slots__ = (
         "all_open",
+        "avoided",
         "case_lost",
         "denial_hits",
         "errors",
@@ -96,6 +97,7 @@ class Counters:
     all_open: int  # asked although no upstream had been answering of late
     sent: int
     hedges: int
+    avoided: int  # asked a second upstream since the first one had nothing to say to anything any more
     timeouts: int
     errors: int  # SERVFAIL, REFUSED and the like
     truncated: int
@@ -210,6 +212,9 @@ class Forwarder:
             query.outstanding -= 1
         rcode, truncated = response[0][0], response[4]
         rtt_s = now - sent.sent_at
+        upstream.heard_at = now
+        if upstream.overdue:
+            upstream.overdue = 0
         upstream.observe(rcode, rtt_s)
         if rcode in _ANSWERS and not truncated:
             upstream.answers += 1
@@ -270,8 +275,9 @@ class Forwarder:
                     self._give_up(query, now)
             elif now < sent.timeout_at:
                 sent.due_at = sent.timeout_at
+                sent.upstream.waited(sent.sent_at)
                 if not query.done:
-                    self._hedge(query, now)
+                    self._hedge(query, sent.upstream, now)
             else:
                 self._timed_out(sent, now)
 
@@ -445,11 +451,17 @@ class Forwarder:
         query.outstanding += 1
         return True
 
-    def _hedge(self, query: "_Query", now: float) -> None:
-        """Ask a second upstream before the first has been silent for long enough to say so."""
-        if query.attempts > 1 or self._hedge_credit < 1 or not query.pool.has_another(query.tried):
+    def _hedge(self, query: "_Query", upstream: Upstream, now: float) -> None:
+        """Ask a second upstream before the first has been silent for long enough to say so.
+
+        For a share of the questions, unless the first one says nothing at all any more: then for all.
+        """
+        if query.attempts > 1 or not query.pool.has_another(query.tried):
             return
-        if self._attempt(query, now):
+        if upstream.is_silent:
+            if self._attempt(query, now):
+                self.counters.avoided += 1
+        elif self._hedge_credit >= 1 and self._attempt(query, now):
             self._hedge_credit -= 1
             self.counters.hedges += 1
 

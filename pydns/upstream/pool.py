@@ -7,7 +7,9 @@ Rules of the breaker
    An error to a question that nobody answers says nothing about the server.
 2. Open means: not chosen while there is another choice. With no other it is asked as if it were closed: a reply is
    worth more than a saved packet, and a resolver that is silent about one broken name isn't down.
-3. Now and then one query goes to an open one as well as to another server: the probe. No client waits for it. A reply
+3. Long before that, a server that everything is overdue from, by its own 95th percentile, and that has said nothing
+   since, is not chosen while there is another choice either: until it says anything.
+4. Now and then one query goes to an open one as well as to another server: the probe. No client waits for it. A reply
    closes the breaker; silence doubles the pause, from 1 s to 30 s.
 """
 
@@ -21,6 +23,7 @@ from pydns.config.model import Choice, Transport
 from pydns.metrics.totals import DURATIONS_S
 
 FAILURES_TO_OPEN = 5
+OVERDUE_TO_AVOID = 5
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 30.0
 EDNS_PAUSE_S = 900.0  # then EDNS is tried again; as Unbound
@@ -60,12 +63,14 @@ class Upstream:
         "case_lost_until",
         "edns_lost_until",
         "errors",
+        "heard_at",
         "index",
         "is_limited",
         "is_open",
         "is_stream",
         "loops",
         "observed",
+        "overdue",
         "p95_s",
         "probe_at",
         "probing",
@@ -91,6 +96,8 @@ class Upstream:
         self.edns_lost_until = 0.0
         self.loops = False  # leads back to us: not asked at all
         self.observed: dict[int, list[float]] = {}  # by rcode: replies by time, as a histogram of `metrics.totals`
+        self.heard_at = 0.0  # when it last sent anything that belongs to a question
+        self.overdue = 0  # questions of which none has been answered, nor any other since they were sent
         self.sent = self.answers = self.errors = self.timeouts = 0
         self._failures = 0
         self._pause_s = FIRST_PAUSE_S
@@ -124,6 +131,15 @@ class Upstream:
             return None
         self.is_open = False
         return Change.CLOSED
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether so much is overdue that it can't be chance."""
+        return self.overdue >= OVERDUE_TO_AVOID
+
+    def waited(self, sent_at: float) -> None:
+        """Take note that a question which was sent then is overdue."""
+        self.overdue = self.overdue + 1 if self.heard_at < sent_at else 0
 
     def failed(self, now: float) -> Change | None:
         """Learn from silence or an error."""
@@ -174,10 +190,12 @@ class Pool:
 
         `tried` has a bit for the index of each server that isn't to be chosen; `bits` are at least 16 random ones.
         """
-        closed = []
+        closed: list[Upstream] = []
+        silent: list[Upstream] = []
         for upstream in self.upstreams:
             if not (upstream.is_open or tried >> upstream.index & 1):
-                closed.append(upstream)
+                (silent if upstream.overdue >= OVERDUE_TO_AVOID else closed).append(upstream)
+        closed = closed or silent
         while closed:
             upstream = closed[0] if len(closed) == 1 else self._pick(closed, bits)
             if not upstream.is_limited or upstream.take(now):

@@ -53,7 +53,7 @@ CASES = [
     Case("a negative floor", response(300, negative_ttl_s=1), CacheLimits(negative_floor_s=4), [4], 4),
     Case("the caps don't mix", response(300, negative_ttl_s=60), CacheLimits(positive_cap_s=5), [60], 60),
     Case("no entries", response(60), CacheLimits(entries=0), [60], 0),
-    Case("too large", response(60, size=4), CacheLimits(size_bytes=500), [60], 0),
+    Case("too large", response(60, size=4), CacheLimits(size_bytes=300), [60], 0),
 ]
 
 
@@ -103,22 +103,69 @@ def test_nxdomain_replaces_a_good_answer() -> None:
     assert stale is not None and stale.rcode == 3
 
 
-def test_the_least_recently_used_goes_first_by_number_and_by_size() -> None:
+def test_of_answers_that_were_asked_for_once_the_oldest_goes_first_by_number_and_by_size() -> None:
     for limits, size in (
         (CacheLimits(entries=3), 4),
-        (CacheLimits(size_bytes=2500), 60),
-        (CacheLimits(size_bytes=6500), 1200),
+        (CacheLimits(size_bytes=1400), 60),
+        (CacheLimits(size_bytes=4800), 1200),
     ):
         cache = Cache(limits)
-        for i in range(3):
-            cache.store(b"%d" % i, response(60, size=size), 0.0)
-        assert len(cache) == 3
-        cache.fresh(b"0", 1.0)
-        cache.store(b"3", response(60, size=size), 2.0)
-        assert sorted(cache.questions()) == [b"0", b"2", b"3"]
+        for i in range(4):
+            cache.store(b"%d" % i, response(60, size=size), i)
+        assert cache.questions() == [b"1", b"2", b"3"]
+        assert cache.evictions == 1
         assert cache.size_bytes <= limits.size_bytes
-        cache.store(b"3", response(60, size=size), 3.0)
-        assert len(cache) == 3
+
+
+def test_of_answers_that_were_asked_for_again_the_least_recently_used_goes_first_by_number_and_by_size() -> None:
+    for limits, size in (
+        (CacheLimits(entries=4), 4),
+        (CacheLimits(size_bytes=3400), 60),
+        (CacheLimits(size_bytes=8000), 1200),
+    ):
+        cache = Cache(limits)
+        for key in b"a", b"b", b"c":
+            cache.store(key, response(60, size=size), 0.0)
+            assert cache.fresh(key, 1.0)
+        assert cache.fresh(b"a", 1.0)
+        cache.store(b"d", response(60, size=size), 1.0)
+        assert cache.fresh(b"d", 1.0)
+        assert sorted(cache.questions()) == [b"a", b"c", b"d"]
+        assert cache.size_bytes <= limits.size_bytes
+
+
+def test_a_flood_of_names_leaves_what_was_asked_for_again() -> None:
+    for limits in CacheLimits(entries=100), CacheLimits(size_bytes=60_000):
+        cache = Cache(limits)
+        for i in range(30):
+            cache.store(b"again%d" % i, response(60), 0.0)
+            assert cache.fresh(b"again%d" % i, 1.0)
+        for i in range(10_000):
+            cache.store(b"flood%d" % i, response(60), 2.0)
+            assert len(cache) <= limits.entries and cache.size_bytes <= limits.size_bytes
+        assert all(cache.fresh(b"again%d" % i, 3.0) for i in range(30))
+        assert cache.fresh(b"flood9999", 3.0)
+        assert not cache.fresh(b"flood0", 3.0)
+
+
+def test_a_cache_for_one_answer_has_the_last_one() -> None:
+    cache = Cache(CacheLimits(entries=1))
+    for key in b"a", b"b":
+        cache.store(key, response(60), 0.0)
+        assert cache.fresh(key, 1.0)
+        assert cache.fresh(key, 1.0)
+    assert cache.questions() == [b"b"]
+
+
+def test_an_answer_is_the_same_when_it_is_asked_for_again() -> None:
+    answer = Answer(0, b"\0\3\0\0", bytes(range(256)), None, b"\3www\7example\0")
+    cache = Cache(CacheLimits())
+    cache.store(KEY, Response(answer, (6, 30), 60, False, False), 0.0)
+    for _ in range(3):
+        entry = cache.fresh(KEY, 0.5)
+        assert entry is not None
+        assert (entry.ttl_offsets, entry.expires) == ((6, 30), 3600.0)
+        assert entry.answer == cache.store(b"other", Response(answer, (6, 30), 60, False, False), 0.0)
 
 
 def test_an_answer_that_is_given_past_its_time_counts_as_used() -> None:

@@ -53,6 +53,7 @@ class World:
     ) -> None:
         self.servers = list(servers)
         self.now = START
+        self._tick_at = START + 0.01
         self.random = random.Random(seed)
         self._first_bits = list(first_bits)
         self.packets: list[tuple[float, int, int, bytes]] = []  # when, to which server, by which socket, what
@@ -89,9 +90,8 @@ class World:
     def run(self, seconds: float) -> "World":
         """Let time pass."""
         end = self.now + seconds
-        tick = self.now + 0.01
         while True:
-            at = min(tick, self._events[0][0] if self._events else tick)
+            at = min(self._tick_at, self._events[0][0] if self._events else self._tick_at)
             if at > end:
                 break
             self.now = max(self.now, at)
@@ -100,7 +100,7 @@ class World:
                 self.forwarder.received(server, socket, packet, self.now)
             else:
                 self.forwarder.tick(self.now)
-                tick = self.now + 0.01
+                self._tick_at = self.now + 0.01
         self.now = end
         return self
 
