@@ -100,6 +100,7 @@ class Cache:
     def __init__(self, limits: CacheLimits) -> None:
         self._begin(limits)
         self._failures: LRUCache[bytes, Failure] = LRUCache(max(1, limits.entries // 10))
+        self._has_failures = False  # nor had
         self.evictions = 0  # answers that had to go for others
 
     def _begin(self, limits: CacheLimits) -> None:
@@ -155,7 +156,7 @@ class Cache:
                 self._put_often(key, self._entry(answer, ttl_offsets, now, lowest))
             else:
                 self._put_once(key, _pack(answer, ttl_offsets, now, lowest))
-            if self._failures:
+            if self._has_failures:
                 self._failures.pop(key, None)
         return answer
 
@@ -214,11 +215,14 @@ class Cache:
     def store_failure(self, key: bytes, answer: Answer, now: float) -> None:
         """Remember that a question could not be answered. The last good answer stays."""
         if self._limits.failure_s:
+            self._has_failures = True
             self._failures[key] = Failure(answer, now + self._limits.failure_s)
 
     def failure(self, key: bytes, now: float) -> Answer | None:
         """Return what was said when a question could not be answered, while that is recent."""
-        failure = self._failures.get(key) if self._failures else None
+        if not self._has_failures:
+            return None
+        failure = self._failures.get(key)
         return failure.answer if failure is not None and now < failure.until else None
 
     def limit(self, limits: CacheLimits) -> None:

@@ -59,10 +59,8 @@ class Upstream:
         "_since_p95",
         "_tokens",
         "_tokens_at",
-        "answers",
         "case_lost_until",
         "edns_lost_until",
-        "errors",
         "heard_at",
         "index",
         "is_limited",
@@ -74,11 +72,9 @@ class Upstream:
         "p95_s",
         "probe_at",
         "probing",
-        "sent",
         "spec",
         "srtt_s",
         "timeout_s",
-        "timeouts",
     )
 
     def __init__(self, index: int, spec: UpstreamSpec) -> None:
@@ -98,7 +94,6 @@ class Upstream:
         self.observed: dict[int, list[float]] = {}  # by rcode: replies by time, as a histogram of `metrics.totals`
         self.heard_at = 0.0  # when it last sent anything that belongs to a question
         self.overdue = 0  # questions of which none has been answered, nor any other since they were sent
-        self.sent = self.answers = self.errors = self.timeouts = 0
         self._failures = 0
         self._pause_s = FIRST_PAUSE_S
         self._samples: deque[float] = deque(maxlen=P95_SAMPLES)
@@ -113,6 +108,11 @@ class Upstream:
             histogram = self.observed[rcode] = [0] * (len(DURATIONS_S) + 2)
         histogram[bisect_left(DURATIONS_S, rtt_s)] += 1
         histogram[-1] += rtt_s
+
+    def answered(self, rcode: int, rtt_s: float) -> Change | None:
+        """Count a reply that is an answer, and learn from it."""
+        self.observe(rcode, rtt_s)
+        return self.replied(rtt_s)
 
     def replied(self, rtt_s: float) -> Change | None:
         """Learn from a reply that came after `rtt_s`."""
