@@ -56,12 +56,16 @@ class Configured:
         upstream: FakeUpstream,
         queries: dict[str, Any] | None,
         workers: int = 1,
+        listen: str = "127.0.0.1:0",
+        host: str = "127.0.0.1",
     ) -> None:
         self._path = folder / "other" / "config.yaml"
         self._upstream = upstream
         self.write(queries)
-        self.server = start(flags=["--config", str(self._path)], workers=workers)
-        until(lambda: self.ask("ready.example.com.") == Rcode.NOERROR, 5)  # refused without the configuration
+        self.server = start(flags=["--config", str(self._path)], workers=workers, listen=listen)
+        until(
+            lambda: self.ask("ready.example.com.", host=host) == Rcode.NOERROR, 5
+        )  # refused without the configuration
 
     def write(self, queries: dict[str, Any] | None) -> None:
         config = {"upstreams": [{"address": f"127.0.0.1:{self._upstream.port}"}]}
@@ -69,9 +73,9 @@ class Configured:
         changed.write_text(yaml.safe_dump(config | ({} if queries is None else {"log": {"queries": queries}})))
         changed.rename(self._path)
 
-    def ask(self, qname: str, qtype: int = A, *, tcp: bool = False) -> int:
+    def ask(self, qname: str, qtype: int = A, *, tcp: bool = False, host: str = "127.0.0.1") -> int:
         """Return the rcode."""
-        reply = Address("127.0.0.1", self.server.port, in_order=False).ask(query(qname, qtype), tcp=tcp)
+        reply = Address(host, self.server.port, in_order=False).ask(query(qname, qtype), tcp=tcp)
         assert reply is not None
         return reply[3] & 15
 
@@ -153,6 +157,29 @@ def test_replies_that_are_chosen_get_a_line(
         assert re.fullmatch(r"127\.0\.0\.1:\d+", client)
         assert int(size) > 12
         assert 0 < float(duration_s) < 2
+
+
+@pytest.mark.parametrize("queries", [None, {}])
+@pytest.mark.parametrize(
+    ("listen", "host"), [("[::]:0", "::1"), ("0.0.0.0:0", "127.0.0.2"), ("0.0.0.0:0", "127.0.0.1")]
+)
+def test_replies_come_from_every_address_with_the_log_and_without(
+    queries: dict[str, Any] | None,
+    listen: str,
+    host: str,
+    upstream: FakeUpstream,
+    start: Callable[..., Server],
+    tmp_path: Path,
+) -> None:
+    # 127.0.0.2 has no socket of its own: the one for all addresses answers.
+    server = Configured(start, tmp_path, upstream, queries, listen=listen, host=host)
+    for qname in WEB, "www.example.com", "www.example.com", "other.example.com":
+        assert server.ask(qname + ".", host=host) == Rcode.NOERROR
+    assert server.ask("no.shop.svc.cluster.local.", host=host) == Rcode.NXDOMAIN
+    wanted = 0 if queries is None else 5
+    until(lambda: len(server.lines()) >= wanted, 5)
+    client = "[::1]:" if ":" in host else "127.0.0.1:"
+    assert [each[0].startswith(client) for each in server.lines()] == [True] * wanted
 
 
 def test_a_share_of_them_is_chosen_at_random(configured: Start) -> None:

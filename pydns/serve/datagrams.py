@@ -16,7 +16,7 @@ from errno import EAGAIN
 from typing import Any
 
 BATCH = 64  # datagrams a turn: fewer cost throughput, more delay TCP (tests/bench/README.md)
-SIZE = 4096  # octets of a datagram: what is cut off a longer one makes it malformed
+SIZE = 2048  # octets of a datagram: what is cut off a longer one makes it malformed
 NAME_LENGTHS = {socket.AF_INET: 16, socket.AF_INET6: 28}  # octets of an address, by family
 
 _STRIDE = SIZE + 64  # a power of two would have all datagrams begin in one set of the CPU's cache

@@ -73,9 +73,11 @@ class _Port:
         self._put, self._names = self._outbox.put, self._inbox.names
         self._is_due = False
         self._sources: dict[bytes, bytes] = {}
+        self._where = self._peer_and_source if any_address else self._peer
+        # As attributes, for who calls them often. With `_LoggedPort` they are others.
         self.send = self._outbox.send
+        self.peer: Callable[[int], Any] = self._where
         self.reply_to = self._reply_from if any_address else self._reply_to
-        self.peer = self._peer_and_source if any_address else self._peer
 
     def receive(self) -> list[bytes]:
         """Return the next queries."""
@@ -89,13 +91,13 @@ class _Port:
         self._put(reply, self._names[place])
 
     def _reply_from(self, place: int, reply: bytes) -> None:
-        self._outbox.put_for(reply, *self.peer(place))
+        self._outbox.put_for(reply, *self._where(place))
 
-    def _peer(self, place: int) -> Any:
+    def _peer(self, place: int) -> _Peer:
         """Return what `reply_later` needs to know of one of the last queries."""
         return self._inbox.name(place), b""
 
-    def _peer_and_source(self, place: int) -> Any:
+    def _peer_and_source(self, place: int) -> _Peer:
         control = self._inbox.control(place)
         source = self._sources.get(control)
         if source is None:
@@ -129,7 +131,7 @@ class _LoggedPort(_Port):
         self._queries = queries
         self._came = 0.0
         self._unlogged_reply_to, self.reply_to = self.reply_to, self._reply_and_log
-        self._unlogged_peer, self.peer = self.peer, self._peer_and_time
+        self.peer = self._peer_and_time
 
     def receive(self) -> list[bytes]:
         self._came = monotonic()
@@ -140,7 +142,7 @@ class _LoggedPort(_Port):
         self._log(self._inbox.name(place), reply, self._came)
 
     def _peer_and_time(self, place: int) -> Any:
-        return *self._unlogged_peer(place), self._came
+        return *self._where(place), self._came
 
     def reply_later(self, reply: bytes, peer: Any) -> None:
         name, source, came = peer

@@ -280,7 +280,7 @@ def _clamp(answer: Answer, offsets: tuple[int, ...], floor: int, cap: int) -> tu
 
 
 def _pack(answer: Answer, ttl_offsets: tuple[int, ...], stored: float, ttl_s: int) -> bytes:
-    """Return an entry as one string of octets, a quarter of the memory: most are never asked for again."""
+    """Return an entry as one string of octets, a third of the memory: most are never asked for again."""
     rcode, counts, records, _, onward = answer
     if ttl_offsets == _ONE_OFFSET and not onward:
         return _PACKED.pack(stored, ttl_s, rcode, counts, 1, 0) + _ONE_OFFSET_PACKED + records
@@ -307,5 +307,5 @@ _MAX_TTL = (1 << 31) - 1
 _new = tuple.__new__  # half the cost of a NamedTuple's own constructor
 # What an answer takes beside its octets, by the resident size with 200,000 names: key, entry, answer, numbers and the
 # three dicts of LRUCache; or two strings of octets and the dict of those that were asked for once.
-_OFTEN_OVERHEAD_BYTES = 750
-_ONCE_OVERHEAD_BYTES = 330
+_OFTEN_OVERHEAD_BYTES = 900
+_ONCE_OVERHEAD_BYTES = 240

@@ -53,7 +53,7 @@ CASES = [
     Case("a negative floor", response(300, negative_ttl_s=1), CacheLimits(negative_floor_s=4), [4], 4),
     Case("the caps don't mix", response(300, negative_ttl_s=60), CacheLimits(positive_cap_s=5), [60], 60),
     Case("no entries", response(60), CacheLimits(entries=0), [60], 0),
-    Case("too large", response(60, size=4), CacheLimits(size_bytes=300), [60], 0),
+    Case("too large", response(60, size=4), CacheLimits(size_bytes=200), [60], 0),
 ]
 
 
@@ -106,8 +106,8 @@ def test_nxdomain_replaces_a_good_answer() -> None:
 def test_of_answers_that_were_asked_for_once_the_oldest_goes_first_by_number_and_by_size() -> None:
     for limits, size in (
         (CacheLimits(entries=3), 4),
-        (CacheLimits(size_bytes=1400), 60),
-        (CacheLimits(size_bytes=4800), 1200),
+        (CacheLimits(size_bytes=1200), 60),
+        (CacheLimits(size_bytes=5000), 1200),
     ):
         cache = Cache(limits)
         for i in range(4):
@@ -120,8 +120,8 @@ def test_of_answers_that_were_asked_for_once_the_oldest_goes_first_by_number_and
 def test_of_answers_that_were_asked_for_again_the_least_recently_used_goes_first_by_number_and_by_size() -> None:
     for limits, size in (
         (CacheLimits(entries=4), 4),
-        (CacheLimits(size_bytes=3400), 60),
-        (CacheLimits(size_bytes=8000), 1200),
+        (CacheLimits(size_bytes=4500), 60),
+        (CacheLimits(size_bytes=9500), 1200),
     ):
         cache = Cache(limits)
         for key in b"a", b"b", b"c":

@@ -607,7 +607,7 @@ def test_a_million_names_stay_within_the_bound() -> None:
     for i in range(1000):
         world.ask(f"n{i}.example")
         world.run(0.005)
-    assert 40 < len(world.cache) < 60 and world.cache.size_bytes <= 20_000
+    assert 60 < len(world.cache) < 80 and world.cache.size_bytes <= 20_000
 
 
 @pytest.mark.parametrize("seed", range(20))

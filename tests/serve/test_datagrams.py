@@ -1,0 +1,112 @@
+"""Batches of datagrams, by real sockets on loopback."""
+
+import socket
+from collections.abc import Iterator
+from errno import ECONNREFUSED, EINVAL
+
+import pytest
+
+from pydns.serve.datagrams import BATCH, NAME_LENGTHS, SIZE, Inbox, Outbox
+
+FAMILIES = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
+Pair = tuple[socket.socket, socket.socket]
+
+
+@pytest.fixture(params=FAMILIES)
+def pair(request: pytest.FixtureRequest) -> Iterator[Pair]:
+    """A server's socket, and a client's that is connected to it."""
+    family = request.param
+    with socket.socket(family, socket.SOCK_DGRAM) as server, socket.socket(family, socket.SOCK_DGRAM) as client:
+        for each in server, client:
+            each.bind((FAMILIES[family], 0))
+        client.connect(server.getsockname())
+        client.settimeout(5)
+        yield server, client
+
+
+def boxes(server: socket.socket) -> tuple[Inbox, Outbox, list[int]]:
+    length = NAME_LENGTHS[server.family]
+    outbox, errors = Outbox(length), list[int]()
+
+    def failed(error: int) -> bool:
+        errors.append(error)
+        return False
+
+    outbox.aim(server.fileno(), failed)
+    return Inbox(length), outbox, errors
+
+
+def test_what_has_come_is_received_a_batch_at_a_time_and_replies_go_to_who_sent_it(pair: Pair) -> None:
+    server, client = pair
+    inbox, outbox, errors = boxes(server)
+    assert inbox.receive(server.fileno()) == []
+    messages = [b"%d" % i * (i + 1) for i in range(BATCH + 6)]
+    for message in messages:
+        client.send(message)
+    assert inbox.receive(server.fileno()) == messages[:BATCH]
+    assert inbox.receive(server.fileno()) == messages[BATCH:]
+    assert inbox.receive(server.fileno()) == []
+
+    for reply in messages[:3]:
+        outbox.put(reply, inbox.names[0])
+    outbox.send()
+    assert [client.recv(SIZE) for _ in range(3)] == messages[:3]
+    for reply in messages:  # more than a batch: the first ones have left before `send`
+        outbox.put_for(reply, inbox.name(0), b"")
+    outbox.send()
+    assert [client.recv(SIZE) for _ in messages] == messages
+    assert errors == []
+
+
+def test_an_octet_too_many_is_cut_off(pair: Pair) -> None:
+    server, client = pair
+    inbox, _, _ = boxes(server)
+    for message in bytes(SIZE + 1), b"", b"next":
+        client.send(message)
+    assert inbox.receive(server.fileno()) == [bytes(SIZE), b"", b"next"]
+
+
+def test_one_that_the_kernel_does_not_take_keeps_no_other(pair: Pair) -> None:
+    server, client = pair
+    inbox, outbox, errors = boxes(server)
+    client.send(b"query")
+    inbox.receive(server.fileno())
+    name = inbox.name(0)
+    without_port = name[:2] + bytes(2) + name[4:]
+    for reply, to in ((b"1", without_port), (b"2", name), (b"3", without_port), (b"4", without_port), (b"5", name)):
+        outbox.put_for(reply, to, b"")
+    outbox.send()
+    assert [client.recv(SIZE) for _ in range(2)] == [b"2", b"5"]
+    assert errors == [EINVAL] * 3
+
+
+def test_one_that_is_tried_again_is_sent_once(pair: Pair) -> None:
+    server, client = pair
+    outbox, errors = Outbox(), list[int]()
+
+    def failed(error: int) -> bool:
+        errors.append(error)
+        return error == ECONNREFUSED
+
+    address = server.getsockname()
+    server.close()
+    client.send(b"to nobody")  # the kernel tells it by the next call
+    with socket.socket(client.family, socket.SOCK_DGRAM) as another:
+        another.bind(address)
+        another.settimeout(5)
+        outbox.aim(client.fileno(), failed)
+        for message in b"1", b"2":
+            outbox.put(message)
+        outbox.send()
+        assert [another.recv(SIZE) for _ in range(2)] == [b"1", b"2"]
+    assert errors == [ECONNREFUSED]
+
+
+def test_an_error_of_what_was_sent_before_is_told_by_receive(pair: Pair) -> None:
+    server, client = pair
+    server.close()
+    client.send(b"to nobody")
+    inbox = Inbox()
+    with pytest.raises(ConnectionRefusedError):
+        inbox.receive(client.fileno())
+    assert inbox.receive(client.fileno()) == []
