@@ -576,8 +576,9 @@ class Forwarder:
         query.done = True
         query.sents.clear()  # they know the query: no cycle is left for the garbage collector
         del self._open[query.key]
-        self._waiting -= len(query.clients)
-        for client in query.clients:
+        clients = query.clients
+        self._waiting -= len(clients)
+        for client in clients:
             self._reply(client, answer)
 
     def _answer_stale(self, query: "_Query", now: float) -> None:

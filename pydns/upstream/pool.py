@@ -190,6 +190,10 @@ class Pool:
 
         `tried` has a bit for the index of each server that isn't to be chosen; `bits` are at least 16 random ones.
         """
+        if len(self.upstreams) == 1:
+            upstream = self.upstreams[0]
+            if not (upstream.is_open or upstream.is_limited or tried):
+                return upstream
         closed: list[Upstream] = []
         silent: list[Upstream] = []
         for upstream in self.upstreams:
@@ -224,7 +228,8 @@ class Pool:
         """Return how many servers haven't been answering of late."""
         count = 0
         for upstream in self.upstreams:
-            count += upstream.is_open
+            if upstream.is_open:
+                count += 1
         return count
 
     def has_another(self, tried: int) -> bool:
