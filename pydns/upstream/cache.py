@@ -100,7 +100,7 @@ class Cache:
     def __init__(self, limits: CacheLimits) -> None:
         self._begin(limits)
         self._failures: LRUCache[bytes, Failure] = LRUCache(max(1, limits.entries // 10))
-        self._has_failures = False  # nor had
+        self.has_failures = False  # nor had: then nobody needs to ask
         self.evictions = 0  # answers that had to go for others
 
     def _begin(self, limits: CacheLimits) -> None:
@@ -111,12 +111,18 @@ class Cache:
         self._once_bytes = 0
         self._once_room, self._once_room_bytes = limits.entries, limits.size_bytes
         self._often: LRUCache[bytes, Entry] = LRUCache(limits.size_bytes * (1 - ONCE_SHARE), getsizeof=_size_of)
+        self._often_keys: set[bytes] = set()  # LRUCache is slow to say what it has, and few names are in it
 
     def fresh(self, key: bytes, now: float) -> Entry | None:
         """Return the entry for a question if it hasn't expired, and count the use."""
         packed = self._once.get(key)
-        entry = self._often.get(key) if packed is None else self._unpack(packed)
-        if entry is None or entry.expires <= now:
+        if packed is None:
+            if key not in self._often_keys:
+                return None
+            entry = self._often[key]
+        else:
+            entry = self._unpack(packed)
+        if entry.expires <= now:
             return None
         if packed is not None:
             self._put_often(key, entry)
@@ -152,11 +158,11 @@ class Cache:
         else:
             answer, lowest = _clamp(answer, ttl_offsets, floor, cap)
         if ttl_s and lowest:
-            if key in self._once or key in self._often:
+            if key in self._once or key in self._often_keys:
                 self._put_often(key, self._entry(answer, ttl_offsets, now, lowest))
             else:
                 self._put_once(key, _pack(answer, ttl_offsets, now, lowest))
-            if self._has_failures:
+            if self.has_failures:
                 self._failures.pop(key, None)
         return answer
 
@@ -178,22 +184,28 @@ class Cache:
         size_bytes = _ONCE_OVERHEAD_BYTES + len(key) + len(packed)
         if size_bytes > self._once_room_bytes or not self._once_room:
             return
-        self._once[key] = packed
-        self._once_bytes += size_bytes
-        if self._once_bytes > self._once_room_bytes or len(self._once) > self._once_room:
-            self._make_room()
-
-    def _make_room(self) -> None:
         once = self._once
+        once[key] = packed
+        self._once_bytes += size_bytes
         while self._once_bytes > self._once_room_bytes or len(once) > self._once_room:
             key, packed = once.popitem(False)  # the first
             self._once_bytes -= _ONCE_OVERHEAD_BYTES + len(key) + len(packed)
+            self.evictions += 1
+
+    def _make_room(self) -> None:
+        while self._once_bytes > self._once_room_bytes or len(self._once) > self._once_room:
+            self._forget_once(next(iter(self._once)))
             self.evictions += 1
 
     def _forget_once(self, key: bytes) -> None:
         packed = self._once.pop(key, None)
         if packed is not None:
             self._once_bytes -= _once_size(key, packed)
+
+    def _forget_often(self, key: bytes) -> None:
+        if key in self._often_keys:
+            self._often_keys.remove(key)
+            del self._often[key]
 
     def _put_often(self, key: bytes, entry: Entry) -> None:
         self._forget_once(key)
@@ -203,11 +215,13 @@ class Cache:
         if not room or entry.size_bytes > often.maxsize:
             self._put_once(key, _pack(entry.answer, entry.ttl_offsets, entry.stored, entry.ttl_s))
             return
-        after = len(often) + (key not in often)
-        if after > room:
-            often.popitem()
+        self._forget_often(key)
+        while len(often) >= room or often.currsize + entry.size_bytes > often.maxsize:
+            gone, _ = often.popitem()
+            self._often_keys.remove(gone)
+            self.evictions += 1
         often[key] = entry
-        self.evictions += after - len(often)
+        self._often_keys.add(key)
         self._once_room = limits.entries - len(often)
         self._once_room_bytes = limits.size_bytes - int(often.currsize)
         self._make_room()
@@ -215,13 +229,11 @@ class Cache:
     def store_failure(self, key: bytes, answer: Answer, now: float) -> None:
         """Remember that a question could not be answered. The last good answer stays."""
         if self._limits.failure_s:
-            self._has_failures = True
+            self.has_failures = True
             self._failures[key] = Failure(answer, now + self._limits.failure_s)
 
     def failure(self, key: bytes, now: float) -> Answer | None:
         """Return what was said when a question could not be answered, while that is recent."""
-        if not self._has_failures:
-            return None
         failure = self._failures.get(key)
         return failure.answer if failure is not None and now < failure.until else None
 
@@ -240,7 +252,7 @@ class Cache:
     def forget(self, key: bytes) -> None:
         """Drop what is known about a question."""
         self._forget_once(key)
-        self._often.pop(key, None)
+        self._forget_often(key)
         self._failures.pop(key, None)
 
     def questions(self) -> list[bytes]:

@@ -166,14 +166,14 @@ class Forwarder:
         if query is not None:
             self._join(query, question, query_id, client, now)
             return None
-        refusal = self._cache.failure(key, now)
+        refusal = self._cache.failure(key, now) if self._cache.has_failures else None
         if refusal is None and self._waiting >= self._limits.max_in_flight:
             self.counters.overflows += 1
             refusal = _SERVFAIL
         if refusal is not None:
             self._reply(client, self._stale(key, now) or refusal)
             return None
-        route = self._routes.find(key[:-5])
+        route = self._routes.only or self._routes.find(key[:-5])
         if route is None:
             self._reply(client, _REFUSED)
             return None
@@ -183,23 +183,19 @@ class Forwarder:
         self._waiting += 1
         if self._hedge_credit < MAX_HEDGE_CREDIT:
             self._hedge_credit += self._limits.hedge_share
-        pool = query.pool
-        if pool.open_count():
-            self._mind_the_open(query, now)
-            self._continue(query, now)
-            return None
-        # What `_continue` would do, one call instead of three.
         bits = self._random_bits(_BITS + 8 * len(query.qname))
-        upstream = pool.choose(0, now, bits)
-        if upstream is not None:
+        upstream = query.pool.first(now, bits)
+        if upstream is None:
+            if query.pool.open_count():
+                self._mind_the_open(query, now)
+            self._continue(query, now)
+        else:  # what `_continue` would do, in one call instead of three
             query.attempts = 1
             query.tried = 1 << upstream.index
-            if self._send(query, upstream, now, bits):
-                return None
-            query.failed = query.tried
-            query.network_error = True
-            self._learn(upstream, upstream.failed(now))
-        self._continue(query, now)
+            if not self._send(query, upstream, now, bits):
+                query.network_error = True
+                self._learn(upstream, upstream.failed(now))
+                self._failed(query, upstream, now)
         return None
 
     def received(self, upstream_index: int, socket_index: int, packet: bytes, now: float) -> None:

@@ -185,15 +185,19 @@ class Pool:
         self._choice = choice
         self._next = 0
 
+    def first(self, now: float, bits: int) -> Upstream | None:
+        """Return the server to ask first while all are well, as `choose` would; None if one isn't."""
+        for upstream in self.upstreams:
+            if upstream.is_open or upstream.overdue >= OVERDUE_TO_AVOID or upstream.is_limited:
+                return None
+        upstreams = self.upstreams
+        return upstreams[0] if len(upstreams) == 1 else self._pick(upstreams, bits)
+
     def choose(self, tried: int, now: float, bits: int) -> Upstream | None:
         """Return the server to ask, its packet taken from its budget; None if there is none left.
 
         `tried` has a bit for the index of each server that isn't to be chosen; `bits` are at least 16 random ones.
         """
-        if len(self.upstreams) == 1:
-            upstream = self.upstreams[0]
-            if not (upstream.is_open or upstream.is_limited or tried):
-                return upstream
         closed: list[Upstream] = []
         silent: list[Upstream] = []
         for upstream in self.upstreams:
@@ -236,7 +240,7 @@ class Pool:
         """Tell whether a server that answers is not among those tried."""
         return not all(upstream.is_open or tried >> upstream.index & 1 for upstream in self.upstreams)
 
-    def _pick(self, candidates: list[Upstream], bits: int) -> Upstream:
+    def _pick(self, candidates: Sequence[Upstream], bits: int) -> Upstream:
         if self._choice is Choice.FASTEST:
             if bits & EXPLORE_MASK == 0:
                 return candidates[(bits >> 5) % len(candidates)]
