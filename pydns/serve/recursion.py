@@ -44,6 +44,7 @@ _MAX_READY = 4096
 _MAX_SOCKETS = 1024  # to all upstreams: few files may be open in some places
 
 Send = Callable[[bytes, Any], object]  # a reply, to where its query came from
+_Client = tuple[Asked, Send, object, float]  # how to send to where, and when its query came
 
 
 class Recursion:
@@ -115,19 +116,19 @@ class Recursion:
         """Take an answer from the forwarder. A client is what `ask` made, a `_Chain` or a `_Probe`."""
         if type(client) is tuple:
             if not answer.onward:
-                asked, send, where, received = client
-                self._send(asked, send, where, received, answer)
+                self._send(client, answer)
                 return
             client = self._chain(client, ())
         client.answered(answer)
 
-    def _chain(self, client: tuple[Asked, Send, object, float], answers: Iterable[RRset]) -> "_Chain":
+    def _chain(self, client: _Client, answers: Iterable[RRset]) -> "_Chain":
         asked = client[0]
         seen = (asked.question[:-4].lower(),)
-        return _Chain(self, asked.question, asked.bits, answers, seen, partial(self._send, *client))
+        return _Chain(self, asked.question, asked.bits, answers, seen, partial(self._send, client))
 
-    def _send(self, asked: Asked, send: Send, where: object, received: float, answer: Answer) -> None:
+    def _send(self, client: _Client, answer: Answer) -> None:
         """Compose the reply to a client and send it. What is too long for UDP is to be asked for by TCP, all of it."""
+        asked, send, where, received = client
         query_id, question, bits, opt, limit, query_octets, tally, zone, chain, _ = asked
         rcode, counts, records, extended_error, _ = answer
         if opt and extended_error is not None:

@@ -70,6 +70,7 @@ class _Port:
         self._inbox = Inbox(name_length, with_control=any_address)
         self._outbox = Outbox(name_length, with_control=any_address)
         self._outbox.aim(self._fd, self._unsent)
+        self._put_for = self._outbox.put_for
         self._put, self._names = self._outbox.put, self._inbox.names
         self._is_due = False
         self._sources: dict[bytes, bytes] = {}
@@ -108,7 +109,8 @@ class _Port:
 
     def reply_later(self, reply: bytes, peer: Any) -> None:
         """Send a reply to a query that had to wait, with others of this turn."""
-        self._outbox.put_for(reply, *peer)
+        name, source = peer
+        self._put_for(reply, name, source)
         if not self._is_due:
             self._is_due = True
             self._loop.call_soon(self._send_later)

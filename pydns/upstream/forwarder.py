@@ -221,6 +221,7 @@ class Forwarder:
             query.outstanding -= 1
         rcode, truncated = response[0][0], response[4]
         rtt_s = now - sent.sent_at
+        upstream.observe(rcode, rtt_s)
         upstream.heard_at = now
         if upstream.overdue:
             upstream.overdue = 0
@@ -228,7 +229,7 @@ class Forwarder:
             if query.is_plain and now >= upstream.edns_lost_until:
                 upstream.edns_lost_until = now + EDNS_PAUSE_S
                 self._notice(Event.EDNS_LOST, upstream)
-            change = upstream.answered(rcode, rtt_s)
+            change = upstream.replied(rtt_s)
             if change is not None:
                 self._learn(upstream, change)
             if query.done:
@@ -238,7 +239,6 @@ class Forwarder:
             else:
                 self._finish(query, self._cache.store(query.key, response, now))
             return
-        upstream.observe(rcode, rtt_s)
         if rcode in _NO_EDNS and sent.has_opt:
             self._ask_again(query, upstream, now, plainly=True)
         elif truncated and not query.done and socket_index != STREAM:

@@ -109,11 +109,6 @@ class Upstream:
         histogram[bisect_left(DURATIONS_S, rtt_s)] += 1
         histogram[-1] += rtt_s
 
-    def answered(self, rcode: int, rtt_s: float) -> Change | None:
-        """Count a reply that is an answer, and learn from it."""
-        self.observe(rcode, rtt_s)
-        return self.replied(rtt_s)
-
     def replied(self, rtt_s: float) -> Change | None:
         """Learn from a reply that came after `rtt_s`."""
         self._failures = 0
