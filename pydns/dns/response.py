@@ -71,9 +71,27 @@ def parse_response(packet: bytes, question: bytes) -> Response | Unusable:
             packet[HEADER:start].lower() == question.lower() and packet[start - 4 : start] == question[-4:]
         )
         return Unusable.CASE_CHANGED if same_but_for_case else Unusable.WRONG_QUESTION
-    additionals = _ONE_ANSWER.get(packet[2:HEADER])
-    if additionals is not None and (plain := _parse_address(packet, start, additionals, question)):
-        return plain
+    form = _ADDRESS_FORMS.get(question[-4:])
+    opt_octets = _ONE_ANSWER.get(packet[2:HEADER])
+    if form is not None and opt_octets is not None:
+        # One address of the name asked for, with or without a plain OPT: nine times of ten. `_parse_addresses` would
+        # do, and take twice as long.
+        before_ttl, after_ttl, size = form
+        end = start + size
+        if (
+            len(packet) == end + opt_octets
+            and packet.startswith(before_ttl, start)
+            and packet.startswith(after_ttl, start + 10)
+            and (
+                not opt_octets
+                or (packet.startswith(_OPT_HEAD, end) and not packet[end + 5] and packet.endswith(_NO_OPTIONS))
+            )
+        ):
+            ttl_s = int.from_bytes(packet[start + 6 : start + 10])
+            if ttl_s > _MAX_TTL:
+                ttl_s = 0
+            answer = _new(Answer, (0, b"\0\1\0\0", packet[start:end], None, b""))
+            return _new(Response, (answer, _FIRST, ttl_s, False, False))
     flags, questions, answers, authorities, additionals = _FLAGS_AND_COUNTS(packet, 2)
     if flags & 0xF800 != 0x8000 or questions != 1:
         return Unusable.MALFORMED
@@ -107,31 +125,6 @@ def uncompressed(question: bytes, answer: Answer) -> bytes:
     count = int.from_bytes(answer.counts[:2]) + int.from_bytes(answer.counts[2:])
     records, _ = _read_records(packet, HEADER + len(question), count, names, max_labels=len(packet))
     return _compose(packet, records, names)[0]
-
-
-def _parse_address(packet: bytes, start: int, additionals: int, question: bytes) -> Response | None:
-    """Return what `parse_response` would of one address of the name asked for, with or without OPT; None of others.
-
-    `_parse_addresses` would do; this takes 0.6 µs less for what comes nine times of ten.
-    """
-    form = _ADDRESS_FORMS.get(question[-4:])
-    if form is None:
-        return None
-    before_ttl, after_ttl, end = form
-    record = packet[start : start + end]
-    if not (record.startswith(before_ttl) and record[10:12] == after_ttl and len(record) == end):
-        return None
-    rest = packet[start + end :]
-    if additionals:
-        # Exactly OPT, without options and with nothing in the rcode's upper bits.
-        if not (len(rest) == 11 and rest.startswith(b"\0\0\x29") and rest[5] == 0 and rest.endswith(b"\0\0")):
-            return None
-    elif rest:
-        return None
-    ttl_s = int.from_bytes(record[6:10])
-    if ttl_s > _MAX_TTL:
-        ttl_s = 0
-    return _new(Response, (_new(Answer, (0, b"\0\1\0\0", record, None, b"")), _FIRST, ttl_s, False, False))
 
 
 def _parse_addresses(packet: bytes, start: int, count: int, additionals: int, question: bytes) -> Response | None:
@@ -189,9 +182,10 @@ _OPT = Struct("!3sHB3sH").unpack_from
 _TO_QNAME = 0xC000 | HEADER
 _FIRST = (6,)  # where the TTL of the first record is
 # Flags (whatever AA, RD, RA, AD, CD and the reserved bit are) and counts of replies with one answer and, if anything
-# else, one additional record; and how many of these.
+# else, one additional record; and how many octets that takes if it is an OPT without options.
+_OPT_HEAD, _NO_OPTIONS, _OPT_SIZE = b"\0\0\x29", b"\0\0", 11
 _ONE_ANSWER = {
-    bytes([0x80 | upper, lower]) + b"\0\1\0\1\0\0\0" + bytes([additionals]): additionals
+    bytes([0x80 | upper, lower]) + b"\0\1\0\1\0\0\0" + bytes([additionals]): _OPT_SIZE * additionals
     for upper in (0, 1, 4, 5)
     for lower in range(0, 0x100, 0x10)
     for additionals in (0, 1)
