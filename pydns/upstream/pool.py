@@ -181,12 +181,14 @@ class Pool:
         self._next = 0
 
     def first(self, now: float, bits: int) -> Upstream | None:
-        """Return the server to ask first while all are well, as `choose` would; None if one isn't."""
+        """Return the server to ask first while all are well, as `choose` would; None if one isn't, or there is none."""
         for upstream in self.upstreams:
             if upstream.is_open or upstream.overdue >= OVERDUE_TO_AVOID or upstream.is_limited:
                 return None
         upstreams = self.upstreams
-        return upstreams[0] if len(upstreams) == 1 else self._pick(upstreams, bits)
+        if len(upstreams) == 1:
+            return upstreams[0]
+        return self._pick(upstreams, bits) if upstreams else None
 
     def choose(self, tried: int, now: float, bits: int) -> Upstream | None:
         """Return the server to ask, its packet taken from its budget; None if there is none left.

@@ -16,6 +16,7 @@ from pydns.upstream.forwarder import (
     Event,
     ForwarderLimits,
 )
+from pydns.upstream.pool import Pool
 from pydns.upstream.routes import Routes, RouteSpec
 from tests.upstream.world import START, Server, World, question, reply_to, ttls
 
@@ -237,6 +238,18 @@ def test_a_second_server_is_asked_when_the_first_is_slower_than_usual() -> None:
     world.run(1)
     assert world.replies[client][0] - START - 500 < 0.03
     assert world.forwarder.counters.hedges == 1
+
+
+@pytest.mark.parametrize("choice", list(Choice))
+def test_a_route_whose_servers_are_not_known_yet_is_answered_at_once_and_once_they_are(choice: Choice) -> None:
+    world = World([GOOD], pools=[[]], choice=choice)
+    for i in range(100):
+        client = world.ask("www.example", i)
+        assert world.replies[client][1].rcode == Rcode.SERVFAIL
+    assert world.forwarder.waiting == 0
+    pools = [Pool(world.upstreams, choice)]
+    world.forwarder.configure(Routes([RouteSpec(b"\0", 0)]), pools, ForwarderLimits(), CacheLimits(), world.now)
+    assert world.told("www.example").rcode == Rcode.NOERROR
 
 
 def test_a_burst_is_not_hedged_beyond_its_credit() -> None:
