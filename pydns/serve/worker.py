@@ -30,6 +30,7 @@ from pydns.serve.sockets import Slot
 from pydns.serve.tcp import Connections
 from pydns.table.reader import Reader
 
+_WAIT_S = 5.0  # for upstreams: longer than any client is kept waiting
 _FINISH_S = 2.0  # for what TCP clients have asked before the end
 
 
@@ -181,7 +182,8 @@ async def _fold(meter: Meter, recursion: Recursion, log: Log) -> None:
 
 async def _answer_who_waits(recursion: Recursion) -> None:
     """Wait for upstreams as long as the clients do: the forwarder answers all of them by its deadline."""
-    while recursion.waiting:
+    end = time.monotonic() + _WAIT_S
+    while recursion.waiting and time.monotonic() < end:
         await asyncio.sleep(0.01)
 
 
