@@ -118,7 +118,13 @@ def from_tree_key(tree: bytes) -> bytes:
 
 def is_at_or_below(name: bytes, ancestor: bytes) -> bool:
     """Tell whether `name` is `ancestor` or lies below it, compared without case, label by label."""
-    return tree_key(name).startswith(tree_key(ancestor))
+    if not name.lower().endswith(ancestor.lower()):
+        return False
+    surplus = len(name) - len(ancestor)
+    position = 0
+    while position < surplus:  # what ends alike may begin in the middle of a label
+        position += 1 + name[position]
+    return position == surplus
 
 
 def reverse_name(address: bytes) -> bytes:

@@ -353,9 +353,9 @@ def _select(
     for soa in records[answers:]:
         if soa.rtype != SOA:
             continue
-        if soa.rclass != qclass or not _is_at_or_below(last, soa.owner):
+        if soa.rclass != qclass or not name.is_at_or_below(last, soa.owner):
             break
-        kept += [r for r in records[answers:] if r.rclass == qclass and _is_at_or_below(r.owner, soa.owner)]
+        kept += [r for r in records[answers:] if r.rclass == qclass and name.is_at_or_below(r.owner, soa.owner)]
         negative_ttl_s = min(soa.ttl_s, int.from_bytes(packet[soa.end - 4 : soa.end]))
         return kept, kept_answers, min(ttl_s, negative_ttl_s) if kept_answers else negative_ttl_s, True, b""
     # Without a SOA a negative answer may not be cached (RFC 2308 section 5). A CNAME that leads out of the server's
@@ -373,17 +373,6 @@ def _suffixes(qname: bytes) -> list[bytes]:
         suffixes.append(qname[position:])
         position += 1 + qname[position]
     return suffixes
-
-
-def _is_at_or_below(qname: bytes, ancestor: bytes) -> bool:
-    """`name.is_at_or_below` for names in lower case, in a fifth of its time."""
-    if not qname.endswith(ancestor):
-        return False
-    position = 0
-    surplus = len(qname) - len(ancestor)
-    while position < surplus:
-        position += 1 + qname[position]
-    return position == surplus
 
 
 def _compose(packet: bytes, records: Sequence[_Record], names: dict[int, bytes]) -> tuple[bytes, tuple[int, ...]]:

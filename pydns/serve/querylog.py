@@ -54,7 +54,7 @@ class QueryLog:
         if _class(reply, rcode) not in chosen.classes:
             return
         qname = reply[HEADER : question_end(reply) - 4]  # none, where no question could be read
-        if not any(_is_below(qname.lower() or name.ROOT, zone) for zone in chosen.zones):
+        if not any(name.is_at_or_below(qname or name.ROOT, zone) for zone in chosen.zones):
             return
         if self._octets >= _MAX_WAITING:
             self._lost += 1
@@ -112,14 +112,3 @@ def _class(reply: bytes, rcode: int) -> RcodeClass:
         return RcodeClass.ERROR
     # What is cut off had answers.
     return RcodeClass.SUCCESS if reply[7] or reply[6] or reply[2] & _TC else RcodeClass.DENIAL
-
-
-def _is_below(qname: bytes, zone: bytes) -> bool:
-    """Tell whether a name is at or below another. `endswith` alone may meet the middle of a label."""
-    at = len(qname) - len(zone)
-    if not qname.endswith(zone):
-        return False
-    position = 0
-    while position < at:
-        position += 1 + qname[position]
-    return position == at

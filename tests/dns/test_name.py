@@ -1,0 +1,25 @@
+"""Which names lie below which."""
+
+import pytest
+
+from pydns.dns import name
+
+IN = "is at or below"
+OUT = "is not"
+CASES = [
+    ("example.com.", IN, "example.com."),
+    ("WWW.Example.com.", IN, "eXample.COM."),
+    ("a.b.example.com.", IN, "com."),
+    ("example.com.", IN, "."),
+    (".", IN, "."),
+    ("com.", OUT, "example.com."),
+    (".", OUT, "com."),
+    ("notexample.com.", OUT, "example.com."),
+    # A label may hold what looks like labels: \007example is the end of this one.
+    (r"a\007example.com.", OUT, "example.com."),
+]
+
+
+@pytest.mark.parametrize(("below", "verdict", "above"), CASES)
+def test_is_at_or_below(below: str, verdict: str, above: str) -> None:
+    assert name.is_at_or_below(name.from_text(below), name.from_text(above)) is (verdict == IN)
