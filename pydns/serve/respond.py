@@ -50,6 +50,7 @@ _REFRESH_S, _RETRY_S, _EXPIRE_S = 7200, 1800, 86400  # for secondaries, as CoreD
 _RD, _CD, _AD, _RA = 0x01, 0x10, 0x20, 0x80
 ASK_DO, ASK_CD = 1, 2  # bits of `Asked.bits`, as the forwarder wants them
 _OPT_HEAD = b"\0\0\x29"
+_PLAIN_OPT_SIZE = 11
 _LAST_END = HEADER + name.MAX_NAME + 4  # where a question ends at the latest
 _TURNS = 1024  # questions share counters of turns by their hash
 _MAX_PARENTS = 16_384  # half a kilobyte each; a search list makes some for each namespace that is asked from
@@ -188,20 +189,19 @@ class Responder:
         if shape is None:
             return self._respond_strictly(message, transaction, tcp)
         found, denied, has_opt, may_be_forwarded, checking_disabled = shape
-        end = message.find(0, 12) + 5
+        end = len(message)
         opt: bytes | None = b""
         if has_opt:
+            end -= _PLAIN_OPT_SIZE
             opt = _PLAIN_OPTS.get(message[end + 5 :])
             if opt is None or message[end : end + 3] != _OPT_HEAD:
                 return self._respond_strictly(message, transaction, tcp)
-        elif len(message) != end:
-            return self._respond_strictly(message, transaction, tcp)
         if not 17 <= end <= _LAST_END:
             return self._respond_strictly(message, transaction, tcp)
         asked = message[12:end]
         key = asked.lower()
         compiled = transaction.get(key)
-        if compiled is not None:
+        if compiled is not None:  # and what was looked up is a whole question, as the table has no others
             records = self._turn(key, compiled) if compiled[0] else compiled[10:]
             if not opt:
                 reply = _join((message[:2], found, compiled[2:10], asked, records))
@@ -223,6 +223,8 @@ class Responder:
         if transaction is not self._transaction:
             self._begin(transaction)
         first = 1 + key[0]
+        if not 1 < first <= 64:
+            return self._respond_strictly(message, transaction, tcp)
         rest = key[first:-4]
         parent = self._parents.get(rest)
         if parent is None:
@@ -242,7 +244,7 @@ class Responder:
                     queries[len(message)] += 1
                     replies[len(reply)] += 1
                     return reply
-                if first <= 64 and asked[-4:] in _ORDINARY:
+                if asked[-4:] in _ORDINARY:
                     bits = (ASK_DO if with_do else 0) | (ASK_CD if checking_disabled else 0)
                     if tcp:
                         limit = TCP_SIZE
@@ -252,7 +254,7 @@ class Responder:
                         Asked, (message[:2], asked, bits, opt, limit, len(message), self.tally, ".", (), b"")
                     )
                     return None
-        if parent is None or first > 64:
+        if parent is None:
             return self._respond_strictly(message, transaction, tcp)
         parent_tree, zone, is_closed, ordinary = parent
         rows = zone.denials[self.tally.transport].get(asked[-4:]) or self._learn_denials(zone, asked[-4:], ordinary)
@@ -361,12 +363,12 @@ class Responder:
         zone = self._zones.get(parent)
         position, last = 0, len(parent) - 1
         while position < last:
-            if parent[position] > name.MAX_LABEL:
+            if not 0 < parent[position] <= name.MAX_LABEL:
                 return None
             position += 1 + parent[position]
             if zone is None:
                 zone = self._zones.get(parent[position:])
-        if position != last or parent in self._above:  # no name; what lies below may be that zone's
+        if position != last or parent[last] or parent in self._above:  # no name; what lies below may be that zone's
             return None
         tree = name.tree_key(parent)
         if zone is not None:
