@@ -72,26 +72,19 @@ def parse_response(packet: bytes, question: bytes) -> Response | Unusable:
         )
         return Unusable.CASE_CHANGED if same_but_for_case else Unusable.WRONG_QUESTION
     form = _ADDRESS_FORMS.get(question[-4:])
-    opt_octets = _ONE_ANSWER.get(packet[2:HEADER])
-    if form is not None and opt_octets is not None:
+    tails = _ONE_ANSWER.get(packet[2:HEADER])
+    if form is not None and tails is not None:
         # One address of the name asked for, with or without a plain OPT: nine times of ten. `_parse_addresses` would
-        # do, and take twice as long.
+        # do, and take 0.5 µs more.
         before_ttl, after_ttl, size = form
         end = start + size
-        if (
-            len(packet) == end + opt_octets
-            and packet.startswith(before_ttl, start)
-            and packet.startswith(after_ttl, start + 10)
-            and (
-                not opt_octets
-                or (packet.startswith(_OPT_HEAD, end) and not packet[end + 5] and packet.endswith(_NO_OPTIONS))
-            )
-        ):
-            ttl_s = int.from_bytes(packet[start + 6 : start + 10])
-            if ttl_s > _MAX_TTL:
-                ttl_s = 0
-            answer = _new(Answer, (0, b"\0\1\0\0", packet[start:end], None, b""))
-            return _new(Response, (answer, _FIRST, ttl_s, False, False))
+        if len(packet) >= end and packet[end : end + 3] + packet[end + 5 :] in tails:
+            before, ttl_s, after = _AROUND_TTL(packet, start)
+            if before == before_ttl and after == after_ttl:
+                if ttl_s > _MAX_TTL:
+                    ttl_s = 0
+                answer = _new(Answer, (0, b"\0\1\0\0", packet[start:end], None, b""))
+                return _new(Response, (answer, (6,), ttl_s, False, False))
     flags, questions, answers, authorities, additionals = _FLAGS_AND_COUNTS(packet, 2)
     if flags & 0xF800 != 0x8000 or questions != 1:
         return Unusable.MALFORMED
@@ -144,7 +137,7 @@ def _parse_addresses(packet: bytes, start: int, count: int, additionals: int, qu
         if additionals != 1 or len(packet) != end + 11:
             return None
         head, _, extended_rcode, _, options = _OPT(packet, end)
-        if head != b"\0\0\x29" or extended_rcode or options:
+        if head != _OPT_HEAD or extended_rcode or options:
             return None
     elif len(packet) != end:
         return None
@@ -158,8 +151,7 @@ def _parse_addresses(packet: bytes, start: int, count: int, additionals: int, qu
         elif ttl > _MAX_TTL:
             ttl_s = 0
     answer = _new(Answer, (0, packet[6:10], packet[start:end], None, b""))
-    offsets = _FIRST if count == 1 else tuple(range(6, end - start, size))
-    return _new(Response, (answer, offsets, ttl_s, False, False))
+    return _new(Response, (answer, tuple(range(6, end - start, size)), ttl_s, False, False))
 
 
 class _Record(NamedTuple):
@@ -180,29 +172,30 @@ _FLAGS_AND_COUNTS = Struct("!5H").unpack_from
 _ADDRESS = Struct("!H4sIH").unpack_from
 _OPT = Struct("!3sHB3sH").unpack_from
 _TO_QNAME = 0xC000 | HEADER
-_FIRST = (6,)  # where the TTL of the first record is
+_LENGTHS = {A: 4, AAAA: 16}
+_ADDRESS_LENGTHS = {rtype.to_bytes(2): length for rtype, length in _LENGTHS.items()}
+_OPT_HEAD = b"\0\0\x29"
 # Flags (whatever AA, RD, RA, AD, CD and the reserved bit are) and counts of replies with one answer and, if anything
-# else, one additional record; and how many octets that takes if it is an OPT without options.
-_OPT_HEAD, _NO_OPTIONS, _OPT_SIZE = b"\0\0\x29", b"\0\0", 11
+# else, one additional record; and what follows the answer then: nothing, or an OPT without options. Its size is left
+# out, the upper bits of the rcode and the version are 0, DO may be set.
 _ONE_ANSWER = {
-    bytes([0x80 | upper, lower]) + b"\0\1\0\1\0\0\0" + bytes([additionals]): _OPT_SIZE * additionals
+    bytes([0x80 | upper, lower]) + b"\0\1\0\1\0\0\0" + bytes([additionals]): tails
     for upper in (0, 1, 4, 5)
     for lower in range(0, 0x100, 0x10)
-    for additionals in (0, 1)
+    for additionals, tails in ((0, {b""}), (1, {_OPT_HEAD + bytes(6), _OPT_HEAD + b"\0\0\x80\0\0\0"}))
 }
 # What is before and after the TTL of an address of the name asked for, and the record's size, by type and class.
 _ADDRESS_FORMS = {
-    rtype.to_bytes(2) + b"\0\1": (_TO_QNAME.to_bytes(2) + rtype.to_bytes(2) + b"\0\1", length.to_bytes(2), 12 + length)
-    for rtype, length in ((A, 4), (AAAA, 16))
+    rtype + b"\0\1": (_TO_QNAME.to_bytes(2) + rtype + b"\0\1", length.to_bytes(2), 12 + length)
+    for rtype, length in _ADDRESS_LENGTHS.items()
 }
+_AROUND_TTL = Struct("!6sI2s").unpack_from
 _FIXED = Struct("!H2sIH").unpack_from
 _NO_RECORDS = bytes(4)
 _MAX_TTL = (1 << 31) - 1
 _new = tuple.__new__  # half the cost of a NamedTuple's own constructor
 
 _MX, _RP, _AFSDB, _DNAME, _RRSIG, _NSEC, _NSEC3, _ANY = 15, 17, 18, 39, 46, 47, 50, 255
-_LENGTHS = {A: 4, AAAA: 16}
-_ADDRESS_LENGTHS = {rtype.to_bytes(2): length for rtype, length in _LENGTHS.items()}
 # Types whose rdata may hold compressed names (RFC 3597 section 4, and SRV, which some compress all the same):
 # octets before the names, how many names, octets after them.
 _NAMED = {
