@@ -20,9 +20,8 @@ from pydns.dns.message import Ede
 from pydns.dns.response import Answer, Response
 
 STALE_TTL_S = 30  # RFC 8767 section 4
-ONCE_SHARE = (
-    0.25  # of the bound, for answers that nobody has asked for again; they also have what the others leave free
-)
+# Of the bound, for answers that nobody has asked for again. They also have what the others leave free.
+ONCE_SHARE = 0.25
 REFRESH_SHARE = 0.1  # of its time left: then an answer that was asked for often is fetched anew
 REFRESH_USES = 3  # that is often: a name asked for once or twice isn't worth a packet
 
@@ -100,7 +99,7 @@ class Cache:
     def __init__(self, limits: CacheLimits) -> None:
         self._begin(limits)
         self._failures: LRUCache[bytes, Failure] = LRUCache(max(1, limits.entries // 10))
-        self.has_failures = False  # nor had: then nobody needs to ask
+        self._failures_until = 0.0  # then all of them are over
         self.evictions = 0  # answers that had to go for others
 
     def _begin(self, limits: CacheLimits) -> None:
@@ -115,28 +114,18 @@ class Cache:
 
     def fresh(self, key: bytes, now: float) -> Entry | None:
         """Return the entry for a question if it hasn't expired, and count the use."""
-        packed = self._once.get(key)
-        if packed is None:
-            if key not in self._often_keys:
-                return None
-            entry = self._often[key]
-        else:
-            entry = self._unpack(packed)
-        if entry.expires <= now:
+        if key not in self._often_keys and key not in self._once:
             return None
-        if packed is not None:
-            self._put_often(key, entry)
-        entry.uses += 1
+        entry = self._use(key, now)
+        if entry is not None:
+            entry.uses += 1
         return entry
 
     def stale(self, key: bytes, now: float) -> Answer | None:
         """Return the last known answer for when nobody gives a new one, its TTLs set to 30 s, marked with EDE 3."""
-        packed = self._once.get(key)
-        entry = self._often.get(key) if packed is None else self._unpack(packed)
-        if entry is None or entry.expires + self._limits.stale_s <= now:
+        entry = self._use(key, now - self._limits.stale_s)
+        if entry is None:
             return None
-        if packed is not None:
-            self._put_often(key, entry)
         answer = entry.answer
         records = bytearray(answer.records)
         for offset in entry.ttl_offsets:
@@ -149,22 +138,35 @@ class Cache:
         A reply with a TTL of 0 is never kept, whatever the floor.
         """
         answer, ttl_offsets, ttl_s, negative, _ = response
-        floor, cap = self._negative_ttls if negative else self._positive_ttls
+        floor, cap = self._positive_ttls
         if negative:
+            floor, cap = self._negative_ttls
             # The SOA's own TTL may be longer than the minimum that it gives: no record outlives the entry.
             cap = max(floor, min(ttl_s, cap))
-        if len(ttl_offsets) == 1 and not negative and ttl_s > 0 and floor <= ttl_s <= cap:
-            lowest = ttl_s  # the only record's: 0.3 µs less for the commonest answer
-        else:
+        if negative or len(ttl_offsets) != 1 or not (ttl_s and floor <= ttl_s <= cap):
             answer, lowest = _clamp(answer, ttl_offsets, floor, cap)
+        else:
+            lowest = ttl_s  # the only record's: 0.3 µs less for the commonest answer
         if ttl_s and lowest:
             if key in self._once or key in self._often_keys:
                 self._put_often(key, self._entry(answer, ttl_offsets, now, lowest))
             else:
                 self._put_once(key, _pack(answer, ttl_offsets, now, lowest))
-            if self.has_failures:
+            if now < self._failures_until:
                 self._failures.pop(key, None)
         return answer
+
+    def _use(self, key: bytes, expired: float) -> Entry | None:
+        """Return the entry for a question unless it had expired by then. From now on it was asked for again."""
+        packed = self._once.get(key)
+        if packed is None:
+            entry = self._often.get(key)
+            return None if entry is None or entry.expires <= expired else entry
+        entry = self._unpack(packed)
+        if entry.expires <= expired:
+            return None
+        self._put_often(key, entry)
+        return entry
 
     def _entry(self, answer: Answer, ttl_offsets: tuple[int, ...], now: float, ttl_s: int) -> Entry:
         entry = Entry(answer, ttl_offsets, now, ttl_s)
@@ -182,25 +184,22 @@ class Cache:
 
     def _put_once(self, key: bytes, packed: bytes) -> None:
         size_bytes = _ONCE_OVERHEAD_BYTES + len(key) + len(packed)
-        if size_bytes > self._once_room_bytes or not self._once_room:
-            return
+        if size_bytes <= self._once_room_bytes:
+            self._once[key] = packed
+            self._once_bytes += size_bytes
+            self._make_room()
+
+    def _make_room(self) -> None:
         once = self._once
-        once[key] = packed
-        self._once_bytes += size_bytes
         while self._once_bytes > self._once_room_bytes or len(once) > self._once_room:
             key, packed = once.popitem(False)  # the first
             self._once_bytes -= _ONCE_OVERHEAD_BYTES + len(key) + len(packed)
             self.evictions += 1
 
-    def _make_room(self) -> None:
-        while self._once_bytes > self._once_room_bytes or len(self._once) > self._once_room:
-            self._forget_once(next(iter(self._once)))
-            self.evictions += 1
-
     def _forget_once(self, key: bytes) -> None:
         packed = self._once.pop(key, None)
         if packed is not None:
-            self._once_bytes -= _once_size(key, packed)
+            self._once_bytes -= _ONCE_OVERHEAD_BYTES + len(key) + len(packed)
 
     def _forget_often(self, key: bytes) -> None:
         if key in self._often_keys:
@@ -229,11 +228,13 @@ class Cache:
     def store_failure(self, key: bytes, answer: Answer, now: float) -> None:
         """Remember that a question could not be answered. The last good answer stays."""
         if self._limits.failure_s:
-            self.has_failures = True
-            self._failures[key] = Failure(answer, now + self._limits.failure_s)
+            self._failures_until = now + self._limits.failure_s
+            self._failures[key] = Failure(answer, self._failures_until)
 
     def failure(self, key: bytes, now: float) -> Answer | None:
         """Return what was said when a question could not be answered, while that is recent."""
+        if now >= self._failures_until:
+            return None
         failure = self._failures.get(key)
         return failure.answer if failure is not None and now < failure.until else None
 
@@ -304,10 +305,6 @@ def _pack(answer: Answer, ttl_offsets: tuple[int, ...], stored: float, ttl_s: in
 # records follow.
 _PACKED = Struct("!dIH4sHB")
 _ONE_OFFSET, _ONE_OFFSET_PACKED = (6,), b"\0\6"
-
-
-def _once_size(key: bytes, packed: bytes) -> int:
-    return _ONCE_OVERHEAD_BYTES + len(key) + len(packed)
 
 
 def _size_of(entry: Entry) -> int:

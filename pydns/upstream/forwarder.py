@@ -166,7 +166,7 @@ class Forwarder:
         if query is not None:
             self._join(query, question, query_id, client, now)
             return None
-        refusal = self._cache.failure(key, now) if self._cache.has_failures else None
+        refusal = self._cache.failure(key, now)
         if refusal is None and self._waiting >= self._limits.max_in_flight:
             self.counters.overflows += 1
             refusal = _SERVFAIL
