@@ -35,8 +35,9 @@ STREAM = 255  # in place of a UDP socket's index: the upstream's TCP or TLS conn
 
 MAX_ATTEMPTS = 6  # packets for one question to one route, hedges and repetitions included
 MAX_HEDGE_CREDIT = 10.0
-_ID_TRIES = 32  # then a socket counts as full: with half of its ids in use that is one in 4,000 million
+RANDOM_OCTETS = 32  # for a packet: the last 26 octets of a name are in random case, which few names exceed
 SOCKET_S = 0.001  # by one UDP socket, then by another: waking up for each one's replies cost a miss 1 µs
+_ID_TRIES = 32  # then a socket counts as full: with half of its ids in use that is one in 4,000 million
 
 
 class ForwarderLimits(NamedTuple):
@@ -118,13 +119,13 @@ class Forwarder:
         cache: Cache,
         limits: ForwarderLimits,
         *,
-        random_bits: Callable[[int], int],
+        random_bits: Callable[[], int],
         send_udp: Callable[[int, int, bytes], bool],
         send_tcp: Callable[[int, bytes], bool],
         reply: Callable[[object, Answer], None],
         notice: Callable[[Event, Upstream], None],
     ) -> None:
-        """Connect the parts. `random_bits` must not be predictable by who sees its earlier results.
+        """Connect the parts. `random_bits` returns `RANDOM_OCTETS` of them that no earlier ones tell anything about.
 
         `send_udp(upstream index, socket index, packet)` and `send_tcp(upstream index, message)` return False if it
         can't be sent. `reply(client, answer)` is called once for each `ask`, from within it or later. `notice(event,
@@ -173,7 +174,7 @@ class Forwarder:
         if refusal is not None:
             self._reply(client, self._stale(key, now) or refusal)
             return None
-        route = self._routes.only or self._routes.find(key[:-5])
+        route = self._routes.find(key[:-5])
         if route is None:
             self._reply(client, _REFUSED)
             return None
@@ -183,19 +184,12 @@ class Forwarder:
         self._waiting += 1
         if self._hedge_credit < MAX_HEDGE_CREDIT:
             self._hedge_credit += self._limits.hedge_share
-        bits = self._random_bits(_BITS + 8 * len(query.qname))
-        upstream = query.pool.first(now, bits)
+        bits = self._random_bits()
+        upstream = query.pool.first(bits)
         if upstream is None:
-            if query.pool.open_count():
-                self._mind_the_open(query, now)
+            self._mind_the_open(query, now)
+        if upstream is None or not self._try(query, upstream, now, bits):
             self._continue(query, now)
-        else:  # what `_continue` would do, in one call instead of three
-            query.attempts = 1
-            query.tried = 1 << upstream.index
-            if not self._send(query, upstream, now, bits):
-                query.network_error = True
-                self._learn(upstream, upstream.failed(now))
-                self._failed(query, upstream, now)
         return None
 
     def received(self, upstream_index: int, socket_index: int, packet: bytes, now: float) -> None:
@@ -219,12 +213,10 @@ class Forwarder:
         query, upstream = sent.query, sent.upstream
         if not sent.timed_out:
             query.outstanding -= 1
-        rcode, truncated = response[0][0], response[4]
+        answer, _, _, _, truncated = response
+        rcode = answer.rcode
         rtt_s = now - sent.sent_at
-        upstream.observe(rcode, rtt_s)
-        upstream.heard_at = now
-        if upstream.overdue:
-            upstream.overdue = 0
+        upstream.heard(rcode, rtt_s, now)
         if rcode in _ANSWERS and not truncated:
             if query.is_plain and now >= upstream.edns_lost_until:
                 upstream.edns_lost_until = now + EDNS_PAUSE_S
@@ -232,19 +224,15 @@ class Forwarder:
             change = upstream.replied(rtt_s)
             if change is not None:
                 self._learn(upstream, change)
-            if query.done:
-                pass
-            elif query.gave_errors or rcode == Rcode.NXDOMAIN:
+            if not query.done:
                 self._answered(query, response, now)
-            else:
-                self._finish(query, self._cache.store(query.key, response, now))
             return
         if rcode in _NO_EDNS and sent.has_opt:
             self._ask_again(query, upstream, now, plainly=True)
         elif truncated and not query.done and socket_index != STREAM:
             self.counters.truncated += 1
             self._learn(upstream, upstream.replied(rtt_s))
-            if not self._send(query, upstream, now, self._random_bits(_BITS), over_stream=True):
+            if not self._send(query, upstream, now, self._random_bits(), over_stream=True):
                 self._failed(query, upstream, now)
         else:
             self.counters.errors += 1
@@ -281,13 +269,15 @@ class Forwarder:
                 del self._sent[sent.place]
                 if not query.done and query.outstanding == 0 and now >= query.deadline:
                     self._give_up(query, now)
-            elif now < sent.timeout_at:
-                sent.due_at = sent.timeout_at
+                continue
+            if not sent.overdue:
+                sent.overdue = True
+                sent.due_at = min(sent.sent_at + sent.upstream.timeout_s, query.deadline)
                 sent.upstream.waited(sent.sent_at)
-                if not query.done:
-                    self._hedge(query, sent.upstream, now)
-            else:
+            if now >= sent.due_at:
                 self._timed_out(sent, now)
+            elif not query.done:
+                self._hedge(query, sent.upstream, now)
 
     @property
     def busy(self) -> bool:
@@ -308,7 +298,7 @@ class Forwarder:
         self._open[query.key] = query
         self._waiting += 1
         query.tried = query.failed = 1 << upstream.index
-        if not self._send(query, upstream, now, self._random_bits(_BITS + 8 * len(query.qname))):
+        if not self._send(query, upstream, now, self._random_bits()):
             self._finish(query, _SERVFAIL)
 
     def looped(self, upstream: Upstream, now: float) -> None:
@@ -377,7 +367,7 @@ class Forwarder:
         probed = query.pool.probe(now)
         if probed is not None:
             query.tried |= 1 << probed.index
-            if not self._send(query, probed, now, self._random_bits(_BITS + 8 * len(query.qname))):
+            if not self._send(query, probed, now, self._random_bits()):
                 self._learn(probed, probed.failed(now))
 
     def _continue(self, query: "_Query", now: float) -> None:
@@ -388,7 +378,7 @@ class Forwarder:
     def _attempt(self, query: "_Query", now: float) -> bool:
         """Ask the next upstream. False if there is none, or enough has been asked."""
         while query.attempts < MAX_ATTEMPTS:
-            bits = self._random_bits(_BITS + 8 * len(query.qname))
+            bits = self._random_bits()
             upstream = query.pool.choose(query.tried, now, bits)
             if upstream is None:
                 if query.tried == query.failed:
@@ -399,28 +389,34 @@ class Forwarder:
                 continue
             if upstream.is_open and not query.attempts and not query.pool.has_another(0):
                 self.counters.all_open += 1
-            query.attempts += 1
-            query.tried |= 1 << upstream.index
-            if self._send(query, upstream, now, bits):
+            if self._try(query, upstream, now, bits):
                 return True
-            query.failed |= 1 << upstream.index
-            query.network_error = True
-            self._learn(upstream, upstream.failed(now))
+        return False
+
+    def _try(self, query: "_Query", upstream: Upstream, now: float, bits: int) -> bool:
+        """Ask an upstream. False if nothing can be sent to it."""
+        query.attempts += 1
+        query.tried |= 1 << upstream.index
+        if self._send(query, upstream, now, bits):
+            return True
+        query.failed |= 1 << upstream.index
+        query.network_error = True
+        self._learn(upstream, upstream.failed(now))
         return False
 
     def _send(self, query: "_Query", upstream: Upstream, now: float, bits: int, over_stream: bool = False) -> bool:
         """Send a question to an upstream, by a random socket with a random id, the name in random case."""
-        over_stream = over_stream or upstream.is_stream
-        qname, key = query.qname, query.key
-        cased = not over_stream and now >= upstream.case_lost_until
-        if cased:
-            value = int.from_bytes(qname) ^ (bits >> _BITS & query.letters)
-            question = value.to_bytes(len(qname)) + key[-5:-1]
-        else:
-            question = key[:-1]
-        if over_stream:
+        key = query.key
+        question = key[:-1]
+        cased = False
+        if over_stream or upstream.is_stream:
             socket_index = STREAM
         else:
+            if now >= upstream.case_lost_until:
+                cased = True
+                qname = query.qname
+                flipped = bits >> _CASE_AT & int.from_bytes(qname.translate(_LETTERS))
+                question = (int.from_bytes(qname) ^ flipped).to_bytes(len(qname)) + key[-5:-1]
             if now >= self._socket_until:
                 self._socket_until = now + SOCKET_S
                 self._socket_index = bits >> 32 & (self._limits.sockets - 1)
@@ -429,33 +425,27 @@ class Forwarder:
         place = upstream.index << 24 | socket_index << 16 | query_id
         if place in self._sent:
             for _ in range(_ID_TRIES):
-                query_id = self._random_bits(16) & 0xFFFF
+                query_id = self._random_bits() & 0xFFFF
                 place = place & ~0xFFFF | query_id
                 if place not in self._sent:
                     break
             else:
                 return False
-        before, before_without_opt, opt = _FRAMES[key[-1]]
         has_opt = now >= upstream.edns_lost_until and not query.is_plain
-        if has_opt:
-            packet = query_id.to_bytes(2) + before + question + opt
-        else:
-            packet = query_id.to_bytes(2) + before_without_opt + question
+        head, opt = _FRAMES[has_opt][key[-1]]
+        packet = query_id.to_bytes(2) + head + question + opt
         self.counters.sent += 1
-        if over_stream:
+        if socket_index == STREAM:
             if not self._send_tcp(upstream.index, packet):
                 return False
         elif not self._send_udp(upstream.index, socket_index, packet):
             return False
-        timeout_at = now + upstream.timeout_s
-        if timeout_at > query.deadline:
-            timeout_at = query.deadline
-        due_at = timeout_at
-        if query.attempts == 1 and len(query.pool.upstreams) > 1 and now + upstream.p95_s < timeout_at:
-            due_at = now + upstream.p95_s
-        sent = _Sent(place, query, upstream, question, cased, has_opt, now, timeout_at, due_at)
+        due_at = now + upstream.p95_s
+        if due_at > query.deadline:
+            due_at = query.deadline
+        sent = _Sent(place, query, upstream, question, cased, has_opt, now, due_at)
         self._sent[place] = sent
-        query.sents.append(sent)
+        query.sents += (sent,)
         query.outstanding += 1
         return True
 
@@ -464,7 +454,7 @@ class Forwarder:
 
         For a share of the questions, unless the first one says nothing at all any more: then for all.
         """
-        if query.attempts > 1 or not query.pool.has_another(query.tried):
+        if query.attempts > 1 or upstream.is_open or not query.pool.has_another(query.tried):
             return
         if upstream.is_silent:
             if self._attempt(query, now):
@@ -496,7 +486,7 @@ class Forwarder:
             return
         query.is_plain |= plainly
         query.attempts += 1
-        if query.attempts > MAX_ATTEMPTS or not self._send(query, upstream, now, self._random_bits(_BITS)):
+        if query.attempts > MAX_ATTEMPTS or not self._send(query, upstream, now, self._random_bits()):
             self._failed(query, upstream, now)
 
     def _received_unusable(self, sent: "_Sent", why: Unusable, packet: bytes, now: float) -> None:
@@ -570,7 +560,7 @@ class Forwarder:
 
     def _finish(self, query: "_Query", answer: Answer) -> None:
         query.done = True
-        query.sents.clear()  # they know the query: no cycle is left for the garbage collector
+        query.sents = ()  # they know the query: no cycle is left for the garbage collector
         del self._open[query.key]
         clients = query.clients
         self._waiting -= len(clients)
@@ -611,7 +601,6 @@ class _Query:
         "gave_errors",
         "is_plain",
         "key",
-        "letters",
         "network_error",
         "outstanding",
         "pool",
@@ -625,13 +614,12 @@ class _Query:
 
     def __init__(self, key: bytes, route: RouteSpec, pool: Pool, client: object, deadline: float) -> None:
         self.key = key
-        self.qname = qname = key[:-5]  # lower case
-        self.letters = int.from_bytes(qname.translate(_LETTERS))
+        self.qname = key[:-5]  # lower case
         self.route = route
         self.pool = pool
         self.clients = [client]
         self.deadline = deadline
-        self.sents: list[_Sent] = []
+        self.sents: tuple[_Sent, ...] = ()
         self.outstanding = 0  # packets that a reply is expected to before their timeout
         self.attempts = 0
         self.tried = 0  # a bit for each upstream's index: asked in this round
@@ -659,12 +647,12 @@ class _Sent:
         "cased",
         "due_at",
         "has_opt",
+        "overdue",
         "place",
         "query",
         "question",
         "sent_at",
         "timed_out",
-        "timeout_at",
         "upstream",
     )
 
@@ -677,7 +665,6 @@ class _Sent:
         cased: bool,
         has_opt: bool,
         sent_at: float,
-        timeout_at: float,
         due_at: float,
     ) -> None:
         self.place = place
@@ -687,8 +674,8 @@ class _Sent:
         self.cased = cased
         self.has_opt = has_opt
         self.sent_at = sent_at
-        self.timeout_at = timeout_at
         self.due_at = due_at  # when something is to be done: to hedge, to try another server, to forget it
+        self.overdue = False
         self.timed_out = False
 
 
@@ -703,16 +690,18 @@ _REFUSED = Answer(Rcode.REFUSED, _NO_RECORDS, b"", Ede.NOT_AUTHORITATIVE)
 _NOBODY = Answer(Rcode.SERVFAIL, _NO_RECORDS, b"", Ede.NO_REACHABLE_AUTHORITY)
 _NO_EDNS = (Rcode.FORMERR, Rcode.NOTIMP, Rcode.BADVERS)  # what servers say that don't know OPT (RFC 6891 section 7)
 _FLAG_OCTETS = (b"\0", b"\1", b"\2", b"\3")
-# Header after the id (RD, CD if asked for; one question, one additional record), the same without that record, and OPT
+# By whether OPT is sent, and the question's flags: the header after the id (RD, CD if asked for; one question), and OPT
 # (DO if asked for).
 _FRAMES = [
-    (
-        b"\1" + (b"\x10" if flags & CD else b"\0") + b"\0\1\0\0\0\0\0\1",
-        b"\1" + (b"\x10" if flags & CD else b"\0") + b"\0\1\0\0\0\0\0\0",
-        compose_opt(bool(flags & DO)),
-    )
-    for flags in range(4)
+    [
+        (
+            b"\1" + (b"\x10" if flags & CD else b"\0") + b"\0\1\0\0\0\0\0" + bytes([has_opt]),
+            compose_opt(bool(flags & DO)) if has_opt else b"",
+        )
+        for flags in range(4)
+    ]
+    for has_opt in (False, True)
 ]
 # 0x20 where a wire name in lower case has a letter. Length octets are at most 63, below the letters.
 _LETTERS = bytes([0x20 if 97 <= octet <= 122 else 0 for octet in range(256)])
-_BITS = 48  # random bits of a query: 16 for the choice, 16 for the id, 16 for the socket; then one per bit of the name
+_CASE_AT = 48  # in a packet's random bits: 16 are for the choice, 16 for the id, 16 for the socket, these for the name

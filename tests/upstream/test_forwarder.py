@@ -231,8 +231,7 @@ def test_a_failure_is_remembered_for_five_seconds() -> None:
 
 def test_a_second_server_is_asked_when_the_first_is_slower_than_usual() -> None:
     world = World([GOOD, Server(delay_s=0.005)])
-    for i in range(100):
-        world.told(f"n{i}.example")
+    world.learn()
     world.servers[0] = SILENT
     client = world.ask("www.example")
     world.run(1)
@@ -254,8 +253,7 @@ def test_a_route_whose_servers_are_not_known_yet_is_answered_at_once_and_once_th
 
 def test_a_burst_is_not_hedged_beyond_its_credit() -> None:
     world = World([GOOD, GOOD])
-    for i in range(100):
-        world.told(f"n{i}.example")
+    world.learn()
     world.servers[0] = Server(delay_s=0.2)
     for i in range(300):
         world.ask(f"m{i}.example")
@@ -270,8 +268,7 @@ def test_a_burst_is_not_hedged_beyond_its_credit() -> None:
 @pytest.mark.parametrize("choice", [Choice.IN_ORDER, Choice.FASTEST, Choice.ROUND_ROBIN])
 def test_nobody_waits_for_a_server_that_has_fallen_silent(choice: Choice) -> None:
     world = World([GOOD, GOOD], choice=choice)
-    for i in range(100):
-        world.told(f"n{i}.example")
+    world.learn()
     world.servers[0] = SILENT
     before, began = world.asked(0), {}
     for i in range(1000):
@@ -284,8 +281,7 @@ def test_nobody_waits_for_a_server_that_has_fallen_silent(choice: Choice) -> Non
 
 def test_a_server_that_was_silent_is_asked_again_once_it_says_something() -> None:
     world = World([GOOD, GOOD])
-    for i in range(100):
-        world.told(f"n{i}.example")
+    world.learn()
     world.servers[0] = Server(delay_s=0.1)
     for i in range(50):
         world.ask(f"m{i}.example")
@@ -310,8 +306,7 @@ def test_a_server_that_does_not_answer_is_no_hedge() -> None:
 
 def test_hedges_are_a_tenth_of_the_questions_at_most() -> None:
     world = World([GOOD, GOOD])
-    for i in range(100):
-        world.told(f"n{i}.example")
+    world.learn()
     world.servers[0] = Server(delay_s=0.2)  # slower than usual, but no failure
     for i in range(300):
         world.ask(f"m{i}.example")

@@ -11,7 +11,7 @@ from pydns.dns import name
 from pydns.dns.message import Rcode
 from pydns.dns.response import Answer
 from pydns.upstream.cache import Cache, CacheLimits
-from pydns.upstream.forwarder import STREAM, Event, Forwarder, ForwarderLimits
+from pydns.upstream.forwarder import RANDOM_OCTETS, STREAM, Event, Forwarder, ForwarderLimits
 from pydns.upstream.pool import Pool, Upstream, UpstreamSpec
 from pydns.upstream.routes import Routes, RouteSpec
 
@@ -72,7 +72,9 @@ class World:
             self.pools,
             self.cache,
             limits or ForwarderLimits(),
-            random_bits=lambda count: self._first_bits.pop() if self._first_bits else self.random.getrandbits(count),
+            random_bits=lambda: (
+                self._first_bits.pop() if self._first_bits else self.random.getrandbits(8 * RANDOM_OCTETS)
+            ),
             send_udp=self._send_udp,
             send_tcp=lambda server, packet: self._send_udp(server, STREAM, packet),
             reply=self._reply,
@@ -109,6 +111,11 @@ class World:
         client = self.ask(qname_text, object(), **how)
         self.run(5)
         return self.replies[client][1]
+
+    def learn(self) -> None:
+        """Ask a hundred names, one after another: then it is known how fast each server usually is."""
+        for i in range(100):
+            self.told(f"n{i}.example")
 
     def asked(self, server: int) -> int:
         """How many packets a server was sent."""
