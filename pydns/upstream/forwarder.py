@@ -37,6 +37,7 @@ MAX_ATTEMPTS = 6  # packets for one question to one route, hedges and repetition
 MAX_HEDGE_CREDIT = 10.0
 RANDOM_OCTETS = 32  # for a packet: the last 26 octets of a name are in random case, which few names exceed
 SOCKET_S = 0.001  # by one UDP socket, then by another: waking up for each one's replies cost a miss 1 µs
+LOST_S = 1.0  # past its deadline a question is open only if a bug has cost it what was to end it
 _ID_TRIES = 32  # then a socket counts as full: with half of its ids in use that is one in 4,000 million
 
 
@@ -165,8 +166,10 @@ class Forwarder:
             return entry
         query = self._open.get(key)
         if query is not None:
-            self._join(query, question, query_id, client, now)
-            return None
+            if now < query.deadline + LOST_S:
+                self._join(query, question, query_id, client, now)
+                return None
+            self._finish(query, _SERVFAIL)
         refusal = self._cache.failure(key, now)
         if refusal is None and self._waiting >= self._limits.max_in_flight:
             self.counters.overflows += 1

@@ -251,6 +251,18 @@ def test_a_route_whose_servers_are_not_known_yet_is_answered_at_once_and_once_th
     assert world.told("www.example").rcode == Rcode.NOERROR
 
 
+def test_a_bug_costs_a_question_and_not_its_name_for_good() -> None:
+    world = World([Server(forges=lambda reply: reply[: 1 // 0])])
+    with pytest.raises(ZeroDivisionError):
+        world.ask("www.example")
+    joined = world.ask("www.example", "joined")
+    world.servers[0] = GOOD
+    world.run(6)
+    assert world.told("www.example").rcode == Rcode.NOERROR
+    assert world.replies[joined][1].rcode == Rcode.SERVFAIL
+    assert world.forwarder.waiting == 0
+
+
 def test_a_burst_is_not_hedged_beyond_its_credit() -> None:
     world = World([GOOD, GOOD])
     world.learn()
