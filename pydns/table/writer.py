@@ -147,13 +147,16 @@ class Writer:
                     over |= entries.keys() & static
                     cursor = transaction.cursor(db=database)
                     if was_empty:
-                        cursor.putmulti(sorted(entries.items()))
+                        cursor.putmulti([(key, entries[key]) for key in sorted(entries)])
                         continue
                     keys.update(entries)
-                    cursor.putmulti(sorted(item for item in entries.items() if cursor.get(item[0]) != item[1]))
+                    get = cursor.get
+                    changed = [key for key, value in entries.items() if get(key) != value]
+                    cursor.putmulti([(key, entries[key]) for key in sorted(changed)])
             for (database, beneath), keys, static, over in zip(self._layers, seen, statics, covered, strict=True):
-                if not was_empty:
-                    _delete_others(transaction.cursor(db=database), keys | static)
+                keys |= static
+                if not was_empty and transaction.stat(database)["entries"] > len(keys):
+                    _delete_others(transaction.cursor(db=database), keys)
                 for key in static:
                     value = transaction.get(key, b"", db=beneath)[1:]
                     transaction.put(key, (COVERED if key in over else BARE) + value, db=beneath)
