@@ -1,6 +1,7 @@
 """Answers that don't fit, and answers that only just do."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import dns.flags
@@ -38,7 +39,7 @@ def _headless(service: str, endpoints: list[dict[str, Any]]) -> Iterator[dict[st
 
 
 def _endpoints(count: int) -> list[dict[str, Any]]:
-    return [{"addresses": [f"10.9.{number >> 8}.{number & 255}"]} for number in range(count)]
+    return [{"addresses": [f"10.{9 + (number >> 16)}.{number >> 8 & 255}.{number & 255}"]} for number in range(count)]
 
 
 @pytest.fixture(scope="module")
@@ -107,3 +108,13 @@ def test_more_addresses_than_a_message_holds_are_cut_at_65535_octets(ask: Ask) -
 def test_another_address_comes_first_each_time(ask: Ask) -> None:
     firsts = {next(iter(ask("of-28", "A")[0].answer[0])).address for _ in range(28)}
     assert len(firsts) == 28
+
+
+def test_a_service_with_more_endpoints_than_a_message_can_count(tmp_path: Path) -> None:
+    subject = InProcess(tmp_path, load(_headless("vast", _endpoints(66_000))))
+    reply = subject.ask(query("vast.shop.svc.cluster.local", dns.rdatatype.A), tcp=True)
+    subject.close()
+    assert reply is not None
+    message = dns.message.from_wire(reply)
+    assert message.flags & dns.flags.TC
+    assert _records(message) == 4093  # of 16 octets

@@ -12,6 +12,7 @@ the question, whose length doesn't depend on the case it is asked in.
 """
 
 from collections.abc import Iterator
+from struct import Struct
 
 from pydns.dns import name
 from pydns.dns.rrset import AAAA, CLASS_IN, MX, NS, SRV, A, RRset
@@ -21,6 +22,10 @@ RECORDS = 10  # offset of the records in a compiled answer
 _MAX_POINTER = 0x3FFF  # RFC 1035 section 4.1.4: pointers have 14 bits. dnslib's packer masks longer ones, so not that
 _TO_QNAME = b"\xc0\x0c"
 _CLASS_IN = CLASS_IN.to_bytes(2)
+_HEAD = Struct("!2B4H").pack  # octets 0–9
+_MOST = 0xFFFF  # records: more would not fit into a message anyway, the shortest takes 11 octets
+_ONE_RECORD = _HEAD(0, 0, 1, 1, 0, 0)
+_FIXED = Struct("!HHIH").pack  # type, class, TTL, RDLENGTH
 _TARGET_AT = {NS: 0, MX: 2, SRV: 6}  # where in RDATA the name lies that additional records belong to
 
 
@@ -46,40 +51,32 @@ def compile_answer(rrset: RRset) -> bytes:
     Owners are compressed; names in RDATA are not (RFC 2782 forbids it for SRV targets, and for the others it would
     gain little). The answer may be longer than a message can be: `fit` sees to that when it is sent.
     """
-    fixed = _TO_QNAME + rrset.rtype.to_bytes(2) + _CLASS_IN + rrset.ttl_s.to_bytes(4)
-    rdatas = rrset.rdatas
-    if not rrset.additional:
-        counts = b"\0\1" + len(rdatas).to_bytes(2) + b"\0\0\0\0"
-        if len(rdatas) == 1:
-            return b"\0\0" + counts + fixed + len(rdatas[0]).to_bytes(2) + rdatas[0]
-        rotated = b"\1" + (len(fixed) + 2 + len(rdatas[0])).to_bytes(1) if rrset.rtype in (A, AAAA) else b"\0\0"
-        return rotated + counts + b"".join([fixed + len(rdata).to_bytes(2) + rdata for rdata in rdatas])
+    owner, rtype, ttl_s, rdatas, additional = rrset
+    if not additional:
+        records = [_TO_QNAME + _FIXED(rtype, CLASS_IN, ttl_s, len(rdata)) + rdata for rdata in rdatas]
+        if len(records) == 1:
+            return _ONE_RECORD + records[0]
+        rotated = (1, len(records[0])) if rtype in (A, AAAA) else (0, 0)
+        return _HEAD(*rotated, 1, min(len(records), _MOST), 0, 0) + b"".join(records)
 
     # A target within RDATA is itself a place to point at for the address records that follow.
-    target_at = _TARGET_AT[rrset.rtype]
-    position = HEADER + len(rrset.owner) + 4
-    seen = {rrset.owner: HEADER}
+    target_at = _TARGET_AT[rtype]
+    position = HEADER + len(owner) + 4
+    seen = {owner: HEADER}
     parts = []
-    for rdata in rrset.rdatas:
-        parts.append(fixed + len(rdata).to_bytes(2) + rdata)
-        position += len(fixed) + 2 + len(rdata)
+    for rdata in rdatas:
+        parts.append(_TO_QNAME + _FIXED(rtype, CLASS_IN, ttl_s, len(rdata)) + rdata)
+        position += len(parts[-1])
         target = rdata[target_at:].lower()
         if target not in seen:
             seen[target] = position - len(target)
     count = 0
-    for extra in rrset.additional:
-        at = seen.get(extra.owner, _MAX_POINTER + 1)
-        owner = (0xC000 | at).to_bytes(2) if at <= _MAX_POINTER else extra.owner
-        fixed = owner + extra.rtype.to_bytes(2) + _CLASS_IN + extra.ttl_s.to_bytes(4)
-        parts += [fixed + len(rdata).to_bytes(2) + rdata for rdata in extra.rdatas]
-        count += len(extra.rdatas)
-    counts = b"\0\1" + _count(len(rdatas)) + b"\0\0" + _count(count)
-    return b"\0\0" + counts + b"".join(parts)
-
-
-def _count(records: int) -> bytes:
-    # More would not fit into a message anyway: the shortest record takes 11 octets.
-    return min(records, 0xFFFF).to_bytes(2)
+    for extra_owner, extra_rtype, extra_ttl_s, extra_rdatas, _ in additional:
+        at = seen.get(extra_owner, _MAX_POINTER + 1)
+        pointer = (0xC000 | at).to_bytes(2) if at <= _MAX_POINTER else extra_owner
+        parts += [pointer + _FIXED(extra_rtype, CLASS_IN, extra_ttl_s, len(rdata)) + rdata for rdata in extra_rdatas]
+        count += len(extra_rdatas)
+    return _HEAD(0, 0, 1, min(len(rdatas), _MOST), 0, min(count, _MOST)) + b"".join(parts)
 
 
 def rotate(compiled: bytes, turn: int) -> bytes:

@@ -130,14 +130,16 @@ def is_at_or_below(name: bytes, ancestor: bytes) -> bool:
 def reverse_name(address: bytes) -> bytes:
     """Return the owner name of an address's PTR records (RFC 1035 section 3.5, RFC 3596 section 2.5)."""
     if len(address) == 4:
-        return b"".join([_OCTET_LABELS[octet] for octet in reversed(address)]) + _IN_ADDR_ARPA
+        a, b, c, d = address
+        return _OCTET_LABELS[d] + _OCTET_LABELS[c] + _OCTET_LABELS[b] + _OCTET_LABELS[a] + _IN_ADDR_ARPA
     return b"".join([_NIBBLE_LABELS[octet] for octet in reversed(address)]) + _IP6_ARPA
 
 
 def reverse_tree_key(address: bytes) -> bytes:
     """Return the tree key of `reverse_name(address)`, without the way round by the name."""
     if len(address) == 4:
-        return b"\4arpa\7in-addr" + b"".join([_OCTET_LABELS[octet] for octet in address])
+        a, b, c, d = address
+        return b"\4arpa\7in-addr" + _OCTET_LABELS[a] + _OCTET_LABELS[b] + _OCTET_LABELS[c] + _OCTET_LABELS[d]
     return b"\4arpa\3ip6" + b"".join([b"\1%x\1%x" % (octet >> 4, octet & 15) for octet in address])
 
 

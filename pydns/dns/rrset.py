@@ -3,6 +3,7 @@
 The composers here take values that have been checked; they raise nothing and check nothing.
 """
 
+from struct import Struct
 from typing import NamedTuple
 
 A = 1
@@ -23,6 +24,8 @@ IXFR = 251
 AXFR = 252
 
 CLASS_IN = 1
+
+_SRV = Struct("!HHH").pack
 
 
 class RRset(NamedTuple):
@@ -53,7 +56,7 @@ class Soa(NamedTuple):
 
 def srv(priority: int, weight: int, port: int, target: bytes) -> bytes:
     """Compose SRV RDATA (RFC 2782)."""
-    return priority.to_bytes(2) + weight.to_bytes(2) + port.to_bytes(2) + target
+    return _SRV(priority, weight, port) + target
 
 
 def txt(text: bytes) -> bytes:

@@ -11,7 +11,7 @@ records are those of CoreDNS, because clients have learned them. Names below are
 Each function takes objects and yields RRsets; it knows nothing of what was there before.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
 
 from pydns.dns import name
@@ -74,11 +74,12 @@ def pointer_rrset(schema: Schema, address: bytes, targets: Iterable[bytes]) -> R
 
     If it is the ClusterIP of a Service, then to that alone, whosever endpoint it is: CoreDNS.
     """
-    found = sorted(targets)
+    found = tuple(targets)
     if len(found) > 1:
+        found = tuple(sorted(found))
         above = len(name.labels_of(schema.domain)) + 3  # SVC.NS.svc, and endpoints have one label more
-        found = [each for each in found if len(name.labels_of(each)) == above] or found
-    return RRset(name.reverse_name(address), PTR, schema.ttl_s, tuple(found))
+        found = tuple([each for each in found if len(name.labels_of(each)) == above]) or found
+    return RRset(name.reverse_name(address), PTR, schema.ttl_s, found)
 
 
 def pod_name(schema: Schema, namespace: str, address: bytes) -> bytes:
@@ -105,7 +106,7 @@ def infrastructure_rrsets(
     `addresses` are what it is reached at.
     """
     fallback = nameserver_name(schema)
-    by_type = list(_by_family(fallback, schema.ttl_s, addresses))
+    by_type = _by_family(fallback, schema.ttl_s, tuple(addresses))
     names = tuple(sorted(nameservers)) or (fallback,)
     glue = tuple(RRset(each, rrset.rtype, rrset.ttl_s, rrset.rdatas) for each in names for rrset in by_type)
     for zone in zones:
@@ -159,7 +160,7 @@ def _merge(slices: Iterable[EndpointSlice]) -> _Ready:
 
 def _cluster_ip(schema: Schema, owner: bytes, service: Service) -> Iterator[RRset]:
     """Section 2.3. The bare name has SRV records too, for every port: CoreDNS, for peer-finder."""
-    addresses = tuple(_by_family(owner, schema.ttl_s, service.cluster_ips))
+    addresses = _by_family(owner, schema.ttl_s, service.cluster_ips)
     yield from addresses
     if not service.cluster_ips:
         return
@@ -186,8 +187,7 @@ def _headless(schema: Schema, owner: bytes, ready: _Ready) -> Iterator[RRset]:
             if port.name:
                 by_port.setdefault((port.name, port.protocol), []).append((label, port.number))
     glue = {
-        label: tuple(_by_family(_child(owner, label), schema.ttl_s, addresses))
-        for label, addresses in ready.by_label.items()
+        label: _by_family(_child(owner, label), schema.ttl_s, addresses) for label, addresses in ready.by_label.items()
     }
     if everything:
         yield _endpoint_srv(schema, owner, owner, everything, glue)
@@ -208,26 +208,25 @@ def _endpoint_srv(
 
 def _endpoints(schema: Schema, owner: bytes, ready: _Ready) -> Iterator[RRset]:
     """Sections 2.4.1 and 2.4.2. Endpoints of Services with a ClusterIP have names too: CoreDNS."""
+    ports: dict[Port, None] = {}
+    fixed: list[bytes] = []  # of SRV records, before the target
     for label, addresses in ready.by_label.items():
         endpoint = _child(owner, label)
-        found = tuple(_by_family(endpoint, schema.ttl_s, addresses))
+        found = _by_family(endpoint, schema.ttl_s, addresses)
         yield from found
-        numbers = dict.fromkeys([port.number for port in ready.ports[label]])
-        if numbers:
-            weight = _weight(len(numbers))
-            rdatas = tuple([srv(_SRV_PRIORITY, weight, number, endpoint) for number in numbers])
-            yield RRset(endpoint, SRV, schema.ttl_s, rdatas, found)
+        if ready.ports[label] is not ports:  # they are of a slice, mostly
+            ports = ready.ports[label]
+            numbers = dict.fromkeys([port.number for port in ports])
+            fixed = [srv(_SRV_PRIORITY, _weight(len(numbers)), number, b"") for number in numbers]
+        if fixed:
+            yield RRset(endpoint, SRV, schema.ttl_s, tuple([each + endpoint for each in fixed]), found)
 
 
-def _by_family(owner: bytes, ttl_s: int, addresses: Iterable[bytes]) -> Iterator[RRset]:
-    v4: list[bytes] = []
-    v6: list[bytes] = []
-    for address in addresses:
-        (v4 if len(address) == 4 else v6).append(address)
-    if v4:
-        yield RRset(owner, A, ttl_s, tuple(v4))
-    if v6:
-        yield RRset(owner, AAAA, ttl_s, tuple(v6))
+def _by_family(owner: bytes, ttl_s: int, addresses: Collection[bytes]) -> tuple[RRset, ...]:
+    v4 = tuple([address for address in addresses if len(address) == 4])
+    v6 = tuple([address for address in addresses if len(address) != 4])
+    found = (RRset(owner, A, ttl_s, v4),) if v4 else ()
+    return (*found, RRset(owner, AAAA, ttl_s, v6)) if v6 else found
 
 
 def _weight(records: int) -> int:
