@@ -144,38 +144,28 @@ class Outbox:
     def put(self, datagram: bytes, name_at: int = 0) -> None:
         """Have a datagram sent, of at most `SIZE` octets, to an address of `Inbox.names` if it isn't connected.
 
-        That address must stay as it is until `send`.
+        That address must stay as it is until `send`. A batch that is full is sent at once.
         """
         place = self._count
-        if place == BATCH:
-            self.send()
-            place = 0
-        self._count = place + 1
         at = _STARTS[place]
         size = len(datagram)
         self._memory[at : at + size] = datagram
         self._sizes[place] = size
         self._names[place] = name_at
+        self._count = place + 1
+        if place == BATCH - 1:
+            self.send()
 
     def put_for(self, datagram: bytes, name: bytes, control: bytes) -> None:
         """Have a datagram sent, to an address that an inbox has had, with control messages."""
         place = self._count
-        if place == BATCH:
-            self.send()
-            place = 0
-        # As `put`, which would be a call more.
-        self._count = place + 1
-        at = _STARTS[place]
-        size = len(datagram)
-        self._memory[at : at + size] = datagram
-        self._sizes[place] = size
-        self._names[place] = self._own_names[place]
         at = _NAMES + place * _NAME_SIZE
         self._memory[at : at + len(name)] = name
         if self._has_control:
             at = _CONTROLS + place * _CONTROL_SIZE
             self._memory[at : at + len(control)] = control
             self._slots.control_lengths[place] = len(control)
+        self.put(datagram, self._own_names[place])
 
     def send(self) -> None:
         """Send what was put. Doesn't wait: what there is no room for is an error, EAGAIN."""
