@@ -14,6 +14,7 @@ import dns.rrset
 import pytest
 import yaml
 
+from tests.bench.servers import knot_configuration
 from tests.daemons import serving
 from tests.subject import InProcess, load, load_static
 
@@ -96,39 +97,17 @@ _NAMES = [
 # The parent has DS, and should say that there is none, RFC 4035 section 3.1.4.1; nothing here is signed.
 _DIFFERENCES = {("inner.example.net", "DS")}
 
-_CONFIGURATION = """\
-server:
-    rundir: "{directory}"
-    listen: 127.0.0.1@{port}
-    udp-workers: 1
-    tcp-workers: 1
-    background-workers: 1
-log:
-  - target: stderr
-    any: error
-database:
-    storage: "{directory}"
-template:
-  - id: default
-    storage: "{directory}"
-    semantic-checks: off
-    zonefile-sync: -1
-    journal-content: none
-zone:
-{zones}
-"""
-
 
 @pytest.fixture(scope="module")
 def knot() -> Iterator[int]:
     def configure(directory: Path, port: int) -> list[str]:
-        zones = ""
+        zones = {}
         for file, text in _FILES.items():
             (directory / file).write_text(text)
             apex = "example.net" if file == "net.zone" else file.removesuffix(".zone")
-            zones += f'  - domain: {apex}.\n    file: "{file}"\n'
+            zones[apex] = directory / file
         configuration = directory / "knot.conf"
-        configuration.write_text(_CONFIGURATION.format(directory=directory, port=port, zones=zones))
+        configuration.write_text(knot_configuration(directory, port, zones))
         return ["--config", str(configuration)]
 
     ready = [(apex, "SOA") for apex in ("example.org", "example.net", "inner.example.net")]

@@ -12,7 +12,7 @@ import dns.rdatatype
 import pytest
 import trustme
 
-from tests.bench.servers import free_port
+from tests.bench.servers import free_port, knot_configuration
 from tests.daemons import serving
 from tests.subject import Server
 
@@ -90,22 +90,8 @@ def _dnsmasq(directory: Path, port: int) -> list[str]:
 
 def _knot(directory: Path, port: int) -> list[str]:
     (directory / "example.zone").write_text(_ZONE)
-    (directory / "knot.conf").write_text(f"""\
-server:
-    rundir: "{directory}"
-    listen: 127.0.0.1@{port}
-    udp-workers: 1
-    tcp-workers: 1
-    background-workers: 1
-database:
-    storage: "{directory}"
-zone:
-  - domain: example.com.
-    storage: "{directory}"
-    file: "example.zone"
-    zonefile-sync: -1
-    journal-content: none
-""")
+    configuration = knot_configuration(directory, port, {"example.com": directory / "example.zone"})
+    (directory / "knot.conf").write_text(configuration)
     return ["--config", str(directory / "knot.conf")]
 
 
