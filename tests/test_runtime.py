@@ -198,7 +198,7 @@ def test_a_restart_without_the_api_server_is_ready_at_once_and_says_what_it_serv
     assert json.loads(server.get("/status")[1])["restored"] is True
     assert "serving   a table from before the restart" in server.status()
     api.heal()
-    until(lambda: json.loads(server.get("/status")[1])["restored"] is False, 20)  # when its patience lets it ask again
+    until(lambda: json.loads(server.get("/status")[1])["restored"] is False, 40)  # it asks again within 30 s
     until(lambda: "from before" not in server.status(), 5)
 
 
