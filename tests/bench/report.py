@@ -40,9 +40,12 @@ def machine() -> dict[str, str]:
     }
     for library in "lmdb", "uvloop", "msgspec", "kubernetes":
         facts[library] = metadata.version(library)
-    for program, option in ("knotd", "--version"), ("dnsperf", "-h"):
+    for program, option in _PROGRAMS.items():
         facts[program] = _version(program, option)
     return facts
+
+
+_PROGRAMS = {"knotd": "--version", "unbound": "-V", "dnsmasq": "--version", "dnsperf": "-h"}
 
 
 def _version(program: str, option: str) -> str:
