@@ -24,7 +24,7 @@ _TO_QNAME = b"\xc0\x0c"
 _CLASS_IN = CLASS_IN.to_bytes(2)
 _HEAD = Struct("!2B4H").pack  # octets 0–9
 _MOST = 0xFFFF  # records: more would not fit into a message anyway, the shortest takes 11 octets
-_ONE_RECORD = _HEAD(0, 0, 1, 1, 0, 0)
+_ONE_RECORD = _HEAD(0, 0, 1, 1, 0, 0) + _TO_QNAME
 _FIXED = Struct("!HHIH").pack  # type, class, TTL, RDLENGTH
 _TARGET_AT = {NS: 0, MX: 2, SRV: 6}  # where in RDATA the name lies that additional records belong to
 
@@ -53,9 +53,9 @@ def compile_answer(rrset: RRset) -> bytes:
     """
     owner, rtype, ttl_s, rdatas, additional = rrset
     if not additional:
+        if len(rdatas) == 1:
+            return _ONE_RECORD + _FIXED(rtype, CLASS_IN, ttl_s, len(rdatas[0])) + rdatas[0]
         records = [_TO_QNAME + _FIXED(rtype, CLASS_IN, ttl_s, len(rdata)) + rdata for rdata in rdatas]
-        if len(records) == 1:
-            return _ONE_RECORD + records[0]
         rotated = (1, len(records[0])) if rtype in (A, AAAA) else (0, 0)
         return _HEAD(*rotated, 1, min(len(records), _MOST), 0, 0) + b"".join(records)
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from pydns.dns import name
 from pydns.dns.dashed import dashed
-from pydns.dns.rrset import AAAA, CNAME, NS, PTR, SRV, TXT, A, RRset, srv, txt
+from pydns.dns.rrset import AAAA, CNAME, NS, PTR, SRV, TXT, A, RRset, address_type, srv, txt
 from pydns.kube.objects import Endpoint, EndpointSlice, Port, Service
 
 VERSION = b"1.1.0"
@@ -223,6 +223,9 @@ def _endpoints(schema: Schema, owner: bytes, ready: _Ready) -> Iterator[RRset]:
 
 
 def _by_family(owner: bytes, ttl_s: int, addresses: Collection[bytes]) -> tuple[RRset, ...]:
+    if len(addresses) == 1:
+        (address,) = addresses
+        return (RRset(owner, address_type(address), ttl_s, (address,)),)
     v4 = tuple([address for address in addresses if len(address) == 4])
     v6 = tuple([address for address in addresses if len(address) != 4])
     found = (RRset(owner, A, ttl_s, v4),) if v4 else ()
