@@ -151,7 +151,8 @@ class Outbox:
         size = len(datagram)
         self._memory[at : at + size] = datagram
         self._sizes[place] = size
-        self._names[place] = name_at
+        if name_at:
+            self._names[place] = name_at
         self._count = place + 1
         if place == BATCH - 1:
             self.send()

@@ -35,7 +35,7 @@ STREAM = 255  # in place of a UDP socket's index: the upstream's TCP or TLS conn
 
 MAX_ATTEMPTS = 6  # packets for one question to one route, hedges and repetitions included
 MAX_HEDGE_CREDIT = 10.0
-RANDOM_OCTETS = 32  # for a packet: the last 26 octets of a name are in random case, which few names exceed
+RANDOM_OCTETS = 32  # for a packet: its socket, its id, and the case of its name's last 28 octets
 SOCKET_S = 0.001  # by one UDP socket, then by another: waking up for each one's replies cost a miss 1 µs
 LOST_S = 1.0  # past its deadline a question is open only if a bug has cost it what was to end it
 _ID_TRIES = 32  # then a socket counts as full: with half of its ids in use that is one in 4,000 million
@@ -418,13 +418,13 @@ class Forwarder:
             if now >= upstream.case_lost_until:
                 cased = True
                 qname = query.qname
-                flipped = bits >> _CASE_AT & int.from_bytes(qname.translate(_LETTERS))
+                flipped = bits & int.from_bytes(qname.translate(_LETTERS))
                 question = (int.from_bytes(qname) ^ flipped).to_bytes(len(qname)) + key[-5:-1]
             if now >= self._socket_until:
                 self._socket_until = now + SOCKET_S
-                self._socket_index = bits >> 32 & (self._limits.sockets - 1)
+                self._socket_index = bits >> _SOCKET_AT & (self._limits.sockets - 1)
             socket_index = self._socket_index
-        query_id = bits >> 16 & 0xFFFF
+        query_id = bits >> _ID_AT
         place = upstream.index << 24 | socket_index << 16 | query_id
         if place in self._sent:
             for _ in range(_ID_TRIES):
@@ -707,4 +707,6 @@ _FRAMES = [
 ]
 # 0x20 where a wire name in lower case has a letter. Length octets are at most 63, below the letters.
 _LETTERS = bytes([0x20 if 97 <= octet <= 122 else 0 for octet in range(256)])
-_CASE_AT = 48  # in a packet's random bits: 16 are for the choice, 16 for the id, 16 for the socket, these for the name
+# Where a packet's random bits have its socket and its id. Its name takes one bit of each octet, from the lowest on; who
+# chooses a server takes others of the lowest.
+_SOCKET_AT, _ID_AT = 8 * RANDOM_OCTETS - 32, 8 * RANDOM_OCTETS - 16
