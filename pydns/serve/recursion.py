@@ -114,24 +114,19 @@ class Recursion:
         ready[question.lower()] = Ready(until, head, answer.records, counted, entry.is_denial)
 
     def _reply(self, client: Any, answer: Answer) -> None:
-        """Take an answer from the forwarder. A client is what `ask` made, a `_Chain` or a `_Probe`."""
-        if type(client) is tuple:
-            if not answer.onward:
-                self._send(client, answer)
-                return
-            client = self._chain(client, ())
-        client.answered(answer)
+        """Take an answer from the forwarder. A client is what `ask` made, a `_Chain` or a `_Probe`.
 
-    def _chain(self, client: _Client, answers: Iterable[RRset]) -> "_Chain":
-        asked = client[0]
-        seen = (asked.question[:-4].lower(),)
-        return _Chain(self, asked.question, asked.bits, answers, seen, partial(self._send, client))
-
-    def _send(self, client: _Client, answer: Answer) -> None:
-        """Compose the reply to a client and send it. What is too long for UDP is to be asked for by TCP, all of it."""
+        Compose the reply to one that `ask` made and send it. What is too long for UDP is to be asked for by TCP, whole.
+        """
+        if type(client) is not tuple:
+            client.answered(answer)
+            return
+        rcode, counts, records, extended_error, onward = answer
+        if onward:
+            self._chain(client, ()).answered(answer)
+            return
         asked, send, where, received = client
         query_id, question, bits, opt, limit, query_octets, tally, zone, chain, _ = asked
-        rcode, counts, records, extended_error, _ = answer
         if opt and extended_error is not None:
             opt = compose_opt(bool(bits & ASK_DO), 0, extended_error)
         flags = _FLAGS[bits & ASK_CD | (1 if chain else 0)][rcode]
@@ -146,6 +141,11 @@ class Recursion:
             tally.count_cached(question[-4:-2], rcode, query_octets, reply, dnssec_ok)
         else:
             tally.count_waited(zone, question[-4:-2], rcode, query_octets, reply, dnssec_ok, monotonic() - received)
+
+    def _chain(self, client: _Client, answers: Iterable[RRset]) -> "_Chain":
+        asked = client[0]
+        seen = (asked.question[:-4].lower(),)
+        return _Chain(self, asked.question, asked.bits, answers, seen, partial(self._reply, client))
 
     # Names that lead to other names
 
