@@ -113,6 +113,11 @@ class Cluster:
         self.options = self.options._replace(zone=options)
         self.zone = self.zone.with_options(options)
 
+    def change_ttl(self, ttl_s: int) -> Callable[[bytes], bytes]:
+        """Have its records have another TTL. Returns what makes a published answer one with that TTL."""
+        self.options = self.options._replace(zone=self.options.zone._replace(ttl_s=ttl_s))
+        return self.zone.change_ttl(ttl_s)
+
     def missing(self) -> dict[Kind, str | None]:
         """Return the kinds that have never been listed to the end, and what is wrong with them now."""
         statuses = self.source.status()

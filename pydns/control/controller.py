@@ -35,13 +35,14 @@ from pydns.dns.name import to_text
 from pydns.kube.events import Event
 from pydns.kube.objects import RECORD_KINDS, Kind, Options
 from pydns.kube.selector import parse as parse_selector
+from pydns.kube.zone import ZoneOptions
 from pydns.kube.zone import facts as zone_facts
 from pydns.log import Level, Log
 from pydns.metrics.block import Block
 from pydns.metrics.totals import decode
 from pydns.serve.pulse import Pulse
 from pydns.settings import Settings
-from pydns.table.layout import Changes
+from pydns.table.layout import Changes, Facts
 from pydns.table.writer import Writer, WriterError
 
 _STATUS_S = 1.0  # how often it says how it is
@@ -239,7 +240,7 @@ class Controller:
             self._commit_changes(cluster)
             return
         if missing:
-            facts = cluster.zone.facts(serial=self._next_serial(cluster), synced=False)
+            facts = self._facts(cluster, synced=False)
             for piece in cluster.zone.contents():
                 self._writer.commit(Changes({**piece.answers}, {**piece.names}), facts)
         else:
@@ -285,10 +286,7 @@ class Controller:
         cluster = self._cluster
         if cluster is not None and cluster.options.source == wanted.source:
             if cluster.options != wanted:
-                cluster.change_zone(wanted.zone)
-                self._published = False
-                if self._synced:
-                    self._replace(cluster)
+                self._change_zone(cluster, wanted.zone)
             return
         opened = self._open(wanted)
         if opened is not None and self._synced:
@@ -297,6 +295,16 @@ class Controller:
             if cluster is not None:
                 cluster.stop()
             self._cluster, self._published = opened, False
+
+    def _change_zone(self, cluster: Cluster, wanted: ZoneOptions) -> None:
+        if self._published and cluster.options.zone._replace(ttl_s=wanted.ttl_s) == wanted:
+            revise = cluster.change_ttl(wanted.ttl_s)
+            self._writer.revise(revise, self._facts(cluster, synced=self._synced))
+            return
+        cluster.change_zone(wanted)
+        self._published = False
+        if self._synced:
+            self._replace(cluster)
 
     def _open(self, wanted: ClusterOptions) -> Cluster | None:
         cluster = Cluster(wanted, self._open_source, self._post, self._log, self._ledger)
@@ -324,14 +332,12 @@ class Controller:
         self._log("options in force", source=self._source_name)
 
     def _replace(self, cluster: Cluster) -> None:
-        facts = cluster.zone.facts(serial=self._next_serial(cluster), synced=True)
-        self._writer.replace(cluster.zone.contents, facts)
+        self._writer.replace(cluster.zone.contents, self._facts(cluster, synced=True))
 
     def _commit_changes(self, cluster: Cluster) -> None:
         changes = cluster.zone.flush()
         if changes:
-            facts = cluster.zone.facts(serial=self._next_serial(cluster), synced=self._synced)
-            self._writer.commit(changes, facts)
+            self._writer.commit(changes, self._facts(cluster, synced=self._synced))
         self._ledger.committed(time.time())
 
     def _own_texts(self) -> frozenset[str]:
@@ -339,10 +345,10 @@ class Controller:
         services = self._cluster.zone.service_addresses() if self._cluster is not None else ()
         return frozenset(map(_address_text, (*self._own_addresses, *services)))
 
-    def _next_serial(self, cluster: Cluster) -> int:
+    def _facts(self, cluster: Cluster, *, synced: bool) -> Facts:
         # Manifests have no resourceVersion; the clock keeps the serial growing there.
         self._serial = cluster.zone.store.resource_version or max(int(time.time()), self._serial + 1)
-        return self._serial
+        return cluster.zone.facts(serial=self._serial, synced=synced)
 
     def _status(self) -> dict[str, Any]:
         waiting = self._next.missing() if self._next is not None else {}

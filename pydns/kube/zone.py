@@ -5,12 +5,13 @@ names can have several Services), and compares with what was published. What was
 it is what the objects of that moment compile to, and those are kept anyway.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import NamedTuple
 
 from pydns.config.model import PodsMode
 from pydns.dns import name
-from pydns.dns.answer import compile_answer, question
+from pydns.dns.answer import compile_answer, question, with_ttl
 from pydns.dns.dashed import pod_rrsets
 from pydns.dns.rrset import AAAA, CNAME, PTR, A, RRset
 from pydns.kube import schema
@@ -61,6 +62,19 @@ class Zone:
         It takes the store over: this one is not to be fed any more.
         """
         return Zone(options, self.store)
+
+    def change_ttl(self, ttl_s: int) -> Callable[[bytes], bytes]:
+        """Have all records have another TTL from now on.
+
+        Returns what makes a published answer one with that TTL: what `contents` would yield, in a fifth of the time.
+        """
+        revise = partial(with_ttl, before_s=self._options.ttl_s, ttl_s=ttl_s)
+        self._options = self._options._replace(ttl_s=ttl_s)
+        self._schema = self._schema._replace(ttl_s=ttl_s)
+        small, before = self._small.answers, self._before[_ANSWERS]
+        small.update({key: revise(value) for key, value in small.items()})
+        before.update({key: revise(value) for key, value in before.items() if value is not None})
+        return revise
 
     def apply(self, event: Event) -> bool:
         """Take an event of a source. Returns whether an object is another now."""

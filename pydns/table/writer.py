@@ -167,7 +167,28 @@ class Writer:
                 transaction.put(WHOLE_KEY, b"1", db=self._facts_db)
 
         self._transact(apply)
-        # Opened anew, so that the pages which all of this has touched are not this process's memory for ever.
+        self._let_pages_go()
+
+    def revise(self, revised: Callable[[bytes], bytes], facts: Facts) -> None:
+        """Make of each of the cluster's answers what `revised` returns, which must be as long, as one commit."""
+        answers, static = self._layers[0]
+
+        def apply(transaction: "Transaction") -> None:
+            bare = {key for key, value in transaction.cursor(db=static) if value[:1] == BARE}
+            cursor = transaction.cursor(db=answers)
+            there = cursor.first()
+            while there:
+                key, old = cursor.item()
+                if key not in bare and (new := revised(old)) != old:
+                    cursor.put(key, new)
+                there = cursor.next()
+            self._put_facts(transaction, facts)
+
+        self._transact(apply)
+        self._let_pages_go()
+
+    def _let_pages_go(self) -> None:
+        """Open the file anew, so that the pages which a big commit has touched are not our memory for ever."""
         size = self._environment.info()["map_size"]
         self._environment.close()
         self._open(size)

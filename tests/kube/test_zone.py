@@ -194,6 +194,26 @@ def test_other_options_lead_to_the_table_that_they_would_have_led_to(
     assert table.answers == wanted.answers
 
 
+@settings(max_examples=200, deadline=None)
+@given(steps=_steps(), changed_at=st.integers(0, 5), options=_OPTIONS)
+def test_another_ttl_leads_to_the_table_that_it_would_have_led_to(
+    steps: list[list[Event]], changed_at: int, options: ZoneOptions
+) -> None:
+    zone, table = Zone(options), _Table()
+    fresh, wanted = Zone(options._replace(ttl_s=9)), _Table()
+    for number, events in enumerate(steps):
+        for event in events:
+            zone.apply(event)
+            fresh.apply(event)
+        if number == changed_at or number == len(steps) - 1 < changed_at:
+            revise = zone.change_ttl(9)
+            table.answers = {key: revise(value) for key, value in table.answers.items()}
+        table.change(zone.flush())
+    wanted.load(fresh)
+    assert table.names == wanted.names
+    assert table.answers == wanted.answers
+
+
 def test_services_that_lead_here_are_known_by_their_addresses() -> None:
     zone = Zone(ZoneOptions(own_addresses=(_OWN,)))
     cluster_ips = (bytes([10, 96, 0, 10]), bytes(15) + b"\x0a")

@@ -23,11 +23,16 @@ _STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("commit"), _CHANGES, _CHANGES),
         st.tuples(st.just("replace"), _ENTRIES, _ENTRIES),
+        st.tuples(st.just("revise"), st.just({}), st.just({})),
         st.tuples(st.just("static"), _ENTRIES, _ENTRIES),
         st.tuples(st.just("restart"), st.just({}), st.just({})),
     ),
     max_size=8,
 )
+
+
+def _revised(value: bytes) -> bytes:
+    return value.replace(b"1", b"2")
 
 
 @settings(max_examples=150, deadline=None)
@@ -52,6 +57,9 @@ def test_whatever_happens_in_either_layer_the_table_is_the_one_on_top_of_the_oth
                 # One entry in a piece, so that layers meet in several.
                 pieces = [Contents({key: value}, {}) for key, value in answers.items()] + [Contents({}, names)]
                 writer.replace(lambda pieces=pieces: pieces, _FACTS)  # type: ignore[misc]
+            elif step == "revise":
+                cluster[0].update({key: _revised(value) for key, value in cluster[0].items()})
+                writer.revise(_revised, _FACTS)
             else:
                 static = (answers, names)
                 writer.put_static(Contents(answers, names), [_FILE_ZONE])
