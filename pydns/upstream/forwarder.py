@@ -279,7 +279,7 @@ class Forwarder:
                 sent.upstream.waited(sent.sent_at)
             if now >= sent.due_at:
                 self._timed_out(sent, now)
-            elif not query.done:
+            elif sent.attempt == 1 and not query.done:
                 self._hedge(query, sent.upstream, now)
 
     @property
@@ -446,7 +446,7 @@ class Forwarder:
         due_at = now + upstream.p95_s
         if due_at > query.deadline:
             due_at = query.deadline
-        sent = _Sent(place, query, upstream, question, cased, has_opt, now, due_at)
+        sent = _Sent(place, query, query.attempts, upstream, question, cased, has_opt, now, due_at)
         self._sent[place] = sent
         query.sents += (sent,)
         query.outstanding += 1
@@ -457,7 +457,7 @@ class Forwarder:
 
         For a share of the questions, unless the first one says nothing at all any more: then for all.
         """
-        if query.attempts > 1 or upstream.is_open or not query.pool.has_another(query.tried):
+        if query.attempts > 1 or not query.pool.has_another(query.tried):
             return
         if upstream.is_silent:
             if self._attempt(query, now):
@@ -647,6 +647,7 @@ class _Sent:
     """A packet that a reply may come to."""
 
     __slots__ = (
+        "attempt",
         "cased",
         "due_at",
         "has_opt",
@@ -663,6 +664,7 @@ class _Sent:
         self,
         place: int,
         query: _Query,
+        attempt: int,
         upstream: Upstream,
         question: bytes,
         cased: bool,
@@ -672,6 +674,7 @@ class _Sent:
     ) -> None:
         self.place = place
         self.query = query
+        self.attempt = attempt  # of the query's; 0 for a probe that goes along with it
         self.upstream = upstream
         self.question = question
         self.cased = cased

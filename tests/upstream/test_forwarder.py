@@ -346,6 +346,19 @@ def test_a_dead_server_is_left_out_probed_and_taken_back() -> None:
     assert world.asked(0) - before - probes > 50
 
 
+def test_the_silence_of_a_probe_is_no_reason_to_ask_a_third() -> None:
+    world = World([GOOD, Server(delay_s=0.1), GOOD])
+    world.learn()
+    world.servers[0] = SILENT
+    for i in range(50):
+        world.told(f"m{i}.example")
+    probes, thirds = world.asked(0), world.asked(2)
+    for i in range(50):
+        world.told(f"o{i}.example")
+    assert world.asked(0) > probes
+    assert world.asked(2) == thirds
+
+
 def test_a_server_that_fails_where_another_answers_is_left_out() -> None:
     world = World([FAILS, GOOD])
     for i in range(8):
