@@ -66,7 +66,7 @@ class Zone:
     def change_ttl(self, ttl_s: int) -> Callable[[bytes], bytes]:
         """Have all records have another TTL from now on.
 
-        Returns what makes a published answer one with that TTL: what `contents` would yield, in a fifth of the time.
+        Returns what makes a published answer one with that TTL: what `contents` would yield, sooner.
         """
         revise = partial(with_ttl, before_s=self._options.ttl_s, ttl_s=ttl_s)
         self._options = self._options._replace(ttl_s=ttl_s)

@@ -160,7 +160,7 @@ class Cache:
         """Return the entry for a question unless it had expired by then. From now on it was asked for again."""
         packed = self._once.get(key)
         if packed is None:
-            entry = self._often.get(key)
+            entry = self._often[key] if key in self._often_keys else None
             return None if entry is None or entry.expires <= expired else entry
         entry = self._unpack(packed)
         if entry.expires <= expired:
@@ -184,7 +184,7 @@ class Cache:
 
     def _put_once(self, key: bytes, packed: bytes) -> None:
         size_bytes = _ONCE_OVERHEAD_BYTES + len(key) + len(packed)
-        if size_bytes <= self._once_room_bytes:
+        if self._once_room and size_bytes <= self._once_room_bytes:
             self._once[key] = packed
             self._once_bytes += size_bytes
             self._make_room()
