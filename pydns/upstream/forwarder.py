@@ -34,7 +34,7 @@ DO, CD = 1, 2  # the flags of a question: DNSSEC OK, checking disabled
 STREAM = 255  # in place of a UDP socket's index: the upstream's TCP or TLS connection
 
 MAX_ATTEMPTS = 6  # packets for one question to one route, hedges and repetitions included
-MAX_HEDGE_CREDIT = 10.0
+HEDGE_WINDOW = 100  # questions that the share of hedges is saved up from; as if they had been, at the start
 RANDOM_OCTETS = 32  # for a packet: its socket, its id, and the case of its name's last 28 octets
 SOCKET_S = 0.001  # by one UDP socket, then by another: waking up for each one's replies cost a miss 1 µs
 LOST_S = 1.0  # past its deadline a question is open only if a bug has cost it what was to end it
@@ -145,7 +145,7 @@ class Forwarder:
         self._open: dict[bytes, _Query] = {}  # by question and flags, as in the cache
         self._sent: dict[int, _Sent] = {}  # by upstream, socket and id
         self._waiting = 0
-        self._hedge_credit = 0.0
+        self._hedge_credit = HEDGE_WINDOW * limits.hedge_share
         self._socket_index = 0
         self._socket_until = 0.0
 
@@ -185,7 +185,7 @@ class Forwarder:
         query = _Query(key, route, self._pools[route.pool], client, now + self._limits.deadline_s)
         self._open[key] = query
         self._waiting += 1
-        if self._hedge_credit < MAX_HEDGE_CREDIT:
+        if self._hedge_credit < HEDGE_WINDOW * self._limits.hedge_share:
             self._hedge_credit += self._limits.hedge_share
         bits = self._random_bits()
         upstream = query.pool.first(bits)

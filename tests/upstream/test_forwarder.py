@@ -251,6 +251,13 @@ def test_a_route_whose_servers_are_not_known_yet_is_answered_at_once_and_once_th
     assert world.told("www.example").rcode == Rcode.NOERROR
 
 
+def test_the_first_question_of_all_does_not_wait_for_a_dead_server() -> None:
+    world = World([SILENT, GOOD])
+    client = world.ask("www.example")
+    world.run(1)
+    assert world.replies[client][0] - START < 0.32
+
+
 def test_a_bug_costs_a_question_and_not_its_name_for_good() -> None:
     world = World([Server(forges=lambda reply: reply[: 1 // 0])])
     with pytest.raises(ZeroDivisionError):
