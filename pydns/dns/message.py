@@ -23,6 +23,7 @@ from pydns.dns.answer import HEADER
 from pydns.dns.rrset import OPT, RRset
 
 EDNS_SIZE = 1232  # the largest UDP reply: fits an unfragmented datagram on any path (DNS flag day 2020)
+OPT_HEAD, OPT_SIZE = b"\0\0\x29", 11  # how an OPT record begins, and the octets of one without options (RFC 6891)
 PLAIN_SIZE = 512  # without EDNS (RFC 1035 section 4.2.1)
 TCP_SIZE = 65535
 
@@ -211,4 +212,4 @@ def compose_opt(dnssec_ok: bool, extended_rcode: int = 0, error: Ede | None = No
     """Compose the OPT record of a reply: our size, DO as in the query (RFC 6891 section 6.1.4), an extended error."""
     rdata = b"" if error is None else b"\0\x0f\0\2" + error.to_bytes(2)
     flags = b"\x80\0" if dnssec_ok else b"\0\0"
-    return b"\0\0\x29" + EDNS_SIZE.to_bytes(2) + bytes([extended_rcode, 0]) + flags + len(rdata).to_bytes(2) + rdata
+    return OPT_HEAD + EDNS_SIZE.to_bytes(2) + bytes([extended_rcode, 0]) + flags + len(rdata).to_bytes(2) + rdata

@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from pydns.dns import name
 from pydns.dns.answer import HEADER
-from pydns.dns.message import Ede
+from pydns.dns.message import OPT_HEAD, OPT_SIZE, Ede
 from pydns.dns.rrset import AAAA, CNAME, NS, OPT, PTR, SOA, SRV, A
 
 # More is refused: these keep the worst packet of 64 KB below 1 ms.
@@ -134,10 +134,10 @@ def _parse_addresses(packet: bytes, start: int, count: int, additionals: int, qu
     end = start + count * size
     if additionals:
         # Exactly OPT, without options and with nothing in the rcode's upper bits.
-        if additionals != 1 or len(packet) != end + 11:
+        if additionals != 1 or len(packet) != end + OPT_SIZE:
             return None
         head, _, extended_rcode, _, options = _OPT(packet, end)
-        if head != _OPT_HEAD or extended_rcode or options:
+        if head != OPT_HEAD or extended_rcode or options:
             return None
     elif len(packet) != end:
         return None
@@ -174,7 +174,6 @@ _OPT = Struct("!3sHB3sH").unpack_from
 _TO_QNAME = 0xC000 | HEADER
 _LENGTHS = {A: 4, AAAA: 16}
 _ADDRESS_LENGTHS = {rtype.to_bytes(2): length for rtype, length in _LENGTHS.items()}
-_OPT_HEAD = b"\0\0\x29"
 # Flags (whatever AA, RD, RA, AD, CD and the reserved bit are) and counts of replies with one answer and, if anything
 # else, one additional record; and what follows the answer then: nothing, or an OPT without options. Its size is left
 # out, the upper bits of the rcode and the version are 0, DO may be set.
@@ -182,7 +181,7 @@ _ONE_ANSWER = {
     bytes([0x80 | upper, lower]) + b"\0\1\0\1\0\0\0" + bytes([additionals]): tails
     for upper in (0, 1, 4, 5)
     for lower in range(0, 0x100, 0x10)
-    for additionals, tails in ((0, {b""}), (1, {_OPT_HEAD + bytes(6), _OPT_HEAD + b"\0\0\x80\0\0\0"}))
+    for additionals, tails in ((0, {b""}), (1, {OPT_HEAD + bytes(6), OPT_HEAD + b"\0\0\x80\0\0\0"}))
 }
 # What is before and after the TTL of an address of the name asked for, and the record's size, by type and class.
 _ADDRESS_FORMS = {

@@ -10,7 +10,7 @@ A worker that is killed loses what it counted since the last fold, half a second
 from bisect import bisect_left
 from typing import NamedTuple
 
-from pydns.dns.message import PLAIN_SIZE, Rcode
+from pydns.dns.message import OPT_HEAD, OPT_SIZE, PLAIN_SIZE, Rcode
 from pydns.metrics.block import Block
 from pydns.metrics.totals import DURATIONS_S, SIZES, Follower, Totals, decode
 
@@ -250,8 +250,8 @@ def facts(reply: bytes) -> tuple[int, int, bool]:
     rtype = int.from_bytes(reply[end - 4 : end - 2]) if end > _HEADER else 0
     # Our OPT is the last record. Alone it begins where the question ends; with others it has no options.
     alone = reply[6:10] == bytes(4)
-    opt = reply[end if alone else -11 :] if reply[11] else b""
-    if opt[:3] != b"\0\0\x29":
+    opt = reply[end if alone else -OPT_SIZE :] if reply[11] else b""
+    if opt[:3] != OPT_HEAD:
         return rtype, rcode, False
     return rtype, rcode | opt[5] << 4, bool(opt[7] & 0x80)
 

@@ -27,6 +27,8 @@ from pydns.dns.answer import HEADER, RECORDS, decompile, fit, is_lettered, quest
 from pydns.dns.dashed import pod_rrsets, undashed
 from pydns.dns.message import (
     EDNS_SIZE,
+    OPT_HEAD,
+    OPT_SIZE,
     PLAIN_SIZE,
     TCP_SIZE,
     Ede,
@@ -49,8 +51,6 @@ MAX_CHASE = 10  # CNAMEs that are followed, as CoreDNS does
 _REFRESH_S, _RETRY_S, _EXPIRE_S = 7200, 1800, 86400  # for secondaries, as CoreDNS says
 _RD, _CD, _AD, _RA = 0x01, 0x10, 0x20, 0x80
 ASK_DO, ASK_CD = 1, 2  # bits of `Asked.bits`, as the forwarder wants them
-_OPT_HEAD = b"\0\0\x29"
-_PLAIN_OPT_SIZE = 11
 _LAST_END = HEADER + name.MAX_NAME + 4  # where a question ends at the latest
 _TURNS = 1024  # questions share counters of turns by their hash
 _MAX_PARENTS = 16_384  # half a kilobyte each; a search list makes some for each namespace that is asked from
@@ -192,9 +192,9 @@ class Responder:
         end = len(message)
         opt: bytes | None = b""
         if has_opt:
-            end -= _PLAIN_OPT_SIZE
+            end -= OPT_SIZE
             opt = _PLAIN_OPTS.get(message[end + 5 :])
-            if opt is None or message[end : end + 3] != _OPT_HEAD:
+            if opt is None or message[end : end + 3] != OPT_HEAD:
                 return self._respond_strictly(message, transaction, tcp)
         if not 17 <= end <= _LAST_END:
             return self._respond_strictly(message, transaction, tcp)
