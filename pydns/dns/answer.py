@@ -26,6 +26,7 @@ _HEAD = Struct("!2B4H").pack  # octets 0–9
 _MOST = 0xFFFF  # records: more would not fit into a message anyway, the shortest takes 11 octets
 _ONE_RECORD = _HEAD(0, 0, 1, 1, 0, 0) + _TO_QNAME
 _FIXED = Struct("!HHIH").pack  # type, class, TTL, RDLENGTH
+_RDATA_AT = 12  # in a record whose owner is a pointer
 _TARGET_AT = {NS: 0, MX: 2, SRV: 6}  # where in RDATA the name lies that additional records belong to
 
 
@@ -52,31 +53,29 @@ def compile_answer(rrset: RRset) -> bytes:
     gain little). The answer may be longer than a message can be: `fit` sees to that when it is sent.
     """
     owner, rtype, ttl_s, rdatas, additional = rrset
+    if not additional and len(rdatas) == 1:
+        return _ONE_RECORD + _FIXED(rtype, CLASS_IN, ttl_s, len(rdatas[0])) + rdatas[0]
+    records = [_TO_QNAME + _FIXED(rtype, CLASS_IN, ttl_s, len(rdata)) + rdata for rdata in rdatas]
     if not additional:
-        if len(rdatas) == 1:
-            return _ONE_RECORD + _FIXED(rtype, CLASS_IN, ttl_s, len(rdatas[0])) + rdatas[0]
-        records = [_TO_QNAME + _FIXED(rtype, CLASS_IN, ttl_s, len(rdata)) + rdata for rdata in rdatas]
         rotated = (1, len(records[0])) if rtype in (A, AAAA) else (0, 0)
         return _HEAD(*rotated, 1, min(len(records), _MOST), 0, 0) + b"".join(records)
 
     # A target within RDATA is itself a place to point at for the address records that follow.
-    target_at = _TARGET_AT[rtype]
+    target_at = _RDATA_AT + _TARGET_AT[rtype]
     position = HEADER + len(owner) + 4
     seen = {owner: HEADER}
-    parts = []
-    for rdata in rdatas:
-        parts.append(_TO_QNAME + _FIXED(rtype, CLASS_IN, ttl_s, len(rdata)) + rdata)
-        position += len(parts[-1])
-        target = rdata[target_at:].lower()
+    for record in records:
+        position += len(record)
+        target = record[target_at:].lower()
         if target not in seen:
             seen[target] = position - len(target)
     count = 0
     for extra_owner, extra_rtype, extra_ttl_s, extra_rdatas, _ in additional:
         at = seen.get(extra_owner, _MAX_POINTER + 1)
         pointer = (0xC000 | at).to_bytes(2) if at <= _MAX_POINTER else extra_owner
-        parts += [pointer + _FIXED(extra_rtype, CLASS_IN, extra_ttl_s, len(rdata)) + rdata for rdata in extra_rdatas]
+        records += [pointer + _FIXED(extra_rtype, CLASS_IN, extra_ttl_s, len(rdata)) + rdata for rdata in extra_rdatas]
         count += len(extra_rdatas)
-    return _HEAD(0, 0, 1, min(len(rdatas), _MOST), 0, min(count, _MOST)) + b"".join(parts)
+    return _HEAD(0, 0, 1, min(len(rdatas), _MOST), 0, min(count, _MOST)) + b"".join(records)
 
 
 def with_ttl(compiled: bytes, before_s: int, ttl_s: int) -> bytes:
