@@ -146,12 +146,10 @@ class Writer:
                 ):
                     over |= entries.keys() & static
                     cursor = transaction.cursor(db=database)
-                    if was_empty:
-                        cursor.putmulti([(key, entries[key]) for key in sorted(entries)])
-                        continue
-                    keys.update(entries)
-                    get = cursor.get
-                    changed = [key for key, value in entries.items() if get(key) != value]
+                    changed: Iterable[bytes] = entries
+                    if not was_empty:
+                        keys.update(entries)
+                        changed = [key for key, value in entries.items() if cursor.get(key) != value]
                     cursor.putmulti([(key, entries[key]) for key in sorted(changed)])
             for (database, beneath), keys, static, over in zip(self._layers, seen, statics, covered, strict=True):
                 keys |= static
