@@ -114,8 +114,6 @@ class Cache:
 
     def fresh(self, key: bytes, now: float) -> Entry | None:
         """Return the entry for a question if it hasn't expired, and count the use."""
-        if key not in self._often_keys and key not in self._once:
-            return None
         entry = self._use(key, now)
         if entry is not None:
             entry.uses += 1
@@ -183,7 +181,7 @@ class Cache:
         return self._entry(answer, ttl_offsets, stored, ttl_s)
 
     def _put_once(self, key: bytes, packed: bytes) -> None:
-        size_bytes = _ONCE_OVERHEAD_BYTES + len(key) + len(packed)
+        size_bytes = _once_size(key, packed)
         if self._once_room and size_bytes <= self._once_room_bytes:
             self._once[key] = packed
             self._once_bytes += size_bytes
@@ -192,14 +190,13 @@ class Cache:
     def _make_room(self) -> None:
         once = self._once
         while self._once_bytes > self._once_room_bytes or len(once) > self._once_room:
-            key, packed = once.popitem(False)  # the first
-            self._once_bytes -= _ONCE_OVERHEAD_BYTES + len(key) + len(packed)
+            self._once_bytes -= _once_size(*once.popitem(False))  # the first
             self.evictions += 1
 
     def _forget_once(self, key: bytes) -> None:
         packed = self._once.pop(key, None)
         if packed is not None:
-            self._once_bytes -= _ONCE_OVERHEAD_BYTES + len(key) + len(packed)
+            self._once_bytes -= _once_size(key, packed)
 
     def _forget_often(self, key: bytes) -> None:
         if key in self._often_keys:
@@ -305,6 +302,10 @@ def _pack(answer: Answer, ttl_offsets: tuple[int, ...], stored: float, ttl_s: in
 # records follow.
 _PACKED = Struct("!dIH4sHB")
 _ONE_OFFSET, _ONE_OFFSET_PACKED = (6,), b"\0\6"
+
+
+def _once_size(key: bytes, packed: bytes) -> int:
+    return _ONCE_OVERHEAD_BYTES + len(key) + len(packed)
 
 
 def _size_of(entry: Entry) -> int:
