@@ -279,8 +279,8 @@ class Forwarder:
                 sent.upstream.waited(sent.sent_at)
             if now >= sent.due_at:
                 self._timed_out(sent, now)
-            elif sent.attempt == 1 and not query.done:
-                self._hedge(query, sent.upstream, now)
+            elif not query.done:
+                self._hedge(sent, now)
 
     @property
     def busy(self) -> bool:
@@ -452,14 +452,15 @@ class Forwarder:
         query.outstanding += 1
         return True
 
-    def _hedge(self, query: "_Query", upstream: Upstream, now: float) -> None:
+    def _hedge(self, sent: "_Sent", now: float) -> None:
         """Ask a second upstream before the first has been silent for long enough to say so.
 
         For a share of the questions, unless the first one says nothing at all any more: then for all.
         """
-        if query.attempts > 1 or not query.pool.has_another(query.tried):
+        query = sent.query
+        if not sent.attempt == query.attempts == 1 or not query.pool.has_another(query.tried):
             return
-        if upstream.is_silent:
+        if sent.upstream.is_silent:
             if self._attempt(query, now):
                 self.counters.avoided += 1
         elif self._hedge_credit >= 1 and self._attempt(query, now):

@@ -30,12 +30,12 @@ class Routes:
             for excepted in spec.except_domains:
                 self._excepted.setdefault(excepted.lower(), set()).add(domain)
         only = len(self._by_domain) == 1 and not self._excepted
-        self.only = self._by_domain.get(name.ROOT) if only else None  # the route of every name
+        self._only = self._by_domain.get(name.ROOT) if only else None  # the route of every name
 
     def find(self, qname: bytes, after: RouteSpec | None = None) -> RouteSpec | None:
         """Return the route for a wire name in lower case: the first or, of those with a shorter suffix, the next."""
-        if self.only is not None:
-            return self.only if after is None else None
+        if self._only is not None:
+            return self._only if after is None else None
         longest = len(qname) if after is None else len(after.domain) - 1
         excluded: set[bytes] = set()
         position = 0
