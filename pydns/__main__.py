@@ -2,6 +2,6 @@
 
 import sys
 
-from pydns.cli import main
+from pydns.cli.main import main
 
 sys.exit(main())

@@ -9,9 +9,9 @@ from ipaddress import ip_address
 
 from msgspec.structs import replace
 
-from pydns.cli import main
+from pydns.cli.main import main
 from pydns.config.model import Upstream
-from pydns.serve.upstreams import Upstreams
+from pydns.serve.upstream_sockets import Upstreams
 
 _NOBODY = 9
 

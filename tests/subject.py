@@ -12,20 +12,21 @@ from typing import Any, NamedTuple, Protocol, Self
 
 import yaml
 
-from pydns import settings
+from pydns.config import settings
 from pydns.config.model import Host
-from pydns.dns import name, zonefile
-from pydns.dns.zones import Statics, combine, compile_zone
+from pydns.config.selector import parse as parse_selector
+from pydns.dns import name
 from pydns.kube import objects, workloads
 from pydns.kube.events import Apply, Init, InitDone
 from pydns.kube.objects import RECORD_KINDS, parse_address
-from pydns.kube.selector import parse as parse_selector
 from pydns.kube.zone import Zone, ZoneOptions
-from pydns.metrics.block import share
 from pydns.metrics.meter import Meter
+from pydns.process.block import share
 from pydns.serve.respond import Responder
 from pydns.table.reader import Reader
 from pydns.table.writer import Writer
+from pydns.zones import zonefile
+from pydns.zones.compile import Statics, combine, compile_zone
 
 _TIMEOUT_S = 10.0
 _PATIENCE_S = 0.5  # with a server that has answered a later question

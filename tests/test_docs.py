@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pydns import settings
-from pydns.config import describe
+from pydns.config import describe, settings
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = ("README.md", "ARCHITECTURE.md", "DIFFERENCES.md", "CHANGELOG.md")

@@ -20,8 +20,8 @@ from pydns.kube.events import Apply, Init, InitDone
 from pydns.kube.objects import Kind, parse
 from pydns.kube.reflector import FIGURES, Failure, ListPage, Reflector, Step, Wait, Watch
 from pydns.kube.zone import Zone, ZoneOptions
-from pydns.metrics.block import share
 from pydns.metrics.meter import Meter
+from pydns.process.block import share
 from pydns.serve.respond import Responder
 from pydns.table.layout import ANSWERS, FACTS, NAMES
 from pydns.table.reader import Reader

@@ -20,7 +20,7 @@ from pydns.config.model import QueryLog as ChosenQueries
 from pydns.dns import name
 from pydns.dns.message import Rcode
 from pydns.log import Log
-from pydns.serve.querylog import QueryLog
+from pydns.serve.query_log import QueryLog
 from tests.bench.servers import free_port
 from tests.fakes.upstream import FakeUpstream
 from tests.running import COMMAND, WEB, Server, until

@@ -22,7 +22,7 @@ IMPATIENT = (
     "-c",
     "import sys; from pydns.serve import pulse; pulse.STUCK_S = 1.5; "
     "from pydns import supervisor; supervisor._LOOK_S, supervisor._GRACE_S = 0.2, 1.0; "
-    "from pydns.cli import main; sys.exit(main())",
+    "from pydns.cli.main import main; sys.exit(main())",
 )
 
 

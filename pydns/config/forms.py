@@ -5,13 +5,13 @@ Pure: octets in, values out. Who watches the API server or files passes on what 
 
 from collections.abc import Collection, Mapping
 
-from pydns.config import document, kubedns
+from pydns.config import document, kube_dns
 from pydns.config.document import MAX_TEXT, Scalar
 from pydns.config.mistakes import ConfigError
 from pydns.config.read import YAML_KEY, Accepted, Refused, read, read_text
 from pydns.config.shape import found, found_key
 
-KEYS = (YAML_KEY, *kubedns.KEYS)  # the files of a folder that are read; of others the name is enough
+KEYS = (YAML_KEY, *kube_dns.KEYS)  # the files of a folder that are read; of others the name is enough
 MAX_OCTETS = 4 * MAX_TEXT  # of a file; more can't be a text of the allowed length
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from pydns.config import document, kubedns
+from pydns.config import document, kube_dns
 from pydns.config.keys import ROOT
 from pydns.config.mistakes import ConfigError, Notice, quote
 from pydns.config.model import Config
@@ -39,7 +39,7 @@ def read(data: Mapping[str, str]) -> Accepted | Refused:
     """
     mistakes = Mistakes()
     try:
-        by_kube_dns = kubedns.read(data, mistakes)
+        by_kube_dns = kube_dns.read(data, mistakes)
         config = _read_yaml(YAML_KEY, data.get(YAML_KEY, ""), mistakes)
     except TooManyMistakes:
         return _too_many(mistakes)
@@ -71,7 +71,7 @@ def _read_yaml(source: str, text: str, mistakes: Mistakes) -> Config:
     return Config()
 
 
-def _combine(by_kube_dns: kubedns.KubeDns, by_yaml: Config) -> tuple[Config, list[Notice]]:
+def _combine(by_kube_dns: kube_dns.KubeDns, by_yaml: Config) -> tuple[Config, list[Notice]]:
     notices = []
     upstreams = by_yaml.upstreams
     if upstreams is None:
@@ -90,7 +90,7 @@ def _combine(by_kube_dns: kubedns.KubeDns, by_yaml: Config) -> tuple[Config, lis
 
 
 def _unknown(data: Mapping[str, str]) -> list[Notice]:
-    known = (YAML_KEY, *kubedns.KEYS)
+    known = (YAML_KEY, *kube_dns.KEYS)
     return [
         Notice(quote(key), f"ignored: not a key that is read here{suggestion(key, known)}")
         for key in data

@@ -7,9 +7,9 @@ import ipaddress
 import re
 from typing import NamedTuple
 
+from pydns.config import selector
 from pydns.config.shape import Wanted
 from pydns.dns import name
-from pydns.kube import selector
 
 IP_SERVER = "an IP address or IP:port"
 SERVER = "an IP address, IP:port or DNS name"

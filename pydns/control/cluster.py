@@ -9,12 +9,12 @@ from functools import partial
 from typing import NamedTuple, Protocol
 
 from pydns.config.model import Config, PodsMode
-from pydns.control.ledger import Ledger
+from pydns.config.settings import Settings
+from pydns.control.controller_counts import Ledger
 from pydns.kube.events import Apply, Event, InitApply
 from pydns.kube.objects import Kind, Observed, Skipped
 from pydns.kube.zone import Zone, ZoneOptions
 from pydns.log import Level, Log
-from pydns.settings import Settings
 
 Call = Callable[[], None]
 

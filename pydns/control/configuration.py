@@ -14,7 +14,7 @@ import msgspec
 
 from pydns.config.model import Config, dump, load
 from pydns.config.read import Accepted, Refused
-from pydns.control.resolvconf import ResolvConf
+from pydns.control.resolv_conf import ResolvConf
 from pydns.log import Level, Log
 from pydns.table.writer import Writer
 

@@ -18,30 +18,31 @@ from itertools import islice
 from typing import Any
 
 from pydns.config.model import Config
+from pydns.config.selector import parse as parse_selector
+from pydns.config.settings import Settings
 from pydns.control import http
 from pydns.control.cluster import Call, Cluster, ClusterOptions, OpenSource, Source, SourceOptions, cluster_options
-from pydns.control.configfile import ConfigFile
+from pydns.control.config_file import ConfigFile
 from pydns.control.configuration import ConfigSource, Configuration, Seen
+from pydns.control.controller_counts import Ledger
 from pydns.control.folder import SourceError
-from pydns.control.ledger import Ledger
-from pydns.control.manifests import ManifestFolder
-from pydns.control.metrics import Metrics, queries, upstreams
-from pydns.control.probes import Probes, describe
-from pydns.control.resolvconf import ResolvConf
-from pydns.control.statics import StaticRecords
+from pydns.control.manifest_folder import ManifestFolder
+from pydns.control.metrics_page import Metrics, queries, upstreams
+from pydns.control.probe_pages import Probes, describe
+from pydns.control.resolv_conf import ResolvConf
+from pydns.control.static_records import StaticRecords
 from pydns.control.status import describe_kind
-from pydns.control.zonefiles import ZoneFolder
+from pydns.control.zone_folder import ZoneFolder
 from pydns.dns.name import to_text
 from pydns.kube.events import Event
 from pydns.kube.objects import RECORD_KINDS, Kind, Options
-from pydns.kube.selector import parse as parse_selector
 from pydns.kube.zone import ZoneOptions
 from pydns.kube.zone import facts as zone_facts
 from pydns.log import Level, Log
-from pydns.metrics.block import Block
 from pydns.metrics.totals import decode
-from pydns.serve.pulse import Pulse
-from pydns.settings import Settings
+from pydns.process.block import Block
+from pydns.process.pulse import Pulse
+from pydns.process.supervisor import StartError
 from pydns.table.layout import Changes, Facts
 from pydns.table.writer import Writer, WriterError
 
@@ -51,10 +52,6 @@ _MAX_SKIPPED, _MAX_TEXT = 100, 200  # objects that it says are skipped, and char
 _READER_CHECK_S = 30.0  # how soon the slot of a killed worker is given back
 
 Post = Callable[[Call], None]
-
-
-class StartError(Exception):
-    """The controller can't start; one line for the one who started it."""
 
 
 def run(
@@ -412,7 +409,7 @@ def _sources(
         return open_folder, str(directory), config
     # Imported here: 31 MB and 0.2 s, which a folder of manifests does without.
     from pydns.control.apiserver import ApiServer, ConnectError, connect
-    from pydns.control.configmap import ConfigMapWatch
+    from pydns.control.config_map import ConfigMapWatch
 
     try:
         connection = connect(settings.kubeconfig, settings.context)

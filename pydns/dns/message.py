@@ -19,7 +19,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from pydns.dns import name
-from pydns.dns.answer import HEADER
+from pydns.dns.compiled import HEADER
 from pydns.dns.rrset import OPT, RRset
 
 EDNS_SIZE = 1232  # the largest UDP reply: fits an unfragmented datagram on any path (DNS flag day 2020)

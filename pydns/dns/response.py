@@ -20,7 +20,7 @@ from struct import error as StructError  # noqa: N812 (an exception: it reads as
 from typing import NamedTuple
 
 from pydns.dns import name
-from pydns.dns.answer import HEADER
+from pydns.dns.compiled import HEADER
 from pydns.dns.message import OPT_HEAD, OPT_SIZE, Ede
 from pydns.dns.rrset import AAAA, CNAME, NS, OPT, PTR, SOA, SRV, A
 

@@ -22,7 +22,8 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
-from pydns.kube import cluster_ips, objects, selector
+from pydns.config import selector
+from pydns.kube import cluster_ips, objects
 from pydns.kube.documents import Path
 from pydns.kube.objects import Kind, Observed, Ref
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from pydns.config.model import PodsMode
 from pydns.dns import name
-from pydns.dns.answer import compile_answer, question, with_ttl
+from pydns.dns.compiled import compile_answer, question, with_ttl
 from pydns.dns.dashed import pod_rrsets
 from pydns.dns.rrset import AAAA, CNAME, PTR, A, RRset
 from pydns.kube import schema

@@ -7,7 +7,7 @@ sample of each histogram first.
 from itertools import accumulate
 
 from pydns.config.model import MetricNames
-from pydns.metrics.names import HISTOGRAM, METRICS, Metric
+from pydns.metrics.catalog import HISTOGRAM, METRICS, Metric
 from pydns.metrics.totals import DURATIONS_S, PROGRAMMING_S, SIZES, Key, Totals
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"

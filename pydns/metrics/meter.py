@@ -11,8 +11,8 @@ from bisect import bisect_left
 from typing import NamedTuple
 
 from pydns.dns.message import OPT_HEAD, OPT_SIZE, PLAIN_SIZE, Rcode
-from pydns.metrics.block import Block
 from pydns.metrics.totals import DURATIONS_S, SIZES, Follower, Totals, decode
+from pydns.process.block import Block
 
 FOLD_S = 0.5  # how often
 _QUICK_S = DURATIONS_S[0]

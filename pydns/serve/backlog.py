@@ -9,7 +9,7 @@ import socket
 import struct
 from fcntl import ioctl
 
-from pydns.serve.sockets import RECEIVE_BUFFER
+from pydns.process.slots import RECEIVE_BUFFER
 
 LOOK_S = 0.2  # how often to look
 _LONGEST_S = 0.4  # a quarter of the patience of hasty clients

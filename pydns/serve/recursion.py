@@ -17,17 +17,17 @@ import msgspec
 
 from pydns.config import model
 from pydns.dns import name
-from pydns.dns.answer import HEADER
+from pydns.dns.compiled import HEADER
 from pydns.dns.message import PLAIN_SIZE, Ede, Rcode, compose_opt
 from pydns.dns.response import Answer, uncompressed
 from pydns.dns.rrset import AAAA, CLASS_IN, TXT, A, RRset
 from pydns.log import Level, Log
 from pydns.metrics.meter import Meter, rcode_text
 from pydns.metrics.totals import Key
-from pydns.serve.batch import Batch
+from pydns.process.slots import LOOP_MARK
+from pydns.serve.context import Batch
 from pydns.serve.respond import ASK_CD, ASK_DO, MAX_CHASE, Asked, Ready
-from pydns.serve.sockets import LOOP_MARK
-from pydns.serve.upstreams import Upstreams
+from pydns.serve.upstream_sockets import Upstreams
 from pydns.upstream import servers
 from pydns.upstream.cache import Cache, CacheLimits, Entry
 from pydns.upstream.forwarder import RANDOM_OCTETS, Event, Forwarder, ForwarderLimits

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from pydns.dns import name
-from pydns.dns.answer import HEADER, RECORDS, decompile, fit, is_lettered, question, rotate
+from pydns.dns.compiled import HEADER, RECORDS, decompile, fit, is_lettered, question, rotate
 from pydns.dns.dashed import pod_rrsets, undashed
 from pydns.dns.message import (
     EDNS_SIZE,

@@ -14,7 +14,7 @@ import asyncio
 from time import monotonic
 from typing import cast
 
-from pydns.serve.batch import Batch
+from pydns.serve.context import Batch
 from pydns.serve.recursion import Recursion
 
 IDLE_S = 10.0  # as CoreDNS; NodeLocal DNSCache keeps its connections for that long

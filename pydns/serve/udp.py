@@ -15,11 +15,11 @@ from time import monotonic
 from typing import Any
 
 from pydns.metrics.meter import Tally
-from pydns.serve.batch import Batch
+from pydns.process.slots import IP_PKTINFO
+from pydns.serve.context import Batch
 from pydns.serve.datagrams import BATCH, NAME_LENGTHS, Inbox, Outbox
-from pydns.serve.querylog import QueryLog
+from pydns.serve.query_log import QueryLog
 from pydns.serve.recursion import Recursion
-from pydns.serve.sockets import IP_PKTINFO
 
 _MAX_SOURCES = 256
 _CMSG = struct.Struct("@Nii")  # length, level, type (cmsg(3)); then the data

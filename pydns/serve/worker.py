@@ -18,15 +18,15 @@ import uvloop
 
 from pydns.dns.message import Rcode
 from pydns.log import Level, Log
-from pydns.metrics.block import Block
 from pydns.metrics.meter import FOLD_S, Meter
+from pydns.process.block import Block
+from pydns.process.pulse import ASK_S, DRAIN, Row
+from pydns.process.slots import Slot
 from pydns.serve import udp
 from pydns.serve.backlog import LOOK_S, Backlog
-from pydns.serve.batch import Batch
-from pydns.serve.pulse import ASK_S, DRAIN, Row
-from pydns.serve.querylog import QueryLog
+from pydns.serve.context import Batch
+from pydns.serve.query_log import QueryLog
 from pydns.serve.recursion import CONFIG_S, Recursion
-from pydns.serve.sockets import Slot
 from pydns.serve.tcp import Connections
 from pydns.table.reader import Reader
 

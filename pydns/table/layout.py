@@ -1,6 +1,6 @@
 """How the answer table is laid out: an LMDB file with three databases for readers, and two for the writer.
 
-    answers   question in wire form, lower case → compiled answer (pydns.dns.answer)
+    answers   question in wire form, lower case → compiled answer (pydns.dns.compiled)
     names     tree key of every name that exists by itself (pydns.dns.name.tree_key) → NodeKind
               For a delegation, the kind is followed by the compiled NS RRset.
     facts     b"facts" → Facts, b"status" → what the controller says of itself, as JSON,

@@ -47,7 +47,7 @@ class Tree:
     def types(self, qname: bytes) -> list[int]:
         """Return the types of the records of a name other than the root."""
         found = []
-        for prefix in (qname, b"\0" + qname):  # as `pydns.dns.answer.question` makes keys
+        for prefix in (qname, b"\0" + qname):  # as `pydns.dns.compiled.question` makes keys
             there = self._answers.set_range(prefix)
             while there and (key := self._answers.key()).startswith(prefix):
                 found.append(int.from_bytes(key[-4:-2]))

@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 from pydns.config.model import OnNxdomain
 from pydns.dns import name
-from pydns.dns.answer import HEADER
+from pydns.dns.compiled import HEADER
 from pydns.dns.message import Ede, Rcode, compose_opt
 from pydns.dns.response import Answer, Response, Unusable, parse_response
 from pydns.upstream.cache import Cache, CacheLimits, Entry

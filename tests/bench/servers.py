@@ -24,7 +24,7 @@ import dns.rcode
 from tests.bench import procfs, tools
 
 # Run from the checkout that the benchmark is in, installed or not.
-THIS_CHECKOUT = shlex.join([sys.executable, "-c", "import sys; from pydns.cli import main; sys.exit(main())"])
+THIS_CHECKOUT = shlex.join([sys.executable, "-c", "import sys; from pydns.cli.main import main; sys.exit(main())"])
 _START_S = 60
 _STOP_S = 10
 

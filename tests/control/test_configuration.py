@@ -9,11 +9,11 @@ import pytest
 from pydns.config.forms import read_config_map
 from pydns.config.model import Config, Upstream, load
 from pydns.config.read import Accepted
+from pydns.config.settings import parser, read
 from pydns.control.cluster import cluster_options
 from pydns.control.configuration import Configuration, Seen
-from pydns.control.resolvconf import ResolvConf
+from pydns.control.resolv_conf import ResolvConf
 from pydns.kube.zone import ZoneOptions, facts
-from pydns.settings import parser, read
 from pydns.table.writer import Writer
 
 ABSENT = Seen(Accepted(Config()), exists=False)

@@ -17,8 +17,8 @@ import dns.query
 import dns.rcode
 import pytest
 
-from pydns import explain
-from pydns.tools import status
+from pydns.cli import explain
+from pydns.cli.status import status
 from tests.fakes.apiserver import FakeApiServer
 
 KINDS = ("Namespace", "Service", "EndpointSlice")

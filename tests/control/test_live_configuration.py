@@ -17,7 +17,7 @@ import yaml
 
 from pydns.config.model import Config, Upstream, load
 from pydns.table.reader import Reader
-from tests.control.test_configmap import config_map
+from tests.control.test_config_map import config_map
 from tests.control.test_controller import Running, endpoint_slice, running, service
 from tests.fakes.apiserver import FakeApiServer
 

@@ -14,7 +14,8 @@ import dns.query
 import dns.rcode
 import pytest
 
-from pydns.tools import dump, status
+from pydns.cli.dump import dump
+from pydns.cli.status import status
 from tests.fakes.apiserver import FakeApiServer
 
 _SOA = "@ 60 SOA ns admin {} 2 3 4 5\n@ 60 NS ns\n"

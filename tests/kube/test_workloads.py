@@ -9,8 +9,9 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pydns.config import selector
 from pydns.dns import name
-from pydns.kube import cluster_ips, documents, objects, selector, workloads
+from pydns.kube import cluster_ips, documents, objects, workloads
 from pydns.kube.objects import EndpointSlice, Service
 
 DEMO = Path(__file__).parents[2] / "manifests" / "demo"

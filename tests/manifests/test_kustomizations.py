@@ -6,7 +6,7 @@ import kubernetes_validate
 import pytest
 
 import pydns
-from pydns import settings
+from pydns.config import settings
 from pydns.config.model import PodsMode
 from tests.manifests.kustomized import Json, build, build_with, needs_kubectl, only
 

@@ -39,7 +39,7 @@ def _promtool(folder: Path, rules: dict[str, Any], *arguments: str) -> None:
 @pytest.fixture(scope="module")
 def served() -> dict[str, set[str]]:
     """The labels of each metric that /metrics serves, by the names that are the default."""
-    names = pytest.importorskip("pydns.metrics.names")
+    names = pytest.importorskip("pydns.metrics.catalog")
     found = {}
     for metric in names.METRICS:
         name, labels = metric.full_name(MetricNames.COREDNS), {*metric.labels}

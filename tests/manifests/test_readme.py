@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pydns import settings
+from pydns.config import settings
 from pydns.config.read import Accepted, read
 from tests.manifests.kustomized import MANIFESTS, build, build_path, needs_kubectl, only, path_from
 

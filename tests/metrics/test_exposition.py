@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from pydns.config.model import MetricNames
+from pydns.metrics.catalog import COUNTER, GAUGE, HISTOGRAM, METRICS
 from pydns.metrics.exposition import compose
-from pydns.metrics.names import COUNTER, GAUGE, HISTOGRAM, METRICS
 from pydns.metrics.totals import DURATIONS_S, PROGRAMMING_S, SIZES, Follower, Totals, decode, total
 
 BOUNDS = {"duration": DURATIONS_S, "size": SIZES, "programming": PROGRAMMING_S}

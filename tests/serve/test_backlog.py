@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from pydns.process.slots import RECEIVE_BUFFER
 from pydns.serve.backlog import Backlog
-from pydns.serve.sockets import RECEIVE_BUFFER
 
 
 class Datagrams:

@@ -11,10 +11,10 @@ import pytest
 from pydns.config import model
 from pydns.config.model import Config
 from pydns.log import Log
-from pydns.metrics.block import share
 from pydns.metrics.meter import Meter
+from pydns.process.block import share
 from pydns.serve import recursion, respond
-from pydns.serve.batch import Batch
+from pydns.serve.context import Batch
 from pydns.table.reader import Reader
 from pydns.table.writer import Writer
 from tests.fakes.upstream import says

@@ -10,10 +10,10 @@ import pytest
 from pydns.dns.rrset import SOA
 from pydns.kube.zone import Zone, ZoneOptions
 from pydns.log import Log
-from pydns.metrics.block import share
 from pydns.metrics.meter import Meter
+from pydns.process.block import share
 from pydns.serve import tcp
-from pydns.serve.batch import Batch
+from pydns.serve.context import Batch
 from pydns.serve.recursion import Recursion
 from pydns.serve.tcp import Connections
 from pydns.table.reader import Reader

@@ -1,0 +1,32 @@
+"""The verb `dump`: the answer table as zone-file text."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydns.dns import name
+from pydns.dns.compiled import decompile, question
+from pydns.dns.rrset import NS
+from pydns.dns.text import to_text
+from pydns.table.layout import NodeKind
+from pydns.table.reader import Reader
+
+
+def dump(state_dir: Path) -> Iterator[str]:
+    """Yield the table as zone-file text, by owner from the root down. Raises `TableError`."""
+    reader = Reader(state_dir)
+    with reader.transaction() as transaction:
+        facts = reader.facts(transaction)
+        yield f"; {name.to_text(facts.domain)} serial {facts.serial}, {'synced' if facts.synced else 'not synced'}"
+        lines = []
+        for key, compiled in reader.items(transaction):
+            rrset, _ = decompile(key, compiled)
+            lines.append((name.tree_key(rrset.owner), rrset.rtype, to_text(rrset)))
+        for tree, kind in reader.nodes(transaction):
+            owner = name.from_tree_key(tree)
+            if kind == NodeKind.POD_NAMESPACE:
+                lines.append((tree, 0, [f"; any address, as ADDRESS-WITH-DASHES.{name.to_text(owner)}"]))
+            elif kind[:1] == NodeKind.CUT:
+                servers, glue = decompile(question(owner, NS), kind[1:])
+                lines.append((tree, servers.rtype, [line for each in (servers, *glue) for line in to_text(each)]))
+        for _, _, texts in sorted(lines):
+            yield from texts

@@ -1,0 +1,105 @@
+"""The verb `explain`: what a client is told about a name now, in which names a pod looks for it, and why.
+
+The answer comes from `pydns.serve.respond`, the code that answers clients. The reasons are `pydns.cli.reasons`'
+business. Nobody is asked.
+"""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import dns.exception
+import dns.rdatatype
+
+from pydns.cli.reasons import Reply, Witness, type_text
+from pydns.config.shape import Wanted
+from pydns.config.words import parse_namespace
+from pydns.dns import name
+from pydns.table.reader import Reader
+
+_NDOTS = 5  # what the kubelet writes into a pod's resolv.conf
+_MAX_RECORDS = 20  # that are printed
+_QUIET_S = 5.0  # a controller says something every second
+
+
+class Wish(NamedTuple):
+    """What is to be explained."""
+
+    qname: bytes
+    is_absolute: bool  # written with a final dot: no search list is applied
+    qtype: int
+    namespace: str  # of the pod that asks
+
+
+def parse(qname_text: str, qtype_text: str, namespace: str) -> Wish:
+    """Read what was given on the command line. Raises `ValueError` that says which of it can't be meant, and why."""
+    try:
+        qname = name.from_text(qname_text.lower())
+    except name.BadName as error:
+        raise ValueError(f"NAME {qname_text!r}: {error}") from None
+    try:
+        qtype = dns.rdatatype.from_text(qtype_text)
+    except (dns.exception.DNSException, ValueError):
+        qtype = dns.rdatatype.NONE
+    if qtype == dns.rdatatype.NONE or dns.rdatatype.is_metatype(qtype):
+        raise ValueError(f"TYPE {qtype_text}: is not a type of records, such as A, SRV or TYPE65")
+    if isinstance(parse_namespace(namespace), Wanted):
+        raise ValueError(f"--namespace {namespace}: is not the name of a namespace")
+    is_absolute = qname_text.endswith(".") and not qname_text.endswith("\\.")
+    return Wish(qname, is_absolute, qtype, namespace)
+
+
+def explain(state_dir: Path, wish: Wish) -> tuple[bool, list[str]]:
+    """Return whether the table has an answer of the type, and what there is to say. Raises `TableError`."""
+    reader = Reader(state_dir)
+    with reader.transaction() as transaction:
+        witness = Witness(reader, transaction)
+        note = list(_note(witness.said))
+        if wish.is_absolute:
+            reply = witness.reply(wish.qname, wish.qtype)
+            return reply.has_answer, [*_details(reply), *note]
+        lines = list(_row("search", [f"as a pod in namespace {wish.namespace}, ndots:{_NDOTS}"]))
+        for qname in _search_list(wish, witness.domain):
+            if len(qname) > name.MAX_NAME:
+                continue  # a resolver doesn't try it either
+            reply = witness.reply(qname, wish.qtype)
+            lines += _row("", [f"{name.to_text(qname)} {reply.said}: {'; '.join(reply.why or [reply.source])}"])
+            if reply.has_answer:
+                return True, [*lines, *_details(reply), *note]
+        return False, [*lines, *note]
+
+
+def _search_list(wish: Wish, domain: bytes) -> list[bytes]:
+    """Return the names that a pod's resolver tries, in order, by the search list that the kubelet writes.
+
+    What the node's own resolv.conf adds to that list, we don't know.
+    """
+    svc = name.from_labels(b"svc")[:-1] + domain
+    suffixes = [name.from_labels(wish.namespace.encode())[:-1] + svc, svc, domain]
+    listed = [wish.qname[:-1] + suffix for suffix in suffixes]
+    dots = len(name.labels_of(wish.qname)) - 1
+    return [*listed, wish.qname] if dots < _NDOTS else [wish.qname, *listed]
+
+
+def _details(reply: Reply) -> Iterator[str]:
+    records = reply.records[:_MAX_RECORDS]
+    if len(reply.records) > _MAX_RECORDS:
+        records.append(f"and {len(reply.records) - _MAX_RECORDS} more, see pydns dump")
+    kept = "" if reply.kept_s is None else f", kept by clients for {reply.kept_s} s"
+    yield from _row("question", [f"{name.to_text(reply.qname)} {type_text(reply.qtype)}"])
+    yield from _row("reply", [reply.said + kept, *records])
+    yield from _row("from", [reply.source])
+    yield from _row("why", reply.why)
+
+
+def _note(said: dict[str, Any]) -> Iterator[str]:
+    silence_s = time.time() - said.get("time", 0.0)
+    if "time" in said and silence_s > _QUIET_S:
+        yield from _row("note", [f"pydns has said nothing for {silence_s:.0f} s: this is the table that it left"])
+
+
+def _row(title: str, texts: list[str]) -> Iterator[str]:
+    for text in texts:
+        yield f"{title:<9} {text}"
+        title = ""

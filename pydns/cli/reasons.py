@@ -1,0 +1,282 @@
+"""Why a name has the answer that it has, in words for an operator who knows DNS and Kubernetes.
+
+The answer is what `pydns.serve.respond` finds, which answers clients. Reasons are found beside it, in the tree of
+names: where a CNAME leads, which part of a name there isn't, whose zone that is. Why an object has no name, the table
+can't tell beyond what the controller says of itself there; so neither does this.
+"""
+
+import json
+from collections.abc import Sequence
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import dns.rdatatype
+import msgspec
+
+from pydns.config import model
+from pydns.config.summary import server_text
+from pydns.dns import name
+from pydns.dns.compiled import question
+from pydns.dns.dashed import pod_rrsets, undashed
+from pydns.dns.message import Ede, Rcode
+from pydns.dns.rrset import CNAME, RRset
+from pydns.dns.text import to_text
+from pydns.metrics.meter import Tally
+from pydns.metrics.totals import Totals
+from pydns.serve.descent import Wildcard, descend
+from pydns.serve.respond import MAX_CHASE, Found, Responder
+from pydns.table.layout import NodeKind, ZoneFacts
+from pydns.table.tree import Tree
+from pydns.upstream.servers import Servers
+
+if TYPE_CHECKING:
+    from pydns.table.reader import Reader, Transaction
+
+_MAX_SHOWN = 10  # names that are listed; of more, those that look like the one that is missing
+_NOBODY = "nobody"
+_NODATA = "NODATA"
+
+
+class Reply(NamedTuple):
+    """What a client is told about a question, by whom and why."""
+
+    qname: bytes
+    qtype: int
+    has_answer: bool  # of the type that is asked for
+    said: str
+    kept_s: int | None  # how long clients keep a denial
+    records: list[str]
+    source: str
+    why: list[str]
+
+
+def type_text(rtype: int) -> str:
+    """Return how a type is called."""
+    return dns.rdatatype.to_text(dns.rdatatype.RdataType.make(rtype))
+
+
+class Witness:
+    """One commit of a table, and what it has to say of names."""
+
+    def __init__(self, reader: "Reader", transaction: "Transaction") -> None:
+        self._reader = reader
+        self._transaction = transaction
+        self._tree = Tree(reader, transaction)
+        self._responder = Responder(reader, Tally(Totals(), 0))  # what it counts, nobody reads
+        self._facts = reader.facts(transaction)
+        self.said: dict[str, Any] = json.loads(reader.status(transaction))  # what the controller says of itself
+        try:
+            self._config = model.load(reader.config(transaction))
+        except msgspec.DecodeError:  # none yet
+            self._config = model.Config(upstreams=())
+        self._routes = Servers().plan(self._config, {}).routes
+        self._hosts = {host.qname for host in self._config.hosts}
+        self._hosts |= {name.reverse_name(each) for host in self._config.hosts if host.ptr for each in host.addresses}
+
+    @property
+    def domain(self) -> bytes:
+        """The cluster domain."""
+        return self._facts.domain
+
+    def reply(self, qname: bytes, qtype: int) -> Reply:
+        """Return what a client is told who asks for recursion. The name is in lower case."""
+        found = self._responder.follow(qname, qtype, self._transaction)
+        why, last = self._chain(qname, qtype, found.answers)
+        why += self._reasons(last, qtype, found)
+        zone = self._zone(last)
+        if zone is not None and zone.soa_timers and (file := self._file(zone)) and file["problem"]:
+            why.append(f"the file has a mistake, so its last good state counts: {file['problem']}")
+        has_answer = bool(found.answers) and found.answers[-1].rtype == qtype
+        records = [line for rrset in found.answers for line in to_text(rrset)]
+        said, source = _said(found, has_answer), self._source(last, qtype)
+        if found.onward:
+            offered = self._config.upstreams or self._config.routes
+            servers, more = self._upstreams(found.onward) if offered else ("", ["there are no upstreams to ask"])
+            why += more
+            if offered:
+                said, source = ("asked upstream", servers) if servers else (Rcode.REFUSED.name, _NOBODY)
+        is_denial = said in (_NODATA, Rcode.NXDOMAIN.name) and bool(found.authorities)
+        kept_s = found.authorities[0].ttl_s if is_denial else None
+        return Reply(qname, qtype, has_answer, said, kept_s, records, source, why)
+
+    def _chain(self, qname: bytes, qtype: int, answers: Sequence[RRset]) -> tuple[list[str], bytes]:
+        """Return the steps of a chain of CNAMEs, and the name that it ends at."""
+        steps = []
+        for rrset in answers:
+            if rrset.rtype == CNAME != qtype:
+                qname = rrset.rdatas[0].lower()
+                source = self._source(rrset.owner, CNAME)
+                steps.append(f"{name.to_text(rrset.owner)} is a CNAME for {name.to_text(qname)} ({source})")
+        return steps, qname
+
+    def _reasons(self, last: bytes, qtype: int, found: Found) -> list[str]:
+        shown = name.to_text(last)
+        if found.error is Ede.NOT_READY:
+            return self._what_is_awaited()
+        if found.rcode is Rcode.YXDOMAIN:
+            return [f"a DNAME makes a name of more than {name.MAX_NAME} octets of it"]
+        if found.is_referral:
+            cut = found.authorities[0]
+            return [f"{name.to_text(cut.owner)} is delegated to {', '.join(map(name.to_text, cut.rdatas))}"]
+        if found.rcode is Rcode.NXDOMAIN:
+            return self._what_is_missing(last)
+        if found.answers and found.answers[-1].rtype == qtype:
+            return self._what_it_is(last)
+        if found.authorities:
+            return self._what_else_there_is(last, qtype)
+        if found.onward:
+            return [f"{shown} is in no zone of ours"]
+        looped = any(last == rrset.owner for rrset in found.answers)
+        return [f"CNAMEs lead back to {shown}" if looped else f"no more than {MAX_CHASE} CNAMEs are followed"]
+
+    def _what_it_is(self, qname: bytes) -> list[str]:
+        match self._labels_in_cluster(qname):
+            case ["svc", namespace, service]:
+                return [f"{service} is a Service in namespace {namespace}"]
+            case ["svc", namespace, service, *_]:
+                return [f"it is an endpoint or a port of Service {service} in namespace {namespace}"]
+            case ["pod", namespace, _]:
+                return [f"it is a pod's address in namespace {namespace} (pods: {self._pods(namespace)})"]
+        source = self._wildcard(qname)
+        return [f"it is made from {name.to_text(source)}"] if source else []
+
+    def _what_else_there_is(self, qname: bytes, qtype: int) -> list[str]:
+        if source := self._wildcard(qname):
+            return [f"it is made from {name.to_text(source)}", *self._what_else_there_is(source, qtype)]
+        types = self._tree.types(qname)
+        match self._labels_in_cluster(qname):
+            case ["svc", namespace]:
+                return [f"{namespace} is a namespace, which has no records", *self._there("Services", qname)]
+            case ["pod", _, label] if not types and (address := undashed(label.encode())):
+                types = [each.rtype for each in pod_rrsets(qname, address, 0)]
+        shown = name.to_text(qname)
+        if types:
+            return [f"{shown} exists with {', '.join(map(type_text, types))}, without {type_text(qtype)}"]
+        return [f"{shown} has no records, only names below it", *self._there("names", qname)]
+
+    def _what_is_missing(self, qname: bytes) -> list[str]:
+        parent, missing = self._tree.closest_encloser(qname)
+        label = name.label_to_text(missing)
+        only = self.said.get("only", {})
+        match self._labels_in_cluster(parent):
+            case []:
+                pattern = f"SERVICE.NAMESPACE.svc.{name.to_text(self.domain)}"
+                return [f"{name.to_text(self.domain)} has no {label}; Services are called {pattern}"]
+            case ["svc" | "pod"] if only.get("namespaces") is not None and label not in only["namespaces"]:
+                return [f"namespace {label} is not served; these are: {', '.join(only['namespaces'])}"]
+            case ["pod"] if self._tree.exists(_child(label, _child("svc", self.domain))):
+                return ["pods have no names (pods: disabled)"]
+            case ["svc" | "pod"]:
+                return [f"there is no namespace {label}", *self._there("namespaces", parent, label)]
+            case ["svc", namespace]:
+                skipped = self.said.get("skipped", {}).get(f"Service {namespace}/{label}")
+                if skipped:
+                    return [f"Service {label} in namespace {namespace} is skipped: {skipped}"]
+                reasons = ["it is headless without a ready endpoint"]
+                if only.get("labels"):
+                    reasons.append(f"its labels are not {only['labels']}")
+                why = f"namespace {namespace} has no Service {label}, or {', or '.join(reasons)}"
+                return [why, *self._there("Services", parent, label)]
+            case ["svc", namespace, service, *_]:
+                why = f"Service {service} in namespace {namespace} has no such endpoint or port"
+                return [why, *self._there("names", parent, label)]
+            case ["pod", namespace] if undashed(label.encode()) is None:
+                return [f"{label} is no address with dashes, as 10-0-0-1"]
+            case ["pod", namespace] if self._pods(namespace) == "verified":
+                return [f"no pod in namespace {namespace} has the address {label} (pods: verified)"]
+            case ["pod", *_]:
+                return ["there is nothing below a pod's name"]
+        zone = self._zone(qname)
+        if zone is not None and zone.falls_through:
+            return ["no Service, endpoint or host has this address"]
+        return [f"{name.to_text(parent)} has no {label}", *self._there("names", parent, label)]
+
+    def _pods(self, namespace: str) -> str:
+        kind = self._tree.kind(_child(namespace, _child("pod", self.domain)))
+        return "insecure" if kind == NodeKind.POD_NAMESPACE else "verified"
+
+    def _what_is_awaited(self) -> list[str]:
+        why = ["what the table hasn't may be on its way: the cluster has not been listed yet"]
+        for kind, about in self.said.get("kinds", {}).items():
+            if not about["synced"]:
+                why.append(f"{kind} is not listed" + (f": {about['problem']}" if about["problem"] else ""))
+        return why
+
+    def _upstreams(self, qname: bytes) -> tuple[str, list[str]]:
+        """Return who is asked for a name, and by which routes."""
+        routes = {route.domain: route for route in self._config.routes}
+        spec = self._routes.find(qname)
+        longest = -1 if spec is None else len(spec.domain)
+        steps = [
+            f"route {name.to_text(domain)} has it among its exceptions"
+            for domain in routes
+            if name.is_at_or_below(qname, domain) and len(domain) > longest
+        ]
+        asked: list[str] = []
+        while spec is not None:
+            route = routes.get(spec.domain)
+            servers = ", ".join(map(server_text, route.servers if route else self._config.upstreams or ()))
+            asked.append(f"route {name.to_text(spec.domain)} to {servers}" if route else f"upstreams {servers}")
+            spec = self._routes.find(qname, spec) if spec.on_nxdomain is model.OnNxdomain.NEXT else None
+        if not asked:
+            return "", [*steps, "no route has it, and there are no upstreams for the rest"]
+        return asked[0], [*steps, asked[0], *(f"after NXDOMAIN from there: {each}" for each in asked[1:])]
+
+    def _source(self, qname: bytes, qtype: int) -> str:
+        """Say whose an answer is or, if there is none, whose denial."""
+        key = question(qname, qtype)
+        is_static = self._reader.is_static(key, self._transaction)
+        zone = self._zone(qname)
+        if (is_static or zone is None) and qname in self._hosts:
+            return "hosts of the configuration"
+        if zone is None:
+            return _NOBODY
+        if not zone.soa_timers or (self._transaction.get(key) is not None and not is_static):
+            return f"cluster {name.to_text(self.domain)}"
+        file = self._file(zone)
+        return f"zone file {file['file']}" if file else f"zone {name.to_text(zone.apex)}"
+
+    def _file(self, zone: ZoneFacts) -> dict[str, Any] | None:
+        """Return what the controller says of a zone's file. Of several with one zone the first counts."""
+        apex_text = name.to_text(zone.apex)
+        return next((about for about in self.said.get("zones", []) if about["zone"] == apex_text), None)
+
+    def _zone(self, qname: bytes) -> ZoneFacts | None:
+        return next((zone for zone in self._facts.zones if name.is_at_or_below(qname, zone.apex)), None)
+
+    def _wildcard(self, qname: bytes) -> bytes | None:
+        """Return the wildcard that a name is made from."""
+        zone = self._zone(qname)
+        if zone is None or zone.is_plain:
+            return None
+        place = descend(self._tree.names, name.tree_key(zone.apex), name.tree_key(qname))
+        return place.source if isinstance(place, Wildcard) else None
+
+    def _labels_in_cluster(self, qname: bytes) -> list[str] | None:
+        """Return a name's labels below the cluster domain as text, the topmost first, if it lies there."""
+        if not name.is_at_or_below(qname, self.domain):
+            return None
+        depth = len(name.labels_of(self.domain))
+        return [name.label_to_text(each) for each in name.labels_of(qname)[::-1][depth:]]
+
+    def _there(self, kind: str, parent: bytes, like: str = "") -> list[str]:
+        """Say in a line what labels there are below a name."""
+        labels = sorted(map(name.label_to_text, self._tree.labels_below(parent)))
+        if len(labels) <= _MAX_SHOWN:
+            return [f"{kind} there: {', '.join(labels) or 'none'}"]
+        close = get_close_matches(like, labels)
+        return [f"{kind} there: {len(labels)}" + (f", of which like it: {', '.join(close)}" if close else "")]
+
+
+def _said(found: Found, has_answer: bool) -> str:
+    if found.is_referral:
+        return "a referral"
+    if has_answer:
+        return Rcode.NOERROR.name
+    if not found.authorities:
+        return "NOERROR with the CNAMEs alone" if found.answers else found.rcode.name
+    return _NODATA if found.rcode is Rcode.NOERROR else found.rcode.name
+
+
+def _child(label: str, parent: bytes) -> bytes:
+    return name.from_labels(label.encode())[:-1] + parent

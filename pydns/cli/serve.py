@@ -1,0 +1,51 @@
+"""The verb `serve`: checks the flags and starts the supervisor, with the programs that its children run.
+
+This is the one place that knows the controller and the worker. Each process imports what it needs after the fork, so
+the supervisor imports neither.
+"""
+
+import sys
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from socket import socket
+
+from pydns.config import settings
+from pydns.config.settings import Settings
+from pydns.log import Log
+from pydns.process import supervisor
+from pydns.process.block import Block
+from pydns.process.pulse import Pulse, Row
+from pydns.process.slots import Slot
+
+
+def run(options: Namespace) -> int:
+    """Serve until SIGTERM or SIGINT. Return the exit status: 2 if a flag is invalid."""
+    try:
+        chosen = settings.read(options)
+    except settings.SettingsError as error:
+        for line in str(error).splitlines():
+            sys.stderr.write(f"pydns serve: {line}\n")
+        return 2
+    log = Log(as_json=chosen.log_json, lowest=chosen.log_level)
+    return supervisor.serve(chosen, log, supervisor.Programs(_run_controller, _run_worker))
+
+
+def _run_controller(
+    chosen: Settings,
+    log: Log,
+    ready: int,
+    lifeline: int,
+    pulse: Pulse,
+    http: Mapping[str, socket],
+    blocks: Sequence[Block],
+) -> None:
+    from pydns.control import controller
+
+    controller.run(chosen, log, ready, lifeline, pulse, http, blocks)
+
+
+def _run_worker(slot: Slot, state_dir: Path, log: Log, lifeline: int, row: Row, block: Block) -> None:
+    from pydns.serve import worker
+
+    worker.run(slot, state_dir, log, lifeline, row, block)

@@ -1,0 +1,201 @@
+"""Opens the sockets that queries come in by, all of them in the supervisor, before the first fork.
+
+Imports nothing heavy. Knows nothing of what is done with the sockets.
+
+Who listens at all addresses has to be told by the kernel, query by query, which one to reply from, and that costs
+0.9 µs a query (tests/bench/README.md). So each local address gets a UDP socket of its own, which the kernel prefers
+to the one for all. That one takes the rest: addresses that are added later, that can't be bound, or are too many.
+"""
+
+import errno
+import socket
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from ipaddress import IPv6Address
+from pathlib import Path
+
+from pydns.config.settings import Endpoint, Listen
+from pydns.log import Level, Log
+from pydns.process.slots import IP_PKTINFO, RECEIVE_BUFFER, Slot
+
+_BACKLOG = 1024
+_PORT_TRIES = 20  # for a port that is free for both UDP and TCP
+_MAX_OWN = 16  # addresses of a family with a socket of their own: a node can have hundreds
+_NO_IPV6 = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}  # compiled without, or switched off
+
+
+class ListenError(Exception):
+    """A socket can't be opened, and why."""
+
+    def __init__(self, flag: str, listen: Listen, error: OSError) -> None:
+        super().__init__(f"{flag} {listen}: {error.strerror}")
+        self.errno = error.errno
+
+
+def open_slots(listens: Iterable[Listen], workers: int, log: Log) -> list[Slot]:
+    """Open each worker's own sockets; the kernel spreads clients over them (SO_REUSEPORT).
+
+    On a host without IPv6, `[::]` is left out if there is anything else to listen at. Raises `ListenError`.
+    """
+    slots = [Slot([], []) for _ in range(workers)]
+    left_out = None
+    for listen in listens:
+        try:
+            _refuse_taken_port(listen)
+            first = _open_pair(listen)
+        except ListenError as error:
+            if listen.host != "::" or error.errno not in _NO_IPV6:
+                raise
+            left_out = error
+            log("not listening", level=Level.WARNING, address=listen, reason="this host has no IPv6")
+            continue
+        port = first[0].getsockname()[1]
+        own = [Listen(host, port) for host in _local_addresses(listen)[:_MAX_OWN]]
+        for index, slot in enumerate(slots):
+            udp, tcp = first if index == 0 else _bind_pair(Listen(listen.host, port))
+            slot.udp.append(udp)
+            slot.tcp.append(tcp)
+            for each in own:
+                with suppress(ListenError):  # gone again, or not usable yet
+                    slot.udp.append(_socket(each, socket.SOCK_DGRAM))
+    if left_out and not slots[0].udp:
+        raise left_out
+    return slots
+
+
+def open_http(endpoints: Mapping[str, Endpoint | None], log: Log) -> dict[str, socket.socket]:
+    """Open the sockets for HTTP, by the flag that each is for. Raises `ListenError`.
+
+    `[::]` takes IPv4 too, as probes come in the one or the other. An endpoint that nobody chose may be taken.
+    """
+    opened = {}
+    for flag, endpoint in endpoints.items():
+        if endpoint is None:
+            continue
+        try:
+            opened[flag] = _http_socket(flag, endpoint.listen)
+        except ListenError as error:
+            if endpoint.chosen:
+                for sock in opened.values():
+                    sock.close()
+                raise
+            log("not listening", level=Level.WARNING, reason=error)
+    return opened
+
+
+def _http_socket(flag: str, listen: Listen) -> socket.socket:
+    try:
+        sock = _new(listen, socket.SOCK_STREAM, flag)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        _bind(sock, listen, flag, only_v6=listen.host != "::")
+    except ListenError as error:
+        if listen.host != "::" or error.errno not in _NO_IPV6:
+            raise
+        return _http_socket(flag, Listen("0.0.0.0", listen.port))
+    sock.listen(_BACKLOG)
+    return sock
+
+
+def addresses(slot: Slot) -> list[Listen]:
+    """Return where a slot's sockets listen, as it was asked for."""
+    return [address(sock) for sock in slot.tcp]
+
+
+def address(sock: socket.socket) -> Listen:
+    """Return where a socket listens."""
+    return Listen(*sock.getsockname()[:2])
+
+
+def _local_addresses(listen: Listen) -> list[str]:
+    """Return the addresses that a socket for all addresses stands for; none for another."""
+    with suppress(OSError):  # no /proc: slower, but as right
+        if listen.host == "0.0.0.0":
+            return _ipv4_addresses(Path("/proc/net/fib_trie").read_text())
+        if listen.host == "::":
+            return _ipv6_addresses(Path("/proc/net/if_inet6").read_text())
+    return []
+
+
+def _ipv4_addresses(fib_trie: str) -> list[str]:
+    """Return the local addresses of a /proc/net/fib_trie: a line with the address, then one with its kind."""
+    found: dict[str, None] = {}
+    address = ""
+    for line in fib_trie.splitlines():
+        words = line.split()
+        if words[0] == "|--":
+            address = words[1]
+        elif words == ["/32", "host", "LOCAL"]:
+            found[address] = None  # once, however many tables have it
+    return list(found)
+
+
+def _ipv6_addresses(if_inet6: str) -> list[str]:
+    """Return the addresses of a /proc/net/if_inet6, but for link-local ones: those mean nothing without a link."""
+    found = [IPv6Address(bytes.fromhex(line.split()[0])) for line in if_inet6.splitlines()]
+    return [str(each) for each in found if not each.is_link_local]
+
+
+def _refuse_taken_port(listen: Listen) -> None:
+    """Fail if someone listens there already: with SO_REUSEPORT we would silently get a share of the queries."""
+    if listen.port:
+        for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
+            with _new(listen, kind) as probe:
+                if kind == socket.SOCK_STREAM:
+                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                _bind(probe, listen)
+
+
+def _open_pair(listen: Listen) -> tuple[socket.socket, socket.socket]:
+    for tries in range(1, _PORT_TRIES + 1):
+        udp = _socket(listen, socket.SOCK_DGRAM)
+        try:
+            return udp, _socket(Listen(listen.host, udp.getsockname()[1]), socket.SOCK_STREAM)
+        except ListenError:
+            udp.close()
+            if listen.port or tries == _PORT_TRIES:
+                raise
+    raise AssertionError  # not reached
+
+
+def _bind_pair(listen: Listen) -> tuple[socket.socket, socket.socket]:
+    return _socket(listen, socket.SOCK_DGRAM), _socket(listen, socket.SOCK_STREAM)
+
+
+def _socket(listen: Listen, kind: socket.SocketKind) -> socket.socket:
+    sock = _new(listen, kind)
+    sock.setblocking(False)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    if kind == socket.SOCK_STREAM:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    else:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+        # Before it is bound: no datagram may come in without the address that it came to.
+        if listen.host == "0.0.0.0":
+            sock.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
+        elif listen.host == "::":
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+    _bind(sock, listen)
+    if kind == socket.SOCK_STREAM:
+        sock.listen(_BACKLOG)
+    return sock
+
+
+def _new(listen: Listen, kind: socket.SocketKind, flag: str = "--listen") -> socket.socket:
+    try:
+        return socket.socket(_family(listen), kind)
+    except OSError as error:
+        raise ListenError(flag, listen, error) from None
+
+
+def _bind(sock: socket.socket, listen: Listen, flag: str = "--listen", *, only_v6: bool = True) -> None:
+    if sock.family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only_v6)
+    try:
+        sock.bind((listen.host, listen.port))
+    except OSError as error:
+        sock.close()
+        raise ListenError(flag, listen, error) from None
+
+
+def _family(listen: Listen) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in listen.host else socket.AF_INET

@@ -1,0 +1,114 @@
+"""A line in the log for each query that the configuration wants one for (`log.queries`).
+
+Costs nothing while it is off: who reads and sends is another one while it is on, so nobody has to ask.
+Lines wait in a bounded buffer and are written without waiting for who reads them. What doesn't fit is lost, and said to
+be so, at most every `_SAY_S`.
+"""
+
+import time
+from collections.abc import Callable
+from random import random
+from time import monotonic
+from typing import Any
+
+from pydns.config.model import QueryLog as Chosen
+from pydns.config.model import RcodeClass
+from pydns.dns import name
+from pydns.dns.compiled import HEADER
+from pydns.dns.message import Rcode
+from pydns.log import Level, Log
+from pydns.metrics.meter import facts, question_end, rcode_text, type_text
+from pydns.stderr import PIECE
+
+_EVERY_S = 0.05  # how often waiting lines are written
+_MAX_WAITING = 256 << 10  # octets
+_SAY_S = 10.0
+_TC = 0x02
+
+
+class QueryLog:
+    """The lines of one worker."""
+
+    def __init__(self, log: Log, call_later: Callable[[float, Callable[[], None]], object]) -> None:
+        """`call_later` is the event loop's."""
+        self._log = log
+        self._call_later = call_later
+        self._chosen: Chosen | None = None
+        self._waiting: list[bytes] = []  # each at most a piece that is written at once
+        self._octets = 0
+        self._is_due = False
+        self._is_full = False  # the log was, when it was last written to
+        self._lost = 0
+        self._said = -_SAY_S
+
+    def choose(self, chosen: Chosen | None) -> None:
+        """Say which queries get a line from now on: none of them, with None."""
+        self._chosen = chosen
+
+    def replied(self, proto: str, peer: Any, reply: bytes, came: float) -> None:
+        """Log a reply to a query that came at `came`, if a line is wanted for it."""
+        chosen = self._chosen
+        if chosen is None or random() >= chosen.share:
+            return
+        rtype, rcode, _ = facts(reply)
+        if _class(reply, rcode) not in chosen.classes:
+            return
+        qname = reply[HEADER : question_end(reply) - 4]  # none, where no question could be read
+        if not any(name.is_at_or_below(qname or name.ROOT, zone) for zone in chosen.zones):
+            return
+        if self._octets >= _MAX_WAITING:
+            self._lost += 1
+            return
+        line = {
+            "client": f"[{peer[0]}]:{peer[1]}" if ":" in peer[0] else f"{peer[0]}:{peer[1]}",
+            "proto": proto,
+            "name": name.to_text(qname) if qname else "-",
+            "type": type_text(rtype) if qname else "-",
+            "rcode": rcode_text(rcode),
+            "size": len(reply),
+            "duration_s": round(monotonic() - came, 6),
+        }
+        self._add(self._log.compose(time.time(), Level.INFO, "query", line))
+
+    def _add(self, line: bytes) -> None:
+        self._octets += len(line)
+        if self._waiting and len(self._waiting[-1]) + len(line) <= PIECE:
+            self._waiting[-1] += line
+        else:
+            if not self._is_full:  # in a pipe there is room for 400 lines, and 0.05 s may bring more
+                self.write()
+            self._waiting.append(line)
+        if not self._is_due:
+            self._is_due = True
+            self._call_later(_EVERY_S, self._write_again)
+
+    def _write_again(self) -> None:
+        self._is_due = False
+        self.write()
+        if self._waiting or self._lost:
+            self._is_due = True
+            self._call_later(_EVERY_S, self._write_again)
+
+    def write(self) -> None:
+        """Write what waits, as far as there is room."""
+        done = 0
+        for piece in self._waiting:
+            self._is_full = not self._log.outlet.write(piece)
+            if self._is_full:
+                break
+            done += 1
+            self._octets -= len(piece)
+        del self._waiting[:done]
+        if self._lost and self._octets < _MAX_WAITING // 2 and monotonic() - self._said >= _SAY_S:
+            self._said = monotonic()
+            number, self._lost = self._lost, 0
+            self._add(self._log.compose(time.time(), Level.WARNING, "query lines lost", {"number": number}))
+
+
+def _class(reply: bytes, rcode: int) -> RcodeClass:
+    if rcode == Rcode.NXDOMAIN:
+        return RcodeClass.DENIAL
+    if rcode != Rcode.NOERROR:
+        return RcodeClass.ERROR
+    # What is cut off had answers.
+    return RcodeClass.SUCCESS if reply[7] or reply[6] or reply[2] & _TC else RcodeClass.DENIAL

@@ -1,0 +1,1 @@
+"""Zone files: from text to records, and from records to compiled answers. Pure."""

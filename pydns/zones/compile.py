@@ -1,0 +1,189 @@
+"""Zones that don't come from the cluster, compiled for the answer table: those of zone files, and hosts.
+
+A zone is compiled by itself; `combine` then puts all of them together, since where one lies within another, the inner
+one has the names. What the cluster has comes before all of this: `pydns.table.writer` sees to that, key by key.
+
+Below a delegation or a DNAME nothing of the zone counts (RFC 1034 section 4.2, RFC 6672 section 2.4): such records go
+into the table only as the additional records of a referral, which lies in the node of its name.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from pydns.config.model import Host
+from pydns.dns import name
+from pydns.dns.compiled import compile_answer, question
+from pydns.dns.rrset import AAAA, CNAME, DNAME, DS, MX, NS, NSEC, PTR, RRSIG, SOA, SRV, A, RRset, address_type
+from pydns.table.layout import Contents, NodeKind, ZoneFacts
+from pydns.zones.zonefile import ZoneFile
+
+_TARGET_AT = {NS: 0, MX: 2, SRV: 6}  # where in RDATA the name lies whose addresses go along
+_AT_A_CUT = frozenset({DS, NSEC, RRSIG})  # what the parent has there besides NS
+_SOA_TIMERS = 20  # octets after the two names
+
+
+class CompiledZone(NamedTuple):
+    """A zone, ready for the table."""
+
+    facts: ZoneFacts
+    contents: Contents
+    serial: int
+    records: int
+
+
+class Statics(NamedTuple):
+    """All that is answered besides the cluster."""
+
+    zones: list[ZoneFacts]
+    contents: Contents
+    refused: dict[str, str]  # files whose zone can't be served beside the others, and why
+
+
+def compile_zone(zone: ZoneFile) -> CompiledZone:
+    """Compile a zone as if it were the only one."""
+    by_type: dict[int, dict[bytes, RRset]] = {}
+    for rrset in zone.rrsets:
+        by_type.setdefault(rrset.rtype, {})[rrset.owner] = rrset
+    cuts = by_type.get(NS, {}).keys() - {zone.apex}
+    dnames = by_type.get(DNAME, {}).keys()
+    barriers = cuts | dnames
+    addresses: dict[bytes, list[RRset]] = {}
+    for rtype in (A, AAAA):
+        for owner, rrset in by_type.get(rtype, {}).items():
+            addresses.setdefault(owner, []).append(rrset)
+
+    contents = Contents({}, {})
+    has_wildcard = False
+    for rrset in zone.rrsets:
+        owner, rtype = rrset.owner, rrset.rtype
+        if barriers and _lies_below_any(owner, barriers):
+            continue
+        if owner in cuts and rtype not in _AT_A_CUT:
+            if rtype == NS:
+                referral = compile_answer(rrset._replace(additional=_additional(rrset, addresses)))
+                contents.names[name.tree_key(owner)] = NodeKind.CUT + referral
+            continue
+        additional = _additional(rrset, addresses) if rtype in _TARGET_AT else ()
+        additional = tuple([each for each in additional if not _lies_at_or_below_any(each.owner, cuts, barriers)])
+        contents.answers[question(owner, rtype)] = compile_answer(rrset._replace(additional=additional))
+        tree = name.tree_key(owner)
+        if rtype in _KINDS:
+            contents.names[tree] = _KINDS[rtype]
+        else:
+            contents.names.setdefault(tree, NodeKind.PLAIN)
+        has_wildcard = has_wildcard or b"\1*" in owner
+
+    soa = by_type[SOA][zone.apex]
+    facts = _facts(soa, is_plain=not (has_wildcard or barriers))
+    serial = int.from_bytes(facts.soa_timers[:4])
+    return CompiledZone(facts, contents, serial, zone.records)
+
+
+_KINDS: dict[int, bytes] = {CNAME: NodeKind.ALIAS, DNAME: NodeKind.DNAME}
+
+
+def combine(
+    zones: Mapping[str, CompiledZone], hosts: Sequence[Host], domain: bytes, reverse_zones: Iterable[bytes]
+) -> Statics:
+    """Put zones, by the file that each comes from, and hosts together, beside a cluster with these zones.
+
+    The cluster domain is the cluster's alone: no file may have a zone at or below it, or of one of the reverse zones.
+    Of two files with one zone the first counts. A host's record takes the place of a file's.
+    """
+    refused: dict[str, str] = {}
+    files: dict[bytes, str] = {}
+    reverse_zones = set(reverse_zones)
+    for file, zone in zones.items():
+        apex = zone.facts.apex
+        apex_text = name.to_text(apex)
+        if name.is_at_or_below(apex, domain):
+            refused[file] = f"{apex_text} lies in the cluster domain"
+        elif apex == name.ROOT:
+            refused[file] = "the root zone can't be served"
+        elif apex in reverse_zones:
+            refused[file] = f"{apex_text} is one of the cluster's reverse zones"
+        elif apex in files:
+            refused[file] = f"{apex_text} is served from {files[apex]}"
+        else:
+            files[apex] = file
+    everyone = {domain, *reverse_zones, *files}
+    contents = Contents({}, {})
+    facts = []
+    for apex, file in files.items():
+        zone = zones[file]
+        inner = tuple([name.tree_key(each) for each in everyone if each != apex and name.is_at_or_below(each, apex)])
+        piece = _outside(zone.contents, inner) if inner else zone.contents
+        contents.answers.update(piece.answers)
+        contents.names.update(piece.names)
+        facts.append(zone.facts)
+    _add_hosts(hosts, contents)
+    return Statics(facts, contents, refused)
+
+
+def _outside(contents: Contents, inner: tuple[bytes, ...]) -> Contents:
+    """Return what doesn't lie at or below the tree keys of inner zones."""
+    return Contents(
+        {
+            key: value
+            for key, value in contents.answers.items()
+            if not name.tree_key(key[:-4].removeprefix(b"\0") or name.ROOT).startswith(inner)
+        },
+        {tree: value for tree, value in contents.names.items() if not tree.startswith(inner)},
+    )
+
+
+def _add_hosts(hosts: Sequence[Host], contents: Contents) -> None:
+    """Add the records of hosts. Several hosts with one address are all named by it."""
+    pointers: dict[bytes, RRset] = {}
+    for host in hosts:
+        addresses: dict[int, dict[bytes, None]] = {}
+        for address in host.addresses:
+            addresses.setdefault(address_type(address), {})[address] = None
+            if host.ptr:
+                owner = name.reverse_name(address)
+                known = pointers.get(owner)
+                if known is None:
+                    pointers[owner] = RRset(owner, PTR, host.ttl_s, (host.qname,))
+                elif host.qname not in known.rdatas:
+                    ttl_s = min(known.ttl_s, host.ttl_s)
+                    pointers[owner] = RRset(owner, PTR, ttl_s, (*known.rdatas, host.qname))
+        for rtype, rdatas in addresses.items():
+            _put_host(RRset(host.qname, rtype, host.ttl_s, tuple(rdatas)), contents)
+    for pointer in pointers.values():
+        _put_host(pointer, contents)
+
+
+def _put_host(rrset: RRset, contents: Contents) -> None:
+    contents.answers[question(rrset.owner, rrset.rtype)] = compile_answer(rrset)
+    contents.names[name.tree_key(rrset.owner)] = NodeKind.HOST
+
+
+def _facts(soa: RRset, *, is_plain: bool) -> ZoneFacts:
+    rdata = soa.rdatas[0]
+    timers = rdata[-_SOA_TIMERS:]
+    names = rdata[:-_SOA_TIMERS]
+    mname = name.from_labels(*name.labels_of(names))
+    minimum_s = int.from_bytes(timers[-4:])
+    # The TTL of a negative answer is the smaller of the SOA's own and its minimum (RFC 2308 section 5).
+    ttl_s = min(soa.ttl_s, minimum_s)
+    return ZoneFacts(soa.owner, mname, names[len(mname) :], ttl_s, minimum_s, soa_timers=timers, is_plain=is_plain)
+
+
+def _additional(rrset: RRset, addresses: Mapping[bytes, list[RRset]]) -> tuple[RRset, ...]:
+    targets = dict.fromkeys(rdata[_TARGET_AT[rrset.rtype] :].lower() for rdata in rrset.rdatas)
+    return tuple([each for target in targets for each in addresses.get(target, ())])
+
+
+def _lies_below_any(owner: bytes, ancestors: Iterable[bytes]) -> bool:
+    return any(parent in ancestors for parent in _parents(owner))
+
+
+def _lies_at_or_below_any(owner: bytes, cuts: Iterable[bytes], barriers: Iterable[bytes]) -> bool:
+    return owner in cuts or (bool(barriers) and _lies_below_any(owner, barriers))
+
+
+def _parents(owner: bytes) -> Iterable[bytes]:
+    position = 0
+    while length := owner[position]:
+        position += 1 + length
+        yield owner[position:]

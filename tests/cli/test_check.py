@@ -1,0 +1,100 @@
+"""`pydns check` says what `pydns serve` would be told, without a server."""
+
+from pathlib import Path
+
+import pytest
+
+from pydns.cli.main import main
+from tests.config.test_forms import DOCUMENTED, KEYS
+
+
+def check(path: Path | str, capsys: pytest.CaptureFixture[str]) -> tuple[int, list[str]]:
+    """Return the exit status and what was printed, wherever."""
+    status = main(["check", "--config", str(path)])
+    said = capsys.readouterr()
+    return status, (said.out + said.err).splitlines()
+
+
+def test_the_example_of_the_kubernetes_documentation_is_right_in_every_form(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "kube-dns.yaml").write_bytes(DOCUMENTED)
+    folder = tmp_path / "mounted"
+    folder.mkdir()
+    for key, text in KEYS.items():
+        (folder / key).write_text(text)
+    said = 0, ["upstreams: 8.8.8.8:53, 8.8.4.4:53", "routes[acme.local.]: 1.2.3.4:53"]
+
+    assert check(tmp_path / "kube-dns.yaml", capsys) == said
+    assert check(folder, capsys) == said
+
+
+def test_every_mistake_is_printed_and_the_exit_status_is_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "kube-dns.yaml"
+    path.write_bytes(DOCUMENTED.replace(b"1.2.3.4", b"1.2.3.400").replace(b"8.8.8.8", b"dns.google"))
+
+    assert check(path, capsys) == (
+        1,
+        [
+            'stubDomains["acme.local"][0]: "1.2.3.400" is not an IP address or IP:port',
+            'upstreamNameservers[0]: "dns.google" is not an IP address or IP:port',
+        ],
+    )
+
+
+def test_what_is_in_force_and_what_is_ignored_has_a_line_each(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "federations").write_text("a=b")
+    (tmp_path / "stubDomains").write_text('{"acme.local": ["ns.acme.example:54"]}')
+    (tmp_path / "config.yaml").write_text(
+        """
+routes:
+  acme.local: {servers: ["fd00::1"], except: [www.acme.local], choice: random, on_nxdomain: next}
+hosts: {db.corp.example: {addresses: [10.9.0.5, "fd00::5"], ttl: 30, ptr: false}}
+ttl: 0
+pods: disabled
+endpoint_pod_names: true
+cache: {entries: 5, prefetch: false}
+log: {queries: {}}
+"""
+    )
+
+    assert check(tmp_path, capsys) == (
+        0,
+        [
+            "upstreams: the nameservers of /etc/resolv.conf",
+            "routes[acme.local.]: [fd00::1]:53; except www.acme.local.; choice random; on_nxdomain next",
+            "cache: entries 5, prefetch false",
+            "ttl: 0",
+            "pods: disabled",
+            "endpoint_pod_names: true",
+            "hosts[db.corp.example.]: 10.9.0.5, fd00::5; ttl 30; no PTR",
+            "log: queries all",
+            "note: federations: ignored: obsolete, cluster federation v1 is gone",
+            'note: stubDomains["acme.local"]: ignored: config.yaml has a route for it',
+        ],
+    )
+
+
+@pytest.mark.parametrize(("path", "status"), [("manifests/config.example.yaml", 0), ("manifests/demo/shop.yaml", 1)])
+def test_a_configuration_is_told_from_other_manifests(
+    path: str, status: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert check(Path(__file__).parents[2] / path, capsys)[0] == status
+
+
+def test_what_is_not_there_is_said_to_be_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "gone"
+    assert check(path, capsys) == (1, [f"pydns check: {path}: No such file or directory"])
+
+
+def test_the_flag_must_be_given_and_has_a_variable(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PYDNS_CONFIG", raising=False)
+    assert main(["check"]) == 2
+    assert capsys.readouterr().err.startswith("pydns check: --config is missing")
+    (tmp_path / "dns.yaml").write_text("ttl: 1")
+    monkeypatch.setenv("PYDNS_CONFIG", str(tmp_path / "dns.yaml"))
+    assert main(["check"]) == 0

@@ -1,0 +1,197 @@
+"""`pydns explain` says what a client would be told, and why. What it says is in explain.yaml, beside this file."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import dns.exception
+import dns.flags
+import dns.message
+import dns.name
+import dns.rcode
+import dns.rdata
+import dns.rdatatype
+import dns.rrset
+import msgspec
+import pytest
+import yaml
+
+from pydns.cli.main import main
+from pydns.cli.reasons import Witness
+from pydns.config.forms import read_file
+from pydns.config.model import dump
+from pydns.config.read import Accepted
+from pydns.dns import name
+from pydns.table.writer import Writer
+from tests.running import SERVICE, Server
+from tests.subject import InProcess, load, load_static
+from tests.test_cases import FILES, File
+
+TABLES = yaml.safe_load(Path(__file__).with_name("explain.yaml").read_text())
+CASES = [pytest.param(number, case, id=case["name"]) for number, table in enumerate(TABLES) for case in table["cases"]]
+_NOERROR = ("NODATA", "NOERROR with the CNAMEs alone", "a referral")
+Explain = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def explain(capsys: pytest.CaptureFixture[str]) -> Explain:
+    """Return what runs the verb, and returns its exit status, what it prints and what it complains of."""
+
+    def run(state_dir: Path, *arguments: str) -> tuple[int, str, str]:
+        try:
+            status = main(["explain", *arguments, "--state-dir", str(state_dir)])
+        except SystemExit as error:
+            status = int(error.code or 0)
+        said = capsys.readouterr()
+        return status, said.out, said.err
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def state_dirs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Return a state directory for each of `TABLES`."""
+    directories = []
+    for each in TABLES:
+        directories.append(tmp_path_factory.mktemp("state"))
+        _write_table(directories[-1], each["table"])
+    return directories
+
+
+def _write_table(state_dir: Path, table: dict[str, Any]) -> None:
+    read = read_file("config.yaml", json.dumps(table.get("config", {})).encode())
+    assert isinstance(read, Accepted), read
+    flags = table.get("flags", [])
+    zone = load(table["cluster"], flags)
+    facts = zone.facts(serial=1, synced=table.get("synced", True))
+    statics = load_static(table.get("zones", {}), read.config.hosts, flags)
+    writer = Writer(state_dir, facts)
+    writer.put_static(statics.contents, statics.zones)
+    writer.replace(zone.contents, facts)
+    # As the controller does: no upstreams in the configuration, and none in resolv.conf.
+    writer.put_config(dump(msgspec.structs.replace(read.config, upstreams=read.config.upstreams or ())))
+    writer.put_status(json.dumps(table.get("status", {})).encode())
+    writer.close()
+
+
+@pytest.mark.parametrize(("table", "case"), CASES)
+def test_a_name_is_explained_as_its_case_has_it(
+    table: int, case: dict[str, Any], state_dirs: list[Path], explain: Explain
+) -> None:
+    status, said, complaint = explain(state_dirs[table], *case["explain"].split())
+
+    assert re.sub(r"nothing for \d+ s", "nothing for AGE s", said) == case["says"]
+    assert (status, complaint) == (case["exit"], "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["web..shop"], "NAME 'web..shop': has an empty label"),
+        (["x" * 64], f"NAME '{'x' * 64}': has a label of more than 63 octets"),
+        (["bücher.example"], "NAME 'bücher.example': has a character beyond ASCII: 'ü'"),
+        (["web", "ADRESS"], "TYPE ADRESS: is not a type of records, such as A, SRV or TYPE65"),
+        (["web", "AXFR"], "TYPE AXFR: is not a type of records, such as A, SRV or TYPE65"),
+        (["web", "--namespace", "Shop"], "--namespace Shop: is not the name of a namespace"),
+    ],
+)
+def test_what_cannot_be_meant_is_one_line_and_exit_status_2(
+    arguments: list[str], complaint: str, tmp_path: Path, explain: Explain
+) -> None:
+    assert explain(tmp_path, *arguments) == (2, "", f"pydns explain: {complaint}\n")
+
+
+def test_without_a_table_it_says_so(tmp_path: Path, explain: Explain) -> None:
+    complaint = f"pydns: {tmp_path}/table.mdb: no such file; is pydns running with this --state-dir?\n"
+    assert explain(tmp_path, "web.") == (1, "", complaint)
+
+
+def test_flags_have_variables(
+    state_dirs: list[Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYDNS_STATE_DIR", str(state_dirs[0]))
+    monkeypatch.setenv("PYDNS_NAMESPACE", "shop")
+    assert main(["explain", "cart"]) == 0
+    assert "cart.shop.svc.cluster.local. 5 IN A 10.96.0.11" in capsys.readouterr().out
+
+
+def test_of_many_names_those_are_shown_that_look_like_the_missing_one(tmp_path: Path, explain: Explain) -> None:
+    names = ["payments", *(f"other-{number}" for number in range(99))]
+    cluster = [yaml.safe_load(SERVICE.format(name=each, address="10.96.0.1")) for each in names]
+    _write_table(tmp_path, {"cluster": cluster})
+    said = explain(tmp_path, "paymnets.shop.svc.cluster.local.")[1]
+    assert said.endswith("Services there: 100, of which like it: payments\n")
+
+
+def test_of_many_records_the_first_are_shown(tmp_path: Path, explain: Explain) -> None:
+    records = "".join(f"many 60 A 192.0.2.{number}\n" for number in range(30))
+    _write_table(
+        tmp_path, {"cluster": [], "zones": {"example.org.zone": f"@ 60 SOA ns admin 1 2 3 4 30\n@ 60 NS ns\n{records}"}}
+    )
+    said = explain(tmp_path, "many.example.org.")[1]
+    assert said.count("many.example.org. 60 IN A") == 20
+    assert "          and 10 more, see pydns dump\n" in said
+
+
+def test_what_would_be_too_long_is_not_searched(state_dirs: list[Path], explain: Explain) -> None:
+    qname = ".".join(["x" * 59] * 4)
+    lines = explain(state_dirs[0], qname)[1].splitlines()
+    assert [line.split()[0] for line in lines[1:]] == [f"{qname}.cluster.local.", f"{qname}."]
+
+
+def test_labels_of_any_octets_are_explained(state_dirs: list[Path], explain: Explain) -> None:
+    label = "\\000" * 63
+    for above in ("", "pod.", "svc.", "shop.svc.", "shop.pod.", "api.shop.svc."):
+        assert explain(state_dirs[0], f"{label}.{above}cluster.local.")[0] == 1
+
+
+@pytest.mark.parametrize("file", [pytest.param(file, id=file.path.stem) for file in FILES])
+def test_the_reply_is_the_one_that_clients_get(file: File, tmp_path: Path) -> None:
+    """Every question of tests/cases, also with types that lower case would change."""
+    zone = load(file.cluster, file.flags, file.host)
+    subject = InProcess(tmp_path, zone, statics=load_static(file.zones, (), file.flags))
+    asked = {tuple(case["ask"].split()[:2]) for case in file.cases if "ask" in case}
+    compared = 0
+    with subject.reader.transaction() as transaction:
+        witness = Witness(subject.reader, transaction)
+        for qname_text, qtype_text in sorted(asked):
+            qname = dns.name.from_text(qname_text, file.origin)
+            qtype = dns.rdatatype.from_text(qtype_text)
+            if dns.rdatatype.is_metatype(qtype):
+                continue
+            query = dns.message.make_query(qname, qtype)
+            wire = subject.ask(query.to_wire(), tcp=True)
+            assert wire is not None
+            reply = dns.message.from_wire(wire)
+            explained = witness.reply(name.from_text(str(qname).lower()), qtype)
+            records = [_text(each, rdata) for each in reply.answer for rdata in each]
+            assert sorted(each.lower() for each in explained.records) == sorted(records)
+            assert explained.has_answer == any(each.rdtype == qtype for each in reply.answer)
+            rcode = "NOERROR" if explained.said in _NOERROR else explained.said
+            assert rcode == dns.rcode.to_text(reply.rcode()), qname
+            compared += 1
+    subject.close()
+    assert compared
+
+
+def _text(rrset: dns.rrset.RRset, rdata: dns.rdata.Rdata) -> str:
+    return f"{rrset.name} {rrset.ttl} IN {dns.rdatatype.to_text(rrset.rdtype)} {rdata}".lower()
+
+
+def test_a_running_server_tells_what_it_leaves_out(
+    manifests: Path, tmp_path: Path, start: Callable[..., Server], explain: Explain
+) -> None:
+    (manifests / "elsewhere.yaml").write_text(SERVICE.format(name="web", address="10.96.1.2").replace("shop", "test"))
+    zones = tmp_path / "zones"
+    zones.mkdir()
+    (zones / "example.org.zone").write_text("@ 60 SOA ns admin 1 2 3 4 30\n@ 60 NS ns\n")
+    start(flags=["--namespaces", "shop", "--zones", str(zones)])
+
+    def why(qname: str) -> str:
+        return explain(tmp_path / "state", qname)[1].partition("from ")[2]
+
+    assert "namespace test is not served; these are: shop\n" in why("web.test.svc.cluster.local.")
+    assert f"zone file {zones}/example.org.zone\n" in why("www.example.org.")
+    assert why("web.shop.svc.cluster.local.").endswith("why       web is a Service in namespace shop\n")

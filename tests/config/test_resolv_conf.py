@@ -1,0 +1,59 @@
+"""The nameservers of a resolv.conf, without those that lead back here."""
+
+from pydns.config.model import Upstream
+from pydns.config.resolv_conf import read
+
+OWN = ["10.244.0.7", "fd00:0::7"]
+
+
+def upstreams(text: str) -> list[str]:
+    return [upstream.ip for upstream in read("/etc/resolv.conf", text, OWN).upstreams]
+
+
+def notices(text: str) -> list[str]:
+    return [str(notice) for notice in read("/etc/resolv.conf", text, OWN).notices]
+
+
+def test_nameservers_are_asked_on_port_53_in_the_order_of_the_file() -> None:
+    text = "search shop.svc.cluster.local\nnameserver 10.0.0.2\n nameserver\t10.0.0.3  # second\noptions ndots:5\n"
+    assert read("/etc/resolv.conf", text) == ((Upstream("10.0.0.2"), Upstream("10.0.0.3")), ())
+
+
+def test_there_may_be_more_than_three() -> None:
+    assert len(upstreams("".join([f"nameserver 10.0.0.{i}\n" for i in range(5)]))) == 5
+
+
+def test_comments_and_doubles_are_no_nameservers() -> None:
+    text = (
+        "#nameserver 10.0.0.1\n; nameserver 10.0.0.1\nnameservers 10.0.0.1\n\nnameserver fd00::2\nnameserver FD00:0::2"
+    )
+    assert upstreams(text) == ["fd00::2"]
+    assert notices(text) == []
+
+
+def test_loopback_stubs_are_left_out_and_their_lines_named() -> None:
+    text = "# by systemd-resolved\nnameserver 127.0.0.53\nnameserver ::1\nnameserver 10.0.0.2\n"
+    assert upstreams(text) == ["10.0.0.2"]
+    assert notices(text) == [
+        "/etc/resolv.conf:2: nameserver left out: 127.0.0.53 is a loopback address and leads back here;"
+        " give the node's own resolv.conf",
+        "/etc/resolv.conf:3: nameserver left out: ::1 is a loopback address and leads back here;"
+        " give the node's own resolv.conf",
+    ]
+
+
+def test_our_own_addresses_are_left_out_however_they_are_written() -> None:
+    text = "nameserver 10.244.0.7\nnameserver FD00::0007\n"
+    assert upstreams(text) == []
+    assert notices(text) == [
+        "/etc/resolv.conf:1: nameserver left out: 10.244.0.7 is this server's own address",
+        "/etc/resolv.conf:2: nameserver left out: FD00::0007 is this server's own address",
+    ]
+
+
+def test_what_is_no_address_is_left_out_and_named() -> None:
+    assert notices("nameserver\nnameserver dns.google\nnameserver fe80::1%eth0\n") == [
+        '/etc/resolv.conf:1: nameserver left out: "" is not an IP address',
+        '/etc/resolv.conf:2: nameserver left out: "dns.google" is not an IP address',
+        '/etc/resolv.conf:3: nameserver left out: "fe80::1%eth0" is not an IP address',
+    ]

@@ -1,0 +1,229 @@
+"""A configuration's file or folder tells what it says, and within a second what it says now."""
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pydns.config.model import Config
+from pydns.config.read import Accepted, Refused
+from pydns.control import config_file
+from pydns.control.config_file import ConfigFile, read_path
+from pydns.control.configuration import Seen
+
+
+class Watched(ConfigFile):
+    """A path whose thread does nothing, so that a test decides when it is looked at."""
+
+    def __init__(self, path: Path) -> None:
+        self.told: list[Seen] = []
+        super().__init__(path, self.told.append)
+        self.start()
+
+    def _watch(self) -> None:
+        pass
+
+    def settle(self) -> None:
+        """Look as often as it takes for a change to count."""
+        self.poll()
+        self.poll()
+
+    def ttls(self) -> list[int | str | None]:
+        """Return the TTLs that were told; absent for nothing there, refused for a mistake."""
+        return [_short(seen) for seen in self.told]
+
+
+def _short(seen: Seen) -> int | str | None:
+    if isinstance(seen.result, Refused):
+        return "refused"
+    return seen.result.config.ttl_s if seen.exists else "absent"
+
+
+class Mounted:
+    """A ConfigMap's volume, as the kubelet writes it (pkg/volume/util/atomic_writer.go)."""
+
+    def __init__(self, folder: Path, data: dict[str, str]) -> None:
+        self._folder = folder
+        self._number = 0
+        folder.mkdir()
+        self.update(data)
+
+    def update(self, data: dict[str, str], between: Callable[[], None] = lambda: None) -> None:
+        """Write a new folder, swap the link, and remove the old folder, as one `..data` leads to another."""
+        self._number += 1
+        new = self._folder / f"..2026_11_24_{self._number}"
+        new.mkdir()
+        for key, text in data.items():
+            (new / key).write_text(text)
+        between()
+        link = self._folder / "..data"
+        before = link.readlink() if link.is_symlink() else None
+        temporary = self._folder / "..data_tmp"
+        temporary.symlink_to(new.name)
+        temporary.rename(link)
+        for key in data:
+            if not (self._folder / key).is_symlink():
+                (self._folder / key).symlink_to(Path("..data", key))
+        for each in list(self._folder.iterdir()):
+            if not each.name.startswith("..") and each.name not in data:
+                each.unlink()
+        if before is not None:
+            old = self._folder / before
+            for each in old.iterdir():
+                each.unlink()
+            old.rmdir()
+
+
+def test_a_mounted_configmap_is_followed_through_every_swap(tmp_path: Path) -> None:
+    mounted = Mounted(tmp_path / "config", {"config.yaml": "ttl: 10"})
+    watched = Watched(tmp_path / "config")
+    mounted.update({"config.yaml": "ttl: 20"})
+    watched.settle()
+    mounted.update({"config.yaml": "ttl: 30", "stubDomains": "{}"})
+    watched.settle()
+    mounted.update({"stubDomains": "["})
+    watched.settle()
+    mounted.update({})
+    watched.settle()
+
+    assert watched.ttls() == [10, 20, 30, "refused", None]
+
+
+def test_one_file_of_a_mounted_configmap_is_followed_too(tmp_path: Path) -> None:
+    mounted = Mounted(tmp_path / "config", {"config.yaml": "ttl: 10"})
+    watched = Watched(tmp_path / "config/config.yaml")
+    mounted.update({"config.yaml": "ttl: 20"})
+    watched.settle()
+
+    assert watched.ttls() == [10, 20]
+
+
+def test_half_of_the_old_with_half_of_the_new_never_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "config"
+    mounted = Mounted(folder, {"config.yaml": "ttl: 1", "upstreamNameservers": '["10.0.0.1"]'})
+    watched = Watched(folder)
+    mounted.update({"config.yaml": "ttl: 2", "upstreamNameservers": '["10.0.0.2"]'})
+    watched.poll()
+    read = config_file._octets
+
+    def read_and_swap(path: Path) -> bytes:
+        raw = read(path)
+        if path.name == "config.yaml":
+            mounted.update({"config.yaml": "ttl: 3", "upstreamNameservers": '["10.0.0.3"]'})
+        return raw
+
+    monkeypatch.setattr(config_file, "_octets", read_and_swap)
+    watched.poll()
+    monkeypatch.undo()
+    watched.settle()
+
+    assert watched.ttls() == [1, 3]
+
+
+def test_an_edit_a_rename_over_and_a_deletion_count(tmp_path: Path) -> None:
+    path = tmp_path / "dns.yaml"
+    path.write_text("ttl: 10")
+    watched = Watched(path)
+    path.write_text("ttl: 20")
+    watched.settle()
+    (tmp_path / "new").write_text("ttl: 30")
+    (tmp_path / "new").rename(path)
+    watched.settle()
+    path.unlink()
+    watched.settle()
+    path.write_text("ttl: x")
+    watched.settle()
+
+    assert watched.ttls() == [10, 20, 30, "absent", "refused"]
+
+
+def test_a_change_counts_when_two_looks_agree(tmp_path: Path) -> None:
+    path = tmp_path / "dns.yaml"
+    path.write_text("ttl: 10")
+    watched = Watched(path)
+    watched.settle()
+    path.unlink()  # an editor that deletes before it renames
+    watched.poll()
+    path.write_text("ttl: 2")
+    watched.poll()
+    path.write_text("ttl: 20")
+    watched.poll()
+    assert watched.ttls() == [10]
+    watched.poll()
+
+    assert watched.ttls() == [10, 20]
+
+
+def test_what_says_the_same_as_before_is_not_told_again(tmp_path: Path) -> None:
+    path = tmp_path / "dns.yaml"
+    path.write_text("ttl: 10")
+    watched = Watched(path)
+    watched.settle()
+    path.write_text("# a comment\nttl: 10")
+    watched.settle()
+
+    assert watched.ttls() == [10]
+
+
+@pytest.mark.parametrize("path", ["gone", "gone/dns.yaml", "file/dns.yaml"])
+def test_what_is_not_there_means_the_defaults(tmp_path: Path, path: str) -> None:
+    (tmp_path / "file").write_text("")
+
+    assert Watched(tmp_path / path).told == [Seen(Accepted(Config()), exists=False)]
+
+
+def test_what_cannot_be_read_says_why_and_leaves_in_force_what_was_read(tmp_path: Path) -> None:
+    path = tmp_path / "dns.yaml"
+    path.write_text("ttl: 10")
+    watched = Watched(path)
+    path.unlink()
+    os.mkfifo(path)
+    watched.settle()
+    assert watched.problem() == f"{path}: is neither a file nor a folder"
+    path.unlink()
+    path.symlink_to(path.name)
+    watched.settle()
+    assert watched.problem() == f"{path}: Too many levels of symbolic links"
+    assert watched.ttls() == [10]
+
+    path.unlink()
+    path.write_text("ttl: 20")
+    watched.settle()
+    assert watched.problem() is None
+    assert watched.ttls() == [10, 20]
+
+
+def test_files_that_mean_nothing_here_are_named_but_not_read(tmp_path: Path) -> None:
+    (tmp_path / "Corefile").write_bytes(b"\xff")
+    (tmp_path / "config.yaml").write_text("ttl: 10")
+    (tmp_path / ".hidden").write_text("")
+    (tmp_path / "folder").mkdir()
+    result = read_path(tmp_path)
+
+    assert isinstance(result, Accepted)
+    assert [str(notice) for notice in result.notices] == ['"Corefile": ignored: not a key that is read here']
+
+
+def test_a_swap_is_told_within_a_second(tmp_path: Path) -> None:
+    mounted = Mounted(tmp_path / "config", {"config.yaml": "ttl: 10"})
+    told: list[Seen] = []
+    changed = threading.Event()
+
+    def deliver(seen: Seen) -> None:
+        told.append(seen)
+        if len(told) == 2:
+            changed.set()
+
+    file = ConfigFile(tmp_path / "config", deliver)
+    file.start()
+    try:
+        began = time.monotonic()
+        mounted.update({"config.yaml": "ttl: 20"})
+        assert changed.wait(5)
+        assert time.monotonic() - began < 1
+    finally:
+        file.stop()
+    assert [_short(seen) for seen in told] == [10, 20]

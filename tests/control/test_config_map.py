@@ -1,0 +1,107 @@
+"""A ConfigMap is watched by name, with the permission for that one, through whatever the API server does."""
+
+import queue
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pydns.config.model import Config
+from pydns.config.read import Accepted, Refused
+from pydns.control.apiserver import connect
+from pydns.control.config_map import ConfigMapWatch
+from pydns.control.configuration import Seen
+from pydns.kube.reflector import FIGURES
+from tests.fakes.apiserver import FakeApiServer
+
+QUICK = FIGURES._replace(backoff_first_s=0.01, backoff_last_s=0.04, answer_s=5, audit_s=3600)
+ABSENT = Seen(Accepted(Config()), exists=False)
+
+
+def config_map(name: str = "kube-dns", namespace: str = "kube-system", **data: str) -> dict[str, Any]:
+    return {"metadata": {"namespace": namespace, "name": name}, "data": data}
+
+
+def ttl(seconds: int) -> Seen:
+    return Seen(Accepted(Config(ttl_s=seconds)))
+
+
+@pytest.fixture
+def server() -> Iterator[FakeApiServer]:
+    with FakeApiServer() as fake:
+        yield fake
+
+
+@contextmanager
+def watching(server: FakeApiServer, directory: Path) -> Iterator[tuple[ConfigMapWatch, "queue.SimpleQueue[Seen]"]]:
+    told: queue.SimpleQueue[Seen] = queue.SimpleQueue()
+    connection = connect(server.kubeconfig(directory))
+    watch = ConfigMapWatch(connection, "kube-system", "kube-dns", told.put, lambda *_, **__: None, figures=QUICK)
+    watch.start()
+    try:
+        yield watch, told
+    finally:
+        watch.stop()
+
+
+@pytest.mark.parametrize("watch_list", ["on", "invalid"])
+def test_it_tells_what_the_configmap_says_now(tmp_path: Path, watch_list: str) -> None:
+    with FakeApiServer(watch_list=watch_list) as server:
+        server.apply("ConfigMap", config_map("coredns", **{"config.yaml": "ttl: 99"}))
+        server.apply("ConfigMap", config_map(namespace="default", **{"config.yaml": "ttl: 98"}))
+        with watching(server, tmp_path) as (watch, told):
+            assert told.get(timeout=5) == ABSENT
+            server.wait_until(lambda server: server.watching("ConfigMap") == 1)
+            server.apply("ConfigMap", config_map(**{"config.yaml": "ttl: 10"}))
+            assert told.get(timeout=5) == ttl(10)
+            server.apply("ConfigMap", config_map(**{"config.yaml": "ttl: x"}))
+            assert isinstance(told.get(timeout=5).result, Refused)
+            server.apply("ConfigMap", config_map(**{"config.yaml": "ttl: 20"}))
+            assert told.get(timeout=5) == ttl(20)
+            server.delete("ConfigMap", "kube-system", "kube-dns")
+            assert told.get(timeout=5) == ABSENT
+            assert watch.name == "ConfigMap kube-system/kube-dns"
+            assert told.empty()
+
+
+def test_a_deletion_that_was_missed_is_found_by_the_next_listing(server: FakeApiServer, tmp_path: Path) -> None:
+    server.apply("ConfigMap", config_map(**{"config.yaml": "ttl: 10"}))
+    with watching(server, tmp_path) as (_, told):
+        assert told.get(timeout=5) == ttl(10)
+        server.wait_until(lambda server: server.watching("ConfigMap") == 1)
+        server.drop_next_events(1)
+        server.delete("ConfigMap", "kube-system", "kube-dns")
+        server.send_error("ConfigMap", 410, "Expired", "too old resource version")
+        assert told.get(timeout=5) == ABSENT
+
+
+def test_without_permission_nothing_is_told_but_why(server: FakeApiServer, tmp_path: Path) -> None:
+    server.apply("ConfigMap", config_map(**{"config.yaml": "ttl: 10"}))
+    for verb in ("list", "watch"):
+        server.fail("ConfigMap", verb, 403, reason="Forbidden", message="cannot list configmaps")
+    with watching(server, tmp_path) as (watch, told):
+        server.wait_until(lambda server: len(server.asked("list", "ConfigMap")) > 2)
+        assert told.empty()
+        assert watch.problem() == "403 Forbidden: cannot list configmaps"
+        server.heal()
+        assert told.get(timeout=5) == ttl(10)
+
+
+def test_a_server_without_watch_list_is_no_problem(tmp_path: Path) -> None:
+    with FakeApiServer(watch_list="invalid") as server:
+        server.list_delay_s = 0.2
+        with watching(server, tmp_path) as (watch, told):
+            server.wait_until(lambda server: bool(server.asked("list", "ConfigMap")))
+            assert watch.problem() is None
+            assert told.get(timeout=5) == ABSENT
+
+
+@pytest.mark.parametrize("raw", [b'{"metadata":{"name":"kube-dns"},"data":{"ttl":5}}', b"[]"])
+def test_what_is_no_configmap_is_refused(server: FakeApiServer, tmp_path: Path, raw: bytes) -> None:
+    server.apply_raw("ConfigMap", "kube-system", "kube-dns", raw)
+    with watching(server, tmp_path) as (_, told):
+        result = told.get(timeout=5).result
+    assert isinstance(result, Refused)
+    assert str(result.errors[0]).startswith("ConfigMap kube-system/kube-dns: what came (")

@@ -1,0 +1,86 @@
+"""What the controller counts, from its sources' figures and events."""
+
+import json
+from typing import Any
+
+from pydns.config.model import Config, MetricNames, Metrics, dump
+from pydns.control.controller_counts import Ledger
+from pydns.kube.cause import cause
+from pydns.kube.events import Apply
+from pydns.kube.objects import Kind, parse
+from pydns.kube.zone import Zone, ZoneOptions
+from pydns.metrics.totals import decode
+from pydns.process.block import Block, share
+
+TRIGGER = "endpoints.kubernetes.io/last-change-trigger-time"
+AT = 1767225600.0  # 2026-01-01T00:00:00Z
+
+
+def event(kind: Kind, spec: dict[str, Any], **metadata: Any) -> Apply:
+    meta = {"namespace": "shop", "creationTimestamp": "2026-01-01T00:00:00Z", **metadata}
+    raw = json.dumps({"metadata": meta, **spec}).encode()
+    return Apply(parse(kind, raw), cause(kind, raw, created=True))
+
+
+def slice_of(service: str, **metadata: Any) -> Apply:
+    spec = {"addressType": "IPv4", "endpoints": [{"addresses": ["10.1.0.1"]}]}
+    labels = {"kubernetes.io/service-name": service}
+    return event(Kind.ENDPOINT_SLICE, spec, name=f"{service}-1", labels=labels, **metadata)
+
+
+def programmed(block: Block) -> dict[str, tuple[float, float]]:
+    """Return how many were counted of each kind of Service, and their sum."""
+    found = decode(block.load()).histograms
+    return {key[1]: (sum(numbers[:-1]), numbers[-1]) for key, numbers in found.items()}
+
+
+def test_each_kind_of_service_is_timed_from_its_own_cause() -> None:
+    (block,) = share(1)
+    ledger = Ledger(block)
+    zone = Zone(ZoneOptions())
+    for each in (
+        event(Kind.SERVICE, {"spec": {"clusterIP": "10.96.0.9"}}, name="web"),
+        event(Kind.SERVICE, {"spec": {"clusterIP": "None"}}, name="db"),
+        event(Kind.SERVICE, {"spec": {"clusterIP": "None"}}, name="own"),
+        slice_of("web", annotations={TRIGGER: "2026-01-01T00:00:01Z"}),  # changes no record of a ClusterIP Service
+        slice_of("db", annotations={TRIGGER: "2026-01-01T00:00:01.5Z"}),
+        slice_of("own"),
+    ):
+        assert zone.apply(each)
+        ledger.changed(each, zone.store)
+    ledger.committed(AT + 2)
+    ledger.committed(AT + 100)  # each is counted once
+    ledger.follow({"kinds": {}})
+    assert programmed(block) == {
+        "cluster_ip": (1, 2),
+        "headless_with_selector": (1, 0.5),
+        "headless_without_selector": (1, 2),
+    }
+
+
+def kinds(service: dict[str, Any], refused: int = 0) -> dict[str, Any]:
+    return {"kinds": {"Service": service}, "config": {"refused": refused, "accepted": 1}}
+
+
+def test_names_are_those_of_the_configuration_in_force() -> None:
+    ledger = Ledger(share(1)[0])
+    named = []
+    for config in (dump(Config(metrics=Metrics(MetricNames.PYDNS))), b"of another version", dump(Config())):
+        ledger.configured(config)
+        named.append(ledger.names)
+    assert named == [MetricNames.PYDNS, MetricNames.PYDNS, MetricNames.COREDNS]
+
+
+def test_counts_go_on_where_the_controller_before_stopped() -> None:
+    (block,) = share(1)
+    before = Ledger(block)
+    before.follow(kinds({"relists": 2, "errors": {"410": 1}}))
+    before.follow(kinds({"relists": 3, "errors": {"410": 1, "eof": 4}}))
+    Ledger(block).follow(kinds({"relists": 1, "errors": {"410": 1}}, refused=2))
+    assert decode(block.load()).counts == {
+        ("relists_total", "Service"): 4,
+        ("watch_errors_total", "Service", "410"): 2,
+        ("watch_errors_total", "Service", "eof"): 4,
+        ("reload_failed_total",): 2,
+        ("accepted_configurations_total",): 2,
+    }

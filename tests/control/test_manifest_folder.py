@@ -1,0 +1,431 @@
+"""A folder of manifests tells what it holds, and within a second what changed in it."""
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pydns.config import selector
+from pydns.control import manifest_folder
+from pydns.control.folder import SourceError
+from pydns.control.manifest_folder import ManifestFolder
+from pydns.kube.events import Apply, Delete, Event, Init, InitApply, InitDone
+from pydns.kube.objects import RECORD_KINDS, Kind, Ref, Service
+
+
+class Told:
+    """What a folder delivered and logged, and the Services that follow from it."""
+
+    def __init__(self) -> None:
+        self.deliveries: list[list[Event]] = []
+        self.logged: list[str] = []
+        self.changed = threading.Event()
+
+    def deliver(self, events: list[Event]) -> None:
+        self.deliveries.append(events)
+        self.changed.set()
+
+    def log(self, event: str, **fields: Any) -> None:
+        self.logged.append(" ".join([event, *(f"{key}={value}" for key, value in fields.items())]))
+
+    def services(self) -> dict[str, str]:
+        """Return the Services that all deliveries add up to, each with its first ClusterIP's last octet."""
+        known: dict[Ref, Any] = {}
+        for event in [event for events in self.deliveries for event in events]:
+            if isinstance(event, InitApply | Apply):
+                known[event.observed.ref] = event.observed.value
+            elif isinstance(event, Delete):
+                del known[event.ref]
+        return {each.name: f".{each.cluster_ips[0][3]}" for each in known.values() if isinstance(each, Service)}
+
+    def mistakes(self) -> list[str]:
+        return [line for line in self.logged if line.startswith(("manifest has", "manifest is"))]
+
+
+class Folder(ManifestFolder):
+    """A folder whose thread does nothing, so that a test decides when it looks."""
+
+    def _watch(self) -> None:
+        pass
+
+    def settle(self) -> None:
+        """Look as often as it takes for a change to count."""
+        self.poll()
+        self.poll()
+
+
+@pytest.fixture
+def told() -> Told:
+    return Told()
+
+
+@pytest.fixture
+def open_folder(tmp_path: Path, told: Told) -> Iterator[Callable[..., Folder]]:
+    opened: list[Folder] = []
+
+    def start(**options: Any) -> Folder:
+        folder = Folder(tmp_path, told.deliver, told.log, **options)
+        opened.append(folder)
+        folder.start()
+        return folder
+
+    yield start
+    for folder in opened:
+        folder.stop()
+
+
+def service(name: str, octet: int, labels: str = "{}") -> str:
+    return f"""apiVersion: v1
+kind: Service
+metadata: {{name: {name}, labels: {labels}}}
+spec:
+  clusterIP: 10.96.1.{octet}
+---
+"""
+
+
+BROKEN = service("ok", 9) + service("broken", 1).replace("10.96.1.1", "10.96.1.300")
+BROKEN_REASON = "shop.yaml: document 2, line 7: Service default/broken: '10.96.1.300' is not an IP address"
+
+
+def test_start_delivers_each_kind_in_full(tmp_path: Path, told: Told, open_folder: Callable[..., Folder]) -> None:
+    (tmp_path / "shop.yaml").write_text(service("web", 1))
+    folder = open_folder(clock=lambda: 12.5)
+    (events,) = told.deliveries
+    assert [event for event in events if not isinstance(event, InitApply)] == [
+        event for kind in RECORD_KINDS for event in (Init(kind), InitDone(kind))
+    ]
+    assert [str(event.observed.ref) for event in events if isinstance(event, InitApply)] == [
+        "Namespace default",
+        "Service default/web",
+    ]
+    assert folder.status()[Kind.SERVICE] == (True, 1, None, 12.5, 12.5)
+    assert folder.status()[Kind.POD] == (True, 0, None, 12.5, 12.5)
+
+
+def test_nothing_is_synced_before_start(tmp_path: Path, told: Told) -> None:
+    assert ManifestFolder(tmp_path, told.deliver, told.log).status()[Kind.SERVICE] == (False, 0, None, None, None)
+
+
+def test_yaml_and_json_files_are_read_in_sub_folders_too_and_nothing_else(
+    tmp_path: Path, told: Told, open_folder: Callable[..., Folder]
+) -> None:
+    (tmp_path / "deep" / "er").mkdir(parents=True)
+    (tmp_path / ".git").mkdir()
+    (tmp_path / "loop").symlink_to(tmp_path)
+    os.mkfifo(tmp_path / "pipe.yaml")
+    (tmp_path / "dangling.yaml").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "a.yaml").write_text(service("a", 1))
+    (tmp_path / "deep" / "b.yml").write_text(service("b", 2))
+    (tmp_path / "deep" / "er" / "c.json").write_text(
+        '\t{\n\t"apiVersion": "v1", "kind": "Service",\n\t"metadata": {"name": "c"}, "spec": {"clusterIP":"10.96.1.3"}}'
+    )
+    for other in ("notes.txt", "a.yaml~", ".a.yaml.swp", ".hidden.yaml", ".git/x.yaml"):
+        (tmp_path / other).write_text(service("other", 4))
+    open_folder()
+    assert told.services() == {"a": ".1", "b": ".2", "c": ".3"}
+    assert told.mistakes() == []
+
+
+def test_object_in_two_files_counts_as_in_the_last_as_with_kubectl_apply(
+    tmp_path: Path, told: Told, open_folder: Callable[..., Folder]
+) -> None:
+    (tmp_path / "a.yaml").write_text(service("web", 1))
+    (tmp_path / "b.yaml").write_text(service("web", 3) + service("web", 2))
+    folder = open_folder()
+    assert told.services() == {"web": ".2"}
+    (tmp_path / "b.yaml").unlink()
+    folder.settle()
+    assert told.services() == {"web": ".1"}
+
+
+def edit(path: Path) -> None:
+    path.write_text(service("web", 2))
+
+
+def edit_keeping_size_and_time(path: Path) -> None:
+    times = path.stat()
+    path.write_text(service("web", 2))
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+def rename_over(path: Path) -> None:
+    path.with_name("new").write_text(service("web", 2))
+    path.with_name("new").replace(path)
+
+
+def delete_and_write_anew(path: Path) -> None:
+    path.unlink()
+    path.write_text(service("web", 2))
+
+
+@pytest.mark.parametrize("change", [edit, edit_keeping_size_and_time, rename_over, delete_and_write_anew])
+def test_edit_takes_effect_however_an_editor_does_it(
+    change: Callable[[Path], None], tmp_path: Path, told: Told, open_folder: Callable[..., Folder]
+) -> None:
+    (tmp_path / "shop.yaml").write_text(service("web", 1))
+    (tmp_path / "other.yaml").write_text(service("other", 9))
+    folder = open_folder()
+    folder.settle()
+    change(tmp_path / "shop.yaml")
+    folder.settle()
+    assert told.services() == {"web": ".2", "other": ".9"}
+    (applied,) = told.deliveries[1]  # the change, and no more
+    assert isinstance(applied, Apply)
+    assert applied.observed.ref == Ref(Kind.SERVICE, "default", "web")
+
+
+def test_edit_right_after_start_is_noticed_even_if_the_file_looks_the_same(
+    tmp_path: Path, told: Told, open_folder: Callable[..., Folder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "shop.yaml"
+    path.write_text(service("web", 1))
+
+    def same_tick(folder: Path, endings: tuple[str, ...], found: dict[Path, Any]) -> Iterator[Any]:
+        found[path] = (1, 2, 3, 4)
+        yield from ()
+
+    monkeypatch.setattr(manifest_folder, "scan", same_tick)
+    folder = open_folder()
+    path.write_text(service("web", 2))
+    folder.settle()
+    assert told.services() == {"web": ".2"}
+
+
+def test_new_and_deleted_files_take_effect(tmp_path: Path, told: Told, open_folder: Callable[..., Folder]) -> None:
+    (tmp_path / "shop.yaml").write_text(service("web", 1))
+    folder = open_folder()
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "new.yaml").write_text(service("new", 2))
+    folder.settle()
+    assert told.services() == {"web": ".1", "new": ".2"}
+    (tmp_path / "shop.yaml").unlink()
+    folder.settle()
+    assert told.services() == {"new": ".2"}
+    assert told.deliveries[-1] == [Delete(Ref(Kind.SERVICE, "default", "web"))]
+    assert "manifests changed applied=0 deleted=1" in told.logged
+
+
+def test_mounted_configmap_changes_by_a_link_that_is_swapped(
+    tmp_path: Path, told: Told, open_folder: Callable[..., Folder]
+) -> None:
+    for version, octet in (("..v1", 1), ("..v2", 2)):
+        (tmp_path / version).mkdir()
+        (tmp_path / version / "shop.yaml").write_text(service("web", octet))
+    (tmp_path / "..data").symlink_to("..v1")
+    (tmp_path / "shop.yaml").symlink_to("..data/shop.yaml")
+    folder = open_folder()
+    assert told.services() == {"web": ".1"}
+    (tmp_path / "..next").symlink_to("..v2")
+    (tmp_path / "..next").replace(tmp_path / "..data")
+    folder.settle()
+    assert told.services() == {"web": ".2"}
+
+
+def test_change_that_changes_no_record_delivers_nothing(
+    tmp_path: Path, told: Told, open_folder: Callable[..., Folder]
+) -> None:
+    (tmp_path / "shop.yaml").write_text(service("web", 1))
+    folder = open_folder(clock=iter([1.0, 2.0]).__next__)
+    (tmp_path / "shop.yaml").write_text("# A comment.\n" + service("web", 1, "{more: labels}"))
+    folder.settle()
+    assert len(told.deliveries) == 1
+    assert folder.status()[Kind.SERVICE].last_event == 1.0
+
+
+def test_change_counts_only_when_two_looks_agree_on_it(
+    tmp_path: Path, told: Told, open_folder: Callable[..., Folder]
+) -> None:
+    path = tmp_path / "shop.yaml"
+    path.write_text(service("web", 1))
+    folder = open_folder()
+    for half_done in (path.unlink, lambda: path.write_text(""), lambda: path.write_text("kind: Serv")):
+        half_done()
+        folder.poll()
+    path.write_text(service("web", 2))
+    folder.settle()
+    assert [len(events) for events in told.deliveries[1:]] == [1]
+    assert told.services() == {"web": ".2"}
+    assert told.mistakes() == []
+
+
+def test_mistake_is_told_once_and_the_files_last_good_state_stays(
+    tmp_path: Path, told: Told, open_folder: Callable[..., Folder]
+) -> None:
+    (tmp_path / "shop.yaml").write_text(service("web", 1))
+    (tmp_path / "other.yaml").write_text(service("other", 2))
+    folder = open_folder()
+    (tmp_path / "shop.yaml").write_text(BROKEN)
+    (tmp_path / "other.yaml").write_text(service("other", 3))
+    folder.settle()
+    folder.settle()
+    told_once = f"manifest has a mistake problem={tmp_path}/{BROKEN_REASON} action=keeping its last good state"
+    assert told.mistakes() == [told_once]
+    assert told.services() == {"web": ".1", "other": ".3"}
+    assert folder.status()[Kind.SERVICE].problem == f"{tmp_path}/{BROKEN_REASON}"
+
+    (tmp_path / "shop.yaml").write_text(BROKEN + "# still\n")
+    folder.settle()
+    assert told.mistakes() == [told_once]
+
+    (tmp_path / "shop.yaml").write_text(service("web", 4))
+    folder.settle()
+    assert told.mistakes() == [told_once, f"manifest is right again file={tmp_path}/shop.yaml"]
+    assert told.services() == {"web": ".4", "other": ".3"}
+    assert folder.status()[Kind.SERVICE].problem is None
+
+
+def test_file_with_a_mistake_at_start_is_left_out_and_the_others_are_served(
+    tmp_path: Path, told: Told, open_folder: Callable[..., Folder]
+) -> None:
+    (tmp_path / "shop.yaml").write_text(BROKEN)
+    (tmp_path / "other.yaml").write_text(service("other", 2))
+    folder = open_folder()
+    folder.settle()
+    assert told.services() == {"other": ".2"}
+    assert told.mistakes() == [
+        f"manifest has a mistake problem={tmp_path}/{BROKEN_REASON} action=left out until it is right"
+    ]
+    (tmp_path / "shop.yaml").unlink()
+    folder.settle()
+    assert folder.status()[Kind.SERVICE].problem is None
+
+
+def test_all_mistakes_of_a_file_are_told_up_to_a_bound(
+    tmp_path: Path, told: Told, open_folder: Callable[..., Folder]
+) -> None:
+    (tmp_path / "shop.yaml").write_text("kind: Service\n---\n" * 2 + "a: 1\na: 2\n---\n" + "[\n")
+    (tmp_path / "wild.yaml").write_text("- no object\n---\n" * 25)
+    open_folder()
+    of_shop = [line.partition("shop.yaml: ")[2] for line in told.mistakes() if "shop.yaml" in line]
+    assert [line.partition(":")[0] for line in of_shop] == [
+        "document 1, line 1",
+        "document 2, line 3",
+        "document 3, line 6",
+        "document 4, line 9",
+    ]
+    assert len([line for line in told.mistakes() if "wild.yaml" in line]) == 21
+    assert told.mistakes()[-1] == f"manifest has more mistakes file={tmp_path}/wild.yaml more=5"
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"a: 1\nb: \xff\n", "document 1, line 2: is not UTF-8"),
+        (b"a: [\n", "document 1, line 2: is not YAML"),
+        (b"#" * 2049, "shop.yaml: has more than 0 MiB"),
+    ],
+)
+def test_file_that_is_no_text_is_a_mistake(
+    content: bytes,
+    reason: str,
+    tmp_path: Path,
+    told: Told,
+    open_folder: Callable[..., Folder],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(manifest_folder, "_MAX_FILE", 2048)
+    (tmp_path / "shop.yaml").write_bytes(content)
+    open_folder()
+    (mistake,) = told.mistakes()
+    assert reason in mistake
+
+
+def test_file_or_folder_that_cannot_be_read_keeps_what_it_held(
+    tmp_path: Path, told: Told, open_folder: Callable[..., Folder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "a.yaml").write_text(service("a", 1))
+    (tmp_path / "b.yaml").write_text(service("b", 2))
+    folder = open_folder()
+    folder.settle()
+    scandir = os.scandir
+
+    def refuse(path: Path) -> Any:
+        if path == tmp_path / "sub":
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)  # a superuser's tests can't be refused otherwise
+    folder.settle()
+    folder.settle()
+    assert told.services() == {"a": ".1", "b": ".2"}
+    problem = f"{tmp_path}/sub: can't be read: Permission denied"
+    assert told.mistakes() == [f"manifest has a mistake problem={problem} action=keeping its last good state"]
+    assert folder.status()[Kind.POD].problem == problem
+    monkeypatch.undo()
+    (tmp_path / "sub" / "a.yaml").unlink()
+    folder.settle()
+    assert told.mistakes()[1:] == [f"manifest is right again file={tmp_path}/sub"]
+    assert told.services() == {"b": ".2"}
+
+
+def test_folder_that_vanishes_while_it_is_watched_takes_no_record_with_it(tmp_path: Path, told: Told) -> None:
+    directory = tmp_path / "manifests"
+    directory.mkdir()
+    (directory / "a.yaml").write_text(service("a", 1))
+    folder = Folder(directory, told.deliver, told.log)
+    folder.start()
+    folder.settle()
+    directory.rename(tmp_path / "away")
+    folder.settle()
+    assert told.services() == {"a": ".1"}
+    assert folder.status()[Kind.SERVICE].problem == f"{directory}: can't be read: No such file or directory"
+    (tmp_path / "away").rename(directory)
+    folder.settle()
+    assert folder.status()[Kind.SERVICE].problem is None
+    folder.stop()
+
+
+def test_label_selector_is_applied_to_what_is_delivered(
+    tmp_path: Path, told: Told, open_folder: Callable[..., Folder]
+) -> None:
+    (tmp_path / "shop.yaml").write_text(service("in", 1, "{team: shop}") + service("out", 2, "{team: other}"))
+    open_folder(label_selector=selector.parse("team=shop"))
+    assert told.services() == {"in": ".1"}
+
+
+def test_file_that_cannot_be_read_for_a_while_is_read_when_it_can_be(
+    tmp_path: Path, told: Told, open_folder: Callable[..., Folder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "shop.yaml").write_text(service("web", 1))
+
+    def refuse(path: Path, mode: str) -> Any:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "open", refuse)
+        folder = open_folder()
+        folder.settle()
+    problem = f"{tmp_path}/shop.yaml: can't be read: Input/output error"
+    assert told.mistakes() == [f"manifest has a mistake problem={problem} action=left out until it is right"]
+    assert told.services() == {}
+    folder.poll()
+    assert told.services() == {"web": ".1"}
+
+
+@pytest.mark.parametrize("kind_of_path", ["missing", "a file"])
+def test_path_that_is_no_folder_is_refused_in_one_line(kind_of_path: str, tmp_path: Path, told: Told) -> None:
+    path = tmp_path / "x"
+    if kind_of_path == "a file":
+        path.write_text("")
+    with pytest.raises(SourceError) as refused:
+        ManifestFolder(path, told.deliver, told.log).start()
+    reason = "No such file or directory" if kind_of_path == "missing" else "Not a directory"
+    assert str(refused.value) == f"--manifests {path}: {reason}; wanted a folder with *.yaml, *.yml or *.json files"
+
+
+def test_watching_thread_notices_an_edit_within_a_second(tmp_path: Path, told: Told) -> None:
+    (tmp_path / "shop.yaml").write_text(service("web", 1))
+    folder = ManifestFolder(tmp_path, told.deliver, told.log, poll_s=0.02)
+    folder.start()
+    told.changed.clear()
+    (tmp_path / "shop.yaml").write_text(service("web", 2))  # of the same size, maybe in the same tick of the clock
+    assert told.changed.wait(10)
+    assert told.services()["web"] == ".2"
+    folder.stop()
+    (tmp_path / "shop.yaml").write_text(service("web", 3))
+    assert len(told.deliveries) == 2

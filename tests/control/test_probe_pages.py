@@ -1,0 +1,60 @@
+"""When /health and /ready say yes, and what they say if not."""
+
+import time
+from http import HTTPStatus
+from typing import Any
+
+import pytest
+
+from pydns.control.probe_pages import Probes
+from pydns.process.pulse import STUCK_S, Pulse
+
+SYNCED = {"synced": True, "problem": None}
+LISTING = {"synced": False, "problem": None}
+FORBIDDEN = {"synced": False, "problem": "403"}
+OUTAGE = {"synced": True, "problem": "connection refused"}
+
+
+def _probes(*, silent_s: float = 0.0) -> tuple[Probes, Pulse]:
+    pulse = Pulse(2, time.monotonic_ns())
+    pulse.workers[1].answered_ns -= int(silent_s * 1e9)
+    return Probes(pulse), pulse
+
+
+@pytest.mark.parametrize(
+    ("ready", "kinds", "draining", "verdict"),
+    [
+        (False, {}, False, "starting"),
+        (False, {"Service": SYNCED, "EndpointSlice": LISTING}, False, "EndpointSlice: not yet listed"),
+        (False, {"Service": LISTING, "EndpointSlice": FORBIDDEN}, False, "Service: not yet listed, EndpointSlice: 403"),
+        (True, {"Service": SYNCED, "EndpointSlice": SYNCED}, False, "OK"),
+        (True, {"Service": OUTAGE, "EndpointSlice": OUTAGE}, False, "OK"),  # once ready, always ready
+        (True, {"Service": LISTING, "EndpointSlice": LISTING}, False, "OK"),  # a whole table from before the restart
+        (True, {"Service": SYNCED}, True, "draining"),
+        (False, {}, True, "draining"),
+    ],
+)  # fmt: skip
+def test_ready(ready: bool, kinds: dict[str, Any], draining: bool, verdict: str) -> None:
+    probes, pulse = _probes()
+    probes.status = {"ready": ready, "kinds": kinds}
+    if draining:
+        pulse.drain()
+    page = probes.ready()
+    assert page.body.decode().splitlines() == verdict.split(", ")
+    assert page.status == (HTTPStatus.OK if verdict == "OK" else HTTPStatus.SERVICE_UNAVAILABLE)
+
+
+def test_readiness_does_not_depend_on_workers_nor_health_on_data() -> None:
+    probes, pulse = _probes(silent_s=STUCK_S + 1)
+    probes.status = {"ready": True, "kinds": {}}
+    assert probes.ready().status == HTTPStatus.OK
+    probes, pulse = _probes()
+    pulse.drain()
+    assert probes.health().status == HTTPStatus.OK
+
+
+@pytest.mark.parametrize(("silent_s", "verdict"), [(STUCK_S - 1, "OK"), (STUCK_S + 1, "worker 1: no answer for 6 s")])
+def test_health(silent_s: float, verdict: str) -> None:
+    page = _probes(silent_s=silent_s)[0].health()
+    assert page.body.decode() == verdict + "\n"
+    assert page.status == (HTTPStatus.OK if verdict == "OK" else HTTPStatus.SERVICE_UNAVAILABLE)

@@ -1,0 +1,257 @@
+"""A folder of zone files has its zones ready, and within a second what changed in them."""
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pydns.control import zone_folder
+from pydns.control.folder import SourceError
+from pydns.control.zone_folder import ZoneFolder
+from pydns.dns.name import to_text
+
+
+def zone(serial: int, more: str = "") -> str:
+    return f"@ 60 SOA ns admin {serial} 2 3 4 5\n@ 60 NS ns\n{more}\n"
+
+
+class Folder(ZoneFolder):
+    """A folder whose thread does nothing, so that a test decides when it looks."""
+
+    def __init__(self, directory: Path) -> None:
+        self.logged: list[str] = []
+        self.changes = 0
+        super().__init__(directory, self._count, self._note)
+
+    def _watch(self) -> None:
+        pass
+
+    def _count(self) -> None:
+        self.changes += 1
+
+    def _note(self, event: str, **fields: Any) -> None:
+        self.logged.append(" ".join([event, *(f"{key}={value}" for key, value in fields.items() if key != "level")]))
+
+    def settle(self) -> None:
+        """Look as often as it takes for a change to count."""
+        self.poll()
+        self.poll()
+
+    def serials(self) -> dict[str, int]:
+        return {Path(file).name: each.serial for file, each in self.zones().items()}
+
+    def mistakes(self) -> list[str]:
+        return [line for line in self.logged if line.startswith(("zone file has", "zone file is right"))]
+
+
+@pytest.fixture
+def open_folder(tmp_path: Path) -> Iterator[Callable[[], Folder]]:
+    opened: list[Folder] = []
+
+    def start() -> Folder:
+        folder = Folder(tmp_path)
+        opened.append(folder)
+        folder.start()
+        return folder
+
+    yield start
+    for folder in opened:
+        folder.stop()
+
+
+def test_zone_files_are_read_in_sub_folders_too_and_nothing_else(
+    tmp_path: Path, open_folder: Callable[[], Folder]
+) -> None:
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "a.example.zone").write_text(zone(1))
+    (tmp_path / "deep" / "b.example.zone").write_text(zone(2))
+    for other in ("c.example.zone~", ".d.example.zone", "e.txt"):
+        (tmp_path / other).write_text(zone(3))
+    assert open_folder().serials() == {"a.example.zone": 1, "b.example.zone": 2}
+
+
+def test_edits_new_files_renames_and_deletions_are_noticed(tmp_path: Path, open_folder: Callable[[], Folder]) -> None:
+    path = tmp_path / "a.zone"
+    path.write_text(zone(1))
+    folder = open_folder()
+    folder.settle()
+    assert folder.changes == 0
+    path.write_text(zone(2))
+    (tmp_path / "b.zone").write_text(zone(5))
+    folder.settle()
+    assert folder.serials() == {"a.zone": 2, "b.zone": 5}
+    (tmp_path / "a.zone.new").write_text(zone(3))
+    (tmp_path / "a.zone.new").rename(path)
+    folder.settle()
+    assert folder.serials() == {"a.zone": 3, "b.zone": 5}
+    path.unlink()
+    folder.settle()
+    assert folder.serials() == {"b.zone": 5}
+    assert folder.changes == 3
+
+
+def test_a_change_waits_until_two_looks_agree(tmp_path: Path, open_folder: Callable[[], Folder]) -> None:
+    path = tmp_path / "a.zone"
+    path.write_text(zone(1))
+    folder = open_folder()
+    folder.settle()
+    path.unlink()
+    folder.poll()
+    path.write_text(zone(2))
+    folder.poll()
+    assert folder.serials() == {"a.zone": 1}
+    folder.poll()
+    assert folder.serials() == {"a.zone": 2}
+
+
+def test_a_mounted_configmap_is_swapped(tmp_path: Path, open_folder: Callable[[], Folder]) -> None:
+    for serial in (1, 2):
+        (tmp_path / f"..{serial}").mkdir()
+        (tmp_path / f"..{serial}" / "a.zone").write_text("$INCLUDE soa.inc\n@ 60 NS ns")
+        (tmp_path / f"..{serial}" / "soa.inc").write_text(f"@ 60 SOA ns admin {serial} 2 3 4 5")
+    (tmp_path / "..data").symlink_to("..1")
+    for file in ("a.zone", "soa.inc"):
+        (tmp_path / file).symlink_to(f"..data/{file}")
+    folder = open_folder()
+    assert folder.serials() == {"a.zone": 1}
+    (tmp_path / "..data_tmp").symlink_to("..2")
+    (tmp_path / "..data_tmp").rename(tmp_path / "..data")
+    folder.settle()
+    assert folder.serials() == {"a.zone": 2}
+
+
+def test_a_change_of_an_included_file_counts_for_the_zone(tmp_path: Path, open_folder: Callable[[], Folder]) -> None:
+    (tmp_path / "a.zone").write_text(zone(1, "$INCLUDE www.inc"))
+    folder = open_folder()
+    assert folder.mistakes() == [
+        f"zone file has a mistake problem={tmp_path}/a.zone:3: $INCLUDE www.inc: no such file "
+        "action=left out until it is right"
+    ]
+    (tmp_path / "www.inc").write_text("www 60 A 192.0.2.1")
+    folder.settle()
+    assert [each.records for each in folder.zones().values()] == [3]
+    (tmp_path / "www.inc").write_text("www 60 A 192.0.2.1\nwww 60 A 192.0.2.2")
+    folder.settle()
+    assert [each.records for each in folder.zones().values()] == [4]
+
+
+@pytest.mark.parametrize("wanted", ["../secret", "/etc/hostname", "link", "{outside}"])
+def test_an_included_file_must_lie_in_the_folder(wanted: str, tmp_path: Path) -> None:
+    folder_path = tmp_path / "zones"
+    folder_path.mkdir()
+    (tmp_path / "secret").write_text("www 60 A 192.0.2.1")
+    (folder_path / "link").symlink_to(tmp_path / "secret")
+    (folder_path / "a.zone").write_text(zone(1, "$INCLUDE " + wanted.format(outside=tmp_path / "secret")))
+    folder = Folder(folder_path)
+    folder.start()
+    folder.stop()
+    assert folder.zones() == {}
+    assert f"lies outside of {folder_path}" in folder.mistakes()[0]
+
+
+def test_a_mistake_keeps_the_zone_and_is_said_once(tmp_path: Path, open_folder: Callable[[], Folder]) -> None:
+    path = tmp_path / "a.zone"
+    path.write_text(zone(1))
+    folder = open_folder()
+    path.write_text(zone(2, "www 60 A 192.0.2.300"))
+    folder.settle()
+    folder.settle()
+    problem = f"{path}:3: www 60 A 192.0.2.300: Text input is malformed."
+    assert folder.serials() == {"a.zone": 1}
+    assert folder.mistakes() == [f"zone file has a mistake problem={problem} action=keeping its last good state"]
+    (status,) = folder.status()
+    assert [str(mistake) for mistake in status.mistakes] == [problem]
+    path.write_text(zone(3))
+    folder.settle()
+    assert folder.serials() == {"a.zone": 3}
+    assert folder.mistakes()[1:] == [f"zone file is right again file={path}"]
+    assert folder.status()[0].mistakes == []
+
+
+def test_a_broken_file_that_is_deleted_is_forgotten(tmp_path: Path, open_folder: Callable[[], Folder]) -> None:
+    (tmp_path / "a.zone").write_text("nonsense")
+    folder = open_folder()
+    (tmp_path / "a.zone").unlink()
+    folder.settle()
+    assert folder.status() == []
+
+
+def test_text_that_is_not_utf_8_is_a_mistake(tmp_path: Path, open_folder: Callable[[], Folder]) -> None:
+    (tmp_path / "a.zone").write_bytes(zone(1).encode() + b"\xff")
+    assert "line 4 is not UTF-8" in open_folder().mistakes()[0]
+
+
+def test_path_that_is_no_folder_is_refused_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(SourceError) as refused:
+        Folder(tmp_path / "x").start()
+    assert str(refused.value) == f"--zones {tmp_path}/x: No such file or directory; wanted a folder with *.zone files"
+
+
+def test_an_edit_right_after_start_is_noticed_even_if_the_file_looks_the_same(
+    tmp_path: Path, open_folder: Callable[[], Folder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.zone"
+    path.write_text(zone(1))
+
+    def same_tick(folder: Path, endings: tuple[str, ...], found: dict[Path, Any]) -> Iterator[Any]:
+        found[path] = (1, 2, 3, 4)
+        yield from ()
+
+    monkeypatch.setattr(zone_folder, "scan", same_tick)
+    folder = open_folder()
+    path.write_text(zone(2))
+    folder.settle()
+    assert folder.serials() == {"a.zone": 2}
+
+
+@pytest.mark.parametrize(
+    ("refused", "problem"), [("a.zone", ": can't be read"), ("www.inc", ":3: $INCLUDE www.inc: can't be read")]
+)
+def test_a_file_that_cannot_be_read_for_a_while_is_read_when_it_can_be(
+    refused: str,
+    problem: str,
+    tmp_path: Path,
+    open_folder: Callable[[], Folder],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "a.zone").write_text(zone(1, "$INCLUDE www.inc"))
+    (tmp_path / "www.inc").write_text("www 60 A 192.0.2.1")
+    open_path = Path.open
+
+    def refuse(path: Path, mode: str) -> Any:
+        if path.name == refused:
+            raise OSError(5, "Input/output error")
+        return open_path(path, mode)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "open", refuse)
+        folder = open_folder()
+        folder.settle()
+    assert folder.mistakes() == [
+        f"zone file has a mistake problem={tmp_path}/a.zone{problem}: Input/output error "
+        "action=left out until it is right"
+    ]
+    folder.settle()
+    assert folder.serials() == {"a.zone": 1}
+
+
+def test_the_thread_notices_an_edit(tmp_path: Path) -> None:
+    changed = threading.Event()
+    (tmp_path / "a.zone").write_text(zone(1))
+    folder = ZoneFolder(tmp_path, changed.set, lambda *_, **__: None, poll_s=0.02)
+    folder.start()
+    (tmp_path / "a.zone").write_text(zone(2))
+    assert changed.wait(10)
+    folder.stop()
+    assert [each.serial for each in folder.zones().values()] == [2]
+
+
+def test_the_zones_that_come_with_pydns_are_right() -> None:
+    folder = Folder(Path(__file__).parents[2] / "zones")
+    folder.start()
+    folder.stop()
+    assert folder.mistakes() == []
+    assert len(folder.zones()) == 98  # RFC 6303: 33 and localhost; RFC 7793: 64
+    assert all(Path(file).name == f"{to_text(each.facts.apex)}zone" for file, each in folder.zones().items())

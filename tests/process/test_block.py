@@ -1,0 +1,59 @@
+"""Memory that processes share: what one stored, others load, whatever became of it."""
+
+import os
+from typing import Any, cast
+
+import pytest
+
+from pydns.process.block import Block, share
+
+
+def test_what_a_forked_process_stored_is_loaded_after_its_death() -> None:
+    mine, theirs = share(2)
+    pid = os.fork()
+    if pid == 0:
+        theirs.store(b"first")
+        theirs.store(b"second")
+        os._exit(0)
+    os.waitpid(pid, 0)
+    assert (mine.load(), theirs.load()) == (b"", b"second")
+
+
+def test_what_is_too_long_changes_nothing() -> None:
+    (block,) = share(1)
+    assert block.store(b"kept")
+    assert not block.store(bytes(600_000))
+    assert block.load() == b"kept"
+
+
+class Killed(Exception):
+    pass
+
+
+class Memory:
+    """Memory whose writer is killed before its next write but `writes`."""
+
+    def __init__(self) -> None:
+        self.view = memoryview(bytearray(2 << 20))
+        self.writes = 100
+
+    def __getitem__(self, place: Any) -> Any:
+        return self.view[place]
+
+    def __setitem__(self, place: Any, value: bytes) -> None:
+        if not self.writes:
+            raise Killed
+        self.writes -= 1
+        self.view[place] = value
+
+
+@pytest.mark.parametrize("writes", [0, 1])
+def test_a_writer_that_is_killed_in_the_middle_has_changed_nothing(writes: int) -> None:
+    memory = Memory()
+    block = Block(cast(memoryview, memory))
+    block.store(b"the one before")
+    block.store(b"whole")
+    memory.writes = writes
+    with pytest.raises(Killed):
+        block.store(b"torn off")
+    assert block.load() == b"whole"
