@@ -10,7 +10,7 @@ from ipaddress import ip_address
 from msgspec.structs import replace
 
 from pydns.cli.main import main
-from pydns.config.model import Upstream
+from pydns.config.model import ServerSpec
 from pydns.serve.upstream_sockets import Upstreams
 
 _NOBODY = 9
@@ -19,7 +19,7 @@ _NOBODY = 9
 def _stay_here(ports: dict[str, int]) -> None:
     add = Upstreams.add
 
-    def add_here(self: Upstreams, index: int, server: Upstream) -> None:
+    def add_here(self: Upstreams, index: int, server: ServerSpec) -> None:
         if not ip_address(server.ip).is_loopback:
             server = replace(server, ip="127.0.0.1", port=ports.get(server.ip, _NOBODY))
         add(self, index, server)

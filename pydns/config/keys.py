@@ -22,8 +22,8 @@ from pydns.config.model import (
     QueryLog,
     RcodeClass,
     Route,
+    ServerSpec,
     Transport,
-    Upstream,
 )
 from pydns.config.shape import (
     Fault,
@@ -51,12 +51,12 @@ def _server(
     transport: Transport = Transport.UDP,
     server_name: str | None = None,
     packets_per_second: int | None = None,
-) -> Upstream | NamedUpstream:
+) -> ServerSpec | NamedUpstream:
     port = address.port or _DEFAULT_PORTS[transport]
     if address.qname is not None:
         return NamedUpstream(address.qname, port, transport, server_name, packets_per_second)
     assert address.ip is not None
-    return Upstream(address.ip, port, transport, server_name, packets_per_second)
+    return ServerSpec(address.ip, port, transport, server_name, packets_per_second)
 
 
 def _check_server(
@@ -84,7 +84,7 @@ _DEFAULT_CACHE = Cache()
 
 
 def _server_shape(address: Text) -> TextOrRecord:
-    def parse(text: str) -> Upstream | NamedUpstream | Wanted:
+    def parse(text: str) -> ServerSpec | NamedUpstream | Wanted:
         parsed = address.parse(text)
         return parsed if isinstance(parsed, Wanted) else _server(parsed)
 
@@ -378,7 +378,7 @@ ROOT = Record(
 )
 
 
-def _stub(domain: bytes, servers: tuple[Upstream | NamedUpstream, ...]) -> Route:
+def _stub(domain: bytes, servers: tuple[ServerSpec | NamedUpstream, ...]) -> Route:
     return Route(domain, servers)
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from pydns.config import document, keys
 from pydns.config.mistakes import ConfigError, Notice
-from pydns.config.model import Route, Upstream
+from pydns.config.model import Route, ServerSpec
 from pydns.config.shape import Key, Mistakes, Place
 
 FEDERATIONS = "federations"
@@ -20,7 +20,7 @@ class KubeDns(NamedTuple):
     """What the keys say."""
 
     routes: tuple[Route, ...]
-    upstreams: tuple[Upstream, ...] | None
+    upstreams: tuple[ServerSpec, ...] | None
     notices: list[Notice]
 
 

@@ -2,7 +2,7 @@
 
 Whatever is here has been checked: names are wire names in lower case, addresses are addresses, numbers are in range.
 How it is written is in `keys`. The controller makes it and stores it in the answer table (`dump`), workers `load` it
-from there; hence msgspec structs: `Upstream | NamedUpstream` comes back from bytes as what it was.
+from there; hence msgspec structs: `ServerSpec | NamedUpstream` comes back from bytes as what it was.
 """
 
 from enum import Enum
@@ -60,7 +60,7 @@ class RcodeClass(Enum):
     ERROR = "error"  # every other rcode
 
 
-class Upstream(Struct, frozen=True, gc=False, tag="ip"):
+class ServerSpec(Struct, frozen=True, gc=False, tag="ip"):
     """A server that answers for names which aren't ours."""
 
     ip: str  # canonical text
@@ -84,7 +84,7 @@ class Route(Struct, frozen=True, gc=False):
     """Who is asked for the names at or below a domain."""
 
     domain: bytes
-    servers: tuple[Upstream | NamedUpstream, ...]
+    servers: tuple[ServerSpec | NamedUpstream, ...]
     except_: tuple[bytes, ...] = ()  # domains below, asked as if there were no such route
     on_nxdomain: OnNxdomain = OnNxdomain.ANSWER
     choice: Choice | None = None  # None: as `Config.choice`
@@ -135,7 +135,7 @@ class Log(Struct, frozen=True, gc=False):
 class Config(Struct, frozen=True, gc=False):
     """Everything that can change while the server runs. `Config()` is what an empty ConfigMap means."""
 
-    upstreams: tuple[Upstream, ...] | None = None  # None: the nameservers of /etc/resolv.conf
+    upstreams: tuple[ServerSpec, ...] | None = None  # None: the nameservers of /etc/resolv.conf
     choice: Choice = Choice.FASTEST
     routes: tuple[Route, ...] = ()  # at most one per domain
     max_in_flight: int = 1000  # queries that wait for upstreams, per worker

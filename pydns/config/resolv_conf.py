@@ -5,14 +5,14 @@ from typing import NamedTuple
 
 from pydns.config import words
 from pydns.config.mistakes import Notice, quote
-from pydns.config.model import Upstream
+from pydns.config.model import ServerSpec
 from pydns.config.shape import Wanted
 
 
 class Nameservers(NamedTuple):
     """What can be asked, in the order of the file, and why the rest can't."""
 
-    upstreams: tuple[Upstream, ...]  # may be empty
+    upstreams: tuple[ServerSpec, ...]  # may be empty
     notices: tuple[Notice, ...]
 
 
@@ -23,7 +23,7 @@ def read(source: str, text: str, own: Collection[str] = ()) -> Nameservers:
     (systemd-resolved's 127.0.0.53 gets there by way of the node's file), and what isn't an address.
     """
     ours = {words.parse_ip(address) for address in own}
-    upstreams: dict[words.IpAddress, Upstream] = {}
+    upstreams: dict[words.IpAddress, ServerSpec] = {}
     notices = []
     for number, line in enumerate(text.splitlines(), 1):
         keyword, *rest = line.split(maxsplit=1) or [""]
@@ -38,7 +38,7 @@ def read(source: str, text: str, own: Collection[str] = ()) -> Nameservers:
         elif address.is_loopback:
             reason = f"{written} is a loopback address and leads back here; give the node's own resolv.conf"
         else:
-            upstreams.setdefault(address, Upstream(str(address)))
+            upstreams.setdefault(address, ServerSpec(str(address)))
             continue
         notices.append(Notice(f"{source}:{number}", f"nameserver left out: {reason}"))
     return Nameservers(tuple(upstreams.values()), tuple(notices))

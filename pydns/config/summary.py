@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from pydns.config.keys import ROOT
-from pydns.config.model import Config, Host, NamedUpstream, Route, Transport, Upstream
+from pydns.config.model import Config, Host, NamedUpstream, Route, ServerSpec, Transport
 from pydns.config.shape import field_of
 from pydns.dns import name
 
@@ -31,9 +31,9 @@ def lines(config: Config) -> Iterator[str]:
             yield f"{key.name}: {_text(value)}"
 
 
-def server_text(server: Upstream | NamedUpstream) -> str:
+def server_text(server: ServerSpec | NamedUpstream) -> str:
     """Return a server as the configuration has it."""
-    host = server.ip if isinstance(server, Upstream) else name.to_text(server.qname)
+    host = server.ip if isinstance(server, ServerSpec) else name.to_text(server.qname)
     parts = [f"[{host}]:{server.port}" if ":" in host else f"{host}:{server.port}"]
     if server.transport is not Transport.UDP:
         parts.append(server.transport.value)
@@ -61,7 +61,7 @@ def _host(host: Host) -> str:
 
 
 def _text(value: Any) -> str:
-    if isinstance(value, Upstream | NamedUpstream):
+    if isinstance(value, ServerSpec | NamedUpstream):
         return server_text(value)
     if isinstance(value, msgspec.Struct):
         fields = msgspec.structs.fields(value)

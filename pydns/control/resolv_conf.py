@@ -6,7 +6,7 @@ Knows one file; what its lines mean is `config.resolvconf`. There is no thread: 
 from pathlib import Path
 
 from pydns.config import resolv_conf
-from pydns.config.model import Upstream
+from pydns.config.model import ServerSpec
 from pydns.log import Level, Log
 
 
@@ -18,10 +18,10 @@ class ResolvConf:
         self._log = log
         self._last_look: _Look | None = None
         self._in_force: tuple[_Look, frozenset[str]] | None = None
-        self._upstreams: tuple[Upstream, ...] = ()
+        self._upstreams: tuple[ServerSpec, ...] = ()
         self._said: frozenset[str] = frozenset()
 
-    def upstreams(self, own: frozenset[str]) -> tuple[Upstream, ...]:
+    def upstreams(self, own: frozenset[str]) -> tuple[ServerSpec, ...]:
         """Return the nameservers, without our `own` addresses. Each one left out is logged once.
 
         A changed state counts at the second look that finds it, for who writes the file may not be done.

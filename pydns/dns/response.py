@@ -32,7 +32,7 @@ MAX_LABELS = 600
 MAX_CHAIN = 16  # CNAMEs from the question on; Unbound follows 11
 
 
-class Answer(NamedTuple):
+class UpstreamAnswer(NamedTuple):
     """What a client is told after its id, flags and question: whole records, compressed only against the question."""
 
     rcode: int
@@ -45,7 +45,7 @@ class Answer(NamedTuple):
 class Response(NamedTuple):
     """What is useful of a reply. `truncated` ones have nothing but the rcode."""
 
-    answer: Answer
+    answer: UpstreamAnswer
     ttl_offsets: tuple[int, ...]  # where in `answer.records` each record has its TTL
     ttl_s: int  # how long it may be cached by its own records; 0: not at all
     negative: bool  # `ttl_s` is then the SOA's (RFC 2308 section 5), a limit to every record's TTL
@@ -83,13 +83,13 @@ def parse_response(packet: bytes, question: bytes) -> Response | Unusable:
             if before == before_ttl and after == after_ttl:
                 if ttl_s > _MAX_TTL:
                     ttl_s = 0
-                answer = _new(Answer, (0, b"\0\1\0\0", packet[start:end], None, b""))
+                answer = _new(UpstreamAnswer, (0, b"\0\1\0\0", packet[start:end], None, b""))
                 return _new(Response, (answer, (6,), ttl_s, False, False))
     flags, questions, answers, authorities, additionals = _FLAGS_AND_COUNTS(packet, 2)
     if flags & 0xF800 != 0x8000 or questions != 1:
         return Unusable.MALFORMED
     if flags & 0x0200:
-        return Response(Answer(flags & 15, _NO_RECORDS, b""), (), 0, False, True)
+        return Response(UpstreamAnswer(flags & 15, _NO_RECORDS, b""), (), 0, False, True)
     if authorities == 0 and (plain := _parse_addresses(packet, start, answers, additionals, question)):
         return plain
     if answers + authorities + additionals > MAX_RECORDS or authorities > MAX_AUTHORITIES:
@@ -108,10 +108,10 @@ def parse_response(packet: bytes, question: bytes) -> Response | Unusable:
         offsets = tuple([record.ttl_at - start for record in kept])
     else:
         body, offsets = _compose(packet, kept, names)
-    return _new(Response, (_new(Answer, (rcode, counts, body, None, onward)), offsets, ttl_s, negative, False))
+    return _new(Response, (_new(UpstreamAnswer, (rcode, counts, body, None, onward)), offsets, ttl_s, negative, False))
 
 
-def uncompressed(question: bytes, answer: Answer) -> bytes:
+def uncompressed(question: bytes, answer: UpstreamAnswer) -> bytes:
     """Return the answer's records so that they can stand anywhere in any message. Names come out in lower case."""
     packet = bytes(HEADER) + question + answer.records
     names = {HEADER: question[:-4].lower()}
@@ -150,7 +150,7 @@ def _parse_addresses(packet: bytes, start: int, count: int, additionals: int, qu
             ttl_s = ttl
         elif ttl > _MAX_TTL:
             ttl_s = 0
-    answer = _new(Answer, (0, packet[6:10], packet[start:end], None, b""))
+    answer = _new(UpstreamAnswer, (0, packet[6:10], packet[start:end], None, b""))
     return _new(Response, (answer, tuple(range(6, end - start, size)), ttl_s, False, False))
 
 

@@ -19,7 +19,7 @@ from pydns.config import model
 from pydns.dns import name
 from pydns.dns.compiled import HEADER
 from pydns.dns.message import PLAIN_SIZE, Ede, Rcode, compose_opt
-from pydns.dns.response import Answer, uncompressed
+from pydns.dns.response import UpstreamAnswer, uncompressed
 from pydns.dns.rrset import AAAA, CLASS_IN, TXT, A, RRset
 from pydns.log import Level, Log
 from pydns.metrics.meter import Meter, rcode_text
@@ -113,7 +113,7 @@ class Recursion:
         counted = question[-4:-2], answer.rcode
         ready[question.lower()] = Ready(until, head, answer.records, counted, entry.is_denial)
 
-    def _reply(self, client: Any, answer: Answer) -> None:
+    def _reply(self, client: Any, answer: UpstreamAnswer) -> None:
         """Take an answer from the forwarder. A client is what `ask` made, a `_Chain` or a `_Probe`.
 
         Compose the reply to one that `ask` made and send it. What is too long for UDP is to be asked for by TCP, whole.
@@ -165,7 +165,7 @@ class Recursion:
         else:
             chain.end(Rcode.NOERROR)
 
-    def _look_up(self, qname: bytes, qtype: int, finish: Callable[[Answer], None]) -> None:
+    def _look_up(self, qname: bytes, qtype: int, finish: Callable[[UpstreamAnswer], None]) -> None:
         """Ask for ourselves, as a client would."""
         self.go_on(_Chain(self, qname + qtype.to_bytes(2) + _CLASS_IN, 0, (), (), finish), qname)
 
@@ -290,7 +290,7 @@ class Recursion:
         for index in new:
             self._probe(self._upstreams[index])
 
-    def _resolved(self, qname: bytes, qtype: int, answer: Answer) -> None:
+    def _resolved(self, qname: bytes, qtype: int, answer: UpstreamAnswer) -> None:
         """Take what was found of a server's name. If that is nothing for now, the addresses known before stay."""
         known = self._addresses.get(qname)
         if known is None or answer.rcode != Rcode.NOERROR:
@@ -312,7 +312,7 @@ class Recursion:
         self.forwarder.probe(upstream, question, _Probe(self, upstream), monotonic())
         self._tick_later()
 
-    def probed(self, upstream: Upstream, answer: Answer) -> None:
+    def probed(self, upstream: Upstream, answer: UpstreamAnswer) -> None:
         """Take the answer to a probe. Servers that have one for any name have another than we."""
         now = monotonic()
         if LOOP_MARK[::-1] in answer.records:
@@ -342,7 +342,7 @@ class _Probe:
         self._recursion = recursion
         self._upstream = upstream
 
-    def answered(self, answer: Answer) -> None:
+    def answered(self, answer: UpstreamAnswer) -> None:
         self._recursion.probed(self._upstream, answer)
 
 
@@ -356,7 +356,7 @@ class _Chain:
         bits: int,
         answers: Iterable[RRset],
         seen: Iterable[bytes],
-        finish: Callable[[Answer], None],
+        finish: Callable[[UpstreamAnswer], None],
     ) -> None:
         self._recursion = recursion
         self.question = question  # the one that is open
@@ -382,7 +382,7 @@ class _Chain:
         self.question = qname + self.question[-4:]
         return True
 
-    def answered(self, answer: Answer) -> None:
+    def answered(self, answer: UpstreamAnswer) -> None:
         """Take the answer to the open question."""
         records = self._records + uncompressed(self.question, answer)
         count = self._count + int.from_bytes(answer.counts[:2])
@@ -391,13 +391,13 @@ class _Chain:
             self._recursion.go_on(self, answer.onward)
         else:
             counts = count.to_bytes(2) + answer.counts[2:]
-            self._finish(Answer(answer.rcode, counts, records, answer.extended_error))
+            self._finish(UpstreamAnswer(answer.rcode, counts, records, answer.extended_error))
 
     def end(self, rcode: Rcode, authorities: Iterable[RRset] = (), error: Ede | None = None) -> None:
         """Say that the table, or the length of the chain, has the last word."""
         authority = b"".join([_wire(rrset) for rrset in authorities])
         counts = self._count.to_bytes(2) + sum(len(rrset.rdatas) for rrset in authorities).to_bytes(2)
-        self._finish(Answer(rcode, counts, self._records + authority, error))
+        self._finish(UpstreamAnswer(rcode, counts, self._records + authority, error))
 
 
 class _ServerName:
@@ -437,7 +437,7 @@ def _wire(rrset: RRset) -> bytes:
     return b"".join([fixed + len(rdata).to_bytes(2) + rdata for rdata in rrset.rdatas])
 
 
-def _addresses(answer: Answer, qtype: int) -> Iterator[tuple[str, int]]:
+def _addresses(answer: UpstreamAnswer, qtype: int) -> Iterator[tuple[str, int]]:
     """Yield the addresses in an answer that a chain has made, with their TTLs."""
     records, position = answer.records, 0
     for _ in range(int.from_bytes(answer.counts[:2])):

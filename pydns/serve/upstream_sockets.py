@@ -19,8 +19,7 @@ from functools import partial
 from time import monotonic
 from typing import cast
 
-from pydns.config.model import Transport
-from pydns.config.model import Upstream as Server
+from pydns.config.model import ServerSpec, Transport
 from pydns.serve.datagrams import Inbox, Outbox
 from pydns.upstream.forwarder import STREAM
 
@@ -44,7 +43,7 @@ class Upstreams:
         self.loop = loop
         self.received = received
         self.unreachable = unreachable
-        self._servers: dict[int, Server] = {}
+        self._servers: dict[int, ServerSpec] = {}
         self._sockets: dict[int, tuple[socket.socket, float]] = {}  # by upstream and socket; and until when
         self._unsent: dict[int, tuple[int, list[bytes]]] = {}  # likewise: the file, and datagrams of this turn
         self._inbox, self._outbox = Inbox(), Outbox()
@@ -52,7 +51,7 @@ class Upstreams:
         self._streams: dict[int, _Stream] = {}
         self._context: _Context | None = None
 
-    def add(self, index: int, server: Server) -> None:
+    def add(self, index: int, server: ServerSpec) -> None:
         """Have upstream `index` be `server`. Nothing is opened yet."""
         self._servers[index] = server
 
@@ -206,7 +205,7 @@ class _Context(ssl.SSLContext):
 class _Stream:
     """The connection to one upstream, opened again when needed."""
 
-    def __init__(self, upstreams: Upstreams, index: int, server: Server, context: _Context | None) -> None:
+    def __init__(self, upstreams: Upstreams, index: int, server: ServerSpec, context: _Context | None) -> None:
         self._upstreams = upstreams
         self._index = index
         self._server = server

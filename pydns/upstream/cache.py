@@ -17,7 +17,7 @@ from typing import NamedTuple
 from cachetools import LRUCache
 
 from pydns.dns.message import Ede
-from pydns.dns.response import Answer, Response
+from pydns.dns.response import Response, UpstreamAnswer
 
 STALE_TTL_S = 30  # RFC 8767 section 4
 # Of the bound, for answers that nobody has asked for again. They also have what the others leave free.
@@ -46,7 +46,7 @@ class Entry:
 
     __slots__ = ("answer", "expires", "refresh_at", "size_bytes", "stored", "ttl_offsets", "ttl_s", "uses")
 
-    def __init__(self, answer: Answer, ttl_offsets: tuple[int, ...], now: float, ttl_s: int) -> None:
+    def __init__(self, answer: UpstreamAnswer, ttl_offsets: tuple[int, ...], now: float, ttl_s: int) -> None:
         self.answer = answer
         self.ttl_offsets = ttl_offsets
         self.stored = now
@@ -61,7 +61,7 @@ class Entry:
         """Whether there are no records of what was asked for."""
         return self.answer.counts[:2] == b"\0\0"
 
-    def answer_at(self, now: float) -> Answer:
+    def answer_at(self, now: float) -> UpstreamAnswer:
         """Return the answer with its TTLs counted down."""
         age = int(now - self.stored)
         answer = self.answer
@@ -71,7 +71,7 @@ class Entry:
         for offset in self.ttl_offsets:
             ttl_s = _TTL.unpack_from(records, offset)[0] - age
             _TTL.pack_into(records, offset, ttl_s)
-        return _new(Answer, (answer.rcode, answer.counts, bytes(records), None, answer.onward))
+        return _new(UpstreamAnswer, (answer.rcode, answer.counts, bytes(records), None, answer.onward))
 
     def wants_refresh(self, now: float) -> bool:
         """Tell, once, that the answer is asked for often and about to expire."""
@@ -84,7 +84,7 @@ class Entry:
 class Failure(NamedTuple):
     """That a question could not be answered, and until when it isn't asked again."""
 
-    answer: Answer
+    answer: UpstreamAnswer
     until: float
 
 
@@ -119,7 +119,7 @@ class Cache:
             entry.uses += 1
         return entry
 
-    def stale(self, key: bytes, now: float) -> Answer | None:
+    def stale(self, key: bytes, now: float) -> UpstreamAnswer | None:
         """Return the last known answer for when nobody gives a new one, its TTLs set to 30 s, marked with EDE 3."""
         entry = self._use(key, now - self._limits.stale_s)
         if entry is None:
@@ -128,9 +128,9 @@ class Cache:
         records = bytearray(answer.records)
         for offset in entry.ttl_offsets:
             _TTL.pack_into(records, offset, STALE_TTL_S)
-        return Answer(answer.rcode, answer.counts, bytes(records), Ede.STALE_ANSWER, answer.onward)
+        return UpstreamAnswer(answer.rcode, answer.counts, bytes(records), Ede.STALE_ANSWER, answer.onward)
 
-    def store(self, key: bytes, response: Response, now: float) -> Answer:
+    def store(self, key: bytes, response: Response, now: float) -> UpstreamAnswer:
         """Keep what a reply says, if it may be kept, and return it with its TTLs within floor and cap.
 
         A reply with a TTL of 0 is never kept, whatever the floor.
@@ -166,7 +166,7 @@ class Cache:
         self._put_often(key, entry)
         return entry
 
-    def _entry(self, answer: Answer, ttl_offsets: tuple[int, ...], now: float, ttl_s: int) -> Entry:
+    def _entry(self, answer: UpstreamAnswer, ttl_offsets: tuple[int, ...], now: float, ttl_s: int) -> Entry:
         entry = Entry(answer, ttl_offsets, now, ttl_s)
         if not self._limits.prefetch:
             entry.refresh_at = entry.expires
@@ -177,7 +177,7 @@ class Cache:
         records_at = _PACKED.size + 2 * offsets + onward
         ttl_offsets = unpack_from(f"!{offsets}H", packed, _PACKED.size)
         onward_name = packed[records_at - onward : records_at]
-        answer = Answer(rcode, counts, packed[records_at:], None, onward_name)
+        answer = UpstreamAnswer(rcode, counts, packed[records_at:], None, onward_name)
         return self._entry(answer, ttl_offsets, stored, ttl_s)
 
     def _put_once(self, key: bytes, packed: bytes) -> None:
@@ -222,13 +222,13 @@ class Cache:
         self._once_room_bytes = limits.size_bytes - int(often.currsize)
         self._make_room()
 
-    def store_failure(self, key: bytes, answer: Answer, now: float) -> None:
+    def store_failure(self, key: bytes, answer: UpstreamAnswer, now: float) -> None:
         """Remember that a question could not be answered. The last good answer stays."""
         if self._limits.failure_s:
             self._failures_until = now + self._limits.failure_s
             self._failures[key] = Failure(answer, self._failures_until)
 
-    def failure(self, key: bytes, now: float) -> Answer | None:
+    def failure(self, key: bytes, now: float) -> UpstreamAnswer | None:
         """Return what was said when a question could not be answered, while that is recent."""
         if now >= self._failures_until:
             return None
@@ -266,7 +266,7 @@ class Cache:
         return self._once_bytes + int(self._often.currsize)
 
 
-def _clamp(answer: Answer, offsets: tuple[int, ...], floor: int, cap: int) -> tuple[Answer, int]:
+def _clamp(answer: UpstreamAnswer, offsets: tuple[int, ...], floor: int, cap: int) -> tuple[UpstreamAnswer, int]:
     """Return the answer with every TTL within floor and cap, and the lowest of them."""
     lowest = cap
     records: bytearray | None = None
@@ -289,7 +289,7 @@ def _clamp(answer: Answer, offsets: tuple[int, ...], floor: int, cap: int) -> tu
     return answer, lowest
 
 
-def _pack(answer: Answer, ttl_offsets: tuple[int, ...], stored: float, ttl_s: int) -> bytes:
+def _pack(answer: UpstreamAnswer, ttl_offsets: tuple[int, ...], stored: float, ttl_s: int) -> bytes:
     """Return an entry as one string of octets, a third of the memory: most are never asked for again."""
     rcode, counts, records, _, onward = answer
     if ttl_offsets == _ONE_OFFSET and not onward:

@@ -25,7 +25,7 @@ from pydns.config.model import OnNxdomain
 from pydns.dns import name
 from pydns.dns.compiled import HEADER
 from pydns.dns.message import Ede, Rcode, compose_opt
-from pydns.dns.response import Answer, Response, Unusable, parse_response
+from pydns.dns.response import Response, Unusable, UpstreamAnswer, parse_response
 from pydns.upstream.cache import Cache, CacheLimits, Entry
 from pydns.upstream.pool import CASE_PAUSE_S, EDNS_PAUSE_S, LONGEST_PAUSE_S, Change, Pool, Upstream
 from pydns.upstream.routes import Routes, RouteSpec
@@ -123,7 +123,7 @@ class Forwarder:
         random_bits: Callable[[], int],
         send_udp: Callable[[int, int, bytes], bool],
         send_tcp: Callable[[int, bytes], bool],
-        reply: Callable[[object, Answer], None],
+        reply: Callable[[object, UpstreamAnswer], None],
         notice: Callable[[Event, Upstream], None],
     ) -> None:
         """Connect the parts. `random_bits` returns `RANDOM_OCTETS` of them that no earlier ones tell anything about.
@@ -554,15 +554,15 @@ class Forwarder:
                 failure = _SERVFAIL
         else:
             if query.rcode:
-                failure = Answer(query.rcode, _NO_RECORDS, b"")
+                failure = UpstreamAnswer(query.rcode, _NO_RECORDS, b"")
             else:
                 reason = Ede.NETWORK_ERROR if query.network_error else Ede.NO_REACHABLE_AUTHORITY
-                failure = Answer(Rcode.SERVFAIL, _NO_RECORDS, b"", reason)
+                failure = UpstreamAnswer(Rcode.SERVFAIL, _NO_RECORDS, b"", reason)
             self._cache.store_failure(query.key, failure, now)
         self._answer_stale(query, now)
         self._finish(query, failure)
 
-    def _finish(self, query: "_Query", answer: Answer) -> None:
+    def _finish(self, query: "_Query", answer: UpstreamAnswer) -> None:
         query.done = True
         query.sents = ()  # they know the query: no cycle is left for the garbage collector
         del self._open[query.key]
@@ -582,7 +582,7 @@ class Forwarder:
                 self._reply(client, query.stale)
             query.clients.clear()
 
-    def _stale(self, key: bytes, now: float) -> Answer | None:
+    def _stale(self, key: bytes, now: float) -> UpstreamAnswer | None:
         stale = self._cache.stale(key, now)
         if stale is not None:
             self.counters.stale += 1
@@ -631,7 +631,7 @@ class _Query:
         self.gave_errors: Sequence[Upstream] = ()
         self.rcode = 0  # of the last error
         self.network_error = False
-        self.stale: Answer | None = None  # what clients have been answered with meanwhile
+        self.stale: UpstreamAnswer | None = None  # what clients have been answered with meanwhile
         self.is_plain = False  # asked without OPT, since a server didn't understand it with one
         self.done = False
 
@@ -692,9 +692,9 @@ def _servers(pools: Sequence[Pool], route: RouteSpec | None) -> list[str]:
 
 _ANSWERS = frozenset([int(each) for each in (Rcode.NOERROR, Rcode.NXDOMAIN, Rcode.YXDOMAIN)])
 _NO_RECORDS = bytes(4)
-_SERVFAIL = Answer(Rcode.SERVFAIL, _NO_RECORDS, b"")
-_REFUSED = Answer(Rcode.REFUSED, _NO_RECORDS, b"", Ede.NOT_AUTHORITATIVE)
-_NOBODY = Answer(Rcode.SERVFAIL, _NO_RECORDS, b"", Ede.NO_REACHABLE_AUTHORITY)
+_SERVFAIL = UpstreamAnswer(Rcode.SERVFAIL, _NO_RECORDS, b"")
+_REFUSED = UpstreamAnswer(Rcode.REFUSED, _NO_RECORDS, b"", Ede.NOT_AUTHORITATIVE)
+_NOBODY = UpstreamAnswer(Rcode.SERVFAIL, _NO_RECORDS, b"", Ede.NO_REACHABLE_AUTHORITY)
 _NO_EDNS = (Rcode.FORMERR, Rcode.NOTIMP, Rcode.BADVERS)  # what servers say that don't know OPT (RFC 6891 section 7)
 _FLAG_OCTETS = (b"\0", b"\1", b"\2", b"\3")
 # By whether OPT is sent, and the question's flags: the header after the id (RD, CD if asked for; one question), and OPT

@@ -6,8 +6,7 @@ Pure: addresses of servers that are known by name are passed in.
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from pydns.config.model import Config, NamedUpstream, Transport
-from pydns.config.model import Upstream as Server
+from pydns.config.model import Config, NamedUpstream, ServerSpec, Transport
 from pydns.dns import name
 from pydns.upstream.pool import Pool, Upstream, UpstreamSpec
 from pydns.upstream.routes import Routes, RouteSpec
@@ -20,19 +19,19 @@ class Plan(NamedTuple):
 
     routes: Routes
     pools: list[Pool]
-    upstreams: dict[int, tuple[Upstream, Server]]  # by index, all that the pools have
+    upstreams: dict[int, tuple[Upstream, ServerSpec]]  # by index, all that the pools have
 
 
 class Servers:
     """Every server that has been configured, by what it is: one that stays keeps its index and what is known of it."""
 
     def __init__(self) -> None:
-        self._known: dict[Server, Upstream] = {}
+        self._known: dict[ServerSpec, Upstream] = {}
         self._next_index = 0
 
     def plan(self, config: Config, addresses: Addresses) -> Plan:
         """Return whom to ask by a configuration. A name without addresses is no server, until it has some."""
-        used: dict[Server, Upstream] = {}
+        used: dict[ServerSpec, Upstream] = {}
         pools = []
         specs = []
         if config.upstreams:
@@ -45,7 +44,7 @@ class Servers:
         self._known = used
         return Plan(Routes(specs), pools, {upstream.index: (upstream, server) for server, upstream in used.items()})
 
-    def _take(self, servers: Iterable[Server], used: dict[Server, Upstream]) -> list[Upstream]:
+    def _take(self, servers: Iterable[ServerSpec], used: dict[ServerSpec, Upstream]) -> list[Upstream]:
         taken = {}
         for server in servers:
             upstream = used.get(server) or self._known.get(server)
@@ -62,7 +61,7 @@ def names(config: Config) -> set[bytes]:
     return {each.qname for route in config.routes for each in route.servers if isinstance(each, NamedUpstream)}
 
 
-def title(server: Server) -> str:
+def title(server: ServerSpec) -> str:
     """Return what logs and metrics call a server."""
     place = f"[{server.ip}]:{server.port}" if ":" in server.ip else f"{server.ip}:{server.port}"
     if server.transport is Transport.UDP:
@@ -70,13 +69,13 @@ def title(server: Server) -> str:
     return f"{server.transport.value}://{place}" + (f"#{server.server_name}" if server.server_name else "")
 
 
-def _resolved(server: Server | NamedUpstream, addresses: Addresses) -> list[Server]:
-    if isinstance(server, Server):
+def _resolved(server: ServerSpec | NamedUpstream, addresses: Addresses) -> list[ServerSpec]:
+    if isinstance(server, ServerSpec):
         return [server]
     server_name = server.server_name
     if server_name is None and server.transport is Transport.TLS:
         server_name = name.to_text(server.qname).rstrip(".")
     return [
-        Server(ip, server.port, server.transport, server_name, server.packets_per_second)
+        ServerSpec(ip, server.port, server.transport, server_name, server.packets_per_second)
         for ip in addresses.get(server.qname, ())
     ]

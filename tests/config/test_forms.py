@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pydns.config.forms import MAX_OCTETS, read_config_map, read_file, read_folder
-from pydns.config.model import Config, Upstream
+from pydns.config.model import Config, ServerSpec
 from pydns.config.read import Accepted, Refused
 
 # https://kubernetes.io/docs/tasks/administer-cluster/dns-custom-nameservers/ of the time of kube-dns, word for word.
@@ -37,9 +37,9 @@ def test_the_example_of_the_kubernetes_documentation_means_the_same_in_every_for
     )
     assert of_file == of_folder == of_api
     assert isinstance(of_file, Accepted)
-    assert of_file.config.upstreams == (Upstream("8.8.8.8"), Upstream("8.8.4.4"))
+    assert of_file.config.upstreams == (ServerSpec("8.8.8.8"), ServerSpec("8.8.4.4"))
     assert [(route.domain, route.servers) for route in of_file.config.routes] == [
-        (b"\4acme\5local\0", (Upstream("1.2.3.4"),))
+        (b"\4acme\5local\0", (ServerSpec("1.2.3.4"),))
     ]
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from pydns.config import model
 from pydns.config.document import MAX_TEXT
-from pydns.config.model import Config, NamedUpstream, Upstream
+from pydns.config.model import Config, NamedUpstream, ServerSpec
 from pydns.config.read import Accepted, Refused, read, read_text
 from pydns.config.shape import MAX_MISTAKES
 from pydns.dns import name
@@ -38,8 +38,8 @@ def test_a_configmap_means_what_the_case_says(case: dict[str, Any]) -> None:
 
 def written(value: Any, field: str = "") -> Any:
     """Return a value as the cases write it: only what differs from its type's defaults, servers on one line."""
-    if isinstance(value, Upstream | NamedUpstream):
-        host = value.ip if isinstance(value, Upstream) else name.to_text(value.qname)
+    if isinstance(value, ServerSpec | NamedUpstream):
+        host = value.ip if isinstance(value, ServerSpec) else name.to_text(value.qname)
         parts = (value.transport.value, host, value.port, value.server_name, value.packets_per_second)
         return " ".join(str(part) for part in parts if part is not None)
     if isinstance(value, msgspec.Struct):

@@ -1,6 +1,6 @@
 """The nameservers of a resolv.conf, without those that lead back here."""
 
-from pydns.config.model import Upstream
+from pydns.config.model import ServerSpec
 from pydns.config.resolv_conf import read
 
 OWN = ["10.244.0.7", "fd00:0::7"]
@@ -16,7 +16,7 @@ def notices(text: str) -> list[str]:
 
 def test_nameservers_are_asked_on_port_53_in_the_order_of_the_file() -> None:
     text = "search shop.svc.cluster.local\nnameserver 10.0.0.2\n nameserver\t10.0.0.3  # second\noptions ndots:5\n"
-    assert read("/etc/resolv.conf", text) == ((Upstream("10.0.0.2"), Upstream("10.0.0.3")), ())
+    assert read("/etc/resolv.conf", text) == ((ServerSpec("10.0.0.2"), ServerSpec("10.0.0.3")), ())
 
 
 def test_there_may_be_more_than_three() -> None:

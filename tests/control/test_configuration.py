@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pydns.config.forms import read_config_map
-from pydns.config.model import Config, Upstream, load
+from pydns.config.model import Config, ServerSpec, load
 from pydns.config.read import Accepted
 from pydns.config.settings import parser, read
 from pydns.control.cluster import cluster_options
@@ -113,7 +113,7 @@ def test_without_a_source_the_defaults_count(world: World) -> None:
 def test_an_accepted_configuration_is_in_the_table_with_upstreams(world: World) -> None:
     world.take(config_yaml="ttl: 10")
     assert world.configuration.config == Config(ttl_s=10)
-    assert world.table() == Config(ttl_s=10, upstreams=(Upstream("10.0.0.1"), Upstream("10.0.0.2")))
+    assert world.table() == Config(ttl_s=10, upstreams=(ServerSpec("10.0.0.1"), ServerSpec("10.0.0.2")))
     world.take(config_yaml="upstreams: [10.9.9.9]", upstreamNameservers='["8.8.8.8"]')
     assert world.upstreams() == ["10.9.9.9"]
     assert [fields["notice"] for event, fields in world.logged if event == "configuration notice"] == [
@@ -128,7 +128,7 @@ def test_a_refused_one_is_told_in_full_and_the_last_good_one_stays(world: World)
     world.now = 2000.0
     world.take(config_yaml="ttl: x\nchoice: best", stubDomains='{"acme.local": ["1.2.3.4", "10.0.0.300"]}')
 
-    assert world.table() == Config(ttl_s=10, upstreams=(Upstream("10.0.0.1"), Upstream("10.0.0.2")))
+    assert world.table() == Config(ttl_s=10, upstreams=(ServerSpec("10.0.0.1"), ServerSpec("10.0.0.2")))
     mistakes = [
         'stubDomains["acme.local"][1]: "10.0.0.300" is not an IP address or IP:port',
         'config.yaml:1: ttl: "x" is not a whole number from 0 to 3600',

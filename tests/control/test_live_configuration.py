@@ -15,7 +15,7 @@ import dns.rrset
 import pytest
 import yaml
 
-from pydns.config.model import Config, Upstream, load
+from pydns.config.model import Config, ServerSpec, load
 from pydns.table.reader import Reader
 from tests.control.test_config_map import config_map
 from tests.control.test_controller import Running, endpoint_slice, running, service
@@ -98,15 +98,15 @@ def test_a_stub_domain_is_in_every_workers_table_within_two_seconds(api: FakeApi
                 return load(reader.config(transaction))
 
         expect(seen, WEB, "7 10.96.0.1")
-        assert in_force().upstreams == (Upstream("8.8.8.8"),)
-        assert [route.servers for route in in_force().routes] == [(Upstream("1.2.3.4"),)]
+        assert in_force().upstreams == (ServerSpec("8.8.8.8"),)
+        assert [route.servers for route in in_force().routes] == [(ServerSpec("1.2.3.4"),)]
         began = time.monotonic()
         api.apply("ConfigMap", config_map(stubDomains='{"acme.local": ["1.2.3.5"]}'))
-        seen.wait_until(lambda: in_force().routes[0].servers == (Upstream("1.2.3.5"),))
+        seen.wait_until(lambda: in_force().routes[0].servers == (ServerSpec("1.2.3.5"),))
         assert time.monotonic() - began < IN_FORCE_S
-        assert in_force().upstreams == (Upstream("10.0.0.1"),)
+        assert in_force().upstreams == (ServerSpec("10.0.0.1"),)
         resolv_conf.write_text("nameserver 10.0.0.2\n")
-        seen.wait_until(lambda: in_force().upstreams == (Upstream("10.0.0.2"),), IN_FORCE_S)
+        seen.wait_until(lambda: in_force().upstreams == (ServerSpec("10.0.0.2"),), IN_FORCE_S)
         reader.close()
 
 

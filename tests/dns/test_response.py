@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pydns.dns import name
-from pydns.dns.response import MAX_CHAIN, Answer, Response, Unusable, parse_response, uncompressed
+from pydns.dns.response import MAX_CHAIN, Response, Unusable, UpstreamAnswer, parse_response, uncompressed
 
 SOA = "example. 300 SOA ns.example. host.example. 1 2 3 4 60"
 
@@ -268,7 +268,7 @@ REFUSED = [
 @pytest.mark.parametrize(("reply", "why"), [row[1:] for row in REFUSED], ids=[row[0] for row in REFUSED])
 def test_what_is_no_answer_is_refused(reply: bytes, why: Unusable) -> None:
     assert parse_response(packet(QUESTION, ADDRESS), QUESTION) == Response(
-        Answer(0, b"\0\1\0\0", ADDRESS), (6,), 5, False, False
+        UpstreamAnswer(0, b"\0\1\0\0", ADDRESS), (6,), 5, False, False
     )
     assert parse_response(reply, QUESTION) is why
 
@@ -391,7 +391,7 @@ def accept(wire: bytes, question: bytes) -> Response:
     return response
 
 
-def as_message(ask: str, answer: Answer) -> dns.message.Message:
+def as_message(ask: str, answer: UpstreamAnswer) -> dns.message.Message:
     header = b"\0\0\x81" + bytes([answer.rcode & 15]) + b"\0\1" + answer.counts + b"\0\0"
     return dns.message.from_wire(header + question_of(ask) + answer.records, one_rr_per_rrset=True)
 

@@ -120,7 +120,7 @@ class Worker:
 
     # What `Upstreams` is asked to do.
 
-    def add(self, index: int, server: model.Upstream) -> None:
+    def add(self, index: int, server: model.ServerSpec) -> None:
         pass
 
     def send_udp(self, *packet: Any) -> bool:
@@ -141,7 +141,7 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
     started: list[Worker] = []
 
     def begin(**cache: Any) -> Worker:
-        config = Config(upstreams=(model.Upstream("192.0.2.53"),), cache=model.Cache(**cache))
+        config = Config(upstreams=(model.ServerSpec("192.0.2.53"),), cache=model.Cache(**cache))
         started.append(Worker(tmp_path, config, monkeypatch))
         return started[-1]
 

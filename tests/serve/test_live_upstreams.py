@@ -12,7 +12,7 @@ from typing import Any
 import dns.rcode
 import yaml
 
-from pydns.config.model import Route, Upstream, load
+from pydns.config.model import Route, ServerSpec, load
 from pydns.dns import name
 from pydns.table.reader import Reader
 from tests.config.test_forms import DOCUMENTED
@@ -167,8 +167,8 @@ def test_the_example_of_the_kubernetes_documentation_is_in_force(fake: Fake, man
         with reader.transaction() as transaction:
             in_force = load(reader.config(transaction))
         reader.close()
-        assert in_force.upstreams == (Upstream("8.8.8.8"), Upstream("8.8.4.4"))
-        assert in_force.routes == (Route(name.from_text("acme.local"), (Upstream("1.2.3.4"),)),)
+        assert in_force.upstreams == (ServerSpec("8.8.8.8"), ServerSpec("8.8.4.4"))
+        assert in_force.routes == (Route(name.from_text("acme.local"), (ServerSpec("1.2.3.4"),)),)
         until(lambda: server.ask("www.acme.local") == "192.0.2.1", 5)
         assert {server.ask(f"n{number}.acme.local") for number in range(10)} == {"192.0.2.1"}
         for number in range(100):

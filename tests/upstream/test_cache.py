@@ -6,17 +6,17 @@ from typing import NamedTuple
 import pytest
 
 from pydns.dns.message import Ede
-from pydns.dns.response import Answer, Response
+from pydns.dns.response import Response, UpstreamAnswer
 from pydns.upstream.cache import Cache, CacheLimits
 
 KEY = b"\3www\7example\0\0\1\0\1\0"
-FAILURE = Answer(2, bytes(4), b"")
+FAILURE = UpstreamAnswer(2, bytes(4), b"")
 
 
 def response(*ttls_s: int, negative_ttl_s: int | None = None, rcode: int = 0, size: int = 4) -> Response:
     """A reply with one record per TTL."""
     records = b"".join(b"\xc0\x0c\0\1\0\1" + struct.pack("!IH", ttl_s, size) + bytes(size) for ttl_s in ttls_s)
-    answer = Answer(rcode, len(ttls_s).to_bytes(2) + b"\0\0", records)
+    answer = UpstreamAnswer(rcode, len(ttls_s).to_bytes(2) + b"\0\0", records)
     offsets = tuple(range(6, len(records), 12 + size))
     if negative_ttl_s is not None:
         return Response(answer, offsets, negative_ttl_s, True, False)
@@ -25,7 +25,7 @@ def response(*ttls_s: int, negative_ttl_s: int | None = None, rcode: int = 0, si
     )
 
 
-def ttls(answer: Answer | None) -> list[int]:
+def ttls(answer: UpstreamAnswer | None) -> list[int]:
     assert answer is not None
     return [int.from_bytes(answer.records[at + 6 : at + 10]) for at in range(0, len(answer.records), 16)]
 
@@ -158,7 +158,7 @@ def test_a_cache_for_one_answer_has_the_last_one() -> None:
 
 
 def test_an_answer_is_the_same_when_it_is_asked_for_again() -> None:
-    answer = Answer(0, b"\0\3\0\0", bytes(range(256)), None, b"\3www\7example\0")
+    answer = UpstreamAnswer(0, b"\0\3\0\0", bytes(range(256)), None, b"\3www\7example\0")
     cache = Cache(CacheLimits())
     cache.store(KEY, Response(answer, (6, 30), 60, False, False), 0.0)
     for _ in range(3):

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from pydns.config.model import Choice, Transport
 from pydns.dns import name
 from pydns.dns.message import Rcode
-from pydns.dns.response import Answer
+from pydns.dns.response import UpstreamAnswer
 from pydns.upstream.cache import Cache, CacheLimits
 from pydns.upstream.forwarder import RANDOM_OCTETS, STREAM, Event, Forwarder, ForwarderLimits
 from pydns.upstream.pool import Pool, Upstream, UpstreamSpec
@@ -57,7 +57,7 @@ class World:
         self.random = random.Random(seed)
         self._first_bits = list(first_bits)
         self.packets: list[tuple[float, int, int, bytes]] = []  # when, to which server, by which socket, what
-        self.replies: dict[object, tuple[float, Answer]] = {}
+        self.replies: dict[object, tuple[float, UpstreamAnswer]] = {}
         self.notices: list[tuple[Event, str]] = []
         self._events: list[tuple[float, int, int, int, bytes]] = []
         self.upstreams = [
@@ -106,7 +106,7 @@ class World:
         self.now = end
         return self
 
-    def told(self, qname_text: str, **how: int) -> Answer:
+    def told(self, qname_text: str, **how: int) -> UpstreamAnswer:
         """Ask, let five seconds pass, and return what the client was told."""
         client = self.ask(qname_text, object(), **how)
         self.run(5)
@@ -125,7 +125,7 @@ class World:
         """Have the forwarder receive a packet now."""
         self.forwarder.received(server, socket, packet, self.now)
 
-    def _reply(self, client: object, answer: Answer) -> None:
+    def _reply(self, client: object, answer: UpstreamAnswer) -> None:
         assert client not in self.replies, "answered twice"
         self.replies[client] = (self.now, answer)
 
@@ -166,6 +166,6 @@ def question(qname_text: str, rtype: int = 1) -> bytes:
     return name.from_text(qname_text) + struct.pack("!HH", rtype, 1)
 
 
-def ttls(answer: Answer) -> list[int]:
+def ttls(answer: UpstreamAnswer) -> list[int]:
     """Return the TTLs of an answer of addresses."""
     return [int.from_bytes(answer.records[at + 6 : at + 10]) for at in range(0, len(answer.records), 16)]
