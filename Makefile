@@ -10,7 +10,7 @@ demo: $(READY)
 	$(BIN)/python -m tests.demo
 
 test: $(READY)
-	$(BIN)/pytest
+	$(BIN)/pytest -n 4
 
 lint: $(READY)
 	$(BIN)/ruff check .

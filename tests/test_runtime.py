@@ -21,7 +21,7 @@ IMPATIENT = (
     sys.executable,
     "-c",
     "import sys; from pydns.process import pulse; pulse.STUCK_S = 1.5; "
-    "from pydns import supervisor; supervisor._LOOK_S, supervisor._GRACE_S = 0.2, 1.0; "
+    "from pydns.process import supervisor; supervisor._LOOK_S, supervisor._GRACE_S = 0.2, 1.0; "
     "from pydns.cli.main import main; sys.exit(main())",
 )
 
