@@ -8,7 +8,7 @@ import msgspec
 from pydns.config import document
 from pydns.config.keys import KUBE_DNS, ROOT
 from pydns.config.mistakes import ConfigError
-from pydns.config.shape import Key, Mistakes, Place, Record, walk
+from pydns.config.shapes import Key, Mistakes, Place, Record, walk
 
 
 def json_schema() -> dict[str, Any]:

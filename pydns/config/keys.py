@@ -7,7 +7,7 @@ Two vocabularies: the keys of `config.yaml` (`ROOT`), whose defaults are those o
 from collections.abc import Iterator
 from typing import Any
 
-from pydns.config import words
+from pydns.config import texts
 from pydns.config.model import (
     Cache,
     Choice,
@@ -25,7 +25,7 @@ from pydns.config.model import (
     ServerSpec,
     Transport,
 )
-from pydns.config.shape import (
+from pydns.config.shapes import (
     Fault,
     Key,
     ListOf,
@@ -47,7 +47,7 @@ _DEFAULT_PORTS = {Transport.UDP: 53, Transport.TCP: 53, Transport.TLS: 853}
 
 
 def _server(
-    address: words.Address,
+    address: texts.Address,
     transport: Transport = Transport.UDP,
     server_name: str | None = None,
     packets_per_second: int | None = None,
@@ -114,7 +114,7 @@ _SERVER_KEYS = (
     ),
     Key(
         "server_name",
-        Text("a host name or IP address", words.parse_server_name),
+        Text("a host name or IP address", texts.parse_server_name),
         "With tls: the name or address that the server's certificate must be for.",
         example="dns.example.net",
         wrong="'*'",
@@ -130,10 +130,10 @@ _SERVER_KEYS = (
     ),
 )
 
-_IP_SERVER = _server_shape(Text(words.IP_SERVER, words.parse_ip_server))
-_ANY_SERVER = _server_shape(Text(words.SERVER, words.parse_server))
+_IP_SERVER = _server_shape(Text(texts.IP_SERVER, texts.parse_ip_server))
+_ANY_SERVER = _server_shape(Text(texts.SERVER, texts.parse_server))
 _CHOICE = OneOf(Choice)
-_DOMAIN = Text(words.DOMAIN, words.parse_domain)
+_DOMAIN = Text(texts.DOMAIN, texts.parse_domain)
 _TTL = Whole(0, MAX_TTL_S)
 
 _ROUTE = Record(
@@ -218,7 +218,7 @@ _HOST = Record(
     (
         Key(
             "addresses",
-            ListOf(Text("an IP address", words.parse_packed_ip), "IP addresses"),
+            ListOf(Text("an IP address", texts.parse_packed_ip), "IP addresses"),
             "The name's addresses, of both families.",
             "[10.9.0.5, 'fd00::5']",
             "[10.9.0]",
@@ -300,7 +300,7 @@ ROOT = Record(
         Key("choice", _CHOICE, "Which of the upstreams is asked first.", "in_order", "quickest"),
         Key(
             "routes",
-            MapOf(Text(words.DOMAIN, words.parse_route_domain), _ROUTE, "a mapping of domains to routes"),
+            MapOf(Text(texts.DOMAIN, texts.parse_route_domain), _ROUTE, "a mapping of domains to routes"),
             "Domains that have servers of their own. The longest domain that a name lies in counts.",
             example="{acme.local: {servers: [1.2.3.4]}}",
             wrong="{acme.local: [1.2.3.4]}",
@@ -333,7 +333,7 @@ ROOT = Record(
         ),
         Key(
             "namespaces",
-            ListOf(Text("the name of a namespace", words.parse_namespace), "namespaces"),
+            ListOf(Text("the name of a namespace", texts.parse_namespace), "namespaces"),
             "Serve only these namespaces.",
             "[shop, payments]",
             "[Shop]",
@@ -341,7 +341,7 @@ ROOT = Record(
         ),
         Key(
             "labels",
-            Text(words.SELECTOR, words.parse_selector),
+            Text(texts.SELECTOR, texts.parse_selector),
             "Serve only objects that this label selector selects.",
             "environment in (production, staging)",
             "environment is production",
@@ -357,7 +357,7 @@ ROOT = Record(
         ),
         Key(
             "reverse_zones",
-            ListOf(Text("a reverse zone", words.parse_reverse_zone), "reverse zones"),
+            ListOf(Text("a reverse zone", texts.parse_reverse_zone), "reverse zones"),
             "Where PTR queries are answered from the cluster; what is in none of these goes upstream.",
             "[10.in-addr.arpa, d.f.ip6.arpa]",
             "[10.0.0.0/8]",
@@ -365,7 +365,7 @@ ROOT = Record(
         ),
         Key(
             "hosts",
-            MapOf(Text(words.DOMAIN, words.parse_host), _HOST, "a mapping of names to hosts"),
+            MapOf(Text(texts.DOMAIN, texts.parse_host), _HOST, "a mapping of names to hosts"),
             "Names with fixed addresses.",
             example="{db.corp.example: {addresses: [10.9.0.5]}}",
             wrong="{db.corp.example: 10.9.0.5}",
@@ -385,7 +385,7 @@ def _stub(domain: bytes, servers: tuple[ServerSpec | NamedUpstream, ...]) -> Rou
 STUB_DOMAINS = Key(
     "stubDomains",
     MapOf(
-        Text("a domain name in lower case, without a final dot", words.parse_kube_dns_domain),
+        Text("a domain name in lower case, without a final dot", texts.parse_kube_dns_domain),
         ListOf(_ANY_SERVER.text, "servers"),
         "an object of domains and lists of servers",
         _stub,

@@ -7,10 +7,10 @@ here all of them are found. Its limit of three upstreams is gone.
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from pydns.config import document, keys
+from pydns.config import document, keys, node
 from pydns.config.mistakes import ConfigError, Notice
 from pydns.config.model import Route, ServerSpec
-from pydns.config.shape import Key, Mistakes, Place
+from pydns.config.shapes import Key, Mistakes, Place
 
 FEDERATIONS = "federations"
 KEYS = (*[key.name for key in keys.KUBE_DNS], FEDERATIONS)
@@ -37,12 +37,12 @@ def read(data: Mapping[str, str], mistakes: Mistakes) -> KubeDns:
 def _read_key(data: Mapping[str, str], key: Key, mistakes: Mistakes) -> Any:
     if key.name not in data:
         return None
-    node = document.from_json(key.name, data[key.name])
-    if isinstance(node, ConfigError):
-        mistakes.append(node)
+    root = document.from_json(key.name, data[key.name])
+    if isinstance(root, ConfigError):
+        mistakes.append(root)
         return None
-    if isinstance(node, document.Scalar) and node.value is None:
+    if isinstance(root, node.Scalar) and root.value is None:
         return None
-    if key is keys.UPSTREAM_NAMESERVERS and isinstance(node, document.Sequence) and not node.items:
+    if key is keys.UPSTREAM_NAMESERVERS and isinstance(root, node.Sequence) and not root.items:
         return None
-    return key.shape.read(node, Place("", key.name), mistakes)
+    return key.shape.read(root, Place("", key.name), mistakes)

@@ -12,7 +12,8 @@ from pydns.config import document, kube_dns
 from pydns.config.keys import ROOT
 from pydns.config.mistakes import ConfigError, Notice, quote
 from pydns.config.model import Config
-from pydns.config.shape import MAX_MISTAKES, Mistakes, Place, TooManyMistakes, suggestion
+from pydns.config.node import Scalar
+from pydns.config.shapes import MAX_MISTAKES, Mistakes, Place, TooManyMistakes, suggestion
 from pydns.dns import name
 
 YAML_KEY = "config.yaml"
@@ -63,7 +64,7 @@ def _read_yaml(source: str, text: str, mistakes: Mistakes) -> Config:
     node = document.from_yaml(source, text)
     if isinstance(node, ConfigError):
         mistakes.append(node)
-    elif not (isinstance(node, document.Scalar) and node.value is None):  # comments alone are a null
+    elif not (isinstance(node, Scalar) and node.value is None):  # comments alone are a null
         config = ROOT.read(node, Place(source), mistakes)
         if config is not None:
             assert isinstance(config, Config)

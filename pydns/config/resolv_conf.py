@@ -3,10 +3,10 @@
 from collections.abc import Collection
 from typing import NamedTuple
 
-from pydns.config import words
+from pydns.config import texts
 from pydns.config.mistakes import Notice, quote
 from pydns.config.model import ServerSpec
-from pydns.config.shape import Wanted
+from pydns.config.shapes import Wanted
 
 
 class Nameservers(NamedTuple):
@@ -22,15 +22,15 @@ def read(source: str, text: str, own: Collection[str] = ()) -> Nameservers:
     Left out, with a notice that names the line: our `own` addresses and loopback ones, which in a pod lead back to us
     (systemd-resolved's 127.0.0.53 gets there by way of the node's file), and what isn't an address.
     """
-    ours = {words.parse_ip(address) for address in own}
-    upstreams: dict[words.IpAddress, ServerSpec] = {}
+    ours = {texts.parse_ip(address) for address in own}
+    upstreams: dict[texts.IpAddress, ServerSpec] = {}
     notices = []
     for number, line in enumerate(text.splitlines(), 1):
         keyword, *rest = line.split(maxsplit=1) or [""]
         if keyword != "nameserver":
             continue
         written = rest[0].split()[0] if rest else ""
-        address = words.parse_ip(written)
+        address = texts.parse_ip(written)
         if isinstance(address, Wanted):
             reason = f"{quote(written)} is not {address.text}"
         elif address in ours:

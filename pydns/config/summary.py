@@ -12,7 +12,7 @@ import msgspec
 
 from pydns.config.keys import ROOT
 from pydns.config.model import Config, Host, NamedUpstream, Route, ServerSpec, Transport
-from pydns.config.shape import field_of
+from pydns.config.shapes import field_of
 from pydns.dns import name
 
 

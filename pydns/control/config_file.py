@@ -1,6 +1,6 @@
 """A file or folder as the source of the live configuration: reads it, watches it, tells what it says.
 
-Knows files and one thread; what texts mean is `config.forms`. Rules:
+Knows files and one thread; what texts mean is `config.inputs`. Rules:
 
 1. In a folder the keys are files, as in a mounted ConfigMap. Names that begin with a dot are left out: the kubelet's
    `..data` is where the plain names lead to, and is swapped when the ConfigMap changes.
@@ -20,7 +20,7 @@ from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
 
-from pydns.config import forms
+from pydns.config import inputs
 from pydns.config.model import Config
 from pydns.config.read import Accepted, Refused
 from pydns.control.configuration import Seen
@@ -131,12 +131,12 @@ def _read(path: Path, look: _Look) -> Seen:
     if look.form is _Form.ABSENT:
         return Seen(Accepted(Config()), exists=False)
     if look.form is _Form.FILE:
-        return Seen(forms.read_file(path.name, _octets(path)))
+        return Seen(inputs.read_file(path.name, _octets(path)))
     return Seen(
-        forms.read_folder({name: _octets(path / name) if name in forms.KEYS else b"" for name in sorted(look.files)})
+        inputs.read_folder({name: _octets(path / name) if name in inputs.KEYS else b"" for name in sorted(look.files)})
     )
 
 
 def _octets(path: Path) -> bytes:
     with path.open("rb") as file:
-        return file.read(forms.MAX_OCTETS)
+        return file.read(inputs.MAX_OCTETS)

@@ -1,13 +1,13 @@
 """A ConfigMap of the API server as the source of the live configuration.
 
 It is watched as Services are (`control.apiserver`, `kube.reflector`), by a field selector for its name: a Role for
-this one ConfigMap (`resourceNames`) is permission enough. What its texts mean is `config.forms`.
+this one ConfigMap (`resourceNames`) is permission enough. What its texts mean is `config.inputs`.
 """
 
 from collections.abc import Callable
 from typing import Any
 
-from pydns.config import forms
+from pydns.config import inputs
 from pydns.config.mistakes import ConfigError
 from pydns.config.model import Config
 from pydns.config.read import Accepted, Refused
@@ -66,7 +66,7 @@ class ConfigMapWatch:
         if observed is None:
             self._deliver(Seen(Accepted(Config()), exists=False))
         elif isinstance(observed.value, ConfigMap):
-            self._deliver(Seen(forms.read_config_map(observed.value.data, observed.value.binary)))
+            self._deliver(Seen(inputs.read_config_map(observed.value.data, observed.value.binary)))
         else:
             reason = getattr(observed.value, "reason", "")
             self._deliver(Seen(Refused((ConfigError(self.name, f"what came ({reason})", "a ConfigMap"),))))

@@ -23,7 +23,7 @@ from typing import NamedTuple
 from pydns.config.selector import Selector
 from pydns.control.folder import UNSETTLED, Signature, SourceError, scan
 from pydns.kube import documents, objects, workloads
-from pydns.kube.documents import Mistake
+from pydns.kube.documents import DocumentMistake as Mistake
 from pydns.kube.events import Apply, Delete, Event, Init, InitApply, InitDone
 from pydns.kube.objects import RECORD_KINDS, Kind, Observed, Ref
 

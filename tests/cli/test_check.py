@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pydns.cli.main import main
-from tests.config.test_forms import DOCUMENTED, KEYS
+from tests.config.test_inputs import DOCUMENTED, KEYS
 
 
 def check(path: Path | str, capsys: pytest.CaptureFixture[str]) -> tuple[int, list[str]]:

@@ -20,7 +20,7 @@ import yaml
 
 from pydns.cli.main import main
 from pydns.cli.reasons import Witness
-from pydns.config.forms import read_file
+from pydns.config.inputs import read_file
 from pydns.config.model import dump
 from pydns.config.read import Accepted
 from pydns.dns import name

@@ -10,7 +10,7 @@ import yaml
 from pydns.config import describe
 from pydns.config.keys import KUBE_DNS, ROOT
 from pydns.config.read import Accepted, read, read_text
-from pydns.config.shape import Key, walk
+from pydns.config.shapes import Key, walk
 
 REPOSITORY = Path(__file__).parents[2]
 EXAMPLE = (REPOSITORY / "manifests/config.example.yaml").read_text()

@@ -16,7 +16,7 @@ from pydns.config import model
 from pydns.config.document import MAX_TEXT
 from pydns.config.model import Config, NamedUpstream, ServerSpec
 from pydns.config.read import Accepted, Refused, read, read_text
-from pydns.config.shape import MAX_MISTAKES
+from pydns.config.shapes import MAX_MISTAKES
 from pydns.dns import name
 
 CASES = [

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pydns.config.forms import read_config_map
+from pydns.config.inputs import read_config_map
 from pydns.config.model import Config, ServerSpec, load
 from pydns.config.read import Accepted
 from pydns.config.settings import parser, read

@@ -3,15 +3,16 @@
 import pytest
 import yaml
 
+from pydns.config import yaml_reader
 from pydns.kube import documents
-from pydns.kube.documents import Document, Mistake
+from pydns.kube.documents import Document, DocumentMistake
 
 
 @pytest.fixture(params=["libyaml", "pure"], autouse=True)
 def parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Both of PyYAML's parsers."""
     if request.param == "pure":
-        monkeypatch.setattr(documents, "_LOADER", yaml.SafeLoader)
+        monkeypatch.setattr(yaml_reader, "_LOADER", yaml.SafeLoader)
     return str(request.param)
 
 
@@ -53,19 +54,24 @@ def test_empty_documents_count_but_say_nothing() -> None:
 @pytest.mark.parametrize(
     ("text", "document", "line", "reason"),
     [
-        ("a: 1\nb: 2\na: 3\n", 1, 3, "key 'a' stands twice in one mapping, first in line 1"),
-        ("x: 1\n---\ns:\n  - {k: 1, k: 1}\n", 2, 4, "key 'k' stands twice in one mapping, first in line 4"),
-        ("x: 1\n---\n1: a\n'1': b\n", 2, 4, "key '1' stands twice in one mapping, first in line 3"),
+        ("a: 1\nb: 2\na: 3\n", 1, 3, "key 'a' occurs twice in one mapping, first in line 1"),
+        ("x: 1\n---\ns:\n  - {k: 1, k: 1}\n", 2, 4, "key 'k' occurs twice in one mapping, first in line 4"),
+        ("x: 1\n---\n1: a\n'1': b\n", 2, 4, "key '1' occurs twice in one mapping, first in line 3"),
         ("? [a]\n: 1\n", 1, 1, "a key is not a scalar"),
-        ("a: !!python/name:os.system x\n", 1, 1, "tag tag:yaml.org,2002:python/name:os.system is not supported"),
-        ("a: !secret x\n", 1, 1, "tag !secret is not supported"),
-        ("a: !!int x\n", 1, 1, "'x' is not of type int"),
+        (
+            "a: !!python/name:os.system x\n",
+            1,
+            1,
+            'the tag "tag:yaml.org,2002:python/name:os.system" is not supported; leave it out',
+        ),
+        ("a: !secret x\n", 1, 1, 'the tag "!secret" is not supported; leave it out'),
+        ("a: !!int x\n", 1, 1, '"x" is not of type int'),
         ("a: {<<: 1}\n", 1, 1, "<<: only mappings can be merged"),
-        ("a: &a [*a]\n", 1, 1, "is nested too deeply, or holds itself"),
+        ("a: &a [*a]\n", 1, 1, "is nested too deeply, or contains itself"),
     ],
 )
 def test_mistake_names_document_and_line(text: str, document: int, line: int, reason: str) -> None:
-    assert list(documents.read(text))[-1] == Mistake(document, line, reason)
+    assert list(documents.read(text))[-1] == DocumentMistake(document, line, reason)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +87,7 @@ def test_mistake_names_document_and_line(text: str, document: int, line: int, re
 )
 def test_broken_syntax_names_document_and_line(text: str, document: int | None, line: int) -> None:
     *_, mistake = documents.read(text)
-    assert isinstance(mistake, Mistake)
+    assert isinstance(mistake, DocumentMistake)
     assert mistake.line == line
     assert document is None or mistake.document == document
 
@@ -89,7 +95,7 @@ def test_broken_syntax_names_document_and_line(text: str, document: int | None, 
 def test_document_with_a_mistake_does_not_hide_the_others() -> None:
     first, second, third = values("a: 1\n---\nb: 1\nb: 2\n---\nc: 3\n")
     assert first == {"a": 1}
-    assert isinstance(second, Mistake)
+    assert isinstance(second, DocumentMistake)
     assert third == {"c": 3}
 
 
@@ -98,7 +104,7 @@ def test_aliases_cannot_explode() -> None:
     for level in range(1, 10):
         bomb += f"l{level}: &l{level} [{', '.join([f'*l{level - 1}'] * 10)}]\n"
     (mistake,) = documents.read(bomb)
-    assert isinstance(mistake, Mistake)
+    assert isinstance(mistake, DocumentMistake)
     assert mistake.reason == "aliases add more than 100000 values"
 
 

@@ -15,7 +15,7 @@ import yaml
 from pydns.config.model import Route, ServerSpec, load
 from pydns.dns import name
 from pydns.table.reader import Reader
-from tests.config.test_forms import DOCUMENTED
+from tests.config.test_inputs import DOCUMENTED
 from tests.fakes.upstream import FakeUpstream, Script
 from tests.forwarding import CLUSTER, Fake, lines, told
 from tests.running import Server as Process

@@ -8,7 +8,7 @@ import re
 from typing import NamedTuple
 
 from pydns.config import selector
-from pydns.config.shape import Wanted
+from pydns.config.shapes import Wanted
 from pydns.dns import name
 
 IP_SERVER = "an IP address or IP:port"

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, NamedTuple, Protocol
 
-from pydns.config import document
-from pydns.config.document import Node, Scalar
+from pydns.config import node as tree
+from pydns.config.node import Node, Scalar
 from pydns.config.mistakes import ConfigError, quote
 
 MAX_MISTAKES = 100
@@ -207,7 +207,7 @@ class ListOf:
 
     def read(self, node: Node, place: Place, mistakes: Mistakes) -> tuple[Any, ...] | None:
         """Return the items; None after a mistake."""
-        if not isinstance(node, document.Sequence):
+        if not isinstance(node, tree.Sequence):
             mistakes.add(place, node, found(node), self.wanted)
             return None
         if not node.items:
@@ -261,7 +261,7 @@ class Record:
 
     def read(self, node: Node, place: Place, mistakes: Mistakes, identity: Any = None) -> Any:
         """Return what `make` makes; None after a mistake in it."""
-        if not isinstance(node, document.Mapping):
+        if not isinstance(node, tree.Mapping):
             mistakes.add(place, node, found(node), self.wanted)
             return None
         before = len(mistakes)
@@ -326,7 +326,7 @@ class MapOf:
 
     def read(self, node: Node, place: Place, mistakes: Mistakes) -> tuple[Any, ...] | None:
         """Return the values in the order of the text; None after a mistake."""
-        if not isinstance(node, document.Mapping):
+        if not isinstance(node, tree.Mapping):
             mistakes.add(place, node, found(node), self.wanted)
             return None
         before = len(mistakes)
@@ -367,7 +367,7 @@ class TextOrRecord:
 
     def read(self, node: Node, place: Place, mistakes: Mistakes) -> Any:
         """Return the record that either form means; None after a mistake."""
-        if isinstance(node, document.Mapping):
+        if isinstance(node, tree.Mapping):
             return self.record.read(node, place, mistakes)
         return self.text.read(node, place, mistakes)
 
@@ -378,9 +378,9 @@ class TextOrRecord:
 
 def found(node: Node) -> str:
     """Return what a person would say is there: texts in quotes, as opposed to numbers and the like."""
-    if isinstance(node, document.Sequence):
+    if isinstance(node, tree.Sequence):
         return "a list"
-    if isinstance(node, document.Mapping):
+    if isinstance(node, tree.Mapping):
         return "a mapping"
     if node.value is None:
         return "an empty value"

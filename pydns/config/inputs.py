@@ -5,11 +5,12 @@ Pure: octets in, values out. Who watches the API server or files passes on what 
 
 from collections.abc import Collection, Mapping
 
-from pydns.config import document, kube_dns
-from pydns.config.document import MAX_TEXT, Scalar
+from pydns.config import document, kube_dns, node
+from pydns.config.document import MAX_TEXT
 from pydns.config.mistakes import ConfigError
+from pydns.config.node import Scalar
 from pydns.config.read import YAML_KEY, Accepted, Refused, read, read_text
-from pydns.config.shape import found, found_key
+from pydns.config.shapes import found, found_key
 
 KEYS = (YAML_KEY, *kube_dns.KEYS)  # the files of a folder that are read; of others the name is enough
 MAX_OCTETS = 4 * MAX_TEXT  # of a file; more can't be a text of the allowed length
@@ -36,16 +37,16 @@ def read_file(source: str, raw: bytes) -> Accepted | Refused:
     text = _text(raw)
     if text is None:
         return Refused((_not_text(source),))
-    node = document.from_yaml(source, text)
-    if isinstance(node, document.Mapping) and any(
+    root = document.from_yaml(source, text)
+    if isinstance(root, node.Mapping) and any(
         isinstance(key, Scalar) and key.value == "kind" and isinstance(value, Scalar) and value.value == "ConfigMap"
-        for key, value in node.entries
+        for key, value in root.entries
     ):
-        return _read_manifest(source, node)
+        return _read_manifest(source, root)
     return read_text(source, text)
 
 
-def _read_manifest(source: str, manifest: document.Mapping) -> Accepted | Refused:
+def _read_manifest(source: str, manifest: node.Mapping) -> Accepted | Refused:
     data: dict[str, str] = {}
     binary: list[str] = []
     errors: list[ConfigError] = []
@@ -53,7 +54,7 @@ def _read_manifest(source: str, manifest: document.Mapping) -> Accepted | Refuse
         section_name = section.text if isinstance(section, Scalar) else ""
         if section_name not in ("data", "binaryData") or (isinstance(value, Scalar) and value.value is None):
             continue
-        if not isinstance(value, document.Mapping):
+        if not isinstance(value, node.Mapping):
             errors.append(ConfigError(f"{source}:{value.line}: {section_name}", found(value), "a mapping of texts"))
             continue
         for key, text in value.entries:

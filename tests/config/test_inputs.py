@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pydns.config.forms import MAX_OCTETS, read_config_map, read_file, read_folder
+from pydns.config.inputs import MAX_OCTETS, read_config_map, read_file, read_folder
 from pydns.config.model import Config, ServerSpec
 from pydns.config.read import Accepted, Refused
 

@@ -1,0 +1,261 @@
+"""YAML text to trees of nodes: the one place that calls a YAML parser.
+
+Two sets of rules, because two readers want different things:
+
+| | `CONFIG`: live configuration | `MANIFESTS`: Kubernetes manifests |
+| --- | --- | --- |
+| plain scalars | YAML 1.2 core schema: `yes` is a text | YAML 1.1, as kubectl: `yes` is true; dates and `1:30` are texts |
+| aliases | refused, so a document is never larger than its text | allowed; the caller bounds what they add |
+| tags | refused | YAML's own scalars, maps and lists |
+
+What both have in common:
+1. The parser's events are composed with a stack, because PyYAML's own composer recurses (in C, until the process dies).
+2. A document that breaks a rule is reported, and reading goes on after it. Broken syntax ends the text.
+3. The cost is linear in the length of the text.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import yaml
+
+from pydns.config import node
+from pydns.config.mistakes import quote
+from pydns.config.node import Node, Scalar, Value
+
+
+class Rules(NamedTuple):
+    """What is allowed in a document, and what its scalars mean."""
+
+    plain: Callable[[str], Value]  # the value of a scalar without quotes and tag. May raise `BadScalar`
+    tags: Mapping[str, Callable[[str], Value]]  # the tags that are allowed, and what they make of a scalar
+    aliases: bool
+
+
+class BadScalar(Exception):
+    """A text that is not of its type."""
+
+    def __init__(self, text: str, type_name: str) -> None:
+        super().__init__(text)
+        self.found = quote(text)
+        self.wanted = f"of type {type_name}"
+
+
+class Composed(NamedTuple):
+    """One document of a text. An empty one is a null."""
+
+    number: int  # from 1
+    root: Node
+
+
+class Broken(NamedTuple):
+    """A document that can't be read, and why: `found` is not `wanted`. Lines and documents count from 1."""
+
+    number: int
+    line: int  # 0 if unknown
+    found: str
+    wanted: str
+
+
+def compose(text: str, rules: Rules) -> Iterator[Composed | Broken]:
+    """Yield the documents of a text. JSON is YAML too, except for tabs between its tokens."""
+    number = 0
+    try:
+        for document in _documents(yaml.parse(text, Loader=_LOADER), rules):
+            yield document
+            number = document.number
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        context = f" {error.context}" if error.context else ""
+        yield Broken(number + 1, line, "this line", f"YAML: {error.problem}{context}")
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        yield Broken(number + 1, line, f"the character U+{error.character:04X}", f"allowed in YAML: {error.reason}")
+    except UnicodeEncodeError:  # half a surrogate pair, found before the parser runs
+        yield Broken(number + 1, 0, "this text", "Unicode")
+
+
+# The C parser is ten times as fast. A PyYAML that was built without libyaml has only the other one.
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _Refused(Exception):
+    def __init__(self, event: yaml.NodeEvent, found: str, wanted: str) -> None:
+        super().__init__(found)
+        self.line = _line(event)
+        self.found = found
+        self.wanted = wanted
+
+
+def _documents(events: Iterator[yaml.Event], rules: Rules) -> Iterator[Composed | Broken]:
+    number = 0
+    for event in events:
+        if isinstance(event, yaml.DocumentStartEvent):
+            number += 1
+            document: Composed | Broken
+            try:
+                document = Composed(number, _compose(events, rules))
+            except _Refused as refused:
+                document = Broken(number, refused.line, refused.found, refused.wanted)
+                _skip_document(events)
+            yield document
+
+
+def _skip_document(events: Iterator[yaml.Event]) -> None:
+    for event in events:
+        if isinstance(event, yaml.DocumentEndEvent):
+            return
+
+
+def _compose(events: Iterator[yaml.Event], rules: Rules) -> Node:
+    """Take the events up to the end of a document, and return its tree."""
+    root = node.Sequence([], 1)
+    open_nodes: list[node.Sequence | node.Mapping] = [root]
+    keys: list[Node | None] = [None]  # for each open mapping: the key that waits for its value
+    anchors: dict[str, Node] = {}
+    for event in events:
+        new: Node
+        if isinstance(event, yaml.ScalarEvent):
+            new = _scalar(event, rules)
+        elif isinstance(event, yaml.CollectionStartEvent):
+            new = _collection(event, rules)
+        elif isinstance(event, yaml.CollectionEndEvent):
+            open_nodes.pop()
+            keys.pop()
+            continue
+        elif isinstance(event, yaml.AliasEvent):
+            new = _aliased(event, anchors, rules)
+        else:  # the end of the document
+            break
+        parent = open_nodes[-1]
+        if isinstance(parent, node.Sequence):
+            parent.items.append(new)
+        elif (key := keys[-1]) is None:
+            keys[-1] = new
+        else:
+            parent.entries.append((key, new))
+            keys[-1] = None
+        if isinstance(event, yaml.AliasEvent):
+            continue
+        if event.anchor:
+            anchors[event.anchor] = new
+        if not isinstance(new, Scalar):
+            open_nodes.append(new)
+            keys.append(None)
+    return root.items[0]
+
+
+def _aliased(event: yaml.AliasEvent, anchors: dict[str, Node], rules: Rules) -> Node:
+    if not rules.aliases:
+        raise _Refused(event, f"the alias *{event.anchor}", "allowed; write the value out")
+    if event.anchor not in anchors:
+        raise _Refused(event, f"the alias *{event.anchor}", "defined before it is used")
+    return anchors[event.anchor]
+
+
+def _scalar(event: yaml.ScalarEvent, rules: Rules) -> Scalar:
+    text, tag = event.value, event.tag
+    is_plain = not tag and event.implicit[0]
+    try:
+        if is_plain:
+            value = rules.plain(text)
+        else:
+            value = rules.tags[_allowed(event, rules)](text) if tag else text
+    except BadScalar as error:
+        raise _Refused(event, error.found, error.wanted) from None
+    return Scalar(value, text, _line(event), is_plain)
+
+
+def _collection(event: yaml.CollectionStartEvent, rules: Rules) -> node.Sequence | node.Mapping:
+    if event.tag:
+        _allowed(event, rules)
+    kind = node.Sequence if isinstance(event, yaml.SequenceStartEvent) else node.Mapping
+    return kind([], _line(event))
+
+
+def _allowed(event: yaml.ScalarEvent | yaml.CollectionStartEvent, rules: Rules) -> str:
+    tag = str(event.tag)
+    if tag not in rules.tags:
+        raise _Refused(event, f"the tag {quote(tag)}", "supported; leave it out")
+    return tag
+
+
+def _line(event: yaml.NodeEvent) -> int:
+    return event.start_mark.line + 1  # type: ignore[union-attr]  # both parsers always set it
+
+
+def plain_1_2(text: str) -> Value:
+    """Return what a plain scalar means in the core schema of YAML 1.2.2 (section 10.3.2).
+
+    Infinities and NaN stay texts, because no key takes them. So do integers of 20 digits and more.
+    """
+    if text in _WORDS:
+        return _WORDS[text]
+    if _INTEGER.fullmatch(text) and len(text) < 20:
+        return int(text, 0) if text[:2] in ("0x", "0o") else int(text)
+    if _NUMBER.fullmatch(text):
+        return float(text)
+    return text
+
+
+_WORDS: dict[str, bool | None] = dict.fromkeys(("", "~", "null", "Null", "NULL"))
+_WORDS |= dict.fromkeys(("true", "True", "TRUE"), True) | dict.fromkeys(("false", "False", "FALSE"), False)
+_INTEGER = re.compile("[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
+_NUMBER = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+
+
+def plain_1_1(text: str) -> Value:
+    """Return what a plain scalar means to kubectl: YAML 1.1, but dates and numbers to the base of 60 stay texts."""
+    for tag, pattern in _PATTERNS_1_1.get(text[:1], ()):
+        if pattern.match(text):
+            return _TAGS_1_1[tag](text)
+    return text
+
+
+def _null(_: str) -> None:
+    return None
+
+
+def _bool(text: str) -> bool:
+    return text.lower() in ("yes", "true", "on")
+
+
+def _int(text: str) -> int | str:
+    if ":" in text:
+        return text
+    digits = text.replace("_", "")
+    bare = digits.lstrip("+-")
+    try:
+        return int(digits, 8 if bare.isdigit() and bare.startswith("0") else 0)
+    except ValueError:
+        raise BadScalar(text, "int") from None
+
+
+def _float(text: str) -> float | str:
+    if ":" in text:
+        return text
+    try:
+        return float(text.replace("_", "").lower().replace(".inf", "inf").replace(".nan", "nan"))
+    except ValueError:
+        raise BadScalar(text, "float") from None
+
+
+_PATTERNS_1_1: dict[str, list[tuple[str, re.Pattern[str]]]] = yaml.SafeLoader.yaml_implicit_resolvers
+_YAML = "tag:yaml.org,2002:"
+_TAGS_1_1: dict[str, Callable[[str], Value]] = {
+    "!": str,
+    _YAML + "map": str,  # of mappings and lists, the tag changes nothing
+    _YAML + "seq": str,
+    _YAML + "str": str,
+    _YAML + "timestamp": str,
+    _YAML + "null": _null,
+    _YAML + "bool": _bool,
+    _YAML + "int": _int,
+    _YAML + "float": _float,
+    _YAML + "merge": str,  # the key <<
+    _YAML + "value": str,  # a lone =, which YAML 1.1 thought special
+}
+
+CONFIG = Rules(plain_1_2, {}, aliases=False)
+MANIFESTS = Rules(plain_1_1, _TAGS_1_1, aliases=True)
