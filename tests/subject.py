@@ -16,9 +16,10 @@ from pydns.config import settings
 from pydns.config.model import Host
 from pydns.config.selector import parse as parse_selector
 from pydns.dns import name
+from pydns.dns.address import parse_address
 from pydns.kube import objects, workloads
 from pydns.kube.events import Apply, Init, InitDone
-from pydns.kube.objects import RECORD_KINDS, parse_address
+from pydns.kube.objects import RECORD_KINDS
 from pydns.kube.zone import Zone, ZoneOptions
 from pydns.metrics.meter import Meter
 from pydns.process.block import share

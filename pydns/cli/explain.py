@@ -13,7 +13,7 @@ import dns.exception
 import dns.rdatatype
 
 from pydns.cli.reasons import Reply, Witness, type_text
-from pydns.config.shapes import Wanted
+from pydns.config.mistakes import Wanted
 from pydns.config.texts import parse_namespace
 from pydns.dns import name
 from pydns.table.reader import Reader

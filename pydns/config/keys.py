@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from pydns.config import texts
+from pydns.config.mistakes import Wanted
 from pydns.config.model import (
     Cache,
     Choice,
@@ -26,7 +27,7 @@ from pydns.config.model import (
     Transport,
 )
 from pydns.config.shapes import (
-    Fault,
+    Conflict,
     Key,
     ListOf,
     MapOf,
@@ -36,7 +37,6 @@ from pydns.config.shapes import (
     Switch,
     Text,
     TextOrRecord,
-    Wanted,
     Whole,
 )
 from pydns.dns import name
@@ -61,23 +61,23 @@ def _server(
 
 def _check_server(
     transport: Transport | None = Transport.UDP, server_name: str | None = None, **_: Any
-) -> Iterator[Fault]:
+) -> Iterator[Conflict]:
     if server_name is not None and transport not in (Transport.TLS, None):
-        yield Fault("server_name", f'"{server_name}"', 'used without "transport: tls"')
+        yield Conflict("server_name", f'"{server_name}"', 'used without "transport: tls"')
 
 
-def _check_route(domain: bytes | None = None, except_: tuple[bytes, ...] | None = None, **_: Any) -> Iterator[Fault]:
+def _check_route(domain: bytes | None = None, except_: tuple[bytes, ...] | None = None, **_: Any) -> Iterator[Conflict]:
     for each in except_ or ():
         if domain is not None and (not name.is_at_or_below(each, domain) or each == domain):
-            yield Fault("except", f'"{name.to_text(each)}"', f'below "{name.to_text(domain)}"')
+            yield Conflict("except", f'"{name.to_text(each)}"', f'below "{name.to_text(domain)}"')
 
 
-def _check_cache(**written: int | None) -> Iterator[Fault]:
+def _check_cache(**written: int | None) -> Iterator[Conflict]:
     for low_key, high_key in (("min_ttl", "max_ttl"), ("min_negative_ttl", "max_negative_ttl")):
         low, high = (written.get(f"{key}_s", getattr(_DEFAULT_CACHE, f"{key}_s")) for key in (low_key, high_key))
         if low is not None and high is not None and low > high:
             at = low_key if f"{low_key}_s" in written else high_key
-            yield Fault(at, f"{low_key} {low}", f"at most {high_key}, which is {high}")
+            yield Conflict(at, f"{low_key} {low}", f"at most {high_key}, which is {high}")
 
 
 _DEFAULT_CACHE = Cache()
@@ -218,7 +218,7 @@ _HOST = Record(
     (
         Key(
             "addresses",
-            ListOf(Text("an IP address", texts.parse_packed_ip), "IP addresses"),
+            ListOf(Text("an IP address", texts.parse_ip), "IP addresses"),
             "The name's addresses, of both families.",
             "[10.9.0.5, 'fd00::5']",
             "[10.9.0]",
@@ -333,7 +333,7 @@ ROOT = Record(
         ),
         Key(
             "namespaces",
-            ListOf(Text("the name of a namespace", texts.parse_namespace), "namespaces"),
+            ListOf(Text(texts.NAMESPACE, texts.parse_namespace), "namespaces"),
             "Serve only these namespaces.",
             "[shop, payments]",
             "[Shop]",
@@ -385,7 +385,7 @@ def _stub(domain: bytes, servers: tuple[ServerSpec | NamedUpstream, ...]) -> Rou
 STUB_DOMAINS = Key(
     "stubDomains",
     MapOf(
-        Text("a domain name in lower case, without a final dot", texts.parse_kube_dns_domain),
+        Text(texts.KUBE_DNS_DOMAIN, texts.parse_kube_dns_domain),
         ListOf(_ANY_SERVER.text, "servers"),
         "an object of domains and lists of servers",
         _stub,

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from pydns.config import document, keys, node
-from pydns.config.mistakes import ConfigError, Notice
+from pydns.config.mistakes import ConfigError, ConfigNotice
 from pydns.config.model import Route, ServerSpec
 from pydns.config.shapes import Key, Mistakes, Place
 
@@ -21,14 +21,14 @@ class KubeDns(NamedTuple):
 
     routes: tuple[Route, ...]
     upstreams: tuple[ServerSpec, ...] | None
-    notices: list[Notice]
+    notices: list[ConfigNotice]
 
 
 def read(data: Mapping[str, str], mistakes: Mistakes) -> KubeDns:
     """Read kube-dns's keys of a ConfigMap's `data`. Not to be used if there were mistakes."""
     notices = []
     if FEDERATIONS in data:
-        notices.append(Notice(FEDERATIONS, "ignored: obsolete, cluster federation v1 is gone"))
+        notices.append(ConfigNotice(FEDERATIONS, "ignored: obsolete, cluster federation v1 is gone"))
     routes = _read_key(data, keys.STUB_DOMAINS, mistakes)
     upstreams = _read_key(data, keys.UPSTREAM_NAMESERVERS, mistakes)
     return KubeDns(routes or (), upstreams, notices)

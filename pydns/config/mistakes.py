@@ -15,7 +15,13 @@ class ConfigError(NamedTuple):
         return f"{self.path}: {self.found} is not {self.wanted}"
 
 
-class Notice(NamedTuple):
+class Wanted(NamedTuple):
+    """The result of parsing a text that is wrong: what it should have been, to go after "is not"."""
+
+    text: str
+
+
+class ConfigNotice(NamedTuple):
     """Something that the operator should know and that stops nothing."""
 
     path: str

@@ -10,7 +10,7 @@ import msgspec
 
 from pydns.config import document, kube_dns
 from pydns.config.keys import ROOT
-from pydns.config.mistakes import ConfigError, Notice, quote
+from pydns.config.mistakes import ConfigError, ConfigNotice, quote
 from pydns.config.model import Config
 from pydns.config.node import Scalar
 from pydns.config.shapes import MAX_MISTAKES, Mistakes, Place, TooManyMistakes, suggestion
@@ -23,7 +23,7 @@ class Accepted(NamedTuple):
     """A configuration without mistakes."""
 
     config: Config
-    notices: tuple[Notice, ...] = ()
+    notices: tuple[ConfigNotice, ...] = ()
 
 
 class Refused(NamedTuple):
@@ -72,28 +72,28 @@ def _read_yaml(source: str, text: str, mistakes: Mistakes) -> Config:
     return Config()
 
 
-def _combine(by_kube_dns: kube_dns.KubeDns, by_yaml: Config) -> tuple[Config, list[Notice]]:
+def _combine(by_kube_dns: kube_dns.KubeDns, by_yaml: Config) -> tuple[Config, list[ConfigNotice]]:
     notices = []
     upstreams = by_yaml.upstreams
     if upstreams is None:
         upstreams = by_kube_dns.upstreams
     elif by_kube_dns.upstreams is not None:
-        notices.append(Notice("upstreamNameservers", f"ignored: {YAML_KEY} sets upstreams"))
+        notices.append(ConfigNotice("upstreamNameservers", f"ignored: {YAML_KEY} sets upstreams"))
     routed = {route.domain for route in by_yaml.routes}
     stubs = []
     for stub in by_kube_dns.routes:
         if stub.domain in routed:
             domain = name.to_text(stub.domain)[:-1]
-            notices.append(Notice(f"stubDomains[{quote(domain)}]", f"ignored: {YAML_KEY} has a route for it"))
+            notices.append(ConfigNotice(f"stubDomains[{quote(domain)}]", f"ignored: {YAML_KEY} has a route for it"))
         else:
             stubs.append(stub)
     return msgspec.structs.replace(by_yaml, upstreams=upstreams, routes=(*by_yaml.routes, *stubs)), notices
 
 
-def _unknown(data: Mapping[str, str]) -> list[Notice]:
+def _unknown(data: Mapping[str, str]) -> list[ConfigNotice]:
     known = (YAML_KEY, *kube_dns.KEYS)
     return [
-        Notice(quote(key), f"ignored: not a key that is read here{suggestion(key, known)}")
+        ConfigNotice(quote(key), f"ignored: not a key that is read here{suggestion(key, known)}")
         for key in data
         if key not in known
     ]

@@ -4,16 +4,16 @@ from collections.abc import Collection
 from typing import NamedTuple
 
 from pydns.config import texts
-from pydns.config.mistakes import Notice, quote
+from pydns.config.mistakes import ConfigNotice, Wanted, quote
 from pydns.config.model import ServerSpec
-from pydns.config.shapes import Wanted
+from pydns.dns.address import address_text, is_loopback
 
 
 class Nameservers(NamedTuple):
     """What can be asked, in the order of the file, and why the rest can't."""
 
     upstreams: tuple[ServerSpec, ...]  # may be empty
-    notices: tuple[Notice, ...]
+    notices: tuple[ConfigNotice, ...]
 
 
 def read(source: str, text: str, own: Collection[str] = ()) -> Nameservers:
@@ -23,7 +23,7 @@ def read(source: str, text: str, own: Collection[str] = ()) -> Nameservers:
     (systemd-resolved's 127.0.0.53 gets there by way of the node's file), and what isn't an address.
     """
     ours = {texts.parse_ip(address) for address in own}
-    upstreams: dict[texts.IpAddress, ServerSpec] = {}
+    upstreams: dict[bytes, ServerSpec] = {}
     notices = []
     for number, line in enumerate(text.splitlines(), 1):
         keyword, *rest = line.split(maxsplit=1) or [""]
@@ -35,10 +35,10 @@ def read(source: str, text: str, own: Collection[str] = ()) -> Nameservers:
             reason = f"{quote(written)} is not {address.text}"
         elif address in ours:
             reason = f"{written} is this server's own address"
-        elif address.is_loopback:
+        elif is_loopback(address):
             reason = f"{written} is a loopback address and leads back here; give the node's own resolv.conf"
         else:
-            upstreams.setdefault(address, ServerSpec(str(address)))
+            upstreams.setdefault(address, ServerSpec(address_text(address)))
             continue
-        notices.append(Notice(f"{source}:{number}", f"nameserver left out: {reason}"))
+        notices.append(ConfigNotice(f"{source}:{number}", f"nameserver left out: {reason}"))
     return Nameservers(tuple(upstreams.values()), tuple(notices))

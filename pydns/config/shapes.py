@@ -12,8 +12,8 @@ from enum import Enum
 from typing import Any, NamedTuple, Protocol
 
 from pydns.config import node as tree
+from pydns.config.mistakes import ConfigError, Wanted, quote
 from pydns.config.node import Node, Scalar
-from pydns.config.mistakes import ConfigError, quote
 
 MAX_MISTAKES = 100
 
@@ -71,12 +71,6 @@ class Shape(Protocol):
     def schema(self) -> dict[str, Any]:
         """Return the shape as JSON Schema, which may allow more than `read`."""
         ...
-
-
-class Wanted(NamedTuple):
-    """What a text should have been."""
-
-    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +229,7 @@ class Key(NamedTuple):
     required: bool = False
 
 
-class Fault(NamedTuple):
+class Conflict(NamedTuple):
     """A mistake that shows only when several keys are seen together, noted at one of them."""
 
     key: str
@@ -251,7 +245,7 @@ class Record:
     keys: Sequence[Key]
     what: str
     # Called with what was read, as `make` is, but after mistakes too: None is what was written and could not be read.
-    check: Callable[..., Iterable[Fault]] = lambda **values: ()
+    check: Callable[..., Iterable[Conflict]] = lambda **values: ()
     identity: str = ""  # the field that gets the name under which the record stands
 
     @property
@@ -281,8 +275,8 @@ class Record:
         for key in self.keys:
             if key.required and key.name not in nodes:
                 mistakes.add(place, node, f"a mapping without {quote(key.name)}", self.what)
-        for fault in self.check(**values):
-            mistakes.add(place.key(fault.key), nodes[fault.key], fault.found, fault.wanted)
+        for conflict in self.check(**values):
+            mistakes.add(place.key(conflict.key), nodes[conflict.key], conflict.found, conflict.wanted)
         return self.make(**values) if len(mistakes) == before else None
 
     def schema(self) -> dict[str, Any]:

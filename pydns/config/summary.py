@@ -5,7 +5,6 @@ Pure. Written after the table of keys, so a key that is added there is told here
 
 from collections.abc import Iterator
 from enum import Enum
-from ipaddress import ip_address
 from typing import Any
 
 import msgspec
@@ -14,6 +13,7 @@ from pydns.config.keys import ROOT
 from pydns.config.model import Config, Host, NamedUpstream, Route, ServerSpec, Transport
 from pydns.config.shapes import field_of
 from pydns.dns import name
+from pydns.dns.address import address_text, endpoint_text
 
 
 def lines(config: Config) -> Iterator[str]:
@@ -34,7 +34,7 @@ def lines(config: Config) -> Iterator[str]:
 def server_text(server: ServerSpec | NamedUpstream) -> str:
     """Return a server as the configuration has it."""
     host = server.ip if isinstance(server, ServerSpec) else name.to_text(server.qname)
-    parts = [f"[{host}]:{server.port}" if ":" in host else f"{host}:{server.port}"]
+    parts = [endpoint_text(host, server.port)]
     if server.transport is not Transport.UDP:
         parts.append(server.transport.value)
     if server.server_name is not None:
@@ -56,7 +56,7 @@ def _route(route: Route) -> str:
 
 
 def _host(host: Host) -> str:
-    addresses = ", ".join(str(ip_address(each)) for each in host.addresses)
+    addresses = ", ".join(address_text(each) for each in host.addresses)
     return f"{addresses}; ttl {host.ttl_s}{'' if host.ptr else '; no PTR'}"
 
 

@@ -3,17 +3,19 @@
 Each `parse_…` returns the value, or `Wanted` with what the text should have been, to go after "is not".
 """
 
-import ipaddress
 import re
 from typing import NamedTuple
 
 from pydns.config import selector
-from pydns.config.shapes import Wanted
+from pydns.config.mistakes import Wanted
 from pydns.dns import name
+from pydns.dns.address import BadAddress, address_text, parse_address
 
 IP_SERVER = "an IP address or IP:port"
 SERVER = "an IP address, IP:port or DNS name"
 DOMAIN = "a domain name"
+NAMESPACE = "the name of a namespace"
+KUBE_DNS_DOMAIN = "a domain name in lower case, without a final dot"
 SELECTOR = "a label selector"
 
 
@@ -46,38 +48,28 @@ def parse_server(text: str) -> Address | Wanted:
         host, port_text = text.split(":")
     else:
         host, port_text = text, None
+    port = None
     ip = parse_ip(host)
+    qname: bytes | Wanted | None = None
     if isinstance(ip, Wanted):
         if host.rpartition(".")[2].isdecimal() or ":" in host:
             return Wanted(IP_SERVER)  # no top-level domain is a number (RFC 3696 section 2): a mistyped address
         qname = parse_host_name(host)
         if isinstance(qname, Wanted):
             return Wanted(SERVER)
-    else:
-        qname = None
-    port = None
     if port_text is not None:
         if not _PORT.fullmatch(port_text) or not 1 <= int(port_text) <= 65535:
             return Wanted("a server with a port from 1 to 65535")
         port = int(port_text)
-    return Address(None, qname, port) if qname else Address(str(ip), None, port)
+    return Address(None, qname, port) if isinstance(ip, Wanted) else Address(address_text(ip), None, port)
 
 
-IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
-
-
-def parse_ip(text: str) -> IpAddress | Wanted:
-    """Parse an IPv4 or IPv6 address without a zone."""
+def parse_ip(text: str) -> bytes | Wanted:
+    """Parse an IPv4 or IPv6 address, to 4 or 16 octets."""
     try:
-        return Wanted("an IP address") if "%" in text else ipaddress.ip_address(text)
-    except ValueError:
+        return parse_address(text)
+    except BadAddress:
         return Wanted("an IP address")
-
-
-def parse_packed_ip(text: str) -> bytes | Wanted:
-    """Parse an address to 4 or 16 octets."""
-    ip = parse_ip(text)
-    return ip if isinstance(ip, Wanted) else ip.packed
 
 
 def parse_domain(text: str) -> bytes | Wanted:
@@ -120,16 +112,14 @@ def parse_host_name(text: str) -> bytes | Wanted:
 
 def parse_kube_dns_domain(text: str) -> bytes | Wanted:
     """Parse what kube-dns takes for a stub domain: an RFC 1123 subdomain as Kubernetes validates it."""
-    if len(text) > 253 or not _SUBDOMAIN.fullmatch(text):
-        return Wanted("a domain name in lower case, without a final dot")
+    if len(text) > 253 or not all(map(name.is_kubernetes_label, text.split("."))):
+        return Wanted(KUBE_DNS_DOMAIN)
     return parse_domain(text)
 
 
 def parse_namespace(text: str) -> str | Wanted:
     """Parse the name of a namespace."""
-    if len(text) > name.MAX_LABEL or not _NAMESPACE.fullmatch(text):
-        return Wanted("the name of a namespace")
-    return text
+    return text if name.is_kubernetes_label(text) else Wanted(NAMESPACE)
 
 
 def parse_server_name(text: str) -> str | Wanted:
@@ -150,5 +140,3 @@ def parse_selector(text: str) -> str | Wanted:
 
 _PORT = re.compile("[0-9]{1,5}")
 _HOST_NAME = re.compile(r"[A-Za-z0-9_]([-A-Za-z0-9_]*[A-Za-z0-9])?(\.[A-Za-z0-9_]([-A-Za-z0-9_]*[A-Za-z0-9])?)*\.?")
-_NAMESPACE = re.compile("[a-z0-9]([-a-z0-9]*[a-z0-9])?")
-_SUBDOMAIN = re.compile(rf"{_NAMESPACE.pattern}(\.{_NAMESPACE.pattern})*")

@@ -4,7 +4,7 @@ Two sets of rules, because two readers want different things:
 
 | | `CONFIG`: live configuration | `MANIFESTS`: Kubernetes manifests |
 | --- | --- | --- |
-| plain scalars | YAML 1.2 core schema: `yes` is a text | YAML 1.1, as kubectl: `yes` is true; dates and `1:30` are texts |
+| plain scalars | YAML 1.2 core schema: `yes` is a text | YAML 1.1, as kubectl: `yes` is true; `1:30` is a text |
 | aliases | refused, so a document is never larger than its text | allowed; the caller bounds what they add |
 | tags | refused | YAML's own scalars, maps and lists |
 

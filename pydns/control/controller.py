@@ -33,6 +33,7 @@ from pydns.control.resolv_conf import ResolvConf
 from pydns.control.static_records import StaticRecords
 from pydns.control.status import describe_kind
 from pydns.control.zone_folder import ZoneFolder
+from pydns.dns.address import address_text, parse_address
 from pydns.dns.name import to_text
 from pydns.kube.events import Event
 from pydns.kube.objects import RECORD_KINDS, Kind, Options
@@ -340,7 +341,7 @@ class Controller:
     def _own_texts(self) -> frozenset[str]:
         """Return what we are reached at: our own addresses and those of the Services that lead here."""
         services = self._cluster.zone.service_addresses() if self._cluster is not None else ()
-        return frozenset(map(_address_text, (*self._own_addresses, *services)))
+        return frozenset(map(address_text, (*self._own_addresses, *services)))
 
     def _facts(self, cluster: Cluster, *, synced: bool) -> Facts:
         # Manifests have no resourceVersion; the clock keeps the serial growing there.
@@ -440,11 +441,7 @@ def _reached_at(host: str) -> bytes | None:
             except OSError:  # no route, so no address of this family
                 return None
             host = probe.getsockname()[0]
-    return socket.inet_pton(family, host)
-
-
-def _address_text(address: bytes) -> str:
-    return socket.inet_ntop(socket.AF_INET if len(address) == 4 else socket.AF_INET6, address)
+    return parse_address(host)
 
 
 def _keep_for_good() -> None:

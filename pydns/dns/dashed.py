@@ -1,16 +1,15 @@
 """Addresses as labels: `10-0-0-1`, `fd00--1`. How endpoints without a hostname and pods are called."""
 
 from collections.abc import Iterator
-from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
+from socket import AF_INET, AF_INET6, inet_pton
 
+from pydns.dns.address import address_text
 from pydns.dns.rrset import SRV, RRset, address_type, srv
 
 
 def dashed(address: bytes) -> str:
     """Return an address as a label. A 0 keeps one that would end with a dash legal: `fd00--0`."""
-    if len(address) == 4:
-        return inet_ntop(AF_INET, address).replace(".", "-")
-    label = inet_ntop(AF_INET6, address).replace(":", "-").replace(".", "-")
+    label = address_text(address).replace(":", "-").replace(".", "-")
     return label + "0" if label.endswith("-") else label
 
 

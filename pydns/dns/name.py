@@ -5,13 +5,21 @@ A wire name here is always valid, absolute and uncompressed. Comparison is by lo
 octets are at most 63, below the letters, so `bytes.lower()` on a whole wire name changes letters only.
 """
 
+import re
+
 MAX_NAME = 255  # octets with length octets and the root's (RFC 1035 section 2.3.4)
 MAX_LABEL = 63
 ROOT = b"\0"
+_KUBERNETES_LABEL = re.compile("[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 
 
 class BadName(ValueError):
     """Text that is not a domain name; the message says what is wrong with it."""
+
+
+def is_kubernetes_label(text: str) -> bool:
+    """Tell whether the API server takes `text` as a name that becomes one DNS label (RFC 1123), as of a namespace."""
+    return len(text) <= MAX_LABEL and _KUBERNETES_LABEL.fullmatch(text) is not None
 
 
 def from_labels(*labels: bytes) -> bytes:

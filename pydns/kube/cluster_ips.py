@@ -6,9 +6,8 @@ Addresses come from 10.96.0.0/12, kubeadm's and kind's usual range, and from fd0
 """
 
 from hashlib import blake2b
-from socket import AF_INET, AF_INET6, inet_ntop
 
-from pydns.kube.objects import parse_address
+from pydns.dns.address import address_text, parse_address
 
 
 def allocate(namespace: str, service: str, family: str, taken: set[bytes]) -> str:
@@ -16,18 +15,18 @@ def allocate(namespace: str, service: str, family: str, taken: set[bytes]) -> st
 
     The address is hashed from the name, so another Service moves this one only if their hashes meet.
     """
-    base, socket_family = _RANGES[family]
+    base = _RANGES[family]
     start = int.from_bytes(blake2b(f"{namespace}/{service}".encode(), digest_size=8).digest())
-    width = 4 if socket_family == AF_INET else 16
+    width = 4 if family == "IPv4" else 16
     offsets = (_FIRST + (start + probe) % _COUNT for probe in range(_COUNT))
     address = next(free for offset in offsets if (free := (base + offset).to_bytes(width)) not in taken)
     taken.add(address)
-    return inet_ntop(socket_family, address)
+    return address_text(address)
 
 
 _RANGES = {
-    "IPv4": (int.from_bytes(parse_address("10.96.0.0")), AF_INET),
-    "IPv6": (int.from_bytes(parse_address("fd00:10:96::")), AF_INET6),
+    "IPv4": int.from_bytes(parse_address("10.96.0.0")),
+    "IPv6": int.from_bytes(parse_address("fd00:10:96::")),
 }
 _FIRST = 256
 _COUNT = 2**20 - _FIRST - 1  # the last address of a range is IPv4's broadcast

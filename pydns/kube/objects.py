@@ -7,7 +7,6 @@ can't use becomes a `Skipped` with a reason; it never stops a stream.
 Decoding goes straight from JSON to typed structs, 11 µs an object; the client's models take 365 µs and 30 KB.
 """
 
-import re
 from collections.abc import Mapping
 from enum import Enum
 from socket import AF_INET, AF_INET6, inet_pton
@@ -17,6 +16,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from pydns.dns import name
+from pydns.dns.address import parse_address
 
 
 class Kind(Enum):
@@ -146,19 +146,6 @@ def parse(kind: Kind, source: bytes | msgspec.Raw | Mapping[str, Any], options: 
         return _observe_broken(kind, source, str(error))
 
 
-def parse_address(text: str) -> bytes:
-    """Return an IPv4 or IPv6 address as 4 or 16 octets. Raises `ValueError` that quotes anything else."""
-    try:
-        return inet_pton(AF_INET6 if ":" in text else AF_INET, text)
-    except (OSError, ValueError):  # ValueError: a NUL inside
-        raise ValueError(f"{_quote(text)} is not an IP address") from None
-
-
-def is_label(text: str) -> bool:
-    """Tell whether `text` is a name as the API server wants it for what becomes one DNS label (RFC 1123)."""
-    return len(text) <= name.MAX_LABEL and _LABEL.fullmatch(text) is not None
-
-
 # What is read of the API's JSON. Everything that the API leaves out or sets to null where it is empty is optional.
 
 
@@ -273,7 +260,7 @@ def _endpoint_slice(raw: _EndpointSlice, options: Options) -> EndpointSlice:
             label = _label(endpoint.hostname, "hostname")
         elif options.endpoint_pod_names and endpoint.target_ref is not None and endpoint.target_ref.kind == "Pod":
             pod = endpoint.target_ref.name or ""
-            label = intern(pod) if is_label(pod) else ""
+            label = intern(pod) if name.is_kubernetes_label(pod) else ""
         for text in endpoint.addresses:
             try:
                 endpoints.append(Endpoint(inet_pton(family, text), label))
@@ -317,12 +304,11 @@ _READERS: dict[Kind, Any] = {
 _DECODERS: dict[Kind, msgspec.json.Decoder[Any]] = {
     kind: msgspec.json.Decoder(wanted) for kind, (wanted, _) in _READERS.items()
 }
-_LABEL = re.compile("[a-z0-9]([-a-z0-9]*[a-z0-9])?")  # RFC 1123, as the API server validates names
 _PROTOCOLS = {None: "tcp", "TCP": "tcp", "UDP": "udp", "SCTP": "sctp"}
 
 
 def _label(text: str | None, what: str) -> str:
-    if text is None or not is_label(text):
+    if text is None or not name.is_kubernetes_label(text):
         raise ValueError(f"{what} {_quote(text or '')} is not a DNS label")
     return intern(text)
 

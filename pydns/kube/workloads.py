@@ -23,6 +23,8 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 
 from pydns.config import selector
+from pydns.dns import name
+from pydns.dns.address import parse_address
 from pydns.kube import cluster_ips, objects
 from pydns.kube.documents import Path
 from pydns.kube.objects import Kind, Observed, Ref
@@ -132,7 +134,7 @@ def build(
 
 
 def _with_cluster_ips(services: list[Manifest], memory: Memory) -> Iterator[dict[str, Any]]:
-    taken = {objects.parse_address(ip) for each in services for ip in each.read.spec.addresses}
+    taken = {parse_address(ip) for each in services for ip in each.read.spec.addresses}
     for each in services:
         spec = each.read.spec
         if spec.type == "ExternalName" or spec.headless:
@@ -474,7 +476,7 @@ def _check(document: dict[str, Any], kind: str, path: Path) -> Manifest | Fault 
     manifest = Manifest(kind, namespace, made.metadata.name, labels, document, made)
     if kind == "EndpointSlice" and document.get("addressType") == "FQDN":
         return Ignored(kind)  # legal, and without records
-    if kind == "Endpoints" and not objects.is_label(manifest.name):
+    if kind == "Endpoints" and not name.is_kubernetes_label(manifest.name):
         return Ignored(kind)  # a lock such as k8s.io-minikube-hostpath: no Service can have the name
     for where, reason in _faults(manifest):
         return Fault((*path, *where), f"{called}: {reason}")
@@ -505,10 +507,10 @@ def _faults(manifest: Manifest) -> Iterator[tuple[Path, str]]:
                     if not 0 < port.container_port < 65536:
                         where = ("spec", field, index, "ports", port_index, "containerPort")
                         yield where, f"containerPort {port.container_port} is not in 1–65535"
-        if made.spec.hostname and not objects.is_label(made.spec.hostname):
+        if made.spec.hostname and not name.is_kubernetes_label(made.spec.hostname):
             yield ("spec", "hostname"), f"hostname {made.spec.hostname!r} is not a DNS label"
     if isinstance(made, _Endpoints):
-        if not objects.is_label(manifest.namespace):
+        if not name.is_kubernetes_label(manifest.namespace):
             yield ("metadata", "namespace"), f"namespace {manifest.namespace!r} is not a DNS label"
         seen = [objects.parse(Kind.ENDPOINT_SLICE, each) for each in _mirror(manifest)]
     else:

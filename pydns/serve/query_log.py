@@ -14,6 +14,7 @@ from typing import Any
 from pydns.config.model import QueryLog as Chosen
 from pydns.config.model import RcodeClass
 from pydns.dns import name
+from pydns.dns.address import endpoint_text
 from pydns.dns.compiled import HEADER
 from pydns.dns.message import Rcode
 from pydns.log import Level, Log
@@ -60,7 +61,7 @@ class QueryLog:
             self._lost += 1
             return
         line = {
-            "client": f"[{peer[0]}]:{peer[1]}" if ":" in peer[0] else f"{peer[0]}:{peer[1]}",
+            "client": endpoint_text(*peer[:2]),
             "proto": proto,
             "name": name.to_text(qname) if qname else "-",
             "type": type_text(rtype) if qname else "-",

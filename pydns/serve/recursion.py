@@ -8,7 +8,6 @@ import asyncio
 import os
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from ipaddress import ip_address
 from struct import Struct
 from time import monotonic
 from typing import Any
@@ -17,6 +16,7 @@ import msgspec
 
 from pydns.config import model
 from pydns.dns import name
+from pydns.dns.address import address_text
 from pydns.dns.compiled import HEADER
 from pydns.dns.message import PLAIN_SIZE, Ede, Rcode, compose_opt
 from pydns.dns.response import UpstreamAnswer, uncompressed
@@ -448,7 +448,7 @@ def _addresses(answer: UpstreamAnswer, qtype: int) -> Iterator[tuple[str, int]]:
         begin = position + 11
         position = begin + int.from_bytes(records[begin - 2 : begin])
         if rtype == qtype:
-            yield str(ip_address(records[begin:position])), ttl_s
+            yield address_text(records[begin:position]), ttl_s
 
 
 _join = b"".join

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from pydns.config.model import Config, NamedUpstream, ServerSpec, Transport
 from pydns.dns import name
+from pydns.dns.address import endpoint_text
 from pydns.upstream.pool import Pool, Upstream, UpstreamSpec
 from pydns.upstream.routes import Routes, RouteSpec
 
@@ -63,7 +64,7 @@ def names(config: Config) -> set[bytes]:
 
 def title(server: ServerSpec) -> str:
     """Return what logs and metrics call a server."""
-    place = f"[{server.ip}]:{server.port}" if ":" in server.ip else f"{server.ip}:{server.port}"
+    place = endpoint_text(server.ip, server.port)
     if server.transport is Transport.UDP:
         return place
     return f"{server.transport.value}://{place}" + (f"#{server.server_name}" if server.server_name else "")

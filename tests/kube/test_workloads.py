@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from pydns.config import selector
 from pydns.dns import name
+from pydns.dns.address import parse_address
 from pydns.kube import cluster_ips, documents, objects, workloads
 from pydns.kube.objects import EndpointSlice, Service
 
@@ -151,7 +152,7 @@ def test_allocated_addresses_leave_out_both_ends_of_the_range(family: str, monke
     monkeypatch.setattr(cluster_ips, "blake2b", lambda *_, **__: FixedHash(count - 1))
     assert cluster_ips.allocate("a", "b", family, taken) == highest
     assert cluster_ips.allocate("a", "c", family, taken) == lowest
-    assert taken == {objects.parse_address(lowest), objects.parse_address(highest)}
+    assert taken == {parse_address(lowest), parse_address(highest)}
 
 
 class FixedHash:

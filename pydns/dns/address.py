@@ -1,0 +1,37 @@
+"""IP addresses: octets in memory, text for people. Every room that reads or writes one does it here.
+
+An address is `bytes`: 4 octets for IPv4, 16 for IPv6, as in A and AAAA records. The functions of `socket` that are
+used here open no socket. `ipaddress` does the same at four times the cost, and API objects hold many addresses.
+"""
+
+from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
+
+_LOOPBACK_6 = bytes(15) + b"\1"
+
+
+class BadAddress(ValueError):
+    """A text that is not an IP address. The message quotes it."""
+
+
+def parse_address(text: str) -> bytes:
+    """Parse an IPv4 or IPv6 address. Raises `BadAddress`, also for an IPv6 address with a zone (`fe80::1%eth0`)."""
+    try:
+        return inet_pton(AF_INET6 if ":" in text else AF_INET, text)
+    except (OSError, ValueError):  # ValueError: a NUL or half a surrogate pair
+        shortened = text if len(text) <= 80 else text[:77] + "…"
+        raise BadAddress(f"{shortened!r} is not an IP address") from None
+
+
+def address_text(address: bytes) -> str:
+    """Return the canonical text of an address (RFC 5952)."""
+    return inet_ntop(AF_INET if len(address) == 4 else AF_INET6, address)
+
+
+def endpoint_text(host: str, port: int) -> str:
+    """Return `192.0.2.1:53`, `[2001:db8::1]:53` or, for a name, `ns.example.:53`."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def is_loopback(address: bytes) -> bool:
+    """Tell whether an address means this host (127.0.0.0/8, ::1)."""
+    return address[0] == 127 if len(address) == 4 else address == _LOOPBACK_6
