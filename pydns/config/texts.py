@@ -50,13 +50,14 @@ def parse_server(text: str) -> Address | Wanted:
         host, port_text = text, None
     port = None
     ip = parse_ip(host)
-    qname: bytes | Wanted | None = None
+    qname = None
     if isinstance(ip, Wanted):
         if host.rpartition(".")[2].isdecimal() or ":" in host:
             return Wanted(IP_SERVER)  # no top-level domain is a number (RFC 3696 section 2): a mistyped address
-        qname = parse_host_name(host)
-        if isinstance(qname, Wanted):
+        host_name = parse_host_name(host)
+        if isinstance(host_name, Wanted):
             return Wanted(SERVER)
+        qname = host_name
     if port_text is not None:
         if not _PORT.fullmatch(port_text) or not 1 <= int(port_text) <= 65535:
             return Wanted("a server with a port from 1 to 65535")
