@@ -6,7 +6,7 @@ It works on RRsets in a dict and knows no tables, compiled answers or fast paths
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from pydns.config.model import PodsMode
+from pydns.config.settings import PodsMode
 from pydns.dns import name
 from pydns.dns.dashed import pod_rrsets, undashed
 from pydns.dns.rrset import CNAME, SOA, RRset

@@ -12,15 +12,17 @@ from typing import Any, NamedTuple, Protocol, Self
 
 import yaml
 
-from pydns.config import settings
-from pydns.config.model import Host
+from pydns.cli.main import parser
+from pydns.cli.serve import settings_of
+from pydns.config.model import Config, Host
 from pydns.config.selector import parse as parse_selector
+from pydns.control.cluster import cluster_options
 from pydns.dns import name
 from pydns.dns.address import parse_address
 from pydns.kube import objects, workloads
 from pydns.kube.events import Apply, Init, InitDone
 from pydns.kube.objects import RECORD_KINDS
-from pydns.kube.zone import Zone, ZoneOptions
+from pydns.kube.zone import Zone
 from pydns.metrics.meter import Meter
 from pydns.process.block import share
 from pydns.serve.respond import Responder
@@ -66,7 +68,7 @@ class InProcess:
 
 def load(cluster: Iterable[Any], flags: Sequence[str] = (), host: str = LOOPBACK) -> Zone:
     """Return the zone of manifests, as `pydns serve` with these flags that listens at `host` makes it."""
-    options = settings.read(settings.parser({}).parse_args(["serve", *flags]))
+    options = settings_of(parser({}).parse_args(["serve", *flags]))
     labels = parse_selector(options.labels) if options.labels else None
     manifests = []
     for document in cluster:
@@ -74,9 +76,7 @@ def load(cluster: Iterable[Any], flags: Sequence[str] = (), host: str = LOOPBACK
             assert isinstance(found, workloads.Manifest), found
             manifests.append(found)
     own = (parse_address(host),)
-    zone = Zone(
-        ZoneOptions(options.domain, options.reverse_zones, options.ttl_s, options.pods, options.namespaces, own)
-    )
+    zone = Zone(cluster_options(options, Config(), own).zone)
     for kind in RECORD_KINDS:
         zone.apply(Init(kind))
     for observed in workloads.build(manifests, objects.Options(options.endpoint_pod_names), labels).values():
@@ -88,7 +88,7 @@ def load(cluster: Iterable[Any], flags: Sequence[str] = (), host: str = LOOPBACK
 
 def load_static(files: Mapping[str, str], hosts: Sequence[Host] = (), flags: Sequence[str] = ()) -> Statics:
     """Return what zone files and hosts come to, beside a cluster served with these flags."""
-    options = settings.read(settings.parser({}).parse_args(["serve", *flags]))
+    options = settings_of(parser({}).parse_args(["serve", *flags]))
     zones = {}
     for file, text in files.items():
         read = zonefile.read(text, file, file.removesuffix(".zone"), _no_include)

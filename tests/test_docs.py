@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from pydns.config import describe, settings
+from pydns.cli.main import parser
+from pydns.config import describe
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = ("README.md", "ARCHITECTURE.md", "DIFFERENCES.md", "CHANGELOG.md")
@@ -22,7 +23,7 @@ def _text(document: str) -> str:
 
 def _flags_of_help(capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
     with pytest.raises(SystemExit):
-        settings.parser({}).parse_args(["serve", "--help"])
+        parser({}).parse_args(["serve", "--help"])
     words = " ".join(capsys.readouterr().out.split())
     options = words[words.index("show this help") :]
     return dict(re.findall(r"(--[a-z-]+)(?: [^\s-]\S*)? .*?\[(PYDNS_\w+)\]", options))
@@ -33,7 +34,7 @@ def test_readme_has_every_flag_with_its_variable(capsys: pytest.CaptureFixture[s
 
 
 def test_defaults_in_the_readme_are_those_of_the_parser() -> None:
-    defaults = vars(settings.parser({}).parse_args(["serve"]))
+    defaults = vars(parser({}).parse_args(["serve"]))
     said = {flag: default for flag, (_, default) in _documented().items()}
     assert said
     for flag, default in said.items():
@@ -44,10 +45,15 @@ def test_defaults_in_the_readme_are_those_of_the_parser() -> None:
             assert not default.startswith("`"), flag
 
 
+def test_the_table_of_flags_is_the_one_that_the_flags_give() -> None:
+    begin, end = "print(flags_table(), end='')\" -->\n", "<!-- end of flags -->"
+    assert _text("README.md").partition(begin)[2].partition(end)[0] == describe.flags_table()
+
+
 def test_the_table_of_configuration_keys_is_the_one_that_the_keys_give() -> None:
     readme = _text("README.md")
-    begin, end = "print(markdown_table(), end='')\" -->\n", "<!-- end of keys -->"
-    assert readme.partition(begin)[2].partition(end)[0] == describe.markdown_table()
+    begin, end = "print(keys_table(), end='')\" -->\n", "<!-- end of keys -->"
+    assert readme.partition(begin)[2].partition(end)[0] == describe.keys_table()
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

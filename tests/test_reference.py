@@ -9,7 +9,7 @@ import dns.rcode
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pydns.config.model import PodsMode
+from pydns.config.settings import PodsMode
 from pydns.dns import name
 from pydns.dns.rrset import SOA
 from pydns.kube.events import Apply

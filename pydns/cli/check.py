@@ -1,20 +1,25 @@
-"""The verb `check`: what a configuration would be told if it were put in force, without putting it there."""
+"""The verb `check`: reads a configuration as `serve --config` does, and puts it nowhere in force."""
 
+from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
 
+from pydns.cli.output import fail, write_lines
 from pydns.config import summary
 from pydns.config.read import Accepted, Refused
 from pydns.control.config_file import read_path
 
 
-def check(path: Path) -> tuple[bool, Iterator[str]]:
-    """Read a file or folder as `--config` does. Return whether it is accepted, and the lines to print.
-
-    Raises `OSError` for what can't be read.
-    """
-    result = read_path(path)
-    return isinstance(result, Accepted), _lines(result)
+def run(options: Namespace) -> int:
+    """Print every mistake and return 1, or print what the configuration changes and return 0."""
+    if options.config is None:
+        return fail("check", "--config is missing; wanted a file, or the folder of a mounted ConfigMap", 2)
+    try:
+        result = read_path(Path(options.config))
+    except OSError as error:
+        return fail("check", f"{error.filename or options.config}: {error.strerror}")
+    write_lines(_lines(result))
+    return 0 if isinstance(result, Accepted) else 1
 
 
 def _lines(result: Accepted | Refused) -> Iterator[str]:

@@ -1,14 +1,21 @@
 """The verb `dump`: the answer table as zone-file text."""
 
+from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
 
+from pydns.cli.output import write_table
 from pydns.dns import name
 from pydns.dns.compiled import decompile, question
 from pydns.dns.rrset import NS
 from pydns.dns.text import to_text
 from pydns.table.layout import NodeKind
 from pydns.table.reader import Reader
+
+
+def run(options: Namespace) -> int:
+    """Print the table and return the exit status."""
+    return write_table("dump", dump(Path(options.state_dir)))
 
 
 def dump(state_dir: Path) -> Iterator[str]:

@@ -5,6 +5,7 @@ business. Nobody is asked.
 """
 
 import time
+from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,11 +13,12 @@ from typing import Any, NamedTuple
 import dns.exception
 import dns.rdatatype
 
+from pydns.cli.output import fail, write_lines
 from pydns.cli.reasons import Reply, Witness, type_text
 from pydns.config.mistakes import Wanted
 from pydns.config.texts import parse_namespace
 from pydns.dns import name
-from pydns.table.reader import Reader
+from pydns.table.reader import Reader, TableError
 
 _NDOTS = 5  # what the kubelet writes into a pod's resolv.conf
 _MAX_RECORDS = 20  # that are printed
@@ -30,6 +32,20 @@ class Wish(NamedTuple):
     is_absolute: bool  # written with a final dot: no search list is applied
     qtype: int
     namespace: str  # of the pod that asks
+
+
+def run(options: Namespace) -> int:
+    """Print what the table has for a name. Return 0 if that is an answer of the type that was asked for."""
+    try:
+        wish = parse(options.name, options.type, options.namespace)
+    except ValueError as error:
+        return fail("explain", error, 2)
+    try:
+        has_answer, lines = explain(Path(options.state_dir), wish)
+    except TableError as error:
+        return fail("explain", error)
+    write_lines(lines)
+    return 0 if has_answer else 1
 
 
 def parse(qname_text: str, qtype_text: str, namespace: str) -> Wish:

@@ -1,82 +1,100 @@
-"""The command `pydns`: verbs, exit statuses. 0 after a drain, 1 for a failure at run time, 2 for usage.
+"""The command `pydns`: the table of verbs, and the command line that it makes.
 
-`check` and `explain` end with 1 if what they were asked about is not right, or not answered.
+Every verb has a row in `VERBS` and a module of its name here, whose `run(options)` returns the exit status:
+
+| status | meaning |
+| --- | --- |
+| 0 | done. `serve`: ended after SIGTERM or Ctrl-C. `check`: no mistakes. `explain`: there is an answer of that type |
+| 1 | failed at run time. `check`: the configuration has mistakes. `explain`: there is no answer of that type |
+| 2 | the command line is invalid |
+
+A module is imported when its verb runs: `serve` forks before anything heavy is imported.
 """
 
 import os
-import sys
-from argparse import Namespace
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
+from argparse import ArgumentParser
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from typing import NamedTuple, NoReturn
 
-from pydns.config import settings
+from pydns import __version__
+from pydns.config import flags
+from pydns.config.flags import Flag
+
+
+class Argument(NamedTuple):
+    """A positional argument."""
+
+    name: str
+    purpose: str
+    default: str | None = None  # None: required
+
+
+class Verb(NamedTuple):
+    """What `pydns VERB` does and takes."""
+
+    name: str
+    purpose: str
+    flags: Sequence[Flag]
+    arguments: Sequence[Argument] = ()
+
+
+VERBS = (
+    Verb("serve", "answer queries", flags.SERVE),
+    Verb("dump", "print the answer table as zone-file text", [flags.STATE_DIR]),
+    Verb("status", "print sync state, age of data and counts", [flags.STATE_DIR]),
+    Verb(
+        "explain",
+        "print the answer for a name, where it comes from and why",
+        [flags.STATE_DIR, flags.NAMESPACE],
+        [
+            Argument("name", "a name as an application uses it; with a final dot it is taken as it is"),
+            Argument("type", "type of records", "A"),
+        ],
+    ),
+    Verb("check", "print every mistake in a live configuration, or what it changes", [flags.CONFIG]),
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line. Returns the exit status."""
-    options = settings.parser(os.environ).parse_args(arguments)
-    if options.verb == "serve":
-        from pydns.cli import serve
-
-        return serve.run(options)
-    if options.verb == "check":
-        return _check(options.config)
-    if options.verb == "explain":
-        return _explain(options)
-    from pydns.cli.dump import dump
-    from pydns.cli.status import status
-
-    return _print({"dump": dump, "status": status}[options.verb], Path(options.state_dir))
+    """Run the command line and return the exit status."""
+    options = parser(os.environ).parse_args(arguments)
+    status: int = import_module(f"pydns.cli.{options.verb}").run(options)
+    return status
 
 
-def _check(path: str | None) -> int:
-    if path is None:
-        sys.stderr.write("pydns check: --config is missing; wanted a file, or a folder as a ConfigMap is mounted\n")
-        return 2
-    from pydns.cli import check
-
-    try:
-        accepted, lines = check.check(Path(path))
-    except OSError as error:
-        sys.stderr.write(f"pydns check: {error.filename or path}: {error.strerror}\n")
-        return 1
-    _write(lines)
-    return 0 if accepted else 1
-
-
-def _explain(options: Namespace) -> int:
-    from pydns.cli import explain
-    from pydns.table.reader import TableError
-
-    try:
-        wish = explain.parse(options.name, options.type, options.namespace)
-    except ValueError as error:
-        sys.stderr.write(f"pydns explain: {error}\n")
-        return 2
-    try:
-        has_answer, lines = explain.explain(Path(options.state_dir), wish)
-    except TableError as error:
-        sys.stderr.write(f"pydns: {error}\n")
-        return 1
-    _write(lines)
-    return 0 if has_answer else 1
+def parser(environment: Mapping[str, str]) -> ArgumentParser:
+    """Return the parser of the whole command line. Environment variables give defaults, so flags win over them."""
+    top = _Parser(prog="pydns", description="Service-aware cluster DNS server for Kubernetes.")
+    top.add_argument("--version", action="version", version=f"pydns {__version__}")
+    verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB", parser_class=_Parser)
+    for verb in VERBS:
+        verb_parser = verbs.add_parser(verb.name, help=verb.purpose)
+        for argument in verb.arguments:
+            _add_argument(verb_parser, argument)
+        for flag in verb.flags:
+            _add_flag(verb_parser, flag, environment)
+    return top
 
 
-def _print(lines: Callable[[Path], Iterator[str]], state_dir: Path) -> int:
-    from pydns.table.reader import TableError
-
-    try:
-        _write(lines(state_dir))
-    except TableError as error:
-        sys.stderr.write(f"pydns: {error}\n")
-        return 1
-    return 0
+class _Parser(ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Report an invalid command line in one line, without the usage."""
+        self.exit(2, f"{self.prog}: {message}\n")
 
 
-def _write(lines: Iterable[str]) -> None:
-    try:
-        for line in lines:
-            sys.stdout.write(line + "\n")
-        sys.stdout.flush()
-    except BrokenPipeError:  # head has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _add_argument(verb_parser: ArgumentParser, argument: Argument) -> None:
+    text = argument.purpose + (f" (default {argument.default})" if argument.default else "")
+    nargs = "?" if argument.default else None
+    verb_parser.add_argument(
+        argument.name, metavar=argument.name.upper(), nargs=nargs, default=argument.default, help=text
+    )
+
+
+def _add_flag(verb_parser: ArgumentParser, flag: Flag, environment: Mapping[str, str]) -> None:
+    text = f"{flag.purpose} Default: {flag.default or flag.absent_text}. [{flag.variable}]".replace("%", "%%")
+    default = environment.get(flag.variable, flag.default)
+    if flag.is_switch:
+        verb_parser.add_argument(flag.option, action="store_const", const="true", default=default, help=text)
+    else:
+        verb_parser.add_argument(flag.option, metavar=flag.metavar, default=default, help=text)

@@ -10,11 +10,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from socket import socket
 
-from pydns.config import settings
-from pydns.config.settings import Settings
+from pydns.config import flags
+from pydns.config.flags import InvalidFlags
+from pydns.config.settings import LogFormat, Settings
 from pydns.log import Log
 from pydns.process import supervisor
 from pydns.process.block import Block
+from pydns.process.cpus import usable_cpus
 from pydns.process.pulse import Pulse, Row
 from pydns.process.slots import Slot
 
@@ -22,13 +24,18 @@ from pydns.process.slots import Slot
 def run(options: Namespace) -> int:
     """Serve until SIGTERM or SIGINT. Return the exit status: 2 if a flag is invalid."""
     try:
-        chosen = settings.read(options)
-    except settings.SettingsError as error:
+        chosen = settings_of(options)
+    except InvalidFlags as error:
         for line in str(error).splitlines():
             sys.stderr.write(f"pydns serve: {line}\n")
         return 2
-    log = Log(as_json=chosen.log_json, lowest=chosen.log_level)
+    log = Log(as_json=chosen.log_format is LogFormat.JSON, lowest=chosen.log_level)
     return supervisor.serve(chosen, log, supervisor.Programs(_run_controller, _run_worker))
+
+
+def settings_of(options: Namespace) -> Settings:
+    """Return the settings of a parsed command line. Raises `InvalidFlags`."""
+    return flags.read(vars(options), usable_cpus())
 
 
 def _run_controller(

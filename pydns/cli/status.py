@@ -2,16 +2,23 @@
 
 import json
 import time
+from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from pydns.cli.output import write_table
 from pydns.dns import name
 from pydns.process import memory
 from pydns.table.reader import Reader
 
 _FRESH_S = 5.0  # what was said of processes longer ago is of processes that have ended
 _MAX_FILES = 10  # zone files that have a line each; of more, those with a problem
+
+
+def run(options: Namespace) -> int:
+    """Print the status and return the exit status."""
+    return write_table("status", status(Path(options.state_dir)))
 
 
 def status(state_dir: Path) -> Iterator[str]:

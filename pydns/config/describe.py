@@ -1,11 +1,12 @@
 """What is published about the keys, made from the table: a JSON Schema for editors and CI, and a table for people."""
 
 import json
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
 
-from pydns.config import document
+from pydns.config import document, flags
 from pydns.config.keys import KUBE_DNS, ROOT
 from pydns.config.mistakes import ConfigError
 from pydns.config.shapes import Key, Mistakes, Place, Record, walk
@@ -25,19 +26,38 @@ def json_schema_text() -> str:
     return json.dumps(json_schema(), indent=2) + "\n"
 
 
-def markdown_table() -> str:
-    """Return all keys as a Markdown table: purpose, example, default, and what a wrong value is told."""
+def flags_table() -> str:
+    """Return all flags of `serve` as a Markdown table."""
+    rows = []
+    for flag in flags.SERVE:
+        mistakes = Mistakes()
+        if flag.wrong:
+            flag.read(flag.wrong, mistakes)
+        typed = f"{flag.option} {flag.metavar}".strip()
+        default = f"`{flag.default}`" if flag.default else flag.absent_text
+        errors = [*(f"`{mistake}`" for mistake in mistakes), *filter(None, [flag.remark])]
+        rows.append((f"`{typed}`", f"`{flag.variable}`", default, flag.purpose, ". ".join(errors)))
+    return _markdown(("flag", "variable", "default", "purpose", "errors"), rows)
+
+
+def keys_table() -> str:
+    """Return all keys as a Markdown table, with an example and with the error for a wrong value."""
     rows = [(key.name, key, key.default) for key in KUBE_DNS]
-    seen: set[Key] = set()  # what can be said of a server is the same wherever there is one
+    seen: set[Key] = set()  # the keys of a server are the same everywhere and are listed once
     for path, record, key in walk(ROOT):
         if key.example and key not in seen:
             rows.append((path, key, _default(record, key)))
         seen.add(key)
-    lines = ["| key | purpose | example | default | error |", "| --- | --- | --- | --- | --- |"]
-    for path, key, default in rows:
-        cells = (f"`{path}`", key.purpose, f"`{key.example}`", default, f"`{mistakes_in(path, key, key.wrong)[0]}`")
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-    return "\n".join(lines) + "\n"
+    cells = [
+        (f"`{path}`", key.purpose, f"`{key.example}`", default, f"`{mistakes_in(path, key, key.wrong)[0]}`")
+        for path, key, default in rows
+    ]
+    return _markdown(("key", "purpose", "example", "default", "error"), cells)
+
+
+def _markdown(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [titles, ["---"] * len(titles), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
+    return "".join([f"| {' | '.join(cells)} |\n" for cells in lines])
 
 
 def mistakes_in(path: str, key: Key, text: str) -> list[ConfigError]:

@@ -7,7 +7,7 @@ Two vocabularies: the keys of `config.yaml` (`ROOT`), whose defaults are those o
 from collections.abc import Iterator
 from typing import Any
 
-from pydns.config import texts
+from pydns.config import flags, texts
 from pydns.config.mistakes import Wanted
 from pydns.config.model import (
     Cache,
@@ -19,7 +19,6 @@ from pydns.config.model import (
     Metrics,
     NamedUpstream,
     OnNxdomain,
-    PodsMode,
     QueryLog,
     RcodeClass,
     Route,
@@ -284,7 +283,15 @@ _LOG = Record(
     "a mapping of options",
 )
 
-_AS_FLAG = "what {} says"
+
+def _cluster_key(flag: flags.Flag) -> Key:
+    """Return the key of an option of the cluster, whose row is a flag's."""
+    example, wrong = flag.example, flag.wrong
+    if isinstance(flag.shape, ListOf):
+        example, wrong = f"[{example}]", f"[{wrong}]"
+    default = f"the value of `{flag.option}`"
+    return Key(flag.attribute, flag.shape, flag.purpose, example, wrong, default, field=flag.in_settings)
+
 
 ROOT = Record(
     Config,
@@ -314,55 +321,7 @@ ROOT = Record(
             "0",
         ),
         Key("cache", _CACHE, "The cache of upstreams' answers. Names of the cluster are never cached."),
-        Key(
-            "ttl",
-            Whole(0, 3600),
-            "TTL of the cluster's records in seconds.",
-            "30",
-            "86400",
-            default=_AS_FLAG.format("`--ttl`"),
-            field="ttl_s",
-        ),
-        Key(
-            "pods",
-            OneOf(PodsMode),
-            "Which pod names exist: none, every address in an existing namespace, or those of pods.",
-            "verified",
-            "on",
-            default=_AS_FLAG.format("`--pods`"),
-        ),
-        Key(
-            "namespaces",
-            ListOf(Text(texts.NAMESPACE, texts.parse_namespace), "namespaces"),
-            "Serve only these namespaces.",
-            "[shop, payments]",
-            "[Shop]",
-            default=_AS_FLAG.format("`--namespaces`"),
-        ),
-        Key(
-            "labels",
-            Text(texts.SELECTOR, texts.parse_selector),
-            "Serve only objects that this label selector selects.",
-            "environment in (production, staging)",
-            "environment is production",
-            default=_AS_FLAG.format("`--labels`"),
-        ),
-        Key(
-            "endpoint_pod_names",
-            Switch(),
-            "Call endpoints without a hostname by their pod's name instead of their address.",
-            "true",
-            "pods",
-            default=_AS_FLAG.format("`--endpoint-pod-names`"),
-        ),
-        Key(
-            "reverse_zones",
-            ListOf(Text("a reverse zone", texts.parse_reverse_zone), "reverse zones"),
-            "Where PTR queries are answered from the cluster; what is in none of these goes upstream.",
-            "[10.in-addr.arpa, d.f.ip6.arpa]",
-            "[10.0.0.0/8]",
-            default=_AS_FLAG.format("`--reverse-zones`"),
-        ),
+        *map(_cluster_key, flags.CLUSTER),
         Key(
             "hosts",
             MapOf(Text(texts.DOMAIN, texts.parse_host), _HOST, "a mapping of names to hosts"),

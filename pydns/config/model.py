@@ -10,6 +10,7 @@ from enum import Enum
 import msgspec
 from msgspec import Struct
 
+from pydns.config.settings import PodsMode
 from pydns.dns import name
 
 
@@ -35,14 +36,6 @@ class OnNxdomain(Enum):
 
     ANSWER = "answer"
     NEXT = "next"  # ask who would be asked without this route: split horizon
-
-
-class PodsMode(Enum):
-    """Which names of the form `10-0-0-1.NAMESPACE.pod` exist, as in CoreDNS."""
-
-    DISABLED = "disabled"
-    INSECURE = "insecure"
-    VERIFIED = "verified"
 
 
 class MetricNames(Enum):
@@ -140,7 +133,7 @@ class Config(Struct, frozen=True, gc=False):
     routes: tuple[Route, ...] = ()  # at most one per domain
     max_in_flight: int = 1000  # queries that wait for upstreams, per worker
     cache: Cache = Cache()
-    # None, in these six: as the command line says.
+    # The options of the cluster (`flags.CLUSTER`). None: the value of the flag counts.
     ttl_s: int | None = None
     pods: PodsMode | None = None
     namespaces: tuple[str, ...] | None = None

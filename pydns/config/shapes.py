@@ -125,6 +125,31 @@ class Whole:
 
 
 @dataclass(frozen=True, slots=True)
+class Number:
+    """A number in a range, whole or not."""
+
+    low: int
+    high: int
+
+    @property
+    def wanted(self) -> str:
+        """Return the range."""
+        return f"a number from {self.low} to {self.high}"
+
+    def read(self, node: Node, place: Place, mistakes: Mistakes) -> float | None:
+        """Return the number; None after a mistake."""
+        value = node.value if isinstance(node, Scalar) else None
+        if isinstance(value, int | float) and not isinstance(value, bool) and self.low <= value <= self.high:
+            return float(value)
+        mistakes.add(place, node, found(node), self.wanted)
+        return None
+
+    def schema(self) -> dict[str, Any]:
+        """Return the range."""
+        return {"type": "number", "minimum": self.low, "maximum": self.high}
+
+
+@dataclass(frozen=True, slots=True)
 class Share:
     """A part of a whole."""
 

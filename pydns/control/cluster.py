@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import NamedTuple, Protocol
 
-from pydns.config.model import Config, PodsMode
-from pydns.config.settings import Settings
+from pydns.config.flags import with_options_of
+from pydns.config.model import Config
+from pydns.config.settings import PodsMode, Settings
 from pydns.control.controller_counts import Ledger
 from pydns.kube.events import Apply, Event, InitApply
 from pydns.kube.objects import Kind, Observed, Skipped
@@ -69,23 +70,17 @@ class ClusterOptions(NamedTuple):
 
 def cluster_options(settings: Settings, config: Config, own_addresses: tuple[bytes, ...]) -> ClusterOptions:
     """Return what the configuration says, and the command line where that is silent."""
-    pods = settings.pods if config.pods is None else config.pods
+    chosen = with_options_of(settings, config)
     return ClusterOptions(
         ZoneOptions(
-            domain=settings.domain,
-            reverse_zones=settings.reverse_zones if config.reverse_zones is None else config.reverse_zones,
-            ttl_s=settings.ttl_s if config.ttl_s is None else config.ttl_s,
-            pods=pods,
-            namespaces=settings.namespaces if config.namespaces is None else frozenset(config.namespaces),
+            domain=chosen.domain,
+            reverse_zones=chosen.reverse_zones,
+            ttl_s=chosen.ttl_s,
+            pods=chosen.pods,
+            namespaces=None if chosen.namespaces is None else frozenset(chosen.namespaces),
             own_addresses=own_addresses,
         ),
-        SourceOptions(
-            labels=settings.labels if config.labels is None else config.labels,
-            endpoint_pod_names=(
-                settings.endpoint_pod_names if config.endpoint_pod_names is None else config.endpoint_pod_names
-            ),
-            pods=pods is PodsMode.VERIFIED,
-        ),
+        SourceOptions(chosen.labels, chosen.endpoint_pod_names, pods=chosen.pods is PodsMode.VERIFIED),
     )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import NamedTuple
 
-from pydns.config.model import PodsMode
+from pydns.config.settings import PodsMode
 from pydns.dns import name
 from pydns.dns.compiled import compile_answer, question, with_ttl
 from pydns.dns.dashed import pod_rrsets

@@ -14,7 +14,7 @@ from contextlib import suppress
 from ipaddress import IPv6Address
 from pathlib import Path
 
-from pydns.config.settings import Endpoint, Listen
+from pydns.config.settings import HttpEndpoint, Listen
 from pydns.log import Level, Log
 from pydns.process.slots import IP_PKTINFO, RECEIVE_BUFFER, Slot
 
@@ -63,7 +63,7 @@ def open_slots(listens: Iterable[Listen], workers: int, log: Log) -> list[Slot]:
     return slots
 
 
-def open_http(endpoints: Mapping[str, Endpoint | None], log: Log) -> dict[str, socket.socket]:
+def open_http(endpoints: Mapping[str, HttpEndpoint | None], log: Log) -> dict[str, socket.socket]:
     """Open the sockets for HTTP, by the flag that each is for. Raises `ListenError`.
 
     `[::]` takes IPv4 too, as probes come in the one or the other. An endpoint that nobody chose may be taken.

@@ -104,7 +104,7 @@ def test_what_cannot_be_meant_is_one_line_and_exit_status_2(
 
 
 def test_without_a_table_it_says_so(tmp_path: Path, explain: Explain) -> None:
-    complaint = f"pydns: {tmp_path}/table.mdb: no such file; is pydns running with this --state-dir?\n"
+    complaint = f"pydns explain: {tmp_path}/table.mdb: no such file; is pydns running with this --state-dir?\n"
     assert explain(tmp_path, "web.") == (1, "", complaint)
 
 

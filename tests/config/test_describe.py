@@ -67,7 +67,7 @@ def test_the_same_goes_for_the_keys_of_kube_dns(key: Key) -> None:
 
 
 def test_the_table_has_a_row_for_every_key_with_its_default_and_its_error() -> None:
-    rows = [line.split(" | ") for line in describe.markdown_table().splitlines()[2:]]
+    rows = [line.split(" | ") for line in describe.keys_table().splitlines()[2:]]
     assert {row[0] for row in rows} == {f"| `{path}`" for path, key in KEYS if key.example} - {
         # As those of upstreams.
         "| `routes.NAME.servers[].transport`",

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
+from pydns.cli.main import parser
+from pydns.cli.serve import settings_of
 from pydns.config.inputs import read_config_map
 from pydns.config.model import Config, ServerSpec, load
 from pydns.config.read import Accepted
-from pydns.config.settings import parser, read
 from pydns.control.cluster import cluster_options
 from pydns.control.configuration import Configuration, Seen
 from pydns.control.resolv_conf import ResolvConf
@@ -259,7 +260,7 @@ def test_the_table_is_written_only_when_something_changed(world: World, monkeypa
 
 def test_the_configuration_wins_over_flags_and_flags_fill_its_gaps() -> None:
     flags = ["--ttl", "7", "--pods", "verified", "--labels", "a=b", "--namespaces", "x", "--endpoint-pod-names"]
-    settings = read(parser({}).parse_args(["serve", *flags]))
+    settings = settings_of(parser({}).parse_args(["serve", *flags]))
     by_flags = cluster_options(settings, Config(), ())
     assert (by_flags.zone.ttl_s, by_flags.zone.namespaces) == (7, frozenset({"x"}))
     assert by_flags.source == ("a=b", True, True)

@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pydns.config.model import PodsMode
+from pydns.config.settings import PodsMode
 from pydns.dns import name
 from pydns.kube.events import Apply, Delete, Event, Init, InitApply, InitDone
 from pydns.kube.objects import (

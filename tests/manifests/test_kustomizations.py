@@ -6,8 +6,9 @@ import kubernetes_validate
 import pytest
 
 import pydns
-from pydns.config import settings
-from pydns.config.model import PodsMode
+from pydns.cli.main import parser
+from pydns.cli.serve import settings_of
+from pydns.config.settings import PodsMode
 from tests.manifests.kustomized import Json, build, build_with, needs_kubectl, only
 
 FOLDERS = ["base", "overlays/side-by-side", "overlays/replace-coredns", "overlays/autoscaled"]
@@ -76,8 +77,8 @@ def test_nothing_more_is_allowed_to_the_pods_than_they_need(folder: str) -> None
 
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_a_drain_has_the_time_that_it_may_take(folder: str) -> None:
-    options = settings.parser({}).parse_args(_container(folder)["args"])
-    drain_max_s = settings.read(options).drain_max_s
+    options = parser({}).parse_args(_container(folder)["args"])
+    drain_max_s = settings_of(options).drain_max_s
     assert _pod(folder)["spec"]["terminationGracePeriodSeconds"] >= drain_max_s + 10
 
 
@@ -89,7 +90,7 @@ def test_pods_do_not_resolve_through_themselves(folder: str) -> None:
 def test_probes_ask_where_pydns_answers_by_default() -> None:
     container = _container("base")
     ports = {each["name"]: each["containerPort"] for each in container["ports"]}
-    chosen = settings.read(settings.parser({}).parse_args(container["args"]))
+    chosen = settings_of(parser({}).parse_args(container["args"]))
     assert chosen.health and chosen.ready and chosen.metrics
     asked = {probe: container[probe]["httpGet"] for probe in ("livenessProbe", "readinessProbe")}
     assert (asked["livenessProbe"]["path"], ports[asked["livenessProbe"]["port"]]) == (
@@ -165,12 +166,12 @@ def test_verified_pods_come_with_the_right_to_watch_pods(tmp_path: Path) -> None
         "rules"
     ]
     args = only(objects, "Deployment")["spec"]["template"]["spec"]["containers"][0]["args"]
-    assert settings.read(settings.parser({}).parse_args(args)).pods is PodsMode.VERIFIED
+    assert settings_of(parser({}).parse_args(args)).pods is PodsMode.VERIFIED
 
 
 def test_the_configuration_that_is_watched_is_the_one_that_may_be_read() -> None:
     objects = build("base")
-    chosen = settings.read(settings.parser({}).parse_args(_container("base")["args"]))
+    chosen = settings_of(parser({}).parse_args(_container("base")["args"]))
     assert chosen.configmap == ("kube-system", only(objects, "ConfigMap")["metadata"]["name"])
     assert only(objects, "Role")["rules"][0]["resourceNames"] == [chosen.configmap[1]]
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pydns.config import settings
+from pydns.cli.main import parser
+from pydns.cli.serve import settings_of
 from pydns.config.read import Accepted, read
 from tests.manifests.kustomized import MANIFESTS, build, build_path, needs_kubectl, only, path_from
 
@@ -32,7 +33,7 @@ def test_folders_that_are_applied_can_be(folder: str) -> None:
     assert build(str(Path(folder).relative_to("manifests")))
 
 
-@pytest.mark.skipif("check" not in settings.parser({}).format_help(), reason="there is no pydns check yet")
+@pytest.mark.skipif("check" not in parser({}).format_help(), reason="there is no pydns check yet")
 @pytest.mark.parametrize("command", [each for each in COMMANDS if each.startswith("pydns ")])
 def test_commands_of_pydns_work(command: str) -> None:
     words = [sys.executable, "-m", *_words(command)]
@@ -44,7 +45,7 @@ def test_commands_of_pydns_work(command: str) -> None:
 def test_commands_within_the_pod_are_understood(command: str) -> None:
     python, _, module, *arguments = _words(command.split(" -- ")[1])
     assert (python, module) == ("python", "pydns")
-    assert settings.parser({}).parse_args(arguments).state_dir == "/var/lib/pydns"
+    assert parser({}).parse_args(arguments).state_dir == "/var/lib/pydns"
 
 
 @needs_kubectl
@@ -59,7 +60,7 @@ def test_a_kustomization_of_ones_own_builds(tmp_path: Path) -> None:
     (tmp_path / "kustomization.yaml").write_text(BLOCKS[0].replace("[manifests", f"[{path_from(tmp_path)}"))
     (container,) = only(build_path(tmp_path), "Deployment")["spec"]["template"]["spec"]["containers"]
     assert container["image"].startswith("registry.example/dns/pydns:")
-    assert settings.read(settings.parser({}).parse_args(container["args"])).domain == b"\4corp\5local\0"
+    assert settings_of(parser({}).parse_args(container["args"])).domain == b"\4corp\5local\0"
 
 
 def test_the_configuration_that_is_shown_is_accepted() -> None:
@@ -68,7 +69,7 @@ def test_the_configuration_that_is_shown_is_accepted() -> None:
 
 def test_every_flag_is_in_the_table(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        settings.parser({}).parse_args(["serve", "--help"])
+        parser({}).parse_args(["serve", "--help"])
     flags = set(re.findall(r"(?<!\S)(--[a-z-]+)", capsys.readouterr().out)) - {"--help"}
     rows = [line.split(" | ")[0] for line in README.splitlines() if line.startswith("| `--")]
     assert flags - set(re.findall(r"`(--[a-z-]+)`", " ".join(rows))) == set()

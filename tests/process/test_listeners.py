@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from pydns.config.settings import Endpoint, Listen
+from pydns.config.settings import HttpEndpoint, Listen
 from pydns.log import Log
 from pydns.process import listeners
 from pydns.process.slots import Slot
@@ -112,15 +112,16 @@ def test_without_ipv6_the_wildcard_of_it_is_left_out_with_a_line(
 def test_an_http_port_that_nobody_chose_may_be_taken(capfd: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         taken = Listen(*other.getsockname())
-        opened = listeners.open_http({"--health": Endpoint(taken, False), "--ready": Endpoint(HERE, True)}, Log())
+        endpoints = {"--health": HttpEndpoint(taken, False), "--ready": HttpEndpoint(HERE, True)}
+        opened = listeners.open_http(endpoints, Log())
         assert list(opened) == ["--ready"]
         opened["--ready"].close()
         assert capfd.readouterr().err.count(f"--health {taken}: Address already in use") == 1
         with pytest.raises(listeners.ListenError, match=f"--health {taken}: "):
-            listeners.open_http({"--ready": Endpoint(HERE, True), "--health": Endpoint(taken, True)}, Log())
+            listeners.open_http({"--ready": HttpEndpoint(HERE, True), "--health": HttpEndpoint(taken, True)}, Log())
 
 
 def test_http_at_all_addresses_takes_ipv4_too() -> None:
-    sock = listeners.open_http({"--health": Endpoint(EVERYWHERE_6, False), "--metrics": None}, Log())["--health"]
+    sock = listeners.open_http({"--health": HttpEndpoint(EVERYWHERE_6, False), "--metrics": None}, Log())["--health"]
     with sock, socket.create_connection(("127.0.0.1", sock.getsockname()[1]), 2):
         pass

@@ -146,8 +146,8 @@ def test_a_killed_controller_is_back_and_follows_edits_again(start: Callable[...
 @pytest.mark.parametrize(
     ("flags", "status", "said"),
     [
-        (["--workers", "0"], 2, "--workers 0: must be 1 to 256"),
-        (["--ttl", "9999", "--pods", "maybe"], 2, "--ttl 9999: must be 0 to 3600"),
+        (["--workers", "0"], 2, "--workers: 0 is not a whole number from 1 to 256"),
+        (["--ttl", "9999", "--pods", "maybe"], 2, "--ttl: 9999 is not a whole number from 0 to 3600"),
         (["--bogus"], 2, "unrecognized arguments: --bogus"),
         (["--manifests", "/nonexistent"], 1, "/nonexistent"),
         (

@@ -1,0 +1,409 @@
+"""The table of all flags: parser, `--help`, environment variables, `Settings` and the README are made from it.
+
+An option of the cluster (`CLUSTER`) is a flag and a key of the live configuration. It has one row for both: `keys`
+makes its key, its JSON Schema and its documentation from the row here. A new one needs the row, a field of the same
+name in `Settings` and in `Config`, and the code that uses it.
+
+Pure: the command line is parsed in `pydns.cli.main`. Imports nothing heavy, because the supervisor imports it.
+"""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pydns.config import texts
+from pydns.config.mistakes import Wanted
+from pydns.config.node import Node, Scalar, Sequence
+from pydns.config.settings import HttpEndpoint, Listen, LogFormat, PodsMode, Settings
+from pydns.config.shapes import ListOf, Mistakes, Number, OneOf, Place, Shape, Switch, Text, Whole
+from pydns.dns import name
+from pydns.dns.address import BadAddress, address_text, parse_address
+from pydns.log import Level
+
+if TYPE_CHECKING:
+    from pydns.config.model import Config
+
+
+class Flag(NamedTuple):
+    """A row of the table."""
+
+    name: str  # --ttl, PYDNS_TTL
+    shape: Shape  # the type, and the error for anything else
+    default: str | None  # as an operator would write it; None: `absent`
+    metavar: str
+    purpose: str
+    wrong: str = ""  # a value that is refused; the documentation shows with which error
+    remark: str = ""  # more about errors, for the documentation
+    absent: Any = None  # the value if the flag isn't given and has no `default` ...
+    absent_text: str = "none"  # ... and what that means
+    field: str = ""  # of `Settings`, if its name differs
+    example: str = ""  # for options of the cluster, whose keys are documented with one
+
+    @property
+    def option(self) -> str:
+        """The flag as it is typed."""
+        return f"--{self.name}"
+
+    @property
+    def variable(self) -> str:
+        """The environment variable that the flag wins over."""
+        return "PYDNS_" + self.name.replace("-", "_").upper()
+
+    @property
+    def attribute(self) -> str:
+        """The attribute of the parsed command line, and the key of an option of the cluster."""
+        return self.name.replace("-", "_")
+
+    @property
+    def in_settings(self) -> str:
+        """The field of `Settings`, and of `Config` for an option of the cluster."""
+        return self.field or self.attribute
+
+    @property
+    def is_switch(self) -> bool:
+        """Whether the flag takes no value on the command line."""
+        return isinstance(self.shape, Switch)
+
+    def read(self, text: str | None, mistakes: Mistakes) -> Any:
+        """Return what a text of the command line or the environment means; None after a mistake."""
+        if text is None or (text == "" and not isinstance(self.shape, ListOf)):
+            text = self.default  # an empty value counts as not given, but an empty list is a list
+        if text is None:
+            return self.absent
+        if isinstance(self.shape, ListOf) and not text.strip():
+            return ()
+        return self.shape.read(_node(self.shape, text), Place("", self.option), mistakes)
+
+
+def _node(shape: Shape, text: str) -> Node:
+    """Return the tree that a configuration file would have for the text of a flag."""
+    if isinstance(shape, ListOf):
+        return Sequence([_node(shape.item, item.strip()) for item in text.split(",") if item.strip()], 0)
+    value: Any = text
+    if isinstance(shape, Whole) and text.isdecimal():
+        value = int(text)
+    elif isinstance(shape, Number):
+        with suppress(ValueError):
+            value = float(text)
+    elif isinstance(shape, Switch):
+        value = _SWITCH.get(text.lower(), text)
+    return Scalar(value, text, 0)
+
+
+_SWITCH = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+
+
+class InvalidFlags(Exception):
+    """The command line has invalid flags. The message has one line for each mistake."""
+
+
+def read(given: Mapping[str, str | None], usable_cpus: int) -> Settings:
+    """Return the settings that the texts of `serve`'s flags mean. `usable_cpus` is the default of `--workers`.
+
+    Raises `InvalidFlags` with every mistake, not only the first.
+    """
+    mistakes = Mistakes()
+    values = {flag.in_settings: flag.read(given[flag.attribute], mistakes) for flag in SERVE}
+    lines = [*map(str, mistakes)]
+    for one, other, reason in _EXCLUSIVE:
+        if values[one] is not None and values[other] is not None:
+            lines.append(f"--{one}: can't be given together with --{other}; {reason}")
+    if lines:
+        raise InvalidFlags("\n".join(lines))
+    if values["workers"] is None:
+        values["workers"] = usable_cpus
+    return Settings(**values)
+
+
+def with_options_of(settings: Settings, config: "Config") -> Settings:
+    """Return the settings, with the options of the cluster that the live configuration sets."""
+    written = {flag.in_settings: getattr(config, flag.in_settings) for flag in CLUSTER}
+    return settings._replace(**{field: value for field, value in written.items() if value is not None})
+
+
+_EXCLUSIVE = (
+    ("manifests", "kubeconfig", "give one of them"),
+    ("config", "configmap", "give one of them"),
+    ("manifests", "configmap", "a ConfigMap needs an API server: give --config instead"),
+)
+
+
+def _parse_path(text: str) -> Path:
+    return Path(text)
+
+
+def _parse_text(text: str) -> str:
+    return text
+
+
+_LISTEN = "HOST:PORT with an IP address, such as 0.0.0.0:53 or [::]:53"
+
+
+def _parse_listen(text: str) -> Listen | Wanted:
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isdecimal() or int(port) > 65535:
+        return Wanted(_LISTEN)
+    try:
+        return Listen(address_text(parse_address(host.removeprefix("[").removesuffix("]"))), int(port))
+    except BadAddress:
+        return Wanted(_LISTEN)
+
+
+_HTTP = "off or " + _LISTEN.replace("0.0.0.0:53 or [::]:53", "[::]:8080")
+
+
+def _parse_http(text: str) -> HttpEndpoint | Wanted | None:
+    if text == "off":
+        return None
+    listen = _parse_listen(text)
+    return Wanted(_HTTP) if isinstance(listen, Wanted) else HttpEndpoint(listen, chosen=True)
+
+
+def _parse_configmap(text: str) -> tuple[str, str] | Wanted:
+    namespace, slash, configmap = text.partition("/")
+    if not (namespace and slash and configmap) or "/" in configmap:
+        return Wanted("NAMESPACE/NAME, such as kube-system/kube-dns")
+    return namespace, configmap
+
+
+# The longest names below a domain take 202 octets of the 255 that a name may have.
+_MAX_DOMAIN = 53
+
+
+def _parse_cluster_domain(text: str) -> bytes | Wanted:
+    domain = texts.parse_domain(text)
+    if isinstance(domain, bytes) and (len(domain) > _MAX_DOMAIN or domain == name.ROOT):
+        return Wanted(f"a domain name of 1 to {_MAX_DOMAIN - 2} octets, so that the names below it fit")
+    return domain
+
+
+def _parse_log_level(text: str) -> Level | Wanted:
+    return Level[text.upper()] if text.upper() in Level.__members__ else Wanted(_LOG_LEVELS)
+
+
+_LOG_LEVELS = "debug, info, warning or error"
+_PATH = Text("a path", _parse_path)
+_TEXT = Text("a text", _parse_text)
+_ENDPOINT = Text(_HTTP, _parse_http)
+
+
+def _http(flag_name: str, port: int, purpose: str, remark: str) -> Flag:
+    return Flag(
+        flag_name,
+        _ENDPOINT,
+        None,
+        "HOST:PORT",
+        purpose,
+        wrong="8080",
+        remark=remark,
+        absent=HttpEndpoint(Listen("::", port), chosen=False),
+        absent_text=f"[::]:{port}",
+    )
+
+
+STATE_DIR = Flag(
+    "state-dir",
+    _PATH,
+    "/var/lib/pydns",
+    "DIR",
+    "Folder of the answer table.",
+    remark="Exit 1 if it can't be written, or another pydns uses it",
+)
+CONFIG = Flag(
+    "config",
+    _PATH,
+    None,
+    "PATH",
+    "Live configuration: a file, or the folder of a mounted ConfigMap.",
+    remark="Exclusive with `--configmap`",
+)
+NAMESPACE = Flag(
+    "namespace",
+    Text(texts.NAMESPACE, texts.parse_namespace),
+    "default",
+    "NAME",
+    "Namespace of the pod whose search list applies to a name without a final dot.",
+    wrong="Shop",
+)
+
+# The options of the cluster: flags here, and keys of the live configuration, which win.
+CLUSTER = (
+    Flag(
+        "ttl",
+        Whole(0, 3600),
+        "5",
+        "SECONDS",
+        "TTL of the cluster's records in seconds.",
+        wrong="86400",
+        example="30",
+        field="ttl_s",
+    ),
+    Flag(
+        "pods",
+        OneOf(PodsMode),
+        "insecure",
+        "MODE",
+        "Pod names to answer: none (disabled), every address in an existing namespace (insecure), or those of existing "
+        "pods (verified).",
+        wrong="on",
+        example="verified",
+    ),
+    Flag(
+        "namespaces",
+        ListOf(Text(texts.NAMESPACE, texts.parse_namespace), "namespaces"),
+        None,
+        "NAME,…",
+        "Serve only these namespaces.",
+        wrong="Shop",
+        example="shop, payments",
+        absent_text="all",
+    ),
+    Flag(
+        "labels",
+        Text(texts.SELECTOR, texts.parse_selector),
+        None,
+        "SELECTOR",
+        "Serve only Services and EndpointSlices that this label selector selects, as `kubectl -l` does.",
+        wrong="environment is production",
+        example="environment in (production, staging)",
+        absent_text="all",
+    ),
+    Flag(
+        "endpoint-pod-names",
+        Switch(),
+        "false",
+        "",
+        "Name an endpoint without a hostname after its pod instead of its address.",
+        wrong="pods",
+        example="true",
+        remark="The flag takes no value. The variable takes `true`, `yes` and `1`, `false`, `no` and `0`",
+    ),
+    Flag(
+        "reverse-zones",
+        ListOf(Text("a reverse zone", texts.parse_reverse_zone), "reverse zones"),
+        "in-addr.arpa,ip6.arpa",
+        "NAME,…",
+        "Zones in which PTR queries are answered from the cluster. Other PTR queries go to the upstreams.",
+        wrong="10.0.0.0/8",
+        example="10.in-addr.arpa, d.f.ip6.arpa",
+    ),
+)
+
+SERVE = (
+    STATE_DIR,
+    Flag(
+        "listen",
+        ListOf(Text(_LISTEN, _parse_listen), "addresses"),
+        "0.0.0.0:53,[::]:53",
+        "HOST:PORT,…",
+        "Addresses to answer queries at, over UDP and TCP. Port 0 means any free port, which the log names.",
+        wrong="localhost:53",
+        remark="Exit 1 if one is in use",
+    ),
+    Flag(
+        "workers",
+        Whole(1, 256),
+        None,
+        "N",
+        "Number of worker processes.",
+        wrong="0",
+        absent_text="the CPUs that pydns may use",
+    ),
+    Flag(
+        "domain",
+        Text("a domain name", _parse_cluster_domain),
+        "cluster.local",
+        "NAME",
+        "The cluster domain.",
+        wrong=".",
+    ),
+    Flag(
+        "kubeconfig",
+        _PATH,
+        None,
+        "FILE",
+        "How to reach the API server.",
+        absent_text="the service account of pydns's own pod",
+        remark="Exit 1 if it can't be used. Exclusive with `--manifests`",
+    ),
+    Flag(
+        "context",
+        _TEXT,
+        None,
+        "NAME",
+        "Context of the kubeconfig.",
+        absent_text="its current context",
+        remark="Exit 1 if the kubeconfig doesn't have it",
+    ),
+    Flag(
+        "manifests",
+        _PATH,
+        None,
+        "DIR",
+        "Serve a folder of manifests instead of a cluster.",
+        remark="Exit 1 if it can't be listed. Exclusive with `--kubeconfig` and `--configmap`",
+    ),
+    CONFIG,
+    Flag(
+        "configmap",
+        Text("NAMESPACE/NAME", _parse_configmap),
+        None,
+        "NAMESPACE/NAME",
+        "Live configuration: a ConfigMap to watch.",
+        wrong="kube-dns",
+        remark="Exclusive with `--config` and `--manifests`",
+    ),
+    Flag(
+        "resolv-conf",
+        _PATH,
+        "/etc/resolv.conf",
+        "FILE",
+        "The nameservers in this file are the upstreams if the configuration has none.",
+        remark="A warning if it can't be read: then there are no upstreams",
+    ),
+    Flag(
+        "zones",
+        _PATH,
+        None,
+        "DIR",
+        "Folder of zone files to serve (*.zone).",
+        remark="Exit 1 if it isn't a folder",
+    ),
+    _http(
+        "health",
+        8080,
+        "Where to answer /health, or off.",
+        "Exit 1 if it is in use; the default is then left out with a warning. `[::]` includes IPv4",
+    ),
+    _http("ready", 8181, "Where to answer /ready and /status, or off.", "As `--health`"),
+    _http("metrics", 9153, "Where to answer /metrics, or off.", "As `--health`"),
+    Flag(
+        "drain-quiet",
+        Number(0, 3600),
+        "3",
+        "SECONDS",
+        "After SIGTERM, end when no query has arrived for this long.",
+        wrong="soon",
+        field="drain_quiet_s",
+    ),
+    Flag(
+        "drain-max",
+        Number(0, 3600),
+        "30",
+        "SECONDS",
+        "After SIGTERM, end after this time at the latest.",
+        wrong="86400",
+        field="drain_max_s",
+    ),
+    *CLUSTER,
+    Flag("log-format", OneOf(LogFormat), "text", "FORMAT", "Format of the log: text or json.", wrong="xml"),
+    Flag(
+        "log-level",
+        Text(_LOG_LEVELS, _parse_log_level),
+        "info",
+        "LEVEL",
+        "The lowest level to log: debug, info, warning or error.",
+        wrong="all",
+    ),
+)

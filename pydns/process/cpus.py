@@ -1,0 +1,16 @@
+"""How many CPUs this process may use. Imports nothing heavy."""
+
+import os
+from pathlib import Path
+
+_CGROUP_LIMIT = Path("/sys/fs/cgroup/cpu.max")
+
+
+def usable_cpus() -> int:
+    """Return the number of CPUs that the affinity and the cgroup (version 2) of this process allow, at least 1."""
+    cpus = len(os.sched_getaffinity(0))
+    try:
+        quota, period = _CGROUP_LIMIT.read_text().split()
+        return max(1, min(cpus, round(int(quota) / int(period))))
+    except (OSError, ValueError):  # no limit, or no cgroup of this version
+        return cpus

@@ -1,0 +1,95 @@
+"""Flags and environment variables become settings, or a list of every mistake in them."""
+
+import inspect
+from pathlib import Path
+
+import pytest
+
+from pydns.cli.main import parser
+from pydns.config import flags
+from pydns.config.flags import InvalidFlags, with_options_of
+from pydns.config.model import Config
+from pydns.config.settings import HttpEndpoint, Listen, PodsMode, Settings
+from pydns.config.shapes import Mistakes
+
+
+def read(*arguments: str, **environment: str) -> Settings:
+    return flags.read(vars(parser(environment).parse_args(["serve", *arguments])), usable_cpus=3)
+
+
+def mistakes(*arguments: str, **environment: str) -> list[str]:
+    with pytest.raises(InvalidFlags) as refused:
+        read(*arguments, **environment)
+    return str(refused.value).splitlines()
+
+
+def test_defaults() -> None:
+    settings = read()
+    assert settings.listen == (Listen("0.0.0.0", 53), Listen("::", 53))
+    assert (settings.workers, settings.ttl_s, settings.pods) == (3, 5, PodsMode.INSECURE)
+    assert (settings.namespaces, settings.labels, settings.endpoint_pod_names) == (None, None, False)
+    assert settings.health == HttpEndpoint(Listen("::", 8080), chosen=False)
+    assert (settings.drain_quiet_s, settings.drain_max_s) == (3.0, 30.0)
+
+
+def test_a_flag_wins_over_its_variable() -> None:
+    assert read(PYDNS_TTL="7").ttl_s == 7
+    assert read("--ttl", "8", PYDNS_TTL="7").ttl_s == 8
+
+
+@pytest.mark.parametrize(("text", "is_on"), [("true", True), ("1", True), ("Yes", True), ("0", False), ("", False)])
+def test_a_variable_switches_endpoint_pod_names(text: str, is_on: bool) -> None:
+    assert read(PYDNS_ENDPOINT_POD_NAMES=text).endpoint_pod_names is is_on
+    assert read("--endpoint-pod-names", PYDNS_ENDPOINT_POD_NAMES=text).endpoint_pod_names
+
+
+def test_an_empty_value_counts_as_not_given() -> None:
+    assert read(PYDNS_LABELS="", PYDNS_KUBECONFIG="", PYDNS_WORKERS="") == read()
+
+
+def test_an_empty_list_is_a_list_of_nothing() -> None:
+    assert read("--reverse-zones", "").reverse_zones == ()
+    assert read("--namespaces", "").namespaces == ()
+
+
+def test_every_mistake_is_reported_with_its_flag() -> None:
+    assert mistakes("--workers", "0", "--listen", "127.0.0.1:53,::1", "--ttl", "5s", "--namespaces", "shop,Shop") == [
+        '--listen[1]: "::1" is not HOST:PORT with an IP address, such as 0.0.0.0:53 or [::]:53',
+        "--workers: 0 is not a whole number from 1 to 256",
+        '--ttl: "5s" is not a whole number from 0 to 3600',
+        '--namespaces[1]: "Shop" is not the name of a namespace',
+    ]
+    assert mistakes(PYDNS_ENDPOINT_POD_NAMES="on") == ['--endpoint-pod-names: "on" is not true or false']
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("manifests", "kubeconfig"), ("config", "configmap"), ("manifests", "configmap")]
+)
+def test_flags_that_exclude_each_other_are_refused_together(one: str, other: str) -> None:
+    (mistake,) = mistakes(f"--{one}", "a", f"--{other}", "b/c")
+    assert mistake.startswith(f"--{one}: can't be given together with --{other}; ")
+
+
+@pytest.mark.parametrize("flag", flags.SERVE, ids=lambda flag: flag.name)
+def test_the_default_in_the_table_is_valid_and_the_wrong_value_is_refused(flag: flags.Flag) -> None:
+    found = Mistakes()
+    flag.read(flag.default, found)
+    assert found == []
+    if flag.wrong:
+        flag.read(flag.wrong, found)
+        assert str(found[0]).startswith(flag.option)
+
+
+@pytest.mark.parametrize("flag", flags.CLUSTER, ids=lambda flag: flag.name)
+def test_an_option_of_the_cluster_is_a_setting_that_the_live_configuration_overrides(flag: flags.Flag) -> None:
+    assert flag.example, "its key is documented with an example"
+    value = flag.read(flag.example, Mistakes())
+    config = Config(**{flag.in_settings: value})
+    assert getattr(with_options_of(read(), config), flag.in_settings) == value
+    assert with_options_of(read(), Config()) == read()
+
+
+def test_the_table_imports_nothing_heavy_and_calls_no_parser_of_command_lines() -> None:
+    source = Path(inspect.getfile(flags)).read_text()
+    assert "argparse" not in source
+    assert "import os" not in source
