@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pydns.config.model import QueryLog as ChosenQueries
+from pydns.config.model import QueryLogOptions as ChosenQueries
 from pydns.dns import name
 from pydns.dns.message import Rcode
 from pydns.log import Log

@@ -17,7 +17,7 @@ from pydns.log import Log
 from pydns.process import supervisor
 from pydns.process.block import Block
 from pydns.process.cpus import usable_cpus
-from pydns.process.pulse import Pulse, Row
+from pydns.process.pulse import ProcessRow, Pulse
 from pydns.process.slots import Slot
 
 
@@ -52,7 +52,7 @@ def _run_controller(
     controller.run(chosen, log, ready, lifeline, pulse, http, blocks)
 
 
-def _run_worker(slot: Slot, state_dir: Path, log: Log, lifeline: int, row: Row, block: Block) -> None:
+def _run_worker(slot: Slot, state_dir: Path, log: Log, lifeline: int, row: ProcessRow, block: Block) -> None:
     from pydns.serve import worker
 
     worker.run(slot, state_dir, log, lifeline, row, block)

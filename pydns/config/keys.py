@@ -10,16 +10,16 @@ from typing import Any
 from pydns.config import flags, texts
 from pydns.config.mistakes import Wanted
 from pydns.config.model import (
-    Cache,
+    CacheOptions,
     Choice,
     Config,
     Host,
-    Log,
+    LogOptions,
     MetricNames,
-    Metrics,
+    MetricsOptions,
     NamedUpstream,
     OnNxdomain,
-    QueryLog,
+    QueryLogOptions,
     RcodeClass,
     Route,
     ServerSpec,
@@ -79,7 +79,7 @@ def _check_cache(**written: int | None) -> Iterator[Conflict]:
             yield Conflict(at, f"{low_key} {low}", f"at most {high_key}, which is {high}")
 
 
-_DEFAULT_CACHE = Cache()
+_DEFAULT_CACHE = CacheOptions()
 
 
 def _server_shape(address: Text) -> TextOrRecord:
@@ -177,7 +177,7 @@ _ROUTE = Record(
 )
 
 _CACHE = Record(
-    Cache,
+    CacheOptions,
     (
         Key("entries", Whole(0, 10_000_000), "The most answers that one worker keeps.", "50000", "-1"),
         Key("bytes", Whole(0, 1 << 40), "The most memory that one worker's answers take.", "33554432", "32Mi"),
@@ -231,7 +231,7 @@ _HOST = Record(
 )
 
 _METRICS = Record(
-    Metrics,
+    MetricsOptions,
     (
         Key(
             "names",
@@ -245,7 +245,7 @@ _METRICS = Record(
 )
 
 _QUERY_LOG = Record(
-    QueryLog,
+    QueryLogOptions,
     (
         Key(
             "zones",
@@ -269,7 +269,7 @@ _QUERY_LOG = Record(
 )
 
 _LOG = Record(
-    Log,
+    LogOptions,
     (
         Key(
             "queries",

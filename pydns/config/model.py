@@ -83,7 +83,7 @@ class Route(Struct, frozen=True, gc=False):
     choice: Choice | None = None  # None: as `Config.choice`
 
 
-class Cache(Struct, frozen=True, gc=False):
+class CacheOptions(Struct, frozen=True, gc=False):
     """Bounds of one worker's cache of upstreams' answers. Names of the cluster are never cached."""
 
     entries: int = 10_000
@@ -105,13 +105,13 @@ class Host(Struct, frozen=True, gc=False):
     ptr: bool = True
 
 
-class Metrics(Struct, frozen=True, gc=False):
+class MetricsOptions(Struct, frozen=True, gc=False):
     """How metrics are exposed."""
 
     names: MetricNames = MetricNames.COREDNS
 
 
-class QueryLog(Struct, frozen=True, gc=False):
+class QueryLogOptions(Struct, frozen=True, gc=False):
     """Which queries get a line in the log."""
 
     zones: tuple[bytes, ...] = (name.ROOT,)
@@ -119,10 +119,10 @@ class QueryLog(Struct, frozen=True, gc=False):
     share: float = 1.0  # of those that match, more than 0
 
 
-class Log(Struct, frozen=True, gc=False):
+class LogOptions(Struct, frozen=True, gc=False):
     """What is logged beyond changes of state."""
 
-    queries: QueryLog | None = None  # None: no queries
+    queries: QueryLogOptions | None = None  # None: no queries
 
 
 class Config(Struct, frozen=True, gc=False):
@@ -132,7 +132,7 @@ class Config(Struct, frozen=True, gc=False):
     choice: Choice = Choice.FASTEST
     routes: tuple[Route, ...] = ()  # at most one per domain
     max_in_flight: int = 1000  # queries that wait for upstreams, per worker
-    cache: Cache = Cache()
+    cache: CacheOptions = CacheOptions()
     # The options of the cluster (`flags.CLUSTER`). None: the value of the flag counts.
     ttl_s: int | None = None
     pods: PodsMode | None = None
@@ -141,8 +141,8 @@ class Config(Struct, frozen=True, gc=False):
     endpoint_pod_names: bool | None = None
     reverse_zones: tuple[bytes, ...] | None = None
     hosts: tuple[Host, ...] = ()  # at most one per name
-    metrics: Metrics = Metrics()
-    log: Log = Log()
+    metrics: MetricsOptions = MetricsOptions()
+    log: LogOptions = LogOptions()
 
 
 def dump(config: Config) -> bytes:

@@ -5,9 +5,7 @@ returns after one is None.
 """
 
 import difflib
-import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from typing import Any, NamedTuple, Protocol
 
@@ -73,8 +71,7 @@ class Shape(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Text:
+class Text(NamedTuple):
     """A text that means something: `parse` returns what, or what was wanted."""
 
     wanted: str
@@ -99,8 +96,7 @@ class Text:
         return {"type": "string"}
 
 
-@dataclass(frozen=True, slots=True)
-class Whole:
+class Whole(NamedTuple):
     """A whole number in a range."""
 
     low: int
@@ -124,8 +120,7 @@ class Whole:
         return {"type": "integer", "minimum": self.low, "maximum": self.high}
 
 
-@dataclass(frozen=True, slots=True)
-class Number:
+class Number(NamedTuple):
     """A number in a range, whole or not."""
 
     low: int
@@ -149,11 +144,13 @@ class Number:
         return {"type": "number", "minimum": self.low, "maximum": self.high}
 
 
-@dataclass(frozen=True, slots=True)
-class Share:
+class Share(NamedTuple):
     """A part of a whole."""
 
-    wanted = "a number above 0 and up to 1"
+    @property
+    def wanted(self) -> str:
+        """Return the range."""
+        return "a number above 0 and up to 1"
 
     def read(self, node: Node, place: Place, mistakes: Mistakes) -> float | None:
         """Return the number; None after a mistake."""
@@ -168,11 +165,13 @@ class Share:
         return {"type": "number", "exclusiveMinimum": 0, "maximum": 1}
 
 
-@dataclass(frozen=True, slots=True)
-class Switch:
+class Switch(NamedTuple):
     """On or off."""
 
-    wanted = "true or false"
+    @property
+    def wanted(self) -> str:
+        """Return both values."""
+        return "true or false"
 
     def read(self, node: Node, place: Place, mistakes: Mistakes) -> bool | None:
         """Return the boolean; None after a mistake."""
@@ -186,8 +185,7 @@ class Switch:
         return {"type": "boolean"}
 
 
-@dataclass(frozen=True, slots=True)
-class OneOf:
+class OneOf(NamedTuple):
     """A word out of a closed set."""
 
     words: type[Enum]
@@ -212,8 +210,7 @@ class OneOf:
         return {"enum": [word.value for word in self.words]}
 
 
-@dataclass(frozen=True, slots=True)
-class ListOf:
+class ListOf(NamedTuple):
     """A list of one or more, in the order of the text."""
 
     item: Shape
@@ -262,8 +259,7 @@ class Conflict(NamedTuple):
     wanted: str
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """A mapping with keys of ours. `make` is called with what was read, by field; its defaults are the keys'."""
 
     make: Callable[..., Any]
@@ -316,7 +312,9 @@ class Record:
         return schema
 
     def default_of(self, key: Key) -> Any:
-        """Return the value that the key has when it isn't written; `inspect.Parameter.empty` if it must be."""
+        """Return the value of the key when it isn't written; `inspect.Parameter.empty` if it must be written."""
+        import inspect  # for documentation alone
+
         return inspect.signature(self.make).parameters[field_of(key)].default
 
     def _property(self, key: Key) -> dict[str, Any]:
@@ -329,8 +327,7 @@ class Record:
         return schema
 
 
-@dataclass(frozen=True, slots=True)
-class MapOf:
+class MapOf(NamedTuple):
     """A mapping whose keys the operator chooses. A record gets the name as its identity; `pair` joins other values."""
 
     name: Text
@@ -372,8 +369,7 @@ class MapOf:
         return {"type": "object", "additionalProperties": self.value.schema()}
 
 
-@dataclass(frozen=True, slots=True)
-class TextOrRecord:
+class TextOrRecord(NamedTuple):
     """A record that can be written as one text if all but one of its keys have their defaults."""
 
     text: Text

@@ -19,7 +19,7 @@ _ROW = 8  # words: a cache line each, so that writers don't wait for each other
 _WORD = 8
 
 
-class Row:
+class ProcessRow:
     """What one process shows. The worker's fields stay over its restarts."""
 
     def __init__(self, title: str, words: "memoryview[int]") -> None:
@@ -93,13 +93,13 @@ class Pulse:
         titles = ["supervisor", "controller", *(f"worker {index}" for index in range(workers))]
         words = memoryview(mmap.mmap(-1, _WORD * _ROW * (1 + len(titles)))).cast("Q")
         self._drain = words[:1]
-        rows = [Row(title, words[_ROW * at : _ROW * (at + 1)]) for at, title in enumerate(titles, start=1)]
+        rows = [ProcessRow(title, words[_ROW * at : _ROW * (at + 1)]) for at, title in enumerate(titles, start=1)]
         self.supervisor, self.controller, *self.workers = rows
         for row in self.workers:
             row.answered_ns = now_ns
 
     @property
-    def rows(self) -> Sequence[Row]:
+    def rows(self) -> Sequence[ProcessRow]:
         """All rows: the supervisor's, the controller's, the workers'."""
         return self.supervisor, self.controller, *self.workers
 
@@ -112,6 +112,6 @@ class Pulse:
         """Begin to drain. There is no way back."""
         self._drain[0] = 1
 
-    def silent(self, now_ns: int) -> list[Row]:
+    def silent(self, now_ns: int) -> list[ProcessRow]:
         """Return the workers that have not answered themselves for too long."""
         return [row for row in self.workers if row.silence_s(now_ns) > STUCK_S]

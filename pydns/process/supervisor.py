@@ -20,7 +20,7 @@ from pydns.config.settings import Settings
 from pydns.log import Level, Log
 from pydns.process import listeners
 from pydns.process.block import Block, share
-from pydns.process.pulse import DRAIN, STUCK_S, Pulse, Row
+from pydns.process.pulse import DRAIN, STUCK_S, ProcessRow, Pulse
 from pydns.process.slots import Slot
 
 _FIRST_DELAY_S, _LAST_DELAY_S, _CALM_S = 0.1, 5.0, 10.0  # before a start after a death; after calm from the first
@@ -39,7 +39,7 @@ class Programs(NamedTuple):
     """What the children run after the fork. A program imports what it needs itself."""
 
     controller: Callable[[Settings, Log, int, int, Pulse, Mapping[str, socket.socket], Sequence[Block]], None]
-    worker: Callable[[Slot, Path, Log, int, Row, Block], None]
+    worker: Callable[[Slot, Path, Log, int, ProcessRow, Block], None]
 
 
 def serve(settings: Settings, log: Log, programs: Programs) -> int:
@@ -68,7 +68,7 @@ def _allow_files() -> None:
 
 
 class _Child:
-    def __init__(self, row: Row, start: Callable[[], None]) -> None:
+    def __init__(self, row: ProcessRow, start: Callable[[], None]) -> None:
         self.title = row.title
         self.row = row
         self.start = start
@@ -270,5 +270,5 @@ class _Supervisor:
             sys.stderr.flush()
             os._exit(1)
 
-    def _run_worker(self, slot: Slot, row: Row, block: Block) -> None:
+    def _run_worker(self, slot: Slot, row: ProcessRow, block: Block) -> None:
         self._programs.worker(slot, self._settings.state_dir, self._log, self._lifeline, row, block)

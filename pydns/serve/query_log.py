@@ -11,7 +11,7 @@ from random import random
 from time import monotonic
 from typing import Any
 
-from pydns.config.model import QueryLog as Chosen
+from pydns.config.model import QueryLogOptions as Chosen
 from pydns.config.model import RcodeClass
 from pydns.dns import name
 from pydns.dns.address import endpoint_text

@@ -419,7 +419,7 @@ def _random_bits() -> Iterator[int]:
             yield int.from_bytes(octets)
 
 
-def _cache_limits(cache: model.Cache) -> CacheLimits:
+def _cache_limits(cache: model.CacheOptions) -> CacheLimits:
     return CacheLimits(
         entries=cache.entries,
         size_bytes=cache.bytes,

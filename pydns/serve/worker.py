@@ -20,7 +20,7 @@ from pydns.dns.message import Rcode
 from pydns.log import Level, Log
 from pydns.metrics.meter import FOLD_S, Meter
 from pydns.process.block import Block
-from pydns.process.pulse import ASK_S, DRAIN, Row
+from pydns.process.pulse import ASK_S, DRAIN, ProcessRow
 from pydns.process.slots import Slot
 from pydns.serve import udp
 from pydns.serve.backlog import LOOK_S, Backlog
@@ -34,7 +34,7 @@ _WAIT_S = 5.0  # for upstreams: longer than any client is kept waiting
 _FINISH_S = 2.0  # for what TCP clients have asked before the end
 
 
-def run(slot: Slot, state_dir: Path, log: Log, lifeline: int, row: Row, block: Block) -> None:
+def run(slot: Slot, state_dir: Path, log: Log, lifeline: int, row: ProcessRow, block: Block) -> None:
     """Answer until SIGTERM, or until the other end of `lifeline` is closed, then answer what has arrived.
 
     Shows in `row` that it is well and, from the signal `DRAIN` on, that it is asked; counts in `block`.
@@ -42,7 +42,7 @@ def run(slot: Slot, state_dir: Path, log: Log, lifeline: int, row: Row, block: B
     uvloop.run(_run(slot, state_dir, log, lifeline, row, block))
 
 
-async def _run(slot: Slot, state_dir: Path, log: Log, lifeline: int, row: Row, block: Block) -> None:
+async def _run(slot: Slot, state_dir: Path, log: Log, lifeline: int, row: ProcessRow, block: Block) -> None:
     loop = asyncio.get_running_loop()
     table = Reader(state_dir)
     meter = Meter(block)
@@ -122,7 +122,7 @@ def stop_if_failed(task: asyncio.Task[None], stop: asyncio.Event, log: Log) -> N
         stop.set()
 
 
-async def _beat(batch: Batch, table: Reader, row: Row) -> None:
+async def _beat(batch: Batch, table: Reader, row: ProcessRow) -> None:
     """Ask as a client does, but for the socket, and show when it was answered."""
     respond = batch.responder.respond  # not `batch.respond`, which may count
     with table.transaction() as transaction:
@@ -140,7 +140,7 @@ async def _beat(batch: Batch, table: Reader, row: Row) -> None:
         await asyncio.sleep(ASK_S)
 
 
-def _counted(respond: Callable[..., bytes | None], row: Row) -> Callable[..., bytes | None]:
+def _counted(respond: Callable[..., bytes | None], row: ProcessRow) -> Callable[..., bytes | None]:
     """Return `respond`, counting. In a drain only, where its cost of 0.3 µs a query matters to nobody."""
 
     def respond_late(*args: Any, **options: Any) -> bytes | None:

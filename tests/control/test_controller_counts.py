@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from pydns.config.model import Config, MetricNames, Metrics, dump
+from pydns.config.model import Config, MetricNames, MetricsOptions, dump
 from pydns.control.controller_counts import Ledger
 from pydns.kube.cause import cause
 from pydns.kube.events import Apply
@@ -65,7 +65,7 @@ def kinds(service: dict[str, Any], refused: int = 0) -> dict[str, Any]:
 def test_names_are_those_of_the_configuration_in_force() -> None:
     ledger = Ledger(share(1)[0])
     named = []
-    for config in (dump(Config(metrics=Metrics(MetricNames.PYDNS))), b"of another version", dump(Config())):
+    for config in (dump(Config(metrics=MetricsOptions(MetricNames.PYDNS))), b"of another version", dump(Config())):
         ledger.configured(config)
         named.append(ledger.names)
     assert named == [MetricNames.PYDNS, MetricNames.PYDNS, MetricNames.COREDNS]

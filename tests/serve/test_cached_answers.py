@@ -141,7 +141,7 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
     started: list[Worker] = []
 
     def begin(**cache: Any) -> Worker:
-        config = Config(upstreams=(model.ServerSpec("192.0.2.53"),), cache=model.Cache(**cache))
+        config = Config(upstreams=(model.ServerSpec("192.0.2.53"),), cache=model.CacheOptions(**cache))
         started.append(Worker(tmp_path, config, monkeypatch))
         return started[-1]
 
