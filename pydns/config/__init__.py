@@ -1,4 +1,5 @@
-"""The live configuration: values, what may be written for them, and every mistake at once. Pure: text in, values out.
+"""Flags and the live configuration: tables of what can be written, and text to values, or to every mistake in it.
 
-`read.read` is the door; nothing in here opens a file, asks the API server or keeps the last good configuration.
+Pure: nothing here opens a file, parses the command line, calls the API server or keeps the last good configuration.
+`flags.read` and `read.read` are the doors. Imports no other room but `dns` and the log's levels.
 """

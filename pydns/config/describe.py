@@ -1,4 +1,4 @@
-"""What is published about the keys, made from the table: a JSON Schema for editors and CI, and a table for people."""
+"""Documentation made from the tables: a JSON Schema for editors and CI, Markdown tables of keys and flags."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -13,7 +13,7 @@ from pydns.config.shapes import Key, Mistakes, Place, Record, walk
 
 
 def json_schema() -> dict[str, Any]:
-    """Return the JSON Schema of `config.yaml`. It lets through what only reading finds, such as a broken address."""
+    """Return the JSON Schema of `config.yaml`. It accepts mistakes that only reading finds, as in an address."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Live configuration of pydns (config.yaml)",
@@ -61,7 +61,7 @@ def _markdown(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def mistakes_in(path: str, key: Key, text: str) -> list[ConfigError]:
-    """Return what reading says about a value for the key, written in YAML."""
+    """Return the mistakes in a value for the key, written in YAML."""
     node = document.from_yaml(path, text)
     if isinstance(node, ConfigError):
         return [node]

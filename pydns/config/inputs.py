@@ -1,6 +1,6 @@
-"""The forms in which a configuration's texts come: a ConfigMap of the API, a folder where one is mounted, one file.
+"""The inputs of a live configuration: a ConfigMap of the API, the folder of a mounted one, or one file.
 
-Pure: octets in, values out. Who watches the API server or files passes on what there is; `read` is what texts mean.
+Octets in, values out. The watchers of the API server and of files call this. What texts mean is in `read`.
 """
 
 from collections.abc import Collection, Mapping
@@ -12,12 +12,12 @@ from pydns.config.node import Scalar
 from pydns.config.read import YAML_KEY, Accepted, Refused, read, read_text
 from pydns.config.shapes import found, found_key
 
-KEYS = (YAML_KEY, *kube_dns.KEYS)  # the files of a folder that are read; of others the name is enough
-MAX_OCTETS = 4 * MAX_TEXT  # of a file; more can't be a text of the allowed length
+KEYS = (YAML_KEY, *kube_dns.KEYS)  # the files of a folder that are read; of other files only the name is used
+MAX_OCTETS = 4 * MAX_TEXT  # of a file; a longer one can't be a text of the allowed length
 
 
 def read_config_map(data: Mapping[str, str], binary: Collection[str] = ()) -> Accepted | Refused:
-    """Read a ConfigMap's texts; `binary` are the keys of what is no text."""
+    """Read a ConfigMap's texts. `binary` are the keys whose values aren't texts."""
     errors = [_not_text(key) for key in KEYS if key in binary]
     result = read({**dict.fromkeys(binary, ""), **data})
     if errors:
@@ -26,14 +26,14 @@ def read_config_map(data: Mapping[str, str], binary: Collection[str] = ()) -> Ac
 
 
 def read_folder(files: Mapping[str, bytes]) -> Accepted | Refused:
-    """Read a folder's files, by name, as a ConfigMap's keys. No files mean the defaults."""
+    """Read the files of a folder, by name, as the keys of a ConfigMap. No files mean the defaults."""
     texts = {name: _text(raw) for name, raw in files.items()}
     binary = [name for name, text in texts.items() if text is None]
     return read_config_map({name: text for name, text in texts.items() if text is not None}, binary)
 
 
 def read_file(source: str, raw: bytes) -> Accepted | Refused:
-    """Read a file in the form of `config.yaml`, or the manifest of a ConfigMap; errors begin with `source`."""
+    """Read a file in the form of `config.yaml`, or the manifest of a ConfigMap. Errors begin with `source`."""
     text = _text(raw)
     if text is None:
         return Refused((_not_text(source),))
@@ -78,4 +78,4 @@ def _text(raw: bytes) -> str | None:
 
 
 def _not_text(where: str) -> ConfigError:
-    return ConfigError(where, "what it holds", "text in UTF-8")
+    return ConfigError(where, "the content", "text in UTF-8")

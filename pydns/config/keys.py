@@ -1,7 +1,10 @@
-"""The table of everything that can be configured: reader, JSON Schema and documentation are all made from it.
+"""The table of everything that can be configured live: reader, JSON Schema and documentation are made from it.
 
-Two vocabularies: the keys of `config.yaml` (`ROOT`), whose defaults are those of `model`, and kube-dns's ConfigMap keys
-(`KUBE_DNS`), which are read as kube-dns reads them, but for its limit of three upstreams.
+It has two vocabularies: the keys of `config.yaml` (`ROOT`), whose defaults are those of `model`, and the keys of
+kube-dns's ConfigMap (`KUBE_DNS`). Options of the cluster have their rows in `flags`, because they are flags too.
+
+Why not a library: pydantic costs every process 0.21 s and 20 MB, msgspec stops at the first error, and jsonschema costs
+10 MB and has worse messages. None of them knows the line of a value.
 """
 
 from collections.abc import Iterator
@@ -43,6 +46,10 @@ from pydns.dns import name
 MAX_TTL_S = 7 * 24 * 3600  # RFC 8767 section 4: cap TTLs at a week or so
 
 _DEFAULT_PORTS = {Transport.UDP: 53, Transport.TCP: 53, Transport.TLS: 853}
+_DEFAULT_CACHE = CacheOptions()
+_CHOICE = OneOf(Choice)
+_DOMAIN = Text(texts.DOMAIN, texts.parse_domain)
+_TTL = Whole(0, MAX_TTL_S)
 
 
 def _server(
@@ -65,10 +72,103 @@ def _check_server(
         yield Conflict("server_name", f'"{server_name}"', 'used without "transport: tls"')
 
 
+def _server_shape(address: Text) -> TextOrRecord:
+    """Return the shape of a server: its address alone, or a mapping."""
+
+    def parse(text: str) -> ServerSpec | NamedUpstream | Wanted:
+        parsed = address.parse(text)
+        return parsed if isinstance(parsed, Wanted) else _server(parsed)
+
+    address_key = Key(
+        "address",
+        address,
+        "Address of the server. If there is no other key, the address can be written without the mapping.",
+        "10.0.0.2:5353",
+        "10.0.0.300",
+        required=True,
+    )
+    return TextOrRecord(
+        Text(address.wanted, parse), Record(_server, (address_key, *_SERVER_KEYS), "a server", _check_server)
+    )
+
+
+_SERVER_KEYS = (
+    Key(
+        "transport",
+        OneOf(Transport),
+        "Protocol. With udp, a truncated answer is fetched again over TCP. tls is DNS over TLS, port 853.",
+        "tls",
+        "https",
+    ),
+    Key(
+        "server_name",
+        Text("a host name or IP address", texts.parse_server_name),
+        "With tls: the name or address that the server's certificate must be for.",
+        "dns.example.net",
+        "'*'",
+        default="the address",
+    ),
+    Key(
+        "packets_per_second",
+        Whole(1, 1_000_000),
+        "Limit of what one worker sends to the server. Cloud resolvers drop packets beyond a rate (AWS: 1,024 a "
+        "second).",
+        "500",
+        "0",
+        default="no limit",
+    ),
+)
+_IP_SERVER = _server_shape(Text(texts.IP_SERVER, texts.parse_ip_server))
+_ANY_SERVER = _server_shape(Text(texts.SERVER, texts.parse_server))
+
+
 def _check_route(domain: bytes | None = None, except_: tuple[bytes, ...] | None = None, **_: Any) -> Iterator[Conflict]:
     for each in except_ or ():
         if domain is not None and (not name.is_at_or_below(each, domain) or each == domain):
             yield Conflict("except", f'"{name.to_text(each)}"', f'below "{name.to_text(domain)}"')
+
+
+_ROUTE = Record(
+    Route,
+    (
+        Key(
+            "servers",
+            ListOf(_ANY_SERVER, "servers"),
+            "Servers for the domain, as in `upstreams`, or DNS names, which are resolved again when their TTL ends.",
+            "[10.1.0.53, ns.acme.example]",
+            "10.1.0.53",
+            required=True,
+        ),
+        Key(
+            "except",
+            ListOf(_DOMAIN, "domain names"),
+            "Domains below this one that are resolved as if the route didn't exist.",
+            "[www.acme.local]",
+            "[www..acme.local]",
+            default="none",
+            field="except_",
+        ),
+        Key(
+            "on_nxdomain",
+            OneOf(OnNxdomain),
+            "answer: NXDOMAIN from these servers is the answer. next: after it, the servers are asked that would be "
+            "asked without this route (split horizon).",
+            "next",
+            "fallthrough",
+        ),
+        Key(
+            "choice",
+            _CHOICE,
+            "Which of the servers is asked first.",
+            "in_order",
+            "sequential",
+            default="the value of the key `choice` for upstreams",
+        ),
+    ),
+    'a route: a mapping with "servers"',
+    _check_route,
+    identity="domain",
+)
 
 
 def _check_cache(**written: int | None) -> Iterator[Conflict]:
@@ -79,114 +179,17 @@ def _check_cache(**written: int | None) -> Iterator[Conflict]:
             yield Conflict(at, f"{low_key} {low}", f"at most {high_key}, which is {high}")
 
 
-_DEFAULT_CACHE = CacheOptions()
-
-
-def _server_shape(address: Text) -> TextOrRecord:
-    def parse(text: str) -> ServerSpec | NamedUpstream | Wanted:
-        parsed = address.parse(text)
-        return parsed if isinstance(parsed, Wanted) else _server(parsed)
-
-    return TextOrRecord(
-        Text(address.wanted, parse), Record(_server, (_address_key(address), *_SERVER_KEYS), "a server", _check_server)
-    )
-
-
-def _address_key(address: Text) -> Key:
-    return Key(
-        "address",
-        address,
-        "Where the server is. An address alone, instead of the mapping, means this key alone.",
-        example="10.0.0.2:5353",
-        wrong="10.0.0.300",
-        required=True,
-    )
-
-
-_SERVER_KEYS = (
-    Key(
-        "transport",
-        OneOf(Transport),
-        "How it is asked. With udp, a truncated answer is asked for again over TCP; tls is DNS over TLS, port 853.",
-        example="tls",
-        wrong="https",
-    ),
-    Key(
-        "server_name",
-        Text("a host name or IP address", texts.parse_server_name),
-        "With tls: the name or address that the server's certificate must be for.",
-        example="dns.example.net",
-        wrong="'*'",
-        default="the address",
-    ),
-    Key(
-        "packets_per_second",
-        Whole(1, 1_000_000),
-        "The most that one worker sends to it. Cloud resolvers drop what goes beyond a rate (AWS: 1,024 a second).",
-        example="500",
-        wrong="0",
-        default="no bound",
-    ),
-)
-
-_IP_SERVER = _server_shape(Text(texts.IP_SERVER, texts.parse_ip_server))
-_ANY_SERVER = _server_shape(Text(texts.SERVER, texts.parse_server))
-_CHOICE = OneOf(Choice)
-_DOMAIN = Text(texts.DOMAIN, texts.parse_domain)
-_TTL = Whole(0, MAX_TTL_S)
-
-_ROUTE = Record(
-    Route,
-    (
-        Key(
-            "servers",
-            ListOf(_ANY_SERVER, "servers"),
-            "Who is asked for it, as in `upstreams`, or by DNS name, which is resolved again when its TTL runs out.",
-            example="[10.1.0.53, ns.acme.example]",
-            wrong="10.1.0.53",
-            required=True,
-        ),
-        Key(
-            "except",
-            ListOf(_DOMAIN, "domain names"),
-            "Domains below this one that are resolved as if there were no such route.",
-            example="[www.acme.local]",
-            wrong="[www..acme.local]",
-            field="except_",
-            default="none",
-        ),
-        Key(
-            "on_nxdomain",
-            OneOf(OnNxdomain),
-            "Whether NXDOMAIN from these servers is the answer, or whoever comes next is asked: split horizon.",
-            example="next",
-            wrong="fallthrough",
-        ),
-        Key(
-            "choice",
-            _CHOICE,
-            "Which of the servers is asked first.",
-            example="in_order",
-            wrong="sequential",
-            default="the choice of the whole configuration",
-        ),
-    ),
-    'a route: a mapping with "servers"',
-    _check_route,
-    identity="domain",
-)
-
 _CACHE = Record(
     CacheOptions,
     (
-        Key("entries", Whole(0, 10_000_000), "The most answers that one worker keeps.", "50000", "-1"),
-        Key("bytes", Whole(0, 1 << 40), "The most memory that one worker's answers take.", "33554432", "32Mi"),
-        Key("max_ttl", _TTL, "Seconds for which an answer is kept at most.", "600", "10m", field="max_ttl_s"),
-        Key("min_ttl", _TTL, "Seconds for which an answer is kept at least.", "5", "-5", field="min_ttl_s"),
+        Key("entries", Whole(0, 10_000_000), "Limit of the answers in one worker's cache.", "50000", "-1"),
+        Key("bytes", Whole(0, 1 << 40), "Limit of the memory for one worker's answers.", "33554432", "32Mi"),
+        Key("max_ttl", _TTL, "Longest time to keep an answer, in seconds.", "600", "10m", field="max_ttl_s"),
+        Key("min_ttl", _TTL, "Shortest time to keep an answer, in seconds.", "5", "-5", field="min_ttl_s"),
         Key(
             "max_negative_ttl",
             _TTL,
-            "The same for NXDOMAIN and for answers without records: at most.",
+            "Longest time to keep NXDOMAIN and answers without records, in seconds.",
             "30",
             "1000000",
             field="max_negative_ttl_s",
@@ -194,7 +197,7 @@ _CACHE = Record(
         Key(
             "min_negative_ttl",
             _TTL,
-            "The same for NXDOMAIN and for answers without records: at least.",
+            "Shortest time to keep NXDOMAIN and answers without records, in seconds.",
             "1",
             "one",
             field="min_negative_ttl_s",
@@ -202,13 +205,13 @@ _CACHE = Record(
         Key(
             "serve_stale_s",
             _TTL,
-            "Seconds after its expiry for which an answer is still given when upstreams fail; 0: never.",
+            "For how many seconds after its expiry an answer is still used if upstreams fail. 0 means never.",
             "86400",
             "false",
         ),
-        Key("prefetch", Switch(), "Refresh answers that are asked for often before they expire.", "false", "'no'"),
+        Key("prefetch", Switch(), "Refresh popular answers before they expire.", "false", "'no'"),
     ),
-    "a mapping of bounds",
+    "a mapping of limits",
     _check_cache,
 )
 
@@ -218,13 +221,13 @@ _HOST = Record(
         Key(
             "addresses",
             ListOf(Text("an IP address", texts.parse_ip), "IP addresses"),
-            "The name's addresses, of both families.",
+            "IPv4 and IPv6 addresses of the name.",
             "[10.9.0.5, 'fd00::5']",
             "[10.9.0]",
             required=True,
         ),
         Key("ttl", _TTL, "TTL of the records in seconds.", "300", "-1", field="ttl_s"),
-        Key("ptr", Switch(), "Whether the addresses have PTR records that point back to the name.", "false", "'off'"),
+        Key("ptr", Switch(), "Whether the addresses have PTR records with the name.", "false", "'off'"),
     ),
     'a host: a mapping with "addresses"',
     identity="qname",
@@ -236,7 +239,7 @@ _METRICS = Record(
         Key(
             "names",
             OneOf(MetricNames),
-            "The names that CoreDNS's dashboards and alerts know, or the same under our own prefix.",
+            "coredns: names that CoreDNS's dashboards and alerts know. pydns: the same with the prefix pydns_.",
             "pydns",
             "prometheus",
         ),
@@ -250,7 +253,7 @@ _QUERY_LOG = Record(
         Key(
             "zones",
             ListOf(_DOMAIN, "domain names"),
-            "Only queries for names at or below these.",
+            "Log only queries for names at or below these domains.",
             "[cluster.local, acme.local]",
             "['']",
             default="all",
@@ -258,12 +261,12 @@ _QUERY_LOG = Record(
         Key(
             "classes",
             ListOf(OneOf(RcodeClass), "classes"),
-            "Only queries whose reply was such: success (records), denial (no such name or record), error (the rest).",
+            "Log only queries with such a reply: success (records), denial (no such name or record), error (the rest).",
             "[denial, error]",
             "[all]",
             default="all",
         ),
-        Key("share", Share(), "Which part of those gets a line, chosen at random.", "0.01", "1%"),
+        Key("share", Share(), "Share of these queries to log, chosen at random.", "0.01", "1%"),
     ),
     "a mapping of options",
 )
@@ -274,18 +277,21 @@ _LOG = Record(
         Key(
             "queries",
             _QUERY_LOG,
-            "Log queries, one line each. With an empty mapping: all of them.",
-            example="{share: 0.01}",
-            wrong="true",
-            default="none are logged",
+            "Log queries, one line each. An empty mapping logs all of them.",
+            "{share: 0.01}",
+            "true",
+            default="no queries are logged",
         ),
     ),
     "a mapping of options",
 )
 
+_UPSTREAMS = "Servers for names outside the cluster."
+_NO_UPSTREAMS = "the nameservers of /etc/resolv.conf"
+
 
 def _cluster_key(flag: flags.Flag) -> Key:
-    """Return the key of an option of the cluster, whose row is a flag's."""
+    """Return the key of an option of the cluster from the row of its flag."""
     example, wrong = flag.example, flag.wrong
     if isinstance(flag.shape, ListOf):
         example, wrong = f"[{example}]", f"[{wrong}]"
@@ -299,24 +305,24 @@ ROOT = Record(
         Key(
             "upstreams",
             ListOf(_IP_SERVER, "servers"),
-            "Who is asked for names outside the cluster.",
-            example="[10.0.0.2, {address: 9.9.9.9, transport: tls, server_name: dns.quad9.net}]",
-            wrong="[dns.quad9.net]",
-            default="the nameservers of /etc/resolv.conf",
+            _UPSTREAMS,
+            "[10.0.0.2, {address: 9.9.9.9, transport: tls, server_name: dns.quad9.net}]",
+            "[dns.quad9.net]",
+            default=_NO_UPSTREAMS,
         ),
         Key("choice", _CHOICE, "Which of the upstreams is asked first.", "in_order", "quickest"),
         Key(
             "routes",
             MapOf(Text(texts.DOMAIN, texts.parse_route_domain), _ROUTE, "a mapping of domains to routes"),
-            "Domains that have servers of their own. The longest domain that a name lies in counts.",
-            example="{acme.local: {servers: [1.2.3.4]}}",
-            wrong="{acme.local: [1.2.3.4]}",
+            "Domains with servers of their own. For a name, the longest domain that contains it counts.",
+            "{acme.local: {servers: [1.2.3.4]}}",
+            "{acme.local: [1.2.3.4]}",
             default="none",
         ),
         Key(
             "max_in_flight",
             Whole(1, 100_000),
-            "The most queries of one worker that wait for upstreams; further ones get SERVFAIL at once.",
+            "Limit of one worker's queries that wait for upstreams. Further ones get SERVFAIL at once.",
             "5000",
             "0",
         ),
@@ -326,12 +332,12 @@ ROOT = Record(
             "hosts",
             MapOf(Text(texts.DOMAIN, texts.parse_host), _HOST, "a mapping of names to hosts"),
             "Names with fixed addresses.",
-            example="{db.corp.example: {addresses: [10.9.0.5]}}",
-            wrong="{db.corp.example: 10.9.0.5}",
+            "{db.corp.example: {addresses: [10.9.0.5]}}",
+            "{db.corp.example: 10.9.0.5}",
             default="none",
         ),
         Key("metrics", _METRICS, "How metrics are exposed."),
-        Key("log", _LOG, "What is logged beyond changes of state."),
+        Key("log", _LOG, "What is logged in addition to changes of state."),
     ),
     "a mapping of keys",
 )
@@ -349,17 +355,17 @@ STUB_DOMAINS = Key(
         "an object of domains and lists of servers",
         _stub,
     ),
-    "Domains that have servers of their own.",
-    example='{"acme.local": ["1.2.3.4"]}',
-    wrong='{"acme.local": ["1.2.3.4", "10.0.0.300"]}',
+    "Domains with servers of their own.",
+    '{"acme.local": ["1.2.3.4"]}',
+    '{"acme.local": ["1.2.3.4", "10.0.0.300"]}',
     default="none",
 )
 UPSTREAM_NAMESERVERS = Key(
     "upstreamNameservers",
     ListOf(_IP_SERVER.text, "servers"),
-    "Who is asked for names outside the cluster.",
-    example='["8.8.8.8", "8.8.4.4"]',
-    wrong='["dns.google"]',
-    default="the nameservers of /etc/resolv.conf",
+    _UPSTREAMS,
+    '["8.8.8.8", "8.8.4.4"]',
+    '["dns.google"]',
+    default=_NO_UPSTREAMS,
 )
 KUBE_DNS = (STUB_DOMAINS, UPSTREAM_NAMESERVERS)

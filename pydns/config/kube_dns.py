@@ -1,7 +1,7 @@
 """The keys of kube-dns's ConfigMap: JSON texts, read as kube-dns reads them.
 
-A key that is there but null counts as absent, as does an empty list of upstreams. kube-dns stops at the first mistake;
-here all of them are found. Its limit of three upstreams is gone.
+A null counts as an absent key, and so does an empty list of upstreams. kube-dns stops at the first mistake; here all
+of them are found. kube-dns's limit of three upstreams doesn't exist here.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ KEYS = (*[key.name for key in keys.KUBE_DNS], FEDERATIONS)
 
 
 class KubeDns(NamedTuple):
-    """What the keys say."""
+    """The values of the keys."""
 
     routes: tuple[Route, ...]
     upstreams: tuple[ServerSpec, ...] | None
@@ -25,10 +25,10 @@ class KubeDns(NamedTuple):
 
 
 def read(data: Mapping[str, str], mistakes: Mistakes) -> KubeDns:
-    """Read kube-dns's keys of a ConfigMap's `data`. Not to be used if there were mistakes."""
+    """Read kube-dns's keys in a ConfigMap's `data`. The result must not be used if it added to `mistakes`."""
     notices = []
     if FEDERATIONS in data:
-        notices.append(ConfigNotice(FEDERATIONS, "ignored: obsolete, cluster federation v1 is gone"))
+        notices.append(ConfigNotice(FEDERATIONS, "ignored: obsolete, because cluster federation v1 no longer exists"))
     routes = _read_key(data, keys.STUB_DOMAINS, mistakes)
     upstreams = _read_key(data, keys.UPSTREAM_NAMESERVERS, mistakes)
     return KubeDns(routes or (), upstreams, notices)

@@ -1,11 +1,11 @@
-"""What is said to the operator about a configuration: mistakes, which refuse it, and notices, which don't."""
+"""What an operator reads about a configuration: mistakes, for which it is refused, and notices."""
 
 import json
 from typing import NamedTuple
 
 
 class ConfigError(NamedTuple):
-    """A mistake: where it is, what was found there, what was wanted. Reads `PATH: FOUND is not WANTED`."""
+    """A mistake: where it is, what was found and what was wanted. Its text is `PATH: FOUND is not WANTED`."""
 
     path: str
     found: str
@@ -22,7 +22,7 @@ class Wanted(NamedTuple):
 
 
 class ConfigNotice(NamedTuple):
-    """Something that the operator should know and that stops nothing."""
+    """Something that the operator should know. The configuration is accepted in spite of it."""
 
     path: str
     text: str
@@ -32,6 +32,6 @@ class ConfigNotice(NamedTuple):
 
 
 def quote(text: str) -> str:
-    """Return the text as JSON would have it, shortened; fit for a line of log whatever it holds."""
+    """Return the text as JSON, shortened. The result is printable, whatever the text holds."""
     shortened = text if len(text) <= 80 else text[:77] + "…"
     return json.dumps(shortened, ensure_ascii=not shortened.isprintable())

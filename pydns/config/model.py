@@ -1,8 +1,10 @@
 """The live configuration as a value: what an operator can change without a restart, with its defaults.
 
-Whatever is here has been checked: names are wire names in lower case, addresses are addresses, numbers are in range.
-How it is written is in `keys`. The controller makes it and stores it in the answer table (`dump`), workers `load` it
-from there; hence msgspec structs: `ServerSpec | NamedUpstream` comes back from bytes as what it was.
+Every value has been checked: names are wire names in lower case, addresses are valid, numbers are in range. How
+values are written is in `keys`. The controller stores a configuration in the answer table (`dump`) and workers `load`
+it. They are msgspec structs because those keep the type of a `ServerSpec | NamedUpstream` over this way.
+
+The defaults here are the only ones: rooms that are configured take their limits from these values.
 """
 
 from enum import Enum
@@ -15,7 +17,7 @@ from pydns.dns import name
 
 
 class Transport(Enum):
-    """How an upstream is asked. UDP falls back to TCP for a truncated answer."""
+    """The protocol for an upstream. UDP falls back to TCP for a truncated answer."""
 
     UDP = "udp"
     TCP = "tcp"
@@ -32,21 +34,21 @@ class Choice(Enum):
 
 
 class OnNxdomain(Enum):
-    """What an NXDOMAIN from a route's servers means."""
+    """What happens after an NXDOMAIN from a route's servers."""
 
     ANSWER = "answer"
-    NEXT = "next"  # ask who would be asked without this route: split horizon
+    NEXT = "next"  # ask the servers that would be asked without this route: split horizon
 
 
 class MetricNames(Enum):
-    """Under which names metrics are exposed."""
+    """The names of metrics."""
 
     COREDNS = "coredns"
     PYDNS = "pydns"
 
 
 class RcodeClass(Enum):
-    """Kinds of replies, as CoreDNS's log plugin has them."""
+    """Classes of replies, as in CoreDNS's log plugin."""
 
     SUCCESS = "success"  # NOERROR with an answer
     DENIAL = "denial"  # NXDOMAIN and NODATA
@@ -54,17 +56,17 @@ class RcodeClass(Enum):
 
 
 class ServerSpec(Struct, frozen=True, gc=False, tag="ip"):
-    """A server that answers for names which aren't ours."""
+    """An upstream with a fixed address."""
 
     ip: str  # canonical text
     port: int = 53
     transport: Transport = Transport.UDP
     server_name: str | None = None  # for TLS: what the certificate must be for; the address if None
-    packets_per_second: int | None = None  # None: no bound
+    packets_per_second: int | None = None  # None: no limit
 
 
 class NamedUpstream(Struct, frozen=True, gc=False, tag="name"):
-    """A server known by its DNS name, to be resolved again when the TTL runs out."""
+    """An upstream with a DNS name, which is resolved again when its TTL ends."""
 
     qname: bytes
     port: int = 53
@@ -74,17 +76,17 @@ class NamedUpstream(Struct, frozen=True, gc=False, tag="name"):
 
 
 class Route(Struct, frozen=True, gc=False):
-    """Who is asked for the names at or below a domain."""
+    """The servers for names at or below a domain."""
 
     domain: bytes
     servers: tuple[ServerSpec | NamedUpstream, ...]
-    except_: tuple[bytes, ...] = ()  # domains below, asked as if there were no such route
+    except_: tuple[bytes, ...] = ()  # domains below `domain` that the route doesn't apply to
     on_nxdomain: OnNxdomain = OnNxdomain.ANSWER
-    choice: Choice | None = None  # None: as `Config.choice`
+    choice: Choice | None = None  # None: `Config.choice` counts
 
 
 class CacheOptions(Struct, frozen=True, gc=False):
-    """Bounds of one worker's cache of upstreams' answers. Names of the cluster are never cached."""
+    """Limits of one worker's cache of upstreams' answers. Names of the cluster are never cached."""
 
     entries: int = 10_000
     bytes: int = 8 * 1024 * 1024
@@ -92,16 +94,16 @@ class CacheOptions(Struct, frozen=True, gc=False):
     max_ttl_s: int = 3600
     min_negative_ttl_s: int = 0
     max_negative_ttl_s: int = 1800
-    serve_stale_s: int = 3600  # how long after expiry (RFC 8767); 0: never
+    serve_stale_s: int = 3600  # how long after expiry an answer is still used (RFC 8767); 0: never
     prefetch: bool = True
 
 
 class Host(Struct, frozen=True, gc=False):
-    """Address records outside the cluster's objects, and their PTR records."""
+    """A name with fixed addresses, and their PTR records."""
 
     qname: bytes
     addresses: tuple[bytes, ...]  # 4 or 16 octets each
-    ttl_s: int = 60  # CoreDNS's hosts says 3600; an edit of a live configuration should be seen sooner
+    ttl_s: int = 60  # CoreDNS's hosts plugin has 3600, but an edit here should be seen sooner
     ptr: bool = True
 
 
@@ -112,21 +114,21 @@ class MetricsOptions(Struct, frozen=True, gc=False):
 
 
 class QueryLogOptions(Struct, frozen=True, gc=False):
-    """Which queries get a line in the log."""
+    """Which queries are logged."""
 
     zones: tuple[bytes, ...] = (name.ROOT,)
     classes: tuple[RcodeClass, ...] = tuple(RcodeClass)
-    share: float = 1.0  # of those that match, more than 0
+    share: float = 1.0  # of the queries that match; above 0
 
 
 class LogOptions(Struct, frozen=True, gc=False):
-    """What is logged beyond changes of state."""
+    """What is logged in addition to changes of state."""
 
     queries: QueryLogOptions | None = None  # None: no queries
 
 
 class Config(Struct, frozen=True, gc=False):
-    """Everything that can change while the server runs. `Config()` is what an empty ConfigMap means."""
+    """Everything that can change while the server runs. An empty ConfigMap means `Config()`."""
 
     upstreams: tuple[ServerSpec, ...] | None = None  # None: the nameservers of /etc/resolv.conf
     choice: Choice = Choice.FASTEST
@@ -146,12 +148,12 @@ class Config(Struct, frozen=True, gc=False):
 
 
 def dump(config: Config) -> bytes:
-    """Compose the form in which a configuration lies in the answer table."""
+    """Compose the octets of a configuration in the answer table."""
     return _ENCODER.encode(config)
 
 
 def load(data: bytes) -> Config:
-    """Parse what `dump` composed. Raises `msgspec.DecodeError` for what another version's `dump` may have composed."""
+    """Parse the octets that `dump` composed. Raises `msgspec.DecodeError` for those of another version of pydns."""
     return _DECODER.decode(data)
 
 

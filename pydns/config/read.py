@@ -1,6 +1,6 @@
-"""The door of this room: from a ConfigMap's texts to a configuration, or to every mistake in them.
+"""The texts of a ConfigMap to a configuration, or to every mistake in them.
 
-A ConfigMap may hold kube-dns's keys, `config.yaml` or both; where both say the same thing, `config.yaml` wins.
+A ConfigMap may hold kube-dns's keys, `config.yaml` or both. If both set the same thing, `config.yaml` wins.
 """
 
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ class Accepted(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """A configuration that nothing of is to be used, with its mistakes: all, or the first hundred."""
+    """The mistakes of a configuration: all of them, or the first hundred. Nothing of it may be used."""
 
     errors: tuple[ConfigError, ...]
 
@@ -35,8 +35,8 @@ class Refused(NamedTuple):
 def read(data: Mapping[str, str]) -> Accepted | Refused:
     """Read the `data` of a ConfigMap, or the files of a mounted one by name. No data means the defaults.
 
-    Never raises, whatever the texts are. Keys of a ConfigMap that mean nothing here are noticed, not refused: others
-    may read the same ConfigMap.
+    Never raises. An unknown key of a ConfigMap gives a notice and is not refused, because other programs may read
+    the same ConfigMap.
     """
     mistakes = Mistakes()
     try:
@@ -51,7 +51,7 @@ def read(data: Mapping[str, str]) -> Accepted | Refused:
 
 
 def read_text(source: str, text: str) -> Accepted | Refused:
-    """Read one text in the form of `config.yaml`; `source` is what its errors begin with. Never raises."""
+    """Read one text in the form of `config.yaml`. Its errors begin with `source`. Never raises."""
     mistakes = Mistakes()
     try:
         config = _read_yaml(source, text, mistakes)
@@ -64,7 +64,7 @@ def _read_yaml(source: str, text: str, mistakes: Mistakes) -> Config:
     node = document.from_yaml(source, text)
     if isinstance(node, ConfigError):
         mistakes.append(node)
-    elif not (isinstance(node, Scalar) and node.value is None):  # comments alone are a null
+    elif not (isinstance(node, Scalar) and node.value is None):  # a text with comments alone is a null
         config = ROOT.read(node, Place(source), mistakes)
         if config is not None:
             assert isinstance(config, Config)
@@ -93,7 +93,7 @@ def _combine(by_kube_dns: kube_dns.KubeDns, by_yaml: Config) -> tuple[Config, li
 def _unknown(data: Mapping[str, str]) -> list[ConfigNotice]:
     known = (YAML_KEY, *kube_dns.KEYS)
     return [
-        ConfigNotice(quote(key), f"ignored: not a key that is read here{suggestion(key, known)}")
+        ConfigNotice(quote(key), f"ignored: not a known key{suggestion(key, known)}")
         for key in data
         if key not in known
     ]

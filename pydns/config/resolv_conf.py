@@ -1,4 +1,4 @@
-"""The nameservers of a resolv.conf: who is asked where the configuration names no upstreams (resolv.conf(5))."""
+"""The nameservers of a resolv.conf(5): the upstreams if the configuration has none."""
 
 from collections.abc import Collection
 from typing import NamedTuple
@@ -10,17 +10,17 @@ from pydns.dns.address import address_text, is_loopback
 
 
 class Nameservers(NamedTuple):
-    """What can be asked, in the order of the file, and why the rest can't."""
+    """The usable nameservers, in the order of the file, and notices about the others."""
 
     upstreams: tuple[ServerSpec, ...]  # may be empty
     notices: tuple[ConfigNotice, ...]
 
 
 def read(source: str, text: str, own: Collection[str] = ()) -> Nameservers:
-    """Read the `nameserver` lines, more than three if there are; everything else is for stub resolvers.
+    """Read the `nameserver` lines, also more than three. All other lines are for stub resolvers.
 
-    Left out, with a notice that names the line: our `own` addresses and loopback ones, which in a pod lead back to us
-    (systemd-resolved's 127.0.0.53 gets there by way of the node's file), and what isn't an address.
+    Left out, with a notice that names the line: our `own` addresses, loopback addresses and invalid ones. In a pod, a
+    loopback address leads back to us; systemd-resolved's 127.0.0.53 gets there with the node's file.
     """
     ours = {texts.parse_ip(address) for address in own}
     upstreams: dict[bytes, ServerSpec] = {}
@@ -36,7 +36,7 @@ def read(source: str, text: str, own: Collection[str] = ()) -> Nameservers:
         elif address in ours:
             reason = f"{written} is this server's own address"
         elif is_loopback(address):
-            reason = f"{written} is a loopback address and leads back here; give the node's own resolv.conf"
+            reason = f"{written} is a loopback address, which leads back to pydns; give the resolv.conf of the node"
         else:
             upstreams.setdefault(address, ServerSpec(address_text(address)))
             continue

@@ -1,6 +1,6 @@
-"""Label selectors (Kubernetes labels.Parse, as `kubectl -l` takes them): text to a value that matches labels.
+"""Label selectors as `kubectl -l` takes them (Kubernetes labels.Parse): text to a value that matches labels.
 
-Knows the grammar of equality and sets; knows no objects. `>` and `<`, which only node affinity uses, are refused.
+Knows the operators for equality and sets, and no objects. `>` and `<` are refused: only node affinity uses them.
 """
 
 import re
@@ -9,14 +9,14 @@ from typing import NamedTuple
 
 
 class BadSelector(ValueError):
-    """Text that is not a label selector; the message quotes the part and says what was wanted."""
+    """Text that is not a label selector. The message quotes the wrong part and names what was wanted."""
 
 
 class Requirement(NamedTuple):
-    """One condition on one label. A label that is missing has no value: only `wanted=False` is met by it."""
+    """One condition on one label. A missing label meets it only if `wanted` is False."""
 
     key: str
-    values: frozenset[str] | None  # None: any value will do
+    values: frozenset[str] | None  # None: any value
     wanted: bool  # False for !=, notin and !key
 
     def matches(self, labels: Mapping[str, str]) -> bool:
@@ -36,19 +36,19 @@ class Selector(NamedTuple):
 
 
 def parse(text: str) -> Selector:
-    """Return the selector that `text` means: `a=b,a==b,a!=b,a in (x,y),a notin (x),a,!a`; empty text matches all.
+    """Parse a selector: `a=b,a==b,a!=b,a in (x,y),a notin (x),a,!a`. An empty text matches all.
 
     Raises `BadSelector` for the first part that isn't a requirement. Keys and values are checked as the API server
     checks them, so that a selector that works here works there.
     """
     if not text.strip():
         return Selector(())
-    # Commas inside parentheses separate values, the others requirements.
+    # A comma inside parentheses separates values. Any other comma separates requirements.
     return Selector(tuple([_requirement(part.strip()) for part in re.split(r",(?![^(]*\))", text)]))
 
 
 def selects(service_selector: Mapping[str, str], labels: Mapping[str, str]) -> bool:
-    """Tell whether a Service's `spec.selector` picks a pod with `labels`. An empty one is for the caller to judge."""
+    """Tell whether a Service's `spec.selector` picks a pod with `labels`. An empty selector picks every pod here."""
     return service_selector.items() <= labels.items()
 
 

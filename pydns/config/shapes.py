@@ -1,7 +1,7 @@
-"""The shapes that a configuration's values can have: each knows how it is read and how its JSON Schema reads.
+"""The shapes that a configuration's values can have. Each can read a value and describe itself as JSON Schema.
 
-This room knows no key by name; `keys` builds the one table from these. Reading collects mistakes and goes on; what it
-returns after one is None.
+Knows no key or flag by name: `keys` and `flags` are tables of these shapes. Reading collects mistakes and goes on. It
+returns None for a value with a mistake. Imports nothing heavy.
 """
 
 import difflib
@@ -17,49 +17,49 @@ MAX_MISTAKES = 100
 
 
 class TooManyMistakes(Exception):
-    """Reading stopped: a text of 1 MiB can hold 500,000 mistakes, and nobody reads them."""
+    """Reading stopped after `MAX_MISTAKES`. A text of 1 MiB can hold 500,000 mistakes, which nobody reads."""
 
 
 class Mistakes(list[ConfigError]):
-    """What was found wrong so far."""
+    """The mistakes that were found so far."""
 
     def add(self, place: "Place", node: Node, found: str, wanted: str) -> None:
-        """Note one mistake. Raises `TooManyMistakes` when there is no use in going on."""
+        """Add one mistake. Raises `TooManyMistakes` if there are `MAX_MISTAKES` already."""
         if len(self) == MAX_MISTAKES:
             raise TooManyMistakes
         self.append(ConfigError(place.at_line(node.line), found, wanted))
 
 
 class Place(NamedTuple):
-    """Where in which text a value is."""
+    """The text that a value is in, and its path there."""
 
-    source: str  # empty where the path says it
+    source: str  # empty if the path names the text
     path: str = ""
 
     def at_line(self, line: int) -> str:
-        """Return the place as an error gives it, `config.yaml:9: cache.entries`."""
+        """Return the place as an error shows it: `config.yaml:9: cache.entries`."""
         source = f"{self.source}:{line}" if self.source and line else self.source
         return ": ".join(filter(None, (source, self.path)))
 
     def key(self, key: str) -> "Place":
-        """Return the place of a key of ours inside this one."""
+        """Return the place of a known key in this one."""
         return self._replace(path=f"{self.path}.{key}" if self.path else key)
 
     def entry(self, key: str) -> "Place":
-        """Return the place of what the operator named `key` inside this one."""
+        """Return the place of a key that the operator chose in this one."""
         return self._replace(path=f"{self.path}[{quote(key)}]")
 
     def item(self, index: int) -> "Place":
-        """Return the place of an item of a list."""
+        """Return the place of an item of this list."""
         return self._replace(path=f"{self.path}[{index}]")
 
 
 class Shape(Protocol):
-    """What a value must look like."""
+    """The shape of a value."""
 
     @property
     def wanted(self) -> str:
-        """Return what is wanted, to go after "is not"."""
+        """Return a description of the shape, to go after "is not"."""
         ...
 
     def read(self, node: Node, place: Place, mistakes: Mistakes) -> Any:
@@ -67,18 +67,18 @@ class Shape(Protocol):
         ...
 
     def schema(self) -> dict[str, Any]:
-        """Return the shape as JSON Schema, which may allow more than `read`."""
+        """Return the shape as JSON Schema. It may allow more than `read` does."""
         ...
 
 
 class Text(NamedTuple):
-    """A text that means something: `parse` returns what, or what was wanted."""
+    """A text with a meaning: `parse` returns the value, or what was wanted."""
 
     wanted: str
     parse: Callable[[str], Any]
 
     def read(self, node: Node, place: Place, mistakes: Mistakes) -> Any:
-        """Return what the text means; None after a mistake."""
+        """Return the value of the text; None after a mistake."""
         if not isinstance(node, Scalar) or node.value is None:
             mistakes.add(place, node, found(node), self.wanted)
             return None
@@ -92,7 +92,7 @@ class Text(NamedTuple):
         return value
 
     def schema(self) -> dict[str, Any]:
-        """Return that this is a text."""
+        """Return the type."""
         return {"type": "string"}
 
 
@@ -145,7 +145,7 @@ class Number(NamedTuple):
 
 
 class Share(NamedTuple):
-    """A part of a whole."""
+    """A share of a whole."""
 
     @property
     def wanted(self) -> str:
@@ -166,7 +166,7 @@ class Share(NamedTuple):
 
 
 class Switch(NamedTuple):
-    """On or off."""
+    """True or false."""
 
     @property
     def wanted(self) -> str:
@@ -181,12 +181,12 @@ class Switch(NamedTuple):
         return None
 
     def schema(self) -> dict[str, Any]:
-        """Return that this is a boolean."""
+        """Return the type."""
         return {"type": "boolean"}
 
 
 class OneOf(NamedTuple):
-    """A word out of a closed set."""
+    """A word of a closed set."""
 
     words: type[Enum]
 
@@ -211,14 +211,14 @@ class OneOf(NamedTuple):
 
 
 class ListOf(NamedTuple):
-    """A list of one or more, in the order of the text."""
+    """A list of one or more items, in the order of the text."""
 
     item: Shape
-    what: str  # in the plural
+    what: str  # the items, in the plural
 
     @property
     def wanted(self) -> str:
-        """Return what the list is of."""
+        """Return what the list holds."""
         return f"a list of {self.what}"
 
     def read(self, node: Node, place: Place, mistakes: Mistakes) -> tuple[Any, ...] | None:
@@ -234,25 +234,25 @@ class ListOf(NamedTuple):
         return tuple(items) if len(mistakes) == before else None
 
     def schema(self) -> dict[str, Any]:
-        """Return the items' schema in an array's."""
+        """Return an array of the items' schema."""
         return {"type": "array", "items": self.item.schema(), "minItems": 1}
 
 
 class Key(NamedTuple):
-    """A row of the table: a key, and what the documentation says about it."""
+    """A row of the table: a key and its documentation."""
 
     name: str
     shape: Shape
     purpose: str
-    example: str = ""  # YAML; empty for a record, whose keys have examples
-    wrong: str = ""  # YAML that is refused; the documentation shows with which error
-    default: str = ""  # in words, where the value itself doesn't say it
-    field: str = ""  # of the value, if called differently
+    example: str = ""  # YAML; empty for a record, because its keys have examples
+    wrong: str = ""  # YAML that is refused; the documentation shows the error
+    default: str = ""  # in words, if the default value doesn't explain itself
+    field: str = ""  # of the value, if its name differs
     required: bool = False
 
 
 class Conflict(NamedTuple):
-    """A mistake that shows only when several keys are seen together, noted at one of them."""
+    """A mistake in several keys together. It is reported at one of them: its value `found` is not `wanted`."""
 
     key: str
     found: str
@@ -260,22 +260,22 @@ class Conflict(NamedTuple):
 
 
 class Record(NamedTuple):
-    """A mapping with keys of ours. `make` is called with what was read, by field; its defaults are the keys'."""
+    """A mapping with known keys. `make` gets the values by field name; its defaults are the defaults of the keys."""
 
     make: Callable[..., Any]
     keys: Sequence[Key]
     what: str
-    # Called with what was read, as `make` is, but after mistakes too: None is what was written and could not be read.
+    # Called as `make` is, but after mistakes too: the value of a key with a mistake is None then.
     check: Callable[..., Iterable[Conflict]] = lambda **values: ()
-    identity: str = ""  # the field that gets the name under which the record stands
+    identity: str = ""  # the field that gets the record's name in a `MapOf`
 
     @property
     def wanted(self) -> str:
-        """Return what the record is."""
+        """Return the name of the record."""
         return self.what
 
     def read(self, node: Node, place: Place, mistakes: Mistakes, identity: Any = None) -> Any:
-        """Return what `make` makes; None after a mistake in it."""
+        """Return the result of `make`; None after a mistake."""
         if not isinstance(node, tree.Mapping):
             mistakes.add(place, node, found(node), self.wanted)
             return None
@@ -285,7 +285,7 @@ class Record(NamedTuple):
         known = {key.name: key for key in self.keys}
         for key_node, value_node in node.entries:
             if not isinstance(key_node, Scalar) or key_node.text not in known:
-                mistakes.add(place, key_node, found_key(key_node), f"a key here{_did_you_mean(key_node, known)}")
+                mistakes.add(place, key_node, found_key(key_node), f"a known key{_did_you_mean(key_node, known)}")
                 continue
             key = known[key_node.text]
             if key.name in nodes:
@@ -328,7 +328,7 @@ class Record(NamedTuple):
 
 
 class MapOf(NamedTuple):
-    """A mapping whose keys the operator chooses. A record gets the name as its identity; `pair` joins other values."""
+    """A mapping whose keys the operator chooses. A record gets its key as its identity; `pair` joins other values."""
 
     name: Text
     value: Shape
@@ -337,7 +337,7 @@ class MapOf(NamedTuple):
 
     @property
     def wanted(self) -> str:
-        """Return what is mapped to what."""
+        """Return what the mapping holds."""
         return self.what
 
     def read(self, node: Node, place: Place, mistakes: Mistakes) -> tuple[Any, ...] | None:
@@ -353,7 +353,7 @@ class MapOf(NamedTuple):
                 mistakes.add(place, key_node, found_key(key_node), self.name.wanted)
                 continue
             inside = place.entry(key_node.text)
-            # A key is a text, whatever else it looks like: `1.168.192.in-addr.arpa`, `10`.
+            # A key is always a text, even if it looks like a number: `10`, `1.5`.
             name = self.name.read(key_node._replace(value=key_node.text), inside, mistakes)
             if name is not None and first.setdefault(name, key_node) is not key_node:
                 mistakes.add(inside, key_node, *_double(first[name]))
@@ -365,23 +365,23 @@ class MapOf(NamedTuple):
         return tuple(values) if len(mistakes) == before else None
 
     def schema(self) -> dict[str, Any]:
-        """Return the values' schema under any key."""
+        """Return an object of the values' schema."""
         return {"type": "object", "additionalProperties": self.value.schema()}
 
 
 class TextOrRecord(NamedTuple):
-    """A record that can be written as one text if all but one of its keys have their defaults."""
+    """A record that can also be written as one text, if all but one of its keys have their defaults."""
 
     text: Text
     record: Record
 
     @property
     def wanted(self) -> str:
-        """Return what the text is."""
+        """Return what the text must be."""
         return self.text.wanted
 
     def read(self, node: Node, place: Place, mistakes: Mistakes) -> Any:
-        """Return the record that either form means; None after a mistake."""
+        """Return the record from either form; None after a mistake."""
         if isinstance(node, tree.Mapping):
             return self.record.read(node, place, mistakes)
         return self.text.read(node, place, mistakes)
@@ -392,7 +392,7 @@ class TextOrRecord(NamedTuple):
 
 
 def found(node: Node) -> str:
-    """Return what a person would say is there: texts in quotes, as opposed to numbers and the like."""
+    """Return a value as an error shows it: texts in quotes, numbers and the like without."""
     if isinstance(node, tree.Sequence):
         return "a list"
     if isinstance(node, tree.Mapping):
@@ -408,18 +408,18 @@ def found_key(node: Node) -> str:
 
 
 def suggestion(text: str, known: Iterable[str]) -> str:
-    """Return the word that was probably meant, as the end of a sentence."""
-    close = difflib.get_close_matches(text, known, n=1)  # looks at long texts only to see that they are too long
+    """Return the known word that was probably meant, as the end of a sentence; empty if there is none."""
+    close = difflib.get_close_matches(text, known, n=1)  # linear in the length of a long text
     return f"; did you mean {quote(close[0])}?" if close else ""
 
 
 def field_of(key: Key) -> str:
-    """Return the name of the value's field that the key sets."""
+    """Return the name of the field that the key sets."""
     return key.field or key.name
 
 
 def walk(record: Record, prefix: str = "") -> Iterator[tuple[str, Record, Key]]:
-    """Yield every key that can be written, with its path and the record that it is in."""
+    """Yield every key that can be written: its path, the record that it is in, and its row."""
     for key in record.keys:
         path = prefix + key.name
         yield path, record, key

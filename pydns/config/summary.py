@@ -1,7 +1,4 @@
-"""What a configuration says, in a line per thing that isn't as the defaults have it: for the one who checks it.
-
-Pure. Written after the table of keys, so a key that is added there is told here.
-"""
+"""What a configuration changes, as lines for `pydns check`. Follows the table of keys, so it includes new ones."""
 
 from collections.abc import Iterator
 from enum import Enum
@@ -17,7 +14,7 @@ from pydns.dns.address import address_text, endpoint_text
 
 
 def lines(config: Config) -> Iterator[str]:
-    """Yield what is in force, `upstreams` always, the rest where it differs from the defaults."""
+    """Yield a line for each key that differs from its default, and always one for `upstreams`."""
     defaults = Config()
     for key in ROOT.keys:
         value, default = getattr(config, field_of(key)), getattr(defaults, field_of(key))
@@ -32,7 +29,7 @@ def lines(config: Config) -> Iterator[str]:
 
 
 def server_text(server: ServerSpec | NamedUpstream) -> str:
-    """Return a server as the configuration has it."""
+    """Return a server as one text."""
     host = server.ip if isinstance(server, ServerSpec) else name.to_text(server.qname)
     parts = [endpoint_text(host, server.port)]
     if server.transport is not Transport.UDP:

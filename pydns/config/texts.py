@@ -1,6 +1,6 @@
-"""What single texts of a configuration mean: servers, domains, addresses, namespaces.
+"""Parsers of single texts in flags and configurations: servers, domains, addresses, namespaces.
 
-Each `parse_…` returns the value, or `Wanted` with what the text should have been, to go after "is not".
+Each `parse_…` returns the value, or `Wanted` with what the text should have been. Imports nothing heavy.
 """
 
 import re
@@ -20,11 +20,11 @@ SELECTOR = "a label selector"
 
 
 class Address(NamedTuple):
-    """Where a server is: one of `ip` and `qname` is set."""
+    """The address of a server. Either `ip` or `qname` is set."""
 
     ip: str | None
     qname: bytes | None
-    port: int | None  # None: the transport's own
+    port: int | None  # None: the default port of the transport
 
 
 def parse_ip_server(text: str) -> Address | Wanted:
@@ -36,7 +36,7 @@ def parse_ip_server(text: str) -> Address | Wanted:
 
 
 def parse_server(text: str) -> Address | Wanted:
-    """Parse what `parse_ip_server` does, or a DNS name with or without a port."""
+    """Parse the same as `parse_ip_server`, or a DNS name with or without a port."""
     if text.startswith("["):
         host, _, rest = text[1:].partition("]")
         if rest and not rest.startswith(":"):
@@ -53,7 +53,7 @@ def parse_server(text: str) -> Address | Wanted:
     qname = None
     if isinstance(ip, Wanted):
         if host.rpartition(".")[2].isdecimal() or ":" in host:
-            return Wanted(IP_SERVER)  # no top-level domain is a number (RFC 3696 section 2): a mistyped address
+            return Wanted(IP_SERVER)  # a mistyped address: no top-level domain is a number (RFC 3696 section 2)
         host_name = parse_host_name(host)
         if isinstance(host_name, Wanted):
             return Wanted(SERVER)
@@ -84,19 +84,21 @@ def parse_domain(text: str) -> bytes | Wanted:
 def parse_route_domain(text: str) -> bytes | Wanted:
     """Parse a DNS name other than the root."""
     domain = parse_domain(text)
-    return Wanted('a domain below the root; "upstreams" is for the root') if domain == name.ROOT else domain
+    return (
+        Wanted('a domain below the root (the servers for the root are "upstreams")') if domain == name.ROOT else domain
+    )
 
 
 def parse_host(text: str) -> bytes | Wanted:
-    """Parse a DNS name that an entry of hosts may have."""
+    """Parse the name of an entry of `hosts`."""
     found = parse_domain(text)
     if not isinstance(found, Wanted) and (found == name.ROOT or found.startswith(b"\1*")):
-        return Wanted("the name of a host; zone files have wildcards")
+        return Wanted("the name of a host (a wildcard can be in a zone file)")
     return found
 
 
 def parse_reverse_zone(text: str) -> bytes | Wanted:
-    """Parse a DNS name of the trees for PTR records."""
+    """Parse the name of a zone for PTR records."""
     zone = parse_domain(text)
     if isinstance(zone, Wanted) or any(name.is_at_or_below(zone, tree) for tree in _REVERSE_TREES):
         return zone
@@ -107,12 +109,12 @@ _REVERSE_TREES = (name.from_labels(b"in-addr", b"arpa"), name.from_labels(b"ip6"
 
 
 def parse_host_name(text: str) -> bytes | Wanted:
-    """Parse the DNS name of a machine; underscores are let through, as resolvers do."""
+    """Parse the DNS name of a host. Underscores are accepted, as resolvers do."""
     return parse_domain(text) if _HOST_NAME.fullmatch(text) else Wanted("a host name")
 
 
 def parse_kube_dns_domain(text: str) -> bytes | Wanted:
-    """Parse what kube-dns takes for a stub domain: an RFC 1123 subdomain as Kubernetes validates it."""
+    """Parse a stub domain as kube-dns does: an RFC 1123 subdomain, as Kubernetes validates it."""
     if len(text) > 253 or not all(map(name.is_kubernetes_label, text.split("."))):
         return Wanted(KUBE_DNS_DOMAIN)
     return parse_domain(text)
@@ -124,14 +126,14 @@ def parse_namespace(text: str) -> str | Wanted:
 
 
 def parse_server_name(text: str) -> str | Wanted:
-    """Parse what a certificate is made out to."""
+    """Parse the name or address in a certificate."""
     if _HOST_NAME.fullmatch(text) or not isinstance(parse_ip(text), Wanted):
         return text
     return Wanted("a host name or IP address")
 
 
 def parse_selector(text: str) -> str | Wanted:
-    """Parse a label selector, which stays the text that the API server wants."""
+    """Parse a label selector. It stays a text, because the API server wants one."""
     try:
         selector.parse(text)
     except selector.BadSelector as error:

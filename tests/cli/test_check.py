@@ -71,7 +71,7 @@ log: {queries: {}}
             "endpoint_pod_names: true",
             "hosts[db.corp.example.]: 10.9.0.5, fd00::5; ttl 30; no PTR",
             "log: queries all",
-            "note: federations: ignored: obsolete, cluster federation v1 is gone",
+            "note: federations: ignored: obsolete, because cluster federation v1 no longer exists",
             'note: stubDomains["acme.local"]: ignored: config.yaml has a route for it',
         ],
     )

@@ -65,7 +65,7 @@ def test_a_manifest_without_keys_means_the_defaults(data: bytes) -> None:
                 "stubDomains: the end of the text is not JSON: expecting value",
             ],
         ),
-        (b"binaryData: {config.yaml: gA==}", ["config.yaml: what it holds is not text in UTF-8"]),
+        (b"binaryData: {config.yaml: gA==}", ["config.yaml: the content is not text in UTF-8"]),
         (b"---\na: b", ["cm.yaml:3: a second document is not allowed"]),
     ],
 )
@@ -75,13 +75,13 @@ def test_every_mistake_in_a_manifest_is_told(manifest: bytes, said: list[str]) -
 
 def test_what_is_no_text_is_refused_where_it_matters_and_named_where_it_does_not() -> None:
     assert errors(read_folder({"config.yaml": b"ttl: 5 # \x80", "stubDomains": b"["})) == [
-        "config.yaml: what it holds is not text in UTF-8",
+        "config.yaml: the content is not text in UTF-8",
         "stubDomains: the end of the text is not JSON: expecting value",
     ]
-    assert errors(read_file("dns.yaml", b"\xff")) == ["dns.yaml: what it holds is not text in UTF-8"]
+    assert errors(read_file("dns.yaml", b"\xff")) == ["dns.yaml: the content is not text in UTF-8"]
     accepted = read_config_map({}, ["logo.png"])
     assert isinstance(accepted, Accepted)
-    assert [str(notice) for notice in accepted.notices] == ['"logo.png": ignored: not a key that is read here']
+    assert [str(notice) for notice in accepted.notices] == ['"logo.png": ignored: not a known key']
 
 
 def test_a_file_without_end_is_too_long() -> None:

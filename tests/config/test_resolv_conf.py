@@ -35,10 +35,10 @@ def test_loopback_stubs_are_left_out_and_their_lines_named() -> None:
     text = "# by systemd-resolved\nnameserver 127.0.0.53\nnameserver ::1\nnameserver 10.0.0.2\n"
     assert upstreams(text) == ["10.0.0.2"]
     assert notices(text) == [
-        "/etc/resolv.conf:2: nameserver left out: 127.0.0.53 is a loopback address and leads back here;"
-        " give the node's own resolv.conf",
-        "/etc/resolv.conf:3: nameserver left out: ::1 is a loopback address and leads back here;"
-        " give the node's own resolv.conf",
+        "/etc/resolv.conf:2: nameserver left out: 127.0.0.53 is a loopback address, which leads back to pydns;"
+        " give the resolv.conf of the node",
+        "/etc/resolv.conf:3: nameserver left out: ::1 is a loopback address, which leads back to pydns;"
+        " give the resolv.conf of the node",
     ]
 
 

@@ -204,7 +204,7 @@ def test_files_that_mean_nothing_here_are_named_but_not_read(tmp_path: Path) -> 
     result = read_path(tmp_path)
 
     assert isinstance(result, Accepted)
-    assert [str(notice) for notice in result.notices] == ['"Corefile": ignored: not a key that is read here']
+    assert [str(notice) for notice in result.notices] == ['"Corefile": ignored: not a known key']
 
 
 def test_a_swap_is_told_within_a_second(tmp_path: Path) -> None:

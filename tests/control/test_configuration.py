@@ -235,8 +235,8 @@ def test_our_own_addresses_are_no_upstreams_and_that_is_said_once(world: World) 
     assert world.upstreams() == ["10.0.0.1"]
     path = world.resolv_conf
     assert [fields["notice"] for event, fields in world.logged if event == "nameserver notice"] == [
-        f"{path}:1: nameserver left out: 127.0.0.53 is a loopback address and leads back here; "
-        "give the node's own resolv.conf",
+        f"{path}:1: nameserver left out: 127.0.0.53 is a loopback address, which leads back to pydns; "
+        "give the resolv.conf of the node",
         f"{path}:2: nameserver left out: 10.96.0.10 is this server's own address",
     ]
 
