@@ -1,1 +1,4 @@
-"""Processes and what they share: the supervisor, the sockets it opens, shared memory, signs of life."""
+"""Processes and what they share: the supervisor, the sockets that it opens, shared memory, health.
+
+Knows neither the controller nor the worker: `pydns.cli.serve` passes their programs in.
+"""

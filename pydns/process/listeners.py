@@ -1,10 +1,8 @@
-"""Opens the sockets that queries come in by, all of them in the supervisor, before the first fork.
+"""Opens the listening sockets, all of them in the supervisor before the first fork. Imports nothing heavy.
 
-Imports nothing heavy. Knows nothing of what is done with the sockets.
-
-Who listens at all addresses has to be told by the kernel, query by query, which one to reply from, and that costs
-0.9 µs a query (tests/bench/README.md). So each local address gets a UDP socket of its own, which the kernel prefers
-to the one for all. That one takes the rest: addresses that are added later, that can't be bound, or are too many.
+A socket at all addresses needs the kernel to report for each query which address the reply must leave from. That costs
+0.9 µs a query (tests/bench/README.md). So each local address gets a UDP socket of its own, which the kernel prefers.
+The socket at all addresses takes the rest: addresses that are added later, can't be bound, or are too many.
 """
 
 import errno
@@ -19,9 +17,9 @@ from pydns.log import Level, Log
 from pydns.process.slots import IP_PKTINFO, RECEIVE_BUFFER, Slot
 
 _BACKLOG = 1024
-_PORT_TRIES = 20  # for a port that is free for both UDP and TCP
-_MAX_OWN = 16  # addresses of a family with a socket of their own: a node can have hundreds
-_NO_IPV6 = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}  # compiled without, or switched off
+_PORT_TRIES = 20  # to find a port that is free for both UDP and TCP
+_MAX_OWN = 16  # sockets for single addresses of a family: a node can have hundreds of addresses
+_NO_IPV6 = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}  # IPv6 is compiled out, or switched off
 
 
 class ListenError(Exception):
@@ -33,9 +31,9 @@ class ListenError(Exception):
 
 
 def open_slots(listens: Iterable[Listen], workers: int, log: Log) -> list[Slot]:
-    """Open each worker's own sockets; the kernel spreads clients over them (SO_REUSEPORT).
+    """Open sockets for each worker. The kernel spreads clients over them (SO_REUSEPORT).
 
-    On a host without IPv6, `[::]` is left out if there is anything else to listen at. Raises `ListenError`.
+    On a host without IPv6, `[::]` is left out if there are other addresses. Raises `ListenError`.
     """
     slots = [Slot([], []) for _ in range(workers)]
     left_out = None
@@ -56,7 +54,7 @@ def open_slots(listens: Iterable[Listen], workers: int, log: Log) -> list[Slot]:
             slot.udp.append(udp)
             slot.tcp.append(tcp)
             for each in own:
-                with suppress(ListenError):  # gone again, or not usable yet
+                with suppress(ListenError):  # the address is gone again, or not usable yet
                     slot.udp.append(_socket(each, socket.SOCK_DGRAM))
     if left_out and not slots[0].udp:
         raise left_out
@@ -64,9 +62,9 @@ def open_slots(listens: Iterable[Listen], workers: int, log: Log) -> list[Slot]:
 
 
 def open_http(endpoints: Mapping[str, HttpEndpoint | None], log: Log) -> dict[str, socket.socket]:
-    """Open the sockets for HTTP, by the flag that each is for. Raises `ListenError`.
+    """Return the sockets for HTTP, by flag. Raises `ListenError`.
 
-    `[::]` takes IPv4 too, as probes come in the one or the other. An endpoint that nobody chose may be taken.
+    `[::]` takes IPv4 too, because probes use either. A default endpoint whose port is taken is left out.
     """
     opened = {}
     for flag, endpoint in endpoints.items():
@@ -97,18 +95,18 @@ def _http_socket(flag: str, listen: Listen) -> socket.socket:
 
 
 def addresses(slot: Slot) -> list[Listen]:
-    """Return where a slot's sockets listen, as it was asked for."""
+    """Return the addresses that a slot's sockets listen at."""
     return [address(sock) for sock in slot.tcp]
 
 
 def address(sock: socket.socket) -> Listen:
-    """Return where a socket listens."""
+    """Return the address that a socket listens at."""
     return Listen(*sock.getsockname()[:2])
 
 
 def _local_addresses(listen: Listen) -> list[str]:
-    """Return the addresses that a socket for all addresses stands for; none for another."""
-    with suppress(OSError):  # no /proc: slower, but as right
+    """Return the local addresses if `listen` is all addresses; otherwise none."""
+    with suppress(OSError):  # no /proc: replies are slower, but right
         if listen.host == "0.0.0.0":
             return _ipv4_addresses(Path("/proc/net/fib_trie").read_text())
         if listen.host == "::":
@@ -125,18 +123,18 @@ def _ipv4_addresses(fib_trie: str) -> list[str]:
         if words[0] == "|--":
             address = words[1]
         elif words == ["/32", "host", "LOCAL"]:
-            found[address] = None  # once, however many tables have it
+            found[address] = None  # several tables can have it
     return list(found)
 
 
 def _ipv6_addresses(if_inet6: str) -> list[str]:
-    """Return the addresses of a /proc/net/if_inet6, but for link-local ones: those mean nothing without a link."""
+    """Return the addresses of a /proc/net/if_inet6 without link-local ones, which mean nothing without a link."""
     found = [IPv6Address(bytes.fromhex(line.split()[0])) for line in if_inet6.splitlines()]
     return [str(each) for each in found if not each.is_link_local]
 
 
 def _refuse_taken_port(listen: Listen) -> None:
-    """Fail if someone listens there already: with SO_REUSEPORT we would silently get a share of the queries."""
+    """Raise `ListenError` if another process listens there. With SO_REUSEPORT we would get a share of its queries."""
     if listen.port:
         for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
             with _new(listen, kind) as probe:
@@ -169,7 +167,7 @@ def _socket(listen: Listen, kind: socket.SocketKind) -> socket.socket:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     else:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
-        # Before it is bound: no datagram may come in without the address that it came to.
+        # Before bind: every datagram must come with the address that it was sent to.
         if listen.host == "0.0.0.0":
             sock.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
         elif listen.host == "::":

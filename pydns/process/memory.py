@@ -1,4 +1,4 @@
-"""How much memory processes take, from /proc. Knows nothing of what they are."""
+"""The memory of processes, from /proc."""
 
 from collections.abc import Iterable
 from contextlib import suppress
@@ -6,9 +6,9 @@ from pathlib import Path
 
 
 def shared_memory(pids: Iterable[int]) -> int:
-    """Return the octets that processes take together: a page that several share counts once (PSS).
+    """Return the octets that processes take together. A page that several of them share counts once (PSS).
 
-    Costs about a millisecond a process. What has ended, or may not be looked at, counts nothing.
+    This costs about a millisecond per process. A process that has ended, or may not be read, counts as nothing.
     """
     total = 0
     for pid in pids:

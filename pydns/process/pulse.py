@@ -1,26 +1,26 @@
-"""What the processes show each other of how they are, in memory that they share: one row for each of them.
+"""The health of the processes, in memory that they share: one row for each process.
 
-The supervisor makes it before the first fork. Every field has one writer, and is one aligned word: nobody sees half of
-a value. Times are nanoseconds of the monotonic clock, which is the same in all processes, as `time.monotonic_ns` has
-them. Imports nothing heavy: the supervisor does.
+The supervisor makes the memory before the first fork. Every field has one writer and is one aligned word, so no reader
+sees half of a value. Times are nanoseconds of `time.monotonic_ns`, whose clock is the same in all processes. Imports
+nothing heavy.
 """
 
 import mmap
 import signal
 from collections.abc import Sequence
 
-STUCK_S = 5.0  # without an answer to itself: then a worker isn't well, and is replaced
-ASK_S = 0.5  # how often a worker asks itself
-DRAIN = signal.SIGUSR1  # has a worker count queries, which come too late. Blocked from the start, so never lost.
+STUCK_S = 5.0  # a worker without a self-check for this long is unhealthy and is replaced
+ASK_S = 0.5  # between self-checks of a worker
+DRAIN = signal.SIGUSR1  # tells a worker to count queries as late ones. Blocked from the start, so it is never lost.
 
-# The words of a row. The supervisor writes the first ones, the worker whose row it is the last ones.
+# The words of a row. The supervisor writes the first three, the worker that owns the row the others.
 _PID, _RESTARTS, _STUCK, _ANSWERED, _ASKED, _LATE = range(6)
-_ROW = 8  # words: a cache line each, so that writers don't wait for each other
+_ROW = 8  # words: one cache line, so that writers don't slow each other down
 _WORD = 8
 
 
 class ProcessRow:
-    """What one process shows. The worker's fields stay over its restarts."""
+    """The health of one process. A worker's fields survive its restarts."""
 
     def __init__(self, title: str, words: "memoryview[int]") -> None:
         self.title = title
@@ -28,7 +28,7 @@ class ProcessRow:
 
     @property
     def pid(self) -> int:
-        """The process that runs now; 0: none."""
+        """The running process; 0 if there is none."""
         return self._words[_PID]
 
     @pid.setter
@@ -37,7 +37,7 @@ class ProcessRow:
 
     @property
     def restarts(self) -> int:
-        """How often it was started again."""
+        """How often the process was restarted."""
         return self._words[_RESTARTS]
 
     @restarts.setter
@@ -46,7 +46,7 @@ class ProcessRow:
 
     @property
     def stuck(self) -> int:
-        """How often it was ended because it was stuck."""
+        """How often the process was ended because it was stuck."""
         return self._words[_STUCK]
 
     @stuck.setter
@@ -55,7 +55,7 @@ class ProcessRow:
 
     @property
     def answered_ns(self) -> int:
-        """When a worker last answered itself."""
+        """When the worker last answered its self-check."""
         return self._words[_ANSWERED]
 
     @answered_ns.setter
@@ -64,7 +64,7 @@ class ProcessRow:
 
     @property
     def asked_ns(self) -> int:
-        """When, in a drain, someone last asked it."""
+        """When the worker last got a query during a drain."""
         return self._words[_ASKED]
 
     @asked_ns.setter
@@ -73,7 +73,7 @@ class ProcessRow:
 
     @property
     def late_queries(self) -> int:
-        """How many queries came in a drain."""
+        """How many queries arrived during a drain."""
         return self._words[_LATE]
 
     @late_queries.setter
@@ -81,15 +81,15 @@ class ProcessRow:
         self._words[_LATE] = value
 
     def silence_s(self, now_ns: int) -> float:
-        """Return how long ago a worker last answered itself."""
+        """Return how long ago the worker last answered its self-check."""
         return max(0.0, (now_ns - self.answered_ns) / 1e9)
 
 
 class Pulse:
-    """The rows of all processes, and whether they are draining."""
+    """The rows of all processes, and whether a drain has begun."""
 
     def __init__(self, workers: int, now_ns: int) -> None:
-        """Make the memory. Workers have until `STUCK_S` from now to answer themselves for the first time."""
+        """Make the memory. Workers count as silent if their first self-check takes longer than `STUCK_S` from now."""
         titles = ["supervisor", "controller", *(f"worker {index}" for index in range(workers))]
         words = memoryview(mmap.mmap(-1, _WORD * _ROW * (1 + len(titles)))).cast("Q")
         self._drain = words[:1]
@@ -105,13 +105,13 @@ class Pulse:
 
     @property
     def is_draining(self) -> bool:
-        """Whether new clients are to go elsewhere."""
+        """Whether new clients should go elsewhere."""
         return bool(self._drain[0])
 
     def drain(self) -> None:
-        """Begin to drain. There is no way back."""
+        """Begin to drain. This can't be undone."""
         self._drain[0] = 1
 
     def silent(self, now_ns: int) -> list[ProcessRow]:
-        """Return the workers that have not answered themselves for too long."""
+        """Return the workers whose last self-check is longer ago than `STUCK_S`."""
         return [row for row in self.workers if row.silence_s(now_ns) > STUCK_S]
