@@ -4,13 +4,25 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint types check bench lock clean
+.PHONY: demo test quick coverage mutate lint types check bench lock clean
 
 demo: $(READY)
 	$(BIN)/python -m tests.demo
 
 test: $(READY)
 	$(BIN)/pytest -n 4
+
+# The pure rooms and the cases within one process: no sockets, under a minute.
+quick: $(READY)
+	$(BIN)/pytest -n 2 -m 'not processes' tests/config tests/dns tests/kube tests/table tests/upstream tests/zones \
+	  tests/test_cases.py tests/test_layers.py
+
+# Of the controller and the workers too. Slower than `make test`; a test that measures time may fail.
+coverage: $(READY)
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -n 4 || true
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -32,7 +44,7 @@ lock: $(READY)
 	  --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --output-file requirements.lock pyproject.toml
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage*
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
