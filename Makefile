@@ -24,6 +24,11 @@ coverage: $(READY)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
+# make mutate ROOM=kube COUNT=60: changes of the code that no test notices.
+mutate: $(READY)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[mutate]'
+	$(BIN)/python -m tests.mutate $(ROOM) $(if $(COUNT),--count $(COUNT)) $(if $(SEED),--seed $(SEED))
+
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
