@@ -9,7 +9,8 @@ import dns.message
 import dns.rdatatype
 import pytest
 
-from tests.subject import InProcess, load, query
+from tests.running import query
+from tests.subject import InProcess, load
 
 _PORTS = [{"name": "http", "port": 80}]
 _OPT = bytes.fromhex("00 0029 1000 00000000 0000")

@@ -6,7 +6,8 @@ import dns.message
 import dns.rcode
 import pytest
 
-from tests.subject import InProcess, load, load_static, query
+from tests.running import query
+from tests.subject import InProcess, load, load_static
 
 _CLUSTER = [
     {
