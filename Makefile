@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint types check bench lock clean
+.PHONY: demo test quick coverage mutate lint types check bench lock clean
 
 demo: $(READY)
 	$(BIN)/python -m tests.demo
@@ -12,9 +12,27 @@ demo: $(READY)
 test: $(READY)
 	$(BIN)/pytest -n 4
 
+# The pure rooms and the cases within one process: no sockets, under a minute.
+quick: $(READY)
+	$(BIN)/pytest -n 2 -m 'not processes' tests/config tests/dns tests/kube tests/table tests/upstream tests/zones \
+	  tests/test_cases.py tests/test_layers.py
+
+# Of the controller and the workers too. Slower than `make test`; a test that measures time may fail.
+coverage: $(READY)
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -n 4 || true
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+# make mutate ROOM=kube COUNT=60: changes of the code that no test notices.
+mutate: $(READY)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[mutate]'
+	$(BIN)/python -m tests.mutate $(ROOM) $(if $(COUNT),--count $(COUNT)) $(if $(SEED),--seed $(SEED))
+
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-logo
 
 types: $(READY)
 	$(BIN)/mypy
@@ -31,7 +49,7 @@ lock: $(READY)
 	  --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --output-file requirements.lock pyproject.toml
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage*
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)

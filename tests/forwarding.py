@@ -12,36 +12,17 @@ import dns.message
 import dns.rdatatype
 
 from pydns.dns import name
+from tests.fakes.manifests import external_name, service
 from tests.fakes.upstream import FakeUpstream
 from tests.subject import Server
 from tests.upstream import world
 
 A = 1
-CLUSTER: list[dict[str, Any]] = [
-    {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {"name": "web", "namespace": "shop"},
-        "spec": {"clusterIP": "10.96.0.10"},
-    },
-    {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {"name": "ext", "namespace": "shop"},
-        "spec": {"type": "ExternalName", "externalName": "www.example.com"},
-    },
-    {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {"name": "gone", "namespace": "shop"},
-        "spec": {"type": "ExternalName", "externalName": "nx.example.com"},
-    },
-    {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {"name": "broken", "namespace": "shop"},
-        "spec": {"type": "ExternalName", "externalName": "fails.example.com"},
-    },
+CLUSTER = [
+    service("web", "10.96.0.10"),
+    external_name("ext", "www.example.com"),
+    external_name("gone", "nx.example.com"),
+    external_name("broken", "fails.example.com"),
 ]
 
 

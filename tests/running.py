@@ -13,6 +13,8 @@ from contextlib import suppress
 from http.client import HTTPConnection
 from pathlib import Path
 
+import dns.name
+
 COMMAND = (sys.executable, "-m", "pydns")
 PROBED = ("--health", "127.0.0.1:0", "--ready", "127.0.0.1:0")
 SERVICE = """
@@ -49,7 +51,7 @@ class Server:
         self._reading = threading.Thread(target=self._read, daemon=True)
         self._reading.start()
         try:
-            until(lambda: bool(self.logged(event)), 10.0)
+            until(lambda: any(" kind=" not in line for line in self.logged(event)), 10.0)  # "synced" of all kinds
             until(lambda: len(self.children()) == workers + 1, 10.0)  # a small cluster is synced before workers start
         except AssertionError:
             self.end()
@@ -125,9 +127,11 @@ class Server:
         self.process.stderr.close()
 
 
-def query(qname: str) -> bytes:
-    labels = b"".join(len(each).to_bytes(1) + each.encode() for each in qname.split("."))
-    return b"\x12\x34\1\0\0\1\0\0\0\0\0\0" + labels + b"\0\0\1\0\1"
+def query(qname_text: str, qtype: int = 1, message_id: int = 1) -> bytes:
+    """Return a plain query, RD set."""
+    qname = dns.name.from_text(qname_text).to_wire()
+    assert qname is not None
+    return message_id.to_bytes(2) + b"\1\0\0\1" + bytes(6) + qname + qtype.to_bytes(2) + b"\0\1"
 
 
 def answer(reply: bytes) -> str:

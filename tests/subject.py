@@ -1,9 +1,6 @@
 """What cases are asked of: a responder within this process, or a server on a socket. Knows nothing of what is right."""
 
-import os
 import socket
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -17,7 +14,6 @@ from pydns.cli.serve import settings_of
 from pydns.config.model import Config, Host
 from pydns.config.selector import parse as parse_selector
 from pydns.control.cluster import cluster_options
-from pydns.dns import name
 from pydns.dns.address import parse_address
 from pydns.kube import objects, workloads
 from pydns.kube.events import Apply, Init, InitDone
@@ -30,6 +26,7 @@ from pydns.table.reader import Reader
 from pydns.table.writer import Writer
 from pydns.zones import zonefile
 from pydns.zones.compile import Statics, combine, compile_zone
+from tests import running
 
 _TIMEOUT_S = 10.0
 _PATIENCE_S = 0.5  # with a server that has answered a later question
@@ -173,39 +170,17 @@ class Server:
     def _start(self, flags: Sequence[str], host: str) -> None:
         state_dir = Path(self._directory.name, "state")
         state_dir.mkdir()
-        listen = f"[{host}]:0" if ":" in host else f"{host}:0"
-        command = [sys.executable, "-m", "pydns", "serve", "--listen", listen, "--workers", "1"]
-        command += ["--state-dir", str(state_dir), *flags]
-        command += ["--health", "off", "--ready", "off", "--metrics", "off", "--drain-quiet", "0"]
-        command += ["--resolv-conf", os.devnull]  # nobody is asked, whatever the machine has
-        environment = {key: value for key, value in os.environ.items() if not key.startswith("PYDNS_")}
-        self._process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
-        assert self._process.stderr is not None
-        seen = []
-        port = 0
-        for line in self._process.stderr:
-            seen.append(line)
-            if " event=listening " in line:
-                port = int(line.partition(" address=")[2].split()[0].rpartition(":")[2])
-            if " event=synced source=" in line:  # of all kinds; one of a kind says which
-                break
-        else:
-            raise AssertionError("".join(seen))
-        self.address = Address(host, port)
+        self._process = running.Server(flags, state_dir, listen=f"[{host}]:0" if ":" in host else f"{host}:0")
+        self.address = Address(host, self._process.port)
 
     def ask(self, message: bytes, *, tcp: bool) -> bytes | None:
         return self.address.ask(message, tcp=tcp)
 
     def close(self) -> None:
-        self.stop()
+        self._process.end()
         self._directory.cleanup()
 
     def stop(self) -> str:
-        """Stop it, and return what it has logged since it was synced."""
-        self._process.terminate()
-        return str(self._process.communicate(timeout=_TIMEOUT_S)[1])
-
-
-def query(qname_text: str, qtype: int, message_id: int = 1) -> bytes:
-    """Return a plain query, RD set."""
-    return message_id.to_bytes(2) + b"\1\0\0\1" + bytes(6) + name.from_text(qname_text) + qtype.to_bytes(2) + b"\0\1"
+        """Stop it, and return its log."""
+        self._process.stop()
+        return "".join(self._process.lines)

@@ -73,7 +73,13 @@ def _read(path: Path) -> File:
 
 FILES = [_read(path) for path in sorted(Path(__file__).with_name("cases").glob("*.yaml"))]
 CASES = [
-    pytest.param(file, case, way, id=f"{file.path.stem}: {case['name']} ({way})")
+    pytest.param(
+        file,
+        case,
+        way,
+        id=f"{file.path.stem}: {case['name']} ({way})",
+        marks=() if way.startswith("in process") else pytest.mark.processes,
+    )
     for file in FILES
     for way in _WAYS
     for case in file.cases

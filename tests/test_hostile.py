@@ -12,7 +12,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.subject import PROBE_ID, InProcess, Server, load, query
+from tests.running import query
+from tests.subject import PROBE_ID, InProcess, Server, load
 
 _SEED = 20240229
 _PACKETS = 200_000

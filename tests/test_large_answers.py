@@ -2,49 +2,34 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import dns.flags
 import dns.message
 import dns.rdatatype
 import pytest
 
-from tests.subject import InProcess, load, query
+from tests.fakes.manifests import Manifest, endpoint_slice, service
+from tests.running import query
+from tests.subject import InProcess, load
 
 _PORTS = [{"name": "http", "port": 80}]
 _OPT = bytes.fromhex("00 0029 1000 00000000 0000")
 Ask = Callable[..., tuple[dns.message.Message, int]]
 
 
-def _headless(service: str, endpoints: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    yield {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {"name": service, "namespace": "shop"},
-        "spec": {"clusterIP": "None", "ports": _PORTS},
-    }
-    for number in range(0, len(endpoints), 100):  # as the EndpointSlice controller cuts them
-        yield {
-            "apiVersion": "discovery.k8s.io/v1",
-            "kind": "EndpointSlice",
-            "metadata": {
-                "name": f"{service}-{number}",
-                "namespace": "shop",
-                "labels": {"kubernetes.io/service-name": service},
-            },
-            "addressType": "IPv4",
-            "ports": _PORTS,
-            "endpoints": endpoints[number : number + 100],
-        }
+def _headless(name: str, addresses: list[str]) -> Iterator[Manifest]:
+    yield service(name, "None", ports=_PORTS)
+    for at in range(0, len(addresses), 100):  # as the EndpointSlice controller cuts them
+        yield endpoint_slice(name, *addresses[at : at + 100], number=at, ports=_PORTS)
 
 
-def _endpoints(count: int) -> list[dict[str, Any]]:
-    return [{"addresses": [f"10.{9 + (number >> 16)}.{number >> 8 & 255}.{number & 255}"]} for number in range(count)]
+def _addresses(count: int) -> list[str]:
+    return [f"10.{9 + (number >> 16)}.{number >> 8 & 255}.{number & 255}" for number in range(count)]
 
 
 @pytest.fixture(scope="module")
 def ask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ask]:
-    cluster = [each for count in (28, 29, 30, 73, 400, 5000) for each in _headless(f"of-{count}", _endpoints(count))]
+    cluster = [each for count in (28, 29, 30, 73, 400, 5000) for each in _headless(f"of-{count}", _addresses(count))]
     subject = InProcess(tmp_path_factory.mktemp("state"), load(cluster))
 
     def found(qname: str, rtype: str, *, tcp: bool = False, edns: bool = False) -> tuple[dns.message.Message, int]:
@@ -111,7 +96,7 @@ def test_another_address_comes_first_each_time(ask: Ask) -> None:
 
 
 def test_a_service_with_more_endpoints_than_a_message_can_count(tmp_path: Path) -> None:
-    subject = InProcess(tmp_path, load(_headless("vast", _endpoints(66_000))))
+    subject = InProcess(tmp_path, load(_headless("vast", _addresses(66_000))))
     reply = subject.ask(query("vast.shop.svc.cluster.local", dns.rdatatype.A), tcp=True)
     subject.close()
     assert reply is not None

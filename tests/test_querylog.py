@@ -23,8 +23,8 @@ from pydns.log import Log
 from pydns.serve.query_log import QueryLog
 from tests.bench.servers import free_port
 from tests.fakes.upstream import FakeUpstream
-from tests.running import COMMAND, WEB, Server, until
-from tests.subject import Address, query
+from tests.running import COMMAND, WEB, Server, query, until
+from tests.subject import Address
 from tests.upstream import world
 
 A, TXT, AAAA = 1, 16, 28

@@ -16,7 +16,8 @@ from pydns.kube.events import Apply
 from pydns.kube.objects import Endpoint, EndpointSlice, Kind, Namespace, Object, Observed, Pod, Port, Ref, Service
 from pydns.kube.zone import Zone, ZoneOptions
 from tests.reference import Reference, Said
-from tests.subject import InProcess, query
+from tests.running import query
+from tests.subject import InProcess
 
 _OWN = bytes([10, 0, 0, 1])
 _LABEL = st.sampled_from(["a", "b"])

@@ -6,16 +6,11 @@ import dns.message
 import dns.rcode
 import pytest
 
-from tests.subject import InProcess, load, load_static, query
+from tests.fakes.manifests import service
+from tests.running import query
+from tests.subject import InProcess, load, load_static
 
-_CLUSTER = [
-    {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {"name": "web", "namespace": "shop"},
-        "spec": {"clusterIP": "10.96.0.10"},
-    }
-]
+_CLUSTER = [service("web", "10.96.0.10")]
 
 
 @pytest.mark.parametrize(

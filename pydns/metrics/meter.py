@@ -8,11 +8,10 @@ A worker that is killed loses what it counted since the last fold, half a second
 """
 
 from bisect import bisect_left
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from pydns.dns.message import OPT_HEAD, OPT_SIZE, PLAIN_SIZE, Rcode
 from pydns.metrics.totals import DURATIONS_S, SIZES, Follower, Totals, decode
-from pydns.process.block import Block
 
 FOLD_S = 0.5  # how often
 _QUICK_S = DURATIONS_S[0]
@@ -217,6 +216,16 @@ class Tally:
             if number:
                 self._totals.observe(key, SIZES, octets, number)
                 counted[octets] = 0
+
+
+class Block(Protocol):
+    """Memory that outlives a worker. `pydns.process.block` implements it."""
+
+    def load(self) -> bytes:
+        """Return the octets stored last; none before the first."""
+
+    def store(self, octets: bytes) -> bool:
+        """Replace the stored octets. Returns False, and changes nothing, if they are too long."""
 
 
 class Meter:

@@ -18,7 +18,8 @@ import pytest
 from kubernetes.client import ApiClient
 
 from pydns.control.apiserver import connect
-from tests.subject import Server, query
+from tests.running import query
+from tests.subject import Server
 
 KUBECONFIG = os.environ.get("PYDNS_TEST_KUBECONFIG", "")
 pytestmark = [

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import dns.edns
 import dns.exception
@@ -20,22 +19,9 @@ import pytest
 from pydns.cli import explain
 from pydns.cli.status import status
 from tests.fakes.apiserver import FakeApiServer
+from tests.fakes.manifests import endpoint_slice, service
 
 KINDS = ("Namespace", "Service", "EndpointSlice")
-
-
-def service(name: str, address: str) -> dict[str, Any]:
-    return {"metadata": {"namespace": "shop", "name": name}, "spec": {"clusterIP": address}}
-
-
-def endpoint_slice(service_name: str, address: str) -> dict[str, Any]:
-    labels = {"kubernetes.io/service-name": service_name}
-    return {
-        "metadata": {"namespace": "shop", "name": service_name + "-1", "labels": labels},
-        "addressType": "IPv4",
-        "endpoints": [{"addresses": [address]}],
-        "ports": None,
-    }
 
 
 class Running:

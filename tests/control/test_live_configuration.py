@@ -18,8 +18,9 @@ import yaml
 from pydns.config.model import Config, ServerSpec, load
 from pydns.table.reader import Reader
 from tests.control.test_config_map import config_map
-from tests.control.test_controller import Running, endpoint_slice, running, service
+from tests.control.test_controller import Running, running
 from tests.fakes.apiserver import FakeApiServer
+from tests.fakes.manifests import endpoint_slice, service
 
 IN_FORCE_S = 2.0
 FLAGS = ("--configmap", "kube-system/kube-dns", "--ttl", "7")
@@ -270,8 +271,8 @@ def test_a_file_configures_a_folder_of_manifests_from_the_first_answer_on(tmp_pa
     folder, config = tmp_path / "manifests", tmp_path / "dns.yaml"
     folder.mkdir()
     manifests = [
-        {"apiVersion": "v1", "kind": "Service", **labelled(service("web", "10.96.0.1"), tier="front")},
-        {"apiVersion": "v1", "kind": "Service", **service("db", "10.96.0.2")},
+        labelled(service("web", "10.96.0.1"), tier="front"),
+        service("db", "10.96.0.2"),
     ]
     (folder / "shop.yaml").write_text(yaml.safe_dump_all(manifests))
     config.write_text("ttl: 30\nlabels: tier=front")

@@ -16,8 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.fakes.upstream import FakeUpstream
-from tests.running import until
-from tests.subject import query
+from tests.running import query, until
 from tests.upstream import world
 
 MANIFEST = """

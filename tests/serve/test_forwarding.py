@@ -16,7 +16,7 @@ import trustme
 
 from tests.fakes.upstream import Script
 from tests.forwarding import A, Fake, Start, answers, ask, config, errors, lines, told
-from tests.subject import query
+from tests.running import query
 from tests.upstream import world
 
 WWW = "www.example.com. 300 IN A 1.2.3.4"

@@ -8,7 +8,8 @@ import pytest
 from pydns.dns.name import from_text
 from pydns.dns.rrset import A
 from pydns.kube.zone import Zone, ZoneOptions
-from tests.subject import InProcess, query
+from tests.running import query
+from tests.subject import InProcess
 
 _REVERSE = (from_text("10.in-addr.arpa"), from_text("in-addr.arpa"))
 

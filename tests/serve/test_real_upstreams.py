@@ -3,7 +3,6 @@
 import getpass
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import dns.flags
 import dns.message
@@ -14,6 +13,7 @@ import trustme
 
 from tests.bench.servers import free_port, knot_configuration
 from tests.daemons import serving
+from tests.fakes.manifests import external_name
 from tests.subject import Server
 
 _HOSTS = {"www": ["192.0.2.1"], "big": [f"10.1.{i // 250}.{i % 250 + 1}" for i in range(300)]}
@@ -27,14 +27,7 @@ _ZONE = "\n".join(
         "",
     ]
 )
-_CLUSTER: list[dict[str, Any]] = [
-    {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {"name": "ext", "namespace": "shop"},
-        "spec": {"type": "ExternalName", "externalName": "alias.example.com"},
-    }
-]
+_CLUSTER = [external_name("ext", "alias.example.com")]
 
 
 def _unbound(directory: Path, port: int, more: str = "") -> list[str]:

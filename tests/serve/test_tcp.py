@@ -18,7 +18,7 @@ from pydns.serve.recursion import Recursion
 from pydns.serve.tcp import Connections
 from pydns.table.reader import Reader
 from pydns.table.writer import Writer
-from tests.subject import query
+from tests.running import query
 
 QUERY = query("cluster.local.", SOA)
 MANY = 10_000

@@ -11,15 +11,11 @@ import pytest
 
 from pydns.config.model import Host
 from pydns.dns.name import from_text
+from tests.fakes.manifests import service
 from tests.subject import InProcess, load, load_static
 
 _SOA = "@ 60 SOA @ nobody.invalid. 1 7200 1800 86400 60\n@ 60 NS @\n"
-_WEB = {
-    "apiVersion": "v1",
-    "kind": "Service",
-    "metadata": {"name": "web", "namespace": "shop"},
-    "spec": {"clusterIP": "10.96.0.10"},
-}
+_WEB = service("web", "10.96.0.10")
 
 
 def host(qname_text: str, *addresses: bytes, ttl_s: int = 60, ptr: bool = True) -> Host:
