@@ -1,12 +1,12 @@
-"""Logs: one line per event with fields, on stderr, as logfmt or JSON. For what changes state.
+"""Logs: one line per event with its fields, on stderr, as logfmt or JSON. For changes of state.
 
 Rules:
 
-1. An event with the same words in its fields is written `FIRST` times a minute. How often it came after that is said in
-   one line when the minute is over, the last one as it was, with `repeated=N`. Of more than `MOST` different ones in a
-   minute only the event counts. So what flaps, and what comes in thousands, costs a bounded number of lines.
-2. Nobody waits long for who reads the log: where there is no room after `PATIENCE_S`, a line is lost. How
-   many were is said as soon as there is room again.
+1. An event is written at most `FIRST` times a minute with the same words in its fields. When the minute is over, the
+   last of the others is written with `repeated=N`. After `MOST` different events in a minute, events count as the same
+   whatever their fields are. So a flapping state, or thousands of objects, cost a bounded number of lines.
+2. Writers don't wait long for a slow reader. If there is no room after `PATIENCE_S`, the line is lost. The number of lost
+   lines is written when there is room again.
 """
 
 import json
@@ -27,7 +27,7 @@ _LONGEST = 2000  # characters of a field
 
 
 class Level(IntEnum):
-    """How much an event matters."""
+    """How important an event is."""
 
     DEBUG = 10
     INFO = 20
@@ -36,19 +36,19 @@ class Level(IntEnum):
 
 
 class Outlet(Protocol):
-    """Where lines go."""
+    """A destination for lines."""
 
     def write(self, lines: bytes, patience_s: float = 0.0) -> bool:
-        """Write all, or nothing and return False."""
+        """Write all lines and return True, or write nothing and return False."""
         ...
 
 
 class _Repeated:
-    """An event of the last minute."""
+    """An event of the current minute."""
 
     def __init__(self) -> None:
         self.times = 0
-        self.held: tuple[float, Level, str, dict[str, object]] | None = None  # the last one that wasn't written
+        self.held: tuple[float, Level, str, dict[str, object]] | None = None  # the last one that was not written
 
 
 class Log:
@@ -72,7 +72,7 @@ class Log:
         self._lost = 0
 
     def __call__(self, event: str, *, level: Level = Level.INFO, **fields: object) -> None:
-        """Write an event with its fields, unless its level is below what was asked for or it is repeated."""
+        """Write an event with its fields, unless its level is too low or rule 1 holds it back."""
         if level < self._lowest:
             return
         now = self._clock()
@@ -89,22 +89,22 @@ class Log:
                 self._write(now, level, event, fields)
 
     def summarize(self) -> None:
-        """Say what was repeated, if the minute is over, and what was lost. To be called each second or so."""
+        """Write held events if the minute is over, and the number of lost lines. Must be called about every second."""
         now = self._clock()
         with self._lock:
             if self._lost:
-                self._tell_lost()
+                self._write_lost()
             if 0 <= now - self._began < _WINDOW_S:
                 return
             held = [(*each.held, each.times - FIRST) for each in self._recent.values() if each.held]
             self._began = now
             self._recent.clear()
-            # What came last is last here too: it says how things are.
+            # In the order of time, so that the last line is the current state.
             for at, level, event, fields, times in sorted(held, key=lambda each: each[0]):
                 self._write(at, level, event, {**fields, "repeated": times})
 
     def forget(self) -> None:
-        """Leave what was repeated for another process to say: this one is a fork of it."""
+        """Drop held events. A fork calls this, because its parent writes them."""
         self._recent.clear()
         self._lost = 0
 
@@ -120,11 +120,11 @@ class Log:
         return text.encode(errors="backslashreplace") + b"\n"
 
     def _write(self, at: float, level: Level, event: str, fields: dict[str, object]) -> None:
-        # While nobody reads, nothing is waited for: it was, when the first line was lost.
+        # After a lost line there is no wait: the reader has stopped, and the first lost line has waited already.
         if not self.outlet.write(self.compose(at, level, event, fields), 0.0 if self._lost else PATIENCE_S):
             self._lost += 1
 
-    def _tell_lost(self) -> None:
+    def _write_lost(self) -> None:
         if self.outlet.write(self.compose(self._clock(), Level.WARNING, "log lines lost", {"number": self._lost})):
             self._lost = 0
 
@@ -140,7 +140,7 @@ def _logfmt(value: object) -> str:
 
 def _quoted(value: object) -> str:
     text = json.dumps(value, ensure_ascii=False)
-    return text if text.isprintable() else json.dumps(value)  # U+0085 and U+2028 end a line too, for some
+    return text if text.isprintable() else json.dumps(value)  # some readers end a line at U+0085 and U+2028
 
 
-_PLAIN = re.compile(r"[!#-<>-~]+").fullmatch  # printable ASCII but for space, quote and equals sign
+_PLAIN = re.compile(r"[!#-<>-~]+").fullmatch  # printable ASCII without space, quote and equals sign

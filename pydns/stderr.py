@@ -1,8 +1,8 @@
-"""Standard error, without waiting for who reads it: a pipe that nobody empties must stop neither answers nor signals.
+"""Standard error without waiting for its reader: a full pipe must stop neither answers nor signals.
 
-O_NONBLOCK can't be set: it would hold for all processes that share the pipe, and for what reads it too. So the pipe is
-opened once more, through /proc. Where that is refused (it may belong to another user), it is asked whether there is
-room before each write; another process may take that room in between, and then a write waits.
+O_NONBLOCK can't be set on the pipe, because it would hold for every process that shares it, the reader included. So the
+pipe is opened a second time, through /proc. If that is refused (the pipe may belong to another user), each write checks
+for room first. Another process may take that room before the write, and then the write waits.
 """
 
 import os
@@ -12,22 +12,22 @@ import stat
 from collections.abc import Callable
 from threading import Lock
 
-PIECE = select.PIPE_BUF  # octets: what a pipe takes whole or not at all, never mixed with another process's
+PIECE = select.PIPE_BUF  # octets: a pipe takes this much at once or not at all, never mixed with other writers' octets
 
 
 class Stderr:
-    """Takes whole lines. Safe to use from several threads."""
+    """Writes whole lines. Safe to use from several threads."""
 
     def __init__(self, fd: int = 2) -> None:
         self._fd = fd
         self._lock = Lock()
         self._send: Callable[[bytes], int] | None = None
-        self._rest = b""  # the end of a long line whose beginning was written
+        self._rest = b""  # the rest of a long line, whose beginning is written
 
     def write(self, lines: bytes, patience_s: float = 0.0) -> bool:
-        """Write all of `lines`, or nothing and return False: there was no room, even after `patience_s`.
+        """Write all of `lines`. If there is no room even after `patience_s`, write nothing and return False.
 
-        What nobody can read any more counts as written.
+        Lines count as written if their reader is gone.
         """
         with self._lock:
             if self._rest and not self._push(patience_s):
@@ -48,18 +48,18 @@ class Stderr:
                 if not (patience_s and _has_room(self._fd, patience_s)):
                     return False
                 patience_s = 0.0
-            except OSError:  # its reader is gone, its disk is full
+            except OSError:  # the reader is gone, or the disk is full
                 self._rest = b""
         return True
 
 
 def _sender(fd: int) -> Callable[[bytes], int]:
-    """Return what writes to `fd` as `os.write` does, but raises `BlockingIOError` instead of waiting."""
+    """Return a function that writes to `fd` as `os.write` does, but raises `BlockingIOError` instead of waiting."""
     try:
         mode = os.fstat(fd).st_mode
         if stat.S_ISSOCK(mode):
             return lambda octets: _send(fd, octets)
-        if stat.S_ISREG(mode):  # never waits; opened anew it would be written from its beginning
+        if stat.S_ISREG(mode):  # a file never waits; a second descriptor would write from its beginning
             return lambda octets: os.write(fd, octets)
         own = os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
         return lambda octets: os.write(own, octets)

@@ -1,4 +1,4 @@
-"""The documents say what is so: flags, links, files."""
+"""The documents are true: flags, keys, links, files."""
 
 import re
 from pathlib import Path
@@ -45,25 +45,25 @@ def test_defaults_in_the_readme_are_those_of_the_parser() -> None:
             assert not default.startswith("`"), flag
 
 
-def test_the_table_of_flags_is_the_one_that_the_flags_give() -> None:
+def test_the_table_of_flags_is_up_to_date() -> None:
     begin, end = "print(flags_table(), end='')\" -->\n", "<!-- end of flags -->"
     assert _text("README.md").partition(begin)[2].partition(end)[0] == describe.flags_table()
 
 
-def test_the_table_of_configuration_keys_is_the_one_that_the_keys_give() -> None:
+def test_the_table_of_keys_is_up_to_date() -> None:
     readme = _text("README.md")
     begin, end = "print(keys_table(), end='')\" -->\n", "<!-- end of keys -->"
     assert readme.partition(begin)[2].partition(end)[0] == describe.keys_table()
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
-def test_links_between_documents_lead_somewhere(document: str) -> None:
+def test_links_between_documents_have_targets(document: str) -> None:
     targets = re.findall(r"\]\(([^)#]+)", _text(document))
     assert [target for target in targets if "://" not in target and not (ROOT / target).exists()] == []
 
 
 @pytest.mark.parametrize("document", ["README.md", "ARCHITECTURE.md"])
-def test_files_that_are_named_exist(document: str) -> None:
+def test_named_files_exist(document: str) -> None:
     named = set(re.findall(r"`((?:pydns|manifests|tests)/[\w./-]+)`", _text(document)))
     assert named
     assert sorted(each for each in named if not (ROOT / each).exists()) == []

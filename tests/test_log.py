@@ -50,7 +50,7 @@ def log(lines: Lines, clock: Clock) -> Log:
     return Log(outlet=lines, clock=clock)
 
 
-def test_what_repeats_is_summarized_when_the_minute_is_over(log: Log, lines: Lines, clock: Clock) -> None:
+def test_repeated_events_are_summarized_when_the_minute_is_over(log: Log, lines: Lines, clock: Clock) -> None:
     for number in range(FIRST + 7):
         log("process died", level=Level.ERROR, process="worker 0", after_s=number)  # numbers make no other event
     log("process died", level=Level.ERROR, process="worker 1", after_s=0)
@@ -67,7 +67,7 @@ def test_what_repeats_is_summarized_when_the_minute_is_over(log: Log, lines: Lin
     assert lines.lines[-1].endswith(" after_s=0\n")
 
 
-def test_what_repeated_before_a_fork_is_said_by_one_process(log: Log, lines: Lines, clock: Clock) -> None:
+def test_events_that_repeated_before_a_fork_are_summarized_by_one_process(log: Log, lines: Lines, clock: Clock) -> None:
     for _ in range(FIRST + 1):
         log("process died")
     log.forget()  # as a child does
@@ -76,7 +76,7 @@ def test_what_repeated_before_a_fork_is_said_by_one_process(log: Log, lines: Lin
     assert len(lines.lines) == FIRST
 
 
-def test_of_what_flaps_the_last_line_says_how_it_is(log: Log, lines: Lines, clock: Clock) -> None:
+def test_the_last_line_of_a_flapping_state_is_the_current_state(log: Log, lines: Lines, clock: Clock) -> None:
     log("object is right again", object="Service shop/web")
     for _ in range(FIRST + 1):
         clock.now += 1
@@ -102,7 +102,7 @@ def test_thousands_of_different_objects_cost_a_bounded_number_of_lines(log: Log,
     assert lines.lines[MOST + FIRST :] == [last]
 
 
-def test_what_was_lost_is_counted_and_waited_for_only_once(log: Log, lines: Lines) -> None:
+def test_lost_lines_are_counted_and_only_the_first_one_waits(log: Log, lines: Lines) -> None:
     lines.is_full = True
     for number in range(4):
         log("manifest is right again", file=f"{number}.yaml")
@@ -117,7 +117,7 @@ HOSTILE = ["a\nlevel=info event=synced", "a\u2028b", "a\x85b", 'a" event="synced
 
 @pytest.mark.parametrize("text", HOSTILE)
 @pytest.mark.parametrize("as_json", [True, False])
-def test_a_field_forges_no_line_and_no_other_field(text: str, as_json: bool, clock: Clock) -> None:
+def test_a_field_cannot_forge_a_line_or_another_field(text: str, as_json: bool, clock: Clock) -> None:
     written = []
 
     class Octets(Lines):
@@ -168,7 +168,7 @@ def pair(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
     os.close(writing)
 
 
-def test_a_pipe_that_nobody_reads_takes_whole_lines_until_it_is_full_and_stops_nobody(pair: Pair) -> None:
+def test_an_unread_pipe_takes_whole_lines_until_it_is_full_and_blocks_nobody(pair: Pair) -> None:
     fd, read = pair
     stderr = Stderr(fd)
     line = b"x" * 999 + b"\n"
@@ -191,7 +191,7 @@ def test_a_pipe_that_nobody_reads_takes_whole_lines_until_it_is_full_and_stops_n
     assert read().endswith(b"and on\n")
 
 
-def test_a_line_longer_than_what_fits_is_ended_before_the_next_one() -> None:
+def test_a_line_longer_than_a_pipe_takes_is_completed_before_the_next_one() -> None:
     reading, writing = os.pipe()
     stderr = Stderr(writing)
     while stderr.write(b"x" * (PIECE - 1) + b"\n"):
@@ -215,7 +215,7 @@ def test_a_reader_that_is_gone_is_no_failure() -> None:
     os.close(writing)
 
 
-def test_a_file_is_written_where_others_have_left_off(tmp_path: Path) -> None:
+def test_a_file_is_appended_to(tmp_path: Path) -> None:
     fd = os.open(tmp_path / "log", os.O_WRONLY | os.O_CREAT)
     os.write(fd, b"before\n")
     Stderr(fd).write(b"ours\n")

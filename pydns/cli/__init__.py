@@ -1,1 +1,1 @@
-"""The command `pydns`: one file a verb, and the words that `explain` has for its reasons."""
+"""The command `pydns`: one file per verb, and the reasons that `explain` prints."""

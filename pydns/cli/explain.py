@@ -1,7 +1,6 @@
-"""The verb `explain`: what a client is told about a name now, in which names a pod looks for it, and why.
+"""The verb `explain`: the reply for a name, the names that a pod would try, and the reasons.
 
-The answer comes from `pydns.serve.respond`, the code that answers clients. The reasons are `pydns.cli.reasons`'
-business. Nobody is asked.
+The answer comes from the responder that answers clients, the reasons from `pydns.cli.reasons`. No query is sent.
 """
 
 import time
@@ -20,22 +19,22 @@ from pydns.config.texts import parse_namespace
 from pydns.dns import name
 from pydns.table.reader import Reader, TableError
 
-_NDOTS = 5  # what the kubelet writes into a pod's resolv.conf
+_NDOTS = 5  # as the kubelet writes it into a pod's resolv.conf
 _MAX_RECORDS = 20  # that are printed
-_QUIET_S = 5.0  # a controller says something every second
+_QUIET_S = 5.0  # a controller publishes its status every second
 
 
 class Wish(NamedTuple):
-    """What is to be explained."""
+    """The question to explain."""
 
     qname: bytes
     is_absolute: bool  # written with a final dot: no search list is applied
     qtype: int
-    namespace: str  # of the pod that asks
+    namespace: str  # of the pod that looks up the name
 
 
 def run(options: Namespace) -> int:
-    """Print what the table has for a name. Return 0 if that is an answer of the type that was asked for."""
+    """Print the explanation. Return 0 if the table has an answer of the type, 1 if not, 2 for an invalid question."""
     try:
         wish = parse(options.name, options.type, options.namespace)
     except ValueError as error:
@@ -49,7 +48,7 @@ def run(options: Namespace) -> int:
 
 
 def parse(qname_text: str, qtype_text: str, namespace: str) -> Wish:
-    """Read what was given on the command line. Raises `ValueError` that says which of it can't be meant, and why."""
+    """Parse the command line. Raises `ValueError` with the invalid argument and what is wrong with it."""
     try:
         qname = name.from_text(qname_text.lower())
     except name.BadName as error:
@@ -67,7 +66,7 @@ def parse(qname_text: str, qtype_text: str, namespace: str) -> Wish:
 
 
 def explain(state_dir: Path, wish: Wish) -> tuple[bool, list[str]]:
-    """Return whether the table has an answer of the type, and what there is to say. Raises `TableError`."""
+    """Return whether the table has an answer of the type, and the lines to print. Raises `TableError`."""
     reader = Reader(state_dir)
     with reader.transaction() as transaction:
         witness = Witness(reader, transaction)
@@ -78,7 +77,7 @@ def explain(state_dir: Path, wish: Wish) -> tuple[bool, list[str]]:
         lines = list(_row("search", [f"as a pod in namespace {wish.namespace}, ndots:{_NDOTS}"]))
         for qname in _search_list(wish, witness.domain):
             if len(qname) > name.MAX_NAME:
-                continue  # a resolver doesn't try it either
+                continue  # resolvers don't try it either
             reply = witness.reply(qname, wish.qtype)
             lines += _row("", [f"{name.to_text(qname)} {reply.said}: {'; '.join(reply.why or [reply.source])}"])
             if reply.has_answer:
@@ -87,9 +86,9 @@ def explain(state_dir: Path, wish: Wish) -> tuple[bool, list[str]]:
 
 
 def _search_list(wish: Wish, domain: bytes) -> list[bytes]:
-    """Return the names that a pod's resolver tries, in order, by the search list that the kubelet writes.
+    """Return the names that a pod's resolver tries, in order, with the search list that the kubelet writes.
 
-    What the node's own resolv.conf adds to that list, we don't know.
+    Domains that the node's own resolv.conf adds to that list are unknown here and left out.
     """
     svc = name.from_labels(b"svc")[:-1] + domain
     suffixes = [name.from_labels(wish.namespace.encode())[:-1] + svc, svc, domain]
@@ -102,7 +101,7 @@ def _details(reply: Reply) -> Iterator[str]:
     records = reply.records[:_MAX_RECORDS]
     if len(reply.records) > _MAX_RECORDS:
         records.append(f"and {len(reply.records) - _MAX_RECORDS} more, see pydns dump")
-    kept = "" if reply.kept_s is None else f", kept by clients for {reply.kept_s} s"
+    kept = "" if reply.kept_s is None else f", cached by clients for {reply.kept_s} s"
     yield from _row("question", [f"{name.to_text(reply.qname)} {type_text(reply.qtype)}"])
     yield from _row("reply", [reply.said + kept, *records])
     yield from _row("from", [reply.source])
@@ -112,7 +111,7 @@ def _details(reply: Reply) -> Iterator[str]:
 def _note(said: dict[str, Any]) -> Iterator[str]:
     silence_s = time.time() - said.get("time", 0.0)
     if "time" in said and silence_s > _QUIET_S:
-        yield from _row("note", [f"pydns has said nothing for {silence_s:.0f} s: this is the table that it left"])
+        yield from _row("note", [f"pydns has reported nothing for {silence_s:.0f} s: the table may be out of date"])
 
 
 def _row(title: str, texts: list[str]) -> Iterator[str]:

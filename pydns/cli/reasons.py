@@ -1,8 +1,8 @@
-"""Why a name has the answer that it has, in words for an operator who knows DNS and Kubernetes.
+"""Why a name has its answer, in words for an operator who knows DNS and Kubernetes.
 
-The answer is what `pydns.serve.respond` finds, which answers clients. Reasons are found beside it, in the tree of
-names: where a CNAME leads, which part of a name there isn't, whose zone that is. Why an object has no name, the table
-can't tell beyond what the controller says of itself there; so neither does this.
+The answer itself comes from the responder that answers clients. The reasons come from the tree of names: where a CNAME
+leads, which part of a name is missing, which zone that part belongs to. The table doesn't know why an object has no
+name, except for what the controller's status there says.
 """
 
 import json
@@ -32,37 +32,37 @@ from pydns.upstream.servers import Servers
 if TYPE_CHECKING:
     from pydns.table.reader import Reader, Transaction
 
-_MAX_SHOWN = 10  # names that are listed; of more, those that look like the one that is missing
+_MAX_SHOWN = 10  # names that are listed; if there are more, only those similar to the missing one
 _NOBODY = "nobody"
 _NODATA = "NODATA"
 
 
 class Reply(NamedTuple):
-    """What a client is told about a question, by whom and why."""
+    """The reply to a client's question, its source and the reasons for it."""
 
     qname: bytes
     qtype: int
-    has_answer: bool  # of the type that is asked for
+    has_answer: bool  # of the type in the question
     said: str
-    kept_s: int | None  # how long clients keep a denial
+    kept_s: int | None  # how long clients cache a denial
     records: list[str]
     source: str
     why: list[str]
 
 
 def type_text(rtype: int) -> str:
-    """Return how a type is called."""
+    """Return the name of a type."""
     return dns.rdatatype.to_text(dns.rdatatype.RdataType.make(rtype))
 
 
 class Witness:
-    """One commit of a table, and what it has to say of names."""
+    """One commit of a table, from which names are explained."""
 
     def __init__(self, reader: "Reader", transaction: "Transaction") -> None:
         self._reader = reader
         self._transaction = transaction
         self._tree = Tree(reader, transaction)
-        self._responder = Responder(reader, Tally(Totals(), 0))  # what it counts, nobody reads
+        self._responder = Responder(reader, Tally(Totals(), 0))  # its counts are not used
         self._facts = reader.facts(transaction)
         self.said: dict[str, Any] = json.loads(reader.status(transaction))  # what the controller says of itself
         try:
@@ -79,7 +79,7 @@ class Witness:
         return self._facts.domain
 
     def reply(self, qname: bytes, qtype: int) -> Reply:
-        """Return what a client is told who asks for recursion. The name is in lower case."""
+        """Return the reply to a query with RD set. The name is in lower case."""
         found = self._responder.follow(qname, qtype, self._transaction)
         why, last = self._chain(qname, qtype, found.answers)
         why += self._reasons(last, qtype, found)
@@ -91,16 +91,16 @@ class Witness:
         said, source = _said(found, has_answer), self._source(last, qtype)
         if found.onward:
             offered = self._config.upstreams or self._config.routes
-            servers, more = self._upstreams(found.onward) if offered else ("", ["there are no upstreams to ask"])
+            servers, more = self._upstreams(found.onward) if offered else ("", ["there are no upstreams"])
             why += more
             if offered:
-                said, source = ("asked upstream", servers) if servers else (Rcode.REFUSED.name, _NOBODY)
+                said, source = ("forwarded", servers) if servers else (Rcode.REFUSED.name, _NOBODY)
         is_denial = said in (_NODATA, Rcode.NXDOMAIN.name) and bool(found.authorities)
         kept_s = found.authorities[0].ttl_s if is_denial else None
         return Reply(qname, qtype, has_answer, said, kept_s, records, source, why)
 
     def _chain(self, qname: bytes, qtype: int, answers: Sequence[RRset]) -> tuple[list[str], bytes]:
-        """Return the steps of a chain of CNAMEs, and the name that it ends at."""
+        """Return the steps of a chain of CNAMEs, and the name at its end."""
         steps = []
         for rrset in answers:
             if rrset.rtype == CNAME != qtype:
@@ -114,7 +114,7 @@ class Witness:
         if found.error is Ede.NOT_READY:
             return self._what_is_awaited()
         if found.rcode is Rcode.YXDOMAIN:
-            return [f"a DNAME makes a name of more than {name.MAX_NAME} octets of it"]
+            return [f"a DNAME turns it into a name of more than {name.MAX_NAME} octets"]
         if found.is_referral:
             cut = found.authorities[0]
             return [f"{name.to_text(cut.owner)} is delegated to {', '.join(map(name.to_text, cut.rdatas))}"]
@@ -138,11 +138,11 @@ class Witness:
             case ["pod", namespace, _]:
                 return [f"it is a pod's address in namespace {namespace} (pods: {self._pods(namespace)})"]
         source = self._wildcard(qname)
-        return [f"it is made from {name.to_text(source)}"] if source else []
+        return [f"it is synthesized from {name.to_text(source)}"] if source else []
 
     def _what_else_there_is(self, qname: bytes, qtype: int) -> list[str]:
         if source := self._wildcard(qname):
-            return [f"it is made from {name.to_text(source)}", *self._what_else_there_is(source, qtype)]
+            return [f"it is synthesized from {name.to_text(source)}", *self._what_else_there_is(source, qtype)]
         types = self._tree.types(qname)
         match self._labels_in_cluster(qname):
             case ["svc", namespace]:
@@ -163,7 +163,7 @@ class Witness:
                 pattern = f"SERVICE.NAMESPACE.svc.{name.to_text(self.domain)}"
                 return [f"{name.to_text(self.domain)} has no {label}; Services are called {pattern}"]
             case ["svc" | "pod"] if only.get("namespaces") is not None and label not in only["namespaces"]:
-                return [f"namespace {label} is not served; these are: {', '.join(only['namespaces'])}"]
+                return [f"namespace {label} is not served; the served ones are: {', '.join(only['namespaces'])}"]
             case ["pod"] if self._tree.exists(_child(label, _child("svc", self.domain))):
                 return ["pods have no names (pods: disabled)"]
             case ["svc" | "pod"]:
@@ -181,7 +181,7 @@ class Witness:
                 why = f"Service {service} in namespace {namespace} has no such endpoint or port"
                 return [why, *self._there("names", parent, label)]
             case ["pod", namespace] if undashed(label.encode()) is None:
-                return [f"{label} is no address with dashes, as 10-0-0-1"]
+                return [f"{label} is not an address with dashes, such as 10-0-0-1"]
             case ["pod", namespace] if self._pods(namespace) == "verified":
                 return [f"no pod in namespace {namespace} has the address {label} (pods: verified)"]
             case ["pod", *_]:
@@ -196,19 +196,19 @@ class Witness:
         return "insecure" if kind == NodeKind.POD_NAMESPACE else "verified"
 
     def _what_is_awaited(self) -> list[str]:
-        why = ["what the table hasn't may be on its way: the cluster has not been listed yet"]
+        why = ["the cluster has not been listed yet, so the name may be missing only for now"]
         for kind, about in self.said.get("kinds", {}).items():
             if not about["synced"]:
                 why.append(f"{kind} is not listed" + (f": {about['problem']}" if about["problem"] else ""))
         return why
 
     def _upstreams(self, qname: bytes) -> tuple[str, list[str]]:
-        """Return who is asked for a name, and by which routes."""
+        """Return the servers that a name is forwarded to, and the routes that lead there."""
         routes = {route.domain: route for route in self._config.routes}
         spec = self._routes.find(qname)
         longest = -1 if spec is None else len(spec.domain)
         steps = [
-            f"route {name.to_text(domain)} has it among its exceptions"
+            f"route {name.to_text(domain)} excludes it"
             for domain in routes
             if name.is_at_or_below(qname, domain) and len(domain) > longest
         ]
@@ -219,11 +219,11 @@ class Witness:
             asked.append(f"route {name.to_text(spec.domain)} to {servers}" if route else f"upstreams {servers}")
             spec = self._routes.find(qname, spec) if spec.on_nxdomain is model.OnNxdomain.NEXT else None
         if not asked:
-            return "", [*steps, "no route has it, and there are no upstreams for the rest"]
+            return "", [*steps, "no route contains it, and there are no upstreams"]
         return asked[0], [*steps, asked[0], *(f"after NXDOMAIN from there: {each}" for each in asked[1:])]
 
     def _source(self, qname: bytes, qtype: int) -> str:
-        """Say whose an answer is or, if there is none, whose denial."""
+        """Return the source of the answer or, if there is none, of the denial."""
         key = question(qname, qtype)
         is_static = self._reader.is_static(key, self._transaction)
         zone = self._zone(qname)
@@ -237,7 +237,7 @@ class Witness:
         return f"zone file {file['file']}" if file else f"zone {name.to_text(zone.apex)}"
 
     def _file(self, zone: ZoneFacts) -> dict[str, Any] | None:
-        """Return what the controller says of a zone's file. Of several with one zone the first counts."""
+        """Return the status of a zone's file: the first one, if several have the zone."""
         apex_text = name.to_text(zone.apex)
         return next((about for about in self.said.get("zones", []) if about["zone"] == apex_text), None)
 
@@ -245,7 +245,7 @@ class Witness:
         return next((zone for zone in self._facts.zones if name.is_at_or_below(qname, zone.apex)), None)
 
     def _wildcard(self, qname: bytes) -> bytes | None:
-        """Return the wildcard that a name is made from."""
+        """Return the wildcard that a name is synthesized from."""
         zone = self._zone(qname)
         if zone is None or zone.is_plain:
             return None
@@ -253,19 +253,19 @@ class Witness:
         return place.source if isinstance(place, Wildcard) else None
 
     def _labels_in_cluster(self, qname: bytes) -> list[str] | None:
-        """Return a name's labels below the cluster domain as text, the topmost first, if it lies there."""
+        """Return a name's labels below the cluster domain, topmost first; None if the name isn't below it."""
         if not name.is_at_or_below(qname, self.domain):
             return None
         depth = len(name.labels_of(self.domain))
         return [name.label_to_text(each) for each in name.labels_of(qname)[::-1][depth:]]
 
     def _there(self, kind: str, parent: bytes, like: str = "") -> list[str]:
-        """Say in a line what labels there are below a name."""
+        """Return one line with the labels below a name."""
         labels = sorted(map(name.label_to_text, self._tree.labels_below(parent)))
         if len(labels) <= _MAX_SHOWN:
             return [f"{kind} there: {', '.join(labels) or 'none'}"]
         close = get_close_matches(like, labels)
-        return [f"{kind} there: {len(labels)}" + (f", of which like it: {', '.join(close)}" if close else "")]
+        return [f"{kind} there: {len(labels)}" + (f", similar ones: {', '.join(close)}" if close else "")]
 
 
 def _said(found: Found, has_answer: bool) -> str:

@@ -1,7 +1,6 @@
-"""The verb `serve`: checks the flags and starts the supervisor, with the programs that its children run.
+"""The verb `serve`: checks the flags and runs the supervisor, which runs the controller and the workers.
 
-This is the one place that knows the controller and the worker. Each process imports what it needs after the fork, so
-the supervisor imports neither.
+Only this file knows both programs. Each is imported after the fork, so the supervisor loads neither of them.
 """
 
 import sys

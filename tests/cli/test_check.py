@@ -42,9 +42,7 @@ def test_every_mistake_is_printed_and_the_exit_status_is_1(tmp_path: Path, capsy
     )
 
 
-def test_what_is_in_force_and_what_is_ignored_has_a_line_each(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_changed_keys_and_ignored_keys_have_a_line_each(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "federations").write_text("a=b")
     (tmp_path / "stubDomains").write_text('{"acme.local": ["ns.acme.example:54"]}')
     (tmp_path / "config.yaml").write_text(
@@ -78,13 +76,13 @@ log: {queries: {}}
 
 
 @pytest.mark.parametrize(("path", "status"), [("manifests/config.example.yaml", 0), ("manifests/demo/shop.yaml", 1)])
-def test_a_configuration_is_told_from_other_manifests(
+def test_a_manifest_of_another_kind_is_read_as_config_yaml(
     path: str, status: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert check(Path(__file__).parents[2] / path, capsys)[0] == status
 
 
-def test_what_is_not_there_is_said_to_be_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_path_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "gone"
     assert check(path, capsys) == (1, [f"pydns check: {path}: No such file or directory"])
 

@@ -77,7 +77,7 @@ def _write_table(state_dir: Path, table: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(("table", "case"), CASES)
-def test_a_name_is_explained_as_its_case_has_it(
+def test_a_name_is_explained_as_its_case_says(
     table: int, case: dict[str, Any], state_dirs: list[Path], explain: Explain
 ) -> None:
     status, said, complaint = explain(state_dirs[table], *case["explain"].split())
@@ -97,13 +97,13 @@ def test_a_name_is_explained_as_its_case_has_it(
         (["web", "--namespace", "Shop"], "--namespace Shop: is not the name of a namespace"),
     ],
 )
-def test_what_cannot_be_meant_is_one_line_and_exit_status_2(
+def test_an_invalid_question_gives_one_line_and_exit_status_2(
     arguments: list[str], complaint: str, tmp_path: Path, explain: Explain
 ) -> None:
     assert explain(tmp_path, *arguments) == (2, "", f"pydns explain: {complaint}\n")
 
 
-def test_without_a_table_it_says_so(tmp_path: Path, explain: Explain) -> None:
+def test_a_missing_table_is_reported(tmp_path: Path, explain: Explain) -> None:
     complaint = f"pydns explain: {tmp_path}/table.mdb: no such file; is pydns running with this --state-dir?\n"
     assert explain(tmp_path, "web.") == (1, "", complaint)
 
@@ -117,15 +117,15 @@ def test_flags_have_variables(
     assert "cart.shop.svc.cluster.local. 5 IN A 10.96.0.11" in capsys.readouterr().out
 
 
-def test_of_many_names_those_are_shown_that_look_like_the_missing_one(tmp_path: Path, explain: Explain) -> None:
+def test_of_many_names_only_similar_ones_are_shown(tmp_path: Path, explain: Explain) -> None:
     names = ["payments", *(f"other-{number}" for number in range(99))]
     cluster = [yaml.safe_load(SERVICE.format(name=each, address="10.96.0.1")) for each in names]
     _write_table(tmp_path, {"cluster": cluster})
     said = explain(tmp_path, "paymnets.shop.svc.cluster.local.")[1]
-    assert said.endswith("Services there: 100, of which like it: payments\n")
+    assert said.endswith("Services there: 100, similar ones: payments\n")
 
 
-def test_of_many_records_the_first_are_shown(tmp_path: Path, explain: Explain) -> None:
+def test_of_many_records_only_the_first_are_shown(tmp_path: Path, explain: Explain) -> None:
     records = "".join(f"many 60 A 192.0.2.{number}\n" for number in range(30))
     _write_table(
         tmp_path, {"cluster": [], "zones": {"example.org.zone": f"@ 60 SOA ns admin 1 2 3 4 30\n@ 60 NS ns\n{records}"}}
@@ -135,7 +135,7 @@ def test_of_many_records_the_first_are_shown(tmp_path: Path, explain: Explain) -
     assert "          and 10 more, see pydns dump\n" in said
 
 
-def test_what_would_be_too_long_is_not_searched(state_dirs: list[Path], explain: Explain) -> None:
+def test_search_domains_that_make_a_name_too_long_are_left_out(state_dirs: list[Path], explain: Explain) -> None:
     qname = ".".join(["x" * 59] * 4)
     lines = explain(state_dirs[0], qname)[1].splitlines()
     assert [line.split()[0] for line in lines[1:]] == [f"{qname}.cluster.local.", f"{qname}."]
@@ -148,7 +148,7 @@ def test_labels_of_any_octets_are_explained(state_dirs: list[Path], explain: Exp
 
 
 @pytest.mark.parametrize("file", [pytest.param(file, id=file.path.stem) for file in FILES])
-def test_the_reply_is_the_one_that_clients_get(file: File, tmp_path: Path) -> None:
+def test_the_explained_reply_is_the_one_that_clients_get(file: File, tmp_path: Path) -> None:
     """Every question of tests/cases, also with types that lower case would change."""
     zone = load(file.cluster, file.flags, file.host)
     subject = InProcess(tmp_path, zone, statics=load_static(file.zones, (), file.flags))
@@ -180,7 +180,7 @@ def _text(rrset: dns.rrset.RRset, rdata: dns.rdata.Rdata) -> str:
     return f"{rrset.name} {rrset.ttl} IN {dns.rdatatype.to_text(rrset.rdtype)} {rdata}".lower()
 
 
-def test_a_running_server_tells_what_it_leaves_out(
+def test_names_that_a_running_server_leaves_out_are_explained(
     manifests: Path, tmp_path: Path, start: Callable[..., Server], explain: Explain
 ) -> None:
     (manifests / "elsewhere.yaml").write_text(SERVICE.format(name="web", address="10.96.1.2").replace("shop", "test"))
@@ -192,6 +192,6 @@ def test_a_running_server_tells_what_it_leaves_out(
     def why(qname: str) -> str:
         return explain(tmp_path / "state", qname)[1].partition("from ")[2]
 
-    assert "namespace test is not served; these are: shop\n" in why("web.test.svc.cluster.local.")
+    assert "namespace test is not served; the served ones are: shop\n" in why("web.test.svc.cluster.local.")
     assert f"zone file {zones}/example.org.zone\n" in why("www.example.org.")
     assert why("web.shop.svc.cluster.local.").endswith("why       web is a Service in namespace shop\n")

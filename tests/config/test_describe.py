@@ -61,7 +61,7 @@ def test_the_example_in_the_table_is_right_and_the_wrong_value_is_refused(path: 
 
 
 @pytest.mark.parametrize("key", KUBE_DNS, ids=lambda key: key.name)
-def test_the_same_goes_for_the_keys_of_kube_dns(key: Key) -> None:
+def test_the_example_of_a_kube_dns_key_is_right_and_its_wrong_value_is_refused(key: Key) -> None:
     assert isinstance(read({key.name: key.example}), Accepted)
     assert describe.mistakes_in(key.name, key, key.wrong)
 

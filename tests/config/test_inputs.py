@@ -43,7 +43,7 @@ def test_the_example_of_the_kubernetes_documentation_means_the_same_in_every_for
     ]
 
 
-def test_a_file_that_is_no_manifest_is_config_yaml_itself() -> None:
+def test_a_file_that_is_not_a_manifest_is_read_as_config_yaml() -> None:
     assert read_file("dns.yaml", b"\xef\xbb\xbfttl: 30") == Accepted(Config(ttl_s=30))
     assert errors(read_file("dns.yaml", b"ttl: 5s")) == ['dns.yaml:1: ttl: "5s" is not a whole number from 0 to 3600']
 
@@ -69,11 +69,11 @@ def test_a_manifest_without_keys_means_the_defaults(data: bytes) -> None:
         (b"---\na: b", ["cm.yaml:3: a second document is not allowed"]),
     ],
 )
-def test_every_mistake_in_a_manifest_is_told(manifest: bytes, said: list[str]) -> None:
+def test_every_mistake_in_a_manifest_is_reported(manifest: bytes, said: list[str]) -> None:
     assert errors(read_file("cm.yaml", b"kind: ConfigMap\n" + manifest)) == said
 
 
-def test_what_is_no_text_is_refused_where_it_matters_and_named_where_it_does_not() -> None:
+def test_binary_data_is_refused_in_known_keys_and_ignored_with_a_notice_in_others() -> None:
     assert errors(read_folder({"config.yaml": b"ttl: 5 # \x80", "stubDomains": b"["})) == [
         "config.yaml: the content is not text in UTF-8",
         "stubDomains: the end of the text is not JSON: expecting value",
@@ -84,7 +84,7 @@ def test_what_is_no_text_is_refused_where_it_matters_and_named_where_it_does_not
     assert [str(notice) for notice in accepted.notices] == ['"logo.png": ignored: not a known key']
 
 
-def test_a_file_without_end_is_too_long() -> None:
+def test_an_endless_file_is_too_long() -> None:
     assert "is not within the limit" in errors(read_file("dns.yaml", b"#" * MAX_OCTETS))[0]
 
 

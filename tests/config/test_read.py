@@ -27,7 +27,7 @@ CASES = [
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_configmap_means_what_the_case_says(case: dict[str, Any]) -> None:
+def test_a_configmap_is_read_as_its_case_says(case: dict[str, Any]) -> None:
     result = read(case["data"])
     if isinstance(result, Refused):
         assert [str(error) for error in result.errors] == case.get("errors")
@@ -63,7 +63,7 @@ def test_an_accepted_configuration_survives_the_answer_table(case: dict[str, Any
     assert model.load(model.dump(config)) == config
 
 
-def test_the_text_of_a_file_is_read_like_config_yaml_and_its_errors_name_the_file() -> None:
+def test_a_file_is_read_like_config_yaml_and_its_errors_name_the_file() -> None:
     assert read_text("dns.yaml", "ttl: 30") == Accepted(Config(ttl_s=30))
     refused = read_text("dns.yaml", "\nttl: 5s")
     assert isinstance(refused, Refused)
@@ -105,7 +105,7 @@ def test_hostile_texts_are_refused_at_a_bounded_cost(key: str, text: str) -> Non
     assert all(len(str(error)) < 500 and str(error).isprintable() for error in result.errors)
 
 
-def test_mistakes_beyond_a_hundred_are_not_listed_and_this_is_said() -> None:
+def test_only_a_hundred_mistakes_are_listed_and_the_last_line_says_so() -> None:
     refused = read({"config.yaml": "namespaces: [" + "A, " * 101 + "]"})
     assert isinstance(refused, Refused)
     assert str(refused.errors[99]) == 'config.yaml:1: namespaces[99]: "A" is not the name of a namespace'

@@ -23,7 +23,7 @@ def test_there_may_be_more_than_three() -> None:
     assert len(upstreams("".join([f"nameserver 10.0.0.{i}\n" for i in range(5)]))) == 5
 
 
-def test_comments_and_doubles_are_no_nameservers() -> None:
+def test_comments_and_repeated_addresses_add_no_nameservers() -> None:
     text = (
         "#nameserver 10.0.0.1\n; nameserver 10.0.0.1\nnameservers 10.0.0.1\n\nnameserver fd00::2\nnameserver FD00:0::2"
     )
@@ -31,7 +31,7 @@ def test_comments_and_doubles_are_no_nameservers() -> None:
     assert notices(text) == []
 
 
-def test_loopback_stubs_are_left_out_and_their_lines_named() -> None:
+def test_loopback_addresses_are_left_out_with_a_notice_for_their_line() -> None:
     text = "# by systemd-resolved\nnameserver 127.0.0.53\nnameserver ::1\nnameserver 10.0.0.2\n"
     assert upstreams(text) == ["10.0.0.2"]
     assert notices(text) == [
@@ -51,7 +51,7 @@ def test_our_own_addresses_are_left_out_however_they_are_written() -> None:
     ]
 
 
-def test_what_is_no_address_is_left_out_and_named() -> None:
+def test_invalid_addresses_are_left_out_with_a_notice() -> None:
     assert notices("nameserver\nnameserver dns.google\nnameserver fe80::1%eth0\n") == [
         '/etc/resolv.conf:1: nameserver left out: "" is not an IP address',
         '/etc/resolv.conf:2: nameserver left out: "dns.google" is not an IP address',

@@ -71,7 +71,7 @@ def test_bad_selector_is_refused_with_the_part_that_is_bad(text: str, quoted: st
     assert quoted in str(refused.value)
 
 
-def test_service_selector_wants_all_of_its_labels() -> None:
+def test_service_selector_needs_all_of_its_labels() -> None:
     assert selector.selects({"app": "web"}, LABELS)
     assert selector.selects({"app": "web", "tier": "front"}, LABELS)
     assert not selector.selects({"app": "web", "tier": "back"}, LABELS)

@@ -29,7 +29,7 @@ def _words(command: str) -> list[str]:
 @pytest.mark.parametrize(
     "folder", sorted({words[words.index("-k") + 1] for words in map(_words, COMMANDS) if "-k" in words})
 )
-def test_folders_that_are_applied_can_be(folder: str) -> None:
+def test_folders_that_are_applied_can_be_built(folder: str) -> None:
     assert build(str(Path(folder).relative_to("manifests")))
 
 
@@ -42,14 +42,14 @@ def test_commands_of_pydns_work(command: str) -> None:
 
 
 @pytest.mark.parametrize("command", [each for each in COMMANDS if " exec " in each])
-def test_commands_within_the_pod_are_understood(command: str) -> None:
+def test_commands_within_the_pod_have_valid_flags(command: str) -> None:
     python, _, module, *arguments = _words(command.split(" -- ")[1])
     assert (python, module) == ("python", "pydns")
     assert parser({}).parse_args(arguments).state_dir == "/var/lib/pydns"
 
 
 @needs_kubectl
-def test_objects_that_are_named_are_installed() -> None:
+def test_named_objects_are_installed() -> None:
     installed = {f"{each['kind'].lower()}/{each['metadata']['name']}" for each in build("overlays/side-by-side")}
     named = set(re.findall(r"\b(?:deployment|service)/[\w-]+", " ".join(COMMANDS)))
     assert named - installed == {"deployment/coredns", "service/kube-dns"}
@@ -63,7 +63,7 @@ def test_a_kustomization_of_ones_own_builds(tmp_path: Path) -> None:
     assert settings_of(parser({}).parse_args(container["args"])).domain == b"\4corp\5local\0"
 
 
-def test_the_configuration_that_is_shown_is_accepted() -> None:
+def test_the_shown_configuration_is_accepted() -> None:
     assert isinstance(read(yaml.safe_load(BLOCKS[1])["data"]), Accepted)
 
 
@@ -89,7 +89,7 @@ def test_every_folder_and_every_alert_is_named() -> None:
     assert re.findall(r"^\| (Pydns\w+) \|", README, re.MULTILINE) == alerts
 
 
-def test_links_lead_somewhere() -> None:
+def test_links_have_targets() -> None:
     targets = re.findall(r"\]\(([^)#]+)", README)
     assert [each for each in targets if not (MANIFESTS / each).exists()] == []
 

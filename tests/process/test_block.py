@@ -8,7 +8,7 @@ import pytest
 from pydns.process.block import Block, share
 
 
-def test_what_a_forked_process_stored_is_loaded_after_its_death() -> None:
+def test_octets_that_a_fork_stored_are_loaded_after_its_death() -> None:
     mine, theirs = share(2)
     pid = os.fork()
     if pid == 0:
@@ -19,7 +19,7 @@ def test_what_a_forked_process_stored_is_loaded_after_its_death() -> None:
     assert (mine.load(), theirs.load()) == (b"", b"second")
 
 
-def test_what_is_too_long_changes_nothing() -> None:
+def test_storing_too_much_changes_nothing() -> None:
     (block,) = share(1)
     assert block.store(b"kept")
     assert not block.store(bytes(600_000))

@@ -60,7 +60,7 @@ def test_local_addresses_are_read_once_each_and_without_link_local_ones() -> Non
     assert listeners._ipv6_addresses(IF_INET6) == ["::1", "2001:db8::2"]
 
 
-def test_all_addresses_means_a_socket_for_each_beside_the_one_for_all() -> None:
+def test_listening_at_all_addresses_opens_a_socket_for_each_local_address_too() -> None:
     with opened(EVERYWHERE, workers=2) as slots:
         for slot in slots:
             assert hosts(slot)[0] == "0.0.0.0"
@@ -69,12 +69,12 @@ def test_all_addresses_means_a_socket_for_each_beside_the_one_for_all() -> None:
             assert len(slot.tcp) == 1
 
 
-def test_one_address_means_one_socket() -> None:
+def test_one_address_gets_one_socket() -> None:
     with opened(HERE) as slots:
         assert hosts(slots[0]) == ["127.0.0.1"]
 
 
-def test_addresses_that_cannot_be_bound_or_are_too_many_are_left_to_the_socket_for_all(
+def test_addresses_that_are_unusable_or_too_many_have_no_socket_of_their_own(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     local = ["192.0.2.77", *(f"127.0.0.{each}" for each in range(1, 99))]
@@ -84,7 +84,7 @@ def test_addresses_that_cannot_be_bound_or_are_too_many_are_left_to_the_socket_f
 
 
 @pytest.mark.parametrize("how", ["no such family", "switched off"])
-def test_without_ipv6_the_wildcard_of_it_is_left_out_with_a_line(
+def test_without_ipv6_its_wildcard_address_is_left_out_with_a_log_line(
     how: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     class Socket(socket.socket):
@@ -109,7 +109,7 @@ def test_without_ipv6_the_wildcard_of_it_is_left_out_with_a_line(
         listeners.open_slots([Listen("::1", 0), HERE], 1, Log())
 
 
-def test_an_http_port_that_nobody_chose_may_be_taken(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_default_http_port_may_be_taken(capfd: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         taken = Listen(*other.getsockname())
         endpoints = {"--health": HttpEndpoint(taken, False), "--ready": HttpEndpoint(HERE, True)}

@@ -15,7 +15,7 @@ import pytest
 from tests.running import SERVICE, WEB, Server, answer, is_running, query, until
 
 
-def test_sigterm_answers_what_has_arrived_and_exits_0(start: Callable[..., Server]) -> None:
+def test_sigterm_answers_queries_that_have_arrived_and_exits_0(start: Callable[..., Server]) -> None:
     server = start()
     worker = server.children()[1]
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
@@ -74,7 +74,7 @@ def test_files_new_edited_renamed_and_deleted_take_effect_within_a_second(
     until(lambda: server.ask(WEB) == "rcode 3", 1.0)
 
 
-def test_a_restart_serves_what_was_known(start: Callable[..., Server]) -> None:
+def test_a_restart_serves_the_old_table(start: Callable[..., Server]) -> None:
     assert start().stop() == 0
     assert start().ask(WEB) == "10.96.1.1"
 
@@ -84,7 +84,7 @@ def test_replies_leave_from_the_address_that_was_asked(start: Callable[..., Serv
     assert start(listen=listen).ask(WEB, host=asked) == "10.96.1.1"
 
 
-def test_dump_and_status_read_what_is_served(start: Callable[..., Server], tmp_path: Path) -> None:
+def test_dump_and_status_read_the_table_that_is_served(start: Callable[..., Server], tmp_path: Path) -> None:
     start()
     said = {
         verb: subprocess.run(
@@ -99,7 +99,7 @@ def test_dump_and_status_read_what_is_served(start: Callable[..., Server], tmp_p
     assert re.search(r"^synced +yes$", said["status"], re.MULTILINE)
 
 
-def test_queries_share_a_connection_and_a_slow_client_disturbs_none(start: Callable[..., Server]) -> None:
+def test_queries_share_a_connection_and_a_slow_client_delays_no_other(start: Callable[..., Server]) -> None:
     server = start()
     message = len(query(WEB)).to_bytes(2) + query(WEB)
     address = ("127.0.0.1", server.port)
@@ -116,7 +116,7 @@ def test_queries_share_a_connection_and_a_slow_client_disturbs_none(start: Calla
 
 
 @pytest.mark.parametrize("taken", ["port", "state dir"])
-def test_a_second_server_is_refused_what_the_first_has(
+def test_a_second_server_cannot_use_the_port_or_state_of_the_first(
     start: Callable[..., Server], manifests: Path, tmp_path: Path, taken: str
 ) -> None:
     first = start()
@@ -159,7 +159,7 @@ def test_a_killed_controller_is_back_and_follows_edits_again(start: Callable[...
         ([], 1, "not in a cluster"),
     ],
 )
-def test_what_cannot_be_served_is_said_in_one_line(flags: list[str], status: int, said: str, tmp_path: Path) -> None:
+def test_a_failed_start_is_explained_in_one_line(flags: list[str], status: int, said: str, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pydns", "serve", "--listen", "127.0.0.1:0", "--log-level", "error"]
     command += [] if "--state-dir" in flags else ["--state-dir", str(tmp_path)]
     ended = subprocess.run([*command, *flags], capture_output=True, text=True, timeout=20, check=False)
