@@ -5,8 +5,8 @@ Rules:
 1. An event is written at most `FIRST` times a minute with the same words in its fields. When the minute is over, the
    last of the others is written with `repeated=N`. After `MOST` different events in a minute, events count as the same
    whatever their fields are. So a flapping state, or thousands of objects, cost a bounded number of lines.
-2. Writers don't wait long for a slow reader. If there is no room after `PATIENCE_S`, the line is lost. The number of lost
-   lines is written when there is room again.
+2. Writers don't wait long for a slow reader. If there is no room after `PATIENCE_S`, the line is lost. The number of
+   lost lines is written when there is room again.
 """
 
 import json

@@ -264,7 +264,7 @@ CLUSTER = (
         Text(texts.SELECTOR, texts.parse_selector),
         None,
         "SELECTOR",
-        "Serve only Services and EndpointSlices that this label selector selects, as `kubectl -l` does.",
+        "Serve only objects that this label selector selects (as `kubectl -l`). Namespaces need no labels.",
         wrong="environment is production",
         example="environment in (production, staging)",
         absent_text="all",

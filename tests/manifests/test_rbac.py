@@ -14,7 +14,6 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from pydns.kube.objects import Kind
 from tests.fakes.apiserver import FakeApiServer
 from tests.fakes.cluster import status_body
 from tests.manifests.kustomized import Json, build, build_with, needs_kubectl, only
@@ -120,7 +119,6 @@ def running(objects: list[Json], kubeconfig: Path, state_dir: Path) -> Iterator[
         process.stderr.close()
 
 
-@pytest.mark.skipif("CONFIG_MAP" not in Kind.__members__, reason="the ConfigMap is not watched yet")
 @pytest.mark.parametrize("pods", ["insecure", "verified"])
 def test_what_is_granted_is_what_is_called(pods: str, tmp_path: Path) -> None:
     (tmp_path / "state").mkdir()
