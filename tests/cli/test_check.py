@@ -76,7 +76,7 @@ log: {queries: {}}
 
 
 @pytest.mark.parametrize(("path", "status"), [("manifests/config.example.yaml", 0), ("manifests/demo/shop.yaml", 1)])
-def test_a_manifest_of_another_kind_is_read_as_config_yaml(
+def test_a_configuration_is_accepted_and_another_manifest_is_refused(
     path: str, status: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert check(Path(__file__).parents[2] / path, capsys)[0] == status
