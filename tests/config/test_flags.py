@@ -1,8 +1,5 @@
 """Flags and environment variables become settings, or a list of every mistake in them."""
 
-import inspect
-from pathlib import Path
-
 import pytest
 
 from pydns.cli.main import parser
@@ -87,9 +84,3 @@ def test_an_option_of_the_cluster_is_a_setting_that_the_live_configuration_overr
     config = Config(**{flag.in_settings: value})
     assert getattr(with_options_of(read(), config), flag.in_settings) == value
     assert with_options_of(read(), Config()) == read()
-
-
-def test_the_table_imports_nothing_heavy_and_calls_no_parser_of_command_lines() -> None:
-    source = Path(inspect.getfile(flags)).read_text()
-    assert "argparse" not in source
-    assert "import os" not in source
