@@ -7,7 +7,7 @@ name in `Settings` and in `Config`, and the code that uses it.
 Pure: the command line is parsed in `pydns.cli.main`. Imports nothing heavy, because the supervisor imports it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,7 +16,7 @@ from pydns.config import texts
 from pydns.config.mistakes import Wanted
 from pydns.config.node import Node, Scalar, Sequence
 from pydns.config.settings import HttpEndpoint, Listen, LogFormat, PodsMode, Settings
-from pydns.config.shapes import ListOf, Mistakes, Number, OneOf, Place, Shape, Switch, Text, Whole
+from pydns.config.shapes import ListOf, Mistakes, Number, OneOf, Place, Shape, Switch, Text, TooManyMistakes, Whole
 from pydns.dns import name
 from pydns.dns.address import BadAddress, address_text, parse_address
 from pydns.log import Level
@@ -33,11 +33,12 @@ class Flag(NamedTuple):
     default: str | None  # as an operator would write it; None: `absent`
     metavar: str
     purpose: str
-    wrong: str = ""  # a value that is refused; the documentation shows with which error
+    wrong: str = ""  # a value that is refused; the documentation shows the error
     remark: str = ""  # more about errors, for the documentation
     absent: Any = None  # the value if the flag isn't given and has no `default` ...
     absent_text: str = "none"  # ... and what that means
     field: str = ""  # of `Settings`, if its name differs
+    may_be_empty: bool = False  # an empty value is an empty list
     example: str = ""  # for options of the cluster, whose keys are documented with one
 
     @property
@@ -66,13 +67,12 @@ class Flag(NamedTuple):
         return isinstance(self.shape, Switch)
 
     def read(self, text: str | None, mistakes: Mistakes) -> Any:
-        """Return what a text of the command line or the environment means; None after a mistake."""
-        if text is None or (text == "" and not isinstance(self.shape, ListOf)):
-            text = self.default  # an empty value counts as not given, but an empty list is a list
+        """Return the value of a text of the command line or the environment; None after a mistake."""
+        if text == "" and self.may_be_empty:
+            return ()
+        text = text or self.default  # otherwise an empty value counts as not given
         if text is None:
             return self.absent
-        if isinstance(self.shape, ListOf) and not text.strip():
-            return ()
         return self.shape.read(_node(self.shape, text), Place("", self.option), mistakes)
 
 
@@ -81,17 +81,19 @@ def _node(shape: Shape, text: str) -> Node:
     if isinstance(shape, ListOf):
         return Sequence([_node(shape.item, item.strip()) for item in text.split(",") if item.strip()], 0)
     value: Any = text
-    if isinstance(shape, Whole) and text.isdecimal():
-        value = int(text)
-    elif isinstance(shape, Number):
-        with suppress(ValueError):
-            value = float(text)
-    elif isinstance(shape, Switch):
-        value = _SWITCH.get(text.lower(), text)
+    with suppress(ValueError):
+        value = _PARSERS.get(type(shape), str)(text)
     return Scalar(value, text, 0)
 
 
 _SWITCH = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+
+
+def _switch(text: str) -> bool | str:
+    return _SWITCH.get(text.lower(), text)
+
+
+_PARSERS: dict[type, Callable[[str], Any]] = {Whole: int, Number: float, Switch: _switch}
 
 
 class InvalidFlags(Exception):
@@ -104,7 +106,10 @@ def read(given: Mapping[str, str | None], usable_cpus: int) -> Settings:
     Raises `InvalidFlags` with every mistake, not only the first.
     """
     mistakes = Mistakes()
-    values = {flag.in_settings: flag.read(given[flag.attribute], mistakes) for flag in SERVE}
+    try:
+        values = {flag.in_settings: flag.read(given[flag.attribute], mistakes) for flag in SERVE}
+    except TooManyMistakes:
+        raise InvalidFlags("\n".join(map(str, mistakes))) from None
     lines = [*map(str, mistakes)]
     for one, other, reason in _EXCLUSIVE:
         if values[one] is not None and values[other] is not None:
@@ -256,6 +261,7 @@ CLUSTER = (
         "NAME,…",
         "Serve only these namespaces.",
         wrong="Shop",
+        may_be_empty=True,
         example="shop, payments",
         absent_text="all",
     ),
@@ -286,6 +292,7 @@ CLUSTER = (
         "NAME,…",
         "Zones in which PTR queries are answered from the cluster. Other PTR queries go to the upstreams.",
         wrong="10.0.0.0/8",
+        may_be_empty=True,
         example="10.in-addr.arpa, d.f.ip6.arpa",
     ),
 )

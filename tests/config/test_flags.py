@@ -41,12 +41,20 @@ def test_a_variable_switches_endpoint_pod_names(text: str, is_on: bool) -> None:
 
 
 def test_an_empty_value_counts_as_not_given() -> None:
-    assert read(PYDNS_LABELS="", PYDNS_KUBECONFIG="", PYDNS_WORKERS="") == read()
+    assert read(PYDNS_LABELS="", PYDNS_KUBECONFIG="", PYDNS_WORKERS="", PYDNS_LISTEN="", PYDNS_TTL="") == read()
 
 
 def test_an_empty_list_is_a_list_of_nothing() -> None:
     assert read("--reverse-zones", "").reverse_zones == ()
     assert read("--namespaces", "").namespaces == ()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--namespaces", "A," * 5000], ["--ttl", "9" * 5000], ["--listen", ",", "--drain-max", "nan"], ["--labels", "\0"]],
+)
+def test_hostile_values_give_a_bounded_number_of_mistakes(arguments: list[str]) -> None:
+    assert 1 <= len(mistakes(*arguments)) <= 100
 
 
 def test_every_mistake_is_reported_with_its_flag() -> None:
