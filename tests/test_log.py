@@ -1,4 +1,4 @@
-"""What is written to the log when much happens, when hostile names do, and when nobody reads it."""
+"""The log in bad times: thousands of events, hostile names, a reader that stopped."""
 
 import json
 import os
@@ -52,7 +52,7 @@ def log(lines: Lines, clock: Clock) -> Log:
 
 def test_repeated_events_are_summarized_when_the_minute_is_over(log: Log, lines: Lines, clock: Clock) -> None:
     for number in range(FIRST + 7):
-        log("process died", level=Level.ERROR, process="worker 0", after_s=number)  # numbers make no other event
+        log("process died", level=Level.ERROR, process="worker 0", after_s=number)  # numbers make no difference
     log("process died", level=Level.ERROR, process="worker 1", after_s=0)
     assert len(lines.lines) == FIRST + 1
     clock.now += 59
@@ -137,7 +137,7 @@ def test_a_field_cannot_forge_a_line_or_another_field(text: str, as_json: bool, 
         assert (json.loads(value) if value.startswith('"') else value) == text[:2000]
 
 
-Pair = tuple[int, Callable[[], bytes]]  # where to write, and what reads all that is there
+Pair = tuple[int, Callable[[], bytes]]  # a descriptor to write to, and a function that reads everything there
 
 
 @pytest.fixture(params=["pipe", "pipe of another user", "socket"])
@@ -178,9 +178,9 @@ def test_an_unread_pipe_takes_whole_lines_until_it_is_full_and_blocks_nobody(pai
         taken += 1
     assert not stderr.write(line, 0.01)
     assert time.monotonic() - began < 5
-    assert os.get_blocking(fd)  # which other processes share
+    assert os.get_blocking(fd)  # other processes share the descriptor
     found = read()
-    while stderr.write(b""):  # the end of a line whose beginning fitted
+    while stderr.write(b""):  # the rest of a line whose beginning had room
         rest = read()
         found += rest
         if not rest:
@@ -198,7 +198,7 @@ def test_a_line_longer_than_a_pipe_takes_is_completed_before_the_next_one() -> N
         pass
     os.read(reading, PIECE)
     long = b"y" * PIECE + b"z\n"
-    assert stderr.write(long)  # its beginning has room, the rest waits
+    assert stderr.write(long)  # the beginning has room, the rest waits
     assert not stderr.write(b"next\n")
     found = os.read(reading, 1 << 20)
     assert stderr.write(b"next\n")

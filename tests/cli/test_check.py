@@ -1,4 +1,4 @@
-"""`pydns check` says what `pydns serve` would be told, without a server."""
+"""`pydns check` prints the mistakes that `pydns serve` would log, without a server."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from tests.config.test_inputs import DOCUMENTED, KEYS
 
 
 def check(path: Path | str, capsys: pytest.CaptureFixture[str]) -> tuple[int, list[str]]:
-    """Return the exit status and what was printed, wherever."""
+    """Return the exit status and the lines of stdout and stderr."""
     status = main(["check", "--config", str(path)])
     said = capsys.readouterr()
     return status, (said.out + said.err).splitlines()

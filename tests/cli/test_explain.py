@@ -1,4 +1,4 @@
-"""`pydns explain` says what a client would be told, and why. What it says is in explain.yaml, beside this file."""
+"""`pydns explain` prints the reply that a client would get, and why. The cases are in explain.yaml."""
 
 import json
 import re
@@ -37,7 +37,7 @@ Explain = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture
 def explain(capsys: pytest.CaptureFixture[str]) -> Explain:
-    """Return what runs the verb, and returns its exit status, what it prints and what it complains of."""
+    """Return a function that runs the verb and returns its exit status, stdout and stderr."""
 
     def run(state_dir: Path, *arguments: str) -> tuple[int, str, str]:
         try:
@@ -149,7 +149,7 @@ def test_labels_of_any_octets_are_explained(state_dirs: list[Path], explain: Exp
 
 @pytest.mark.parametrize("file", [pytest.param(file, id=file.path.stem) for file in FILES])
 def test_the_explained_reply_is_the_one_that_clients_get(file: File, tmp_path: Path) -> None:
-    """Every question of tests/cases, also with types that lower case would change."""
+    """Explain every question of tests/cases, also with types whose number changes in lower case."""
     zone = load(file.cluster, file.flags, file.host)
     subject = InProcess(tmp_path, zone, statics=load_static(file.zones, (), file.flags))
     asked = {tuple(case["ask"].split()[:2]) for case in file.cases if "ask" in case}

@@ -1,4 +1,4 @@
-"""What is published about the keys is true: the schema, the example, the table."""
+"""The documentation of the keys is true: the schema, the example, the table."""
 
 import json
 from pathlib import Path
@@ -31,7 +31,7 @@ def test_the_example_is_a_configuration_without_mistakes() -> None:
 
 def test_the_example_sets_every_key() -> None:
     assert {path for path, _ in KEYS} - set(paths(yaml.safe_load(EXAMPLE), ROOT.schema())) == {
-        # The same keys as those of upstreams, shown there.
+        # The example shows these keys below upstreams.
         "routes.NAME.servers[].server_name",
         "routes.NAME.servers[].packets_per_second",
     }
@@ -69,7 +69,7 @@ def test_the_example_of_a_kube_dns_key_is_right_and_its_wrong_value_is_refused(k
 def test_the_table_has_a_row_for_every_key_with_its_default_and_its_error() -> None:
     rows = [line.split(" | ") for line in describe.keys_table().splitlines()[2:]]
     assert {row[0] for row in rows} == {f"| `{path}`" for path, key in KEYS if key.example} - {
-        # As those of upstreams.
+        # The same as those of upstreams.
         "| `routes.NAME.servers[].transport`",
         "| `routes.NAME.servers[].server_name`",
         "| `routes.NAME.servers[].packets_per_second`",
@@ -107,7 +107,7 @@ KINDS: dict[str, type | tuple[type, ...]] = {
 
 
 def complaints(value: Any, schema: dict[str, Any]) -> list[str]:
-    """Validate by the words of JSON Schema that ours uses; any other is an error of the test."""
+    """Validate by the keywords of JSON Schema that our schema uses. Any other keyword fails the test."""
     unknown = schema.keys() - {"$schema", "title", "description", "default", "type", "enum", "anyOf"}
     unknown -= {"properties", "additionalProperties", "required", "items", "minItems"}
     unknown -= {"minimum", "maximum", "exclusiveMinimum"}

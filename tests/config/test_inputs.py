@@ -1,4 +1,4 @@
-"""A ConfigMap says the same whether it comes from the API, lies mounted in a folder, or is a manifest's file."""
+"""A ConfigMap means the same from the API, as a mounted folder and as the file of a manifest."""
 
 import pytest
 from hypothesis import given
@@ -8,7 +8,7 @@ from pydns.config.inputs import MAX_OCTETS, read_config_map, read_file, read_fol
 from pydns.config.model import Config, ServerSpec
 from pydns.config.read import Accepted, Refused
 
-# https://kubernetes.io/docs/tasks/administer-cluster/dns-custom-nameservers/ of the time of kube-dns, word for word.
+# https://kubernetes.io/docs/tasks/administer-cluster/dns-custom-nameservers/ as it was for kube-dns, copied.
 DOCUMENTED = b"""\
 apiVersion: v1
 kind: ConfigMap

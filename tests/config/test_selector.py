@@ -1,4 +1,4 @@
-"""Label selectors mean here what they mean to `kubectl -l`."""
+"""Label selectors mean the same as for `kubectl -l`."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""manifests/README.md: what it tells operators to type works, and it leaves no flag, key, folder or alert out."""
+"""manifests/README.md: its commands work, and it names every flag, key, folder and alert."""
 
 import json
 import re

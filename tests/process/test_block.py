@@ -1,4 +1,4 @@
-"""Memory that processes share: what one stored, others load, whatever became of it."""
+"""Memory that processes share: octets that one process stored are loaded by others, even after its death."""
 
 import os
 from typing import Any, cast
@@ -31,7 +31,7 @@ class Killed(Exception):
 
 
 class Memory:
-    """Memory whose writer is killed before its next write but `writes`."""
+    """Memory whose writer is killed after `writes` more writes."""
 
     def __init__(self) -> None:
         self.view = memoryview(bytearray(2 << 20))

@@ -22,9 +22,9 @@ def test_sigterm_answers_queries_that_have_arrived_and_exits_0(start: Callable[.
         sock.settimeout(2)
         sock.connect(("127.0.0.1", server.port))
         until(lambda: server.ask(WEB) == "10.96.1.1", 5)
-        os.kill(worker, signal.SIGSTOP)  # so that all of this is there when it looks
-        until(lambda: ") T " in Path(f"/proc/{worker}/stat").read_text(), 5)  # else it may take SIGTERM first
-        for _ in range(200):  # more than it takes at a time
+        os.kill(worker, signal.SIGSTOP)  # so that all queries have arrived when it reads
+        until(lambda: ") T " in Path(f"/proc/{worker}/stat").read_text(), 5)  # or it might take SIGTERM first
+        for _ in range(200):  # more than a worker reads at a time
             sock.send(query(WEB))
         server.process.send_signal(signal.SIGTERM)
         until(lambda: _awaits(worker, signal.SIGTERM), 5)
@@ -35,7 +35,7 @@ def test_sigterm_answers_queries_that_have_arrived_and_exits_0(start: Callable[.
 
 
 def _awaits(pid: int, sent: signal.Signals) -> bool:
-    """Tell whether a signal has been sent to a process that hasn't taken it."""
+    """Tell whether a signal is pending for a process."""
     pending = re.findall(r"^ShdPnd:\s*(\w+)", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
     return bool(int(pending[0], 16) >> (sent - 1) & 1)
 
@@ -45,7 +45,7 @@ def test_a_killed_worker_is_back_within_a_second(start: Callable[..., Server]) -
     worker = server.children()[1]
     subprocess.run(["kill", "-9", str(worker)], check=True)
     began = time.monotonic()
-    assert server.ask(WEB, timeout_s=2.0) == "10.96.1.1"  # waits in the socket for the next worker
+    assert server.ask(WEB, timeout_s=2.0) == "10.96.1.1"  # the query waits in the socket for the next worker
     assert time.monotonic() - began < 1.0
     assert worker not in server.children()
 
