@@ -14,8 +14,10 @@ import dns.rdatatype
 
 from pydns.cli.output import fail, write_lines
 from pydns.cli.reasons import Reply, Witness, type_text
-from pydns.config.mistakes import Wanted
-from pydns.config.texts import parse_namespace
+from pydns.config import flags
+from pydns.config.mistakes import ConfigError, Wanted, quote
+from pydns.config.shapes import Mistakes
+from pydns.config.texts import parse_domain
 from pydns.dns import name
 from pydns.table.reader import Reader, TableError
 
@@ -47,22 +49,28 @@ def run(options: Namespace) -> int:
     return 0 if has_answer else 1
 
 
-def parse(qname_text: str, qtype_text: str, namespace: str) -> Wish:
+def parse(qname_text: str, qtype_text: str, namespace_text: str) -> Wish:
     """Parse the command line. Raises `ValueError` with the invalid argument and what is wrong with it."""
-    try:
-        qname = name.from_text(qname_text.lower())
-    except name.BadName as error:
-        raise ValueError(f"NAME {qname_text!r}: {error}") from None
-    try:
-        qtype = dns.rdatatype.from_text(qtype_text)
-    except (dns.exception.DNSException, ValueError):
-        qtype = dns.rdatatype.NONE
-    if qtype == dns.rdatatype.NONE or dns.rdatatype.is_metatype(qtype):
-        raise ValueError(f"TYPE {qtype_text}: is not a type of records, such as A, SRV or TYPE65")
-    if isinstance(parse_namespace(namespace), Wanted):
-        raise ValueError(f"--namespace {namespace}: is not the name of a namespace")
+    mistakes = Mistakes()
+    namespace = flags.NAMESPACE.read(namespace_text, mistakes)
+    qname = parse_domain(qname_text)
+    if isinstance(qname, Wanted):
+        raise ValueError(ConfigError("NAME", quote(qname_text), qname.text))
+    qtype = _parse_type(qtype_text)
+    if qtype is None:
+        raise ValueError(ConfigError("TYPE", quote(qtype_text), "a type of records, such as A, SRV or TYPE65"))
+    if mistakes:
+        raise ValueError(mistakes[0])
     is_absolute = qname_text.endswith(".") and not qname_text.endswith("\\.")
     return Wish(qname, is_absolute, qtype, namespace)
+
+
+def _parse_type(text: str) -> int | None:
+    try:
+        qtype = dns.rdatatype.from_text(text)
+    except (dns.exception.DNSException, ValueError):
+        return None
+    return None if qtype == dns.rdatatype.NONE or dns.rdatatype.is_metatype(qtype) else qtype
 
 
 def explain(state_dir: Path, wish: Wish) -> tuple[bool, list[str]]:

@@ -89,12 +89,12 @@ def test_a_name_is_explained_as_its_case_says(
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["web..shop"], "NAME 'web..shop': has an empty label"),
-        (["x" * 64], f"NAME '{'x' * 64}': has a label of more than 63 octets"),
-        (["bücher.example"], "NAME 'bücher.example': has a character beyond ASCII: 'ü'"),
-        (["web", "ADRESS"], "TYPE ADRESS: is not a type of records, such as A, SRV or TYPE65"),
-        (["web", "AXFR"], "TYPE AXFR: is not a type of records, such as A, SRV or TYPE65"),
-        (["web", "--namespace", "Shop"], "--namespace Shop: is not the name of a namespace"),
+        (["web..shop"], 'NAME: "web..shop" is not a domain name: it has an empty label'),
+        (["x" * 64], f'NAME: "{"x" * 64}" is not a domain name: it has a label of more than 63 octets'),
+        (["bücher.example"], "NAME: \"bücher.example\" is not a domain name: it has a character beyond ASCII: 'ü'"),
+        (["web", "ADRESS"], 'TYPE: "ADRESS" is not a type of records, such as A, SRV or TYPE65'),
+        (["web", "AXFR"], 'TYPE: "AXFR" is not a type of records, such as A, SRV or TYPE65'),
+        (["web", "--namespace", "Shop"], '--namespace: "Shop" is not the name of a namespace'),
     ],
 )
 def test_an_invalid_question_gives_one_line_and_exit_status_2(
