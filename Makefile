@@ -1,4 +1,4 @@
-# Every target sets up what it needs: a clone, Python 3.11 and make are enough.
+# Every target installs its needs: a clone, Python 3.11 and make are enough.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -24,7 +24,7 @@ coverage: $(READY)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
-# make mutate ROOM=kube COUNT=60: changes of the code that no test notices.
+# make mutate ROOM=kube COUNT=60 prints changes of the code that no test notices.
 mutate: $(READY)
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[mutate]'
 	$(BIN)/python -m tests.mutate $(ROOM) $(if $(COUNT),--count $(COUNT)) $(if $(SEED),--seed $(SEED))
@@ -42,7 +42,7 @@ check: test lint types
 bench: $(READY)
 	$(BIN)/python -m tests.bench
 
-# What the image installs, by hash; keeps versions that still fit.
+# The requirements of the image, by hash. Versions that still fit stay.
 lock: $(READY)
 	$(BIN)/pip install --quiet --disable-pip-version-check pip-tools
 	$(BIN)/pip-compile --quiet --generate-hashes --strip-extras --no-header --no-annotate --no-emit-options \

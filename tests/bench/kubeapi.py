@@ -1,4 +1,4 @@
-"""What benchmarks ask of the API server beside pydns: which endpoints there are, and to change a Service."""
+"""The requests of benchmarks to the API server: list the endpoints, change a Service."""
 
 from collections.abc import Callable
 from pathlib import Path
