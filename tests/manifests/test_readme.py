@@ -33,7 +33,6 @@ def test_folders_that_are_applied_can_be(folder: str) -> None:
     assert build(str(Path(folder).relative_to("manifests")))
 
 
-@pytest.mark.skipif("check" not in parser({}).format_help(), reason="there is no pydns check yet")
 @pytest.mark.parametrize("command", [each for each in COMMANDS if each.startswith("pydns ")])
 def test_commands_of_pydns_work(command: str) -> None:
     words = [sys.executable, "-m", *_words(command)]
