@@ -17,7 +17,7 @@ quick: $(READY)
 	$(BIN)/pytest -n 2 -m 'not processes' tests/config tests/dns tests/kube tests/table tests/upstream tests/zones \
 	  tests/test_cases.py tests/test_layers.py
 
-# Of the controller and the workers too. Slower than `make test`; a test that measures time may fail.
+# Coverage of all processes. Slower than `make test`, so a test that measures time may fail.
 coverage: $(READY)
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -n 4 || true

@@ -13,7 +13,7 @@ _TIMEOUT_S = 10
 
 
 class Touched(msgspec.Struct):
-    """A changed Service: its new address, and the monotonic time just after watchers were sent the event."""
+    """A changed Service: its new address, and the monotonic time just after the event was sent to watchers."""
 
     monotonic_ns: int
     address: str

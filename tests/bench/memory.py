@@ -26,7 +26,7 @@ _CLIENTS = 16
 
 
 class Memory(NamedTuple):
-    """A size, and octets after every name type was asked for."""
+    """A size, and the memory in octets after queries for names of every type."""
 
     services: int
     endpoints: int

@@ -192,7 +192,7 @@ def end(process: subprocess.Popen[bytes]) -> None:
 
 
 def wait_until(server: Server, names: list[tuple[str, str]]) -> list[float]:
-    """Wait until each (name, type) is answered with NOERROR and records; return when, in seconds from the start.
+    """Wait until each (name, type) is answered with NOERROR and records. Return the seconds from the start.
 
     Asks every 10 ms, so as not to take the CPU from the server that is starting. Raises `Failed` after a minute.
     """

@@ -226,7 +226,7 @@ class FakeApiServer:
         body: bytes | None = None,
         times: int | None = None,
     ) -> None:
-        """Answer the next `times` requests like this (all, until `heal`), by default with a Status."""
+        """Answer the next `times` requests like this, or all until `heal`. The default body is a Status."""
         headers = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
         if body is None:
             body = status_body(status, reason, message, retry_after_s)

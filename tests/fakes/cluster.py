@@ -33,7 +33,7 @@ RESOURCES = {
 
 
 class Stored(NamedTuple):
-    """One version of an object. `selectable` holds its labels and, under `fields`, what field selectors may ask."""
+    """One version of an object. `labels` and `fields` are matched by selectors."""
 
     version: int
     raw: bytes
