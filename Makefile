@@ -1,4 +1,4 @@
-# Every target sets up what it needs: a clone, Python 3.11 and make are enough.
+# Every target installs its needs: a clone, Python 3.11 and make are enough.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -17,14 +17,14 @@ quick: $(READY)
 	$(BIN)/pytest -n 2 -m 'not processes' tests/config tests/dns tests/kube tests/table tests/upstream tests/zones \
 	  tests/test_cases.py tests/test_layers.py
 
-# Of the controller and the workers too. Slower than `make test`; a test that measures time may fail.
+# Coverage of all processes. Slower than `make test`, so a test that measures time may fail.
 coverage: $(READY)
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -n 4 || true
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
-# make mutate ROOM=kube COUNT=60: changes of the code that no test notices.
+# make mutate ROOM=kube COUNT=60 prints changes of the code that no test notices.
 mutate: $(READY)
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[mutate]'
 	$(BIN)/python -m tests.mutate $(ROOM) $(if $(COUNT),--count $(COUNT)) $(if $(SEED),--seed $(SEED))
@@ -42,7 +42,7 @@ check: test lint types
 bench: $(READY)
 	$(BIN)/python -m tests.bench
 
-# What the image installs, by hash; keeps versions that still fit.
+# The requirements of the image, by hash. Versions that still fit stay.
 lock: $(READY)
 	$(BIN)/pip install --quiet --disable-pip-version-check pip-tools
 	$(BIN)/pip-compile --quiet --generate-hashes --strip-extras --no-header --no-annotate --no-emit-options \

@@ -1,4 +1,4 @@
-"""What all tests share, unless one says otherwise: servers have no fixed ports, don't wait, and ask nobody outside."""
+"""Defaults of all tests: servers have no fixed ports, end without a drain, and have no upstream."""
 
 import os
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""Name servers from Debian on loopback, for tests that want another opinion. Knows nothing of what they serve."""
+"""Name servers from Debian on loopback, for tests that need a second opinion. Knows nothing of the zones they serve."""
 
 import subprocess
 import tempfile
@@ -18,15 +18,15 @@ from tests.bench.servers import free_port
 _ATTEMPTS = 5
 _PATIENCE_S = 20.0
 
-Configure = Callable[[Path, int], list[str]]  # from a folder of its own and a port to the command's arguments
+Configure = Callable[[Path, int], list[str]]  # takes an empty folder and a port, returns the command's arguments
 
 
 @contextmanager
 def serving(program: str, configure: Configure, ready: Iterable[tuple[str, str]]) -> Iterator[int]:
     """Run a name server until the end of the block; yield its port once it answers these names and types.
 
-    Skips the test if the program isn't installed. A port that was free may be taken when the server binds it, by
-    whatever else runs here: then it ends, and is started again at another.
+    Skips the test if the program isn't installed. Another program may take the free port before the server
+    binds it. Then the server ends, and is started again with another port.
     """
     try:
         command = tools.find(program)

@@ -1,6 +1,6 @@
 """`make demo`: the server itself, over the small cluster in manifests/demo, until Ctrl-C.
 
-It knows how to start `pydns serve` and which questions are worth asking; whether they are answered, `serve` says.
+Knows how to start `pydns serve` and which questions are worth asking.
 """
 
 import os
@@ -36,10 +36,10 @@ def main() -> int:
         sys.stdout.write(f"\nEdit a file in {MANIFESTS} and ask again.\n\n")
         sys.stdout.flush()
         arguments = ["--listen", f"{HOST}:{PORT}", "--manifests", str(MANIFESTS), "--state-dir", state_dir]
-        # Nobody probes a demo or sends clients elsewhere; --ready shows /status.
+        # A demo has no probes and no balancer; --ready serves /status.
         arguments += ["--health", "off", "--metrics", "off", "--ready", f"{HOST}:0", "--drain-quiet", "0"]
         server = subprocess.Popen([sys.executable, "-m", "pydns", "serve", "--workers", "1", *arguments])
-        # Ctrl-C reaches the server too, as one of the same terminal; SIGTERM has to be passed on.
+        # The terminal sends Ctrl-C to the server too; SIGTERM has to be passed on.
         signal.signal(signal.SIGTERM, lambda *_: os.kill(server.pid, signal.SIGTERM))
         while True:
             with suppress(KeyboardInterrupt):

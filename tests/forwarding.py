@@ -1,4 +1,4 @@
-"""A pydns that forwards to fake upstreams: what tests of it share. Knows nothing of what is right."""
+"""A pydns that forwards to fake upstreams. Knows nothing of right answers."""
 
 import socket
 import struct
@@ -27,7 +27,7 @@ CLUSTER = [
 
 
 def answers(packet: bytes, _: str = "") -> list[bytes]:
-    """Answer as a resolver of example.com does. By its first label a name gets something else than an address."""
+    """Answer as a resolver of example.com does. Some first labels select an answer that is no address."""
     question = dns.message.from_wire(packet).question[0]
     first = question.name.labels[0].lower()
     if first == b"nx" or len(question.name.labels) < 3:
@@ -49,12 +49,12 @@ Fake = Callable[..., FakeUpstream]
 
 
 def config(*upstreams: FakeUpstream, **how: Any) -> dict[str, Any]:
-    """Return a configuration; `how` says more of each upstream."""
+    """Return a configuration. `how` has further keys of each upstream."""
     return {"choice": "in_order", "upstreams": [{"address": f"127.0.0.1:{each.port}", **how} for each in upstreams]}
 
 
 def ask(server: Server, message: bytes, *, tcp: bool) -> bytes:
-    """Return the reply to a query. It is never behind another one: what upstreams are asked comes later than that."""
+    """Return the reply to a query. No probe is sent: its reply would come before that of an upstream."""
     if tcp:
         with socket.create_connection(server.address[:2], timeout=6) as connection:
             connection.sendall(len(message).to_bytes(2) + message)
@@ -89,7 +89,7 @@ class Told(NamedTuple):
 
 
 def flood(server: Server, qnames: Sequence[str], *, over_s: float, wait_s: float = 6.0) -> dict[str, Told]:
-    """Ask for names at a steady pace without waiting for replies; return what was told of each within `wait_s`."""
+    """Ask for names at a steady pace without waiting for replies. Return the replies that came within `wait_s`."""
     began = time.monotonic()
     sent_at: list[float] = []
     told: dict[str, Told] = {}
@@ -108,7 +108,7 @@ def flood(server: Server, qnames: Sequence[str], *, over_s: float, wait_s: float
                 break
             datagrams.settimeout(max(wait, 0.0001))
             with suppress(TimeoutError):
-                # RDATA of an upstream is its own affair, and may be wrong.
+                # pydns does not check the RDATA of an upstream, so it may be wrong.
                 reply = dns.message.from_wire(datagrams.recv(65535), continue_on_error=True)
                 told[qnames[reply.id]] = Told(time.monotonic() - sent_at[reply.id], reply)
     return told

@@ -23,7 +23,7 @@ from cosmic_ray.work_item import MutationSpec, TestOutcome
 
 ROOT = Path(__file__).parents[1].resolve()
 COPIED = ("pydns", "tests", "manifests", "zones", "pyproject.toml", "README.md")
-PATIENCE = 4  # a mutant may take this many times as long as the code as it is; slower is a mutant that was noticed
+PATIENCE = 4  # a mutant may take this many times as long as the code as it is; a slower one counts as noticed
 
 
 def main() -> int:

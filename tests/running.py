@@ -1,4 +1,4 @@
-"""A `pydns serve` of our own, as a process, and how to ask it. Knows nothing of what is right."""
+"""A `pydns serve` as a process, and a client for it. Knows nothing of right answers."""
 
 import os
 import re
@@ -46,7 +46,7 @@ class Server:
             [*command, "serve", *arguments, *source, *flags], stderr=subprocess.PIPE, text=True
         )
         self._state_dir = state_dir
-        self._left: list[int] = []  # children when it was told to stop
+        self._left: list[int] = []  # children when SIGTERM was sent
         self.lines: list[str] = []
         self._reading = threading.Thread(target=self._read, daemon=True)
         self._reading.start()
@@ -86,7 +86,7 @@ class Server:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
     def children(self) -> list[int]:
-        """The controller, then the workers."""
+        """Return process ids: the controller's, then the workers'."""
         pid = self.process.pid
         return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
@@ -96,7 +96,7 @@ class Server:
         with socket.socket(family, socket.SOCK_DGRAM) as sock:
             sock.settimeout(timeout_s)
             with suppress(OSError):
-                sock.connect((host, self.port))  # a connected socket hears only the address that it asked
+                sock.connect((host, self.port))  # a connected socket receives from this address only
                 sock.send(query(qname))
                 return answer(sock.recv(4096))
         return None
@@ -110,11 +110,11 @@ class Server:
     def wait(self) -> int:
         """Return the exit status."""
         status = self.process.wait(10)
-        self._reading.join(2)  # children that are left hold the other end of the log
+        self._reading.join(2)  # a child that still runs keeps the log open
         return status
 
     def end(self) -> None:
-        """End whatever is left of it, also where it doesn't listen any more."""
+        """End it and its children, also if it ignores SIGTERM."""
         with suppress(subprocess.TimeoutExpired):
             if self.process.poll() is None:
                 self.stop()

@@ -1,4 +1,4 @@
-"""What cases are asked of: a responder within this process, or a server on a socket. Knows nothing of what is right."""
+"""The subjects of cases: a responder in this process, or a server on a socket. Knows nothing of right answers."""
 
 import socket
 import tempfile
@@ -29,21 +29,21 @@ from pydns.zones.compile import Statics, combine, compile_zone
 from tests import running
 
 _TIMEOUT_S = 10.0
-_PATIENCE_S = 0.5  # with a server that has answered a later question
-PROBE_ID = b"\xff\xff"  # messages must have another
-_PROBE = bytes.fromhex("ffff 0000 0001 0000 0000 0000 00 0006 0001")  # ". SOA", which any server says something to
+_PATIENCE_S = 0.5  # with a server that has already answered the probe
+PROBE_ID = b"\xff\xff"  # no message of a test may have it
+_PROBE = bytes.fromhex("ffff 0000 0001 0000 0000 0000 00 0006 0001")  # ". SOA", which every server replies to
 LOOPBACK = "127.0.0.1"
 
 
 class Subject(Protocol):
-    """Whoever is asked."""
+    """A server that answers messages."""
 
     def ask(self, message: bytes, *, tcp: bool) -> bytes | None:
         """Return the reply to a message, or None if there was none."""
 
 
 class InProcess:
-    """A responder on a table of its own."""
+    """A responder and its answer table."""
 
     def __init__(self, state_dir: Path, zone: Zone, *, synced: bool = True, statics: Statics | None = None) -> None:
         facts = zone.facts(serial=1, synced=synced)
@@ -84,7 +84,7 @@ def load(cluster: Iterable[Any], flags: Sequence[str] = (), host: str = LOOPBACK
 
 
 def load_static(files: Mapping[str, str], hosts: Sequence[Host] = (), flags: Sequence[str] = ()) -> Statics:
-    """Return what zone files and hosts come to, beside a cluster served with these flags."""
+    """Return the static records of zone files and hosts, for a cluster served with these flags."""
     options = settings_of(parser({}).parse_args(["serve", *flags]))
     zones = {}
     for file, text in files.items():
@@ -103,11 +103,11 @@ class Address(NamedTuple):
 
     host: str
     port: int
-    in_order: bool = True  # whether it answers in the order in which it was asked; one with threads doesn't
-    silent: bool = True  # whether it may say nothing: one that asks others has no order, and is waited for
+    in_order: bool = True  # whether replies have the order of the queries; a server with threads has none
+    silent: bool = True  # whether a message may have no reply; a forwarder always replies, but after the probe
 
     def ask(self, message: bytes, *, tcp: bool) -> bytes | None:
-        # A probe behind the message tells silence from slowness without waiting.
+        # A reply to the probe behind the message shows silence without a timeout.
         messages = (message, _PROBE) if self.silent else (message,)
         if tcp:
             with socket.create_connection(self[:2], timeout=_TIMEOUT_S) as connection:
@@ -132,7 +132,7 @@ class Address(NamedTuple):
 
 
 class Server:
-    """A `pydns serve` of our own, on a port that was free."""
+    """A `pydns serve` on a free port."""
 
     def __init__(
         self,
@@ -161,7 +161,7 @@ class Server:
 
     @classmethod
     def watching(cls, kubeconfig: Path, flags: Sequence[str] = ()) -> Self:
-        """Return one that serves the cluster of a kubeconfig."""
+        """Return a server of the cluster of a kubeconfig."""
         server = cls.__new__(cls)
         server._directory = tempfile.TemporaryDirectory()
         server._start(["--kubeconfig", str(kubeconfig), *flags], LOOPBACK)

@@ -1,7 +1,7 @@
 """The cases of tests/cases, asked within this process and over UDP and TCP; dnspython reads the replies.
 
 With PYDNS_TEST_SUBJECT=HOST:PORT the sockets are those of another server, which must serve the cluster of the file
-(choose one with -k). How cases are written is said in tests/cases/README.md.
+(choose one with -k). tests/cases/README.md explains how to write cases.
 """
 
 import os
@@ -36,17 +36,17 @@ _KEYS = {
 
 
 class File(NamedTuple):
-    """A cluster, the flags that it is served with, and what is asked about it."""
+    """A cluster, the flags that it is served with, and questions about it."""
 
     path: Path
     cluster: list[Any]
     flags: list[str]
     ttl: int
     apexes: list[str]  # the domain, then the reverse zones
-    host: str  # what it is listened at
+    host: str  # the address to listen at
     zones: dict[str, str]  # zone files
     soa: dict[str, str]  # the SOA records of their denials, by apex
-    upstream: list[dict[str, Any]]  # what the one says that is asked for the rest
+    upstream: list[dict[str, Any]]  # the answers of a resolver for other names
     cases: list[dict[str, Any]]
 
     @property
@@ -90,7 +90,7 @@ Subjects = Callable[[File, str], Subject]
 
 @pytest.fixture(scope="module")
 def subjects(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Subjects]:
-    """Return who answers for a file; each is started when it is first asked for."""
+    """Return the function that finds the server of a file and starts it on first use."""
     started: dict[tuple[Path, bool], InProcess | Server] = {}
     upstreams: list[FakeUpstream] = []
     other = os.environ.get("PYDNS_TEST_SUBJECT")
@@ -123,7 +123,7 @@ def subjects(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Subjects]:
 
 
 @pytest.mark.parametrize("file", [pytest.param(file, id=file.path.stem) for file in FILES])
-def test_cases_have_names_of_their_own_and_only_known_keys(file: File) -> None:
+def test_cases_have_different_names_and_known_keys(file: File) -> None:
     names = [case["name"] for case in file.cases]
     assert len(set(names)) == len(names)
     for case in file.cases:
@@ -141,7 +141,7 @@ def test_a_question_gets_the_reply_of_its_case(file: File, case: dict[str, Any],
     assert reply is not None
     if "ask" in case and case["rcode"] not in ("FORMERR", "NOTIMP"):
         end = 12 + len(_question(file, case)[0].to_wire() or b"") + 4
-        assert reply[12:end] == message[12:end], "the question doesn't come back as it was sent"
+        assert reply[12:end] == message[12:end], "the reply has another question"
     assert _describe(reply) == _wanted(file, case, message)
 
 
@@ -172,9 +172,9 @@ def _compose(file: File, case: dict[str, Any]) -> bytes:
 
 
 def _describe(reply: bytes) -> dict[str, Any]:
-    """Return what a reply says, sections as sorted lines."""
+    """Return the content of a reply, sections as sorted lines."""
     message = dns.message.from_wire(reply)
-    # dnspython makes sets of records; the header tells of those that are there twice.
+    # dnspython drops a record that is there twice; the counts in the header include it.
     counts = [int.from_bytes(reply[at : at + 2]) for at in (6, 8, 10)]
     sections = message.answer, message.authority, message.additional
     assert counts == [sum(map(len, each)) + (each is message.additional and message.edns >= 0) for each in sections]
@@ -212,7 +212,7 @@ def _line(owner: dns.name.Name, ttl: int, rtype: dns.rdatatype.RdataType, rdata:
         fields = rdata.split()
         rdata = " ".join([*fields[:2], "*", *fields[3:]])
     assert rdclass == dns.rdataclass.IN
-    return f"{owner} {ttl} {dns.rdatatype.to_text(rtype)} {rdata}".lower()  # compression lends the question's case
+    return f"{owner} {ttl} {dns.rdatatype.to_text(rtype)} {rdata}".lower()  # a compressed owner has the question's case
 
 
 def _parse_line(text: str, origin: dns.name.Name) -> str:
@@ -228,7 +228,7 @@ def _wanted(file: File, case: dict[str, Any], message: bytes) -> dict[str, Any]:
     answer = [_parse_line(line, file.origin) for line in case.get("answer", [])]
     authority = [_parse_line(line, file.origin) for line in case.get("authority", [])]
     if rcode in ("NODATA", "NXDOMAIN") and "authority" not in case:
-        # Said of the name that the CNAMEs end at, if there are any.
+        # The denial is for the last target, if there are CNAMEs.
         last = case["answer"][-1].split()[-1] if answer else case["ask"].split()[0]
         owner = str(dns.name.from_text(last, file.origin)).lower()
         apexes = [apex for apex in (*file.apexes, *file.soa) if f".{owner}".endswith(f".{apex}")]

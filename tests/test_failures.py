@@ -1,4 +1,4 @@
-"""What becomes of a process in which something fails that nobody expected: it ends, and says why."""
+"""A process that meets an unexpected failure ends, and logs why."""
 
 import asyncio
 import subprocess
@@ -23,13 +23,13 @@ time.sleep(20)
 """
 
 
-def test_a_thread_that_fails_takes_the_controller_with_it() -> None:
+def test_a_failed_thread_ends_the_controller() -> None:
     ended = subprocess.run([sys.executable, "-c", FAILS], capture_output=True, text=True, timeout=15)
     assert ended.returncode == 1
     assert 'event="thread failed" thread=manifests error="RuntimeError: no such page"' in ended.stderr
 
 
-def test_a_task_that_fails_stops_its_worker_and_one_that_is_cancelled_does_not(
+def test_a_failed_task_stops_its_worker_and_a_cancelled_one_does_not(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     async def look() -> None:

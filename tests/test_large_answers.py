@@ -1,4 +1,4 @@
-"""Answers that don't fit, and answers that only just do."""
+"""Answers that are too large for a message, and answers that just fit."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -59,7 +59,7 @@ def _records(reply: dns.message.Message) -> int:
         pytest.param("of-400", True, 73, 1232, True, id="4096 octets were offered, and 1232 are used"),
     ],
 )
-def test_an_answer_over_udp_is_cut_between_records(
+def test_an_answer_over_udp_is_truncated_between_records(
     ask: Ask, service: str, edns: bool, records: int, limit: int, truncated: bool
 ) -> None:
     reply, length = ask(service, "A", edns=edns)
@@ -68,14 +68,14 @@ def test_an_answer_over_udp_is_cut_between_records(
     assert reply.edns == (0 if edns else -1)
 
 
-def test_the_cut_answer_comes_whole_over_tcp(ask: Ask) -> None:
+def test_a_truncated_answer_is_complete_over_tcp(ask: Ask) -> None:
     reply, _ = ask("of-400", "A", tcp=True)
     assert (_records(reply), bool(reply.flags & dns.flags.TC)) == (400, False)
 
 
-def test_srv_records_of_400_endpoints_have_all_names_right(ask: Ask) -> None:
+def test_srv_records_of_400_endpoints_have_the_right_names(ask: Ask) -> None:
     reply, length = ask("_http._tcp.of-400", "SRV", tcp=True)
-    assert length > 0x3FFF  # beyond what a compression pointer reaches
+    assert length > 0x3FFF  # beyond the reach of a compression pointer
     targets = {str(record.target) for rrset in reply.answer for record in rrset}
     wanted = {f"10-9-{number >> 8}-{number & 255}.of-400.shop.svc.cluster.local." for number in range(400)}
     assert targets == wanted
@@ -83,19 +83,19 @@ def test_srv_records_of_400_endpoints_have_all_names_right(ask: Ask) -> None:
     assert addresses == {target: [target.partition(".")[0].replace("-", ".")] for target in wanted}
 
 
-def test_more_addresses_than_a_message_holds_are_cut_at_65535_octets(ask: Ask) -> None:
+def test_more_addresses_than_fit_are_truncated_at_65535_octets(ask: Ask) -> None:
     reply, length = ask("of-5000", "A", tcp=True)
     assert reply.flags & dns.flags.TC
     assert 65535 - 16 < length <= 65535
     assert _records(reply) == (65535 - 12 - len("of-5000.shop.svc.cluster.local") - 2 - 4) // 16
 
 
-def test_another_address_comes_first_each_time(ask: Ask) -> None:
+def test_each_reply_begins_with_a_different_address(ask: Ask) -> None:
     firsts = {next(iter(ask("of-28", "A")[0].answer[0])).address for _ in range(28)}
     assert len(firsts) == 28
 
 
-def test_a_service_with_more_endpoints_than_a_message_can_count(tmp_path: Path) -> None:
+def test_more_endpoints_than_a_message_can_count_are_truncated(tmp_path: Path) -> None:
     subject = InProcess(tmp_path, load(_headless("vast", _addresses(66_000))))
     reply = subject.ask(query("vast.shop.svc.cluster.local", dns.rdatatype.A), tcp=True)
     subject.close()

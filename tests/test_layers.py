@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 CONTRACTS = ROOT / ".importlinter"
 PACKAGE = ROOT / "pydns"
 PURE = ("config", "dns", "kube", "metrics", "upstream", "zones")
-# What a pure room may take of a module that is otherwise forbidden to it. Addresses as text are no sockets.
+# The names that a pure room may import from a forbidden module. Addresses as text are no sockets.
 ALLOWED = {
     "pydns.log": {"Level"},
     "random": {"Random"},

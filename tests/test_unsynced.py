@@ -1,4 +1,4 @@
-"""Before the cluster has been listed: what is known is answered, and nothing is denied that may be on its way."""
+"""Before the cluster has been listed, known names are answered, and no name is denied that may still come."""
 
 from pathlib import Path
 

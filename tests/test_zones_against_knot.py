@@ -1,4 +1,4 @@
-"""The same zone files, the same questions: Knot DNS and this server say the same."""
+"""The same zone files and questions: Knot DNS and pydns give the same answers."""
 
 import re
 from collections.abc import Iterator
@@ -94,7 +94,7 @@ _NAMES = [
     "x.inner.example.net",
     "below.example.net",
 ]
-# The parent has DS, and should say that there is none, RFC 4035 section 3.1.4.1; nothing here is signed.
+# DS belongs to the parent, which should deny it (RFC 4035 section 3.1.4.1). Nothing here is signed.
 _DIFFERENCES = {("inner.example.net", "DS")}
 
 
@@ -123,7 +123,7 @@ def ours(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InProcess]:
 
 
 @pytest.mark.parametrize("qname", _NAMES)
-def test_we_say_of_a_name_what_knot_says(qname: str, knot: int, ours: InProcess) -> None:
+def test_a_name_has_the_answer_of_knot(qname: str, knot: int, ours: InProcess) -> None:
     for rtype in _TYPES:
         query = dns.message.make_query(qname + ".", rtype, use_edns=0, payload=1232)
         theirs = dns.query.udp(query, "127.0.0.1", port=knot, timeout=5)

@@ -1,6 +1,6 @@
 """`python -m tests.bench`: measures, prints one readable report, and exits 1 if something couldn't be measured.
 
-Figures that miss what was wanted are no failure: a machine that is busy with other work misses them too.
+A figure that misses its target is no failure: a busy machine misses it too.
 """
 
 import argparse
@@ -23,7 +23,7 @@ _PARTS = {  # what it measures, and the programs that it needs
     "load": ("time and memory to load a big cluster", ("dnsperf",)),
     "change": ("delay of a change", ()),
     "memory": ("memory by the size of the cluster", ("dnsperf",)),
-    "overload": ("what is left at ten times the load", ("dnsperf", "taskset")),
+    "overload": ("replies at ten times the load", ("dnsperf", "taskset")),
     "restart": ("queries lost in a rolling restart", ()),
 }
 

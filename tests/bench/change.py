@@ -1,7 +1,7 @@
 """How soon a client sees that a Service changed, in a big cluster.
 
-The API server tells the monotonic time at which it had written the event to its watchers; we ask for the name in a
-tight loop and note when each address first came. Both are readings of one clock, CLOCK_MONOTONIC.
+The API server returns the time at which it had written the event to its watchers. The benchmark asks for the name in a
+tight loop and notes when each address first came. Both read the same clock, CLOCK_MONOTONIC.
 """
 
 import random

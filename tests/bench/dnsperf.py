@@ -1,4 +1,4 @@
-"""Runs dnsperf and reads what it prints."""
+"""Runs dnsperf and parses its output."""
 
 import re
 import subprocess
@@ -30,7 +30,7 @@ class Run(NamedTuple):
         return self.completed / self.run_time_s
 
     def wrong_rcodes(self, shares: dict[str, float], tolerance: float) -> str:
-        """Say which rcode's share is off by more than `tolerance`; empty if none is.
+        """Describe the rcode whose share is off by more than `tolerance`; empty if none is.
 
         A run rarely ends where its input does, so shares of a mixed input differ a little. An rcode that isn't
         wanted at all must not come once.
@@ -76,7 +76,7 @@ def flood(
 
 
 def overload(port: int, data: Path, seconds: float, core: int, rate: int) -> Run:
-    """Send `rate` queries per second, whatever comes back; a reply counts within `PATIENCE_S`."""
+    """Send `rate` queries per second, however few are answered. A reply counts within `PATIENCE_S`."""
     options = ["-l", str(seconds), "-Q", str(rate), "-q", str(MOST_OUTSTANDING), "-c", "16", "-t", str(PATIENCE_S)]
     return _run(port, data, options, core, seconds + _MARGIN_S)
 

@@ -1,4 +1,4 @@
-"""What benchmarks ask of the API server beside pydns: which endpoints there are, and to change a Service."""
+"""The requests of benchmarks to the API server: list the endpoints, change a Service."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +13,7 @@ _TIMEOUT_S = 10
 
 
 class Touched(msgspec.Struct):
-    """A changed Service: its new address, and the monotonic time just after watchers were sent the event."""
+    """A changed Service: its new address, and the monotonic time just after the event was sent to watchers."""
 
     monotonic_ns: int
     address: str

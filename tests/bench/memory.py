@@ -1,7 +1,7 @@
-"""Memory by the size of the cluster: what a pod's requests and limits have to be.
+"""Memory by the size of the cluster, from which the requests and limits of a pod are derived.
 
-PSS alone says too little: of the table it counts what processes have mapped, but a container is charged for all of the
-file that is in memory, which after loading is all of it.
+PSS alone is too small. It counts the pages of the table that processes have mapped. A container is charged for all
+pages of the file in memory, and after loading that is the whole file.
 """
 
 import tempfile
@@ -26,13 +26,13 @@ _CLIENTS = 16
 
 
 class Memory(NamedTuple):
-    """A size, and octets after every name type was asked for."""
+    """A size, and the memory in octets after queries for names of every type."""
 
     services: int
     endpoints: int
     workers: int
     processes: int  # PSS of all
-    table: int  # of its file, as it lies on the disk
+    table: int  # of its file on the disk
     together: int  # without counting pages of the table twice
 
 

@@ -95,7 +95,7 @@ def _check_agreement(subject: servers.Server, peer: servers.Server, workload: qu
 
 
 def _facts(reply: dns.message.Message) -> tuple[object, ...]:
-    """Return what must be equal: rcode, AA, answer and additional records, and the type of what proves a denial.
+    """Return the parts that must be equal: rcode, AA, answer, additional records, and the type of record in a denial.
 
     The SOA's serial is the server's own, and a server may add NS records to an answer.
     """

@@ -1,10 +1,10 @@
-"""What is left of a server that is asked for ten times what it can answer.
+"""The replies of a server that is asked ten times as much as it can answer.
 
-The generator can't send ten times what a core answers, so the server gets a twentieth of one: by a quota of a CPU
-cgroup where we may make one, as a container's limit does it, else by a process that spins next to it. Then as many
-queries come in as dnsperf can be made to send; the rest is what an operator would look at: replies per second next to
-the most that the server reaches unhurried, how long they take, TCP and forwarding meanwhile, memory, and when it is
-itself again. Rounds take turns between unhurried and overloaded, for what else the machine does changes with time.
+The generator cannot send ten times the rate of a whole core, so the server gets a twentieth of one: by a CPU cgroup, as
+a container's limit works, or without the right to make one by a process that spins beside it. dnsperf then sends as
+fast as it can. The figures are those an operator would look at: replies per second and latency, compared with a server
+at its own pace, TCP and forwarding meanwhile, memory, and the time to recovery. Rounds with and without overload take
+turns, because the load of the machine changes with time.
 """
 
 import json
@@ -33,7 +33,7 @@ from tests.fakes.upstream import FakeUpstream
 FACTOR = 10
 _SERVICES = 1000
 _SERVER_NICE, _SPINNER_NICE = 19, 5  # weights 15 and 335 (sched(7)): a twentieth
-_OUTSTANDING = 1000  # unhurried: with fewer it sometimes has nothing to do, as the generator doesn't always run
+_OUTSTANDING = 1000  # at its own pace: with fewer it is idle at times, as the generator doesn't always run
 _SLOW_S = 0.1  # a reply that took longer is none, after an overload
 _AFTER_S = 2.0  # for which recovery is watched
 
@@ -46,7 +46,7 @@ class Overload(NamedTuple):
     goodput_qps: float  # replies in it, each within the client's patience
     latency_s: float  # of those, average
     tcp: tuple[int, int]  # asked and answered over one TCP connection after the other, meanwhile
-    forwarded: tuple[int, int]  # likewise, names that an upstream has to be asked for
+    forwarded: tuple[int, int]  # likewise, names that are forwarded
     memory_kib: tuple[int, int]  # PSS of all processes, before and after
     recovered_s: float  # from the end of the overload to the last query that was not answered at once
 
@@ -115,7 +115,7 @@ def _address_for(packet: bytes) -> bytes:
 
 @contextmanager
 def _a_twentieth_of(core: int, pid: int) -> Iterator[str]:
-    """Hold a server back; yield by what means."""
+    """Hold a server back; yield the means."""
     try:
         group = _quota(pid)
     except OSError:
@@ -213,7 +213,7 @@ def _recovery_s(port: int, qname: str) -> float:
 
 
 def table(means: str, rounds: list[Overload]) -> Table:
-    """Return the figures to show: medians, and sums of what was counted."""
+    """Return the figures to show: medians, and sums of the counts."""
 
     def median(figure: Callable[[Overload], float]) -> float:
         return statistics.median(map(figure, rounds))

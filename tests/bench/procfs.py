@@ -13,7 +13,7 @@ _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
 class Stat(NamedTuple):
-    """What /proc/PID/stat says: `cpu_ticks` is user plus system time of all threads, children left out."""
+    """The figures of /proc/PID/stat: `cpu_ticks` is user plus system time of all threads, children left out."""
 
     pid: int
     parent: int
@@ -62,7 +62,7 @@ def tree(root: int) -> list[int]:
 
 
 def is_alive(pid: int) -> bool:
-    """Tell whether the process is there and not a zombie."""
+    """Return whether the process exists and is no zombie."""
     try:
         return ") Z " not in (_PROC / str(pid) / "stat").read_text()
     except (FileNotFoundError, ProcessLookupError):

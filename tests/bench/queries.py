@@ -1,4 +1,4 @@
-"""What dnsperf asks: the workloads, from a fixed seed, each with the rcodes that right answers have.
+"""The questions of dnsperf: workloads from a fixed seed, each with the rcodes of the right answers.
 
 Knows the cluster's names and how a pod's resolver walks its search list; knows nothing of servers.
 """
@@ -58,8 +58,8 @@ def _missing(rng: random.Random) -> list[Query]:
     return [Query(name, "A", NXDOMAIN) for name in names]
 
 
-# What pods look up, and how often of 100 times. Who resolves with ndots:5 asks A and AAAA of every name that its
-# search list makes, until one exists.
+# The names that pods look up, and how often of 100 times. With ndots:5 a resolver asks for A and AAAA of every name
+# that its search list makes, until one exists.
 _LOOKUPS = {
     "same namespace": 40,  # svc-1: the first name exists
     "other namespace": 20,  # svc-1.ns-1: the second

@@ -1,4 +1,4 @@
-"""The figures as people read them: tables, with the machine and the command that gave them."""
+"""The figures for people: tables, with the machine and the command that produced them."""
 
 import os
 import platform
@@ -28,7 +28,7 @@ class Table(NamedTuple):
 
 
 def machine() -> dict[str, str]:
-    """Return what the figures depend on."""
+    """Return the versions and the machine that the figures depend on."""
     cpuinfo = Path("/proc/cpuinfo").read_text()
     model = next(
         (line.partition(":")[2].strip() for line in cpuinfo.splitlines() if line.startswith("model name")), "?"

@@ -1,8 +1,8 @@
-"""A rolling restart under load: what is lost while two instances are replaced in turn, as a Deployment does it.
+"""A rolling restart under load: the queries lost while two instances are replaced in turn, as a Deployment does it.
 
-The balancer is us: queries go to both instances by turns, none is repeated, and an instance leaves the rotation some
-time after its /ready has failed, as it does when endpoints of a Service change. Until then it is asked although it is
-draining, and has to answer.
+The benchmark is the balancer. It sends queries to both instances by turns and repeats none. An instance leaves the
+rotation some time after its /ready has failed, as when the endpoints of a Service change. Until then it is asked
+although it drains, and has to answer.
 """
 
 import http.client
@@ -27,14 +27,14 @@ WORKERS = 2
 _SERVICES = 100
 _SOCKETS = 8  # to an instance, so that each of its workers gets some
 _POLL_S = 0.1  # how often /ready is asked
-_NOTICE_S = 0.7  # from a failing /ready to when the last client knows
+_NOTICE_S = 0.7  # from a failing /ready until the last client has left
 _QUIET_S = 1.0  # --drain-quiet
 _PATIENCE_S = 30.0
 _STRAGGLERS_S = 0.5  # for replies after an instance has ended
 
 
 class Life(NamedTuple):
-    """What one instance was asked from its start to its end."""
+    """The queries to one instance from its start to its end."""
 
     sent: int
     lost: int
@@ -45,7 +45,7 @@ class Life(NamedTuple):
 
 
 class _Client:
-    """One instance as seen by who asks it. Used by the balancer's thread; the counts are read by others."""
+    """One instance as its clients see it. Used by the balancer's thread; the counts are read by others."""
 
     def __init__(self, port: int) -> None:
         self.sent = self.answered = 0
@@ -77,7 +77,7 @@ class _Client:
 
 
 class _Balancer:
-    """Asks whoever is in `rotation` by turns, `RATE` times a second in all, and counts replies from everyone."""
+    """Asks the instances in `rotation` by turns, `RATE` times a second in all, and counts all replies."""
 
     def __init__(self, query: bytes) -> None:
         self.rotation: list[_Client] = []
@@ -189,7 +189,7 @@ def _replace(balancer: _Balancer, place: _Place, held: list[_Instance]) -> Life:
 
 @contextmanager
 def _running(place: _Place) -> Iterator[list[_Instance]]:
-    """Run an instance at a place; yield what holds the current one, which may be replaced."""
+    """Run an instance at a place; yield the holder of the current one, which may be replaced."""
     held = [place.start()]
     try:
         yield held

@@ -1,7 +1,7 @@
 """Starts servers for a benchmark and ends them: pydns by its command line, Knot, Unbound, dnsmasq, the fake API server.
 
-Each is a context manager; what it started is gone when it is left, also after an error. Ports are free ones on
-127.0.0.1. Knows how servers are started and asked, not what is measured.
+Each is a context manager that ends its server when it is left, also after an error. Ports are free ones on 127.0.0.1.
+Knows how servers are started and asked, and nothing of measuring.
 """
 
 import os
@@ -30,7 +30,7 @@ _STOP_S = 10
 
 
 class Failed(Exception):
-    """A server didn't start, or answered what it shouldn't; the message says what it printed."""
+    """A server didn't start, or answered wrongly. The message quotes its output."""
 
 
 class Server(NamedTuple):
@@ -44,7 +44,7 @@ class Server(NamedTuple):
 
 @contextmanager
 def pydns(command: str, source: list[str], workers: int, core: int | None) -> Iterator[Server]:
-    """Run `command` as pydns's command line: `source` says where the cluster comes from, the rest is as shipped."""
+    """Run `command` as pydns's command line: `source` has the flags of the source, others have their defaults."""
     with tempfile.TemporaryDirectory(prefix="pydns-bench-") as state_dir:
         port = free_port()
         listen = f"0.0.0.0:{port},[::]:{port}"
@@ -76,7 +76,7 @@ def knot(zones: Path, core: int | None) -> Iterator[Server]:
 
 
 def knot_configuration(directory: Path, port: int, zones: Mapping[str, Path]) -> str:
-    """Return what makes Knot serve zone files, by their origins, with one thread of each sort; nothing is written."""
+    """Return a configuration of Knot that serves zone files, given by origin, with one thread of each sort."""
     served = "".join([f'  - domain: {origin}\n    file: "{file}"\n' for origin, file in zones.items()])
     return _KNOT.format(directory=directory, port=port) + served
 
@@ -104,7 +104,7 @@ zone:
 
 @contextmanager
 def unbound(upstream_port: int, core: int | None) -> Iterator[Server]:
-    """Run Unbound with one thread, forwarding everything, without validation as we; the rest is its default."""
+    """Run Unbound with one thread, forwarding everything, without validation, as pydns; the rest is its default."""
     with tempfile.TemporaryDirectory(prefix="unbound-bench-") as directory:
         port = free_port()
         configuration = Path(directory) / "unbound.conf"
@@ -179,7 +179,7 @@ def _running(name: str, command: list[str], port: int, core: int | None) -> Iter
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """Terminate a process; kill what is left of it and its children after that, or if it takes too long."""
+    """Terminate a process. Kill it if it takes too long, and its children if they outlive it."""
     family = procfs.tree(process.pid)
     process.terminate()
     with suppress(subprocess.TimeoutExpired):
@@ -192,7 +192,7 @@ def end(process: subprocess.Popen[bytes]) -> None:
 
 
 def wait_until(server: Server, names: list[tuple[str, str]]) -> list[float]:
-    """Wait until each (name, type) is answered with NOERROR and records; return when, in seconds from the start.
+    """Wait until each (name, type) is answered with NOERROR and records. Return the seconds from the start.
 
     Asks every 10 ms, so as not to take the CPU from the server that is starting. Raises `Failed` after a minute.
     """
@@ -209,11 +209,11 @@ def wait_until(server: Server, names: list[tuple[str, str]]) -> list[float]:
 
 
 def is_answered(port: int, name: str, qtype: str) -> bool:
-    """Tell whether the server answers now, with records."""
+    """Return whether the server answers now, with records."""
     question = dns.message.make_query(name + ".", qtype)
     with socket.socket(type=socket.SOCK_DGRAM) as client:
         client.settimeout(0.05)
-        client.connect(("127.0.0.1", port))  # so that a port where nobody listens refuses at once
+        client.connect(("127.0.0.1", port))  # so that a closed port refuses at once
         try:
             client.send(question.to_wire())
             reply = dns.message.from_wire(client.recv(4096))

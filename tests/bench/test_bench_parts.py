@@ -1,4 +1,4 @@
-"""The parts of the benchmarks that need no server: what they read is read right, and both servers get one cluster."""
+"""The parts of the benchmarks that need no server: output is parsed right, and both servers get the same cluster."""
 
 import re
 from collections import Counter
@@ -77,9 +77,7 @@ def test_output_without_statistics_is_quoted() -> None:
         ({"NOERROR": 600, "NXDOMAIN": 399, "REFUSED": 1}, {"NOERROR": 0.6, "NXDOMAIN": 0.4}, False),
     ],
 )
-def test_a_server_that_answers_otherwise_than_it_should_is_noticed(
-    rcodes: dict[str, int], shares: dict[str, float], right: bool
-) -> None:
+def test_a_server_with_wrong_answers_is_noticed(rcodes: dict[str, int], shares: dict[str, float], right: bool) -> None:
     run = dnsperf.Run(1000, 1000, 0, 1.0, 0.001, 50, rcodes)
     assert (run.wrong_rcodes(shares, 0.01) == "") is right
 

@@ -4,7 +4,7 @@ import os
 import shutil
 from pathlib import Path
 
-# Program → Debian package. Servers are in sbin, which isn't in everybody's PATH.
+# Program → Debian package. Servers are in sbin, which isn't in every PATH.
 _PACKAGES = {
     "dnsmasq": "dnsmasq-base",
     "dnsperf": "dnsperf",
@@ -16,7 +16,7 @@ _PLACES = "/usr/local/sbin:/usr/sbin:/sbin"
 
 
 class Missing(Exception):
-    """Programs that aren't installed; the message says how to get them."""
+    """Programs that aren't installed. The message has the command that installs them."""
 
 
 def find(program: str) -> str:

@@ -1,6 +1,6 @@
 """An API server over real HTTP or HTTPS on 127.0.0.1, for the official client; it misbehaves on demand.
 
-Changes are written to the watches' sockets by whoever makes them: when `apply` returns, the event is on its way.
+`apply` writes the change to the sockets of all watches: when it returns, the event is on its way.
 `python -m tests.fakes.apiserver --help` runs one with generated objects for benchmarks.
 """
 
@@ -44,7 +44,7 @@ _KINDS = {resource.path: kind for kind, resource in RESOURCES.items()}
 
 
 class Request(NamedTuple):
-    """What was asked, for assertions. `verb` is list, audit (a list of metadata) or watch."""
+    """A request, for assertions. `verb` is list, audit (a list of metadata) or watch."""
 
     verb: str
     kind: str
@@ -154,17 +154,17 @@ class FakeApiServer:
         path.write_text(yaml.safe_dump(config))
 
     def apply(self, kind: str, manifest: Json) -> int:
-        """Create or replace an object, tell the watches, and return its version."""
+        """Create or replace an object, send it to the watches, and return its version."""
         with self._lock:
             return self.cluster.apply(kind, manifest)
 
     def apply_raw(self, kind: str, namespace: str, name: str, raw: bytes) -> int:
-        """Likewise with these bytes as the object; `$VERSION` in them becomes its version."""
+        """Do the same with these bytes as the object; `$VERSION` in them becomes its version."""
         with self._lock:
             return self.cluster.apply_raw(kind, namespace, name, raw)
 
     def delete(self, kind: str, namespace: str, name: str) -> int:
-        """Delete an object and tell the watches."""
+        """Delete an object and send that to the watches."""
         with self._lock:
             return self.cluster.delete(kind, namespace, name)
 
@@ -200,7 +200,7 @@ class FakeApiServer:
             self._cut_next = True
 
     def close_watches(self, kind: str | None = None) -> None:
-        """End watches as a server does that has served its time."""
+        """End watches as a server does after their timeout."""
         with self._lock:
             for watcher in self._of(kind):
                 watcher.end(clean=True)
@@ -226,7 +226,7 @@ class FakeApiServer:
         body: bytes | None = None,
         times: int | None = None,
     ) -> None:
-        """Answer the next `times` requests like this (all, until `heal`), by default with a Status."""
+        """Answer the next `times` requests like this, or all until `heal`. The default body is a Status."""
         headers = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
         if body is None:
             body = status_body(status, reason, message, retry_after_s)
@@ -239,7 +239,7 @@ class FakeApiServer:
             self._faults.clear()
 
     def wait_until(self, holds: Callable[["FakeApiServer"], bool], timeout_s: float = 5) -> None:
-        """Wait for requests or watches to be as wanted. Raises `AssertionError` if they don't get so."""
+        """Wait until the condition holds. Raises `AssertionError` if it doesn't in time."""
         with self._changed:
             assert self._changed.wait_for(lambda: holds(self), timeout_s), self.requests
 
@@ -352,7 +352,7 @@ class _Server(ThreadingHTTPServer):
                 request.close()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that goes away is nothing to print; a bug of ours is."""
+        """Print bugs of this server, but no client that went away."""
         if not isinstance(sys.exception(), OSError):
             super().handle_error(request, client_address)
 
@@ -431,7 +431,7 @@ _touches = iter(range(1 << 18))
 
 
 def touch(api: FakeApiServer, namespace: str, service: str) -> tuple[str, int]:
-    """Give a Service an address that none had; return it, and the time when the event had been written."""
+    """Give a Service an unused address. Return it, and the time at which the event had been written."""
     with api._lock:
         stored: Stored = api.cluster.objects["Service"][namespace, service]
         manifest = json.loads(stored.raw)

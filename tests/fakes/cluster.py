@@ -1,4 +1,4 @@
-"""What an API server keeps: objects, one counter of versions, and a log of changes that can be compacted.
+"""The state of an API server: objects, one counter of versions, and a log of changes that can be compacted.
 
 No sockets here: `tests.fakes.apiserver` serves it over HTTP, and tests of pure code use it directly. It answers in
 the bytes that a server would send. Objects are serialized once, when they change.
@@ -33,7 +33,7 @@ RESOURCES = {
 
 
 class Stored(NamedTuple):
-    """One version of an object. `selectable` holds its labels and, under `fields`, what field selectors may ask."""
+    """One version of an object. `labels` and `fields` are matched by selectors."""
 
     version: int
     raw: bytes
@@ -116,7 +116,7 @@ class Cluster:
         return self.version, {kind: dict(objects) for kind, objects in self.objects.items()}
 
     def restore(self, backup: tuple[int, dict[str, dict[Key, Stored]]]) -> None:
-        """Go back to a backup, as etcd does: with the version of then, and nobody is told."""
+        """Go back to a backup, as etcd does: with the version of the backup and without events."""
         self.version, objects = backup
         self.objects = {kind: dict(each) for kind, each in objects.items()}
         self._log.clear()
@@ -155,7 +155,7 @@ class Cluster:
         return head + b',"items":[' + items + b"]}\n"
 
     def changes_since(self, kind: str, version: int) -> list[Change]:
-        """Return what a watch from there sees at once: nothing if that is in the future. Raises `Expired`."""
+        """Return the changes that a watch from a version sees at once, none if it is future. Raises `Expired`."""
         if version < self._compacted:
             raise Expired(f"too old resource version: {version} ({self._compacted})")
         return [change for change in self._log if change.kind == kind and change.version > version]
@@ -213,7 +213,7 @@ def event_line(event_type: str, raw: bytes) -> bytes:
 
 
 def status_body(code: int, reason: str, message: str, retry_after_s: int | None = None) -> bytes:
-    """Return a Status object, the API's way to say no."""
+    """Return a Status object, the API's body of a refusal."""
     details = {"retryAfterSeconds": retry_after_s} if retry_after_s is not None else {}
     return json.dumps(
         {

@@ -1,7 +1,7 @@
 """An upstream on loopback that answers by a script, over UDP and TCP (or TLS) on one port.
 
-For a pydns that is running. What it says is made by a function from query to replies: none, one or several, as octets.
-`says` makes one from data.
+For a running pydns. The script is a function from a query to its replies: none, one or several, as octets. `says` makes
+one from data.
 """
 
 import socket
@@ -18,7 +18,7 @@ import dns.rdatatype
 import dns.rrset
 
 Script = Callable[[bytes, str], Iterable[bytes]]  # a query, and "udp" or "tcp"
-Stream = Callable[[socket.socket], None]  # what to do with a connection instead
+Stream = Callable[[socket.socket], None]  # handles a connection in place of the script
 
 
 class FakeUpstream:
@@ -39,7 +39,7 @@ class FakeUpstream:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self) -> None:
-        """Stop answering: what is sent from now on is refused."""
+        """Stop answering: later packets are refused."""
         with suppress(OSError):
             self._udp.sendto(b"", ("127.0.0.1", self.port))  # wakes its thread
             self._tcp.shutdown(socket.SHUT_RDWR)
@@ -83,7 +83,7 @@ class FakeUpstream:
 
 
 def says(entries: Iterable[Mapping[str, Any]], soa: str) -> Script:
-    """Return a script that says what is written, and REFUSED to what isn't or to a query that no server may be sent.
+    """Return a script that answers from entries. It refuses other questions, and queries that no server may be sent.
 
     An entry has `ask` (name and type), `rcode`, `flags`, `answer` and `authority` in zone-file text, and counts for
     questions with the same `do` and `cd`. NODATA and NXDOMAIN have `soa`. `truncated` means: over UDP. The answer
@@ -133,7 +133,7 @@ def _bind() -> tuple[socket.socket, socket.socket]:
         udp.bind(("127.0.0.1", 0))
         try:
             tcp.bind(udp.getsockname())
-        except OSError:  # somebody has that one for TCP
+        except OSError:  # another program has that port for TCP
             udp.close()
             tcp.close()
         else:

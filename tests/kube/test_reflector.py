@@ -595,3 +595,47 @@ def test_a_watch_that_an_audit_ended_before_its_answer_is_dropped() -> None:
     driven.request()
     assert driven.audited(page(11)).over
     assert driven.reflector.on_open(driven.now).over
+
+
+def test_data_of_a_watch_that_an_audit_ended_is_dropped() -> None:
+    driven = Driven().watching()
+    assert driven.audited(page(11)).over
+
+    step = driven.reflector.on_data(line("ADDED", namespace("c", 12)), driven.now)
+
+    assert (step.over, step.events) == (True, [])
+
+
+@pytest.mark.parametrize(
+    ("data", "lived_s", "pauses"),
+    [
+        pytest.param(line("ADDED", namespace("c", 11)), 1.0, False, id="a second with an event"),
+        pytest.param(line("ADDED", namespace("c", 11)), 0.9, True, id="less than a second with an event"),
+        pytest.param(b"", 1.0, True, id="a second without an event"),
+        pytest.param(b"", FIGURES.settled_s, False, id="long without an event"),
+    ],
+)
+def test_a_watch_that_lived_long_enough_is_opened_again_without_a_pause(
+    data: bytes, lived_s: float, pauses: bool
+) -> None:
+    driven = Driven().watching()
+    driven.data(data)
+    driven.now += lived_s
+    driven.ended(Failure.CONNECTION)
+
+    assert isinstance(driven.request(), Wait) == pauses
+
+
+def test_only_a_new_object_has_its_creation_as_cause() -> None:
+    reflector = Reflector(Kind.SERVICE, Random(1), watch_list=False)
+    reflector.next_request(0.0)
+    reflector.on_page(page(10), 0.0)
+    reflector.next_request(0.0)
+    reflector.on_open(0.0)
+    metadata = {"namespace": "shop", "name": "web", "creationTimestamp": "2026-01-01T00:00:10Z"}
+    service = {"metadata": {**metadata, "resourceVersion": "11"}, "spec": {"clusterIP": "10.96.0.1"}}
+
+    added, modified = reflector.on_data(line("ADDED", service) + line("MODIFIED", service), 0.0).events
+
+    assert isinstance(added, Apply) and added.cause is not None
+    assert isinstance(modified, Apply) and modified.cause is None

@@ -1,4 +1,4 @@
-"""The manifests as `kubectl apply -k` would send them. Knows kubectl and YAML, not what should be in them."""
+"""The manifests as `kubectl apply -k` would send them. Knows kubectl and YAML, and nothing of their right content."""
 
 import functools
 import shutil
@@ -47,7 +47,7 @@ def _text(folder: Path) -> str:
 
 
 def only(objects: list[Json], kind: str, name: str = "") -> Json:
-    """Return the one object of that kind, and name if there is one."""
+    """Return the only object of that kind, and of that name if one is given."""
     found = [each for each in objects if each["kind"] == kind and name in ("", each["metadata"]["name"])]
     assert len(found) == 1, (kind, name, [each["metadata"]["name"] for each in objects])
     return found[0]

@@ -1,4 +1,4 @@
-"""The image: what it installs is pinned and complete, and its build file is sound."""
+"""The image: its requirements are pinned and complete, and its build file is sound."""
 
 import re
 import shutil
@@ -17,7 +17,7 @@ HADOLINT = shutil.which("hadolint", path=str(Path(sys.executable).parent))
 
 
 def _locked() -> dict[str, str]:
-    """Return what stands below each pinned requirement, by the name of the distribution."""
+    """Return the hashes of each pinned requirement, by the name of the distribution."""
     entries = re.split(r"^(?=\S)", (ROOT / "requirements.lock").read_text(), flags=re.MULTILINE)[1:]
     return {_normal(entry.partition("==")[0]): entry.partition("==")[2] for entry in entries}
 
@@ -31,7 +31,7 @@ def _name(requirement: str) -> str:
 
 
 def _needed() -> set[str]:
-    """Return what has to be installed: our dependencies and theirs, as the installed ones say."""
+    """Return all distributions to install: our dependencies and theirs, by the metadata of the installed ones."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     waiting, needed = {_name(each) for each in project["dependencies"]}, set[str]()
     while waiting:
@@ -71,20 +71,20 @@ def test_hadolint_finds_nothing() -> None:
     assert done.returncode == 0
 
 
-def test_the_image_says_its_version() -> None:
+def test_the_image_has_a_label_with_its_version() -> None:
     assert f"\nARG VERSION={pydns.__version__}\n" in (ROOT / "Dockerfile").read_text()
     for text in ("Dockerfile", "README.md", "manifests/README.md"):
         assert set(re.findall(r"-t pydns:(\S+) \.", (ROOT / text).read_text())) == {pydns.__version__}, text
 
 
-def test_nothing_in_it_needs_a_shell_or_root() -> None:
+def test_the_image_needs_no_shell_and_no_root() -> None:
     lines = (ROOT / "Dockerfile").read_text().splitlines()
     started = [line for line in lines if re.match(r"(ENTRYPOINT|CMD|RUN) ", line)]
     assert started and all(re.match(r"\w+ \[", line) for line in started)
     assert [line for line in lines if line.startswith("USER")] == ["USER 65532:65532"]
 
 
-def test_what_is_copied_is_sent_to_the_builder_and_nothing_else() -> None:
+def test_only_copied_files_are_sent_to_the_builder() -> None:
     copied = set(re.findall(r"^COPY (?!--from)(\S+) ", (ROOT / "Dockerfile").read_text(), re.MULTILINE))
     sent = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     assert sent == copied

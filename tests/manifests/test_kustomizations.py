@@ -1,4 +1,4 @@
-"""What an operator applies: valid for every server that is supported, and what has to hold for a drop-in."""
+"""The kustomizations: valid for every supported API server, and fit to replace CoreDNS."""
 
 from pathlib import Path
 
@@ -32,7 +32,7 @@ def test_a_misspelt_field_is_not_valid() -> None:
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
-def test_everything_lies_in_kube_system(folder: str) -> None:
+def test_every_object_is_in_kube_system(folder: str) -> None:
     cluster_wide = {"ClusterRole", "ClusterRoleBinding"}
     assert {each["metadata"].get("namespace") for each in build(folder) if each["kind"] not in cluster_wide} == {
         "kube-system"
@@ -62,7 +62,7 @@ def test_pods_listen_on_port_53_itself() -> None:
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
-def test_nothing_more_is_allowed_to_the_pods_than_they_need(folder: str) -> None:
+def test_pods_have_no_rights_beyond_their_needs(folder: str) -> None:
     pod = _pod(folder)["spec"]
     assert pod["securityContext"]["runAsNonRoot"] is True
     assert pod["securityContext"]["runAsUser"] > 0
@@ -76,7 +76,7 @@ def test_nothing_more_is_allowed_to_the_pods_than_they_need(folder: str) -> None
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
-def test_a_drain_has_the_time_that_it_may_take(folder: str) -> None:
+def test_pods_may_run_as_long_as_a_drain_takes(folder: str) -> None:
     options = parser({}).parse_args(_container(folder)["args"])
     drain_max_s = settings_of(options).drain_max_s
     assert _pod(folder)["spec"]["terminationGracePeriodSeconds"] >= drain_max_s + 10
@@ -87,7 +87,7 @@ def test_pods_do_not_resolve_through_themselves(folder: str) -> None:
     assert _pod(folder)["spec"]["dnsPolicy"] == "Default"
 
 
-def test_probes_ask_where_pydns_answers_by_default() -> None:
+def test_probes_use_the_default_ports() -> None:
     container = _container("base")
     ports = {each["name"]: each["containerPort"] for each in container["ports"]}
     chosen = settings_of(parser({}).parse_args(container["args"]))
@@ -105,7 +105,7 @@ def test_probes_ask_where_pydns_answers_by_default() -> None:
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
-def test_disruption_budget_policy_and_spread_mean_these_pods(folder: str) -> None:
+def test_disruption_budget_policy_and_spread_select_these_pods(folder: str) -> None:
     objects = build(folder)
     labels = only(objects, "Deployment")["spec"]["template"]["metadata"]["labels"]
     pod = _pod(folder)["spec"]
@@ -128,7 +128,7 @@ def test_kubeadm_does_not_take_the_deployment_for_its_own(folder: str) -> None:
     assert "k8s-app" not in only(build(folder), "Deployment")["metadata"]["labels"]
 
 
-def test_side_by_side_keeps_away_from_the_running_dns() -> None:
+def test_side_by_side_does_not_touch_the_running_dns() -> None:
     objects = build("overlays/side-by-side")
     service = only(objects, "Service")
     assert service["metadata"]["name"] == "pydns"
@@ -169,7 +169,7 @@ def test_verified_pods_come_with_the_right_to_watch_pods(tmp_path: Path) -> None
     assert settings_of(parser({}).parse_args(args)).pods is PodsMode.VERIFIED
 
 
-def test_the_configuration_that_is_watched_is_the_one_that_may_be_read() -> None:
+def test_the_role_grants_the_configmap_that_is_watched() -> None:
     objects = build("base")
     chosen = settings_of(parser({}).parse_args(_container("base")["args"]))
     assert chosen.configmap == ("kube-system", only(objects, "ConfigMap")["metadata"]["name"])

@@ -1,4 +1,4 @@
-"""Scraping, alerts and dashboard: about metrics that there are, and firing when they should."""
+"""Scraping, alerts and dashboard: they use existing metrics, and alerts fire when they should."""
 
 import json
 import re
@@ -25,7 +25,7 @@ needs_promtool = pytest.mark.skipif(
 
 
 def _expressions() -> list[tuple[str, str]]:
-    """Return every query, with whose it is."""
+    """Return every query and its owner: an alert or a panel."""
     found = [(rule["alert"], rule["expr"]) for group in RULES["groups"] for rule in group["rules"]]
     return found + [(panel["title"], target["expr"]) for panel in DASHBOARD["panels"] for target in panel["targets"]]
 
@@ -76,7 +76,7 @@ def test_alerts_fire_when_they_should(tmp_path: Path) -> None:
     _promtool(tmp_path, RULES, "test", "rules", "alerts.yaml")
 
 
-def test_every_alert_has_a_test_and_says_what_to_do() -> None:
+def test_every_alert_has_a_test_and_a_remedy() -> None:
     tests = (HERE / "alerts.yaml").read_text()
     for group in RULES["groups"]:
         for rule in group["rules"]:

@@ -1,4 +1,4 @@
-"""The roles grant what pydns calls, and nothing else: it runs against an API server that holds it to them."""
+"""The roles grant the calls of pydns and nothing else: it runs against an API server that enforces them."""
 
 import re
 import subprocess
@@ -34,7 +34,7 @@ class Right(NamedTuple):
 
 
 def granted(objects: list[Json]) -> set[Right]:
-    """Return what the roles of these manifests grant to the ServiceAccount of the Deployment."""
+    """Return the rights that these manifests grant to the ServiceAccount of the Deployment."""
     account = only(objects, "Deployment")["spec"]["template"]["spec"]["serviceAccountName"]
     rights = set()
     for binding in objects:
@@ -71,7 +71,7 @@ def asked(path: str) -> Right:
 
 
 class Held:
-    """An API server that refuses what isn't granted."""
+    """An API server that refuses calls without a right."""
 
     def __init__(self, api: FakeApiServer, rights: set[Right]) -> None:
         self.used: set[Right] = set()
@@ -93,7 +93,7 @@ class Held:
 
 @contextmanager
 def running(objects: list[Json], kubeconfig: Path, state_dir: Path) -> Iterator[threading.Event]:
-    """Run pydns as its Deployment says; yield what is set when it is synced."""
+    """Run pydns as its Deployment does; yield an event that is set once it is synced."""
     (container,) = only(objects, "Deployment")["spec"]["template"]["spec"]["containers"]
     here = ["--kubeconfig", str(kubeconfig), "--state-dir", str(state_dir), "--listen", "127.0.0.1:0", "--workers", "1"]
     quiet = ["--health", "off", "--ready", "off", "--metrics", "off", "--drain-quiet", "0"]
@@ -120,7 +120,7 @@ def running(objects: list[Json], kubeconfig: Path, state_dir: Path) -> Iterator[
 
 
 @pytest.mark.parametrize("pods", ["insecure", "verified"])
-def test_what_is_granted_is_what_is_called(pods: str, tmp_path: Path) -> None:
+def test_granted_rights_are_the_used_rights(pods: str, tmp_path: Path) -> None:
     (tmp_path / "state").mkdir()
     (tmp_path / "verified").mkdir()
     objects = build("base") if pods == "insecure" else build_with("verified-pods", tmp_path / "verified")
