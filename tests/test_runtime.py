@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from tests.fakes.apiserver import FakeApiServer
-from tests.running import PROBED, WEB, Server, answer, is_running, query, until
+from tests.running import PROBED, WEB, Server, answer, is_running, query
+from tests.waiting import until
 
 # The same server, but quicker to judge: no test should have to wait as long as an operator.
 IMPATIENT = (

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +19,7 @@ from pydns.cli import explain
 from pydns.cli.status import status
 from tests.fakes.apiserver import FakeApiServer
 from tests.fakes.manifests import endpoint_slice, service
+from tests.waiting import until
 
 KINDS = ("Namespace", "Service", "EndpointSlice")
 
@@ -44,10 +44,11 @@ class Running:
         return self.logged(event)
 
     def wait_until(self, holds: Callable[[], bool], timeout_s: float = 10) -> None:
-        deadline = time.monotonic() + timeout_s
-        while not holds():
-            assert time.monotonic() < deadline and self._process.poll() is None, self._log.read_text()
-            time.sleep(0.005)
+        def holds_or_ended() -> bool:
+            assert self._process.poll() is None, self._log.read_text()
+            return holds()
+
+        until(holds_or_ended, timeout_s, self._log.read_text)
 
     def ask(self, name: str, rtype: str = "A") -> dns.message.Message:
         query = dns.message.make_query(f"{name}.svc.cluster.local.", rtype, use_edns=0)

@@ -9,7 +9,7 @@ import pytest
 
 from pydns.control import http
 from pydns.log import Log
-from tests.running import until
+from tests.waiting import until
 
 
 def _broken() -> http.Page:

@@ -17,6 +17,7 @@ import pytest
 from pydns.cli.dump import dump
 from pydns.cli.status import status
 from tests.fakes.apiserver import FakeApiServer
+from tests.waiting import until
 
 _SOA = "@ 60 SOA ns admin {} 2 3 4 5\n@ 60 NS ns\n"
 _FLAGS = ["--listen", "127.0.0.1:0", "--workers", "1", "--log-format", "json"]
@@ -34,10 +35,11 @@ class Running:
         return [line for line in lines if line["event"] == event]
 
     def wait_until(self, holds: Callable[[], object]) -> None:
-        deadline = time.monotonic() + 20
-        while not holds():
-            assert time.monotonic() < deadline and self._process.poll() is None, self._log.read_text()
-            time.sleep(0.01)
+        def holds_or_ended() -> object:
+            assert self._process.poll() is None, self._log.read_text()
+            return holds()
+
+        until(holds_or_ended, 20, self._log.read_text)
 
     def ask(self, qname: str) -> str:
         try:

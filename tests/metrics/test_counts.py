@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 
 from tests.fakes.upstream import FakeUpstream
-from tests.running import query, until
+from tests.running import query
 from tests.upstream import world
+from tests.waiting import until
 
 MANIFEST = """
 apiVersion: v1
@@ -123,14 +124,8 @@ def running(tmp_path: Path) -> Iterator[Running]:
 
 def settled(server: Running, name: str, wanted: float) -> dict[str, float]:
     """Return the metrics once those that begin with `name` add up to what is wanted, which takes half a second."""
-    deadline = time.monotonic() + 5
-    while True:
-        found = server.metrics()
-        added = added_up(found, name)
-        if added == wanted or time.monotonic() > deadline:
-            assert added == wanted, name
-            return found
-        time.sleep(0.05)
+    until(lambda: added_up(server.metrics(), name) == wanted, 5, server.metrics)
+    return server.metrics()
 
 
 def added_up(metrics: dict[str, float], name: str, *labels: str) -> float:
@@ -229,9 +224,7 @@ def forwarding(tmp_path: Path, upstream: FakeUpstream) -> Iterator[Running]:
     config = tmp_path / "config.yaml"
     config.write_text(f"upstreams: ['127.0.0.1:{upstream.port}']\ncache: {{entries: 4, prefetch: false}}")
     server = Running(folder, tmp_path / "state", ["--config", str(config)])
-    deadline = time.monotonic() + 5
-    while server.ask(query("ready.example.", A))[3] & 15:  # refused without the configuration
-        assert time.monotonic() < deadline
+    until(lambda: not server.ask(query("ready.example.", A))[3] & 15, 5)  # refused without the configuration
     yield server
     server.close()
 
