@@ -28,10 +28,9 @@ from pydns.kube.audit import Audit, AuditPage, BadPage
 from pydns.kube.events import Event
 from pydns.kube.objects import DEFAULTS, Kind, Options
 from pydns.kube.reflector import FIGURES, Failure, Figures, ListPage, Notice, Reflector, Status, Step, Wait, Watch
-from pydns.log import Level
+from pydns.log import Level, Log
 
 Deliver = Callable[[list[Event]], None]
-Log = Callable[..., None]  # event, then fields by keyword
 Connection = ApiClient  # what `connect` returns
 
 

@@ -11,10 +11,11 @@ from pydns.config import inputs
 from pydns.config.mistakes import ConfigError
 from pydns.config.model import Config
 from pydns.config.read import Accepted, Refused
-from pydns.control.apiserver import ApiServer, Connection, Log
+from pydns.control.apiserver import ApiServer, Connection
 from pydns.control.configuration import Seen
 from pydns.kube.events import Apply, Delete, Event, Init, InitApply, InitDone
 from pydns.kube.objects import ConfigMap, Kind, Observed
+from pydns.log import Log
 
 
 class ConfigMapWatch:

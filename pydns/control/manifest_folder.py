@@ -26,6 +26,7 @@ from pydns.kube import documents, objects, workloads
 from pydns.kube.documents import DocumentMistake as Mistake
 from pydns.kube.events import Apply, Delete, Event, Init, InitApply, InitDone
 from pydns.kube.objects import RECORD_KINDS, Kind, Observed, Ref
+from pydns.log import Level, Log
 
 
 class SourceStatus(NamedTuple):
@@ -49,7 +50,7 @@ class ManifestFolder:
         self,
         directory: Path,
         deliver: Callable[[list[Event]], None],
-        log: Callable[..., None],
+        log: Log,
         *,
         label_selector: Selector | None = None,
         options: objects.Options = objects.DEFAULTS,
@@ -175,9 +176,10 @@ class ManifestFolder:
         kept = any(path == each or path in each.parents for each in self._contents)
         action = "keeping its last good state" if kept else "left out until it is right"
         for mistake in new[:_MOST_LOGGED]:
-            self._log("manifest has a mistake", problem=_place(path, mistake), action=action)
+            self._log("manifest has a mistake", level=Level.WARNING, problem=_place(path, mistake), action=action)
         if len(new) > _MOST_LOGGED:
-            self._log("manifest has more mistakes", file=str(path), more=len(new) - _MOST_LOGGED)
+            more = len(new) - _MOST_LOGGED
+            self._log("manifest has more mistakes", level=Level.WARNING, file=str(path), more=more)
         if before and not mistakes:
             self._log("manifest is right again", file=str(path))
         others = {key: each for key, each in self._mistakes.items() if key != path}

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pydns.control.folder import UNSETTLED, Signature, SourceError, scan
-from pydns.log import Level
+from pydns.log import Level, Log
 from pydns.zones import zonefile
 from pydns.zones.compile import CompiledZone, compile_zone
 from pydns.zones.zonefile import Mistake, Unavailable
@@ -41,9 +41,7 @@ class ZoneFolder:
     `changed` is called, by the folder's own thread, when `zones` or `status` return something else than before.
     """
 
-    def __init__(
-        self, directory: Path, changed: Callable[[], None], log: Callable[..., None], *, poll_s: float = 0.25
-    ) -> None:
+    def __init__(self, directory: Path, changed: Callable[[], None], log: Log, *, poll_s: float = 0.25) -> None:
         self._directory = directory
         self._changed = changed
         self._log = log

@@ -16,6 +16,7 @@ from pydns.kube.objects import RECORD_KINDS, Kind, Ref, Service, Skipped
 from pydns.kube.reflector import FIGURES
 from tests.fakes.apiserver import FakeApiServer
 from tests.fakes.cluster import event_line
+from tests.fakes.log import RecordedLog
 
 # Like the real ones, but for a test's patience.
 QUICK = FIGURES._replace(
@@ -35,11 +36,8 @@ class Received:
         self.calls: list[list[Event]] = []
         self.objects: dict[Ref, object] = {}
         self.synced: set[Kind] = set()
-        self.logged: list[tuple[str, dict[str, Any]]] = []
+        self.log = RecordedLog()
         self._listing: dict[Kind, dict[Ref, object]] = {}
-
-    def log(self, event: str, **fields: Any) -> None:
-        self.logged.append((event, fields))
 
     def until(self, holds: Callable[["Received"], bool], timeout_s: float = 5) -> None:
         """Take batches until this holds."""
@@ -48,7 +46,7 @@ class Received:
             try:
                 batch = self.batches.get(timeout=max(0, deadline - time.monotonic()))
             except queue.Empty:
-                raise AssertionError(f"{self.objects} {self.logged}") from None
+                raise AssertionError(f"{self.objects} {self.log.lines()}") from None
             self.calls.append(batch)
             for event in batch:
                 self._take(event)
@@ -130,7 +128,7 @@ def test_a_certificate_that_nobody_verifies_is_said_once(tmp_path: Path) -> None
         source.start()
         received.until(lambda received: received.synced == set(Kind))
         source.stop()
-    said = [event for event, _ in received.logged if "not verified" in event]
+    said = [event for event in received.log.events() if "not verified" in event]
     assert said == ["certificate of the API server is not verified"]
 
 
@@ -264,7 +262,7 @@ def test_a_kind_that_is_forbidden_is_named_once_and_leaves_the_others_alone(
         status = source.status()[Kind.SERVICE]
         assert not status.synced
         assert status.problem is not None and status.problem.startswith("403 Forbidden: services is forbidden")
-        about_services = [event for event, fields in received.logged if fields["kind"] == "Service"]
+        about_services = [each.event for each in received.log.logged if each.fields["kind"] == "Service"]
         assert about_services == ["WatchList failed"]
         server.heal()
         received.until(synced)
@@ -312,7 +310,7 @@ def test_lost_events_are_repaired_by_an_audit(server: FakeApiServer, tmp_path: P
         server.wait_until(lambda server: server.watching("Service") == 1)
         status = source.status()[Kind.SERVICE]
         assert (status.repaired, status.relists, status.errors) == (3, 1, {})
-        found = dict(received.logged)["audit found differences"]
+        (found,) = received.log.of("audit found differences")
         assert (found["kind"], found["differences"], found["first"]) == ("Service", 3, "Service shop/changed")
         source.audit()
         assert source.status()[Kind.SERVICE].relists == 1
@@ -371,7 +369,7 @@ def test_an_audit_that_fails_changes_nothing_and_is_logged_once(server: FakeApiS
         server.fail("Service", "audit", 200, body=b"<html>")
         source.audit()
         assert source.status()[Kind.SERVICE].errors == {"500": 2, "decode": 1}
-        assert [event for event, _ in received.logged].count("audit failed") == 2
+        assert received.log.events().count("audit failed") == 2
         assert source.status()[Kind.SERVICE].relists == 0
 
 
@@ -439,7 +437,7 @@ def test_a_server_that_is_not_there_is_a_problem_and_no_crash(tmp_path: Path) ->
         threading.Event().wait(0.01)
     source.stop()
     assert source.status()[Kind.SERVICE].problem == "Connection refused"
-    assert len(received.logged) == 1
+    assert len(received.log.logged) == 1
 
 
 # Connecting

@@ -15,6 +15,7 @@ from pydns.control.config_map import ConfigMapWatch
 from pydns.control.configuration import Seen
 from pydns.kube.reflector import FIGURES
 from tests.fakes.apiserver import FakeApiServer
+from tests.fakes.log import RecordedLog
 
 QUICK = FIGURES._replace(backoff_first_s=0.01, backoff_last_s=0.04, answer_s=5, audit_s=3600)
 ABSENT = Seen(Accepted(Config()), exists=False)
@@ -38,7 +39,7 @@ def server() -> Iterator[FakeApiServer]:
 def watching(server: FakeApiServer, directory: Path) -> Iterator[tuple[ConfigMapWatch, "queue.SimpleQueue[Seen]"]]:
     told: queue.SimpleQueue[Seen] = queue.SimpleQueue()
     connection = connect(server.kubeconfig(directory))
-    watch = ConfigMapWatch(connection, "kube-system", "kube-dns", told.put, lambda *_, **__: None, figures=QUICK)
+    watch = ConfigMapWatch(connection, "kube-system", "kube-dns", told.put, RecordedLog(), figures=QUICK)
     watch.start()
     try:
         yield watch, told

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,7 +14,9 @@ from pydns.control.cluster import cluster_options
 from pydns.control.configuration import Configuration, Seen
 from pydns.control.resolv_conf import ResolvConf
 from pydns.kube.zone import ZoneOptions, facts
+from pydns.log import Level
 from pydns.table.writer import Writer
+from tests.fakes.log import RecordedLog
 
 ABSENT = Seen(Accepted(Config()), exists=False)
 RESOLV_CONF = "nameserver 10.0.0.1\nnameserver 10.0.0.2\n"
@@ -52,13 +53,13 @@ class World:
     def start(self, source: bool = True) -> None:
         self.close()
         self.writer = Writer(self._state_dir, facts(ZoneOptions(), serial=0, synced=False))
-        self.logged: list[tuple[str, dict[str, Any]]] = []
+        self.log = RecordedLog()
         self.source = Source()
         self.configuration = Configuration(
             self.source if source else None,
             self.writer,
-            ResolvConf(self.resolv_conf, self._log),  # type: ignore[arg-type]
-            self._log,  # type: ignore[arg-type]
+            ResolvConf(self.resolv_conf, self.log),
+            self.log,
             lambda: self.now,
         )
 
@@ -83,10 +84,7 @@ class World:
         return [each.ip for each in table.upstreams]
 
     def events(self) -> list[str]:
-        return [event for event, _ in self.logged]
-
-    def _log(self, event: str, **fields: Any) -> None:
-        self.logged.append((event, {key: str(value) for key, value in fields.items()}))
+        return self.log.events()
 
 
 @pytest.fixture
@@ -108,7 +106,7 @@ def test_without_a_source_the_defaults_count(world: World) -> None:
     world.poll()
     assert world.configuration.config == Config()
     assert world.upstreams() == ["10.0.0.1", "10.0.0.2"]
-    assert world.logged == []
+    assert world.log.logged == []
 
 
 def test_an_accepted_configuration_is_in_the_table_with_upstreams(world: World) -> None:
@@ -117,7 +115,7 @@ def test_an_accepted_configuration_is_in_the_table_with_upstreams(world: World) 
     assert world.table() == Config(ttl_s=10, upstreams=(ServerSpec("10.0.0.1"), ServerSpec("10.0.0.2")))
     world.take(config_yaml="upstreams: [10.9.9.9]", upstreamNameservers='["8.8.8.8"]')
     assert world.upstreams() == ["10.9.9.9"]
-    assert [fields["notice"] for event, fields in world.logged if event == "configuration notice"] == [
+    assert [str(fields["notice"]) for fields in world.log.of("configuration notice")] == [
         "upstreamNameservers: ignored: config.yaml sets upstreams"
     ]
 
@@ -125,7 +123,7 @@ def test_an_accepted_configuration_is_in_the_table_with_upstreams(world: World) 
 def test_a_refused_one_is_told_in_full_and_the_last_good_one_stays(world: World) -> None:
     world.take(config_yaml="ttl: 10")
     good_hash = world.configuration.status()["hash"]
-    world.logged.clear()
+    world.log.logged.clear()
     world.now = 2000.0
     world.take(config_yaml="ttl: x\nchoice: best", stubDomains='{"acme.local": ["1.2.3.4", "10.0.0.300"]}')
 
@@ -135,10 +133,11 @@ def test_a_refused_one_is_told_in_full_and_the_last_good_one_stays(world: World)
         'config.yaml:1: ttl: "x" is not a whole number from 0 to 3600',
         'config.yaml:2: choice: "best" is not fastest, round_robin, random or in_order',
     ]
-    assert [fields["problem"] for event, fields in world.logged if event == "configuration mistake"] == mistakes
-    assert world.logged[-1] == (
+    assert [str(fields["problem"]) for fields in world.log.of("configuration mistake")] == mistakes
+    assert world.log.logged[-1] == (
         "configuration refused",
-        {"level": "30", "source": "the test", "mistakes": "3", "action": "keeping the previous configuration"},
+        Level.WARNING,
+        {"source": "the test", "mistakes": 3, "action": "keeping the previous configuration"},
     )
     status = world.configuration.status()
     assert (status["state"], status["since"], status["mistakes"]) == ("refused", 2000.0, mistakes)
@@ -183,7 +182,9 @@ def test_a_restart_without_a_good_one_goes_on_with_what_was_in_force(world: Worl
 
     assert world.configuration.config == Config(ttl_s=10)
     assert world.upstreams() == ["10.0.0.3"]  # not those of then, which nobody had written
-    assert "keeping the configuration from before the restart" in [fields.get("action") for _, fields in world.logged]
+    assert "keeping the configuration from before the restart" in [
+        each.fields.get("action") for each in world.log.logged
+    ]
 
 
 def test_a_first_start_without_a_good_one_takes_the_defaults(world: World) -> None:
@@ -234,7 +235,7 @@ def test_our_own_addresses_are_no_upstreams_and_that_is_said_once(world: World) 
     world.poll()
     assert world.upstreams() == ["10.0.0.1"]
     path = world.resolv_conf
-    assert [fields["notice"] for event, fields in world.logged if event == "nameserver notice"] == [
+    assert [str(fields["notice"]) for fields in world.log.of("nameserver notice")] == [
         f"{path}:1: nameserver left out: 127.0.0.53 is a loopback address, which leads back to pydns; "
         "give the resolv.conf of the node",
         f"{path}:2: nameserver left out: 10.96.0.10 is this server's own address",

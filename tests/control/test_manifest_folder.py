@@ -14,6 +14,8 @@ from pydns.control.folder import SourceError
 from pydns.control.manifest_folder import ManifestFolder
 from pydns.kube.events import Apply, Delete, Event, Init, InitApply, InitDone
 from pydns.kube.objects import RECORD_KINDS, Kind, Ref, Service
+from pydns.log import Level
+from tests.fakes.log import RecordedLog
 
 
 class Told:
@@ -21,15 +23,12 @@ class Told:
 
     def __init__(self) -> None:
         self.deliveries: list[list[Event]] = []
-        self.logged: list[str] = []
+        self.log = RecordedLog()
         self.changed = threading.Event()
 
     def deliver(self, events: list[Event]) -> None:
         self.deliveries.append(events)
         self.changed.set()
-
-    def log(self, event: str, **fields: Any) -> None:
-        self.logged.append(" ".join([event, *(f"{key}={value}" for key, value in fields.items())]))
 
     def services(self) -> dict[str, str]:
         """Return the Services that all deliveries add up to, each with its first ClusterIP's last octet."""
@@ -42,7 +41,7 @@ class Told:
         return {each.name: f".{each.cluster_ips[0][3]}" for each in known.values() if isinstance(each, Service)}
 
     def mistakes(self) -> list[str]:
-        return [line for line in self.logged if line.startswith(("manifest has", "manifest is"))]
+        return self.log.lines("manifest has", "manifest is")
 
 
 class Folder(ManifestFolder):
@@ -206,7 +205,7 @@ def test_new_and_deleted_files_take_effect(tmp_path: Path, told: Told, open_fold
     folder.settle()
     assert told.services() == {"new": ".2"}
     assert told.deliveries[-1] == [Delete(Ref(Kind.SERVICE, "default", "web"))]
-    assert "manifests changed applied=0 deleted=1" in told.logged
+    assert "manifests changed applied=0 deleted=1" in told.log.lines()
 
 
 def test_mounted_configmap_changes_by_a_link_that_is_swapped(
@@ -309,6 +308,21 @@ def test_all_mistakes_of_a_file_are_told_up_to_a_bound(
     ]
     assert len([line for line in told.mistakes() if "wild.yaml" in line]) == 21
     assert told.mistakes()[-1] == f"manifest has more mistakes file={tmp_path}/wild.yaml more=5"
+
+
+def test_mistakes_are_warnings_so_that_no_log_level_hides_an_object_that_is_not_served(
+    tmp_path: Path, told: Told, open_folder: Callable[..., Folder]
+) -> None:
+    (tmp_path / "wild.yaml").write_text("- no object\n---\n" * 25)
+    folder = open_folder()
+    (tmp_path / "wild.yaml").write_text(service("web", 1))
+    folder.settle()
+    levels = {each.event: each.level for each in told.log.logged if each.event.startswith("manifest ")}
+    assert levels == {
+        "manifest has a mistake": Level.WARNING,
+        "manifest has more mistakes": Level.WARNING,
+        "manifest is right again": Level.INFO,
+    }
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from pydns.control import zone_folder
 from pydns.control.folder import SourceError
 from pydns.control.zone_folder import ZoneFolder
 from pydns.dns.name import to_text
+from tests.fakes.log import RecordedLog
 
 
 def zone(serial: int, more: str = "") -> str:
@@ -21,18 +22,15 @@ class Folder(ZoneFolder):
     """A folder whose thread does nothing, so that a test decides when it looks."""
 
     def __init__(self, directory: Path) -> None:
-        self.logged: list[str] = []
+        self.log = RecordedLog()
         self.changes = 0
-        super().__init__(directory, self._count, self._note)
+        super().__init__(directory, self._count, self.log)
 
     def _watch(self) -> None:
         pass
 
     def _count(self) -> None:
         self.changes += 1
-
-    def _note(self, event: str, **fields: Any) -> None:
-        self.logged.append(" ".join([event, *(f"{key}={value}" for key, value in fields.items() if key != "level")]))
 
     def settle(self) -> None:
         """Look as often as it takes for a change to count."""
@@ -43,7 +41,7 @@ class Folder(ZoneFolder):
         return {Path(file).name: each.serial for file, each in self.zones().items()}
 
     def mistakes(self) -> list[str]:
-        return [line for line in self.logged if line.startswith(("zone file has", "zone file is right"))]
+        return self.log.lines("zone file has", "zone file is right")
 
 
 @pytest.fixture
@@ -240,7 +238,7 @@ def test_a_file_that_cannot_be_read_for_a_while_is_read_when_it_can_be(
 def test_the_thread_notices_an_edit(tmp_path: Path) -> None:
     changed = threading.Event()
     (tmp_path / "a.zone").write_text(zone(1))
-    folder = ZoneFolder(tmp_path, changed.set, lambda *_, **__: None, poll_s=0.02)
+    folder = ZoneFolder(tmp_path, changed.set, RecordedLog(), poll_s=0.02)
     folder.start()
     (tmp_path / "a.zone").write_text(zone(2))
     assert changed.wait(10)
