@@ -12,7 +12,7 @@ from pydns.config.mistakes import ConfigError
 from pydns.config.model import Config
 from pydns.config.read import Accepted, Refused
 from pydns.control.apiserver import ApiServer, Connection
-from pydns.control.configuration import Seen
+from pydns.control.config_source import Seen
 from pydns.kube.events import Apply, Delete, Event, Init, InitApply, InitDone
 from pydns.kube.objects import ConfigMap, Kind, Observed
 from pydns.log import Log

@@ -8,37 +8,16 @@ lies in the table. Used by the controller's thread alone.
 import hashlib
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import msgspec
 
 from pydns.config.model import Config, dump, load
 from pydns.config.read import Accepted, Refused
+from pydns.control.config_source import ConfigSource, Seen
 from pydns.control.resolv_conf import ResolvConf
 from pydns.log import Level, Log
 from pydns.table.writer import Writer
-
-
-class Seen(NamedTuple):
-    """What a source says. Where there is nothing, the defaults count."""
-
-    result: Accepted | Refused
-    exists: bool = True
-
-
-class ConfigSource(Protocol):
-    """Where the configuration comes from."""
-
-    name: str
-
-    def start(self) -> None:
-        """Begin to deliver what it says."""
-
-    def stop(self) -> None:
-        """End."""
-
-    def problem(self) -> str | None:
-        """Return why what it says isn't known now."""
 
 
 class Configuration:
@@ -83,7 +62,7 @@ class Configuration:
         if seen.result.config != self.config:
             self._put_in_force(seen.result.config)
         elif before is not None and isinstance(before.result, Refused):
-            self._log("configuration is right again", source=self._name, hash=self._hash)
+            self._log("configuration accepted again", source=self._name, hash=self._hash)
 
     def poll(self, own: frozenset[str]) -> None:
         """Keep the table current. `own` are our addresses, which can't be upstreams."""

@@ -23,13 +23,14 @@ from pydns.config.settings import Settings
 from pydns.control import http
 from pydns.control.cluster import Call, Cluster, ClusterOptions, OpenSource, Source, SourceOptions, cluster_options
 from pydns.control.config_file import ConfigFile
-from pydns.control.configuration import ConfigSource, Configuration, Seen
+from pydns.control.config_source import ConfigSource, Seen
+from pydns.control.configuration import Configuration
 from pydns.control.controller_counts import Ledger
-from pydns.control.folder import SourceError
 from pydns.control.manifest_folder import ManifestFolder
 from pydns.control.metrics_page import Metrics, queries, upstreams
 from pydns.control.probe_pages import Probes, describe
 from pydns.control.resolv_conf import ResolvConf
+from pydns.control.source import SourceError
 from pydns.control.static_records import StaticRecords
 from pydns.control.status import describe_kind
 from pydns.control.zone_folder import ZoneFolder

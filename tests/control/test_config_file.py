@@ -12,19 +12,17 @@ from pydns.config.model import Config
 from pydns.config.read import Accepted, Refused
 from pydns.control import config_file
 from pydns.control.config_file import ConfigFile, read_path
-from pydns.control.configuration import Seen
+from pydns.control.config_source import Seen
 
 
 class Watched(ConfigFile):
-    """A path whose thread does nothing, so that a test decides when it is looked at."""
+    """A path whose thread never gets to look, so that a test decides when to."""
 
     def __init__(self, path: Path) -> None:
         self.told: list[Seen] = []
-        super().__init__(path, self.told.append)
-        self.start()
-
-    def _watch(self) -> None:
-        pass
+        super().__init__(path, self.told.append, look_s=3600)
+        self.poll = self.watch.poll
+        self.watch.read_all()
 
     def settle(self) -> None:
         """Look as often as it takes for a change to count."""

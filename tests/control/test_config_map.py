@@ -12,7 +12,7 @@ from pydns.config.model import Config
 from pydns.config.read import Accepted, Refused
 from pydns.control.apiserver import connect
 from pydns.control.config_map import ConfigMapWatch
-from pydns.control.configuration import Seen
+from pydns.control.config_source import Seen
 from pydns.kube.reflector import FIGURES
 from tests.fakes.apiserver import FakeApiServer
 from tests.fakes.log import RecordedLog

@@ -11,7 +11,8 @@ from pydns.config.inputs import read_config_map
 from pydns.config.model import Config, ServerSpec, load
 from pydns.config.read import Accepted
 from pydns.control.cluster import cluster_options
-from pydns.control.configuration import Configuration, Seen
+from pydns.control.config_source import Seen
+from pydns.control.configuration import Configuration
 from pydns.control.resolv_conf import ResolvConf
 from pydns.kube.zone import ZoneOptions, facts
 from pydns.log import Level
@@ -156,7 +157,7 @@ def test_what_is_said_again_changes_nothing(world: World) -> None:
 def test_what_was_broken_and_is_right_again_is_said_to_be(world: World) -> None:
     for text in ("ttl: 10", "ttl: x", "ttl: 10"):
         world.take(config_yaml=text)
-    assert world.events()[-1] == "configuration is right again"
+    assert world.events()[-1] == "configuration accepted again"
     assert world.configuration.status()["mistakes"] == []
 
 

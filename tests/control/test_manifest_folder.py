@@ -3,15 +3,16 @@
 import os
 import threading
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pydns.config import selector
-from pydns.control import manifest_folder
-from pydns.control.folder import SourceError
+from pydns.control import file_watch, manifest_folder
 from pydns.control.manifest_folder import ManifestFolder
+from pydns.control.source import SourceError
 from pydns.kube.events import Apply, Delete, Event, Init, InitApply, InitDone
 from pydns.kube.objects import RECORD_KINDS, Kind, Ref, Service
 from pydns.log import Level
@@ -41,14 +42,15 @@ class Told:
         return {each.name: f".{each.cluster_ips[0][3]}" for each in known.values() if isinstance(each, Service)}
 
     def mistakes(self) -> list[str]:
-        return self.log.lines("manifest has", "manifest is")
+        return self.log.lines("manifest has", "manifest accepted")
 
 
 class Folder(ManifestFolder):
-    """A folder whose thread does nothing, so that a test decides when it looks."""
+    """A folder whose thread never gets to look, so that a test decides when to."""
 
-    def _watch(self) -> None:
-        pass
+    def __init__(self, directory: Path, told: Told, **options: Any) -> None:
+        super().__init__(directory, told.deliver, told.log, look_s=3600, **options)
+        self.poll = self.watch.poll
 
     def settle(self) -> None:
         """Look as often as it takes for a change to count."""
@@ -66,7 +68,7 @@ def open_folder(tmp_path: Path, told: Told) -> Iterator[Callable[..., Folder]]:
     opened: list[Folder] = []
 
     def start(**options: Any) -> Folder:
-        folder = Folder(tmp_path, told.deliver, told.log, **options)
+        folder = Folder(tmp_path, told, **options)
         opened.append(folder)
         folder.start()
         return folder
@@ -187,7 +189,7 @@ def test_edit_right_after_start_is_noticed_even_if_the_file_looks_the_same(
         found[path] = (1, 2, 3, 4)
         yield from ()
 
-    monkeypatch.setattr(manifest_folder, "scan", same_tick)
+    monkeypatch.setattr(file_watch, "scan", same_tick)
     folder = open_folder()
     path.write_text(service("web", 2))
     folder.settle()
@@ -228,7 +230,7 @@ def test_change_that_changes_no_record_delivers_nothing(
     tmp_path: Path, told: Told, open_folder: Callable[..., Folder]
 ) -> None:
     (tmp_path / "shop.yaml").write_text(service("web", 1))
-    folder = open_folder(clock=iter([1.0, 2.0]).__next__)
+    folder = open_folder(clock=count(1.0).__next__)
     (tmp_path / "shop.yaml").write_text("# A comment.\n" + service("web", 1, "{more: labels}"))
     folder.settle()
     assert len(told.deliveries) == 1
@@ -272,7 +274,7 @@ def test_mistake_is_told_once_and_the_files_last_good_state_stays(
 
     (tmp_path / "shop.yaml").write_text(service("web", 4))
     folder.settle()
-    assert told.mistakes() == [told_once, f"manifest is right again file={tmp_path}/shop.yaml"]
+    assert told.mistakes() == [told_once, f"manifest accepted again file={tmp_path}/shop.yaml"]
     assert told.services() == {"web": ".4", "other": ".3"}
     assert folder.status()[Kind.SERVICE].problem is None
 
@@ -321,7 +323,7 @@ def test_mistakes_are_warnings_so_that_no_log_level_hides_an_object_that_is_not_
     assert levels == {
         "manifest has a mistake": Level.WARNING,
         "manifest has more mistakes": Level.WARNING,
-        "manifest is right again": Level.INFO,
+        "manifest accepted again": Level.INFO,
     }
 
 
@@ -373,7 +375,7 @@ def test_file_or_folder_that_cannot_be_read_keeps_what_it_held(
     monkeypatch.undo()
     (tmp_path / "sub" / "a.yaml").unlink()
     folder.settle()
-    assert told.mistakes()[1:] == [f"manifest is right again file={tmp_path}/sub"]
+    assert told.mistakes()[1:] == [f"manifest accepted again file={tmp_path}/sub"]
     assert told.services() == {"b": ".2"}
 
 
@@ -381,7 +383,7 @@ def test_folder_that_vanishes_while_it_is_watched_takes_no_record_with_it(tmp_pa
     directory = tmp_path / "manifests"
     directory.mkdir()
     (directory / "a.yaml").write_text(service("a", 1))
-    folder = Folder(directory, told.deliver, told.log)
+    folder = Folder(directory, told)
     folder.start()
     folder.settle()
     directory.rename(tmp_path / "away")
@@ -434,7 +436,7 @@ def test_path_that_is_no_folder_is_refused_in_one_line(kind_of_path: str, tmp_pa
 
 def test_watching_thread_notices_an_edit_within_a_second(tmp_path: Path, told: Told) -> None:
     (tmp_path / "shop.yaml").write_text(service("web", 1))
-    folder = ManifestFolder(tmp_path, told.deliver, told.log, poll_s=0.02)
+    folder = ManifestFolder(tmp_path, told.deliver, told.log, look_s=0.02)
     folder.start()
     told.changed.clear()
     (tmp_path / "shop.yaml").write_text(service("web", 2))  # of the same size, maybe in the same tick of the clock
