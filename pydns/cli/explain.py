@@ -8,7 +8,7 @@ import time
 from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import dns.exception
 import dns.rdatatype
@@ -19,10 +19,11 @@ from pydns.config.mistakes import Wanted
 from pydns.config.texts import parse_namespace
 from pydns.dns import name
 from pydns.table.reader import Reader, TableError
+from pydns.table.status import Status
 
 _NDOTS = 5  # what the kubelet writes into a pod's resolv.conf
 _MAX_RECORDS = 20  # that are printed
-_QUIET_S = 5.0  # a controller says something every second
+_QUIET_S = 5.0  # a controller publishes its status every second
 
 
 class Wish(NamedTuple):
@@ -71,7 +72,7 @@ def explain(state_dir: Path, wish: Wish) -> tuple[bool, list[str]]:
     reader = Reader(state_dir)
     with reader.transaction() as transaction:
         witness = Witness(reader, transaction)
-        note = list(_note(witness.said))
+        note = list(_note(witness.status))
         if wish.is_absolute:
             reply = witness.reply(wish.qname, wish.qtype)
             return reply.has_answer, [*_details(reply), *note]
@@ -109,9 +110,9 @@ def _details(reply: Reply) -> Iterator[str]:
     yield from _row("why", reply.why)
 
 
-def _note(said: dict[str, Any]) -> Iterator[str]:
-    silence_s = time.time() - said.get("time", 0.0)
-    if "time" in said and silence_s > _QUIET_S:
+def _note(status: Status) -> Iterator[str]:
+    silence_s = time.time() - status.time
+    if status.time and silence_s > _QUIET_S:
         yield from _row("note", [f"pydns has said nothing for {silence_s:.0f} s: this is the table that it left"])
 
 

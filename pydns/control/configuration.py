@@ -7,16 +7,16 @@ lies in the table. Used by the controller's thread alone.
 
 import hashlib
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
 
 import msgspec
 
-from pydns.config.model import Config, dump, load
+from pydns.config.model import Config, MetricNames, dump, load
 from pydns.config.read import Accepted, Refused
 from pydns.control.config_source import ConfigSource, Seen
 from pydns.control.resolv_conf import ResolvConf
 from pydns.log import Level, Log
+from pydns.table.status import ConfigState, ConfigStatus
 from pydns.table.writer import Writer
 
 
@@ -43,9 +43,26 @@ class Configuration:
         self._problem: str | None = None
         self._accepted = self._refused = 0
         self._hash = ""
-        self._in_table = writer.config(), writer.accepted_config()
+        self.composed = writer.config()  # the configuration in the table, as bytes
+        self._accepted_composed = writer.accepted_config()
+        self._kept = _load(self._accepted_composed)  # was in force before the restart
         if source is None:
             self._put_in_force(Config())
+
+    @property
+    def metric_names(self) -> MetricNames:
+        """The names of metrics: by the configuration in force, until there is one by that from before the restart."""
+        return (self.config or self._kept or Config()).metrics.names
+
+    def start(self) -> None:
+        """Start the source."""
+        if self._source is not None:
+            self._source.start()
+
+    def stop(self) -> None:
+        """Stop the source."""
+        if self._source is not None:
+            self._source.stop()
 
     def take(self, seen: Seen) -> None:
         """Judge what the source says."""
@@ -64,8 +81,8 @@ class Configuration:
         elif before is not None and isinstance(before.result, Refused):
             self._log("configuration accepted again", source=self._name, hash=self._hash)
 
-    def poll(self, own: frozenset[str]) -> None:
-        """Keep the table current. `own` are our addresses, which can't be upstreams."""
+    def update_table(self, own: frozenset[str]) -> None:
+        """Write the configuration to the table if it changed. `own` are our addresses, which can't be upstreams."""
         problem = self._source.problem() if self._source else None
         if problem != self._problem:
             self._problem = problem
@@ -83,35 +100,36 @@ class Configuration:
         if effective.upstreams is None:
             effective = msgspec.structs.replace(effective, upstreams=self._resolv_conf.upstreams(own))
         composed = dump(effective), dump(self.config)
-        if composed != self._in_table:
+        if composed != (self.composed, self._accepted_composed):
             if not effective.upstreams:
                 self._log("no upstreams", level=Level.WARNING, effect="names outside the cluster are refused")
             self._writer.put_config(*composed)
-            self._in_table = composed
+            self.composed, self._accepted_composed = composed
 
-    def status(self) -> dict[str, Any]:
-        """Return how things stand, for people and metrics."""
+    def status(self, waiting_for: Mapping[str, str | None]) -> ConfigStatus:
+        """Return the status. `waiting_for` are the kinds that are not listed yet for its cluster options."""
         result = self._seen.result if self._seen else None
-        return {
-            "source": self._name,
-            "state": self._state(),
-            "since": self._since,
-            "hash": self._hash,
-            "accepted": self._accepted,
-            "refused": self._refused,
-            "problem": self._problem,
-            "mistakes": [str(error) for error in result.errors] if isinstance(result, Refused) else [],
-            "notices": [str(notice) for notice in result.notices] if isinstance(result, Accepted) else [],
-        }
+        return ConfigStatus(
+            source=self._name,
+            state=self._state(),
+            since=self._since,
+            hash=self._hash,
+            accepted=self._accepted,
+            refused=self._refused,
+            problem=self._problem,
+            mistakes=tuple(map(str, result.errors)) if isinstance(result, Refused) else (),
+            notices=tuple(map(str, result.notices)) if isinstance(result, Accepted) else (),
+            waiting_for=dict(waiting_for),
+        )
 
-    def _state(self) -> str:
+    def _state(self) -> ConfigState:
         if self._source is None:
-            return "none"
+            return ConfigState.NONE
         if self._seen is None:
-            return "unread"
+            return ConfigState.UNREAD
         if isinstance(self._seen.result, Refused):
-            return "refused"
-        return "accepted" if self._seen.exists else "absent"
+            return ConfigState.REFUSED
+        return ConfigState.ACCEPTED if self._seen.exists else ConfigState.ABSENT
 
     def _refuse(self, refused: Refused) -> None:
         action = self._fall_back()
@@ -129,18 +147,23 @@ class Configuration:
         """Have something in force although the source is of no use, and say what."""
         if self.config is not None:
             return "keeping the previous configuration"
-        try:
-            kept = load(self._writer.accepted_config())
-        except msgspec.DecodeError:  # there is none, or another version put it there
+        if self._kept is None:
             self._put_in_force(Config())
             return "taking the defaults: there is no previous configuration"
-        self._put_in_force(kept)
+        self._put_in_force(self._kept)
         return "keeping the configuration from before the restart"
 
     def _put_in_force(self, config: Config) -> None:
         self.config = config
         self._hash = hashlib.sha256(dump(config)).hexdigest()[:12]
-        if self._state() == "absent":
+        if self._state() is ConfigState.ABSENT:
             self._log("configuration not there", source=self._name, action="taking the defaults")
         elif self._source is not None:
             self._log("configuration in force", source=self._name, hash=self._hash)
+
+
+def _load(composed: bytes) -> Config | None:
+    try:
+        return load(composed)
+    except msgspec.DecodeError:  # there is none, or another version put it there
+        return None

@@ -4,12 +4,12 @@ For the controller's thread, which is the table's only writer; the folder's thre
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 from pydns.config.model import Host
 from pydns.control.zone_folder import ZoneFolder
 from pydns.dns import name
 from pydns.log import Level, Log
+from pydns.table.status import ZoneStatus
 from pydns.table.writer import Writer
 from pydns.zones.compile import CompiledZone, combine
 
@@ -52,15 +52,15 @@ class StaticRecords:
         self._writer.put_static(statics.contents, statics.zones)
         self._zones, self._refused, self._is_published = zones, statics.refused, True
 
-    def status(self) -> list[dict[str, Any]]:
-        """Return how each zone file does, for JSON."""
-        return [
-            {
-                "file": file,
-                "zone": name.to_text(zone.facts.apex) if zone else None,
-                "serial": zone.serial if zone else None,
-                "records": zone.records if zone else 0,
-                "problem": str(mistakes[0]) if mistakes else self._refused.get(file),
-            }
+    def status(self) -> tuple[ZoneStatus, ...]:
+        """Return the status of each zone file."""
+        return tuple(
+            ZoneStatus(
+                file=file,
+                zone=name.to_text(zone.facts.apex) if zone else None,
+                serial=zone.serial if zone else None,
+                records=zone.records if zone else 0,
+                problem=mistakes[0] if mistakes else self._refused.get(file),
+            )
             for file, zone, mistakes in (self._folder.status() if self._folder else [])
-        ]
+        )

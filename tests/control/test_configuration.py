@@ -8,14 +8,15 @@ import pytest
 from pydns.cli.main import parser
 from pydns.cli.serve import settings_of
 from pydns.config.inputs import read_config_map
-from pydns.config.model import Config, ServerSpec, load
+from pydns.config.model import Config, MetricNames, ServerSpec, load
 from pydns.config.read import Accepted
-from pydns.control.cluster import cluster_options
 from pydns.control.config_source import Seen
 from pydns.control.configuration import Configuration
+from pydns.control.options import cluster_options
 from pydns.control.resolv_conf import ResolvConf
 from pydns.kube.zone import ZoneOptions, facts
 from pydns.log import Level
+from pydns.table.status import ConfigState, ConfigStatus
 from pydns.table.writer import Writer
 from tests.fakes.log import RecordedLog
 
@@ -73,7 +74,7 @@ class World:
         self.poll()
 
     def poll(self) -> None:
-        self.configuration.poll(self.own)
+        self.configuration.update_table(self.own)
 
     def table(self) -> Config | None:
         assert self.writer is not None
@@ -83,6 +84,9 @@ class World:
         table = self.table()
         assert table is not None and table.upstreams is not None
         return [each.ip for each in table.upstreams]
+
+    def status(self) -> ConfigStatus:
+        return self.configuration.status({})
 
     def events(self) -> list[str]:
         return self.log.events()
@@ -98,7 +102,7 @@ def world(tmp_path: Path) -> Iterator[World]:
 def test_nothing_is_in_force_before_the_source_has_said_something(world: World) -> None:
     world.poll()
     assert (world.configuration.config, world.table()) == (None, None)
-    assert world.configuration.status()["state"] == "unread"
+    assert world.status().state is ConfigState.UNREAD
 
 
 def test_without_a_source_the_defaults_count(world: World) -> None:
@@ -123,7 +127,7 @@ def test_an_accepted_configuration_is_in_the_table_with_upstreams(world: World) 
 
 def test_a_refused_one_is_told_in_full_and_the_last_good_one_stays(world: World) -> None:
     world.take(config_yaml="ttl: 10")
-    good_hash = world.configuration.status()["hash"]
+    good_hash = world.status().hash
     world.log.logged.clear()
     world.now = 2000.0
     world.take(config_yaml="ttl: x\nchoice: best", stubDomains='{"acme.local": ["1.2.3.4", "10.0.0.300"]}')
@@ -140,9 +144,9 @@ def test_a_refused_one_is_told_in_full_and_the_last_good_one_stays(world: World)
         Level.WARNING,
         {"source": "the test", "mistakes": 3, "action": "keeping the previous configuration"},
     )
-    status = world.configuration.status()
-    assert (status["state"], status["since"], status["mistakes"]) == ("refused", 2000.0, mistakes)
-    assert (status["hash"], status["accepted"], status["refused"]) == (good_hash, 1, 1)
+    status = world.status()
+    assert (status.state, status.since, list(status.mistakes)) == (ConfigState.REFUSED, 2000.0, mistakes)
+    assert (status.hash, status.accepted, status.refused) == (good_hash, 1, 1)
 
 
 def test_what_is_said_again_changes_nothing(world: World) -> None:
@@ -150,15 +154,15 @@ def test_what_is_said_again_changes_nothing(world: World) -> None:
         world.take(config_yaml="ttl: x")
         world.now += 60
     assert world.events().count("configuration mistake") == 1
-    status = world.configuration.status()
-    assert (status["refused"], status["since"]) == (1, 1000.0)
+    status = world.status()
+    assert (status.refused, status.since) == (1, 1000.0)
 
 
 def test_what_was_broken_and_is_right_again_is_said_to_be(world: World) -> None:
     for text in ("ttl: 10", "ttl: x", "ttl: 10"):
         world.take(config_yaml=text)
     assert world.events()[-1] == "configuration accepted again"
-    assert world.configuration.status()["mistakes"] == []
+    assert world.status().mistakes == ()
 
 
 def test_a_deleted_one_means_the_defaults(world: World) -> None:
@@ -167,7 +171,7 @@ def test_a_deleted_one_means_the_defaults(world: World) -> None:
     world.poll()
     assert world.configuration.config == Config()
     assert world.events()[-1] == "configuration not there"
-    assert world.configuration.status()["state"] == "absent"
+    assert world.status().state is ConfigState.ABSENT
 
 
 @pytest.mark.parametrize("reason", ["refused", "problem"])
@@ -208,7 +212,7 @@ def test_a_problem_is_said_once_while_it_lasts(world: World) -> None:
     world.poll()
     world.poll()
     assert world.events().count("configuration can't be read") == 1
-    assert world.configuration.status()["problem"] == "503"
+    assert world.status().problem == "503"
     assert world.configuration.config == Config(ttl_s=10)
 
 
@@ -248,6 +252,18 @@ def test_an_empty_list_of_upstreams_is_warned_of(world: World) -> None:
     world.take()
     assert world.upstreams() == []
     assert "no upstreams" in world.events()
+
+
+def test_names_of_metrics_are_those_of_the_configuration_in_force_also_over_a_restart(world: World) -> None:
+    names = [world.configuration.metric_names]
+    for text in ("metrics: {names: pydns}", "metrics: {names: x}"):
+        world.take(config_yaml=text)
+        names.append(world.configuration.metric_names)
+    world.start()
+    names.append(world.configuration.metric_names)  # nothing is read yet
+    world.take(config_yaml="")
+    names.append(world.configuration.metric_names)
+    assert names == [MetricNames.COREDNS, MetricNames.PYDNS, MetricNames.PYDNS, MetricNames.PYDNS, MetricNames.COREDNS]
 
 
 def test_the_table_is_written_only_when_something_changed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
