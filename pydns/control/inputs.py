@@ -37,7 +37,7 @@ def choose(settings: Settings, log: Log, deliver_config: Callable[[Seen], None])
 
         return Chosen(SourceChoice(str(directory), open_folder), config)
     # Imported here: 31 MB and 0.2 s, which a folder of manifests does without.
-    from pydns.control.apiserver import ApiServer, ConnectError, connect
+    from pydns.control.apiserver import ApiServer, ConnectError, Watched, connect
     from pydns.control.config_map import ConfigMapWatch
 
     try:
@@ -46,9 +46,9 @@ def choose(settings: Settings, log: Log, deliver_config: Callable[[Seen], None])
         raise SourceError(str(error)) from None
 
     def open_server(options: SourceOptions, deliver: Deliver) -> Source:
-        kinds = [kind for kind in RECORD_KINDS if kind is not Kind.POD or options.pods]
+        kinds = tuple(kind for kind in RECORD_KINDS if kind is not Kind.POD or options.pods)
         reading = Options(endpoint_pod_names=options.endpoint_pod_names)
-        return ApiServer(connection, kinds, deliver, log, label_selector=options.labels, options=reading)
+        return ApiServer(connection, Watched(kinds, options.labels, options=reading), deliver, log)
 
     watch = ConfigMapWatch(connection, *settings.configmap, deliver_config, log) if settings.configmap else None
     return Chosen(SourceChoice(connection.configuration.host, open_server), config or watch)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pydns.control.apiserver import ApiServer, ConnectError, connect
+from pydns.control.apiserver import ApiServer, ConnectError, Pace, Watched, connect
 from pydns.kube.events import Apply, Delete, Event, Init, InitApply, InitDone
 from pydns.kube.objects import RECORD_KINDS, Kind, Ref, Service, Skipped
 from pydns.kube.reflector import FIGURES
@@ -18,6 +18,7 @@ from tests.fakes.apiserver import FakeApiServer
 from tests.fakes.cluster import event_line
 from tests.fakes.log import RecordedLog
 
+SERVICES = Watched((Kind.SERVICE,))
 # Like the real ones, but for a test's patience.
 QUICK = FIGURES._replace(
     page_size=2, backoff_first_s=0.01, backoff_last_s=0.04, answer_s=5, audit_s=3600, audit_confirm_s=0.05
@@ -72,13 +73,13 @@ class Received:
 
 @contextmanager
 def watching(
-    server: FakeApiServer, directory: Path, *kinds: Kind, **options: Any
+    server: FakeApiServer, directory: Path, *kinds: Kind, label_selector: str | None = None, **options: Any
 ) -> Iterator[tuple[ApiServer, Received]]:
     """Watch Services (or `kinds`) of a server."""
     received = Received()
-    wanted = kinds or (Kind.SERVICE,)
-    settings = {"figures": QUICK, **options}
-    source = ApiServer(connect(server.kubeconfig(directory)), wanted, received.batches.put, received.log, **settings)
+    wanted = Watched(kinds or (Kind.SERVICE,), label_selector)
+    pace = Pace(**{"figures": QUICK, **options})
+    source = ApiServer(connect(server.kubeconfig(directory)), wanted, received.batches.put, received.log, pace)
     source.start()
     try:
         yield source, received
@@ -124,7 +125,7 @@ def test_a_certificate_that_nobody_verifies_is_said_once(tmp_path: Path) -> None
         kubeconfig.write_text(kubeconfig.read_text().replace(trusted, "insecure-skip-tls-verify: true"))
         server.apply("Service", service("web"))
         received = Received()
-        source = ApiServer(connect(kubeconfig), list(Kind), received.batches.put, received.log, figures=QUICK)
+        source = ApiServer(connect(kubeconfig), Watched(tuple(Kind)), received.batches.put, received.log, Pace(QUICK))
         source.start()
         received.until(lambda received: received.synced == set(Kind))
         source.stop()
@@ -429,7 +430,7 @@ def test_a_server_that_is_not_there_is_a_problem_and_no_crash(tmp_path: Path) ->
     with FakeApiServer() as server:
         kubeconfig = server.kubeconfig(tmp_path)
     received = Received()
-    source = ApiServer(connect(kubeconfig), [Kind.SERVICE], received.batches.put, received.log, figures=QUICK)
+    source = ApiServer(connect(kubeconfig), SERVICES, received.batches.put, received.log, Pace(QUICK))
     source.start()
     deadline = time.monotonic() + 5
     while source.status()[Kind.SERVICE].errors.get("connection", 0) < 3:
@@ -467,7 +468,7 @@ def test_in_a_cluster_no_proxy_is_asked_and_the_token_is_read_again(
         client = connect(None)
         assert client.configuration.no_proxy == "*"
         received = Received()
-        source = ApiServer(client, [Kind.SERVICE], received.batches.put, received.log, figures=QUICK)
+        source = ApiServer(client, SERVICES, received.batches.put, received.log, Pace(QUICK))
         source.start()
         received.until(synced)
         source.stop()

@@ -10,7 +10,7 @@ import pytest
 
 from pydns.config.model import Config
 from pydns.config.read import Accepted, Refused
-from pydns.control.apiserver import connect
+from pydns.control.apiserver import Pace, connect
 from pydns.control.config_map import ConfigMapWatch
 from pydns.control.config_source import Seen
 from pydns.kube.reflector import FIGURES
@@ -39,7 +39,7 @@ def server() -> Iterator[FakeApiServer]:
 def watching(server: FakeApiServer, directory: Path) -> Iterator[tuple[ConfigMapWatch, "queue.SimpleQueue[Seen]"]]:
     told: queue.SimpleQueue[Seen] = queue.SimpleQueue()
     connection = connect(server.kubeconfig(directory))
-    watch = ConfigMapWatch(connection, "kube-system", "kube-dns", told.put, RecordedLog(), figures=QUICK)
+    watch = ConfigMapWatch(connection, "kube-system", "kube-dns", told.put, RecordedLog(), Pace(QUICK))
     watch.start()
     try:
         yield watch, told
