@@ -1,8 +1,8 @@
-"""The live configuration: which one is in force, what is wrong with the one that isn't, and what the table says of it.
+"""The live configuration: which one is in force, what is wrong with a refused one, and what the table has.
 
-Its source (`control.configfile`, `control.configmap`) delivers what it says now. An accepted configuration comes into
-force as a whole; a refused one is logged with every mistake, and the last good one stays, also over restarts, for it
-lies in the table. Used by the controller's thread alone.
+A source (`control.config_source`) delivers what it contains. An accepted configuration comes into force as a whole. A
+refused one is logged with every mistake, and the last accepted one stays in force. The table keeps it over restarts.
+Used by the controller's thread alone.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from pydns.table.writer import Writer
 
 
 class Configuration:
-    """What is in force. Tell it what the source says (`take`), and let it look around now and then (`poll`)."""
+    """The configuration in force. `take` gets what the source contains; `update_table` writes the result."""
 
     def __init__(
         self,
@@ -31,7 +31,7 @@ class Configuration:
         log: Log,
         now: Callable[[], float] = time.time,
     ) -> None:
-        self.config: Config | None = None  # None: until the source has said something, or why it can't
+        self.config: Config | None = None  # None until the source was read, or couldn't be
         self._source = source
         self._name = source.name if source else "flags"
         self._writer = writer
@@ -65,7 +65,7 @@ class Configuration:
             self._source.stop()
 
     def take(self, seen: Seen) -> None:
-        """Judge what the source says."""
+        """Accept or refuse what the source contains."""
         if seen == self._seen:
             return
         before, self._seen, self._since = self._seen, seen, self._now()
@@ -144,7 +144,7 @@ class Configuration:
         )
 
     def _fall_back(self) -> str:
-        """Have something in force although the source is of no use, and say what."""
+        """Make sure that something is in force although the source can't be used. Returns what, for the log."""
         if self.config is not None:
             return "keeping the previous configuration"
         if self._kept is None:
@@ -157,7 +157,7 @@ class Configuration:
         self.config = config
         self._hash = hashlib.sha256(dump(config)).hexdigest()[:12]
         if self._state() is ConfigState.ABSENT:
-            self._log("configuration not there", source=self._name, action="taking the defaults")
+            self._log("configuration not found", source=self._name, action="taking the defaults")
         elif self._source is not None:
             self._log("configuration in force", source=self._name, hash=self._hash)
 

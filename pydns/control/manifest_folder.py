@@ -35,12 +35,12 @@ from pydns.log import Log
 
 
 class SourceStatus(NamedTuple):
-    """How a source does with one kind."""
+    """The status of one kind."""
 
     synced: bool
     objects: int
-    problem: str | None  # the first mistake that is there now; files hold all kinds, so it is the same for each
-    last_event: float | None  # when something of the kind last changed, by the clock that was passed in
+    problem: str | None  # the first mistake now; the same for every kind, for a file may hold all of them
+    last_event: float | None  # when an object of the kind last changed, by the clock that was passed in
     last_heard: float | None  # when the folder was last looked at
 
 

@@ -1,4 +1,4 @@
-"""What is in force when a configuration is right, wrong, gone or out of reach, and what the table then holds."""
+"""What is in force, and in the table, when a configuration is accepted, refused, deleted or unreadable."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -99,13 +99,13 @@ def world(tmp_path: Path) -> Iterator[World]:
     world.close()
 
 
-def test_nothing_is_in_force_before_the_source_has_said_something(world: World) -> None:
+def test_nothing_is_in_force_before_the_source_was_read(world: World) -> None:
     world.poll()
     assert (world.configuration.config, world.table()) == (None, None)
     assert world.status().state is ConfigState.UNREAD
 
 
-def test_without_a_source_the_defaults_count(world: World) -> None:
+def test_without_a_source_the_defaults_are_in_force(world: World) -> None:
     world.take(config_yaml="ttl: 10")
     world.start(source=False)
     world.poll()
@@ -125,7 +125,7 @@ def test_an_accepted_configuration_is_in_the_table_with_upstreams(world: World) 
     ]
 
 
-def test_a_refused_one_is_told_in_full_and_the_last_good_one_stays(world: World) -> None:
+def test_a_refused_configuration_is_logged_in_full_and_the_last_accepted_one_stays(world: World) -> None:
     world.take(config_yaml="ttl: 10")
     good_hash = world.status().hash
     world.log.logged.clear()
@@ -149,7 +149,7 @@ def test_a_refused_one_is_told_in_full_and_the_last_good_one_stays(world: World)
     assert (status.hash, status.accepted, status.refused) == (good_hash, 1, 1)
 
 
-def test_what_is_said_again_changes_nothing(world: World) -> None:
+def test_a_repeated_configuration_changes_nothing(world: World) -> None:
     for _ in range(2):  # a ConfigMap's annotation changed
         world.take(config_yaml="ttl: x")
         world.now += 60
@@ -158,24 +158,24 @@ def test_what_is_said_again_changes_nothing(world: World) -> None:
     assert (status.refused, status.since) == (1, 1000.0)
 
 
-def test_what_was_broken_and_is_right_again_is_said_to_be(world: World) -> None:
+def test_a_corrected_configuration_is_logged_as_accepted_again(world: World) -> None:
     for text in ("ttl: 10", "ttl: x", "ttl: 10"):
         world.take(config_yaml=text)
     assert world.events()[-1] == "configuration accepted again"
     assert world.status().mistakes == ()
 
 
-def test_a_deleted_one_means_the_defaults(world: World) -> None:
+def test_a_deleted_configuration_means_the_defaults(world: World) -> None:
     world.take(config_yaml="ttl: 10")
     world.configuration.take(ABSENT)
     world.poll()
     assert world.configuration.config == Config()
-    assert world.events()[-1] == "configuration not there"
+    assert world.events()[-1] == "configuration not found"
     assert world.status().state is ConfigState.ABSENT
 
 
 @pytest.mark.parametrize("reason", ["refused", "problem"])
-def test_a_restart_without_a_good_one_goes_on_with_what_was_in_force(world: World, reason: str) -> None:
+def test_a_restart_with_a_bad_configuration_keeps_the_one_from_before(world: World, reason: str) -> None:
     world.take(config_yaml="ttl: 10")
     world.resolv_conf.write_text("nameserver 10.0.0.3\n")
     world.start()
@@ -192,13 +192,13 @@ def test_a_restart_without_a_good_one_goes_on_with_what_was_in_force(world: Worl
     ]
 
 
-def test_a_first_start_without_a_good_one_takes_the_defaults(world: World) -> None:
+def test_a_first_start_with_a_bad_configuration_takes_the_defaults(world: World) -> None:
     world.take(config_yaml="ttl: x")
     assert world.configuration.config == Config()
     assert world.upstreams() == ["10.0.0.1", "10.0.0.2"]
 
 
-def test_what_another_version_left_in_the_table_is_no_configuration(world: World) -> None:
+def test_an_unreadable_configuration_in_the_table_is_ignored(world: World) -> None:
     assert world.writer is not None
     world.writer.put_config(b"\xc1", b"\xc1")
     world.start()
@@ -206,7 +206,7 @@ def test_what_another_version_left_in_the_table_is_no_configuration(world: World
     assert world.configuration.config == Config()
 
 
-def test_a_problem_is_said_once_while_it_lasts(world: World) -> None:
+def test_a_problem_is_logged_once_while_it_lasts(world: World) -> None:
     world.take(config_yaml="ttl: 10")
     world.source.said = "503"
     world.poll()
@@ -231,7 +231,7 @@ def test_nameservers_are_read_again_when_the_file_changes(world: World) -> None:
     assert world.upstreams() == ["10.0.0.9"]
 
 
-def test_our_own_addresses_are_no_upstreams_and_that_is_said_once(world: World) -> None:
+def test_our_own_addresses_are_no_upstreams_and_are_logged_once(world: World) -> None:
     world.resolv_conf.write_text("nameserver 127.0.0.53\nnameserver 10.96.0.10\nnameserver 10.0.0.1\n")
     world.take()
     assert world.upstreams() == ["10.96.0.10", "10.0.0.1"]
@@ -247,7 +247,7 @@ def test_our_own_addresses_are_no_upstreams_and_that_is_said_once(world: World) 
     ]
 
 
-def test_an_empty_list_of_upstreams_is_warned_of(world: World) -> None:
+def test_an_empty_list_of_upstreams_is_logged(world: World) -> None:
     world.resolv_conf.write_text("nameserver 127.0.0.53\n")
     world.take()
     assert world.upstreams() == []

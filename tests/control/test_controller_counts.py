@@ -1,4 +1,4 @@
-"""What the controller counts, from its sources' figures and events."""
+"""The controller's counts, from the status and the events of its sources."""
 
 import json
 from typing import Any
@@ -62,7 +62,7 @@ def kinds(service: dict[str, Any], refused: int = 0) -> Status:
     return Status(kinds={"Service": KindStatus(**service)}, config=ConfigStatus(refused=refused, accepted=1))
 
 
-def test_counts_go_on_where_the_controller_before_stopped() -> None:
+def test_counts_continue_over_a_restart_of_the_controller() -> None:
     (block,) = share(1)
     before = ControllerCounts(block)
     before.follow(kinds({"relists": 2, "errors": {"410": 1}}))

@@ -156,7 +156,7 @@ def test_the_first_commit_waits_for_every_kind(world: World) -> None:
     assert world.log.of("synced") == [{"source": "the fake", "objects": "Service:0 EndpointSlice:0"}]
 
 
-def test_a_kind_that_cannot_be_listed_holds_up_only_the_promise_that_nothing_is_missing(world: World) -> None:
+def test_a_kind_that_cannot_be_listed_does_not_delay_the_others(world: World) -> None:
     world.configure()
     (feed,) = world.feeds
     feed.list("Service")

@@ -1,4 +1,4 @@
-"""A folder of manifests tells what it holds, and within a second what changed in it."""
+"""A folder of manifests delivers its objects, and their changes within a second."""
 
 import os
 import threading
@@ -131,7 +131,7 @@ def test_yaml_and_json_files_are_read_in_sub_folders_too_and_nothing_else(
     assert told.mistakes() == []
 
 
-def test_object_in_two_files_counts_as_in_the_last_as_with_kubectl_apply(
+def test_the_last_file_wins_for_an_object_in_two_files(
     tmp_path: Path, told: Told, open_folder: Callable[..., Folder]
 ) -> None:
     (tmp_path / "a.yaml").write_text(service("web", 1))
@@ -226,7 +226,7 @@ def test_mounted_configmap_changes_by_a_link_that_is_swapped(
     assert told.services() == {"web": ".2"}
 
 
-def test_change_that_changes_no_record_delivers_nothing(
+def test_an_edit_that_changes_no_object_delivers_nothing(
     tmp_path: Path, told: Told, open_folder: Callable[..., Folder]
 ) -> None:
     (tmp_path / "shop.yaml").write_text(service("web", 1))
@@ -253,7 +253,7 @@ def test_change_counts_only_when_two_looks_agree_on_it(
     assert told.mistakes() == []
 
 
-def test_mistake_is_told_once_and_the_files_last_good_state_stays(
+def test_a_mistake_is_logged_once_and_the_last_good_state_stays(
     tmp_path: Path, told: Told, open_folder: Callable[..., Folder]
 ) -> None:
     (tmp_path / "shop.yaml").write_text(service("web", 1))
@@ -295,7 +295,7 @@ def test_file_with_a_mistake_at_start_is_left_out_and_the_others_are_served(
     assert folder.status()[Kind.SERVICE].problem is None
 
 
-def test_all_mistakes_of_a_file_are_told_up_to_a_bound(
+def test_all_mistakes_of_a_file_are_logged_up_to_a_limit(
     tmp_path: Path, told: Told, open_folder: Callable[..., Folder]
 ) -> None:
     (tmp_path / "shop.yaml").write_text("kind: Service\n---\n" * 2 + "a: 1\na: 2\n---\n" + "[\n")
@@ -312,9 +312,7 @@ def test_all_mistakes_of_a_file_are_told_up_to_a_bound(
     assert told.mistakes()[-1] == f"manifest has more mistakes file={tmp_path}/wild.yaml more=5"
 
 
-def test_mistakes_are_warnings_so_that_no_log_level_hides_an_object_that_is_not_served(
-    tmp_path: Path, told: Told, open_folder: Callable[..., Folder]
-) -> None:
+def test_mistakes_are_logged_as_warnings(tmp_path: Path, told: Told, open_folder: Callable[..., Folder]) -> None:
     (tmp_path / "wild.yaml").write_text("- no object\n---\n" * 25)
     folder = open_folder()
     (tmp_path / "wild.yaml").write_text(service("web", 1))
@@ -335,7 +333,7 @@ def test_mistakes_are_warnings_so_that_no_log_level_hides_an_object_that_is_not_
         (b"#" * 2049, "shop.yaml: has more than 0 MiB"),
     ],
 )
-def test_file_that_is_no_text_is_a_mistake(
+def test_a_file_that_is_not_text_is_a_mistake(
     content: bytes,
     reason: str,
     tmp_path: Path,
@@ -350,7 +348,7 @@ def test_file_that_is_no_text_is_a_mistake(
     assert reason in mistake
 
 
-def test_file_or_folder_that_cannot_be_read_keeps_what_it_held(
+def test_an_unreadable_folder_keeps_its_objects(
     tmp_path: Path, told: Told, open_folder: Callable[..., Folder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "sub").mkdir()
@@ -379,7 +377,7 @@ def test_file_or_folder_that_cannot_be_read_keeps_what_it_held(
     assert told.services() == {"b": ".2"}
 
 
-def test_folder_that_vanishes_while_it_is_watched_takes_no_record_with_it(tmp_path: Path, told: Told) -> None:
+def test_a_folder_that_disappears_keeps_its_objects(tmp_path: Path, told: Told) -> None:
     directory = tmp_path / "manifests"
     directory.mkdir()
     (directory / "a.yaml").write_text(service("a", 1))
@@ -404,7 +402,7 @@ def test_label_selector_is_applied_to_what_is_delivered(
     assert told.services() == {"in": ".1"}
 
 
-def test_file_that_cannot_be_read_for_a_while_is_read_when_it_can_be(
+def test_an_unreadable_file_is_read_as_soon_as_possible(
     tmp_path: Path, told: Told, open_folder: Callable[..., Folder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "shop.yaml").write_text(service("web", 1))
@@ -424,7 +422,7 @@ def test_file_that_cannot_be_read_for_a_while_is_read_when_it_can_be(
 
 
 @pytest.mark.parametrize("kind_of_path", ["missing", "a file"])
-def test_path_that_is_no_folder_is_refused_in_one_line(kind_of_path: str, tmp_path: Path, told: Told) -> None:
+def test_a_path_that_is_no_folder_is_refused_with_one_line(kind_of_path: str, tmp_path: Path, told: Told) -> None:
     path = tmp_path / "x"
     if kind_of_path == "a file":
         path.write_text("")

@@ -1,4 +1,4 @@
-"""When /health and /ready say yes, and what they say if not."""
+"""When /health and /ready return 200, and their reasons if not."""
 
 import time
 from http import HTTPStatus

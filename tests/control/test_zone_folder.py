@@ -1,4 +1,4 @@
-"""A folder of zone files has its zones ready, and within a second what changed in them."""
+"""A folder of zone files has its zones ready, and their changes within a second."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -147,7 +147,7 @@ def test_an_included_file_must_lie_in_the_folder(wanted: str, tmp_path: Path) ->
     assert f"lies outside of {folder_path}" in folder.mistakes()[0]
 
 
-def test_a_mistake_keeps_the_zone_and_is_said_once(tmp_path: Path, open_folder: Callable[[], Folder]) -> None:
+def test_a_mistake_keeps_the_zone_and_is_logged_once(tmp_path: Path, open_folder: Callable[[], Folder]) -> None:
     path = tmp_path / "a.zone"
     path.write_text(zone(1))
     folder = open_folder()
@@ -166,7 +166,7 @@ def test_a_mistake_keeps_the_zone_and_is_said_once(tmp_path: Path, open_folder: 
     assert folder.status()[0].mistakes == ()
 
 
-def test_a_broken_file_that_is_deleted_is_forgotten(tmp_path: Path, open_folder: Callable[[], Folder]) -> None:
+def test_a_deleted_file_has_no_mistakes(tmp_path: Path, open_folder: Callable[[], Folder]) -> None:
     (tmp_path / "a.zone").write_text("nonsense")
     folder = open_folder()
     (tmp_path / "a.zone").unlink()
@@ -179,7 +179,7 @@ def test_text_that_is_not_utf_8_is_a_mistake(tmp_path: Path, open_folder: Callab
     assert "line 4 is not UTF-8" in open_folder().mistakes()[0]
 
 
-def test_path_that_is_no_folder_is_refused_in_one_line(tmp_path: Path) -> None:
+def test_a_path_that_is_no_folder_is_refused_with_one_line(tmp_path: Path) -> None:
     with pytest.raises(SourceError) as refused:
         Folder(tmp_path / "x").start()
     assert str(refused.value) == f"--zones {tmp_path}/x: No such file or directory; wanted a folder with *.zone files"
@@ -205,7 +205,7 @@ def test_an_edit_right_after_start_is_noticed_even_if_the_file_looks_the_same(
 @pytest.mark.parametrize(
     ("refused", "problem"), [("a.zone", ": can't be read"), ("www.inc", ":3: $INCLUDE www.inc: can't be read")]
 )
-def test_a_file_that_cannot_be_read_for_a_while_is_read_when_it_can_be(
+def test_an_unreadable_file_is_read_as_soon_as_possible(
     refused: str,
     problem: str,
     tmp_path: Path,
@@ -244,7 +244,7 @@ def test_the_thread_notices_an_edit(tmp_path: Path) -> None:
     assert [each.serial for each in folder.zones().values()] == [2]
 
 
-def test_the_zones_that_come_with_pydns_are_right() -> None:
+def test_the_zones_that_come_with_pydns_have_no_mistakes() -> None:
     folder = Folder(Path(__file__).parents[2] / "zones")
     folder.start()
     folder.stop()

@@ -1,4 +1,4 @@
-"""Zone files in running processes: served without the cluster, followed, shown, and gone when they aren't wanted."""
+"""Zone files in running processes: served without the cluster, followed, in the status, and gone without the flag."""
 
 import json
 import subprocess
@@ -96,7 +96,7 @@ def test_zones_are_served_and_followed_while_the_cluster_cannot_be_listed(tmp_pa
         seen.until("www.example.net", "REFUSED")
 
 
-def test_zones_lie_beside_the_cluster_and_are_shown(tmp_path: Path, zones: Path) -> None:
+def test_zones_are_served_beside_the_cluster_and_in_the_status(tmp_path: Path, zones: Path) -> None:
     manifests = tmp_path / "manifests"
     manifests.mkdir()
     service = "{apiVersion: v1, kind: Service, metadata: {name: web, namespace: shop}, spec: {clusterIP: 10.96.0.10}}"
@@ -133,7 +133,7 @@ def test_zones_lie_beside_the_cluster_and_are_shown(tmp_path: Path, zones: Path)
         assert seen.ask("www.example.org") == "REFUSED"
 
 
-def test_a_folder_that_is_not_there_is_said_in_one_line(tmp_path: Path) -> None:
+def test_a_missing_folder_is_refused_with_one_line(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pydns", "serve", *_FLAGS, "--state-dir", str(tmp_path / "state")]
     command += ["--manifests", str(tmp_path), "--zones", str(tmp_path / "none")]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=30)

@@ -1,4 +1,4 @@
-"""What real processes count is what a client has sent them, and outlives them."""
+"""Real processes count the queries that a client sends, and their counts outlive them."""
 
 import os
 import re
@@ -170,7 +170,7 @@ def test_counts_are_what_was_sent(running: Running) -> None:
     assert added_up(found, "pydns_worker_queries_total") == every
 
 
-def test_a_worker_that_is_killed_leaves_its_counts_to_the_next(running: Running) -> None:
+def test_counts_continue_after_a_worker_was_killed(running: Running) -> None:
     for _ in range(3):
         running.ask(query(WEB, A))
     settled(running, "coredns_dns_requests_total", 3)
@@ -182,7 +182,7 @@ def test_a_worker_that_is_killed_leaves_its_counts_to_the_next(running: Running)
     assert added_up(found, "pydns_restarts_total", 'process="worker 0"') == 1
 
 
-def test_the_state_of_the_data_is_told(running: Running) -> None:
+def test_the_state_of_the_data_is_exposed(running: Running) -> None:
     found = running.metrics()
     assert added_up(found, "coredns_dns_requests_total") == 0
     running.ask(query(WEB, A))
@@ -229,7 +229,7 @@ def forwarding(tmp_path: Path, upstream: FakeUpstream) -> Iterator[Running]:
     server.close()
 
 
-def test_what_is_asked_upstream_is_counted_as_it_went(forwarding: Running, upstream: FakeUpstream) -> None:
+def test_forwarded_queries_are_counted_by_their_outcome(forwarding: Running, upstream: FakeUpstream) -> None:
     before = settled(forwarding, "coredns_cache_misses_total{", 1)
     octets = 0
     # Name, type, over TCP.
