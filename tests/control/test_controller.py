@@ -129,7 +129,7 @@ def test_a_forbidden_resource_delays_only_its_own_names(api: FakeApiServer, tmp_
         assert seen.ask("db.shop").rcode() == dns.rcode.SERVFAIL  # not NXDOMAIN, which would be cached
         seen.wait_until(lambda: "403" in seen.status())
         assert "EndpointSlice is not listed: " in seen.explain("db.shop")
-        assert [each["missing"] for each in seen.logged("serving in part")] == ["EndpointSlice"]
+        assert [each["missing"] for each in seen.wait_for("serving in part")] == ["EndpointSlice"]
 
         api.apply("Service", service("later", "10.96.0.9"))
         seen.until("later.shop", "10.96.0.9")
