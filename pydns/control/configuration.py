@@ -31,7 +31,8 @@ class Configuration:
         log: Log,
         now: Callable[[], float] = time.time,
     ) -> None:
-        self.config: Config | None = None  # None until the source was read, or couldn't be
+        self.config: Config | None = None  # None until the source was read, or was found to be unreadable
+        self.composed = writer.config()  # the configuration in the table, as bytes
         self._source = source
         self._name = source.name if source else "flags"
         self._writer = writer
@@ -43,15 +44,14 @@ class Configuration:
         self._problem: str | None = None
         self._accepted = self._refused = 0
         self._hash = ""
-        self.composed = writer.config()  # the configuration in the table, as bytes
         self._accepted_composed = writer.accepted_config()
-        self._kept = _load(self._accepted_composed)  # was in force before the restart
+        self._kept = _load(self._accepted_composed)  # the one from before the restart
         if source is None:
             self._put_in_force(Config())
 
     @property
     def metric_names(self) -> MetricNames:
-        """The names of metrics: by the configuration in force, until there is one by that from before the restart."""
+        """The names of metrics. Until a configuration is in force, they are those from before the restart."""
         return (self.config or self._kept or Config()).metrics.names
 
     def start(self) -> None:
@@ -83,17 +83,7 @@ class Configuration:
 
     def update_table(self, own: frozenset[str]) -> None:
         """Write the configuration to the table if it changed. `own` are our addresses, which can't be upstreams."""
-        problem = self._source.problem() if self._source else None
-        if problem != self._problem:
-            self._problem = problem
-            if problem is not None:
-                self._log(
-                    "configuration can't be read",
-                    level=Level.WARNING,
-                    source=self._name,
-                    problem=problem,
-                    action=self._fall_back(),
-                )
+        self._check_source()
         if self.config is None:
             return
         effective = self.config
@@ -121,6 +111,22 @@ class Configuration:
             notices=tuple(map(str, result.notices)) if isinstance(result, Accepted) else (),
             waiting_for=dict(waiting_for),
         )
+
+    def _check_source(self) -> None:
+        """Log why the source can't be read, once, and fall back."""
+        problem = self._source.problem() if self._source else None
+        if problem == self._problem:
+            return
+        self._problem = problem
+        if problem is not None:
+            action = self._fall_back()
+            self._log(
+                "configuration can't be read",
+                level=Level.WARNING,
+                source=self._name,
+                problem=problem,
+                action=action,
+            )
 
     def _state(self) -> ConfigState:
         if self._source is None:

@@ -68,16 +68,20 @@ class Controller:
         self._synced = False  # the table has all of them
 
     def start(self) -> None:
-        """Begin to follow the inputs. Raises `SourceError` if the feed can't be opened."""
+        """Begin to follow the inputs. Raises `SourceError` if one of them can't be used at all."""
+        self._inputs.statics.start()
+        collector.pause()
         self._inputs.configuration.start()
         self.configure()
 
     def stop(self) -> None:
-        """Stop following the inputs. The table stays as it is."""
+        """Stop following the inputs, and close the table."""
         self._inputs.configuration.stop()
         for feed in (self._feed, self._next):
             if feed is not None:
                 feed.stop()
+        self._inputs.statics.stop()
+        self._writer.close()
 
     def take_configuration(self, seen: Seen) -> None:
         """Take what the source of the configuration contains now."""
@@ -110,11 +114,15 @@ class Controller:
 
     def publish(self) -> None:
         """Write to the table what has changed."""
-        self._inputs.statics.publish()
+        self.publish_static_records()
         if self._next is not None and not self._next.missing():
             self._take_over(self._next)
         if self._feed is not None:
             self._publish_feed(self._feed)
+
+    def publish_static_records(self) -> None:
+        """Write to the table what has changed in zone files and hosts."""
+        self._inputs.statics.publish()
 
     def publish_status(self) -> None:
         """Publish the status to the probes, the metrics and the table."""

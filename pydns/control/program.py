@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from pydns.config.model import Config
 from pydns.config.settings import Settings
-from pydns.control import collector, http, inputs
+from pydns.control import http, source_choice
 from pydns.control.clock import Clock
 from pydns.control.cluster import Cluster
 from pydns.control.configuration import Configuration
@@ -55,40 +55,13 @@ def run(settings: Settings, log: Log, parent: Parent) -> None:
     reporter = Reporter(parent.shared, settings.listen[0].port, clock)
     pages = reporter.pages()
     http.start([(sock, pages[flag]) for flag, sock in parent.http_sockets.items()], log)
-    own_addresses = inputs.own_addresses(settings)
-    options = cluster_options(settings, Config(), own_addresses)
-    zone_folder = ZoneFolder(settings.zones, calls.wake, log) if settings.zones else None
     try:
-        writer = Writer(settings.state_dir, facts(options.zone, serial=0, synced=False))
-        statics = StaticRecords(writer, options.zone.domain, options.zone.reverse_zones, log, zone_folder)
-        if zone_folder is not None:
-            zone_folder.start()
-        collector.pause()
-        chosen = inputs.choose(settings, log, lambda seen: calls.post(partial(controller.take_configuration, seen)))
-        resolv_conf = ResolvConf(settings.resolv_conf, log)
-
-        def open_feed(wanted: ClusterOptions) -> Cluster:
-            return Cluster(wanted, chosen.objects, calls.post, reporter.counts, log, clock)
-
-        controller = Controller(
-            Inputs(
-                Configuration(chosen.config, writer, resolv_conf, log, clock.wall),
-                statics,
-                partial(cluster_options, settings, own_addresses=own_addresses),
-                open_feed,
-                chosen.objects.name,
-                own_addresses,
-            ),
-            writer,
-            reporter,
-            log,
-            clock,
-        )
+        controller = _controller(settings, log, calls, reporter, clock)
         controller.start()
-        calls.make()  # files are read by now: a configuration that opens no feed ends the start
-        statics.publish()  # static zones don't wait for the cluster
+        calls.make()  # files are read by now: a configuration whose feed can't be opened ends the start
     except (WriterError, SourceError) as error:
         raise StartError(str(error)) from None
+    controller.publish_static_records()  # zone files don't wait for the cluster
     controller.publish_status()
     if parent.ready >= 0:
         os.write(parent.ready, b"1")
@@ -99,9 +72,29 @@ def run(settings: Settings, log: Log, parent: Parent) -> None:
         controller.turn()
         log.summarize()
     controller.stop()
-    if zone_folder is not None:
-        zone_folder.stop()
-    writer.close()
+
+
+def _controller(settings: Settings, log: Log, calls: "Calls", reporter: Reporter, clock: Clock) -> Controller:
+    """Return a controller with its table and the inputs that the flags choose. Raises `WriterError`, `SourceError`."""
+    own_addresses = source_choice.own_addresses(settings)
+    zone = cluster_options(settings, Config(), own_addresses).zone
+    writer = Writer(settings.state_dir, facts(zone, serial=0, synced=False))
+    folder = ZoneFolder(settings.zones, calls.wake, log) if settings.zones else None
+    chosen = source_choice.choose(settings, log, lambda seen: calls.post(partial(controller.take_configuration, seen)))
+
+    def open_feed(options: ClusterOptions) -> Cluster:
+        return Cluster(options, chosen.objects, calls.post, reporter.counts, log, clock)
+
+    inputs = Inputs(
+        configuration=Configuration(chosen.config, writer, ResolvConf(settings.resolv_conf, log), log, clock.wall),
+        statics=StaticRecords(writer, zone.domain, zone.reverse_zones, log, folder),
+        options=partial(cluster_options, settings, own_addresses=own_addresses),
+        open_feed=open_feed,
+        source_name=chosen.objects.name,
+        own_addresses=own_addresses,
+    )
+    controller = Controller(inputs, writer, reporter, log, clock)
+    return controller
 
 
 class Calls:

@@ -30,6 +30,16 @@ class StaticRecords:
         self._refused: dict[str, str] = {}
         self._is_published = False
 
+    def start(self) -> None:
+        """Start the folder of zone files. Raises `SourceError`."""
+        if self._folder is not None:
+            self._folder.start()
+
+    def stop(self) -> None:
+        """Stop the folder."""
+        if self._folder is not None:
+            self._folder.stop()
+
     def set_hosts(self, hosts: Sequence[Host]) -> None:
         """Set the hosts. The next `publish` writes them."""
         self._is_published = self._is_published and tuple(hosts) == self._hosts

@@ -121,6 +121,7 @@ def world(tmp_path: Path) -> Iterator[World]:
     world = World(tmp_path)
     yield world
     world.close()
+    gc.enable()  # the controller leaves it off until its first commit
     gc.unfreeze()
 
 

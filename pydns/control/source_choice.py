@@ -1,4 +1,4 @@
-"""What the flags choose: where objects and the configuration come from, and the addresses of this server."""
+"""The sources that the flags choose, for objects and for the configuration, and the addresses of this server."""
 
 import socket
 from collections.abc import Callable
