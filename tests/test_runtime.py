@@ -122,7 +122,7 @@ def test_probes_are_answered_by_the_next_controller(start: Callable[..., Server]
 
 
 def test_a_drain_fails_readiness_at_once_and_answers_until_clients_stop(start: Callable[..., Server]) -> None:
-    server = start(workers=2, flags=(*PROBED, "--drain-quiet", "0.6"))
+    server = start(workers=2, flags=(*PROBED, "--drain-quiet", "2"))  # a client that is slow today isn't quiet
     assert server.ask(WEB) == "10.96.1.1"  # not late
     server.process.send_signal(signal.SIGTERM)
     until(lambda: bool(server.logged("stopping")), 2)
@@ -130,7 +130,7 @@ def test_a_drain_fails_readiness_at_once_and_answers_until_clients_stop(start: C
     assert server.get("/health")[0] == 200
     began = time.monotonic()
     asked = 0
-    while time.monotonic() - began < 1.2:  # longer than the quiet that it waits for
+    while time.monotonic() - began < 2.5:  # longer than the quiet that it waits for
         assert server.ask(WEB) == "10.96.1.1"
         asked += 1
         time.sleep(0.05)  # the pace of the clients
