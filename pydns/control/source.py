@@ -18,10 +18,6 @@ class SourceKindStatus(Protocol):
     """What every source knows of one kind. An API server knows more: `kube.reflector.Status`."""
 
     @property
-    def synced(self) -> bool:
-        """Whether the kind has been listed to the end."""
-
-    @property
     def problem(self) -> str | None:
         """What is wrong now."""
 
