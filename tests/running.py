@@ -7,13 +7,14 @@ import socket
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from http.client import HTTPConnection
 from pathlib import Path
 
 import dns.name
+
+from tests.waiting import until
 
 COMMAND = (sys.executable, "-m", "pydns")
 PROBED = ("--health", "127.0.0.1:0", "--ready", "127.0.0.1:0")
@@ -136,13 +137,6 @@ def query(qname_text: str, qtype: int = 1, message_id: int = 1) -> bytes:
 
 def answer(reply: bytes) -> str:
     return socket.inet_ntoa(reply[-4:]) if reply[7] else f"rcode {reply[3] & 15}"
-
-
-def until(is_so: Callable[[], bool], timeout_s: float) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not is_so():
-        assert time.monotonic() < deadline, "not so in time"
-        time.sleep(0.01)
 
 
 def is_running(pid: int) -> bool:

@@ -13,7 +13,7 @@ from pydns.cli.main import parser
 from pydns.cli.serve import settings_of
 from pydns.config.model import Config, Host
 from pydns.config.selector import parse as parse_selector
-from pydns.control.cluster import cluster_options
+from pydns.control.options import cluster_options
 from pydns.dns.address import parse_address
 from pydns.kube import objects, workloads
 from pydns.kube.events import Apply, Init, InitDone

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from pydns.serve.tcp import MAX_CONNECTIONS
-from tests.running import WEB, Server, answer, query, until
+from tests.running import WEB, Server, answer, query
+from tests.waiting import until
 
 IDLE = 1500
 FRAME = len(query(WEB)).to_bytes(2) + query(WEB)

@@ -11,7 +11,7 @@ from pydns.serve.worker import stop_if_failed
 
 FAILS = """
 import threading, time
-from pydns.control.controller import end_with_threads
+from pydns.control.program import end_with_threads
 from pydns.log import Log
 
 def look():

@@ -23,9 +23,10 @@ from pydns.log import Log
 from pydns.serve.query_log import QueryLog
 from tests.bench.servers import free_port
 from tests.fakes.upstream import FakeUpstream
-from tests.running import COMMAND, WEB, Server, query, until
+from tests.running import COMMAND, WEB, Server, query
 from tests.subject import Address
 from tests.upstream import world
+from tests.waiting import until
 
 A, TXT, AAAA = 1, 16, 28
 FIELDS = re.compile(

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from tests.fakes.apiserver import FakeApiServer
-from tests.running import PROBED, WEB, Server, answer, is_running, query, until
+from tests.running import PROBED, WEB, Server, answer, is_running, query
+from tests.waiting import until
 
 # The same server, but quicker to judge: no test should have to wait as long as an operator.
 IMPATIENT = (
@@ -71,7 +72,7 @@ class Load:
 
 
 @pytest.mark.parametrize(("victim", "may_lose"), [("controller", 0), ("worker", 1)])
-def test_a_process_killed_under_load_loses_what_it_had_in_hand(
+def test_a_process_killed_under_load_loses_only_its_current_queries(
     start: Callable[..., Server], victim: str, may_lose: int
 ) -> None:
     server = start(workers=1)
@@ -113,15 +114,15 @@ def test_a_stuck_worker_fails_the_health_probe_and_is_replaced(start: Callable[.
     until(lambda: "worker 1: pid " in server.status() and "1 restarts, 1 of them as stuck" in server.status(), 5)
 
 
-def test_probes_are_answered_again_by_the_next_controller(start: Callable[..., Server]) -> None:
+def test_probes_are_answered_by_the_next_controller(start: Callable[..., Server]) -> None:
     server = start(flags=PROBED)
     os.kill(server.children()[0], signal.SIGKILL)
     assert server.get("/health") == (200, "OK\n")  # waits in the socket for the next controller
     until(lambda: server.get("/ready") == (200, "OK\n"), 3)
 
 
-def test_a_drain_fails_readiness_at_once_and_answers_until_nobody_asks(start: Callable[..., Server]) -> None:
-    server = start(workers=2, flags=(*PROBED, "--drain-quiet", "0.6"))
+def test_a_drain_fails_readiness_at_once_and_answers_until_clients_stop(start: Callable[..., Server]) -> None:
+    server = start(workers=2, flags=(*PROBED, "--drain-quiet", "2"))  # a client that is slow today isn't quiet
     assert server.ask(WEB) == "10.96.1.1"  # not late
     server.process.send_signal(signal.SIGTERM)
     until(lambda: bool(server.logged("stopping")), 2)
@@ -129,7 +130,7 @@ def test_a_drain_fails_readiness_at_once_and_answers_until_nobody_asks(start: Ca
     assert server.get("/health")[0] == 200
     began = time.monotonic()
     asked = 0
-    while time.monotonic() - began < 1.2:  # longer than the quiet that it waits for
+    while time.monotonic() - began < 2.5:  # longer than the quiet that it waits for
         assert server.ask(WEB) == "10.96.1.1"
         asked += 1
         time.sleep(0.05)  # the pace of the clients
@@ -182,7 +183,7 @@ def test_readiness_names_what_is_missing_and_outlives_the_api_server(
     assert server.get("/ready") == (200, "OK\n")
 
 
-def test_a_restart_without_the_api_server_is_ready_at_once_and_says_what_it_serves(
+def test_a_restart_without_the_api_server_is_ready_at_once_with_the_restored_table(
     start_on_api: Callable[..., Server], api: FakeApiServer
 ) -> None:
     assert start_on_api().stop() == 0
@@ -202,7 +203,7 @@ def test_a_restart_without_the_api_server_is_ready_at_once_and_says_what_it_serv
     until(lambda: "from before" not in server.status(), 5)
 
 
-def test_a_table_that_never_was_whole_is_not_ready_after_a_restart(
+def test_an_incomplete_table_is_not_ready_after_a_restart(
     start_on_api: Callable[..., Server], api: FakeApiServer
 ) -> None:
     api.fail("EndpointSlice", "list", 403)
@@ -212,7 +213,7 @@ def test_a_table_that_never_was_whole_is_not_ready_after_a_restart(
     assert server.get("/ready")[0] == 503
 
 
-def test_status_says_what_the_processes_are_and_how_much_memory_they_take(start: Callable[..., Server]) -> None:
+def test_the_status_has_the_processes_and_their_memory(start: Callable[..., Server]) -> None:
     server = start(flags=PROBED, workers=2)
     until(lambda: "worker 1" in server.status(), 3)
     said = server.status()
@@ -227,7 +228,7 @@ def test_status_says_what_the_processes_are_and_how_much_memory_they_take(start:
 
 
 @pytest.mark.parametrize("flag", ["--health", "--ready", "--metrics"])
-def test_a_chosen_http_port_that_is_taken_is_said_in_one_line(manifests: Path, tmp_path: Path, flag: str) -> None:
+def test_a_taken_http_port_is_refused_with_one_line(manifests: Path, tmp_path: Path, flag: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         at = f"127.0.0.1:{other.getsockname()[1]}"
         arguments = ["--listen", "127.0.0.1:0", "--manifests", str(manifests), "--state-dir", str(tmp_path / "state")]

@@ -7,7 +7,7 @@ import time
 from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import dns.exception
 import dns.rdatatype
@@ -20,6 +20,7 @@ from pydns.config.shapes import Mistakes
 from pydns.config.texts import parse_domain
 from pydns.dns import name
 from pydns.table.reader import Reader, TableError
+from pydns.table.status import Status
 
 _NDOTS = 5  # as the kubelet writes it into a pod's resolv.conf
 _MAX_RECORDS = 20  # that are printed
@@ -78,7 +79,7 @@ def explain(state_dir: Path, wish: Wish) -> tuple[bool, list[str]]:
     reader = Reader(state_dir)
     with reader.transaction() as transaction:
         witness = Witness(reader, transaction)
-        note = list(_note(witness.said))
+        note = list(_note(witness.status))
         if wish.is_absolute:
             reply = witness.reply(wish.qname, wish.qtype)
             return reply.has_answer, [*_details(reply), *note]
@@ -116,9 +117,9 @@ def _details(reply: Reply) -> Iterator[str]:
     yield from _row("why", reply.why)
 
 
-def _note(said: dict[str, Any]) -> Iterator[str]:
-    silence_s = time.time() - said.get("time", 0.0)
-    if "time" in said and silence_s > _QUIET_S:
+def _note(status: Status) -> Iterator[str]:
+    silence_s = time.time() - status.time
+    if status.time and silence_s > _QUIET_S:
         yield from _row("note", [f"pydns has reported nothing for {silence_s:.0f} s: the table may be out of date"])
 
 

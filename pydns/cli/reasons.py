@@ -5,10 +5,9 @@ leads, which part of a name is missing, which zone that part belongs to. The tab
 name, except for what the controller's status there says.
 """
 
-import json
 from collections.abc import Sequence
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import dns.rdatatype
 import msgspec
@@ -26,6 +25,7 @@ from pydns.metrics.totals import Totals
 from pydns.serve.descent import Wildcard, descend
 from pydns.serve.respond import MAX_CHASE, Found, Responder
 from pydns.table.layout import NodeKind, ZoneFacts
+from pydns.table.status import ZoneStatus, decode
 from pydns.table.tree import Tree
 from pydns.upstream.servers import Servers
 
@@ -64,7 +64,7 @@ class Witness:
         self._tree = Tree(reader, transaction)
         self._responder = Responder(reader, Tally(Totals(), 0))  # its counts are not used
         self._facts = reader.facts(transaction)
-        self.said: dict[str, Any] = json.loads(reader.status(transaction))  # what the controller says of itself
+        self.status = decode(reader.status(transaction))
         try:
             self._config = model.load(reader.config(transaction))
         except msgspec.DecodeError:  # none yet
@@ -84,8 +84,8 @@ class Witness:
         why, last = self._chain(qname, qtype, found.answers)
         why += self._reasons(last, qtype, found)
         zone = self._zone(last)
-        if zone is not None and zone.soa_timers and (file := self._file(zone)) and file["problem"]:
-            why.append(f"the file has a mistake, so its last good state counts: {file['problem']}")
+        if zone is not None and zone.soa_timers and (file := self._file(zone)) and file.problem:
+            why.append(f"the file has a mistake, so its last good state counts: {file.problem}")
         has_answer = bool(found.answers) and found.answers[-1].rtype == qtype
         records = [line for rrset in found.answers for line in to_text(rrset)]
         said, source = _said(found, has_answer), self._source(last, qtype)
@@ -157,24 +157,24 @@ class Witness:
     def _what_is_missing(self, qname: bytes) -> list[str]:
         parent, missing = self._tree.closest_encloser(qname)
         label = name.label_to_text(missing)
-        only = self.said.get("only", {})
+        only = self.status.only
         match self._labels_in_cluster(parent):
             case []:
                 pattern = f"SERVICE.NAMESPACE.svc.{name.to_text(self.domain)}"
                 return [f"{name.to_text(self.domain)} has no {label}; Services are called {pattern}"]
-            case ["svc" | "pod"] if only.get("namespaces") is not None and label not in only["namespaces"]:
-                return [f"namespace {label} is not served; the served ones are: {', '.join(only['namespaces'])}"]
+            case ["svc" | "pod"] if only.namespaces is not None and label not in only.namespaces:
+                return [f"namespace {label} is not served; the served ones are: {', '.join(only.namespaces)}"]
             case ["pod"] if self._tree.exists(_child(label, _child("svc", self.domain))):
                 return ["pods have no names (pods: disabled)"]
             case ["svc" | "pod"]:
                 return [f"there is no namespace {label}", *self._there("namespaces", parent, label)]
             case ["svc", namespace]:
-                skipped = self.said.get("skipped", {}).get(f"Service {namespace}/{label}")
+                skipped = self.status.skipped.get(f"Service {namespace}/{label}")
                 if skipped:
                     return [f"Service {label} in namespace {namespace} is skipped: {skipped}"]
                 reasons = ["it is headless without a ready endpoint"]
-                if only.get("labels"):
-                    reasons.append(f"its labels are not {only['labels']}")
+                if only.labels:
+                    reasons.append(f"its labels are not {only.labels}")
                 why = f"namespace {namespace} has no Service {label}, or {', or '.join(reasons)}"
                 return [why, *self._there("Services", parent, label)]
             case ["svc", namespace, service, *_]:
@@ -197,9 +197,8 @@ class Witness:
 
     def _what_is_awaited(self) -> list[str]:
         why = ["the cluster has not been listed yet, so the name may be missing only for now"]
-        for kind, about in self.said.get("kinds", {}).items():
-            if not about["synced"]:
-                why.append(f"{kind} is not listed" + (f": {about['problem']}" if about["problem"] else ""))
+        for kind, problem in self.status.missing.items():
+            why.append(f"{kind} is not listed" + (f": {problem}" if problem else ""))
         return why
 
     def _upstreams(self, qname: bytes) -> tuple[str, list[str]]:
@@ -234,12 +233,12 @@ class Witness:
         if not zone.soa_timers or (self._transaction.get(key) is not None and not is_static):
             return f"cluster {name.to_text(self.domain)}"
         file = self._file(zone)
-        return f"zone file {file['file']}" if file else f"zone {name.to_text(zone.apex)}"
+        return f"zone file {file.file}" if file else f"zone {name.to_text(zone.apex)}"
 
-    def _file(self, zone: ZoneFacts) -> dict[str, Any] | None:
+    def _file(self, zone: ZoneFacts) -> ZoneStatus | None:
         """Return the status of a zone's file: the first one, if several have the zone."""
         apex_text = name.to_text(zone.apex)
-        return next((about for about in self.said.get("zones", []) if about["zone"] == apex_text), None)
+        return next((each for each in self.status.zones if each.zone == apex_text), None)
 
     def _zone(self, qname: bytes) -> ZoneFacts | None:
         return next((zone for zone in self._facts.zones if name.is_at_or_below(qname, zone.apex)), None)

@@ -46,9 +46,10 @@ def _run_controller(
     http: Mapping[str, socket],
     blocks: Sequence[Block],
 ) -> None:
-    from pydns.control import controller
+    from pydns.control import program
+    from pydns.control.reporter import Shared
 
-    controller.run(chosen, log, ready, lifeline, pulse, http, blocks)
+    program.run(chosen, log, program.Parent(ready, lifeline, Shared(blocks, pulse), http))
 
 
 def _run_worker(slot: Slot, state_dir: Path, log: Log, lifeline: int, row: ProcessRow, block: Block) -> None:

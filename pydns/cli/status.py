@@ -1,18 +1,18 @@
 """The verb `status`: sync state, age of data and counts, from the table that the workers answer from."""
 
-import json
 import time
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from pydns.cli.output import write_table
 from pydns.dns import name
 from pydns.process import memory
+from pydns.table import status as controller_status
 from pydns.table.reader import Reader
+from pydns.table.status import ConfigState, ConfigStatus, KindStatus, Status, UpstreamStatus, ZoneStatus
 
-_FRESH_S = 5.0  # what was said of processes longer ago is of processes that have ended
+_FRESH_S = 5.0  # an older status is of processes that have ended
 _MAX_FILES = 10  # zone files that have a line each; of more, those with a problem
 
 
@@ -22,93 +22,104 @@ def run(options: Namespace) -> int:
 
 
 def status(state_dir: Path) -> Iterator[str]:
-    """Yield what the controller says of itself, and what is in the table. Raises `TableError`."""
+    """Yield the controller's status and what is in the table. Raises `TableError`."""
     reader = Reader(state_dir)
     with reader.transaction() as transaction:
         facts = reader.facts(transaction)
         answers, names = reader.counts(transaction)
-        said = json.loads(reader.status(transaction))
+        known = controller_status.decode(reader.status(transaction))
+    age_s = max(0.0, time.time() - known.time)
     yield f"domain    {name.to_text(facts.domain)}"
     yield f"synced    {'yes' if facts.synced else 'no: what is not in the table gets SERVFAIL'}"
-    if said.get("restored"):
+    if known.restored:
         yield "serving   a table from before the restart"
     yield f"serial    {facts.serial}"
     yield f"table     {answers} answers, {names} names"
-    if table := said.get("table"):
-        yield f"          {table['bytes'] / 1e6:.1f} MB, {table['commits']} commits, {table['readers']} readers"
-    if said:
-        yield f"source    {said['source']}, said {max(0.0, time.time() - said['time']):.1f} s ago"
-    for kind, about in said.get("kinds", {}).items():
-        state = "synced" if about["synced"] else "not synced"
-        problem = f", {about['problem']}" if about["problem"] else ""
-        yield f"  {kind}: {state}, {about['objects']} objects, {about['skipped']} skipped{_ages(about)}{problem}"
-        if "relists" in about:
-            errors = ", ".join(f"{number} × {reason}" for reason, number in sorted(about["errors"].items()))
-            yield f"    at version {about['resource_version']}, {about['relists']} relists, errors: {errors or 'none'}"
-            yield f"    {about['audits']} audits, {about['repaired']} objects repaired by them"
-    yield from _zones(said.get("zones", []))
-    yield from _configuration(said["config"]) if "config" in said else ()
-    yield from _upstreams(said.get("upstreams", []))
-    answered = {f"worker {index}": number for index, number in enumerate(said.get("queries", []))}
-    is_running = said and time.time() - said["time"] < _FRESH_S
-    for each in said.get("processes", []) if is_running else []:
-        silence_s = each["answered_itself_s_ago"]
-        pid = f"pid {each['pid']}" if each["pid"] else "not running"
-        well = "" if silence_s is None else f", answered itself {silence_s:.1f} s before"
-        asked = f", {answered[each['process']]} queries" if each["process"] in answered else ""
-        yield f"  {each['process']}: {pid}, {each['restarts']} restarts, {each['stuck']} of them as stuck{asked}{well}"
-    if is_running and (octets := memory.shared_memory(each["pid"] for each in said["processes"])):
-        yield f"memory    {octets / 1e6:.1f} MB"
+    if known.table is not None:
+        table = known.table
+        yield f"          {table.bytes / 1e6:.1f} MB, {table.commits} commits, {table.readers} readers"
+    if known.time:
+        yield f"source    {known.source}, as of {age_s:.1f} s ago"
+    for kind, each in known.kinds.items():
+        yield from _kind(kind, each)
+    yield from _zones(known.zones)
+    if known.config is not None:
+        yield from _configuration(known.config)
+    yield from _upstreams(known.upstreams)
+    if age_s < _FRESH_S:
+        yield from _processes(known)
 
 
-def _ages(about: dict[str, Any]) -> str:
-    """Say what a kind has ages of, as far as is known."""
-    said = ""
-    for key, what in (("event", "last event"), ("bookmark", "last bookmark"), ("audit", "last audit")):
-        age_s = about.get(f"last_{key}_age_s")
-        said += "" if age_s is None else f", {what} {age_s:.1f} s ago"
-    return said
+def _kind(kind: str, known: KindStatus) -> Iterator[str]:
+    state = "synced" if known.synced else "not synced"
+    problem = f", {known.problem}" if known.problem else ""
+    yield f"  {kind}: {state}, {known.objects} objects, {known.skipped} skipped{_ages(known)}{problem}"
+    if known.errors is not None:
+        errors = ", ".join(f"{number} × {reason}" for reason, number in sorted(known.errors.items())) or "none"
+        yield f"    at version {known.resource_version}, {known.relists} relists, errors: {errors}"
+        yield f"    {known.audits} audits, {known.repaired} objects repaired by them"
 
 
-def _zones(files: list[dict[str, Any]]) -> Iterator[str]:
+def _ages(known: KindStatus) -> str:
+    """Return the ages of a kind that are known."""
+    ages = (
+        ("last event", known.last_event_age_s),
+        ("last bookmark", known.last_bookmark_age_s),
+        ("last audit", known.last_audit_age_s),
+    )
+    return "".join(f", {title} {age_s:.1f} s ago" for title, age_s in ages if age_s is not None)
+
+
+def _zones(files: Sequence[ZoneStatus]) -> Iterator[str]:
     if files:
-        yield f"zones     {len(files)} files, {sum(about['records'] for about in files)} records"
-    for about in files:
-        if not about["problem"] and len(files) > _MAX_FILES:
+        yield f"zones     {len(files)} files, {sum(each.records for each in files)} records"
+    for each in files:
+        if not each.problem and len(files) > _MAX_FILES:
             continue
-        zone = (
-            f"{about['zone']} serial {about['serial']}, {about['records']} records" if about["zone"] else "not served"
-        )
-        problem = f"; {about['problem']}" if about["problem"] else ""
-        yield f"  {about['file']}: {zone}{problem}"
+        zone = f"{each.zone} serial {each.serial}, {each.records} records" if each.zone else "not served"
+        problem = f"; {each.problem}" if each.problem else ""
+        yield f"  {each.file}: {zone}{problem}"
 
 
-def _configuration(said: dict[str, Any]) -> Iterator[str]:
-    state = _STATES[said["state"]]
-    age = f", for {max(0.0, time.time() - said['since']):.0f} s"
-    in_force = f", in force: {said['hash']}" if said["hash"] else ""
-    yield f"config    {said['source']}: {state}{age}{in_force}" if said["state"] != "none" else "config    flags alone"
-    if said["problem"]:
-        yield f"  can't be read: {said['problem']}"
-    yield from (f"  mistake: {mistake}" for mistake in said["mistakes"])
-    yield from (f"  notice: {notice}" for notice in said["notices"])
-    for kind, problem in said["waiting_for"].items():
+def _configuration(known: ConfigStatus) -> Iterator[str]:
+    if known.state is ConfigState.NONE:
+        yield "config    flags alone"
+    else:
+        age = f", for {max(0.0, time.time() - known.since):.0f} s"
+        in_force = f", in force: {known.hash}" if known.hash else ""
+        yield f"config    {known.source}: {_STATES[known.state]}{age}{in_force}"
+    if known.problem:
+        yield f"  can't be read: {known.problem}"
+    yield from (f"  mistake: {mistake}" for mistake in known.mistakes)
+    yield from (f"  notice: {notice}" for notice in known.notices)
+    for kind, problem in known.waiting_for.items():
         yield f"  cluster options not in force: {kind} is not listed yet{f', {problem}' if problem else ''}"
 
 
-def _upstreams(said: list[dict[str, Any]]) -> Iterator[str]:
-    if said:
-        yield f"upstreams {len(said)}"
-    for about in said:
-        latency = "not heard yet" if about["latency_s"] is None else f"{about['latency_s'] * 1000:.1f} ms"
-        broken = f", taken for dead by {about['breakers_open']} of {about['workers']} workers"
-        yield f"  {about['upstream']}: {latency}{broken if about['breakers_open'] else ''}"
+def _upstreams(upstreams: Sequence[UpstreamStatus]) -> Iterator[str]:
+    if upstreams:
+        yield f"upstreams {len(upstreams)}"
+    for each in upstreams:
+        latency = "no reply yet" if each.latency_s is None else f"{each.latency_s * 1000:.1f} ms"
+        broken = f", taken for dead by {each.breakers_open} of {each.workers} workers" if each.breakers_open else ""
+        yield f"  {each.upstream}: {latency}{broken}"
+
+
+def _processes(known: Status) -> Iterator[str]:
+    answered = {f"worker {index}": number for index, number in enumerate(known.queries)}
+    for each in known.processes:
+        pid = f"pid {each.pid}" if each.pid else "not running"
+        queries = f", {answered[each.process]} queries" if each.process in answered else ""
+        age_s = each.answered_itself_s_ago
+        answer = "" if age_s is None else f", answered itself {age_s:.1f} s before"
+        yield f"  {each.process}: {pid}, {each.restarts} restarts, {each.stuck} of them as stuck{queries}{answer}"
+    if octets := memory.shared_memory(each.pid for each in known.processes):
+        yield f"memory    {octets / 1e6:.1f} MB"
 
 
 _STATES = {
-    "none": "",
-    "unread": "not read yet",
-    "absent": "not there, the defaults count",
-    "accepted": "accepted",
-    "refused": "refused, the last good one stays",
+    ConfigState.UNREAD: "not read yet",
+    ConfigState.ABSENT: "not there, the defaults count",
+    ConfigState.ACCEPTED: "accepted",
+    ConfigState.REFUSED: "refused, the last good one stays",
 }

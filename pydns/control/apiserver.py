@@ -1,22 +1,22 @@
-"""The API server as a source of cluster state: performs what the reflectors ask for, one thread per kind.
+"""The API server as a source of cluster state: performs the requests of the reflectors, in one thread per kind.
 
-Knows HTTP as the `kubernetes` client does it (addresses, TLS, tokens, proxies), sockets and threads; what requests
-and answers mean is `kube.reflector`'s. The controller calls it, and gets events in lists from these threads.
+Knows HTTP as the `kubernetes` client does it (addresses, TLS, tokens, proxies), sockets and threads. The meaning of
+requests and answers is the business of `kube.reflector`. Events are delivered in lists, by these threads.
 
-Of `kubernetes` only the transport is used, with undecoded bodies. Importing it costs 31 MB and 0.2 s (with urllib3
-and yaml, 12 MB of them), and importing less of it the same, for the package imports its parts; its API classes and
-models, another 20 MB, stay out.
+Of `kubernetes` only the transport is used, with undecoded bodies. Importing it costs 31 MB and 0.2 s; urllib3 and yaml
+are 12 MB of these. Importing parts of it costs the same, for the package imports all its parts. Its API classes and
+models, another 20 MB, are not imported.
 """
 
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from http.client import HTTPException
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 import urllib3
 import yaml
@@ -28,64 +28,67 @@ from pydns.kube.audit import Audit, AuditPage, BadPage
 from pydns.kube.events import Event
 from pydns.kube.objects import DEFAULTS, Kind, Options
 from pydns.kube.reflector import FIGURES, Failure, Figures, ListPage, Notice, Reflector, Status, Step, Wait, Watch
-from pydns.log import Level
+from pydns.log import Level, Log
 
 Deliver = Callable[[list[Event]], None]
-Log = Callable[..., None]  # event, then fields by keyword
 Connection = ApiClient  # what `connect` returns
 
 
 class ConnectError(Exception):
-    """No API server to talk to, by this configuration; one line that says why."""
+    """There is no API server by these flags; one line with the reason."""
+
+
+class Watched(NamedTuple):
+    """What is listed and watched."""
+
+    kinds: tuple[Kind, ...]
+    label_selector: str | None = None
+    only: tuple[str, str] | None = None  # namespace and name of the one object that is wanted
+    options: Options = DEFAULTS
+
+
+class Pace(NamedTuple):
+    """How it is listed and watched. The defaults are for production."""
+
+    figures: Figures = FIGURES
+    clock: Callable[[], float] = time.monotonic
+    random: Random = Random()
+    watch_list: bool = True  # ask for a listing by watching first
+
+
+PACE = Pace()
 
 
 class ApiServer:
-    """Lists and watches `kinds`, or of each kind `only` what has this namespace and name; calls `deliver` with that.
+    """Lists and watches what `watched` describes; calls `deliver` with the events.
 
-    Promised: what `kube.events` promises; the events of one kind come from one thread, in order; an event is
-    delivered as soon as its line is complete. Not promised: that a `deliver` call holds a whole listing, and silence
-    after `stop`: a thread that is stuck in a connection attempt may outlive it, but delivers nothing more.
+    Promised: what `kube.events` promises. The events of one kind come from one thread, in order. An event is delivered
+    as soon as its line is complete.
+
+    Not promised: that one call of `deliver` has a whole listing; that all threads have ended when `stop` returns. One
+    that is stuck in a connection attempt may outlive it, but delivers nothing more.
     """
 
-    def __init__(
-        self,
-        connection: ApiClient,
-        kinds: Iterable[Kind],
-        deliver: Deliver,
-        log: Log,
-        *,
-        label_selector: str | None = None,
-        only: tuple[str, str] | None = None,
-        options: Options = DEFAULTS,
-        clock: Callable[[], float] = time.monotonic,
-        figures: Figures = FIGURES,
-        watch_list: bool = True,
-        random: Random | None = None,
-    ) -> None:
+    def __init__(self, connection: ApiClient, watched: Watched, deliver: Deliver, log: Log, pace: Pace = PACE) -> None:
         if not connection.configuration.verify_ssl:
             log("certificate of the API server is not verified", level=Level.WARNING)
-        self._clock = clock
-        self._figures = figures
-        self._random = random or Random()
+        self._pace = pace
         self._stopping = threading.Event()
-        self._feeds = {
-            kind: _Feed(
-                connection,
-                Reflector(kind, self._random, options=options, figures=figures, watch_list=watch_list),
-                _path(kind, only),
-                _selectors(kind, label_selector, only),
+        self._watches = {
+            kind: _KindWatch(
+                Reflector(kind, pace.random, options=watched.options, figures=pace.figures, watch_list=pace.watch_list),
+                _Requests(connection, _path(kind, watched.only), _selectors(kind, watched), pace.figures.answer_s),
                 deliver,
                 log,
-                clock,
-                figures,
+                pace,
                 self._stopping,
             )
-            for kind in kinds
+            for kind in watched.kinds
         }
         # Daemons: a process that ends need not wait for a server that doesn't answer.
         self._threads = [
-            threading.Thread(target=feed.run, name=f"watch {kind.value}", daemon=True)
-            for kind, feed in self._feeds.items()
+            threading.Thread(target=watch.run, name=f"watch {kind.value}", daemon=True)
+            for kind, watch in self._watches.items()
         ]
         self._threads.append(threading.Thread(target=self._run_audits, name="audit", daemon=True))
 
@@ -97,38 +100,38 @@ class ApiServer:
     def stop(self) -> None:
         """End watches and threads; returns within a second or so even if the server hangs."""
         self._stopping.set()
-        for feed in self._feeds.values():
-            feed.interrupt()
+        for watch in self._watches.values():
+            watch.interrupt()
         deadline = time.monotonic() + 1
         for thread in self._threads:
             thread.join(max(0, deadline - time.monotonic()))
 
     def status(self) -> dict[Kind, Status]:
-        """Return how each kind stands. Times in it are of the clock that was given."""
-        return {kind: feed.status() for kind, feed in self._feeds.items()}
+        """Return the status of each kind. Times in it are of the clock that was given."""
+        return {kind: watch.status() for kind, watch in self._watches.items()}
 
     def audit(self) -> None:
-        """Check what was delivered against the server now, and wait for the result. The timer calls it, too."""
-        audits = [(feed, audit) for feed in self._feeds.values() if (audit := feed.list_audit()) is not None]
-        if not self._stopping.wait(self._figures.audit_confirm_s):
-            for feed, audit in audits:
-                feed.end_audit(audit)
+        """Compare what was delivered with the server now, and wait for the result. The timer calls this, too."""
+        audits = [(watch, audit) for watch in self._watches.values() if (audit := watch.list_audit()) is not None]
+        if not self._stopping.wait(self._pace.figures.audit_confirm_s):
+            for watch, audit in audits:
+                watch.end_audit(audit)
 
     def _run_audits(self) -> None:
         # Replicas that started together drift apart.
-        while not self._stopping.wait(self._figures.audit_s * self._random.uniform(0.75, 1.25)):
+        while not self._stopping.wait(self._pace.figures.audit_s * self._pace.random.uniform(0.75, 1.25)):
             self.audit()
 
 
 def connect(kubeconfig: Path | None, context: str | None = None) -> ApiClient:
     """Return a client for a kubeconfig's context (its current one by default), or for the cluster that we run in.
 
-    Contacts nobody, unless the kubeconfig names a program for its credentials. Raises `ConnectError`.
+    Opens no connection, but runs the program for credentials if the kubeconfig names one. Raises `ConnectError`.
     """
     configuration = Configuration()
-    configuration.retries = False  # urllib3 would retry, and sleep for a Retry-After; the reflector decides
+    configuration.retries = False  # urllib3 would retry, and sleep for a Retry-After; that is up to the reflector
     configuration.socket_options = _KEEPALIVE
-    # urllib3 asks no environment, but this client does, and it bypasses less than others do: a proxy for the outside
+    # This client reads the proxy from the environment, and has fewer exceptions than others: a proxy for the outside
     # can't reach the cluster's own address or loopback.
     configuration.no_proxy = ",".join(filter(None, [configuration.no_proxy, "localhost,127.0.0.0/8,::1"]))
     if kubeconfig is None:
@@ -146,13 +149,13 @@ def connect(kubeconfig: Path | None, context: str | None = None) -> ApiClient:
             load_kube_config(str(kubeconfig), context, configuration, persist_config=False)  # type: ignore[no-untyped-call]
         except Exception as error:  # it raises what its parsing of any content happens to run into
             raise ConnectError(f"kubeconfig {kubeconfig}: {_one_line(error)}") from None
-    if not configuration.verify_ssl:  # the log says it once, and not of every connection between its lines
+    if not configuration.verify_ssl:  # the log has it once; urllib3 would warn at every connection
         urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
     return ApiClient(configuration)
 
 
 _SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
-# A peer that is gone without a FIN is noticed after a minute; one that is there but says nothing, by timeouts.
+# Notices after a minute that a peer is gone without a FIN. Timeouts notice a peer that is there but sends nothing.
 _KEEPALIVE = [
     *HTTPConnection.default_socket_options,
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
@@ -163,7 +166,7 @@ _KEEPALIVE = [
 
 
 def _check_kubeconfig(kubeconfig: Path, context: str | None) -> None:
-    """Find what the client reports badly: it reads a missing file as an empty one, and names no contexts."""
+    """Check what the client reports badly: it reads a missing file as an empty one, and names no contexts."""
     try:
         content = yaml.safe_load(kubeconfig.read_text(encoding="utf-8"))
     except OSError as error:
@@ -186,32 +189,51 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-class _Feed:
+class _Requests:
+    """GET requests for one path and selectors."""
+
+    def __init__(self, connection: ApiClient, path: str, selectors: list[tuple[str, Any]], answer_s: float) -> None:
+        self.path = path
+        self._connection = connection
+        self._selectors = selectors
+        self._answer_s = answer_s
+
+    def open(self, query: list[tuple[str, Any]], accept: str = "application/json") -> urllib3.BaseHTTPResponse:
+        """Return the response, its body unread. Raises anything: credentials come from hooks and programs."""
+        method, url, headers, _, _ = self._connection.param_serialize(
+            "GET",
+            self.path,
+            query_params=query + self._selectors,
+            header_params={"Accept": accept},
+            auth_settings=["BearerToken"],
+        )
+        timeouts = (self._answer_s, self._answer_s)
+        response: urllib3.BaseHTTPResponse = self._connection.call_api(
+            method, url, headers, _request_timeout=timeouts
+        ).response
+        return response
+
+
+class _KindWatch:
     """One kind: its reflector, the thread that serves it, and the response that it reads at the moment.
 
-    The lock guards the reflector and `_response` against the audit's and the stopper's threads.
+    The lock guards the reflector and `_response` against the threads of audits and of `stop`.
     """
 
     def __init__(
         self,
-        connection: ApiClient,
         reflector: Reflector,
-        path: str,
-        selectors: list[tuple[str, Any]],
+        requests: _Requests,
         deliver: Deliver,
         log: Log,
-        clock: Callable[[], float],
-        figures: Figures,
+        pace: Pace,
         stopping: threading.Event,
     ) -> None:
-        self._connection = connection
         self._reflector = reflector
-        self._path = path
-        self._selectors = selectors
+        self._requests = requests
         self._deliver = deliver
         self._log = log
-        self._clock = clock
-        self._figures = figures
+        self._pace = pace
         self._stopping = stopping
         self._lock = threading.Lock()
         self._response: urllib3.BaseHTTPResponse | None = None
@@ -222,7 +244,7 @@ class _Feed:
         """Do what the reflector asks for until stopped: the thread."""
         while not self._stopping.is_set():
             with self._lock:
-                request = self._reflector.next_request(self._clock())
+                request = self._reflector.next_request(self._pace.clock())
             if isinstance(request, Wait):
                 self._stopping.wait(request.seconds)
             elif isinstance(request, ListPage):
@@ -239,7 +261,7 @@ class _Feed:
 
     def status(self) -> Status:
         with self._lock:
-            return self._reflector.status(self._clock())
+            return self._reflector.status(self._pace.clock())
 
     def list_audit(self) -> Audit | None:
         """Read an audit's pages. None if there is nothing to audit, or no answer."""
@@ -249,7 +271,7 @@ class _Feed:
             return None
         try:
             while (page := audit.next_request()) is not None and not self._stopping.is_set():
-                response = self._open(_page_query(page), self._figures.answer_s, _METADATA_ONLY)
+                response = self._requests.open(_page_query(page), _METADATA_ONLY)
                 body = response.read()
                 if response.status != 200:
                     reason, problem = str(response.status), f"{response.status} {response.reason}"
@@ -267,19 +289,19 @@ class _Feed:
             self._reflector.audit_failed(reason)
         if self._audit_problem != reason:
             self._audit_problem = reason
-            self._log("audit failed", level=Level.WARNING, path=self._path, problem=problem)
+            self._log("audit failed", level=Level.WARNING, path=self._requests.path, problem=problem)
         return None
 
     def end_audit(self, audit: Audit) -> None:
-        """Let the reflector judge, and end the watch if it wants to list again."""
+        """Give the result to the reflector, and end the watch if it wants to list again."""
         with self._lock:
-            step = self._reflector.end_audit(audit, self._clock())
+            step = self._reflector.end_audit(audit, self._pace.clock())
         self._report(step.notices)
         if step.over:
             self.interrupt()
 
     def _list(self, request: ListPage) -> None:
-        response = self._perform(_page_query(request), self._figures.answer_s)
+        response = self._perform(_page_query(request))
         if response is None:
             return
         try:
@@ -302,7 +324,7 @@ class _Feed:
             query += [("sendInitialEvents", "true"), ("resourceVersionMatch", "NotOlderThan")]
         if request.resource_version:
             query.append(("resourceVersion", request.resource_version))
-        response = self._perform(query, self._figures.answer_s)
+        response = self._perform(query)
         if response is None:
             return
         try:
@@ -311,7 +333,7 @@ class _Feed:
                 return
             with self._lock:
                 self._response = response
-                step = self._reflector.on_open(self._clock())
+                step = self._reflector.on_open(self._pace.clock())
             listing = request.send_initial_events
             if not listing:
                 _set_timeout(response, request.silence_s)
@@ -332,27 +354,13 @@ class _Feed:
                 self._response = None
             response.close()
 
-    def _perform(self, query: list[tuple[str, Any]], timeout_s: float) -> urllib3.BaseHTTPResponse | None:
-        """Return the response, its body unread, or None after telling the reflector that there is none."""
+    def _perform(self, query: list[tuple[str, Any]]) -> urllib3.BaseHTTPResponse | None:
+        """Return the response, its body unread; None if there is none, which the reflector then knows."""
         try:
-            return self._open(query, timeout_s, "application/json")
-        except Exception as error:  # credentials come from hooks and programs that raise anything; retry like others
+            return self._requests.open(query)
+        except Exception as error:  # it raises anything; retried as other failures are
             self._fail(error)
             return None
-
-    def _open(self, query: list[tuple[str, Any]], timeout_s: float, accept: str) -> urllib3.BaseHTTPResponse:
-        method, url, headers, _, _ = self._connection.param_serialize(
-            "GET",
-            self._path,
-            query_params=query + self._selectors,
-            header_params={"Accept": accept},
-            auth_settings=["BearerToken"],
-        )
-        timeouts = (self._figures.answer_s, timeout_s)
-        response: urllib3.BaseHTTPResponse = self._connection.call_api(
-            method, url, headers, _request_timeout=timeouts
-        ).response
-        return response
 
     def _refuse(self, response: urllib3.BaseHTTPResponse, body: bytes) -> None:
         retry_after = response.headers.get("Retry-After")
@@ -362,18 +370,18 @@ class _Feed:
         failure, detail = _describe(error)
         self._take(lambda now: self._reflector.on_failure(failure, detail, now))
 
-    def _take(self, tell: Callable[[float], Step]) -> Step:
-        """Tell the reflector something, and pass on what comes of it.
+    def _take(self, step_at: Callable[[float], Step]) -> Step:
+        """Give the reflector an answer, and deliver and log what follows.
 
-        The events of a listing by WatchList, which come one by one, are held until there is a page of them; nobody
-        can use them before the end.
+        The events of a listing by WatchList come one by one. They are held until there is a page of them, for they are
+        of no use before the end.
         """
         with self._lock:
-            step = tell(self._clock())
+            step = step_at(self._pace.clock())
         if self._stopping.is_set():
             return step
         self._held += step.events
-        if self._held and (not step.listing or len(self._held) >= self._figures.page_size):
+        if self._held and (not step.listing or len(self._held) >= self._pace.figures.page_size):
             events, self._held = self._held, []
             self._deliver(events)
         self._report(step.notices)
@@ -399,14 +407,14 @@ def _path(kind: Kind, only: tuple[str, str] | None) -> str:
     return _PATHS[kind] if only is None else f"{_API}/namespaces/{only[0]}/{_PATHS[kind].removeprefix(_API + '/')}"
 
 
-def _selectors(kind: Kind, label_selector: str | None, only: tuple[str, str] | None) -> list[tuple[str, Any]]:
+def _selectors(kind: Kind, watched: Watched) -> list[tuple[str, Any]]:
     found = []
-    if label_selector and kind is not Kind.NAMESPACE:  # Namespaces are wanted whatever their labels
-        found.append(("labelSelector", label_selector))
+    if watched.label_selector and kind is not Kind.NAMESPACE:  # Namespaces are wanted whatever their labels
+        found.append(("labelSelector", watched.label_selector))
     if kind is Kind.POD:
         found.append(("fieldSelector", "status.phase!=Succeeded,status.phase!=Failed"))
-    if only is not None:
-        found.append(("fieldSelector", f"metadata.name={only[1]}"))
+    if watched.only is not None:
+        found.append(("fieldSelector", f"metadata.name={watched.only[1]}"))
     return found
 
 
@@ -426,8 +434,8 @@ def _set_timeout(response: urllib3.BaseHTTPResponse, seconds: float) -> None:
 
 
 def _describe(error: Exception) -> tuple[Failure, str]:
-    """Say what happened in a line that is the same the next time: urllib3's texts name objects by address."""
-    cause: BaseException = error  # urllib3 calls a refused connection a timeout, too: the innermost one knows
+    """Return what happened, in a line that is the same the next time: urllib3's texts name objects by address."""
+    cause: BaseException = error  # urllib3 calls a refused connection a timeout, too; the innermost error is right
     while (deeper := cause.__cause__ or cause.__context__) is not None:
         cause = deeper
     if isinstance(cause, TimeoutError | urllib3.exceptions.TimeoutError):

@@ -1,136 +1,152 @@
-"""A cluster as it is served: the options, the source that was opened by them, and the zone that it feeds.
+"""The feed of one cluster: a source of objects, and the zone that is made of them.
 
-What a live configuration changes is either the zone alone, made anew from the same objects, or all three together.
-Knows no table: the controller publishes what is in the zone.
+The source's threads post their events to the controller's thread, which alone uses the zone.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from functools import partial
-from typing import NamedTuple, Protocol
+from itertools import islice
 
-from pydns.config.flags import with_options_of
-from pydns.config.model import Config
-from pydns.config.settings import PodsMode, Settings
-from pydns.control.controller_counts import Ledger
+from pydns.control.clock import Clock
+from pydns.control.controller_counts import ControllerCounts
+from pydns.control.feed import Call, Feed, FeedStatus
+from pydns.control.options import ClusterOptions
+from pydns.control.source import SourceChoice, SourceKindStatus
+from pydns.kube import reflector
 from pydns.kube.events import Apply, Event, InitApply
 from pydns.kube.objects import Kind, Observed, Skipped
 from pydns.kube.zone import Zone, ZoneOptions
 from pydns.log import Level, Log
+from pydns.table.layout import Changes, Contents, Facts
+from pydns.table.status import Filter, KindStatus
 
-Call = Callable[[], None]
-
-
-class KindStatus(Protocol):
-    """What a source says of one kind."""
-
-    @property
-    def synced(self) -> bool:
-        """Whether it has been listed to the end."""
-
-    @property
-    def problem(self) -> str | None:
-        """What is wrong now."""
-
-    @property
-    def last_event(self) -> float | None:
-        """When something of the kind last changed, by the monotonic clock."""
-
-    @property
-    def last_heard(self) -> float | None:
-        """When the source last showed that what it delivered is current."""
-
-
-class Source(Protocol):
-    """Where cluster state comes from."""
-
-    def start(self) -> None:
-        """Begin to deliver events."""
-
-    def stop(self) -> None:
-        """End."""
-
-    def status(self) -> Mapping[Kind, KindStatus]:
-        """Say how it does."""
-
-
-class SourceOptions(NamedTuple):
-    """What is asked of the source. Others need another listing."""
-
-    labels: str | None
-    endpoint_pod_names: bool
-    pods: bool  # whether Pods are wanted
-
-
-class ClusterOptions(NamedTuple):
-    """What is served of a cluster, and how."""
-
-    zone: ZoneOptions
-    source: SourceOptions
-
-
-def cluster_options(settings: Settings, config: Config, own_addresses: tuple[bytes, ...]) -> ClusterOptions:
-    """Return what the configuration says, and the command line where that is silent."""
-    chosen = with_options_of(settings, config)
-    return ClusterOptions(
-        ZoneOptions(
-            domain=chosen.domain,
-            reverse_zones=chosen.reverse_zones,
-            ttl_s=chosen.ttl_s,
-            pods=chosen.pods,
-            namespaces=None if chosen.namespaces is None else frozenset(chosen.namespaces),
-            own_addresses=own_addresses,
-        ),
-        SourceOptions(chosen.labels, chosen.endpoint_pod_names, pods=chosen.pods is PodsMode.VERIFIED),
-    )
-
-
-OpenSource = Callable[[SourceOptions, Callable[[list[Event]], None]], Source]
+_MAX_SKIPPED, _MAX_TEXT = 100, 200  # skipped objects in the status, and characters about each
 
 
 class Cluster:
-    """One of them. Its source's threads `post` calls for the controller's thread, which has the zone to itself."""
+    """The feed of a cluster, as `control.feed` describes it."""
 
     def __init__(
-        self, options: ClusterOptions, open_source: OpenSource, post: Callable[[Call], None], log: Log, ledger: Ledger
+        self,
+        options: ClusterOptions,
+        source: SourceChoice,
+        post: Callable[[Call], None],
+        counts: ControllerCounts,
+        log: Log,
+        clock: Clock,
     ) -> None:
+        """`post` has a call made by the controller's thread."""
         self.options = options
-        self.zone = Zone(options.zone)
-        self.source = open_source(options.source, lambda events: post(partial(self._apply, events)))
+        self._serial = 0  # of the last commit
+        self._least_version = 0
+        self._zone = Zone(options.zone)
+        self._name = source.name
+        self._source = source.open(options.source, lambda events: post(partial(self._apply, events)))
+        self._counts = counts
         self._log = log
-        self._ledger = ledger
+        self._clock = clock
+
+    def start(self) -> None:
+        """Start the source."""
+        self._source.start()
 
     def stop(self) -> None:
-        """End its source."""
-        self.source.stop()
+        """Stop the source."""
+        self._source.stop()
+
+    def missing(self) -> dict[str, str | None]:
+        """Return the kinds that have never been listed to the end, each with its problem now."""
+        synced = self._zone.store.synced
+        return {kind.value: each.problem for kind, each in self._source.status().items() if kind not in synced}
+
+    def contents(self) -> Iterable[Contents]:
+        """Return all records of the zone."""
+        return self._zone.contents()
+
+    def changes(self) -> Changes:
+        """Return what changed in the zone."""
+        return self._zone.flush()
+
+    def facts(self, *, synced: bool) -> Facts:
+        """Return the zone's facts. The serial is the highest resourceVersion, so replicas agree.
+
+        Manifests have no resourceVersion; there the clock keeps the serial growing.
+        """
+        self._serial = self._version() or max(int(self._clock.wall()), self._serial + 1)
+        return self._zone.facts(serial=self._serial, synced=synced)
+
+    def follow(self, before: Feed) -> None:
+        """Continue the serials of `before`: objects that were seen there may be newer than those listed here."""
+        if isinstance(before, Cluster):
+            self._serial, self._least_version = before._serial, before._version()
 
     def change_zone(self, options: ZoneOptions) -> None:
-        """Go on with another zone of the same objects, of which nothing is published yet."""
+        """Continue with a new zone of the same objects."""
         self.options = self.options._replace(zone=options)
-        self.zone = self.zone.with_options(options)
+        self._zone = self._zone.with_options(options)
 
     def change_ttl(self, ttl_s: int) -> Callable[[bytes], bytes]:
-        """Have its records have another TTL. Returns what makes a published answer one with that TTL."""
+        """Change the TTL of the zone's records."""
         self.options = self.options._replace(zone=self.options.zone._replace(ttl_s=ttl_s))
-        return self.zone.change_ttl(ttl_s)
+        return self._zone.change_ttl(ttl_s)
 
-    def missing(self) -> dict[Kind, str | None]:
-        """Return the kinds that have never been listed to the end, and what is wrong with them now."""
-        statuses = self.source.status()
-        return {kind: statuses[kind].problem for kind in statuses if kind not in self.zone.store.synced}
+    def server_addresses(self) -> tuple[bytes, ...]:
+        """Return the addresses of the published Services that lead to this server."""
+        return self._zone.service_addresses()
+
+    def status(self) -> FeedStatus:
+        """Return the status of the source and the objects."""
+        namespaces, skipped = self.options.zone.namespaces, self._zone.store.skipped
+        return FeedStatus(
+            source=self._name,
+            only=Filter(
+                namespaces=None if namespaces is None else tuple(sorted(namespaces)), labels=self.options.source.labels
+            ),
+            skipped={str(ref)[:_MAX_TEXT]: skipped[ref][:_MAX_TEXT] for ref in islice(skipped, _MAX_SKIPPED)},
+            kinds={kind.value: self._kind_status(kind, each) for kind, each in self._source.status().items()},
+        )
+
+    def _version(self) -> int:
+        return max(self._zone.store.resource_version, self._least_version)
 
     def _apply(self, events: list[Event]) -> None:
         for event in events:
             if isinstance(event, Apply | InitApply):
                 self._report(event.observed)
-            if self.zone.apply(event):
-                self._ledger.changed(event, self.zone.store)
+            if self._zone.apply(event):
+                self._counts.changed(event, self._zone.store)
 
     def _report(self, observed: Observed) -> None:
         """Log an object that can't be used, once for each reason."""
-        known = self.zone.store.skipped.get(observed.ref)
+        known = self._zone.store.skipped.get(observed.ref)
         if isinstance(observed.value, Skipped):
             if known != observed.value.reason:
                 reason = observed.value.reason
                 self._log("object skipped", level=Level.WARNING, object=str(observed.ref)[:120], reason=reason)
         elif known is not None:
-            self._log("object is right again", object=str(observed.ref)[:120])
+            self._log("object accepted again", object=str(observed.ref)[:120])
+
+    def _kind_status(self, kind: Kind, source: SourceKindStatus) -> KindStatus:
+        store = self._zone.store
+        now = self._clock.monotonic()
+        watched = source if isinstance(source, reflector.Status) else None
+        version = watched.resource_version if watched else ""
+        return KindStatus(
+            synced=kind in store.synced,
+            objects=store.count(kind),
+            skipped=sum(ref.kind is kind for ref in store.skipped),
+            problem=source.problem,
+            last_event_age_s=_age_s(source.last_event, now),
+            data_age_s=_age_s(source.last_heard, now),
+            resource_version=int(version) if version.isdecimal() else None,
+            last_bookmark_age_s=_age_s(watched.last_bookmark, now) if watched else None,
+            last_audit_age_s=_age_s(watched.last_audit, now) if watched else None,
+            audits=watched.audits if watched else None,
+            repaired=watched.repaired if watched else None,
+            relists=watched.relists if watched else None,
+            errors=watched.errors if watched else None,
+        )
+
+
+def _age_s(moment: float | None, now: float) -> float | None:
+    return None if moment is None else max(0.0, now - moment)

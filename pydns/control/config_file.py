@@ -1,21 +1,19 @@
-"""A file or folder as the source of the live configuration: reads it, watches it, tells what it says.
+"""A file or folder as the source of the live configuration: reads it, watches it, delivers what it contains.
 
-Knows files and one thread; what texts mean is `config.inputs`. Rules:
+Knows files; the meaning of texts is the business of `config.inputs`, when a change counts that of `control.file_watch`.
+Rules:
 
-1. In a folder the keys are files, as in a mounted ConfigMap. Names that begin with a dot are left out: the kubelet's
-   `..data` is where the plain names lead to, and is swapped when the ConfigMap changes.
-2. A change counts when two looks in a row agree on it, and nothing changed while it was read: so half-written files,
-   the moment between an editor's delete and rename, and half of the old ConfigMap with half of the new don't count. At
-   two looks a quarter of a second apart it takes effect within a second.
-3. What isn't there means the defaults. What can't be read means nothing: what was read before stays.
-4. Watching is by stat, as in `control.manifests`, and costs less: a mounted ConfigMap has few files.
+1. In a folder the keys are files, as in a mounted ConfigMap. Names that begin with a dot are left out: the plain names
+   are links through the kubelet's `..data`, which is swapped when the ConfigMap changes.
+2. A folder counts as a whole, and only if nothing changed while it was read: half of the old ConfigMap with half of the
+   new one has no effect.
+3. A path that doesn't exist means the defaults. One that can't be read means nothing: what was read before stays.
 """
 
 import errno
 import os
 import stat
-import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
@@ -23,68 +21,67 @@ from typing import NamedTuple
 from pydns.config import inputs
 from pydns.config.model import Config
 from pydns.config.read import Accepted, Refused
-from pydns.control.configuration import Seen
-from pydns.control.folder import Signature, signature
+from pydns.control.config_source import Seen
+from pydns.control.file_watch import LOOK_S, UNSETTLED, FileWatch, Signature, States, signature
 
 
 class ConfigFile:
-    """Delivers what a path says: at once from `start`, and from its own thread whenever it says something else."""
+    """Delivers what a path contains: at once from `start`, and from its own thread whenever that changes."""
 
-    def __init__(self, path: Path, deliver: Callable[[Seen], None], *, poll_s: float = 0.25) -> None:
+    def __init__(self, path: Path, deliver: Callable[[Seen], None], *, look_s: float = LOOK_S) -> None:
         self.name = str(path)
         self._path = path
         self._deliver = deliver
-        self._poll_s = poll_s
-        self._last_look: _Look | None = None
-        self._in_force: _Look | None = None  # the state that was read
-        self._said: Seen | None = None
-        self._problem: str | None = None
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="config", daemon=True)
+        self._delivered: Seen | None = None
+        self._look_problem: str | None = None
+        self._read_problem: str | None = None
+        self.watch = FileWatch[_Look](self._look, self._read, thread="config", look_s=look_s)
 
     def start(self) -> None:
-        """Deliver what is there, unless it can't be read, then watch."""
-        self.poll(at_once=True)
-        # Its next state could look the same, as a tick of the file system's clock has milliseconds.
-        self._in_force = None
-        self._thread.start()
+        """Deliver what there is, unless it can't be read, then watch."""
+        self.watch.read_all()
+        self.watch.start()
 
     def stop(self) -> None:
         """Stop watching. Nothing is delivered after this has returned."""
-        self._stopping.set()
-        self._thread.join()
+        self.watch.stop()
 
     def problem(self) -> str | None:
-        """Return why it can't be read now."""
-        return self._problem
+        """Return why the path can't be read now."""
+        return self._look_problem or self._read_problem
 
-    def poll(self, *, at_once: bool = False) -> None:
-        """Look once, and deliver what that settles. The thread does this every `poll_s`."""
+    def _look(self, before: Mapping[Path, "_Look"]) -> dict[Path, "_Look"]:
         try:
             look = _look(self._path)
-            settled = at_once or look == self._last_look
-            self._last_look = look
-            if not settled or look == self._in_force:
-                return
-            seen = _read(self._path, look)
-            if _look(self._path) != look and not at_once:
-                return
         except OSError as error:
-            self._problem = f"{error.filename or self._path}: {error.strerror}"
-            self._in_force = None  # this may pass without a trace in the state, so it is read again
-            return
-        self._in_force, self._problem = look, None
-        if seen != self._said:
-            self._said = seen
-            self._deliver(seen)
+            self._look_problem = self._text(error)
+            return dict(before)
+        self._look_problem = None
+        return {self._path: look}
 
-    def _watch(self) -> None:
-        while not self._stopping.wait(self._poll_s):
-            self.poll()
+    def _read(self, path: Path) -> "States[_Look]":
+        if self._look_problem is not None:  # it may be a FIFO by now, and reading one would wait for ever
+            return {path: UNSETTLED}
+        look = self.watch.looked[path]
+        try:
+            seen = _read(path, look)
+            if _look(path) != look and self._delivered is not None:  # rule 2; at the start something must be delivered
+                return {path: UNSETTLED}
+        except OSError as error:
+            self._read_problem = self._text(error)
+            return {path: UNSETTLED}
+        self._read_problem = None
+        if seen != self._delivered:
+            self._delivered = seen
+            self._deliver(seen)
+        return {path: look}
+
+    def _text(self, error: OSError) -> str:
+        return f"{error.filename or self._path}: {error.strerror}"
 
 
 def read_path(path: Path) -> Accepted | Refused:
-    """Read what there is now. Raises `OSError` if that can't be read or isn't there."""
+    """Return what a path contains now. Raises `OSError` if it can't be read or doesn't exist."""
     look = _look(path)
     if look.form is _Form.ABSENT:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
@@ -98,21 +95,21 @@ class _Form(Enum):
 
 
 class _Look(NamedTuple):
-    """What tells two states of the path apart."""
+    """Tells two states of the path apart."""
 
     form: _Form
-    files: dict[str, Signature]
+    files: tuple[tuple[str, Signature], ...]  # by name, in order; a file that is not in a folder has no name
 
 
 def _look(path: Path) -> _Look:
     try:
         status = path.stat()
     except (FileNotFoundError, NotADirectoryError):
-        return _Look(_Form.ABSENT, {})
+        return _Look(_Form.ABSENT, ())
     if not stat.S_ISDIR(status.st_mode):
         if not stat.S_ISREG(status.st_mode):  # reading a FIFO would wait for ever
             raise OSError(errno.EINVAL, "is neither a file nor a folder", str(path))
-        return _Look(_Form.FILE, {"": signature(status)})
+        return _Look(_Form.FILE, (("", signature(status)),))
     files = {}
     with os.scandir(path) as entries:
         for entry in entries:
@@ -124,7 +121,7 @@ def _look(path: Path) -> _Look:
                 continue  # gone since, or a link to nothing
             if stat.S_ISREG(status.st_mode):
                 files[entry.name] = signature(status)
-    return _Look(_Form.FOLDER, files)
+    return _Look(_Form.FOLDER, tuple(sorted(files.items())))
 
 
 def _read(path: Path, look: _Look) -> Seen:
@@ -133,7 +130,7 @@ def _read(path: Path, look: _Look) -> Seen:
     if look.form is _Form.FILE:
         return Seen(inputs.read_file(path.name, _octets(path)))
     return Seen(
-        inputs.read_folder({name: _octets(path / name) if name in inputs.KEYS else b"" for name in sorted(look.files)})
+        inputs.read_folder({name: _octets(path / name) if name in inputs.KEYS else b"" for name, _ in look.files})
     )
 
 

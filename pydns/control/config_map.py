@@ -1,24 +1,24 @@
 """A ConfigMap of the API server as the source of the live configuration.
 
-It is watched as Services are (`control.apiserver`, `kube.reflector`), by a field selector for its name: a Role for
-this one ConfigMap (`resourceNames`) is permission enough. What its texts mean is `config.inputs`.
+It is watched as Services are (`control.apiserver`, `kube.reflector`), with a field selector for its name: a Role for
+this one ConfigMap (`resourceNames`) is permission enough. The meaning of its texts is the business of `config.inputs`.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 from pydns.config import inputs
 from pydns.config.mistakes import ConfigError
 from pydns.config.model import Config
 from pydns.config.read import Accepted, Refused
-from pydns.control.apiserver import ApiServer, Connection, Log
-from pydns.control.configuration import Seen
+from pydns.control.apiserver import PACE, ApiServer, Connection, Pace, Watched
+from pydns.control.config_source import Seen
 from pydns.kube.events import Apply, Delete, Event, Init, InitApply, InitDone
 from pydns.kube.objects import ConfigMap, Kind, Observed
+from pydns.log import Log
 
 
 class ConfigMapWatch:
-    """Delivers what a ConfigMap says, from a thread of its own: when it has been read, and whenever it changes."""
+    """Delivers what a ConfigMap contains, from its own thread: when it has been read, and whenever it changes."""
 
     def __init__(
         self,
@@ -27,12 +27,13 @@ class ConfigMapWatch:
         name: str,
         deliver: Callable[[Seen], None],
         log: Log,
-        **options: Any,
+        pace: Pace = PACE,
     ) -> None:
         self.name = f"ConfigMap {namespace}/{name}"
         self._deliver = deliver
-        self._listed: Observed | None = None  # by the listing in progress
-        self._server = ApiServer(connection, [Kind.CONFIG_MAP], self._take, log, only=(namespace, name), **options)
+        self._listed: Observed | None = None  # in the listing that is going on
+        watched = Watched((Kind.CONFIG_MAP,), only=(namespace, name))
+        self._server = ApiServer(connection, watched, self._take, log, pace)
 
     def start(self) -> None:
         """Begin. Returns at once."""
@@ -43,9 +44,9 @@ class ConfigMapWatch:
         self._server.stop()
 
     def problem(self) -> str | None:
-        """Return what keeps it from being known now."""
+        """Return why the ConfigMap can't be read now."""
         status = self._server.status()[Kind.CONFIG_MAP]
-        # One failure alone may be a server without WatchList, which is asked for a list next.
+        # One failure may mean a server without WatchList. The next request is a list.
         return status.problem if sum(status.errors.values()) > 1 else None
 
     def _take(self, events: list[Event]) -> None:
@@ -56,13 +57,13 @@ class ConfigMapWatch:
                 case InitApply(observed):
                     self._listed = observed
                 case InitDone():
-                    self._say(self._listed)
+                    self._deliver_read(self._listed)
                 case Apply(observed):
-                    self._say(observed)
+                    self._deliver_read(observed)
                 case Delete():
-                    self._say(None)
+                    self._deliver_read(None)
 
-    def _say(self, observed: Observed | None) -> None:
+    def _deliver_read(self, observed: Observed | None) -> None:
         if observed is None:
             self._deliver(Seen(Accepted(Config()), exists=False))
         elif isinstance(observed.value, ConfigMap):

@@ -1,48 +1,27 @@
-"""The live configuration: which one is in force, what is wrong with the one that isn't, and what the table says of it.
+"""The live configuration: which one is in force, what is wrong with a refused one, and what the table has.
 
-Its source (`control.configfile`, `control.configmap`) delivers what it says now. An accepted configuration comes into
-force as a whole; a refused one is logged with every mistake, and the last good one stays, also over restarts, for it
-lies in the table. Used by the controller's thread alone.
+A source (`control.config_source`) delivers what it contains. An accepted configuration comes into force as a whole. A
+refused one is logged with every mistake, and the last accepted one stays in force. The table keeps it over restarts.
+Used by the controller's thread alone.
 """
 
 import hashlib
 import time
-from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Mapping
 
 import msgspec
 
-from pydns.config.model import Config, dump, load
+from pydns.config.model import Config, MetricNames, dump, load
 from pydns.config.read import Accepted, Refused
+from pydns.control.config_source import ConfigSource, Seen
 from pydns.control.resolv_conf import ResolvConf
 from pydns.log import Level, Log
+from pydns.table.status import ConfigState, ConfigStatus
 from pydns.table.writer import Writer
 
 
-class Seen(NamedTuple):
-    """What a source says. Where there is nothing, the defaults count."""
-
-    result: Accepted | Refused
-    exists: bool = True
-
-
-class ConfigSource(Protocol):
-    """Where the configuration comes from."""
-
-    name: str
-
-    def start(self) -> None:
-        """Begin to deliver what it says."""
-
-    def stop(self) -> None:
-        """End."""
-
-    def problem(self) -> str | None:
-        """Return why what it says isn't known now."""
-
-
 class Configuration:
-    """What is in force. Tell it what the source says (`take`), and let it look around now and then (`poll`)."""
+    """The configuration in force. `take` gets what the source contains; `update_table` writes the result."""
 
     def __init__(
         self,
@@ -52,7 +31,8 @@ class Configuration:
         log: Log,
         now: Callable[[], float] = time.time,
     ) -> None:
-        self.config: Config | None = None  # None: until the source has said something, or why it can't
+        self.config: Config | None = None  # None until the source was read, or was found to be unreadable
+        self.composed = writer.config()  # the configuration in the table, as bytes
         self._source = source
         self._name = source.name if source else "flags"
         self._writer = writer
@@ -64,12 +44,28 @@ class Configuration:
         self._problem: str | None = None
         self._accepted = self._refused = 0
         self._hash = ""
-        self._in_table = writer.config(), writer.accepted_config()
+        self._accepted_composed = writer.accepted_config()
+        self._kept = _load(self._accepted_composed)  # the one from before the restart
         if source is None:
             self._put_in_force(Config())
 
+    @property
+    def metric_names(self) -> MetricNames:
+        """The names of metrics. Until a configuration is in force, they are those from before the restart."""
+        return (self.config or self._kept or Config()).metrics.names
+
+    def start(self) -> None:
+        """Start the source."""
+        if self._source is not None:
+            self._source.start()
+
+    def stop(self) -> None:
+        """Stop the source."""
+        if self._source is not None:
+            self._source.stop()
+
     def take(self, seen: Seen) -> None:
-        """Judge what the source says."""
+        """Accept or refuse what the source contains."""
         if seen == self._seen:
             return
         before, self._seen, self._since = self._seen, seen, self._now()
@@ -83,56 +79,63 @@ class Configuration:
         if seen.result.config != self.config:
             self._put_in_force(seen.result.config)
         elif before is not None and isinstance(before.result, Refused):
-            self._log("configuration is right again", source=self._name, hash=self._hash)
+            self._log("configuration accepted again", source=self._name, hash=self._hash)
 
-    def poll(self, own: frozenset[str]) -> None:
-        """Keep the table current. `own` are our addresses, which can't be upstreams."""
-        problem = self._source.problem() if self._source else None
-        if problem != self._problem:
-            self._problem = problem
-            if problem is not None:
-                self._log(
-                    "configuration can't be read",
-                    level=Level.WARNING,
-                    source=self._name,
-                    problem=problem,
-                    action=self._fall_back(),
-                )
+    def update_table(self, own: frozenset[str]) -> None:
+        """Write the configuration to the table if it changed. `own` are our addresses, which can't be upstreams."""
+        self._check_source()
         if self.config is None:
             return
         effective = self.config
         if effective.upstreams is None:
             effective = msgspec.structs.replace(effective, upstreams=self._resolv_conf.upstreams(own))
         composed = dump(effective), dump(self.config)
-        if composed != self._in_table:
+        if composed != (self.composed, self._accepted_composed):
             if not effective.upstreams:
                 self._log("no upstreams", level=Level.WARNING, effect="names outside the cluster are refused")
             self._writer.put_config(*composed)
-            self._in_table = composed
+            self.composed, self._accepted_composed = composed
 
-    def status(self) -> dict[str, Any]:
-        """Return how things stand, for people and metrics."""
+    def status(self, waiting_for: Mapping[str, str | None]) -> ConfigStatus:
+        """Return the status. `waiting_for` are the kinds that are not listed yet for its cluster options."""
         result = self._seen.result if self._seen else None
-        return {
-            "source": self._name,
-            "state": self._state(),
-            "since": self._since,
-            "hash": self._hash,
-            "accepted": self._accepted,
-            "refused": self._refused,
-            "problem": self._problem,
-            "mistakes": [str(error) for error in result.errors] if isinstance(result, Refused) else [],
-            "notices": [str(notice) for notice in result.notices] if isinstance(result, Accepted) else [],
-        }
+        return ConfigStatus(
+            source=self._name,
+            state=self._state(),
+            since=self._since,
+            hash=self._hash,
+            accepted=self._accepted,
+            refused=self._refused,
+            problem=self._problem,
+            mistakes=tuple(map(str, result.errors)) if isinstance(result, Refused) else (),
+            notices=tuple(map(str, result.notices)) if isinstance(result, Accepted) else (),
+            waiting_for=dict(waiting_for),
+        )
 
-    def _state(self) -> str:
+    def _check_source(self) -> None:
+        """Log why the source can't be read, once, and fall back."""
+        problem = self._source.problem() if self._source else None
+        if problem == self._problem:
+            return
+        self._problem = problem
+        if problem is not None:
+            action = self._fall_back()
+            self._log(
+                "configuration can't be read",
+                level=Level.WARNING,
+                source=self._name,
+                problem=problem,
+                action=action,
+            )
+
+    def _state(self) -> ConfigState:
         if self._source is None:
-            return "none"
+            return ConfigState.NONE
         if self._seen is None:
-            return "unread"
+            return ConfigState.UNREAD
         if isinstance(self._seen.result, Refused):
-            return "refused"
-        return "accepted" if self._seen.exists else "absent"
+            return ConfigState.REFUSED
+        return ConfigState.ACCEPTED if self._seen.exists else ConfigState.ABSENT
 
     def _refuse(self, refused: Refused) -> None:
         action = self._fall_back()
@@ -147,21 +150,26 @@ class Configuration:
         )
 
     def _fall_back(self) -> str:
-        """Have something in force although the source is of no use, and say what."""
+        """Make sure that something is in force although the source can't be used. Returns what, for the log."""
         if self.config is not None:
             return "keeping the previous configuration"
-        try:
-            kept = load(self._writer.accepted_config())
-        except msgspec.DecodeError:  # there is none, or another version put it there
+        if self._kept is None:
             self._put_in_force(Config())
             return "taking the defaults: there is no previous configuration"
-        self._put_in_force(kept)
+        self._put_in_force(self._kept)
         return "keeping the configuration from before the restart"
 
     def _put_in_force(self, config: Config) -> None:
         self.config = config
         self._hash = hashlib.sha256(dump(config)).hexdigest()[:12]
-        if self._state() == "absent":
-            self._log("configuration not there", source=self._name, action="taking the defaults")
+        if self._state() is ConfigState.ABSENT:
+            self._log("configuration not found", source=self._name, action="taking the defaults")
         elif self._source is not None:
             self._log("configuration in force", source=self._name, hash=self._hash)
+
+
+def _load(composed: bytes) -> Config | None:
+    try:
+        return load(composed)
+    except msgspec.DecodeError:  # there is none, or another version put it there
+        return None

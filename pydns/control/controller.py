@@ -1,455 +1,255 @@
-"""The controller process: keeps the answer table as the cluster and the configuration are. The table's only writer.
+"""The controller: keeps the answer table as the feed and the configuration are. The table's only writer.
 
-Threads of sources post calls on a queue; this thread makes those that are there, compiles what changed and commits it,
-so a burst of events is one commit and a single one waits for nobody.
+Other threads post calls; `control.program` makes them in this one thread and then calls `turn`, which compiles what
+changed and commits it. So a burst of events is one commit, and a single event waits for nobody. In the order of a turn:
+
+1. `configure`: the configuration in force goes to the table, and to everybody whom it concerns.
+2. `_choose_feed`: cluster options that changed make another zone, or another feed beside the one in force.
+3. `publish`: static records and the changes of the feed go to the table.
+4. `publish_status`: the status goes to the table, the probes and the metrics.
 """
 
-import gc
-import json
-import os
-import queue
-import select
-import signal
-import socket
-import threading
-import time
-from collections.abc import Callable, Mapping, Sequence
-from itertools import islice
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 from pydns.config.model import Config
-from pydns.config.selector import parse as parse_selector
-from pydns.config.settings import Settings
-from pydns.control import http
-from pydns.control.cluster import Call, Cluster, ClusterOptions, OpenSource, Source, SourceOptions, cluster_options
-from pydns.control.config_file import ConfigFile
-from pydns.control.configuration import ConfigSource, Configuration, Seen
-from pydns.control.controller_counts import Ledger
-from pydns.control.folder import SourceError
-from pydns.control.manifest_folder import ManifestFolder
-from pydns.control.metrics_page import Metrics, queries, upstreams
-from pydns.control.probe_pages import Probes, describe
-from pydns.control.resolv_conf import ResolvConf
+from pydns.control import collector
+from pydns.control.clock import Clock, Every
+from pydns.control.config_source import Seen
+from pydns.control.configuration import Configuration
+from pydns.control.feed import Feed, FeedStatus
+from pydns.control.options import ClusterOptions
+from pydns.control.reporter import Reporter
+from pydns.control.source import SourceError
 from pydns.control.static_records import StaticRecords
-from pydns.control.status import describe_kind
-from pydns.control.zone_folder import ZoneFolder
-from pydns.dns.address import address_text, parse_address
+from pydns.dns.address import address_text
 from pydns.dns.name import to_text
-from pydns.kube.events import Event
-from pydns.kube.objects import RECORD_KINDS, Kind, Options
 from pydns.kube.zone import ZoneOptions
-from pydns.kube.zone import facts as zone_facts
 from pydns.log import Level, Log
-from pydns.metrics.totals import decode
-from pydns.process.block import Block
-from pydns.process.pulse import Pulse
-from pydns.process.supervisor import StartError
-from pydns.table.layout import Changes, Facts
-from pydns.table.writer import Writer, WriterError
+from pydns.table.layout import Changes
+from pydns.table.status import Status, TableStatus, encode
+from pydns.table.writer import Writer
 
-_STATUS_S = 1.0  # how often it says how it is
-_LOOK_S = 0.5  # how often it looks at what nobody tells it: nameservers, problems
-_MAX_SKIPPED, _MAX_TEXT = 100, 200  # objects that it says are skipped, and characters about one
-_READER_CHECK_S = 30.0  # how soon the slot of a killed worker is given back
-
-Post = Callable[[Call], None]
+LOOK_S = 0.5  # the time between two looks at what nobody delivers: nameservers, problems of sources
+_STATUS_S = 1.0  # the time between two statuses
+_READER_CHECK_S = 30.0  # how soon the reader slot of a killed worker is free again
 
 
-def run(
-    settings: Settings,
-    log: Log,
-    ready: int,
-    lifeline: int,
-    pulse: Pulse,
-    http_sockets: Mapping[str, socket.socket],
-    blocks: Sequence[Block],
-) -> None:
-    """Keep the table until SIGTERM, or until the other end of `lifeline` is closed, and answer HTTP at `http_sockets`.
+class Inputs(NamedTuple):
+    """What the table is made of."""
 
-    Writes an octet to `ready`, if it is one, when there is a table to read. Raises `StartError` before that if it
-    can't begin.
-    """
-    end_with_threads(log)
-    stopping = threading.Event()
-    calls: queue.SimpleQueue[Call] = queue.SimpleQueue()
-
-    def stop(*_: object) -> None:
-        stopping.set()
-        calls.put(_nothing)
-
-    signal.signal(signal.SIGTERM, stop)
-
-    def stop_with_supervisor() -> None:
-        select.select([lifeline], [], [])  # not read: workers have set the pipe that they share to not blocking
-        stop()
-
-    threading.Thread(target=stop_with_supervisor, daemon=True).start()
-    probes = Probes(pulse)
-    ledger = Ledger(blocks[0])
-    metrics = Metrics(blocks, pulse, lambda: probes.status, lambda: ledger.names, settings.listen[0].port)
-    pages: dict[str, http.Pages] = {
-        "--health": {"/health": probes.health},
-        "--ready": {"/ready": probes.ready, "/status": probes.whole_status},
-        "--metrics": {"/metrics": metrics.page},
-    }
-    http.start([(sock, pages[flag]) for flag, sock in http_sockets.items()], log)
-    options = cluster_options(settings, Config(), _own_addresses(settings))
-    try:
-        writer = Writer(settings.state_dir, zone_facts(options.zone, serial=0, synced=False))
-        zone_folder = ZoneFolder(settings.zones, lambda: calls.put(_nothing), log) if settings.zones else None
-        statics = StaticRecords(writer, options.zone.domain, options.zone.reverse_zones, log, zone_folder)
-        if zone_folder:
-            zone_folder.start()
-        gc.disable()  # until the cluster is loaded: what is loaded is kept
-        controller = Controller(settings, writer, calls.put, log, probes, pulse, statics, ledger, blocks)
-        controller.start()
-        while not calls.empty():  # what a file says is known at once, and so is whether the cluster can be had
-            calls.get_nowait()()
-        statics.publish()  # they are complete, whenever the cluster is
-    except (WriterError, SourceError) as error:
-        raise StartError(str(error)) from None
-    controller.say()
-    if ready >= 0:
-        os.write(ready, b"1")
-        os.close(ready)
-    controller.run(calls, stopping)
-    controller.stop()
-    if zone_folder:
-        zone_folder.stop()
-    writer.close()
-
-
-def end_with_threads(log: Log) -> None:
-    """Have a thread that fails take this process with it: the supervisor starts it again, and nothing stands still."""
-
-    def end(failed: threading.ExceptHookArgs) -> None:
-        thread = failed.thread.name if failed.thread is not None else "?"
-        error = f"{failed.exc_type.__name__}: {failed.exc_value}"
-        log("thread failed", level=Level.ERROR, thread=thread, error=error, action="end this process")
-        os._exit(1)
-
-    threading.excepthook = end
+    configuration: Configuration
+    statics: StaticRecords
+    options: Callable[[Config], ClusterOptions]  # of a configuration
+    open_feed: Callable[[ClusterOptions], Feed]
+    source_name: str  # where the feeds' objects come from
+    own_addresses: tuple[bytes, ...]  # this server listens there
 
 
 class Controller:
-    """Brings what sources tell of the cluster, and of the configuration, into the table."""
+    """Publishes what its inputs contain. All of it is called by one thread."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        writer: Writer,
-        post: Post,
-        log: Log,
-        probes: Probes,
-        pulse: Pulse,
-        statics: StaticRecords,
-        ledger: Ledger,
-        blocks: Sequence[Block],
-    ) -> None:
-        self._settings = settings
-        self._own_addresses = _own_addresses(settings)
+    def __init__(self, inputs: Inputs, writer: Writer, reporter: Reporter, log: Log, clock: Clock) -> None:
+        self._inputs = inputs
         self._writer = writer
-        self._post = post
+        self._reporter = reporter
         self._log = log
-        self._probes = probes
-        self._pulse = pulse
-        self._statics = statics
-        self._ledger = ledger
-        self._blocks = blocks
-        self._restored = writer.is_whole()  # answers come from a table from before the restart, until synced
-        self._open_source, self._source_name, config_source = _sources(settings, log, self._on_config)
-        self._config_source = config_source
-        self._configuration = Configuration(config_source, writer, ResolvConf(settings.resolv_conf, log), log)
-        self._configured: Config | None = None  # what was handed out
-        self._wanted: ClusterOptions | None = None
-        self._cluster: Cluster | None = None  # from when the configuration is known
-        self._next: Cluster | None = None  # with the wanted options; takes over when it has been listed
-        self._trouble = ""  # why what is wanted can't be opened
-        self._published = False
-        self._synced = False
-        self._serial = 0
+        self._clock = clock
+        self._look = Every(LOOK_S, clock)
+        self._status = Every(_STATUS_S, clock)
+        self._reader_check = Every(_READER_CHECK_S, clock)
+        self._restored = writer.is_whole()  # the answers are those from before the restart, until synced
+        self._configured: Config | None = None  # the configuration that was applied
+        self._wanted: ClusterOptions | None = None  # its options; None until a configuration is known
+        self._feed: Feed | None = None  # the table follows it
+        self._next: Feed | None = None  # has the wanted options; takes over when everything has been listed
+        self._problem = ""  # why a feed with the wanted options can't be opened
+        self._published = False  # the table has records of `_feed`
+        self._synced = False  # the table has all of them
 
     def start(self) -> None:
-        """Begin to listen to the sources."""
-        if self._config_source is not None:
-            self._config_source.start()
+        """Begin to follow the inputs. Raises `SourceError` if one of them can't be used at all."""
+        self._inputs.statics.start()
+        collector.pause()
+        self._inputs.configuration.start()
         self.configure()
 
     def stop(self) -> None:
-        """Stop listening."""
-        for each in (self._config_source, self._cluster, self._next):
-            if each is not None:
-                each.stop()
+        """Stop following the inputs, and close the table."""
+        self._inputs.configuration.stop()
+        for feed in (self._feed, self._next):
+            if feed is not None:
+                feed.stop()
+        self._inputs.statics.stop()
+        self._writer.close()
 
-    def run(self, calls: "queue.SimpleQueue[Call]", stopping: threading.Event) -> None:
-        """Work until `stopping` is set."""
-        said = checked = looked = time.monotonic()
-        self.publish()  # a folder has been read by now
-        while not stopping.is_set():
-            try:
-                calls.get(timeout=_LOOK_S)()
-                while not calls.empty():
-                    calls.get_nowait()()
-            except queue.Empty:
-                pass
-            now = time.monotonic()
-            if now - looked >= _LOOK_S:
-                looked = now
-                self.configure()
-            self._log.summarize()
-            self._statics.publish()
-            self.publish()
-            if now - said >= _STATUS_S:
-                said = now
-                self.say()
-            if now - checked >= _READER_CHECK_S:
-                checked = now
-                self._writer.free_dead_readers()
+    def take_configuration(self, seen: Seen) -> None:
+        """Take what the source of the configuration contains now."""
+        self._inputs.configuration.take(seen)
+        self.configure()
+
+    def turn(self) -> None:
+        """Publish what has changed, and do what is due. To be called after every call, and at least every `LOOK_S`."""
+        if self._look.is_due():
+            self.configure()
+        self.publish()
+        if self._status.is_due():
+            self.publish_status()
+        if self._reader_check.is_due():
+            self._writer.free_dead_readers()
 
     def configure(self) -> None:
-        """Hand out the configuration that is in force, if it is another one now. Here is who is interested in it."""
-        self._configuration.poll(self._own_texts())
-        config = self._configuration.config
+        """Apply the configuration if it changed. All consumers are listed here."""
+        configuration, statics = self._inputs.configuration, self._inputs.statics
+        configuration.update_table(self._own_addresses())
+        self._reporter.set_configuration(configuration.metric_names, configuration.composed)
+        config = configuration.config
         if config is not None and config is not self._configured:
             self._configured = config
-            self._wanted = cluster_options(self._settings, config, self._own_addresses)
-            self._statics.set_hosts(config.hosts)
-            self._statics.set_reverse_zones(self._wanted.zone.reverse_zones)
-        self._serve_wanted()
+            self._wanted = self._inputs.options(config)
+            statics.set_hosts(config.hosts)
+            statics.set_reverse_zones(self._wanted.zone.reverse_zones)
+        if self._wanted is not None:
+            self._choose_feed(self._wanted)
 
     def publish(self) -> None:
-        """Bring what has changed into the table.
-
-        The first time is when every kind has been listed: Services without their slices would make headless names
-        NXDOMAIN. A kind that can't be had doesn't hold up the others, but the table is not synced then.
-        """
+        """Write to the table what has changed."""
+        self.publish_static_records()
         if self._next is not None and not self._next.missing():
             self._take_over(self._next)
-        cluster = self._cluster
-        if cluster is None:
-            return
-        if self._synced:
-            self._commit_changes(cluster)
-            return
-        missing = cluster.missing()
-        if missing and not all(missing.values()):
-            return
-        if missing and self._published:
-            self._commit_changes(cluster)
-            return
-        if missing:
-            facts = self._facts(cluster, synced=False)
-            for piece in cluster.zone.contents():
-                self._writer.commit(Changes({**piece.answers}, {**piece.names}), facts)
-        else:
-            self._replace(cluster)
-        self._published, self._synced = True, not missing
-        gc.enable()
-        _keep_for_good()
-        self.say()
-        counts = " ".join(f"{kind.value}:{cluster.zone.store.count(kind)}" for kind in cluster.source.status())
-        if missing:
-            names = ",".join(kind.value for kind in missing)
-            self._log("serving in part", level=Level.WARNING, missing=names, objects=counts)
-        else:
-            self._log("synced", source=self._source_name, objects=counts)
+        if self._feed is not None:
+            self._publish_feed(self._feed)
 
-    def say(self) -> None:
-        """Say how it is, to the probes and in the table."""
-        status = self._probes.status = self._status()
-        self._ledger.configured(self._writer.config())
-        self._ledger.follow(status)
-        self._writer.put_status(json.dumps(status | {"processes": describe(self._pulse)}).encode())
+    def publish_static_records(self) -> None:
+        """Write to the table what has changed in zone files and hosts."""
+        self._inputs.statics.publish()
 
-    def _on_config(self, seen: Seen) -> None:
-        def take() -> None:
-            self._configuration.take(seen)
-            self.configure()
+    def publish_status(self) -> None:
+        """Publish the status to the probes, the metrics and the table."""
+        self._writer.put_status(encode(self._reporter.report(self.status())))
 
-        self._post(take)
+    def status(self) -> Status:
+        """Return what the controller itself knows."""
+        feed = self._feed.status() if self._feed is not None else FeedStatus(self._inputs.source_name)
+        facts = self._writer.facts()
+        return Status(
+            domain=to_text(facts.domain),
+            source=feed.source,
+            synced=facts.synced,
+            restored=self._restored and not self._synced,
+            ready=self._restored or self._synced,
+            serial=facts.serial,
+            config=self._inputs.configuration.status(self._next.missing() if self._next is not None else {}),
+            only=feed.only,
+            skipped=dict(feed.skipped),
+            kinds=dict(feed.kinds),
+            zones=self._inputs.statics.status(),
+            table=TableStatus(**self._writer.figures()),
+        )
 
-    def _serve_wanted(self) -> None:
-        """Come closer to what is wanted.
+    # Choosing a feed.
 
-        Another zone of the same objects is one commit. Another source has to list everything first, and until it has,
-        the table follows the one before: nobody sees a half-listed cluster.
+    def _choose_feed(self, wanted: ClusterOptions) -> None:
+        """Make the feed in force, or the next one, a feed with the wanted options.
+
+        A new zone of the same objects is one commit. A new source has to list everything first. Until it has, the table
+        follows the feed in force, so no client sees a half-listed cluster.
         """
-        wanted = self._wanted
-        coming = self._next or self._cluster
-        if wanted is None or (coming is not None and coming.options == wanted):
+        coming = self._next or self._feed
+        if coming is not None and coming.options == wanted:
             return
         if self._next is not None:
             self._next.stop()
             self._next = None
-        cluster = self._cluster
-        if cluster is not None and cluster.options.source == wanted.source:
-            if cluster.options != wanted:
-                self._change_zone(cluster, wanted.zone)
-            return
-        opened = self._open(wanted)
-        if opened is not None and self._synced:
-            self._next = opened
-        elif opened is not None:
-            if cluster is not None:
-                cluster.stop()
-            self._cluster, self._published = opened, False
+        if self._feed is None or self._feed.options.source != wanted.source:
+            self._open(wanted)
+        elif self._feed.options != wanted:
+            self._change_zone(self._feed, wanted.zone)
 
-    def _change_zone(self, cluster: Cluster, wanted: ZoneOptions) -> None:
-        if self._published and cluster.options.zone._replace(ttl_s=wanted.ttl_s) == wanted:
-            revise = cluster.change_ttl(wanted.ttl_s)
-            self._writer.revise(revise, self._facts(cluster, synced=self._synced))
+    def _open(self, wanted: ClusterOptions) -> None:
+        """Open a feed. If it fails, the next `configure` tries again, unless there is no feed at all."""
+        feed = self._inputs.open_feed(wanted)
+        try:
+            feed.start()
+        except SourceError as error:
+            if self._feed is None:
+                raise
+            if str(error) != self._problem:
+                self._problem = str(error)
+                self._log("options not in force", level=Level.WARNING, problem=error, action="retry")
             return
-        cluster.change_zone(wanted)
+        self._problem = ""
+        if self._synced:
+            self._next = feed
+            return
+        if self._feed is not None:
+            feed.follow(self._feed)
+            self._feed.stop()
+        self._feed, self._published = feed, False
+
+    def _change_zone(self, feed: Feed, wanted: ZoneOptions) -> None:
+        if self._published and feed.options.zone._replace(ttl_s=wanted.ttl_s) == wanted:
+            # Rewriting the TTL in the answers of the table takes a quarter of the time of compiling them.
+            revised = feed.change_ttl(wanted.ttl_s)
+            self._writer.revise(revised, feed.facts(synced=self._synced))
+            return
+        feed.change_zone(wanted)
         self._published = False
         if self._synced:
-            self._replace(cluster)
+            self._replace(feed)
 
-    def _open(self, wanted: ClusterOptions) -> Cluster | None:
-        cluster = Cluster(wanted, self._open_source, self._post, self._log, self._ledger)
-        try:
-            cluster.source.start()
-        except SourceError as error:
-            if self._cluster is None:
-                raise
-            if str(error) != self._trouble:
-                self._trouble = str(error)
-                self._log("options not in force", level=Level.WARNING, problem=error, action="retry")
-            return None
-        self._trouble = ""
-        return cluster
-
-    def _take_over(self, following: Cluster) -> None:
-        before, self._cluster, self._next = self._cluster, following, None
-        if before is not None:  # serials don't go back because what is listed now is older
-            version = before.zone.store.resource_version
-            following.zone.store.resource_version = max(following.zone.store.resource_version, version)
-        self._replace(following)
+    def _take_over(self, feed: Feed) -> None:
+        """Make the next feed the one in force."""
+        before, self._feed, self._next = self._feed, feed, None
+        if before is not None:
+            feed.follow(before)
+        self._replace(feed)
         if before is not None:
             before.stop()
-        _keep_for_good()
-        self._log("options in force", source=self._source_name)
+        collector.keep()
+        self._log("options in force", source=feed.status().source)
 
-    def _replace(self, cluster: Cluster) -> None:
-        self._writer.replace(cluster.zone.contents, self._facts(cluster, synced=True))
+    # Writing the table.
 
-    def _commit_changes(self, cluster: Cluster) -> None:
-        changes = cluster.zone.flush()
+    def _publish_feed(self, feed: Feed) -> None:
+        """Write the records of a feed when every kind has been listed, from then on their changes.
+
+        Services without their slices would make headless names NXDOMAIN, so nothing is written before. A kind that
+        can't be listed doesn't hold up the others, but then the table is not synced.
+        """
+        missing = {} if self._synced else feed.missing()
+        if missing and not all(missing.values()):
+            return
+        if self._synced or (missing and self._published):
+            self._commit(feed, feed.changes())
+            self._reporter.counts.committed(self._clock.wall())
+        elif missing:
+            for piece in feed.contents():
+                self._commit(feed, Changes({**piece.answers}, {**piece.names}))
+            self._first_published(feed, missing)
+        else:
+            self._replace(feed)
+            self._first_published(feed, missing)
+
+    def _first_published(self, feed: Feed, missing: Mapping[str, str | None]) -> None:
+        self._published, self._synced = True, not missing
+        collector.resume()
+        self.publish_status()
+        status = feed.status()
+        counts = " ".join(f"{kind}:{each.objects}" for kind, each in status.kinds.items())
+        if missing:
+            self._log("serving in part", level=Level.WARNING, missing=",".join(missing), objects=counts)
+        else:
+            self._log("synced", source=status.source, objects=counts)
+
+    def _replace(self, feed: Feed) -> None:
+        self._writer.replace(feed.contents, feed.facts(synced=True))
+
+    def _commit(self, feed: Feed, changes: Changes) -> None:
         if changes:
-            self._writer.commit(changes, self._facts(cluster, synced=self._synced))
-        self._ledger.committed(time.time())
+            self._writer.commit(changes, feed.facts(synced=self._synced))
 
-    def _own_texts(self) -> frozenset[str]:
-        """Return what we are reached at: our own addresses and those of the Services that lead here."""
-        services = self._cluster.zone.service_addresses() if self._cluster is not None else ()
-        return frozenset(map(address_text, (*self._own_addresses, *services)))
-
-    def _facts(self, cluster: Cluster, *, synced: bool) -> Facts:
-        # Manifests have no resourceVersion; the clock keeps the serial growing there.
-        self._serial = cluster.zone.store.resource_version or max(int(time.time()), self._serial + 1)
-        return cluster.zone.facts(serial=self._serial, synced=synced)
-
-    def _status(self) -> dict[str, Any]:
-        waiting = self._next.missing() if self._next is not None else {}
-        config = {
-            **self._configuration.status(),
-            "waiting_for": {kind.value: problem for kind, problem in waiting.items()},
-        }
-        facts = self._writer.facts()
-        workers = [decode(block.load()) for block in self._blocks[1:]]
-        return {
-            "time": time.time(),
-            "domain": to_text(facts.domain),
-            "source": self._source_name,
-            "synced": facts.synced,
-            "restored": self._restored and not self._synced,
-            "ready": self._restored or self._synced,
-            "serial": facts.serial,
-            "config": config,
-            "only": _only(self._cluster.options) if self._cluster is not None else {},
-            "skipped": _skipped(self._cluster) if self._cluster is not None else {},
-            "kinds": _kinds(self._cluster) if self._cluster is not None else {},
-            "zones": self._statics.status(),
-            "table": self._writer.figures(),
-            "queries": [queries(each) for each in workers],
-            "upstreams": upstreams(workers),
-        }
-
-
-def _only(options: ClusterOptions) -> dict[str, Any]:
-    """Return what leaves out objects of the cluster."""
-    namespaces = options.zone.namespaces
-    return {"namespaces": None if namespaces is None else sorted(namespaces), "labels": options.source.labels}
-
-
-def _skipped(cluster: Cluster) -> dict[str, str]:
-    """Return objects that can't be used, and why."""
-    skipped = cluster.zone.store.skipped
-    return {str(ref)[:_MAX_TEXT]: skipped[ref][:_MAX_TEXT] for ref in islice(skipped, _MAX_SKIPPED)}
-
-
-def _kinds(cluster: Cluster) -> dict[str, Any]:
-    now = time.monotonic()
-    return {
-        kind.value: describe_kind(kind, cluster.zone.store, status, now)
-        for kind, status in cluster.source.status().items()
-    }
-
-
-def _sources(
-    settings: Settings, log: Log, deliver: Callable[[Seen], None]
-) -> tuple[OpenSource, str, ConfigSource | None]:
-    """Return how to open a source of cluster state, its name, and the source of the configuration, if there is one."""
-    config = ConfigFile(settings.config, deliver) if settings.config else None
-    if (directory := settings.manifests) is not None:
-
-        def open_folder(options: SourceOptions, deliver: Callable[[list[Event]], None]) -> Source:
-            selector = parse_selector(options.labels) if options.labels else None
-            reading = Options(endpoint_pod_names=options.endpoint_pod_names)
-            return ManifestFolder(directory, deliver, log, label_selector=selector, options=reading)
-
-        return open_folder, str(directory), config
-    # Imported here: 31 MB and 0.2 s, which a folder of manifests does without.
-    from pydns.control.apiserver import ApiServer, ConnectError, connect
-    from pydns.control.config_map import ConfigMapWatch
-
-    try:
-        connection = connect(settings.kubeconfig, settings.context)
-    except ConnectError as error:
-        raise SourceError(str(error)) from None
-
-    def open_server(options: SourceOptions, deliver: Callable[[list[Event]], None]) -> Source:
-        kinds = [kind for kind in RECORD_KINDS if kind is not Kind.POD or options.pods]
-        reading = Options(endpoint_pod_names=options.endpoint_pod_names)
-        return ApiServer(connection, kinds, deliver, log, label_selector=options.labels, options=reading)
-
-    watch = ConfigMapWatch(connection, *settings.configmap, deliver, log) if settings.configmap else None
-    return open_server, connection.configuration.host, config or watch
-
-
-def _own_addresses(settings: Settings) -> tuple[bytes, ...]:
-    return tuple(dict.fromkeys(address for each in settings.listen if (address := _reached_at(each.host))))
-
-
-def _reached_at(host: str) -> bytes | None:
-    """Return the address that clients reach us at: the one we listen at, or the one that a route would leave from."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    if host in ("0.0.0.0", "::"):
-        # Connecting a UDP socket sends nothing; the addresses are for documentation (RFC 5737, RFC 3849).
-        with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            try:
-                probe.connect(("192.0.2.1" if family == socket.AF_INET else "2001:db8::1", 53))
-            except OSError:  # no route, so no address of this family
-                return None
-            host = probe.getsockname()[0]
-    return parse_address(host)
-
-
-def _keep_for_good() -> None:
-    """Spare the collector what was just loaded, and what a cluster before it left behind."""
-    gc.unfreeze()
-    gc.collect()
-    gc.freeze()
-
-
-def _nothing() -> None:
-    """Wake the one who waits for a call."""
+    def _own_addresses(self) -> frozenset[str]:
+        """Return the addresses of this server: those where it listens, and those of the Services that lead here."""
+        services = self._feed.server_addresses() if self._feed is not None else ()
+        return frozenset(map(address_text, (*self._inputs.own_addresses, *services)))

@@ -1,11 +1,11 @@
-"""HTTP for probes and scrapes: pages by path, on sockets that the supervisor keeps open, in a thread of its own.
+"""HTTP for probes and scrapes: pages by path, on sockets that the supervisor keeps open, in its own thread.
 
-Knows enough HTTP for a GET of a small page, and nothing of what the pages say. Not aiohttp, which takes 0.16 s and
-9.5 MB to import, and not `http.server`, whose thread for each connection lasts as long as a client likes. Rules:
+Knows enough HTTP for a GET of a small page, and nothing of the contents of pages. Not aiohttp, which takes 0.16 s and
+9.5 MB to import. Not `http.server`, whose thread for each connection lasts as long as the client wants. Rules:
 
 1. A request is answered, or its connection closed, within `PATIENCE_S`, however slowly the client sends or reads.
-2. It has at most `MAX_REQUEST` octets, of which only the first line matters. One request a connection.
-3. There are at most `MAX_CONNECTIONS`; one more takes the place of the oldest, so idle ones keep no probe out.
+2. A request has at most `MAX_REQUEST` octets; only its first line matters. A connection has one request.
+3. There are at most `MAX_CONNECTIONS`. One more replaces the oldest, so idle connections keep no probe out.
 """
 
 import asyncio
@@ -23,18 +23,18 @@ MAX_CONNECTIONS = 64
 
 
 class Page(NamedTuple):
-    """What is answered."""
+    """A response without its headers."""
 
     body: bytes
     status: HTTPStatus = HTTPStatus.OK
     content_type: str = "text/plain; charset=utf-8"
 
 
-Pages = Mapping[str, Callable[[], Page]]  # by path. Called in the thread of the server
+Pages = Mapping[str, Callable[[], Page]]  # by path; called in the thread of the server
 
 
 def start(served: list[tuple[socket, Pages]], log: Log) -> None:
-    """Serve pages at sockets that listen, until the process ends."""
+    """Serve pages at listening sockets, until the process ends."""
     if served:
         threading.Thread(target=lambda: asyncio.run(_serve(served, log)), name="http", daemon=True).start()
 
@@ -60,7 +60,7 @@ async def _serve(served: list[tuple[socket, Pages]], log: Log) -> None:
 
 
 async def _converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, pages: Pages, log: Log) -> None:
-    writer.transport.set_write_buffer_limits(0)  # so that `drain` waits until all is written
+    writer.transport.set_write_buffer_limits(0)  # `drain` waits until everything is written
     try:
         async with asyncio.timeout(PATIENCE_S):
             try:
@@ -72,7 +72,7 @@ async def _converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, 
             await writer.drain()
             writer.close()
             await writer.wait_closed()
-    except (OSError, EOFError, asyncio.CancelledError):  # too slow, gone, or pushed out
+    except (OSError, EOFError, asyncio.CancelledError):  # too slow, gone, or replaced
         writer.transport.abort()
 
 
@@ -88,7 +88,7 @@ def _respond(head: bytes, pages: Pages, log: Log) -> bytes:
         return _compose(Page(f"not here; here are {', '.join(pages)}\n".encode(), HTTPStatus.NOT_FOUND))
     try:
         page = make()
-    except Exception as error:  # a bug costs the one who asks an answer, and no probe its server
+    except Exception as error:  # a bug in a page must not end the server, which probes need
         log("page failed", level=Level.ERROR, path=target[:100], error=f"{type(error).__name__}: {error}")
         page = Page(b"failed; see the log\n", HTTPStatus.INTERNAL_SERVER_ERROR)
     response = _compose(page)

@@ -1,62 +1,38 @@
-"""What /metrics says: the counts of all processes, what the controller last said, and what /proc says of the processes.
+"""The page /metrics: the counts of all processes, the controller's last status, and figures from /proc.
 
-Called in the thread that serves HTTP; reads what others have written, and holds up none of them.
+Called in the thread that serves HTTP. It reads what other threads and processes have written, and delays none of them.
 """
 
 import os
 import platform
 import resource
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from time import time
-from typing import Any
 
 from pydns import __version__
 from pydns.config.model import MetricNames
 from pydns.control.http import Page
 from pydns.metrics import exposition
-from pydns.metrics.totals import Totals, decode, total
+from pydns.metrics.totals import Key, Totals, decode, total
 from pydns.process import memory
 from pydns.process.block import Block
 from pydns.process.pulse import Pulse
+from pydns.table.status import UNKNOWN, KindStatus, Status, UpstreamStatus
 
 _TICKS = os.sysconf("SC_CLK_TCK")
-# What `_status` says of a kind, and the metric that it is.
-_OF_KINDS = {
-    "synced": "synced",
-    "objects": "objects",
-    "skipped": "skipped_objects",
-    "resource_version": "resource_version",
-    "data_age_s": "data_age_seconds",
-    "last_event_age_s": "last_event_age_seconds",
-    "last_bookmark_age_s": "last_bookmark_age_seconds",
-    "last_audit_age_s": "last_audit_age_seconds",
-}
-_OF_TABLE = {
-    "bytes": "table_bytes",
-    "answers": "table_answers",
-    "readers": "table_readers",
-    "commits": "table_commits_total",
-}
 
 
-class Metrics:
-    """The page."""
+class MetricsPage:
+    """The page. The controller's thread sets `status` and `names`, the HTTP thread asks for the page."""
 
-    def __init__(
-        self,
-        blocks: Sequence[Block],
-        pulse: Pulse,
-        status: Callable[[], dict[str, Any]],
-        names: Callable[[], MetricNames],
-        port: int,
-    ) -> None:
-        """`status` returns what the controller last said, `names` the names in force; queries are for `port`."""
+    def __init__(self, blocks: Sequence[Block], pulse: Pulse, port: int) -> None:
+        """Queries are counted for `port`."""
+        self.status: Status = UNKNOWN  # replaced as a whole
+        self.names = MetricNames.COREDNS
         self._blocks = blocks
         self._pulse = pulse
-        self._status = status
-        self._names = names
         self._server = f"dns://:{port}"
 
     def page(self) -> Page:
@@ -84,18 +60,42 @@ class Metrics:
         gauges[("process_open_fds",)] = sum(_open_files(pid) for pid in pids.values())
         gauges[("process_max_fds",)] = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         gauges[("process_start_time_seconds",)] = _began(self._pulse.supervisor.pid)
-        return exposition.compose(totals, self._names(), self._server)
+        return exposition.compose(totals, self.names, self._server)
 
-    def _add_status(self, gauges: dict[tuple[str, ...], float]) -> None:
-        status = self._status()
-        gauges[("ready",)] = bool(status["ready"] and not self._pulse.is_draining)
-        late_s = max(0.0, time() - status.get("time", time()))  # ages grow on while the controller says nothing
-        for kind, about in status["kinds"].items():
-            for key, name in _OF_KINDS.items():
-                if about.get(key) is not None:
-                    gauges[name, kind] = float(about[key]) + (late_s if key.endswith("age_s") else 0)
-        for key, value in status.get("table", {}).items():
-            gauges[(_OF_TABLE[key],)] = value
+    def _add_status(self, gauges: dict[Key, float]) -> None:
+        status = self.status
+        gauges[("ready",)] = bool(status.ready and not self._pulse.is_draining)
+        late_s = max(0.0, time() - status.time)  # ages grow on while the controller reports nothing
+        for kind, each in status.kinds.items():
+            for name, value in _values(each).items():
+                if value is not None:
+                    gauges[name, kind] = value
+            for name, age_s in _ages_s(each).items():
+                if age_s is not None:
+                    gauges[name, kind] = age_s + late_s
+        if (table := status.table) is not None:
+            gauges[("table_bytes",)] = table.bytes
+            gauges[("table_answers",)] = table.answers
+            gauges[("table_readers",)] = table.readers
+            gauges[("table_commits_total",)] = table.commits
+
+
+def _values(kind: KindStatus) -> dict[str, float | None]:
+    return {
+        "synced": kind.synced,
+        "objects": kind.objects,
+        "skipped_objects": kind.skipped,
+        "resource_version": kind.resource_version,
+    }
+
+
+def _ages_s(kind: KindStatus) -> dict[str, float | None]:
+    return {
+        "data_age_seconds": kind.data_age_s,
+        "last_event_age_seconds": kind.last_event_age_s,
+        "last_bookmark_age_seconds": kind.last_bookmark_age_s,
+        "last_audit_age_seconds": kind.last_audit_age_s,
+    }
 
 
 def queries(totals: Totals) -> int:
@@ -103,31 +103,31 @@ def queries(totals: Totals) -> int:
     return int(sum(number for key, number in totals.counts.items() if key[0] == "dns_responses_total"))
 
 
-def upstreams(workers: Sequence[Totals]) -> list[dict[str, Any]]:
-    """Return how each upstream does, as JSON has it: what workers think of it, and how long its replies take."""
-    said = []
-    for name in dict.fromkeys(key[1] for each in workers for key in each.gauges if key[0] == "upstream_open_breakers"):
-        broken = [each.gauges.get(("upstream_open_breakers", name)) for each in workers]
-        latencies_s = [each.gauges.get(("upstream_latency_seconds", name)) for each in workers]
-        known = [latency_s for latency_s in latencies_s if latency_s]
-        said.append(
-            {
-                "upstream": name,
-                "breakers_open": sum(map(bool, broken)),
-                "workers": len(workers),
-                "latency_s": sum(known) / len(known) if known else None,  # smoothed; the workers' mean
-            }
-        )
-    return said
+def upstreams(workers: Sequence[Totals]) -> tuple[UpstreamStatus, ...]:
+    """Return the status of each upstream, from the gauges of the workers."""
+    names = dict.fromkeys(key[1] for each in workers for key in each.gauges if key[0] == "upstream_open_breakers")
+    return tuple(_upstream(name, workers) for name in names)
+
+
+def _upstream(name: str, workers: Sequence[Totals]) -> UpstreamStatus:
+    broken = [each.gauges.get(("upstream_open_breakers", name)) for each in workers]
+    latencies_s = [each.gauges.get(("upstream_latency_seconds", name)) for each in workers]
+    known = [latency_s for latency_s in latencies_s if latency_s]
+    return UpstreamStatus(
+        upstream=name,
+        breakers_open=sum(map(bool, broken)),
+        workers=len(workers),
+        latency_s=sum(known) / len(known) if known else None,
+    )
 
 
 def _stat(pid: int) -> list[str]:
-    """Return the fields of /proc/PID/stat after the name: what has a number of N in proc(5) is at N - 3."""
+    """Return the fields of /proc/PID/stat after the name: field N of proc(5) is at N - 3."""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
 
 
 def _cpu_s(supervisor: int, pids: Iterable[int]) -> float:
-    """Return the CPU time of these processes, and of those that the supervisor has outlived."""
+    """Return the CPU time of these processes, and of earlier children of the supervisor."""
     ticks = 0
     for pid in pids:
         with suppress(OSError):

@@ -1,58 +1,65 @@
-"""The nameservers of a resolv.conf as they are now: asked where the configuration names no upstreams.
+"""The nameservers of a resolv.conf as they are now: the upstreams when the configuration names none.
 
-Knows one file; what its lines mean is `config.resolvconf`. There is no thread: the controller asks every now and then.
+Knows one file; the meaning of its lines is the business of `config.resolv_conf`. There is no thread: the controller
+asks for the nameservers now and then, which looks at the file.
 """
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from pydns.config import resolv_conf
 from pydns.config.model import ServerSpec
+from pydns.control.file_watch import UNSETTLED, FileWatch, Signature, States, cannot_be_read, signature
 from pydns.log import Level, Log
+
+_State = Signature | int  # or the errno for which its state isn't known
 
 
 class ResolvConf:
-    """Reads the file again when its state has changed. What can't be read any more stays as it was."""
+    """Reads the file again when it has changed. While it can't be read, its last nameservers stay."""
 
     def __init__(self, path: Path, log: Log) -> None:
         self._path = path
         self._log = log
-        self._last_look: _Look | None = None
-        self._in_force: tuple[_Look, frozenset[str]] | None = None
+        self._watch = FileWatch[_State](self._look, self._read)
+        self._is_read = False
+        self._text: str | None = None  # None: can't be read
+        self._in_force: tuple[str | None, frozenset[str]] | None = None  # text and own addresses
         self._upstreams: tuple[ServerSpec, ...] = ()
-        self._said: frozenset[str] = frozenset()
+        self._logged: frozenset[str] = frozenset()
 
     def upstreams(self, own: frozenset[str]) -> tuple[ServerSpec, ...]:
-        """Return the nameservers, without our `own` addresses. Each one left out is logged once.
-
-        A changed state counts at the second look that finds it, for who writes the file may not be done.
-        """
-        look = self._look()
-        settled = self._in_force is None or look == self._last_look
-        self._last_look = look
-        if not settled or self._in_force == (look, own):
-            return self._upstreams
-        try:
-            text = self._path.read_text(encoding="utf-8", errors="replace")
-        except OSError as error:
-            self._say({f"{self._path}: can't be read: {error.strerror}; keeping {len(self._upstreams)} nameservers"})
+        """Return the nameservers without our `own` addresses. Each one that is left out is logged once."""
+        if self._is_read:
+            self._watch.poll()
         else:
-            found = resolv_conf.read(str(self._path), text, own)
+            self._watch.read_all()
+            self._is_read = True
+        if self._text is not None and self._in_force != (self._text, own):
+            found = resolv_conf.read(str(self._path), self._text, own)
+            self._in_force = self._text, own
             self._upstreams = found.upstreams
-            self._say({str(notice) for notice in found.notices})
-        self._in_force = look, own
+            self._log_new(str(notice) for notice in found.notices)
         return self._upstreams
 
-    def _look(self) -> "_Look":
+    def _look(self, before: Mapping[Path, _State]) -> dict[Path, _State]:
         try:
-            status = self._path.stat()
+            return {self._path: signature(self._path.stat())}
         except OSError as error:
-            return (error.errno or 0,)
-        return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+            return {self._path: error.errno or 0}
 
-    def _say(self, notices: set[str]) -> None:
-        for notice in sorted(notices - self._said):
+    def _read(self, path: Path) -> States[_State]:
+        try:
+            self._text = path.read_text(encoding="utf-8", errors="replace")
+        except OSError as error:
+            self._text = self._in_force = None
+            self._log_new([f"{cannot_be_read(path, error)}; keeping {len(self._upstreams)} nameservers"])
+            return {path: UNSETTLED}
+        return {path: self._watch.looked[path]}
+
+    def _log_new(self, notices: Iterable[str]) -> None:
+        """Log the notices that weren't there the last time."""
+        found = frozenset(notices)
+        for notice in sorted(found - self._logged):
             self._log("nameserver notice", level=Level.WARNING, notice=notice)
-        self._said = frozenset(notices)
-
-
-_Look = tuple[int, ...]
+        self._logged = found

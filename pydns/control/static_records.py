@@ -1,21 +1,21 @@
-"""What is answered besides the cluster, kept in the table: zones of files, and hosts of the live configuration.
+"""The records beside the cluster's: zones of files, and hosts of the live configuration.
 
-For the controller's thread, which is the table's only writer; the folder's thread reads the files.
+Used by the controller's thread, which is the table's only writer. The folder's thread reads the files.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 from pydns.config.model import Host
 from pydns.control.zone_folder import ZoneFolder
 from pydns.dns import name
 from pydns.log import Level, Log
+from pydns.table.status import ZoneStatus
 from pydns.table.writer import Writer
 from pydns.zones.compile import CompiledZone, combine
 
 
 class StaticRecords:
-    """Zones and hosts beside a cluster with `domain` and `reverse_zones`. They are complete when loaded."""
+    """Zones and hosts beside a cluster with `domain` and `reverse_zones`. They don't wait for the cluster."""
 
     def __init__(
         self, writer: Writer, domain: bytes, reverse_zones: Sequence[bytes], log: Log, folder: ZoneFolder | None
@@ -30,18 +30,28 @@ class StaticRecords:
         self._refused: dict[str, str] = {}
         self._is_published = False
 
+    def start(self) -> None:
+        """Start the folder of zone files. Raises `SourceError`."""
+        if self._folder is not None:
+            self._folder.start()
+
+    def stop(self) -> None:
+        """Stop the folder."""
+        if self._folder is not None:
+            self._folder.stop()
+
     def set_hosts(self, hosts: Sequence[Host]) -> None:
-        """Make these the hosts, from the next `publish` on."""
+        """Set the hosts. The next `publish` writes them."""
         self._is_published = self._is_published and tuple(hosts) == self._hosts
         self._hosts = tuple(hosts)
 
     def set_reverse_zones(self, reverse_zones: Sequence[bytes]) -> None:
-        """Say what reverse zones the cluster has now: no file may have the same, from the next `publish` on."""
+        """Set the reverse zones of the cluster. From the next `publish` on, no file may have one of them."""
         self._is_published = self._is_published and tuple(reverse_zones) == self._reverse_zones
         self._reverse_zones = tuple(reverse_zones)
 
     def publish(self) -> None:
-        """Bring what has changed into the table. The first time takes out what an earlier process had put there."""
+        """Write what has changed to the table. The first time, this removes the records of an earlier process."""
         zones = self._folder.zones() if self._folder else self._zones
         if self._is_published and zones is self._zones:
             return
@@ -52,15 +62,15 @@ class StaticRecords:
         self._writer.put_static(statics.contents, statics.zones)
         self._zones, self._refused, self._is_published = zones, statics.refused, True
 
-    def status(self) -> list[dict[str, Any]]:
-        """Return how each zone file does, for JSON."""
-        return [
-            {
-                "file": file,
-                "zone": name.to_text(zone.facts.apex) if zone else None,
-                "serial": zone.serial if zone else None,
-                "records": zone.records if zone else 0,
-                "problem": str(mistakes[0]) if mistakes else self._refused.get(file),
-            }
+    def status(self) -> tuple[ZoneStatus, ...]:
+        """Return the status of each zone file."""
+        return tuple(
+            ZoneStatus(
+                file=file,
+                zone=name.to_text(zone.facts.apex) if zone else None,
+                serial=zone.serial if zone else None,
+                records=zone.records if zone else 0,
+                problem=mistakes[0] if mistakes else self._refused.get(file),
+            )
             for file, zone, mistakes in (self._folder.status() if self._folder else [])
-        ]
+        )

@@ -1,7 +1,7 @@
 """Totals as text for Prometheus, format 0.0.4.
 
-Not prometheus-client: a custom collector needs all of this too, but for the last 20 lines, and makes an object for each
-sample of each histogram first.
+Not prometheus-client: a custom collector would need all of this but the last 20 lines, and makes an object for each
+sample of each histogram.
 """
 
 from itertools import accumulate
@@ -21,7 +21,7 @@ _BOUNDS = {
 
 
 def compose(totals: Totals, names: MetricNames, server: str) -> bytes:
-    """Return the page. `server` is the label of that name, as CoreDNS has it: `dns://:53`."""
+    """Return the page. `server` is the value of CoreDNS's label of that name: `dns://:53`."""
     values = totals.counts | totals.gauges
     keys: dict[str, list[Key]] = {}
     for key in sorted([*values, *totals.histograms]):

@@ -1,51 +1,51 @@
-"""Counts by name and labels: what lies in a block, and how blocks add up."""
+"""Counts by name and labels: the contents of a block, and the sum of several blocks."""
 
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 
 import msgspec
 
-Key = tuple[str, ...]  # name as in `names`, then label values
+Key = tuple[str, ...]  # key as in `catalog`, then label values
 
-# Upper bounds, as CoreDNS's: dashboards compute quantiles from them.
+# Upper bounds of buckets. They are CoreDNS's: dashboards compute quantiles from them.
 DURATIONS_S = tuple([0.00025 * 2**power for power in range(16)])
 SIZES = (0, 100, 200, 300, 400, 511, 1023, 2047, 4095, 8291, 16000, 32000, 48000, 64000)
 PROGRAMMING_S = tuple([0.001 * 2**power for power in range(20)])
 
 
 class Totals(msgspec.Struct):
-    """Numbers that only grow, gauges, and histograms: counts by bucket, then above all of them, then the sum."""
+    """Counters, gauges and histograms. A histogram has counts by bucket, the count above all of them, and the sum."""
 
     counts: dict[Key, float] = {}
     gauges: dict[Key, float] = {}
     histograms: dict[Key, list[float]] = {}
 
     def add(self, key: Key, number: float = 1) -> None:
-        """Add to a count."""
+        """Add to a counter."""
         self.counts[key] = self.counts.get(key, 0) + number
 
     def observe(self, key: Key, bounds: tuple[float, ...], value: float, times: int = 1) -> None:
-        """Add a value to a histogram that has these bounds."""
+        """Add a value, so many times, to a histogram with these bounds."""
         histogram = self.histogram(key, bounds)
         histogram[bisect_left(bounds, value)] += times
         histogram[-1] += value * times
 
     def histogram(self, key: Key, bounds: tuple[float, ...]) -> list[float]:
-        """Return a histogram, to be changed."""
+        """Return a histogram, which the caller may change. It is made if there is none."""
         return self.histograms.setdefault(key, [0] * (len(bounds) + 2))
 
     def add_histogram(self, key: Key, histogram: list[float]) -> None:
-        """Add another histogram's counts to one of the same bounds."""
+        """Add another histogram with the same bounds."""
         known = self.histograms.setdefault(key, [0] * len(histogram))
         known[:] = map(sum, zip(known, histogram, strict=True))
 
     def encode(self) -> bytes:
-        """Compose what lies in a block."""
+        """Compose the contents of a block."""
         return _encode(self)
 
 
 class Follower:
-    """Adds to totals what others count, who begin again at zero."""
+    """Adds to totals the counts of objects that begin again at zero when they are made anew."""
 
     def __init__(self, totals: Totals) -> None:
         self._totals = totals
@@ -60,12 +60,12 @@ class Follower:
 
 
 def decode(octets: bytes) -> Totals:
-    """Return what lies in a block; nothing if it is empty."""
+    """Return the contents of a block; empty totals if it is empty."""
     return _decode(octets) if octets else Totals()
 
 
 def total(several: Iterable[Totals]) -> Totals:
-    """Add up what processes counted."""
+    """Return the sum of several totals."""
     added = Totals()
     for each in several:
         for key, number in each.counts.items():

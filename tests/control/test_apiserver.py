@@ -10,13 +10,15 @@ from typing import Any
 
 import pytest
 
-from pydns.control.apiserver import ApiServer, ConnectError, connect
+from pydns.control.apiserver import ApiServer, ConnectError, Pace, Watched, connect
 from pydns.kube.events import Apply, Delete, Event, Init, InitApply, InitDone
 from pydns.kube.objects import RECORD_KINDS, Kind, Ref, Service, Skipped
 from pydns.kube.reflector import FIGURES
 from tests.fakes.apiserver import FakeApiServer
 from tests.fakes.cluster import event_line
+from tests.fakes.log import RecordedLog
 
+SERVICES = Watched((Kind.SERVICE,))
 # Like the real ones, but for a test's patience.
 QUICK = FIGURES._replace(
     page_size=2, backoff_first_s=0.01, backoff_last_s=0.04, answer_s=5, audit_s=3600, audit_confirm_s=0.05
@@ -35,11 +37,8 @@ class Received:
         self.calls: list[list[Event]] = []
         self.objects: dict[Ref, object] = {}
         self.synced: set[Kind] = set()
-        self.logged: list[tuple[str, dict[str, Any]]] = []
+        self.log = RecordedLog()
         self._listing: dict[Kind, dict[Ref, object]] = {}
-
-    def log(self, event: str, **fields: Any) -> None:
-        self.logged.append((event, fields))
 
     def until(self, holds: Callable[["Received"], bool], timeout_s: float = 5) -> None:
         """Take batches until this holds."""
@@ -48,7 +47,7 @@ class Received:
             try:
                 batch = self.batches.get(timeout=max(0, deadline - time.monotonic()))
             except queue.Empty:
-                raise AssertionError(f"{self.objects} {self.logged}") from None
+                raise AssertionError(f"{self.objects} {self.log.lines()}") from None
             self.calls.append(batch)
             for event in batch:
                 self._take(event)
@@ -74,13 +73,13 @@ class Received:
 
 @contextmanager
 def watching(
-    server: FakeApiServer, directory: Path, *kinds: Kind, **options: Any
+    server: FakeApiServer, directory: Path, *kinds: Kind, label_selector: str | None = None, **options: Any
 ) -> Iterator[tuple[ApiServer, Received]]:
     """Watch Services (or `kinds`) of a server."""
     received = Received()
-    wanted = kinds or (Kind.SERVICE,)
-    settings = {"figures": QUICK, **options}
-    source = ApiServer(connect(server.kubeconfig(directory)), wanted, received.batches.put, received.log, **settings)
+    wanted = Watched(kinds or (Kind.SERVICE,), label_selector)
+    pace = Pace(**{"figures": QUICK, **options})
+    source = ApiServer(connect(server.kubeconfig(directory)), wanted, received.batches.put, received.log, pace)
     source.start()
     try:
         yield source, received
@@ -118,7 +117,7 @@ def test_it_lists_then_follows_changes(tls: bool, watch_list: str, tmp_path: Pat
             assert len(server.asked("list", "Service")) == (0 if watch_list == "on" else 3)
 
 
-def test_a_certificate_that_nobody_verifies_is_said_once(tmp_path: Path) -> None:
+def test_an_unverified_certificate_is_logged_once(tmp_path: Path) -> None:
     with FakeApiServer(tls=True) as server:
         kubeconfig = server.kubeconfig(tmp_path)
         trusted = f"certificate-authority: {tmp_path / 'ca.pem'}"
@@ -126,15 +125,15 @@ def test_a_certificate_that_nobody_verifies_is_said_once(tmp_path: Path) -> None
         kubeconfig.write_text(kubeconfig.read_text().replace(trusted, "insecure-skip-tls-verify: true"))
         server.apply("Service", service("web"))
         received = Received()
-        source = ApiServer(connect(kubeconfig), list(Kind), received.batches.put, received.log, figures=QUICK)
+        source = ApiServer(connect(kubeconfig), Watched(tuple(Kind)), received.batches.put, received.log, Pace(QUICK))
         source.start()
         received.until(lambda received: received.synced == set(Kind))
         source.stop()
-    said = [event for event, _ in received.logged if "not verified" in event]
+    said = [event for event in received.log.events() if "not verified" in event]
     assert said == ["certificate of the API server is not verified"]
 
 
-def test_every_kind_is_asked_for_at_its_path_with_its_selectors(server: FakeApiServer, tmp_path: Path) -> None:
+def test_every_kind_is_requested_at_its_path_with_its_selectors(server: FakeApiServer, tmp_path: Path) -> None:
     server.apply("Namespace", {"metadata": {"name": "shop"}})
     server.apply("Service", service("kept", dns="yes"))
     server.apply("Service", service("other"))
@@ -156,7 +155,7 @@ def test_every_kind_is_asked_for_at_its_path_with_its_selectors(server: FakeApiS
         received.until(lambda received: not received.names())
 
 
-def test_a_selected_pod_that_ends_is_gone(server: FakeApiServer, tmp_path: Path) -> None:
+def test_a_pod_that_ends_is_deleted(server: FakeApiServer, tmp_path: Path) -> None:
     pod = {"metadata": {"namespace": "shop", "name": "job"}, "status": {"phase": "Running", "podIP": "10.1.1.1"}}
     server.apply("Pod", pod)
     with watching(server, tmp_path, Kind.POD) as (_, received):
@@ -166,7 +165,7 @@ def test_a_selected_pod_that_ends_is_gone(server: FakeApiServer, tmp_path: Path)
         received.until(lambda received: not received.names(Kind.POD))
 
 
-def test_a_broken_object_is_passed_on_and_the_stream_goes_on(server: FakeApiServer, tmp_path: Path) -> None:
+def test_a_broken_object_is_delivered_as_skipped_and_the_stream_goes_on(server: FakeApiServer, tmp_path: Path) -> None:
     with watching(server, tmp_path) as (_, received):
         received.until(synced)
         server.wait_until(lambda server: server.watching("Service") == 1)
@@ -214,9 +213,7 @@ def throttle(server: FakeApiServer) -> None:
 
 @pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
 @pytest.mark.parametrize("trouble", [close, reset, expire, cut, garbage, refuse, throttle])
-def test_nothing_is_lost_by_trouble_with_a_watch(
-    trouble: Callable[[FakeApiServer], None], tls: bool, tmp_path: Path
-) -> None:
+def test_a_failing_watch_loses_no_event(trouble: Callable[[FakeApiServer], None], tls: bool, tmp_path: Path) -> None:
     with FakeApiServer(tls=tls) as server:
         server.apply("Service", service("before"))
         server.apply("Service", service("deleted"))
@@ -234,9 +231,7 @@ def test_nothing_is_lost_by_trouble_with_a_watch(
 @pytest.mark.parametrize(
     ("status", "body"), [(200, b"<html>"), (502, b"<html>"), (500, None), (504, None), (401, None)]
 )
-def test_a_list_that_fails_is_tried_again(
-    status: int, body: bytes | None, server: FakeApiServer, tmp_path: Path
-) -> None:
+def test_a_failed_list_is_retried(status: int, body: bytes | None, server: FakeApiServer, tmp_path: Path) -> None:
     server.apply("Service", service("a"))
     server.fail("Service", "list", status, body=body, times=2)
     with watching(server, tmp_path, watch_list=False) as (_, received):
@@ -244,16 +239,14 @@ def test_a_list_that_fails_is_tried_again(
         assert received.names() == {"a"}
 
 
-def test_each_refusal_is_ours_to_answer_not_the_transports(server: FakeApiServer, tmp_path: Path) -> None:
+def test_the_transport_retries_nothing_by_itself(server: FakeApiServer, tmp_path: Path) -> None:
     server.fail("Service", "list", 429, retry_after_s=0, times=2)
     with watching(server, tmp_path, watch_list=False) as (source, received):
         received.until(synced)
         assert source.status()[Kind.SERVICE].errors == {"429": 2}
 
 
-def test_a_kind_that_is_forbidden_is_named_once_and_leaves_the_others_alone(
-    server: FakeApiServer, tmp_path: Path
-) -> None:
+def test_a_forbidden_kind_is_logged_once_and_does_not_affect_others(server: FakeApiServer, tmp_path: Path) -> None:
     message = 'services is forbidden: User "system:serviceaccount:kube-system:pydns" cannot list resource "services"'
     for verb in ("list", "watch"):
         server.fail("Service", verb, 403, reason="Forbidden", message=message)
@@ -264,13 +257,13 @@ def test_a_kind_that_is_forbidden_is_named_once_and_leaves_the_others_alone(
         status = source.status()[Kind.SERVICE]
         assert not status.synced
         assert status.problem is not None and status.problem.startswith("403 Forbidden: services is forbidden")
-        about_services = [event for event, fields in received.logged if fields["kind"] == "Service"]
+        about_services = [each.event for each in received.log.logged if each.fields["kind"] == "Service"]
         assert about_services == ["WatchList failed"]
         server.heal()
         received.until(synced)
 
 
-def test_a_server_that_refuses_at_once_is_asked_ever_more_seldom(server: FakeApiServer, tmp_path: Path) -> None:
+def test_requests_back_off_when_the_server_refuses_them(server: FakeApiServer, tmp_path: Path) -> None:
     figures = QUICK._replace(backoff_first_s=0.05, backoff_last_s=3600)
     for verb in ("list", "watch"):
         server.fail("Service", verb, 500)
@@ -282,7 +275,7 @@ def test_a_server_that_refuses_at_once_is_asked_ever_more_seldom(server: FakeApi
 
 
 @pytest.mark.parametrize("watch_list", [False, True])
-def test_a_silent_connection_is_given_up(watch_list: bool, server: FakeApiServer, tmp_path: Path) -> None:
+def test_a_silent_connection_is_closed(watch_list: bool, server: FakeApiServer, tmp_path: Path) -> None:
     # The server is to end watches after a minute; we expect something within 0.2 s.
     figures = QUICK._replace(answer_s=60, watch_s=(60, 60), watch_margin_s=-59.8)
     with watching(server, tmp_path, watch_list=watch_list, figures=figures) as (source, received):
@@ -312,13 +305,13 @@ def test_lost_events_are_repaired_by_an_audit(server: FakeApiServer, tmp_path: P
         server.wait_until(lambda server: server.watching("Service") == 1)
         status = source.status()[Kind.SERVICE]
         assert (status.repaired, status.relists, status.errors) == (3, 1, {})
-        found = dict(received.logged)["audit found differences"]
+        (found,) = received.log.of("audit found differences")
         assert (found["kind"], found["differences"], found["first"]) == ("Service", 3, "Service shop/changed")
         source.audit()
         assert source.status()[Kind.SERVICE].relists == 1
 
 
-def test_an_event_that_is_still_on_its_way_is_no_difference(server: FakeApiServer, tmp_path: Path) -> None:
+def test_an_audit_ignores_an_event_that_arrives_late(server: FakeApiServer, tmp_path: Path) -> None:
     with watching(server, tmp_path, figures=QUICK._replace(audit_confirm_s=0.5)) as (source, received):
         received.until(synced)
         server.wait_until(lambda server: server.watching("Service") == 1)
@@ -350,7 +343,7 @@ def test_a_cluster_restored_from_a_backup_is_followed_after_an_audit(server: Fak
         received.until(lambda received: received.names() == {"old", "newer"})
 
 
-def test_audits_come_by_themselves_and_ask_for_metadata_only(server: FakeApiServer, tmp_path: Path) -> None:
+def test_audits_run_on_a_timer_and_request_metadata_only(server: FakeApiServer, tmp_path: Path) -> None:
     for number in range(3):
         server.apply("Service", service(f"s{number}"))
     figures = QUICK._replace(audit_s=0.05)
@@ -371,11 +364,11 @@ def test_an_audit_that_fails_changes_nothing_and_is_logged_once(server: FakeApiS
         server.fail("Service", "audit", 200, body=b"<html>")
         source.audit()
         assert source.status()[Kind.SERVICE].errors == {"500": 2, "decode": 1}
-        assert [event for event, _ in received.logged].count("audit failed") == 2
+        assert received.log.events().count("audit failed") == 2
         assert source.status()[Kind.SERVICE].relists == 0
 
 
-def test_a_listing_comes_in_pages_and_an_event_at_once(server: FakeApiServer, tmp_path: Path) -> None:
+def test_a_listing_is_delivered_in_pages_and_an_event_at_once(server: FakeApiServer, tmp_path: Path) -> None:
     for number in range(100):
         server.apply("Service", service(f"s{number}"))
     with watching(server, tmp_path, figures=QUICK._replace(page_size=50)) as (_, received):
@@ -427,11 +420,11 @@ def test_stop_does_not_wait_for_a_server_that_hangs(server: FakeApiServer, tmp_p
         assert received.batches.empty()
 
 
-def test_a_server_that_is_not_there_is_a_problem_and_no_crash(tmp_path: Path) -> None:
+def test_an_unreachable_server_is_reported_as_a_problem(tmp_path: Path) -> None:
     with FakeApiServer() as server:
         kubeconfig = server.kubeconfig(tmp_path)
     received = Received()
-    source = ApiServer(connect(kubeconfig), [Kind.SERVICE], received.batches.put, received.log, figures=QUICK)
+    source = ApiServer(connect(kubeconfig), SERVICES, received.batches.put, received.log, Pace(QUICK))
     source.start()
     deadline = time.monotonic() + 5
     while source.status()[Kind.SERVICE].errors.get("connection", 0) < 3:
@@ -439,13 +432,13 @@ def test_a_server_that_is_not_there_is_a_problem_and_no_crash(tmp_path: Path) ->
         threading.Event().wait(0.01)
     source.stop()
     assert source.status()[Kind.SERVICE].problem == "Connection refused"
-    assert len(received.logged) == 1
+    assert len(received.log.logged) == 1
 
 
 # Connecting
 
 
-def test_the_environments_proxy_is_not_asked_for_loopback(
+def test_a_proxy_from_the_environment_is_not_used_for_loopback(
     server: FakeApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")  # the discard port: nobody listens
@@ -454,7 +447,7 @@ def test_the_environments_proxy_is_not_asked_for_loopback(
         received.until(lambda received: received.names() == {"a"})
 
 
-def test_in_a_cluster_no_proxy_is_asked_and_the_token_is_read_again(
+def test_in_a_cluster_no_proxy_is_used_and_the_token_is_read_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with FakeApiServer(tls=True) as server:
@@ -469,7 +462,7 @@ def test_in_a_cluster_no_proxy_is_asked_and_the_token_is_read_again(
         client = connect(None)
         assert client.configuration.no_proxy == "*"
         received = Received()
-        source = ApiServer(client, [Kind.SERVICE], received.batches.put, received.log, figures=QUICK)
+        source = ApiServer(client, SERVICES, received.batches.put, received.log, Pace(QUICK))
         source.start()
         received.until(synced)
         source.stop()
@@ -497,7 +490,7 @@ BAD_KUBECONFIGS = {
 
 
 @pytest.mark.parametrize("name", BAD_KUBECONFIGS)
-def test_a_bad_kubeconfig_gets_one_line_that_says_why(name: str, tmp_path: Path) -> None:
+def test_a_bad_kubeconfig_is_refused_with_one_line_and_the_reason(name: str, tmp_path: Path) -> None:
     content, context, says = BAD_KUBECONFIGS[name]
     path = tmp_path / "config"
     if content is not None:
@@ -513,7 +506,7 @@ def test_a_kubeconfig_that_is_a_directory_is_named(tmp_path: Path) -> None:
         connect(tmp_path, None)
 
 
-def test_outside_a_cluster_the_message_says_what_was_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_outside_a_cluster_the_message_lists_what_was_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     with pytest.raises(ConnectError, match=r"^not in a cluster: .*KUBERNETES_SERVICE_HOST"):
         connect(None)

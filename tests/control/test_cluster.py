@@ -6,7 +6,6 @@ to take away what is left of a deleted namespace.
 """
 
 import os
-import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ from kubernetes.client import ApiClient
 from pydns.control.apiserver import connect
 from tests.running import query
 from tests.subject import Server
+from tests.waiting import until
 
 KUBECONFIG = os.environ.get("PYDNS_TEST_KUBECONFIG", "")
 pytestmark = [
@@ -103,10 +103,7 @@ def ask(server: Server, qname: str, qtype: str) -> tuple[str, set[str]]:
 
 def becomes(server: Server, qname: str, qtype: str, rcode: str, *rdatas: str) -> None:
     """Wait until a question has this answer."""
-    deadline = time.monotonic() + 10
-    while (said := ask(server, qname, qtype)) != (rcode, set(rdatas)):
-        assert time.monotonic() < deadline, said
-        time.sleep(0.01)
+    until(lambda: ask(server, qname, qtype) == (rcode, set(rdatas)), found=lambda: ask(server, qname, qtype))
 
 
 def test_a_service_has_the_address_that_the_cluster_gave_it(cluster: Cluster, server: Server) -> None:

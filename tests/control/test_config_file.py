@@ -1,4 +1,4 @@
-"""A configuration's file or folder tells what it says, and within a second what it says now."""
+"""A configuration's file or folder is delivered at the start, and within a second of every change."""
 
 import os
 import threading
@@ -12,19 +12,17 @@ from pydns.config.model import Config
 from pydns.config.read import Accepted, Refused
 from pydns.control import config_file
 from pydns.control.config_file import ConfigFile, read_path
-from pydns.control.configuration import Seen
+from pydns.control.config_source import Seen
 
 
 class Watched(ConfigFile):
-    """A path whose thread does nothing, so that a test decides when it is looked at."""
+    """A path whose thread never gets to look, so that a test decides when to."""
 
     def __init__(self, path: Path) -> None:
         self.told: list[Seen] = []
-        super().__init__(path, self.told.append)
-        self.start()
-
-    def _watch(self) -> None:
-        pass
+        super().__init__(path, self.told.append, look_s=3600)
+        self.poll = self.watch.poll
+        self.watch.read_all()
 
     def settle(self) -> None:
         """Look as often as it takes for a change to count."""
@@ -101,7 +99,7 @@ def test_one_file_of_a_mounted_configmap_is_followed_too(tmp_path: Path) -> None
     assert watched.ttls() == [10, 20]
 
 
-def test_half_of_the_old_with_half_of_the_new_never_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mix_of_old_and_new_files_is_never_delivered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "config"
     mounted = Mounted(folder, {"config.yaml": "ttl: 1", "upstreamNameservers": '["10.0.0.1"]'})
     watched = Watched(folder)
@@ -123,7 +121,7 @@ def test_half_of_the_old_with_half_of_the_new_never_counts(tmp_path: Path, monke
     assert watched.ttls() == [1, 3]
 
 
-def test_an_edit_a_rename_over_and_a_deletion_count(tmp_path: Path) -> None:
+def test_edits_renames_and_deletions_are_delivered(tmp_path: Path) -> None:
     path = tmp_path / "dns.yaml"
     path.write_text("ttl: 10")
     watched = Watched(path)
@@ -157,7 +155,7 @@ def test_a_change_counts_when_two_looks_agree(tmp_path: Path) -> None:
     assert watched.ttls() == [10, 20]
 
 
-def test_what_says_the_same_as_before_is_not_told_again(tmp_path: Path) -> None:
+def test_an_edit_that_changes_no_value_is_not_delivered(tmp_path: Path) -> None:
     path = tmp_path / "dns.yaml"
     path.write_text("ttl: 10")
     watched = Watched(path)
@@ -169,13 +167,13 @@ def test_what_says_the_same_as_before_is_not_told_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ["gone", "gone/dns.yaml", "file/dns.yaml"])
-def test_what_is_not_there_means_the_defaults(tmp_path: Path, path: str) -> None:
+def test_a_path_that_does_not_exist_means_the_defaults(tmp_path: Path, path: str) -> None:
     (tmp_path / "file").write_text("")
 
     assert Watched(tmp_path / path).told == [Seen(Accepted(Config()), exists=False)]
 
 
-def test_what_cannot_be_read_says_why_and_leaves_in_force_what_was_read(tmp_path: Path) -> None:
+def test_an_unreadable_path_is_a_problem_and_keeps_what_was_read(tmp_path: Path) -> None:
     path = tmp_path / "dns.yaml"
     path.write_text("ttl: 10")
     watched = Watched(path)
@@ -196,7 +194,7 @@ def test_what_cannot_be_read_says_why_and_leaves_in_force_what_was_read(tmp_path
     assert watched.ttls() == [10, 20]
 
 
-def test_files_that_mean_nothing_here_are_named_but_not_read(tmp_path: Path) -> None:
+def test_files_with_unknown_names_are_reported_but_not_read(tmp_path: Path) -> None:
     (tmp_path / "Corefile").write_bytes(b"\xff")
     (tmp_path / "config.yaml").write_text("ttl: 10")
     (tmp_path / ".hidden").write_text("")
@@ -207,7 +205,7 @@ def test_files_that_mean_nothing_here_are_named_but_not_read(tmp_path: Path) -> 
     assert [str(notice) for notice in result.notices] == ['"Corefile": ignored: not a known key']
 
 
-def test_a_swap_is_told_within_a_second(tmp_path: Path) -> None:
+def test_a_swap_is_delivered_within_a_second(tmp_path: Path) -> None:
     mounted = Mounted(tmp_path / "config", {"config.yaml": "ttl: 10"})
     told: list[Seen] = []
     changed = threading.Event()

@@ -1,4 +1,4 @@
-"""A ConfigMap is watched by name, with the permission for that one, through whatever the API server does."""
+"""A ConfigMap is watched by its name, with permission for it alone, whatever the API server does."""
 
 import queue
 from collections.abc import Iterator
@@ -10,11 +10,12 @@ import pytest
 
 from pydns.config.model import Config
 from pydns.config.read import Accepted, Refused
-from pydns.control.apiserver import connect
+from pydns.control.apiserver import Pace, connect
 from pydns.control.config_map import ConfigMapWatch
-from pydns.control.configuration import Seen
+from pydns.control.config_source import Seen
 from pydns.kube.reflector import FIGURES
 from tests.fakes.apiserver import FakeApiServer
+from tests.fakes.log import RecordedLog
 
 QUICK = FIGURES._replace(backoff_first_s=0.01, backoff_last_s=0.04, answer_s=5, audit_s=3600)
 ABSENT = Seen(Accepted(Config()), exists=False)
@@ -38,7 +39,7 @@ def server() -> Iterator[FakeApiServer]:
 def watching(server: FakeApiServer, directory: Path) -> Iterator[tuple[ConfigMapWatch, "queue.SimpleQueue[Seen]"]]:
     told: queue.SimpleQueue[Seen] = queue.SimpleQueue()
     connection = connect(server.kubeconfig(directory))
-    watch = ConfigMapWatch(connection, "kube-system", "kube-dns", told.put, lambda *_, **__: None, figures=QUICK)
+    watch = ConfigMapWatch(connection, "kube-system", "kube-dns", told.put, RecordedLog(), Pace(QUICK))
     watch.start()
     try:
         yield watch, told
@@ -47,7 +48,7 @@ def watching(server: FakeApiServer, directory: Path) -> Iterator[tuple[ConfigMap
 
 
 @pytest.mark.parametrize("watch_list", ["on", "invalid"])
-def test_it_tells_what_the_configmap_says_now(tmp_path: Path, watch_list: str) -> None:
+def test_every_change_of_the_configmap_is_delivered(tmp_path: Path, watch_list: str) -> None:
     with FakeApiServer(watch_list=watch_list) as server:
         server.apply("ConfigMap", config_map("coredns", **{"config.yaml": "ttl: 99"}))
         server.apply("ConfigMap", config_map(namespace="default", **{"config.yaml": "ttl: 98"}))
@@ -77,7 +78,9 @@ def test_a_deletion_that_was_missed_is_found_by_the_next_listing(server: FakeApi
         assert told.get(timeout=5) == ABSENT
 
 
-def test_without_permission_nothing_is_told_but_why(server: FakeApiServer, tmp_path: Path) -> None:
+def test_without_permission_nothing_is_delivered_and_the_problem_is_reported(
+    server: FakeApiServer, tmp_path: Path
+) -> None:
     server.apply("ConfigMap", config_map(**{"config.yaml": "ttl: 10"}))
     for verb in ("list", "watch"):
         server.fail("ConfigMap", verb, 403, reason="Forbidden", message="cannot list configmaps")
@@ -99,7 +102,7 @@ def test_a_server_without_watch_list_is_no_problem(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("raw", [b'{"metadata":{"name":"kube-dns"},"data":{"ttl":5}}', b"[]"])
-def test_what_is_no_configmap_is_refused(server: FakeApiServer, tmp_path: Path, raw: bytes) -> None:
+def test_an_object_that_is_no_configmap_is_refused(server: FakeApiServer, tmp_path: Path, raw: bytes) -> None:
     server.apply_raw("ConfigMap", "kube-system", "kube-dns", raw)
     with watching(server, tmp_path) as (_, told):
         result = told.get(timeout=5).result

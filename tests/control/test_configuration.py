@@ -1,21 +1,24 @@
-"""What is in force when a configuration is right, wrong, gone or out of reach, and what the table then holds."""
+"""What is in force, and in the table, when a configuration is accepted, refused, deleted or unreadable."""
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from pydns.cli.main import parser
 from pydns.cli.serve import settings_of
 from pydns.config.inputs import read_config_map
-from pydns.config.model import Config, ServerSpec, load
+from pydns.config.model import Config, MetricNames, ServerSpec, load
 from pydns.config.read import Accepted
-from pydns.control.cluster import cluster_options
-from pydns.control.configuration import Configuration, Seen
+from pydns.control.config_source import Seen
+from pydns.control.configuration import Configuration
+from pydns.control.options import cluster_options
 from pydns.control.resolv_conf import ResolvConf
 from pydns.kube.zone import ZoneOptions, facts
+from pydns.log import Level
+from pydns.table.status import ConfigState, ConfigStatus
 from pydns.table.writer import Writer
+from tests.fakes.log import RecordedLog
 
 ABSENT = Seen(Accepted(Config()), exists=False)
 RESOLV_CONF = "nameserver 10.0.0.1\nnameserver 10.0.0.2\n"
@@ -52,13 +55,13 @@ class World:
     def start(self, source: bool = True) -> None:
         self.close()
         self.writer = Writer(self._state_dir, facts(ZoneOptions(), serial=0, synced=False))
-        self.logged: list[tuple[str, dict[str, Any]]] = []
+        self.log = RecordedLog()
         self.source = Source()
         self.configuration = Configuration(
             self.source if source else None,
             self.writer,
-            ResolvConf(self.resolv_conf, self._log),  # type: ignore[arg-type]
-            self._log,  # type: ignore[arg-type]
+            ResolvConf(self.resolv_conf, self.log),
+            self.log,
             lambda: self.now,
         )
 
@@ -71,7 +74,7 @@ class World:
         self.poll()
 
     def poll(self) -> None:
-        self.configuration.poll(self.own)
+        self.configuration.update_table(self.own)
 
     def table(self) -> Config | None:
         assert self.writer is not None
@@ -82,11 +85,11 @@ class World:
         assert table is not None and table.upstreams is not None
         return [each.ip for each in table.upstreams]
 
-    def events(self) -> list[str]:
-        return [event for event, _ in self.logged]
+    def status(self) -> ConfigStatus:
+        return self.configuration.status({})
 
-    def _log(self, event: str, **fields: Any) -> None:
-        self.logged.append((event, {key: str(value) for key, value in fields.items()}))
+    def events(self) -> list[str]:
+        return self.log.events()
 
 
 @pytest.fixture
@@ -96,19 +99,19 @@ def world(tmp_path: Path) -> Iterator[World]:
     world.close()
 
 
-def test_nothing_is_in_force_before_the_source_has_said_something(world: World) -> None:
+def test_nothing_is_in_force_before_the_source_was_read(world: World) -> None:
     world.poll()
     assert (world.configuration.config, world.table()) == (None, None)
-    assert world.configuration.status()["state"] == "unread"
+    assert world.status().state is ConfigState.UNREAD
 
 
-def test_without_a_source_the_defaults_count(world: World) -> None:
+def test_without_a_source_the_defaults_are_in_force(world: World) -> None:
     world.take(config_yaml="ttl: 10")
     world.start(source=False)
     world.poll()
     assert world.configuration.config == Config()
     assert world.upstreams() == ["10.0.0.1", "10.0.0.2"]
-    assert world.logged == []
+    assert world.log.logged == []
 
 
 def test_an_accepted_configuration_is_in_the_table_with_upstreams(world: World) -> None:
@@ -117,15 +120,15 @@ def test_an_accepted_configuration_is_in_the_table_with_upstreams(world: World) 
     assert world.table() == Config(ttl_s=10, upstreams=(ServerSpec("10.0.0.1"), ServerSpec("10.0.0.2")))
     world.take(config_yaml="upstreams: [10.9.9.9]", upstreamNameservers='["8.8.8.8"]')
     assert world.upstreams() == ["10.9.9.9"]
-    assert [fields["notice"] for event, fields in world.logged if event == "configuration notice"] == [
+    assert [str(fields["notice"]) for fields in world.log.of("configuration notice")] == [
         "upstreamNameservers: ignored: config.yaml sets upstreams"
     ]
 
 
-def test_a_refused_one_is_told_in_full_and_the_last_good_one_stays(world: World) -> None:
+def test_a_refused_configuration_is_logged_in_full_and_the_last_accepted_one_stays(world: World) -> None:
     world.take(config_yaml="ttl: 10")
-    good_hash = world.configuration.status()["hash"]
-    world.logged.clear()
+    good_hash = world.status().hash
+    world.log.logged.clear()
     world.now = 2000.0
     world.take(config_yaml="ttl: x\nchoice: best", stubDomains='{"acme.local": ["1.2.3.4", "10.0.0.300"]}')
 
@@ -135,43 +138,44 @@ def test_a_refused_one_is_told_in_full_and_the_last_good_one_stays(world: World)
         'config.yaml:1: ttl: "x" is not a whole number from 0 to 3600',
         'config.yaml:2: choice: "best" is not fastest, round_robin, random or in_order',
     ]
-    assert [fields["problem"] for event, fields in world.logged if event == "configuration mistake"] == mistakes
-    assert world.logged[-1] == (
+    assert [str(fields["problem"]) for fields in world.log.of("configuration mistake")] == mistakes
+    assert world.log.logged[-1] == (
         "configuration refused",
-        {"level": "30", "source": "the test", "mistakes": "3", "action": "keeping the previous configuration"},
+        Level.WARNING,
+        {"source": "the test", "mistakes": 3, "action": "keeping the previous configuration"},
     )
-    status = world.configuration.status()
-    assert (status["state"], status["since"], status["mistakes"]) == ("refused", 2000.0, mistakes)
-    assert (status["hash"], status["accepted"], status["refused"]) == (good_hash, 1, 1)
+    status = world.status()
+    assert (status.state, status.since, list(status.mistakes)) == (ConfigState.REFUSED, 2000.0, mistakes)
+    assert (status.hash, status.accepted, status.refused) == (good_hash, 1, 1)
 
 
-def test_what_is_said_again_changes_nothing(world: World) -> None:
+def test_a_repeated_configuration_changes_nothing(world: World) -> None:
     for _ in range(2):  # a ConfigMap's annotation changed
         world.take(config_yaml="ttl: x")
         world.now += 60
     assert world.events().count("configuration mistake") == 1
-    status = world.configuration.status()
-    assert (status["refused"], status["since"]) == (1, 1000.0)
+    status = world.status()
+    assert (status.refused, status.since) == (1, 1000.0)
 
 
-def test_what_was_broken_and_is_right_again_is_said_to_be(world: World) -> None:
+def test_a_corrected_configuration_is_logged_as_accepted_again(world: World) -> None:
     for text in ("ttl: 10", "ttl: x", "ttl: 10"):
         world.take(config_yaml=text)
-    assert world.events()[-1] == "configuration is right again"
-    assert world.configuration.status()["mistakes"] == []
+    assert world.events()[-1] == "configuration accepted again"
+    assert world.status().mistakes == ()
 
 
-def test_a_deleted_one_means_the_defaults(world: World) -> None:
+def test_a_deleted_configuration_means_the_defaults(world: World) -> None:
     world.take(config_yaml="ttl: 10")
     world.configuration.take(ABSENT)
     world.poll()
     assert world.configuration.config == Config()
-    assert world.events()[-1] == "configuration not there"
-    assert world.configuration.status()["state"] == "absent"
+    assert world.events()[-1] == "configuration not found"
+    assert world.status().state is ConfigState.ABSENT
 
 
 @pytest.mark.parametrize("reason", ["refused", "problem"])
-def test_a_restart_without_a_good_one_goes_on_with_what_was_in_force(world: World, reason: str) -> None:
+def test_a_restart_with_a_bad_configuration_keeps_the_one_from_before(world: World, reason: str) -> None:
     world.take(config_yaml="ttl: 10")
     world.resolv_conf.write_text("nameserver 10.0.0.3\n")
     world.start()
@@ -183,16 +187,18 @@ def test_a_restart_without_a_good_one_goes_on_with_what_was_in_force(world: Worl
 
     assert world.configuration.config == Config(ttl_s=10)
     assert world.upstreams() == ["10.0.0.3"]  # not those of then, which nobody had written
-    assert "keeping the configuration from before the restart" in [fields.get("action") for _, fields in world.logged]
+    assert "keeping the configuration from before the restart" in [
+        each.fields.get("action") for each in world.log.logged
+    ]
 
 
-def test_a_first_start_without_a_good_one_takes_the_defaults(world: World) -> None:
+def test_a_first_start_with_a_bad_configuration_takes_the_defaults(world: World) -> None:
     world.take(config_yaml="ttl: x")
     assert world.configuration.config == Config()
     assert world.upstreams() == ["10.0.0.1", "10.0.0.2"]
 
 
-def test_what_another_version_left_in_the_table_is_no_configuration(world: World) -> None:
+def test_an_unreadable_configuration_in_the_table_is_ignored(world: World) -> None:
     assert world.writer is not None
     world.writer.put_config(b"\xc1", b"\xc1")
     world.start()
@@ -200,13 +206,13 @@ def test_what_another_version_left_in_the_table_is_no_configuration(world: World
     assert world.configuration.config == Config()
 
 
-def test_a_problem_is_said_once_while_it_lasts(world: World) -> None:
+def test_a_problem_is_logged_once_while_it_lasts(world: World) -> None:
     world.take(config_yaml="ttl: 10")
     world.source.said = "503"
     world.poll()
     world.poll()
     assert world.events().count("configuration can't be read") == 1
-    assert world.configuration.status()["problem"] == "503"
+    assert world.status().problem == "503"
     assert world.configuration.config == Config(ttl_s=10)
 
 
@@ -225,7 +231,7 @@ def test_nameservers_are_read_again_when_the_file_changes(world: World) -> None:
     assert world.upstreams() == ["10.0.0.9"]
 
 
-def test_our_own_addresses_are_no_upstreams_and_that_is_said_once(world: World) -> None:
+def test_our_own_addresses_are_no_upstreams_and_are_logged_once(world: World) -> None:
     world.resolv_conf.write_text("nameserver 127.0.0.53\nnameserver 10.96.0.10\nnameserver 10.0.0.1\n")
     world.take()
     assert world.upstreams() == ["10.96.0.10", "10.0.0.1"]
@@ -234,18 +240,30 @@ def test_our_own_addresses_are_no_upstreams_and_that_is_said_once(world: World) 
     world.poll()
     assert world.upstreams() == ["10.0.0.1"]
     path = world.resolv_conf
-    assert [fields["notice"] for event, fields in world.logged if event == "nameserver notice"] == [
+    assert [str(fields["notice"]) for fields in world.log.of("nameserver notice")] == [
         f"{path}:1: nameserver left out: 127.0.0.53 is a loopback address, which leads back to pydns; "
         "give the resolv.conf of the node",
         f"{path}:2: nameserver left out: 10.96.0.10 is this server's own address",
     ]
 
 
-def test_an_empty_list_of_upstreams_is_warned_of(world: World) -> None:
+def test_an_empty_list_of_upstreams_is_logged(world: World) -> None:
     world.resolv_conf.write_text("nameserver 127.0.0.53\n")
     world.take()
     assert world.upstreams() == []
     assert "no upstreams" in world.events()
+
+
+def test_names_of_metrics_are_those_of_the_configuration_in_force_also_over_a_restart(world: World) -> None:
+    names = [world.configuration.metric_names]
+    for text in ("metrics: {names: pydns}", "metrics: {names: x}"):
+        world.take(config_yaml=text)
+        names.append(world.configuration.metric_names)
+    world.start()
+    names.append(world.configuration.metric_names)  # nothing is read yet
+    world.take(config_yaml="")
+    names.append(world.configuration.metric_names)
+    assert names == [MetricNames.COREDNS, MetricNames.PYDNS, MetricNames.PYDNS, MetricNames.PYDNS, MetricNames.COREDNS]
 
 
 def test_the_table_is_written_only_when_something_changed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

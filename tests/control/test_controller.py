@@ -1,9 +1,8 @@
-"""From an API server that misbehaves to what a client is told: controller, table and responder together."""
+"""Controller, table and responder together: from a misbehaving API server to the answers for clients."""
 
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +19,7 @@ from pydns.cli import explain
 from pydns.cli.status import status
 from tests.fakes.apiserver import FakeApiServer
 from tests.fakes.manifests import endpoint_slice, service
+from tests.waiting import until
 
 KINDS = ("Namespace", "Service", "EndpointSlice")
 
@@ -44,10 +44,11 @@ class Running:
         return self.logged(event)
 
     def wait_until(self, holds: Callable[[], bool], timeout_s: float = 10) -> None:
-        deadline = time.monotonic() + timeout_s
-        while not holds():
-            assert time.monotonic() < deadline and self._process.poll() is None, self._log.read_text()
-            time.sleep(0.005)
+        def holds_or_ended() -> bool:
+            assert self._process.poll() is None, self._log.read_text()
+            return holds()
+
+        until(holds_or_ended, timeout_s, self._log.read_text)
 
     def ask(self, name: str, rtype: str = "A") -> dns.message.Message:
         query = dns.message.make_query(f"{name}.svc.cluster.local.", rtype, use_edns=0)
@@ -119,7 +120,7 @@ def test_changes_become_answers_and_the_serial_is_their_resource_version(api: Fa
         assert seen.ask("gone.shop").authority[0][0].serial == last
 
 
-def test_a_resource_without_permission_holds_up_only_its_own_names(api: FakeApiServer, tmp_path: Path) -> None:
+def test_a_forbidden_resource_delays_only_its_own_names(api: FakeApiServer, tmp_path: Path) -> None:
     api.fail("EndpointSlice", "list", 403, reason="Forbidden", message="no")
     api.fail("EndpointSlice", "watch", 403, reason="Forbidden", message="no")
     with running(tmp_path, api.kubeconfig(tmp_path)) as seen:
@@ -128,7 +129,7 @@ def test_a_resource_without_permission_holds_up_only_its_own_names(api: FakeApiS
         assert seen.ask("db.shop").rcode() == dns.rcode.SERVFAIL  # not NXDOMAIN, which would be cached
         seen.wait_until(lambda: "403" in seen.status())
         assert "EndpointSlice is not listed: " in seen.explain("db.shop")
-        assert [each["missing"] for each in seen.logged("serving in part")] == ["EndpointSlice"]
+        assert [each["missing"] for each in seen.wait_for("serving in part")] == ["EndpointSlice"]
 
         api.apply("Service", service("later", "10.96.0.9"))
         seen.until("later.shop", "10.96.0.9")
@@ -137,7 +138,9 @@ def test_a_resource_without_permission_holds_up_only_its_own_names(api: FakeApiS
         seen.until("gone.shop", "NXDOMAIN")
 
 
-def test_an_object_that_turns_broken_keeps_its_records_and_is_named_once(api: FakeApiServer, tmp_path: Path) -> None:
+def test_an_object_that_becomes_invalid_keeps_its_records_and_is_logged_once(
+    api: FakeApiServer, tmp_path: Path
+) -> None:
     with running(tmp_path, api.kubeconfig(tmp_path)) as seen:
         seen.until("web.shop", "10.96.0.1")
         broken = (
@@ -155,7 +158,7 @@ def test_an_object_that_turns_broken_keeps_its_records_and_is_named_once(api: Fa
         assert "web is a Service" in seen.explain("web.shop")
 
 
-def test_an_object_that_was_never_right_is_explained(api: FakeApiServer, tmp_path: Path) -> None:
+def test_an_object_that_was_never_valid_is_explained(api: FakeApiServer, tmp_path: Path) -> None:
     with running(tmp_path, api.kubeconfig(tmp_path)) as seen:
         seen.until("web.shop", "10.96.0.1")
         api.apply("Service", service("bad", "10.0.0.300"))
@@ -163,7 +166,7 @@ def test_an_object_that_was_never_right_is_explained(api: FakeApiServer, tmp_pat
         seen.wait_until(lambda: why in seen.explain("bad.shop"))
 
 
-def test_what_was_known_is_served_while_the_api_server_is_gone(api: FakeApiServer, tmp_path: Path) -> None:
+def test_known_names_are_answered_while_the_api_server_is_down(api: FakeApiServer, tmp_path: Path) -> None:
     kubeconfig = api.kubeconfig(tmp_path)
     with running(tmp_path, kubeconfig) as seen:
         seen.until("web.shop", "10.96.0.1")
@@ -183,7 +186,7 @@ def test_what_was_known_is_served_while_the_api_server_is_gone(api: FakeApiServe
         assert str(seen.ask("web.shop").answer[0][0]) == "10.96.0.1"
 
 
-def test_a_restart_forgets_what_was_deleted_meanwhile(api: FakeApiServer, tmp_path: Path) -> None:
+def test_a_restart_drops_objects_that_were_deleted_meanwhile(api: FakeApiServer, tmp_path: Path) -> None:
     kubeconfig = api.kubeconfig(tmp_path)
     with running(tmp_path, kubeconfig) as seen:
         seen.until("web.shop", "10.96.0.1")

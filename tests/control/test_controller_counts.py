@@ -1,16 +1,16 @@
-"""What the controller counts, from its sources' figures and events."""
+"""The controller's counts, from the status and the events of its sources."""
 
 import json
 from typing import Any
 
-from pydns.config.model import Config, MetricNames, MetricsOptions, dump
-from pydns.control.controller_counts import Ledger
+from pydns.control.controller_counts import ControllerCounts
 from pydns.kube.cause import cause
 from pydns.kube.events import Apply
 from pydns.kube.objects import Kind, parse
 from pydns.kube.zone import Zone, ZoneOptions
 from pydns.metrics.totals import decode
 from pydns.process.block import Block, share
+from pydns.table.status import ConfigStatus, KindStatus, Status
 
 TRIGGER = "endpoints.kubernetes.io/last-change-trigger-time"
 AT = 1767225600.0  # 2026-01-01T00:00:00Z
@@ -36,7 +36,7 @@ def programmed(block: Block) -> dict[str, tuple[float, float]]:
 
 def test_each_kind_of_service_is_timed_from_its_own_cause() -> None:
     (block,) = share(1)
-    ledger = Ledger(block)
+    counts = ControllerCounts(block)
     zone = Zone(ZoneOptions())
     for each in (
         event(Kind.SERVICE, {"spec": {"clusterIP": "10.96.0.9"}}, name="web"),
@@ -47,10 +47,10 @@ def test_each_kind_of_service_is_timed_from_its_own_cause() -> None:
         slice_of("own"),
     ):
         assert zone.apply(each)
-        ledger.changed(each, zone.store)
-    ledger.committed(AT + 2)
-    ledger.committed(AT + 100)  # each is counted once
-    ledger.follow({"kinds": {}})
+        counts.changed(each, zone.store)
+    counts.committed(AT + 2)
+    counts.committed(AT + 100)  # each is counted once
+    counts.follow(Status())
     assert programmed(block) == {
         "cluster_ip": (1, 2),
         "headless_with_selector": (1, 0.5),
@@ -58,25 +58,16 @@ def test_each_kind_of_service_is_timed_from_its_own_cause() -> None:
     }
 
 
-def kinds(service: dict[str, Any], refused: int = 0) -> dict[str, Any]:
-    return {"kinds": {"Service": service}, "config": {"refused": refused, "accepted": 1}}
+def kinds(service: dict[str, Any], refused: int = 0) -> Status:
+    return Status(kinds={"Service": KindStatus(**service)}, config=ConfigStatus(refused=refused, accepted=1))
 
 
-def test_names_are_those_of_the_configuration_in_force() -> None:
-    ledger = Ledger(share(1)[0])
-    named = []
-    for config in (dump(Config(metrics=MetricsOptions(MetricNames.PYDNS))), b"of another version", dump(Config())):
-        ledger.configured(config)
-        named.append(ledger.names)
-    assert named == [MetricNames.PYDNS, MetricNames.PYDNS, MetricNames.COREDNS]
-
-
-def test_counts_go_on_where_the_controller_before_stopped() -> None:
+def test_counts_continue_over_a_restart_of_the_controller() -> None:
     (block,) = share(1)
-    before = Ledger(block)
+    before = ControllerCounts(block)
     before.follow(kinds({"relists": 2, "errors": {"410": 1}}))
     before.follow(kinds({"relists": 3, "errors": {"410": 1, "eof": 4}}))
-    Ledger(block).follow(kinds({"relists": 1, "errors": {"410": 1}}, refused=2))
+    ControllerCounts(block).follow(kinds({"relists": 1, "errors": {"410": 1}}, refused=2))
     assert decode(block.load()).counts == {
         ("relists_total", "Service"): 4,
         ("watch_errors_total", "Service", "410"): 2,

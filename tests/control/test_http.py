@@ -1,4 +1,4 @@
-"""The HTTP server of probes and scrapes, asked over sockets by clients good and bad."""
+"""The HTTP server for probes and scrapes, over sockets, with good and bad clients."""
 
 import socket
 import time
@@ -9,7 +9,7 @@ import pytest
 
 from pydns.control import http
 from pydns.log import Log
-from tests.running import until
+from tests.waiting import until
 
 
 def _broken() -> http.Page:
@@ -64,7 +64,7 @@ def ask(at: tuple[str, int], request: bytes) -> bytes:
         (b"\xff\xfe\0", b"400 Bad Request", b"not a request\n"),
     ],
 )
-def test_a_request_gets_its_page_or_why_not(
+def test_a_request_gets_its_page_or_an_error(
     at: tuple[str, int], request_line: bytes, status: bytes, body: bytes
 ) -> None:
     head, _, got = ask(at, request_line + b"\r\nHost: x\r\n\r\n").partition(b"\r\n\r\n")
@@ -101,7 +101,7 @@ def test_a_client_that_does_not_read_is_cut_off(at: tuple[str, int]) -> None:
         assert len(said(connection)) < 50_000_000
 
 
-def test_idle_connections_keep_no_probe_out(at: tuple[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_idle_connections_do_not_block_a_probe(at: tuple[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http, "PATIENCE_S", 60.0)
     idle = [socket.create_connection(at, 5) for _ in range(2 * http.MAX_CONNECTIONS)]
     try:

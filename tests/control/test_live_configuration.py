@@ -1,4 +1,4 @@
-"""A configuration that changes while a real server runs: what clients and the workers' table see of it, and when."""
+"""The configuration changes while a real server runs: what clients and the workers' table see, and when."""
 
 import socket
 import threading
@@ -140,7 +140,7 @@ def answering(address: str) -> Iterator[int]:
             thread.join()
 
 
-def test_a_stub_domain_is_asked_within_two_seconds(api: FakeApiServer, tmp_path: Path) -> None:
+def test_a_stub_domain_is_used_within_two_seconds(api: FakeApiServer, tmp_path: Path) -> None:
     nobody, name = '["127.0.0.1:9"]', "www.acme.local."
     api.apply("ConfigMap", config_map(stubDomains=f'{{"acme.local": {nobody}}}', upstreamNameservers=nobody))
     with (
@@ -205,9 +205,7 @@ def test_options_of_the_source_take_over_when_everything_is_listed_again(api: Fa
         assert api.watching("Pod") == 0
 
 
-def test_what_cannot_be_listed_takes_over_never_and_what_is_served_stays_current(
-    api: FakeApiServer, tmp_path: Path
-) -> None:
+def test_a_feed_that_cannot_be_listed_never_takes_over(api: FakeApiServer, tmp_path: Path) -> None:
     for verb in ("list", "watch"):
         api.fail("Pod", verb, 403, reason="Forbidden", message="no pods")
     with running(tmp_path, api.kubeconfig(tmp_path), *FLAGS) as seen:
@@ -222,9 +220,7 @@ def test_what_cannot_be_listed_takes_over_never_and_what_is_served_stays_current
         seen.wait_until(lambda: "not in force" not in seen.status())
 
 
-def test_a_broken_one_is_refused_with_every_mistake_and_survived_also_by_a_restart(
-    api: FakeApiServer, tmp_path: Path
-) -> None:
+def test_a_refused_configuration_is_logged_and_survives_a_restart(api: FakeApiServer, tmp_path: Path) -> None:
     kubeconfig = api.kubeconfig(tmp_path)
     mistakes = [
         'config.yaml:1: ttl: "x" is not a whole number from 0 to 3600',
@@ -251,9 +247,7 @@ def test_a_broken_one_is_refused_with_every_mistake_and_survived_also_by_a_resta
         seen.wait_until(lambda: "config    ConfigMap kube-system/kube-dns: not there" in seen.status())
 
 
-def test_without_permission_for_the_configmap_the_cluster_is_served_all_the_same(
-    api: FakeApiServer, tmp_path: Path
-) -> None:
+def test_the_cluster_is_served_without_permission_for_the_configmap(api: FakeApiServer, tmp_path: Path) -> None:
     configure(api, "ttl: 30")
     for verb in ("list", "watch"):
         api.fail("ConfigMap", verb, 403, reason="Forbidden", message="no configmaps")
@@ -267,7 +261,7 @@ def test_without_permission_for_the_configmap_the_cluster_is_served_all_the_same
         seen.wait_until(lambda: ask(seen, WEB) == "30 10.96.0.1")
 
 
-def test_a_file_configures_a_folder_of_manifests_from_the_first_answer_on(tmp_path: Path) -> None:
+def test_a_configuration_file_is_in_force_at_the_first_answer(tmp_path: Path) -> None:
     folder, config = tmp_path / "manifests", tmp_path / "dns.yaml"
     folder.mkdir()
     manifests = [

@@ -1,19 +1,22 @@
-"""A folder of manifests tells what it holds, and within a second what changed in it."""
+"""A folder of manifests delivers its objects, and their changes within a second."""
 
 import os
 import threading
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pydns.config import selector
-from pydns.control import manifest_folder
-from pydns.control.folder import SourceError
+from pydns.control import file_watch, manifest_folder
 from pydns.control.manifest_folder import ManifestFolder
+from pydns.control.source import SourceError
 from pydns.kube.events import Apply, Delete, Event, Init, InitApply, InitDone
 from pydns.kube.objects import RECORD_KINDS, Kind, Ref, Service
+from pydns.log import Level
+from tests.fakes.log import RecordedLog
 
 
 class Told:
@@ -21,15 +24,12 @@ class Told:
 
     def __init__(self) -> None:
         self.deliveries: list[list[Event]] = []
-        self.logged: list[str] = []
+        self.log = RecordedLog()
         self.changed = threading.Event()
 
     def deliver(self, events: list[Event]) -> None:
         self.deliveries.append(events)
         self.changed.set()
-
-    def log(self, event: str, **fields: Any) -> None:
-        self.logged.append(" ".join([event, *(f"{key}={value}" for key, value in fields.items())]))
 
     def services(self) -> dict[str, str]:
         """Return the Services that all deliveries add up to, each with its first ClusterIP's last octet."""
@@ -42,14 +42,15 @@ class Told:
         return {each.name: f".{each.cluster_ips[0][3]}" for each in known.values() if isinstance(each, Service)}
 
     def mistakes(self) -> list[str]:
-        return [line for line in self.logged if line.startswith(("manifest has", "manifest is"))]
+        return self.log.lines("manifest has", "manifest accepted")
 
 
 class Folder(ManifestFolder):
-    """A folder whose thread does nothing, so that a test decides when it looks."""
+    """A folder whose thread never gets to look, so that a test decides when to."""
 
-    def _watch(self) -> None:
-        pass
+    def __init__(self, directory: Path, told: Told, **options: Any) -> None:
+        super().__init__(directory, told.deliver, told.log, look_s=3600, **options)
+        self.poll = self.watch.poll
 
     def settle(self) -> None:
         """Look as often as it takes for a change to count."""
@@ -67,7 +68,7 @@ def open_folder(tmp_path: Path, told: Told) -> Iterator[Callable[..., Folder]]:
     opened: list[Folder] = []
 
     def start(**options: Any) -> Folder:
-        folder = Folder(tmp_path, told.deliver, told.log, **options)
+        folder = Folder(tmp_path, told, **options)
         opened.append(folder)
         folder.start()
         return folder
@@ -130,7 +131,7 @@ def test_yaml_and_json_files_are_read_in_sub_folders_too_and_nothing_else(
     assert told.mistakes() == []
 
 
-def test_object_in_two_files_counts_as_in_the_last_as_with_kubectl_apply(
+def test_the_last_file_wins_for_an_object_in_two_files(
     tmp_path: Path, told: Told, open_folder: Callable[..., Folder]
 ) -> None:
     (tmp_path / "a.yaml").write_text(service("web", 1))
@@ -188,7 +189,7 @@ def test_edit_right_after_start_is_noticed_even_if_the_file_looks_the_same(
         found[path] = (1, 2, 3, 4)
         yield from ()
 
-    monkeypatch.setattr(manifest_folder, "scan", same_tick)
+    monkeypatch.setattr(file_watch, "scan", same_tick)
     folder = open_folder()
     path.write_text(service("web", 2))
     folder.settle()
@@ -206,7 +207,7 @@ def test_new_and_deleted_files_take_effect(tmp_path: Path, told: Told, open_fold
     folder.settle()
     assert told.services() == {"new": ".2"}
     assert told.deliveries[-1] == [Delete(Ref(Kind.SERVICE, "default", "web"))]
-    assert "manifests changed applied=0 deleted=1" in told.logged
+    assert "manifests changed applied=0 deleted=1" in told.log.lines()
 
 
 def test_mounted_configmap_changes_by_a_link_that_is_swapped(
@@ -225,11 +226,11 @@ def test_mounted_configmap_changes_by_a_link_that_is_swapped(
     assert told.services() == {"web": ".2"}
 
 
-def test_change_that_changes_no_record_delivers_nothing(
+def test_an_edit_that_changes_no_object_delivers_nothing(
     tmp_path: Path, told: Told, open_folder: Callable[..., Folder]
 ) -> None:
     (tmp_path / "shop.yaml").write_text(service("web", 1))
-    folder = open_folder(clock=iter([1.0, 2.0]).__next__)
+    folder = open_folder(clock=count(1.0).__next__)
     (tmp_path / "shop.yaml").write_text("# A comment.\n" + service("web", 1, "{more: labels}"))
     folder.settle()
     assert len(told.deliveries) == 1
@@ -252,7 +253,7 @@ def test_change_counts_only_when_two_looks_agree_on_it(
     assert told.mistakes() == []
 
 
-def test_mistake_is_told_once_and_the_files_last_good_state_stays(
+def test_a_mistake_is_logged_once_and_the_last_good_state_stays(
     tmp_path: Path, told: Told, open_folder: Callable[..., Folder]
 ) -> None:
     (tmp_path / "shop.yaml").write_text(service("web", 1))
@@ -273,7 +274,7 @@ def test_mistake_is_told_once_and_the_files_last_good_state_stays(
 
     (tmp_path / "shop.yaml").write_text(service("web", 4))
     folder.settle()
-    assert told.mistakes() == [told_once, f"manifest is right again file={tmp_path}/shop.yaml"]
+    assert told.mistakes() == [told_once, f"manifest accepted again file={tmp_path}/shop.yaml"]
     assert told.services() == {"web": ".4", "other": ".3"}
     assert folder.status()[Kind.SERVICE].problem is None
 
@@ -294,7 +295,7 @@ def test_file_with_a_mistake_at_start_is_left_out_and_the_others_are_served(
     assert folder.status()[Kind.SERVICE].problem is None
 
 
-def test_all_mistakes_of_a_file_are_told_up_to_a_bound(
+def test_all_mistakes_of_a_file_are_logged_up_to_a_limit(
     tmp_path: Path, told: Told, open_folder: Callable[..., Folder]
 ) -> None:
     (tmp_path / "shop.yaml").write_text("kind: Service\n---\n" * 2 + "a: 1\na: 2\n---\n" + "[\n")
@@ -311,6 +312,19 @@ def test_all_mistakes_of_a_file_are_told_up_to_a_bound(
     assert told.mistakes()[-1] == f"manifest has more mistakes file={tmp_path}/wild.yaml more=5"
 
 
+def test_mistakes_are_logged_as_warnings(tmp_path: Path, told: Told, open_folder: Callable[..., Folder]) -> None:
+    (tmp_path / "wild.yaml").write_text("- no object\n---\n" * 25)
+    folder = open_folder()
+    (tmp_path / "wild.yaml").write_text(service("web", 1))
+    folder.settle()
+    levels = {each.event: each.level for each in told.log.logged if each.event.startswith("manifest ")}
+    assert levels == {
+        "manifest has a mistake": Level.WARNING,
+        "manifest has more mistakes": Level.WARNING,
+        "manifest accepted again": Level.INFO,
+    }
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
@@ -319,7 +333,7 @@ def test_all_mistakes_of_a_file_are_told_up_to_a_bound(
         (b"#" * 2049, "shop.yaml: has more than 0 MiB"),
     ],
 )
-def test_file_that_is_no_text_is_a_mistake(
+def test_a_file_that_is_not_text_is_a_mistake(
     content: bytes,
     reason: str,
     tmp_path: Path,
@@ -334,7 +348,7 @@ def test_file_that_is_no_text_is_a_mistake(
     assert reason in mistake
 
 
-def test_file_or_folder_that_cannot_be_read_keeps_what_it_held(
+def test_an_unreadable_folder_keeps_its_objects(
     tmp_path: Path, told: Told, open_folder: Callable[..., Folder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "sub").mkdir()
@@ -359,15 +373,15 @@ def test_file_or_folder_that_cannot_be_read_keeps_what_it_held(
     monkeypatch.undo()
     (tmp_path / "sub" / "a.yaml").unlink()
     folder.settle()
-    assert told.mistakes()[1:] == [f"manifest is right again file={tmp_path}/sub"]
+    assert told.mistakes()[1:] == [f"manifest accepted again file={tmp_path}/sub"]
     assert told.services() == {"b": ".2"}
 
 
-def test_folder_that_vanishes_while_it_is_watched_takes_no_record_with_it(tmp_path: Path, told: Told) -> None:
+def test_a_folder_that_disappears_keeps_its_objects(tmp_path: Path, told: Told) -> None:
     directory = tmp_path / "manifests"
     directory.mkdir()
     (directory / "a.yaml").write_text(service("a", 1))
-    folder = Folder(directory, told.deliver, told.log)
+    folder = Folder(directory, told)
     folder.start()
     folder.settle()
     directory.rename(tmp_path / "away")
@@ -388,7 +402,7 @@ def test_label_selector_is_applied_to_what_is_delivered(
     assert told.services() == {"in": ".1"}
 
 
-def test_file_that_cannot_be_read_for_a_while_is_read_when_it_can_be(
+def test_an_unreadable_file_is_read_as_soon_as_possible(
     tmp_path: Path, told: Told, open_folder: Callable[..., Folder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "shop.yaml").write_text(service("web", 1))
@@ -408,7 +422,7 @@ def test_file_that_cannot_be_read_for_a_while_is_read_when_it_can_be(
 
 
 @pytest.mark.parametrize("kind_of_path", ["missing", "a file"])
-def test_path_that_is_no_folder_is_refused_in_one_line(kind_of_path: str, tmp_path: Path, told: Told) -> None:
+def test_a_path_that_is_no_folder_is_refused_with_one_line(kind_of_path: str, tmp_path: Path, told: Told) -> None:
     path = tmp_path / "x"
     if kind_of_path == "a file":
         path.write_text("")
@@ -420,7 +434,7 @@ def test_path_that_is_no_folder_is_refused_in_one_line(kind_of_path: str, tmp_pa
 
 def test_watching_thread_notices_an_edit_within_a_second(tmp_path: Path, told: Told) -> None:
     (tmp_path / "shop.yaml").write_text(service("web", 1))
-    folder = ManifestFolder(tmp_path, told.deliver, told.log, poll_s=0.02)
+    folder = ManifestFolder(tmp_path, told.deliver, told.log, look_s=0.02)
     folder.start()
     told.changed.clear()
     (tmp_path / "shop.yaml").write_text(service("web", 2))  # of the same size, maybe in the same tick of the clock

@@ -1,24 +1,24 @@
-"""When /health and /ready say yes, and what they say if not."""
+"""When /health and /ready return 200, and their reasons if not."""
 
 import time
 from http import HTTPStatus
-from typing import Any
 
 import pytest
 
-from pydns.control.probe_pages import Probes
+from pydns.control.probe_pages import ProbePages
 from pydns.process.pulse import STUCK_S, Pulse
+from pydns.table.status import KindStatus, Status
 
-SYNCED = {"synced": True, "problem": None}
-LISTING = {"synced": False, "problem": None}
-FORBIDDEN = {"synced": False, "problem": "403"}
-OUTAGE = {"synced": True, "problem": "connection refused"}
+SYNCED = KindStatus(synced=True)
+LISTING = KindStatus()
+FORBIDDEN = KindStatus(problem="403")
+OUTAGE = KindStatus(synced=True, problem="connection refused")
 
 
-def _probes(*, silent_s: float = 0.0) -> tuple[Probes, Pulse]:
+def _probes(*, silent_s: float = 0.0) -> tuple[ProbePages, Pulse]:
     pulse = Pulse(2, time.monotonic_ns())
     pulse.workers[1].answered_ns -= int(silent_s * 1e9)
-    return Probes(pulse), pulse
+    return ProbePages(pulse), pulse
 
 
 @pytest.mark.parametrize(
@@ -34,9 +34,9 @@ def _probes(*, silent_s: float = 0.0) -> tuple[Probes, Pulse]:
         (False, {}, True, "draining"),
     ],
 )  # fmt: skip
-def test_ready(ready: bool, kinds: dict[str, Any], draining: bool, verdict: str) -> None:
+def test_ready(ready: bool, kinds: dict[str, KindStatus], draining: bool, verdict: str) -> None:
     probes, pulse = _probes()
-    probes.status = {"ready": ready, "kinds": kinds}
+    probes.status = Status(ready=ready, kinds=kinds)
     if draining:
         pulse.drain()
     page = probes.ready()
@@ -46,7 +46,7 @@ def test_ready(ready: bool, kinds: dict[str, Any], draining: bool, verdict: str)
 
 def test_readiness_does_not_depend_on_workers_nor_health_on_data() -> None:
     probes, pulse = _probes(silent_s=STUCK_S + 1)
-    probes.status = {"ready": True, "kinds": {}}
+    probes.status = Status(ready=True)
     assert probes.ready().status == HTTPStatus.OK
     probes, pulse = _probes()
     pulse.drain()

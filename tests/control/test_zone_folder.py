@@ -1,4 +1,4 @@
-"""A folder of zone files has its zones ready, and within a second what changed in them."""
+"""A folder of zone files has its zones ready, and their changes within a second."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from pydns.control import zone_folder
-from pydns.control.folder import SourceError
+from pydns.control import file_watch
+from pydns.control.source import SourceError
 from pydns.control.zone_folder import ZoneFolder
 from pydns.dns.name import to_text
+from tests.fakes.log import RecordedLog
 
 
 def zone(serial: int, more: str = "") -> str:
@@ -18,21 +19,16 @@ def zone(serial: int, more: str = "") -> str:
 
 
 class Folder(ZoneFolder):
-    """A folder whose thread does nothing, so that a test decides when it looks."""
+    """A folder whose thread never gets to look, so that a test decides when to."""
 
     def __init__(self, directory: Path) -> None:
-        self.logged: list[str] = []
+        self.log = RecordedLog()
         self.changes = 0
-        super().__init__(directory, self._count, self._note)
-
-    def _watch(self) -> None:
-        pass
+        super().__init__(directory, self._count, self.log, look_s=3600)
+        self.poll = self.watch.poll
 
     def _count(self) -> None:
         self.changes += 1
-
-    def _note(self, event: str, **fields: Any) -> None:
-        self.logged.append(" ".join([event, *(f"{key}={value}" for key, value in fields.items() if key != "level")]))
 
     def settle(self) -> None:
         """Look as often as it takes for a change to count."""
@@ -43,7 +39,7 @@ class Folder(ZoneFolder):
         return {Path(file).name: each.serial for file, each in self.zones().items()}
 
     def mistakes(self) -> list[str]:
-        return [line for line in self.logged if line.startswith(("zone file has", "zone file is right"))]
+        return self.log.lines("zone file has", "zone file accepted")
 
 
 @pytest.fixture
@@ -151,7 +147,7 @@ def test_an_included_file_must_lie_in_the_folder(wanted: str, tmp_path: Path) ->
     assert f"lies outside of {folder_path}" in folder.mistakes()[0]
 
 
-def test_a_mistake_keeps_the_zone_and_is_said_once(tmp_path: Path, open_folder: Callable[[], Folder]) -> None:
+def test_a_mistake_keeps_the_zone_and_is_logged_once(tmp_path: Path, open_folder: Callable[[], Folder]) -> None:
     path = tmp_path / "a.zone"
     path.write_text(zone(1))
     folder = open_folder()
@@ -166,11 +162,11 @@ def test_a_mistake_keeps_the_zone_and_is_said_once(tmp_path: Path, open_folder: 
     path.write_text(zone(3))
     folder.settle()
     assert folder.serials() == {"a.zone": 3}
-    assert folder.mistakes()[1:] == [f"zone file is right again file={path}"]
-    assert folder.status()[0].mistakes == []
+    assert folder.mistakes()[1:] == [f"zone file accepted again file={path}"]
+    assert folder.status()[0].mistakes == ()
 
 
-def test_a_broken_file_that_is_deleted_is_forgotten(tmp_path: Path, open_folder: Callable[[], Folder]) -> None:
+def test_a_deleted_file_has_no_mistakes(tmp_path: Path, open_folder: Callable[[], Folder]) -> None:
     (tmp_path / "a.zone").write_text("nonsense")
     folder = open_folder()
     (tmp_path / "a.zone").unlink()
@@ -183,7 +179,7 @@ def test_text_that_is_not_utf_8_is_a_mistake(tmp_path: Path, open_folder: Callab
     assert "line 4 is not UTF-8" in open_folder().mistakes()[0]
 
 
-def test_path_that_is_no_folder_is_refused_in_one_line(tmp_path: Path) -> None:
+def test_a_path_that_is_no_folder_is_refused_with_one_line(tmp_path: Path) -> None:
     with pytest.raises(SourceError) as refused:
         Folder(tmp_path / "x").start()
     assert str(refused.value) == f"--zones {tmp_path}/x: No such file or directory; wanted a folder with *.zone files"
@@ -199,7 +195,7 @@ def test_an_edit_right_after_start_is_noticed_even_if_the_file_looks_the_same(
         found[path] = (1, 2, 3, 4)
         yield from ()
 
-    monkeypatch.setattr(zone_folder, "scan", same_tick)
+    monkeypatch.setattr(file_watch, "scan", same_tick)
     folder = open_folder()
     path.write_text(zone(2))
     folder.settle()
@@ -209,7 +205,7 @@ def test_an_edit_right_after_start_is_noticed_even_if_the_file_looks_the_same(
 @pytest.mark.parametrize(
     ("refused", "problem"), [("a.zone", ": can't be read"), ("www.inc", ":3: $INCLUDE www.inc: can't be read")]
 )
-def test_a_file_that_cannot_be_read_for_a_while_is_read_when_it_can_be(
+def test_an_unreadable_file_is_read_as_soon_as_possible(
     refused: str,
     problem: str,
     tmp_path: Path,
@@ -240,7 +236,7 @@ def test_a_file_that_cannot_be_read_for_a_while_is_read_when_it_can_be(
 def test_the_thread_notices_an_edit(tmp_path: Path) -> None:
     changed = threading.Event()
     (tmp_path / "a.zone").write_text(zone(1))
-    folder = ZoneFolder(tmp_path, changed.set, lambda *_, **__: None, poll_s=0.02)
+    folder = ZoneFolder(tmp_path, changed.set, RecordedLog(), look_s=0.02)
     folder.start()
     (tmp_path / "a.zone").write_text(zone(2))
     assert changed.wait(10)
@@ -248,7 +244,7 @@ def test_the_thread_notices_an_edit(tmp_path: Path) -> None:
     assert [each.serial for each in folder.zones().values()] == [2]
 
 
-def test_the_zones_that_come_with_pydns_are_right() -> None:
+def test_the_zones_that_come_with_pydns_have_no_mistakes() -> None:
     folder = Folder(Path(__file__).parents[2] / "zones")
     folder.start()
     folder.stop()

@@ -1,4 +1,4 @@
-"""Zone files in running processes: served without the cluster, followed, shown, and gone when they aren't wanted."""
+"""Zone files in running processes: served without the cluster, followed, in the status, and gone without the flag."""
 
 import json
 import subprocess
@@ -17,6 +17,7 @@ import pytest
 from pydns.cli.dump import dump
 from pydns.cli.status import status
 from tests.fakes.apiserver import FakeApiServer
+from tests.waiting import until
 
 _SOA = "@ 60 SOA ns admin {} 2 3 4 5\n@ 60 NS ns\n"
 _FLAGS = ["--listen", "127.0.0.1:0", "--workers", "1", "--log-format", "json"]
@@ -34,10 +35,11 @@ class Running:
         return [line for line in lines if line["event"] == event]
 
     def wait_until(self, holds: Callable[[], object]) -> None:
-        deadline = time.monotonic() + 20
-        while not holds():
-            assert time.monotonic() < deadline and self._process.poll() is None, self._log.read_text()
-            time.sleep(0.01)
+        def holds_or_ended() -> object:
+            assert self._process.poll() is None, self._log.read_text()
+            return holds()
+
+        until(holds_or_ended, 20, self._log.read_text)
 
     def ask(self, qname: str) -> str:
         try:
@@ -94,7 +96,7 @@ def test_zones_are_served_and_followed_while_the_cluster_cannot_be_listed(tmp_pa
         seen.until("www.example.net", "REFUSED")
 
 
-def test_zones_lie_beside_the_cluster_and_are_shown(tmp_path: Path, zones: Path) -> None:
+def test_zones_are_served_beside_the_cluster_and_in_the_status(tmp_path: Path, zones: Path) -> None:
     manifests = tmp_path / "manifests"
     manifests.mkdir()
     service = "{apiVersion: v1, kind: Service, metadata: {name: web, namespace: shop}, spec: {clusterIP: 10.96.0.10}}"
@@ -131,7 +133,7 @@ def test_zones_lie_beside_the_cluster_and_are_shown(tmp_path: Path, zones: Path)
         assert seen.ask("www.example.org") == "REFUSED"
 
 
-def test_a_folder_that_is_not_there_is_said_in_one_line(tmp_path: Path) -> None:
+def test_a_missing_folder_is_refused_with_one_line(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pydns", "serve", *_FLAGS, "--state-dir", str(tmp_path / "state")]
     command += ["--manifests", str(tmp_path), "--zones", str(tmp_path / "none")]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=30)

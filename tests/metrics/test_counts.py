@@ -1,4 +1,4 @@
-"""What real processes count is what a client has sent them, and outlives them."""
+"""Real processes count the queries that a client sends, and their counts outlive them."""
 
 import os
 import re
@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 
 from tests.fakes.upstream import FakeUpstream
-from tests.running import query, until
+from tests.running import query
 from tests.upstream import world
+from tests.waiting import until
 
 MANIFEST = """
 apiVersion: v1
@@ -123,14 +124,8 @@ def running(tmp_path: Path) -> Iterator[Running]:
 
 def settled(server: Running, name: str, wanted: float) -> dict[str, float]:
     """Return the metrics once those that begin with `name` add up to what is wanted, which takes half a second."""
-    deadline = time.monotonic() + 5
-    while True:
-        found = server.metrics()
-        added = added_up(found, name)
-        if added == wanted or time.monotonic() > deadline:
-            assert added == wanted, name
-            return found
-        time.sleep(0.05)
+    until(lambda: added_up(server.metrics(), name) == wanted, 5, server.metrics)
+    return server.metrics()
 
 
 def added_up(metrics: dict[str, float], name: str, *labels: str) -> float:
@@ -175,7 +170,7 @@ def test_counts_are_what_was_sent(running: Running) -> None:
     assert added_up(found, "pydns_worker_queries_total") == every
 
 
-def test_a_worker_that_is_killed_leaves_its_counts_to_the_next(running: Running) -> None:
+def test_counts_continue_after_a_worker_was_killed(running: Running) -> None:
     for _ in range(3):
         running.ask(query(WEB, A))
     settled(running, "coredns_dns_requests_total", 3)
@@ -187,7 +182,7 @@ def test_a_worker_that_is_killed_leaves_its_counts_to_the_next(running: Running)
     assert added_up(found, "pydns_restarts_total", 'process="worker 0"') == 1
 
 
-def test_the_state_of_the_data_is_told(running: Running) -> None:
+def test_the_state_of_the_data_is_exposed(running: Running) -> None:
     found = running.metrics()
     assert added_up(found, "coredns_dns_requests_total") == 0
     running.ask(query(WEB, A))
@@ -229,14 +224,12 @@ def forwarding(tmp_path: Path, upstream: FakeUpstream) -> Iterator[Running]:
     config = tmp_path / "config.yaml"
     config.write_text(f"upstreams: ['127.0.0.1:{upstream.port}']\ncache: {{entries: 4, prefetch: false}}")
     server = Running(folder, tmp_path / "state", ["--config", str(config)])
-    deadline = time.monotonic() + 5
-    while server.ask(query("ready.example.", A))[3] & 15:  # refused without the configuration
-        assert time.monotonic() < deadline
+    until(lambda: not server.ask(query("ready.example.", A))[3] & 15, 5)  # refused without the configuration
     yield server
     server.close()
 
 
-def test_what_is_asked_upstream_is_counted_as_it_went(forwarding: Running, upstream: FakeUpstream) -> None:
+def test_forwarded_queries_are_counted_by_their_outcome(forwarding: Running, upstream: FakeUpstream) -> None:
     before = settled(forwarding, "coredns_cache_misses_total{", 1)
     octets = 0
     # Name, type, over TCP.

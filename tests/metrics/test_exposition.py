@@ -1,4 +1,4 @@
-"""The text for Prometheus: names, labels, buckets, and what promtool thinks of it."""
+"""The text for Prometheus: names, labels, buckets, and the verdict of promtool."""
 
 import re
 import shutil
@@ -68,7 +68,7 @@ def test_names_and_labels_are_those_of_coredns() -> None:
     assert {name: found.get(name) for name in OF_COREDNS} == OF_COREDNS
 
 
-def test_our_own_names_have_our_prefix_and_ours_alone() -> None:
+def test_names_that_coredns_does_not_have_begin_with_pydns() -> None:
     text = compose(everything(), MetricNames.PYDNS, "dns://:53").decode()
     assert set(re.findall(r"^([a-z]+)_", text, re.MULTILINE)) == {"pydns", "process"}
     assert "\npydns_dns_requests_total{" in text
@@ -114,7 +114,7 @@ def test_totals_of_processes_add_up_through_their_blocks() -> None:
     assert added.histograms[("h",)] == [0, 0, 1, *[0] * 11, 1, 70_150]
 
 
-def test_counts_of_who_begins_again_at_zero_only_grow() -> None:
+def test_totals_grow_although_their_sources_begin_again_at_zero() -> None:
     totals = Totals()
     follower = Follower(totals)
     for number in (2, 5, 1, 1, 4):

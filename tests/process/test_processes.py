@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.running import SERVICE, WEB, Server, answer, is_running, query, until
+from tests.running import SERVICE, WEB, Server, answer, is_running, query
+from tests.waiting import until
 
 
 def test_sigterm_answers_queries_that_have_arrived_and_exits_0(start: Callable[..., Server]) -> None:

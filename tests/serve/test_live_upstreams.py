@@ -19,9 +19,9 @@ from tests.config.test_inputs import DOCUMENTED
 from tests.fakes.upstream import FakeUpstream, Script
 from tests.forwarding import CLUSTER, Fake, lines, told
 from tests.running import Server as Process
-from tests.running import until
 from tests.subject import Server
 from tests.upstream import world
+from tests.waiting import until
 
 
 def has(address: str, after_s: float = 0.0) -> Script:

@@ -1,0 +1,29 @@
+"""The clocks of the controller, so that tests can set them."""
+
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+
+class Clock(NamedTuple):
+    """Both return seconds."""
+
+    monotonic: Callable[[], float] = time.monotonic  # for periods and ages
+    wall: Callable[[], float] = time.time  # Unix time, for what people and other hosts read
+
+
+class Every:
+    """A period: due once every so many seconds."""
+
+    def __init__(self, seconds: float, clock: Clock) -> None:
+        self._seconds = seconds
+        self._clock = clock
+        self._last = clock.monotonic()
+
+    def is_due(self) -> bool:
+        """Tell whether the period is over. If so, the next one begins."""
+        now = self._clock.monotonic()
+        if now - self._last < self._seconds:
+            return False
+        self._last = now
+        return True

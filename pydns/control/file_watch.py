@@ -1,0 +1,220 @@
+"""Watching files: which of them changed, when a change counts, and what is wrong with them now.
+
+Knows files and one thread, and nothing of their contents. Manifests, zone files, the configuration and resolv.conf are
+watched by it. Rules:
+
+1. A change counts when two looks in a row agree on it. So half-written files, and the moment between an editor's delete
+   and rename, have no effect. With a look every quarter of a second a change counts within a second.
+2. Watching is by stat. The standard library has no inotify, inotify sees nothing on network file systems and in the
+   mounted volumes of some runtimes, and a look at 100 files costs 1.3 ms.
+3. A file that could not be read is read again at every look: the failure may pass without a trace in its state.
+4. What was read at the start is read once more: a tick of the file system's clock takes milliseconds, so a change in
+   the same tick could leave the same state.
+"""
+
+import os
+import stat
+import threading
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from enum import Enum
+from pathlib import Path
+from typing import Generic, Literal, NamedTuple, TypeVar
+
+from pydns.control.source import SourceError
+from pydns.log import Level, Log
+
+LOOK_S = 0.25  # the time between two looks
+_MOST_LOGGED = 20  # mistakes of one file
+
+
+class Unsettled(Enum):
+    """The state of a file that must be read again at the next look."""
+
+    UNSETTLED = "unsettled"
+
+
+UNSETTLED: Literal[Unsettled.UNSETTLED] = Unsettled.UNSETTLED
+State = TypeVar("State", bound=Hashable)  # tells two states of a file apart
+States = dict[Path, State | Unsettled | None]  # files, and the states that they were read in; None: not there
+
+
+class FileWatch(Generic[State]):
+    """Reads files again after they have changed.
+
+    `look` gets the result of the last look and returns the state of every file that is there now. `read` reads one of
+    them; it returns that file and the files it includes, with their states. `forget` is called for a file that is gone.
+    `after_look` is called when a look is over. All four are called by the thread, or by the caller of `read_all` and
+    `poll`.
+    """
+
+    def __init__(
+        self,
+        look: Callable[[Mapping[Path, State]], dict[Path, State]],
+        read: Callable[[Path], States[State]],
+        *,
+        forget: Callable[[Path], object] = lambda path: None,
+        after_look: Callable[[], object] = lambda: None,
+        is_read: Callable[[Path], bool] = lambda path: True,
+        thread: str = "",
+        look_s: float = LOOK_S,
+    ) -> None:
+        """`is_read` tells files that are read from files that others only include; `thread` names the thread."""
+        self.looked: dict[Path, State] = {}  # the result of the last look
+        self._look = look
+        self._read = read
+        self._forget = forget
+        self._after_look = after_look
+        self._is_read = is_read
+        self._in_force: dict[Path, States[State]] = {}  # by file that was read
+        self._look_s = look_s
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=thread, daemon=True)
+
+    @property
+    def is_started(self) -> bool:
+        """Whether the thread was started."""
+        return self._thread.ident is not None
+
+    def read_all(self) -> None:
+        """Read every file that is there."""
+        self.looked = self._look(self.looked)
+        for path in self._files():
+            self._in_force[path] = dict.fromkeys(self._read(path), UNSETTLED)  # rule 4
+
+    def start(self) -> None:
+        """Start the thread, which looks every `look_s`."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop the thread. None of the callables is called after this has returned."""
+        self._stopping.set()
+        if self.is_started:
+            self._thread.join()
+
+    def poll(self) -> None:
+        """Look once, and read what has changed by rule 1."""
+        before, self.looked = self.looked, self._look(self.looked)
+        for path in sorted({*self._files(), *self._in_force}):
+            known = self._in_force.get(path, {path: None})
+            now: States[State] = {each: self.looked.get(each) for each in known}
+            if now == known or now != {each: before.get(each) for each in known}:
+                continue
+            if now[path] is None:
+                del self._in_force[path]
+                self._forget(path)
+            else:
+                self._in_force[path] = self._read(path)
+        self._after_look()
+
+    def _run(self) -> None:
+        while not self._stopping.wait(self._look_s):
+            self.poll()
+
+    def _files(self) -> list[Path]:
+        return sorted(filter(self._is_read, self.looked))
+
+
+class Signature(NamedTuple):
+    """Tells two states of a file apart. The change time is for a writer that restores the others (`cp -p`)."""
+
+    device: int
+    inode: int
+    size: int
+    modified_ns: int
+    changed_ns: int
+
+
+def signature(status: os.stat_result) -> Signature:
+    """Return the signature of a file with this status."""
+    return Signature(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+class Mistakes:
+    """The mistakes that files have now. Each is logged once; so is the first time after it that a file has none."""
+
+    def __init__(self, noun: str, log: Log, is_kept: Callable[[Path], bool]) -> None:
+        """`noun` is what a file is called; `is_kept` tells whether an earlier state of it is in force."""
+        self.found: dict[Path, tuple[str, ...]] = {}  # replaced and never changed, so any thread may read it
+        self._noun = noun
+        self._log = log
+        self._is_kept = is_kept
+
+    def report(self, path: Path, mistakes: Sequence[str]) -> None:
+        """Set the mistakes of a file, or of a folder that can't be listed."""
+        before = self.found.get(path, ())
+        new = [each for each in mistakes if each not in before]
+        action = "keeping its last good state" if self._is_kept(path) else "left out until it is right"
+        for each in new[:_MOST_LOGGED]:
+            self._log(f"{self._noun} has a mistake", level=Level.WARNING, problem=each, action=action)
+        if len(new) > _MOST_LOGGED:
+            more = len(new) - _MOST_LOGGED
+            self._log(f"{self._noun} has more mistakes", level=Level.WARNING, file=str(path), more=more)
+        if before and not mistakes:
+            self._log(f"{self._noun} accepted again", file=str(path))
+        self.forget(path)
+        if mistakes:
+            self.found = {**self.found, path: tuple(mistakes)}
+
+    def forget(self, path: Path) -> None:
+        """Drop the mistakes of a file that is gone."""
+        self.found = {key: each for key, each in self.found.items() if key != path}
+
+
+class FolderLook:
+    """Looks at the files in and below a folder. A folder in it that can't be listed is one of the `mistakes`."""
+
+    def __init__(self, folder: Path, endings: tuple[str, ...], mistakes: Mistakes) -> None:
+        self._folder = folder
+        self._endings = endings
+        self._mistakes = mistakes
+        self._failed: frozenset[Path] = frozenset()
+
+    def __call__(self, before: Mapping[Path, Signature]) -> dict[Path, Signature]:
+        """Return the files that are there. Below a folder that can't be listed, they are as `before`."""
+        found: dict[Path, Signature] = {}
+        failed = {folder: cannot_be_read(folder, error) for folder, error in scan(self._folder, self._endings, found)}
+        for path, state in before.items():
+            if not failed.keys().isdisjoint(path.parents):
+                found.setdefault(path, state)
+        for folder in sorted(failed.keys() | self._failed):
+            self._mistakes.report(folder, [failed[folder]] if folder in failed else [])
+        self._failed = frozenset(failed)
+        return found
+
+
+def check_folder(folder: Path, flag: str, wanted: str) -> None:
+    """Raise `SourceError` if a folder that was chosen by a flag can't be listed."""
+    try:
+        os.scandir(folder).close()
+    except OSError as error:
+        raise SourceError(f"{flag} {folder}: {error.strerror}; wanted a folder with {wanted} files") from None
+
+
+def cannot_be_read(path: Path, error: OSError) -> str:
+    """Return the mistake of a file or folder that could not be read."""
+    return f"{path}: can't be read: {error.strerror}"
+
+
+def scan(folder: Path, endings: tuple[str, ...], found: dict[Path, Signature]) -> Iterator[tuple[Path, OSError]]:
+    """Put the files in and below `folder` into `found`; yield the folders that can't be read, and why.
+
+    Names that begin with a dot are left out: editors' own files, and the `..data` of a mounted ConfigMap, whose files
+    are found by their plain names.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                path = folder / entry.name
+                if entry.is_dir(follow_symlinks=False):  # a link could lead in a circle
+                    yield from scan(path, endings, found)
+                elif entry.name.endswith(endings):
+                    try:
+                        status = entry.stat()
+                    except FileNotFoundError:
+                        continue  # gone since, or a link to nothing
+                    if stat.S_ISREG(status.st_mode):
+                        found[path] = signature(status)
+    except OSError as error:
+        yield folder, error

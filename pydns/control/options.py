@@ -1,0 +1,32 @@
+"""What is served of a cluster, and how: by the live configuration, else by the flags."""
+
+from typing import NamedTuple
+
+from pydns.config.flags import with_options_of
+from pydns.config.model import Config
+from pydns.config.settings import PodsMode, Settings
+from pydns.control.source import SourceOptions
+from pydns.kube.zone import ZoneOptions
+
+
+class ClusterOptions(NamedTuple):
+    """What is served of a cluster, and how."""
+
+    zone: ZoneOptions
+    source: SourceOptions
+
+
+def cluster_options(settings: Settings, config: Config, own_addresses: tuple[bytes, ...]) -> ClusterOptions:
+    """Return the options of the configuration; where it sets none, those of the flags."""
+    chosen = with_options_of(settings, config)
+    return ClusterOptions(
+        ZoneOptions(
+            domain=chosen.domain,
+            reverse_zones=chosen.reverse_zones,
+            ttl_s=chosen.ttl_s,
+            pods=chosen.pods,
+            namespaces=None if chosen.namespaces is None else frozenset(chosen.namespaces),
+            own_addresses=own_addresses,
+        ),
+        SourceOptions(chosen.labels, chosen.endpoint_pod_names, pods=chosen.pods is PodsMode.VERIFIED),
+    )

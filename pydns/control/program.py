@@ -1,0 +1,145 @@
+"""The controller's process: its threads, its inputs as the flags choose them, and its loop.
+
+Threads of sources post calls on a queue; the loop makes those that are there and gives the controller a turn.
+"""
+
+import os
+import queue
+import select
+import signal
+import threading
+from collections.abc import Mapping
+from functools import partial
+from socket import socket
+from typing import NamedTuple
+
+from pydns.config.model import Config
+from pydns.config.settings import Settings
+from pydns.control import http, source_choice
+from pydns.control.clock import Clock
+from pydns.control.cluster import Cluster
+from pydns.control.configuration import Configuration
+from pydns.control.controller import LOOK_S, Controller, Inputs
+from pydns.control.feed import Call
+from pydns.control.options import ClusterOptions, cluster_options
+from pydns.control.reporter import Reporter, Shared
+from pydns.control.resolv_conf import ResolvConf
+from pydns.control.source import SourceError
+from pydns.control.static_records import StaticRecords
+from pydns.control.zone_folder import ZoneFolder
+from pydns.kube.zone import facts
+from pydns.log import Level, Log
+from pydns.process.supervisor import StartError
+from pydns.table.writer import Writer, WriterError
+
+
+class Parent(NamedTuple):
+    """What the supervisor gives to the controller."""
+
+    ready: int  # a descriptor to write an octet to when there is a table; -1: nobody waits for it
+    lifeline: int  # a descriptor whose other end closes when the supervisor ends
+    shared: Shared
+    http_sockets: Mapping[str, socket]  # by flag
+
+
+def run(settings: Settings, log: Log, parent: Parent) -> None:
+    """Keep the table until SIGTERM or the end of the supervisor, and serve the pages for probes and metrics.
+
+    Raises `StartError` if it can't begin, before it reports to be ready.
+    """
+    end_with_threads(log)
+    calls = Calls()
+    signal.signal(signal.SIGTERM, lambda *_: calls.stop())
+    threading.Thread(target=_stop_with_supervisor, args=(parent.lifeline, calls), daemon=True).start()
+    clock = Clock()
+    reporter = Reporter(parent.shared, settings.listen[0].port, clock)
+    pages = reporter.pages()
+    http.start([(sock, pages[flag]) for flag, sock in parent.http_sockets.items()], log)
+    try:
+        controller = _controller(settings, log, calls, reporter, clock)
+        controller.start()
+        calls.make()  # files are read by now: a configuration whose feed can't be opened ends the start
+    except (WriterError, SourceError) as error:
+        raise StartError(str(error)) from None
+    controller.publish_static_records()  # zone files don't wait for the cluster
+    controller.publish_status()
+    if parent.ready >= 0:
+        os.write(parent.ready, b"1")
+        os.close(parent.ready)
+    controller.publish()  # a folder of manifests has been read by now
+    while not calls.stopping:
+        calls.make(LOOK_S)
+        controller.turn()
+        log.summarize()
+    controller.stop()
+
+
+def _controller(settings: Settings, log: Log, calls: "Calls", reporter: Reporter, clock: Clock) -> Controller:
+    """Return a controller with its table and the inputs that the flags choose. Raises `WriterError`, `SourceError`."""
+    own_addresses = source_choice.own_addresses(settings)
+    zone = cluster_options(settings, Config(), own_addresses).zone
+    writer = Writer(settings.state_dir, facts(zone, serial=0, synced=False))
+    folder = ZoneFolder(settings.zones, calls.wake, log) if settings.zones else None
+    chosen = source_choice.choose(settings, log, lambda seen: calls.post(partial(controller.take_configuration, seen)))
+
+    def open_feed(options: ClusterOptions) -> Cluster:
+        return Cluster(options, chosen.objects, calls.post, reporter.counts, log, clock)
+
+    inputs = Inputs(
+        configuration=Configuration(chosen.config, writer, ResolvConf(settings.resolv_conf, log), log, clock.wall),
+        statics=StaticRecords(writer, zone.domain, zone.reverse_zones, log, folder),
+        options=partial(cluster_options, settings, own_addresses=own_addresses),
+        open_feed=open_feed,
+        source_name=chosen.objects.name,
+        own_addresses=own_addresses,
+    )
+    controller = Controller(inputs, writer, reporter, log, clock)
+    return controller
+
+
+class Calls:
+    """Calls that other threads post for this one."""
+
+    def __init__(self) -> None:
+        self.stopping = False
+        self._queue: queue.SimpleQueue[Call] = queue.SimpleQueue()
+        self.post = self._queue.put
+
+    def stop(self) -> None:
+        """End the loop. Safe in a signal handler."""
+        self.stopping = True
+        self.wake()
+
+    def wake(self) -> None:
+        """End the wait of `make`."""
+        self.post(_nothing)
+
+    def make(self, wait_s: float = 0.0) -> None:
+        """Make the calls that are there; if there is none, wait for one."""
+        try:
+            self._queue.get(timeout=wait_s)()
+            while not self._queue.empty():
+                self._queue.get_nowait()()
+        except queue.Empty:
+            pass
+
+
+def _nothing() -> None:
+    pass
+
+
+def _stop_with_supervisor(lifeline: int, calls: Calls) -> None:
+    select.select([lifeline], [], [])  # not read: workers share the pipe, and have set it to not blocking
+    calls.stop()
+
+
+def end_with_threads(log: Log) -> None:
+    """Make a thread that fails end this process: the supervisor restarts it, so no part stands still unnoticed."""
+
+    def end(failed: threading.ExceptHookArgs) -> None:
+        thread = failed.thread.name if failed.thread is not None else "?"
+        error = f"{failed.exc_type.__name__}: {failed.exc_value}"
+        log("thread failed", level=Level.ERROR, thread=thread, error=error, action="end this process")
+        os._exit(1)
+
+    threading.excepthook = end

@@ -1,0 +1,73 @@
+"""The sources that the flags choose, for objects and for the configuration, and the addresses of this server."""
+
+import socket
+from collections.abc import Callable
+from typing import NamedTuple
+
+from pydns.config.selector import parse as parse_selector
+from pydns.config.settings import Settings
+from pydns.control.config_file import ConfigFile
+from pydns.control.config_source import ConfigSource, Seen
+from pydns.control.manifest_folder import ManifestFolder
+from pydns.control.source import Source, SourceChoice, SourceError, SourceOptions
+from pydns.dns.address import parse_address
+from pydns.kube.events import Event
+from pydns.kube.objects import RECORD_KINDS, Kind, Options
+from pydns.log import Log
+
+Deliver = Callable[[list[Event]], None]
+
+
+class Chosen(NamedTuple):
+    """Where objects and the configuration come from."""
+
+    objects: SourceChoice
+    config: ConfigSource | None  # None: from flags alone
+
+
+def choose(settings: Settings, log: Log, deliver_config: Callable[[Seen], None]) -> Chosen:
+    """Return the sources that the flags choose. Raises `SourceError`."""
+    config = ConfigFile(settings.config, deliver_config) if settings.config else None
+    if (directory := settings.manifests) is not None:
+
+        def open_folder(options: SourceOptions, deliver: Deliver) -> Source:
+            selector = parse_selector(options.labels) if options.labels else None
+            reading = Options(endpoint_pod_names=options.endpoint_pod_names)
+            return ManifestFolder(directory, deliver, log, label_selector=selector, options=reading)
+
+        return Chosen(SourceChoice(str(directory), open_folder), config)
+    # Imported here: 31 MB and 0.2 s, which a folder of manifests does without.
+    from pydns.control.apiserver import ApiServer, ConnectError, Watched, connect
+    from pydns.control.config_map import ConfigMapWatch
+
+    try:
+        connection = connect(settings.kubeconfig, settings.context)
+    except ConnectError as error:
+        raise SourceError(str(error)) from None
+
+    def open_server(options: SourceOptions, deliver: Deliver) -> Source:
+        kinds = tuple(kind for kind in RECORD_KINDS if kind is not Kind.POD or options.pods)
+        reading = Options(endpoint_pod_names=options.endpoint_pod_names)
+        return ApiServer(connection, Watched(kinds, options.labels, options=reading), deliver, log)
+
+    watch = ConfigMapWatch(connection, *settings.configmap, deliver_config, log) if settings.configmap else None
+    return Chosen(SourceChoice(connection.configuration.host, open_server), config or watch)
+
+
+def own_addresses(settings: Settings) -> tuple[bytes, ...]:
+    """Return the addresses at which clients reach this server by its flags."""
+    return tuple(dict.fromkeys(address for each in settings.listen if (address := _reached_at(each.host))))
+
+
+def _reached_at(host: str) -> bytes | None:
+    """Return the address of a host to listen at; for all addresses, the one that a route would leave from."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    if host in ("0.0.0.0", "::"):
+        # Connecting a UDP socket sends nothing; the addresses are for documentation (RFC 5737, RFC 3849).
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            try:
+                probe.connect(("192.0.2.1" if family == socket.AF_INET else "2001:db8::1", 53))
+            except OSError:  # no route, so no address of this family
+                return None
+            host = probe.getsockname()[0]
+    return parse_address(host)

@@ -1,0 +1,281 @@
+"""What the controller writes to the table as feeds and configurations change, with a fake feed and a fake clock."""
+
+import gc
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from pydns.cli.main import parser
+from pydns.cli.serve import settings_of
+from pydns.config.inputs import read_config_map
+from pydns.config.model import Config
+from pydns.control.clock import Clock
+from pydns.control.config_source import Seen
+from pydns.control.configuration import Configuration
+from pydns.control.controller import Controller, Inputs
+from pydns.control.options import ClusterOptions, cluster_options
+from pydns.control.reporter import Reporter, Shared
+from pydns.control.resolv_conf import ResolvConf
+from pydns.control.source import SourceError
+from pydns.control.static_records import StaticRecords
+from pydns.dns.compiled import question
+from pydns.dns.name import from_text
+from pydns.dns.rrset import A
+from pydns.kube.zone import ZoneOptions, facts
+from pydns.process.block import share
+from pydns.process.pulse import Pulse
+from pydns.table.layout import ANSWERS, FACTS, STATUS_KEY
+from pydns.table.status import ConfigState, decode
+from pydns.table.writer import Writer
+from tests.fakes.feed import FakeFeed
+from tests.fakes.log import RecordedLog
+
+WEB = "web.shop.svc.cluster.local."
+
+
+class SilentSource:
+    """A source of the configuration that delivers nothing by itself."""
+
+    name = "the test"
+
+    def start(self) -> None:
+        pass
+
+    def stop(self) -> None:
+        pass
+
+    def problem(self) -> str | None:
+        return None
+
+
+class World:
+    """A controller with its table. Feeds are opened with `addresses`, in the order of `feeds`."""
+
+    def __init__(self, directory: Path) -> None:
+        self.now = 1000.0
+        self.addresses = {WEB: "10.96.0.1"}
+        self.refuses = ""
+        self.feeds: list[FakeFeed] = []
+        self.log = RecordedLog()
+        self._directory = directory
+        self._settings = settings_of(parser({}).parse_args(["serve", "--listen", "127.0.0.1:0"]))
+        self._writer: Writer | None = None
+        self.start()
+
+    def start(self) -> None:
+        """Start the controller, again with the table that is there."""
+        self.close()
+        self._writer = Writer(self._directory / "state", facts(ZoneOptions(), serial=0, synced=False))
+        clock = Clock(lambda: self.now, lambda: 1_700_000_000 + self.now)
+        self.pulse = Pulse(1, 0)
+        self.reporter = Reporter(Shared(share(2), self.pulse), 53, clock)
+        resolv_conf = ResolvConf(self._directory / "resolv.conf", self.log)
+        self.configuration = Configuration(SilentSource(), self._writer, resolv_conf, self.log, clock.wall)
+        statics = StaticRecords(self._writer, ZoneOptions().domain, ZoneOptions().reverse_zones, self.log, None)
+        options = partial(cluster_options, self._settings, own_addresses=())
+        inputs = Inputs(self.configuration, statics, options, self._open, "the fake", ())
+        self.controller = Controller(inputs, self._writer, self.reporter, self.log, clock)
+        self.controller.start()
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+    def configure(self, text: str = "") -> None:
+        self.controller.take_configuration(Seen(read_config_map({"config.yaml": text})))
+
+    def turn(self, seconds: float = 0.0) -> None:
+        self.now += seconds
+        self.controller.turn()
+
+    def table(self) -> tuple[str, bool]:
+        """Return what the table has for the Service, an address with its TTL, and whether it is synced."""
+        assert self._writer is not None
+        answer = self.stored(ANSWERS, question(from_text(WEB), A))
+        synced = self._writer.facts().synced
+        if answer is None:
+            return "", synced
+        return f"{'.'.join(map(str, answer[-4:]))} {int.from_bytes(answer[-10:-6])}", synced
+
+    def stored(self, database: bytes, key: bytes) -> bytes | None:
+        """Return a value of the table. By way of the writer: a process can open a table only once."""
+        assert self._writer is not None
+        environment = self._writer._environment
+        found = environment.open_db(database)
+        with environment.begin() as transaction:
+            return transaction.get(key, db=found)
+
+    def page(self, path: str) -> str:
+        pages = {path: page for each in self.reporter.pages().values() for path, page in each.items()}
+        return pages[path]().body.decode()
+
+    def _open(self, options: ClusterOptions) -> FakeFeed:
+        self.feeds.append(FakeFeed(options, self.addresses, self.refuses))
+        return self.feeds[-1]
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    world = World(tmp_path)
+    yield world
+    world.close()
+    gc.enable()  # the controller leaves it off until its first commit
+    gc.unfreeze()
+
+
+def synced(world: World) -> FakeFeed:
+    """Configure it, have its feed list everything, and return that."""
+    world.configure()
+    world.feeds[0].list()
+    world.turn()
+    assert world.table() == ("10.96.0.1 5", True)
+    return world.feeds[0]
+
+
+def test_no_feed_is_opened_before_the_configuration_is_known(world: World) -> None:
+    world.turn()
+    assert world.feeds == []
+    world.configure("labels: team=shop")
+    assert [each.options.source.labels for each in world.feeds] == ["team=shop"]
+
+
+def test_the_first_commit_waits_for_every_kind(world: World) -> None:
+    world.configure()
+    (feed,) = world.feeds
+    world.turn()
+    assert world.table() == ("", False)
+    feed.list("Service")
+    world.turn(60)
+    assert world.table() == ("", False)
+    assert world.page("/ready") == "EndpointSlice: not yet listed\n"
+    feed.list("EndpointSlice")
+    world.turn()
+    assert world.table() == ("10.96.0.1 5", True)
+    assert world.page("/ready") == "OK\n"
+    assert world.log.of("synced") == [{"source": "the fake", "objects": "Service:0 EndpointSlice:0"}]
+
+
+def test_a_kind_that_cannot_be_listed_does_not_delay_the_others(world: World) -> None:
+    world.configure()
+    (feed,) = world.feeds
+    feed.list("Service")
+    feed.problems["EndpointSlice"] = "403"
+    world.turn()
+    assert world.table() == ("10.96.0.1 5", False)
+    feed.addresses[WEB] = "10.96.0.2"
+    world.turn()
+    assert world.table() == ("10.96.0.2 5", False)
+    assert [each["missing"] for each in world.log.of("serving in part")] == ["EndpointSlice"]
+    feed.list()
+    world.turn()
+    assert world.table() == ("10.96.0.2 5", True)
+
+
+def test_a_relist_keeps_what_is_served(world: World) -> None:
+    feed = synced(world)
+    feed.problems["Service"] = "410"  # expired; a feed whose kinds have been listed once stays in force
+    world.turn(1)
+    assert world.table() == ("10.96.0.1 5", True)
+    assert world.page("/ready") == "OK\n"
+    feed.list()
+    feed.addresses[WEB] = "10.96.0.2"
+    world.turn()
+    assert world.table() == ("10.96.0.2 5", True)
+
+
+def test_options_of_the_source_open_a_feed_that_takes_over_when_it_is_complete(world: World) -> None:
+    before = synced(world)
+    world.addresses = {WEB: "10.96.0.9"}
+    world.configure("labels: team=shop")
+    _, after = world.feeds
+    before.addresses[WEB] = "10.96.0.2"
+    world.turn(1)
+    assert world.table() == ("10.96.0.2 5", True)  # the feed in force is followed meanwhile
+    assert list(world.controller.status().config.waiting_for) == ["Service", "EndpointSlice"]  # type: ignore[union-attr]
+    after.list()
+    world.turn()
+    assert world.table() == ("10.96.0.9 5", True)
+    assert (before.is_running, after.is_running, after.followed) == (False, True, before)
+    assert world.log.of("options in force") == [{"source": "the fake"}]
+
+
+def test_options_that_change_back_stop_the_feed_that_was_to_take_over(world: World) -> None:
+    before = synced(world)
+    world.configure("labels: team=shop")
+    world.configure("")
+    world.feeds[1].list()
+    world.turn()
+    assert [each.is_running for each in (before, world.feeds[1])] == [True, False]
+    assert world.log.of("options in force") == []
+
+
+def test_options_of_the_zone_change_it_in_one_commit(world: World) -> None:
+    feed = synced(world)
+    world.configure("ttl: 30")
+    assert world.table() == ("10.96.0.1 30", True)  # the answers revised
+    world.configure("{ttl: 40, pods: disabled}")
+    assert world.table() == ("10.96.0.1 40", True)  # compiled anew
+    assert world.feeds == [feed]
+
+
+def test_a_feed_that_cannot_be_opened_is_tried_again_and_logged_once(world: World) -> None:
+    before = synced(world)
+    world.refuses = "no such folder"
+    world.configure("labels: team=shop")
+    for _ in range(3):
+        world.turn(1)
+    assert len(world.feeds) == 5
+    assert [each["problem"].args for each in world.log.of("options not in force")] == [("no such folder",)]  # type: ignore[attr-defined]
+    assert before.is_running
+    world.refuses = ""
+    world.turn(1)
+    world.feeds[-1].list()
+    world.turn()
+    assert world.log.events().count("options in force") == 1
+
+
+def test_the_first_feed_that_cannot_be_opened_ends_the_start(world: World) -> None:
+    world.refuses = "no such folder"
+    with pytest.raises(SourceError, match="no such folder"):
+        world.configure()
+
+
+def test_a_restored_table_is_served_and_ready_until_the_feed_is_complete(world: World) -> None:
+    synced(world)
+    world.addresses = {WEB: "10.96.0.9"}
+    world.feeds.clear()
+    world.start()
+    world.configure()
+    world.controller.publish_status()
+    assert world.table() == ("10.96.0.1 5", False)
+    assert (world.page("/ready"), world.controller.status().restored) == ("OK\n", True)
+    world.feeds[0].list()
+    world.turn()
+    assert world.table() == ("10.96.0.9 5", True)
+    assert world.controller.status().restored is False
+
+
+def test_a_drain_is_not_ready_and_still_follows_the_feed(world: World) -> None:
+    feed = synced(world)
+    world.pulse.drain()
+    feed.addresses[WEB] = "10.96.0.2"
+    world.turn(1)
+    assert world.page("/ready") == "draining\n"
+    assert world.table() == ("10.96.0.2 5", True)
+    assert decode(world.page("/status").encode()).draining
+
+
+def test_the_status_is_published_once_a_second(world: World) -> None:
+    synced(world)
+    world.configure("ttl: x")
+    times = []
+    for seconds in (0.5, 0.25, 0.25, 0.5, 0.75):
+        world.turn(seconds)
+        times.append(decode(world.stored(FACTS, STATUS_KEY) or b"").time - 1_700_000_000)
+    assert times == [1000.0, 1000.0, 1001.0, 1001.0, 1002.25]
+    config = world.controller.status().config
+    assert config is not None
+    assert (config.state, config.refused) == (ConfigState.REFUSED, 1)
+    assert world.configuration.config == Config()
