@@ -27,7 +27,7 @@ _MOST = 0xFFFF  # records: more would not fit into a message anyway, the shortes
 _ONE_RECORD = _HEAD(0, 0, 1, 1, 0, 0) + _TO_QNAME
 _FIXED = Struct("!HHIH").pack  # type, class, TTL, RDLENGTH
 _RDATA_AT = 12  # in a record whose owner is a pointer
-_TARGET_AT = {NS: 0, MX: 2, SRV: 6}  # where in RDATA the name lies that additional records belong to
+TARGET_AT = {NS: 0, MX: 2, SRV: 6}  # offset in RDATA of the name whose addresses are additional records
 
 
 def question(qname: bytes, rtype: int) -> bytes:
@@ -61,7 +61,7 @@ def compile_answer(rrset: RRset) -> bytes:
         return _HEAD(*rotated, 1, min(len(records), _MOST), 0, 0) + b"".join(records)
 
     # A target within RDATA is itself a place to point at for the address records that follow.
-    target_at = _RDATA_AT + _TARGET_AT[rtype]
+    target_at = _RDATA_AT + TARGET_AT[rtype]
     position = HEADER + len(owner) + 4
     seen = {owner: HEADER}
     for record in records:

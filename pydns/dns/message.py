@@ -27,6 +27,10 @@ OPT_HEAD, OPT_SIZE = b"\0\0\x29", 11  # how an OPT record begins, and the octets
 PLAIN_SIZE = 512  # without EDNS (RFC 1035 section 4.2.1)
 TCP_SIZE = 65535
 
+# Bits of a header's second word (RFC 1035 section 4.1.1, RFC 4035 section 3.2).
+QR, AA, TC, RD, RA, AD, CD = 0x8000, 0x0400, 0x0200, 0x0100, 0x0080, 0x0020, 0x0010
+_OPCODE = 0x7800
+
 
 class Rcode(IntEnum):
     """Response codes (RFC 1035 section 4.1.1, RFC 6891 section 9)."""
@@ -80,11 +84,11 @@ def parse_query(message: bytes) -> Query | bytes | None:
     if len(message) < HEADER or message[2] & 0x80:
         return None
     if message[2] & 0x78:
-        return _bare_reply(message, Rcode.NOTIMP)
+        return error_reply(message, Rcode.NOTIMP)
     try:
         query = _parse(message)
     except _Malformed:
-        return _bare_reply(message, Rcode.FORMERR)
+        return error_reply(message, Rcode.FORMERR)
     if query.edns is not None and query.edns.version != 0:
         return compose_reply(query, Rcode.BADVERS, authoritative=False)
     return query
@@ -148,9 +152,10 @@ def _check_options(rdata: bytes) -> None:
         raise _Malformed
 
 
-def _bare_reply(message: bytes, rcode: Rcode) -> bytes:
-    """Compose a reply of a header alone: the question is not to be trusted. Opcode and RD are the query's."""
-    return message[:2] + bytes([0x80 | message[2] & 0x79, rcode]) + bytes(8)
+def error_reply(message: bytes, rcode: Rcode) -> bytes:
+    """Compose a reply of a header alone, for a question that may be broken. Opcode and RD are the query's."""
+    flags = QR | int.from_bytes(message[2:4]) & (_OPCODE | RD) | rcode
+    return message[:2] + flags.to_bytes(2) + bytes(8)
 
 
 def compose_reply(
@@ -171,7 +176,7 @@ def compose_reply(
     """
     opt = b"" if query.edns is None else compose_opt(query.edns.dnssec_ok, rcode >> 4, error)
     message = bytearray(query.id + bytes(10) + query.question)
-    pointers = _suffixes(query.qname)
+    pointers = _offsets(query.qname)
     room = limit - len(opt)
     counts = [0, 0, 0]
     truncated = False
@@ -188,9 +193,8 @@ def compose_reply(
                     pointers[rrset.owner.lower()] = len(message)
                 message += owner + fixed + rdata
                 counts[section] += 1
-    flags = 0x80 | query.flags[0] & 0x01 | (0x04 if authoritative else 0) | (0x02 if truncated else 0)
     message[2:HEADER] = (
-        bytes([flags, query.flags[1] & 0x10 | rcode & 15])
+        reply_flags(query.flags, rcode, AA if authoritative else 0, TC if truncated else 0)
         + b"\0\1"
         + b"".join([count.to_bytes(2) for count in counts[:2]])
         + (counts[2] + (1 if opt else 0)).to_bytes(2)
@@ -198,13 +202,21 @@ def compose_reply(
     return bytes(message) + opt
 
 
-def _suffixes(qname: bytes) -> dict[bytes, int]:
-    """Return where the question's name and all names above it lie in a message."""
-    found = {}
-    position = 0
-    while length := qname[position]:
-        found[qname[position:]] = HEADER + position
-        position += 1 + length
+def reply_flags(query_flags: bytes | int, rcode: int = Rcode.NOERROR, *set_flags: int) -> bytes:
+    """Return the flags of a reply as they are in its header: RD and CD are the query's, `set_flags` are added."""
+    asked = query_flags if isinstance(query_flags, int) else int.from_bytes(query_flags)
+    return (QR | asked & (RD | CD) | sum(set_flags) | rcode & 15).to_bytes(2)
+
+
+def with_flags(reply: bytes, flags: int) -> bytes:
+    """Return a reply with these flags set too."""
+    return reply[:2] + (int.from_bytes(reply[2:4]) | flags).to_bytes(2) + reply[4:]
+
+
+def _offsets(qname: bytes) -> dict[bytes, int]:
+    """Return the offsets in a message of the question's name and of the names above it, without the root."""
+    found = {each: HEADER + len(qname) - len(each) for each in (qname, *name.ancestors(qname))}
+    del found[name.ROOT]
     return found
 
 
@@ -213,3 +225,34 @@ def compose_opt(dnssec_ok: bool, extended_rcode: int = 0, error: Ede | None = No
     rdata = b"" if error is None else b"\0\x0f\0\2" + error.to_bytes(2)
     flags = b"\x80\0" if dnssec_ok else b"\0\0"
     return OPT_HEAD + EDNS_SIZE.to_bytes(2) + bytes([extended_rcode, 0]) + flags + len(rdata).to_bytes(2) + rdata
+
+
+def reply_facts(reply: bytes) -> tuple[int, int, bool]:
+    """Return the question's type, the whole rcode, and whether DO is set, of a reply that we composed."""
+    rcode = reply[3] & 15
+    end = question_end(reply)
+    rtype = int.from_bytes(reply[end - 4 : end - 2]) if end > HEADER else 0
+    # Our OPT is the last record. Alone it begins where the question ends; with others it has no options.
+    alone = reply[6:10] == bytes(4)
+    opt = reply[end if alone else -OPT_SIZE :] if reply[11] else b""
+    if opt[:3] != OPT_HEAD:
+        return rtype, rcode, False
+    return rtype, rcode | opt[5] << 4, bool(opt[7] & 0x80)
+
+
+def question_end(reply: bytes) -> int:
+    """Return the offset after the question of a reply that we composed; the header's size if it has no question."""
+    if not reply[5]:
+        return HEADER
+    end = HEADER
+    while reply[end]:
+        end += 1 + reply[end]
+    return end + 5
+
+
+def rcode_text(rcode: int) -> str:
+    """Return the name of an rcode, or its number if it has none here."""
+    try:
+        return Rcode(rcode).name
+    except ValueError:
+        return str(rcode)

@@ -6,6 +6,7 @@ octets are at most 63, below the letters, so `bytes.lower()` on a whole wire nam
 """
 
 import re
+from collections.abc import Iterator
 
 MAX_NAME = 255  # octets with length octets and the root's (RFC 1035 section 2.3.4)
 MAX_LABEL = 63
@@ -103,6 +104,14 @@ def labels_of(name: bytes) -> list[bytes]:
     return labels
 
 
+def ancestors(name: bytes) -> Iterator[bytes]:
+    """Yield the names above a name, the nearest first and the root last. The root has none."""
+    position = 0
+    while length := name[position]:
+        position += 1 + length
+        yield name[position:]
+
+
 def tree_key(name: bytes) -> bytes:
     """Return the name as a path from the root: lower case, rightmost label first, each with its length octet.
 
@@ -144,7 +153,7 @@ def reverse_name(address: bytes) -> bytes:
 
 
 def reverse_tree_key(address: bytes) -> bytes:
-    """Return the tree key of `reverse_name(address)`, without the way round by the name."""
+    """Return the tree key of `reverse_name(address)`, without building the name first."""
     if len(address) == 4:
         a, b, c, d = address
         return b"\4arpa\7in-addr" + _OCTET_LABELS[a] + _OCTET_LABELS[b] + _OCTET_LABELS[c] + _OCTET_LABELS[d]

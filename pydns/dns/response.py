@@ -329,7 +329,7 @@ def _select(
                 raise _Malformed
     kept = [r for r in records[:answers] if r.owner in chain and r.rclass == qclass]
     if len(kept) < answers:
-        above = {suffix for each in chain for suffix in _suffixes(each)}
+        above = {parent for each in chain for parent in name.ancestors(each)} - {name.ROOT}
         kept = [
             r
             for r in records[:answers]
@@ -355,16 +355,6 @@ def _select(
     if rcode or len(chain) == 1:
         return kept, kept_answers, 0, False, b""
     return kept, kept_answers, ttl_s, False, b"" if last in aliases else last
-
-
-def _suffixes(qname: bytes) -> list[bytes]:
-    """Return the names above a name, without the root."""
-    suffixes = []
-    position = 1 + qname[0]
-    while position < len(qname) - 1:
-        suffixes.append(qname[position:])
-        position += 1 + qname[position]
-    return suffixes
 
 
 def _compose(packet: bytes, records: Sequence[_Record], names: dict[int, bytes]) -> tuple[bytes, tuple[int, ...]]:

@@ -25,6 +25,29 @@ AXFR = 252
 
 CLASS_IN = 1
 
+# Types that metrics and logs name.
+TYPE_NAMES = {
+    1: "A",
+    2: "NS",
+    5: "CNAME",
+    6: "SOA",
+    12: "PTR",
+    15: "MX",
+    16: "TXT",
+    28: "AAAA",
+    33: "SRV",
+    43: "DS",
+    46: "RRSIG",
+    47: "NSEC",
+    48: "DNSKEY",
+    50: "NSEC3",
+    64: "SVCB",
+    65: "HTTPS",
+    251: "IXFR",
+    252: "AXFR",
+    255: "ANY",
+}
+
 _SRV = Struct("!HHH").pack
 
 
@@ -67,3 +90,8 @@ def txt(text: bytes) -> bytes:
 def address_type(address: bytes) -> int:
     """Return the type of the record that holds `address`."""
     return A if len(address) == 4 else AAAA
+
+
+def type_text(rtype: int) -> str:
+    """Return the name of a record type, in the form of RFC 3597 if `TYPE_NAMES` lacks it."""
+    return TYPE_NAMES.get(rtype, f"TYPE{rtype}")

@@ -10,7 +10,8 @@ A worker that is killed loses what it counted since the last fold, half a second
 from bisect import bisect_left
 from typing import NamedTuple, Protocol
 
-from pydns.dns.message import OPT_HEAD, OPT_SIZE, PLAIN_SIZE, Rcode
+from pydns.dns.message import PLAIN_SIZE, rcode_text, reply_facts
+from pydns.dns.rrset import TYPE_NAMES
 from pydns.metrics.totals import DURATIONS_S, SIZES, Follower, Totals, decode
 
 FOLD_S = 0.5  # how often
@@ -18,28 +19,6 @@ _QUICK_S = DURATIONS_S[0]
 MAX_ZONES = 50  # more share one label: the block has an end
 
 _LONGEST = 300  # octets of a query of the ordinary form, and some
-_HEADER = 12
-_TYPES = {
-    1: "A",
-    2: "NS",
-    5: "CNAME",
-    6: "SOA",
-    12: "PTR",
-    15: "MX",
-    16: "TXT",
-    28: "AAAA",
-    33: "SRV",
-    43: "DS",
-    46: "RRSIG",
-    47: "NSEC",
-    48: "DNSKEY",
-    50: "NSEC3",
-    64: "SVCB",
-    65: "HTTPS",
-    251: "IXFR",
-    252: "AXFR",
-    255: "ANY",
-}
 
 
 TRANSPORTS = (("udp", "1"), ("udp", "2"), ("tcp", "1"), ("tcp", "2"))  # protocol, and address family as IANA numbers it
@@ -75,7 +54,7 @@ class Tally:
     def row(self, zone: str, rtype: int, rcode: int, plugin: str = "", waited: bool = False) -> Row:
         """Return the row of a zone's text, a type and an rcode, to increment. Those who waited are timed apart."""
         zone = self._label(zone)
-        key = (zone, _TYPES.get(rtype, "other"), rcode_text(rcode), plugin or _plugin(zone), waited)
+        key = (zone, TYPE_NAMES.get(rtype, "other"), rcode_text(rcode), plugin or _plugin(zone), waited)
         row = self._rows.get(key)
         if row is None:
             row = self._rows[key] = Row([0] * _LONGEST, [0] * (PLAIN_SIZE + 1), [0])
@@ -86,7 +65,7 @@ class Tally:
 
         `seconds`: from receive to send, for one that waited for others; None if `timed` is told of it.
         """
-        rtype, rcode, dnssec_ok = facts(reply)
+        rtype, rcode, dnssec_ok = reply_facts(reply)
         if seconds is None and query_octets < _LONGEST and len(reply) <= PLAIN_SIZE:
             row = self.row(zone, rtype, rcode, plugin)
             row.queries[query_octets] += 1
@@ -94,7 +73,7 @@ class Tally:
             row.dnssec_ok[0] += dnssec_ok
             return
         zone = self._label(zone)
-        self._count(zone, _TYPES.get(rtype, "other"), rcode_text(rcode), plugin or _plugin(zone))
+        self._count(zone, TYPE_NAMES.get(rtype, "other"), rcode_text(rcode), plugin or _plugin(zone))
         totals = self._totals
         totals.observe(("dns_request_size_bytes", zone, self._proto), SIZES, query_octets)
         totals.observe(("dns_response_size_bytes", zone, self._proto), SIZES, len(reply))
@@ -175,10 +154,10 @@ class Tally:
     def fold(self) -> None:
         """Bring into the totals what was counted since the last time."""
         untimed = self._untimed
-        for (zone, type_text, rcode_text, plugin, waited), row in self._rows.items():
+        for (zone, rtype, rcode, plugin, waited), row in self._rows.items():
             if any(row.queries):
                 number = sum(row.queries)
-                self._count(zone, type_text, rcode_text, plugin, number)
+                self._count(zone, rtype, rcode, plugin, number)
                 self._fold_sizes("dns_request_size_bytes", zone, row.queries)
                 self._fold_sizes("dns_response_size_bytes", zone, row.replies)
                 if row.dnssec_ok[0]:
@@ -206,9 +185,9 @@ class Tally:
             self._zones.add(zone)
         return zone
 
-    def _count(self, zone: str, type_text: str, rcode_text: str, plugin: str, number: int = 1) -> None:
-        self._totals.add(("dns_requests_total", zone, self._proto, self._family, type_text), number)
-        self._totals.add(("dns_responses_total", zone, rcode_text, plugin), number)
+    def _count(self, zone: str, rtype: str, rcode: str, plugin: str, number: int = 1) -> None:
+        self._totals.add(("dns_requests_total", zone, self._proto, self._family, rtype), number)
+        self._totals.add(("dns_responses_total", zone, rcode, plugin), number)
 
     def _fold_sizes(self, name: str, zone: str, counted: list[int]) -> None:
         key = (name, zone, self._proto)
@@ -250,42 +229,6 @@ class Meter:
         if octets != self._stored:
             self._block.store(octets)
             self._stored = octets
-
-
-def facts(reply: bytes) -> tuple[int, int, bool]:
-    """Return the type asked for, the whole rcode, and whether DNSSEC records were, from a reply of ours."""
-    rcode = reply[3] & 15
-    end = question_end(reply)
-    rtype = int.from_bytes(reply[end - 4 : end - 2]) if end > _HEADER else 0
-    # Our OPT is the last record. Alone it begins where the question ends; with others it has no options.
-    alone = reply[6:10] == bytes(4)
-    opt = reply[end if alone else -OPT_SIZE :] if reply[11] else b""
-    if opt[:3] != OPT_HEAD:
-        return rtype, rcode, False
-    return rtype, rcode | opt[5] << 4, bool(opt[7] & 0x80)
-
-
-def question_end(reply: bytes) -> int:
-    """Return where the question of a reply of ours ends, or the header if it has none."""
-    if not reply[5]:
-        return _HEADER
-    end = _HEADER
-    while reply[end]:
-        end += 1 + reply[end]
-    return end + 5
-
-
-def type_text(rtype: int) -> str:
-    """Return the name of a record type, or as RFC 3597 writes it if it has none here."""
-    return _TYPES.get(rtype, f"TYPE{rtype}")
-
-
-def rcode_text(rcode: int) -> str:
-    """Return the name of an rcode, or its number if it has none here."""
-    try:
-        return Rcode(rcode).name
-    except ValueError:
-        return str(rcode)
 
 
 def _plugin(zone: str) -> str:

@@ -16,9 +16,9 @@ from pydns.config.model import RcodeClass
 from pydns.dns import name
 from pydns.dns.address import endpoint_text
 from pydns.dns.compiled import HEADER
-from pydns.dns.message import Rcode
+from pydns.dns.message import Rcode, question_end, rcode_text, reply_facts
+from pydns.dns.rrset import type_text
 from pydns.log import Level, Log
-from pydns.metrics.meter import facts, question_end, rcode_text, type_text
 from pydns.stderr import PIECE
 
 _EVERY_S = 0.05  # how often waiting lines are written
@@ -51,7 +51,7 @@ class QueryLog:
         chosen = self._chosen
         if chosen is None or random() >= chosen.share:
             return
-        rtype, rcode, _ = facts(reply)
+        rtype, rcode, _ = reply_facts(reply)
         if _class(reply, rcode) not in chosen.classes:
             return
         qname = reply[HEADER : question_end(reply) - 4]  # none, where no question could be read

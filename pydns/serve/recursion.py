@@ -18,11 +18,11 @@ from pydns.config import model
 from pydns.dns import name
 from pydns.dns.address import address_text
 from pydns.dns.compiled import HEADER
-from pydns.dns.message import PLAIN_SIZE, Ede, Rcode, compose_opt
+from pydns.dns.message import PLAIN_SIZE, Ede, Rcode, compose_opt, rcode_text
 from pydns.dns.response import UpstreamAnswer, uncompressed
 from pydns.dns.rrset import AAAA, CLASS_IN, TXT, A, RRset
 from pydns.log import Level, Log
-from pydns.metrics.meter import Meter, rcode_text
+from pydns.metrics.meter import Meter
 from pydns.metrics.totals import Key
 from pydns.process.slots import LOOP_MARK
 from pydns.serve.context import Batch

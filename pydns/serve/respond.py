@@ -37,9 +37,10 @@ from pydns.dns.message import (
     compose_opt,
     compose_reply,
     parse_query,
+    question_end,
 )
 from pydns.dns.rrset import AXFR, CLASS_IN, CNAME, DNAME, DS, IXFR, NS, OPT, SOA, TXT, RRset, Soa, txt
-from pydns.metrics.meter import TRANSPORTS, Lists, Tally, question_end
+from pydns.metrics.meter import TRANSPORTS, Lists, Tally
 from pydns.serve.descent import Delegation, Renamed, Wildcard, descend
 from pydns.table.layout import FORMAT, Facts, NodeKind, ZoneFacts
 

@@ -4,6 +4,7 @@ Knows names and the indices of pools; what a pool is, it doesn't know.
 """
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import NamedTuple
 
 from pydns.config.model import OnNxdomain
@@ -38,14 +39,10 @@ class Routes:
             return self._only if after is None else None
         longest = len(qname) if after is None else len(after.domain) - 1
         excluded: set[bytes] = set()
-        position = 0
-        while True:
-            suffix = qname[position:]
+        for suffix in chain((qname,), name.ancestors(qname)):
             if suffix in self._excepted:
                 excluded |= self._excepted[suffix]
             route = self._by_domain.get(suffix)
             if route is not None and len(suffix) <= longest and suffix not in excluded:
                 return route
-            if suffix == name.ROOT:
-                return None
-            position += 1 + qname[position]
+        return None

@@ -12,12 +12,11 @@ from typing import NamedTuple
 
 from pydns.config.model import Host
 from pydns.dns import name
-from pydns.dns.compiled import compile_answer, question
-from pydns.dns.rrset import AAAA, CNAME, DNAME, DS, MX, NS, NSEC, PTR, RRSIG, SOA, SRV, A, RRset, address_type
+from pydns.dns.compiled import TARGET_AT, compile_answer, question
+from pydns.dns.rrset import AAAA, CNAME, DNAME, DS, NS, NSEC, PTR, RRSIG, SOA, A, RRset, address_type
 from pydns.table.layout import Contents, NodeKind, ZoneFacts
 from pydns.zones.zonefile import ZoneFile
 
-_TARGET_AT = {NS: 0, MX: 2, SRV: 6}  # where in RDATA the name lies whose addresses go along
 _AT_A_CUT = frozenset({DS, NSEC, RRSIG})  # what the parent has there besides NS
 _SOA_TIMERS = 20  # octets after the two names
 
@@ -63,7 +62,7 @@ def compile_zone(zone: ZoneFile) -> CompiledZone:
                 referral = compile_answer(rrset._replace(additional=_additional(rrset, addresses)))
                 contents.names[name.tree_key(owner)] = NodeKind.CUT + referral
             continue
-        additional = _additional(rrset, addresses) if rtype in _TARGET_AT else ()
+        additional = _additional(rrset, addresses) if rtype in TARGET_AT else ()
         additional = tuple([each for each in additional if not _lies_at_or_below_any(each.owner, cuts, barriers)])
         contents.answers[question(owner, rtype)] = compile_answer(rrset._replace(additional=additional))
         tree = name.tree_key(owner)
@@ -170,20 +169,13 @@ def _facts(soa: RRset, *, is_plain: bool) -> ZoneFacts:
 
 
 def _additional(rrset: RRset, addresses: Mapping[bytes, list[RRset]]) -> tuple[RRset, ...]:
-    targets = dict.fromkeys(rdata[_TARGET_AT[rrset.rtype] :].lower() for rdata in rrset.rdatas)
+    targets = dict.fromkeys(rdata[TARGET_AT[rrset.rtype] :].lower() for rdata in rrset.rdatas)
     return tuple([each for target in targets for each in addresses.get(target, ())])
 
 
 def _lies_below_any(owner: bytes, ancestors: Iterable[bytes]) -> bool:
-    return any(parent in ancestors for parent in _parents(owner))
+    return any(parent in ancestors for parent in name.ancestors(owner))
 
 
 def _lies_at_or_below_any(owner: bytes, cuts: Iterable[bytes], barriers: Iterable[bytes]) -> bool:
     return owner in cuts or (bool(barriers) and _lies_below_any(owner, barriers))
-
-
-def _parents(owner: bytes) -> Iterable[bytes]:
-    position = 0
-    while length := owner[position]:
-        position += 1 + length
-        yield owner[position:]
