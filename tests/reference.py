@@ -1,4 +1,4 @@
-"""The slow, obvious responder: what pydns/serve/respond.py says of an ordinary question, in plain words.
+"""The slow, obvious responder: what pydns/serve/fast.py answers to an ordinary question, in plain words.
 
 It works on RRsets in a dict and knows no tables, compiled answers or fast paths.
 """

@@ -21,7 +21,9 @@ from pydns.kube.objects import RECORD_KINDS
 from pydns.kube.zone import Zone
 from pydns.metrics.meter import Meter
 from pydns.process.block import share
-from pydns.serve.respond import Responder
+from pydns.serve.deferred import Asked
+from pydns.serve.fast import Responder
+from pydns.serve.port import STREAM_LIMIT, UDP_LIMIT, Port
 from pydns.table.reader import Reader
 from pydns.table.writer import Writer
 from pydns.zones import zonefile
@@ -53,11 +55,19 @@ class InProcess:
         writer.replace(zone.contents, facts)
         writer.close()  # LMDB opens a file once in a process
         self.reader = Reader(state_dir)
-        self.responder = Responder(self.reader, Meter(share(1)[0]).tallies[0])
+        self.responder = Responder(self.reader)
+        meter = Meter(share(1)[0])
+        self.udp = Port("udp", UDP_LIMIT, meter.tallies[0])
+        self.tcp = Port("tcp", STREAM_LIMIT, meter.tallies[2])
+
+    def respond(self, message: bytes, *, tcp: bool) -> bytes | Asked | None:
+        with self.reader.transaction() as transaction:
+            return self.responder.respond(message, transaction, self.tcp if tcp else self.udp)
 
     def ask(self, message: bytes, *, tcp: bool) -> bytes | None:
-        with self.reader.transaction() as transaction:
-            return self.responder.respond(message, transaction, tcp=tcp)
+        reply = self.respond(message, tcp=tcp)
+        assert not isinstance(reply, Asked)
+        return reply
 
     def close(self) -> None:
         self.reader.close()

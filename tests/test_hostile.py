@@ -12,6 +12,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pydns.serve.deferred import Asked
 from tests.running import query
 from tests.subject import PROBE_ID, InProcess, Server, load
 
@@ -104,7 +105,8 @@ def test_mutated_queries_get_silence_or_a_well_formed_reply(in_process: InProces
         for number in range(_PACKETS):
             message = _mutate(chance.choice(valid), chance)
             tcp = bool(number & 1)
-            reply = in_process.responder.respond(message, transaction, tcp=tcp)
+            reply = in_process.responder.respond(message, transaction, in_process.tcp if tcp else in_process.udp)
+            assert not isinstance(reply, Asked)
             _check(message, reply, 65535 if tcp else 1232)
             if reply is None:
                 continue

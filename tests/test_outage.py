@@ -22,7 +22,8 @@ from pydns.kube.reflector import FIGURES, Failure, ListPage, Reflector, Step, Wa
 from pydns.kube.zone import Zone, ZoneOptions
 from pydns.metrics.meter import Meter
 from pydns.process.block import share
-from pydns.serve.respond import Responder
+from pydns.serve.fast import Responder
+from pydns.serve.port import UDP_LIMIT, Port
 from pydns.table.layout import ANSWERS, FACTS, NAMES
 from pydns.table.reader import Reader
 from pydns.table.writer import Writer
@@ -336,7 +337,8 @@ class Dns:
             return False
         self._writer.replace(self.zone.contents, facts)
         self._table = Table(self._writer)
-        self._responder = Responder(self._table, Meter(share(1)[0]).tallies[0])
+        self._responder = Responder(self._table)
+        self._port = Port("udp", UDP_LIMIT, Meter(share(1)[0]).tallies[0])
         return True
 
     def denied(self, qnames: Iterable[bytes]) -> set[bytes]:
@@ -346,8 +348,8 @@ class Dns:
         with self._table.transaction() as transaction:
             for qname in qnames:
                 query = b"\0\1\1\0\0\1\0\0\0\0\0\0" + qname + A.to_bytes(2) + b"\0\1"
-                reply = self._responder.respond(query, transaction)
-                assert reply is not None
+                reply = self._responder.respond(query, transaction, self._port)
+                assert isinstance(reply, bytes)
                 if reply[3] & 15 == Rcode.NXDOMAIN:
                     found.add(qname)
         return found

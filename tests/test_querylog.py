@@ -16,10 +16,14 @@ from typing import Any
 import pytest
 import yaml
 
-from pydns.config.model import QueryLogOptions as ChosenQueries
+from pydns.config import model
+from pydns.config.model import Config
 from pydns.dns import name
 from pydns.dns.message import Rcode
 from pydns.log import Log
+from pydns.metrics.meter import Tally
+from pydns.metrics.totals import Totals
+from pydns.serve.port import UDP_LIMIT, Client, Port
 from pydns.serve.query_log import QueryLog
 from tests.bench.servers import free_port
 from tests.fakes.upstream import FakeUpstream
@@ -219,18 +223,29 @@ class Outlet:
         return not self.is_full
 
 
+class OneClient(Port):
+    """A port that has one client."""
+
+    def __init__(self) -> None:
+        super().__init__("udp", UDP_LIMIT, Tally(Totals(), 0))
+
+    def client_at(self, peer: None) -> Client:
+        return Client("192.0.2.1", 53)
+
+
 def test_lines_are_written_by_the_piece_when_there_are_many() -> None:
     outlet = Outlet()
     queries = QueryLog(Log(outlet=outlet), lambda *_: None)  # where it is never later
-    queries.choose(ChosenQueries())
+    queries.configure(Config(log=model.LogOptions(model.QueryLogOptions())))
+    port = OneClient()
     reply = WEB_A[:2] + b"\x84\0" + WEB_A[4:]
     for _ in range(100):
-        queries.replied("udp", ("192.0.2.1", 53), reply, time.monotonic())
+        queries.replied(port, None, reply, time.monotonic())
     assert sum(piece.count(b"\n") for piece in outlet.pieces) > 70
     assert max(map(len, outlet.pieces)) <= select.PIPE_BUF
     outlet.is_full, outlet.tries = True, 0
     for _ in range(3000):
-        queries.replied("udp", ("192.0.2.1", 53), reply, time.monotonic())
+        queries.replied(port, None, reply, time.monotonic())
     assert outlet.tries == 1  # it is tried again when time has passed
     outlet.is_full = False
     queries.write()

@@ -20,10 +20,9 @@ from pydns.dns.dashed import pod_rrsets, undashed
 from pydns.dns.message import Ede, Rcode
 from pydns.dns.rrset import CNAME, RRset
 from pydns.dns.text import to_text
-from pydns.metrics.meter import Tally
-from pydns.metrics.totals import Totals
+from pydns.serve.commit import Commit
 from pydns.serve.descent import Wildcard, descend
-from pydns.serve.respond import MAX_CHASE, Found, Responder
+from pydns.serve.follow import MAX_CHASE, Follower, Found
 from pydns.table.layout import NodeKind, ZoneFacts
 from pydns.table.status import ZoneStatus, decode
 from pydns.table.tree import Tree
@@ -62,7 +61,7 @@ class Witness:
         self._reader = reader
         self._transaction = transaction
         self._tree = Tree(reader, transaction)
-        self._responder = Responder(reader, Tally(Totals(), 0))  # its counts are not used
+        self._follower = Follower(Commit(reader))
         self._facts = reader.facts(transaction)
         self.status = decode(reader.status(transaction))
         try:
@@ -80,7 +79,7 @@ class Witness:
 
     def reply(self, qname: bytes, qtype: int) -> Reply:
         """Return the reply to a query with RD set. The name is in lower case."""
-        found = self._responder.follow(qname, qtype, self._transaction)
+        found = self._follower.follow(qname, qtype, self._transaction)
         why, last = self._chain(qname, qtype, found.answers)
         why += self._reasons(last, qtype, found)
         zone = self._zone(last)

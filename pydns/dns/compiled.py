@@ -34,7 +34,7 @@ def question(qname: bytes, rtype: int) -> bytes:
     """Return the key of an answer: the question it belongs to, in wire form and lower case, class IN.
 
     Types with an octet that is a letter get a key that is no question: who looks for a whole question in lower case
-    (pydns.serve.respond, rule 3) mistakes one of them for another.
+    (pydns.serve.fast, rule 3) mistakes one of them for another.
     """
     key = qname.lower() + rtype.to_bytes(2) + _CLASS_IN
     return b"\0" + key if rtype >= ord("A") and is_lettered(rtype) else key

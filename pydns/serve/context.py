@@ -1,53 +1,93 @@
-"""What sockets of a worker share: the table, the responder, and the last boundary for its bugs."""
+"""The one place that turns messages into replies: UDP, TCP and the worker's self-check all call `Batch.answer`.
+
+Also the last boundary for bugs that a message meets.
+"""
 
 import socket
 import traceback
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from time import monotonic
+from typing import TYPE_CHECKING, Any
 
-from pydns.dns.message import Rcode
+from pydns.config import model
+from pydns.dns.message import Rcode, error_reply
 from pydns.log import Level, Log
 from pydns.metrics.meter import TRANSPORTS, Meter, Tally
-from pydns.serve.query_log import QueryLog
-from pydns.serve.respond import Responder
+from pydns.process.slots import LOOP_MARK
+from pydns.serve.deferred import Asked
+from pydns.serve.fast import Responder
+from pydns.serve.port import Observer, Port
+from pydns.upstream.cache import Cache
 
 if TYPE_CHECKING:
     from pydns.table.reader import Reader
+
+Defer = Callable[[Asked, Port, Any, float], None]  # with the peer, and the time that its query came
 
 
 class Batch:
     """Answers messages, several in one read transaction."""
 
-    def __init__(self, table: "Reader", log: Log, meter: Meter) -> None:
+    def __init__(self, table: "Reader", log: Log, meter: Meter, clock: Callable[[], float] = monotonic) -> None:
         self.transaction = table.transaction
         self.table = table
         self.meter = meter
-        self.responder = Responder(table, meter.tallies[0])
-        self.respond = self.responder.respond
-        self.queries: QueryLog | None = None  # while some get a line in the log
+        self.cache = Cache(model.CacheOptions())
+        self.responder = Responder(table, self.cache.ready, LOOP_MARK, clock)
+        self.defer: Defer = _defer_to_nobody
+        self.observers: list[Observer] = []  # those that are on; changed in place, ports hold the list
+        self._clock = clock
         self._log = log
         self._reported: set[str] = set()
 
-    def tally(self, sock: socket.socket) -> Tally:
-        """Return where queries of a socket are counted."""
-        proto = "udp" if sock.type == socket.SOCK_DGRAM else "tcp"
-        family = "2" if sock.family == socket.AF_INET6 else "1"
-        return self.meter.tallies[TRANSPORTS.index((proto, family))]
+    def tally(self, protocol: str, family: int) -> Tally:
+        """Return the counts of a protocol and an address family, as the socket module has them."""
+        return self.meter.tallies[TRANSPORTS.index((protocol, "2" if family == socket.AF_INET6 else "1"))]
 
-    def fail(self, message: bytes, error: Exception) -> bytes:
-        """Return the reply to a message that met a bug: it costs the one who sent it a SERVFAIL, and is logged once.
+    def answer(self, messages: Sequence[bytes], port: Port, came: float) -> None:
+        """Answer messages that came together by a port at `came`: send replies, and defer questions for others."""
+        respond = self.responder.respond
+        replies: list[bytes | None] = []
+        port.replies = replies
+        with self.transaction() as transaction:
+            for message in messages:
+                try:
+                    reply = respond(message, transaction, port)
+                    if isinstance(reply, Asked):
+                        self.defer(reply, port, port.peer(len(replies)), came)
+                        reply = None
+                except Exception as error:
+                    reply = self._fail(message, port, error)
+                replies.append(reply)
+        port.send()
+        port.tally.timed(len(messages), self._clock() - came)
+        if port.observers:
+            _observe(port, messages, came)
 
-        Called where `respond` raised, rather than around it: a call more would cost each query 0.1 µs.
-        """
+    def _fail(self, message: bytes, port: Port, error: Exception) -> bytes:
+        """Return the reply to a message that met a bug: its client gets SERVFAIL, and the bug is logged once."""
         self.report(message, error)
-        reply = message[:2] + bytes([0x80 | message[2] & 0x79, Rcode.SERVFAIL]) + bytes(8)
-        self.responder.tally.count(".", len(message), reply)
+        reply = error_reply(message, Rcode.SERVFAIL)
+        port.tally.count(".", len(message), reply)
         return reply
 
     def report(self, message: bytes, error: Exception) -> None:
         """Log a bug that a message has met, once."""
-        self.responder.tally.panicked()
+        self.meter.tallies[0].panicked()
         where = traceback.extract_tb(error.__traceback__)[-1]
         what = f"{type(error).__name__}: {error} at {where.filename}:{where.lineno}"
         if what not in self._reported and len(self._reported) < 100:
             self._reported.add(what)
             self._log("query failed", level=Level.ERROR, error=what, message=message[:512].hex())
+
+
+def _observe(port: Port, messages: Sequence[bytes], came: float) -> None:
+    for observer in port.observers:
+        observer.received(port, messages)
+        for place, reply in enumerate(port.replies):
+            if reply is not None:
+                observer.replied(port, port.peer(place), reply, came)
+
+
+def _defer_to_nobody(_asked: Asked, _port: Port, _peer: object, _came: float) -> None:
+    raise AssertionError("questions are for others only after recursion was offered")

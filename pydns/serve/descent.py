@@ -1,6 +1,6 @@
 """Down a zone that isn't plain, from its apex to a name: past delegations, DNAMEs and wildcards.
 
-For names that the table doesn't have. Knows the tree of names; what there is at a name, `pydns.serve.respond` looks up.
+For names that the table doesn't have. Knows the tree of names; what there is at a name, `pydns.serve.follow` looks up.
 """
 
 from typing import TYPE_CHECKING, NamedTuple

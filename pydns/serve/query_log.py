@@ -1,29 +1,29 @@
 """A line in the log for each query that the configuration wants one for (`log.queries`).
 
-Costs nothing while it is off: who reads and sends is another one while it is on, so nobody has to ask.
-Lines wait in a bounded buffer and are written without waiting for who reads them. What doesn't fit is lost, and said to
-be so, at most every `_SAY_S`.
+An observer of ports, called only while it is on. Lines wait in a bounded buffer and are written without waiting for
+their reader. Lines that don't fit are lost; how many is logged, at most every `_REPORT_S`.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import random
 from time import monotonic
 from typing import Any
 
+from pydns.config.model import Config, RcodeClass
 from pydns.config.model import QueryLogOptions as Chosen
-from pydns.config.model import RcodeClass
 from pydns.dns import name
 from pydns.dns.address import endpoint_text
 from pydns.dns.compiled import HEADER
 from pydns.dns.message import Rcode, question_end, rcode_text, reply_facts
 from pydns.dns.rrset import type_text
 from pydns.log import Level, Log
+from pydns.serve.port import Port
 from pydns.stderr import PIECE
 
 _EVERY_S = 0.05  # how often waiting lines are written
 _MAX_WAITING = 256 << 10  # octets
-_SAY_S = 10.0
+_REPORT_S = 10.0
 _TC = 0x02
 
 
@@ -38,15 +38,23 @@ class QueryLog:
         self._waiting: list[bytes] = []  # each at most a piece that is written at once
         self._octets = 0
         self._is_due = False
-        self._is_full = False  # the log was, when it was last written to
+        self._is_full = False  # the log, at the last write
         self._lost = 0
-        self._said = -_SAY_S
+        self._reported_at = -_REPORT_S
 
-    def choose(self, chosen: Chosen | None) -> None:
-        """Say which queries get a line from now on: none of them, with None."""
-        self._chosen = chosen
+    @property
+    def is_on(self) -> bool:
+        """Whether any queries get a line."""
+        return self._chosen is not None
 
-    def replied(self, proto: str, peer: Any, reply: bytes, came: float) -> None:
+    def configure(self, config: Config) -> None:
+        """Take up which queries get a line from now on."""
+        self._chosen = config.log.queries
+
+    def received(self, port: Port, messages: Sequence[bytes]) -> None:
+        """Do nothing: a line is about a reply."""
+
+    def replied(self, port: Port, peer: Any, reply: bytes, came: float) -> None:
         """Log a reply to a query that came at `came`, if a line is wanted for it."""
         chosen = self._chosen
         if chosen is None or random() >= chosen.share:
@@ -60,9 +68,10 @@ class QueryLog:
         if self._octets >= _MAX_WAITING:
             self._lost += 1
             return
+        client = port.client_at(peer)
         line = {
-            "client": endpoint_text(*peer[:2]),
-            "proto": proto,
+            "client": endpoint_text(client.ip, client.port),
+            "proto": port.protocol,
             "name": name.to_text(qname) if qname else "-",
             "type": type_text(rtype) if qname else "-",
             "rcode": rcode_text(rcode),
@@ -76,7 +85,7 @@ class QueryLog:
         if self._waiting and len(self._waiting[-1]) + len(line) <= PIECE:
             self._waiting[-1] += line
         else:
-            if not self._is_full:  # in a pipe there is room for 400 lines, and 0.05 s may bring more
+            if not self._is_full:  # a pipe has room for 400 lines, and 0.05 s may bring more
                 self.write()
             self._waiting.append(line)
         if not self._is_due:
@@ -91,7 +100,7 @@ class QueryLog:
             self._call_later(_EVERY_S, self._write_again)
 
     def write(self) -> None:
-        """Write what waits, as far as there is room."""
+        """Write waiting lines until the log is full."""
         done = 0
         for piece in self._waiting:
             self._is_full = not self._log.outlet.write(piece)
@@ -100,8 +109,8 @@ class QueryLog:
             done += 1
             self._octets -= len(piece)
         del self._waiting[:done]
-        if self._lost and self._octets < _MAX_WAITING // 2 and monotonic() - self._said >= _SAY_S:
-            self._said = monotonic()
+        if self._lost and self._octets < _MAX_WAITING // 2 and monotonic() - self._reported_at >= _REPORT_S:
+            self._reported_at = monotonic()
             number, self._lost = self._lost, 0
             self._add(self._log.compose(time.time(), Level.WARNING, "query lines lost", {"number": number}))
 
@@ -111,5 +120,5 @@ def _class(reply: bytes, rcode: int) -> RcodeClass:
         return RcodeClass.DENIAL
     if rcode != Rcode.NOERROR:
         return RcodeClass.ERROR
-    # What is cut off had answers.
+    # A truncated reply had answers.
     return RcodeClass.SUCCESS if reply[7] or reply[6] or reply[2] & _TC else RcodeClass.DENIAL

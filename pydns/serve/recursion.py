@@ -1,7 +1,7 @@
-"""What isn't ours: from a question that the responder set aside to its client's reply, by way of the upstreams.
+"""Questions for others: from `Asked`, which the responder returns, to the reply of its client, by way of upstreams.
 
-It connects the forwarder, which knows no sockets, to the sockets of upstreams and clients, to the clock, to randomness
-and to the log; it puts configurations in force, and goes on where an answer leads to another name.
+Connects the forwarder, which knows no sockets, to the sockets of upstreams and to the log. Applies configurations.
+Goes on where an answer leads to another name. The clock, randomness and sockets are passed in.
 """
 
 import asyncio
@@ -17,19 +17,19 @@ import msgspec
 from pydns.config import model
 from pydns.dns import name
 from pydns.dns.address import address_text
-from pydns.dns.compiled import HEADER
-from pydns.dns.message import PLAIN_SIZE, Ede, Rcode, compose_opt, rcode_text
-from pydns.dns.response import UpstreamAnswer, uncompressed
+from pydns.dns.message import Rcode, rcode_text
+from pydns.dns.response import UpstreamAnswer
 from pydns.dns.rrset import AAAA, CLASS_IN, TXT, A, RRset
 from pydns.log import Level, Log
 from pydns.metrics.meter import Meter
 from pydns.metrics.totals import Key
 from pydns.process.slots import LOOP_MARK
+from pydns.serve.chain import Chain
 from pydns.serve.context import Batch
-from pydns.serve.respond import ASK_CD, ASK_DO, MAX_CHASE, Asked, Ready
+from pydns.serve.deferred import Asked, Waiting
+from pydns.serve.port import Port
 from pydns.serve.upstream_sockets import Upstreams
 from pydns.upstream import servers
-from pydns.upstream.cache import Cache, CacheLimits, Entry
 from pydns.upstream.forwarder import RANDOM_OCTETS, Event, Forwarder, ForwarderLimits
 from pydns.upstream.pool import Upstream
 from pydns.upstream.routes import Routes
@@ -39,26 +39,30 @@ CONFIG_S = 0.25  # how often to look for another configuration
 PROBE_S = 30.0  # how often to ask an upstream that leads back to us whether it still does
 _SHORTEST_S, _LONGEST_S, _FAILED_S = 5.0, 3600.0, 5.0  # until a server's name is resolved again
 _CLASS_IN = CLASS_IN.to_bytes(2)
-_LETTERED = b"\0\x41"  # types from here on may be letters, which lower case would change
-_READY_SIZE = PLAIN_SIZE - HEADER - 11  # fits into any reply, with OPT
-_MAX_READY = 4096
 _MAX_SOCKETS = 1024  # to all upstreams: few files may be open in some places
-
-Send = Callable[[bytes, Any], object]  # a reply, to where its query came from
-_Client = tuple[Asked, Send, object, float]  # how to send to where, and when its query came
 
 
 class Recursion:
-    """The upstreams of a worker, what they said, and the clients that wait for them."""
+    """The upstreams of a worker, their answers, and the clients that wait for them."""
 
-    def __init__(self, batch: Batch, log: Log, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        batch: Batch,
+        log: Log,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        clock: Callable[[], float] = monotonic,
+        random: Callable[[int], bytes] = os.urandom,
+        sockets: Callable[..., Upstreams] = Upstreams,
+    ) -> None:
+        """`clock` is monotonic, in seconds; `random` returns that many octets; `sockets` makes those to upstreams."""
+        self._clock = clock
         self._batch = batch
         self._responder = batch.responder
-        self._responder.loop_mark = LOOP_MARK
         self._log = log
         self._loop = loop
-        self._cache = Cache(CacheLimits())
-        self._sockets = Upstreams(loop, self._received, self._unreachable)
+        self._cache = batch.cache
+        self._sockets = sockets(loop, self._received, self._unreachable)
         self._servers = servers.Servers()
         self._upstreams: dict[int, Upstream] = {}
         self._raw = b""  # the configuration in force
@@ -73,83 +77,43 @@ class Recursion:
             (),
             self._cache,
             ForwarderLimits(),
-            random_bits=_random_bits().__next__,
+            random_bits=_random_bits(random).__next__,
             send_udp=self._sockets.send_udp,
             send_tcp=self._sockets.send_stream,
             reply=self._reply,
             notice=self._notice,
         )
 
-    def ask(self, send: Send, where: object) -> None:
-        """Take the question that the responder has set aside, and `send(reply, where)`, now or later."""
-        asked = self._responder.asked
-        assert asked is not None
-        self._responder.asked = None
-        now = monotonic()
-        client = asked, send, where, now
+    def ask(self, asked: Asked, port: Port, peer: object, came: float) -> None:
+        """Answer a question that came by a port, now or later. A batch of that port is being answered."""
+        now = self._clock()
+        client = Waiting(asked, port, peer, came)
         self._at_once = True
         if asked.chain:
             self.go_on(self._chain(client, asked.chain), asked.onward)
         else:
-            query_id, question, bits = asked[:3]
-            entry = self.forwarder.ask(question, query_id, bits, client, now)
-            if entry is not None and not bits and question[-4:] < _LETTERED:
-                self._make_ready(question, entry, now)
+            self.forwarder.ask(asked.question, asked.id, asked.bits, client, now)
         self._at_once = False
         if not self._ticking and self.forwarder.busy:
             self._tick_later()
 
-    def _make_ready(self, question: bytes, entry: Entry, now: float) -> None:
-        """Let the responder give an answer by itself until its TTLs must count down, or it is to be fetched anew."""
-        answer = entry.answer_at(now)
-        if answer.onward or len(question) + len(answer.records) > _READY_SIZE:
-            return
-        ready = self._responder.ready
-        if len(ready) >= _MAX_READY:
-            ready.clear()
-        last = entry.refresh_at if now < entry.refresh_at else entry.expires
-        until = min(entry.stored + int(now - entry.stored) + 1, last)
-        head = _FLAGS[0][answer.rcode] + answer.counts
-        counted = question[-4:-2], answer.rcode
-        ready[question.lower()] = Ready(until, head, answer.records, counted, entry.is_denial)
-
     def _reply(self, client: Any, answer: UpstreamAnswer) -> None:
-        """Take an answer from the forwarder. A client is what `ask` made, a `_Chain` or a `_Probe`.
-
-        Compose the reply to one that `ask` made and send it. What is too long for UDP is to be asked for by TCP, whole.
-        """
-        if type(client) is not tuple:
+        """Take an answer from the forwarder, for a client that waits, a `Chain` or a `_Probe`."""
+        if type(client) is not Waiting:
             client.answered(answer)
-            return
-        rcode, counts, records, extended_error, onward = answer
-        if onward:
+        elif answer.onward:
             self._chain(client, ()).answered(answer)
-            return
-        asked, send, where, received = client
-        query_id, question, bits, opt, limit, query_octets, tally, zone, chain, _ = asked
-        if opt and extended_error is not None:
-            opt = compose_opt(bool(bits & ASK_DO), 0, extended_error)
-        flags = _FLAGS[bits & ASK_CD | (1 if chain else 0)][rcode]
-        additionals = b"\0\1" if opt else b"\0\0"
-        reply = _join((query_id, flags, counts, additionals, question, records, opt))
-        if len(reply) > limit:
-            flags = bytes([flags[0] | _TC]) + flags[1:]
-            reply = _join((query_id, flags, b"\0\0\0\0", additionals, question, opt))
-        send(reply, where)
-        dnssec_ok = opt != b"" and bits & ASK_DO != 0
-        if self._at_once and not chain:
-            tally.count_cached(question[-4:-2], rcode, query_octets, reply, dnssec_ok)
         else:
-            tally.count_waited(zone, question[-4:-2], rcode, query_octets, reply, dnssec_ok, monotonic() - received)
+            client.answer(answer, None if self._at_once and not client.asked.chain else self._clock())
 
-    def _chain(self, client: _Client, answers: Iterable[RRset]) -> "_Chain":
-        asked = client[0]
+    def _chain(self, client: Waiting, answers: Iterable[RRset]) -> Chain:
+        asked = client.asked
         seen = (asked.question[:-4].lower(),)
-        return _Chain(self, asked.question, asked.bits, answers, seen, partial(self._reply, client))
+        return Chain(asked.question, asked.bits, answers, seen, partial(self._reply, client), self.go_on)
 
     # Names that lead to other names
 
-    def go_on(self, chain: "_Chain", target: bytes) -> None:
+    def go_on(self, chain: Chain, target: bytes) -> None:
         """Ask for what a chain of CNAMEs leads to: the table where it is ours, upstreams where it isn't."""
         if not chain.visit(target):
             chain.end(Rcode.NOERROR)
@@ -160,19 +124,19 @@ class Recursion:
         if not found.onward:
             chain.end(found.rcode, found.authorities, found.error)
         elif found.onward == target or chain.visit(found.onward):
-            self.forwarder.ask(chain.question, bytes(2), chain.bits, chain, monotonic())
+            self.forwarder.ask(chain.question, bytes(2), chain.bits, chain, self._clock())
             self._tick_later()
         else:
             chain.end(Rcode.NOERROR)
 
     def _look_up(self, qname: bytes, qtype: int, finish: Callable[[UpstreamAnswer], None]) -> None:
         """Ask for ourselves, as a client would."""
-        self.go_on(_Chain(self, qname + qtype.to_bytes(2) + _CLASS_IN, 0, (), (), finish), qname)
+        self.go_on(Chain(qname + qtype.to_bytes(2) + _CLASS_IN, 0, (), (), finish, self.go_on), qname)
 
     # What upstreams say
 
     def _received(self, index: int, socket_index: int, packets: list[bytes]) -> None:
-        now = monotonic()
+        now = self._clock()
         for packet in packets:
             try:
                 self.forwarder.received(index, socket_index, packet, now)
@@ -180,7 +144,7 @@ class Recursion:
                 self._batch.report(packet, error)
 
     def _unreachable(self, index: int, socket_index: int) -> None:
-        self.forwarder.unreachable(index, socket_index, monotonic())
+        self.forwarder.unreachable(index, socket_index, self._clock())
 
     def _tick_later(self) -> None:
         if not self._ticking:
@@ -190,7 +154,7 @@ class Recursion:
     def _tick(self) -> None:
         self._ticking = False
         try:
-            self.forwarder.tick(monotonic())
+            self.forwarder.tick(self._clock())
         except Exception as error:
             self._batch.report(b"", error)
         if self.forwarder.busy:
@@ -199,7 +163,7 @@ class Recursion:
     def _notice(self, event: Event, upstream: Upstream) -> None:
         if event is Event.LOOP:
             known = upstream.index in self._looping
-            self._looping[upstream.index] = monotonic() + PROBE_S
+            self._looping[upstream.index] = self._clock() + PROBE_S
             if known:
                 return
         level = Level.INFO if event is Event.CLOSED else Level.WARNING
@@ -211,11 +175,14 @@ class Recursion:
         counts: dict[Key, float] = {
             ("forward_events_total", each): getattr(counters, each) for each in counters.__slots__
         }
+        hits, denial_hits = self._cache.hits, self._cache.denial_hits
         counts |= {
-            ("cache_hits_total", ".", "success"): counters.hits - counters.denial_hits,
-            ("cache_hits_total", ".", "denial"): counters.denial_hits,
+            ("forward_events_total", "hits"): hits,
+            ("forward_events_total", "denial_hits"): denial_hits,
+            ("cache_hits_total", ".", "success"): hits - denial_hits,
+            ("cache_hits_total", ".", "denial"): denial_hits,
             ("cache_misses_total", "."): counters.misses + counters.joined,
-            ("cache_requests_total", "."): counters.hits + counters.misses + counters.joined,
+            ("cache_requests_total", "."): hits + counters.misses + counters.joined,
             ("cache_evictions_total", ".", "all"): self._cache.evictions,
             ("cache_prefetch_total", "."): counters.refreshes,
             ("cache_served_stale_total", "."): counters.stale,
@@ -240,9 +207,6 @@ class Recursion:
         """Do what doesn't wait for a query. To be called every `CONFIG_S`."""
         with self._batch.transaction() as transaction:
             raw = self._batch.table.config(transaction)
-        self.forwarder.counters.hits += self._responder.ready_hits
-        self.forwarder.counters.denial_hits += self._responder.ready_denials
-        self._responder.ready_hits = self._responder.ready_denials = 0
         if raw != self._raw:
             self._raw = raw
             try:
@@ -251,7 +215,7 @@ class Recursion:
                 self._log("configuration can't be read", level=Level.ERROR, error=error, action="keep the one before")
             else:
                 self._configure()
-        now = monotonic()
+        now = self._clock()
         for qname, known in self._addresses.items():
             if known.due <= now:
                 known.due = now + _FAILED_S
@@ -284,8 +248,7 @@ class Recursion:
         while sockets > 4 and sockets * len(self._upstreams) > _MAX_SOCKETS:
             sockets //= 2
         limits = ForwarderLimits(max_in_flight=config.max_in_flight, sockets=sockets)
-        self.forwarder.configure(plan.routes, plan.pools, limits, _cache_limits(config.cache), monotonic())
-        self._responder.ready.clear()
+        self.forwarder.configure(plan.routes, plan.pools, limits, config.cache, self._clock())
         self._responder.offer_recursion(bool(config.upstreams or config.routes))
         for index in new:
             self._probe(self._upstreams[index])
@@ -300,7 +263,7 @@ class Recursion:
         known.found[qtype] = tuple(ip for ip, _ in found)
         if found:
             ttl_s = min(ttl_s for _, ttl_s in found)
-            known.due = monotonic() + min(max(ttl_s, _SHORTEST_S), _LONGEST_S)
+            known.due = self._clock() + min(max(ttl_s, _SHORTEST_S), _LONGEST_S)
         if known.addresses() != before:
             self._log("upstream resolved", name=name.to_text(qname), addresses=" ".join(known.addresses()))
             self._configure()
@@ -309,12 +272,12 @@ class Recursion:
         """Ask an upstream for a name that nobody else knows: if we are asked for it, it leads back to us."""
         label = LOOP_MARK + b"-%d" % upstream.index
         question = name.from_labels(label) + TXT.to_bytes(2) + _CLASS_IN
-        self.forwarder.probe(upstream, question, _Probe(self, upstream), monotonic())
+        self.forwarder.probe(upstream, question, _Probe(self, upstream), self._clock())
         self._tick_later()
 
     def probed(self, upstream: Upstream, answer: UpstreamAnswer) -> None:
         """Take the answer to a probe. Servers that have one for any name have another than we."""
-        now = monotonic()
+        now = self._clock()
         if LOOP_MARK[::-1] in answer.records:
             self.forwarder.looped(upstream, now)
         elif self._looping.pop(upstream.index, None) is not None:
@@ -346,60 +309,6 @@ class _Probe:
         self._recursion.probed(self._upstream, answer)
 
 
-class _Chain:
-    """A question that is followed from name to name, and the records on the way, without compression."""
-
-    def __init__(
-        self,
-        recursion: Recursion,
-        question: bytes,
-        bits: int,
-        answers: Iterable[RRset],
-        seen: Iterable[bytes],
-        finish: Callable[[UpstreamAnswer], None],
-    ) -> None:
-        self._recursion = recursion
-        self.question = question  # the one that is open
-        self.qtype = int.from_bytes(question[-4:-2])
-        self.bits = bits
-        self._finish = finish
-        self._seen = set(seen)
-        self._records = b""
-        self._count = 0
-        self.add(answers)
-
-    def add(self, rrsets: Iterable[RRset]) -> None:
-        """Add to the answer what the table has."""
-        for rrset in rrsets:
-            self._records += _wire(rrset)
-            self._count += len(rrset.rdatas)
-
-    def visit(self, qname: bytes) -> bool:
-        """Have `qname` be the name that is asked for. False if it was before, or the chain is too long."""
-        if qname in self._seen or len(self._seen) > MAX_CHASE:
-            return False
-        self._seen.add(qname)
-        self.question = qname + self.question[-4:]
-        return True
-
-    def answered(self, answer: UpstreamAnswer) -> None:
-        """Take the answer to the open question."""
-        records = self._records + uncompressed(self.question, answer)
-        count = self._count + int.from_bytes(answer.counts[:2])
-        if answer.onward:
-            self._records, self._count = records, count
-            self._recursion.go_on(self, answer.onward)
-        else:
-            counts = count.to_bytes(2) + answer.counts[2:]
-            self._finish(UpstreamAnswer(answer.rcode, counts, records, answer.extended_error))
-
-    def end(self, rcode: Rcode, authorities: Iterable[RRset] = (), error: Ede | None = None) -> None:
-        """Say that the table, or the length of the chain, has the last word."""
-        authority = b"".join([_wire(rrset) for rrset in authorities])
-        counts = self._count.to_bytes(2) + sum(len(rrset.rdatas) for rrset in authorities).to_bytes(2)
-        self._finish(UpstreamAnswer(rcode, counts, self._records + authority, error))
-
-
 class _ServerName:
     """What is known of a server that is configured by its name."""
 
@@ -411,30 +320,12 @@ class _ServerName:
         return self.found.get(A, ()) + self.found.get(AAAA, ())
 
 
-def _random_bits() -> Iterator[int]:
+def _random_bits(random: Callable[[int], bytes]) -> Iterator[int]:
     """Yield random numbers of `RANDOM_OCTETS`, from the kernel by the hundred: a system call each would cost 0.5 µs."""
     numbers = Struct(f"{RANDOM_OCTETS}s").iter_unpack
     while True:
-        for (octets,) in numbers(os.urandom(256 * RANDOM_OCTETS)):
+        for (octets,) in numbers(random(256 * RANDOM_OCTETS)):
             yield int.from_bytes(octets)
-
-
-def _cache_limits(cache: model.CacheOptions) -> CacheLimits:
-    return CacheLimits(
-        entries=cache.entries,
-        size_bytes=cache.bytes,
-        positive_floor_s=cache.min_ttl_s,
-        positive_cap_s=cache.max_ttl_s,
-        negative_floor_s=cache.min_negative_ttl_s,
-        negative_cap_s=cache.max_negative_ttl_s,
-        stale_s=cache.serve_stale_s,
-        prefetch=cache.prefetch,
-    )
-
-
-def _wire(rrset: RRset) -> bytes:
-    fixed = rrset.owner + rrset.rtype.to_bytes(2) + _CLASS_IN + rrset.ttl_s.to_bytes(4)
-    return b"".join([fixed + len(rdata).to_bytes(2) + rdata for rdata in rrset.rdatas])
 
 
 def _addresses(answer: UpstreamAnswer, qtype: int) -> Iterator[tuple[str, int]]:
@@ -449,13 +340,3 @@ def _addresses(answer: UpstreamAnswer, qtype: int) -> Iterator[tuple[str, int]]:
         position = begin + int.from_bytes(records[begin - 2 : begin])
         if rtype == qtype:
             yield address_text(records[begin:position]), ttl_s
-
-
-_join = b"".join
-# QR, RD, RA, by CD and whether the first record is ours (AA), then by rcode; and QDCOUNT.
-_AA, _TC = 0x04, 0x02
-_FLAGS = {
-    cd | aa: [bytes([0x81 | (_AA if aa else 0), 0x80 | (0x10 if cd else 0) | rcode, 0, 1]) for rcode in range(16)]
-    for cd in (0, ASK_CD)
-    for aa in (False, True)
-}

@@ -2,12 +2,12 @@
 
 Rules:
 
-1. Whole messages are answered as they come, in one write for up to `TURN` that came together; what upstreams are
-   asked for, when they have answered, so not always in the order of the questions. Who sends more at once waits until
-   everyone else has had a turn.
+1. Whole messages are answered as they come, in one write for up to `TURN` that came together. Deferred replies follow
+   when they are ready, so not always in the order of the questions. A client that sends more at once waits until all
+   other clients have had a turn.
 2. A connection is closed when no whole message has come for `IDLE_S`: idle clients, and those that send an octet a
-   second. So is one whose client doesn't read what it asked for: nothing more is read from it, so it becomes idle.
-3. There are at most `MAX_CONNECTIONS`; one more takes the place of the one that has been idle longest.
+   second. A client that doesn't read its replies becomes idle too, because nothing more is read from it.
+3. There are at most `MAX_CONNECTIONS`; a new one replaces the one that has been idle longest.
 """
 
 import asyncio
@@ -15,19 +15,18 @@ from time import monotonic
 from typing import cast
 
 from pydns.serve.context import Batch
-from pydns.serve.recursion import Recursion
+from pydns.serve.port import STREAM_LIMIT, Client, Port
 
 IDLE_S = 10.0  # as CoreDNS; NodeLocal DNSCache keeps its connections for that long
 MAX_CONNECTIONS = 1000  # a worker
-TURN = 16  # messages: twenty clients with a read's worth each, 6,000, kept the others waiting for more than a second
+TURN = 16  # messages: without it, twenty clients with 6,000 each delayed all others by more than a second
 
 
 class Connections:
     """The open connections of a worker, idle longest first."""
 
-    def __init__(self, batch: Batch, recursion: Recursion, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, batch: Batch, loop: asyncio.AbstractEventLoop) -> None:
         self.batch = batch
-        self.recursion = recursion
         self.now = loop.time
         self.call_soon = loop.call_soon
         self._open: dict[Connection, float] = {}  # when the last whole message came
@@ -48,19 +47,21 @@ class Connections:
         self._open.pop(connection, None)
 
     def close_idle(self) -> None:
-        """Close what has been idle for too long. To be called about once a second."""
+        """Close connections that have been idle for too long. To be called about once a second."""
         before = self.now() - IDLE_S
         for connection in [each for each, at in self._open.items() if at < before]:
             connection.close()
 
     def close_all(self) -> None:
-        """Close every connection after what has been written to it."""
+        """Finish every connection."""
         for connection in list(self._open):
             connection.finish()
 
 
-class Connection(asyncio.Protocol):
+class Connection(Port, asyncio.Protocol):
     """One connection."""
+
+    __slots__ = ("_client", "_connections", "_is_behind", "_is_stalled", "_received", "_transport")
 
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
@@ -72,8 +73,10 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is not a subclass
-        self._tally = self._connections.batch.tally(transport.get_extra_info("socket"))
-        self._peer = transport.get_extra_info("peername") or ("", 0)
+        batch, family = self._connections.batch, transport.get_extra_info("socket").family
+        Port.__init__(self, "tcp", STREAM_LIMIT, batch.tally("tcp", family), batch.observers)
+        ip, port, *_ = transport.get_extra_info("peername") or ("", 0)
+        self._client = Client(ip, port)
         self._connections.touch(self)
 
     def data_received(self, data: bytes) -> None:
@@ -83,7 +86,7 @@ class Connection(asyncio.Protocol):
             self._take_turn()
 
     def _take_turn(self) -> None:
-        """Answer a few, and the others when it is our turn again; until then nothing more is read."""
+        """Answer a few, and the others at our next turn. Until then nothing more is read."""
         if self._transport.is_closing():
             return
         was_behind = self._is_behind
@@ -96,52 +99,33 @@ class Connection(asyncio.Protocol):
 
     def _answer(self) -> bool:
         """Answer a turn's messages. Returns whether there may be more."""
-        received = self._received
-        replies = []
-        position = count = 0
-        batch = self._connections.batch
-        batch.responder.tally = self._tally
-        began = monotonic()
-        with batch.transaction() as transaction:
-            while count < TURN and len(received) - position >= 2:
-                end = position + 2 + int.from_bytes(received[position : position + 2])
-                if end > len(received):
-                    break
-                message = bytes(received[position + 2 : end])
-                try:
-                    reply = batch.respond(message, transaction, tcp=True)
-                    if reply is None and batch.responder.asked is not None:
-                        self._connections.recursion.ask(self._send, began)
-                except Exception as error:
-                    reply = batch.fail(message, error)
-                if reply is not None:
-                    replies.append(len(reply).to_bytes(2) + reply)
-                position = end
-                count += 1
-        if position:
-            del received[:position]
+        messages, end = _split(self._received)
+        if messages:
+            came = monotonic()
+            del self._received[:end]
             self._connections.touch(self)
-            self._transport.write(b"".join(replies))
-            self._tally.timed(count, monotonic() - began)
-            if batch.queries is not None:
-                for reply in replies:
-                    batch.queries.replied("tcp", self._peer, reply[2:], began)
-        return count == TURN
+            self._connections.batch.answer(messages, self, came)
+        return len(messages) == TURN
 
-    def _send(self, reply: bytes, began: float) -> None:
-        """Write a reply that had to be waited for, if the client is still there."""
+    def send(self) -> None:
+        """Send `replies` in one write."""
+        self._transport.write(b"".join([len(each).to_bytes(2) + each for each in self.replies if each is not None]))
+
+    def reply_later(self, reply: bytes, _peer: None) -> None:
+        """Send a reply that was deferred, if the client is still there."""
         self._transport.write(len(reply).to_bytes(2) + reply)
-        queries = self._connections.batch.queries
-        if queries is not None:
-            queries.replied("tcp", self._peer, reply, began)
+
+    def client_at(self, _peer: None) -> Client:
+        """Return the client of the connection."""
+        return self._client
 
     def pause_writing(self) -> None:
-        """Stop reading from a client that doesn't read."""
+        """Stop reading: the client doesn't read its replies."""
         self._is_stalled = True
         self._transport.pause_reading()
 
     def resume_writing(self) -> None:
-        """Go on."""
+        """Read and answer again."""
         self._is_stalled = False
         if not self._is_behind:
             self._is_behind = True
@@ -152,12 +136,25 @@ class Connection(asyncio.Protocol):
         self._connections.forget(self)
 
     def close(self) -> None:
-        """Close at once; what isn't sent is lost."""
+        """Close at once. Unsent replies are lost."""
         self._connections.forget(self)
         self._transport.abort()
 
     def finish(self) -> None:
-        """Close after what has been asked is answered, and sent."""
+        """Close after all queries that have come are answered and the replies are sent."""
         while self._answer():
             pass
         self._transport.close()
+
+
+def _split(received: bytearray) -> tuple[list[bytes], int]:
+    """Return the whole messages at the beginning, at most `TURN`, and where they end."""
+    messages: list[bytes] = []
+    position = 0
+    while len(messages) < TURN and len(received) - position >= 2:
+        end = position + 2 + int.from_bytes(received[position : position + 2])
+        if end > len(received):
+            break
+        messages.append(bytes(received[position + 2 : end]))
+        position = end
+    return messages, position

@@ -1,6 +1,6 @@
-"""A worker process: answers on its own sockets from the table, until it is told to stop.
+"""A worker process: answers on its own sockets from the table, until SIGTERM.
 
-It knows nothing of the cluster: only the table, which the controller changes under its eyes.
+It knows nothing of the cluster, only the table, which the controller changes meanwhile.
 """
 
 import asyncio
@@ -9,13 +9,14 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import uvloop
 
+from pydns.config.model import Config
 from pydns.dns.message import Rcode
 from pydns.log import Level, Log
 from pydns.metrics.meter import FOLD_S, Meter
@@ -25,19 +26,20 @@ from pydns.process.slots import Slot
 from pydns.serve import udp
 from pydns.serve.backlog import LOOK_S, Backlog
 from pydns.serve.context import Batch
+from pydns.serve.port import UDP_LIMIT, Observer, Port
 from pydns.serve.query_log import QueryLog
 from pydns.serve.recursion import CONFIG_S, Recursion
 from pydns.serve.tcp import Connections
 from pydns.table.reader import Reader
 
 _WAIT_S = 5.0  # for upstreams: longer than any client is kept waiting
-_FINISH_S = 2.0  # for what TCP clients have asked before the end
+_FINISH_S = 2.0  # for TCP clients that wait for replies
 
 
 def run(slot: Slot, state_dir: Path, log: Log, lifeline: int, row: ProcessRow, block: Block) -> None:
-    """Answer until SIGTERM, or until the other end of `lifeline` is closed, then answer what has arrived.
+    """Answer until SIGTERM, or until the other end of `lifeline` is closed, then answer the queries that have arrived.
 
-    Shows in `row` that it is well and, from the signal `DRAIN` on, that it is asked; counts in `block`.
+    Publishes its health in `row` and, from the signal `DRAIN` on, the queries that still come; counts in `block`.
     """
     uvloop.run(_run(slot, state_dir, log, lifeline, row, block))
 
@@ -48,56 +50,50 @@ async def _run(slot: Slot, state_dir: Path, log: Log, lifeline: int, row: Proces
     meter = Meter(block)
     batch = Batch(table, log, meter)
     recursion = Recursion(batch, log, loop)
+    batch.defer = recursion.ask
     recursion.poll()
-    # What is cached lives long and makes no cycles; looking through all of it again and again cost a miss 4 µs.
+    # Cached answers live long and make no cycles. Collecting them again and again cost a miss 4 µs.
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
     stop = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     loop.add_reader(lifeline, stop.set)
 
-    readers: list[Callable[[], bool]] = []
+    queries, late = QueryLog(log, loop.call_later), LateQueries(row)
+    observers: tuple[Observer, ...] = (queries, late)  # a row for each that there is
 
-    def read() -> None:
-        readers[:] = [udp.reader(sock, batch, recursion, loop) for sock in slot.udp]
-        for sock, drain in zip(slot.udp, readers, strict=True):
-            loop.add_reader(sock, drain)
+    def configure() -> None:
+        for each in observers:
+            each.configure(recursion.config)
+        batch.observers[:] = [each for each in observers if each.is_on]
 
-    def count_late_queries() -> None:
-        batch.respond = _counted(batch.respond, row)
-        read()  # anew: a reader keeps the `respond` that it found
+    def drain() -> None:
+        late.is_on = True
+        configure()
 
-    queries = QueryLog(log, loop.call_later)
-
-    def choose_queries() -> None:
-        chosen = recursion.config.log.queries
-        queries.choose(chosen)
-        if (chosen is None) is not (batch.queries is None):
-            batch.queries = None if chosen is None else queries
-            if readers:
-                read()
-
-    choose_queries()
-    if signal.sigtimedwait({DRAIN}, 0):  # it came before us: in time for what waits in the sockets
-        count_late_queries()
+    configure()
+    if signal.sigtimedwait({DRAIN}, 0):  # it came before we started; queries may wait in the sockets
+        drain()
     else:
-        read()
-        loop.add_signal_handler(DRAIN, count_late_queries)
+        loop.add_signal_handler(DRAIN, drain)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {DRAIN})
-    connections = Connections(batch, recursion, loop)
-    # A duplicate, for the loop closes what it is given, and the original is to outlive this process's loop.
+    readers = [udp.reader(sock, batch, loop) for sock in slot.udp]
+    for sock, read in zip(slot.udp, readers, strict=True):
+        loop.add_reader(sock, read)
+    connections = Connections(batch, loop)
+    # A duplicate: the loop closes the socket that it gets, and the original must outlive this process's loop.
     servers = [await loop.create_server(connections.accept, sock=sock.dup(), backlog=1024) for sock in slot.tcp]
-    beats = _beat(batch, table, row), _sweep(connections), _poll(recursion, choose_queries), _look(slot.udp)
+    beats = _beat(batch, table, row), _sweep(connections), _poll(recursion, configure), _look(slot.udp)
     tasks = [loop.create_task(each) for each in (*beats, _fold(meter, recursion, log))]
     for task in tasks:
         task.add_done_callback(partial(stop_if_failed, stop=stop, log=log))
 
     await stop.wait()
-    for sock, drain in zip(slot.udp, readers, strict=True):
+    for sock, read in zip(slot.udp, readers, strict=True):
         loop.remove_reader(sock)
-        _drain_all(drain)
-    await _answer_who_waits(recursion)
-    await asyncio.sleep(0.05)  # one more turn for connections that are waiting to be accepted, or have asked
+        _read_all(read)
+    await _wait_for_upstreams(recursion)
+    await asyncio.sleep(0.05)  # one more turn, for connections to be accepted and their queries to be read
     for server in servers:
         server.close()
     connections.close_all()
@@ -116,39 +112,52 @@ async def _run(slot: Slot, state_dir: Path, log: Log, lifeline: int, row: Proces
 
 
 def stop_if_failed(task: asyncio.Task[None], stop: asyncio.Event, log: Log) -> None:
-    """Have a task that fails end this worker, in order: the supervisor starts it again, and nothing stands still."""
+    """End this worker in order if a task failed. The supervisor starts it again, so no duty is left undone."""
     if not task.cancelled() and (error := task.exception()) is not None:
         log("worker failed", level=Level.ERROR, error=f"{type(error).__name__}: {error}", action="end this process")
         stop.set()
 
 
+class LateQueries:
+    """Counts queries that come while the worker drains, for the supervisor: clients may still be sent here."""
+
+    def __init__(self, row: ProcessRow) -> None:
+        self.is_on = False
+        self._row = row
+
+    def configure(self, config: Config) -> None:
+        """Do nothing: draining isn't configured."""
+
+    def received(self, port: Port, messages: Sequence[bytes]) -> None:
+        """Count the messages."""
+        self._row.asked_ns = time.monotonic_ns()
+        self._row.late_queries += len(messages)
+
+    def replied(self, port: Port, peer: Any, reply: bytes, came: float) -> None:
+        """Do nothing: queries are counted when they come."""
+
+
+class SelfCheck(Port):
+    """A port without a socket or observers, for the worker's own queries."""
+
+    __slots__ = ()
+
+    def __init__(self, batch: Batch) -> None:
+        super().__init__("self-check", UDP_LIMIT, batch.meter.unseen)
+
+
 async def _beat(batch: Batch, table: Reader, row: ProcessRow) -> None:
-    """Ask as a client does, but for the socket, and show when it was answered."""
-    respond = batch.responder.respond  # not `batch.respond`, which may count
+    """Answer a SOA query of our own, by the code that answers clients, and publish the time of the last success."""
     with table.transaction() as transaction:
         domain = table.facts(transaction).domain
     query = b"\0\0\0\0\0\1" + bytes(6) + domain + b"\0\6\0\1"  # SOA: there is one before the first sync too
+    port = SelfCheck(batch)
     while True:
-        with batch.transaction() as transaction:
-            batch.responder.tally = batch.meter.unseen
-            try:
-                reply = respond(query, transaction)
-            except Exception as error:
-                reply = batch.fail(query, error)
+        batch.answer([query], port, time.monotonic())
+        reply = port.replies[0]
         if reply is not None and reply[3] & 15 == Rcode.NOERROR:
             row.answered_ns = time.monotonic_ns()
         await asyncio.sleep(ASK_S)
-
-
-def _counted(respond: Callable[..., bytes | None], row: ProcessRow) -> Callable[..., bytes | None]:
-    """Return `respond`, counting. In a drain only, where its cost of 0.3 µs a query matters to nobody."""
-
-    def respond_late(*args: Any, **options: Any) -> bytes | None:
-        row.asked_ns = time.monotonic_ns()
-        row.late_queries += 1
-        return respond(*args, **options)
-
-    return respond_late
 
 
 async def _sweep(connections: Connections) -> None:
@@ -180,14 +189,14 @@ async def _fold(meter: Meter, recursion: Recursion, log: Log) -> None:
         meter.fold()
 
 
-async def _answer_who_waits(recursion: Recursion) -> None:
-    """Wait for upstreams as long as the clients do: the forwarder answers all of them by its deadline."""
+async def _wait_for_upstreams(recursion: Recursion) -> None:
+    """Wait until no client waits any more: the forwarder answers all of them by its deadline."""
     end = time.monotonic() + _WAIT_S
     while recursion.waiting and time.monotonic() < end:
         await asyncio.sleep(0.01)
 
 
-def _drain_all(drain: Callable[[], bool]) -> None:
+def _read_all(read: Callable[[], bool]) -> None:
     for _ in range(10_000):  # bounded: a flood must not keep the process alive
-        if not drain():
+        if not read():
             return

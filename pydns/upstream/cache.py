@@ -16,8 +16,11 @@ from typing import NamedTuple
 
 from cachetools import LRUCache
 
-from pydns.dns.message import Ede
+from pydns.config.model import CacheOptions
+from pydns.dns.compiled import HEADER
+from pydns.dns.message import OPT_SIZE, PLAIN_SIZE, RA, RD, Ede, reply_flags
 from pydns.dns.response import Response, UpstreamAnswer
+from pydns.upstream.key import FLAGS, QUESTION
 
 STALE_TTL_S = 30  # RFC 8767 section 4
 # Of the bound, for answers that nobody has asked for again. They also have what the others leave free.
@@ -26,19 +29,11 @@ REFRESH_SHARE = 0.1  # of its time left: then an answer that was asked for often
 REFRESH_USES = 3  # that is often: a name asked for once or twice isn't worth a packet
 
 
-class CacheLimits(NamedTuple):
-    """How much is kept, and for how long at least and at most."""
-
-    entries: int = 50_000
-    size_bytes: int = 32 << 20
-    positive_floor_s: int = 0
-    positive_cap_s: int = 3600
-    negative_floor_s: int = 0
-    negative_cap_s: int = 300
-    stale_s: int = 3600  # past expiry; 0: never answered with
-    prefetch: bool = True
-    # RFC 9520 wants 1 s to 5 min. 5 s, as CoreDNS: a client's first repetition is answered from it, the second not.
-    failure_s: int = 5
+# RFC 9520 wants 1 s to 5 min. 5 s, as CoreDNS: a client's first repetition is answered from it, the second not.
+FAILURE_S = 5
+_MAX_READY = 4096
+_READY_SIZE = PLAIN_SIZE - HEADER - OPT_SIZE  # question and records that fit into any reply, with OPT
+_LETTERED = b"\0\x41"  # types from here on may be letters, which lower case would change
 
 
 class Entry:
@@ -88,6 +83,27 @@ class Failure(NamedTuple):
     until: float
 
 
+class Ready(NamedTuple):
+    """An answer as octets of a reply, 512 at most with question and OPT."""
+
+    until: float  # then its TTLs must count down, or it is to be fetched anew
+    head: bytes  # from the flags to NSCOUNT
+    records: bytes
+    counted: tuple[bytes, int]  # type and rcode, as `Tally.cached` has them
+    is_denial: bool
+
+
+class ReadyAnswers:
+    """The part of a cache that the responder reads by itself, and what it counts there."""
+
+    __slots__ = ("answers", "denial_hits", "hits")
+
+    def __init__(self) -> None:
+        self.answers: dict[bytes, Ready] = {}  # question in lower case; no type that lower case changes
+        self.hits = 0
+        self.denial_hits = 0
+
+
 class Cache:
     """Answers by question, bounded by entries and by bytes.
 
@@ -96,20 +112,22 @@ class Cache:
     these out. Until they are asked for again they are packed, in a third of the memory; a miss costs 3 µs less by that.
     """
 
-    def __init__(self, limits: CacheLimits) -> None:
+    def __init__(self, limits: CacheOptions) -> None:
+        self.ready = ReadyAnswers()
+        self._hits = self._denial_hits = 0  # of those that aren't ready
         self._begin(limits)
         self._failures: LRUCache[bytes, Failure] = LRUCache(max(1, limits.entries // 10))
         self._failures_until = 0.0  # then all of them are over
         self.evictions = 0  # answers that had to go for others
 
-    def _begin(self, limits: CacheLimits) -> None:
+    def _begin(self, limits: CacheOptions) -> None:
         self._limits = limits
-        self._positive_ttls = limits.positive_floor_s, max(limits.positive_floor_s, limits.positive_cap_s)
-        self._negative_ttls = limits.negative_floor_s, limits.negative_cap_s
+        self._positive_ttls = limits.min_ttl_s, max(limits.min_ttl_s, limits.max_ttl_s)
+        self._negative_ttls = limits.min_negative_ttl_s, limits.max_negative_ttl_s
         self._once: OrderedDict[bytes, bytes] = OrderedDict()  # packed
         self._once_bytes = 0
-        self._once_room, self._once_room_bytes = limits.entries, limits.size_bytes
-        self._often: LRUCache[bytes, Entry] = LRUCache(limits.size_bytes * (1 - ONCE_SHARE), getsizeof=_size_of)
+        self._once_room, self._once_room_bytes = limits.entries, limits.bytes
+        self._often: LRUCache[bytes, Entry] = LRUCache(limits.bytes * (1 - ONCE_SHARE), getsizeof=_size_of)
         self._often_keys: set[bytes] = set()  # LRUCache is slow to say what it has, and few names are in it
 
     def fresh(self, key: bytes, now: float) -> Entry | None:
@@ -117,11 +135,41 @@ class Cache:
         entry = self._use(key, now)
         if entry is not None:
             entry.uses += 1
+            self._hits += 1
+            self._denial_hits += entry.is_denial
         return entry
+
+    def make_ready(self, key: bytes, entry: Entry, now: float) -> None:
+        """Let the responder give an answer by itself, until its TTLs must count down or it is to be fetched anew."""
+        question, answer = key[QUESTION], entry.answer_at(now)
+        if (
+            key[FLAGS]
+            or question[-4:] >= _LETTERED
+            or answer.onward
+            or len(question) + len(answer.records) > _READY_SIZE
+        ):
+            return
+        answers = self.ready.answers
+        if len(answers) >= _MAX_READY:
+            answers.clear()
+        last = entry.refresh_at if now < entry.refresh_at else entry.expires
+        until = min(entry.stored + int(now - entry.stored) + 1, last)
+        head = reply_flags(RD, answer.rcode, RA) + b"\0\1" + answer.counts
+        answers[question] = Ready(until, head, answer.records, (question[-4:-2], answer.rcode), entry.is_denial)
+
+    @property
+    def hits(self) -> int:
+        """How many questions were answered with a fresh answer."""
+        return self._hits + self.ready.hits
+
+    @property
+    def denial_hits(self) -> int:
+        """How many of them with NXDOMAIN or without records."""
+        return self._denial_hits + self.ready.denial_hits
 
     def stale(self, key: bytes, now: float) -> UpstreamAnswer | None:
         """Return the last known answer for when nobody gives a new one, its TTLs set to 30 s, marked with EDE 3."""
-        entry = self._use(key, now - self._limits.stale_s)
+        entry = self._use(key, now - self._limits.serve_stale_s)
         if entry is None:
             return None
         answer = entry.answer
@@ -219,14 +267,13 @@ class Cache:
         often[key] = entry
         self._often_keys.add(key)
         self._once_room = limits.entries - len(often)
-        self._once_room_bytes = limits.size_bytes - int(often.currsize)
+        self._once_room_bytes = limits.bytes - int(often.currsize)
         self._make_room()
 
     def store_failure(self, key: bytes, answer: UpstreamAnswer, now: float) -> None:
         """Remember that a question could not be answered. The last good answer stays."""
-        if self._limits.failure_s:
-            self._failures_until = now + self._limits.failure_s
-            self._failures[key] = Failure(answer, self._failures_until)
+        self._failures_until = now + FAILURE_S
+        self._failures[key] = Failure(answer, self._failures_until)
 
     def failure(self, key: bytes, now: float) -> UpstreamAnswer | None:
         """Return what was said when a question could not be answered, while that is recent."""
@@ -235,8 +282,9 @@ class Cache:
         failure = self._failures.get(key)
         return failure.answer if failure is not None and now < failure.until else None
 
-    def limit(self, limits: CacheLimits) -> None:
-        """Put other limits in force. What is kept stays as it was stored, as far as it fits."""
+    def limit(self, limits: CacheOptions) -> None:
+        """Put limits in force. What is kept stays as it was stored, and is dropped where it doesn't fit."""
+        self.ready.answers.clear()
         if limits == self._limits:
             return
         once, often = self._once, self._often
@@ -252,6 +300,7 @@ class Cache:
         self._forget_once(key)
         self._forget_often(key)
         self._failures.pop(key, None)
+        self.ready.answers.pop(key[QUESTION], None)
 
     def questions(self) -> list[bytes]:
         """Return the keys that answers or failures are kept for, for who must decide which of them to forget."""

@@ -21,16 +21,16 @@ from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import NamedTuple
 
-from pydns.config.model import OnNxdomain
+from pydns.config.model import CacheOptions, Config, OnNxdomain
 from pydns.dns import name
 from pydns.dns.compiled import HEADER
 from pydns.dns.message import Ede, Rcode, compose_opt
 from pydns.dns.response import Response, Unusable, UpstreamAnswer, parse_response
-from pydns.upstream.cache import Cache, CacheLimits, Entry
+from pydns.upstream.cache import Cache
+from pydns.upstream.key import ASK_CD, ASK_DO, FLAG_OCTETS, FLAGS, QNAME, QUESTION, TYPE_AND_CLASS
 from pydns.upstream.pool import CASE_PAUSE_S, EDNS_PAUSE_S, LONGEST_PAUSE_S, Change, Pool, Upstream
 from pydns.upstream.routes import Routes, RouteSpec
 
-DO, CD = 1, 2  # the flags of a question: DNSSEC OK, checking disabled
 STREAM = 255  # in place of a UDP socket's index: the upstream's TCP or TLS connection
 
 MAX_ATTEMPTS = 6  # packets for one question to one route, hedges and repetitions included
@@ -44,7 +44,7 @@ _ID_TRIES = 32  # then a socket counts as full: with half of its ids in use that
 class ForwarderLimits(NamedTuple):
     """Bounds on what is in flight."""
 
-    max_in_flight: int = 10_000  # clients that wait
+    max_in_flight: int = Config().max_in_flight  # clients that wait
     sockets: int = 32  # UDP sockets for each upstream: a power of two, at most 128
     hedge_share: float = 0.1
     deadline_s: float = 4.0
@@ -67,10 +67,8 @@ class Counters:
         "all_open",
         "avoided",
         "case_lost",
-        "denial_hits",
         "errors",
         "hedges",
-        "hits",
         "joined",
         "loops",
         "malformed",
@@ -89,8 +87,6 @@ class Counters:
         for each in self.__slots__:
             setattr(self, each, 0)
 
-    hits: int  # answered from the cache
-    denial_hits: int  # of these, with NXDOMAIN or without records
     misses: int  # asked upstream
     joined: int  # waited for an equal question
     overflows: int  # SERVFAIL at once: too many in flight, or no upstream had a packet left in its budget
@@ -149,26 +145,24 @@ class Forwarder:
         self._socket_index = 0
         self._socket_until = 0.0
 
-    def ask(self, question: bytes, query_id: bytes, flags: int, client: object, now: float) -> Entry | None:
-        """Answer a client's question, at once from the cache or later. Return what was in the cache.
+    def ask(self, question: bytes, query_id: bytes, flags: int, client: object, now: float) -> None:
+        """Answer a client's question, at once from the cache or later.
 
         `question` is name, type and class as the client sent them, valid; `query_id` its id, for noticing loops.
         """
-        key = question[:-4].lower() + question[-4:] + _FLAG_OCTETS[flags]
+        key = question[:-4].lower() + question[-4:] + FLAG_OCTETS[flags]
         entry = self._cache.fresh(key, now)
         if entry is not None:
-            self.counters.hits += 1
-            if entry.is_denial:
-                self.counters.denial_hits += 1
             self._reply(client, entry.answer_at(now))
             if now >= entry.refresh_at and entry.wants_refresh(now):
                 self._refresh(key, now)
-            return entry
+            self._cache.make_ready(key, entry, now)
+            return
         query = self._open.get(key)
         if query is not None:
             if now < query.deadline + LOST_S:
                 self._join(query, question, query_id, client, now)
-                return None
+                return
             self._finish(query, _SERVFAIL)
         refusal = self._cache.failure(key, now)
         if refusal is None and self._waiting >= self._limits.max_in_flight:
@@ -176,11 +170,11 @@ class Forwarder:
             refusal = _SERVFAIL
         if refusal is not None:
             self._reply(client, self._stale(key, now) or refusal)
-            return None
-        route = self._routes.find(key[:-5])
+            return
+        route = self._routes.find(key[QNAME])
         if route is None:
             self._reply(client, _REFUSED)
-            return None
+            return
         self.counters.misses += 1
         query = _Query(key, route, self._pools[route.pool], client, now + self._limits.deadline_s)
         self._open[key] = query
@@ -190,10 +184,9 @@ class Forwarder:
         bits = self._random_bits()
         upstream = query.pool.first(bits)
         if upstream is None:
-            self._mind_the_open(query, now)
+            self._probe_open_breakers(query, now)
         if upstream is None or not self._try(query, upstream, now, bits):
             self._continue(query, now)
-        return None
 
     def received(self, upstream_index: int, socket_index: int, packet: bytes, now: float) -> None:
         """Take in a datagram, or a message from the upstream's connection if `socket_index` is STREAM."""
@@ -295,7 +288,7 @@ class Forwarder:
     def probe(self, upstream: Upstream, question: bytes, client: object, now: float) -> None:
         """Ask one upstream, whatever the routes, the cache and its breaker say. `question` is in lower case."""
         pool = Pool([upstream])
-        query = _Query(question + _FLAG_OCTETS[0], RouteSpec(name.ROOT, 0), pool, client, now + self._limits.deadline_s)
+        query = _Query(question + FLAG_OCTETS[0], RouteSpec(name.ROOT, 0), pool, client, now + self._limits.deadline_s)
         if query.key in self._open:
             return
         self._open[query.key] = query
@@ -317,7 +310,7 @@ class Forwarder:
         self._notice(Event.CLOSED, upstream)
 
     def configure(
-        self, routes: Routes, pools: Sequence[Pool], limits: ForwarderLimits, cache_limits: CacheLimits, now: float
+        self, routes: Routes, pools: Sequence[Pool], limits: ForwarderLimits, cache_limits: CacheOptions, now: float
     ) -> None:
         """Put other routes and limits in force. Answers stay cached whose names go to the same servers as before.
 
@@ -325,7 +318,7 @@ class Forwarder:
         `Upstream` of a server that stays, and a new one gets an index that was never used.
         """
         for key in self._cache.questions():
-            before, after = self._routes.find(key[:-5]), routes.find(key[:-5])
+            before, after = self._routes.find(key[QNAME]), routes.find(key[QNAME])
             kept = before is not None and after is not None and before.on_nxdomain is after.on_nxdomain
             if not kept or _servers(self._pools, before) != _servers(pools, after):
                 self._cache.forget(key)
@@ -353,7 +346,7 @@ class Forwarder:
 
     def _refresh(self, key: bytes, now: float) -> None:
         """Ask for a cached answer anew; no client waits for it."""
-        route = self._routes.find(key[:-5])
+        route = self._routes.find(key[QNAME])
         if route is None or key in self._open or len(self._open) >= self._limits.max_in_flight:
             return
         self.counters.refreshes += 1
@@ -362,7 +355,7 @@ class Forwarder:
         self._open[key] = query
         self._continue(query, now)
 
-    def _mind_the_open(self, query: "_Query", now: float) -> None:
+    def _probe_open_breakers(self, query: "_Query", now: float) -> None:
         """Before a question is asked of a pool with open breakers: make it a probe too, if one is due."""
         if query.pool.open_count() == len(query.pool.upstreams):
             self._answer_stale(query, now)
@@ -410,7 +403,7 @@ class Forwarder:
     def _send(self, query: "_Query", upstream: Upstream, now: float, bits: int, over_stream: bool = False) -> bool:
         """Send a question to an upstream, by a random socket with a random id, the name in random case."""
         key = query.key
-        question = key[:-1]
+        question = key[QUESTION]
         cased = False
         if over_stream or upstream.is_stream:
             socket_index = STREAM
@@ -419,7 +412,7 @@ class Forwarder:
                 cased = True
                 qname = query.qname
                 flipped = bits & int.from_bytes(qname.translate(_LETTERS))
-                question = (int.from_bytes(qname) ^ flipped).to_bytes(len(qname)) + key[-5:-1]
+                question = (int.from_bytes(qname) ^ flipped).to_bytes(len(qname)) + key[TYPE_AND_CLASS]
             if now >= self._socket_until:
                 self._socket_until = now + SOCKET_S
                 self._socket_index = bits >> _SOCKET_AT & (self._limits.sockets - 1)
@@ -435,7 +428,7 @@ class Forwarder:
             else:
                 return False
         has_opt = now >= upstream.edns_lost_until and not query.is_plain
-        head, opt = _FRAMES[has_opt][key[-1]]
+        head, opt = _FRAMES[has_opt][key[FLAGS]]
         packet = query_id.to_bytes(2) + head + question + opt
         self.counters.sent += 1
         if socket_index == STREAM:
@@ -618,7 +611,7 @@ class _Query:
 
     def __init__(self, key: bytes, route: RouteSpec, pool: Pool, client: object, deadline: float) -> None:
         self.key = key
-        self.qname = key[:-5]  # lower case
+        self.qname = key[QNAME]  # lower case
         self.route = route
         self.pool = pool
         self.clients = [client]
@@ -696,14 +689,13 @@ _SERVFAIL = UpstreamAnswer(Rcode.SERVFAIL, _NO_RECORDS, b"")
 _REFUSED = UpstreamAnswer(Rcode.REFUSED, _NO_RECORDS, b"", Ede.NOT_AUTHORITATIVE)
 _NOBODY = UpstreamAnswer(Rcode.SERVFAIL, _NO_RECORDS, b"", Ede.NO_REACHABLE_AUTHORITY)
 _NO_EDNS = (Rcode.FORMERR, Rcode.NOTIMP, Rcode.BADVERS)  # what servers say that don't know OPT (RFC 6891 section 7)
-_FLAG_OCTETS = (b"\0", b"\1", b"\2", b"\3")
 # By whether OPT is sent, and the question's flags: the header after the id (RD, CD if asked for; one question), and OPT
 # (DO if asked for).
 _FRAMES = [
     [
         (
-            b"\1" + (b"\x10" if flags & CD else b"\0") + b"\0\1\0\0\0\0\0" + bytes([has_opt]),
-            compose_opt(bool(flags & DO)) if has_opt else b"",
+            b"\1" + (b"\x10" if flags & ASK_CD else b"\0") + b"\0\1\0\0\0\0\0" + bytes([has_opt]),
+            compose_opt(bool(flags & ASK_DO)) if has_opt else b"",
         )
         for flags in range(4)
     ]

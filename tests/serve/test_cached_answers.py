@@ -1,6 +1,7 @@
 """What a worker says of upstreams' answers while time passes: TTLs, refreshing, denials, flags. The clock is ours."""
 
 import asyncio
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,11 @@ import pytest
 from pydns.config import model
 from pydns.config.model import Config
 from pydns.log import Log
-from pydns.metrics.meter import Meter
+from pydns.metrics.meter import Meter, Tally
 from pydns.process.block import share
-from pydns.serve import recursion, respond
 from pydns.serve.context import Batch
+from pydns.serve.port import UDP_LIMIT, Port
+from pydns.serve.recursion import Recursion
 from pydns.table.reader import Reader
 from pydns.table.writer import Writer
 from tests.fakes.upstream import says
@@ -47,17 +49,28 @@ ENTRIES: list[dict[str, Any]] = [
 ]
 
 
+class Collector(Port):
+    """A port that keeps what is sent by it."""
+
+    def __init__(self, tally: Tally) -> None:
+        super().__init__("udp", UDP_LIMIT, tally)
+        self.sent: list[bytes] = []
+
+    def send(self) -> None:
+        self.sent += [each for each in self.replies if each is not None]
+
+    def reply_later(self, reply: bytes, peer: None) -> None:
+        self.sent.append(reply)
+
+
 class Worker:
     """What a worker's process has, with a clock that stands and an upstream that answers when it is let."""
 
-    def __init__(self, state_dir: Path, config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, state_dir: Path, config: Config) -> None:
         self.now = 1000.0
         self.asked: list[str] = []  # names that the upstream was asked for
         self._said = says(ENTRIES, SOA)
         self._sent: list[tuple[int, int, bytes]] = []
-        for module in (recursion, respond):
-            monkeypatch.setattr(module, "monotonic", lambda: self.now)
-        monkeypatch.setattr(recursion, "Upstreams", self._sockets)
         zone = load([])
         facts = zone.facts(serial=1, synced=True)
         writer = Writer(state_dir, facts)
@@ -65,9 +78,10 @@ class Worker:
         writer.replace(zone.contents, facts)
         writer.close()  # LMDB opens a file once in a process
         self.table = Reader(state_dir)
-        self._batch = Batch(self.table, Log(), Meter(share(1)[0]))
+        self._batch = Batch(self.table, Log(), Meter(share(1)[0]), self.clock)
         self._loop = asyncio.new_event_loop()
-        self._recursion = recursion.Recursion(self._batch, Log(), self._loop)
+        self._recursion = Recursion(self._batch, Log(), self._loop, clock=self.clock, sockets=self._sockets)
+        self._batch.defer = self._recursion.ask
         self._recursion.poll()
         self.deliver()
         self.asked.clear()
@@ -77,15 +91,10 @@ class Worker:
         message = dns.message.make_query(qname, rtype, want_dnssec=do)
         if cd:
             message.flags |= dns.flags.CD
-        replies: list[bytes] = []
-        with self._batch.transaction() as transaction:
-            reply = self._batch.respond(message.to_wire(), transaction)
-            if reply is not None:
-                replies.append(reply)
-            else:
-                self._recursion.ask(lambda reply, _: replies.append(reply), None)
+        port = Collector(self._batch.tally("udp", socket.AF_INET))
+        self._batch.answer([message.to_wire()], port, self.now)
         self._turn()
-        return replies
+        return port.sent
 
     def ask(self, qname: str, rtype: str = "A", *, do: bool = False, cd: bool = False) -> dns.message.Message:
         """Return the reply to a query, with what the upstream says if it is asked."""
@@ -111,10 +120,13 @@ class Worker:
         self._loop.close()
         self.table.close()
 
+    def clock(self) -> float:
+        return self.now
+
     def pass_time(self, seconds: float) -> None:
         self.now += seconds
 
-    def _sockets(self, _: object, received: Callable[[int, int, list[bytes]], None], __: object) -> "Worker":
+    def _sockets(self, _: object, received: Callable[[int, int, list[bytes]], None], __: object) -> Any:
         self._received = received
         return self
 
@@ -137,12 +149,12 @@ Start = Callable[..., Worker]
 
 
 @pytest.fixture
-def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
+def start(tmp_path: Path) -> Iterator[Start]:
     started: list[Worker] = []
 
     def begin(**cache: Any) -> Worker:
         config = Config(upstreams=(model.ServerSpec("192.0.2.53"),), cache=model.CacheOptions(**cache))
-        started.append(Worker(tmp_path, config, monkeypatch))
+        started.append(Worker(tmp_path, config))
         return started[-1]
 
     yield begin

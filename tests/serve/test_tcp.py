@@ -2,11 +2,13 @@
 
 import asyncio
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pydns.config.model import Config
 from pydns.dns.rrset import SOA
 from pydns.kube.zone import Zone, ZoneOptions
 from pydns.log import Log
@@ -14,7 +16,7 @@ from pydns.metrics.meter import Meter
 from pydns.process.block import share
 from pydns.serve import tcp
 from pydns.serve.context import Batch
-from pydns.serve.recursion import Recursion
+from pydns.serve.port import Port
 from pydns.serve.tcp import Connections
 from pydns.table.reader import Reader
 from pydns.table.writer import Writer
@@ -39,15 +41,9 @@ class Running:
         loop = asyncio.get_running_loop()
         self.reader = Reader(self._state_dir)
         batch = Batch(self.reader, Log(), Meter(share(1)[0]))
-        self.connections = Connections(batch, Recursion(batch, Log(), loop), loop)
+        self.connections = Connections(batch, loop)
         self.answered = 0
-        respond = batch.respond
-
-        def count(*arguments: Any, **options: Any) -> bytes | None:
-            self.answered += 1
-            return respond(*arguments, **options)
-
-        batch.respond = count
+        batch.observers.append(self)
         self._server = await loop.create_server(self.connections.accept, "127.0.0.1", 0)
         listening = self._server.sockets[0]
         listening.setsockopt(
@@ -61,6 +57,19 @@ class Running:
         self._server.close()
         await self._server.wait_closed()
         self.reader.close()
+
+    # As an observer of ports.
+
+    is_on = True
+
+    def configure(self, config: Config) -> None:
+        pass
+
+    def received(self, port: Port, messages: Sequence[bytes]) -> None:
+        self.answered += len(messages)
+
+    def replied(self, port: Port, peer: Any, reply: bytes, came: float) -> None:
+        pass
 
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         return await asyncio.open_connection("127.0.0.1", self._port)

@@ -5,9 +5,10 @@ from typing import NamedTuple
 
 import pytest
 
+from pydns.config.model import CacheOptions
 from pydns.dns.message import Ede
 from pydns.dns.response import Response, UpstreamAnswer
-from pydns.upstream.cache import Cache, CacheLimits
+from pydns.upstream.cache import Cache
 
 KEY = b"\3www\7example\0\0\1\0\1\0"
 FAILURE = UpstreamAnswer(2, bytes(4), b"")
@@ -35,25 +36,25 @@ class Case(NamedTuple):
 
     about: str
     reply: Response
-    limits: CacheLimits
+    limits: CacheOptions
     ttls_s: list[int]
     fresh_s: int
 
 
 CASES = [
-    Case("the lowest TTL decides", response(60, 20), CacheLimits(), [60, 20], 20),
-    Case("a cap lowers TTLs", response(7200, 20), CacheLimits(positive_cap_s=30), [30, 20], 20),
-    Case("a floor raises TTLs", response(60, 1), CacheLimits(positive_floor_s=5), [60, 5], 5),
-    Case("a floor above the cap wins", response(60), CacheLimits(positive_floor_s=9, positive_cap_s=5), [9], 9),
-    Case("a TTL of 0 isn't kept", response(60, 0), CacheLimits(), [60, 0], 0),
-    Case("a TTL with the highest bit is 0", response(1 << 31), CacheLimits(), [0], 0),
-    Case("a cap of 0 keeps nothing", response(60), CacheLimits(positive_cap_s=0), [0], 0),
-    Case("a negative answer's TTL is its SOA's minimum", response(300, negative_ttl_s=60), CacheLimits(), [60], 60),
-    Case("a negative cap", response(300, negative_ttl_s=60), CacheLimits(negative_cap_s=10), [10], 10),
-    Case("a negative floor", response(300, negative_ttl_s=1), CacheLimits(negative_floor_s=4), [4], 4),
-    Case("the caps don't mix", response(300, negative_ttl_s=60), CacheLimits(positive_cap_s=5), [60], 60),
-    Case("no entries", response(60), CacheLimits(entries=0), [60], 0),
-    Case("too large", response(60, size=4), CacheLimits(size_bytes=200), [60], 0),
+    Case("the lowest TTL decides", response(60, 20), CacheOptions(), [60, 20], 20),
+    Case("a cap lowers TTLs", response(7200, 20), CacheOptions(max_ttl_s=30), [30, 20], 20),
+    Case("a floor raises TTLs", response(60, 1), CacheOptions(min_ttl_s=5), [60, 5], 5),
+    Case("a floor above the cap wins", response(60), CacheOptions(min_ttl_s=9, max_ttl_s=5), [9], 9),
+    Case("a TTL of 0 isn't kept", response(60, 0), CacheOptions(), [60, 0], 0),
+    Case("a TTL with the highest bit is 0", response(1 << 31), CacheOptions(), [0], 0),
+    Case("a cap of 0 keeps nothing", response(60), CacheOptions(max_ttl_s=0), [0], 0),
+    Case("a negative answer's TTL is its SOA's minimum", response(300, negative_ttl_s=60), CacheOptions(), [60], 60),
+    Case("a negative cap", response(300, negative_ttl_s=60), CacheOptions(max_negative_ttl_s=10), [10], 10),
+    Case("a negative floor", response(300, negative_ttl_s=1), CacheOptions(min_negative_ttl_s=4), [4], 4),
+    Case("the caps don't mix", response(300, negative_ttl_s=60), CacheOptions(max_ttl_s=5), [60], 60),
+    Case("no entries", response(60), CacheOptions(entries=0), [60], 0),
+    Case("too large", response(60, size=4), CacheOptions(bytes=200), [60], 0),
 ]
 
 
@@ -69,19 +70,19 @@ def test_how_long_an_answer_is_fresh_and_with_which_ttls(case: Case) -> None:
 
 
 def test_a_stale_answer_has_ttl_30_until_its_time_is_over() -> None:
-    cache = Cache(CacheLimits(stale_s=100))
+    cache = Cache(CacheOptions(serve_stale_s=100))
     cache.store(KEY, response(9000, 20), 0.0)
     assert ttls(cache.stale(KEY, 119.9)) == [30, 30]
     stale = cache.stale(KEY, 119.9)
     assert stale is not None and stale.extended_error == Ede.STALE_ANSWER
     assert cache.stale(KEY, 120.0) is None
-    off = Cache(CacheLimits(stale_s=0))
+    off = Cache(CacheOptions(serve_stale_s=0))
     off.store(KEY, response(20), 0.0)
     assert off.stale(KEY, 20.0) is None
 
 
 def test_a_failure_is_known_for_five_seconds_and_leaves_the_good_answer() -> None:
-    cache = Cache(CacheLimits())
+    cache = Cache(CacheOptions())
     cache.store(KEY, response(10), 0.0)
     cache.store_failure(KEY, FAILURE, 20.0)
     assert cache.failure(KEY, 24.9) == FAILURE and cache.failure(KEY, 25.0) is None
@@ -89,14 +90,14 @@ def test_a_failure_is_known_for_five_seconds_and_leaves_the_good_answer() -> Non
 
 
 def test_a_good_answer_ends_a_failure() -> None:
-    cache = Cache(CacheLimits())
+    cache = Cache(CacheOptions())
     cache.store_failure(KEY, FAILURE, 0.0)
     cache.store(KEY, response(1), 1.0)
     assert cache.failure(KEY, 3.0) is None
 
 
 def test_nxdomain_replaces_a_good_answer() -> None:
-    cache = Cache(CacheLimits())
+    cache = Cache(CacheOptions())
     cache.store(KEY, response(10), 0.0)
     cache.store(KEY, response(10, negative_ttl_s=10, rcode=3), 5.0)
     stale = cache.stale(KEY, 20.0)
@@ -105,23 +106,23 @@ def test_nxdomain_replaces_a_good_answer() -> None:
 
 def test_of_answers_that_were_asked_for_once_the_oldest_goes_first_by_number_and_by_size() -> None:
     for limits, size in (
-        (CacheLimits(entries=3), 4),
-        (CacheLimits(size_bytes=1200), 60),
-        (CacheLimits(size_bytes=5000), 1200),
+        (CacheOptions(entries=3), 4),
+        (CacheOptions(bytes=1200), 60),
+        (CacheOptions(bytes=5000), 1200),
     ):
         cache = Cache(limits)
         for i in range(4):
             cache.store(b"%d" % i, response(60, size=size), i)
         assert cache.questions() == [b"1", b"2", b"3"]
         assert cache.evictions == 1
-        assert cache.size_bytes <= limits.size_bytes
+        assert cache.size_bytes <= limits.bytes
 
 
 def test_of_answers_that_were_asked_for_again_the_least_recently_used_goes_first_by_number_and_by_size() -> None:
     for limits, size in (
-        (CacheLimits(entries=4), 4),
-        (CacheLimits(size_bytes=4500), 60),
-        (CacheLimits(size_bytes=9500), 1200),
+        (CacheOptions(entries=4), 4),
+        (CacheOptions(bytes=4500), 60),
+        (CacheOptions(bytes=9500), 1200),
     ):
         cache = Cache(limits)
         for key in b"a", b"b", b"c":
@@ -131,25 +132,25 @@ def test_of_answers_that_were_asked_for_again_the_least_recently_used_goes_first
         cache.store(b"d", response(60, size=size), 1.0)
         assert cache.fresh(b"d", 1.0)
         assert sorted(cache.questions()) == [b"a", b"c", b"d"]
-        assert cache.size_bytes <= limits.size_bytes
+        assert cache.size_bytes <= limits.bytes
 
 
 def test_a_flood_of_names_leaves_what_was_asked_for_again() -> None:
-    for limits in CacheLimits(entries=100), CacheLimits(size_bytes=60_000):
+    for limits in CacheOptions(entries=100), CacheOptions(bytes=60_000):
         cache = Cache(limits)
         for i in range(30):
             cache.store(b"again%d" % i, response(60), 0.0)
             assert cache.fresh(b"again%d" % i, 1.0)
         for i in range(10_000):
             cache.store(b"flood%d" % i, response(60), 2.0)
-            assert len(cache) <= limits.entries and cache.size_bytes <= limits.size_bytes
+            assert len(cache) <= limits.entries and cache.size_bytes <= limits.bytes
         assert all(cache.fresh(b"again%d" % i, 3.0) for i in range(30))
         assert cache.fresh(b"flood9999", 3.0)
         assert not cache.fresh(b"flood0", 3.0)
 
 
 def test_a_cache_for_one_answer_has_the_last_one() -> None:
-    cache = Cache(CacheLimits(entries=1))
+    cache = Cache(CacheOptions(entries=1))
     for key in b"a", b"b":
         cache.store(key, response(60), 0.0)
         assert cache.fresh(key, 1.0)
@@ -159,7 +160,7 @@ def test_a_cache_for_one_answer_has_the_last_one() -> None:
 
 def test_an_answer_is_the_same_when_it_is_asked_for_again() -> None:
     answer = UpstreamAnswer(0, b"\0\3\0\0", bytes(range(256)), None, b"\3www\7example\0")
-    cache = Cache(CacheLimits())
+    cache = Cache(CacheOptions())
     cache.store(KEY, Response(answer, (6, 30), 60, False, False), 0.0)
     for _ in range(3):
         entry = cache.fresh(KEY, 0.5)
@@ -169,7 +170,7 @@ def test_an_answer_is_the_same_when_it_is_asked_for_again() -> None:
 
 
 def test_an_answer_that_is_given_past_its_time_counts_as_used() -> None:
-    cache = Cache(CacheLimits(entries=2))
+    cache = Cache(CacheOptions(entries=2))
     for key in b"a", b"b":
         cache.store(key, response(1), 100.0)
     assert cache.stale(b"a", 102.0) is not None
@@ -178,14 +179,14 @@ def test_an_answer_that_is_given_past_its_time_counts_as_used() -> None:
 
 
 def test_failures_are_bounded_too() -> None:
-    cache = Cache(CacheLimits(entries=100))
+    cache = Cache(CacheOptions(entries=100))
     for i in range(1000):
         cache.store_failure(b"%d" % i, FAILURE, 0.0)
     assert len([i for i in range(1000) if cache.failure(b"%d" % i, 0.0)]) == 10
 
 
 def test_what_is_forgotten_is_gone() -> None:
-    cache = Cache(CacheLimits())
+    cache = Cache(CacheOptions())
     cache.store(KEY, response(60), 0.0)
     cache.store_failure(KEY, FAILURE, 0.0)
     cache.forget(KEY)
@@ -193,7 +194,7 @@ def test_what_is_forgotten_is_gone() -> None:
 
 
 def test_a_question_is_named_whether_it_has_an_answer_or_a_failure_or_both() -> None:
-    cache = Cache(CacheLimits())
+    cache = Cache(CacheOptions())
     cache.store(KEY, response(60), 0.0)
     cache.store_failure(KEY, FAILURE, 0.0)
     cache.store_failure(b"failed", FAILURE, 0.0)
@@ -201,7 +202,7 @@ def test_a_question_is_named_whether_it_has_an_answer_or_a_failure_or_both() -> 
 
 
 def test_a_refresh_is_wanted_once_by_a_name_used_often_and_near_its_end() -> None:
-    cache = Cache(CacheLimits())
+    cache = Cache(CacheOptions())
     cache.store(KEY, response(100), 0.0)
     wanted = []
     for at in (50.0, 60.0, 89.0, 90.5, 91.0, 95.0):

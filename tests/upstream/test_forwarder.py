@@ -5,17 +5,15 @@ from typing import NamedTuple
 
 import pytest
 
-from pydns.config.model import Choice, OnNxdomain, Transport
+from pydns.config.model import CacheOptions, Choice, OnNxdomain, Transport
 from pydns.dns import name
 from pydns.dns.message import Ede, Rcode
-from pydns.upstream.cache import CacheLimits
 from pydns.upstream.forwarder import (
-    CD,
-    DO,
     STREAM,
     Event,
     ForwarderLimits,
 )
+from pydns.upstream.key import ASK_CD, ASK_DO
 from pydns.upstream.pool import Pool
 from pydns.upstream.routes import Routes, RouteSpec
 from tests.upstream.world import START, Server, World, question, reply_to, ttls
@@ -93,7 +91,7 @@ def test_what_a_client_is_told(case: Case) -> None:
 
 
 def test_the_upstream_gets_a_plain_query_with_the_clients_flags() -> None:
-    for flags, header, opt in ((0, b"\1\0", b"\0\0"), (DO, b"\1\0", b"\x80\0"), (CD, b"\1\x10", b"\0\0")):
+    for flags, header, opt in ((0, b"\1\0", b"\0\0"), (ASK_DO, b"\1\0", b"\x80\0"), (ASK_CD, b"\1\x10", b"\0\0")):
         world = World([GOOD])
         world.ask("www.example", flags=flags)
         packet = world.packets[0][3]
@@ -247,7 +245,7 @@ def test_a_route_whose_servers_are_not_known_yet_is_answered_at_once_and_once_th
         assert world.replies[client][1].rcode == Rcode.SERVFAIL
     assert world.forwarder.waiting == 0
     pools = [Pool(world.upstreams, choice)]
-    world.forwarder.configure(Routes([RouteSpec(b"\0", 0)]), pools, ForwarderLimits(), CacheLimits(), world.now)
+    world.forwarder.configure(Routes([RouteSpec(b"\0", 0)]), pools, ForwarderLimits(), CacheOptions(), world.now)
     assert world.told("www.example").rcode == Rcode.NOERROR
 
 
@@ -616,7 +614,7 @@ def test_a_new_configuration_keeps_the_answers_of_routes_that_did_not_change() -
     world.told("www.example")
     open_one = world.ask("slow.acme.local")
     routes = Routes([RouteSpec(name.ROOT, 0), RouteSpec(ACME, 1)])
-    world.forwarder.configure(routes, world.pools, ForwarderLimits(), CacheLimits(), world.now)
+    world.forwarder.configure(routes, world.pools, ForwarderLimits(), CacheOptions(), world.now)
     world.told("www.example")
     assert world.asked(0) == 3
     world.told("a.acme.local")
@@ -643,7 +641,7 @@ def test_the_fastest_server_gets_most_questions_and_a_change_is_noticed() -> Non
 
 def test_a_million_names_stay_within_the_bound() -> None:
     # A thousand times less of both.
-    world = World([GOOD], cache_limits=CacheLimits(entries=100, size_bytes=20_000))
+    world = World([GOOD], cache_limits=CacheOptions(entries=100, bytes=20_000))
     for i in range(1000):
         world.ask(f"n{i}.example")
         world.run(0.005)

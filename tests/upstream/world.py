@@ -6,11 +6,11 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from pydns.config.model import Choice, Transport
+from pydns.config.model import CacheOptions, Choice, Transport
 from pydns.dns import name
 from pydns.dns.message import Rcode
 from pydns.dns.response import UpstreamAnswer
-from pydns.upstream.cache import Cache, CacheLimits
+from pydns.upstream.cache import Cache
 from pydns.upstream.forwarder import RANDOM_OCTETS, STREAM, Event, Forwarder, ForwarderLimits
 from pydns.upstream.pool import Pool, Upstream, UpstreamSpec
 from pydns.upstream.routes import Routes, RouteSpec
@@ -45,7 +45,7 @@ class World:
         routes: Sequence[RouteSpec] = (RouteSpec(name.ROOT, 0),),
         pools: Sequence[Sequence[int]] | None = None,
         limits: ForwarderLimits | None = None,
-        cache_limits: CacheLimits | None = None,
+        cache_limits: CacheOptions | None = None,
         packets_per_second: int | None = None,
         transport: Transport = Transport.UDP,
         seed: int = 1,
@@ -66,7 +66,7 @@ class World:
         self.pools = [
             Pool([self.upstreams[i] for i in pool], choice) for pool in (pools or [range(len(self.upstreams))])
         ]
-        self.cache = Cache(cache_limits or CacheLimits())
+        self.cache = Cache(cache_limits or CacheOptions())
         self.forwarder = Forwarder(
             Routes(routes),
             self.pools,

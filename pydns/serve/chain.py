@@ -1,0 +1,68 @@
+"""A chain of CNAMEs that crosses between our zones and upstreams: what it has collected, and the name it is at."""
+
+from collections.abc import Callable, Iterable
+
+from pydns.dns.message import Ede, Rcode
+from pydns.dns.response import UpstreamAnswer, uncompressed
+from pydns.dns.rrset import CLASS_IN, RRset
+from pydns.serve.follow import MAX_CHASE
+
+
+class Chain:
+    """A question that is followed from name to name. Its records on the way are kept without compression."""
+
+    def __init__(
+        self,
+        question: bytes,
+        bits: int,
+        answers: Iterable[RRset],
+        seen: Iterable[bytes],
+        finish: Callable[[UpstreamAnswer], None],
+        go_on: "Callable[[Chain, bytes], None]",
+    ) -> None:
+        """`finish` takes the whole answer, `go_on` asks for the name that an answer leads to."""
+        self._go_on = go_on
+        self.question = question  # the open one
+        self.qtype = int.from_bytes(question[-4:-2])
+        self.bits = bits
+        self._finish = finish
+        self._seen = set(seen)
+        self._records = b""
+        self._count = 0
+        self.add(answers)
+
+    def add(self, rrsets: Iterable[RRset]) -> None:
+        """Add records of ours to the answer."""
+        for rrset in rrsets:
+            self._records += _wire(rrset)
+            self._count += len(rrset.rdatas)
+
+    def visit(self, qname: bytes) -> bool:
+        """Make `qname` the name that is asked for. False if it was before, or if the chain is too long."""
+        if qname in self._seen or len(self._seen) > MAX_CHASE:
+            return False
+        self._seen.add(qname)
+        self.question = qname + self.question[-4:]
+        return True
+
+    def answered(self, answer: UpstreamAnswer) -> None:
+        """Take the answer to the open question."""
+        records = self._records + uncompressed(self.question, answer)
+        count = self._count + int.from_bytes(answer.counts[:2])
+        if answer.onward:
+            self._records, self._count = records, count
+            self._go_on(self, answer.onward)
+        else:
+            counts = count.to_bytes(2) + answer.counts[2:]
+            self._finish(UpstreamAnswer(answer.rcode, counts, records, answer.extended_error))
+
+    def end(self, rcode: Rcode, authorities: Iterable[RRset] = (), error: Ede | None = None) -> None:
+        """Finish with what the table has, or because the chain is too long."""
+        authority = b"".join([_wire(rrset) for rrset in authorities])
+        counts = self._count.to_bytes(2) + sum(len(rrset.rdatas) for rrset in authorities).to_bytes(2)
+        self._finish(UpstreamAnswer(rcode, counts, self._records + authority, error))
+
+
+def _wire(rrset: RRset) -> bytes:
+    fixed = rrset.owner + rrset.rtype.to_bytes(2) + CLASS_IN.to_bytes(2) + rrset.ttl_s.to_bytes(4)
+    return b"".join([fixed + len(rdata).to_bytes(2) + rdata for rdata in rrset.rdatas])

@@ -1,0 +1,70 @@
+"""Questions that are answered by others, later: what the responder returns for them, and how their reply leaves.
+
+Upstreams answer them today. Whatever else makes a client wait is to return an `Asked` too, and to end it with
+`Waiting.answer`.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from pydns.dns.message import AA, CD, RA, RD, TC, compose_opt, reply_flags, with_flags
+from pydns.dns.response import UpstreamAnswer
+from pydns.dns.rrset import RRset
+from pydns.serve.port import Port
+from pydns.upstream.key import ASK_CD, ASK_DO
+
+
+class Asked(NamedTuple):
+    """A question for others, and what the reply to its client needs."""
+
+    id: bytes
+    question: bytes  # as sent
+    bits: int  # of ASK_DO and ASK_CD
+    opt: bytes  # of the reply; empty if the query had none
+    limit: int  # octets of the reply
+    query_octets: int
+    zone: str  # zone that it is counted under, as text: a dot if its name is in none of ours
+    chain: Sequence[RRset] = ()  # CNAMEs of ours that lead out of our zones
+    onward: bytes = b""  # the name that they lead to, for upstreams to answer
+
+
+class Waiting(NamedTuple):
+    """A client that waits for the answer to `asked`."""
+
+    asked: Asked
+    port: Port
+    peer: Any  # `Port.peer` of the client
+    came: float  # when its query came
+
+    def answer(self, answer: UpstreamAnswer, now: float | None) -> None:
+        """Send the reply and count it. `now` is None if the batch that the query came in is still being answered.
+
+        A reply that is longer than the client takes has no records but TC: the client gets it whole over TCP.
+        """
+        asked, port, peer, came = self
+        query_id, question, bits, opt, limit, query_octets, zone, chain, _ = asked
+        rcode, counts, records, extended_error, _ = answer
+        if opt and extended_error is not None:
+            opt = compose_opt(bool(bits & ASK_DO), 0, extended_error)
+        head = _HEADS[bits & ASK_CD | (_FIRST_IS_OURS if chain else 0)][rcode]
+        additionals = b"\0\1" if opt else b"\0\0"
+        reply = b"".join((query_id, head, counts, additionals, question, records, opt))
+        if len(reply) > limit:
+            reply = with_flags(b"".join((query_id, head, bytes(4), additionals, question, opt)), TC)
+        port.reply_later(reply, peer)
+        dnssec_ok = opt != b"" and bits & ASK_DO != 0
+        if now is None:
+            port.tally.count_cached(question[-4:-2], rcode, query_octets, reply, dnssec_ok)
+        else:
+            port.tally.count_waited(zone, question[-4:-2], rcode, query_octets, reply, dnssec_ok, now - came)
+        for observer in port.observers:
+            observer.replied(port, peer, reply, came)
+
+
+_FIRST_IS_OURS = 1  # beside ASK_CD, as index of `_HEADS`
+# Flags and QDCOUNT, by CD and whether the first record is ours, then by rcode. Only questions with RD are deferred.
+_HEADS = {
+    cd | ours: [reply_flags(RD | (CD if cd else 0), rcode, RA, AA if ours else 0) + b"\0\1" for rcode in range(16)]
+    for cd in (0, ASK_CD)
+    for ours in (0, _FIRST_IS_OURS)
+}

@@ -1,0 +1,222 @@
+"""What our zones have for a name, found step by step. Not hot: it may be plain.
+
+For each name of a chain of CNAMEs the steps are tried in the order of `STEPS`. A step ends the search with
+`Found`, has it go on with the next name of the chain (`FOLLOW`), or leaves it to the next step (None). The steps of a
+query as a whole, and where a new one belongs:
+
+    what is asked      `Search`: name and type in lower case, the chain so far. A client's class goes here
+    alias and rewrite  `descended`: DNAMEs, wildcards, delegations. A rewrite rule is a step before `found_here`
+    found here         `found_here`, `apex_soa`, `pod_address`
+    followed           `existing`: the CNAME at a name, then all steps again; `not_ours`: upstreams go on
+    denied             `existing` without the type, `denied`
+    additional         with `found_here`: compiled with the answer, or the glue of a delegation
+"""
+
+from collections.abc import Callable, Sequence
+from enum import Enum
+from typing import TYPE_CHECKING, NamedTuple
+
+from pydns.dns import name
+from pydns.dns.compiled import RECORDS, decompile, question
+from pydns.dns.dashed import pod_rrsets, undashed
+from pydns.dns.message import TCP_SIZE, Ede, Rcode
+from pydns.dns.rrset import CNAME, DNAME, DS, NS, SOA, TXT, RRset, txt
+from pydns.serve.commit import Commit, Zone
+from pydns.serve.descent import Delegation, Renamed, Wildcard, descend
+from pydns.table.layout import NodeKind
+
+if TYPE_CHECKING:
+    from pydns.table.reader import Transaction
+
+MAX_CHASE = 10  # CNAMEs that are followed, as in CoreDNS
+
+
+class Found(NamedTuple):
+    """What our zones have for a name, and for those that CNAMEs lead to."""
+
+    rcode: Rcode
+    answers: Sequence[RRset] = ()
+    authorities: Sequence[RRset] = ()
+    additionals: Sequence[RRset] = ()
+    authoritative: bool = True
+    error: Ede | None = None
+    is_referral: bool = False
+    # The name, lower case, that upstreams know more about. The rest is for clients that may not ask them.
+    onward: bytes = b""
+
+
+# Not NXDOMAIN, which would be cached: the name may not have been listed yet (RFC 8914 section 4.15).
+_NOT_READY = Found(Rcode.SERVFAIL, authoritative=False, error=Ede.NOT_READY)
+
+
+class Next(Enum):
+    """What else a step may lead to."""
+
+    FOLLOW = "the search goes on with the name that was put into it"
+
+
+class Search:
+    """A name that is looked for, and the CNAMEs that led to it."""
+
+    __slots__ = ("chain", "qname", "qtype", "source", "transaction", "tree", "zone")
+
+    def __init__(self, qname: bytes, qtype: int, transaction: "Transaction") -> None:
+        self.qtype = qtype
+        self.transaction = transaction
+        self.chain: list[RRset] = []
+        self.turn_to(qname)
+
+    def turn_to(self, qname: bytes) -> None:
+        """Look for this name from now on."""
+        self.qname = qname
+        self.source = qname  # the name that has the records: a wildcard, if `qname` is made from one
+        self.zone: Zone | None = None
+        self.tree = b""
+
+    def is_loop(self) -> bool:
+        """Tell whether the chain has been at this name before."""
+        return any(self.qname == rrset.owner.lower() for rrset in self.chain)
+
+
+class Follower:
+    """Looks for names in the zones of a commit."""
+
+    def __init__(self, commit: Commit, loop_mark: bytes = b"") -> None:
+        """`loop_mark` begins the names of probes, which only this server asks for."""
+        self._commit = commit
+        self._loop_mark = loop_mark
+
+    def follow(self, qname: bytes, qtype: int, transaction: "Transaction") -> Found:
+        """Return what our zones have for a name in lower case, following CNAMEs within them.
+
+        The rcode is that of the last name (RFC 6604 section 2.1). A loop ends where it closes, and a chain that leaves
+        our zones where it leaves: the client gets the part that is known.
+        """
+        self._commit.begin(transaction)
+        search = Search(qname, qtype, transaction)
+        for _ in range(MAX_CHASE + 1):
+            if search.is_loop():
+                break
+            outcome = self._step_through(search)
+            if isinstance(outcome, Found):
+                return outcome
+        return Found(Rcode.NOERROR, search.chain)
+
+    def _step_through(self, search: Search) -> Found | Next:
+        for step in STEPS:
+            outcome = step(self, search)
+            if outcome is not None:
+                return outcome
+        raise AssertionError("the last step always ends the search")
+
+    def found_here(self, search: Search) -> Found | None:
+        """Return the records that the table has for this name and type."""
+        key = question(search.source, search.qtype)
+        compiled = search.transaction.get(key)
+        if compiled is None:
+            return None
+        rrset, additionals = decompile(key, compiled[: RECORDS + TCP_SIZE])
+        return Found(Rcode.NOERROR, [*search.chain, rrset._replace(owner=search.qname)], (), additionals)
+
+    def not_ours(self, search: Search) -> Found | None:
+        """Leave a name that is in none of our zones to upstreams, unless it is a host."""
+        qname, chain = search.qname, search.chain
+        search.zone = self._commit.zone_of(qname)
+        search.tree = name.tree_key(qname)
+        if search.zone is not None:
+            return None
+        if search.tree and self._commit.kind(search.tree) == NodeKind.HOST:
+            return Found(Rcode.NOERROR, chain, [self._commit.host_soa(qname)])
+        if chain:
+            return Found(Rcode.NOERROR, chain, onward=qname)
+        if self._loop_mark and qname[1:].startswith(self._loop_mark):
+            probe = RRset(qname, TXT, 0, (txt(self._loop_mark[::-1]),))
+            return Found(Rcode.NOERROR, [probe], authoritative=False)
+        return Found(Rcode.REFUSED, authoritative=False, error=Ede.NOT_AUTHORITATIVE, onward=qname)
+
+    def descended(self, search: Search) -> Found | Next | None:
+        """Take account of delegations, DNAMEs and wildcards, in zones that have some."""
+        zone, qname = _zone(search), search.qname
+        if zone.facts.is_plain:
+            return None
+        place = descend(self._commit.names, zone.tree, search.tree)
+        if place is not None and not zone.is_complete:
+            return _NOT_READY
+        if isinstance(place, Delegation) and (search.qtype != DS or qname != place.cut):
+            servers, glue = decompile(question(place.cut, NS), place.referral[: RECORDS + TCP_SIZE])
+            # AA is for the CNAMEs of ours that lead there (RFC 1035 section 4.1.1).
+            is_ours = bool(search.chain)
+            return Found(Rcode.NOERROR, search.chain, [servers], glue, is_ours, is_referral=True, onward=qname)
+        if isinstance(place, Renamed):
+            return self._renamed(search, place.owner)
+        if isinstance(place, Wildcard):
+            search.source, search.tree = place.source, name.tree_key(place.source)
+            return self.found_here(search)
+        return None
+
+    def _renamed(self, search: Search, owner: bytes) -> Found | Next:
+        qname, dname = search.qname, self._commit.stored(owner, DNAME)
+        target = qname[: -len(owner)] + dname.rdatas[0].lower()
+        search.chain.append(dname)
+        if len(target) > name.MAX_NAME:  # RFC 6672 section 2.2
+            return Found(Rcode.YXDOMAIN, search.chain)
+        search.chain.append(RRset(qname, CNAME, dname.ttl_s, (target,)))
+        if search.qtype == CNAME:
+            return Found(Rcode.NOERROR, search.chain)
+        search.turn_to(target)
+        return Next.FOLLOW
+
+    def apex_soa(self, search: Search) -> Found | None:
+        """Return the SOA record of a zone, which the table has among its facts."""
+        zone = _zone(search)
+        if search.qtype != SOA or search.qname != zone.facts.apex:
+            return None
+        return Found(Rcode.NOERROR, [*search.chain, self._commit.soa(zone.facts)])
+
+    def existing(self, search: Search) -> Found | Next | None:
+        """Follow the CNAME of a name that exists, or deny that it has the type."""
+        names = self._commit.names
+        if not (names.set_range(search.tree) and names.key().startswith(search.tree)):
+            return None
+        if names.key() == search.tree and names.value() == NodeKind.ALIAS:
+            cname = self._commit.stored(search.source, CNAME)
+            search.chain.append(cname._replace(owner=search.qname))
+            search.turn_to(cname.rdatas[0].lower())
+            return Next.FOLLOW
+        return Found(Rcode.NOERROR, search.chain, [self._commit.soa(_zone(search).facts)])
+
+    def pod_address(self, search: Search) -> Found | None:
+        """Make the records of a pod's name from the address in it (pods: insecure)."""
+        if not self._commit.is_pod_address(search.tree):
+            return None
+        address = undashed(name.labels_of(search.qname)[0])
+        if not address:
+            return None
+        for rrset in pod_rrsets(search.qname, address, self._commit.facts.ttl_s):
+            if rrset.rtype == search.qtype:
+                return Found(Rcode.NOERROR, [*search.chain, rrset], (), rrset.additional)
+        return Found(Rcode.NOERROR, search.chain, [self._commit.soa(_zone(search).facts)])
+
+    def denied(self, search: Search) -> Found:
+        """Deny a name that doesn't exist, once the zone is complete."""
+        zone = _zone(search)
+        if not zone.is_complete:
+            return _NOT_READY
+        onward = search.qname if zone.facts.falls_through else b""
+        return Found(Rcode.NXDOMAIN, search.chain, [self._commit.soa(zone.facts)], onward=onward)
+
+
+STEPS: tuple[Callable[[Follower, Search], Found | Next | None], ...] = (
+    Follower.found_here,
+    Follower.not_ours,
+    Follower.descended,
+    Follower.apex_soa,
+    Follower.existing,
+    Follower.pod_address,
+    Follower.denied,
+)
+
+
+def _zone(search: Search) -> Zone:
+    assert search.zone is not None  # after the step `not_ours`
+    return search.zone

@@ -1,0 +1,138 @@
+"""The strict path of a query: everything that isn't ordinary. It may take its time, within bounds.
+
+Parses the whole message, refuses what is refused, and composes what `pydns.serve.follow` finds.
+"""
+
+from typing import TYPE_CHECKING
+
+from pydns.dns.compiled import HEADER, RECORDS, fit, question, rotate
+from pydns.dns.message import (
+    AA,
+    CD,
+    RA,
+    RD,
+    TC,
+    Query,
+    Rcode,
+    compose_opt,
+    compose_reply,
+    parse_query,
+    reply_flags,
+    with_flags,
+)
+from pydns.dns.rrset import AXFR, CLASS_IN, IXFR, OPT
+from pydns.serve.commit import Commit
+from pydns.serve.deferred import Asked
+from pydns.serve.follow import Follower, Found
+from pydns.serve.port import Port
+from pydns.upstream.key import ASK_CD, ASK_DO
+
+if TYPE_CHECKING:
+    from pydns.table.reader import Transaction
+
+_TURNS = 1024  # questions share counters of turns by their hash
+
+
+class Rotation:
+    """Counts how often questions were answered, so that each reply begins with another of their addresses."""
+
+    def __init__(self) -> None:
+        self._turns = [0] * _TURNS
+
+    def records(self, key: bytes, compiled: bytes) -> bytes:
+        """Return the records of a compiled answer that may be rotated."""
+        slot = hash(key) % _TURNS
+        turn = self._turns[slot] = self._turns[slot] + 1
+        return rotate(compiled, turn)
+
+
+class StrictResponder:
+    """Answers any message, whatever the bytes."""
+
+    def __init__(self, commit: Commit, follower: Follower, rotation: Rotation) -> None:
+        self.offers_recursion = False
+        self._commit = commit
+        self._follower = follower
+        self._rotation = rotation
+
+    def respond(self, message: bytes, transaction: "Transaction", port: Port) -> bytes | Asked | None:
+        """As `pydns.serve.fast.Responder.respond`."""
+        reply = self._respond(message, transaction, port)
+        if reply is None:
+            port.tally.ignored()
+            return None
+        if isinstance(reply, Asked):
+            return reply
+        if self.offers_recursion:
+            reply = with_flags(reply, RA)
+        self._commit.begin(transaction)
+        port.tally.count(self._commit.zone_text(reply), len(message), reply)
+        return reply
+
+    def _respond(self, message: bytes, transaction: "Transaction", port: Port) -> bytes | Asked | None:
+        query = parse_query(message)
+        if not isinstance(query, Query):
+            return query
+        limit = port.reply_limit(query.edns)
+        if query.qclass != CLASS_IN or query.qtype in (IXFR, AXFR):
+            return compose_reply(query, Rcode.REFUSED, authoritative=False)
+        if query.qtype == OPT:
+            return compose_reply(query, Rcode.FORMERR, authoritative=False)
+        compiled = transaction.get(question(query.qname, query.qtype))
+        if compiled is not None:
+            return self._compose_compiled(query, compiled, limit)
+        found = self._follower.follow(query.qname, query.qtype, transaction)
+        if found.onward and self.offers_recursion and int.from_bytes(query.flags) & RD:
+            return self._ask_others(query, found, limit, len(message))
+        return _compose_found(query, found, limit)
+
+    def _ask_others(self, query: Query, found: Found, limit: int, query_octets: int) -> Asked:
+        zone = self._commit.zone_of(query.qname)
+        return Asked(
+            query.id,
+            query.question,
+            (ASK_DO if _wants_dnssec(query) else 0) | (ASK_CD if int.from_bytes(query.flags) & CD else 0),
+            _opt(query),
+            limit,
+            query_octets,
+            "." if zone is None else zone.text,
+            found.answers,
+            found.onward if found.answers else b"",
+        )
+
+    def _compose_compiled(self, query: Query, compiled: bytes, limit: int) -> bytes:
+        """Compose the reply to a hit from its compiled answer: decompiling thousands of records would take too long."""
+        opt = _opt(query)
+        key = question(query.qname, query.qtype)
+        octets = self._rotation.records(key, compiled) if compiled[0] else compiled[RECORDS:]
+        answers, additionals, end = fit(compiled, octets, limit - HEADER - len(query.question) - len(opt))
+        truncated = answers < int.from_bytes(compiled[4:6])
+        flags = reply_flags(query.flags, Rcode.NOERROR, AA, TC if truncated else 0)
+        counts = b"\0\1" + answers.to_bytes(2) + b"\0\0" + (additionals + bool(opt)).to_bytes(2)
+        return query.id + flags + counts + query.question + octets[:end] + opt
+
+
+def _compose_found(query: Query, found: Found, limit: int) -> bytes:
+    reply = compose_reply(
+        query,
+        found.rcode,
+        found.answers,
+        found.authorities,
+        found.additionals,
+        authoritative=found.authoritative,
+        limit=limit,
+        error=found.error,
+    )
+    if found.is_referral:
+        wanted = sum(len(each.rdatas) for each in found.additionals) + (query.edns is not None)
+        if int.from_bytes(reply[10:HEADER]) < wanted:
+            return with_flags(reply, TC)  # a resolver can't go on without the glue (RFC 9471 section 2)
+    return reply
+
+
+def _wants_dnssec(query: Query) -> bool:
+    return query.edns is not None and query.edns.dnssec_ok
+
+
+def _opt(query: Query) -> bytes:
+    return b"" if query.edns is None else compose_opt(_wants_dnssec(query))
