@@ -5,7 +5,7 @@ Upstreams answer them today. Whatever else makes a client wait is to return an `
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, final
 
 from pydns.dns.message import AA, CD, RA, RD, TC, compose_opt, reply_flags, with_flags
 from pydns.dns.response import UpstreamAnswer
@@ -14,6 +14,7 @@ from pydns.serve.port import Port
 from pydns.upstream.key import ASK_CD, ASK_DO
 
 
+@final
 class Asked(NamedTuple):
     """A question for others, and what the reply to its client needs."""
 
@@ -48,19 +49,20 @@ class Waiting(NamedTuple):
             opt = compose_opt(bool(bits & ASK_DO), 0, extended_error)
         head = _HEADS[bits & ASK_CD | (_FIRST_IS_OURS if chain else 0)][rcode]
         additionals = b"\0\1" if opt else b"\0\0"
-        reply = b"".join((query_id, head, counts, additionals, question, records, opt))
+        reply = _join((query_id, head, counts, additionals, question, records, opt))
         if len(reply) > limit:
             reply = with_flags(b"".join((query_id, head, bytes(4), additionals, question, opt)), TC)
         port.reply_later(reply, peer)
-        dnssec_ok = opt != b"" and bits & ASK_DO != 0
+        tally, rtype, dnssec_ok = port.tally, question[-4:-2], opt != b"" and bits & ASK_DO != 0
         if now is None:
-            port.tally.count_cached(question[-4:-2], rcode, query_octets, reply, dnssec_ok)
+            tally.count_cached(rtype, rcode, query_octets, reply, dnssec_ok)
         else:
-            port.tally.count_waited(zone, question[-4:-2], rcode, query_octets, reply, dnssec_ok, now - came)
+            tally.count_waited(zone, rtype, rcode, query_octets, reply, dnssec_ok, now - came)
         for observer in port.observers:
             observer.replied(port, peer, reply, came)
 
 
+_join = b"".join
 _FIRST_IS_OURS = 1  # beside ASK_CD, as index of `_HEADS`
 # Flags and QDCOUNT, by CD and whether the first record is ours, then by rcode. Only questions with RD are deferred.
 _HEADS = {

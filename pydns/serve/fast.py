@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from pydns.metrics.meter import Tally
     from pydns.table.reader import Reader, Transaction
 
+Outcome = bytes | Asked | None  # a reply, a question for others, or silence
 _LAST_END = HEADER + name.MAX_NAME + 4  # where a question ends at the latest
 _MAX_ROWS = 1024
 _join = b"".join  # 0.05 µs less than adding five pieces one by one
@@ -93,13 +94,12 @@ class Responder:
         """`ready` are answers of upstreams; `loop_mark` begins the names of probes, which only this server asks for."""
         self._commit = commit = Commit(table)
         self._parents, self._foreign = commit.parents, commit.foreign
-        self._follower = Follower(commit, loop_mark)
-        rotation = Rotation()
-        self._rotated = rotation.records
-        self._strict = StrictResponder(commit, self._follower, rotation)
+        follower, rotation = Follower(commit, loop_mark), Rotation()
+        self.follow, self._rotated = follower.follow, rotation.records
+        self._strict = StrictResponder(commit, follower, rotation)
         self._strictly = self._strict.respond
-        self.follow = self._follower.follow
         self._ready = ready or ReadyAnswers()
+        self._ready_answers = self._ready.answers
         self._clock = clock
         self._shapes = _SHAPES
 
@@ -108,7 +108,7 @@ class Responder:
         self._shapes = _SHAPES_WITH_RECURSION if offered else _SHAPES
         self._strict.offers_recursion = offered
 
-    def respond(self, message: bytes, transaction: "Transaction", port: Port) -> bytes | Asked | None:
+    def respond(self, message: bytes, transaction: "Transaction", port: Port) -> Outcome:
         """Return the reply to a message, the question if others are to answer it, or None where silence is right.
 
         Never raises, whatever the bytes. `transaction` is a read transaction of the table; one serves a batch of
@@ -164,11 +164,13 @@ class Responder:
                 is_foreign = parent is None and rest in self._foreign
             if is_foreign and may_be_forwarded:
                 with_do = opt is _OPT_WITH_DO
-                ready = None if with_do or checking_disabled else self._ready.answers.get(key)
-                if ready is not None and ready.until > self._clock():
+                ready = None if with_do or checking_disabled else self._ready_answers.get(key)
+                store, clock = self._ready, self._clock  # calling an attribute of an instance costs 0.03 µs more
+                if ready is not None and ready.until > clock():
                     _, head, records, counted, is_denial = ready
-                    self._ready.hits += 1
-                    self._ready.denial_hits += is_denial
+                    store.hits += 1
+                    if is_denial:
+                        store.denial_hits += 1
                     reply = _join((message[:2], head, b"\0\1" if opt else b"\0\0", asked, records, opt or b""))
                     queries, replies, _ = port.tally.cached.get(counted) or port.tally.cached_row(counted)
                     queries[len(message)] += 1
@@ -214,14 +216,11 @@ class Responder:
         replies[len(reply)] += 1
         return reply
 
-    def _finish_hit(
-        self, message: bytes, reply: bytes, end: int, transaction: "Transaction", port: Port
-    ) -> bytes | Asked | None:
+    def _finish_hit(self, message: bytes, reply: bytes, end: int, transaction: "Transaction", port: Port) -> Outcome:
         """Count a hit that has no row yet, or that is long: if it is too long, the strict path cuts it."""
-        if len(reply) > PLAIN_SIZE:
-            size = min(int.from_bytes(message[end + 3 : end + 5]), EDNS_SIZE)  # 0 without OPT
-            if len(reply) > max(port.limit, size):
-                return self._strictly(message, transaction, port)
+        size = min(int.from_bytes(message[end + 3 : end + 5]), EDNS_SIZE)  # 0 without OPT
+        if len(reply) > max(port.limit, size):
+            return self._strictly(message, transaction, port)
         self._commit.begin(transaction)
         port.tally.count(self._commit.zone_text(reply), len(message), reply)
         self._learn_row(message[HEADER:end].lower(), port.tally)

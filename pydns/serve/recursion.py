@@ -87,12 +87,13 @@ class Recursion:
     def ask(self, asked: Asked, port: Port, peer: object, came: float) -> None:
         """Answer a question that came by a port, now or later. A batch of that port is being answered."""
         now = self._clock()
-        client = Waiting(asked, port, peer, came)
+        client = _new(Waiting, (asked, port, peer, came))
         self._at_once = True
         if asked.chain:
             self.go_on(self._chain(client, asked.chain), asked.onward)
         else:
-            self.forwarder.ask(asked.question, asked.id, asked.bits, client, now)
+            query_id, question, bits = asked[:3]
+            self.forwarder.ask(question, query_id, bits, client, now)
         self._at_once = False
         if not self._ticking and self.forwarder.busy:
             self._tick_later()
@@ -340,3 +341,6 @@ def _addresses(answer: UpstreamAnswer, qtype: int) -> Iterator[tuple[str, int]]:
         position = begin + int.from_bytes(records[begin - 2 : begin])
         if rtype == qtype:
             yield address_text(records[begin:position]), ttl_s
+
+
+_new = tuple.__new__  # 0.15 µs of a miss less than a NamedTuple's own constructor
