@@ -29,7 +29,6 @@ from pydns.dns.message import (
     EDNS_SIZE,
     OPT_HEAD,
     OPT_SIZE,
-    PLAIN_SIZE,
     RA,
     RD,
     Rcode,

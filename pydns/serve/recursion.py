@@ -30,7 +30,8 @@ from pydns.serve.deferred import Asked, Waiting
 from pydns.serve.port import Port
 from pydns.serve.upstream_sockets import Upstreams
 from pydns.upstream import servers
-from pydns.upstream.forwarder import RANDOM_OCTETS, Event, Forwarder, ForwarderLimits
+from pydns.upstream.forwarder import Event, Forwarder, ForwarderLimits
+from pydns.upstream.packet import RANDOM_OCTETS
 from pydns.upstream.pool import Upstream
 from pydns.upstream.routes import Routes
 

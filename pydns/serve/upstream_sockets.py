@@ -21,7 +21,7 @@ from typing import cast
 
 from pydns.config.model import ServerSpec, Transport
 from pydns.serve.datagrams import Inbox, Outbox
-from pydns.upstream.forwarder import STREAM
+from pydns.upstream.packet import STREAM
 
 ROTATE_S = 10.0
 LINGER_S = 5.0  # longer than a client waits
@@ -33,6 +33,7 @@ _RECEIVE_BUFFER = 1 << 20  # octets: a burst waits here
 
 Received = Callable[[int, int, list[bytes]], None]  # upstream, socket, messages
 Unreachable = Callable[[int, int], None]
+_Key = tuple[int, int]  # the indices of an upstream and of one of its sockets
 
 
 class Upstreams:
@@ -44,8 +45,8 @@ class Upstreams:
         self.received = received
         self.unreachable = unreachable
         self._servers: dict[int, ServerSpec] = {}
-        self._sockets: dict[int, tuple[socket.socket, float]] = {}  # by upstream and socket; and until when
-        self._unsent: dict[int, tuple[int, list[bytes]]] = {}  # likewise: the file, and datagrams of this turn
+        self._sockets: dict[_Key, tuple[socket.socket, float]] = {}  # each with the time until which it sends
+        self._unsent: dict[_Key, tuple[int, list[bytes]]] = {}  # file descriptor, and datagrams of this turn
         self._inbox, self._outbox = Inbox(), Outbox()
         self._retired: list[tuple[socket.socket, float]] = []  # and when to close it
         self._streams: dict[int, _Stream] = {}
@@ -58,7 +59,7 @@ class Upstreams:
     def remove(self, index: int) -> None:
         """Close the sockets to an upstream; replies that are on their way are lost after a while."""
         del self._servers[index]
-        for place in [place for place in self._sockets if place >> 8 == index]:
+        for place in [place for place in self._sockets if place[0] == index]:
             self._retire(place, monotonic())
         stream = self._streams.pop(index, None)
         if stream is not None:
@@ -66,7 +67,7 @@ class Upstreams:
 
     def send_udp(self, index: int, socket_index: int, packet: bytes) -> bool:
         """Send a datagram by one of an upstream's sockets, soon. False if that is known not to be possible."""
-        place = index << 8 | socket_index
+        place = index, socket_index
         unsent = self._unsent.get(place)
         if unsent is not None:
             unsent[1].append(packet)
@@ -93,9 +94,9 @@ class Upstreams:
                 outbox.put(packet)
             outbox.send()
 
-    def _failed(self, place: int, error: int) -> bool:
+    def _failed(self, place: _Key, error: int) -> bool:
         if error != EAGAIN:  # then the buffer is full: lost, as packets are
-            self.unreachable(place >> 8, place & 0xFF)
+            self.unreachable(*place)
         # Refused was a packet before: that one is lost, this one hasn't been sent.
         return error == ECONNREFUSED
 
@@ -131,8 +132,8 @@ class Upstreams:
             stream.retire()
         self._streams.clear()
 
-    def _open(self, place: int) -> tuple[socket.socket, float]:
-        server = self._servers.get(place >> 8)
+    def _open(self, place: _Key) -> tuple[socket.socket, float]:
+        server = self._servers.get(place[0])
         if server is None:
             raise OSError("the server is gone")
         sock = socket.socket(socket.AF_INET6 if ":" in server.ip else socket.AF_INET, socket.SOCK_DGRAM)
@@ -140,7 +141,7 @@ class Upstreams:
             sock.setblocking(False)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
             sock.connect((server.ip, server.port))
-            self.loop.add_reader(sock, self._reader(sock, place >> 8, place & 0xFF))
+            self.loop.add_reader(sock, self._reader(sock, *place))
         except OSError:
             sock.close()
             raise
@@ -161,7 +162,7 @@ class Upstreams:
 
         return drain
 
-    def _retire(self, place: int, now: float) -> None:
+    def _retire(self, place: _Key, now: float) -> None:
         sock, _ = self._sockets.pop(place)
         self._retired.append((sock, now + LINGER_S))
 

@@ -28,14 +28,22 @@ from pydns.dns.message import Ede, Rcode, compose_opt
 from pydns.dns.response import Response, Unusable, UpstreamAnswer, parse_response
 from pydns.upstream.cache import Cache
 from pydns.upstream.key import ASK_CD, ASK_DO, FLAG_OCTETS, FLAGS, QNAME, QUESTION, TYPE_AND_CLASS
+from pydns.upstream.packet import (
+    ID_MASK,
+    RANDOM_ID_AT,
+    RANDOM_SOCKET_AT,
+    SOCKET_AT,
+    STREAM,
+    UPSTREAM_AT,
+    id_of,
+    places_of,
+    socket_of,
+)
 from pydns.upstream.pool import CASE_PAUSE_S, EDNS_PAUSE_S, LONGEST_PAUSE_S, Change, Pool, Upstream
 from pydns.upstream.routes import Routes, RouteSpec
 
-STREAM = 255  # in place of a UDP socket's index: the upstream's TCP or TLS connection
-
 MAX_ATTEMPTS = 6  # packets for one question to one route, hedges and repetitions included
 HEDGE_WINDOW = 100  # questions that the share of hedges is saved up from; as if they had been, at the start
-RANDOM_OCTETS = 32  # for a packet: its socket, its id, and the case of its name's last 28 octets
 SOCKET_S = 0.001  # by one UDP socket, then by another: waking up for each one's replies cost a miss 1 µs
 LOST_S = 1.0  # past its deadline a question is open only if a bug has cost it what was to end it
 _ID_TRIES = 32  # then a socket counts as full: with half of its ids in use that is one in 4,000 million
@@ -193,7 +201,7 @@ class Forwarder:
         if len(packet) < HEADER:
             self.counters.malformed += 1
             return
-        place = upstream_index << 24 | socket_index << 16 | packet[0] << 8 | packet[1]
+        place = upstream_index << UPSTREAM_AT | socket_index << SOCKET_AT | packet[0] << 8 | packet[1]
         sent = self._sent.get(place)
         if sent is None:
             self.counters.unexpected += 1
@@ -241,8 +249,8 @@ class Forwarder:
 
     def unreachable(self, upstream_index: int, socket_index: int, now: float) -> None:
         """Give up what was sent by a socket: nobody listens there, or the connection was closed."""
-        low = upstream_index << 24 | socket_index << 16
-        gone = [sent for place, sent in self._sent.items() if low <= place <= low + 0xFFFF]
+        places = places_of(upstream_index, socket_index)
+        gone = [sent for place, sent in self._sent.items() if place in places]
         for sent in gone:
             self._drop(sent)
         if gone:
@@ -329,7 +337,7 @@ class Forwarder:
         """Let a client wait for a question that is open, unless the question is our own that came back."""
         for sent in query.sents:
             # Without random case an id alone would be hit by chance, and an upstream punished for it.
-            if sent.cased and sent.question == question and sent.place & 0xFFFF == int.from_bytes(query_id):
+            if sent.cased and sent.question == question and id_of(sent.place) == int.from_bytes(query_id):
                 self.looped(sent.upstream, now)
                 self._reply(client, _SERVFAIL)
                 return
@@ -415,14 +423,15 @@ class Forwarder:
                 question = (int.from_bytes(qname) ^ flipped).to_bytes(len(qname)) + key[TYPE_AND_CLASS]
             if now >= self._socket_until:
                 self._socket_until = now + SOCKET_S
-                self._socket_index = bits >> _SOCKET_AT & (self._limits.sockets - 1)
+                self._socket_index = bits >> RANDOM_SOCKET_AT & (self._limits.sockets - 1)
             socket_index = self._socket_index
-        query_id = bits >> _ID_AT
-        place = upstream.index << 24 | socket_index << 16 | query_id
+        query_id = bits >> RANDOM_ID_AT
+        socket_place = upstream.index << UPSTREAM_AT | socket_index << SOCKET_AT
+        place = socket_place | query_id
         if place in self._sent:
             for _ in range(_ID_TRIES):
-                query_id = self._random_bits() & 0xFFFF
-                place = place & ~0xFFFF | query_id
+                query_id = self._random_bits() & ID_MASK
+                place = socket_place | query_id
                 if place not in self._sent:
                     break
             else:
@@ -488,7 +497,7 @@ class Forwarder:
 
     def _received_unusable(self, sent: "_Sent", why: Unusable, packet: bytes, now: float) -> None:
         query, upstream = sent.query, sent.upstream
-        over_stream = sent.place >> 16 & 0xFF == STREAM
+        over_stream = socket_of(sent.place) == STREAM
         if why is Unusable.CASE_CHANGED and not over_stream:
             # Not believed, but asked again without random case: somebody who guesses ids gains nothing by this.
             self.counters.case_lost += 1
@@ -703,6 +712,3 @@ _FRAMES = [
 ]
 # 0x20 where a wire name in lower case has a letter. Length octets are at most 63, below the letters.
 _LETTERS = bytes([0x20 if 97 <= octet <= 122 else 0 for octet in range(256)])
-# Where a packet's random bits have its socket and its id. Its name takes one bit of each octet, from the lowest on; who
-# chooses a server takes others of the lowest.
-_SOCKET_AT, _ID_AT = 8 * RANDOM_OCTETS - 32, 8 * RANDOM_OCTETS - 16

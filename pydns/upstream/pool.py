@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 from pydns.config.model import Choice, Transport
 from pydns.metrics.totals import DURATIONS_S
+from pydns.upstream.packet import EXPLORE_BITS
 
 FAILURES_TO_OPEN = 5
 OVERDUE_TO_AVOID = 5
@@ -30,7 +31,7 @@ CASE_PAUSE_S = 3600.0  # then 0x20 is tried again: a spoofed reply must not turn
 SHORTEST_TIMEOUT_S, LONGEST_TIMEOUT_S = 0.4, 1.2  # three times the 95th percentile within these
 P95_SAMPLES, P95_EVERY = 64, 16  # replies: of the last ones, and how often it is worked out
 P95_UNKNOWN_S = 0.3
-EXPLORE_MASK = 31  # one query in 32 goes to a random server, so that one that has become fast is found
+EXPLORE_MASK = (1 << EXPLORE_BITS) - 1  # one query in 32 goes to a random server: it may have become fast
 
 
 class UpstreamSpec(NamedTuple):
@@ -233,7 +234,7 @@ class Pool:
     def _pick(self, candidates: Sequence[Upstream], bits: int) -> Upstream:
         if self._choice is Choice.FASTEST:
             if bits & EXPLORE_MASK == 0:
-                return candidates[(bits >> 5) % len(candidates)]
+                return candidates[(bits >> EXPLORE_BITS) % len(candidates)]
             return min(candidates, key=_srtt_s)
         if self._choice is Choice.RANDOM:
             return candidates[bits % len(candidates)]

@@ -9,11 +9,11 @@ from pydns.config.model import CacheOptions, Choice, OnNxdomain, Transport
 from pydns.dns import name
 from pydns.dns.message import Ede, Rcode
 from pydns.upstream.forwarder import (
-    STREAM,
     Event,
     ForwarderLimits,
 )
 from pydns.upstream.key import ASK_CD, ASK_DO
+from pydns.upstream.packet import STREAM
 from pydns.upstream.pool import Pool
 from pydns.upstream.routes import Routes, RouteSpec
 from tests.upstream.world import START, Server, World, question, reply_to, ttls

@@ -11,7 +11,8 @@ from pydns.dns import name
 from pydns.dns.message import Rcode
 from pydns.dns.response import UpstreamAnswer
 from pydns.upstream.cache import Cache
-from pydns.upstream.forwarder import RANDOM_OCTETS, STREAM, Event, Forwarder, ForwarderLimits
+from pydns.upstream.forwarder import Event, Forwarder, ForwarderLimits
+from pydns.upstream.packet import RANDOM_OCTETS, STREAM
 from pydns.upstream.pool import Pool, Upstream, UpstreamSpec
 from pydns.upstream.routes import Routes, RouteSpec
 
