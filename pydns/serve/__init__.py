@@ -25,6 +25,7 @@
     deferred.Waiting.answer ◄── upstream.forwarder ◄── upstream_sockets ◄── replies
         └──► port.reply_later, observers
 
-A new transport is a `Port`. A new observer is a row in `worker`. A new way to answer a name is a step in
-`follow`. One that has to wait returns `Asked`. Answers that depend on the client take `Port.client` in `fast` and `strict`.
+A new transport is a `Port`. A new observer is a row in `worker`. A new way to answer a name is a step in `follow`.
+A question that has to wait is returned as `Asked`. Answers that depend on the client take `Port.client`, in `fast` and
+`strict`.
 """

@@ -10,7 +10,7 @@ STREAM = 255  # in place of a UDP socket's index: the upstream's TCP or TLS conn
 UPSTREAM_AT, SOCKET_AT = 24, 16
 _IDS = 1 << 16
 
-# A random number: `RANDOM_OCTETS` for a packet. Its highest octets are the id and the socket. The case of the name takes
+# A random number, made for each packet. Its highest octets are the id and the socket. The case of the name takes
 # bit 5 of each octet, from the lowest octet on. The choice of a server takes the lowest bits.
 RANDOM_OCTETS = 32  # for the socket, the id, and the case of the name's last 28 octets
 EXPLORE_BITS = 5  # lowest bits: all 0 for one query in 32, which goes to a random server; the server is from there on
