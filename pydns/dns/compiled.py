@@ -1,4 +1,4 @@
-"""Compiled answers: what follows the question in a reply, made ready when the cluster changes.
+"""Compiled answers: the part of a reply after the question, composed when the cluster changes.
 
 A compiled answer is
 
@@ -7,8 +7,8 @@ A compiled answer is
     octets 2–9   the four counts of a header, QDCOUNT 1
     octets 10–   the records, compressed for a message whose question is at offset 12
 
-so a reply is id + flags + octets 2–9 + question as sent + octets 10–. That works because compression pointers aim at
-the question, whose length doesn't depend on the case it is asked in.
+so a reply is id + flags + octets 2–9 + question as sent + octets 10–. That works because compression pointers point
+into the question, whose length doesn't depend on its case.
 """
 
 from collections.abc import Iterator
@@ -19,11 +19,11 @@ from pydns.dns.rrset import AAAA, CLASS_IN, MX, NS, SRV, A, RRset
 
 HEADER = 12  # octets of a message before the question (RFC 1035 section 4.1.1)
 RECORDS = 10  # offset of the records in a compiled answer
-_MAX_POINTER = 0x3FFF  # RFC 1035 section 4.1.4: pointers have 14 bits. dnslib's packer masks longer ones, so not that
+_MAX_POINTER = 0x3FFF  # RFC 1035 section 4.1.4: pointers have 14 bits. dnslib's packer masks longer ones
 _TO_QNAME = b"\xc0\x0c"
 _CLASS_IN = CLASS_IN.to_bytes(2)
 _HEAD = Struct("!2B4H").pack  # octets 0–9
-_MOST = 0xFFFF  # records: more would not fit into a message anyway, the shortest takes 11 octets
+_MOST = 0xFFFF  # records: more would not fit into a message, as the shortest takes 11 octets
 _ONE_RECORD = _HEAD(0, 0, 1, 1, 0, 0) + _TO_QNAME
 _FIXED = Struct("!HHIH").pack  # type, class, TTL, RDLENGTH
 _RDATA_AT = 12  # in a record whose owner is a pointer
@@ -33,15 +33,15 @@ TARGET_AT = {NS: 0, MX: 2, SRV: 6}  # offset in RDATA of the name whose addresse
 def question(qname: bytes, rtype: int) -> bytes:
     """Return the key of an answer: the question it belongs to, in wire form and lower case, class IN.
 
-    Types with an octet that is a letter get a key that is no question: who looks for a whole question in lower case
-    (pydns.serve.fast, rule 3) mistakes one of them for another.
+    Types with an octet that is a letter get a key that is no question: the fast path, which looks up the whole question
+    in lower case (pydns.serve.fast, rule 3), would mistake one such type for another.
     """
     key = qname.lower() + rtype.to_bytes(2) + _CLASS_IN
     return b"\0" + key if rtype >= ord("A") and is_lettered(rtype) else key
 
 
 def is_lettered(rtype: int) -> bool:
-    """Tell whether an octet of a type would be another in the other case."""
+    """Return whether an octet of a type is a letter, which changes with its case."""
     octets = rtype.to_bytes(2)
     return octets.lower() != octets.upper()
 
@@ -50,7 +50,7 @@ def compile_answer(rrset: RRset) -> bytes:
     """Compile the answer to the question for `rrset`: its records, then those of its additional RRsets.
 
     Owners are compressed; names in RDATA are not (RFC 2782 forbids it for SRV targets, and for the others it would
-    gain little). The answer may be longer than a message can be: `fit` sees to that when it is sent.
+    gain little). The answer may be longer than a message: `fit` cuts it when it is sent.
     """
     owner, rtype, ttl_s, rdatas, additional = rrset
     if not additional and len(rdatas) == 1:
@@ -60,7 +60,7 @@ def compile_answer(rrset: RRset) -> bytes:
         rotated = (1, len(records[0])) if rtype in (A, AAAA) else (0, 0)
         return _HEAD(*rotated, 1, min(len(records), _MOST), 0, 0) + b"".join(records)
 
-    # A target within RDATA is itself a place to point at for the address records that follow.
+    # The address records that follow may point at a target within RDATA.
     target_at = _RDATA_AT + TARGET_AT[rtype]
     position = HEADER + len(owner) + 4
     seen = {owner: HEADER}
@@ -79,7 +79,7 @@ def compile_answer(rrset: RRset) -> bytes:
 
 
 def with_ttl(compiled: bytes, before_s: int, ttl_s: int) -> bytes:
-    """Return a compiled answer whose records with the TTL `before_s` have another one."""
+    """Return a compiled answer in which `ttl_s` replaces the TTL `before_s`."""
     before, after = before_s.to_bytes(4), ttl_s.to_bytes(4)
     if compiled.startswith(_ONE_RECORD):
         at = len(_ONE_RECORD) + 4
@@ -93,7 +93,7 @@ def with_ttl(compiled: bytes, before_s: int, ttl_s: int) -> bytes:
 
 
 def rotate(compiled: bytes, turn: int) -> bytes:
-    """Return the records of a compiled answer that may be rotated, beginning with another one each turn."""
+    """Return the records of a compiled answer that may be rotated, beginning with a different one each turn."""
     count = int.from_bytes(compiled[4:6])
     cut = RECORDS + turn % count * compiled[1]
     return compiled[cut:] + compiled[RECORDS:cut]
@@ -102,8 +102,8 @@ def rotate(compiled: bytes, turn: int) -> bytes:
 def fit(compiled: bytes, octets: bytes, room: int) -> tuple[int, int, int]:
     """Return how many of a compiled answer's answer and additional records fit into `room`, and where they end.
 
-    `octets` are its records, rotated or not. Only whole records count. Those of the answer come first; to leave out
-    additional ones doesn't make an answer truncated (RFC 2181 section 9).
+    `octets` are its records, rotated or not. Only whole records count. Those of the answer come first. An answer
+    without its additional records isn't truncated (RFC 2181 section 9).
     """
     wanted = int.from_bytes(compiled[4:6])
     answers = additionals = end = 0
@@ -119,7 +119,7 @@ def fit(compiled: bytes, octets: bytes, room: int) -> tuple[int, int, int]:
 
 
 def _walk(octets: bytes) -> Iterator[tuple[int, int, int]]:
-    """Yield where each record begins, where its type is, and where it ends. Only for records that we composed."""
+    """Yield the offsets of each record, of its type, and of its end. Only for records that we composed."""
     position = 0
     while position < len(octets):
         begin = position
@@ -134,7 +134,7 @@ def _walk(octets: bytes) -> Iterator[tuple[int, int, int]]:
 def decompile(key: bytes, compiled: bytes) -> tuple[RRset, list[RRset]]:
     """Return the RRset and the additional RRsets that a compiled answer was made from, owners in full.
 
-    For tools, and for the answers that are put together when they are asked for.
+    For tools, and for answers that are composed of several RRsets per query.
     """
     qname, octets = key[:-4].removeprefix(b"\0") or name.ROOT, compiled[RECORDS:]
     base = HEADER + len(qname) + 4

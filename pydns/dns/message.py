@@ -1,9 +1,9 @@
 """Messages (RFC 1035 section 4, RFC 6891): a strict parser of queries, and composers of replies.
 
-Bytes from the network are hostile. Parsing takes one pass, time linear in the length, and allocates little: no name
-is followed through compression pointers, since a question has nothing before it to point at.
+Bytes from the network may be hostile. Parsing takes one pass and linear time, and allocates little. No compression
+pointer is followed: there is nothing before a question to point at.
 
-What odd messages get (features of NSD and CoreDNS, and the RFCs that say so):
+Replies to unusual messages (as in NSD and CoreDNS, and by the RFCs):
 
     fewer than 12 octets, or QR set                      no reply: it could start a loop
     opcode other than QUERY                              NOTIMP
@@ -22,7 +22,7 @@ from pydns.dns import name
 from pydns.dns.compiled import HEADER
 from pydns.dns.rrset import OPT, RRset
 
-EDNS_SIZE = 1232  # the largest UDP reply: fits an unfragmented datagram on any path (DNS flag day 2020)
+EDNS_SIZE = 1232  # the largest UDP reply: it fits an unfragmented datagram on any path (DNS flag day 2020)
 OPT_HEAD, OPT_SIZE = b"\0\0\x29", 11  # how an OPT record begins, and the octets of one without options (RFC 6891)
 PLAIN_SIZE = 512  # without EDNS (RFC 1035 section 4.2.1)
 TCP_SIZE = 65535
@@ -56,7 +56,7 @@ class Ede(IntEnum):
 
 
 class Edns(NamedTuple):
-    """What a query's OPT record says. Options are checked for their form and otherwise left alone."""
+    """The content of a query's OPT record. Options are checked for their form and otherwise ignored."""
 
     size: int
     dnssec_ok: bool
@@ -75,12 +75,12 @@ class Query(NamedTuple):
     edns: Edns | None
 
     def udp_size(self) -> int:
-        """Return how long a reply over UDP may be."""
+        """Return how many octets a reply over UDP may have."""
         return PLAIN_SIZE if self.edns is None else min(max(self.edns.size, PLAIN_SIZE), EDNS_SIZE)
 
 
 def parse_query(message: bytes) -> Query | bytes | None:
-    """Parse a query. Return it, or the reply that a malformed one gets, or None where silence is right."""
+    """Return the query, or the reply to a malformed one, or None where silence is right."""
     if len(message) < HEADER or message[2] & 0x80:
         return None
     if message[2] & 0x78:
@@ -131,7 +131,7 @@ def _parse(message: bytes) -> Query:
 
 
 def _end_of_name(message: bytes, position: int, *, pointer_may_end_it: bool) -> int:
-    """Return where a name ends. Where a pointer at its end points to doesn't matter here."""
+    """Return the offset after a name. A pointer at its end isn't followed."""
     try:
         while length := message[position]:
             if length >= 0xC0 and pointer_may_end_it:
@@ -172,7 +172,7 @@ def compose_reply(
     """Compose a reply with its question as it was sent, OPT if the query had one, and what fits into `limit`.
 
     Owners are compressed, names in RDATA are not. If a record of the answer or authority section doesn't fit, TC is
-    set and nothing follows. An extended error is said only to those that sent an OPT.
+    set and nothing follows. Only a client that sent OPT gets an extended error.
     """
     opt = b"" if query.edns is None else compose_opt(query.edns.dnssec_ok, rcode >> 4, error)
     message = bytearray(query.id + bytes(10) + query.question)
@@ -232,7 +232,7 @@ def reply_facts(reply: bytes) -> tuple[int, int, bool]:
     rcode = reply[3] & 15
     end = question_end(reply)
     rtype = int.from_bytes(reply[end - 4 : end - 2]) if end > HEADER else 0
-    # Our OPT is the last record. Alone it begins where the question ends; with others it has no options.
+    # Our OPT is the last record. If it is the only one, it begins after the question, else it has no options.
     alone = reply[6:10] == bytes(4)
     opt = reply[end if alone else -OPT_SIZE :] if reply[11] else b""
     if opt[:3] != OPT_HEAD:

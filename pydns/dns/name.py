@@ -1,6 +1,6 @@
 """Domain names in wire form (RFC 1035 section 3.1): `bytes`, length-prefixed labels, ending with the root's zero.
 
-Wire form is what arrives, what is looked up and what is sent, so names live in it everywhere; text is for people.
+Names arrive, are looked up and are sent in wire form, so they have it everywhere. Text is for people.
 A wire name here is always valid, absolute and uncompressed. Comparison is by lower case of ASCII letters: length
 octets are at most 63, below the letters, so `bytes.lower()` on a whole wire name changes letters only.
 """
@@ -15,7 +15,7 @@ _KUBERNETES_LABEL = re.compile("[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 
 
 class BadName(ValueError):
-    """Text that is not a domain name; the message says what is wrong with it."""
+    """Text that is not a domain name. The message is the reason."""
 
 
 def is_kubernetes_label(text: str) -> bool:
@@ -24,7 +24,7 @@ def is_kubernetes_label(text: str) -> bool:
 
 
 def from_labels(*labels: bytes) -> bytes:
-    """Compose a wire name from labels, leftmost first. The caller vouches for their lengths."""
+    """Compose a wire name from labels, leftmost first. The caller must check their lengths."""
     return b"".join([len(label).to_bytes(1) + label for label in labels]) + ROOT
 
 
@@ -91,7 +91,7 @@ def _octet_to_text(octet: int) -> str:
     return "\\" + chr(octet) if chr(octet) in '."\\();@$' else chr(octet)
 
 
-_TEXTS = [_octet_to_text(octet) for octet in range(256)]  # a query's line in the log takes 3 µs less
+_TEXTS = [_octet_to_text(octet) for octet in range(256)]  # saves 3 µs of a query's log line
 
 
 def labels_of(name: bytes) -> list[bytes]:
@@ -115,8 +115,8 @@ def ancestors(name: bytes) -> Iterator[bytes]:
 def tree_key(name: bytes) -> bytes:
     """Return the name as a path from the root: lower case, rightmost label first, each with its length octet.
 
-    The tree key of a name is a prefix of another's exactly if the other name lies at or below it, and all names
-    below one name sort directly after it.
+    The tree key of a name is a prefix of another's exactly if the other name is at or below it. All names below one
+    name sort directly after it.
     """
     lowered = name.lower()
     parts = []
@@ -134,12 +134,12 @@ def from_tree_key(tree: bytes) -> bytes:
 
 
 def is_at_or_below(name: bytes, ancestor: bytes) -> bool:
-    """Tell whether `name` is `ancestor` or lies below it, compared without case, label by label."""
+    """Return whether `name` is at or below `ancestor`, compared without case, label by label."""
     if not name.lower().endswith(ancestor.lower()):
         return False
     surplus = len(name) - len(ancestor)
     position = 0
-    while position < surplus:  # what ends alike may begin in the middle of a label
+    while position < surplus:  # the common ending may begin in the middle of a label
         position += 1 + name[position]
     return position == surplus
 

@@ -1,10 +1,10 @@
-"""What a worker counts. The hot path increments numbers in lists; twice a second they are folded into its block.
+"""The counts of a worker. The hot path increments numbers in lists. Twice a second they are folded into its block.
 
-Called by `serve`. How it is fast, with CPU per query: a list's number is increased in 0.025 µs, one in shared memory
-in 0.09. So queries of one zone, type and rcode have a `Row` of lists whose index is a length: two increments say
-how many there were and how long they were. Buckets and sums are made from that when it is folded.
+Called by `serve`. How it is fast: to increment a number takes 0.025 µs in a list and 0.09 µs in shared memory. So
+queries of one zone, type and rcode have a `Row` of lists whose index is a length. Two increments count a query with the
+lengths of its messages. Buckets and sums are computed from the lists at a fold.
 
-A worker that is killed loses what it counted since the last fold, half a second of it at most; nothing twice.
+A worker that is killed loses its counts since the last fold, at most half a second of them. Nothing is counted twice.
 """
 
 from bisect import bisect_left
@@ -14,11 +14,11 @@ from pydns.dns.message import PLAIN_SIZE, rcode_text, reply_facts
 from pydns.dns.rrset import TYPE_NAMES
 from pydns.metrics.totals import DURATIONS_S, SIZES, Follower, Totals, decode
 
-FOLD_S = 0.5  # how often
+FOLD_S = 0.5  # seconds between folds
 _QUICK_S = DURATIONS_S[0]
-MAX_ZONES = 50  # more share one label: the block has an end
+MAX_ZONES = 50  # further zones share one label, because the block is bounded
 
-_LONGEST = 300  # octets of a query of the ordinary form, and some
+_LONGEST = 300  # octets: more than a query of the ordinary form has
 
 
 TRANSPORTS = (("udp", "1"), ("udp", "2"), ("tcp", "1"), ("tcp", "2"))  # protocol, and address family as IANA numbers it
@@ -32,7 +32,7 @@ class Row(NamedTuple):
     dnssec_ok: list[int]  # one number
 
 
-Lists = tuple[list[int], list[int], list[int]]  # a row as a plain tuple, which is taken apart 0.02 µs sooner
+Lists = tuple[list[int], list[int], list[int]]  # a row as a plain tuple, which is unpacked 0.02 µs sooner
 
 
 class Tally:
@@ -40,11 +40,11 @@ class Tally:
 
     def __init__(self, totals: Totals, transport: int) -> None:
         self.transport = transport
-        self.rows: dict[bytes, Lists] = {}  # for the responder, by what it likes
+        self.rows: dict[bytes, Lists] = {}  # for the fast path: end of a question -> row
         self._totals = totals
         self._proto, self._family = TRANSPORTS[transport]
         self._rows: dict[tuple[str, str, str, str, bool], Row] = {}
-        self.cached: dict[tuple[bytes, int], Row] = {}  # for the responder too, by type and rcode
+        self.cached: dict[tuple[bytes, int], Row] = {}  # for the fast path: type and rcode -> row
         self._waited: dict[tuple[str, bytes, int], tuple[list[int], list[int], list[int], list[float]]] = {}
         self._zones: set[str] = set()
         self._spent_s = 0.0
@@ -52,7 +52,7 @@ class Tally:
         self._untimed: dict[str, int] = {}  # by zone: the same for what isn't in a row
 
     def row(self, zone: str, rtype: int, rcode: int, plugin: str = "", waited: bool = False) -> Row:
-        """Return the row of a zone's text, a type and an rcode, to increment. Those who waited are timed apart."""
+        """Return the row of a zone's text, a type and an rcode, to increment. Queries that waited are timed apart."""
         zone = self._label(zone)
         key = (zone, TYPE_NAMES.get(rtype, "other"), rcode_text(rcode), plugin or _plugin(zone), waited)
         row = self._rows.get(key)
@@ -63,7 +63,7 @@ class Tally:
     def count(self, zone: str, query_octets: int, reply: bytes, seconds: float | None = None, plugin: str = "") -> None:
         """Count a query that isn't the hot path's, when its reply is sent.
 
-        `seconds`: from receive to send, for one that waited for others; None if `timed` is told of it.
+        `seconds` is the time from receive to send of a query that was deferred. None if `timed` counts its time.
         """
         rtype, rcode, dnssec_ok = reply_facts(reply)
         if seconds is None and query_octets < _LONGEST and len(reply) <= PLAIN_SIZE:

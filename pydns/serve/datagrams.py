@@ -1,8 +1,8 @@
-"""Datagrams by the dozen: recvmmsg(2) and sendmmsg(2), which Python's socket hasn't.
+"""Datagrams in batches: recvmmsg(2) and sendmmsg(2), which Python's socket module lacks.
 
-A system call for up to `BATCH` of them, and no address that is made into a tuple and back, save a query 1.4 µs of
-5.2 (tests/bench/README.md). The kernel reads and writes buffers that are laid out once; a datagram is copied out of
-them as `bytes`, or into them, by a slice. Knows no event loop and no DNS.
+One system call handles up to `BATCH` datagrams, and no address is converted to a tuple and back. That saves a query 1.4
+of 5.2 µs (tests/bench/README.md). The kernel reads and writes buffers that are laid out once. A slice copies a datagram
+out of them as `bytes`, or into them. Knows no event loop and no DNS.
 """
 
 import ctypes
@@ -16,12 +16,12 @@ from errno import EAGAIN
 from typing import Any
 
 BATCH = 64  # datagrams a turn: fewer cost throughput, more delay TCP (tests/bench/README.md)
-SIZE = 2048  # octets of a datagram: what is cut off a longer one makes it malformed
-NAME_LENGTHS = {socket.AF_INET: 16, socket.AF_INET6: 28}  # octets of an address, by family
+SIZE = 2048  # octets of a datagram: a longer one is cut off, which makes it malformed
+NAME_LENGTHS = {socket.AF_INET: 16, socket.AF_INET6: 28}  # address family -> octets of an address
 
-_STRIDE = SIZE + 64  # a power of two would have all datagrams begin in one set of the CPU's cache
+_STRIDE = SIZE + 64  # with a power of two all datagrams would begin in one set of the CPU's cache
 _NAME_SIZE = 32  # octets for an address
-_CONTROL_SIZE = 64  # octets for control messages: the one with a datagram's destination takes 36
+_CONTROL_SIZE = 64  # octets for control messages; a datagram's destination takes 36
 _NAMES = BATCH * _STRIDE  # where the addresses begin
 _CONTROLS = _NAMES + BATCH * _NAME_SIZE
 
@@ -50,10 +50,10 @@ class _Mmsghdr(ctypes.Structure):
 
 
 class _Slots:
-    """Room for a batch: of each datagram the octets, the address and the control messages, and what points to them."""
+    """Memory for a batch: octets, address and control messages of each datagram, and the headers that point to them."""
 
     def __init__(self, name_length: int, control_length: int) -> None:
-        self.memory = mmap.mmap(-1, _CONTROLS + BATCH * _CONTROL_SIZE)  # pages that aren't used cost nothing
+        self.memory = mmap.mmap(-1, _CONTROLS + BATCH * _CONTROL_SIZE)  # unused pages cost nothing
         self.headers = (_Mmsghdr * BATCH)()
         self._iovecs = (_Iovec * BATCH)()
         base = addressof(c_char.from_buffer(self.memory))
@@ -65,7 +65,7 @@ class _Slots:
                 header.name, header.name_length = base + _NAMES + place * _NAME_SIZE, name_length
             if control_length:
                 header.control, header.control_length = base + _CONTROLS + place * _CONTROL_SIZE, control_length
-        # A field of all headers as a sequence: 0.02 µs for a number, ten times that by ctypes itself.
+        # A field of all headers as a sequence. Access takes 0.02 µs, through ctypes ten times that.
         self.lengths = _column(self.headers, _Mmsghdr.length.offset, c_uint)
         self.names = _column(self.headers, _Msghdr.name.offset, c_void_p)
         self.control_lengths = _column(self.headers, _Msghdr.control_length.offset, c_size_t)
@@ -73,7 +73,7 @@ class _Slots:
 
 
 def _column(elements: "ctypes.Array[Any]", offset: int, kind: type[Any]) -> "memoryview[int]":
-    """Return what lies at an offset of each element, numbers of one kind."""
+    """Return the numbers of one kind that are at an offset of each element."""
     size = sizeof(kind)
     octets = memoryview(elements).cast("B")
     numbers = octets.cast("Q") if size == 8 else octets.cast("I")
@@ -84,20 +84,20 @@ class Inbox:
     """Takes datagrams from sockets, one socket after another."""
 
     def __init__(self, name_length: int = 0, *, with_control: bool = False) -> None:
-        """Lay out the buffers. Addresses of senders and control messages are taken if they are wanted."""
+        """Lay out the buffers, with room for senders' addresses and control messages if wanted."""
         self._slots = slots = _Slots(name_length, _CONTROL_SIZE if with_control else 0)
         self._memory, self._headers, self._lengths = slots.memory, slots.headers, slots.lengths
         self._name_length = name_length
         self._room = memoryview(array(slots.control_lengths.format, [_CONTROL_SIZE] * BATCH)) if with_control else None
-        self.names = slots.names.tolist()  # where the senders' addresses are, for an outbox
+        self.names = slots.names.tolist()  # memory addresses of the senders' addresses, for an outbox
 
     def receive(self, fd: int) -> list[bytes]:
-        """Return what has come, `BATCH` at most: if there is less, nothing is left. Doesn't wait.
+        """Return the datagrams that have come, at most `BATCH`. Doesn't wait.
 
-        Raises OSError for what the kernel has to say of datagrams that were sent before.
+        With fewer than `BATCH`, none is left. Raises OSError for the error of a datagram that was sent before.
         """
         if self._room is not None:
-            self._slots.control_lengths[:] = self._room  # the kernel has put down what it took
+            self._slots.control_lengths[:] = self._room  # the kernel has overwritten them with the lengths it used
         count = _recvmmsg(fd, self._headers, BATCH, socket.MSG_DONTWAIT, None)
         if count < 0:
             error = ctypes.get_errno()
@@ -108,12 +108,12 @@ class Inbox:
         return [memory[at : at + length] for at, length in zip(_STARTS, self._lengths[:count], strict=False)]
 
     def name(self, place: int) -> bytes:
-        """Return the address that a datagram of the last ones came from, as the kernel writes it."""
+        """Return the sender's address of one of the last datagrams, as the kernel writes it."""
         at = _NAMES + place * _NAME_SIZE
         return self._memory[at : at + self._name_length]
 
     def control(self, place: int) -> bytes:
-        """Return the control messages that came with it."""
+        """Return the control messages of one of the last datagrams."""
         at = _CONTROLS + place * _CONTROL_SIZE
         return self._memory[at : at + self._slots.control_lengths[place]]
 
@@ -122,10 +122,10 @@ _STARTS = range(0, _NAMES, _STRIDE)
 
 
 class Outbox:
-    """Puts datagrams into a socket, those of a batch together."""
+    """Sends datagrams by a socket, those of a batch together."""
 
     def __init__(self, name_length: int = 0, *, with_control: bool = False) -> None:
-        """Lay out the buffers: without `name_length` for connected sockets, `with_control` if some have control."""
+        """Lay out the buffers. `name_length` is 0 for connected sockets. `with_control` adds control messages."""
         self._slots = slots = _Slots(name_length, _CONTROL_SIZE if with_control else 0)
         self._memory, self._headers, self._sizes, self._names = slots.memory, slots.headers, slots.sizes, slots.names
         self._own_names = slots.names.tolist()
@@ -135,14 +135,14 @@ class Outbox:
         self._failed: Callable[[int], bool]
 
     def aim(self, fd: int, failed: Callable[[int], bool]) -> None:
-        """Say which socket it is from now on, and who is told the error of a datagram that the kernel doesn't take.
+        """Choose the socket, and the function that gets the error of each datagram that the kernel doesn't take.
 
-        Who returns true wants it tried once more.
+        If it returns True, the datagram is tried once more.
         """
         self._fd, self._failed = fd, failed
 
     def put(self, datagram: bytes, name_at: int = 0) -> None:
-        """Have a datagram sent, of at most `SIZE` octets, to an address of `Inbox.names` if it isn't connected.
+        """Queue a datagram of at most `SIZE` octets, for an address of `Inbox.names` unless the socket is connected.
 
         That address must stay as it is until `send`. A batch that is full is sent at once.
         """
@@ -158,7 +158,7 @@ class Outbox:
             self.send()
 
     def put_for(self, datagram: bytes, name: bytes, control: bytes) -> None:
-        """Have a datagram sent, to an address that an inbox has had, with control messages."""
+        """Queue a datagram for an address that `Inbox.name` returned, with control messages."""
         place = self._count
         at = _NAMES + place * _NAME_SIZE
         self._memory[at : at + len(name)] = name
@@ -169,12 +169,12 @@ class Outbox:
         self.put(datagram, self._own_names[place])
 
     def send(self) -> None:
-        """Send what was put. Doesn't wait: what there is no room for is an error, EAGAIN."""
+        """Send the queued datagrams. Doesn't wait: if the buffer is full, the error is EAGAIN."""
         count, self._count = self._count, 0
         done = 0
         has_failed = False
         while done < count:
-            # The error of any but the first is told by the next call.
+            # A call reports only the error of its first datagram.
             sent = _sendmmsg(self._fd, byref(self._headers, done * _SIZE_OF_HEADER), count - done, socket.MSG_DONTWAIT)
             if sent > 0:
                 done += sent

@@ -1,6 +1,6 @@
-"""Down a zone that isn't plain, from its apex to a name: past delegations, DNAMEs and wildcards.
+"""Walks down a zone from its apex to a name, for zones with delegations, DNAMEs or wildcards.
 
-For names that the table doesn't have. Knows the tree of names; what there is at a name, `pydns.serve.follow` looks up.
+For names that the table lacks. Knows the tree of names. The records of a name are looked up by `pydns.serve.follow`.
 """
 
 from typing import TYPE_CHECKING, NamedTuple
@@ -13,28 +13,28 @@ if TYPE_CHECKING:
 
 
 class Delegation(NamedTuple):
-    """The name lies at or below a cut: others know it."""
+    """The name is at or below a cut: other servers have it."""
 
     cut: bytes
     referral: bytes  # the compiled NS RRset, with glue
 
 
 class Renamed(NamedTuple):
-    """The name lies below a DNAME."""
+    """The name is below a DNAME."""
 
     owner: bytes
 
 
 class Wildcard(NamedTuple):
-    """The name doesn't exist, and is made from this one (RFC 4592 section 2.2.1)."""
+    """The name doesn't exist and is synthesized from a wildcard (RFC 4592 section 2.2.1)."""
 
     source: bytes
 
 
 def descend(names: "Cursor", apex_tree: bytes, tree: bytes) -> Delegation | Renamed | Wildcard | None:
-    """Tell what becomes of a name of a zone, both given as tree keys. None: nothing special, it exists or it doesn't.
+    """Return what applies to a name of a zone, both given as tree keys. None if it simply exists or doesn't.
 
-    Costs one or two seeks a label.
+    Costs one or two seeks per label.
     """
     at = apex_tree
     while True:

@@ -35,12 +35,12 @@ from pydns.upstream.packet import RANDOM_OCTETS
 from pydns.upstream.pool import Upstream
 from pydns.upstream.routes import Routes
 
-TICK_S = 0.01  # while questions are open
+TICK_S = 0.01  # how often to call `Forwarder.tick` while questions are open
 CONFIG_S = 0.25  # how often to look for another configuration
 PROBE_S = 30.0  # how often to ask an upstream that leads back to us whether it still does
 _SHORTEST_S, _LONGEST_S, _FAILED_S = 5.0, 3600.0, 5.0  # until a server's name is resolved again
 _CLASS_IN = CLASS_IN.to_bytes(2)
-_MAX_SOCKETS = 1024  # to all upstreams: few files may be open in some places
+_MAX_SOCKETS = 1024  # to all upstreams: some systems allow few open files
 
 
 class Recursion:
@@ -66,13 +66,13 @@ class Recursion:
         self._sockets = sockets(loop, self._received, self._unreachable)
         self._servers = servers.Servers()
         self._upstreams: dict[int, Upstream] = {}
-        self._raw = b""  # the configuration in force
+        self._raw = b""  # the configuration in force, as read from the table
         self._config = model.Config(upstreams=())
         self._addresses: dict[bytes, _ServerName] = {}
-        self._looping: dict[int, float] = {}  # upstreams that lead back to us, and when to ask them again
+        self._looping: dict[int, float] = {}  # index of an upstream that leads back to us -> when to probe it again
         self._ticking = False
         self._swept_at = 0.0
-        self._at_once = False  # a reply now comes from the cache: its time is in the run of queries that it belongs to
+        self._at_once = False  # a reply now comes from the cache; its time is counted with its batch
         self.forwarder = Forwarder(
             Routes(()),
             (),
@@ -116,7 +116,7 @@ class Recursion:
     # Names that lead to other names
 
     def go_on(self, chain: Chain, target: bytes) -> None:
-        """Ask for what a chain of CNAMEs leads to: the table where it is ours, upstreams where it isn't."""
+        """Look up the name that a chain of CNAMEs leads to, in our zones or from upstreams."""
         if not chain.visit(target):
             chain.end(Rcode.NOERROR)
             return
@@ -132,10 +132,10 @@ class Recursion:
             chain.end(Rcode.NOERROR)
 
     def _look_up(self, qname: bytes, qtype: int, finish: Callable[[UpstreamAnswer], None]) -> None:
-        """Ask for ourselves, as a client would."""
+        """Resolve a name for ourselves, as for a client."""
         self.go_on(Chain(qname + qtype.to_bytes(2) + _CLASS_IN, 0, (), (), finish, self.go_on), qname)
 
-    # What upstreams say
+    # Replies of upstreams
 
     def _received(self, index: int, socket_index: int, packets: list[bytes]) -> None:
         now = self._clock()
@@ -172,7 +172,7 @@ class Recursion:
         self._log(event.value, level=level, upstream=upstream.spec.name)
 
     def report(self, meter: Meter) -> None:
-        """Bring what was counted here into the worker's counts."""
+        """Add our counts to the worker's."""
         counters = self.forwarder.counters
         counts: dict[Key, float] = {
             ("forward_events_total", each): getattr(counters, each) for each in counters.__slots__
@@ -206,7 +206,7 @@ class Recursion:
     # Configuration
 
     def poll(self) -> None:
-        """Do what doesn't wait for a query. To be called every `CONFIG_S`."""
+        """Apply a new configuration, resolve names of servers, and probe. To be called every `CONFIG_S`."""
         with self._batch.transaction() as transaction:
             raw = self._batch.table.config(transaction)
         if raw != self._raw:
@@ -256,7 +256,7 @@ class Recursion:
             self._probe(self._upstreams[index])
 
     def _resolved(self, qname: bytes, qtype: int, answer: UpstreamAnswer) -> None:
-        """Take what was found of a server's name. If that is nothing for now, the addresses known before stay."""
+        """Take the answer for a server's name. After a failure the addresses known before stay."""
         known = self._addresses.get(qname)
         if known is None or answer.rcode != Rcode.NOERROR:
             return
@@ -271,14 +271,14 @@ class Recursion:
             self._configure()
 
     def _probe(self, upstream: Upstream) -> None:
-        """Ask an upstream for a name that nobody else knows: if we are asked for it, it leads back to us."""
+        """Ask an upstream for a name that only we know. If the query comes to us, the upstream leads back here."""
         label = LOOP_MARK + b"-%d" % upstream.index
         question = name.from_labels(label) + TXT.to_bytes(2) + _CLASS_IN
         self.forwarder.probe(upstream, question, _Probe(self, upstream), self._clock())
         self._tick_later()
 
     def probed(self, upstream: Upstream, answer: UpstreamAnswer) -> None:
-        """Take the answer to a probe. Servers that have one for any name have another than we."""
+        """Take the answer to a probe. A wildcard resolver answers too, but not with our token."""
         now = self._clock()
         if LOOP_MARK[::-1] in answer.records:
             self.forwarder.looped(upstream, now)
@@ -301,7 +301,7 @@ class Recursion:
 
 
 class _Probe:
-    """Who waits for what a probe finds."""
+    """The client of a probe."""
 
     def __init__(self, recursion: Recursion, upstream: Upstream) -> None:
         self._recursion = recursion
@@ -312,18 +312,18 @@ class _Probe:
 
 
 class _ServerName:
-    """What is known of a server that is configured by its name."""
+    """A server that is configured by its name, and its addresses."""
 
     def __init__(self) -> None:
         self.due = 0.0  # when to resolve it
-        self.found: dict[int, tuple[str, ...]] = {}  # by record type
+        self.found: dict[int, tuple[str, ...]] = {}  # record type -> addresses
 
     def addresses(self) -> tuple[str, ...]:
         return self.found.get(A, ()) + self.found.get(AAAA, ())
 
 
 def _random_bits(random: Callable[[int], bytes]) -> Iterator[int]:
-    """Yield random numbers of `RANDOM_OCTETS`, from the kernel by the hundred: a system call each would cost 0.5 µs."""
+    """Yield random numbers of `RANDOM_OCTETS`, fetched by the hundred: a system call for each would cost 0.5 µs."""
     numbers = Struct(f"{RANDOM_OCTETS}s").iter_unpack
     while True:
         for (octets,) in numbers(random(256 * RANDOM_OCTETS)):
@@ -331,7 +331,7 @@ def _random_bits(random: Callable[[int], bytes]) -> Iterator[int]:
 
 
 def _addresses(answer: UpstreamAnswer, qtype: int) -> Iterator[tuple[str, int]]:
-    """Yield the addresses in an answer that a chain has made, with their TTLs."""
+    """Yield the addresses in the answer of a chain, with their TTLs."""
     records, position = answer.records, 0
     for _ in range(int.from_bytes(answer.counts[:2])):
         while records[position]:

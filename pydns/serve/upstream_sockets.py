@@ -1,12 +1,12 @@
-"""Sockets to upstreams: UDP sockets by the dozen, and one TCP or TLS connection each. Knows octets, not messages.
+"""Sockets to upstreams: for each several UDP sockets, and one TCP or TLS connection. Knows octets, not messages.
 
 Rules
-1. A UDP socket is connected, so that the kernel drops what others send, and has a random port. It is opened when it is
-   first used and retired after `ROTATE_S`: a new one takes its place, the old one only hears late replies until it is
-   closed. An upstream that isn't asked has no sockets.
-2. A connection is opened when it is first used. Messages go out as they come and come back in any order (RFC 7766).
-3. It is closed when no whole message has come for `IDLE_S`, be it that nobody asks or that the server sends an octet a
-   second. When it ends with questions open, they are asked again over a new one, if the old one had worked.
+1. A UDP socket is connected, so that the kernel drops datagrams of others, and has a random port. It is opened at its
+   first use and replaced after `ROTATE_S`. The old one still receives late replies until it is closed. An upstream that
+   isn't asked has no sockets.
+2. A connection is opened at its first use. Messages are sent as they come; replies come in any order (RFC 7766).
+3. It is closed when no whole message has come for `IDLE_S`, whether it is unused or the server sends an octet a second.
+   If it ends with questions open, they are asked again over a new one, provided the old one had worked.
 """
 
 import asyncio
@@ -25,9 +25,9 @@ from pydns.upstream.packet import STREAM
 
 ROTATE_S = 10.0
 LINGER_S = 5.0  # longer than a client waits
-IDLE_S = 8.0  # below what servers allow, 10 s and more: the one who closes last loses no question
+IDLE_S = 8.0  # below what servers allow, 10 s and more: we close first, so no question is lost
 CONNECT_S = 3.0
-PAUSE_S = 0.2  # after a connection that failed: each question would try another one
+PAUSE_S = 0.2  # after a failed connection: without it each question would open another
 _MAX_UNSENT = 1 << 20  # octets in a connection's buffer
 _RECEIVE_BUFFER = 1 << 20  # octets: a burst waits here
 
@@ -48,16 +48,16 @@ class Upstreams:
         self._sockets: dict[_Key, tuple[socket.socket, float]] = {}  # each with the time until which it sends
         self._unsent: dict[_Key, tuple[int, list[bytes]]] = {}  # file descriptor, and datagrams of this turn
         self._inbox, self._outbox = Inbox(), Outbox()
-        self._retired: list[tuple[socket.socket, float]] = []  # and when to close it
+        self._retired: list[tuple[socket.socket, float]] = []  # each with the time to close it
         self._streams: dict[int, _Stream] = {}
         self._context: _Context | None = None
 
     def add(self, index: int, server: ServerSpec) -> None:
-        """Have upstream `index` be `server`. Nothing is opened yet."""
+        """Make `server` the upstream `index`. Opens nothing yet."""
         self._servers[index] = server
 
     def remove(self, index: int) -> None:
-        """Close the sockets to an upstream; replies that are on their way are lost after a while."""
+        """Close the sockets to an upstream. Late replies are still received for `LINGER_S`."""
         del self._servers[index]
         for place in [place for place in self._sockets if place[0] == index]:
             self._retire(place, monotonic())
@@ -66,7 +66,7 @@ class Upstreams:
             stream.retire()
 
     def send_udp(self, index: int, socket_index: int, packet: bytes) -> bool:
-        """Send a datagram by one of an upstream's sockets, soon. False if that is known not to be possible."""
+        """Send a datagram by a socket of an upstream, with others of this turn. Return False if it can't be sent."""
         place = index, socket_index
         unsent = self._unsent.get(place)
         if unsent is not None:
@@ -82,9 +82,9 @@ class Upstreams:
         return True
 
     def _send_all(self) -> None:
-        """Send what has been waiting for the others of its turn.
+        """Send the datagrams of this turn together.
 
-        Who sleeps is woken by the first one only: a packet that comes alone costs its sender 4 µs more.
+        A sleeping receiver is woken by the first one only. A packet that is sent alone costs 4 µs more.
         """
         unsent, self._unsent = self._unsent, {}
         outbox = self._outbox
@@ -95,13 +95,13 @@ class Upstreams:
             outbox.send()
 
     def _failed(self, place: _Key, error: int) -> bool:
-        if error != EAGAIN:  # then the buffer is full: lost, as packets are
+        if error != EAGAIN:  # EAGAIN: the buffer is full and the packet is lost
             self.unreachable(*place)
-        # Refused was a packet before: that one is lost, this one hasn't been sent.
+        # The error belongs to an earlier packet, which is lost. This one hasn't been sent: try again.
         return error == ECONNREFUSED
 
     def send_stream(self, index: int, message: bytes) -> bool:
-        """Send a message over an upstream's connection, which is opened if need be. False if it can't be sent."""
+        """Send a message over an upstream's connection, opening it if needed. Return False if it can't be sent."""
         stream = self._streams.get(index)
         if stream is None:
             server = self._servers.get(index)
@@ -112,7 +112,7 @@ class Upstreams:
         return stream.send(message)
 
     def sweep(self, now: float) -> None:
-        """Replace sockets that are old, close connections that are idle. To be called about once a second."""
+        """Replace old sockets and close idle connections. To be called about once a second."""
         for place in [place for place, (_, until) in self._sockets.items() if until < now]:
             self._retire(place, now)
         while self._retired and self._retired[0][1] < now:
@@ -145,7 +145,7 @@ class Upstreams:
         except OSError:
             sock.close()
             raise
-        # Not all at once: a client that asks now shouldn't wait for 32 of them.
+        # At random times: opening all 32 at once would delay a client.
         opened = self._sockets[place] = sock, monotonic() + ROTATE_S * (1 + os.urandom(1)[0] / 256)
         return opened
 
@@ -155,7 +155,7 @@ class Upstreams:
         def drain() -> None:
             try:
                 packets = receive(fd)
-            except OSError:  # ECONNREFUSED, EHOSTUNREACH: what was sent before has reached nobody
+            except OSError:  # ECONNREFUSED, EHOSTUNREACH: an earlier packet has reached nobody
                 self.unreachable(index, socket_index)
             else:
                 received(index, socket_index, packets)
@@ -175,14 +175,14 @@ class Upstreams:
             self._context = _Context(ssl.PROTOCOL_TLS_CLIENT)
             self._context.load_default_certs()
             self._context.minimum_version = ssl.TLSVersion.TLSv1_2  # RFC 9325
-            self._context.set_alpn_protocols(["dot"])  # RFC 7858 section 3.1 doesn't need it, some servers do
+            self._context.set_alpn_protocols(["dot"])  # some servers need it, RFC 7858 section 3.1 doesn't
         return self._context
 
 
 class _Context(ssl.SSLContext):
-    """A TLS context that takes up a server's last session: a round trip and the certificate's check are saved.
+    """A TLS context that resumes a server's last session, which saves a round trip and the check of its certificate.
 
-    asyncio has no way to say which session; it gets the context to wrap what is received, by this method.
+    asyncio has no parameter for the session. It calls this method of the context, which adds it.
     """
 
     sessions: dict[str | bytes | None, ssl.SSLSession]
@@ -214,7 +214,7 @@ class _Stream:
         self._server_name = (server.server_name or server.ip) if context else None
         self._task: asyncio.Task[None] | None = None
         self._connection: _Connection | None = None
-        self._waiting: list[bytes] = []  # framed messages, until there is a connection
+        self._waiting: list[bytes] = []  # framed messages that wait for the connection
         self._not_before = 0.0
 
     def send(self, message: bytes) -> bool:
@@ -225,7 +225,7 @@ class _Stream:
             if monotonic() < self._not_before:
                 return False
             self._connect()
-        if len(self._waiting) >= 0x10000:  # no more have ids of their own
+        if len(self._waiting) >= 0x10000:  # there are no more ids
             return False
         self._waiting.append(framed)
         return True
@@ -292,7 +292,7 @@ class _Connection(asyncio.Protocol):
         self._stream = stream
         self._transport: asyncio.Transport
         self._received = bytearray()
-        self.open: dict[bytes, bytes] = {}  # framed messages by their id, until there is a reply
+        self.open: dict[bytes, bytes] = {}  # id -> framed message without a reply
         self.heard_at = monotonic()
         self.has_worked = False
 
@@ -303,7 +303,7 @@ class _Connection(asyncio.Protocol):
         if self._transport.get_write_buffer_size() > _MAX_UNSENT:
             return False
         if not self.open:
-            self.heard_at = monotonic()  # it was idle, which says nothing about the server
+            self.heard_at = monotonic()  # the connection was idle; the server isn't late
         self.open[framed[2:4]] = framed
         self._transport.write(framed)
         return True

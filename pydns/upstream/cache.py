@@ -1,13 +1,15 @@
-"""Answers of upstreams, kept as long as they may be, and past that for when nobody answers (RFC 2308, 8767, 9520).
+"""Answers of upstreams, kept for their TTL, and longer for when no upstream answers (RFC 2308, 8767, 9520).
 
-One per worker. Knows nothing of upstreams or clients; the clock is passed in, monotonic and in seconds. The key is the
-question with its name in lower case and the DO and CD bits: who asks composes it.
+One per worker. Knows nothing of upstreams or clients. The clock is passed in, monotonic and in seconds. Keys are those
+of `pydns.upstream.key`. An answer is in one of three stores: packed until it is asked for again, then in an `LRUCache`,
+and meanwhile, if it is short and its question plain, also as octets that the responder sends by itself
+(`ReadyAnswers`).
 
 Rules
-1. Expiry is checked by who reads, never by a sweep: `TTLCache` pays for 20,000 expiries with one stall of 11 ms, and
-   can't give back what has expired.
-2. A fresh answer of any kind replaces the one before, NXDOMAIN too. A failure replaces nothing: it lies in a cache of
-   its own, so that the last good answer stays at hand.
+1. Expiry is checked when an answer is read, never by a sweep. `TTLCache` stalls 11 ms for 20,000 expiries, and can't
+   return expired answers.
+2. A fresh answer of any kind replaces the one before, NXDOMAIN too. A failure replaces nothing: failures have a cache
+   of their own, so the last good answer stays available.
 """
 
 from collections import OrderedDict
@@ -23,17 +25,17 @@ from pydns.dns.response import Response, UpstreamAnswer
 from pydns.upstream.key import FLAGS, QUESTION
 
 STALE_TTL_S = 30  # RFC 8767 section 4
-# Of the bound, for answers that nobody has asked for again. They also have what the others leave free.
+# Share of the bound for answers that were asked for once. They may also use the room that the others leave free.
 ONCE_SHARE = 0.25
-REFRESH_SHARE = 0.1  # of its time left: then an answer that was asked for often is fetched anew
-REFRESH_USES = 3  # that is often: a name asked for once or twice isn't worth a packet
+REFRESH_SHARE = 0.1  # share of the TTL that is left when a popular answer is fetched anew
+REFRESH_USES = 3  # uses that make an answer popular: fewer aren't worth a packet
 
 
-# RFC 9520 wants 1 s to 5 min. 5 s, as CoreDNS: a client's first repetition is answered from it, the second not.
+# RFC 9520 wants 1 s to 5 min. 5 s, as in CoreDNS: a client's first retry is answered from the cache, the second isn't.
 FAILURE_S = 5
 _MAX_READY = 4096
 _READY_SIZE = PLAIN_SIZE - HEADER - OPT_SIZE  # question and records that fit into any reply, with OPT
-_LETTERED = b"\0\x41"  # types from here on may be letters, which lower case would change
+_LETTERED = b"\0\x41"  # types from here on may have letters as octets, which lower case would change
 
 
 class Entry:
@@ -53,7 +55,7 @@ class Entry:
 
     @property
     def is_denial(self) -> bool:
-        """Whether there are no records of what was asked for."""
+        """Whether there are no answer records."""
         return self.answer.counts[:2] == b"\0\0"
 
     def answer_at(self, now: float) -> UpstreamAnswer:
@@ -69,7 +71,7 @@ class Entry:
         return _new(UpstreamAnswer, (answer.rcode, answer.counts, bytes(records), None, answer.onward))
 
     def wants_refresh(self, now: float) -> bool:
-        """Tell, once, that the answer is asked for often and about to expire."""
+        """Return True once if the answer is popular and about to expire."""
         if now < self.refresh_at or self.uses < REFRESH_USES:
             return False
         self.refresh_at = self.expires
@@ -77,7 +79,7 @@ class Entry:
 
 
 class Failure(NamedTuple):
-    """That a question could not be answered, and until when it isn't asked again."""
+    """A failure to answer a question, and the time until which upstreams aren't asked again."""
 
     answer: UpstreamAnswer
     until: float
@@ -86,7 +88,7 @@ class Failure(NamedTuple):
 class Ready(NamedTuple):
     """An answer as octets of a reply, 512 at most with question and OPT."""
 
-    until: float  # then its TTLs must count down, or it is to be fetched anew
+    until: float  # then its TTLs must count down, or it must be fetched anew
     head: bytes  # from the flags to NSCOUNT
     records: bytes
     counted: tuple[bytes, int]  # type and rcode, as `Tally.cached` has them
@@ -94,7 +96,7 @@ class Ready(NamedTuple):
 
 
 class ReadyAnswers:
-    """The part of a cache that the responder reads by itself, and what it counts there."""
+    """The part of a cache that the responder reads by itself, and its counts of hits there."""
 
     __slots__ = ("answers", "denial_hits", "hits")
 
@@ -107,9 +109,10 @@ class ReadyAnswers:
 class Cache:
     """Answers by question, bounded by entries and by bytes.
 
-    Those that were asked for once leave in the order in which they came, those that were asked for again when they are
-    the least recently used (2Q, Johnson and Shasha 1994): a flood of names that nobody asks for twice drives none of
-    these out. Until they are asked for again they are packed, in a third of the memory; a miss costs 3 µs less by that.
+    Answers that were asked for once leave in the order in which they came. Those that were asked for again leave when
+    they are the least recently used (2Q, Johnson and Shasha 1994). So a flood of names that are asked for once drives
+    out none of the others. An answer that was asked for once is packed, in a third of the memory, and a miss costs 3 µs
+    less.
     """
 
     def __init__(self, limits: CacheOptions) -> None:
@@ -117,8 +120,8 @@ class Cache:
         self._hits = self._denial_hits = 0  # of those that aren't ready
         self._begin(limits)
         self._failures: LRUCache[bytes, Failure] = LRUCache(max(1, limits.entries // 10))
-        self._failures_until = 0.0  # then all of them are over
-        self.evictions = 0  # answers that had to go for others
+        self._failures_until = 0.0  # all failures are over by then
+        self.evictions = 0  # answers that were dropped to make room
 
     def _begin(self, limits: CacheOptions) -> None:
         self._limits = limits
@@ -128,7 +131,7 @@ class Cache:
         self._once_bytes = 0
         self._once_room, self._once_room_bytes = limits.entries, limits.bytes
         self._often: LRUCache[bytes, Entry] = LRUCache(limits.bytes * (1 - ONCE_SHARE), getsizeof=_size_of)
-        self._often_keys: set[bytes] = set()  # LRUCache is slow to say what it has, and few names are in it
+        self._often_keys: set[bytes] = set()  # keys of `_often`: a look-up in LRUCache is slow, and it has few names
 
     def fresh(self, key: bytes, now: float) -> Entry | None:
         """Return the entry for a question if it hasn't expired, and count the use."""
@@ -168,7 +171,7 @@ class Cache:
         return self._denial_hits + self.ready.denial_hits
 
     def stale(self, key: bytes, now: float) -> UpstreamAnswer | None:
-        """Return the last known answer for when nobody gives a new one, its TTLs set to 30 s, marked with EDE 3."""
+        """Return the last known answer for when no upstream answers, its TTLs set to 30 s, marked with EDE 3."""
         entry = self._use(key, now - self._limits.serve_stale_s)
         if entry is None:
             return None
@@ -179,7 +182,7 @@ class Cache:
         return UpstreamAnswer(answer.rcode, answer.counts, bytes(records), Ede.STALE_ANSWER, answer.onward)
 
     def store(self, key: bytes, response: Response, now: float) -> UpstreamAnswer:
-        """Keep what a reply says, if it may be kept, and return it with its TTLs within floor and cap.
+        """Keep the answer of a reply if it may be kept. Return it with its TTLs within floor and cap.
 
         A reply with a TTL of 0 is never kept, whatever the floor.
         """
@@ -187,12 +190,12 @@ class Cache:
         floor, cap = self._positive_ttls
         if negative:
             floor, cap = self._negative_ttls
-            # The SOA's own TTL may be longer than the minimum that it gives: no record outlives the entry.
+            # The SOA's own TTL may be longer than its minimum field, but no record may outlive the entry.
             cap = max(floor, min(ttl_s, cap))
         if negative or len(ttl_offsets) != 1 or not (ttl_s and floor <= ttl_s <= cap):
             answer, lowest = _clamp(answer, ttl_offsets, floor, cap)
         else:
-            lowest = ttl_s  # the only record's: 0.3 µs less for the commonest answer
+            lowest = ttl_s  # of the only record: 0.3 µs less for the commonest answer
         if ttl_s and lowest:
             if key in self._once or key in self._often_keys:
                 self._put_often(key, self._entry(answer, ttl_offsets, now, lowest))
@@ -203,7 +206,7 @@ class Cache:
         return answer
 
     def _use(self, key: bytes, expired: float) -> Entry | None:
-        """Return the entry for a question unless it had expired by then. From now on it was asked for again."""
+        """Return the entry for a question unless it expired by `expired`. It was asked for again now."""
         packed = self._once.get(key)
         if packed is None:
             entry = self._often[key] if key in self._often_keys else None
@@ -276,7 +279,7 @@ class Cache:
         self._failures[key] = Failure(answer, self._failures_until)
 
     def failure(self, key: bytes, now: float) -> UpstreamAnswer | None:
-        """Return what was said when a question could not be answered, while that is recent."""
+        """Return the answer of a recent failure, if there was one."""
         if now >= self._failures_until:
             return None
         failure = self._failures.get(key)
@@ -290,20 +293,20 @@ class Cache:
         once, often = self._once, self._often
         self._begin(limits)
         while often:
-            key, entry = often.popitem()  # the least recently used comes first: it goes first here too
+            key, entry = often.popitem()  # the least recently used comes out first, so it stays the first to leave
             self._put_often(key, entry)
         for key, packed in once.items():
             self._put_once(key, packed)
 
     def forget(self, key: bytes) -> None:
-        """Drop what is known about a question."""
+        """Drop the answer, ready answer and failure of a question."""
         self._forget_once(key)
         self._forget_often(key)
         self._failures.pop(key, None)
         self.ready.answers.pop(key[QUESTION], None)
 
     def questions(self) -> list[bytes]:
-        """Return the keys that answers or failures are kept for, for who must decide which of them to forget."""
+        """Return the keys of all answers and failures, for a caller that decides which to `forget`."""
         return list(dict.fromkeys([*self._once, *self._often, *self._failures]))
 
     def __len__(self) -> int:
@@ -311,7 +314,7 @@ class Cache:
 
     @property
     def size_bytes(self) -> int:
-        """What the entries take, about."""
+        """Approximate memory of the entries."""
         return self._once_bytes + int(self._often.currsize)
 
 
@@ -339,7 +342,7 @@ def _clamp(answer: UpstreamAnswer, offsets: tuple[int, ...], floor: int, cap: in
 
 
 def _pack(answer: UpstreamAnswer, ttl_offsets: tuple[int, ...], stored: float, ttl_s: int) -> bytes:
-    """Return an entry as one string of octets, a third of the memory: most are never asked for again."""
+    """Return an entry as one string of octets, which takes a third of the memory."""
     rcode, counts, records, _, onward = answer
     if ttl_offsets == _ONE_OFFSET and not onward:
         return _PACKED.pack(stored, ttl_s, rcode, counts, 1, 0) + _ONE_OFFSET_PACKED + records
@@ -347,7 +350,7 @@ def _pack(answer: UpstreamAnswer, ttl_offsets: tuple[int, ...], stored: float, t
     return head + pack(f"!{len(ttl_offsets)}H", *ttl_offsets) + onward + records
 
 
-# When it was stored, its lowest TTL, rcode, counts; the number of TTLs, and of octets of `onward`. These two and the
+# Time stored, lowest TTL, rcode, counts, number of TTL offsets, octets of `onward`. The offsets, `onward` and the
 # records follow.
 _PACKED = Struct("!dIH4sHB")
 _ONE_OFFSET, _ONE_OFFSET_PACKED = (6,), b"\0\6"
@@ -363,8 +366,8 @@ def _size_of(entry: Entry) -> int:
 
 _TTL = Struct("!I")
 _MAX_TTL = (1 << 31) - 1
-_new = tuple.__new__  # half the cost of a NamedTuple's own constructor
-# What an answer takes beside its octets, by the resident size with 200,000 names: key, entry, answer, numbers and the
-# three dicts of LRUCache; or two strings of octets and the dict of those that were asked for once.
+_new = tuple.__new__  # 0.15 µs of a hit less than a NamedTuple's own constructor
+# Memory of an answer besides its octets, measured as resident size with 200,000 names. For `_often`: key, entry,
+# answer, numbers and the three dicts of LRUCache. For `_once`: two strings of octets and the dict.
 _OFTEN_OVERHEAD_BYTES = 900
 _ONCE_OVERHEAD_BYTES = 240

@@ -1,20 +1,20 @@
 """Questions to upstreams and their answers back: transactions, retries, hedging. No sockets, no clock, no event loop.
 
-A worker calls `ask` for each query that isn't ours to answer, `received` for each datagram or framed message from an
-upstream, `unreachable` when a socket says that nobody is there, and `tick` every 10 ms or so while `busy`. What is to
-be done comes back through the callables given at the start: a call is 0.02 µs, a list with one action 0.35 µs.
+A worker calls `ask` for each query that upstreams are to answer, `received` for each datagram or framed message from an
+upstream, `unreachable` when a socket reports an error, and `tick` about every 10 ms while `busy`. The forwarder acts
+through callables given at the start: a call takes 0.02 µs, returning a list with one action 0.35 µs.
 
 Rules
 1. A reply counts if it comes on the socket that the query left by, with its id, and repeats the question byte for byte,
    in the random case that it was sent in (0x20). Others are counted and change nothing.
 2. Equal questions in flight are asked once; each client gets the answer.
-3. An error or a failed send goes to the next upstream at once, silence after a timeout. After the upstream's own 95th
-   percentile one more is asked in parallel, for a share of the questions.
-4. A client has its answer within `deadline_s` of the first client that asked: from an upstream, else the last known
-   one (RFC 8767), else SERVFAIL with a reason (RFC 8914).
-5. What is sent within a millisecond leaves by one random socket, so that replies come together. To guess it is no
-   easier than if each packet had its own: nobody sees which it is.
-6. Late replies count as long as the question is open, and teach us about the server after that.
+3. After an error or a failed send the next upstream is asked at once, after silence when a timeout has passed. For a
+   share of the questions a second upstream is asked in parallel, after the first one's own 95th percentile.
+4. A client has its answer within `deadline_s` of the first client that asked. It is an upstream's answer, else the last
+   known one (RFC 8767), else SERVFAIL with a reason (RFC 8914).
+5. Packets of the same millisecond leave by one random socket, so that their replies come together. Guessing the socket
+   is no easier than if each packet had its own, because an attacker doesn't see it.
+6. A late reply answers its question while that is open. After that it only updates the state of the server.
 """
 
 from collections.abc import Callable, Sequence
@@ -43,10 +43,10 @@ from pydns.upstream.pool import CASE_PAUSE_S, EDNS_PAUSE_S, LONGEST_PAUSE_S, Cha
 from pydns.upstream.routes import Routes, RouteSpec
 
 MAX_ATTEMPTS = 6  # packets for one question to one route, hedges and repetitions included
-HEDGE_WINDOW = 100  # questions that the share of hedges is saved up from; as if they had been, at the start
-SOCKET_S = 0.001  # by one UDP socket, then by another: waking up for each one's replies cost a miss 1 µs
-LOST_S = 1.0  # past its deadline a question is open only if a bug has cost it what was to end it
-_ID_TRIES = 32  # then a socket counts as full: with half of its ids in use that is one in 4,000 million
+HEDGE_WINDOW = 100  # questions whose share of hedges is saved up; at the start as if they had been asked
+SOCKET_S = 0.001  # how long one UDP socket is used: waking up for the replies of many cost a miss 1 µs
+LOST_S = 1.0  # a question that is open so long past its deadline has met a bug
+_ID_TRIES = 32  # then a socket counts as full: with half of its ids in use, a chance of one in 4,000 million
 
 
 class ForwarderLimits(NamedTuple):
@@ -59,7 +59,7 @@ class ForwarderLimits(NamedTuple):
 
 
 class Event(Enum):
-    """What is worth a log line: changes of state, never single queries."""
+    """Changes of state that are logged. Never about single queries."""
 
     OPENED = "upstream does not answer"
     CLOSED = "upstream answers again"
@@ -100,12 +100,12 @@ class Counters:
     overflows: int  # SERVFAIL at once: too many in flight, or no upstream had a packet left in its budget
     stale: int  # last known answers given
     refreshes: int  # asked for again before expiry
-    all_open: int  # asked although no upstream had been answering of late
+    all_open: int  # asked although every breaker was open
     sent: int
     hedges: int
-    avoided: int  # asked a second upstream since the first one had nothing to say to anything any more
+    avoided: int  # asked a second upstream because the first one had gone silent
     timeouts: int
-    errors: int  # SERVFAIL, REFUSED and the like
+    errors: int  # SERVFAIL, REFUSED and other errors
     truncated: int
     unexpected: int  # no question is open with this id on this socket
     wrong_question: int
@@ -130,7 +130,7 @@ class Forwarder:
         reply: Callable[[object, UpstreamAnswer], None],
         notice: Callable[[Event, Upstream], None],
     ) -> None:
-        """Connect the parts. `random_bits` returns `RANDOM_OCTETS` of them that no earlier ones tell anything about.
+        """Connect the parts. `random_bits` returns a number of `RANDOM_OCTETS` that earlier ones don't predict.
 
         `send_udp(upstream index, socket index, packet)` and `send_tcp(upstream index, message)` return False if it
         can't be sent. `reply(client, answer)` is called once for each `ask`, from within it or later. `notice(event,
@@ -146,8 +146,8 @@ class Forwarder:
         self._send_tcp = send_tcp
         self._reply = reply
         self._notice = notice
-        self._open: dict[bytes, _Query] = {}  # by question and flags, as in the cache
-        self._sent: dict[int, _Sent] = {}  # by upstream, socket and id
+        self._open: dict[bytes, _Query] = {}  # key -> open question
+        self._sent: dict[int, _Sent] = {}  # place -> packet
         self._waiting = 0
         self._hedge_credit = HEDGE_WINDOW * limits.hedge_share
         self._socket_index = 0
@@ -208,7 +208,7 @@ class Forwarder:
             return
         response = parse_response(packet, sent.question)
         if response is Unusable.CASE_CHANGED and not sent.cased:
-            # Known not to keep the case: then its own spelling of our question will do.
+            # The server is known not to keep the case, so its own spelling of the question is accepted.
             response = parse_response(packet, packet[HEADER : HEADER + len(sent.question)])
         if isinstance(response, Unusable):
             self._received_unusable(sent, response, packet, now)
@@ -248,7 +248,7 @@ class Forwarder:
                 self._failed(query, upstream, now)
 
     def unreachable(self, upstream_index: int, socket_index: int, now: float) -> None:
-        """Give up what was sent by a socket: nobody listens there, or the connection was closed."""
+        """Give up the packets of a socket: nobody listens there, or the connection was closed."""
         places = places_of(upstream_index, socket_index)
         gone = [sent for place, sent in self._sent.items() if place in places]
         for sent in gone:
@@ -263,10 +263,10 @@ class Forwarder:
                 self._failed(query, sent.upstream, now)
 
     def tick(self, now: float) -> None:
-        """Do what time demands: hedge, try the next upstream, give up."""
-        # All are looked at, 0.03 µs each: what was answered has left. A timer that isn't needed costs a miss 0.9 µs.
+        """Hedge, try the next upstream or give up, where it is time."""
+        # All open packets are looked at, 0.03 µs each. A timer for each would cost a miss 0.9 µs.
         for sent in [each for each in self._sent.values() if each.due_at <= now]:
-            if self._sent.get(sent.place) is not sent:  # another one's failure has ended it
+            if self._sent.get(sent.place) is not sent:  # the failure of another packet has ended it
                 continue
             query = sent.query
             if sent.timed_out:
@@ -285,7 +285,7 @@ class Forwarder:
 
     @property
     def busy(self) -> bool:
-        """Whether `tick` has anything to look after."""
+        """Whether `tick` must be called."""
         return bool(self._sent)
 
     @property
@@ -294,7 +294,7 @@ class Forwarder:
         return self._waiting
 
     def probe(self, upstream: Upstream, question: bytes, client: object, now: float) -> None:
-        """Ask one upstream, whatever the routes, the cache and its breaker say. `question` is in lower case."""
+        """Ask one upstream, regardless of routes, cache and breaker. `question` is in lower case."""
         pool = Pool([upstream])
         query = _Query(question + FLAG_OCTETS[0], RouteSpec(name.ROOT, 0), pool, client, now + self._limits.deadline_s)
         if query.key in self._open:
@@ -306,24 +306,24 @@ class Forwarder:
             self._finish(query, _SERVFAIL)
 
     def looped(self, upstream: Upstream, now: float) -> None:
-        """Take note that an upstream leads back to us. It isn't asked any more until it is `cleared`."""
+        """Note that an upstream sends our queries back to us. It isn't asked until it is `cleared`."""
         self.counters.loops += 1
         upstream.loops = True
         upstream.open(now, LONGEST_PAUSE_S)
         self._notice(Event.LOOP, upstream)
 
     def cleared(self, upstream: Upstream) -> None:
-        """Take note that an upstream doesn't lead back to us any more."""
+        """Note that an upstream doesn't send our queries back to us any more."""
         upstream.loops = upstream.is_open = False
         self._notice(Event.CLOSED, upstream)
 
     def configure(
         self, routes: Routes, pools: Sequence[Pool], limits: ForwarderLimits, cache_limits: CacheOptions, now: float
     ) -> None:
-        """Put other routes and limits in force. Answers stay cached whose names go to the same servers as before.
+        """Apply routes and limits. Answers stay cached if their names go to the same servers as before.
 
-        Questions in flight end where they began. An `Upstream` index stands for one server for good: pools share the
-        `Upstream` of a server that stays, and a new one gets an index that was never used.
+        Questions in flight end with the routes they began with. An `Upstream` index always means the same server. Pools
+        share the `Upstream` of a server that stays, and a new one gets an index that was never used.
         """
         for key in self._cache.questions():
             before, after = self._routes.find(key[QNAME]), routes.find(key[QNAME])
@@ -334,9 +334,9 @@ class Forwarder:
         self._cache.limit(cache_limits)
 
     def _join(self, query: "_Query", question: bytes, query_id: bytes, client: object, now: float) -> None:
-        """Let a client wait for a question that is open, unless the question is our own that came back."""
+        """Let a client wait for an open question, unless the query is our own that came back."""
         for sent in query.sents:
-            # Without random case an id alone would be hit by chance, and an upstream punished for it.
+            # Without random case, an equal id may be chance, and the upstream would be punished for it.
             if sent.cased and sent.question == question and id_of(sent.place) == int.from_bytes(query_id):
                 self.looped(sent.upstream, now)
                 self._reply(client, _SERVFAIL)
@@ -353,7 +353,7 @@ class Forwarder:
             query.clients.append(client)
 
     def _refresh(self, key: bytes, now: float) -> None:
-        """Ask for a cached answer anew; no client waits for it."""
+        """Fetch a cached answer anew. No client waits for it."""
         route = self._routes.find(key[QNAME])
         if route is None or key in self._open or len(self._open) >= self._limits.max_in_flight:
             return
@@ -364,7 +364,7 @@ class Forwarder:
         self._continue(query, now)
 
     def _probe_open_breakers(self, query: "_Query", now: float) -> None:
-        """Before a question is asked of a pool with open breakers: make it a probe too, if one is due."""
+        """Send a question also to an open upstream of its pool, as a probe, if one is due."""
         if query.pool.open_count() == len(query.pool.upstreams):
             self._answer_stale(query, now)
             return
@@ -375,19 +375,19 @@ class Forwarder:
                 self._learn(probed, probed.failed(now))
 
     def _continue(self, query: "_Query", now: float) -> None:
-        """Ask the next upstream; give up if there is none and no reply is to be expected."""
+        """Ask the next upstream. Give up if there is none and no reply is expected."""
         if not self._attempt(query, now) and query.outstanding == 0:
             self._give_up(query, now)
 
     def _attempt(self, query: "_Query", now: float) -> bool:
-        """Ask the next upstream. False if there is none, or enough has been asked."""
+        """Ask the next upstream. Return False if there is none, or if enough packets were sent."""
         while query.attempts < MAX_ATTEMPTS:
             bits = self._random_bits()
             upstream = query.pool.choose(query.tried, now, bits)
             if upstream is None:
                 if query.tried == query.failed:
                     return False
-                # Everyone was asked. Those that were silent may have lost a packet; who gave an error won't do better.
+                # All were asked. A silent one may have lost a packet. One that gave an error would give it again.
                 query.tried = query.failed
                 self._answer_stale(query, now)
                 continue
@@ -398,7 +398,7 @@ class Forwarder:
         return False
 
     def _try(self, query: "_Query", upstream: Upstream, now: float, bits: int) -> bool:
-        """Ask an upstream. False if nothing can be sent to it."""
+        """Ask an upstream. Return False if nothing can be sent to it."""
         query.attempts += 1
         query.tried |= 1 << upstream.index
         if self._send(query, upstream, now, bits):
@@ -409,7 +409,7 @@ class Forwarder:
         return False
 
     def _send(self, query: "_Query", upstream: Upstream, now: float, bits: int, over_stream: bool = False) -> bool:
-        """Send a question to an upstream, by a random socket with a random id, the name in random case."""
+        """Send a question to an upstream, by a random socket, with a random id and in random case."""
         key = query.key
         question = key[QUESTION]
         cased = False
@@ -455,9 +455,9 @@ class Forwarder:
         return True
 
     def _hedge(self, sent: "_Sent", now: float) -> None:
-        """Ask a second upstream before the first has been silent for long enough to say so.
+        """Ask a second upstream before the first one's timeout.
 
-        For a share of the questions, unless the first one says nothing at all any more: then for all.
+        This is done for a share of the questions, or for all of them if the first upstream has gone silent.
         """
         query = sent.query
         if not sent.attempt == query.attempts == 1 or not query.pool.has_another(query.tried):
@@ -499,7 +499,7 @@ class Forwarder:
         query, upstream = sent.query, sent.upstream
         over_stream = socket_of(sent.place) == STREAM
         if why is Unusable.CASE_CHANGED and not over_stream:
-            # Not believed, but asked again without random case: somebody who guesses ids gains nothing by this.
+            # The reply isn't used. The question is asked again without random case: guessing ids gains nothing.
             self.counters.case_lost += 1
             if now >= upstream.case_lost_until:
                 upstream.case_lost_until = now + CASE_PAUSE_S
@@ -508,7 +508,8 @@ class Forwarder:
             self._ask_again(query, upstream, now)
             return
         if sent.has_opt and len(packet) == HEADER and packet[2] & 0x80 and packet[3] & 15 in _NO_EDNS:
-            # What choked on the OPT may not have got as far as the question. Not believed either, but asked again.
+            # A server that fails at the OPT may not repeat the question. The reply isn't used; we ask again without
+            # OPT.
             self._drop(sent)
             self._ask_again(sent.query, sent.upstream, now, plainly=True)
             return
@@ -517,7 +518,7 @@ class Forwarder:
         else:
             self.counters.wrong_question += 1
         if over_stream:
-            # Nobody can have slipped this into a connection: it is the server's own, and no other will come.
+            # Nobody can forge a message within the connection: it is the server's reply, and no other will come.
             self._drop(sent)
             if not query.done:
                 self._failed(query, upstream, now)
@@ -528,7 +529,7 @@ class Forwarder:
             sent.query.outstanding -= 1
 
     def _failed(self, query: "_Query", upstream: Upstream, now: float) -> None:
-        """Go on after an upstream that is not to be asked this question again."""
+        """Go on with the next upstream. This one isn't asked the question again."""
         query.failed |= 1 << upstream.index
         query.tried |= 1 << upstream.index
         self._continue(query, now)
@@ -541,14 +542,14 @@ class Forwarder:
                 self._continue(query, now)
                 return
         for upstream in query.gave_errors:
-            # What one server answers, another has no excuse to fail at.
+            # These gave errors to a question that can be answered: that counts as failures.
             self._learn(upstream, upstream.failed(now))
         self._finish(query, self._cache.store(query.key, response, now))
 
     def _give_up(self, query: "_Query", now: float) -> None:
-        """Answer a question that nobody answers."""
+        """Answer a question that no upstream answers."""
         if query.attempts == 0 and not query.failed:
-            # Nobody was asked, which says nothing about the question.
+            # No upstream was asked, so nothing is known about the question.
             if all(upstream.loops for upstream in query.pool.upstreams):
                 failure = _NOBODY
             else:  # every server's budget of packets is spent
@@ -566,7 +567,7 @@ class Forwarder:
 
     def _finish(self, query: "_Query", answer: UpstreamAnswer) -> None:
         query.done = True
-        query.sents = ()  # they know the query: no cycle is left for the garbage collector
+        query.sents = ()  # they refer to the query: this leaves no cycle for the garbage collector
         del self._open[query.key]
         clients = query.clients
         self._waiting -= len(clients)
@@ -574,7 +575,7 @@ class Forwarder:
             self._reply(client, answer)
 
     def _answer_stale(self, query: "_Query", now: float) -> None:
-        """Answer with what was last known, if that is. The question stays open, for the answer to be cached."""
+        """Answer with the last known answer, if there is one. The question stays open, so that its answer is cached."""
         if query.stale is None:
             query.stale = self._cache.stale(query.key, now)
         if query.stale is not None:
@@ -626,15 +627,15 @@ class _Query:
         self.clients = [client]
         self.deadline = deadline
         self.sents: tuple[_Sent, ...] = ()
-        self.outstanding = 0  # packets that a reply is expected to before their timeout
+        self.outstanding = 0  # packets that haven't timed out and have no reply
         self.attempts = 0
-        self.tried = 0  # a bit for each upstream's index: asked in this round
-        self.failed = 0  # likewise: not to be asked again
+        self.tried = 0  # a bit for each upstream's index that was asked in this round
+        self.failed = 0  # a bit for each upstream's index that isn't to be asked again
         self.gave_errors: Sequence[Upstream] = ()
         self.rcode = 0  # of the last error
         self.network_error = False
-        self.stale: UpstreamAnswer | None = None  # what clients have been answered with meanwhile
-        self.is_plain = False  # asked without OPT, since a server didn't understand it with one
+        self.stale: UpstreamAnswer | None = None  # the stale answer that clients have got meanwhile
+        self.is_plain = False  # asked without OPT, because a server didn't understand OPT
         self.done = False
 
     def go_on(self, route: RouteSpec, pool: Pool) -> None:
@@ -647,7 +648,7 @@ class _Query:
 
 
 class _Sent:
-    """A packet that a reply may come to."""
+    """A packet that may get a reply."""
 
     __slots__ = (
         "attempt",
@@ -677,13 +678,13 @@ class _Sent:
     ) -> None:
         self.place = place
         self.query = query
-        self.attempt = attempt  # of the query's; 0 for a probe that goes along with it
+        self.attempt = attempt  # number of the attempt; 0 for a probe
         self.upstream = upstream
         self.question = question
         self.cased = cased
         self.has_opt = has_opt
         self.sent_at = sent_at
-        self.due_at = due_at  # when something is to be done: to hedge, to try another server, to forget it
+        self.due_at = due_at  # when to hedge, to try another server, or to forget it
         self.overdue = False
         self.timed_out = False
 
@@ -697,9 +698,8 @@ _NO_RECORDS = bytes(4)
 _SERVFAIL = UpstreamAnswer(Rcode.SERVFAIL, _NO_RECORDS, b"")
 _REFUSED = UpstreamAnswer(Rcode.REFUSED, _NO_RECORDS, b"", Ede.NOT_AUTHORITATIVE)
 _NOBODY = UpstreamAnswer(Rcode.SERVFAIL, _NO_RECORDS, b"", Ede.NO_REACHABLE_AUTHORITY)
-_NO_EDNS = (Rcode.FORMERR, Rcode.NOTIMP, Rcode.BADVERS)  # what servers say that don't know OPT (RFC 6891 section 7)
-# By whether OPT is sent, and the question's flags: the header after the id (RD, CD if asked for; one question), and OPT
-# (DO if asked for).
+_NO_EDNS = (Rcode.FORMERR, Rcode.NOTIMP, Rcode.BADVERS)  # from servers that don't know OPT (RFC 6891 section 7)
+# Header after the id, and OPT, by whether OPT is sent, then by the question's flags.
 _FRAMES = [
     [
         (

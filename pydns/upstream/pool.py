@@ -1,16 +1,16 @@
-"""The servers that one kind of question may go to: how each is doing, and which is asked next.
+"""The servers of a route: the state of each, and the choice of the next one to ask.
 
-Knows no packets, sockets or questions. The clock is passed in; so is randomness, as bits of one draw per query.
+Knows no packets, sockets or questions. The clock is passed in, and randomness as bits of one number per packet.
 
 Rules of the breaker
 1. It opens after `FAILURES_TO_OPEN` failures in a row: silence, or an error to a question that another server answered.
    An error to a question that nobody answers says nothing about the server.
-2. Open means: not chosen while there is another choice. With no other it is asked as if it were closed: a reply is
-   worth more than a saved packet, and a resolver that is silent about one broken name isn't down.
-3. Long before that, a server that everything is overdue from, by its own 95th percentile, and that has said nothing
-   since, is not chosen while there is another choice either: until it says anything.
-4. Now and then one query goes to an open one as well as to another server: the probe. No client waits for it. A reply
-   closes the breaker; silence doubles the pause, from 1 s to 30 s.
+2. An open server is chosen only if there is no other. Then it is asked as if it were closed: a reply is worth more than
+   a saved packet, and a resolver that is silent about one broken name isn't down.
+3. Long before that, a silent server is avoided while there is another choice: one from which several replies are
+   overdue, by its own 95th percentile, and nothing has come since. Any reply ends this.
+4. From time to time one query goes to an open server as well as to another one: the probe. No client waits for it. A
+   reply closes the breaker. Silence doubles the pause, from 1 s to 30 s.
 """
 
 from bisect import bisect_left
@@ -29,13 +29,13 @@ LONGEST_PAUSE_S = 30.0
 EDNS_PAUSE_S = 900.0  # then EDNS is tried again; as Unbound
 CASE_PAUSE_S = 3600.0  # then 0x20 is tried again: a spoofed reply must not turn it off for good
 SHORTEST_TIMEOUT_S, LONGEST_TIMEOUT_S = 0.4, 1.2  # three times the 95th percentile within these
-P95_SAMPLES, P95_EVERY = 64, 16  # replies: of the last ones, and how often it is worked out
+P95_SAMPLES, P95_EVERY = 64, 16  # replies: how many are kept, and how many come between two computations
 P95_UNKNOWN_S = 0.3
 EXPLORE_MASK = (1 << EXPLORE_BITS) - 1  # one query in 32 goes to a random server: it may have become fast
 
 
 class UpstreamSpec(NamedTuple):
-    """A server. `name` is what logs and metrics call it."""
+    """A server. `name` is used in logs and metrics."""
 
     name: str
     transport: Transport = Transport.UDP
@@ -43,14 +43,14 @@ class UpstreamSpec(NamedTuple):
 
 
 class Change(Enum):
-    """What a reply or a failure changed about a server."""
+    """A change of a server's breaker."""
 
     OPENED = "opened"
     CLOSED = "closed"
 
 
 class Upstream:
-    """A server and what is known of it. `index` is its place among all servers of a forwarder."""
+    """A server and its state. `index` is unique among all servers that a forwarder has ever had."""
 
     __slots__ = (
         "_failures",
@@ -81,7 +81,7 @@ class Upstream:
         self.spec = spec
         self.is_limited = spec.packets_per_second is not None
         self.is_stream = spec.transport is not Transport.UDP
-        self.srtt_s = 0.0  # 0 until the first reply: a server that nobody knows is asked first
+        self.srtt_s = 0.0  # 0 until the first reply, so that an unknown server is asked first
         self.p95_s = P95_UNKNOWN_S
         self.timeout_s = _timeout_s(P95_UNKNOWN_S)
         self.is_open = False
@@ -89,10 +89,10 @@ class Upstream:
         self.probing = False
         self.case_lost_until = 0.0
         self.edns_lost_until = 0.0
-        self.loops = False  # leads back to us: not asked at all
-        self.observed: dict[int, list[float]] = {}  # by rcode: replies by time, as a histogram of `metrics.totals`
-        self.overdue = 0  # questions of which none has been answered, nor any other since they were sent
-        self._heard_at = 0.0  # when it last sent anything that belongs to a question
+        self.loops = False  # it sends our queries back to us; it is not asked at all
+        self.observed: dict[int, list[float]] = {}  # rcode -> histogram of reply times (`metrics.totals`)
+        self.overdue = 0  # questions without a reply, while no other reply has come since they were sent
+        self._heard_at = 0.0  # when the last reply to a question came
         self._failures = 0
         self._pause_s = FIRST_PAUSE_S
         self._samples: list[float] = []
@@ -100,7 +100,7 @@ class Upstream:
         self._tokens_at = 0.0
 
     def heard(self, rcode: int, rtt_s: float, now: float) -> None:
-        """Count a reply, whatever it says."""
+        """Count a reply of any rcode."""
         self._heard_at = now
         self.overdue = 0
         histogram = self.observed.get(rcode)
@@ -110,14 +110,15 @@ class Upstream:
         histogram[-1] += rtt_s
 
     def replied(self, rtt_s: float) -> Change | None:
-        """Learn from a reply that came after `rtt_s`."""
+        """Update the state after a reply that took `rtt_s`. Return whether the breaker closed."""
         self._failures = 0
         self.probing = False
         self.srtt_s += (rtt_s - self.srtt_s) / 8 if self.srtt_s else rtt_s
         samples = self._samples
         samples.append(rtt_s)
         count = len(samples)
-        # Sorting 64 numbers every 16 replies adds 0.03 µs a reply, and finds a new level within 64 of them.
+        # Sorting 64 numbers every 16 replies adds 0.03 µs a reply. The percentile follows a new level within 64
+        # replies.
         if count < P95_EVERY or count % P95_EVERY == 0:
             self.p95_s = min(sorted(samples)[count * 95 // 100], LONGEST_TIMEOUT_S)
             self.timeout_s = _timeout_s(self.p95_s)
@@ -130,17 +131,17 @@ class Upstream:
 
     @property
     def is_silent(self) -> bool:
-        """Whether so much is overdue that it can't be chance."""
+        """Whether more replies are overdue than chance explains."""
         return self.overdue >= OVERDUE_TO_AVOID
 
     def waited(self, sent_at: float) -> None:
-        """Take note that a question which was sent then is overdue."""
+        """Note that the reply to a question sent at `sent_at` is overdue."""
         self.overdue = self.overdue + 1 if self._heard_at < sent_at else 0
 
     def failed(self, now: float) -> Change | None:
-        """Learn from silence or an error."""
+        """Update the state after silence or an error. Return whether the breaker opened."""
         self._failures += 1
-        # So that a bad server isn't the fastest until its breaker opens.
+        # Otherwise a failing server could count as the fastest until its breaker opens.
         self.srtt_s = min(max(self.srtt_s, 0.05) * 2, 5.0)
         if self.is_open:
             if self.probing:
@@ -153,7 +154,7 @@ class Upstream:
         return self.open(now, FIRST_PAUSE_S)
 
     def open(self, now: float, pause_s: float) -> Change | None:
-        """Open the breaker for at least `pause_s`, whatever was counted."""
+        """Open the breaker for at least `pause_s`, however many failures there were."""
         changed = None if self.is_open else Change.OPENED
         self.is_open = True
         self._pause_s = pause_s
@@ -161,7 +162,7 @@ class Upstream:
         return changed
 
     def take(self, now: float) -> bool:
-        """Take a packet from the budget; False if there is none left. One second's worth may be sent at once."""
+        """Take a packet from the budget. Return False if it is empty. One second's budget may be sent at once."""
         rate = self.spec.packets_per_second
         if rate is None:
             return True
@@ -182,7 +183,7 @@ class Pool:
         self._next = 0
 
     def first(self, bits: int) -> Upstream | None:
-        """Return the server to ask first while all are well, as `choose` would; None if one isn't, or there is none."""
+        """Return the server to ask first if all are well, as `choose` would. None if not all are, or there are none."""
         upstreams = self.upstreams
         for upstream in upstreams:
             if upstream.is_open or upstream.overdue or upstream.is_limited:
@@ -192,7 +193,7 @@ class Pool:
         return self._pick(upstreams, bits) if upstreams else None
 
     def choose(self, tried: int, now: float, bits: int) -> Upstream | None:
-        """Return the server to ask, its packet taken from its budget; None if there is none left.
+        """Return the server to ask and take a packet from its budget. None if no server is left.
 
         `tried` has a bit for the index of each server that isn't to be chosen; `bits` are at least 16 random ones.
         """
@@ -211,7 +212,7 @@ class Pool:
         return None
 
     def probe(self, now: float) -> Upstream | None:
-        """Return an open server that is due to be tried, if there is one: by one query, whose fate is told it."""
+        """Return an open server that is due for a probe, if there is one. The caller must report how the probe ends."""
         for upstream in self.upstreams:
             if (
                 upstream.is_open
@@ -224,11 +225,11 @@ class Pool:
         return None
 
     def open_count(self) -> int:
-        """Return how many servers haven't been answering of late."""
+        """Return how many breakers are open."""
         return sum([upstream.is_open for upstream in self.upstreams])
 
     def has_another(self, tried: int) -> bool:
-        """Tell whether a server that answers is not among those tried."""
+        """Return whether there is a server with a closed breaker that wasn't tried."""
         return not all(upstream.is_open or tried >> upstream.index & 1 for upstream in self.upstreams)
 
     def _pick(self, candidates: Sequence[Upstream], bits: int) -> Upstream:

@@ -1,6 +1,6 @@
-"""Which upstreams a name is for: stub domains by longest suffix, with exceptions, and where to go on after NXDOMAIN.
+"""The upstreams for a name: stub domains by longest suffix, with exceptions, and the next route after an NXDOMAIN.
 
-Knows names and the indices of pools; what a pool is, it doesn't know.
+Knows names and the indices of pools, not pools.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from pydns.dns import name
 
 
 class RouteSpec(NamedTuple):
-    """Names at or below `domain` go to a pool, unless they lie at or below one of `except_domains`."""
+    """Names at or below `domain` go to a pool, unless they are at or below one of `except_domains`."""
 
     domain: bytes  # wire form, any case
     pool: int
@@ -21,10 +21,10 @@ class RouteSpec(NamedTuple):
 
 
 class Routes:
-    """Routes compiled so that a choice costs one look-up per label, and none where there is only the root's."""
+    """Routes compiled so that a choice costs one look-up per label, and none if the root has the only route."""
 
     def __init__(self, specs: Sequence[RouteSpec]) -> None:
-        """Of several routes with one domain the last counts. The default route's domain is the root."""
+        """Of several routes with one domain the last one wins. The default route's domain is the root."""
         self._by_domain = {spec.domain.lower(): spec for spec in specs}
         self._excepted: dict[bytes, set[bytes]] = {}
         for domain, spec in self._by_domain.items():
@@ -34,7 +34,7 @@ class Routes:
         self._only = self._by_domain.get(name.ROOT) if only else None  # the route of every name
 
     def find(self, qname: bytes, after: RouteSpec | None = None) -> RouteSpec | None:
-        """Return the route for a wire name in lower case: the first or, of those with a shorter suffix, the next."""
+        """Return the route for a wire name in lower case, or the next one with a shorter suffix than `after`."""
         if self._only is not None:
             return self._only if after is None else None
         longest = len(qname) if after is None else len(after.domain) - 1

@@ -1,4 +1,4 @@
-"""From a configuration to the servers that are asked: routes, pools, and which servers stay, come and go.
+"""Routes and pools of servers for a configuration, and which servers stay, come and go with a new one.
 
 Pure: addresses of servers that are known by name are passed in.
 """
@@ -12,26 +12,26 @@ from pydns.dns.address import endpoint_text
 from pydns.upstream.pool import Pool, Upstream, UpstreamSpec
 from pydns.upstream.routes import Routes, RouteSpec
 
-Addresses = Mapping[bytes, tuple[str, ...]]  # of servers by their name
+Addresses = Mapping[bytes, tuple[str, ...]]  # server name -> addresses
 
 
 class Plan(NamedTuple):
-    """What to ask whom."""
+    """The servers for each question."""
 
     routes: Routes
     pools: list[Pool]
-    upstreams: dict[int, tuple[Upstream, ServerSpec]]  # by index, all that the pools have
+    upstreams: dict[int, tuple[Upstream, ServerSpec]]  # index -> server, all servers of the pools
 
 
 class Servers:
-    """Every server that has been configured, by what it is: one that stays keeps its index and what is known of it."""
+    """Every server that has been configured. A server that stays configured keeps its index and its state."""
 
     def __init__(self) -> None:
         self._known: dict[ServerSpec, Upstream] = {}
         self._next_index = 0
 
     def plan(self, config: Config, addresses: Addresses) -> Plan:
-        """Return whom to ask by a configuration. A name without addresses is no server, until it has some."""
+        """Return the plan for a configuration. A server name without addresses is left out until it has some."""
         used: dict[ServerSpec, Upstream] = {}
         pools = []
         specs = []
@@ -58,12 +58,12 @@ class Servers:
 
 
 def names(config: Config) -> set[bytes]:
-    """Return the names of servers that have to be resolved."""
+    """Return the names of servers, which have to be resolved."""
     return {each.qname for route in config.routes for each in route.servers if isinstance(each, NamedUpstream)}
 
 
 def title(server: ServerSpec) -> str:
-    """Return what logs and metrics call a server."""
+    """Return the name of a server in logs and metrics."""
     place = endpoint_text(server.ip, server.port)
     if server.transport is Transport.UDP:
         return place
