@@ -60,7 +60,7 @@ async def _run(slot: Slot, state_dir: Path, log: Log, lifeline: int, row: Proces
     loop.add_reader(lifeline, stop.set)
 
     queries, late = QueryLog(log, loop.call_later), LateQueries(row)
-    observers: tuple[Observer, ...] = (queries, late)  # a row for each that there is
+    observers: tuple[Observer, ...] = (queries, late)  # all there are; each is called while it is on
 
     def configure() -> None:
         for each in observers:

@@ -1,0 +1,159 @@
+"""Observers of ports: each that is on sees every query and reply, whatever the port and whoever answers."""
+
+import asyncio
+import socket
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pydns.config import model
+from pydns.config.model import Config
+from pydns.dns.message import Edns
+from pydns.log import Log
+from pydns.metrics.meter import Meter
+from pydns.process.block import share
+from pydns.serve.context import Batch
+from pydns.serve.port import UDP_LIMIT, Client, Port
+from pydns.serve.recursion import Recursion
+from pydns.serve.udp import reader
+from pydns.table.reader import Reader
+from pydns.table.writer import Writer
+from tests.running import query
+from tests.subject import load
+from tests.upstream import world
+
+
+class Seen:
+    """Notes what an observer sees."""
+
+    is_on = True
+
+    def __init__(self) -> None:
+        self.queries: list[bytes] = []
+        self.replies: list[tuple[Client, bytes]] = []
+
+    def configure(self, config: Config) -> None:
+        pass
+
+    def received(self, port: Port, messages: Sequence[bytes]) -> None:
+        self.queries += messages
+
+    def replied(self, port: Port, peer: Any, reply: bytes, came: float) -> None:
+        self.replies.append((port.client_at(peer), reply))
+
+
+class Worker:
+    """A worker with one UDP socket, and an upstream that answers when it is let."""
+
+    def __init__(self, state_dir: Path, loop: asyncio.AbstractEventLoop) -> None:
+        zone = load([])
+        facts = zone.facts(serial=1, synced=True)
+        writer = Writer(state_dir, facts)
+        writer.put_config(model.dump(Config(upstreams=(model.ServerSpec("192.0.2.53"),))))
+        writer.replace(zone.contents, facts)
+        writer.close()  # LMDB opens a file once in a process
+        self.table = Reader(state_dir)
+        self.batch = Batch(self.table, Log(), Meter(share(1)[0]))
+        self._packets: list[tuple[int, int, bytes]] = []
+        self._recursion = Recursion(self.batch, Log(), loop, sockets=self._sockets)
+        self.batch.defer = self._recursion.ask
+        self._recursion.poll()
+        self._loop = loop
+        self._packets.clear()
+        self._sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._sock.bind(("127.0.0.1", 0))
+        self._sock.setblocking(False)
+        self._read = reader(self._sock, self.batch, loop)
+        self.client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.client.settimeout(5)
+        self.client.connect(self._sock.getsockname())
+
+    def ask(self, *messages: bytes) -> list[bytes]:
+        """Send queries together and return the replies, those of the upstream last."""
+        for each in messages:
+            self.client.send(each)
+        self._read()
+        for index, socket_index, packet in self._packets:
+            self._received(index, socket_index, [world.reply_to(packet, world.Server())])
+        self._packets.clear()
+        self._loop.run_until_complete(asyncio.sleep(0))
+        return [self.client.recv(512) for each in messages if len(each) >= 12]
+
+    def close(self) -> None:
+        self._sock.close()
+        self.client.close()
+        self.table.close()
+
+    # What the recursion does with sockets to upstreams.
+
+    def _sockets(self, _: object, received: Any, __: object) -> Any:
+        self._received = received
+        return self
+
+    def add(self, index: int, server: model.ServerSpec) -> None:
+        pass
+
+    def send_udp(self, *packet: Any) -> bool:
+        self._packets.append(packet)
+        return True
+
+    send_stream = send_udp
+
+    def sweep(self, now: float) -> None:
+        pass
+
+
+@pytest.fixture
+def worker(tmp_path: Path) -> Iterator[Worker]:
+    loop = asyncio.new_event_loop()
+    started = Worker(tmp_path, loop)
+    yield started
+    started.close()
+    loop.close()
+
+
+def test_every_observer_that_is_on_sees_all_queries_and_replies(worker: Worker) -> None:
+    queries = [
+        query("dns-version.cluster.local", 16, 1),
+        query("none.cluster.local", 1, 2),
+        b"short",  # gets no reply
+        query("www.example.com", 1, 3),  # is deferred
+    ]
+    first, second = Seen(), Seen()
+    worker.batch.observers += [first, second]
+    replies = worker.ask(*queries)
+    assert len(replies) == 3
+    for seen in first, second:
+        assert seen.queries == queries
+        assert sorted(reply for _, reply in seen.replies) == sorted(replies)
+        assert {client for client, _ in seen.replies} == {Client(*worker.client.getsockname())}
+    worker.batch.observers.remove(first)
+    worker.ask(queries[0])
+    assert (len(first.queries), len(second.queries)) == (4, 5)
+
+
+def test_the_client_is_known_while_its_query_is_answered(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    respond = worker.batch.responder.respond
+    clients = []
+
+    def note_client(message: bytes, transaction: Any, port: Port) -> Any:
+        clients.append(port.client)
+        return respond(message, transaction, port)
+
+    monkeypatch.setattr(worker.batch.responder, "respond", note_client)
+    other = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    other.connect(worker.client.getpeername())
+    other.send(query("cluster.local", 6))
+    worker.ask(query("cluster.local", 6))
+    assert clients == [Client(*other.getsockname()), Client(*worker.client.getsockname())]
+    other.close()
+
+
+def test_edns_extends_the_limit_of_udp_only() -> None:
+    tally = Meter(share(1)[0]).tallies[0]
+    udp, stream = Port("udp", UDP_LIMIT, tally), Port("tcp", 65535, tally)
+    for size, wanted in ((None, 512), (0, 512), (1000, 1000), (4096, 1232)):
+        edns = None if size is None else Edns(size, False, 0)
+        assert (udp.reply_limit(edns), stream.reply_limit(edns)) == (wanted, 65535)
