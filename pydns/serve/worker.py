@@ -30,7 +30,6 @@ from pydns.serve.port import UDP_LIMIT, Observer, Port
 from pydns.serve.query_log import QueryLog
 from pydns.serve.recursion import CONFIG_S, Recursion
 from pydns.serve.tcp import Connections
-from pydns.serve.traffic_counts import TrafficCounts
 from pydns.table.reader import Reader
 
 _WAIT_S = 5.0  # for upstreams: longer than any client is kept waiting
@@ -61,7 +60,7 @@ async def _run(slot: Slot, state_dir: Path, log: Log, lifeline: int, row: Proces
     loop.add_reader(lifeline, stop.set)
 
     queries, late = QueryLog(log, loop.call_later), LateQueries(row)
-    observers: tuple[Observer, ...] = (queries, late, TrafficCounts())  # all there are; each is called while it is on
+    observers: tuple[Observer, ...] = (queries, late)  # all there are; each is called while it is on
 
     def configure() -> None:
         for each in observers:
