@@ -143,7 +143,7 @@ CHOSEN: list[tuple[dict[str, Any], Callable[[str, str], bool]]] = [
 
 
 @pytest.mark.parametrize(("chosen", "is_wanted"), CHOSEN)
-def test_replies_that_are_chosen_get_a_line(
+def test_chosen_replies_are_logged(
     chosen: dict[str, Any], is_wanted: Callable[[str, str], bool], configured: Start
 ) -> None:
     server = configured(chosen)
@@ -198,7 +198,7 @@ def test_a_share_of_them_is_chosen_at_random(configured: Start) -> None:
     assert 200 < len(server.lines()) < 400  # 6.9 standard deviations
 
 
-def test_a_name_forges_no_line(configured: Start) -> None:
+def test_a_name_cannot_forge_a_log_line(configured: Start) -> None:
     server = configured({})
     forged = name.from_labels(b'a\nb event=synced"', b"c\x85 d", b"default", b"svc", b"cluster", b"local")
     message = b"\0\1\1\0\0\1" + bytes(6) + forged + b"\0\1\0\1"
@@ -233,7 +233,7 @@ class OneClient(Port):
         return Client("192.0.2.1", 53)
 
 
-def test_lines_are_written_by_the_piece_when_there_are_many() -> None:
+def test_many_lines_are_written_together() -> None:
     outlet = Outlet()
     queries = QueryLog(Log(outlet=outlet), lambda *_: None)  # where it is never later
     queries.configure(Config(log=model.LogOptions(model.QueryLogOptions())))
@@ -256,7 +256,7 @@ def test_lines_are_written_by_the_piece_when_there_are_many() -> None:
     assert 256 << 10 < len(written) < 300 << 10
 
 
-def test_a_log_that_nobody_reads_stops_nobody_and_tells_later_what_is_lost(manifests: Path, tmp_path: Path) -> None:
+def test_a_blocked_log_delays_no_query_and_reports_lost_lines_later(manifests: Path, tmp_path: Path) -> None:
     config = tmp_path / "config.yaml"
     config.write_text("log: {queries: {}}")
     port = free_port()  # for UDP and TCP: what it has chosen itself is said in the log, which nobody reads

@@ -144,7 +144,7 @@ CASES = [
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.about)
-def test_what_is_kept_of_a_reply(case: Case) -> None:
+def test_the_useful_part_of_a_reply_is_kept(case: Case) -> None:
     message = compose(case)
     message.additional.append(dns.rrset.from_text("ns.bank.", 300, "IN", "A", "6.6.6.6"))
     response = accept(message.to_wire(), question_of(case.ask))
@@ -183,13 +183,13 @@ def test_a_ttl_with_the_highest_bit_counts_as_zero() -> None:
         assert accept(packet(question, address + record(b"\xc0\x0c", 46, b"sig", 9), answers=2), question).ttl_s == 0
 
 
-def test_a_truncated_reply_is_not_looked_into() -> None:
+def test_the_records_of_a_truncated_reply_are_not_parsed() -> None:
     question = question_of("a.example. A")
     response = parse_response(packet(question, b"garbage", flags=0x8380), question)
     assert isinstance(response, Response) and response.truncated and response.answer.records == b""
 
 
-def test_an_answer_stands_alone_once_uncompressed() -> None:
+def test_an_uncompressed_answer_can_be_read_anywhere() -> None:
     for case in CASES:
         response = accept(compose(case).to_wire(), question_of(case.ask))
         moved = response.answer._replace(records=uncompressed(question_of(case.ask), response.answer))
@@ -266,7 +266,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("reply", "why"), [row[1:] for row in REFUSED], ids=[row[0] for row in REFUSED])
-def test_what_is_no_answer_is_refused(reply: bytes, why: Unusable) -> None:
+def test_a_packet_that_is_no_answer_is_refused(reply: bytes, why: Unusable) -> None:
     assert parse_response(packet(QUESTION, ADDRESS), QUESTION) == Response(
         UpstreamAnswer(0, b"\0\1\0\0", ADDRESS), (6,), 5, False, False
     )
@@ -313,7 +313,7 @@ ATTACKS = {
 
 
 @pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS.keys())
-def test_work_is_bounded_whatever_the_packet_says(attack: bytes) -> None:
+def test_work_is_bounded_for_any_packet(attack: bytes) -> None:
     assert len(attack) <= 65535
     counted = Counted(attack)
     question = attack[12 : attack.index(b"\0", 12) + 5]
@@ -327,7 +327,7 @@ REPLIES = [case for case in CASES if "\n" in case.reply]
 
 @settings(max_examples=600, deadline=None)
 @given(st.data())
-def test_what_is_accepted_of_a_damaged_reply_means_the_same_to_dnspython(data: st.DataObject) -> None:
+def test_an_accepted_damaged_reply_means_the_same_to_dnspython(data: st.DataObject) -> None:
     case = data.draw(st.sampled_from(REPLIES))
     question = question_of(case.ask)
     wire = bytearray(compose(case).to_wire())

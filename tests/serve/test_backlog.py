@@ -40,7 +40,7 @@ def datagrams() -> Iterator[Datagrams]:
     made.sock.close()
 
 
-def test_a_queue_in_which_datagrams_wait_for_too_long_gets_shorter_by_that(datagrams: Datagrams) -> None:
+def test_a_queue_is_shortened_when_datagrams_wait_too_long(datagrams: Datagrams) -> None:
     assert datagrams.receive(0.3) == 1
     assert datagrams.receive(0.5) == pytest.approx(0.4, rel=0.1)
     assert datagrams.receive(0.6) == 1  # it was in the longer queue
@@ -50,7 +50,7 @@ def test_a_queue_in_which_datagrams_wait_for_too_long_gets_shorter_by_that(datag
     assert datagrams.size == 64 << 10  # of which a burst of some sort has room
 
 
-def test_a_queue_gets_its_length_back_when_nobody_waits(datagrams: Datagrams) -> None:
+def test_a_queue_grows_back_when_datagrams_do_not_wait(datagrams: Datagrams) -> None:
     longest = datagrams.size
     for hour in range(1, 20):
         datagrams.receive(3600 * hour)

@@ -162,7 +162,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
         each.close()
 
 
-def test_ttls_count_down_by_the_second_until_the_answer_is_asked_for_anew(start: Start) -> None:
+def test_ttls_count_down_by_the_second_until_the_answer_expires(start: Start) -> None:
     worker = start(prefetch=False)
     began = worker.now
     for _ in range(60):
@@ -176,7 +176,7 @@ def test_ttls_count_down_by_the_second_until_the_answer_is_asked_for_anew(start:
     assert worker.asked.count("www.example.com. a") == worker.asked.count("mixed.example.com. a") == 3
 
 
-def test_a_name_that_is_asked_for_often_is_fetched_before_its_ttl_ends_and_others_are_not(start: Start) -> None:
+def test_only_a_popular_name_is_fetched_before_it_expires(start: Start) -> None:
     worker = start()
     worker.ask("www.example.com")
     worker.ask("mixed.example.com")
@@ -212,7 +212,7 @@ def test_how_long_an_upstream_is_not_asked_again(start: Start, qname: str, rtype
     assert len(set(replies)) == 1
 
 
-def test_do_and_cd_are_answered_each_from_its_own_entry(start: Start) -> None:
+def test_do_and_cd_have_cache_entries_of_their_own(start: Start) -> None:
     worker = start()
     flags = [(False, False), (True, False), (False, True), (True, True)]
     for _ in range(3):

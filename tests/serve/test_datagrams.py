@@ -36,7 +36,7 @@ def boxes(server: socket.socket) -> tuple[Inbox, Outbox, list[int]]:
     return Inbox(length), outbox, errors
 
 
-def test_what_has_come_is_received_a_batch_at_a_time_and_replies_go_to_who_sent_it(pair: Pair) -> None:
+def test_datagrams_are_received_in_batches_and_replies_reach_their_senders(pair: Pair) -> None:
     server, client = pair
     inbox, outbox, errors = boxes(server)
     assert inbox.receive(server.fileno()) == []
@@ -58,7 +58,7 @@ def test_what_has_come_is_received_a_batch_at_a_time_and_replies_go_to_who_sent_
     assert errors == []
 
 
-def test_an_octet_too_many_is_cut_off(pair: Pair) -> None:
+def test_a_datagram_that_is_too_long_is_cut(pair: Pair) -> None:
     server, client = pair
     inbox, _, _ = boxes(server)
     for message in bytes(SIZE + 1), b"", b"next":
@@ -66,7 +66,7 @@ def test_an_octet_too_many_is_cut_off(pair: Pair) -> None:
     assert inbox.receive(server.fileno()) == [bytes(SIZE), b"", b"next"]
 
 
-def test_one_that_the_kernel_does_not_take_keeps_no_other(pair: Pair) -> None:
+def test_a_datagram_that_fails_does_not_stop_the_others(pair: Pair) -> None:
     server, client = pair
     inbox, outbox, errors = boxes(server)
     client.send(b"query")
@@ -80,7 +80,7 @@ def test_one_that_the_kernel_does_not_take_keeps_no_other(pair: Pair) -> None:
     assert errors == [EINVAL] * 3
 
 
-def test_one_that_is_tried_again_is_sent_once(pair: Pair) -> None:
+def test_a_datagram_that_is_tried_again_is_sent_once(pair: Pair) -> None:
     server, client = pair
     outbox, errors = Outbox(), list[int]()
 
@@ -102,7 +102,7 @@ def test_one_that_is_tried_again_is_sent_once(pair: Pair) -> None:
     assert errors == [ECONNREFUSED]
 
 
-def test_an_error_of_what_was_sent_before_is_told_by_receive(pair: Pair) -> None:
+def test_receive_raises_the_error_of_an_earlier_datagram(pair: Pair) -> None:
     server, client = pair
     server.close()
     client.send(b"to nobody")

@@ -40,7 +40,7 @@ def outcomes(told: dict[str, Told]) -> Counter[str]:
 
 
 @pytest.mark.parametrize(("bad", "choice"), [("dead", "fastest"), ("silent", "fastest"), ("SERVFAIL", "fastest")])
-def test_one_of_two_upstreams_that_fails_costs_no_answer_and_little_time(
+def test_one_failing_upstream_of_two_loses_no_answer_and_little_time(
     start: Start, fake: Fake, bad: str, choice: str
 ) -> None:
     script: dict[str, Script] = {"silent": silent, "SERVFAIL": lambda p, _: [world.reply_to(p, world.Server(rcode=2))]}
@@ -59,9 +59,7 @@ def test_one_of_two_upstreams_that_fails_costs_no_answer_and_little_time(
 
 
 @pytest.mark.parametrize("bad", ["dead", "silent"])
-def test_with_both_upstreams_gone_every_name_seen_is_answered_and_others_fail_in_time(
-    start: Start, fake: Fake, bad: str
-) -> None:
+def test_without_upstreams_known_names_are_answered_and_others_fail_in_time(start: Start, fake: Fake, bad: str) -> None:
     scripts = Moody(ttl_s=1), Moody(ttl_s=1)
     upstreams = [fake(script) for script in scripts]
     server = start(config(*upstreams))
@@ -87,7 +85,7 @@ def test_with_both_upstreams_gone_every_name_seen_is_answered_and_others_fail_in
     assert percentile(again, 99) < 0.5, "a failure is remembered for 5 s"
 
 
-def test_an_upstream_that_was_silent_is_left_alone_tried_now_and_then_and_asked_again(start: Start, fake: Fake) -> None:
+def test_a_silent_upstream_is_avoided_and_probed_until_it_answers(start: Start, fake: Fake) -> None:
     moody = Moody()
     first = fake(moody)
     server = start(config(first, fake()))
@@ -116,7 +114,7 @@ def test_an_upstream_that_was_silent_is_left_alone_tried_now_and_then_and_asked_
     assert events == ["upstream does not answer", "upstream answers again"]
 
 
-def test_more_questions_than_may_wait_fail_at_once_and_what_is_ours_is_answered(start: Start, fake: Fake) -> None:
+def test_too_many_waiting_questions_fail_at_once_and_our_names_are_answered(start: Start, fake: Fake) -> None:
     server = start(config(fake(silent)) | {"max_in_flight": 10})
     ours = "web.shop.svc.cluster.local"
     found = flood(server, [*names("n", 50), ours], over_s=0.01, wait_s=1)
@@ -125,7 +123,7 @@ def test_more_questions_than_may_wait_fail_at_once_and_what_is_ours_is_answered(
     assert len(found) in (40, 41)  # the probe for loops may have had a place; the others still wait
 
 
-def test_an_upstream_gets_no_more_packets_than_it_may_and_another_gets_the_rest(start: Start, fake: Fake) -> None:
+def test_packets_beyond_an_upstreams_budget_go_to_another(start: Start, fake: Fake) -> None:
     bounded, other = fake(Moody()), fake(Moody())
     settings = config(bounded, other)
     settings["upstreams"][0]["packets_per_second"] = 50

@@ -22,7 +22,7 @@ from tests.upstream import world
 WWW = "www.example.com. 300 IN A 1.2.3.4"
 
 
-def test_names_that_lead_on_are_followed_through_table_and_upstreams(start: Start, fake: Fake) -> None:
+def test_cnames_are_followed_through_table_and_upstreams(start: Start, fake: Fake) -> None:
     server = start(config(fake()))
     cases = {
         "wWw.example.com": ("NOERROR", ["wWw.example.com. 300 IN A 1.2.3.4"], "QR RD RA"),
@@ -132,9 +132,7 @@ def test_with_one_of_two_upstreams_bad_no_client_sees_an_error(start: Start, fak
         assert lines(told(server, f"n{number}.example.com")) == [f"n{number}.example.com. 300 IN A 1.2.3.4"]
 
 
-def test_with_every_upstream_down_what_was_seen_is_answered_and_the_rest_fails_at_once(
-    start: Start, fake: Fake
-) -> None:
+def test_with_every_upstream_down_known_names_are_answered_and_others_fail_at_once(start: Start, fake: Fake) -> None:
     upstream = fake(lambda packet, _: [world.reply_to(packet, world.Server(ttl_s=1))])
     server = start(config(upstream))
     told(server, "seen.example.com")
@@ -205,14 +203,14 @@ def half(connection: socket.socket) -> None:
 
 
 @pytest.mark.parametrize("stream", [trickle, half])
-def test_a_tcp_upstream_that_does_not_finish_costs_its_client_a_second_one(
+def test_a_tcp_upstream_that_does_not_finish_is_asked_again_over_a_second_connection(
     start: Start, fake: Fake, stream: Callable[[socket.socket], None]
 ) -> None:
     server = start(config(fake(stream=stream), fake(), transport="tcp"))
     assert lines(told(server, "www.example.com")) == [WWW]
 
 
-def test_what_was_asked_over_a_connection_that_ends_is_asked_over_the_next(start: Start, fake: Fake) -> None:
+def test_questions_of_a_closed_connection_are_asked_over_the_next(start: Start, fake: Fake) -> None:
     def one_answer(connection: socket.socket) -> None:
         with connection.makefile("rb") as stream:
             for number in range(3):
@@ -280,7 +278,7 @@ def test_a_server_known_by_name_is_resolved_by_the_table(start: Start, fake: Fak
         time.sleep(0.05)
 
 
-def test_an_upstream_that_leads_back_to_us_is_found_and_named(start: Start, fake: Fake) -> None:
+def test_an_upstream_that_forwards_to_us_is_detected_and_logged(start: Start, fake: Fake) -> None:
     address: list[tuple[str, int]] = []
 
     def to_pydns(packet: bytes, how: str) -> list[bytes]:

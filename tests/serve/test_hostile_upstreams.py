@@ -115,9 +115,7 @@ def forges(each: int) -> Callable[[bytes, str], Iterable[bytes]]:
 
 
 @pytest.mark.parametrize("mutations", [FALSE, ODD], ids=["false", "odd"])
-def test_mutated_replies_cost_nobody_else_an_answer_and_stay_with_their_name(
-    start: Start, fake: Fake, mutations: list[Mutation]
-) -> None:
+def test_mutated_replies_affect_only_their_own_name(start: Start, fake: Fake, mutations: list[Mutation]) -> None:
     hostile, good = fake(mutates(mutations, 40)), fake(lambda packet, _: [world.reply_to(packet, world.Server())])
     settings = config(good)
     settings["routes"] = {"example.com": {"servers": [f"127.0.0.1:{hostile.port}"]}}
@@ -134,7 +132,7 @@ def test_mutated_replies_cost_nobody_else_an_answer_and_stay_with_their_name(
     assert "level=error" not in log, log
 
 
-def test_replies_with_other_ids_are_not_believed_however_many(start: Start, fake: Fake) -> None:
+def test_replies_with_wrong_ids_are_ignored(start: Start, fake: Fake) -> None:
     server = start(config(fake(forges(1000))))
     victims = [f"v{number}.example.com" for number in range(20)]
     for _ in ("from the upstream", "from the cache"):

@@ -108,7 +108,7 @@ def test_upstreams_change_without_a_lost_query(fake: Fake, tmp_path: Path) -> No
         live.server.close()
 
 
-def test_answers_of_routes_that_stay_stay_cached_and_others_are_asked_anew(fake: Fake, tmp_path: Path) -> None:
+def test_answers_of_unchanged_routes_stay_cached_and_others_are_fetched_anew(fake: Fake, tmp_path: Path) -> None:
     default, acme, corp, new = (fake(has(f"192.0.2.{number}")) for number in (1, 2, 3, 4))
     config = {
         "upstreams": [place(default)],
@@ -135,9 +135,7 @@ def test_answers_of_routes_that_stay_stay_cached_and_others_are_asked_anew(fake:
         live.server.close()
 
 
-def test_without_upstreams_any_more_names_are_refused_and_with_one_again_they_are_not(
-    fake: Fake, tmp_path: Path
-) -> None:
+def test_names_are_refused_while_there_are_no_upstreams(fake: Fake, tmp_path: Path) -> None:
     upstream = fake(has("192.0.2.1"))
     live = Live(tmp_path, {"upstreams": [place(upstream)]})
     try:

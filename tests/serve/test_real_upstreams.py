@@ -133,7 +133,7 @@ def _check(server: Server) -> None:
 
 
 @pytest.mark.parametrize("transport", ["udp", "tcp"])
-def test_what_a_real_server_says_is_passed_on(upstream: int, transport: str) -> None:
+def test_the_answers_of_a_real_server_are_passed_on(upstream: int, transport: str) -> None:
     server = Server(_CLUSTER, config={"upstreams": [{"address": f"127.0.0.1:{upstream}", "transport": transport}]})
     try:
         _check(server)

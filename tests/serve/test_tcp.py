@@ -106,7 +106,7 @@ def test_idle_and_trickling_clients_are_closed_and_busy_ones_are_not(tmp_path: P
     asyncio.run(scenario())
 
 
-def test_a_connection_too_many_takes_the_place_of_the_one_idle_longest(
+def test_a_new_connection_beyond_the_limit_replaces_the_one_idle_longest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tcp, "MAX_CONNECTIONS", 3)
@@ -128,7 +128,7 @@ def test_a_connection_too_many_takes_the_place_of_the_one_idle_longest(
     asyncio.run(scenario())
 
 
-def test_who_asks_much_at_once_and_reads_late_gets_all_of_it_and_keeps_nobody_waiting(tmp_path: Path) -> None:
+def test_a_slow_reader_receives_every_pipelined_answer_and_delays_no_other_client(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with Running(tmp_path) as running:
             greedy, other = await running.connect(), await running.connect()

@@ -104,7 +104,7 @@ def test_nxdomain_replaces_a_good_answer() -> None:
     assert stale is not None and stale.rcode == 3
 
 
-def test_of_answers_that_were_asked_for_once_the_oldest_goes_first_by_number_and_by_size() -> None:
+def test_the_oldest_answer_that_was_asked_for_once_is_evicted_first() -> None:
     for limits, size in (
         (CacheOptions(entries=3), 4),
         (CacheOptions(bytes=1200), 60),
@@ -118,7 +118,7 @@ def test_of_answers_that_were_asked_for_once_the_oldest_goes_first_by_number_and
         assert cache.size_bytes <= limits.bytes
 
 
-def test_of_answers_that_were_asked_for_again_the_least_recently_used_goes_first_by_number_and_by_size() -> None:
+def test_the_least_recently_used_answer_that_was_asked_for_again_is_evicted_first() -> None:
     for limits, size in (
         (CacheOptions(entries=4), 4),
         (CacheOptions(bytes=4500), 60),
@@ -135,7 +135,7 @@ def test_of_answers_that_were_asked_for_again_the_least_recently_used_goes_first
         assert cache.size_bytes <= limits.bytes
 
 
-def test_a_flood_of_names_leaves_what_was_asked_for_again() -> None:
+def test_a_flood_of_names_evicts_no_answer_that_was_asked_for_again() -> None:
     for limits in CacheOptions(entries=100), CacheOptions(bytes=60_000):
         cache = Cache(limits)
         for i in range(30):
@@ -169,7 +169,7 @@ def test_an_answer_is_the_same_when_it_is_asked_for_again() -> None:
         assert entry.answer == cache.store(b"other", Response(answer, (6, 30), 60, False, False), 0.0)
 
 
-def test_an_answer_that_is_given_past_its_time_counts_as_used() -> None:
+def test_a_stale_answer_counts_as_used() -> None:
     cache = Cache(CacheOptions(entries=2))
     for key in b"a", b"b":
         cache.store(key, response(1), 100.0)
@@ -185,7 +185,7 @@ def test_failures_are_bounded_too() -> None:
     assert len([i for i in range(1000) if cache.failure(b"%d" % i, 0.0)]) == 10
 
 
-def test_what_is_forgotten_is_gone() -> None:
+def test_a_forgotten_answer_is_gone() -> None:
     cache = Cache(CacheOptions())
     cache.store(KEY, response(60), 0.0)
     cache.store_failure(KEY, FAILURE, 0.0)
@@ -193,7 +193,7 @@ def test_what_is_forgotten_is_gone() -> None:
     assert cache.fresh(KEY, 0.0) is None and cache.stale(KEY, 0.0) is None and cache.failure(KEY, 0.0) is None
 
 
-def test_a_question_is_named_whether_it_has_an_answer_or_a_failure_or_both() -> None:
+def test_questions_with_an_answer_or_a_failure_are_listed_once() -> None:
     cache = Cache(CacheOptions())
     cache.store(KEY, response(60), 0.0)
     cache.store_failure(KEY, FAILURE, 0.0)
@@ -201,7 +201,7 @@ def test_a_question_is_named_whether_it_has_an_answer_or_a_failure_or_both() -> 
     assert sorted(cache.questions()) == sorted([KEY, b"failed"])
 
 
-def test_a_refresh_is_wanted_once_by_a_name_used_often_and_near_its_end() -> None:
+def test_a_popular_answer_near_expiry_wants_one_refresh() -> None:
     cache = Cache(CacheOptions())
     cache.store(KEY, response(100), 0.0)
     wanted = []

@@ -78,7 +78,7 @@ CASES = [
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.about)
-def test_what_a_client_is_told(case: Case) -> None:
+def test_a_client_gets_the_answer_of_its_case(case: Case) -> None:
     # Without hedging: what it adds has tests of its own.
     world = World(case.servers, limits=ForwarderLimits(hedge_share=0))
     client = world.ask("Www.Example")
@@ -100,7 +100,7 @@ def test_the_upstream_gets_a_plain_query_with_the_clients_flags() -> None:
         assert packet[29:] == b"\0\0\x29\4\xd0\0\0" + opt + b"\0\0"
 
 
-def test_flags_have_answers_of_their_own() -> None:
+def test_flags_have_cached_answers_of_their_own() -> None:
     world = World([GOOD])
     for flags in range(4):
         world.ask("www.example", flags, flags=flags)
@@ -118,7 +118,7 @@ def test_ids_sockets_and_case_are_spread() -> None:
     assert len({packet[13:25] for _, _, _, packet in world.packets}) > 280
 
 
-def test_what_is_sent_at_one_time_leaves_by_one_socket_but_with_ids_and_case_of_its_own() -> None:
+def test_packets_of_one_millisecond_share_a_socket_but_neither_id_nor_case() -> None:
     world = World([GOOD])
     for i in range(300):
         world.ask(f"abcdefghijkl{i}.example")
@@ -146,7 +146,7 @@ def test_answers_come_from_the_cache_with_their_ttl_counted_down() -> None:
     assert world.asked(0) == 2
 
 
-def test_a_name_asked_for_often_is_fetched_again_before_it_expires() -> None:
+def test_a_popular_name_is_fetched_again_before_it_expires() -> None:
     world = World([Server(ttl_s=100)])
     world.ask("often.example")
     world.ask("seldom.example")
@@ -238,7 +238,7 @@ def test_a_second_server_is_asked_when_the_first_is_slower_than_usual() -> None:
 
 
 @pytest.mark.parametrize("choice", list(Choice))
-def test_a_route_whose_servers_are_not_known_yet_is_answered_at_once_and_once_they_are(choice: Choice) -> None:
+def test_a_route_without_known_servers_fails_at_once_until_they_are_resolved(choice: Choice) -> None:
     world = World([GOOD], pools=[[]], choice=choice)
     for i in range(100):
         client = world.ask("www.example", i)
@@ -256,7 +256,7 @@ def test_the_first_question_of_all_does_not_wait_for_a_dead_server() -> None:
     assert world.replies[client][0] - START < 0.32
 
 
-def test_a_bug_costs_a_question_and_not_its_name_for_good() -> None:
+def test_a_bug_loses_one_question_but_not_later_ones_for_its_name() -> None:
     world = World([Server(forges=lambda reply: reply[: 1 // 0])])
     with pytest.raises(ZeroDivisionError):
         world.ask("www.example")
@@ -283,7 +283,7 @@ def test_a_burst_is_not_hedged_beyond_its_credit() -> None:
 
 
 @pytest.mark.parametrize("choice", [Choice.IN_ORDER, Choice.FASTEST, Choice.ROUND_ROBIN])
-def test_nobody_waits_for_a_server_that_has_fallen_silent(choice: Choice) -> None:
+def test_no_client_waits_for_a_server_that_has_gone_silent(choice: Choice) -> None:
     world = World([GOOD, GOOD], choice=choice)
     world.learn()
     world.servers[0] = SILENT
@@ -296,7 +296,7 @@ def test_nobody_waits_for_a_server_that_has_fallen_silent(choice: Choice) -> Non
     assert world.asked(0) - before < 20
 
 
-def test_a_server_that_was_silent_is_asked_again_once_it_says_something() -> None:
+def test_a_silent_server_is_asked_again_after_any_reply() -> None:
     world = World([GOOD, GOOD])
     world.learn()
     world.servers[0] = Server(delay_s=0.1)
@@ -310,7 +310,7 @@ def test_a_server_that_was_silent_is_asked_again_once_it_says_something() -> Non
     assert world.asked(0) == before + 1
 
 
-def test_a_server_that_does_not_answer_is_no_hedge() -> None:
+def test_a_silent_server_is_not_used_as_a_hedge() -> None:
     world = World([GOOD, SILENT])
     world.upstreams[1].open(START, 30.0)
     for i in range(30):
@@ -331,7 +331,7 @@ def test_hedges_are_a_tenth_of_the_questions_at_most() -> None:
     assert 10 <= world.forwarder.counters.hedges <= 40
 
 
-def test_a_dead_server_is_left_out_probed_and_taken_back() -> None:
+def test_a_dead_server_is_avoided_probed_and_used_again() -> None:
     world = World([SILENT, GOOD])
     for i in range(5):
         world.told(f"n{i}.example")
@@ -351,7 +351,7 @@ def test_a_dead_server_is_left_out_probed_and_taken_back() -> None:
     assert world.asked(0) - before - probes > 50
 
 
-def test_the_silence_of_a_probe_is_no_reason_to_ask_a_third() -> None:
+def test_a_silent_probe_does_not_cause_a_third_packet() -> None:
     world = World([GOOD, Server(delay_s=0.1), GOOD])
     world.learn()
     world.servers[0] = SILENT
@@ -364,14 +364,14 @@ def test_the_silence_of_a_probe_is_no_reason_to_ask_a_third() -> None:
     assert world.asked(2) == thirds
 
 
-def test_a_server_that_fails_where_another_answers_is_left_out() -> None:
+def test_a_server_that_fails_where_another_answers_is_avoided() -> None:
     world = World([FAILS, GOOD])
     for i in range(8):
         assert world.told(f"n{i}.example").rcode == Rcode.NOERROR
     assert world.notices == [(Event.OPENED, "server0")]
 
 
-def test_a_probe_that_is_answered_with_an_error_is_not_the_last() -> None:
+def test_probes_go_on_after_an_error() -> None:
     world = World([SILENT, GOOD])
     world.upstreams[0].open(START, 1.0)
     world.servers[0] = Server(rcode=Rcode.SERVFAIL, delay_s=0.1)
@@ -386,14 +386,14 @@ def test_a_probe_that_is_answered_with_an_error_is_not_the_last() -> None:
     assert world.notices == [(Event.CLOSED, "server0")]
 
 
-def test_a_name_that_nobody_answers_closes_no_server() -> None:
+def test_a_name_that_no_server_answers_opens_no_breaker() -> None:
     world = World([FAILS, FAILS])
     for i in range(50):
         assert world.told(f"n{i}.example").rcode == Rcode.SERVFAIL
     assert world.notices == []
 
 
-def test_a_socket_that_says_nobody_is_there_moves_its_questions_on() -> None:
+def test_an_unreachable_upstream_hands_its_questions_to_the_next() -> None:
     world = World([SILENT, GOOD])
     client = world.ask("www.example")
     _, server, socket, _ = world.packets[0]
@@ -420,7 +420,7 @@ def test_too_many_waiting_clients_are_refused_at_once() -> None:
     assert world.told("www.example").rcode == Rcode.NOERROR
 
 
-def test_a_spent_budget_goes_to_the_next_and_then_fails_at_once() -> None:
+def test_a_spent_budget_moves_questions_on_and_then_fails_them_at_once() -> None:
     world = World([GOOD, GOOD], packets_per_second=10)
     for i in range(30):
         world.ask(f"n{i}.example")
@@ -447,7 +447,7 @@ def test_our_own_query_that_comes_back_is_a_loop() -> None:
     assert world.asked(0) == 1
 
 
-def test_an_id_met_by_chance_is_no_loop_without_random_case() -> None:
+def test_an_equal_id_alone_is_no_loop_without_random_case() -> None:
     world = World([SILENT], transport=Transport.TCP)
     world.ask("www.example")
     packet = world.packets[0][3]
@@ -473,7 +473,7 @@ def test_questions_beyond_the_ids_of_a_socket_fail_at_once() -> None:
     assert {answer.rcode for answer in refused} == {Rcode.SERVFAIL}
 
 
-def test_a_case_loss_is_told_once() -> None:
+def test_a_case_loss_is_reported_once() -> None:
     world = World([Server(keeps_case=False)])
     for i in range(5):
         world.ask(f"n{i}.example")
@@ -492,7 +492,7 @@ def test_a_case_loss_is_remembered_and_tried_again_after_an_hour() -> None:
     assert world.packets[-1][3][12:25] != b"\3www\7example\0"
 
 
-def test_lack_of_edns_is_remembered_for_a_while_and_told_once() -> None:
+def test_lack_of_edns_is_remembered_for_a_while_and_reported_once() -> None:
     world = World([Server(knows_edns=False)])
     for i in range(3):
         world.told(f"n{i}.example")
@@ -503,7 +503,7 @@ def test_lack_of_edns_is_remembered_for_a_while_and_told_once() -> None:
     assert world.asked(0) == 6
 
 
-def test_a_bad_question_costs_no_server_its_edns() -> None:
+def test_a_bad_question_does_not_turn_off_edns() -> None:
     world = World([Server(rcode=Rcode.FORMERR)])
     world.told("odd.example")
     world.servers[0] = GOOD
@@ -512,7 +512,7 @@ def test_a_bad_question_costs_no_server_its_edns() -> None:
     assert world.packets[-1][3][11] == 1
 
 
-def test_an_upstream_that_leads_back_to_us_is_not_asked_until_it_is_cleared() -> None:
+def test_an_upstream_that_forwards_to_us_is_not_asked_until_it_is_cleared() -> None:
     world = World([GOOD])
     upstream = world.upstreams[0]
     world.forwarder.looped(upstream, world.now)

@@ -47,7 +47,7 @@ def test_choices(choice: Choice, wanted: list[int]) -> None:
     assert [chosen(pool, bits=bits) for bits in (1, 2, 3, 4, 5, 6)] == wanted
 
 
-def test_the_fastest_choice_tries_each_server_first_and_any_now_and_then() -> None:
+def test_the_fastest_choice_tries_unknown_servers_first_and_explores() -> None:
     pool = make(3, Choice.FASTEST)
     order = []
     for rtt_s in (0.01, 0.02, 0.03, 0.04):
@@ -60,12 +60,12 @@ def test_the_fastest_choice_tries_each_server_first_and_any_now_and_then() -> No
     assert explored.count(1) == explored.count(2) == 10
 
 
-def test_who_was_tried_is_not_chosen() -> None:
+def test_a_server_that_was_tried_is_not_chosen() -> None:
     pool = make(3)
     assert [chosen(pool, tried) for tried in (0b001, 0b011, 0b101, 0b111)] == [1, 2, 1, None]
 
 
-def test_the_smoothed_time_follows_slowly_and_the_95th_percentile_is_of_the_last_64() -> None:
+def test_the_smoothed_time_follows_slowly_and_the_95th_percentile_has_64_samples() -> None:
     upstream = make(1).upstreams[0]
     for i in range(100):
         upstream.replied(0.1 if i % 10 == 0 else 0.01)
@@ -85,7 +85,7 @@ def test_a_breaker_opens_after_failures_in_a_row_only() -> None:
     assert [upstream.replied(0.1), upstream.replied(0.1)] == [Change.CLOSED, None]
 
 
-def test_an_open_server_is_chosen_only_for_want_of_another() -> None:
+def test_an_open_server_is_chosen_only_if_there_is_no_other() -> None:
     pool = make(2)
     open_breaker(pool.upstreams[0])
     assert [chosen(pool), chosen(pool, 0b10)] == [1, 0]

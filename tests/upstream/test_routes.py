@@ -28,7 +28,7 @@ NAMES = [  # name, then the routes it would take one after the other
 
 
 @pytest.mark.parametrize(("qname_text", "wanted"), NAMES)
-def test_the_longest_suffix_that_does_not_except_the_name(qname_text: str, wanted: list[str]) -> None:
+def test_the_longest_suffix_without_an_exception_wins(qname_text: str, wanted: list[str]) -> None:
     routes = Routes(
         [
             RouteSpec(name.from_text(domain), i, [name.from_text(each) for each in excepted], OnNxdomain.NEXT)
@@ -42,7 +42,7 @@ def test_the_longest_suffix_that_does_not_except_the_name(qname_text: str, wante
     assert found == wanted
 
 
-def test_a_lone_default_route_takes_all_and_has_no_next() -> None:
+def test_a_single_default_route_takes_all_names_and_has_no_next() -> None:
     routes = Routes([RouteSpec(name.ROOT, 3)])
     route = routes.find(name.from_text("www.example"))
     assert route is not None and route.pool == 3
