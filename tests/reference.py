@@ -1,4 +1,4 @@
-"""The slow, obvious responder: what pydns/serve/fast.py answers to an ordinary question, in plain words.
+"""The slow, obvious responder: the answers of pydns/serve/fast.py to ordinary questions, in plain words.
 
 It works on RRsets in a dict and knows no tables, compiled answers or fast paths.
 """
@@ -21,7 +21,7 @@ Record = tuple[bytes, int, bytes]  # owner, type, RDATA
 
 
 class Said(NamedTuple):
-    """What a reply says."""
+    """The content of a reply."""
 
     rcode: str
     authoritative: bool
@@ -75,7 +75,7 @@ class Reference:
             self._nodes.add(rrset.owner)
 
     def answer(self, qname: bytes, qtype: int) -> Said:
-        """Say what there is of a name in lower case."""
+        """Return the content of the reply for a name in lower case."""
         chain: list[Record] = []
         while True:
             zone = next((apex for apex in _ZONES if _lies_below(qname, apex)), None)
@@ -118,6 +118,6 @@ class Reference:
 
 
 def _lies_below(qname: bytes, ancestor: bytes) -> bool:
-    """Tell whether a name is another or lies below it."""
+    """Return whether a name is at or below another."""
     inner, outer = list(name.labels_of(qname)), list(name.labels_of(ancestor))
     return inner[len(inner) - len(outer) :] == outer if len(inner) >= len(outer) else False

@@ -1,4 +1,4 @@
-"""Lines for queries: which ones, what they say, from when, and what happens when nobody reads them."""
+"""Log lines for queries: which queries get one, its fields, changes at run time, and a log that nobody reads."""
 
 import os
 import re
@@ -91,7 +91,7 @@ class Configured:
         return [each.groups() for each in found if each and each[3] not in (".", "ready.example.com.")]
 
     def are_logged(self, wanted: bool) -> bool:
-        """Ask until both workers seem to know: sixteen questions of sockets of their own, all or none with a line."""
+        """Ask by sixteen sockets, so that both workers get some. Return whether all queries, or none, are logged."""
         before = len(self.lines())
         for _ in range(16):
             self.ask(WEB + ".")
@@ -209,7 +209,7 @@ def test_a_name_cannot_forge_a_log_line(configured: Start) -> None:
 
 
 class Outlet:
-    """Takes all that comes, while it may."""
+    """Takes all lines until it is full."""
 
     def __init__(self) -> None:
         self.pieces: list[bytes] = []

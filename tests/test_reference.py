@@ -1,4 +1,4 @@
-"""The responder says what the slow, obvious one says, for any cluster and any ordinary question."""
+"""The responder answers as the slow, obvious one does, for any cluster and any ordinary question."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory

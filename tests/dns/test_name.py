@@ -1,4 +1,4 @@
-"""Which names lie below which."""
+"""Names at or below others."""
 
 import pytest
 

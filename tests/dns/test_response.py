@@ -1,4 +1,4 @@
-"""Replies of upstreams: what is kept of good ones, that bad ones are refused, and that none costs much."""
+"""Replies of upstreams: the useful part of good ones is kept, bad ones are refused, and none costs much."""
 
 import struct
 from typing import NamedTuple
@@ -20,7 +20,7 @@ SOA = "example. 300 SOA ns.example. host.example. 1 2 3 4 60"
 
 
 class Case(NamedTuple):
-    """A reply in zone-file text: what is kept of it, and for how long it may be cached."""
+    """A reply in zone-file text: the kept part, and how long it may be cached."""
 
     about: str
     ask: str

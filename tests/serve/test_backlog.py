@@ -1,4 +1,4 @@
-"""The receive buffer of a UDP socket, by how long datagrams have waited in it."""
+"""The size of a UDP socket's receive buffer, which follows the time that datagrams wait in it."""
 
 import socket
 import time
@@ -25,7 +25,7 @@ class Datagrams:
         return self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
 
     def receive(self, waited_s: float) -> float:
-        """Receive a datagram, look when it has waited for that long, and return how the buffer has changed."""
+        """Receive a datagram that has waited for `waited_s`, and return the factor by which the buffer changed."""
         self.sock.sendto(b"query", self.sock.getsockname())
         self.sock.recv(100)
         before = self.size

@@ -1,4 +1,4 @@
-"""What a worker says of upstreams' answers while time passes: TTLs, refreshing, denials, flags. The clock is ours."""
+"""Cached answers of upstreams as time passes: TTLs, refreshing, denials, flags. The clock is the test's."""
 
 import asyncio
 import socket
@@ -64,7 +64,7 @@ class Collector(Port):
 
 
 class Worker:
-    """What a worker's process has, with a clock that stands and an upstream that answers when it is let."""
+    """The parts of a worker, with a clock that the test moves and an upstream that answers in `deliver`."""
 
     def __init__(self, state_dir: Path, config: Config) -> None:
         self.now = 1000.0
@@ -87,7 +87,7 @@ class Worker:
         self.asked.clear()
 
     def tell(self, qname: str, rtype: str = "A", *, do: bool = False, cd: bool = False) -> list[bytes]:
-        """Take a query; return its reply if there is one at once."""
+        """Take a query. Return its reply, in a list, which is empty if the reply must wait."""
         message = dns.message.make_query(qname, rtype, want_dnssec=do)
         if cd:
             message.flags |= dns.flags.CD
@@ -97,13 +97,13 @@ class Worker:
         return port.sent
 
     def ask(self, qname: str, rtype: str = "A", *, do: bool = False, cd: bool = False) -> dns.message.Message:
-        """Return the reply to a query, with what the upstream says if it is asked."""
+        """Return the reply to a query. The upstream answers if it is asked."""
         replies = self.tell(qname, rtype, do=do, cd=cd)
         self.deliver()
         return dns.message.from_wire(replies[0])
 
     def deliver(self) -> None:
-        """Let the upstream answer all that it was asked."""
+        """Let the upstream answer all its queries."""
         while self._sent:
             index, socket_index, packet = self._sent.pop(0)
             asked = dns.message.from_wire(packet).question[0]
@@ -113,7 +113,7 @@ class Worker:
             self._turn()
 
     def _turn(self) -> None:
-        """Do what the event loop was asked to do soon."""
+        """Run one turn of the event loop."""
         self._loop.run_until_complete(asyncio.sleep(0))
 
     def close(self) -> None:

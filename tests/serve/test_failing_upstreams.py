@@ -1,4 +1,4 @@
-"""Upstreams that fail, are silent, come back, or are asked too much, and what clients of a running pydns see of it."""
+"""Upstreams that fail, are silent, recover, or are overloaded, as the clients of a running pydns see it."""
 
 import time
 from collections import Counter
@@ -17,7 +17,7 @@ def silent(_: bytes, __: str) -> list[bytes]:
 
 
 class Moody:
-    """Answers, until it is told to be silent, with a TTL."""
+    """Answers with a TTL, until it is switched to silence."""
 
     def __init__(self, ttl_s: int = 300) -> None:
         self.is_silent = False

@@ -1,4 +1,4 @@
-"""What isn't ours, asked of a running pydns whose upstreams are scripted, or silent, or hostile."""
+"""Names that aren't ours, asked of a running pydns whose upstreams are scripted, silent or hostile."""
 
 import socket
 import ssl
@@ -149,7 +149,7 @@ def test_with_every_upstream_down_known_names_are_answered_and_others_fail_at_on
 
 
 def forge(packet: bytes, how: str) -> Iterable[bytes]:
-    """A flood of what isn't the answer, then the answer."""
+    """A flood of wrong replies, then the answer."""
     good = answers(packet, how)[0]
     for number in range(200):
         yield bytes([good[0] ^ 1, number]) + good[2:]

@@ -1,4 +1,4 @@
-"""Whatever comes from an upstream's address, by the thousand: a running pydns answers, and believes none of it."""
+"""Thousands of hostile packets from an upstream's address: a running pydns answers, and uses none of them."""
 
 import random
 import struct
@@ -41,7 +41,7 @@ def noise_after_question(reply: bytes, chance: random.Random) -> bytes:
 
 
 def pointers(reply: bytes, chance: random.Random) -> bytes:
-    """A chain of pointers as long as a datagram allows, named by as many records as may be."""
+    """A chain of pointers as long as a datagram allows, used by as many records as fit."""
     question_end = len(reply) - 16
     owner_of_first = b"\xc0\x0c" + struct.pack("!HHIH", 16, 1, 300, 1022)
     begin = question_end + len(owner_of_first)

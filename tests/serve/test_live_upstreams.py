@@ -1,4 +1,4 @@
-"""Upstreams and routes that change while a pydns runs: what clients and the upstreams see of the change."""
+"""Changes of upstreams and routes while a pydns runs, as clients and upstreams see them."""
 
 import sys
 import threading
@@ -66,7 +66,7 @@ class Live:
 
 @contextmanager
 def asking(live: Live, domain: str) -> Iterator[set[str]]:
-    """Have four clients ask for new names all the time, and collect what they are told."""
+    """Let four clients ask for new names all the time, and collect their answers."""
     found: set[str] = set()
     stop = threading.Event()
 

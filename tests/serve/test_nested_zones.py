@@ -1,4 +1,4 @@
-"""Zones of ours that lie in one another: each denies its own names, its apex among them."""
+"""Zones of ours within others: each denies its own names, its apex included."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Where recursion is offered: which names of zone files and hosts are ours to answer, and which are upstreams'."""
+"""With recursion offered: names of zone files and hosts that are answered here, and names for upstreams."""
 
 from collections.abc import Iterator
 

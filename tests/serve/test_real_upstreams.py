@@ -1,4 +1,4 @@
-"""Upstreams that aren't ours: Unbound, dnsmasq and Knot DNS, with the same names, asked through a running pydns."""
+"""Real upstreams: Unbound, dnsmasq and Knot DNS with the same names, asked through a running pydns."""
 
 import getpass
 from collections.abc import Iterator
@@ -106,7 +106,7 @@ def _ask(server: Server, qname: str, rtype: str = "A", *, tcp: bool = False, edn
 
 
 def _answers(reply: dns.message.Message) -> set[tuple[str, str, str]]:
-    """Owner, type and data of what is there; TTLs are the upstream's to choose."""
+    """Owner, type and data of the records. TTLs are the upstream's choice."""
     return {
         (str(rrset.name), dns.rdatatype.to_text(rrset.rdtype), str(rdata)) for rrset in reply.answer for rdata in rrset
     }

@@ -1,4 +1,4 @@
-"""What a worker does with connections that are in the way: by its own loop, with a patience fit for a test."""
+"""TCP connections that are idle, too many or too busy, in a worker's own loop with short timeouts."""
 
 import asyncio
 import socket

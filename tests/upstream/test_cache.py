@@ -1,4 +1,4 @@
-"""How long answers are kept, with which TTLs they are given out, and how much room they take."""
+"""How long answers are kept, the TTLs that clients get, and the memory that they take."""
 
 import struct
 from typing import NamedTuple
@@ -32,7 +32,7 @@ def ttls(answer: UpstreamAnswer | None) -> list[int]:
 
 
 class Case(NamedTuple):
-    """A reply, the limits, the TTLs that a client sees at once, and for how long the entry is fresh."""
+    """A reply, the limits, the TTLs that a client gets at once, and how long the entry is fresh."""
 
     about: str
     reply: Response

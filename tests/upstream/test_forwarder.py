@@ -1,4 +1,4 @@
-"""What clients are told while upstreams behave, misbehave, and are attacked."""
+"""The answers of clients while upstreams behave, misbehave, and are attacked."""
 
 import gc
 from typing import NamedTuple
@@ -20,7 +20,7 @@ from tests.upstream.world import START, Server, World, question, reply_to, ttls
 
 
 class Case(NamedTuple):
-    """One question to scripted servers, asked in order: what the client is told, how soon, what it cost."""
+    """One question to scripted servers, asked in order: the client's answer, its delay, and the packets sent."""
 
     about: str
     servers: list[Server]

@@ -1,4 +1,4 @@
-"""Which server is asked, and what makes one be left out."""
+"""The choice of a server, and the reasons to avoid one."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Which route a name takes."""
+"""The route of a name."""
 
 import pytest
 

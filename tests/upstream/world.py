@@ -36,7 +36,7 @@ class Server(NamedTuple):
 
 
 class World:
-    """Servers 0, 1, … and clients that ask for names and note what they are told, and when."""
+    """Servers 0, 1, … and clients that ask for names and note their answers with the time."""
 
     def __init__(
         self,
@@ -85,7 +85,7 @@ class World:
     def ask(
         self, qname_text: str, client: object = None, *, rtype: int = 1, flags: int = 0, query_id: int = 7
     ) -> object:
-        """Ask as a client; the client's name is returned and is the question's if none is given."""
+        """Ask as a client. Return the client's name, which is the question's name by default."""
         client = qname_text if client is None else client
         self.forwarder.ask(question(qname_text, rtype), query_id.to_bytes(2), flags, client, self.now)
         return client
@@ -108,13 +108,13 @@ class World:
         return self
 
     def told(self, qname_text: str, **how: int) -> UpstreamAnswer:
-        """Ask, let five seconds pass, and return what the client was told."""
+        """Ask, let five seconds pass, and return the client's answer."""
         client = self.ask(qname_text, object(), **how)
         self.run(5)
         return self.replies[client][1]
 
     def learn(self) -> None:
-        """Ask a hundred names, one after another: then it is known how fast each server usually is."""
+        """Ask for a hundred names, one after another, so that the usual speed of each server is known."""
         for i in range(100):
             self.told(f"n{i}.example")
 
@@ -143,7 +143,7 @@ class World:
 
 
 def reply_to(packet: bytes, server: Server, over_stream: bool = False) -> bytes:
-    """Return what such a server answers."""
+    """Return the answer of such a server."""
     asked = packet[12 : packet.index(b"\0", 12) + 5]
     if packet[11] and not server.knows_edns:
         return packet[:2] + b"\x81\x81" + bytes(8)
