@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test quick coverage mutate lint types check bench lock clean
+.PHONY: demo test quick coverage resolvers mutate lint types check bench lock clean
 
 demo: $(READY)
 	$(BIN)/python -m tests.demo
@@ -23,6 +23,10 @@ coverage: $(READY)
 	$(BIN)/coverage run -m pytest -n 4 || true
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
+
+# The resolvers that tests/clients runs, 82 MB. A test whose resolver is missing is skipped.
+resolvers: $(READY)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[clients]'
 
 # make mutate ROOM=kube COUNT=60 prints changes of the code that no test notices.
 mutate: $(READY)

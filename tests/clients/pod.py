@@ -1,0 +1,113 @@
+"""A pod's view of pydns: a namespace with a running server, the servers that it forwards to, and a wiretap."""
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import dns.flags
+import dns.message
+import dns.name
+import dns.rdatatype
+import yaml
+
+from tests.clients.namespace import Namespace
+from tests.clients.table import expanded
+from tests.clients.wiretap import Wiretap
+from tests.fakes.upstream import FakeUpstream, Script, says
+from tests.running import COMMAND, PROBED, Server
+
+ADDRESS = "10.96.0.10"
+_HERE = Path(__file__).parent
+_SOA = "example. 60 SOA ns.example. host.example. 1 3600 600 86400 60"
+_SLOWNESS_S = 0.3
+
+
+class Pod:
+    """All of it. `command` and `wiretap` are for resolvers."""
+
+    def __init__(self, folder: Path) -> None:
+        """Start it. Raises namespace.Unavailable where there are no namespaces."""
+        self.namespace = Namespace(ADDRESS)
+        self.folder = folder
+        self._closing: list[Callable[[], None]] = [self.namespace.close]
+        try:
+            self._start()
+        except BaseException:
+            self.close()
+            raise
+
+    def _start(self) -> None:
+        domains: Mapping[str, Mapping[str, Any]] = yaml.safe_load((_HERE / "upstream.yaml").read_text())
+        ports: dict[str, int] = {}
+        with self.namespace.entered():
+            for domain, answers in domains.items():
+                script = _script(answers)
+                upstream = FakeUpstream(_late(script, domain) if domain.startswith("slow") else script)
+                self._closing.append(partial(self._close_upstream, upstream))
+                ports[domain] = upstream.port
+        self.wiretap = Wiretap(self.namespace)
+        self._closing.append(self.wiretap.close)
+        config = self.folder / "config.yaml"
+        config.write_text(yaml.safe_dump(_config(ports)))
+        flags = ["--config", str(config), *PROBED]
+        server = Server(
+            ["--manifests", str(_HERE / "cluster")],
+            self.folder / "state",
+            listen=f"{ADDRESS}:53",
+            workers=2,
+            flags=flags,
+            command=self.namespace.command(COMMAND),
+        )
+        self._closing.append(server.end)
+        self.log = server.lines
+
+    def _close_upstream(self, upstream: FakeUpstream) -> None:
+        with self.namespace.entered():  # it wakes itself by a datagram
+            upstream.close()
+
+    def command(self, command: Sequence[str]) -> list[str]:
+        """Return the command that runs `command` in the pod."""
+        return self.namespace.command(command)
+
+    def close(self) -> None:
+        """End everything, last things first."""
+        while self._closing:
+            self._closing.pop()()
+
+
+def _config(ports: Mapping[str, int]) -> dict[str, Any]:
+    routes = {domain: {"servers": [f"127.0.0.1:{ports[domain]}"]} for domain in ports if domain != "main"}
+    return {"upstreams": [f"127.0.0.1:{ports['main']}"], "routes": routes}
+
+
+def _script(answers: Mapping[str, str | Sequence[str]]) -> Script:
+    names = {asked.split()[0] for asked in answers}
+
+    def script(packet: bytes, how: str) -> Iterable[bytes]:
+        query = dns.message.from_wire(packet)
+        qname = query.question[0].name.to_text().lower()
+        asked = f"{qname} {dns.rdatatype.to_text(query.question[0].rdtype)}"
+        answer = answers.get(asked, "NODATA" if qname in names else "NXDOMAIN")
+        entry: dict[str, Any] = {"ask": asked, "rcode": answer}
+        if not isinstance(answer, str):
+            entry |= {"rcode": "NOERROR", "answer": [record for text in answer for record in expanded(text)]}
+        entry |= {"do": bool(query.ednsflags & dns.flags.DO), "cd": bool(query.flags & dns.flags.CD)}
+        (reply,) = says([entry], _SOA)(packet, how)
+        if how == "udp" and len(reply) > query.payload:
+            return says([entry | {"truncated": True}], _SOA)(packet, how)
+        return [reply]
+
+    return script
+
+
+def _late(script: Script, domain: str) -> Script:
+    host = dns.name.from_text(f"host.{domain}")
+
+    def late(packet: bytes, how: str) -> Iterable[bytes]:
+        if dns.message.from_wire(packet).question[0].name == host:  # not what we ask to see whether it is alive
+            time.sleep(_SLOWNESS_S)
+        return script(packet, how)
+
+    return late

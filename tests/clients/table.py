@@ -1,0 +1,147 @@
+"""The table of names as values. What its words mean is written in names.yaml and resolvers.yaml."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+NONE, FAILED, NOT_ASKED = "none", "failed", "not asked"
+FAMILIES = ("A", "AAAA")
+_HERE = Path(__file__).parent
+_RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
+_AT_LEAST = re.compile(r"at least (\d+) of (.+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a client found, or has to find: addresses or targets, or the word for why there are none."""
+
+    values: frozenset[str]
+    word: str = ""
+    at_least: int = 0  # so many of the values are enough; 0: all of them
+
+    def includes(self, other: "Found") -> bool:
+        """Return whether `other` is what this one wants."""
+        if self.at_least:
+            return len(other.values) >= self.at_least and other.values <= self.values
+        return self == other
+
+    def __str__(self) -> str:
+        text = " ".join(sorted(self.values)) or self.word
+        return f"at least {self.at_least} of {text}" if self.at_least else text
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A name and what is found for it."""
+
+    name: str
+    _found: Mapping[str, Any]
+
+    def questions(self, resolver: str) -> list[str]:
+        """Return what a resolver is asked about the name: "A", "AAAA", "both" at once, "SRV"."""
+        offered = [each for each in RESOLVERS[resolver]["questions"] if each != "SRV" or "SRV" in self._found]
+        return [each for each in offered if self._text(resolver, each) != NOT_ASKED]
+
+    def expected(self, resolver: str, question: str) -> Found:
+        """Return what the resolver finds."""
+        if self._is_unreachable(resolver):
+            return parse(NONE)
+        found = self._expected(resolver, question)
+        if found.word == FAILED and not RESOLVERS[resolver].get("reports failures", True):
+            return parse(NONE)
+        return found
+
+    def _expected(self, resolver: str, question: str) -> Found:
+        text = self._text(resolver, question)
+        if text is not None:
+            return parse(text)
+        if question != "both":
+            return parse(NONE)
+        return _union([self._expected(resolver, each) for each in FAMILIES])
+
+    def _text(self, resolver: str, question: str) -> str | None:
+        own: Mapping[str, str] = self._found.get("but", {}).get(resolver, {})
+        text: str | None = own.get(question, self._found.get(question))
+        return text
+
+    def _is_unreachable(self, resolver: str) -> bool:
+        how = RESOLVERS[resolver]["asks"]
+        as_written = how == "as written" or (how == "as written, if it has dots" and "." in self.name)
+        return as_written and self._found.get("as written") == NONE
+
+    def wrong_today(self, resolver: str) -> str | None:
+        """Return why this row fails for a resolver, until the fault is mended."""
+        for reason, resolvers in self._found.get("wrong today", {}).items():
+            if (resolvers == "all" or resolver in resolvers) and not self._is_unreachable(resolver):
+                return str(reason)
+        return None
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether the name's server is slow, so that clients may ask again."""
+        return bool(self._found.get("slow", False))
+
+
+def read(name: str) -> Any:
+    """Return what a data file beside this one has."""
+    return yaml.safe_load((_HERE / name).read_text())
+
+
+@cache
+def rows() -> Sequence[Row]:
+    """Return the table's rows."""
+    return list(_rows())
+
+
+def _rows() -> Iterator[Row]:
+    for section in read("names.yaml"):
+        common = {key: value for key, value in section.items() if key not in ("about", "names")}
+        for name, found in section["names"].items():
+            yield Row(name, common | found)
+
+
+def expanded(text: str) -> list[str]:
+    """Return the texts that one with a range `{1..3}` stands for: the text itself if it has none."""
+    if (found := _RANGE.search(text)) is None:
+        return [text]
+    first, last = map(int, found.groups())
+    return [text[: found.start()] + str(each) + text[found.end() :] for each in range(first, last + 1)]
+
+
+def parse(text: str) -> Found:
+    """Return what a cell of the table or a client's line means."""
+    if part := _AT_LEAST.fullmatch(text):
+        return Found(_values(part[2].split()), at_least=int(part[1]))
+    words = text.split()
+    if words[:1] in ([NONE], [FAILED]):
+        return Found(frozenset(), words[0])
+    return Found(_values(words))
+
+
+def _union(families: Sequence[Found]) -> Found:
+    """Return what a client finds that asks for all of them at once."""
+    values = frozenset[str]().union(*(each.values for each in families))
+    if not values:
+        return Found(values, FAILED if any(each.word == FAILED for each in families) else NONE)
+    some = any(each.at_least for each in families)
+    return Found(values, at_least=sum(each.at_least or len(each.values) for each in families) if some else 0)
+
+
+def _values(words: Iterable[str]) -> frozenset[str]:
+    return frozenset(_normal(each) for word in words for each in expanded(word))
+
+
+def _normal(value: str) -> str:
+    try:
+        return str(ip_address(value))
+    except ValueError:
+        return value.lower()
+
+
+RESOLVERS: Mapping[str, Mapping[str, Any]] = read("resolvers.yaml")

@@ -1,0 +1,100 @@
+"""What passes on a namespace's loopback: queries and replies of DNS over UDP, and where clients connect over TCP.
+
+A lookup's packets are all here once the client has its result, so nobody waits for them.
+"""
+
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+import dns.flags
+import dns.message
+import dns.rdatatype
+
+from tests.clients.namespace import Namespace
+
+_ALL_PROTOCOLS = 3
+_SO_RCVBUFFORCE = 33
+_ETHERNET = 14  # octets before the IP header
+_TCP, _UDP = 6, 17
+_DNS = 53
+_SYN, _ACK = 0x02, 0x10
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A query over UDP."""
+
+    qname: str
+    rtype: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a query was answered with."""
+
+    to: Query
+    truncated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """An attempt to connect over TCP."""
+
+    address: str
+    port: int
+
+
+Seen = Query | Reply | Connection
+
+
+class Wiretap:
+    """Listens from its start."""
+
+    def __init__(self, namespace: Namespace) -> None:
+        """Start. Needs the rights of root in the namespace."""
+        with namespace.entered():
+            self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ALL_PROTOCOLS))
+            self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 64 << 20)
+            self._socket.bind(("lo", _ALL_PROTOCOLS))
+        self._socket.setblocking(False)
+
+    def seen(self) -> list[Seen]:
+        """Return what has passed since the last call, in order."""
+        return [each for packet in self._packets() if (each := _parse(packet)) is not None]
+
+    def _packets(self) -> Iterator[bytes]:
+        while True:
+            try:
+                packet, where = self._socket.recvfrom(1 << 16)
+            except BlockingIOError:
+                return
+            if where[2] != socket.PACKET_OUTGOING:  # loopback shows each packet as sent and as received
+                yield packet[_ETHERNET:]
+
+    def close(self) -> None:
+        """Stop."""
+        self._socket.close()
+
+
+def _parse(packet: bytes) -> Seen | None:
+    if packet[0] >> 4 == 4:
+        protocol, destination, segment = packet[9], packet[16:20], packet[(packet[0] & 15) * 4 :]
+    else:
+        protocol, destination, segment = packet[6], packet[24:40], packet[40:]
+    source_port, port = int.from_bytes(segment[:2]), int.from_bytes(segment[2:4])
+    if protocol == _UDP and _DNS in (source_port, port):
+        return _parse_message(segment[8:])
+    if protocol == _TCP and segment[13] & (_SYN | _ACK) == _SYN:
+        return Connection(str(ip_address(destination)), port)
+    return None
+
+
+def _parse_message(message: bytes) -> Query | Reply:
+    parsed = dns.message.from_wire(message, question_only=True)
+    (asked,) = parsed.question
+    query = Query(asked.name.to_text().lower(), dns.rdatatype.to_text(asked.rdtype))
+    if parsed.flags & dns.flags.QR:
+        return Reply(query, bool(parsed.flags & dns.flags.TC))
+    return query
