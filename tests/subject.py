@@ -17,7 +17,7 @@ from pydns.control.options import cluster_options
 from pydns.dns.address import parse_address
 from pydns.kube import objects, workloads
 from pydns.kube.events import Apply, Init, InitDone
-from pydns.kube.objects import RECORD_KINDS
+from pydns.kube.kinds import RECORD_KINDS
 from pydns.kube.zone import Zone
 from pydns.metrics.meter import Meter
 from pydns.process.block import share

@@ -17,9 +17,11 @@ from pydns.dns.message import Rcode
 from pydns.dns.rrset import A
 from pydns.kube.audit import Audit
 from pydns.kube.events import Apply, Init, InitDone
-from pydns.kube.objects import Kind, parse
+from pydns.kube.kinds import Kind
+from pydns.kube.objects import parse
+from pydns.kube.producer import ZoneOptions
 from pydns.kube.reflector import FIGURES, Failure, ListPage, Reflector, Step, Wait, Watch
-from pydns.kube.zone import Zone, ZoneOptions
+from pydns.kube.zone import Zone
 from pydns.metrics.meter import Meter
 from pydns.process.block import share
 from pydns.serve.fast import Responder
@@ -327,13 +329,13 @@ class Dns:
 
     def publish(self) -> bool:
         """Bring what has changed into the table. Returns whether anything has."""
-        facts = self.zone.facts(serial=self.zone.store.resource_version, synced=True)
+        facts = self.zone.facts(serial=self.zone.resource_version, synced=True)
         if self._table is not None:
             changes = self.zone.flush()
             if changes:
                 self._writer.commit(changes, facts)
             return bool(changes)
-        if not self.zone.store.synced.issuperset(KINDS):
+        if not self.zone.synced.issuperset(KINDS):
             return False
         self._writer.replace(self.zone.contents, facts)
         self._table = Table(self._writer)

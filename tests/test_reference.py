@@ -13,8 +13,10 @@ from pydns.config.settings import PodsMode
 from pydns.dns import name
 from pydns.dns.rrset import SOA
 from pydns.kube.events import Apply
-from pydns.kube.objects import Endpoint, EndpointSlice, Kind, Namespace, Object, Observed, Pod, Port, Ref, Service
-from pydns.kube.zone import Zone, ZoneOptions
+from pydns.kube.kinds import Kind
+from pydns.kube.objects import Endpoint, EndpointSlice, Namespace, Object, Observed, Pod, Port, Ref, Service
+from pydns.kube.producer import ZoneOptions
+from pydns.kube.zone import Zone
 from tests.reference import Reference, Said
 from tests.running import query
 from tests.subject import InProcess
@@ -36,7 +38,7 @@ _TARGETS = st.sampled_from(
     ]
 ).map(name.from_text)
 _ENDPOINTS = st.lists(st.builds(Endpoint, _ADDRESS, st.sampled_from(["", "h"])), max_size=3).map(tuple)
-_OBJECT: st.SearchStrategy[Object] = st.one_of(
+_OBJECT: st.SearchStrategy[Namespace | Service | EndpointSlice | Pod] = st.one_of(
     st.builds(Service, _LABEL, _LABEL, _ADDRESSES, st.just(False), st.none(), _PORTS),
     st.builds(Service, _LABEL, _LABEL, st.just(()), st.just(True), st.none(), _PORTS),
     st.builds(Service, _LABEL, _LABEL, st.just(()), st.just(False), _TARGETS, _PORTS),
@@ -60,7 +62,7 @@ _QNAME = st.one_of(
 _QTYPE = st.sampled_from([1, 2, 5, 6, 12, 15, 16, 28, 33, 65, 255])
 
 
-def _ref(value: Object) -> Ref:
+def _ref(value: Namespace | Service | EndpointSlice | Pod) -> Ref:
     if isinstance(value, Namespace):
         return Ref(Kind.NAMESPACE, "", value.name)
     kind = {Service: Kind.SERVICE, EndpointSlice: Kind.ENDPOINT_SLICE, Pod: Kind.POD}[type(value)]

@@ -26,7 +26,8 @@ from urllib3.connection import HTTPConnection
 
 from pydns.kube.audit import Audit, AuditPage, BadPage
 from pydns.kube.events import Event
-from pydns.kube.objects import DEFAULTS, Kind, Options
+from pydns.kube.kinds import Kind
+from pydns.kube.objects import DEFAULTS, Options
 from pydns.kube.reflector import FIGURES, Failure, Figures, ListPage, Notice, Reflector, Status, Step, Wait, Watch
 from pydns.log import Level, Log
 
@@ -393,26 +394,20 @@ class _KindWatch:
             self._log(notice.event, level=level, **notice.fields)
 
 
-_API = "/api/v1"
-_PATHS = {
-    Kind.NAMESPACE: f"{_API}/namespaces",
-    Kind.SERVICE: f"{_API}/services",
-    Kind.ENDPOINT_SLICE: "/apis/discovery.k8s.io/v1/endpointslices",
-    Kind.POD: f"{_API}/pods",
-    Kind.CONFIG_MAP: f"{_API}/configmaps",
-}
-
-
 def _path(kind: Kind, only: tuple[str, str] | None) -> str:
-    return _PATHS[kind] if only is None else f"{_API}/namespaces/{only[0]}/{_PATHS[kind].removeprefix(_API + '/')}"
+    """Return the path of a kind's list, of one namespace if it is for one object only."""
+    if only is None:
+        return kind.path
+    version, plural = kind.path.rsplit("/", 1)
+    return f"{version}/namespaces/{only[0]}/{plural}"
 
 
 def _selectors(kind: Kind, watched: Watched) -> list[tuple[str, Any]]:
     found = []
-    if watched.label_selector and kind is not Kind.NAMESPACE:  # Namespaces are wanted whatever their labels
+    if watched.label_selector and kind.is_selected:
         found.append(("labelSelector", watched.label_selector))
-    if kind is Kind.POD:
-        found.append(("fieldSelector", "status.phase!=Succeeded,status.phase!=Failed"))
+    if kind.fields:
+        found.append(("fieldSelector", kind.fields))
     if watched.only is not None:
         found.append(("fieldSelector", f"metadata.name={watched.only[1]}"))
     return found

@@ -14,8 +14,10 @@ from pydns.control.options import ClusterOptions
 from pydns.control.source import SourceChoice, SourceKindStatus
 from pydns.kube import reflector
 from pydns.kube.events import Apply, Event, InitApply
-from pydns.kube.objects import Kind, Observed, Skipped
-from pydns.kube.zone import Zone, ZoneOptions
+from pydns.kube.kinds import Kind
+from pydns.kube.objects import Observed, Skipped
+from pydns.kube.producer import ZoneOptions
+from pydns.kube.zone import Zone
 from pydns.log import Level, Log
 from pydns.table.layout import Changes, Contents, Facts
 from pydns.table.status import Filter, KindStatus
@@ -56,7 +58,7 @@ class Cluster:
 
     def missing(self) -> dict[str, str | None]:
         """Return the kinds that have never been listed to the end, each with its problem now."""
-        synced = self._zone.store.synced
+        synced = self._zone.synced
         return {kind.value: each.problem for kind, each in self._source.status().items() if kind not in synced}
 
     def contents(self) -> Iterable[Contents]:
@@ -96,7 +98,7 @@ class Cluster:
 
     def status(self) -> FeedStatus:
         """Return the status of the source and the objects."""
-        namespaces, skipped = self.options.zone.namespaces, self._zone.store.skipped
+        namespaces, skipped = self.options.zone.namespaces, self._zone.skipped
         return FeedStatus(
             source=self._name,
             only=Filter(
@@ -107,18 +109,18 @@ class Cluster:
         )
 
     def _version(self) -> int:
-        return max(self._zone.store.resource_version, self._least_version)
+        return max(self._zone.resource_version, self._least_version)
 
     def _apply(self, events: list[Event]) -> None:
         for event in events:
             if isinstance(event, Apply | InitApply):
                 self._report(event.observed)
             if self._zone.apply(event):
-                self._counts.changed(event, self._zone.store)
+                self._counts.changed(event, self._zone)
 
     def _report(self, observed: Observed) -> None:
         """Log an object that can't be used, once for each reason."""
-        known = self._zone.store.skipped.get(observed.ref)
+        known = self._zone.skipped.get(observed.ref)
         if isinstance(observed.value, Skipped):
             if known != observed.value.reason:
                 reason = observed.value.reason
@@ -127,14 +129,13 @@ class Cluster:
             self._log("object accepted again", object=str(observed.ref)[:120])
 
     def _kind_status(self, kind: Kind, source: SourceKindStatus) -> KindStatus:
-        store = self._zone.store
         now = self._clock.monotonic()
         watched = source if isinstance(source, reflector.Status) else None
         version = watched.resource_version if watched else ""
         return KindStatus(
-            synced=kind in store.synced,
-            objects=store.count(kind),
-            skipped=sum(ref.kind is kind for ref in store.skipped),
+            synced=kind in self._zone.synced,
+            objects=self._zone.count(kind),
+            skipped=sum(ref.kind is kind for ref in self._zone.skipped),
             problem=source.problem,
             last_event_age_s=_age_s(source.last_event, now),
             data_age_s=_age_s(source.last_heard, now),

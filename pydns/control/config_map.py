@@ -13,7 +13,8 @@ from pydns.config.read import Accepted, Refused
 from pydns.control.apiserver import PACE, ApiServer, Connection, Pace, Watched
 from pydns.control.config_source import Seen
 from pydns.kube.events import Apply, Delete, Event, Init, InitApply, InitDone
-from pydns.kube.objects import ConfigMap, Kind, Observed
+from pydns.kube.kinds import Kind
+from pydns.kube.objects import ConfigMap, Observed
 from pydns.log import Log
 
 

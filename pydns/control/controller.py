@@ -24,7 +24,7 @@ from pydns.control.source import SourceError
 from pydns.control.static_records import StaticRecords
 from pydns.dns.address import address_text
 from pydns.dns.name import to_text
-from pydns.kube.zone import ZoneOptions
+from pydns.kube.producer import ZoneOptions
 from pydns.log import Level, Log
 from pydns.table.layout import Changes
 from pydns.table.status import Status, TableStatus, encode

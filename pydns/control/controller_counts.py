@@ -3,8 +3,9 @@
 from hashlib import sha512
 
 from pydns.kube.events import Apply, Cause, Event
-from pydns.kube.objects import EndpointSlice, Service
-from pydns.kube.store import Store
+from pydns.kube.kinds import Kind
+from pydns.kube.objects import EndpointSlice, Ref, Service
+from pydns.kube.zone import Zone
 from pydns.metrics.totals import PROGRAMMING_S, Follower, Key, decode
 from pydns.process.block import Block
 from pydns.table.status import KindStatus, Status
@@ -41,10 +42,10 @@ class ControllerCounts:
             self._composed = composed
             self._totals.gauges = {("reload_version_info", "sha512", sha512(composed).hexdigest()): 1}
 
-    def changed(self, event: Event, store: Store) -> None:
+    def changed(self, event: Event, zone: Zone) -> None:
         """Remember when the change that an event reports began. The next commit serves it."""
         if isinstance(event, Apply) and event.cause is not None:
-            service_kind = _service_kind(event.observed.value, event.cause, store)
+            service_kind = _service_kind(event.observed.value, event.cause, zone)
             if service_kind is not None:
                 self._began.append((service_kind, event.cause.at))
 
@@ -56,13 +57,13 @@ class ControllerCounts:
         self._began.clear()
 
 
-def _service_kind(value: object, cause: Cause, store: Store) -> str | None:
+def _service_kind(value: object, cause: Cause, zone: Zone) -> str | None:
     """Return CoreDNS's name for the kind of Service whose records an object changed. None: not measured."""
     if isinstance(value, Service):
         return "cluster_ip" if value.cluster_ips else None
     if isinstance(value, EndpointSlice):
-        service = store.service((value.namespace, value.service))
-        if service is not None and service.headless:
+        service = zone.object(Ref(Kind.SERVICE, *value.key))
+        if isinstance(service, Service) and service.headless:
             return "headless_with_selector" if cause.by_controller else "headless_without_selector"
     return None
 

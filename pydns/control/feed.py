@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple, Protocol
 
 from pydns.control.options import ClusterOptions
-from pydns.kube.zone import ZoneOptions
+from pydns.kube.producer import ZoneOptions
 from pydns.table.layout import Changes, Contents, Facts
 from pydns.table.status import Filter, KindStatus
 

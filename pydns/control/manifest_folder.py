@@ -30,7 +30,8 @@ from pydns.control.file_watch import (
 from pydns.kube import documents, objects, workloads
 from pydns.kube.documents import DocumentMistake as Mistake
 from pydns.kube.events import Apply, Delete, Event, Init, InitApply, InitDone
-from pydns.kube.objects import RECORD_KINDS, Kind, Observed, Ref
+from pydns.kube.kinds import RECORD_KINDS, Kind
+from pydns.kube.objects import Observed, Ref
 from pydns.log import Log
 
 

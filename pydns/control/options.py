@@ -6,7 +6,7 @@ from pydns.config.flags import with_options_of
 from pydns.config.model import Config
 from pydns.config.settings import PodsMode, Settings
 from pydns.control.source import SourceOptions
-from pydns.kube.zone import ZoneOptions
+from pydns.kube.producer import ZoneOptions
 
 
 class ClusterOptions(NamedTuple):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
 from pydns.kube.events import Event
-from pydns.kube.objects import Kind
+from pydns.kube.kinds import Kind
 
 
 class SourceError(Exception):

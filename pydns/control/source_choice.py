@@ -12,7 +12,8 @@ from pydns.control.manifest_folder import ManifestFolder
 from pydns.control.source import Source, SourceChoice, SourceError, SourceOptions
 from pydns.dns.address import parse_address
 from pydns.kube.events import Event
-from pydns.kube.objects import RECORD_KINDS, Kind, Options
+from pydns.kube.kinds import RECORD_KINDS, Kind
+from pydns.kube.objects import Options
 from pydns.log import Log
 
 Deliver = Callable[[list[Event]], None]

@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from pydns.kube.objects import Kind, Ref
+from pydns.kube.kinds import Kind
+from pydns.kube.objects import Ref
 
 
 class AuditPage(NamedTuple):

@@ -10,7 +10,7 @@ from datetime import datetime
 import msgspec
 
 from pydns.kube.events import Cause
-from pydns.kube.objects import Kind
+from pydns.kube.kinds import Kind
 
 
 class _Annotations(msgspec.Struct, gc=False):

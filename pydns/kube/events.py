@@ -8,7 +8,8 @@ object had is seen.
 
 from typing import NamedTuple
 
-from pydns.kube.objects import Kind, Observed, Ref
+from pydns.kube.kinds import Kind
+from pydns.kube.objects import Observed, Ref
 
 
 class Init(NamedTuple):

@@ -1,5 +1,7 @@
 """Kubernetes API objects, reduced to what DNS needs of them (API versions v1 and discovery.k8s.io/v1).
 
+`pydns.kube.kinds` has the table of kinds; a kind's decoder is a struct and a function as those at the end of this file.
+
 This is the door: what comes from an API server or a manifest is hostile until it has passed `parse`. Whatever has,
 is trusted inside: names fit into labels, addresses are 4 or 16 octets, optional lists are there. An object that DNS
 can't use becomes a `Skipped` with a reason; it never stops a stream.
@@ -8,34 +10,23 @@ Decoding goes straight from JSON to typed structs, 11 µs an object; the client'
 """
 
 from collections.abc import Mapping
-from enum import Enum
 from socket import AF_INET, AF_INET6, inet_pton
 from sys import intern
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
 from pydns.dns import name
 from pydns.dns.address import parse_address
 
-
-class Kind(Enum):
-    """The kinds of objects that we read."""
-
-    NAMESPACE = "Namespace"
-    SERVICE = "Service"
-    ENDPOINT_SLICE = "EndpointSlice"
-    POD = "Pod"
-    CONFIG_MAP = "ConfigMap"
-
-
-RECORD_KINDS = (Kind.NAMESPACE, Kind.SERVICE, Kind.ENDPOINT_SLICE, Kind.POD)  # those that records are made of
+if TYPE_CHECKING:
+    from pydns.kube.kinds import Kind
 
 
 class Ref(NamedTuple):
     """Which object: what a log line names and a store is keyed by. A Namespace's `namespace` is empty."""
 
-    kind: Kind
+    kind: "Kind"
     namespace: str
     name: str
 
@@ -51,6 +42,9 @@ class Port(NamedTuple):
     number: int
 
 
+ServiceKey = tuple[str, str]  # namespace and name
+
+
 class Service(NamedTuple):
     """A Service. `external_name` is set for type ExternalName alone; ClusterIP, NodePort and LoadBalancer are alike."""
 
@@ -60,6 +54,11 @@ class Service(NamedTuple):
     headless: bool
     external_name: bytes | None  # wire form, case kept
     ports: tuple[Port, ...]
+
+    @property
+    def key(self) -> ServiceKey:
+        """Return namespace and name."""
+        return self.namespace, self.name
 
 
 class Endpoint(NamedTuple):
@@ -77,6 +76,11 @@ class EndpointSlice(NamedTuple):
     service: str
     ports: tuple[Port, ...]
     endpoints: tuple[Endpoint, ...]
+
+    @property
+    def key(self) -> ServiceKey:
+        """Return namespace and name of its Service."""
+        return self.namespace, self.service
 
 
 class Namespace(NamedTuple):
@@ -108,7 +112,7 @@ class Skipped(NamedTuple):
     reason: str
 
 
-Object = Namespace | Service | EndpointSlice | Pod | ConfigMap
+Object = tuple[Any, ...]  # a NamedTuple of the kind's own, as those above
 
 
 class Observed(NamedTuple):
@@ -128,20 +132,20 @@ class Options(NamedTuple):
 DEFAULTS = Options()
 
 
-def parse(kind: Kind, source: bytes | msgspec.Raw | Mapping[str, Any], options: Options = DEFAULTS) -> Observed:
+def parse(kind: "Kind", source: bytes | msgspec.Raw | Mapping[str, Any], options: Options = DEFAULTS) -> Observed:
     """Return what DNS needs of an object given as JSON or as a decoded mapping.
 
     Never raises for bad input: `value` is `Skipped` then, and `ref` says as much as could be read. Fields that DNS
     doesn't need are neither read nor checked.
     """
-    wanted, build = _READERS[kind]
+    decoder = kind.decoder
     try:
         if isinstance(source, Mapping):
-            raw = msgspec.convert(source, wanted)
+            raw: Any = msgspec.convert(source, decoder.raw)
         else:
-            raw = _DECODERS[kind].decode(source)
+            raw = kind.json.decode(source)
         ref = Ref(kind, intern(raw.metadata.namespace or ""), intern(raw.metadata.name))
-        return Observed(ref, raw.metadata.resource_version or "", build(raw, options))
+        return Observed(ref, raw.metadata.resource_version or "", decoder.read(raw, options))
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         return _observe_broken(kind, source, str(error))
 
@@ -149,7 +153,9 @@ def parse(kind: Kind, source: bytes | msgspec.Raw | Mapping[str, Any], options: 
 # What is read of the API's JSON. Everything that the API leaves out or sets to null where it is empty is optional.
 
 
-class _Meta(msgspec.Struct, rename="camel", gc=False):
+class RawMeta(msgspec.Struct, rename="camel", gc=False):
+    """What is read of `metadata`."""
+
     name: str
     namespace: str | None = None
     resource_version: str | None = None
@@ -170,8 +176,10 @@ class _ServiceSpec(msgspec.Struct, gc=False):
     ports: list[_ServicePort] | None = None
 
 
-class _Service(msgspec.Struct, gc=False):
-    metadata: _Meta
+class RawService(msgspec.Struct, gc=False):
+    """What is read of a Service."""
+
+    metadata: RawMeta
     spec: _ServiceSpec
 
 
@@ -197,19 +205,25 @@ class _EndpointPort(msgspec.Struct, gc=False):
     port: int | None = None
 
 
-class _EndpointSlice(msgspec.Struct, rename="camel", gc=False):
-    metadata: _Meta
+class RawEndpointSlice(msgspec.Struct, rename="camel", gc=False):
+    """What is read of an EndpointSlice."""
+
+    metadata: RawMeta
     address_type: str
     endpoints: list[_Endpoint] | None = None  # null in a slice without endpoints, from a real API server
     ports: list[_EndpointPort] | None = None  # likewise
 
 
-class _Namespace(msgspec.Struct, gc=False):
-    metadata: _Meta
+class RawNamespace(msgspec.Struct, gc=False):
+    """What is read of a Namespace."""
+
+    metadata: RawMeta
 
 
-class _ConfigMap(msgspec.Struct, rename="camel", gc=False):
-    metadata: _Meta
+class RawConfigMap(msgspec.Struct, rename="camel", gc=False):
+    """What is read of a ConfigMap."""
+
+    metadata: RawMeta
     data: dict[str, str] | None = None
     binary_data: dict[str, msgspec.Raw] | None = None
 
@@ -224,12 +238,15 @@ class _PodStatus(msgspec.Struct, gc=False):
     pod_ips: list[_PodIP] | None = msgspec.field(name="podIPs", default=None)
 
 
-class _Pod(msgspec.Struct, gc=False):
-    metadata: _Meta
+class RawPod(msgspec.Struct, gc=False):
+    """What is read of a Pod."""
+
+    metadata: RawMeta
     status: _PodStatus | None = None
 
 
-def _service(raw: _Service, options: Options) -> Service:
+def read_service(raw: RawService, options: Options) -> Service:
+    """Return a Service. Raises ValueError."""
     namespace, service = _label(raw.metadata.namespace, "namespace"), _label(raw.metadata.name, "name")
     spec = raw.spec
     ports = tuple([_port(port.name, port.protocol, port.port) for port in spec.ports or ()])
@@ -244,7 +261,8 @@ def _service(raw: _Service, options: Options) -> Service:
     return Service(namespace, service, () if headless else tuple(map(parse_address, ips)), headless, None, ports)
 
 
-def _endpoint_slice(raw: _EndpointSlice, options: Options) -> EndpointSlice:
+def read_endpoint_slice(raw: RawEndpointSlice, options: Options) -> EndpointSlice:
+    """Return a slice with its ready endpoints. Raises ValueError."""
     # FQDN is deprecated in the API, and the DNS specification gives such endpoints no records.
     if raw.address_type not in ("IPv4", "IPv6"):
         raise ValueError(f"addressType {_quote(raw.address_type)} has no records; wanted IPv4 or IPv6")
@@ -277,11 +295,13 @@ def _endpoint_slice(raw: _EndpointSlice, options: Options) -> EndpointSlice:
     )
 
 
-def _namespace(raw: _Namespace, options: Options) -> Namespace:
+def read_namespace(raw: RawNamespace, options: Options) -> Namespace:
+    """Return a Namespace. Raises ValueError."""
     return Namespace(_label(raw.metadata.name, "name"))
 
 
-def _pod(raw: _Pod, options: Options) -> Pod:
+def read_pod(raw: RawPod, options: Options) -> Pod:
+    """Return a Pod, without addresses once it has ended. Raises ValueError."""
     status = raw.status or _PodStatus()
     ips = [ip.ip for ip in status.pod_ips or ()] or ([status.pod_ip] if status.pod_ip else [])
     if status.phase in ("Succeeded", "Failed"):
@@ -289,21 +309,12 @@ def _pod(raw: _Pod, options: Options) -> Pod:
     return Pod(_label(raw.metadata.namespace, "namespace"), raw.metadata.name, tuple(map(parse_address, ips)))
 
 
-def _config_map(raw: _ConfigMap, options: Options) -> ConfigMap:
+def read_config_map(raw: RawConfigMap, options: Options) -> ConfigMap:
+    """Return a ConfigMap."""
     meta = raw.metadata
     return ConfigMap(meta.namespace or "", meta.name, raw.data or {}, frozenset(raw.binary_data or ()))
 
 
-_READERS: dict[Kind, Any] = {
-    Kind.SERVICE: (_Service, _service),
-    Kind.ENDPOINT_SLICE: (_EndpointSlice, _endpoint_slice),
-    Kind.NAMESPACE: (_Namespace, _namespace),
-    Kind.POD: (_Pod, _pod),
-    Kind.CONFIG_MAP: (_ConfigMap, _config_map),
-}
-_DECODERS: dict[Kind, msgspec.json.Decoder[Any]] = {
-    kind: msgspec.json.Decoder(wanted) for kind, (wanted, _) in _READERS.items()
-}
 _PROTOCOLS = {None: "tcp", "TCP": "tcp", "UDP": "udp", "SCTP": "sctp"}
 
 
@@ -327,7 +338,7 @@ def _quote(text: str) -> str:
     return repr(text if len(text) <= 80 else text[:77] + "…")
 
 
-def _observe_broken(kind: Kind, source: bytes | msgspec.Raw | Mapping[str, Any], reason: str) -> Observed:
+def _observe_broken(kind: "Kind", source: bytes | msgspec.Raw | Mapping[str, Any], reason: str) -> Observed:
     try:
         decoded = source if isinstance(source, Mapping) else msgspec.json.decode(source)
         meta = decoded["metadata"]

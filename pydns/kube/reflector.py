@@ -23,7 +23,8 @@ import msgspec
 from pydns.kube.audit import Audit
 from pydns.kube.cause import cause
 from pydns.kube.events import Apply, Delete, Event, Init, InitApply, InitDone
-from pydns.kube.objects import DEFAULTS, Kind, Options, Ref, parse
+from pydns.kube.kinds import Kind
+from pydns.kube.objects import DEFAULTS, Options, Ref, parse
 
 
 class ListPage(NamedTuple):

@@ -4,33 +4,23 @@ A listing is merged in place: what it names replaces what was there, what it doe
 there are never two copies of a cluster, and nothing that exists disappears in between.
 """
 
-from typing import NamedTuple
-
 from pydns.kube.events import Apply, Delete, Event, Init, InitApply, InitDone
-from pydns.kube.objects import EndpointSlice, Kind, Object, Observed, Ref, Service, Skipped
-
-ServiceKey = tuple[str, str]  # namespace, name
-
-
-class Change(NamedTuple):
-    """An object that is another now. None: it wasn't there, or isn't any more."""
-
-    before: Object | None
-    after: Object | None
+from pydns.kube.kinds import Kind
+from pydns.kube.objects import Object, Observed, Ref, Skipped
+from pydns.kube.producer import Change
 
 
 class Store:
-    """Objects by reference, and the slices of each Service."""
+    """Objects by reference."""
 
     def __init__(self) -> None:
         self.synced: set[Kind] = set()  # kinds that have been listed to the end once
         self.skipped: dict[Ref, str] = {}  # objects that can't be used, and why
         self.resource_version = 0  # the highest seen
         self._objects: dict[Kind, dict[Ref, Object]] = {kind: {} for kind in Kind}
-        self._slices: dict[ServiceKey, dict[str, EndpointSlice]] = {}
         self._unlisted: dict[Kind, set[Ref]] = {}
 
-    def apply(self, event: Event) -> list[Change]:
+    def apply(self, event: Event) -> list[tuple[Ref, Change]]:
         """Take an event and return what is different now. Objects that stay equal are no difference."""
         match event:
             case Init(kind):
@@ -49,20 +39,9 @@ class Store:
                 self._see(resource_version)
                 return self._remove(ref)
 
-    def services(self) -> list[ServiceKey]:
-        """Return the keys of all Services."""
-        return [(ref.namespace, ref.name) for ref in self._objects[Kind.SERVICE]]
-
-    def service(self, key: ServiceKey) -> Service | None:
-        """Return a Service."""
-        found = self._objects[Kind.SERVICE].get(Ref(Kind.SERVICE, *key))
-        assert found is None or isinstance(found, Service)
-        return found
-
-    def slices(self, key: ServiceKey) -> tuple[EndpointSlice, ...]:
-        """Return the slices of a Service, in the order of their names: equal clusters give equal answers."""
-        found = self._slices.get(key, {})
-        return tuple([found[each] for each in sorted(found)])
+    def get(self, ref: Ref) -> Object | None:
+        """Return an object."""
+        return self._objects[ref.kind].get(ref)
 
     def objects(self, kind: Kind) -> list[Object]:
         """Return all objects of a kind."""
@@ -72,7 +51,7 @@ class Store:
         """Return how many objects there are of a kind."""
         return len(self._objects[kind])
 
-    def _put(self, observed: Observed) -> list[Change]:
+    def _put(self, observed: Observed) -> list[tuple[Ref, Change]]:
         ref, resource_version, value = observed
         self._see(resource_version)
         if isinstance(value, Skipped):
@@ -84,25 +63,14 @@ class Store:
         if before == value:
             return []
         objects[ref] = value
-        self._index(before, value)
-        return [Change(before, value)]
+        return [(ref, Change(before, value))]
 
-    def _remove(self, ref: Ref) -> list[Change]:
+    def _remove(self, ref: Ref) -> list[tuple[Ref, Change]]:
         self.skipped.pop(ref, None)
         before = self._objects[ref.kind].pop(ref, None)
         if before is None:
             return []
-        self._index(before, None)
-        return [Change(before, None)]
-
-    def _index(self, before: Object | None, after: Object | None) -> None:
-        if isinstance(before, EndpointSlice):
-            key = (before.namespace, before.service)
-            del self._slices[key][before.name]
-            if not self._slices[key]:
-                del self._slices[key]
-        if isinstance(after, EndpointSlice):
-            self._slices.setdefault((after.namespace, after.service), {})[after.name] = after
+        return [(ref, Change(before, None))]
 
     def _see(self, resource_version: str) -> None:
         # Numbers that grow, by the API's own promise since Kubernetes 1.35; before that, in practice.

@@ -27,7 +27,8 @@ from pydns.dns import name
 from pydns.dns.address import parse_address
 from pydns.kube import cluster_ips, objects
 from pydns.kube.documents import Path
-from pydns.kube.objects import Kind, Observed, Ref
+from pydns.kube.kinds import BY_NAME, Kind
+from pydns.kube.objects import Observed, Ref
 
 
 class Manifest(NamedTuple):
@@ -514,7 +515,7 @@ def _faults(manifest: Manifest) -> Iterator[tuple[Path, str]]:
             yield ("metadata", "namespace"), f"namespace {manifest.namespace!r} is not a DNS label"
         seen = [objects.parse(Kind.ENDPOINT_SLICE, each) for each in _mirror(manifest)]
     else:
-        seen = [objects.parse(Kind(manifest.kind), manifest.source)]
+        seen = [objects.parse(BY_NAME[manifest.kind], manifest.source)]
     for observed in seen:
         if isinstance(observed.value, objects.Skipped):
             yield _explain(manifest.source, observed.value.reason)

@@ -10,7 +10,7 @@ import dns.zone
 import msgspec
 import pytest
 
-from pydns.kube import objects
+from pydns.kube import kinds, objects
 from tests.bench import change, cluster, dnsperf, forward, names, procfs, queries, tools
 
 FLOOD = """\
@@ -148,7 +148,7 @@ def test_manifests_and_zone_files_hold_the_same_records(tmp_path: Path, zones: l
     wanted = set()
     for path in tmp_path.iterdir():
         for item in msgspec.json.decode(path.read_bytes())["items"]:
-            observed = objects.parse(objects.Kind(item["kind"]), item).value
+            observed = objects.parse(kinds.BY_NAME[item["kind"]], item).value
             if isinstance(observed, objects.Namespace):
                 continue
             assert isinstance(observed, objects.Service)

@@ -12,7 +12,8 @@ import pytest
 
 from pydns.control.apiserver import ApiServer, ConnectError, Pace, Watched, connect
 from pydns.kube.events import Apply, Delete, Event, Init, InitApply, InitDone
-from pydns.kube.objects import RECORD_KINDS, Kind, Ref, Service, Skipped
+from pydns.kube.kinds import RECORD_KINDS, Kind
+from pydns.kube.objects import Ref, Service, Skipped
 from pydns.kube.reflector import FIGURES
 from tests.fakes.apiserver import FakeApiServer
 from tests.fakes.cluster import event_line

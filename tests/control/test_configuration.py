@@ -14,7 +14,8 @@ from pydns.control.config_source import Seen
 from pydns.control.configuration import Configuration
 from pydns.control.options import cluster_options
 from pydns.control.resolv_conf import ResolvConf
-from pydns.kube.zone import ZoneOptions, facts
+from pydns.kube.producer import ZoneOptions
+from pydns.kube.zone import facts
 from pydns.log import Level
 from pydns.table.status import ConfigState, ConfigStatus
 from pydns.table.writer import Writer

@@ -6,8 +6,10 @@ from typing import Any
 from pydns.control.controller_counts import ControllerCounts
 from pydns.kube.cause import cause
 from pydns.kube.events import Apply
-from pydns.kube.objects import Kind, parse
-from pydns.kube.zone import Zone, ZoneOptions
+from pydns.kube.kinds import Kind
+from pydns.kube.objects import parse
+from pydns.kube.producer import ZoneOptions
+from pydns.kube.zone import Zone
 from pydns.metrics.totals import decode
 from pydns.process.block import Block, share
 from pydns.table.status import ConfigStatus, KindStatus, Status
@@ -47,7 +49,7 @@ def test_each_kind_of_service_is_timed_from_its_own_cause() -> None:
         slice_of("own"),
     ):
         assert zone.apply(each)
-        counts.changed(each, zone.store)
+        counts.changed(each, zone)
     counts.committed(AT + 2)
     counts.committed(AT + 100)  # each is counted once
     counts.follow(Status())

@@ -23,7 +23,8 @@ from pydns.control.static_records import StaticRecords
 from pydns.dns.compiled import question
 from pydns.dns.name import from_text
 from pydns.dns.rrset import A
-from pydns.kube.zone import ZoneOptions, facts
+from pydns.kube.producer import ZoneOptions
+from pydns.kube.zone import facts
 from pydns.process.block import share
 from pydns.process.pulse import Pulse
 from pydns.table.layout import ANSWERS, FACTS, STATUS_KEY

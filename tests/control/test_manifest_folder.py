@@ -14,7 +14,8 @@ from pydns.control import file_watch, manifest_folder
 from pydns.control.manifest_folder import ManifestFolder
 from pydns.control.source import SourceError
 from pydns.kube.events import Apply, Delete, Event, Init, InitApply, InitDone
-from pydns.kube.objects import RECORD_KINDS, Kind, Ref, Service
+from pydns.kube.kinds import RECORD_KINDS, Kind
+from pydns.kube.objects import Ref, Service
 from pydns.log import Level
 from tests.fakes.log import RecordedLog
 

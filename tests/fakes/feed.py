@@ -9,7 +9,7 @@ from pydns.dns.compiled import compile_answer, question
 from pydns.dns.name import from_text, tree_key
 from pydns.dns.rrset import A, RRset
 from pydns.kube import zone
-from pydns.kube.zone import ZoneOptions
+from pydns.kube.producer import ZoneOptions
 from pydns.table.layout import Changes, Contents, Facts, NodeKind
 from pydns.table.status import KindStatus
 

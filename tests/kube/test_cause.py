@@ -7,7 +7,7 @@ import pytest
 
 from pydns.kube.cause import cause
 from pydns.kube.events import Cause
-from pydns.kube.objects import Kind
+from pydns.kube.kinds import Kind
 
 TRIGGER = "endpoints.kubernetes.io/last-change-trigger-time"
 CREATED = {"creationTimestamp": "2026-01-01T00:00:10Z"}

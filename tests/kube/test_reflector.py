@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from pydns.kube.events import Apply, Delete, Event, Init, InitApply, InitDone
-from pydns.kube.objects import Kind, Ref, Skipped
+from pydns.kube.kinds import Kind
+from pydns.kube.objects import Ref, Skipped
 from pydns.kube.reflector import FIGURES, Failure, ListPage, Notice, Reflector, Step, Wait, Watch
 
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pydns.kube.events import Apply, Delete, Event, Init, InitApply, InitDone
-from pydns.kube.objects import Kind
+from pydns.kube.kinds import Kind
 from pydns.kube.reflector import Failure, ListPage, Reflector, Step, Wait, Watch
 from tests.fakes.cluster import Change, Cluster, Expired, change_line, event_line, selector, status_body
 

@@ -6,11 +6,11 @@ from hypothesis import strategies as st
 from pydns.config.settings import PodsMode
 from pydns.dns import name
 from pydns.kube.events import Apply, Delete, Event, Init, InitApply, InitDone
+from pydns.kube.kinds import Kind
 from pydns.kube.objects import (
     ConfigMap,
     Endpoint,
     EndpointSlice,
-    Kind,
     Namespace,
     Object,
     Observed,
@@ -20,7 +20,8 @@ from pydns.kube.objects import (
     Service,
     Skipped,
 )
-from pydns.kube.zone import Zone, ZoneOptions
+from pydns.kube.producer import ZoneOptions
+from pydns.kube.zone import Zone
 from pydns.table.layout import Changes, Contents
 
 # Few names and addresses, so that objects meet: an address is a ClusterIP here, an endpoint there, and ours besides.
@@ -41,11 +42,13 @@ _SERVICE = st.one_of(
 _ENDPOINTS = st.lists(st.builds(Endpoint, _ADDRESS, st.sampled_from(["", "h", "i"])), max_size=3).map(tuple)
 _SLICE = st.builds(EndpointSlice, _NAMES, _NAMES, st.sampled_from(["", "a", "b"]), _PORTS, _ENDPOINTS)
 _POD = st.builds(Pod, _NAMES, _NAMES, _ADDRESSES)
-_OBJECT: st.SearchStrategy[Object] = st.one_of(_SERVICE, _SLICE, st.builds(Namespace, _NAMES), _POD)
+_OBJECT: st.SearchStrategy[Namespace | Service | EndpointSlice | Pod] = st.one_of(
+    _SERVICE, _SLICE, st.builds(Namespace, _NAMES), _POD
+)
 _BROKEN = Skipped("is broken")
 
 
-def _ref(value: Object) -> Ref:
+def _ref(value: Namespace | Service | EndpointSlice | Pod) -> Ref:
     match value:
         case Namespace(found):
             return Ref(Kind.NAMESPACE, "", found)

@@ -7,7 +7,8 @@ import pytest
 
 from pydns.dns.name import from_text
 from pydns.dns.rrset import A
-from pydns.kube.zone import Zone, ZoneOptions
+from pydns.kube.producer import ZoneOptions
+from pydns.kube.zone import Zone
 from tests.running import query
 from tests.subject import InProcess
 

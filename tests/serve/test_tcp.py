@@ -10,7 +10,8 @@ import pytest
 
 from pydns.config.model import Config
 from pydns.dns.rrset import SOA
-from pydns.kube.zone import Zone, ZoneOptions
+from pydns.kube.producer import ZoneOptions
+from pydns.kube.zone import Zone
 from pydns.log import Log
 from pydns.metrics.meter import Meter
 from pydns.process.block import share

@@ -1,0 +1,99 @@
+"""What a producer is: it turns objects into the records of a zone.
+
+`pydns.kube.zone.Zone` does the rest for all producers: it compiles records, compares them with what is published, and
+merges the reverse names that several keys give to one address.
+"""
+
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple, Protocol
+
+from pydns.config.settings import PodsMode
+from pydns.dns import name
+from pydns.dns.rrset import RRset
+from pydns.kube.objects import Object
+from pydns.kube.schema import Schema
+
+Key = Hashable  # what a producer keeps records by; for Services it is namespace and name
+State = Any  # the objects that a key's records are made of: a value that compares with == and doesn't change
+
+_IN_ADDR_ARPA = name.from_text("in-addr.arpa")
+_IP6_ARPA = name.from_text("ip6.arpa")
+
+
+class ZoneOptions(NamedTuple):
+    """Which records a cluster has."""
+
+    domain: bytes = name.from_text("cluster.local")  # lower case
+    reverse_zones: tuple[bytes, ...] = (_IN_ADDR_ARPA, _IP6_ARPA)  # lower case
+    ttl_s: int = 5
+    pods: PodsMode = PodsMode.INSECURE
+    namespaces: frozenset[str] | None = None  # None: all
+    own_addresses: tuple[bytes, ...] = ()  # where clients reach this server
+
+    @property
+    def schema(self) -> Schema:
+        """Return what the records of the DNS specification depend on."""
+        return Schema(self.domain, self.ttl_s)
+
+    def serves(self, namespace: str) -> bool:
+        """Return whether objects of a namespace have records."""
+        return self.namespaces is None or namespace in self.namespaces
+
+
+class Change(NamedTuple):
+    """An object that differs now. None: it didn't exist before, or doesn't any more."""
+
+    before: Object | None
+    after: Object | None
+
+
+class Producer(Protocol):
+    """Makes records of the objects of one or more kinds.
+
+    The records of a key are made of its state alone. So the records that are published can be made again from the
+    state of that time, and nobody keeps them a second time. Two keys must not make the same owner and type; reverse
+    names are the exception, they are merged.
+    """
+
+    def note(self, change: Change) -> Iterable[Key]:
+        """Take in a changed object, and return the keys whose state may differ now."""
+
+    def current_keys(self) -> Collection[Key]:
+        """Return the keys that may have a state."""
+
+    def state(self, key: Key) -> State | None:
+        """Return the state of a key now. None: it has no records."""
+
+    def rrsets(self, state: State) -> Iterator[RRset]:
+        """Yield the records of a state, the types of an owner one after another. Owners don't repeat a type."""
+
+    def names(self, state: State) -> Mapping[bytes, bytes]:
+        """Return the names that exist without records: tree key → `NodeKind`."""
+
+    def pointers(self, state: State) -> Mapping[bytes, tuple[bytes, ...]]:
+        """Return the names that a state gives to addresses, for the reverse zones."""
+
+    def addresses(self, state: State) -> Iterable[bytes]:
+        """Return the addresses of `pointers`, in less time. They may repeat."""
+
+    def change_ttl(self, ttl_s: int) -> None:
+        """Make records with another TTL from now on."""
+
+
+MakeProducer = Callable[[ZoneOptions], Producer]
+
+
+class Plain:
+    """What most producers don't have: names without records, and reverse names."""
+
+    def names(self, state: State) -> Mapping[bytes, bytes]:
+        """Return nothing: all names have records."""
+        return {}
+
+    def pointers(self, state: State) -> Mapping[bytes, tuple[bytes, ...]]:
+        """Return nothing."""
+        return {}
+
+    def addresses(self, state: State) -> Iterable[bytes]:
+        """Return nothing."""
+        return ()

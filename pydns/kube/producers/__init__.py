@@ -1,0 +1,1 @@
+"""Producers: one file for each sort of records that objects make. `pydns.kube.producer` has the protocol."""

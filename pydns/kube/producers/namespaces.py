@@ -1,0 +1,54 @@
+"""Namespaces: the names that Services and pods are below. They exist while the namespace does."""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+
+from pydns.config.settings import PodsMode
+from pydns.dns import name
+from pydns.dns.rrset import RRset
+from pydns.kube import schema
+from pydns.kube.objects import Namespace
+from pydns.kube.producer import Change, Plain, ZoneOptions
+from pydns.table.layout import NodeKind
+
+
+class Namespaces(Plain):
+    """The producer of Namespaces. A key is a namespace's name, and so is a state."""
+
+    def __init__(self, options: ZoneOptions) -> None:
+        self._options = options
+        self._schema = options.schema
+        self._existing: dict[str, None] = {}
+
+    def note(self, change: Change) -> Iterable[str]:
+        """Take in a Namespace, and return its name."""
+        before, after = change
+        if isinstance(after, Namespace):
+            self._existing[after.name] = None
+            return (after.name,)
+        assert isinstance(before, Namespace)
+        del self._existing[before.name]
+        return (before.name,)
+
+    def current_keys(self) -> Collection[str]:
+        """Return the names of all Namespaces."""
+        return self._existing.keys()
+
+    def state(self, key: str) -> str | None:
+        """Return the name of a namespace that exists and is served."""
+        return key if key in self._existing and self._options.serves(key) else None
+
+    def rrsets(self, state: str) -> Iterator[RRset]:
+        """Yield nothing: the names have no records."""
+        return iter(())
+
+    def names(self, state: str) -> Mapping[bytes, bytes]:
+        """Return the names of a namespace below `svc` and, unless pods have no names, below `pod`."""
+        found: dict[bytes, bytes] = {name.tree_key(schema.namespace_name(self._schema, state)): NodeKind.PLAIN}
+        if self._options.pods is not PodsMode.DISABLED:
+            # Without looking at pods, a worker answers for every address below the namespace.
+            kind = NodeKind.POD_NAMESPACE if self._options.pods is PodsMode.INSECURE else NodeKind.PLAIN
+            found[name.tree_key(schema.pod_namespace_name(self._schema, state))] = kind
+        return found
+
+    def change_ttl(self, ttl_s: int) -> None:
+        """Do nothing: names have no TTL."""

@@ -1,0 +1,53 @@
+"""Pods: names for the addresses of pods, if `pods` is `verified`."""
+
+from collections.abc import Collection, Iterable, Iterator
+
+from pydns.config.settings import PodsMode
+from pydns.dns.dashed import pod_rrsets
+from pydns.dns.rrset import RRset
+from pydns.kube import schema
+from pydns.kube.objects import Pod
+from pydns.kube.producer import Change, Plain, ZoneOptions
+
+_Key = tuple[str, bytes]  # namespace and address
+
+
+class Pods(Plain):
+    """The producer of Pods. A key is a namespace and the address of a pod, and so is a state."""
+
+    def __init__(self, options: ZoneOptions) -> None:
+        self._options = options
+        self._schema = options.schema
+        self._counts: dict[_Key, int] = {}  # how many pods have an address; several may for a moment
+
+    def note(self, change: Change) -> Iterable[_Key]:
+        """Take in a Pod, and return its addresses."""
+        found: dict[_Key, None] = {}
+        for pod, difference in ((change.before, -1), (change.after, 1)):
+            if isinstance(pod, Pod) and self._has_names(pod.namespace):
+                for address in pod.addresses:
+                    key = (pod.namespace, address)
+                    count = self._counts.pop(key, 0) + difference
+                    if count:
+                        self._counts[key] = count
+                    found[key] = None
+        return found
+
+    def current_keys(self) -> Collection[_Key]:
+        """Return the addresses of all pods that have names."""
+        return self._counts.keys()
+
+    def state(self, key: _Key) -> _Key | None:
+        """Return an address that a pod has."""
+        return key if key in self._counts else None
+
+    def rrsets(self, state: _Key) -> Iterator[RRset]:
+        """Yield the records of an address."""
+        return pod_rrsets(schema.pod_name(self._schema, *state), state[1], self._schema.ttl_s)
+
+    def change_ttl(self, ttl_s: int) -> None:
+        """Make records with another TTL from now on."""
+        self._schema = self._schema._replace(ttl_s=ttl_s)
+
+    def _has_names(self, namespace: str) -> bool:
+        return self._options.pods is PodsMode.VERIFIED and self._options.serves(namespace)
