@@ -26,8 +26,8 @@ from pydns.table.layout import Changes, Contents
 
 # Few names and addresses, so that objects meet: an address is a ClusterIP here, an endpoint there, and ours besides.
 _NAMES = st.sampled_from(["a", "b"])
-_OWN = bytes([10, 0, 0, 1])
-_ADDRESS = st.sampled_from([_OWN, bytes([10, 0, 0, 2]), bytes([10, 0, 1, 1]), bytes(15) + b"\1"])
+OWN = bytes([10, 0, 0, 1])
+_ADDRESS = st.sampled_from([OWN, bytes([10, 0, 0, 2]), bytes([10, 0, 1, 1]), bytes(15) + b"\1"])
 _ADDRESSES = st.lists(_ADDRESS, max_size=2, unique=True).map(tuple)
 _PORTS = st.lists(
     st.builds(Port, st.sampled_from(["", "x", "y"]), st.sampled_from(["tcp", "udp"]), st.integers(1, 3)), max_size=2
@@ -42,7 +42,7 @@ _SERVICE = st.one_of(
 _ENDPOINTS = st.lists(st.builds(Endpoint, _ADDRESS, st.sampled_from(["", "h", "i"])), max_size=3).map(tuple)
 _SLICE = st.builds(EndpointSlice, _NAMES, _NAMES, st.sampled_from(["", "a", "b"]), _PORTS, _ENDPOINTS)
 _POD = st.builds(Pod, _NAMES, _NAMES, _ADDRESSES)
-_OBJECT: st.SearchStrategy[Namespace | Service | EndpointSlice | Pod] = st.one_of(
+OBJECT: st.SearchStrategy[Namespace | Service | EndpointSlice | Pod] = st.one_of(
     _SERVICE, _SLICE, st.builds(Namespace, _NAMES), _POD
 )
 _BROKEN = Skipped("is broken")
@@ -69,7 +69,7 @@ def _steps(draw: st.DrawFn) -> list[list[Event]]:
     for _ in range(draw(st.integers(1, 6))):
         events: list[Event] = []
         for _ in range(draw(st.integers(0, 5))):
-            value = draw(_OBJECT)
+            value = draw(OBJECT)
             ref = _ref(value)
             match draw(st.sampled_from(["apply", "apply", "apply", "delete", "broken", "relist"])):
                 case "apply":
@@ -79,7 +79,7 @@ def _steps(draw: st.DrawFn) -> list[list[Event]]:
                 case "broken":
                     events.append(Apply(Observed(ref, "", _BROKEN)))
                 case _:
-                    listed = [each for each in draw(st.lists(_OBJECT, max_size=3)) if _ref(each).kind is ref.kind]
+                    listed = [each for each in draw(st.lists(OBJECT, max_size=3)) if _ref(each).kind is ref.kind]
                     events.append(Init(ref.kind))
                     events += [InitApply(Observed(_ref(each), "", each)) for each in listed]
                     if draw(st.booleans()):
@@ -145,7 +145,7 @@ class _Table:
 def test_changes_lead_to_the_table_of_the_final_objects(
     steps: list[list[Event]], loaded_at: int, pods: PodsMode, namespaces: frozenset[str] | None
 ) -> None:
-    options = ZoneOptions(pods=pods, namespaces=namespaces, own_addresses=(_OWN,))
+    options = ZoneOptions(pods=pods, namespaces=namespaces, own_addresses=(OWN,))
     zone, table = Zone(options), _Table()
     for number, events in enumerate(steps):
         for event in events:
@@ -171,7 +171,7 @@ _OPTIONS = st.builds(
     ttl_s=st.sampled_from([5, 30]),
     pods=st.sampled_from(PodsMode),
     namespaces=st.sampled_from([None, frozenset({"a"})]),
-    own_addresses=st.just((_OWN,)),
+    own_addresses=st.just((OWN,)),
 )
 
 
@@ -218,11 +218,11 @@ def test_another_ttl_leads_to_the_table_that_it_would_have_led_to(
 
 
 def test_services_that_lead_here_are_known_by_their_addresses() -> None:
-    zone = Zone(ZoneOptions(own_addresses=(_OWN,)))
+    zone = Zone(ZoneOptions(own_addresses=(OWN,)))
     cluster_ips = (bytes([10, 96, 0, 10]), bytes(15) + b"\x0a")
     for each in (
         Service("kube-system", "dns", cluster_ips, False, None, ()),
-        EndpointSlice("kube-system", "dns-1", "dns", (), (Endpoint(_OWN, ""),)),
+        EndpointSlice("kube-system", "dns-1", "dns", (), (Endpoint(OWN, ""),)),
         Service("shop", "web", (bytes([10, 96, 0, 11]),), False, None, ()),
         EndpointSlice("shop", "web-1", "web", (), (Endpoint(bytes([10, 0, 0, 2]), ""),)),
     ):
