@@ -15,7 +15,7 @@ watched by it. Rules:
 import os
 import stat
 import threading
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import Generic, Literal, NamedTuple, TypeVar
@@ -130,34 +130,48 @@ def signature(status: os.stat_result) -> Signature:
 
 
 class Mistakes:
-    """The mistakes that files have now. Each is logged once; so is the first time after it that a file has none."""
+    """The mistakes and warnings of files now. Each is logged once; so is the first time that a mistake is gone.
+
+    A file with a mistake is not in force. A file with warnings is, without what they name.
+    """
 
     def __init__(self, noun: str, log: Log, is_kept: Callable[[Path], bool]) -> None:
         """`noun` is what a file is called; `is_kept` tells whether an earlier state of it is in force."""
         self.found: dict[Path, tuple[str, ...]] = {}  # replaced and never changed, so any thread may read it
+        self.warnings: dict[Path, tuple[str, ...]] = {}  # likewise
         self._noun = noun
         self._log = log
         self._is_kept = is_kept
 
-    def report(self, path: Path, mistakes: Sequence[str]) -> None:
-        """Set the mistakes of a file, or of a folder that can't be listed."""
-        before = self.found.get(path, ())
-        new = [each for each in mistakes if each not in before]
-        action = "keeping its last good state" if self._is_kept(path) else "left out until it is right"
-        for each in new[:_MOST_LOGGED]:
-            self._log(f"{self._noun} has a mistake", level=Level.WARNING, problem=each, action=action)
-        if len(new) > _MOST_LOGGED:
-            more = len(new) - _MOST_LOGGED
-            self._log(f"{self._noun} has more mistakes", level=Level.WARNING, file=str(path), more=more)
-        if before and not mistakes:
+    def report(self, path: Path, mistakes: Sequence[str], warnings: Sequence[str] = ()) -> None:
+        """Set the mistakes and warnings of a file, or the mistakes of a folder that can't be listed."""
+        before, warned = self.found.get(path, ()), self.warnings.get(path, ())
+        if mistakes:
+            action = "keeping its last good state" if self._is_kept(path) else "left out until it is right"
+            self._log_new("mistake", path, mistakes, before, action)
+        elif before:
             self._log(f"{self._noun} accepted again", file=str(path))
+        self._log_new("warning", path, warnings, warned, "the rest is in force")
         self.forget(path)
         if mistakes:
             self.found = {**self.found, path: tuple(mistakes)}
+        if warnings:
+            self.warnings = {**self.warnings, path: tuple(warnings)}
 
     def forget(self, path: Path) -> None:
-        """Drop the mistakes of a file that is gone."""
-        self.found = {key: each for key, each in self.found.items() if key != path}
+        """Drop the mistakes and warnings of a file that is gone."""
+        if path in self.found:
+            self.found = {key: each for key, each in self.found.items() if key != path}
+        if path in self.warnings:
+            self.warnings = {key: each for key, each in self.warnings.items() if key != path}
+
+    def _log_new(self, what: str, path: Path, found: Sequence[str], before: Collection[str], action: str) -> None:
+        new = [each for each in found if each not in before]
+        for each in new[:_MOST_LOGGED]:
+            self._log(f"{self._noun} has a {what}", level=Level.WARNING, problem=each, action=action)
+        if len(new) > _MOST_LOGGED:
+            more = len(new) - _MOST_LOGGED
+            self._log(f"{self._noun} has more {what}s", level=Level.WARNING, file=str(path), more=more)
 
 
 class FolderLook:

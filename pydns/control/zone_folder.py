@@ -91,6 +91,10 @@ class ZoneFolder:
             for path in sorted(zones.keys() | mistakes.keys())
         ]
 
+    def warnings(self) -> tuple[str, ...]:
+        """Return what is left out of the zones that are served, and what they lack. For any thread."""
+        return tuple([each for _, found in sorted(self._mistakes.warnings.items()) for each in found])
+
     def _report_changes(self) -> None:
         zones, mistakes = self._reported
         self._reported = self._zones, self._mistakes.found
@@ -132,7 +136,7 @@ class ZoneFolder:
         if isinstance(read, list):
             self._mistakes.report(path, [str(mistake) for mistake in read])
             return depends
-        self._mistakes.report(path, [])
+        self._mistakes.report(path, [], [str(warning) for warning in read.warnings])
         zone = compile_zone(read)
         if self._zones.get(path) != zone:
             self._zones = {**self._zones, path: zone}

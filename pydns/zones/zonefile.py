@@ -1,12 +1,18 @@
 """Zone files (RFC 1035 section 5): text → the RRsets of a zone, or every mistake with its file and line.
 
-dnspython reads names, TTLs and RDATA; which lines belong together, directives and the rules of a zone are here, so that
-one mistake doesn't hide the next. Opens no files: text that `$INCLUDE` names comes from a function that is passed in.
-Hostile text costs bounded time: octets, records, mistakes, `$INCLUDE` and `$GENERATE` have limits.
+`plain_records` reads most lines. dnspython reads names, TTLs and RDATA of the others. Entries, directives and the rules
+of a zone are here, so that one mistake doesn't hide the next. Rules:
+
+1. A line that can't be read is a mistake, and a file with a mistake isn't served, as in Knot and BIND.
+2. A record that can be read, but has no place in the zone, is left out with a warning. The others are served.
+3. No files are opened: the text that `$INCLUDE` names comes from a function that is passed in.
+4. Hostile text costs bounded time: octets, records, mistakes, warnings, `$INCLUDE` and `$GENERATE` have limits.
 """
 
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import NamedTuple, cast
 
 import dns.exception
@@ -17,16 +23,18 @@ import dns.rdataclass
 import dns.rdatatype
 import dns.tokenizer
 import dns.ttl
+from dns.rdtypes.rrsigbase import sigtime_to_posixtime
 
 from pydns.dns import name
-from pydns.dns.rrset import CNAME, DNAME, NS, NSEC, OPT, RRSIG, SOA, RRset
+from pydns.dns.rrset import CNAME, DNAME, NS, NSEC, OPT, RRSIG, SOA, TXT, RRset
+from pydns.zones import plain_records
 
-MAX_OCTETS = 16 << 20  # of a file and all that it includes
-MAX_RECORDS = 250_000  # 60 µs each
+MAX_OCTETS = 16 << 20  # of a file and the files it includes
+MAX_RECORDS = 250_000  # up to 60 µs each
 _MAX_DEPTH = 8  # files that include one another
 _MAX_INCLUDES = 100
 _MAX_GENERATED = 65_536  # lines of one $GENERATE
-_MAX_MISTAKES = 100
+_MAX_MISTAKES = 100  # and as many warnings
 _MAX_RRSET = 0xFFFF  # records; what a message can count
 
 
@@ -42,43 +50,45 @@ class Mistake(NamedTuple):
 
 
 class ZoneFile(NamedTuple):
-    """What a file says. Owners are in lower case; the SOA comes first, and every RRset once."""
+    """The contents of a file. Owners are in lower case; the SOA comes first, and every RRset once."""
 
     apex: bytes
     rrsets: tuple[RRset, ...]
     records: int
+    warnings: tuple[Mistake, ...]  # the first of them, by line
+    left_out: int  # records
 
 
 class Unavailable(Exception):
-    """Text that can't be had, and why."""
+    """A text that can't be read, and why."""
 
 
 Include = Callable[[str, str], tuple[str, str]]
-"""Takes what `$INCLUDE` says and the file that says it; returns the name of the file meant, and its text.
+"""Takes the argument of `$INCLUDE` and the file that contains it; returns the name of the included file, and its text.
 
 Raises `Unavailable`.
 """
 
 
 def read(text: str, file: str, origin_text: str, include: Include) -> ZoneFile | list[Mistake]:
-    """Read a zone. The apex is the owner of its SOA record; names are relative to `origin_text` before any `$ORIGIN`.
+    """Return a zone, or its mistakes. The apex is the owner of its first SOA record.
 
-    Never raises, whatever the text. After a mistake the lines that follow are read too.
+    Names are relative to `origin_text` before any `$ORIGIN`. Never raises. Lines after a mistake are read too.
     """
     reader = _Reader(include)
     try:
-        origin = dns.name.from_text(origin_text)
+        origin = dns.name.from_text(origin_text).to_wire()
     except (dns.exception.DNSException, UnicodeError):
-        origin = None  # names have to be absolute then, or there has to be an $ORIGIN
+        origin = None  # names must be absolute then, or there must be an $ORIGIN
     try:
-        reader.read(text, file, _State(origin, None, None, None), 0)
+        reader.read(text, file, _State(origin), 0)
     except _Enough:
         return reader.mistakes
-    return reader.mistakes or _check(reader.records, file)
+    return reader.mistakes or reader.zone.finish(file)
 
 
 class _Record(NamedTuple):
-    owner: bytes
+    owner: bytes  # in lower case
     rtype: int
     ttl_s: int
     rdata: bytes
@@ -86,13 +96,14 @@ class _Record(NamedTuple):
     line: int
 
 
-class _State(NamedTuple):
-    """What a line takes from those before it."""
+@dataclass(slots=True)
+class _State:
+    """What a line inherits from the lines before it."""
 
-    origin: dns.name.Name | None
-    owner: dns.name.Name | None
-    default_ttl_s: int | None  # of $TTL
-    last_ttl_s: int | None  # RFC 1035 section 5.1
+    origin: bytes | None  # names keep their case
+    owner: bytes | None = None
+    default_ttl_s: int | None = None  # of $TTL
+    last_ttl_s: int | None = None  # RFC 1035 section 5.1
 
 
 class _Wrong(Exception):
@@ -100,19 +111,20 @@ class _Wrong(Exception):
 
 
 class _Enough(Exception):
-    """There is too much of it to read on; the mistakes say what."""
+    """A limit is reached; the last mistake names it."""
 
 
 class _Reader:
     def __init__(self, include: Include) -> None:
-        self.records: list[_Record] = []
+        self.zone = _Zone()
         self.mistakes: list[Mistake] = []
         self._include = include
         self._octets = 0
+        self._records = 0
         self._includes = 0
 
-    def read(self, text: str, file: str, state: _State, depth: int) -> _State:
-        """Read a file and return the state that it ends in."""
+    def read(self, text: str, file: str, state: _State, depth: int) -> None:
+        """Read a file, beginning in a state."""
         self._octets += len(text)
         if self._octets > MAX_OCTETS:
             self._stop(file, 0, f"has more than {MAX_OCTETS >> 20} MiB, with what it includes")
@@ -121,16 +133,15 @@ class _Reader:
                 if entry is None:
                     raise _Wrong("parenthesis is not closed")
                 if entry[0] == "$":
-                    state = self._directive(entry, file, line, state, depth)
+                    self._directive(entry, file, line, state, depth)
                 else:
-                    state = self._record(entry, file, line, state)
+                    self._record(entry, file, line, state)
             except _Wrong as error:
                 self._note(file, line, str(error))
             except dns.exception.DNSException as error:
-                self._note(file, line, _words(error))
-            except (ValueError, OverflowError) as error:  # of the types' own parsers
+                self._note(file, line, _reason(error))
+            except (ValueError, OverflowError) as error:  # from dnspython's parsers of types
                 self._note(file, line, str(error))
-        return state
 
     def _note(self, file: str, line: int, reason: str) -> None:
         self.mistakes.append(Mistake(file, line, reason))
@@ -141,14 +152,14 @@ class _Reader:
         self.mistakes.append(Mistake(file, line, reason))
         raise _Enough
 
-    def _directive(self, entry: str, file: str, line: int, state: _State, depth: int) -> _State:
+    def _directive(self, entry: str, file: str, line: int, state: _State, depth: int) -> None:
         tokens = dns.tokenizer.Tokenizer(entry)
         directive = tokens.get().value.upper()
         if directive == "$ORIGIN":
-            state = state._replace(origin=_absolute(tokens.get().value, state.origin))
+            state.origin = _absolute(tokens.get().value, state.origin)
             tokens.get_eol()
         elif directive == "$TTL":
-            state = state._replace(default_ttl_s=_ttl(tokens.get_string()))
+            state.default_ttl_s = _ttl(tokens.get_string())
             tokens.get_eol()
         elif directive == "$INCLUDE":
             self._includes += 1
@@ -164,13 +175,12 @@ class _Reader:
                 included, text = self._include(wanted, file)
             except Unavailable as error:
                 raise _Wrong(f"$INCLUDE {wanted}: {error}") from None
-            self.read(text, included, state._replace(origin=origin), depth + 1)
-            # Origin and owner are as before (RFC 1035 section 5.1); so are TTLs, as in BIND.
+            self.read(text, included, replace(state, origin=origin), depth + 1)
+            # Origin and owner are as before (RFC 1035 section 5.1). So are TTLs, as in BIND.
         elif directive == "$GENERATE":
             self._generate(tokens, file, line, state)
         else:
-            raise _Wrong(f"{directive} is none of $ORIGIN, $TTL, $INCLUDE and $GENERATE")
-        return state
+            raise _Wrong(f"{directive} is not $ORIGIN, $TTL, $INCLUDE or $GENERATE")
 
     def _generate(self, tokens: dns.tokenizer.Tokenizer, file: str, line: int, state: _State) -> None:
         counts = tokens.get_string()
@@ -180,53 +190,122 @@ class _Reader:
             raise _Wrong(f"$GENERATE {counts}: wanted START-STOP or START-STOP/STEP") from None
         if (stop - start) // step >= _MAX_GENERATED:
             raise _Wrong(f"$GENERATE {counts}: makes more than {_MAX_GENERATED} records")
-        # Not unescaped: that is for who reads the records.
+        # Escapes stay: the record that is made of the template is read later.
         words = [f'"{token.value}"' if token.is_quoted_string() else token.value for token in tokens.get_remaining()]
         template = " ".join(words)
         for counter in range(start, stop + 1, step):
-            self._record(_substitute(template, counter), file, line, state)
+            self._record(_substitute(template, counter), file, line, replace(state))
 
-    def _record(self, entry: str, file: str, line: int, state: _State) -> _State:
-        if len(self.records) >= MAX_RECORDS:
+    def _record(self, entry: str, file: str, line: int, state: _State) -> None:
+        if self._records >= MAX_RECORDS:
             self._stop(file, line, f"the zone has more than {MAX_RECORDS} records")
-        tokens = dns.tokenizer.Tokenizer(entry)
-        token = tokens.get(want_leading=True)
-        if token.is_whitespace():
-            token = tokens.get()
-            if token.is_eol_or_eof():
-                return state
-            tokens.unget(token)
-            owner = state.owner
-            if owner is None:
-                raise _Wrong("begins with blanks, and there is no owner before it")
-        else:
-            owner = _absolute(token.value, state.origin)
-            state = state._replace(owner=owner)
-        ttl_s, rtype = _ttl_and_type(tokens)
-        try:
-            rdata = dns.rdata.from_text(dns.rdataclass.IN, rtype, tokens, state.origin, relativize=False)
-            octets = cast(bytes, rdata.to_wire())
-        except dns.name.NeedAbsoluteNameOrOrigin:
-            raise _Wrong("has a relative name, and there is no $ORIGIN before it") from None
-        except Exception as error:  # whatever a type's parser makes of hostile text
-            raise _Wrong(f"{' '.join(entry.split())[:100]}: {_words(error)}") from None
-        if len(octets) > 0xFFFF:
-            raise _Wrong("has more than 65535 octets of data")
-        if ttl_s is not None:
-            state = state._replace(last_ttl_s=ttl_s)
-        else:
+        record = plain_records.read(entry, state.owner, state.origin) or _tokenized(entry, state)
+        if record is None:
+            return
+        owner, ttl_s, rtype, rdata = record
+        state.owner = owner
+        if ttl_s is None:
             ttl_s = state.default_ttl_s if state.default_ttl_s is not None else state.last_ttl_s
             if ttl_s is None and rtype == SOA:
-                ttl_s = int.from_bytes(octets[-4:])
-                state = state._replace(last_ttl_s=ttl_s)
+                state.last_ttl_s = ttl_s = int.from_bytes(rdata[-4:])
             if ttl_s is None:
                 raise _Wrong("has no TTL, and there is no $TTL before it")
-        self.records.append(_Record(cast(bytes, owner.to_wire()).lower(), int(rtype), ttl_s, octets, file, line))
-        return state
+        else:
+            state.last_ttl_s = ttl_s
+        self._records += 1
+        self.zone.add(_Record(owner.lower(), rtype, ttl_s, rdata, file, line))
+
+
+def _tokenized(entry: str, state: _State) -> plain_records.PlainRecord | None:
+    """Return the record of an entry in any form; None if there are only blanks and comments."""
+    tokens = dns.tokenizer.Tokenizer(entry)
+    token = tokens.get(want_leading=True)
+    if token.is_whitespace():
+        token = tokens.get()
+        if token.is_eol_or_eof():
+            return None
+        tokens.unget(token)
+        if state.owner is None:
+            raise _Wrong("begins with blanks, and there is no owner before it")
+        owner = state.owner
+    else:
+        owner = _absolute(token.value, state.origin)
+    ttl_s, rtype = _ttl_and_type(tokens)
+    try:
+        rdata = _rdata(rtype, tokens, _dnspython_name(state.origin))
+    except dns.name.NeedAbsoluteNameOrOrigin:
+        raise _Wrong("has a relative name, and there is no $ORIGIN before it") from None
+    except Exception as error:  # hostile text makes dnspython raise anything
+        raise _Wrong(f"{' '.join(entry.split())[:100]}: {_reason(error)}") from None
+    if len(rdata) > 0xFFFF:
+        raise _Wrong("has more than 65535 octets of data")
+    return plain_records.PlainRecord(owner, ttl_s, int(rtype), rdata)
+
+
+@lru_cache(maxsize=4)
+def _dnspython_name(wire: bytes | None) -> dns.name.Name | None:
+    return None if wire is None else dns.name.from_wire(wire, 0)[0]
+
+
+# RDATA.
+
+
+def _rdata(rtype: dns.rdatatype.RdataType, tokens: dns.tokenizer.Tokenizer, origin: dns.name.Name | None) -> bytes:
+    """Return RDATA. Takes more than dnspython where Knot does."""
+    parse = _RDATA.get(rtype)
+    if parse is not None:
+        first = tokens.get()
+        tokens.unget(first)
+        if first.value != "\\#":  # RFC 3597
+            return parse(tokens, origin)
+    rdata = dns.rdata.from_text(dns.rdataclass.IN, rtype, tokens, origin, relativize=False)
+    return cast(bytes, rdata.to_wire())
+
+
+def _strings(tokens: dns.tokenizer.Tokenizer, origin: dns.name.Name | None) -> bytes:
+    texts = [cast(bytes, token.unescape_to_bytes().value) for token in tokens.get_remaining()]
+    if not texts:
+        raise _Wrong("has no string")
+    return plain_records.strings(texts)
+
+
+def _certificate_association(tokens: dns.tokenizer.Tokenizer, origin: dns.name.Name | None) -> bytes:
+    """Parse TLSA and SMIMEA RDATA (RFC 6698 section 2.1). Data of any length is taken."""
+    numbers = bytes([tokens.get_uint8() for _ in range(3)])
+    return numbers + bytes.fromhex(tokens.concatenate_remaining_identifiers())
+
+
+def _two_names(tokens: dns.tokenizer.Tokenizer, origin: dns.name.Name | None) -> bytes:
+    names = [cast(bytes, tokens.get_name(origin).to_wire()) for _ in range(2)]
+    tokens.get_eol()
+    return b"".join(names)
+
+
+def _signature(tokens: dns.tokenizer.Tokenizer, origin: dns.name.Name | None) -> bytes:
+    """Parse RRSIG RDATA. Times are serial numbers, so dates past 2106 start again at 0 (RFC 4034 section 3.1.5)."""
+    words = [token.value for token in tokens.get_remaining()]
+    for position in _SIGNATURE_TIMES:
+        if len(words) > position and len(words[position]) == _DATE_DIGITS:
+            words[position] = str(sigtime_to_posixtime(words[position]) % 2**32)  # type: ignore[no-untyped-call]
+    signature = dns.tokenizer.Tokenizer(" ".join(words))
+    rdata = dns.rdata.from_text(dns.rdataclass.IN, dns.rdatatype.RRSIG, signature, origin, relativize=False)
+    return cast(bytes, rdata.to_wire())
+
+
+_SIGNATURE_TIMES = (4, 5)  # expiration and inception, among the words
+_DATE_DIGITS = 14  # YYYYMMDDHHmmSS
+_RDATA: dict[int, Callable[[dns.tokenizer.Tokenizer, dns.name.Name | None], bytes]] = {
+    TXT: _strings,
+    dns.rdatatype.SPF: _strings,
+    dns.rdatatype.TLSA: _certificate_association,
+    dns.rdatatype.SMIMEA: _certificate_association,
+    dns.rdatatype.MINFO: _two_names,
+    RRSIG: _signature,
+}
 
 
 def _entries(text: str) -> Iterator[tuple[int, str | None]]:
-    """Yield what belongs together, with the number of its first line. None: a parenthesis that is not closed."""
+    """Yield entries with the number of their first line. None: a parenthesis is not closed."""
     entry: list[str] = []
     begin = depth = 0
     for number, line in enumerate(text.split("\n"), 1):
@@ -250,7 +329,7 @@ _NOT_PARENTHESES = re.compile(r'\\.|"(?:[^"\\]|\\.)*"?|;.*')
 
 
 def _ttl_and_type(tokens: dns.tokenizer.Tokenizer) -> tuple[int | None, dns.rdatatype.RdataType]:
-    """Take the type, and before it TTL and class in any order."""
+    """Take TTL and class in any order, then the type."""
     ttl_s = None
     for _ in range(3):
         word = tokens.get_string()
@@ -265,9 +344,9 @@ def _ttl_and_type(tokens: dns.tokenizer.Tokenizer) -> tuple[int | None, dns.rdat
     try:
         rtype = dns.rdatatype.from_text(word)
     except (dns.exception.DNSException, ValueError):
-        raise _Wrong(f"{word} is no type of record") from None
+        raise _Wrong(f"{word} is not a type of record") from None
     if dns.rdatatype.is_metatype(rtype) or rtype in (0, OPT):
-        raise _Wrong(f"{word} is no type that a zone can have")
+        raise _Wrong(f"{word} is not a type that a zone can have")
     return ttl_s, rtype
 
 
@@ -275,17 +354,17 @@ def _ttl(text: str) -> int:
     try:
         return dns.ttl.from_text(text)
     except dns.exception.DNSException:
-        raise _Wrong(f"{text} is no TTL; wanted seconds or units, as 1h30m, at most 2147483647 s") from None
+        raise _Wrong(f"{text} is not a TTL; wanted seconds or units, as 1h30m, at most 2147483647 s") from None
 
 
-def _absolute(text: str, origin: dns.name.Name | None) -> dns.name.Name:
+def _absolute(text: str, origin: bytes | None) -> bytes:
     try:
-        found = dns.name.from_text(text, origin)
+        found = dns.name.from_text(text, _dnspython_name(origin))
     except (dns.exception.DNSException, UnicodeError) as error:
-        raise _Wrong(f"{text[:80]} is no name: {_words(error)}") from None
+        raise _Wrong(f"{text[:80]} is not a name: {_reason(error)}") from None
     if not found.is_absolute():
         raise _Wrong(f"{text} is relative, and there is no $ORIGIN before it")
-    return found
+    return cast(bytes, found.to_wire())
 
 
 def _substitute(template: str, counter: int) -> str:
@@ -318,54 +397,117 @@ def _type_text(rtype: int) -> str:
     return dns.rdatatype.to_text(dns.rdatatype.RdataType.make(rtype))
 
 
-def _words(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-def _check(records: list[_Record], file: str) -> ZoneFile | list[Mistake]:
-    """Make RRsets of a zone's records, or say what makes them no zone."""
-    soas = [record for record in records if record.rtype == SOA]
-    if not soas:
-        return [Mistake(file, 0, "has no SOA record")]
-    soa = soas[0]
-    mistakes = [Mistake(each.file, each.line, "second SOA record of the zone") for each in soas[1:]]
-    apex = soa.owner
-    tree = name.tree_key(apex)
-    found: dict[tuple[bytes, int], dict[bytes, None]] = {(apex, SOA): {}}
-    ttls: dict[tuple[bytes, int], int] = {}
-    types: dict[bytes, dict[int, _Record]] = {}
-    for record in records:
-        key = record.owner, record.rtype
-        if record.owner not in types and not name.tree_key(record.owner).startswith(tree):
-            reason = f"{name.to_text(record.owner)} is not in the zone {name.to_text(apex)}"
-            mistakes.append(Mistake(record.file, record.line, reason))
-            continue
-        found.setdefault(key, {})[record.rdata] = None  # equal ones are one (RFC 2181 section 5)
-        ttls[key] = min(record.ttl_s, ttls.get(key, record.ttl_s))  # RFC 2181 section 5.2
-        types.setdefault(record.owner, {}).setdefault(record.rtype, record)
-    if (apex, NS) not in found:
-        mistakes.append(Mistake(file, 0, f"has no NS record of {name.to_text(apex)}"))
-    for owner, there in types.items():
-        others = there.keys() - {CNAME, RRSIG, NSEC}
-        if CNAME in there and others:
-            last = max([there[CNAME], *(there[each] for each in others)], key=lambda each: each.line)
-            mistakes.append(Mistake(last.file, last.line, f"{name.to_text(owner)} has a CNAME and other records"))
-        for rtype in (CNAME, DNAME):
-            if len(found.get((owner, rtype), ())) > 1:
-                reason = f"{name.to_text(owner)} has several records of type {_type_text(rtype)}"
-                mistakes.append(Mistake(there[rtype].file, there[rtype].line, reason))
-        if owner.startswith(b"\1*"):
-            for rtype in {NS, DNAME} & there.keys():
-                reason = f"{_type_text(rtype)} at a wildcard means nothing"  # RFC 4592 sections 4.2, 4.4
-                mistakes.append(Mistake(there[rtype].file, there[rtype].line, reason))
-        if NS in there and DNAME in there and owner != apex:
-            reason = f"{name.to_text(owner)} has NS and DNAME records"  # RFC 6672 section 2.3
-            mistakes.append(Mistake(there[DNAME].file, there[DNAME].line, reason))
-    for (owner, rtype), rdatas in found.items():
-        if len(rdatas) > _MAX_RRSET:
-            reason = f"{name.to_text(owner)} has more than {_MAX_RRSET} records of a type"
-            mistakes.append(Mistake(types[owner][rtype].file, types[owner][rtype].line, reason))
-    if mistakes:
-        return sorted(mistakes)[:_MAX_MISTAKES]
-    rrsets = [RRset(owner, rtype, ttls[owner, rtype], tuple(rdatas)) for (owner, rtype), rdatas in found.items()]
-    return ZoneFile(apex, tuple(rrsets), sum(map(len, found.values())))
+class _Draft:
+    """An RRset while its zone is read, and where its first record is."""
+
+    __slots__ = ("file", "line", "rdatas", "ttl_s")
+
+    def __init__(self, ttl_s: int, rdata: bytes, file: str, line: int) -> None:
+        self.ttl_s = ttl_s
+        self.rdatas = {rdata: None}
+        self.file = file
+        self.line = line
+
+    def mistake(self, owner: bytes, reason: str) -> Mistake:
+        return Mistake(self.file, self.line, f"{name.to_text(owner)} has {reason}")
+
+
+class _Zone:
+    """The records of a zone: which have a place in it (rule 2), and whether they fit together (rule 1)."""
+
+    def __init__(self) -> None:
+        self._soa: _Record | None = None
+        self._early: list[_Record] = []  # before the SOA, which tells where the zone is
+        self._drafts: dict[bytes, dict[int, _Draft]] = {}  # by owner and type
+        self._warnings: list[Mistake] = []
+        self._left_out = 0
+
+    def add(self, record: _Record) -> None:
+        """Take a record, or leave it out with a warning."""
+        soa = self._soa
+        if soa is None:
+            if record.rtype == SOA:
+                self._begin(record)
+            else:
+                self._early.append(record)
+            return
+        owner, rtype, ttl_s, rdata, file, line = record
+        there = self._drafts.get(owner)
+        if there is None:
+            if not name.is_at_or_below(owner, soa.owner):
+                self._leave_out(record, f"{name.to_text(owner)} is not in the zone {name.to_text(soa.owner)}")
+                return
+            there = self._drafts[owner] = {}
+        if rtype in _CHECKED and (reason := _why_left_out(record, soa)):
+            self._leave_out(record, reason)
+            return
+        draft = there.get(rtype)
+        if draft is None:
+            there[rtype] = _Draft(ttl_s, rdata, file, line)
+        else:
+            draft.rdatas[rdata] = None  # equal records are one (RFC 2181 section 5)
+            draft.ttl_s = min(draft.ttl_s, ttl_s)  # RFC 2181 section 5.2
+
+    def finish(self, file: str) -> ZoneFile | list[Mistake]:
+        """Return the zone, or the reasons why it can't be served."""
+        if self._soa is None:
+            return [Mistake(file, 0, "has no SOA record")]
+        apex = self._soa.owner
+        if NS not in self._drafts[apex]:
+            self._warn(Mistake(file, 0, f"has no NS record of {name.to_text(apex)}"))
+        mistakes = sorted(self._mistakes(apex))[:_MAX_MISTAKES]
+        if mistakes:
+            return mistakes
+        rrsets = tuple(
+            [
+                RRset(owner, rtype, draft.ttl_s, tuple(draft.rdatas))
+                for owner, there in self._drafts.items()
+                for rtype, draft in there.items()
+            ]
+        )
+        records = sum([len(rrset.rdatas) for rrset in rrsets])
+        return ZoneFile(apex, rrsets, records, tuple(sorted(self._warnings)), self._left_out)
+
+    def _begin(self, soa: _Record) -> None:
+        self._soa = soa
+        self._drafts[soa.owner] = {SOA: _Draft(soa.ttl_s, soa.rdata, soa.file, soa.line)}
+        for record in self._early:
+            self.add(record)
+        self._early.clear()
+
+    def _leave_out(self, record: _Record, reason: str) -> None:
+        self._left_out += 1
+        self._warn(Mistake(record.file, record.line, f"{reason}; left out"))
+
+    def _warn(self, warning: Mistake) -> None:
+        if len(self._warnings) < _MAX_MISTAKES:
+            self._warnings.append(warning)
+
+    def _mistakes(self, apex: bytes) -> Iterator[Mistake]:
+        for owner, there in self._drafts.items():
+            if CNAME in there and (others := there.keys() - {CNAME, RRSIG, NSEC}):
+                last = max([there[CNAME], *(there[each] for each in others)], key=lambda draft: draft.line)
+                yield last.mistake(owner, "a CNAME and other records")
+            if NS in there and DNAME in there and owner != apex:
+                yield there[DNAME].mistake(owner, "NS and DNAME records")  # RFC 6672 section 2.3
+            for rtype, draft in there.items():
+                if len(draft.rdatas) > 1 and rtype in (CNAME, DNAME):
+                    yield draft.mistake(owner, f"several records of type {_type_text(rtype)}")
+                if len(draft.rdatas) > _MAX_RRSET:
+                    yield draft.mistake(owner, f"more than {_MAX_RRSET} records of a type")
+
+
+_CHECKED = frozenset({SOA, NS, DNAME})
+
+
+def _why_left_out(record: _Record, soa: _Record) -> str | None:
+    if record.rtype == SOA:
+        is_same = record.owner == soa.owner and record.rdata == soa.rdata  # `dig AXFR` prints it twice
+        return None if is_same else "second SOA record of the zone"
+    if record.owner.startswith(b"\1*"):  # RFC 4592 sections 4.2, 4.4
+        return f"{_type_text(record.rtype)} at a wildcard has no meaning"
+    return None

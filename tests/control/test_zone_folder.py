@@ -166,6 +166,23 @@ def test_a_mistake_keeps_the_zone_and_is_logged_once(tmp_path: Path, open_folder
     assert folder.status()[0].mistakes == ()
 
 
+def test_record_outside_of_its_zone_is_a_warning_that_is_logged_once(
+    tmp_path: Path, open_folder: Callable[[], Folder]
+) -> None:
+    path = tmp_path / "a.example.zone"
+    path.write_text(zone(1, "www.b.example. 60 A 192.0.2.1"))
+    folder = open_folder()
+    warning = f"{path}:3: www.b.example. is not in the zone a.example.; left out"
+    logged = [f"zone file has a warning problem={warning} action=the rest is in force"]
+    assert (folder.serials(), folder.warnings(), folder.mistakes()) == ({path.name: 1}, (warning,), logged)
+    path.write_text(zone(2, "www.b.example. 60 A 192.0.2.1"))
+    folder.settle()
+    assert (folder.serials(), folder.mistakes()) == ({path.name: 2}, logged)
+    path.write_text(zone(3))
+    folder.settle()
+    assert folder.warnings() == ()
+
+
 def test_a_deleted_file_has_no_mistakes(tmp_path: Path, open_folder: Callable[[], Folder]) -> None:
     (tmp_path / "a.zone").write_text("nonsense")
     folder = open_folder()

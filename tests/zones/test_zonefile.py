@@ -1,11 +1,11 @@
-"""Zone files are read, or every mistake in them is said, with its file and line."""
+"""Zone files are read, or every mistake in them is reported with its file and line."""
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pydns.dns import name
-from pydns.dns.rrset import SOA, TXT, A
+from pydns.dns.rrset import RRSIG, SOA, TXT, A
 from pydns.zones import zonefile
 from pydns.zones.compile import combine, compile_zone
 from pydns.zones.zonefile import Mistake, Unavailable, ZoneFile, read
@@ -34,29 +34,25 @@ def owners(text: str) -> dict[str, int]:
 
 MISTAKES = {
     "no SOA": ("@ 60 NS ns", ": has no SOA record"),
-    "no NS": ("@ 60 SOA a b 1 2 3 4 5", ": has no NS record of example.org."),
-    "two SOA records": (_HEAD + "@ 60 SOA ns admin 2 2 3 4 5", ":3: second SOA record of the zone"),
     "an address": (_HEAD + "\nwww 60 A 192.0.2.300", ":4: www 60 A 192.0.2.300: Text input is malformed."),
     "too few fields": (_HEAD + "www 60 MX mail", None),
-    "a type": (_HEAD + "www 60 AAAB ::1", ":3: AAAB is no type of record"),
-    "a type that is only asked for": (_HEAD + "www 60 ANY x", ":3: ANY is no type that a zone can have"),
+    "a type": (_HEAD + "www 60 AAAB ::1", ":3: AAAB is not a type of record"),
+    "a type that is only asked for": (_HEAD + "www 60 ANY x", ":3: ANY is not a type that a zone can have"),
     "a class": (_HEAD + "www 60 CH A 192.0.2.1", ":3: class CH is not IN"),
     "a TTL": (
         _HEAD + "www 9999999999 A 192.0.2.1",
-        ":3: 9999999999 is no TTL; wanted seconds or units, as 1h30m, at most 2147483647 s",
+        ":3: 9999999999 is not a TTL; wanted seconds or units, as 1h30m, at most 2147483647 s",
     ),
     "no TTL": ("@ NS ns", ":1: has no TTL, and there is no $TTL before it"),
-    "outside of the zone": (_HEAD + "a.example. 60 A 192.0.2.1", ":3: a.example. is not in the zone example.org."),
     "CNAME and other records": (
         _HEAD + "www 60 CNAME web\nwww 60 A 192.0.2.1",
         ":4: www.example.org. has a CNAME and other records",
     ),
     "two CNAMEs": (_HEAD + "www 60 CNAME a\nwww 60 CNAME b", ":3: www.example.org. has several records of type CNAME"),
     "CNAME at the apex": (_HEAD + "@ 60 CNAME a", ":3: example.org. has a CNAME and other records"),
-    "NS at a wildcard": (_HEAD + "*.x 60 NS ns", ":3: NS at a wildcard means nothing"),
     "a parenthesis": (_HEAD + "www 60 TXT ( a\nb", ":3: parenthesis is not closed"),
     "blanks without an owner": (" 60 A 192.0.2.1", ":1: begins with blanks, and there is no owner before it"),
-    "a directive": (_HEAD + "$GENERAT 1-2 a", ":3: $GENERAT is none of $ORIGIN, $TTL, $INCLUDE and $GENERATE"),
+    "a directive": (_HEAD + "$GENERAT 1-2 a", ":3: $GENERAT is not $ORIGIN, $TTL, $INCLUDE or $GENERATE"),
     "an included file that isn't there": (_HEAD + "$INCLUDE no.inc", ":3: $INCLUDE no.inc: no such file"),
     "a file that includes itself": (
         _HEAD + "$INCLUDE self.inc",
@@ -79,7 +75,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize(("text", "wanted"), MISTAKES.values(), ids=MISTAKES.keys())
-def test_a_mistake_is_said_with_file_and_line(text: str, wanted: str | None) -> None:
+def test_mistake_has_file_and_line(text: str, wanted: str | None) -> None:
     found = read(text, "example.org.zone", "example.org", include)
     assert isinstance(found, list)
     said = [str(mistake) for mistake in found]
@@ -89,7 +85,77 @@ def test_a_mistake_is_said_with_file_and_line(text: str, wanted: str | None) -> 
         assert (f"example.org.zone{wanted}" if wanted[0] == ":" else wanted) in said
 
 
-def test_every_mistake_is_said() -> None:
+SERVED = {  # a zone is served in spite of these: the lines of its warnings, and a record that must be there
+    "no NS": ("@ 60 SOA ns admin 1 2 3 4 5\nwww 60 A 192.0.2.1", [": has no NS record of example.org."]),
+    "the SOA again at the end, as `dig AXFR` prints it": (_HEAD + "www 60 A 192.0.2.1\n@ 60 SOA ns admin 1 2 3 4 5", []),
+    "another SOA": (
+        _HEAD + "@ 60 SOA ns admin 2 2 3 4 5\nwww 60 A 192.0.2.1",
+        [":3: second SOA record of the zone; left out"],
+    ),
+    "a SOA below the apex": (
+        _HEAD + "a 60 SOA ns admin 1 2 3 4 5\nwww 60 A 192.0.2.1",
+        [":3: second SOA record of the zone; left out"],
+    ),
+    "records outside of the zone": (
+        _HEAD + "a.example. 60 A 192.0.2.1\nxexample.org. 60 A 192.0.2.1\nwww 60 A 192.0.2.1",
+        [
+            ":3: a.example. is not in the zone example.org.; left out",
+            ":4: xexample.org. is not in the zone example.org.; left out",
+        ],
+    ),
+    "a record outside of the zone, before the SOA": (
+        "b.example. 60 A 192.0.2.1\nwww 60 A 192.0.2.1\n" + _HEAD,
+        [":1: b.example. is not in the zone example.org.; left out"],
+    ),
+    "NS and DNAME at a wildcard": (
+        _HEAD + "*.x 60 NS ns\n*.y 60 DNAME ns\nwww 60 A 192.0.2.1",
+        [":3: NS at a wildcard has no meaning; left out", ":4: DNAME at a wildcard has no meaning; left out"],
+    ),
+    "TXT of more than 255 octets": (_HEAD + 'k 60 TXT "' + "A" * 392 + '"\nk2 60 TXT ( "' + "A" * 392 + '" )\nwww 60 A 192.0.2.1', []),
+    "a signature that ends after 2106": (
+        _HEAD + "@ 60 RRSIG A 8 2 60 21200101000000 20250101000000 1 @ AAAA\nwww 60 A 192.0.2.1",
+        [],
+    ),
+    "types that are rare": (
+        _HEAD + "a 60 MINFO a b\na 60 SMIMEA 3 1 1 abcd\na 60 TLSA 3 1 1 00\na 60 SPF x y\nwww 60 A 192.0.2.1",
+        [],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "wanted"), SERVED.values(), ids=SERVED.keys())
+def test_record_without_a_place_in_the_zone_is_left_out_with_a_warning(text: str, wanted: list[str]) -> None:
+    found = read(text, "example.org.zone", "example.org", include)
+    assert isinstance(found, ZoneFile), found
+    assert [str(warning).removeprefix("example.org.zone") for warning in found.warnings] == wanted
+    assert found.left_out == len([each for each in wanted if each.endswith("left out")])
+    assert name.from_text("www.example.org") in [rrset.owner for rrset in found.rrsets]
+    assert compile_zone(found).records == found.records
+
+
+@pytest.mark.parametrize("text", ['k 60 TXT "{}"', 'k 60 TXT ( "{}" )'])
+def test_long_text_is_several_strings_as_dkim_verifiers_join_them(text: str) -> None:
+    found = read(_HEAD + text.format("A" * 255 + "B" * 100), "z", "example.org", include)
+    assert isinstance(found, ZoneFile), found
+    assert [rrset.rdatas for rrset in found.rrsets if rrset.rtype == TXT] == [
+        (b"\xff" + b"A" * 255 + b"\x64" + b"B" * 100,)
+    ]
+
+
+def test_signature_times_count_on_from_zero_after_2106() -> None:
+    found = read(_HEAD + "@ 60 RRSIG A 8 2 60 21060207062817 20250101000000 1 @ AAAA", "z", "example.org", include)
+    assert isinstance(found, ZoneFile), found
+    (rdata,) = next(rrset.rdatas for rrset in found.rrsets if rrset.rtype == RRSIG)
+    assert int.from_bytes(rdata[8:12]) == 1
+
+
+def test_warnings_are_bounded_and_all_records_left_out_are_counted() -> None:
+    found = read(_HEAD + "a.example. 60 A 192.0.2.1\n" * 1000, "z", "example.org", include)
+    assert isinstance(found, ZoneFile), found
+    assert (len(found.warnings), found.left_out) == (100, 1000)
+
+
+def test_every_mistake_is_reported() -> None:
     found = read(_HEAD + "a 60 A x\nb 60 A 192.0.2.1\nc 60 ( A\ny )\nd 60 Z 1", "z", "example.org", include)
     assert isinstance(found, list)
     assert [mistake.line for mistake in found] == [3, 5, 7]
