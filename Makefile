@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test quick coverage resolvers mutate lint types check bench lock clean
+.PHONY: demo test quick differential coverage resolvers mutate lint types check bench lock clean
 
 demo: $(READY)
 	$(BIN)/python -m tests.demo
@@ -32,6 +32,10 @@ resolvers: $(READY)
 mutate: $(READY)
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[mutate]'
 	$(BIN)/python -m tests.mutate $(ROOM) $(if $(COUNT),--count $(COUNT)) $(if $(SEED),--seed $(SEED))
+
+# Generated zone files against Knot DNS, and generated manifests against kubectl: more of them than in `make test`.
+differential: $(READY)
+	PYDNS_TEST_ZONES=2500 PYDNS_TEST_MANIFESTS=2500 $(BIN)/pytest tests/differential
 
 lint: $(READY)
 	$(BIN)/ruff check .
