@@ -143,7 +143,9 @@ class ManifestFolder:
 
     def _is_kept(self, path: Path) -> bool:
         """Tell whether a file, or a file in a folder, is in force in an earlier state."""
-        return any(path == each or path in each.parents for each in self._contents)
+        if path in self.watch.looked:
+            return path in self._contents
+        return any(path in each.parents for each in self._contents)
 
     def _after_look(self) -> None:
         if self._contents_changed:

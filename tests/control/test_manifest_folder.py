@@ -186,7 +186,7 @@ def test_edit_right_after_start_is_noticed_even_if_the_file_looks_the_same(
     path = tmp_path / "shop.yaml"
     path.write_text(service("web", 1))
 
-    def same_tick(folder: Path, endings: tuple[str, ...], found: dict[Path, Any]) -> Iterator[Any]:
+    def same_tick(folder: Path, endings: tuple[str, ...], found: dict[Path, Any], _: object) -> Iterator[Any]:
         found[path] = (1, 2, 3, 4)
         yield from ()
 
@@ -376,6 +376,37 @@ def test_an_unreadable_folder_keeps_its_objects(
     folder.settle()
     assert told.mistakes()[1:] == [f"manifest accepted again file={tmp_path}/sub"]
     assert told.services() == {"b": ".2"}
+
+
+def test_folders_that_are_links_are_read_as_a_mounted_configmap_makes_them(
+    tmp_path: Path, told: Told, open_folder: Callable[..., Folder]
+) -> None:
+    data = tmp_path / "..2026_11_28" / "team"
+    data.mkdir(parents=True)
+    (data / "a.yaml").write_text(service("a", 1))
+    (data / "up").symlink_to(tmp_path)
+    (tmp_path / "..data").symlink_to("..2026_11_28")
+    (tmp_path / "team").symlink_to("..data/team")
+    (tmp_path / "twice").symlink_to("..data/team")
+    folder = open_folder()
+    assert (told.services(), told.mistakes()) == ({"a": ".1"}, [])
+    later = tmp_path / "..2026_11_29" / "team"
+    later.mkdir(parents=True)
+    (later / "a.yaml").write_text(service("a", 2))
+    (tmp_path / "..data_tmp").symlink_to("..2026_11_29")
+    (tmp_path / "..data_tmp").rename(tmp_path / "..data")
+    folder.settle()
+    assert told.services() == {"a": ".2"}
+
+
+def test_link_to_a_folder_outside_is_not_followed(
+    tmp_path: Path, told: Told, open_folder: Callable[..., Folder], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    outside = tmp_path_factory.mktemp("outside")
+    (outside / "a.yaml").write_text(service("a", 1))
+    (tmp_path / "link").symlink_to(outside)
+    open_folder()
+    assert told.services() == {}
 
 
 def test_a_folder_that_disappears_keeps_its_objects(tmp_path: Path, told: Told) -> None:

@@ -208,7 +208,7 @@ def test_an_edit_right_after_start_is_noticed_even_if_the_file_looks_the_same(
     path = tmp_path / "a.zone"
     path.write_text(zone(1))
 
-    def same_tick(folder: Path, endings: tuple[str, ...], found: dict[Path, Any]) -> Iterator[Any]:
+    def same_tick(folder: Path, endings: tuple[str, ...], found: dict[Path, Any], _: object) -> Iterator[Any]:
         found[path] = (1, 2, 3, 4)
         yield from ()
 
