@@ -6,7 +6,7 @@ Two sets of rules, because two readers want different things:
 | --- | --- | --- |
 | plain scalars | YAML 1.2 core schema: `yes` is a text | YAML 1.1, as kubectl: `yes` is true; `1:30` is a text |
 | aliases | refused, so a document is never larger than its text | allowed; the caller bounds what they add |
-| tags | refused | YAML's own scalars, maps and lists |
+| tags | refused | YAML's own scalars; others change nothing, as with kubectl |
 
 What both have in common:
 1. The parser's events are composed with a stack, because PyYAML's own composer recurses (in C, until the process dies).
@@ -14,6 +14,7 @@ What both have in common:
 3. The cost is linear in the length of the text.
 """
 
+import base64
 import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -29,7 +30,8 @@ class Rules(NamedTuple):
     """What is allowed in a document, and what its scalars mean."""
 
     plain: Callable[[str], Value]  # the value of a scalar without quotes and tag. May raise `BadScalar`
-    tags: Mapping[str, Callable[[str], Value]]  # the tags that are allowed, and what they make of a scalar
+    tags: Mapping[str, Callable[[str], Value]]  # what tags make of a scalar
+    other_tags: bool  # whether tags that aren't in `tags` are allowed: a scalar is a text then
     aliases: bool
 
 
@@ -161,7 +163,7 @@ def _scalar(event: yaml.ScalarEvent, rules: Rules) -> Scalar:
         if is_plain:
             value = rules.plain(text)
         else:
-            value = rules.tags[_allowed(event, rules)](text) if tag else text
+            value = rules.tags.get(_allowed(event, rules), str)(text) if tag else text
     except BadScalar as error:
         raise _Refused(event, error.found, error.wanted) from None
     return Scalar(value, text, _line(event), is_plain)
@@ -176,7 +178,7 @@ def _collection(event: yaml.CollectionStartEvent, rules: Rules) -> node.Sequence
 
 def _allowed(event: yaml.ScalarEvent | yaml.CollectionStartEvent, rules: Rules) -> str:
     tag = str(event.tag)
-    if tag not in rules.tags:
+    if tag not in rules.tags and not rules.other_tags:
         raise _Refused(event, f"the tag {quote(tag)}", "supported; leave it out")
     return tag
 
@@ -221,15 +223,17 @@ def _bool(text: str) -> bool:
     return text.lower() in ("yes", "true", "on")
 
 
-def _int(text: str) -> int | str:
-    if ":" in text:
-        return text
+def _int(text: str) -> int | float | str:
+    """Return an integer. One of more than 64 bits is a float, as in JSON; one of hundreds of digits stays a text."""
     digits = text.replace("_", "")
+    if ":" in text or len(digits) > _MOST_DIGITS:
+        return text
     bare = digits.lstrip("+-")
     try:
-        return int(digits, 8 if bare.isdigit() and bare.startswith("0") else 0)
+        number = int(digits, 8 if bare.isdigit() and bare.startswith("0") else 0)
     except ValueError:
         raise BadScalar(text, "int") from None
+    return number if -(2**63) <= number < 2**64 else float(number)
 
 
 def _float(text: str) -> float | str:
@@ -241,14 +245,21 @@ def _float(text: str) -> float | str:
         raise BadScalar(text, "float") from None
 
 
+def _binary(text: str) -> str:
+    try:
+        return base64.b64decode(text).decode(errors="replace")
+    except ValueError:
+        raise BadScalar(text, "binary") from None
+
+
+_MOST_DIGITS = 67  # of 64 bits to the base of 2, with sign and prefix
 _PATTERNS_1_1: dict[str, list[tuple[str, re.Pattern[str]]]] = yaml.SafeLoader.yaml_implicit_resolvers
 _YAML = "tag:yaml.org,2002:"
 _TAGS_1_1: dict[str, Callable[[str], Value]] = {
     "!": str,
-    _YAML + "map": str,  # of mappings and lists, the tag changes nothing
-    _YAML + "seq": str,
     _YAML + "str": str,
     _YAML + "timestamp": str,
+    _YAML + "binary": _binary,
     _YAML + "null": _null,
     _YAML + "bool": _bool,
     _YAML + "int": _int,
@@ -257,5 +268,5 @@ _TAGS_1_1: dict[str, Callable[[str], Value]] = {
     _YAML + "value": str,  # a lone =, which YAML 1.1 thought special
 }
 
-CONFIG = Rules(plain_1_2, {}, aliases=False)
-MANIFESTS = Rules(plain_1_1, _TAGS_1_1, aliases=True)
+CONFIG = Rules(plain_1_2, {}, other_tags=False, aliases=False)
+MANIFESTS = Rules(plain_1_1, _TAGS_1_1, other_tags=True, aliases=True)

@@ -124,13 +124,17 @@ class ManifestFolder:
             for kind in RECORD_KINDS
         }
 
+    def warnings(self) -> tuple[str, ...]:
+        """Return what is left out of the files that are in force, each with its place. For any thread."""
+        return tuple([each for _, found in sorted(self._mistakes.warnings.items()) for each in found])
+
     def _read(self, path: Path) -> States[Signature]:
         try:
             contents, mistakes = _read(path)
         except OSError as error:
             self._mistakes.report(path, [cannot_be_read(path, error)])
             return {path: UNSETTLED}
-        self._mistakes.report(path, mistakes)
+        self._mistakes.report(path, mistakes, contents.warnings)
         if not mistakes:
             self._contents[path] = contents
             self._contents_changed = True
@@ -176,6 +180,7 @@ _MAX_FILE = 16 << 20  # octets; 80,000 bare Services, which take 19 s and 1 GB t
 class _Contents(NamedTuple):
     manifests: list[workloads.Manifest]
     ignored: int  # objects that DNS doesn't need
+    warnings: tuple[str, ...] = ()
 
 
 def _read(path: Path) -> tuple[_Contents, list[str]]:
@@ -188,15 +193,15 @@ def _read(path: Path) -> tuple[_Contents, list[str]]:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         return _NOTHING, [_text(path, Mistake(1, raw.count(b"\n", 0, error.start) + 1, "is not UTF-8"))]
-    if path.suffix == ".json":
-        text = text.replace("\t", " ")  # JSON allows a tab between tokens only, and there YAML doesn't
     manifests: list[workloads.Manifest] = []
     mistakes: list[Mistake] = []
+    warnings: list[Mistake] = []
     ignored = 0
     for document in documents.read(text):
         if isinstance(document, Mistake):
             mistakes.append(document)
             continue
+        warnings += document.warnings
         for item in workloads.read(document.value):
             if isinstance(item, workloads.Fault):
                 mistakes.append(Mistake(document.number, document.line_of(item.path), item.reason))
@@ -204,7 +209,9 @@ def _read(path: Path) -> tuple[_Contents, list[str]]:
                 ignored += 1
             else:
                 manifests.append(item)
-    return _Contents(manifests, ignored), [_text(path, each) for each in mistakes]
+    return _Contents(manifests, ignored, tuple([_text(path, each) for each in warnings])), [
+        _text(path, each) for each in mistakes
+    ]
 
 
 _NOTHING = _Contents([], 0)

@@ -1,16 +1,19 @@
 """The documents of a manifest file: plain values that know which line they came from. Knows no kind of object.
 
-What YAML means is `config.yaml_reader` with its rules for manifests. Rules on top of those:
-1. A key that occurs twice in a mapping is a mistake. kubectl, like most readers, takes the last one silently.
+`json_documents` reads a text of JSON objects, `config.yaml_reader` with its rules for manifests any other. Rules on top:
+1. Of a key that occurs twice in a mapping the last value counts, as with kubectl. A warning names the key.
 2. Aliases and merge keys work, but may add only so many values: `a: &a [*b, *b, …]` ten deep is ten billion.
 3. Keys are always text.
 """
 
 from collections.abc import Iterator
+from itertools import count
 from typing import Any, NamedTuple
 
 from pydns.config import node, yaml_reader
 from pydns.config.node import Node, Scalar
+from pydns.kube import json_documents
+from pydns.kube.json_documents import JsonValue
 
 Path = tuple[str | int, ...]  # keys and indexes, from a document's root inwards
 
@@ -20,11 +23,14 @@ class Document(NamedTuple):
 
     number: int  # from 1
     value: Any  # None, bool, int, float, str, lists and dicts with text keys
-    root: Node  # what `value` was made of; `line_of` reads it
+    source: Node | JsonValue  # what `value` was made of; `line_of` reads it
+    warnings: "tuple[DocumentMistake, ...]" = ()
 
     def line_of(self, path: Path) -> int:
         """Return the line, from 1, of the value at `path`, or of the last part of `path` that exists."""
-        found, line = self.root, self.root.line
+        if isinstance(self.source, JsonValue):
+            return self.source.line_of(path)
+        found, line = self.source, self.source.line
         for step in path:
             child = _child(found, step)
             if child is None:
@@ -47,19 +53,35 @@ def read(text: str) -> Iterator[Document | DocumentMistake]:
     A document that breaks a rule gives a mistake in its place. Broken syntax ends the text with a mistake, because
     it is unknown where the next document begins.
     """
+    objects = json_documents.read(text)
+    if objects is not None:
+        yield from map(_json_document, objects, count(1))
+        return
     for document in yaml_reader.compose(text, yaml_reader.MANIFESTS):
         if isinstance(document, yaml_reader.Broken):
             reason = f"{document.found} is not {document.wanted}".removeprefix("this line ")  # the place names it
             yield DocumentMistake(document.number, document.line, reason)
             continue
+        values = _Values(len(text))
         try:
-            yield Document(document.number, _Values(len(text)).value(document.root), document.root)
+            value = values.value(document.root)
+            warnings = [DocumentMistake(document.number, line, reason) for line, reason in values.warnings]
+            yield Document(document.number, value, document.root, tuple(warnings))
         except _Refused as refused:
             yield DocumentMistake(document.number, refused.line, refused.reason)
         except RecursionError:
             yield DocumentMistake(document.number, document.root.line, "is nested too deeply, or contains itself")
 
 
+def _json_document(found: JsonValue, number: int) -> Document:
+    line = found.line_of(())
+    reasons = [
+        f"key {key!r} occurs twice in one mapping; the last one counts" for key in found.doubled[:_MOST_WARNINGS]
+    ]
+    return Document(number, found.value, found, tuple([DocumentMistake(number, line, reason) for reason in reasons]))
+
+
+_MOST_WARNINGS = 100  # of one document
 _ALIAS_ROOM = 100_000  # values that aliases may add to those that are written
 
 
@@ -74,6 +96,7 @@ class _Values:
 
     def __init__(self, characters: int) -> None:
         self.budget = characters // 2 + _ALIAS_ROOM  # a written value takes two characters or more
+        self.warnings: list[tuple[int, str]] = []  # lines and reasons
 
     def value(self, at: Node) -> Any:
         self.budget -= 1
@@ -92,17 +115,19 @@ class _Values:
         for key, child in at.entries:
             if not isinstance(key, Scalar):
                 raise _Refused(key, "a key is not a scalar")
-            if key.text in lines:
-                raise _Refused(key, f"key {key.text!r} occurs twice in one mapping, first in line {lines[key.text]}")
-            lines[key.text] = key.line
             if key.is_plain and key.text == "<<":
-                merged = child.items if isinstance(child, node.Sequence) else [child]
-            else:
-                value[key.text] = self.value(child)
+                merged += child.items if isinstance(child, node.Sequence) else [child]
+                continue
+            if key.text in lines and len(self.warnings) < _MOST_WARNINGS:
+                found = f"key {key.text[:80]!r} occurs twice in one mapping, first in line {lines[key.text]}"
+                self.warnings.append((key.line, f"{found}; the last one counts"))
+            lines[key.text] = key.line
+            value[key.text] = self.value(child)
         for source in merged:
             if not isinstance(source, node.Mapping):
                 raise _Refused(source, "<<: only mappings can be merged")
-            value = {**self.value(source), **value}
+            for merged_key, each in self.value(source).items():
+                value.setdefault(merged_key, each)
         return value
 
 

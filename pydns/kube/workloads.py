@@ -211,7 +211,7 @@ def _ports(spec: "_ServiceSpec", pod: "_PodSpec") -> "tuple[_Port, ...]":
     found = []
     for port in spec.ports or ():
         protocol = port.protocol or "TCP"
-        number = port.port if port.target_port is None else port.target_port
+        number = port.target_port or port.port  # 0 and "" are as good as none
         if isinstance(number, str):
             named = pod.named_ports.get((number, protocol))
             if named is None:
@@ -436,7 +436,7 @@ def _read(document: Any, path: Path, defaults: Mapping[str, str]) -> Iterator[Ma
         missing = "kind" if not isinstance(kind, str) else "apiVersion"
         yield Fault((*path, missing), f"{missing} is {_describe(document.get(missing))}, wanted a string")
     elif kind.endswith("List") and kind.removesuffix("List") in ("", *_READ):
-        items = document.get("items")
+        items = [] if "items" in document and document["items"] is None else document.get("items")
         if not isinstance(items, list):
             yield Fault((*path, "items"), f"{kind}: items is {_describe(items)}, wanted a list")
             return
@@ -455,12 +455,9 @@ def _group(api_version: str) -> str:
 
 
 def _check(document: dict[str, Any], kind: str, path: Path) -> Manifest | Fault | Ignored:
+    document = _with_defaults(document, kind)
     metadata = document.get("metadata")
-    if isinstance(metadata, dict):
-        kept = {key: value for key, value in metadata.items() if key != "resourceVersion"}
-        metadata = kept if kind == "Namespace" else {**kept, "namespace": kept.get("namespace") or "default"}
-        document = {**document, "metadata": metadata}
-    else:
+    if not isinstance(metadata, dict):
         metadata = {}
     namespace = "" if kind == "Namespace" else metadata.get("namespace", "default")
     called = f"{kind} {namespace}{'/' if namespace else ''}{metadata.get('name') or '?'}"
@@ -484,6 +481,55 @@ def _check(document: dict[str, Any], kind: str, path: Path) -> Manifest | Fault 
     return manifest
 
 
+def _with_defaults(document: dict[str, Any], kind: str) -> dict[str, Any]:
+    """Return an object as the API server completes it: name, namespace, and what is null or empty.
+
+    Values of a wrong type stay as they are, for `_check` to find.
+    """
+    metadata = document.get("metadata")
+    if isinstance(metadata, dict):
+        kept = {key: value for key, value in metadata.items() if key != "resourceVersion"}
+        if kind != "Namespace":
+            kept["namespace"] = kept.get("namespace") or "default"
+        prefix = kept.get("generateName")
+        if not kept.get("name") and isinstance(prefix, str) and prefix:
+            # The API server's suffix is random. This one is the same after a restart.
+            suffix = blake2b(repr(document).encode("utf-8", "replace"), digest_size=3).hexdigest()[:_SUFFIX]
+            kept["name"] = prefix[: _LONGEST_NAME - _SUFFIX] + suffix
+        document = {**document, "metadata": kept}
+    for path in _TEXTS_BY_KEY:
+        document = _replaced(document, path, _without_nulls)
+    completed: dict[str, Any] = _replaced(document, _PORTS.get(kind, ()), _without_empty_protocols)
+    return completed
+
+
+_LONGEST_NAME, _SUFFIX = 63, 5  # of a generated name
+_TEXTS_BY_KEY = (("metadata", "labels"), ("metadata", "annotations"), ("spec", "selector"))
+_PORTS = {"Service": ("spec", "ports"), "EndpointSlice": ("ports",)}
+
+
+def _replaced(value: Any, path: tuple[str, ...], make: Callable[[Any], Any]) -> Any:
+    """Return a copy with another value at `path`; the same value if nothing is there."""
+    if not path or not isinstance(value, dict) or not value.get(path[0]):
+        return value
+    found = value[path[0]]
+    return {**value, path[0]: _replaced(found, path[1:], make) if len(path) > 1 else make(found)}
+
+
+def _without_nulls(texts: Any) -> Any:
+    if not isinstance(texts, dict) or None not in texts.values():
+        return texts
+    return {key: "" if value is None else value for key, value in texts.items()}
+
+
+def _without_empty_protocols(ports: Any) -> Any:
+    if not isinstance(ports, list):
+        return ports
+    return [
+        {**each, "protocol": "TCP"} if isinstance(each, dict) and each.get("protocol") == "" else each for each in ports
+    ]
+
+
 def _faults(manifest: Manifest) -> Iterator[tuple[Path, str]]:
     """Yield what the API server would refuse and `build` could not bear."""
     made = manifest.read
@@ -499,7 +545,7 @@ def _faults(manifest: Manifest) -> Iterator[tuple[Path, str]]:
             )
         for index, service_port in enumerate(made.spec.ports or ()):
             number = service_port.target_port
-            if isinstance(number, int) and not 0 < number < 65536:
+            if isinstance(number, int) and not 0 <= number < 65536:
                 yield ("spec", "ports", index, "targetPort"), f"targetPort {number} is not in 1–65535"
     elif isinstance(made, _Pod):
         for field, containers in (("containers", made.spec.containers), ("initContainers", made.spec.init_containers)):

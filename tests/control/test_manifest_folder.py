@@ -299,7 +299,7 @@ def test_file_with_a_mistake_at_start_is_left_out_and_the_others_are_served(
 def test_all_mistakes_of_a_file_are_logged_up_to_a_limit(
     tmp_path: Path, told: Told, open_folder: Callable[..., Folder]
 ) -> None:
-    (tmp_path / "shop.yaml").write_text("kind: Service\n---\n" * 2 + "a: 1\na: 2\n---\n" + "[\n")
+    (tmp_path / "shop.yaml").write_text("kind: Service\n---\n" * 2 + "a: 1\n[b]: 2\n---\n" + "[\n")
     (tmp_path / "wild.yaml").write_text("- no object\n---\n" * 25)
     open_folder()
     of_shop = [line.partition("shop.yaml: ")[2] for line in told.mistakes() if "shop.yaml" in line]

@@ -54,17 +54,7 @@ def test_empty_documents_count_but_say_nothing() -> None:
 @pytest.mark.parametrize(
     ("text", "document", "line", "reason"),
     [
-        ("a: 1\nb: 2\na: 3\n", 1, 3, "key 'a' occurs twice in one mapping, first in line 1"),
-        ("x: 1\n---\ns:\n  - {k: 1, k: 1}\n", 2, 4, "key 'k' occurs twice in one mapping, first in line 4"),
-        ("x: 1\n---\n1: a\n'1': b\n", 2, 4, "key '1' occurs twice in one mapping, first in line 3"),
         ("? [a]\n: 1\n", 1, 1, "a key is not a scalar"),
-        (
-            "a: !!python/name:os.system x\n",
-            1,
-            1,
-            'the tag "tag:yaml.org,2002:python/name:os.system" is not supported; leave it out',
-        ),
-        ("a: !secret x\n", 1, 1, 'the tag "!secret" is not supported; leave it out'),
         ("a: !!int x\n", 1, 1, '"x" is not of type int'),
         ("a: {<<: 1}\n", 1, 1, "<<: only mappings can be merged"),
         ("a: &a [*a]\n", 1, 1, "is nested too deeply, or contains itself"),
@@ -72,6 +62,70 @@ def test_empty_documents_count_but_say_nothing() -> None:
 )
 def test_mistake_names_document_and_line(text: str, document: int, line: int, reason: str) -> None:
     assert list(documents.read(text))[-1] == DocumentMistake(document, line, reason)
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "document", "line", "first"),
+    [
+        ("a: 1\nb: 2\na: 3\n", {"a": 3, "b": 2}, 1, 3, "'a' occurs twice in one mapping, first in line 1"),
+        (
+            "x: 1\n---\ns:\n  - {k: 1, k: 2}\n",
+            {"s": [{"k": 2}]},
+            2,
+            4,
+            "'k' occurs twice in one mapping, first in line 4",
+        ),
+        ("x: 1\n---\n1: a\n'1': b\n", {"1": "b"}, 2, 4, "'1' occurs twice in one mapping, first in line 3"),
+        ('{"x": 1}\n{"s": [{"k": 1, "k": 2}]}', {"s": [{"k": 2}]}, 2, 2, "'k' occurs twice in one mapping"),
+    ],
+)
+def test_last_of_two_equal_keys_counts_and_a_warning_names_it(
+    text: str, value: object, document: int, line: int, first: str
+) -> None:
+    *_, found = documents.read(text)
+    assert isinstance(found, Document)
+    assert found.value == value
+    assert found.warnings == (DocumentMistake(document, line, f"key {first}; the last one counts"),)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("a: !secret x", {"a": "x"}),
+        ("a: !!python/name:os.system x", {"a": "x"}),
+        ("a: !!binary aGVsbG8=", {"a": "hello"}),
+        ("a: !thing {b: 1}", {"a": {"b": 1}}),
+        ("a: !!set {b}", {"a": {"b": None}}),
+        ("<<: {a: 1}\n<<: {b: 2}", {"a": 1, "b": 2}),
+        ("a: 0x" + "f" * 6000, {"a": "0x" + "f" * 6000}),
+        ("a: " + "9" * 6000, {"a": "9" * 6000}),
+        ("a: 99999999999999999999", {"a": 1e20}),
+        ('{"a": "\\ud83d\\ude00", "b": "x\\ud83d"}', {"a": "😀", "b": "x\ufffd"}),
+        ('{"' + "k" * 5000 + '":\t1}', {"k" * 5000: 1}),
+        ('{"a": ' + "9" * 6000 + "}", {"a": float("inf")}),
+        ('{"a": yes, b: 1}', {"a": True, "b": 1}),
+    ],
+)
+def test_oddity_is_read_as_kubectl_reads_it(text: str, found: object) -> None:
+    assert values(text) == [found]
+
+
+def test_text_may_have_several_json_objects() -> None:
+    text = '{"a": 1} {"b": 2}\n{"c": 3}\n---\n{"d": [1,\n {"e": 1}]}\n'
+    read = [each for each in documents.read(text) if isinstance(each, Document)]
+    assert [(each.number, each.value) for each in read] == [
+        (1, {"a": 1}),
+        (2, {"b": 2}),
+        (3, {"c": 3}),
+        (4, {"d": [1, {"e": 1}]}),
+    ]
+    assert [each.line_of(()) for each in read] == [1, 1, 2, 4]
+    assert [read[3].line_of(path) for path in (("d",), ("d", 1), ("d", 1, "e"), ("d", 1, "f"))] == [4, 5, 5, 5]
+
+
+@pytest.mark.parametrize("constant", ["NaN", "Infinity"])
+def test_what_is_not_json_is_read_as_yaml(constant: str) -> None:
+    assert values('{"a": ' + constant + "}") == [{"a": constant}]
 
 
 @pytest.mark.parametrize(
@@ -93,7 +147,7 @@ def test_broken_syntax_names_document_and_line(text: str, document: int | None, 
 
 
 def test_document_with_a_mistake_does_not_hide_the_others() -> None:
-    first, second, third = values("a: 1\n---\nb: 1\nb: 2\n---\nc: 3\n")
+    first, second, third = values("a: 1\n---\nb: 1\n[b]: 2\n---\nc: 3\n")
     assert first == {"a": 1}
     assert isinstance(second, DocumentMistake)
     assert third == {"c": 3}

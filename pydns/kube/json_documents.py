@@ -1,0 +1,111 @@
+"""JSON text to values that know their lines. Knows no kind of object.
+
+Rules, as kubectl reads JSON:
+1. A text may have several objects, one after another, also with `---` between them.
+2. Of a key that occurs twice the last value counts.
+3. Half of a surrogate pair becomes U+FFFD. Integers of more than 20 digits are floats.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+
+class JsonValue(NamedTuple):
+    """One object of a text."""
+
+    value: dict[str, Any]
+    doubled: tuple[str, ...]  # keys that occur twice in a mapping
+    text: str
+    start: int  # where the object begins in the text
+
+    def line_of(self, path: tuple[str | int, ...]) -> int:
+        """Return the line, from 1, of the value at `path`, or of the last part of `path` that exists."""
+        line_at = at = self.start
+        for step in path:
+            found = [(key_at, value_at) for key, key_at, value_at in _children(self.text, at) if key == step]
+            if not found:
+                break
+            line_at, at = found[-1]
+        return self.text.count("\n", 0, line_at) + 1
+
+
+def read(text: str) -> list[JsonValue] | None:
+    """Return the objects of a text, or None if it is not JSON objects. Empty texts aren't."""
+    doubled: list[str] = []
+    decoder = json.JSONDecoder(object_pairs_hook=partial(_mapping, doubled), parse_int=_int, parse_constant=_refuse)
+    has_surrogates = _SURROGATE.search(text) is not None
+    found: list[JsonValue] = []
+    at = _end(_BETWEEN_OBJECTS, text, 0)
+    while at < len(text):
+        if text[at] != "{":
+            return None
+        try:
+            value, end = decoder.raw_decode(text, at)
+            if has_surrogates:
+                value = _without_halves(value)
+        except (ValueError, RecursionError):
+            return None
+        found.append(JsonValue(value, tuple(doubled), text, at))
+        doubled.clear()
+        at = _end(_BETWEEN_OBJECTS, text, end)
+    return found or None
+
+
+def _mapping(doubled: list[str], pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        seen: set[str] = set()
+        doubled += [key for key, _ in pairs if key in seen or seen.add(key)]  # type: ignore[func-returns-value]
+    return value
+
+
+def _int(text: str) -> int | float:
+    return int(text) if len(text) <= _MOST_DIGITS else float(text)
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is not JSON")
+
+
+def _without_halves(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    if isinstance(value, list):
+        return [_without_halves(each) for each in value]
+    if isinstance(value, dict):
+        return {_without_halves(key): _without_halves(each) for key, each in value.items()}
+    return value
+
+
+def _children(text: str, at: int) -> Iterator[tuple[str | int, int, int]]:
+    """Yield key or index, the place of the key, and the place of the value. For a text that has been read."""
+    opening = text[at]
+    if opening not in "{[":
+        return
+    at = _end(_BLANK, text, at + 1)
+    index = 0
+    while text[at] not in "}]":
+        key: str | int = index
+        key_at = at
+        if opening == "{":
+            key, at = _SKIPPER.raw_decode(text, at)
+            at = _end(_BLANK, text, at)
+        yield key, key_at, at
+        _, at = _SKIPPER.raw_decode(text, at)
+        at = _end(_BLANK, text, at)
+        index += 1
+
+
+def _end(pattern: re.Pattern[str], text: str, at: int) -> int:
+    match = pattern.match(text, at)
+    return match.end() if match else at
+
+
+_MOST_DIGITS = 20  # of an integer of 64 bits, with its sign
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+_BETWEEN_OBJECTS = re.compile(r"(?:[ \t\r\n]|---(?=[ \t\r\n]))*")
+_BLANK = re.compile(r"[ \t\r\n:,]*")
+_SKIPPER = json.JSONDecoder(parse_int=_int)
