@@ -12,6 +12,7 @@ from pydns.log import Level, Log
 from pydns.table.status import ZoneStatus
 from pydns.table.writer import Writer
 from pydns.zones.compile import CompiledZone, combine
+from pydns.zones.special import special_zones
 
 
 class StaticRecords:
@@ -26,6 +27,7 @@ class StaticRecords:
         self._log = log
         self._folder = folder
         self._hosts: tuple[Host, ...] = ()
+        self._special = special_zones()
         self._zones: dict[str, CompiledZone] = {}
         self._refused: dict[str, str] = {}
         self._is_published = False
@@ -45,6 +47,12 @@ class StaticRecords:
         self._is_published = self._is_published and tuple(hosts) == self._hosts
         self._hosts = tuple(hosts)
 
+    def set_special_names(self, names: Sequence[str]) -> None:
+        """Serve these of `SPECIAL_NAMES`, from the next `publish` on. At first it is all of them."""
+        special = special_zones(names)
+        self._is_published = self._is_published and special.keys() == self._special.keys()
+        self._special = special
+
     def set_reverse_zones(self, reverse_zones: Sequence[bytes]) -> None:
         """Set the reverse zones of the cluster. From the next `publish` on, no file may have one of them."""
         self._is_published = self._is_published and tuple(reverse_zones) == self._reverse_zones
@@ -55,7 +63,9 @@ class StaticRecords:
         zones = self._folder.zones() if self._folder else self._zones
         if self._is_published and zones is self._zones:
             return
-        statics = combine(zones, self._hosts, self._domain, self._reverse_zones)
+        in_files = {zone.facts.apex for zone in zones.values()}
+        special = {key: zone for key, zone in self._special.items() if zone.facts.apex not in in_files}
+        statics = combine({**zones, **special}, self._hosts, self._domain, self._reverse_zones)
         for file, reason in statics.refused.items():
             if self._refused.get(file) != reason:
                 self._log("zone is not served", level=Level.WARNING, file=file, problem=reason)

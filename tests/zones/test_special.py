@@ -1,0 +1,47 @@
+"""Names that must not be asked upstream are answered here."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import dns.message
+import dns.rcode
+import pytest
+
+from pydns.dns import name
+from pydns.zones.compile import combine
+from pydns.zones.special import SPECIAL_NAMES, special_zones
+from tests.subject import InProcess, load
+
+
+@pytest.fixture(scope="module")
+def subject(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InProcess]:
+    statics = combine(special_zones(), (), name.from_text("cluster.local"), ())
+    made = InProcess(tmp_path_factory.mktemp("state"), load([]), statics=statics)
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize(
+    ("qname", "rtype", "rcode"),
+    [
+        ("resolver.arpa", "A", "NOERROR"),
+        ("_dns.resolver.arpa", "SVCB", "NOERROR"),
+        ("a.b.resolver.arpa", "A", "NOERROR"),
+        ("use-application-dns.net", "A", "NXDOMAIN"),
+        ("use-application-dns.net", "AAAA", "NXDOMAIN"),
+        ("a.use-application-dns.net", "A", "NXDOMAIN"),
+    ],
+)
+def test_special_name_is_denied_with_its_soa(qname: str, rtype: str, rcode: str, subject: InProcess) -> None:
+    reply = subject.ask(dns.message.make_query(qname, rtype).to_wire(), tcp=False)
+    assert reply is not None
+    message = dns.message.from_wire(reply)
+    assert (dns.rcode.to_text(message.rcode()), message.answer) == (rcode, [])
+    assert [rrset.name.to_text().rstrip(".") for rrset in message.authority] == [
+        each for each in SPECIAL_NAMES if qname.endswith(each)
+    ]
+
+
+def test_special_name_can_be_left_out() -> None:
+    (zone,) = special_zones(["resolver.arpa"]).values()
+    assert name.to_text(zone.facts.apex) == "resolver.arpa."
