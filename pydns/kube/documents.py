@@ -1,6 +1,6 @@
 """The documents of a manifest file: plain values that know which line they came from. Knows no kind of object.
 
-`json_documents` reads a text of JSON objects, `config.yaml_reader` with its rules for manifests any other. Rules on top:
+`json_documents` reads a text of JSON objects, `config.yaml_reader` with its rules for manifests any other. On top:
 1. Of a key that occurs twice in a mapping the last value counts, as with kubectl. A warning names the key.
 2. Aliases and merge keys work, but may add only so many values: `a: &a [*b, *b, …]` ten deep is ten billion.
 3. Keys are always text.

@@ -17,7 +17,7 @@ _NXDOMAIN = "$TTL 3600\n@ SOA localhost. nobody.invalid. 1 3600 1200 604800 3600
 
 _TEXTS = {
     "resolver.arpa": _NODATA,  # RFC 9462 section 6.4: no encrypted resolver is designated
-    "use-application-dns.net": _NXDOMAIN,  # Firefox keeps to the system's resolver, support.mozilla.org, "canary domain"
+    "use-application-dns.net": _NXDOMAIN,  # Firefox's canary domain: it keeps to the system's resolver
 }
 SPECIAL_NAMES = tuple(_TEXTS)
 

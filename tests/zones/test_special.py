@@ -1,7 +1,6 @@
 """Names that must not be asked upstream are answered here."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import dns.message
 import dns.rcode
