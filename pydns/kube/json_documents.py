@@ -8,8 +8,9 @@ Rules, as kubectl reads JSON:
 
 import json
 import re
+from bisect import bisect_left
 from collections.abc import Iterator
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 
@@ -25,11 +26,11 @@ class JsonValue(NamedTuple):
         """Return the line, from 1, of the value at `path`, or of the last part of `path` that exists."""
         line_at = at = self.start
         for step in path:
-            found = [(key_at, value_at) for key, key_at, value_at in _children(self.text, at) if key == step]
-            if not found:
+            found = _places(self.text, at).get(step)
+            if found is None:
                 break
-            line_at, at = found[-1]
-        return self.text.count("\n", 0, line_at) + 1
+            line_at, at = found
+        return bisect_left(_newlines(self.text), line_at) + 1
 
 
 def read(text: str) -> list[JsonValue] | None:
@@ -78,6 +79,18 @@ def _without_halves(value: Any) -> Any:
     if isinstance(value, dict):
         return {_without_halves(key): _without_halves(each) for key, each in value.items()}
     return value
+
+
+# Cached, because a list of many faulty objects is searched once for each of them.
+@lru_cache(maxsize=8)
+def _places(text: str, at: int) -> dict[str | int, tuple[int, int]]:
+    """Return the places of the keys and values of a mapping or list. Of equal keys it is the last one's."""
+    return {step: (key_at, value_at) for step, key_at, value_at in _children(text, at)}
+
+
+@lru_cache(maxsize=1)
+def _newlines(text: str) -> list[int]:
+    return [match.start() for match in re.finditer("\n", text)]
 
 
 def _children(text: str, at: int) -> Iterator[tuple[str | int, int, int]]:

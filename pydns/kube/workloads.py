@@ -1,4 +1,4 @@
-"""Manifests to the objects that a cluster would have of them: what API server and controllers add, without a cluster.
+"""Manifests to the objects that a cluster would have: adds what API server and controllers add, without a cluster.
 
 Knows what the control plane does with Services, Pods, EndpointSlices, legacy Endpoints and Namespaces; knows no files.
 `read` checks one document on its own; `build` makes the cluster of all that passed, and can't fail. Rules:
@@ -9,9 +9,10 @@ Knows what the control plane does with Services, Pods, EndpointSlices, legacy En
    any other name have no effect. Slices of any size are made: splitting them at 100 endpoints changes no record.
 4. EndpointSlices are taken as they are. Only those that one of the two controllers wrote (a dump of a cluster has
    them) give way to what rules 2 and 3 make for their Service, as they would in a cluster.
-5. Every namespace that an object lies in exists. An object that names none lies in `default`.
-6. An object that stands twice counts as it stands last: `kubectl apply -f DIR` leaves that one.
-7. A Pod without conditions is ready if its phase is Running or missing: written by hand, it is meant to be there.
+5. The namespace of every object exists. An object without a namespace is in `default`.
+6. If an object occurs twice, the last one counts, as with `kubectl apply -f DIR`.
+7. A Pod without conditions is ready if its phase is Running or missing, because a Pod written by hand has neither.
+8. The API server's defaults are applied to what is null, empty or missing, where records depend on it.
 """
 
 import re
@@ -96,8 +97,8 @@ def build(
 ) -> dict[Ref, Observed]:
     """Return every object of the cluster that `manifests` describe, later ones winning.
 
-    `labels` picks Services, EndpointSlices and Pods as an API server would when asked for them: derived slices carry
-    the labels of their Service, mirrored ones those of their Endpoints. It has no say in who is whose endpoint.
+    `labels` selects Services, EndpointSlices and Pods as an API server does: derived slices have the labels of their
+    Service, mirrored ones those of their Endpoints. Which Pods are endpoints of a Service doesn't depend on it.
     A `memory` belongs to one `options`.
     """
     memory = memory or Memory()
@@ -494,13 +495,20 @@ def _with_defaults(document: dict[str, Any], kind: str) -> dict[str, Any]:
         prefix = kept.get("generateName")
         if not kept.get("name") and isinstance(prefix, str) and prefix:
             # The API server's suffix is random. This one is the same after a restart.
-            suffix = blake2b(repr(document).encode("utf-8", "replace"), digest_size=3).hexdigest()[:_SUFFIX]
-            kept["name"] = prefix[: _LONGEST_NAME - _SUFFIX] + suffix
+            kept["name"] = prefix[: _LONGEST_NAME - _SUFFIX] + _digest(document)
         document = {**document, "metadata": kept}
     for path in _TEXTS_BY_KEY:
         document = _replaced(document, path, _without_nulls)
     completed: dict[str, Any] = _replaced(document, _PORTS.get(kind, ()), _without_empty_protocols)
     return completed
+
+
+def _digest(document: dict[str, Any]) -> str:
+    try:
+        text = repr(document)
+    except RecursionError:  # nested almost too deeply to be read
+        text = ""
+    return blake2b(text.encode("utf-8", "replace"), digest_size=3).hexdigest()[:_SUFFIX]
 
 
 _LONGEST_NAME, _SUFFIX = 63, 5  # of a generated name
@@ -531,7 +539,7 @@ def _without_empty_protocols(ports: Any) -> Any:
 
 
 def _faults(manifest: Manifest) -> Iterator[tuple[Path, str]]:
-    """Yield what the API server would refuse and `build` could not bear."""
+    """Yield what the API server refuses and `build` can't handle."""
     made = manifest.read
     if isinstance(made, _Service):
         for index, family in enumerate(made.spec.ip_families or ()):

@@ -1,10 +1,10 @@
-"""Zones that don't come from the cluster, compiled for the answer table: those of zone files, and hosts.
+"""Zone files and hosts, compiled for the answer table.
 
-A zone is compiled by itself; `combine` then puts all of them together, since where one lies within another, the inner
-one has the names. What the cluster has comes before all of this: `pydns.table.writer` sees to that, key by key.
+Each zone is compiled alone. `combine` then puts all of them together: if a zone is inside another one, the inner zone
+has the names. The cluster's records take precedence over all of them; `pydns.table.writer` does that, key by key.
 
-Below a delegation or a DNAME nothing of the zone counts (RFC 1034 section 4.2, RFC 6672 section 2.4): such records go
-into the table only as the additional records of a referral, which lies in the node of its name.
+Records below a delegation or a DNAME don't count (RFC 1034 section 4.2, RFC 6672 section 2.4). They are in the table
+only as the additional records of a referral, which is stored in the node of its name.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,7 +17,7 @@ from pydns.dns.rrset import AAAA, CNAME, DNAME, DS, NS, NSEC, PTR, RRSIG, SOA, A
 from pydns.table.layout import Contents, NodeKind, ZoneFacts
 from pydns.zones.zonefile import ZoneFile
 
-_AT_A_CUT = frozenset({DS, NSEC, RRSIG})  # what the parent has there besides NS
+_AT_A_CUT = frozenset({DS, NSEC, RRSIG})  # what the parent zone has there besides NS
 _SOA_TIMERS = 20  # octets after the two names
 
 
@@ -31,7 +31,7 @@ class CompiledZone(NamedTuple):
 
 
 class Statics(NamedTuple):
-    """All that is answered besides the cluster."""
+    """All zones and hosts besides the cluster."""
 
     zones: list[ZoneFacts]
     contents: Contents
@@ -84,10 +84,10 @@ _KINDS: dict[int, bytes] = {CNAME: NodeKind.ALIAS, DNAME: NodeKind.DNAME}
 def combine(
     zones: Mapping[str, CompiledZone], hosts: Sequence[Host], domain: bytes, reverse_zones: Iterable[bytes]
 ) -> Statics:
-    """Put zones, by the file that each comes from, and hosts together, beside a cluster with these zones.
+    """Combine zones, by file, and hosts, beside a cluster with this domain and these reverse zones.
 
-    The cluster domain is the cluster's alone: no file may have a zone at or below it, or of one of the reverse zones.
-    Of two files with one zone the first counts. A host's record takes the place of a file's.
+    A zone at or below the cluster domain, and one that is a reverse zone of the cluster, is refused. If two files have
+    the same zone, the first one counts. The record of a host takes the place of a file's.
     """
     refused: dict[str, str] = {}
     files: dict[bytes, str] = {}
@@ -96,7 +96,7 @@ def combine(
         apex = zone.facts.apex
         apex_text = name.to_text(apex)
         if name.is_at_or_below(apex, domain):
-            refused[file] = f"{apex_text} lies in the cluster domain"
+            refused[file] = f"{apex_text} is in the cluster domain"
         elif apex == name.ROOT:
             refused[file] = "the root zone can't be served"
         elif apex in reverse_zones:
@@ -120,7 +120,7 @@ def combine(
 
 
 def _outside(contents: Contents, inner: tuple[bytes, ...]) -> Contents:
-    """Return what doesn't lie at or below the tree keys of inner zones."""
+    """Return the contents that are not at or below the tree keys of inner zones."""
     return Contents(
         {
             key: value

@@ -112,7 +112,7 @@ def test_zones_are_served_beside_the_cluster_and_in_the_status(tmp_path: Path, z
         said = list(status(tmp_path / "state"))
         assert "zones     3 files, 7 records" in said
         assert f"  {zones}/example.org.zone: example.org. serial 1, 5 records" in said
-        refused = "cluster.local. serial 1, 2 records; cluster.local. lies in the cluster domain"
+        refused = "cluster.local. serial 1, 2 records; cluster.local. is in the cluster domain"
         assert f"  {zones}/cluster.local.zone: {refused}" in said
         assert any(line.startswith(f"  {zones}/broken.zone: not served; {zones}/broken.zone:1: ") for line in said)
         for number in range(8):  # eleven files: those that are well don't have a line any more

@@ -84,8 +84,8 @@ def test_hosts_need_no_reverse_zone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "reason"),
     [
-        ("cluster.local.zone", "cluster.local. lies in the cluster domain"),
-        ("x.svc.cluster.local.zone", "x.svc.cluster.local. lies in the cluster domain"),
+        ("cluster.local.zone", "cluster.local. is in the cluster domain"),
+        ("x.svc.cluster.local.zone", "x.svc.cluster.local. is in the cluster domain"),
         ("in-addr.arpa.zone", "in-addr.arpa. is one of the cluster's reverse zones"),
         ("..zone", "the root zone can't be served"),
     ],
