@@ -7,9 +7,9 @@ agree on every line: tests/zones/test_plain_records.py.
 
 import re
 from collections.abc import Callable
-from socket import AF_INET, AF_INET6, inet_pton
 from typing import NamedTuple
 
+from pydns.dns.address import BadAddress, parse_address
 from pydns.dns.name import MAX_NAME
 from pydns.dns.rrset import AAAA, CNAME, MX, NS, PTR, SRV, TXT, A, srv, txt
 
@@ -59,17 +59,19 @@ def _wire_name(text: str, origin: bytes | None) -> bytes | None:
 
 
 def _ipv4(text: str, origin: bytes | None) -> bytes | None:
-    try:
-        return inet_pton(AF_INET, text)
-    except OSError:
-        return None
+    return _address(text, 4)
 
 
 def _ipv6(text: str, origin: bytes | None) -> bytes | None:
+    return _address(text, 16)
+
+
+def _address(text: str, length: int) -> bytes | None:
     try:
-        return inet_pton(AF_INET6, text)
-    except OSError:
+        address = parse_address(text)
+    except BadAddress:
         return None
+    return address if len(address) == length else None
 
 
 def _mx(text: str, origin: bytes | None) -> bytes | None:
