@@ -397,17 +397,17 @@ class _KindWatch:
 def _path(kind: Kind, only: tuple[str, str] | None) -> str:
     """Return the path of a kind's list, of one namespace if it is for one object only."""
     if only is None:
-        return kind.path
-    version, plural = kind.path.rsplit("/", 1)
+        return kind.row.path
+    version, plural = kind.row.path.rsplit("/", 1)
     return f"{version}/namespaces/{only[0]}/{plural}"
 
 
 def _selectors(kind: Kind, watched: Watched) -> list[tuple[str, Any]]:
     found = []
-    if watched.label_selector and kind.is_selected:
+    if watched.label_selector and kind.row.is_selected:
         found.append(("labelSelector", watched.label_selector))
-    if kind.fields:
-        found.append(("fieldSelector", kind.fields))
+    if kind.row.field_selector:
+        found.append(("fieldSelector", kind.row.field_selector))
     if watched.only is not None:
         found.append(("fieldSelector", f"metadata.name={watched.only[1]}"))
     return found

@@ -1,10 +1,11 @@
 """The table of kinds: which objects are read from a cluster, and what each is for.
 
-A row has the kind's name, the path of its API version, how its JSON is decoded, and the producers that make records of
-it. A new kind of object is a file with those (its value, its decoder, its producer), a row here, and its cases.
+A new kind of object is a file in `pydns.kube.producers` with its value, its decoder and its producer, a row here, and
+its cases.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any, NamedTuple
 
@@ -25,60 +26,62 @@ class Decoder(NamedTuple):
     read: Callable[[Any, Options], Object]  # raises ValueError with the reason for an object that DNS can't use
 
 
-class Kind(Enum):
-    """The kinds of objects that we read. The value is the name that the API has for a kind."""
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What there is to know of a kind."""
 
-    path: str  # of the list of all objects
+    name: str  # the API's
+    path: str  # of the list of all objects, in the API version that is read
     decoder: Decoder
-    json: msgspec.json.Decoder[Any]  # decodes to `decoder.raw`
-    producers: tuple[MakeProducer, ...]  # none: no records are made of it
-    is_selected: bool  # a label selector applies to it
-    fields: str  # its field selector; empty for none
+    producers: tuple[MakeProducer, ...] = ()  # none: no records are made of it
+    is_namespaced: bool = True
+    is_selected: bool = True  # `--labels` applies to it
+    field_selector: str = ""
 
-    NAMESPACE = (
+
+class Kind(Enum):
+    """The kinds of objects that are read. The value of a member is the API's name for the kind."""
+
+    row: Row
+    json: msgspec.json.Decoder[Any]  # decodes to `row.decoder.raw`
+
+    NAMESPACE = Row(
         "Namespace",
         "/api/v1/namespaces",
         Decoder(objects.RawNamespace, objects.read_namespace),
         (Namespaces,),
-        False,  # namespaces are wanted whatever their labels
+        is_namespaced=False,
+        is_selected=False,  # a namespace's name exists whatever its labels
     )
-    SERVICE = "Service", "/api/v1/services", Decoder(objects.RawService, objects.read_service), (Services,)
-    ENDPOINT_SLICE = (
+    SERVICE = Row("Service", "/api/v1/services", Decoder(objects.RawService, objects.read_service), (Services,))
+    ENDPOINT_SLICE = Row(
         "EndpointSlice",
         "/apis/discovery.k8s.io/v1/endpointslices",
         Decoder(objects.RawEndpointSlice, objects.read_endpoint_slice),
         (Services,),
     )
-    POD = (
+    POD = Row(
         "Pod",
         "/api/v1/pods",
         Decoder(objects.RawPod, objects.read_pod),
         (Pods,),
-        True,
-        "status.phase!=Succeeded,status.phase!=Failed",
+        field_selector="status.phase!=Succeeded,status.phase!=Failed",
     )
-    CONFIG_MAP = "ConfigMap", "/api/v1/configmaps", Decoder(objects.RawConfigMap, objects.read_config_map), ()
+    CONFIG_MAP = Row("ConfigMap", "/api/v1/configmaps", Decoder(objects.RawConfigMap, objects.read_config_map))
 
-    def __new__(
-        cls,
-        name: str,
-        path: str,
-        decoder: Decoder,
-        producers: tuple[MakeProducer, ...],
-        is_selected: bool = True,
-        fields: str = "",
-    ) -> "Kind":
+    def __new__(cls, row: Row) -> "Kind":
         """Make a row a member."""
         kind = object.__new__(cls)
-        kind._value_ = name
-        kind.path = path
-        kind.decoder = decoder
-        kind.json = msgspec.json.Decoder(decoder.raw)
-        kind.producers = producers
-        kind.is_selected = is_selected
-        kind.fields = fields
+        kind._value_ = row.name
+        kind.row = row
+        kind.json = msgspec.json.Decoder(row.decoder.raw)
         return kind
+
+    @property
+    def api_version(self) -> str:
+        """Return the version as in `apiVersion`: `v1`, `discovery.k8s.io/v1`."""
+        return self.row.path.removeprefix("/apis/").removeprefix("/api/").rpartition("/")[0]
 
 
 BY_NAME = {kind.value: kind for kind in Kind}
-RECORD_KINDS = tuple([kind for kind in Kind if kind.producers])  # those that records are made of
+RECORD_KINDS = tuple([kind for kind in Kind if kind.row.producers])  # those that records are made of

@@ -138,7 +138,7 @@ def parse(kind: "Kind", source: bytes | msgspec.Raw | Mapping[str, Any], options
     Never raises for bad input: `value` is `Skipped` then, and `ref` says as much as could be read. Fields that DNS
     doesn't need are neither read nor checked.
     """
-    decoder = kind.decoder
+    decoder = kind.row.decoder
     try:
         if isinstance(source, Mapping):
             raw: Any = msgspec.convert(source, decoder.raw)

@@ -4,7 +4,7 @@
 merges the reverse names that several keys give to one address.
 """
 
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, Protocol
 
 from pydns.config.settings import PodsMode
@@ -13,7 +13,7 @@ from pydns.dns.rrset import RRset
 from pydns.kube.objects import Object
 from pydns.kube.schema import Schema
 
-Key = Hashable  # what a producer keeps records by; for Services it is namespace and name
+Key = Any  # what a producer keeps records by, hashable; for Services it is namespace and name
 State = Any  # the objects that a key's records are made of: a value that compares with == and doesn't change
 
 _IN_ADDR_ARPA = name.from_text("in-addr.arpa")

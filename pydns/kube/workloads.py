@@ -28,7 +28,7 @@ from pydns.dns import name
 from pydns.dns.address import parse_address
 from pydns.kube import cluster_ips, objects
 from pydns.kube.documents import Path
-from pydns.kube.kinds import BY_NAME, Kind
+from pydns.kube.kinds import BY_NAME, RECORD_KINDS, Kind
 from pydns.kube.objects import Observed, Ref
 
 
@@ -116,15 +116,19 @@ def build(
         if each.labels.get(_MANAGED_BY) not in (_SLICE_CONTROLLER, _MIRRORING_CONTROLLER)
         or (each.namespace, each.labels.get(_SERVICE_NAME)) not in replaced
     ]
-    namespaces = sorted({namespace or name for _, namespace, name in known})
+    namespaces = sorted({namespace or name for kind, namespace, name in known if namespace or kind == "Namespace"})
 
     chosen = [
         *((Kind.SERVICE, each) for each in _with_cluster_ips(of_kind["Service"], memory)),
         *((Kind.ENDPOINT_SLICE, each) for each in (*derived, *slices)),
-        *((Kind.POD, each.source) for each in of_kind["Pod"]),
+        *((kind, each.source) for kind in _AS_WRITTEN for each in of_kind[kind.value]),
     ]
     if labels is not None:
-        chosen = [(kind, each) for kind, each in chosen if labels.matches(each["metadata"].get("labels") or {})]
+        chosen = [
+            (kind, each)
+            for kind, each in chosen
+            if not kind.row.is_selected or labels.matches(each["metadata"].get("labels") or {})
+        ]
     found = [
         memory.recall(("object", id(each)), each, partial(objects.parse, kind, each, options)) for kind, each in chosen
     ]
@@ -417,12 +421,15 @@ class _Endpoints(msgspec.Struct):
 # Checking.
 
 _READ: dict[str, tuple[str, type[Any]]] = {
-    "EndpointSlice": ("discovery.k8s.io/v1", _Object),
+    **{kind.value: (kind.api_version, _Object) for kind in RECORD_KINDS},
+    # Kinds that the rules look into.
     "Endpoints": ("v1", _Endpoints),
-    "Namespace": ("v1", _Object),
     "Pod": ("v1", _Pod),
     "Service": ("v1", _Service),
 }
+_CLUSTER_WIDE = frozenset(kind.value for kind in RECORD_KINDS if not kind.row.is_namespaced)
+# Kinds whose objects are the cluster's as they are written.
+_AS_WRITTEN = [kind for kind in RECORD_KINDS if kind not in (Kind.NAMESPACE, Kind.SERVICE, Kind.ENDPOINT_SLICE)]
 _FAMILIES = ("IPv4", "IPv6")
 _POLICIES = (None, "SingleStack", "PreferDualStack", "RequireDualStack")
 
@@ -460,7 +467,7 @@ def _check(document: dict[str, Any], kind: str, path: Path) -> Manifest | Fault 
     metadata = document.get("metadata")
     if not isinstance(metadata, dict):
         metadata = {}
-    namespace = "" if kind == "Namespace" else metadata.get("namespace", "default")
+    namespace = "" if kind in _CLUSTER_WIDE else metadata.get("namespace", "default")
     called = f"{kind} {namespace}{'/' if namespace else ''}{metadata.get('name') or '?'}"
     wanted_version, wanted = _READ[kind]
     if document["apiVersion"] != wanted_version:
@@ -490,7 +497,7 @@ def _with_defaults(document: dict[str, Any], kind: str) -> dict[str, Any]:
     metadata = document.get("metadata")
     if isinstance(metadata, dict):
         kept = {key: value for key, value in metadata.items() if key != "resourceVersion"}
-        if kind != "Namespace":
+        if kind not in _CLUSTER_WIDE:
             kept["namespace"] = kept.get("namespace") or "default"
         prefix = kept.get("generateName")
         if not kept.get("name") and isinstance(prefix, str) and prefix:

@@ -37,7 +37,7 @@ class Zone:
         self._reverse_trees = tuple([name.tree_key(zone) for zone in options.reverse_zones])
         parts: dict[MakeProducer, _Part] = {}
         self._parts_of_kind = {
-            kind: [parts.setdefault(make, _Part(make(options))) for make in kind.producers] for kind in RECORD_KINDS
+            kind: [parts.setdefault(make, _Part(make(options))) for make in kind.row.producers] for kind in RECORD_KINDS
         }
         self._parts = list(parts.values())
         self._pointing: dict[bytes, tuple[_Pointing, ...]] = {}  # which published states name an address

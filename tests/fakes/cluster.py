@@ -9,6 +9,8 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+from pydns.kube.kinds import Kind
+
 Json = dict[str, Any]
 
 
@@ -20,16 +22,7 @@ class Resource(NamedTuple):
     path: str
 
 
-RESOURCES = {
-    each.kind: each
-    for each in (
-        Resource("Service", "v1", "/api/v1/services"),
-        Resource("Namespace", "v1", "/api/v1/namespaces"),
-        Resource("Pod", "v1", "/api/v1/pods"),
-        Resource("ConfigMap", "v1", "/api/v1/configmaps"),
-        Resource("EndpointSlice", "discovery.k8s.io/v1", "/apis/discovery.k8s.io/v1/endpointslices"),
-    )
-}
+RESOURCES = {kind.value: Resource(kind.value, kind.api_version, kind.row.path) for kind in Kind}
 
 
 class Stored(NamedTuple):

@@ -10,7 +10,7 @@ from pydns.kube.objects import EndpointSlice, Namespace, Pod, Service
 from pydns.kube.producer import Change, MakeProducer, ZoneOptions
 from tests.kube.test_zone import OBJECT, OWN
 
-_MAKERS: list[MakeProducer] = list(dict.fromkeys(make for kind in RECORD_KINDS for make in kind.producers))
+_MAKERS: list[MakeProducer] = list(dict.fromkeys(make for kind in RECORD_KINDS for make in kind.row.producers))
 _KIND_OF = {Namespace: "Namespace", Service: "Service", EndpointSlice: "EndpointSlice", Pod: "Pod"}
 
 
@@ -31,7 +31,7 @@ def test_states_have_distinct_records_and_the_addresses_of_their_pointers(
     known: dict[tuple[str, ...], Namespace | Service | EndpointSlice | Pod] = {}
     for value in values:
         kind = next(each for each in RECORD_KINDS if each.value == _KIND_OF[type(value)])
-        if make in kind.producers:
+        if make in kind.row.producers:
             ref = (kind.value, getattr(value, "namespace", ""), value.name)
             noted |= set(producer.note(Change(known.get(ref), value)))
             known[ref] = value

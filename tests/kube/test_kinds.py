@@ -1,0 +1,20 @@
+"""The table of kinds: paths and versions are the API's (https://kubernetes.io/docs/reference/using-api/)."""
+
+import pytest
+
+from pydns.kube.kinds import BY_NAME
+
+
+@pytest.mark.parametrize(
+    ("kind", "api_version", "path"),
+    [
+        ("Namespace", "v1", "/api/v1/namespaces"),
+        ("Service", "v1", "/api/v1/services"),
+        ("EndpointSlice", "discovery.k8s.io/v1", "/apis/discovery.k8s.io/v1/endpointslices"),
+        ("Pod", "v1", "/api/v1/pods"),
+        ("ConfigMap", "v1", "/api/v1/configmaps"),
+    ],
+)
+def test_a_kind_has_the_apis_path_and_version(kind: str, api_version: str, path: str) -> None:
+    assert BY_NAME[kind].row.path == path
+    assert BY_NAME[kind].api_version == api_version
