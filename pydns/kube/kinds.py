@@ -17,7 +17,6 @@ from pydns.kube.producer import MakeProducer
 from pydns.kube.producers.namespaces import Namespaces
 from pydns.kube.producers.pods import Pods
 from pydns.kube.producers.services import Services
-from pydns.kube.producers.toys import RawToy, Toys, read_toy
 
 
 class Decoder(NamedTuple):
@@ -68,7 +67,6 @@ class Kind(Enum):
         (Pods,),
         field_selector="status.phase!=Succeeded,status.phase!=Failed",
     )
-    TOY = Row("Toy", "/apis/example.org/v1/toys", Decoder(RawToy, read_toy), (Toys,))
     CONFIG_MAP = Row("ConfigMap", "/api/v1/configmaps", Decoder(objects.RawConfigMap, objects.read_config_map))
 
     def __new__(cls, row: Row) -> "Kind":
