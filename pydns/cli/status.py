@@ -13,7 +13,7 @@ from pydns.table.reader import Reader
 from pydns.table.status import ConfigState, ConfigStatus, KindStatus, Status, UpstreamStatus, ZoneStatus
 
 _FRESH_S = 5.0  # an older status is of processes that have ended
-_MAX_FILES = 10  # zone files that have a line each; of more, those with a problem
+_MAX_FILES = 10  # zone files, and warnings, that have a line each; of more files, those with a problem
 
 
 def run(options: Namespace) -> int:
@@ -43,6 +43,9 @@ def status(state_dir: Path) -> Iterator[str]:
     for kind, each in known.kinds.items():
         yield from _kind(kind, each)
     yield from _zones(known.zones)
+    if known.left_out:
+        yield f"warnings  {known.left_out}"
+        yield from (f"  {warning}" for warning in known.warnings[:_MAX_FILES])
     if known.config is not None:
         yield from _configuration(known.config)
     yield from _upstreams(known.upstreams)

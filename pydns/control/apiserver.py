@@ -111,6 +111,10 @@ class ApiServer:
         """Return the status of each kind. Times in it are of the clock that was given."""
         return {kind: watch.status() for kind, watch in self._watches.items()}
 
+    def warnings(self) -> tuple[str, ...]:
+        """Return nothing: objects that can't be used are skipped events."""
+        return ()
+
     def audit(self) -> None:
         """Compare what was delivered with the server now, and wait for the result. The timer calls this, too."""
         audits = [(watch, audit) for watch in self._watches.values() if (audit := watch.list_audit()) is not None]

@@ -106,6 +106,7 @@ class Cluster:
             ),
             skipped={str(ref)[:_MAX_TEXT]: skipped[ref][:_MAX_TEXT] for ref in islice(skipped, _MAX_SKIPPED)},
             kinds={kind.value: self._kind_status(kind, each) for kind, each in self._source.status().items()},
+            warnings=self._source.warnings(),
         )
 
     def _version(self) -> int:

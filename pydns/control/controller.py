@@ -32,6 +32,7 @@ from pydns.table.writer import Writer
 
 LOOK_S = 0.5  # the time between two looks at what nobody delivers: nameservers, problems of sources
 _STATUS_S = 1.0  # the time between two statuses
+_MAX_WARNINGS = 100  # texts in the status
 _READER_CHECK_S = 30.0  # how soon the reader slot of a killed worker is free again
 
 
@@ -132,6 +133,7 @@ class Controller:
         """Return what the controller itself knows."""
         feed = self._feed.status() if self._feed is not None else FeedStatus(self._inputs.source_name)
         facts = self._writer.facts()
+        warnings = (*feed.warnings, *self._inputs.statics.warnings())
         return Status(
             domain=to_text(facts.domain),
             source=feed.source,
@@ -144,6 +146,8 @@ class Controller:
             skipped=dict(feed.skipped),
             kinds=dict(feed.kinds),
             zones=self._inputs.statics.status(),
+            left_out=len(warnings),
+            warnings=warnings[:_MAX_WARNINGS],
             table=TableStatus(**self._writer.figures()),
         )
 

@@ -4,7 +4,7 @@
 from its own thread; a feed whose source has threads posts calls to that thread.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from pydns.control.options import ClusterOptions
@@ -22,6 +22,7 @@ class FeedStatus(NamedTuple):
     only: Filter = Filter()
     skipped: Mapping[str, str] = {}  # object -> why it can't be used
     kinds: Mapping[str, KindStatus] = {}
+    warnings: Sequence[str] = ()  # what is left out of the source's files, each with its place
 
 
 class Feed(Protocol):

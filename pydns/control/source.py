@@ -3,7 +3,7 @@
 A source delivers events (`kube.events`) of objects. A feed (`control.cluster`) makes records of them.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from pydns.kube.events import Event
@@ -41,6 +41,9 @@ class Source(Protocol):
 
     def status(self) -> Mapping[Kind, SourceKindStatus]:
         """Return the status of each kind that the source delivers."""
+
+    def warnings(self) -> Sequence[str]:
+        """Return what is left out of the source's files, each with its place."""
 
 
 class SourceOptions(NamedTuple):

@@ -72,6 +72,10 @@ class StaticRecords:
         self._writer.put_static(statics.contents, statics.zones)
         self._zones, self._refused, self._is_published = zones, statics.refused, True
 
+    def warnings(self) -> tuple[str, ...]:
+        """Return what is left out of the zone files, and what they lack."""
+        return self._folder.warnings() if self._folder is not None else ()
+
     def status(self) -> tuple[ZoneStatus, ...]:
         """Return the status of each zone file."""
         return tuple(

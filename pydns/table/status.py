@@ -120,6 +120,8 @@ class Status(Struct, frozen=True, kw_only=True):
     skipped: dict[str, str] = {}  # object -> why it can't be used; 100 at most
     kinds: dict[str, KindStatus] = {}
     zones: tuple[ZoneStatus, ...] = ()
+    left_out: int = 0  # warnings about the files in force: what is left out of them, and what they lack
+    warnings: tuple[str, ...] = ()  # these, with file and line; 100 at most
     table: TableStatus | None = None
     queries: tuple[int, ...] = ()  # answered, by worker
     upstreams: tuple[UpstreamStatus, ...] = ()

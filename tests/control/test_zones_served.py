@@ -133,6 +133,21 @@ def test_zones_are_served_beside_the_cluster_and_in_the_status(tmp_path: Path, z
         assert seen.ask("www.example.org") == "REFUSED"
 
 
+def test_the_status_has_what_is_left_out_of_files(tmp_path: Path, zones: Path) -> None:
+    manifests = tmp_path / "manifests"
+    manifests.mkdir()
+    (manifests / "web.yaml").write_text(
+        "apiVersion: v1\nkind: Service\nmetadata:\n  name: web\n  namespace: shop\n  namespace: shop\n"
+        "spec: {clusterIP: 10.96.0.10}\n"
+    )
+    (zones / "example.net.zone").write_text(_SOA.format(1) + "www.example.com. 60 A 192.0.2.1\n")
+    with running(tmp_path, "--manifests", str(manifests), "--zones", str(zones)) as seen:
+        seen.until("web.shop.svc.cluster.local", "10.96.0.10")
+        seen.wait_until(lambda: "warnings  2" in status(tmp_path / "state"))
+        lines = [line for line in status(tmp_path / "state") if "web.yaml:" in line or "example.net.zone:3:" in line]
+    assert len(lines) == 2
+
+
 def test_a_missing_folder_is_refused_with_one_line(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pydns", "serve", *_FLAGS, "--state-dir", str(tmp_path / "state")]
     command += ["--manifests", str(tmp_path), "--zones", str(tmp_path / "none")]
