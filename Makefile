@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test quick differential coverage resolvers mutate lint types check bench lock clean
+.PHONY: demo test quick differential coverage soak resolvers mutate lint types check bench lock clean
 
 demo: $(READY)
 	$(BIN)/python -m tests.demo
@@ -23,6 +23,10 @@ coverage: $(READY)
 	$(BIN)/coverage run -m pytest -n 4 || true
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
+
+# Everything at once for MINUTES=20, against an oracle of right answers.
+soak: $(READY)
+	$(BIN)/python -m tests.soak $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
 
 # The resolvers that tests/clients runs, 82 MB. A test whose resolver is missing is skipped.
 resolvers: $(READY)

@@ -1,0 +1,351 @@
+"""A long run of everything at once, against an oracle that knows every right answer: `make soak`, or with --minutes.
+
+Objects come, change and go; workers and the controller are killed; watches are cut; upstreams fall silent; clients of
+all bad habits ask next to ordinary ones. Wanted: no wrong answer, no NXDOMAIN for a name that exists, and at the end no
+more memory and files than after the first minute, 5 % aside. Lost queries and SERVFAIL are counted: a killed worker
+takes what it had received with it, and a silent upstream has no answer.
+
+The load is bounded: `_CLIENTS` ordinary clients that wait `_PAUSE_S` between questions, and one bad one.
+"""
+
+import argparse
+import os
+import random
+import signal
+import socket
+import struct
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import dns.exception
+import dns.flags
+import dns.message
+import dns.rcode
+import dns.rdatatype
+import dns.rrset
+import yaml
+
+from tests.bench import procfs
+from tests.fakes.apiserver import FakeApiServer
+from tests.fakes.manifests import endpoint_slice, service
+from tests.fakes.upstream import FakeUpstream
+from tests.running import PROBED, Server, query
+
+_CLIENTS = 3
+_PAUSE_S = 0.004
+_GRACE_S = 45.0  # for a change to be visible: an API server that is away is asked again after 30 s at the latest
+_SETTLED_S = 60.0  # then memory is taken for the first time
+_GROWTH = 1.05
+_STABLE, _CHANGING, _HEADLESS = 40, 40, 20
+_FORGETTABLE_RCODES = (dns.rcode.SERVFAIL,)
+
+Answer = frozenset[str] | None  # addresses; None: the name doesn't exist
+
+
+class Oracle:
+    """The right answers, by name and time. For any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._history: dict[str, list[tuple[float, Answer]]] = {}
+
+    def record(self, qname: str, right: Answer) -> None:
+        """Record that an answer is right from now on."""
+        with self._lock:
+            self._history.setdefault(qname, [(0.0, None)]).append((time.monotonic(), right))
+
+    def names(self) -> list[str]:
+        """Return every name that exists or once did."""
+        with self._lock:
+            return list(self._history)
+
+    def right(self, qname: str, asked: float) -> set[Answer]:
+        """Return every answer that was right at some time from `_GRACE_S` before the question until now."""
+        with self._lock:
+            history = self._history[qname]
+        found: set[Answer] = set()
+        for place, (since, right) in enumerate(history):
+            until = history[place + 1][0] if place + 1 < len(history) else time.monotonic()
+            if until >= asked - _GRACE_S and since <= time.monotonic():
+                found.add(right)
+        return found
+
+
+class Soak:
+    """The run: a cluster, two upstreams, a server, and threads that use and abuse them."""
+
+    def __init__(self, seed: int, directory: Path) -> None:
+        self.random = random.Random(seed)
+        self.oracle = Oracle()
+        self.counts: Counter[str] = Counter()
+        self.wrong: list[str] = []
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+        self._silent_until = [0.0, 0.0]  # of the upstreams
+        self._directory = directory
+        self.api = FakeApiServer()
+        self.upstreams = [FakeUpstream(self._script(index)) for index in range(2)]
+        config = directory / "config.yaml"
+        config.write_text(yaml.safe_dump({"upstreams": [f"127.0.0.1:{each.port}" for each in self.upstreams]}))
+
+    def run(self, minutes: float) -> int:
+        """Run, print what was found, and return the exit status."""
+        with self.api:
+            self._fill()
+            flags = ["--config", str(self._directory / "config.yaml"), *PROBED, "--metrics", "off"]
+            source = ["--kubeconfig", str(self.api.kubeconfig(self._directory))]
+            self.server = Server(source, self._directory, workers=2, flags=flags)
+            threads = [
+                threading.Thread(target=self._repeat, args=(action, pause_s), daemon=True)
+                for action, pause_s in (
+                    *[(self._ask_udp, _PAUSE_S)] * _CLIENTS,
+                    (self._ask_tcp, 0.02),
+                    (self._behave_badly, 0.02),
+                    (self._change_an_object, 0.05),
+                    (self._kill, 10.0),
+                    (self._cut_watches, 7.0),
+                    (self._silence_an_upstream, 15.0),
+                )
+            ]
+            try:
+                for thread in threads:
+                    thread.start()
+                self._ended.wait(min(_SETTLED_S, minutes * 30))
+                before = self._figures()
+                self._ended.wait(max(minutes * 60 - _SETTLED_S, minutes * 30))
+                self._ended.set()
+                for thread in threads:
+                    thread.join(10)
+                time.sleep(2)
+                after = self._figures()
+            finally:
+                self._ended.set()
+                self.server.end()
+                for upstream in self.upstreams:
+                    upstream.close()
+        return self._report(before, after)
+
+    def _report(self, before: dict[str, int], after: dict[str, int]) -> int:
+        for key, number in sorted(self.counts.items()):
+            print(f"{key:28} {number}")
+        for key, number in before.items():
+            print(f"{key:28} {number} after the first minute, {after[key]} at the end")
+        print("\n".join(self.wrong[:20]) or "no wrong answer")
+        panics = self.server.logged("query failed") + self.server.logged("process failed")
+        print("\n".join(panics[:5]) or "no exception")
+        grown = [key for key in before if after[key] > before[key] * _GROWTH]
+        if grown:
+            print(f"grown by more than 5 %: {', '.join(grown)}")
+        return 1 if self.wrong or panics or grown else 0
+
+    def _figures(self) -> dict[str, int]:
+        """Return memory in KiB, and open files, of all processes."""
+        while True:
+            with suppress(OSError):
+                pids = procfs.tree(self.server.process.pid)
+                files = sum(len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in pids)
+                return {"memory, KiB": sum(procfs.pss_kib(pids[0]).values()), "files": files}
+
+    def _repeat(self, action: Callable[[], None], pause_s: float) -> None:
+        while not self._ended.wait(pause_s):
+            action()
+
+    # The cluster
+
+    def _fill(self) -> None:
+        self.api.apply("Namespace", {"metadata": {"name": "shop"}})
+        for number in range(_STABLE):
+            self._put_service(f"stable{number}", f"10.96.0.{number + 1}")
+        for number in range(_CHANGING):
+            self._put_service(f"changing{number}", f"10.96.1.{number + 1}")
+        for number in range(_HEADLESS):
+            self.api.apply("Service", service(f"headless{number}", "None"))
+            self._put_slice(f"headless{number}")
+        for number in range(20):
+            self.oracle.record(f"missing{number}.shop.svc.cluster.local", None)
+
+    def _put_service(self, name: str, address: str) -> None:
+        self.oracle.record(f"{name}.shop.svc.cluster.local", frozenset({address}))
+        self.api.apply("Service", service(name, address))
+
+    def _put_slice(self, name: str) -> None:
+        addresses = [f"10.1.{self.random.randrange(256)}.{self.random.randrange(1, 255)}" for _ in range(3)]
+        self.oracle.record(f"{name}.shop.svc.cluster.local", frozenset(addresses))
+        self.api.apply("EndpointSlice", endpoint_slice(name, *addresses))
+
+    def _change_an_object(self) -> None:
+        name = f"changing{self.random.randrange(_CHANGING)}"
+        match self.random.randrange(4):
+            case 0:
+                self._put_slice(f"headless{self.random.randrange(_HEADLESS)}")
+            case 1:
+                with suppress(KeyError):
+                    self.api.delete("Service", "shop", name)
+                    self.oracle.record(f"{name}.shop.svc.cluster.local", None)
+            case _:
+                self._put_service(name, f"10.97.{self.random.randrange(256)}.{self.random.randrange(1, 255)}")
+        self.counts["objects changed"] += 1
+
+    # Misfortune
+
+    def _kill(self) -> None:
+        with suppress(OSError, IndexError):
+            os.kill(self.random.choice(self.server.children()), signal.SIGKILL)
+            self.counts["processes killed"] += 1
+
+    def _cut_watches(self) -> None:
+        self.random.choice(
+            [self.api.reset_watches, self.api.close_watches, self.api.compact, self.api.cut_next_event]
+        )()
+        self.counts["watches cut"] += 1
+
+    def _silence_an_upstream(self) -> None:
+        self._silent_until[self.random.randrange(2)] = time.monotonic() + 3.0
+        self.counts["upstreams silenced"] += 1
+
+    def _script(self, index: int) -> Callable[[bytes, str], list[bytes]]:
+        def script(packet: bytes, how: str) -> list[bytes]:
+            if time.monotonic() < self._silent_until[index]:
+                return []
+            request = dns.message.from_wire(packet)
+            reply = dns.message.make_response(request)
+            reply.flags |= dns.flags.RA
+            qname = str(request.question[0].name).lower()
+            if qname.endswith("missing.example."):
+                reply.set_rcode(dns.rcode.NXDOMAIN)
+            elif request.question[0].rdtype == dns.rdatatype.A:
+                reply.answer.append(dns.rrset.from_text(request.question[0].name, 5, "IN", "A", _outside(qname)))
+            return [reply.to_wire()]
+
+        return script
+
+    # Clients
+
+    def _question(self) -> tuple[str, Callable[[float], set[Answer]]]:
+        """Return a name, and what returns its right answers by the time of the question."""
+        number = self.random.randrange(3000)
+        if number < 300:
+            qname = f"www{number}.example"
+            return qname, lambda asked: {frozenset({_outside(qname + ".")})}
+        if number < 400:
+            return f"{number}.missing.example", lambda asked: {None}
+        qname = self.random.choice(self.oracle.names())
+        return qname, lambda asked: self.oracle.right(qname, asked)
+
+    def _ask_udp(self) -> None:
+        qname, right = self._question()
+        asked = time.monotonic()
+        message_id = self.random.randrange(65536)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.settimeout(3.0)
+            try:
+                sock.connect(("127.0.0.1", self.server.port))
+                sock.send(query(qname, message_id=message_id))
+                reply = sock.recv(4096)
+                self._judge(qname, right(asked), message_id, reply, "UDP")
+            except OSError:
+                self.counts["lost over UDP"] += 1
+
+    def _ask_tcp(self) -> None:
+        questions = [self._question() for _ in range(5)]
+        asked = time.monotonic()
+        half_closes = self.random.random() < 0.3
+        try:
+            with socket.create_connection(("127.0.0.1", self.server.port), 3.0) as sock:
+                messages = [query(qname, message_id=index) for index, (qname, _) in enumerate(questions)]
+                sock.sendall(b"".join([len(each).to_bytes(2) + each for each in messages]))
+                if half_closes:
+                    sock.shutdown(socket.SHUT_WR)
+                with sock.makefile("rb") as stream:
+                    for _ in questions:
+                        reply = stream.read(int.from_bytes(stream.read(2)))
+                        if not reply:
+                            raise OSError  # a worker was killed
+                        qname, right = questions[int.from_bytes(reply[:2])]
+                        self._judge(qname, right(asked), int.from_bytes(reply[:2]), reply, "TCP")
+        except (OSError, IndexError):
+            self.counts["lost over TCP"] += 1
+
+    def _judge(self, qname: str, right: set[Answer], message_id: int, octets: bytes, how: str) -> None:
+        self.counts[f"answered over {how}"] += 1
+        try:
+            reply = dns.message.from_wire(octets)
+        except dns.exception.DNSException as error:
+            self._fault(f"{qname} over {how}: malformed reply, {error!r}: {octets.hex()}")
+            return
+        if reply.id != message_id or str(reply.question[0].name) != qname + ".":
+            self._fault(f"{qname} over {how}: the reply is to {reply.id} {reply.question}")
+            return
+        rcode = reply.rcode()
+        if rcode in _FORGETTABLE_RCODES:
+            self.counts[dns.rcode.to_text(rcode)] += 1
+            return
+        found: Answer = frozenset(str(each) for rrset in reply.answer for each in rrset)
+        if rcode == dns.rcode.NXDOMAIN:
+            found = None
+        if found not in right:
+            self._fault(f"{qname} over {how}: {dns.rcode.to_text(rcode)} {found}, right: {right}")
+
+    def _fault(self, text: str) -> None:
+        with self._lock:
+            self.wrong.append(text)
+
+    def _behave_badly(self) -> None:
+        habit = self.random.choice([self._mutate, self._reset, self._leave_halves, self._read_nothing])
+        with suppress(OSError):
+            habit()
+        self.counts["bad habits"] += 1
+
+    def _mutate(self) -> None:
+        octets = bytearray(query(self._question()[0], self.random.choice([1, 28, 33, 255, 65]), 7))
+        for _ in range(self.random.randrange(1, 6)):
+            octets[self.random.randrange(len(octets))] = self.random.randrange(256)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.sendto(octets[: self.random.randrange(len(octets) + 1)], ("127.0.0.1", self.server.port))
+
+    def _reset(self) -> None:
+        """Ask for something that upstreams know, and go away without waiting for it."""
+        sock = self._connected()
+        message = query(f"www{self.random.randrange(300)}.example")
+        sock.sendall((len(message).to_bytes(2) + message) * 3)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        sock.close()
+
+    def _leave_halves(self) -> None:
+        with self._connected() as sock:
+            sock.sendall(b"\1\0" + os.urandom(self.random.randrange(200)))
+
+    def _read_nothing(self) -> None:
+        with self._connected() as sock:
+            message = query(self.random.choice(self.oracle.names()))
+            sock.sendall((len(message).to_bytes(2) + message) * 50)
+            time.sleep(0.05)
+
+    def _connected(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.server.port), 3.0)
+
+
+def _outside(qname: str) -> str:
+    """Return the address of a name that upstreams know."""
+    return f"203.0.113.{sum(qname.encode()) % 250 + 1}"
+
+
+def main() -> int:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=20.0)
+    parser.add_argument("--seed", type=int, default=int(time.time()))
+    options = parser.parse_args()
+    print(f"seed {options.seed}, {options.minutes} minutes", flush=True)
+    with tempfile.TemporaryDirectory() as directory:
+        return Soak(options.seed, Path(directory)).run(options.minutes)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
