@@ -17,6 +17,7 @@ from pydns.config.shapes import MAX_MISTAKES, Mistakes, Place, TooManyMistakes, 
 from pydns.dns import name
 
 YAML_KEY = "config.yaml"
+COREDNS_KEY = "Corefile"
 
 
 class Accepted(NamedTuple):
@@ -36,9 +37,12 @@ def read(data: Mapping[str, str]) -> Accepted | Refused:
     """Read the `data` of a ConfigMap, or the files of a mounted one by name. No data means the defaults.
 
     Never raises. An unknown key of a ConfigMap gives a notice and is not refused, because other programs may read
-    the same ConfigMap.
+    the same ConfigMap. A ConfigMap for CoreDNS alone is refused: with the defaults, its upstreams would be gone.
     """
     mistakes = Mistakes()
+    if COREDNS_KEY in data and not data.keys() & {YAML_KEY, *kube_dns.KEYS}:
+        wanted = f"one of pydns: write its upstreams and stub domains as {YAML_KEY}"
+        return Refused((ConfigError(COREDNS_KEY, "a configuration of CoreDNS", wanted),))
     try:
         by_kube_dns = kube_dns.read(data, mistakes)
         config = _read_yaml(YAML_KEY, data.get(YAML_KEY, ""), mistakes)
