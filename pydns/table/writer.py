@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING
 import lmdb
 import msgspec
 
+from pydns.table.layer import Layer, Replacement
 from pydns.table.layout import (
     ACCEPTED_KEY,
     ANSWERS,
-    BARE,
     CONFIG_KEY,
-    COVERED,
     FACTS,
     FACTS_KEY,
     FORMAT,
@@ -45,7 +44,6 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 if TYPE_CHECKING:
     Transaction = lmdb.Transaction[bytes]
-    Cursor = lmdb.Cursor[bytes]
 
 
 class WriterError(Exception):
@@ -84,22 +82,18 @@ class Writer:
             sync=False,
             writemap=True,
         )
-        self._answers = self._environment.open_db(ANSWERS)
-        self._names = self._environment.open_db(NAMES)
         self._facts_db = self._environment.open_db(FACTS)
-        # What readers have of it, and what lies beneath the cluster's.
-        self._layers = (
-            (self._answers, self._environment.open_db(STATIC_ANSWERS)),
-            (self._names, self._environment.open_db(STATIC_NAMES)),
-        )
+        self._answers = Layer(self._environment, ANSWERS, STATIC_ANSWERS)
+        self._layers = (self._answers, Layer(self._environment, NAMES, STATIC_NAMES))
 
     def _begin_with(self, empty: Facts) -> None:
         with self._environment.begin(write=True) as transaction:
             raw = transaction.get(FACTS_KEY, db=self._facts_db)
             facts = _facts_or_none(raw)
             if facts is None or facts.format != FORMAT or facts.domain != empty.domain:
-                for database in (self._facts_db, *self._layers[0], *self._layers[1]):
-                    transaction.drop(database, delete=False)
+                transaction.drop(self._facts_db, delete=False)
+                for layer in self._layers:
+                    layer.clear(transaction)
                 facts = empty
             self._static_zones = [zone for zone in facts.zones if zone.soa_timers]
             transaction.put(FACTS_KEY, encode_facts(_unsynced(facts)), db=self._facts_db)
@@ -107,59 +101,29 @@ class Writer:
     def commit(self, changes: Changes, facts: Facts) -> None:
         """Apply changes of the cluster and its facts, so that readers see all of them or none.
 
-        What is deleted brings back what `put_static` has put there.
+        Where an entry of the cluster is deleted, readers see the entry of `put_static` again.
         """
 
         def apply(transaction: "Transaction") -> None:
-            for (database, static), entries in zip(self._layers, changes, strict=True):
-                for key, value in entries.items():
-                    now = value
-                    beneath = transaction.get(key, db=static)
-                    if beneath is not None:
-                        now = beneath[1:] if value is None else value
-                        transaction.put(key, (BARE if value is None else COVERED) + beneath[1:], db=static)
-                    if now is None:
-                        transaction.delete(key, db=database)
-                    else:
-                        transaction.put(key, now, db=database)
+            for layer, entries in zip(self._layers, changes, strict=True):
+                layer.change(transaction, entries)
             self._put_facts(transaction, facts)
 
         self._transact(apply)
 
     def replace(self, contents: Callable[[], Iterable[Contents]], facts: Facts) -> None:
-        """Make the table hold of the cluster just what `contents()` yields, and its facts, as one commit.
+        """Replace all that the table has of the cluster by what `contents()` yields, and its facts, as one commit.
 
-        Pages are touched only where something differs. `contents` is called again if the file has to grow.
+        Pages are written only where something differs. `contents` is called again if the file has to grow.
         """
 
         def apply(transaction: "Transaction") -> None:
-            statics = [set(transaction.cursor(db=static).iternext(values=False)) for _, static in self._layers]
-            was_empty = all(
-                transaction.stat(database)["entries"] == len(static)
-                for (database, _), static in zip(self._layers, statics, strict=True)
-            )
-            seen: tuple[set[bytes], set[bytes]] = (set(), set())
-            covered: tuple[set[bytes], set[bytes]] = (set(), set())
+            replacements = [Replacement(layer, transaction) for layer in self._layers]
             for chunk in _chunks(contents()):
-                for (database, _), entries, keys, static, over in zip(
-                    self._layers, chunk, seen, statics, covered, strict=True
-                ):
-                    over |= entries.keys() & static
-                    cursor = transaction.cursor(db=database)
-                    changed: Iterable[bytes] = entries
-                    if not was_empty:
-                        keys.update(entries)
-                        changed = [key for key, value in entries.items() if cursor.get(key) != value]
-                    cursor.putmulti([(key, entries[key]) for key in sorted(changed)])
-            for (database, beneath), keys, static, over in zip(self._layers, seen, statics, covered, strict=True):
-                keys |= static
-                if not was_empty and transaction.stat(database)["entries"] > len(keys):
-                    _delete_others(transaction.cursor(db=database), keys)
-                for key in static:
-                    value = transaction.get(key, b"", db=beneath)[1:]
-                    transaction.put(key, (COVERED if key in over else BARE) + value, db=beneath)
-                    if key not in over:
-                        transaction.put(key, value, db=database)
+                for replacement, entries in zip(replacements, chunk, strict=True):
+                    replacement.put(entries)
+            for replacement in replacements:
+                replacement.finish()
             self._put_facts(transaction, facts)
             if facts.synced:
                 transaction.put(WHOLE_KEY, b"1", db=self._facts_db)
@@ -168,18 +132,10 @@ class Writer:
         self._let_pages_go()
 
     def revise(self, revised: Callable[[bytes], bytes], facts: Facts) -> None:
-        """Make of each of the cluster's answers what `revised` returns, which must be as long, as one commit."""
-        answers, static = self._layers[0]
+        """Replace each of the cluster's answers by what `revised` returns, which must be as long, as one commit."""
 
         def apply(transaction: "Transaction") -> None:
-            bare = {key for key, value in transaction.cursor(db=static) if value[:1] == BARE}
-            cursor = transaction.cursor(db=answers)
-            there = cursor.first()
-            while there:
-                key, old = cursor.item()
-                if key not in bare and (new := revised(old)) != old:
-                    cursor.put(key, new)
-                there = cursor.next()
+            self._answers.revise(transaction, revised)
             self._put_facts(transaction, facts)
 
         self._transact(apply)
@@ -192,28 +148,14 @@ class Writer:
         self._open(size)
 
     def put_static(self, contents: Contents, zones: list[ZoneFacts]) -> None:
-        """Make `contents` what lies beneath the cluster's records, and say that there are these zones too.
+        """Replace the static entries, which lie beneath the cluster's, and the zones that they are in.
 
         What the cluster has stays as it is. Every zone must have `soa_timers`.
         """
 
         def apply(transaction: "Transaction") -> None:
-            for (database, static), entries in zip(self._layers, contents, strict=True):
-                for key, old in list(transaction.cursor(db=static)):
-                    if key not in entries:
-                        transaction.delete(key, db=static)
-                        if old[:1] == BARE:
-                            transaction.delete(key, db=database)
-                for key, value in sorted(entries.items()):
-                    beneath = transaction.get(key, db=static)
-                    if beneath is None:
-                        state = BARE if transaction.get(key, db=database) is None else COVERED
-                    else:
-                        state = beneath[:1]
-                    if beneath != state + value:
-                        transaction.put(key, state + value, db=static)
-                        if state == BARE:
-                            transaction.put(key, value, db=database)
+            for layer, entries in zip(self._layers, contents, strict=True):
+                layer.replace_static(transaction, entries)
             self._put_facts(transaction, facts)
 
         facts = self.facts()
@@ -252,7 +194,7 @@ class Writer:
         """Return how large the table is, how many answers it has, who reads it, and how many commits it has seen."""
         info, stat = self._environment.info(), self._environment.stat()
         with self._environment.begin() as transaction:
-            answers = transaction.stat(self._answers)["entries"]
+            answers = transaction.stat(self._answers.database)["entries"]
         return {
             "bytes": (info["last_pgno"] + 1) * stat["psize"],
             "answers": answers,
@@ -300,13 +242,6 @@ def _chunks(contents: Iterable[Contents]) -> Iterator[tuple[dict[bytes, bytes], 
             answers.clear()
             names.clear()
     yield answers, names
-
-
-def _delete_others(cursor: "Cursor", keep: set[bytes]) -> None:
-    there = cursor.first()
-    while there:
-        # Deleting moves the cursor to the next entry.
-        there = cursor.next() if cursor.key() in keep else cursor.delete() and bool(cursor.key())
 
 
 def _facts_or_none(raw: bytes | None) -> Facts | None:

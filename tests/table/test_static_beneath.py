@@ -4,7 +4,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pydns.table.layout import FORMAT, Changes, Contents, Facts, ZoneFacts
@@ -37,6 +37,10 @@ def _revised(value: bytes) -> bytes:
 
 @settings(max_examples=150, deadline=None)
 @given(_STEPS)
+@example([("static", {b"a": b"1"}, {}), ("commit", {b"a": b"2"}, {}), ("static", {}, {})])  # stays the cluster's
+@example([("static", {b"a": b"1"}, {}), ("commit", {b"a": b"2"}, {}), ("commit", {b"a": None}, {})])  # is bare again
+@example([("static", {b"a": b"1"}, {}), ("replace", {b"a": b"2"}, {}), ("static", {b"a": b"0"}, {})])
+@example([("static", {b"a": b"1"}, {}), ("replace", {b"a": b"2"}, {}), ("replace", {b"b": b"2"}, {})])
 def test_whatever_happens_in_either_layer_the_table_is_the_one_on_top_of_the_other(steps: list[Any]) -> None:
     cluster: tuple[dict[bytes, bytes], ...] = ({}, {})
     static: tuple[dict[bytes, bytes], ...] = ({}, {})

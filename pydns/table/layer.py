@@ -1,0 +1,115 @@
+"""The overlay of the cluster's entries on static ones. The writer has one for the answers and one for the names."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from pydns.table.layout import BARE, COVERED
+
+if TYPE_CHECKING:
+    import lmdb
+
+    Environment = lmdb.Environment
+    Transaction = lmdb.Transaction[bytes]
+    Cursor = lmdb.Cursor[bytes]
+
+
+class Layer:
+    """A database for readers in which the cluster's entries cover static ones: those of zone files and hosts.
+
+    A second database keeps all static entries, each flagged `COVERED` if the cluster has an entry with the same key,
+    else `BARE`. The database for readers holds the cluster's entries and the bare ones.
+    """
+
+    def __init__(self, environment: "Environment", name: bytes, static_name: bytes) -> None:
+        self.database = environment.open_db(name)
+        self.static = environment.open_db(static_name)
+
+    def change(self, transaction: "Transaction", entries: Mapping[bytes, bytes | None]) -> None:
+        """Put and delete entries of the cluster; None deletes. A static entry with a deleted key is bare again."""
+        for key, value in entries.items():
+            now = value
+            static = transaction.get(key, db=self.static)
+            if static is not None:
+                now = static[1:] if value is None else value
+                transaction.put(key, (BARE if value is None else COVERED) + static[1:], db=self.static)
+            if now is None:
+                transaction.delete(key, db=self.database)
+            else:
+                transaction.put(key, now, db=self.database)
+
+    def revise(self, transaction: "Transaction", revised: Callable[[bytes], bytes]) -> None:
+        """Replace each value of the cluster by what `revised` returns, which must have the same length."""
+        bare = {key for key, entry in transaction.cursor(db=self.static) if entry[:1] == BARE}
+        cursor = transaction.cursor(db=self.database)
+        found = cursor.first()
+        while found:
+            key, old = cursor.item()
+            if key not in bare and (new := revised(old)) != old:
+                cursor.put(key, new)
+            found = cursor.next()
+
+    def replace_static(self, transaction: "Transaction", entries: Mapping[bytes, bytes]) -> None:
+        """Make `entries` the static ones. The cluster's entries don't change."""
+        for key, entry in list(transaction.cursor(db=self.static)):
+            if key not in entries:
+                transaction.delete(key, db=self.static)
+                if entry[:1] == BARE:
+                    transaction.delete(key, db=self.database)
+        for key, value in sorted(entries.items()):
+            old = transaction.get(key, db=self.static)
+            if old is not None:
+                flag = old[:1]
+            else:
+                flag = BARE if transaction.get(key, db=self.database) is None else COVERED
+            if old != flag + value:
+                transaction.put(key, flag + value, db=self.static)
+                if flag == BARE:
+                    transaction.put(key, value, db=self.database)
+
+    def clear(self, transaction: "Transaction") -> None:
+        """Delete all entries, static ones too."""
+        transaction.drop(self.database, delete=False)
+        transaction.drop(self.static, delete=False)
+
+
+class Replacement:
+    """The replacement of all the cluster's entries in one layer, piece by piece within one transaction.
+
+    Writes only where a value differs: every page that is written costs memory and time.
+    """
+
+    def __init__(self, layer: Layer, transaction: "Transaction") -> None:
+        self._layer = layer
+        self._transaction = transaction
+        self._static = set(transaction.cursor(db=layer.static).iternext(values=False))
+        # If all keys are static ones, as at the first start, there is little to compare with, and little to delete.
+        self._is_first = self._count() == len(self._static)
+        self._keys: set[bytes] = set()  # of the new entries; at the first replacement only those that cover static ones
+
+    def put(self, entries: dict[bytes, bytes]) -> None:
+        """Put a piece of the new entries."""
+        covering = entries.keys() & self._static
+        cursor = self._transaction.cursor(db=self._layer.database)
+        changed: Iterable[bytes] = entries
+        if not self._is_first:
+            changed = [key for key, value in entries.items() if cursor.get(key) != value]
+        cursor.putmulti([(key, entries[key]) for key in sorted(changed)])
+        self._layer.change(self._transaction, {key: entries[key] for key in covering})
+        self._keys.update(covering if self._is_first else entries)
+
+    def finish(self) -> None:
+        """Delete the cluster's entries that are not among the new ones."""
+        self._layer.change(self._transaction, dict.fromkeys(self._static - self._keys))
+        self._keys |= self._static
+        if not self._is_first and self._count() > len(self._keys):
+            _delete_others(self._transaction.cursor(db=self._layer.database), self._keys)
+
+    def _count(self) -> int:
+        return self._transaction.stat(self._layer.database)["entries"]
+
+
+def _delete_others(cursor: "Cursor", keep: set[bytes]) -> None:
+    found = cursor.first()
+    while found:
+        # Deleting moves the cursor to the next entry.
+        found = cursor.next() if cursor.key() in keep else cursor.delete() and bool(cursor.key())
