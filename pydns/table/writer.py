@@ -191,14 +191,15 @@ class Writer:
             return transaction.get(WHOLE_KEY, db=self._facts_db) is not None
 
     def figures(self) -> dict[str, int]:
-        """Return how large the table is, how many answers it has, who reads it, and how many commits it has seen."""
+        """Return the table's size in octets, and the numbers of answers, reading processes and commits."""
         info, stat = self._environment.info(), self._environment.stat()
+        slots = self._environment.readers().splitlines()[1:]  # before our own transaction, which takes a slot too
         with self._environment.begin() as transaction:
             answers = transaction.stat(self._answers.database)["entries"]
         return {
             "bytes": (info["last_pgno"] + 1) * stat["psize"],
             "answers": answers,
-            "readers": max(0, self._environment.readers().count("\n") - 1),
+            "readers": len({slot.split()[0] for slot in slots}),
             "commits": info["last_txnid"],
         }
 
