@@ -53,6 +53,8 @@ class Server:
         self._reading.start()
         try:
             until(lambda: any(" kind=" not in line for line in self.logged(event)), 10.0)  # "synced" of all kinds
+            if "--zones" in (*source, *flags) and event == "synced":
+                until(lambda: bool(self.logged("zones in force")), 10.0)
             until(lambda: len(self.children()) == workers + 1, 10.0)  # a small cluster is synced before workers start
         except AssertionError:
             self.end()

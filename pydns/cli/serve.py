@@ -40,7 +40,6 @@ def settings_of(options: Namespace) -> Settings:
 def _run_controller(
     chosen: Settings,
     log: Log,
-    ready: int,
     lifeline: int,
     pulse: Pulse,
     http: Mapping[str, socket],
@@ -49,7 +48,7 @@ def _run_controller(
     from pydns.control import program
     from pydns.control.reporter import Shared
 
-    program.run(chosen, log, program.Parent(ready, lifeline, Shared(blocks, pulse), http))
+    program.run(chosen, log, program.Parent(lifeline, Shared(blocks, pulse), http))
 
 
 def _run_worker(slot: Slot, state_dir: Path, log: Log, lifeline: int, row: ProcessRow, block: Block) -> None:

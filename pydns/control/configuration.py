@@ -59,11 +59,6 @@ class Configuration:
         if self._source is not None:
             self._source.start()
 
-    def stop(self) -> None:
-        """Stop the source."""
-        if self._source is not None:
-            self._source.stop()
-
     def take(self, seen: Seen) -> None:
         """Accept or refuse what the source contains."""
         if seen == self._seen:

@@ -75,13 +75,8 @@ class Controller:
         self._inputs.configuration.start()
         self.configure()
 
-    def stop(self) -> None:
-        """Stop following the inputs, and close the table."""
-        self._inputs.configuration.stop()
-        for feed in (self._feed, self._next):
-            if feed is not None:
-                feed.stop()
-        self._inputs.statics.stop()
+    def close(self) -> None:
+        """Close the table. Threads of the inputs may still post calls, but none of them may be made."""
         self._writer.close()
 
     def take_configuration(self, seen: Seen) -> None:
@@ -139,7 +134,7 @@ class Controller:
             source=feed.source,
             synced=facts.synced,
             restored=self._restored and not self._synced,
-            ready=self._restored or self._synced,
+            ready=self._restored or (self._synced and self._inputs.statics.is_known),
             serial=facts.serial,
             config=self._inputs.configuration.status(self._next.missing() if self._next is not None else {}),
             only=feed.only,

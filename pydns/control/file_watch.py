@@ -21,10 +21,12 @@ from enum import Enum
 from pathlib import Path
 from typing import Generic, Literal, NamedTuple, TypeVar
 
+from pydns.control.clock import Clock, Every
 from pydns.control.source import SourceError
 from pydns.log import Level, Log
 
 LOOK_S = 0.25  # the time between two looks
+PROGRESS_S = 2.0  # the time between two lines of the log while a folder is first read
 _MOST_LOGGED = 20  # mistakes of one file
 
 
@@ -69,6 +71,7 @@ class FileWatch(Generic[State]):
         self._in_force: dict[Path, States[State]] = {}  # by file that was read
         self._look_s = look_s
         self._stopping = threading.Event()
+        self._first: Callable[[], object] | None = None
         self._thread = threading.Thread(target=self._run, name=thread, daemon=True)
 
     @property
@@ -76,18 +79,27 @@ class FileWatch(Generic[State]):
         """Whether the thread was started."""
         return self._thread.ident is not None
 
-    def read_all(self) -> None:
-        """Read every file that is there."""
-        self.looked = self._look(self.looked)
-        for path in self._files():
-            self._in_force[path] = dict.fromkeys(self._read(path), UNSETTLED)  # rule 4
+    def read_all(self, progress: Callable[[int, int], object] = lambda done, files: None) -> bool:
+        """Read every file that is there. Returns False if `stop` ended it before the last one.
 
-    def start(self) -> None:
-        """Start the thread, which looks every `look_s`."""
+        `progress` gets the number of files that were read, and of all of them.
+        """
+        self.looked = self._look(self.looked)
+        files = sorted(filter(self._is_read, self.looked))
+        for done, path in enumerate(files, start=1):
+            if self._stopping.is_set():
+                return False
+            self._in_force[path] = dict.fromkeys(self._read(path), UNSETTLED)  # rule 4
+            progress(done, len(files))
+        return True
+
+    def start(self, first: Callable[[], object] | None = None) -> None:
+        """Start the thread. It calls `first`, and then looks every `look_s`."""
+        self._first = first
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop the thread. None of the callables is called after this has returned."""
+        """Stop the thread, after the file that it reads. None of the callables is called after this has returned."""
         self._stopping.set()
         if self.is_started:
             self._thread.join()
@@ -109,14 +121,13 @@ class FileWatch(Generic[State]):
         self._after_look()
 
     def _run(self) -> None:
+        if self._first is not None:
+            self._first()
         while not self._stopping.wait(self._look_s):
             self.poll()
 
     def _states(self, paths: Iterable[Path]) -> States[State]:
         return {path: self.looked.get(path) for path in paths}
-
-    def _files(self) -> list[Path]:
-        return sorted(filter(self._is_read, self.looked))
 
 
 class Signature(NamedTuple):
@@ -132,6 +143,20 @@ class Signature(NamedTuple):
 def signature(status: os.stat_result) -> Signature:
     """Return the signature of a file with this status."""
     return Signature(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+class Progress:
+    """Logs how much of a folder has been read, every `PROGRESS_S`."""
+
+    def __init__(self, folder: Path, log: Log, clock: Clock) -> None:
+        self._folder = folder
+        self._log = log
+        self._is_due = Every(PROGRESS_S, clock).is_due
+
+    def __call__(self, done: int, files: int) -> None:
+        """Take note that `done` of all files were read."""
+        if done < files and self._is_due():
+            self._log("reading folder", directory=str(self._folder), files_read=done, files=files)
 
 
 class Mistakes:

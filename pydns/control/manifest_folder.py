@@ -16,12 +16,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pydns.config.selector import Selector
+from pydns.control.clock import Clock
 from pydns.control.file_watch import (
     LOOK_S,
     UNSETTLED,
     FileWatch,
     FolderLook,
     Mistakes,
+    Progress,
     Signature,
     States,
     cannot_be_read,
@@ -46,10 +48,10 @@ class SourceStatus(NamedTuple):
 
 
 class ManifestFolder:
-    """Delivers a folder's objects: all of them from `start`, and from then on what changed.
+    """Delivers a folder's objects: all of them once the folder was read, and from then on what changed.
 
-    `deliver` is called with the events of one look at a time, from `start` and then from the folder's own thread. An
-    edit that changes no object delivers nothing.
+    `deliver` is called by the folder's own thread, with the events of one look at a time. An edit that changes no
+    object delivers nothing.
     """
 
     def __init__(
@@ -87,9 +89,14 @@ class ManifestFolder:
         )
 
     def start(self) -> None:
-        """Deliver all objects, then watch. Raises `SourceError` if the folder can't be listed."""
+        """Deliver all objects and watch, in a thread. Raises `SourceError` if the folder can't be listed."""
         check_folder(self._directory, "--manifests", "*.yaml, *.yml or *.json")
-        self.watch.read_all()
+        self.watch.start(self.read)
+
+    def read(self) -> None:
+        """Read the folder and deliver all objects. Called by the thread."""
+        if not self.watch.read_all(Progress(self._directory, self._log, Clock())):
+            return
         self._objects = self._build()
         self._contents_changed = False
         self._log(
@@ -107,7 +114,6 @@ class ManifestFolder:
         self._changed_s = dict.fromkeys(RECORD_KINDS, self._looked_s)
         self._synced = True
         self._deliver(events)
-        self.watch.start()
 
     def stop(self) -> None:
         """Stop watching. Nothing is delivered after this has returned."""
@@ -116,7 +122,7 @@ class ManifestFolder:
     def status(self) -> dict[Kind, SourceStatus]:
         """Return the state of each kind. For any thread: the values read here are replaced, never changed."""
         counts = Counter(ref.kind for ref in self._objects)
-        found = self._mistakes.found
+        found = self._mistakes.found if self._synced else {}  # a kind with a problem isn't waited for
         problem = found[min(found)][0] if found else None
         changed_s = self._changed_s
         return {

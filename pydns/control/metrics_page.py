@@ -64,7 +64,7 @@ class MetricsPage:
 
     def _add_status(self, gauges: dict[Key, float]) -> None:
         status = self.status
-        gauges[("ready",)] = bool(status.ready and not self._pulse.is_draining)
+        gauges[("ready",)] = bool(status.ready and not self._pulse.is_draining and not self._pulse.unanswered())
         late_s = max(0.0, time() - status.time)  # ages grow on while the controller reports nothing
         for kind, each in status.kinds.items():
             for name, value in _values(each).items():

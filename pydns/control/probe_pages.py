@@ -29,12 +29,15 @@ class ProbePages:
         return _verdict(silent)
 
     def ready(self) -> Page:
-        """Return 200 once every kind has been listed, or was before a restart; else 503 and what is missing."""
+        """Return 200 once every kind has been listed, or was before a restart, and every worker has answered itself.
+
+        Else return 503 and what is missing. A worker that starts again later doesn't count.
+        """
         if self._pulse.is_draining:
             return _verdict(["draining"])
         status = self.status
         if status.ready:
-            return _verdict([])
+            return _verdict([f"{row.title}: starting" for row in self._pulse.unanswered()])
         missing = [f"{kind}: {problem or 'not yet listed'}" for kind, problem in status.missing.items()]
         return _verdict(missing or ["starting"])
 

@@ -8,6 +8,7 @@ import queue
 import select
 import signal
 import threading
+import time
 from collections.abc import Mapping
 from functools import partial
 from socket import socket
@@ -29,27 +30,29 @@ from pydns.control.static_records import StaticRecords
 from pydns.control.zone_folder import ZoneFolder
 from pydns.kube.zone import facts
 from pydns.log import Level, Log
+from pydns.process.pulse import NEWS, STOP
 from pydns.process.supervisor import StartError
 from pydns.table.writer import Writer, WriterError
+
+_END_S = 2.0  # for the loop to end after the supervisor has: it may be in the middle of a large commit
 
 
 class Parent(NamedTuple):
     """What the supervisor gives to the controller."""
 
-    ready: int  # a descriptor to write an octet to when there is a table; -1: nobody waits for it
     lifeline: int  # a descriptor whose other end closes when the supervisor ends
     shared: Shared
     http_sockets: Mapping[str, socket]  # by flag
 
 
 def run(settings: Settings, log: Log, parent: Parent) -> None:
-    """Keep the table until SIGTERM or the end of the supervisor, and serve the pages for probes and metrics.
+    """Keep the table until the signal `STOP` or the end of the supervisor, and serve the pages for probes and metrics.
 
     Raises `StartError` if it can't begin, before it reports to be ready.
     """
     end_with_threads(log)
     calls = Calls()
-    signal.signal(signal.SIGTERM, lambda *_: calls.stop())
+    signal.signal(STOP, lambda *_: calls.stop())
     threading.Thread(target=_stop_with_supervisor, args=(parent.lifeline, calls), daemon=True).start()
     clock = Clock()
     reporter = Reporter(parent.shared, settings.listen[0].port, clock)
@@ -58,20 +61,20 @@ def run(settings: Settings, log: Log, parent: Parent) -> None:
     try:
         controller = _controller(settings, log, calls, reporter, clock)
         controller.start()
-        calls.make()  # files are read by now: a configuration whose feed can't be opened ends the start
+        calls.make()  # a file of configuration is read by now: if its feed can't be opened, that ends the start
     except (WriterError, SourceError) as error:
         raise StartError(str(error)) from None
-    controller.publish_static_records()  # zone files don't wait for the cluster
+    controller.publish_static_records()  # they don't wait for the cluster
     controller.publish_status()
-    if parent.ready >= 0:
-        os.write(parent.ready, b"1")
-        os.close(parent.ready)
-    controller.publish()  # a folder of manifests has been read by now
+    pulse = parent.shared.pulse
+    if not pulse.tables:
+        pulse.tables += 1
+        os.kill(pulse.supervisor.pid, NEWS)
     while not calls.stopping:
         calls.make(LOOK_S)
         controller.turn()
         log.summarize()
-    controller.stop()
+    controller.close()  # the threads of the sources end with this process: one may still be reading a folder
 
 
 def _controller(settings: Settings, log: Log, calls: "Calls", reporter: Reporter, clock: Clock) -> Controller:
@@ -118,7 +121,7 @@ class Calls:
         """Make the calls that are there; if there is none, wait for one."""
         try:
             self._queue.get(timeout=wait_s)()
-            while not self._queue.empty():
+            while not self._queue.empty() and not self.stopping:
                 self._queue.get_nowait()()
         except queue.Empty:
             pass
@@ -131,6 +134,8 @@ def _nothing() -> None:
 def _stop_with_supervisor(lifeline: int, calls: Calls) -> None:
     select.select([lifeline], [], [])  # not read: workers share the pipe, and have set it to not blocking
     calls.stop()
+    time.sleep(_END_S)
+    os._exit(1)
 
 
 def end_with_threads(log: Log) -> None:

@@ -31,16 +31,13 @@ class StaticRecords:
         self._zones: dict[str, CompiledZone] = {}
         self._refused: dict[str, str] = {}
         self._is_published = False
+        self.is_known = False  # the table has had the records of this process
 
     def start(self) -> None:
         """Start the folder of zone files. Raises `SourceError`."""
         if self._folder is not None:
             self._folder.start()
-
-    def stop(self) -> None:
-        """Stop the folder."""
-        if self._folder is not None:
-            self._folder.stop()
+            self._writer.expect_static()
 
     def set_hosts(self, hosts: Sequence[Host]) -> None:
         """Set the hosts. The next `publish` writes them."""
@@ -59,8 +56,13 @@ class StaticRecords:
         self._reverse_zones = tuple(reverse_zones)
 
     def publish(self) -> None:
-        """Write what has changed to the table. The first time, this removes the records of an earlier process."""
+        """Write what has changed to the table, once the folder was read.
+
+        The first time, this removes the records of an earlier process.
+        """
         zones = self._folder.zones() if self._folder else self._zones
+        if zones is None:
+            return
         if self._is_published and zones is self._zones:
             return
         in_files = {zone.facts.apex for zone in zones.values()}
@@ -70,7 +72,9 @@ class StaticRecords:
             if self._refused.get(file) != reason:
                 self._log("zone is not served", level=Level.WARNING, file=file, problem=reason)
         self._writer.put_static(statics.contents, statics.zones)
-        self._zones, self._refused, self._is_published = zones, statics.refused, True
+        if not self.is_known and self._folder is not None:
+            self._log("zones in force", zones=len(zones) - len(statics.refused))
+        self._zones, self._refused, self._is_published, self.is_known = zones, statics.refused, True, True
 
     def warnings(self) -> tuple[str, ...]:
         """Return what is left out of the zone files, and what they lack."""

@@ -14,12 +14,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from pydns.control.clock import Clock
 from pydns.control.file_watch import (
     LOOK_S,
     UNSETTLED,
     FileWatch,
     FolderLook,
     Mistakes,
+    Progress,
     Signature,
     States,
     cannot_be_read,
@@ -42,7 +44,7 @@ class FileStatus(NamedTuple):
 
 
 class ZoneFolder:
-    """The zones of a folder: those that are there at `start`, and from then on as they change.
+    """The zones of a folder: those that are there when it is first read, and from then on as they change.
 
     `changed` is called, by the folder's own thread, when `zones` or `status` return something new.
     """
@@ -52,7 +54,7 @@ class ZoneFolder:
         self._changed = changed
         self._log = log
         self._zones: dict[Path, CompiledZone] = {}  # as of the last time that the file had no mistake
-        self._ready: dict[str, CompiledZone] = {}
+        self._ready: dict[str, CompiledZone] | None = None  # None: not yet read to the end
         self._mistakes = Mistakes("zone file", log, lambda path: path in self._zones)
         self._reported = self._zones, self._mistakes.found
         self.watch = FileWatch[Signature](
@@ -66,21 +68,29 @@ class ZoneFolder:
         )
 
     def start(self) -> None:
-        """Read the zones that are there, then watch. Raises `SourceError` if the folder can't be listed."""
+        """Read the zones that are there and watch, in a thread. Raises `SourceError` if the folder can't be listed."""
         check_folder(self._directory, "--zones", f"*{_ENDING}")
-        self.watch.read_all()
+        self.watch.start(self.read)
+
+    def read(self) -> None:
+        """Read the zones that are there. Called by the thread."""
+        if not self.watch.read_all(Progress(self._directory, self._log, Clock())):
+            return
         self._make_ready()
         self._reported = self._zones, self._mistakes.found
         records = sum(zone.records for zone in self._zones.values())
         self._log("zone files read", directory=str(self._directory), zones=len(self._zones), records=records)
-        self.watch.start()
+        self._changed()
 
     def stop(self) -> None:
         """Stop watching."""
         self.watch.stop()
 
-    def zones(self) -> dict[str, CompiledZone]:
-        """Return the zones by file, in order; the same dict until something changes. For any thread."""
+    def zones(self) -> dict[str, CompiledZone] | None:
+        """Return the zones by file, in order; the same dict until something changes. For any thread.
+
+        Returns None until all files were read for the first time.
+        """
         return self._ready
 
     def status(self) -> list[FileStatus]:
@@ -140,7 +150,7 @@ class ZoneFolder:
         zone = compile_zone(read)
         if self._zones.get(path) != zone:
             self._zones = {**self._zones, path: zone}
-            if self.watch.is_started:
+            if self._ready is not None:
                 self._log("zone changed", file=str(path), serial=zone.serial, records=zone.records)
         return depends
 

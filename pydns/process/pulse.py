@@ -12,6 +12,8 @@ from collections.abc import Sequence
 STUCK_S = 5.0  # a worker without a self-check for this long is unhealthy and is replaced
 ASK_S = 0.5  # between self-checks of a worker
 DRAIN = signal.SIGUSR1  # tells a worker to count queries as late ones. Blocked from the start, so it is never lost.
+STOP = signal.SIGUSR2  # tells a child to end. Not SIGTERM, which may reach the whole group when a drain is to begin.
+NEWS = signal.SIGUSR2  # tells the supervisor that `Pulse.tables` has changed
 
 # The words of a row. The supervisor writes the first three, the worker that owns the row the others.
 _PID, _RESTARTS, _STUCK, _ANSWERED, _ASKED, _LATE = range(6)
@@ -92,7 +94,8 @@ class Pulse:
         """Make the memory. Workers count as silent if their first self-check takes longer than `STUCK_S` from now."""
         titles = ["supervisor", "controller", *(f"worker {index}" for index in range(workers))]
         words = memoryview(mmap.mmap(-1, _WORD * _ROW * (1 + len(titles)))).cast("Q")
-        self._drain = words[:1]
+        self._drain, self._tables = words[:1], words[1:2]
+        self._began_ns = now_ns
         rows = [ProcessRow(title, words[_ROW * at : _ROW * (at + 1)]) for at, title in enumerate(titles, start=1)]
         self.supervisor, self.controller, *self.workers = rows
         for row in self.workers:
@@ -111,6 +114,19 @@ class Pulse:
     def drain(self) -> None:
         """Begin to drain. This can't be undone."""
         self._drain[0] = 1
+
+    @property
+    def tables(self) -> int:
+        """How many tables the controllers have opened. Workers read the last one."""
+        return self._tables[0]
+
+    @tables.setter
+    def tables(self, value: int) -> None:
+        self._tables[0] = value
+
+    def unanswered(self) -> list[ProcessRow]:
+        """Return the workers that have never answered a self-check."""
+        return [row for row in self.workers if row.answered_ns == self._began_ns]
 
     def silent(self, now_ns: int) -> list[ProcessRow]:
         """Return the workers whose last self-check is longer ago than `STUCK_S`."""

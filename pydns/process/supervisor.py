@@ -7,6 +7,9 @@ Rules:
 3. It handles signals only where it waits for them. Children wait for signals of their own.
 4. It can be PID 1: it reaps every child, orphans of other processes included.
 5. When it ends, in whatever way, a pipe closes and its children end too.
+6. It never waits for a child but in this loop, so signals count from the first moment.
+7. Children ignore SIGTERM and SIGINT, which may be sent to the whole process group: this process alone decides when to
+   stop. It ends them with `STOP`.
 
 A drain (first SIGTERM or SIGINT): `/ready` turns 503, workers count queries as late ones, and the drain ends when no
 query has arrived for a while. A second signal ends it at once.
@@ -27,16 +30,16 @@ from pydns.config.settings import Settings
 from pydns.log import Level, Log
 from pydns.process import listeners
 from pydns.process.block import Block, share
-from pydns.process.pulse import DRAIN, STUCK_S, ProcessRow, Pulse
+from pydns.process.pulse import DRAIN, NEWS, STOP, STUCK_S, ProcessRow, Pulse
 from pydns.process.slots import Slot
 
 # Before a restart. The delay doubles with each death, and starts over after a calm time.
 _FIRST_DELAY_S, _LAST_DELAY_S, _CALM_S = 0.1, 5.0, 10.0
-_STOP_S = 10.0  # for a process to end after SIGTERM
+_STOP_S = 10.0  # for a process to end after `STOP`
 _CHECK_S = 1.0  # between checks for stuck workers
 _START_S = 30.0  # for a new worker to answer its first self-check: imports take that long on a tenth of a CPU
 _FILES = 16384  # a worker needs 1,000 for TCP clients and 1,024 for upstreams, this process a few for each worker
-_GRACE_S = 2.0  # for a stuck worker to end after SIGTERM
+_GRACE_S = 2.0  # for a stuck worker to end after `STOP`
 
 
 class StartError(Exception):
@@ -46,14 +49,14 @@ class StartError(Exception):
 class Programs(NamedTuple):
     """The programs of the children, called after the fork. Each imports what it needs."""
 
-    controller: Callable[[Settings, Log, int, int, Pulse, Mapping[str, socket.socket], Sequence[Block]], None]
+    controller: Callable[[Settings, Log, int, Pulse, Mapping[str, socket.socket], Sequence[Block]], None]
     worker: Callable[[Slot, Path, Log, int, ProcessRow, Block], None]
 
 
 def serve(settings: Settings, log: Log, programs: Programs) -> int:
     """Serve until SIGTERM or SIGINT, and return the exit status."""
     # Blocked, and taken with sigtimedwait (rule 3): no handler interrupts a step that isn't made for it.
-    signals = {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD}
+    signals = {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, NEWS}
     signal.pthread_sigmask(signal.SIG_BLOCK, {*signals, DRAIN})
     _allow_files()
     try:
@@ -117,26 +120,25 @@ class _Supervisor:
             for slot, row, block in zip(slots, self._pulse.workers, self._blocks[1:], strict=True)
         ]
         self._children = [self._controller, *self._workers]
-        self._table_ready = -1  # the pipe on which a new controller reports that there is a table
+        self._tables = 0  # as in the pulse, when the workers were started. 0: there are none yet
         self._checked = 0.0
         self._drain_began = 0.0
 
     def run(self) -> int:
         self._log_addresses()
-        if (status := self._start_first_controller()) is not None:
-            return status
-        for worker in self._workers:
-            self._start(worker)
+        self._start(self._controller)
         while True:
             received = signal.sigtimedwait(self._signals, self._pause_s())
             self._log.summarize()
-            if received is not None and received.si_signo != signal.SIGCHLD:
-                if self._pulse.is_draining:
+            if received is not None and received.si_signo in (signal.SIGTERM, signal.SIGINT):
+                if self._pulse.is_draining or not self._tables:
                     return self._stop()
                 self._begin_to_drain(signal.Signals(received.si_signo))
             if self._pulse.is_draining and self._drain_ends() <= time.monotonic():
                 return self._stop()
-            self._reap()
+            self._start_workers()
+            if (status := self._reap()) is not None:
+                return status
             self._restart()
             if time.monotonic() - self._checked >= _CHECK_S:
                 self._checked = time.monotonic()
@@ -150,26 +152,27 @@ class _Supervisor:
 
     def _pause_s(self) -> float:
         """Return how long the loop may wait for a signal."""
-        restarts = [child.restart_at for child in self._children if not child.pid]
+        started = self._children if self._tables else [self._controller]
+        restarts = [child.restart_at for child in started if not child.pid]
         ends = [self._drain_ends()] if self._pulse.is_draining else []
         return max(0.0, min([*restarts, *ends, self._checked + _CHECK_S]) - time.monotonic())
 
     # Start and restart.
 
-    def _start_first_controller(self) -> int | None:
-        """Start the controller and wait until there is a table. Return an exit status if it ended before that."""
-        read_end, self._table_ready = os.pipe()
-        self._start(self._controller)
-        os.close(self._table_ready)
-        self._table_ready = -1
-        has_table = os.read(read_end, 1)  # empty if the controller has ended
-        os.close(read_end)
-        if has_table:
-            return None
-        _, status = os.waitpid(self._controller.pid, 0)
-        return os.waitstatus_to_exitcode(status) if os.WIFEXITED(status) else 1
+    def _start_workers(self) -> None:
+        """Start the workers when there is a table; if it was replaced, end them, so that they read the new one."""
+        if self._tables == self._pulse.tables:
+            return
+        is_first, self._tables = not self._tables, self._pulse.tables
+        for worker in self._workers:
+            if is_first:
+                self._start(worker)
+            elif worker.pid:
+                os.kill(worker.pid, STOP)
 
     def _restart(self) -> None:
+        if not self._tables:
+            return
         for child in self._children:
             if not child.pid and child.restart_at <= time.monotonic():
                 child.row.restarts += 1
@@ -191,8 +194,8 @@ class _Supervisor:
         try:
             os.close(self._held)
             self._log.forget()
-            # Ctrl-C reaches the whole process group, but the supervisor decides when to stop.
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            for ignored in (signal.SIGTERM, signal.SIGINT):  # rule 7
+                signal.signal(ignored, signal.SIG_IGN)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, self._signals)
             child.program()
             status = 0
@@ -206,11 +209,9 @@ class _Supervisor:
 
     def _run_controller(self) -> None:
         try:
-            self._programs.controller(
-                self._settings, self._log, self._table_ready, self._lifeline, self._pulse, self._http, self._blocks
-            )
+            self._programs.controller(self._settings, self._log, self._lifeline, self._pulse, self._http, self._blocks)
         except StartError as error:
-            if self._table_ready < 0:  # a restart: the workers go on with the table as it is
+            if self._pulse.tables:  # a restart: the workers go on with the table as it is
                 raise
             sys.stderr.write(f"pydns serve: {error}\n")
             sys.stderr.flush()
@@ -221,15 +222,18 @@ class _Supervisor:
 
     # Death and silence.
 
-    def _reap(self) -> None:
-        """Take note of every child that has died, and of when to restart it."""
+    def _reap(self) -> int | None:
+        """Take note of every child that has died, and of when to restart it.
+
+        Return an exit status if the controller has ended before there was a table.
+        """
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
             except ChildProcessError:
-                return
+                return None
             if not pid:
-                return
+                return None
             child = next((each for each in self._children if each.pid == pid), None)
             if child is None:
                 continue  # an orphan that PID 1 inherited (rule 4)
@@ -238,6 +242,8 @@ class _Supervisor:
             child.pid = child.row.pid = 0
             child.kill_at, child.restart_at = None, now + child.delay_s
             code = os.waitstatus_to_exitcode(status)
+            if not self._pulse.tables:
+                return code if code >= 0 else 1
             self._log("process died", level=Level.ERROR, process=child.title, status=code, again_in_s=child.delay_s)
 
     def _end_stuck_workers(self) -> None:
@@ -259,7 +265,7 @@ class _Supervisor:
                 self._log("worker stuck", level=Level.ERROR, process=worker.title, silence_s=silence_s)
                 worker.row.stuck += 1
                 worker.kill_at = now + _GRACE_S
-                os.kill(worker.pid, signal.SIGTERM)
+                os.kill(worker.pid, STOP)
 
     # Drain and stop.
 
@@ -288,7 +294,7 @@ class _Supervisor:
         """End processes. Return False if one had to be killed."""
         running = {child.pid for child in children if child.pid}
         for pid in running:
-            os.kill(pid, signal.SIGTERM)
+            os.kill(pid, STOP)
         deadline = time.monotonic() + _STOP_S
         while running and time.monotonic() < deadline:
             for pid in list(running):

@@ -87,13 +87,13 @@ class Commit:
         self.parents.clear()
         self._above.clear()
         self._zone_texts.clear()
-        of_cluster = {zone.apex for zone in facts.zones if not zone.soa_timers}
+        of_cluster = {zone.apex for zone in facts.zones if not zone.is_static}
         for zone in facts.zones:
             above = list(name.ancestors(zone.apex))
             is_clusters = not of_cluster.isdisjoint([zone.apex, *above])
             if is_clusters:  # the cluster may get the name any moment, in a file's zone too
                 zone = msgspec.structs.replace(zone, ttl_s=min(zone.ttl_s, facts.ttl_s))
-            is_complete = facts.synced or not is_clusters
+            is_complete = zone.is_known and (facts.synced or not is_clusters)
             tree, text = name.tree_key(zone.apex), name.to_text(zone.apex)
             denials: tuple[dict[bytes, Denials], ...] = tuple({} for _ in TRANSPORTS)
             self.zones[zone.apex] = Zone(tree, zone, text, len(zone.apex), {}, denials, is_complete)

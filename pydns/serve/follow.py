@@ -124,7 +124,7 @@ class Follower:
         search.zone = self._commit.zone_of(qname)
         search.tree = name.tree_key(qname)
         if search.zone is not None:
-            return None
+            return None if search.zone.facts.is_known else _NOT_READY
         if search.tree and self._commit.kind(search.tree) == NodeKind.HOST:
             return Found(Rcode.NOERROR, chain, [self._commit.host_soa(qname)])
         if chain:

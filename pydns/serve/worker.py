@@ -1,4 +1,4 @@
-"""A worker process: answers on its own sockets from the table, until SIGTERM.
+"""A worker process: answers on its own sockets from the table, until the supervisor ends it.
 
 It knows nothing of the cluster, only the table, which the controller changes meanwhile.
 """
@@ -21,7 +21,7 @@ from pydns.dns.message import Rcode
 from pydns.log import Level, Log
 from pydns.metrics.meter import FOLD_S, Meter
 from pydns.process.block import Block
-from pydns.process.pulse import ASK_S, DRAIN, ProcessRow
+from pydns.process.pulse import ASK_S, DRAIN, STOP, ProcessRow
 from pydns.process.slots import Slot
 from pydns.serve import udp
 from pydns.serve.backlog import LOOK_S, Backlog
@@ -37,7 +37,7 @@ _FINISH_S = 2.0  # for TCP clients that wait for replies
 
 
 def run(slot: Slot, state_dir: Path, log: Log, lifeline: int, row: ProcessRow, block: Block) -> None:
-    """Answer until SIGTERM, or until the other end of `lifeline` is closed, then answer the queries that have arrived.
+    """Answer until the signal `STOP`, or until the other end of `lifeline` closes, then answer what has arrived.
 
     Publishes its health in `row` and, from the signal `DRAIN` on, the queries that still come; counts in `block`.
     """
@@ -56,7 +56,7 @@ async def _run(slot: Slot, state_dir: Path, log: Log, lifeline: int, row: Proces
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
     stop = asyncio.Event()
-    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    loop.add_signal_handler(STOP, stop.set)
     loop.add_reader(lifeline, stop.set)
 
     queries, late = QueryLog(log, loop.call_later), LateQueries(row)
@@ -72,6 +72,8 @@ async def _run(slot: Slot, state_dir: Path, log: Log, lifeline: int, row: Proces
         configure()
 
     configure()
+    check = _self_check(batch, table, row)
+    check()  # before the first client, so that its answer means ready
     if signal.sigtimedwait({DRAIN}, 0):  # it came before we started; queries may wait in the sockets
         drain()
     else:
@@ -83,7 +85,7 @@ async def _run(slot: Slot, state_dir: Path, log: Log, lifeline: int, row: Proces
     connections = Connections(batch, loop)
     # A duplicate: the loop closes the socket that it gets, and the original must outlive this process's loop.
     servers = [await loop.create_server(connections.accept, sock=sock.dup(), backlog=1024) for sock in slot.tcp]
-    beats = _beat(batch, table, row), _sweep(connections), _poll(recursion, configure), _look(slot.udp)
+    beats = _beat(check), _sweep(connections), _poll(recursion, configure), _look(slot.udp)
     tasks = [loop.create_task(each) for each in (*beats, _fold(meter, recursion, log))]
     for task in tasks:
         task.add_done_callback(partial(stop_if_failed, stop=stop, log=log))
@@ -146,18 +148,29 @@ class SelfCheck(Port):
         super().__init__("self-check", UDP_LIMIT, batch.meter.unseen)
 
 
-async def _beat(batch: Batch, table: Reader, row: ProcessRow) -> None:
-    """Answer a SOA query of our own, by the code that answers clients, and publish the time of the last success."""
+def _self_check(batch: Batch, table: Reader, row: ProcessRow) -> Callable[[], None]:
+    """Return a function that answers a SOA query of our own, by the code that answers clients.
+
+    It publishes the time of the last success.
+    """
     with table.transaction() as transaction:
         domain = table.facts(transaction).domain
     query = b"\0\0\0\0\0\1" + bytes(6) + domain + b"\0\6\0\1"  # SOA: there is one before the first sync too
     port = SelfCheck(batch)
-    while True:
+
+    def check() -> None:
         batch.answer([query], port, time.monotonic())
         reply = port.replies[0]
         if reply is not None and reply[3] & 15 == Rcode.NOERROR:
             row.answered_ns = time.monotonic_ns()
+
+    return check
+
+
+async def _beat(check: Callable[[], None]) -> None:
+    while True:
         await asyncio.sleep(ASK_S)
+        check()
 
 
 async def _sweep(connections: Connections) -> None:

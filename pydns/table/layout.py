@@ -63,6 +63,12 @@ class ZoneFacts(msgspec.Struct, frozen=True, array_like=True):
     falls_through: bool = False  # what isn't in it is asked upstream instead of denied, where there is an upstream
     soa_timers: bytes = b""  # serial and what follows it, for a zone of a file; the cluster's have the serial of Facts
     is_plain: bool = True  # what isn't in the table doesn't exist: no wildcard, delegation or DNAME
+    is_known: bool = True  # else its records are still being read: a name that isn't in the table gets SERVFAIL
+
+    @property
+    def is_static(self) -> bool:
+        """Whether the zone isn't one of the cluster's."""
+        return bool(self.soa_timers) or not self.is_known
 
 
 class Facts(msgspec.Struct, frozen=True, array_like=True):

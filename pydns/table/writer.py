@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import lmdb
 import msgspec
 
+from pydns.dns.name import ROOT
 from pydns.table.layer import Layer, Replacement
 from pydns.table.layout import (
     ACCEPTED_KEY,
@@ -40,7 +41,7 @@ from pydns.table.layout import (
 _FIRST_SIZE = 512 << 20
 _CHUNK = 100_000  # entries that are sorted and put together: sorting halves the pages, more cost memory
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-
+_UNKNOWN = ZoneFacts(ROOT, ROOT, ROOT, 0, 0, is_known=False)  # every name that is in no other zone
 
 if TYPE_CHECKING:
     Transaction = lmdb.Transaction[bytes]
@@ -95,7 +96,8 @@ class Writer:
                 for layer in self._layers:
                     layer.clear(transaction)
                 facts = empty
-            self._static_zones = [zone for zone in facts.zones if zone.soa_timers]
+            self._is_new = facts is empty
+            self._static_zones = [zone for zone in facts.zones if zone.is_static]
             transaction.put(FACTS_KEY, encode_facts(_unsynced(facts)), db=self._facts_db)
 
     def commit(self, changes: Changes, facts: Facts) -> None:
@@ -147,10 +149,18 @@ class Writer:
         self._environment.close()
         self._open(size)
 
+    def expect_static(self) -> None:
+        """Until `put_static`, let readers deny no name outside of the cluster, unless an earlier process has put some.
+
+        Nobody knows which zones will come, so a name of theirs must not be asked upstream either.
+        """
+        if self._is_new:
+            self.put_static(Contents({}, {}), [_UNKNOWN])
+
     def put_static(self, contents: Contents, zones: list[ZoneFacts]) -> None:
         """Replace the static entries, which lie beneath the cluster's, and the zones that they are in.
 
-        What the cluster has stays as it is. Every zone must have `soa_timers`.
+        What the cluster has stays as it is. Every zone must be static.
         """
 
         def apply(transaction: "Transaction") -> None:
@@ -159,7 +169,7 @@ class Writer:
             self._put_facts(transaction, facts)
 
         facts = self.facts()
-        facts = msgspec.structs.replace(facts, zones=[zone for zone in facts.zones if not zone.soa_timers])
+        facts = msgspec.structs.replace(facts, zones=[zone for zone in facts.zones if not zone.is_static])
         self._static_zones = zones
         self._transact(apply)
 

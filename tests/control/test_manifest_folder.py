@@ -53,6 +53,10 @@ class Folder(ManifestFolder):
         super().__init__(directory, told.deliver, told.log, look_s=3600, **options)
         self.poll = self.watch.poll
 
+    def start(self) -> None:
+        """Read the folder in the thread of the test."""
+        self.read()
+
     def settle(self) -> None:
         """Look as often as it takes for a change to count."""
         self.poll()
@@ -479,6 +483,7 @@ def test_watching_thread_notices_an_edit_within_a_second(tmp_path: Path, told: T
     (tmp_path / "shop.yaml").write_text(service("web", 1))
     folder = ManifestFolder(tmp_path, told.deliver, told.log, look_s=0.02)
     folder.start()
+    assert told.changed.wait(10)
     told.changed.clear()
     (tmp_path / "shop.yaml").write_text(service("web", 2))  # of the same size, maybe in the same tick of the clock
     assert told.changed.wait(10)

@@ -5,6 +5,7 @@ from http import HTTPStatus
 
 import pytest
 
+from pydns.control.http import Page
 from pydns.control.probe_pages import ProbePages
 from pydns.process.pulse import STUCK_S, Pulse
 from pydns.table.status import KindStatus, Status
@@ -16,7 +17,9 @@ OUTAGE = KindStatus(synced=True, problem="connection refused")
 
 
 def _probes(*, silent_s: float = 0.0) -> tuple[ProbePages, Pulse]:
-    pulse = Pulse(2, time.monotonic_ns())
+    pulse = Pulse(2, time.monotonic_ns() - 10**9)
+    for row in pulse.workers:
+        row.answered_ns = time.monotonic_ns()
     pulse.workers[1].answered_ns -= int(silent_s * 1e9)
     return ProbePages(pulse), pulse
 
@@ -51,6 +54,17 @@ def test_readiness_does_not_depend_on_workers_nor_health_on_data() -> None:
     probes, pulse = _probes()
     pulse.drain()
     assert probes.health().status == HTTPStatus.OK
+
+
+def test_ready_means_that_every_worker_has_answered_itself() -> None:
+    pulse = Pulse(2, time.monotonic_ns())
+    probes = ProbePages(pulse)
+    probes.status = Status(ready=True)
+    assert probes.ready().body == b"worker 0: starting\nworker 1: starting\n"
+    pulse.workers[0].answered_ns += 1
+    assert probes.ready().body == b"worker 1: starting\n"
+    pulse.workers[1].answered_ns += 1
+    assert probes.ready() == Page(b"OK\n")
 
 
 @pytest.mark.parametrize(("silent_s", "verdict"), [(STUCK_S - 1, "OK"), (STUCK_S + 1, "worker 1: no answer for 6 s")])

@@ -11,6 +11,7 @@ from pydns.control import file_watch
 from pydns.control.source import SourceError
 from pydns.control.zone_folder import ZoneFolder
 from pydns.dns.name import to_text
+from pydns.zones.compile import CompiledZone
 from tests.fakes.log import RecordedLog
 
 
@@ -26,6 +27,17 @@ class Folder(ZoneFolder):
         self.changes = 0
         super().__init__(directory, self._count, self.log, look_s=3600)
         self.poll = self.watch.poll
+
+    def start(self) -> None:
+        """Read the folder in the thread of the test."""
+        self.read()
+        assert self.changes == 1
+        self.changes = 0
+
+    def zones(self) -> dict[str, CompiledZone]:
+        found = super().zones()
+        assert found is not None
+        return found
 
     def _count(self) -> None:
         self.changes += 1
@@ -198,7 +210,7 @@ def test_text_that_is_not_utf_8_is_a_mistake(tmp_path: Path, open_folder: Callab
 
 def test_a_path_that_is_no_folder_is_refused_with_one_line(tmp_path: Path) -> None:
     with pytest.raises(SourceError) as refused:
-        Folder(tmp_path / "x").start()
+        ZoneFolder(tmp_path / "x", lambda: None, RecordedLog()).start()
     assert str(refused.value) == f"--zones {tmp_path}/x: No such file or directory; wanted a folder with *.zone files"
 
 
@@ -254,11 +266,14 @@ def test_the_thread_notices_an_edit(tmp_path: Path) -> None:
     changed = threading.Event()
     (tmp_path / "a.zone").write_text(zone(1))
     folder = ZoneFolder(tmp_path, changed.set, RecordedLog(), look_s=0.02)
+    assert folder.zones() is None
     folder.start()
+    assert changed.wait(10)
+    changed.clear()
     (tmp_path / "a.zone").write_text(zone(2))
     assert changed.wait(10)
     folder.stop()
-    assert [each.serial for each in folder.zones().values()] == [2]
+    assert [each.serial for each in (folder.zones() or {}).values()] == [2]
 
 
 def test_the_zones_that_come_with_pydns_have_no_mistakes() -> None:

@@ -9,10 +9,16 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import dns.message
+import dns.query
+import dns.rcode
 import pytest
+from dns.edns import EDECode, EDEOption
 
-from tests.running import SERVICE, WEB, Server, answer, is_running, query
+from pydns.process.pulse import STOP
+from tests.running import COMMAND, PROBED, SERVICE, WEB, Server, answer, is_running, query
 from tests.waiting import until
 
 
@@ -28,7 +34,7 @@ def test_sigterm_answers_queries_that_have_arrived_and_exits_0(start: Callable[.
         for _ in range(200):  # more than a worker reads at a time
             sock.send(query(WEB))
         server.process.send_signal(signal.SIGTERM)
-        until(lambda: _awaits(worker, signal.SIGTERM), 5)
+        until(lambda: _awaits(worker, STOP), 5)
         os.kill(worker, signal.SIGCONT)
         assert server.wait() == 0
         for _ in range(200):
@@ -57,6 +63,63 @@ def test_children_end_with_a_killed_supervisor(start: Callable[..., Server]) -> 
     children = server.children()
     server.stop(signal.SIGKILL)
     until(lambda: not any(is_running(pid) for pid in children), 5.0)
+
+
+@pytest.fixture
+def start_on_a_large_zone(start: Callable[..., Server], tmp_path: Path) -> Callable[..., Server]:
+    """Start a server that has just begun to read a zone file, which takes it seconds."""
+    zones = tmp_path / "zones"
+    zones.mkdir()
+    records = "".join(f"h{index} A 10.{index >> 16}.{index >> 8 & 255}.{index & 255}\n" for index in range(150_000))
+    (zones / "big.example.zone").write_text(f"$TTL 60\n@ SOA ns h 1 2 3 4 5\n@ NS ns\nns A 192.0.2.1\n{records}")
+
+    def begin(**options: Any) -> Server:
+        server = start(flags=(*PROBED, "--zones", str(zones)), event="manifests read", **options)
+        until(lambda: server.ask(WEB) == "10.96.1.1", 5)
+        return server
+
+    return begin
+
+
+def test_while_a_folder_is_first_read_unknown_names_get_servfail_with_a_reason(
+    start_on_a_large_zone: Callable[..., Server],
+) -> None:
+    server = start_on_a_large_zone()
+    asked = dns.message.make_query("h5.big.example", "A", use_edns=0)
+    reply = dns.query.udp(asked, "127.0.0.1", port=server.port, timeout=2)
+    assert reply.rcode() == dns.rcode.SERVFAIL  # not REFUSED, and not asked upstream
+    assert [option.code for option in reply.options if isinstance(option, EDEOption)] == [EDECode.NOT_READY]
+    assert server.get("/ready")[0] == 503
+    assert server.get("/health")[0] == 200
+    until(lambda: server.ask("h5.big.example") == "10.0.0.5", 30)
+    until(lambda: server.get("/ready")[0] == 200, 5)
+    assert server.ask("h5.other.example") == "rcode 5"
+
+
+def test_sigterm_counts_while_a_folder_is_first_read(start_on_a_large_zone: Callable[..., Server]) -> None:
+    server = start_on_a_large_zone()
+    assert server.stop() == 0
+    assert server.logged("zone files read") == []
+
+
+def test_children_end_with_a_supervisor_that_is_killed_while_a_folder_is_first_read(
+    start_on_a_large_zone: Callable[..., Server],
+) -> None:
+    server = start_on_a_large_zone()
+    children = server.children()
+    server.stop(signal.SIGKILL)
+    until(lambda: not any(is_running(pid) for pid in children), 3.0)
+    assert server.logged("zone files read") == []
+
+
+def test_sigterm_for_the_whole_process_group_drains_too(start: Callable[..., Server]) -> None:
+    server = start(flags=("--drain-quiet", "60"), command=("setsid", *COMMAND))
+    os.killpg(os.getpgid(server.children()[0]), signal.SIGTERM)
+    until(lambda: bool(server.logged("stopping")), 2)
+    assert server.ask(WEB) == "10.96.1.1"
+    os.killpg(os.getpgid(server.children()[0]), signal.SIGTERM)
+    assert server.wait() == 0
+    assert "late_queries=1\n" in server.logged("stopped")[0]
 
 
 def test_files_new_edited_renamed_and_deleted_take_effect_within_a_second(
