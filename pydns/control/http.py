@@ -5,21 +5,26 @@ Knows enough HTTP for a GET of a small page, and nothing of the contents of page
 
 1. A request is answered, or its connection closed, within `PATIENCE_S`, however slowly the client sends or reads.
 2. A request has at most `MAX_REQUEST` octets; only its first line matters. A connection has one request.
-3. There are at most `MAX_CONNECTIONS`. One more replaces the oldest, so idle connections keep no probe out.
+3. A socket has at most `MAX_CONNECTIONS`. One more replaces the oldest, so idle connections keep no probe out.
+4. A socket accepts a connection every `PACE_S`. What comes faster waits in the kernel or is lost, so a flood at one
+   socket takes nothing from the others, nor from the rest of the process.
 """
 
 import asyncio
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from http import HTTPStatus
 from socket import socket
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from pydns.control.clock import Clock, Every
 from pydns.log import Level, Log
 
 PATIENCE_S = 5.0
 MAX_REQUEST = 8192
 MAX_CONNECTIONS = 64
+PACE_S = 0.005  # 200 connections a second take 6 % of a CPU
 
 
 class Page(NamedTuple):
@@ -33,6 +38,19 @@ class Page(NamedTuple):
 Pages = Mapping[str, Callable[[], Page]]  # by path; called in the thread of the server
 
 
+def kept(make: Callable[[], Page], seconds: float, clock: Clock) -> Callable[[], Page]:
+    """Return a page that is made at most once in so many seconds. In between it stays as it was made."""
+    made: list[Page] = []
+    period = Every(seconds, clock)
+
+    def page() -> Page:
+        if period.is_due() or not made:
+            made[:] = [make()]
+        return made[0]
+
+    return page
+
+
 def start(served: list[tuple[socket, Pages]], log: Log) -> None:
     """Serve pages at listening sockets, until the process ends."""
     if served:
@@ -40,26 +58,32 @@ def start(served: list[tuple[socket, Pages]], log: Log) -> None:
 
 
 async def _serve(served: list[tuple[socket, Pages]], log: Log) -> None:
-    connections: dict[asyncio.Task[Any], None] = {}  # oldest first
-    servers = []
-    for sock, pages in served:
+    await asyncio.gather(*(_accept(sock.dup(), pages, log) for sock, pages in served))
 
-        async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, pages: Pages = pages) -> None:
-            task = asyncio.current_task()
-            assert task is not None
+
+async def _accept(listening: socket, pages: Pages, log: Log) -> None:
+    loop = asyncio.get_running_loop()
+    connections: dict[asyncio.Task[None], None] = {}  # oldest first
+    listening.setblocking(False)
+    while True:
+        with suppress(OSError):  # the client is gone, or there is no descriptor
+            connected, _ = await loop.sock_accept(listening)
             if len(connections) >= MAX_CONNECTIONS:
-                next(iter(connections)).cancel()
+                oldest = next(iter(connections))
+                oldest.cancel()
+                del connections[oldest]
+            task = loop.create_task(_converse(connected, pages, log))
             connections[task] = None
-            try:
-                await _converse(reader, writer, pages, log)
-            finally:
-                del connections[task]
-
-        servers.append(await asyncio.start_server(accept, sock=sock.dup(), limit=MAX_REQUEST))
-    await asyncio.gather(*(server.serve_forever() for server in servers))
+            task.add_done_callback(lambda ended: connections.pop(ended, None))
+        await asyncio.sleep(PACE_S)
 
 
-async def _converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, pages: Pages, log: Log) -> None:
+async def _converse(connected: socket, pages: Pages, log: Log) -> None:
+    try:
+        reader, writer = await asyncio.open_connection(sock=connected, limit=MAX_REQUEST)
+    except (OSError, asyncio.CancelledError):
+        connected.close()
+        return
     writer.transport.set_write_buffer_limits(0)  # `drain` waits until everything is written
     try:
         async with asyncio.timeout(PATIENCE_S):

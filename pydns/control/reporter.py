@@ -12,13 +12,16 @@ from msgspec.structs import replace
 from pydns.config.model import MetricNames
 from pydns.control.clock import Clock
 from pydns.control.controller_counts import ControllerCounts
-from pydns.control.http import Pages
+from pydns.control.http import Pages, kept
 from pydns.control.metrics_page import MetricsPage, queries, upstreams
 from pydns.control.probe_pages import ProbePages, process_statuses
 from pydns.metrics.totals import decode
 from pydns.process.block import Block
 from pydns.process.pulse import Pulse
 from pydns.table.status import Status
+
+
+_KEPT_S = 1.0  # pages that cost milliseconds are made once in this time, however often clients ask
 
 
 class Shared(NamedTuple):
@@ -43,8 +46,8 @@ class Reporter:
         """Return the pages by the flag that says where they are served."""
         return {
             "--health": {"/health": self._probes.health},
-            "--ready": {"/ready": self._probes.ready, "/status": self._probes.whole_status},
-            "--metrics": {"/metrics": self._metrics.page},
+            "--ready": {"/ready": self._probes.ready, "/status": kept(self._probes.whole_status, _KEPT_S, self._clock)},
+            "--metrics": {"/metrics": kept(self._metrics.page, _KEPT_S, self._clock)},
         }
 
     def set_configuration(self, names: MetricNames, composed: bytes) -> None:

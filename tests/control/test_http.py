@@ -8,6 +8,7 @@ from http import HTTPStatus
 import pytest
 
 from pydns.control import http
+from pydns.control.clock import Clock
 from pydns.log import Log
 from tests.waiting import until
 
@@ -99,6 +100,43 @@ def test_a_client_that_does_not_read_is_cut_off(at: tuple[str, int]) -> None:
         began = time.monotonic()
         until(lambda: time.monotonic() - began > 1, 2)  # it reads nothing for twice as long as it has
         assert len(said(connection)) < 50_000_000
+
+
+def test_a_page_that_costs_is_made_once_in_a_while() -> None:
+    now = [0.0]
+    made = []
+
+    def make() -> http.Page:
+        made.append(now[0])
+        return http.Page(str(now[0]).encode())
+
+    page = http.kept(make, 1.0, Clock(monotonic=lambda: now[0]))
+    for now[0] in (0.0, 0.5, 0.9, 1.0, 1.9, 2.5):
+        assert page() is page()
+    assert made == [0.0, 1.0, 2.5]
+
+
+def test_connections_of_one_socket_are_accepted_at_a_pace_and_replace_none_of_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(http, "PATIENCE_S", 60.0)
+    monkeypatch.setattr(http, "PACE_S", 3600.0)
+    with (
+        socket.create_server(("127.0.0.1", 0), backlog=256) as flooded,
+        socket.create_server(("127.0.0.1", 0)) as other,
+    ):
+        http.start([(flooded, PAGES), (other, PAGES)], Log())
+        flood = [socket.create_connection(flooded.getsockname(), 5) for _ in range(100)]
+        for each in flood:
+            each.sendall(b"GET /here HTTP/1.1\r\n\r\n")
+        assert said(flood[0]).endswith(b"it is\n")
+        assert ask(other.getsockname(), b"GET /here HTTP/1.1\r\n\r\n").endswith(b"it is\n")
+        for each in flood[1:]:
+            each.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                each.recv(1)
+            each.close()
+        flood[0].close()
 
 
 def test_idle_connections_do_not_block_a_probe(at: tuple[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
