@@ -213,7 +213,7 @@ STATE_DIR = Flag(
     "/var/lib/pydns",
     "DIR",
     "Folder of the answer table.",
-    remark="Exit 1 if it can't be written, or another pydns uses it",
+    remark="Exit 1 if it can't be written, others can write to it, it is another user's, or another pydns uses it",
 )
 CONFIG = Flag(
     "config",

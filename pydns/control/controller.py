@@ -10,6 +10,7 @@ changed and commits it. So a burst of events is one commit, and a single event w
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import NamedTuple
 
 from pydns.config.model import Config
@@ -28,11 +29,12 @@ from pydns.kube.producer import ZoneOptions
 from pydns.log import Level, Log
 from pydns.table.layout import Changes
 from pydns.table.status import Status, TableStatus, encode
-from pydns.table.writer import Writer
+from pydns.table.writer import DiskFullError, Writer
 
 LOOK_S = 0.5  # the time between two looks at what nobody delivers: nameservers, problems of sources
 _STATUS_S = 1.0  # the time between two statuses
 _MAX_WARNINGS = 100  # texts in the status
+_RETRY_S = 5.0  # the time between two attempts to write to a full disk
 _READER_CHECK_S = 30.0  # how soon the reader slot of a killed worker is free again
 
 
@@ -59,6 +61,7 @@ class Controller:
         self._look = Every(LOOK_S, clock)
         self._status = Every(_STATUS_S, clock)
         self._reader_check = Every(_READER_CHECK_S, clock)
+        self.is_table_new = bool(writer.thrown_away)  # readers that were there before have another one
         self._restored = writer.is_whole()  # the answers are those from before the restart, until synced
         self._configured: Config | None = None  # the configuration that was applied
         self._wanted: ClusterOptions | None = None  # its options; None until a configuration is known
@@ -67,6 +70,8 @@ class Controller:
         self._problem = ""  # why a feed with the wanted options can't be opened
         self._published = False  # the table has records of `_feed`
         self._synced = False  # the table has all of them
+        self._is_behind = False  # the last commit didn't fit on the disk
+        self._retry = Every(_RETRY_S, clock)
 
     def start(self) -> None:
         """Begin to follow the inputs. Raises `SourceError` if one of them can't be used at all."""
@@ -109,20 +114,32 @@ class Controller:
             self._choose_feed(self._wanted)
 
     def publish(self) -> None:
-        """Write to the table what has changed."""
-        self.publish_static_records()
-        if self._next is not None and not self._next.missing():
-            self._take_over(self._next)
-        if self._feed is not None:
-            self._publish_feed(self._feed)
-
-    def publish_static_records(self) -> None:
-        """Write to the table what has changed in zone files and hosts."""
-        self._inputs.statics.publish()
+        """Write to the table what has changed. While the disk is full, this is tried again now and then."""
+        if self._is_behind and not self._retry.is_due():
+            return
+        try:
+            self._inputs.statics.publish()
+            if self._next is not None and not self._next.missing():
+                self._take_over(self._next)
+            if self._feed is not None:
+                if self._is_behind and self._synced:  # the changes that didn't fit are lost
+                    self._replace(self._feed)
+                self._publish_feed(self._feed)
+        except DiskFullError as error:
+            if not self._is_behind:
+                action = f"answer from the table as it is, and try again every {_RETRY_S:.0f} s"
+                self._log("disk full", level=Level.ERROR, problem=error, action=action)
+            self._is_behind, self._published = True, self._synced
+        else:
+            if self._is_behind:
+                self._log("disk no longer full", action="the table is current again")
+            self._is_behind = False
 
     def publish_status(self) -> None:
         """Publish the status to the probes, the metrics and the table."""
-        self._writer.put_status(encode(self._reporter.report(self.status())))
+        status = encode(self._reporter.report(self.status()))
+        with suppress(DiskFullError):  # the next one may fit, and the probes have it
+            self._writer.put_status(status)
 
     def status(self) -> Status:
         """Return what the controller itself knows."""

@@ -64,10 +64,10 @@ def run(settings: Settings, log: Log, parent: Parent) -> None:
         calls.make()  # a file of configuration is read by now: if its feed can't be opened, that ends the start
     except (WriterError, SourceError) as error:
         raise StartError(str(error)) from None
-    controller.publish_static_records()  # they don't wait for the cluster
+    controller.publish()  # static records don't wait for the cluster
     controller.publish_status()
     pulse = parent.shared.pulse
-    if not pulse.tables:
+    if not pulse.tables or controller.is_table_new:
         pulse.tables += 1
         os.kill(pulse.supervisor.pid, NEWS)
     while not calls.stopping:
@@ -82,6 +82,8 @@ def _controller(settings: Settings, log: Log, calls: "Calls", reporter: Reporter
     own_addresses = source_choice.own_addresses(settings)
     zone = cluster_options(settings, Config(), own_addresses).zone
     writer = Writer(settings.state_dir, facts(zone, serial=0, synced=False))
+    if writer.thrown_away:
+        log("table thrown away", level=Level.WARNING, reason=writer.thrown_away, action="list everything again")
     folder = ZoneFolder(settings.zones, calls.wake, log) if settings.zones else None
     chosen = source_choice.choose(settings, log, lambda seen: calls.post(partial(controller.take_configuration, seen)))
 

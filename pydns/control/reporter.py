@@ -20,7 +20,6 @@ from pydns.process.block import Block
 from pydns.process.pulse import Pulse
 from pydns.table.status import Status
 
-
 _KEPT_S = 1.0  # pages that cost milliseconds are made once in this time, however often clients ask
 
 

@@ -39,6 +39,7 @@ _STOP_S = 10.0  # for a process to end after `STOP`
 _CHECK_S = 1.0  # between checks for stuck workers
 _START_S = 30.0  # for a new worker to answer its first self-check: imports take that long on a tenth of a CPU
 _FILES = 16384  # a worker needs 1,000 for TCP clients and 1,024 for upstreams, this process a few for each worker
+_DAMAGED = (signal.SIGBUS, signal.SIGSEGV, signal.SIGABRT)  # how reading a damaged table may end a worker
 _GRACE_S = 2.0  # for a stuck worker to end after `STOP`
 
 
@@ -245,6 +246,8 @@ class _Supervisor:
             if not self._pulse.tables:
                 return code if code >= 0 else 1
             self._log("process died", level=Level.ERROR, process=child.title, status=code, again_in_s=child.delay_s)
+            if -code in _DAMAGED and child is not self._controller and self._controller.pid:
+                os.kill(self._controller.pid, STOP)  # the next one checks the table, and replaces a damaged one
 
     def _end_stuck_workers(self) -> None:
         """End workers whose self-checks are overdue. They are restarted like any worker that dies."""

@@ -4,7 +4,7 @@ Commits are not synced to the disk: the page cache survives the death of any pro
 machine the table is thrown away, since it carries the kernel's boot id in a file beside it.
 """
 
-import fcntl
+import mmap
 import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -14,6 +14,7 @@ import lmdb
 import msgspec
 
 from pydns.dns.name import ROOT
+from pydns.table import state_dir as directory
 from pydns.table.layer import Layer, Replacement
 from pydns.table.layout import (
     ACCEPTED_KEY,
@@ -37,10 +38,14 @@ from pydns.table.layout import (
     file_in,
 )
 
-# Octets; a map that is full is doubled, and what didn't fit is done again. The file is sparse: it takes what it holds.
-_FIRST_SIZE = 512 << 20
+# Octets of a map. All of it is allocated on the disk (`state_dir`, rule 4). A full one is enlarged, and what didn't
+# fit is done again: `replace` may have much to do again, and gives back afterwards what it doesn't need.
+_FIRST_SIZE = 128 << 20  # 10,000 Services with 10 endpoints each fit, so nothing is done again
+_LEAST_SIZE = 4 << 20
+_GROWTH, _GROWTH_TO_REPLACE = 1.5, 2.0
+_LEAST_GROWTH = 1.125  # when the disk has no room for more
+_SPARE = 1.25  # of what is used, after `replace`
 _CHUNK = 100_000  # entries that are sorted and put together: sorting halves the pages, more cost memory
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _UNKNOWN = ZoneFacts(ROOT, ROOT, ROOT, 0, 0, is_known=False)  # every name that is in no other zone
 
 if TYPE_CHECKING:
@@ -51,38 +56,61 @@ class WriterError(Exception):
     """The table can't be written, and why."""
 
 
+class DiskFullError(WriterError):
+    """There is no room for a commit. Nothing of it is in the table; what was there before is unharmed."""
+
+
 class Writer:
     """The table, for writing. Use from one thread of one process."""
 
     def __init__(self, state_dir: Path, empty: Facts) -> None:
         """Open the table in `state_dir`, or begin one with the facts `empty`.
 
-        A table from another boot, of another format or of another cluster domain is thrown away. Of any other, all
-        answers stay in force, but as unsynced. Raises `WriterError` if the directory can't be written or another
-        pydns writes there.
+        A table from another boot, of another format or of another cluster domain is thrown away, and one that can't be
+        read: `thrown_away` says why. Of any other, all answers stay in force, but as unsynced. Raises `WriterError` if
+        the directory can't be written or another pydns writes there.
         """
-        path = file_in(state_dir)
+        path = self._path = file_in(state_dir)
+        self.thrown_away = ""
         try:
-            state_dir.mkdir(parents=True, exist_ok=True)
-            self._lock = _lock(state_dir)
-            _discard_after_reboot(path)
-            self._path = path
-            self._open(_FIRST_SIZE)
+            self._lock = directory.prepare(state_dir)
+            if directory.remove_unless_plain(path):
+                self.thrown_away = "it is not a plain file"
+            directory.discard_after_reboot(path)
+            size = path.stat().st_size if path.exists() else 0
+            if size and (why := directory.damage(path)):
+                self.thrown_away = why
+            if self.thrown_away or not size:
+                directory.discard(path)
+            self._open(size if size and not self.thrown_away else _FIRST_SIZE)
+        except directory.DirectoryError as error:
+            raise WriterError(f"--state-dir {state_dir}: {error}") from None
         except (OSError, lmdb.Error) as error:
             raise WriterError(f"--state-dir {state_dir}: can't be written: {error}") from None
         self._begin_with(empty)
 
     def _open(self, size: int) -> None:
-        # writemap: without it, what a big commit needs stays with this process as heap that nobody uses again.
-        self._environment = lmdb.open(
-            str(self._path),
-            subdir=False,
-            map_size=size,
-            max_dbs=5,
-            max_readers=MAX_READERS,
-            sync=False,
-            writemap=True,
-        )
+        """Open the table with a map of this size, or of less if the disk has no room for that."""
+        while True:
+            # writemap: without it, what a big commit needs stays with this process as heap that nobody uses again.
+            self._environment = lmdb.open(
+                str(self._path),
+                subdir=False,
+                map_size=size,
+                max_dbs=5,
+                max_readers=MAX_READERS,
+                sync=False,
+                writemap=True,
+            )
+            try:
+                directory.allocate(self._path, self._environment.info()["map_size"])
+            except OSError as error:
+                self._environment.close()
+                if not directory.is_full(error) or size <= _LEAST_SIZE:
+                    raise
+                size //= 2
+            else:
+                break
         self._facts_db = self._environment.open_db(FACTS)
         self._answers = Layer(self._environment, ANSWERS, STATIC_ANSWERS)
         self._layers = (self._answers, Layer(self._environment, NAMES, STATIC_NAMES))
@@ -130,7 +158,7 @@ class Writer:
             if facts.synced:
                 transaction.put(WHOLE_KEY, b"1", db=self._facts_db)
 
-        self._transact(apply)
+        self._transact(apply, _GROWTH_TO_REPLACE)
         self._let_pages_go()
 
     def revise(self, revised: Callable[[bytes], bytes], facts: Facts) -> None:
@@ -145,9 +173,10 @@ class Writer:
 
     def _let_pages_go(self) -> None:
         """Open the file anew, so that the pages which a big commit has touched are not our memory for ever."""
+        used = (self._environment.info()["last_pgno"] + 1) * self._environment.stat()["psize"]
         size = self._environment.info()["map_size"]
         self._environment.close()
-        self._open(size)
+        self._open(min(size, max(_LEAST_SIZE, _whole_pages(used * _SPARE))))
 
     def expect_static(self) -> None:
         """Until `put_static`, let readers deny no name outside of the cluster, unless an earlier process has put some.
@@ -232,14 +261,31 @@ class Writer:
         self._environment.close()
         os.close(self._lock)
 
-    def _transact(self, apply: Callable[["Transaction"], object]) -> None:
+    def _transact(self, apply: Callable[["Transaction"], object], growth: float = _GROWTH) -> None:
+        """Commit what `apply` does. Raises `DiskFullError` if there is no room for it."""
         while True:
             try:
                 with self._environment.begin(write=True) as transaction:
                     apply(transaction)
                     return
             except lmdb.MapFullError:
-                self._environment.set_mapsize(self._environment.info()["map_size"] * 2)
+                self._grow(growth)
+
+    def _grow(self, growth: float) -> None:
+        before = self._environment.info()["map_size"]
+        for factor in (growth, _LEAST_GROWTH):
+            size = _whole_pages(before * factor)
+            try:
+                directory.allocate(self._path, size)
+            except OSError as error:
+                if not directory.is_full(error):
+                    raise
+                os.truncate(self._path, before)  # an allocation that fails may have got some of it
+            else:
+                self._environment.set_mapsize(size)
+                return
+        more = (size - before) >> 10
+        raise DiskFullError(f"--state-dir {self._path.parent}: the disk has no room for {more} KiB more") from None
 
 
 def _chunks(contents: Iterable[Contents]) -> Iterator[tuple[dict[bytes, bytes], dict[bytes, bytes]]]:
@@ -255,6 +301,10 @@ def _chunks(contents: Iterable[Contents]) -> Iterator[tuple[dict[bytes, bytes], 
     yield answers, names
 
 
+def _whole_pages(octets: float) -> int:
+    return -(-int(octets) // mmap.PAGESIZE) * mmap.PAGESIZE
+
+
 def _facts_or_none(raw: bytes | None) -> Facts | None:
     try:
         return None if raw is None else decode_facts(raw)
@@ -264,23 +314,3 @@ def _facts_or_none(raw: bytes | None) -> Facts | None:
 
 def _unsynced(facts: Facts) -> Facts:
     return Facts(facts.format, facts.domain, facts.zones, facts.serial, False, facts.ttl_s)
-
-
-def _lock(state_dir: Path) -> int:
-    """Take the directory for this process. The lock goes with the process, however that ends."""
-    descriptor = os.open(state_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        raise OSError("another pydns is using it") from None
-    return descriptor
-
-
-def _discard_after_reboot(path: Path) -> None:
-    boot_id = _BOOT_ID.read_text().strip()
-    mark = path.with_name("boot_id")
-    if not mark.exists() or mark.read_text() != boot_id:
-        path.unlink(missing_ok=True)
-        path.with_name(path.name + "-lock").unlink(missing_ok=True)
-        mark.write_text(boot_id)

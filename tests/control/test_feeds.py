@@ -29,7 +29,7 @@ from pydns.process.block import share
 from pydns.process.pulse import Pulse
 from pydns.table.layout import ANSWERS, FACTS, STATUS_KEY
 from pydns.table.status import ConfigState, decode
-from pydns.table.writer import Writer
+from pydns.table.writer import DiskFullError, Writer
 from tests.fakes.feed import FakeFeed
 from tests.fakes.log import RecordedLog
 
@@ -71,6 +71,7 @@ class World:
         self._writer = Writer(self._directory / "state", facts(ZoneOptions(), serial=0, synced=False))
         clock = Clock(lambda: self.now, lambda: 1_700_000_000 + self.now)
         self.pulse = Pulse(1, 0)
+        self.pulse.workers[0].answered_ns = 1
         self.reporter = Reporter(Shared(share(2), self.pulse), 53, clock)
         resolv_conf = ResolvConf(self._directory / "resolv.conf", self.log)
         self.configuration = Configuration(SilentSource(), self._writer, resolv_conf, self.log, clock.wall)
@@ -280,3 +281,47 @@ def test_the_status_is_published_once_a_second(world: World) -> None:
     assert config is not None
     assert (config.state, config.refused) == (ConfigState.REFUSED, 1)
     assert world.configuration.config == Config()
+
+
+def test_what_did_not_fit_on_a_full_disk_is_written_when_there_is_room(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    feed = synced(world)
+
+    def refuse(*_: object) -> None:
+        raise DiskFullError("no room")
+
+    with monkeypatch.context() as full:
+        for write in ("commit", "replace", "put_status"):
+            full.setattr(Writer, write, refuse)
+        feed.addresses[WEB] = "10.96.0.2"
+        for _ in range(20):
+            world.turn(1.0)
+        assert world.table() == ("10.96.0.1 5", True)
+        assert world.page("/ready") == "OK\n"
+    world.turn(1.0)
+    world.turn(5.0)
+    assert world.table() == ("10.96.0.2 5", True)
+    assert [str(each["problem"]) for each in world.log.of("disk full")] == ["no room"]
+    assert len(world.log.of("disk no longer full")) == 1
+    feed.addresses[WEB] = "10.96.0.3"
+    world.turn(1.0)
+    assert world.table() == ("10.96.0.3 5", True)
+
+
+def test_a_first_listing_that_did_not_fit_is_written_when_there_is_room(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise DiskFullError("no room")
+
+    world.configure()
+    world.feeds[0].list()
+    with monkeypatch.context() as full:
+        full.setattr(Writer, "replace", refuse)
+        world.turn()
+        world.turn(10.0)
+        assert world.table() == ("", False)
+    world.turn(5.0)
+    assert world.table() == ("10.96.0.1 5", True)
+    assert world.page("/ready") == "OK\n"

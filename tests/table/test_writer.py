@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pydns.table import state_dir as directory_module
 from pydns.table import writer as writer_module
 from pydns.table.layout import FORMAT, Changes, Contents, Facts
 from pydns.table.writer import Writer
@@ -117,7 +118,7 @@ def test_a_table_of_the_same_boot_keeps_its_answers_and_one_of_another_boot_is_t
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     boot_id = tmp_path / "random_boot_id"
-    monkeypatch.setattr(writer_module, "_BOOT_ID", boot_id)
+    monkeypatch.setattr(directory_module, "_BOOT_ID", boot_id)
     found = []
     for boot in ("first", "first", "second", "second"):
         boot_id.write_text(f"{boot}\n")

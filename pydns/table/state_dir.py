@@ -1,0 +1,161 @@
+"""The state directory: whose it is, what lies in it, and room for the table on its disk.
+
+Rules:
+
+1. It belongs to this user or to root, and others can't write to it. So nobody else puts files or links there.
+2. Links in it aren't followed. What isn't a plain file where one should be is removed.
+3. A table that can't be read to its end is thrown away. A copy of this process reads it first, since reading a damaged
+   map may end a process by a signal.
+4. Every block of the map is allocated before it is used. A write to a block that the disk has no room for would end
+   this process by SIGBUS.
+"""
+
+import errno
+import faulthandler
+import fcntl
+import os
+import resource
+import shutil
+import signal
+import stat
+from pathlib import Path
+
+import lmdb
+
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_PLAIN = os.O_CLOEXEC | os.O_NOFOLLOW
+_REASON = 300  # octets
+_CHECK_S = 60  # for the reading of a whole table
+_TRIAL = bytes(64 << 10)  # takes several pages from the list of free ones
+
+
+class DirectoryError(Exception):
+    """The state directory can't be used, and why."""
+
+
+def prepare(state_dir: Path) -> int:
+    """Make the directory if there is none, check it (rule 1), and take it for this process.
+
+    Returns the descriptor that holds the lock, which goes with the process, however that ends. Raises `DirectoryError`
+    or `OSError`.
+    """
+    state_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
+    status = state_dir.stat()
+    own = os.geteuid()
+    if status.st_uid not in (own, 0):
+        raise DirectoryError(f"belongs to user {status.st_uid}; wanted user {own} or root")
+    if status.st_mode & stat.S_IWOTH:
+        raise DirectoryError("others can write to it; wanted a folder of pydns alone, such as one that it makes in it")
+    lock = state_dir / "lock"
+    remove_unless_plain(lock)
+    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | _PLAIN, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise DirectoryError("another pydns is using it") from None
+    return descriptor
+
+
+def discard_after_reboot(table: Path) -> None:
+    """Remove a table that was written before the last start of the machine, and mark the next one with this start."""
+    boot_id = _BOOT_ID.read_bytes().strip()
+    mark = table.with_name("boot_id")
+    remove_unless_plain(mark)
+    if not mark.exists() or mark.read_bytes() != boot_id:
+        discard(table)
+        mark.unlink(missing_ok=True)
+        descriptor = os.open(mark, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _PLAIN, 0o644)
+        os.write(descriptor, boot_id)
+        os.close(descriptor)
+
+
+def discard(table: Path) -> None:
+    """Remove a table and the file of its readers."""
+    for path in (table, table.with_name(table.name + "-lock")):
+        remove_unless_plain(path)
+        path.unlink(missing_ok=True)
+
+
+def remove_unless_plain(path: Path) -> bool:
+    """Remove what isn't a plain file (rule 2), and tell whether there was such a thing."""
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return False
+    if stat.S_ISREG(mode):
+        return False
+    if stat.S_ISDIR(mode):
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+    return True
+
+
+def damage(table: Path) -> str:
+    """Return why a table can't be read, or written on; nothing if it can. Nobody may write to it meanwhile."""
+    read_end, write_end = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        _report_damage(table, write_end)
+    os.close(write_end)
+    why = os.read(read_end, _REASON).decode(errors="replace")  # nothing, if it ends without having written anything
+    os.close(read_end)
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    if status < 0:
+        return f"reading it ends with {signal.Signals(-status).name}"
+    return why
+
+
+def _report_damage(table: Path, write_end: int) -> None:
+    """Write the damage to a pipe, and end this process, which is a new fork."""
+    try:
+        faulthandler.disable()
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # a failed assertion of the library
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(_CHECK_S)
+        os.write(write_end, _damage(table).encode())
+    except BaseException as error:
+        os.write(write_end, f"{type(error).__name__}: {error}".encode()[:_REASON])
+    finally:
+        os._exit(0)
+
+
+def _damage(table: Path) -> str:
+    octets = table.stat().st_size
+    environment = lmdb.open(
+        str(table), subdir=False, map_size=octets, max_dbs=8, lock=False, sync=False, writemap=True, create=False
+    )
+    if (environment.info()["last_pgno"] + 1) * environment.stat()["psize"] > octets:
+        return "it is cut off"
+    with environment.begin() as transaction:
+        names = list(transaction.cursor().iternext(values=False))
+    for name in names:
+        database = environment.open_db(name, create=False)
+        with environment.begin(db=database) as transaction:
+            before, count = None, 0
+            for key, _ in transaction.cursor():
+                if before is not None and key <= before:
+                    return f"the keys of {name.decode()} are out of order"
+                before, count = key, count + 1
+            if count != transaction.stat(database)["entries"]:
+                return f"{name.decode()} has {count} entries, not {transaction.stat(database)['entries']}"
+    transaction = environment.begin(write=True)
+    transaction.put(b"\0trial", _TRIAL)
+    transaction.abort()
+    return ""
+
+
+def allocate(table: Path, octets: int) -> None:
+    """Have the disk keep room for so many octets of the table (rule 4). Raises `OSError`."""
+    descriptor = os.open(table, os.O_RDWR | os.O_CREAT | _PLAIN, 0o644)
+    try:
+        os.posix_fallocate(descriptor, 0, octets)
+    finally:
+        os.close(descriptor)
+
+
+def is_full(error: OSError) -> bool:
+    """Tell whether an operation failed for want of room."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
