@@ -27,7 +27,8 @@ OVERDUE_TO_AVOID = 5
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 30.0
 EDNS_PAUSE_S = 900.0  # then EDNS is tried again; as Unbound
-CASE_PAUSE_S = 3600.0  # then 0x20 is tried again: a spoofed reply must not turn it off for good
+CASE_PAUSE_S = 3600.0  # then 0x20 is tried again
+CASE_CHANGES = 4  # replies in another case, in a row, on as many sockets: who forges one reply doesn't forge these
 SHORTEST_TIMEOUT_S, LONGEST_TIMEOUT_S = 0.4, 1.2  # three times the 95th percentile within these
 P95_SAMPLES, P95_EVERY = 64, 16  # replies: how many are kept, and how many come between two computations
 P95_UNKNOWN_S = 0.3
@@ -59,6 +60,7 @@ class Upstream:
         "_samples",
         "_tokens",
         "_tokens_at",
+        "case_changed_on",
         "case_lost_until",
         "edns_lost_until",
         "index",
@@ -88,6 +90,7 @@ class Upstream:
         self.probe_at = 0.0
         self.probing = False
         self.case_lost_until = 0.0
+        self.case_changed_on: set[int] = set()  # sockets of replies in another case, in a row
         self.edns_lost_until = 0.0
         self.loops = False  # it sends our queries back to us; it is not asked at all
         self.observed: dict[int, list[float]] = {}  # rcode -> histogram of reply times (`metrics.totals`)
@@ -128,6 +131,15 @@ class Upstream:
             return None
         self.is_open = False
         return Change.CLOSED
+
+    def changed_case(self, socket_index: int, now: float) -> bool:
+        """Note a reply in another case than its query. Return whether it is believed now that the server does that."""
+        self.case_changed_on.add(socket_index)
+        if len(self.case_changed_on) < CASE_CHANGES:
+            return False
+        self.case_changed_on.clear()
+        self.case_lost_until = now + CASE_PAUSE_S
+        return True
 
     @property
     def is_silent(self) -> bool:

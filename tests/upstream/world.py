@@ -36,7 +36,10 @@ class Server(NamedTuple):
 
 
 class World:
-    """Servers 0, 1, … and clients that ask for names and note their answers with the time."""
+    """Servers 0, 1, … and clients that ask for names and note their answers with the time.
+
+    A client that is a pair counts by its first part. One whose first part begins with "gone" can't be answered.
+    """
 
     def __init__(
         self,
@@ -59,6 +62,7 @@ class World:
         self._first_bits = list(first_bits)
         self.packets: list[tuple[float, int, int, bytes]] = []  # when, to which server, by which socket, what
         self.replies: dict[object, tuple[float, UpstreamAnswer]] = {}
+        self.gone: set[object] = set()  # clients that could not be answered
         self.notices: list[tuple[Event, str]] = []
         self._events: list[tuple[float, int, int, int, bytes]] = []
         self.upstreams = [
@@ -80,6 +84,7 @@ class World:
             send_tcp=lambda server, packet: self._send_udp(server, STREAM, packet),
             reply=self._reply,
             notice=lambda event, upstream: self.notices.append((event, upstream.spec.name)),
+            source=lambda client: client[0] if isinstance(client, tuple) else None,
         )
 
     def ask(
@@ -127,7 +132,10 @@ class World:
         self.forwarder.received(server, socket, packet, self.now)
 
     def _reply(self, client: object, answer: UpstreamAnswer) -> None:
-        assert client not in self.replies, "answered twice"
+        assert client not in self.replies and client not in self.gone, "answered twice"
+        if isinstance(client, tuple) and str(client[0]).startswith("gone"):
+            self.gone.add(client)
+            raise RuntimeError("the handler is closed")
         self.replies[client] = (self.now, answer)
 
     def _send_udp(self, server: int, socket: int, packet: bytes) -> bool:
