@@ -30,6 +30,7 @@ from pydns.dns import name
 from pydns.dns.compiled import HEADER
 from pydns.dns.message import Ede, Rcode, compose_opt
 from pydns.dns.response import Response, Unusable, UpstreamAnswer, parse_response
+from pydns.dns.rrset import CLASS_IN, NS
 from pydns.upstream.cache import Cache
 from pydns.upstream.key import ASK_CD, ASK_DO, FLAG_OCTETS, FLAGS, QNAME, QUESTION, TYPE_AND_CLASS
 from pydns.upstream.packet import (
@@ -43,7 +44,7 @@ from pydns.upstream.packet import (
     places_of,
     socket_of,
 )
-from pydns.upstream.pool import EDNS_PAUSE_S, LONGEST_PAUSE_S, Change, Pool, Upstream
+from pydns.upstream.pool import EDNS_PAUSE_S, LONGEST_PAUSE_S, LONGEST_TIMEOUT_S, Change, Pool, Upstream
 from pydns.upstream.routes import Routes, RouteSpec
 
 MAX_ATTEMPTS = 6  # packets for one question to one route, hedges and repetitions included
@@ -224,6 +225,10 @@ class Forwarder:
             self._probe_open_breakers(query, now)
         if upstream is None or not self._try(query, upstream, now, bits):
             self._continue(query, now)
+        if upstream is None and not query.done and query.pool.open_count() == len(query.pool.upstreams):
+            # There is no time to ask one after another.
+            for _ in query.pool.upstreams[1:3]:
+                self._attempt(query, now)
 
     def received(self, upstream_index: int, socket_index: int, packet: bytes, now: float) -> None:
         """Take in a datagram, or a message from the upstream's connection if `socket_index` is STREAM."""
@@ -256,23 +261,30 @@ class Forwarder:
             if query.is_plain and now >= upstream.edns_lost_until:
                 upstream.edns_lost_until = now + EDNS_PAUSE_S
                 self._notice(Event.EDNS_LOST, upstream)
-            change = upstream.replied(rtt_s)
+            if rtt_s <= upstream.p95_s or self._is_measurement(sent, now):
+                change = upstream.replied(rtt_s)
+            else:
+                change = upstream.lives()
             if change is not None:
                 self._learn(upstream, change)
             if not query.done:
                 self._answered(query, response, now)
             return
-        if rcode in _NO_EDNS and sent.has_opt:
+        if query.is_probe:
+            fails = rcode == Rcode.SERVFAIL and (upstream.is_open or query.of_errors)
+            if fails:
+                self._probe_failed(query, upstream, now)
+            else:
+                self._learn(upstream, upstream.replied(rtt_s))
+        elif rcode in _NO_EDNS and sent.has_opt:
             self._ask_again(query, upstream, now, plainly=True)
         elif truncated and not query.done and socket_index != STREAM:
             self.counters.truncated += 1
-            self._learn(upstream, upstream.replied(rtt_s))
+            self._learn(upstream, upstream.lives())
             if not self._send(query, upstream, now, self._random_bits(), over_stream=True):
                 self._failed(query, upstream, now)
         else:
             self.counters.errors += 1
-            if upstream.probing:
-                self._learn(upstream, upstream.failed(now))
             if not query.done:
                 query.rcode = rcode if rcode == Rcode.REFUSED else Rcode.SERVFAIL
                 query.gave_errors = [*query.gave_errors, upstream]
@@ -461,15 +473,40 @@ class Forwarder:
         self._continue(query, now)
 
     def _probe_open_breakers(self, query: "_Query", now: float) -> None:
-        """Send a question also to an open upstream of its pool, as a probe, if one is due."""
+        """Send a probe to an open upstream of a question's pool if one is due. Don't wait long if all are open."""
         if query.pool.open_count() == len(query.pool.upstreams):
+            query.deadline = min(query.deadline, now + SILENT_S)
             self._answer_stale(query, now)
-            return
         probed = query.pool.probe(now)
         if probed is not None:
-            query.tried |= 1 << probed.index
-            if not self._send(query, probed, now, self._random_bits()):
-                self._learn(probed, probed.failed(now))
+            self._probe(probed, now)
+
+    # Our own probes
+
+    def _suspect(self, upstream: Upstream, now: float, *, of_errors: bool = False) -> None:
+        """Find out by a probe whether a server is well, after a client's question met silence or an error."""
+        if upstream.suspect(now):
+            self._probe(upstream, now, of_errors=of_errors)
+
+    def _probe(self, upstream: Upstream, now: float, *, of_errors: bool = False) -> None:
+        query = _Query(_PROBE, _PROBE_ROUTE, Pool([upstream]), now + LONGEST_TIMEOUT_S)
+        query.done = query.is_probe = True  # nobody waits for it
+        query.of_errors = of_errors
+        if not self._send(query, upstream, now, self._random_bits()):
+            self._learn(upstream, upstream.failed(now))
+        query.sents = ()
+
+    def _probe_failed(self, query: "_Query", upstream: Upstream, now: float) -> None:
+        self._learn(upstream, upstream.probe_failed(now))
+        self._suspect(upstream, now, of_errors=query.of_errors)
+
+    def _is_measurement(self, sent: "_Sent", now: float) -> bool:
+        """Return whether the time of a slow reply tells of the server rather than of a domain. Probe it if not."""
+        query, upstream = sent.query, sent.upstream
+        if query.is_probe or (not sent.timed_out and upstream.is_news(zone_of(query.qname))):
+            return True
+        self._suspect(upstream, now)
+        return False
 
     def _continue(self, query: "_Query", now: float) -> None:
         """Ask the next upstream. Give up if there is none and no reply is expected."""
@@ -573,7 +610,11 @@ class Forwarder:
         self.counters.timeouts += 1
         if not query.done:
             self._note_slow(query, now)
-        self._learn(sent.upstream, sent.upstream.failed(now))
+        if query.is_probe:
+            del self._sent[sent.place]
+            self._probe_failed(query, sent.upstream, now)
+            return
+        self._suspect(sent.upstream, now)
         if query.done:
             del self._sent[sent.place]
         elif now >= query.deadline:
@@ -596,6 +637,10 @@ class Forwarder:
 
     def _received_unusable(self, sent: "_Sent", why: Unusable, packet: bytes, now: float) -> None:
         query, upstream = sent.query, sent.upstream
+        if query.is_probe and why is not Unusable.WRONG_QUESTION:
+            self._drop(sent)
+            self._learn(upstream, upstream.lives())
+            return
         over_stream = socket_of(sent.place) == STREAM
         if why is Unusable.CASE_CHANGED and not over_stream:
             # The reply isn't used. This question is asked again in lower case. A guess of the id alone gains no more.
@@ -641,8 +686,8 @@ class Forwarder:
                 self._continue(query, now)
                 return
         for upstream in query.gave_errors:
-            # These gave errors to a question that can be answered: that counts as failures.
-            self._learn(upstream, upstream.failed(now))
+            # These gave errors to a question that can be answered.
+            self._suspect(upstream, now, of_errors=True)
         self._finish(query, self._cache.store(query.key, response, now))
 
     def _give_up(self, query: "_Query", now: float) -> None:
@@ -703,9 +748,11 @@ class _Query:
         "gave_errors",
         "is_lower",
         "is_plain",
+        "is_probe",
         "is_slow",
         "key",
         "network_error",
+        "of_errors",
         "outstanding",
         "pool",
         "qname",
@@ -737,6 +784,8 @@ class _Query:
         self.is_lower = False  # asked in lower case, because a reply had the name in another case
         self.is_slow = False  # a packet of it has met a timeout
         self.slow_zone: _SlowZone | None = None  # where it is counted
+        self.is_probe = False
+        self.of_errors = False  # the reason for the probe: the server gave an error where another one answered
         self.done = False
 
     def go_on(self, route: RouteSpec, pool: Pool) -> None:
@@ -813,6 +862,8 @@ def _servers(pools: Sequence[Pool], route: RouteSpec | None) -> list[str]:
 
 _ANSWERS = frozenset([int(each) for each in (Rcode.NOERROR, Rcode.NXDOMAIN, Rcode.YXDOMAIN)])
 _MAX_SLOW_ZONES = 1000
+_PROBE = name.ROOT + NS.to_bytes(2) + CLASS_IN.to_bytes(2) + FLAG_OCTETS[0]  # as CoreDNS asks
+_PROBE_ROUTE = RouteSpec(name.ROOT, 0)
 _NO_RECORDS = bytes(4)
 _SERVFAIL = UpstreamAnswer(Rcode.SERVFAIL, _NO_RECORDS, b"")
 _REFUSED = UpstreamAnswer(Rcode.REFUSED, _NO_RECORDS, b"", Ede.NOT_AUTHORITATIVE)

@@ -27,6 +27,9 @@ class Server(NamedTuple):
     ttl_s: int = 300
     address: bytes = b"\x01\x02\x03\x04"
     silent: bool = False
+    silent_about: bytes = b"\xff"  # names with these octets
+    fails_about: bytes = b"\xff"
+    delay_about: tuple[bytes, float] = (b"\xff", 0.0)
     lost: int = 0  # of its first packets
     truncates: bool = False  # over UDP
     keeps_case: bool = True
@@ -124,8 +127,12 @@ class World:
             self.told(f"n{i}.example")
 
     def asked(self, server: int) -> int:
-        """How many packets a server was sent."""
-        return len([packet for packet in self.packets if packet[1] == server])
+        """How many packets a server was sent, without our own probes."""
+        return len([packet for packet in self.packets if packet[1] == server and not is_probe(packet[3])])
+
+    def probes(self, server: int) -> int:
+        """How many of our own probes a server was sent."""
+        return len([packet for packet in self.packets if packet[1] == server and is_probe(packet[3])])
 
     def deliver(self, server: int, socket: int, packet: bytes) -> None:
         """Have the forwarder receive a packet now."""
@@ -143,11 +150,20 @@ class World:
         self.packets.append((self.now, server, socket, packet))
         if behaviour.refuses_packets:
             return False
-        if behaviour.silent or self.asked(server) <= behaviour.lost:
+        qname = packet[12 : packet.index(b"\0", 12)].lower()
+        if behaviour.silent or behaviour.silent_about in qname or 0 < self.asked(server) <= behaviour.lost:
             return True
+        if behaviour.fails_about in qname:
+            behaviour = behaviour._replace(rcode=Rcode.SERVFAIL)
         reply = reply_to(packet, behaviour, over_stream=socket == STREAM)
-        heapq.heappush(self._events, (self.now + behaviour.delay_s, len(self.packets), server, socket, reply))
+        delay_s = behaviour.delay_about[1] if behaviour.delay_about[0] in qname else behaviour.delay_s
+        heapq.heappush(self._events, (self.now + delay_s, len(self.packets), server, socket, reply))
         return True
+
+
+def is_probe(packet: bytes) -> bool:
+    """Whether a packet asks for the servers of the root."""
+    return packet[12:17] == b"\0\0\2\0\1"
 
 
 def reply_to(packet: bytes, server: Server, over_stream: bool = False) -> bytes:
@@ -159,6 +175,8 @@ def reply_to(packet: bytes, server: Server, over_stream: bool = False) -> bytes:
         asked = asked[:-4].upper() + asked[-4:]
     truncated = server.truncates and not over_stream
     records = b"\xc0\x0c" + asked[-4:] + struct.pack("!IH", server.ttl_s, 4) + server.address
+    if is_probe(packet):
+        records = b"\0\0\2\0\1" + struct.pack("!IH", server.ttl_s, 1) + b"\0"
     answers, authorities = 1, 0
     if server.rcode == Rcode.NXDOMAIN:
         records = b"\0" + struct.pack("!HHIH", 6, 1, server.ttl_s, 22) + bytes(2) + struct.pack("!5I", 1, 2, 3, 4, 60)
