@@ -1,10 +1,11 @@
 """A pydns that forwards to fake upstreams. Knows nothing of right answers."""
 
+import select
 import socket
 import struct
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack
 from typing import Any, NamedTuple
 
 import dns.edns
@@ -89,26 +90,31 @@ class Told(NamedTuple):
 
 
 def flood(server: Server, qnames: Sequence[str], *, over_s: float, wait_s: float = 6.0) -> dict[str, Told]:
-    """Ask for names at a steady pace without waiting for replies. Return the replies that came within `wait_s`."""
+    """Ask for names at a steady pace without waiting for replies. Return the replies that came within `wait_s`.
+
+    Eight clients take turns: one may have only a part of what is in flight.
+    """
     began = time.monotonic()
     sent_at: list[float] = []
     told: dict[str, Told] = {}
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams:
-        datagrams.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
-        datagrams.connect(server.address[:2])
+    with ExitStack() as stack:
+        clients = [stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) for _ in range(8)]
+        for number, client in enumerate(clients, 1):
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+            client.bind((f"127.0.0.{number}", 0))
+            client.connect(server.address[:2])
         while len(told) < len(qnames):
             now = time.monotonic()
             while len(sent_at) < len(qnames) and now >= (due := began + over_s * len(sent_at) / len(qnames)):
                 message = dns.message.make_query(qnames[len(sent_at)], "A", use_edns=0, id=len(sent_at))
-                datagrams.send(message.to_wire())
+                clients[len(sent_at) % len(clients)].send(message.to_wire())
                 sent_at.append(max(due, now))
             if len(sent_at) < len(qnames):
                 wait = began + over_s * len(sent_at) / len(qnames) - now
             elif (wait := sent_at[-1] + wait_s - now) <= 0:
                 break
-            datagrams.settimeout(max(wait, 0.0001))
-            with suppress(TimeoutError):
+            for ready in select.select(clients, (), (), max(wait, 0.0001))[0]:
                 # pydns does not check the RDATA of an upstream, so it may be wrong.
-                reply = dns.message.from_wire(datagrams.recv(65535), continue_on_error=True)
+                reply = dns.message.from_wire(ready.recv(65535), continue_on_error=True)
                 told[qnames[reply.id]] = Told(time.monotonic() - sent_at[reply.id], reply)
     return told

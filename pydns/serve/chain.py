@@ -19,8 +19,13 @@ class Chain:
         seen: Iterable[bytes],
         finish: Callable[[UpstreamAnswer], None],
         go_on: "Callable[[Chain, bytes], None]",
+        source: object = None,
     ) -> None:
-        """`finish` takes the whole answer, `go_on` asks for the name that an answer leads to."""
+        """`finish` takes the whole answer, `go_on` asks for the name that an answer leads to.
+
+        `source` is what the client's share of the forwarder is counted by.
+        """
+        self.source = source
         self._go_on = go_on
         self.question = question  # the open one
         self.qtype = int.from_bytes(question[-4:-2])

@@ -52,6 +52,10 @@ class Port:
         """Return the client that `peer` reaches."""
         raise NotImplementedError
 
+    def source(self, peer: Any) -> object:
+        """Return what the client that `peer` reaches is known by where clients get equal shares: its address."""
+        return self.client_at(peer).ip
+
     def send(self) -> None:
         """Send `replies`."""
 

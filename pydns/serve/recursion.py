@@ -37,6 +37,7 @@ from pydns.upstream.routes import Routes
 
 TICK_S = 0.01  # how often to call `Forwarder.tick` while questions are open
 CONFIG_S = 0.25  # how often to look for another configuration
+SUSPICION_S = 1.0  # how often queries that resemble ours make us ask an upstream whether it leads back to us
 PROBE_S = 30.0  # how often to ask an upstream that leads back to us whether it still does
 _SHORTEST_S, _LONGEST_S, _FAILED_S = 5.0, 3600.0, 5.0  # until a server's name is resolved again
 _CLASS_IN = CLASS_IN.to_bytes(2)
@@ -70,6 +71,7 @@ class Recursion:
         self._config = model.Config(upstreams=())
         self._addresses: dict[bytes, _ServerName] = {}
         self._looping: dict[int, float] = {}  # index of an upstream that leads back to us -> when to probe it again
+        self._suspected: dict[int, float] = {}  # index of an upstream -> when it was last suspected to lead back to us
         self._ticking = False
         self._swept_at = 0.0
         self._at_once = False  # a reply now comes from the cache; its time is counted with its batch
@@ -83,6 +85,8 @@ class Recursion:
             send_tcp=self._sockets.send_stream,
             reply=self._reply,
             notice=self._notice,
+            source=_source,
+            failed=self._reply_failed,
         )
 
     def ask(self, asked: Asked, port: Port, peer: object, came: float) -> None:
@@ -111,7 +115,8 @@ class Recursion:
     def _chain(self, client: Waiting, answers: Iterable[RRset]) -> Chain:
         asked = client.asked
         seen = (asked.question[:-4].lower(),)
-        return Chain(asked.question, asked.bits, answers, seen, partial(self._reply, client), self.go_on)
+        finish = partial(self._reply, client)
+        return Chain(asked.question, asked.bits, answers, seen, finish, self.go_on, _source(client))
 
     # Names that lead to other names
 
@@ -162,7 +167,16 @@ class Recursion:
         if self.forwarder.busy:
             self._tick_later()
 
+    def _reply_failed(self, error: Exception) -> None:
+        self._batch.report(b"", error)
+
     def _notice(self, event: Event, upstream: Upstream) -> None:
+        if event is Event.LOOP_SUSPECTED:
+            now = self._clock()
+            if now >= self._suspected.get(upstream.index, 0.0) + SUSPICION_S:
+                self._suspected[upstream.index] = now
+                self._probe(upstream)
+            return
         if event is Event.LOOP:
             known = upstream.index in self._looping
             self._looping[upstream.index] = self._clock() + PROBE_S
@@ -242,6 +256,7 @@ class Recursion:
         for old in self._upstreams.keys() - plan.upstreams.keys():
             self._sockets.remove(old)
             self._looping.pop(old, None)
+            self._suspected.pop(old, None)
         new = plan.upstreams.keys() - self._upstreams.keys()
         for index in new:
             self._sockets.add(index, plan.upstreams[index][1])
@@ -303,6 +318,8 @@ class Recursion:
 class _Probe:
     """The client of a probe."""
 
+    source = None
+
     def __init__(self, recursion: Recursion, upstream: Upstream) -> None:
         self._recursion = recursion
         self._upstream = upstream
@@ -320,6 +337,13 @@ class _ServerName:
 
     def addresses(self) -> tuple[str, ...]:
         return self.found.get(A, ()) + self.found.get(AAAA, ())
+
+
+def _source(client: Any) -> object:
+    """Return what a client's share is counted by: its address. Our own questions have none."""
+    if type(client) is Waiting:
+        return client.port.source(client.peer)
+    return client.source
 
 
 def _random_bits(random: Callable[[int], bytes]) -> Iterator[int]:

@@ -103,6 +103,11 @@ class UdpPort(Port):
         """Return the client that `peer` reaches."""
         return _client(peer[0])
 
+    def source(self, peer: _Peer) -> object:
+        """Return the octets of the client's address."""
+        address = peer[0]
+        return address[4:8] if len(address) == _IPV4_LENGTH else address[8:24]
+
     def reply_later(self, reply: bytes, peer: _Peer) -> None:
         """Send a reply to a query that had to wait, with others of this turn."""
         name, source = peer
@@ -119,6 +124,9 @@ class UdpPort(Port):
         # The client's port is 0, its network is gone, or the buffer is full: it will ask again.
         self.tally.unsent()
         return False
+
+
+_IPV4_LENGTH = NAME_LENGTHS[socket.AF_INET]
 
 
 def _client(name: bytes) -> Client:

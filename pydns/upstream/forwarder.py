@@ -15,6 +15,10 @@ Rules
 5. Packets of the same millisecond leave by one random socket, so that their replies come together. Guessing the socket
    is no easier than if each packet had its own, because an attacker doesn't see it.
 6. A late reply answers its question while that is open. After that it only updates the state of the server.
+7. One client holds at most a quarter of the places, and so do the questions of a zone that upstreams are slow about.
+8. A client that can't be answered any more is counted and costs no other client anything.
+9. What anyone could forge or bring about only makes us ask our own probe: a query that resembles one of ours, silence,
+   errors. The probe's question is about the root, so no owner of a domain has a part in its answer.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,6 +30,7 @@ from pydns.dns import name
 from pydns.dns.compiled import HEADER
 from pydns.dns.message import Ede, Rcode, compose_opt
 from pydns.dns.response import Response, Unusable, UpstreamAnswer, parse_response
+from pydns.dns.rrset import CLASS_IN, NS
 from pydns.upstream.cache import Cache
 from pydns.upstream.key import ASK_CD, ASK_DO, FLAG_OCTETS, FLAGS, QNAME, QUESTION, TYPE_AND_CLASS
 from pydns.upstream.packet import (
@@ -39,12 +44,16 @@ from pydns.upstream.packet import (
     places_of,
     socket_of,
 )
-from pydns.upstream.pool import CASE_PAUSE_S, EDNS_PAUSE_S, LONGEST_PAUSE_S, Change, Pool, Upstream
+from pydns.upstream.pool import EDNS_PAUSE_S, LONGEST_PAUSE_S, LONGEST_TIMEOUT_S, Change, Pool, Upstream
 from pydns.upstream.routes import Routes, RouteSpec
 
 MAX_ATTEMPTS = 6  # packets for one question to one route, hedges and repetitions included
 HEDGE_WINDOW = 100  # questions whose share of hedges is saved up; at the start as if they had been asked
 SOCKET_S = 0.001  # how long one UDP socket is used: waking up for the replies of many cost a miss 1 µs
+SILENT_S = 0.8  # deadline of a question while all servers of its route are known to be silent
+SHARE = 4  # one client, or one slow zone, holds at most this part of the places
+SLOW_QUESTIONS = 16  # of one zone that are open and have met a timeout: from then on the zone's questions are counted
+SLOW_ZONE_S = 30.0  # how long they are counted
 LOST_S = 1.0  # a question that is open so long past its deadline has met a bug
 _ID_TRIES = 32  # then a socket counts as full: with half of its ids in use, a chance of one in 4,000 million
 
@@ -66,6 +75,7 @@ class Event(Enum):
     CASE_LOST = "upstream does not keep the case of names"
     EDNS_LOST = "upstream does not speak EDNS"
     LOOP = "upstream sends our queries back to us"
+    LOOP_SUSPECTED = "a query resembles one of ours"  # not logged: it may be forged
 
 
 class Counters:
@@ -76,6 +86,7 @@ class Counters:
         "avoided",
         "case_lost",
         "errors",
+        "gone",
         "hedges",
         "joined",
         "loops",
@@ -88,6 +99,7 @@ class Counters:
         "timeouts",
         "truncated",
         "unexpected",
+        "unfair",
         "wrong_question",
     )
 
@@ -103,6 +115,8 @@ class Counters:
     all_open: int  # asked although every breaker was open
     sent: int
     hedges: int
+    gone: int  # clients that could not be answered any more
+    unfair: int  # SERVFAIL at once: the client or the zone had its share of the places
     avoided: int  # asked a second upstream because the first one had gone silent
     timeouts: int
     errors: int  # SERVFAIL, REFUSED and other errors
@@ -129,12 +143,15 @@ class Forwarder:
         send_tcp: Callable[[int, bytes], bool],
         reply: Callable[[object, UpstreamAnswer], None],
         notice: Callable[[Event, Upstream], None],
+        source: Callable[[object], object] = lambda client: None,
+        failed: Callable[[Exception], None] = lambda error: None,
     ) -> None:
         """Connect the parts. `random_bits` returns a number of `RANDOM_OCTETS` that earlier ones don't predict.
 
         `send_udp(upstream index, socket index, packet)` and `send_tcp(upstream index, message)` return False if it
         can't be sent. `reply(client, answer)` is called once for each `ask`, from within it or later. `notice(event,
-        upstream)` is for the log.
+        upstream)` is for the log. `source(client)` returns what the client's share is counted by; None: not at all.
+        `failed(error)` is for an error of `reply`: its client is gone, or has met a bug.
         """
         self.counters = Counters()
         self._routes = routes
@@ -146,6 +163,10 @@ class Forwarder:
         self._send_tcp = send_tcp
         self._reply = reply
         self._notice = notice
+        self._source = source
+        self._reply_failed = failed
+        self._held: dict[object, int] = {}  # source -> how many of its clients wait
+        self._slow_zones: dict[bytes, _SlowZone] = {}
         self._open: dict[bytes, _Query] = {}  # key -> open question
         self._sent: dict[int, _Sent] = {}  # place -> packet
         self._waiting = 0
@@ -161,7 +182,7 @@ class Forwarder:
         key = question[:-4].lower() + question[-4:] + FLAG_OCTETS[flags]
         entry = self._cache.fresh(key, now)
         if entry is not None:
-            self._reply(client, entry.answer_at(now))
+            self._answer(client, entry.answer_at(now))
             if now >= entry.refresh_at and entry.wants_refresh(now):
                 self._refresh(key, now)
             self._cache.make_ready(key, entry, now)
@@ -173,20 +194,29 @@ class Forwarder:
                 return
             self._finish(query, _SERVFAIL)
         refusal = self._cache.failure(key, now)
-        if refusal is None and self._waiting >= self._limits.max_in_flight:
-            self.counters.overflows += 1
+        source = self._source(client)
+        if refusal is None and not self._has_room(source):
             refusal = _SERVFAIL
+        zone = None
+        if refusal is None and self._slow_zones:
+            zone = self._slow_zone(key[QNAME], now)
+            if zone is not None and zone.held >= max(self._limits.max_in_flight // SHARE, 1):
+                self.counters.unfair += 1
+                refusal = _SERVFAIL
         if refusal is not None:
-            self._reply(client, self._stale(key, now) or refusal)
+            self._answer(client, self._stale(key, now) or refusal)
             return
         route = self._routes.find(key[QNAME])
         if route is None:
-            self._reply(client, _REFUSED)
+            self._answer(client, _REFUSED)
             return
         self.counters.misses += 1
-        query = _Query(key, route, self._pools[route.pool], client, now + self._limits.deadline_s)
+        query = _Query(key, route, self._pools[route.pool], now + self._limits.deadline_s)
         self._open[key] = query
-        self._waiting += 1
+        self._wait(query, client, source)
+        if zone is not None:
+            query.slow_zone = zone
+            zone.held += 1
         if self._hedge_credit < HEDGE_WINDOW * self._limits.hedge_share:
             self._hedge_credit += self._limits.hedge_share
         bits = self._random_bits()
@@ -195,6 +225,10 @@ class Forwarder:
             self._probe_open_breakers(query, now)
         if upstream is None or not self._try(query, upstream, now, bits):
             self._continue(query, now)
+        if upstream is None and not query.done and query.pool.open_count() == len(query.pool.upstreams):
+            # There is no time to ask one after another.
+            for _ in query.pool.upstreams[1:3]:
+                self._attempt(query, now)
 
     def received(self, upstream_index: int, socket_index: int, packet: bytes, now: float) -> None:
         """Take in a datagram, or a message from the upstream's connection if `socket_index` is STREAM."""
@@ -222,26 +256,35 @@ class Forwarder:
         rtt_s = now - sent.sent_at
         upstream.heard(rcode, rtt_s, now)
         if rcode in _ANSWERS and not truncated:
+            if sent.cased and upstream.case_changed_on:
+                upstream.case_changed_on.clear()
             if query.is_plain and now >= upstream.edns_lost_until:
                 upstream.edns_lost_until = now + EDNS_PAUSE_S
                 self._notice(Event.EDNS_LOST, upstream)
-            change = upstream.replied(rtt_s)
+            if rtt_s <= upstream.p95_s or self._is_measurement(sent, now):
+                change = upstream.replied(rtt_s)
+            else:
+                change = upstream.lives()
             if change is not None:
                 self._learn(upstream, change)
             if not query.done:
                 self._answered(query, response, now)
             return
-        if rcode in _NO_EDNS and sent.has_opt:
+        if query.is_probe:
+            fails = rcode == Rcode.SERVFAIL and (upstream.is_open or query.of_errors)
+            if fails:
+                self._probe_failed(query, upstream, now)
+            else:
+                self._learn(upstream, upstream.replied(rtt_s))
+        elif rcode in _NO_EDNS and sent.has_opt:
             self._ask_again(query, upstream, now, plainly=True)
         elif truncated and not query.done and socket_index != STREAM:
             self.counters.truncated += 1
-            self._learn(upstream, upstream.replied(rtt_s))
+            self._learn(upstream, upstream.lives())
             if not self._send(query, upstream, now, self._random_bits(), over_stream=True):
                 self._failed(query, upstream, now)
         else:
             self.counters.errors += 1
-            if upstream.probing:
-                self._learn(upstream, upstream.failed(now))
             if not query.done:
                 query.rcode = rcode if rcode == Rcode.REFUSED else Rcode.SERVFAIL
                 query.gave_errors = [*query.gave_errors, upstream]
@@ -296,11 +339,11 @@ class Forwarder:
     def probe(self, upstream: Upstream, question: bytes, client: object, now: float) -> None:
         """Ask one upstream, regardless of routes, cache and breaker. `question` is in lower case."""
         pool = Pool([upstream])
-        query = _Query(question + FLAG_OCTETS[0], RouteSpec(name.ROOT, 0), pool, client, now + self._limits.deadline_s)
+        query = _Query(question + FLAG_OCTETS[0], RouteSpec(name.ROOT, 0), pool, now + self._limits.deadline_s)
         if query.key in self._open:
             return
         self._open[query.key] = query
-        self._waiting += 1
+        self._wait(query, client, None)
         query.tried = query.failed = 1 << upstream.index
         if not self._send(query, upstream, now, self._random_bits()):
             self._finish(query, _SERVFAIL)
@@ -334,23 +377,90 @@ class Forwarder:
         self._cache.limit(cache_limits)
 
     def _join(self, query: "_Query", question: bytes, query_id: bytes, client: object, now: float) -> None:
-        """Let a client wait for an open question, unless the query is our own that came back."""
+        """Let a client wait for an open question. If the query may be our own that came back, have that looked into."""
         for sent in query.sents:
-            # Without random case, an equal id may be chance, and the upstream would be punished for it.
             if sent.cased and sent.question == question and id_of(sent.place) == int.from_bytes(query_id):
-                self.looped(sent.upstream, now)
-                self._reply(client, _SERVFAIL)
-                return
+                # Anyone can send this: a name may have no letters, and ids can be tried out. A probe can't be forged.
+                self._notice(Event.LOOP_SUSPECTED, sent.upstream)
+        source = self._source(client)
         if query.stale is not None:
             self.counters.stale += 1
-            self._reply(client, query.stale)
-        elif self._waiting >= self._limits.max_in_flight:
-            self.counters.overflows += 1
-            self._reply(client, self._stale(query.key, now) or _SERVFAIL)
+            self._answer(client, query.stale)
+        elif not self._has_room(source):
+            self._answer(client, self._stale(query.key, now) or _SERVFAIL)
         else:
             self.counters.joined += 1
-            self._waiting += 1
-            query.clients.append(client)
+            self._wait(query, client, source)
+
+    # Places and clients
+
+    def _has_room(self, source: object) -> bool:
+        """Return whether one more client may wait. Count it if not."""
+        most = self._limits.max_in_flight
+        if self._waiting >= most:
+            self.counters.overflows += 1
+            return False
+        if source is not None and self._held.get(source, 0) >= max(most // SHARE, 1):
+            self.counters.unfair += 1
+            return False
+        return True
+
+    def _wait(self, query: "_Query", client: object, source: object) -> None:
+        self._waiting += 1
+        query.clients.append((client, source))
+        if source is not None:
+            self._held[source] = self._held.get(source, 0) + 1
+
+    def _answer_all(self, query: "_Query", answer: UpstreamAnswer) -> None:
+        """Answer everyone who waits for a question. Their places are free before the first one is answered."""
+        clients, query.clients = query.clients, []
+        self._waiting -= len(clients)
+        held = self._held
+        for _, source in clients:
+            if source is not None:
+                left = held[source] - 1
+                if left:
+                    held[source] = left
+                else:
+                    del held[source]
+        for client, _ in clients:
+            self._answer(client, answer)
+
+    def _answer(self, client: object, answer: UpstreamAnswer) -> None:
+        """Answer a client. Its fate changes nothing for others."""
+        try:
+            self._reply(client, answer)
+        except Exception as error:
+            self.counters.gone += 1
+            self._reply_failed(error)
+
+    def _slow_zone(self, qname: bytes, now: float) -> "_SlowZone | None":
+        """Return the zone of a name if upstreams are slow about it."""
+        zone = zone_of(qname)
+        known = self._slow_zones.get(zone)
+        if known is not None and now >= known.until and not known.held:
+            del self._slow_zones[zone]
+            return None
+        return known if known is not None and known.questions >= SLOW_QUESTIONS else None
+
+    def _note_slow(self, query: "_Query", now: float) -> None:
+        """Note that an open question has met a timeout."""
+        if query.is_slow:
+            return
+        query.is_slow = True
+        zone = zone_of(query.qname)
+        known = self._slow_zones.get(zone)
+        if known is None:
+            if len(self._slow_zones) >= _MAX_SLOW_ZONES:
+                known_ones = self._slow_zones.items()
+                self._slow_zones = {key: each for key, each in known_ones if each.held or each.until > now}
+            if len(self._slow_zones) >= _MAX_SLOW_ZONES:
+                return
+            known = self._slow_zones[zone] = _SlowZone()
+        elif now >= known.until:
+            known.questions = 0
+        known.until = now + SLOW_ZONE_S
+        known.questions += 1
 
     def _refresh(self, key: bytes, now: float) -> None:
         """Fetch a cached answer anew. No client waits for it."""
@@ -358,21 +468,45 @@ class Forwarder:
         if route is None or key in self._open or len(self._open) >= self._limits.max_in_flight:
             return
         self.counters.refreshes += 1
-        query = _Query(key, route, self._pools[route.pool], None, now + self._limits.deadline_s)
-        query.clients.clear()
+        query = _Query(key, route, self._pools[route.pool], now + self._limits.deadline_s)
         self._open[key] = query
         self._continue(query, now)
 
     def _probe_open_breakers(self, query: "_Query", now: float) -> None:
-        """Send a question also to an open upstream of its pool, as a probe, if one is due."""
+        """Send a probe to an open upstream of a question's pool if one is due. Don't wait long if all are open."""
         if query.pool.open_count() == len(query.pool.upstreams):
+            query.deadline = min(query.deadline, now + SILENT_S)
             self._answer_stale(query, now)
-            return
         probed = query.pool.probe(now)
         if probed is not None:
-            query.tried |= 1 << probed.index
-            if not self._send(query, probed, now, self._random_bits()):
-                self._learn(probed, probed.failed(now))
+            self._probe(probed, now)
+
+    # Our own probes
+
+    def _suspect(self, upstream: Upstream, now: float, *, of_errors: bool = False) -> None:
+        """Find out by a probe whether a server is well, after a client's question met silence or an error."""
+        if upstream.suspect(now):
+            self._probe(upstream, now, of_errors=of_errors)
+
+    def _probe(self, upstream: Upstream, now: float, *, of_errors: bool = False) -> None:
+        query = _Query(_PROBE, _PROBE_ROUTE, Pool([upstream]), now + LONGEST_TIMEOUT_S)
+        query.done = query.is_probe = True  # nobody waits for it
+        query.of_errors = of_errors
+        if not self._send(query, upstream, now, self._random_bits()):
+            self._learn(upstream, upstream.failed(now))
+        query.sents = ()
+
+    def _probe_failed(self, query: "_Query", upstream: Upstream, now: float) -> None:
+        self._learn(upstream, upstream.probe_failed(now))
+        self._suspect(upstream, now, of_errors=query.of_errors)
+
+    def _is_measurement(self, sent: "_Sent", now: float) -> bool:
+        """Return whether the time of a slow reply tells of the server rather than of a domain. Probe it if not."""
+        query, upstream = sent.query, sent.upstream
+        if query.is_probe or (not sent.timed_out and upstream.is_news(zone_of(query.qname))):
+            return True
+        self._suspect(upstream, now)
+        return False
 
     def _continue(self, query: "_Query", now: float) -> None:
         """Ask the next upstream. Give up if there is none and no reply is expected."""
@@ -416,7 +550,7 @@ class Forwarder:
         if over_stream or upstream.is_stream:
             socket_index = STREAM
         else:
-            if now >= upstream.case_lost_until:
+            if now >= upstream.case_lost_until and not query.is_lower:
                 cased = True
                 qname = query.qname
                 flipped = bits & int.from_bytes(qname.translate(_LETTERS))
@@ -474,7 +608,13 @@ class Forwarder:
         query = sent.query
         query.outstanding -= 1
         self.counters.timeouts += 1
-        self._learn(sent.upstream, sent.upstream.failed(now))
+        if not query.done:
+            self._note_slow(query, now)
+        if query.is_probe:
+            del self._sent[sent.place]
+            self._probe_failed(query, sent.upstream, now)
+            return
+        self._suspect(sent.upstream, now)
         if query.done:
             del self._sent[sent.place]
         elif now >= query.deadline:
@@ -497,14 +637,18 @@ class Forwarder:
 
     def _received_unusable(self, sent: "_Sent", why: Unusable, packet: bytes, now: float) -> None:
         query, upstream = sent.query, sent.upstream
+        if query.is_probe and why is not Unusable.WRONG_QUESTION:
+            self._drop(sent)
+            self._learn(upstream, upstream.lives())
+            return
         over_stream = socket_of(sent.place) == STREAM
         if why is Unusable.CASE_CHANGED and not over_stream:
-            # The reply isn't used. The question is asked again without random case: guessing ids gains nothing.
+            # The reply isn't used. This question is asked again in lower case. A guess of the id alone gains no more.
             self.counters.case_lost += 1
-            if now >= upstream.case_lost_until:
-                upstream.case_lost_until = now + CASE_PAUSE_S
+            if now >= upstream.case_lost_until and upstream.changed_case(socket_of(sent.place), now):
                 self._notice(Event.CASE_LOST, upstream)
             self._drop(sent)
+            query.is_lower = True
             self._ask_again(query, upstream, now)
             return
         if sent.has_opt and len(packet) == HEADER and packet[2] & 0x80 and packet[3] & 15 in _NO_EDNS:
@@ -542,8 +686,8 @@ class Forwarder:
                 self._continue(query, now)
                 return
         for upstream in query.gave_errors:
-            # These gave errors to a question that can be answered: that counts as failures.
-            self._learn(upstream, upstream.failed(now))
+            # These gave errors to a question that can be answered.
+            self._suspect(upstream, now, of_errors=True)
         self._finish(query, self._cache.store(query.key, response, now))
 
     def _give_up(self, query: "_Query", now: float) -> None:
@@ -569,21 +713,17 @@ class Forwarder:
         query.done = True
         query.sents = ()  # they refer to the query: this leaves no cycle for the garbage collector
         del self._open[query.key]
-        clients = query.clients
-        self._waiting -= len(clients)
-        for client in clients:
-            self._reply(client, answer)
+        if query.slow_zone is not None:
+            query.slow_zone.held -= 1
+        self._answer_all(query, answer)
 
     def _answer_stale(self, query: "_Query", now: float) -> None:
         """Answer with the last known answer, if there is one. The question stays open, so that its answer is cached."""
         if query.stale is None:
             query.stale = self._cache.stale(query.key, now)
         if query.stale is not None:
-            self._waiting -= len(query.clients)
             self.counters.stale += len(query.clients)
-            for client in query.clients:
-                self._reply(client, query.stale)
-            query.clients.clear()
+            self._answer_all(query, query.stale)
 
     def _stale(self, key: bytes, now: float) -> UpstreamAnswer | None:
         stale = self._cache.stale(key, now)
@@ -606,25 +746,30 @@ class _Query:
         "done",
         "failed",
         "gave_errors",
+        "is_lower",
         "is_plain",
+        "is_probe",
+        "is_slow",
         "key",
         "network_error",
+        "of_errors",
         "outstanding",
         "pool",
         "qname",
         "rcode",
         "route",
         "sents",
+        "slow_zone",
         "stale",
         "tried",
     )
 
-    def __init__(self, key: bytes, route: RouteSpec, pool: Pool, client: object, deadline: float) -> None:
+    def __init__(self, key: bytes, route: RouteSpec, pool: Pool, deadline: float) -> None:
         self.key = key
         self.qname = key[QNAME]  # lower case
         self.route = route
         self.pool = pool
-        self.clients = [client]
+        self.clients: list[tuple[object, object]] = []  # each with the source that it is counted by
         self.deadline = deadline
         self.sents: tuple[_Sent, ...] = ()
         self.outstanding = 0  # packets that haven't timed out and have no reply
@@ -636,6 +781,11 @@ class _Query:
         self.network_error = False
         self.stale: UpstreamAnswer | None = None  # the stale answer that clients have got meanwhile
         self.is_plain = False  # asked without OPT, because a server didn't understand OPT
+        self.is_lower = False  # asked in lower case, because a reply had the name in another case
+        self.is_slow = False  # a packet of it has met a timeout
+        self.slow_zone: _SlowZone | None = None  # where it is counted
+        self.is_probe = False
+        self.of_errors = False  # the reason for the probe: the server gave an error where another one answered
         self.done = False
 
     def go_on(self, route: RouteSpec, pool: Pool) -> None:
@@ -645,6 +795,17 @@ class _Query:
         self.attempts = self.tried = self.failed = self.rcode = 0
         self.gave_errors = ()
         self.network_error = False
+
+
+class _SlowZone:
+    """A zone whose questions upstreams don't answer in time."""
+
+    __slots__ = ("held", "questions", "until")
+
+    def __init__(self) -> None:
+        self.held = 0  # open questions, of those that came after it was known to be slow
+        self.questions = 0  # that have met a timeout lately
+        self.until = 0.0
 
 
 class _Sent:
@@ -689,11 +850,20 @@ class _Sent:
         self.timed_out = False
 
 
+def zone_of(qname: bytes) -> bytes:
+    """Return what is taken for the domain of one owner: the last two labels of a wire name in lower case."""
+    suffixes = [qname, *name.ancestors(qname)]
+    return suffixes[-3] if len(suffixes) > 2 else qname
+
+
 def _servers(pools: Sequence[Pool], route: RouteSpec | None) -> list[str]:
     return [] if route is None else sorted([upstream.spec.name for upstream in pools[route.pool].upstreams])
 
 
 _ANSWERS = frozenset([int(each) for each in (Rcode.NOERROR, Rcode.NXDOMAIN, Rcode.YXDOMAIN)])
+_MAX_SLOW_ZONES = 1000
+_PROBE = name.ROOT + NS.to_bytes(2) + CLASS_IN.to_bytes(2) + FLAG_OCTETS[0]  # as CoreDNS asks
+_PROBE_ROUTE = RouteSpec(name.ROOT, 0)
 _NO_RECORDS = bytes(4)
 _SERVFAIL = UpstreamAnswer(Rcode.SERVFAIL, _NO_RECORDS, b"")
 _REFUSED = UpstreamAnswer(Rcode.REFUSED, _NO_RECORDS, b"", Ede.NOT_AUTHORITATIVE)

@@ -3,14 +3,19 @@
 Knows no packets, sockets or questions. The clock is passed in, and randomness as bits of one number per packet.
 
 Rules of the breaker
-1. It opens after `FAILURES_TO_OPEN` failures in a row: silence, or an error to a question that another server answered.
-   An error to a question that nobody answers says nothing about the server.
-2. An open server is chosen only if there is no other. Then it is asked as if it were closed: a reply is worth more than
-   a saved packet, and a resolver that is silent about one broken name isn't down.
-3. Long before that, a silent server is avoided while there is another choice: one from which several replies are
+1. The owner of a domain can make a healthy server silent, slow or wrong about his names, however many they are. So
+   clients' questions never open a breaker. Silence about one, an error where another server answered, or a slow reply
+   only makes us send a probe, at most one in `PROBE_EVERY_S`. Its question is about the root.
+2. It opens after `PROBES_TO_OPEN` probes in a row without a reply; one packet may be lost. SERVFAIL is no reply if an
+   error was the reason for the probe. It also opens after `FAILURES_TO_OPEN` errors of the network in a row.
+3. An open server is chosen only if there is no other. Then it is asked as if it were closed, because a reply is worth
+   more than a saved packet. While all servers of a route are open, several are asked at once, and for a short time.
+4. Long before that, a silent server is avoided while there is another choice: one from which several replies are
    overdue, by its own 95th percentile, and nothing has come since. Any reply ends this.
-4. From time to time one query goes to an open server as well as to another one: the probe. No client waits for it. A
-   reply closes the breaker. Silence doubles the pause, from 1 s to 30 s.
+5. An open server gets a probe when it is due. Any answer closes the breaker. Silence doubles the pause, from 1 s to
+   30 s.
+6. A reply that is slower than the 95th percentile counts as a measurement if it came in time, and if its zone isn't
+   among the last `SLOW_ZONES` that had a slow reply. The times of probes always count.
 """
 
 from bisect import bisect_left
@@ -23,11 +28,15 @@ from pydns.metrics.totals import DURATIONS_S
 from pydns.upstream.packet import EXPLORE_BITS
 
 FAILURES_TO_OPEN = 5
+PROBES_TO_OPEN = 2
+PROBE_EVERY_S = 1.0  # while the breaker is closed
+SLOW_ZONES = 8
 OVERDUE_TO_AVOID = 5
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 30.0
 EDNS_PAUSE_S = 900.0  # then EDNS is tried again; as Unbound
-CASE_PAUSE_S = 3600.0  # then 0x20 is tried again: a spoofed reply must not turn it off for good
+CASE_PAUSE_S = 3600.0  # then 0x20 is tried again
+CASE_CHANGES = 4  # replies in another case, in a row, on as many sockets: who forges one reply doesn't forge these
 SHORTEST_TIMEOUT_S, LONGEST_TIMEOUT_S = 0.4, 1.2  # three times the 95th percentile within these
 P95_SAMPLES, P95_EVERY = 64, 16  # replies: how many are kept, and how many come between two computations
 P95_UNKNOWN_S = 0.3
@@ -57,8 +66,11 @@ class Upstream:
         "_heard_at",
         "_pause_s",
         "_samples",
+        "_silent_probes",
+        "_slow_zones",
         "_tokens",
         "_tokens_at",
+        "case_changed_on",
         "case_lost_until",
         "edns_lost_until",
         "index",
@@ -88,6 +100,7 @@ class Upstream:
         self.probe_at = 0.0
         self.probing = False
         self.case_lost_until = 0.0
+        self.case_changed_on: set[int] = set()  # sockets of replies in another case, in a row
         self.edns_lost_until = 0.0
         self.loops = False  # it sends our queries back to us; it is not asked at all
         self.observed: dict[int, list[float]] = {}  # rcode -> histogram of reply times (`metrics.totals`)
@@ -96,6 +109,8 @@ class Upstream:
         self._failures = 0
         self._pause_s = FIRST_PAUSE_S
         self._samples: list[float] = []
+        self._silent_probes = 0  # in a row
+        self._slow_zones: list[bytes] = []  # the zones of the last slow replies that counted
         self._tokens = float(spec.packets_per_second or 0)
         self._tokens_at = 0.0
 
@@ -111,8 +126,6 @@ class Upstream:
 
     def replied(self, rtt_s: float) -> Change | None:
         """Update the state after a reply that took `rtt_s`. Return whether the breaker closed."""
-        self._failures = 0
-        self.probing = False
         self.srtt_s += (rtt_s - self.srtt_s) / 8 if self.srtt_s else rtt_s
         samples = self._samples
         samples.append(rtt_s)
@@ -124,10 +137,25 @@ class Upstream:
             self.timeout_s = _timeout_s(self.p95_s)
             if count == P95_SAMPLES:
                 del samples[:P95_EVERY]
+        return self.lives()
+
+    def lives(self) -> Change | None:
+        """Update the state after a reply whose time says nothing. Return whether the breaker closed."""
+        self._failures = self._silent_probes = 0
+        self.probing = False
         if not self.is_open or self.loops:
             return None
         self.is_open = False
         return Change.CLOSED
+
+    def changed_case(self, socket_index: int, now: float) -> bool:
+        """Note a reply in another case than its query. Return whether it is believed now that the server does that."""
+        self.case_changed_on.add(socket_index)
+        if len(self.case_changed_on) < CASE_CHANGES:
+            return False
+        self.case_changed_on.clear()
+        self.case_lost_until = now + CASE_PAUSE_S
+        return True
 
     @property
     def is_silent(self) -> bool:
@@ -139,7 +167,7 @@ class Upstream:
         self.overdue = self.overdue + 1 if self._heard_at < sent_at else 0
 
     def failed(self, now: float) -> Change | None:
-        """Update the state after silence or an error. Return whether the breaker opened."""
+        """Update the state after an error of the network. Return whether the breaker opened."""
         self._failures += 1
         # Otherwise a failing server could count as the fastest until its breaker opens.
         self.srtt_s = min(max(self.srtt_s, 0.05) * 2, 5.0)
@@ -149,8 +177,36 @@ class Upstream:
                 self._pause_s = min(self._pause_s * 2, LONGEST_PAUSE_S)
                 self.probe_at = now + self._pause_s
             return None
+        self.probing = False
         if self._failures < FAILURES_TO_OPEN:
             return None
+        return self.open(now, FIRST_PAUSE_S)
+
+    def is_news(self, zone: bytes) -> bool:
+        """Return whether a slow reply for a name in `zone` counts as a measurement, and count it."""
+        if zone in self._slow_zones:
+            return False
+        self._slow_zones = [*self._slow_zones[1 - SLOW_ZONES :], zone]
+        return True
+
+    def suspect(self, now: float) -> bool:
+        """Return whether a probe should be sent because of what a client's question met. Its end must be reported."""
+        if self.is_open or self.probing or now < self.probe_at or not self.take(now):
+            return False
+        self.probing = True
+        self.probe_at = now + PROBE_EVERY_S
+        return True
+
+    def probe_failed(self, now: float) -> Change | None:
+        """Update the state after a probe without a reply. Return whether the breaker opened."""
+        if self.is_open:
+            return self.failed(now)
+        self.probing = False
+        self.probe_at = now  # the next one decides
+        self._silent_probes += 1
+        if self._silent_probes < PROBES_TO_OPEN:
+            return None
+        self._silent_probes = 0
         return self.open(now, FIRST_PAUSE_S)
 
     def open(self, now: float, pause_s: float) -> Change | None:

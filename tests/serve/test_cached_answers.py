@@ -15,7 +15,7 @@ from pydns.log import Log
 from pydns.metrics.meter import Meter, Tally
 from pydns.process.block import share
 from pydns.serve.context import Batch
-from pydns.serve.port import UDP_LIMIT, Port
+from pydns.serve.port import UDP_LIMIT, Client, Port
 from pydns.serve.recursion import Recursion
 from pydns.table.reader import Reader
 from pydns.table.writer import Writer
@@ -61,6 +61,9 @@ class Collector(Port):
 
     def reply_later(self, reply: bytes, peer: None) -> None:
         self.sent.append(reply)
+
+    def client_at(self, peer: None) -> Client:
+        return Client("192.0.2.53", 53)
 
 
 class Worker:

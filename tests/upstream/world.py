@@ -27,6 +27,9 @@ class Server(NamedTuple):
     ttl_s: int = 300
     address: bytes = b"\x01\x02\x03\x04"
     silent: bool = False
+    silent_about: bytes = b"\xff"  # names with these octets
+    fails_about: bytes = b"\xff"
+    delay_about: tuple[bytes, float] = (b"\xff", 0.0)
     lost: int = 0  # of its first packets
     truncates: bool = False  # over UDP
     keeps_case: bool = True
@@ -36,7 +39,10 @@ class Server(NamedTuple):
 
 
 class World:
-    """Servers 0, 1, … and clients that ask for names and note their answers with the time."""
+    """Servers 0, 1, … and clients that ask for names and note their answers with the time.
+
+    A client that is a pair counts by its first part. One whose first part begins with "gone" can't be answered.
+    """
 
     def __init__(
         self,
@@ -59,6 +65,7 @@ class World:
         self._first_bits = list(first_bits)
         self.packets: list[tuple[float, int, int, bytes]] = []  # when, to which server, by which socket, what
         self.replies: dict[object, tuple[float, UpstreamAnswer]] = {}
+        self.gone: set[object] = set()  # clients that could not be answered
         self.notices: list[tuple[Event, str]] = []
         self._events: list[tuple[float, int, int, int, bytes]] = []
         self.upstreams = [
@@ -80,6 +87,7 @@ class World:
             send_tcp=lambda server, packet: self._send_udp(server, STREAM, packet),
             reply=self._reply,
             notice=lambda event, upstream: self.notices.append((event, upstream.spec.name)),
+            source=lambda client: client[0] if isinstance(client, tuple) else None,
         )
 
     def ask(
@@ -119,15 +127,22 @@ class World:
             self.told(f"n{i}.example")
 
     def asked(self, server: int) -> int:
-        """How many packets a server was sent."""
-        return len([packet for packet in self.packets if packet[1] == server])
+        """How many packets a server was sent, without our own probes."""
+        return len([packet for packet in self.packets if packet[1] == server and not is_probe(packet[3])])
+
+    def probes(self, server: int) -> int:
+        """How many of our own probes a server was sent."""
+        return len([packet for packet in self.packets if packet[1] == server and is_probe(packet[3])])
 
     def deliver(self, server: int, socket: int, packet: bytes) -> None:
         """Have the forwarder receive a packet now."""
         self.forwarder.received(server, socket, packet, self.now)
 
     def _reply(self, client: object, answer: UpstreamAnswer) -> None:
-        assert client not in self.replies, "answered twice"
+        assert client not in self.replies and client not in self.gone, "answered twice"
+        if isinstance(client, tuple) and str(client[0]).startswith("gone"):
+            self.gone.add(client)
+            raise RuntimeError("the handler is closed")
         self.replies[client] = (self.now, answer)
 
     def _send_udp(self, server: int, socket: int, packet: bytes) -> bool:
@@ -135,11 +150,20 @@ class World:
         self.packets.append((self.now, server, socket, packet))
         if behaviour.refuses_packets:
             return False
-        if behaviour.silent or self.asked(server) <= behaviour.lost:
+        qname = packet[12 : packet.index(b"\0", 12)].lower()
+        if behaviour.silent or behaviour.silent_about in qname or 0 < self.asked(server) <= behaviour.lost:
             return True
+        if behaviour.fails_about in qname:
+            behaviour = behaviour._replace(rcode=Rcode.SERVFAIL)
         reply = reply_to(packet, behaviour, over_stream=socket == STREAM)
-        heapq.heappush(self._events, (self.now + behaviour.delay_s, len(self.packets), server, socket, reply))
+        delay_s = behaviour.delay_about[1] if behaviour.delay_about[0] in qname else behaviour.delay_s
+        heapq.heappush(self._events, (self.now + delay_s, len(self.packets), server, socket, reply))
         return True
+
+
+def is_probe(packet: bytes) -> bool:
+    """Whether a packet asks for the servers of the root."""
+    return packet[12:17] == b"\0\0\2\0\1"
 
 
 def reply_to(packet: bytes, server: Server, over_stream: bool = False) -> bytes:
@@ -151,6 +175,8 @@ def reply_to(packet: bytes, server: Server, over_stream: bool = False) -> bytes:
         asked = asked[:-4].upper() + asked[-4:]
     truncated = server.truncates and not over_stream
     records = b"\xc0\x0c" + asked[-4:] + struct.pack("!IH", server.ttl_s, 4) + server.address
+    if is_probe(packet):
+        records = b"\0\0\2\0\1" + struct.pack("!IH", server.ttl_s, 1) + b"\0"
     answers, authorities = 1, 0
     if server.rcode == Rcode.NXDOMAIN:
         records = b"\0" + struct.pack("!HHIH", 6, 1, server.ttl_s, 22) + bytes(2) + struct.pack("!5I", 1, 2, 3, 4, 60)
