@@ -68,7 +68,7 @@ def run(settings: Settings, log: Log, parent: Parent) -> None:
         os.close(parent.ready)
     controller.publish()  # a folder of manifests has been read by now
     while not calls.stopping:
-        calls.make(LOOK_S)
+        calls.make(0.0 if controller.is_behind else LOOK_S)
         controller.turn()
         log.summarize()
     controller.stop()

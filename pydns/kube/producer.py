@@ -79,9 +79,6 @@ class Producer(Protocol):
     def size(self, state: State) -> int:
         """Return about how many records a state has, at once: what it costs to make them."""
 
-    def left_out(self, state: State) -> int:
-        """Return how many endpoints and ports of the objects have no records, because there are too many."""
-
     def change_ttl(self, ttl_s: int) -> None:
         """Make records with another TTL from now on."""
 
@@ -107,7 +104,3 @@ class Plain:
     def size(self, state: State) -> int:
         """Return 1."""
         return 1
-
-    def left_out(self, state: State) -> int:
-        """Return 0."""
-        return 0

@@ -30,7 +30,7 @@ _Names = dict[bytes, tuple[bytes, ...]]  # address → the names that a key give
 _Comparison = Generator["_Piece", None, None]  # of two states of a key
 
 _LARGE = 200  # the size of both states of a key, from which on it may be divided
-_PIECE, _PIECE_OCTETS = 500, 1 << 19  # of a large state: records, names or addresses, and octets of answers
+_PIECE, _PIECE_OCTETS = 200, 1 << 17  # of a large state: records, names or addresses, and octets of answers
 
 
 class Cut(NamedTuple):
@@ -61,8 +61,9 @@ class Zone:
         self._parts = list(parts.values())
         self._large: dict[_Pointing, None] = {}  # large keys that have changed
         self._comparing: _Comparison | None = None  # of a large key; part of it has been published
+        self._compared: _Pointing | None = None  # that key
         self._rest = Changes({}, {})  # of a comparison that had to end early
-        self._cut: dict[_Pointing, Cut] = {}
+        self._cut: dict[ServiceKey, Cut] = {}
         self._pointing: dict[bytes, tuple[_Pointing, ...]] = {}  # which published states name an address
         self._infrastructure = Contents({}, {})  # as it is to be
         self._before: tuple[dict[bytes, bytes | None], ...] = ({}, {})  # its values at the last flush, if they differed
@@ -118,8 +119,8 @@ class Zone:
         while (most is None or done < most) and (comparison := self._next_comparison()) is not None:
             for piece in comparison:
                 done += _merge(piece, changes, addresses)
-        while (most is None or done < most) and (piece := self._next_piece()) is not None:
-            done += _merge(piece, changes, addresses)
+        while (most is None or done < most) and (part_of_large := self._next_piece()) is not None:
+            done += _merge(part_of_large, changes, addresses)
         known: dict[_Pointing, _Names] = {}
         for address in addresses:
             self._change_pointer(address, known, changes)
@@ -132,14 +133,15 @@ class Zone:
     @property
     def is_behind(self) -> bool:
         """Return whether the next `flush` has something to look at."""
-        return self._comparing is not None or bool(self._large) or any(part.dirty for part in self._parts)
+        return self._comparing is not None or bool(self._large or self._rest) or any(part.dirty for part in self._parts)
 
     def contents(self) -> Iterator[Contents]:
         """Yield everything that the table should hold, in pieces, and count it as published. Iterate to the end.
 
         Each iteration yields the same, so a writer that ran out of room can begin again.
         """
-        self._comparing, self._rest = None, Changes({}, {})
+        self._comparing = self._compared = None
+        self._rest = Changes({}, {})
         self._large.clear()
         self._cut.clear()
         for part in self._parts:
@@ -147,11 +149,11 @@ class Zone:
         self._point()
         shared: dict[bytes, list[bytes]] = {}
         for part in self._parts:
-            for key, state in part.published.items():
+            for state in part.published.values():
                 cut: list[RRset] = []
                 *pieces, piece = part.compile(state, cut)
                 yield from pieces
-                self._note_cut(_Pointing(part, key), state, cut)
+                self._note_cut(state, cut)
                 for address, targets in part.pointers(state).items():
                     if len(self._pointing[address]) > 1:
                         shared.setdefault(address, []).extend(targets)
@@ -162,8 +164,8 @@ class Zone:
         for before in self._before:
             before.clear()
         last = Contents(dict(self._infrastructure.answers), dict(self._infrastructure.names))
-        for address, targets in shared.items():
-            self._put_pointer(address, targets, last)
+        for address, all_targets in shared.items():
+            self._put_pointer(address, all_targets, last)
         yield last
 
     def facts(self, *, serial: int, synced: bool) -> Facts:
@@ -198,7 +200,7 @@ class Zone:
     @property
     def cut(self) -> Mapping[Ref, Cut]:
         """Return the published Services that are not in the table as a whole."""
-        return {Ref(Kind.SERVICE, *each.key): cut for each, cut in self._cut.items()}
+        return {Ref(Kind.SERVICE, *key): cut for key, cut in self._cut.items()}
 
     def service_addresses(self) -> tuple[bytes, ...]:
         """Return the ClusterIPs of the published Services that have this server as an endpoint."""
@@ -228,7 +230,8 @@ class Zone:
                 del part.dirty[key]
                 before, after = part.published.get(key), part.producer.state(key)
                 each = _Pointing(part, key)
-                if part.size(before) + part.size(after) < _LARGE:
+                # A key that is being compared waits until what is published of it is known again.
+                if each != self._compared and part.size(before) + part.size(after) < _LARGE:
                     return self._compare(each, before, after)
                 self._large[each] = None
         return None
@@ -239,10 +242,13 @@ class Zone:
             if self._comparing is None:
                 each = next(iter(self._large))
                 del self._large[each]
-                self._comparing = self._compare(each, each.part.published.get(each.key), each.part.producer.state(each.key))
+                self._compared = each
+                self._comparing = self._compare(
+                    each, each.part.published.get(each.key), each.part.producer.state(each.key)
+                )
             if (piece := next(self._comparing, None)) is not None:
                 return piece
-            self._comparing = None
+            self._comparing = self._compared = None
         return None
 
     def _finish_comparison(self) -> None:
@@ -250,7 +256,7 @@ class Zone:
         addresses: dict[bytes, None] = {}
         for piece in self._comparing or ():
             _merge(piece, self._rest, addresses)
-        self._comparing = None
+        self._comparing = self._compared = None
         for address in addresses:
             self._change_pointer(address, {}, self._rest)
 
@@ -265,10 +271,10 @@ class Zone:
         for piece in part.compile(before, []):
             answers.update(zip(piece.answers, map(hash, piece.answers.values()), strict=True))
             names.update(piece.names)
-            yield _Piece(len(piece.names))
+            yield _Piece(_size(piece))
         cut: list[RRset] = []
         for piece in part.compile(after, cut):
-            found = _Piece(len(piece.names))
+            found = _Piece(_size(piece))
             for question_, value in piece.answers.items():
                 if answers.pop(question_, None) != hash(value):
                     found.changes.answers[question_] = value
@@ -284,16 +290,19 @@ class Zone:
         yield from self._point_again(each, before, after)
         if after is None:
             part.published.pop(key, None)
+            if isinstance(before, ServiceState):
+                self._cut.pop(before.service.key, None)
         else:
             part.published[key] = after
-        self._note_cut(each, after, cut)
+            self._note_cut(after, cut)
 
-    def _note_cut(self, each: "_Pointing", state: State | None, cut: list[RRset]) -> None:
-        left_out = 0 if state is None else each.part.producer.left_out(state)
-        if cut or left_out:
-            self._cut[each] = Cut(len(cut), left_out)
-        else:
-            self._cut.pop(each, None)
+    def _note_cut(self, state: State | None, cut: list[RRset]) -> None:
+        """Remember what is missing of a state. Only Services are large enough to lack something."""
+        if isinstance(state, ServiceState):
+            if cut or state.left_out:
+                self._cut[state.service.key] = Cut(len(cut), state.left_out)
+            elif self._cut:
+                self._cut.pop(state.service.key, None)
 
     # Reverse names
 
@@ -429,29 +438,30 @@ class _Part:
 
     def compile(self, state: State | None, cut: list[RRset]) -> Iterator[Contents]:
         """Yield what the table holds of a state, reverse names apart, in pieces. Add RRsets that are cut to `cut`."""
-        contents = Contents({}, {})
         if state is None:
             return
-        contents.names.update(self.producer.names(state))
+        answers: dict[bytes, bytes] = {}
+        names = {**self.producer.names(state)}
         owner, octets = b"", 0
         for rrset in self.producer.rrsets(state):
-            answer = contents.answers[question(rrset.owner, rrset.rtype)] = compile_answer(rrset)
+            answer = compile_answer(rrset)
+            answers[question(rrset.owner, rrset.rtype)] = answer
             octets += len(answer)
             if rrset.is_cut:
                 cut.append(rrset)
             if rrset.owner is not owner:  # the types of a name follow one another
                 owner = rrset.owner
-                contents.names[name.tree_key(owner)] = _node_kind(rrset)
-                if len(contents.names) >= _PIECE or octets >= _PIECE_OCTETS:
-                    yield contents
-                    contents, octets = Contents({}, {}), 0
-        yield contents
+                names[name.tree_key(owner)] = _node_kind(rrset)
+                if len(names) >= _PIECE or octets >= _PIECE_OCTETS:
+                    yield Contents(answers, names)
+                    answers, names, octets = {}, {}, 0
+        yield Contents(answers, names)
 
     def pointers(self, state: State) -> _Names:
         """Return the names that a state gives to addresses."""
-        names = _Gathered({}, {})
-        names.add(self.producer.pointers(state))
-        return names.all()
+        several: dict[bytes, dict[bytes, None]] = {}
+        names = _named(self.producer.pointers(state), {}, several)
+        return _with_several(names, several) if several else names
 
 
 class _Pointing(NamedTuple):
@@ -479,36 +489,30 @@ def _node_kind(rrset: RRset) -> NodeKind:
     return NodeKind.ALIAS if rrset.rtype == CNAME else NodeKind.PLAIN
 
 
-class _Gathered(NamedTuple):
-    """The names that a state gives to addresses, so far."""
+def _named(pairs: Iterable[tuple[bytes, bytes]], names: _Names, several: dict[bytes, dict[bytes, None]]) -> _Names:
+    """Return `names`, to which pairs of address and name are added. `several` has the addresses with more than one."""
+    for address, target in pairs:
+        known = names.get(address)
+        if known is None:
+            names[address] = (target,)
+        elif known[0] != target:
+            several.setdefault(address, {known[0]: None})[target] = None
+    return names
 
-    names: _Names
-    several: dict[bytes, dict[bytes, None]]  # of addresses with more than one
 
-    def add(self, pairs: Iterable[tuple[bytes, bytes]]) -> None:
-        """Take pairs of address and name."""
-        names, several = self
-        for address, target in pairs:
-            known = names.get(address)
-            if known is None:
-                names[address] = (target,)
-            elif known[0] != target:
-                several.setdefault(address, {known[0]: None})[target] = None
-
-    def all(self) -> _Names:
-        """Return them."""
-        self.names.update({address: tuple(targets) for address, targets in self.several.items()})
-        return self.names
+def _with_several(names: _Names, several: dict[bytes, dict[bytes, None]]) -> _Names:
+    return names | {address: tuple(targets) for address, targets in several.items()}
 
 
 def _gather(part: _Part, state: State | None) -> Generator[_Piece, None, _Names]:
     """Return the names that a state gives to addresses, with pauses."""
-    found = _Gathered({}, {})
+    names: _Names = {}
+    several: dict[bytes, dict[bytes, None]] = {}
     pairs = iter(()) if state is None else part.producer.pointers(state)
     while chunk := list(islice(pairs, _PIECE)):
-        found.add(chunk)
+        _named(chunk, names, several)
         yield _Piece(len(chunk))
-    return found.all()
+    return _with_several(names, several)
 
 
 def _merge(piece: _Piece, changes: Changes, addresses: dict[bytes, None]) -> int:
@@ -517,6 +521,11 @@ def _merge(piece: _Piece, changes: Changes, addresses: dict[bytes, None]) -> int
     changes.names.update(piece.changes.names)
     addresses |= piece.addresses
     return piece.size
+
+
+def _size(piece: Contents) -> int:
+    """Return what a piece costs: as much as its names, or by its octets if the answers are long."""
+    return len(piece.names) + sum(map(len, piece.answers.values())) * _PIECE // _PIECE_OCTETS
 
 
 def _chunks(keys: Iterable[bytes]) -> Iterator[list[bytes]]:

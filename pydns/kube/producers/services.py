@@ -1,6 +1,6 @@
 """Services and their ready endpoints: the records of the DNS specification, sections 2.3 to 2.5."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
 
 from pydns.dns.rrset import RRset
@@ -83,10 +83,6 @@ class Services(Plain):
     def size(self, state: ServiceState) -> int:
         """Return how many ports and endpoints a Service has."""
         return len(state.service.ports) + sum([len(each.ports) + len(each.endpoints) for each in state.slices])
-
-    def left_out(self, state: ServiceState) -> int:
-        """Return how many endpoints and ports there are beyond the limits."""
-        return state.left_out
 
     def change_ttl(self, ttl_s: int) -> None:
         """Make records with another TTL from now on."""
