@@ -58,8 +58,8 @@ class Reference:
                     and (other.namespace, other.service) == (each.namespace, each.name)
                 ]
                 self._add(schema.service_rrsets(_SCHEMA, each, slices))
-                for address, targets in schema.pointers(_SCHEMA, each, slices).items():
-                    pointers.setdefault(address, []).extend(targets)
+                for address, target in dict.fromkeys(schema.pointers(_SCHEMA, each, slices)):
+                    pointers.setdefault(address, []).append(target)
                 endpoints = [endpoint.address for other in slices for endpoint in other.endpoints]
                 if own in endpoints and own not in each.cluster_ips and each.external_name is None:
                     services.append(schema.service_name(_SCHEMA, each.namespace, each.name))

@@ -131,9 +131,10 @@ class Witness:
     def _what_it_is(self, qname: bytes) -> list[str]:
         match self._labels_in_cluster(qname):
             case ["svc", namespace, service]:
-                return [f"{service} is a Service in namespace {namespace}"]
+                return [f"{service} is a Service in namespace {namespace}", *self._what_is_cut(namespace, service)]
             case ["svc", namespace, service, *_]:
-                return [f"it is an endpoint or a port of Service {service} in namespace {namespace}"]
+                why = f"it is an endpoint or a port of Service {service} in namespace {namespace}"
+                return [why, *self._what_is_cut(namespace, service)]
             case ["pod", namespace, _]:
                 return [f"it is a pod's address in namespace {namespace} (pods: {self._pods(namespace)})"]
         source = self._wildcard(qname)
@@ -178,7 +179,7 @@ class Witness:
                 return [why, *self._there("Services", parent, label)]
             case ["svc", namespace, service, *_]:
                 why = f"Service {service} in namespace {namespace} has no such endpoint or port"
-                return [why, *self._there("names", parent, label)]
+                return [why, *self._what_is_cut(namespace, service), *self._there("names", parent, label)]
             case ["pod", namespace] if undashed(label.encode()) is None:
                 return [f"{label} is not an address with dashes, such as 10-0-0-1"]
             case ["pod", namespace] if self._pods(namespace) == "verified":
@@ -189,6 +190,10 @@ class Witness:
         if zone is not None and zone.falls_through:
             return ["no Service, endpoint or host has this address"]
         return [f"{name.to_text(parent)} has no {label}", *self._there("names", parent, label)]
+
+    def _what_is_cut(self, namespace: str, service: str) -> list[str]:
+        missing = self.status.cut.get(f"Service {namespace}/{service}")
+        return [f"the Service is too large to be served as a whole: {missing}"] if missing else []
 
     def _pods(self, namespace: str) -> str:
         kind = self._tree.kind(_child(namespace, _child("pod", self.domain)))

@@ -42,6 +42,7 @@ def status(state_dir: Path) -> Iterator[str]:
         yield f"source    {known.source}, as of {age_s:.1f} s ago"
     for kind, each in known.kinds.items():
         yield from _kind(kind, each)
+    yield from (f"  too large: {each}: {missing}" for each, missing in known.cut.items())
     yield from _zones(known.zones)
     if known.left_out:
         yield f"warnings  {known.left_out}"

@@ -15,14 +15,15 @@ from pydns.control.source import SourceChoice, SourceKindStatus
 from pydns.kube import reflector
 from pydns.kube.events import Apply, Event, InitApply
 from pydns.kube.kinds import Kind
-from pydns.kube.objects import Observed, Skipped
+from pydns.kube.objects import Observed, Ref, Skipped
 from pydns.kube.producer import ZoneOptions
-from pydns.kube.zone import Zone
+from pydns.kube.zone import Cut, Zone
 from pydns.log import Level, Log
 from pydns.table.layout import Changes, Contents, Facts
 from pydns.table.status import Filter, KindStatus
 
-_MAX_SKIPPED, _MAX_TEXT = 100, 200  # skipped objects in the status, and characters about each
+_MAX_SKIPPED, _MAX_TEXT = 100, 200  # skipped or cut objects in the status, and characters about each
+_MOST = 250  # records, names and addresses to look at for a commit: a few milliseconds
 
 
 class Cluster:
@@ -42,6 +43,7 @@ class Cluster:
         self._serial = 0  # of the last commit
         self._least_version = 0
         self._zone = Zone(options.zone)
+        self._cut: dict[Ref, Cut] = {}  # as logged
         self._name = source.name
         self._source = source.open(options.source, lambda events: post(partial(self._apply, events)))
         self._counts = counts
@@ -66,8 +68,15 @@ class Cluster:
         return self._zone.contents()
 
     def changes(self) -> Changes:
-        """Return what changed in the zone."""
-        return self._zone.flush()
+        """Return what changed in the zone, as much as fits into a commit."""
+        changes = self._zone.flush(_MOST)
+        self._report_cut()
+        return changes
+
+    @property
+    def is_behind(self) -> bool:
+        """Return whether there is more that changed."""
+        return self._zone.is_behind
 
     def facts(self, *, synced: bool) -> Facts:
         """Return the zone's facts. The serial is the highest resourceVersion, so replicas agree.
@@ -105,6 +114,7 @@ class Cluster:
                 namespaces=None if namespaces is None else tuple(sorted(namespaces)), labels=self.options.source.labels
             ),
             skipped={str(ref)[:_MAX_TEXT]: skipped[ref][:_MAX_TEXT] for ref in islice(skipped, _MAX_SKIPPED)},
+            cut={str(ref)[:_MAX_TEXT]: str(cut) for ref, cut in islice(self._zone.cut.items(), _MAX_SKIPPED)},
             kinds={kind.value: self._kind_status(kind, each) for kind, each in self._source.status().items()},
             warnings=self._source.warnings(),
         )
@@ -128,6 +138,16 @@ class Cluster:
                 self._log("object skipped", level=Level.WARNING, object=str(observed.ref)[:120], reason=reason)
         elif known is not None:
             self._log("object accepted again", object=str(observed.ref)[:120])
+
+    def _report_cut(self) -> None:
+        """Log a Service of which something is missing, once while that is so."""
+        if not self._cut and not self._zone.cut:
+            return
+        now = dict(self._zone.cut)
+        for ref in now.keys() - self._cut.keys():
+            what = str(now[ref])
+            self._log("answers cut", level=Level.WARNING, object=str(ref)[:120], reason=f"too large: {what}")
+        self._cut = now
 
     def _kind_status(self, kind: Kind, source: SourceKindStatus) -> KindStatus:
         now = self._clock.monotonic()

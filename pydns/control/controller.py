@@ -89,6 +89,11 @@ class Controller:
         self._inputs.configuration.take(seen)
         self.configure()
 
+    @property
+    def is_behind(self) -> bool:
+        """Return whether another turn is wanted soon: the last one has published a part of what changed."""
+        return self._synced and self._feed is not None and self._feed.is_behind
+
     def turn(self) -> None:
         """Publish what has changed, and do what is due. To be called after every call, and at least every `LOOK_S`."""
         if self._look.is_due():
@@ -156,6 +161,7 @@ class Controller:
             config=self._inputs.configuration.status(self._next.missing() if self._next is not None else {}),
             only=feed.only,
             skipped=dict(feed.skipped),
+            cut=dict(feed.cut),
             kinds=dict(feed.kinds),
             zones=self._inputs.statics.status(),
             left_out=len(warnings),

@@ -21,6 +21,7 @@ class FeedStatus(NamedTuple):
     source: str
     only: Filter = Filter()
     skipped: Mapping[str, str] = {}  # object -> why it can't be used
+    cut: Mapping[str, str] = {}  # object -> what of it is missing
     kinds: Mapping[str, KindStatus] = {}
     warnings: Sequence[str] = ()  # what is left out of the source's files, each with its place
 
@@ -45,7 +46,14 @@ class Feed(Protocol):
         """Return all records in pieces, and count them as published. To be iterated over to the end."""
 
     def changes(self) -> Changes:
-        """Return what changed since the last `changes` or `contents`, and count it as published."""
+        """Return what changed since the last `changes` or `contents`, and count it as published.
+
+        If there is too much for one commit, return a part of it: `is_behind` then.
+        """
+
+    @property
+    def is_behind(self) -> bool:
+        """Return whether the next `changes` has more."""
 
     def facts(self, *, synced: bool) -> Facts:
         """Return the facts that go with the next commit."""

@@ -71,7 +71,7 @@ def run(settings: Settings, log: Log, parent: Parent) -> None:
         pulse.tables += 1
         os.kill(pulse.supervisor.pid, NEWS)
     while not calls.stopping:
-        calls.make(LOOK_S)
+        calls.make(0.0 if controller.is_behind else LOOK_S)
         controller.turn()
         log.summarize()
     controller.close()  # the threads of the sources end with this process: one may still be reading a folder

@@ -12,6 +12,7 @@ into the question, whose length doesn't depend on its case.
 """
 
 from collections.abc import Iterator
+from itertools import accumulate
 from struct import Struct
 
 from pydns.dns import name
@@ -23,6 +24,7 @@ _MAX_POINTER = 0x3FFF  # RFC 1035 section 4.1.4: pointers have 14 bits. dnslib's
 _TO_QNAME = b"\xc0\x0c"
 _CLASS_IN = CLASS_IN.to_bytes(2)
 _HEAD = Struct("!2B4H").pack  # octets 0–9
+_MESSAGE = 0xFFFF  # octets of the longest message
 _MOST = 0xFFFF  # records: more would not fit into a message, as the shortest takes 11 octets
 _ONE_RECORD = _HEAD(0, 0, 1, 1, 0, 0) + _TO_QNAME
 _FIXED = Struct("!HHIH").pack  # type, class, TTL, RDLENGTH
@@ -52,7 +54,7 @@ def compile_answer(rrset: RRset) -> bytes:
     Owners are compressed; names in RDATA are not (RFC 2782 forbids it for SRV targets, and for the others it would
     gain little). The answer may be longer than a message: `fit` cuts it when it is sent.
     """
-    owner, rtype, ttl_s, rdatas, additional = rrset
+    owner, rtype, ttl_s, rdatas, additional, _ = rrset
     if not additional and len(rdatas) == 1:
         return _ONE_RECORD + _FIXED(rtype, CLASS_IN, ttl_s, len(rdatas[0])) + rdatas[0]
     records = [_TO_QNAME + _FIXED(rtype, CLASS_IN, ttl_s, len(rdata)) + rdata for rdata in rdatas]
@@ -70,12 +72,17 @@ def compile_answer(rrset: RRset) -> bytes:
         if target not in seen:
             seen[target] = position - len(target)
     count = 0
-    for extra_owner, extra_rtype, extra_ttl_s, extra_rdatas, _ in additional:
+    for extra_owner, extra_rtype, extra_ttl_s, extra_rdatas, _, _ in additional:
         at = seen.get(extra_owner, _MAX_POINTER + 1)
         pointer = (0xC000 | at).to_bytes(2) if at <= _MAX_POINTER else extra_owner
         records += [pointer + _FIXED(extra_rtype, CLASS_IN, extra_ttl_s, len(rdata)) + rdata for rdata in extra_rdatas]
         count += len(extra_rdatas)
-    return _HEAD(0, 0, 1, min(len(rdatas), _MOST), 0, min(count, _MOST)) + b"".join(records)
+    octets = b"".join(records)
+    if len(octets) > _MESSAGE:  # additional records that can't be sent take no room in the table
+        fitting = sum([end <= _MESSAGE for end in accumulate(map(len, records))])
+        count = max(0, fitting - len(rdatas))
+        octets = b"".join(records[: len(rdatas) + count])
+    return _HEAD(0, 0, 1, min(len(rdatas), _MOST), 0, min(count, _MOST)) + octets
 
 
 def with_ttl(compiled: bytes, before_s: int, ttl_s: int) -> bytes:

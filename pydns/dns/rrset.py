@@ -52,13 +52,17 @@ _SRV = Struct("!HHH").pack
 
 
 class RRset(NamedTuple):
-    """Records of one owner and type. `additional` are the RRsets that go along with them in an answer."""
+    """Records of one owner and type. `additional` are the RRsets that go along with them in an answer.
+
+    `is_cut` if there are more records than these: those that no message could carry.
+    """
 
     owner: bytes
     rtype: int
     ttl_s: int
     rdatas: tuple[bytes, ...]
     additional: tuple["RRset", ...] = ()
+    is_cut: bool = False
 
 
 class Soa(NamedTuple):

@@ -70,11 +70,14 @@ class Producer(Protocol):
     def names(self, state: State) -> Mapping[bytes, bytes]:
         """Return the names that exist without records: tree key → `NodeKind`."""
 
-    def pointers(self, state: State) -> Mapping[bytes, tuple[bytes, ...]]:
-        """Return the names that a state gives to addresses, for the reverse zones."""
+    def pointers(self, state: State) -> Iterator[tuple[bytes, bytes]]:
+        """Yield addresses with the names that a state gives them, for the reverse zones. Pairs may repeat."""
 
     def addresses(self, state: State) -> Iterable[bytes]:
         """Return the addresses of `pointers`, in less time. They may repeat."""
+
+    def size(self, state: State) -> int:
+        """Return about how many records a state has, at once: what it costs to make them."""
 
     def change_ttl(self, ttl_s: int) -> None:
         """Make records with another TTL from now on."""
@@ -84,16 +87,20 @@ MakeProducer = Callable[[ZoneOptions], Producer]
 
 
 class Plain:
-    """What most producers don't have: names without records, and reverse names."""
+    """What most producers don't have: names without records, reverse names, and large states."""
 
     def names(self, state: State) -> Mapping[bytes, bytes]:
         """Return nothing: all names have records."""
         return {}
 
-    def pointers(self, state: State) -> Mapping[bytes, tuple[bytes, ...]]:
-        """Return nothing."""
-        return {}
+    def pointers(self, state: State) -> Iterator[tuple[bytes, bytes]]:
+        """Yield nothing."""
+        yield from ()
 
     def addresses(self, state: State) -> Iterable[bytes]:
         """Return nothing."""
         return ()
+
+    def size(self, state: State) -> int:
+        """Return 1."""
+        return 1

@@ -11,17 +11,28 @@ records are those of CoreDNS, because clients have learned them. Names below are
 Each function takes objects and yields RRsets; it knows nothing of what was there before.
 """
 
-from collections.abc import Collection, Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Collection, Hashable, Iterable, Iterator
+from itertools import accumulate, chain, islice
+from typing import NamedTuple, TypeVar
 
 from pydns.dns import name
 from pydns.dns.dashed import dashed
 from pydns.dns.rrset import AAAA, CNAME, NS, PTR, SRV, TXT, A, RRset, address_type, srv, txt
 from pydns.kube.objects import Endpoint, EndpointSlice, Port, Service
 
+_Item = TypeVar("_Item", bound=Hashable)
+
 VERSION = b"1.1.0"
 _VERSION_TTL_S = 28800  # section 2.2
 _SRV_PRIORITY = 0
+
+# What one Service may take, in octets of records. Endpoints × ports have no other limit: the API allows 1,000 × 20,000.
+_MESSAGE = 0xFFFF  # more of an answer can't be sent
+_BUDGET = 8 << 20  # for the answers of all ports of a headless Service, and again for the SRV answers of all endpoints
+_LEAST = 512  # for each of them, however many there are
+_RECORD = 12  # octets of a record before its RDATA, its owner compressed
+_LEAST_RECORD, _MOST_RECORD = _RECORD + 4, _RECORD + 16  # A and AAAA
+_SRV_FIXED = _RECORD + 6  # octets of an SRV record before its target
 
 
 class Schema(NamedTuple):
@@ -50,23 +61,19 @@ def service_rrsets(schema: Schema, service: Service, slices: Iterable[EndpointSl
     yield from _endpoints(schema, owner, endpoints)
 
 
-def pointers(schema: Schema, service: Service, slices: Iterable[EndpointSlice]) -> dict[bytes, tuple[bytes, ...]]:
-    """Return the names that a Service gives to addresses: its own to its ClusterIPs, its endpoints' to theirs.
+def pointers(schema: Schema, service: Service, slices: Iterable[EndpointSlice]) -> Iterator[tuple[bytes, bytes]]:
+    """Yield addresses with the names that a Service gives them: its own to its ClusterIPs, its endpoints' to theirs.
 
-    Sections 2.3.3 and 2.4.3. Several Services can name an address; the caller merges them.
+    Sections 2.3.3 and 2.4.3. Pairs may repeat. Several Services can name an address; the caller merges them.
     """
     if service.external_name is not None:
-        return {}
+        return
     owner = service_name(schema, service.namespace, service.name)
-    found: dict[bytes, tuple[bytes, ...]] = {}
+    for address in service.cluster_ips:
+        yield address, owner
     for each in slices:
         for endpoint in each.endpoints:
-            target = _child(owner, _label(endpoint))
-            known = found.get(endpoint.address, ())
-            if target not in known:
-                found[endpoint.address] = (*known, target)
-    found.update(dict.fromkeys(service.cluster_ips, (owner,)))
-    return found
+            yield endpoint.address, _child(owner, _label(endpoint))
 
 
 def pointer_rrset(schema: Schema, address: bytes, targets: Iterable[bytes]) -> RRset:
@@ -79,7 +86,9 @@ def pointer_rrset(schema: Schema, address: bytes, targets: Iterable[bytes]) -> R
         found = tuple(sorted(found))
         above = len(name.labels_of(schema.domain)) + 3  # SVC.NS.svc, and endpoints have one label more
         found = tuple([each for each in found if len(name.labels_of(each)) == above]) or found
-    return RRset(name.reverse_name(address), PTR, schema.ttl_s, found)
+    ends = accumulate([_RECORD + len(each) for each in found])
+    kept = 1 + sum([end < _MESSAGE for end in ends])
+    return RRset(name.reverse_name(address), PTR, schema.ttl_s, found[:kept], (), kept < len(found))
 
 
 def pod_name(schema: Schema, namespace: str, address: bytes) -> bytes:
@@ -131,30 +140,44 @@ def infrastructure_names(schema: Schema) -> list[bytes]:
 
 
 class _Ready(NamedTuple):
-    """The ready endpoints of a Service, merged from its slices; dicts keep the order and drop duplicates."""
+    """The ready endpoints of a Service, merged from its slices; dicts keep the order and drop duplicates.
 
+    Most slices have equal lists of ports, so an endpoint has the number of a list. All of it is linear in the slices:
+    endpoints × ports are nowhere.
+    """
+
+    slices: list[tuple[EndpointSlice, list[str]]]  # each with the labels of its endpoints
+    lists: list[tuple[Port, ...]]  # the different lists of ports
     by_label: dict[str, dict[bytes, None]]  # addresses by endpoint label
-    ports: dict[str, dict[Port, None]]  # ports by endpoint label
-    by_port: dict[tuple[str, str], dict[bytes, None]]  # addresses by name and protocol of a named port
+    first: dict[str, int]  # number of a list of ports by endpoint label: that of the label's first slice
+    several: dict[str, dict[int, None]]  # all numbers, for labels in slices with different lists
+
+    def ports(self, label: str) -> Iterator[Port]:
+        """Yield the ports of an endpoint. They may repeat."""
+        return chain.from_iterable([self.lists[each] for each in self.several.get(label) or (self.first[label],)])
 
 
 def _merge(slices: Iterable[EndpointSlice]) -> _Ready:
-    ready = _Ready({}, {}, {})
+    ready = _Ready([], [], {}, {}, {})
+    _, lists, by_label, first, several = ready
+    numbers: dict[tuple[Port, ...], int] = {}
     for each in slices:
-        ports = dict.fromkeys(each.ports)
-        named = [ready.by_port.setdefault((port.name, port.protocol), {}) for port in each.ports if port.name]
-        for endpoint in each.endpoints:
-            label = _label(endpoint)
-            known = ready.by_label.get(label)
+        number = numbers.setdefault(each.ports, len(lists))
+        if number == len(lists):
+            lists.append(each.ports)
+        labels: list[str] = []
+        ready.slices.append((each, labels))
+        for address, label in each.endpoints:
+            label = label or dashed(address)
+            labels.append(label)
+            known = by_label.get(label)
             if known is None:
-                ready.by_label[label] = {endpoint.address: None}
-                ready.ports[label] = ports  # shared between endpoints, so never changed in place
+                by_label[label] = {address: None}
+                first[label] = number
             else:
-                known[endpoint.address] = None
-                if ready.ports[label] != ports:
-                    ready.ports[label] = ready.ports[label] | ports
-            for addresses in named:
-                addresses[endpoint.address] = None
+                known[address] = None
+                if first[label] != number:
+                    several.setdefault(label, {first[label]: None})[number] = None
     return ready
 
 
@@ -166,9 +189,10 @@ def _cluster_ip(schema: Schema, owner: bytes, service: Service) -> Iterator[RRse
         return
     numbers = dict.fromkeys(port.number for port in service.ports)
     if numbers:
-        weight = _weight(len(numbers))
-        rdatas = tuple([srv(_SRV_PRIORITY, weight, number, owner) for number in numbers])
-        yield RRset(owner, SRV, schema.ttl_s, rdatas, addresses)
+        kept = min(len(numbers), _MESSAGE // (_SRV_FIXED + len(owner)) + 1)
+        weight = _weight(kept)
+        rdatas = tuple([srv(_SRV_PRIORITY, weight, number, owner) for number in islice(numbers, kept)])
+        yield RRset(owner, SRV, schema.ttl_s, rdatas, addresses, kept < len(numbers))
     for port in service.ports:
         if port.name:
             port_owner = _port_owner(owner, port.name, port.protocol)
@@ -178,58 +202,118 @@ def _cluster_ip(schema: Schema, owner: bytes, service: Service) -> Iterator[RRse
 
 def _headless(schema: Schema, owner: bytes, ready: _Ready) -> Iterator[RRset]:
     """Section 2.4. Without a ready endpoint there is no name."""
-    yield from _by_family(owner, schema.ttl_s, dict.fromkeys(a for found in ready.by_label.values() for a in found))
-    everything: list[tuple[str, int]] = []
-    by_port: dict[tuple[str, str], list[tuple[str, int]]] = {}
-    for label, ports in ready.ports.items():
-        everything += [(label, number) for number in dict.fromkeys(port.number for port in ports)]
-        for port in ports:
+    yield from _by_family(owner, schema.ttl_s, dict.fromkeys([a for found in ready.by_label.values() for a in found]))
+    glue: dict[str, tuple[RRset, ...]] = {}
+    everything = ((label, port.number) for label in ready.by_label for port in ready.ports(label))
+    yield from _endpoint_srv(schema, owner, owner, everything, ready, glue, _MESSAGE)
+    by_port: dict[tuple[str, str], list[tuple[int, int]]] = {}  # slices and numbers by name and protocol
+    for at, (each, labels) in enumerate(ready.slices):
+        for port in each.ports if labels else ():
             if port.name:
-                by_port.setdefault((port.name, port.protocol), []).append((label, port.number))
-    glue = {
-        label: _by_family(_child(owner, label), schema.ttl_s, addresses) for label, addresses in ready.by_label.items()
-    }
-    if everything:
-        yield _endpoint_srv(schema, owner, owner, everything, glue)
-    for (port_name, protocol), found in by_port.items():
+                by_port.setdefault((port.name, port.protocol), []).append((at, port.number))
+    room = _room(len(by_port))
+    for (port_name, protocol), having in by_port.items():
         port_owner = _port_owner(owner, port_name, protocol)
-        yield from _by_family(port_owner, schema.ttl_s, ready.by_port[port_name, protocol])
-        yield _endpoint_srv(schema, port_owner, owner, found, glue)
+        slices = [ready.slices[at][0] for at in dict.fromkeys([at for at, _ in having])]
+        addresses, more = _distinct(
+            (endpoint.address for each in slices for endpoint in each.endpoints), room // _LEAST_RECORD + 1
+        )
+        yield from _by_family(port_owner, schema.ttl_s, addresses, room, more)
+        found = ((label, number) for at, number in having for label in ready.slices[at][1])
+        yield from _endpoint_srv(schema, port_owner, owner, found, ready, glue, room)
 
 
 def _endpoint_srv(
-    schema: Schema, owner: bytes, service: bytes, found: list[tuple[str, int]], glue: dict[str, tuple[RRset, ...]]
-) -> RRset:
-    weight = _weight(len(found))
-    rdatas = tuple([srv(_SRV_PRIORITY, weight, number, _child(service, label)) for label, number in found])
-    additional = tuple([rrset for label in dict.fromkeys(label for label, _ in found) for rrset in glue[label]])
-    return RRset(owner, SRV, schema.ttl_s, rdatas, additional)
+    schema: Schema,
+    owner: bytes,
+    service: bytes,
+    found: Iterable[tuple[str, int]],
+    ready: _Ready,
+    glue: dict[str, tuple[RRset, ...]],
+    room: int,
+) -> Iterator[RRset]:
+    """Yield the SRV records of endpoints, labels with port numbers, as many as fit. `glue` is kept between calls."""
+    pairs, more = _distinct(found, room // (_SRV_FIXED + len(service) + 2) + 1)
+    targets: dict[str, bytes] = {}
+    records: list[tuple[int, bytes]] = []
+    octets = 0
+    for label, number in pairs:
+        if octets >= room:
+            more = True
+            break
+        target = targets.get(label) or targets.setdefault(label, _child(service, label))
+        records.append((number, target))
+        octets += _SRV_FIXED + len(target)
+    if not records:
+        return
+    weight = _weight(len(records))
+    additional: list[RRset] = []
+    for label, target in targets.items():
+        rrsets = glue.get(label) or glue.setdefault(label, _by_family(target, schema.ttl_s, ready.by_label[label]))
+        octets += _MOST_RECORD * len(ready.by_label[label])
+        if octets > room:
+            break
+        additional += rrsets
+    rdatas = tuple([srv(_SRV_PRIORITY, weight, number, target) for number, target in records])
+    yield RRset(owner, SRV, schema.ttl_s, rdatas, tuple(additional), more)
 
 
 def _endpoints(schema: Schema, owner: bytes, ready: _Ready) -> Iterator[RRset]:
     """Sections 2.4.1 and 2.4.2. Endpoints of Services with a ClusterIP have names too: CoreDNS."""
-    ports: dict[Port, None] = {}
+    room = _room(len(ready.by_label))
+    most = room // (_SRV_FIXED + len(owner) + 2) + 1
+    first, several = ready.first, ready.several
+    listed = -1  # the list of ports that `fixed` is of
     fixed: list[bytes] = []  # of SRV records, before the target
+    more = False
     for label, addresses in ready.by_label.items():
         endpoint = _child(owner, label)
         found = _by_family(endpoint, schema.ttl_s, addresses)
         yield from found
-        if ready.ports[label] is not ports:  # they are of a slice, mostly
-            ports = ready.ports[label]
-            numbers = dict.fromkeys([port.number for port in ports])
-            fixed = [srv(_SRV_PRIORITY, _weight(len(numbers)), number, b"") for number in numbers]
-        if fixed:
-            yield RRset(endpoint, SRV, schema.ttl_s, tuple([each + endpoint for each in fixed]), found)
+        if first[label] != listed or label in several:
+            listed = -1 if label in several else first[label]
+            numbers, more = _distinct((port.number for port in ready.ports(label)), most)
+            weight = _weight(max(len(numbers), 1))
+            fixed = [srv(_SRV_PRIORITY, weight, number, b"") for number in numbers]
+        if not fixed:
+            continue
+        size = _SRV_FIXED + len(endpoint)
+        if len(fixed) * size + len(addresses) * _MOST_RECORD <= room:
+            yield RRset(endpoint, SRV, schema.ttl_s, tuple([each + endpoint for each in fixed]), found, more)
+        else:
+            kept = room // size + 1
+            rdatas = tuple([each + endpoint for each in islice(fixed, kept)])
+            yield RRset(endpoint, SRV, schema.ttl_s, rdatas, (), more or kept < len(fixed))
 
 
-def _by_family(owner: bytes, ttl_s: int, addresses: Collection[bytes]) -> tuple[RRset, ...]:
+def _by_family(
+    owner: bytes, ttl_s: int, addresses: Collection[bytes], room: int = _MESSAGE, is_cut: bool = False
+) -> tuple[RRset, ...]:
     if len(addresses) == 1:
         (address,) = addresses
         return (RRset(owner, address_type(address), ttl_s, (address,)),)
     v4 = tuple([address for address in addresses if len(address) == 4])
     v6 = tuple([address for address in addresses if len(address) != 4])
-    found = (RRset(owner, A, ttl_s, v4),) if v4 else ()
-    return (*found, RRset(owner, AAAA, ttl_s, v6)) if v6 else found
+    most4, most6 = room // _LEAST_RECORD + 1, room // _MOST_RECORD + 1
+    found = (RRset(owner, A, ttl_s, v4[:most4], (), is_cut or len(v4) > most4),) if v4 else ()
+    return (*found, RRset(owner, AAAA, ttl_s, v6[:most6], (), is_cut or len(v6) > most6)) if v6 else found
+
+
+def _room(answers: int) -> int:
+    """Return how many octets of records each of so many answers may have."""
+    return min(_MESSAGE, max(_LEAST, _BUDGET // max(answers, 1)))
+
+
+def _distinct(items: Iterable[_Item], wanted: int) -> tuple[dict[_Item, None], bool]:
+    """Return about `wanted` different items in their order, and whether there are more.
+
+    It looks at four times as many at most, so items that repeat cost no more.
+    """
+    rest = iter(items)
+    found = dict.fromkeys(islice(rest, wanted))
+    if len(found) < wanted:
+        found.update(dict.fromkeys(islice(rest, 3 * wanted)))
+    return found, next(rest, None) is not None
 
 
 def _weight(records: int) -> int:

@@ -3,10 +3,14 @@
 Producers make the records of objects; `pydns.kube.kinds` says which. The zone compiles them, merges the reverse names
 that several keys give to one address, and compares with what was published. What was published is not kept a second
 time: it is what the states of that moment compile to, and those are kept anyway.
+
+A flush can be divided. Small states come first; a large one is compared piece by piece, over several flushes. Nobody
+waits for another tenant's large Service then, but its records don't change all at once.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from functools import partial
+from itertools import islice
 from typing import NamedTuple
 
 from pydns.dns import name
@@ -23,6 +27,21 @@ from pydns.table.layout import FORMAT, Changes, Contents, Facts, NodeKind, ZoneF
 
 _ANSWERS, _NAMES = 0, 1  # places in Contents and Changes
 _Names = dict[bytes, tuple[bytes, ...]]  # address → the names that a key gives it
+_Comparison = Generator["_Piece", None, None]  # of two states of a key
+
+_LARGE = 200  # the size of both states of a key, from which on it may be divided
+_PIECE, _PIECE_OCTETS = 200, 1 << 17  # of a large state: records, names or addresses, and octets of answers
+
+
+class Cut(NamedTuple):
+    """What is missing of a Service."""
+
+    answers: int  # that have not all of their records
+    left_out: int  # endpoints and ports without records
+
+    def __str__(self) -> str:
+        found = [f"{self.answers} answers are cut"] if self.answers else []
+        return ", ".join([*found, f"{self.left_out} endpoints or ports have no records"] if self.left_out else found)
 
 
 class Zone:
@@ -40,6 +59,11 @@ class Zone:
             kind: [parts.setdefault(make, _Part(make(options))) for make in kind.row.producers] for kind in RECORD_KINDS
         }
         self._parts = list(parts.values())
+        self._large: dict[_Pointing, None] = {}  # large keys that have changed
+        self._comparing: _Comparison | None = None  # of a large key; part of it has been published
+        self._compared: _Pointing | None = None  # that key
+        self._rest = Changes({}, {})  # of a comparison that had to end early
+        self._cut: dict[ServiceKey, Cut] = {}
         self._pointing: dict[bytes, tuple[_Pointing, ...]] = {}  # which published states name an address
         self._infrastructure = Contents({}, {})  # as it is to be
         self._before: tuple[dict[bytes, bytes | None], ...] = ({}, {})  # its values at the last flush, if they differed
@@ -69,9 +93,12 @@ class Zone:
         Return a function that revises a published answer: the result is what `contents` would yield, in less time.
         """
         revise = partial(with_ttl, before_s=self._options.ttl_s, ttl_s=ttl_s)
+        self._finish_comparison()
         self._options = self._options._replace(ttl_s=ttl_s)
         for part in self._parts:
             part.producer.change_ttl(ttl_s)
+        rest = self._rest.answers
+        rest.update({key: revise(value) for key, value in rest.items() if value is not None})
         answers, before = self._infrastructure.answers, self._before[_ANSWERS]
         answers.update({key: revise(value) for key, value in answers.items()})
         before.update({key: revise(value) for key, value in before.items() if value is not None})
@@ -79,19 +106,21 @@ class Zone:
 
     # What is taken out
 
-    def flush(self) -> Changes:
+    def flush(self, most: int | None = None) -> Changes:
         """Return what has changed in the table since the last `flush` or `contents`.
 
+        With `most`, stop when about so many records, names and addresses have been looked at, the large states last;
+        `is_behind` then. Changes of a large state may come in several parts: what is new, then what is gone.
         Not promised: the intermediate states between two calls. Changes that cancel out are no changes.
         """
-        changes = Changes({}, {})
+        changes, self._rest = self._rest, Changes({}, {})
         addresses: dict[bytes, None] = {}
-        for part in self._parts:
-            for key in part.dirty:
-                before, after = part.published.get(key), part.producer.state(key)
-                _compare(part.compile(before), part.compile(after), changes)
-                addresses |= self._republish(part, key, before, after)
-            part.dirty.clear()
+        done = 0
+        while (most is None or done < most) and (comparison := self._next_comparison()) is not None:
+            for piece in comparison:
+                done += _merge(piece, changes, addresses)
+        while (most is None or done < most) and (part_of_large := self._next_piece()) is not None:
+            done += _merge(part_of_large, changes, addresses)
         known: dict[_Pointing, _Names] = {}
         for address in addresses:
             self._change_pointer(address, known, changes)
@@ -101,21 +130,33 @@ class Zone:
             before_now.clear()
         return changes
 
+    @property
+    def is_behind(self) -> bool:
+        """Return whether the next `flush` has something to look at."""
+        return self._comparing is not None or bool(self._large or self._rest) or any(part.dirty for part in self._parts)
+
     def contents(self) -> Iterator[Contents]:
         """Yield everything that the table should hold, in pieces, and count it as published. Iterate to the end.
 
         Each iteration yields the same, so a writer that ran out of room can begin again.
         """
+        self._comparing = self._compared = None
+        self._rest = Changes({}, {})
+        self._large.clear()
+        self._cut.clear()
         for part in self._parts:
             part.publish_all()
         self._point()
-        shared: dict[bytes, tuple[bytes, ...]] = {}
+        shared: dict[bytes, list[bytes]] = {}
         for part in self._parts:
             for state in part.published.values():
-                piece = part.compile(state)
-                for address, targets in part.producer.pointers(state).items():
+                cut: list[RRset] = []
+                *pieces, piece = part.compile(state, cut)
+                yield from pieces
+                self._note_cut(state, cut)
+                for address, targets in part.pointers(state).items():
                     if len(self._pointing[address]) > 1:
-                        shared[address] = (*shared.get(address, ()), *targets)
+                        shared.setdefault(address, []).extend(targets)
                     else:
                         self._put_pointer(address, targets, piece)
                 yield piece
@@ -123,8 +164,8 @@ class Zone:
         for before in self._before:
             before.clear()
         last = Contents(dict(self._infrastructure.answers), dict(self._infrastructure.names))
-        for address, targets in shared.items():
-            self._put_pointer(address, targets, last)
+        for address, all_targets in shared.items():
+            self._put_pointer(address, all_targets, last)
         yield last
 
     def facts(self, *, serial: int, synced: bool) -> Facts:
@@ -156,6 +197,11 @@ class Zone:
         """Return an object."""
         return self._store.get(ref)
 
+    @property
+    def cut(self) -> Mapping[Ref, Cut]:
+        """Return the published Services that are not in the table as a whole."""
+        return {Ref(Kind.SERVICE, *key): cut for key, cut in self._cut.items()}
+
     def service_addresses(self) -> tuple[bytes, ...]:
         """Return the ClusterIPs of the published Services that have this server as an endpoint."""
         return tuple(dict.fromkeys([ip for service in self._serving() for ip in service.cluster_ips]))
@@ -165,7 +211,7 @@ class Zone:
         found: dict[ServiceKey, Service] = {}
         for own in self._options.own_addresses:
             for part, key in self._pointing.get(own, ()):
-                state = part.published[key]
+                state = part.published.get(key)  # not yet there, if it is being compared
                 if isinstance(state, ServiceState) and own not in state.service.cluster_ips:
                     found[state.service.key] = state.service
         return [found[key] for key in sorted(found)]
@@ -174,45 +220,144 @@ class Zone:
         for part in self._parts_of_kind.get(kind, ()):
             part.dirty.update(dict.fromkeys(part.producer.note(change)))
 
+    # Comparing states
+
+    def _next_comparison(self) -> _Comparison | None:
+        """Return the comparison of the next small key that has changed. Large ones are put aside."""
+        for part in self._parts:
+            while part.dirty:
+                key = next(iter(part.dirty))
+                del part.dirty[key]
+                before, after = part.published.get(key), part.producer.state(key)
+                each = _Pointing(part, key)
+                # A key that is being compared waits until what is published of it is known again.
+                if each != self._compared and part.size(before) + part.size(after) < _LARGE:
+                    return self._compare(each, before, after)
+                self._large[each] = None
+        return None
+
+    def _next_piece(self) -> "_Piece | None":
+        """Return the next piece of the large keys that have changed. One key is finished before the next begins."""
+        while self._comparing is not None or self._large:
+            if self._comparing is None:
+                each = next(iter(self._large))
+                del self._large[each]
+                self._compared = each
+                self._comparing = self._compare(
+                    each, each.part.published.get(each.key), each.part.producer.state(each.key)
+                )
+            if (piece := next(self._comparing, None)) is not None:
+                return piece
+            self._comparing = self._compared = None
+        return None
+
+    def _finish_comparison(self) -> None:
+        """Leave no state that is published in part. The changes come with the next flush."""
+        addresses: dict[bytes, None] = {}
+        for piece in self._comparing or ():
+            _merge(piece, self._rest, addresses)
+        self._comparing = self._compared = None
+        for address in addresses:
+            self._change_pointer(address, {}, self._rest)
+
+    def _compare(self, each: "_Pointing", before: State | None, after: State | None) -> _Comparison:
+        """Yield what differs between two states, in pieces, and count `after` as published in the end.
+
+        What is there in both is never deleted in between: deletions come last.
+        """
+        part, key = each
+        answers: dict[bytes, int] = {}  # by hash: a large state would take too much memory twice
+        names: dict[bytes, bytes] = {}
+        for piece in part.compile(before, []):
+            answers.update(zip(piece.answers, map(hash, piece.answers.values()), strict=True))
+            names.update(piece.names)
+            yield _Piece(_size(piece))
+        cut: list[RRset] = []
+        for piece in part.compile(after, cut):
+            found = _Piece(_size(piece))
+            for question_, value in piece.answers.items():
+                if answers.pop(question_, None) != hash(value):
+                    found.changes.answers[question_] = value
+            for tree, kind in piece.names.items():
+                if names.pop(tree, None) != kind:
+                    found.changes.names[tree] = kind
+            yield found
+        for database, gone in (_ANSWERS, answers), (_NAMES, names):
+            for chunk in _chunks(gone):
+                found = _Piece(len(chunk))
+                found.changes[database].update(dict.fromkeys(chunk))
+                yield found
+        yield from self._point_again(each, before, after)
+        if after is None:
+            part.published.pop(key, None)
+            if isinstance(before, ServiceState):
+                self._cut.pop(before.service.key, None)
+        else:
+            part.published[key] = after
+            self._note_cut(after, cut)
+
+    def _note_cut(self, state: State | None, cut: list[RRset]) -> None:
+        """Remember what is missing of a state. Only Services are large enough to lack something."""
+        if isinstance(state, ServiceState):
+            if cut or state.left_out:
+                self._cut[state.service.key] = Cut(len(cut), state.left_out)
+            elif self._cut:
+                self._cut.pop(state.service.key, None)
+
     # Reverse names
 
     def _point(self) -> None:
         """Find which published states name which address."""
         self._pointing = {}
         for part in self._parts:
+            part.pointed.clear()
             for key, state in part.published.items():
                 only = (_Pointing(part, key),)
                 for address in part.producer.addresses(state):
                     others = self._pointing.get(address)
                     if others is None:
                         self._pointing[address] = only
-                    elif only[0] not in others:
+                    elif others[-1] != only[0]:  # those of a key come one after another
                         self._pointing[address] = others + only
 
-    def _republish(self, part: "_Part", key: Key, before: State | None, after: State | None) -> dict[bytes, None]:
-        """Count `after` as published, and return the addresses whose names differ now."""
-        if after is None:
-            part.published.pop(key, None)
-        else:
-            part.published[key] = after
-        old, new = part.pointers(before), part.pointers(after)
-        only = (_Pointing(part, key),)
-        for address in old.keys() - new.keys():
-            left = tuple([each for each in self._pointing[address] if each != only[0]])
-            if left:
-                self._pointing[address] = left
-            else:
-                del self._pointing[address]
-        for address in new.keys() - old.keys():
-            self._pointing[address] = self._pointing.get(address, ()) + only
-        return dict.fromkeys(address for address in old | new if old.get(address) != new.get(address))
+    def _point_again(self, each: "_Pointing", before: State | None, after: State | None) -> _Comparison:
+        """Give addresses the names of another state, and yield the addresses whose names differ now."""
+        part, key = each
+        names = part.pointed.pop(key, None)
+        if names is None:
+            names = yield from _gather(part, before)
+        new = yield from _gather(part, after)
+        part.pointed[key] = names  # what is in force, address by address, until `after` is published
+        changed = [address for address in names | new if names.get(address) != new.get(address)]
+        for chunk in _chunks(changed):
+            for address in chunk:
+                if address not in names:
+                    self._pointing[address] = (*self._pointing.get(address, ()), each)
+                if address in new:
+                    names[address] = new[address]
+                else:
+                    del names[address]
+                    left = tuple([other for other in self._pointing[address] if other != each])
+                    if left:
+                        self._pointing[address] = left
+                    else:
+                        del self._pointing[address]
+            found = _Piece(len(chunk))
+            found.addresses.update(dict.fromkeys(chunk))
+            yield found
+        if part.size(after) < _LARGE:
+            del part.pointed[key]
 
     def _change_pointer(self, address: bytes, known: dict["_Pointing", _Names], changes: Changes) -> None:
         targets: list[bytes] = []
         for each in self._pointing.get(address, ()):
-            if each not in known:
-                known[each] = each.part.pointers(each.part.published[each.key])
-            targets += known[each][address]
+            names = each.part.pointed.get(each.key) or known.get(each)
+            if names is None:
+                state = each.part.published[each.key]
+                names = known[each] = each.part.pointers(state)
+                if each.part.size(state) >= _LARGE:  # others change more often than it does
+                    each.part.pointed[each.key] = names
+            targets += names[address]
         piece = Contents({}, {})
         if targets:
             self._put_pointer(address, targets, piece)
@@ -261,6 +406,17 @@ class Zone:
             now[key] = value
 
 
+class _Piece:
+    """A bounded part of a comparison."""
+
+    __slots__ = "addresses", "changes", "size"
+
+    def __init__(self, size: int) -> None:
+        self.size = size  # records, names and addresses that were looked at
+        self.changes = Changes({}, {})
+        self.addresses: dict[bytes, None] = {}  # whose names differ
+
+
 class _Part:
     """A producer, the states that are published, and the keys that have changed since."""
 
@@ -268,6 +424,7 @@ class _Part:
         self.producer = producer
         self.dirty: dict[Key, None] = {}
         self.published: dict[Key, State] = {}
+        self.pointed: dict[Key, _Names] = {}  # `pointers` of some large states that are published
 
     def publish_all(self) -> None:
         """Count the state of every key as published."""
@@ -275,22 +432,36 @@ class _Part:
         states = ((key, self.producer.state(key)) for key in self.producer.current_keys())
         self.published = {key: state for key, state in states if state is not None}
 
-    def compile(self, state: State | None) -> Contents:
-        """Return what the table holds of a state, reverse names apart."""
-        contents = Contents({}, {})
-        if state is not None:
-            contents.names.update(self.producer.names(state))
-            owner = b""
-            for rrset in self.producer.rrsets(state):
-                contents.answers[question(rrset.owner, rrset.rtype)] = compile_answer(rrset)
-                if rrset.owner is not owner:  # the types of a name follow one another
-                    owner = rrset.owner
-                    contents.names[name.tree_key(owner)] = _node_kind(rrset)
-        return contents
+    def size(self, state: State | None) -> int:
+        """Return about how many records, names and addresses a state has."""
+        return 0 if state is None else self.producer.size(state)
 
-    def pointers(self, state: State | None) -> _Names:
+    def compile(self, state: State | None, cut: list[RRset]) -> Iterator[Contents]:
+        """Yield what the table holds of a state, reverse names apart, in pieces. Add RRsets that are cut to `cut`."""
+        if state is None:
+            return
+        answers: dict[bytes, bytes] = {}
+        names = {**self.producer.names(state)}
+        owner, octets = b"", 0
+        for rrset in self.producer.rrsets(state):
+            answer = compile_answer(rrset)
+            answers[question(rrset.owner, rrset.rtype)] = answer
+            octets += len(answer)
+            if rrset.is_cut:
+                cut.append(rrset)
+            if rrset.owner is not owner:  # the types of a name follow one another
+                owner = rrset.owner
+                names[name.tree_key(owner)] = _node_kind(rrset)
+                if len(names) >= _PIECE or octets >= _PIECE_OCTETS:
+                    yield Contents(answers, names)
+                    answers, names, octets = {}, {}, 0
+        yield Contents(answers, names)
+
+    def pointers(self, state: State) -> _Names:
         """Return the names that a state gives to addresses."""
-        return {} if state is None else dict(self.producer.pointers(state))
+        several: dict[bytes, dict[bytes, None]] = {}
+        names = _named(self.producer.pointers(state), {}, several)
+        return _with_several(names, several) if several else names
 
 
 class _Pointing(NamedTuple):
@@ -318,10 +489,46 @@ def _node_kind(rrset: RRset) -> NodeKind:
     return NodeKind.ALIAS if rrset.rtype == CNAME else NodeKind.PLAIN
 
 
-def _compare(before: Contents, after: Contents, changes: Changes) -> None:
-    for old, new, found in zip(before, after, changes, strict=True):
-        for key in old.keys() - new.keys():
-            found[key] = None
-        for key, value in new.items():
-            if old.get(key) != value:
-                found[key] = value
+def _named(pairs: Iterable[tuple[bytes, bytes]], names: _Names, several: dict[bytes, dict[bytes, None]]) -> _Names:
+    """Return `names`, to which pairs of address and name are added. `several` has the addresses with more than one."""
+    for address, target in pairs:
+        known = names.get(address)
+        if known is None:
+            names[address] = (target,)
+        elif known[0] != target:
+            several.setdefault(address, {known[0]: None})[target] = None
+    return names
+
+
+def _with_several(names: _Names, several: dict[bytes, dict[bytes, None]]) -> _Names:
+    return names | {address: tuple(targets) for address, targets in several.items()}
+
+
+def _gather(part: _Part, state: State | None) -> Generator[_Piece, None, _Names]:
+    """Return the names that a state gives to addresses, with pauses."""
+    names: _Names = {}
+    several: dict[bytes, dict[bytes, None]] = {}
+    pairs = iter(()) if state is None else part.producer.pointers(state)
+    while chunk := list(islice(pairs, _PIECE)):
+        _named(chunk, names, several)
+        yield _Piece(len(chunk))
+    return _with_several(names, several)
+
+
+def _merge(piece: _Piece, changes: Changes, addresses: dict[bytes, None]) -> int:
+    """Add a piece to what a flush has found, and return its size."""
+    changes.answers.update(piece.changes.answers)
+    changes.names.update(piece.changes.names)
+    addresses |= piece.addresses
+    return piece.size
+
+
+def _size(piece: Contents) -> int:
+    """Return what a piece costs: as much as its names, or by its octets if the answers are long."""
+    return len(piece.names) + sum(map(len, piece.answers.values())) * _PIECE // _PIECE_OCTETS
+
+
+def _chunks(keys: Iterable[bytes]) -> Iterator[list[bytes]]:
+    rest = iter(keys)
+    while chunk := list(islice(rest, _PIECE)):
+        yield chunk

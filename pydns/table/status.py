@@ -118,6 +118,7 @@ class Status(Struct, frozen=True, kw_only=True):
     config: ConfigStatus | None = None
     only: Filter = Filter()
     skipped: dict[str, str] = {}  # object -> why it can't be used; 100 at most
+    cut: dict[str, str] = {}  # object -> what of it is missing, because it is too large; 100 at most
     kinds: dict[str, KindStatus] = {}
     zones: tuple[ZoneStatus, ...] = ()
     left_out: int = 0  # warnings about the files in force: what is left out of them, and what they lack

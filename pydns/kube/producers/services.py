@@ -1,11 +1,11 @@
 """Services and their ready endpoints: the records of the DNS specification, sections 2.3 to 2.5."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
 
 from pydns.dns.rrset import RRset
 from pydns.kube import schema
-from pydns.kube.objects import EndpointSlice, Service, ServiceKey
+from pydns.kube.objects import EndpointSlice, Port, Service, ServiceKey
 from pydns.kube.producer import Change, Plain, ZoneOptions
 
 
@@ -14,6 +14,11 @@ class ServiceState(NamedTuple):
 
     service: Service
     slices: tuple[EndpointSlice, ...]
+    left_out: int = 0  # endpoints and ports that have no records
+
+
+_MAX_ENDPOINTS = 20_000  # of a Service: four messages full of addresses
+_MAX_PORTS = 20_000  # in the different lists of ports that its slices have: what the API allows a slice
 
 
 class Services(Plain):
@@ -56,25 +61,48 @@ class Services(Plain):
         if service is None:
             return None
         slices = self._slices.get(key, {})
-        return ServiceState(service, tuple([slices[each] for each in sorted(slices)]))
+        return _bounded(ServiceState(service, tuple([slices[each] for each in sorted(slices)])))
 
     def rrsets(self, state: ServiceState) -> Iterator[RRset]:
         """Yield the records of a Service and its endpoints."""
         return schema.service_rrsets(self._schema, state.service, state.slices)
 
-    def pointers(self, state: ServiceState) -> Mapping[bytes, tuple[bytes, ...]]:
-        """Return the Service's name for its ClusterIPs, and the endpoints' names for their addresses."""
+    def pointers(self, state: ServiceState) -> Iterator[tuple[bytes, bytes]]:
+        """Yield the Service's name for its ClusterIPs, and the endpoints' names for their addresses."""
         return schema.pointers(self._schema, state.service, state.slices)
 
     def addresses(self, state: ServiceState) -> Iterable[bytes]:
         """Yield the ClusterIPs and the endpoints' addresses."""
-        service, slices = state
+        service, slices, _ = state
         if service.external_name is None:
             yield from service.cluster_ips
             for each in slices:
                 for endpoint in each.endpoints:
                     yield endpoint.address
 
+    def size(self, state: ServiceState) -> int:
+        """Return how many ports and endpoints a Service has."""
+        return len(state.service.ports) + sum([len(each.ports) + len(each.endpoints) for each in state.slices])
+
     def change_ttl(self, ttl_s: int) -> None:
         """Make records with another TTL from now on."""
         self._schema = self._schema._replace(ttl_s=ttl_s)
+
+
+def _bounded(state: ServiceState) -> ServiceState:
+    """Return a state with as many endpoints and ports as are served, those of the first slices."""
+    if sum([len(each.endpoints) + len(each.ports) for each in state.slices]) <= min(_MAX_ENDPOINTS, _MAX_PORTS):
+        return state
+    slices: list[EndpointSlice] = []
+    endpoints, left_out = _MAX_ENDPOINTS, 0
+    lists: dict[tuple[Port, ...], tuple[Port, ...]] = {}
+    ports = _MAX_PORTS
+    for each in state.slices:
+        if each.ports not in lists:
+            lists[each.ports] = each.ports[:ports]
+            ports -= len(lists[each.ports])
+            left_out += len(each.ports) - len(lists[each.ports])
+        left_out += max(0, len(each.endpoints) - endpoints)
+        slices.append(each._replace(ports=lists[each.ports], endpoints=each.endpoints[:endpoints]))
+        endpoints -= len(slices[-1].endpoints)
+    return ServiceState(state.service, tuple(slices), left_out)

@@ -1,0 +1,177 @@
+"""Services with many endpoints and ports: what they may take, and how a flush is divided so that others don't wait."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pydns.dns import name
+from pydns.dns.compiled import decompile, question
+from pydns.dns.rrset import PTR, SRV, A
+from pydns.kube import zone as zone_module
+from pydns.kube.events import Apply, Event
+from pydns.kube.kinds import Kind
+from pydns.kube.objects import Endpoint, EndpointSlice, Observed, Port, Ref, Service
+from pydns.kube.producer import ZoneOptions
+from pydns.kube.zone import Zone
+from tests.kube.test_zone import OWN, _steps, _Table
+
+_OPTIONS = ZoneOptions()
+
+
+def _apply(value: Service | EndpointSlice) -> Event:
+    kind = Kind.SERVICE if isinstance(value, Service) else Kind.ENDPOINT_SLICE
+    return Apply(Observed(Ref(kind, value.namespace, value.name), "", value))
+
+
+def _headless(ports: int = 1) -> Service:
+    return Service("tenant", "x", (), True, None, _ports(ports))
+
+
+def _ports(count: int) -> tuple[Port, ...]:
+    return tuple([Port(f"p{number}", "tcp", number + 1) for number in range(count)])
+
+
+def _slice(endpoints: int, ports: int, number: int = 0) -> EndpointSlice:
+    addresses = [bytes([10, number + 1, each >> 8, each & 255]) for each in range(endpoints)]
+    found = tuple([Endpoint(address, "") for address in addresses])
+    return EndpointSlice("tenant", f"x-{number}", "x", _ports(ports), found)
+
+
+def _loaded(*values: Service | EndpointSlice) -> tuple[Zone, _Table]:
+    zone, table = Zone(_OPTIONS), _Table()
+    for value in values:
+        zone.apply(_apply(value))
+    table.change(zone.flush())
+    return zone, table
+
+
+@pytest.mark.parametrize(
+    ("values", "most"),
+    [
+        pytest.param((_headless(), _slice(1000, 1000)), 32 << 20, id="1,000 endpoints × 1,000 ports"),
+        pytest.param((_headless(10_000), _slice(10, 10_000)), 32 << 20, id="10,000 ports of a headless Service"),
+        pytest.param(
+            (_headless(), _slice(1000, 20_000)), 48 << 20, id="1,000 endpoints × 20,000 ports, the API's limits"
+        ),
+        pytest.param(
+            (_headless(), *(_slice(1000, 500, number) for number in range(8))), 32 << 20, id="8 slices of 1,000 × 500"
+        ),
+        pytest.param(
+            (
+                _headless(),
+                EndpointSlice(
+                    "tenant",
+                    "x-0",
+                    "x",
+                    _ports(300),
+                    tuple([Endpoint(bytes([10, 1, each >> 8, each & 255]), "h") for each in range(20_000)]),
+                ),
+            ),
+            32 << 20,
+            id="20,000 addresses of one hostname × 300 ports",
+        ),
+    ],
+)
+def test_answers_of_a_service_fit_a_message_and_a_budget(
+    values: tuple[Service | EndpointSlice, ...], most: int
+) -> None:
+    zone, table = _loaded(*values)
+    assert max(map(len, table.answers.values())) < 65535 + 512
+    assert sum(map(len, table.answers.values())) < most
+    assert list(zone.cut) == [Ref(Kind.SERVICE, "tenant", "x")]
+
+
+def test_a_service_of_5000_endpoints_with_four_ports_lacks_nothing_but_what_a_message_lacks() -> None:
+    zone, table = _loaded(_headless(), *(_slice(1000, 4, number) for number in range(5)))
+    owner = name.from_text("10-5-3-231.x.tenant.svc.cluster.local")
+    rrset, extra = decompile(question(owner, SRV), table.answers[question(owner, SRV)])
+    assert (len(rrset.rdatas), [each.rdatas for each in extra]) == (4, [(bytes([10, 5, 3, 231]),)])
+    assert "no records" not in str(next(iter(zone.cut.values())))
+
+
+def test_an_address_with_many_hostnames_has_as_many_names_as_fit() -> None:
+    address = bytes([10, 1, 1, 1])
+    found = tuple([Endpoint(address, f"h{number}") for number in range(10_000)])
+    _, table = _loaded(_headless(), EndpointSlice("tenant", "x-0", "x", _ports(1), found))
+    reverse = name.reverse_name(address)
+    assert 60_000 < len(table.answers[question(reverse, PTR)]) < 65535 + 512
+
+
+def test_endpoints_beyond_the_limit_have_no_records_and_are_counted() -> None:
+    zone, _ = _loaded(_headless(), *(_slice(5000, 1, number) for number in range(5)))
+    assert zone.cut[Ref(Kind.SERVICE, "tenant", "x")].left_out == 5000
+    zone.apply(_apply(_slice(1, 1, 4)))
+    zone.apply(_apply(_slice(1, 1, 3)))
+    zone.flush()
+    assert zone.cut[Ref(Kind.SERVICE, "tenant", "x")].left_out == 0
+
+
+def test_a_small_change_does_not_wait_for_a_large_service() -> None:
+    zone, table = _loaded(_headless(), _slice(5000, 2))
+    zone.apply(_apply(_slice(4999, 2)))
+    first = zone.flush(500)
+    assert zone.is_behind
+    zone.apply(_apply(Service("shop", "web", (bytes([10, 96, 0, 1]),), False, None, ())))
+    changes = zone.flush(500)
+    assert zone.is_behind
+    assert question(name.from_text("web.shop.svc.cluster.local"), A) in changes.answers
+    flushes = 0
+    table.change(first)
+    table.change(changes)
+    while zone.is_behind:
+        table.change(zone.flush(500))
+        flushes += 1
+    assert flushes > 20
+    fresh = _Table()
+    fresh.load(zone)
+    assert (table.answers, table.names) == (fresh.answers, fresh.names)
+
+
+def test_what_stays_is_there_all_the_time_while_a_large_service_changes() -> None:
+    before = _slice(3000, 2)
+    after = before._replace(endpoints=before.endpoints[:0:-1])
+    zone, table = _loaded(_headless(), before)
+    stays = table.names.keys() & _loaded(_headless(), after)[1].names.keys()
+    zone.apply(_apply(after))
+    while zone.is_behind:
+        table.change(zone.flush(500))
+        assert stays <= table.names.keys()
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    steps=_steps(),
+    most=st.lists(st.integers(1, 4), min_size=1, max_size=4),
+    loaded_at=st.integers(0, 8),
+    ttl_at=st.integers(0, 8),
+)
+def test_divided_flushes_lead_to_the_table_of_the_final_objects(
+    steps: list[list[Event]], most: list[int], loaded_at: int, ttl_at: int
+) -> None:
+    patch = pytest.MonkeyPatch()
+    patch.setattr(zone_module, "_PIECE", 1)
+    patch.setattr(zone_module, "_LARGE", 3)
+    try:
+        options = ZoneOptions(own_addresses=(OWN,))
+        zone, table = Zone(options), _Table()
+        for number, events in enumerate(steps):
+            for event in events:
+                zone.apply(event)
+            if number == loaded_at:
+                table.load(zone)
+            if number == ttl_at:
+                revise = zone.change_ttl(9)
+                table.answers = {key: revise(value) for key, value in table.answers.items()}
+            table.change(zone.flush(most[number % len(most)]))
+        while zone.is_behind:
+            table.change(zone.flush(most[0]))
+        fresh, wanted = Zone(options._replace(ttl_s=9 if ttl_at < len(steps) else 5)), _Table()
+        for event in [event for events in steps for event in events]:
+            fresh.apply(event)
+        wanted.load(fresh)
+        assert table.names == wanted.names
+        assert table.answers == wanted.answers
+        assert zone.cut == fresh.cut
+        assert not zone.flush()
+    finally:
+        patch.undo()
