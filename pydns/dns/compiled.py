@@ -2,8 +2,8 @@
 
 A compiled answer is
 
-    octet 0      1 if the records of the answer section may be rotated, else 0
-    octet 1      length of each of these records, if they may be rotated
+    octet 0      whether the records of the answer section are rotated: `Turning`
+    octet 1      length of each of these records, if they are of one length
     octets 2–9   the four counts of a header, QDCOUNT 1
     octets 10–   the records, compressed for a message whose question is at offset 12
 
@@ -12,6 +12,7 @@ into the question, whose length doesn't depend on its case.
 """
 
 from collections.abc import Iterator
+from enum import IntEnum
 from itertools import accumulate
 from struct import Struct
 
@@ -20,6 +21,17 @@ from pydns.dns.rrset import AAAA, CLASS_IN, MX, NS, SRV, A, RRset
 
 HEADER = 12  # octets of a message before the question (RFC 1035 section 4.1.1)
 RECORDS = 10  # offset of the records in a compiled answer
+ROTATED = frozenset([A, AAAA, SRV])  # types of which clients take the first record
+
+
+class Turning(IntEnum):
+    """How the records of a compiled answer are rotated."""
+
+    NOT = 0
+    BY_LENGTH = 1  # `rotate`: records of one length, that no pointer leads to
+    ANEW = 2  # `rotate_anew`: pointers lead to them
+
+
 _MAX_POINTER = 0x3FFF  # RFC 1035 section 4.1.4: pointers have 14 bits. dnslib's packer masks longer ones
 _TO_QNAME = b"\xc0\x0c"
 _CLASS_IN = CLASS_IN.to_bytes(2)
@@ -59,8 +71,8 @@ def compile_answer(rrset: RRset) -> bytes:
         return _ONE_RECORD + _FIXED(rtype, CLASS_IN, ttl_s, len(rdatas[0])) + rdatas[0]
     records = [_TO_QNAME + _FIXED(rtype, CLASS_IN, ttl_s, len(rdata)) + rdata for rdata in rdatas]
     if not additional:
-        rotated = (1, len(records[0])) if rtype in (A, AAAA) else (0, 0)
-        return _HEAD(*rotated, 1, min(len(records), _MOST), 0, 0) + b"".join(records)
+        turning = (Turning.BY_LENGTH, len(records[0])) if rtype in (A, AAAA) else (_turning(rrset), 0)
+        return _HEAD(*turning, 1, min(len(records), _MOST), 0, 0) + b"".join(records)
 
     # The address records that follow may point at a target within RDATA.
     target_at = _RDATA_AT + TARGET_AT[rtype]
@@ -82,7 +94,11 @@ def compile_answer(rrset: RRset) -> bytes:
         fitting = sum([end <= _MESSAGE for end in accumulate(map(len, records))])
         count = max(0, fitting - len(rdatas))
         octets = b"".join(records[: len(rdatas) + count])
-    return _HEAD(0, 0, 1, min(len(rdatas), _MOST), 0, min(count, _MOST)) + octets
+    return _HEAD(_turning(rrset), 0, 1, min(len(rdatas), _MOST), 0, min(count, _MOST)) + octets
+
+
+def _turning(rrset: RRset) -> Turning:
+    return Turning.ANEW if rrset.rtype in ROTATED and len(rrset.rdatas) > 1 else Turning.NOT
 
 
 def with_ttl(compiled: bytes, before_s: int, ttl_s: int) -> bytes:
@@ -92,7 +108,7 @@ def with_ttl(compiled: bytes, before_s: int, ttl_s: int) -> bytes:
         at = len(_ONE_RECORD) + 4
         return compiled[:at] + after + compiled[at + 4 :] if compiled[at : at + 4] == before else compiled
     revised = bytearray(compiled)
-    for _, fixed, _ in _walk(compiled[RECORDS:]):
+    for _, fixed, _ in walk(compiled[RECORDS:]):
         at = RECORDS + fixed + 4
         if revised[at : at + 4] == before:
             revised[at : at + 4] = after
@@ -106,6 +122,21 @@ def rotate(compiled: bytes, turn: int) -> bytes:
     return compiled[cut:] + compiled[RECORDS:cut]
 
 
+def rotate_anew(key: bytes, compiled: bytes, turn: int) -> bytes:
+    """Return the records of a compiled answer as `rotate` does, where pointers lead to them. Takes 2 µs a record."""
+    rrset, additionals = decompile(key, compiled)
+    return compile_answer(rotate_rrset(rrset, turn)._replace(additional=tuple(additionals)))[RECORDS:]
+
+
+def rotate_rrset(rrset: RRset, turn: int) -> RRset:
+    """Return an RRset whose addresses or SRV records begin with a different one each turn."""
+    rdatas = rrset.rdatas
+    if rrset.rtype not in ROTATED or len(rdatas) < 2:
+        return rrset
+    cut = turn % len(rdatas)
+    return rrset._replace(rdatas=rdatas[cut:] + rdatas[:cut])
+
+
 def fit(compiled: bytes, octets: bytes, room: int) -> tuple[int, int, int]:
     """Return how many of a compiled answer's answer and additional records fit into `room`, and where they end.
 
@@ -114,7 +145,7 @@ def fit(compiled: bytes, octets: bytes, room: int) -> tuple[int, int, int]:
     """
     wanted = int.from_bytes(compiled[4:6])
     answers = additionals = end = 0
-    for _, _, next_end in _walk(octets):
+    for _, _, next_end in walk(octets):
         if next_end > room:
             break
         end = next_end
@@ -125,7 +156,7 @@ def fit(compiled: bytes, octets: bytes, room: int) -> tuple[int, int, int]:
     return answers, additionals, end
 
 
-def _walk(octets: bytes) -> Iterator[tuple[int, int, int]]:
+def walk(octets: bytes) -> Iterator[tuple[int, int, int]]:
     """Yield the offsets of each record, of its type, and of its end. Only for records that we composed."""
     position = 0
     while position < len(octets):
@@ -138,16 +169,19 @@ def _walk(octets: bytes) -> Iterator[tuple[int, int, int]]:
         position = end
 
 
-def decompile(key: bytes, compiled: bytes) -> tuple[RRset, list[RRset]]:
+def decompile(key: bytes, compiled: bytes, most: int | None = None) -> tuple[RRset, list[RRset]]:
     """Return the RRset and the additional RRsets that a compiled answer was made from, owners in full.
 
-    For tools, and for answers that are composed of several RRsets per query.
+    Only whole records within the first `most` octets, if it is given. For tools, and for answers that are composed of
+    several RRsets per query.
     """
     qname, octets = key[:-4].removeprefix(b"\0") or name.ROOT, compiled[RECORDS:]
     base = HEADER + len(qname) + 4
     answers = int.from_bytes(compiled[4:6])
     found: dict[tuple[bytes, int, int], list[bytes]] = {}
-    for index, (begin, fixed, end) in enumerate(_walk(octets)):
+    for index, (begin, fixed, end) in enumerate(walk(octets)):
+        if most is not None and end > most:
+            break
         if octets[begin] < 0xC0:
             owner = octets[begin:fixed]
         else:

@@ -24,6 +24,7 @@ from pydns.dns.rrset import OPT, RRset
 
 EDNS_SIZE = 1232  # the largest UDP reply: it fits an unfragmented datagram on any path (DNS flag day 2020)
 OPT_HEAD, OPT_SIZE = b"\0\0\x29", 11  # how an OPT record begins, and the octets of one without options (RFC 6891)
+EDE_OPTION = b"\0\x0f"  # the code of extended errors among EDNS options (RFC 8914 section 2)
 PLAIN_SIZE = 512  # without EDNS (RFC 1035 section 4.2.1)
 TCP_SIZE = 65535
 
@@ -48,11 +49,13 @@ class Rcode(IntEnum):
 class Ede(IntEnum):
     """Extended DNS errors (RFC 8914)."""
 
+    OTHER = 0
     STALE_ANSWER = 3
     NOT_READY = 14
     NOT_AUTHORITATIVE = 20
     NO_REACHABLE_AUTHORITY = 22
     NETWORK_ERROR = 23
+    INVALID_DATA = 24
 
 
 class Edns(NamedTuple):
@@ -220,9 +223,9 @@ def _offsets(qname: bytes) -> dict[bytes, int]:
     return found
 
 
-def compose_opt(dnssec_ok: bool, extended_rcode: int = 0, error: Ede | None = None) -> bytes:
+def compose_opt(dnssec_ok: bool, extended_rcode: int = 0, error: int | None = None) -> bytes:
     """Compose the OPT record of a reply: our size, DO as in the query (RFC 6891 section 6.1.4), an extended error."""
-    rdata = b"" if error is None else b"\0\x0f\0\2" + error.to_bytes(2)
+    rdata = b"" if error is None else EDE_OPTION + b"\0\2" + error.to_bytes(2)
     flags = b"\x80\0" if dnssec_ok else b"\0\0"
     return OPT_HEAD + EDNS_SIZE.to_bytes(2) + bytes([extended_rcode, 0]) + flags + len(rdata).to_bytes(2) + rdata
 

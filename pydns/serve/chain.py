@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 
+from pydns.dns.compiled import HEADER
 from pydns.dns.message import Ede, Rcode
 from pydns.dns.response import UpstreamAnswer, uncompressed
 from pydns.dns.rrset import CLASS_IN, RRset
@@ -9,7 +10,10 @@ from pydns.serve.follow import MAX_CHASE
 
 
 class Chain:
-    """A question that is followed from name to name. Its records on the way are kept without compression."""
+    """A question that is followed from name to name.
+
+    Its records on the way are kept without compression, but for owners that are the client's own question.
+    """
 
     def __init__(
         self,
@@ -27,6 +31,7 @@ class Chain:
         """
         self.source = source
         self._go_on = go_on
+        self._client_qname = question[:-4].lower()
         self.question = question  # the open one
         self.qtype = int.from_bytes(question[-4:-2])
         self.bits = bits
@@ -39,7 +44,7 @@ class Chain:
     def add(self, rrsets: Iterable[RRset]) -> None:
         """Add records of ours to the answer."""
         for rrset in rrsets:
-            self._records += _wire(rrset)
+            self._records += self._wire(rrset)
             self._count += len(rrset.rdatas)
 
     def visit(self, qname: bytes) -> bool:
@@ -52,7 +57,7 @@ class Chain:
 
     def answered(self, answer: UpstreamAnswer) -> None:
         """Take the answer to the open question."""
-        records = self._records + uncompressed(self.question, answer)
+        records = self._records + uncompressed(self.question, answer, self._client_qname)
         count = self._count + int.from_bytes(answer.counts[:2])
         if answer.onward:
             self._records, self._count = records, count
@@ -63,11 +68,19 @@ class Chain:
 
     def end(self, rcode: Rcode, authorities: Iterable[RRset] = (), error: Ede | None = None) -> None:
         """Finish with what the table has, or because the chain is too long."""
-        authority = b"".join([_wire(rrset) for rrset in authorities])
+        authority = b"".join([self._wire(rrset) for rrset in authorities])
         counts = self._count.to_bytes(2) + sum(len(rrset.rdatas) for rrset in authorities).to_bytes(2)
         self._finish(UpstreamAnswer(rcode, counts, self._records + authority, error))
 
+    def _wire(self, rrset: RRset) -> bytes:
+        # A pointer to the question, which the client sees as it wrote it.
+        owner = _TO_QUESTION if rrset.owner == self._client_qname else rrset.owner
+        return _wire(owner, rrset)
 
-def _wire(rrset: RRset) -> bytes:
-    fixed = rrset.owner + rrset.rtype.to_bytes(2) + CLASS_IN.to_bytes(2) + rrset.ttl_s.to_bytes(4)
+
+_TO_QUESTION = (0xC000 | HEADER).to_bytes(2)
+
+
+def _wire(owner: bytes, rrset: RRset) -> bytes:
+    fixed = owner + rrset.rtype.to_bytes(2) + CLASS_IN.to_bytes(2) + rrset.ttl_s.to_bytes(4)
     return b"".join([fixed + len(rdata).to_bytes(2) + rdata for rdata in rrset.rdatas])

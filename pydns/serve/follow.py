@@ -17,7 +17,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
 from pydns.dns import name
-from pydns.dns.compiled import RECORDS, decompile, question
+from pydns.dns.compiled import decompile, question, rotate_rrset
 from pydns.dns.dashed import pod_rrsets, undashed
 from pydns.dns.message import TCP_SIZE, Ede, Rcode
 from pydns.dns.rrset import CNAME, DNAME, DS, NS, SOA, TXT, RRset, txt
@@ -81,9 +81,12 @@ class Search:
 class Follower:
     """Looks for names in the zones of a commit."""
 
-    def __init__(self, commit: Commit, loop_mark: bytes = b"") -> None:
-        """`loop_mark` begins the names of probes, which only this server asks for."""
+    def __init__(
+        self, commit: Commit, loop_mark: bytes = b"", turn: Callable[[bytes], int] = lambda _question: 0
+    ) -> None:
+        """`loop_mark` begins the names of probes, which only this server asks for. `turn` counts a question's uses."""
         self._commit = commit
+        self._turn = turn
         self._loop_mark = loop_mark
 
     def follow(self, qname: bytes, qtype: int, transaction: "Transaction") -> Found:
@@ -115,8 +118,9 @@ class Follower:
         compiled = search.transaction.get(key)
         if compiled is None:
             return None
-        rrset, additionals = decompile(key, compiled[: RECORDS + TCP_SIZE])
-        return Found(Rcode.NOERROR, [*search.chain, rrset._replace(owner=search.qname)], (), additionals)
+        rrset, additionals = decompile(key, compiled, TCP_SIZE)
+        rrset = rotate_rrset(rrset._replace(owner=search.qname), self._turn(key))
+        return Found(Rcode.NOERROR, [*search.chain, rrset], (), additionals)
 
     def not_ours(self, search: Search) -> Found | None:
         """Leave a name that is in none of our zones to upstreams, unless it is a host."""
@@ -143,7 +147,7 @@ class Follower:
         if place is not None and not zone.is_complete:
             return _NOT_READY
         if isinstance(place, Delegation) and (search.qtype != DS or qname != place.cut):
-            servers, glue = decompile(question(place.cut, NS), place.referral[: RECORDS + TCP_SIZE])
+            servers, glue = decompile(question(place.cut, NS), place.referral, TCP_SIZE)
             # AA is for the CNAMEs of ours that lead there (RFC 1035 section 4.1.1).
             is_ours = bool(search.chain)
             return Found(Rcode.NOERROR, search.chain, [servers], glue, is_ours, is_referral=True, onward=qname)

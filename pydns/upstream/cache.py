@@ -13,6 +13,8 @@ Rules
 """
 
 from collections import OrderedDict
+from collections.abc import Iterator
+from itertools import count
 from struct import Struct, pack, unpack_from
 from typing import NamedTuple
 
@@ -21,7 +23,7 @@ from cachetools import LRUCache
 from pydns.config.model import CacheOptions
 from pydns.dns.compiled import HEADER
 from pydns.dns.message import OPT_SIZE, PLAIN_SIZE, RA, RD, Ede, reply_flags
-from pydns.dns.response import Response, UpstreamAnswer
+from pydns.dns.response import Response, UpstreamAnswer, rotated, rotation
 from pydns.upstream.key import FLAGS, QUESTION
 
 STALE_TTL_S = 30  # RFC 8767 section 4
@@ -41,7 +43,7 @@ _LETTERED = b"\0\x41"  # types from here on may have letters as octets, which lo
 class Entry:
     """One answer and its times."""
 
-    __slots__ = ("answer", "expires", "refresh_at", "size_bytes", "stored", "ttl_offsets", "ttl_s", "uses")
+    __slots__ = ("answer", "expires", "places", "refresh_at", "size_bytes", "stored", "ttl_offsets", "ttl_s", "uses")
 
     def __init__(self, answer: UpstreamAnswer, ttl_offsets: tuple[int, ...], now: float, ttl_s: int) -> None:
         self.answer = answer
@@ -52,6 +54,7 @@ class Entry:
         self.refresh_at = now + ttl_s * (1 - REFRESH_SHARE)
         self.uses = 0
         self.size_bytes = 0
+        self.places: tuple[int, ...] | None = None  # from `rotation`, once it was needed
 
     @property
     def is_denial(self) -> bool:
@@ -59,16 +62,28 @@ class Entry:
         return self.answer.counts[:2] == b"\0\0"
 
     def answer_at(self, now: float) -> UpstreamAnswer:
-        """Return the answer with its TTLs counted down."""
+        """Return the answer with its TTLs counted down. Its addresses begin with a different one after each use."""
         age = int(now - self.stored)
         answer = self.answer
-        if age == 0:
+        places = self.rotation()
+        if age == 0 and not places:
             return answer
-        records = bytearray(answer.records)
-        for offset in self.ttl_offsets:
-            ttl_s = _TTL.unpack_from(records, offset)[0] - age
-            _TTL.pack_into(records, offset, ttl_s)
-        return _new(UpstreamAnswer, (answer.rcode, answer.counts, bytes(records), None, answer.onward))
+        octets = answer.records
+        if age:
+            records = bytearray(octets)
+            for offset in self.ttl_offsets:
+                ttl_s = _TTL.unpack_from(records, offset)[0] - age
+                _TTL.pack_into(records, offset, ttl_s)
+            octets = bytes(records)
+        if places:
+            octets = rotated(octets, places, self.uses)
+        return _new(UpstreamAnswer, (answer.rcode, answer.counts, octets, answer.extended_error, answer.onward))
+
+    def rotation(self) -> tuple[int, ...]:
+        """Return where the records are that are rotated, as `pydns.dns.response.rotation` does."""
+        if self.places is None:
+            self.places = rotation(self.answer, self.ttl_offsets) if len(self.ttl_offsets) > 1 else ()
+        return self.places
 
     def wants_refresh(self, now: float) -> bool:
         """Return True once if the answer is popular and about to expire."""
@@ -92,7 +107,9 @@ class Ready(NamedTuple):
     head: bytes  # from the flags to NSCOUNT
     records: bytes
     counted: tuple[bytes, int]  # type and rcode, as `Tally.cached` has them
-    is_denial: bool
+    # The records for each hit in turn, where they begin with a different address each time, or where the hit is of a
+    # denial, which is counted. None for most.
+    turns: Iterator[bytes] | None
 
 
 class ReadyAnswers:
@@ -104,6 +121,12 @@ class ReadyAnswers:
         self.answers: dict[bytes, Ready] = {}  # question in lower case; no type that lower case changes
         self.hits = 0
         self.denial_hits = 0
+
+    def denials(self, records: bytes) -> Iterator[bytes]:
+        """Yield the records for each hit of a denial, and count it."""
+        while True:
+            self.denial_hits += 1
+            yield records
 
 
 class Cache:
@@ -149,6 +172,7 @@ class Cache:
             key[FLAGS]
             or question[-4:] >= _LETTERED
             or answer.onward
+            or answer.extended_error is not None
             or len(question) + len(answer.records) > _READY_SIZE
         ):
             return
@@ -158,7 +182,8 @@ class Cache:
         last = entry.refresh_at if now < entry.refresh_at else entry.expires
         until = min(entry.stored + int(now - entry.stored) + 1, last)
         head = reply_flags(RD, answer.rcode, RA) + b"\0\1" + answer.counts
-        answers[question] = Ready(until, head, answer.records, (question[-4:-2], answer.rcode), entry.is_denial)
+        turns = self.ready.denials(answer.records) if entry.is_denial else _turns(answer.records, entry.rotation())
+        answers[question] = Ready(until, head, answer.records, (question[-4:-2], answer.rcode), turns)
 
     @property
     def hits(self) -> int:
@@ -179,7 +204,10 @@ class Cache:
         records = bytearray(answer.records)
         for offset in entry.ttl_offsets:
             _TTL.pack_into(records, offset, STALE_TTL_S)
-        return UpstreamAnswer(answer.rcode, answer.counts, bytes(records), Ede.STALE_ANSWER, answer.onward)
+        entry.uses += 1
+        places = entry.rotation()
+        octets = rotated(bytes(records), places, entry.uses) if places else bytes(records)
+        return UpstreamAnswer(answer.rcode, answer.counts, octets, Ede.STALE_ANSWER, answer.onward)
 
     def store(self, key: bytes, response: Response, now: float) -> UpstreamAnswer:
         """Keep the answer of a reply if it may be kept. Return it with its TTLs within floor and cap.
@@ -224,11 +252,12 @@ class Cache:
         return entry
 
     def _unpack(self, packed: bytes) -> Entry:
-        stored, ttl_s, rcode, counts, offsets, onward = _PACKED.unpack_from(packed)
+        stored, ttl_s, rcode, counts, offsets, onward, error = _PACKED.unpack_from(packed)
         records_at = _PACKED.size + 2 * offsets + onward
         ttl_offsets = unpack_from(f"!{offsets}H", packed, _PACKED.size)
         onward_name = packed[records_at - onward : records_at]
-        answer = UpstreamAnswer(rcode, counts, packed[records_at:], None, onward_name)
+        extended_error = None if error == _NO_ERROR else error
+        answer = UpstreamAnswer(rcode, counts, packed[records_at:], extended_error, onward_name)
         return self._entry(answer, ttl_offsets, stored, ttl_s)
 
     def _put_once(self, key: bytes, packed: bytes) -> None:
@@ -343,16 +372,23 @@ def _clamp(answer: UpstreamAnswer, offsets: tuple[int, ...], floor: int, cap: in
 
 def _pack(answer: UpstreamAnswer, ttl_offsets: tuple[int, ...], stored: float, ttl_s: int) -> bytes:
     """Return an entry as one string of octets, which takes a third of the memory."""
-    rcode, counts, records, _, onward = answer
+    rcode, counts, records, extended_error, onward = answer
+    error = _NO_ERROR if extended_error is None else extended_error
     if ttl_offsets == _ONE_OFFSET and not onward:
-        return _PACKED.pack(stored, ttl_s, rcode, counts, 1, 0) + _ONE_OFFSET_PACKED + records
-    head = _PACKED.pack(stored, ttl_s, rcode, counts, len(ttl_offsets), len(onward))
+        return _PACKED.pack(stored, ttl_s, rcode, counts, 1, 0, error) + _ONE_OFFSET_PACKED + records
+    head = _PACKED.pack(stored, ttl_s, rcode, counts, len(ttl_offsets), len(onward), error)
     return head + pack(f"!{len(ttl_offsets)}H", *ttl_offsets) + onward + records
 
 
-# Time stored, lowest TTL, rcode, counts, number of TTL offsets, octets of `onward`. The offsets, `onward` and the
-# records follow.
-_PACKED = Struct("!dIH4sHB")
+def _turns(records: bytes, places: tuple[int, ...]) -> Iterator[bytes] | None:
+    """Return an endless iterator over the rotations of records, or None if they aren't rotated."""
+    return (rotated(records, places, turn) for turn in count(1)) if places else None
+
+
+# Time stored, lowest TTL, rcode, counts, number of TTL offsets, octets of `onward`, extended error. The offsets,
+# `onward` and the records follow.
+_PACKED = Struct("!dIH4sHBH")
+_NO_ERROR = 0xFFFF  # a code for private use (RFC 8914 section 5.2)
 _ONE_OFFSET, _ONE_OFFSET_PACKED = (6,), b"\0\6"
 
 

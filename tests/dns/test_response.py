@@ -14,7 +14,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pydns.dns import name
-from pydns.dns.response import MAX_CHAIN, Response, Unusable, UpstreamAnswer, parse_response, uncompressed
+from pydns.dns.response import (
+    MAX_CHAIN,
+    Response,
+    Unusable,
+    UpstreamAnswer,
+    parse_response,
+    rotated,
+    rotation,
+    uncompressed,
+)
 
 SOA = "example. 300 SOA ns.example. host.example. 1 2 3 4 60"
 
@@ -28,6 +37,21 @@ class Case(NamedTuple):
     keeps: str  # likewise
     ttl_s: int
     rcode: str = "NOERROR"
+
+
+QUESTION = b"\3www\7example\0\0\1\0\1"
+ADDRESS = b"\xc0\x0c\0\1\0\1\0\0\0\x05\0\4\1\2\3\4"
+OPT = b"\0\0\x29\4\xd0\0\0\0\0\0\0"
+
+
+def record(owner: bytes, rtype: int, rdata: bytes, ttl_s: int = 5) -> bytes:
+    return owner + struct.pack("!HHIH", rtype, 1, ttl_s, len(rdata)) + rdata
+
+
+def packet(
+    question: bytes, rest: bytes, answers: int = 1, authorities: int = 0, additionals: int = 0, flags: int = 0x8180
+) -> bytes:
+    return struct.pack("!6H", 1, flags, 1, answers, authorities, additionals) + question + rest
 
 
 CASES = [
@@ -51,6 +75,25 @@ CASES = [
         "www.example. A",
         "www.example. 300 A 1.2.3.4\n--\nexample. 5 NS ns.example.\na.example. 60 NSEC z.example. A",
         "www.example. 300 A 1.2.3.4\n--\na.example. 60 NSEC z.example. A",
+        300,
+    ),
+    Case(
+        "proofs of other zones are dropped",
+        "www.example. A",
+        "www.example. 300 A 1.2.3.4\n--\nbank. 60 NSEC z.bank. A\n"
+        "bank. 60 RRSIG NSEC 8 1 60 20300101000000 20200101000000 1 bank. AAAA\na.example. 60 NSEC z.example. A",
+        "www.example. 300 A 1.2.3.4\n--\na.example. 60 NSEC z.example. A",
+        300,
+    ),
+    Case(
+        "proofs of the zone that signed the answer are kept, wherever they are in it",
+        "a.b.c.example. A",
+        "a.b.c.example. 300 A 1.2.3.4\n"
+        "a.b.c.example. 300 RRSIG A 8 2 300 20300101000000 20200101000000 1 example. AAAA\n--\n"
+        "z.example. 60 NSEC example. A\nz.test. 60 NSEC test. A",
+        "a.b.c.example. 300 A 1.2.3.4\n"
+        "a.b.c.example. 300 RRSIG A 8 2 300 20300101000000 20200101000000 1 example. AAAA\n--\n"
+        "z.example. 60 NSEC example. A",
         300,
     ),
     Case(
@@ -203,19 +246,117 @@ def test_thousands_of_addresses_pass() -> None:
     assert len(response.ttl_offsets) == 2000
 
 
-QUESTION = b"\3www\7example\0\0\1\0\1"
-ADDRESS = b"\xc0\x0c\0\1\0\1\0\0\0\x05\0\4\1\2\3\4"
-OPT = b"\0\0\x29\4\xd0\0\0\0\0\0\0"
+ORDERS = {
+    "in order": "www.example. 60 CNAME b.test.\nb.test. 60 CNAME c.test.\nc.test. 60 A 1.2.3.4\nc.test. 60 A 1.2.3.5",
+    "addresses first": "c.test. 60 A 1.2.3.4\nc.test. 60 A 1.2.3.5\n"
+    "www.example. 60 CNAME b.test.\nb.test. 60 CNAME c.test.",
+    "backwards": "c.test. 60 A 1.2.3.4\nc.test. 60 A 1.2.3.5\nb.test. 60 CNAME c.test.\nwww.example. 60 CNAME b.test.",
+    "mixed": "b.test. 60 CNAME c.test.\nc.test. 60 A 1.2.3.4\nc.test. 60 A 1.2.3.5\nwww.example. 60 CNAME b.test.",
+    "apart": "c.test. 60 A 1.2.3.4\nwww.example. 60 CNAME b.test.\nc.test. 60 A 1.2.3.5\nb.test. 60 CNAME c.test.",
+}
 
 
-def record(owner: bytes, rtype: int, rdata: bytes, ttl_s: int = 5) -> bytes:
-    return owner + struct.pack("!HHIH", rtype, 1, ttl_s, len(rdata)) + rdata
+@pytest.mark.parametrize("reply", ORDERS.values(), ids=ORDERS.keys())
+def test_chains_come_first_and_in_order(reply: str) -> None:
+    """glibc stops at an address that comes before its CNAME."""
+    case = Case("", "www.example. A", reply, "", 60)
+    assert in_order("www.example. A", accept(compose(case).to_wire(), question_of(case.ask))) == ORDERS["in order"]
 
 
-def packet(
-    question: bytes, rest: bytes, answers: int = 1, authorities: int = 0, additionals: int = 0, flags: int = 0x8180
-) -> bytes:
-    return struct.pack("!6H", 1, flags, 1, answers, authorities, additionals) + question + rest
+def test_a_dname_comes_before_the_cname_that_is_made_from_it() -> None:
+    right = "example. 60 DNAME test.\nwww.example. 60 CNAME www.test.\nwww.test. 60 A 1.2.3.4"
+    case = Case("", "www.example. A", "\n".join(reversed(right.splitlines())), "", 60)
+    assert in_order(case.ask, accept(compose(case).to_wire(), question_of(case.ask))) == right
+
+
+LITERAL = b"\3wWw\7eXaMpLe\0"
+SPELLINGS = {
+    "an owner in full": (
+        record(LITERAL, 1, b"\1\2\3\4"),
+        "WWW.Example. 5 A 1.2.3.4",
+    ),
+    "an owner in full, several times": (
+        record(LITERAL, 1, b"\1\2\3\4") + record(LITERAL, 1, b"\1\2\3\5"),
+        "WWW.Example. 5 A 1.2.3.4\nWWW.Example. 5 A 1.2.3.5",
+    ),
+    "an owner in part": (record(b"\3wWw\xc0\x10", 1, b"\1\2\3\4"), "WWW.Example. 5 A 1.2.3.4"),
+    "a CNAME made from the question": (
+        record(b"\xc0\x0c", 5, b"\3wWw\4tEsT\0") + record(b"\3wWw\4tEsT\0", 1, b"\1\2\3\4"),
+        "WWW.Example. 5 CNAME www.test.\nwww.test. 5 A 1.2.3.4",
+    ),
+    "other names are spelled as the zone has them": (
+        record(LITERAL, 15, b"\0\1\4MaiL\4Test\0"),
+        "WWW.Example. 5 MX 1 MaiL.Test.",
+    ),
+}
+
+
+@pytest.mark.parametrize(("records", "kept"), SPELLINGS.values(), ids=SPELLINGS.keys())
+def test_the_random_case_of_the_question_is_not_passed_on(records: bytes, kept: str) -> None:
+    lines = kept.splitlines()
+    rtype = int(dns.rdatatype.from_text(lines[-1].split()[2])).to_bytes(2)
+    response = accept(packet(LITERAL + rtype + b"\0\1", records, len(lines)), LITERAL + rtype + b"\0\1")
+    assert in_order(f"WWW.Example. {lines[-1].split()[2]}", response) == kept
+
+
+LARGE = {
+    "SRV of 250 targets": ("_a._tcp.db.example. SRV", [f"0 1 5432 10-244-7-{i}.db.svc.example." for i in range(250)]),
+    "150 domain controllers": ("_ldap._tcp.dc.corp. SRV", [f"0 100 389 dc{i}.corp." for i in range(150)]),
+    "1,000 TXT": ("www.example. TXT", [f'"t{i}"' for i in range(1000)]),
+    "200 NS": ("example. NS", [f"ns{i}.net." for i in range(200)]),
+}
+
+
+@pytest.mark.parametrize(("ask", "rdatas"), LARGE.values(), ids=LARGE.keys())
+@pytest.mark.parametrize("compressed", [True, False])
+def test_large_rrsets_pass(ask: str, rdatas: list[str], compressed: bool) -> None:
+    qname, rtype = ask.split()
+    message = dns.message.make_response(dns.message.make_query(qname, rtype))
+    message.answer.append(dns.rrset.from_text(qname, 30, "IN", rtype, *rdatas))
+    if compressed:
+        wire = message.to_wire()
+    else:
+        records = [record(name.from_text(qname), r.rdtype, r.to_wire(), 30) for r in message.answer[0]]
+        wire = packet(question_of(ask), b"".join(records), len(rdatas))
+    response = accept(wire, question_of(ask))
+    assert sorted(in_order(ask, response).splitlines()) == sorted(f"{qname} 30 {rtype} {each}" for each in rdatas)
+
+
+@pytest.mark.parametrize("addresses", [399, 4000])
+def test_a_cname_may_have_many_addresses(addresses: int) -> None:
+    rest = record(b"\xc0\x0c", 5, b"\1b\0") + record(b"\xc0\x29", 1, b"\1\2\3\4") * addresses
+    assert len(accept(packet(QUESTION, rest, 1 + addresses), QUESTION).ttl_offsets) == 1 + addresses
+
+
+def test_sections_that_are_not_needed_may_be_large() -> None:
+    rest = ADDRESS + record(b"\xc0\x10", 2, b"\1a\xc0\x10") * 500 + record(b"\1a\xc0\x10", 1, b"\6\6\6\6") * 1000
+    response = accept(packet(QUESTION, rest, 1, 500, 1000), QUESTION)
+    assert (response.answer.counts, response.answer.records) == (b"\0\1\0\0", ADDRESS)
+
+
+ROTATED = {
+    "addresses": ("www.example. A", "www.example. 5 A 1.2.3.{}", True),
+    "addresses behind a CNAME": ("www.example. A", "www.example. 5 CNAME b.test.\nb.test. 5 A 1.2.3.{}", True),
+    "SRV": ("www.example. SRV", "www.example. 5 SRV 0 1 80 host{}.example.", True),
+    "SRV behind a CNAME": ("www.example. SRV", "www.example. 5 CNAME b.test.\nb.test. 5 SRV 0 1 80 a{}.b.test.", True),
+    "MX, which have an order of their own": ("www.example. MX", "www.example. 5 MX 1 host{}.example.", False),
+}
+
+
+@pytest.mark.parametrize(("ask", "reply", "turns"), ROTATED.values(), ids=ROTATED.keys())
+def test_answers_with_several_addresses_can_be_rotated(ask: str, reply: str, turns: bool) -> None:
+    chain, last = reply.splitlines()[:-1], reply.splitlines()[-1]
+    right = [last.format(each) for each in (1, 22, 333 if "SRV" in last or "MX" in last else 33)]
+    response = accept(compose(Case("", ask, "\n".join([*chain, *right]), "", 5)).to_wire(), question_of(ask))
+    places = rotation(response.answer, response.ttl_offsets)
+    if not turns:
+        assert places == ()
+        return
+    for turn in range(6):
+        records = rotated(response.answer.records, places, turn)
+        turned = response._replace(answer=response.answer._replace(records=records))
+        expected = [*chain, *right[turn % 3 :], *right[: turn % 3]]
+        assert in_order(ask, turned).splitlines() == expected
 
 
 REFUSED = [
@@ -235,7 +376,8 @@ REFUSED = [
     ("an octet too few", packet(QUESTION, ADDRESS[:-1]), Unusable.MALFORMED),
     ("an address of three octets", packet(QUESTION, record(b"\xc0\x0c", 1, b"123")), Unusable.MALFORMED),
     ("an address of three octets and one", packet(QUESTION, record(b"\xc0\x0c", 1, b"123") + b"4"), Unusable.MALFORMED),
-    ("65 records of authority", packet(QUESTION, record(b"\xc0\x0c", 2, b"\0") * 65, 0, 65), Unusable.MALFORMED),
+    ("more answers than a packet holds addresses", packet(QUESTION, ADDRESS * 4097, 4097), Unusable.TOO_MUCH),
+    ("2,001 records of authority", packet(QUESTION, record(b"\xc0\x0c", 2, b"\0") * 2001, 0, 2001), Unusable.TOO_MUCH),
     ("a pointer to itself", packet(QUESTION, record(b"\xc0\x1d", 16, b"")), Unusable.MALFORMED),
     ("a pointer forwards", packet(QUESTION, record(b"\xc0\x1f", 16, b"\0")), Unusable.MALFORMED),
     ("a pointer into the header", packet(QUESTION, record(b"\xc0\x04", 16, b"")), Unusable.MALFORMED),
@@ -260,7 +402,7 @@ REFUSED = [
             + b"".join(record(b"\2c%c\0" % (48 + i), 5, b"\2c%c\0" % (49 + i)) for i in range(MAX_CHAIN)),
             MAX_CHAIN + 1,
         ),
-        Unusable.MALFORMED,
+        Unusable.LONG_CHAIN,
     ),
 ]
 
@@ -301,6 +443,32 @@ ATTACKS = {
     "records with labels of their own": packet(QUESTION, record(b"\1b\xc0\x0c", 16, b"") * 4600, 4600),
     "as many of them as may be": packet(QUESTION, record(b"\1b\xc0\x0c", 16, b"") * 390, 390),
     "long names": packet(QUESTION, record(b"\1b" * 120 + b"\0", 5, b"\xc0\x0c") * 250, 250),
+    "as many records as may be": packet(QUESTION, record(b"\xc0\x0c", 16, b"") * 4096, 4096),
+    "as many groups as may be": packet(
+        QUESTION, (record(b"\xc0\x0c", 16, b"") + record(b"\xc0\x0c", 17, b"\0\0")) * 200, 400
+    ),
+    "groups and labels": packet(
+        QUESTION, b"".join(record(b"\1%c\xc0\x0c" % (i % 256), 16 + i % 2 * 83, b"") for i in range(399)), 399
+    ),
+    "signatures and proofs": packet(
+        b"\1a" * 100 + b"\0\0\1\0\1",
+        record(b"\xc0\x0c", 46, bytes(18) + b"\1a" * 99 + b"\0") + record(b"\xc0\x0e", 47, b"\0") * 390,
+        1,
+        390,
+    ),
+    "labels that are walked over": packet(QUESTION, ADDRESS + record(b"\1b" * 120 + b"\0", 2, b"\0") * 240, 1, 240),
+    "records that are walked over": packet(QUESTION, ADDRESS + record(b"\xc0\x0c", 2, b"\0") * 2000, 1, 2000),
+    "SRV": packet(QUESTION, record(b"\xc0\x0c", 33, bytes(6) + b"\1a\xc0\x0c") * 1200, 1200),
+    "SRV that point at each other": packet(
+        QUESTION,
+        record(b"\xc0\x0c", 33, bytes(6) + b"\1a\1b\xc0\x0c")
+        + record(b"\xc0\x0c", 33, bytes(6) + b"\1a\xc0\x31") * 449,
+        450,
+    ),
+    "more SRV than may be": packet(QUESTION, record(b"\xc0\x0c", 33, bytes(6) + b"\1a\xc0\x0c") * 2800, 2800),
+    "SRV, each with another ending": packet(
+        QUESTION, b"".join(record(b"\xc0\x0c", 33, bytes(6) + b"\1a\3%03d\0" % i) for i in range(450)), 450
+    ),
     "SOAs": packet(QUESTION, record(b"\xc0\x10", 6, b"\0\0" + bytes(20)) * 60, 0, 60),
     "DNAMEs above a long chain": packet(b"\1a" * 100 + b"\0\0\1\0\1", record(b"\xc0\x0e", 39, b"\0") * 390, 390),
     "DNAMEs beside": packet(QUESTION, record(b"\1x\0", 39, b"\0") * 200 + ADDRESS, 201),
@@ -394,6 +562,12 @@ def accept(wire: bytes, question: bytes) -> Response:
 def as_message(ask: str, answer: UpstreamAnswer) -> dns.message.Message:
     header = b"\0\0\x81" + bytes([answer.rcode & 15]) + b"\0\1" + answer.counts + b"\0\0"
     return dns.message.from_wire(header + question_of(ask) + answer.records, one_rr_per_rrset=True)
+
+
+def in_order(ask: str, response: Response) -> str:
+    """The answer section of a reply to a client that asked so."""
+    rrsets = as_message(ask, response.answer).answer
+    return "\n".join(f"{each.name} {each.ttl} {dns.rdatatype.to_text(each.rdtype)} {each[0]}" for each in rrsets)
 
 
 def flat(message: dns.message.Message, section: int) -> list[str]:
