@@ -20,7 +20,7 @@ from pydns.dns import name
 from pydns.dns.address import address_text
 from pydns.dns.compiled import walk
 from pydns.dns.message import Rcode, rcode_text
-from pydns.dns.response import UpstreamAnswer
+from pydns.dns.response import Unusable, UpstreamAnswer
 from pydns.dns.rrset import AAAA, CLASS_IN, TXT, A, RRset
 from pydns.log import Level, Log
 from pydns.metrics.meter import Meter
@@ -42,6 +42,7 @@ CONFIG_S = 0.25  # how often to look for another configuration
 SUSPICION_S = 1.0  # how often queries that resemble ours make us ask an upstream whether it leads back to us
 PROBE_S = 30.0  # how often to ask an upstream that leads back to us whether it still does
 _SHORTEST_S, _LONGEST_S, _FAILED_S = 5.0, 3600.0, 5.0  # until a server's name is resolved again
+_REPEATS_S = 30.0  # how often to log replies of one server that can't be used, for each reason
 _CLASS_IN = CLASS_IN.to_bytes(2)
 _MAX_SOCKETS = 1024  # to all upstreams: some systems allow few open files
 
@@ -74,6 +75,7 @@ class Recursion:
         self._addresses: dict[bytes, _ServerName] = {}
         self._looping: dict[int, float] = {}  # index of an upstream that leads back to us -> when to probe it again
         self._suspected: dict[int, float] = {}  # index of an upstream -> when it was last suspected to lead back to us
+        self._refusals: dict[tuple[int, Unusable], tuple[float, int]] = {}  # when logged, and how many since then
         self._ticking = False
         self._swept_at = 0.0
         self._at_once = False  # a reply now comes from the cache; its time is counted with its batch
@@ -89,6 +91,7 @@ class Recursion:
             notice=self._notice,
             source=_source,
             failed=self._reply_failed,
+            refused=self._refused,
         )
 
     def ask(self, asked: Asked, port: Port, peer: object, came: float) -> None:
@@ -186,6 +189,23 @@ class Recursion:
                 return
         level = Level.INFO if event is Event.CLOSED else Level.WARNING
         self._log(event.value, level=level, upstream=upstream.spec.name)
+
+    def _refused(self, upstream: Upstream, why: Unusable, qname: bytes) -> None:
+        """Log a reply that can't be used: the first with its reason, and how many came in the next `_REPEATS_S`."""
+        now = self._clock()
+        logged_at, unlogged = self._refusals.get((upstream.index, why), (-_REPEATS_S, 0))
+        if now - logged_at < _REPEATS_S:
+            self._refusals[upstream.index, why] = logged_at, unlogged + 1
+            return
+        self._refusals[upstream.index, why] = now, 0
+        self._log(
+            "answer of upstream can't be used",
+            level=Level.WARNING,
+            upstream=upstream.spec.name,
+            reason=why.value,
+            name=name.to_text(qname),
+            more_before=unlogged,
+        )
 
     def report(self, meter: Meter) -> None:
         """Add our counts to the worker's."""

@@ -19,6 +19,8 @@ Rules
 8. A client that can't be answered any more is counted and costs no other client anything.
 9. What anyone could forge or bring about only makes us ask our own probe: a query that resembles one of ours, silence,
    errors. The probe's question is about the root, so no owner of a domain has a part in its answer.
+10. A reply that can't be used is an answer too: another server is asked, once, then the client gets SERVFAIL. It tells
+   nothing about the server, because the owner of a domain may cause it.
 """
 
 from collections.abc import Callable, Sequence
@@ -145,13 +147,15 @@ class Forwarder:
         notice: Callable[[Event, Upstream], None],
         source: Callable[[object], object] = lambda client: None,
         failed: Callable[[Exception], None] = lambda error: None,
+        refused: Callable[[Upstream, Unusable, bytes], None] = lambda _upstream, _why, _qname: None,
     ) -> None:
         """Connect the parts. `random_bits` returns a number of `RANDOM_OCTETS` that earlier ones don't predict.
 
         `send_udp(upstream index, socket index, packet)` and `send_tcp(upstream index, message)` return False if it
         can't be sent. `reply(client, answer)` is called once for each `ask`, from within it or later. `notice(event,
-        upstream)` is for the log. `source(client)` returns what the client's share is counted by; None: not at all.
-        `failed(error)` is for an error of `reply`: its client is gone, or has met a bug.
+        upstream)` is for the log, and `refused(upstream, why, qname)` too, for a reply that can't be used.
+        `source(client)` returns what the client's share is counted by; None: not at all. `failed(error)` is for an
+        error of `reply`: its client is gone, or has met a bug.
         """
         self.counters = Counters()
         self._routes = routes
@@ -167,6 +171,7 @@ class Forwarder:
         self._reply_failed = failed
         self._held: dict[object, int] = {}  # source -> how many of its clients wait
         self._slow_zones: dict[bytes, _SlowZone] = {}
+        self._refused = refused
         self._open: dict[bytes, _Query] = {}  # key -> open question
         self._sent: dict[int, _Sent] = {}  # place -> packet
         self._waiting = 0
@@ -287,6 +292,7 @@ class Forwarder:
             self.counters.errors += 1
             if not query.done:
                 query.rcode = rcode if rcode == Rcode.REFUSED else Rcode.SERVFAIL
+                query.extended_error = answer.extended_error
                 query.gave_errors = [*query.gave_errors, upstream]
                 self._failed(query, upstream, now)
 
@@ -657,7 +663,13 @@ class Forwarder:
             self._drop(sent)
             self._ask_again(sent.query, sent.upstream, now, plainly=True)
             return
-        if why is Unusable.MALFORMED:
+        if why in _UNUSABLE_ANSWERS and packet[2] & 0x80:
+            self.counters.malformed += 1
+            self._refused(upstream, why, query.qname)
+            self._drop(sent)
+            self._answered_unusably(query, upstream, packet[3] & 15, now - sent.sent_at, now)
+            return
+        if why in _UNUSABLE_ANSWERS:
             self.counters.malformed += 1
         else:
             self.counters.wrong_question += 1
@@ -666,6 +678,22 @@ class Forwarder:
             self._drop(sent)
             if not query.done:
                 self._failed(query, upstream, now)
+
+    def _answered_unusably(self, query: "_Query", upstream: Upstream, rcode: int, rtt_s: float, now: float) -> None:
+        """Ask another server once. The one that answered so is well, but its time isn't measured by this."""
+        upstream.heard(rcode, rtt_s, now)
+        self._learn(upstream, upstream.lives())
+        if query.done:
+            return
+        query.rcode = query.rcode or Rcode.SERVFAIL
+        query.extended_error = Ede.INVALID_DATA
+        query.failed |= 1 << upstream.index
+        query.tried |= 1 << upstream.index
+        if query.is_unusable:
+            self._give_up(query, now)
+            return
+        query.is_unusable = True
+        self._continue(query, now)
 
     def _drop(self, sent: "_Sent") -> None:
         del self._sent[sent.place]
@@ -701,7 +729,7 @@ class Forwarder:
                 failure = _SERVFAIL
         else:
             if query.rcode:
-                failure = UpstreamAnswer(query.rcode, _NO_RECORDS, b"")
+                failure = UpstreamAnswer(query.rcode, _NO_RECORDS, b"", query.extended_error)
             else:
                 reason = Ede.NETWORK_ERROR if query.network_error else Ede.NO_REACHABLE_AUTHORITY
                 failure = UpstreamAnswer(Rcode.SERVFAIL, _NO_RECORDS, b"", reason)
@@ -744,12 +772,14 @@ class _Query:
         "clients",
         "deadline",
         "done",
+        "extended_error",
         "failed",
         "gave_errors",
         "is_lower",
         "is_plain",
         "is_probe",
         "is_slow",
+        "is_unusable",
         "key",
         "network_error",
         "of_errors",
@@ -778,6 +808,8 @@ class _Query:
         self.failed = 0  # a bit for each upstream's index that isn't to be asked again
         self.gave_errors: Sequence[Upstream] = ()
         self.rcode = 0  # of the last error
+        self.extended_error: int | None = None  # likewise
+        self.is_unusable = False  # whether a reply came that can't be used
         self.network_error = False
         self.stale: UpstreamAnswer | None = None  # the stale answer that clients have got meanwhile
         self.is_plain = False  # asked without OPT, because a server didn't understand OPT
@@ -794,7 +826,8 @@ class _Query:
         self.pool = pool
         self.attempts = self.tried = self.failed = self.rcode = 0
         self.gave_errors = ()
-        self.network_error = False
+        self.extended_error = None
+        self.network_error = self.is_unusable = False
 
 
 class _SlowZone:
@@ -860,6 +893,7 @@ def _servers(pools: Sequence[Pool], route: RouteSpec | None) -> list[str]:
     return [] if route is None else sorted([upstream.spec.name for upstream in pools[route.pool].upstreams])
 
 
+_UNUSABLE_ANSWERS = (Unusable.MALFORMED, Unusable.TOO_MUCH, Unusable.LONG_CHAIN)
 _ANSWERS = frozenset([int(each) for each in (Rcode.NOERROR, Rcode.NXDOMAIN, Rcode.YXDOMAIN)])
 _MAX_SLOW_ZONES = 1000
 _PROBE = name.ROOT + NS.to_bytes(2) + CLASS_IN.to_bytes(2) + FLAG_OCTETS[0]  # as CoreDNS asks

@@ -28,6 +28,10 @@ def cuts(reply: bytes, chance: random.Random) -> bytes:
     return reply[: chance.randrange(len(reply))]
 
 
+def cuts_question(reply: bytes, chance: random.Random) -> bytes:
+    return reply[: chance.randrange(len(reply) - 16)]
+
+
 def counts(reply: bytes, chance: random.Random) -> bytes:
     return reply[:4] + chance.randbytes(8) + reply[12:]
 
@@ -80,9 +84,9 @@ def query(reply: bytes, chance: random.Random) -> bytes:
     return reply[:2] + bytes([reply[2] & 0x7F]) + reply[3:]
 
 
-# Those that can't be what the upstream says, and those that may be.
-FALSE: list[Mutation] = [cuts, noise, another_question, query, pointers, loops]
-ODD: list[Mutation] = [flips, counts, noise_after_question, aliases, more_names]
+# Those that can't be what the upstream says, and those that may be: they repeat the question in its random case.
+FALSE: list[Mutation] = [cuts_question, noise, another_question, query]
+ODD: list[Mutation] = [flips, cuts, counts, noise_after_question, aliases, more_names, pointers, loops]
 
 
 def mutates(mutations: list[Mutation], each: int) -> Callable[[bytes, str], Iterable[bytes]]:

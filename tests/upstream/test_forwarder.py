@@ -1,6 +1,7 @@
 """The answers of clients while upstreams behave, misbehave, and are attacked."""
 
 import gc
+import struct
 from typing import NamedTuple
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from pydns.config.model import CacheOptions, Choice, OnNxdomain, Transport
 from pydns.dns import name
 from pydns.dns.message import Ede, Rcode
+from pydns.dns.response import Unusable
 from pydns.upstream.forwarder import (
     Event,
     ForwarderLimits,
@@ -28,6 +30,15 @@ class Case(NamedTuple):
     within_s: float
     packets: list[int]  # to each server
     extended_error: int | None = None
+
+
+def long_chain(reply: bytes) -> bytes:
+    """A reply whose chain of CNAMEs is longer than we follow."""
+    names = [name.from_text(f"c{number}.example") for number in range(18)]
+    start = reply.index(b"\0", 12) + 5
+    chain = zip([reply[12 : start - 4], *names], names, strict=False)
+    records = b"".join([a + struct.pack("!HHIH", 5, 1, 300, len(b)) + b for a, b in chain])
+    return reply[:6] + struct.pack("!3H", len(names), 0, 0) + reply[12:start] + records
 
 
 GOOD, SILENT = Server(), Server(silent=True)
@@ -60,7 +71,27 @@ CASES = [
     Case("truncated answers are fetched over TCP", [Server(truncates=True)], Rcode.NOERROR, 0.01, [2]),
     Case("a server without case is asked without random case", [Server(keeps_case=False)], Rcode.NOERROR, 0.01, [2]),
     Case(
-        "garbage with the right id is ignored", [Server(forges=lambda p: p + b"!"), GOOD], Rcode.NOERROR, 0.95, [1, 1]
+        "a reply that can't be used is an answer: another server is asked at once",
+        [Server(forges=lambda p: p[:-1]), GOOD],
+        Rcode.NOERROR,
+        0.02,
+        [1, 1],
+    ),
+    Case(
+        "another server is asked once",
+        [Server(forges=lambda p: p[:-1])] * 3,
+        Rcode.SERVFAIL,
+        0.02,
+        [1, 1, 0],
+        Ede.INVALID_DATA,
+    ),
+    Case(
+        "without another the client has its answer at once",
+        [Server(forges=long_chain)],
+        Rcode.SERVFAIL,
+        0.02,
+        [1],
+        Ede.INVALID_DATA,
     ),
     Case(
         "another id is ignored", [Server(forges=lambda p: bytes([p[0] ^ 1]) + p[1:]), GOOD], Rcode.NOERROR, 0.95, [1, 1]
@@ -825,3 +856,40 @@ def test_every_client_is_answered_once_and_in_time_whatever_servers_do(seed: int
     assert world.replies.keys() == asked_at.keys()
     assert max(at - asked_at[client] for client, (at, _) in world.replies.items()) < 4.05
     assert not world.forwarder.busy and world.forwarder.waiting == 0
+
+
+OF_ONE_DOMAIN = {
+    "unusable replies": Server(delay_s=0.3, forges=long_chain),
+    "damaged replies": Server(delay_s=0.3, forges=lambda reply: reply[:-3]),
+}
+
+
+@pytest.mark.parametrize("said", OF_ONE_DOMAIN.values(), ids=OF_ONE_DOMAIN.keys())
+def test_the_owner_of_one_domain_harms_no_server(said: Server) -> None:
+    """Its names are answered badly by the first server and well by the second: that is the owner's choice."""
+    world = World([GOOD, GOOD])
+    world.learn()
+    srtt_s = world.upstreams[0].srtt_s
+    world.servers[0] = said
+    for number in range(1000):
+        assert world.told(f"n{number}.evil.example").rcode == Rcode.NOERROR
+    assert not world.upstreams[0].is_open and not world.upstreams[0].is_silent
+    assert world.upstreams[0].srtt_s == srtt_s
+    assert not world.notices
+
+
+def test_replies_that_cannot_be_used_are_reported_with_their_reason() -> None:
+    world = World([Server(forges=long_chain)])
+    world.told("www.example")
+    assert world.refused == [("server0", Unusable.LONG_CHAIN, name.from_text("www.example"))]
+    assert world.forwarder.counters.malformed == 1
+
+
+def test_the_reason_of_an_upstream_is_passed_on_and_kept() -> None:
+    blocked = 15  # a code that isn't one of ours
+    option = struct.pack("!3H", 15, 2, blocked)
+    opt = b"\0" + struct.pack("!HHIH", 41, 1232, 0, len(option)) + option
+    for server in (FAILS, Server(rcode=Rcode.NXDOMAIN), GOOD):
+        world = World([server._replace(forges=lambda reply: reply[:10] + b"\0\1" + reply[12:] + opt)])
+        for _ in ("from the upstream", "from the cache", "from the cache, asked for often"):
+            assert world.told("www.example").extended_error == blocked

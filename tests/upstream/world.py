@@ -9,7 +9,7 @@ from typing import NamedTuple
 from pydns.config.model import CacheOptions, Choice, Transport
 from pydns.dns import name
 from pydns.dns.message import Rcode
-from pydns.dns.response import UpstreamAnswer
+from pydns.dns.response import Unusable, UpstreamAnswer
 from pydns.upstream.cache import Cache
 from pydns.upstream.forwarder import Event, Forwarder, ForwarderLimits
 from pydns.upstream.packet import RANDOM_OCTETS, STREAM
@@ -67,6 +67,7 @@ class World:
         self.replies: dict[object, tuple[float, UpstreamAnswer]] = {}
         self.gone: set[object] = set()  # clients that could not be answered
         self.notices: list[tuple[Event, str]] = []
+        self.refused: list[tuple[str, Unusable, bytes]] = []
         self._events: list[tuple[float, int, int, int, bytes]] = []
         self.upstreams = [
             Upstream(i, UpstreamSpec(f"server{i}", transport, packets_per_second)) for i in range(len(servers))
@@ -88,6 +89,7 @@ class World:
             reply=self._reply,
             notice=lambda event, upstream: self.notices.append((event, upstream.spec.name)),
             source=lambda client: client[0] if isinstance(client, tuple) else None,
+            refused=lambda upstream, why, qname: self.refused.append((upstream.spec.name, why, qname)),
         )
 
     def ask(
