@@ -8,7 +8,7 @@ import dns.message
 import dns.rdatatype
 import pytest
 
-from tests.fakes.manifests import Manifest, endpoint_slice, service
+from tests.fakes.manifests import Manifest, endpoint_slice, external_name, service
 from tests.running import query
 from tests.subject import InProcess, load
 
@@ -30,6 +30,10 @@ def _addresses(count: int) -> list[str]:
 @pytest.fixture(scope="module")
 def ask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ask]:
     cluster = [each for count in (28, 29, 30, 73, 400, 5000) for each in _headless(f"of-{count}", _addresses(count))]
+    cluster += [
+        external_name("alias-5000", "of-5000.shop.svc.cluster.local"),
+        external_name("alias-srv", "_http._tcp.of-5000.shop.svc.cluster.local"),
+    ]
     subject = InProcess(tmp_path_factory.mktemp("state"), load(cluster))
 
     def found(qname: str, rtype: str, *, tcp: bool = False, edns: bool = False) -> tuple[dns.message.Message, int]:
@@ -103,3 +107,13 @@ def test_more_endpoints_than_a_message_can_count_are_truncated(tmp_path: Path) -
     message = dns.message.from_wire(reply)
     assert message.flags & dns.flags.TC
     assert _records(message) == 4093  # of 16 octets
+
+
+@pytest.mark.parametrize(("alias", "rtype"), [("alias-5000", "A"), ("alias-srv", "SRV")])
+@pytest.mark.parametrize(("tcp", "limit"), [(True, 65535), (False, 512)])
+def test_an_alias_of_an_answer_beyond_64_kib_has_what_fits(
+    ask: Ask, alias: str, rtype: str, tcp: bool, limit: int
+) -> None:
+    reply, size = ask(alias, rtype, tcp=tcp)
+    assert reply.rcode() == 0 and reply.flags & dns.flags.TC
+    assert limit - 100 < size <= limit and _records(reply) > size // 120

@@ -2,8 +2,8 @@
 
 A compiled answer is
 
-    octet 0      whether the records of the answer section are rotated: `Turning`
-    octet 1      length of each of these records, if they are of one length
+    octet 0      1 if the records of the answer section are rotated, else 0
+    octet 1      length of each of these records, if they are rotated and no pointer leads to them, else 0
     octets 2–9   the four counts of a header, QDCOUNT 1
     octets 10–   the records, compressed for a message whose question is at offset 12
 
@@ -12,7 +12,6 @@ into the question, whose length doesn't depend on its case.
 """
 
 from collections.abc import Iterator
-from enum import IntEnum
 from itertools import accumulate
 from struct import Struct
 
@@ -22,14 +21,6 @@ from pydns.dns.rrset import AAAA, CLASS_IN, MX, NS, SRV, A, RRset
 HEADER = 12  # octets of a message before the question (RFC 1035 section 4.1.1)
 RECORDS = 10  # offset of the records in a compiled answer
 ROTATED = frozenset([A, AAAA, SRV])  # types of which clients take the first record
-
-
-class Turning(IntEnum):
-    """How the records of a compiled answer are rotated."""
-
-    NOT = 0
-    BY_LENGTH = 1  # `rotate`: records of one length, that no pointer leads to
-    ANEW = 2  # `rotate_anew`: pointers lead to them
 
 
 _MAX_POINTER = 0x3FFF  # RFC 1035 section 4.1.4: pointers have 14 bits. dnslib's packer masks longer ones
@@ -71,8 +62,8 @@ def compile_answer(rrset: RRset) -> bytes:
         return _ONE_RECORD + _FIXED(rtype, CLASS_IN, ttl_s, len(rdatas[0])) + rdatas[0]
     records = [_TO_QNAME + _FIXED(rtype, CLASS_IN, ttl_s, len(rdata)) + rdata for rdata in rdatas]
     if not additional:
-        turning = (Turning.BY_LENGTH, len(records[0])) if rtype in (A, AAAA) else (_turning(rrset), 0)
-        return _HEAD(*turning, 1, min(len(records), _MOST), 0, 0) + b"".join(records)
+        length = len(records[0]) if rtype in (A, AAAA) else 0
+        return _HEAD(rtype in ROTATED, length, 1, min(len(records), _MOST), 0, 0) + b"".join(records)
 
     # The address records that follow may point at a target within RDATA.
     target_at = _RDATA_AT + TARGET_AT[rtype]
@@ -94,11 +85,8 @@ def compile_answer(rrset: RRset) -> bytes:
         fitting = sum([end <= _MESSAGE for end in accumulate(map(len, records))])
         count = max(0, fitting - len(rdatas))
         octets = b"".join(records[: len(rdatas) + count])
-    return _HEAD(_turning(rrset), 0, 1, min(len(rdatas), _MOST), 0, min(count, _MOST)) + octets
-
-
-def _turning(rrset: RRset) -> Turning:
-    return Turning.ANEW if rrset.rtype in ROTATED and len(rrset.rdatas) > 1 else Turning.NOT
+    is_rotated = rtype in ROTATED and len(rdatas) > 1
+    return _HEAD(is_rotated, 0, 1, min(len(rdatas), _MOST), 0, min(count, _MOST)) + octets
 
 
 def with_ttl(compiled: bytes, before_s: int, ttl_s: int) -> bytes:
@@ -115,15 +103,8 @@ def with_ttl(compiled: bytes, before_s: int, ttl_s: int) -> bytes:
     return bytes(revised)
 
 
-def rotate(compiled: bytes, turn: int) -> bytes:
-    """Return the records of a compiled answer that may be rotated, beginning with a different one each turn."""
-    count = int.from_bytes(compiled[4:6])
-    cut = RECORDS + turn % count * compiled[1]
-    return compiled[cut:] + compiled[RECORDS:cut]
-
-
 def rotate_anew(key: bytes, compiled: bytes, turn: int) -> bytes:
-    """Return the records of a compiled answer as `rotate` does, where pointers lead to them. Takes 2 µs a record."""
+    """Return the records of a compiled answer, beginning with a different one each turn. Takes 2 µs a record."""
     rrset, additionals = decompile(key, compiled)
     return compile_answer(rotate_rrset(rrset, turn)._replace(additional=tuple(additionals)))[RECORDS:]
 

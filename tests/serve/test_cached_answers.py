@@ -31,6 +31,22 @@ ENTRIES: list[dict[str, Any]] = [
         "rcode": "NOERROR",
         "answer": ["mixed.example.com. 100 CNAME www.example.com.", "www.example.com. 10 A 192.0.2.1"],
     },
+    {
+        "ask": "few.example.com. A",
+        "rcode": "NOERROR",
+        "answer": [f"few.example.com. 100 A 192.0.2.{number}" for number in (1, 2, 3)],
+    },
+    {
+        "ask": "alias.example.com. A",
+        "rcode": "NOERROR",
+        "answer": ["alias.example.com. 100 CNAME few.example.com."]
+        + [f"few.example.com. 100 A 192.0.2.{number}" for number in (1, 2, 3)],
+    },
+    {
+        "ask": "_a.example.com. SRV",
+        "rcode": "NOERROR",
+        "answer": [f"_a.example.com. 100 SRV 0 0 80 {host}.example.com." for host in ("a", "bb", "ccc")],
+    },
     {"ask": "once.example.com. A", "rcode": "NOERROR", "answer": ["once.example.com. 0 A 192.0.2.1"]},
     {"ask": "nx.example.com. A", "rcode": "NXDOMAIN"},
     {"ask": "www.example.com. AAAA", "rcode": "NODATA"},
@@ -222,3 +238,29 @@ def test_do_and_cd_have_cache_entries_of_their_own(start: Start) -> None:
         said = [lines(worker.ask("bits.example.com", do=do, cd=cd))[0].split()[-1] for do, cd in flags]
         assert said == ["192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4"]
     assert len(worker.asked) == 4
+
+
+@pytest.mark.parametrize(
+    ("qname", "rtype"), [("few.example.com", "A"), ("alias.example.com", "A"), ("_a.example.com", "SRV")]
+)
+def test_a_kept_answer_begins_with_another_address_each_time(start: Start, qname: str, rtype: str) -> None:
+    worker = start()
+    worker.tell(qname, rtype)
+    worker.deliver()
+    for _ in range(4):  # the first ones come from the cache, the others are ready
+        worker.pass_time(1.1)
+        firsts = []
+        for _ in range(6):
+            found = lines(worker.ask(qname, rtype))
+            firsts.append(next(line for line in found if f" {rtype} " in line))
+            assert len(found) == len(set(found)) == (4 if "alias" in qname else 3)
+        assert all(len(set(firsts[at : at + 3])) == 3 for at in range(4))
+    assert len(worker.asked) == 1
+
+
+def test_a_kept_answer_is_spelled_as_each_client_spells_it(start: Start) -> None:
+    worker = start()
+    worker.tell("few.example.com")
+    worker.deliver()
+    for qname in ("FEW.example.com", "few.EXAMPLE.com", "few.example.COM"):
+        assert str(worker.ask(qname).answer[0].name) == f"{qname}."
