@@ -259,7 +259,7 @@ def _walk_additional(packet: bytes, position: int, count: int, names: dict[int, 
             if extended_rcode is not None or owner != name.ROOT:
                 raise _Malformed
             extended_rcode = ttl >> 24
-    if position != len(packet):
+    if position > len(packet):  # some servers send octets after the end of the message
         raise _Malformed
     return extended_rcode or 0
 
