@@ -107,6 +107,8 @@ def _upstreams(upstreams: Sequence[UpstreamStatus]) -> Iterator[str]:
         latency = "no reply yet" if each.latency_s is None else f"{each.latency_s * 1000:.1f} ms"
         broken = f", taken for dead by {each.breakers_open} of {each.workers} workers" if each.breakers_open else ""
         yield f"  {each.upstream}: {latency}{broken}"
+        for fact, seconds in each.learned_s.items():
+            yield f"    {fact}{f', for {seconds:.0f} s more' if seconds else ''}"
 
 
 def _processes(known: Status) -> Iterator[str]:

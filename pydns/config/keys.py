@@ -14,8 +14,10 @@ from pydns.config import flags, texts
 from pydns.config.mistakes import Wanted
 from pydns.config.model import (
     CacheOptions,
+    Case,
     Choice,
     Config,
+    Edns,
     Host,
     LogOptions,
     MetricNames,
@@ -26,6 +28,7 @@ from pydns.config.model import (
     RcodeClass,
     Route,
     ServerSpec,
+    TlsFiles,
     Transport,
 )
 from pydns.config.shapes import (
@@ -47,6 +50,7 @@ MAX_TTL_S = 7 * 24 * 3600  # RFC 8767 section 4: cap TTLs at a week or so
 
 _DEFAULT_PORTS = {Transport.UDP: 53, Transport.TCP: 53, Transport.TLS: 853}
 _DEFAULT_CACHE = CacheOptions()
+_NO_FILES = TlsFiles()
 _CHOICE = OneOf(Choice)
 _DOMAIN = Text(texts.DOMAIN, texts.parse_domain)
 _TTL = Whole(0, MAX_TTL_S)
@@ -57,17 +61,26 @@ def _server(
     transport: Transport = Transport.UDP,
     server_name: str | None = None,
     packets_per_second: int | None = None,
+    case: Case = Case.LEARN,
+    edns: Edns = Edns.LEARN,
+    tls: TlsFiles = _NO_FILES,
 ) -> ServerSpec | NamedUpstream:
     port = address.port or _DEFAULT_PORTS[transport]
+    how = transport, server_name, packets_per_second, case, edns, tls
     if address.qname is not None:
-        return NamedUpstream(address.qname, port, transport, server_name, packets_per_second)
+        return NamedUpstream(address.qname, port, *how)
     assert address.ip is not None
-    return ServerSpec(address.ip, port, transport, server_name, packets_per_second)
+    return ServerSpec(address.ip, port, *how)
 
 
 def _check_server(
-    transport: Transport | None = Transport.UDP, server_name: str | None = None, **_: Any
+    transport: Transport | None = Transport.UDP,
+    server_name: str | None = None,
+    tls: TlsFiles | None = None,
+    **_: Any,
 ) -> Iterator[Conflict]:
+    if tls is not None and transport not in (Transport.TLS, None):
+        yield Conflict("tls", "files", 'used without "transport: tls"')
     if server_name is not None and transport not in (Transport.TLS, None):
         yield Conflict("server_name", f'"{server_name}"', 'used without "transport: tls"')
 
@@ -92,6 +105,45 @@ def _server_shape(address: Text) -> TextOrRecord:
     )
 
 
+_FILE = Text("an absolute path", texts.parse_path)
+
+
+def _check_tls(certificate: str | None = None, key: str | None = None, **_: Any) -> Iterator[Conflict]:
+    if key is not None and certificate is None:
+        yield Conflict("key", f'"{key}"', 'used without "certificate"')
+
+
+_TLS = Record(
+    TlsFiles,
+    (
+        Key(
+            "ca",
+            _FILE,
+            "File with the certificates of the authorities that the server's certificate may be from, in PEM.",
+            "/etc/pydns/ca.pem",
+            "ca.pem",
+            default="the system's",
+        ),
+        Key(
+            "certificate",
+            _FILE,
+            "File with our certificate and its chain, for servers that want one.",
+            "/etc/pydns/tls.crt",
+            "tls.crt",
+            default="none",
+        ),
+        Key(
+            "key",
+            _FILE,
+            "File with the key of our certificate.",
+            "/etc/pydns/tls.key",
+            "tls.key",
+            default="the file of the certificate",
+        ),
+    ),
+    "a mapping of files",
+    _check_tls,
+)
 _SERVER_KEYS = (
     Key(
         "transport",
@@ -117,6 +169,23 @@ _SERVER_KEYS = (
         "0",
         default="no limit",
     ),
+    Key(
+        "case",
+        OneOf(Case),
+        "Case of the letters in questions over UDP. random: it protects from forged replies (0x20). lower: for servers "
+        "that answer names in mixed case wrongly. learn: random, and lower for an hour after replies in another case.",
+        "lower",
+        "upper",
+    ),
+    Key(
+        "edns",
+        OneOf(Edns),
+        "Whether questions have EDNS. learn: they do, but not for 15 minutes after the server has shown that it "
+        "doesn't understand it.",
+        "never",
+        "'off'",
+    ),
+    Key("tls", _TLS, "With transport tls: files for the connection.", default="those of the system"),
 )
 _IP_SERVER = _server_shape(Text(texts.IP_SERVER, texts.parse_ip_server))
 _ANY_SERVER = _server_shape(Text(texts.SERVER, texts.parse_server))

@@ -24,6 +24,22 @@ class Transport(Enum):
     TLS = "tls"  # RFC 7858
 
 
+class Case(Enum):
+    """The case of the letters in a question to an upstream."""
+
+    LEARN = "learn"  # random, unless replies show that the server doesn't keep it
+    RANDOM = "random"
+    LOWER = "lower"
+
+
+class Edns(Enum):
+    """Whether questions to an upstream have EDNS."""
+
+    LEARN = "learn"  # unless the server shows that it doesn't understand it
+    ALWAYS = "always"
+    NEVER = "never"
+
+
 class Choice(Enum):
     """Which of several upstreams is asked first."""
 
@@ -55,6 +71,14 @@ class RcodeClass(Enum):
     ERROR = "error"  # every other rcode
 
 
+class TlsFiles(Struct, frozen=True, gc=False):
+    """Files for connections over TLS, in PEM. They are read when a connection is opened."""
+
+    ca: str | None = None  # certificates of the authorities that are trusted; None: the system's
+    certificate: str | None = None  # ours, for servers that want one, with its chain
+    key: str | None = None  # of our certificate; None: in the same file
+
+
 class ServerSpec(Struct, frozen=True, gc=False, tag="ip"):
     """An upstream with a fixed address."""
 
@@ -63,6 +87,9 @@ class ServerSpec(Struct, frozen=True, gc=False, tag="ip"):
     transport: Transport = Transport.UDP
     server_name: str | None = None  # for TLS: what the certificate must be for; the address if None
     packets_per_second: int | None = None  # None: no limit
+    case: Case = Case.LEARN
+    edns: Edns = Edns.LEARN
+    tls: TlsFiles = TlsFiles()
 
 
 class NamedUpstream(Struct, frozen=True, gc=False, tag="name"):
@@ -73,6 +100,9 @@ class NamedUpstream(Struct, frozen=True, gc=False, tag="name"):
     transport: Transport = Transport.UDP
     server_name: str | None = None  # for TLS: what the certificate must be for; `qname` if None
     packets_per_second: int | None = None
+    case: Case = Case.LEARN
+    edns: Edns = Edns.LEARN
+    tls: TlsFiles = TlsFiles()
 
 
 class Route(Struct, frozen=True, gc=False):

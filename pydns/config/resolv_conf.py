@@ -6,7 +6,7 @@ from typing import NamedTuple
 from pydns.config import texts
 from pydns.config.mistakes import ConfigNotice, Wanted, quote
 from pydns.config.model import ServerSpec
-from pydns.dns.address import address_text, is_loopback
+from pydns.dns.address import is_loopback, parse_address
 
 
 class Nameservers(NamedTuple):
@@ -23,22 +23,26 @@ def read(source: str, text: str, own: Collection[str] = ()) -> Nameservers:
     loopback address leads back to us; systemd-resolved's 127.0.0.53 gets there with the node's file.
     """
     ours = {texts.parse_ip(address) for address in own}
-    upstreams: dict[bytes, ServerSpec] = {}
+    upstreams: dict[str, ServerSpec] = {}
     notices = []
     for number, line in enumerate(text.splitlines(), 1):
         keyword, *rest = line.split(maxsplit=1) or [""]
         if keyword != "nameserver":
             continue
         written = rest[0].split()[0] if rest else ""
-        address = texts.parse_ip(written)
-        if isinstance(address, Wanted):
-            reason = f"{quote(written)} is not {address.text}"
-        elif address in ours:
+        ip = texts.parse_zoned_ip(written)
+        if isinstance(ip, Wanted):
+            notices.append(
+                ConfigNotice(f"{source}:{number}", f"nameserver left out: {quote(written)} is not {ip.text}")
+            )
+            continue
+        address = parse_address(ip.partition("%")[0])
+        if address in ours:
             reason = f"{written} is this server's own address"
         elif is_loopback(address):
             reason = f"{written} is a loopback address, which leads back to pydns; give the resolv.conf of the node"
         else:
-            upstreams.setdefault(address, ServerSpec(address_text(address)))
+            upstreams.setdefault(ip, ServerSpec(ip))
             continue
         notices.append(ConfigNotice(f"{source}:{number}", f"nameserver left out: {reason}"))
     return Nameservers(tuple(upstreams.values()), tuple(notices))

@@ -22,7 +22,7 @@ SELECTOR = "a label selector"
 class Address(NamedTuple):
     """The address of a server. Either `ip` or `qname` is set."""
 
-    ip: str | None
+    ip: str | None  # a link-local one may have a zone: fe80::1%eth0
     qname: bytes | None
     port: int | None  # None: the default port of the transport
 
@@ -49,9 +49,11 @@ def parse_server(text: str) -> Address | Wanted:
     else:
         host, port_text = text, None
     port = None
-    ip = parse_ip(host)
+    ip = parse_zoned_ip(host)
     qname = None
     if isinstance(ip, Wanted):
+        if "%" in host and not isinstance(parse_ip(host.partition("%")[0]), Wanted):
+            return ip
         if host.rpartition(".")[2].isdecimal() or ":" in host:
             return Wanted(IP_SERVER)  # a mistyped address: no top-level domain is a number (RFC 3696 section 2)
         host_name = parse_host_name(host)
@@ -62,7 +64,18 @@ def parse_server(text: str) -> Address | Wanted:
         if not _PORT.fullmatch(port_text) or not 1 <= int(port_text) <= 65535:
             return Wanted("a server with a port from 1 to 65535")
         port = int(port_text)
-    return Address(None, qname, port) if isinstance(ip, Wanted) else Address(address_text(ip), None, port)
+    return Address(None, qname, port) if isinstance(ip, Wanted) else Address(ip, None, port)
+
+
+def parse_zoned_ip(text: str) -> str | Wanted:
+    """Parse an IP address, to its canonical text. A link-local IPv6 address may have a zone (RFC 4007 section 11)."""
+    written, percent, zone = text.partition("%")
+    address = parse_ip(written)
+    if isinstance(address, Wanted) or not percent:
+        return address if isinstance(address, Wanted) else address_text(address)
+    if len(address) != 16 or address[0] != 0xFE or address[1] & 0xC0 != 0x80 or not _ZONE.fullmatch(zone):
+        return Wanted("an IP address; only a link-local one has a zone, as in fe80::1%eth0")
+    return f"{address_text(address)}%{zone}"
 
 
 def parse_ip(text: str) -> bytes | Wanted:
@@ -71,6 +84,11 @@ def parse_ip(text: str) -> bytes | Wanted:
         return parse_address(text)
     except BadAddress:
         return Wanted("an IP address")
+
+
+def parse_path(text: str) -> str | Wanted:
+    """Parse the path of a file, from the root on."""
+    return text if text.startswith("/") and "\0" not in text else Wanted("an absolute path")
 
 
 def parse_domain(text: str) -> bytes | Wanted:
@@ -141,5 +159,6 @@ def parse_selector(text: str) -> str | Wanted:
     return text if text.strip() else Wanted(SELECTOR)
 
 
+_ZONE = re.compile(r"[^\s%/\]]{1,15}", re.ASCII)  # an interface's name or number
 _PORT = re.compile("[0-9]{1,5}")
 _HOST_NAME = re.compile(r"[A-Za-z0-9_]([-A-Za-z0-9_]*[A-Za-z0-9])?(\.[A-Za-z0-9_]([-A-Za-z0-9_]*[A-Za-z0-9])?)*\.?")

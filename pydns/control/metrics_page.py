@@ -113,8 +113,13 @@ def _upstream(name: str, workers: Sequence[Totals]) -> UpstreamStatus:
     broken = [each.gauges.get(("upstream_open_breakers", name)) for each in workers]
     latencies_s = [each.gauges.get(("upstream_latency_seconds", name)) for each in workers]
     known = [latency_s for latency_s in latencies_s if latency_s]
+    facts = [key[2] for each in workers for key in each.gauges if key[:2] == ("upstream_learned_seconds", name)]
+    learned_s = {
+        fact: max(each.gauges.get(("upstream_learned_seconds", name, fact), 0.0) for each in workers) for fact in facts
+    }
     return UpstreamStatus(
         upstream=name,
+        learned_s=learned_s,
         breakers_open=sum(map(bool, broken)),
         workers=len(workers),
         latency_s=sum(known) / len(known) if known else None,

@@ -408,7 +408,7 @@ class _Reader:
                 extended_rcode = ttl >> 24
                 extended_error = _extended_error(self.packet[owner_end + 10 : owner_end + 10 + length])
             position = owner_end + 10 + length
-        if position != len(self.packet):
+        if position > len(self.packet):  # some servers send octets after the end of the message
             raise _Refused(Unusable.MALFORMED)
         return extended_rcode or 0, extended_error
 

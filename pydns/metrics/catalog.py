@@ -108,6 +108,13 @@ METRICS = (
     _ours(COUNTER, "forward_events_total", "Events of forwarding, by kind.", "event"),
     _ours(GAUGE, "cache_bytes", "Size of the answers in the caches of all workers."),
     _ours(GAUGE, "upstream_open_breakers", "Workers that regard an upstream as dead.", "to"),
+    _ours(
+        GAUGE,
+        "upstream_learned_seconds",
+        "What was learned about an upstream, and for how long it is believed. 0: until it changes.",
+        "to",
+        "what",
+    ),
     _ours(GAUGE, "ready", "1 if pydns is ready for new clients."),
     _ours(GAUGE, "synced", "1 once all objects of the kind have been listed.", "resource"),
     _ours(GAUGE, "data_age_seconds", "Time since the source last showed that the data is current.", "resource"),

@@ -33,7 +33,7 @@ from pydns.serve.port import Port
 from pydns.serve.upstream_sockets import Upstreams
 from pydns.upstream import servers
 from pydns.upstream.forwarder import Event, Forwarder, ForwarderLimits
-from pydns.upstream.packet import RANDOM_OCTETS
+from pydns.upstream.packet import RANDOM_OCTETS, STREAM
 from pydns.upstream.pool import Upstream
 from pydns.upstream.routes import Routes
 
@@ -149,13 +149,19 @@ class Recursion:
 
     def _received(self, index: int, socket_index: int, packets: list[bytes]) -> None:
         now = self._clock()
+        if socket_index == STREAM and index in self._upstreams:
+            self._upstreams[index].trouble = ""
         for packet in packets:
             try:
                 self.forwarder.received(index, socket_index, packet, now)
             except Exception as error:
                 self._batch.report(packet, error)
 
-    def _unreachable(self, index: int, socket_index: int) -> None:
+    def _unreachable(self, index: int, socket_index: int, reason: str) -> None:
+        upstream = self._upstreams.get(index)
+        if reason and upstream is not None and upstream.trouble != reason:
+            upstream.trouble = reason
+            self._log("connection to upstream failed", level=Level.WARNING, upstream=upstream.spec.name, reason=reason)
         self.forwarder.unreachable(index, socket_index, self._clock())
 
     def _tick_later(self) -> None:
@@ -233,6 +239,11 @@ class Recursion:
         for upstream in self._upstreams.values():
             gauges["upstream_open_breakers", upstream.spec.name] = int(upstream.is_open)
             gauges["upstream_latency_seconds", upstream.spec.name] = upstream.srtt_s
+            learned = upstream.learned(self._clock())
+            for what, seconds in learned.items():
+                gauges["upstream_learned_seconds", upstream.spec.name, what] = seconds
+            if upstream.trouble:
+                gauges["upstream_learned_seconds", upstream.spec.name, upstream.trouble] = 0
             observed, upstream.observed = upstream.observed, {}
             for rcode, histogram in observed.items():
                 key = ("proxy_request_duration_seconds", "forward", upstream.spec.name, rcode_text(rcode))

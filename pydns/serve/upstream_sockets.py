@@ -5,7 +5,8 @@ Rules
    first use and replaced after `ROTATE_S`. The old one still receives late replies until it is closed. An upstream that
    isn't asked has no sockets.
 2. A connection is opened at its first use. Messages are sent as they come; replies come in any order (RFC 7766).
-3. It is closed when no whole message has come for `IDLE_S`, whether it is unused or the server sends an octet a second.
+3. The files of a TLS connection are read for the first one, and again after one has failed.
+4. It is closed when no whole message has come for `IDLE_S`, whether it is unused or the server sends an octet a second.
    If it ends with questions open, they are asked again over a new one, provided the old one had worked.
 """
 
@@ -19,7 +20,7 @@ from functools import partial
 from time import monotonic
 from typing import cast
 
-from pydns.config.model import ServerSpec, Transport
+from pydns.config.model import ServerSpec, TlsFiles, Transport
 from pydns.serve.datagrams import Inbox, Outbox
 from pydns.upstream.packet import STREAM
 
@@ -32,7 +33,7 @@ _MAX_UNSENT = 1 << 20  # octets in a connection's buffer
 _RECEIVE_BUFFER = 1 << 20  # octets: a burst waits here
 
 Received = Callable[[int, int, list[bytes]], None]  # upstream, socket, messages
-Unreachable = Callable[[int, int], None]
+Unreachable = Callable[[int, int, str], None]  # upstream, socket, reason if it is a connection
 _Key = tuple[int, int]  # the indices of an upstream and of one of its sockets
 
 
@@ -50,7 +51,7 @@ class Upstreams:
         self._inbox, self._outbox = Inbox(), Outbox()
         self._retired: list[tuple[socket.socket, float]] = []  # each with the time to close it
         self._streams: dict[int, _Stream] = {}
-        self._context: _Context | None = None
+        self._contexts: dict[TlsFiles, _Context] = {}
 
     def add(self, index: int, server: ServerSpec) -> None:
         """Make `server` the upstream `index`. Opens nothing yet."""
@@ -96,7 +97,7 @@ class Upstreams:
 
     def _failed(self, place: _Key, error: int) -> bool:
         if error != EAGAIN:  # EAGAIN: the buffer is full and the packet is lost
-            self.unreachable(*place)
+            self.unreachable(*place, "")
         # The error belongs to an earlier packet, which is lost. This one hasn't been sent: try again.
         return error == ECONNREFUSED
 
@@ -107,8 +108,7 @@ class Upstreams:
             server = self._servers.get(index)
             if server is None:
                 return False
-            context = self._tls() if server.transport is Transport.TLS else None
-            stream = self._streams[index] = _Stream(self, index, server, context)
+            stream = self._streams[index] = _Stream(self, index, server)
         return stream.send(message)
 
     def sweep(self, now: float) -> None:
@@ -140,7 +140,7 @@ class Upstreams:
         try:
             sock.setblocking(False)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
-            sock.connect((server.ip, server.port))
+            sock.connect(_sockaddr(server))
             self.loop.add_reader(sock, self._reader(sock, *place))
         except OSError:
             sock.close()
@@ -156,7 +156,7 @@ class Upstreams:
             try:
                 packets = receive(fd)
             except OSError:  # ECONNREFUSED, EHOSTUNREACH: an earlier packet has reached nobody
-                self.unreachable(index, socket_index)
+                self.unreachable(index, socket_index, "")
             else:
                 received(index, socket_index, packets)
 
@@ -170,13 +170,58 @@ class Upstreams:
         self.loop.remove_reader(sock)
         sock.close()
 
-    def _tls(self) -> "_Context":
-        if self._context is None:
-            self._context = _Context(ssl.PROTOCOL_TLS_CLIENT)
-            self._context.load_default_certs()
-            self._context.minimum_version = ssl.TLSVersion.TLSv1_2  # RFC 9325
-            self._context.set_alpn_protocols(["dot"])  # some servers need it, RFC 7858 section 3.1 doesn't
-        return self._context
+    def context(self, files: TlsFiles) -> "_Context":
+        """Return the TLS context with these files. Raises OSError if one can't be used."""
+        context = self._contexts.get(files)
+        if context is None:
+            context = _Context(ssl.PROTOCOL_TLS_CLIENT)
+            if files.ca is None:
+                context.load_default_certs()
+            else:
+                _load(files.ca, context.load_verify_locations)
+            if files.certificate is not None:
+                _load(files.certificate, partial(context.load_cert_chain, keyfile=files.key, password=_no_password))
+            context.minimum_version = ssl.TLSVersion.TLSv1_2  # RFC 9325
+            context.set_alpn_protocols(["dot"])  # some servers need it, RFC 7858 section 3.1 doesn't
+            self._contexts[files] = context
+        return context
+
+    def forget_context(self, files: TlsFiles) -> None:
+        """Read the files anew for the next connection: they may have been renewed."""
+        self._contexts.pop(files, None)
+
+
+def _sockaddr(server: ServerSpec) -> tuple[str, int] | tuple[str, int, int, int]:
+    """Return the address to connect to. Raises OSError if its zone is no interface of this host."""
+    ip, _, zone = server.ip.partition("%")
+    if not zone:
+        return ip, server.port
+    return ip, server.port, 0, int(zone) if zone.isdecimal() else socket.if_nametoindex(zone)
+
+
+def _load(path: str, load: Callable[[str], object]) -> None:
+    try:
+        load(path)
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        reason = error.reason if isinstance(error, ssl.SSLError) else getattr(error, "strerror", None)
+        raise OSError(f"{path} can't be used: {reason or error}") from None
+
+
+def _no_password() -> str:
+    raise ValueError("its key has a password")
+
+
+def _reason(error: Exception | None) -> str:
+    """Return why a connection failed, for a person."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is refused: {error.verify_message.rstrip('.')}"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS failed: {error.reason or error}"
+    if isinstance(error, TimeoutError):
+        return f"no connection within {CONNECT_S:.0f} s"
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno)
+    return str(error) if error else "the server closed the connection without an answer"
 
 
 class _Context(ssl.SSLContext):
@@ -206,12 +251,14 @@ class _Context(ssl.SSLContext):
 class _Stream:
     """The connection to one upstream, opened again when needed."""
 
-    def __init__(self, upstreams: Upstreams, index: int, server: ServerSpec, context: _Context | None) -> None:
+    def __init__(self, upstreams: Upstreams, index: int, server: ServerSpec) -> None:
         self._upstreams = upstreams
         self._index = index
         self._server = server
-        self._context = context
-        self._server_name = (server.server_name or server.ip) if context else None
+        self._context: _Context | None = None
+        self._server_name = (
+            (server.server_name or server.ip.partition("%")[0]) if server.transport is Transport.TLS else None
+        )
         self._task: asyncio.Task[None] | None = None
         self._connection: _Connection | None = None
         self._waiting: list[bytes] = []  # framed messages that wait for the connection
@@ -245,6 +292,8 @@ class _Stream:
 
     async def _open(self) -> None:
         try:
+            if self._server.transport is Transport.TLS:
+                self._context = self._upstreams.context(self._server.tls)
             async with asyncio.timeout(CONNECT_S):
                 _, connection = await self._upstreams.loop.create_connection(
                     lambda: _Connection(self),
@@ -253,16 +302,20 @@ class _Stream:
                     ssl=self._context,
                     server_hostname=self._server_name,
                 )
-        except OSError:  # ssl.SSLError is one too, and TimeoutError
-            self._not_before = monotonic() + PAUSE_S
+        except OSError as error:  # ssl.SSLError is one too, and TimeoutError
             self._waiting.clear()
             self._task = None
-            self._upstreams.unreachable(self._index, STREAM)
+            self._failed(error)
             return
         self._connection, self._task = connection, None
         waiting, self._waiting = self._waiting, []
         for framed in waiting:
             connection.send(framed)
+
+    def _failed(self, error: Exception | None) -> None:
+        self._not_before = monotonic() + PAUSE_S
+        self._upstreams.forget_context(self._server.tls)
+        self._upstreams.unreachable(self._index, STREAM, _reason(error))
 
     def received(self, message: bytes) -> None:
         self._upstreams.received(self._index, STREAM, [message])
@@ -271,7 +324,7 @@ class _Stream:
         if self._context is not None and session is not None:
             self._context.sessions[self._server_name] = session
 
-    def lost(self, connection: "_Connection") -> None:
+    def lost(self, connection: "_Connection", error: Exception | None) -> None:
         if connection is not self._connection:
             return
         self._connection = None
@@ -281,8 +334,7 @@ class _Stream:
             self._waiting = list(connection.open.values())
             self._connect()
         else:
-            self._not_before = monotonic() + PAUSE_S
-            self._upstreams.unreachable(self._index, STREAM)
+            self._failed(error)
 
 
 class _Connection(asyncio.Protocol):
@@ -328,7 +380,7 @@ class _Connection(asyncio.Protocol):
         del received[:position]
 
     def connection_lost(self, error: Exception | None) -> None:
-        self._stream.lost(self)
+        self._stream.lost(self, error)
 
     def abort(self) -> None:
         self._transport.abort()

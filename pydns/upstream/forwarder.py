@@ -27,10 +27,10 @@ from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import NamedTuple
 
-from pydns.config.model import CacheOptions, Config, OnNxdomain
+from pydns.config.model import CacheOptions, Case, Config, OnNxdomain
 from pydns.dns import name
 from pydns.dns.compiled import HEADER
-from pydns.dns.message import Ede, Rcode, compose_opt
+from pydns.dns.message import EDNS_SIZE, Ede, Rcode, compose_opt
 from pydns.dns.response import Response, Unusable, UpstreamAnswer, parse_response
 from pydns.dns.rrset import CLASS_IN, NS
 from pydns.upstream.cache import Cache
@@ -46,7 +46,7 @@ from pydns.upstream.packet import (
     places_of,
     socket_of,
 )
-from pydns.upstream.pool import EDNS_PAUSE_S, LONGEST_PAUSE_S, LONGEST_TIMEOUT_S, Change, Pool, Upstream
+from pydns.upstream.pool import LONGEST_PAUSE_S, LONGEST_TIMEOUT_S, TCP_PAUSE_S, Change, Pool, Upstream
 from pydns.upstream.routes import Routes, RouteSpec
 
 MAX_ATTEMPTS = 6  # packets for one question to one route, hedges and repetitions included
@@ -76,6 +76,7 @@ class Event(Enum):
     CLOSED = "upstream answers again"
     CASE_LOST = "upstream does not keep the case of names"
     EDNS_LOST = "upstream does not speak EDNS"
+    TCP_LOST = "upstream does not answer over TCP"
     LOOP = "upstream sends our queries back to us"
     LOOP_SUSPECTED = "a query resembles one of ours"  # not logged: it may be forged
 
@@ -263,8 +264,10 @@ class Forwarder:
         if rcode in _ANSWERS and not truncated:
             if sent.cased and upstream.case_changed_on:
                 upstream.case_changed_on.clear()
-            if query.is_plain and now >= upstream.edns_lost_until:
-                upstream.edns_lost_until = now + EDNS_PAUSE_S
+            if sent.has_opt:
+                upstream.edns_answered = True
+                upstream.edns_doubts = 0
+            elif query.is_plain and now >= upstream.edns_lost_until and upstream.answered_plainly(query.is_probe, now):
                 self._notice(Event.EDNS_LOST, upstream)
             if rtt_s <= upstream.p95_s or self._is_measurement(sent, now):
                 change = upstream.replied(rtt_s)
@@ -272,11 +275,14 @@ class Forwarder:
                 change = upstream.lives()
             if change is not None:
                 self._learn(upstream, change)
+            if query.is_plain and query.is_probe and upstream.edns_doubts:
+                self._suspect(upstream, now)
             if not query.done:
                 self._answered(query, response, now)
             return
         if query.is_probe:
-            fails = rcode == Rcode.SERVFAIL and (upstream.is_open or query.of_errors)
+            may_be_of_opt = sent.has_opt and not upstream.edns_answered
+            fails = rcode == Rcode.SERVFAIL and (upstream.is_open or query.of_errors or may_be_of_opt)
             if fails:
                 self._probe_failed(query, upstream, now)
             else:
@@ -286,8 +292,8 @@ class Forwarder:
         elif truncated and not query.done and socket_index != STREAM:
             self.counters.truncated += 1
             self._learn(upstream, upstream.lives())
-            if not self._send(query, upstream, now, self._random_bits(), over_stream=True):
-                self._failed(query, upstream, now)
+            query.partial = query.partial or _partial(packet, sent.question)
+            self._ask_over_stream(query, upstream, now)
         else:
             self.counters.errors += 1
             if not query.done:
@@ -304,7 +310,10 @@ class Forwarder:
             self._drop(sent)
         if gone:
             upstream = gone[0].upstream
-            self._learn(upstream, upstream.failed(now))
+            if socket_index == STREAM and not upstream.is_stream:
+                self._lost_tcp(upstream, now)
+            else:
+                self._learn(upstream, upstream.failed(now))
         for sent in gone:
             query = sent.query
             if not query.done:
@@ -498,6 +507,7 @@ class Forwarder:
         query = _Query(_PROBE, _PROBE_ROUTE, Pool([upstream]), now + LONGEST_TIMEOUT_S)
         query.done = query.is_probe = True  # nobody waits for it
         query.of_errors = of_errors
+        query.is_plain = upstream.is_plain_probe
         if not self._send(query, upstream, now, self._random_bits()):
             self._learn(upstream, upstream.failed(now))
         query.sents = ()
@@ -641,6 +651,19 @@ class Forwarder:
         if query.attempts > MAX_ATTEMPTS or not self._send(query, upstream, now, self._random_bits()):
             self._failed(query, upstream, now)
 
+    def _ask_over_stream(self, query: "_Query", upstream: Upstream, now: float) -> None:
+        """Ask the same upstream over TCP, unless its TCP is known to be dead."""
+        if now >= upstream.tcp_lost_until:
+            if self._send(query, upstream, now, self._random_bits(), over_stream=True):
+                return
+            self._lost_tcp(upstream, now)
+        self._failed(query, upstream, now)
+
+    def _lost_tcp(self, upstream: Upstream, now: float) -> None:
+        if now >= upstream.tcp_lost_until:
+            self._notice(Event.TCP_LOST, upstream)
+        upstream.tcp_lost_until = now + TCP_PAUSE_S
+
     def _received_unusable(self, sent: "_Sent", why: Unusable, packet: bytes, now: float) -> None:
         query, upstream = sent.query, sent.upstream
         if query.is_probe and why is not Unusable.WRONG_QUESTION:
@@ -648,7 +671,7 @@ class Forwarder:
             self._learn(upstream, upstream.lives())
             return
         over_stream = socket_of(sent.place) == STREAM
-        if why is Unusable.CASE_CHANGED and not over_stream:
+        if why is Unusable.CASE_CHANGED and not over_stream and upstream.spec.case is not Case.RANDOM:
             # The reply isn't used. This question is asked again in lower case. A guess of the id alone gains no more.
             self.counters.case_lost += 1
             if now >= upstream.case_lost_until and upstream.changed_case(socket_of(sent.place), now):
@@ -657,11 +680,22 @@ class Forwarder:
             query.is_lower = True
             self._ask_again(query, upstream, now)
             return
-        if sent.has_opt and len(packet) == HEADER and packet[2] & 0x80 and packet[3] & 15 in _NO_EDNS:
-            # A server that fails at the OPT may not repeat the question. The reply isn't used; we ask again without
-            # OPT.
+        if packet[2] & 0x80 and packet[4:6] == b"\0\0" and packet[3] & 15:
+            # An error without the question. Nothing of it is used, and it may be a guess of the id alone.
             self._drop(sent)
-            self._ask_again(sent.query, sent.upstream, now, plainly=True)
+            if sent.has_opt and packet[3] & 15 in _NO_EDNS:
+                self._ask_again(query, upstream, now, plainly=True)
+            elif not query.done:
+                self.counters.errors += 1
+                query.rcode = Rcode.SERVFAIL
+                self._failed(query, upstream, now)
+            return
+        if why in _CUT and len(packet) > EDNS_SIZE and not over_stream:
+            # More octets than we had offered, cut off by our buffer, and without TC.
+            self.counters.truncated += 1
+            self._drop(sent)
+            if not query.done:
+                self._ask_over_stream(query, upstream, now)
             return
         if why in _UNUSABLE_ANSWERS and packet[2] & 0x80:
             self.counters.malformed += 1
@@ -728,13 +762,19 @@ class Forwarder:
                 self.counters.overflows += query.clients != []
                 failure = _SERVFAIL
         else:
-            if query.rcode:
+            if query.partial is not None:
+                failure = query.partial
+            elif query.rcode:
                 failure = UpstreamAnswer(query.rcode, _NO_RECORDS, b"", query.extended_error)
             else:
                 reason = Ede.NETWORK_ERROR if query.network_error else Ede.NO_REACHABLE_AUTHORITY
                 failure = UpstreamAnswer(Rcode.SERVFAIL, _NO_RECORDS, b"", reason)
             self._cache.store_failure(query.key, failure, now)
-        self._answer_stale(query, now)
+        for upstream in query.gave_errors:
+            if not upstream.edns_answered:  # it may be the OPT that it gives errors to
+                self._suspect(upstream, now)
+        if query.partial is None:
+            self._answer_stale(query, now)
         self._finish(query, failure)
 
     def _finish(self, query: "_Query", answer: UpstreamAnswer) -> None:
@@ -784,6 +824,7 @@ class _Query:
         "network_error",
         "of_errors",
         "outstanding",
+        "partial",
         "pool",
         "qname",
         "rcode",
@@ -810,6 +851,7 @@ class _Query:
         self.rcode = 0  # of the last error
         self.extended_error: int | None = None  # likewise
         self.is_unusable = False  # whether a reply came that can't be used
+        self.partial: UpstreamAnswer | None = None  # a truncated answer: better than none if TCP fails
         self.network_error = False
         self.stale: UpstreamAnswer | None = None  # the stale answer that clients have got meanwhile
         self.is_plain = False  # asked without OPT, because a server didn't understand OPT
@@ -828,6 +870,7 @@ class _Query:
         self.gave_errors = ()
         self.extended_error = None
         self.network_error = self.is_unusable = False
+        self.partial = None
 
 
 class _SlowZone:
@@ -883,6 +926,14 @@ class _Sent:
         self.timed_out = False
 
 
+def _partial(packet: bytes, question: bytes) -> UpstreamAnswer | None:
+    """Return the answer in a truncated reply. None if it has no records, or not whole ones."""
+    response = parse_response(packet[:2] + bytes([packet[2] & ~2]) + packet[3:], question)
+    if isinstance(response, Unusable) or response.answer.rcode or response.answer.counts[:2] == b"\0\0":
+        return None
+    return response.answer
+
+
 def zone_of(qname: bytes) -> bytes:
     """Return what is taken for the domain of one owner: the last two labels of a wire name in lower case."""
     suffixes = [qname, *name.ancestors(qname)]
@@ -896,6 +947,7 @@ def _servers(pools: Sequence[Pool], route: RouteSpec | None) -> list[str]:
 _UNUSABLE_ANSWERS = (Unusable.MALFORMED, Unusable.TOO_MUCH, Unusable.LONG_CHAIN)
 _ANSWERS = frozenset([int(each) for each in (Rcode.NOERROR, Rcode.NXDOMAIN, Rcode.YXDOMAIN)])
 _MAX_SLOW_ZONES = 1000
+_CUT = frozenset(Unusable) - {Unusable.WRONG_QUESTION, Unusable.CASE_CHANGED}
 _PROBE = name.ROOT + NS.to_bytes(2) + CLASS_IN.to_bytes(2) + FLAG_OCTETS[0]  # as CoreDNS asks
 _PROBE_ROUTE = RouteSpec(name.ROOT, 0)
 _NO_RECORDS = bytes(4)

@@ -21,9 +21,10 @@ Rules of the breaker
 from bisect import bisect_left
 from collections.abc import Sequence
 from enum import Enum
+from math import inf
 from typing import NamedTuple
 
-from pydns.config.model import Choice, Transport
+from pydns.config.model import Case, Choice, Edns, Transport
 from pydns.metrics.totals import DURATIONS_S
 from pydns.upstream.packet import EXPLORE_BITS
 
@@ -35,6 +36,8 @@ OVERDUE_TO_AVOID = 5
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 30.0
 EDNS_PAUSE_S = 900.0  # then EDNS is tried again; as Unbound
+EDNS_DOUBTS = 2  # probes without OPT that are answered, each after one with OPT that isn't
+TCP_PAUSE_S = 30.0  # then TCP is tried again for truncated answers
 CASE_PAUSE_S = 3600.0  # then 0x20 is tried again
 CASE_CHANGES = 4  # replies in another case, in a row, on as many sockets: who forges one reply doesn't forge these
 SHORTEST_TIMEOUT_S, LONGEST_TIMEOUT_S = 0.4, 1.2  # three times the 95th percentile within these
@@ -49,6 +52,8 @@ class UpstreamSpec(NamedTuple):
     name: str
     transport: Transport = Transport.UDP
     packets_per_second: int | None = None
+    case: Case = Case.LEARN
+    edns: Edns = Edns.LEARN
 
 
 class Change(Enum):
@@ -72,6 +77,8 @@ class Upstream:
         "_tokens_at",
         "case_changed_on",
         "case_lost_until",
+        "edns_answered",
+        "edns_doubts",
         "edns_lost_until",
         "index",
         "is_limited",
@@ -85,7 +92,9 @@ class Upstream:
         "probing",
         "spec",
         "srtt_s",
+        "tcp_lost_until",
         "timeout_s",
+        "trouble",
     )
 
     def __init__(self, index: int, spec: UpstreamSpec) -> None:
@@ -99,9 +108,13 @@ class Upstream:
         self.is_open = False
         self.probe_at = 0.0
         self.probing = False
-        self.case_lost_until = 0.0
+        self.case_lost_until = inf if spec.case is Case.LOWER else 0.0
         self.case_changed_on: set[int] = set()  # sockets of replies in another case, in a row
-        self.edns_lost_until = 0.0
+        self.edns_lost_until = inf if spec.edns is Edns.NEVER else 0.0
+        self.edns_answered = False  # a query with OPT has had an answer
+        self.edns_doubts = 0
+        self.tcp_lost_until = 0.0
+        self.trouble = ""  # the reason why its connections fail
         self.loops = False  # it sends our queries back to us; it is not asked at all
         self.observed: dict[int, list[float]] = {}  # rcode -> histogram of reply times (`metrics.totals`)
         self.overdue = 0  # questions without a reply, while no other reply has come since they were sent
@@ -156,6 +169,35 @@ class Upstream:
         self.case_changed_on.clear()
         self.case_lost_until = now + CASE_PAUSE_S
         return True
+
+    @property
+    def is_plain_probe(self) -> bool:
+        """Whether the next probe has no OPT: some servers are silent or fail because of it."""
+        return self._silent_probes % 2 == 1 and self.spec.edns is Edns.LEARN
+
+    def answered_plainly(self, is_probe: bool, now: float) -> bool:
+        """Note an answer to a question without OPT. Return whether it is believed now that OPT was the obstacle.
+
+        An error shows it at once. Silence may have been a lost packet, so a probe needs a second one.
+        """
+        if self.spec.edns is Edns.ALWAYS:
+            return False
+        self.edns_doubts += 1
+        if is_probe and self.edns_doubts < EDNS_DOUBTS:
+            self.probe_at = now
+            return False
+        self.edns_doubts = 0
+        self.edns_lost_until = now + EDNS_PAUSE_S
+        return True
+
+    def learned(self, now: float) -> dict[str, float]:
+        """Return what was learned about the server, and for how many seconds it is believed."""
+        facts = {
+            "does not keep the case of names": self.case_lost_until,
+            "does not speak EDNS": self.edns_lost_until,
+            "does not answer over TCP": self.tcp_lost_until,
+        }
+        return {what: until - now for what, until in facts.items() if now < until < inf}
 
     @property
     def is_silent(self) -> bool:

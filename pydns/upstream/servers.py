@@ -50,7 +50,9 @@ class Servers:
         for server in servers:
             upstream = used.get(server) or self._known.get(server)
             if upstream is None:
-                spec = UpstreamSpec(title(server), server.transport, server.packets_per_second)
+                spec = UpstreamSpec(
+                    title(server), server.transport, server.packets_per_second, server.case, server.edns
+                )
                 upstream = Upstream(self._next_index, spec)
                 self._next_index += 1
             taken[server] = used[server] = upstream
@@ -76,7 +78,5 @@ def _resolved(server: ServerSpec | NamedUpstream, addresses: Addresses) -> list[
     server_name = server.server_name
     if server_name is None and server.transport is Transport.TLS:
         server_name = name.to_text(server.qname).rstrip(".")
-    return [
-        ServerSpec(ip, server.port, server.transport, server_name, server.packets_per_second)
-        for ip in addresses.get(server.qname, ())
-    ]
+    how = server.transport, server_name, server.packets_per_second, server.case, server.edns, server.tls
+    return [ServerSpec(ip, server.port, *how) for ip in addresses.get(server.qname, ())]

@@ -34,6 +34,12 @@ def test_the_example_sets_every_key() -> None:
         # The example shows these keys below upstreams.
         "routes.NAME.servers[].server_name",
         "routes.NAME.servers[].packets_per_second",
+        "routes.NAME.servers[].case",
+        "routes.NAME.servers[].edns",
+        "routes.NAME.servers[].tls",
+        "routes.NAME.servers[].tls.ca",
+        "routes.NAME.servers[].tls.certificate",
+        "routes.NAME.servers[].tls.key",
     }
 
 
@@ -73,6 +79,11 @@ def test_the_table_has_a_row_for_every_key_with_its_default_and_its_error() -> N
         "| `routes.NAME.servers[].transport`",
         "| `routes.NAME.servers[].server_name`",
         "| `routes.NAME.servers[].packets_per_second`",
+        "| `routes.NAME.servers[].case`",
+        "| `routes.NAME.servers[].edns`",
+        "| `routes.NAME.servers[].tls.ca`",
+        "| `routes.NAME.servers[].tls.certificate`",
+        "| `routes.NAME.servers[].tls.key`",
     } | {f"| `{key.name}`" for key in KUBE_DNS}
     assert all(len(row) == 5 and all(cell.strip("|` ") for cell in row) for row in rows)
     ttl = next(row for row in rows if row[0] == "| `cache.max_ttl`")

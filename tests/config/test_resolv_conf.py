@@ -52,8 +52,16 @@ def test_our_own_addresses_are_left_out_however_they_are_written() -> None:
 
 
 def test_invalid_addresses_are_left_out_with_a_notice() -> None:
-    assert notices("nameserver\nnameserver dns.google\nnameserver fe80::1%eth0\n") == [
+    assert notices("nameserver\nnameserver dns.google\nnameserver fd00::1%eth0\n") == [
         '/etc/resolv.conf:1: nameserver left out: "" is not an IP address',
         '/etc/resolv.conf:2: nameserver left out: "dns.google" is not an IP address',
-        '/etc/resolv.conf:3: nameserver left out: "fe80::1%eth0" is not an IP address',
+        '/etc/resolv.conf:3: nameserver left out: "fd00::1%eth0" is not an IP address; only a link-local one has a'
+        " zone, as in fe80::1%eth0",
+    ]
+
+
+def test_a_link_local_address_keeps_its_zone() -> None:
+    assert upstreams("nameserver fe80::1%eth0\nnameserver FE80:0::1%eth1\nnameserver fe80::1%eth0\n") == [
+        "fe80::1%eth0",
+        "fe80::1%eth1",
     ]

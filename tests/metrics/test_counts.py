@@ -203,7 +203,7 @@ ADDRESS, NO_NAME, FAILS, IS_SILENT = "www", "nx", "fails", "silent"
 
 def say(packet: bytes, _: str) -> list[bytes]:
     first = packet[13 : 13 + packet[12]].lower().rstrip(b"0123456789")
-    if first == IS_SILENT.encode():
+    if first == IS_SILENT.encode() or packet[12] == 0:  # and about the root, which our probe asks about
         return []
     return [world.reply_to(packet, world.Server(rcode={b"nx": 3, b"fails": 2}.get(first, 0)))]
 

@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import pytest
 
-from pydns.config.model import CacheOptions, Choice, OnNxdomain, Transport
+from pydns.config.model import CacheOptions, Choice, Edns, OnNxdomain, Transport
+from pydns.config.model import Case as Case_
 from pydns.dns import name
 from pydns.dns.message import Ede, Rcode
 from pydns.dns.response import Unusable
@@ -16,7 +17,7 @@ from pydns.upstream.forwarder import (
 )
 from pydns.upstream.key import ASK_CD, ASK_DO
 from pydns.upstream.packet import STREAM
-from pydns.upstream.pool import Pool
+from pydns.upstream.pool import Pool, UpstreamSpec
 from pydns.upstream.routes import Routes, RouteSpec
 from tests.upstream.world import START, Server, World, question, reply_to, ttls
 
@@ -105,6 +106,29 @@ CASES = [
     ),
     Case("a query is no reply", [Server(forges=lambda p: p[:2] + b"\1\0" + p[4:]), GOOD], Rcode.NOERROR, 0.95, [1, 1]),
     Case("a few octets are no reply", [Server(forges=lambda p: p[:11]), GOOD], Rcode.NOERROR, 0.95, [1, 1]),
+    Case("octets after the end are ignored", [Server(forges=lambda p: p + b"!!")], Rcode.NOERROR, 0.01, [1]),
+    Case(
+        "a datagram beyond what was offered is fetched over TCP",
+        [Server(forges=lambda p: (p + bytes(2048))[:2048].replace(p[6:8], b"\0\xff", 1))],
+        Rcode.NOERROR,
+        0.01,
+        [2],
+    ),
+    Case(
+        "a bare SERVFAIL goes to the next at once",
+        [Server(forges=lambda p: p[:2] + b"\x81\x82" + bytes(8)), GOOD],
+        Rcode.NOERROR,
+        0.01,
+        [1, 1],
+    ),
+    Case(
+        "a truncated answer is better than none where TCP is dead",
+        [Server(forges=lambda p: p[:2] + bytes([p[2] | 2]) + p[3:], has_tcp=False)],
+        Rcode.NOERROR,
+        0.01,
+        [2],
+    ),
+    Case("a server that drops EDNS is asked without", [Server(drops_edns=True)], Rcode.NOERROR, 3.9, [5]),
 ]
 
 
@@ -683,6 +707,49 @@ def test_lack_of_edns_is_remembered_for_a_while_and_reported_once() -> None:
     assert world.asked(0) == 6
 
 
+def test_a_server_that_gives_servfail_to_edns_is_known_after_one_name() -> None:
+    world = World([Server(fails_edns=True)])
+    assert world.told("first.example").rcode == Rcode.SERVFAIL
+    assert world.told("second.example").rcode == Rcode.NOERROR
+    assert world.notices == [(Event.EDNS_LOST, "server0")]
+    assert list(world.upstreams[0].learned(world.now)) == ["does not speak EDNS"]
+
+
+def test_one_lost_probe_does_not_turn_off_edns() -> None:
+    world = World([Server(silent_about=b"evil")])
+    world.ask("www.evil.example")
+    world.run(0.8)
+    world.servers[0] = SILENT
+    world.run(0.9)
+    world.servers[0] = Server(silent_about=b"evil")
+    world.run(5)
+    assert world.notices == [] and world.probes(0) > 1
+
+
+def test_a_server_with_dead_tcp_keeps_its_breaker_closed() -> None:
+    dead = Server(forges=lambda p: p[:2] + bytes([p[2] | 2]) + p[3:], has_tcp=False)
+    world = World([dead])
+    for i in range(20):
+        assert world.told(f"n{i}.example").rcode == Rcode.NOERROR
+    assert Event.OPENED not in [event for event, _ in world.notices]
+    assert world.asked(0) < 30
+
+
+@pytest.mark.parametrize(
+    ("spec", "server"),
+    [
+        (UpstreamSpec("fixed", case=Case_.LOWER), Server(keeps_case=False)),
+        (UpstreamSpec("fixed", edns=Edns.NEVER), Server(drops_edns=True)),
+    ],
+)
+def test_case_and_edns_can_be_fixed(spec: UpstreamSpec, server: Server) -> None:
+    world = World([server], specs=[spec])
+    for i in range(5):
+        assert world.told(f"n{i}.example").rcode == Rcode.NOERROR
+    assert world.asked(0) == 5 and world.notices == []
+    assert world.upstreams[0].learned(world.now) == {}
+
+
 def test_a_bad_question_does_not_turn_off_edns() -> None:
     world = World([Server(rcode=Rcode.FORMERR)])
     world.told("odd.example")
@@ -735,8 +802,7 @@ def test_a_wrong_message_over_a_stream_goes_to_the_next_at_once() -> None:
     for reply in (reply_to(bytes(12) + question("www.example"), server) for server in (GOOD, Server(truncates=True))):
         world = World([SILENT, GOOD], transport=Transport.TCP)
         client = world.ask("www.example")
-        junk = b"!" if not reply[2] & 2 else b""
-        world.deliver(0, STREAM, world.packets[0][3][:2] + reply[2:] + junk)
+        world.deliver(0, STREAM, world.packets[0][3][:2] + (reply[2:] if reply[2] & 2 else reply[2:-1]))
         world.run(0.01)
         assert world.replies[client][1].rcode == Rcode.NOERROR
         assert [world.asked(0), world.asked(1)] == [1, 1]

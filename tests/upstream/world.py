@@ -35,6 +35,9 @@ class Server(NamedTuple):
     keeps_case: bool = True
     refuses_packets: bool = False  # sending fails
     knows_edns: bool = True
+    drops_edns: bool = False
+    fails_edns: bool = False
+    has_tcp: bool = True
     forges: Callable[[bytes], bytes] | None = None  # what becomes of its replies over UDP
 
 
@@ -55,6 +58,7 @@ class World:
         cache_limits: CacheOptions | None = None,
         packets_per_second: int | None = None,
         transport: Transport = Transport.UDP,
+        specs: Sequence[UpstreamSpec] = (),
         seed: int = 1,
         first_bits: Sequence[int] = (),
     ) -> None:
@@ -70,7 +74,8 @@ class World:
         self.refused: list[tuple[str, Unusable, bytes]] = []
         self._events: list[tuple[float, int, int, int, bytes]] = []
         self.upstreams = [
-            Upstream(i, UpstreamSpec(f"server{i}", transport, packets_per_second)) for i in range(len(servers))
+            Upstream(i, specs[i] if specs else UpstreamSpec(f"server{i}", transport, packets_per_second))
+            for i in range(len(servers))
         ]
         self.pools = [
             Pool([self.upstreams[i] for i in pool], choice) for pool in (pools or [range(len(self.upstreams))])
@@ -150,12 +155,14 @@ class World:
     def _send_udp(self, server: int, socket: int, packet: bytes) -> bool:
         behaviour = self.servers[server]
         self.packets.append((self.now, server, socket, packet))
-        if behaviour.refuses_packets:
+        if behaviour.refuses_packets or (socket == STREAM and not behaviour.has_tcp):
             return False
+        if behaviour.drops_edns and packet[11]:
+            return True
         qname = packet[12 : packet.index(b"\0", 12)].lower()
         if behaviour.silent or behaviour.silent_about in qname or 0 < self.asked(server) <= behaviour.lost:
             return True
-        if behaviour.fails_about in qname:
+        if behaviour.fails_about in qname or (behaviour.fails_edns and packet[11]):
             behaviour = behaviour._replace(rcode=Rcode.SERVFAIL)
         reply = reply_to(packet, behaviour, over_stream=socket == STREAM)
         delay_s = behaviour.delay_about[1] if behaviour.delay_about[0] in qname else behaviour.delay_s
