@@ -46,7 +46,7 @@ from pydns.upstream.packet import (
     places_of,
     socket_of,
 )
-from pydns.upstream.pool import LONGEST_PAUSE_S, LONGEST_TIMEOUT_S, TCP_PAUSE_S, Change, Pool, Upstream
+from pydns.upstream.pool import LONGEST_PAUSE_S, LONGEST_TIMEOUT_S, QUICK_S, TCP_PAUSE_S, Change, Pool, Upstream
 from pydns.upstream.routes import Routes, RouteSpec
 
 MAX_ATTEMPTS = 6  # packets for one question to one route, hedges and repetitions included
@@ -56,6 +56,7 @@ SILENT_S = 0.8  # deadline of a question while all servers of its route are know
 SHARE = 4  # one client, or one slow zone, holds at most this part of the places
 SLOW_QUESTIONS = 16  # of one zone that are open and have met a timeout: from then on the zone's questions are counted
 SLOW_ZONE_S = 30.0  # how long they are counted
+BARE_ERROR_S = 0.1  # how long after an error without the question a reply with it still counts
 LOST_S = 1.0  # a question that is open so long past its deadline has met a bug
 _ID_TRIES = 32  # then a socket counts as full: with half of its ids in use, a chance of one in 4,000 million
 
@@ -269,7 +270,7 @@ class Forwarder:
                 upstream.edns_doubts = 0
             elif query.is_plain and now >= upstream.edns_lost_until and upstream.answered_plainly(query.is_probe, now):
                 self._notice(Event.EDNS_LOST, upstream)
-            if rtt_s <= upstream.p95_s or self._is_measurement(sent, now):
+            if rtt_s <= QUICK_S or rtt_s <= upstream.p95_s or self._is_measurement(sent, now):
                 change = upstream.replied(rtt_s)
             else:
                 change = upstream.lives()
@@ -630,6 +631,12 @@ class Forwarder:
             del self._sent[sent.place]
             self._probe_failed(query, sent.upstream, now)
             return
+        if sent.is_bare_error:
+            del self._sent[sent.place]
+            if not query.done:
+                query.rcode = Rcode.SERVFAIL
+                self._failed(query, sent.upstream, now)
+            return
         self._suspect(sent.upstream, now)
         if query.done:
             del self._sent[sent.place]
@@ -695,6 +702,22 @@ class Forwarder:
             self.counters.truncated += 1
             self._drop(sent)
             if not query.done:
+            # An error without the question. It may be a guess of the id alone: a real reply counts for a while.
+            if sent.has_opt and packet[3] & 15 in _NO_EDNS:
+                self._drop(sent)
+                self._ask_again(query, upstream, now, plainly=True)
+            elif not sent.is_bare_error:
+                self.counters.errors += 1
+                sent.is_bare_error = sent.overdue = True
+                sent.due_at = min(now + BARE_ERROR_S, query.deadline)
+                if not query.done and query.pool.has_another(query.tried):
+                    self._attempt(query, now)
+            return
+        if why in _CUT and len(packet) > EDNS_SIZE and not over_stream:
+            # More octets than we had offered, cut off by our buffer, and without TC. A usable reply still counts.
+            if not sent.is_cut and not query.done:
+                self.counters.truncated += 1
+                sent.is_cut = True
                 self._ask_over_stream(query, upstream, now)
             return
         if why in _UNUSABLE_ANSWERS and packet[2] & 0x80:
@@ -892,6 +915,8 @@ class _Sent:
         "cased",
         "due_at",
         "has_opt",
+        "is_bare_error",
+        "is_cut",
         "overdue",
         "place",
         "query",
@@ -922,6 +947,8 @@ class _Sent:
         self.has_opt = has_opt
         self.sent_at = sent_at
         self.due_at = due_at  # when to hedge, to try another server, or to forget it
+        self.is_cut = False  # a reply that was longer than offered has come
+        self.is_bare_error = False  # an error without the question has come
         self.overdue = False
         self.timed_out = False
 

@@ -14,8 +14,8 @@ Rules of the breaker
    overdue, by its own 95th percentile, and nothing has come since. Any reply ends this.
 5. An open server gets a probe when it is due. Any answer closes the breaker. Silence doubles the pause, from 1 s to
    30 s.
-6. A reply that is slower than the 95th percentile counts as a measurement if it came in time, and if its zone isn't
-   among the last `SLOW_ZONES` that had a slow reply. The times of probes always count.
+6. A reply that is slower than the 95th percentile and `QUICK_S` counts as a measurement if it came in time, and if its
+   zone isn't among the last `SLOW_ZONES` that had a slow reply. The times of probes always count.
 """
 
 from bisect import bisect_left
@@ -32,6 +32,7 @@ FAILURES_TO_OPEN = 5
 PROBES_TO_OPEN = 2
 PROBE_EVERY_S = 1.0  # while the breaker is closed
 SLOW_ZONES = 8
+QUICK_S = 0.1  # a busy server may take that long for any name
 OVERDUE_TO_AVOID = 5
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 30.0
