@@ -154,13 +154,28 @@ def forge(packet: bytes, how: str) -> Iterable[bytes]:
     for number in range(200):
         yield bytes([good[0] ^ 1, number]) + good[2:]
     yield good[:13] + b"x" + good[14:]  # another question
-    yield good[:-3]
     yield good[:12]
     yield b""
     yield packet
-    yield good[:6] + b"\xff\xff" + good[8:]
-    yield good[: 12 + len(good)] + b"\xc0\x0c" * 700  # pointers
     yield good
+
+
+UNUSABLE: list[Callable[[bytes], bytes]] = [
+    lambda good: good[:-3],
+    lambda good: good[:6] + b"\xff\xff" + good[8:],
+    lambda good: good + b"\xc0\x0c" * 700,
+]
+
+
+@pytest.mark.parametrize("damage", UNUSABLE, ids=["cut", "counts", "pointers"])
+def test_a_reply_that_cannot_be_used_fails_at_once_and_is_logged(
+    start: Start, fake: Fake, damage: Callable[[bytes], bytes]
+) -> None:
+    server = start(config(fake(lambda packet, how: [damage(answers(packet, how)[0])])))
+    began = time.monotonic()
+    assert told(server, "www.example.com").rcode() == dns.rcode.SERVFAIL
+    assert time.monotonic() - began < 2
+    assert "answer of upstream can't be used" in server.stop()
 
 
 @pytest.mark.parametrize("script", [forge, lambda p, h: [r[:12] + r[12:].lower() for r in answers(p, h)]])
