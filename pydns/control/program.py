@@ -7,6 +7,7 @@ import os
 import queue
 import select
 import signal
+import sys
 import threading
 import time
 from collections.abc import Mapping
@@ -35,6 +36,7 @@ from pydns.process.supervisor import StartError
 from pydns.table.writer import Writer, WriterError
 
 _END_S = 2.0  # for the loop to end after the supervisor has: it may be in the middle of a large commit
+_SWITCH_S = 0.001
 
 
 class Parent(NamedTuple):
@@ -51,6 +53,8 @@ def run(settings: Settings, log: Log, parent: Parent) -> None:
     Raises `StartError` if it can't begin, before it reports to be ready.
     """
     end_with_threads(log)
+    # A thread that parses a large object holds up the loop for so long at each of the loop's calls into the table.
+    sys.setswitchinterval(_SWITCH_S)
     calls = Calls()
     signal.signal(STOP, lambda *_: calls.stop())
     threading.Thread(target=_stop_with_supervisor, args=(parent.lifeline, calls), daemon=True).start()

@@ -28,7 +28,7 @@ _SRV_PRIORITY = 0
 
 # What one Service may take, in octets of records. Endpoints × ports have no other limit: the API allows 1,000 × 20,000.
 _MESSAGE = 0xFFFF  # more of an answer can't be sent
-_BUDGET = 8 << 20  # for the answers of all ports of a headless Service, and again for the SRV answers of all endpoints
+_BUDGET = 4 << 20  # for the answers of all ports of a headless Service, and again for the SRV answers of all endpoints
 _LEAST = 512  # for each of them, however many there are
 _RECORD = 12  # octets of a record before its RDATA, its owner compressed
 _LEAST_RECORD, _MOST_RECORD = _RECORD + 4, _RECORD + 16  # A and AAAA

@@ -12,7 +12,7 @@ from typing import Any
 
 import dns.exception
 
-from tests.bench import change, forward, load, memory, names, overload, procfs, report, restart, servers, tools
+from tests.bench import change, forward, load, memory, names, overload, procfs, report, restart, servers, tenants, tools
 
 _PARTS = {  # what it measures, and the programs that it needs
     "names": ("CPU per query, next to Knot DNS", ("dnsperf", "knotd", "taskset")),
@@ -22,6 +22,7 @@ _PARTS = {  # what it measures, and the programs that it needs
     ),
     "load": ("time and memory to load a big cluster", ("dnsperf",)),
     "change": ("delay of a change", ()),
+    "tenants": ("delay of a change next to another tenant's largest objects", ()),
     "memory": ("memory by the size of the cluster", ("dnsperf",)),
     "overload": ("replies at ten times the load", ("dnsperf", "taskset")),
     "restart": ("queries lost in a rolling restart", ()),
@@ -66,6 +67,9 @@ def _measure(part: str, options: argparse.Namespace) -> tuple[Any, report.Table]
     if part == "load":
         loads = load.run(options.pydns, options.rounds)
         return [each._asdict() for each in loads], load.table(loads)
+    if part == "tenants":
+        found_tenants = tenants.run(options.pydns)
+        return [each._asdict() for each in found_tenants], tenants.table(found_tenants)
     if part == "memory":
         memories = memory.run(options.pydns)
         return [each._asdict() for each in memories], memory.table(memories)

@@ -40,11 +40,12 @@ def run(command: str) -> list[float]:
             time.sleep(rng.uniform(0, _PAUSE_S))
             # In a thread, because the change may be visible before the API server's response is back.
             touched = thread.submit(api.touch, service.name, service.namespace)
-            delays_ms.append(_delay_ms(server.port, service, touched))
+            delays_ms.append(delay_ms(server.port, service, touched))
         return delays_ms
 
 
-def _delay_ms(port: int, service: cluster.Service, touched: Future[Touched]) -> float:
+def delay_ms(port: int, service: cluster.Service, touched: Future[Touched]) -> float:
+    """Return how long after an event the new address was answered. Raises `servers.Failed` if it never is."""
     first_seen_ns: dict[str, int] = {}
     question = dns.message.make_query(service.dns_name + ".", "A", id=0).to_wire()
     give_up_ns = time.monotonic_ns() + int(_PATIENCE_S * 1e9)

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import dns.edns
 import dns.exception
@@ -164,6 +165,27 @@ def test_an_object_that_was_never_valid_is_explained(api: FakeApiServer, tmp_pat
         api.apply("Service", service("bad", "10.0.0.300"))
         why = "Service bad in namespace shop is skipped: '10.0.0.300' is not an IP address"
         seen.wait_until(lambda: why in seen.explain("bad.shop"))
+
+
+def test_a_service_that_is_too_large_is_logged_once_and_shown(api: FakeApiServer, tmp_path: Path) -> None:
+    ports = [{"name": f"p{number}", "port": number + 1} for number in range(1000)]
+    metadata = {"name": "wide", "namespace": "shop"}
+    found = {"name": "wide-1", "namespace": "shop", "labels": {"kubernetes.io/service-name": "wide"}}
+
+    def wide(endpoints: int) -> dict[str, Any]:
+        each = [{"addresses": [f"10.7.{number >> 8}.{number & 255}"]} for number in range(endpoints)]
+        return {"metadata": found, "addressType": "IPv4", "endpoints": each, "ports": ports}
+
+    with running(tmp_path, api.kubeconfig(tmp_path)) as seen:
+        seen.until("web.shop", "10.96.0.1")
+        api.apply("Service", {"metadata": metadata, "spec": {"clusterIP": "None", "ports": ports}})
+        for endpoints in (300, 299, 300):
+            api.apply("EndpointSlice", wide(endpoints))
+            api.apply("Service", service("after", f"10.96.1.{endpoints - 250}"))
+            seen.until("after.shop", f"10.96.1.{endpoints - 250}")
+        why = "the Service is too large to be served as a whole"
+        seen.wait_until(lambda: why in seen.explain("wide.shop"))
+        assert [each["object"] for each in seen.logged("answers cut")] == ["Service shop/wide"]
 
 
 def test_known_names_are_answered_while_the_api_server_is_down(api: FakeApiServer, tmp_path: Path) -> None:

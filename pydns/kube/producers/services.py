@@ -17,8 +17,8 @@ class ServiceState(NamedTuple):
     left_out: int = 0  # endpoints and ports that have no records
 
 
-_MAX_ENDPOINTS = 20_000  # of a Service: four messages full of addresses
-_MAX_PORTS = 20_000  # in the different lists of ports that its slices have: what the API allows a slice
+_MAX_ENDPOINTS = 10_000  # of a Service: two messages full of addresses
+_MAX_PORTS = 10_000  # in the different lists of ports that the slices of a Service have
 
 
 class Services(Plain):
