@@ -688,20 +688,6 @@ class Forwarder:
             self._ask_again(query, upstream, now)
             return
         if packet[2] & 0x80 and packet[4:6] == b"\0\0" and packet[3] & 15:
-            # An error without the question. Nothing of it is used, and it may be a guess of the id alone.
-            self._drop(sent)
-            if sent.has_opt and packet[3] & 15 in _NO_EDNS:
-                self._ask_again(query, upstream, now, plainly=True)
-            elif not query.done:
-                self.counters.errors += 1
-                query.rcode = Rcode.SERVFAIL
-                self._failed(query, upstream, now)
-            return
-        if why in _CUT and len(packet) > EDNS_SIZE and not over_stream:
-            # More octets than we had offered, cut off by our buffer, and without TC.
-            self.counters.truncated += 1
-            self._drop(sent)
-            if not query.done:
             # An error without the question. It may be a guess of the id alone: a real reply counts for a while.
             if sent.has_opt and packet[3] & 15 in _NO_EDNS:
                 self._drop(sent)

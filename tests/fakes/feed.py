@@ -57,6 +57,10 @@ class FakeFeed:
         changed: dict[bytes, bytes | None] = {key: value for key, value in now.items() if before.get(key) != value}
         return Changes(changed | dict.fromkeys(before.keys() - now.keys()), {})
 
+    @property
+    def is_behind(self) -> bool:
+        return False
+
     def facts(self, *, synced: bool) -> Facts:
         self._serial += 1
         return zone.facts(self.options.zone, serial=self._serial, synced=synced)
