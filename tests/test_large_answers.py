@@ -29,7 +29,9 @@ def _addresses(count: int) -> list[str]:
 
 @pytest.fixture(scope="module")
 def ask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ask]:
-    cluster = [each for count in (28, 29, 30, 73, 400, 5000) for each in _headless(f"of-{count}", _addresses(count))]
+    cluster = [
+        each for count in (28, 29, 30, 73, 200, 400, 5000) for each in _headless(f"of-{count}", _addresses(count))
+    ]
     subject = InProcess(tmp_path_factory.mktemp("state"), load(cluster))
 
     def found(qname: str, rtype: str, *, tcp: bool = False, edns: bool = False) -> tuple[dns.message.Message, int]:
@@ -56,7 +58,10 @@ def _records(reply: dns.message.Message) -> int:
         pytest.param("of-30", False, 29, 512, True, id="one more is cut with TC"),
         pytest.param("of-30", True, 30, 1232, False, id="EDNS has room for more"),
         pytest.param("of-73", True, 73, 1232, False, id="what fits 1232 octets comes whole"),
-        pytest.param("of-400", True, 73, 1232, True, id="4096 octets were offered, and 1232 are used"),
+        pytest.param(
+            "of-200", True, 200, 4096, False, id="what fits into the 4096 octets that were offered comes whole"
+        ),
+        pytest.param("of-400", True, 252, 4096, True, id="more than was offered is cut with TC"),
     ],
 )
 def test_an_answer_over_udp_is_truncated_between_records(

@@ -16,6 +16,7 @@ from pydns.config.model import (
     CacheOptions,
     Choice,
     Config,
+    EdnsOptions,
     Host,
     LogOptions,
     MetricNames,
@@ -26,6 +27,7 @@ from pydns.config.model import (
     RcodeClass,
     Route,
     ServerSpec,
+    SpecialName,
     Transport,
 )
 from pydns.config.shapes import (
@@ -233,6 +235,20 @@ _HOST = Record(
     identity="qname",
 )
 
+_EDNS = Record(
+    EdnsOptions,
+    (
+        Key(
+            "max_udp_size",
+            Whole(1232, 4096),
+            "Limit of a reply over UDP in octets, to a client that takes as many. Above 1232, replies may be fragmented.",
+            "1232",
+            "512",
+        ),
+    ),
+    "a mapping of options",
+)
+
 _METRICS = Record(
     MetricsOptions,
     (
@@ -336,6 +352,16 @@ ROOT = Record(
             "{db.corp.example: 10.9.0.5}",
             default="none",
         ),
+        Key(
+            "forwarded_special_names",
+            ListOf(OneOf(SpecialName), "special names"),
+            "Special names that upstreams answer. The others are answered here, so that clients stay with this server: "
+            "resolver.arpa has no records (RFC 9462), use-application-dns.net doesn't exist (Firefox).",
+            "[use-application-dns.net]",
+            "[localhost]",
+            default="none",
+        ),
+        Key("edns", _EDNS, "How EDNS is used with clients."),
         Key("metrics", _METRICS, "How metrics are exposed."),
         Key("log", _LOG, "What is logged in addition to changes of state."),
     ),

@@ -266,7 +266,7 @@ class Recursion:
             sockets //= 2
         limits = ForwarderLimits(max_in_flight=config.max_in_flight, sockets=sockets)
         self.forwarder.configure(plan.routes, plan.pools, limits, config.cache, self._clock())
-        self._responder.offer_recursion(bool(config.upstreams or config.routes))
+        self._responder.configure(bool(config.upstreams or config.routes), config.edns.max_udp_size)
         for index in new:
             self._probe(self._upstreams[index])
 

@@ -112,9 +112,19 @@ def large(packet: bytes, how: str) -> list[bytes]:
 def test_a_truncated_answer_is_fetched_by_tcp_and_cut_again_for_a_udp_client(start: Start, fake: Fake) -> None:
     server = start(config(fake(large)))
     over_udp = ask(server, query("big.example.com", A), tcp=False)
-    assert over_udp[2] & 0x02 and over_udp[6:12] == bytes(6)
+    assert over_udp[2] & 0x02 and over_udp[6:12] == b"\0\x1d" + bytes(4)  # 29 whole records are in 512 octets
+    assert len(over_udp) == 12 + 21 + 29 * 16
     over_tcp = ask(server, query("big.example.com", A), tcp=True)
     assert over_tcp[6:8] == b"\0\xc8" and not over_tcp[2] & 0x02
+
+
+def test_a_reply_over_udp_is_as_long_as_the_client_and_the_configuration_allow(start: Start, fake: Fake) -> None:
+    for options, records in (({}, 200), ({"edns": {"max_udp_size": 1232}}, 74)):
+        server = start({**config(fake(large)), **options})
+        for _ in ("from upstream", "from the cache"):
+            message = dns.message.make_query("big.example.com", "A", use_edns=0, payload=8192)
+            reply = ask(server, message.to_wire(), tcp=False)
+            assert (int.from_bytes(reply[6:8]), bool(reply[2] & 0x02)) == (records, records < 200)
 
 
 def silent(_: bytes, __: str) -> list[bytes]:

@@ -27,7 +27,7 @@ _HOSTS = [Host(from_text("db.corp.example"), (bytes([10, 9, 0, 5]),))]
 def subject(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InProcess]:
     files = {"example.org.zone": _ZONE, "9.10.in-addr.arpa.zone": _ZONE}
     started = InProcess(tmp_path_factory.mktemp("state"), load([]), statics=load_static(files, _HOSTS))
-    started.responder.offer_recursion(True)
+    started.responder.configure(True, 4096)
     yield started
     started.close()
 
