@@ -9,7 +9,7 @@ from typing import NamedTuple
 from pydns.config.settings import PodsMode
 from pydns.dns import name
 from pydns.dns.dashed import pod_rrsets, undashed
-from pydns.dns.rrset import CNAME, SOA, RRset
+from pydns.dns.rrset import ANY, CNAME, SOA, RRset
 from pydns.kube import schema
 from pydns.kube.objects import EndpointSlice, Namespace, Object, Pod, Service
 from pydns.kube.schema import Schema
@@ -89,7 +89,7 @@ class Reference:
                 return Said("NOERROR", True, frozenset([*chain, (zone, SOA, b"")]), None)
             rrset = self._find(qname, qtype)
             if rrset is not None:
-                found = [(qname, qtype, rdata) for rdata in rrset.rdatas]
+                found = [(qname, rrset.rtype, rdata) for rdata in rrset.rdatas]
                 return Said("NOERROR", True, frozenset(chain + found), None)
             alias = self._find(qname, CNAME)
             if alias is None:
@@ -102,8 +102,11 @@ class Reference:
 
     def _find(self, qname: bytes, qtype: int) -> RRset | None:
         for rrset in self._pod(qname):
-            if rrset.rtype == qtype:
+            if qtype in (rrset.rtype, ANY):
                 return rrset
+        if qtype == ANY:
+            types = [rtype for owner, rtype in self._rrsets if owner == qname]
+            qtype = min(types, default=ANY)
         return self._rrsets.get((qname, qtype))
 
     def _exists(self, qname: bytes) -> bool:

@@ -29,9 +29,8 @@ def _addresses(count: int) -> list[str]:
 
 @pytest.fixture(scope="module")
 def ask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ask]:
-    cluster = [
-        each for count in (28, 29, 30, 73, 200, 400, 5000) for each in _headless(f"of-{count}", _addresses(count))
-    ]
+    counts = (28, 29, 30, 73, 200, 400, 5000)
+    cluster = [each for count in counts for each in _headless(f"of-{count}", _addresses(count))]
     subject = InProcess(tmp_path_factory.mktemp("state"), load(cluster))
 
     def found(qname: str, rtype: str, *, tcp: bool = False, edns: bool = False) -> tuple[dns.message.Message, int]:
@@ -58,9 +57,7 @@ def _records(reply: dns.message.Message) -> int:
         pytest.param("of-30", False, 29, 512, True, id="one more is cut with TC"),
         pytest.param("of-30", True, 30, 1232, False, id="EDNS has room for more"),
         pytest.param("of-73", True, 73, 1232, False, id="what fits 1232 octets comes whole"),
-        pytest.param(
-            "of-200", True, 200, 4096, False, id="what fits into the 4096 octets that were offered comes whole"
-        ),
+        pytest.param("of-200", True, 200, 4096, False, id="what fits 4096 octets comes whole"),
         pytest.param("of-400", True, 252, 4096, True, id="more than was offered is cut with TC"),
     ],
 )

@@ -241,7 +241,7 @@ _EDNS = Record(
         Key(
             "max_udp_size",
             Whole(1232, 4096),
-            "Limit of a reply over UDP in octets, to a client that takes as many. Above 1232, replies may be fragmented.",
+            "Limit of a reply over UDP in octets, to a client that takes as many. Above 1232, they may be fragmented.",
             "1232",
             "512",
         ),

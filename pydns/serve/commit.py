@@ -11,18 +11,19 @@ import msgspec
 from pydns.dns import name
 from pydns.dns.compiled import HEADER, decompile, is_lettered, question
 from pydns.dns.message import question_end
-from pydns.dns.rrset import AXFR, IXFR, OPT, SOA, RRset, Soa
+from pydns.dns.rrset import ANY, AXFR, DS, IXFR, OPT, SOA, RRset, Soa
 from pydns.metrics.meter import TRANSPORTS, Lists
 from pydns.table.layout import FORMAT, Facts, NodeKind, ZoneFacts
+from pydns.table.tree import Tree
 
 if TYPE_CHECKING:
     from pydns.table.reader import Cursor, Reader, Transaction
 
 _REFRESH_S, _RETRY_S, _EXPIRE_S = 7200, 1800, 86400  # for secondaries, as in CoreDNS
 _MAX_NAMES = 16_384  # half a kilobyte each; a search list makes some for each namespace that queries come from
-# Types and classes of questions whose denial is simple: no SOA, OPT or transfer. Zones of files may have types that
-# rule 3 of `pydns.serve.fast` misses.
-ORDINARY = frozenset(rtype.to_bytes(2) + b"\0\1" for rtype in range(1, 256) if rtype not in (SOA, OPT, IXFR, AXFR))
+# Types and classes of questions whose denial is simple. Zones of files may have types that rule 3 of `pydns.serve.fast` misses.
+_SPECIAL = (SOA, OPT, IXFR, AXFR, ANY)
+ORDINARY = frozenset(rtype.to_bytes(2) + b"\0\1" for rtype in range(1, 256) if rtype not in _SPECIAL)
 _ORDINARY_IN_FILES = frozenset(each for each in ORDINARY if not is_lettered(int.from_bytes(each[:2])))
 
 Denials = tuple[Lists, Lists]  # rows that denials of a type are counted in: of names that exist, and of others
@@ -160,6 +161,15 @@ class Commit:
         assert self.transaction is not None
         key = question(owner, rtype)
         return decompile(key, self.transaction.get(key, b""))[0]
+
+    def first_type(self, owner: bytes) -> int | None:
+        """Return a type that a name has records of, as the answer to ANY (RFC 8482 section 4.1).
+
+        A delegation has none but DS: its records are those of other servers.
+        """
+        assert self.transaction is not None
+        types = Tree(self._table, self.transaction).types(owner)
+        return next((rtype for rtype in types if rtype != DS), None)
 
     def authority(self, zone: ZoneFacts, apex_at: int) -> bytes:
         """Compose the SOA record of a denial, for a message that has the apex at `apex_at`."""

@@ -20,7 +20,7 @@ from pydns.dns import name
 from pydns.dns.compiled import RECORDS, decompile, question
 from pydns.dns.dashed import pod_rrsets, undashed
 from pydns.dns.message import TCP_SIZE, Ede, Rcode
-from pydns.dns.rrset import CNAME, DNAME, DS, NS, SOA, TXT, RRset, txt
+from pydns.dns.rrset import ANY, CNAME, DNAME, DS, NS, SOA, TXT, RRset, txt
 from pydns.serve.commit import Commit, Zone
 from pydns.serve.descent import Delegation, Renamed, Wildcard, descend
 from pydns.table.layout import NodeKind
@@ -110,8 +110,11 @@ class Follower:
         raise AssertionError("the last step always ends the search")
 
     def found_here(self, search: Search) -> Found | None:
-        """Return the records that the table has for this name and type."""
-        key = question(search.source, search.qtype)
+        """Return the records that the table has for this name and type. For ANY, those of one type."""
+        rtype = search.qtype if search.qtype != ANY else self._commit.first_type(search.source)
+        if rtype is None:
+            return None
+        key = question(search.source, rtype)
         compiled = search.transaction.get(key)
         if compiled is None:
             return None
@@ -161,7 +164,7 @@ class Follower:
         if len(target) > name.MAX_NAME:  # RFC 6672 section 2.2
             return Found(Rcode.YXDOMAIN, search.chain)
         search.chain.append(RRset(qname, CNAME, dname.ttl_s, (target,)))
-        if search.qtype == CNAME:
+        if search.qtype in (CNAME, ANY):
             return Found(Rcode.NOERROR, search.chain)
         search.turn_to(target)
         return Next.FOLLOW
@@ -169,7 +172,7 @@ class Follower:
     def apex_soa(self, search: Search) -> Found | None:
         """Return the SOA record of a zone, which the table has among its facts."""
         zone = _zone(search)
-        if search.qtype != SOA or search.qname != zone.facts.apex:
+        if search.qtype not in (SOA, ANY) or search.qname != zone.facts.apex:
             return None
         return Found(Rcode.NOERROR, [*search.chain, self._commit.soa(zone.facts)])
 
@@ -193,7 +196,7 @@ class Follower:
         if not address:
             return None
         for rrset in pod_rrsets(search.qname, address, self._commit.facts.ttl_s):
-            if rrset.rtype == search.qtype:
+            if search.qtype in (rrset.rtype, ANY):
                 return Found(Rcode.NOERROR, [*search.chain, rrset], (), rrset.additional)
         return Found(Rcode.NOERROR, search.chain, [self._commit.soa(_zone(search).facts)])
 
