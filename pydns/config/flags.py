@@ -231,6 +231,14 @@ NAMESPACE = Flag(
     "Namespace of the pod whose search list applies to a name without a final dot.",
     wrong="Shop",
 )
+DOMAIN = Flag(
+    "domain",
+    Text("a domain name", _parse_cluster_domain),
+    "cluster.local",
+    "NAME",
+    "The cluster domain.",
+    wrong=".",
+)
 
 # The options of the cluster: flags here, and keys of the live configuration, which win.
 CLUSTER = (
@@ -317,14 +325,7 @@ SERVE = (
         wrong="0",
         absent_text="the CPUs that pydns may use",
     ),
-    Flag(
-        "domain",
-        Text("a domain name", _parse_cluster_domain),
-        "cluster.local",
-        "NAME",
-        "The cluster domain.",
-        wrong=".",
-    ),
+    DOMAIN,
     Flag(
         "kubeconfig",
         _PATH,

@@ -330,7 +330,8 @@ ROOT = Record(
         Key(
             "routes",
             MapOf(Text(texts.DOMAIN, texts.parse_route_domain), _ROUTE, "a mapping of domains to routes"),
-            "Domains with servers of their own. For a name, the longest domain that contains it counts.",
+            "Domains with servers of their own. For a name, the longest domain that contains it counts, "
+            "zones of ours included, but what these have records of is answered here.",
             "{acme.local: {servers: [1.2.3.4]}}",
             "{acme.local: [1.2.3.4]}",
             default="none",

@@ -145,7 +145,7 @@ class Outbox:
         self._fd, self._failed = fd, failed
 
     def put(self, datagram: bytes, name_at: int = 0) -> None:
-        """Queue a datagram of at most `SEND_SIZE` octets, for an address of `Inbox.names`: 0 if the socket is connected.
+        """Queue a datagram of at most `SEND_SIZE` octets, for an address of `Inbox.names`; 0 if connected.
 
         That address must stay as it is until `send`. A batch that is full is sent at once.
         """

@@ -93,7 +93,7 @@ class Responder:
         self._commit = commit = Commit(table)
         self._parents, self._foreign = commit.parents, commit.foreign
         follower, rotation = Follower(commit, loop_mark), Rotation()
-        self.follow, self._rotated = follower.follow, rotation.records
+        self.follow, self.set_routes, self._rotated = follower.follow, commit.set_routes, rotation.records
         self._strict = StrictResponder(commit, follower, rotation)
         self._strictly = self._strict.respond
         self._ready = ready or ReadyAnswers()

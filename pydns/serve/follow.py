@@ -122,13 +122,20 @@ class Follower:
         return Found(Rcode.NOERROR, [*search.chain, rrset._replace(owner=search.qname)], (), additionals)
 
     def not_ours(self, search: Search) -> Found | None:
-        """Leave a name that is in none of our zones to upstreams, unless it is a host."""
+        """Leave a name that is in none of our zones to upstreams, unless it is a host.
+
+        Of a name that a route has within a zone, records of ours come first, whatever their type.
+        """
         qname, chain = search.qname, search.chain
         search.zone = self._commit.zone_of(qname)
         search.tree = name.tree_key(qname)
         if search.zone is not None:
             return None if search.zone.facts.is_known else _NOT_READY
-        if search.tree and self._commit.kind(search.tree) == NodeKind.HOST:
+        kind = self._commit.kind(search.tree) if search.tree else None
+        if kind is not None and (zone := self._commit.innermost_zone(qname)) is not None:
+            search.zone = zone
+            return None
+        if kind == NodeKind.HOST:
             return Found(Rcode.NOERROR, chain, [self._commit.host_soa(qname)])
         if chain:
             return Found(Rcode.NOERROR, chain, onward=qname)
