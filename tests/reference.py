@@ -61,12 +61,18 @@ class Reference:
                 for address, target in dict.fromkeys(schema.pointers(_SCHEMA, each, slices)):
                     pointers.setdefault(address, []).append(target)
                 endpoints = [endpoint.address for other in slices for endpoint in other.endpoints]
-                if own in endpoints and own not in each.cluster_ips and each.external_name is None:
+                leads_here = own in endpoints and each.cluster_ips and own not in each.cluster_ips
+                if each.namespace == "kube-system" and leads_here and each.external_name is None:
                     services.append(schema.service_name(_SCHEMA, each.namespace, each.name))
                     glue += each.cluster_ips
         self._add(schema.pointer_rrset(_SCHEMA, address, targets) for address, targets in pointers.items())
         self._add(
-            schema.infrastructure_rrsets(_SCHEMA, _ZONES, services if glue else (), dict.fromkeys(glue) or (own,))
+            schema.infrastructure_rrsets(
+                _SCHEMA,
+                _ZONES,
+                sorted(services) or [schema.nameserver_name(_SCHEMA)],
+                dict.fromkeys(glue) or (own,),
+            )
         )
 
     def _add(self, rrsets: Iterable[RRset]) -> None:

@@ -16,7 +16,9 @@ class ClusterOptions(NamedTuple):
     source: SourceOptions
 
 
-def cluster_options(settings: Settings, config: Config, own_addresses: tuple[bytes, ...]) -> ClusterOptions:
+def cluster_options(
+    settings: Settings, config: Config, own_addresses: tuple[bytes, ...], server_namespace: str = "kube-system"
+) -> ClusterOptions:
     """Return the options of the configuration; where it sets none, those of the flags."""
     chosen = with_options_of(settings, config)
     return ClusterOptions(
@@ -27,6 +29,7 @@ def cluster_options(settings: Settings, config: Config, own_addresses: tuple[byt
             pods=chosen.pods,
             namespaces=None if chosen.namespaces is None else frozenset(chosen.namespaces),
             own_addresses=own_addresses,
+            server_namespace=server_namespace,
         ),
         SourceOptions(chosen.labels, chosen.endpoint_pod_names, pods=chosen.pods is PodsMode.VERIFIED),
     )

@@ -29,6 +29,7 @@ class ZoneOptions(NamedTuple):
     pods: PodsMode = PodsMode.INSECURE
     namespaces: frozenset[str] | None = None  # None: all
     own_addresses: tuple[bytes, ...] = ()  # where clients reach this server
+    server_namespace: str = "kube-system"  # the server's own; Services there can name it
 
     @property
     def schema(self) -> Schema:

@@ -109,23 +109,22 @@ def pod_namespace_name(schema: Schema, namespace: str) -> bytes:
 def infrastructure_rrsets(
     schema: Schema, zones: Iterable[bytes], nameservers: Iterable[bytes], addresses: Iterable[bytes]
 ) -> Iterator[RRset]:
-    """Yield dns-version (section 2.2), the NS records of all zones with glue, and the addresses of ns.dns.
+    """Yield dns-version (section 2.2), and the NS records of all zones with glue: `addresses`.
 
-    `nameservers` are names of Services that this server is an endpoint of; without one it is called ns.dns.
-    `addresses` are what it is reached at.
+    `nameservers` are names of Services that this server is an endpoint of, or ns.dns, which has the addresses then.
+    Otherwise nothing exists at dns: NODATA for it would end the search of clients with musl.
     """
-    fallback = nameserver_name(schema)
-    by_type = _by_family(fallback, schema.ttl_s, tuple(addresses))
-    names = tuple(sorted(nameservers)) or (fallback,)
-    glue = tuple(RRset(each, rrset.rtype, rrset.ttl_s, rrset.rdatas) for each in names for rrset in by_type)
+    names, found = tuple(nameservers), tuple(addresses)
+    glue = tuple([rrset for each in names for rrset in _by_family(each, schema.ttl_s, found)])
     for zone in zones:
         yield RRset(zone, NS, schema.ttl_s, names, glue)
-    yield from by_type
+    if names == (nameserver_name(schema),):
+        yield from glue
     yield RRset(_child(schema.domain, "dns-version"), TXT, _VERSION_TTL_S, (txt(VERSION),))
 
 
 def nameserver_name(schema: Schema) -> bytes:
-    """Return the name of the server in SOA records, and in NS records where no Service names it."""
+    """Return the name of the server in SOA and NS records where no Service names it."""
     return _child(_child(schema.domain, "dns"), "ns")
 
 
