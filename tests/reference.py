@@ -58,7 +58,7 @@ class Reference:
                     and (other.namespace, other.service) == (each.namespace, each.name)
                 ]
                 self._add(schema.service_rrsets(_SCHEMA, each, slices))
-                for address, target in dict.fromkeys(schema.pointers(_SCHEMA, each, slices)):
+                for address, target in dict.fromkeys(schema.pointers(_SCHEMA, each, slices, lambda _: True)):
                     pointers.setdefault(address, []).append(target)
                 endpoints = [endpoint.address for other in slices for endpoint in other.endpoints]
                 leads_here = own in endpoints and each.cluster_ips and own not in each.cluster_ips

@@ -32,7 +32,7 @@ def _lines(result: Accepted | Refused, domain: bytes) -> Iterator[str]:
         yield from map(str, result.errors)
         return
     yield from summary.lines(result.config)
-    for notice in summary.covered(result.config, domain):
-        yield f"note: {notice}"
+    for covered in summary.covered(result.config, domain):
+        yield f"note: {covered}"
     for notice in result.notices:
         yield f"note: {notice}"

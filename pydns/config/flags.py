@@ -303,6 +303,15 @@ CLUSTER = (
         may_be_empty=True,
         example="10.in-addr.arpa, d.f.ip6.arpa",
     ),
+    Flag(
+        "ptr-ranges",
+        ListOf(Text("a range of addresses", texts.parse_ptr_range), "ranges of addresses"),
+        "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,100.64.0.0/10,fc00::/7",
+        "RANGE,…",
+        "Addresses whose PTR records endpoints may have. ClusterIPs always have theirs.",
+        wrong="10.0.0.1/8",
+        example="10.0.0.0/8, 203.0.113.0/24",
+    ),
 )
 
 SERVE = (

@@ -155,6 +155,7 @@ class Config(Struct, frozen=True, gc=False):
     labels: str | None = None
     endpoint_pod_names: bool | None = None
     reverse_zones: tuple[bytes, ...] | None = None
+    ptr_ranges: tuple[str, ...] | None = None
     hosts: tuple[Host, ...] = ()  # at most one per name
     forwarded_special_names: tuple[SpecialName, ...] = ()  # upstreams answer these
     edns: EdnsOptions = EdnsOptions()

@@ -6,6 +6,7 @@ from pydns.config.flags import with_options_of
 from pydns.config.model import Config
 from pydns.config.settings import PodsMode, Settings
 from pydns.control.source import SourceOptions
+from pydns.dns.address import parse_range
 from pydns.kube.producer import ZoneOptions
 
 
@@ -25,6 +26,7 @@ def cluster_options(
         ZoneOptions(
             domain=chosen.domain,
             reverse_zones=chosen.reverse_zones,
+            ptr_ranges=tuple(map(parse_range, chosen.ptr_ranges)),
             ttl_s=chosen.ttl_s,
             pods=chosen.pods,
             namespaces=None if chosen.namespaces is None else frozenset(chosen.namespaces),

@@ -11,7 +11,7 @@ records are those of CoreDNS, because clients have learned them. Names below are
 Each function takes objects and yields RRsets; it knows nothing of what was there before.
 """
 
-from collections.abc import Collection, Hashable, Iterable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
 from itertools import accumulate, chain, islice
 from typing import NamedTuple, TypeVar
 
@@ -61,9 +61,12 @@ def service_rrsets(schema: Schema, service: Service, slices: Iterable[EndpointSl
     yield from _endpoints(schema, owner, endpoints)
 
 
-def pointers(schema: Schema, service: Service, slices: Iterable[EndpointSlice]) -> Iterator[tuple[bytes, bytes]]:
+def pointers(
+    schema: Schema, service: Service, slices: Iterable[EndpointSlice], may_point: Callable[[bytes], bool]
+) -> Iterator[tuple[bytes, bytes]]:
     """Yield addresses with the names that a Service gives them: its own to its ClusterIPs, its endpoints' to theirs.
 
+    An endpoint's address has none unless `may_point` allows it: whoever may write EndpointSlices chooses it.
     Sections 2.3.3 and 2.4.3. Pairs may repeat. Several Services can name an address; the caller merges them.
     """
     if service.external_name is not None:
@@ -73,7 +76,8 @@ def pointers(schema: Schema, service: Service, slices: Iterable[EndpointSlice]) 
         yield address, owner
     for each in slices:
         for endpoint in each.endpoints:
-            yield endpoint.address, _child(owner, _label(endpoint))
+            if may_point(endpoint.address):
+                yield endpoint.address, _child(owner, _label(endpoint))
 
 
 def pointer_rrset(schema: Schema, address: bytes, targets: Iterable[bytes]) -> RRset:

@@ -92,7 +92,7 @@ class Services(Plain):
 
     def pointers(self, state: ServiceState) -> Iterator[tuple[bytes, bytes]]:
         """Yield the Service's name for its ClusterIPs, and the endpoints' names for their addresses."""
-        return schema.pointers(self._schema, state.service, state.slices)
+        return schema.pointers(self._schema, state.service, state.slices, self._options.may_point)
 
     def addresses(self, state: ServiceState) -> Iterable[bytes]:
         """Yield the ClusterIPs and the endpoints' addresses."""
@@ -101,7 +101,8 @@ class Services(Plain):
             yield from service.cluster_ips
             for each in slices:
                 for endpoint in each.endpoints:
-                    yield endpoint.address
+                    if self._options.may_point(endpoint.address):
+                        yield endpoint.address
 
     def size(self, state: ServiceState) -> int:
         """Return how many ports and endpoints a Service has."""
