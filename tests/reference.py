@@ -9,7 +9,7 @@ from typing import NamedTuple
 from pydns.config.settings import PodsMode
 from pydns.dns import name
 from pydns.dns.dashed import pod_rrsets, undashed
-from pydns.dns.rrset import CNAME, SOA, RRset
+from pydns.dns.rrset import ANY, CNAME, SOA, RRset
 from pydns.kube import schema
 from pydns.kube.objects import EndpointSlice, Namespace, Object, Pod, Service
 from pydns.kube.schema import Schema
@@ -58,15 +58,21 @@ class Reference:
                     and (other.namespace, other.service) == (each.namespace, each.name)
                 ]
                 self._add(schema.service_rrsets(_SCHEMA, each, slices))
-                for address, target in dict.fromkeys(schema.pointers(_SCHEMA, each, slices)):
+                for address, target in dict.fromkeys(schema.pointers(_SCHEMA, each, slices, lambda _: True)):
                     pointers.setdefault(address, []).append(target)
                 endpoints = [endpoint.address for other in slices for endpoint in other.endpoints]
-                if own in endpoints and own not in each.cluster_ips and each.external_name is None:
+                leads_here = own in endpoints and each.cluster_ips and own not in each.cluster_ips
+                if each.namespace == "kube-system" and leads_here and each.external_name is None:
                     services.append(schema.service_name(_SCHEMA, each.namespace, each.name))
                     glue += each.cluster_ips
         self._add(schema.pointer_rrset(_SCHEMA, address, targets) for address, targets in pointers.items())
         self._add(
-            schema.infrastructure_rrsets(_SCHEMA, _ZONES, services if glue else (), dict.fromkeys(glue) or (own,))
+            schema.infrastructure_rrsets(
+                _SCHEMA,
+                _ZONES,
+                sorted(services) or [schema.nameserver_name(_SCHEMA)],
+                dict.fromkeys(glue) or (own,),
+            )
         )
 
     def _add(self, rrsets: Iterable[RRset]) -> None:
@@ -89,7 +95,7 @@ class Reference:
                 return Said("NOERROR", True, frozenset([*chain, (zone, SOA, b"")]), None)
             rrset = self._find(qname, qtype)
             if rrset is not None:
-                found = [(qname, qtype, rdata) for rdata in rrset.rdatas]
+                found = [(qname, rrset.rtype, rdata) for rdata in rrset.rdatas]
                 return Said("NOERROR", True, frozenset(chain + found), None)
             alias = self._find(qname, CNAME)
             if alias is None:
@@ -102,8 +108,11 @@ class Reference:
 
     def _find(self, qname: bytes, qtype: int) -> RRset | None:
         for rrset in self._pod(qname):
-            if rrset.rtype == qtype:
+            if qtype in (rrset.rtype, ANY):
                 return rrset
+        if qtype == ANY:
+            types = [rtype for owner, rtype in self._rrsets if owner == qname]
+            qtype = min(types, default=ANY)
         return self._rrsets.get((qname, qtype))
 
     def _exists(self, qname: bytes) -> bool:

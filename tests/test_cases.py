@@ -25,7 +25,7 @@ import yaml
 from tests.fakes.upstream import FakeUpstream, says
 from tests.subject import LOOPBACK, Address, InProcess, Server, Subject, load, load_static
 
-_SOA = "{apex} {ttl} SOA ns.dns.{domain} hostmaster.{domain} * 7200 1800 86400 {ttl}"
+_SOA = "{apex} {ttl} SOA {mname} hostmaster.{domain} * 7200 1800 86400 {ttl}"
 _APEXES = ["cluster.local.", "in-addr.arpa.", "ip6.arpa."]
 _ID = 0x1234
 _WAYS = ("in process, UDP", "in process, TCP", "UDP", "TCP")
@@ -45,6 +45,7 @@ class File(NamedTuple):
     apexes: list[str]  # the domain, then the reverse zones
     host: str  # the address to listen at
     zones: dict[str, str]  # zone files
+    mname: str  # of the SOA records of the cluster
     soa: dict[str, str]  # the SOA records of their denials, by apex
     upstream: list[dict[str, Any]]  # the answers of a resolver for other names
     cases: list[dict[str, Any]]
@@ -56,7 +57,8 @@ class File(NamedTuple):
 
 def _read(path: Path) -> File:
     document = yaml.safe_load(path.read_text())
-    assert set(document) <= {"cluster", "flags", "ttl", "apexes", "listen", "zones", "soa", "upstream", "cases"}
+    known = {"cluster", "flags", "ttl", "apexes", "listen", "mname", "zones", "soa", "upstream", "cases"}
+    assert set(document) <= known
     return File(
         path,
         document["cluster"],
@@ -65,6 +67,7 @@ def _read(path: Path) -> File:
         document.get("apexes", _APEXES),
         document.get("listen", LOOPBACK),
         document.get("zones", {}),
+        document.get("mname", "ns.dns." + document.get("apexes", _APEXES)[0]),
         document.get("soa", {}),
         document.get("upstream", []),
         document["cases"],
@@ -233,7 +236,7 @@ def _wanted(file: File, case: dict[str, Any], message: bytes) -> dict[str, Any]:
         owner = str(dns.name.from_text(last, file.origin)).lower()
         apexes = [apex for apex in (*file.apexes, *file.soa) if f".{owner}".endswith(f".{apex}")]
         apex = max(apexes, key=len)
-        soa = file.soa.get(apex) or _SOA.format(apex=apex, domain=file.apexes[0], ttl=file.ttl)
+        soa = file.soa.get(apex) or _SOA.format(apex=apex, domain=file.apexes[0], ttl=file.ttl, mname=file.mname)
         authority = [_parse_line(soa, file.origin)]
     in_zone = rcode in ("NOERROR", "NODATA", "NXDOMAIN")
     asked_flags = "" if case.get("rd") is False else " RD"

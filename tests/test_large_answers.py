@@ -29,7 +29,8 @@ def _addresses(count: int) -> list[str]:
 
 @pytest.fixture(scope="module")
 def ask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ask]:
-    cluster = [each for count in (28, 29, 30, 73, 400, 5000) for each in _headless(f"of-{count}", _addresses(count))]
+    counts = (28, 29, 30, 73, 200, 400, 5000)
+    cluster = [each for count in counts for each in _headless(f"of-{count}", _addresses(count))]
     cluster += [
         external_name("alias-5000", "of-5000.shop.svc.cluster.local"),
         external_name("alias-srv", "_http._tcp.of-5000.shop.svc.cluster.local"),
@@ -60,7 +61,8 @@ def _records(reply: dns.message.Message) -> int:
         pytest.param("of-30", False, 29, 512, True, id="one more is cut with TC"),
         pytest.param("of-30", True, 30, 1232, False, id="EDNS has room for more"),
         pytest.param("of-73", True, 73, 1232, False, id="what fits 1232 octets comes whole"),
-        pytest.param("of-400", True, 73, 1232, True, id="4096 octets were offered, and 1232 are used"),
+        pytest.param("of-200", True, 200, 4096, False, id="what fits 4096 octets comes whole"),
+        pytest.param("of-400", True, 252, 4096, True, id="more than was offered is cut with TC"),
     ],
 )
 def test_an_answer_over_udp_is_truncated_between_records(

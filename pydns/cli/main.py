@@ -52,7 +52,7 @@ VERBS = (
             Argument("type", "type of records", "A"),
         ],
     ),
-    Verb("check", "print every mistake in a live configuration, or what it changes", [flags.CONFIG]),
+    Verb("check", "print every mistake in a live configuration, or what it changes", [flags.CONFIG, flags.DOMAIN]),
 )
 
 

@@ -61,7 +61,8 @@ class Witness:
         self._reader = reader
         self._transaction = transaction
         self._tree = Tree(reader, transaction)
-        self._follower = Follower(Commit(reader))
+        commit = Commit(reader)
+        self._follower = Follower(commit)
         self._facts = reader.facts(transaction)
         self.status = decode(reader.status(transaction))
         try:
@@ -69,6 +70,7 @@ class Witness:
         except msgspec.DecodeError:  # none yet
             self._config = model.Config(upstreams=())
         self._routes = Servers().plan(self._config, {}).routes
+        commit.set_routes(self._routes)
         self._hosts = {host.qname for host in self._config.hosts}
         self._hosts |= {name.reverse_name(each) for host in self._config.hosts if host.ptr for each in host.addresses}
 
@@ -94,6 +96,8 @@ class Witness:
             why += more
             if offered:
                 said, source = ("forwarded", servers) if servers else (Rcode.REFUSED.name, _NOBODY)
+        elif zone is not None:
+            why += self._covered_route(last, zone)
         is_denial = said in (_NODATA, Rcode.NXDOMAIN.name) and bool(found.authorities)
         kept_s = found.authorities[0].ttl_s if is_denial else None
         return Reply(qname, qtype, has_answer, said, kept_s, records, source, why)
@@ -124,7 +128,12 @@ class Witness:
         if found.authorities:
             return self._what_else_there_is(last, qtype)
         if found.onward:
-            return [f"{shown} is in no zone of ours"]
+            zone = self._zone(last)
+            return [
+                f"{shown} is in no zone of ours"
+                if zone is None
+                else f"{shown} would be in zone {name.to_text(zone.apex)}, but it has a route of its own"
+            ]
         looped = any(last == rrset.owner for rrset in found.answers)
         return [f"CNAMEs lead back to {shown}" if looped else f"no more than {MAX_CHASE} CNAMEs are followed"]
 
@@ -224,6 +233,16 @@ class Witness:
         if not asked:
             return "", [*steps, "no route contains it, and there are no upstreams"]
         return asked[0], [*steps, asked[0], *(f"after NXDOMAIN from there: {each}" for each in asked[1:])]
+
+    def _covered_route(self, qname: bytes, zone: ZoneFacts) -> list[str]:
+        """Return a line about the route that contains a name of ours, and why it isn't asked."""
+        spec = self._routes.find(qname)
+        if spec is None or spec.domain == name.ROOT:
+            return []
+        route, apex = name.to_text(spec.domain), name.to_text(zone.apex)
+        if len(spec.domain) > len(zone.apex):
+            return [f"route {route} contains it, too, but records of ours come first"]
+        return [f"route {route} contains it, too, but zone {apex} is answered here"]
 
     def _source(self, qname: bytes, qtype: int) -> str:
         """Return the source of the answer or, if there is none, of the denial."""

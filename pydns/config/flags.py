@@ -231,6 +231,14 @@ NAMESPACE = Flag(
     "Namespace of the pod whose search list applies to a name without a final dot.",
     wrong="Shop",
 )
+DOMAIN = Flag(
+    "domain",
+    Text("a domain name", _parse_cluster_domain),
+    "cluster.local",
+    "NAME",
+    "The cluster domain.",
+    wrong=".",
+)
 
 # The options of the cluster: flags here, and keys of the live configuration, which win.
 CLUSTER = (
@@ -295,6 +303,15 @@ CLUSTER = (
         may_be_empty=True,
         example="10.in-addr.arpa, d.f.ip6.arpa",
     ),
+    Flag(
+        "ptr-ranges",
+        ListOf(Text("a range of addresses", texts.parse_ptr_range), "ranges of addresses"),
+        "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,100.64.0.0/10,fc00::/7",
+        "RANGE,…",
+        "Addresses whose PTR records endpoints may have. ClusterIPs always have theirs.",
+        wrong="10.0.0.1/8",
+        example="10.0.0.0/8, 203.0.113.0/24",
+    ),
 )
 
 SERVE = (
@@ -317,14 +334,7 @@ SERVE = (
         wrong="0",
         absent_text="the CPUs that pydns may use",
     ),
-    Flag(
-        "domain",
-        Text("a domain name", _parse_cluster_domain),
-        "cluster.local",
-        "NAME",
-        "The cluster domain.",
-        wrong=".",
-    ),
+    DOMAIN,
     Flag(
         "kubeconfig",
         _PATH,

@@ -18,6 +18,7 @@ from pydns.config.model import (
     Choice,
     Config,
     Edns,
+    EdnsOptions,
     Host,
     LogOptions,
     MetricNames,
@@ -28,6 +29,7 @@ from pydns.config.model import (
     RcodeClass,
     Route,
     ServerSpec,
+    SpecialName,
     TlsFiles,
     Transport,
 )
@@ -302,6 +304,20 @@ _HOST = Record(
     identity="qname",
 )
 
+_EDNS = Record(
+    EdnsOptions,
+    (
+        Key(
+            "max_udp_size",
+            Whole(1232, 4096),
+            "Limit of a reply over UDP in octets, to a client that takes as many. Above 1232, they may be fragmented.",
+            "1232",
+            "512",
+        ),
+    ),
+    "a mapping of options",
+)
+
 _METRICS = Record(
     MetricsOptions,
     (
@@ -383,7 +399,8 @@ ROOT = Record(
         Key(
             "routes",
             MapOf(Text(texts.DOMAIN, texts.parse_route_domain), _ROUTE, "a mapping of domains to routes"),
-            "Domains with servers of their own. For a name, the longest domain that contains it counts.",
+            "Domains with servers of their own. For a name, the longest domain that contains it counts, "
+            "zones of ours included, but what these have records of is answered here.",
             "{acme.local: {servers: [1.2.3.4]}}",
             "{acme.local: [1.2.3.4]}",
             default="none",
@@ -405,6 +422,16 @@ ROOT = Record(
             "{db.corp.example: 10.9.0.5}",
             default="none",
         ),
+        Key(
+            "forwarded_special_names",
+            ListOf(OneOf(SpecialName), "special names"),
+            "Special names that upstreams answer. The others are answered here, so that clients stay with this server: "
+            "resolver.arpa has no records (RFC 9462), use-application-dns.net doesn't exist (Firefox).",
+            "[use-application-dns.net]",
+            "[localhost]",
+            default="none",
+        ),
+        Key("edns", _EDNS, "How EDNS is used with clients."),
         Key("metrics", _METRICS, "How metrics are exposed."),
         Key("log", _LOG, "What is logged in addition to changes of state."),
     ),

@@ -79,6 +79,13 @@ class TlsFiles(Struct, frozen=True, gc=False):
     key: str | None = None  # of our certificate; None: in the same file
 
 
+class SpecialName(Enum):
+    """Names that a resolver must answer itself: `pydns.zones.special`."""
+
+    RESOLVER_ARPA = "resolver.arpa"
+    USE_APPLICATION_DNS_NET = "use-application-dns.net"
+
+
 class ServerSpec(Struct, frozen=True, gc=False, tag="ip"):
     """An upstream with a fixed address."""
 
@@ -157,6 +164,12 @@ class LogOptions(Struct, frozen=True, gc=False):
     queries: QueryLogOptions | None = None  # None: no queries
 
 
+class EdnsOptions(Struct, frozen=True, gc=False):
+    """How EDNS is used with clients (RFC 6891)."""
+
+    max_udp_size: int = 4096  # octets of a reply over UDP to a client that takes as many
+
+
 class Config(Struct, frozen=True, gc=False):
     """Everything that can change while the server runs. An empty ConfigMap means `Config()`."""
 
@@ -172,7 +185,10 @@ class Config(Struct, frozen=True, gc=False):
     labels: str | None = None
     endpoint_pod_names: bool | None = None
     reverse_zones: tuple[bytes, ...] | None = None
+    ptr_ranges: tuple[str, ...] | None = None
     hosts: tuple[Host, ...] = ()  # at most one per name
+    forwarded_special_names: tuple[SpecialName, ...] = ()  # upstreams answer these
+    edns: EdnsOptions = EdnsOptions()
     metrics: MetricsOptions = MetricsOptions()
     log: LogOptions = LogOptions()
 

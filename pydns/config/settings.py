@@ -71,3 +71,4 @@ class Settings(NamedTuple):
     labels: str | None
     endpoint_pod_names: bool
     reverse_zones: tuple[bytes, ...]
+    ptr_ranges: tuple[str, ...]

@@ -28,6 +28,22 @@ def lines(config: Config) -> Iterator[str]:
             yield f"{key.name}: {_text(value)}"
 
 
+def covered(config: Config, domain: bytes) -> Iterator[str]:
+    """Yield a line for each route that meets the cluster domain: which names it has, and which the cluster has.
+
+    Zone files aren't known here; `pydns explain` knows them.
+    """
+    zone = name.to_text(domain)
+    for route in config.routes:
+        key = f"routes[{name.to_text(route.domain)}]"
+        if route.domain == domain:
+            yield f"{key}: is never asked: the cluster answers all names of {zone}"
+        elif name.is_at_or_below(route.domain, domain):
+            yield f"{key}: is within {zone}: its servers are asked for all names there that the cluster doesn't have"
+        elif name.is_at_or_below(domain, route.domain) and route.domain != name.ROOT:
+            yield f"{key}: isn't asked for names of {zone}: the cluster answers them"
+
+
 def server_text(server: ServerSpec | NamedUpstream) -> str:
     """Return a server as one text."""
     host = server.ip if isinstance(server, ServerSpec) else name.to_text(server.qname)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from pydns.config import selector
 from pydns.config.mistakes import Wanted
 from pydns.dns import name
-from pydns.dns.address import BadAddress, address_text, parse_address
+from pydns.dns.address import BadAddress, address_text, parse_address, parse_range
 
 IP_SERVER = "an IP address or IP:port"
 SERVER = "an IP address, IP:port or DNS name"
@@ -121,6 +121,15 @@ def parse_reverse_zone(text: str) -> bytes | Wanted:
     if isinstance(zone, Wanted) or any(name.is_at_or_below(zone, tree) for tree in _REVERSE_TREES):
         return zone
     return Wanted("in-addr.arpa, ip6.arpa or a domain below one of them")
+
+
+def parse_ptr_range(text: str) -> str | Wanted:
+    """Return the text of a range of addresses, if it is one."""
+    try:
+        parse_range(text)
+    except BadAddress:
+        return Wanted("a range of addresses, such as 10.0.0.0/8")
+    return text
 
 
 _REVERSE_TREES = (name.from_labels(b"in-addr", b"arpa"), name.from_labels(b"ip6", b"arpa"))

@@ -30,6 +30,7 @@ from pydns.log import Level, Log
 from pydns.table.layout import Changes
 from pydns.table.status import Status, TableStatus, encode
 from pydns.table.writer import DiskFullError, Writer
+from pydns.zones.special import SPECIAL_NAMES
 
 LOOK_S = 0.5  # the time between two looks at what nobody delivers: nameservers, problems of sources
 _STATUS_S = 1.0  # the time between two statuses
@@ -114,6 +115,8 @@ class Controller:
             self._configured = config
             self._wanted = self._inputs.options(config)
             statics.set_hosts(config.hosts)
+            forwarded = [each.value for each in config.forwarded_special_names]
+            statics.set_special_names([each for each in SPECIAL_NAMES if each not in forwarded])
             statics.set_reverse_zones(self._wanted.zone.reverse_zones)
         if self._wanted is not None:
             self._choose_feed(self._wanted)

@@ -6,6 +6,7 @@ from pydns.config.flags import with_options_of
 from pydns.config.model import Config
 from pydns.config.settings import PodsMode, Settings
 from pydns.control.source import SourceOptions
+from pydns.dns.address import parse_range
 from pydns.kube.producer import ZoneOptions
 
 
@@ -16,17 +17,21 @@ class ClusterOptions(NamedTuple):
     source: SourceOptions
 
 
-def cluster_options(settings: Settings, config: Config, own_addresses: tuple[bytes, ...]) -> ClusterOptions:
+def cluster_options(
+    settings: Settings, config: Config, own_addresses: tuple[bytes, ...], server_namespace: str = "kube-system"
+) -> ClusterOptions:
     """Return the options of the configuration; where it sets none, those of the flags."""
     chosen = with_options_of(settings, config)
     return ClusterOptions(
         ZoneOptions(
             domain=chosen.domain,
             reverse_zones=chosen.reverse_zones,
+            ptr_ranges=tuple(map(parse_range, chosen.ptr_ranges)),
             ttl_s=chosen.ttl_s,
             pods=chosen.pods,
             namespaces=None if chosen.namespaces is None else frozenset(chosen.namespaces),
             own_addresses=own_addresses,
+            server_namespace=server_namespace,
         ),
         SourceOptions(chosen.labels, chosen.endpoint_pod_names, pods=chosen.pods is PodsMode.VERIFIED),
     )

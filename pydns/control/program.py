@@ -84,7 +84,10 @@ def run(settings: Settings, log: Log, parent: Parent) -> None:
 def _controller(settings: Settings, log: Log, calls: "Calls", reporter: Reporter, clock: Clock) -> Controller:
     """Return a controller with its table and the inputs that the flags choose. Raises `WriterError`, `SourceError`."""
     own_addresses = source_choice.own_addresses(settings)
-    zone = cluster_options(settings, Config(), own_addresses).zone
+    options = partial(
+        cluster_options, settings, own_addresses=own_addresses, server_namespace=source_choice.own_namespace()
+    )
+    zone = options(Config()).zone
     writer = Writer(settings.state_dir, facts(zone, serial=0, synced=False))
     if writer.thrown_away:
         log("table thrown away", level=Level.WARNING, reason=writer.thrown_away, action="list everything again")
@@ -97,7 +100,7 @@ def _controller(settings: Settings, log: Log, calls: "Calls", reporter: Reporter
     inputs = Inputs(
         configuration=Configuration(chosen.config, writer, ResolvConf(settings.resolv_conf, log), log, clock.wall),
         statics=StaticRecords(writer, zone.domain, zone.reverse_zones, log, folder),
-        options=partial(cluster_options, settings, own_addresses=own_addresses),
+        options=options,
         open_feed=open_feed,
         source_name=chosen.objects.name,
         own_addresses=own_addresses,

@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 from pydns.config.selector import parse as parse_selector
@@ -17,6 +18,8 @@ from pydns.kube.objects import Options
 from pydns.log import Log
 
 Deliver = Callable[[list[Event]], None]
+_SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")  # where a pod finds what is its own
+_NOT_A_POD = "kube-system"  # the usual namespace of a cluster's DNS
 
 
 class Chosen(NamedTuple):
@@ -58,6 +61,14 @@ def choose(settings: Settings, log: Log, deliver_config: Callable[[Seen], None])
 def own_addresses(settings: Settings) -> tuple[bytes, ...]:
     """Return the addresses at which clients reach this server by its flags."""
     return tuple(dict.fromkeys(address for each in settings.listen if (address := _reached_at(each.host))))
+
+
+def own_namespace(service_account: Path = _SERVICE_ACCOUNT) -> str:
+    """Return the namespace that this server runs in as a pod; kube-system if it isn't one."""
+    try:
+        return (service_account / "namespace").read_text().strip() or _NOT_A_POD
+    except (OSError, UnicodeDecodeError):
+        return _NOT_A_POD
 
 
 def _reached_at(host: str) -> bytes | None:

@@ -118,14 +118,13 @@ def rotate_rrset(rrset: RRset, turn: int) -> RRset:
     return rrset._replace(rdatas=rdatas[cut:] + rdatas[:cut])
 
 
-def fit(compiled: bytes, octets: bytes, room: int) -> tuple[int, int, int]:
-    """Return how many of a compiled answer's answer and additional records fit into `room`, and where they end.
+def fit(wanted: int, octets: bytes, room: int) -> tuple[int, int, int]:
+    """Return how many records of the answer, `wanted` in all, and how many others fit into `room`, and where they end.
 
-    `octets` are its records, rotated or not. Only whole records count. Those of the answer come first. An answer
-    without its additional records isn't truncated (RFC 2181 section 9).
+    `octets` are records that we composed, those of the answer first. Only whole records count. An answer without its
+    additional records isn't truncated (RFC 2181 section 9).
     """
-    wanted = int.from_bytes(compiled[4:6])
-    answers = additionals = end = 0
+    answers = others = end = 0
     for _, _, next_end in walk(octets):
         if next_end > room:
             break
@@ -133,8 +132,8 @@ def fit(compiled: bytes, octets: bytes, room: int) -> tuple[int, int, int]:
         if answers < wanted:
             answers += 1
         else:
-            additionals += 1
-    return answers, additionals, end
+            others += 1
+    return answers, others, end
 
 
 def walk(octets: bytes) -> Iterator[tuple[int, int, int]]:

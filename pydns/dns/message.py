@@ -22,7 +22,7 @@ from pydns.dns import name
 from pydns.dns.compiled import HEADER
 from pydns.dns.rrset import OPT, RRset
 
-EDNS_SIZE = 1232  # the largest UDP reply: it fits an unfragmented datagram on any path (DNS flag day 2020)
+EDNS_SIZE = 1232  # what we offer to take: it fits an unfragmented datagram on any path (DNS flag day 2020)
 OPT_HEAD, OPT_SIZE = b"\0\0\x29", 11  # how an OPT record begins, and the octets of one without options (RFC 6891)
 EDE_OPTION = b"\0\x0f"  # the code of extended errors among EDNS options (RFC 8914 section 2)
 PLAIN_SIZE = 512  # without EDNS (RFC 1035 section 4.2.1)
@@ -76,10 +76,6 @@ class Query(NamedTuple):
     qtype: int
     qclass: int
     edns: Edns | None
-
-    def udp_size(self) -> int:
-        """Return how many octets a reply over UDP may have."""
-        return PLAIN_SIZE if self.edns is None else min(max(self.edns.size, PLAIN_SIZE), EDNS_SIZE)
 
 
 def parse_query(message: bytes) -> Query | bytes | None:

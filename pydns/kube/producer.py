@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 from pydns.config.settings import PodsMode
 from pydns.dns import name
+from pydns.dns.address import AddressRange
 from pydns.dns.rrset import RRset
 from pydns.kube.objects import Object
 from pydns.kube.schema import Schema
@@ -16,6 +17,7 @@ from pydns.kube.schema import Schema
 Key = Any  # what a producer keeps records by, hashable; for Services it is namespace and name
 State = Any  # the objects that a key's records are made of: a value that compares with == and doesn't change
 
+ALL_ADDRESSES = (AddressRange(bytes(4), b"\xff" * 4), AddressRange(bytes(16), b"\xff" * 16))
 _IN_ADDR_ARPA = name.from_text("in-addr.arpa")
 _IP6_ARPA = name.from_text("ip6.arpa")
 
@@ -25,15 +27,21 @@ class ZoneOptions(NamedTuple):
 
     domain: bytes = name.from_text("cluster.local")  # lower case
     reverse_zones: tuple[bytes, ...] = (_IN_ADDR_ARPA, _IP6_ARPA)  # lower case
+    ptr_ranges: tuple[AddressRange, ...] = ALL_ADDRESSES  # those that endpoints may name
     ttl_s: int = 5
     pods: PodsMode = PodsMode.INSECURE
     namespaces: frozenset[str] | None = None  # None: all
     own_addresses: tuple[bytes, ...] = ()  # where clients reach this server
+    server_namespace: str = "kube-system"  # the server's own; Services there can name it
 
     @property
     def schema(self) -> Schema:
         """Return what the records of the DNS specification depend on."""
         return Schema(self.domain, self.ttl_s)
+
+    def may_point(self, address: bytes) -> bool:
+        """Return whether an endpoint's address may have a PTR record."""
+        return any(address in each for each in self.ptr_ranges)
 
     def serves(self, namespace: str) -> bool:
         """Return whether objects of a namespace have records."""

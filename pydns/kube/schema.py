@@ -11,7 +11,7 @@ records are those of CoreDNS, because clients have learned them. Names below are
 Each function takes objects and yields RRsets; it knows nothing of what was there before.
 """
 
-from collections.abc import Collection, Hashable, Iterable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
 from itertools import accumulate, chain, islice
 from typing import NamedTuple, TypeVar
 
@@ -61,9 +61,12 @@ def service_rrsets(schema: Schema, service: Service, slices: Iterable[EndpointSl
     yield from _endpoints(schema, owner, endpoints)
 
 
-def pointers(schema: Schema, service: Service, slices: Iterable[EndpointSlice]) -> Iterator[tuple[bytes, bytes]]:
+def pointers(
+    schema: Schema, service: Service, slices: Iterable[EndpointSlice], may_point: Callable[[bytes], bool]
+) -> Iterator[tuple[bytes, bytes]]:
     """Yield addresses with the names that a Service gives them: its own to its ClusterIPs, its endpoints' to theirs.
 
+    An endpoint's address has none unless `may_point` allows it: whoever may write EndpointSlices chooses it.
     Sections 2.3.3 and 2.4.3. Pairs may repeat. Several Services can name an address; the caller merges them.
     """
     if service.external_name is not None:
@@ -73,7 +76,8 @@ def pointers(schema: Schema, service: Service, slices: Iterable[EndpointSlice]) 
         yield address, owner
     for each in slices:
         for endpoint in each.endpoints:
-            yield endpoint.address, _child(owner, _label(endpoint))
+            if may_point(endpoint.address):
+                yield endpoint.address, _child(owner, _label(endpoint))
 
 
 def pointer_rrset(schema: Schema, address: bytes, targets: Iterable[bytes]) -> RRset:
@@ -109,23 +113,22 @@ def pod_namespace_name(schema: Schema, namespace: str) -> bytes:
 def infrastructure_rrsets(
     schema: Schema, zones: Iterable[bytes], nameservers: Iterable[bytes], addresses: Iterable[bytes]
 ) -> Iterator[RRset]:
-    """Yield dns-version (section 2.2), the NS records of all zones with glue, and the addresses of ns.dns.
+    """Yield dns-version (section 2.2), and the NS records of all zones with glue: `addresses`.
 
-    `nameservers` are names of Services that this server is an endpoint of; without one it is called ns.dns.
-    `addresses` are what it is reached at.
+    `nameservers` are names of Services that this server is an endpoint of, or ns.dns, which has the addresses then.
+    Otherwise nothing exists at dns: NODATA for it would end the search of clients with musl.
     """
-    fallback = nameserver_name(schema)
-    by_type = _by_family(fallback, schema.ttl_s, tuple(addresses))
-    names = tuple(sorted(nameservers)) or (fallback,)
-    glue = tuple(RRset(each, rrset.rtype, rrset.ttl_s, rrset.rdatas) for each in names for rrset in by_type)
+    names, found = tuple(nameservers), tuple(addresses)
+    glue = tuple([rrset for each in names for rrset in _by_family(each, schema.ttl_s, found)])
     for zone in zones:
         yield RRset(zone, NS, schema.ttl_s, names, glue)
-    yield from by_type
+    if names == (nameserver_name(schema),):
+        yield from glue
     yield RRset(_child(schema.domain, "dns-version"), TXT, _VERSION_TTL_S, (txt(VERSION),))
 
 
 def nameserver_name(schema: Schema) -> bytes:
-    """Return the name of the server in SOA records, and in NS records where no Service names it."""
+    """Return the name of the server in SOA and NS records where no Service names it."""
     return _child(_child(schema.domain, "dns"), "ns")
 
 

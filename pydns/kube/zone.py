@@ -15,13 +15,13 @@ from typing import NamedTuple
 
 from pydns.dns import name
 from pydns.dns.compiled import compile_answer, question, with_ttl
-from pydns.dns.rrset import AAAA, CNAME, PTR, A, RRset
+from pydns.dns.rrset import CNAME, PTR, RRset
 from pydns.kube import schema
 from pydns.kube.events import Event
 from pydns.kube.kinds import RECORD_KINDS, Kind
 from pydns.kube.objects import Object, Ref, Service, ServiceKey
 from pydns.kube.producer import Change, Key, MakeProducer, Producer, State, ZoneOptions
-from pydns.kube.producers.services import ServiceState
+from pydns.kube.producers.services import Services, ServiceState
 from pydns.kube.store import Store
 from pydns.table.layout import FORMAT, Changes, Contents, Facts, NodeKind, ZoneFacts
 
@@ -65,6 +65,7 @@ class Zone:
         self._rest = Changes({}, {})  # of a comparison that had to end early
         self._cut: dict[ServiceKey, Cut] = {}
         self._pointing: dict[bytes, tuple[_Pointing, ...]] = {}  # which published states name an address
+        self._service_addresses: tuple[bytes, ...] = ()
         self._infrastructure = Contents({}, {})  # as it is to be
         self._before: tuple[dict[bytes, bytes | None], ...] = ({}, {})  # its values at the last flush, if they differed
         for kind in RECORD_KINDS:
@@ -170,7 +171,7 @@ class Zone:
 
     def facts(self, *, serial: int, synced: bool) -> Facts:
         """Return the facts that go with the records."""
-        return facts(self._options, serial=serial, synced=synced)
+        return facts(self._options, serial=serial, synced=synced, nameserver=self._nameservers()[0])
 
     # What is known of the objects
 
@@ -203,18 +204,18 @@ class Zone:
         return {Ref(Kind.SERVICE, *key): cut for key, cut in self._cut.items()}
 
     def service_addresses(self) -> tuple[bytes, ...]:
-        """Return the ClusterIPs of the published Services that have this server as an endpoint."""
-        return tuple(dict.fromkeys([ip for service in self._serving() for ip in service.cluster_ips]))
+        """Return the ClusterIPs of the Services that have this server as an endpoint, as they were published."""
+        return self._service_addresses
 
     def _serving(self) -> list[Service]:
-        """Return the published Services that have this server as an endpoint, in the order of their keys."""
-        found: dict[ServiceKey, Service] = {}
-        for own in self._options.own_addresses:
-            for part, key in self._pointing.get(own, ()):
-                state = part.published.get(key)  # not yet there, if it is being compared
-                if isinstance(state, ServiceState) and own not in state.service.cluster_ips:
-                    found[state.service.key] = state.service
-        return [found[key] for key in sorted(found)]
+        producers = (part.producer for part in self._parts)
+        return [service for each in producers if isinstance(each, Services) for service in each.serving()]
+
+    def _nameservers(self) -> list[bytes]:
+        """Return the names of this server, sorted."""
+        the_schema = self._options.schema
+        names = [schema.service_name(the_schema, *service.key) for service in self._serving()]
+        return sorted(names) or [schema.nameserver_name(the_schema)]
 
     def _note(self, kind: Kind, change: Change) -> None:
         for part in self._parts_of_kind.get(kind, ()):
@@ -380,21 +381,21 @@ class Zone:
     def _add_infrastructure(self) -> None:
         """Bring the name servers up to date. They change when a Service gets this server as an endpoint."""
         the_schema = self._options.schema
-        names = [schema.service_name(the_schema, *service.key) for service in self._serving()]
-        addresses = self.service_addresses()
+        found = [ip for service in self._serving() for ip in service.cluster_ips]
+        self._service_addresses = tuple(dict.fromkeys(found))
+        addresses = self._service_addresses or self._options.own_addresses
         zones = (self._options.domain, *self._options.reverse_zones)
-        wanted = list(
-            schema.infrastructure_rrsets(
-                the_schema, zones, names if addresses else (), addresses or self._options.own_addresses
-            )
-        )
-        for rtype in {A, AAAA} - {rrset.rtype for rrset in wanted}:  # families of an earlier set of addresses
-            self._set(_ANSWERS, question(schema.nameserver_name(the_schema), rtype), None)
-        for rrset in wanted:
-            self._set(_ANSWERS, question(rrset.owner, rrset.rtype), compile_answer(rrset))
-            self._set(_NAMES, name.tree_key(rrset.owner), NodeKind.PLAIN)
+        wanted = Contents({}, {})
+        for rrset in schema.infrastructure_rrsets(the_schema, zones, self._nameservers(), addresses):
+            wanted.answers[question(rrset.owner, rrset.rtype)] = compile_answer(rrset)
+            wanted.names[name.tree_key(rrset.owner)] = NodeKind.PLAIN
         for owner in schema.infrastructure_names(the_schema):
-            self._set(_NAMES, name.tree_key(owner), NodeKind.PLAIN)
+            wanted.names[name.tree_key(owner)] = NodeKind.PLAIN
+        for database in (_ANSWERS, _NAMES):
+            for key in self._infrastructure[database].keys() - wanted[database].keys():
+                self._set(database, key, None)
+            for key, value in wanted[database].items():
+                self._set(database, key, value)
 
     def _set(self, database: int, key: bytes, value: bytes | None) -> None:
         """Set a value of the infrastructure, and remember the value before."""
@@ -471,10 +472,10 @@ class _Pointing(NamedTuple):
     key: Key
 
 
-def facts(options: ZoneOptions, *, serial: int, synced: bool) -> Facts:
-    """Return the facts of the zones that `options` describe."""
+def facts(options: ZoneOptions, *, serial: int, synced: bool, nameserver: bytes = b"") -> Facts:
+    """Return the facts of the zones that `options` describe. Without a `nameserver` no Service names the server."""
     the_schema = options.schema
-    mname, rname = schema.nameserver_name(the_schema), schema.hostmaster_name(the_schema)
+    mname, rname = nameserver or schema.nameserver_name(the_schema), schema.hostmaster_name(the_schema)
     apexes = sorted({options.domain, *options.reverse_zones}, key=len, reverse=True)
     # The TTL of a negative answer is the smaller of the SOA's own and its minimum (RFC 2308 section 5).
     zones = [

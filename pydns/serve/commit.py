@@ -11,18 +11,20 @@ import msgspec
 from pydns.dns import name
 from pydns.dns.compiled import HEADER, decompile, is_lettered, question
 from pydns.dns.message import question_end
-from pydns.dns.rrset import AXFR, IXFR, OPT, SOA, RRset, Soa
+from pydns.dns.rrset import ANY, AXFR, DS, IXFR, OPT, SOA, RRset, Soa
 from pydns.metrics.meter import TRANSPORTS, Lists
 from pydns.table.layout import FORMAT, Facts, NodeKind, ZoneFacts
+from pydns.table.tree import Tree
+from pydns.upstream.routes import Routes
 
 if TYPE_CHECKING:
     from pydns.table.reader import Cursor, Reader, Transaction
 
 _REFRESH_S, _RETRY_S, _EXPIRE_S = 7200, 1800, 86400  # for secondaries, as in CoreDNS
 _MAX_NAMES = 16_384  # half a kilobyte each; a search list makes some for each namespace that queries come from
-# Types and classes of questions whose denial is simple: no SOA, OPT or transfer. Zones of files may have types that
-# rule 3 of `pydns.serve.fast` misses.
-ORDINARY = frozenset(rtype.to_bytes(2) + b"\0\1" for rtype in range(1, 256) if rtype not in (SOA, OPT, IXFR, AXFR))
+# Types and classes of questions whose denial is simple. Rule 3 of `pydns.serve.fast` misses some types of zone files.
+_SPECIAL = (SOA, OPT, IXFR, AXFR, ANY)
+ORDINARY = frozenset(rtype.to_bytes(2) + b"\0\1" for rtype in range(1, 256) if rtype not in _SPECIAL)
 _ORDINARY_IN_FILES = frozenset(each for each in ORDINARY if not is_lettered(int.from_bytes(each[:2])))
 
 Denials = tuple[Lists, Lists]  # rows that denials of a type are counted in: of names that exist, and of others
@@ -61,7 +63,9 @@ class Commit:
         self.foreign: set[bytes] = set()  # wire names below which nothing is ours
         self._table = table
         self._id = -1
-        self._above: set[bytes] = set()  # names above apexes
+        self._above: set[bytes] = set()  # names above apexes, and above routes within zones
+        self._routes = Routes(())
+        self._has_routes_within = False  # whether a route has names of a zone
         self._zone_texts: dict[bytes, str] = {}  # name -> text of its zone
 
     def begin(self, transaction: "Transaction") -> None:
@@ -79,6 +83,12 @@ class Commit:
         self.foreign.clear()  # there may be a new host
         if (before.zones, before.synced) != (self.facts.zones, self.facts.synced):
             self._take_zones(self.facts)
+
+    def set_routes(self, routes: Routes) -> None:
+        """Take up the routes of upstreams. A route for a domain within a zone of ours has the names there."""
+        self._routes = routes
+        self.foreign.clear()
+        self._take_zones(self.facts)
 
     def _take_zones(self, facts: Facts) -> None:
         self.tail = -len(facts.domain) - 4
@@ -98,9 +108,24 @@ class Commit:
             denials: tuple[dict[bytes, Denials], ...] = tuple({} for _ in TRANSPORTS)
             self.zones[zone.apex] = Zone(tree, zone, text, len(zone.apex), {}, denials, is_complete)
             self._above.update(above)
+        # Zones that fall through ask upstreams for what they lack, so no route there is hidden.
+        self._has_routes_within = False
+        for domain in self._routes.domains - self.zones.keys():
+            zone_around = self.innermost_zone(domain)
+            if zone_around is not None and not zone_around.facts.falls_through:
+                self._has_routes_within = True
+                self._above.update(name.ancestors(domain))
 
     def zone_of(self, qname: bytes) -> Zone | None:
-        """Return the innermost zone of ours that contains a name in lower case."""
+        """Return the zone of ours that a name in lower case belongs to: the innermost, unless a route is longer."""
+        zone = self.innermost_zone(qname)
+        if zone is None or not self._has_routes_within or zone.facts.falls_through:
+            return zone
+        route = self._routes.find(qname)
+        return None if route is not None and len(route.domain) > len(zone.facts.apex) else zone
+
+    def innermost_zone(self, qname: bytes) -> Zone | None:
+        """Return the innermost zone of ours that contains a name in lower case, whatever the routes are."""
         zone = self.zones.get(qname)
         return zone or next((self.zones[each] for each in name.ancestors(qname) if each in self.zones), None)
 
@@ -132,6 +157,8 @@ class Commit:
         if position != last or parent[last] or parent in self._above:
             return None
         tree = name.tree_key(parent)
+        if self._has_routes_within:
+            zone = self.zone_of(parent)
         if zone is not None:
             if len(self.parents) >= _MAX_NAMES:
                 self.parents.clear()
@@ -160,6 +187,15 @@ class Commit:
         assert self.transaction is not None
         key = question(owner, rtype)
         return decompile(key, self.transaction.get(key, b""))[0]
+
+    def first_type(self, owner: bytes) -> int | None:
+        """Return a type that a name has records of, as the answer to ANY (RFC 8482 section 4.1).
+
+        A delegation has none but DS: its records are those of other servers.
+        """
+        assert self.transaction is not None
+        types = Tree(self._table, self.transaction).types(owner)
+        return next((rtype for rtype in types if rtype != DS), None)
 
     def authority(self, zone: ZoneFacts, apex_at: int) -> bytes:
         """Compose the SOA record of a denial, for a message that has the apex at `apex_at`."""

@@ -16,14 +16,16 @@ from errno import EAGAIN
 from typing import Any
 
 BATCH = 64  # datagrams a turn: fewer cost throughput, more delay TCP (tests/bench/README.md)
-SIZE = 2048  # octets of a datagram: a longer one is cut off, which makes it malformed
+SIZE = 2048  # octets of a datagram that is received: a longer one is cut off, which makes it malformed
+SEND_SIZE = 4096  # octets of a datagram that is sent, at most
 NAME_LENGTHS = {socket.AF_INET: 16, socket.AF_INET6: 28}  # address family -> octets of an address
 
-_STRIDE = SIZE + 64  # with a power of two all datagrams would begin in one set of the CPU's cache
+_APART = 64  # octets between datagrams: with a power of two all would begin in one set of the CPU's cache
 _NAME_SIZE = 32  # octets for an address
 _CONTROL_SIZE = 64  # octets for control messages; a datagram's destination takes 36
-_NAMES = BATCH * _STRIDE  # where the addresses begin
+_NAMES = 0  # where the addresses begin
 _CONTROLS = _NAMES + BATCH * _NAME_SIZE
+_DATAGRAMS = _CONTROLS + BATCH * _CONTROL_SIZE
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _recvmmsg, _sendmmsg = _libc.recvmmsg, _libc.sendmmsg
@@ -52,14 +54,16 @@ class _Mmsghdr(ctypes.Structure):
 class _Slots:
     """Memory for a batch: octets, address and control messages of each datagram, and the headers that point to them."""
 
-    def __init__(self, name_length: int, control_length: int) -> None:
-        self.memory = mmap.mmap(-1, _CONTROLS + BATCH * _CONTROL_SIZE)  # unused pages cost nothing
+    def __init__(self, size: int, name_length: int, control_length: int) -> None:
+        stride = size + _APART
+        self.memory = mmap.mmap(-1, _DATAGRAMS + BATCH * stride)  # unused pages cost nothing
+        self.starts = range(_DATAGRAMS, _DATAGRAMS + BATCH * stride, stride)  # of the datagrams
         self.headers = (_Mmsghdr * BATCH)()
         self._iovecs = (_Iovec * BATCH)()
         base = addressof(c_char.from_buffer(self.memory))
         for place in range(BATCH):
             iovec, header = self._iovecs[place], self.headers[place].header
-            iovec.base, iovec.length = base + place * _STRIDE, SIZE
+            iovec.base, iovec.length = base + self.starts[place], size
             header.iovecs, header.iovec_count = addressof(iovec), 1
             if name_length:
                 header.name, header.name_length = base + _NAMES + place * _NAME_SIZE, name_length
@@ -85,7 +89,8 @@ class Inbox:
 
     def __init__(self, name_length: int = 0, *, with_control: bool = False) -> None:
         """Lay out the buffers, with room for senders' addresses and control messages if wanted."""
-        self._slots = slots = _Slots(name_length, _CONTROL_SIZE if with_control else 0)
+        self._slots = slots = _Slots(SIZE, name_length, _CONTROL_SIZE if with_control else 0)
+        self._starts = slots.starts
         self._memory, self._headers, self._lengths = slots.memory, slots.headers, slots.lengths
         self._name_length = name_length
         self._room = memoryview(array(slots.control_lengths.format, [_CONTROL_SIZE] * BATCH)) if with_control else None
@@ -105,7 +110,7 @@ class Inbox:
                 return []
             raise OSError(error, os.strerror(error))
         memory = self._memory
-        return [memory[at : at + length] for at, length in zip(_STARTS, self._lengths[:count], strict=False)]
+        return [memory[at : at + length] for at, length in zip(self._starts, self._lengths[:count], strict=False)]
 
     def name(self, place: int) -> bytes:
         """Return the sender's address of one of the last datagrams, as the kernel writes it."""
@@ -118,15 +123,13 @@ class Inbox:
         return self._memory[at : at + self._slots.control_lengths[place]]
 
 
-_STARTS = range(0, _NAMES, _STRIDE)
-
-
 class Outbox:
     """Sends datagrams by a socket, those of a batch together."""
 
     def __init__(self, name_length: int = 0, *, with_control: bool = False) -> None:
         """Lay out the buffers. `name_length` is 0 for connected sockets. `with_control` adds control messages."""
-        self._slots = slots = _Slots(name_length, _CONTROL_SIZE if with_control else 0)
+        self._slots = slots = _Slots(SEND_SIZE, name_length, _CONTROL_SIZE if with_control else 0)
+        self._starts = slots.starts
         self._memory, self._headers, self._sizes, self._names = slots.memory, slots.headers, slots.sizes, slots.names
         self._own_names = slots.names.tolist()
         self._has_control = with_control
@@ -142,12 +145,12 @@ class Outbox:
         self._fd, self._failed = fd, failed
 
     def put(self, datagram: bytes, name_at: int = 0) -> None:
-        """Queue a datagram of at most `SIZE` octets, for an address of `Inbox.names` unless the socket is connected.
+        """Queue a datagram of at most `SEND_SIZE` octets, for an address of `Inbox.names`; 0 if connected.
 
         That address must stay as it is until `send`. A batch that is full is sent at once.
         """
         place = self._count
-        at = _STARTS[place]
+        at = self._starts[place]
         size = len(datagram)
         self._memory[at : at + size] = datagram
         self._sizes[place] = size

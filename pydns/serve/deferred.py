@@ -7,6 +7,7 @@ Upstreams answer them today. Whatever else makes a client wait is to return an `
 from collections.abc import Sequence
 from typing import Any, NamedTuple, final
 
+from pydns.dns.compiled import fit
 from pydns.dns.message import AA, CD, RA, RD, TC, compose_opt, reply_flags, with_flags
 from pydns.dns.response import UpstreamAnswer
 from pydns.dns.rrset import RRset
@@ -40,7 +41,7 @@ class Waiting(NamedTuple):
     def answer(self, answer: UpstreamAnswer, now: float | None) -> None:
         """Send the reply and count it. `now` is None if the batch that the query came in is still being answered.
 
-        A reply that is longer than the client takes has no records but TC: the client gets it whole over TCP.
+        If the reply is longer than the client takes, it has as many whole records as fit, and TC.
         """
         asked, port, peer, came = self
         query_id, question, bits, opt, limit, query_octets, zone, chain, _ = asked
@@ -51,7 +52,9 @@ class Waiting(NamedTuple):
         additionals = b"\0\1" if opt else b"\0\0"
         reply = _join((query_id, head, counts, additionals, question, records, opt))
         if len(reply) > limit:
-            reply = with_flags(b"".join((query_id, head, bytes(4), additionals, question, opt)), TC)
+            answers, authorities, end = fit(int.from_bytes(counts[:2]), records, limit - len(reply) + len(records))
+            counts = answers.to_bytes(2) + authorities.to_bytes(2)
+            reply = with_flags(_join((query_id, head, counts, additionals, question, records[:end], opt)), TC)
         port.reply_later(reply, peer)
         tally, rtype, dnssec_ok = port.tally, question[-4:-2], opt != b"" and bits & ASK_DO != 0
         if now is None:

@@ -26,7 +26,6 @@ from pydns.dns.message import (
     AA,
     AD,
     CD,
-    EDNS_SIZE,
     OPT_HEAD,
     OPT_SIZE,
     RA,
@@ -95,15 +94,16 @@ class Responder:
         self._parents, self._foreign = commit.parents, commit.foreign
         rotation = Rotation()
         follower = Follower(commit, loop_mark, rotation.turn)
-        self.follow, self._rotated = follower.follow, rotation.records
+        self.follow, self.set_routes, self._rotated = follower.follow, commit.set_routes, rotation.records
         self._strict = StrictResponder(commit, follower, rotation)
         self._strictly = self._strict.respond
         self._ready = ready or ReadyAnswers()
         self._ready_answers = self._ready.answers
         self._clock, self._shapes = clock, _SHAPES
 
-    def offer_recursion(self, offered: bool) -> None:
-        """Take up whether there are upstreams. If so, `respond` returns their questions as `Asked`."""
+    def configure(self, offered: bool, max_udp_size: int) -> None:
+        """Take up whether there are upstreams: if so, `respond` returns their questions as `Asked`."""
+        self._strict.max_udp_size = max_udp_size
         self._shapes = _SHAPES_WITH_RECURSION if offered else _SHAPES
         self._strict.offers_recursion = offered
 
@@ -178,8 +178,8 @@ class Responder:
                 if asked[-4:] in ORDINARY:
                     bits = (ASK_DO if with_do else 0) | (ASK_CD if checking_disabled else 0)
                     limit = port.limit
-                    if opt and limit < EDNS_SIZE:
-                        limit = max(limit, min(int.from_bytes(message[end + 3 : end + 5]), EDNS_SIZE))
+                    if opt:
+                        limit = max(limit, min(int.from_bytes(message[end + 3 : end + 5]), self._strict.max_udp_size))
                     return _new(Asked, (message[:2], asked, bits, opt, limit, len(message), ".", (), b""))
         if parent is None:
             return self._strictly(message, transaction, port)
@@ -217,7 +217,7 @@ class Responder:
 
     def _finish_hit(self, message: bytes, reply: bytes, end: int, transaction: "Transaction", port: Port) -> Outcome:
         """Count a hit that has no row yet, or that is long: if it is too long, the strict path cuts it."""
-        size = min(int.from_bytes(message[end + 3 : end + 5]), EDNS_SIZE)  # 0 without OPT
+        size = min(int.from_bytes(message[end + 3 : end + 5]), self._strict.max_udp_size)  # 0 without OPT
         if len(reply) > max(port.limit, size):
             return self._strictly(message, transaction, port)
         self._commit.begin(transaction)

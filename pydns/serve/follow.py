@@ -20,7 +20,7 @@ from pydns.dns import name
 from pydns.dns.compiled import decompile, question, rotate_rrset
 from pydns.dns.dashed import pod_rrsets, undashed
 from pydns.dns.message import TCP_SIZE, Ede, Rcode
-from pydns.dns.rrset import CNAME, DNAME, DS, NS, SOA, TXT, RRset, txt
+from pydns.dns.rrset import ANY, CNAME, DNAME, DS, NS, SOA, TXT, RRset, txt
 from pydns.serve.commit import Commit, Zone
 from pydns.serve.descent import Delegation, Renamed, Wildcard, descend
 from pydns.table.layout import NodeKind
@@ -113,8 +113,11 @@ class Follower:
         raise AssertionError("the last step always ends the search")
 
     def found_here(self, search: Search) -> Found | None:
-        """Return the records that the table has for this name and type."""
-        key = question(search.source, search.qtype)
+        """Return the records that the table has for this name and type. For ANY, those of one type."""
+        rtype = search.qtype if search.qtype != ANY else self._commit.first_type(search.source)
+        if rtype is None:
+            return None
+        key = question(search.source, rtype)
         compiled = search.transaction.get(key)
         if compiled is None:
             return None
@@ -123,13 +126,20 @@ class Follower:
         return Found(Rcode.NOERROR, [*search.chain, rrset], (), additionals)
 
     def not_ours(self, search: Search) -> Found | None:
-        """Leave a name that is in none of our zones to upstreams, unless it is a host."""
+        """Leave a name that is in none of our zones to upstreams, unless it is a host.
+
+        Of a name that a route has within a zone, records of ours come first, whatever their type.
+        """
         qname, chain = search.qname, search.chain
         search.zone = self._commit.zone_of(qname)
         search.tree = name.tree_key(qname)
         if search.zone is not None:
             return None if search.zone.facts.is_known else _NOT_READY
-        if search.tree and self._commit.kind(search.tree) == NodeKind.HOST:
+        kind = self._commit.kind(search.tree) if search.tree else None
+        if kind is not None and (zone := self._commit.innermost_zone(qname)) is not None:
+            search.zone = zone
+            return None
+        if kind == NodeKind.HOST:
             return Found(Rcode.NOERROR, chain, [self._commit.host_soa(qname)])
         if chain:
             return Found(Rcode.NOERROR, chain, onward=qname)
@@ -165,7 +175,7 @@ class Follower:
         if len(target) > name.MAX_NAME:  # RFC 6672 section 2.2
             return Found(Rcode.YXDOMAIN, search.chain)
         search.chain.append(RRset(qname, CNAME, dname.ttl_s, (target,)))
-        if search.qtype == CNAME:
+        if search.qtype in (CNAME, ANY):
             return Found(Rcode.NOERROR, search.chain)
         search.turn_to(target)
         return Next.FOLLOW
@@ -173,7 +183,7 @@ class Follower:
     def apex_soa(self, search: Search) -> Found | None:
         """Return the SOA record of a zone, which the table has among its facts."""
         zone = _zone(search)
-        if search.qtype != SOA or search.qname != zone.facts.apex:
+        if search.qtype not in (SOA, ANY) or search.qname != zone.facts.apex:
             return None
         return Found(Rcode.NOERROR, [*search.chain, self._commit.soa(zone.facts)])
 
@@ -197,7 +207,7 @@ class Follower:
         if not address:
             return None
         for rrset in pod_rrsets(search.qname, address, self._commit.facts.ttl_s):
-            if rrset.rtype == search.qtype:
+            if search.qtype in (rrset.rtype, ANY):
                 return Found(Rcode.NOERROR, [*search.chain, rrset], (), rrset.additional)
         return Found(Rcode.NOERROR, search.chain, [self._commit.soa(_zone(search).facts)])
 

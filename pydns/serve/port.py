@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 from pydns.config.model import Config
-from pydns.dns.message import EDNS_SIZE, PLAIN_SIZE, TCP_SIZE, Edns
+from pydns.dns.message import PLAIN_SIZE, TCP_SIZE, Edns
 from pydns.metrics.meter import Tally
 
 UDP_LIMIT, STREAM_LIMIT = PLAIN_SIZE, TCP_SIZE  # values of `Port.limit`
@@ -35,9 +35,9 @@ class Port:
         # While a message is being answered, its place among them is `len(replies)`.
         self.replies: list[bytes | None] = []
 
-    def reply_limit(self, edns: Edns | None) -> int:
+    def reply_limit(self, edns: Edns | None, max_udp_size: int) -> int:
         """Return how many octets a reply may have. Over a stream, EDNS changes nothing."""
-        return self.limit if edns is None else max(self.limit, min(edns.size, EDNS_SIZE))
+        return self.limit if edns is None else max(self.limit, min(edns.size, max_udp_size))
 
     @property
     def client(self) -> Client:

@@ -299,7 +299,8 @@ class Recursion:
             sockets //= 2
         limits = ForwarderLimits(max_in_flight=config.max_in_flight, sockets=sockets)
         self.forwarder.configure(plan.routes, plan.pools, limits, config.cache, self._clock())
-        self._responder.offer_recursion(bool(config.upstreams or config.routes))
+        self._responder.configure(bool(config.upstreams or config.routes), config.edns.max_udp_size)
+        self._responder.set_routes(plan.routes)
         for index in new:
             self._probe(self._upstreams[index])
 

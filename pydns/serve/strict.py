@@ -5,6 +5,7 @@ Parses the whole message, refuses what is refused, and composes what `pydns.serv
 
 from typing import TYPE_CHECKING
 
+from pydns.config.model import EdnsOptions
 from pydns.dns.compiled import HEADER, RECORDS, fit, question, rotate_anew
 from pydns.dns.message import (
     AA,
@@ -90,6 +91,7 @@ class StrictResponder:
 
     def __init__(self, commit: Commit, follower: Follower, rotation: Rotation) -> None:
         self.offers_recursion = False
+        self.max_udp_size = EdnsOptions().max_udp_size
         self._commit = commit
         self._follower = follower
         self._rotation = rotation
@@ -112,7 +114,7 @@ class StrictResponder:
         query = parse_query(message)
         if not isinstance(query, Query):
             return query
-        limit = port.reply_limit(query.edns)
+        limit = port.reply_limit(query.edns, self.max_udp_size)
         if query.qclass != CLASS_IN or query.qtype in (IXFR, AXFR):
             return compose_reply(query, Rcode.REFUSED, authoritative=False)
         if query.qtype == OPT:
@@ -144,8 +146,9 @@ class StrictResponder:
         opt = _opt(query)
         key = question(query.qname, query.qtype)
         octets = self._rotation.records(key, compiled) if compiled[0] else compiled[RECORDS:]
-        answers, additionals, end = fit(compiled, octets, limit - HEADER - len(query.question) - len(opt))
-        truncated = answers < int.from_bytes(compiled[4:6])
+        wanted = int.from_bytes(compiled[4:6])
+        answers, additionals, end = fit(wanted, octets, limit - HEADER - len(query.question) - len(opt))
+        truncated = answers < wanted
         flags = reply_flags(query.flags, Rcode.NOERROR, AA, TC if truncated else 0)
         counts = b"\0\1" + answers.to_bytes(2) + b"\0\0" + (additionals + bool(opt)).to_bytes(2)
         return query.id + flags + counts + query.question + octets[:end] + opt

@@ -1,4 +1,4 @@
-"""The tree of names in the answer table, and what lies at one of them: at leisure, for tools."""
+"""The tree of names in the answer table, and what lies at one of them: at leisure, for tools and unusual questions."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING

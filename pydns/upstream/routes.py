@@ -33,6 +33,11 @@ class Routes:
         only = len(self._by_domain) == 1 and not self._excepted
         self._only = self._by_domain.get(name.ROOT) if only else None  # the route of every name
 
+    @property
+    def domains(self) -> set[bytes]:
+        """Return the domains of routes, and those that are excepted from one."""
+        return self._by_domain.keys() | self._excepted.keys()
+
     def find(self, qname: bytes, after: RouteSpec | None = None) -> RouteSpec | None:
         """Return the route for a wire name in lower case, or the next one with a shorter suffix than `after`."""
         if self._only is not None:

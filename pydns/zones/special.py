@@ -5,6 +5,7 @@ An upstream that answers them could lead clients in pods away from this server, 
 
 from collections.abc import Iterable
 
+from pydns.config.model import SpecialName
 from pydns.dns import name
 from pydns.table.layout import Contents
 from pydns.zones import zonefile
@@ -16,8 +17,8 @@ _NODATA = "$TTL 3600\n@ SOA localhost. nobody.invalid. 1 3600 1200 604800 3600\n
 _NXDOMAIN = "$TTL 3600\n@ SOA localhost. nobody.invalid. 1 3600 1200 604800 3600\n"
 
 _TEXTS = {
-    "resolver.arpa": _NODATA,  # RFC 9462 section 6.4: no encrypted resolver is designated
-    "use-application-dns.net": _NXDOMAIN,  # Firefox's canary domain: it keeps to the system's resolver
+    SpecialName.RESOLVER_ARPA.value: _NODATA,  # RFC 9462 section 6.4: no encrypted resolver is designated
+    SpecialName.USE_APPLICATION_DNS_NET.value: _NXDOMAIN,  # Firefox's canary domain: it keeps to the system's resolver
 }
 SPECIAL_NAMES = tuple(_TEXTS)
 

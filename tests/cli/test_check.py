@@ -75,6 +75,22 @@ log: {queries: {}}
     )
 
 
+def test_routes_that_meet_the_cluster_domain_have_a_note_each(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "config.yaml"
+    routes = ("my.corp.local", "corp.local", "local", "example.org")
+    path.write_text("".join(["routes:\n", *(f"  {each}: {{servers: [10.1.0.53]}}\n" for each in routes)]))
+    assert main(["check", "--config", str(path), "--domain", "corp.local"]) == 0
+    assert [line for line in capsys.readouterr().out.splitlines() if line.startswith("note")] == [
+        "note: routes[my.corp.local.]: is within corp.local.: "
+        "its servers are asked for all names there that the cluster doesn't have",
+        "note: routes[corp.local.]: is never asked: the cluster answers all names of corp.local.",
+        "note: routes[local.]: isn't asked for names of corp.local.: the cluster answers them",
+    ]
+    assert main(["check", "--config", str(path), "--domain", "corp..local"]) == 2
+
+
 @pytest.mark.parametrize(("path", "status"), [("manifests/config.example.yaml", 0), ("manifests/demo/shop.yaml", 1)])
 def test_a_configuration_is_accepted_and_another_manifest_is_refused(
     path: str, status: int, capsys: pytest.CaptureFixture[str]

@@ -6,7 +6,7 @@ from errno import ECONNREFUSED, EINVAL
 
 import pytest
 
-from pydns.serve.datagrams import BATCH, NAME_LENGTHS, SIZE, Inbox, Outbox
+from pydns.serve.datagrams import BATCH, NAME_LENGTHS, SEND_SIZE, SIZE, Inbox, Outbox
 
 FAMILIES = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
 Pair = tuple[socket.socket, socket.socket]
@@ -55,6 +55,19 @@ def test_datagrams_are_received_in_batches_and_replies_reach_their_senders(pair:
         outbox.put_for(reply, inbox.name(0), b"")
     outbox.send()
     assert [client.recv(SIZE) for _ in messages] == messages
+    assert errors == []
+
+
+def test_the_longest_replies_of_a_batch_leave_whole(pair: Pair) -> None:
+    server, client = pair
+    inbox, outbox, errors = boxes(server)
+    client.send(b"?")
+    inbox.receive(server.fileno())
+    replies = [bytes([number]) * SEND_SIZE for number in range(16)]  # a client's buffer takes these
+    for reply in replies:
+        outbox.put(reply, inbox.names[0])
+    outbox.send()
+    assert [client.recv(SEND_SIZE + 1) for _ in replies] == replies
     assert errors == []
 
 

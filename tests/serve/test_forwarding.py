@@ -112,9 +112,19 @@ def large(packet: bytes, how: str) -> list[bytes]:
 def test_a_truncated_answer_is_fetched_by_tcp_and_cut_again_for_a_udp_client(start: Start, fake: Fake) -> None:
     server = start(config(fake(large)))
     over_udp = ask(server, query("big.example.com", A), tcp=False)
-    assert over_udp[2] & 0x02 and over_udp[6:12] == bytes(6)
+    assert over_udp[2] & 0x02 and over_udp[6:12] == b"\0\x1d" + bytes(4)  # 29 whole records are in 512 octets
+    assert len(over_udp) == 12 + 21 + 29 * 16
     over_tcp = ask(server, query("big.example.com", A), tcp=True)
     assert over_tcp[6:8] == b"\0\xc8" and not over_tcp[2] & 0x02
+
+
+def test_a_reply_over_udp_is_as_long_as_the_client_and_the_configuration_allow(start: Start, fake: Fake) -> None:
+    for options, records in (({}, 200), ({"edns": {"max_udp_size": 1232}}, 74)):
+        server = start({**config(fake(large)), **options})
+        for _ in ("from upstream", "from the cache"):
+            message = dns.message.make_query("big.example.com", "A", use_edns=0, payload=8192)
+            reply = ask(server, message.to_wire(), tcp=False)
+            assert (int.from_bytes(reply[6:8]), bool(reply[2] & 0x02)) == (records, records < 200)
 
 
 def silent(_: bytes, __: str) -> list[bytes]:
@@ -163,11 +173,10 @@ def forge(packet: bytes, how: str) -> Iterable[bytes]:
 UNUSABLE: list[Callable[[bytes], bytes]] = [
     lambda good: good[:-3],
     lambda good: good[:6] + b"\xff\xff" + good[8:],
-    lambda good: good + b"\xc0\x0c" * 700,
 ]
 
 
-@pytest.mark.parametrize("damage", UNUSABLE, ids=["cut", "counts", "pointers"])
+@pytest.mark.parametrize("damage", UNUSABLE, ids=["cut", "counts"])
 def test_a_reply_that_cannot_be_used_fails_at_once_and_is_logged(
     start: Start, fake: Fake, damage: Callable[[bytes], bytes]
 ) -> None:
@@ -176,6 +185,11 @@ def test_a_reply_that_cannot_be_used_fails_at_once_and_is_logged(
     assert told(server, "www.example.com").rcode() == dns.rcode.SERVFAIL
     assert time.monotonic() - began < 2
     assert "answer of upstream can't be used" in server.stop()
+
+
+def test_octets_after_the_end_of_a_reply_change_nothing(start: Start, fake: Fake) -> None:
+    server = start(config(fake(lambda packet, how: [answers(packet, how)[0] + b"\xc0\x0c" * 7])))
+    assert lines(told(server, "WWW.Example.Com")) == ["WWW.Example.Com. 300 IN A 1.2.3.4"]
 
 
 @pytest.mark.parametrize("script", [forge, lambda p, h: [r[:12] + r[12:].lower() for r in answers(p, h)]])

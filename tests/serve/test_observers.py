@@ -154,6 +154,6 @@ def test_the_client_is_known_while_its_query_is_answered(worker: Worker, monkeyp
 def test_edns_extends_the_limit_of_udp_only() -> None:
     tally = Meter(share(1)[0]).tallies[0]
     udp, stream = Port("udp", UDP_LIMIT, tally), Port("tcp", 65535, tally)
-    for size, wanted in ((None, 512), (0, 512), (1000, 1000), (4096, 1232)):
+    for size, wanted in ((None, 512), (0, 512), (1000, 1000), (4096, 2000)):
         edns = None if size is None else Edns(size, False, 0)
-        assert (udp.reply_limit(edns), stream.reply_limit(edns)) == (wanted, 65535)
+        assert (udp.reply_limit(edns, 2000), stream.reply_limit(edns, 2000)) == (wanted, 65535)

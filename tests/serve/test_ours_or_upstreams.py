@@ -8,6 +8,7 @@ import pytest
 from pydns.config.model import Host
 from pydns.dns.name import from_text
 from pydns.serve.deferred import Asked
+from pydns.upstream.routes import Routes, RouteSpec
 from tests.subject import InProcess, load, load_static
 
 _ZONE = """
@@ -20,6 +21,7 @@ to-sub 60 CNAME x.sub
 to-host 60 CNAME db.corp.example.
 out 60 CNAME www.elsewhere.net.
 """
+_ROUTES = ("my.cluster.local", "route.example.org", "www.example.org", "cluster.local", "8.10.in-addr.arpa")
 _HOSTS = [Host(from_text("db.corp.example"), (bytes([10, 9, 0, 5]),))]
 
 
@@ -27,7 +29,8 @@ _HOSTS = [Host(from_text("db.corp.example"), (bytes([10, 9, 0, 5]),))]
 def subject(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InProcess]:
     files = {"example.org.zone": _ZONE, "9.10.in-addr.arpa.zone": _ZONE}
     started = InProcess(tmp_path_factory.mktemp("state"), load([]), statics=load_static(files, _HOSTS))
-    started.responder.offer_recursion(True)
+    started.responder.configure(True, 4096)
+    started.responder.set_routes(Routes([RouteSpec(from_text(each), 0) for each in _ROUTES]))
     yield started
     started.close()
 
@@ -53,6 +56,16 @@ def subject(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InProcess]:
         ("1.1.9.10.in-addr.arpa. PTR", None),
         ("1.1.8.10.in-addr.arpa. PTR", ""),
         ("www.elsewhere.net. A", ""),
+        # Routes within our zones have the names there, but those that we have records of.
+        ("my.cluster.local. A", ""),
+        ("x.my.cluster.local. A", ""),
+        ("x.y.my.cluster.local. HTTPS", ""),
+        ("mine.cluster.local. A", None),
+        ("x.mine.cluster.local. A", None),
+        ("x.route.example.org. A", ""),
+        ("www.example.org. AAAA", None),
+        ("x.www.example.org. A", ""),
+        ("1.1.8.10.in-addr.arpa. NS", ""),
     ],
 )
 @pytest.mark.parametrize("times", [1, 2], ids=["first", "again"])

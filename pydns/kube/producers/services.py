@@ -29,6 +29,8 @@ class Services(Plain):
         self._schema = options.schema
         self._services: dict[ServiceKey, Service] = {}
         self._slices: dict[ServiceKey, dict[str, EndpointSlice]] = {}
+        self._near: set[ServiceKey] = set()  # in the server's own namespace
+        self._serving: list[Service] | None = None
 
     def note(self, change: Change) -> Iterable[ServiceKey]:
         """Take in a Service or a slice, and return the Services that have it. A slice may move to another one."""
@@ -49,7 +51,28 @@ class Services(Plain):
         elif isinstance(after, EndpointSlice):
             self._slices.setdefault(after.key, {})[after.name] = after
             found[after.key] = None
+        for key in found:
+            if key[0] == self._options.server_namespace:
+                self._near.add(key)
+                self._serving = None
         return found
+
+    def serving(self) -> list[Service]:
+        """Return the Services with a ClusterIP in the server's own namespace that have the server as an endpoint.
+
+        Whatever namespaces are served. Only those who may write to the server's namespace can name the server.
+        """
+        if self._serving is None:
+            services = [self._services[key] for key in sorted(self._near) if key in self._services]
+            self._serving = [each for each in services if each.external_name is None and self._leads_here(each)]
+        return self._serving
+
+    def _leads_here(self, service: Service) -> bool:
+        own = frozenset(self._options.own_addresses)
+        if not service.cluster_ips or not own.isdisjoint(service.cluster_ips):
+            return False
+        slices = self._slices.get(service.key, {}).values()
+        return any(endpoint.address in own for each in slices for endpoint in each.endpoints)
 
     def current_keys(self) -> Collection[ServiceKey]:
         """Return the keys of all Services."""
@@ -69,7 +92,7 @@ class Services(Plain):
 
     def pointers(self, state: ServiceState) -> Iterator[tuple[bytes, bytes]]:
         """Yield the Service's name for its ClusterIPs, and the endpoints' names for their addresses."""
-        return schema.pointers(self._schema, state.service, state.slices)
+        return schema.pointers(self._schema, state.service, state.slices, self._options.may_point)
 
     def addresses(self, state: ServiceState) -> Iterable[bytes]:
         """Yield the ClusterIPs and the endpoints' addresses."""
@@ -78,7 +101,8 @@ class Services(Plain):
             yield from service.cluster_ips
             for each in slices:
                 for endpoint in each.endpoints:
-                    yield endpoint.address
+                    if self._options.may_point(endpoint.address):
+                        yield endpoint.address
 
     def size(self, state: ServiceState) -> int:
         """Return how many ports and endpoints a Service has."""
