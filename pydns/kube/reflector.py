@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from pydns.kube.audit import Audit
-from pydns.kube.cause import cause
+from pydns.kube.change_time import change_time
 from pydns.kube.events import Apply, Delete, Event, Init, InitApply, InitDone
 from pydns.kube.kinds import Kind
 from pydns.kube.objects import DEFAULTS, Options, Ref, parse
@@ -368,7 +368,7 @@ class Reflector:
         else:
             self._versions[ref] = observed.resource_version
             created = event.type == "ADDED"
-            events.append(Apply(observed, cause(self._kind, event.object, created=created)))
+            events.append(Apply(observed, change_time(self._kind, event.object, created=created)))
 
     def _on_bookmark(self, metadata: "_BookmarkMeta", events: list[Event], notices: list[Notice], now: float) -> None:
         self._last_bookmark = now

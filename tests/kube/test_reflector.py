@@ -638,5 +638,5 @@ def test_only_a_new_object_has_its_creation_as_cause() -> None:
 
     added, modified = reflector.on_data(line("ADDED", service) + line("MODIFIED", service), 0.0).events
 
-    assert isinstance(added, Apply) and added.cause is not None
-    assert isinstance(modified, Apply) and modified.cause is None
+    assert isinstance(added, Apply) and added.changed is not None
+    assert isinstance(modified, Apply) and modified.changed is None
