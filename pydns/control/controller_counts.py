@@ -2,7 +2,7 @@
 
 from hashlib import sha512
 
-from pydns.kube.events import Apply, Cause, Event
+from pydns.kube.events import Apply, ChangeTime, Event
 from pydns.kube.kinds import Kind
 from pydns.kube.objects import EndpointSlice, Ref, Service
 from pydns.kube.zone import Zone
@@ -44,10 +44,10 @@ class ControllerCounts:
 
     def changed(self, event: Event, zone: Zone) -> None:
         """Remember when the change that an event reports began. The next commit serves it."""
-        if isinstance(event, Apply) and event.cause is not None:
-            service_kind = _service_kind(event.observed.value, event.cause, zone)
+        if isinstance(event, Apply) and event.changed is not None:
+            service_kind = _service_kind(event.observed.value, event.changed, zone)
             if service_kind is not None:
-                self._began.append((service_kind, event.cause.at))
+                self._began.append((service_kind, event.changed.at))
 
     def committed(self, now: float) -> None:
         """Observe how long changes took to be served. `now` is Unix time."""
@@ -57,14 +57,14 @@ class ControllerCounts:
         self._began.clear()
 
 
-def _service_kind(value: object, cause: Cause, zone: Zone) -> str | None:
+def _service_kind(value: object, changed: ChangeTime, zone: Zone) -> str | None:
     """Return CoreDNS's name for the kind of Service whose records an object changed. None: not measured."""
     if isinstance(value, Service):
         return "cluster_ip" if value.cluster_ips else None
     if isinstance(value, EndpointSlice):
         service = zone.object(Ref(Kind.SERVICE, *value.key))
         if isinstance(service, Service) and service.headless:
-            return "headless_with_selector" if cause.by_controller else "headless_without_selector"
+            return "headless_with_selector" if changed.by_controller else "headless_without_selector"
     return None
 
 

@@ -1,8 +1,8 @@
-"""A slow check of what a watch delivered against a list of names and versions alone.
+"""A slow check of the delivered objects against a list of their names and versions.
 
-Pure, like `kube.reflector`, which begins and ends it. A watch can miss changes without a sign: a server that lost
-events, a proxy that went deaf, a watch from a version that a restored etcd has not reached. Nothing but a look at
-the objects finds that. The list is of metadata only: an eighth of the bytes for slices of ten endpoints.
+Pure, like `kube.reflector`, which begins and ends an audit. A watch can miss changes silently: the server lost events,
+a proxy stopped forwarding, or a restored etcd has not reached the watched version. Only a new list shows that.
+The list has metadata only: an eighth of the bytes for slices of ten endpoints.
 """
 
 from collections.abc import Iterator, Mapping
@@ -22,11 +22,11 @@ class AuditPage(NamedTuple):
 
 
 class BadPage(ValueError):
-    """A page that could not be read; the message says why."""
+    """A page could not be read. The message is the reason."""
 
 
 class Audit:
-    """One pass over the pages. `listing` says which of the reflector's listings it checks."""
+    """One pass over the pages. `listing` is the number of the reflector's listing that it checks."""
 
     def __init__(self, kind: Kind, page_size: int, listing: int, watched_version: str) -> None:
         self.listing = listing
@@ -38,11 +38,11 @@ class Audit:
         self._versions: dict[Ref, str] = {}
 
     def next_request(self) -> AuditPage | None:
-        """Return the page to ask for, None after the last."""
+        """Return the request for the next page, None after the last."""
         return None if self._continue is None else AuditPage(self._page_size, self._continue)
 
     def on_page(self, body: bytes) -> None:
-        """Take a page. Raises `BadPage`: the audit is to be given up then."""
+        """Process a page. Raises `BadPage`; the caller must then drop the audit."""
         try:
             page = _PAGES.decode(body)
         except msgspec.DecodeError as error:
@@ -55,16 +55,16 @@ class Audit:
 
     @property
     def went_backwards(self) -> bool:
-        """Tell whether the server is behind the version that is watched: it was restored, and sends nothing.
+        """Return whether the server is behind the watched version: it was restored, and its watch sends nothing.
 
-        A consistent list is never older than an event that came before it. Versions that are no numbers (the API
-        promises none before 1.35) are not compared.
+        A consistent list is never older than an earlier event. Versions that aren't numbers are not compared. The API
+        promises numbers only since 1.35.
         """
         here, there = self._watched_version, self.resource_version
         return here.isdigit() and there.isdigit() and int(there) < int(here)
 
     def differences(self, delivered: Mapping[Ref, str]) -> Iterator[tuple[Ref, str | None]]:
-        """Yield what was delivered at another version than listed, or not at all, or is not there (None)."""
+        """Yield the objects whose listed and delivered versions differ, with the listed version. None: not listed."""
         for ref, version in self._versions.items():
             if delivered.get(ref) != version:
                 yield ref, version

@@ -1,8 +1,8 @@
-"""Which ClusterIP a Service gets that names none: a function of its name and of what is taken, so restarts agree.
+"""The ClusterIP of a Service without one. It follows from the name and the taken addresses, so restarts keep it.
 
 Addresses come from 10.96.0.0/12, kubeadm's and kind's usual range, and from fd00:10:96::/108, a unique local range
-(RFC 4193) of the same size. The lowest 256 are left to addresses chosen by hand, as the API server does it
-(KEP-3070), so kube-dns on .10 never meets an allocated one.
+(RFC 4193) of the same size. The lowest 256 are left for addresses chosen by hand, as in the API server
+(KEP-3070), so no allocated address equals kube-dns' on .10.
 """
 
 from hashlib import blake2b
@@ -13,7 +13,7 @@ from pydns.dns.address import address_text, parse_address
 def allocate(namespace: str, service: str, family: str, taken: set[bytes]) -> str:
     """Return an address of `family` (IPv4 or IPv6) for a Service and add it to `taken`.
 
-    The address is hashed from the name, so another Service moves this one only if their hashes meet.
+    The address is hashed from the name, so a second Service changes it only if their hashes collide.
     """
     base = _RANGES[family]
     start = int.from_bytes(blake2b(f"{namespace}/{service}".encode(), digest_size=8).digest())

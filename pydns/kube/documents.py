@@ -1,8 +1,8 @@
-"""The documents of a manifest file: plain values that know which line they came from. Knows no kind of object.
+"""The documents of a manifest file: plain values with their line numbers. Doesn't know the kinds of objects.
 
-`json_documents` reads a text of JSON objects, `config.yaml_reader` with its rules for manifests any other. On top:
-1. Of a key that occurs twice in a mapping the last value counts, as with kubectl. A warning names the key.
-2. Aliases and merge keys work, but may add only so many values: `a: &a [*b, *b, …]` ten deep is ten billion.
+`json_documents` reads a text of JSON objects. `config.yaml_reader` reads all others, by its rules for manifests. Also:
+1. If a key occurs twice in a mapping, the last value counts, as with kubectl. A warning names the key.
+2. Aliases and merge keys work, but the values that they add are limited: `a: &a [*b, *b, …]` ten deep is ten billion.
 3. Keys are always text.
 """
 
@@ -23,7 +23,7 @@ class Document(NamedTuple):
 
     number: int  # from 1
     value: Any  # None, bool, int, float, str, lists and dicts with text keys
-    source: Node | JsonValue  # what `value` was made of; `line_of` reads it
+    source: Node | JsonValue  # the parsed text behind `value`; `line_of` reads it
     warnings: "tuple[DocumentMistake, ...]" = ()
 
     def line_of(self, path: Path) -> int:
@@ -40,7 +40,7 @@ class Document(NamedTuple):
 
 
 class DocumentMistake(NamedTuple):
-    """What is wrong with a text, and where. Lines and documents count from 1."""
+    """A mistake in a text, and its place. Lines and documents count from 1."""
 
     document: int
     line: int
@@ -50,8 +50,8 @@ class DocumentMistake(NamedTuple):
 def read(text: str) -> Iterator[Document | DocumentMistake]:
     """Yield the documents of a text in YAML or JSON.
 
-    A document that breaks a rule gives a mistake in its place. Broken syntax ends the text with a mistake, because
-    it is unknown where the next document begins.
+    A document that breaks a rule yields a mistake instead. After a syntax error the rest is not read, because the
+    start of the next document is unknown.
     """
     objects = json_documents.read(text)
     if objects is not None:
@@ -82,7 +82,7 @@ def _json_document(found: JsonValue, number: int) -> Document:
 
 
 _MOST_WARNINGS = 100  # of one document
-_ALIAS_ROOM = 100_000  # values that aliases may add to those that are written
+_ALIAS_ROOM = 100_000  # values that aliases may add to the written ones
 
 
 class _Refused(Exception):
@@ -132,7 +132,7 @@ class _Values:
 
 
 def _child(at: Node, step: str | int) -> tuple[Node, int] | None:
-    """Return what a step leads to, and its line: a key's for a value of a mapping."""
+    """Return the child at `step` and its line. In a mapping, that is the line of the key."""
     if isinstance(at, node.Mapping):
         for key, value in at.entries:
             if isinstance(key, Scalar) and key.text == step:

@@ -1,9 +1,8 @@
-"""What a source of cluster state tells the controller: five events, as in kube-rs.
+"""The five events that a source of cluster state sends to the controller. They are those of kube-rs.
 
-A source is an API server or a folder of manifests. For each kind it sends `Init`, an `InitApply` per object and
-`InitDone` when it (again) lists everything, and `Apply` and `Delete` in between. Promised: after the last event, what
-was applied is the source's state. Not promised: order between kinds or between objects, and that every state an
-object had is seen.
+A source is an API server or a folder of manifests. A full listing of a kind is `Init`, an `InitApply` per object and
+`InitDone`. `Apply` and `Delete` come between listings. Promised: after the last event, the applied objects are the
+source's state. Not promised: an order between kinds or objects, or an event for every state of an object.
 """
 
 from typing import NamedTuple
@@ -13,35 +12,35 @@ from pydns.kube.objects import Observed, Ref
 
 
 class Init(NamedTuple):
-    """A listing begins. What is known stays in force until `InitDone`."""
+    """A listing begins. Objects delivered earlier stay in force until `InitDone`."""
 
     kind: Kind
 
 
 class InitApply(NamedTuple):
-    """An object of the listing. One whose value is `Skipped` exists all the same: its last good version stays."""
+    """An object of the listing. If its value is `Skipped`, the object still exists and its last good version stays."""
 
     observed: Observed
 
 
 class InitDone(NamedTuple):
-    """The listing is complete: what it didn't name is gone."""
+    """The listing is complete: objects that are not in it are gone."""
 
     kind: Kind
 
 
-class Cause(NamedTuple):
-    """When what an event tells of happened, in seconds of Unix time."""
+class ChangeTime(NamedTuple):
+    """When the change behind an event happened."""
 
-    at: float
-    by_controller: bool  # of a slice: an endpoint of a selector changed; else something was created, by anybody
+    at: float  # seconds of Unix time
+    by_controller: bool  # True: the endpoints controller wrote `at`; False: `at` is the creation time
 
 
 class Apply(NamedTuple):
     """An object was created or changed."""
 
     observed: Observed
-    cause: Cause | None = None  # None: not known
+    changed: ChangeTime | None = None  # None: unknown
 
 
 class Delete(NamedTuple):

@@ -1,15 +1,15 @@
-"""One kind's list and watch as a state machine: what to ask an API server for next, and what its answers mean.
+"""The list and watch of one kind as a state machine: it chooses the next request and interprets the answers.
 
-Knows the list/watch protocol and nothing of sockets, threads, clocks or logs: requests are returned as values, `now`
-and randomness are passed in, what should be logged is returned as `Notice`s. `control.apiserver` performs it. Figures
-are client-go's (`tools/cache/reflector.go`), the states' names kube-rs'.
+Knows the list/watch protocol and nothing of sockets, threads, clocks or logs. Requests and log messages (`Notice`) are
+returned as values; `now` and randomness are passed in. `control.apiserver` sends the requests. The figures are those
+of client-go (`tools/cache/reflector.go`), the names of the states those of kube-rs.
 
 Rules
-1. What was delivered stays in force until a new listing is complete: trouble never takes objects away.
-2. Every request that brought nothing is followed by a pause that grows: no answer of a server makes a hot loop.
-3. One object that can't be used never stops the stream. A line that is no event does: events may be missing, so
-   everything is listed again.
-4. What a watch missed without a sign (lost events, a server restored from a backup) is found by `kube.audit`.
+1. Delivered objects stay in force until a new listing is complete. A failure never removes objects.
+2. A growing pause follows every request that brought nothing, so no answer of a server makes a hot loop.
+3. An unusable object never stops the stream. A line that is not an event does: events may be missing, so everything
+   is listed again.
+4. A watch can miss changes silently (lost events, a server restored from a backup). `kube.audit` finds them.
 """
 
 from collections import Counter
@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from pydns.kube.audit import Audit
-from pydns.kube.cause import cause
+from pydns.kube.change_time import change_time
 from pydns.kube.events import Apply, Delete, Event, Init, InitApply, InitDone
 from pydns.kube.kinds import Kind
 from pydns.kube.objects import DEFAULTS, Options, Ref, parse
@@ -35,10 +35,10 @@ class ListPage(NamedTuple):
 
 
 class Watch(NamedTuple):
-    """Request: the changes since `resource_version`, or (`send_initial_events`) everything there is, then changes.
+    """Request: the changes since `resource_version`. With `send_initial_events`: all objects, then changes.
 
-    The server is to end it after `timeout_s`; nothing at all for `silence_s` means that the connection is dead. A
-    listing that comes this way must not pause for `Figures.answer_s`.
+    The server should end the watch after `timeout_s`. If nothing arrives for `silence_s`, the connection is dead.
+    During the initial events, a pause of `Figures.answer_s` already means that.
     """
 
     resource_version: str
@@ -48,7 +48,7 @@ class Watch(NamedTuple):
 
 
 class Wait(NamedTuple):
-    """Request: nothing for that long."""
+    """Request: wait for `seconds` before the next request."""
 
     seconds: float
 
@@ -57,7 +57,7 @@ Request = ListPage | Watch | Wait
 
 
 class Failure(Enum):
-    """How a request ended, other than by an HTTP status."""
+    """How a request ended without an HTTP error status."""
 
     CLOSED = "eof"  # a watch's body ended as it should
     CONNECTION = "connection"  # refused, reset, cut in the middle, TLS
@@ -65,16 +65,16 @@ class Failure(Enum):
 
 
 class Notice(NamedTuple):
-    """Something to log: what happened, and fields."""
+    """Something to log: an event and its fields."""
 
     event: str
     fields: dict[str, str | int | float]
 
 
 class Step(NamedTuple):
-    """What follows from an answer. The caller drops the rest of the response if it is `over`.
+    """The result of an answer. If `over`, the caller drops the rest of the response.
 
-    `listing`: the events belong to a listing that goes on, so nobody waits for them before the next ones.
+    If `listing`, the events belong to an unfinished listing, and the caller need not deliver them at once.
     """
 
     events: list[Event]
@@ -86,53 +86,58 @@ class Step(NamedTuple):
 class Status(NamedTuple):
     """A reflector at one moment. Times are the caller's `now`, None for never."""
 
-    synced: bool  # a whole listing was delivered once
+    synced: bool  # at least one complete listing was delivered
     objects: int
     resource_version: str
     last_event: float | None
     last_bookmark: float | None
     last_audit: float | None
-    last_heard: float | None  # when the server last showed that what is known is current: an event, a listing, an audit
+    last_heard: float | None  # the last proof that the data is current: an event, a listing or an audit
     audits: int
-    repaired: int  # objects that an audit found wrong and a listing put right
+    repaired: int  # objects that differed in an audit and were corrected by a listing
     relists: int  # listings after the first
     errors: dict[str, int]  # by reason: an HTTP status, or eof, connection, timeout, decode
-    problem: str | None  # what keeps the data from being current, as far as is known
+    problem: str | None  # why the data may not be current, None if no reason is known
 
 
 class Figures(NamedTuple):
     """The numbers. Seconds, except `page_size`."""
 
     page_size: int = 500
-    watch_s: tuple[int, int] = (300, 600)  # asked of the server, at random: replicas don't reconnect together
-    watch_margin_s: float = 15  # beyond that, a server that was to end the watch and didn't is gone
-    answer_s: float = 30  # for an answer to begin, or to go on where it is known to have more
+    watch_s: tuple[int, int] = (
+        300,
+        600,
+    )  # the server's time limit, chosen at random so that replicas don't reconnect together
+    watch_margin_s: float = 15  # a server that has not ended the watch this long after its limit is gone
+    answer_s: float = 30  # for an answer to begin, or to continue if more must follow
     backoff_first_s: float = 0.8
     backoff_last_s: float = 30
     backoff_reset_s: float = 120
-    retry_after_most_s: float = 300  # a server may ask for patience, not for a day of stale answers
-    settled_s: float = 10  # a watch that lived this long was a good one
+    retry_after_most_s: float = 300  # a limit on Retry-After: a day's pause would mean a day of stale answers
+    settled_s: float = 10  # a watch that lasted this long was a success
     audit_s: float = 300
-    audit_confirm_s: float = 5  # for events that are on their way
+    audit_confirm_s: float = 5  # time for late events to arrive
 
 
 FIGURES = Figures()
 
 
 class State(Enum):
-    """Where a reflector stands. Each says what comes next."""
+    """The state of a reflector. The comments give the transitions."""
 
-    EMPTY = "empty"  # nothing, or nothing that can be resumed: the next request begins a listing
+    EMPTY = "empty"  # there is no listing or watch to resume: the next request begins a listing
     INIT_PAGE = "init page"  # listing by pages: the last one leads to WATCHING
-    INITIAL_WATCH = "initial watch"  # listing by WatchList: its bookmark leads to WATCHING, any failure to INIT_PAGE
-    WATCHING = "watching"  # listed: a watch is open, or will be from `resource_version`; 410 leads to EMPTY
+    INITIAL_WATCH = (
+        "initial watch"  # listing by WatchList: its bookmark leads to WATCHING, any failure to EMPTY, then INIT_PAGE
+    )
+    WATCHING = "watching"  # listed: a watch from `resource_version` is open or is the next request; 410 leads to EMPTY
 
 
 class Reflector:
-    """The state machine. Ask `next_request`, perform it, tell what came of it; repeat.
+    """The state machine. Call `next_request`, send the request, report its result; repeat.
 
-    A page: `on_page`. A watch: `on_open`, `on_data` for each piece of the body as it arrives, `on_failure` for its
-    end. Anything else than 200: `on_status`. Each returns a `Step`. Not safe for threads.
+    For a page call `on_page`. For a watch call `on_open`, `on_data` for each piece of the body, and `on_failure` when
+    it ends. For a status other than 200 call `on_status`. Each returns a `Step`. Not safe for threads.
     """
 
     def __init__(
@@ -150,21 +155,23 @@ class Reflector:
         self._figures = figures
         self._backoff = Backoff(figures, random)
         self._state = State.EMPTY
-        self._watch_list = watch_list  # until the server is known not to have it
-        self._by_pages = False  # this listing is: WatchList failed
-        self._listing: dict[Ref, str] | None = None  # what the listing in progress named so far
-        self._late_deletes: set[Ref] = set()  # deleted while WatchList was still listing
+        self._watch_list = watch_list  # False once the server is known not to support WatchList
+        # EMPTY, INIT_PAGE: WatchList failed, so this listing is by pages. Set in INITIAL_WATCH, reset by WATCHING.
+        self._by_pages = False
+        self._listing: dict[Ref, str] | None = None  # INIT_PAGE, INITIAL_WATCH: the objects of the unfinished listing
+        self._late_deletes: set[Ref] = set()  # INITIAL_WATCH only: deleted before the listing was complete
         self._continue = ""
-        self._versions: dict[Ref, str] = {}  # what was delivered and exists
+        self._versions: dict[Ref, str] = {}  # existing objects that were delivered
         self._resource_version = ""
         self._listings = 0
         self._wait_until = float("-inf")
         self._opened_at: float | None = None
-        self._delivered = False  # by the open watch
-        self._partial = b""  # the line that has not ended yet
-        self._fruitless_errors = 0  # ERROR events in a row without anything else
-        self._touched: set[Ref] | None = None  # since the audit began
-        self._repairing: dict[Ref, str | None] = {}  # what the last audit found wrong, as it listed it
+        self._delivered = False  # INITIAL_WATCH, WATCHING: the open watch sent an event or bookmark
+        self._partial = b""  # the start of an incomplete line
+        # INITIAL_WATCH, WATCHING; a state change keeps it: ERROR events in a row. The second one relists.
+        self._fruitless_errors = 0
+        self._touched: set[Ref] | None = None  # WATCHING: objects changed since the audit began; None: no audit
+        self._repairing: dict[Ref, str | None] = {}  # the differences of the last audit, with the listed versions
         self._repairs_due = 0
         self._repaired = 0
         self._last_event: float | None = None
@@ -176,7 +183,7 @@ class Reflector:
         self._problem: tuple[str, str] | None = None  # reason, text
 
     def next_request(self, now: float) -> Request:
-        """Return what to do next."""
+        """Return the next request."""
         if self._wait_until > now:
             return Wait(self._wait_until - now)
         if self._state is State.EMPTY:
@@ -192,11 +199,11 @@ class Reflector:
         return Watch("" if initial else self._resource_version, timeout_s, silence_s, initial)
 
     def on_page(self, body: bytes, now: float) -> Step:
-        """Take the body of the page that was asked for."""
+        """Process the body of the requested page."""
         try:
             page = _PAGES.decode(body)
         except msgspec.DecodeError as error:
-            return self._fail("decode", f"a list page is not one: {error}; {_excerpt(body)}", now)
+            return self._fail("decode", f"a list page is invalid: {error}; {_excerpt(body)}", now)
         events = self._begin_listing()
         listing = self._listing = self._listing if self._listing is not None else {}
         for raw in page.items or ():
@@ -213,15 +220,15 @@ class Reflector:
         return Step(*self._finish_listing(events, page.metadata.resource_version or ""))
 
     def on_open(self, now: float) -> Step:
-        """A watch was answered with 200; its body follows."""
+        """A watch was answered with 200. Its body follows."""
         self._opened_at = now
         self._delivered = False
         self._partial = b""
-        # An audit may have ended this watch between the asking and the answer.
+        # An audit may have ended this watch between the request and the answer.
         return Step([], [], over=self._state not in (State.INITIAL_WATCH, State.WATCHING))
 
     def on_data(self, data: bytes, now: float) -> Step:
-        """Take a piece of a watch's body, cut anywhere."""
+        """Process a piece of a watch's body. A piece may begin or end within a line."""
         if self._state not in (State.INITIAL_WATCH, State.WATCHING):
             return Step([], [], over=True)
         *lines, self._partial = (self._partial + data).split(b"\n")
@@ -235,10 +242,10 @@ class Reflector:
         return Step(events, notices, listing=self._state is State.INITIAL_WATCH)
 
     def on_failure(self, failure: Failure, detail: str, now: float) -> Step:
-        """A page or a watch came to an end without (more of) an answer. `detail` is for people."""
+        """A page or watch ended before its answer was complete. `detail` is for the log."""
         opened_at, self._opened_at = self._opened_at, None
         if self._state is State.EMPTY:
-            return Step([], [], over=True)  # ended by us
+            return Step([], [], over=True)  # this reflector ended it
         if failure is Failure.CLOSED and self._partial:
             failure, detail = Failure.CONNECTION, "a watch was cut in the middle of a line"
         self._partial = b""
@@ -246,7 +253,7 @@ class Reflector:
             return self._fail(failure.value, detail, now, pause=failure is not Failure.CLOSED)
         if self._state is State.WATCHING and opened_at is not None:
             lived_s = now - opened_at
-            # A second with an event, or longer without, bounds the rate of requests; the usual end comes far later.
+            # A second with an event, or `settled_s` without, bounds the rate of requests. Most last far longer.
             if lived_s >= self._figures.settled_s or (self._delivered and lived_s >= 1):
                 if failure is not Failure.CLOSED:
                     self._errors[failure.value] += 1
@@ -256,7 +263,7 @@ class Reflector:
         return self._fail(failure.value, detail, now)
 
     def on_status(self, status: int, body: bytes, retry_after: str | None, now: float) -> Step:
-        """The answer was an HTTP status other than 200, with that Retry-After header."""
+        """The answer had an HTTP status other than 200. `retry_after` is its Retry-After header."""
         refusal = _refusal(body)
         seconds = refusal.details.retry_after_s if refusal.details is not None else None
         if retry_after is not None and retry_after.isascii() and retry_after.isdigit():
@@ -264,7 +271,7 @@ class Reflector:
         return self._refused(status, refusal, seconds, now)
 
     def begin_audit(self) -> Audit | None:
-        """Return an audit to perform, or None while there is nothing that it could be compared with."""
+        """Return a new audit, or None if there is no complete listing to compare it with."""
         if self._state is not State.WATCHING:
             return None
         self._touched = set()
@@ -273,12 +280,12 @@ class Reflector:
     def end_audit(self, audit: Audit, now: float) -> Step:
         """Compare a finished audit, some seconds after its last page. If it found differences, begin a listing.
 
-        Objects that changed since it began are left to the next one. What a listing didn't put right the last time
-        is not tried again.
+        Objects that changed during the audit are left to the next one. A difference that remained after the last
+        listing doesn't cause a second listing.
         """
         touched, self._touched = self._touched, None
         if touched is None or audit.listing != self._listings or self._state is not State.WATCHING:
-            return Step([], [])  # listed anew meanwhile
+            return Step([], [])  # a new listing began during the audit
         self._last_audit = now
         self._audits += 1
         different = {ref: version for ref, version in audit.differences(self._versions) if ref not in touched}
@@ -300,7 +307,7 @@ class Reflector:
         return Step([], [notice], over=True)
 
     def audit_failed(self, reason: str) -> None:
-        """An audit got no answer. It is given up; the next one is due as usual."""
+        """An audit got no answer and is dropped. The next one is due at the usual time."""
         self._touched = None
         self._errors[reason] += 1
 
@@ -323,7 +330,7 @@ class Reflector:
         )
 
     def _on_line(self, line: bytes, events: list[Event], notices: list[Notice], now: float) -> Step | None:
-        """Turn a line into events; a Step if it ends the watch."""
+        """Add the events of a line to `events`. Return a `Step` if the line ends the watch."""
         try:
             event = _EVENTS.decode(line)
             if event.type == "BOOKMARK":
@@ -336,7 +343,7 @@ class Reflector:
             else:
                 raise msgspec.ValidationError(f"type {event.type!r} is unknown")
         except msgspec.DecodeError as error:  # ValidationError too
-            text = f"a watch sent what is no event: {error}; {_excerpt(line)}"
+            text = f"a watch sent an invalid event: {error}; {_excerpt(line)}"
             return self._fail("decode", text, now, relist=True)
         self._delivered = True
         self._fruitless_errors = 0
@@ -351,7 +358,7 @@ class Reflector:
             events.extend(self._begin_listing())
             listing = self._listing = self._listing if self._listing is not None else {}
             if event.type == "DELETED":
-                # A listing has no event for it, and it may have been named already.
+                # A listing has no event for a deletion, and may already contain the object.
                 listing.pop(ref, None)
                 self._late_deletes.add(ref)
             else:
@@ -368,7 +375,7 @@ class Reflector:
         else:
             self._versions[ref] = observed.resource_version
             created = event.type == "ADDED"
-            events.append(Apply(observed, cause(self._kind, event.object, created=created)))
+            events.append(Apply(observed, change_time(self._kind, event.object, created=created)))
 
     def _on_bookmark(self, metadata: "_BookmarkMeta", events: list[Event], notices: list[Notice], now: float) -> None:
         self._last_bookmark = now
@@ -382,11 +389,11 @@ class Reflector:
             notices.extend(finished)
 
     def _on_error(self, refusal: "_Refusal", now: float) -> Step:
-        """An ERROR event ends a watch that began with 200. "Too old" comes in this way."""
+        """An ERROR event ends a watch that began with 200. "Resource version too old" is sent this way."""
         seconds = refusal.details.retry_after_s if refusal.details is not None else None
         if self._state is State.INITIAL_WATCH:
-            self._watch_list = False  # a storage that WatchList can't work with answers so, always
-        # Twice at the same version: old servers say so when it was compacted away, with code 500.
+            self._watch_list = False  # a storage without WatchList support always answers with ERROR
+        # Twice at one version: old servers send code 500, not 410, for a compacted version.
         self._fruitless_errors += 1
         return self._refused(refusal.code or 500, refusal, seconds, now, relist=self._fruitless_errors > 1)
 
@@ -394,7 +401,7 @@ class Reflector:
         self, status: int, refusal: "_Refusal", retry_after_s: int | None, now: float, *, relist: bool = False
     ) -> Step:
         text = f"{status} {refusal.reason or _phrase(status)}: {refusal.message or 'no message'}"
-        # The version, the continue token or WatchList is no good here: waiting would not mend that.
+        # The server rejects the version, the continue token or WatchList. Waiting would not help.
         hopeless = 400 <= status < 500 and status not in _PASSING
         pause = True
         if self._state is State.INITIAL_WATCH:
@@ -412,7 +419,9 @@ class Reflector:
         pause: bool = True,
         relist: bool = False,
     ) -> Step:
-        """Count, pause, and tell if it is news. A listing by WatchList is begun again by pages."""
+        """Count a failure, set the pause, and return a notice if the reason is new.
+
+        A failed listing by WatchList begins again by pages."""
         self._opened_at = None
         event = {State.WATCHING: "watch failed", State.INITIAL_WATCH: "WatchList failed"}.get(
             self._state, "list failed"
@@ -428,8 +437,8 @@ class Reflector:
         self._errors[reason] += 1
         news = self._problem is None or self._problem[0] != reason
         if news and event == "watch expired":
-            # An API server that has restarted knows no version of a kind that was quiet, and after a long absence it
-            # would be up, and unasked, for another half minute.
+            # A restarted API server knows no version of a kind without changes. After a long absence, the old backoff
+            # would leave a working server without a request for another half minute.
             self._backoff.restart(now)
         if pause:
             asked_s = min(retry_after_s or 0, self._figures.retry_after_most_s)
@@ -472,7 +481,7 @@ class Reflector:
 
 
 class Backoff:
-    """How long to wait after the next failure: doubled each time, at random between once and twice that."""
+    """The pause after a failure: random, from one to two times a base that doubles each time."""
 
     def __init__(self, figures: Figures, random: Random) -> None:
         self._figures = figures
@@ -530,7 +539,7 @@ class _Details(msgspec.Struct, gc=False):
 
 
 class _Refusal(msgspec.Struct, gc=False):
-    """What is read of a Status object."""
+    """The fields of a Status object that are read."""
 
     message: str | None = None
     reason: str | None = None

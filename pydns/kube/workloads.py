@@ -1,18 +1,18 @@
-"""Manifests to the objects that a cluster would have: adds what API server and controllers add, without a cluster.
+"""Turns manifests into a cluster's objects. Adds what the API server and the controllers would add.
 
 Knows what the control plane does with Services, Pods, EndpointSlices, legacy Endpoints and Namespaces; knows no files.
-`read` checks one document on its own; `build` makes the cluster of all that passed, and can't fail. Rules:
+`read` checks one document on its own. `build` makes the cluster from all valid objects, and can't fail. Rules:
 
 1. A Service without a ClusterIP gets one (`cluster_ips`), for each of its families; headless and ExternalName don't.
-2. A Service with a selector gets the EndpointSlices that the EndpointSlice controller would make of the Pods.
+2. A Service with a selector gets the EndpointSlices that the EndpointSlice controller would make from the Pods.
 3. A Service without one gets its Endpoints mirrored, as the EndpointSliceMirroring controller does it. Endpoints of
    any other name have no effect. Slices of any size are made: splitting them at 100 endpoints changes no record.
-4. EndpointSlices are taken as they are. Only those that one of the two controllers wrote (a dump of a cluster has
-   them) give way to what rules 2 and 3 make for their Service, as they would in a cluster.
+4. EndpointSlices are used unchanged. Exception: slices that one of the two controllers wrote, as in a cluster's dump.
+   Slices made by rules 2 and 3 for the same Service replace those, as in a cluster.
 5. The namespace of every object exists. An object without a namespace is in `default`.
 6. If an object occurs twice, the last one counts, as with `kubectl apply -f DIR`.
 7. A Pod without conditions is ready if its phase is Running or missing, because a Pod written by hand has neither.
-8. The API server's defaults are applied to what is null, empty or missing, where records depend on it.
+8. Null, empty and missing fields get the API server's defaults, if records depend on them.
 """
 
 import re
@@ -40,11 +40,11 @@ class Manifest(NamedTuple):
     name: str
     labels: Mapping[str, str]
     source: dict[str, Any]  # as written, but with its namespace and without a resourceVersion
-    read: Any  # what the rules need of it: _Service, _Pod, _Endpoints, or _Object
+    read: Any  # the fields that the rules need: _Service, _Pod, _Endpoints, or _Object
 
 
 class Fault(NamedTuple):
-    """What is wrong with an object, and where in its document."""
+    """A mistake in an object, and its place in the document."""
 
     path: Path
     reason: str
@@ -69,9 +69,9 @@ _T = TypeVar("_T")
 
 
 class Memory:
-    """What the last `build` made of what. Of manifests that are still the same it need not be made again.
+    """The results of the last `build`. The next one reuses them for unchanged manifests.
 
-    The same means identical, not equal: ids are enough to look up by, as what they belong to is kept here.
+    Unchanged means identical, not equal. The keys hold ids; they stay valid because their objects are kept here.
     """
 
     def __init__(self) -> None:
@@ -79,11 +79,11 @@ class Memory:
         self._now: dict[tuple[object, ...], tuple[object, Any]] = {}
 
     def begin(self) -> None:
-        """Forget what the last `build` had no use for."""
+        """Forget the results that the last `build` didn't use."""
         self._before, self._now = self._now, {}
 
     def recall(self, key: tuple[object, ...], parts: object, make: Callable[[], _T]) -> _T:
-        """Return what was made for `key`, or make it. `parts` holds the objects whose ids are in the key."""
+        """Return the result for `key`, made if missing. `parts` holds the objects whose ids are in the key."""
         found = self._now[key] = self._before.get(key) or (parts, make())
         made: _T = found[1]
         return made
@@ -253,7 +253,7 @@ class _Port(NamedTuple):
 def _slice(
     owner: Manifest, controller: str, family: str, ports: tuple[_Port, ...], endpoints: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    # Named by its ports, so that a Pod that comes or goes changes a slice and doesn't replace it.
+    # Named by its ports: a Pod that starts or ends changes the slice and doesn't replace it.
     suffix = blake2b(repr(ports).encode(), digest_size=3).hexdigest()
     return {
         "metadata": {
@@ -272,14 +272,14 @@ _MANAGED_BY = "endpointslice.kubernetes.io/managed-by"
 _SLICE_CONTROLLER = "endpointslice-controller.k8s.io"
 _MIRRORING_CONTROLLER = "endpointslicemirroring-controller.k8s.io"
 _SKIP_MIRROR = "endpointslice.kubernetes.io/skip-mirror"
-_LEADER = "control-plane.alpha.kubernetes.io/leader"  # Endpoints of old that were a lock, not endpoints
+_LEADER = "control-plane.alpha.kubernetes.io/leader"  # marks old Endpoints that are a leader lock
 
 
 def _family(address: str) -> str:
     return "IPv6" if ":" in address else "IPv4"
 
 
-# What the rules read of manifests, beyond what records need (`objects`).
+# The fields that the rules read, beyond those for records (`objects`).
 
 
 class _Meta(msgspec.Struct, rename="camel"):
@@ -323,7 +323,7 @@ class _ServiceSpec(msgspec.Struct, rename="camel"):
 
     @property
     def families(self) -> list[str]:
-        """What was asked for, else what the addresses say, else IPv4; both if the policy says so."""
+        """Return the families written and of the addresses, or IPv4 if none. A dual-stack policy adds both."""
         asked = list(dict.fromkeys([*(self.ip_families or ()), *map(_family, self.addresses)])) or ["IPv4"]
         if self.ip_family_policy in ("PreferDualStack", "RequireDualStack"):
             asked += [family for family in _FAMILIES if family not in asked]
@@ -422,13 +422,13 @@ class _Endpoints(msgspec.Struct):
 
 _READ: dict[str, tuple[str, type[Any]]] = {
     **{kind.value: (kind.api_version, _Object) for kind in RECORD_KINDS},
-    # Kinds that the rules look into.
+    # Kinds whose fields the rules read.
     "Endpoints": ("v1", _Endpoints),
     "Pod": ("v1", _Pod),
     "Service": ("v1", _Service),
 }
 _CLUSTER_WIDE = frozenset(kind.value for kind in RECORD_KINDS if not kind.row.is_namespaced)
-# Kinds whose objects are the cluster's as they are written.
+# Kinds whose objects are used unchanged.
 _AS_WRITTEN = [kind for kind in RECORD_KINDS if kind not in (Kind.NAMESPACE, Kind.SERVICE, Kind.ENDPOINT_SLICE)]
 _FAMILIES = ("IPv4", "IPv6")
 _POLICIES = (None, "SingleStack", "PreferDualStack", "RequireDualStack")
@@ -453,7 +453,7 @@ def _read(document: Any, path: Path, defaults: Mapping[str, str]) -> Iterator[Ma
         for index, item in enumerate(items):
             yield from _read(item, (*path, "items", index), inherited)
     elif kind not in _READ or _group(api_version) not in ("", _group(_READ[kind][0])):
-        yield Ignored(kind)  # a kind for others, or one of the same name in another group, such as Knative's Service
+        yield Ignored(kind)  # not a kind of ours, or the same name in a different group, such as Knative's Service
     else:
         yield _check(document, kind, path)
 
@@ -490,7 +490,7 @@ def _check(document: dict[str, Any], kind: str, path: Path) -> Manifest | Fault 
 
 
 def _with_defaults(document: dict[str, Any], kind: str) -> dict[str, Any]:
-    """Return an object as the API server completes it: name, namespace, and what is null or empty.
+    """Return an object as the API server completes it: name, namespace, and defaults for null or empty fields.
 
     Values of a wrong type stay as they are, for `_check` to find.
     """
@@ -513,7 +513,7 @@ def _with_defaults(document: dict[str, Any], kind: str) -> dict[str, Any]:
 def _digest(document: dict[str, Any]) -> str:
     try:
         text = repr(document)
-    except RecursionError:  # nested almost too deeply to be read
+    except RecursionError:  # nested just below the limit for reading
         text = ""
     return blake2b(text.encode("utf-8", "replace"), digest_size=3).hexdigest()[:_SUFFIX]
 
@@ -524,7 +524,7 @@ _PORTS = {"Service": ("spec", "ports"), "EndpointSlice": ("ports",)}
 
 
 def _replaced(value: Any, path: tuple[str, ...], make: Callable[[Any], Any]) -> Any:
-    """Return a copy with another value at `path`; the same value if nothing is there."""
+    """Return a copy with a changed value at `path`. If nothing is at `path`, return the value unchanged."""
     if not path or not isinstance(value, dict) or not value.get(path[0]):
         return value
     found = value[path[0]]
@@ -546,7 +546,7 @@ def _without_empty_protocols(ports: Any) -> Any:
 
 
 def _faults(manifest: Manifest) -> Iterator[tuple[Path, str]]:
-    """Yield what the API server refuses and `build` can't handle."""
+    """Yield the faults that the API server refuses and `build` can't handle."""
     made = manifest.read
     if isinstance(made, _Service):
         for index, family in enumerate(made.spec.ip_families or ()):
@@ -589,7 +589,7 @@ _TYPES = {"int": "a number", "str": "a string", "bool": "true or false", "array"
 
 
 def _explain(document: Any, reason: str) -> tuple[Path, str]:
-    """Take msgspec's path out of a reason, and say what was found there and what was wanted."""
+    """Split msgspec's path from a reason, and word the reason as found and wanted."""
     at = _AT.fullmatch(reason)
     if at is None:
         return (), reason
@@ -601,7 +601,7 @@ def _explain(document: Any, reason: str) -> tuple[Path, str]:
     found = document
     for step in path:
         found = found[step]
-    if where.endswith("[...]"):  # msgspec doesn't say which value of a mapping; all that are read are of strings
+    if where.endswith("[...]"):  # msgspec doesn't name the key; all mappings that are read have text values
         key, found = next((key, value) for key, value in found.items() if not isinstance(value, str))
         path, where = (*path, key), where.replace("[...]", f"[{key!r}]")
     wanted = [_TYPES.get(each, each) for each in mismatch["wanted"].split(" | ") if each != "null"]

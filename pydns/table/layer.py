@@ -1,4 +1,4 @@
-"""The overlay of the cluster's entries on static ones. The writer has one for the answers and one for the names."""
+"""The overlay of the cluster's entries on static ones. The writer uses one for answers and one for names."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
@@ -38,7 +38,7 @@ class Layer:
                 transaction.put(key, now, db=self.database)
 
     def revise(self, transaction: "Transaction", revised: Callable[[bytes], bytes]) -> None:
-        """Replace each value of the cluster by what `revised` returns, which must have the same length."""
+        """Replace each value of the cluster by the result of `revised`, which must have the same length."""
         bare = {key for key, entry in transaction.cursor(db=self.static) if entry[:1] == BARE}
         cursor = transaction.cursor(db=self.database)
         found = cursor.first()
@@ -49,7 +49,7 @@ class Layer:
             found = cursor.next()
 
     def replace_static(self, transaction: "Transaction", entries: Mapping[bytes, bytes]) -> None:
-        """Make `entries` the static ones. The cluster's entries don't change."""
+        """Replace all static entries by `entries`. The cluster's entries don't change."""
         for key, entry in list(transaction.cursor(db=self.static)):
             if key not in entries:
                 transaction.delete(key, db=self.static)
@@ -82,7 +82,7 @@ class Replacement:
         self._layer = layer
         self._transaction = transaction
         self._static = set(transaction.cursor(db=layer.static).iternext(values=False))
-        # If all keys are static ones, as at the first start, there is little to compare with, and little to delete.
+        # True if all keys are static, as at the first start: nothing of the cluster to compare or delete.
         self._is_first = self._count() == len(self._static)
         self._keys: set[bytes] = set()  # of the new entries; at the first replacement only those that cover static ones
 

@@ -1,21 +1,21 @@
-"""How the answer table is laid out: an LMDB file with three databases for readers, and two for the writer.
+"""The layout of the answer table: an LMDB file with three databases for readers and two for the writer.
 
     answers   question in wire form, lower case → compiled answer (pydns.dns.compiled)
     names     tree key of every name that exists by itself (pydns.dns.name.tree_key) → NodeKind
               For a delegation, the kind is followed by the compiled NS RRset.
-    facts     b"facts" → Facts, b"status" → what the controller says of itself, as JSON,
+    facts     b"facts" → Facts, b"status" → the controller's status, as JSON,
               b"config" → the configuration in force (pydns.config.model.dump), its upstreams always filled in,
-              b"accepted" → the same without what was filled in, for the controller's next start,
-              b"whole" → there once the table has held all of the cluster, be it another time than now
+              b"accepted" → the same without the added upstreams, for the controller's next start,
+              b"whole" → exists once the table has held the whole cluster, now or earlier
     static answers, static names
-              what zone files and hosts have, by the same keys: `COVERED` or `BARE`, then the value. Covered is what the
-              cluster has too; the two databases of readers hold the cluster's value then.
+              the entries of zone files and hosts, by the same keys: `COVERED` or `BARE`, then the value. Covered: the
+              cluster has the key too, and the two databases for readers hold the cluster's value.
 
-`answers` is what a hit reads, by the bytes that came in. `names` is what a miss reads: since all names below one sort
-directly after it, one seek tells a name that exists, an empty non-terminal and a name that doesn't exist apart, and
-nobody has to keep account of empty non-terminals.
+A hit reads `answers`, with the received bytes as key. A miss reads `names`. All names below a name sort directly after
+it, so one seek distinguishes an existing name, an empty non-terminal and a missing name. Empty non-terminals therefore
+need no entries.
 
-Every commit changes all of it at once; a reader sees one commit or another, never a mixture.
+Every commit is atomic: a reader sees exactly one commit, never parts of two.
 """
 
 from enum import Enum
@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 import msgspec
 
-FORMAT = 1  # another one throws the table away: it is rebuilt from the cluster
+FORMAT = 1  # a table of a different format is discarded, and rebuilt from the cluster
 
 ANSWERS = b"answers"
 NAMES = b"names"
@@ -38,7 +38,7 @@ CONFIG_KEY = b"config"
 WHOLE_KEY = b"whole"
 ACCEPTED_KEY = b"accepted"
 
-MAX_READERS = 512  # processes times threads that may read at a time
+MAX_READERS = 512  # concurrent readers: processes times threads
 
 
 class NodeKind(bytes, Enum):
@@ -46,10 +46,10 @@ class NodeKind(bytes, Enum):
 
     PLAIN = b""
     ALIAS = b"A"  # has a CNAME, for every type
-    POD_NAMESPACE = b"P"  # the names of any address lie below it (pods: insecure)
-    CUT = b"C"  # another server has what lies at and below it; in front of the compiled NS RRset with its glue
-    DNAME = b"D"  # what lies below it is called otherwise
-    HOST = b"H"  # is ours although it lies in no zone of ours, without what lies below it
+    POD_NAMESPACE = b"P"  # every address has a name below it (pods: insecure)
+    CUT = b"C"  # delegated, with all names below it; the compiled NS RRset with its glue follows
+    DNAME = b"D"  # names below it are redirected (RFC 6672)
+    HOST = b"H"  # a name of a host in none of our zones; names below it are not ours
 
 
 class ZoneFacts(msgspec.Struct, frozen=True, array_like=True):
@@ -60,37 +60,37 @@ class ZoneFacts(msgspec.Struct, frozen=True, array_like=True):
     rname: bytes
     ttl_s: int
     minimum_s: int
-    falls_through: bool = False  # what isn't in it is asked upstream instead of denied, where there is an upstream
-    soa_timers: bytes = b""  # serial and what follows it, for a zone of a file; the cluster's have the serial of Facts
-    is_plain: bool = True  # what isn't in the table doesn't exist: no wildcard, delegation or DNAME
-    is_known: bool = True  # else its records are still being read: a name that isn't in the table gets SERVFAIL
+    falls_through: bool = False  # missing names go to the upstream, if there is one, instead of being denied
+    soa_timers: bytes = b""  # from the serial on, for a zone file; the cluster's zones use the serial of Facts
+    is_plain: bool = True  # no wildcard, delegation or DNAME: a name that isn't in the table doesn't exist
+    is_known: bool = True  # False while its records are being read: missing names get SERVFAIL
 
     @property
     def is_static(self) -> bool:
-        """Whether the zone isn't one of the cluster's."""
+        """Return whether the zone is not one of the cluster's."""
         return bool(self.soa_timers) or not self.is_known
 
 
 class Facts(msgspec.Struct, frozen=True, array_like=True):
-    """What readers must know besides answers and names."""
+    """The facts that readers need besides answers and names."""
 
     format: int
     domain: bytes
     zones: list[ZoneFacts]  # longest apex first
     serial: int
-    synced: bool  # whether a name that isn't here doesn't exist
+    synced: bool  # whether a missing name may be denied
     ttl_s: int
 
 
 class Contents(NamedTuple):
-    """A piece of what the table is to hold."""
+    """A piece of the table's new contents."""
 
     answers: dict[bytes, bytes]
     names: dict[bytes, bytes]
 
 
 class Changes(NamedTuple):
-    """What to put into and delete from the table; None deletes. To be applied as a whole."""
+    """Entries to put into the table; None deletes. Apply all in one commit."""
 
     answers: dict[bytes, bytes | None]
     names: dict[bytes, bytes | None]

@@ -1,4 +1,4 @@
-"""Reading the answer table: workers per query, tools at leisure. Opens the file read-only, one environment a process.
+"""Reads the answer table, for workers on each query and for tools. Opens the file read-only, once per process.
 
 An environment must not be used across a fork: open it in the process that reads.
 """
@@ -31,14 +31,14 @@ if TYPE_CHECKING:
 
 
 class TableError(Exception):
-    """There is no table to read, and why."""
+    """The table can't be read. The message is the reason."""
 
 
 class Reader:
     """The table, for reading."""
 
     def __init__(self, state_dir: Path) -> None:
-        """Open the table in `state_dir`. Raises `TableError` if there is none or it is of another format."""
+        """Open the table in `state_dir`. Raises `TableError` if there is none or its format is different."""
         path = file_in(state_dir)
         if not path.exists():
             raise TableError(f"{path}: no such file; is pydns running with this --state-dir?")
@@ -57,11 +57,11 @@ class Reader:
             raise TableError(f"{path}: has format {found}; wanted {FORMAT}")
 
     def transaction(self) -> "Transaction":
-        """Begin a read transaction, for use with `with`. Keep it short: it holds on to pages of its commit."""
+        """Begin a read transaction, for use with `with`. Keep it short: it keeps the pages of its commit from reuse."""
         try:
             return self._environment.begin(db=self.answers)
         except lmdb.MapResizedError:
-            self._environment.set_mapsize(0)  # the writer has grown the file: take over its size
+            self._environment.set_mapsize(0)  # the writer has enlarged the file: use the new size
             return self._environment.begin(db=self.answers)
 
     def facts(self, transaction: "Transaction") -> Facts:
@@ -69,16 +69,16 @@ class Reader:
         return decode_facts(transaction.get(FACTS_KEY, b"", db=self._facts_db))
 
     def status(self, transaction: "Transaction") -> bytes:
-        """Return what the controller last said of itself, as JSON."""
+        """Return the controller's last status, as JSON."""
         return transaction.get(STATUS_KEY, b"{}", db=self._facts_db)
 
     def config(self, transaction: "Transaction") -> bytes:
-        """Return the configuration in force, as it was put; nothing before the first."""
+        """Return the configuration in force, as it was written, or no bytes before the first."""
         return transaction.get(CONFIG_KEY, b"", db=self._facts_db)
 
     def is_static(self, key: bytes, transaction: "Transaction") -> bool:
-        """Tell whether the answer to a question is that of a zone file or a host, not of the cluster. For tools."""
-        database = self._environment.open_db(STATIC_ANSWERS, txn=transaction)  # workers do without
+        """Return whether an answer comes from a zone file or a host, not from the cluster. For tools."""
+        database = self._environment.open_db(STATIC_ANSWERS, txn=transaction)  # workers don't need it
         return transaction.get(key, b"", db=database).startswith(BARE)
 
     def items(self, transaction: "Transaction") -> Iterator[tuple[bytes, bytes]]:

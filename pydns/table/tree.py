@@ -1,4 +1,4 @@
-"""The tree of names in the answer table, and what lies at one of them: at leisure, for tools and unusual questions."""
+"""The tree of names in the answer table, and the types at a name. For tools and rare questions: not fast."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -17,16 +17,16 @@ class Tree:
         self._answers = transaction.cursor(reader.answers)
 
     def exists(self, qname: bytes) -> bool:
-        """Tell whether a name exists, be it only because of names below it."""
+        """Return whether a name exists, by itself or as an empty non-terminal."""
         tree = name.tree_key(qname)
         return self.names.set_range(tree) and self.names.key().startswith(tree)
 
     def kind(self, qname: bytes) -> bytes | None:
-        """Return what is special about a name that exists by itself."""
+        """Return the node kind of a name, None if the name has no entry of its own."""
         return self.names.value() if self.names.set_key(name.tree_key(qname)) else None
 
     def closest_encloser(self, qname: bytes) -> tuple[bytes, bytes]:
-        """Return the longest name that exists above one that doesn't, and the label that isn't there below it."""
+        """Return the closest encloser of a missing name, and the missing label directly below it."""
         parent = qname
         while True:
             label = parent[1 : 1 + parent[0]]
@@ -35,14 +35,14 @@ class Tree:
                 return parent, label
 
     def labels_below(self, parent: bytes) -> Iterator[bytes]:
-        """Yield the labels that there are directly below a name."""
+        """Yield the labels directly below a name."""
         tree = name.tree_key(parent)
         at = len(tree)
         there = self.names.set_range(tree + b"\1")
         while there and (key := self.names.key()).startswith(tree):
             child = key[: at + 1 + key[at]]
             yield child[at + 1 :]
-            there = self.names.set_range(child + b"\xff")  # behind all that lies below it
+            there = self.names.set_range(child + b"\xff")  # after all names below it
 
     def types(self, qname: bytes) -> list[int]:
         """Return the types of the records of a name other than the root."""

@@ -1,7 +1,7 @@
 """Writing the answer table: the controller alone, from one thread.
 
-Commits are not synced to the disk: the page cache survives the death of any process, and after the death of the
-machine the table is thrown away, since it carries the kernel's boot id in a file beside it.
+Commits are not synced to the disk. The page cache survives a process that exits. After a reboot the table is
+discarded: a file beside it holds the kernel's boot id.
 """
 
 import mmap
@@ -38,26 +38,26 @@ from pydns.table.layout import (
     file_in,
 )
 
-# Octets of a map. All of it is allocated on the disk (`state_dir`, rule 4). A full one is enlarged, and what didn't
-# fit is done again: `replace` may have much to do again, and gives back afterwards what it doesn't need.
-_FIRST_SIZE = 128 << 20  # 10,000 Services with 10 endpoints each fit, so nothing is done again
+# Octets of a map. All of it is allocated on the disk (`state_dir`, rule 4). A full map is enlarged, and the commit that
+# didn't fit is repeated. That is costly for `replace`, which frees unneeded space afterwards.
+_FIRST_SIZE = 128 << 20  # 10,000 Services with 10 endpoints each fit, so nothing is repeated
 _LEAST_SIZE = 4 << 20
 _GROWTH, _GROWTH_TO_REPLACE = 1.5, 2.0
 _LEAST_GROWTH = 1.125  # when the disk has no room for more
-_SPARE = 1.25  # of what is used, after `replace`
-_CHUNK = 100_000  # entries that are sorted and put together: sorting halves the pages, more cost memory
-_UNKNOWN = ZoneFacts(ROOT, ROOT, ROOT, 0, 0, is_known=False)  # every name that is in no other zone
+_SPARE = 1.25  # times the used size, after `replace`
+_CHUNK = 100_000  # entries sorted and put at a time: sorting halves the written pages; larger chunks cost memory
+_UNKNOWN = ZoneFacts(ROOT, ROOT, ROOT, 0, 0, is_known=False)  # contains every name outside the other zones
 
 if TYPE_CHECKING:
     Transaction = lmdb.Transaction[bytes]
 
 
 class WriterError(Exception):
-    """The table can't be written, and why."""
+    """The table can't be written. The message is the reason."""
 
 
 class DiskFullError(WriterError):
-    """There is no room for a commit. Nothing of it is in the table; what was there before is unharmed."""
+    """The disk has no room for a commit. The table is as before the commit."""
 
 
 class Writer:
@@ -66,9 +66,9 @@ class Writer:
     def __init__(self, state_dir: Path, empty: Facts) -> None:
         """Open the table in `state_dir`, or begin one with the facts `empty`.
 
-        A table from another boot, of another format or of another cluster domain is thrown away, and one that can't be
-        read: `thrown_away` says why. Of any other, all answers stay in force, but as unsynced. Raises `WriterError` if
-        the directory can't be written or another pydns writes there.
+        An unreadable table is discarded; `thrown_away` is the reason. So is one from an earlier boot, of a different
+        format or of a different cluster domain. All answers of any other table stay in force, but as unsynced. Raises
+        `WriterError` if the directory can't be written or a second pydns writes there.
         """
         path = self._path = file_in(state_dir)
         self.thrown_away = ""
@@ -92,7 +92,7 @@ class Writer:
     def _open(self, size: int) -> None:
         """Open the table with a map of this size, or of less if the disk has no room for that."""
         while True:
-            # writemap: without it, what a big commit needs stays with this process as heap that nobody uses again.
+            # writemap: without it, the memory of a big commit stays in this process as unused heap.
             self._environment = lmdb.open(
                 str(self._path),
                 subdir=False,
@@ -142,7 +142,7 @@ class Writer:
         self._transact(apply)
 
     def replace(self, contents: Callable[[], Iterable[Contents]], facts: Facts) -> None:
-        """Replace all that the table has of the cluster by what `contents()` yields, and its facts, as one commit.
+        """Replace the cluster's entries by those of `contents()`, and its facts, in one commit.
 
         Pages are written only where something differs. `contents` is called again if the file has to grow.
         """
@@ -162,7 +162,7 @@ class Writer:
         self._let_pages_go()
 
     def revise(self, revised: Callable[[bytes], bytes], facts: Facts) -> None:
-        """Replace each of the cluster's answers by what `revised` returns, which must be as long, as one commit."""
+        """Replace each answer of the cluster by the result of `revised`, of the same length, in one commit."""
 
         def apply(transaction: "Transaction") -> None:
             self._answers.revise(transaction, revised)
@@ -172,24 +172,24 @@ class Writer:
         self._let_pages_go()
 
     def _let_pages_go(self) -> None:
-        """Open the file anew, so that the pages which a big commit has touched are not our memory for ever."""
+        """Reopen the file, so that the pages of a big commit don't stay in this process's memory."""
         used = (self._environment.info()["last_pgno"] + 1) * self._environment.stat()["psize"]
         size = self._environment.info()["map_size"]
         self._environment.close()
         self._open(min(size, max(_LEAST_SIZE, _whole_pages(used * _SPARE))))
 
     def expect_static(self) -> None:
-        """Until `put_static`, let readers deny no name outside of the cluster, unless an earlier process has put some.
+        """Keep readers from denying names outside the cluster until `put_static`, if the table is new.
 
-        Nobody knows which zones will come, so a name of theirs must not be asked upstream either.
+        The static zones are not known yet, so these names must not be sent upstream either.
         """
         if self._is_new:
             self.put_static(Contents({}, {}), [_UNKNOWN])
 
     def put_static(self, contents: Contents, zones: list[ZoneFacts]) -> None:
-        """Replace the static entries, which lie beneath the cluster's, and the zones that they are in.
+        """Replace the static entries and their zones. The cluster's entries cover static ones.
 
-        What the cluster has stays as it is. Every zone must be static.
+        The cluster's entries don't change. Every zone must be static.
         """
 
         def apply(transaction: "Transaction") -> None:
@@ -207,11 +207,11 @@ class Writer:
         transaction.put(FACTS_KEY, encode_facts(msgspec.structs.replace(facts, zones=zones)), db=self._facts_db)
 
     def put_status(self, status: bytes) -> None:
-        """Put what the controller says of itself, as JSON."""
+        """Put the controller's status, as JSON."""
         self._transact(lambda transaction: transaction.put(STATUS_KEY, status, db=self._facts_db))
 
     def put_config(self, config: bytes, accepted: bytes = b"") -> None:
-        """Put the configuration that is in force from now on, and what it was made from: as the operator wrote it."""
+        """Put the configuration in force, and its source as the operator wrote it."""
 
         def apply(transaction: "Transaction") -> None:
             transaction.put(CONFIG_KEY, config, db=self._facts_db)
@@ -220,12 +220,12 @@ class Writer:
         self._transact(apply)
 
     def config(self) -> bytes:
-        """Return the configuration in force; nothing before the first."""
+        """Return the configuration in force, or no bytes before the first."""
         with self._environment.begin() as transaction:
             return transaction.get(CONFIG_KEY, b"", db=self._facts_db)
 
     def is_whole(self) -> bool:
-        """Tell whether the table has held all of the cluster: before a restart, or since."""
+        """Return whether the table has held the whole cluster, before a restart or since."""
         with self._environment.begin() as transaction:
             return transaction.get(WHOLE_KEY, db=self._facts_db) is not None
 
@@ -243,7 +243,7 @@ class Writer:
         }
 
     def accepted_config(self) -> bytes:
-        """Return what the configuration in force was made from; nothing before the first."""
+        """Return the source of the configuration in force, or no bytes before the first."""
         with self._environment.begin() as transaction:
             return transaction.get(ACCEPTED_KEY, b"", db=self._facts_db)
 
@@ -253,16 +253,16 @@ class Writer:
             return decode_facts(transaction.get(FACTS_KEY, b"", db=self._facts_db))
 
     def free_dead_readers(self) -> int:
-        """Give back the slots of readers that were killed, which would pin old pages. Returns how many."""
+        """Free the slots of killed readers, which would pin old pages. Return their number."""
         return self._environment.reader_check()
 
     def close(self) -> None:
-        """Close the file and let another writer have it."""
+        """Close the file and release its lock for the next writer."""
         self._environment.close()
         os.close(self._lock)
 
     def _transact(self, apply: Callable[["Transaction"], object], growth: float = _GROWTH) -> None:
-        """Commit what `apply` does. Raises `DiskFullError` if there is no room for it."""
+        """Commit the changes of `apply`. Raises `DiskFullError` if there is no room for it."""
         while True:
             try:
                 with self._environment.begin(write=True) as transaction:
@@ -280,7 +280,7 @@ class Writer:
             except OSError as error:
                 if not directory.is_full(error):
                     raise
-                os.truncate(self._path, before)  # an allocation that fails may have got some of it
+                os.truncate(self._path, before)  # a failed allocation may have enlarged the file
             else:
                 self._environment.set_mapsize(size)
                 return
@@ -308,7 +308,7 @@ def _whole_pages(octets: float) -> int:
 def _facts_or_none(raw: bytes | None) -> Facts | None:
     try:
         return None if raw is None else decode_facts(raw)
-    except ValueError:  # another format's
+    except ValueError:  # a different format
         return None
 
 

@@ -507,7 +507,7 @@ def test_a_kubeconfig_that_is_a_directory_is_named(tmp_path: Path) -> None:
         connect(tmp_path, None)
 
 
-def test_outside_a_cluster_the_message_lists_what_was_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_outside_a_cluster_the_message_lists_the_expected_sources(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     with pytest.raises(ConnectError, match=r"^not in a cluster: .*KUBERNETES_SERVICE_HOST"):
         connect(None)

@@ -173,7 +173,7 @@ def test_a_path_that_does_not_exist_means_the_defaults(tmp_path: Path, path: str
     assert Watched(tmp_path / path).told == [Seen(Accepted(Config()), exists=False)]
 
 
-def test_an_unreadable_path_is_a_problem_and_keeps_what_was_read(tmp_path: Path) -> None:
+def test_an_unreadable_path_is_a_problem_and_keeps_the_last_values(tmp_path: Path) -> None:
     path = tmp_path / "dns.yaml"
     path.write_text("ttl: 10")
     watched = Watched(path)

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from pydns.control.controller_counts import ControllerCounts
-from pydns.kube.cause import cause
+from pydns.kube.change_time import change_time
 from pydns.kube.events import Apply
 from pydns.kube.kinds import Kind
 from pydns.kube.objects import parse
@@ -21,7 +21,7 @@ AT = 1767225600.0  # 2026-01-01T00:00:00Z
 def event(kind: Kind, spec: dict[str, Any], **metadata: Any) -> Apply:
     meta = {"namespace": "shop", "creationTimestamp": "2026-01-01T00:00:00Z", **metadata}
     raw = json.dumps({"metadata": meta, **spec}).encode()
-    return Apply(parse(kind, raw), cause(kind, raw, created=True))
+    return Apply(parse(kind, raw), change_time(kind, raw, created=True))
 
 
 def slice_of(service: str, **metadata: Any) -> Apply:

@@ -283,7 +283,7 @@ def test_the_status_is_published_once_a_second(world: World) -> None:
     assert world.configuration.config == Config()
 
 
-def test_what_did_not_fit_on_a_full_disk_is_written_when_there_is_room(
+def test_changes_that_did_not_fit_on_a_full_disk_are_written_when_there_is_room(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     feed = synced(world)

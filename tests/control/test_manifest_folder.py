@@ -441,7 +441,7 @@ def test_a_folder_that_disappears_keeps_its_objects(tmp_path: Path, told: Told) 
     folder.stop()
 
 
-def test_label_selector_is_applied_to_what_is_delivered(
+def test_label_selector_filters_delivered_objects(
     tmp_path: Path, told: Told, open_folder: Callable[..., Folder]
 ) -> None:
     (tmp_path / "shop.yaml").write_text(service("in", 1, "{team: shop}") + service("out", 2, "{team: other}"))

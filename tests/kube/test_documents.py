@@ -41,7 +41,7 @@ def test_scalars_and_mappings_read_as_kubectl_reads_them(text: str, value: objec
     assert values(text) == [value]
 
 
-def test_empty_documents_count_but_say_nothing() -> None:
+def test_empty_documents_are_numbered_but_report_nothing() -> None:
     found = list(documents.read("# nothing\n---\n---\na: 1\n---\n# nothing\n"))
     assert [(each.number, each.value) for each in found if isinstance(each, Document)] == [
         (1, None),
@@ -124,7 +124,7 @@ def test_text_may_have_several_json_objects() -> None:
 
 
 @pytest.mark.parametrize("constant", ["NaN", "Infinity"])
-def test_what_is_not_json_is_read_as_yaml(constant: str) -> None:
+def test_text_that_is_not_json_is_read_as_yaml(constant: str) -> None:
     assert values('{"a": ' + constant + "}") == [{"a": constant}]
 
 

@@ -134,7 +134,7 @@ def shape(events: list[Event]) -> list[str]:
 # Listing
 
 
-def test_a_list_is_asked_for_in_pages_and_then_watched_from_its_version() -> None:
+def test_a_list_is_requested_in_pages_and_then_watched_from_its_version() -> None:
     driven = Driven()
     assert driven.request() == ListPage(500, "")
     driven.page(page(10, namespace("a"), more="next"))
@@ -159,7 +159,7 @@ def test_an_empty_list_may_have_null_for_its_items() -> None:
     assert shape(driven.events) == ["init", "done"]
 
 
-def test_it_is_synced_after_a_whole_listing_only() -> None:
+def test_reflector_is_synced_only_after_a_complete_listing() -> None:
     driven = Driven()
     driven.page(page(10, namespace("a"), more="next"))
     assert not driven.reflector.status(driven.now).synced
@@ -179,7 +179,7 @@ def test_a_continue_token_that_is_refused_begins_the_list_again(status: int) -> 
     assert shape(driven.events) == ["init", "+a", "init", "+b", "done"]
 
 
-def test_a_page_that_failed_is_asked_for_again_alone() -> None:
+def test_only_the_failed_page_is_requested_again() -> None:
     driven = Driven()
     driven.page(page(10, namespace("a"), more="next"))
     driven.refused(500)
@@ -199,7 +199,7 @@ def test_a_page_that_failed_is_asked_for_again_alone() -> None:
         b'{"metadata":{"resourceVersion":"0"},"items":[]}',  # a watch from 0 would be a WatchList
     ],
 )
-def test_a_page_that_is_none_takes_nothing_away_and_is_asked_for_again_after_a_pause(body: bytes) -> None:
+def test_an_invalid_page_removes_no_object_and_is_requested_again_after_a_pause(body: bytes) -> None:
     driven = Driven()
     driven.page(body)
     assert "done" not in shape(driven.events)
@@ -258,7 +258,7 @@ def test_a_broken_object_does_not_end_a_watch() -> None:
     assert shape(driven.events)[1:] == ["c"]
 
 
-def test_a_watch_that_ends_in_time_is_opened_again_at_once_and_is_no_error() -> None:
+def test_a_watch_that_ends_in_time_is_reopened_at_once_without_an_error() -> None:
     driven = Driven().watching()
     driven.data(line("ADDED", namespace("c", 11)))
     driven.now += 300
@@ -330,7 +330,7 @@ def test_the_old_state_stays_in_force_while_an_expired_watch_is_listed_again() -
     assert driven.reflector.status(driven.now).relists == 1
 
 
-def test_a_server_that_is_back_and_has_forgotten_our_version_is_listed_soon() -> None:
+def test_a_restarted_server_without_our_version_is_listed_soon() -> None:
     """As API servers do that restart: of quiet kinds they know no version but the newest."""
     driven = Driven().watching()
     for _ in range(7):
@@ -349,7 +349,7 @@ def test_events_before_an_error_in_the_same_bytes_are_delivered() -> None:
     assert shape(step.events) == ["c"] and step.over
 
 
-def test_an_error_that_stays_at_a_version_lists_again() -> None:
+def test_a_repeated_error_at_one_version_lists_again() -> None:
     driven = Driven().watching()
     for _ in range(2):
         driven.waited()
@@ -461,7 +461,7 @@ def test_an_empty_watch_list_is_a_listing() -> None:
     assert shape(driven.events) == ["init", "done"]
 
 
-def test_what_is_deleted_during_a_watch_list_is_gone_after_it() -> None:
+def test_an_object_deleted_during_a_watch_list_is_gone_after_it() -> None:
     driven = Driven(watch_list=True)
     driven.opened()
     driven.data(line("ADDED", namespace("a", 7)) + line("ADDED", namespace("b", 8)))
@@ -527,7 +527,7 @@ MISSED = {
 
 
 @pytest.mark.parametrize("name", MISSED)
-def test_an_audit_finds_and_repairs_what_a_watch_missed(name: str) -> None:
+def test_an_audit_finds_and_repairs_changes_missed_by_a_watch(name: str) -> None:
     driven = Driven().watching()
     step = driven.audited(page(11, *MISSED[name]))
     assert step.over and driven.logged == ["audit found differences"]
@@ -559,14 +559,14 @@ def test_a_server_that_went_back_behind_the_watch_is_listed_again() -> None:
     assert driven.reflector.status(driven.now).repaired == 0
 
 
-def test_versions_that_are_no_numbers_are_compared_for_equality_only() -> None:
+def test_versions_that_are_not_numbers_are_compared_only_for_equality() -> None:
     driven = Driven()
     driven.page(b'{"metadata":{"resourceVersion":"zzz"},"items":[]}')
     driven.opened()
     assert driven.audited(b'{"metadata":{"resourceVersion":"aaa"},"items":[]}') == Step([], [])
 
 
-def test_a_difference_that_a_listing_does_not_mend_is_not_tried_for_ever() -> None:
+def test_a_difference_that_remains_after_a_listing_causes_no_second_listing() -> None:
     driven = Driven().watching()
     stubborn = page(11, namespace("a"), namespace("b", 2))
     assert driven.audited(stubborn).over
@@ -575,7 +575,7 @@ def test_a_difference_that_a_listing_does_not_mend_is_not_tried_for_ever() -> No
     assert driven.audited(stubborn) == Step([], [])
 
 
-def test_an_audit_is_void_after_another_listing() -> None:
+def test_an_audit_is_void_after_a_new_listing() -> None:
     driven = Driven().watching()
     audit = driven.reflector.begin_audit()
     assert audit is not None
@@ -638,5 +638,5 @@ def test_only_a_new_object_has_its_creation_as_cause() -> None:
 
     added, modified = reflector.on_data(line("ADDED", service) + line("MODIFIED", service), 0.0).events
 
-    assert isinstance(added, Apply) and added.cause is not None
-    assert isinstance(modified, Apply) and modified.cause is None
+    assert isinstance(added, Apply) and added.changed is not None
+    assert isinstance(modified, Apply) and modified.changed is None

@@ -166,7 +166,7 @@ VERBS = (
 
 
 @given(st.booleans(), st.lists(st.tuples(st.sampled_from(VERBS), st.integers(0, 7)), max_size=60))
-def test_what_was_delivered_equals_the_cluster_after_an_audit(watch_list: bool, actions: list[tuple[str, int]]) -> None:
+def test_delivered_objects_equal_the_cluster_after_an_audit(watch_list: bool, actions: list[tuple[str, int]]) -> None:
     world = World(watch_list)
     for action in actions:
         world.do(action)

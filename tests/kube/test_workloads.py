@@ -245,13 +245,13 @@ _POOL = [
 
 @settings(deadline=None, max_examples=200)
 @given(st.lists(st.lists(st.sampled_from(_POOL), max_size=len(_POOL)), min_size=2, max_size=5))
-def test_what_is_remembered_of_the_last_build_changes_no_build(folders: list[list[workloads.Manifest]]) -> None:
+def test_memory_of_the_last_build_changes_no_result(folders: list[list[workloads.Manifest]]) -> None:
     memory = workloads.Memory()
     for manifests in folders:
         assert workloads.build(manifests, memory=memory) == workloads.build(manifests)
 
 
-def test_what_has_not_changed_is_not_made_again() -> None:
+def test_unchanged_objects_are_not_built_again() -> None:
     memory = workloads.Memory()
     before = workloads.build(_POOL, memory=memory)
     after = workloads.build(

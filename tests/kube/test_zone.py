@@ -177,7 +177,7 @@ _OPTIONS = st.builds(
 
 @settings(max_examples=200, deadline=None)
 @given(steps=_steps(), changed_at=st.integers(0, 5), first=_OPTIONS, then=_OPTIONS)
-def test_other_options_lead_to_the_table_that_they_would_have_led_to(
+def test_changed_options_give_the_same_table_as_a_fresh_start(
     steps: list[list[Event]], changed_at: int, first: ZoneOptions, then: ZoneOptions
 ) -> None:
     zone, table = Zone(first), _Table()
@@ -199,7 +199,7 @@ def test_other_options_lead_to_the_table_that_they_would_have_led_to(
 
 @settings(max_examples=200, deadline=None)
 @given(steps=_steps(), changed_at=st.integers(0, 5), options=_OPTIONS)
-def test_another_ttl_leads_to_the_table_that_it_would_have_led_to(
+def test_changed_ttl_gives_the_same_table_as_a_fresh_start(
     steps: list[list[Event]], changed_at: int, options: ZoneOptions
 ) -> None:
     zone, table = Zone(options), _Table()
@@ -217,7 +217,7 @@ def test_another_ttl_leads_to_the_table_that_it_would_have_led_to(
     assert table.answers == wanted.answers
 
 
-def test_services_that_lead_here_are_known_by_their_addresses() -> None:
+def test_services_with_pydns_as_endpoint_are_found_by_their_addresses() -> None:
     zone = Zone(ZoneOptions(own_addresses=(OWN,)))
     cluster_ips = (bytes([10, 96, 0, 10]), bytes(15) + b"\x0a")
     for each in (

@@ -1,15 +1,14 @@
-"""When a change began, by what an object says of itself: for how long it takes until DNS says so, too.
+"""When the change behind an event happened, as the object records it. The DNS programming latency starts there.
 
-The endpoints controller notes in an annotation when the oldest change that a slice tells of happened, to the
-nanosecond; it is what CoreDNS measures by. Of an object that was just created, `creationTimestamp` tells it, in whole
-seconds.
+The endpoints controller writes the time of the oldest change in a slice to an annotation, to the nanosecond. CoreDNS
+measures from that time, too. A new object has its `creationTimestamp`, in whole seconds.
 """
 
 from datetime import datetime
 
 import msgspec
 
-from pydns.kube.events import Cause
+from pydns.kube.events import ChangeTime
 from pydns.kube.kinds import Kind
 
 
@@ -29,16 +28,16 @@ class _Object(msgspec.Struct, gc=False):
 _OBJECTS = msgspec.json.Decoder(_Object)
 
 
-def cause(kind: Kind, raw: bytes | msgspec.Raw, *, created: bool) -> Cause | None:
-    """Return when what this object tells of happened. Never raises: None where it doesn't say."""
+def change_time(kind: Kind, raw: bytes | msgspec.Raw, *, created: bool) -> ChangeTime | None:
+    """Return when the object's change happened, or None if the object has no readable time. Never raises."""
     if kind not in (Kind.SERVICE, Kind.ENDPOINT_SLICE):
         return None
     try:
         meta = _OBJECTS.decode(raw).metadata
         if kind is Kind.ENDPOINT_SLICE and meta.annotations is not None and meta.annotations.trigger:
-            return Cause(_timestamp(meta.annotations.trigger), True)
+            return ChangeTime(_timestamp(meta.annotations.trigger), True)
         if created and meta.creation_timestamp:
-            return Cause(_timestamp(meta.creation_timestamp), False)
+            return ChangeTime(_timestamp(meta.creation_timestamp), False)
     except (msgspec.DecodeError, ValueError, OverflowError):
         pass
     return None

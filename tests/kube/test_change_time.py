@@ -1,12 +1,12 @@
-"""When a change began, by what an object says, whatever it says."""
+"""The time of a change is read from its object, and unreadable times are ignored."""
 
 import json
 from typing import Any
 
 import pytest
 
-from pydns.kube.cause import cause
-from pydns.kube.events import Cause
+from pydns.kube.change_time import change_time
+from pydns.kube.events import ChangeTime
 from pydns.kube.kinds import Kind
 
 TRIGGER = "endpoints.kubernetes.io/last-change-trigger-time"
@@ -18,11 +18,11 @@ AT = 1767225600.0  # 2026-01-01T00:00:00Z
 @pytest.mark.parametrize(
     ("kind", "metadata", "created", "wanted"),
     [
-        (Kind.ENDPOINT_SLICE, TRIGGERED, False, Cause(AT + 60.25, True)),
-        (Kind.ENDPOINT_SLICE, TRIGGERED, True, Cause(AT + 60.25, True)),
-        (Kind.ENDPOINT_SLICE, CREATED, True, Cause(AT + 10, False)),
+        (Kind.ENDPOINT_SLICE, TRIGGERED, False, ChangeTime(AT + 60.25, True)),
+        (Kind.ENDPOINT_SLICE, TRIGGERED, True, ChangeTime(AT + 60.25, True)),
+        (Kind.ENDPOINT_SLICE, CREATED, True, ChangeTime(AT + 10, False)),
         (Kind.ENDPOINT_SLICE, CREATED, False, None),
-        (Kind.SERVICE, CREATED, True, Cause(AT + 10, False)),
+        (Kind.SERVICE, CREATED, True, ChangeTime(AT + 10, False)),
         (Kind.SERVICE, TRIGGERED, False, None),
         (Kind.POD, CREATED, True, None),
         (Kind.SERVICE, {"creationTimestamp": "yesterday"}, True, None),
@@ -32,9 +32,11 @@ AT = 1767225600.0  # 2026-01-01T00:00:00Z
         (Kind.ENDPOINT_SLICE, {"annotations": None}, True, None),
     ],
 )
-def test_the_beginning_of_a_change(kind: Kind, metadata: Any, created: bool, wanted: Cause | None) -> None:
-    assert cause(kind, json.dumps({"metadata": metadata}).encode(), created=created) == wanted
+def test_change_time_is_read_from_annotation_or_creation(
+    kind: Kind, metadata: Any, created: bool, wanted: ChangeTime | None
+) -> None:
+    assert change_time(kind, json.dumps({"metadata": metadata}).encode(), created=created) == wanted
 
 
-def test_what_is_no_object_has_no_cause() -> None:
-    assert cause(Kind.SERVICE, b"[", created=True) is None
+def test_invalid_json_has_no_change_time() -> None:
+    assert change_time(Kind.SERVICE, b"[", created=True) is None
