@@ -19,6 +19,7 @@ from tests.fakes.upstream import FakeUpstream, Script, says
 from tests.running import COMMAND, PROBED, Server
 
 ADDRESS = "10.96.0.10"
+_POD_ADDRESS = "10.244.0.53"  # of the server, as the slice of kube-dns has it
 _HERE = Path(__file__).parent
 _SOA = "example. 60 SOA ns.example. host.example. 1 3600 600 86400 60"
 _SLOWNESS_S = 0.3
@@ -55,7 +56,7 @@ class Pod:
         server = Server(
             ["--manifests", str(_HERE / "cluster")],
             self.folder / "state",
-            listen=f"{ADDRESS}:53",
+            listen=f"{ADDRESS}:53,{_POD_ADDRESS}:53",
             workers=2,
             flags=flags,
             command=self.namespace.command(COMMAND),

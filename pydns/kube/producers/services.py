@@ -68,9 +68,9 @@ class Services(Plain):
         return self._serving
 
     def _leads_here(self, service: Service) -> bool:
-        own = frozenset(self._options.own_addresses)
-        if not service.cluster_ips or not own.isdisjoint(service.cluster_ips):
+        if not service.cluster_ips:
             return False
+        own = frozenset(self._options.own_addresses) - frozenset(service.cluster_ips)
         slices = self._slices.get(service.key, {}).values()
         return any(endpoint.address in own for each in slices for endpoint in each.endpoints)
 
