@@ -108,12 +108,15 @@ class Connection(Port, asyncio.Protocol):
         return len(messages) == TURN
 
     def send(self) -> None:
-        """Send `replies` in one write."""
+        """Send `replies` in one write, if the client is still there."""
+        if self._transport.is_closing():  # a write would raise, or be logged for each reply
+            return
         self._transport.write(b"".join([len(each).to_bytes(2) + each for each in self.replies if each is not None]))
 
     def reply_later(self, reply: bytes, _peer: None) -> None:
         """Send a reply that was deferred, if the client is still there."""
-        self._transport.write(len(reply).to_bytes(2) + reply)
+        if not self._transport.is_closing():
+            self._transport.write(len(reply).to_bytes(2) + reply)
 
     def client_at(self, _peer: None) -> Client:
         """Return the client of the connection."""

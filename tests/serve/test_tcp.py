@@ -148,3 +148,21 @@ def test_a_slow_reader_receives_every_pipelined_answer_and_delays_no_other_clien
                 writer.close()
 
     asyncio.run(scenario())
+
+
+class GoneTransport(asyncio.Transport):
+    """The transport of a client that has gone: uvloop's raises where it is written to."""
+
+    def is_closing(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> None:
+        raise RuntimeError("the handler is closed")
+
+
+def test_replies_for_a_client_that_has_gone_are_dropped() -> None:
+    connection = tcp.Connection(None)  # type: ignore[arg-type]  # not used by a connection that has gone
+    connection._transport = GoneTransport()
+    connection.replies = [b"reply"]
+    connection.send()
+    connection.reply_later(b"reply", None)
