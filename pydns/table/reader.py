@@ -5,7 +5,7 @@ An environment must not be used across a fork: open it in the process that reads
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import lmdb
 
@@ -46,15 +46,22 @@ class Reader:
             self._environment = lmdb.open(
                 str(path), subdir=False, readonly=True, max_dbs=4, max_readers=MAX_READERS, readahead=False
             )
-            self.answers = self._environment.open_db(ANSWERS)
-            self.names = self._environment.open_db(NAMES)
-            self._facts_db = self._environment.open_db(FACTS)
+            self.answers = self._open_db(ANSWERS)
+            self.names = self._open_db(NAMES)
+            self._facts_db = self._open_db(FACTS)
             with self.transaction() as transaction:
                 found = self.facts(transaction).format
         except lmdb.Error as error:
             raise TableError(f"{path}: {error}") from None
         if found != FORMAT:
             raise TableError(f"{path}: has format {found}; wanted {FORMAT}")
+
+    def _open_db(self, name: bytes) -> Any:
+        try:
+            return self._environment.open_db(name)
+        except lmdb.MapResizedError:
+            self._environment.set_mapsize(0)  # the writer has enlarged the file since it was opened here
+            return self._environment.open_db(name)
 
     def transaction(self) -> "Transaction":
         """Begin a read transaction, for use with `with`. Keep it short: it keeps the pages of its commit from reuse."""
