@@ -109,10 +109,12 @@ def test_zones_are_served_beside_the_cluster_and_in_the_status(tmp_path: Path, z
         (manifests / "web.yaml").write_text(service.replace("10.96.0.10", "10.96.0.11"))
         seen.until("web.shop.svc.cluster.local", "10.96.0.11")
         assert seen.ask("www.example.org") == "192.0.2.1"
+        refused = "cluster.local. serial 1, 2 records; cluster.local. is in the cluster domain"
+        # The status is made once a second.
+        seen.wait_until(lambda: f"  {zones}/cluster.local.zone: {refused}" in status(tmp_path / "state"))
         said = list(status(tmp_path / "state"))
         assert "zones     3 files, 7 records" in said
         assert f"  {zones}/example.org.zone: example.org. serial 1, 5 records" in said
-        refused = "cluster.local. serial 1, 2 records; cluster.local. is in the cluster domain"
         assert f"  {zones}/cluster.local.zone: {refused}" in said
         assert any(line.startswith(f"  {zones}/broken.zone: not served; {zones}/broken.zone:1: ") for line in said)
         for number in range(8):  # eleven files: those that are well don't have a line any more
