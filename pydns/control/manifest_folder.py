@@ -30,7 +30,7 @@ from pydns.control.file_watch import (
     check_folder,
 )
 from pydns.kube import documents, objects, workloads
-from pydns.kube.documents import DocumentMistake as Mistake
+from pydns.kube.documents import DocumentMistake
 from pydns.kube.events import Apply, Delete, Event, Init, InitApply, InitDone
 from pydns.kube.kinds import RECORD_KINDS, Kind
 from pydns.kube.objects import Observed, Ref
@@ -194,23 +194,23 @@ def _read(path: Path) -> tuple[_Contents, list[str]]:
     with path.open("rb") as file:
         raw = file.read(_MAX_FILE + 1)
     if len(raw) > _MAX_FILE:
-        return _NOTHING, [_text(path, Mistake(0, 0, f"has more than {_MAX_FILE >> 20} MiB"))]
+        return _NOTHING, [_text(path, DocumentMistake(0, 0, f"has more than {_MAX_FILE >> 20} MiB"))]
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        return _NOTHING, [_text(path, Mistake(1, raw.count(b"\n", 0, error.start) + 1, "is not UTF-8"))]
+        return _NOTHING, [_text(path, DocumentMistake(1, raw.count(b"\n", 0, error.start) + 1, "is not UTF-8"))]
     manifests: list[workloads.Manifest] = []
-    mistakes: list[Mistake] = []
-    warnings: list[Mistake] = []
+    mistakes: list[DocumentMistake] = []
+    warnings: list[DocumentMistake] = []
     ignored = 0
     for document in documents.read(text):
-        if isinstance(document, Mistake):
+        if isinstance(document, DocumentMistake):
             mistakes.append(document)
             continue
         warnings += document.warnings
         for item in workloads.read(document.value):
             if isinstance(item, workloads.Fault):
-                mistakes.append(Mistake(document.number, document.line_of(item.path), item.reason))
+                mistakes.append(DocumentMistake(document.number, document.line_of(item.path), item.reason))
             elif isinstance(item, workloads.Ignored):
                 ignored += 1
             else:
@@ -223,6 +223,6 @@ def _read(path: Path) -> tuple[_Contents, list[str]]:
 _NOTHING = _Contents([], 0)
 
 
-def _text(path: Path, mistake: Mistake) -> str:
+def _text(path: Path, mistake: DocumentMistake) -> str:
     where = f": document {mistake.document}, line {mistake.line}" if mistake.document else ""
     return f"{path}{where}: {mistake.reason}"
