@@ -266,7 +266,7 @@ class Cache:
         return self._entry(answer, ttl_offsets, stored, ttl_s)
 
     def _put_once(self, key: bytes, packed: bytes) -> None:
-        size_bytes = _once_size(key, packed)
+        size_bytes = _ONCE_OVERHEAD_BYTES + len(key) + len(packed)
         if self._once_room and size_bytes <= self._once_room_bytes:
             self._once[key] = packed
             self._once_bytes += size_bytes
@@ -275,13 +275,14 @@ class Cache:
     def _make_room(self) -> None:
         once = self._once
         while self._once_bytes > self._once_room_bytes or len(once) > self._once_room:
-            self._once_bytes -= _once_size(*once.popitem(False))  # the first
+            key, packed = once.popitem(False)  # the first
+            self._once_bytes -= _ONCE_OVERHEAD_BYTES + len(key) + len(packed)
             self.evictions += 1
 
     def _forget_once(self, key: bytes) -> None:
         packed = self._once.pop(key, None)
         if packed is not None:
-            self._once_bytes -= _once_size(key, packed)
+            self._once_bytes -= _ONCE_OVERHEAD_BYTES + len(key) + len(packed)
 
     def _forget_often(self, key: bytes) -> None:
         if key in self._often_keys:
@@ -403,10 +404,6 @@ def _turns(records: bytes, entry: Entry) -> Iterator[bytes] | None:
 _PACKED = Struct("!dIH4sHBH")
 _NO_ERROR = 0xFFFF  # a code for private use (RFC 8914 section 5.2)
 _ONE_OFFSET, _ONE_OFFSET_PACKED = (6,), b"\0\6"
-
-
-def _once_size(key: bytes, packed: bytes) -> int:
-    return _ONCE_OVERHEAD_BYTES + len(key) + len(packed)
 
 
 def _size_of(entry: Entry) -> int:

@@ -23,7 +23,8 @@ Rules
    nothing about the server, because the owner of a domain may cause it.
 """
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
 from typing import NamedTuple
 
@@ -163,7 +164,7 @@ class Forwarder:
         self._routes = routes
         self._pools = pools
         self._cache = cache
-        self._limits = limits
+        self._limit(limits)
         self._random_bits = random_bits
         self._send_udp = send_udp
         self._send_tcp = send_tcp
@@ -171,13 +172,13 @@ class Forwarder:
         self._notice = notice
         self._source = source
         self._reply_failed = failed
-        self._held: dict[object, int] = {}  # source -> how many of its clients wait
+        self._held: dict[object, int] | None = None  # source -> how many of its clients wait; None: not crowded
         self._slow_zones: dict[bytes, _SlowZone] = {}
         self._refused = refused
         self._open: dict[bytes, _Query] = {}  # key -> open question
         self._sent: dict[int, _Sent] = {}  # place -> packet
         self._waiting = 0
-        self._hedge_credit = HEDGE_WINDOW * limits.hedge_share
+        self._hedge_credit = self._most_hedge_credit
         self._socket_index = 0
         self._socket_until = 0.0
 
@@ -201,13 +202,12 @@ class Forwarder:
                 return
             self._finish(query, _SERVFAIL)
         refusal = self._cache.failure(key, now)
-        source = self._source(client)
-        if refusal is None and not self._has_room(source):
+        if refusal is None and self._waiting >= self._share and not self._has_room(client):
             refusal = _SERVFAIL
         zone = None
         if refusal is None and self._slow_zones:
             zone = self._slow_zone(key[QNAME], now)
-            if zone is not None and zone.held >= max(self._limits.max_in_flight // SHARE, 1):
+            if zone is not None and zone.held >= self._share:
                 self.counters.unfair += 1
                 refusal = _SERVFAIL
         if refusal is not None:
@@ -218,13 +218,13 @@ class Forwarder:
             self._answer(client, _REFUSED)
             return
         self.counters.misses += 1
-        query = _Query(key, route, self._pools[route.pool], now + self._limits.deadline_s)
+        query = _Query(key, route, self._pools[route.pool], now + self._deadline_s)
         self._open[key] = query
-        self._wait(query, client, source)
+        self._wait(query, client)
         if zone is not None:
             query.slow_zone = zone
             zone.held += 1
-        if self._hedge_credit < HEDGE_WINDOW * self._limits.hedge_share:
+        if self._hedge_credit < self._most_hedge_credit:
             self._hedge_credit += self._limits.hedge_share
         bits = self._random_bits()
         upstream = query.pool.first(bits)
@@ -355,11 +355,11 @@ class Forwarder:
     def probe(self, upstream: Upstream, question: bytes, client: object, now: float) -> None:
         """Ask one upstream, regardless of routes, cache and breaker. `question` is in lower case."""
         pool = Pool([upstream])
-        query = _Query(question + FLAG_OCTETS[0], RouteSpec(name.ROOT, 0), pool, now + self._limits.deadline_s)
+        query = _Query(question + FLAG_OCTETS[0], RouteSpec(name.ROOT, 0), pool, now + self._deadline_s)
         if query.key in self._open:
             return
         self._open[query.key] = query
-        self._wait(query, client, None)
+        self._wait(query, client)
         query.tried = query.failed = 1 << upstream.index
         if not self._send(query, upstream, now, self._random_bits()):
             self._finish(query, _SERVFAIL)
@@ -389,8 +389,16 @@ class Forwarder:
             kept = before is not None and after is not None and before.on_nxdomain is after.on_nxdomain
             if not kept or _servers(self._pools, before) != _servers(pools, after):
                 self._cache.forget(key)
-        self._routes, self._pools, self._limits = routes, pools, limits
+        self._routes, self._pools = routes, pools
+        self._limit(limits)
         self._cache.limit(cache_limits)
+
+    def _limit(self, limits: ForwarderLimits) -> None:
+        self._limits = limits
+        # Kept, because each look-up in a NamedTuple costs a miss 0.03 µs.
+        self._deadline_s, self._socket_mask = limits.deadline_s, limits.sockets - 1
+        self._most_hedge_credit = HEDGE_WINDOW * limits.hedge_share
+        self._share = max(limits.max_in_flight // SHARE, 1)  # places that one client or one slow zone may hold
 
     def _join(self, query: "_Query", question: bytes, query_id: bytes, client: object, now: float) -> None:
         """Let a client wait for an open question. If the query may be our own that came back, have that looked into."""
@@ -398,49 +406,62 @@ class Forwarder:
             if sent.cased and sent.question == question and id_of(sent.place) == int.from_bytes(query_id):
                 # Anyone can send this: a name may have no letters, and ids can be tried out. A probe can't be forged.
                 self._notice(Event.LOOP_SUSPECTED, sent.upstream)
-        source = self._source(client)
         if query.stale is not None:
             self.counters.stale += 1
             self._answer(client, query.stale)
-        elif not self._has_room(source):
+        elif self._waiting >= self._share and not self._has_room(client):
             self._answer(client, self._stale(query.key, now) or _SERVFAIL)
         else:
             self.counters.joined += 1
-            self._wait(query, client, source)
+            self._wait(query, client)
 
     # Places and clients
 
-    def _has_room(self, source: object) -> bool:
-        """Return whether one more client may wait. Count it if not."""
-        most = self._limits.max_in_flight
-        if self._waiting >= most:
+    def _has_room(self, client: object) -> bool:
+        """Return whether one more client may wait, where as many as a share wait already. Count it if not."""
+        if self._waiting >= self._limits.max_in_flight:
             self.counters.overflows += 1
             return False
-        if source is not None and self._held.get(source, 0) >= max(most // SHARE, 1):
+        # Nobody has more than a share while fewer wait in all. So clients are counted in a crowd alone.
+        if self._held is None:
+            self._held = Counter([self._source(each) for query in self._open.values() for each in query.clients])
+        source = self._source(client)
+        if source is not None and self._held.get(source, 0) >= self._share:
             self.counters.unfair += 1
             return False
         return True
 
-    def _wait(self, query: "_Query", client: object, source: object) -> None:
+    def _wait(self, query: "_Query", client: object) -> None:
         self._waiting += 1
-        query.clients.append((client, source))
-        if source is not None:
+        query.clients.append(client)
+        if self._held is not None:
+            source = self._source(client)
             self._held[source] = self._held.get(source, 0) + 1
 
     def _answer_all(self, query: "_Query", answer: UpstreamAnswer) -> None:
         """Answer everyone who waits for a question. Their places are free before the first one is answered."""
         clients, query.clients = query.clients, []
         self._waiting -= len(clients)
-        held = self._held
-        for _, source in clients:
-            if source is not None:
-                left = held[source] - 1
-                if left:
-                    held[source] = left
-                else:
-                    del held[source]
-        for client, _ in clients:
-            self._answer(client, answer)
+        if self._held is not None:
+            self._count_gone(self._held, clients)
+        for client in clients:
+            try:  # `_answer` for each takes 0.1 µs more
+                self._reply(client, answer)
+            except Exception as error:
+                self.counters.gone += 1
+                self._reply_failed(error)
+
+    def _count_gone(self, held: dict[object, int], clients: Iterable[object]) -> None:
+        """Take clients off their sources' counts. Don't count any more when the crowd is half gone."""
+        if self._waiting < self._share // 2:
+            self._held = None
+            return
+        for source in map(self._source, clients):
+            left = held.get(source, 0) - 1
+            if left > 0:
+                held[source] = left
+            else:
+                held.pop(source, None)
 
     def _answer(self, client: object, answer: UpstreamAnswer) -> None:
         """Answer a client. Its fate changes nothing for others."""
@@ -484,7 +505,7 @@ class Forwarder:
         if route is None or key in self._open or len(self._open) >= self._limits.max_in_flight:
             return
         self.counters.refreshes += 1
-        query = _Query(key, route, self._pools[route.pool], now + self._limits.deadline_s)
+        query = _Query(key, route, self._pools[route.pool], now + self._deadline_s)
         self._open[key] = query
         self._continue(query, now)
 
@@ -574,7 +595,7 @@ class Forwarder:
                 question = (int.from_bytes(qname) ^ flipped).to_bytes(len(qname)) + key[TYPE_AND_CLASS]
             if now >= self._socket_until:
                 self._socket_until = now + SOCKET_S
-                self._socket_index = bits >> RANDOM_SOCKET_AT & (self._limits.sockets - 1)
+                self._socket_index = bits >> RANDOM_SOCKET_AT & self._socket_mask
             socket_index = self._socket_index
         query_id = bits >> RANDOM_ID_AT
         socket_place = upstream.index << UPSTREAM_AT | socket_index << SOCKET_AT
@@ -849,7 +870,7 @@ class _Query:
         self.qname = key[QNAME]  # lower case
         self.route = route
         self.pool = pool
-        self.clients: list[tuple[object, object]] = []  # each with the source that it is counted by
+        self.clients: list[object] = []
         self.deadline = deadline
         self.sents: tuple[_Sent, ...] = ()
         self.outstanding = 0  # packets that haven't timed out and have no reply

@@ -151,7 +151,9 @@ class Upstream:
             self.timeout_s = _timeout_s(self.p95_s)
             if count == P95_SAMPLES:
                 del samples[:P95_EVERY]
-        return self.lives()
+        if self._failures or self._silent_probes or self.probing or self.is_open:
+            return self.lives()
+        return None
 
     def lives(self) -> Change | None:
         """Update the state after a reply whose time says nothing. Return whether the breaker closed."""
