@@ -41,10 +41,10 @@ from pydns.table.layout import (
 # Octets of a map. All of it is allocated on the disk (`state_dir`, rule 4). A full map is enlarged, and the commit that
 # didn't fit is repeated. That is costly for `replace`, which frees unneeded space afterwards.
 _FIRST_SIZE = 128 << 20  # 10,000 Services with 10 endpoints each fit, so nothing is repeated
-_LEAST_SIZE = 4 << 20
+_LEAST_SIZE = 1 << 20
 _GROWTH, _GROWTH_TO_REPLACE = 1.5, 2.0
 _LEAST_GROWTH = 1.125  # when the disk has no room for more
-_SPARE = 1.25  # times the used size, after `replace`
+_SPARE = 1.06  # times the used size, after `replace`
 _CHUNK = 100_000  # entries sorted and put at a time: sorting halves the written pages; larger chunks cost memory
 _UNKNOWN = ZoneFacts(ROOT, ROOT, ROOT, 0, 0, is_known=False)  # contains every name outside the other zones
 
