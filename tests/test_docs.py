@@ -56,6 +56,11 @@ def test_the_table_of_keys_is_up_to_date() -> None:
     assert readme.partition(begin)[2].partition(end)[0] == describe.keys_table()
 
 
+def test_the_table_of_directives_is_up_to_date() -> None:
+    begin, end = "print(directives_table(), end='')\" -->\n", "<!-- end of directives -->"
+    assert _text("docs/corefile.md").partition(begin)[2].partition(end)[0] == describe.directives_table()
+
+
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_links_between_documents_have_targets(document: str) -> None:
     targets = re.findall(r"\]\(([^)#]+)", _text(document))

@@ -5,7 +5,7 @@ Every verb has a row in `VERBS` and a module of its name here, whose `run(option
 | status | meaning |
 | --- | --- |
 | 0 | done. `serve`: ended after SIGTERM or Ctrl-C. `check`: no mistakes. `explain`: there is an answer of that type |
-| 1 | failed at run time. `check`: the configuration has mistakes. `explain`: there is no answer of that type |
+| 1 | failed at run time. `check`, `migrate`: the configuration has mistakes. `explain`: no answer of that type |
 | 2 | the command line is invalid |
 
 A module is imported when its verb runs: `serve` forks before anything heavy is imported.
@@ -39,6 +39,8 @@ class Verb(NamedTuple):
     arguments: Sequence[Argument] = ()
 
 
+_CONFIGURATION = "a config.yaml, a Corefile, the manifest of a ConfigMap, or the folder of a mounted one"
+
 VERBS = (
     Verb("serve", "answer queries", flags.SERVE),
     Verb("dump", "print the answer table as zone-file text", [flags.STATE_DIR]),
@@ -52,7 +54,13 @@ VERBS = (
             Argument("type", "type of records", "A"),
         ],
     ),
-    Verb("check", "print every mistake in a live configuration, or what it changes", [flags.CONFIG, flags.DOMAIN]),
+    Verb(
+        "check",
+        "print every mistake in a live configuration, or what it changes",
+        [flags.CONFIG, flags.DOMAIN],
+        [Argument("file", f"{_CONFIGURATION}; the same as --config", "")],
+    ),
+    Verb("migrate", "print a Corefile as a config.yaml that means the same", [], [Argument("file", _CONFIGURATION)]),
 )
 
 
@@ -85,7 +93,7 @@ class _Parser(ArgumentParser):
 
 def _add_argument(verb_parser: ArgumentParser, argument: Argument) -> None:
     text = argument.purpose + (f" (default {argument.default})" if argument.default else "")
-    nargs = "?" if argument.default else None
+    nargs = None if argument.default is None else "?"
     verb_parser.add_argument(
         argument.name, metavar=argument.name.upper(), nargs=nargs, default=argument.default, help=text
     )

@@ -1,4 +1,4 @@
-"""Documentation made from the tables: a JSON Schema for editors and CI, Markdown tables of keys and flags."""
+"""Documentation made from the tables: a JSON Schema for editors, Markdown tables of keys, flags and directives."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from pydns.config import document, flags
+from pydns.config.corefile import directives
 from pydns.config.keys import KUBE_DNS, ROOT
 from pydns.config.mistakes import ConfigError
 from pydns.config.shapes import Key, Mistakes, Place, Record, walk
@@ -53,6 +54,17 @@ def keys_table() -> str:
         for path, key, default in rows
     ]
     return _markdown(("key", "purpose", "example", "default", "error"), cells)
+
+
+def directives_table() -> str:
+    """Return the directives of a Corefile as a Markdown table: what each is here."""
+    rows = [(f"`{name}`", "carried out", "see above") for name in sorted(directives.CARRIED_OUT)]
+    rows += [
+        (f"`{name}`", "no effect", row.why.removeprefix("no effect: "))
+        for name, row in sorted(directives.NO_EFFECT.items())
+    ]
+    rows += [(f"`{name}`", "refused", row.nearest or row.why) for name, row in sorted(directives.INSTEAD.items())]
+    return _markdown(("directive", "here", "instead"), rows)
 
 
 def _markdown(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -3,50 +3,92 @@
 Octets in, values out. The watchers of the API server and of files call this. What texts mean is in `read`.
 """
 
-from collections.abc import Collection, Mapping
+import re
+from collections.abc import Collection, Iterable, Mapping
 
 from pydns.config import document, kube_dns, node
 from pydns.config.document import MAX_TEXT
 from pydns.config.mistakes import ConfigError
 from pydns.config.node import Scalar
-from pydns.config.read import YAML_KEY, Accepted, Refused, read, read_text
+from pydns.config.read import (
+    ANYWHERE,
+    COREDNS_KEY,
+    YAML_KEY,
+    Accepted,
+    Refused,
+    Surroundings,
+    read,
+    read_corefile,
+    read_text,
+)
 from pydns.config.shapes import found, found_key
 
-KEYS = (YAML_KEY, *kube_dns.KEYS)  # the files of a folder that are read; of other files only the name is used
+KEYS = (YAML_KEY, *kube_dns.KEYS)
 MAX_OCTETS = 4 * MAX_TEXT  # of a file; a longer one can't be a text of the allowed length
 
 
-def read_config_map(data: Mapping[str, str], binary: Collection[str] = ()) -> Accepted | Refused:
+def wanted(names: Iterable[str]) -> set[str]:
+    """Return the files of a folder whose content counts: those of our keys, or all if a Corefile may import them."""
+    found = set(names)
+    return found & set(KEYS) or (found if COREDNS_KEY in found else set())
+
+
+def read_config_map(
+    data: Mapping[str, str], binary: Collection[str] = (), surroundings: Surroundings = ANYWHERE
+) -> Accepted | Refused:
     """Read a ConfigMap's texts. `binary` are the keys whose values aren't texts."""
-    errors = [_not_text(key) for key in KEYS if key in binary]
-    result = read({**dict.fromkeys(binary, ""), **data})
+    errors = [_not_text(key) for key in (*KEYS, COREDNS_KEY) if key in binary]
+    result = read({**dict.fromkeys(binary, ""), **data}, surroundings)
     if errors:
         return Refused((*errors, *(result.errors if isinstance(result, Refused) else ())))
     return result
 
 
-def read_folder(files: Mapping[str, bytes]) -> Accepted | Refused:
+def read_folder(files: Mapping[str, bytes], surroundings: Surroundings = ANYWHERE) -> Accepted | Refused:
     """Read the files of a folder, by name, as the keys of a ConfigMap. No files mean the defaults."""
     texts = {name: _text(raw) for name, raw in files.items()}
     binary = [name for name, text in texts.items() if text is None]
-    return read_config_map({name: text for name, text in texts.items() if text is not None}, binary)
+    return read_config_map({name: text for name, text in texts.items() if text is not None}, binary, surroundings)
 
 
-def read_file(source: str, raw: bytes) -> Accepted | Refused:
-    """Read a file in the form of `config.yaml`, or the manifest of a ConfigMap. Errors begin with `source`."""
+def read_file(source: str, raw: bytes, surroundings: Surroundings = ANYWHERE) -> Accepted | Refused:
+    """Read a `config.yaml`, the manifest of a ConfigMap, or a Corefile. Errors begin with `source`."""
     text = _text(raw)
     if text is None:
         return Refused((_not_text(source),))
+    if is_corefile(source, text):
+        return read_corefile(source, text, {}, surroundings)
     root = document.from_yaml(source, text)
-    if isinstance(root, node.Mapping) and any(
-        isinstance(key, Scalar) and key.value == "kind" and isinstance(value, Scalar) and value.value == "ConfigMap"
-        for key, value in root.entries
-    ):
-        return _read_manifest(source, root)
-    return read_text(source, text)
+    kind = _kind(root)
+    if kind is None:
+        return read_text(source, text)
+    if kind.value != "ConfigMap":
+        return Refused((ConfigError(f"{source}:{kind.line}", f"a manifest of kind {found(kind)}", "a ConfigMap"),))
+    assert isinstance(root, node.Mapping)
+    return _read_manifest(source, root, surroundings)
 
 
-def _read_manifest(source: str, manifest: node.Mapping) -> Accepted | Refused:
+def is_corefile(source: str, text: str) -> bool:
+    """Return whether a file is a Corefile: by its name, or because its first line opens a server block."""
+    if source == COREDNS_KEY or source.endswith(f".{COREDNS_KEY}"):
+        return True
+    first = next((line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")), "")
+    return _OPENS_BLOCK.fullmatch(first) is not None
+
+
+_OPENS_BLOCK = re.compile(r"\s*[^\s{}\[\]\"'][^{}]*(?<!:)[ \t]\{\s*(#.*)?")
+
+
+def _kind(root: node.Node | ConfigError) -> Scalar | None:
+    """Return the kind of a manifest of Kubernetes; None for anything else."""
+    if not isinstance(root, node.Mapping):
+        return None
+    fields = {key.text: value for key, value in root.entries if isinstance(key, Scalar)}
+    kind = fields.get("kind")
+    return kind if isinstance(kind, Scalar) and (kind.value == "ConfigMap" or "apiVersion" in fields) else None
+
+
+def _read_manifest(source: str, manifest: node.Mapping, surroundings: Surroundings) -> Accepted | Refused:
     data: dict[str, str] = {}
     binary: list[str] = []
     errors: list[ConfigError] = []
@@ -64,7 +106,7 @@ def _read_manifest(source: str, manifest: node.Mapping) -> Accepted | Refused:
                 data[key.text] = text.value
             else:
                 errors.append(ConfigError(f"{source}:{key.line}: data[{found_key(key)}]", found(text), "a text"))
-    result = read_config_map(data, binary)
+    result = read_config_map(data, binary, surroundings)
     if errors:
         return Refused((*errors, *(result.errors if isinstance(result, Refused) else ())))
     return result

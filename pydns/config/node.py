@@ -5,6 +5,19 @@ from typing import NamedTuple
 Value = str | int | float | bool | None
 
 
+class ImportedLine(int):
+    """A line of another file than the one that is read: a Corefile imports files."""
+
+    file: str
+
+    @classmethod
+    def of(cls, file: str, line: int) -> "ImportedLine":
+        """Return the line of a file."""
+        imported = cls(line)
+        imported.file = file
+        return imported
+
+
 class Scalar(NamedTuple):
     """A single value, and the text that it was written as."""
 

@@ -1,14 +1,17 @@
 """The texts of a ConfigMap to a configuration, or to every mistake in them.
 
-A ConfigMap may hold kube-dns's keys, `config.yaml` or both. If both set the same thing, `config.yaml` wins.
+A ConfigMap may hold kube-dns's keys, `config.yaml` or both. If both set the same thing, `config.yaml` wins. One with
+neither may hold a `Corefile`, and what that imports.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import msgspec
 
-from pydns.config import document, kube_dns
+from pydns.config import document, kube_dns, node
+from pydns.config.corefile.translate import Translation, translate
 from pydns.config.keys import ROOT
 from pydns.config.mistakes import ConfigError, ConfigNotice, quote
 from pydns.config.model import Config
@@ -20,11 +23,22 @@ YAML_KEY = "config.yaml"
 COREDNS_KEY = "Corefile"
 
 
+class Surroundings(NamedTuple):
+    """What the text of a Corefile alone doesn't say."""
+
+    domain: bytes | None = None  # of the cluster, in lower case: a Corefile for another one is refused. None: any
+    environment: Mapping[str, str] = MappingProxyType({})  # its variables can be in a Corefile
+
+
+ANYWHERE = Surroundings()
+
+
 class Accepted(NamedTuple):
     """A configuration without mistakes."""
 
     config: Config
     notices: tuple[ConfigNotice, ...] = ()
+    translated: node.Mapping | None = None  # a Corefile as the tree of a `config.yaml`
 
 
 class Refused(NamedTuple):
@@ -33,16 +47,16 @@ class Refused(NamedTuple):
     errors: tuple[ConfigError, ...]
 
 
-def read(data: Mapping[str, str]) -> Accepted | Refused:
+def read(data: Mapping[str, str], surroundings: Surroundings = ANYWHERE) -> Accepted | Refused:
     """Read the `data` of a ConfigMap, or the files of a mounted one by name. No data means the defaults.
 
     Never raises. An unknown key of a ConfigMap gives a notice and is not refused, because other programs may read
-    the same ConfigMap. A ConfigMap for CoreDNS alone is refused: with the defaults, its upstreams would be gone.
+    the same ConfigMap. A Corefile counts only where there is no other configuration.
     """
     mistakes = Mistakes()
     if COREDNS_KEY in data and not data.keys() & {YAML_KEY, *kube_dns.KEYS}:
-        wanted = f"one of pydns: write its upstreams and stub domains as {YAML_KEY}"
-        return Refused((ConfigError(COREDNS_KEY, "a configuration of CoreDNS", wanted),))
+        beside = {key: text for key, text in data.items() if key != COREDNS_KEY}
+        return read_corefile(COREDNS_KEY, data[COREDNS_KEY], beside, surroundings)
     try:
         by_kube_dns = kube_dns.read(data, mistakes)
         config = _read_yaml(YAML_KEY, data.get(YAML_KEY, ""), mistakes)
@@ -64,12 +78,36 @@ def read_text(source: str, text: str) -> Accepted | Refused:
     return Refused(tuple(mistakes)) if mistakes else Accepted(config)
 
 
+def read_corefile(
+    source: str, text: str, files: Mapping[str, str], surroundings: Surroundings = ANYWHERE
+) -> Accepted | Refused:
+    """Read a Corefile. `files` are those that it may import, by name. Never raises."""
+    translation = translate(source, text, files, surroundings.environment)
+    errors = [*translation.refused, *_other_domain(translation, surroundings.domain)]
+    if errors:
+        return Refused(tuple(errors))
+    mistakes = Mistakes()
+    try:
+        config = ROOT.read(translation.root, Place(source), mistakes)
+    except TooManyMistakes:
+        return _too_many(mistakes)
+    return Refused(tuple(mistakes)) if mistakes else Accepted(config, translation.notes, translation.root)
+
+
+def _other_domain(translation: Translation, domain: bytes | None) -> list[ConfigError]:
+    written = translation.domain
+    if written is None or domain is None or name.from_text(written.text).lower() == domain:
+        return []
+    wanted = f"the cluster domain, {name.to_text(domain)}; the flag --domain sets that"
+    return [ConfigError(f"{written.file}:{written.line}", quote(written.text), wanted)]
+
+
 def _read_yaml(source: str, text: str, mistakes: Mistakes) -> Config:
-    node = document.from_yaml(source, text)
-    if isinstance(node, ConfigError):
-        mistakes.append(node)
-    elif not (isinstance(node, Scalar) and node.value is None):  # a text with comments alone is a null
-        config = ROOT.read(node, Place(source), mistakes)
+    root = document.from_yaml(source, text)
+    if isinstance(root, ConfigError):
+        mistakes.append(root)
+    elif not (isinstance(root, Scalar) and root.value is None):  # a text with comments alone is a null
+        config = ROOT.read(root, Place(source), mistakes)
         if config is not None:
             assert isinstance(config, Config)
             return config
@@ -96,11 +134,13 @@ def _combine(by_kube_dns: kube_dns.KubeDns, by_yaml: Config) -> tuple[Config, li
 
 def _unknown(data: Mapping[str, str]) -> list[ConfigNotice]:
     known = (YAML_KEY, *kube_dns.KEYS)
-    return [
-        ConfigNotice(quote(key), f"ignored: not a known key{suggestion(key, known)}")
-        for key in data
-        if key not in known
-    ]
+    return [ConfigNotice(quote(key), f"ignored: {_why_unknown(key, known)}") for key in data if key not in known]
+
+
+def _why_unknown(key: str, known: Iterable[str]) -> str:
+    if key == COREDNS_KEY:
+        return "the other keys are the configuration"
+    return f"not a known key{suggestion(key, known)}"
 
 
 def _too_many(mistakes: Mistakes) -> Refused:

@@ -38,7 +38,8 @@ class Place(NamedTuple):
 
     def at_line(self, line: int) -> str:
         """Return the place as an error shows it: `config.yaml:9: cache.entries`."""
-        source = f"{self.source}:{line}" if self.source and line else self.source
+        source = line.file if isinstance(line, tree.ImportedLine) else self.source
+        source = f"{source}:{line:d}" if source and line else source
         return ": ".join(filter(None, (source, self.path)))
 
     def key(self, key: str) -> "Place":

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from pydns.config import inputs
 from pydns.config.model import Config
-from pydns.config.read import Accepted, Refused
+from pydns.config.read import ANYWHERE, Accepted, Refused, Surroundings
 from pydns.control.config_source import Seen
 from pydns.control.file_watch import LOOK_S, UNSETTLED, FileWatch, Signature, States, signature
 
@@ -28,8 +28,16 @@ from pydns.control.file_watch import LOOK_S, UNSETTLED, FileWatch, Signature, St
 class ConfigFile:
     """Delivers what a path contains: at once from `start`, and from its own thread whenever that changes."""
 
-    def __init__(self, path: Path, deliver: Callable[[Seen], None], *, look_s: float = LOOK_S) -> None:
+    def __init__(
+        self,
+        path: Path,
+        deliver: Callable[[Seen], None],
+        surroundings: Surroundings = ANYWHERE,
+        *,
+        look_s: float = LOOK_S,
+    ) -> None:
         self.name = str(path)
+        self._surroundings = surroundings
         self._path = path
         self._deliver = deliver
         self._delivered: Seen | None = None
@@ -64,7 +72,7 @@ class ConfigFile:
             return {path: UNSETTLED}
         look = self.watch.looked[path]
         try:
-            seen = _read(path, look)
+            seen = _read(path, look, self._surroundings)
             if _look(path) != look and self._delivered is not None:  # rule 2; at the start something must be delivered
                 return {path: UNSETTLED}
         except OSError as error:
@@ -80,12 +88,12 @@ class ConfigFile:
         return f"{error.filename or self._path}: {error.strerror}"
 
 
-def read_path(path: Path) -> Accepted | Refused:
+def read_path(path: Path, surroundings: Surroundings = ANYWHERE) -> Accepted | Refused:
     """Return what a path contains now. Raises `OSError` if it can't be read or doesn't exist."""
     look = _look(path)
     if look.form is _Form.ABSENT:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
-    return _read(path, look).result
+    return _read(path, look, surroundings).result
 
 
 class _Form(Enum):
@@ -124,14 +132,15 @@ def _look(path: Path) -> _Look:
     return _Look(_Form.FOLDER, tuple(sorted(files.items())))
 
 
-def _read(path: Path, look: _Look) -> Seen:
+def _read(path: Path, look: _Look, surroundings: Surroundings) -> Seen:
     if look.form is _Form.ABSENT:
         return Seen(Accepted(Config()), exists=False)
     if look.form is _Form.FILE:
-        return Seen(inputs.read_file(path.name, _octets(path)))
-    return Seen(
-        inputs.read_folder({name: _octets(path / name) if name in inputs.KEYS else b"" for name, _ in look.files})
-    )
+        return Seen(inputs.read_file(path.name, _octets(path), surroundings))
+    names = [name for name, _ in look.files]
+    wanted = inputs.wanted(names)
+    files = {name: _octets(path / name) if name in wanted else b"" for name in names}
+    return Seen(inputs.read_folder(files, surroundings))
 
 
 def _octets(path: Path) -> bytes:

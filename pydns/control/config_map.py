@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pydns.config import inputs
 from pydns.config.mistakes import ConfigError
 from pydns.config.model import Config
-from pydns.config.read import Accepted, Refused
+from pydns.config.read import ANYWHERE, Accepted, Refused, Surroundings
 from pydns.control.apiserver import PACE, ApiServer, Connection, Pace, Watched
 from pydns.control.config_source import Seen
 from pydns.kube.events import Apply, Delete, Event, Init, InitApply, InitDone
@@ -29,9 +29,11 @@ class ConfigMapWatch:
         deliver: Callable[[Seen], None],
         log: Log,
         pace: Pace = PACE,
+        surroundings: Surroundings = ANYWHERE,
     ) -> None:
         self.name = f"ConfigMap {namespace}/{name}"
         self._deliver = deliver
+        self._surroundings = surroundings
         self._listed: Observed | None = None  # in the listing that is going on
         watched = Watched((Kind.CONFIG_MAP,), only=(namespace, name))
         self._server = ApiServer(connection, watched, self._take, log, pace)
@@ -68,7 +70,8 @@ class ConfigMapWatch:
         if observed is None:
             self._deliver(Seen(Accepted(Config()), exists=False))
         elif isinstance(observed.value, ConfigMap):
-            self._deliver(Seen(inputs.read_config_map(observed.value.data, observed.value.binary)))
+            texts, binary = observed.value.data, observed.value.binary
+            self._deliver(Seen(inputs.read_config_map(texts, binary, self._surroundings)))
         else:
             reason = getattr(observed.value, "reason", "")
             self._deliver(Seen(Refused((ConfigError(self.name, f"what came ({reason})", "a ConfigMap"),))))

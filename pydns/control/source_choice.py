@@ -1,10 +1,12 @@
 """The sources that the flags choose, for objects and for the configuration, and the addresses of this server."""
 
+import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from pydns.config.read import Surroundings
 from pydns.config.selector import parse as parse_selector
 from pydns.config.settings import Settings
 from pydns.control.config_file import ConfigFile
@@ -31,7 +33,8 @@ class Chosen(NamedTuple):
 
 def choose(settings: Settings, log: Log, deliver_config: Callable[[Seen], None]) -> Chosen:
     """Return the sources that the flags choose. Raises `SourceError`."""
-    config = ConfigFile(settings.config, deliver_config) if settings.config else None
+    surroundings = Surroundings(settings.domain, os.environ)
+    config = ConfigFile(settings.config, deliver_config, surroundings) if settings.config else None
     if (directory := settings.manifests) is not None:
 
         def open_folder(options: SourceOptions, deliver: Deliver) -> Source:
@@ -54,7 +57,9 @@ def choose(settings: Settings, log: Log, deliver_config: Callable[[Seen], None])
         reading = Options(endpoint_pod_names=options.endpoint_pod_names)
         return ApiServer(connection, Watched(kinds, options.labels, options=reading), deliver, log)
 
-    watch = ConfigMapWatch(connection, *settings.configmap, deliver_config, log) if settings.configmap else None
+    watch = None
+    if settings.configmap:
+        watch = ConfigMapWatch(connection, *settings.configmap, deliver_config, log, surroundings=surroundings)
     return Chosen(SourceChoice(connection.configuration.host, open_server), config or watch)
 
 

@@ -108,7 +108,7 @@ def test_the_flag_must_be_given_and_has_a_variable(
 ) -> None:
     monkeypatch.delenv("PYDNS_CONFIG", raising=False)
     assert main(["check"]) == 2
-    assert capsys.readouterr().err.startswith("pydns check: --config is missing")
+    assert capsys.readouterr().err.startswith("pydns check: FILE is missing")
     (tmp_path / "dns.yaml").write_text("ttl: 1")
     monkeypatch.setenv("PYDNS_CONFIG", str(tmp_path / "dns.yaml"))
     assert main(["check"]) == 0

@@ -1,0 +1,114 @@
+"""The table of directives: what each plugin of CoreDNS is here.
+
+A row is a function that reads a line, or a reason why the directive changes no answer, or the nearest thing that there
+is instead. Facts about plugins are those of CoreDNS 1.14.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from pydns.config.corefile.blocks import BadCorefile, Line
+from pydns.config.corefile.cache import read_cache
+from pydns.config.corefile.draft import Draft
+from pydns.config.corefile.forward import read_forward
+from pydns.config.corefile.hosts import read_hosts
+from pydns.config.corefile.kubernetes import read_kubernetes
+from pydns.config.corefile.log import read_log
+from pydns.config.corefile.server import Server
+from pydns.config.mistakes import quote
+from pydns.config.shapes import suggestion
+
+Read = Callable[[Line, Server, Draft], None]  # raises `BadCorefile` for what can't be carried out
+
+
+class NoEffect(NamedTuple):
+    """A directive that changes no answer. `why` is the note."""
+
+    why: str
+
+
+class Instead(NamedTuple):
+    """A directive that can't be carried out. `nearest` is what there is, if anything; `why` says more."""
+
+    nearest: str = ""
+    why: str = ""
+
+
+CARRIED_OUT: Mapping[str, Read] = {
+    "cache": read_cache,
+    "forward": read_forward,
+    "hosts": read_hosts,
+    "kubernetes": read_kubernetes,
+    "log": read_log,
+}
+
+_ALWAYS = "no effect: always on"
+_BY_FLAG = "no effect: set by the flag {}"
+NO_EFFECT: Mapping[str, NoEffect] = {
+    "any": NoEffect("no effect: ANY gets one RRset of the name (RFC 8482)"),
+    "bind": NoEffect(_BY_FLAG.format("--listen")),
+    "bufsize": NoEffect("no effect: 1,232 octets are advertised (DNS Flag Day 2020); see `edns.max_udp_size`"),
+    "cancel": NoEffect("no effect: every query has its time limit"),
+    "debug": NoEffect(_BY_FLAG.format("--log-level")),
+    "errors": NoEffect(_ALWAYS),
+    "health": NoEffect(_BY_FLAG.format("--health; --drain-quiet and --drain-max are its lameduck")),
+    "loadbalance": NoEffect(_ALWAYS),
+    "loop": NoEffect("no effect: a server that loops is found and left out, the process goes on"),
+    "metadata": NoEffect("no effect: other plugins read it"),
+    "minimal": NoEffect(_ALWAYS),
+    "multisocket": NoEffect(_BY_FLAG.format("--workers")),
+    "pprof": NoEffect("no effect: there is no Go program to profile"),
+    "prometheus": NoEffect(_BY_FLAG.format("--metrics")),
+    "ready": NoEffect(_BY_FLAG.format("--ready")),
+    "reload": NoEffect(_ALWAYS),
+    "shed": NoEffect(_ALWAYS),
+    "timeouts": NoEffect("no effect: connections have limits of their own"),
+    "trace": NoEffect("no effect: `pydns explain` and the query log show where an answer is from"),
+}
+
+INSTEAD: Mapping[str, Instead] = {
+    "acl": Instead("a NetworkPolicy in front of the server"),
+    "auto": Instead("the zone files of --zones"),
+    "autopath": Instead(why="a name is answered as it is asked"),
+    "chaos": Instead(why="questions of class CH are refused"),
+    "dns64": Instead(),
+    "dnssec": Instead(why="zones aren't signed"),
+    "dnstap": Instead("the key `log.queries`"),
+    "erratic": Instead(),
+    "file": Instead("the zone files of --zones"),
+    "geoip": Instead(),
+    "grpc": Instead("the key `routes`, over UDP, TCP or TLS"),
+    "header": Instead(),
+    "k8s_external": Instead(),
+    "local": Instead("the zone file for localhost in zones/, with --zones"),
+    "nsid": Instead(),
+    "rewrite": Instead("a CNAME or DNAME in a zone file of --zones"),
+    "root": Instead("the zone files of --zones"),
+    "secondary": Instead("the zone files of --zones"),
+    "sign": Instead(why="zones aren't signed"),
+    "template": Instead("a wildcard in a zone file of --zones"),
+    "tls": Instead(why="clients are answered over UDP and TCP"),
+    "transfer": Instead(),
+    "tsig": Instead(),
+    "view": Instead(why="all clients get the same answers"),
+    "whoami": Instead(),
+    "alternate": Instead("`on_nxdomain: next` of a route"),
+    "fanout": Instead("`choice: fastest`"),
+    "k8s_gateway": Instead(),
+    "records": Instead("the zone files of --zones"),
+}
+
+
+def read_directive(server: Server, draft: Draft, line: Line) -> None:
+    """Read a directive of a block into the draft. Raises `BadCorefile` for one that can't be carried out."""
+    if line.name in NO_EFFECT:
+        draft.note(line.words[0], NO_EFFECT[line.name].why)
+    elif line.name in CARRIED_OUT:
+        CARRIED_OUT[line.name](line, server, draft)
+    elif line.name in INSTEAD:
+        nearest, why = INSTEAD[line.name]
+        more = f"; the nearest is {nearest}" if nearest else why and f": {why}"
+        raise BadCorefile(line.words[0], quote(line.name), f"carried out here{more}")
+    else:
+        known = [*CARRIED_OUT, *NO_EFFECT, *INSTEAD]
+        raise BadCorefile(line.words[0], quote(line.name), f"a directive that is known{suggestion(line.name, known)}")

@@ -1,0 +1,83 @@
+"""The directive `kubernetes [ZONES…] { … }`: the options of the cluster."""
+
+from pydns.config import texts
+from pydns.config.corefile.blocks import BadCorefile, Line
+from pydns.config.corefile.draft import Draft, Zone, checked, number, only, sequence, switch, text, whole, word
+from pydns.config.corefile.server import Server
+from pydns.config.corefile.zones import zones_of
+from pydns.config.mistakes import Wanted, quote
+
+_TTL_S, _MAX_TTL_S = 5, 3600  # the plugin's default and limit
+_PODS = ("disabled", "insecure", "verified")
+_CONNECTION = "no effect: --kubeconfig and --context name the API server"
+_NO_EFFECT = {
+    "apiserver_burst": "no effect: there is one list and one watch for each kind",
+    "apiserver_max_inflight": "no effect: there is one list and one watch for each kind",
+    "apiserver_qps": "no effect: there is one list and one watch for each kind",
+    "endpoint": _CONNECTION,
+    "kubeconfig": _CONNECTION,
+    "resyncperiod": "no effect: CoreDNS ignores it, too",
+    "startup_timeout": "no effect: what was known before a restart is answered at once",
+    "tls": _CONNECTION,
+    "upstream": "no effect: CoreDNS ignores it, too",
+}
+_NOT_HERE = ("ignore", "multicluster", "namespace_labels", "noendpoints", "zonal")
+
+
+def read_kubernetes(line: Line, server: Server, draft: Draft) -> None:
+    """Read the zones and options of the cluster."""
+    at = line.words[0]
+    if draft.domain is not None:
+        raise BadCorefile(at, "a second kubernetes", "allowed; there is one cluster")
+    zones = [zone for token in line.arguments for zone in zones_of(token)] or list(server.zones)
+    reverse = [zone for zone in zones if not isinstance(texts.parse_reverse_zone(zone.name), Wanted)]
+    forward = [zone for zone in zones if zone not in reverse]
+    if not forward or forward[0].is_root:
+        raise BadCorefile(at, "kubernetes without a domain", "allowed: name the domain of the cluster")
+    if len(forward) > 1:
+        raise BadCorefile(forward[1].token, quote(forward[1].name), "carried out: the cluster has one domain")
+    server.has_kubernetes = True
+    draft.domain = forward[0].token._replace(text=forward[0].name)
+    draft.keys["ttl"] = number(at, _TTL_S)
+    draft.keys["pods"] = word(at, "disabled")
+    if reverse:
+        draft.keys["reverse_zones"] = sequence([text(each.token._replace(text=each.name)) for each in reverse], at.line)
+    draft.read_each(line.lines, lambda each: _read_option(each, forward[0], draft))
+
+
+def _read_option(line: Line, domain: Zone, draft: Draft) -> None:
+    at = line.words[0]
+    match line.name:
+        case "pods":
+            mode = only(line, 1)[0]
+            if mode.text not in _PODS:
+                raise BadCorefile(mode, quote(mode.text), f"one of {', '.join(_PODS)}")
+            draft.keys["pods"] = text(mode)
+        case "ttl":
+            ttl = only(line, 1)[0]
+            draft.keys["ttl"] = number(ttl, whole(ttl, 0, _MAX_TTL_S))
+        case "namespaces":
+            for each in (found := only(line, 1, 10_000)):
+                checked(each, texts.parse_namespace)
+            draft.keys["namespaces"] = sequence(map(text, found), at.line)
+        case "labels":
+            found = only(line, 1, 1000)
+            selector = found[0]._replace(text=" ".join([each.text for each in found]))
+            checked(selector, texts.parse_selector)
+            draft.keys["labels"] = text(selector)
+        case "endpoint_pod_names":
+            only(line, 0)
+            draft.keys["endpoint_pod_names"] = switch(at, value=True)
+        case "fallthrough":
+            zones = [zone for token in line.arguments for zone in zones_of(token)]
+            inside = [zone for zone in zones if zone.name == domain.name or zone.name.endswith(f".{domain.name}")]
+            if inside or not zones or any(zone.is_root for zone in zones):
+                wanted = f"carried out for {domain.name}: what the cluster doesn't have doesn't exist"
+                raise BadCorefile(at, "fallthrough", wanted)
+            draft.note(at, "no effect: reverse names that the cluster doesn't have always go to the upstreams")
+        case name if name in _NO_EFFECT:
+            draft.note(at, _NO_EFFECT[name])
+        case name if name in _NOT_HERE:
+            raise BadCorefile(at, quote(name), "carried out here")
+        case _:
+            raise BadCorefile(at, quote(line.name), "a property of kubernetes that is known here")

@@ -1,0 +1,50 @@
+"""The directive `log`: `log [NAMES…] [FORMAT] { class CLASS… }`."""
+
+from pydns.config.corefile.blocks import BadCorefile, Line
+from pydns.config.corefile.draft import Draft, mapping, only, sequence, text
+from pydns.config.corefile.server import Server
+from pydns.config.corefile.tokens import Token
+from pydns.config.corefile.zones import zones_of
+from pydns.config.mistakes import quote
+from pydns.config.node import Node
+
+_CLASSES = ("success", "denial", "error", "all")
+
+
+def read_log(line: Line, server: Server, draft: Draft) -> None:
+    """Read which queries are logged. What several directives log is logged, whichever block they are in."""
+    zones: list[Token] = []
+    for each in line.arguments:
+        if "{" in each.text:
+            draft.note(each, "no effect: lines have the format of --log-format")
+        else:
+            zones_of(each)
+            zones.append(each)
+    if not zones and not any(zone.is_root for zone in server.zones):
+        zones = [zone.token._replace(text=zone.name) for zone in server.zones]
+    classes: list[Token] = []
+    for inner in line.lines:
+        if inner.name != "class":
+            raise BadCorefile(inner.words[0], quote(inner.name), 'a property of log: "class"')
+        for word in only(inner, 1, 4):
+            if word.text not in _CLASSES:
+                raise BadCorefile(word, quote(word.text), f"one of {', '.join(_CLASSES)}")
+            classes.append(word)
+    if any(each.text == "all" for each in classes):
+        classes = []
+    draft.logs.append((line.words[0], tuple(zones), tuple(classes)))
+
+
+def log_key(logs: list[tuple[Token, tuple[Token, ...], tuple[Token, ...]]]) -> Node | None:
+    """Return the key `log` of all directives together; None if there are none."""
+    if not logs:
+        return None
+    at = logs[0][0]
+    queries: dict[str, Node] = {}
+    if all(zones for _, zones, _ in logs) and not any(zone.text == "." for _, zones, _ in logs for zone in zones):
+        named = {zone.text.lower(): zone for _, zones, _ in logs for zone in zones}
+        queries["zones"] = sequence(map(text, named.values()), at.line)
+    if all(classes for _, _, classes in logs):
+        wanted = {word.text: word for _, _, classes in logs for word in classes}
+        queries["classes"] = sequence(map(text, wanted.values()), at.line)
+    return mapping({"queries": mapping(queries, at.line)}, at.line)

@@ -1,0 +1,113 @@
+"""A Corefile to the keys of `config.yaml`.
+
+Each directive is carried out, or has no effect on answers and gives a note, or is refused with file and line. The
+result is a tree as that of a `config.yaml`, so both formats have one reader (`config.keys`) and the same checks.
+"""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import NamedTuple
+
+from pydns.config.corefile.blocks import BadCorefile, Block, Line, parse
+from pydns.config.corefile.directives import read_directive
+from pydns.config.corefile.draft import Draft, Zone, mapping, number
+from pydns.config.corefile.log import log_key
+from pydns.config.corefile.server import Server
+from pydns.config.corefile.tokens import Token
+from pydns.config.corefile.zones import parse_address
+from pydns.config.mistakes import ConfigError, ConfigNotice, quote
+from pydns.config.node import Mapping as MappingNode
+
+
+class Translation(NamedTuple):
+    """The configuration that a Corefile means. It may be used only if nothing is refused."""
+
+    root: MappingNode
+    domain: Token | None = None  # of the cluster, where a directive names it
+    notes: tuple[ConfigNotice, ...] = ()
+    refused: tuple[ConfigError, ...] = ()
+
+
+def translate(
+    file: str, text: str, files: Mapping[str, str] | None = None, environment: Mapping[str, str] | None = None
+) -> Translation:
+    """Return what a Corefile means. Never raises. `files` are those that it may import, by name."""
+    files = files or {}
+    draft = Draft(files)
+    try:
+        parsed = parse(file, text, files, environment or {})
+    except BadCorefile as error:
+        return Translation(MappingNode([], 1), refused=(error.error,))
+    for missing in parsed.missing:
+        draft.note(missing.pattern, "nothing to import: no file beside the Corefile has such a name")
+    if not parsed.blocks:
+        return Translation(MappingNode([], 1), refused=(ConfigError(file, "a text without a server block", "allowed"),))
+    _read_blocks(parsed.blocks, draft)
+    _finish(draft)
+    return Translation(_root(draft), draft.domain, tuple(draft.notes), tuple(draft.refused))
+
+
+def _read_blocks(blocks: tuple[Block, ...], draft: Draft) -> None:
+    seen: dict[tuple[str, int], Token] = {}
+    for block in blocks:
+        zones: list[Zone] = []
+        for token in block.addresses:
+            try:
+                zones += _zones(token, seen)
+            except BadCorefile as error:
+                draft.refuse(error)
+        server = Server(tuple(zones), block)
+        draft.read_each(block.directives, partial(read_directive, server, draft))
+        server.finish(draft)
+
+
+def _zones(token: Token, seen: dict[tuple[str, int], Token]) -> tuple[Zone, ...]:
+    """Return the zones of an address. All addresses have one port, and no zone twice."""
+    address = parse_address(token)
+    if address.scheme != "dns":
+        raise BadCorefile(token, quote(f"{address.scheme}://"), "a server over UDP and TCP; only those exist here")
+    for _, port in seen:
+        if port != address.port:
+            raise BadCorefile(token, f"port {address.port}", f"the port of the other blocks, {port}; --listen has one")
+    for zone in address.zones:
+        if (zone.name, address.port) in seen:
+            raise BadCorefile(token, f"a second block for {zone.name}", "allowed")
+        seen[zone.name, address.port] = token
+    return address.zones
+
+
+def _finish(draft: Draft) -> None:
+    """Take in what all blocks give together."""
+    for zone in draft.uncached:
+        if draft.domain is None or not f".{zone.name}".endswith(f".{draft.domain.text}"):
+            draft.refuse(BadCorefile(zone.token, f"disable for {zone.name}", "carried out but for the cluster domain"))
+    if "upstreams" not in draft.keys and "choice" not in draft.keys:
+        at = draft.domain or Token("", "Corefile", 1)
+        draft.note(at, "no forward for the zone .: the nameservers of /etc/resolv.conf are asked, CoreDNS refuses")
+    if draft.caches:
+        _take_cache(draft)
+    log = log_key(draft.logs)
+    if log is not None:
+        draft.keys["log"] = log
+
+
+def _take_cache(draft: Draft) -> None:
+    (first, cache), *others = draft.caches
+    for at, other in others:
+        if _values(other) != _values(cache):
+            wanted = f"that of {first.text} in line {first.line}: there is one cache for all zones"
+            draft.refuse(BadCorefile(at, f"the cache of {at.text}", wanted))
+    draft.keys["cache"] = cache[1] if cache is not None else mapping({"entries": number(first, 0)}, first.line)
+
+
+def _values(cache: tuple[Line, MappingNode] | None) -> list[tuple[str, str]] | None:
+    entries = [] if cache is None else cache[1].entries
+    return None if cache is None else [(str(key[0]), str(value[0])) for key, value in entries]
+
+
+def _root(draft: Draft) -> MappingNode:
+    keys = dict(draft.keys)
+    for name, entries in (("routes", draft.routes), ("hosts", draft.hosts)):
+        if entries:
+            keys[name] = mapping(entries, min([each.line for each in entries.values()]))
+    return mapping(keys, 1)

@@ -1,0 +1,66 @@
+"""Zones as a Corefile names them: the addresses of server blocks, and arguments of directives."""
+
+from ipaddress import ip_network
+from typing import NamedTuple
+
+from pydns.config import texts
+from pydns.config.corefile.blocks import BadCorefile
+from pydns.config.corefile.draft import Zone, checked
+from pydns.config.corefile.tokens import Token
+from pydns.config.mistakes import quote
+
+_SCHEMES = {"dns": 53, "tls": 853, "grpc": 443, "https": 443, "https3": 443, "quic": 853}
+
+
+class Address(NamedTuple):
+    """The address of a server block."""
+
+    zones: tuple[Zone, ...]  # several only for a range of addresses between two octets or nibbles
+    scheme: str
+    port: int
+
+
+def parse_address(token: Token) -> Address:
+    """Return the address of a block, `[SCHEME://]ZONE[:PORT]`. Raises `BadCorefile`."""
+    scheme, separator, rest = token.text.rpartition("://")
+    scheme = scheme if separator else "dns"
+    if scheme not in _SCHEMES:
+        raise BadCorefile(token, quote(scheme), f"one of {', '.join(_SCHEMES)}")
+    zone, colon, written = rest.rpartition(":")
+    if not colon or not _is_port(written) or _is_range(rest):
+        zone, port = rest, _SCHEMES[scheme]
+    else:
+        port = int(written)
+    return Address(zones_of(token._replace(text=zone)), scheme, port)
+
+
+def zones_of(token: Token) -> tuple[Zone, ...]:
+    """Return the zones that a word names: a domain, or the reverse zones of a range. Raises `BadCorefile`."""
+    if _is_range(token.text):
+        return tuple([Zone(each, token) for each in _reverse_zones(token)])
+    checked(token, texts.parse_domain)
+    return (Zone(token.text.lower().removesuffix(".") + ".", token),)
+
+
+def _is_port(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) < 6 and 0 < int(text) < 65536
+
+
+def _is_range(text: str) -> bool:
+    try:
+        ip_network(text, strict=False)
+    except ValueError:
+        return False
+    return "/" in text
+
+
+def _reverse_zones(token: Token) -> list[str]:
+    """Return the reverse zones of a range. One between two octets (nibbles in IPv6) has several."""
+    network = ip_network(token.text, strict=False)
+    bits = 8 if network.version == 4 else 4
+    whole = max(-(-network.prefixlen // bits) * bits, bits)
+    zones = []
+    for subnet in network.subnets(new_prefix=whole):
+        labels = subnet.network_address.reverse_pointer.split(".")
+        zones.append(".".join(labels[(network.max_prefixlen - whole) // bits :]) + ".")
+    return zones

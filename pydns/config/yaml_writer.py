@@ -1,0 +1,59 @@
+"""A tree of nodes to YAML text, in block style, with the line that each key comes from as a comment."""
+
+import json
+import re
+from collections.abc import Iterator
+
+from pydns.config.node import ImportedLine, Mapping, Node, Scalar, Sequence
+
+
+def lines(root: Mapping, source: str) -> Iterator[str]:
+    """Yield the lines of a mapping. `source` names the text that it was read from, for the comments."""
+    yield from _mapping(root, source, "", "")
+
+
+def _mapping(node: Mapping, source: str, indent: str, above: str) -> Iterator[str]:
+    """Yield the lines of a mapping. A value from the same place as the one `above` it has no comment."""
+    for key, value in node.entries:
+        assert isinstance(key, Scalar)
+        head = f"{indent}{_scalar(key)}:"
+        place = _place(value, source)
+        comment = f"  # {place}" if place != above else ""
+        if isinstance(value, Scalar):
+            yield f"{head} {_scalar(value)}{comment}"
+        elif isinstance(value, Sequence) and all(isinstance(each, Scalar) for each in value.items):
+            items = ", ".join([_scalar(each) for each in value.items if isinstance(each, Scalar)])
+            yield f"{head} [{items}]{comment}"
+        elif isinstance(value, Sequence):
+            yield f"{head}{comment}"
+            for each in value.items:
+                yield from _item(each, source, f"{indent}  ", place)
+        elif value.entries:
+            yield f"{head}{comment}"
+            yield from _mapping(value, source, f"{indent}  ", place)
+        else:
+            yield f"{head} {{}}{comment}"
+
+
+def _item(node: Node, source: str, indent: str, above: str) -> Iterator[str]:
+    if isinstance(node, Scalar):
+        yield f"{indent}- {_scalar(node)}"
+    elif isinstance(node, Mapping):
+        first, *rest = _mapping(node, source, f"{indent}  ", above)
+        yield f"{indent}- {first.lstrip()}"
+        yield from rest
+
+
+def _place(node: Node, source: str) -> str:
+    return f"{node.line.file if isinstance(node.line, ImportedLine) else source}:{node.line:d}"
+
+
+def _scalar(scalar: Scalar) -> str:
+    """Return a scalar so that it is read as the same type: a text has quotes unless it is plainly one."""
+    if not isinstance(scalar.value, str):
+        return scalar.text
+    return scalar.value if _PLAIN.fullmatch(scalar.value) else json.dumps(scalar.value)
+
+
+_WORDS = "(?i:true|false|yes|no|on|off|null|y|n)"
+_PLAIN = re.compile(rf"(?!{_WORDS}$)[A-Za-z][A-Za-z0-9_]*(?:[-./][A-Za-z0-9_]+)*", re.ASCII)

@@ -1,0 +1,138 @@
+"""A Corefile is split into words and blocks as CoreDNS does it, and means the same as the config.yaml made of it."""
+
+import string
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pydns.config import yaml_writer
+from pydns.config.corefile.blocks import BadCorefile, Line, parse
+from pydns.config.corefile.tokens import tokens
+from pydns.config.inputs import is_corefile, read_file
+from pydns.config.read import Accepted, Refused, Surroundings, read, read_corefile, read_text
+from pydns.dns import name
+
+CASES = yaml.safe_load((Path(__file__).parent / "corefile_syntax.yaml").read_text())
+
+
+@pytest.mark.parametrize("case", CASES["words"], ids=lambda case: case["text"][:40])
+def test_a_text_is_split_into_words(case: dict[str, Any]) -> None:
+    assert [token.text for token in tokens("Corefile", case["text"])] == case["words"]
+
+
+@pytest.mark.parametrize("case", CASES["blocks"], ids=lambda case: case["name"])
+def test_words_make_blocks(case: dict[str, Any]) -> None:
+    try:
+        parsed = parse("Corefile", case["text"], case.get("files", {}), case.get("environment", {}))
+    except BadCorefile as error:
+        assert str(error) == case.get("error")
+        return
+    found = [
+        {" ".join([each.text for each in block.addresses]): list(map(written, block.directives))}
+        for block in parsed.blocks
+    ]
+    assert found == case.get("blocks")
+
+
+def written(line: Line) -> Any:
+    """Return a line as the cases write it: its words, and a mapping if it opens a block."""
+    words = " ".join([token.text for token in line.words])
+    return {words: list(map(written, line.lines))} if line.lines else words
+
+
+@pytest.mark.parametrize(
+    ("text", "is_one"),
+    [
+        (".:53 {\n", True),
+        ("# the stock one\n\n. {\n", True),
+        ("(snippet) {\n", True),
+        ("corp.example:53, 10.0.0.0/8 { # ours\n", True),
+        ("ttl: 5\n", False),
+        ("hosts: {\n  a.example: {addresses: [10.0.0.1]}}\n", False),
+        ('{"ttl": 5}', False),
+        ("{\n", False),
+        ("", False),
+    ],
+)
+def test_a_corefile_is_known_by_its_first_line(text: str, is_one: bool) -> None:
+    assert is_corefile("dns.txt", text) is is_one
+    assert is_corefile("Corefile", text)
+
+
+def test_a_corefile_for_another_cluster_domain_is_refused() -> None:
+    text = "corp.local {\n kubernetes\n}\n. {\n forward . 10.0.0.1\n}\n"
+    refused = read_corefile("Corefile", text, {}, Surroundings(domain=name.from_text("cluster.local")))
+    assert isinstance(refused, Refused)
+    assert [str(error) for error in refused.errors] == [
+        'Corefile:1: "corp.local." is not the cluster domain, cluster.local.; the flag --domain sets that'
+    ]
+
+
+def test_a_mistake_in_an_imported_file_names_that_file() -> None:
+    refused = read({"Corefile": "import *.server", "a.server": ". {\n forward . 10.0.0.300\n}"})
+    assert isinstance(refused, Refused)
+    assert [str(error) for error in refused.errors] == [
+        'a.server:2: "10.0.0.300" is not an IP address or IP:port',
+    ]
+
+
+def test_a_manifest_of_another_kind_is_called_what_it_is() -> None:
+    refused = read_file("dns.yaml", b"apiVersion: apps/v1\nkind: Deployment\n")
+    assert isinstance(refused, Refused)
+    assert [str(error) for error in refused.errors] == [
+        'dns.yaml:2: a manifest of kind "Deployment" is not a ConfigMap'
+    ]
+
+
+# Corefiles of the grammar that is supported, some of them with mistakes.
+ZONES = st.sampled_from([".", "corp.example", "a.b", "10.0.0.0/8", "10.96.0.0/12", "2001:db8::/33", "bad..zone"])
+SERVERS = st.sampled_from(
+    [
+        "8.8.8.8",
+        "[::1]:53",
+        "tls://9.9.9.9%dns.quad9.net",
+        "ns.example",
+        "/etc/resolv.conf",
+        "1.2.3.400",
+        "fe80::1%eth0",
+    ]
+)
+WORDS = ["errors", "loop", "reload 10s", "log", "log . {class denial\n}", "bufsize 512", "rewrite"]
+CACHES = ["", "30", "0", "x", "30 {\nprefetch 5\nserve_stale 1m\n}"]
+FORWARD = ["policy sequential", "force_tcp", "tls", "next NXDOMAIN", "except a.b", "x"]
+KUBERNETES = ["pods verified", "ttl 9", "labels a=b", "namespaces a b", "x"]
+ENTRIES = ["10.0.0.1 a.example", "::1 a.example b.example", "10.0.0.1 *.example", "x a.example"]
+LINES = st.one_of(
+    st.sampled_from(WORDS),
+    st.sampled_from(CACHES).map("cache {}".format),
+    st.builds("forward {} {}".format, ZONES, SERVERS),
+    st.builds("forward . {} {{\n{}\n}}".format, SERVERS, st.sampled_from(FORWARD)),
+    st.sampled_from(KUBERNETES).map("kubernetes cluster.local in-addr.arpa {{\n{}\n}}".format),
+    st.sampled_from(ENTRIES).map("hosts {{\n{}\nfallthrough\n}}".format),
+    st.text(string.printable, max_size=20),
+)
+BLOCKS = st.builds(lambda zone, lines: f"{zone} {{\n" + "\n".join(lines) + "\n}\n", ZONES, st.lists(LINES, max_size=6))
+COREFILES = st.lists(BLOCKS, min_size=1, max_size=3).map("".join)
+
+
+@given(COREFILES)
+def test_a_corefile_means_what_its_migration_means(text: str) -> None:
+    result = read_corefile("Corefile", text, {})
+    if isinstance(result, Refused):
+        assert all(len(str(error)) < 500 and str(error).isprintable() for error in result.errors)
+        return
+    assert result.translated is not None
+    migrated = "\n".join(yaml_writer.lines(result.translated, "Corefile"))
+    again = read_text("config.yaml", migrated)
+    assert isinstance(again, Accepted), migrated
+    assert again.config == result.config
+
+
+@given(st.text(max_size=200), st.text(max_size=50))
+def test_no_text_raises(text: str, imported: str) -> None:
+    read({"Corefile": text, "x": imported})
+    read({"Corefile": f". {{\nforward . 10.0.0.1\nimport x\n{text}", "x": imported})
