@@ -202,7 +202,7 @@ def test_files_with_unknown_names_are_reported_but_not_read(tmp_path: Path) -> N
     result = read_path(tmp_path)
 
     assert isinstance(result, Accepted)
-    assert [str(notice) for notice in result.notices] == ['"Corefile": ignored: not a known key']
+    assert [str(notice) for notice in result.notices] == ['"Corefile": ignored: the other keys are the configuration']
 
 
 def test_a_swap_is_delivered_within_a_second(tmp_path: Path) -> None:
