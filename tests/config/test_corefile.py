@@ -132,7 +132,11 @@ def test_a_corefile_means_what_its_migration_means(text: str) -> None:
     assert again.config == result.config
 
 
-@given(st.text(max_size=200), st.text(max_size=50))
+PIECES = ["{", "}", "{{$X}", '"', '""', "import x", "import", "(x)", "\n", " ", "a", ",", "#", "\\", "{$HOME}", ". {\n"]
+TEXTS = st.one_of(st.text(max_size=200), st.lists(st.sampled_from(PIECES), max_size=40).map("".join))
+
+
+@given(TEXTS, TEXTS)
 def test_no_text_raises(text: str, imported: str) -> None:
     read({"Corefile": text, "x": imported})
     read({"Corefile": f". {{\nforward . 10.0.0.1\nimport x\n{text}", "x": imported})

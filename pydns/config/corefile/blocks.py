@@ -118,9 +118,9 @@ class _Parser:
 
     def _addresses(self) -> list[Token]:
         found: list[Token] = []
-        is_more = False
+        has_begun = is_more = False
         while (token := self._tokens.peek()) is not None:
-            if found and not is_more and self._tokens.is_new_line():
+            if has_begun and not is_more and self._tokens.is_new_line():
                 break
             if token.text == "import" and self._tokens.is_new_line():
                 self._import()
@@ -131,6 +131,7 @@ class _Parser:
                     raise BadCorefile(token, '"{"', 'an address; the line before ends with ","')
                 break
             self._tokens.take()
+            has_begun = True
             if text:
                 is_more = text.endswith(",")
                 found.append(token._replace(text=text.removesuffix(",")))
@@ -163,7 +164,8 @@ class _Parser:
                 self._import()
                 continue
             yield self._directive()
-        if has_braces:
+        # CoreDNS accepts a last block without its brace if the last word is that of an inner block.
+        if has_braces and (self._tokens.before is None or self._tokens.before.text != "}"):
             raise BadCorefile(opening or self._file, '"{" without "}"', "allowed")
 
     def _directive(self) -> Line:
@@ -275,6 +277,8 @@ def _line(words: Sequence[Token], starts: Sequence[bool]) -> Line:
 
 def _next_line(rest: deque[tuple[Token, bool]], depth: int) -> Line:
     words = [rest.popleft()[0]]
+    if depth and words[0].text == "{":
+        raise BadCorefile(words[0], '"{" at the beginning of a line', "allowed in a block")
     while rest and not rest[0][1] and rest[0][0].text not in ("{", "}"):
         words.append(rest.popleft()[0])
     lines: list[Line] = []
@@ -282,7 +286,9 @@ def _next_line(rest: deque[tuple[Token, bool]], depth: int) -> Line:
         opening = rest.popleft()[0]
         if depth == MAX_DEPTH:
             raise BadCorefile(opening, f"a block at depth {depth + 1}", "allowed")
-        while rest[0][0].text != "}":
+        while rest and rest[0][0].text != "}":
             lines.append(_next_line(rest, depth + 1))
+        if not rest:  # a brace that a variable has made
+            raise BadCorefile(opening, '"{" without "}"', "allowed")
         rest.popleft()
     return Line(tuple(words), tuple(lines))
