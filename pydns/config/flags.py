@@ -364,10 +364,10 @@ SERVE = (
     CONFIG,
     Flag(
         "configmap",
-        Text("NAMESPACE/NAME", _parse_configmap),
+        ListOf(Text("NAMESPACE/NAME", _parse_configmap), "ConfigMaps"),
         None,
-        "NAMESPACE/NAME",
-        "Live configuration: a ConfigMap to watch.",
+        "NAMESPACE/NAME,…",
+        "Live configuration: a ConfigMap to watch. Further ones have files that its Corefile imports.",
         wrong="kube-dns",
         remark="Exclusive with `--config` and `--manifests`",
     ),

@@ -54,7 +54,7 @@ class Settings(NamedTuple):
     context: str | None
     manifests: Path | None
     config: Path | None
-    configmap: tuple[str, str] | None  # namespace and name
+    configmap: tuple[tuple[str, str], ...] | None  # namespaces and names
     resolv_conf: Path
     zones: Path | None
     health: HttpEndpoint | None

@@ -1,10 +1,11 @@
-"""A ConfigMap of the API server as the source of the live configuration.
+"""ConfigMaps of the API server as the source of the live configuration.
 
-It is watched as Services are (`control.apiserver`, `kube.reflector`), with a field selector for its name: a Role for
-this one ConfigMap (`resourceNames`) is permission enough. The meaning of its texts is the business of `config.inputs`.
+Each is watched as Services are (`control.apiserver`, `kube.reflector`), with a field selector for its name: a Role for
+these ConfigMaps (`resourceNames`) is permission enough. The meaning of their texts is the business of `config.inputs`.
 """
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
 
 from pydns.config import inputs
 from pydns.config.mistakes import ConfigError
@@ -14,45 +15,91 @@ from pydns.control.apiserver import PACE, ApiServer, Connection, Pace, Watched
 from pydns.control.config_source import Seen
 from pydns.kube.events import Apply, Delete, Event, Init, InitApply, InitDone
 from pydns.kube.kinds import Kind
-from pydns.kube.objects import ConfigMap, Observed
+from pydns.kube.objects import ConfigMap, Observed, Skipped
 from pydns.log import Log
 
 
 class ConfigMapWatch:
-    """Delivers what a ConfigMap contains, from its own thread: when it has been read, and whenever it changes."""
+    """Delivers what ConfigMaps contain, from threads of its own: when all have been read, and whenever one changes.
+
+    The first is the configuration. The others have files that its Corefile imports, and none of them has to exist.
+    """
 
     def __init__(
         self,
         connection: Connection,
-        namespace: str,
-        name: str,
+        names: Sequence[tuple[str, str]],
         deliver: Callable[[Seen], None],
         log: Log,
         pace: Pace = PACE,
         surroundings: Surroundings = ANYWHERE,
     ) -> None:
-        self.name = f"ConfigMap {namespace}/{name}"
+        """`names` are namespaces and names."""
+        self.name = "ConfigMap " + ", ".join(map("/".join, names))
         self._deliver = deliver
         self._surroundings = surroundings
-        self._listed: Observed | None = None  # in the listing that is going on
-        watched = Watched((Kind.CONFIG_MAP,), only=(namespace, name))
-        self._server = ApiServer(connection, watched, self._take, log, pace)
+        self._lock = threading.Lock()
+        self._watches = [_Watch(connection, each, self._take, log, pace) for each in names]
 
     def start(self) -> None:
         """Begin. Returns at once."""
-        self._server.start()
+        for watch in self._watches:
+            watch.server.start()
 
     def stop(self) -> None:
-        """End the watch."""
-        self._server.stop()
+        """End the watches."""
+        for watch in self._watches:
+            watch.server.stop()
 
     def problem(self) -> str | None:
-        """Return why the ConfigMap can't be read now."""
-        status = self._server.status()[Kind.CONFIG_MAP]
-        # One failure may mean a server without WatchList. The next request is a list.
-        return status.problem if sum(status.errors.values()) > 1 else None
+        """Return why a ConfigMap can't be read now."""
+        for watch in self._watches:
+            status = watch.server.status()[Kind.CONFIG_MAP]
+            # One failure may mean a server without WatchList. The next request is a list.
+            if status.problem and sum(status.errors.values()) > 1:
+                return status.problem
+        return None
 
-    def _take(self, events: list[Event]) -> None:
+    def _take(self, watch: "_Watch", observed: Observed | None) -> None:
+        with self._lock:
+            watch.observed, watch.is_read = observed, True
+            if all(each.is_read for each in self._watches):
+                self._deliver(self._read())
+
+    def _read(self) -> Seen:
+        if self._watches[0].observed is None:
+            return Seen(Accepted(Config()), exists=False)
+        data: dict[str, str] = {}
+        binary: set[str] = set()
+        for watch in self._watches:
+            value = watch.observed.value if watch.observed is not None else None
+            if isinstance(value, Skipped):
+                return Seen(Refused((ConfigError(watch.name, f"what came ({value.reason})", "a ConfigMap"),)))
+            if isinstance(value, ConfigMap):
+                data = value.data | data
+                binary |= value.binary
+        return Seen(inputs.read_config_map(data, binary - data.keys(), self._surroundings))
+
+
+class _Watch:
+    """One of the ConfigMaps."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        name: tuple[str, str],
+        take: Callable[["_Watch", Observed | None], None],
+        log: Log,
+        pace: Pace,
+    ) -> None:
+        self.name = f"ConfigMap {'/'.join(name)}"
+        self.observed: Observed | None = None
+        self.is_read = False
+        self._take = take
+        self._listed: Observed | None = None  # in the listing that is going on
+        self.server = ApiServer(connection, Watched((Kind.CONFIG_MAP,), only=name), self._apply, log, pace)
+
+    def _apply(self, events: list[Event]) -> None:
         for event in events:
             match event:
                 case Init():
@@ -60,18 +107,8 @@ class ConfigMapWatch:
                 case InitApply(observed):
                     self._listed = observed
                 case InitDone():
-                    self._deliver_read(self._listed)
+                    self._take(self, self._listed)
                 case Apply(observed):
-                    self._deliver_read(observed)
+                    self._take(self, observed)
                 case Delete():
-                    self._deliver_read(None)
-
-    def _deliver_read(self, observed: Observed | None) -> None:
-        if observed is None:
-            self._deliver(Seen(Accepted(Config()), exists=False))
-        elif isinstance(observed.value, ConfigMap):
-            texts, binary = observed.value.data, observed.value.binary
-            self._deliver(Seen(inputs.read_config_map(texts, binary, self._surroundings)))
-        else:
-            reason = getattr(observed.value, "reason", "")
-            self._deliver(Seen(Refused((ConfigError(self.name, f"what came ({reason})", "a ConfigMap"),))))
+                    self._take(self, None)

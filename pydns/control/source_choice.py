@@ -59,7 +59,7 @@ def choose(settings: Settings, log: Log, deliver_config: Callable[[Seen], None])
 
     watch = None
     if settings.configmap:
-        watch = ConfigMapWatch(connection, *settings.configmap, deliver_config, log, surroundings=surroundings)
+        watch = ConfigMapWatch(connection, settings.configmap, deliver_config, log, surroundings=surroundings)
     return Chosen(SourceChoice(connection.configuration.host, open_server), config or watch)
 
 

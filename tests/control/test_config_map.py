@@ -1,7 +1,7 @@
 """A ConfigMap is watched by its name, with permission for it alone, whatever the API server does."""
 
 import queue
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -36,10 +36,12 @@ def server() -> Iterator[FakeApiServer]:
 
 
 @contextmanager
-def watching(server: FakeApiServer, directory: Path) -> Iterator[tuple[ConfigMapWatch, "queue.SimpleQueue[Seen]"]]:
+def watching(
+    server: FakeApiServer, directory: Path, names: Sequence[tuple[str, str]] = (("kube-system", "kube-dns"),)
+) -> Iterator[tuple[ConfigMapWatch, "queue.SimpleQueue[Seen]"]]:
     told: queue.SimpleQueue[Seen] = queue.SimpleQueue()
     connection = connect(server.kubeconfig(directory))
-    watch = ConfigMapWatch(connection, "kube-system", "kube-dns", told.put, RecordedLog(), Pace(QUICK))
+    watch = ConfigMapWatch(connection, names, told.put, RecordedLog(), Pace(QUICK))
     watch.start()
     try:
         yield watch, told
@@ -65,6 +67,28 @@ def test_every_change_of_the_configmap_is_delivered(tmp_path: Path, watch_list: 
             assert told.get(timeout=5) == ABSENT
             assert watch.name == "ConfigMap kube-system/kube-dns"
             assert told.empty()
+
+
+COREFILE = ". {\n forward . 10.0.0.1\n import custom/*.override\n}\n"
+
+
+def test_a_second_configmap_has_what_the_corefile_imports(server: FakeApiServer, tmp_path: Path) -> None:
+    names = ("kube-system", "coredns"), ("kube-system", "coredns-custom")
+    server.apply("ConfigMap", config_map("coredns", Corefile=COREFILE))
+    with watching(server, tmp_path, names) as (watch, told):
+        first = told.get(timeout=30).result
+        assert isinstance(first, Accepted)
+        assert first.config.log.queries is None
+        server.wait_until(lambda server: server.watching("ConfigMap") == 2)
+        server.apply("ConfigMap", config_map("coredns-custom", **{"log.override": "log", "Corefile": "not this one"}))
+        second = told.get(timeout=30).result
+        assert isinstance(second, Accepted)
+        assert second.config.log.queries is not None
+        server.delete("ConfigMap", "kube-system", "coredns-custom")
+        assert told.get(timeout=30).result == first
+        server.delete("ConfigMap", "kube-system", "coredns")
+        assert told.get(timeout=30) == ABSENT
+        assert watch.name == "ConfigMap kube-system/coredns, kube-system/coredns-custom"
 
 
 def test_a_deletion_that_was_missed_is_found_by_the_next_listing(server: FakeApiServer, tmp_path: Path) -> None:

@@ -172,8 +172,9 @@ def test_verified_pods_come_with_the_right_to_watch_pods(tmp_path: Path) -> None
 def test_the_role_grants_the_configmap_that_is_watched() -> None:
     objects = build("base")
     chosen = settings_of(parser({}).parse_args(_container("base")["args"]))
-    assert chosen.configmap == ("kube-system", only(objects, "ConfigMap")["metadata"]["name"])
-    assert only(objects, "Role")["rules"][0]["resourceNames"] == [chosen.configmap[1]]
+    name = only(objects, "ConfigMap")["metadata"]["name"]
+    assert chosen.configmap == (("kube-system", name),)
+    assert only(objects, "Role")["rules"][0]["resourceNames"] == [name]
 
 
 def test_applying_again_keeps_the_configuration_of_the_operator() -> None:
