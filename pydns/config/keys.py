@@ -13,10 +13,12 @@ from typing import Any
 from pydns.config import flags, texts
 from pydns.config.mistakes import Wanted
 from pydns.config.model import (
+    Blocked,
     CacheOptions,
     Case,
     Choice,
     Config,
+    Denial,
     Edns,
     EdnsOptions,
     Host,
@@ -420,6 +422,20 @@ ROOT = Record(
             "Names with fixed addresses.",
             "{db.corp.example: {addresses: [10.9.0.5]}}",
             "{db.corp.example: 10.9.0.5}",
+            default="none",
+        ),
+        Key(
+            "blocked",
+            MapOf(
+                Text(texts.DOMAIN, texts.parse_route_domain),
+                OneOf(Denial),
+                "a mapping of domains to nxdomain or nodata",
+                Blocked,
+            ),
+            "Domains that upstreams aren't asked about. nxdomain: no name at or below exists. nodata: all of them exist, "
+            "without records. Routes, hosts and zone files below such a domain are used all the same.",
+            "{ads.example: nxdomain}",
+            "{ads.example: refused}",
             default="none",
         ),
         Key(

@@ -86,6 +86,20 @@ class SpecialName(Enum):
     USE_APPLICATION_DNS_NET = "use-application-dns.net"
 
 
+class Denial(Enum):
+    """How a name is denied."""
+
+    NXDOMAIN = "nxdomain"
+    NODATA = "nodata"
+
+
+class Blocked(Struct, frozen=True, gc=False):
+    """A domain whose names are denied here and asked nowhere."""
+
+    domain: bytes
+    denial: Denial
+
+
 class ServerSpec(Struct, frozen=True, gc=False, tag="ip"):
     """An upstream with a fixed address."""
 
@@ -187,6 +201,7 @@ class Config(Struct, frozen=True, gc=False):
     reverse_zones: tuple[bytes, ...] | None = None
     ptr_ranges: tuple[str, ...] | None = None
     hosts: tuple[Host, ...] = ()  # at most one per name
+    blocked: tuple[Blocked, ...] = ()  # at most one per domain
     forwarded_special_names: tuple[SpecialName, ...] = ()  # upstreams answer these
     edns: EdnsOptions = EdnsOptions()
     metrics: MetricsOptions = MetricsOptions()

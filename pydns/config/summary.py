@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from pydns.config.keys import ROOT
-from pydns.config.model import Config, Host, NamedUpstream, Route, ServerSpec, Transport
+from pydns.config.model import Blocked, Config, Host, NamedUpstream, Route, ServerSpec, Transport
 from pydns.config.shapes import field_of
 from pydns.dns import name
 from pydns.dns.address import address_text, endpoint_text
@@ -22,6 +22,8 @@ def lines(config: Config) -> Iterator[str]:
             for each in value:
                 owner = each.domain if isinstance(each, Route) else each.qname
                 yield f"{key.name}[{_text(owner)}]: {_route(each) if isinstance(each, Route) else _host(each)}"
+        elif isinstance(value, tuple) and value and isinstance(value[0], Blocked):
+            yield from (f"{key.name}[{_text(each.domain)}]: {each.denial.value}" for each in value)
         elif key.name == "upstreams" and value is None:
             yield f"{key.name}: {key.default}"
         elif value != default:

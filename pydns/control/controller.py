@@ -117,6 +117,7 @@ class Controller:
             statics.set_hosts(config.hosts)
             forwarded = [each.value for each in config.forwarded_special_names]
             statics.set_special_names([each for each in SPECIAL_NAMES if each not in forwarded])
+            statics.set_blocked(config.blocked)
             statics.set_reverse_zones(self._wanted.zone.reverse_zones)
         if self._wanted is not None:
             self._choose_feed(self._wanted)

@@ -5,14 +5,14 @@ Used by the controller's thread, which is the table's only writer. The folder's 
 
 from collections.abc import Sequence
 
-from pydns.config.model import Host
+from pydns.config.model import Blocked, Host
 from pydns.control.zone_folder import ZoneFolder
 from pydns.dns import name
 from pydns.log import Level, Log
 from pydns.table.status import ZoneStatus
 from pydns.table.writer import Writer
 from pydns.zones.compile import CompiledZone, combine
-from pydns.zones.special import special_zones
+from pydns.zones.special import blocked_zones, special_zones
 
 
 class StaticRecords:
@@ -28,6 +28,7 @@ class StaticRecords:
         self._folder = folder
         self._hosts: tuple[Host, ...] = ()
         self._special = special_zones()
+        self._blocked: tuple[Blocked, ...] = ()
         self._zones: dict[str, CompiledZone] = {}
         self._refused: dict[str, str] = {}
         self._is_published = False
@@ -50,6 +51,11 @@ class StaticRecords:
         self._is_published = self._is_published and special.keys() == self._special.keys()
         self._special = special
 
+    def set_blocked(self, blocked: Sequence[Blocked]) -> None:
+        """Deny all names of these domains, from the next `publish` on."""
+        self._is_published = self._is_published and tuple(blocked) == self._blocked
+        self._blocked = tuple(blocked)
+
     def set_reverse_zones(self, reverse_zones: Sequence[bytes]) -> None:
         """Set the reverse zones of the cluster. From the next `publish` on, no file may have one of them."""
         self._is_published = self._is_published and tuple(reverse_zones) == self._reverse_zones
@@ -66,7 +72,8 @@ class StaticRecords:
         if self._is_published and zones is self._zones:
             return
         in_files = {zone.facts.apex for zone in zones.values()}
-        special = {key: zone for key, zone in self._special.items() if zone.facts.apex not in in_files}
+        denied = {**blocked_zones(self._blocked), **self._special}
+        special = {key: zone for key, zone in denied.items() if zone.facts.apex not in in_files}
         statics = combine({**zones, **special}, self._hosts, self._domain, self._reverse_zones)
         for file, reason in statics.refused.items():
             if self._refused.get(file) != reason:

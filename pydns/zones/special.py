@@ -1,11 +1,12 @@
-"""Zones that are served unless they are left out: names that a resolver must answer itself.
+"""Zones of names that are denied here and asked nowhere: special names, and what the configuration blocks.
 
-An upstream that answers them could lead clients in pods away from this server, and so from the cluster's names.
+An upstream that answers a special name could lead clients in pods away from this server, and so from the names of the
+cluster.
 """
 
 from collections.abc import Iterable
 
-from pydns.config.model import SpecialName
+from pydns.config.model import Blocked, Denial, SpecialName
 from pydns.dns import name
 from pydns.table.layout import Contents
 from pydns.zones import zonefile
@@ -16,24 +17,28 @@ from pydns.zones.zonefile import Unavailable, ZoneFile
 _NODATA = "$TTL 3600\n@ SOA localhost. nobody.invalid. 1 3600 1200 604800 3600\n@ NS localhost.\n* TYPE65534 \\# 0\n"
 _NXDOMAIN = "$TTL 3600\n@ SOA localhost. nobody.invalid. 1 3600 1200 604800 3600\n"
 
-_TEXTS = {
-    SpecialName.RESOLVER_ARPA.value: _NODATA,  # RFC 9462 section 6.4: no encrypted resolver is designated
-    SpecialName.USE_APPLICATION_DNS_NET.value: _NXDOMAIN,  # Firefox's canary domain: it keeps to the system's resolver
+_SPECIAL = {
+    SpecialName.RESOLVER_ARPA.value: Denial.NODATA,  # RFC 9462 section 6.4: no encrypted resolver is designated
+    SpecialName.USE_APPLICATION_DNS_NET.value: Denial.NXDOMAIN,  # Firefox's canary domain: it keeps to the system's
 }
-SPECIAL_NAMES = tuple(_TEXTS)
+SPECIAL_NAMES = tuple(_SPECIAL)
 
 
 def special_zones(names: Iterable[str] = SPECIAL_NAMES) -> dict[str, CompiledZone]:
     """Return the zones of some of `SPECIAL_NAMES`, each by a text that takes the place of its file's name."""
-    return {f"special name {each}": _compile(each) for each in names}
+    return {f"special name {each}": _compile(each, _SPECIAL[each]) for each in names}
 
 
-def _compile(apex: str) -> CompiledZone:
-    text = _TEXTS[apex]
-    read = zonefile.read(text, apex, apex, _no_include)
+def blocked_zones(blocked: Iterable[Blocked]) -> dict[str, CompiledZone]:
+    """Return the zones of blocked domains, likewise."""
+    return {f"blocked {(text := name.to_text(each.domain))}": _compile(text, each.denial) for each in blocked}
+
+
+def _compile(apex: str, denial: Denial) -> CompiledZone:
+    read = zonefile.read(_NODATA if denial is Denial.NODATA else _NXDOMAIN, apex, apex, _no_include)
     assert isinstance(read, ZoneFile), read
     zone = compile_zone(read)
-    return _denied(zone) if text is _NXDOMAIN else zone
+    return _denied(zone) if denial is Denial.NXDOMAIN else zone
 
 
 def _denied(zone: CompiledZone) -> CompiledZone:

@@ -105,6 +105,7 @@ WORDS = ["errors", "loop", "reload 10s", "log", "log . {class denial\n}", "bufsi
 CACHES = ["", "30", "0", "x", "30 {\nprefetch 5\nserve_stale 1m\n}"]
 FORWARD = ["policy sequential", "force_tcp", "tls", "next NXDOMAIN", "except a.b", "x"]
 KUBERNETES = ["pods verified", "ttl 9", "labels a=b", "namespaces a b", "x"]
+TEMPLATE = ["rcode NXDOMAIN", "rcode NOERROR\nmatch .*", "answer x"]
 ENTRIES = ["10.0.0.1 a.example", "::1 a.example b.example", "10.0.0.1 *.example", "x a.example"]
 LINES = st.one_of(
     st.sampled_from(WORDS),
@@ -112,6 +113,9 @@ LINES = st.one_of(
     st.builds("forward {} {}".format, ZONES, SERVERS),
     st.builds("forward . {} {{\n{}\n}}".format, SERVERS, st.sampled_from(FORWARD)),
     st.sampled_from(KUBERNETES).map("kubernetes cluster.local in-addr.arpa {{\n{}\n}}".format),
+    st.sampled_from(["rcode NXDOMAIN", "rcode NOERROR\nmatch .*", "answer x"]).map(
+        "template ANY ANY a.b {{\n{}\n}}".format
+    ),
     st.sampled_from(ENTRIES).map("hosts {{\n{}\nfallthrough\n}}".format),
     st.text(string.printable, max_size=20),
 )

@@ -8,13 +8,16 @@ import pytest
 
 from pydns.dns import name
 from pydns.zones.compile import combine
-from pydns.zones.special import SPECIAL_NAMES, special_zones
+from pydns.config.model import Blocked, Denial
+from pydns.zones.special import SPECIAL_NAMES, blocked_zones, special_zones
 from tests.subject import InProcess, load
 
 
 @pytest.fixture(scope="module")
 def subject(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InProcess]:
-    statics = combine(special_zones(), (), name.from_text("cluster.local"), ())
+    blocked = [Blocked(name.from_text(f"{each.value}.example"), each) for each in Denial]
+    zones = blocked_zones(blocked) | special_zones()
+    statics = combine(zones, (), name.from_text("cluster.local"), ())
     made = InProcess(tmp_path_factory.mktemp("state"), load([]), statics=statics)
     yield made
     made.close()
@@ -29,15 +32,21 @@ def subject(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InProcess]:
         ("use-application-dns.net", "A", "NXDOMAIN"),
         ("use-application-dns.net", "AAAA", "NXDOMAIN"),
         ("a.use-application-dns.net", "A", "NXDOMAIN"),
+        ("nxdomain.example", "A", "NXDOMAIN"),
+        ("a.b.nxdomain.example", "TXT", "NXDOMAIN"),
+        ("nodata.example", "A", "NOERROR"),
+        ("a.b.nodata.example", "AAAA", "NOERROR"),
     ],
 )
-def test_special_name_is_denied_with_its_soa(qname: str, rtype: str, rcode: str, subject: InProcess) -> None:
+def test_a_special_or_blocked_name_is_denied_with_its_soa(
+    qname: str, rtype: str, rcode: str, subject: InProcess
+) -> None:
     reply = subject.ask(dns.message.make_query(qname, rtype).to_wire(), tcp=False)
     assert reply is not None
     message = dns.message.from_wire(reply)
     assert (dns.rcode.to_text(message.rcode()), message.answer) == (rcode, [])
     assert [rrset.name.to_text().rstrip(".") for rrset in message.authority] == [
-        each for each in SPECIAL_NAMES if qname.endswith(each)
+        each for each in (*SPECIAL_NAMES, "nxdomain.example", "nodata.example") if qname.endswith(each)
     ]
 
 

@@ -15,6 +15,7 @@ from pydns.config.corefile.hosts import read_hosts
 from pydns.config.corefile.kubernetes import read_kubernetes
 from pydns.config.corefile.log import read_log
 from pydns.config.corefile.server import Server
+from pydns.config.corefile.template import read_template
 from pydns.config.mistakes import quote
 from pydns.config.shapes import suggestion
 
@@ -40,6 +41,7 @@ CARRIED_OUT: Mapping[str, Read] = {
     "hosts": read_hosts,
     "kubernetes": read_kubernetes,
     "log": read_log,
+    "template": read_template,
 }
 
 _ALWAYS = "no effect: always on"
@@ -86,7 +88,6 @@ INSTEAD: Mapping[str, Instead] = {
     "root": Instead("the zone files of --zones"),
     "secondary": Instead("the zone files of --zones"),
     "sign": Instead(why="zones aren't signed"),
-    "template": Instead("a wildcard in a zone file of --zones"),
     "tls": Instead(why="clients are answered over UDP and TCP"),
     "transfer": Instead(),
     "tsig": Instead(),

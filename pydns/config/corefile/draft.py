@@ -31,6 +31,7 @@ class Draft:
         self.keys: dict[str, Node] = {}  # of the root of `config.yaml`
         self.routes: dict[str, Node] = {}
         self.hosts: dict[str, Node] = {}
+        self.blocked: dict[str, Node] = {}
         self.domain: Token | None = None  # of the cluster
         self.caches: list[tuple[Token, tuple[Line, MappingNode] | None]] = []  # of the blocks that forward
         self.uncached: list[Zone] = []  # zones that a block's cache leaves out

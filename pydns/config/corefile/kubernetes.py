@@ -36,7 +36,7 @@ def read_kubernetes(line: Line, server: Server, draft: Draft) -> None:
         raise BadCorefile(at, "kubernetes without a domain", "allowed: name the domain of the cluster")
     if len(forward) > 1:
         raise BadCorefile(forward[1].token, quote(forward[1].name), "carried out: the cluster has one domain")
-    server.has_kubernetes = True
+    server.has_answers = True
     draft.domain = forward[0].token._replace(text=forward[0].name)
     draft.keys["ttl"] = number(at, _TTL_S)
     draft.keys["pods"] = word(at, "disabled")

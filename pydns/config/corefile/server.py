@@ -12,7 +12,7 @@ class Server:
         self.zones = zones
         self.block = block
         self.cache: tuple[Line, MappingNode] | None = None
-        self.has_kubernetes = False
+        self.has_answers = False  # some directive has answers for its names
         self.forwards: list[Zone] = []  # what its `forward` directives are for
 
     def finish(self, draft: Draft) -> None:
@@ -20,6 +20,6 @@ class Server:
         first = self.block.addresses[0]
         if self.forwards:
             draft.caches.append((first, self.cache))
-        elif not self.has_kubernetes and self.zones:
+        elif not self.has_answers and self.zones:
             wanted = "carried out: its names would have no server"
-            draft.refuse(BadCorefile(first, "a block without forward or kubernetes", wanted))
+            draft.refuse(BadCorefile(first, "a block without forward", wanted))

@@ -107,7 +107,7 @@ def _values(cache: tuple[Line, MappingNode] | None) -> list[tuple[str, str]] | N
 
 def _root(draft: Draft) -> MappingNode:
     keys = dict(draft.keys)
-    for name, entries in (("routes", draft.routes), ("hosts", draft.hosts)):
+    for name, entries in (("routes", draft.routes), ("hosts", draft.hosts), ("blocked", draft.blocked)):
         if entries:
             keys[name] = mapping(entries, min([each.line for each in entries.values()]))
     return mapping(keys, 1)
