@@ -432,7 +432,7 @@ ROOT = Record(
                 "a mapping of domains to nxdomain or nodata",
                 Blocked,
             ),
-            "Domains that upstreams aren't asked about. nxdomain: no name at or below exists. nodata: all of them exist, "
+            "Domains that upstreams aren't asked about. nxdomain: no name at or below exists. nodata: all of them do, "
             "without records. Routes, hosts and zone files below such a domain are used all the same.",
             "{ads.example: nxdomain}",
             "{ads.example: refused}",
