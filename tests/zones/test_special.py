@@ -6,9 +6,9 @@ import dns.message
 import dns.rcode
 import pytest
 
+from pydns.config.model import Blocked, Denial
 from pydns.dns import name
 from pydns.zones.compile import combine
-from pydns.config.model import Blocked, Denial
 from pydns.zones.special import SPECIAL_NAMES, blocked_zones, special_zones
 from tests.subject import InProcess, load
 
