@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from typing import Any, NamedTuple
 
 import dns.edns
+import dns.flags
 import dns.message
 import dns.rdatatype
 
@@ -43,6 +44,13 @@ def answers(packet: bytes, _: str = "") -> list[bytes]:
         asked = packet[12 : packet.index(b"\0", 12) + 5]
         return [packet[:2] + b"\x81\x80\0\1\0\1\0\0\0\0" + asked + record]
     return [world.reply_to(packet, world.Server())]
+
+
+def validating(packet: bytes, how: str) -> list[bytes]:
+    """Answer with AD, as a resolver that validates does, to queries that have AD or DO."""
+    query = dns.message.from_wire(packet)
+    wants_ad = query.flags & dns.flags.AD or query.ednsflags & dns.flags.DO
+    return [reply[:3] + bytes([reply[3] | (0x20 if wants_ad else 0)]) + reply[4:] for reply in answers(packet, how)]
 
 
 Start = Callable[[dict[str, Any]], Server]

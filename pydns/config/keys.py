@@ -19,6 +19,7 @@ from pydns.config.model import (
     Choice,
     Config,
     Denial,
+    DnssecOptions,
     Edns,
     EdnsOptions,
     Host,
@@ -320,6 +321,22 @@ _EDNS = Record(
     "a mapping of options",
 )
 
+_DNSSEC = Record(
+    DnssecOptions,
+    (
+        Key(
+            "trust_ad",
+            ListOf(Text(texts.SERVER_HOST, texts.parse_server_host), "servers"),
+            "Servers, as in `upstreams` and `routes`, that validate DNSSEC and are reached over a secure path. Clients "
+            "that send AD or DO see their AD bit. AD is 0 in all other replies.",
+            "[10.0.0.2, ns.acme.example]",
+            "['10.0.0.2:53']",
+            default="none",
+        ),
+    ),
+    "a mapping of options",
+)
+
 _METRICS = Record(
     MetricsOptions,
     (
@@ -448,6 +465,7 @@ ROOT = Record(
             default="none",
         ),
         Key("edns", _EDNS, "How EDNS is used with clients."),
+        Key("dnssec", _DNSSEC, "What is made of upstreams' validation."),
         Key("metrics", _METRICS, "How metrics are exposed."),
         Key("log", _LOG, "What is logged in addition to changes of state."),
     ),

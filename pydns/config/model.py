@@ -184,6 +184,12 @@ class EdnsOptions(Struct, frozen=True, gc=False):
     max_udp_size: int = 4096  # octets of a reply over UDP to a client that takes as many
 
 
+class DnssecOptions(Struct, frozen=True, gc=False):
+    """What is made of the work of upstreams that validate (RFC 4035)."""
+
+    trust_ad: tuple[str, ...] = ()  # addresses, or names with a final dot, of servers whose AD bit is passed on
+
+
 class Config(Struct, frozen=True, gc=False):
     """Everything that can change while the server runs. An empty ConfigMap means `Config()`."""
 
@@ -204,6 +210,7 @@ class Config(Struct, frozen=True, gc=False):
     blocked: tuple[Blocked, ...] = ()  # at most one per domain
     forwarded_special_names: tuple[SpecialName, ...] = ()  # upstreams answer these
     edns: EdnsOptions = EdnsOptions()
+    dnssec: DnssecOptions = DnssecOptions()
     metrics: MetricsOptions = MetricsOptions()
     log: LogOptions = LogOptions()
 

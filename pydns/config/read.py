@@ -14,7 +14,7 @@ from pydns.config import document, kube_dns, node
 from pydns.config.corefile.translate import Translation, translate
 from pydns.config.keys import ROOT
 from pydns.config.mistakes import ConfigError, ConfigNotice, quote
-from pydns.config.model import Config
+from pydns.config.model import Config, ServerSpec
 from pydns.config.node import Scalar
 from pydns.config.shapes import MAX_MISTAKES, Mistakes, Place, TooManyMistakes, suggestion
 from pydns.dns import name
@@ -65,7 +65,7 @@ def read(data: Mapping[str, str], surroundings: Surroundings = ANYWHERE) -> Acce
     if mistakes:
         return Refused(tuple(mistakes))
     config, overridden = _combine(by_kube_dns, config)
-    return Accepted(config, (*by_kube_dns.notices, *overridden, *_unknown(data)))
+    return Accepted(config, (*by_kube_dns.notices, *overridden, *_unknown(data), *_not_servers(config)))
 
 
 def read_text(source: str, text: str) -> Accepted | Refused:
@@ -75,7 +75,7 @@ def read_text(source: str, text: str) -> Accepted | Refused:
         config = _read_yaml(source, text, mistakes)
     except TooManyMistakes:
         return _too_many(mistakes)
-    return Refused(tuple(mistakes)) if mistakes else Accepted(config)
+    return Refused(tuple(mistakes)) if mistakes else Accepted(config, tuple(_not_servers(config)))
 
 
 def read_corefile(
@@ -141,6 +141,19 @@ def _why_unknown(key: str, known: Iterable[str]) -> str:
     if key == COREDNS_KEY:
         return "the other keys are the configuration"
     return f"not a known key{suggestion(key, known)}"
+
+
+def _not_servers(config: Config) -> list[ConfigNotice]:
+    """Return the entries of `dnssec.trust_ad` that no server has. With the servers of resolv.conf any may be right."""
+    if config.upstreams is None:
+        return []
+    servers = [*config.upstreams, *(server for route in config.routes for server in route.servers)]
+    known = {each.ip if isinstance(each, ServerSpec) else name.to_text(each.qname) for each in servers}
+    return [
+        ConfigNotice(f"dnssec.trust_ad[{index}]", "ignored: no server of `upstreams` or `routes` has it")
+        for index, each in enumerate(config.dnssec.trust_ad)
+        if each not in known
+    ]
 
 
 def _too_many(mistakes: Mistakes) -> Refused:

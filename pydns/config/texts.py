@@ -13,6 +13,7 @@ from pydns.dns.address import BadAddress, address_text, parse_address, parse_ran
 
 IP_SERVER = "an IP address or IP:port"
 SERVER = "an IP address, IP:port or DNS name"
+SERVER_HOST = "the IP address or DNS name of a server, without a port"
 DOMAIN = "a domain name"
 NAMESPACE = "the name of a namespace"
 KUBE_DNS_DOMAIN = "a domain name in lower case, without a final dot"
@@ -65,6 +66,14 @@ def parse_server(text: str) -> Address | Wanted:
             return Wanted("a server with a port from 1 to 65535")
         port = int(port_text)
     return Address(None, qname, port) if isinstance(ip, Wanted) else Address(ip, None, port)
+
+
+def parse_server_host(text: str) -> str | Wanted:
+    """Parse the address or DNS name of a server, to its canonical text."""
+    address = parse_server(text)
+    if isinstance(address, Wanted) or address.port is not None:
+        return Wanted(SERVER_HOST)
+    return address.ip or name.to_text(address.qname or name.ROOT)
 
 
 def parse_zoned_ip(text: str) -> str | Wanted:

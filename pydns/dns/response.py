@@ -47,6 +47,7 @@ class UpstreamAnswer(NamedTuple):
     records: bytes
     extended_error: int | None = None  # for clients that sent OPT; an `Ede` of ours, or any code of an upstream
     onward: bytes = b""  # the name that a chain of CNAMEs ends at, in lower case, if the reply has no records of it
+    is_authentic: bool = False  # an upstream whose AD bit counts has set it (RFC 4035 section 3.2.3)
 
 
 class Response(NamedTuple):
@@ -92,7 +93,7 @@ def parse_response(packet: bytes, question: bytes) -> Response | Unusable:
             if before == before_ttl and after == after_ttl:
                 if ttl_s > _MAX_TTL:
                     ttl_s = 0
-                answer = _new(UpstreamAnswer, (0, b"\0\1\0\0", packet[start:end], None, b""))
+                answer = _new(UpstreamAnswer, (0, b"\0\1\0\0", packet[start:end], None, b"", False))
                 return _new(Response, (answer, (6,), ttl_s, False, False))
     flags, questions, answers, authorities, additionals = _FLAGS_AND_COUNTS(packet, 2)
     if flags & 0xF800 != 0x8000 or questions != 1:
@@ -195,7 +196,7 @@ def _parse_addresses(packet: bytes, start: int, count: int, additionals: int, qu
             ttl_s = ttl
         elif ttl > _MAX_TTL:
             ttl_s = 0
-    answer = _new(UpstreamAnswer, (0, packet[6:10], packet[start:end], None, b""))
+    answer = _new(UpstreamAnswer, (0, packet[6:10], packet[start:end], None, b"", False))
     return _new(Response, (answer, tuple(range(6, end - start, size)), ttl_s, False, False))
 
 
@@ -573,7 +574,7 @@ def _compose_response(reader: _Reader, start: int, kept: _Kept, extended_error: 
             raise _Refused(Unusable.TOO_MUCH)
     answer_count = sum([len(group.ttls) for group in answers])
     counts = answer_count.to_bytes(2) + (len(offsets) - answer_count).to_bytes(2)
-    answer = _new(UpstreamAnswer, (rcode, counts, body, extended_error, onward))
+    answer = _new(UpstreamAnswer, (rcode, counts, body, extended_error, onward, False))
     return _new(Response, (answer, offsets, ttl_s, negative, False))
 
 

@@ -39,11 +39,13 @@ class Chain:
         self._seen = set(seen)
         self._records = b""
         self._count = 0
+        self._is_authentic = True  # all of it
         self.add(answers)
 
     def add(self, rrsets: Iterable[RRset]) -> None:
         """Add records of ours to the answer."""
         for rrset in rrsets:
+            self._is_authentic = False
             self._records += self._wire(rrset)
             self._count += len(rrset.rdatas)
 
@@ -59,12 +61,14 @@ class Chain:
         """Take the answer to the open question."""
         records = self._records + uncompressed(self.question, answer, self._client_qname)
         count = self._count + int.from_bytes(answer.counts[:2])
+        self._is_authentic &= answer.is_authentic
         if answer.onward:
             self._records, self._count = records, count
             self._go_on(self, answer.onward)
         else:
             counts = count.to_bytes(2) + answer.counts[2:]
-            self._finish(UpstreamAnswer(answer.rcode, counts, records, answer.extended_error))
+            whole = answer.rcode, counts, records, answer.extended_error, b"", self._is_authentic
+            self._finish(UpstreamAnswer(*whole))
 
     def end(self, rcode: Rcode, authorities: Iterable[RRset] = (), error: Ede | None = None) -> None:
         """Finish with what the table has, or because the chain is too long."""

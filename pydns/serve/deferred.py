@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, final
 
 from pydns.dns.compiled import fit
-from pydns.dns.message import AA, CD, RA, RD, TC, compose_opt, reply_flags, with_flags
+from pydns.dns.message import AA, AD, CD, RA, RD, TC, compose_opt, reply_flags, with_flags
 from pydns.dns.response import UpstreamAnswer
 from pydns.dns.rrset import RRset
 from pydns.serve.port import Port
-from pydns.upstream.key import ASK_CD, ASK_DO
+from pydns.upstream.key import ASK_AD, ASK_CD, ASK_DO
 
 
 @final
@@ -21,7 +21,7 @@ class Asked(NamedTuple):
 
     id: bytes
     question: bytes  # as sent
-    bits: int  # of ASK_DO and ASK_CD
+    bits: int  # of ASK_DO, ASK_CD and ASK_AD
     opt: bytes  # of the reply; empty if the query had none
     limit: int  # octets of the reply
     query_octets: int
@@ -45,10 +45,12 @@ class Waiting(NamedTuple):
         """
         asked, port, peer, came = self
         query_id, question, bits, opt, limit, query_octets, zone, chain, _ = asked
-        rcode, counts, records, extended_error, _ = answer
+        rcode, counts, records, extended_error, _, is_authentic = answer
         if opt and extended_error is not None:
             opt = compose_opt(bool(bits & ASK_DO), 0, extended_error)
         head = _HEADS[bits & ASK_CD | (_FIRST_IS_OURS if chain else 0)][rcode]
+        if is_authentic and bits & (ASK_AD | ASK_DO):  # others don't know the bit (RFC 6840 section 5.8)
+            head = head[:1] + bytes([head[1] | AD]) + head[2:]
         additionals = b"\0\1" if opt else b"\0\0"
         reply = _join((query_id, head, counts, additionals, question, records, opt))
         if len(reply) > limit:

@@ -9,6 +9,7 @@ from pydns.config.model import EdnsOptions
 from pydns.dns.compiled import HEADER, RECORDS, fit, question, rotate_anew
 from pydns.dns.message import (
     AA,
+    AD,
     CD,
     RA,
     RD,
@@ -26,7 +27,7 @@ from pydns.serve.commit import Commit
 from pydns.serve.deferred import Asked
 from pydns.serve.follow import Follower, Found
 from pydns.serve.port import Port
-from pydns.upstream.key import ASK_CD, ASK_DO
+from pydns.upstream.key import ASK_AD, ASK_CD, ASK_DO
 
 if TYPE_CHECKING:
     from pydns.table.reader import Transaction
@@ -129,10 +130,11 @@ class StrictResponder:
 
     def _ask_others(self, query: Query, found: Found, limit: int, query_octets: int) -> Asked:
         zone = self._commit.zone_of(query.qname)
+        flags = int.from_bytes(query.flags)
         return Asked(
             query.id,
             query.question,
-            (ASK_DO if _wants_dnssec(query) else 0) | (ASK_CD if int.from_bytes(query.flags) & CD else 0),
+            (ASK_DO if _wants_dnssec(query) else 0) | (ASK_CD if flags & CD else 0) | (ASK_AD if flags & AD else 0),
             _opt(query),
             limit,
             query_octets,

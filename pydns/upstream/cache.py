@@ -70,7 +70,8 @@ class Entry:
         records = self.records_at(now)
         if places:
             records = rotated(records, places, self.uses)
-        return _new(UpstreamAnswer, (answer.rcode, answer.counts, records, answer.extended_error, answer.onward))
+        rcode, counts, _, extended_error, onward, is_authentic = answer
+        return _new(UpstreamAnswer, (rcode, counts, records, extended_error, onward, is_authentic))
 
     def records_at(self, now: float) -> bytes:
         """Return the records with their TTLs counted down, in the order of the upstream's reply."""
@@ -177,6 +178,7 @@ class Cache:
             or question[-4:] >= _LETTERED
             or answer.onward
             or answer.extended_error is not None
+            or answer.is_authentic  # AD depends on the client
             or len(question) + len(answer.records) > _READY_SIZE
         ):
             return
@@ -201,7 +203,10 @@ class Cache:
         return self._denial_hits + self.ready.denial_hits
 
     def stale(self, key: bytes, now: float) -> UpstreamAnswer | None:
-        """Return the last known answer for when no upstream answers, its TTLs set to 30 s, marked with EDE 3."""
+        """Return the last known answer for when no upstream answers, its TTLs set to 30 s, marked with EDE 3.
+
+        It isn't authentic any more: its signatures may be over.
+        """
         entry = self._use(key, now - self._limits.serve_stale_s)
         if entry is None:
             return None
@@ -257,12 +262,12 @@ class Cache:
         return entry
 
     def _unpack(self, packed: bytes) -> Entry:
-        stored, ttl_s, rcode, counts, offsets, onward, error = _PACKED.unpack_from(packed)
+        stored, ttl_s, rcode, counts, offsets, onward, error, is_authentic = _PACKED.unpack_from(packed)
         records_at = _PACKED.size + 2 * offsets + onward
         ttl_offsets = unpack_from(f"!{offsets}H", packed, _PACKED.size)
         onward_name = packed[records_at - onward : records_at]
         extended_error = None if error == _NO_ERROR else error
-        answer = UpstreamAnswer(rcode, counts, packed[records_at:], extended_error, onward_name)
+        answer = UpstreamAnswer(rcode, counts, packed[records_at:], extended_error, onward_name, is_authentic)
         return self._entry(answer, ttl_offsets, stored, ttl_s)
 
     def _put_once(self, key: bytes, packed: bytes) -> None:
@@ -378,11 +383,11 @@ def _clamp(answer: UpstreamAnswer, offsets: tuple[int, ...], floor: int, cap: in
 
 def _pack(answer: UpstreamAnswer, ttl_offsets: tuple[int, ...], stored: float, ttl_s: int) -> bytes:
     """Return an entry as one string of octets, which takes a third of the memory."""
-    rcode, counts, records, extended_error, onward = answer
+    rcode, counts, records, extended_error, onward, is_authentic = answer
     error = _NO_ERROR if extended_error is None else extended_error
     if ttl_offsets == _ONE_OFFSET and not onward:
-        return _PACKED.pack(stored, ttl_s, rcode, counts, 1, 0, error) + _ONE_OFFSET_PACKED + records
-    head = _PACKED.pack(stored, ttl_s, rcode, counts, len(ttl_offsets), len(onward), error)
+        return _PACKED.pack(stored, ttl_s, rcode, counts, 1, 0, error, is_authentic) + _ONE_OFFSET_PACKED + records
+    head = _PACKED.pack(stored, ttl_s, rcode, counts, len(ttl_offsets), len(onward), error, is_authentic)
     return head + pack(f"!{len(ttl_offsets)}H", *ttl_offsets) + onward + records
 
 
@@ -399,9 +404,9 @@ def _turns(records: bytes, entry: Entry) -> Iterator[bytes] | None:
     return cycle(rotated(records, places, entry.uses + 1 + turn * several // kept) for turn in range(kept))
 
 
-# Time stored, lowest TTL, rcode, counts, number of TTL offsets, octets of `onward`, extended error. The offsets,
-# `onward` and the records follow.
-_PACKED = Struct("!dIH4sHBH")
+# Time stored, lowest TTL, rcode, counts, number of TTL offsets, octets of `onward`, extended error, whether it is
+# authentic. The offsets, `onward` and the records follow.
+_PACKED = Struct("!dIH4sHBH?")
 _NO_ERROR = 0xFFFF  # a code for private use (RFC 8914 section 5.2)
 _ONE_OFFSET, _ONE_OFFSET_PACKED = (6,), b"\0\6"
 

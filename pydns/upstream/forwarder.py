@@ -31,7 +31,7 @@ from typing import NamedTuple
 from pydns.config.model import CacheOptions, Case, Config, OnNxdomain
 from pydns.dns import name
 from pydns.dns.compiled import HEADER
-from pydns.dns.message import EDNS_SIZE, Ede, Rcode, compose_opt
+from pydns.dns.message import AD, CD, EDNS_SIZE, RD, Ede, Rcode, compose_opt
 from pydns.dns.response import Response, Unusable, UpstreamAnswer, parse_response
 from pydns.dns.rrset import CLASS_IN, NS
 from pydns.upstream.cache import Cache
@@ -258,6 +258,8 @@ class Forwarder:
         query, upstream = sent.query, sent.upstream
         if not sent.timed_out:
             query.outstanding -= 1
+        if upstream.trusts_ad and packet[3] & AD:
+            response = response._replace(answer=response.answer._replace(is_authentic=True))
         answer, _, _, _, truncated = response
         rcode = answer.rcode
         rtt_s = now - sent.sent_at
@@ -609,7 +611,7 @@ class Forwarder:
             else:
                 return False
         has_opt = now >= upstream.edns_lost_until and not query.is_plain
-        head, opt = _FRAMES[has_opt][key[FLAGS]]
+        head, opt = _FRAMES[upstream.trusts_ad][has_opt][key[FLAGS]]
         packet = query_id.to_bytes(2) + head + question + opt
         self.counters.sent += 1
         if socket_index == STREAM:
@@ -974,8 +976,9 @@ def zone_of(qname: bytes) -> bytes:
     return suffixes[-3] if len(suffixes) > 2 else qname
 
 
-def _servers(pools: Sequence[Pool], route: RouteSpec | None) -> list[str]:
-    return [] if route is None else sorted([upstream.spec.name for upstream in pools[route.pool].upstreams])
+def _servers(pools: Sequence[Pool], route: RouteSpec | None) -> list[tuple[str, bool]]:
+    """Return the servers of a route, as far as answers depend on them."""
+    return [] if route is None else sorted([(each.spec.name, each.trusts_ad) for each in pools[route.pool].upstreams])
 
 
 _UNUSABLE_ANSWERS = (Unusable.MALFORMED, Unusable.TOO_MUCH, Unusable.LONG_CHAIN)
@@ -989,16 +992,21 @@ _SERVFAIL = UpstreamAnswer(Rcode.SERVFAIL, _NO_RECORDS, b"")
 _REFUSED = UpstreamAnswer(Rcode.REFUSED, _NO_RECORDS, b"", Ede.NOT_AUTHORITATIVE)
 _NOBODY = UpstreamAnswer(Rcode.SERVFAIL, _NO_RECORDS, b"", Ede.NO_REACHABLE_AUTHORITY)
 _NO_EDNS = (Rcode.FORMERR, Rcode.NOTIMP, Rcode.BADVERS)  # from servers that don't know OPT (RFC 6891 section 7)
-# Header after the id, and OPT, by whether OPT is sent, then by the question's flags.
+# Header after the id, and OPT: by whether AD is wanted, whether OPT is sent, and the question's flags.
 _FRAMES = [
     [
-        (
-            b"\1" + (b"\x10" if flags & ASK_CD else b"\0") + b"\0\1\0\0\0\0\0" + bytes([has_opt]),
-            compose_opt(bool(flags & ASK_DO)) if has_opt else b"",
-        )
-        for flags in range(4)
+        [
+            (
+                (RD | (AD if wants_ad else 0) | (CD if flags & ASK_CD else 0)).to_bytes(2)
+                + b"\0\1\0\0\0\0\0"
+                + bytes([has_opt]),
+                compose_opt(bool(flags & ASK_DO)) if has_opt else b"",
+            )
+            for flags in range(4)
+        ]
+        for has_opt in (False, True)
     ]
-    for has_opt in (False, True)
+    for wants_ad in (False, True)
 ]
 # 0x20 where a wire name in lower case has a letter. Length octets are at most 63, below the letters.
 _LETTERS = bytes([0x20 if 97 <= octet <= 122 else 0 for octet in range(256)])

@@ -55,6 +55,7 @@ class UpstreamSpec(NamedTuple):
     packets_per_second: int | None = None
     case: Case = Case.LEARN
     edns: Edns = Edns.LEARN
+    trusts_ad: bool = False  # its AD bit is passed on
 
 
 class Change(Enum):
@@ -96,12 +97,14 @@ class Upstream:
         "tcp_lost_until",
         "timeout_s",
         "trouble",
+        "trusts_ad",
     )
 
     def __init__(self, index: int, spec: UpstreamSpec) -> None:
         self.index = index
         self.spec = spec
         self.is_limited = spec.packets_per_second is not None
+        self.trusts_ad = spec.trusts_ad
         self.is_stream = spec.transport is not Transport.UDP
         self.srtt_s = 0.0  # 0 until the first reply, so that an unknown server is asked first
         self.p95_s = P95_UNKNOWN_S

@@ -3,7 +3,7 @@
 Pure: addresses of servers that are known by name are passed in.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
 from pydns.config.model import Config, NamedUpstream, ServerSpec, Transport
@@ -13,6 +13,7 @@ from pydns.upstream.pool import Pool, Upstream, UpstreamSpec
 from pydns.upstream.routes import Routes, RouteSpec
 
 Addresses = Mapping[bytes, tuple[str, ...]]  # server name -> addresses
+_Configured = tuple[ServerSpec, bool]  # a server, and whether its AD bit is passed on
 
 
 class Plan(NamedTuple):
@@ -27,35 +28,37 @@ class Servers:
     """Every server that has been configured. A server that stays configured keeps its index and its state."""
 
     def __init__(self) -> None:
-        self._known: dict[ServerSpec, Upstream] = {}
+        self._known: dict[_Configured, Upstream] = {}
         self._next_index = 0
 
     def plan(self, config: Config, addresses: Addresses) -> Plan:
         """Return the plan for a configuration. A server name without addresses is left out until it has some."""
-        used: dict[ServerSpec, Upstream] = {}
+        used: dict[_Configured, Upstream] = {}
+        trusted = config.dnssec.trust_ad
         pools = []
         specs = []
         if config.upstreams:
-            pools.append(Pool(self._take(config.upstreams, used), config.choice))
+            configured = [(each, each.ip in trusted) for each in config.upstreams]
+            pools.append(Pool(self._take(configured, used), config.choice))
             specs.append(RouteSpec(name.ROOT, 0))
         for route in config.routes:
             specs.append(RouteSpec(route.domain, len(pools), route.except_, route.on_nxdomain))
-            servers = [each for found in route.servers for each in _resolved(found, addresses)]
-            pools.append(Pool(self._take(servers, used), route.choice or config.choice))
+            configured = [each for found in route.servers for each in _resolved(found, addresses, trusted)]
+            pools.append(Pool(self._take(configured, used), route.choice or config.choice))
         self._known = used
-        return Plan(Routes(specs), pools, {upstream.index: (upstream, server) for server, upstream in used.items()})
+        upstreams = {upstream.index: (upstream, server) for (server, _), upstream in used.items()}
+        return Plan(Routes(specs), pools, upstreams)
 
-    def _take(self, servers: Iterable[ServerSpec], used: dict[ServerSpec, Upstream]) -> list[Upstream]:
+    def _take(self, servers: Iterable[_Configured], used: dict[_Configured, Upstream]) -> list[Upstream]:
         taken = {}
-        for server in servers:
-            upstream = used.get(server) or self._known.get(server)
+        for configured in servers:
+            upstream = used.get(configured) or self._known.get(configured)
             if upstream is None:
-                spec = UpstreamSpec(
-                    title(server), server.transport, server.packets_per_second, server.case, server.edns
-                )
-                upstream = Upstream(self._next_index, spec)
+                server, trusts_ad = configured
+                how = server.transport, server.packets_per_second, server.case, server.edns, trusts_ad
+                upstream = Upstream(self._next_index, UpstreamSpec(title(server), *how))
                 self._next_index += 1
-            taken[server] = used[server] = upstream
+            taken[configured] = used[configured] = upstream
         return list(taken.values())
 
 
@@ -72,11 +75,13 @@ def title(server: ServerSpec) -> str:
     return f"{server.transport.value}://{place}" + (f"#{server.server_name}" if server.server_name else "")
 
 
-def _resolved(server: ServerSpec | NamedUpstream, addresses: Addresses) -> list[ServerSpec]:
+def _resolved(server: ServerSpec | NamedUpstream, addresses: Addresses, trusted: Collection[str]) -> list[_Configured]:
     if isinstance(server, ServerSpec):
-        return [server]
+        return [(server, server.ip in trusted)]
     server_name = server.server_name
     if server_name is None and server.transport is Transport.TLS:
         server_name = name.to_text(server.qname).rstrip(".")
     how = server.transport, server_name, server.packets_per_second, server.case, server.edns, server.tls
-    return [ServerSpec(ip, server.port, *how) for ip in addresses.get(server.qname, ())]
+    found = addresses.get(server.qname, ())
+    trusts_all = name.to_text(server.qname) in trusted
+    return [(ServerSpec(ip, server.port, *how), trusts_all or ip in trusted) for ip in found]

@@ -15,7 +15,7 @@ import pytest
 import trustme
 
 from tests.fakes.upstream import Script
-from tests.forwarding import A, Fake, Start, answers, ask, config, errors, lines, told
+from tests.forwarding import A, Fake, Start, answers, ask, config, errors, lines, told, validating
 from tests.running import query
 from tests.upstream import world
 
@@ -99,6 +99,24 @@ def test_do_and_cd_reach_the_upstream_and_options_and_ad_do_not_come_back(start:
     asked = next(each for each in (dns.message.from_wire(p) for p, _ in upstream.asked) if each.flags & dns.flags.CD)
     assert asked.ednsflags & dns.flags.DO
     assert told(server, "www.example.com").edns == -1
+
+
+def test_the_ad_bit_of_a_trusted_upstream_reaches_clients_that_know_it(start: Start, fake: Fake) -> None:
+    server = start(config(fake(validating)) | {"dnssec": {"trust_ad": ["127.0.0.1"]}})
+
+    def has_ad(qname: str, *, ad: bool = False, do: bool = False, tcp: bool = False) -> bool:
+        message = dns.message.make_query(qname, "A", want_dnssec=do)
+        message.flags |= dns.flags.AD if ad else 0
+        return bool(dns.message.from_wire(ask(server, message.to_wire(), tcp=tcp)).flags & dns.flags.AD)
+
+    for tcp in (False, True):
+        for _ in range(4):
+            for qname in ("www.example.com", "nx.example.com", "alias.example.com", "dangling.example.com"):
+                assert not has_ad(qname, tcp=tcp), qname
+                assert has_ad(qname, ad=True, tcp=tcp), qname
+                assert has_ad(qname, do=True, tcp=tcp), qname
+            for qname in ("ext.shop.svc.cluster.local", "inward.example.com", "web.shop.svc.cluster.local"):
+                assert not has_ad(qname, ad=True, do=True, tcp=tcp), f"{qname}: records of ours aren't validated"
 
 
 def large(packet: bytes, how: str) -> list[bytes]:

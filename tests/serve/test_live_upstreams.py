@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import dns.flags
 import dns.rcode
 import yaml
 
@@ -17,7 +18,7 @@ from pydns.dns import name
 from pydns.table.reader import Reader
 from tests.config.test_inputs import DOCUMENTED
 from tests.fakes.upstream import FakeUpstream, Script
-from tests.forwarding import CLUSTER, Fake, lines, told
+from tests.forwarding import CLUSTER, Fake, config, lines, told, validating
 from tests.running import Server as Process
 from tests.subject import Server
 from tests.upstream import world
@@ -131,6 +132,25 @@ def test_answers_of_unchanged_routes_stay_cached_and_others_are_fetched_anew(fak
         asked = len(corp.asked)
         assert {qname: live.ask(qname) for qname in names} == dict.fromkeys(names, "192.0.2.1")
         assert len(corp.asked) == asked
+    finally:
+        live.server.close()
+
+
+def test_trust_in_the_ad_bit_of_a_server_begins_and_ends_with_its_key_for_cached_answers_too(
+    fake: Fake, tmp_path: Path
+) -> None:
+    plain = config(fake(validating))
+    live = Live(tmp_path, plain)
+
+    def has_ad() -> bool:
+        return bool(told(live.server, "www.example.com", want_dnssec=True).flags & dns.flags.AD)
+
+    try:
+        assert not has_ad()
+        live.configure(plain | {"dnssec": {"trust_ad": ["127.0.0.1"]}})
+        until(has_ad, 30)
+        live.configure(plain)
+        until(lambda: not has_ad(), 30)
     finally:
         live.server.close()
 
