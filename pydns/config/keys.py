@@ -178,7 +178,8 @@ _SERVER_KEYS = (
         "case",
         OneOf(Case),
         "Case of the letters in questions over UDP. random: it protects from forged replies (0x20). lower: for servers "
-        "that answer names in mixed case wrongly. learn: random, and lower for an hour after replies in another case.",
+        "that answer names in mixed case wrongly. learn: random, and lower for an hour after replies in another case "
+        "or denials of names that the server has in lower case.",
         "lower",
         "upper",
     ),

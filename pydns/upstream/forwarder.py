@@ -19,7 +19,9 @@ Rules
 8. A client that can't be answered any more is counted and costs no other client anything.
 9. What anyone could forge or bring about only makes us ask our own probe: a query that resembles one of ours, silence,
    errors. The probe's question is about the root, so no owner of a domain has a part in its answer.
-10. A reply that can't be used is an answer too: another server is asked, once, then the client gets SERVFAIL. It tells
+10. Where names in mixed case have only been denied of late, a denial is checked by the same question in lower case. It
+   takes such names of several owners to believe that a server denies mixed case.
+11. A reply that can't be used is an answer too: another server is asked, once, then the client gets SERVFAIL. It tells
    nothing about the server, because the owner of a domain may cause it.
 """
 
@@ -77,6 +79,7 @@ class Event(Enum):
     OPENED = "upstream does not answer"
     CLOSED = "upstream answers again"
     CASE_LOST = "upstream does not keep the case of names"
+    CASE_DENIED = "upstream denies names in mixed case"
     EDNS_LOST = "upstream does not speak EDNS"
     TCP_LOST = "upstream does not answer over TCP"
     LOOP = "upstream sends our queries back to us"
@@ -270,7 +273,7 @@ class Forwarder:
             if sent.has_opt:
                 upstream.edns_answered = True
                 upstream.edns_doubts = 0
-            elif query.is_plain and now >= upstream.edns_lost_until and upstream.answered_plainly(query.is_probe, now):
+            elif query.is_plain and now >= upstream.edns_lost_until and self._shows_no_edns(query, upstream, now):
                 self._notice(Event.EDNS_LOST, upstream)
             if rtt_s <= QUICK_S or rtt_s <= upstream.p95_s or self._is_measurement(sent, now):
                 change = upstream.replied(rtt_s)
@@ -280,6 +283,8 @@ class Forwarder:
                 self._learn(upstream, change)
             if query.is_plain and query.is_probe and upstream.edns_doubts:
                 self._suspect(upstream, now)
+            if now >= upstream.case_check_at and self._checks_case(sent, response, now):
+                return
             if not query.done:
                 self._answered(query, response, now)
             return
@@ -297,7 +302,7 @@ class Forwarder:
             self._learn(upstream, upstream.lives())
             query.partial = query.partial or _partial(packet, sent.question)
             self._ask_over_stream(query, upstream, now)
-        else:
+        elif now < upstream.case_check_at or not self._checks_case(sent, None, now):
             self.counters.errors += 1
             if not query.done:
                 query.rcode = rcode if rcode == Rcode.REFUSED else Rcode.SERVFAIL
@@ -362,6 +367,7 @@ class Forwarder:
             return
         self._open[query.key] = query
         self._wait(query, client)
+        query.checks_case = upstream  # its name doesn't exist, so a denial of it is true
         query.tried = query.failed = 1 << upstream.index
         if not self._send(query, upstream, now, self._random_bits()):
             self._finish(query, _SERVFAIL)
@@ -663,7 +669,7 @@ class Forwarder:
         self._suspect(sent.upstream, now)
         if query.done:
             del self._sent[sent.place]
-        elif now >= query.deadline:
+        elif now >= query.deadline or query.denial is not None:
             del self._sent[sent.place]
             if query.outstanding == 0:
                 self._give_up(query, now)
@@ -680,6 +686,36 @@ class Forwarder:
         query.attempts += 1
         if query.attempts > MAX_ATTEMPTS or not self._send(query, upstream, now, self._random_bits()):
             self._failed(query, upstream, now)
+
+    def _shows_no_edns(self, query: "_Query", upstream: Upstream, now: float) -> bool:
+        # Of a question that was then asked in lower case too, the case may have been the obstacle.
+        return query.checks_case is None and upstream.answered_plainly(query.is_probe, now)
+
+    def _checks_case(self, sent: "_Sent", response: Response | None, now: float) -> bool:
+        """Learn whether a server knows names in mixed case. Return True if this one is asked for again in lower case.
+
+        `response` is None for an error.
+        """
+        query, upstream = sent.query, sent.upstream
+        has_records = response is not None and response.answer.counts[:2] != b"\0\0"
+        if query.checks_case is upstream and not sent.cased:
+            if response is not None:
+                query.denial = None
+            if not has_records:
+                upstream.denied_truly(now)
+            elif upstream.denied_case(_owner(query), now):
+                self._notice(Event.CASE_DENIED, upstream)
+            return False
+        if not sent.cased or sent.question[:-4] == query.qname:
+            return False
+        if has_records:
+            upstream.knows_mixed_case(now)
+            return False
+        if query.done or query.checks_case is not None or not upstream.wants_case_check():
+            return False
+        query.checks_case, query.denial, query.is_lower = upstream, response, True
+        self._ask_again(query, upstream, now)
+        return True
 
     def _ask_over_stream(self, query: "_Query", upstream: Upstream, now: float) -> None:
         """Ask the same upstream over TCP, unless its TCP is known to be dead."""
@@ -786,6 +822,10 @@ class Forwarder:
 
     def _give_up(self, query: "_Query", now: float) -> None:
         """Answer a question that no upstream answers."""
+        if query.denial is not None:  # what was denied couldn't be asked for in lower case
+            denial, query.denial = query.denial, None
+            self._answered(query, denial, now)
+            return
         if query.attempts == 0 and not query.failed:
             # No upstream was asked, so nothing is known about the question.
             if all(upstream.loops for upstream in query.pool.upstreams):
@@ -841,8 +881,10 @@ class _Query:
 
     __slots__ = (
         "attempts",
+        "checks_case",
         "clients",
         "deadline",
+        "denial",
         "done",
         "extended_error",
         "failed",
@@ -888,6 +930,8 @@ class _Query:
         self.stale: UpstreamAnswer | None = None  # the stale answer that clients have got meanwhile
         self.is_plain = False  # asked without OPT, because a server didn't understand OPT
         self.is_lower = False  # asked in lower case, because a reply had the name in another case
+        self.checks_case: Upstream | None = None  # asked in lower case to see whether this one denies mixed case
+        self.denial: Response | None = None  # its answer in mixed case
         self.is_slow = False  # a packet of it has met a timeout
         self.slow_zone: _SlowZone | None = None  # where it is counted
         self.is_probe = False
@@ -902,7 +946,7 @@ class _Query:
         self.gave_errors = ()
         self.extended_error = None
         self.network_error = self.is_unusable = False
-        self.partial = None
+        self.partial = self.denial = None
 
 
 class _SlowZone:
@@ -968,6 +1012,14 @@ def _partial(packet: bytes, question: bytes) -> UpstreamAnswer | None:
     if isinstance(response, Unusable) or response.answer.rcode or response.answer.counts[:2] == b"\0\0":
         return None
     return response.answer
+
+
+def _owner(query: _Query) -> bytes:
+    """Return what stands for the owner of a name, as those see it who would make its server look broken.
+
+    The names of a route of its own are all its servers'.
+    """
+    return zone_of(query.qname) if query.route.domain == name.ROOT else query.qname
 
 
 def zone_of(qname: bytes) -> bytes:

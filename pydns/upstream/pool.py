@@ -40,6 +40,10 @@ EDNS_PAUSE_S = 900.0  # then EDNS is tried again; as Unbound
 EDNS_DOUBTS = 2  # probes without OPT that are answered, each after one with OPT that isn't
 TCP_PAUSE_S = 30.0  # then TCP is tried again for truncated answers
 CASE_PAUSE_S = 3600.0  # then 0x20 is tried again
+CASE_CHECK_S = 60.0  # how long an answer with records to a name in mixed case shows that the server knows such names
+CASE_CHECKS_S = 1.0, 900.0  # shortest and longest pause after a denial that was the same in lower case
+CASE_DENIALS = 3  # denials in a row that aren't checked: most are true
+CASE_OWNERS = 3  # owners of names that are denied in mixed case alone, until it is believed of the server
 CASE_CHANGES = 4  # replies in another case, in a row, on as many sockets: who forges one reply doesn't forge these
 SHORTEST_TIMEOUT_S, LONGEST_TIMEOUT_S = 0.4, 1.2  # three times the 95th percentile within these
 P95_SAMPLES, P95_EVERY = 64, 16  # replies: how many are kept, and how many come between two computations
@@ -69,6 +73,9 @@ class Upstream:
     """A server and its state. `index` is unique among all servers that a forwarder has ever had."""
 
     __slots__ = (
+        "_case_check_pause_s",
+        "_case_denials",
+        "_case_denied_of",
         "_failures",
         "_heard_at",
         "_pause_s",
@@ -78,7 +85,9 @@ class Upstream:
         "_tokens",
         "_tokens_at",
         "case_changed_on",
+        "case_check_at",
         "case_lost_until",
+        "denies_case",
         "edns_answered",
         "edns_doubts",
         "edns_lost_until",
@@ -114,6 +123,11 @@ class Upstream:
         self.probing = False
         self.case_lost_until = inf if spec.case is Case.LOWER else 0.0
         self.case_changed_on: set[int] = set()  # sockets of replies in another case, in a row
+        self.denies_case = False  # the reason why the case was lost
+        self.case_check_at = 0.0 if spec.case is Case.LEARN else inf  # when to check a denial in lower case
+        self._case_check_pause_s = CASE_CHECKS_S[0]
+        self._case_denials = 0
+        self._case_denied_of: set[bytes] = set()
         self.edns_lost_until = inf if spec.edns is Edns.NEVER else 0.0
         self.edns_answered = False  # a query with OPT has had an answer
         self.edns_doubts = 0
@@ -173,8 +187,42 @@ class Upstream:
         if len(self.case_changed_on) < CASE_CHANGES:
             return False
         self.case_changed_on.clear()
-        self.case_lost_until = now + CASE_PAUSE_S
+        self._lose_case(now, denies=False)
         return True
+
+    def knows_mixed_case(self, now: float) -> None:
+        """Note an answer with records to a name in mixed case. Denials are true for a while."""
+        self.case_check_at = now + CASE_CHECK_S
+        self._case_check_pause_s = CASE_CHECKS_S[0]
+        self._case_denials = 0
+        self._case_denied_of.clear()
+
+    def wants_case_check(self) -> bool:
+        """Note a denial of a name in mixed case. Return whether the name is to be asked for in lower case too."""
+        self._case_denials += 1
+        return self._case_denials > CASE_DENIALS
+
+    def denied_truly(self, now: float) -> None:
+        """Note that a denial was the same in lower case. Others aren't checked for a while, twice as long each time."""
+        if not self._case_denied_of:
+            self.case_check_at = now + self._case_check_pause_s
+            self._case_check_pause_s = min(2 * self._case_check_pause_s, CASE_CHECKS_S[1])
+
+    def denied_case(self, owner: bytes, now: float) -> bool:
+        """Note a name of an owner that was denied in mixed case alone. Return whether it is believed now of all names.
+
+        No owner of a domain can bring that about: the others' names in mixed case must be denied, too.
+        """
+        self._case_denied_of.add(owner)
+        if len(self._case_denied_of) < CASE_OWNERS:
+            return False
+        self._lose_case(now, denies=True)
+        return True
+
+    def _lose_case(self, now: float, *, denies: bool) -> None:
+        self.denies_case = denies
+        self.case_lost_until = now + CASE_PAUSE_S
+        self._case_denied_of.clear()
 
     @property
     def is_plain_probe(self) -> bool:
@@ -198,8 +246,9 @@ class Upstream:
 
     def learned(self, now: float) -> dict[str, float]:
         """Return what was learned about the server, and for how many seconds it is believed."""
+        case = "denies names in mixed case" if self.denies_case else "does not keep the case of names"
         facts = {
-            "does not keep the case of names": self.case_lost_until,
+            case: self.case_lost_until,
             "does not speak EDNS": self.edns_lost_until,
             "does not answer over TCP": self.tcp_lost_until,
         }

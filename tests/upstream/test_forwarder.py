@@ -17,7 +17,7 @@ from pydns.upstream.forwarder import (
 )
 from pydns.upstream.key import ASK_CD, ASK_DO
 from pydns.upstream.packet import STREAM
-from pydns.upstream.pool import Pool, UpstreamSpec
+from pydns.upstream.pool import CASE_DENIALS, Pool, UpstreamSpec
 from pydns.upstream.routes import Routes, RouteSpec
 from tests.upstream.world import START, Server, World, question, reply_to, ttls
 
@@ -632,6 +632,75 @@ def test_a_server_that_never_keeps_the_case_is_known_after_a_few_replies_and_tri
     world.run(3600)
     world.told("www.example")
     assert world.packets[-1][3][12:25] != b"\3www\7example\0"
+
+
+DENIES = Server(denies_case=b"", ttl_s=1)
+
+
+@pytest.mark.parametrize("rcode", [Rcode.NXDOMAIN, Rcode.REFUSED, Rcode.SERVFAIL, Rcode.FORMERR])
+def test_a_server_that_denies_mixed_case_is_known_after_a_few_names_and_tried_again_after_an_hour(rcode: Rcode) -> None:
+    world = World([DENIES._replace(denial=rcode)])
+    rcodes = [world.told(f"www.n{i}.example.com" if i % 2 else f"www.n{i}example.org").rcode for i in range(30)]
+    assert rcodes[CASE_DENIALS:] == [Rcode.NOERROR] * (30 - CASE_DENIALS)
+    assert world.notices == [(Event.CASE_DENIED, "server0")]
+    [(what, seconds)] = world.upstreams[0].learned(world.now).items()
+    assert what == "denies names in mixed case" and 0 < seconds <= 3600
+    world.packets.clear()
+    assert world.told("www.later.example").rcode == Rcode.NOERROR
+    assert world.asked(0) == 1
+    world.servers = [Server(ttl_s=1)]
+    world.run(3600)
+    world.told("www.example")
+    assert world.packets[-1][3][12:25] != b"\3www\7example\0"
+    assert world.upstreams[0].learned(world.now) == {}
+
+
+def test_a_server_of_a_route_that_denies_mixed_case_is_known_by_names_of_that_route() -> None:
+    world = World([DENIES], routes=[RouteSpec(name.from_text("corp.example"), 0)])
+    rcodes = [world.told(f"host{i}.corp.example").rcode for i in range(10)]
+    assert rcodes[CASE_DENIALS:] == [Rcode.NOERROR] * 7
+    assert world.notices == [(Event.CASE_DENIED, "server0")]
+
+
+def test_the_owner_of_a_domain_does_not_turn_off_random_case() -> None:
+    world = World([Server(denies_case=b"\4evil\7example\0", ttl_s=1)])
+    for i in range(100):
+        world.told(f"n{i}.evil.example")
+    assert world.notices == []
+    assert world.told("www.bank.example").rcode == Rcode.NOERROR
+    assert world.packets[-1][3][12:-11] != question("www.bank.example")
+    world.packets.clear()
+    for i in range(10):
+        world.told(f"m{i}.evil.example")
+    assert world.asked(0) == 10, "names in mixed case are known, so denials aren't checked"
+
+
+def test_true_denials_are_seldom_checked() -> None:
+    world = World([Server(rcode=Rcode.NXDOMAIN, ttl_s=1)])
+    for i in range(720):  # an hour
+        assert world.told(f"n{i}.example").rcode == Rcode.NXDOMAIN
+    assert 720 < world.asked(0) < 740
+    assert world.notices == [] and world.upstreams[0].learned(world.now) == {}
+
+
+def test_a_denial_is_the_answer_if_its_check_in_lower_case_has_none() -> None:
+    world = World([Server(rcode=Rcode.NXDOMAIN, ttl_s=1)])
+    for i in range(CASE_DENIALS):
+        world.told(f"n{i}.example")
+    client = world.ask("last.example")
+    world.run(0.001)
+    world.servers = [SILENT]
+    asked_at = world.now
+    world.run(3)
+    assert world.asked(0) == CASE_DENIALS + 2
+    answered_at, answer = world.replies[client]
+    assert answer.rcode == Rcode.NXDOMAIN and answered_at - asked_at < 1.3
+
+
+def test_with_random_case_fixed_denials_are_not_checked() -> None:
+    world = World([DENIES], specs=[UpstreamSpec("fixed", case=Case_.RANDOM)])
+    assert {world.told(f"n{i}.example").rcode for i in range(10)} == {Rcode.NXDOMAIN}
+    assert world.asked(0) == 10
 
 
 def test_a_client_holds_at_most_a_quarter_of_the_places() -> None:

@@ -33,6 +33,8 @@ class Server(NamedTuple):
     lost: int = 0  # of its first packets
     truncates: bool = False  # over UDP
     keeps_case: bool = True
+    denies_case: bytes = b"\xff"  # names with these octets are denied, unless they are asked for in lower case
+    denial: int = Rcode.NXDOMAIN
     refuses_packets: bool = False  # sending fails
     knows_edns: bool = True
     drops_edns: bool = False
@@ -164,6 +166,8 @@ class World:
             return True
         if behaviour.fails_about in qname or (behaviour.fails_edns and packet[11]):
             behaviour = behaviour._replace(rcode=Rcode.SERVFAIL)
+        if behaviour.denies_case in qname and packet[12 : 12 + len(qname)] != qname:
+            behaviour = behaviour._replace(rcode=behaviour.denial)
         reply = reply_to(packet, behaviour, over_stream=socket == STREAM)
         delay_s = behaviour.delay_about[1] if behaviour.delay_about[0] in qname else behaviour.delay_s
         heapq.heappush(self._events, (self.now + delay_s, len(self.packets), server, socket, reply))
