@@ -12,7 +12,7 @@ of a zone are here, so that one mistake doesn't hide the next. Rules:
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import NamedTuple, cast
 
 import dns.exception
@@ -269,6 +269,22 @@ def _strings(tokens: dns.tokenizer.Tokenizer, origin: dns.name.Name | None) -> b
     return plain_records.strings(texts)
 
 
+def _fingerprint(tokens: dns.tokenizer.Tokenizer, origin: dns.name.Name | None) -> bytes:
+    """Parse SSHFP RDATA (RFC 4255 section 3.1). A fingerprint of any length is taken, as in BIND."""
+    numbers = bytes([tokens.get_uint8() for _ in range(2)])
+    return numbers + bytes.fromhex(tokens.concatenate_remaining_identifiers())
+
+
+def _service_binding(
+    rtype: dns.rdatatype.RdataType, tokens: dns.tokenizer.Tokenizer, origin: dns.name.Name | None
+) -> bytes:
+    """Parse SVCB and HTTPS RDATA. Parameters in AliasMode are taken: clients ignore them (RFC 9460 section 2.4.2)."""
+    priority = tokens.get_uint16()
+    tokens.unget(dns.tokenizer.Token(dns.tokenizer.IDENTIFIER, "1"))  # dnspython takes them in ServiceMode alone
+    rdata = dns.rdata.from_text(dns.rdataclass.IN, rtype, tokens, origin, relativize=False)
+    return priority.to_bytes(2) + cast(bytes, rdata.to_wire())[2:]
+
+
 def _certificate_association(tokens: dns.tokenizer.Tokenizer, origin: dns.name.Name | None) -> bytes:
     """Parse TLSA and SMIMEA RDATA (RFC 6698 section 2.1). Data of any length is taken."""
     numbers = bytes([tokens.get_uint8() for _ in range(3)])
@@ -299,6 +315,9 @@ _RDATA: dict[int, Callable[[dns.tokenizer.Tokenizer, dns.name.Name | None], byte
     dns.rdatatype.SPF: _strings,
     dns.rdatatype.TLSA: _certificate_association,
     dns.rdatatype.SMIMEA: _certificate_association,
+    dns.rdatatype.SSHFP: _fingerprint,
+    dns.rdatatype.SVCB: partial(_service_binding, dns.rdatatype.SVCB),
+    dns.rdatatype.HTTPS: partial(_service_binding, dns.rdatatype.HTTPS),
     dns.rdatatype.MINFO: _two_names,
     RRSIG: _signature,
 }

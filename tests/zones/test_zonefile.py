@@ -120,6 +120,10 @@ SERVED = {  # a zone is served in spite of these; its warnings
         _HEAD + "a 60 MINFO a b\na 60 SMIMEA 3 1 1 abcd\na 60 TLSA 3 1 1 00\na 60 SPF x y\nwww 60 A 192.0.2.1",
         [],
     ),
+    "a short fingerprint, and parameters of an alias": (
+        _HEAD + "a 60 SSHFP 1 1 ab\na 60 HTTPS 0 . alpn=h2\nwww 60 A 192.0.2.1",
+        [],
+    ),
 }  # fmt: skip
 
 
