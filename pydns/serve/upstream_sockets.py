@@ -203,8 +203,11 @@ def _load(path: str, load: Callable[[str], object]) -> None:
     try:
         load(path)
     except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
-        reason = error.reason if isinstance(error, ssl.SSLError) else getattr(error, "strerror", None)
-        raise OSError(f"{path} can't be used: {reason or error}") from None
+        if isinstance(error, ssl.SSLError):
+            reason = error.reason or "it lacks a certificate or a key in PEM"
+        else:
+            reason = getattr(error, "strerror", None) or str(error)
+        raise OSError(f"{path} can't be used: {reason}") from None
 
 
 def _no_password() -> str:

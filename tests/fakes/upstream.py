@@ -24,14 +24,22 @@ Stream = Callable[[socket.socket], None]  # handles a connection in place of the
 class FakeUpstream:
     """The server. `asked` has every query that came, and how."""
 
-    def __init__(self, script: Script, *, tls: ssl.SSLContext | None = None, stream: Stream | None = None) -> None:
+    def __init__(
+        self,
+        script: Script,
+        *,
+        tls: ssl.SSLContext | None = None,
+        stream: Stream | None = None,
+        host: str = "127.0.0.1",
+    ) -> None:
+        """`host` is the address to listen at; an IPv6 one may have a zone."""
         self.asked: list[tuple[bytes, str]] = []
         self.connections = 0
         self.resumed = 0
         self._script = script
         self._tls = tls
         self._stream = stream or self._serve
-        self._udp, self._tcp = _bind()
+        self._udp, self._tcp = _bind(host)
         self.port = self._udp.getsockname()[1]
         self._tcp.listen(16)
         self._datagrams = threading.Thread(target=self._answer_datagrams, daemon=True)
@@ -41,7 +49,7 @@ class FakeUpstream:
     def close(self) -> None:
         """Stop answering: later packets are refused."""
         with suppress(OSError):
-            self._udp.sendto(b"", ("127.0.0.1", self.port))  # wakes its thread
+            self._udp.sendto(b"", self._udp.getsockname())  # wakes its thread
             self._tcp.shutdown(socket.SHUT_RDWR)
         self._datagrams.join(5)
         self._udp.close()
@@ -127,10 +135,11 @@ def says(entries: Iterable[Mapping[str, Any]], soa: str) -> Script:
     return script
 
 
-def _bind() -> tuple[socket.socket, socket.socket]:
+def _bind(host: str) -> tuple[socket.socket, socket.socket]:
+    [(family, *_, address), *_] = socket.getaddrinfo(host, 0, type=socket.SOCK_DGRAM)
     while True:
-        udp, tcp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM), socket.socket()
-        udp.bind(("127.0.0.1", 0))
+        udp, tcp = socket.socket(family, socket.SOCK_DGRAM), socket.socket(family)
+        udp.bind(address)
         try:
             tcp.bind(udp.getsockname())
         except OSError:  # another program has that port for TCP
