@@ -190,17 +190,20 @@ def _cluster_ip(schema: Schema, owner: bytes, service: Service) -> Iterator[RRse
     yield from addresses
     if not service.cluster_ips:
         return
-    numbers = dict.fromkeys(port.number for port in service.ports)
-    if numbers:
-        kept = min(len(numbers), _MESSAGE // (_SRV_FIXED + len(owner)) + 1)
-        weight = _weight(kept)
-        rdatas = tuple([srv(_SRV_PRIORITY, weight, number, owner) for number in islice(numbers, kept)])
-        yield RRset(owner, SRV, schema.ttl_s, rdatas, addresses, kept < len(numbers))
+    by_port: dict[bytes, dict[int, None]] = {}  # numbers by owner; a folder may have a named port twice
+    if service.ports:
+        by_port[owner] = dict.fromkeys(port.number for port in service.ports)
     for port in service.ports:
         if port.name:
-            port_owner = _port_owner(owner, port.name, port.protocol)
+            by_port.setdefault(_port_owner(owner, port.name, port.protocol), {})[port.number] = None
+    most = _MESSAGE // (_SRV_FIXED + len(owner)) + 1
+    for port_owner, numbers in by_port.items():
+        if port_owner != owner:
             yield from _by_family(port_owner, schema.ttl_s, service.cluster_ips)
-            yield RRset(port_owner, SRV, schema.ttl_s, (srv(_SRV_PRIORITY, 100, port.number, owner),), addresses)
+        kept = min(len(numbers), most)
+        weight = _weight(kept)
+        rdatas = tuple([srv(_SRV_PRIORITY, weight, number, owner) for number in islice(numbers, kept)])
+        yield RRset(port_owner, SRV, schema.ttl_s, rdatas, addresses, kept < len(numbers))
 
 
 def _headless(schema: Schema, owner: bytes, ready: _Ready) -> Iterator[RRset]:
