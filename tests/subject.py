@@ -17,7 +17,7 @@ from pydns.control.options import cluster_options
 from pydns.dns.address import parse_address
 from pydns.kube import objects, workloads
 from pydns.kube.events import Apply, Init, InitDone
-from pydns.kube.kinds import RECORD_KINDS
+from pydns.kube.kinds import NAMING_KINDS, RECORD_KINDS
 from pydns.kube.zone import Zone
 from pydns.metrics.meter import Meter
 from pydns.process.block import share
@@ -86,8 +86,12 @@ def load(cluster: Iterable[Any], flags: Sequence[str] = (), host: str = LOOPBACK
     zone = Zone(cluster_options(options, Config(), own).zone)
     for kind in RECORD_KINDS:
         zone.apply(Init(kind))
-    for observed in workloads.build(manifests, objects.Options(options.endpoint_pod_names), labels).values():
+    reading = objects.Options(options.endpoint_pod_names)
+    for observed in workloads.build(manifests, reading, labels).values():
         zone.apply(Apply(observed))
+    for ref, observed in workloads.build(manifests, reading).items():
+        if labels is not None and ref.kind in NAMING_KINDS and ref.namespace == "kube-system":
+            zone.apply_near(Apply(observed))
     for kind in RECORD_KINDS:
         zone.apply(InitDone(kind))
     return zone

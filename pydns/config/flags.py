@@ -278,7 +278,8 @@ CLUSTER = (
         Text(texts.SELECTOR, texts.parse_selector),
         None,
         "SELECTOR",
-        "Serve only objects that this label selector selects (as `kubectl -l`). Namespaces need no labels.",
+        "Serve only objects that this label selector selects (as `kubectl -l`). Namespaces need no labels, nor does "
+        "the Service in NS records.",
         wrong="environment is production",
         example="environment in (production, staging)",
         absent_text="all",

@@ -45,6 +45,7 @@ class Watched(NamedTuple):
     kinds: tuple[Kind, ...]
     label_selector: str | None = None
     only: tuple[str, str] | None = None  # namespace and name of the one object that is wanted
+    namespace: str | None = None  # of the objects; None: all
     options: Options = DEFAULTS
 
 
@@ -78,7 +79,7 @@ class ApiServer:
         self._watches = {
             kind: _KindWatch(
                 Reflector(kind, pace.random, options=watched.options, figures=pace.figures, watch_list=pace.watch_list),
-                _Requests(connection, _path(kind, watched.only), _selectors(kind, watched), pace.figures.answer_s),
+                _Requests(connection, _path(kind, watched), _selectors(kind, watched), pace.figures.answer_s),
                 deliver,
                 log,
                 pace,
@@ -398,12 +399,13 @@ class _KindWatch:
             self._log(notice.event, level=level, **notice.fields)
 
 
-def _path(kind: Kind, only: tuple[str, str] | None) -> str:
-    """Return the path of a kind's list, of one namespace if it is for one object only."""
-    if only is None:
+def _path(kind: Kind, watched: Watched) -> str:
+    """Return the path of a kind's list, of one namespace if that is all that is watched."""
+    namespace = watched.only[0] if watched.only else watched.namespace
+    if namespace is None:
         return kind.row.path
     version, plural = kind.row.path.rsplit("/", 1)
-    return f"{version}/namespaces/{only[0]}/{plural}"
+    return f"{version}/namespaces/{namespace}/{plural}"
 
 
 def _selectors(kind: Kind, watched: Watched) -> list[tuple[str, Any]]:

@@ -45,7 +45,11 @@ class Cluster:
         self._zone = Zone(options.zone)
         self._cut: dict[Ref, Cut] = {}  # as logged
         self._name = source.name
-        self._source = source.open(options.source, lambda events: post(partial(self._apply, events)))
+        self._source = source.open(
+            options.source,
+            lambda events: post(partial(self._apply, events)),
+            lambda events: post(partial(self._apply_near, events)),
+        )
         self._counts = counts
         self._log = log
         self._clock = clock
@@ -61,7 +65,11 @@ class Cluster:
     def missing(self) -> dict[str, str | None]:
         """Return the kinds that have never been listed to the end, each with its problem now."""
         synced = self._zone.synced
-        return {kind.value: each.problem for kind, each in self._source.status().items() if kind not in synced}
+        missing = {kind.value: each.problem for kind, each in self._source.status().items() if kind not in synced}
+        near = self.options.source.near
+        if near is not None and not self._zone.near_synced:
+            missing[f"Service in {near}"] = None
+        return missing
 
     def contents(self) -> Iterable[Contents]:
         """Return all records of the zone."""
@@ -128,6 +136,10 @@ class Cluster:
                 self._report(event.observed)
             if self._zone.apply(event):
                 self._counts.changed(event, self._zone)
+
+    def _apply_near(self, events: list[Event]) -> None:
+        for event in events:
+            self._zone.apply_near(event)
 
     def _report(self, observed: Observed) -> None:
         """Log an object that can't be used, once for each reason."""

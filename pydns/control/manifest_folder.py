@@ -32,7 +32,7 @@ from pydns.control.file_watch import (
 from pydns.kube import documents, objects, workloads
 from pydns.kube.documents import DocumentMistake
 from pydns.kube.events import Apply, Delete, Event, Init, InitApply, InitDone
-from pydns.kube.kinds import RECORD_KINDS, Kind
+from pydns.kube.kinds import NAMING_KINDS, RECORD_KINDS, Kind
 from pydns.kube.objects import Observed, Ref
 from pydns.log import Log
 
@@ -45,6 +45,13 @@ class SourceStatus(NamedTuple):
     problem: str | None  # the first mistake now; the same for every kind, for a file may hold all of them
     last_event: float | None  # when an object of the kind last changed, by the clock that was passed in
     last_heard: float | None  # when the folder was last looked at
+
+
+class Near(NamedTuple):
+    """A namespace whose Services and slices are wanted whatever their labels, and where they go."""
+
+    namespace: str
+    deliver: Callable[[list[Event]], None]
 
 
 class ManifestFolder:
@@ -62,6 +69,7 @@ class ManifestFolder:
         *,
         label_selector: Selector | None = None,
         options: objects.Options = objects.DEFAULTS,
+        near: Near | None = None,
         look_s: float = LOOK_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -70,6 +78,7 @@ class ManifestFolder:
         self._log = log
         self._label_selector = label_selector
         self._options = options
+        self._near = near
         self._clock = clock
         self._contents: dict[Path, _Contents] = {}  # as of the last time that the file had no mistake
         self._contents_changed = False
@@ -97,7 +106,7 @@ class ManifestFolder:
         """Read the folder and deliver all objects. Called by the thread."""
         if not self.watch.read_all(Progress(self._directory, self._log, Clock())):
             return
-        self._objects = self._build()
+        self._objects = self._build(self._label_selector)
         self._contents_changed = False
         self._log(
             "manifests read",
@@ -113,6 +122,7 @@ class ManifestFolder:
         self._looked_s = self._clock()
         self._changed_s = dict.fromkeys(RECORD_KINDS, self._looked_s)
         self._synced = True
+        self._deliver_near()
         self._deliver(events)
 
     def stop(self) -> None:
@@ -163,12 +173,24 @@ class ManifestFolder:
             self._deliver_changes()
         self._looked_s = self._clock()
 
-    def _build(self) -> dict[Ref, Observed]:
+    def _deliver_near(self) -> None:
+        if self._near is None:
+            return
+        namespace, deliver = self._near
+        objects = self._build(None)
+        events: list[Event] = []
+        for kind in NAMING_KINDS:
+            found = [InitApply(each) for ref, each in objects.items() if (ref.kind, ref.namespace) == (kind, namespace)]
+            events += [Init(kind), *found, InitDone(kind)]
+        deliver(events)
+
+    def _build(self, selector: Selector | None) -> dict[Ref, Observed]:
         manifests = [each for _, contents in sorted(self._contents.items()) for each in contents.manifests]
-        return workloads.build(manifests, self._options, self._label_selector, self._memory)
+        return workloads.build(manifests, self._options, selector, self._memory)
 
     def _deliver_changes(self) -> None:
-        before, after = self._objects, self._build()
+        self._deliver_near()
+        before, after = self._objects, self._build(self._label_selector)
         applied = [observed for ref, observed in after.items() if before.get(ref) != observed]
         deleted = [ref for ref in before if ref not in after]
         if applied or deleted:

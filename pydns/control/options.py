@@ -33,5 +33,10 @@ def cluster_options(
             own_addresses=own_addresses,
             server_namespace=server_namespace,
         ),
-        SourceOptions(chosen.labels, chosen.endpoint_pod_names, pods=chosen.pods is PodsMode.VERIFIED),
+        SourceOptions(
+            chosen.labels,
+            chosen.endpoint_pod_names,
+            pods=chosen.pods is PodsMode.VERIFIED,
+            near=server_namespace if chosen.labels else None,
+        ),
     )

@@ -9,6 +9,8 @@ from typing import NamedTuple, Protocol
 from pydns.kube.events import Event
 from pydns.kube.kinds import Kind
 
+Deliver = Callable[[list[Event]], None]
+
 
 class SourceError(Exception):
     """A source can't be used at all. The message is for the operator who chose it."""
@@ -52,10 +54,12 @@ class SourceOptions(NamedTuple):
     labels: str | None
     endpoint_pod_names: bool
     pods: bool  # whether Pods are wanted
+    near: str | None = None  # the server's own namespace, if its Services are wanted whatever their labels
 
 
 class SourceChoice(NamedTuple):
     """A source that was chosen by the flags, and how to open it."""
 
     name: str
-    open: Callable[[SourceOptions, Callable[[list[Event]], None]], Source]
+    # Its events go to the first function, those of the Services in `SourceOptions.near` to the second one.
+    open: Callable[[SourceOptions, Deliver, Deliver], Source]

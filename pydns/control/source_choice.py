@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,15 +11,13 @@ from pydns.config.selector import parse as parse_selector
 from pydns.config.settings import Settings
 from pydns.control.config_file import ConfigFile
 from pydns.control.config_source import ConfigSource, Seen
-from pydns.control.manifest_folder import ManifestFolder
-from pydns.control.source import Source, SourceChoice, SourceError, SourceOptions
+from pydns.control.manifest_folder import ManifestFolder, Near
+from pydns.control.source import Deliver, Source, SourceChoice, SourceError, SourceKindStatus, SourceOptions
 from pydns.dns.address import parse_address
-from pydns.kube.events import Event
-from pydns.kube.kinds import RECORD_KINDS, Kind
+from pydns.kube.kinds import NAMING_KINDS, RECORD_KINDS, Kind
 from pydns.kube.objects import Options
 from pydns.log import Log
 
-Deliver = Callable[[list[Event]], None]
 _SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")  # where a pod finds what is its own
 _NOT_A_POD = "kube-system"  # the usual namespace of a cluster's DNS
 
@@ -31,16 +29,42 @@ class Chosen(NamedTuple):
     config: ConfigSource | None  # None: from flags alone
 
 
+class Beside(NamedTuple):
+    """A source, and a second one for the server's own namespace, which has no status of its own."""
+
+    first: Source
+    second: Source
+
+    def start(self) -> None:
+        """Begin to deliver events."""
+        self.first.start()
+        self.second.start()
+
+    def stop(self) -> None:
+        """Stop to deliver events."""
+        self.first.stop()
+        self.second.stop()
+
+    def status(self) -> Mapping[Kind, SourceKindStatus]:
+        """Return the status of the first one."""
+        return self.first.status()
+
+    def warnings(self) -> Sequence[str]:
+        """Return the warnings of the first one."""
+        return self.first.warnings()
+
+
 def choose(settings: Settings, log: Log, deliver_config: Callable[[Seen], None]) -> Chosen:
     """Return the sources that the flags choose. Raises `SourceError`."""
     surroundings = Surroundings(settings.domain, os.environ)
     config = ConfigFile(settings.config, deliver_config, surroundings) if settings.config else None
     if (directory := settings.manifests) is not None:
 
-        def open_folder(options: SourceOptions, deliver: Deliver) -> Source:
+        def open_folder(options: SourceOptions, deliver: Deliver, deliver_near: Deliver) -> Source:
             selector = parse_selector(options.labels) if options.labels else None
             reading = Options(endpoint_pod_names=options.endpoint_pod_names)
-            return ManifestFolder(directory, deliver, log, label_selector=selector, options=reading)
+            near = Near(options.near, deliver_near) if options.near else None
+            return ManifestFolder(directory, deliver, log, label_selector=selector, options=reading, near=near)
 
         return Chosen(SourceChoice(str(directory), open_folder), config)
     # Imported here: 31 MB and 0.2 s, which a folder of manifests does without.
@@ -52,10 +76,15 @@ def choose(settings: Settings, log: Log, deliver_config: Callable[[Seen], None])
     except ConnectError as error:
         raise SourceError(str(error)) from None
 
-    def open_server(options: SourceOptions, deliver: Deliver) -> Source:
+    def open_server(options: SourceOptions, deliver: Deliver, deliver_near: Deliver) -> Source:
         kinds = tuple(kind for kind in RECORD_KINDS if kind is not Kind.POD or options.pods)
         reading = Options(endpoint_pod_names=options.endpoint_pod_names)
-        return ApiServer(connection, Watched(kinds, options.labels, options=reading), deliver, log)
+        everywhere = ApiServer(connection, Watched(kinds, options.labels, options=reading), deliver, log)
+        if options.near is None:
+            return everywhere
+        return Beside(
+            everywhere, ApiServer(connection, Watched(NAMING_KINDS, namespace=options.near), deliver_near, log)
+        )
 
     watch = None
     if settings.configmap:

@@ -84,4 +84,5 @@ class Kind(Enum):
 
 
 BY_NAME = {kind.value: kind for kind in Kind}
+NAMING_KINDS = (Kind.SERVICE, Kind.ENDPOINT_SLICE)  # those that tell how the server itself is called
 RECORD_KINDS = tuple([kind for kind in Kind if kind.row.producers])  # those that records are made of

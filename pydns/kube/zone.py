@@ -18,7 +18,7 @@ from pydns.dns.compiled import compile_answer, question, with_ttl
 from pydns.dns.rrset import CNAME, PTR, RRset
 from pydns.kube import schema
 from pydns.kube.events import Event
-from pydns.kube.kinds import RECORD_KINDS, Kind
+from pydns.kube.kinds import NAMING_KINDS, RECORD_KINDS, Kind
 from pydns.kube.objects import Object, Ref, Service, ServiceKey
 from pydns.kube.producer import Change, Key, MakeProducer, Producer, State, ZoneOptions
 from pydns.kube.producers.services import Services, ServiceState
@@ -50,8 +50,10 @@ class Zone:
     Only the thread that feeds it may use it.
     """
 
-    def __init__(self, options: ZoneOptions, store: Store | None = None) -> None:
+    def __init__(self, options: ZoneOptions, store: Store | None = None, near_store: Store | None = None) -> None:
         self._store = Store() if store is None else store
+        self._near_store = Store() if near_store is None else near_store
+        self._near = Services(options)  # in the server's own namespace, also those that aren't served
         self._options = options
         self._reverse_trees = tuple([name.tree_key(zone) for zone in options.reverse_zones])
         parts: dict[MakeProducer, _Part] = {}
@@ -71,6 +73,9 @@ class Zone:
         for kind in RECORD_KINDS:
             for value in self._store.objects(kind):
                 self._note(kind, Change(None, value))
+        for kind in NAMING_KINDS:
+            for value in self._near_store.objects(kind):
+                self._near.note(Change(None, value))
 
     # What is fed
 
@@ -81,12 +86,17 @@ class Zone:
             self._note(ref.kind, change)
         return bool(changes)
 
+    def apply_near(self, event: Event) -> None:
+        """Take in an event of the server's own namespace. Its Services name the server, and have no records by this."""
+        for _, change in self._near_store.apply(event):
+            self._near.note(change)
+
     def with_options(self, options: ZoneOptions) -> "Zone":
         """Return a zone of the same objects with other options, of which nothing is published yet.
 
         It takes the objects over: this zone must not be fed any more.
         """
-        return Zone(options, self._store)
+        return Zone(options, self._store, self._near_store)
 
     def change_ttl(self, ttl_s: int) -> Callable[[bytes], bytes]:
         """Give all records another TTL from now on.
@@ -181,6 +191,11 @@ class Zone:
         return frozenset(self._store.synced)
 
     @property
+    def near_synced(self) -> bool:
+        """Return whether the server's own namespace has been listed for `apply_near`."""
+        return self._near_store.synced.issuperset(NAMING_KINDS)
+
+    @property
     def skipped(self) -> dict[Ref, str]:
         """Return the objects that can't be used, and why."""
         return self._store.skipped
@@ -208,8 +223,9 @@ class Zone:
         return self._service_addresses
 
     def _serving(self) -> list[Service]:
-        producers = (part.producer for part in self._parts)
-        return [service for each in producers if isinstance(each, Services) for service in each.serving()]
+        producers = [self._near, *(part.producer for part in self._parts)]
+        found = {each.key: each for known in producers if isinstance(known, Services) for each in known.serving()}
+        return [found[key] for key in sorted(found)]
 
     def _nameservers(self) -> list[bytes]:
         """Return the names of this server, sorted."""

@@ -14,6 +14,7 @@ from pydns.control.config_source import Seen
 from pydns.control.configuration import Configuration
 from pydns.control.options import cluster_options
 from pydns.control.resolv_conf import ResolvConf
+from pydns.control.source import SourceOptions
 from pydns.kube.producer import ZoneOptions
 from pydns.kube.zone import facts
 from pydns.log import Level
@@ -282,7 +283,7 @@ def test_the_configuration_wins_over_flags_and_flags_fill_its_gaps() -> None:
     settings = settings_of(parser({}).parse_args(["serve", *flags]))
     by_flags = cluster_options(settings, Config(), ())
     assert (by_flags.zone.ttl_s, by_flags.zone.namespaces) == (7, frozenset({"x"}))
-    assert by_flags.source == ("a=b", True, True)
+    assert by_flags.source == SourceOptions("a=b", True, True, near="kube-system")
 
     text = "{ttl: 0, pods: disabled, labels: c, namespaces: [y], endpoint_pod_names: false, reverse_zones: [ip6.arpa]}"
     result = read_config_map({"config.yaml": text})
@@ -290,4 +291,5 @@ def test_the_configuration_wins_over_flags_and_flags_fill_its_gaps() -> None:
     options = cluster_options(settings, result.config, ())
     assert (options.zone.ttl_s, options.zone.namespaces) == (0, frozenset({"y"}))
     assert options.zone.reverse_zones == (b"\3ip6\4arpa\0",)
-    assert options.source == ("c", False, False)
+    assert options.source == SourceOptions("c", False, False, near="kube-system")
+    assert cluster_options(settings._replace(labels=None), Config(), ()).source.near is None

@@ -370,7 +370,7 @@ def _handler(api: FakeApiServer) -> type[BaseHTTPRequestHandler]:
             url = urlsplit(self.path)
             query = {key: values[-1] for key, values in parse_qs(url.query).items()}
             path = url.path
-            if within := re.fullmatch("(/api/v1)/namespaces/([^/]+)(/.+)", path):
+            if within := re.fullmatch("(/api/v1|/apis/[^/]+/[^/]+)/namespaces/([^/]+)(/.+)", path):
                 path = within[1] + within[3]
                 of_namespace = f"metadata.namespace={within[2]}"
                 query["fieldSelector"] = ",".join(filter(None, [query.get("fieldSelector"), of_namespace]))
