@@ -1,4 +1,4 @@
-"""The verb `check`: reads a configuration as `serve --config` does, and puts it nowhere in force."""
+"""The verb `check`: reads a configuration and zone files as `serve` does, and puts them nowhere in force."""
 
 import os
 from argparse import Namespace
@@ -10,6 +10,9 @@ from pydns.config import flags, summary
 from pydns.config.read import Accepted, Refused, Surroundings
 from pydns.config.shapes import Mistakes
 from pydns.control.config_file import read_path
+from pydns.control.source import SourceError
+from pydns.control.zone_folder import ZoneFolder
+from pydns.log import Level, Log
 
 
 def run(options: Namespace) -> int:
@@ -23,18 +26,36 @@ def run(options: Namespace) -> int:
         return fail("check", mistakes[0], 2)
     try:
         result = read_path(Path(path), Surroundings(domain, os.environ))
+        zones = _read_zones(options.zones)
     except OSError as error:
         return fail("check", f"{error.filename or path}: {error.strerror}")
-    write_lines(_lines(result, domain))
-    return 0 if isinstance(result, Accepted) else 1
+    except SourceError as error:
+        return fail("check", error)
+    wrong = [mistake for each in zones.status() for mistake in each.mistakes] if zones else []
+    if isinstance(result, Refused) or wrong:
+        write_lines([*map(str, result.errors if isinstance(result, Refused) else ()), *wrong])
+        return 1
+    write_lines(_lines(result, domain, zones))
+    return 0
 
 
-def _lines(result: Accepted | Refused, domain: bytes) -> Iterator[str]:
-    if isinstance(result, Refused):
-        yield from map(str, result.errors)
-        return
+def _read_zones(directory: str | None) -> ZoneFolder | None:
+    """Return the zone files of a folder, read once. Raises `SourceError`."""
+    if directory is None:
+        return None
+    folder = ZoneFolder(Path(directory), lambda: None, Log(lowest=Level.ERROR))
+    folder.check()
+    folder.read()
+    return folder
+
+
+def _lines(result: Accepted, domain: bytes, zones: ZoneFolder | None) -> Iterator[str]:
     yield from summary.lines(result.config)
-    for covered in summary.covered(result.config, domain):
+    files = (zones.zones() if zones else None) or {}
+    served = [(domain, "the cluster"), *((zone.facts.apex, f"zone file {file}") for file, zone in files.items())]
+    for covered in summary.covered(result.config, served):
         yield f"note: {covered}"
+    for warning in zones.warnings() if zones else ():
+        yield f"note: {warning}"
     for notice in result.notices:
         yield f"note: {notice}"

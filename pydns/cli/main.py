@@ -57,7 +57,7 @@ VERBS = (
     Verb(
         "check",
         "print every mistake in a live configuration, or what it changes",
-        [flags.CONFIG, flags.DOMAIN],
+        [flags.CONFIG, flags.DOMAIN, flags.ZONES],
         [Argument("file", f"{_CONFIGURATION}; the same as --config", "")],
     ),
     Verb("migrate", "print a Corefile as a config.yaml that means the same", [], [Argument("file", _CONFIGURATION)]),

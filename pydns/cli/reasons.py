@@ -242,7 +242,9 @@ class Witness:
         route, apex = name.to_text(spec.domain), name.to_text(zone.apex)
         if len(spec.domain) > len(zone.apex):
             return [f"route {route} contains it, too, but records of ours come first"]
-        return [f"route {route} contains it, too, but zone {apex} is answered here"]
+        file = self._file(zone) if zone.soa_timers else None
+        answered = f"from file {file.file}" if file else "here"
+        return [f"route {route} contains it, too, but zone {apex} is answered {answered}"]
 
     def _source(self, qname: bytes, qtype: int) -> str:
         """Return the source of the answer or, if there is none, of the denial."""

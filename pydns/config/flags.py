@@ -231,6 +231,15 @@ NAMESPACE = Flag(
     "Namespace of the pod whose search list applies to a name without a final dot.",
     wrong="Shop",
 )
+ZONES = Flag(
+    "zones",
+    _PATH,
+    None,
+    "DIR",
+    "Folder of zone files to serve (*.zone).",
+    remark="Exit 1 if it isn't a folder",
+)
+
 DOMAIN = Flag(
     "domain",
     Text("a domain name", _parse_cluster_domain),
@@ -380,14 +389,7 @@ SERVE = (
         "The nameservers in this file are the upstreams if the configuration has none.",
         remark="A warning if it can't be read: then there are no upstreams",
     ),
-    Flag(
-        "zones",
-        _PATH,
-        None,
-        "DIR",
-        "Folder of zone files to serve (*.zone).",
-        remark="Exit 1 if it isn't a folder",
-    ),
+    ZONES,
     _http(
         "health",
         8080,

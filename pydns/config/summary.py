@@ -1,6 +1,6 @@
 """What a configuration changes, as lines for `pydns check`. Follows the table of keys, so it includes new ones."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from enum import Enum
 from typing import Any
 
@@ -30,20 +30,22 @@ def lines(config: Config) -> Iterator[str]:
             yield f"{key.name}: {_text(value)}"
 
 
-def covered(config: Config, domain: bytes) -> Iterator[str]:
-    """Yield a line for each route that meets the cluster domain: which names it has, and which the cluster has.
+def covered(config: Config, zones: Iterable[tuple[bytes, str]]) -> Iterator[str]:
+    """Yield a line for each route and zone that meet: which names the route has, and which the zone has.
 
-    Zone files aren't known here; `pydns explain` knows them.
+    `zones` are the apexes of ours, each with what answers its names: "the cluster", "zone file example.org.zone".
     """
-    zone = name.to_text(domain)
+    served = list(zones)
     for route in config.routes:
         key = f"routes[{name.to_text(route.domain)}]"
-        if route.domain == domain:
-            yield f"{key}: is never asked: the cluster answers all names of {zone}"
-        elif name.is_at_or_below(route.domain, domain):
-            yield f"{key}: is within {zone}: its servers are asked for all names there that the cluster doesn't have"
-        elif name.is_at_or_below(domain, route.domain) and route.domain != name.ROOT:
-            yield f"{key}: isn't asked for names of {zone}: the cluster answers them"
+        for apex, who in served:
+            zone = name.to_text(apex)
+            if route.domain == apex:
+                yield f"{key}: is never asked: {who} answers all names of {zone}"
+            elif name.is_at_or_below(route.domain, apex):
+                yield f"{key}: is within {zone}: its servers are asked for all names there that {who} doesn't have"
+            elif name.is_at_or_below(apex, route.domain) and route.domain != name.ROOT:
+                yield f"{key}: isn't asked for names of {zone}: {who} answers them"
 
 
 def server_text(server: ServerSpec | NamedUpstream) -> str:

@@ -67,9 +67,13 @@ class ZoneFolder:
             look_s=look_s,
         )
 
+    def check(self) -> None:
+        """Raise `SourceError` if the folder can't be listed."""
+        check_folder(self._directory, "--zones", f"*{_ENDING}")
+
     def start(self) -> None:
         """Read the zones that are there and watch, in a thread. Raises `SourceError` if the folder can't be listed."""
-        check_folder(self._directory, "--zones", f"*{_ENDING}")
+        self.check()
         self.watch.start(self.read)
 
     def read(self) -> None:

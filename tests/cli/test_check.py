@@ -91,6 +91,29 @@ def test_routes_that_meet_the_cluster_domain_have_a_note_each(
     assert main(["check", "--config", str(path), "--domain", "corp..local"]) == 2
 
 
+def test_routes_that_meet_zone_files_have_a_note_each(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, zones = tmp_path / "config.yaml", tmp_path / "zones"
+    routes = ("corp.example", "sub.corp.example", "example")
+    path.write_text("".join(["routes:\n", *(f"  {each}: {{servers: [10.1.0.53]}}\n" for each in routes)]))
+    zones.mkdir()
+    file = zones / "corp.example.zone"
+    file.write_text("$TTL 60\n@ SOA ns admin 1 2 3 4 5\n@ NS ns\nns A 192.0.2.1\nwww.outside.example. A 192.0.2.2\n")
+    command = ["check", "--config", str(path), "--zones", str(zones)]
+    assert main(command) == 0
+    assert [line for line in capsys.readouterr().out.splitlines() if line.startswith("note")] == [
+        f"note: routes[corp.example.]: is never asked: zone file {file} answers all names of corp.example.",
+        "note: routes[sub.corp.example.]: is within corp.example.: "
+        f"its servers are asked for all names there that zone file {file} doesn't have",
+        f"note: routes[example.]: isn't asked for names of corp.example.: zone file {file} answers them",
+        f"note: {file}:5: www.outside.example. is not in the zone corp.example.; left out",
+    ]
+    file.write_text("@ 60 SOA ns admin 1 2 3 4 5\n@ 60 A 192.0.2.300\n")
+    assert main(command) == 1
+    assert capsys.readouterr().out.startswith(f"{file}:2: ")
+    assert main([*command[:-1], str(tmp_path / "none")]) == 1
+    assert "--zones" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("path", "status"), [("manifests/config.example.yaml", 0), ("manifests/demo/shop.yaml", 1)])
 def test_a_configuration_is_accepted_and_another_manifest_is_refused(
     path: str, status: int, capsys: pytest.CaptureFixture[str]
