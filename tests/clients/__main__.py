@@ -1,4 +1,7 @@
-"""Print how long each resolver's look-ups take: `python -m tests.clients [RESOLVER…]`."""
+"""Print how long each resolver's look-ups take, and the slowest reply that one of them waited for.
+
+`python -m tests.clients [RESOLVER…]`
+"""
 
 import os
 import statistics
@@ -12,10 +15,13 @@ from tests.clients.wiretap import Query
 
 os.environ |= {"PYDNS_DRAIN_QUIET": "0", "PYDNS_METRICS": "off", "PYDNS_RESOLV_CONF": os.devnull}
 
+slow = {row.name for row in table.rows() if row.is_slow}
 with tempfile.TemporaryDirectory(prefix="clients-") as folder:
     pod = Pod(Path(folder))
     try:
-        print(f"{'resolver':14}{'look-ups':>9}{'queries':>9}{'median ms':>11}  slowest")
+        print(
+            f"{'resolver':14}{'look-ups':>9}{'queries':>9}{'median ms':>11}{'slowest reply ms':>18}  slowest look-ups"
+        )
         for resolver in sys.argv[1:] or table.RESOLVERS:
             try:
                 answered = lookups.whole_table(resolver, pod, Path(folder, "go-cache"))
@@ -27,10 +33,11 @@ with tempfile.TemporaryDirectory(prefix="clients-") as folder:
                 continue
             queries = sum(isinstance(seen, Query) for each in answered.values() for seen in each.seen)
             median = statistics.median(each.duration_s for each in answered.values())
+            reply_s = max(each.slowest_reply_s for (_, name), each in answered.items() if name not in slow)
             slowest = sorted(answered.items(), key=lambda item: -item[1].duration_s)[:4]
             worst = ", ".join(
                 f"{name} {question} {1000 * each.duration_s:.0f} ms" for (question, name), each in slowest
             )
-            print(f"{resolver:14}{len(answered):9}{queries:9}{1000 * median:11.1f}  {worst}")
+            print(f"{resolver:14}{len(answered):9}{queries:9}{1000 * median:11.1f}{1000 * reply_s:18.1f}  {worst}")
     finally:
         pod.close()

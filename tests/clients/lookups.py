@@ -18,6 +18,7 @@ Asked = tuple[str, str]  # A, AAAA, both or SRV; and a name
 Ask = Callable[[str, str], str]
 GRPC_PORT = 50051
 _TRIES = 3
+_FIRST = "first"  # a name that nobody has: the first look-up of a client waits for its start
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,19 @@ class Lookup:
     def found(self) -> Found:
         """Return what it means."""
         return parse(self.line)
+
+    @property
+    def slowest_reply_s(self) -> float:
+        """Return how long it took until the last of the replies to a question over UDP; 0 without one."""
+        asked: dict[Query, float] = {}
+        times = [0.0]
+        for each in self.seen:
+            match each:
+                case Query():
+                    asked.setdefault(each, each.at)
+                case Reply() if each.to in asked:
+                    times.append(each.at - asked.pop(each.to))
+        return max(times)
 
     def delay(self) -> str | None:
         """Return what costs a client seconds or a connection without need, if anything did.
@@ -91,6 +105,7 @@ def _lookups(resolver: str, pod: Pod, asked: Sequence[Asked], cache: Path) -> Ma
         return {each: Lookup(line, (), 0.0) for each, line in ALL_AT_ONCE[resolver](pod, asked).items()}
     found = {}
     with _asking(resolver, pod, cache) as ask:
+        _lookup(resolver, pod, ask, (asked[0][0], _FIRST))
         for each in asked:
             found[each] = first = _lookup(resolver, pod, ask, each)
             for _ in range(_TRIES - 1):

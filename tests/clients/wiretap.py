@@ -4,8 +4,9 @@ A lookup's packets are all here once the client has its result, so nobody waits 
 """
 
 import socket
+import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import ip_address
 
 import dns.flags
@@ -15,7 +16,8 @@ import dns.rdatatype
 from tests.clients.namespace import Namespace
 
 _ALL_PROTOCOLS = 3
-_SO_RCVBUFFORCE = 33
+_SO_RCVBUFFORCE, _SO_TIMESTAMPNS = 33, 35
+_TIME = struct.Struct("@qq")  # seconds, nanoseconds
 _ETHERNET = 14  # octets before the IP header
 _TCP, _UDP = 6, 17
 _DNS = 53
@@ -28,6 +30,7 @@ class Query:
 
     qname: str
     rtype: str
+    at: float = field(default=0.0, compare=False)  # when it passed, in seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,7 @@ class Reply:
 
     to: Query
     truncated: bool
+    at: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,44 +61,46 @@ class Wiretap:
         with namespace.entered():
             self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ALL_PROTOCOLS))
             self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 64 << 20)
+            self._socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
             self._socket.bind(("lo", _ALL_PROTOCOLS))
         self._socket.setblocking(False)
 
     def seen(self) -> list[Seen]:
         """Return what has passed since the last call, in order."""
-        return [each for packet in self._packets() if (each := _parse(packet)) is not None]
+        return [each for packet, at in self._packets() if (each := _parse(packet, at)) is not None]
 
-    def _packets(self) -> Iterator[bytes]:
+    def _packets(self) -> Iterator[tuple[bytes, float]]:
         while True:
             try:
-                packet, where = self._socket.recvfrom(1 << 16)
+                packet, ancillary, _, where = self._socket.recvmsg(1 << 16, socket.CMSG_SPACE(_TIME.size))
             except BlockingIOError:
                 return
             if where[2] != socket.PACKET_OUTGOING:  # loopback shows each packet as sent and as received
-                yield packet[_ETHERNET:]
+                seconds, nanoseconds = _TIME.unpack(ancillary[0][2])
+                yield packet[_ETHERNET:], seconds + nanoseconds / 1e9
 
     def close(self) -> None:
         """Stop."""
         self._socket.close()
 
 
-def _parse(packet: bytes) -> Seen | None:
+def _parse(packet: bytes, at: float) -> Seen | None:
     if packet[0] >> 4 == 4:
         protocol, destination, segment = packet[9], packet[16:20], packet[(packet[0] & 15) * 4 :]
     else:
         protocol, destination, segment = packet[6], packet[24:40], packet[40:]
     source_port, port = int.from_bytes(segment[:2]), int.from_bytes(segment[2:4])
     if protocol == _UDP and _DNS in (source_port, port):
-        return _parse_message(segment[8:])
+        return _parse_message(segment[8:], at)
     if protocol == _TCP and segment[13] & (_SYN | _ACK) == _SYN:
         return Connection(str(ip_address(destination)), port)
     return None
 
 
-def _parse_message(message: bytes) -> Query | Reply:
+def _parse_message(message: bytes, at: float) -> Query | Reply:
     parsed = dns.message.from_wire(message, question_only=True)
     (asked,) = parsed.question
-    query = Query(asked.name.to_text().lower(), dns.rdatatype.to_text(asked.rdtype))
+    query = Query(asked.name.to_text().lower(), dns.rdatatype.to_text(asked.rdtype), at)
     if parsed.flags & dns.flags.QR:
-        return Reply(query, bool(parsed.flags & dns.flags.TC))
+        return Reply(query, bool(parsed.flags & dns.flags.TC), at)
     return query
