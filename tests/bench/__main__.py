@@ -12,7 +12,21 @@ from typing import Any
 
 import dns.exception
 
-from tests.bench import change, forward, load, memory, names, overload, procfs, report, restart, servers, tenants, tools
+from tests.bench import (
+    change,
+    folders,
+    forward,
+    load,
+    memory,
+    names,
+    overload,
+    procfs,
+    report,
+    restart,
+    servers,
+    tenants,
+    tools,
+)
 
 _PARTS = {  # what it measures, and the programs that it needs
     "names": ("CPU per query, next to Knot DNS", ("dnsperf", "knotd", "taskset")),
@@ -21,6 +35,7 @@ _PARTS = {  # what it measures, and the programs that it needs
         ("dnsperf", "knotd", "unbound", "dnsmasq", "taskset"),
     ),
     "load": ("time and memory to load a big cluster", ("dnsperf",)),
+    "folders": ("time to read 5,000 manifests and 100,000 records of a zone file, and delay of a change", ()),
     "change": ("delay of a change", ()),
     "tenants": ("delay of a change next to another tenant's largest objects", ()),
     "memory": ("memory by the size of the cluster", ("dnsperf",)),
@@ -67,6 +82,9 @@ def _measure(part: str, options: argparse.Namespace) -> tuple[Any, report.Table]
     if part == "load":
         loads = load.run(options.pydns, options.rounds)
         return [each._asdict() for each in loads], load.table(loads)
+    if part == "folders":
+        times = folders.run(options.pydns, options.rounds)
+        return [each._asdict() for each in times], folders.table(times)
     if part == "tenants":
         found_tenants = tenants.run(options.pydns)
         return [each._asdict() for each in found_tenants], tenants.table(found_tenants)
