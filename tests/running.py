@@ -17,6 +17,7 @@ import dns.name
 from tests.waiting import until
 
 COMMAND = (sys.executable, "-m", "pydns")
+START_S = 60.0  # that a server may take to start: it shares the cores with other tests
 PROBED = ("--health", "127.0.0.1:0", "--ready", "127.0.0.1:0")
 SERVICE = """
 apiVersion: v1
@@ -52,10 +53,11 @@ class Server:
         self._reading = threading.Thread(target=self._read, daemon=True)
         self._reading.start()
         try:
-            until(lambda: any(" kind=" not in line for line in self.logged(event)), 10.0)  # "synced" of all kinds
+            until(lambda: any(" kind=" not in line for line in self.logged(event)), START_S)  # "synced" of all kinds
             if "--zones" in (*source, *flags) and event == "synced":
-                until(lambda: bool(self.logged("zones in force")), 10.0)
-            until(lambda: len(self.children()) == workers + 1, 10.0)  # a small cluster is synced before workers start
+                until(lambda: bool(self.logged("zones in force")), START_S)
+            # A small cluster is synced before workers start.
+            until(lambda: len(self.children()) == workers + 1, START_S)
         except AssertionError:
             self.end()
             raise AssertionError("".join(self.lines)) from None

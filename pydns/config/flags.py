@@ -239,7 +239,6 @@ ZONES = Flag(
     "Folder of zone files to serve (*.zone).",
     remark="Exit 1 if it isn't a folder",
 )
-
 DOMAIN = Flag(
     "domain",
     Text("a domain name", _parse_cluster_domain),
