@@ -14,9 +14,9 @@ import pytest
 
 from tests.bench import tools
 from tests.bench.servers import free_port
+from tests.waiting import PATIENCE_S
 
 _ATTEMPTS = 5
-_PATIENCE_S = 20.0
 
 Configure = Callable[[Path, int], list[str]]  # takes an empty folder and a port, returns the command's arguments
 
@@ -47,7 +47,7 @@ def serving(program: str, configure: Configure, ready: Iterable[tuple[str, str]]
                     return
             finally:
                 process.terminate()
-                process.wait(10)
+                process.wait(PATIENCE_S)
             log.seek(0)
             said = log.read()
     raise AssertionError(f"{program} doesn't serve: {said}")
@@ -55,7 +55,7 @@ def serving(program: str, configure: Configure, ready: Iterable[tuple[str, str]]
 
 def _answers(process: "subprocess.Popen[bytes]", port: int, qname: str, rtype: str) -> bool:
     """Wait for an answer; False if the server has ended, or is silent for too long."""
-    deadline = time.monotonic() + _PATIENCE_S
+    deadline = time.monotonic() + PATIENCE_S
     while process.poll() is None and time.monotonic() < deadline:
         try:
             if dns.query.udp(dns.message.make_query(qname, rtype), "127.0.0.1", port=port, timeout=0.5).answer:

@@ -1,5 +1,6 @@
 """A `pydns serve` as a process, and a client for it. Knows nothing of right answers."""
 
+import json
 import os
 import re
 import signal
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import dns.name
 
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 
 COMMAND = (sys.executable, "-m", "pydns")
 START_S = 60.0  # that a server may take to start: it shares the cores with other tests
@@ -77,13 +78,18 @@ class Server:
         """Return status and body of a page."""
         flag = {"/health": "--health"}.get(path, "--ready")
         at = next(line for line in self.logged("listening for HTTP") if f" flag={flag} " in line)
-        connection = HTTPConnection("127.0.0.1", int(at.rpartition(":")[2]), timeout=5)
+        connection = HTTPConnection("127.0.0.1", int(at.rpartition(":")[2]), timeout=PATIENCE_S)
         try:
             connection.request("GET", path)
             response = connection.getresponse()
             return response.status, response.read().decode()
         finally:
             connection.close()
+
+    def late_queries(self) -> list[int]:
+        """Return how many queries each worker has counted as late."""
+        processes = json.loads(self.get("/status")[1])["processes"]
+        return [each["late_queries"] for each in processes if each["process"].startswith("worker ")]
 
     def status(self) -> str:
         """Return what `pydns status` prints."""
@@ -95,7 +101,7 @@ class Server:
         pid = self.process.pid
         return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
-    def ask(self, qname: str, host: str = "127.0.0.1", timeout_s: float = 1.0) -> str | None:
+    def ask(self, qname: str, host: str = "127.0.0.1", timeout_s: float = 10.0) -> str | None:
         """Return the IPv4 address, the rcode if there is none, or None without a reply from `host`."""
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         with socket.socket(family, socket.SOCK_DGRAM) as sock:
@@ -114,8 +120,8 @@ class Server:
 
     def wait(self) -> int:
         """Return the exit status."""
-        status = self.process.wait(10)
-        self._reading.join(2)  # a child that still runs keeps the log open
+        status = self.process.wait(PATIENCE_S)
+        self._reading.join(PATIENCE_S)  # a child that still runs keeps the log open
         return status
 
     def end(self) -> None:

@@ -29,8 +29,9 @@ from pydns.table.writer import Writer
 from pydns.zones import zonefile
 from pydns.zones.compile import Statics, combine, compile_zone
 from tests import running
+from tests.waiting import PATIENCE_S
 
-_TIMEOUT_S = 10.0
+_TIMEOUT_S = PATIENCE_S
 _PATIENCE_S = 0.5  # with a server that has already answered the probe
 PROBE_ID = b"\xff\xff"  # no message of a test may have it
 _PROBE = bytes.fromhex("ffff 0000 0001 0000 0000 0000 00 0006 0001")  # ". SOA", which every server replies to

@@ -11,11 +11,11 @@ import pytest
 
 from pydns.serve.tcp import MAX_CONNECTIONS
 from tests.running import WEB, Server, answer, query
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 
 IDLE = 1500
 FRAME = len(query(WEB)).to_bytes(2) + query(WEB)
-PATIENT_S = 1.0  # enough on a busy machine; a worker in trouble takes longer
+PATIENT_S = 5.0  # enough on a busy machine; a worker in trouble takes longer
 
 
 @pytest.fixture
@@ -54,18 +54,18 @@ def test_clients_are_answered_beside_idle_half_sent_slow_and_trickling_ones(
 ) -> None:
     server = start()
     worker = server.children()[1]
-    until(lambda: ask_over_tcp(server.port) == "10.96.1.1", 10)  # the worker has only been forked
+    until(lambda: ask_over_tcp(server.port) == "10.96.1.1")  # the worker has only been forked
     before = open_files(worker)
     with ExitStack() as crowd:
 
         def connect() -> socket.socket:
-            return crowd.enter_context(socket.create_connection(("127.0.0.1", server.port), 5))
+            return crowd.enter_context(socket.create_connection(("127.0.0.1", server.port), PATIENCE_S))
 
         for number in range(IDLE):
             half = connect()
             if number % 3 == 0:
                 half.send(FRAME[: number % len(FRAME)])  # the rest never comes
-        until(lambda: open_files(worker) >= before + MAX_CONNECTIONS - 1, 5)
+        until(lambda: open_files(worker) >= before + MAX_CONNECTIONS - 1)
         assert_all_answered(server)
 
         greedy = [connect() for _ in range(20)]
@@ -86,7 +86,7 @@ def test_clients_are_answered_beside_idle_half_sent_slow_and_trickling_ones(
 
         assert open_files(worker) <= before + MAX_CONNECTIONS + 1
         assert server.children()[1] == worker
-    until(lambda: open_files(worker) <= before + 1, 5)  # their connections are closed
+    until(lambda: open_files(worker) <= before + 1)  # their connections are closed
 
 
 def _trickle(clients: list[socket.socket], stopping: threading.Event) -> None:

@@ -19,12 +19,12 @@ def look():
 
 end_with_threads(Log())
 threading.Thread(target=look, name="manifests").start()
-time.sleep(20)
+time.sleep(100)
 """
 
 
 def test_a_failed_thread_ends_the_controller() -> None:
-    ended = subprocess.run([sys.executable, "-c", FAILS], capture_output=True, text=True, timeout=15)
+    ended = subprocess.run([sys.executable, "-c", FAILS], capture_output=True, text=True, timeout=60)
     assert ended.returncode == 1
     assert 'event="thread failed" thread=manifests error="RuntimeError: no such page"' in ended.stderr
 

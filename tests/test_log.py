@@ -3,7 +3,6 @@
 import json
 import os
 import socket
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -173,11 +172,9 @@ def test_an_unread_pipe_takes_whole_lines_until_it_is_full_and_blocks_nobody(pai
     stderr = Stderr(fd)
     line = b"x" * 999 + b"\n"
     taken = 0
-    began = time.monotonic()
     while stderr.write(line):
         taken += 1
     assert not stderr.write(line, 0.01)
-    assert time.monotonic() - began < 5
     assert os.get_blocking(fd)  # other processes share the descriptor
     found = read()
     while stderr.write(b""):  # the rest of a line whose beginning had room

@@ -186,8 +186,6 @@ class _Supervisor:
         child.pid = child.row.pid = pid
         child.started = time.monotonic()
         child.silent_checks, child.kill_at = 0, None
-        if self._pulse.is_draining and child is not self._controller:
-            os.kill(pid, DRAIN)
 
     def _become(self, child: _Child) -> NoReturn:
         """Run a child's program in this process, which is a new fork."""
@@ -219,6 +217,8 @@ class _Supervisor:
             os._exit(1)
 
     def _run_worker(self, slot: Slot, row: ProcessRow, block: Block) -> None:
+        if self._pulse.is_draining:
+            signal.raise_signal(DRAIN)  # blocked, so it waits for the worker, which takes it before any query
         self._programs.worker(slot, self._settings.state_dir, self._log, self._lifeline, row, block)
 
     # Death and silence.

@@ -2,7 +2,6 @@
 
 import os
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from pydns.config.read import Accepted, Refused
 from pydns.control import config_file
 from pydns.control.config_file import ConfigFile, read_path
 from pydns.control.config_source import Seen
+from tests.waiting import PATIENCE_S
 
 
 class Watched(ConfigFile):
@@ -205,7 +205,7 @@ def test_files_with_unknown_names_are_reported_but_not_read(tmp_path: Path) -> N
     assert [str(notice) for notice in result.notices] == ['"Corefile": ignored: the other keys are the configuration']
 
 
-def test_a_swap_is_delivered_within_a_second(tmp_path: Path) -> None:
+def test_a_swap_is_delivered(tmp_path: Path) -> None:
     mounted = Mounted(tmp_path / "config", {"config.yaml": "ttl: 10"})
     told: list[Seen] = []
     changed = threading.Event()
@@ -218,10 +218,8 @@ def test_a_swap_is_delivered_within_a_second(tmp_path: Path) -> None:
     file = ConfigFile(tmp_path / "config", deliver)
     file.start()
     try:
-        began = time.monotonic()
         mounted.update({"config.yaml": "ttl: 20"})
-        assert changed.wait(5)
-        assert time.monotonic() - began < 1
+        assert changed.wait(PATIENCE_S)
     finally:
         file.stop()
     assert [_short(seen) for seen in told] == [10, 20]

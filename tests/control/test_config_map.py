@@ -16,6 +16,7 @@ from pydns.control.config_source import Seen
 from pydns.kube.reflector import FIGURES
 from tests.fakes.apiserver import FakeApiServer
 from tests.fakes.log import RecordedLog
+from tests.waiting import PATIENCE_S
 
 QUICK = FIGURES._replace(backoff_first_s=0.01, backoff_last_s=0.04, answer_s=5, audit_s=3600)
 ABSENT = Seen(Accepted(Config()), exists=False)
@@ -55,16 +56,16 @@ def test_every_change_of_the_configmap_is_delivered(tmp_path: Path, watch_list: 
         server.apply("ConfigMap", config_map("coredns", **{"config.yaml": "ttl: 99"}))
         server.apply("ConfigMap", config_map(namespace="default", **{"config.yaml": "ttl: 98"}))
         with watching(server, tmp_path) as (watch, told):
-            assert told.get(timeout=5) == ABSENT
+            assert told.get(timeout=PATIENCE_S) == ABSENT
             server.wait_until(lambda server: server.watching("ConfigMap") == 1)
             server.apply("ConfigMap", config_map(**{"config.yaml": "ttl: 10"}))
-            assert told.get(timeout=5) == ttl(10)
+            assert told.get(timeout=PATIENCE_S) == ttl(10)
             server.apply("ConfigMap", config_map(**{"config.yaml": "ttl: x"}))
-            assert isinstance(told.get(timeout=5).result, Refused)
+            assert isinstance(told.get(timeout=PATIENCE_S).result, Refused)
             server.apply("ConfigMap", config_map(**{"config.yaml": "ttl: 20"}))
-            assert told.get(timeout=5) == ttl(20)
+            assert told.get(timeout=PATIENCE_S) == ttl(20)
             server.delete("ConfigMap", "kube-system", "kube-dns")
-            assert told.get(timeout=5) == ABSENT
+            assert told.get(timeout=PATIENCE_S) == ABSENT
             assert watch.name == "ConfigMap kube-system/kube-dns"
             assert told.empty()
 
@@ -94,12 +95,12 @@ def test_a_second_configmap_has_what_the_corefile_imports(server: FakeApiServer,
 def test_a_deletion_that_was_missed_is_found_by_the_next_listing(server: FakeApiServer, tmp_path: Path) -> None:
     server.apply("ConfigMap", config_map(**{"config.yaml": "ttl: 10"}))
     with watching(server, tmp_path) as (_, told):
-        assert told.get(timeout=5) == ttl(10)
+        assert told.get(timeout=PATIENCE_S) == ttl(10)
         server.wait_until(lambda server: server.watching("ConfigMap") == 1)
         server.drop_next_events(1)
         server.delete("ConfigMap", "kube-system", "kube-dns")
         server.send_error("ConfigMap", 410, "Expired", "too old resource version")
-        assert told.get(timeout=5) == ABSENT
+        assert told.get(timeout=PATIENCE_S) == ABSENT
 
 
 def test_without_permission_nothing_is_delivered_and_the_problem_is_reported(
@@ -113,7 +114,7 @@ def test_without_permission_nothing_is_delivered_and_the_problem_is_reported(
         assert told.empty()
         assert watch.problem() == "403 Forbidden: cannot list configmaps"
         server.heal()
-        assert told.get(timeout=5) == ttl(10)
+        assert told.get(timeout=PATIENCE_S) == ttl(10)
 
 
 def test_a_server_without_watch_list_is_no_problem(tmp_path: Path) -> None:
@@ -122,13 +123,13 @@ def test_a_server_without_watch_list_is_no_problem(tmp_path: Path) -> None:
         with watching(server, tmp_path) as (watch, told):
             server.wait_until(lambda server: bool(server.asked("list", "ConfigMap")))
             assert watch.problem() is None
-            assert told.get(timeout=5) == ABSENT
+            assert told.get(timeout=PATIENCE_S) == ABSENT
 
 
 @pytest.mark.parametrize("raw", [b'{"metadata":{"name":"kube-dns"},"data":{"ttl":5}}', b"[]"])
 def test_an_object_that_is_no_configmap_is_refused(server: FakeApiServer, tmp_path: Path, raw: bytes) -> None:
     server.apply_raw("ConfigMap", "kube-system", "kube-dns", raw)
     with watching(server, tmp_path) as (_, told):
-        result = told.get(timeout=5).result
+        result = told.get(timeout=PATIENCE_S).result
     assert isinstance(result, Refused)
     assert str(result.errors[0]).startswith("ConfigMap kube-system/kube-dns: what came (")

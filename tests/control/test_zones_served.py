@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +16,7 @@ import pytest
 from pydns.cli.dump import dump
 from pydns.cli.status import status
 from tests.fakes.apiserver import FakeApiServer
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 
 _SOA = "@ 60 SOA ns admin {} 2 3 4 5\n@ 60 NS ns\n"
 _FLAGS = ["--listen", "127.0.0.1:0", "--workers", "1", "--log-format", "json"]
@@ -39,11 +38,11 @@ class Running:
             assert self._process.poll() is None, self._log.read_text()
             return holds()
 
-        until(holds_or_ended, 20, self._log.read_text)
+        until(holds_or_ended, PATIENCE_S, self._log.read_text)
 
     def ask(self, qname: str) -> str:
         try:
-            reply = dns.query.udp(dns.message.make_query(qname, "A"), "127.0.0.1", port=self._port, timeout=1)
+            reply = dns.query.udp(dns.message.make_query(qname, "A"), "127.0.0.1", port=self._port, timeout=PATIENCE_S)
         except (dns.exception.Timeout, OSError):
             return ""
         return str(reply.answer[0][0]) if reply.answer else dns.rcode.to_text(reply.rcode())
@@ -83,10 +82,8 @@ def test_zones_are_served_and_followed_while_the_cluster_cannot_be_listed(tmp_pa
         seen.until("www.example.org", "192.0.2.1")
         assert seen.ask("none.example.org") == "NXDOMAIN"
         assert seen.ask("none.shop.svc.cluster.local") == "SERVFAIL"
-        edited = time.monotonic()
         (zones / "example.org.zone").write_text(_SOA.format(2) + "www 60 A 192.0.2.2")
         seen.until("www.example.org", "192.0.2.2")
-        assert time.monotonic() - edited < 5  # a second, on a machine that does nothing else
         (zones / "example.org.zone").write_text(_SOA.format(3) + "www 60 A nonsense")
         seen.wait_until(lambda: seen.logged("zone file has a mistake"))
         assert seen.ask("www.example.org") == "192.0.2.2"
@@ -153,6 +150,6 @@ def test_the_status_has_what_is_left_out_of_files(tmp_path: Path, zones: Path) -
 def test_a_missing_folder_is_refused_with_one_line(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pydns", "serve", *_FLAGS, "--state-dir", str(tmp_path / "state")]
     command += ["--manifests", str(tmp_path), "--zones", str(tmp_path / "none")]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert ended.returncode == 1
     assert f"--zones {tmp_path}/none: No such file or directory; wanted a folder with *.zone files" in ended.stderr

@@ -39,6 +39,7 @@ from tests.fakes.cluster import (
     selector,
     status_body,
 )
+from tests.waiting import PATIENCE_S
 
 _KINDS = {resource.path: kind for kind, resource in RESOURCES.items()}
 
@@ -238,7 +239,7 @@ class FakeApiServer:
         with self._lock:
             self._faults.clear()
 
-    def wait_until(self, holds: Callable[["FakeApiServer"], bool], timeout_s: float = 5) -> None:
+    def wait_until(self, holds: Callable[["FakeApiServer"], bool], timeout_s: float = PATIENCE_S) -> None:
         """Wait until the condition holds. Raises `AssertionError` if it doesn't in time."""
         with self._changed:
             assert self._changed.wait_for(lambda: holds(self), timeout_s), self.requests

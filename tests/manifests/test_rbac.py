@@ -17,6 +17,7 @@ import pytest
 from tests.fakes.apiserver import FakeApiServer
 from tests.fakes.cluster import status_body
 from tests.manifests.kustomized import Json, build, build_with, needs_kubectl, only
+from tests.waiting import PATIENCE_S
 
 PATH = re.compile(r"/(?:api|apis/(?P<group>[^/]+))/v1(?:/namespaces/(?P<namespace>[^/]+))?/(?P<resource>\w+)")
 
@@ -113,7 +114,7 @@ def running(objects: list[Json], kubeconfig: Path, state_dir: Path) -> Iterator[
         yield synced
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(PATIENCE_S)
         reader.join()
         assert process.stderr is not None
         process.stderr.close()
@@ -129,8 +130,8 @@ def test_granted_rights_are_the_used_rights(pods: str, tmp_path: Path) -> None:
     with FakeApiServer(watch_list="error") as api:
         held = Held(api, rights)
         with running(objects, api.kubeconfig(tmp_path), tmp_path / "state") as synced:
-            assert synced.wait(20)
-            deadline = time.monotonic() + 10
+            assert synced.wait(PATIENCE_S)
+            deadline = time.monotonic() + PATIENCE_S
             while held.used != rights and time.monotonic() < deadline:
                 time.sleep(0.05)
     assert held.refused == set()

@@ -18,7 +18,7 @@ import pytest
 from tests.fakes.upstream import FakeUpstream
 from tests.running import query
 from tests.upstream import world
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 
 MANIFEST = """
 apiVersion: v1
@@ -78,7 +78,7 @@ class Running:
         self._drainer.start()
 
     def metrics(self) -> dict[str, float]:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=5) as response:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=PATIENCE_S) as response:
             assert response.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
             lines = response.read().decode().splitlines()
         return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines if not line.startswith("#")}
@@ -89,13 +89,13 @@ class Running:
 
     def ask(self, message: bytes) -> bytes:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-            sock.settimeout(5)
+            sock.settimeout(PATIENCE_S)
             sock.connect(("127.0.0.1", self.port))
             sock.send(message)
             return sock.recv(4096)
 
     def ask_tcp(self, message: bytes) -> bytes:
-        with socket.create_connection(("127.0.0.1", self.port), 5) as sock, sock.makefile("rb") as replies:
+        with socket.create_connection(("127.0.0.1", self.port), PATIENCE_S) as sock, sock.makefile("rb") as replies:
             sock.sendall(len(message).to_bytes(2) + message)
             return replies.read(int.from_bytes(replies.read(2)))
 
@@ -105,8 +105,8 @@ class Running:
 
     def close(self) -> None:
         self.process.terminate()
-        self.process.wait(15)
-        self._drainer.join(5)
+        self.process.wait(PATIENCE_S)
+        self._drainer.join(PATIENCE_S)
         assert self.process.stderr is not None
         self.process.stderr.close()
 
@@ -124,7 +124,7 @@ def running(tmp_path: Path) -> Iterator[Running]:
 
 def settled(server: Running, name: str, wanted: float) -> dict[str, float]:
     """Return the metrics once those that begin with `name` add up to what is wanted, which takes half a second."""
-    until(lambda: added_up(server.metrics(), name) == wanted, 5, server.metrics)
+    until(lambda: added_up(server.metrics(), name) == wanted, found=server.metrics)
     return server.metrics()
 
 
@@ -224,7 +224,7 @@ def forwarding(tmp_path: Path, upstream: FakeUpstream) -> Iterator[Running]:
     config = tmp_path / "config.yaml"
     config.write_text(f"upstreams: ['127.0.0.1:{upstream.port}']\ncache: {{entries: 4, prefetch: false}}")
     server = Running(folder, tmp_path / "state", ["--config", str(config)])
-    until(lambda: not server.ask(query("ready.example.", A))[3] & 15, 5)  # refused without the configuration
+    until(lambda: not server.ask(query("ready.example.", A))[3] & 15)  # refused without the configuration
     yield server
     server.close()
 
@@ -285,16 +285,16 @@ def test_a_breaker_is_open_while_an_upstream_is_silent(forwarding: Running, upst
         sock.connect(("127.0.0.1", forwarding.port))
         for number in range(8):
             sock.send(query(f"{IS_SILENT}{number}.example.", A))
-        until(lambda: forwarding.metrics()[gauge] == 1, 10)
-        until(lambda: "taken for dead by 1 of 1 workers" in forwarding.status(), 5)
+        until(lambda: forwarding.metrics()[gauge] == 1)
+        until(lambda: "taken for dead by 1 of 1 workers" in forwarding.status())
         assert added_up(forwarding.metrics(), "coredns_forward_healthcheck_broken_total") == 0
         sock.send(query(f"{IS_SILENT}8.example.", A))
-        until(lambda: added_up(forwarding.metrics(), "coredns_forward_healthcheck_broken_total") == 1, 10)
+        until(lambda: added_up(forwarding.metrics(), "coredns_forward_healthcheck_broken_total") == 1)
     numbers = count()
 
     def is_closed() -> bool:  # again and again: what is still silent may open it once more
         forwarding.ask(query(f"{ADDRESS}{next(numbers)}.example.", A))
         return forwarding.metrics()[gauge] == 0
 
-    until(is_closed, 10)
+    until(is_closed)
     assert added_up(forwarding.metrics(), "coredns_forward_healthcheck_broken_total") >= 2

@@ -7,6 +7,7 @@ from errno import ECONNREFUSED, EINVAL
 import pytest
 
 from pydns.serve.datagrams import BATCH, NAME_LENGTHS, SEND_SIZE, SIZE, Inbox, Outbox
+from tests.waiting import PATIENCE_S
 
 FAMILIES = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
 Pair = tuple[socket.socket, socket.socket]
@@ -20,7 +21,7 @@ def pair(request: pytest.FixtureRequest) -> Iterator[Pair]:
         for each in server, client:
             each.bind((FAMILIES[family], 0))
         client.connect(server.getsockname())
-        client.settimeout(5)
+        client.settimeout(PATIENCE_S)
         yield server, client
 
 
@@ -106,7 +107,7 @@ def test_a_datagram_that_is_tried_again_is_sent_once(pair: Pair) -> None:
     client.send(b"to nobody")  # the kernel tells it by the next call
     with socket.socket(client.family, socket.SOCK_DGRAM) as another:
         another.bind(address)
-        another.settimeout(5)
+        another.settimeout(PATIENCE_S)
         outbox.aim(client.fileno(), failed)
         for message in b"1", b"2":
             outbox.put(message)

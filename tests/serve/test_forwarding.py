@@ -18,6 +18,7 @@ from tests.fakes.upstream import Script
 from tests.forwarding import A, Fake, Start, answers, ask, config, errors, lines, told, validating
 from tests.running import query
 from tests.upstream import world
+from tests.waiting import PATIENCE_S, until
 
 WWW = "www.example.com. 300 IN A 1.2.3.4"
 
@@ -165,15 +166,13 @@ def test_with_every_upstream_down_known_names_are_answered_and_others_fail_at_on
     server = start(config(upstream))
     told(server, "seen.example.com")
     upstream.close()
-    deadline = time.monotonic() + 5
-    while not errors(reply := told(server, "seen.example.com", use_edns=0)):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    until(lambda: errors(told(server, "seen.example.com", use_edns=0)))
+    reply = told(server, "seen.example.com", use_edns=0)
     assert (lines(reply), errors(reply)) == (["seen.example.com. 30 IN A 1.2.3.4"], [3])
     began = time.monotonic()
     reply = told(server, "unseen.example.com", use_edns=0)
     assert (dns.rcode.to_text(reply.rcode()), errors(reply)) == ("SERVFAIL", [23])
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 3  # not by the deadline of 4 s
 
 
 def forge(packet: bytes, how: str) -> Iterable[bytes]:
@@ -201,7 +200,7 @@ def test_a_reply_that_cannot_be_used_fails_at_once_and_is_logged(
     server = start(config(fake(lambda packet, how: [damage(answers(packet, how)[0])])))
     began = time.monotonic()
     assert told(server, "www.example.com").rcode() == dns.rcode.SERVFAIL
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 3  # not by the deadline of 4 s
     assert "answer of upstream can't be used" in server.stop()
 
 
@@ -227,7 +226,7 @@ def test_a_tcp_upstream_answers_out_of_order_over_one_connection(start: Start, f
 
     upstream = fake(reverses)
     server = start(config(upstream, transport="tcp"))
-    with socket.create_connection(server.address[:2], timeout=5) as connection:
+    with socket.create_connection(server.address[:2], timeout=PATIENCE_S) as connection:
         for number in (1, 2, 3):
             message = query(f"n{number}.example.com", A, number)
             connection.sendall(len(message).to_bytes(2) + message)
@@ -319,10 +318,7 @@ def test_a_tls_upstream_must_prove_its_name(
 def test_a_server_known_by_name_is_resolved_by_the_table(start: Start, fake: Fake) -> None:
     upstream = fake(lambda packet, _: [world.reply_to(packet, world.Server(address=bytes([127, 0, 0, 1])))])
     server = start(config(upstream) | {"routes": {"corp": {"servers": [f"ns.example.com:{upstream.port}"]}}})
-    deadline = time.monotonic() + 5
-    while not lines(told(server, "db.corp")):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    until(lambda: lines(told(server, "db.corp")))
 
 
 def test_an_upstream_that_forwards_to_us_is_detected_and_logged(start: Start, fake: Fake) -> None:
@@ -340,8 +336,10 @@ def test_an_upstream_that_forwards_to_us_is_detected_and_logged(start: Start, fa
     upstream = fake(lambda packet, how: to_pydns(packet, how) if address else [])
     server = start(config(upstream))
     address.append(server.address[:2])
-    deadline = time.monotonic() + 5
-    while errors(reply := told(server, f"{time.monotonic_ns()}.example.com", use_edns=0)) != [22]:
-        assert time.monotonic() < deadline
-    assert dns.rcode.to_text(reply.rcode()) == "SERVFAIL"
+
+    def is_detected() -> bool:
+        reply = told(server, f"{time.monotonic_ns()}.example.com", use_edns=0)
+        return (dns.rcode.to_text(reply.rcode()), errors(reply)) == ("SERVFAIL", [22])
+
+    until(is_detected)
     assert server.stop().count(f'event="upstream sends our queries back to us" upstream=127.0.0.1:{upstream.port}') == 1

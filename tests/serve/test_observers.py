@@ -23,6 +23,7 @@ from pydns.table.writer import Writer
 from tests.running import query
 from tests.subject import load
 from tests.upstream import world
+from tests.waiting import PATIENCE_S
 
 
 class Seen:
@@ -67,7 +68,7 @@ class Worker:
         self._sock.setblocking(False)
         self._read = reader(self._sock, self.batch, loop)
         self.client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.client.settimeout(5)
+        self.client.settimeout(PATIENCE_S)
         self.client.connect(self._sock.getsockname())
 
     def ask(self, *messages: bytes) -> list[bytes]:

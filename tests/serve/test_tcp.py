@@ -22,6 +22,7 @@ from pydns.serve.tcp import Connections
 from pydns.table.reader import Reader
 from pydns.table.writer import Writer
 from tests.running import query
+from tests.waiting import PATIENCE_S
 
 QUERY = query("cluster.local.", SOA)
 MANY = 10_000
@@ -79,7 +80,7 @@ class Running:
 async def is_answered(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
     writer.write(FRAME)
     try:
-        length = int.from_bytes(await asyncio.wait_for(reader.readexactly(2), 2))
+        length = int.from_bytes(await asyncio.wait_for(reader.readexactly(2), PATIENCE_S))
         return len(await reader.readexactly(length)) == length
     except (asyncio.IncompleteReadError, ConnectionError):
         return False
