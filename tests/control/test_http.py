@@ -1,8 +1,10 @@
 """The HTTP server for probes and scrapes, over sockets, with good and bad clients."""
 
 import socket
+import subprocess
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http import HTTPStatus
 
 import pytest
@@ -10,7 +12,8 @@ import pytest
 from pydns.control import http
 from pydns.control.clock import Clock
 from pydns.log import Log
-from tests.waiting import until
+from tests.running import PROBED, WEB, Server
+from tests.waiting import PATIENCE_S, until
 
 
 def _broken() -> http.Page:
@@ -35,7 +38,7 @@ def at(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, int]]:
 
 def said(connection: socket.socket) -> bytes:
     """Return all that comes until the connection is closed."""
-    connection.settimeout(5)
+    connection.settimeout(PATIENCE_S)
     received = b""
     try:
         while chunk := connection.recv(65536):
@@ -46,7 +49,7 @@ def said(connection: socket.socket) -> bytes:
 
 
 def ask(at: tuple[str, int], request: bytes) -> bytes:
-    with socket.create_connection(at, 5) as connection:
+    with socket.create_connection(at, PATIENCE_S) as connection:
         connection.sendall(request)
         return said(connection)
 
@@ -79,26 +82,26 @@ def test_a_request_that_is_too_long_is_refused(at: tuple[str, int]) -> None:
 
 
 def test_a_client_that_sends_slowly_is_cut_off(at: tuple[str, int]) -> None:
-    began = time.monotonic()
-    with socket.create_connection(at, 5) as connection:
+    with socket.create_connection(at, PATIENCE_S) as connection:
         connection.settimeout(0.1)
-        for octet in b"GET /here HTTP/1.1\r\n" * 2:
+
+        def is_cut_off() -> bool:
             try:
-                connection.send(bytes([octet]))
-                if connection.recv(1) == b"":
-                    break
+                connection.send(b"G")
+                return connection.recv(1) == b""
             except TimeoutError:
-                continue
+                return False
             except ConnectionError:
-                break
-    assert 0.4 < time.monotonic() - began < 2
+                return True
+
+        until(is_cut_off)
 
 
 def test_a_client_that_does_not_read_is_cut_off(at: tuple[str, int]) -> None:
-    with socket.create_connection(at, 5) as connection:
+    with socket.create_connection(at, PATIENCE_S) as connection:
         connection.sendall(b"GET /big HTTP/1.1\r\n\r\n")
         began = time.monotonic()
-        until(lambda: time.monotonic() - began > 1, 2)  # it reads nothing for twice as long as it has
+        until(lambda: time.monotonic() - began > 2)  # it reads nothing for four times as long as it has
         assert len(said(connection)) < 50_000_000
 
 
@@ -116,35 +119,106 @@ def test_a_page_that_costs_is_made_once_in_a_while() -> None:
     assert made == [0.0, 1.0, 2.5]
 
 
-def test_connections_of_one_socket_are_accepted_at_a_pace_and_replace_none_of_another(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(http, "PATIENCE_S", 60.0)
-    monkeypatch.setattr(http, "PACE_S", 3600.0)
-    with (
-        socket.create_server(("127.0.0.1", 0), backlog=256) as flooded,
-        socket.create_server(("127.0.0.1", 0)) as other,
-    ):
-        http.start([(flooded, PAGES), (other, PAGES)], Log())
-        flood = [socket.create_connection(flooded.getsockname(), 5) for _ in range(100)]
-        for each in flood:
-            each.sendall(b"GET /here HTTP/1.1\r\n\r\n")
-        assert said(flood[0]).endswith(b"it is\n")
-        assert ask(other.getsockname(), b"GET /here HTTP/1.1\r\n\r\n").endswith(b"it is\n")
-        for each in flood[1:]:
-            each.setblocking(False)
-            with pytest.raises(BlockingIOError):
-                each.recv(1)
-            each.close()
-        flood[0].close()
+HERE = b"GET /here HTTP/1.1\r\n\r\n"
+OPEN, CLOSED = b"open", b""
 
 
-def test_idle_connections_do_not_block_a_probe(at: tuple[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "PATIENCE_S", 60.0)
-    idle = [socket.create_connection(at, 5) for _ in range(2 * http.MAX_CONNECTIONS)]
+def connect(at: tuple[str, int], address: str) -> socket.socket:
+    return socket.create_connection(at, PATIENCE_S, source_address=(address, 0))
+
+
+def seen(connection: socket.socket) -> bytes:
+    """Return what a client that has sent nothing sees."""
+    connection.setblocking(False)
     try:
-        assert ask(at, b"GET /here HTTP/1.1\r\n\r\n").endswith(b"it is\n")
-        assert said(idle[0]) == b""  # the oldest made room
-    finally:
-        for each in idle:
-            each.close()
+        return connection.recv(1)
+    except BlockingIOError:
+        return OPEN
+    except ConnectionResetError:
+        return CLOSED
+
+
+@pytest.fixture
+def crowd(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[socket.socket]]:
+    """Connections that do nothing, which would last."""
+    monkeypatch.setattr(http, "PATIENCE_S", 600.0)
+    connected: list[socket.socket] = []
+    yield connected
+    for each in connected:
+        each.close()
+
+
+def test_an_address_has_its_share_of_connections_and_no_more(
+    at: tuple[str, int], crowd: list[socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http, "SHARE_S", 3600.0)
+    crowd += [connect(at, "127.0.0.2") for _ in range(10 * http.SHARE)]
+    until(lambda: [seen(each) for each in crowd].count(OPEN) == http.SHARE)
+    assert {seen(each) for each in crowd[: http.SHARE]} == {OPEN}
+    assert ask(at, HERE).endswith(b"it is\n")  # from 127.0.0.1
+
+
+def test_idle_connections_do_not_block_a_probe_of_the_same_address(
+    at: tuple[str, int], crowd: list[socket.socket]
+) -> None:
+    crowd += [connect(at, "127.0.0.1") for _ in range(2 * http.MAX_CONNECTIONS)]
+    until(lambda: ask(at, HERE).endswith(b"it is\n"))
+    assert said(crowd[0]) == b""  # the oldest made room
+
+
+def test_a_full_socket_closes_the_newest_connection_of_the_greediest_address(
+    at: tuple[str, int], crowd: list[socket.socket]
+) -> None:
+    greedy = [connect(at, "127.0.0.9") for _ in range(http.SHARE)]
+    others = [connect(at, f"127.0.1.{number}") for number in range(1, http.MAX_CONNECTIONS - http.SHARE + 1)]
+    crowd += [*greedy, *others]
+    assert ask(at, HERE).endswith(b"it is\n")
+    until(lambda: seen(greedy[-1]) == CLOSED)
+    assert {seen(each) for each in (*greedy[:-1], *others)} == {OPEN}
+
+
+# Connects from 127.0.0.2, at a rate if the machine can, and asks for a page, until its input ends or a minute is over.
+FLOOD = """
+import select, socket, sys, time
+port, path, rate = int(sys.argv[1]), sys.argv[2].encode(), float(sys.argv[3])
+began, opened, held = time.monotonic(), 0, []
+while time.monotonic() < began + 60 and not select.select([sys.stdin], [], [], 0.001)[0]:
+    for _ in range(min(200, int((time.monotonic() - began) * rate) - opened)):
+        opened += 1
+        held.append(socket.socket())
+        held[-1].setblocking(False)
+        try:
+            held[-1].bind(("127.0.0.2", 0))
+            held[-1].connect_ex(("127.0.0.1", port))
+        except OSError:  # there is no port
+            pass
+        if len(held) > 500:
+            try:
+                held[0].send(b"GET " + path + b" HTTP/1.1\\r\\n\\r\\n")
+            except OSError:
+                pass
+            held.pop(0).close()
+print(f"{opened / (time.monotonic() - began):.0f}")
+"""
+
+
+@pytest.mark.parametrize(("flag", "path"), [("--ready", "/ready"), ("--metrics", "/metrics")])
+def test_probes_are_answered_while_their_port_or_the_metrics_are_flooded(
+    start: Callable[..., Server], flag: str, path: str
+) -> None:
+    server = start(flags=(*PROBED, "--metrics", "127.0.0.1:0"))
+    until(lambda: server.get("/ready")[0] == 200)
+    port = next(line for line in server.logged("listening for HTTP") if f" flag={flag} " in line).rpartition(":")[2]
+    command = [sys.executable, "-c", FLOOD, port.strip(), path, "5000"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as flood:
+        took = []
+        for _ in range(20):
+            asked = time.monotonic()
+            assert server.get("/ready") == (200, "OK\n")
+            took.append(time.monotonic() - asked)
+            time.sleep(0.1)  # so that it is asked all through the flood
+        rate, _ = flood.communicate("end", timeout=2 * PATIENCE_S)
+    print(
+        f"{rate.strip()} connections a second; probes took {max(took):.3f} s at most, {sorted(took)[10]:.3f} s mostly"
+    )
+    assert server.ask(WEB) == "10.96.1.1"
