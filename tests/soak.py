@@ -1,9 +1,11 @@
 """A long run of everything at once, against an oracle that knows every right answer: `make soak`, or with --minutes.
 
-Objects come, change and go; workers and the controller are killed; watches are cut; upstreams fall silent; clients of
-all bad habits ask next to ordinary ones. Wanted: no wrong answer, no NXDOMAIN for a name that exists, and at the end no
-more memory and files than after the first minute, 5 % aside. Lost queries and SERVFAIL are counted: a killed worker
-takes what it had received with it, and a silent upstream has no answer.
+Objects come, change and go; workers and the controller are killed; watches are cut; upstreams die, fall silent, fail
+and send forgeries; clients of all bad habits ask next to ordinary ones. Wanted: no wrong answer, no NXDOMAIN for a name
+that exists, and at the end no more memory and files than after the first minute, 5 % aside. Lost queries and SERVFAIL
+are counted: a killed worker takes what it had received with it, and a silent upstream has no answer.
+
+Processes are killed in the first half, after the first minute. In the second half they live long enough to show a leak.
 
 The load is bounded: `_CLIENTS` ordinary clients that wait `_PAUSE_S` between questions, and one bad one.
 """
@@ -18,7 +20,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -41,6 +43,9 @@ _CLIENTS = 3
 _PAUSE_S = 0.004
 _GRACE_S = 45.0  # for a change to be visible: an API server that is away is asked again after 30 s at the latest
 _SETTLED_S = 60.0  # then memory is taken for the first time
+_CALM_S = 5.0  # before memory is taken: connections are closed
+_TROUBLE_S = 3.0
+_IDLE = 300  # connections that do nothing
 _GROWTH = 1.05
 _STABLE, _CHANGING, _HEADLESS = 40, 40, 20
 _FORGETTABLE_RCODES = (dns.rcode.SERVFAIL,)
@@ -58,7 +63,7 @@ class Oracle:
     def record(self, qname: str, right: Answer) -> None:
         """Record that an answer is right from now on."""
         with self._lock:
-            self._history.setdefault(qname, [(0.0, None)]).append((time.monotonic(), right))
+            self._history.setdefault(qname, []).append((time.monotonic(), right))
 
     def names(self) -> list[str]:
         """Return every name that exists or once did."""
@@ -86,8 +91,8 @@ class Soak:
         self.counts: Counter[str] = Counter()
         self.wrong: list[str] = []
         self._lock = threading.Lock()
-        self._ended = threading.Event()
-        self._silent_until = [0.0, 0.0]  # of the upstreams
+        self._idle: deque[socket.socket] = deque()  # connections that do nothing
+        self._trouble: list[tuple[str, float]] = [("", 0.0)] * 2  # of each upstream, and when it is over
         self._directory = directory
         self.api = FakeApiServer()
         self.upstreams = [FakeUpstream(self._script(index)) for index in range(2)]
@@ -101,35 +106,48 @@ class Soak:
             flags = ["--config", str(self._directory / "config.yaml"), *PROBED, "--metrics", "off"]
             source = ["--kubeconfig", str(self.api.kubeconfig(self._directory))]
             self.server = Server(source, self._directory, workers=2, flags=flags)
-            threads = [
-                threading.Thread(target=self._repeat, args=(action, pause_s), daemon=True)
-                for action, pause_s in (
-                    *[(self._ask_udp, _PAUSE_S)] * _CLIENTS,
-                    (self._ask_tcp, 0.02),
-                    (self._behave_badly, 0.02),
-                    (self._change_an_object, 0.05),
-                    (self._kill, 10.0),
-                    (self._cut_watches, 7.0),
-                    (self._silence_an_upstream, 15.0),
-                )
-            ]
             try:
-                for thread in threads:
-                    thread.start()
-                self._ended.wait(min(_SETTLED_S, minutes * 30))
+                seconds = minutes * 60
+                first_s = min(_SETTLED_S, seconds / 4)
+                self._work(first_s)
                 before = self._figures()
-                self._ended.wait(max(minutes * 60 - _SETTLED_S, minutes * 30))
-                self._ended.set()
-                for thread in threads:
-                    thread.join(10)
-                time.sleep(2)
+                self._work(seconds / 2 - first_s, (self._kill, 10.0))
+                self._work(seconds / 2)
                 after = self._figures()
             finally:
-                self._ended.set()
                 self.server.end()
                 for upstream in self.upstreams:
                     upstream.close()
         return self._report(before, after)
+
+    def _work(self, seconds: float, *more: tuple[Callable[[], None], float]) -> None:
+        """Do everything for a while, each action in threads of its own, with a pause between two times."""
+        actions = (
+            *[(self._ask_udp, _PAUSE_S)] * _CLIENTS,
+            (self._ask_tcp, 0.02),
+            (self._behave_badly, 0.02),
+            (self._change_an_object, 0.05),
+            (self._cut_watches, 7.0),
+            (self._trouble_an_upstream, 15.0),
+            *more,
+        )
+        ended = threading.Event()
+
+        def repeat(action: Callable[[], None], pause_s: float) -> None:
+            while not ended.wait(pause_s):
+                action()
+
+        threads = [threading.Thread(target=repeat, args=each) for each in actions]
+        for thread in threads:
+            thread.start()
+        time.sleep(seconds)
+        ended.set()
+        for thread in threads:
+            thread.join()
+        for each in self._idle:
+            each.close()
+        self._idle.clear()
+        time.sleep(_CALM_S)
 
     def _report(self, before: dict[str, int], after: dict[str, int]) -> int:
         for key, number in sorted(self.counts.items()):
@@ -151,10 +169,6 @@ class Soak:
                 pids = procfs.tree(self.server.process.pid)
                 files = sum(len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in pids)
                 return {"memory, KiB": sum(procfs.pss_kib(pids[0]).values()), "files": files}
-
-    def _repeat(self, action: Callable[[], None], pause_s: float) -> None:
-        while not self._ended.wait(pause_s):
-            action()
 
     # The cluster
 
@@ -185,6 +199,7 @@ class Soak:
             case 0:
                 self._put_slice(f"headless{self.random.randrange(_HEADLESS)}")
             case 1:
+                name = f"changing{self.random.randrange(_CHANGING // 2)}"  # the others always exist
                 with suppress(KeyError):
                     self.api.delete("Service", "shop", name)
                     self.oracle.record(f"{name}.shop.svc.cluster.local", None)
@@ -205,13 +220,21 @@ class Soak:
         )()
         self.counts["watches cut"] += 1
 
-    def _silence_an_upstream(self) -> None:
-        self._silent_until[self.random.randrange(2)] = time.monotonic() + 3.0
-        self.counts["upstreams silenced"] += 1
+    def _trouble_an_upstream(self) -> None:
+        index, trouble = self.random.randrange(2), self.random.choice(["dead", "silent", "failing", "forged"])
+        self._trouble[index] = trouble, time.monotonic() + _TROUBLE_S
+        self.counts[f"upstreams {trouble}"] += 1
+        if trouble == "dead":
+            port = self.upstreams[index].port
+            self.upstreams[index].close()
+            time.sleep(_TROUBLE_S)
+            self.upstreams[index] = FakeUpstream(self._script(index), port=port)
 
     def _script(self, index: int) -> Callable[[bytes, str], list[bytes]]:
         def script(packet: bytes, how: str) -> list[bytes]:
-            if time.monotonic() < self._silent_until[index]:
+            trouble, until = self._trouble[index]
+            trouble = trouble if time.monotonic() < until else ""
+            if trouble == "silent":
                 return []
             request = dns.message.from_wire(packet)
             reply = dns.message.make_response(request)
@@ -221,7 +244,11 @@ class Soak:
                 reply.set_rcode(dns.rcode.NXDOMAIN)
             elif request.question[0].rdtype == dns.rdatatype.A:
                 reply.answer.append(dns.rrset.from_text(request.question[0].name, 5, "IN", "A", _outside(qname)))
-            return [reply.to_wire()]
+            if trouble == "failing":
+                reply = dns.message.make_response(request)
+                reply.set_rcode(dns.rcode.SERVFAIL)
+            octets = reply.to_wire()
+            return [*_forgeries(octets), octets] if trouble == "forged" and how == "udp" else [octets]
 
         return script
 
@@ -297,17 +324,39 @@ class Soak:
             self.wrong.append(text)
 
     def _behave_badly(self) -> None:
-        habit = self.random.choice([self._mutate, self._reset, self._leave_halves, self._read_nothing])
+        habit = self.random.choice(
+            [
+                self._mutate,
+                self._mutate_tcp,
+                self._reset,
+                self._leave_halves,
+                self._read_nothing,
+                self._trickle,
+                self._idle_on,
+            ]
+        )
         with suppress(OSError):
             habit()
-        self.counts["bad habits"] += 1
+        self.counts[f"bad habit {habit.__name__}"] += 1
 
-    def _mutate(self) -> None:
+    def _mutated(self) -> bytes:
         octets = bytearray(query(self._question()[0], self.random.choice([1, 28, 33, 255, 65]), 7))
         for _ in range(self.random.randrange(1, 6)):
             octets[self.random.randrange(len(octets))] = self.random.randrange(256)
+        return bytes(octets[: self.random.randrange(len(octets) + 1)])
+
+    def _mutate(self) -> None:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-            sock.sendto(octets[: self.random.randrange(len(octets) + 1)], ("127.0.0.1", self.server.port))
+            sock.sendto(self._mutated(), ("127.0.0.1", self.server.port))
+
+    def _mutate_tcp(self) -> None:
+        with self._connected() as sock:
+            for _ in range(20):
+                message = self._mutated()
+                sock.sendall(len(message).to_bytes(2) + message)
+            sock.shutdown(socket.SHUT_WR)
+            while sock.recv(65536):
+                pass
 
     def _reset(self) -> None:
         """Ask for something that upstreams know, and go away without waiting for it."""
@@ -327,8 +376,26 @@ class Soak:
             sock.sendall((len(message).to_bytes(2) + message) * 50)
             time.sleep(0.05)
 
+    def _trickle(self) -> None:
+        with self._connected() as sock:
+            message = query(self.random.choice(self.oracle.names()))
+            for octet in len(message).to_bytes(2) + message:
+                sock.send(bytes([octet]))
+                time.sleep(0.01)
+
+    def _idle_on(self) -> None:
+        self._idle += [self._connected() for _ in range(10)]
+        while len(self._idle) > _IDLE:
+            self._idle.popleft().close()
+
     def _connected(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.server.port), 3.0)
+
+
+def _forgeries(octets: bytes) -> list[bytes]:
+    """Return replies that can't be an upstream's, with another address."""
+    wrong = octets[:-4] + b"\6\6\6\6"
+    return [bytes([wrong[0] ^ 1]) + wrong[1:], wrong[:13] + b"x" + wrong[14:], wrong[:20], query("bank.example.org")]
 
 
 def _outside(qname: str) -> str:

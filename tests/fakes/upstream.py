@@ -31,6 +31,7 @@ class FakeUpstream:
         tls: ssl.SSLContext | None = None,
         stream: Stream | None = None,
         host: str = "127.0.0.1",
+        port: int = 0,
     ) -> None:
         """`host` is the address to listen at; an IPv6 one may have a zone."""
         self.asked: list[tuple[bytes, str]] = []
@@ -39,7 +40,7 @@ class FakeUpstream:
         self._script = script
         self._tls = tls
         self._stream = stream or self._serve
-        self._udp, self._tcp = _bind(host)
+        self._udp, self._tcp = _bind(host, port)
         self.port = self._udp.getsockname()[1]
         self._tcp.listen(16)
         self._datagrams = threading.Thread(target=self._answer_datagrams, daemon=True)
@@ -135,15 +136,18 @@ def says(entries: Iterable[Mapping[str, Any]], soa: str) -> Script:
     return script
 
 
-def _bind(host: str) -> tuple[socket.socket, socket.socket]:
-    [(family, *_, address), *_] = socket.getaddrinfo(host, 0, type=socket.SOCK_DGRAM)
+def _bind(host: str, port: int) -> tuple[socket.socket, socket.socket]:
+    [(family, *_, address), *_] = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
     while True:
         udp, tcp = socket.socket(family, socket.SOCK_DGRAM), socket.socket(family)
+        tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         udp.bind(address)
         try:
             tcp.bind(udp.getsockname())
         except OSError:  # another program has that port for TCP
             udp.close()
             tcp.close()
+            if port:
+                raise
         else:
             return udp, tcp
