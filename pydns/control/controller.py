@@ -36,6 +36,7 @@ LOOK_S = 0.5  # the time between two looks at what nobody delivers: nameservers,
 _STATUS_S = 1.0  # the time between two statuses
 _MAX_WARNINGS = 100  # texts in the status
 _RETRY_S = 5.0  # the time between two attempts to write to a full disk
+_CONFIGURATION, _RECORDS = "configuration", "records"
 _READER_CHECK_S = 30.0  # how soon the reader slot of a killed worker is free again
 
 
@@ -71,7 +72,7 @@ class Controller:
         self._problem = ""  # why a feed with the wanted options can't be opened
         self._published = False  # the table has records of `_feed`
         self._synced = False  # the table has all of them
-        self._is_behind = False  # the last commit didn't fit on the disk
+        self._unwritten: set[str] = set()  # what the disk has no room for: `_CONFIGURATION`, `_RECORDS`
         self._retry = Every(_RETRY_S, clock)
 
     def start(self) -> None:
@@ -93,7 +94,7 @@ class Controller:
     @property
     def is_behind(self) -> bool:
         """Return whether another turn is wanted soon: the last one has published a part of what changed."""
-        return self._synced and self._feed is not None and self._feed.is_behind
+        return self._synced and self._feed is not None and self._feed.is_behind and _RECORDS not in self._unwritten
 
     def turn(self) -> None:
         """Publish what has changed, and do what is due. To be called after every call, and at least every `LOOK_S`."""
@@ -108,7 +109,11 @@ class Controller:
     def configure(self) -> None:
         """Apply the configuration if it changed. All consumers are listed here."""
         configuration, statics = self._inputs.configuration, self._inputs.statics
-        configuration.update_table(self._own_addresses())
+        try:
+            configuration.update_table(self._own_addresses())
+            self._has_fit(_CONFIGURATION)
+        except DiskFullError as error:
+            self._has_not_fit(_CONFIGURATION, error)
         self._reporter.set_configuration(configuration.metric_names, configuration.composed)
         config = configuration.config
         if config is not None and config is not self._configured:
@@ -120,29 +125,46 @@ class Controller:
             statics.set_blocked(config.blocked)
             statics.set_reverse_zones(self._wanted.zone.reverse_zones)
         if self._wanted is not None:
-            self._choose_feed(self._wanted)
+            try:
+                self._choose_feed(self._wanted)
+            except DiskFullError as error:
+                self._fall_behind(error)
 
     def publish(self) -> None:
         """Write to the table what has changed. While the disk is full, this is tried again now and then."""
-        if self._is_behind and not self._retry.is_due():
+        lacks_records = _RECORDS in self._unwritten
+        if lacks_records and not self._retry.is_due():
             return
         try:
             self._inputs.statics.publish()
             if self._next is not None and not self._next.missing():
                 self._take_over(self._next)
             if self._feed is not None:
-                if self._is_behind and self._synced:  # the changes that didn't fit are lost
+                if lacks_records and self._synced:  # the changes that didn't fit are lost
                     self._replace(self._feed)
                 self._publish_feed(self._feed)
+            self._has_fit(_RECORDS)
         except DiskFullError as error:
-            if not self._is_behind:
-                action = f"answer from the table as it is, and try again every {_RETRY_S:.0f} s"
-                self._log("disk full", level=Level.ERROR, problem=error, action=action)
-            self._is_behind, self._published = True, self._synced
-        else:
-            if self._is_behind:
+            self._fall_behind(error)
+
+    def _fall_behind(self, error: DiskFullError) -> None:
+        """Remember that the table lacks records. `publish` writes all of them when there is room."""
+        self._has_not_fit(_RECORDS, error)
+        self._published = self._synced
+
+    def _has_not_fit(self, what: str, error: DiskFullError) -> None:
+        """Log that the disk is full, once. What could not be written is tried again."""
+        if not self._unwritten:
+            action = f"answer from the table as it is, and try again every {_RETRY_S:.0f} s"
+            self._log("disk full", level=Level.ERROR, problem=error, action=action)
+        self._unwritten.add(what)
+
+    def _has_fit(self, what: str) -> None:
+        """Take note that something was written. If nothing else is left to write, that ends a full disk."""
+        if what in self._unwritten:
+            self._unwritten.discard(what)
+            if not self._unwritten:
                 self._log("disk no longer full", action="the table is current again")
-            self._is_behind = False
 
     def publish_status(self) -> None:
         """Publish the status to the probes, the metrics and the table."""
@@ -229,9 +251,8 @@ class Controller:
         before, self._feed, self._next = self._feed, feed, None
         if before is not None:
             feed.follow(before)
-        self._replace(feed)
-        if before is not None:
             before.stop()
+        self._replace(feed)
         collector.keep()
         self._log("options in force", source=feed.status().source)
 

@@ -33,10 +33,14 @@ from pydns.kube.zone import facts
 from pydns.log import Level, Log
 from pydns.process.pulse import NEWS, STOP
 from pydns.process.supervisor import StartError
+from pydns.table.state_dir import WHOLE_CHECK_S
 from pydns.table.writer import Writer, WriterError
 
 _END_S = 2.0  # for the loop to end after the supervisor has: it may be in the middle of a large commit
 _SWITCH_S = 0.001
+# Nothing is answered before the first check ends: of 580,000 entries it takes 0.1 to 0.2 s. When a process dies by what
+# it left unread, the next controller reads the whole table, while workers answer.
+_FIRST_CHECK_S = 0.1
 
 
 class Parent(NamedTuple):
@@ -63,7 +67,7 @@ def run(settings: Settings, log: Log, parent: Parent) -> None:
     pages = reporter.pages()
     http.start([(sock, pages[flag]) for flag, sock in parent.http_sockets.items()], log)
     try:
-        controller = _controller(settings, log, calls, reporter, clock)
+        controller = _controller(settings, log, calls, reporter, clock, is_restart=parent.shared.pulse.tables > 0)
         controller.start()
         calls.make()  # a file of configuration is read by now: if its feed can't be opened, that ends the start
     except (WriterError, SourceError) as error:
@@ -81,14 +85,17 @@ def run(settings: Settings, log: Log, parent: Parent) -> None:
     controller.close()  # the threads of the sources end with this process: one may still be reading a folder
 
 
-def _controller(settings: Settings, log: Log, calls: "Calls", reporter: Reporter, clock: Clock) -> Controller:
+def _controller(
+    settings: Settings, log: Log, calls: "Calls", reporter: Reporter, clock: Clock, *, is_restart: bool
+) -> Controller:
     """Return a controller with its table and the inputs that the flags choose. Raises `WriterError`, `SourceError`."""
     own_addresses = source_choice.own_addresses(settings)
     options = partial(
         cluster_options, settings, own_addresses=own_addresses, server_namespace=source_choice.own_namespace()
     )
     zone = options(Config()).zone
-    writer = Writer(settings.state_dir, facts(zone, serial=0, synced=False))
+    check_s = WHOLE_CHECK_S if is_restart else _FIRST_CHECK_S
+    writer = Writer(settings.state_dir, facts(zone, serial=0, synced=False), check_s)
     if writer.thrown_away:
         log("table thrown away", level=Level.WARNING, reason=writer.thrown_away, action="list everything again")
     folder = ZoneFolder(settings.zones, calls.wake, log) if settings.zones else None

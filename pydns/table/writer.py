@@ -63,12 +63,13 @@ class DiskFullError(WriterError):
 class Writer:
     """The table, for writing. Use from one thread of one process."""
 
-    def __init__(self, state_dir: Path, empty: Facts) -> None:
+    def __init__(self, state_dir: Path, empty: Facts, check_s: float = directory.WHOLE_CHECK_S) -> None:
         """Open the table in `state_dir`, or begin one with the facts `empty`.
 
-        An unreadable table is discarded; `thrown_away` is the reason. So is one from an earlier boot, of a different
-        format or of a different cluster domain. All answers of any other table stay in force, but as unsynced. Raises
-        `WriterError` if the directory can't be written or a second pydns writes there.
+        An unreadable table is discarded; `thrown_away` is the reason. It is read for `check_s` at most. A table from an
+        earlier boot, of a different format or of a different cluster domain is discarded too. All answers of any other
+        table stay in force, but as unsynced. Raises `WriterError` if the directory can't be written or a second pydns
+        writes there.
         """
         path = self._path = file_in(state_dir)
         self.thrown_away = ""
@@ -78,7 +79,7 @@ class Writer:
                 self.thrown_away = "it is not a plain file"
             directory.discard_after_reboot(path)
             size = path.stat().st_size if path.exists() else 0
-            if size and (why := directory.damage(path)):
+            if size and (why := directory.damage(path, check_s)):
                 self.thrown_away = why
             if self.thrown_away or not size:
                 directory.discard(path)
@@ -91,32 +92,41 @@ class Writer:
 
     def _open(self, size: int) -> None:
         """Open the table with a map of this size, or of less if the disk has no room for that."""
-        while True:
-            # writemap: without it, the memory of a big commit stays in this process as unused heap.
-            self._environment = lmdb.open(
-                str(self._path),
-                subdir=False,
-                map_size=size,
-                max_dbs=5,
-                max_readers=MAX_READERS,
-                sync=False,
-                writemap=True,
-            )
-            try:
-                directory.allocate(self._path, self._environment.info()["map_size"])
-            except OSError as error:
-                self._environment.close()
-                if not directory.is_full(error) or size <= _LEAST_SIZE:
-                    raise
-                size //= 2
-            else:
-                break
+        directory.allocate_readers(self._path)
+        if not self._path.exists():
+            self._environment = self._with_map(_LEAST_SIZE, writemap=False)  # it writes the first pages to the file
+            self._environment.close()
+        self._environment = self._with_map(self._allocated(size), writemap=True)
         self._facts_db = self._environment.open_db(FACTS)
         self._answers = Layer(self._environment, ANSWERS, STATIC_ANSWERS)
         self._layers = (self._answers, Layer(self._environment, NAMES, STATIC_NAMES))
 
+    def _with_map(self, size: int, writemap: bool) -> lmdb.Environment:
+        # writemap: without it, the memory of a big commit stays in this process as unused heap.
+        return lmdb.open(
+            str(self._path),
+            subdir=False,
+            map_size=size,
+            max_dbs=5,
+            max_readers=MAX_READERS,
+            sync=False,
+            writemap=writemap,
+        )
+
+    def _allocated(self, size: int) -> int:
+        """Have the disk keep room for a map of this size, or of less, and return the size."""
+        while True:
+            try:
+                directory.allocate(self._path, size)
+                return size
+            except OSError as error:
+                if not directory.is_full(error) or size <= _LEAST_SIZE:
+                    raise
+                size //= 2
+
     def _begin_with(self, empty: Facts) -> None:
-        with self._environment.begin(write=True) as transaction:
+
+        def apply(transaction: "Transaction") -> None:
             raw = transaction.get(FACTS_KEY, db=self._facts_db)
             facts = _facts_or_none(raw)
             if facts is None or facts.format != FORMAT or facts.domain != empty.domain:
@@ -127,6 +137,8 @@ class Writer:
             self._is_new = facts is empty
             self._static_zones = [zone for zone in facts.zones if zone.is_static]
             transaction.put(FACTS_KEY, encode_facts(_unsynced(facts)), db=self._facts_db)
+
+        self._transact(apply)
 
     def commit(self, changes: Changes, facts: Facts) -> None:
         """Apply changes of the cluster and its facts, so that readers see all of them or none.
@@ -280,7 +292,6 @@ class Writer:
             except OSError as error:
                 if not directory.is_full(error):
                     raise
-                os.truncate(self._path, before)  # a failed allocation may have enlarged the file
             else:
                 self._environment.set_mapsize(size)
                 return

@@ -10,7 +10,7 @@ import pytest
 from pydns.cli.main import parser
 from pydns.cli.serve import settings_of
 from pydns.config.inputs import read_config_map
-from pydns.config.model import Config
+from pydns.config.model import Config, load
 from pydns.control.clock import Clock
 from pydns.control.config_source import Seen
 from pydns.control.configuration import Configuration
@@ -27,7 +27,7 @@ from pydns.kube.producer import ZoneOptions
 from pydns.kube.zone import facts
 from pydns.process.block import share
 from pydns.process.pulse import Pulse
-from pydns.table.layout import ANSWERS, FACTS, STATUS_KEY
+from pydns.table.layout import ANSWERS, CONFIG_KEY, FACTS, STATUS_KEY
 from pydns.table.status import ConfigState, decode
 from pydns.table.writer import DiskFullError, Writer
 from tests.fakes.feed import FakeFeed
@@ -295,10 +295,13 @@ def test_changes_that_did_not_fit_on_a_full_disk_are_written_when_there_is_room(
         for write in ("commit", "replace", "put_status"):
             full.setattr(Writer, write, refuse)
         feed.addresses[WEB] = "10.96.0.2"
+        feed.is_behind = True
         for _ in range(20):
             world.turn(1.0)
+            assert not world.controller.is_behind  # the next turn can wait
         assert world.table() == ("10.96.0.1 5", True)
         assert world.page("/ready") == "OK\n"
+        feed.is_behind = False
     world.turn(1.0)
     world.turn(5.0)
     assert world.table() == ("10.96.0.2 5", True)
@@ -325,3 +328,55 @@ def test_a_first_listing_that_did_not_fit_is_written_when_there_is_room(
     world.turn(5.0)
     assert world.table() == ("10.96.0.1 5", True)
     assert world.page("/ready") == "OK\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "writes"),
+    [
+        ("ttl: 9", ["put_config"]),
+        ("ttl: 9", ["revise"]),
+        ("ttl: 9\npods: disabled", ["replace"]),
+        ("ttl: 9", ["put_config", "put_static", "revise", "replace", "commit", "put_status"]),
+    ],
+)
+def test_a_configuration_that_did_not_fit_is_in_force_when_there_is_room(
+    world: World, monkeypatch: pytest.MonkeyPatch, text: str, writes: list[str]
+) -> None:
+    feed = synced(world)
+
+    def refuse(*_: object) -> None:
+        raise DiskFullError("no room")
+
+    with monkeypatch.context() as full:
+        for write in writes:
+            full.setattr(Writer, write, refuse)
+        world.configure(text)
+        for _ in range(20):
+            world.turn(1.0)
+        assert feed.is_running
+        assert world.page("/ready") == "OK\n"
+    world.turn(5.0)
+    assert world.table() == ("10.96.0.1 9", True)
+    assert load(world.stored(FACTS, CONFIG_KEY) or b"").ttl_s == 9
+    assert [str(each["problem"]) for each in world.log.of("disk full")] == ["no room"]
+    assert len(world.log.of("disk no longer full")) == 1
+
+
+def test_a_feed_whose_records_do_not_fit_has_taken_over_all_the_same(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = synced(world)
+    world.addresses = {WEB: "10.96.0.9"}
+
+    def refuse(*_: object) -> None:
+        raise DiskFullError("no room")
+
+    with monkeypatch.context() as full:
+        full.setattr(Writer, "replace", refuse)
+        world.configure("labels: team=shop")
+        world.feeds[1].list()
+        world.turn(1)
+        assert world.table() == ("10.96.0.1 5", True)
+        assert not before.is_running
+    world.turn(5)
+    assert world.table() == ("10.96.0.9 5", True)

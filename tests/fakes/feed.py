@@ -25,6 +25,7 @@ class FakeFeed:
         self.addresses = addresses
         self.problems: dict[str, str | None] = dict.fromkeys(KINDS)  # of kinds that are not listed yet
         self.is_running = False
+        self.is_behind = False  # a part of what changed is still to be had
         self.followed: Feed | None = None
         self._refuses = refuses
         self._published: dict[bytes, bytes] = {}
@@ -56,10 +57,6 @@ class FakeFeed:
         now = self._published
         changed: dict[bytes, bytes | None] = {key: value for key, value in now.items() if before.get(key) != value}
         return Changes(changed | dict.fromkeys(before.keys() - now.keys()), {})
-
-    @property
-    def is_behind(self) -> bool:
-        return False
 
     def facts(self, *, synced: bool) -> Facts:
         self._serial += 1

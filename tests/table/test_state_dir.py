@@ -1,7 +1,6 @@
 """One bad disk: a damaged table is thrown away once, a full disk keeps what is there, and nobody else's files count."""
 
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from pydns.table.layout import FORMAT, Changes, Contents, Facts, ZoneFacts, file_in
+from pydns.table.state_dir import damage
 from pydns.table.writer import Writer, WriterError
+from tests.small_disk import on_a_small_disk
 
 _FACTS = Facts(FORMAT, b"\1c\0", [ZoneFacts(b"\1c\0", b"\0", b"\0", 5, 5)], 1, True, 5)
 _ENTRIES = {b"key %d" % number: b"value %d" % number * 20 for number in range(2000)}
@@ -67,6 +68,18 @@ def test_a_damaged_table_is_thrown_away_once(damage: Callable[[Path], None], tmp
     assert writer.thrown_away == ""
     assert writer.figures()["answers"] == len(_ENTRIES)
     writer.close()
+
+
+def test_a_short_check_reads_the_beginning_of_a_large_table(tmp_path: Path) -> None:
+    writer = Writer(tmp_path, _FACTS)
+    many = {b"key %d" % number: b"value" for number in range(50_000)}
+    writer.replace(lambda: [Contents(many, {b"name 1": b"", b"name 2": b""})], _FACTS)
+    writer.close()
+    table = file_in(tmp_path)
+    assert (damage(table), damage(table, 0.0)) == ("", "")
+    table.write_bytes(table.read_bytes().replace(b"name 2", b"name 0"))
+    assert damage(table, 0.0) == ""
+    assert damage(table) == "the keys of names are out of order"
 
 
 def test_an_empty_file_is_no_table_yet(tmp_path: Path) -> None:
@@ -129,25 +142,6 @@ def test_replacement_frees_its_extra_disk_space(tmp_path: Path) -> None:
     writer.commit(Changes({b"another": bytes(30 << 20)}, {}), _FACTS)
     assert file_in(tmp_path).stat().st_size > status.st_size
     writer.close()
-
-
-def on_a_small_disk(megabytes: int, code: str) -> str:
-    """Return what some code prints that runs with a small disk at /mnt."""
-    if shutil.which("unshare") is None:
-        pytest.skip("there is no unshare")
-    mount = f"mount -t tmpfs -o size={megabytes}m,mode=755 none /mnt"
-    within = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user"])]
-    if subprocess.run([*within, "sh", "-c", mount], capture_output=True, check=False).returncode:
-        pytest.skip("this user can't mount anything in a namespace")
-    done = subprocess.run(
-        [*within, "sh", "-c", f'{mount} && exec "$0" -c "$1"', sys.executable, code],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def test_a_full_disk_is_an_error_that_leaves_the_table_as_it_was_and_passes() -> None:
