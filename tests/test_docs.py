@@ -9,7 +9,7 @@ from pydns.cli.main import parser
 from pydns.config import describe
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = ("README.md", "ARCHITECTURE.md", "DIFFERENCES.md", "CHANGELOG.md")
+DOCUMENTS = ("README.md", "ARCHITECTURE.md", "DIFFERENCES.md", "CHANGELOG.md", "SECURITY.md")
 ROW = re.compile(r"^\| `(--[a-z-]+)[^`]*` \| `(\w+)` \| ([^|]+) \|", re.MULTILINE)
 
 
@@ -72,3 +72,14 @@ def test_named_files_exist(document: str) -> None:
     named = set(re.findall(r"`((?:pydns|manifests|tests)/[\w./-]+)`", _text(document)))
     assert named
     assert sorted(each for each in named if not (ROOT / each).exists()) == []
+
+
+def test_every_promise_about_security_names_tests_that_exist() -> None:
+    text = _text("SECURITY.md")
+    rows = [row for table in re.findall(r"\| test \|\n\| --- .*\n((?:\|.*\n)+)", text) for row in table.splitlines()]
+    assert len(rows) > 20
+    for row in rows:
+        named = re.findall(r"`(tests/[\w/]+\.py)::(test_\w+)`", row)
+        assert named, row
+        for path, test in named:
+            assert f"\ndef {test}(" in _text(path), f"{path}::{test}"
