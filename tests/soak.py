@@ -155,6 +155,8 @@ class Soak:
         for key, number in before.items():
             print(f"{key:28} {number} after the first minute, {after[key]} at the end")
         print("\n".join(self.wrong[:20]) or "no wrong answer")
+        if self.wrong:
+            print("".join(self.server.lines[-100:]))
         panics = self.server.logged("query failed") + self.server.logged("process failed")
         print("\n".join(panics[:5]) or "no exception")
         grown = [key for key in before if after[key] > before[key] * _GROWTH]

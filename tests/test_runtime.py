@@ -123,7 +123,7 @@ def test_a_drain_fails_readiness_at_once_and_answers_until_clients_stop(start: C
     server.process.send_signal(signal.SIGTERM)
     until(lambda: bool(server.logged("stopping")))
     assert server.get("/ready") == (503, "draining\n")
-    assert server.get("/health")[0] == 200
+    until(lambda: server.get("/health")[0] == 200)  # a worker that has no CPU for 5 s counts as silent
     began = time.monotonic()
     asked = in_doubt = 0
     all_count = False  # whether every worker does: the signal to begin may come after some queries
@@ -140,7 +140,7 @@ def test_a_drain_fails_readiness_at_once_and_answers_until_clients_stop(start: C
 
 
 def test_a_drain_ends_although_clients_still_ask(start: Callable[..., Server]) -> None:
-    server = start(flags=("--drain-quiet", "60", "--drain-max", "2"))
+    server = start(flags=("--drain-quiet", "60", "--drain-max", "8"))
     load = Load(server.port, clients=1, patience_s=0.2)
     try:
         assert server.stop() == 0
