@@ -6,12 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from tests.running import SERVICE, Server
 
 os.environ |= {f"PYDNS_{each}": "off" for each in ("HEALTH", "READY", "METRICS")}
 os.environ["PYDNS_DRAIN_QUIET"] = "0"
 os.environ["PYDNS_RESOLV_CONF"] = os.devnull
+# Hypothesis fails an example that takes more than 200 ms, which says nothing on a machine with other work.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 @pytest.fixture
