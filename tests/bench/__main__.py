@@ -86,7 +86,7 @@ def _measure(part: str, options: argparse.Namespace) -> tuple[Any, report.Table]
         times = folders.run(options.pydns, options.rounds)
         return [each._asdict() for each in times], folders.table(times)
     if part == "tenants":
-        found_tenants = tenants.run(options.pydns)
+        found_tenants = tenants.run(options.pydns, options.rounds)
         return [each._asdict() for each in found_tenants], tenants.table(found_tenants)
     if part == "memory":
         memories = memory.run(options.pydns)

@@ -44,8 +44,11 @@ def run(command: str) -> list[float]:
         return delays_ms
 
 
-def delay_ms(port: int, service: cluster.Service, touched: Future[Touched]) -> float:
-    """Return how long after an event the new address was answered. Raises `servers.Failed` if it never is."""
+def delay_ms(port: int, service: cluster.Service, touched: Future[Touched], pause_s: float = 0.0) -> float:
+    """Return how long after an event the new address was answered. Raises `servers.Failed` if it never is.
+
+    With a pause between its questions, the client leaves the CPU to others.
+    """
     first_seen_ns: dict[str, int] = {}
     question = dns.message.make_query(service.dns_name + ".", "A", id=0).to_wire()
     give_up_ns = time.monotonic_ns() + int(_PATIENCE_S * 1e9)
@@ -53,6 +56,8 @@ def delay_ms(port: int, service: cluster.Service, touched: Future[Touched]) -> f
         client.settimeout(_PATIENCE_S)
         client.connect(("127.0.0.1", port))
         while True:
+            if pause_s:
+                time.sleep(pause_s)
             client.send(question)
             reply = client.recv(4096)
             now_ns = time.monotonic_ns()
