@@ -10,6 +10,7 @@ Decoding goes straight from JSON to typed structs, 11 µs an object; the client'
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 from socket import AF_INET, AF_INET6, inet_pton
 from sys import intern
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -34,6 +35,11 @@ class Ref(NamedTuple):
         return f"{self.kind.value} {self.namespace}/{self.name}" if self.namespace else f"{self.kind.value} {self.name}"
 
 
+# What is kept of a Service or a slice. No Service has records for more.
+MAX_ENDPOINTS = 10_000  # addresses: two messages full of them
+MAX_PORTS = 10_000
+
+
 class Port(NamedTuple):
     """A port of a Service or of the endpoints of a slice. `name` is empty for an unnamed one."""
 
@@ -53,7 +59,8 @@ class Service(NamedTuple):
     cluster_ips: tuple[bytes, ...]  # 4 or 16 octets each; empty if headless or ExternalName
     headless: bool
     external_name: bytes | None  # wire form, case kept
-    ports: tuple[Port, ...]
+    ports: tuple[Port, ...]  # the first `MAX_PORTS`
+    left_out: int = 0  # other ports
 
     @property
     def key(self) -> ServiceKey:
@@ -74,8 +81,9 @@ class EndpointSlice(NamedTuple):
     namespace: str
     name: str
     service: str
-    ports: tuple[Port, ...]
-    endpoints: tuple[Endpoint, ...]
+    ports: tuple[Port, ...]  # the first `MAX_PORTS`
+    endpoints: tuple[Endpoint, ...]  # the first `MAX_ENDPOINTS`
+    left_out: int = 0  # other ports and addresses
 
     @property
     def key(self) -> ServiceKey:
@@ -249,7 +257,8 @@ def read_service(raw: RawService, options: Options) -> Service:
     """Return a Service. Raises ValueError."""
     namespace, service = _label(raw.metadata.namespace, "namespace"), _label(raw.metadata.name, "name")
     spec = raw.spec
-    ports = tuple([_port(port.name, port.protocol, port.port) for port in spec.ports or ()])
+    numbered = spec.ports or ()
+    ports = tuple([_port(port.name, port.protocol, port.port) for port in numbered[:MAX_PORTS]])
     if spec.type == "ExternalName":
         try:
             external_name = name.from_text(spec.external_name or "")
@@ -258,7 +267,9 @@ def read_service(raw: RawService, options: Options) -> Service:
         return Service(namespace, service, (), False, external_name, ports)
     ips = spec.cluster_ips or ([spec.cluster_ip] if spec.cluster_ip else [])
     headless = ips[:1] == ["None"]
-    return Service(namespace, service, () if headless else tuple(map(parse_address, ips)), headless, None, ports)
+    addresses = () if headless else tuple(map(parse_address, ips))
+    left_out = 0 if headless else len(numbered) - len(ports)  # a headless Service has the ports of its slices
+    return Service(namespace, service, addresses, headless, None, ports, left_out)
 
 
 def read_endpoint_slice(raw: RawEndpointSlice, options: Options) -> EndpointSlice:
@@ -268,30 +279,38 @@ def read_endpoint_slice(raw: RawEndpointSlice, options: Options) -> EndpointSlic
         raise ValueError(f"addressType {_quote(raw.address_type)} has no records; wanted IPv4 or IPv6")
     service = (raw.metadata.labels or {}).get("kubernetes.io/service-name", "")
     family = AF_INET if raw.address_type == "IPv4" else AF_INET6
-    endpoints = []
+    endpoints: list[Endpoint] = []
+    left_out = 0
     for endpoint in raw.endpoints or ():
         # Unknown counts as ready (EndpointConditions in the API reference).
         if endpoint.conditions is not None and endpoint.conditions.ready is False:
             continue
+        texts = endpoint.addresses
+        if len(endpoints) + len(texts) > MAX_ENDPOINTS:
+            left_out += len(texts)
+            texts = texts[: MAX_ENDPOINTS - len(endpoints)]
+            left_out -= len(texts)
         label = ""
         if endpoint.hostname:
             label = _label(endpoint.hostname, "hostname")
         elif options.endpoint_pod_names and endpoint.target_ref is not None and endpoint.target_ref.kind == "Pod":
             pod = endpoint.target_ref.name or ""
             label = intern(pod) if name.is_kubernetes_label(pod) else ""
-        for text in endpoint.addresses:
+        for text in texts:
             try:
                 endpoints.append(Endpoint(inet_pton(family, text), label))
             except (OSError, ValueError):
                 raise ValueError(f"{_quote(text)} is not an {raw.address_type} address") from None
     # A port without a number stands for all ports: nothing that an SRV record could name.
-    ports = tuple([_port(p.name, p.protocol, p.port) for p in raw.ports or () if p.port is not None])
+    numbered = [port for port in raw.ports or () if port.port is not None]
+    ports = tuple([_port(port.name, port.protocol, port.port or 0) for port in numbered[:MAX_PORTS]])
     return EndpointSlice(
         _label(raw.metadata.namespace, "namespace"),
         raw.metadata.name,
         _label(service, "service label") if service else "",
         ports,
         tuple(endpoints),
+        left_out + len(numbered) - len(ports),
     )
 
 
@@ -324,6 +343,8 @@ def _label(text: str | None, what: str) -> str:
     return intern(text)
 
 
+# Cached, because a slice of 10,000 ports that changes has the same ports again: 2 instead of 14 ms.
+@lru_cache(maxsize=16_384)
 def _port(port_name: str | None, protocol: str | None, number: int) -> Port:
     if protocol not in _PROTOCOLS:
         raise ValueError(f"protocol {_quote(str(protocol))} is not TCP, UDP or SCTP")

@@ -167,7 +167,7 @@ class Reflector:
         self._wait_until = float("-inf")
         self._opened_at: float | None = None
         self._delivered = False  # INITIAL_WATCH, WATCHING: the open watch sent an event or bookmark
-        self._partial = b""  # the start of an incomplete line
+        self._partial: list[bytes] = []  # the start of an incomplete line
         # INITIAL_WATCH, WATCHING; a state change keeps it: ERROR events in a row. The second one relists.
         self._fruitless_errors = 0
         self._touched: set[Ref] | None = None  # WATCHING: objects changed since the audit began; None: no audit
@@ -223,7 +223,7 @@ class Reflector:
         """A watch was answered with 200. Its body follows."""
         self._opened_at = now
         self._delivered = False
-        self._partial = b""
+        self._partial = []
         # An audit may have ended this watch between the request and the answer.
         return Step([], [], over=self._state not in (State.INITIAL_WATCH, State.WATCHING))
 
@@ -231,7 +231,11 @@ class Reflector:
         """Process a piece of a watch's body. A piece may begin or end within a line."""
         if self._state not in (State.INITIAL_WATCH, State.WATCHING):
             return Step([], [], over=True)
-        *lines, self._partial = (self._partial + data).split(b"\n")
+        if b"\n" not in data:  # an object of megabytes comes in many pieces
+            self._partial += filter(None, [data])
+            return Step([], [], listing=self._state is State.INITIAL_WATCH)
+        *lines, rest = b"".join([*self._partial, data]).split(b"\n")
+        self._partial = [rest] if rest else []
         events: list[Event] = []
         notices: list[Notice] = []
         for line in lines:
@@ -248,7 +252,7 @@ class Reflector:
             return Step([], [], over=True)  # this reflector ended it
         if failure is Failure.CLOSED and self._partial:
             failure, detail = Failure.CONNECTION, "a watch was cut in the middle of a line"
-        self._partial = b""
+        self._partial = []
         if self._state is State.INITIAL_WATCH:
             return self._fail(failure.value, detail, now, pause=failure is not Failure.CLOSED)
         if self._state is State.WATCHING and opened_at is not None:

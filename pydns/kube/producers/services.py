@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from pydns.dns.rrset import RRset
 from pydns.kube import schema
-from pydns.kube.objects import EndpointSlice, Port, Service, ServiceKey
+from pydns.kube.objects import MAX_ENDPOINTS, MAX_PORTS, EndpointSlice, Port, Service, ServiceKey
 from pydns.kube.producer import Change, Plain, ZoneOptions
 
 
@@ -15,10 +15,6 @@ class ServiceState(NamedTuple):
     service: Service
     slices: tuple[EndpointSlice, ...]
     left_out: int = 0  # endpoints and ports that have no records
-
-
-_MAX_ENDPOINTS = 10_000  # of a Service: two messages full of addresses
-_MAX_PORTS = 10_000  # in the different lists of ports that the slices of a Service have
 
 
 class Services(Plain):
@@ -34,28 +30,28 @@ class Services(Plain):
 
     def note(self, change: Change) -> Iterable[ServiceKey]:
         """Take in a Service or a slice, and return the Services that have it. A slice may move to another one."""
-        found: dict[ServiceKey, None] = {}
+        keys = []
         before, after = change
         if isinstance(before, Service):
-            del self._services[before.key]
-            found[before.key] = None
+            keys.append(before.key)
+            del self._services[keys[-1]]
         elif isinstance(before, EndpointSlice):
-            slices = self._slices[before.key]
+            keys.append(before.key)
+            slices = self._slices[keys[-1]]
             del slices[before.name]
             if not slices:
-                del self._slices[before.key]
-            found[before.key] = None
+                del self._slices[keys[-1]]
         if isinstance(after, Service):
-            self._services[after.key] = after
-            found[after.key] = None
+            keys.append(after.key)
+            self._services[keys[-1]] = after
         elif isinstance(after, EndpointSlice):
-            self._slices.setdefault(after.key, {})[after.name] = after
-            found[after.key] = None
-        for key in found:
+            keys.append(after.key)
+            self._slices.setdefault(keys[-1], {})[after.name] = after
+        for key in keys:
             if key[0] == self._options.server_namespace:
                 self._near.add(key)
                 self._serving = None
-        return found
+        return keys
 
     def serving(self) -> list[Service]:
         """Return the Services with a ClusterIP in the server's own namespace that have the server as an endpoint.
@@ -84,7 +80,7 @@ class Services(Plain):
         if service is None:
             return None
         slices = self._slices.get(key, {})
-        return _bounded(ServiceState(service, tuple([slices[each] for each in sorted(slices)])))
+        return _bounded(service, tuple([slices[each] for each in sorted(slices)]))
 
     def rrsets(self, state: ServiceState) -> Iterator[RRset]:
         """Yield the records of a Service and its endpoints."""
@@ -113,20 +109,27 @@ class Services(Plain):
         self._schema = self._schema._replace(ttl_s=ttl_s)
 
 
-def _bounded(state: ServiceState) -> ServiceState:
-    """Return a state with as many endpoints and ports as are served, those of the first slices."""
-    if sum([len(each.endpoints) + len(each.ports) for each in state.slices]) <= min(_MAX_ENDPOINTS, _MAX_PORTS):
-        return state
-    slices: list[EndpointSlice] = []
-    endpoints, left_out = _MAX_ENDPOINTS, 0
+def _bounded(service: Service, slices: tuple[EndpointSlice, ...]) -> ServiceState:
+    """Return a state with as many endpoints and ports as are served, those of the first slices.
+
+    Of ports, those in the different lists of the slices count.
+    """
+    size = left_out = 0
+    for each in slices:
+        size += len(each.endpoints) + len(each.ports)
+        left_out += each.left_out
+    left_out += service.left_out
+    if size <= min(MAX_ENDPOINTS, MAX_PORTS):
+        return ServiceState(service, slices, left_out)
+    bounded: list[EndpointSlice] = []
+    endpoints, ports = MAX_ENDPOINTS, MAX_PORTS
     lists: dict[tuple[Port, ...], tuple[Port, ...]] = {}
-    ports = _MAX_PORTS
-    for each in state.slices:
+    for each in slices:
         if each.ports not in lists:
             lists[each.ports] = each.ports[:ports]
             ports -= len(lists[each.ports])
             left_out += len(each.ports) - len(lists[each.ports])
         left_out += max(0, len(each.endpoints) - endpoints)
-        slices.append(each._replace(ports=lists[each.ports], endpoints=each.endpoints[:endpoints]))
-        endpoints -= len(slices[-1].endpoints)
-    return ServiceState(state.service, tuple(slices), left_out)
+        bounded.append(each._replace(ports=lists[each.ports], endpoints=each.endpoints[:endpoints]))
+        endpoints -= len(bounded[-1].endpoints)
+    return ServiceState(service, tuple(bounded), left_out)
