@@ -37,7 +37,7 @@ from pydns.table.state_dir import WHOLE_CHECK_S
 from pydns.table.writer import Writer, WriterError
 
 _END_S = 2.0  # for the loop to end after the supervisor has: it may be in the middle of a large commit
-_SWITCH_S = 0.001
+_SWITCH_S = 0.0002  # next to a thread that parses 20,000 ports, a turn takes 4 instead of 12 ms at p99
 # Nothing is answered before the first check ends: of 580,000 entries it takes 0.1 to 0.2 s. When a process dies by what
 # it left unread, the next controller reads the whole table, while workers answer.
 _FIRST_CHECK_S = 0.1
