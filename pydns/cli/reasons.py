@@ -18,7 +18,7 @@ from pydns.dns import name
 from pydns.dns.compiled import question
 from pydns.dns.dashed import pod_rrsets, undashed
 from pydns.dns.message import Ede, Rcode
-from pydns.dns.rrset import CNAME, RRset
+from pydns.dns.rrset import CNAME, PTR, RRset
 from pydns.dns.text import to_text
 from pydns.serve.commit import Commit
 from pydns.serve.descent import Wildcard, descend
@@ -124,7 +124,7 @@ class Witness:
         if found.rcode is Rcode.NXDOMAIN:
             return self._what_is_missing(last)
         if found.answers and found.answers[-1].rtype == qtype:
-            return self._what_it_is(last)
+            return [*self._what_it_is(last), *self._what_is_cut_of(found.answers[-1])]
         if found.authorities:
             return self._what_else_there_is(last, qtype)
         if found.onward:
@@ -203,6 +203,21 @@ class Witness:
     def _what_is_cut(self, namespace: str, service: str) -> list[str]:
         missing = self.status.cut.get(f"Service {namespace}/{service}")
         return [f"the Service is too large to be served as a whole: {missing}"] if missing else []
+
+    def _what_is_cut_of(self, pointers: RRset) -> list[str]:
+        """Return what is missing of the Services that an address belongs to: it may have more names."""
+        if pointers.rtype != PTR:
+            return []
+        services: dict[tuple[str, str], None] = {}
+        for target in pointers.rdatas:
+            match self._labels_in_cluster(target):
+                case ["svc", namespace, service, *_]:
+                    services[namespace, service] = None
+        return [
+            f"{service} in namespace {namespace}: {reason}"
+            for namespace, service in list(services)[:_MAX_SHOWN]
+            for reason in self._what_is_cut(namespace, service)
+        ]
 
     def _pods(self, namespace: str) -> str:
         kind = self._tree.kind(_child(namespace, _child("pod", self.domain)))
