@@ -53,7 +53,7 @@ class InProcess:
         writer = Writer(state_dir, facts)
         if statics is not None:
             writer.put_static(statics.contents, statics.zones)
-        writer.replace(zone.contents, facts)
+        writer.replace(zone.contents, lambda: zone.facts(serial=1, synced=synced))
         writer.close()  # LMDB opens a file once in a process
         self.reader = Reader(state_dir)
         self.responder = Responder(self.reader)

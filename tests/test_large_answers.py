@@ -5,9 +5,11 @@ from pathlib import Path
 
 import dns.flags
 import dns.message
+import dns.rcode
 import dns.rdatatype
 import pytest
 
+from pydns.kube import zone
 from tests.fakes.manifests import Manifest, endpoint_slice, external_name, service
 from tests.running import query
 from tests.subject import InProcess, load
@@ -99,6 +101,24 @@ def test_more_addresses_than_fit_are_truncated_at_65535_octets(ask: Ask) -> None
 def test_each_reply_begins_with_a_different_address(ask: Ask) -> None:
     firsts = {next(iter(ask("of-28", "A")[0].answer[0])).address for _ in range(28)}
     assert len(firsts) == 28
+
+
+def test_names_of_a_giant_that_is_still_to_come_are_not_denied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(zone, "_FIRST", 0)
+    subject = InProcess(tmp_path, load([*_headless("giant", _addresses(300)), service("web", "10.96.0.1")]))
+    for qname, rcode in {
+        "web.shop.svc.cluster.local.": dns.rcode.NOERROR,
+        "giant.shop.svc.cluster.local.": dns.rcode.SERVFAIL,
+        "10-9-0-1.giant.shop.svc.cluster.local.": dns.rcode.SERVFAIL,
+        "_http._tcp.giant.shop.svc.cluster.local.": dns.rcode.SERVFAIL,
+        "a-giant.shop.svc.cluster.local.": dns.rcode.NXDOMAIN,
+        "example.com.shop.svc.cluster.local.": dns.rcode.NXDOMAIN,
+    }.items():
+        for _ in range(2):  # the second time from what is known of the name's parent
+            reply = subject.ask(query(qname, 1), tcp=False)
+            assert reply is not None
+            assert dns.message.from_wire(reply).rcode() == rcode, qname
+    subject.close()
 
 
 def test_more_endpoints_than_a_message_can_count_are_truncated(tmp_path: Path) -> None:

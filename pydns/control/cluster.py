@@ -3,7 +3,7 @@
 The source's threads post their events to the controller's thread, which alone uses the zone.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from itertools import islice
 
@@ -43,7 +43,7 @@ class Cluster:
         self._serial = 0  # of the last commit
         self._least_version = 0
         self._zone = Zone(options.zone)
-        self._cut: dict[Ref, Cut] = {}  # as logged
+        self._cut: Mapping[Ref, Cut] = {}  # as logged
         self._name = source.name
         self._source = source.open(
             options.source,
@@ -77,14 +77,14 @@ class Cluster:
 
     def changes(self) -> Changes:
         """Return what changed in the zone, as much as fits into a commit."""
-        changes = self._zone.flush(_MOST)
+        changes = self._zone.flush(_MOST, self._clock.monotonic())
         self._report_cut()
         return changes
 
     @property
     def is_behind(self) -> bool:
-        """Return whether there is more that changed."""
-        return self._zone.is_behind
+        """Return whether there is more that changed and is due."""
+        return self._zone.is_due(self._clock.monotonic())
 
     def facts(self, *, synced: bool) -> Facts:
         """Return the zone's facts. The serial is the highest resourceVersion, so replicas agree.
@@ -153,9 +153,9 @@ class Cluster:
 
     def _report_cut(self) -> None:
         """Log a Service of which something is missing, once while that is so."""
-        if not self._cut and not self._zone.cut:
+        now = self._zone.cut
+        if now is self._cut:
             return
-        now = dict(self._zone.cut)
         for ref in now.keys() - self._cut.keys():
             what = str(now[ref])
             self._log("answers cut", level=Level.WARNING, object=str(ref)[:120], reason=f"too large: {what}")

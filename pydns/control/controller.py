@@ -11,6 +11,7 @@ changed and commits it. So a burst of events is one commit, and a single event w
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import NamedTuple
 
 from pydns.config.model import Config
@@ -290,7 +291,7 @@ class Controller:
             self._log("synced", source=status.source, objects=counts)
 
     def _replace(self, feed: Feed) -> None:
-        self._writer.replace(feed.contents, feed.facts(synced=True))
+        self._writer.replace(feed.contents, partial(feed.facts, synced=True))
 
     def _commit(self, feed: Feed, changes: Changes) -> None:
         if changes:

@@ -43,7 +43,10 @@ class Feed(Protocol):
         """Return the kinds that have never been listed to the end, each with its problem now."""
 
     def contents(self) -> Iterable[Contents]:
-        """Return all records in pieces, and count them as published. To be iterated over to the end."""
+        """Return all records in pieces, and count them as published. To be iterated over to the end.
+
+        Some large Services may be left out; `changes` has them then, and `facts` their names.
+        """
 
     def changes(self) -> Changes:
         """Return what changed since the last `changes` or `contents`, and count it as published.

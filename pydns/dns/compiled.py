@@ -81,12 +81,13 @@ def compile_answer(rrset: RRset) -> bytes:
         records += [pointer + _FIXED(extra_rtype, CLASS_IN, extra_ttl_s, len(rdata)) + rdata for rdata in extra_rdatas]
         count += len(extra_rdatas)
     octets = b"".join(records)
+    answers = len(rdatas)
     if len(octets) > _MESSAGE:  # additional records that can't be sent take no room in the table
         fitting = sum([end <= _MESSAGE for end in accumulate(map(len, records))])
-        count = max(0, fitting - len(rdatas))
-        octets = b"".join(records[: len(rdatas) + count])
-    is_rotated = rtype in ROTATED and len(rdatas) > 1
-    return _HEAD(is_rotated, 0, 1, min(len(rdatas), _MOST), 0, min(count, _MOST)) + octets
+        count = max(0, fitting - answers)
+        octets = b"".join(records[: answers + count])
+        answers = min(answers, _MOST)
+    return _HEAD(answers > 1 and rtype in ROTATED, 0, 1, answers, 0, count) + octets
 
 
 def with_ttl(compiled: bytes, before_s: int, ttl_s: int) -> bytes:

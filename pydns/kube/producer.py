@@ -41,7 +41,11 @@ class ZoneOptions(NamedTuple):
 
     def may_point(self, address: bytes) -> bool:
         """Return whether an endpoint's address may have a PTR record."""
-        return any(address in each for each in self.ptr_ranges)
+        # Not any(): 0.15 instead of 0.6 µs, and that twice for each endpoint.
+        for first, last in self.ptr_ranges:  # noqa: SIM110
+            if first <= address <= last and len(address) == len(first):
+                return True
+        return False
 
     def serves(self, namespace: str) -> bool:
         """Return whether objects of a namespace have records."""

@@ -86,10 +86,11 @@ def pointer_rrset(schema: Schema, address: bytes, targets: Iterable[bytes]) -> R
     If it is the ClusterIP of a Service, then to that alone, whosever endpoint it is: CoreDNS.
     """
     found = tuple(targets)
-    if len(found) > 1:
-        found = tuple(sorted(found))
-        above = len(name.labels_of(schema.domain)) + 3  # SVC.NS.svc, and endpoints have one label more
-        found = tuple([each for each in found if len(name.labels_of(each)) == above]) or found
+    if len(found) == 1:
+        return RRset(name.reverse_name(address), PTR, schema.ttl_s, found)
+    found = tuple(sorted(found))
+    above = len(name.labels_of(schema.domain)) + 3  # SVC.NS.svc, and endpoints have one label more
+    found = tuple([each for each in found if len(name.labels_of(each)) == above]) or found
     ends = accumulate([_RECORD + len(each) for each in found])
     kept = 1 + sum([end < _MESSAGE for end in ends])
     return RRset(name.reverse_name(address), PTR, schema.ttl_s, found[:kept], (), kept < len(found))
@@ -209,9 +210,9 @@ def _cluster_ip(schema: Schema, owner: bytes, service: Service) -> Iterator[RRse
 def _headless(schema: Schema, owner: bytes, ready: _Ready) -> Iterator[RRset]:
     """Section 2.4. Without a ready endpoint there is no name."""
     yield from _by_family(owner, schema.ttl_s, dict.fromkeys([a for found in ready.by_label.values() for a in found]))
-    glue: dict[str, tuple[RRset, ...]] = {}
+    targets: dict[str, tuple[bytes, tuple[RRset, ...]]] = {}
     everything = ((label, port.number) for label in ready.by_label for port in ready.ports(label))
-    yield from _endpoint_srv(schema, owner, owner, everything, ready, glue, _MESSAGE)
+    yield from _endpoint_srv(schema, owner, owner, everything, ready, targets, _MESSAGE)
     by_port: dict[tuple[str, str], list[tuple[int, int]]] = {}  # slices and numbers by name and protocol
     for at, (each, labels) in enumerate(ready.slices):
         for port in each.ports if labels else ():
@@ -226,7 +227,7 @@ def _headless(schema: Schema, owner: bytes, ready: _Ready) -> Iterator[RRset]:
         )
         yield from _by_family(port_owner, schema.ttl_s, addresses, room, more)
         found = ((label, number) for at, number in having for label in ready.slices[at][1])
-        yield from _endpoint_srv(schema, port_owner, owner, found, ready, glue, room)
+        yield from _endpoint_srv(schema, port_owner, owner, found, ready, targets, room)
 
 
 def _endpoint_srv(
@@ -235,27 +236,33 @@ def _endpoint_srv(
     service: bytes,
     found: Iterable[tuple[str, int]],
     ready: _Ready,
-    glue: dict[str, tuple[RRset, ...]],
+    targets: dict[str, tuple[bytes, tuple[RRset, ...]]],
     room: int,
 ) -> Iterator[RRset]:
-    """Yield the SRV records of endpoints, labels with port numbers, as many as fit. `glue` is kept between calls."""
+    """Yield the SRV records of endpoints, labels with port numbers, as many as fit.
+
+    `targets` is kept between calls: names and addresses by label.
+    """
     pairs, more = _distinct(found, room // (_SRV_FIXED + len(service) + 2) + 1)
-    targets: dict[str, bytes] = {}
     records: list[tuple[int, bytes]] = []
+    glue: dict[str, tuple[RRset, ...]] = {}
     octets = 0
     for label, number in pairs:
         if octets >= room:
             more = True
             break
-        target = targets.get(label) or targets.setdefault(label, _child(service, label))
+        known = targets.get(label)
+        if known is None:
+            target = _child(service, label)
+            known = targets[label] = target, _by_family(target, schema.ttl_s, ready.by_label[label])
+        target, glue[label] = known
         records.append((number, target))
         octets += _SRV_FIXED + len(target)
     if not records:
         return
     weight = _weight(len(records))
     additional: list[RRset] = []
-    for label, target in targets.items():
-        rrsets = glue.get(label) or glue.setdefault(label, _by_family(target, schema.ttl_s, ready.by_label[label]))
+    for label, rrsets in glue.items():
         octets += _MOST_RECORD * len(ready.by_label[label])
         if octets > room:
             break

@@ -13,9 +13,11 @@ from functools import partial
 from itertools import islice
 from typing import NamedTuple
 
+import msgspec
+
 from pydns.dns import name
 from pydns.dns.compiled import compile_answer, question, with_ttl
-from pydns.dns.rrset import CNAME, PTR, RRset
+from pydns.dns.rrset import CNAME, PTR
 from pydns.kube import schema
 from pydns.kube.events import Event
 from pydns.kube.kinds import NAMING_KINDS, RECORD_KINDS, Kind
@@ -31,6 +33,9 @@ _Comparison = Generator["_Piece", None, None]  # of two states of a key
 
 _LARGE = 200  # the size of both states of a key, from which on it may be divided
 _PIECE, _PIECE_OCTETS = 200, 1 << 17  # of a large state: records, names or addresses, and octets of answers
+_DEADLINE = 1000  # of a large state's size, per second: the comparison that is due first comes first
+_FIRST = 200_000  # the sizes of all large states in `contents`, together: a few seconds
+_PAUSE, _MAX_PAUSE_S = 9, 5.0  # between two comparisons of a large state: so many times what the first one took
 
 
 class Cut(NamedTuple):
@@ -55,19 +60,26 @@ class Zone:
         self._near_store = Store() if near_store is None else near_store
         self._near = Services(options)  # in the server's own namespace, also those that aren't served
         self._options = options
+        self._schema = options.schema
         self._reverse_trees = tuple([name.tree_key(zone) for zone in options.reverse_zones])
         parts: dict[MakeProducer, _Part] = {}
         self._parts_of_kind = {
             kind: [parts.setdefault(make, _Part(make(options))) for make in kind.row.producers] for kind in RECORD_KINDS
         }
         self._parts = list(parts.values())
-        self._large: dict[_Pointing, None] = {}  # large keys that have changed
+        self._large: dict[_Pointing, float] = {}  # large keys that have changed, and when their comparison is due
+        self._paused: dict[_Pointing, float] = {}  # large keys that may be compared again from some time on
+        self._awaited: dict[_Pointing, None] = {}  # large keys that `contents` has left to later flushes
         self._comparing: _Comparison | None = None  # of a large key; part of it has been published
         self._compared: _Pointing | None = None  # that key
+        self._began = 0.0  # when its comparison began
         self._rest = Changes({}, {})  # of a comparison that had to end early
-        self._cut: dict[ServiceKey, Cut] = {}
+        self._cut: dict[ServiceKey, Cut] = {}  # what is missing of Services, but for reverse names
+        self._cut_pointers: dict[bytes, None] = {}  # addresses with more names than are answered
+        self._all_cut: dict[Ref, Cut] | None = None  # both, once it has been asked for
         self._pointing: dict[bytes, tuple[_Pointing, ...]] = {}  # which published states name an address
         self._service_addresses: tuple[bytes, ...] = ()
+        self._named_by: list[Service] | None = None  # the Services that `_infrastructure` is of
         self._infrastructure = Contents({}, {})  # as it is to be
         self._before: tuple[dict[bytes, bytes | None], ...] = ({}, {})  # its values at the last flush, if they differed
         for kind in RECORD_KINDS:
@@ -106,6 +118,7 @@ class Zone:
         revise = partial(with_ttl, before_s=self._options.ttl_s, ttl_s=ttl_s)
         self._finish_comparison()
         self._options = self._options._replace(ttl_s=ttl_s)
+        self._schema = self._options.schema
         for part in self._parts:
             part.producer.change_ttl(ttl_s)
         rest = self._rest.answers
@@ -117,51 +130,69 @@ class Zone:
 
     # What is taken out
 
-    def flush(self, most: int | None = None) -> Changes:
+    def flush(self, most: int | None = None, now: float = 0.0) -> Changes:
         """Return what has changed in the table since the last `flush` or `contents`.
 
         With `most`, stop when about so many records, names and addresses have been looked at, the large states last;
         `is_behind` then. Changes of a large state may come in several parts: what is new, then what is gone.
+        A large state that changes again and again is compared now and then: it takes a tenth of the time at most.
         Not promised: the intermediate states between two calls. Changes that cancel out are no changes.
         """
         changes, self._rest = self._rest, Changes({}, {})
         addresses: dict[bytes, None] = {}
         done = 0
-        while (most is None or done < most) and (comparison := self._next_comparison()) is not None:
+        while (most is None or done < most) and (comparison := self._next_comparison(now)) is not None:
             for piece in comparison:
                 done += _merge(piece, changes, addresses)
-        while (most is None or done < most) and (part_of_large := self._next_piece()) is not None:
+        while (most is None or done < most) and (part_of_large := self._next_piece(now)) is not None:
             done += _merge(part_of_large, changes, addresses)
         known: dict[_Pointing, _Names] = {}
         for address in addresses:
             self._change_pointer(address, known, changes)
         self._add_infrastructure()
-        for before_now, now, found in zip(self._before, self._infrastructure, changes, strict=True):
-            found.update({key: now.get(key) for key, old in before_now.items() if now.get(key) != old})
-            before_now.clear()
+        for before, entries, found in zip(self._before, self._infrastructure, changes, strict=True):
+            found.update({key: entries.get(key) for key, old in before.items() if entries.get(key) != old})
+            before.clear()
+        if self._awaited and (arrived := [each for each in self._awaited if each not in self._large]):
+            for each in arrived:
+                if each != self._compared:
+                    del self._awaited[each]
+                    changes.names.update(self._infrastructure.names)  # `facts` differ, so there must be a commit
         return changes
 
     @property
     def is_behind(self) -> bool:
-        """Return whether the next `flush` has something to look at."""
-        return self._comparing is not None or bool(self._large or self._rest) or any(part.dirty for part in self._parts)
+        """Return whether a `flush` has something to look at, now or later."""
+        return bool(self._large) or self.is_due(0.0)
+
+    def is_due(self, now: float) -> bool:
+        """Return whether a `flush` has something to look at now."""
+        if self._comparing is not None or self._rest or any(part.dirty for part in self._parts):
+            return True
+        return any(self._paused.get(each, now) <= now for each in self._large)
 
     def contents(self) -> Iterator[Contents]:
-        """Yield everything that the table should hold, in pieces, and count it as published. Iterate to the end.
+        """Yield what the table should hold, in pieces, and count it as published. Iterate to the end.
 
-        Each iteration yields the same, so a writer that ran out of room can begin again.
+        Too many large states are left to later flushes, the largest of them: nobody waits for them. Their names are in
+        `facts` then, so that readers don't deny them. Each iteration yields the same, so a writer that ran out of room
+        can begin again.
         """
         self._comparing = self._compared = None
         self._rest = Changes({}, {})
         self._large.clear()
+        self._paused.clear()
         self._cut.clear()
+        self._cut_pointers.clear()
+        self._all_cut = None
         for part in self._parts:
             part.publish_all()
+        self._postpone()
         self._point()
         shared: dict[bytes, list[bytes]] = {}
         for part in self._parts:
             for state in part.published.values():
-                cut: list[RRset] = []
+                cut: list[int] = []
                 *pieces, piece = part.compile(state, cut)
                 yield from pieces
                 self._note_cut(state, cut)
@@ -180,8 +211,14 @@ class Zone:
         yield last
 
     def facts(self, *, serial: int, synced: bool) -> Facts:
-        """Return the facts that go with the records."""
-        return facts(self._options, serial=serial, synced=synced, nameserver=self._nameservers()[0])
+        """Return the facts that go with the records: to be asked for after `contents` or `flush`."""
+        found = facts(self._options, serial=serial, synced=synced, nameserver=self._nameservers()[0])
+        if not self._awaited:
+            return found
+        (domain,) = [zone for zone in found.zones if zone.apex == self._options.domain]
+        names = [schema.service_name(self._schema, *each.key) for each in self._awaited if each.part.has_services]
+        awaited = [msgspec.structs.replace(domain, apex=each, is_known=False) for each in names]
+        return msgspec.structs.replace(found, zones=[*awaited, *found.zones])
 
     # What is known of the objects
 
@@ -215,8 +252,16 @@ class Zone:
 
     @property
     def cut(self) -> Mapping[Ref, Cut]:
-        """Return the published Services that are not in the table as a whole."""
-        return {Ref(Kind.SERVICE, *key): cut for key, cut in self._cut.items()}
+        """Return the published Services that are not in the table as a whole: the same mapping if nothing changed."""
+        if self._all_cut is None:
+            found = dict(self._cut)
+            for address in self._cut_pointers:
+                for part, key in self._pointing[address]:
+                    if part.has_services:
+                        answers, left_out = found.get(key, (0, 0))
+                        found[key] = Cut(answers + 1, left_out)
+            self._all_cut = {Ref(Kind.SERVICE, *key): cut for key, cut in found.items()}
+        return self._all_cut
 
     def service_addresses(self) -> tuple[bytes, ...]:
         """Return the ClusterIPs of the Services that have this server as an endpoint, as they were published."""
@@ -229,17 +274,34 @@ class Zone:
 
     def _nameservers(self) -> list[bytes]:
         """Return the names of this server, sorted."""
-        the_schema = self._options.schema
+        the_schema = self._schema
         names = [schema.service_name(the_schema, *service.key) for service in self._serving()]
         return sorted(names) or [schema.nameserver_name(the_schema)]
 
     def _note(self, kind: Kind, change: Change) -> None:
         for part in self._parts_of_kind.get(kind, ()):
-            part.dirty.update(dict.fromkeys(part.producer.note(change)))
+            for key in part.producer.note(change):
+                part.dirty[key] = None
+
+    def _postpone(self) -> None:
+        """Leave large states to later flushes, if there are too many for one commit."""
+        self._awaited.clear()
+        sizes: dict[_Pointing, int] = {}
+        for part in self._parts:
+            for key, state in part.published.items():
+                if (size := part.size(state)) >= _LARGE:
+                    sizes[_Pointing(part, key)] = size
+        room = _FIRST
+        for each in sorted(sizes, key=sizes.__getitem__):
+            room -= sizes[each]
+            if room < 0:
+                del each.part.published[each.key]
+                self._awaited[each] = None
+                self._large[each] = sizes[each] / _DEADLINE
 
     # Comparing states
 
-    def _next_comparison(self) -> _Comparison | None:
+    def _next_comparison(self, now: float) -> _Comparison | None:
         """Return the comparison of the next small key that has changed. Large ones are put aside."""
         for part in self._parts:
             while part.dirty:
@@ -247,26 +309,36 @@ class Zone:
                 del part.dirty[key]
                 before, after = part.published.get(key), part.producer.state(key)
                 each = _Pointing(part, key)
+                size = part.size(before) + part.size(after)
                 # A key that is being compared waits until what is published of it is known again.
-                if each != self._compared and part.size(before) + part.size(after) < _LARGE:
+                if each != self._compared and size < _LARGE:
                     return self._compare(each, before, after)
-                self._large[each] = None
+                self._large.setdefault(each, now + size / _DEADLINE)
         return None
 
-    def _next_piece(self) -> "_Piece | None":
+    def _next_piece(self, now: float) -> "_Piece | None":
         """Return the next piece of the large keys that have changed. One key is finished before the next begins."""
-        while self._comparing is not None or self._large:
-            if self._comparing is None:
-                each = next(iter(self._large))
-                del self._large[each]
-                self._compared = each
-                self._comparing = self._compare(
-                    each, each.part.published.get(each.key), each.part.producer.state(each.key)
-                )
+        while self._comparing is not None or self._begin_large(now):
+            assert self._comparing is not None
             if (piece := next(self._comparing, None)) is not None:
                 return piece
+            assert self._compared is not None
+            pause_s = min((now - self._began) * _PAUSE, _MAX_PAUSE_S)
+            self._paused = {each: until for each, until in self._paused.items() if until > now}
+            self._paused[self._compared] = now + pause_s
             self._comparing = self._compared = None
         return None
+
+    def _begin_large(self, now: float) -> bool:
+        """Begin the comparison of the large key that is due first and not paused. Return whether there is one."""
+        due = [each for each in self._large if self._paused.get(each, now) <= now]
+        if not due:
+            return False
+        each = self._compared = min(due, key=self._large.__getitem__)
+        del self._large[each]
+        self._began = now
+        self._comparing = self._compare(each, each.part.published.get(each.key), each.part.producer.state(each.key))
+        return True
 
     def _finish_comparison(self) -> None:
         """Leave no state that is published in part. The changes come with the next flush."""
@@ -289,7 +361,7 @@ class Zone:
             answers.update(zip(piece.answers, map(hash, piece.answers.values()), strict=True))
             names.update(piece.names)
             yield _Piece(_size(piece))
-        cut: list[RRset] = []
+        cut: list[int] = []
         for piece in part.compile(after, cut):
             found = _Piece(_size(piece))
             for question_, value in piece.answers.items():
@@ -307,19 +379,20 @@ class Zone:
         yield from self._point_again(each, before, after)
         if after is None:
             part.published.pop(key, None)
-            if isinstance(before, ServiceState):
-                self._cut.pop(before.service.key, None)
+            if isinstance(before, ServiceState) and self._cut.pop(before.service.key, None) is not None:
+                self._all_cut = None
         else:
             part.published[key] = after
             self._note_cut(after, cut)
 
-    def _note_cut(self, state: State | None, cut: list[RRset]) -> None:
+    def _note_cut(self, state: State | None, cut: list[int]) -> None:
         """Remember what is missing of a state. Only Services are large enough to lack something."""
         if isinstance(state, ServiceState):
             if cut or state.left_out:
                 self._cut[state.service.key] = Cut(len(cut), state.left_out)
-            elif self._cut:
-                self._cut.pop(state.service.key, None)
+                self._all_cut = None
+            elif self._cut and self._cut.pop(state.service.key, None) is not None:
+                self._all_cut = None
 
     # Reverse names
 
@@ -375,6 +448,9 @@ class Zone:
                 if each.part.size(state) >= _LARGE:  # others change more often than it does
                     each.part.pointed[each.key] = names
             targets += names[address]
+        if self._cut_pointers and address in self._cut_pointers:
+            del self._cut_pointers[address]
+            self._all_cut = None
         piece = Contents({}, {})
         if targets:
             self._put_pointer(address, targets, piece)
@@ -388,7 +464,10 @@ class Zone:
     def _put_pointer(self, address: bytes, targets: Iterable[bytes], contents: Contents) -> None:
         tree = name.reverse_tree_key(address)
         if tree.startswith(self._reverse_trees):
-            rrset = schema.pointer_rrset(self._options.schema, address, targets)
+            rrset = schema.pointer_rrset(self._schema, address, targets)
+            if rrset.is_cut:
+                self._cut_pointers[address] = None
+                self._all_cut = None
             contents.answers[question(rrset.owner, PTR)] = compile_answer(rrset)
             contents.names[tree] = NodeKind.PLAIN
 
@@ -396,8 +475,12 @@ class Zone:
 
     def _add_infrastructure(self) -> None:
         """Bring the name servers up to date. They change when a Service gets this server as an endpoint."""
-        the_schema = self._options.schema
-        found = [ip for service in self._serving() for ip in service.cluster_ips]
+        serving = self._serving()
+        if serving == self._named_by:
+            return
+        self._named_by = serving
+        the_schema = self._schema
+        found = [ip for service in serving for ip in service.cluster_ips]
         self._service_addresses = tuple(dict.fromkeys(found))
         addresses = self._service_addresses or self._options.own_addresses
         zones = (self._options.domain, *self._options.reverse_zones)
@@ -439,6 +522,7 @@ class _Part:
 
     def __init__(self, producer: Producer) -> None:
         self.producer = producer
+        self.has_services = isinstance(producer, Services)
         self.dirty: dict[Key, None] = {}
         self.published: dict[Key, State] = {}
         self.pointed: dict[Key, _Names] = {}  # `pointers` of some large states that are published
@@ -453,22 +537,31 @@ class _Part:
         """Return about how many records, names and addresses a state has."""
         return 0 if state is None else self.producer.size(state)
 
-    def compile(self, state: State | None, cut: list[RRset]) -> Iterator[Contents]:
-        """Yield what the table holds of a state, reverse names apart, in pieces. Add RRsets that are cut to `cut`."""
+    def compile(self, state: State | None, cut: list[int]) -> Iterator[Contents]:
+        """Yield what the table holds of a state, reverse names apart, in pieces.
+
+        Add the types of RRsets that are cut to `cut`.
+        """
         if state is None:
             return
         answers: dict[bytes, bytes] = {}
         names = {**self.producer.names(state)}
-        owner, octets = b"", 0
+        before, octets = b"", 0
+        above, tree_above = b"", b""  # the name that the last one is below
         for rrset in self.producer.rrsets(state):
+            owner, rtype, _, _, _, is_cut = rrset
             answer = compile_answer(rrset)
-            answers[question(rrset.owner, rrset.rtype)] = answer
+            answers[question(owner, rtype)] = answer
             octets += len(answer)
-            if rrset.is_cut:
-                cut.append(rrset)
-            if rrset.owner is not owner:  # the types of a name follow one another
-                owner = rrset.owner
-                names[name.tree_key(owner)] = _node_kind(rrset)
+            if is_cut:
+                cut.append(rtype)
+            if owner is not before:  # the types of a name follow one another
+                before = owner
+                at = 1 + owner[0]
+                if owner[at:] != above:
+                    above = owner[at:]
+                    tree_above = name.tree_key(above)
+                names[tree_above + owner[:at].lower()] = NodeKind.ALIAS if rtype == CNAME else NodeKind.PLAIN
                 if len(names) >= _PIECE or octets >= _PIECE_OCTETS:
                     yield Contents(answers, names)
                     answers, names, octets = {}, {}, 0
@@ -500,10 +593,6 @@ def facts(options: ZoneOptions, *, serial: int, synced: bool, nameserver: bytes 
         for apex in apexes
     ]
     return Facts(FORMAT, options.domain, zones, serial & 0xFFFFFFFF, synced, options.ttl_s)
-
-
-def _node_kind(rrset: RRset) -> NodeKind:
-    return NodeKind.ALIAS if rrset.rtype == CNAME else NodeKind.PLAIN
 
 
 def _named(pairs: Iterable[tuple[bytes, bytes]], names: _Names, several: dict[bytes, dict[bytes, None]]) -> _Names:

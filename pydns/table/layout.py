@@ -24,6 +24,8 @@ from typing import NamedTuple
 
 import msgspec
 
+from pydns.dns.name import ROOT
+
 FORMAT = 1  # a table of a different format is discarded, and rebuilt from the cluster
 
 ANSWERS = b"answers"
@@ -68,7 +70,7 @@ class ZoneFacts(msgspec.Struct, frozen=True, array_like=True):
     @property
     def is_static(self) -> bool:
         """Return whether the zone is not one of the cluster's."""
-        return bool(self.soa_timers) or not self.is_known
+        return bool(self.soa_timers) or (not self.is_known and self.apex == ROOT)
 
 
 class Facts(msgspec.Struct, frozen=True, array_like=True):

@@ -45,7 +45,8 @@ _LEAST_SIZE = 1 << 20
 _GROWTH, _GROWTH_TO_REPLACE = 1.5, 2.0
 _LEAST_GROWTH = 1.125  # when the disk has no room for more
 _SPARE = 1.06  # times the used size, after `replace`
-_CHUNK = 100_000  # entries sorted and put at a time: sorting halves the written pages; larger chunks cost memory
+# Entries and octets that are sorted and put at a time: sorting halves the written pages; larger chunks cost memory.
+_CHUNK, _CHUNK_OCTETS = 100_000, 16 << 20
 _UNKNOWN = ZoneFacts(ROOT, ROOT, ROOT, 0, 0, is_known=False)  # contains every name outside the other zones
 
 if TYPE_CHECKING:
@@ -153,10 +154,11 @@ class Writer:
 
         self._transact(apply)
 
-    def replace(self, contents: Callable[[], Iterable[Contents]], facts: Facts) -> None:
+    def replace(self, contents: Callable[[], Iterable[Contents]], facts: Facts | Callable[[], Facts]) -> None:
         """Replace the cluster's entries by those of `contents()`, and its facts, in one commit.
 
-        Pages are written only where something differs. `contents` is called again if the file has to grow.
+        Pages are written only where something differs. `contents` is called again if the file has to grow. If the facts
+        depend on it, `facts` is called after it.
         """
 
         def apply(transaction: "Transaction") -> None:
@@ -166,8 +168,9 @@ class Writer:
                     replacement.put(entries)
             for replacement in replacements:
                 replacement.finish()
-            self._put_facts(transaction, facts)
-            if facts.synced:
+            found = facts if isinstance(facts, Facts) else facts()
+            self._put_facts(transaction, found)
+            if found.synced:
                 transaction.put(WHOLE_KEY, b"1", db=self._facts_db)
 
         self._transact(apply, _GROWTH_TO_REPLACE)
@@ -302,13 +305,16 @@ class Writer:
 def _chunks(contents: Iterable[Contents]) -> Iterator[tuple[dict[bytes, bytes], dict[bytes, bytes]]]:
     answers: dict[bytes, bytes] = {}
     names: dict[bytes, bytes] = {}
+    octets = 0
     for piece in contents:
         answers |= piece.answers
         names |= piece.names
-        if len(answers) + len(names) >= _CHUNK:
+        octets += sum(map(len, piece.answers.values()))
+        if len(answers) + len(names) >= _CHUNK or octets >= _CHUNK_OCTETS:
             yield answers, names
             answers.clear()
             names.clear()
+            octets = 0
     yield answers, names
 
 

@@ -8,9 +8,9 @@ from pydns.dns import name
 from pydns.dns.compiled import decompile, question
 from pydns.dns.rrset import PTR, SRV, A
 from pydns.kube import zone as zone_module
-from pydns.kube.events import Apply, Event
+from pydns.kube.events import Apply, Delete, Event
 from pydns.kube.kinds import Kind
-from pydns.kube.objects import Endpoint, EndpointSlice, Observed, Port, Ref, Service
+from pydns.kube.objects import Endpoint, EndpointSlice, Observed, Port, Ref, Service, parse
 from pydns.kube.producer import ZoneOptions
 from pydns.kube.zone import Zone
 from tests.kube.test_zone import OWN, _steps, _Table
@@ -138,17 +138,139 @@ def test_what_stays_is_there_all_the_time_while_a_large_service_changes() -> Non
         assert stays <= table.names.keys()
 
 
+def test_a_service_that_changes_all_the_time_leaves_most_turns_to_others() -> None:
+    zone, table = _loaded(_headless(), _slice(1000, 2))
+    now, idle = 0.0, 0
+    for number in range(200):
+        zone.apply(_apply(_slice(999 + number % 2, 2)))
+        table.change(zone.flush(1000, now))
+        now += 0.1
+        idle += not zone.is_due(now)
+    assert 120 < idle < 200
+    while zone.is_behind:
+        table.change(zone.flush(None, now))
+        now += 1
+    fresh = _Table()
+    fresh.load(zone)
+    assert (table.answers, table.names) == (fresh.answers, fresh.names)
+
+
+def test_of_large_services_the_cheapest_come_first() -> None:
+    zone, table = _loaded(_headless(), _slice(8000, 2))
+    zone.apply(_apply(_slice(7999, 2)))
+    table.change(zone.flush(250))
+    for number in range(3):  # more giants, which changed earlier
+        zone.apply(_apply(Service("tenant", f"y{number}", (), True, None, ())))
+        zone.apply(_apply(_slice(8000, 2, 10 + number)._replace(name=f"y{number}", service=f"y{number}")))
+    zone.apply(_apply(Service("shop", "x", (), True, None, ())))
+    zone.apply(_apply(_slice(500, 1, 5)._replace(namespace="shop")))
+    wanted = question(name.from_text("x.shop.svc.cluster.local"), A)
+    giants = [question(name.from_text(f"y{number}.tenant.svc.cluster.local"), A) for number in range(3)]
+    while wanted not in table.answers:
+        table.change(zone.flush(250))
+    assert not any(each in table.answers for each in giants)
+
+
+def test_a_giant_that_waits_is_not_overtaken_for_ever() -> None:
+    zone, table = _loaded()
+    zone.apply(_apply(_headless()))
+    zone.apply(_apply(_slice(8000, 2)))
+    wanted = question(name.from_text("x.tenant.svc.cluster.local"), A)
+    now = 0.0
+    for number in range(100):
+        zone.apply(_apply(Service("shop", f"x{number}", (), True, None, ())))
+        zone.apply(_apply(_slice(500, 1, 5)._replace(namespace="shop", service=f"x{number}")))
+        table.change(zone.flush(250, now))
+        now += 1.0
+        if wanted in table.answers:
+            break
+    assert wanted in table.answers
+
+
+def test_giants_do_not_hold_up_the_first_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(zone_module, "_FIRST", 9000)
+    zone, table = Zone(_OPTIONS), _Table()
+    for number, endpoints in enumerate((8000, 3000, 10)):
+        zone.apply(_apply(Service("tenant", f"y{number}", (), True, None, ())))
+        zone.apply(_apply(_slice(endpoints, 1, number)._replace(name=f"y{number}", service=f"y{number}")))
+    table.load(zone)
+    owners = [name.from_text(f"y{number}.tenant.svc.cluster.local") for number in range(3)]
+    assert [question(each, A) in table.answers for each in owners] == [False, True, True]
+
+    def unknown() -> list[bytes]:
+        return [each.apex for each in zone.facts(serial=1, synced=True).zones if not each.is_known]
+
+    assert unknown() == [owners[0]]
+    while zone.is_behind:
+        assert unknown() == [owners[0]]
+        table.change(zone.flush(250))
+    assert unknown() == []
+    assert question(owners[0], A) in table.answers
+
+
+def test_the_commit_after_the_last_giant_has_facts_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(zone_module, "_FIRST", 0)
+    zone = Zone(_OPTIONS)
+    zone.apply(_apply(_headless()))
+    zone.apply(_apply(_slice(300, 1)))
+    _Table().load(zone)
+    zone.apply(Delete(Ref(Kind.SERVICE, "tenant", "x")))
+    assert zone.flush()
+    assert all(each.is_known for each in zone.facts(serial=1, synced=True).zones)
+    assert not zone.flush()
+
+
+def test_what_no_service_can_have_is_not_kept_and_counted() -> None:
+    endpoints = [
+        {"addresses": [f"10.{at >> 16}.{at >> 8 & 255}.{at & 255}" for at in range(each * 100, each * 100 + 100)]}
+        for each in range(1000)
+    ]
+    ports = [{"name": f"p{number}", "port": number + 1} for number in range(20_000)]
+    meta = {"name": "x-0", "namespace": "tenant", "labels": {"kubernetes.io/service-name": "x"}}
+    found = parse(
+        Kind.ENDPOINT_SLICE, {"metadata": meta, "addressType": "IPv4", "endpoints": endpoints, "ports": ports}
+    ).value
+    assert isinstance(found, EndpointSlice)
+    assert (len(found.endpoints), len(found.ports), found.left_out) == (10_000, 10_000, 100_000)
+    spec = {"clusterIP": "10.96.0.1", "ports": ports}
+    service = parse(Kind.SERVICE, {"metadata": {"name": "x", "namespace": "tenant"}, "spec": spec}).value
+    assert isinstance(service, Service)
+    assert (len(service.ports), service.left_out) == (10_000, 10_000)
+    zone, _ = _loaded(service, found)
+    assert zone.cut[Ref(Kind.SERVICE, "tenant", "x")].left_out == 110_000
+
+
+def test_a_reverse_name_that_is_cut_counts_for_all_its_services() -> None:
+    address = bytes([10, 1, 1, 1])
+    values: list[Service | EndpointSlice] = []
+    for service, count in (("x", 3000), ("y", 1)):
+        found = tuple([Endpoint(address, f"h{number}") for number in range(count)])
+        values += [
+            Service("tenant", service, (), True, None, ()),
+            EndpointSlice("tenant", service, service, (), found),
+        ]
+    zone, table = _loaded(*values)
+    assert {ref.name: cut.answers for ref, cut in zone.cut.items()} == {"x": 1, "y": 1}
+    assert zone.cut is zone.cut
+    fewer = EndpointSlice("tenant", "x", "x", (), (Endpoint(address, "h"),))
+    zone.apply(_apply(fewer))
+    table.change(zone.flush())
+    assert zone.cut == {}
+
+
 @settings(max_examples=300, deadline=None)
 @given(
     steps=_steps(),
     most=st.lists(st.integers(1, 4), min_size=1, max_size=4),
     loaded_at=st.integers(0, 8),
     ttl_at=st.integers(0, 8),
+    first=st.sampled_from([0, 5, 1000]),
 )
 def test_divided_flushes_lead_to_the_table_of_the_final_objects(
-    steps: list[list[Event]], most: list[int], loaded_at: int, ttl_at: int
+    steps: list[list[Event]], most: list[int], loaded_at: int, ttl_at: int, first: int
 ) -> None:
     patch = pytest.MonkeyPatch()
+    patch.setattr(zone_module, "_FIRST", first)
     patch.setattr(zone_module, "_PIECE", 1)
     patch.setattr(zone_module, "_LARGE", 3)
     try:
@@ -162,13 +284,17 @@ def test_divided_flushes_lead_to_the_table_of_the_final_objects(
             if number == ttl_at:
                 revise = zone.change_ttl(9)
                 table.answers = {key: revise(value) for key, value in table.answers.items()}
-            table.change(zone.flush(most[number % len(most)]))
+            table.change(zone.flush(most[number % len(most)], number / 10))
+        now = float(len(steps))
         while zone.is_behind:
-            table.change(zone.flush(most[0]))
+            now += 1  # large states may be paused
+            table.change(zone.flush(most[0], now))
         fresh, wanted = Zone(options._replace(ttl_s=9 if ttl_at < len(steps) else 5)), _Table()
         for event in [event for events in steps for event in events]:
             fresh.apply(event)
         wanted.load(fresh)
+        while fresh.is_behind:
+            wanted.change(fresh.flush())
         assert table.names == wanted.names
         assert table.answers == wanted.answers
         assert zone.cut == fresh.cut
