@@ -193,18 +193,19 @@ def _cluster_ip(schema: Schema, owner: bytes, service: Service) -> Iterator[RRse
         return
     by_port: dict[bytes, dict[int, None]] = {}  # numbers by owner; a folder may have a named port twice
     if service.ports:
-        by_port[owner] = dict.fromkeys(port.number for port in service.ports)
+        by_port[owner] = dict.fromkeys([port.number for port in service.ports])
     for port in service.ports:
         if port.name:
             by_port.setdefault(_port_owner(owner, port.name, port.protocol), {})[port.number] = None
     most = _MESSAGE // (_SRV_FIXED + len(owner)) + 1
     for port_owner, numbers in by_port.items():
-        if port_owner != owner:
+        if port_owner is not owner:
             yield from _by_family(port_owner, schema.ttl_s, service.cluster_ips)
-        kept = min(len(numbers), most)
-        weight = _weight(kept)
-        rdatas = tuple([srv(_SRV_PRIORITY, weight, number, owner) for number in islice(numbers, kept)])
-        yield RRset(port_owner, SRV, schema.ttl_s, rdatas, addresses, kept < len(numbers))
+        is_cut = len(numbers) > most
+        kept = list(numbers)[:most] if is_cut else numbers
+        weight = _weight(len(kept))
+        rdatas = tuple([srv(_SRV_PRIORITY, weight, number, owner) for number in kept])
+        yield RRset(port_owner, SRV, schema.ttl_s, rdatas, addresses, is_cut)
 
 
 def _headless(schema: Schema, owner: bytes, ready: _Ready) -> Iterator[RRset]:

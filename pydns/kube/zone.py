@@ -611,10 +611,14 @@ def _with_several(names: _Names, several: dict[bytes, dict[bytes, None]]) -> _Na
 
 
 def _gather(part: _Part, state: State | None) -> Generator[_Piece, None, _Names]:
-    """Return the names that a state gives to addresses, with pauses."""
+    """Return the names that a state gives to addresses, with pauses if it is large."""
+    if state is None:
+        return {}
+    if part.size(state) < _LARGE:
+        return part.pointers(state)
     names: _Names = {}
     several: dict[bytes, dict[bytes, None]] = {}
-    pairs = iter(()) if state is None else part.producer.pointers(state)
+    pairs = part.producer.pointers(state)
     while chunk := list(islice(pairs, _PIECE)):
         _named(chunk, names, several)
         yield _Piece(len(chunk))
