@@ -20,7 +20,7 @@ from pydns.kube.producers.services import Services
 
 
 class Decoder(NamedTuple):
-    """How an object is read: the struct of its JSON, and what makes a value of that. See `pydns.kube.objects`."""
+    """How an object is read: the struct of its JSON, and the function that reads that. See `pydns.kube.objects`."""
 
     raw: type[msgspec.Struct]
     read: Callable[[Any, Options], Object]  # raises ValueError with the reason for an object that DNS can't use
@@ -28,7 +28,7 @@ class Decoder(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What there is to know of a kind."""
+    """The facts about a kind."""
 
     name: str  # the API's
     path: str  # of the list of all objects, in the API version that is read

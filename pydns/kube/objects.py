@@ -124,7 +124,7 @@ Object = tuple[Any, ...]  # a NamedTuple of the kind's own, as those above
 
 
 class Observed(NamedTuple):
-    """What was seen of one object: `value` is what DNS needs, and equal values mean equal records."""
+    """The observed state of one object. `value` holds what DNS needs; equal values mean equal records."""
 
     ref: Ref
     resource_version: str  # empty where the source has none
@@ -162,7 +162,7 @@ def parse(kind: "Kind", source: bytes | msgspec.Raw | Mapping[str, Any], options
 
 
 class RawMeta(msgspec.Struct, rename="camel", gc=False):
-    """What is read of `metadata`."""
+    """The fields of `metadata` that are read."""
 
     name: str
     namespace: str | None = None
@@ -185,7 +185,7 @@ class _ServiceSpec(msgspec.Struct, gc=False):
 
 
 class RawService(msgspec.Struct, gc=False):
-    """What is read of a Service."""
+    """The fields of a Service that are read."""
 
     metadata: RawMeta
     spec: _ServiceSpec
@@ -214,7 +214,7 @@ class _EndpointPort(msgspec.Struct, gc=False):
 
 
 class RawEndpointSlice(msgspec.Struct, rename="camel", gc=False):
-    """What is read of an EndpointSlice."""
+    """The fields of an EndpointSlice that are read."""
 
     metadata: RawMeta
     address_type: str
@@ -223,13 +223,13 @@ class RawEndpointSlice(msgspec.Struct, rename="camel", gc=False):
 
 
 class RawNamespace(msgspec.Struct, gc=False):
-    """What is read of a Namespace."""
+    """The fields of a Namespace that are read."""
 
     metadata: RawMeta
 
 
 class RawConfigMap(msgspec.Struct, rename="camel", gc=False):
-    """What is read of a ConfigMap."""
+    """The fields of a ConfigMap that are read."""
 
     metadata: RawMeta
     data: dict[str, str] | None = None
@@ -247,7 +247,7 @@ class _PodStatus(msgspec.Struct, gc=False):
 
 
 class RawPod(msgspec.Struct, gc=False):
-    """What is read of a Pod."""
+    """The fields of a Pod that are read."""
 
     metadata: RawMeta
     status: _PodStatus | None = None

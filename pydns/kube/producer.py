@@ -71,7 +71,7 @@ class Producer(Protocol):
         """Take in a changed object, and return the keys whose state may differ now."""
 
     def current_keys(self) -> Collection[Key]:
-        """Return the keys that may have a state."""
+        """Return all keys that may have a state. Some may have none."""
 
     def state(self, key: Key) -> State | None:
         """Return the state of a key now. None: it has no records."""
@@ -99,7 +99,7 @@ MakeProducer = Callable[[ZoneOptions], Producer]
 
 
 class Plain:
-    """What most producers don't have: names without records, reverse names, and large states."""
+    """The defaults of most producers: no names without records, no reverse names, and no large states."""
 
     def names(self, state: State) -> Mapping[bytes, bytes]:
         """Return nothing: all names have records."""

@@ -1,15 +1,17 @@
-"""Turns manifests into a cluster's objects. Adds what the API server and the controllers would add.
+"""Turns manifests into a cluster's objects, completed as the API server and the controllers would complete them.
 
 Knows what the control plane does with Services, Pods, EndpointSlices, legacy Endpoints and Namespaces; knows no files.
 `read` checks one document on its own. `build` makes the cluster from all valid objects, and can't fail. Rules:
 
-1. A Service without a ClusterIP gets one (`cluster_ips`), for each of its families; headless and ExternalName don't.
+1. A Service without a ClusterIP gets one (`cluster_ips`), for each of its families. Headless and ExternalName
+   Services get none.
 2. A Service with a selector gets the EndpointSlices that the EndpointSlice controller would make from the Pods.
-3. A Service without one gets its Endpoints mirrored, as the EndpointSliceMirroring controller does it. Endpoints of
-   any other name have no effect. Slices of any size are made: splitting them at 100 endpoints changes no record.
-4. EndpointSlices are used unchanged. Exception: slices that one of the two controllers wrote, as in a cluster's dump.
-   Slices made by rules 2 and 3 for the same Service replace those, as in a cluster.
-5. The namespace of every object exists. An object without a namespace is in `default`.
+3. A Service without a selector gets slices made from its Endpoints, as by the EndpointSliceMirroring controller.
+   Endpoints without such a Service of their name have no effect. A slice may have any size: splitting it at 100
+   endpoints would change no record.
+4. EndpointSlices are used unchanged, with one exception. A dump of a cluster contains slices that the two controllers
+   wrote. Slices that rules 2 and 3 make for the same Service replace those, as in a cluster.
+5. The namespace of every object exists, even if it has no manifest. An object without a namespace is in `default`.
 6. If an object occurs twice, the last one counts, as with `kubectl apply -f DIR`.
 7. A Pod without conditions is ready if its phase is Running or missing, because a Pod written by hand has neither.
 8. Null, empty and missing fields get the API server's defaults, if records depend on them.
@@ -51,7 +53,7 @@ class Fault(NamedTuple):
 
 
 class Ignored(NamedTuple):
-    """An object without a part in DNS."""
+    """An object that DNS doesn't depend on."""
 
     kind: str
 
@@ -59,7 +61,8 @@ class Ignored(NamedTuple):
 def read(document: Any) -> Iterator[Manifest | Fault | Ignored]:
     """Yield the objects of one document: one, those of a List, or none if the document is empty.
 
-    Only what rules or records need is read; a Deployment may be nonsense. Each faulty object gives one fault.
+    Only the fields that rules or records need are checked. Objects of other kinds, such as Deployment, aren't checked
+    at all. Each faulty object gives one fault.
     """
     if document is not None:
         yield from _read(document, (), {})
@@ -71,7 +74,7 @@ _T = TypeVar("_T")
 class Memory:
     """The results of the last `build`. The next one reuses them for unchanged manifests.
 
-    Unchanged means identical, not equal. The keys hold ids; they stay valid because their objects are kept here.
+    Unchanged means identical, not equal. Keys contain ids of objects. An id stays valid: its object is kept here.
     """
 
     def __init__(self) -> None:
@@ -83,7 +86,7 @@ class Memory:
         self._before, self._now = self._now, {}
 
     def recall(self, key: tuple[object, ...], parts: object, make: Callable[[], _T]) -> _T:
-        """Return the result for `key`, made if missing. `parts` holds the objects whose ids are in the key."""
+        """Return the stored result for `key`, or make it. `parts` holds the objects whose ids are in the key."""
         found = self._now[key] = self._before.get(key) or (parts, make())
         made: _T = found[1]
         return made
@@ -95,11 +98,11 @@ def build(
     labels: selector.Selector | None = None,
     memory: Memory | None = None,
 ) -> dict[Ref, Observed]:
-    """Return every object of the cluster that `manifests` describe, later ones winning.
+    """Return every object of the cluster that `manifests` describe. The last manifest of an object counts.
 
     `labels` selects Services, EndpointSlices and Pods as an API server does: derived slices have the labels of their
-    Service, mirrored ones those of their Endpoints. Which Pods are endpoints of a Service doesn't depend on it.
-    A `memory` belongs to one `options`.
+    Service, mirrored ones those of their Endpoints. Which Pods are endpoints of a Service doesn't depend on
+    `labels`. Calls with the same `memory` must have the same `options`.
     """
     memory = memory or Memory()
     memory.begin()
@@ -136,7 +139,7 @@ def build(
     return {observed.ref: observed for observed in found}
 
 
-# Rule 1.
+# Rule 1: ClusterIPs.
 
 
 def _with_cluster_ips(services: list[Manifest], memory: Memory) -> Iterator[dict[str, Any]]:
@@ -156,13 +159,13 @@ def _with_ips(service: dict[str, Any], ips: list[str]) -> dict[str, Any]:
     return {**service, "spec": {**service["spec"], "clusterIPs": ips}}
 
 
-# Rules 2 and 3.
+# Rules 2 and 3: EndpointSlices.
 
 
 def _derived_slices(
     of_kind: dict[str, list[Manifest]], known: dict[tuple[str, str, str], Manifest], memory: Memory
 ) -> Iterator[dict[str, Any]]:
-    labelled: dict[tuple[str, str, str], list[Manifest]] = {}  # so that each Service need not ask every Pod
+    labelled: dict[tuple[str, str, str], list[Manifest]] = {}  # an index: no Service is compared with every Pod
     for pod in of_kind["Pod"]:
         for key, value in pod.labels.items():
             labelled.setdefault((pod.namespace, key, value), []).append(pod)
@@ -216,7 +219,7 @@ def _ports(spec: "_ServiceSpec", pod: "_PodSpec") -> "tuple[_Port, ...]":
     found = []
     for port in spec.ports or ():
         protocol = port.protocol or "TCP"
-        number = port.target_port or port.port  # 0 and "" are as good as none
+        number = port.target_port or port.port  # 0 and "" count as missing
         if isinstance(number, str):
             named = pod.named_ports.get((number, protocol))
             if named is None:
@@ -253,7 +256,7 @@ class _Port(NamedTuple):
 def _slice(
     owner: Manifest, controller: str, family: str, ports: tuple[_Port, ...], endpoints: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    # Named by its ports: a Pod that starts or ends changes the slice and doesn't replace it.
+    # The name depends on the ports, not on Pods: a Pod that starts or ends changes the slice and doesn't replace it.
     suffix = blake2b(repr(ports).encode(), digest_size=3).hexdigest()
     return {
         "metadata": {
@@ -272,14 +275,14 @@ _MANAGED_BY = "endpointslice.kubernetes.io/managed-by"
 _SLICE_CONTROLLER = "endpointslice-controller.k8s.io"
 _MIRRORING_CONTROLLER = "endpointslicemirroring-controller.k8s.io"
 _SKIP_MIRROR = "endpointslice.kubernetes.io/skip-mirror"
-_LEADER = "control-plane.alpha.kubernetes.io/leader"  # marks old Endpoints that are a leader lock
+_LEADER = "control-plane.alpha.kubernetes.io/leader"  # marks Endpoints used as a lock for leader election
 
 
 def _family(address: str) -> str:
     return "IPv6" if ":" in address else "IPv4"
 
 
-# The fields that the rules read, beyond those for records (`objects`).
+# The fields that the rules need. Those that records need are in `objects`.
 
 
 class _Meta(msgspec.Struct, rename="camel"):
@@ -323,7 +326,10 @@ class _ServiceSpec(msgspec.Struct, rename="camel"):
 
     @property
     def families(self) -> list[str]:
-        """Return the families written and of the addresses, or IPv4 if none. A dual-stack policy adds both."""
+        """Return the families in `ipFamilies` and those of the addresses, or IPv4 if there are none.
+
+        A dual-stack policy adds the missing ones.
+        """
         asked = list(dict.fromkeys([*(self.ip_families or ()), *map(_family, self.addresses)])) or ["IPv4"]
         if self.ip_family_policy in ("PreferDualStack", "RequireDualStack"):
             asked += [family for family in _FAMILIES if family not in asked]
@@ -354,7 +360,10 @@ class _PodSpec(msgspec.Struct, rename="camel"):
 
     @property
     def named_ports(self) -> dict[tuple[str, str], int]:
-        """Port numbers by name and protocol, the first of a name winning. Of init containers, only sidecars count."""
+        """Return port numbers by name and protocol. The first port of a name counts.
+
+        Of init containers, only sidecars count.
+        """
         sidecars = [each for each in self.init_containers or () if each.restart_policy == "Always"]
         ports = [port for each in [*(self.containers or ()), *sidecars] for port in each.ports or ()]
         return {(port.name, port.protocol or "TCP"): port.container_port for port in reversed(ports) if port.name}
@@ -448,7 +457,7 @@ def _read(document: Any, path: Path, defaults: Mapping[str, str]) -> Iterator[Ma
         if not isinstance(items, list):
             yield Fault((*path, "items"), f"{kind}: items is {_describe(items)}, wanted a list")
             return
-        # The API leaves kind and version out of the items of a ServiceList, and kubectl puts them in.
+        # Items of a ServiceList from the API have no kind and version. kubectl adds them.
         inherited = {} if kind == "List" else {"kind": kind.removesuffix("List"), "apiVersion": api_version}
         for index, item in enumerate(items):
             yield from _read(item, (*path, "items", index), inherited)
@@ -481,9 +490,9 @@ def _check(document: dict[str, Any], kind: str, path: Path) -> Manifest | Fault 
     labels = made.metadata.labels or {}
     manifest = Manifest(kind, namespace, made.metadata.name, labels, document, made)
     if kind == "EndpointSlice" and document.get("addressType") == "FQDN":
-        return Ignored(kind)  # legal, and without records
+        return Ignored(kind)  # valid, but it gives no records
     if kind == "Endpoints" and not name.is_kubernetes_label(manifest.name):
-        return Ignored(kind)  # a lock such as k8s.io-minikube-hostpath: no Service can have the name
+        return Ignored(kind)  # a lock such as k8s.io-minikube-hostpath: no Service can have such a name
     for where, reason in _faults(manifest):
         return Fault((*path, *where), f"{called}: {reason}")
     return manifest
@@ -492,7 +501,7 @@ def _check(document: dict[str, Any], kind: str, path: Path) -> Manifest | Fault 
 def _with_defaults(document: dict[str, Any], kind: str) -> dict[str, Any]:
     """Return an object as the API server completes it: name, namespace, and defaults for null or empty fields.
 
-    Values of a wrong type stay as they are, for `_check` to find.
+    Values of a wrong type are kept, and `_check` reports them.
     """
     metadata = document.get("metadata")
     if isinstance(metadata, dict):
@@ -513,7 +522,7 @@ def _with_defaults(document: dict[str, Any], kind: str) -> dict[str, Any]:
 def _digest(document: dict[str, Any]) -> str:
     try:
         text = repr(document)
-    except RecursionError:  # nested just below the limit for reading
+    except RecursionError:  # the reader accepts this depth, repr doesn't
         text = ""
     return blake2b(text.encode("utf-8", "replace"), digest_size=3).hexdigest()[:_SUFFIX]
 
@@ -589,7 +598,7 @@ _TYPES = {"int": "a number", "str": "a string", "bool": "true or false", "array"
 
 
 def _explain(document: Any, reason: str) -> tuple[Path, str]:
-    """Split msgspec's path from a reason, and word the reason as found and wanted."""
+    """Return the path in msgspec's message, and the reason as what was found and what was wanted."""
     at = _AT.fullmatch(reason)
     if at is None:
         return (), reason
