@@ -3,9 +3,9 @@
 Knows HTTP as the `kubernetes` client does it (addresses, TLS, tokens, proxies), sockets and threads. The meaning of
 requests and answers is the business of `kube.reflector`. Events are delivered in lists, by these threads.
 
-Of `kubernetes` only the transport is used, with undecoded bodies. Importing it costs 31 MB and 0.2 s; urllib3 and yaml
-are 12 MB of these. Importing parts of it costs the same, for the package imports all its parts. Its API classes and
-models, another 20 MB, are not imported.
+Of `kubernetes` only the transport is used, with undecoded bodies. Importing it costs 0.2 s and 31 MB. Of these,
+urllib3 and yaml take 12 MB. Importing parts of it costs the same, for the package imports all its parts. Its API
+classes and models, another 20 MB, are not imported.
 """
 
 import socket
@@ -40,7 +40,7 @@ class ConnectError(Exception):
 
 
 class Watched(NamedTuple):
-    """What is listed and watched."""
+    """The objects that are listed and watched."""
 
     kinds: tuple[Kind, ...]
     label_selector: str | None = None
@@ -50,7 +50,7 @@ class Watched(NamedTuple):
 
 
 class Pace(NamedTuple):
-    """How it is listed and watched. The defaults are for production."""
+    """How objects are listed and watched. The defaults are for production."""
 
     figures: Figures = FIGURES
     clock: Callable[[], float] = time.monotonic

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Clock(NamedTuple):
-    """Both return seconds."""
+    """The controller's clocks. Both return seconds."""
 
     monotonic: Callable[[], float] = time.monotonic  # for periods and ages
     wall: Callable[[], float] = time.time  # Unix time, for what people and other hosts read
@@ -21,7 +21,7 @@ class Every:
         self._last = clock.monotonic()
 
     def is_due(self) -> bool:
-        """Tell whether the period is over. If so, the next one begins."""
+        """Return whether the period is over. If so, the next one begins."""
         now = self._clock.monotonic()
         if now - self._last < self._seconds:
             return False

@@ -21,7 +21,7 @@ from pydns.table.writer import Writer
 
 
 class Configuration:
-    """The configuration in force. `take` gets what the source contains; `update_table` writes the result."""
+    """The configuration in force. `take` receives the source's contents; `update_table` writes the result."""
 
     def __init__(
         self,

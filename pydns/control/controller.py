@@ -42,7 +42,7 @@ _READER_CHECK_S = 30.0  # how soon the reader slot of a killed worker is free ag
 
 
 class Inputs(NamedTuple):
-    """What the table is made of."""
+    """The inputs from which the controller makes the table."""
 
     configuration: Configuration
     statics: StaticRecords
@@ -70,7 +70,7 @@ class Controller:
         self._wanted: ClusterOptions | None = None  # its options; None until a configuration is known
         self._feed: Feed | None = None  # the table follows it
         self._next: Feed | None = None  # has the wanted options; takes over when everything has been listed
-        self._problem = ""  # why a feed with the wanted options can't be opened
+        self._problem = ""  # why the feed with the wanted options couldn't be opened
         self._published = False  # the table has records of `_feed`
         self._synced = False  # the table has all of them
         self._unwritten: set[str] = set()  # what the disk has no room for: `_CONFIGURATION`, `_RECORDS`
@@ -94,7 +94,7 @@ class Controller:
 
     @property
     def is_behind(self) -> bool:
-        """Return whether another turn is wanted soon: the last one has published a part of what changed."""
+        """Return whether another turn is wanted soon, because the last one published only a part of the changes."""
         return self._synced and self._feed is not None and self._feed.is_behind and _RECORDS not in self._unwritten
 
     def turn(self) -> None:

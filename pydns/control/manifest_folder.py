@@ -162,7 +162,7 @@ class ManifestFolder:
             self._contents_changed = True
 
     def _is_kept(self, path: Path) -> bool:
-        """Tell whether a file, or a file in a folder, is in force in an earlier state."""
+        """Return whether an earlier state of a file, or of a file in a folder, is still in force."""
         if path in self.watch.looked:
             return path in self._contents
         return any(path in each.parents for each in self._contents)

@@ -155,7 +155,7 @@ def _stop_with_supervisor(lifeline: int, calls: Calls) -> None:
 
 
 def end_with_threads(log: Log) -> None:
-    """Make a thread that fails end this process: the supervisor restarts it, so no part stands still unnoticed."""
+    """End this process when one of its threads fails. The supervisor restarts it, so no part stops unnoticed."""
 
     def end(failed: threading.ExceptHookArgs) -> None:
         thread = failed.thread.name if failed.thread is not None else "?"

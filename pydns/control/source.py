@@ -21,7 +21,7 @@ class SourceKindStatus(Protocol):
 
     @property
     def problem(self) -> str | None:
-        """What is wrong now."""
+        """Return the current problem, or None."""
 
     @property
     def last_event(self) -> float | None:

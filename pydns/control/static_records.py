@@ -62,7 +62,7 @@ class StaticRecords:
         self._reverse_zones = tuple(reverse_zones)
 
     def publish(self) -> None:
-        """Write what has changed to the table, once the folder was read.
+        """Write changed records to the table. Does nothing before the folder has been read.
 
         The first time, this removes the records of an earlier process.
         """
