@@ -41,7 +41,7 @@ class Backlog:
         self._stamp = stamp
         size = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
         if waited_s > _LONGEST_S and now >= self._judge_at:
-            # Not below a quarter in one step: the clock may have been set.
+            # One step shrinks it to a quarter at most: a clock that was set looks like a long wait.
             self._resize(max(int(size * max(_LONGEST_S / 2 / waited_s, 0.25)), _LEAST))
             self._judge_at = now + min(waited_s, 1.0)
         elif waited_s < _SHORT_S and size < 2 * RECEIVE_BUFFER:

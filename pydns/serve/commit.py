@@ -101,7 +101,7 @@ class Commit:
         for zone in facts.zones:
             above = list(name.ancestors(zone.apex))
             is_clusters = not of_cluster.isdisjoint([zone.apex, *above])
-            if is_clusters:  # the cluster may get the name any moment, in a file's zone too
+            if is_clusters:  # the cluster may add the name at any moment, even in a file's zone
                 zone = msgspec.structs.replace(zone, ttl_s=min(zone.ttl_s, facts.ttl_s))
             is_complete = zone.is_known and (facts.synced or not is_clusters)
             tree, text = name.tree_key(zone.apex), name.to_text(zone.apex)
@@ -174,7 +174,7 @@ class Commit:
         return None
 
     def has_apex_within(self, tail: bytes) -> bool:
-        """Tell whether an apex is longer than `tail` and ends with it: names that end so have several zones."""
+        """Return whether an apex is longer than `tail` and ends with it: names that end so have several zones."""
         return any(len(apex) > len(tail) and apex.endswith(tail) for apex in self.zones)
 
     def kind(self, tree: bytes) -> bytes | None:
@@ -189,7 +189,7 @@ class Commit:
         return decompile(key, self.transaction.get(key, b""))[0]
 
     def first_type(self, owner: bytes) -> int | None:
-        """Return a type that a name has records of, as the answer to ANY (RFC 8482 section 4.1).
+        """Return one of the types that a name has records of: the answer to ANY (RFC 8482 section 4.1).
 
         A delegation has none but DS: its records are those of other servers.
         """
@@ -220,7 +220,7 @@ class Commit:
         return zone.soa_timers or of_cluster.timers()
 
     def is_pod_address(self, tree: bytes) -> bool:
-        """Tell whether a name is directly below a namespace whose pods have names without being listed (insecure)."""
+        """Return whether a name is directly below a namespace whose pods have names without being listed (insecure)."""
         at = len(self.pod_tree)
         if not tree.startswith(self.pod_tree) or len(tree) == at:
             return False

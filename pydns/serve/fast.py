@@ -111,7 +111,7 @@ class Responder:
         """Return the reply to a message, the question if others are to answer it, or None where silence is right.
 
         Never raises, whatever the bytes. `transaction` is a read transaction of the table; one serves a batch of
-        messages. The addresses of a name begin with another one each time that it is asked for.
+        messages. The order of a name's addresses rotates from reply to reply.
         """
         shape = self._shapes.get(message[2:12])
         if shape is None:

@@ -32,7 +32,7 @@ MAX_CHASE = 10  # CNAMEs that are followed, as in CoreDNS
 
 
 class Found(NamedTuple):
-    """What our zones have for a name, and for those that CNAMEs lead to."""
+    """The records that our zones have for a name, and for the names that its CNAMEs lead to."""
 
     rcode: Rcode
     answers: Sequence[RRset] = ()
@@ -50,7 +50,7 @@ _NOT_READY = Found(Rcode.SERVFAIL, authoritative=False, error=Ede.NOT_READY)
 
 
 class Next(Enum):
-    """What else a step may lead to."""
+    """A result of a step that is neither `Found` nor None."""
 
     FOLLOW = "the search goes on with the name that was put into it"
 
@@ -74,7 +74,7 @@ class Search:
         self.tree = b""
 
     def is_loop(self) -> bool:
-        """Tell whether the chain has been at this name before."""
+        """Return whether the chain has been at this name before."""
         return any(self.qname == rrset.owner.lower() for rrset in self.chain)
 
 

@@ -1,6 +1,6 @@
-"""What queries come by: a socket or a connection, and what is known of its clients. And those who watch it.
+"""Ports: a socket or a connection that queries arrive on, and the facts about its clients. Also their observers.
 
-A port is made by whoever opened the socket, who also states its protocol: a transport is a new subclass of `Port`.
+A port is made by the code that opened the socket and knows its protocol: a transport is a new subclass of `Port`.
 `pydns.serve.context.Batch.answer` turns the messages of a port into replies, whatever the port is.
 """
 
@@ -49,11 +49,11 @@ class Port:
         return None
 
     def client_at(self, peer: Any) -> Client:
-        """Return the client that `peer` reaches."""
+        """Return the client that a reply to `peer` goes to."""
         raise NotImplementedError
 
     def source(self, peer: Any) -> object:
-        """Return what the client that `peer` reaches is known by where clients get equal shares: its address."""
+        """Return the key by which clients get equal shares: the address of the client behind `peer`."""
         return self.client_at(peer).ip
 
     def send(self) -> None:

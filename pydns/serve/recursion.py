@@ -78,7 +78,7 @@ class Recursion:
         self._refusals: dict[tuple[int, Unusable], tuple[float, int]] = {}  # when logged, and how many since then
         self._ticking = False
         self._swept_at = 0.0
-        self._at_once = False  # a reply now comes from the cache; its time is counted with its batch
+        self._at_once = False  # whether a reply sent now comes from the cache: its time is counted with its batch
         self.forwarder = Forwarder(
             Routes(()),
             (),
@@ -341,7 +341,7 @@ class Recursion:
 
     @property
     def waiting(self) -> int:
-        """How many clients wait for an answer."""
+        """Return how many clients wait for an answer."""
         return self.forwarder.waiting
 
     def close(self) -> None:

@@ -1,9 +1,9 @@
 """Sockets to upstreams: for each several UDP sockets, and one TCP or TLS connection. Knows octets, not messages.
 
 Rules
-1. A UDP socket is connected, so that the kernel drops datagrams of others, and has a random port. It is opened at its
-   first use and replaced after `ROTATE_S`. The old one still receives late replies until it is closed. An upstream that
-   isn't asked has no sockets.
+1. A UDP socket has a random port. It is connected, so the kernel drops datagrams from other addresses. It is opened at
+   its first use and replaced after `ROTATE_S`. The old one still receives late replies until it is closed. An upstream
+   that isn't asked has no sockets.
 2. A connection is opened at its first use. Messages are sent as they come; replies come in any order (RFC 7766).
 3. The files of a TLS connection are read for the first one, and again after one has failed.
 4. It is closed when no whole message has come for `IDLE_S`, whether it is unused or the server sends an octet a second.
