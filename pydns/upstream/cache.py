@@ -194,12 +194,12 @@ class Cache:
 
     @property
     def hits(self) -> int:
-        """How many questions were answered with a fresh answer."""
+        """Return how many questions were answered with a fresh answer."""
         return self._hits + self.ready.hits
 
     @property
     def denial_hits(self) -> int:
-        """How many of them with NXDOMAIN or without records."""
+        """Return how many of them with NXDOMAIN or without records."""
         return self._denial_hits + self.ready.denial_hits
 
     def stale(self, key: bytes, now: float) -> UpstreamAnswer | None:

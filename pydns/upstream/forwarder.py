@@ -87,7 +87,7 @@ class Event(Enum):
 
 
 class Counters:
-    """What happened, for metrics."""
+    """Counts of events, for metrics."""
 
     __slots__ = (
         "all_open",
@@ -356,7 +356,7 @@ class Forwarder:
 
     @property
     def waiting(self) -> int:
-        """How many clients wait for an answer."""
+        """Return how many clients wait for an answer."""
         return self._waiting
 
     def probe(self, upstream: Upstream, question: bytes, client: object, now: float) -> None:
@@ -430,7 +430,7 @@ class Forwarder:
         if self._waiting >= self._limits.max_in_flight:
             self.counters.overflows += 1
             return False
-        # Nobody has more than a share while fewer wait in all. So clients are counted in a crowd alone.
+        # While fewer than a share wait in all, no client can exceed its share. So clients are counted only above that.
         if self._held is None:
             self._held = Counter([self._source(each) for query in self._open.values() for each in query.clients])
         source = self._source(client)
@@ -529,7 +529,7 @@ class Forwarder:
     # Our own probes
 
     def _suspect(self, upstream: Upstream, now: float, *, of_errors: bool = False) -> None:
-        """Find out by a probe whether a server is well, after a client's question met silence or an error."""
+        """Probe a server, if a probe is due, after a client's question got no reply or an error from it."""
         if upstream.suspect(now):
             self._probe(upstream, now, of_errors=of_errors)
 

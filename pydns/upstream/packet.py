@@ -1,4 +1,4 @@
-"""What tells a packet to an upstream from others: the place that it left from, and what is random about it.
+"""What identifies a packet to an upstream: the place that it left from, and its random parts.
 
 Both are one number each, because they are made for each packet and looked up for each reply. Their fields have names
 here. Hot code shifts by these names: a function would cost a miss 0.1 µs a call.
