@@ -67,7 +67,7 @@ class Flag(NamedTuple):
         return isinstance(self.shape, Switch)
 
     def read(self, text: str | None, mistakes: Mistakes) -> Any:
-        """Return the value of a text of the command line or the environment; None after a mistake."""
+        """Parse a text of the command line or the environment. Returns None after a mistake."""
         if text == "" and self.may_be_empty:
             return ()
         text = text or self.default  # otherwise an empty value counts as not given

@@ -1,4 +1,4 @@
-"""The texts of a ConfigMap to a configuration, or to every mistake in them.
+"""Turns the texts of a ConfigMap into a configuration, or returns every mistake in them.
 
 A ConfigMap may hold kube-dns's keys, `config.yaml` or both. If both set the same thing, `config.yaml` wins. One with
 neither may hold a `Corefile`, and what that imports.

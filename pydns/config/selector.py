@@ -20,7 +20,7 @@ class Requirement(NamedTuple):
     wanted: bool  # False for !=, notin and !key
 
     def matches(self, labels: Mapping[str, str]) -> bool:
-        """Tell whether `labels` meet this condition."""
+        """Return whether `labels` meet this condition."""
         met = self.key in labels and (self.values is None or labels[self.key] in self.values)
         return met is self.wanted
 
@@ -31,7 +31,7 @@ class Selector(NamedTuple):
     requirements: tuple[Requirement, ...]
 
     def matches(self, labels: Mapping[str, str]) -> bool:
-        """Tell whether `labels` meet all requirements."""
+        """Return whether `labels` meet all requirements."""
         return all(requirement.matches(labels) for requirement in self.requirements)
 
 
@@ -48,7 +48,7 @@ def parse(text: str) -> Selector:
 
 
 def selects(service_selector: Mapping[str, str], labels: Mapping[str, str]) -> bool:
-    """Tell whether a Service's `spec.selector` picks a pod with `labels`. An empty selector picks every pod here."""
+    """Return whether a Service's `spec.selector` picks a pod with `labels`. An empty selector picks every pod here."""
     return service_selector.items() <= labels.items()
 
 

@@ -47,7 +47,7 @@ class Missing(NamedTuple):
 
 
 class Parsed(NamedTuple):
-    """What a Corefile holds."""
+    """A parsed Corefile."""
 
     blocks: tuple[Block, ...]
     missing: tuple[Missing, ...] = ()
