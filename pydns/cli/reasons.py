@@ -250,7 +250,7 @@ class Witness:
         return asked[0], [*steps, asked[0], *(f"after NXDOMAIN from there: {each}" for each in asked[1:])]
 
     def _covered_route(self, qname: bytes, zone: ZoneFacts) -> list[str]:
-        """Return a line about the route that contains a name of ours, and why it isn't asked."""
+        """Return a line that explains why the route that contains a name of our zones isn't used, or no line."""
         spec = self._routes.find(qname)
         if spec is None or spec.domain == name.ROOT:
             return []

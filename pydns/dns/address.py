@@ -34,7 +34,7 @@ def endpoint_text(host: str, port: int) -> str:
 
 
 def is_loopback(address: bytes) -> bool:
-    """Tell whether an address means this host (127.0.0.0/8, ::1)."""
+    """Return whether an address means this host (127.0.0.0/8, ::1)."""
     return address[0] == 127 if len(address) == 4 else address == _LOOPBACK_6
 
 

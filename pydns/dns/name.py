@@ -19,7 +19,7 @@ class BadName(ValueError):
 
 
 def is_kubernetes_label(text: str) -> bool:
-    """Tell whether the API server takes `text` as a name that becomes one DNS label (RFC 1123), as of a namespace."""
+    """Return whether the API server takes `text` as a name that becomes one DNS label (RFC 1123), as of a namespace."""
     return len(text) <= MAX_LABEL and _KUBERNETES_LABEL.fullmatch(text) is not None
 
 

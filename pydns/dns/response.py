@@ -32,7 +32,7 @@ from pydns.dns.rrset import AAAA, CNAME, NS, OPT, PTR, SOA, SRV, A
 MAX_ANSWERS = 4096  # more than 65,535 octets hold of addresses, the shortest records that are of use
 MAX_BESIDE = 2000  # records of authority and additional sections: addresses of 1,000 SRV targets
 MAX_NAMED = 1200  # records whose rdata has names, in groups of several: what 65,535 octets hold of another pydns's SRV
-MAX_COMPOSED = 450  # of them, where they must be composed anew
+MAX_COMPOSED = 450  # of the records in MAX_NAMED, those that must be composed anew
 MAX_GROUPS = 400  # of consecutive records with one owner and type, in the answer section and among proofs
 MAX_LABELS = 600  # that are read. Names that are repeated, or that differ in their first label, count once
 MAX_STEPS = 2000  # labels of names that are only walked over
@@ -170,7 +170,7 @@ def _end_of_record(records: bytes, ttl_at: int) -> int:
 def _parse_addresses(packet: bytes, start: int, count: int, additionals: int, question: bytes) -> Response | None:
     """Return the result of `parse_response` for the commonest reply, and None for any other.
 
-    The commonest reply has addresses of the question's name and nothing but OPT after them. They take 0.25 µs each.
+    Its answers are addresses of the question's name, and only OPT follows them. Each address takes 0.25 µs.
     """
     type_and_class = question[-4:]
     length = _ADDRESS_LENGTHS.get(type_and_class[:2])

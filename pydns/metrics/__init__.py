@@ -1,1 +1,1 @@
-"""What is counted, where counts are kept, and how they are told. Pure but for the shared memory; time is passed in."""
+"""The counts, the memory that holds them, and metrics as text. Pure but for the shared memory; time is passed in."""

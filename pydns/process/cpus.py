@@ -1,4 +1,4 @@
-"""How many CPUs this process may use. Imports nothing heavy."""
+"""Return how many CPUs this process may use. Imports nothing heavy."""
 
 import os
 from pathlib import Path

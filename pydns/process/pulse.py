@@ -39,7 +39,7 @@ class ProcessRow:
 
     @property
     def restarts(self) -> int:
-        """How often the process was restarted."""
+        """Return how often the process was restarted."""
         return self._words[_RESTARTS]
 
     @restarts.setter
@@ -48,7 +48,7 @@ class ProcessRow:
 
     @property
     def stuck(self) -> int:
-        """How often the process was ended because it was stuck."""
+        """Return how often the process was ended because it was stuck."""
         return self._words[_STUCK]
 
     @stuck.setter
@@ -75,7 +75,7 @@ class ProcessRow:
 
     @property
     def late_queries(self) -> int:
-        """How many queries arrived during a drain."""
+        """Return how many queries arrived during a drain."""
         return self._words[_LATE]
 
     @late_queries.setter
@@ -117,7 +117,7 @@ class Pulse:
 
     @property
     def tables(self) -> int:
-        """How many tables the controllers have opened. Workers read the last one."""
+        """Return how many tables the controllers have opened. Workers read the last one."""
         return self._tables[0]
 
     @tables.setter

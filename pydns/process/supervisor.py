@@ -33,7 +33,7 @@ from pydns.process.block import Block, share
 from pydns.process.pulse import DRAIN, NEWS, STOP, STUCK_S, ProcessRow, Pulse
 from pydns.process.slots import Slot
 
-# Before a restart. The delay doubles with each death, and starts over after a calm time.
+# The delay before a restart. It doubles for a process that ran less than `_CALM_S`; otherwise it is the first again.
 _FIRST_DELAY_S, _LAST_DELAY_S, _CALM_S = 0.1, 5.0, 10.0
 _STOP_S = 10.0  # for a process to end after `STOP`
 _CHECK_S = 1.0  # between checks for stuck workers

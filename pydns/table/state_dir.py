@@ -119,7 +119,7 @@ def damage(table: Path, check_s: float = WHOLE_CHECK_S) -> str:
 
 
 def _report_damage(table: Path, write_end: int, check_s: float) -> None:
-    """Write the damage to a pipe, and end this process, which is a new fork."""
+    """In a forked child: write the damage to a pipe and exit."""
     try:
         faulthandler.disable()
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -184,5 +184,5 @@ def _readers(table: Path) -> Path:
 
 
 def is_full(error: OSError) -> bool:
-    """Tell whether an operation failed for want of room."""
+    """Return whether an operation failed for want of room."""
     return error.errno in (errno.ENOSPC, errno.EDQUOT)
