@@ -87,7 +87,7 @@ def _until(is_so: Callable[[], bool], log: Path) -> None:
 
 @contextmanager
 def nginx(pod: Pod) -> Iterator[Callable[[str, str], str]]:
-    """Run a proxy whose upstream is named by the request; yield what asks it for a name and returns what it logs."""
+    """Run a proxy whose requests name the upstream. Yield a function: it requests a name and returns the log."""
     folder = pod.folder / "nginx"
     folder.mkdir()
     config, log, output = (folder / each for each in ("nginx.conf", "error.log", "output"))
@@ -145,7 +145,7 @@ def _haproxy_servers(pod: Pod, count: int) -> list[list[str]]:
 
 
 def _settled(look: Callable[[], list[list[str]]], quiet_s: float) -> list[list[str]]:
-    """Return what is seen once it has stayed the same for so long."""
+    """Return the result of `look` once it hasn't changed for `quiet_s`."""
     latest, since = look(), time.monotonic()
     while time.monotonic() < since + quiet_s:
         time.sleep(0.2)

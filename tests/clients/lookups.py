@@ -1,4 +1,4 @@
-"""How each client is asked, and what it found. Knows no right results."""
+"""How each client is run, and its results. Knows no expected results."""
 
 import re
 import subprocess
@@ -18,12 +18,12 @@ Asked = tuple[str, str]  # A, AAAA, both or SRV; and a name
 Ask = Callable[[str, str], str]
 GRPC_PORT = 50051
 _TRIES = 3
-_FIRST = "first"  # a name that nobody has: the first look-up of a client waits for its start
+_FIRST = "first"  # a name that doesn't exist: a client's first look-up includes its start
 
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """What a client reported, in its own words, what it sent meanwhile, and how long it took."""
+    """A client's report in its own words, the packets of the look-up, and its duration."""
 
     line: str
     seen: Sequence[Seen]
@@ -31,7 +31,7 @@ class Lookup:
 
     @property
     def found(self) -> Found:
-        """Return what it means."""
+        """Return the result in the table's words."""
         return parse(self.line)
 
     @property
@@ -60,7 +60,7 @@ class Lookup:
                         return f"{each} was sent again without a reply"
                     waiting.add(each)
                 case Reply(truncated=True):
-                    return None  # from here on a client goes on over TCP, and needn't wait for what it asked over UDP
+                    return None  # from here on the client uses TCP, and needn't wait for UDP replies
                 case Reply():
                     waiting.discard(each.to)
                 case Connection():
@@ -95,7 +95,7 @@ def conversation(pod: Pod, command: Sequence[str]) -> Iterator[Ask]:
 
 
 def whole_table(resolver: str, pod: Pod, go_cache: Path) -> Mapping[Asked, Lookup]:
-    """Return what a resolver finds for all that it is asked in the table. Raises programs.Missing."""
+    """Return a resolver's results for all of its questions in the table. Raises programs.Missing."""
     asked = [(question, row.name) for row in rows() for question in row.questions(resolver)]
     return _lookups(resolver, pod, asked, go_cache)
 
@@ -173,7 +173,7 @@ def _busybox(pod: Pod, question: str, name: str) -> str:
 _COMMANDS = {"unbound-host": _unbound_host, "busybox": _busybox}
 
 
-# Those that show what they found by connecting to it: to which port, and what they report where they can't.
+# Clients that show their results by connecting: the port, and their reports of failed look-ups.
 _CONNECTS: Mapping[str, tuple[int, Mapping[str, str]]] = {
     "grpc": (GRPC_PORT, {"not found": NONE, "no data": NONE, "resol": FAILED}),
     "nginx": (daemons.NGINX_PORT, {"Host not found": NONE, "could not be resolved": FAILED}),

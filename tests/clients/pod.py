@@ -130,7 +130,7 @@ def _late(script: Script, domain: str) -> Script:
     host = dns.name.from_text(f"host.{domain}")
 
     def late(packet: bytes, how: str) -> Iterable[bytes]:
-        if dns.message.from_wire(packet).question[0].name == host:  # not what we ask to see whether it is alive
+        if dns.message.from_wire(packet).question[0].name == host:  # not for our own check that it is alive
             time.sleep(_SLOWNESS_S)
         return script(packet, how)
 

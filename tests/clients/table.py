@@ -1,4 +1,4 @@
-"""The table of names as values. What its words mean is written in names.yaml and resolvers.yaml."""
+"""The table of names as values. names.yaml and resolvers.yaml explain its words."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,14 +19,14 @@ _AT_LEAST = re.compile(r"at least (\d+) of (.+)")
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a client found, or has to find: addresses or targets, or the word for why there are none."""
+    """A client's result, found or expected: addresses or targets, or the word for why there are none."""
 
     values: frozenset[str]
     word: str = ""
     at_least: int = 0  # so many of the values are enough; 0: all of them
 
     def includes(self, other: "Found") -> bool:
-        """Return whether `other` is what this one wants."""
+        """Return whether the result `other` fulfils this expected one."""
         if self.at_least:
             return len(other.values) >= self.at_least and other.values <= self.values
         return self == other
@@ -38,18 +38,18 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A name and what is found for it."""
+    """A name and its expected results."""
 
     name: str
     _found: Mapping[str, Any]
 
     def questions(self, resolver: str) -> list[str]:
-        """Return what a resolver is asked about the name: "A", "AAAA", "both" at once, "SRV"."""
+        """Return the questions for a resolver about the name: "A", "AAAA", "both" at once, "SRV"."""
         offered = [each for each in RESOLVERS[resolver]["questions"] if each != "SRV" or "SRV" in self._found]
         return [each for each in offered if self._text(resolver, each) != NOT_ASKED]
 
     def expected(self, resolver: str, question: str) -> Found:
-        """Return what the resolver finds."""
+        """Return the expected result of the resolver."""
         if self._is_unreachable(resolver):
             return parse(NONE)
         found = self._expected(resolver, question)
@@ -89,7 +89,7 @@ class Row:
 
 
 def read(name: str) -> Any:
-    """Return what a data file beside this one has."""
+    """Return the contents of a data file in this folder."""
     return yaml.safe_load((_HERE / name).read_text())
 
 
@@ -107,7 +107,7 @@ def _rows() -> Iterator[Row]:
 
 
 def expanded(text: str) -> list[str]:
-    """Return the texts that one with a range `{1..3}` stands for: the text itself if it has none."""
+    """Return one text for each number of a range `{1..3}`, or the text itself if it has no range."""
     if (found := _RANGE.search(text)) is None:
         return [text]
     first, last = map(int, found.groups())
@@ -115,7 +115,7 @@ def expanded(text: str) -> list[str]:
 
 
 def parse(text: str) -> Found:
-    """Return what a cell of the table or a client's line means."""
+    """Parse a cell of the table or a line of a client."""
     if part := _AT_LEAST.fullmatch(text):
         return Found(_values(part[2].split()), at_least=int(part[1]))
     words = text.split()
@@ -125,7 +125,7 @@ def parse(text: str) -> Found:
 
 
 def _union(families: Sequence[Found]) -> Found:
-    """Return what a client finds that asks for all of them at once."""
+    """Return the expected result of a client that asks for all families at once."""
     values = frozenset[str]().union(*(each.values for each in families))
     if not values:
         return Found(values, FAILED if any(each.word == FAILED for each in families) else NONE)

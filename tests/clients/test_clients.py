@@ -1,7 +1,7 @@
-"""Real resolvers ask a running pydns from a namespace with a pod's resolv.conf, and find what the table says.
+"""Real resolvers ask a running pydns from a namespace with a pod's resolv.conf, and find the table's results.
 
-Speed isn't asserted: `python -m tests.clients` prints the times. What costs seconds is: a question that is asked again
-because its reply didn't come, and TCP without a truncated reply.
+Speed isn't asserted: `python -m tests.clients` prints the times. Two faults cost seconds, and are tested: a
+question that is sent again because its reply didn't come, and TCP without a truncated reply.
 """
 
 import os

@@ -1,6 +1,6 @@
-"""What passes on a namespace's loopback: queries and replies of DNS over UDP, and where clients connect over TCP.
+"""The packets on a namespace's loopback: DNS queries and replies over UDP, and TCP connections of clients.
 
-A lookup's packets are all here once the client has its result, so nobody waits for them.
+A lookup's packets are all here once the client has its result, so there is no waiting for them.
 """
 
 import socket
@@ -35,7 +35,7 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a query was answered with."""
+    """The reply to a query."""
 
     to: Query
     truncated: bool
@@ -66,7 +66,7 @@ class Wiretap:
         self._socket.setblocking(False)
 
     def seen(self) -> list[Seen]:
-        """Return what has passed since the last call, in order."""
+        """Return the packets since the last call, in order."""
         return [each for packet, at in self._packets() if (each := _parse(packet, at)) is not None]
 
     def _packets(self) -> Iterator[tuple[bytes, float]]:

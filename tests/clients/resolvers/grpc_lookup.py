@@ -1,6 +1,6 @@
 """gRPC's c-ares resolver. Reads "both NAME" a line: calls that name at a port, and prints why that failed.
 
-Nobody listens there, so the call fails when the channel has tried each address that it resolved.
+Nothing listens there, so the call fails when the channel has tried each address that it resolved.
 """
 
 import os
