@@ -32,7 +32,7 @@ def service(name: str, address: str = "10.96.0.1", **labels: str) -> dict[str, A
 
 
 class Received:
-    """What was delivered and logged, and what the objects are by it."""
+    """The events delivered and logged, and the objects that result from them."""
 
     def __init__(self) -> None:
         self.batches: queue.SimpleQueue[list[Event]] = queue.SimpleQueue()
@@ -278,7 +278,7 @@ def test_requests_back_off_when_the_server_refuses_them(server: FakeApiServer, t
 
 @pytest.mark.parametrize("watch_list", [False, True])
 def test_a_silent_connection_is_closed(watch_list: bool, server: FakeApiServer, tmp_path: Path) -> None:
-    # The server is to end watches after a minute; we expect something within 0.2 s.
+    # We ask the server to end watches after a minute, but expect something within 0.2 s.
     figures = QUICK._replace(answer_s=60, watch_s=(60, 60), watch_margin_s=-59.8)
     with watching(server, tmp_path, watch_list=watch_list, figures=figures) as (source, received):
         received.until(synced)
@@ -438,7 +438,7 @@ def test_an_unreachable_server_is_reported_as_a_problem(tmp_path: Path) -> None:
 def test_a_proxy_from_the_environment_is_not_used_for_loopback(
     server: FakeApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")  # the discard port: nobody listens
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")  # the discard port: nothing listens there
     server.apply("Service", service("a"))
     with watching(server, tmp_path) as (_, received):
         received.until(lambda received: received.names() == {"a"})
@@ -467,7 +467,7 @@ def test_in_a_cluster_no_proxy_is_used_and_the_token_is_read_again(
 
 
 CONTEXTS = "contexts: [{name: blue, context: {cluster: c}}, {name: green, context: {cluster: c}}]\n"
-# content of the file (None: there is none), context asked for, what the message says
+# content of the file (None: no file), wanted context, part of the message
 BAD_KUBECONFIGS = {
     "no file": (None, None, "No such file or directory"),
     "not YAML": ("a: [", None, "is not YAML"),

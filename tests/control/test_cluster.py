@@ -1,8 +1,8 @@
 """A real cluster, in a namespace of our own: run with PYDNS_TEST_KUBECONFIG=FILE, and skipped without it.
 
-The kubeconfig's user may create and delete namespaces, Services and EndpointSlices, and list and watch them. What is
-created is deleted; endpoints are written by hand, so no controller is needed but that of namespaces, and that one only
-to take away what is left of a deleted namespace.
+The kubeconfig's user may create and delete namespaces, Services and EndpointSlices, and list and watch them. The
+tests delete everything that they create. They write endpoints by hand, so only the namespace controller is needed: it
+removes the rest of a deleted namespace.
 """
 
 import os
@@ -30,7 +30,7 @@ _TYPES = {"A": 1, "CNAME": 5, "PTR": 12, "AAAA": 28, "SRV": 33}
 
 
 class Cluster(NamedTuple):
-    """A namespace of a cluster, and how to change what is in it."""
+    """A namespace of a cluster, with methods that change its objects."""
 
     connection: ApiClient
     namespace: str
@@ -79,7 +79,7 @@ def cluster() -> Iterator[Cluster]:
     found = Cluster(connect(Path(KUBECONFIG)), f"pydns-test-{uuid.uuid4().hex[:8]}")
     found.call("POST", "/api/v1/namespaces", {"metadata": {"name": found.namespace}})
     yield found
-    # A namespace without its controller stays for ever, and so does what is in it.
+    # Without the namespace controller, the namespace and its objects would stay for ever.
     for kind in ("services", "endpointslices"):
         for each in found.call("GET", found._path(kind))["items"]:
             found.delete(kind, each["metadata"]["name"])

@@ -30,7 +30,7 @@ class Watched(ConfigFile):
         self.poll()
 
     def ttls(self) -> list[int | str | None]:
-        """Return the TTLs that were told; absent for nothing there, refused for a mistake."""
+        """Return the delivered TTLs: "absent" where there was no configuration, "refused" for a mistake."""
         return [_short(seen) for seen in self.told]
 
 

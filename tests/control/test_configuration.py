@@ -1,4 +1,4 @@
-"""What is in force, and in the table, when a configuration is accepted, refused, deleted or unreadable."""
+"""The configuration in force and the table, after one is accepted, refused, deleted or unreadable."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,7 +27,7 @@ RESOLV_CONF = "nameserver 10.0.0.1\nnameserver 10.0.0.2\n"
 
 
 class Source:
-    """A source that says nothing by itself."""
+    """A source that reports nothing unless the test makes it."""
 
     name = "the test"
     said: str | None = None
@@ -188,7 +188,7 @@ def test_a_restart_with_a_bad_configuration_keeps_the_one_from_before(world: Wor
         world.poll()
 
     assert world.configuration.config == Config(ttl_s=10)
-    assert world.upstreams() == ["10.0.0.3"]  # not those of then, which nobody had written
+    assert world.upstreams() == ["10.0.0.3"]  # those of the new resolv.conf: the configuration has none
     assert "keeping the configuration from before the restart" in [
         each.fields.get("action") for each in world.log.logged
     ]

@@ -26,7 +26,7 @@ KINDS = ("Namespace", "Service", "EndpointSlice")
 
 
 class Running:
-    """A pydns at work, and what a client and its log's reader see of it."""
+    """A running pydns, its answers and its log."""
 
     def __init__(self, process: subprocess.Popen[bytes], log: Path, state_dir: Path) -> None:
         self._process = process
@@ -81,7 +81,7 @@ def _short(reply: dns.message.Message) -> str:
 
 @contextmanager
 def running(directory: Path, source: Path, *flags: str) -> Iterator[Running]:
-    """Run pydns, as a process: a table can be open once in a process only."""
+    """Run pydns as a process of its own, because one process can open a table only once."""
     state_dir = directory / "state"
     state_dir.mkdir(exist_ok=True)
     log = directory / "log"

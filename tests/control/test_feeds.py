@@ -93,7 +93,7 @@ class World:
         self.controller.turn()
 
     def table(self) -> tuple[str, bool]:
-        """Return what the table has for the Service, an address with its TTL, and whether it is synced."""
+        """Return the Service's address and TTL in the table, and whether the table is synced."""
         assert self._writer is not None
         answer = self.stored(ANSWERS, question(from_text(WEB), A))
         synced = self._writer.facts().synced

@@ -46,7 +46,7 @@ def api() -> Iterator[FakeApiServer]:
 
 
 def configure(api: FakeApiServer, text: str) -> None:
-    """Put a configuration there, with an upstream where nobody answers: nothing is asked outside this machine."""
+    """Store a configuration whose upstream doesn't answer, so that no query leaves this machine."""
     api.apply("ConfigMap", config_map(**{"config.yaml": f"{text}\nupstreams: ['127.0.0.1:9']"}))
 
 
@@ -66,7 +66,7 @@ def expect(seen: Running, name: str, wanted: str, rtype: str = "A") -> None:
 
 @contextmanager
 def asking_all_the_time(seen: Running, name: str) -> Iterator[set[str]]:
-    """Collect what a name answers, until the end."""
+    """Ask for a name repeatedly and collect the answers, until the block ends."""
     answers: set[str] = set()
     stop = threading.Event()
 

@@ -22,7 +22,7 @@ from tests.waiting import PATIENCE_S
 
 
 class Told:
-    """What a folder delivered and logged, and the Services that follow from it."""
+    """The events that a folder delivered and logged, and the Services that result."""
 
     def __init__(self) -> None:
         self.deliveries: list[list[Event]] = []
@@ -380,7 +380,7 @@ def test_an_unreadable_folder_keeps_its_objects(
             raise PermissionError(13, "Permission denied")
         return scandir(path)
 
-    monkeypatch.setattr(os, "scandir", refuse)  # a superuser's tests can't be refused otherwise
+    monkeypatch.setattr(os, "scandir", refuse)  # file permissions don't stop tests that run as root
     folder.settle()
     folder.settle()
     assert told.services() == {"a": ".1", "b": ".2"}

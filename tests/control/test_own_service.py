@@ -1,4 +1,4 @@
-"""The server's own Service is found and followed whatever `--labels` says, at an API server and in a folder."""
+"""The server's own Service is found and followed whatever `--labels` selects, at an API server and in a folder."""
 
 from pathlib import Path
 from typing import Any
