@@ -10,7 +10,7 @@ from pydns.kube.documents import Document, DocumentMistake
 
 @pytest.fixture(params=["libyaml", "pure"], autouse=True)
 def parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Both of PyYAML's parsers."""
+    """Run each test with both of PyYAML's parsers."""
     if request.param == "pure":
         monkeypatch.setattr(yaml_reader, "_LOADER", yaml.SafeLoader)
     return str(request.param)

@@ -1,4 +1,4 @@
-"""Services with many endpoints and ports: what they may take, and how a flush is divided so that others don't wait."""
+"""Services with many endpoints and ports: their limits, and how a flush is divided so that others don't wait."""
 
 import pytest
 from hypothesis import given, settings

@@ -42,7 +42,7 @@ FORBIDDEN = b'{"kind":"Status","metadata":{},"reason":"Forbidden","message":"can
 
 
 class Driven:
-    """A reflector and the clock, with what it delivered so far as events, as notices and as a dict."""
+    """A reflector with its clock, and its deliveries so far: as events, as notices and as a dict."""
 
     def __init__(self, *, watch_list: bool = False) -> None:
         self.now = 1000.0
@@ -518,7 +518,7 @@ def test_an_audit_that_finds_nothing_changes_nothing() -> None:
     assert driven.reflector.status(driven.now).last_audit == driven.now
 
 
-# What the server has, though no event said so: (a at 1 and b at 1 were delivered)
+# The server's objects after changes without an event. Delivered before: a and b, both at version 1
 MISSED = {
     "a creation": [namespace("a"), namespace("b"), namespace("c", 11)],
     "a change": [namespace("a", 11), namespace("b")],

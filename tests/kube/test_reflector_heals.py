@@ -1,4 +1,4 @@
-"""Whatever happens to a list and watch: after an audit, what was delivered is what the server has."""
+"""After an audit, the delivered objects equal the server's, whatever happened to the list and the watch."""
 
 from random import Random
 
@@ -14,7 +14,7 @@ EVERYTHING = selector("", "")
 
 
 class Consumer:
-    """What a receiver of events makes of them, by `kube.events`."""
+    """The objects of a receiver that applies events as `kube.events` describes."""
 
     def __init__(self) -> None:
         self.objects: dict[tuple[str, str], str] = {}

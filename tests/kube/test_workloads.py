@@ -1,4 +1,4 @@
-"""Manifests become what a cluster would have of them; the cases are in `workloads/*.yaml`."""
+"""Manifests become the objects that a cluster would have. The cases are in `workloads/*.yaml`."""
 
 from ipaddress import ip_address
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Changes add up: whatever happened on the way, the table is what the objects of the end compile to."""
+"""Changes add up: after any sequence of them, the table equals the compiled final objects."""
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -111,7 +111,7 @@ def _objects(events: list[Event]) -> dict[Ref, Object]:
 
 
 class _Table:
-    """What a table holds after everything that was done to it."""
+    """The contents of a table after all changes to it."""
 
     def __init__(self) -> None:
         self.answers: dict[bytes, bytes] = {}
