@@ -56,6 +56,6 @@ def test_a_queue_grows_back_when_datagrams_do_not_wait(datagrams: Datagrams) -> 
         datagrams.receive(3600 * hour)
     assert datagrams.receive(0.01) == 2
     assert datagrams.receive(0.2) == 1
-    for _ in range(10):  # also if nobody asks at all
+    for _ in range(10):  # also without any query
         datagrams.backlog.look(time.time() + 10)
     assert datagrams.size == longest

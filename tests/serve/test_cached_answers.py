@@ -67,7 +67,7 @@ ENTRIES: list[dict[str, Any]] = [
 
 
 class Collector(Port):
-    """A port that keeps what is sent by it."""
+    """A port that stores the replies sent through it."""
 
     def __init__(self, tally: Tally) -> None:
         super().__init__("udp", UDP_LIMIT, tally)

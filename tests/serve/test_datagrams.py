@@ -104,7 +104,7 @@ def test_a_datagram_that_is_tried_again_is_sent_once(pair: Pair) -> None:
 
     address = server.getsockname()
     server.close()
-    client.send(b"to nobody")  # the kernel tells it by the next call
+    client.send(b"to nobody")  # the kernel reports the error at the next call
     with socket.socket(client.family, socket.SOCK_DGRAM) as another:
         another.bind(address)
         another.settimeout(PATIENCE_S)

@@ -325,7 +325,7 @@ def test_an_upstream_that_forwards_to_us_is_detected_and_logged(start: Start, fa
     address: list[tuple[str, int]] = []
 
     def to_pydns(packet: bytes, how: str) -> list[bytes]:
-        # As a forwarder does: by an id and a spelling of its own.
+        # With a new id and spelling, as a forwarder sends it.
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             sock.settimeout(1)
             sock.connect(address[0])

@@ -84,7 +84,7 @@ def query(reply: bytes, chance: random.Random) -> bytes:
     return reply[:2] + bytes([reply[2] & 0x7F]) + reply[3:]
 
 
-# Those that can't be what the upstream says, and those that may be: they repeat the question in its random case.
+# FALSE can't come from the upstream. ODD may: these replies repeat the question in its random case.
 FALSE: list[Mutation] = [cuts_question, noise, another_question, query]
 ODD: list[Mutation] = [flips, cuts, counts, noise_after_question, aliases, more_names, pointers, loops]
 

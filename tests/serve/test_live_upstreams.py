@@ -97,7 +97,7 @@ def test_upstreams_change_without_a_lost_query(fake: Fake, tmp_path: Path) -> No
                 live.wait_for("example.org", "192.0.2.2")
                 live.configure({"upstreams": [place(first)]})
                 live.wait_for("example.org", "192.0.2.1")
-            until(lambda: len(first.asked) + len(second.asked) > 110)  # a few are repeated
+            until(lambda: len(first.asked) + len(second.asked) > 110)  # more than 100: a few are sent again
         assert set(told) == {"192.0.2.1", "192.0.2.2"}
         asked = Counter(packet[12:].lower() for each in (first, second) for packet, _ in each.asked)
         assert len(asked) > 100
@@ -116,7 +116,7 @@ def test_answers_of_unchanged_routes_stay_cached_and_others_are_fetched_anew(fak
     live = Live(tmp_path, config)
     try:
         names = {"www.example.com": "192.0.2.1", "www.acme.local": "192.0.2.2", "www.corp": "192.0.2.3"}
-        for _ in range(3):  # from the upstream, from the cache, from what the responder has at hand
+        for _ in range(3):  # from the upstream, from the cache, from the responder's ready answers
             assert {qname: live.ask(qname) for qname in names} == names
         config["routes"] = {"acme.local": {"servers": [place(new)]}, "corp": {"servers": [place(corp)]}}
         live.configure(config)

@@ -1,4 +1,4 @@
-"""Observers of ports: each that is on sees every query and reply, whatever the port and whoever answers."""
+"""Observers of ports: each that is on sees every query and reply, of every port and every way to answer."""
 
 import asyncio
 import socket
@@ -87,7 +87,7 @@ class Worker:
         self.client.close()
         self.table.close()
 
-    # What the recursion does with sockets to upstreams.
+    # A stand-in for the recursion's sockets to upstreams.
 
     def _sockets(self, _: object, received: Any, __: object) -> Any:
         self._received = received

@@ -31,7 +31,7 @@ _CLUSTER = [external_name("ext", "alias.example.com")]
 
 
 def _unbound(directory: Path, port: int, more: str = "") -> list[str]:
-    """It resolves from a zone of its own, and has no other name: it would ask root servers."""
+    """It answers from its own zone, and denies other names: for those it would ask root servers."""
     (directory / "example.zone").write_text(_ZONE)
     (directory / "unbound.conf").write_text(f"""\
 server:

@@ -141,7 +141,7 @@ def test_a_slow_reader_receives_every_pipelined_answer_and_delays_no_other_clien
             while running.answered > before:
                 before = running.answered
                 await asyncio.sleep(0.05)
-            assert before < MANY  # it has noticed that nobody reads
+            assert before < MANY  # it has noticed that the client doesn't read
             for _ in range(MANY):
                 length = int.from_bytes(await greedy[0].readexactly(2))
                 await greedy[0].readexactly(length)
