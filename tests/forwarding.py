@@ -102,8 +102,8 @@ class Told(NamedTuple):
 def flood(server: Server, qnames: Sequence[str], *, over_s: float, wait_s: float = PATIENCE_S) -> dict[str, Told]:
     """Ask for names at a steady pace without waiting for replies. Return the replies that came within `wait_s`.
 
-    It takes `over_s`, or longer on a machine that is too slow for that. Eight clients take turns: one may have only a
-    part of what is in flight.
+    It takes `over_s`, or longer on a machine that is too slow for that. Eight clients take turns,
+    because one client may have only a part of the queries in flight.
     """
     over_s = max(over_s, 5 * len(qnames) * _question_s(server))
     began = time.monotonic()

@@ -1,7 +1,7 @@
 """`python -m tests.offline [IP=PORT…] serve …`: pydns, but nothing is sent to upstreams that aren't on loopback.
 
 A worker asks each upstream that it gets whether it leads back to it, so a configuration with 8.8.8.8 would send there.
-Upstreams with an IP that is given are asked at that port of 127.0.0.1 instead, others where nobody listens.
+Upstreams with a given IP are asked at that port of 127.0.0.1 instead, others at a port where nothing listens.
 """
 
 import sys

@@ -3,7 +3,7 @@
 Objects come, change and go; workers and the controller are killed; watches are cut; upstreams die, fall silent, fail
 and send forgeries; clients of all bad habits ask next to ordinary ones. Wanted: no wrong answer, no NXDOMAIN for a name
 that exists, and at the end no more memory and files than after the first minute, 5 % aside. Lost queries and SERVFAIL
-are counted: a killed worker takes what it had received with it, and a silent upstream has no answer.
+are counted: a killed worker loses the queries it had received, and a silent upstream has no answer.
 
 Processes are killed in the first half, after the first minute. In the second half they live long enough to show a leak.
 
@@ -100,7 +100,7 @@ class Soak:
         config.write_text(yaml.safe_dump({"upstreams": [f"127.0.0.1:{each.port}" for each in self.upstreams]}))
 
     def run(self, minutes: float) -> int:
-        """Run, print what was found, and return the exit status."""
+        """Run, print the results, and return the exit status."""
         with self.api:
             self._fill()
             flags = ["--config", str(self._directory / "config.yaml"), *PROBED, "--metrics", "off"]
@@ -257,7 +257,7 @@ class Soak:
     # Clients
 
     def _question(self) -> tuple[str, Callable[[float], set[Answer]]]:
-        """Return a name, and what returns its right answers by the time of the question."""
+        """Return a name, and a function: time of the question -> its right answers."""
         number = self.random.randrange(3000)
         if number < 300:
             qname = f"www{number}.example"

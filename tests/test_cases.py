@@ -47,7 +47,7 @@ class File(NamedTuple):
     zones: dict[str, str]  # zone files
     mname: str  # of the SOA records of the cluster
     soa: dict[str, str]  # the SOA records of their denials, by apex
-    upstream: list[dict[str, Any]]  # the answers of a resolver for other names
+    upstream: list[dict[str, Any]]  # answers of the upstream, for names outside the zones
     cases: list[dict[str, Any]]
 
     @property

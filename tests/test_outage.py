@@ -1,9 +1,9 @@
 """An hour in which the API server fails in every way we know of, in a few seconds: the clock is a number.
 
-Reflectors, zone, table and responder are the real ones. The server is `tests.fakes.cluster`, and between it and each
-reflector is a `Wire`, which does to requests and to what is on its way what the server's mood of the moment wants.
-Objects change all the time. No name that was deleted comes back, except by a backup, so that what a client is told
-can be judged: a name that was answered while it existed, and has existed ever since, must not be denied.
+Reflectors, zone, table and responder are the real ones. The server is `tests.fakes.cluster`. Between it and each
+reflector is a `Wire`: it withholds, fails or cuts requests and events, as the server's current mood wants. Objects
+change all the time. No deleted name comes back, except by a backup, so that answers can be judged: a name that was
+answered while it existed, and has existed ever since, must not be denied.
 """
 
 from collections.abc import Iterable, Iterator
@@ -165,7 +165,7 @@ class Server:
 
 
 class Wire:
-    """One kind: its reflector, the open watch with what is on its way in it, or a request that hangs."""
+    """One kind: its reflector, and the open watch with events in flight, or a request that hangs."""
 
     def __init__(self, kind: Kind, server: Server, random: Random, *, watch_list: bool) -> None:
         self.kind = kind
@@ -201,7 +201,7 @@ class Wire:
             self._coming += self._server.cluster.bookmark(self.kind.value)
 
     def cut(self, now: float) -> Iterator[Step]:
-        """Cut an open watch after half of what is on its way."""
+        """Cut an open watch after half of the events in flight."""
         if self._coming is not None:
             arrived, self._coming = self._coming[: len(self._coming) // 2], None
             step = self.reflector.on_data(arrived, now)
@@ -328,7 +328,7 @@ class Dns:
                 self.zone.apply(event)
 
     def publish(self) -> bool:
-        """Bring what has changed into the table. Returns whether anything has."""
+        """Write the changes to the table. Returns whether anything has."""
         facts = self.zone.facts(serial=self.zone.resource_version, synced=True)
         if self._table is not None:
             changes = self.zone.flush()
@@ -366,7 +366,7 @@ class Dns:
 
 
 def fresh(cluster: Cluster) -> tuple[dict[bytes, bytes], dict[bytes, bytes]]:
-    """Return the contents of a table that is made of what the server has now."""
+    """Return the contents of a table made from the server's current objects."""
     zone = Zone(ZoneOptions())
     for kind in KINDS:
         zone.apply(Init(kind))

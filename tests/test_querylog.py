@@ -172,7 +172,7 @@ def test_replies_come_from_every_address_with_the_log_and_without(
     start: Callable[..., Server],
     tmp_path: Path,
 ) -> None:
-    # 127.0.0.2 has no socket of its own: the one for all addresses answers.
+    # 127.0.0.2 has no separate socket: the one for all addresses answers.
     server = Configured(start, tmp_path, upstream, queries, listen=listen, host=host)
     for qname in WEB, "www.example.com", "www.example.com", "other.example.com":
         assert server.ask(qname + ".", host=host) == Rcode.NOERROR
@@ -246,7 +246,7 @@ def test_many_lines_are_written_together() -> None:
     assert outlet.tries == 1  # it is tried again when time has passed
     outlet.is_full = False
     queries.write()
-    queries.write()  # what was lost
+    queries.write()  # the count of lost lines
     written = b"".join(outlet.pieces)
     lost = int(written.partition(b'event="query lines lost" number=')[2].split()[0])
     assert written.count(b" event=query ") + lost == 3100
@@ -256,7 +256,7 @@ def test_many_lines_are_written_together() -> None:
 def test_a_blocked_log_delays_no_query_and_reports_lost_lines_later(manifests: Path, tmp_path: Path) -> None:
     config = tmp_path / "config.yaml"
     config.write_text("log: {queries: {}}")
-    port = free_port()  # for UDP and TCP: what it has chosen itself is said in the log, which nobody reads
+    port = free_port()  # for UDP and TCP; a port chosen by pydns would be in the log, which isn't read here
     arguments = ["--workers", "1", "--state-dir", str(tmp_path / "state"), "--listen", f"127.0.0.1:{port}"]
     arguments += ["--manifests", str(manifests), "--config", str(config)]
     reading, writing = os.pipe()
@@ -270,7 +270,7 @@ def test_a_blocked_log_delays_no_query_and_reports_lost_lines_later(manifests: P
             assert process.poll() is None, os.read(reading, 4096)
             for number in range(4000):  # 640 KB of lines: the pipe takes 64, the buffer 256
                 assert _answers(sock), number
-            (manifests / "bad.yaml").write_text("kind: [")  # the controller has something to say
+            (manifests / "bad.yaml").write_text("kind: [")  # the controller has something to log
             (manifests / "other.yaml").write_text((manifests / "web.yaml").read_text().replace("web", "other"))
             until(lambda: _answers(sock, WEB.replace("web", "other")))
             os.set_blocking(reading, False)

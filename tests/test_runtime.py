@@ -37,7 +37,7 @@ CLIENTS = 4
 
 
 class Load:
-    """Clients that ask without pause, each when it has its answer, and never twice: what is lost stays lost."""
+    """Clients that ask without pause: each sends its next query after a reply. Lost queries are not sent again."""
 
     def __init__(self, port: int, clients: int, patience_s: float = 10.0) -> None:
         self.answered = self.lost = 0
@@ -91,7 +91,7 @@ def test_a_stuck_worker_fails_the_health_probe_and_is_replaced(start: Callable[.
         found: dict[str, Any] = json.loads(server.get("/status")[1])["processes"][3]
         return found
 
-    until(lambda: server.get("/ready")[0] == 200)  # it has answered itself; until then it has more time
+    until(lambda: server.get("/ready")[0] == 200)  # the first self-check has passed: before it a worker has more time
     assert server.get("/health") == (200, "OK\n")
     stuck = server.children()[2]
     os.kill(stuck, signal.SIGSTOP)
@@ -226,7 +226,7 @@ def test_the_status_has_the_processes_and_their_memory(start: Callable[..., Serv
     assert (whole["synced"], whole["draining"], len(whole["processes"])) == (True, False, 4)
     assert 20e6 < whole["memory"] < 300e6
     server.stop()
-    assert "worker 1: pid" in server.status()  # said a moment ago
+    assert "worker 1: pid" in server.status()  # the status of a moment ago
     assert "memory" not in server.status()
 
 

@@ -1,4 +1,4 @@
-"""Waiting for what another thread or process does. The one place in the tests that polls."""
+"""Waiting for other threads and processes. The one place in the tests that polls."""
 
 import time
 from collections.abc import Callable
@@ -8,7 +8,7 @@ PATIENCE_S = 60.0
 
 
 def until(holds: Callable[[], object], timeout_s: float = PATIENCE_S, found: Callable[[], object] = lambda: "") -> None:
-    """Return as soon as this holds. Raises `AssertionError`, with what was `found`, if it doesn't in time."""
+    """Return as soon as `holds` returns true. Raises `AssertionError` with the result of `found` after the timeout."""
     deadline = time.monotonic() + timeout_s
     while not holds():
         assert time.monotonic() < deadline, f"still not so after {timeout_s} s: {found()}"

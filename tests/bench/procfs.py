@@ -87,7 +87,7 @@ def pss_kib(root: int) -> dict[int, int]:
 
 
 def parse_pss_below_kib(smaps: str, directory: str) -> int:
-    """Return the proportional set size of the files below a directory that a /proc/PID/smaps gives, in KiB."""
+    """Return the proportional set size, in KiB, of the mapped files below a directory, from a /proc/PID/smaps."""
     found, within = 0, False
     for line in smaps.splitlines():
         words = line.split(maxsplit=5)  # a mapping: range, permissions, offset, device, inode and path

@@ -1,6 +1,6 @@
 """Manifests by the thousand, made from a seed: the styles of YAML and JSON that people and tools write.
 
-Nothing here knows what is right.
+Nothing here knows the right result.
 """
 
 import json

@@ -1,6 +1,6 @@
 """Generated manifests: pydns reads the objects that kubectl reads, and refuses what kubectl refuses.
 
-Each difference that is meant is listed in manifest_pieces.yaml, and must still be one. PYDNS_TEST_MANIFESTS=2500
+Intended differences are listed in manifest_pieces.yaml, and must still differ. PYDNS_TEST_MANIFESTS=2500
 (`make differential`) for the long run. Skipped without kubectl.
 """
 

@@ -1,6 +1,6 @@
 """Generated zone files: pydns serves the records that Knot DNS serves, and refuses what Knot refuses.
 
-Each difference that is meant is listed in zone_lines.yaml, and must still be one. 200 zones by default;
+Intended differences are listed in zone_lines.yaml, and must still differ. 200 zones by default;
 PYDNS_TEST_ZONES=2000 (`make differential`) for the long run.
 """
 

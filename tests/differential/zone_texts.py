@@ -1,6 +1,6 @@
-"""Zone files by the thousand, made from a seed: what people and tools write, and what they get wrong.
+"""Zone files by the thousand, made from a seed: the styles of people and tools, and their mistakes.
 
-Each text has an apex of its own, so that one server can load them all. Nothing here knows what is right.
+Each text has its own apex, so that one server can load them all. Nothing here knows the right result.
 """
 
 from pathlib import Path
@@ -11,7 +11,7 @@ import yaml
 
 _LINES: dict[str, Any] = yaml.safe_load((Path(__file__).parent / "zone_lines.yaml").read_text())
 _OWNERS, _RECORDS, _SPECIAL, _ODD = (_LINES[key] for key in ("owners", "records", "special", "odd"))
-# Each of these stands alone in a zone of its own: the first seeds.
+# The first seeds: each of these is alone in its own zone.
 ALONE: list[str] = [*_ODD, *("x 60 " + record.replace("{n}", "5") + "\n" for record in _RECORDS)]
 DIFFERENCES: list[dict[str, str]] = _LINES["differences"]
 
@@ -31,7 +31,7 @@ def make(seed: int) -> ZoneText:
 
 
 def with_line(line: str, number: int) -> ZoneText:
-    """Return a zone file with a line of its own."""
+    """Return a zone file that has only this line besides the apex."""
     apex = f"line{number}.example."
     return ZoneText(apex[:-1], "".join(_alone(line)).replace("{apex}", apex))
 

@@ -93,7 +93,7 @@ class _Watcher:
 
 
 class FakeApiServer:
-    """A context manager: it serves while it is entered. Its methods may be called from any thread."""
+    """A context manager: it serves inside its `with` block. Its methods may be called from any thread."""
 
     def __init__(self, *, tls: bool = False, port: int = 0, token: str = "secret", watch_list: str = "on") -> None:
         self.cluster = Cluster()

@@ -32,7 +32,7 @@ spec: {clusterIP: 10.96.1.1, ports: [{name: http, port: 80}]}
 """
 WEB = "web.shop.svc.cluster.local."
 A, SRV, PTR, TXT, AAAA, HTTPS = 1, 33, 12, 16, 28, 65
-# Message, times over UDP, times over TCP, then what they are counted as: zone, type, rcode, DO.
+# Message, times over UDP, times over TCP, then the labels of their count: zone, type, rcode, DO.
 NO_RECORDS = bytes(4) + b"\0\1" + bytes(4)
 DO = b"\0\0\x29\x04\xd0\0\0\x80\0\0\0"
 
@@ -123,7 +123,7 @@ def running(tmp_path: Path) -> Iterator[Running]:
 
 
 def settled(server: Running, name: str, wanted: float) -> dict[str, float]:
-    """Return the metrics once those that begin with `name` add up to what is wanted, which takes half a second."""
+    """Return the metrics once those that begin with `name` add up to `wanted`. This takes half a second."""
     until(lambda: added_up(server.metrics(), name) == wanted, found=server.metrics)
     return server.metrics()
 
@@ -203,7 +203,7 @@ ADDRESS, NO_NAME, FAILS, IS_SILENT = "www", "nx", "fails", "silent"
 
 def say(packet: bytes, _: str) -> list[bytes]:
     first = packet[13 : 13 + packet[12]].lower().rstrip(b"0123456789")
-    if first == IS_SILENT.encode() or packet[12] == 0:  # and about the root, which our probe asks about
+    if first == IS_SILENT.encode() or packet[12] == 0:  # also silent to our probes, which ask for the root
         return []
     return [world.reply_to(packet, world.Server(rcode={b"nx": 3, b"fails": 2}.get(first, 0)))]
 
@@ -292,7 +292,7 @@ def test_a_breaker_is_open_while_an_upstream_is_silent(forwarding: Running, upst
         until(lambda: added_up(forwarding.metrics(), "coredns_forward_healthcheck_broken_total") == 1)
     numbers = count()
 
-    def is_closed() -> bool:  # again and again: what is still silent may open it once more
+    def is_closed() -> bool:  # asked repeatedly: an upstream that is still silent may open it again
         forwarding.ask(query(f"{ADDRESS}{next(numbers)}.example.", A))
         return forwarding.metrics()[gauge] == 0
 

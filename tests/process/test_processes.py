@@ -42,7 +42,7 @@ def test_sigterm_answers_queries_that_have_arrived_and_exits_0(start: Callable[.
 
 
 def _awaits(pid: int, sent: signal.Signals) -> bool:
-    """Tell whether a signal is pending for a process."""
+    """Return whether a signal is pending for a process."""
     pending = re.findall(r"^ShdPnd:\s*(\w+)", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
     return bool(int(pending[0], 16) >> (sent - 1) & 1)
 

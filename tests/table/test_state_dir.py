@@ -1,4 +1,4 @@
-"""One bad disk: a damaged table is thrown away once, a full disk keeps what is there, and nobody else's files count."""
+"""Bad disks: a damaged table is deleted once, a full disk keeps the table, and another user's directory is refused."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Two layers in one table: what the cluster has counts, and what zone files and hosts have lies beneath it."""
+"""Two layers in one table: the cluster's records win over those of zone files and hosts."""
 
 import tempfile
 from pathlib import Path

@@ -134,7 +134,7 @@ CASES = [
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.about)
 def test_a_client_gets_the_answer_of_its_case(case: Case) -> None:
-    # Without hedging: what it adds has tests of its own.
+    # Without hedging, which has its own tests.
     world = World(case.servers, limits=ForwarderLimits(hedge_share=0))
     client = world.ask("Www.Example")
     world.run(6)
@@ -227,7 +227,7 @@ def test_with_all_servers_down_every_name_seen_before_is_answered() -> None:
     for i in range(20):
         answer = world.told(f"n{i}.example")
         assert (answer.rcode, answer.extended_error, ttls(answer)) == (Rcode.NOERROR, Ede.STALE_ANSWER, [30])
-    # When it is known that nobody answers, clients don't wait for it.
+    # Once all servers are known to be silent, clients don't wait for them.
     client = world.ask("n0.example", object())
     assert world.replies[client][0] == world.now
 
@@ -329,7 +329,7 @@ def test_a_burst_is_not_hedged_beyond_its_credit() -> None:
     world.servers[0] = Server(delay_s=0.2)
     for i in range(300):
         world.ask(f"m{i}.example")
-    world.servers[0] = GOOD  # what is asked after that is answered soon: the server is slow, not dead
+    world.servers[0] = GOOD  # later questions are answered soon: the server is slow, not dead
     for i in range(30):
         world.ask(f"o{i}.example")
         world.run(0.003)

@@ -136,11 +136,11 @@ class World:
             self.told(f"n{i}.example")
 
     def asked(self, server: int) -> int:
-        """How many packets a server was sent, without our own probes."""
+        """Return the number of packets sent to a server, without our own probes."""
         return len([packet for packet in self.packets if packet[1] == server and not is_probe(packet[3])])
 
     def probes(self, server: int) -> int:
-        """How many of our own probes a server was sent."""
+        """Return the number of our own probes sent to a server."""
         return len([packet for packet in self.packets if packet[1] == server and is_probe(packet[3])])
 
     def deliver(self, server: int, socket: int, packet: bytes) -> None:
