@@ -54,6 +54,7 @@ class Batch:
                 try:
                     reply = respond(message, transaction, port)
                     if type(reply) is Asked:  # 0.02 µs less than isinstance
+                        port.deferred += 1
                         self.defer(reply, port, port.peer(len(replies)), came)
                         reply = None
                 except Exception as error:

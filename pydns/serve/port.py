@@ -24,13 +24,14 @@ class Client(NamedTuple):
 class Port:
     """A socket or a connection. It is asked for a client only where something depends on the client."""
 
-    __slots__ = ("limit", "observers", "protocol", "replies", "tally")
+    __slots__ = ("deferred", "limit", "observers", "protocol", "replies", "tally")
 
     def __init__(self, protocol: str, limit: int, tally: Tally, observers: Sequence["Observer"] = ()) -> None:
         self.protocol = protocol  # for logs: "udp", "tcp"
         self.limit = limit  # octets of a reply to a client that sends no EDNS
         self.tally = tally
         self.observers = observers  # of this port; the worker changes its list in place
+        self.deferred = 0  # queries that were answered later, or will be
         # Replies to the messages that came together, in their order; None is no reply, or none yet.
         # While a message is being answered, its place among them is `len(replies)`.
         self.replies: list[bytes | None] = []

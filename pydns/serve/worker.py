@@ -29,7 +29,7 @@ from pydns.serve.context import Batch
 from pydns.serve.port import UDP_LIMIT, Observer, Port
 from pydns.serve.query_log import QueryLog
 from pydns.serve.recursion import CONFIG_S, Recursion
-from pydns.serve.tcp import Connections
+from pydns.serve.tcp import Connections, limit_buffers
 from pydns.table.reader import Reader
 
 _WAIT_S = 5.0  # for upstreams: longer than any client is kept waiting
@@ -83,6 +83,8 @@ async def _run(slot: Slot, state_dir: Path, log: Log, lifeline: int, row: Proces
     for sock, read in zip(slot.udp, readers, strict=True):
         loop.add_reader(sock, read)
     connections = Connections(batch, loop)
+    for sock in slot.tcp:
+        limit_buffers(sock)
     # A duplicate: the loop closes the socket that it gets, and the original must outlive this process's loop.
     servers = [await loop.create_server(connections.accept, sock=sock.dup(), backlog=1024) for sock in slot.tcp]
     beats = _beat(check), _sweep(connections), _poll(recursion, configure), _look(slot.udp)

@@ -2,11 +2,13 @@
 
 import asyncio
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import uvloop
 
 from pydns.config.model import Config
 from pydns.dns.rrset import SOA
@@ -27,6 +29,9 @@ from tests.waiting import PATIENCE_S
 QUERY = query("cluster.local.", SOA)
 MANY = 10_000
 FRAME = len(QUERY).to_bytes(2) + QUERY
+FOREIGN_QUERY = query("www.example.com.")
+FOREIGN_FRAME = len(FOREIGN_QUERY).to_bytes(2) + FOREIGN_QUERY
+PATIENT_S = 60.0
 
 
 class Running:
@@ -42,11 +47,12 @@ class Running:
     async def __aenter__(self) -> "Running":
         loop = asyncio.get_running_loop()
         self.reader = Reader(self._state_dir)
-        batch = Batch(self.reader, Log(), Meter(share(1)[0]))
+        self.batch = batch = Batch(self.reader, Log(), Meter(share(1)[0]))
         self.connections = Connections(batch, loop)
         self.answered = 0
+        self.accepted: list[tcp.Connection] = []
         batch.observers.append(self)
-        self._server = await loop.create_server(self.connections.accept, "127.0.0.1", 0)
+        self._server = await loop.create_server(self._accept, "127.0.0.1", 0)
         listening = self._server.sockets[0]
         listening.setsockopt(
             socket.SOL_SOCKET, socket.SO_SNDBUF, 16384
@@ -59,6 +65,10 @@ class Running:
         self._server.close()
         await self._server.wait_closed()
         self.reader.close()
+
+    def _accept(self) -> tcp.Connection:
+        self.accepted.append(self.connections.accept())
+        return self.accepted[-1]
 
     # As an observer of ports.
 
@@ -73,14 +83,47 @@ class Running:
     def replied(self, port: Port, peer: Any, reply: bytes, came: float) -> None:
         pass
 
-    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        return await asyncio.open_connection("127.0.0.1", self._port)
+    async def connect(self, ip: str = "127.0.0.1") -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Connect from an address. Returns when the connection is accepted."""
+        before = len(self.accepted)
+        streams = await asyncio.open_connection("127.0.0.1", self._port, local_addr=(ip, 0))
+        await until(lambda: len(self.accepted) > before)
+        return streams
+
+    async def defer(self, writer: asyncio.StreamWriter) -> Callable[[], None]:
+        """Send a query that is deferred. Returns the function that sends its reply."""
+        deferred: list[Callable[[], None]] = []
+
+        def defer(_asked: Any, port: Port, peer: Any, _came: float) -> None:
+            deferred.append(lambda: port.reply_later(QUERY, peer))
+
+        self.batch.responder.configure(offered=True, max_udp_size=1232)
+        self.batch.defer = defer
+        writer.write(FOREIGN_FRAME)
+        await until(lambda: deferred)
+        return deferred[0]
+
+
+async def until(holds: Callable[[], object]) -> None:
+    """Return as soon as this holds."""
+    async with asyncio.timeout(PATIENT_S):
+        while not holds():
+            await asyncio.sleep(0.001)
+
+
+async def count_replies(reader: asyncio.StreamReader) -> int:
+    """Return how many replies come until the server closes the connection."""
+    stream, count = await asyncio.wait_for(reader.read(), PATIENT_S), 0
+    while stream:
+        stream = stream[2 + int.from_bytes(stream[:2]) :]
+        count += 1
+    return count
 
 
 async def is_answered(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
     writer.write(FRAME)
     try:
-        length = int.from_bytes(await asyncio.wait_for(reader.readexactly(2), PATIENCE_S))
+        length = int.from_bytes(await asyncio.wait_for(reader.readexactly(2), PATIENT_S))
         return len(await reader.readexactly(length)) == length
     except (asyncio.IncompleteReadError, ConnectionError):
         return False
@@ -167,3 +210,263 @@ def test_replies_for_a_client_that_has_gone_are_dropped() -> None:
     connection.replies = [b"reply"]
     connection.send()
     connection.reply_later(b"reply", None)
+
+
+# Clients that have finished sending
+
+
+def test_a_client_that_has_finished_sending_gets_every_answer(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with Running(tmp_path) as running:
+            reader, writer = await running.connect()
+            writer.write(FRAME * 1000 + FRAME[:5])
+            writer.write_eof()
+            assert await count_replies(reader) == 1000  # and then the connection ends
+            writer.close()
+
+    uvloop.run(scenario())
+
+
+def test_a_client_that_has_finished_sending_gets_a_deferred_answer(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with Running(tmp_path) as running:
+            reader, writer = await running.connect()
+            reply = await running.defer(writer)
+            writer.write_eof()
+            other = await running.connect()
+            for _ in range(3):  # so that the end has been received too
+                assert await is_answered(*other)
+            reply()
+            assert await count_replies(reader) == 1
+            for each in writer, other[1]:
+                each.close()
+
+    uvloop.run(scenario())
+
+
+@pytest.mark.parametrize("leave", ["close", "reset"])
+def test_a_deferred_answer_for_a_client_that_has_gone_is_dropped(tmp_path: Path, leave: str) -> None:
+    async def scenario() -> None:
+        async with Running(tmp_path) as running:
+            _, writer = await running.connect()
+            reply = await running.defer(writer)
+            if leave == "reset":
+                writer.transport.abort()
+            writer.close()
+            other = await running.connect()
+            for _ in range(3):
+                assert await is_answered(*other)
+                reply()
+            assert await is_answered(*other)
+            other[1].close()
+
+    uvloop.run(scenario())
+
+
+# Shares of the connections
+
+
+def test_connections_that_have_asked_outlive_new_ones_of_the_same_client(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tcp, "MAX_CONNECTIONS", 5)
+
+    async def scenario() -> None:
+        async with Running(tmp_path) as running:
+            busy = [await running.connect() for _ in range(3)]
+            for each in busy:
+                assert await is_answered(*each)
+            idle = [await running.connect() for _ in range(20)]
+            for each in busy:
+                assert await is_answered(*each)
+            for _, writer in (*busy, *idle):
+                writer.close()
+
+    uvloop.run(scenario())
+
+
+def test_a_greedy_clients_connections_replace_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tcp, "MAX_CONNECTIONS", 8)
+
+    async def scenario() -> None:
+        async with Running(tmp_path) as running:
+            others = [await running.connect(f"127.0.0.{number}") for number in (2, 3, 4)]
+            for each in others:
+                assert await is_answered(*each)
+            greedy = [await running.connect() for _ in range(20)]
+            for each in greedy[-5:]:
+                assert await is_answered(*each)
+            for each in others:
+                assert await is_answered(*each)
+            for _, writer in (*others, *greedy):
+                writer.close()
+
+    uvloop.run(scenario())
+
+
+# Turns and unread replies, without sockets
+
+
+class Loop:
+    """An event loop whose turns the test takes."""
+
+    def __init__(self) -> None:
+        self._due: list[Callable[[], None]] = []
+
+    def time(self) -> float:
+        return 0.0
+
+    def call_soon(self, call: Callable[[], None]) -> None:
+        self._due.append(call)
+
+    def turn(self) -> bool:
+        """Run what is due now. Returns whether there was something."""
+        due, self._due = self._due, []
+        for call in due:
+            call()
+        return bool(due)
+
+
+class Transport(asyncio.Transport):
+    """A connection of a client that reads nothing until it is told to."""
+
+    def __init__(self, ip: str, connection: tcp.Connection) -> None:
+        super().__init__({"socket": SimpleNamespace(family=socket.AF_INET), "peername": (ip, 1)})
+        self.ip = ip
+        self.unread = 0
+        self.is_read = True
+        self._is_closing = False
+        self.connection = connection
+        connection.connection_made(self)
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        assert high is not None
+        self._limit = high
+
+    def write(self, data: Any) -> None:
+        self.unread += len(data)
+        if self.unread > self._limit:
+            self.connection.pause_writing()
+
+    def read(self) -> None:
+        """Read everything, as the client."""
+        is_paused, self.unread = self.unread > self._limit, 0
+        if is_paused:
+            self.connection.resume_writing()
+
+    def get_write_buffer_size(self) -> int:
+        return self.unread
+
+    def pause_reading(self) -> None:
+        self.is_read = False
+
+    def resume_reading(self) -> None:
+        self.is_read = True
+
+    def is_closing(self) -> bool:
+        return self._is_closing
+
+    def close(self) -> None:
+        self._is_closing = True
+
+    def abort(self) -> None:
+        self._is_closing = True
+
+
+class Crowd:
+    """Connections whose messages are answered with `octets` each, and the order in which they were."""
+
+    observers: tuple[()] = ()
+
+    def __init__(self, octets: int) -> None:
+        self.loop = Loop()
+        self.answered: list[str] = []  # client addresses
+        self._reply = bytes(octets)
+        self._connections = Connections(self, self.loop)  # type: ignore[arg-type]
+
+    def tally(self, _protocol: str, _family: int) -> Any:
+        return None
+
+    def answer(self, messages: Sequence[bytes], port: Port, _came: float) -> None:
+        self.answered += [port.client.ip] * len(messages)
+        port.replies = [self._reply] * len(messages)
+        port.send()
+
+    def send(self, ip: str, messages: int) -> Transport:
+        """Connect and send messages."""
+        connection = self._connections.accept()
+        transport = Transport(ip, connection)
+        connection.data_received(FRAME * messages)
+        return transport
+
+
+GREEDY, OTHER = "192.0.2.1", "192.0.2.2"
+
+
+def test_addresses_take_turns_however_many_connections_and_messages_they_have() -> None:
+    crowd = Crowd(100)
+    for _ in range(50):
+        crowd.send(GREEDY, 20)
+    crowd.send(OTHER, 3)
+    crowd.loop.turn()
+    assert crowd.answered[:6] == [GREEDY, OTHER] * 3
+
+
+def test_connections_of_an_address_take_turns() -> None:
+    crowd = Crowd(100)
+    crowd.send(GREEDY, 200)
+    other = crowd.send(GREEDY, 1)
+    crowd.loop.turn()
+    assert other.unread == 102
+
+
+@pytest.mark.parametrize(("octets", "most"), [(100, tcp.TURN), (10_000, 7), (60_000, 2)])
+def test_a_turn_of_the_event_loop_ends_after_so_much_work_and_nothing_is_lost(octets: int, most: int) -> None:
+    crowd = Crowd(octets)
+    transports = [crowd.send(f"192.0.2.{number}", 20) for number in range(20)]
+    before = 0
+    while crowd.loop.turn():
+        assert len(crowd.answered) - before <= most
+        before = len(crowd.answered)
+        for transport in transports:
+            transport.read()
+    assert len(crowd.answered) == 400
+
+
+def test_nothing_more_is_read_from_a_client_with_messages_that_wait_or_replies_that_it_does_not_read() -> None:
+    crowd = Crowd(1000)
+    one, many = crowd.send(GREEDY, 1), crowd.send(OTHER, 100)
+    crowd.loop.turn()
+    assert one.is_read
+    assert not many.is_read
+    while crowd.loop.turn():
+        pass
+    assert not many.is_read
+    assert len(crowd.answered) < 30
+    many.read()
+    while crowd.loop.turn():
+        many.read()
+    assert many.is_read
+    assert len(crowd.answered) == 101
+
+
+def test_unread_replies_are_bounded_in_all_and_the_client_that_has_not_read_for_longest_is_closed_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tcp, "MAX_UNREAD_IN_ALL", 200_000)
+    crowd = Crowd(60_000)
+    transports = []
+    for number in range(6):
+        transports.append(crowd.send(f"192.0.2.{number}", 1))
+        crowd.loop.turn()
+    assert [each.is_closing() for each in transports] == [True] * 3 + [False] * 3
+
+
+def test_deferred_replies_that_a_client_does_not_read_are_bounded() -> None:
+    crowd = Crowd(60_000)
+    transport = crowd.send(GREEDY, 1)
+    crowd.loop.turn()
+    for _ in range(20):
+        transport.connection.reply_later(bytes(60_000), None)
+    assert transport.is_closing()
+    assert transport.unread < tcp.MAX_UNREAD + 61_000
