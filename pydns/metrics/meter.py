@@ -132,6 +132,10 @@ class Tally:
         """Count a message that gets no reply: too short, or a reply itself."""
         self._totals.add(("ignored_messages_total", self._proto))
 
+    def discarded(self, queries: int) -> None:
+        """Count queries that get no reply because there are too many."""
+        self._totals.add(("discarded_queries_total",), queries)
+
     def timed(self, queries: int, seconds: float) -> None:
         """Note that a turn of queries was received and answered, one after another, in that time.
 

@@ -10,7 +10,7 @@ import mmap
 import os
 import socket
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from ctypes import addressof, byref, c_char, c_int, c_size_t, c_uint, c_void_p, sizeof
 from errno import EAGAIN
 from typing import Any
@@ -19,6 +19,7 @@ BATCH = 64  # datagrams a turn: fewer cost throughput, more delay TCP (tests/ben
 SIZE = 2048  # octets of a datagram that is received: a longer one is cut off, which makes it malformed
 SEND_SIZE = 4096  # octets of a datagram that is sent, at most
 NAME_LENGTHS = {socket.AF_INET: 16, socket.AF_INET6: 28}  # address family -> octets of an address
+_IP_AT = {16: (4, 8), 28: (8, 24)}  # octets of an address -> where the IP address is in it (ip(7), ipv6(7))
 
 _APART = 64  # octets between datagrams: with a power of two all would begin in one set of the CPU's cache
 _NAME_SIZE = 32  # octets for an address
@@ -95,6 +96,9 @@ class Inbox:
         self._name_length = name_length
         self._room = memoryview(array(slots.control_lengths.format, [_CONTROL_SIZE] * BATCH)) if with_control else None
         self.names = slots.names.tolist()  # memory addresses of the senders' addresses, for an outbox
+        first, end = _IP_AT.get(name_length, (0, 0))
+        name_starts = range(_NAMES, _NAMES + BATCH * _NAME_SIZE, _NAME_SIZE)
+        self._addresses = [slice(at + first, at + end) for at in name_starts]
 
     def receive(self, fd: int) -> list[bytes]:
         """Return the datagrams that have come, at most `BATCH`. Doesn't wait.
@@ -116,6 +120,20 @@ class Inbox:
         """Return the sender's address of one of the last datagrams, as the kernel writes it."""
         at = _NAMES + place * _NAME_SIZE
         return self._memory[at : at + self._name_length]
+
+    def senders(self, step: int = 1) -> list[bytes]:
+        """Return the octets of the IP address that came last at every `step`th place of a batch, zeros if none has."""
+        memory = self._memory
+        return [memory[at] for at in self._addresses[::step]]
+
+    def keep(self, places: Sequence[int]) -> None:
+        """Move the addresses and control messages of some of the last datagrams to the front. `places` ascend."""
+        memory, lengths = self._memory, self._slots.control_lengths
+        for to, place in enumerate(places):
+            for begin, size in (_NAMES, _NAME_SIZE), (_CONTROLS, _CONTROL_SIZE):
+                at = begin + place * size
+                memory[begin + to * size : begin + (to + 1) * size] = memory[at : at + size]
+            lengths[to] = lengths[place]
 
     def control(self, place: int) -> bytes:
         """Return the control messages of one of the last datagrams."""

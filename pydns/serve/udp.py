@@ -14,6 +14,7 @@ from collections.abc import Callable
 from time import monotonic
 
 from pydns.process.slots import IP_PKTINFO
+from pydns.serve.backlog import Backlog
 from pydns.serve.context import Batch
 from pydns.serve.datagrams import BATCH, NAME_LENGTHS, Inbox, Outbox
 from pydns.serve.port import UDP_LIMIT, Client, Port
@@ -24,17 +25,21 @@ _CMSG = struct.Struct("@Nii")  # length, level, type (cmsg(3)); then the data
 _Peer = tuple[bytes, bytes]
 
 
-def reader(sock: socket.socket, batch: Batch, loop: asyncio.AbstractEventLoop) -> Callable[[], bool]:
-    """Return the function to call when the socket is readable. It returns whether there may be more to read."""
-    port = UdpPort(sock, batch, loop)
-    receive, answer = port.receive, batch.answer
+def reader(port: "UdpPort", batch: Batch) -> Callable[[], bool]:
+    """Return the function to call when a port's socket is readable. It returns whether there may be more to read."""
+    receive, choose, answer = port.receive, port.backlog.choose, batch.answer
 
     def drain() -> bool:
         came = monotonic()
         messages = receive()
+        is_full = len(messages) == BATCH
+        if is_full:
+            messages = choose(messages)
+            if len(messages) < BATCH:
+                port.tally.discarded(BATCH - len(messages))
         if messages:
             answer(messages, port, came)
-        return len(messages) == BATCH
+        return is_full
 
     return drain
 
@@ -52,6 +57,7 @@ class UdpPort(Port):
         "_outbox",
         "_put",
         "_sources",
+        "backlog",
     )
 
     def __init__(self, sock: socket.socket, batch: Batch, loop: asyncio.AbstractEventLoop) -> None:
@@ -61,6 +67,7 @@ class UdpPort(Port):
         self._fd = sock.fileno()
         self._loop = loop
         self._inbox = Inbox(name_length, with_control=any_address)
+        self.backlog = Backlog(sock, self._inbox)
         self._outbox = Outbox(name_length, with_control=any_address)
         self._outbox.aim(self._fd, self._unsent)
         self._put, self._names = self._outbox.put, self._inbox.names

@@ -7,7 +7,6 @@ import asyncio
 import gc
 import os
 import signal
-import socket
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -79,7 +78,8 @@ async def _run(slot: Slot, state_dir: Path, log: Log, lifeline: int, row: Proces
     else:
         loop.add_signal_handler(DRAIN, drain)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {DRAIN})
-    readers = [udp.reader(sock, batch, loop) for sock in slot.udp]
+    ports = [udp.UdpPort(sock, batch, loop) for sock in slot.udp]
+    readers = [udp.reader(port, batch) for port in ports]
     for sock, read in zip(slot.udp, readers, strict=True):
         loop.add_reader(sock, read)
     connections = Connections(batch, loop)
@@ -87,7 +87,7 @@ async def _run(slot: Slot, state_dir: Path, log: Log, lifeline: int, row: Proces
         limit_buffers(sock)
     # A duplicate: the loop closes the socket that it gets, and the original must outlive this process's loop.
     servers = [await loop.create_server(connections.accept, sock=sock.dup(), backlog=1024) for sock in slot.tcp]
-    beats = _beat(check), _sweep(connections), _poll(recursion, configure), _look(slot.udp)
+    beats = _beat(check), _sweep(connections), _poll(recursion, configure), _look([port.backlog for port in ports])
     tasks = [loop.create_task(each) for each in (*beats, _fold(meter, recursion, log))]
     for task in tasks:
         task.add_done_callback(partial(stop_if_failed, stop=stop, log=log))
@@ -188,8 +188,7 @@ async def _poll(recursion: Recursion, configured: Callable[[], None]) -> None:
         configured()
 
 
-async def _look(sockets: list[socket.socket]) -> None:
-    backlogs = [Backlog(sock) for sock in sockets]
+async def _look(backlogs: list[Backlog]) -> None:
     while True:
         await asyncio.sleep(LOOK_S)
         for backlog in backlogs:

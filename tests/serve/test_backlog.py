@@ -1,61 +1,188 @@
-"""The size of a UDP socket's receive buffer, which follows the time that datagrams wait in it."""
+"""Which datagrams of a UDP socket are answered when more come than a worker can answer."""
 
 import socket
+import struct
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from fcntl import ioctl
 
 import pytest
 
 from pydns.process.slots import RECEIVE_BUFFER
 from pydns.serve.backlog import Backlog
+from pydns.serve.datagrams import BATCH, NAME_LENGTHS, Inbox
+
+FLOODER, OTHERS = "127.0.0.2", ("127.0.0.3", "127.0.0.4", "127.0.0.5")
+_SIOCGSTAMP = 0x8906
 
 
 class Datagrams:
-    """A socket with its backlog, and the clock."""
+    """A socket with its backlog, and clients. The clock shows the arrival of the last datagram plus `waited_s`."""
 
-    def __init__(self) -> None:
+    def __init__(self, buffer: int = 2 * RECEIVE_BUFFER) -> None:
         self.sock = socket.socket(type=socket.SOCK_DGRAM)
         self.sock.bind(("127.0.0.1", 0))
-        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
-        self.backlog = Backlog(self.sock)
-        self.backlog.look(time.time())  # from here on datagrams are stamped
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer // 2)  # the kernel doubles
+        self.inbox = Inbox(NAME_LENGTHS[socket.AF_INET])
+        self.clients: dict[str, socket.socket] = {}
+        self.start()
+
+    def start(self) -> None:
+        """Start a worker, as it were."""
+        self.waited_s: float | None = None
+        self.backlog = Backlog(self.sock, self.inbox, self.clock)
+
+    def clock(self) -> float:
+        if self.waited_s is None:
+            return time.time()
+        seconds, microseconds = struct.unpack("@ll", ioctl(self.sock, _SIOCGSTAMP, bytes(16)))
+        return float(seconds + microseconds / 1e6 + self.waited_s)
 
     @property
     def size(self) -> int:
         return self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
 
-    def receive(self, waited_s: float) -> float:
-        """Receive a datagram that has waited for `waited_s`, and return the factor by which the buffer changed."""
-        self.sock.sendto(b"query", self.sock.getsockname())
-        self.sock.recv(100)
-        before = self.size
-        self.backlog.look(time.time() + waited_s)
-        return self.size / before
+    def send(self, ip: str, count: int) -> None:
+        if ip not in self.clients:
+            self.clients[ip] = socket.socket(type=socket.SOCK_DGRAM)
+            self.clients[ip].bind((ip, 0))
+        for _ in range(count):
+            self.clients[ip].sendto(b"query", self.sock.getsockname())
+
+    def send_batch(self, others: int = 2) -> None:
+        """Send a batch: `others` datagrams of each other client, and the rest from the flooder."""
+        for ip in OTHERS:
+            self.send(ip, others)
+        self.send(FLOODER, BATCH - others * len(OTHERS))
+
+    def receive(self, waited_s: float) -> Counter[str]:
+        """Receive a batch after a time, and return how many of each client are to be answered."""
+        messages = self.inbox.receive(self.sock.fileno())
+        assert len(messages) == BATCH
+        self.waited_s = waited_s
+        chosen = self.backlog.choose(messages)
+        return Counter(socket.inet_ntoa(self.inbox.name(place)[4:8]) for place in range(len(chosen)))
+
+    def arrived(self, ip: str, count: int) -> int:
+        """Send datagrams, and return how many the kernel lets pass."""
+        self.send(ip, count)
+        passed = 0
+        while received := self.inbox.receive(self.sock.fileno()):
+            passed += len(received)
+        return passed
+
+    def look(self) -> None:
+        self.backlog.look(self.clock())
+
+    def close(self) -> None:
+        for each in (self.sock, *self.clients.values()):
+            each.close()
 
 
 @pytest.fixture
-def datagrams() -> Iterator[Datagrams]:
-    made = Datagrams()
-    yield made
-    made.sock.close()
+def open_datagrams() -> Iterator[Callable[..., Datagrams]]:
+    with ExitStack() as stack:
+        yield lambda *args: stack.enter_context(closing(Datagrams(*args)))
 
 
-def test_a_queue_is_shortened_when_datagrams_wait_too_long(datagrams: Datagrams) -> None:
-    assert datagrams.receive(0.3) == 1
-    assert datagrams.receive(0.5) == pytest.approx(0.4, rel=0.1)
-    assert datagrams.receive(0.6) == 1  # it was in the longer queue
-    assert datagrams.receive(100) == pytest.approx(0.25, rel=0.1)
-    for hour in range(1, 20):
-        datagrams.receive(3600 * hour)
-    assert datagrams.size == 64 << 10  # of which a burst of some sort has room
+Open = Callable[..., Datagrams]
+ALL = Counter({FLOODER: BATCH - 2 * len(OTHERS)} | dict.fromkeys(OTHERS, 2))
+OTHERS_ALONE = Counter(dict.fromkeys(OTHERS, 2))
+BATCHES, THEIR_BUFFER = 4, 280 << 10  # two of the batches are more than a third of the buffer
 
 
-def test_a_queue_grows_back_when_datagrams_do_not_wait(datagrams: Datagrams) -> None:
+def test_everybody_is_answered_while_the_queue_is_short(open_datagrams: Open) -> None:
+    datagrams = open_datagrams()
+    for _ in range(20):
+        datagrams.send_batch()
+        assert datagrams.receive(0.3) == ALL
+        datagrams.look()
+    assert datagrams.arrived(FLOODER, 100) == 100
+
+
+def overloaded(open_datagrams: Open) -> Datagrams:
+    """Return a socket in whose queue two batches of four are left."""
+    datagrams = open_datagrams(THEIR_BUFFER)
+    for _ in range(BATCHES):
+        datagrams.send_batch()
+    for _ in range(2):
+        assert datagrams.receive(0.05) == ALL
+    return datagrams
+
+
+def test_in_an_overload_a_greedy_client_gets_no_answer_to_what_has_waited(open_datagrams: Open) -> None:
+    datagrams = overloaded(open_datagrams)
+    assert datagrams.receive(0.15) == OTHERS_ALONE
+    assert datagrams.receive(0.05) == ALL
+
+
+def test_in_an_overload_the_kernel_drops_a_part_of_what_a_greedy_client_sends(open_datagrams: Open) -> None:
+    datagrams = overloaded(open_datagrams)
+    datagrams.arrived(FLOODER, 0)
+    assert sum(datagrams.arrived(FLOODER, 100) for _ in range(10)) < 700  # two fifths, at random
+    assert [datagrams.arrived(ip, 100) for ip in OTHERS] == [100] * len(OTHERS)
+    for _ in range(3):  # nobody has to wait any more
+        datagrams.look()
+    assert datagrams.arrived(FLOODER, 100) == 100
+
+
+def test_a_worker_that_starts_restricts_nobody(open_datagrams: Open) -> None:
+    datagrams = overloaded(open_datagrams)
+    datagrams.arrived(FLOODER, 0)
+    datagrams.start()
+    assert datagrams.arrived(FLOODER, 100) == 100
+
+
+def test_one_client_alone_is_never_greedy(open_datagrams: Open) -> None:
+    datagrams = open_datagrams(THEIR_BUFFER)
+    datagrams.send(FLOODER, BATCH * BATCHES)
+    for waited_s in 0.05, 0.15, 0.3, 0.39:
+        assert datagrams.receive(waited_s).total() == BATCH
+    assert datagrams.arrived(FLOODER, 100) == 100
+
+
+def test_a_client_is_not_alone_if_there_was_another_one_at_rest(open_datagrams: Open) -> None:
+    datagrams = open_datagrams(THEIR_BUFFER)
+    assert datagrams.arrived(OTHERS[0], 1) == 1
+    datagrams.look()
+    datagrams.send(FLOODER, BATCH * BATCHES)
+    for waited_s in 0.05, 0.05:
+        assert datagrams.receive(waited_s).total() == BATCH
+    assert datagrams.receive(0.15).total() == 0
+
+
+EQUAL = BATCH // (1 + len(OTHERS))  # datagrams of each client: nobody is greedy
+
+
+def receive_equal(datagrams: Datagrams, waited_s: float) -> int:
+    """Return how many of a batch are answered to which all clients have sent the same number."""
+    datagrams.send_batch(EQUAL)
+    return datagrams.receive(waited_s).total()
+
+
+def test_what_is_too_old_is_discarded_in_an_overload_that_lasts(open_datagrams: Open) -> None:
+    datagrams = open_datagrams()
     longest = datagrams.size
-    for hour in range(1, 20):
-        datagrams.receive(3600 * hour)
-    assert datagrams.receive(0.01) == 2
-    assert datagrams.receive(0.2) == 1
-    for _ in range(10):  # also without any query
-        datagrams.backlog.look(time.time() + 10)
+    assert receive_equal(datagrams, 0.5) == BATCH  # one pause of the worker is no overload
+    assert receive_equal(datagrams, 0.8) == 0
+    assert receive_equal(datagrams, 0.3) == BATCH
+    datagrams.look()
+    shorter = datagrams.size
+    assert shorter < longest / 2
+    receive_equal(datagrams, 0.2)
+    datagrams.look()
+    assert datagrams.size == shorter
+    for _ in range(10):
+        datagrams.look()  # nobody has come since
     assert datagrams.size == longest
+
+
+def test_what_has_waited_for_the_worker_to_start_is_never_too_old(open_datagrams: Open) -> None:
+    datagrams = open_datagrams()
+    for _ in range(3):
+        datagrams.send_batch(EQUAL)
+    datagrams.start()
+    for waited_s in 5.0, 6.0, 7.0:
+        assert datagrams.receive(waited_s).total() == BATCH

@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Iterator
+from contextlib import ExitStack
 from errno import ECONNREFUSED, EINVAL
 
 import pytest
@@ -124,3 +125,27 @@ def test_receive_raises_the_error_of_an_earlier_datagram(pair: Pair) -> None:
     with pytest.raises(ConnectionRefusedError):
         inbox.receive(client.fileno())
     assert inbox.receive(client.fileno()) == []
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_replies_reach_the_senders_of_the_datagrams_that_are_kept(family: socket.AddressFamily) -> None:
+    with ExitStack() as stack:
+        server, *clients = [stack.enter_context(socket.socket(family, socket.SOCK_DGRAM)) for _ in range(5)]
+        server.bind((FAMILIES[family], 0))
+        for client in clients:
+            client.connect(server.getsockname())
+            client.settimeout(5)
+        inbox, outbox, errors = boxes(server)
+        for place in range(BATCH):
+            clients[place % 4].send(b"%d" % place)
+        messages = inbox.receive(server.fileno())
+        assert {socket.inet_ntop(family, each) for each in inbox.senders()} == {FAMILIES[family]}
+        kept = [place for place in range(BATCH) if place % 4 in (1, 3)]
+        inbox.keep(kept)
+        for name_at, place in zip(inbox.names, kept, strict=False):
+            outbox.put(messages[place], name_at)
+        outbox.send()
+        for number in 1, 3:
+            received = [clients[number].recv(SIZE) for _ in range(BATCH // 4)]
+            assert received == [b"%d" % place for place in range(number, BATCH, 4)]
+        assert errors == []

@@ -17,7 +17,7 @@ from pydns.process.block import share
 from pydns.serve.context import Batch
 from pydns.serve.port import UDP_LIMIT, Client, Port
 from pydns.serve.recursion import Recursion
-from pydns.serve.udp import reader
+from pydns.serve.udp import UdpPort, reader
 from pydns.table.reader import Reader
 from pydns.table.writer import Writer
 from tests.running import query
@@ -66,7 +66,7 @@ class Worker:
         self._sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._sock.bind(("127.0.0.1", 0))
         self._sock.setblocking(False)
-        self._read = reader(self._sock, self.batch, loop)
+        self._read = reader(UdpPort(self._sock, self.batch, loop), self.batch)
         self.client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.client.settimeout(PATIENCE_S)
         self.client.connect(self._sock.getsockname())

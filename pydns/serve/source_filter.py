@@ -1,0 +1,46 @@
+"""A filter of a UDP socket that drops most datagrams of some clients in the kernel: classic BPF (packet(7), socket(7)).
+
+It runs before a datagram takes room in the queue, so what it drops costs the worker nothing. Needs no privilege.
+"""
+
+import ctypes
+import socket
+import struct
+from collections.abc import Iterable
+from contextlib import suppress
+
+MOST = 16  # clients that a filter names
+_SO_ATTACH_FILTER, _SO_DETACH_FILTER = 26, 27  # asm-generic/socket.h
+_STEP = struct.Struct("@HBBI")  # linux/filter.h: code, steps to skip if true and if false, operand
+_PROGRAM = struct.Struct("@HP")
+_LOAD, _IS_EQUAL, _IS_AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06  # linux/bpf_common.h
+_NETWORK_HEADER, _RANDOM = 0xFFF00000, 0xFFFFF000 + 56  # linux/filter.h: SKF_NET_OFF, SKF_AD_OFF + SKF_AD_RANDOM
+_SOURCE_AT = {4: 12, 16: 8}  # octets of an address -> where the IP header has the sender's
+_DROP, _KEEP = (_RETURN, 0, 0, 0), (_RETURN, 0, 0, 0xFFFFFFFF)
+
+
+def attach(sock: socket.socket, addresses: Iterable[bytes], share: float) -> None:
+    """Keep only a share of what some addresses send, at random. Does nothing where the kernel refuses."""
+    steps = _program(list(addresses)[:MOST], share)
+    buffer = ctypes.create_string_buffer(steps, len(steps))
+    with suppress(OSError):
+        program = _PROGRAM.pack(len(steps) // _STEP.size, ctypes.addressof(buffer))
+        sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
+
+
+def detach(sock: socket.socket) -> None:
+    """Remove the filter, if there is one."""
+    with suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
+
+
+def _program(addresses: list[bytes], share: float) -> bytes:
+    steps = []
+    for address in addresses:
+        words = struct.unpack(f"!{len(address) // 4}I", address)
+        for place, word in enumerate(words):
+            to_next = 2 * (len(words) - place - 1) + 4
+            steps.append((_LOAD, 0, 0, _NETWORK_HEADER + _SOURCE_AT[len(address)] + 4 * place))
+            steps.append((_IS_EQUAL, 0, to_next, word))
+        steps += [(_LOAD, 0, 0, _RANDOM), (_IS_AT_LEAST, 0, 1, int(share * 0xFFFFFFFF)), _DROP, _KEEP]
+    return b"".join(_STEP.pack(*step) for step in [*steps, _KEEP])
