@@ -14,6 +14,7 @@ import dns.exception
 
 from tests.bench import (
     change,
+    clients,
     folders,
     forward,
     load,
@@ -40,6 +41,7 @@ _PARTS = {  # what it measures, and the programs that it needs
     "tenants": ("delay of a change next to another tenant's largest objects", ()),
     "memory": ("memory by the size of the cluster", ("dnsperf",)),
     "overload": ("replies at ten times the load", ("dnsperf", "taskset")),
+    "clients": ("what ordinary clients lose next to a greedy one", ("dnsperf", "taskset")),
     "restart": ("queries lost in a rolling restart", ()),
 }
 
@@ -94,6 +96,9 @@ def _measure(part: str, options: argparse.Namespace) -> tuple[Any, report.Table]
     if part == "overload":
         means, found = overload.run(options.pydns, options.seconds, options.rounds, _cores())
         return [each._asdict() for each in found], overload.table(means, found)
+    if part == "clients":
+        peak_qps, beside = clients.run(options.pydns, options.seconds, _cores())
+        return [each._asdict() for each in beside], clients.table(peak_qps, beside)
     if part == "restart":
         lives = restart.run(options.pydns)
         return [each._asdict() for each in lives], restart.table(lives)

@@ -69,7 +69,7 @@ def run(command: str, seconds: float, rounds: int, cores: tuple[int, int]) -> tu
         source = ["--manifests", str(manifests), "--config", str(config)]
         with servers.pydns(command, source, 1, server_core) as server:
             servers.wait_until(server, [(services[-1].dns_name, "A")])
-            with _a_twentieth_of(server_core, server.pid) as means:
+            with a_twentieth_of(server_core, server.pid) as means:
                 dnsperf.flood(server.port, data, 1, client_core)  # the first second is slower
                 found = [_round(server, data, services[0].dns_name, seconds, client_core) for _ in range(rounds)]
     upstream.close()
@@ -114,7 +114,7 @@ def _address_for(packet: bytes) -> bytes:
 
 
 @contextmanager
-def _a_twentieth_of(core: int, pid: int) -> Iterator[str]:
+def a_twentieth_of(core: int, pid: int) -> Iterator[str]:
     """Hold a server back; yield the means."""
     try:
         group = _quota(pid)
