@@ -31,7 +31,6 @@ MANY = 10_000
 FRAME = len(QUERY).to_bytes(2) + QUERY
 FOREIGN_QUERY = query("www.example.com.")
 FOREIGN_FRAME = len(FOREIGN_QUERY).to_bytes(2) + FOREIGN_QUERY
-PATIENT_S = 60.0
 
 
 class Running:
@@ -106,14 +105,14 @@ class Running:
 
 async def until(holds: Callable[[], object]) -> None:
     """Return as soon as this holds."""
-    async with asyncio.timeout(PATIENT_S):
+    async with asyncio.timeout(PATIENCE_S):
         while not holds():
             await asyncio.sleep(0.001)
 
 
 async def count_replies(reader: asyncio.StreamReader) -> int:
     """Return how many replies come until the server closes the connection."""
-    stream, count = await asyncio.wait_for(reader.read(), PATIENT_S), 0
+    stream, count = await asyncio.wait_for(reader.read(), PATIENCE_S), 0
     while stream:
         stream = stream[2 + int.from_bytes(stream[:2]) :]
         count += 1
@@ -123,7 +122,7 @@ async def count_replies(reader: asyncio.StreamReader) -> int:
 async def is_answered(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
     writer.write(FRAME)
     try:
-        length = int.from_bytes(await asyncio.wait_for(reader.readexactly(2), PATIENT_S))
+        length = int.from_bytes(await asyncio.wait_for(reader.readexactly(2), PATIENCE_S))
         return len(await reader.readexactly(length)) == length
     except (asyncio.IncompleteReadError, ConnectionError):
         return False
