@@ -270,7 +270,8 @@ def test_a_blocked_log_delays_no_query_and_reports_lost_lines_later(manifests: P
             assert process.poll() is None, os.read(reading, 4096)
             for number in range(4000):  # 640 KB of lines: the pipe takes 64, the buffer 256
                 assert _answers(sock), number
-            (manifests / "bad.yaml").write_text("kind: [")  # the controller has something to log
+            for number in range(50):  # more lines of the controller than the pipe has room for in any case
+                (manifests / f"bad{number}.yaml").write_text("kind: [")
             (manifests / "other.yaml").write_text((manifests / "web.yaml").read_text().replace("web", "other"))
             until(lambda: _answers(sock, WEB.replace("web", "other")))
             os.set_blocking(reading, False)
