@@ -351,13 +351,12 @@ class Pool:
         `tried` has a bit for the index of each server that isn't to be chosen; `bits` are at least 16 random ones.
         """
         closed = [u for u in self.upstreams if not (u.is_open or tried >> u.index & 1)]
-        talking = [u for u in closed if not u.is_silent]
-        candidates = talking or closed
-        while candidates:
-            upstream = self._pick(candidates, bits)
-            if upstream.take(now):
-                return upstream
-            candidates.remove(upstream)
+        for candidates in [u for u in closed if not u.is_silent], [u for u in closed if u.is_silent]:
+            while candidates:
+                upstream = self._pick(candidates, bits)
+                if upstream.take(now):
+                    return upstream
+                candidates.remove(upstream)
         opened = [u for u in self.upstreams if u.is_open and not (u.loops or tried >> u.index & 1)]
         for upstream in sorted(opened, key=_probe_at):
             if upstream.take(now):

@@ -130,3 +130,12 @@ def test_a_budget_lets_one_second_of_packets_through_and_fills_with_time() -> No
 def test_a_spent_budget_leads_to_the_next_server() -> None:
     pool = make(2, packets_per_second=1)
     assert [chosen(pool), chosen(pool), chosen(pool)] == [0, 1, None]
+
+
+def test_a_silent_server_is_asked_if_the_others_have_spent_their_budgets() -> None:
+    specs = UpstreamSpec("bounded", packets_per_second=1), UpstreamSpec("silent")
+    pool = Pool([Upstream(index, spec) for index, spec in enumerate(specs)], Choice.IN_ORDER)
+    silent = pool.upstreams[1]
+    while not silent.is_silent:
+        silent.waited(1.0)
+    assert [chosen(pool), chosen(pool)] == [0, 1]
