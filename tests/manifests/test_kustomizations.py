@@ -150,9 +150,14 @@ def test_the_switch_is_a_label_of_the_pods_and_nothing_else() -> None:
     assert before == after
 
 
-def test_autoscaled_leaves_the_number_of_pods_to_the_autoscaler() -> None:
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_applying_any_folder_keeps_the_number_of_pods(folder: str) -> None:
+    """A number in one folder would be set at once, and its absence in the next one would set it to 1."""
+    assert "replicas" not in only(build(folder), "Deployment")["spec"]
+
+
+def test_the_autoscaler_scales_the_deployment_and_keeps_two_pods() -> None:
     objects = build("overlays/autoscaled")
-    assert "replicas" not in only(objects, "Deployment")["spec"]
     scaler = only(objects, "HorizontalPodAutoscaler")["spec"]
     assert scaler["scaleTargetRef"]["name"] == only(objects, "Deployment")["metadata"]["name"]
     assert scaler["minReplicas"] >= 2
