@@ -1,5 +1,6 @@
 """The kustomizations: valid for every supported API server, and fit to replace CoreDNS."""
 
+import re
 from pathlib import Path
 
 import kubernetes_validate
@@ -9,7 +10,7 @@ import pydns
 from pydns.cli.main import parser
 from pydns.cli.serve import settings_of
 from pydns.config.settings import PodsMode
-from tests.manifests.kustomized import Json, build, build_with, needs_kubectl, only
+from tests.manifests.kustomized import MANIFESTS, Json, build, build_with, needs_kubectl, only
 
 FOLDERS = ["base", "overlays/side-by-side", "overlays/replace-coredns", "overlays/autoscaled"]
 OLDEST, NEWEST = "1.27", kubernetes_validate.latest_version()
@@ -180,6 +181,12 @@ def test_the_role_grants_the_configmap_that_is_watched() -> None:
     name = only(objects, "ConfigMap")["metadata"]["name"]
     assert chosen.configmap == (("kube-system", name),)
     assert only(objects, "Role")["rules"][0]["resourceNames"] == [name]
+
+
+def test_the_example_goes_into_the_configmap_that_is_watched() -> None:
+    name = only(build("base"), "ConfigMap")["metadata"]["name"]
+    example = (MANIFESTS / "config.example.yaml").read_text()
+    assert set(re.findall(r"\b(?:create|patch) configmap (\S+)", example)) == {name}
 
 
 def test_applying_again_keeps_the_configuration_of_the_operator() -> None:
