@@ -11,9 +11,10 @@ import pytest
 import yaml
 
 from pydns.config.model import MetricNames
-from tests.manifests.kustomized import MANIFESTS, build, needs_kubectl, only
+from tests.manifests.kustomized import MANIFESTS, build, build_path, needs_kubectl, only, path_from
 
 HERE = Path(__file__).parent
+README = (MANIFESTS / "README.md").read_text()
 MONITORING = MANIFESTS / "overlays" / "monitoring"
 RULES = yaml.safe_load((MONITORING / "prometheusrule.yaml").read_text())["spec"]
 DASHBOARD = json.loads((MONITORING / "dashboard.json").read_text())
@@ -112,6 +113,26 @@ def test_the_service_monitor_finds_the_service(folder: str) -> None:
     assert monitor["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
     assert service["metadata"]["labels"][monitor["jobLabel"]] == "pydns"
     assert monitor["endpoints"][0]["port"] in {each["name"] for each in service["spec"]["ports"]}
+
+
+@needs_kubectl
+def test_a_stock_kube_prometheus_stack_selects_monitor_and_rules() -> None:
+    """Its Prometheus selects `release: NAME`; NAME is that of the Helm release, most often that of the chart."""
+    objects = build("overlays/monitoring")
+    for kind in ("ServiceMonitor", "PrometheusRule"):
+        assert only(objects, kind)["metadata"]["labels"]["release"] == "kube-prometheus-stack"
+    # Not what the monitor selects: Services don't have the label.
+    assert "release" not in only(objects, "ServiceMonitor")["spec"]["selector"]["matchLabels"]
+
+
+@needs_kubectl
+def test_the_label_of_another_release_is_one_line(tmp_path: Path) -> None:
+    shown = re.search(
+        r"^```yaml\n(resources: \[manifests/overlays/monitoring\].*?)^```$", README, re.MULTILINE | re.DOTALL
+    )
+    assert shown
+    (tmp_path / "kustomization.yaml").write_text(shown[1].replace("[manifests", f"[{path_from(tmp_path)}"))
+    assert {each["metadata"]["labels"]["release"] for each in build_path(tmp_path)} == {"monitoring"}
 
 
 @needs_kubectl
