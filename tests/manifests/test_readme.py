@@ -82,7 +82,7 @@ def test_every_key_of_the_configuration_is_named() -> None:
 
 def test_every_folder_and_every_alert_is_named() -> None:
     folders = {str(each.parent.relative_to(MANIFESTS)) for each in MANIFESTS.rglob("kustomization.yaml")}
-    assert set(re.findall(r"^\| \[[\w/-]+\]\(([\w/-]+)\)", README, re.MULTILINE)) == folders | {"demo"}
+    assert set(re.findall(r"^\| \[[\w/-]+\]\(([\w/-]+)\)", README, re.MULTILINE)) == folders | {"chart", "demo"}
     rules = yaml.safe_load((MANIFESTS / "overlays" / "monitoring" / "prometheusrule.yaml").read_text())
     alerts = [rule["alert"] for group in rules["spec"]["groups"] for rule in group["rules"]]
     assert re.findall(r"^\| (Pydns\w+) \|", README, re.MULTILINE) == alerts
@@ -101,3 +101,14 @@ def test_requests_and_limits_are_those_that_the_text_derives() -> None:
     assert f"requests {resources['requests']['memory'][:-2]} MiB" in section
     assert f"limited to {resources['limits']['memory'][:-2]} MiB" in section
     assert "cpu" not in resources["limits"]
+
+
+def test_values_named_in_the_text_exist() -> None:
+    values = yaml.safe_load((MANIFESTS / "chart" / "values.yaml").read_text())
+    set_in_commands = re.findall(r"--set (\S+?)=", " ".join(each for each in COMMANDS if each.startswith("helm ")))
+    assert set_in_commands
+    for path in set_in_commands:
+        found = values
+        for key in path.split("."):
+            assert key in found, path
+            found = found[key]
