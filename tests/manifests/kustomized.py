@@ -30,11 +30,11 @@ def path_from(folder: Path) -> str:
     return "/".join([".."] * (len(folder.resolve().parts) - 1)) + str(MANIFESTS.resolve())
 
 
-def build_with(component: str, folder: Path) -> list[Json]:
-    """Return the objects of the base with a component, by a kustomization in an empty folder."""
+def build_with(component: str, folder: Path, base: str = "base") -> list[Json]:
+    """Return the objects of a folder with a component, by a kustomization in an empty folder."""
     manifests = path_from(folder)
     (folder / "kustomization.yaml").write_text(
-        f"resources: [{manifests}/base]\ncomponents: [{manifests}/components/{component}]\n"
+        f"resources: [{manifests}/{base}]\ncomponents: [{manifests}/components/{component}]\n"
     )
     return build_path(folder)
 

@@ -86,6 +86,12 @@ def test_verified_pods_are_those_of_the_component(tmp_path: Path) -> None:
 
 
 @needs_kubectl
+def test_a_pod_on_every_node_is_that_of_the_overlay() -> None:
+    node_local = ["--values", str(CHART / "node-local.yaml"), *SAME["base"]]
+    assert _by_kind(objects(*node_local)) == _by_kind(build("overlays/node-local"))
+
+
+@needs_kubectl
 def test_monitoring_is_that_of_the_overlay() -> None:
     enabled = "prometheus.monitor.enabled=true,prometheus.rules.enabled=true,dashboard.enabled=true"
     mine, folder = _by_kind(objects("--set", enabled)), _by_kind(build("overlays/monitoring"))

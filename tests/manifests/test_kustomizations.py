@@ -164,6 +164,34 @@ def test_the_autoscaler_scales_the_deployment_and_keeps_two_pods() -> None:
     assert scaler["minReplicas"] >= 2
 
 
+@pytest.mark.parametrize("base", ["base", "overlays/replace-coredns"])
+def test_on_every_node_the_new_pod_is_ready_before_the_old_one_ends(base: str, tmp_path: Path) -> None:
+    objects = build_with("node-local", tmp_path, base)
+    for each in objects:
+        kubernetes_validate.validate(each, NEWEST, strict=True)
+    kinds = {each["kind"] for each in objects}
+    assert "DaemonSet" in kinds
+    # The disruption controller can't count a DaemonSet's pods.
+    assert not kinds & {"Deployment", "PodDisruptionBudget", "HorizontalPodAutoscaler"}
+    daemon_set = only(objects, "DaemonSet")["spec"]
+    assert daemon_set["updateStrategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
+    assert daemon_set["template"]["metadata"]["labels"]["k8s-app"] == "kube-dns"
+    assert only(objects, "Service")["spec"]["trafficDistribution"] == "PreferSameNode"
+
+
+def test_on_every_node_pods_have_the_rights_of_the_base_and_no_more(tmp_path: Path) -> None:
+    node = only(build("overlays/node-local"), "DaemonSet")["spec"]["template"]["spec"]
+    base = _pod("base")["spec"]
+    assert not {"hostNetwork", "hostPID", "hostIPC"} & node.keys()
+    assert not [port for port in node["containers"][0]["ports"] if "hostPort" in port]
+    assert node["securityContext"] == base["securityContext"]
+    assert node["containers"][0]["securityContext"] == base["containers"][0]["securityContext"]
+    assert node["volumes"] == base["volumes"]
+    assert [each for each in build("overlays/node-local") if "Role" in each["kind"]] == [
+        each for each in build("base") if "Role" in each["kind"]
+    ]
+
+
 def test_verified_pods_come_with_the_right_to_watch_pods(tmp_path: Path) -> None:
     objects = build_with("verified-pods", tmp_path)
     for each in objects:
