@@ -18,7 +18,8 @@ HADOLINT = shutil.which("hadolint", path=str(Path(sys.executable).parent))
 
 def _locked() -> dict[str, str]:
     """Return the hashes of each pinned requirement, by the name of the distribution."""
-    entries = re.split(r"^(?=\S)", (ROOT / "requirements.lock").read_text(), flags=re.MULTILINE)[1:]
+    pinned = re.sub(r"^#.*\n", "", (ROOT / "requirements.lock").read_text(), flags=re.MULTILINE)
+    entries = re.split(r"^(?=\S)", pinned, flags=re.MULTILINE)[1:]
     return {_normal(entry.partition("==")[0]): entry.partition("==")[2] for entry in entries}
 
 
@@ -28,6 +29,12 @@ def _normal(distribution: str) -> str:
 
 def _name(requirement: str) -> str:
     return _normal(re.split(r"[^\w.-]", requirement, maxsplit=1)[0])
+
+
+def _left_out() -> set[str]:
+    """Return the distributions that the image doesn't have, although others require them."""
+    (names,) = re.findall(r"^UNUSED := (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    return set(names.split())
 
 
 def _needed() -> set[str]:
@@ -44,7 +51,8 @@ def _needed() -> set[str]:
 
 def test_everything_that_is_needed_is_pinned_by_hash() -> None:
     locked = _locked()
-    assert _needed() - locked.keys() == set()
+    assert _needed() - locked.keys() == _left_out()
+    assert _left_out() & locked.keys() == set()
     for distribution, rest in locked.items():
         assert re.match(r"\S+ \\\n    --hash=sha256:[0-9a-f]{64}", rest), distribution
 
@@ -84,7 +92,52 @@ def test_the_image_needs_no_shell_and_no_root() -> None:
     assert [line for line in lines if line.startswith("USER")] == ["USER 65532:65532"]
 
 
+IMPORT_EVERYTHING = """
+import importlib, pkgutil, sys
+
+class LeftOut:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in MODULES or f"{name}.".startswith("kubernetes.aio."):
+            raise ImportError(f"{name} is not in the image")
+
+sys.meta_path.insert(0, LeftOut())
+import pydns
+for module in pkgutil.walk_packages(pydns.__path__, "pydns."):
+    if module.name != "pydns.__main__":
+        importlib.import_module(module.name)
+"""
+
+
+def test_nothing_imports_what_the_image_leaves_out() -> None:
+    owners = metadata.packages_distributions()
+    modules = {module for module, of in owners.items() if {_normal(each) for each in of} & _left_out()}
+    assert {"aiohttp", "attr"} <= modules
+    assert (ROOT / "Dockerfile").read_text().count('RUN ["rm", "-r", "/opt/pydns/kubernetes/aio"]') == 1
+    command = [sys.executable, "-c", f"MODULES = {modules}{IMPORT_EVERYTHING}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_command_of_the_image_is_pydns() -> None:
+    """As `kubectl exec … -- pydns status` needs it: executable, with the interpreter of the base image."""
+    script, dockerfile = ROOT / "image" / "pydns", (ROOT / "Dockerfile").read_text()
+    assert script.stat().st_mode & 0o111
+    assert script.read_text().startswith("#!/usr/local/bin/python\n")
+    assert "\nCOPY image/pydns /usr/local/bin/pydns\n" in dockerfile
+    assert '\nENTRYPOINT ["pydns"]\n' in dockerfile
+    environment = {"PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1"}
+    command = [sys.executable, str(script), "--version"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout.strip().endswith(pydns.__version__), done.stderr
+
+
+def test_the_base_image_is_pinned() -> None:
+    assert re.search(
+        r"^ARG PYTHON=python:[\w.-]+@sha256:[0-9a-f]{64}$", (ROOT / "Dockerfile").read_text(), re.MULTILINE
+    )
+
+
 def test_only_copied_files_are_sent_to_the_builder() -> None:
-    copied = set(re.findall(r"^COPY (?!--from)(\S+) ", (ROOT / "Dockerfile").read_text(), re.MULTILINE))
+    copied = set(re.findall(r"^COPY (?!--from)([^\s/]+)\S* ", (ROOT / "Dockerfile").read_text(), re.MULTILINE))
     sent = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     assert sent == copied
