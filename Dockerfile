@@ -3,6 +3,7 @@
 #   docker buildx build --platform linux/amd64,linux/arm64 --tag registry.example/dns/pydns:0.1.0 --push .
 #
 # What it takes at run time: /var/lib/pydns writable, nothing else; no root, no capability, no shell.
+#
 # The digest is that of the Docker Official Image of August 2026, CPython 3.11.16. It changes with every fix of Debian and
 # Python: `docker buildx imagetools inspect python:3.11-slim-bookworm` prints the current one.
 ARG PYTHON=python:3.11-slim-bookworm@sha256:0bee7276f83efd4a1ee05bbbf4281d95ed28e079220a9457f25a93e3f1e3c31b

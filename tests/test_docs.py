@@ -9,7 +9,16 @@ from pydns.cli.main import parser
 from pydns.config import describe
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = ("README.md", "ARCHITECTURE.md", "DIFFERENCES.md", "CHANGELOG.md", "SECURITY.md")
+DOCUMENTS = (
+    "README.md",
+    "ARCHITECTURE.md",
+    "DIFFERENCES.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    "manifests/README.md",
+    *sorted(f"docs/{each.name}" for each in (ROOT / "docs").glob("*.md")),
+)
 ROW = re.compile(r"^\| `(--[a-z-]+)[^`]*` \| `(\w+)` \| ([^|]+) \|", re.MULTILINE)
 
 
@@ -63,8 +72,18 @@ def test_the_table_of_directives_is_up_to_date() -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_links_between_documents_have_targets(document: str) -> None:
+    folder = (ROOT / document).parent
     targets = re.findall(r"\]\(([^)#]+)", _text(document))
-    assert [target for target in targets if "://" not in target and not (ROOT / target).exists()] == []
+    assert [target for target in targets if "://" not in target and not (folder / target).exists()] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_links_to_sections_have_targets(document: str) -> None:
+    for target, section in re.findall(r"\]\(([^):#]*)#([^)]+)\)", _text(document)):
+        path = (ROOT / document).parent / target if target else ROOT / document
+        titles = re.findall(r"^#+ (.+)$", path.read_text(), re.MULTILINE)
+        anchors = {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+        assert section in anchors, (document, target, section)
 
 
 @pytest.mark.parametrize("document", ["README.md", "ARCHITECTURE.md"])

@@ -102,6 +102,13 @@ def test_monitoring_is_that_of_the_overlay() -> None:
         assert _without_metadata(mine[name]) == _without_metadata(expected)
 
 
+def test_runbooks_are_where_the_values_say(tmp_path: Path) -> None:
+    url = "https://wiki.corp.example/dns"
+    rules = only(objects("--set", f"prometheus.rules.enabled=true,prometheus.rules.runbookUrl={url}"), "PrometheusRule")
+    urls = [rule["annotations"]["runbook_url"] for group in rules["spec"]["groups"] for rule in group["rules"]]
+    assert urls and all(each.startswith(f"{url}#pydns") for each in urls)
+
+
 def _without_metadata(manifest: Json) -> Json:
     return {key: value for key, value in manifest.items() if key != "metadata"}
 

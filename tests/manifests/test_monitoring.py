@@ -82,7 +82,16 @@ def test_every_alert_has_a_test_and_a_remedy() -> None:
     for group in RULES["groups"]:
         for rule in group["rules"]:
             assert rule["alert"] in tests
-            assert rule["annotations"].keys() == {"summary", "description"}
+            assert rule["annotations"].keys() == {"summary", "description", "runbook_url"}
+
+
+def test_every_alert_has_a_runbook_and_every_runbook_an_alert() -> None:
+    text = (MANIFESTS.parent / "docs" / "troubleshooting.md").read_text()
+    alerts = [rule for group in RULES["groups"] for rule in group["rules"]]
+    assert re.findall(r"^### (Pydns\w+)$", text, re.MULTILINE) == [rule["alert"] for rule in alerts]
+    for rule in alerts:
+        url = rule["annotations"]["runbook_url"]
+        assert url == f"https://pydns.example/docs/troubleshooting.md#{rule['alert'].lower()}"
 
 
 @needs_promtool

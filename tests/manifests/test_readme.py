@@ -18,6 +18,12 @@ from tests.manifests.kustomized import MANIFESTS, build, build_path, needs_kubec
 ROOT = MANIFESTS.parent
 README = (MANIFESTS / "README.md").read_text()
 COMMANDS = re.findall(r"^    (\S.*)$", README, re.MULTILINE)
+# Those of the pages for operators too.
+ALL_COMMANDS = [
+    command.strip()
+    for page in [MANIFESTS / "README.md", *(ROOT / "docs").glob("*.md")]
+    for command in re.findall(r"^    +(?:\S.*)$|`kubectl [^`]+`", page.read_text(), re.MULTILINE)
+]
 BLOCKS = re.findall(r"^```yaml\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 
 
@@ -27,7 +33,7 @@ def _words(command: str) -> list[str]:
 
 @needs_kubectl
 @pytest.mark.parametrize(
-    "folder", sorted({words[words.index("-k") + 1] for words in map(_words, COMMANDS) if "-k" in words})
+    "folder", sorted({words[words.index("-k") + 1] for words in map(_words, ALL_COMMANDS) if "-k" in words} - {"."})
 )
 def test_folders_that_are_applied_can_be_built(folder: str) -> None:
     assert build(str(Path(folder).relative_to("manifests")))
@@ -40,9 +46,9 @@ def test_commands_of_pydns_work(command: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("command", [each for each in COMMANDS if " exec " in each] or ["missing"])
+@pytest.mark.parametrize("command", [each for each in ALL_COMMANDS if " exec " in each] or ["missing"])
 def test_commands_within_the_pod_have_valid_flags(command: str) -> None:
-    name, *arguments = _words(command.split(" -- ")[1])
+    name, *arguments = _words(command.strip("`").split(" -- ")[1])
     assert name == "pydns"
     assert parser({}).parse_args(arguments).state_dir == "/var/lib/pydns"
 
@@ -50,7 +56,7 @@ def test_commands_within_the_pod_have_valid_flags(command: str) -> None:
 @needs_kubectl
 def test_named_objects_are_installed() -> None:
     installed = {f"{each['kind'].lower()}/{each['metadata']['name']}" for each in build("overlays/side-by-side")}
-    named = set(re.findall(r"\b(?:deployment|service)/[\w-]+", " ".join(COMMANDS)))
+    named = set(re.findall(r"(?<![\w.])(?:deployment|service)/[\w-]+", " ".join(COMMANDS)))
     assert named - installed == {"deployment/coredns", "service/kube-dns"}
 
 
@@ -97,7 +103,7 @@ def test_requests_and_limits_are_those_that_the_text_derives() -> None:
     deployment = yaml.safe_load((MANIFESTS / "base" / "deployment.yaml").read_text())
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     resources = container["resources"]
-    section = README[README.index("## Memory and CPU") :]
+    section = (ROOT / "docs" / "sizing.md").read_text()
     assert f"requests {resources['requests']['memory'][:-2]} MiB" in section
     assert f"limited to {resources['limits']['memory'][:-2]} MiB" in section
     assert "cpu" not in resources["limits"]
@@ -105,8 +111,9 @@ def test_requests_and_limits_are_those_that_the_text_derives() -> None:
 
 def test_values_named_in_the_text_exist() -> None:
     values = yaml.safe_load((MANIFESTS / "chart" / "values.yaml").read_text())
-    set_in_commands = re.findall(r"--set (\S+?)=", " ".join(each for each in COMMANDS if each.startswith("helm ")))
-    assert set_in_commands
+    settings = re.findall(r"--set (\S+)", " ".join(each for each in ALL_COMMANDS if each.startswith("helm ")))
+    set_in_commands = {each.split("=")[0] for setting in settings for each in setting.split(",")}
+    assert {"image.repository", "deployment.importedConfigMap"} <= set_in_commands
     for path in set_in_commands:
         found = values
         for key in path.split("."):
