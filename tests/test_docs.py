@@ -3,10 +3,13 @@
 import re
 from pathlib import Path
 
+import dns.message
 import pytest
+import yaml
 
 from pydns.cli.main import parser
 from pydns.config import describe
+from tests.subject import InProcess, load
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = (
@@ -102,3 +105,18 @@ def test_every_promise_about_security_names_tests_that_exist() -> None:
         assert named, row
         for path, test in named:
             assert f"\ndef {test}(" in _text(path), f"{path}::{test}"
+
+
+def test_first_example_of_external_zones_has_the_records_of_its_table(tmp_path: Path) -> None:
+    text = _text("docs/external.md")
+    config, cluster = [list(yaml.safe_load_all(block)) for block in re.findall("```yaml\n(.*?)```", text, re.DOTALL)]
+    rows = re.findall(r"^\| `(\S+) (\w+)` \| `(.+)` \|$", text, re.MULTILINE)
+    assert len(rows) == 6
+    subject = InProcess(tmp_path, load(cluster, config=config[0]))
+    try:
+        for qname, qtype, answer in rows:
+            reply = subject.ask(dns.message.make_query(qname, qtype).to_wire(), tcp=False)
+            assert reply is not None
+            assert [str(each) for rrset in dns.message.from_wire(reply).answer for each in rrset] == [answer]
+    finally:
+        subject.close()

@@ -12,6 +12,7 @@ from pydns.config.shapes import Mistakes
 from pydns.control.config_file import read_path
 from pydns.control.source import SourceError
 from pydns.control.zone_folder import ZoneFolder
+from pydns.dns import name
 from pydns.log import Level, Log
 
 
@@ -52,9 +53,14 @@ def _read_zones(directory: str | None) -> ZoneFolder | None:
 def _lines(result: Accepted, domain: bytes, zones: ZoneFolder | None) -> Iterator[str]:
     yield from summary.lines(result.config)
     files = (zones.zones() if zones else None) or {}
+    external = result.config.external
     served = [(domain, "the cluster"), *((zone.facts.apex, f"zone file {file}") for file, zone in files.items())]
+    served += [(zone.apex, "the external zone") for zone in external if not summary.external_problem(zone, domain)]
     for covered in summary.covered(result.config, served):
         yield f"note: {covered}"
+    for zone in external:
+        if (problem := summary.external_problem(zone, domain)) is not None:
+            yield f"note: external[{name.to_text(zone.apex)}]: {problem}"
     for warning in zones.warnings() if zones else ():
         yield f"note: {warning}"
     for notice in result.notices:

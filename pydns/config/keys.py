@@ -22,11 +22,14 @@ from pydns.config.model import (
     DnssecOptions,
     Edns,
     EdnsOptions,
+    ExternalSource,
+    ExternalZone,
     Host,
     LogOptions,
     MetricNames,
     MetricsOptions,
     NamedUpstream,
+    Nameserver,
     OnNxdomain,
     QueryLogOptions,
     RcodeClass,
@@ -308,6 +311,69 @@ _HOST = Record(
     identity="qname",
 )
 
+
+def _nameserver(label: str | None, service: tuple[str, str] | None) -> Nameserver | None:
+    return None if label is None or service is None else Nameserver(label, *service)
+
+
+_EXTERNAL = Record(
+    ExternalZone,
+    (
+        Key(
+            "sources",
+            ListOf(OneOf(ExternalSource), "sources"),
+            "Objects that give names to the zone. nodes are the addresses of Services of type NodePort.",
+            "[services, dnsendpoints]",
+            "[pods]",
+        ),
+        Key(
+            "service_names",
+            Switch(),
+            "Whether each Service with external addresses is called SERVICE.NAMESPACE in the zone.",
+            "false",
+            "'no'",
+        ),
+        Key(
+            "annotations",
+            ListOf(Text(texts.ANNOTATION_PREFIX, texts.parse_annotation_prefix), "prefixes"),
+            "Prefixes of the annotations hostname, target, ttl and the like. The first one that an object has counts.",
+            "[external-dns.kubernetes.io/]",
+            "[external-dns]",
+        ),
+        Key(
+            "ingress_classes",
+            ListOf(Text(texts.CLASS_NAME, texts.parse_class_name), "names of classes"),
+            "Only Ingresses of these classes have names. One that names no class has the default class.",
+            "[public]",
+            "[Public]",
+            default="all",
+        ),
+        Key(
+            "headless",
+            Switch(),
+            "Whether headless Services and their endpoints have names, as in the cluster domain.",
+            "true",
+            "all",
+        ),
+        Key("ttl", Whole(1, MAX_TTL_S), "TTL of the records in seconds.", "300", "0", field="ttl_s"),
+        Key(
+            "nameservers",
+            MapOf(
+                Text(texts.LABEL, texts.parse_label),
+                Text(texts.SERVICE_REFERENCE, texts.parse_service_reference),
+                "a mapping of labels to Services",
+                _nameserver,
+            ),
+            "NS records: names below the zone, each with the Service that has its external addresses.",
+            "{ns1: kube-system/pydns-external}",
+            "{ns1: pydns}",
+            default="none",
+        ),
+    ),
+    "an external zone: a mapping of keys",
+    identity="apex",
+)
+
 _EDNS = Record(
     EdnsOptions,
     (
@@ -454,6 +520,15 @@ ROOT = Record(
             "without records. Routes, hosts and zone files below such a domain are used all the same.",
             "{ads.example: nxdomain}",
             "{ads.example: refused}",
+            default="none",
+        ),
+        Key(
+            "external",
+            MapOf(Text(texts.DOMAIN, texts.parse_external_zone), _EXTERNAL, "a mapping of zones"),
+            "Zones with names for what leads into the cluster: docs/external.md explains them. For a name, the longest "
+            "zone counts.",
+            "{k8s.example.com: {sources: [services, ingresses]}}",
+            "{k8s.example.com: [services]}",
             default="none",
         ),
         Key(

@@ -190,6 +190,45 @@ class DnssecOptions(Struct, frozen=True, gc=False):
     trust_ad: tuple[str, ...] = ()  # addresses, or names with a final dot, of servers whose AD bit is passed on
 
 
+class ExternalSource(Enum):
+    """Objects that give names to external zones."""
+
+    SERVICES = "services"
+    INGRESSES = "ingresses"
+    DNSENDPOINTS = "dnsendpoints"
+    NODES = "nodes"
+
+
+class Nameserver(Struct, frozen=True, gc=False):
+    """A name server of an external zone: the Service that clients reach it by."""
+
+    label: str
+    namespace: str
+    service: str
+
+    def owner(self, apex: bytes) -> bytes:
+        """Return its name, in lower case."""
+        return name.from_labels(self.label.encode())[:-1] + apex
+
+
+class ExternalZone(Struct, frozen=True, gc=False):
+    """A zone with names for what leads into the cluster."""
+
+    apex: bytes
+    sources: tuple[ExternalSource, ...] = (ExternalSource.SERVICES, ExternalSource.INGRESSES)
+    service_names: bool = True  # SERVICE.NAMESPACE for each Service with external addresses
+    # Prefixes of annotations, the first one that an object has counts. external-dns 0.22 changed its own.
+    annotations: tuple[str, ...] = (
+        "external-dns.kubernetes.io/",
+        "external-dns.alpha.kubernetes.io/",
+        "coredns.io/",
+    )
+    ingress_classes: tuple[str, ...] = ()  # empty: all
+    headless: bool = False  # headless Services have names too, and their endpoints
+    ttl_s: int = 60
+    nameservers: tuple[Nameserver, ...] = ()
+
+
 class Config(Struct, frozen=True, gc=False):
     """Everything that can change while the server runs. An empty ConfigMap means `Config()`."""
 
@@ -208,6 +247,7 @@ class Config(Struct, frozen=True, gc=False):
     ptr_ranges: tuple[str, ...] | None = None
     hosts: tuple[Host, ...] = ()  # at most one per name
     blocked: tuple[Blocked, ...] = ()  # at most one per domain
+    external: tuple[ExternalZone, ...] = ()  # at most one per apex
     forwarded_special_names: tuple[SpecialName, ...] = ()  # upstreams answer these
     edns: EdnsOptions = EdnsOptions()
     dnssec: DnssecOptions = DnssecOptions()

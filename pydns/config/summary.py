@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from pydns.config.keys import ROOT
-from pydns.config.model import Blocked, Config, Host, NamedUpstream, Route, ServerSpec, Transport
+from pydns.config.model import Blocked, Config, ExternalZone, Host, NamedUpstream, Route, ServerSpec, Transport
 from pydns.config.shapes import field_of
 from pydns.dns import name
 from pydns.dns.address import address_text, endpoint_text
@@ -24,6 +24,9 @@ def lines(config: Config) -> Iterator[str]:
                 yield f"{key.name}[{_text(owner)}]: {_route(each) if isinstance(each, Route) else _host(each)}"
         elif isinstance(value, tuple) and value and isinstance(value[0], Blocked):
             yield from (f"{key.name}[{_text(each.domain)}]: {each.denial.value}" for each in value)
+        elif isinstance(value, tuple) and value and isinstance(value[0], ExternalZone):
+            for zone in value:
+                yield f"{key.name}[{_text(zone.apex)}]: {_external(zone)}"
         elif key.name == "upstreams" and value is None:
             yield f"{key.name}: {key.default}"
         elif value != default:
@@ -46,6 +49,13 @@ def covered(config: Config, zones: Iterable[tuple[bytes, str]]) -> Iterator[str]
                 yield f"{key}: is within {zone}: its servers are asked for all names there that {who} doesn't have"
             elif name.is_at_or_below(apex, route.domain) and route.domain != name.ROOT:
                 yield f"{key}: isn't asked for names of {zone}: {who} answers them"
+
+
+def external_problem(zone: ExternalZone, domain: bytes) -> str | None:
+    """Return why an external zone can't be served beside a cluster domain, None if it can."""
+    if name.is_at_or_below(zone.apex, domain):
+        return f"is not served: it is in the cluster domain {name.to_text(domain)}"
+    return None
 
 
 def server_text(server: ServerSpec | NamedUpstream) -> str:
@@ -75,6 +85,21 @@ def _route(route: Route) -> str:
 def _host(host: Host) -> str:
     addresses = ", ".join(address_text(each) for each in host.addresses)
     return f"{addresses}; ttl {host.ttl_s}{'' if host.ptr else '; no PTR'}"
+
+
+def _external(zone: ExternalZone) -> str:
+    parts = [_text(zone.sources), f"ttl {zone.ttl_s}"]
+    if not zone.service_names:
+        parts.append("no names of Services by themselves")
+    if zone.headless:
+        parts.append("headless Services too")
+    if zone.ingress_classes:
+        parts.append(f"ingress_classes {_text(zone.ingress_classes)}")
+    if zone.annotations != ExternalZone(b"").annotations:
+        parts.append(f"annotations {_text(zone.annotations)}")
+    servers = [f"{each.label} at {each.namespace}/{each.service}" for each in zone.nameservers]
+    parts.append(f"nameservers {_text(tuple(servers))}" if servers else "no nameservers")
+    return "; ".join(parts)
 
 
 def _text(value: Any) -> str:

@@ -18,6 +18,10 @@ DOMAIN = "a domain name"
 NAMESPACE = "the name of a namespace"
 KUBE_DNS_DOMAIN = "a domain name in lower case, without a final dot"
 SELECTOR = "a label selector"
+ANNOTATION_PREFIX = "a prefix of annotations with a final slash, such as external-dns.kubernetes.io/"
+CLASS_NAME = "the name of a class"
+LABEL = "a DNS label"
+SERVICE_REFERENCE = "NAMESPACE/SERVICE, such as kube-system/pydns-external"
 
 
 class Address(NamedTuple):
@@ -122,6 +126,47 @@ def parse_host(text: str) -> bytes | Wanted:
     if not isinstance(found, Wanted) and (found == name.ROOT or found.startswith(b"\1*")):
         return Wanted("the name of a host (a wildcard can be in a zone file)")
     return found
+
+
+def parse_external_zone(text: str) -> bytes | Wanted:
+    """Parse the name of an external zone."""
+    zone = parse_domain(text)
+    if isinstance(zone, Wanted):
+        return zone
+    if not _HOST_NAME.fullmatch(text) or len(zone) > _MAX_EXTERNAL:
+        return Wanted(f"a domain name of letters, digits and hyphens with at most {_MAX_EXTERNAL - 2} characters")
+    if any(name.is_at_or_below(zone, tree) for tree in _REVERSE_TREES):
+        return Wanted("a domain name outside of in-addr.arpa and ip6.arpa")
+    return zone
+
+
+def parse_annotation_prefix(text: str) -> str | Wanted:
+    """Parse the prefix of annotations: a DNS name and a slash."""
+    host = text.removesuffix("/")
+    is_prefix = text.endswith("/") and len(host) <= 253 and all(map(name.is_kubernetes_label, host.split(".")))
+    return text if is_prefix else Wanted(ANNOTATION_PREFIX)
+
+
+def parse_class_name(text: str) -> str | Wanted:
+    """Parse the name of an IngressClass."""
+    is_name = len(text) <= 253 and all(map(name.is_kubernetes_label, text.split(".")))
+    return text if is_name else Wanted(CLASS_NAME)
+
+
+def parse_label(text: str) -> str | Wanted:
+    """Parse one label of a DNS name, in lower case."""
+    return text if name.is_kubernetes_label(text) else Wanted(LABEL)
+
+
+def parse_service_reference(text: str) -> tuple[str, str] | Wanted:
+    """Parse the namespace and the name of a Service."""
+    namespace, _, service = text.partition("/")
+    if name.is_kubernetes_label(namespace) and name.is_kubernetes_label(service):
+        return namespace, service
+    return Wanted(SERVICE_REFERENCE)
+
+
+_MAX_EXTERNAL = 120  # octets: the name of a Service and its namespace fit below it
 
 
 def parse_reverse_zone(text: str) -> bytes | Wanted:

@@ -135,3 +135,30 @@ def test_the_flag_must_be_given_and_has_a_variable(
     (tmp_path / "dns.yaml").write_text("ttl: 1")
     monkeypatch.setenv("PYDNS_CONFIG", str(tmp_path / "dns.yaml"))
     assert main(["check"]) == 0
+
+
+def test_external_zones_have_a_line_each_and_notes_about_other_zones(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(
+        "external:\n"
+        "  k8s.example.com: {headless: true, ingress_classes: [public], nameservers: {ns1: kube-system/dns}}\n"
+        "  x.cluster.local: {sources: [nodes], service_names: false, annotations: [a.example/], ttl: 5}\n"
+        "routes: {my.k8s.example.com: {servers: [10.1.0.53]}}\n"
+        "upstreams: [10.0.0.2]\n"
+    )
+    assert check(path, capsys) == (
+        0,
+        [
+            "upstreams: 10.0.0.2:53",
+            "routes[my.k8s.example.com.]: 10.1.0.53:53",
+            "external[k8s.example.com.]: services, ingresses; ttl 60; headless Services too; ingress_classes public; "
+            "nameservers ns1 at kube-system/dns",
+            "external[x.cluster.local.]: nodes; ttl 5; no names of Services by themselves; annotations a.example/; "
+            "no nameservers",
+            "note: routes[my.k8s.example.com.]: is within k8s.example.com.: "
+            "its servers are asked for all names there that the external zone doesn't have",
+            "note: external[x.cluster.local.]: is not served: it is in the cluster domain cluster.local.",
+        ],
+    )
