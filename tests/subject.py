@@ -11,9 +11,12 @@ import yaml
 
 from pydns.cli.main import parser
 from pydns.cli.serve import settings_of
-from pydns.config.model import Config, Host
+from pydns.config.inputs import read_file
+from pydns.config.model import Host
+from pydns.config.read import Accepted
 from pydns.config.selector import parse as parse_selector
 from pydns.control.options import cluster_options
+from pydns.dns import name
 from pydns.dns.address import parse_address
 from pydns.kube import objects, workloads
 from pydns.kube.events import Apply, Init, InitDone
@@ -74,31 +77,41 @@ class InProcess:
         self.reader.close()
 
 
-def load(cluster: Iterable[Any], flags: Sequence[str] = (), host: str = LOOPBACK) -> Zone:
+def load(
+    cluster: Iterable[Any], flags: Sequence[str] = (), host: str = LOOPBACK, config: Mapping[str, Any] | None = None
+) -> Zone:
     """Return the zone of manifests, as `pydns serve` with these flags that listens at `host` makes it."""
-    options = settings_of(parser({}).parse_args(["serve", *flags]))
-    labels = parse_selector(options.labels) if options.labels else None
+    read = read_file("config.yaml", yaml.safe_dump(config or {}).encode())
+    assert isinstance(read, Accepted), read
+    settings = settings_of(parser({}).parse_args(["serve", *flags]))
+    options = cluster_options(settings, read.config, (parse_address(host),))
+    labels = parse_selector(options.source.labels) if options.source.labels else None
+    kinds = RECORD_KINDS + options.source.external
     manifests = []
     for document in cluster:
-        for found in workloads.read(document):
+        for found in workloads.read(document, kinds):
             assert isinstance(found, workloads.Manifest), found
             manifests.append(found)
-    own = (parse_address(host),)
-    zone = Zone(cluster_options(options, Config(), own).zone)
-    for kind in RECORD_KINDS:
+    reading = objects.Options(options.source.endpoint_pod_names, options.source.annotations)
+    zone = Zone(options.zone)
+    for kind in kinds:
         zone.apply(Init(kind))
-    reading = objects.Options(options.endpoint_pod_names)
     for observed in workloads.build(manifests, reading, labels).values():
         zone.apply(Apply(observed))
     for ref, observed in workloads.build(manifests, reading).items():
         if labels is not None and ref.kind in NAMING_KINDS and ref.namespace == "kube-system":
             zone.apply_near(Apply(observed))
-    for kind in RECORD_KINDS:
+    for kind in kinds:
         zone.apply(InitDone(kind))
     return zone
 
 
-def load_static(files: Mapping[str, str], hosts: Sequence[Host] = (), flags: Sequence[str] = ()) -> Statics:
+def load_static(
+    files: Mapping[str, str],
+    hosts: Sequence[Host] = (),
+    flags: Sequence[str] = (),
+    config: Mapping[str, Any] | None = None,
+) -> Statics:
     """Return the static records of zone files and hosts, for a cluster served with these flags."""
     options = settings_of(parser({}).parse_args(["serve", *flags]))
     zones = {}
@@ -106,7 +119,8 @@ def load_static(files: Mapping[str, str], hosts: Sequence[Host] = (), flags: Seq
         read = zonefile.read(text, file, file.removesuffix(".zone"), _no_include)
         assert isinstance(read, zonefile.ZoneFile), read
         zones[file] = compile_zone(read)
-    return combine(zones, hosts, options.domain, options.reverse_zones)
+    external = [name.from_text(apex) for apex in (config or {}).get("external", ())]
+    return combine(zones, hosts, options.domain, options.reverse_zones, external)
 
 
 def _no_include(wanted: str, by: str) -> tuple[str, str]:
@@ -169,17 +183,23 @@ class Server:
                 (zone_folder / file).write_text(text)
             source += ["--zones", str(zone_folder)]
         if config is not None:
-            written = Path(self._directory.name, "config.yaml")
-            written.write_text(yaml.safe_dump(config))
-            source += ["--config", str(written)]
+            source += ["--config", self._write_configuration(config)]
         self._start([*source, *flags], host)
 
+    def _write_configuration(self, config: Mapping[str, Any]) -> str:
+        written = Path(self._directory.name, "config.yaml")
+        written.write_text(yaml.safe_dump(config))
+        return str(written)
+
     @classmethod
-    def watching(cls, kubeconfig: Path, flags: Sequence[str] = ()) -> Self:
+    def watching(cls, kubeconfig: Path, flags: Sequence[str] = (), config: Mapping[str, Any] | None = None) -> Self:
         """Return a server of the cluster of a kubeconfig."""
         server = cls.__new__(cls)
         server._directory = tempfile.TemporaryDirectory()
-        server._start(["--kubeconfig", str(kubeconfig), *flags], LOOPBACK)
+        source = ["--kubeconfig", str(kubeconfig)]
+        if config is not None:
+            source += ["--config", server._write_configuration(config)]
+        server._start([*source, *flags], LOOPBACK)
         return server
 
     def _start(self, flags: Sequence[str], host: str) -> None:

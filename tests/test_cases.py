@@ -48,6 +48,7 @@ class File(NamedTuple):
     mname: str  # of the SOA records of the cluster
     soa: dict[str, str]  # the SOA records of their denials, by apex
     upstream: list[dict[str, Any]]  # answers of the upstream, for names outside the zones
+    config: dict[str, Any]  # the live configuration
     cases: list[dict[str, Any]]
 
     @property
@@ -57,7 +58,7 @@ class File(NamedTuple):
 
 def _read(path: Path) -> File:
     document = yaml.safe_load(path.read_text())
-    known = {"cluster", "flags", "ttl", "apexes", "listen", "mname", "zones", "soa", "upstream", "cases"}
+    known = {"cluster", "flags", "ttl", "apexes", "listen", "mname", "zones", "soa", "upstream", "config", "cases"}
     assert set(document) <= known
     return File(
         path,
@@ -70,6 +71,7 @@ def _read(path: Path) -> File:
         document.get("mname", "ns.dns." + document.get("apexes", _APEXES)[0]),
         document.get("soa", {}),
         document.get("upstream", []),
+        document.get("config", {}),
         document["cases"],
     )
 
@@ -106,18 +108,18 @@ def subjects(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Subjects]:
         key = file.path, in_process
         if key not in started:
             if in_process:
-                statics = load_static(file.zones, (), file.flags)
-                zone = load(file.cluster, file.flags, file.host)
+                statics = load_static(file.zones, (), file.flags, file.config)
+                zone = load(file.cluster, file.flags, file.host, file.config)
                 started[key] = InProcess(tmp_path_factory.mktemp("state"), zone, statics=statics)
             elif file.upstream:
                 upstreams.append(FakeUpstream(says(file.upstream, *file.soa.values())))
                 # Nothing is cached: TTLs would count down from one case to the next.
-                config = {"upstreams": [f"{LOOPBACK}:{upstreams[-1].port}"], "cache": {"entries": 0}}
+                config = {"upstreams": [f"{LOOPBACK}:{upstreams[-1].port}"], "cache": {"entries": 0}, **file.config}
                 server = Server(file.cluster, file.flags, file.host, config=config)
                 server.address = server.address._replace(silent=False)
                 started[key] = server
             else:
-                started[key] = Server(file.cluster, file.flags, file.host, file.zones)
+                started[key] = Server(file.cluster, file.flags, file.host, file.zones, file.config or None)
         return started[key]
 
     yield find

@@ -9,7 +9,7 @@ from pydns.dns import name
 from pydns.dns.compiled import decompile, question
 from pydns.dns.rrset import NS
 from pydns.dns.text import to_text
-from pydns.table.layout import NodeKind
+from pydns.table.layout import NodeKind, is_origin
 from pydns.table.reader import Reader
 
 
@@ -29,6 +29,8 @@ def dump(state_dir: Path) -> Iterator[str]:
             rrset, _ = decompile(key, compiled)
             lines.append((name.tree_key(rrset.owner), rrset.rtype, to_text(rrset)))
         for tree, kind in reader.nodes(transaction):
+            if is_origin(tree):
+                continue
             owner = name.from_tree_key(tree)
             if kind == NodeKind.POD_NAMESPACE:
                 lines.append((tree, 0, [f"; any address, as ADDRESS-WITH-DASHES.{name.to_text(owner)}"]))

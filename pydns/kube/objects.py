@@ -22,6 +22,7 @@ from pydns.dns.address import parse_address
 
 if TYPE_CHECKING:
     from pydns.kube.kinds import Kind
+    from pydns.kube.producers.exposed_services import ServiceExposure
 
 
 class Ref(NamedTuple):
@@ -61,6 +62,7 @@ class Service(NamedTuple):
     external_name: bytes | None  # wire form, case kept
     ports: tuple[Port, ...]  # the first `MAX_PORTS`
     left_out: int = 0  # other ports
+    exposure: "ServiceExposure | None" = None  # read only for external zones
 
     @property
     def key(self) -> ServiceKey:
@@ -135,6 +137,7 @@ class Options(NamedTuple):
     """What changes how objects are read."""
 
     endpoint_pod_names: bool = False  # name endpoints without a hostname by their pod, as CoreDNS's option
+    annotations: tuple[str, ...] = ()  # prefixes of those that external zones read; none: there are no such zones
 
 
 DEFAULTS = Options()
@@ -146,12 +149,14 @@ def parse(kind: "Kind", source: bytes | msgspec.Raw | Mapping[str, Any], options
     Never raises for bad input: `value` is `Skipped` then, and `ref` says as much as could be read. Fields that DNS
     doesn't need are neither read nor checked.
     """
-    decoder = kind.row.decoder
+    decoder, json = kind.row.decoder, kind.json
+    if options.annotations:
+        decoder, json = kind.row.exposing or decoder, kind.exposing_json
     try:
         if isinstance(source, Mapping):
             raw: Any = msgspec.convert(source, decoder.raw)
         else:
-            raw = kind.json.decode(source)
+            raw = json.decode(source)
         ref = Ref(kind, intern(raw.metadata.namespace or ""), intern(raw.metadata.name))
         return Observed(ref, raw.metadata.resource_version or "", decoder.read(raw, options))
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
@@ -170,25 +175,29 @@ class RawMeta(msgspec.Struct, rename="camel", gc=False):
     labels: dict[str, str] | None = None
 
 
-class _ServicePort(msgspec.Struct, gc=False):
+class ServicePort(msgspec.Struct, gc=False):
+    """What is read of a port of a Service."""
+
     port: int
     name: str | None = None
     protocol: str | None = None
 
 
-class _ServiceSpec(msgspec.Struct, gc=False):
+class ServiceSpec(msgspec.Struct, gc=False):
+    """What is read of the `spec` of a Service."""
+
     type: str | None = None
     cluster_ip: str | None = msgspec.field(name="clusterIP", default=None)
     cluster_ips: list[str] | None = msgspec.field(name="clusterIPs", default=None)
     external_name: str | None = msgspec.field(name="externalName", default=None)
-    ports: list[_ServicePort] | None = None
+    ports: list[ServicePort] | None = None
 
 
 class RawService(msgspec.Struct, gc=False):
     """The fields of a Service that are read."""
 
     metadata: RawMeta
-    spec: _ServiceSpec
+    spec: ServiceSpec
 
 
 class _TargetRef(msgspec.Struct, gc=False):
@@ -255,7 +264,7 @@ class RawPod(msgspec.Struct, gc=False):
 
 def read_service(raw: RawService, options: Options) -> Service:
     """Return a Service. Raises ValueError."""
-    namespace, service = _label(raw.metadata.namespace, "namespace"), _label(raw.metadata.name, "name")
+    namespace, service = as_label(raw.metadata.namespace, "namespace"), as_label(raw.metadata.name, "name")
     spec = raw.spec
     numbered = spec.ports or ()
     ports = tuple([_port(port.name, port.protocol, port.port) for port in numbered[:MAX_PORTS]])
@@ -292,7 +301,7 @@ def read_endpoint_slice(raw: RawEndpointSlice, options: Options) -> EndpointSlic
             left_out -= len(texts)
         label = ""
         if endpoint.hostname:
-            label = _label(endpoint.hostname, "hostname")
+            label = as_label(endpoint.hostname, "hostname")
         elif options.endpoint_pod_names and endpoint.target_ref is not None and endpoint.target_ref.kind == "Pod":
             pod = endpoint.target_ref.name or ""
             label = intern(pod) if name.is_kubernetes_label(pod) else ""
@@ -305,9 +314,9 @@ def read_endpoint_slice(raw: RawEndpointSlice, options: Options) -> EndpointSlic
     numbered = [port for port in raw.ports or () if port.port is not None]
     ports = tuple([_port(port.name, port.protocol, port.port or 0) for port in numbered[:MAX_PORTS]])
     return EndpointSlice(
-        _label(raw.metadata.namespace, "namespace"),
+        as_label(raw.metadata.namespace, "namespace"),
         raw.metadata.name,
-        _label(service, "service label") if service else "",
+        as_label(service, "service label") if service else "",
         ports,
         tuple(endpoints),
         left_out + len(numbered) - len(ports),
@@ -316,7 +325,7 @@ def read_endpoint_slice(raw: RawEndpointSlice, options: Options) -> EndpointSlic
 
 def read_namespace(raw: RawNamespace, options: Options) -> Namespace:
     """Return a Namespace. Raises ValueError."""
-    return Namespace(_label(raw.metadata.name, "name"))
+    return Namespace(as_label(raw.metadata.name, "name"))
 
 
 def read_pod(raw: RawPod, options: Options) -> Pod:
@@ -325,7 +334,7 @@ def read_pod(raw: RawPod, options: Options) -> Pod:
     ips = [ip.ip for ip in status.pod_ips or ()] or ([status.pod_ip] if status.pod_ip else [])
     if status.phase in ("Succeeded", "Failed"):
         ips = []  # its address may be another pod's by now
-    return Pod(_label(raw.metadata.namespace, "namespace"), raw.metadata.name, tuple(map(parse_address, ips)))
+    return Pod(as_label(raw.metadata.namespace, "namespace"), raw.metadata.name, tuple(map(parse_address, ips)))
 
 
 def read_config_map(raw: RawConfigMap, options: Options) -> ConfigMap:
@@ -337,7 +346,8 @@ def read_config_map(raw: RawConfigMap, options: Options) -> ConfigMap:
 _PROTOCOLS = {None: "tcp", "TCP": "tcp", "UDP": "udp", "SCTP": "sctp"}
 
 
-def _label(text: str | None, what: str) -> str:
+def as_label(text: str | None, what: str) -> str:
+    """Return a text that fits into a DNS label. Raises ValueError."""
     if text is None or not name.is_kubernetes_label(text):
         raise ValueError(f"{what} {_quote(text or '')} is not a DNS label")
     return intern(text)
@@ -350,7 +360,7 @@ def _port(port_name: str | None, protocol: str | None, number: int) -> Port:
         raise ValueError(f"protocol {_quote(str(protocol))} is not TCP, UDP or SCTP")
     if not 0 <= number <= 65535:
         raise ValueError(f"port {number} is not in 0–65535")
-    label = _label(port_name, "port name") if port_name else ""
+    label = as_label(port_name, "port name") if port_name else ""
     # With its underscore it would not fit into a label, so there is no name to ask for.
     return Port(label if len(label) < name.MAX_LABEL else "", _PROTOCOLS[protocol], number)
 

@@ -7,6 +7,7 @@ merges the reverse names that several keys give to one address.
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, Protocol
 
+from pydns.config.model import ExternalZone
 from pydns.config.settings import PodsMode
 from pydns.dns import name
 from pydns.dns.address import AddressRange
@@ -33,6 +34,7 @@ class ZoneOptions(NamedTuple):
     namespaces: frozenset[str] | None = None  # None: all
     own_addresses: tuple[bytes, ...] = ()  # where clients reach this server
     server_namespace: str = "kube-system"  # the server's own; Services there can name it
+    external: tuple[ExternalZone, ...] = ()
 
     @property
     def schema(self) -> Schema:

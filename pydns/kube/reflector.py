@@ -98,6 +98,7 @@ class Status(NamedTuple):
     relists: int  # listings after the first
     errors: dict[str, int]  # by reason: an HTTP status, or eof, connection, timeout, decode
     problem: str | None  # why the data may not be current, None if no reason is known
+    is_served: bool = True  # whether the server has the kind
 
 
 class Figures(NamedTuple):
@@ -117,6 +118,7 @@ class Figures(NamedTuple):
     settled_s: float = 10  # a watch that lasted this long was a success
     audit_s: float = 300
     audit_confirm_s: float = 5  # time for late events to arrive
+    discovery_s: tuple[float, float] = (5, 300)  # between looks for a kind that isn't served: the first, the longest
 
 
 FIGURES = Figures()

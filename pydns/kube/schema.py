@@ -61,6 +61,13 @@ def service_rrsets(schema: Schema, service: Service, slices: Iterable[EndpointSl
     yield from _endpoints(schema, owner, endpoints)
 
 
+def headless_rrsets(schema: Schema, owner: bytes, slices: Iterable[EndpointSlice]) -> Iterator[RRset]:
+    """Yield what a headless Service called `owner` and its ready endpoints have. Owners don't repeat a type."""
+    endpoints = _merge(slices)
+    yield from _headless(schema, owner, endpoints)
+    yield from _endpoints(schema, owner, endpoints)
+
+
 def pointers(
     schema: Schema, service: Service, slices: Iterable[EndpointSlice], may_point: Callable[[bytes], bool]
 ) -> Iterator[tuple[bytes, bytes]]:
@@ -83,12 +90,14 @@ def pointers(
 def pointer_rrset(schema: Schema, address: bytes, targets: Iterable[bytes]) -> RRset:
     """Return the reverse name of an address with what it points to, in a fixed order.
 
-    If it is the ClusterIP of a Service, then to that alone, whosever endpoint it is: CoreDNS.
+    If it is the ClusterIP of a Service, then to that alone, whosever endpoint it is: CoreDNS. The names of external
+    zones come last, and only the first one counts.
     """
     found = tuple(targets)
     if len(found) == 1:
         return RRset(name.reverse_name(address), PTR, schema.ttl_s, found)
     found = tuple(sorted(found))
+    found = tuple([each for each in found if name.is_at_or_below(each, schema.domain)]) or found[:1]
     above = len(name.labels_of(schema.domain)) + 3  # SVC.NS.svc, and endpoints have one label more
     found = tuple([each for each in found if len(name.labels_of(each)) == above]) or found
     ends = accumulate([_RECORD + len(each) for each in found])

@@ -18,7 +18,7 @@ Knows what the control plane does with Services, Pods, EndpointSlices, legacy En
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import partial
 from hashlib import blake2b
 from typing import Any, NamedTuple, TypeVar
@@ -30,7 +30,7 @@ from pydns.dns import name
 from pydns.dns.address import parse_address
 from pydns.kube import cluster_ips, objects
 from pydns.kube.documents import Path
-from pydns.kube.kinds import BY_NAME, RECORD_KINDS, Kind
+from pydns.kube.kinds import BY_NAME, EXTERNAL_KINDS, RECORD_KINDS, Kind
 from pydns.kube.objects import Observed, Ref
 
 
@@ -58,14 +58,16 @@ class Ignored(NamedTuple):
     kind: str
 
 
-def read(document: Any) -> Iterator[Manifest | Fault | Ignored]:
+def read(document: Any, kinds: Collection[Kind] = RECORD_KINDS) -> Iterator[Manifest | Fault | Ignored]:
     """Yield the objects of one document: one, those of a List, or none if the document is empty.
 
+    Of the kinds that only external zones need, those in `kinds` are read.
     Only the fields that rules or records need are checked. Objects of other kinds, such as Deployment, aren't checked
     at all. Each faulty object gives one fault.
     """
     if document is not None:
-        yield from _read(document, (), {})
+        unread = frozenset(kind.value for kind in EXTERNAL_KINDS if kind not in kinds)
+        yield from _read(document, (), {}, unread)
 
 
 _T = TypeVar("_T")
@@ -429,21 +431,24 @@ class _Endpoints(msgspec.Struct):
 
 # Checking.
 
+_KINDS = RECORD_KINDS + EXTERNAL_KINDS
 _READ: dict[str, tuple[str, type[Any]]] = {
-    **{kind.value: (kind.api_version, _Object) for kind in RECORD_KINDS},
+    **{kind.value: (kind.api_version, _Object) for kind in _KINDS},
     # Kinds whose fields the rules read.
     "Endpoints": ("v1", _Endpoints),
     "Pod": ("v1", _Pod),
     "Service": ("v1", _Service),
 }
-_CLUSTER_WIDE = frozenset(kind.value for kind in RECORD_KINDS if not kind.row.is_namespaced)
+_CLUSTER_WIDE = frozenset(kind.value for kind in _KINDS if not kind.row.is_namespaced)
 # Kinds whose objects are used unchanged.
-_AS_WRITTEN = [kind for kind in RECORD_KINDS if kind not in (Kind.NAMESPACE, Kind.SERVICE, Kind.ENDPOINT_SLICE)]
+_AS_WRITTEN = [kind for kind in _KINDS if kind not in (Kind.NAMESPACE, Kind.SERVICE, Kind.ENDPOINT_SLICE)]
 _FAMILIES = ("IPv4", "IPv6")
 _POLICIES = (None, "SingleStack", "PreferDualStack", "RequireDualStack")
 
 
-def _read(document: Any, path: Path, defaults: Mapping[str, str]) -> Iterator[Manifest | Fault | Ignored]:
+def _read(
+    document: Any, path: Path, defaults: Mapping[str, str], unread: frozenset[str]
+) -> Iterator[Manifest | Fault | Ignored]:
     if not isinstance(document, dict):
         yield Fault(path, f"is {_describe(document)}, wanted a Kubernetes object (a mapping with apiVersion and kind)")
         return
@@ -460,8 +465,8 @@ def _read(document: Any, path: Path, defaults: Mapping[str, str]) -> Iterator[Ma
         # Items of a ServiceList from the API have no kind and version. kubectl adds them.
         inherited = {} if kind == "List" else {"kind": kind.removesuffix("List"), "apiVersion": api_version}
         for index, item in enumerate(items):
-            yield from _read(item, (*path, "items", index), inherited)
-    elif kind not in _READ or _group(api_version) not in ("", _group(_READ[kind][0])):
+            yield from _read(item, (*path, "items", index), inherited, unread)
+    elif kind not in _READ or kind in unread or _group(api_version) not in ("", _group(_READ[kind][0])):
         yield Ignored(kind)  # not a kind of ours, or the same name in a different group, such as Knative's Service
     else:
         yield _check(document, kind, path)

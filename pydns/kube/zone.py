@@ -8,25 +8,28 @@ A flush can be divided. Small states come first; a large one is compared piece b
 waits for another tenant's large Service then, but its records don't change all at once.
 """
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
 from functools import partial
 from itertools import islice
 from typing import NamedTuple
 
 import msgspec
 
+from pydns.config.model import ExternalZone
 from pydns.dns import name
 from pydns.dns.compiled import compile_answer, question, with_ttl
 from pydns.dns.rrset import CNAME, PTR
 from pydns.kube import schema
 from pydns.kube.events import Event
-from pydns.kube.kinds import NAMING_KINDS, RECORD_KINDS, Kind
+from pydns.kube.kinds import EXTERNAL_KINDS, NAMING_KINDS, RECORD_KINDS, Kind, external_kinds
 from pydns.kube.objects import Object, Ref, Service, ServiceKey
 from pydns.kube.producer import Change, Key, MakeProducer, Producer, State, ZoneOptions
+from pydns.kube.producers.external import External
 from pydns.kube.producers.services import Services, ServiceState
 from pydns.kube.store import Store
 from pydns.table.layout import FORMAT, Changes, Contents, Facts, NodeKind, ZoneFacts
 
+_KINDS = RECORD_KINDS + EXTERNAL_KINDS
 _ANSWERS, _NAMES = 0, 1  # places in Contents and Changes
 _Names = dict[bytes, tuple[bytes, ...]]  # address → the names that a key gives it
 _Comparison = Generator["_Piece", None, None]  # of two states of a key
@@ -62,9 +65,17 @@ class Zone:
         self._options = options
         self._schema = options.schema
         self._reverse_trees = tuple([name.tree_key(zone) for zone in options.reverse_zones])
+        self.external = External(options)
         parts: dict[MakeProducer, _Part] = {}
+        if options.external:  # else it takes in no change: 1 µs each
+            parts[External] = _Part(self.external)
         self._parts_of_kind = {
-            kind: [parts.setdefault(make, _Part(make(options))) for make in kind.row.producers] for kind in RECORD_KINDS
+            kind: [
+                parts.setdefault(make, _Part(make(options)))
+                for make in kind.row.producers
+                if make is not External or options.external
+            ]
+            for kind in _KINDS
         }
         self._parts = list(parts.values())
         self._large: dict[_Pointing, float] = {}  # large keys that have changed, and when their comparison is due
@@ -82,7 +93,7 @@ class Zone:
         self._named_by: list[Service] | None = None  # the Services that `_infrastructure` is of
         self._infrastructure = Contents({}, {})  # as it is to be
         self._before: tuple[dict[bytes, bytes | None], ...] = ({}, {})  # its values at the last flush, if they differed
-        for kind in RECORD_KINDS:
+        for kind in _KINDS:
             for value in self._store.objects(kind):
                 self._note(kind, Change(None, value))
         for kind in NAMING_KINDS:
@@ -210,15 +221,36 @@ class Zone:
             self._put_pointer(address, all_targets, last)
         yield last
 
-    def facts(self, *, serial: int, synced: bool) -> Facts:
-        """Return the facts that go with the records: to be asked for after `contents` or `flush`."""
-        found = facts(self._options, serial=serial, synced=synced, nameserver=self._nameservers()[0])
+    def facts(self, *, serial: int, synced: bool, unlisted: Collection[Kind] = ()) -> Facts:
+        """Return the facts that go with the records: to be asked for after `contents` or `flush`.
+
+        External zones whose kinds are `unlisted` lack names.
+        """
+        external = [self._external_facts(zone, unlisted) for zone in self._options.external]
+        found = facts(self._options, external, serial=serial, synced=synced, nameserver=self._nameservers()[0])
         if not self._awaited:
             return found
         (domain,) = [zone for zone in found.zones if zone.apex == self._options.domain]
-        names = [schema.service_name(self._schema, *each.key) for each in self._awaited if each.part.has_services]
+        # The keys of other large states, those of external zones, are names.
+        names = [
+            schema.service_name(self._schema, *each.key) if each.part.has_services else each.key
+            for each in self._awaited
+        ]
         awaited = [msgspec.structs.replace(domain, apex=each, is_known=False) for each in names]
         return msgspec.structs.replace(found, zones=[*awaited, *found.zones])
+
+    def _external_facts(self, zone: ExternalZone, unlisted: Collection[Kind]) -> ZoneFacts:
+        is_listed = unlisted == () or set(external_kinds([zone])).isdisjoint(unlisted)
+        first = zone.nameservers[0].owner(zone.apex) if zone.nameservers else _below(b"ns1", zone.apex)
+        return ZoneFacts(
+            zone.apex,
+            first,
+            _below(b"hostmaster", zone.apex),
+            zone.ttl_s,
+            zone.ttl_s,
+            is_plain=self.external.is_plain(zone.apex),
+            is_listed=is_listed,
+        )
 
     # What is known of the objects
 
@@ -561,7 +593,7 @@ class _Part:
                 if owner[at:] != above:
                     above = owner[at:]
                     tree_above = name.tree_key(above)
-                names[tree_above + owner[:at].lower()] = NodeKind.ALIAS if rtype == CNAME else NodeKind.PLAIN
+                names.setdefault(tree_above + owner[:at].lower(), NodeKind.ALIAS if rtype == CNAME else NodeKind.PLAIN)
                 if len(names) >= _PIECE or octets >= _PIECE_OCTETS:
                     yield Contents(answers, names)
                     answers, names, octets = {}, {}, 0
@@ -581,8 +613,18 @@ class _Pointing(NamedTuple):
     key: Key
 
 
-def facts(options: ZoneOptions, *, serial: int, synced: bool, nameserver: bytes = b"") -> Facts:
-    """Return the facts of the zones that `options` describe. Without a `nameserver` no Service names the server."""
+def facts(
+    options: ZoneOptions,
+    external: Iterable[ZoneFacts] = (),
+    *,
+    serial: int,
+    synced: bool,
+    nameserver: bytes = b"",
+) -> Facts:
+    """Return the facts of the zones that `options` describe, and those of external zones.
+
+    Without a `nameserver` no Service names the server.
+    """
     the_schema = options.schema
     mname, rname = nameserver or schema.nameserver_name(the_schema), schema.hostmaster_name(the_schema)
     apexes = sorted({options.domain, *options.reverse_zones}, key=len, reverse=True)
@@ -592,7 +634,12 @@ def facts(options: ZoneOptions, *, serial: int, synced: bool, nameserver: bytes 
         ZoneFacts(apex, mname, rname, min(options.ttl_s, 300), options.ttl_s, apex != options.domain)
         for apex in apexes
     ]
+    zones += external
     return Facts(FORMAT, options.domain, zones, serial & 0xFFFFFFFF, synced, options.ttl_s)
+
+
+def _below(label: bytes, apex: bytes) -> bytes:
+    return name.from_labels(label)[:-1] + apex
 
 
 def _named(pairs: Iterable[tuple[bytes, bytes]], names: _Names, several: dict[bytes, dict[bytes, None]]) -> _Names:

@@ -101,9 +101,9 @@ class Commit:
         for zone in facts.zones:
             above = list(name.ancestors(zone.apex))
             is_clusters = not of_cluster.isdisjoint([zone.apex, *above])
-            if is_clusters:  # the cluster may add the name at any moment, even in a file's zone
+            if is_clusters and zone.is_static:  # the cluster may add the name at any moment, even in a file's zone
                 zone = msgspec.structs.replace(zone, ttl_s=min(zone.ttl_s, facts.ttl_s))
-            is_complete = zone.is_known and (facts.synced or not is_clusters)
+            is_complete = zone.is_known and zone.is_listed and (facts.synced or not is_clusters)
             tree, text = name.tree_key(zone.apex), name.to_text(zone.apex)
             denials: tuple[dict[bytes, Denials], ...] = tuple({} for _ in TRANSPORTS)
             self.zones[zone.apex] = Zone(tree, zone, text, len(zone.apex), {}, denials, is_complete)

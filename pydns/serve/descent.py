@@ -52,7 +52,11 @@ def descend(names: "Cursor", apex_tree: bytes, tree: bytes) -> Delegation | Rena
         at = below
     # `at` is the closest encloser.
     source = at + b"\1*"
-    return Wildcard(name.from_tree_key(source)) if _exists(names, source) else None
+    if not _exists(names, source):
+        return None
+    if below != tree and names.key() == source and names.value().startswith(NodeKind.ONE_LABEL):
+        return None
+    return Wildcard(name.from_tree_key(source))
 
 
 def _exists(names: "Cursor", tree: bytes) -> bool:

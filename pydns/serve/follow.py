@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pydns.table.reader import Transaction
 
 MAX_CHASE = 10  # CNAMEs that are followed, as in CoreDNS
+_PENDING_TTL_S = 5  # of the denial for a name that will have an address soon
 
 
 class Found(NamedTuple):
@@ -192,12 +193,17 @@ class Follower:
         names = self._commit.names
         if not (names.set_range(search.tree) and names.key().startswith(search.tree)):
             return None
-        if names.key() == search.tree and names.value() == NodeKind.ALIAS:
+        kind = names.value().removeprefix(NodeKind.ONE_LABEL) if names.key() == search.tree else NodeKind.PLAIN
+        if kind == NodeKind.ALIAS:
             cname = self._commit.stored(search.source, CNAME)
             search.chain.append(cname._replace(owner=search.qname))
             search.turn_to(cname.rdatas[0].lower())
             return Next.FOLLOW
-        return Found(Rcode.NOERROR, search.chain, [self._commit.soa(_zone(search).facts)])
+        soa = self._commit.soa(_zone(search).facts)
+        if kind == NodeKind.PENDING:
+            soa = soa._replace(ttl_s=min(soa.ttl_s, _PENDING_TTL_S))
+            return Found(Rcode.NOERROR, search.chain, [soa], error=Ede.NOT_READY)
+        return Found(Rcode.NOERROR, search.chain, [soa])
 
     def pod_address(self, search: Search) -> Found | None:
         """Make the records of a pod's name from the address in it (pods: insecure)."""

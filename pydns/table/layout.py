@@ -3,6 +3,8 @@
     answers   question in wire form, lower case → compiled answer (pydns.dns.compiled)
     names     tree key of every name that exists by itself (pydns.dns.name.tree_key) → NodeKind
               For a delegation, the kind is followed by the compiled NS RRset.
+              `origin_key` → the lines that explain which objects a name of an external zone has its records from.
+              No tree key begins like that, and these keys sort behind all of them.
     facts     b"facts" → Facts, b"status" → the controller's status, as JSON,
               b"config" → the configuration in force (pydns.config.model.dump), its upstreams always filled in,
               b"accepted" → the same without the added upstreams, for the controller's next start,
@@ -52,6 +54,8 @@ class NodeKind(bytes, Enum):
     CUT = b"C"  # delegated, with all names below it; the compiled NS RRset with its glue follows
     DNAME = b"D"  # names below it are redirected (RFC 6672)
     HOST = b"H"  # a name of a host in none of our zones; names below it are not ours
+    PENDING = b"W"  # an object will give it an address; until then it has no records
+    ONE_LABEL = b"1"  # a wildcard that covers one label, not any number; its own kind follows
 
 
 class ZoneFacts(msgspec.Struct, frozen=True, array_like=True):
@@ -66,6 +70,7 @@ class ZoneFacts(msgspec.Struct, frozen=True, array_like=True):
     soa_timers: bytes = b""  # from the serial on, for a zone file; the cluster's zones use the serial of Facts
     is_plain: bool = True  # no wildcard, delegation or DNAME: a name that isn't in the table doesn't exist
     is_known: bool = True  # False while its records are being read: missing names get SERVFAIL
+    is_listed: bool = True  # False until all kinds of objects that name things in it are listed: the same
 
     @property
     def is_static(self) -> bool:
@@ -103,6 +108,19 @@ class Changes(NamedTuple):
 
 encode_facts = msgspec.msgpack.Encoder().encode
 decode_facts = msgspec.msgpack.Decoder(Facts).decode
+
+
+_ORIGIN = b"\xff"  # longer than any label
+
+
+def origin_key(tree: bytes) -> bytes:
+    """Return the key of a name's explanation in `names`."""
+    return _ORIGIN + tree
+
+
+def is_origin(key: bytes) -> bool:
+    """Return whether a key of `names` is that of an explanation."""
+    return key.startswith(_ORIGIN)
 
 
 def file_in(state_dir: Path) -> Path:

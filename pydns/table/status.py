@@ -53,6 +53,7 @@ class KindStatus(Struct, frozen=True, kw_only=True):
     synced: bool = False  # listed to the end once
     objects: int = 0
     skipped: int = 0  # objects that can't be used
+    served: bool = True  # whether the source has the kind; False for a CRD that isn't installed
     problem: str | None = None  # why the data may not be current
     last_event_age_s: float | None = None
     data_age_s: float | None = None  # since the source last showed that the data is current
@@ -63,6 +64,16 @@ class KindStatus(Struct, frozen=True, kw_only=True):
     repaired: int | None = None  # objects that an audit found to be wrong
     relists: int | None = None  # listings after the first
     errors: dict[str, int] | None = None  # reason -> failed requests
+
+
+class ExternalStatus(Struct, frozen=True, kw_only=True):
+    """The external zones."""
+
+    zones: dict[str, int] = {}  # zone -> names
+    problems: dict[str, str] = {}  # zone -> what it lacks
+    losers: int = 0  # objects that want a name which another object has, counted for each name
+    conflicts: dict[str, str] = {}  # name -> the objects that want it; 100 at most
+    notices: dict[str, str] = {}  # object -> what of it has no name; 100 at most
 
 
 class ZoneStatus(Struct, frozen=True, kw_only=True):
@@ -122,6 +133,7 @@ class Status(Struct, frozen=True, kw_only=True):
     cut: dict[str, str] = {}  # object -> what of it is missing, because it is too large; 100 at most
     kinds: dict[str, KindStatus] = {}
     zones: tuple[ZoneStatus, ...] = ()
+    external: ExternalStatus | None = None
     left_out: int = 0  # warnings about the files in force: what is left out of them, and what they lack
     warnings: tuple[str, ...] = ()  # these, with file and line; 100 at most
     table: TableStatus | None = None
@@ -134,7 +146,7 @@ class Status(Struct, frozen=True, kw_only=True):
     @property
     def missing(self) -> dict[str, str | None]:
         """Return the kinds that have never been listed to the end, each with its problem."""
-        return {kind: each.problem for kind, each in self.kinds.items() if not each.synced}
+        return {kind: each.problem for kind, each in self.kinds.items() if each.served and not each.synced}
 
 
 UNKNOWN = Status()

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from pydns.dns import name
+from pydns.table.layout import is_origin, origin_key
 
 if TYPE_CHECKING:
     from pydns.table.reader import Reader, Transaction
@@ -25,6 +26,11 @@ class Tree:
         """Return the node kind of a name, None if the name has no entry of its own."""
         return self.names.value() if self.names.set_key(name.tree_key(qname)) else None
 
+    def origins(self, qname: bytes) -> list[str]:
+        """Return the lines that explain which objects a name of an external zone has its records from."""
+        key = origin_key(name.tree_key(qname))
+        return self.names.value().decode(errors="replace").splitlines() if self.names.set_key(key) else []
+
     def closest_encloser(self, qname: bytes) -> tuple[bytes, bytes]:
         """Return the closest encloser of a missing name, and the missing label directly below it."""
         parent = qname
@@ -39,7 +45,7 @@ class Tree:
         tree = name.tree_key(parent)
         at = len(tree)
         there = self.names.set_range(tree + b"\1")
-        while there and (key := self.names.key()).startswith(tree):
+        while there and (key := self.names.key()).startswith(tree) and not is_origin(key):
             child = key[: at + 1 + key[at]]
             yield child[at + 1 :]
             there = self.names.set_range(child + b"\xff")  # after all names below it

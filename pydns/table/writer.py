@@ -218,7 +218,15 @@ class Writer:
         self._transact(apply)
 
     def _put_facts(self, transaction: "Transaction", facts: Facts) -> None:
-        zones = sorted([*facts.zones, *self._static_zones], key=lambda zone: len(zone.apex), reverse=True)
+        by_apex = {zone.apex: zone for zone in facts.zones}
+        for static in self._static_zones:
+            beside = by_apex.get(static.apex)  # an external zone, to which a file adds records
+            by_apex[static.apex] = (
+                static
+                if beside is None
+                else msgspec.structs.replace(beside, is_plain=beside.is_plain and static.is_plain)
+            )
+        zones = sorted(by_apex.values(), key=lambda zone: len(zone.apex), reverse=True)
         transaction.put(FACTS_KEY, encode_facts(msgspec.structs.replace(facts, zones=zones)), db=self._facts_db)
 
     def put_status(self, status: bytes) -> None:

@@ -82,16 +82,21 @@ _KINDS: dict[int, bytes] = {CNAME: NodeKind.ALIAS, DNAME: NodeKind.DNAME}
 
 
 def combine(
-    zones: Mapping[str, CompiledZone], hosts: Sequence[Host], domain: bytes, reverse_zones: Iterable[bytes]
+    zones: Mapping[str, CompiledZone],
+    hosts: Sequence[Host],
+    domain: bytes,
+    reverse_zones: Iterable[bytes],
+    external_zones: Iterable[bytes] = (),
 ) -> Statics:
-    """Combine zones, by file, and hosts, beside a cluster with this domain and these reverse zones.
+    """Combine zones, by file, and hosts, beside a cluster with this domain and these reverse and external zones.
 
-    A zone at or below the cluster domain, and one that is a reverse zone of the cluster, is refused. If two files have
-    the same zone, the first one counts. The record of a host takes the place of a file's.
+    A zone at or below the cluster domain, and one that is one of the cluster's reverse zones, is refused. A file of an
+    external zone adds records to it; its SOA and NS records don't count. If two files have the same zone, the first one
+    counts. The record of a host takes the place of a file's.
     """
     refused: dict[str, str] = {}
     files: dict[bytes, str] = {}
-    reverse_zones = set(reverse_zones)
+    reverse_zones, external_zones = set(reverse_zones), set(external_zones)
     for file, zone in zones.items():
         apex = zone.facts.apex
         apex_text = name.to_text(apex)
@@ -105,13 +110,16 @@ def combine(
             refused[file] = f"{apex_text} is served from {files[apex]}"
         else:
             files[apex] = file
-    everyone = {domain, *reverse_zones, *files}
+    everyone = {domain, *reverse_zones, *external_zones, *files}
     contents = Contents({}, {})
     facts = []
     for apex, file in files.items():
         zone = zones[file]
         inner = tuple([name.tree_key(each) for each in everyone if each != apex and name.is_at_or_below(each, apex)])
         piece = _outside(zone.contents, inner) if inner else zone.contents
+        if apex in external_zones:
+            own = {question(apex, rtype) for rtype in (SOA, NS)}
+            piece = piece._replace(answers={key: value for key, value in piece.answers.items() if key not in own})
         contents.answers.update(piece.answers)
         contents.names.update(piece.names)
         facts.append(zone.facts)

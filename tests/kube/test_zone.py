@@ -172,6 +172,7 @@ _OPTIONS = st.builds(
     pods=st.sampled_from(PodsMode),
     namespaces=st.sampled_from([None, frozenset({"a"})]),
     own_addresses=st.just((OWN,)),
+    external=st.just(()),  # test_external.py has objects for these
 )
 
 

@@ -1,0 +1,94 @@
+"""The values of annotations: hostnames, targets, TTLs. Owners of objects write them, so they may be anything.
+
+The keys are those of external-dns behind any of the configured prefixes. The first prefix that has a key counts.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+
+from pydns.dns import name
+from pydns.dns.address import BadAddress, parse_address
+from pydns.kube.external.exposure import quote
+
+CONTROLLER = "dns-controller"  # the value of the annotation `controller` that external-dns takes for its own
+MAX_TTL_S = 0x7FFFFFFF  # RFC 2181 section 8
+
+_MOST = 1000  # hostnames of one object
+_LABEL = "[a-z0-9_]([-a-z0-9_]{0,61}[a-z0-9_])?"
+_HOSTNAME = re.compile(rf"(?:\*\.)?{_LABEL}(?:\.{_LABEL})*")
+_UNITS_S = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+_DURATION = re.compile(r"(?:[0-9]{1,10}(?:\.[0-9]{1,9})?(?:h|ms|m|s))+")
+_PART = re.compile(r"([0-9.]+)(h|ms|m|s)")
+
+
+def annotation(annotations: Mapping[str, str], prefixes: Iterable[str], key: str) -> str | None:
+    """Return the value of an annotation, by the first prefix that has it."""
+    return next((annotations[prefix + key] for prefix in prefixes if prefix + key in annotations), None)
+
+
+def is_ours(annotations: Mapping[str, str], prefixes: Iterable[str]) -> bool:
+    """Return whether an object isn't meant for another controller alone."""
+    return annotation(annotations, prefixes, "controller") in (None, CONTROLLER)
+
+
+def hostnames(text: str | None, problems: list[str]) -> list[bytes]:
+    """Return the wire names, in lower case, of a list with commas. What is no hostname is added to the problems."""
+    found: dict[bytes, None] = {}
+    parts = (text or "").split(",", _MOST)
+    if len(parts) > _MOST:
+        problems.append(f"only the first {_MOST} hostnames count")
+        parts.pop()
+    for part in map(str.strip, parts):
+        if not part:
+            continue
+        if (wire := hostname(part)) is not None:
+            found[wire] = None
+        else:
+            problems.append(f"{quote(part)} is not a hostname")
+    return list(found)
+
+
+def hostname(text: str) -> bytes | None:
+    """Return the wire name of a hostname, or of a wildcard for hostnames; None if it is neither."""
+    lowered = text.removesuffix(".").lower()
+    if len(lowered) > name.MAX_NAME or _HOSTNAME.fullmatch(lowered) is None:
+        return None
+    try:
+        return name.from_text(lowered)
+    except name.BadName:  # too long
+        return None
+
+
+def targets(text: str | None, problems: list[str]) -> tuple[list[bytes], list[bytes]]:
+    """Return the addresses and the wire names of a list with commas."""
+    addresses: dict[bytes, None] = {}
+    rest = []
+    for part in map(str.strip, (text or "").split(",")):
+        try:
+            addresses[parse_address(part)] = None
+        except BadAddress:
+            rest.append(part)
+    return list(addresses), [each for each in hostnames(",".join(rest), problems) if not each.startswith(b"\1*")]
+
+
+def ttl_s(text: str | None, default_s: int, problems: list[str]) -> int:
+    """Return the seconds of `30` or of a duration in Go's form, such as `1m30s`."""
+    if text is None:
+        return default_s
+    written = text.strip()
+    seconds = 0.0
+    if written.isascii() and written.isdigit() and len(written) <= 10:
+        seconds = int(written)
+    elif len(written) <= 40 and _DURATION.fullmatch(written):
+        seconds = sum([float(number) * _UNITS_S[unit] for number, unit in _PART.findall(written)])
+    if 1 <= seconds <= MAX_TTL_S:
+        return int(seconds)
+    problems.append(f"TTL {quote(text)} is not a number of seconds from 1 to {MAX_TTL_S}")
+    return default_s
+
+
+def strings(text: str) -> Iterator[bytes]:
+    """Yield the character-strings of a TXT record: parts of at most 255 octets (RFC 1035 section 3.3)."""
+    octets = text.encode("utf-8", "replace")
+    for begin in range(0, max(len(octets), 1), 255):
+        yield octets[begin : begin + 255]

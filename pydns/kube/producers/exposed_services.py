@@ -1,0 +1,279 @@
+"""Services as they are reached from outside of the cluster.
+
+A Service of type LoadBalancer, or with external addresses, is called `SERVICE.NAMESPACE` below a zone, and as its
+annotations want. Only what its status says counts: annotations that ask a load balancer for an address (MetalLB,
+Cilium, kube-vip) are wishes, and never read. Rules:
+
+1. Its addresses are those of the annotation `target`; else `externalIPs` and those of the load balancer, together.
+   One that asks for `resolve-endpoints` has those of its ready endpoints.
+2. A Service of type NodePort has the addresses of nodes, if the annotation `access` says which ones.
+3. A headless one has its endpoints below it, if the zone wants that, unless it has external addresses.
+4. An ExternalName has its target, by the names of its annotations alone.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import msgspec
+
+from pydns.config.model import ExternalSource, ExternalZone
+from pydns.dns import name
+from pydns.dns.rrset import CNAME, SRV, srv
+from pydns.kube import schema
+from pydns.kube.external import hostnames
+from pydns.kube.external.claims import Claim, Claimant, Rank, Record
+from pydns.kube.external.exposure import (
+    MOST_PROBLEMS,
+    RESOLVE_ENDPOINTS,
+    ExposedMeta,
+    Exposure,
+    LoadBalancerStatus,
+    read_addresses,
+    read_exposure,
+)
+from pydns.kube.external.source import Claimed, Zones, address_records
+from pydns.kube.objects import (
+    EndpointSlice,
+    Options,
+    RawService,
+    Service,
+    ServiceKey,
+    ServicePort,
+    ServiceSpec,
+    read_service,
+)
+from pydns.kube.producer import Change, ZoneOptions
+from pydns.kube.producers.ingresses import target_records
+from pydns.kube.producers.nodes import Node
+from pydns.kube.schema import Schema
+
+LEAST_NAMESERVER_TTL_S = 300  # of NS records and their addresses: the parent's have about as much
+_WEIGHT = 100  # of an SRV record that is alone
+
+
+class ServiceExposure(NamedTuple):
+    """How a Service is reached from outside, besides what `Service` has."""
+
+    service_type: str
+    external_ips: tuple[bytes, ...]
+    node_ports: tuple[int, ...]  # for each of its ports; 0: none
+    common: Exposure
+
+
+class _ExposedPort(ServicePort, rename="camel", gc=False):
+    node_port: int | None = None
+
+
+class _ExposedSpec(ServiceSpec, gc=False):
+    ports: list[_ExposedPort] | None = None  # type: ignore[assignment]  # a narrower type
+    external_ips: list[str] | None = msgspec.field(name="externalIPs", default=None)
+
+
+class RawExposedService(RawService, gc=False):
+    """What is read of a Service for external zones."""
+
+    metadata: ExposedMeta
+    spec: _ExposedSpec
+    status: LoadBalancerStatus | None = None
+
+
+def read_exposed_service(raw: RawExposedService, options: Options) -> Service:
+    """Return a Service with its exposure. Raises ValueError."""
+    service = read_service(raw, options)
+    common = read_exposure(raw.metadata, raw.status, options.annotations)
+    if common is None:
+        return service
+    problems: list[str] = []
+    external_ips = tuple(dict.fromkeys(read_addresses(raw.spec.external_ips or (), problems)))
+    if problems:
+        common = common._replace(problems=(*common.problems, *problems)[:MOST_PROBLEMS])
+    node_ports = tuple([port.node_port or 0 for port in (raw.spec.ports or ())[: len(service.ports)]])
+    return service._replace(exposure=ServiceExposure(raw.spec.type or "", external_ips, node_ports, common))
+
+
+class ExposedServices:
+    """The source of Services. A key is namespace and name of one."""
+
+    def __init__(self, options: ZoneOptions, zones: Zones) -> None:
+        self._options = options
+        self._all_zones = zones
+        self._zones = [zone for zone in zones.all if ExternalSource.SERVICES in zone.sources]
+        self._nameservers: dict[ServiceKey, list[tuple[ExternalZone, bytes]]] = {}
+        for zone in zones.all:
+            for each in zone.nameservers:
+                self._nameservers.setdefault((each.namespace, each.service), []).append((zone, each.owner(zone.apex)))
+        self._services: dict[ServiceKey, Service] = {}
+        self._slices: dict[ServiceKey, dict[str, EndpointSlice]] = {}
+        self._nodes: dict[str, Node] = {}
+        self._by_endpoints: set[ServiceKey] = set()  # claims depend on endpoints
+        self._by_nodes: dict[ServiceKey, None] = {}  # claims depend on nodes
+
+    def note(self, change: Change) -> Iterable[ServiceKey]:
+        """Take in a Service, a slice or a Node. Return the Services whose claims may differ."""
+        before, after = change
+        if isinstance(before, Node) or isinstance(after, Node):
+            if isinstance(before, Node):
+                del self._nodes[before.name]
+            if isinstance(after, Node):
+                self._nodes[after.name] = after
+            return tuple(self._by_nodes)
+        if isinstance(before, EndpointSlice) or isinstance(after, EndpointSlice):
+            keys: dict[ServiceKey, None] = {}
+            if isinstance(before, EndpointSlice):
+                slices = self._slices[before.key]
+                del slices[before.name]
+                if not slices:
+                    del self._slices[before.key]
+                keys[before.key] = None
+            if isinstance(after, EndpointSlice):
+                self._slices.setdefault(after.key, {})[after.name] = after
+                keys[after.key] = None
+            return [key for key in keys if key in self._by_endpoints]
+        key: ServiceKey
+        for each in (before, after):
+            if isinstance(each, Service):
+                key = each.key
+                break
+        else:
+            return ()
+        self._services.pop(key, None)
+        self._by_endpoints.discard(key)
+        self._by_nodes.pop(key, None)
+        if isinstance(after, Service):
+            self._services[key] = after
+            if after.headless or _resolves_endpoints(after):
+                self._by_endpoints.add(key)
+            if after.exposure is not None and after.exposure.service_type == "NodePort":
+                self._by_nodes[key] = None
+        return (key,)
+
+    def claimed(self, key: ServiceKey) -> Claimed | None:
+        """Return what a Service claims: also the names of nameservers, whatever namespaces are served."""
+        service = self._services.get(key)
+        if service is None or service.exposure is None:
+            return None
+        exposure = service.exposure
+        claimed = Claimed(Claimant(Rank.ORDINARY, exposure.common.created, *key, "Service"), self._all_zones)
+        for zone, owner in self._nameservers.get(key, ()):
+            claim = Claim(self._records(service, exposure, zone, []) or (), max(zone.ttl_s, LEAST_NAMESERVER_TTL_S))
+            claimed.add(zone, owner, claim, is_nameserver=True)
+        if not self._options.serves(key[0]):
+            return claimed
+        claimed.notice(*exposure.common.problems)
+        for zone in self._zones:
+            if hostnames.is_ours(exposure.common.annotations, zone.annotations):
+                self._claim(service, exposure, zone, claimed)
+        self._report_foreign(exposure, claimed)
+        return claimed
+
+    def _claim(self, service: Service, exposure: ServiceExposure, zone: ExternalZone, claimed: Claimed) -> None:
+        problems: list[str] = []
+        common = exposure.common
+
+        def value(key: str) -> str | None:
+            return hostnames.annotation(common.annotations, zone.annotations, key)
+
+        ttl_s = hostnames.ttl_s(value("ttl"), zone.ttl_s, problems)
+        wanted = hostnames.hostnames(value("hostname"), problems)
+        records = self._records(service, exposure, zone, problems)
+        # Reverse names are for addresses that a load balancer has given: anybody may write any into `externalIPs`.
+        hosts = [owner for owner in wanted if self._all_zones.of(owner) is zone and not owner.startswith(b"\1*")]
+        if records is not None:
+            for owner in wanted:
+                claimed.add(zone, owner, Claim(records, ttl_s, pointers=common.addresses if owner in hosts else ()))
+        if service.external_name is None and zone.service_names:
+            owner = service_owner(service, zone)
+            if records is not None:
+                claimed.add(zone, owner, Claim(records, ttl_s, pointers=() if hosts else common.addresses))
+                _claim_ports(service, exposure, zone, owner, Claim(records, ttl_s), claimed)
+            elif service.headless and zone.headless:
+                self._claim_endpoints(service, zone, owner, ttl_s, claimed)
+        if service.cluster_ips:
+            for internal in hostnames.hostnames(value("internal-hostname"), problems):
+                claimed.add(zone, internal, Claim(address_records(service.cluster_ips), ttl_s))
+        claimed.notice(*problems)
+
+    def _records(
+        self, service: Service, exposure: ServiceExposure, zone: ExternalZone, problems: list[str]
+    ) -> tuple[Record, ...] | None:
+        """Return the records of a Service. Empty: it is to get an address. None: it isn't reached from outside."""
+        if service.external_name is not None:
+            return ((CNAME, service.external_name.lower()),)
+        if _resolves_endpoints(service):
+            slices = self._slices.get(service.key, {})
+            found = [endpoint.address for each in sorted(slices) for endpoint in slices[each].endpoints]
+            return address_records(dict.fromkeys(found))
+        target = hostnames.annotation(exposure.common.annotations, zone.annotations, "target")
+        records = target_records(exposure.common, target, problems)
+        if not target:
+            records = tuple(dict.fromkeys((*address_records(exposure.external_ips), *records)))
+        if exposure.service_type == "NodePort" and not records:
+            return self._node_records(exposure, zone)
+        return records if records or exposure.service_type == "LoadBalancer" else None
+
+    def _node_records(self, exposure: ServiceExposure, zone: ExternalZone) -> tuple[Record, ...] | None:
+        """Return the addresses of the nodes. An internal IPv6 address is public, too, as for external-dns."""
+        access = hostnames.annotation(exposure.common.annotations, zone.annotations, "access")
+        if ExternalSource.NODES not in zone.sources or access not in ("public", "private"):
+            return None
+        found: dict[bytes, None] = {}
+        for each in (self._nodes[key] for key in sorted(self._nodes)):
+            if access == "public":
+                found.update(dict.fromkeys((*each.external, *(ip for ip in each.internal if len(ip) == 16))))
+            else:
+                found.update(dict.fromkeys(each.internal))
+        return address_records(found)
+
+    def _claim_endpoints(
+        self, service: Service, zone: ExternalZone, owner: bytes, ttl_s: int, claimed: Claimed
+    ) -> None:
+        slices = self._slices.get(service.key, {})
+        for rrset in schema.headless_rrsets(Schema(zone.apex, ttl_s), owner, [slices[each] for each in sorted(slices)]):
+            claimed.add(zone, rrset.owner, Claim(tuple([(rrset.rtype, rdata) for rdata in rrset.rdatas]), ttl_s))
+
+    def _report_foreign(self, exposure: ServiceExposure, claimed: Claimed) -> None:
+        """Report hostnames that are in no zone. Whether a zone has the source doesn't count."""
+        annotations = exposure.common.annotations
+        prefixes = dict.fromkeys([prefix for zone in self._zones for prefix in zone.annotations])
+        for prefix in prefixes:
+            for wanted in hostnames.hostnames(annotations.get(prefix + "hostname"), []):
+                if self._all_zones.of(wanted) is None:
+                    claimed.notice(f"{name.to_text(wanted)} is in no external zone")
+
+
+def service_owner(service: Service, zone: ExternalZone) -> bytes:
+    """Return the name of a Service below a zone."""
+    return name.from_labels(service.name.encode(), service.namespace.encode())[:-1] + zone.apex
+
+
+def _resolves_endpoints(service: Service) -> bool:
+    exposure = service.exposure
+    return exposure is not None and exposure.common.annotations.get(RESOLVE_ENDPOINTS) == "true"
+
+
+def _claim_ports(
+    service: Service, exposure: ServiceExposure, zone: ExternalZone, owner: bytes, claim: Claim, claimed: Claimed
+) -> None:
+    """Claim the SRV records of ports: of each with a name below the Service, and of all at the Service itself.
+
+    The target of an SRV record must be no alias (RFC 2782). So for a load balancer with a hostname it is that name,
+    and the Service itself, which is an alias then, has no SRV records.
+    """
+    alias = next((rdata for rtype, rdata in claim.records if rtype == CNAME), None)
+    has_alias = alias is not None and all(rtype == CNAME for rtype, _ in claim.records)
+    target = min(rdata for _, rdata in claim.records) if has_alias else owner
+    by_node = exposure.service_type == "NodePort" and not exposure.external_ips
+    numbers: dict[int, None] = {}
+    for port, node_port in zip(service.ports, exposure.node_ports, strict=True):
+        number = node_port if by_node else port.number
+        if not 0 < number <= 0xFFFF:
+            continue
+        numbers[number] = None
+        if port.name:
+            records = ((SRV, srv(0, _WEIGHT, number, target)),) if claim.records else ()
+            port_owner = name.from_labels(b"_" + port.name.encode(), b"_" + port.protocol.encode())[:-1] + owner
+            claimed.add(zone, port_owner, claim._replace(records=records))
+    if numbers and claim.records and not has_alias:
+        weight = max(_WEIGHT // len(numbers), 1)
+        all_ports = tuple([(SRV, srv(0, weight, number, owner)) for number in numbers])
+        claimed.add(zone, owner, claim._replace(records=all_ports))

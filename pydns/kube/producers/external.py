@@ -1,0 +1,257 @@
+"""External zones: the names that objects claim below the zones of the configuration.
+
+A key is a name, and a state is what the name has in the end: so each key has its records for itself, as the zone
+wants it, although several objects may claim a name. A change touches the names that its object claimed before and
+claims now, and those whose records carry their addresses along.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+from pydns.config.model import ExternalSource, ExternalZone
+from pydns.dns import name
+from pydns.dns.compiled import TARGET_AT
+from pydns.dns.rrset import AAAA, NS, A, RRset
+from pydns.kube.external.claims import Claim, Claimant, Decision, decide
+from pydns.kube.external.source import Claimed, MakeSource, Source, Zones
+from pydns.kube.producer import Change, ZoneOptions
+from pydns.kube.producers.dns_endpoints import DNSEndpoints
+from pydns.kube.producers.exposed_services import LEAST_NAMESERVER_TTL_S, ExposedServices
+from pydns.kube.producers.ingresses import Ingresses
+from pydns.table.layout import NodeKind, origin_key
+
+# Nodes have no claims of their own: they are addresses of Services.
+_SOURCES: dict[ExternalSource, MakeSource] = {
+    ExternalSource.SERVICES: ExposedServices,
+    ExternalSource.INGRESSES: Ingresses,
+    ExternalSource.DNSENDPOINTS: DNSEndpoints,
+}
+_ADDRESS_TYPES = (A, AAAA)
+_MOST_ORIGINS = 1024  # octets of the explanation of a name
+_MOST_LISTED = 100  # conflicts and notices that are listed
+
+
+class NameState(NamedTuple):
+    """What a name has."""
+
+    owner: bytes
+    kind: bytes  # a `NodeKind`
+    rrsets: tuple[RRset, ...]
+    pointers: tuple[bytes, ...]  # addresses that it is the reverse name of
+    origins: str  # lines for `explain`
+
+
+class Conflicts(NamedTuple):
+    """What is wrong with external names."""
+
+    names: dict[str, str]  # name -> the objects that want it; 100 at most
+    losers: int  # claims that get nothing
+    notices: dict[str, str]  # object -> what of it isn't served; 100 at most
+
+
+class External:
+    """The producer of external names. A key is a name in lower case."""
+
+    def __init__(self, options: ZoneOptions) -> None:
+        self._zones = Zones(options)
+        self._sources: list[Source] = []
+        if options.external:
+            self._sources = [make(options, self._zones) for make in _SOURCES.values()]
+        self._claimed: dict[tuple[int, Hashable], Claimed] = {}  # number of a source and key of an object there
+        self._claims: dict[bytes, dict[Claimant, Claim]] = {}  # name -> what is claimed
+        # name -> names whose records carry its addresses along, each with the number of objects that want it so
+        self._carriers: dict[bytes, Counter[bytes]] = {}
+        self._counts: Counter[bytes] = Counter()  # apex -> names
+        self._wildcards: Counter[bytes] = Counter()  # apex -> names that are wildcards
+        self._losers: dict[bytes, tuple[int, tuple[str, ...]]] = {}
+        self._noticed: dict[Claimant, tuple[str, ...]] = {}
+        self._news: dict[Claimant, tuple[str, ...]] = {}  # notices that nobody has taken yet
+        for zone in options.external:
+            for each in zone.nameservers:
+                self._carry(each.owner(zone.apex), zone.apex, 1)
+
+    def note(self, change: Change) -> Iterable[bytes]:
+        """Take in a changed object of any kind. Return the names whose records may differ."""
+        touched: dict[bytes, None] = {}
+        for number, source in enumerate(self._sources):
+            for key in source.note(change):
+                self._claim_again((number, key), source.claimed(key), touched)
+        for owner in tuple(touched):
+            touched.update(dict.fromkeys(self._carriers.get(owner, ())))
+        return touched
+
+    def _claim_again(self, at: tuple[int, Hashable], after: Claimed | None, touched: dict[bytes, None]) -> None:
+        before = self._claimed.pop(at, None)
+        if after is not None:
+            self._claimed[at] = after
+        if before is not None and (after is None or before.claimant != after.claimant):
+            self._change(before.claimant, before, None, touched)  # created anew, it is another object
+            before = None
+        if after is not None:
+            self._change(after.claimant, before, after, touched)
+
+    def _change(
+        self, claimant: Claimant, before: Claimed | None, after: Claimed | None, touched: dict[bytes, None]
+    ) -> None:
+        old = before.claims if before is not None else {}
+        new = after.claims if after is not None else {}
+        for owner in old.keys() | new.keys():
+            claim = new.get(owner)
+            if old.get(owner) != claim:
+                self._put(owner, claimant, claim)
+                touched[owner] = None
+        carried = before.carried() if before is not None else frozenset()
+        carries = after.carried() if after is not None else frozenset()
+        for pairs, difference in ((carried - carries, -1), (carries - carried, 1)):
+            for target, owner in pairs:
+                self._carry(target, owner, difference)
+                touched[owner] = None
+        self._notice(claimant, tuple(after.notices) if after is not None else ())
+
+    def _put(self, owner: bytes, claimant: Claimant, claim: Claim | None) -> None:
+        claims = self._claims.setdefault(owner, {})
+        was_claimed = bool(claims)
+        if claim is not None:
+            claims[claimant] = claim
+        else:
+            del claims[claimant]
+            if not claims:
+                del self._claims[owner]
+        difference = bool(claims) - was_claimed
+        zone = self._zones.of(owner)
+        if difference and zone is not None:
+            self._counts[zone.apex] += difference
+            if owner.startswith(b"\1*"):
+                self._wildcards[zone.apex] += difference
+
+    def _carry(self, target: bytes, owner: bytes, difference: int) -> None:
+        carriers = self._carriers.setdefault(target, Counter())
+        carriers[owner] += difference
+        if not carriers[owner]:
+            del carriers[owner]
+            if not carriers:
+                del self._carriers[target]
+
+    def _notice(self, claimant: Claimant, notices: tuple[str, ...]) -> None:
+        if self._noticed.get(claimant, ()) != notices:
+            self._news[claimant] = notices
+            if notices:
+                self._noticed[claimant] = notices
+            else:
+                del self._noticed[claimant]
+
+    def current_keys(self) -> Collection[bytes]:
+        """Return all names that are claimed, and the apexes."""
+        return self._claims.keys() | {zone.apex for zone in self._zones.all}
+
+    def state(self, key: bytes) -> NameState | None:
+        """Return what a name has. Remembers the objects that get nothing of it, for `conflicts`."""
+        zone = self._zones.of(key)
+        claims = self._claims.get(key)
+        if zone is None or (claims is None and key != zone.apex):
+            self._losers.pop(key, None)
+            return None
+        decision = self._decide(key, zone)
+        if decision.losers:
+            self._losers[key] = decision.losers, decision.reasons
+        else:
+            self._losers.pop(key, None)
+        rrsets = [
+            RRset(key, rtype, decision.ttl_s, rdatas, self._additional(key, rtype, rdatas))
+            for rtype, rdatas in decision.records.items()
+        ]
+        kind = decision.kind
+        if key == zone.apex:
+            rrsets += self._nameservers(zone)
+            kind = NodeKind.PLAIN
+        return NameState(key, kind, tuple(rrsets), decision.pointers, "\n".join(decision.reasons)[:_MOST_ORIGINS])
+
+    def _decide(self, owner: bytes, zone: ExternalZone) -> Decision:
+        claims = self._claims.get(owner)
+        if claims is None:
+            return Decision({}, zone.ttl_s, NodeKind.PLAIN, (), (), 0)
+        return decide(owner, claims, is_apex=owner == zone.apex)
+
+    def _addresses(self, owner: bytes) -> tuple[RRset, ...]:
+        """Return the address records of a name of ours."""
+        zone = self._zones.of(owner)
+        if zone is None or owner not in self._claims:
+            return ()
+        decision = self._decide(owner, zone)
+        return tuple(
+            [
+                RRset(owner, rtype, decision.ttl_s, decision.records[rtype])
+                for rtype in _ADDRESS_TYPES
+                if rtype in decision.records
+            ]
+        )
+
+    def _additional(self, owner: bytes, rtype: int, rdatas: Iterable[bytes]) -> tuple[RRset, ...]:
+        if rtype not in TARGET_AT:
+            return ()
+        targets = dict.fromkeys([rdata[TARGET_AT[rtype] :].lower() for rdata in rdatas])
+        carried = [target for target in targets if owner in self._carriers.get(target, ())]
+        return tuple([rrset for target in carried for rrset in self._addresses(target)])
+
+    def _nameservers(self, zone: ExternalZone) -> list[RRset]:
+        """Return the NS records of a zone: of the nameservers that have an address."""
+        glue = {owner: self._addresses(owner) for owner in (each.owner(zone.apex) for each in zone.nameservers)}
+        found = tuple([owner for owner, rrsets in glue.items() if rrsets])
+        additional = tuple([rrset for owner in found for rrset in glue[owner]])
+        return [RRset(zone.apex, NS, max(zone.ttl_s, LEAST_NAMESERVER_TTL_S), found, additional)] if found else []
+
+    def rrsets(self, state: NameState) -> Iterator[RRset]:
+        """Yield the records of a name."""
+        return iter(state.rrsets)
+
+    def names(self, state: NameState) -> Mapping[bytes, bytes]:
+        """Return the name, and its explanation."""
+        tree = name.tree_key(state.owner)
+        return {tree: state.kind, origin_key(tree): state.origins.encode()}
+
+    def pointers(self, state: NameState) -> Iterator[tuple[bytes, bytes]]:
+        """Yield the addresses of load balancers with the name."""
+        for address in state.pointers:
+            yield address, state.owner
+
+    def addresses(self, state: NameState) -> Iterable[bytes]:
+        """Return these addresses."""
+        return state.pointers
+
+    def size(self, state: NameState) -> int:
+        """Return how many records a name has."""
+        return sum([len(rrset.rdatas) for rrset in state.rrsets])
+
+    def change_ttl(self, ttl_s: int) -> None:
+        """Do nothing: the zones have TTLs of their own."""
+
+    # What is known of the zones
+
+    def is_plain(self, apex: bytes) -> bool:
+        """Return whether no wildcard is claimed in a zone."""
+        return not self._wildcards[apex]
+
+    def count(self, apex: bytes) -> int:
+        """Return how many names are claimed in a zone."""
+        return self._counts[apex]
+
+    def problem(self, zone: ExternalZone) -> str | None:
+        """Return which nameservers of a zone have no address, None if all have one."""
+        owners = [each.owner(zone.apex) for each in zone.nameservers]
+        lacking = [name.to_text(owner) for owner in owners if not self._addresses(owner)]
+        return f"without an address: {', '.join(lacking)}" if lacking else None
+
+    def conflicts(self) -> Conflicts:
+        """Return the names that several objects want, and what isn't served."""
+        names = sorted(self._losers)[:_MOST_LISTED]
+        return Conflicts(
+            {name.to_text(each): "; ".join(self._losers[each][1]) for each in names},
+            sum(losers for losers, _ in self._losers.values()),
+            {str(each): "; ".join(self._noticed[each]) for each in sorted(self._noticed)[:_MOST_LISTED]},
+        )
+
+    def take_news(self) -> dict[str, str]:
+        """Return the objects whose notices differ since the last call, each with them. Empty: nothing is wrong now."""
+        news, self._news = self._news, {}
+        return {str(claimant): "; ".join(notices) for claimant, notices in news.items()}

@@ -1,0 +1,168 @@
+"""Ingresses: the hosts of their rules, with the addresses of the controller's load balancer (networking.k8s.io/v1).
+
+A wildcard host covers exactly one label, as the Ingress API has it. The hosts in `tls` are those of certificates and
+get no names.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import msgspec
+
+from pydns.config.model import ExternalSource, ExternalZone
+from pydns.dns.rrset import CNAME
+from pydns.kube.external import hostnames
+from pydns.kube.external.claims import Claim, Claimant, Rank, Record
+from pydns.kube.external.exposure import MOST_PROBLEMS, ExposedMeta, Exposure, LoadBalancerStatus, quote, read_exposure
+from pydns.kube.external.source import Claimed, Zones, address_records
+from pydns.kube.objects import Options, as_label
+from pydns.kube.producer import Change, ZoneOptions
+
+_CLASS = "kubernetes.io/ingress.class"
+_IS_DEFAULT = "ingressclass.kubernetes.io/is-default-class"
+
+_Key = tuple[str, str]  # namespace and name
+
+
+class Ingress(NamedTuple):
+    """An Ingress."""
+
+    namespace: str
+    name: str
+    class_name: str | None
+    hosts: tuple[bytes, ...]  # wire form, lower case
+    exposure: Exposure | None  # None: it asks to be ignored
+
+    @property
+    def key(self) -> _Key:
+        """Return namespace and name."""
+        return self.namespace, self.name
+
+
+class IngressClass(NamedTuple):
+    """An IngressClass."""
+
+    name: str
+    is_default: bool
+
+
+class _Rule(msgspec.Struct, gc=False):
+    host: str | None = None
+
+
+class _Spec(msgspec.Struct, rename="camel", gc=False):
+    ingress_class_name: str | None = None
+    rules: list[_Rule] | None = None
+
+
+class RawIngress(msgspec.Struct, gc=False):
+    """What is read of an Ingress."""
+
+    metadata: ExposedMeta
+    spec: _Spec | None = None
+    status: LoadBalancerStatus | None = None
+
+
+class RawIngressClass(msgspec.Struct, gc=False):
+    """What is read of an IngressClass."""
+
+    metadata: ExposedMeta
+
+
+def read_ingress(raw: RawIngress, options: Options) -> Ingress:
+    """Return an Ingress. Raises ValueError."""
+    meta, spec = raw.metadata, raw.spec or _Spec()
+    exposure = read_exposure(meta, raw.status, options.annotations)
+    problems: list[str] = []
+    hosts: dict[bytes, None] = {}
+    for text in [rule.host for rule in spec.rules or () if rule.host]:
+        if (host := hostnames.hostname(text)) is not None:
+            hosts[host] = None
+        else:
+            problems.append(f"host {quote(text)} is not a hostname")
+    if exposure is not None and problems:
+        exposure = exposure._replace(problems=(*exposure.problems, *problems)[:MOST_PROBLEMS])
+    class_name = spec.ingress_class_name or (meta.annotations or {}).get(_CLASS)
+    return Ingress(as_label(meta.namespace, "namespace"), meta.name, class_name, tuple(hosts), exposure)
+
+
+def read_ingress_class(raw: RawIngressClass, options: Options) -> IngressClass:
+    """Return an IngressClass."""
+    return IngressClass(raw.metadata.name, (raw.metadata.annotations or {}).get(_IS_DEFAULT) == "true")
+
+
+class Ingresses:
+    """The source of Ingresses. A key is namespace and name."""
+
+    def __init__(self, options: ZoneOptions, zones: Zones) -> None:
+        self._options = options
+        self._all_zones = zones
+        self._zones = [zone for zone in zones.all if ExternalSource.INGRESSES in zone.sources]
+        self._ingresses: dict[_Key, Ingress] = {}
+        self._without_class: dict[_Key, None] = {}
+        self._default_classes: set[str] = set()
+
+    def note(self, change: Change) -> Iterable[_Key]:
+        """Take in an Ingress, or a class: the default one is that of Ingresses that name none."""
+        before, after = change
+        if isinstance(before, IngressClass) or isinstance(after, IngressClass):
+            known = frozenset(self._default_classes)
+            if isinstance(before, IngressClass):
+                self._default_classes.discard(before.name)
+            if isinstance(after, IngressClass) and after.is_default:
+                self._default_classes.add(after.name)
+            return tuple(self._without_class) if self._default_classes != known else ()
+        if isinstance(before, Ingress):
+            del self._ingresses[before.key]
+            self._without_class.pop(before.key, None)
+        if isinstance(after, Ingress):
+            self._ingresses[after.key] = after
+            if after.class_name is None:
+                self._without_class[after.key] = None
+        return [each.key for each in (before, after) if isinstance(each, Ingress)]
+
+    def claimed(self, key: _Key) -> Claimed | None:
+        """Return what an Ingress claims."""
+        ingress = self._ingresses.get(key)
+        if ingress is None or ingress.exposure is None or not self._options.serves(ingress.namespace):
+            return None
+        exposure = ingress.exposure
+        claimed = Claimed(Claimant(Rank.ORDINARY, exposure.created, *key, "Ingress"), self._all_zones)
+        claimed.notice(*exposure.problems)
+        for zone in self._zones:
+            if self._has_class(ingress, zone) and hostnames.is_ours(exposure.annotations, zone.annotations):
+                _claim(ingress, exposure, zone, claimed)
+        return claimed
+
+    def _has_class(self, ingress: Ingress, zone: ExternalZone) -> bool:
+        if not zone.ingress_classes:
+            return True
+        classes = self._default_classes if ingress.class_name is None else {ingress.class_name}
+        return not classes.isdisjoint(zone.ingress_classes)
+
+
+def _claim(ingress: Ingress, exposure: Exposure, zone: ExternalZone, claimed: Claimed) -> None:
+    problems: list[str] = []
+
+    def value(key: str) -> str | None:
+        return hostnames.annotation(exposure.annotations, zone.annotations, key)
+
+    ttl_s = hostnames.ttl_s(value("ttl"), zone.ttl_s, problems)
+    records = target_records(exposure, value("target"), problems)
+    which = value("ingress-hostname-source")
+    if which != "annotation-only":
+        for host in ingress.hosts:
+            claimed.add(zone, host, Claim(records, ttl_s, is_one_label=host.startswith(b"\1*")))
+    if which != "defined-hosts-only":
+        for host in hostnames.hostnames(value("hostname"), problems):
+            claimed.add(zone, host, Claim(records, ttl_s))
+    claimed.notice(*problems)
+
+
+def target_records(exposure: Exposure, target: str | None, problems: list[str]) -> tuple[Record, ...]:
+    """Return the records of the annotation `target`, else those of the load balancer."""
+    addresses: Iterable[bytes] = exposure.addresses
+    names: Iterable[bytes] = exposure.hostnames
+    if target is not None and target.strip():
+        addresses, names = hostnames.targets(target, problems)
+    return (*address_records(addresses), *((CNAME, each) for each in names))

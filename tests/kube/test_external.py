@@ -1,0 +1,351 @@
+"""External zones: changes add up, conflicts are decided by age, and no object breaks another one's names."""
+
+import copy
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pydns.config.model import ExternalSource, ExternalZone, Nameserver
+from pydns.dns import name
+from pydns.dns.compiled import decompile
+from pydns.dns.rrset import SRV, A, RRset
+from pydns.kube import objects
+from pydns.kube.events import Apply, Delete, Event
+from pydns.kube.external.claims import Claim, Claimant, Rank, decide
+from pydns.kube.kinds import BY_NAME, EXTERNAL_KINDS, Kind, external_kinds
+from pydns.kube.objects import Observed, Options, Ref, Skipped
+from pydns.kube.producer import ZoneOptions
+from pydns.kube.zone import Zone
+from pydns.table.layout import NodeKind, is_origin
+
+_ZONE = ExternalZone(
+    name.from_text("x.example"),
+    tuple(ExternalSource),
+    ingress_classes=("a", "b"),
+    headless=True,
+    nameservers=(Nameserver("ns1", "a", "a"), Nameserver("ns2", "b", "a")),
+)
+_INNER = ExternalZone(name.from_text("a.x.example"), (ExternalSource.INGRESSES, ExternalSource.SERVICES), ttl_s=30)
+_OPTIONS = ZoneOptions(external=(_ZONE, _INNER))
+_READING = Options(annotations=_ZONE.annotations)
+_PREFIX = "external-dns.kubernetes.io/"
+
+# Few names and addresses, so that objects meet.
+_NAMES = st.sampled_from(["a", "b"])
+_IPS = st.sampled_from(["192.0.2.1", "192.0.2.2", "2001:db8::1"])
+_HOSTS = st.sampled_from(
+    ["a.a.x.example", "b.x.example", "*.x.example", "*.a.x.example", "x.example", "ns1.x.example", "other.example"]
+)
+_STATUS = st.fixed_dictionaries(
+    {
+        "loadBalancer": st.fixed_dictionaries(
+            {
+                "ingress": st.lists(
+                    st.one_of(
+                        st.fixed_dictionaries({"ip": _IPS}), st.fixed_dictionaries({"hostname": st.just("l.example")})
+                    ),
+                    max_size=2,
+                )
+            }
+        )
+    }
+)
+_ANNOTATIONS = st.dictionaries(
+    st.sampled_from(["hostname", "target", "ttl", "access", "internal-hostname", "ingress-hostname-source"]).map(
+        lambda key: _PREFIX + key
+    ),
+    st.one_of(_HOSTS, _IPS, st.sampled_from(["public", "private", "annotation-only", "30", ""])),
+    max_size=3,
+)
+_META = st.fixed_dictionaries(
+    {
+        "name": _NAMES,
+        "namespace": _NAMES,
+        "annotations": _ANNOTATIONS,
+        "creationTimestamp": st.sampled_from(["2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"]),
+    }
+)
+_PORTS = st.just([{"name": "http", "port": 80, "nodePort": 30080}, {"port": 443}])
+_OBJECTS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
+    "Service": st.fixed_dictionaries(
+        {
+            "metadata": _META,
+            "status": _STATUS,
+            "spec": st.one_of(
+                st.fixed_dictionaries(
+                    {
+                        "type": st.sampled_from(["LoadBalancer", "NodePort", "ClusterIP"]),
+                        "clusterIP": st.sampled_from(["10.96.0.1", "None"]),
+                        "externalIPs": st.lists(_IPS, max_size=1),
+                        "ports": _PORTS,
+                    }
+                ),
+                st.just({"type": "ExternalName", "externalName": "a.example"}),
+            ),
+        }
+    ),
+    "EndpointSlice": st.fixed_dictionaries(
+        {
+            "metadata": st.builds(
+                lambda meta, service: {**meta, "labels": {"kubernetes.io/service-name": service}}, _META, _NAMES
+            ),
+            "addressType": st.just("IPv4"),
+            "ports": st.just([{"name": "http", "port": 8080}]),
+            "endpoints": st.lists(st.sampled_from(["10.0.0.1", "10.0.0.2"]).map(lambda ip: {"addresses": [ip]})),
+        }
+    ),
+    "Ingress": st.fixed_dictionaries(
+        {
+            "metadata": _META,
+            "status": _STATUS,
+            "spec": st.fixed_dictionaries(
+                {
+                    "ingressClassName": st.sampled_from([None, "a", "c"]),
+                    "rules": st.lists(_HOSTS.map(lambda host: {"host": host}), max_size=2),
+                }
+            ),
+        }
+    ),
+    "IngressClass": st.fixed_dictionaries(
+        {
+            "metadata": st.fixed_dictionaries(
+                {
+                    "name": st.sampled_from(["a", "c"]),
+                    "annotations": st.fixed_dictionaries(
+                        {"ingressclass.kubernetes.io/is-default-class": st.sampled_from(["true", "false"])}
+                    ),
+                }
+            )
+        }
+    ),
+    "Node": st.fixed_dictionaries(
+        {
+            "metadata": st.fixed_dictionaries({"name": _NAMES}),
+            "spec": st.fixed_dictionaries({"unschedulable": st.booleans()}),
+            "status": st.fixed_dictionaries(
+                {"addresses": st.lists(_IPS.map(lambda ip: {"type": "ExternalIP", "address": ip}), max_size=2)}
+            ),
+        }
+    ),
+    "DNSEndpoint": st.fixed_dictionaries(
+        {
+            "metadata": _META,
+            "spec": st.fixed_dictionaries(
+                {
+                    "endpoints": st.lists(
+                        st.builds(
+                            lambda host, ip: {
+                                "dnsName": host,
+                                "recordType": "AAAA" if ":" in ip else "A",
+                                "targets": [ip],
+                            },
+                            _HOSTS,
+                            _IPS,
+                        )
+                        | _HOSTS.map(lambda host: {"dnsName": host, "recordType": "MX", "targets": ["1 b.x.example"]}),
+                        max_size=3,
+                    )
+                }
+            ),
+        }
+    ),
+}
+_OBJECT = st.sampled_from(sorted(_OBJECTS)).flatmap(lambda kind: st.tuples(st.just(kind), _OBJECTS[kind]))
+
+
+def _read(kind: str, manifest: dict[str, Any]) -> Observed:
+    return objects.parse(BY_NAME[kind], manifest, _READING)
+
+
+@st.composite
+def _steps(draw: st.DrawFn) -> list[list[Event]]:
+    """Return the events between one flush and the next."""
+    steps: list[list[Event]] = []
+    for _ in range(draw(st.integers(1, 5))):
+        events: list[Event] = []
+        for _ in range(draw(st.integers(0, 4))):
+            observed = _read(*draw(_OBJECT))
+            events.append(Delete(observed.ref) if draw(st.integers(0, 3)) == 0 else Apply(observed))
+        steps.append(events)
+    return steps
+
+
+def _contents(zone: Zone) -> tuple[dict[bytes, bytes], dict[bytes, bytes]]:
+    answers: dict[bytes, bytes] = {}
+    names: dict[bytes, bytes] = {}
+    for piece in zone.contents():
+        answers |= piece.answers
+        names |= piece.names
+    return answers, names
+
+
+@settings(max_examples=150, deadline=None)
+@given(steps=_steps())
+def test_changes_lead_to_the_table_of_the_final_objects(steps: list[list[Event]]) -> None:
+    zone = Zone(_OPTIONS)
+    answers, names = _contents(zone)
+    known: dict[Ref, Observed] = {}
+    for events in steps:
+        for event in events:
+            zone.apply(event)
+            if isinstance(event, Apply):
+                assert not isinstance(event.observed.value, Skipped), event
+                known[event.observed.ref] = event.observed
+            elif isinstance(event, Delete):
+                known.pop(event.ref, None)
+        changes = zone.flush()
+        for entries, changed in ((answers, changes.answers), (names, changes.names)):
+            entries.update({key: value for key, value in changed.items() if value is not None})
+            for key in [key for key, value in changed.items() if value is None]:
+                entries.pop(key, None)
+        fresh = Zone(_OPTIONS)
+        for observed in known.values():
+            fresh.apply(Apply(observed))
+        assert (answers, names) == _contents(fresh)
+        assert zone.external.conflicts() == fresh.external.conflicts()
+        assert [zone.external.is_plain(each.apex) for each in _OPTIONS.external] == [
+            fresh.external.is_plain(each.apex) for each in _OPTIONS.external
+        ]
+    assert not zone.flush()
+
+
+_JUNK = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(2**40), 2**40),
+    st.floats(allow_nan=False),
+    st.text(max_size=8),
+    st.sampled_from(["*", "*.", "..", "a" * 300, ".".join(["a"] * 200), "\0", "\ud800", "a,b,,", "*.*.x.example"]),
+    st.just([]),
+    st.just({}),
+)
+
+
+def _mutated(draw: st.DrawFn, value: Any) -> Any:
+    """Return a copy in which one place has something else."""
+    if isinstance(value, dict) and value and draw(st.integers(0, 5)):
+        key = draw(st.sampled_from(sorted(value)))
+        return {**value, key: _mutated(draw, value[key])}
+    if isinstance(value, list) and value and draw(st.integers(0, 5)):
+        at = draw(st.integers(0, len(value) - 1))
+        return [*value[:at], _mutated(draw, value[at]), *value[at + 1 :]]
+    if isinstance(value, str) and draw(st.booleans()):
+        at = draw(st.integers(0, len(value)))
+        return value[:at] + draw(st.text(max_size=3)) + value[at:]
+    return draw(_JUNK)
+
+
+@st.composite
+def _mutants(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
+    kind, manifest = draw(_OBJECT)
+    found: Any = copy.deepcopy(manifest)
+    for _ in range(draw(st.integers(1, 3))):
+        found = _mutated(draw, found)
+    return kind, found if isinstance(found, dict) else {}
+
+
+@settings(max_examples=600, deadline=None)
+@given(mutant=_mutants())
+def test_mutated_object_has_no_bad_name_and_leaves_others_alone(mutant: tuple[str, dict[str, Any]]) -> None:
+    bystander = {
+        "metadata": {"name": "bystander", "namespace": "safe", "creationTimestamp": "2020-01-01T00:00:00Z"},
+        "spec": {"type": "LoadBalancer", "clusterIP": "10.96.0.9", "ports": [{"name": "dns", "port": 53}]},
+        "status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.9"}]}},
+    }
+    alone, zone = Zone(_OPTIONS), Zone(_OPTIONS)
+    for each in (alone, zone):
+        each.apply(Apply(_read("Service", bystander)))
+    zone.apply(Apply(_read(*mutant)))
+    answers, names = _contents(zone)
+    of_bystander = {key: value for key, value in _contents(alone)[0].items() if b"bystander" in key}
+    assert of_bystander
+    assert {key: value for key, value in answers.items() if b"bystander" in key} == of_bystander
+    for key, compiled in answers.items():
+        rrset, _ = decompile(key, compiled)
+        assert name.from_text(name.to_text(rrset.owner)) == rrset.owner
+        assert len(rrset.owner) <= name.MAX_NAME
+    for tree in names:
+        wire = name.from_tree_key(tree[1:] if is_origin(tree) else tree)
+        assert name.tree_key(wire) == (tree[1:] if is_origin(tree) else tree)
+
+
+def test_annotation_that_no_zone_reads_publishes_nothing() -> None:
+    zone = Zone(_OPTIONS)
+    manifest: dict[str, Any] = {
+        "metadata": {"name": "a", "namespace": "a", "annotations": {}},
+        "spec": {"type": "LoadBalancer", "clusterIP": "10.96.0.1"},
+    }
+    zone.apply(Apply(_read("Service", manifest)))
+    zone.flush()
+    manifest["metadata"]["annotations"] = {"x.example/seen": "now"}
+    assert not zone.apply(Apply(_read("Service", manifest)))
+
+
+def test_address_of_a_service_changes_the_records_that_carry_it_along() -> None:
+    zone = Zone(_OPTIONS)
+    manifest: dict[str, Any] = {
+        "metadata": {"name": "web", "namespace": "shop"},
+        "spec": {"type": "LoadBalancer", "clusterIP": "10.96.0.1", "ports": [{"name": "http", "port": 80}]},
+        "status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}},
+    }
+    zone.apply(Apply(_read("Service", manifest)))
+    zone.flush()
+    manifest["status"]["loadBalancer"]["ingress"][0]["ip"] = "192.0.2.2"
+    zone.apply(Apply(_read("Service", manifest)))
+    changed = [decompile(key, value) for key, value in zone.flush().answers.items() if value is not None]
+    glue = {rrset.owner: additional for rrset, additional in changed if rrset.rtype == SRV}
+    assert glue[name.from_text("_http._tcp.web.shop.x.example")] == [
+        RRset(name.from_text("web.shop.x.example"), A, 60, (bytes([192, 0, 2, 2]),))
+    ]
+
+
+_WEB = name.from_text("web.x.example")
+_ADDRESS = ((A, bytes([192, 0, 2, 1])),)
+_OTHER_ADDRESS = ((A, bytes([192, 0, 2, 2])),)
+
+
+def _claimant(namespace: str, created: str = "", rank: Rank = Rank.ORDINARY, called: str = "a") -> Claimant:
+    return Claimant(rank, created, namespace, called, "Ingress")
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (_claimant("z", "2026-01-01T00:00:00Z"), _claimant("a", "2026-01-01T00:00:01Z")),
+        (_claimant("a", "2026-01-01T00:00:00Z"), _claimant("b", "2026-01-01T00:00:00Z")),
+        (_claimant("z", "2027-01-01T00:00:00Z", Rank.EXPLICIT), _claimant("a", "2026-01-01T00:00:00Z")),
+    ],
+    ids=["the older one", "the first by name", "a DNSEndpoint"],
+)
+def test_one_of_two_namespaces_has_a_name(first: Claimant, second: Claimant) -> None:
+    decision = decide(_WEB, {second: Claim(_OTHER_ADDRESS, 60), first: Claim(_ADDRESS, 60)})
+    assert decision.records == {A: (bytes([192, 0, 2, 1]),)}
+    assert decision.losers == 1
+
+
+def test_objects_of_a_namespace_share_a_name_and_the_least_ttl() -> None:
+    first, second = _claimant("a", "2026"), _claimant("a", "2027", called="b")
+    decision = decide(_WEB, {first: Claim(_ADDRESS, 60), second: Claim(_OTHER_ADDRESS, 30)})
+    assert decision.records == {A: (bytes([192, 0, 2, 1]), bytes([192, 0, 2, 2]))}
+    assert (decision.ttl_s, decision.losers) == (30, 0)
+
+
+def test_pending_object_shares_a_name_with_one_that_has_an_address() -> None:
+    decision = decide(_WEB, {_claimant("a"): Claim((), 60), _claimant("a", called="b"): Claim(_ADDRESS, 60)})
+    assert decision.records == {A: (bytes([192, 0, 2, 1]),)}
+    assert decision.kind == NodeKind.PLAIN
+
+
+@pytest.mark.parametrize(
+    ("zone", "kinds"),
+    [
+        (ExternalZone(b""), {Kind.INGRESS}),
+        (ExternalZone(b"", ingress_classes=("a",)), {Kind.INGRESS, Kind.INGRESS_CLASS}),
+        (ExternalZone(b"", (ExternalSource.SERVICES,), ingress_classes=("a",)), set()),
+        (ExternalZone(b"", tuple(ExternalSource), ingress_classes=("a",)), set(EXTERNAL_KINDS)),
+    ],
+)
+def test_only_what_a_zone_needs_is_read(zone: ExternalZone, kinds: set[Kind]) -> None:
+    assert set(external_kinds([zone])) == kinds
