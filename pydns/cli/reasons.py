@@ -15,10 +15,10 @@ import msgspec
 from pydns.config import model
 from pydns.config.summary import server_text
 from pydns.dns import name
-from pydns.dns.compiled import question
+from pydns.dns.compiled import decompile, question
 from pydns.dns.dashed import pod_rrsets, undashed
 from pydns.dns.message import Ede, Rcode
-from pydns.dns.rrset import CNAME, PTR, RRset
+from pydns.dns.rrset import CNAME, NS, PTR, RRset
 from pydns.dns.text import to_text
 from pydns.serve.commit import Commit
 from pydns.serve.descent import Wildcard, descend
@@ -71,6 +71,7 @@ class Witness:
             self._config = model.Config(upstreams=())
         self._routes = Servers().plan(self._config, {}).routes
         commit.set_routes(self._routes)
+        self._external = {zone.apex for zone in self._config.external}
         self._hosts = {host.qname for host in self._config.hosts}
         self._hosts |= {name.reverse_name(each) for host in self._config.hosts if host.ptr for each in host.addresses}
 
@@ -114,7 +115,7 @@ class Witness:
 
     def _reasons(self, last: bytes, qtype: int, found: Found) -> list[str]:
         shown = name.to_text(last)
-        if found.error is Ede.NOT_READY:
+        if found.error is Ede.NOT_READY and found.rcode is Rcode.SERVFAIL:
             return self._what_is_awaited()
         if found.rcode is Rcode.YXDOMAIN:
             return [f"a DNAME turns it into a name of more than {name.MAX_NAME} octets"]
@@ -124,7 +125,7 @@ class Witness:
         if found.rcode is Rcode.NXDOMAIN:
             return self._what_is_missing(last)
         if found.answers and found.answers[-1].rtype == qtype:
-            return [*self._what_it_is(last), *self._what_is_cut_of(found.answers[-1])]
+            return [*self._what_it_is(last, qtype), *self._what_is_cut_of(found.answers[-1])]
         if found.authorities:
             return self._what_else_there_is(last, qtype)
         if found.onward:
@@ -137,7 +138,7 @@ class Witness:
         looped = any(last == rrset.owner for rrset in found.answers)
         return [f"CNAMEs lead back to {shown}" if looped else f"no more than {MAX_CHASE} CNAMEs are followed"]
 
-    def _what_it_is(self, qname: bytes) -> list[str]:
+    def _what_it_is(self, qname: bytes, qtype: int) -> list[str]:
         match self._labels_in_cluster(qname):
             case ["svc", namespace, service]:
                 return [f"{service} is a Service in namespace {namespace}", *self._what_is_cut(namespace, service)]
@@ -147,7 +148,8 @@ class Witness:
             case ["pod", namespace, _]:
                 return [f"it is a pod's address in namespace {namespace} (pods: {self._pods(namespace)})"]
         source = self._wildcard(qname)
-        return [f"it is synthesized from {name.to_text(source)}"] if source else []
+        steps = [f"it is synthesized from {name.to_text(source)}"] if source else []
+        return [*steps, *self._tree.origins(source or qname), *self._delegation(qname, qtype)]
 
     def _what_else_there_is(self, qname: bytes, qtype: int) -> list[str]:
         if source := self._wildcard(qname):
@@ -158,9 +160,11 @@ class Witness:
                 return [f"{namespace} is a namespace, which has no records", *self._there("Services", qname)]
             case ["pod", _, label] if not types and (address := undashed(label.encode())):
                 types = [each.rtype for each in pod_rrsets(qname, address, 0)]
-        shown = name.to_text(qname)
+        shown, origins = name.to_text(qname), self._tree.origins(qname)
         if types:
-            return [f"{shown} exists with {', '.join(map(type_text, types))}, without {type_text(qtype)}"]
+            return [f"{shown} exists with {', '.join(map(type_text, types))}, without {type_text(qtype)}", *origins]
+        if origins:
+            return origins
         return [f"{shown} has no records, only names below it", *self._there("names", qname)]
 
     def _what_is_missing(self, qname: bytes) -> list[str]:
@@ -199,6 +203,15 @@ class Witness:
         if zone is not None and zone.falls_through:
             return ["no Service, endpoint or host has this address"]
         return [f"{name.to_text(parent)} has no {label}", *self._there("names", parent, label)]
+
+    def _delegation(self, qname: bytes, qtype: int) -> list[str]:
+        """Return the lines for the parent of an external zone: its NS records with their addresses."""
+        if qtype != NS or qname not in self._external:
+            return []
+        key = question(qname, NS)
+        servers, glue = decompile(key, self._transaction.get(key, b""))
+        lines = [line for rrset in (servers, *glue) for line in to_text(rrset)]
+        return ["the parent zone needs these lines:", *(f"  {line}" for line in lines)]
 
     def _what_is_cut(self, namespace: str, service: str) -> list[str]:
         missing = self.status.cut.get(f"Service {namespace}/{service}")
@@ -270,6 +283,8 @@ class Witness:
             return "hosts of the configuration"
         if zone is None:
             return _NOBODY
+        if zone.apex in self._external and not is_static:
+            return f"external zone {name.to_text(zone.apex)}"
         if not zone.soa_timers or (self._transaction.get(key) is not None and not is_static):
             return f"cluster {name.to_text(self.domain)}"
         file = self._file(zone)

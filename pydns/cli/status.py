@@ -10,7 +10,7 @@ from pydns.dns import name
 from pydns.process import memory
 from pydns.table import status as controller_status
 from pydns.table.reader import Reader
-from pydns.table.status import ConfigState, ConfigStatus, KindStatus, Status, UpstreamStatus, ZoneStatus
+from pydns.table.status import ConfigState, ConfigStatus, ExternalStatus, KindStatus, Status, UpstreamStatus, ZoneStatus
 
 _FRESH_S = 5.0  # an older status is of processes that have ended
 _MAX_FILES = 10  # zone files, and warnings, that have a line each; of more files, those with a problem
@@ -44,6 +44,8 @@ def status(state_dir: Path) -> Iterator[str]:
         yield from _kind(kind, each)
     yield from (f"  too large: {each}: {missing}" for each, missing in known.cut.items())
     yield from _zones(known.zones)
+    if known.external is not None:
+        yield from _external(known.external)
     if known.left_out:
         yield f"warnings  {known.left_out}"
         yield from (f"  {warning}" for warning in known.warnings[:_MAX_FILES])
@@ -55,7 +57,7 @@ def status(state_dir: Path) -> Iterator[str]:
 
 
 def _kind(kind: str, known: KindStatus) -> Iterator[str]:
-    state = "synced" if known.synced else "not synced"
+    state = "not served" if not known.served else "synced" if known.synced else "not synced"
     problem = f", {known.problem}" if known.problem else ""
     yield f"  {kind}: {state}, {known.objects} objects, {known.skipped} skipped{_ages(known)}{problem}"
     if known.errors is not None:
@@ -83,6 +85,15 @@ def _zones(files: Sequence[ZoneStatus]) -> Iterator[str]:
         zone = f"{each.zone} serial {each.serial}, {each.records} records" if each.zone else "not served"
         problem = f"; {each.problem}" if each.problem else ""
         yield f"  {each.file}: {zone}{problem}"
+
+
+def _external(known: ExternalStatus) -> Iterator[str]:
+    yield f"external  {len(known.zones)} zones, {sum(known.zones.values())} names, {known.losers} conflicts"
+    for zone, names in known.zones.items():
+        problem = f"; {known.problems[zone]}" if zone in known.problems else ""
+        yield f"  {zone}: {names} names{problem}"
+    yield from (f"  {owner}: {text}" for owner, text in list(known.conflicts.items())[:_MAX_FILES])
+    yield from (f"  {each}: {text}" for each, text in list(known.notices.items())[:_MAX_FILES])
 
 
 def _configuration(known: ConfigStatus) -> Iterator[str]:

@@ -24,6 +24,7 @@ from kubernetes.client import ApiClient, Configuration
 from kubernetes.config import ConfigException, load_incluster_config, load_kube_config
 from urllib3.connection import HTTPConnection
 
+from pydns.kube import discovery
 from pydns.kube.audit import Audit, AuditPage, BadPage
 from pydns.kube.events import Event
 from pydns.kube.kinds import Kind
@@ -78,6 +79,7 @@ class ApiServer:
         self._stopping = threading.Event()
         self._watches = {
             kind: _KindWatch(
+                kind,
                 Reflector(kind, pace.random, options=watched.options, figures=pace.figures, watch_list=pace.watch_list),
                 _Requests(connection, _path(kind, watched), _selectors(kind, watched), pace.figures.answer_s),
                 deliver,
@@ -206,10 +208,17 @@ class _Requests:
 
     def open(self, query: list[tuple[str, Any]], accept: str = "application/json") -> urllib3.BaseHTTPResponse:
         """Return the response, its body unread. Raises anything: credentials come from hooks and programs."""
+        return self._open(self.path, query + self._selectors, accept)
+
+    def open_path(self, path: str) -> urllib3.BaseHTTPResponse:
+        """Do the same for another path, without selectors."""
+        return self._open(path, [], "application/json")
+
+    def _open(self, path: str, query: list[tuple[str, Any]], accept: str) -> urllib3.BaseHTTPResponse:
         method, url, headers, _, _ = self._connection.param_serialize(
             "GET",
-            self.path,
-            query_params=query + self._selectors,
+            path,
+            query_params=query,
             header_params={"Accept": accept},
             auth_settings=["BearerToken"],
         )
@@ -228,6 +237,7 @@ class _KindWatch:
 
     def __init__(
         self,
+        kind: Kind,
         reflector: Reflector,
         requests: _Requests,
         deliver: Deliver,
@@ -235,6 +245,7 @@ class _KindWatch:
         pace: Pace,
         stopping: threading.Event,
     ) -> None:
+        self._kind = kind
         self._reflector = reflector
         self._requests = requests
         self._deliver = deliver
@@ -245,10 +256,16 @@ class _KindWatch:
         self._response: urllib3.BaseHTTPResponse | None = None
         self._held: list[Event] = []
         self._audit_problem = ""
+        self._is_optional = kind.row.wanted_by is not None
+        self._is_found = not self._is_optional  # an optional kind is looked for before it is listed
+        self._is_missing = False  # the last look showed that the server doesn't have it
+        self._look_again_s = pace.figures.discovery_s[0]
 
     def run(self) -> None:
         """Do what the reflector asks for until stopped: the thread."""
         while not self._stopping.is_set():
+            if not self._is_found and not self._find():
+                continue
             with self._lock:
                 request = self._reflector.next_request(self._pace.clock())
             if isinstance(request, Wait):
@@ -257,6 +274,26 @@ class _KindWatch:
                 self._list(request)
             else:
                 self._watch(request)
+
+    def _find(self) -> bool:
+        """Return whether the server has the kind. If not, wait before the next look, longer each time.
+
+        What was delivered before stays: while an API server starts, it doesn't have the CRDs yet.
+        """
+        try:
+            response = self._requests.open_path(discovery.path(self._kind))
+            self._is_found = discovery.is_served(self._kind, response.status, response.read())
+        except Exception:  # as in _perform; the first list has the same problem, and reports it
+            self._is_found = True
+        was_missing, self._is_missing = self._is_missing, not self._is_found
+        if self._is_found:
+            self._look_again_s = self._pace.figures.discovery_s[0]
+            return True
+        if not was_missing:
+            self._log("kind not served", kind=self._kind.value, action="look again now and then")
+        self._stopping.wait(self._look_again_s)
+        self._look_again_s = min(2 * self._look_again_s, self._pace.figures.discovery_s[1])
+        return False
 
     def interrupt(self) -> None:
         """Make the thread that reads a watch return from it."""
@@ -267,7 +304,8 @@ class _KindWatch:
 
     def status(self) -> Status:
         with self._lock:
-            return self._reflector.status(self._pace.clock())
+            status = self._reflector.status(self._pace.clock())
+        return status._replace(problem=discovery.NOT_SERVED, is_served=False) if self._is_missing else status
 
     def list_audit(self) -> Audit | None:
         """Read an audit's pages. None if there is nothing to audit, or no answer."""
@@ -369,6 +407,8 @@ class _KindWatch:
             return None
 
     def _refuse(self, response: urllib3.BaseHTTPResponse, body: bytes) -> None:
+        if response.status == 404 and self._is_optional:
+            self._is_found = False
         retry_after = response.headers.get("Retry-After")
         self._take(lambda now: self._reflector.on_status(response.status, body, retry_after, now))
 

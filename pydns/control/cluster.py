@@ -12,6 +12,7 @@ from pydns.control.controller_counts import ControllerCounts
 from pydns.control.feed import Call, Feed, FeedStatus
 from pydns.control.options import ClusterOptions
 from pydns.control.source import SourceChoice, SourceKindStatus
+from pydns.dns import name
 from pydns.kube import reflector
 from pydns.kube.events import Apply, Event, InitApply
 from pydns.kube.kinds import Kind
@@ -20,7 +21,7 @@ from pydns.kube.producer import ZoneOptions
 from pydns.kube.zone import Cut, Zone
 from pydns.log import Level, Log
 from pydns.table.layout import Changes, Contents, Facts
-from pydns.table.status import Filter, KindStatus
+from pydns.table.status import ExternalStatus, Filter, KindStatus
 
 _MAX_SKIPPED, _MAX_TEXT = 100, 200  # skipped or cut objects in the status, and characters about each
 _MOST = 250  # records, names and addresses to look at for a commit: a few milliseconds
@@ -44,6 +45,7 @@ class Cluster:
         self._least_version = 0
         self._zone = Zone(options.zone)
         self._cut: Mapping[Ref, Cut] = {}  # as logged
+        self._unlisted: frozenset[Kind] = frozenset()  # of the last facts
         self._name = source.name
         self._source = source.open(
             options.source,
@@ -63,9 +65,16 @@ class Cluster:
         self._source.stop()
 
     def missing(self) -> dict[str, str | None]:
-        """Return the kinds that have never been listed to the end, each with its problem now."""
-        synced = self._zone.synced
-        missing = {kind.value: each.problem for kind, each in self._source.status().items() if kind not in synced}
+        """Return the kinds that have never been listed to the end, each with its problem now.
+
+        Those that only external zones need, and that can't be listed, are not waited for.
+        """
+        synced, optional = self._zone.synced, self.options.source.external
+        missing = {
+            kind.value: each.problem
+            for kind, each in self._source.status().items()
+            if kind not in synced and not (kind in optional and (each.problem or not each.is_served))
+        }
         near = self.options.source.near
         if near is not None and not self._zone.near_synced:
             missing[f"Service in {near}"] = None
@@ -79,6 +88,7 @@ class Cluster:
         """Return what changed in the zone, as much as fits into a commit."""
         changes = self._zone.flush(_MOST, self._clock.monotonic())
         self._report_cut()
+        self._report_external()
         return changes
 
     @property
@@ -92,7 +102,21 @@ class Cluster:
         Manifests have no resourceVersion; there the clock keeps the serial growing.
         """
         self._serial = self._version() or max(int(self._clock.wall()), self._serial + 1)
-        return self._zone.facts(serial=self._serial, synced=synced)
+        self._unlisted = self._unlisted_now()
+        return self._zone.facts(serial=self._serial, synced=synced, unlisted=self._unlisted)
+
+    @property
+    def has_new_facts(self) -> bool:
+        """Return whether a kind of external zones has been listed since the last facts, or can't be any more."""
+        return bool(self.options.source.external) and self._unlisted_now() != self._unlisted
+
+    def _unlisted_now(self) -> frozenset[Kind]:
+        """Return the kinds of external zones that the source has, and that have never been listed."""
+        optional = [kind for kind in self.options.source.external if kind not in self._zone.synced]
+        if not optional:
+            return frozenset()
+        status = self._source.status()
+        return frozenset(kind for kind in optional if status[kind].is_served)
 
     def follow(self, before: Feed) -> None:
         """Continue the serials of `before`: objects that were seen there may be newer than those listed here."""
@@ -125,6 +149,20 @@ class Cluster:
             cut={str(ref)[:_MAX_TEXT]: str(cut) for ref, cut in islice(self._zone.cut.items(), _MAX_SKIPPED)},
             kinds={kind.value: self._kind_status(kind, each) for kind, each in self._source.status().items()},
             warnings=self._source.warnings(),
+            external=self._external_status(),
+        )
+
+    def _external_status(self) -> ExternalStatus | None:
+        zones, external = self.options.zone.external, self._zone.external
+        if not zones:
+            return None
+        conflicts = external.conflicts()
+        return ExternalStatus(
+            zones={name.to_text(zone.apex): external.count(zone.apex) for zone in zones},
+            problems={name.to_text(zone.apex): text for zone in zones if (text := external.problem(zone))},
+            losers=conflicts.losers,
+            conflicts={owner: text[:_MAX_TEXT] for owner, text in conflicts.names.items()},
+            notices={each[:_MAX_TEXT]: text[:_MAX_TEXT] for each, text in conflicts.notices.items()},
         )
 
     def _version(self) -> int:
@@ -161,6 +199,14 @@ class Cluster:
             self._log("answers cut", level=Level.WARNING, object=str(ref)[:120], reason=f"too large: {what}")
         self._cut = now
 
+    def _report_external(self) -> None:
+        """Log what of an object has no name in an external zone, once while that is so."""
+        for each, problem in self._zone.external.take_news().items():
+            if problem:
+                self._log("not served", level=Level.WARNING, object=each[:120], problem=problem[:_MAX_TEXT])
+            else:
+                self._log("served as a whole again", object=each[:120])
+
     def _kind_status(self, kind: Kind, source: SourceKindStatus) -> KindStatus:
         now = self._clock.monotonic()
         watched = source if isinstance(source, reflector.Status) else None
@@ -169,6 +215,7 @@ class Cluster:
             synced=kind in self._zone.synced,
             objects=self._zone.count(kind),
             skipped=sum(ref.kind is kind for ref in self._zone.skipped),
+            served=source.is_served,
             problem=source.problem,
             last_event_age_s=_age_s(source.last_event, now),
             data_age_s=_age_s(source.last_heard, now),

@@ -15,6 +15,7 @@ from functools import partial
 from typing import NamedTuple
 
 from pydns.config.model import Config
+from pydns.config.summary import external_problem
 from pydns.control import collector
 from pydns.control.clock import Clock, Every
 from pydns.control.config_source import Seen
@@ -125,11 +126,18 @@ class Controller:
             statics.set_special_names([each for each in SPECIAL_NAMES if each not in forwarded])
             statics.set_blocked(config.blocked)
             statics.set_reverse_zones(self._wanted.zone.reverse_zones)
+            statics.set_external_zones([zone.apex for zone in self._wanted.zone.external])
+            self._report_external(config, self._wanted.zone.domain)
         if self._wanted is not None:
             try:
                 self._choose_feed(self._wanted)
             except DiskFullError as error:
                 self._fall_behind(error)
+
+    def _report_external(self, config: Config, domain: bytes) -> None:
+        for zone in config.external:
+            if (problem := external_problem(zone, domain)) is not None:
+                self._log("external zone", level=Level.WARNING, zone=to_text(zone.apex), problem=problem)
 
     def publish(self) -> None:
         """Write to the table what has changed. While the disk is full, this is tried again now and then."""
@@ -191,6 +199,7 @@ class Controller:
             cut=dict(feed.cut),
             kinds=dict(feed.kinds),
             zones=self._inputs.statics.status(),
+            external=feed.external,
             left_out=len(warnings),
             warnings=warnings[:_MAX_WARNINGS],
             table=TableStatus(**self._writer.figures()),
@@ -237,7 +246,9 @@ class Controller:
         self._feed, self._published = feed, False
 
     def _change_zone(self, feed: Feed, wanted: ZoneOptions) -> None:
-        if self._published and feed.options.zone._replace(ttl_s=wanted.ttl_s) == wanted:
+        is_ttl_alone = feed.options.zone._replace(ttl_s=wanted.ttl_s) == wanted
+        # Records of external zones have TTLs of their own, which may be equal to the one that is replaced.
+        if self._published and is_ttl_alone and not wanted.external:
             # Rewriting the TTL in the answers of the table takes a quarter of the time of compiling them.
             revised = feed.change_ttl(wanted.ttl_s)
             self._writer.revise(revised, feed.facts(synced=self._synced))
@@ -294,7 +305,7 @@ class Controller:
         self._writer.replace(feed.contents, partial(feed.facts, synced=True))
 
     def _commit(self, feed: Feed, changes: Changes) -> None:
-        if changes:
+        if changes or feed.has_new_facts:
             self._writer.commit(changes, feed.facts(synced=self._synced))
 
     def _own_addresses(self) -> frozenset[str]:

@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 from pydns.control.options import ClusterOptions
 from pydns.kube.producer import ZoneOptions
 from pydns.table.layout import Changes, Contents, Facts
-from pydns.table.status import Filter, KindStatus
+from pydns.table.status import ExternalStatus, Filter, KindStatus
 
 Call = Callable[[], None]  # made by the controller's thread
 
@@ -24,6 +24,7 @@ class FeedStatus(NamedTuple):
     cut: Mapping[str, str] = {}  # object -> what of it is missing
     kinds: Mapping[str, KindStatus] = {}
     warnings: Sequence[str] = ()  # what is left out of the source's files, each with its place
+    external: ExternalStatus | None = None  # None: there are no external zones
 
 
 class Feed(Protocol):
@@ -40,7 +41,10 @@ class Feed(Protocol):
         """Stop following the source. The records stay."""
 
     def missing(self) -> Mapping[str, str | None]:
-        """Return the kinds that have never been listed to the end, each with its problem now."""
+        """Return the kinds that have never been listed to the end, each with its problem now.
+
+        Those that only external zones need, and that can't be listed, are not waited for.
+        """
 
     def contents(self) -> Iterable[Contents]:
         """Return all records in pieces, and count them as published. To be iterated over to the end.
@@ -60,6 +64,10 @@ class Feed(Protocol):
 
     def facts(self, *, synced: bool) -> Facts:
         """Return the facts that go with the next commit."""
+
+    @property
+    def has_new_facts(self) -> bool:
+        """Return whether `facts` differ from the last ones in more than the serial, although records may not."""
 
     def follow(self, before: "Feed") -> None:
         """Continue the serials of the feed that this one replaces."""

@@ -11,7 +11,7 @@ Knows files; the meaning of manifests is the business of `kube.workloads`, when 
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import NamedTuple
 
@@ -46,6 +46,11 @@ class SourceStatus(NamedTuple):
     last_event: float | None  # when an object of the kind last changed, by the clock that was passed in
     last_heard: float | None  # when the folder was last looked at
 
+    @property
+    def is_served(self) -> bool:
+        """Return True: a folder may have objects of any kind."""
+        return True
+
 
 class Near(NamedTuple):
     """A namespace whose Services and slices are wanted whatever their labels, and where they go."""
@@ -66,6 +71,7 @@ class ManifestFolder:
         directory: Path,
         deliver: Callable[[list[Event]], None],
         log: Log,
+        kinds: tuple[Kind, ...] = RECORD_KINDS,
         *,
         label_selector: Selector | None = None,
         options: objects.Options = objects.DEFAULTS,
@@ -76,6 +82,7 @@ class ManifestFolder:
         self._directory = directory
         self._deliver = deliver
         self._log = log
+        self._kinds = kinds
         self._label_selector = label_selector
         self._options = options
         self._near = near
@@ -116,11 +123,11 @@ class ManifestFolder:
             ignored=sum(contents.ignored for contents in self._contents.values()),
         )
         events: list[Event] = []
-        for kind in RECORD_KINDS:
+        for kind in self._kinds:
             listed = [InitApply(observed) for ref, observed in self._objects.items() if ref.kind is kind]
             events += [Init(kind), *listed, InitDone(kind)]
         self._looked_s = self._clock()
-        self._changed_s = dict.fromkeys(RECORD_KINDS, self._looked_s)
+        self._changed_s = dict.fromkeys(self._kinds, self._looked_s)
         self._synced = True
         self._deliver_near()
         self._deliver(events)
@@ -137,7 +144,7 @@ class ManifestFolder:
         changed_s = self._changed_s
         return {
             kind: SourceStatus(self._synced, counts[kind], problem, changed_s.get(kind), self._looked_s)
-            for kind in RECORD_KINDS
+            for kind in self._kinds
         }
 
     def warnings(self) -> tuple[str, ...]:
@@ -146,7 +153,7 @@ class ManifestFolder:
 
     def _read(self, path: Path) -> States[Signature]:
         try:
-            contents, mistakes = _read(path)
+            contents, mistakes = _read(path, self._kinds)
         except OSError as error:
             self._mistakes.report(path, [cannot_be_read(path, error)])
             return {path: UNSETTLED}
@@ -211,7 +218,7 @@ class _Contents(NamedTuple):
     warnings: tuple[str, ...] = ()
 
 
-def _read(path: Path) -> tuple[_Contents, list[str]]:
+def _read(path: Path, kinds: Collection[Kind]) -> tuple[_Contents, list[str]]:
     """Return the contents of a file, and its mistakes as text."""
     with path.open("rb") as file:
         raw = file.read(_MAX_FILE + 1)
@@ -230,7 +237,7 @@ def _read(path: Path) -> tuple[_Contents, list[str]]:
             mistakes.append(document)
             continue
         warnings += document.warnings
-        for item in workloads.read(document.value):
+        for item in workloads.read(document.value, kinds):
             if isinstance(item, workloads.Fault):
                 mistakes.append(DocumentMistake(document.number, document.line_of(item.path), item.reason))
             elif isinstance(item, workloads.Ignored):

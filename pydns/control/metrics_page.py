@@ -73,6 +73,10 @@ class MetricsPage:
             for name, age_s in _ages_s(each).items():
                 if age_s is not None:
                     gauges[name, kind] = age_s + late_s
+        if (external := status.external) is not None:
+            gauges[("external_conflicts",)] = external.losers
+            for zone, names in external.zones.items():
+                gauges["external_names", zone] = names
         if (table := status.table) is not None:
             gauges[("table_bytes",)] = table.bytes
             gauges[("table_answers",)] = table.answers

@@ -5,8 +5,10 @@ from typing import NamedTuple
 from pydns.config.flags import with_options_of
 from pydns.config.model import Config
 from pydns.config.settings import PodsMode, Settings
+from pydns.config.summary import external_problem
 from pydns.control.source import SourceOptions
 from pydns.dns.address import parse_range
+from pydns.kube.kinds import external_kinds
 from pydns.kube.producer import ZoneOptions
 
 
@@ -22,6 +24,7 @@ def cluster_options(
 ) -> ClusterOptions:
     """Return the options of the configuration; where it sets none, those of the flags."""
     chosen = with_options_of(settings, config)
+    external = tuple([zone for zone in config.external if external_problem(zone, chosen.domain) is None])
     return ClusterOptions(
         ZoneOptions(
             domain=chosen.domain,
@@ -32,11 +35,14 @@ def cluster_options(
             namespaces=None if chosen.namespaces is None else frozenset(chosen.namespaces),
             own_addresses=own_addresses,
             server_namespace=server_namespace,
+            external=external,
         ),
         SourceOptions(
             chosen.labels,
             chosen.endpoint_pod_names,
             pods=chosen.pods is PodsMode.VERIFIED,
+            external=external_kinds(external),
+            annotations=tuple(sorted({prefix for zone in external for prefix in zone.annotations})),
             near=server_namespace if chosen.labels else None,
         ),
     )

@@ -31,6 +31,10 @@ class SourceKindStatus(Protocol):
     def last_heard(self) -> float | None:
         """When the source last showed that the objects it delivered are current."""
 
+    @property
+    def is_served(self) -> bool:
+        """Whether the source has the kind at all. An API server without a CRD doesn't."""
+
 
 class Source(Protocol):
     """Where the objects of a cluster come from."""
@@ -55,6 +59,8 @@ class SourceOptions(NamedTuple):
     endpoint_pod_names: bool
     pods: bool  # whether Pods are wanted
     near: str | None = None  # the server's own namespace, if its Services are wanted whatever their labels
+    external: tuple[Kind, ...] = ()  # kinds that only external zones need
+    annotations: tuple[str, ...] = ()  # prefixes of those that external zones read; none: there are no such zones
 
 
 class SourceChoice(NamedTuple):

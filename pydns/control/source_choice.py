@@ -62,9 +62,16 @@ def choose(settings: Settings, log: Log, deliver_config: Callable[[Seen], None])
 
         def open_folder(options: SourceOptions, deliver: Deliver, deliver_near: Deliver) -> Source:
             selector = parse_selector(options.labels) if options.labels else None
-            reading = Options(endpoint_pod_names=options.endpoint_pod_names)
             near = Near(options.near, deliver_near) if options.near else None
-            return ManifestFolder(directory, deliver, log, label_selector=selector, options=reading, near=near)
+            return ManifestFolder(
+                directory,
+                deliver,
+                log,
+                RECORD_KINDS + options.external,
+                label_selector=selector,
+                options=_reading(options),
+                near=near,
+            )
 
         return Chosen(SourceChoice(str(directory), open_folder), config)
     # Imported here: 31 MB and 0.2 s, which a folder of manifests does without.
@@ -77,9 +84,8 @@ def choose(settings: Settings, log: Log, deliver_config: Callable[[Seen], None])
         raise SourceError(str(error)) from None
 
     def open_server(options: SourceOptions, deliver: Deliver, deliver_near: Deliver) -> Source:
-        kinds = tuple(kind for kind in RECORD_KINDS if kind is not Kind.POD or options.pods)
-        reading = Options(endpoint_pod_names=options.endpoint_pod_names)
-        everywhere = ApiServer(connection, Watched(kinds, options.labels, options=reading), deliver, log)
+        kinds = tuple(kind for kind in RECORD_KINDS if kind is not Kind.POD or options.pods) + options.external
+        everywhere = ApiServer(connection, Watched(kinds, options.labels, options=_reading(options)), deliver, log)
         if options.near is None:
             return everywhere
         return Beside(
@@ -90,6 +96,10 @@ def choose(settings: Settings, log: Log, deliver_config: Callable[[Seen], None])
     if settings.configmap:
         watch = ConfigMapWatch(connection, settings.configmap, deliver_config, log, surroundings=surroundings)
     return Chosen(SourceChoice(connection.configuration.host, open_server), config or watch)
+
+
+def _reading(options: SourceOptions) -> Options:
+    return Options(endpoint_pod_names=options.endpoint_pod_names, annotations=options.annotations)
 
 
 def own_addresses(settings: Settings) -> tuple[bytes, ...]:

@@ -24,6 +24,7 @@ class StaticRecords:
         self._writer = writer
         self._domain = domain
         self._reverse_zones = tuple(reverse_zones)
+        self._external_zones: tuple[bytes, ...] = ()
         self._log = log
         self._folder = folder
         self._hosts: tuple[Host, ...] = ()
@@ -61,6 +62,11 @@ class StaticRecords:
         self._is_published = self._is_published and tuple(reverse_zones) == self._reverse_zones
         self._reverse_zones = tuple(reverse_zones)
 
+    def set_external_zones(self, external_zones: Sequence[bytes]) -> None:
+        """Set the external zones. From the next `publish` on, a file of one of them adds records to it."""
+        self._is_published = self._is_published and tuple(external_zones) == self._external_zones
+        self._external_zones = tuple(external_zones)
+
     def publish(self) -> None:
         """Write changed records to the table. Does nothing before the folder has been read.
 
@@ -73,8 +79,9 @@ class StaticRecords:
             return
         in_files = {zone.facts.apex for zone in zones.values()}
         denied = {**blocked_zones(self._blocked), **self._special}
-        special = {key: zone for key, zone in denied.items() if zone.facts.apex not in in_files}
-        statics = combine({**zones, **special}, self._hosts, self._domain, self._reverse_zones)
+        taken = in_files.union(self._external_zones)
+        special = {key: zone for key, zone in denied.items() if zone.facts.apex not in taken}
+        statics = combine({**zones, **special}, self._hosts, self._domain, self._reverse_zones, self._external_zones)
         for file, reason in statics.refused.items():
             if self._refused.get(file) != reason:
                 self._log("zone is not served", level=Level.WARNING, file=file, problem=reason)

@@ -133,6 +133,8 @@ METRICS = (
         COUNTER, "repaired_objects_total", "Objects found by such comparisons to be wrong, and repaired.", "resource"
     ),
     _ours(COUNTER, "watch_errors_total", "Failed lists and watches.", "resource", "reason"),
+    _ours(GAUGE, "external_names", "Names of an external zone.", "zone"),
+    _ours(GAUGE, "external_conflicts", "Objects that want an external name which another object has."),
     _ours(GAUGE, "table_bytes", "Size of the answer table."),
     _ours(GAUGE, "table_answers", "Answers in the table."),
     _ours(GAUGE, "table_readers", "Readers of the table."),

@@ -64,7 +64,7 @@ def _write_table(state_dir: Path, table: dict[str, Any]) -> None:
     read = read_file("config.yaml", json.dumps(table.get("config", {})).encode())
     assert isinstance(read, Accepted), read
     flags = table.get("flags", [])
-    zone = load(table["cluster"], flags)
+    zone = load(table["cluster"], flags, config=table.get("config"))
     facts = zone.facts(serial=1, synced=table.get("synced", True))
     statics = load_static(table.get("zones", {}), read.config.hosts, flags)
     writer = Writer(state_dir, facts)
@@ -150,7 +150,7 @@ def test_labels_of_any_octets_are_explained(state_dirs: list[Path], explain: Exp
 @pytest.mark.parametrize("file", [pytest.param(file, id=file.path.stem) for file in FILES])
 def test_the_explained_reply_is_the_one_that_clients_get(file: File, tmp_path: Path) -> None:
     """Explain every question of tests/cases, also with types whose number changes in lower case."""
-    zone = load(file.cluster, file.flags, file.host)
+    zone = load(file.cluster, file.flags, file.host, file.config)
     subject = InProcess(tmp_path, zone, statics=load_static(file.zones, (), file.flags))
     asked = {tuple(case["ask"].split()[:2]) for case in file.cases if "ask" in case}
     compared = 0

@@ -26,6 +26,8 @@ pytestmark = [
     pytest.mark.skipif(not KUBECONFIG, reason="PYDNS_TEST_KUBECONFIG names no kubeconfig of a cluster"),
     pytest.mark.filterwarnings("ignore::urllib3.exceptions.InsecureRequestWarning"),  # its own matter
 ]
+# DNSEndpoint is served by clusters with external-dns alone.
+EXTERNAL = {"external": {"x.example": {"sources": ["services", "ingresses", "dnsendpoints", "nodes"]}}}
 _TYPES = {"A": 1, "CNAME": 5, "PTR": 12, "AAAA": 28, "SRV": 33}
 
 
@@ -70,7 +72,8 @@ class Cluster(NamedTuple):
         self.call("DELETE", self._path(kind, name))
 
     def _path(self, kind: str, name: str = "") -> str:
-        group = "/apis/discovery.k8s.io/v1" if kind == "endpointslices" else "/api/v1"
+        groups = {"endpointslices": "/apis/discovery.k8s.io/v1", "ingresses": "/apis/networking.k8s.io/v1"}
+        group = groups.get(kind, "/api/v1")
         return f"{group}/namespaces/{self.namespace}/{kind}/{name}".rstrip("/")
 
 
@@ -80,7 +83,7 @@ def cluster() -> Iterator[Cluster]:
     found.call("POST", "/api/v1/namespaces", {"metadata": {"name": found.namespace}})
     yield found
     # Without the namespace controller, the namespace and its objects would stay for ever.
-    for kind in ("services", "endpointslices"):
+    for kind in ("services", "endpointslices", "ingresses"):
         for each in found.call("GET", found._path(kind))["items"]:
             found.delete(kind, each["metadata"]["name"])
     found.call("DELETE", f"/api/v1/namespaces/{found.namespace}")
@@ -88,7 +91,7 @@ def cluster() -> Iterator[Cluster]:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    started = Server.watching(Path(KUBECONFIG))
+    started = Server.watching(Path(KUBECONFIG), config=EXTERNAL)
     yield started
     started.close()
 
@@ -176,3 +179,34 @@ def test_an_emptied_slice_is_no_broken_object(cluster: Cluster, server: Server) 
 def test_a_new_namespace_has_a_name_of_its_own(cluster: Cluster, server: Server) -> None:
     becomes(server, f"{cluster.namespace}.svc.cluster.local.", "A", "NOERROR")
     assert ask(server, f"{cluster.namespace}-x.svc.cluster.local.", "A") == ("NXDOMAIN", set())
+
+
+def test_a_load_balancer_has_an_external_name_when_its_status_has_an_address(cluster: Cluster, server: Server) -> None:
+    cluster.service("lb", type="LoadBalancer", ports=[{"name": "http", "port": 80}])
+    name = f"lb.{cluster.namespace}.x.example."
+    becomes(server, name, "A", "NOERROR")  # pending
+    cluster.patch("services", "lb/status", {"status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.10"}]}}})
+    becomes(server, name, "A", "NOERROR", "192.0.2.10")
+    assert ask(server, f"_http._tcp.{name}", "SRV") == ("NOERROR", {f"0 100 80 {name}"})
+    cluster.delete("services", "lb")
+    becomes(server, name, "A", "NXDOMAIN")
+
+
+def test_an_ingress_has_its_hosts(cluster: Cluster, server: Server) -> None:
+    host = f"www.{cluster.namespace}.x.example"
+    name = f"{host}."
+    path = {"path": "/", "pathType": "Prefix", "backend": {"service": {"name": "web", "port": {"number": 80}}}}
+    rules = [{"host": each, "http": {"paths": [path]}} for each in (host, f"*.{host}")]
+    cluster.call("POST", cluster._path("ingresses"), {"metadata": {"name": "www"}, "spec": {"rules": rules}})
+    becomes(server, name, "A", "NOERROR")
+    status = {"loadBalancer": {"ingress": [{"hostname": "x.elb.example"}]}}
+    cluster.patch("ingresses", "www/status", {"status": status})
+    becomes(server, name, "CNAME", "NOERROR", "x.elb.example.")
+    becomes(server, f"any.{name}", "CNAME", "NOERROR", "x.elb.example.")
+    assert ask(server, f"too.many.{name}", "CNAME") == ("NXDOMAIN", set())
+    cluster.patch(
+        "ingresses", "www", {"metadata": {"annotations": {"external-dns.kubernetes.io/target": "192.0.2.80"}}}
+    )
+    becomes(server, name, "A", "NOERROR", "192.0.2.80")
+    cluster.delete("ingresses", "www")
+    becomes(server, name, "A", "NXDOMAIN")

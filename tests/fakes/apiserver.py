@@ -42,10 +42,11 @@ from tests.fakes.cluster import (
 from tests.waiting import PATIENCE_S
 
 _KINDS = {resource.path: kind for kind, resource in RESOURCES.items()}
+_VERSIONS = {resource.path.rpartition("/")[0] for resource in RESOURCES.values()}
 
 
 class Request(NamedTuple):
-    """A request, for assertions. `verb` is list, audit (a list of metadata) or watch."""
+    """A request, for assertions. `verb` is list, audit (a list of metadata), watch, or discover: `kind` is a path."""
 
     verb: str
     kind: str
@@ -103,6 +104,7 @@ class FakeApiServer:
         self.bookmark_s: float | None = None  # period of bookmarks
         self.list_delay_s = 0.0
         self.silent = False  # watches are accepted, and nothing is ever sent to them
+        self.unserved: set[str] = set()  # kinds that it doesn't have
         self._token = token
         self._lock = threading.RLock()
         self._watchers: list[_Watcher] = []
@@ -168,6 +170,27 @@ class FakeApiServer:
         """Delete an object and send that to the watches."""
         with self._lock:
             return self.cluster.delete(kind, namespace, name)
+
+    def unserve(self, kind: str) -> None:
+        """Lose a kind, as if its CRD were removed, or not yet there after a restart."""
+        with self._lock:
+            self.unserved.add(kind)
+            self.close_watches(kind)
+
+    def serve(self, kind: str) -> None:
+        """Have a kind again."""
+        with self._lock:
+            self.unserved.discard(kind)
+
+    def resources(self, version: str) -> bytes | None:
+        """Return the list of a version's resources; None if there are none."""
+        served = [
+            {"name": resource.path.rpartition("/")[2], "kind": kind}
+            for kind, resource in RESOURCES.items()
+            if resource.path.rpartition("/")[0] == version and kind not in self.unserved
+        ]
+        listed = {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": version, "resources": served}
+        return json.dumps(listed).encode() if served else None
 
     def drop_next_events(self, count: int) -> None:
         """Lose the events of the next changes."""
@@ -376,7 +399,16 @@ def _handler(api: FakeApiServer) -> type[BaseHTTPRequestHandler]:
                 of_namespace = f"metadata.namespace={within[2]}"
                 query["fieldSelector"] = ",".join(filter(None, [query.get("fieldSelector"), of_namespace]))
             kind = _KINDS.get(path)
-            if kind is None:
+            if path in _VERSIONS:
+                fault = api.note(Request("discover", path, query, self.headers.get("Authorization", "")))
+                resources = api.resources(path)
+                if fault is not None:
+                    self._answer(fault.status, fault.body, fault.headers)
+                    return
+                if resources is not None:
+                    self._answer(200, resources)
+                    return
+            if kind is None or kind in api.unserved:
                 self._answer(404, status_body(404, "NotFound", "the server could not find the requested resource"))
                 return
             verb = "watch" if query.get("watch") in ("true", "1", "True") else "list"

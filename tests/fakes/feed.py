@@ -62,6 +62,10 @@ class FakeFeed:
         self._serial += 1
         return zone.facts(self.options.zone, serial=self._serial, synced=synced)
 
+    @property
+    def has_new_facts(self) -> bool:
+        return False
+
     def follow(self, before: Feed) -> None:
         self.followed = before
 

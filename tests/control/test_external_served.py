@@ -1,0 +1,156 @@
+"""External zones with a real server: kinds that the API server lacks, refuses, loses and gets again."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dns.message
+import dns.query
+import dns.rcode
+import pytest
+
+from pydns.control.apiserver import Pace
+from pydns.kube.kinds import Kind
+from tests.control.test_apiserver import QUICK, watching
+from tests.control.test_controller import Running, running
+from tests.fakes.apiserver import FakeApiServer
+from tests.fakes.manifests import service
+
+DISCOVERY = "/apis/externaldns.k8s.io/v1alpha1"
+WITHIN_S = 60.0  # a kind that isn't there is looked for again after 5, 10, 20 s
+
+
+def dns_endpoint(name: str, host: str, address: str) -> dict[str, Any]:
+    endpoints = [{"dnsName": host, "recordType": "A", "targets": [address]}]
+    return {"metadata": {"namespace": "shop", "name": name}, "spec": {"endpoints": endpoints}}
+
+
+def ingress(name: str, host: str, address: str) -> dict[str, Any]:
+    return {
+        "metadata": {"namespace": "shop", "name": name},
+        "spec": {"rules": [{"host": host}]},
+        "status": {"loadBalancer": {"ingress": [{"ip": address}]}},
+    }
+
+
+@pytest.fixture
+def api() -> Iterator[FakeApiServer]:
+    with FakeApiServer() as server:
+        server.apply("Namespace", {"metadata": {"name": "shop"}})
+        server.apply("Service", service("web", "10.96.0.1"))
+        server.apply("Ingress", ingress("www", "www.x.example", "192.0.2.1"))
+        server.apply("DNSEndpoint", dns_endpoint("one", "one.x.example", "192.0.2.2"))
+        yield server
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "config.yaml"
+    configure(path, sources=["services", "ingresses", "dnsendpoints"])
+    return path
+
+
+def configure(path: Path, **zone: Any) -> None:
+    """Write a configuration with one external zone, and an upstream where nobody answers."""
+    path.write_text(json.dumps({"upstreams": ["127.0.0.1:9"], "external": {"x.example": zone} if zone else {}}))
+
+
+def ask(seen: Running, name: str) -> str:
+    reply = dns.query.udp(dns.message.make_query(name, "A"), "127.0.0.1", port=seen.port, timeout=10)
+    return str(reply.answer[-1][0]) if reply.answer else dns.rcode.to_text(reply.rcode())
+
+
+def expect(seen: Running, name: str, wanted: str) -> None:
+    seen.wait_until(lambda: ask(seen, name) == wanted, WITHIN_S)
+
+
+def test_a_kind_that_comes_later_is_found(api: FakeApiServer, tmp_path: Path) -> None:
+    figures = QUICK._replace(discovery_s=(0.02, 0.04))
+    api.unserve("DNSEndpoint")
+    with watching(api, tmp_path, Kind.DNS_ENDPOINT, figures=figures) as (source, received):
+        api.wait_until(lambda api: len(api.asked("discover", DISCOVERY)) > 3, 30)
+        status = source.status()[Kind.DNS_ENDPOINT]
+        assert (status.is_served, status.synced, status.problem) == (False, False, "the API server doesn't have it")
+        assert api.asked("list", "DNSEndpoint") == api.asked("watch", "DNSEndpoint") == []
+        api.serve("DNSEndpoint")
+        received.until(lambda received: received.names(Kind.DNS_ENDPOINT) == {"one"}, 30)
+        assert source.status()[Kind.DNS_ENDPOINT].is_served
+    assert received.log.events().count("kind not served") == 1
+
+
+def test_objects_of_a_kind_that_is_lost_for_a_while_stay(api: FakeApiServer, tmp_path: Path) -> None:
+    figures = QUICK._replace(discovery_s=(0.02, 0.04))
+    with watching(api, tmp_path, Kind.DNS_ENDPOINT, figures=figures) as (source, received):
+        received.until(lambda received: received.names(Kind.DNS_ENDPOINT) == {"one"}, 30)
+        api.wait_until(lambda api: api.watching("DNSEndpoint") == 1, 30)
+        looks = len(api.asked("discover", DISCOVERY))
+        api.unserve("DNSEndpoint")
+        api.wait_until(lambda api: len(api.asked("discover", DISCOVERY)) > looks + 1, 30)
+        assert not source.status()[Kind.DNS_ENDPOINT].is_served
+        api.apply("DNSEndpoint", dns_endpoint("two", "two.x.example", "192.0.2.3"))
+        api.serve("DNSEndpoint")
+        received.until(lambda received: "two" in received.names(Kind.DNS_ENDPOINT), 30)
+        assert received.names(Kind.DNS_ENDPOINT) == {"one", "two"}
+
+
+@pytest.mark.parametrize("status", [403, 500])
+def test_a_discovery_without_an_answer_counts_as_yes(status: int, api: FakeApiServer, tmp_path: Path) -> None:
+    api.fail(DISCOVERY, "discover", status)
+    with watching(api, tmp_path, Kind.DNS_ENDPOINT) as (_, received):
+        received.until(lambda received: received.names(Kind.DNS_ENDPOINT) == {"one"}, 30)
+
+
+def test_the_default_pauses_between_looks_grow_to_five_minutes() -> None:
+    assert Pace().figures.discovery_s == (5, 300)
+
+
+def test_names_come_and_go_with_objects_and_with_the_configuration(
+    api: FakeApiServer, config: Path, tmp_path: Path
+) -> None:
+    configure(config)
+    with running(tmp_path, api.kubeconfig(tmp_path), "--config", str(config)) as seen:
+        seen.until("web.shop", "10.96.0.1")
+        seen.wait_until(lambda: api.watching("EndpointSlice") == 1)
+        assert not any(request.kind in ("Ingress", "Node", "DNSEndpoint", DISCOVERY) for request in api.requests)
+        configure(config, sources=["services", "ingresses", "dnsendpoints"])
+        expect(seen, "www.x.example", "192.0.2.1")
+        expect(seen, "one.x.example", "192.0.2.2")
+        assert ask(seen, "two.x.example") == "NXDOMAIN"
+        api.apply("Ingress", ingress("www", "www.x.example", "192.0.2.9"))
+        expect(seen, "www.x.example", "192.0.2.9")
+        api.delete("DNSEndpoint", "shop", "one")
+        expect(seen, "one.x.example", "NXDOMAIN")
+        configure(config, sources=["ingresses"], ttl=7)
+        seen.wait_until(lambda: "DNSEndpoint" not in seen.status(), WITHIN_S)
+        expect(seen, "www.x.example", "192.0.2.9")
+        configure(config)
+        seen.wait_until(lambda: ask(seen, "www.x.example") == "SERVFAIL", WITHIN_S)  # of the upstream
+        seen.until("web.shop", "10.96.0.1")
+
+
+def test_a_kind_that_is_not_served_holds_up_nothing(api: FakeApiServer, config: Path, tmp_path: Path) -> None:
+    api.unserve("DNSEndpoint")
+    with running(tmp_path, api.kubeconfig(tmp_path), "--config", str(config)) as seen:
+        seen.wait_for("synced")
+        expect(seen, "www.x.example", "192.0.2.1")
+        expect(seen, "one.x.example", "NXDOMAIN")
+        seen.wait_until(lambda: "DNSEndpoint: not served, 0 objects" in seen.status(), WITHIN_S)
+        api.serve("DNSEndpoint")
+        expect(seen, "one.x.example", "192.0.2.2")
+
+
+def test_a_kind_that_is_refused_holds_up_missing_names_of_its_zone_alone(
+    api: FakeApiServer, config: Path, tmp_path: Path
+) -> None:
+    for verb in ("list", "watch"):
+        api.fail("Ingress", verb, 403, reason="Forbidden", message="no")
+    with running(tmp_path, api.kubeconfig(tmp_path), "--config", str(config)) as seen:
+        seen.until("web.shop", "10.96.0.1")
+        seen.until("gone.shop", "NXDOMAIN")
+        assert "synced    yes" in seen.status()
+        expect(seen, "one.x.example", "192.0.2.2")
+        assert ask(seen, "www.x.example") == "SERVFAIL"
+        api.delete("Ingress", "shop", "www")
+        api.heal()
+        expect(seen, "www.x.example", "NXDOMAIN")  # listed, although no record differs
