@@ -70,7 +70,7 @@ class ZoneFacts(msgspec.Struct, frozen=True, array_like=True):
     soa_timers: bytes = b""  # from the serial on, for a zone file; the cluster's zones use the serial of Facts
     is_plain: bool = True  # no wildcard, delegation or DNAME: a name that isn't in the table doesn't exist
     is_known: bool = True  # False while its records are being read: missing names get SERVFAIL
-    is_listed: bool = True  # False until all kinds of objects that name things in it are listed: the same
+    is_listed: bool = True  # False until every kind that gives it names has been listed: missing ones get SERVFAIL
 
     @property
     def is_static(self) -> bool:

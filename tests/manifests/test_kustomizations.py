@@ -203,6 +203,14 @@ def test_verified_pods_come_with_the_right_to_watch_pods(tmp_path: Path) -> None
     assert settings_of(parser({}).parse_args(args)).pods is PodsMode.VERIFIED
 
 
+def test_external_zones_come_with_the_rights_to_watch(tmp_path: Path) -> None:
+    objects = build_with("external", tmp_path)
+    for each in objects:
+        kubernetes_validate.validate(each, NEWEST, strict=True)
+    resources = {resource for rule in only(objects, "ClusterRole")["rules"] for resource in rule["resources"]}
+    assert {"ingresses", "ingressclasses", "dnsendpoints", "nodes"} <= resources
+
+
 def test_the_role_grants_the_configmap_that_is_watched() -> None:
     objects = build("base")
     chosen = settings_of(parser({}).parse_args(_container("base")["args"]))

@@ -19,7 +19,15 @@ from tests.fakes.cluster import status_body
 from tests.manifests.kustomized import Json, build, build_with, needs_kubectl, only
 from tests.waiting import PATIENCE_S
 
-PATH = re.compile(r"/(?:api|apis/(?P<group>[^/]+))/v1(?:/namespaces/(?P<namespace>[^/]+))?/(?P<resource>\w+)")
+PATH = re.compile(
+    r"/(?:api|apis/(?P<group>[^/]+))/v1(?:alpha1)?(?:/namespaces/(?P<namespace>[^/]+))?/(?P<resource>\w+)"
+)
+DISCOVERY = re.compile(r"/api/v1|/apis/[^/]+/v1(?:alpha1)?")  # open to every authenticated client (system:discovery)
+EXTERNAL = """\
+upstreams: ["127.0.0.1:9"]
+external:
+  k8s.example.com: {sources: [services, ingresses, dnsendpoints, nodes], ingress_classes: [public]}
+"""
 
 pytestmark = needs_kubectl
 
@@ -81,6 +89,9 @@ class Held:
 
         class Handler(api._server.RequestHandlerClass):  # type: ignore[misc, name-defined]
             def do_GET(self: BaseHTTPRequestHandler) -> None:  # noqa: N802  # its name in the base class
+                if DISCOVERY.fullmatch(urlsplit(self.path).path):
+                    super().do_GET()  # type: ignore[misc]
+                    return
                 right = asked(self.path)
                 if right in rights:
                     held.used.add(right)
@@ -120,14 +131,18 @@ def running(objects: list[Json], kubeconfig: Path, state_dir: Path) -> Iterator[
         process.stderr.close()
 
 
-@pytest.mark.parametrize("pods", ["insecure", "verified"])
-def test_granted_rights_are_the_used_rights(pods: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("component", ["", "verified-pods", "external"])
+def test_granted_rights_are_the_used_rights(component: str, tmp_path: Path) -> None:
     (tmp_path / "state").mkdir()
-    (tmp_path / "verified").mkdir()
-    objects = build("base") if pods == "insecure" else build_with("verified-pods", tmp_path / "verified")
+    (tmp_path / "component").mkdir()
+    objects = build_with(component, tmp_path / "component") if component else build("base")
     rights = granted(objects)
     # As servers without WatchList: pydns tries a watch first, then it lists.
     with FakeApiServer(watch_list="error") as api:
+        if component == "external":
+            namespace, name = "kube-system", only(objects, "ConfigMap")["metadata"]["name"]
+            metadata = {"namespace": namespace, "name": name}
+            api.apply("ConfigMap", {"metadata": metadata, "data": {"config.yaml": EXTERNAL}})
         held = Held(api, rights)
         with running(objects, api.kubeconfig(tmp_path), tmp_path / "state") as synced:
             assert synced.wait(PATIENCE_S)
