@@ -81,7 +81,7 @@ INSTEAD: Mapping[str, Instead] = {
     "geoip": Instead(),
     "grpc": Instead("the key `routes`, over UDP, TCP or TLS"),
     "header": Instead(),
-    "k8s_external": Instead(),
+    "k8s_external": Instead("the key `external`"),
     "local": Instead("the zone file for localhost in zones/, with --zones"),
     "nsid": Instead(),
     "rewrite": Instead("a CNAME or DNAME in a zone file of --zones"),
@@ -95,7 +95,7 @@ INSTEAD: Mapping[str, Instead] = {
     "whoami": Instead(),
     "alternate": Instead("`on_nxdomain: next` of a route"),
     "fanout": Instead("`choice: fastest`"),
-    "k8s_gateway": Instead(),
+    "k8s_gateway": Instead("the key `external`"),
     "records": Instead("the zone files of --zones"),
 }
 
