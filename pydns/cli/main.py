@@ -1,25 +1,23 @@
 """The command `pydns`: the table of verbs, and the command line that it makes.
 
-Every verb has a row in `VERBS` and a module of its name here, whose `run(options)` returns the exit status:
-
-| status | meaning |
-| --- | --- |
-| 0 | done. `serve`: ended after SIGTERM or Ctrl-C. `check`: no mistakes. `explain`: there is an answer of that type |
-| 1 | failed at run time. `check`, `migrate`: the configuration has mistakes. `explain`: no answer of that type |
-| 2 | the command line is invalid |
+Every verb has a row in `VERBS` and a module of its name here, whose `run(options)` returns the exit status. The row has
+the meaning of each status. Status 2 is an invalid command line, for every verb.
 
 A module is imported when its verb runs: `serve` forks before anything heavy is imported.
 """
 
 import os
-from argparse import ArgumentParser
-from collections.abc import Mapping, Sequence
+import sys
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import import_module
+from textwrap import fill
 from typing import NamedTuple, NoReturn
 
 from pydns import __version__
 from pydns.config import flags
-from pydns.config.flags import Flag
+from pydns.config.flags import Flag, FlagGroup, FromVariable
+from pydns.config.shapes import suggestion
 
 
 class Argument(NamedTuple):
@@ -34,55 +32,145 @@ class Verb(NamedTuple):
     """What `pydns VERB` does and takes."""
 
     name: str
-    purpose: str
-    flags: Sequence[Flag]
+    purpose: str  # a line in the list of verbs
+    description: str  # sentences above the flags
+    examples: Sequence[str]
+    statuses: Mapping[int, str]  # exit statuses besides 2
+    flag_groups: Sequence[FlagGroup] = ()
     arguments: Sequence[Argument] = ()
+
+    @property
+    def flags(self) -> list[Flag]:
+        """All flags of the verb."""
+        return [flag for group in self.flag_groups for flag in group.flags]
 
 
 _CONFIGURATION = "a config.yaml, a Corefile, the manifest of a ConfigMap, or the folder of a mounted one"
+_INVALID = {2: "the command line is invalid"}
+_NO_TABLE = "there is no answer table that can be read"
 
 VERBS = (
-    Verb("serve", "answer queries", flags.SERVE),
-    Verb("dump", "print the answer table as zone-file text", [flags.STATE_DIR]),
-    Verb("status", "print sync state, age of data and counts", [flags.STATE_DIR]),
+    Verb(
+        "serve",
+        "answer queries",
+        "Answer DNS queries for the names of a cluster or of a folder of manifests, until SIGTERM or Ctrl-C. "
+        "A flag wins over its environment variable, which is shown in brackets.",
+        [
+            "pydns serve --kubeconfig ~/.kube/config --listen 127.0.0.1:1053 --state-dir /tmp/pydns",
+            "pydns serve --manifests manifests/demo --listen 127.0.0.1:1053 --state-dir /tmp/pydns",
+        ],
+        {0: "ended after SIGTERM or Ctrl-C", 1: "failed at run time"},
+        flags.GROUPS,
+    ),
+    Verb(
+        "status",
+        "print whether pydns runs, sync state, age of data and counts",
+        "Print the status of a running pydns, or the last one of a pydns that has ended: sync state, age of the data, "
+        "mistakes in files and configuration, upstreams, processes and memory.",
+        ["pydns status --state-dir /tmp/pydns"],
+        {0: "pydns is running", 1: f"it isn't, or {_NO_TABLE}"},
+        [FlagGroup("", (flags.STATE_DIR,))],
+    ),
     Verb(
         "explain",
         "print the answer for a name, where it comes from and why",
-        [flags.STATE_DIR, flags.NAMESPACE],
+        "Print the answer that a client gets for a name, the source of the answer, and the reasons. A name without a "
+        "final dot is looked up as in a pod, with the search list of its namespace. No query is sent.",
+        [
+            "pydns explain web.shop",
+            "pydns explain web --namespace shop",
+            "pydns explain _http._tcp.web.shop.svc.cluster.local. SRV",
+        ],
+        {0: "the table has an answer of the type", 1: f"it has none, or {_NO_TABLE}"},
+        [FlagGroup("", (flags.STATE_DIR, flags.NAMESPACE))],
         [
             Argument("name", "a name as an application uses it; with a final dot it is taken as it is"),
             Argument("type", "type of records", "A"),
         ],
     ),
     Verb(
+        "dump",
+        "print the answer table as zone-file text",
+        "Print every record of the answer table as zone-file text, by owner from the root down.",
+        ["pydns dump --state-dir /tmp/pydns"],
+        {0: "printed", 1: _NO_TABLE},
+        [FlagGroup("", (flags.STATE_DIR,))],
+    ),
+    Verb(
         "check",
         "print every mistake in a live configuration, or what it changes",
-        [flags.CONFIG, flags.DOMAIN, flags.ZONES],
+        f"Read a live configuration as pydns serve would, and print every mistake in it, or what it changes. FILE is "
+        f"{_CONFIGURATION}.",
+        ["pydns check config.yaml", "pydns check Corefile --domain corp.local"],
+        {0: "no mistakes", 1: "the configuration has mistakes or can't be read"},
+        [FlagGroup("", (flags.CONFIG, flags.DOMAIN, flags.ZONES))],
         [Argument("file", f"{_CONFIGURATION}; the same as --config", "")],
     ),
-    Verb("migrate", "print a Corefile as a config.yaml that means the same", [], [Argument("file", _CONFIGURATION)]),
+    Verb(
+        "migrate",
+        "print a Corefile as a config.yaml that means the same",
+        "Print the config.yaml that means the same as a Corefile, each key with the line that it comes from. "
+        "Notes are printed on standard error.",
+        ["pydns migrate Corefile > config.yaml"],
+        {0: "printed", 1: "the Corefile has mistakes, or can't be read"},
+        arguments=[Argument("file", _CONFIGURATION)],
+    ),
 )
+_NAMES = [verb.name for verb in VERBS]
+_WIDTH = 80
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status."""
-    options = parser(os.environ).parse_args(arguments)
-    status: int = import_module(f"pydns.cli.{options.verb}").run(options)
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    if arguments[:1] == ["help"]:  # help VERB is VERB --help
+        arguments = [*arguments[1:], "--help"]
+    if arguments and not arguments[0].startswith("-") and arguments[0] not in _NAMES:
+        return _refuse("pydns", [f"{arguments[0]} is not a verb{suggestion(arguments[0], _NAMES)}"])
+    top = parser(os.environ)
+    options, unknown = top.parse_known_args(arguments)
+    verb = next((each for each in VERBS if each.name == options.verb), None)
+    if unknown:
+        prog, known = (f"pydns {verb.name}", verb.flags) if verb else ("pydns", ())
+        return _refuse(prog, _unknown(unknown, known))
+    if verb is None:
+        top.print_help(sys.stderr)
+        return 2
+    status: int = import_module(f"pydns.cli.{verb.name}").run(options)
     return status
 
 
 def parser(environment: Mapping[str, str]) -> ArgumentParser:
     """Return the parser of the whole command line. Environment variables give defaults, so flags win over them."""
-    top = _Parser(prog="pydns", description="Service-aware cluster DNS server for Kubernetes.")
-    top.add_argument("--version", action="version", version=f"pydns {__version__}")
-    verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB", parser_class=_Parser)
+    top = _Parser(
+        prog="pydns",
+        description="Service-aware cluster DNS server for Kubernetes.",
+        epilog="pydns help VERB describes a verb, with its flags, examples and exit statuses.",
+    )
+    top.add_argument("-V", "--version", action="version", version=f"pydns {__version__}")
+    verbs = top.add_subparsers(dest="verb", metavar="VERB", parser_class=_Parser)
     for verb in VERBS:
-        verb_parser = verbs.add_parser(verb.name, help=verb.purpose)
+        verb_parser = verbs.add_parser(
+            verb.name,
+            help=verb.purpose,
+            description=fill(verb.description, _WIDTH),
+            epilog="\n".join(_epilog(verb)),
+            formatter_class=RawDescriptionHelpFormatter,
+        )
         for argument in verb.arguments:
             _add_argument(verb_parser, argument)
-        for flag in verb.flags:
-            _add_flag(verb_parser, flag, environment)
+        for group in verb.flag_groups:
+            add = (verb_parser.add_argument_group(group.title) if group.title else verb_parser).add_argument
+            for flag in group.flags:
+                _add_flag(add, flag, environment)
     return top
+
+
+def _epilog(verb: Verb) -> Iterator[str]:
+    yield "examples:"
+    yield from (f"  {example}" for example in verb.examples)
+    yield "\nexit status:"
+    yield from (f"  {status}  {meaning}" for status, meaning in sorted({**verb.statuses, **_INVALID}.items()))
 
 
 class _Parser(ArgumentParser):
@@ -99,10 +187,24 @@ def _add_argument(verb_parser: ArgumentParser, argument: Argument) -> None:
     )
 
 
-def _add_flag(verb_parser: ArgumentParser, flag: Flag, environment: Mapping[str, str]) -> None:
+def _add_flag(add: Callable[..., object], flag: Flag, environment: Mapping[str, str]) -> None:
     text = f"{flag.purpose} Default: {flag.default or flag.absent_text}. [{flag.variable}]".replace("%", "%%")
-    default = environment.get(flag.variable, flag.default)
+    given = environment.get(flag.variable)
+    default = flag.default if given is None else FromVariable(given)
     if flag.is_switch:
-        verb_parser.add_argument(flag.option, action="store_const", const="true", default=default, help=text)
+        add(flag.option, action="store_const", const="true", default=default, help=text)
     else:
-        verb_parser.add_argument(flag.option, metavar=flag.metavar, default=default, help=text)
+        add(flag.option, metavar=flag.metavar, default=default, help=text)
+
+
+def _unknown(words: Sequence[str], known: Sequence[Flag]) -> list[str]:
+    """Return a line for each unknown word of a command line, with the flag that was probably meant."""
+    options = [word.partition("=")[0] for word in words if word.startswith("-")]
+    if not options:  # otherwise the other words are values of these
+        return [f"unexpected {' '.join(words)}"]
+    return [f"{option} is not a flag{suggestion(option, [flag.option for flag in known])}" for option in options]
+
+
+def _refuse(prog: str, lines: Sequence[str]) -> int:
+    sys.stderr.write("".join(f"{prog}: {line}\n" for line in lines))
+    return 2

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from pydns.config.model import Config
 
 
+class FromVariable(str):
+    """The text of a flag that an environment variable gives."""
+
+
 class Flag(NamedTuple):
     """A row of the table."""
 
@@ -73,7 +77,18 @@ class Flag(NamedTuple):
         text = text or self.default  # otherwise an empty value counts as not given
         if text is None:
             return self.absent
-        return self.shape.read(_node(self.shape, text), Place("", self.option), mistakes)
+        return self.shape.read(_node(self.shape, text), Place("", self.written_as(text)), mistakes)
+
+    def written_as(self, text: str | None) -> str:
+        """Return where the operator wrote the text: in the flag or in the variable."""
+        return self.variable if isinstance(text, FromVariable) else self.option
+
+
+class FlagGroup(NamedTuple):
+    """Flags that `--help` lists together."""
+
+    title: str  # none: the group that argparse makes
+    flags: tuple[Flag, ...]
 
 
 def _node(shape: Shape, text: str) -> Node:
@@ -111,9 +126,10 @@ def read(given: Mapping[str, str | None], usable_cpus: int) -> Settings:
     except TooManyMistakes:
         raise InvalidFlags("\n".join(map(str, mistakes))) from None
     lines = [*map(str, mistakes)]
+    written = {flag.attribute: flag.written_as(given[flag.attribute]) for flag in SERVE}
     for one, other, reason in _EXCLUSIVE:
         if values[one] is not None and values[other] is not None:
-            lines.append(f"--{one}: can't be given together with --{other}; {reason}")
+            lines.append(f"{written[one]}: can't be given together with {written[other]}; {reason}")
     if lines:
         raise InvalidFlags("\n".join(lines))
     if values["workers"] is None:
@@ -323,106 +339,133 @@ CLUSTER = (
     ),
 )
 
-SERVE = (
-    STATE_DIR,
-    Flag(
-        "listen",
-        ListOf(Text(_LISTEN, _parse_listen), "addresses"),
-        "0.0.0.0:53,[::]:53",
-        "HOST:PORT,…",
-        "Addresses to answer queries at, over UDP and TCP. Port 0 means any free port, which the log names.",
-        wrong="localhost:53",
-        remark="Exit 1 if one is in use",
+# The flags of `serve` as `--help` lists them.
+GROUPS = (
+    FlagGroup(
+        "queries",
+        (
+            STATE_DIR,
+            Flag(
+                "listen",
+                ListOf(Text(_LISTEN, _parse_listen), "addresses"),
+                "0.0.0.0:53,[::]:53",
+                "HOST:PORT,…",
+                "Addresses to answer queries at, over UDP and TCP. Port 0 means any free port, which the log names.",
+                wrong="localhost:53",
+                remark="Exit 1 if one is in use",
+            ),
+            Flag(
+                "workers",
+                Whole(1, 256),
+                None,
+                "N",
+                "Number of worker processes.",
+                wrong="0",
+                absent_text="the CPUs that pydns may use",
+            ),
+            DOMAIN,
+        ),
     ),
-    Flag(
-        "workers",
-        Whole(1, 256),
-        None,
-        "N",
-        "Number of worker processes.",
-        wrong="0",
-        absent_text="the CPUs that pydns may use",
+    FlagGroup(
+        "where the cluster is",
+        (
+            Flag(
+                "kubeconfig",
+                _PATH,
+                None,
+                "FILE",
+                "How to reach the API server.",
+                absent_text="the service account of pydns's own pod",
+                remark="Exit 1 if it can't be used. Exclusive with `--manifests`",
+            ),
+            Flag(
+                "context",
+                _TEXT,
+                None,
+                "NAME",
+                "Context of the kubeconfig.",
+                absent_text="its current context",
+                remark="Exit 1 if the kubeconfig doesn't have it",
+            ),
+            Flag(
+                "manifests",
+                _PATH,
+                None,
+                "DIR",
+                "Serve a folder of manifests instead of a cluster.",
+                remark="Exit 1 if it can't be listed. Exclusive with `--kubeconfig` and `--configmap`",
+            ),
+        ),
     ),
-    DOMAIN,
-    Flag(
-        "kubeconfig",
-        _PATH,
-        None,
-        "FILE",
-        "How to reach the API server.",
-        absent_text="the service account of pydns's own pod",
-        remark="Exit 1 if it can't be used. Exclusive with `--manifests`",
+    FlagGroup(
+        "configuration, zone files and upstreams",
+        (
+            CONFIG,
+            Flag(
+                "configmap",
+                ListOf(Text("NAMESPACE/NAME", _parse_configmap), "ConfigMaps"),
+                None,
+                "NAMESPACE/NAME,…",
+                "Live configuration: a ConfigMap to watch. Further ones have files that its Corefile imports.",
+                wrong="kube-dns",
+                remark="Exclusive with `--config` and `--manifests`",
+            ),
+            Flag(
+                "resolv-conf",
+                _PATH,
+                "/etc/resolv.conf",
+                "FILE",
+                "The nameservers in this file are the upstreams if the configuration has none.",
+                remark="A warning if it can't be read: then there are no upstreams",
+            ),
+            ZONES,
+        ),
     ),
-    Flag(
-        "context",
-        _TEXT,
-        None,
-        "NAME",
-        "Context of the kubeconfig.",
-        absent_text="its current context",
-        remark="Exit 1 if the kubeconfig doesn't have it",
+    FlagGroup(
+        "probes, metrics and stopping",
+        (
+            _http(
+                "health",
+                8080,
+                "Where to answer /health, or off.",
+                "Exit 1 if it is in use; the default is then left out with a warning. `[::]` includes IPv4",
+            ),
+            _http("ready", 8181, "Where to answer /ready and /status, or off.", "As `--health`"),
+            _http("metrics", 9153, "Where to answer /metrics, or off.", "As `--health`"),
+            Flag(
+                "drain-quiet",
+                Number(0, 3600),
+                "3",
+                "SECONDS",
+                "After SIGTERM, end when no query has arrived for this long.",
+                wrong="soon",
+                field="drain_quiet_s",
+            ),
+            Flag(
+                "drain-max",
+                Number(0, 3600),
+                "30",
+                "SECONDS",
+                "After SIGTERM, end after this time at the latest.",
+                wrong="86400",
+                field="drain_max_s",
+            ),
+        ),
     ),
-    Flag(
-        "manifests",
-        _PATH,
-        None,
-        "DIR",
-        "Serve a folder of manifests instead of a cluster.",
-        remark="Exit 1 if it can't be listed. Exclusive with `--kubeconfig` and `--configmap`",
-    ),
-    CONFIG,
-    Flag(
-        "configmap",
-        ListOf(Text("NAMESPACE/NAME", _parse_configmap), "ConfigMaps"),
-        None,
-        "NAMESPACE/NAME,…",
-        "Live configuration: a ConfigMap to watch. Further ones have files that its Corefile imports.",
-        wrong="kube-dns",
-        remark="Exclusive with `--config` and `--manifests`",
-    ),
-    Flag(
-        "resolv-conf",
-        _PATH,
-        "/etc/resolv.conf",
-        "FILE",
-        "The nameservers in this file are the upstreams if the configuration has none.",
-        remark="A warning if it can't be read: then there are no upstreams",
-    ),
-    ZONES,
-    _http(
-        "health",
-        8080,
-        "Where to answer /health, or off.",
-        "Exit 1 if it is in use; the default is then left out with a warning. `[::]` includes IPv4",
-    ),
-    _http("ready", 8181, "Where to answer /ready and /status, or off.", "As `--health`"),
-    _http("metrics", 9153, "Where to answer /metrics, or off.", "As `--health`"),
-    Flag(
-        "drain-quiet",
-        Number(0, 3600),
-        "3",
-        "SECONDS",
-        "After SIGTERM, end when no query has arrived for this long.",
-        wrong="soon",
-        field="drain_quiet_s",
-    ),
-    Flag(
-        "drain-max",
-        Number(0, 3600),
-        "30",
-        "SECONDS",
-        "After SIGTERM, end after this time at the latest.",
-        wrong="86400",
-        field="drain_max_s",
-    ),
-    *CLUSTER,
-    Flag("log-format", OneOf(LogFormat), "text", "FORMAT", "Format of the log: text or json.", wrong="xml"),
-    Flag(
-        "log-level",
-        Text(_LOG_LEVELS, _parse_log_level),
-        "info",
-        "LEVEL",
-        "The lowest level to log: debug, info, warning or error.",
-        wrong="all",
+    FlagGroup("records of the cluster (keys of the live configuration win)", CLUSTER),
+    FlagGroup(
+        "log",
+        (
+            Flag("log-format", OneOf(LogFormat), "text", "FORMAT", "Format of the log: text or json.", wrong="xml"),
+            Flag(
+                "log-level",
+                Text(_LOG_LEVELS, _parse_log_level),
+                "info",
+                "LEVEL",
+                "The lowest level to log: debug, info, warning or error.",
+                wrong="all",
+            ),
+        ),
     ),
 )
+SERVE = tuple(flag for group in GROUPS for flag in group.flags)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pydns import __version__
 from pydns.cli import main as command
 from pydns.cli.main import VERBS, main
 
@@ -19,19 +20,71 @@ def test_every_verb_has_a_module_that_runs_it(verb: command.Verb) -> None:
 @pytest.mark.parametrize(
     ("arguments", "status", "printed"),
     [
-        ([], 2, "pydns: the following arguments are required: VERB\n"),
-        (["serve", "--bogus"], 2, "pydns: unrecognized arguments: --bogus\n"),
+        (["serve", "--xyz"], 2, "pydns serve: --xyz is not a flag\n"),
+        (["serve", "--listne", "x"], 2, 'pydns serve: --listne is not a flag; did you mean "--listen"?\n'),
+        (
+            ["explain", "web", "--namspace=x"],
+            2,
+            'pydns explain: --namspace is not a flag; did you mean "--namespace"?\n',
+        ),
+        (["explain", "web", "A", "shop"], 2, "pydns explain: unexpected shop\n"),
         (["explain"], 2, "pydns explain: the following arguments are required: NAME\n"),
+        (["serv"], 2, 'pydns: serv is not a verb; did you mean "serve"?\n'),
+        (["help", "staus"], 2, 'pydns: staus is not a verb; did you mean "status"?\n'),
+        (["--bogus"], 2, "pydns: --bogus is not a flag\n"),
         (["--version"], 0, ""),
     ],
 )
 def test_an_invalid_command_line_ends_with_2_and_one_line(
     arguments: list[str], status: int, printed: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(SystemExit) as ended:
-        main(arguments)
-    assert ended.value.code == status
+    assert run(arguments) == status
     assert capsys.readouterr().err == printed
+
+
+def run(arguments: list[str]) -> int:
+    """Return the exit status."""
+    try:
+        return main(arguments)
+    except SystemExit as ended:
+        return int(ended.code or 0)
+
+
+def test_without_a_verb_the_help_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([]) == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith("usage: pydns ")
+    assert all(f"    {verb.name} " in printed for verb in VERBS)
+
+
+@pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.name)
+def test_the_help_of_a_verb_has_a_sentence_an_example_and_exit_statuses(
+    verb: command.Verb, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([verb.name, "--help"]) == 0
+    printed = capsys.readouterr().out
+    assert run(["help", verb.name]) == 0
+    assert capsys.readouterr().out == printed
+    assert " ".join(verb.description.split()) in " ".join(printed.split())
+    assert "\nexit status:\n  0  " in printed
+    assert "  2  the command line is invalid\n" in printed
+    for example in verb.examples:
+        assert f"\n  {example}\n" in printed
+        words = example.partition(" > ")[0].split()
+        assert command.parser({}).parse_args(words[1:]).verb == verb.name
+
+
+def test_the_flags_of_serve_are_in_groups(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["serve", "--help"]) == 0
+    printed = capsys.readouterr().out
+    queries, cluster = printed.index("\nqueries:\n"), printed.index("\nwhere the cluster is:\n")
+    assert queries < printed.index("\n  --listen ") < cluster < printed.index("\n  --kubeconfig ")
+
+
+@pytest.mark.parametrize("flag", ["-V", "--version"])
+def test_the_version_is_printed(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([flag]) == 0
+    assert capsys.readouterr().out == f"pydns {__version__}\n"
 
 
 @pytest.mark.parametrize("verb", ["dump", "status", "explain"])

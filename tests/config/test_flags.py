@@ -64,7 +64,16 @@ def test_every_mistake_is_reported_with_its_flag() -> None:
         '--ttl: "5s" is not a whole number from 0 to 3600',
         '--namespaces[1]: "Shop" is not the name of a namespace',
     ]
-    assert mistakes(PYDNS_ENDPOINT_POD_NAMES="on") == ['--endpoint-pod-names: "on" is not true or false']
+
+
+def test_a_mistake_in_a_variable_names_the_variable() -> None:
+    assert mistakes("--ttl", "x", PYDNS_ENDPOINT_POD_NAMES="on", PYDNS_NAMESPACES="shop,Shop", PYDNS_TTL="y") == [
+        '--ttl: "x" is not a whole number from 0 to 3600',
+        'PYDNS_NAMESPACES[1]: "Shop" is not the name of a namespace',
+        'PYDNS_ENDPOINT_POD_NAMES: "on" is not true or false',
+    ]
+    (mistake,) = mistakes("--manifests", "a", PYDNS_KUBECONFIG="b")
+    assert mistake.startswith("--manifests: can't be given together with PYDNS_KUBECONFIG; ")
 
 
 @pytest.mark.parametrize(
