@@ -4,18 +4,22 @@ from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
 
-from pydns.cli.output import write_table
+from pydns.cli.output import fail, write_lines
 from pydns.dns import name
 from pydns.dns.compiled import decompile, question
 from pydns.dns.rrset import NS
 from pydns.dns.text import to_text
 from pydns.table.layout import NodeKind, is_origin
-from pydns.table.reader import Reader
+from pydns.table.reader import Reader, TableError
 
 
 def run(options: Namespace) -> int:
     """Print the table and return the exit status."""
-    return write_table("dump", dump(Path(options.state_dir)))
+    try:
+        write_lines(dump(Path(options.state_dir)))
+    except TableError as error:
+        return fail("dump", error)
+    return 0
 
 
 def dump(state_dir: Path) -> Iterator[str]:

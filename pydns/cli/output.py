@@ -1,10 +1,8 @@
-"""Writes what a verb prints, and the one line that says why it failed."""
+"""Writes what a verb prints, and the one line that says why it failed. Imports nothing heavy: `serve` uses it."""
 
 import os
 import sys
 from collections.abc import Iterable
-
-from pydns.table.reader import TableError
 
 
 def write_lines(lines: Iterable[str]) -> None:
@@ -15,15 +13,6 @@ def write_lines(lines: Iterable[str]) -> None:
         sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def write_table(verb: str, lines: Iterable[str]) -> int:
-    """Write lines that are made from the answer table. Return the exit status: 1 if there is no table."""
-    try:
-        write_lines(lines)
-    except TableError as error:
-        return fail(verb, error)
-    return 0
 
 
 def fail(verb: str, reason: object, status: int = 1) -> int:

@@ -3,17 +3,18 @@
 Only this file knows both programs. Each is imported after the fork, so the supervisor loads neither of them.
 """
 
-import sys
+import os
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from socket import socket
 
+from pydns.cli.output import fail
 from pydns.config import flags
 from pydns.config.flags import InvalidFlags
 from pydns.config.settings import LogFormat, Settings
-from pydns.log import Log
-from pydns.process import supervisor
+from pydns.log import Level, Log
+from pydns.process import sources, supervisor
 from pydns.process.block import Block
 from pydns.process.cpus import usable_cpus
 from pydns.process.pulse import ProcessRow, Pulse
@@ -21,14 +22,20 @@ from pydns.process.slots import Slot
 
 
 def run(options: Namespace) -> int:
-    """Serve until SIGTERM or SIGINT. Return the exit status: 2 if a flag is invalid."""
+    """Serve until SIGTERM or SIGINT. Return the exit status: 2 if a flag is invalid, 1 if a source is missing."""
     try:
         chosen = settings_of(options)
     except InvalidFlags as error:
         for line in str(error).splitlines():
-            sys.stderr.write(f"pydns serve: {line}\n")
+            fail("serve", line)
         return 2
+    if missing := list(sources.problems(chosen, os.environ)):
+        for line in missing:
+            fail("serve", line)
+        return 1
     log = Log(as_json=chosen.log_format is LogFormat.JSON, lowest=chosen.log_level)
+    for variable, meant in flags.unknown_variables(os.environ):
+        log("unknown variable", level=Level.WARNING, variable=variable, **({"did_you_mean": meant} if meant else {}))
     return supervisor.serve(chosen, log, supervisor.Programs(_run_controller, _run_worker))
 
 

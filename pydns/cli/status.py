@@ -5,11 +5,11 @@ from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from pydns.cli.output import write_table
+from pydns.cli.output import fail, write_lines
 from pydns.dns import name
 from pydns.process import memory
 from pydns.table import status as controller_status
-from pydns.table.reader import Reader
+from pydns.table.reader import Reader, TableError
 from pydns.table.status import ConfigState, ConfigStatus, ExternalStatus, KindStatus, Status, UpstreamStatus, ZoneStatus
 
 _FRESH_S = 5.0  # an older status is of processes that have ended
@@ -18,7 +18,11 @@ _MAX_FILES = 10  # zone files, and warnings, that have a line each; of more file
 
 def run(options: Namespace) -> int:
     """Print the status and return the exit status."""
-    return write_table("status", status(Path(options.state_dir)))
+    try:
+        write_lines(status(Path(options.state_dir)))
+    except TableError as error:
+        return fail("status", error)
+    return 0
 
 
 def status(state_dir: Path) -> Iterator[str]:

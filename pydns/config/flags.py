@@ -7,8 +7,10 @@ name in `Settings` and in `Config`, and the code that uses it.
 Pure: the command line is parsed in `pydns.cli.main`. Imports nothing heavy, because the supervisor imports it.
 """
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -23,6 +25,9 @@ from pydns.log import Level
 
 if TYPE_CHECKING:
     from pydns.config.model import Config
+
+
+_PREFIX = "PYDNS_"  # of environment variables
 
 
 class FromVariable(str):
@@ -53,7 +58,7 @@ class Flag(NamedTuple):
     @property
     def variable(self) -> str:
         """The environment variable that the flag wins over."""
-        return "PYDNS_" + self.name.replace("-", "_").upper()
+        return _PREFIX + self.name.replace("-", "_").upper()
 
     @property
     def attribute(self) -> str:
@@ -469,3 +474,16 @@ GROUPS = (
     ),
 )
 SERVE = tuple(flag for group in GROUPS for flag in group.flags)
+
+
+def unknown_variables(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield each variable with our prefix that no flag has, and the variable that was probably meant, if any."""
+    known = [flag.variable.removeprefix(_PREFIX) for flag in (*SERVE, NAMESPACE)]
+    for variable in sorted(environment):
+        rest = variable.removeprefix(_PREFIX)
+        if rest != variable and rest not in known and not _SERVICE_LINK.fullmatch(rest):
+            yield variable, next((_PREFIX + close for close in get_close_matches(rest, known, 1)), "")
+
+
+# What the kubelet sets in a pod for a Service that is called pydns or pydns-….
+_SERVICE_LINK = re.compile(r"(\w+_)?(SERVICE_(HOST|PORT(_\w+)?)|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)")

@@ -31,6 +31,7 @@ from pydns.kube.kinds import Kind
 from pydns.kube.objects import DEFAULTS, Options
 from pydns.kube.reflector import FIGURES, Failure, Figures, ListPage, Notice, Reflector, Status, Step, Wait, Watch
 from pydns.log import Level, Log
+from pydns.process.sources import not_in_a_cluster
 
 Deliver = Callable[[list[Event]], None]
 Connection = ApiClient  # what `connect` returns
@@ -147,10 +148,7 @@ def connect(kubeconfig: Path | None, context: str | None = None) -> ApiClient:
         try:
             load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
         except (ConfigException, OSError) as error:
-            raise ConnectError(
-                f"not in a cluster: {_one_line(error)} (looked for KUBERNETES_SERVICE_HOST, KUBERNETES_SERVICE_PORT "
-                f"and {_SERVICE_ACCOUNT}); outside of one, give --kubeconfig FILE or --manifests DIR"
-            ) from None
+            raise ConnectError(not_in_a_cluster(_one_line(error))) from None
     else:
         _check_kubeconfig(kubeconfig, context)
         try:
@@ -162,7 +160,6 @@ def connect(kubeconfig: Path | None, context: str | None = None) -> ApiClient:
     return ApiClient(configuration)
 
 
-_SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 # Notices after a minute that a peer is gone without a FIN. Timeouts notice a peer that is there but sends nothing.
 _KEEPALIVE = [
     *HTTPConnection.default_socket_options,

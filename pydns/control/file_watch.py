@@ -24,6 +24,7 @@ from typing import Generic, Literal, NamedTuple, TypeVar
 from pydns.control.clock import Clock, Every
 from pydns.control.source import SourceError
 from pydns.log import Level, Log
+from pydns.process.sources import folder_problem
 
 LOOK_S = 0.25  # the time between two looks
 PROGRESS_S = 2.0  # the time between two lines of the log while a folder is first read
@@ -232,10 +233,8 @@ class FolderLook:
 
 def check_folder(folder: Path, flag: str, wanted: str) -> None:
     """Raise `SourceError` if a folder that was chosen by a flag can't be listed."""
-    try:
-        os.scandir(folder).close()
-    except OSError as error:
-        raise SourceError(f"{flag} {folder}: {error.strerror}; wanted a folder with {wanted} files") from None
+    if problem := folder_problem(folder, flag, wanted):
+        raise SourceError(problem)
 
 
 def cannot_be_read(path: Path, error: OSError) -> str:

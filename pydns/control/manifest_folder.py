@@ -35,6 +35,7 @@ from pydns.kube.events import Apply, Delete, Event, Init, InitApply, InitDone
 from pydns.kube.kinds import NAMING_KINDS, RECORD_KINDS, Kind
 from pydns.kube.objects import Observed, Ref
 from pydns.log import Log
+from pydns.process.sources import MANIFESTS
 
 
 class SourceStatus(NamedTuple):
@@ -106,7 +107,7 @@ class ManifestFolder:
 
     def start(self) -> None:
         """Deliver all objects and watch, in a thread. Raises `SourceError` if the folder can't be listed."""
-        check_folder(self._directory, "--manifests", "*.yaml, *.yml or *.json")
+        check_folder(self._directory, *MANIFESTS)
         self.watch.start(self.read)
 
     def read(self) -> None:

@@ -17,8 +17,8 @@ from pydns.dns.address import parse_address
 from pydns.kube.kinds import NAMING_KINDS, RECORD_KINDS, Kind
 from pydns.kube.objects import Options
 from pydns.log import Log
+from pydns.process.sources import SERVICE_ACCOUNT
 
-_SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")  # where a pod finds what is its own
 _NOT_A_POD = "kube-system"  # the usual namespace of a cluster's DNS
 
 
@@ -107,7 +107,7 @@ def own_addresses(settings: Settings) -> tuple[bytes, ...]:
     return tuple(dict.fromkeys(address for each in settings.listen if (address := _reached_at(each.host))))
 
 
-def own_namespace(service_account: Path = _SERVICE_ACCOUNT) -> str:
+def own_namespace(service_account: Path = SERVICE_ACCOUNT) -> str:
     """Return the namespace that this server runs in as a pod; kube-system if it isn't one."""
     try:
         return (service_account / "namespace").read_text().strip() or _NOT_A_POD

@@ -28,6 +28,7 @@ from pydns.control.file_watch import (
     check_folder,
 )
 from pydns.log import Log
+from pydns.process.sources import ZONES
 from pydns.zones import zonefile
 from pydns.zones.compile import CompiledZone, compile_zone
 from pydns.zones.zonefile import Unavailable
@@ -69,7 +70,7 @@ class ZoneFolder:
 
     def check(self) -> None:
         """Raise `SourceError` if the folder can't be listed."""
-        check_folder(self._directory, "--zones", f"*{_ENDING}")
+        check_folder(self._directory, *ZONES)
 
     def start(self) -> None:
         """Read the zones that are there and watch, in a thread. Raises `SourceError` if the folder can't be listed."""

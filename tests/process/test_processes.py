@@ -17,6 +17,9 @@ import dns.rcode
 import pytest
 from dns.edns import EDECode, EDEOption
 
+from pydns.cli.main import parser
+from pydns.cli.serve import settings_of
+from pydns.process import sources
 from pydns.process.pulse import STOP
 from tests.running import COMMAND, PROBED, SERVICE, WEB, Server, answer, is_running, query
 from tests.waiting import PATIENCE_S, until
@@ -144,7 +147,7 @@ def test_a_restart_serves_the_old_table(start: Callable[..., Server]) -> None:
 
 @pytest.mark.parametrize(("listen", "asked"), [("[::]:0", "::1"), ("0.0.0.0:0", "127.0.0.2")])
 def test_replies_leave_from_the_address_that_was_asked(start: Callable[..., Server], listen: str, asked: str) -> None:
-    assert start(listen=listen).ask(WEB, host=asked) == "10.96.1.1"
+    assert start(listen=listen).ask(WEB, host=asked, timeout_s=10) == "10.96.1.1"
 
 
 def test_dump_and_status_read_the_table_that_is_served(start: Callable[..., Server], tmp_path: Path) -> None:
@@ -211,7 +214,7 @@ def test_a_killed_controller_is_back_and_follows_edits_again(start: Callable[...
     [
         (["--workers", "0"], 2, "--workers: 0 is not a whole number from 1 to 256"),
         (["--ttl", "9999", "--pods", "maybe"], 2, "--ttl: 9999 is not a whole number from 0 to 3600"),
-        (["--bogus"], 2, "unrecognized arguments: --bogus"),
+        (["--bogus"], 2, "pydns serve: --bogus is not a flag"),
         (["--manifests", "/nonexistent"], 1, "/nonexistent"),
         (
             ["--manifests", "manifests/demo", "--state-dir", "/proc/pydns"],
@@ -230,3 +233,46 @@ def test_a_failed_start_is_explained_in_one_line(flags: list[str], status: int, 
     assert ended.returncode == status
     assert said in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_missing_sources_are_all_reported_before_a_port_is_opened(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        command = [*COMMAND, "serve", "--listen", f"127.0.0.1:{taken.getsockname()[1]}", "--state-dir", str(tmp_path)]
+        sources = ["--manifests", f"{tmp_path}/none", "--zones", f"{tmp_path}/none"]
+        ended = subprocess.run([*command, *sources], capture_output=True, text=True, timeout=60, check=False)
+
+    assert (ended.returncode, ended.stderr.splitlines()) == (
+        1,
+        [
+            f"pydns serve: --manifests {tmp_path}/none: No such file or directory; "
+            "wanted a folder with *.yaml, *.yml or *.json files",
+            f"pydns serve: --zones {tmp_path}/none: No such file or directory; wanted a folder with *.zone files",
+        ],
+    )
+
+
+@pytest.mark.parametrize(
+    ("environment", "missing"),
+    [
+        ({}, "KUBERNETES_SERVICE_HOST"),
+        ({"KUBERNETES_SERVICE_HOST": "10.96.0.1"}, "KUBERNETES_SERVICE_PORT"),
+        (
+            {"KUBERNETES_SERVICE_HOST": "10.96.0.1", "KUBERNETES_SERVICE_PORT": "443"},
+            "/var/run/secrets/kubernetes.io/serviceaccount/token",
+        ),
+    ],
+)
+def test_without_a_source_what_a_pod_lacks_is_reported(environment: dict[str, str], missing: str) -> None:
+    (problem,) = sources.problems(settings_of(parser({}).parse_args(["serve"])), environment)
+    assert problem.startswith(f"not in a cluster: {missing} is missing (looked for ")
+
+
+def test_an_unknown_variable_is_logged_with_the_one_that_was_meant(
+    start: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYDNS_LISTE", "127.0.0.1:53")
+    server = start()
+    assert [line.partition("event=")[2] for line in server.logged("unknown variable")] == [
+        '"unknown variable" variable=PYDNS_LISTE did_you_mean=PYDNS_LISTEN\n'
+    ]

@@ -1,0 +1,54 @@
+"""What can be known of the sources before anything starts: whether folders, files and the service account exist.
+
+The supervisor looks before it opens a port, and imports nothing heavy for it. The controller reads what is in them.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from pydns.config.settings import Settings
+
+MANIFESTS = ("--manifests", "*.yaml, *.yml or *.json")  # the flag of a folder, and the files in it
+ZONES = ("--zones", "*.zone")
+SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+_VARIABLES = ("KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT")
+
+
+def problems(settings: Settings, environment: Mapping[str, str]) -> Iterator[str]:
+    """Yield a line for each source that the flags choose and that isn't there."""
+    for folder, (flag, wanted) in ((settings.manifests, MANIFESTS), (settings.zones, ZONES)):
+        if folder is not None and (problem := folder_problem(folder, flag, wanted)):
+            yield problem
+    if settings.kubeconfig is not None:
+        try:
+            settings.kubeconfig.open("rb").close()
+        except OSError as error:
+            yield f"kubeconfig {settings.kubeconfig}: {error.strerror}"
+    elif settings.manifests is None and (missing := _missing_in_pod(environment)):
+        yield not_in_a_cluster(f"{missing} is missing")
+
+
+def folder_problem(folder: Path, flag: str, wanted: str) -> str | None:
+    """Return why a folder can't be listed."""
+    try:
+        os.scandir(folder).close()
+    except OSError as error:
+        return f"{flag} {folder}: {error.strerror}; wanted a folder with {wanted} files"
+    return None
+
+
+def not_in_a_cluster(reason: str) -> str:
+    """Return the mistake of a pydns that has no source by its flags, and isn't in a pod either."""
+    return (
+        f"not in a cluster: {reason} (looked for {', '.join(_VARIABLES)} and {SERVICE_ACCOUNT}); "
+        "outside of one, give --kubeconfig FILE or --manifests DIR"
+    )
+
+
+def _missing_in_pod(environment: Mapping[str, str]) -> str | None:
+    for variable in _VARIABLES:
+        if not environment.get(variable):
+            return variable
+    files = (SERVICE_ACCOUNT / "token", SERVICE_ACCOUNT / "ca.crt")
+    return next((str(path) for path in files if not path.exists()), None)
