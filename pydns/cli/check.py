@@ -5,9 +5,12 @@ from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
 
-from pydns.cli.output import fail, write_lines
+from msgspec import Struct
+
+from pydns.cli.output import Colour, encode, fail, painted, write_lines
 from pydns.config import flags, summary
 from pydns.config.read import Accepted, Refused, Surroundings
+from pydns.config.settings import OutputFormat
 from pydns.config.shapes import Mistakes
 from pydns.control.config_file import read_path
 from pydns.control.source import SourceError
@@ -23,6 +26,7 @@ def run(options: Namespace) -> int:
     if path is None:
         return fail("check", "FILE is missing; wanted a file, or the folder of a mounted ConfigMap", 2)
     domain = flags.DOMAIN.read(options.domain, mistakes)
+    output = flags.OUTPUT.read(options.output, mistakes)
     if mistakes:
         return fail("check", mistakes[0], 2)
     try:
@@ -32,12 +36,19 @@ def run(options: Namespace) -> int:
         return fail("check", f"{error.filename or path}: {error.strerror}")
     except SourceError as error:
         return fail("check", error)
-    wrong = [mistake for each in zones.status() for mistake in each.mistakes] if zones else []
-    if isinstance(result, Refused) or wrong:
-        write_lines([*map(str, result.errors if isinstance(result, Refused) else ()), *wrong])
-        return 1
-    write_lines(_lines(result, domain, zones))
-    return 0
+    checked = _checked(result, domain, zones)
+    write_lines([encode(checked)] if output is OutputFormat.JSON else _lines(checked))
+    return 0 if checked.accepted else 1
+
+
+class Checked(Struct, frozen=True, kw_only=True):
+    """The result as `-o json` prints it; docs/json.md describes it."""
+
+    version: int = 1
+    accepted: bool
+    mistakes: tuple[str, ...] = ()
+    changes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def _read_zones(directory: str | None) -> ZoneFolder | None:
@@ -50,18 +61,26 @@ def _read_zones(directory: str | None) -> ZoneFolder | None:
     return folder
 
 
-def _lines(result: Accepted, domain: bytes, zones: ZoneFolder | None) -> Iterator[str]:
-    yield from summary.lines(result.config)
+def _checked(result: Accepted | Refused, domain: bytes, zones: ZoneFolder | None) -> Checked:
+    wrong = [mistake for each in zones.status() for mistake in each.mistakes] if zones else []
+    if isinstance(result, Refused) or wrong:
+        mistakes = result.errors if isinstance(result, Refused) else ()
+        return Checked(accepted=False, mistakes=(*map(str, mistakes), *wrong))
     files = (zones.zones() if zones else None) or {}
     external = result.config.external
     served = [(domain, "the cluster"), *((zone.facts.apex, f"zone file {file}") for file, zone in files.items())]
     served += [(zone.apex, "the external zone") for zone in external if not summary.external_problem(zone, domain)]
-    for covered in summary.covered(result.config, served):
-        yield f"note: {covered}"
-    for zone in external:
-        if (problem := summary.external_problem(zone, domain)) is not None:
-            yield f"note: external[{name.to_text(zone.apex)}]: {problem}"
-    for warning in zones.warnings() if zones else ():
-        yield f"note: {warning}"
-    for notice in result.notices:
-        yield f"note: {notice}"
+    problems = [
+        f"external[{name.to_text(zone.apex)}]: {problem}"
+        for zone in external
+        if (problem := summary.external_problem(zone, domain)) is not None
+    ]
+    warnings = zones.warnings() if zones else ()
+    notes = (*summary.covered(result.config, served), *problems, *warnings, *map(str, result.notices))
+    return Checked(accepted=True, changes=tuple(summary.lines(result.config)), notes=notes)
+
+
+def _lines(checked: Checked) -> Iterator[str]:
+    yield from (painted(mistake, Colour.RED) for mistake in checked.mistakes)
+    yield from checked.changes
+    yield from (f"{painted('note', Colour.YELLOW)}: {note}" for note in checked.notes)

@@ -67,9 +67,9 @@ VERBS = (
         "print whether pydns runs, sync state, age of data and counts",
         "Print the status of a running pydns, or the last one of a pydns that has ended: sync state, age of the data, "
         "mistakes in files and configuration, upstreams, processes and memory.",
-        ["pydns status --state-dir /tmp/pydns"],
+        ["pydns status --state-dir /tmp/pydns", "pydns status -o json"],
         {0: "pydns is running", 1: f"it isn't, or {_NO_TABLE}"},
-        [FlagGroup("", (flags.STATE_DIR,))],
+        [FlagGroup("", (flags.STATE_DIR, flags.OUTPUT))],
     ),
     Verb(
         "explain",
@@ -103,7 +103,7 @@ VERBS = (
         f"{_CONFIGURATION}.",
         ["pydns check config.yaml", "pydns check Corefile --domain corp.local"],
         {0: "no mistakes", 1: "the configuration has mistakes or can't be read"},
-        [FlagGroup("", (flags.CONFIG, flags.DOMAIN, flags.ZONES))],
+        [FlagGroup("", (flags.CONFIG, flags.DOMAIN, flags.ZONES, flags.OUTPUT))],
         [Argument("file", f"{_CONFIGURATION}; the same as --config", "")],
     ),
     Verb(
@@ -189,12 +189,13 @@ def _add_argument(verb_parser: ArgumentParser, argument: Argument) -> None:
 
 def _add_flag(add: Callable[..., object], flag: Flag, environment: Mapping[str, str]) -> None:
     text = f"{flag.purpose} Default: {flag.default or flag.absent_text}. [{flag.variable}]".replace("%", "%%")
+    typed = filter(None, [flag.short, flag.option])
     given = environment.get(flag.variable)
     default = flag.default if given is None else FromVariable(given)
     if flag.is_switch:
-        add(flag.option, action="store_const", const="true", default=default, help=text)
+        add(*typed, action="store_const", const="true", default=default, help=text)
     else:
-        add(flag.option, metavar=flag.metavar, default=default, help=text)
+        add(*typed, metavar=flag.metavar, default=default, help=text)
 
 
 def _unknown(words: Sequence[str], known: Sequence[Flag]) -> list[str]:

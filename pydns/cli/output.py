@@ -3,6 +3,33 @@
 import os
 import sys
 from collections.abc import Iterable
+from enum import Enum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from msgspec import Struct
+
+
+class Colour(Enum):
+    """A colour of a text on a terminal."""
+
+    RED = "31"
+    GREEN = "32"
+    YELLOW = "33"
+
+
+def painted(text: str, colour: Colour) -> str:
+    """Return the text in a colour, if standard output is a terminal and NO_COLOR isn't set (no-color.org)."""
+    if not sys.stdout.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return text
+    return f"\x1b[{colour.value}m{text}\x1b[0m"
+
+
+def encode(value: "Struct") -> str:
+    """Return a value as JSON that people can read."""
+    import msgspec  # not needed by `serve`
+
+    return msgspec.json.format(msgspec.json.encode(value), indent=1).decode()
 
 
 def write_lines(lines: Iterable[str]) -> None:

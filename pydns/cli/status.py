@@ -1,14 +1,21 @@
-"""The verb `status`: sync state, age of data and counts, from the table that the workers answer from."""
+"""The verb `status`: whether pydns runs, sync state, age of data and counts, from the table."""
 
 import time
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-from pydns.cli.output import fail, write_lines
+from msgspec.structs import replace
+
+from pydns.cli.output import Colour, encode, fail, painted, write_lines
+from pydns.config import flags
+from pydns.config.settings import OutputFormat
+from pydns.config.shapes import Mistakes
 from pydns.dns import name
 from pydns.process import memory
 from pydns.table import status as controller_status
+from pydns.table.layout import Facts
 from pydns.table.reader import Reader, TableError
 from pydns.table.status import ConfigState, ConfigStatus, ExternalStatus, KindStatus, Status, UpstreamStatus, ZoneStatus
 
@@ -17,33 +24,66 @@ _MAX_FILES = 10  # zone files, and warnings, that have a line each; of more file
 
 
 def run(options: Namespace) -> int:
-    """Print the status and return the exit status."""
+    """Print the status. Return 0 if pydns is running, 1 if not."""
+    mistakes = Mistakes()
+    output = flags.OUTPUT.read(options.output, mistakes)
+    if mistakes:
+        return fail("status", mistakes[0], 2)
     try:
-        write_lines(status(Path(options.state_dir)))
+        found = _read(Path(options.state_dir))
     except TableError as error:
         return fail("status", error)
-    return 0
+    write_lines(_json(found) if output is OutputFormat.JSON else _lines(found))
+    return 0 if found.is_running else 1
+
+
+class _Found(NamedTuple):
+    """What a table contains about its pydns."""
+
+    facts: Facts
+    answers: int
+    names: int
+    known: Status
+    age_s: float
+
+    @property
+    def is_running(self) -> bool:
+        return self.age_s < _FRESH_S
 
 
 def status(state_dir: Path) -> Iterator[str]:
     """Yield the controller's status and what is in the table. Raises `TableError`."""
+    return _lines(_read(state_dir))
+
+
+def _read(state_dir: Path) -> _Found:
     reader = Reader(state_dir)
     with reader.transaction() as transaction:
-        facts = reader.facts(transaction)
-        answers, names = reader.counts(transaction)
         known = controller_status.decode(reader.status(transaction))
-    age_s = max(0.0, time.time() - known.time)
+        counts = reader.counts(transaction)
+        return _Found(reader.facts(transaction), *counts, known, max(0.0, time.time() - known.time))
+
+
+def _json(found: _Found) -> Iterator[str]:
+    octets = _memory(found.known) if found.is_running else None
+    yield encode(replace(found.known, memory=octets))
+
+
+def _lines(found: _Found) -> Iterator[str]:
+    facts, known = found.facts, found.known
+    yield f"pydns     {_life(found)}"
     yield f"domain    {name.to_text(facts.domain)}"
-    yield f"synced    {'yes' if facts.synced else 'no: what is not in the table gets SERVFAIL'}"
+    not_synced = painted("no: what is not in the table gets SERVFAIL", Colour.RED)
+    yield f"synced    {painted('yes', Colour.GREEN) if facts.synced else not_synced}"
     if known.restored:
         yield "serving   a table from before the restart"
     yield f"serial    {facts.serial}"
-    yield f"table     {answers} answers, {names} names"
+    yield f"table     {found.answers} answers, {found.names} names"
     if known.table is not None:
         table = known.table
         yield f"          {table.bytes / 1e6:.1f} MB, {table.commits} commits, {table.readers} readers"
     if known.time:
-        yield f"source    {known.source}, as of {age_s:.1f} s ago"
+        yield f"source    {known.source}, as of {found.age_s:.1f} s ago"
     for kind, each in known.kinds.items():
         yield from _kind(kind, each)
     yield from (f"  too large: {each}: {missing}" for each, missing in known.cut.items())
@@ -56,8 +96,21 @@ def status(state_dir: Path) -> Iterator[str]:
     if known.config is not None:
         yield from _configuration(known.config)
     yield from _upstreams(known.upstreams)
-    if age_s < _FRESH_S:
+    if found.is_running:
         yield from _processes(known)
+
+
+def _life(found: _Found) -> str:
+    if found.is_running:
+        return painted("running", Colour.GREEN)
+    if not found.known.time:
+        return painted("not running: it has reported nothing yet", Colour.RED)
+    report = f"its last report is {found.age_s:.0f} s old, and so is everything below"
+    pid = next((each.pid for each in found.known.processes if each.process == "controller"), 0)
+    # Another container sees other processes, so this is only a hint.
+    if pid and Path(f"/proc/{pid}").exists():
+        return painted(f"not well: process {pid}, its controller, exists, but {report}", Colour.RED)
+    return painted(f"not running: {report}", Colour.RED)
 
 
 def _kind(kind: str, known: KindStatus) -> Iterator[str]:
@@ -109,7 +162,7 @@ def _configuration(known: ConfigStatus) -> Iterator[str]:
         yield f"config    {known.source}: {_STATES[known.state]}{age}{in_force}"
     if known.problem:
         yield f"  can't be read: {known.problem}"
-    yield from (f"  mistake: {mistake}" for mistake in known.mistakes)
+    yield from (f"  {painted('mistake', Colour.RED)}: {mistake}" for mistake in known.mistakes)
     yield from (f"  notice: {notice}" for notice in known.notices)
     for kind, problem in known.waiting_for.items():
         yield f"  cluster options not in force: {kind} is not listed yet{f', {problem}' if problem else ''}"
@@ -119,23 +172,28 @@ def _upstreams(upstreams: Sequence[UpstreamStatus]) -> Iterator[str]:
     if upstreams:
         yield f"upstreams {len(upstreams)}"
     for each in upstreams:
-        latency = "no reply yet" if each.latency_s is None else f"{each.latency_s * 1000:.1f} ms"
-        broken = f", taken for dead by {each.breakers_open} of {each.workers} workers" if each.breakers_open else ""
-        yield f"  {each.upstream}: {latency}{broken}"
+        latency = "unknown" if each.latency_s is None else f"{each.latency_s * 1000:.1f} ms"
+        broken = f"taken for dead by {each.breakers_open} of {each.workers} workers" if each.breakers_open else ""
+        yield f"  {each.upstream}: latency {latency}{broken and ', ' + painted(broken, Colour.RED)}"
         for fact, seconds in each.learned_s.items():
             yield f"    {fact}{f', for {seconds:.0f} s more' if seconds else ''}"
 
 
 def _processes(known: Status) -> Iterator[str]:
+    yield f"processes {sum(bool(each.pid) for each in known.processes)}"
     answered = {f"worker {index}": number for index, number in enumerate(known.queries)}
     for each in known.processes:
-        pid = f"pid {each.pid}" if each.pid else "not running"
+        pid = f"pid {each.pid}" if each.pid else painted("not running", Colour.RED)
         queries = f", {answered[each.process]} queries" if each.process in answered else ""
         age_s = each.answered_itself_s_ago
-        answer = "" if age_s is None else f", answered itself {age_s:.1f} s before"
+        answer = "" if age_s is None else f", last self-check {age_s:.1f} s ago"
         yield f"  {each.process}: {pid}, {each.restarts} restarts, {each.stuck} of them as stuck{queries}{answer}"
-    if octets := memory.shared_memory(each.pid for each in known.processes):
+    if octets := _memory(known):
         yield f"memory    {octets / 1e6:.1f} MB"
+
+
+def _memory(known: Status) -> int:
+    return memory.shared_memory(each.pid for each in known.processes)
 
 
 _STATES = {

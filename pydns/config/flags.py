@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pydns.config import texts
 from pydns.config.mistakes import Wanted
 from pydns.config.node import Node, Scalar, Sequence
-from pydns.config.settings import HttpEndpoint, Listen, LogFormat, PodsMode, Settings
+from pydns.config.settings import HttpEndpoint, Listen, LogFormat, OutputFormat, PodsMode, Settings
 from pydns.config.shapes import ListOf, Mistakes, Number, OneOf, Place, Shape, Switch, Text, TooManyMistakes, Whole
 from pydns.dns import name
 from pydns.dns.address import BadAddress, address_text, parse_address
@@ -48,6 +48,7 @@ class Flag(NamedTuple):
     absent_text: str = "none"  # ... and what that means
     field: str = ""  # of `Settings`, if its name differs
     may_be_empty: bool = False  # an empty value is an empty list
+    short: str = ""  # another way to type it
     example: str = ""  # for options of the cluster, whose keys are documented with one
 
     @property
@@ -259,6 +260,15 @@ ZONES = Flag(
     "DIR",
     "Folder of zone files to serve (*.zone).",
     remark="Exit 1 if it isn't a folder",
+)
+OUTPUT = Flag(
+    "output",
+    OneOf(OutputFormat),
+    "text",
+    "FORMAT",
+    "Format of what is printed: text or json.",
+    wrong="yaml",
+    short="-o",
 )
 DOMAIN = Flag(
     "domain",
@@ -478,7 +488,7 @@ SERVE = tuple(flag for group in GROUPS for flag in group.flags)
 
 def unknown_variables(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """Yield each variable with our prefix that no flag has, and the variable that was probably meant, if any."""
-    known = [flag.variable.removeprefix(_PREFIX) for flag in (*SERVE, NAMESPACE)]
+    known = [flag.variable.removeprefix(_PREFIX) for flag in (*SERVE, NAMESPACE, OUTPUT)]
     for variable in sorted(environment):
         rest = variable.removeprefix(_PREFIX)
         if rest != variable and rest not in known and not _SERVICE_LINK.fullmatch(rest):

@@ -26,6 +26,13 @@ class LogFormat(Enum):
     JSON = "json"
 
 
+class OutputFormat(Enum):
+    """How a verb prints its result."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
 class Listen(NamedTuple):
     """An address and a port to listen at. Port 0 means any free port."""
 

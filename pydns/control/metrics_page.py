@@ -6,7 +6,7 @@ Called in the thread that serves HTTP. It reads what other threads and processes
 import os
 import platform
 import resource
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from time import time
@@ -107,16 +107,14 @@ def queries(totals: Totals) -> int:
     return int(sum(number for key, number in totals.counts.items() if key[0] == "dns_responses_total"))
 
 
-def upstreams(workers: Sequence[Totals]) -> tuple[UpstreamStatus, ...]:
-    """Return the status of each upstream, from the gauges of the workers."""
+def upstreams(workers: Sequence[Totals], latencies_s: Mapping[str, float]) -> tuple[UpstreamStatus, ...]:
+    """Return the status of each upstream, from the gauges of the workers and from what was measured lately."""
     names = dict.fromkeys(key[1] for each in workers for key in each.gauges if key[0] == "upstream_open_breakers")
-    return tuple(_upstream(name, workers) for name in names)
+    return tuple(_upstream(name, workers, latencies_s.get(name)) for name in names)
 
 
-def _upstream(name: str, workers: Sequence[Totals]) -> UpstreamStatus:
+def _upstream(name: str, workers: Sequence[Totals], latency_s: float | None) -> UpstreamStatus:
     broken = [each.gauges.get(("upstream_open_breakers", name)) for each in workers]
-    latencies_s = [each.gauges.get(("upstream_latency_seconds", name)) for each in workers]
-    known = [latency_s for latency_s in latencies_s if latency_s]
     facts = [key[2] for each in workers for key in each.gauges if key[:2] == ("upstream_learned_seconds", name)]
     learned_s = {
         fact: max(each.gauges.get(("upstream_learned_seconds", name, fact), 0.0) for each in workers) for fact in facts
@@ -126,7 +124,7 @@ def _upstream(name: str, workers: Sequence[Totals]) -> UpstreamStatus:
         learned_s=learned_s,
         breakers_open=sum(map(bool, broken)),
         workers=len(workers),
-        latency_s=sum(known) / len(known) if known else None,
+        latency_s=latency_s,
     )
 
 

@@ -13,6 +13,7 @@ from pydns.config.model import MetricNames
 from pydns.control.clock import Clock
 from pydns.control.controller_counts import ControllerCounts
 from pydns.control.http import Pages, kept
+from pydns.control.latencies import Latencies
 from pydns.control.metrics_page import MetricsPage, queries, upstreams
 from pydns.control.probe_pages import ProbePages, process_statuses
 from pydns.metrics.totals import decode
@@ -38,6 +39,7 @@ class Reporter:
         self.counts = ControllerCounts(shared.blocks[0])
         self._shared = shared
         self._clock = clock
+        self._latencies = Latencies()
         self._probes = ProbePages(shared.pulse)
         self._metrics = MetricsPage(shared.blocks, shared.pulse, port)
 
@@ -61,7 +63,7 @@ class Reporter:
             status,
             time=self._clock.wall(),
             queries=tuple(map(queries, workers)),
-            upstreams=upstreams(workers),
+            upstreams=upstreams(workers, self._latencies.measure(workers, self._clock.monotonic())),
             processes=process_statuses(self._shared.pulse),
             draining=self._shared.pulse.is_draining,
         )

@@ -238,7 +238,6 @@ class Recursion:
         gauges["cache_bytes",] = self._cache.size_bytes
         for upstream in self._upstreams.values():
             gauges["upstream_open_breakers", upstream.spec.name] = int(upstream.is_open)
-            gauges["upstream_latency_seconds", upstream.spec.name] = upstream.srtt_s
             learned = upstream.learned(self._clock())
             for what, seconds in learned.items():
                 gauges["upstream_learned_seconds", upstream.spec.name, what] = seconds

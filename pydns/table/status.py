@@ -101,7 +101,7 @@ class UpstreamStatus(Struct, frozen=True, kw_only=True):
     upstream: str
     breakers_open: int = 0  # workers that regard the upstream as dead
     workers: int = 0
-    latency_s: float | None = None  # smoothed, the mean of the workers; None: no reply yet
+    latency_s: float | None = None  # to a reply, the mean of the last minute; None: no reply in it
     learned_s: dict[str, float] = {}  # what is known of the server -> for how many seconds; 0: until it changes
 
 

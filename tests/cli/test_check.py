@@ -1,5 +1,6 @@
 """`pydns check` prints the mistakes that `pydns serve` would log, without a server."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -119,6 +120,24 @@ def test_a_configuration_is_accepted_and_another_manifest_is_refused(
     path: str, status: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert check(Path(__file__).parents[2] / path, capsys)[0] == status
+
+
+def test_json_has_the_same_as_the_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("ttl: 30\nroutes: {local: {servers: [10.1.0.53]}}")
+    assert main(["check", "-o", "json", str(path)]) == 0
+    assert json.loads(capsys.readouterr().out) == {
+        "version": 1,
+        "accepted": True,
+        "mistakes": [],
+        "changes": ["upstreams: the nameservers of /etc/resolv.conf", "routes[local.]: 10.1.0.53:53", "ttl: 30"],
+        "notes": ["routes[local.]: isn't asked for names of cluster.local.: the cluster answers them"],
+    }
+    path.write_text("ttl: x\ncach: {}")
+    assert main(["check", "-o", "json", str(path)]) == 1
+    refused = json.loads(capsys.readouterr().out)
+    assert (refused["accepted"], refused["changes"], refused["notes"]) == (False, [], [])
+    assert len(refused["mistakes"]) == 2
 
 
 def test_a_missing_path_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

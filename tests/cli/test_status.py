@@ -1,0 +1,114 @@
+"""`pydns status` prints the controller's last status, and whether pydns still runs."""
+
+import json
+import os
+import re
+import time
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from pydns.cli.main import main
+from pydns.table.status import ProcessStatus, Status, UpstreamStatus, encode
+from pydns.table.writer import Writer
+from tests.subject import load
+
+KNOWN = Status(
+    synced=True,
+    source="manifests/demo",
+    upstreams=(
+        UpstreamStatus(upstream="10.0.0.2:53", workers=2, latency_s=0.0005),
+        UpstreamStatus(upstream="10.0.0.3:53", workers=2, breakers_open=1),
+    ),
+    processes=(
+        ProcessStatus(process="supervisor", pid=os.getpid()),
+        ProcessStatus(process="controller", pid=2**22 + 1),  # above any pid
+        ProcessStatus(process="worker 0", pid=0, restarts=3),
+    ),
+)
+
+
+@pytest.fixture
+def state_dir(tmp_path: Path) -> Path:
+    """Return a state directory whose controller reports now."""
+    write(tmp_path, msgspec.structs.replace(KNOWN, time=time.time() + 600))  # fresh, however slow the test is
+    return tmp_path
+
+
+def write(state_dir: Path, status: Status) -> None:
+    facts = load([]).facts(serial=7, synced=True)
+    writer = Writer(state_dir, facts)
+    writer.replace(load([]).contents, facts)
+    writer.put_status(encode(status))
+    writer.close()
+
+
+def test_upstreams_and_processes_have_headings_of_their_own(
+    state_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["status", "--state-dir", str(state_dir)]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("pydns     running\n")
+    upstreams, processes = printed.index("\nupstreams 2\n"), printed.index("\nprocesses 2\n")
+    assert upstreams < printed.index("\n  10.0.0.2:53: latency 0.5 ms\n") < processes
+    assert "\n  10.0.0.3:53: latency unknown, taken for dead by 1 of 2 workers\n" in printed
+    assert processes < printed.index("\n  worker 0: not running, 3 restarts, ")
+    assert "\x1b" not in printed  # no terminal, no colours
+
+
+def test_a_dead_pydns_is_reported_with_exit_status_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path, msgspec.structs.replace(KNOWN, time=time.time() - 900))
+    assert main(["status", "--state-dir", str(tmp_path)]) == 1
+    printed = capsys.readouterr().out
+    assert re.match(r"pydns     not running: its last report is 9\d\d s old, and so is everything below\n", printed)
+    assert "processes" not in printed
+
+
+def test_a_controller_that_stands_still_is_reported_with_exit_status_1(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    controller = ProcessStatus(process="controller", pid=os.getpid())
+    write(tmp_path, msgspec.structs.replace(KNOWN, time=time.time() - 900, processes=(controller,)))
+    assert main(["status", "--state-dir", str(tmp_path)]) == 1
+    assert f"not well: process {os.getpid()}, its controller, exists, but " in capsys.readouterr().out
+
+
+def test_a_table_without_a_report_is_of_no_running_pydns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path, Status())
+    assert main(["status", "--state-dir", str(tmp_path)]) == 1
+    assert capsys.readouterr().out.startswith("pydns     not running: it has reported nothing yet\n")
+
+
+def test_json_is_the_documented_status_with_the_memory(state_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["status", "-o", "json", "--state-dir", str(state_dir)]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert set(printed) == {field.name for field in msgspec.structs.fields(Status)}
+    assert (printed["synced"], printed["source"]) == (True, "manifests/demo")
+    assert [each["latency_s"] for each in printed["upstreams"]] == [0.0005, None]
+    assert printed["memory"] > 1e6  # of this process, which is in the list
+
+
+@pytest.mark.parametrize("verb", [["status"], ["check", "x"]])
+def test_another_format_is_refused(verb: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*verb, "--output", "yaml"]) == 2
+    assert capsys.readouterr().err == f'pydns {verb[0]}: --output: "yaml" is not text or json\n'
+
+
+@pytest.mark.parametrize(
+    ("variables", "is_coloured"), [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)]
+)
+def test_a_terminal_has_colours_unless_they_are_not_wanted(
+    variables: dict[str, str],
+    is_coloured: bool,
+    state_dir: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("NO_COLOR", "TERM"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    main(["status", "--state-dir", str(state_dir)])
+    assert ("\x1b[32mrunning\x1b[0m" in capsys.readouterr().out) is is_coloured
