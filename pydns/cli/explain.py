@@ -5,25 +5,30 @@ The answer comes from the responder that answers clients, the reasons from `pydn
 
 import time
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 import dns.exception
 import dns.rdatatype
+from msgspec import Struct
 
-from pydns.cli.output import fail, write_lines
+from pydns.cli.output import Colour, encode, fail, painted, write_lines
 from pydns.cli.reasons import Reply, Witness, type_text
 from pydns.config import flags
 from pydns.config.mistakes import ConfigError, Wanted, quote
+from pydns.config.settings import OutputFormat
 from pydns.config.shapes import Mistakes
-from pydns.config.texts import parse_domain
+from pydns.config.texts import REVERSE_TREES, parse_domain, parse_ip
 from pydns.dns import name
+from pydns.dns.message import Rcode
 from pydns.table.reader import Reader, TableError
 from pydns.table.status import Status
 
 _NDOTS = 5  # as the kubelet writes it into a pod's resolv.conf
 _MAX_RECORDS = 20  # that are printed
+_FAILURES = (Rcode.NXDOMAIN.name, Rcode.SERVFAIL.name, Rcode.REFUSED.name)
 _QUIET_S = 5.0  # a controller publishes its status every second
 
 
@@ -31,39 +36,87 @@ class Wish(NamedTuple):
     """The question to explain."""
 
     qname: bytes
-    is_absolute: bool  # written with a final dot: no search list is applied
+    is_absolute: bool  # no search list is applied
     qtype: int
     namespace: str  # of the pod that looks up the name
+    note: str = ""  # how the name was read, if it wasn't plainly one
+
+
+class Answer(Struct, frozen=True, kw_only=True):
+    """The reply to one question. `-o json` prints it; docs/json.md describes it."""
+
+    name: str
+    type: str
+    has_answer: bool
+    reply: str
+    cached_s: int | None
+    records: tuple[str, ...]
+    source: str
+    why: tuple[str, ...]
+
+
+class Explanation(Struct, frozen=True, kw_only=True):
+    """The names that were tried until one had an answer. `-o json` prints it; docs/json.md describes it."""
+
+    version: int = 1
+    has_answer: bool
+    search: str | None  # the namespace whose search list was applied
+    tried: tuple[Answer, ...]
+    notes: tuple[str, ...]
 
 
 def run(options: Namespace) -> int:
     """Print the explanation. Return 0 if the table has an answer of the type, 1 if not, 2 for an invalid question."""
+    mistakes = Mistakes()
+    output = flags.OUTPUT.read(options.output, mistakes)
+    if mistakes:
+        return fail("explain", mistakes[0], 2)
     try:
         wish = parse(options.name, options.type, options.namespace)
     except ValueError as error:
         return fail("explain", error, 2)
     try:
-        has_answer, lines = explain(Path(options.state_dir), wish)
+        explanation = explain(Path(options.state_dir), wish)
     except TableError as error:
         return fail("explain", error)
-    write_lines(lines)
-    return 0 if has_answer else 1
+    write_lines([encode(explanation)] if output is OutputFormat.JSON else lines(explanation))
+    return 0 if explanation.has_answer else 1
 
 
-def parse(qname_text: str, qtype_text: str, namespace_text: str) -> Wish:
-    """Parse the command line. Raises `ValueError` with the invalid argument and what is wrong with it."""
+def parse(name_text: str, qtype_text: str, namespace_text: str) -> Wish:
+    """Parse the command line. Without a type it is A, and PTR for an address.
+
+    Raises `ValueError` with the invalid argument and what is wrong with it.
+    """
     mistakes = Mistakes()
     namespace = flags.NAMESPACE.read(namespace_text, mistakes)
-    qname = parse_domain(qname_text)
+    host = _host(name_text)
+    note = "" if host == name_text else f"{quote(host)} is the host in {quote(name_text)}"
+    address = parse_ip(host)
+    is_address = not isinstance(address, Wanted)
+    qname = parse_domain(host) if isinstance(address, Wanted) else name.reverse_name(address)
     if isinstance(qname, Wanted):
-        raise ValueError(ConfigError("NAME", quote(qname_text), qname.text))
-    qtype = _parse_type(qtype_text)
+        raise ValueError(ConfigError("NAME", quote(name_text), qname.text))
+    qtype = _parse_type(qtype_text or ("PTR" if is_address else "A"))
     if qtype is None:
         raise ValueError(ConfigError("TYPE", quote(qtype_text), "a type of records, such as A, SRV or TYPE65"))
     if mistakes:
         raise ValueError(mistakes[0])
-    is_absolute = qname_text.endswith(".") and not qname_text.endswith("\\.")
-    return Wish(qname, is_absolute, qtype, namespace)
+    is_absolute = is_address or (host.endswith(".") and not host.endswith("\\."))
+    return Wish(qname, is_absolute, qtype, namespace, note)
+
+
+def _host(text: str) -> str:
+    """Return the host of a URL or of HOST:PORT; any other text as it is."""
+    try:
+        if "://" in text:
+            return urlsplit(text).hostname or text
+        host, colon, port = text.rpartition(":")
+        if colon and port.isdecimal() and (":" not in host or host.startswith("[")):
+            return host.removeprefix("[").removesuffix("]")
+    except ValueError:  # such as http://[::1
+        pass
+    return text
 
 
 def _parse_type(text: str) -> int | None:
@@ -74,24 +127,50 @@ def _parse_type(text: str) -> int | None:
     return None if qtype == dns.rdatatype.NONE or dns.rdatatype.is_metatype(qtype) else qtype
 
 
-def explain(state_dir: Path, wish: Wish) -> tuple[bool, list[str]]:
-    """Return whether the table has an answer of the type, and the lines to print. Raises `TableError`."""
+def explain(state_dir: Path, wish: Wish) -> Explanation:
+    """Return the names that are tried, each with its reply. Raises `TableError`."""
     reader = Reader(state_dir)
     with reader.transaction() as transaction:
         witness = Witness(reader, transaction)
-        note = list(_note(witness.status))
-        if wish.is_absolute:
-            reply = witness.reply(wish.qname, wish.qtype)
-            return reply.has_answer, [*_details(reply), *note]
-        lines = list(_row("search", [f"as a pod in namespace {wish.namespace}, ndots:{_NDOTS}"]))
-        for qname in _search_list(wish, witness.domain):
+        notes = [wish.note] if wish.note else []
+        is_whole = wish.is_absolute or _is_whole(wish.qname, witness.domain)
+        if is_whole and not wish.is_absolute and _dots(wish.qname) < _NDOTS:
+            notes.append("a pod tries the names of its search list first; a final dot spares it these queries")
+        tried = []
+        for qname in [wish.qname] if is_whole else _search_list(wish, witness.domain):
             if len(qname) > name.MAX_NAME:
                 continue  # resolvers don't try it either
-            reply = witness.reply(qname, wish.qtype)
-            lines += _row("", [f"{name.to_text(qname)} {reply.said}: {'; '.join(reply.why or [reply.source])}"])
-            if reply.has_answer:
-                return True, [*lines, *_details(reply), *note]
-        return False, [*lines, *note]
+            tried.append(_answer(witness.reply(qname, wish.qtype)))
+            if tried[-1].has_answer:
+                break
+        return Explanation(
+            has_answer=tried[-1].has_answer,
+            search=None if is_whole else wish.namespace,
+            tried=tuple(tried),
+            notes=(*notes, *_age(witness.status)),
+        )
+
+
+def _answer(reply: Reply) -> Answer:
+    return Answer(
+        name=name.to_text(reply.qname),
+        type=type_text(reply.qtype),
+        has_answer=reply.has_answer,
+        reply=reply.said,
+        cached_s=reply.kept_s,
+        records=tuple(reply.records),
+        source=reply.source,
+        why=tuple(reply.why),
+    )
+
+
+def _is_whole(qname: bytes, domain: bytes) -> bool:
+    """Return whether a name ends in the cluster domain or in a reverse tree, so no search domain is missing."""
+    return any(name.is_at_or_below(qname, tree) for tree in (domain, *REVERSE_TREES))
+
+
+def _dots(qname: bytes) -> int:
+    return len(name.labels_of(qname)) - 1
 
 
 def _search_list(wish: Wish, domain: bytes) -> list[bytes]:
@@ -102,28 +181,44 @@ def _search_list(wish: Wish, domain: bytes) -> list[bytes]:
     svc = name.from_labels(b"svc")[:-1] + domain
     suffixes = [name.from_labels(wish.namespace.encode())[:-1] + svc, svc, domain]
     listed = [wish.qname[:-1] + suffix for suffix in suffixes]
-    dots = len(name.labels_of(wish.qname)) - 1
-    return [*listed, wish.qname] if dots < _NDOTS else [wish.qname, *listed]
+    return [*listed, wish.qname] if _dots(wish.qname) < _NDOTS else [wish.qname, *listed]
 
 
-def _details(reply: Reply) -> Iterator[str]:
-    records = reply.records[:_MAX_RECORDS]
-    if len(reply.records) > _MAX_RECORDS:
-        records.append(f"and {len(reply.records) - _MAX_RECORDS} more, see pydns dump")
-    kept = "" if reply.kept_s is None else f", cached by clients for {reply.kept_s} s"
-    yield from _row("question", [f"{name.to_text(reply.qname)} {type_text(reply.qtype)}"])
-    yield from _row("reply", [reply.said + kept, *records])
-    yield from _row("from", [reply.source])
-    yield from _row("why", reply.why)
+def lines(explanation: Explanation) -> Iterator[str]:
+    """Yield the explanation for people: each name of a search list, then the one that counts in full."""
+    if explanation.search is not None:
+        yield from _row("search", [f"as a pod in namespace {explanation.search}, ndots:{_NDOTS}"])
+        for each in explanation.tried:
+            yield from _row("", [f"{each.name} {_reply(each)}: {'; '.join(each.why or [each.source])}"])
+    if explanation.search is None or explanation.has_answer:
+        yield from _details(explanation.tried[-1])
+    yield from _row("note", explanation.notes)
 
 
-def _note(status: Status) -> Iterator[str]:
+def _details(answer: Answer) -> Iterator[str]:
+    records = list(answer.records[:_MAX_RECORDS])
+    if len(answer.records) > _MAX_RECORDS:
+        records.append(f"and {len(answer.records) - _MAX_RECORDS} more, see pydns dump")
+    kept = "" if answer.cached_s is None else f", cached by clients for {answer.cached_s} s"
+    yield from _row("question", [f"{answer.name} {answer.type}"])
+    yield from _row("reply", [_reply(answer) + kept, *records])
+    yield from _row("from", [answer.source])
+    yield from _row("why", answer.why)
+
+
+def _reply(answer: Answer) -> str:
+    if answer.reply in _FAILURES:
+        return painted(answer.reply, Colour.RED)
+    return painted(answer.reply, Colour.GREEN) if answer.has_answer else answer.reply
+
+
+def _age(status: Status) -> Iterator[str]:
     silence_s = time.time() - status.time
     if status.time and silence_s > _QUIET_S:
-        yield from _row("note", [f"pydns has reported nothing for {silence_s:.0f} s: the table may be out of date"])
+        yield f"pydns has reported nothing for {silence_s:.0f} s: the table may be out of date"
 
 
-def _row(title: str, texts: list[str]) -> Iterator[str]:
+def _row(title: str, texts: Iterable[str]) -> Iterator[str]:
     for text in texts:
         yield f"{title:<9} {text}"
         title = ""

@@ -75,17 +75,19 @@ VERBS = (
         "explain",
         "print the answer for a name, where it comes from and why",
         "Print the answer that a client gets for a name, the source of the answer, and the reasons. A name without a "
-        "final dot is looked up as in a pod, with the search list of its namespace. No query is sent.",
+        "final dot is looked up as in a pod, with the search list of its namespace, unless it ends in the cluster "
+        "domain. No query is sent.",
         [
             "pydns explain web.shop",
             "pydns explain web --namespace shop",
+            "pydns explain 10.96.0.10",
             "pydns explain _http._tcp.web.shop.svc.cluster.local. SRV",
         ],
         {0: "the table has an answer of the type", 1: f"it has none, or {_NO_TABLE}"},
-        [FlagGroup("", (flags.STATE_DIR, flags.NAMESPACE))],
+        [FlagGroup("", (flags.STATE_DIR, flags.NAMESPACE, flags.OUTPUT))],
         [
-            Argument("name", "a name as an application uses it; with a final dot it is taken as it is"),
-            Argument("type", "type of records", "A"),
+            Argument("name", "a name as an application uses it, an address or a URL; a final dot means no search list"),
+            Argument("type", "type of records (default A, for an address PTR)", ""),
         ],
     ),
     Verb(

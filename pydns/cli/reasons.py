@@ -5,7 +5,7 @@ leads, which part of a name is missing, which zone that part belongs to. The tab
 name, except for what the controller's status there says.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,6 +13,7 @@ import dns.rdatatype
 import msgspec
 
 from pydns.config import model
+from pydns.config.model import NamedUpstream, ServerSpec
 from pydns.config.summary import server_text
 from pydns.dns import name
 from pydns.dns.compiled import decompile, question
@@ -24,9 +25,9 @@ from pydns.serve.commit import Commit
 from pydns.serve.descent import Wildcard, descend
 from pydns.serve.follow import MAX_CHASE, Follower, Found
 from pydns.table.layout import NodeKind, ZoneFacts
-from pydns.table.status import ZoneStatus, decode
+from pydns.table.status import MAX_LISTED, ZoneStatus, decode
 from pydns.table.tree import Tree
-from pydns.upstream.servers import Servers
+from pydns.upstream.servers import Servers, title
 
 if TYPE_CHECKING:
     from pydns.table.reader import Reader, Transaction
@@ -185,11 +186,19 @@ class Witness:
                 skipped = self.status.skipped.get(f"Service {namespace}/{label}")
                 if skipped:
                     return [f"Service {label} in namespace {namespace} is skipped: {skipped}"]
-                reasons = ["it is headless without a ready endpoint"]
+                without_endpoints = self.status.without_endpoints
+                if endpoints := without_endpoints.get(f"Service {namespace}/{label}"):
+                    return [
+                        f"{label} is a headless Service in namespace {namespace} without a ready endpoint: {endpoints}",
+                        "such a Service has no name, as if it didn't exist (DNS specification, section 2.4)",
+                    ]
+                reasons = []
+                if len(without_endpoints) >= MAX_LISTED:  # the status doesn't have all of them
+                    reasons.append("it is headless without a ready endpoint")
                 if only.labels:
                     reasons.append(f"its labels are not {only.labels}")
-                why = f"namespace {namespace} has no Service {label}, or {', or '.join(reasons)}"
-                return [why, *self._there("Services", parent, label)]
+                why = ", or ".join([f"namespace {namespace} has no Service {label}", *reasons])
+                return [why, *self._elsewhere(label, namespace), *self._there("Services", parent, label)]
             case ["svc", namespace, service, *_]:
                 why = f"Service {service} in namespace {namespace} has no such endpoint or port"
                 return [why, *self._what_is_cut(namespace, service), *self._there("names", parent, label)]
@@ -212,6 +221,22 @@ class Witness:
         servers, glue = decompile(key, self._transaction.get(key, b""))
         lines = [line for rrset in (servers, *glue) for line in to_text(rrset)]
         return ["the parent zone needs these lines:", *(f"  {line}" for line in lines)]
+
+    def _elsewhere(self, service: str, namespace: str) -> list[str]:
+        """Return a line with the other namespaces that have a Service of the name."""
+        svc = _child("svc", self.domain)
+        others = sorted(map(name.label_to_text, self._tree.labels_below(svc)))
+        found = [each for each in others if each != namespace and self._has_service(service, each)]
+        if not found:
+            return []
+        shown = ", ".join([f"{service}.{each}" for each in found[:_MAX_SHOWN]])
+        more = f" and {len(found) - _MAX_SHOWN} more" if len(found) > _MAX_SHOWN else ""
+        return [f"other namespaces have one: {shown}{more}"]
+
+    def _has_service(self, service: str, namespace: str) -> bool:
+        return self._tree.exists(_child(service, _child(namespace, _child("svc", self.domain)))) or (
+            f"Service {namespace}/{service}" in self.status.without_endpoints
+        )
 
     def _what_is_cut(self, namespace: str, service: str) -> list[str]:
         missing = self.status.cut.get(f"Service {namespace}/{service}")
@@ -253,14 +278,24 @@ class Witness:
             if name.is_at_or_below(qname, domain) and len(domain) > longest
         ]
         asked: list[str] = []
+        dead: list[str] = []
         while spec is not None:
             route = routes.get(spec.domain)
             servers = ", ".join(map(server_text, route.servers if route else self._config.upstreams or ()))
+            dead += self._dead(route.servers if route else self._config.upstreams or ())
             asked.append(f"route {name.to_text(spec.domain)} to {servers}" if route else f"upstreams {servers}")
             spec = self._routes.find(qname, spec) if spec.on_nxdomain is model.OnNxdomain.NEXT else None
         if not asked:
             return "", [*steps, "no route contains it, and there are no upstreams"]
-        return asked[0], [*steps, asked[0], *(f"after NXDOMAIN from there: {each}" for each in asked[1:])]
+        return asked[0], [*steps, asked[0], *(f"after NXDOMAIN from there: {each}" for each in asked[1:]), *dead]
+
+    def _dead(self, servers: Iterable[ServerSpec | NamedUpstream]) -> Iterator[str]:
+        """Yield a line for each server that doesn't answer, as the workers have found."""
+        titles = [title(each) for each in servers if isinstance(each, ServerSpec)]
+        for each in self.status.upstreams:
+            if each.breakers_open and each.upstream in titles:
+                yield f"{each.upstream} is taken for dead by {each.breakers_open} of {each.workers} workers"
+                yield from (f"{each.upstream}: {fact}" for fact, seconds in each.learned_s.items() if not seconds)
 
     def _covered_route(self, qname: bytes, zone: ZoneFacts) -> list[str]:
         """Return a line that explains why the route that contains a name of our zones isn't used, or no line."""
@@ -316,9 +351,9 @@ class Witness:
     def _there(self, kind: str, parent: bytes, like: str = "") -> list[str]:
         """Return one line with the labels below a name."""
         labels = sorted(map(name.label_to_text, self._tree.labels_below(parent)))
-        if len(labels) <= _MAX_SHOWN:
-            return [f"{kind} there: {', '.join(labels) or 'none'}"]
         close = get_close_matches(like, labels)
+        if len(labels) <= _MAX_SHOWN:
+            return [f"{kind} there: {', '.join(labels) or 'none'}" + (f"; did you mean {close[0]}?" if close else "")]
         return [f"{kind} there: {len(labels)}" + (f", similar ones: {', '.join(close)}" if close else "")]
 
 

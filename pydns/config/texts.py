@@ -172,7 +172,7 @@ _MAX_EXTERNAL = 120  # octets: the name of a Service and its namespace fit below
 def parse_reverse_zone(text: str) -> bytes | Wanted:
     """Parse the name of a zone for PTR records."""
     zone = parse_domain(text)
-    if isinstance(zone, Wanted) or any(name.is_at_or_below(zone, tree) for tree in _REVERSE_TREES):
+    if isinstance(zone, Wanted) or any(name.is_at_or_below(zone, tree) for tree in REVERSE_TREES):
         return zone
     return Wanted("in-addr.arpa, ip6.arpa or a domain below one of them")
 
@@ -186,7 +186,7 @@ def parse_ptr_range(text: str) -> str | Wanted:
     return text
 
 
-_REVERSE_TREES = (name.from_labels(b"in-addr", b"arpa"), name.from_labels(b"ip6", b"arpa"))
+REVERSE_TREES = (name.from_labels(b"in-addr", b"arpa"), name.from_labels(b"ip6", b"arpa"))
 
 
 def parse_host_name(text: str) -> bytes | Wanted:

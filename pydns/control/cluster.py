@@ -21,9 +21,9 @@ from pydns.kube.producer import ZoneOptions
 from pydns.kube.zone import Cut, Zone
 from pydns.log import Level, Log
 from pydns.table.layout import Changes, Contents, Facts
-from pydns.table.status import ExternalStatus, Filter, KindStatus
+from pydns.table.status import MAX_LISTED, ExternalStatus, Filter, KindStatus
 
-_MAX_SKIPPED, _MAX_TEXT = 100, 200  # skipped or cut objects in the status, and characters about each
+_MAX_TEXT = 200  # characters about an object in the status
 _MOST = 250  # records, names and addresses to look at for a commit: a few milliseconds
 
 
@@ -145,8 +145,11 @@ class Cluster:
             only=Filter(
                 namespaces=None if namespaces is None else tuple(sorted(namespaces)), labels=self.options.source.labels
             ),
-            skipped={str(ref)[:_MAX_TEXT]: skipped[ref][:_MAX_TEXT] for ref in islice(skipped, _MAX_SKIPPED)},
-            cut={str(ref)[:_MAX_TEXT]: str(cut) for ref, cut in islice(self._zone.cut.items(), _MAX_SKIPPED)},
+            skipped={str(ref)[:_MAX_TEXT]: skipped[ref][:_MAX_TEXT] for ref in islice(skipped, MAX_LISTED)},
+            cut={str(ref)[:_MAX_TEXT]: str(cut) for ref, cut in islice(self._zone.cut.items(), MAX_LISTED)},
+            without_endpoints={
+                str(ref)[:_MAX_TEXT]: str(each) for ref, each in islice(self._zone.without_endpoints(), MAX_LISTED)
+            },
             kinds={kind.value: self._kind_status(kind, each) for kind, each in self._source.status().items()},
             warnings=self._source.warnings(),
             external=self._external_status(),

@@ -197,6 +197,7 @@ class Controller:
             only=feed.only,
             skipped=dict(feed.skipped),
             cut=dict(feed.cut),
+            without_endpoints=dict(feed.without_endpoints),
             kinds=dict(feed.kinds),
             zones=self._inputs.statics.status(),
             external=feed.external,

@@ -22,6 +22,7 @@ class FeedStatus(NamedTuple):
     only: Filter = Filter()
     skipped: Mapping[str, str] = {}  # object -> why it can't be used
     cut: Mapping[str, str] = {}  # object -> what of it is missing
+    without_endpoints: Mapping[str, str] = {}  # headless Service -> which endpoints it has, none of them ready
     kinds: Mapping[str, KindStatus] = {}
     warnings: Sequence[str] = ()  # what is left out of the source's files, each with its place
     external: ExternalStatus | None = None  # None: there are no external zones

@@ -86,6 +86,8 @@ class EndpointSlice(NamedTuple):
     ports: tuple[Port, ...]  # the first `MAX_PORTS`
     endpoints: tuple[Endpoint, ...]  # the first `MAX_ENDPOINTS`
     left_out: int = 0  # other ports and addresses
+    unready: int = 0  # endpoints that aren't ready, for `explain`
+    terminating: int = 0  # of these
 
     @property
     def key(self) -> ServiceKey:
@@ -207,6 +209,7 @@ class _TargetRef(msgspec.Struct, gc=False):
 
 class _Conditions(msgspec.Struct, gc=False):
     ready: bool | None = None
+    terminating: bool | None = None
 
 
 class _Endpoint(msgspec.Struct, rename="camel", gc=False):
@@ -290,9 +293,12 @@ def read_endpoint_slice(raw: RawEndpointSlice, options: Options) -> EndpointSlic
     family = AF_INET if raw.address_type == "IPv4" else AF_INET6
     endpoints: list[Endpoint] = []
     left_out = 0
+    unready = terminating = 0
     for endpoint in raw.endpoints or ():
         # Unknown counts as ready (EndpointConditions in the API reference).
         if endpoint.conditions is not None and endpoint.conditions.ready is False:
+            unready += 1
+            terminating += endpoint.conditions.terminating is True
             continue
         texts = endpoint.addresses
         if len(endpoints) + len(texts) > MAX_ENDPOINTS:
@@ -320,6 +326,8 @@ def read_endpoint_slice(raw: RawEndpointSlice, options: Options) -> EndpointSlic
         ports,
         tuple(endpoints),
         left_out + len(numbered) - len(ports),
+        unready,
+        terminating,
     )
 
 

@@ -25,7 +25,7 @@ from pydns.kube.kinds import EXTERNAL_KINDS, NAMING_KINDS, RECORD_KINDS, Kind, e
 from pydns.kube.objects import Object, Ref, Service, ServiceKey
 from pydns.kube.producer import Change, Key, MakeProducer, Producer, State, ZoneOptions
 from pydns.kube.producers.external import External
-from pydns.kube.producers.services import Services, ServiceState
+from pydns.kube.producers.services import Services, ServiceState, Unready
 from pydns.kube.store import Store
 from pydns.table.layout import FORMAT, Changes, Contents, Facts, NodeKind, ZoneFacts
 
@@ -294,6 +294,13 @@ class Zone:
                         found[key] = Cut(answers + 1, left_out)
             self._all_cut = {Ref(Kind.SERVICE, *key): cut for key, cut in found.items()}
         return self._all_cut
+
+    def without_endpoints(self) -> Iterator[tuple[Ref, Unready]]:
+        """Yield the headless Services without a ready endpoint."""
+        for part in self._parts:
+            if isinstance(part.producer, Services):
+                for key, unready in part.producer.without_endpoints():
+                    yield Ref(Kind.SERVICE, *key), unready
 
     def service_addresses(self) -> tuple[bytes, ...]:
         """Return the ClusterIPs of the Services that have this server as an endpoint, as they were published."""

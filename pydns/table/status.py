@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Struct
 
 VERSION = 1
+MAX_LISTED = 100  # objects in each list of the status
 
 
 class ConfigState(Enum):
@@ -131,6 +132,7 @@ class Status(Struct, frozen=True, kw_only=True):
     only: Filter = Filter()
     skipped: dict[str, str] = {}  # object -> why it can't be used; 100 at most
     cut: dict[str, str] = {}  # object -> what of it is missing, because it is too large; 100 at most
+    without_endpoints: dict[str, str] = {}  # headless Service -> its endpoints, none of them ready; 100 at most
     kinds: dict[str, KindStatus] = {}
     zones: tuple[ZoneStatus, ...] = ()
     external: ExternalStatus | None = None

@@ -24,10 +24,12 @@ from pydns.config.inputs import read_file
 from pydns.config.model import dump
 from pydns.config.read import Accepted
 from pydns.dns import name
+from pydns.table.status import MAX_LISTED
 from pydns.table.writer import Writer
 from tests.running import SERVICE, Server
 from tests.subject import InProcess, load, load_static
 from tests.test_cases import FILES, File
+from tests.waiting import until
 
 TABLES = yaml.safe_load(Path(__file__).with_name("explain.yaml").read_text())
 CASES = [pytest.param(number, case, id=case["name"]) for number, table in enumerate(TABLES) for case in table["cases"]]
@@ -180,6 +182,30 @@ def _text(rrset: dns.rrset.RRset, rdata: dns.rdata.Rdata) -> str:
     return f"{rrset.name} {rrset.ttl} IN {dns.rdatatype.to_text(rrset.rdtype)} {rdata}".lower()
 
 
+def test_json_has_the_same_as_the_text(state_dirs: list[Path], explain: Explain) -> None:
+    status, printed, _ = explain(state_dirs[0], "-o", "json", "api.shop", "--namespace", "default")
+    found = json.loads(printed)
+    answers = found["tried"]
+    assert (status, found["has_answer"], found["search"], found["notes"]) == (0, True, "default", [])
+    assert [(each["name"], each["reply"], each["cached_s"]) for each in answers] == [
+        ("api.shop.default.svc.cluster.local.", "NXDOMAIN", 5),
+        ("api.shop.svc.cluster.local.", "NOERROR", None),
+    ]
+    assert answers[1]["records"] == ["api.shop.svc.cluster.local. 5 IN A 10.96.0.10"]
+    assert answers[1]["why"] == ["api is a Service in namespace shop"]
+    status, printed, _ = explain(state_dirs[0], "-o", "json", "none.shop.svc.cluster.local.")
+    found = json.loads(printed)
+    assert (status, found["has_answer"], found["search"], len(found["tried"])) == (1, False, None, 1)
+
+
+def test_a_list_of_services_without_endpoints_that_is_full_rules_nothing_out(tmp_path: Path, explain: Explain) -> None:
+    without = {f"Service shop/db-{number}": "no endpoints" for number in range(MAX_LISTED)}
+    service = yaml.safe_load(SERVICE.format(name="web", address="10.96.0.1"))
+    _write_table(tmp_path, {"cluster": [service], "status": {"without_endpoints": without}})
+    said = explain(tmp_path, "db.shop.svc.cluster.local.")[1]
+    assert "namespace shop has no Service db, or it is headless without a ready endpoint\n" in said
+
+
 def test_names_that_a_running_server_leaves_out_are_explained(
     manifests: Path, tmp_path: Path, start: Callable[..., Server], explain: Explain
 ) -> None:
@@ -187,11 +213,27 @@ def test_names_that_a_running_server_leaves_out_are_explained(
     zones = tmp_path / "zones"
     zones.mkdir()
     (zones / "example.org.zone").write_text("@ 60 SOA ns admin 1 2 3 4 30\n@ 60 NS ns\n")
+    (manifests / "db.yaml").write_text(_DB)
     start(flags=["--namespaces", "shop", "--zones", str(zones)])
 
     def why(qname: str) -> str:
         return explain(tmp_path / "state", qname)[1].partition("from ")[2]
 
+    until(lambda: "without a ready endpoint: 1 endpoint (1 not ready)\n" in why("db.shop.svc.cluster.local."), 20)
     assert "namespace test is not served; the served ones are: shop\n" in why("web.test.svc.cluster.local.")
     assert f"zone file {zones}/example.org.zone\n" in why("www.example.org.")
     assert why("web.shop.svc.cluster.local.").endswith("why       web is a Service in namespace shop\n")
+
+
+_DB = """
+apiVersion: v1
+kind: Service
+metadata: {name: db, namespace: shop}
+spec: {clusterIP: None}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: db-1, namespace: shop, labels: {kubernetes.io/service-name: db}}
+addressType: IPv4
+endpoints: [{addresses: [10.1.0.1], conditions: {ready: false}}]
+"""

@@ -89,7 +89,7 @@ def test_json_is_the_documented_status_with_the_memory(state_dir: Path, capsys: 
     assert printed["memory"] > 1e6  # of this process, which is in the list
 
 
-@pytest.mark.parametrize("verb", [["status"], ["check", "x"]])
+@pytest.mark.parametrize("verb", [["status"], ["explain", "web"], ["check", "x"]])
 def test_another_format_is_refused(verb: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*verb, "--output", "yaml"]) == 2
     assert capsys.readouterr().err == f'pydns {verb[0]}: --output: "yaml" is not text or json\n'

@@ -64,9 +64,8 @@ class Running:
         return "\n".join(status(self.state_dir))
 
     def explain(self, name: str) -> str:
-        return "\n".join(
-            explain.explain(self.state_dir, explain.parse(f"{name}.svc.cluster.local.", "A", "default"))[1]
-        )
+        wish = explain.parse(f"{name}.svc.cluster.local.", "A", "default")
+        return "\n".join(explain.lines(explain.explain(self.state_dir, wish)))
 
     def _answers(self) -> dns.message.Message | None:
         try:

@@ -17,6 +17,20 @@ class ServiceState(NamedTuple):
     left_out: int = 0  # endpoints and ports that have no records
 
 
+class Unready(NamedTuple):
+    """The endpoints of a Service of which none is ready."""
+
+    endpoints: int
+    terminating: int
+
+    def __str__(self) -> str:
+        if not self.endpoints:
+            return "no endpoints"
+        counts = {"not ready": self.endpoints - self.terminating, "terminating": self.terminating}
+        states = ", ".join(f"{number} {state}" for state, number in counts.items() if number)
+        return f"{self.endpoints} endpoint{'s' if self.endpoints > 1 else ''} ({states})"
+
+
 class Services(Plain):
     """The producer of Services. A key is a namespace and the name of a Service."""
 
@@ -25,6 +39,7 @@ class Services(Plain):
         self._schema = options.schema
         self._services: dict[ServiceKey, Service] = {}
         self._slices: dict[ServiceKey, dict[str, EndpointSlice]] = {}
+        self._without_endpoints: dict[ServiceKey, None] = {}  # headless, without a ready endpoint
         self._near: set[ServiceKey] = set()  # in the server's own namespace
         self._serving: list[Service] | None = None
 
@@ -48,10 +63,15 @@ class Services(Plain):
             keys.append(after.key)
             self._slices.setdefault(keys[-1], {})[after.name] = after
         for key in keys:
+            if self._lacks_endpoints(key):
+                self._without_endpoints[key] = None
+            else:
+                self._without_endpoints.pop(key, None)
             if key[0] == self._options.server_namespace:
                 self._near.add(key)
                 self._serving = None
-        return keys
+        # During a rollout each endpoint that ends is first seen unready, then gone: the records are the same.
+        return () if _has_same_records(change) else keys
 
     def serving(self) -> list[Service]:
         """Return the Services with a ClusterIP in the server's own namespace that have the server as an endpoint.
@@ -62,6 +82,19 @@ class Services(Plain):
             services = [self._services[key] for key in sorted(self._near) if key in self._services]
             self._serving = [each for each in services if each.external_name is None and self._leads_here(each)]
         return self._serving
+
+    def _lacks_endpoints(self, key: ServiceKey) -> bool:
+        service = self._services.get(key)
+        if service is None or not service.headless:
+            return False
+        return not any(each.endpoints for each in self._slices.get(key, {}).values())
+
+    def without_endpoints(self) -> Iterator[tuple[ServiceKey, Unready]]:
+        """Yield the served headless Services without a ready endpoint: their names don't exist."""
+        for key in self._without_endpoints:
+            if self._options.serves(key[0]):
+                slices = self._slices.get(key, {}).values()
+                yield key, Unready(sum(each.unready for each in slices), sum(each.terminating for each in slices))
 
     def _leads_here(self, service: Service) -> bool:
         if not service.cluster_ips:
@@ -107,6 +140,14 @@ class Services(Plain):
     def change_ttl(self, ttl_s: int) -> None:
         """Make records with another TTL from now on."""
         self._schema = self._schema._replace(ttl_s=ttl_s)
+
+
+def _has_same_records(change: Change) -> bool:
+    """Return whether only endpoints that aren't ready differ."""
+    before, after = change
+    if not (isinstance(before, EndpointSlice) and isinstance(after, EndpointSlice)):
+        return False
+    return before == after._replace(unready=before.unready, terminating=before.terminating)
 
 
 def _bounded(service: Service, slices: tuple[EndpointSlice, ...]) -> ServiceState:

@@ -1,0 +1,30 @@
+"""docs/json.md has every key of what `-o json` prints."""
+
+import re
+from pathlib import Path
+from typing import get_type_hints
+
+import msgspec
+import pytest
+
+from pydns.cli.check import Checked
+from pydns.cli.explain import Answer, Explanation
+
+DOCUMENT = (Path(__file__).parents[2] / "docs" / "json.md").read_text()
+TYPES = {
+    int: "number",
+    bool: "true or false",
+    str: "text",
+    int | None: "number or null",
+    str | None: "text or null",
+    tuple[str, ...]: "list of text",
+    tuple[Answer, ...]: "list of Answer",
+}
+
+
+@pytest.mark.parametrize(("section", "struct"), [("check", Checked), ("explain", Explanation), ("Answer", Answer)])
+def test_the_document_has_every_key_with_its_type(section: str, struct: type[msgspec.Struct]) -> None:
+    text = DOCUMENT.partition(f"\n## {section}\n")[2].partition("\n## ")[0]
+    hints = get_type_hints(struct)
+    keys = [(field.encode_name, TYPES[hints[field.name]]) for field in msgspec.structs.fields(struct)]
+    assert re.findall(r"^\| `(\w+)` \| ([^|]+) \|", text, re.MULTILINE) == keys
