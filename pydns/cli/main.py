@@ -8,7 +8,7 @@ A module is imported when its verb runs: `serve` forks before anything heavy is 
 
 import os
 import sys
-from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from argparse import Action, ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import import_module
 from textwrap import fill
@@ -117,9 +117,19 @@ VERBS = (
         {0: "printed", 1: "the Corefile has mistakes, or can't be read"},
         arguments=[Argument("file", _CONFIGURATION)],
     ),
+    Verb(
+        "completion",
+        "print a script that completes verbs and flags in a shell",
+        "Print a script that completes verbs, flags and paths in a shell. It needs shtab: "
+        "pip install 'pydns-kubernetes[completion]'.",
+        ["pydns completion bash > ~/.local/share/bash-completion/completions/pydns"],
+        {0: "printed", 1: "shtab isn't installed"},
+        arguments=[Argument("shell", "bash, zsh, fish, tcsh or another shell that shtab knows")],
+    ),
 )
 _NAMES = [verb.name for verb in VERBS]
 _WIDTH = 80
+_NO_PATHS: Mapping[str, object] = {}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -142,8 +152,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
-def parser(environment: Mapping[str, str]) -> ArgumentParser:
-    """Return the parser of the whole command line. Environment variables give defaults, so flags win over them."""
+def parser(environment: Mapping[str, str], paths: Mapping[str, object] = _NO_PATHS) -> ArgumentParser:
+    """Return the parser of the whole command line. Environment variables give defaults, so flags win over them.
+
+    `paths` has what shtab completes paths with, by metavar.
+    """
     top = _Parser(
         prog="pydns",
         description="Service-aware cluster DNS server for Kubernetes.",
@@ -160,11 +173,11 @@ def parser(environment: Mapping[str, str]) -> ArgumentParser:
             formatter_class=RawDescriptionHelpFormatter,
         )
         for argument in verb.arguments:
-            _add_argument(verb_parser, argument)
+            _complete(_add_argument(verb_parser, argument), paths)
         for group in verb.flag_groups:
             add = (verb_parser.add_argument_group(group.title) if group.title else verb_parser).add_argument
             for flag in group.flags:
-                _add_flag(add, flag, environment)
+                _complete(_add_flag(add, flag, environment), paths)
     return top
 
 
@@ -181,23 +194,27 @@ class _Parser(ArgumentParser):
         self.exit(2, f"{self.prog}: {message}\n")
 
 
-def _add_argument(verb_parser: ArgumentParser, argument: Argument) -> None:
+def _complete(action: Action, paths: Mapping[str, object]) -> None:
+    if isinstance(action.metavar, str) and action.metavar in paths:
+        action.complete = paths[action.metavar]  # type: ignore[attr-defined]
+
+
+def _add_argument(verb_parser: ArgumentParser, argument: Argument) -> Action:
     text = argument.purpose + (f" (default {argument.default})" if argument.default else "")
     nargs = None if argument.default is None else "?"
-    verb_parser.add_argument(
+    return verb_parser.add_argument(
         argument.name, metavar=argument.name.upper(), nargs=nargs, default=argument.default, help=text
     )
 
 
-def _add_flag(add: Callable[..., object], flag: Flag, environment: Mapping[str, str]) -> None:
+def _add_flag(add: Callable[..., Action], flag: Flag, environment: Mapping[str, str]) -> Action:
     text = f"{flag.purpose} Default: {flag.default or flag.absent_text}. [{flag.variable}]".replace("%", "%%")
     typed = filter(None, [flag.short, flag.option])
     given = environment.get(flag.variable)
     default = flag.default if given is None else FromVariable(given)
     if flag.is_switch:
-        add(*typed, action="store_const", const="true", default=default, help=text)
-    else:
-        add(*typed, metavar=flag.metavar, default=default, help=text)
+        return add(*typed, action="store_const", const="true", default=default, help=text)
+    return add(*typed, metavar=flag.metavar, default=default, help=text)
 
 
 def _unknown(words: Sequence[str], known: Sequence[Flag]) -> list[str]:
