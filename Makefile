@@ -1,13 +1,15 @@
-# Every target installs its needs: a clone, Python 3.11 and make are enough.
+# Every target installs its needs: a clone, Python 3.11 or later and make are enough.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+SERVES := $(VENV)/.serves
 
 .PHONY: demo test quick differential coverage soak resolvers helm mutate lint types check bench lock sbom clean
 
-demo: $(READY)
-	$(BIN)/python -m tests.demo
+# At another port: make demo PORT=5353. If the tests are installed, so is what the demo needs.
+demo: $(if $(wildcard $(READY)),,$(SERVES))
+	$(BIN)/python -m tests.demo $(PORT)
 
 test: $(READY)
 	$(BIN)/pytest -n 4
@@ -77,7 +79,14 @@ sbom: $(READY)
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage*
 
+$(SERVES): pyproject.toml
+	@echo "Installing what pydns needs into $(VENV), 190 MB. This takes about a minute."
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	touch $@
+
 $(READY): pyproject.toml
+	@echo "Installing pydns and what its tests need into $(VENV), 500 MB. This takes one to three minutes."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test,lint]'
 	touch $@

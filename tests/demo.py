@@ -1,6 +1,6 @@
 """`make demo`: the server itself, over the small cluster in manifests/demo, until Ctrl-C.
 
-Knows how to start `pydns serve` and which questions are worth asking.
+Knows how to start `pydns serve` and what is worth trying. Imports nothing that serving doesn't need.
 """
 
 import os
@@ -22,23 +22,32 @@ QUESTIONS = (
     "chat.social.svc.cluster.local AAAA",
     "-x 10.96.0.10",
 )
+LOOKS = ("explain chat.social", "explain 10.96.0.10", "status", "dump")
 
 
-def main() -> int:
-    """Serve until Ctrl-C. Returns the exit status."""
-    if _port_is_taken():
-        sys.stderr.write(f"make demo: {HOST}:{PORT} is taken by another program; stop it and try again\n")
+def main(arguments: list[str]) -> int:
+    """Serve until Ctrl-C, at the port that may be given. Returns the exit status."""
+    port_text = arguments[0] if arguments else str(PORT)
+    if not port_text.isdecimal() or not 1 <= int(port_text) <= 65535:
+        sys.stderr.write(f"make demo: PORT={port_text} is not a port from 1 to 65535\n")
+        return 2
+    port = int(port_text)
+    if _port_is_taken(port):
+        sys.stderr.write(f"make demo: {HOST}:{port} is taken by another program; try make demo PORT={port + 1000}\n")
         return 1
     with tempfile.TemporaryDirectory(prefix="pydns-demo-") as state_dir:
         sys.stdout.write("Ask from another terminal (Ctrl-C ends the demo):\n\n")
         for question in QUESTIONS:
-            sys.stdout.write(f"  dig @{HOST} -p {PORT} +short {question}\n")
+            sys.stdout.write(f"  dig @{HOST} -p {port} +short {question}\n")
+        sys.stdout.write(f"\nLook inside. The state directory is {state_dir}:\n\n")
+        for look in LOOKS:
+            sys.stdout.write(f"  {_command()} {look} --state-dir {state_dir}\n")
         sys.stdout.write(f"\nEdit a file in {MANIFESTS} and ask again.\n\n")
         sys.stdout.flush()
-        arguments = ["--listen", f"{HOST}:{PORT}", "--manifests", str(MANIFESTS), "--state-dir", state_dir]
+        flags = ["--listen", f"{HOST}:{port}", "--manifests", str(MANIFESTS), "--state-dir", state_dir]
         # A demo has no probes and no balancer; --ready serves /status.
-        arguments += ["--health", "off", "--metrics", "off", "--ready", f"{HOST}:0", "--drain-quiet", "0"]
-        server = subprocess.Popen([sys.executable, "-m", "pydns", "serve", "--workers", "1", *arguments])
+        flags += ["--health", "off", "--metrics", "off", "--ready", f"{HOST}:0", "--drain-quiet", "0"]
+        server = subprocess.Popen([sys.executable, "-m", "pydns", "serve", "--workers", "1", *flags])
         # The terminal sends Ctrl-C to the server too; SIGTERM has to be passed on.
         signal.signal(signal.SIGTERM, lambda *_: os.kill(server.pid, signal.SIGTERM))
         while True:
@@ -46,17 +55,23 @@ def main() -> int:
                 return server.wait()
 
 
-def _port_is_taken() -> bool:
+def _command() -> str:
+    """Return how the command is typed here."""
+    command = Path(sys.executable).with_name("pydns")
+    return os.path.relpath(command) if command.is_relative_to(Path.cwd()) else str(command)
+
+
+def _port_is_taken(port: int) -> bool:
     for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
         with socket.socket(socket.AF_INET, kind) as probe:
             if kind == socket.SOCK_STREAM:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                probe.bind((HOST, PORT))
+                probe.bind((HOST, port))
             except OSError:
                 return True
     return False
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

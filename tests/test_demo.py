@@ -1,0 +1,92 @@
+"""`make demo` serves, and prints lines that work as they are."""
+
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.demo import LOOKS, QUESTIONS
+from tests.waiting import until
+
+ROOT = Path(__file__).parents[1]
+pytestmark = pytest.mark.processes
+
+
+def free_port() -> int:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+
+@contextmanager
+def demo(port: int) -> Iterator[list[str]]:
+    """Run the demo and yield the lines that it has printed."""
+    command = [sys.executable, "-m", "tests.demo", str(port)]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    printed: list[str] = []
+
+    def read() -> None:
+        assert process.stdout is not None
+        printed.extend(iter(process.stdout.readline, ""))
+
+    reading = threading.Thread(target=read, daemon=True)
+    reading.start()
+    try:
+        yield printed
+    finally:
+        process.send_signal(signal.SIGTERM)
+        status = process.wait(60)
+        reading.join(60)
+        assert process.stdout is not None
+        process.stdout.close()
+    assert status == 0
+
+
+def test_the_printed_lines_work() -> None:
+    port = free_port()
+    with demo(port) as printed:
+        until(lambda: any("event=synced" in line for line in printed), 60)
+        lines = [line.strip() for line in printed]
+        asked = [line for line in lines if line.startswith(f"dig @127.0.0.1 -p {port} +short ")]
+        looks = [line for line in lines if "pydns " in line and " --state-dir " in line and "event=" not in line]
+        assert (len(asked), len(looks)) == (len(QUESTIONS), len(LOOKS))
+        state_dir = Path(re.findall(r"state directory is (\S+):", "\n".join(lines))[0])
+        for look in looks:
+            verb = shlex.split(look)
+            ended = subprocess.run(verb, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+            assert (ended.returncode, ended.stderr) == (0, ""), look
+            assert ended.stdout
+    assert not state_dir.exists()
+
+
+@pytest.mark.parametrize("port", ["x", "0", "65536", ""])
+def test_an_invalid_port_is_refused(port: str) -> None:
+    command = [sys.executable, "-m", "tests.demo", port]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert (ended.returncode, ended.stderr) == (2, f"make demo: PORT={port} is not a port from 1 to 65535\n")
+
+
+def test_a_taken_port_is_reported() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        command = [sys.executable, "-m", "tests.demo", str(port)]
+        ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 1
+    assert f"127.0.0.1:{port} is taken by another program; try make demo PORT=" in ended.stderr
+
+
+def test_the_demo_imports_only_the_standard_library() -> None:
+    """The environment of `make demo` has what serving needs, and nothing of the tests."""
+    imported = re.findall(r"^(?:from|import) (\w+)", (ROOT / "tests" / "demo.py").read_text(), re.MULTILINE)
+    assert imported
+    assert set(imported) <= sys.stdlib_module_names
