@@ -80,7 +80,7 @@ clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage*
 
 $(SERVES): pyproject.toml
-	@echo "Installing what pydns needs into $(VENV), 190 MB. This takes about a minute."
+	@echo "Installing what pydns needs into $(VENV), 200 MB. This takes about a minute."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
 	touch $@
