@@ -135,7 +135,7 @@ def parse_external_zone(text: str) -> bytes | Wanted:
         return zone
     if not _HOST_NAME.fullmatch(text) or len(zone) > _MAX_EXTERNAL:
         return Wanted(f"a domain name of letters, digits and hyphens with at most {_MAX_EXTERNAL - 2} characters")
-    if any(name.is_at_or_below(zone, tree) for tree in _REVERSE_TREES):
+    if any(name.is_at_or_below(zone, tree) for tree in REVERSE_TREES):
         return Wanted("a domain name outside of in-addr.arpa and ip6.arpa")
     return zone
 
