@@ -21,6 +21,7 @@ from tests.bench import (
     memory,
     names,
     overload,
+    probes,
     procfs,
     report,
     restart,
@@ -42,6 +43,7 @@ _PARTS = {  # what it measures, and the programs that it needs
     "memory": ("memory by the size of the cluster", ("dnsperf",)),
     "overload": ("replies at ten times the load", ("dnsperf", "taskset")),
     "clients": ("what ordinary clients lose next to a greedy one", ("dnsperf", "taskset")),
+    "probes": ("delay of probes next to a flood of their port or the metrics", ()),
     "restart": ("queries lost in a rolling restart", ()),
 }
 
@@ -99,6 +101,9 @@ def _measure(part: str, options: argparse.Namespace) -> tuple[Any, report.Table]
     if part == "clients":
         peak_qps, beside = clients.run(options.pydns, options.seconds, _cores())
         return [each._asdict() for each in beside], clients.table(peak_qps, beside)
+    if part == "probes":
+        probed = probes.run(options.pydns)
+        return [each._asdict() for each in probed], probes.table(probed)
     if part == "restart":
         lives = restart.run(options.pydns)
         return [each._asdict() for each in lives], restart.table(lives)
