@@ -176,8 +176,7 @@ class Responder:
                     replies[len(reply)] += 1
                     return reply
                 if asked[-4:] in ORDINARY:
-                    if with_do:
-                        bits |= ASK_DO
+                    bits |= ASK_DO if with_do else 0
                     limit = port.limit
                     if opt:
                         limit = max(limit, min(int.from_bytes(message[end + 3 : end + 5]), self._strict.max_udp_size))
