@@ -322,8 +322,9 @@ _EXTERNAL = Record(
         Key(
             "sources",
             ListOf(OneOf(ExternalSource), "sources"),
-            "Objects that give names to the zone. nodes are the addresses of Services of type NodePort.",
-            "[services, dnsendpoints]",
+            "Objects that give names to the zone. routes are those of the Gateway API. nodes are the addresses of "
+            "Services of type NodePort.",
+            "[services, routes]",
             "[pods]",
         ),
         Key(
@@ -344,6 +345,14 @@ _EXTERNAL = Record(
             "ingress_classes",
             ListOf(Text(texts.CLASS_NAME, texts.parse_class_name), "names of classes"),
             "Only Ingresses of these classes have names. One that names no class has the default class.",
+            "[public]",
+            "[Public]",
+            default="all",
+        ),
+        Key(
+            "gateway_classes",
+            ListOf(Text(texts.CLASS_NAME, texts.parse_class_name), "names of classes"),
+            "Only routes of Gateways of these classes have names.",
             "[public]",
             "[Public]",
             default="all",

@@ -195,6 +195,7 @@ class ExternalSource(Enum):
 
     SERVICES = "services"
     INGRESSES = "ingresses"
+    ROUTES = "routes"  # of the Gateway API
     DNSENDPOINTS = "dnsendpoints"
     NODES = "nodes"
 
@@ -224,6 +225,7 @@ class ExternalZone(Struct, frozen=True, gc=False):
         "coredns.io/",
     )
     ingress_classes: tuple[str, ...] = ()  # empty: all
+    gateway_classes: tuple[str, ...] = ()  # likewise
     headless: bool = False  # headless Services have names too, and their endpoints
     ttl_s: int = 60
     nameservers: tuple[Nameserver, ...] = ()

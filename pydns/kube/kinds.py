@@ -15,6 +15,7 @@ from pydns.config.model import ExternalSource, ExternalZone
 from pydns.kube import objects
 from pydns.kube.objects import Object, Options
 from pydns.kube.producer import MakeProducer
+from pydns.kube.producers import routes
 from pydns.kube.producers.dns_endpoints import RawDNSEndpoint, read_dns_endpoint
 from pydns.kube.producers.exposed_services import RawExposedService, read_exposed_service
 from pydns.kube.producers.external import External
@@ -99,6 +100,34 @@ class Kind(Enum):
         is_namespaced=False,
         is_selected=False,
         wanted_by=lambda zone: ExternalSource.INGRESSES in zone.sources and bool(zone.ingress_classes),
+    )
+    GATEWAY = Row(
+        "Gateway",
+        "/apis/gateway.networking.k8s.io/v1/gateways",
+        Decoder(routes.RawGateway, routes.read_gateway),
+        (External,),
+        wanted_by=lambda zone: ExternalSource.ROUTES in zone.sources,
+    )
+    HTTP_ROUTE = Row(
+        "HTTPRoute",
+        "/apis/gateway.networking.k8s.io/v1/httproutes",
+        Decoder(routes.RawRoute, routes.READERS["HTTPRoute"]),
+        (External,),
+        wanted_by=lambda zone: ExternalSource.ROUTES in zone.sources,
+    )
+    GRPC_ROUTE = Row(
+        "GRPCRoute",
+        "/apis/gateway.networking.k8s.io/v1/grpcroutes",
+        Decoder(routes.RawRoute, routes.READERS["GRPCRoute"]),
+        (External,),
+        wanted_by=lambda zone: ExternalSource.ROUTES in zone.sources,
+    )
+    TLS_ROUTE = Row(
+        "TLSRoute",
+        "/apis/gateway.networking.k8s.io/v1/tlsroutes",
+        Decoder(routes.RawRoute, routes.READERS["TLSRoute"]),
+        (External,),
+        wanted_by=lambda zone: ExternalSource.ROUTES in zone.sources,
     )
     NODE = Row(
         "Node",

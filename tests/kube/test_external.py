@@ -108,6 +108,49 @@ _OBJECTS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
             ),
         }
     ),
+    "Gateway": st.fixed_dictionaries(
+        {
+            "metadata": _META,
+            "spec": st.fixed_dictionaries(
+                {
+                    "gatewayClassName": st.sampled_from(["a", "c"]),
+                    "listeners": st.lists(
+                        st.builds(
+                            lambda number, host, where: {
+                                "name": f"l{number}",
+                                "port": number,
+                                "protocol": "HTTP",
+                                "hostname": host,
+                                "allowedRoutes": {"namespaces": {"from": where}},
+                            },
+                            st.integers(1, 2),
+                            st.none() | _HOSTS,
+                            st.sampled_from(["All", "Same"]),
+                        ),
+                        max_size=2,
+                    ),
+                }
+            ),
+            "status": st.fixed_dictionaries({"addresses": st.lists(_IPS.map(lambda ip: {"value": ip}), max_size=2)}),
+        }
+    ),
+    "HTTPRoute": st.builds(
+        lambda meta, hosts, parents: {
+            "metadata": meta,
+            "spec": {"hostnames": hosts, "parentRefs": parents},
+            "status": {
+                "parents": [
+                    {"parentRef": each, "conditions": [{"type": "Accepted", "status": "True"}]} for each in parents
+                ]
+            },
+        },
+        _META,
+        st.lists(_HOSTS, max_size=2),
+        st.lists(
+            st.fixed_dictionaries({"name": _NAMES, "namespace": _NAMES, "sectionName": st.sampled_from([None, "l1"])}),
+            max_size=2,
+        ),
+    ),
     "IngressClass": st.fixed_dictionaries(
         {
             "metadata": st.fixed_dictionaries(

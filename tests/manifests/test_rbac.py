@@ -26,7 +26,7 @@ DISCOVERY = re.compile(r"/api/v1|/apis/[^/]+/v1(?:alpha1)?")  # open to every au
 EXTERNAL = """\
 upstreams: ["127.0.0.1:9"]
 external:
-  k8s.example.com: {sources: [services, ingresses, dnsendpoints, nodes], ingress_classes: [public]}
+  k8s.example.com: {sources: [services, ingresses, routes, dnsendpoints, nodes], ingress_classes: [public]}
 """
 
 pytestmark = needs_kubectl

@@ -19,12 +19,14 @@ from pydns.kube.producer import Change, ZoneOptions
 from pydns.kube.producers.dns_endpoints import DNSEndpoints
 from pydns.kube.producers.exposed_services import LEAST_NAMESERVER_TTL_S, ExposedServices
 from pydns.kube.producers.ingresses import Ingresses
+from pydns.kube.producers.routes import Routes
 from pydns.table.layout import NodeKind, origin_key
 
 # Nodes have no claims of their own: they are addresses of Services.
 _SOURCES: dict[ExternalSource, MakeSource] = {
     ExternalSource.SERVICES: ExposedServices,
     ExternalSource.INGRESSES: Ingresses,
+    ExternalSource.ROUTES: Routes,
     ExternalSource.DNSENDPOINTS: DNSEndpoints,
 }
 _ADDRESS_TYPES = (A, AAAA)
