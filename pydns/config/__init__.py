@@ -1,5 +1,6 @@
-"""Flags and the live configuration: tables of what can be written, and text to values, or to every mistake in it.
+"""Reads flags and the live configuration. The result is the values, or every mistake in the text.
 
-Pure: nothing here opens a file, parses the command line, calls the API server or keeps the last good configuration.
-`flags.read` and `read.read` are the doors. Imports no other room but `dns` and the log's levels.
+Tables list all flags and all keys. The code here is pure: no function opens a file, parses the command line, calls the
+API server or keeps the last good configuration. Callers start with `flags.read` and `read.read`. From other rooms, this
+room imports only `dns` and the log levels.
 """

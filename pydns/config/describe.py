@@ -1,4 +1,4 @@
-"""Documentation made from the tables: a JSON Schema for editors, Markdown tables of keys, flags and directives."""
+"""Generates documentation from the tables: a JSON Schema for editors, and Markdown tables for the documentation."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -14,7 +14,7 @@ from pydns.config.shapes import Key, Mistakes, Place, Record, walk
 
 
 def json_schema() -> dict[str, Any]:
-    """Return the JSON Schema of `config.yaml`. It accepts mistakes that only reading finds, as in an address."""
+    """Return the JSON Schema of `config.yaml`. The schema can't find every mistake, for example in an address."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Live configuration of pydns (config.yaml)",
@@ -42,9 +42,9 @@ def flags_table() -> str:
 
 
 def keys_table() -> str:
-    """Return all keys as a Markdown table, with an example and with the error for a wrong value."""
+    """Return all keys as a Markdown table. Each row has an example, and the error for a wrong value."""
     rows = [(key.name, key, key.default) for key in KUBE_DNS]
-    seen: set[Key] = set()  # the keys of a server are the same everywhere and are listed once
+    seen: set[Key] = set()  # the keys of a server appear in several places, but the table lists them once
     for path, record, key in walk(ROOT):
         if key.example and key not in seen:
             rows.append((path, key, _default(record, key)))
@@ -57,7 +57,7 @@ def keys_table() -> str:
 
 
 def directives_table() -> str:
-    """Return the directives of a Corefile as a Markdown table: what each is here."""
+    """Return the directives of a Corefile as a Markdown table. Each row describes how pydns handles the directive."""
     rows = [(f"`{name}`", "carried out", "see above") for name in sorted(directives.CARRIED_OUT)]
     rows += [
         (f"`{name}`", "no effect", row.why.removeprefix("no effect: "))
@@ -73,7 +73,7 @@ def _markdown(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def mistakes_in(path: str, key: Key, text: str) -> list[ConfigError]:
-    """Return the mistakes in a value for the key, written in YAML."""
+    """Return the mistakes in `text`, a YAML value for the key."""
     node = document.from_yaml(path, text)
     if isinstance(node, ConfigError):
         return [node]

@@ -1,6 +1,6 @@
-"""One text of a configuration, YAML or JSON, to a tree of nodes, or to the error that it isn't one.
+"""Parses one configuration text, in YAML or JSON, to a tree of nodes. For invalid syntax, the result is an error.
 
-No text can raise an exception, or cost more than its length, which is bounded.
+No text causes an exception. The cost is linear in the length of the text, and the length has a limit.
 """
 
 import json
@@ -11,11 +11,11 @@ from pydns.config import yaml_reader
 from pydns.config.mistakes import ConfigError, quote
 from pydns.config.node import Mapping, Node, Scalar, Sequence
 
-MAX_TEXT = 1024 * 1024  # characters; the API server refuses ConfigMaps beyond 1 MiB
+MAX_TEXT = 1024 * 1024  # characters; the API server refuses a ConfigMap of more than 1 MiB
 
 
 def from_yaml(source: str, text: str) -> Node | ConfigError:
-    """Parse one YAML document. A text without a document is a null. `source` names the text in the error."""
+    """Parse one YAML document. A text without a document is a null. `source` is the name of the text in errors."""
     if too_long := _too_long(source, text):
         return too_long
     documents = list(islice(yaml_reader.compose(text, yaml_reader.CONFIG), 2))
@@ -30,7 +30,7 @@ def from_yaml(source: str, text: str) -> Node | ConfigError:
 
 
 def from_json(source: str, text: str) -> Node | ConfigError:
-    """Parse a JSON value. `source` names the text in the error."""
+    """Parse a JSON value. `source` is the name of the text in errors."""
     if too_long := _too_long(source, text):
         return too_long
     try:
@@ -41,7 +41,7 @@ def from_json(source: str, text: str) -> Node | ConfigError:
         return ConfigError(source, place, f"JSON: {error.msg.lower()}")
     except RecursionError:
         return ConfigError(source, "a value so deeply nested", "allowed")
-    except ValueError:  # the interpreter limits the digits of a number
+    except ValueError:  # Python limits the number of digits in an integer
         return ConfigError(source, "a number so long", "allowed")
 
 
@@ -52,7 +52,7 @@ def _too_long(source: str, text: str) -> ConfigError | None:
 
 
 class _Pairs(list[tuple[str, Any]]):
-    """The members of a JSON object. As a dict, the last of two equal keys would win silently."""
+    """The members of a JSON object. A dict would silently keep only the last of two equal keys."""
 
 
 def _from_value(value: Any) -> Node:

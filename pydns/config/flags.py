@@ -1,10 +1,10 @@
-"""The table of all flags: parser, `--help`, environment variables, `Settings` and the README are made from it.
+"""The table of all flags. The parser, `--help`, environment variables, `Settings` and the README come from this table.
 
-An option of the cluster (`CLUSTER`) is a flag and a key of the live configuration. It has one row for both: `keys`
-makes its key, its JSON Schema and its documentation from the row here. A new one needs the row, a field of the same
-name in `Settings` and in `Config`, and the code that uses it.
+A cluster option (`CLUSTER`) is both a flag and a key of the live configuration. Its one row here defines both. `keys`
+builds the key, the JSON Schema and the documentation from this row. A new cluster option needs a row, a field of the
+same name in `Settings` and in `Config`, and the code that uses it.
 
-Pure: the command line is parsed in `pydns.cli.main`. Imports nothing heavy, because the supervisor imports it.
+This module is pure: `pydns.cli.main` parses the command line. Imports nothing heavy, because the supervisor imports it.
 """
 
 import re
@@ -27,48 +27,48 @@ if TYPE_CHECKING:
     from pydns.config.model import Config
 
 
-_PREFIX = "PYDNS_"  # of environment variables
+_PREFIX = "PYDNS_"  # prefix of environment variables
 
 
 class FromVariable(str):
-    """The text of a flag that an environment variable gives."""
+    """The text of a flag, if an environment variable sets the flag."""
 
 
 class Flag(NamedTuple):
     """A row of the table."""
 
-    name: str  # --ttl, PYDNS_TTL
-    shape: Shape  # the type, and the error for anything else
-    default: str | None  # as an operator would write it; None: `absent`
+    name: str  # `ttl` for --ttl and PYDNS_TTL
+    shape: Shape  # the type of the value, and the error for other values
+    default: str | None  # as an operator would write the value. None: `absent` is the value
     metavar: str
     purpose: str
-    wrong: str = ""  # a value that is refused; the documentation shows the error
-    remark: str = ""  # more about errors, for the documentation
-    absent: Any = None  # the value if the flag isn't given and has no `default` ...
-    absent_text: str = "none"  # ... and what that means
-    field: str = ""  # of `Settings`, if its name differs
-    may_be_empty: bool = False  # an empty value is an empty list
-    short: str = ""  # another way to type it
-    example: str = ""  # for options of the cluster, whose keys are documented with one
+    wrong: str = ""  # an invalid value; the documentation shows the error
+    remark: str = ""  # more text about errors, for the documentation
+    absent: Any = None  # the value if the flag isn't given and has no `default`
+    absent_text: str = "none"  # a description of `absent`, for the documentation
+    field: str = ""  # the field of `Settings`, if its name differs from the flag's name
+    may_be_empty: bool = False  # True if an empty value means an empty list
+    short: str = ""  # a short form of the flag
+    example: str = ""  # for cluster options, because the documentation of a key has an example
 
     @property
     def option(self) -> str:
-        """The flag as it is typed."""
+        """The flag as typed on the command line."""
         return f"--{self.name}"
 
     @property
     def variable(self) -> str:
-        """The environment variable that the flag wins over."""
+        """The environment variable for this flag. The flag takes precedence over the variable."""
         return _PREFIX + self.name.replace("-", "_").upper()
 
     @property
     def attribute(self) -> str:
-        """The attribute of the parsed command line, and the key of an option of the cluster."""
+        """The attribute of the parsed command line. For a cluster option, also the key."""
         return self.name.replace("-", "_")
 
     @property
     def in_settings(self) -> str:
-        """The field of `Settings`, and of `Config` for an option of the cluster."""
+        """The field of `Settings`. For a cluster option, also the field of `Config`."""
         return self.field or self.attribute
 
     @property
@@ -77,28 +77,28 @@ class Flag(NamedTuple):
         return isinstance(self.shape, Switch)
 
     def read(self, text: str | None, mistakes: Mistakes) -> Any:
-        """Parse a text of the command line or the environment. Returns None after a mistake."""
+        """Parse a text from the command line or the environment. Returns None after a mistake."""
         if text == "" and self.may_be_empty:
             return ()
-        text = text or self.default  # otherwise an empty value counts as not given
+        text = text or self.default  # otherwise, an empty value counts as not given
         if text is None:
             return self.absent
         return self.shape.read(_node(self.shape, text), Place("", self.written_as(text)), mistakes)
 
     def written_as(self, text: str | None) -> str:
-        """Return where the operator wrote the text: in the flag or in the variable."""
+        """Return the place of the text for errors: the name of the flag or of the environment variable."""
         return self.variable if isinstance(text, FromVariable) else self.option
 
 
 class FlagGroup(NamedTuple):
-    """Flags that `--help` lists together."""
+    """A group of flags that `--help` lists together."""
 
-    title: str  # none: the group that argparse makes
+    title: str  # empty: the default group of argparse
     flags: tuple[Flag, ...]
 
 
 def _node(shape: Shape, text: str) -> Node:
-    """Return the tree that a configuration file would have for the text of a flag."""
+    """Return the text of a flag as a node, in the form that a configuration file would have."""
     if isinstance(shape, ListOf):
         return Sequence([_node(shape.item, item.strip()) for item in text.split(",") if item.strip()], 0)
     value: Any = text
@@ -122,7 +122,7 @@ class InvalidFlags(Exception):
 
 
 def read(given: Mapping[str, str | None], usable_cpus: int) -> Settings:
-    """Return the settings that the texts of `serve`'s flags mean. `usable_cpus` is the default of `--workers`.
+    """Parse the texts of `serve`'s flags to settings. `usable_cpus` is the default of `--workers`.
 
     Raises `InvalidFlags` with every mistake, not only the first.
     """
@@ -144,7 +144,7 @@ def read(given: Mapping[str, str | None], usable_cpus: int) -> Settings:
 
 
 def with_options_of(settings: Settings, config: "Config") -> Settings:
-    """Return the settings, with the options of the cluster that the live configuration sets."""
+    """Return a copy of the settings. Cluster options in the live configuration replace the values of the flags."""
     written = {flag.in_settings: getattr(config, flag.in_settings) for flag in CLUSTER}
     return settings._replace(**{field: value for field, value in written.items() if value is not None})
 
@@ -194,7 +194,7 @@ def _parse_configmap(text: str) -> tuple[str, str] | Wanted:
     return namespace, configmap
 
 
-# The longest names below a domain take 202 octets of the 255 that a name may have.
+# A name may have 255 octets. The longest names below the cluster domain need 202 octets in addition to the domain.
 _MAX_DOMAIN = 53
 
 
@@ -279,7 +279,7 @@ DOMAIN = Flag(
     wrong=".",
 )
 
-# The options of the cluster: flags here, and keys of the live configuration, which win.
+# The cluster options. They are flags and also keys of the live configuration. The keys take precedence over the flags.
 CLUSTER = (
     Flag(
         "ttl",
@@ -354,7 +354,7 @@ CLUSTER = (
     ),
 )
 
-# The flags of `serve` as `--help` lists them.
+# The flags of `serve`, in the order of `--help`.
 GROUPS = (
     FlagGroup(
         "queries",
@@ -487,7 +487,7 @@ SERVE = tuple(flag for group in GROUPS for flag in group.flags)
 
 
 def unknown_variables(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Yield each variable with our prefix that no flag has, and the variable that was probably meant, if any."""
+    """Yield each variable that has our prefix but belongs to no flag, with the most similar known variable, if any."""
     known = [flag.variable.removeprefix(_PREFIX) for flag in (*SERVE, NAMESPACE, OUTPUT)]
     for variable in sorted(environment):
         rest = variable.removeprefix(_PREFIX)
@@ -495,5 +495,5 @@ def unknown_variables(environment: Mapping[str, str]) -> Iterator[tuple[str, str
             yield variable, next((_PREFIX + close for close in get_close_matches(rest, known, 1)), "")
 
 
-# What the kubelet sets in a pod for a Service that is called pydns or pydns-….
+# Matches variables that the kubelet sets in a pod for a Service named pydns or pydns-….
 _SERVICE_LINK = re.compile(r"(\w+_)?(SERVICE_(HOST|PORT(_\w+)?)|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)")

@@ -1,6 +1,7 @@
-"""The inputs of a live configuration: a ConfigMap of the API, the folder of a mounted one, or one file.
+"""Reads the inputs of a live configuration: a ConfigMap from the API, the folder of a mounted ConfigMap, or one file.
 
-Octets in, values out. The watchers of the API server and of files call this. What texts mean is in `read`.
+The input is octets and the result is values. The watchers of the API server and of files call this module. `read`
+defines the meaning of the texts.
 """
 
 import re
@@ -24,11 +25,14 @@ from pydns.config.read import (
 from pydns.config.shapes import found, found_key
 
 KEYS = (YAML_KEY, *kube_dns.KEYS)
-MAX_OCTETS = 4 * MAX_TEXT  # of a file; a longer one can't be a text of the allowed length
+MAX_OCTETS = 4 * MAX_TEXT  # in a file. The text of a longer file is always longer than `MAX_TEXT`
 
 
 def wanted(names: Iterable[str]) -> set[str]:
-    """Return the files of a folder whose content counts: those of our keys, or all if a Corefile may import them."""
+    """Return the files of a folder that must be read: the files of our keys, or all files if there is only a Corefile.
+
+    A Corefile can import any file of its folder.
+    """
     found = set(names)
     return found & set(KEYS) or (found if COREDNS_KEY in found else set())
 
@@ -36,7 +40,7 @@ def wanted(names: Iterable[str]) -> set[str]:
 def read_config_map(
     data: Mapping[str, str], binary: Collection[str] = (), surroundings: Surroundings = ANYWHERE
 ) -> Accepted | Refused:
-    """Read a ConfigMap's texts. `binary` are the keys whose values aren't texts."""
+    """Read the texts of a ConfigMap. `binary` contains the keys whose values aren't texts."""
     errors = [_not_text(key) for key in (*KEYS, COREDNS_KEY) if key in binary]
     result = read({**dict.fromkeys(binary, ""), **data}, surroundings)
     if errors:
@@ -45,14 +49,17 @@ def read_config_map(
 
 
 def read_folder(files: Mapping[str, bytes], surroundings: Surroundings = ANYWHERE) -> Accepted | Refused:
-    """Read the files of a folder, by name, as the keys of a ConfigMap. No files mean the defaults."""
+    """Read the files of a folder as the keys of a ConfigMap.
+
+    `files` maps names to contents. If there are no files, the result is the defaults.
+    """
     texts = {name: _text(raw) for name, raw in files.items()}
     binary = [name for name, text in texts.items() if text is None]
     return read_config_map({name: text for name, text in texts.items() if text is not None}, binary, surroundings)
 
 
 def read_file(source: str, raw: bytes, surroundings: Surroundings = ANYWHERE) -> Accepted | Refused:
-    """Read a `config.yaml`, the manifest of a ConfigMap, or a Corefile. Errors begin with `source`."""
+    """Read a file: a `config.yaml`, the manifest of a ConfigMap, or a Corefile. Errors begin with `source`."""
     text = _text(raw)
     if text is None:
         return Refused((_not_text(source),))
@@ -69,7 +76,7 @@ def read_file(source: str, raw: bytes, surroundings: Surroundings = ANYWHERE) ->
 
 
 def is_corefile(source: str, text: str) -> bool:
-    """Return whether a file is a Corefile: by its name, or because its first line opens a server block."""
+    """Return whether a file is a Corefile: it has the name of a Corefile, or its first line opens a server block."""
     if source == COREDNS_KEY or source.endswith(f".{COREDNS_KEY}"):
         return True
     first = next((line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")), "")
@@ -80,7 +87,7 @@ _OPENS_BLOCK = re.compile(r"\s*[^\s{}\[\]\"'][^{}]*(?<!:)[ \t]\{\s*(#.*)?")
 
 
 def _kind(root: node.Node | ConfigError) -> Scalar | None:
-    """Return the kind of a manifest of Kubernetes; None for anything else."""
+    """Return the kind of a Kubernetes manifest. None if the document is not a manifest."""
     if not isinstance(root, node.Mapping):
         return None
     fields = {key.text: value for key, value in root.entries if isinstance(key, Scalar)}

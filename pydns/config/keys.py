@@ -1,10 +1,11 @@
-"""The table of everything that can be configured live: reader, JSON Schema and documentation are made from it.
+"""The table of all keys of the live configuration. The reader, JSON Schema and documentation come from this table.
 
-It has two vocabularies: the keys of `config.yaml` (`ROOT`), whose defaults are those of `model`, and the keys of
-kube-dns's ConfigMap (`KUBE_DNS`). Options of the cluster have their rows in `flags`, because they are flags too.
+There are two sets of keys: the keys of `config.yaml` (`ROOT`) and the keys of kube-dns's ConfigMap (`KUBE_DNS`).
+`model` defines the defaults for `ROOT`. The rows of cluster options are in `flags`, because these options are flags
+too.
 
-Why not a library: pydantic costs every process 0.21 s and 20 MB, msgspec stops at the first error, and jsonschema costs
-10 MB and has worse messages. None of them knows the line of a value.
+No library is suitable. pydantic costs every process 0.21 s and 20 MB. msgspec stops at the first error. jsonschema
+costs 10 MB and has worse messages. None of these libraries knows the line of a value.
 """
 
 from collections.abc import Iterator
@@ -94,7 +95,7 @@ def _check_server(
 
 
 def _server_shape(address: Text) -> TextOrRecord:
-    """Return the shape of a server: its address alone, or a mapping."""
+    """Return the shape of a server. The value is only an address, or a mapping."""
 
     def parse(text: str) -> ServerSpec | NamedUpstream | Wanted:
         parsed = address.parse(text)
@@ -471,7 +472,7 @@ _NO_UPSTREAMS = "the nameservers of /etc/resolv.conf"
 
 
 def _cluster_key(flag: flags.Flag) -> Key:
-    """Return the key of an option of the cluster from the row of its flag."""
+    """Return the key of a cluster option. The key is built from the row of the flag."""
     example, wrong = flag.example, flag.wrong
     if isinstance(flag.shape, ListOf):
         example, wrong = f"[{example}]", f"[{wrong}]"

@@ -1,7 +1,8 @@
-"""The keys of kube-dns's ConfigMap: JSON texts, read as kube-dns reads them.
+"""Reads the keys of kube-dns's ConfigMap. The values are JSON texts with the same meaning as in kube-dns.
 
-A null counts as an absent key, and so does an empty list of upstreams. kube-dns stops at the first mistake; here all
-of them are found. kube-dns's limit of three upstreams doesn't exist here.
+A null counts as an absent key. An empty list of upstreams also counts as an absent key. There are two differences from
+kube-dns. kube-dns stops at the first mistake, but this module finds all mistakes. kube-dns allows three upstreams, but
+this module has no limit.
 """
 
 from collections.abc import Mapping
@@ -17,7 +18,7 @@ KEYS = (*[key.name for key in keys.KUBE_DNS], FEDERATIONS)
 
 
 class KubeDns(NamedTuple):
-    """The values of the keys."""
+    """The values of kube-dns's keys."""
 
     routes: tuple[Route, ...]
     upstreams: tuple[ServerSpec, ...] | None
@@ -25,7 +26,7 @@ class KubeDns(NamedTuple):
 
 
 def read(data: Mapping[str, str], mistakes: Mistakes) -> KubeDns:
-    """Read kube-dns's keys in a ConfigMap's `data`. The result must not be used if it added to `mistakes`."""
+    """Read kube-dns's keys in a ConfigMap's `data`. Don't use the result if this call added entries to `mistakes`."""
     notices = []
     if FEDERATIONS in data:
         notices.append(ConfigNotice(FEDERATIONS, "ignored: obsolete, because cluster federation v1 no longer exists"))

@@ -1,11 +1,11 @@
-"""What an operator reads about a configuration: mistakes, for which it is refused, and notices."""
+"""Messages about a configuration for the operator. A mistake makes pydns refuse the configuration. A notice doesn't."""
 
 import json
 from typing import NamedTuple
 
 
 class ConfigError(NamedTuple):
-    """A mistake: where it is, what was found and what was wanted. Its text is `PATH: FOUND is not WANTED`."""
+    """A mistake: its path, the value found, and the value wanted. The message is `PATH: FOUND is not WANTED`."""
 
     path: str
     found: str
@@ -16,13 +16,13 @@ class ConfigError(NamedTuple):
 
 
 class Wanted(NamedTuple):
-    """The result of parsing a text that is wrong: what it should have been, to go after "is not"."""
+    """The result of parsing a wrong text. It describes a correct text, and follows "is not" in the message."""
 
     text: str
 
 
 class ConfigNotice(NamedTuple):
-    """Something that the operator should know. The configuration is accepted in spite of it."""
+    """A notice for the operator. A configuration with notices is accepted."""
 
     path: str
     text: str
@@ -32,6 +32,6 @@ class ConfigNotice(NamedTuple):
 
 
 def quote(text: str) -> str:
-    """Return the text as JSON, shortened. The result is printable, whatever the text holds."""
+    """Return the text as a JSON string. A long text is shortened. The result is always printable."""
     shortened = text if len(text) <= 80 else text[:77] + "…"
     return json.dumps(shortened, ensure_ascii=not shortened.isprintable())

@@ -1,10 +1,11 @@
-"""The live configuration as a value: what an operator can change without a restart, with its defaults.
+"""The live configuration as a value, with its defaults. An operator can change it without a restart.
 
-Every value has been checked: names are wire names in lower case, addresses are valid, numbers are in range. How
-values are written is in `keys`. The controller stores a configuration in the answer table (`dump`) and workers `load`
-it. They are msgspec structs because those keep the type of a `ServerSpec | NamedUpstream` over this way.
+Every value has been checked: names are wire names in lower case, addresses are valid, and numbers are in range. `keys`
+defines the text form of the values. The controller stores the configuration in the answer table with `dump`. Workers
+read it with `load`. The classes are msgspec structs, because msgspec preserves the type of a
+`ServerSpec | NamedUpstream` in the stored form.
 
-The defaults here are the only ones: rooms that are configured take their limits from these values.
+All defaults are defined here and nowhere else. Other rooms take their limits from these values.
 """
 
 from enum import Enum
@@ -17,7 +18,7 @@ from pydns.dns import name
 
 
 class Transport(Enum):
-    """The protocol for an upstream. UDP falls back to TCP for a truncated answer."""
+    """The protocol for an upstream. With UDP, a truncated answer is requested again over TCP."""
 
     UDP = "udp"
     TCP = "tcp"
@@ -27,7 +28,7 @@ class Transport(Enum):
 class Case(Enum):
     """The case of the letters in a question to an upstream."""
 
-    LEARN = "learn"  # random, unless replies show that the server doesn't keep it
+    LEARN = "learn"  # random case, unless replies show that the server doesn't preserve the case
     RANDOM = "random"
     LOWER = "lower"
 
@@ -35,7 +36,7 @@ class Case(Enum):
 class Edns(Enum):
     """Whether questions to an upstream have EDNS."""
 
-    LEARN = "learn"  # unless the server shows that it doesn't understand it
+    LEARN = "learn"  # with EDNS, unless replies show that the server doesn't understand EDNS
     ALWAYS = "always"
     NEVER = "never"
 
@@ -50,14 +51,14 @@ class Choice(Enum):
 
 
 class OnNxdomain(Enum):
-    """What happens after an NXDOMAIN from a route's servers."""
+    """The action after an NXDOMAIN from a route's servers."""
 
     ANSWER = "answer"
-    NEXT = "next"  # ask the servers that would be asked without this route: split horizon
+    NEXT = "next"  # ask the servers that apply without this route (split horizon)
 
 
 class MetricNames(Enum):
-    """The names of metrics."""
+    """The naming scheme for metrics."""
 
     COREDNS = "coredns"
     PYDNS = "pydns"
@@ -74,27 +75,27 @@ class RcodeClass(Enum):
 class TlsFiles(Struct, frozen=True, gc=False):
     """Files for connections over TLS, in PEM. They are read when a connection is opened."""
 
-    ca: str | None = None  # certificates of the authorities that are trusted; None: the system's
-    certificate: str | None = None  # ours, for servers that want one, with its chain
-    key: str | None = None  # of our certificate; None: in the same file
+    ca: str | None = None  # certificates of trusted CAs. None: the system's CAs
+    certificate: str | None = None  # our client certificate with its chain, for servers that require one
+    key: str | None = None  # the key of our certificate. None: the key is in the certificate's file
 
 
 class SpecialName(Enum):
-    """Names that a resolver must answer itself: `pydns.zones.special`."""
+    """Names that a resolver must answer itself. See `pydns.zones.special`."""
 
     RESOLVER_ARPA = "resolver.arpa"
     USE_APPLICATION_DNS_NET = "use-application-dns.net"
 
 
 class Denial(Enum):
-    """How a name is denied."""
+    """The kind of answer for a denied name."""
 
     NXDOMAIN = "nxdomain"
     NODATA = "nodata"
 
 
 class Blocked(Struct, frozen=True, gc=False):
-    """A domain whose names are denied here and asked nowhere."""
+    """A domain whose names are denied. Questions for these names are not forwarded."""
 
     domain: bytes
     denial: Denial
@@ -106,7 +107,7 @@ class ServerSpec(Struct, frozen=True, gc=False, tag="ip"):
     ip: str  # canonical text
     port: int = 53
     transport: Transport = Transport.UDP
-    server_name: str | None = None  # for TLS: what the certificate must be for; the address if None
+    server_name: str | None = None  # for TLS: the name that the certificate must contain. None: the address
     packets_per_second: int | None = None  # None: no limit
     case: Case = Case.LEARN
     edns: Edns = Edns.LEARN
@@ -114,12 +115,12 @@ class ServerSpec(Struct, frozen=True, gc=False, tag="ip"):
 
 
 class NamedUpstream(Struct, frozen=True, gc=False, tag="name"):
-    """An upstream with a DNS name, which is resolved again when its TTL ends."""
+    """An upstream with a DNS name. The name is resolved again when the TTL expires."""
 
     qname: bytes
     port: int = 53
     transport: Transport = Transport.UDP
-    server_name: str | None = None  # for TLS: what the certificate must be for; `qname` if None
+    server_name: str | None = None  # for TLS: the name that the certificate must contain. None: `qname`
     packets_per_second: int | None = None
     case: Case = Case.LEARN
     edns: Edns = Edns.LEARN
@@ -131,13 +132,13 @@ class Route(Struct, frozen=True, gc=False):
 
     domain: bytes
     servers: tuple[ServerSpec | NamedUpstream, ...]
-    except_: tuple[bytes, ...] = ()  # domains below `domain` that the route doesn't apply to
+    except_: tuple[bytes, ...] = ()  # domains below `domain` that are excluded from the route
     on_nxdomain: OnNxdomain = OnNxdomain.ANSWER
-    choice: Choice | None = None  # None: `Config.choice` counts
+    choice: Choice | None = None  # None: `Config.choice` applies
 
 
 class CacheOptions(Struct, frozen=True, gc=False):
-    """Limits of one worker's cache of upstreams' answers. Names of the cluster are never cached."""
+    """Limits for one worker's cache of upstream answers. Answers for names of the cluster are never cached."""
 
     entries: int = 10_000
     bytes: int = 8 * 1024 * 1024
@@ -145,7 +146,7 @@ class CacheOptions(Struct, frozen=True, gc=False):
     max_ttl_s: int = 3600
     min_negative_ttl_s: int = 0
     max_negative_ttl_s: int = 1800
-    serve_stale_s: int = 3600  # how long after expiry an answer is still used (RFC 8767); 0: never
+    serve_stale_s: int = 3600  # how long an expired answer may still be used (RFC 8767). 0: not at all
     prefetch: bool = True
 
 
@@ -153,45 +154,45 @@ class Host(Struct, frozen=True, gc=False):
     """A name with fixed addresses, and their PTR records."""
 
     qname: bytes
-    addresses: tuple[bytes, ...]  # 4 or 16 octets each
-    ttl_s: int = 60  # CoreDNS's hosts plugin has 3600, but an edit here should be seen sooner
+    addresses: tuple[bytes, ...]  # each has 4 or 16 octets
+    ttl_s: int = 60  # CoreDNS's hosts plugin has 3600. With 60, clients see an edit sooner
     ptr: bool = True
 
 
 class MetricsOptions(Struct, frozen=True, gc=False):
-    """How metrics are exposed."""
+    """Options for metrics."""
 
     names: MetricNames = MetricNames.COREDNS
 
 
 class QueryLogOptions(Struct, frozen=True, gc=False):
-    """Which queries are logged."""
+    """Conditions for the queries that are logged."""
 
     zones: tuple[bytes, ...] = (name.ROOT,)
     classes: tuple[RcodeClass, ...] = tuple(RcodeClass)
-    share: float = 1.0  # of the queries that match; above 0
+    share: float = 1.0  # the fraction of matching queries that is logged; greater than 0
 
 
 class LogOptions(Struct, frozen=True, gc=False):
-    """What is logged in addition to changes of state."""
+    """Options for logs in addition to changes of state."""
 
-    queries: QueryLogOptions | None = None  # None: no queries
+    queries: QueryLogOptions | None = None  # None: no queries are logged
 
 
 class EdnsOptions(Struct, frozen=True, gc=False):
-    """How EDNS is used with clients (RFC 6891)."""
+    """Options for EDNS with clients (RFC 6891)."""
 
-    max_udp_size: int = 4096  # octets of a reply over UDP to a client that takes as many
+    max_udp_size: int = 4096  # maximum octets of a reply over UDP, if the client accepts this size
 
 
 class DnssecOptions(Struct, frozen=True, gc=False):
-    """What is made of the work of upstreams that validate (RFC 4035)."""
+    """Options for upstreams that validate DNSSEC (RFC 4035)."""
 
-    trust_ad: tuple[str, ...] = ()  # addresses, or names with a final dot, of servers whose AD bit is passed on
+    trust_ad: tuple[str, ...] = ()  # servers whose AD bit is passed on: addresses, or names with a final dot
 
 
 class ExternalSource(Enum):
-    """Objects that give names to external zones."""
+    """Kinds of objects that external zones get their names from."""
 
     SERVICES = "services"
     INGRESSES = "ingresses"
@@ -201,32 +202,32 @@ class ExternalSource(Enum):
 
 
 class Nameserver(Struct, frozen=True, gc=False):
-    """A name server of an external zone: the Service that clients reach it by."""
+    """A name server of an external zone, and the Service through which clients reach it."""
 
     label: str
     namespace: str
     service: str
 
     def owner(self, apex: bytes) -> bytes:
-        """Return its name, in lower case."""
+        """Return the DNS name of this name server, in lower case."""
         return name.from_labels(self.label.encode())[:-1] + apex
 
 
 class ExternalZone(Struct, frozen=True, gc=False):
-    """A zone with names for what leads into the cluster."""
+    """A zone with names for the entry points of the cluster, such as external Services and Ingresses."""
 
     apex: bytes
     sources: tuple[ExternalSource, ...] = (ExternalSource.SERVICES, ExternalSource.INGRESSES)
-    service_names: bool = True  # SERVICE.NAMESPACE for each Service with external addresses
-    # Prefixes of annotations, the first one that an object has counts. external-dns 0.22 changed its own.
+    service_names: bool = True  # each Service with external addresses has the name SERVICE.NAMESPACE
+    # Prefixes of annotations. Only the first prefix that an object uses counts. external-dns 0.22 changed its prefix.
     annotations: tuple[str, ...] = (
         "external-dns.kubernetes.io/",
         "external-dns.alpha.kubernetes.io/",
         "coredns.io/",
     )
-    ingress_classes: tuple[str, ...] = ()  # empty: all
-    gateway_classes: tuple[str, ...] = ()  # likewise
-    headless: bool = False  # headless Services have names too, and their endpoints
+    ingress_classes: tuple[str, ...] = ()  # empty: all classes
+    gateway_classes: tuple[str, ...] = ()  # empty: all classes
+    headless: bool = False  # True: headless Services and their endpoints have names too
     ttl_s: int = 60
     nameservers: tuple[Nameserver, ...] = ()
 
@@ -237,9 +238,9 @@ class Config(Struct, frozen=True, gc=False):
     upstreams: tuple[ServerSpec, ...] | None = None  # None: the nameservers of /etc/resolv.conf
     choice: Choice = Choice.FASTEST
     routes: tuple[Route, ...] = ()  # at most one per domain
-    max_in_flight: int = 1000  # queries that wait for upstreams, per worker
+    max_in_flight: int = 1000  # maximum queries that wait for upstreams, per worker
     cache: CacheOptions = CacheOptions()
-    # The options of the cluster (`flags.CLUSTER`). None: the value of the flag counts.
+    # The cluster options (`flags.CLUSTER`). None: the value of the flag applies.
     ttl_s: int | None = None
     pods: PodsMode | None = None
     namespaces: tuple[str, ...] | None = None
@@ -250,7 +251,7 @@ class Config(Struct, frozen=True, gc=False):
     hosts: tuple[Host, ...] = ()  # at most one per name
     blocked: tuple[Blocked, ...] = ()  # at most one per domain
     external: tuple[ExternalZone, ...] = ()  # at most one per apex
-    forwarded_special_names: tuple[SpecialName, ...] = ()  # upstreams answer these
+    forwarded_special_names: tuple[SpecialName, ...] = ()  # special names that are forwarded to upstreams
     edns: EdnsOptions = EdnsOptions()
     dnssec: DnssecOptions = DnssecOptions()
     metrics: MetricsOptions = MetricsOptions()
@@ -258,12 +259,12 @@ class Config(Struct, frozen=True, gc=False):
 
 
 def dump(config: Config) -> bytes:
-    """Compose the octets of a configuration in the answer table."""
+    """Encode a configuration for the answer table."""
     return _ENCODER.encode(config)
 
 
 def load(data: bytes) -> Config:
-    """Parse the octets that `dump` composed. Raises `msgspec.DecodeError` for those of another version of pydns."""
+    """Decode the octets from `dump`. Raises `msgspec.DecodeError` if another version of pydns encoded them."""
     return _DECODER.decode(data)
 
 

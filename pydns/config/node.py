@@ -1,4 +1,7 @@
-"""A text as a tree of values that know their lines, before any key has a meaning. Knows neither YAML nor JSON."""
+"""The tree of values in a text, with the line of each value.
+
+The keys have no meaning yet. This module knows neither YAML nor JSON.
+"""
 
 from typing import NamedTuple
 
@@ -6,7 +9,7 @@ Value = str | int | float | bool | None
 
 
 class ImportedLine(int):
-    """A line of another file than the one that is read: a Corefile imports files."""
+    """A line of an imported file, with the name of the file. A Corefile can import files."""
 
     file: str
 
@@ -19,7 +22,7 @@ class ImportedLine(int):
 
 
 class Scalar(NamedTuple):
-    """A single value, and the text that it was written as."""
+    """A single value, and the text as written."""
 
     value: Value
     text: str
@@ -35,7 +38,7 @@ class Sequence(NamedTuple):
 
 
 class Mapping(NamedTuple):
-    """Keys and values in the order of the text. A key that was written twice is here twice."""
+    """Keys and values in the order of the text. A key that was written twice has two entries."""
 
     entries: "list[tuple[Node, Node]]"
     line: int

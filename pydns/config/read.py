@@ -1,7 +1,7 @@
 """Turns the texts of a ConfigMap into a configuration, or returns every mistake in them.
 
-A ConfigMap may hold kube-dns's keys, `config.yaml` or both. If both set the same thing, `config.yaml` wins. One with
-neither may hold a `Corefile`, and what that imports.
+A ConfigMap may contain kube-dns's keys, `config.yaml` or both. If both set the same value, `config.yaml` wins. A
+ConfigMap with neither may contain a `Corefile` and the files that the Corefile imports.
 """
 
 from collections.abc import Iterable, Mapping
@@ -24,10 +24,10 @@ COREDNS_KEY = "Corefile"
 
 
 class Surroundings(NamedTuple):
-    """What the text of a Corefile alone doesn't say."""
+    """Facts that affect the meaning of a Corefile but are not in its text."""
 
-    domain: bytes | None = None  # of the cluster, in lower case: a Corefile for another one is refused. None: any
-    environment: Mapping[str, str] = MappingProxyType({})  # its variables can be in a Corefile
+    domain: bytes | None = None  # cluster domain, lower case. A Corefile for another domain is refused. None: any
+    environment: Mapping[str, str] = MappingProxyType({})  # a Corefile can use environment variables
 
 
 ANYWHERE = Surroundings()
@@ -38,20 +38,20 @@ class Accepted(NamedTuple):
 
     config: Config
     notices: tuple[ConfigNotice, ...] = ()
-    translated: node.Mapping | None = None  # a Corefile as the tree of a `config.yaml`
+    translated: node.Mapping | None = None  # if the text was a Corefile: the equivalent `config.yaml` tree
 
 
 class Refused(NamedTuple):
-    """The mistakes of a configuration: all of them, or the first hundred. Nothing of it may be used."""
+    """The mistakes of a refused configuration: all, or the first hundred. No part of the configuration may be used."""
 
     errors: tuple[ConfigError, ...]
 
 
 def read(data: Mapping[str, str], surroundings: Surroundings = ANYWHERE) -> Accepted | Refused:
-    """Read the `data` of a ConfigMap, or the files of a mounted one by name. No data means the defaults.
+    """Read the `data` of a ConfigMap, or the files of a mounted ConfigMap by name. Empty data means the defaults.
 
     Never raises. An unknown key of a ConfigMap gives a notice and is not refused, because other programs may read
-    the same ConfigMap. A Corefile counts only where there is no other configuration.
+    the same ConfigMap. A Corefile counts only if the ConfigMap has no other configuration.
     """
     mistakes = Mistakes()
     if COREDNS_KEY in data and not data.keys() & {YAML_KEY, *kube_dns.KEYS}:
@@ -81,7 +81,7 @@ def read_text(source: str, text: str) -> Accepted | Refused:
 def read_corefile(
     source: str, text: str, files: Mapping[str, str], surroundings: Surroundings = ANYWHERE
 ) -> Accepted | Refused:
-    """Read a Corefile. `files` are those that it may import, by name. Never raises."""
+    """Read a Corefile. `files` maps the name of each file that it may import to the file's text. Never raises."""
     translation = translate(source, text, files, surroundings.environment)
     errors = [*translation.refused, *_other_domain(translation, surroundings.domain)]
     if errors:
@@ -106,7 +106,7 @@ def _read_yaml(source: str, text: str, mistakes: Mistakes) -> Config:
     root = document.from_yaml(source, text)
     if isinstance(root, ConfigError):
         mistakes.append(root)
-    elif not (isinstance(root, Scalar) and root.value is None):  # a text with comments alone is a null
+    elif not (isinstance(root, Scalar) and root.value is None):  # a text with only comments is a null
         config = ROOT.read(root, Place(source), mistakes)
         if config is not None:
             assert isinstance(config, Config)
@@ -144,7 +144,10 @@ def _why_unknown(key: str, known: Iterable[str]) -> str:
 
 
 def _not_servers(config: Config) -> list[ConfigNotice]:
-    """Return the entries of `dnssec.trust_ad` that no server has. With the servers of resolv.conf any may be right."""
+    """Return notices about entries of `dnssec.trust_ad` that match no server.
+
+    No notices if the servers come from resolv.conf, because every entry may be right then.
+    """
     if config.upstreams is None:
         return []
     servers = [*config.upstreams, *(server for route in config.routes for server in route.servers)]

@@ -1,4 +1,4 @@
-"""The nameservers of a resolv.conf(5): the upstreams if the configuration has none."""
+"""Reads the nameservers of a resolv.conf(5). They are the upstreams if the configuration has no upstreams."""
 
 from collections.abc import Collection
 from typing import NamedTuple
@@ -10,17 +10,17 @@ from pydns.dns.address import is_loopback, parse_address
 
 
 class Nameservers(NamedTuple):
-    """The usable nameservers, in the order of the file, and notices about the others."""
+    """The usable nameservers in the order of the file, and notices about the other nameservers."""
 
     upstreams: tuple[ServerSpec, ...]  # may be empty
     notices: tuple[ConfigNotice, ...]
 
 
 def read(source: str, text: str, own: Collection[str] = ()) -> Nameservers:
-    """Read the `nameserver` lines, also more than three. All other lines are for stub resolvers.
+    """Read the `nameserver` lines. There may be more than three. All other lines are for stub resolvers.
 
-    Left out, with a notice that names the line: our `own` addresses, loopback addresses and invalid ones. In a pod, a
-    loopback address leads back to us; systemd-resolved's 127.0.0.53 gets there with the node's file.
+    Our `own` addresses, loopback addresses and invalid addresses are left out, with a notice that names the line. In a
+    pod, a loopback address leads back to us. A pod gets systemd-resolved's 127.0.0.53 if it inherits the node's file.
     """
     ours = {texts.parse_ip(address) for address in own}
     upstreams: dict[str, ServerSpec] = {}

@@ -1,6 +1,7 @@
-"""Label selectors as `kubectl -l` takes them (Kubernetes labels.Parse): text to a value that matches labels.
+"""Parses label selectors in the syntax of `kubectl -l` (Kubernetes labels.Parse), and matches labels with them.
 
-Knows the operators for equality and sets, and no objects. `>` and `<` are refused: only node affinity uses them.
+The parser supports the operators for equality and for sets. It refuses `>` and `<`, because only node affinity uses
+these two operators. This module knows nothing about API objects.
 """
 
 import re
@@ -9,7 +10,7 @@ from typing import NamedTuple
 
 
 class BadSelector(ValueError):
-    """Text that is not a label selector. The message quotes the wrong part and names what was wanted."""
+    """Text that is not a label selector. The message quotes the wrong part and describes a correct one."""
 
 
 class Requirement(NamedTuple):
@@ -26,7 +27,7 @@ class Requirement(NamedTuple):
 
 
 class Selector(NamedTuple):
-    """A label selector: all its requirements must be met, so an empty one matches everything."""
+    """A label selector. Labels must meet all its requirements. So an empty selector matches everything."""
 
     requirements: tuple[Requirement, ...]
 
@@ -38,8 +39,8 @@ class Selector(NamedTuple):
 def parse(text: str) -> Selector:
     """Parse a selector: `a=b,a==b,a!=b,a in (x,y),a notin (x),a,!a`. An empty text matches all.
 
-    Raises `BadSelector` for the first part that isn't a requirement. Keys and values are checked as the API server
-    checks them, so that a selector that works here works there.
+    Raises `BadSelector` for the first part that isn't a requirement. The checks of keys and values are the same as in
+    the API server. So the API server accepts every selector that is accepted here.
     """
     if not text.strip():
         return Selector(())
@@ -48,7 +49,7 @@ def parse(text: str) -> Selector:
 
 
 def selects(service_selector: Mapping[str, str], labels: Mapping[str, str]) -> bool:
-    """Return whether a Service's `spec.selector` picks a pod with `labels`. An empty selector picks every pod here."""
+    """Return whether a Service's `spec.selector` selects a pod with `labels`. An empty selector selects every pod."""
     return service_selector.items() <= labels.items()
 
 

@@ -1,6 +1,6 @@
-"""The settings of `pydns serve` as a value: fixed at start, checked, handed to every process.
+"""The settings of `pydns serve` as a checked value. The settings don't change after the start. Every process gets them.
 
-How they are written is in `flags`. Imports nothing heavy, because the supervisor imports it before it forks.
+`flags` defines the text form. Imports nothing heavy, because the supervisor imports this module before it forks.
 """
 
 from enum import Enum
@@ -12,7 +12,7 @@ from pydns.log import Level
 
 
 class PodsMode(Enum):
-    """Which names of the form `10-0-0-1.NAMESPACE.pod` exist, as in CoreDNS."""
+    """The rule for which names `10-0-0-1.NAMESPACE.pod` exist. The modes are the same as in CoreDNS."""
 
     DISABLED = "disabled"
     INSECURE = "insecure"
@@ -20,21 +20,21 @@ class PodsMode(Enum):
 
 
 class LogFormat(Enum):
-    """How a log event is written."""
+    """The format of log events."""
 
     TEXT = "text"
     JSON = "json"
 
 
 class OutputFormat(Enum):
-    """How a verb prints its result."""
+    """The format in which a verb prints its result."""
 
     TEXT = "text"
     JSON = "json"
 
 
 class Listen(NamedTuple):
-    """An address and a port to listen at. Port 0 means any free port."""
+    """A listening address and port. Port 0 means any free port."""
 
     host: str
     port: int
@@ -44,7 +44,7 @@ class Listen(NamedTuple):
 
 
 class HttpEndpoint(NamedTuple):
-    """Where to listen for HTTP. If the operator didn't choose it and it is taken, pydns runs without it."""
+    """The listening address for HTTP. If the default port is in use, pydns runs without this endpoint."""
 
     listen: Listen
     chosen: bool
@@ -53,7 +53,7 @@ class HttpEndpoint(NamedTuple):
 class Settings(NamedTuple):
     """The value of every flag of `pydns serve`."""
 
-    listen: tuple[Listen, ...]  # over UDP and TCP
+    listen: tuple[Listen, ...]  # each for UDP and TCP
     workers: int
     state_dir: Path
     domain: bytes
@@ -61,17 +61,17 @@ class Settings(NamedTuple):
     context: str | None
     manifests: Path | None
     config: Path | None
-    configmap: tuple[tuple[str, str], ...] | None  # namespaces and names
+    configmap: tuple[tuple[str, str], ...] | None  # (namespace, name) of each ConfigMap
     resolv_conf: Path
     zones: Path | None
     health: HttpEndpoint | None
     ready: HttpEndpoint | None
     metrics: HttpEndpoint | None
     drain_quiet_s: float  # a drain ends when no query has arrived for this long
-    drain_max_s: float  # a drain ends then in any case
+    drain_max_s: float  # the maximum length of a drain
     log_format: LogFormat
     log_level: Level
-    # The options of the cluster (`flags.CLUSTER`). `Config` has fields of the same names, which win.
+    # The cluster options (`flags.CLUSTER`). `Config` has fields with the same names. They take precedence.
     ttl_s: int
     pods: PodsMode
     namespaces: tuple[str, ...] | None

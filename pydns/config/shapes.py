@@ -1,7 +1,7 @@
-"""The shapes that a configuration's values can have. Each can read a value and describe itself as JSON Schema.
+"""The shapes of configuration values. A shape can read a value, and can describe itself as JSON Schema.
 
-Knows no key or flag by name: `keys` and `flags` are tables of these shapes. Reading collects mistakes and goes on. It
-returns None for a value with a mistake. Imports nothing heavy.
+The shapes know no key or flag by name. `keys` and `flags` are tables that use these shapes. If a value has a mistake,
+the shape records the mistake, returns None, and reading continues. Imports nothing heavy.
 """
 
 import difflib
@@ -17,23 +17,23 @@ MAX_MISTAKES = 100
 
 
 class TooManyMistakes(Exception):
-    """Reading stopped after `MAX_MISTAKES`. A text of 1 MiB can hold 500,000 mistakes, which nobody reads."""
+    """Reading stopped after `MAX_MISTAKES`. A text of 1 MiB can contain 500,000 mistakes, but nobody reads so many."""
 
 
 class Mistakes(list[ConfigError]):
     """The mistakes that were found so far."""
 
     def add(self, place: "Place", node: Node, found: str, wanted: str) -> None:
-        """Add one mistake. Raises `TooManyMistakes` if there are `MAX_MISTAKES` already."""
+        """Add one mistake. Raises `TooManyMistakes` if the list already has `MAX_MISTAKES`."""
         if len(self) == MAX_MISTAKES:
             raise TooManyMistakes
         self.append(ConfigError(place.at_line(node.line), found, wanted))
 
 
 class Place(NamedTuple):
-    """The text that a value is in, and its path there."""
+    """The place of a value: the text that contains the value, and the path within the text."""
 
-    source: str  # empty if the path names the text
+    source: str  # the name of the text; empty if the path already includes the name
     path: str = ""
 
     def at_line(self, line: int) -> str:
@@ -43,11 +43,11 @@ class Place(NamedTuple):
         return ": ".join(filter(None, (source, self.path)))
 
     def key(self, key: str) -> "Place":
-        """Return the place of a known key in this one."""
+        """Return the place of a known key in this mapping."""
         return self._replace(path=f"{self.path}.{key}" if self.path else key)
 
     def entry(self, key: str) -> "Place":
-        """Return the place of a key that the operator chose in this one."""
+        """Return the place of a key in this mapping whose name the operator chose."""
         return self._replace(path=f"{self.path}[{quote(key)}]")
 
     def item(self, index: int) -> "Place":
@@ -60,26 +60,26 @@ class Shape(Protocol):
 
     @property
     def wanted(self) -> str:
-        """Return a description of the shape, to go after "is not"."""
+        """Return a description of the shape. The description follows "is not" in an error."""
         ...
 
     def read(self, node: Node, place: Place, mistakes: Mistakes) -> Any:
-        """Return the value; None if there was a mistake."""
+        """Return the value. Return None if there was a mistake."""
         ...
 
     def schema(self) -> dict[str, Any]:
-        """Return the shape as JSON Schema. It may allow more than `read` does."""
+        """Return the shape as JSON Schema. The schema may accept values that `read` refuses."""
         ...
 
 
 class Text(NamedTuple):
-    """A text with a meaning: `parse` returns the value, or what was wanted."""
+    """A text with a meaning. `parse` returns the value, or a `Wanted` for a wrong text."""
 
     wanted: str
     parse: Callable[[str], Any]
 
     def read(self, node: Node, place: Place, mistakes: Mistakes) -> Any:
-        """Return the value of the text; None after a mistake."""
+        """Return the value of the text. Return None after a mistake."""
         if not isinstance(node, Scalar) or node.value is None:
             mistakes.add(place, node, found(node), self.wanted)
             return None
@@ -109,8 +109,8 @@ class Whole(NamedTuple):
         return f"a whole number from {self.low} to {self.high}"
 
     def read(self, node: Node, place: Place, mistakes: Mistakes) -> int | None:
-        """Return the number; None after a mistake."""
-        # `true` is an int for Python, not for an operator.
+        """Return the number. Return None after a mistake."""
+        # In Python, `true` is also an int. For an operator, it is not a number.
         if isinstance(node, Scalar) and type(node.value) is int and self.low <= node.value <= self.high:
             return node.value
         mistakes.add(place, node, found(node), self.wanted)
@@ -122,7 +122,7 @@ class Whole(NamedTuple):
 
 
 class Number(NamedTuple):
-    """A number in a range, whole or not."""
+    """A number in a range. It may have a fraction."""
 
     low: int
     high: int
@@ -133,7 +133,7 @@ class Number(NamedTuple):
         return f"a number from {self.low} to {self.high}"
 
     def read(self, node: Node, place: Place, mistakes: Mistakes) -> float | None:
-        """Return the number; None after a mistake."""
+        """Return the number. Return None after a mistake."""
         value = node.value if isinstance(node, Scalar) else None
         if isinstance(value, int | float) and not isinstance(value, bool) and self.low <= value <= self.high:
             return float(value)
@@ -146,7 +146,7 @@ class Number(NamedTuple):
 
 
 class Share(NamedTuple):
-    """A share of a whole."""
+    """A fraction of a total."""
 
     @property
     def wanted(self) -> str:
@@ -154,7 +154,7 @@ class Share(NamedTuple):
         return "a number above 0 and up to 1"
 
     def read(self, node: Node, place: Place, mistakes: Mistakes) -> float | None:
-        """Return the number; None after a mistake."""
+        """Return the number. Return None after a mistake."""
         value = node.value if isinstance(node, Scalar) else None
         if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= 1:
             return float(value)
@@ -175,7 +175,7 @@ class Switch(NamedTuple):
         return "true or false"
 
     def read(self, node: Node, place: Place, mistakes: Mistakes) -> bool | None:
-        """Return the boolean; None after a mistake."""
+        """Return the boolean. Return None after a mistake."""
         if isinstance(node, Scalar) and isinstance(node.value, bool):
             return node.value
         mistakes.add(place, node, found(node), self.wanted)
@@ -187,7 +187,7 @@ class Switch(NamedTuple):
 
 
 class OneOf(NamedTuple):
-    """A word of a closed set."""
+    """One word from a fixed set."""
 
     words: type[Enum]
 
@@ -198,7 +198,7 @@ class OneOf(NamedTuple):
         return f"{', '.join(first)} or {last}"
 
     def read(self, node: Node, place: Place, mistakes: Mistakes) -> Enum | None:
-        """Return the member; None after a mistake."""
+        """Return the member. Return None after a mistake."""
         if isinstance(node, Scalar):
             for word in self.words:
                 if word.value == node.value:
@@ -215,15 +215,15 @@ class ListOf(NamedTuple):
     """A list of one or more items, in the order of the text."""
 
     item: Shape
-    what: str  # the items, in the plural
+    what: str  # a plural noun for the items, for errors
 
     @property
     def wanted(self) -> str:
-        """Return what the list holds."""
+        """Return a description of the list and its items."""
         return f"a list of {self.what}"
 
     def read(self, node: Node, place: Place, mistakes: Mistakes) -> tuple[Any, ...] | None:
-        """Return the items; None after a mistake."""
+        """Return the items. Return None after a mistake."""
         if not isinstance(node, tree.Sequence):
             mistakes.add(place, node, found(node), self.wanted)
             return None
@@ -245,15 +245,15 @@ class Key(NamedTuple):
     name: str
     shape: Shape
     purpose: str
-    example: str = ""  # YAML; empty for a record, because its keys have examples
-    wrong: str = ""  # YAML that is refused; the documentation shows the error
-    default: str = ""  # in words, if the default value doesn't explain itself
-    field: str = ""  # of the value, if its name differs
+    example: str = ""  # in YAML; empty for a record, because the keys of the record have examples
+    wrong: str = ""  # a YAML value that is refused; the documentation shows the error
+    default: str = ""  # a description of the default, if the value alone isn't clear
+    field: str = ""  # the name of the field for the value, if it differs from the key's name
     required: bool = False
 
 
 class Conflict(NamedTuple):
-    """A mistake in several keys together. It is reported at one of them: its value `found` is not `wanted`."""
+    """A mistake in the combination of several keys. The error is reported for one key, as `found` is not `wanted`."""
 
     key: str
     found: str
@@ -261,14 +261,14 @@ class Conflict(NamedTuple):
 
 
 class Record(NamedTuple):
-    """A mapping with known keys. `make` gets the values by field name; its defaults are the defaults of the keys."""
+    """A mapping with known keys. `make` gets the values by field name. Its defaults are the defaults of the keys."""
 
     make: Callable[..., Any]
     keys: Sequence[Key]
     what: str
-    # Called as `make` is, but after mistakes too: the value of a key with a mistake is None then.
+    # Gets the same arguments as `make`. Also called after mistakes: the value of a key with a mistake is None.
     check: Callable[..., Iterable[Conflict]] = lambda **values: ()
-    identity: str = ""  # the field that gets the record's name in a `MapOf`
+    identity: str = ""  # the field for the record's name, if the record is in a `MapOf`
 
     @property
     def wanted(self) -> str:
@@ -276,7 +276,7 @@ class Record(NamedTuple):
         return self.what
 
     def read(self, node: Node, place: Place, mistakes: Mistakes, identity: Any = None) -> Any:
-        """Return the result of `make`; None after a mistake."""
+        """Return the result of `make`. Return None after a mistake."""
         if not isinstance(node, tree.Mapping):
             mistakes.add(place, node, found(node), self.wanted)
             return None
@@ -313,8 +313,8 @@ class Record(NamedTuple):
         return schema
 
     def default_of(self, key: Key) -> Any:
-        """Return the value of the key when it isn't written; `inspect.Parameter.empty` if it must be written."""
-        import inspect  # for documentation alone
+        """Return the default value of the key. Returns `inspect.Parameter.empty` if the key is required."""
+        import inspect  # needed only for documentation
 
         return inspect.signature(self.make).parameters[field_of(key)].default
 
@@ -329,7 +329,7 @@ class Record(NamedTuple):
 
 
 class MapOf(NamedTuple):
-    """A mapping whose keys the operator chooses. A record gets its key as its identity; `pair` joins other values."""
+    """A mapping whose keys the operator chooses. A record gets its key as identity. `pair` joins a key and a value."""
 
     name: Text
     value: Shape
@@ -338,11 +338,11 @@ class MapOf(NamedTuple):
 
     @property
     def wanted(self) -> str:
-        """Return what the mapping holds."""
+        """Return a description of the mapping."""
         return self.what
 
     def read(self, node: Node, place: Place, mistakes: Mistakes) -> tuple[Any, ...] | None:
-        """Return the values in the order of the text; None after a mistake."""
+        """Return the values in the order of the text. Return None after a mistake."""
         if not isinstance(node, tree.Mapping):
             mistakes.add(place, node, found(node), self.wanted)
             return None
@@ -354,7 +354,7 @@ class MapOf(NamedTuple):
                 mistakes.add(place, key_node, found_key(key_node), self.name.wanted)
                 continue
             inside = place.entry(key_node.text)
-            # A key is always a text, even if it looks like a number: `10`, `1.5`.
+            # A key is always a text, even if it looks like a number, as `10` or `1.5` do.
             name = self.name.read(key_node._replace(value=key_node.text), inside, mistakes)
             if name is not None and first.setdefault(name, key_node) is not key_node:
                 mistakes.add(inside, key_node, *_double(first[name]))
@@ -371,18 +371,18 @@ class MapOf(NamedTuple):
 
 
 class TextOrRecord(NamedTuple):
-    """A record that can also be written as one text, if all but one of its keys have their defaults."""
+    """A record with a short form: one text. The short form sets one key. All other keys have their defaults."""
 
     text: Text
     record: Record
 
     @property
     def wanted(self) -> str:
-        """Return what the text must be."""
+        """Return a description of the text."""
         return self.text.wanted
 
     def read(self, node: Node, place: Place, mistakes: Mistakes) -> Any:
-        """Return the record from either form; None after a mistake."""
+        """Return the record from either form. Return None after a mistake."""
         if isinstance(node, tree.Mapping):
             return self.record.read(node, place, mistakes)
         return self.text.read(node, place, mistakes)
@@ -393,7 +393,7 @@ class TextOrRecord(NamedTuple):
 
 
 def found(node: Node) -> str:
-    """Return a value as an error shows it: texts in quotes, numbers and the like without."""
+    """Return a value in the form for errors. Texts have quotes. Other scalars, such as numbers, have no quotes."""
     if isinstance(node, tree.Sequence):
         return "a list"
     if isinstance(node, tree.Mapping):
@@ -409,8 +409,8 @@ def found_key(node: Node) -> str:
 
 
 def suggestion(text: str, known: Iterable[str]) -> str:
-    """Return the known word that was probably meant, as the end of a sentence; empty if there is none."""
-    close = difflib.get_close_matches(text, known, n=1)  # linear in the length of a long text
+    """Return the end of a sentence that suggests the most similar known word. Empty if no known word is similar."""
+    close = difflib.get_close_matches(text, known, n=1)  # the cost is linear in the length of a long text
     return f"; did you mean {quote(close[0])}?" if close else ""
 
 
@@ -420,7 +420,7 @@ def field_of(key: Key) -> str:
 
 
 def walk(record: Record, prefix: str = "") -> Iterator[tuple[str, Record, Key]]:
-    """Yield every key that can be written: its path, the record that it is in, and its row."""
+    """Yield every possible key: the path of the key, the record that contains the key, and the key's row."""
     for key in record.keys:
         path = prefix + key.name
         yield path, record, key

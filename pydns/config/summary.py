@@ -1,4 +1,4 @@
-"""What a configuration changes, as lines for `pydns check`. Follows the table of keys, so it includes new ones."""
+"""Describes the changes that a configuration makes, as lines for `pydns check`. New keys are included automatically."""
 
 from collections.abc import Iterable, Iterator
 from enum import Enum
@@ -14,7 +14,7 @@ from pydns.dns.address import address_text, endpoint_text
 
 
 def lines(config: Config) -> Iterator[str]:
-    """Yield a line for each key that differs from its default, and always one for `upstreams`."""
+    """Yield a line for each key whose value differs from the default. The line for `upstreams` is always included."""
     defaults = Config()
     for key in ROOT.keys:
         value, default = getattr(config, field_of(key)), getattr(defaults, field_of(key))
@@ -34,9 +34,10 @@ def lines(config: Config) -> Iterator[str]:
 
 
 def covered(config: Config, zones: Iterable[tuple[bytes, str]]) -> Iterator[str]:
-    """Yield a line for each route and zone that meet: which names the route has, and which the zone has.
+    """Yield a line for each route and zone that overlap. The line says which names go to the route and to the zone.
 
-    `zones` are the apexes of ours, each with what answers its names: "the cluster", "zone file example.org.zone".
+    `zones` contains each apex that pydns serves, with the source of its answers: "the cluster", "zone file
+    example.org.zone".
     """
     served = list(zones)
     for route in config.routes:
@@ -52,7 +53,7 @@ def covered(config: Config, zones: Iterable[tuple[bytes, str]]) -> Iterator[str]
 
 
 def external_problem(zone: ExternalZone, domain: bytes) -> str | None:
-    """Return why an external zone can't be served beside a cluster domain, None if it can."""
+    """Return why an external zone can't be served together with a cluster domain. None if there is no problem."""
     if name.is_at_or_below(zone.apex, domain):
         return f"is not served: it is in the cluster domain {name.to_text(domain)}"
     return None

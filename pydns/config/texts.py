@@ -1,6 +1,7 @@
 """Parsers of single texts in flags and configurations: servers, domains, addresses, namespaces.
 
-Each `parse_…` returns the value, or `Wanted` with what the text should have been. Imports nothing heavy.
+Each `parse_…` returns the value. For a wrong text, it returns a `Wanted` with a description of a correct text. Imports
+nothing heavy.
 """
 
 import re
@@ -27,7 +28,7 @@ SERVICE_REFERENCE = "NAMESPACE/SERVICE, such as kube-system/pydns-external"
 class Address(NamedTuple):
     """The address of a server. Either `ip` or `qname` is set."""
 
-    ip: str | None  # a link-local one may have a zone: fe80::1%eth0
+    ip: str | None  # a link-local address may have a zone: fe80::1%eth0
     qname: bytes | None
     port: int | None  # None: the default port of the transport
 
@@ -41,7 +42,7 @@ def parse_ip_server(text: str) -> Address | Wanted:
 
 
 def parse_server(text: str) -> Address | Wanted:
-    """Parse the same as `parse_ip_server`, or a DNS name with or without a port."""
+    """Parse the forms of `parse_ip_server`, or a DNS name with or without a port."""
     if text.startswith("["):
         host, _, rest = text[1:].partition("]")
         if rest and not rest.startswith(":"):
@@ -60,7 +61,7 @@ def parse_server(text: str) -> Address | Wanted:
         if "%" in host and not isinstance(parse_ip(host.partition("%")[0]), Wanted):
             return ip
         if host.rpartition(".")[2].isdecimal() or ":" in host:
-            return Wanted(IP_SERVER)  # a mistyped address: no top-level domain is a number (RFC 3696 section 2)
+            return Wanted(IP_SERVER)  # a mistyped address: a top-level domain is never a number (RFC 3696 section 2)
         host_name = parse_host_name(host)
         if isinstance(host_name, Wanted):
             return Wanted(SERVER)
@@ -73,7 +74,7 @@ def parse_server(text: str) -> Address | Wanted:
 
 
 def parse_server_host(text: str) -> str | Wanted:
-    """Parse the address or DNS name of a server, to its canonical text."""
+    """Parse the address or DNS name of a server. The result is its canonical text."""
     address = parse_server(text)
     if isinstance(address, Wanted) or address.port is not None:
         return Wanted(SERVER_HOST)
@@ -81,7 +82,7 @@ def parse_server_host(text: str) -> str | Wanted:
 
 
 def parse_zoned_ip(text: str) -> str | Wanted:
-    """Parse an IP address, to its canonical text. A link-local IPv6 address may have a zone (RFC 4007 section 11)."""
+    """Parse an IP address to canonical text. A link-local IPv6 address may have a zone (RFC 4007 section 11)."""
     written, percent, zone = text.partition("%")
     address = parse_ip(written)
     if isinstance(address, Wanted) or not percent:
@@ -92,7 +93,7 @@ def parse_zoned_ip(text: str) -> str | Wanted:
 
 
 def parse_ip(text: str) -> bytes | Wanted:
-    """Parse an IPv4 or IPv6 address, to 4 or 16 octets."""
+    """Parse an IPv4 or IPv6 address. The result has 4 or 16 octets."""
     try:
         return parse_address(text)
     except BadAddress:
@@ -100,12 +101,12 @@ def parse_ip(text: str) -> bytes | Wanted:
 
 
 def parse_path(text: str) -> str | Wanted:
-    """Parse the path of a file, from the root on."""
+    """Parse an absolute path of a file."""
     return text if text.startswith("/") and "\0" not in text else Wanted("an absolute path")
 
 
 def parse_domain(text: str) -> bytes | Wanted:
-    """Parse any DNS name, to a wire name in lower case."""
+    """Parse any DNS name. The result is a wire name in lower case."""
     try:
         return name.from_text(text).lower()
     except name.BadName as error:
@@ -121,7 +122,7 @@ def parse_route_domain(text: str) -> bytes | Wanted:
 
 
 def parse_host(text: str) -> bytes | Wanted:
-    """Parse the name of an entry of `hosts`."""
+    """Parse the name of a `hosts` entry."""
     found = parse_domain(text)
     if not isinstance(found, Wanted) and (found == name.ROOT or found.startswith(b"\1*")):
         return Wanted("the name of a host (a wildcard can be in a zone file)")
@@ -141,7 +142,7 @@ def parse_external_zone(text: str) -> bytes | Wanted:
 
 
 def parse_annotation_prefix(text: str) -> str | Wanted:
-    """Parse the prefix of annotations: a DNS name and a slash."""
+    """Parse a prefix of annotations. The prefix is a DNS name and a slash."""
     host = text.removesuffix("/")
     is_prefix = text.endswith("/") and len(host) <= 253 and all(map(name.is_kubernetes_label, host.split(".")))
     return text if is_prefix else Wanted(ANNOTATION_PREFIX)
@@ -166,7 +167,7 @@ def parse_service_reference(text: str) -> tuple[str, str] | Wanted:
     return Wanted(SERVICE_REFERENCE)
 
 
-_MAX_EXTERNAL = 120  # octets: the name of a Service and its namespace fit below it
+_MAX_EXTERNAL = 120  # octets. The limit leaves room for the names of a Service and its namespace
 
 
 def parse_reverse_zone(text: str) -> bytes | Wanted:
@@ -178,7 +179,7 @@ def parse_reverse_zone(text: str) -> bytes | Wanted:
 
 
 def parse_ptr_range(text: str) -> str | Wanted:
-    """Return the text of a range of addresses, if it is one."""
+    """Parse a range of addresses. The result is the text."""
     try:
         parse_range(text)
     except BadAddress:
@@ -190,12 +191,12 @@ REVERSE_TREES = (name.from_labels(b"in-addr", b"arpa"), name.from_labels(b"ip6",
 
 
 def parse_host_name(text: str) -> bytes | Wanted:
-    """Parse the DNS name of a host. Underscores are accepted, as resolvers do."""
+    """Parse the DNS name of a host. Underscores are allowed, because resolvers accept them too."""
     return parse_domain(text) if _HOST_NAME.fullmatch(text) else Wanted("a host name")
 
 
 def parse_kube_dns_domain(text: str) -> bytes | Wanted:
-    """Parse a stub domain as kube-dns does: an RFC 1123 subdomain, as Kubernetes validates it."""
+    """Parse a stub domain as kube-dns does. The domain must be an RFC 1123 subdomain, as in Kubernetes."""
     if len(text) > 253 or not all(map(name.is_kubernetes_label, text.split("."))):
         return Wanted(KUBE_DNS_DOMAIN)
     return parse_domain(text)
@@ -207,14 +208,14 @@ def parse_namespace(text: str) -> str | Wanted:
 
 
 def parse_server_name(text: str) -> str | Wanted:
-    """Parse the name or address in a certificate."""
+    """Parse the name or address that a server certificate must contain."""
     if _HOST_NAME.fullmatch(text) or not isinstance(parse_ip(text), Wanted):
         return text
     return Wanted("a host name or IP address")
 
 
 def parse_selector(text: str) -> str | Wanted:
-    """Parse a label selector. It stays a text, because the API server wants one."""
+    """Check a label selector. The result is still a text, because the API server needs a text."""
     try:
         selector.parse(text)
     except selector.BadSelector as error:
@@ -222,6 +223,6 @@ def parse_selector(text: str) -> str | Wanted:
     return text if text.strip() else Wanted(SELECTOR)
 
 
-_ZONE = re.compile(r"[^\s%/\]]{1,15}", re.ASCII)  # an interface's name or number
+_ZONE = re.compile(r"[^\s%/\]]{1,15}", re.ASCII)  # the name or number of a network interface
 _PORT = re.compile("[0-9]{1,5}")
 _HOST_NAME = re.compile(r"[A-Za-z0-9_]([-A-Za-z0-9_]*[A-Za-z0-9])?(\.[A-Za-z0-9_]([-A-Za-z0-9_]*[A-Za-z0-9])?)*\.?")

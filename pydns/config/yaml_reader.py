@@ -1,16 +1,18 @@
-"""YAML text to trees of nodes: the one place that calls a YAML parser.
+"""Parses YAML text to trees of nodes. This is the only module that calls a YAML parser.
 
-Two sets of rules, because two readers want different things:
+There are two sets of rules, for two kinds of text:
 
 | | `CONFIG`: live configuration | `MANIFESTS`: Kubernetes manifests |
 | --- | --- | --- |
 | plain scalars | YAML 1.2 core schema: `yes` is a text | YAML 1.1, as kubectl: `yes` is true; `1:30` is a text |
-| aliases | refused, so a document is never larger than its text | allowed; the caller bounds what they add |
-| tags | refused | YAML's own scalars; others change nothing, as with kubectl |
+| aliases | refused, so a document is never larger than its text | allowed; the caller limits their total size |
+| tags | refused | YAML's own scalar tags have an effect; other tags are ignored, as in kubectl |
 
-What both have in common:
-1. The parser's events are composed with a stack, because PyYAML's own composer recurses (in C, until the process dies).
-2. A document that breaks a rule is reported, and reading goes on after it. Broken syntax ends the text.
+Both sets share these rules:
+1. The parser's events are composed with a stack. PyYAML's own composer uses recursion in C. Deep nesting would crash
+   the process.
+2. A document that breaks a rule is reported, and reading continues with the next document. After a syntax error,
+   reading stops.
 3. The cost is linear in the length of the text.
 """
 
@@ -27,16 +29,16 @@ from pydns.config.node import Node, Scalar, Value
 
 
 class Rules(NamedTuple):
-    """What is allowed in a document, and what its scalars mean."""
+    """A set of rules: the allowed features of a document, and the meaning of its scalars."""
 
-    plain: Callable[[str], Value]  # the value of a scalar without quotes and tag. May raise `BadScalar`
-    tags: Mapping[str, Callable[[str], Value]]  # what tags make of a scalar
-    other_tags: bool  # whether tags that aren't in `tags` are allowed: a scalar is a text then
+    plain: Callable[[str], Value]  # returns the value of a scalar without quotes and tag. May raise `BadScalar`
+    tags: Mapping[str, Callable[[str], Value]]  # tag -> function that returns the scalar's value
+    other_tags: bool  # whether other tags are allowed. A scalar with another tag is a text
     aliases: bool
 
 
 class BadScalar(Exception):
-    """A text that is not of its type."""
+    """A scalar whose text doesn't fit its type."""
 
     def __init__(self, text: str, type_name: str) -> None:
         super().__init__(text)
@@ -45,14 +47,14 @@ class BadScalar(Exception):
 
 
 class Composed(NamedTuple):
-    """One document of a text. An empty one is a null."""
+    """One document of a text. An empty document is a null."""
 
     number: int  # from 1
     root: Node
 
 
 class Broken(NamedTuple):
-    """A document that can't be read, and why: `found` is not `wanted`. Lines and documents count from 1."""
+    """A document that can't be read. The reason is: `found` is not `wanted`. Lines and documents count from 1."""
 
     number: int
     line: int  # 0 if unknown
@@ -61,7 +63,7 @@ class Broken(NamedTuple):
 
 
 def compose(text: str, rules: Rules) -> Iterator[Composed | Broken]:
-    """Yield the documents of a text. JSON is YAML too, except for tabs between its tokens."""
+    """Yield the documents of a text. The text may also be JSON, but without tabs between its tokens."""
     number = 0
     try:
         for document in _documents(yaml.parse(text, Loader=_LOADER), rules):
@@ -74,11 +76,11 @@ def compose(text: str, rules: Rules) -> Iterator[Composed | Broken]:
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         yield Broken(number + 1, line, f"the character U+{error.character:04X}", f"allowed in YAML: {error.reason}")
-    except UnicodeEncodeError:  # half a surrogate pair, found before the parser runs
+    except UnicodeEncodeError:  # half a surrogate pair; the error comes before the parser runs
         yield Broken(number + 1, 0, "this text", "Unicode")
 
 
-# The C parser is ten times as fast. A PyYAML that was built without libyaml has only the other one.
+# The C parser is ten times as fast. PyYAML has only the Python parser if it was built without libyaml.
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -111,7 +113,7 @@ def _skip_document(events: Iterator[yaml.Event]) -> None:
 
 
 def _compose(events: Iterator[yaml.Event], rules: Rules) -> Node:
-    """Take the events up to the end of a document, and return its tree."""
+    """Consume the events up to the end of a document, and return the document's tree."""
     root = node.Sequence([], 1)
     open_nodes: list[node.Sequence | node.Mapping] = [root]
     keys: list[Node | None] = [None]  # for each open mapping: the key that waits for its value
@@ -188,9 +190,9 @@ def _line(event: yaml.NodeEvent) -> int:
 
 
 def plain_1_2(text: str) -> Value:
-    """Return what a plain scalar means in the core schema of YAML 1.2.2 (section 10.3.2).
+    """Return the value of a plain scalar in the core schema of YAML 1.2.2 (section 10.3.2).
 
-    Infinities and NaN stay texts, because no key takes them. So do integers of 20 digits and more.
+    Infinities and NaN stay texts, because no key accepts them. Integers of 20 or more digits also stay texts.
     """
     if text in _WORDS:
         return _WORDS[text]
@@ -208,7 +210,7 @@ _NUMBER = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 
 
 def plain_1_1(text: str) -> Value:
-    """Return what a plain scalar means to kubectl: YAML 1.1, but dates and numbers to the base of 60 stay texts."""
+    """Return the value of a plain scalar as kubectl reads it: YAML 1.1, but dates and base-60 numbers stay texts."""
     for tag, pattern in _PATTERNS_1_1.get(text[:1], ()):
         if pattern.match(text):
             return _TAGS_1_1[tag](text)
@@ -224,7 +226,7 @@ def _bool(text: str) -> bool:
 
 
 def _int(text: str) -> int | float | str:
-    """Return an integer. One of more than 64 bits is a float, as in JSON; one of hundreds of digits stays a text."""
+    """Return an integer. A number of more than 64 bits becomes a float, as in JSON. A very long number stays a text."""
     digits = text.replace("_", "")
     if ":" in text or len(digits) > _MOST_DIGITS:
         return text
@@ -252,7 +254,7 @@ def _binary(text: str) -> str:
         raise BadScalar(text, "binary") from None
 
 
-_MOST_DIGITS = 67  # of 64 bits to the base of 2, with sign and prefix
+_MOST_DIGITS = 67  # the length of a 64-bit number in base 2, with sign and prefix
 _PATTERNS_1_1: dict[str, list[tuple[str, re.Pattern[str]]]] = yaml.SafeLoader.yaml_implicit_resolvers
 _YAML = "tag:yaml.org,2002:"
 _TAGS_1_1: dict[str, Callable[[str], Value]] = {
@@ -265,7 +267,7 @@ _TAGS_1_1: dict[str, Callable[[str], Value]] = {
     _YAML + "int": _int,
     _YAML + "float": _float,
     _YAML + "merge": str,  # the key <<
-    _YAML + "value": str,  # a lone =, which YAML 1.1 thought special
+    _YAML + "value": str,  # a single =, which has a special meaning in YAML 1.1
 }
 
 CONFIG = Rules(plain_1_2, {}, other_tags=False, aliases=False)

@@ -1,4 +1,4 @@
-"""A tree of nodes to YAML text, in block style, with the line that each key comes from as a comment."""
+"""Writes a tree of nodes as YAML text in block style. A comment after each key names its line in the source."""
 
 import json
 import re
@@ -8,12 +8,12 @@ from pydns.config.node import ImportedLine, Mapping, Node, Scalar, Sequence
 
 
 def lines(root: Mapping, source: str) -> Iterator[str]:
-    """Yield the lines of a mapping. `source` names the text that it was read from, for the comments."""
+    """Yield the lines of a mapping. `source` is the name of the text that contains the mapping, for the comments."""
     yield from _mapping(root, source, "", "")
 
 
 def _mapping(node: Mapping, source: str, indent: str, above: str) -> Iterator[str]:
-    """Yield the lines of a mapping. A value from the same place as the one `above` it has no comment."""
+    """Yield the lines of a mapping. A value has no comment if its place equals `above`, the parent's place."""
     for key, value in node.entries:
         assert isinstance(key, Scalar)
         head = f"{indent}{_scalar(key)}:"
@@ -49,7 +49,7 @@ def _place(node: Node, source: str) -> str:
 
 
 def _scalar(scalar: Scalar) -> str:
-    """Return a scalar so that it is read as the same type: a text has quotes unless it is plainly one."""
+    """Return a scalar in a form that keeps its type. A text gets quotes if it could be read as another type."""
     if not isinstance(scalar.value, str):
         return scalar.text
     return scalar.value if _PLAIN.fullmatch(scalar.value) else json.dumps(scalar.value)

@@ -1,6 +1,9 @@
-"""CoreDNS's configuration: a Corefile to the tree that the same configuration has in `config.yaml`.
+"""Translates a Corefile, the configuration of CoreDNS, to the tree of an equivalent `config.yaml`.
 
-`tokens` splits a text, `blocks` makes server blocks of it as CoreDNS's own parser does, `directives` is the table of
-what each plugin's directive means here, and `translate` joins the blocks to one configuration. Pure: imported files
-are texts that the caller has read.
+- `tokens` splits a text into words.
+- `blocks` builds server blocks from the words, as CoreDNS's own parser does.
+- `directives` is a table: it defines the meaning of each directive in pydns.
+- `translate` joins the blocks to one configuration.
+
+This package is pure: it opens no files. The caller reads the imported files and passes their texts in.
 """

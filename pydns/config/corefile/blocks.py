@@ -1,6 +1,6 @@
-"""The server blocks of a Corefile: what CoreDNS's own parser (`coredns/caddy`, `caddyfile/parse.go`) makes of it.
+"""Parses a Corefile to server blocks, as CoreDNS's own parser does (`coredns/caddy`, `caddyfile/parse.go`).
 
-Snippets, imports and variables of the environment are resolved here. What a directive means is in `directives`.
+This module resolves snippets, imports and environment variables. `directives` defines the meaning of each directive.
 """
 
 from collections import deque
@@ -11,20 +11,20 @@ from typing import NamedTuple
 from pydns.config.corefile.tokens import Token, imported, tokens, with_environment
 from pydns.config.mistakes import ConfigError, quote
 
-MAX_TOKENS = 200_000  # of a Corefile with all that it imports
+MAX_TOKENS = 200_000  # in a Corefile and all files that it imports
 MAX_IMPORTS = 1_000
-MAX_DEPTH = 20  # of blocks in blocks
+MAX_DEPTH = 20  # nested blocks
 
 
 class Line(NamedTuple):
-    """The words of a line, and the lines of the block that it opens."""
+    """The words of a line, and the lines of the block that this line opens."""
 
-    words: tuple[Token, ...]  # one at least
+    words: tuple[Token, ...]  # at least one
     lines: "tuple[Line, ...]" = ()
 
     @property
     def name(self) -> str:
-        """Return the first word: which directive, or which property of one."""
+        """Return the first word. It is the name of a directive, or of a property of a directive."""
         return self.words[0].text
 
     @property
@@ -41,7 +41,7 @@ class Block(NamedTuple):
 
 
 class Missing(NamedTuple):
-    """A pattern to import that no file matches. CoreDNS warns of it."""
+    """An import pattern that matches no file. CoreDNS logs a warning for this case."""
 
     pattern: Token
 
@@ -54,7 +54,7 @@ class Parsed(NamedTuple):
 
 
 class BadCorefile(Exception):
-    """A text that CoreDNS's parser refuses. `error` says where and why."""
+    """A mistake that CoreDNS's parser refuses. `error` contains the place and the reason."""
 
     def __init__(self, at: Token | str, found: str, wanted: str) -> None:
         place = at if isinstance(at, str) else f"{at.file}:{at.line}"
@@ -65,14 +65,14 @@ class BadCorefile(Exception):
 def parse(file: str, text: str, files: Mapping[str, str], environment: Mapping[str, str]) -> Parsed:
     """Return the server blocks of a text. Raises `BadCorefile` for the first mistake, as CoreDNS does.
 
-    `files` are the texts that can be imported, by name. A path names the file with its last segment, in whatever folder
-    CoreDNS has it: the keys of a ConfigMap know no folders.
+    `files` maps the name of each file that can be imported to its text. Only the last segment of an import path counts.
+    The folder is ignored, because the keys of a ConfigMap have no folders.
     """
     return _Parser(file, text, files, environment).parse()
 
 
 def find(files: Mapping[str, str], path: str) -> list[str]:
-    """Return the names of the files that a path or a pattern means, sorted."""
+    """Return the sorted names of the files that match a path or a pattern."""
     wanted = path.rpartition("/")[2]
     if _has_wildcard(wanted):
         return sorted(each for each in files if fnmatchcase(each, wanted))
@@ -164,7 +164,7 @@ class _Parser:
                 self._import()
                 continue
             yield self._directive()
-        # CoreDNS accepts a last block without its brace if the last word is that of an inner block.
+        # CoreDNS accepts a last block without a closing brace if the last word of the text closes an inner block.
         if has_braces and (self._tokens.before is None or self._tokens.before.text != "}"):
             raise BadCorefile(opening or self._file, '"{" without "}"', "allowed")
 
@@ -195,7 +195,7 @@ class _Parser:
         return _line(words, starts)
 
     def _import(self) -> None:
-        """Put what is imported in the place of the two words."""
+        """Replace the word `import` and its argument by the imported words."""
         keyword = self._tokens.take()
         pattern = self._tokens.peek()
         if pattern is None or self._tokens.is_new_line():
@@ -225,7 +225,7 @@ class _Parser:
 
 
 class _Splicer:
-    """A row of tokens, in which what is imported takes the place of the import."""
+    """A sequence of tokens. Imported tokens replace the import directive."""
 
     def __init__(self, first: Iterator[Token]) -> None:
         self._rest: list[Iterator[Token]] = [first]
@@ -242,17 +242,17 @@ class _Splicer:
 
     def take(self) -> Token:
         token = self.peek()
-        assert token is not None  # callers have looked
+        assert token is not None  # callers call `peek` first
         self.before, self._next = token, None
         return token
 
     def is_new_line(self) -> bool:
-        """Return whether the next token begins a line, as CoreDNS sees it: a line number before doesn't."""
+        """Return whether the next token begins a line. As in CoreDNS, a lower line number in a file doesn't count."""
         before, token = self.before, self.peek()
         return before is None or token is None or before.file != token.file or before.last_line < token.line
 
     def splice(self, found: Sequence[Token]) -> bool:
-        """Put tokens before the next one. Return False if that makes too many."""
+        """Insert tokens before the next token. Return False if the total is over the limit."""
         self._left -= len(found)
         if self._next is not None:
             self._rest.append(iter((self._next,)))
@@ -267,7 +267,7 @@ def _snippet_name(address: Token) -> str:
 
 
 def _line(words: Sequence[Token], starts: Sequence[bool]) -> Line:
-    """Return the words of a directive as a line with its block. Braces are balanced."""
+    """Return the words of a directive as a line with its block. The caller has checked that the braces are balanced."""
     rest = deque(zip(words, starts, strict=True))
     line = _next_line(rest, 0)
     if rest:
@@ -288,7 +288,7 @@ def _next_line(rest: deque[tuple[Token, bool]], depth: int) -> Line:
             raise BadCorefile(opening, f"a block at depth {depth + 1}", "allowed")
         while rest and rest[0][0].text != "}":
             lines.append(_next_line(rest, depth + 1))
-        if not rest:  # a brace that a variable has made
+        if not rest:  # the value of an environment variable contained the brace
             raise BadCorefile(opening, '"{" without "}"', "allowed")
         rest.popleft()
     return Line(tuple(words), tuple(lines))

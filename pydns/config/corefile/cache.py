@@ -1,4 +1,4 @@
-"""The directive `cache`, as CoreDNS's plugin reads it."""
+"""Reads the directive `cache` as CoreDNS's plugin does."""
 
 from pydns.config.corefile.blocks import BadCorefile, Line
 from pydns.config.corefile.draft import Draft, mapping, number, only, switch, whole
@@ -10,12 +10,12 @@ from pydns.config.mistakes import quote
 from pydns.config.node import Node, Scalar
 
 _SUCCESS_S, _DENIAL_S, _LEAST_S, _STALE_S = 3600, 1800, 5, 3600  # the plugin's defaults
-_CAPACITY = 9984  # likewise, for each of the two kinds
+_CAPACITY = 9984  # the plugin's default, for positive and for negative answers each
 _MOST_ENTRIES = 10_000_000
 
 
 def read_cache(line: Line, server: Server, draft: Draft) -> None:
-    """Read the cache of a block. Figures that aren't written are CoreDNS's."""
+    """Read the cache of a block. Missing values get CoreDNS's defaults."""
     if server.cache is not None:
         raise BadCorefile(line.words[0], "a second cache", "allowed in a block")
     at = line.words[0]
@@ -75,7 +75,7 @@ def _read_property(line: Line, keys: dict[str, Node], capacities: list[int], dra
 
 
 def _lower(keys: dict[str, Node], low: str, high: str) -> None:
-    """Lower a limit to the one above it, as CoreDNS uses the two."""
+    """Lower the limit `low` to the limit `high` if `low` is greater, as CoreDNS does."""
     least, most = keys[low], keys[high]
     if isinstance(least, Scalar) and isinstance(most, Scalar) and int(least.text) > int(most.text):
         keys[low] = most

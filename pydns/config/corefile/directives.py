@@ -1,7 +1,8 @@
-"""The table of directives: what each plugin of CoreDNS is here.
+"""The table of directives. It defines what pydns does with the directive of each CoreDNS plugin.
 
-A row is a function that reads a line, or a reason why the directive changes no answer, or the nearest thing that there
-is instead. Facts about plugins are those of CoreDNS 1.14.
+A row is a function that reads the directive, or a `NoEffect`, or an `Instead`. `NoEffect` gives the reason why a
+directive changes no answer. `Instead` names the nearest replacement in pydns. The table follows the plugins of CoreDNS
+1.14.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,17 +20,17 @@ from pydns.config.corefile.template import read_template
 from pydns.config.mistakes import quote
 from pydns.config.shapes import suggestion
 
-Read = Callable[[Line, Server, Draft], None]  # raises `BadCorefile` for what can't be carried out
+Read = Callable[[Line, Server, Draft], None]  # raises `BadCorefile` for unsupported options
 
 
 class NoEffect(NamedTuple):
-    """A directive that changes no answer. `why` is the note."""
+    """A directive that changes no answer. `why` is the text of the note."""
 
     why: str
 
 
 class Instead(NamedTuple):
-    """A directive that can't be carried out. `nearest` is what there is, if anything; `why` says more."""
+    """An unsupported directive. `nearest` is the nearest replacement, or empty. `why` contains more details."""
 
     nearest: str = ""
     why: str = ""
@@ -101,7 +102,7 @@ INSTEAD: Mapping[str, Instead] = {
 
 
 def read_directive(server: Server, draft: Draft, line: Line) -> None:
-    """Read a directive of a block into the draft. Raises `BadCorefile` for one that can't be carried out."""
+    """Read a directive of a block into the draft. Raises `BadCorefile` for an unsupported directive."""
     if line.name in NO_EFFECT:
         draft.note(line.words[0], NO_EFFECT[line.name].why)
     elif line.name in CARRIED_OUT:

@@ -1,4 +1,4 @@
-"""The configuration that a Corefile means, while its directives are read one by one."""
+"""Collects the configuration while the directives of a Corefile are read one by one."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
@@ -12,39 +12,39 @@ from pydns.config.shapes import MAX_MISTAKES
 
 
 class Zone(NamedTuple):
-    """A zone that a server block has, as CoreDNS names it, and where it is written."""
+    """A zone of a server block: its name as CoreDNS writes the name, and its place in the Corefile."""
 
     name: str  # in lower case, with a final dot
     token: Token
 
     @property
     def is_root(self) -> bool:
-        """Return whether the block has all names that no other block has."""
+        """Return whether this is the root zone. Its block serves all names that no other block serves."""
         return self.name == "."
 
 
 class Draft:
-    """What the directives of all blocks have given so far: the keys of `config.yaml`, notes, and what is refused."""
+    """The results of all directives so far: keys of `config.yaml`, notes and errors."""
 
     def __init__(self, files: Mapping[str, str]) -> None:
         self.files = files
-        self.keys: dict[str, Node] = {}  # of the root of `config.yaml`
+        self.keys: dict[str, Node] = {}  # the top-level keys of `config.yaml`
         self.routes: dict[str, Node] = {}
         self.hosts: dict[str, Node] = {}
         self.blocked: dict[str, Node] = {}
-        self.domain: Token | None = None  # of the cluster
-        self.caches: list[tuple[Token, tuple[Line, MappingNode] | None]] = []  # of the blocks that forward
-        self.uncached: list[Zone] = []  # zones that a block's cache leaves out
-        self.logs: list[tuple[Token, tuple[Token, ...], tuple[Token, ...]]] = []  # with zones and classes
+        self.domain: Token | None = None  # the cluster domain
+        self.caches: list[tuple[Token, tuple[Line, MappingNode] | None]] = []  # the caches of blocks with `forward`
+        self.uncached: list[Zone] = []  # zones that a block excludes from its cache
+        self.logs: list[tuple[Token, tuple[Token, ...], tuple[Token, ...]]] = []  # directive, zones, classes
         self.notes: list[ConfigNotice] = []
         self.refused: list[ConfigError] = []
 
     def note(self, at: Token, text: str) -> None:
-        """Report something that has no effect on answers."""
+        """Add a note about a directive or property that has no effect on answers."""
         self.notes.append(ConfigNotice(f"{at.file}:{at.line}: {at.text}", text))
 
     def read_each(self, lines: Iterable[Line], read: Callable[[Line], None]) -> None:
-        """Call `read` for each line. A line that it refuses doesn't keep it from the others."""
+        """Call `read` for each line. If `read` refuses a line, the next lines are still read."""
         for line in lines:
             try:
                 read(line)
@@ -52,50 +52,50 @@ class Draft:
                 self.refuse(error)
 
     def refuse(self, error: BadCorefile) -> None:
-        """Report something that can't be carried out and changes answers."""
+        """Add an error: pydns can't do what the directive asks for, and that would change answers."""
         if len(self.refused) < MAX_MISTAKES:
             self.refused.append(error.error)
 
 
 def text(token: Token) -> Scalar:
-    """Return a word as a text."""
+    """Return a word as a text value."""
     return Scalar(token.text, token.text, token.line)
 
 
 def number(token: Token, value: int) -> Scalar:
-    """Return a word that means a whole number."""
+    """Return a whole number at the place of a word."""
     return Scalar(value, str(value), token.line)
 
 
 def switch(token: Token, *, value: bool) -> Scalar:
-    """Return what a word switches on or off."""
+    """Return a boolean at the place of a word."""
     return Scalar(value, "true" if value else "false", token.line)
 
 
 def word(token: Token, value: str) -> Scalar:
-    """Return the word of `config.yaml` for one of the Corefile."""
+    """Return the `config.yaml` word `value` at the place of a Corefile word."""
     return Scalar(value, value, token.line)
 
 
 def sequence(items: Iterable[Node], line: int) -> Sequence:
-    """Return a list."""
+    """Return a list node."""
     return Sequence(list(items), line)
 
 
 def mapping(entries: Mapping[str, Node], line: int) -> MappingNode:
-    """Return a mapping."""
+    """Return a mapping node."""
     return MappingNode([(Scalar(key, key, value.line), value) for key, value in entries.items()], line)
 
 
 def whole(token: Token, low: int, high: int) -> int:
-    """Return the number that a word is. Raises `BadCorefile`."""
+    """Parse a word as a whole number from `low` to `high`. Raises `BadCorefile`."""
     if token.text.isascii() and token.text.isdecimal() and len(token.text) < 12 and low <= int(token.text) <= high:
         return int(token.text)
     raise BadCorefile(token, quote(token.text), f"a whole number from {low} to {high}")
 
 
 def checked(token: Token, parse: Callable[[str], Any]) -> Any:
-    """Return what a parser of `config.texts` makes of a word. Raises `BadCorefile`."""
+    """Parse a word with a parser of `config.texts`. Raises `BadCorefile`."""
     value = parse(token.text)
     if isinstance(value, Wanted):
         raise BadCorefile(token, quote(token.text), value.text)
@@ -103,7 +103,7 @@ def checked(token: Token, parse: Callable[[str], Any]) -> Any:
 
 
 def only(line: Line, least: int, most: int | None = None) -> tuple[Token, ...]:
-    """Return the arguments of a line, of which there must be so many. Raises `BadCorefile`."""
+    """Return the arguments of a line. Raises `BadCorefile` if their number is less than `least` or more than `most`."""
     most = least if most is None else most
     if least <= len(line.arguments) <= most:
         return line.arguments

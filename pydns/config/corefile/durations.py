@@ -12,7 +12,7 @@ _PART = re.compile(r"([0-9]{1,12}(?:\.[0-9]{0,9})?)(ns|us|µs|ms|s|m|h)")
 
 
 def seconds(token: Token) -> int:
-    """Return a duration in whole seconds, rounded up. Raises `BadCorefile`. `0` needs no unit."""
+    """Return a duration in whole seconds, rounded up. The duration `0` needs no unit. Raises `BadCorefile`."""
     if token.text == "0":
         return 0
     parts = list(_PART.finditer(token.text))

@@ -1,4 +1,4 @@
-"""The directive `forward FROM TO… { … }`: upstreams and routes."""
+"""Reads the directive `forward FROM TO… { … }`, which defines upstreams and routes."""
 
 from typing import NamedTuple
 
@@ -29,7 +29,7 @@ _NO_EFFECT = {
 
 
 class _Options:
-    """The properties of a directive."""
+    """The properties of a `forward` directive."""
 
     def __init__(self) -> None:
         self.choice: Node | None = None
@@ -48,12 +48,12 @@ class _Server(NamedTuple):
 
 
 def read_forward(line: Line, server: Server, draft: Draft) -> None:
-    """Read the servers of a zone. Those of the root are upstreams, others make a route."""
+    """Read the servers of a zone. Servers of the root zone become upstreams. Servers of another zone become a route."""
     if len(line.arguments) < 2:
         raise BadCorefile(line.words[0], "forward", "complete: it needs a zone and a server")
     if len(line.arguments) > _MAX_SERVERS + 1:
         raise BadCorefile(line.words[0], f"{len(line.arguments) - 1} servers", f"allowed: {_MAX_SERVERS} at most")
-    zone = zones_of(line.arguments[0])[0]  # CoreDNS takes the first, too
+    zone = zones_of(line.arguments[0])[0]  # CoreDNS also takes the first zone
     domains = list(server.zones) if zone.is_root else [zone]
     options = _options(line, draft)
     for domain in domains:
@@ -98,7 +98,7 @@ def _take_route(line: Line, zone: Zone, options: _Options, draft: Draft) -> None
         raise BadCorefile(line.words[0], f"a second forward for {zone.name}", "allowed")
     found = [_node(each, options, names=True) for each in servers]
     keys: dict[str, Node] = {"servers": sequence(found, servers[0].line)}
-    below = [each for each in options.excepted if each.name.endswith(f".{zone.name}")]  # others have no effect
+    below = [each for each in options.excepted if each.name.endswith(f".{zone.name}")]  # other zones have no effect
     if below:
         keys["except"] = sequence([text(each.token._replace(text=each.name)) for each in below], below[0].token.line)
     if options.on_nxdomain is not None:
@@ -108,7 +108,7 @@ def _take_route(line: Line, zone: Zone, options: _Options, draft: Draft) -> None
 
 
 def _node(token: Token, options: _Options, *, names: bool) -> Node:
-    """Return a server as `config.yaml` has it: its address alone, or a mapping."""
+    """Return a server in the form of `config.yaml`: only its address, or a mapping."""
     server = _parse(token)
     checked(server.address, texts.parse_server if names else texts.parse_ip_server)
     if not server.is_tls:
@@ -130,7 +130,7 @@ def _parse(token: Token) -> _Server:
     if separator and scheme not in ("dns", "tls"):
         raise BadCorefile(token, quote(f"{scheme}://"), "a way to a server here: dns:// and tls:// are")
     address, percent, server_name = rest.partition("%")
-    if scheme != "tls" or not percent:  # a zone of a link-local address stays in it
+    if scheme != "tls" or not percent:  # the zone of a link-local address stays in the address
         return _Server(token._replace(text=rest), scheme == "tls", None)
     return _Server(token._replace(text=address), True, token._replace(text=server_name))
 
@@ -169,7 +169,7 @@ def _read_property(line: Line, options: _Options, draft: Draft) -> None:
 
 
 def _tls(files: tuple[Token, ...]) -> dict[str, Node]:
-    """One file is the authorities', two are our certificate and its key, three are all of them."""
+    """Return the TLS keys. One file: the CA. Two files: certificate and key. Three files: certificate, key and CA."""
     names = {1: ("ca",), 2: ("certificate", "key"), 3: ("certificate", "key", "ca")}.get(len(files), ())
     for each in files:
         checked(each, texts.parse_path)

@@ -1,4 +1,4 @@
-"""The directive `hosts`: names with fixed addresses, in the Corefile or in a file like /etc/hosts."""
+"""Reads the directive `hosts`: names with fixed addresses, in the Corefile or in a file in the format of /etc/hosts."""
 
 from collections.abc import Iterable, Iterator
 
@@ -17,7 +17,7 @@ Entry = tuple[Token, tuple[Token, ...]]  # an address and its names
 
 
 def read_hosts(line: Line, server: Server, draft: Draft) -> None:
-    """Read the entries of a block. The file is one beside the Corefile, as a ConfigMap with NodeHosts has it."""
+    """Read the entries of a block. The file must be next to the Corefile, like the key `NodeHosts` of a ConfigMap."""
     at = line.words[0]
     arguments = line.arguments
     entries: list[Entry] = []
@@ -61,7 +61,7 @@ def read_hosts(line: Line, server: Server, draft: Draft) -> None:
 
 
 def _of_file(path: Token, draft: Draft) -> Iterator[Entry]:
-    """Yield the entries of a file. CoreDNS skips what it can't read, so that is noted."""
+    """Yield the entries of a file. CoreDNS skips lines that it can't read. Such a line only gives a note here."""
     names = find(draft.files, path.text)
     if not names:
         raise BadCorefile(path, quote(path.text), "a file beside the Corefile: a key of the same ConfigMap")

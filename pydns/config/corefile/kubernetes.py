@@ -1,4 +1,4 @@
-"""The directive `kubernetes [ZONES…] { … }`: the options of the cluster."""
+"""Reads the directive `kubernetes [ZONES…] { … }`: the options for the cluster's zones."""
 
 from pydns.config import texts
 from pydns.config.corefile.blocks import BadCorefile, Line
@@ -25,7 +25,7 @@ _NOT_HERE = ("ignore", "multicluster", "namespace_labels", "noendpoints", "zonal
 
 
 def read_kubernetes(line: Line, server: Server, draft: Draft) -> None:
-    """Read the zones and options of the cluster."""
+    """Read the cluster's zones and options."""
     at = line.words[0]
     if draft.domain is not None:
         raise BadCorefile(at, "a second kubernetes", "allowed; there is one cluster")

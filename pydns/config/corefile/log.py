@@ -1,4 +1,4 @@
-"""The directive `log`: `log [NAMES…] [FORMAT] { class CLASS… }`."""
+"""Reads the directive `log [NAMES…] [FORMAT] { class CLASS… }`."""
 
 from pydns.config.corefile.blocks import BadCorefile, Line
 from pydns.config.corefile.draft import Draft, mapping, only, sequence, text
@@ -12,7 +12,7 @@ _CLASSES = ("success", "denial", "error", "all")
 
 
 def read_log(line: Line, server: Server, draft: Draft) -> None:
-    """Read which queries are logged. What several directives log is logged, whichever block they are in."""
+    """Read which queries are logged. The `log` directives of all blocks are combined."""
     zones: list[Token] = []
     for each in line.arguments:
         if "{" in each.text:
@@ -36,7 +36,7 @@ def read_log(line: Line, server: Server, draft: Draft) -> None:
 
 
 def log_key(logs: list[tuple[Token, tuple[Token, ...], tuple[Token, ...]]]) -> Node | None:
-    """Return the key `log` of all directives together; None if there are none."""
+    """Return the key `log`, combined from all directives. None if there are no directives."""
     if not logs:
         return None
     at = logs[0][0]

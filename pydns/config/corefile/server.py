@@ -1,4 +1,4 @@
-"""A server block while its directives are read, and what they give together."""
+"""Collects the results of one server block while its directives are read."""
 
 from pydns.config.corefile.blocks import BadCorefile, Block, Line
 from pydns.config.corefile.draft import Draft, Zone
@@ -12,11 +12,11 @@ class Server:
         self.zones = zones
         self.block = block
         self.cache: tuple[Line, MappingNode] | None = None
-        self.has_answers = False  # some directive has answers for its names
-        self.forwards: list[Zone] = []  # what its `forward` directives are for
+        self.has_answers = False  # whether a directive answers names of this block itself
+        self.forwards: list[Zone] = []  # the zones of the `forward` directives
 
     def finish(self, draft: Draft) -> None:
-        """Take the block as a whole into the draft, after its last directive."""
+        """Add the results of the whole block to the draft. Called after the last directive."""
         first = self.block.addresses[0]
         if self.forwards:
             draft.caches.append((first, self.cache))

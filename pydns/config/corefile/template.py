@@ -1,4 +1,4 @@
-"""The directive `template CLASS TYPE [ZONES…] { … }`, where it denies all names of zones."""
+"""Reads the directive `template CLASS TYPE [ZONES…] { … }`. It is supported only for denying all names of a zone."""
 
 from pydns.config.corefile.blocks import BadCorefile, Line
 from pydns.config.corefile.draft import Draft, only, word
@@ -13,7 +13,7 @@ _ANYTHING = (".*", "^.*$", "(.*)", "^(.*)$")  # patterns that match every name
 
 
 def read_template(line: Line, server: Server, draft: Draft) -> None:
-    """Read a template that blocks zones. Others can't be carried out."""
+    """Read a template that blocks zones. Other templates are refused."""
     if len(line.arguments) < 2:
         raise BadCorefile(line.words[0], "template", "complete: it needs a class and a type")
     rclass, rtype, *named = line.arguments
@@ -26,7 +26,7 @@ def read_template(line: Line, server: Server, draft: Draft) -> None:
             case "match" if all(token.text in _ANYTHING for token in each.arguments):
                 pass
             case "fallthrough":
-                pass  # for names that don't match, and all match
+                pass  # no effect: fallthrough is for names that don't match, but here all names match
             case _:
                 raise BadCorefile(each.words[0], quote(each.name), _WANTED)
     if rclass.text.upper() not in ("ANY", "IN") or rtype.text.upper() != "ANY":

@@ -1,4 +1,4 @@
-"""The words of a Corefile. Splits as the lexer of CoreDNS (`coredns/caddy`, `caddyfile/lexer.go`) does."""
+"""Splits a Corefile into words, as CoreDNS's lexer does (`coredns/caddy`, `caddyfile/lexer.go`)."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -8,24 +8,24 @@ from pydns.config.node import ImportedLine
 
 
 class Token(NamedTuple):
-    """A word, and where it is written."""
+    """A word and its place."""
 
     text: str
     file: str
-    line: int  # from 1, where it begins
+    line: int  # the line where the word begins; the first line is 1
     is_quoted: bool = False
 
     @property
     def last_line(self) -> int:
-        """Return the line where it ends. A quoted word may have several lines."""
+        """Return the line where the word ends. A quoted word may have several lines."""
         return self.line + self.text.count("\n")
 
 
 def tokens(file: str, text: str) -> Iterator[Token]:
-    """Yield the words of a text. A word with quotes may be empty. The cost is linear in the length of the text.
+    """Yield the words of a text. A quoted word may be empty. The cost is linear in the length of the text.
 
-    Two habits of CoreDNS are kept. A `#` within a word ends the line only up to the next space: `a#b c` is `a` and `c`.
-    A carriage return is left out wherever it is written, within a word too.
+    Two special rules are the same as in CoreDNS. A `#` within a word starts a comment that ends at the next space:
+    `a#b c` is `a` and `c`. Every carriage return is removed, also within a word.
     """
     text = text.removeprefix("\ufeff")
     line, counted = 1, 0
@@ -37,18 +37,18 @@ def tokens(file: str, text: str) -> Iterator[Token]:
         if match["quoted"] is not None:
             yield Token(match["inner"].replace('\\"', '"'), file, line, is_quoted=True)
         elif match["open"] is not None:
-            if match["rest"]:  # nothing ends the quotes: the word goes on to the end of the text
+            if match["rest"]:  # no closing quote: the word ends at the end of the text
                 yield Token(match["rest"].replace('\\"', '"'), file, line, is_quoted=True)
         elif word := match["word"].replace("\r", ""):
             yield Token(word, file, line)
 
 
 def imported(file: str, text: str) -> list[Token]:
-    """Return the words of a file that is imported. Their lines know the file."""
+    """Return the words of an imported file. The line of each word includes the name of the file."""
     return [token._replace(line=ImportedLine.of(file, token.line)) for token in tokens(file, text)]
 
 
-_SPACE = "\t\n\v\f \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"  # Go's unicode.IsSpace, but for \r
+_SPACE = "\t\n\v\f \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"  # Go's unicode.IsSpace, except \r
 _PART = re.compile(
     rf"""
     (?P<space> [{_SPACE}\r]+ )
@@ -62,7 +62,7 @@ _PART = re.compile(
 
 
 def with_environment(text: str, environment: Mapping[str, str]) -> str:
-    """Return a word with `{%NAME%}` and `{$NAME}` replaced, as CoreDNS does. An unknown variable is empty."""
+    """Replace `{%NAME%}` and `{$NAME}` in a word, as CoreDNS does. The value of an unknown variable is empty."""
     for begin, end in (("{%", "%}"), ("{$", "}")):
         while (start := text.find(begin)) >= 0:
             stop = text.find(end, start)

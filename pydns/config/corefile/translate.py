@@ -1,7 +1,8 @@
-"""A Corefile to the keys of `config.yaml`.
+"""Translates a Corefile to the keys of `config.yaml`.
 
-Each directive is carried out, or has no effect on answers and gives a note, or is refused with file and line. The
-result is a tree as that of a `config.yaml`, so both formats have one reader (`config.keys`) and the same checks.
+A supported directive is translated. A directive without effect on answers gives a note. Any other directive is refused
+with file and line. The result is a tree like the tree of a `config.yaml`. So both formats have the same reader
+(`config.keys`) and the same checks.
 """
 
 from collections.abc import Mapping
@@ -20,10 +21,10 @@ from pydns.config.node import Mapping as MappingNode
 
 
 class Translation(NamedTuple):
-    """The configuration that a Corefile means. It may be used only if nothing is refused."""
+    """The configuration that a Corefile describes. It may be used only if `refused` is empty."""
 
     root: MappingNode
-    domain: Token | None = None  # of the cluster, where a directive names it
+    domain: Token | None = None  # the cluster domain, if a directive names it
     notes: tuple[ConfigNotice, ...] = ()
     refused: tuple[ConfigError, ...] = ()
 
@@ -31,7 +32,7 @@ class Translation(NamedTuple):
 def translate(
     file: str, text: str, files: Mapping[str, str] | None = None, environment: Mapping[str, str] | None = None
 ) -> Translation:
-    """Return what a Corefile means. Never raises. `files` are those that it may import, by name."""
+    """Translate a Corefile. Never raises. `files` maps the name of each file that it may import to the file's text."""
     files = files or {}
     draft = Draft(files)
     try:
@@ -62,7 +63,7 @@ def _read_blocks(blocks: tuple[Block, ...], draft: Draft) -> None:
 
 
 def _zones(token: Token, seen: dict[tuple[str, int], Token]) -> tuple[Zone, ...]:
-    """Return the zones of an address. All addresses have one port, and no zone twice."""
+    """Return the zones of an address. Raises `BadCorefile` for a second port or for a zone that exists already."""
     address = parse_address(token)
     if address.scheme != "dns":
         raise BadCorefile(token, quote(f"{address.scheme}://"), "a server over UDP and TCP; only those exist here")
@@ -77,7 +78,7 @@ def _zones(token: Token, seen: dict[tuple[str, int], Token]) -> tuple[Zone, ...]
 
 
 def _finish(draft: Draft) -> None:
-    """Take in what all blocks give together."""
+    """Add the keys and errors that depend on all blocks together."""
     for zone in draft.uncached:
         if draft.domain is None or not f".{zone.name}".endswith(f".{draft.domain.text}"):
             draft.refuse(BadCorefile(zone.token, f"disable for {zone.name}", "carried out but for the cluster domain"))

@@ -1,4 +1,4 @@
-"""Zones as a Corefile names them: the addresses of server blocks, and arguments of directives."""
+"""Parses the zones of a Corefile: the addresses of server blocks, and the arguments of directives."""
 
 from ipaddress import ip_network
 from typing import NamedTuple
@@ -15,7 +15,7 @@ _SCHEMES = {"dns": 53, "tls": 853, "grpc": 443, "https": 443, "https3": 443, "qu
 class Address(NamedTuple):
     """The address of a server block."""
 
-    zones: tuple[Zone, ...]  # several only for a range of addresses between two octets or nibbles
+    zones: tuple[Zone, ...]  # several only for a range between two octets (IPv6: nibbles), like a /20
     scheme: str
     port: int
 
@@ -35,7 +35,7 @@ def parse_address(token: Token) -> Address:
 
 
 def zones_of(token: Token) -> tuple[Zone, ...]:
-    """Return the zones that a word names: a domain, or the reverse zones of a range. Raises `BadCorefile`."""
+    """Return the zones that a word names. A range names its reverse zones. Raises `BadCorefile`."""
     if _is_range(token.text):
         return tuple([Zone(each, token) for each in _reverse_zones(token)])
     checked(token, texts.parse_domain)
@@ -55,7 +55,10 @@ def _is_range(text: str) -> bool:
 
 
 def _reverse_zones(token: Token) -> list[str]:
-    """Return the reverse zones of a range. One between two octets (nibbles in IPv6) has several."""
+    """Return the reverse zones of a range.
+
+    There are several zones if the prefix length is not a whole number of octets (nibbles in IPv6).
+    """
     network = ip_network(token.text, strict=False)
     bits = 8 if network.version == 4 else 4
     whole = max(-(-network.prefixlen // bits) * bits, bits)
