@@ -1,4 +1,4 @@
-"""Processes and what they share: the supervisor, the sockets that it opens, shared memory, health.
+"""The supervisor process, and what the processes share: listening sockets, shared memory, and their health.
 
-Knows neither the controller nor the worker: `pydns.cli.serve` passes their programs in.
+This room knows neither the controller nor the worker. `pydns.cli.serve` passes in the programs of both.
 """

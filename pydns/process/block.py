@@ -1,13 +1,13 @@
-"""Blocks of memory that processes share. Each block has one writer at a time, and its content outlives the writer.
+"""Blocks of memory that processes share. Each block has one writer at a time. Its content survives the writer's exit.
 
-The supervisor makes them before it forks. A block belongs to a worker's slot, so a restarted worker goes on counting
-where the one before it stopped. A writer fills one half while readers read the other, and then the halves change
-places. So a writer that is killed in the middle has changed nothing.
+The supervisor creates the blocks before it forks. Each block belongs to one worker's slot. So a restarted worker
+continues with the counts of its predecessor. The writer fills one half of the block while readers read the other half.
+Then the two halves swap roles. So a writer that is killed during a write has changed nothing.
 """
 
 import mmap
 
-_HALF = 512 << 10  # octets; only written pages take memory
+_HALF = 512 << 10  # octets; only pages that are written use memory
 _HEAD = 16
 _SIZE = _HEAD + 2 * _HALF
 _TRIES = 100
@@ -18,7 +18,7 @@ class Block:
 
     def __init__(self, memory: memoryview) -> None:
         self._memory = memory
-        self._turn = memory[:8].cast("Q")  # an aligned word is stored at once: no reader sees half of a number
+        self._turn = memory[:8].cast("Q")  # storing an aligned word is atomic: no reader sees half a number
 
     def store(self, octets: bytes) -> bool:
         """Replace the content. Return False and change nothing if `octets` are too long."""
@@ -32,7 +32,7 @@ class Block:
         return True
 
     def load(self) -> bytes:
-        """Return the content; empty if nothing was stored yet."""
+        """Return the content. It is empty before the first `store`."""
         for _ in range(_TRIES):  # writers store a few times a second, so one try is nearly always enough
             turn = self._turn[0]
             at = _HEAD + turn % 2 * _HALF
@@ -43,6 +43,6 @@ class Block:
 
 
 def share(count: int) -> list[Block]:
-    """Return blocks that this process shares with its forks."""
+    """Return new blocks. This process shares them with the processes that it forks."""
     memory = memoryview(mmap.mmap(-1, count * _SIZE))
     return [Block(memory[index * _SIZE : (index + 1) * _SIZE]) for index in range(count)]

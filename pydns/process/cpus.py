@@ -1,4 +1,4 @@
-"""Return how many CPUs this process may use. Imports nothing heavy."""
+"""Finds out how many CPUs this process may use. Imports nothing heavy."""
 
 import os
 from pathlib import Path
@@ -12,5 +12,5 @@ def usable_cpus() -> int:
     try:
         quota, period = _CGROUP_LIMIT.read_text().split()
         return max(1, min(cpus, round(int(quota) / int(period))))
-    except (OSError, ValueError):  # no limit, or no cgroup of this version
+    except (OSError, ValueError):  # no limit, or no cgroup of version 2
         return cpus

@@ -1,8 +1,9 @@
-"""Opens the listening sockets, all of them in the supervisor before the first fork. Imports nothing heavy.
+"""Opens the listening sockets. The supervisor opens all of them before the first fork. Imports nothing heavy.
 
-A socket at all addresses needs the kernel to report for each query which address the reply must leave from. That costs
-0.9 µs a query (tests/bench/README.md). So each local address gets a UDP socket of its own, which the kernel prefers.
-The socket at all addresses takes the rest: addresses that are added later, can't be bound, or are too many.
+A reply must have the address as source that the query was sent to. For a wildcard socket (0.0.0.0 or ::), the kernel
+must report this address for each query. The report costs 0.9 µs a query (tests/bench/README.md). So each local address
+gets its own UDP socket, and the kernel prefers this socket. The wildcard socket receives queries to all other
+addresses: addresses that are added later, that can't be bound, or that are over the limit.
 """
 
 import errno
@@ -17,13 +18,13 @@ from pydns.log import Level, Log
 from pydns.process.slots import IP_PKTINFO, RECEIVE_BUFFER, Slot
 
 _BACKLOG = 1024
-_PORT_TRIES = 20  # to find a port that is free for both UDP and TCP
-_MAX_OWN = 16  # sockets for single addresses of a family: a node can have hundreds of addresses
+_PORT_TRIES = 20  # attempts to find a port that is free for both UDP and TCP
+_MAX_OWN = 16  # sockets for single addresses in each family: a node can have hundreds of addresses
 _NO_IPV6 = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}  # IPv6 is compiled out, or switched off
 
 
 class ListenError(Exception):
-    """A socket can't be opened, and why."""
+    """A socket can't be opened. The message is the reason."""
 
     def __init__(self, flag: str, listen: Listen, error: OSError) -> None:
         super().__init__(f"{flag} {listen}: {error.strerror}")
@@ -31,9 +32,9 @@ class ListenError(Exception):
 
 
 def open_slots(listens: Iterable[Listen], workers: int, log: Log) -> list[Slot]:
-    """Open sockets for each worker. The kernel spreads clients over them (SO_REUSEPORT).
+    """Open sockets for each worker. The kernel distributes clients over the workers' sockets (SO_REUSEPORT).
 
-    On a host without IPv6, `[::]` is left out if there are other addresses. Raises `ListenError`.
+    On a host without IPv6, `[::]` is skipped if `listens` has other addresses. Raises `ListenError`.
     """
     slots = [Slot([], []) for _ in range(workers)]
     left_out = None
@@ -54,7 +55,7 @@ def open_slots(listens: Iterable[Listen], workers: int, log: Log) -> list[Slot]:
             slot.udp.append(udp)
             slot.tcp.append(tcp)
             for each in own:
-                with suppress(ListenError):  # the address is gone again, or not usable yet
+                with suppress(ListenError):  # the address was removed meanwhile, or is not usable yet
                     slot.udp.append(_socket(each, socket.SOCK_DGRAM))
     if left_out and not slots[0].udp:
         raise left_out
@@ -62,9 +63,10 @@ def open_slots(listens: Iterable[Listen], workers: int, log: Log) -> list[Slot]:
 
 
 def open_http(endpoints: Mapping[str, HttpEndpoint | None], log: Log) -> dict[str, socket.socket]:
-    """Return the sockets for HTTP, by flag. Raises `ListenError`.
+    """Return the sockets for HTTP by flag. Raises `ListenError`.
 
-    `[::]` takes IPv4 too, because probes use either. A default endpoint whose port is taken is left out.
+    A socket at `[::]` accepts IPv4 too, because probes use IPv4 or IPv6. A default endpoint is skipped if its port is
+    in use.
     """
     opened = {}
     for flag, endpoint in endpoints.items():
@@ -95,18 +97,18 @@ def _http_socket(flag: str, listen: Listen) -> socket.socket:
 
 
 def addresses(slot: Slot) -> list[Listen]:
-    """Return the addresses that a slot's sockets listen at."""
+    """Return the listening addresses of a slot's sockets."""
     return [address(sock) for sock in slot.tcp]
 
 
 def address(sock: socket.socket) -> Listen:
-    """Return the address that a socket listens at."""
+    """Return the listening address of a socket."""
     return Listen(*sock.getsockname()[:2])
 
 
 def _local_addresses(listen: Listen) -> list[str]:
-    """Return the local addresses if `listen` is all addresses; otherwise none."""
-    with suppress(OSError):  # no /proc: replies are slower, but right
+    """Return the local addresses if `listen` is a wildcard address. Otherwise return none."""
+    with suppress(OSError):  # without /proc, replies are slower, but still correct
         if listen.host == "0.0.0.0":
             return _ipv4_addresses(Path("/proc/net/fib_trie").read_text())
         if listen.host == "::":
@@ -115,7 +117,7 @@ def _local_addresses(listen: Listen) -> list[str]:
 
 
 def _ipv4_addresses(fib_trie: str) -> list[str]:
-    """Return the local addresses of a /proc/net/fib_trie: a line with the address, then one with its kind."""
+    """Return the local addresses in a /proc/net/fib_trie. The line after an address contains the kind of address."""
     found: dict[str, None] = {}
     address = ""
     for line in fib_trie.splitlines():
@@ -123,18 +125,18 @@ def _ipv4_addresses(fib_trie: str) -> list[str]:
         if words[0] == "|--":
             address = words[1]
         elif words == ["/32", "host", "LOCAL"]:
-            found[address] = None  # several tables can have it
+            found[address] = None  # several tables can contain the same address
     return list(found)
 
 
 def _ipv6_addresses(if_inet6: str) -> list[str]:
-    """Return the addresses of a /proc/net/if_inet6 without link-local ones, which mean nothing without a link."""
+    """Return the addresses in a /proc/net/if_inet6 except link-local addresses, which are valid only with a link."""
     found = [IPv6Address(bytes.fromhex(line.split()[0])) for line in if_inet6.splitlines()]
     return [str(each) for each in found if not each.is_link_local]
 
 
 def _refuse_taken_port(listen: Listen) -> None:
-    """Raise `ListenError` if another process listens there. With SO_REUSEPORT we would get a share of its queries."""
+    """Raise `ListenError` if another process uses the port. With SO_REUSEPORT, we would get some of its queries."""
     if listen.port:
         for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
             with _new(listen, kind) as probe:
@@ -152,7 +154,7 @@ def _open_pair(listen: Listen) -> tuple[socket.socket, socket.socket]:
             udp.close()
             if listen.port or tries == _PORT_TRIES:
                 raise
-    raise AssertionError  # not reached
+    raise AssertionError  # the loop always returns or raises
 
 
 def _bind_pair(listen: Listen) -> tuple[socket.socket, socket.socket]:
@@ -167,7 +169,7 @@ def _socket(listen: Listen, kind: socket.SocketKind) -> socket.socket:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     else:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
-        # Before bind: every datagram must come with the address that it was sent to.
+        # Must be set before bind. The kernel must report the destination address of every datagram.
         if listen.host == "0.0.0.0":
             sock.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
         elif listen.host == "::":

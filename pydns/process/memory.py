@@ -1,4 +1,4 @@
-"""The memory of processes, from /proc."""
+"""Reads the memory usage of processes from /proc."""
 
 from collections.abc import Iterable
 from contextlib import suppress
@@ -6,9 +6,9 @@ from pathlib import Path
 
 
 def shared_memory(pids: Iterable[int]) -> int:
-    """Return the octets that processes take together. A page that several of them share counts once (PSS).
+    """Return the memory that the processes use together, in octets. A shared page counts once (PSS).
 
-    This costs about a millisecond per process. A process that has ended, or may not be read, counts as nothing.
+    The call takes about a millisecond per process. A process that has ended, or can't be read, counts as 0.
     """
     total = 0
     for pid in pids:

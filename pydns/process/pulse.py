@@ -1,7 +1,7 @@
-"""The health of the processes, in memory that they share: one row for each process.
+"""The health of the processes in shared memory, with one row for each process.
 
-The supervisor makes the memory before the first fork. Every field has one writer and is one aligned word, so no reader
-sees half of a value. Times are nanoseconds of `time.monotonic_ns`, whose clock is the same in all processes. Imports
+The supervisor creates the memory before the first fork. Every field has one writer and is one aligned word, so no
+reader sees half a value. Times are in nanoseconds, from `time.monotonic_ns`. All processes share this clock. Imports
 nothing heavy.
 """
 
@@ -9,15 +9,15 @@ import mmap
 import signal
 from collections.abc import Sequence
 
-STUCK_S = 5.0  # a worker without a self-check for this long is unhealthy and is replaced
-ASK_S = 0.5  # between self-checks of a worker
-DRAIN = signal.SIGUSR1  # tells a worker to count queries as late ones. Blocked from the start, so it is never lost.
-STOP = signal.SIGUSR2  # tells a child to end. Not SIGTERM, which may reach the whole group when a drain is to begin.
+STUCK_S = 5.0  # a worker that answers no self-check for this time is unhealthy and is restarted
+ASK_S = 0.5  # the interval between a worker's self-checks
+DRAIN = signal.SIGUSR1  # a drain begins: a worker counts late queries. Blocked from the start, so it is never lost.
+STOP = signal.SIGUSR2  # tells a child to end. Not SIGTERM: the whole process group may get it at the start of a drain.
 NEWS = signal.SIGUSR2  # tells the supervisor that `Pulse.tables` has changed
 
-# The words of a row. The supervisor writes the first three, the worker that owns the row the others.
+# The words of a row. The supervisor writes the first three. The worker that owns the row writes the others.
 _PID, _RESTARTS, _STUCK, _ANSWERED, _ASKED, _LATE = range(6)
-_ROW = 8  # words: one cache line, so that writers don't slow each other down
+_ROW = 8  # words. A row fills one cache line, so writers don't slow each other down
 _WORD = 8
 
 
@@ -30,7 +30,7 @@ class ProcessRow:
 
     @property
     def pid(self) -> int:
-        """The running process; 0 if there is none."""
+        """The id of the running process. 0 if the process is not running."""
         return self._words[_PID]
 
     @pid.setter
@@ -48,7 +48,7 @@ class ProcessRow:
 
     @property
     def stuck(self) -> int:
-        """Return how often the process was ended because it was stuck."""
+        """Return how often the supervisor ended the process because it was stuck."""
         return self._words[_STUCK]
 
     @stuck.setter
@@ -57,7 +57,7 @@ class ProcessRow:
 
     @property
     def answered_ns(self) -> int:
-        """When the worker last answered its self-check."""
+        """The time of the worker's last answer to its self-check."""
         return self._words[_ANSWERED]
 
     @answered_ns.setter
@@ -66,7 +66,7 @@ class ProcessRow:
 
     @property
     def asked_ns(self) -> int:
-        """When the worker last got a query during a drain."""
+        """The time of the last query that the worker received during a drain."""
         return self._words[_ASKED]
 
     @asked_ns.setter
@@ -83,15 +83,15 @@ class ProcessRow:
         self._words[_LATE] = value
 
     def silence_s(self, now_ns: int) -> float:
-        """Return how long ago the worker last answered its self-check."""
+        """Return the time since the worker's last answer to its self-check."""
         return max(0.0, (now_ns - self.answered_ns) / 1e9)
 
 
 class Pulse:
-    """The rows of all processes, and whether a drain has begun."""
+    """The rows of all processes, and two shared values: whether a drain has begun, and the number of tables."""
 
     def __init__(self, workers: int, now_ns: int) -> None:
-        """Make the memory. Workers count as silent if their first self-check takes longer than `STUCK_S` from now."""
+        """Create the memory. A worker is silent if it answers no self-check within `STUCK_S` from now."""
         titles = ["supervisor", "controller", *(f"worker {index}" for index in range(workers))]
         words = memoryview(mmap.mmap(-1, _WORD * _ROW * (1 + len(titles)))).cast("Q")
         self._drain, self._tables = words[:1], words[1:2]
@@ -112,12 +112,12 @@ class Pulse:
         return bool(self._drain[0])
 
     def drain(self) -> None:
-        """Begin to drain. This can't be undone."""
+        """Begin a drain. A drain can't be cancelled."""
         self._drain[0] = 1
 
     @property
     def tables(self) -> int:
-        """Return how many tables the controllers have opened. Workers read the last one."""
+        """Return how many tables the controllers have opened so far. Workers read the last table."""
         return self._tables[0]
 
     @tables.setter
@@ -129,5 +129,5 @@ class Pulse:
         return [row for row in self.workers if row.answered_ns == self._began_ns]
 
     def silent(self, now_ns: int) -> list[ProcessRow]:
-        """Return the workers whose last self-check is longer ago than `STUCK_S`."""
+        """Return the workers that have answered no self-check for more than `STUCK_S`."""
         return [row for row in self.workers if row.silence_s(now_ns) > STUCK_S]

@@ -4,14 +4,15 @@ import os
 import socket
 from typing import NamedTuple
 
-# Workers recognize by this mark that an upstream leads back to one of them. The supervisor draws it before it forks.
+# Workers use this random mark to detect an upstream that forwards queries back to pydns. The supervisor creates the
+# mark before it forks.
 LOOP_MARK = os.urandom(8).hex().encode()
-RECEIVE_BUFFER = 4 << 20  # octets for bursts; net.core.rmem_max may limit it
-IP_PKTINFO = 8  # Linux; the socket module of 3.11 lacks it
+RECEIVE_BUFFER = 4 << 20  # octets, enough for bursts; net.core.rmem_max may limit the size
+IP_PKTINFO = 8  # the value on Linux; the socket module of Python 3.11 lacks this constant
 
 
 class Slot(NamedTuple):
-    """The sockets of a worker. They outlive it, so queries that arrive meanwhile wait for the next worker."""
+    """The sockets of a worker. They stay open when the worker exits, so new queries wait for the next worker."""
 
-    udp: list[socket.socket]  # bound, not blocking
-    tcp: list[socket.socket]  # listening, not blocking
+    udp: list[socket.socket]  # bound, non-blocking
+    tcp: list[socket.socket]  # listening, non-blocking

@@ -1,6 +1,7 @@
-"""What can be known of the sources before anything starts: whether folders, files and the service account exist.
+"""Checks the sources before the start: folders, files and the service account must exist.
 
-The supervisor looks before it opens a port, and imports nothing heavy for it. The controller reads what is in them.
+The supervisor makes these checks before it opens a port. Imports nothing heavy. The controller later reads the contents
+of the sources.
 """
 
 import os
@@ -9,14 +10,14 @@ from pathlib import Path
 
 from pydns.config.settings import Settings
 
-MANIFESTS = ("--manifests", "*.yaml, *.yml or *.json")  # the flag of a folder, and the files in it
+MANIFESTS = ("--manifests", "*.yaml, *.yml or *.json")  # the flag for a folder, and the names of its files
 ZONES = ("--zones", "*.zone")
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _VARIABLES = ("KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT")
 
 
 def problems(settings: Settings, environment: Mapping[str, str]) -> Iterator[str]:
-    """Yield a line for each source that the flags choose and that isn't there."""
+    """Yield a line for each source that a flag chooses but that doesn't exist."""
     for folder, (flag, wanted) in ((settings.manifests, MANIFESTS), (settings.zones, ZONES)):
         if folder is not None and (problem := folder_problem(folder, flag, wanted)):
             yield problem
@@ -30,7 +31,7 @@ def problems(settings: Settings, environment: Mapping[str, str]) -> Iterator[str
 
 
 def folder_problem(folder: Path, flag: str, wanted: str) -> str | None:
-    """Return why a folder can't be listed."""
+    """Return the reason why a folder can't be listed. None if there is no problem."""
     try:
         os.scandir(folder).close()
     except OSError as error:
@@ -39,7 +40,7 @@ def folder_problem(folder: Path, flag: str, wanted: str) -> str | None:
 
 
 def not_in_a_cluster(reason: str) -> str:
-    """Return the mistake of a pydns that has no source by its flags, and isn't in a pod either."""
+    """Return the error for the case that no flag chooses a source, and pydns doesn't run in a pod."""
     return (
         f"not in a cluster: {reason} (looked for {', '.join(_VARIABLES)} and {SERVICE_ACCOUNT}); "
         "outside of one, give --kubeconfig FILE or --manifests DIR"

@@ -1,18 +1,18 @@
-"""The supervisor process: opens sockets, starts the controller and the workers, restarts dead or stuck ones, drains.
+"""The supervisor process. It opens sockets, starts the controller and the workers, restarts them, and handles drains.
 
 Rules:
 
-1. It imports nothing heavy and its only state is process ids. So it hardly ever fails, and forks are cheap.
-2. It keeps every socket open. Queries that arrive while a worker restarts wait in the kernel for the new worker.
-3. It handles signals only where it waits for them. Children wait for signals of their own.
-4. It can be PID 1: it reaps every child, orphans of other processes included.
-5. When it ends, in whatever way, a pipe closes and its children end too.
-6. It never waits for a child but in this loop, so signals count from the first moment.
-7. Children ignore SIGTERM and SIGINT, which may be sent to the whole process group: this process alone decides when to
-   stop. It ends them with `STOP`.
+1. The supervisor imports nothing heavy, and process ids are its only state. So it rarely fails, and forks are cheap.
+2. The supervisor keeps every socket open. While a worker restarts, new queries wait in the kernel for the new worker.
+3. The supervisor handles signals only at the place where it waits for them. Children wait for their own signals.
+4. The supervisor can be PID 1. It reaps every child, including orphans of other processes.
+5. When the supervisor exits for any reason, a pipe closes. Then its children exit too.
+6. The supervisor waits for a child only in this loop. So it reacts to signals from the start.
+7. Children ignore SIGTERM and SIGINT, because these signals may be sent to the whole process group. Only the supervisor
+   decides when to stop. It ends children with `STOP`.
 
-A drain (first SIGTERM or SIGINT): `/ready` turns 503, workers count queries as late ones, and the drain ends when no
-query has arrived for a while. A second signal ends it at once.
+The first SIGTERM or SIGINT begins a drain. During a drain, `/ready` returns 503, and workers count queries as late. The
+drain ends when no query has arrived for some time. A second signal ends the drain immediately.
 """
 
 import os
@@ -33,22 +33,23 @@ from pydns.process.block import Block, share
 from pydns.process.pulse import DRAIN, NEWS, STOP, STUCK_S, ProcessRow, Pulse
 from pydns.process.slots import Slot
 
-# The delay before a restart. It doubles for a process that ran less than `_CALM_S`; otherwise it is the first again.
+# The delay before a restart. The delay doubles if the process ran for less than `_CALM_S`. Otherwise the delay is reset
+# to `_FIRST_DELAY_S`.
 _FIRST_DELAY_S, _LAST_DELAY_S, _CALM_S = 0.1, 5.0, 10.0
-_STOP_S = 10.0  # for a process to end after `STOP`
-_CHECK_S = 1.0  # between checks for stuck workers
-_START_S = 30.0  # for a new worker to answer its first self-check: imports take that long on a tenth of a CPU
-_FILES = 16384  # a worker needs 1,000 for TCP clients and 1,024 for upstreams, this process a few for each worker
-_DAMAGED = (signal.SIGBUS, signal.SIGSEGV, signal.SIGABRT)  # how reading a damaged table may end a worker
-_GRACE_S = 2.0  # for a stuck worker to end after `STOP`
+_STOP_S = 10.0  # how long a process may take to exit after `STOP`
+_CHECK_S = 1.0  # the interval between checks for stuck workers
+_START_S = 30.0  # time limit for a new worker's first self-check: imports take that long on a tenth of a CPU
+_FILES = 16384  # a worker needs 1,000 for TCP clients and 1,024 for upstreams; the supervisor needs a few per worker
+_DAMAGED = (signal.SIGBUS, signal.SIGSEGV, signal.SIGABRT)  # signals that may kill a worker that reads a damaged table
+_GRACE_S = 2.0  # how long a stuck worker may take to exit after `STOP`
 
 
 class StartError(Exception):
-    """A child can't start, and why. Its program raises this before it serves anything."""
+    """A child can't start. The message is the reason. The child's program raises this before it serves anything."""
 
 
 class Programs(NamedTuple):
-    """The programs of the children, called after the fork. Each imports what it needs."""
+    """The programs of the children. They run after the fork. Each program imports the modules that it needs."""
 
     controller: Callable[[Settings, Log, int, Pulse, Mapping[str, socket.socket], Sequence[Block]], None]
     worker: Callable[[Slot, Path, Log, int, ProcessRow, Block], None]
@@ -56,7 +57,8 @@ class Programs(NamedTuple):
 
 def serve(settings: Settings, log: Log, programs: Programs) -> int:
     """Serve until SIGTERM or SIGINT, and return the exit status."""
-    # Blocked, and taken with sigtimedwait (rule 3): no handler interrupts a step that isn't made for it.
+    # These signals are blocked, and the loop receives them with sigtimedwait (rule 3). So no signal handler interrupts
+    # other code.
     signals = {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, NEWS}
     signal.pthread_sigmask(signal.SIG_BLOCK, {*signals, DRAIN})
     _allow_files()
@@ -67,12 +69,12 @@ def serve(settings: Settings, log: Log, programs: Programs) -> int:
     except listeners.ListenError as error:
         sys.stderr.write(f"pydns serve: {error}\n")
         return 1
-    settings = settings._replace(listen=tuple(listeners.addresses(slots[0])))  # with the ports that port 0 became
+    settings = settings._replace(listen=tuple(listeners.addresses(slots[0])))  # with the real ports instead of port 0
     return _Supervisor(settings, log, programs, slots, http, signals).run()
 
 
 def _allow_files() -> None:
-    """Raise the soft limit of open files, which is often 1,024, for this process and its children."""
+    """Raise the soft limit of open files for this process and its children. The limit is often 1,024."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -80,7 +82,7 @@ def _allow_files() -> None:
 
 
 class _Child:
-    """The controller or a worker, over its restarts."""
+    """The controller or a worker. One object covers all restarts of the process."""
 
     def __init__(self, row: ProcessRow, program: Callable[[], None]) -> None:
         self.title = row.title
@@ -89,9 +91,9 @@ class _Child:
         self.pid = 0  # 0: not running
         self.started = 0.0  # monotonic times
         self.restart_at = 0.0
-        self.kill_at: float | None = None  # for a stuck worker that was told to end
+        self.kill_at: float | None = None  # set for a stuck worker that got `STOP`
         self.delay_s = _FIRST_DELAY_S
-        self.silent_checks = 0  # in a row
+        self.silent_checks = 0  # consecutive checks that found the worker silent
 
 
 class _Supervisor:
@@ -110,8 +112,8 @@ class _Supervisor:
         self._slots = slots
         self._http = http
         self._signals = signals
-        self._blocks = share(1 + len(slots))  # the controller's, then the workers'
-        # Children read one end. It closes when this process ends, in whatever way (rule 5).
+        self._blocks = share(1 + len(slots))  # the controller's block, then the workers' blocks
+        # Children read from one end of the pipe. The pipe closes when this process exits for any reason (rule 5).
         self._lifeline, self._held = os.pipe()
         self._pulse = Pulse(len(slots), time.monotonic_ns())
         self._pulse.supervisor.pid = os.getpid()
@@ -121,7 +123,7 @@ class _Supervisor:
             for slot, row, block in zip(slots, self._pulse.workers, self._blocks[1:], strict=True)
         ]
         self._children = [self._controller, *self._workers]
-        self._tables = 0  # as in the pulse, when the workers were started. 0: there are none yet
+        self._tables = 0  # `Pulse.tables` when the workers were started. 0: no table exists yet
         self._checked = 0.0
         self._drain_began = 0.0
 
@@ -161,7 +163,10 @@ class _Supervisor:
     # Start and restart.
 
     def _start_workers(self) -> None:
-        """Start the workers when there is a table; if it was replaced, end them, so that they read the new one."""
+        """Start the workers after the controller has opened the first table.
+
+        If a new table has replaced the old one, end the workers. After the restart, they read the new table.
+        """
         if self._tables == self._pulse.tables:
             return
         is_first, self._tables = not self._tables, self._pulse.tables
@@ -188,7 +193,7 @@ class _Supervisor:
         child.silent_checks, child.kill_at = 0, None
 
     def _become(self, child: _Child) -> NoReturn:
-        """Run a child's program in this process, which is a new fork."""
+        """Run a child's program in this process. This process is the new fork."""
         status = 1
         try:
             os.close(self._held)
@@ -210,7 +215,7 @@ class _Supervisor:
         try:
             self._programs.controller(self._settings, self._log, self._lifeline, self._pulse, self._http, self._blocks)
         except StartError as error:
-            if self._pulse.tables:  # a restart: the workers go on with the table as it is
+            if self._pulse.tables:  # this is a restart: the workers continue with the existing table
                 raise
             sys.stderr.write(f"pydns serve: {error}\n")
             sys.stderr.flush()
@@ -218,15 +223,15 @@ class _Supervisor:
 
     def _run_worker(self, slot: Slot, row: ProcessRow, block: Block) -> None:
         if self._pulse.is_draining:
-            signal.raise_signal(DRAIN)  # blocked, so it waits for the worker, which takes it before any query
+            signal.raise_signal(DRAIN)  # stays pending, because it is blocked. The worker handles it before any query
         self._programs.worker(slot, self._settings.state_dir, self._log, self._lifeline, row, block)
 
     # Death and silence.
 
     def _reap(self) -> int | None:
-        """Take note of every child that has died, and of when to restart it.
+        """Reap every child that has exited, and schedule its restart.
 
-        Return an exit status if the controller has ended before there was a table.
+        Return an exit status if the controller has exited before it opened a table.
         """
         while True:
             try:
@@ -247,10 +252,10 @@ class _Supervisor:
                 return code if code >= 0 else 1
             self._log("process died", level=Level.ERROR, process=child.title, status=code, again_in_s=child.delay_s)
             if -code in _DAMAGED and child is not self._controller and self._controller.pid:
-                os.kill(self._controller.pid, STOP)  # the next one checks the table, and replaces a damaged one
+                os.kill(self._controller.pid, STOP)  # the next controller checks the table, and replaces a damaged one
 
     def _end_stuck_workers(self) -> None:
-        """End workers whose self-checks are overdue. They are restarted like any worker that dies."""
+        """End workers whose self-checks are overdue. Their restart is the same as for any worker that exits."""
         now = time.monotonic()
         silent = self._pulse.silent(time.monotonic_ns())
         for worker in self._workers:
@@ -261,7 +266,8 @@ class _Supervisor:
             has_answered = worker.row.answered_ns > worker.started * 1e9
             limit_s = STUCK_S if has_answered else _START_S
             is_silent = worker.pid and worker.row in silent and now - worker.started > limit_s
-            # Two checks in a row: after a pause of the whole machine, all workers are silent until they run again.
+            # Two consecutive checks must fail. After a pause of the whole machine, the first check finds every worker
+            # silent.
             worker.silent_checks = worker.silent_checks + 1 if is_silent else 0
             if worker.silent_checks >= 2:
                 silence_s = round(worker.row.silence_s(time.monotonic_ns()), 1)
@@ -273,7 +279,7 @@ class _Supervisor:
     # Drain and stop.
 
     def _begin_to_drain(self, why: signal.Signals) -> None:
-        """Send new clients elsewhere, and go on answering."""
+        """Begin a drain. New clients should use other servers, but queries are still answered."""
         self._log("stopping", signal=why.name)
         self._pulse.drain()
         self._drain_began = time.monotonic()
@@ -282,19 +288,22 @@ class _Supervisor:
                 os.kill(worker.pid, DRAIN)
 
     def _drain_ends(self) -> float:
-        """Return when the drain ends if no worker gets another query. Each worker has clients of its own."""
+        """Return when the drain ends if no worker receives another query. Each worker has its own clients."""
         last_asked = max(row.asked_ns for row in self._pulse.workers) / 1e9
         quiet_since = max(self._drain_began, last_asked)
         return min(quiet_since + self._settings.drain_quiet_s, self._drain_began + self._settings.drain_max_s)
 
     def _stop(self) -> int:
-        """End the workers, which answer what has arrived, and then the controller. Return the exit status."""
+        """End the workers, then the controller. Return the exit status.
+
+        Before a worker exits, it answers the queries that have arrived.
+        """
         ended = [self._end(group) for group in (self._workers, [self._controller])]
         self._log("stopped", late_queries=sum(row.late_queries for row in self._pulse.workers))
         return 0 if all(ended) else 1
 
     def _end(self, children: list[_Child]) -> bool:
-        """End processes. Return False if one had to be killed."""
+        """End processes with `STOP`. Return False if a process had to be killed."""
         running = {child.pid for child in children if child.pid}
         for pid in running:
             os.kill(pid, STOP)
