@@ -1,1 +1,4 @@
-"""The counts, the memory that holds them, and metrics as text. Pure but for the shared memory; time is passed in."""
+"""Counts queries and other events, and composes the metrics page.
+
+This room is pure, except for the shared memory that contains the counts. Callers pass the time in.
+"""

@@ -1,8 +1,8 @@
-"""Every metric: its two names, type, labels and help. A metric that CoreDNS has too is named as there by default.
+"""The table of all metrics, with names, type, labels and help. By default, metrics have the same names as in CoreDNS.
 
-Names, labels and buckets of the `coredns_*` metrics are those of CoreDNS 1.14, so its dashboards and alerts go on
-working. In CoreDNS the label `zone` is the zone of the server block. Here it is the zone of pydns that contains the
-name, and a dot for every other name.
+Names, labels and buckets of the `coredns_*` metrics are the same as in CoreDNS 1.14. So dashboards and alerts for
+CoreDNS continue to work. There is one difference. In CoreDNS, the label `zone` is the zone of the server block. In
+pydns, the label is the zone that contains the name. For a name outside all zones, the label is a dot.
 """
 
 from typing import NamedTuple
@@ -13,18 +13,18 @@ COUNTER, GAUGE, HISTOGRAM = "counter", "gauge", "histogram"
 
 
 class Metric(NamedTuple):
-    """One metric. `key` is its first part in `totals.Key`."""
+    """One metric. `key` is the first part of the metric's `totals.Key`."""
 
     key: str
     kind: str
-    name: str  # without prefix
+    name: str  # the name without prefix
     help: str
     labels: tuple[str, ...] = ()
-    coredns: str = ""  # the prefix in CoreDNS; empty if CoreDNS has no such metric
-    served: bool = False  # with CoreDNS's labels `server` and `view`
+    coredns: str = ""  # the prefix in CoreDNS. Empty if CoreDNS doesn't have this metric
+    served: bool = False  # True if the metric has CoreDNS's labels `server` and `view`
 
     def full_name(self, names: MetricNames) -> str:
-        """Return the name that the metric is exposed by."""
+        """Return the full name of the metric on the metrics page."""
         if self.name.startswith("process_"):
             return self.name
         if not self.coredns or names is MetricNames.PYDNS:

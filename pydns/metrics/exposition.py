@@ -1,7 +1,7 @@
-"""Totals as text for Prometheus, format 0.0.4.
+"""Composes totals as text for Prometheus (format 0.0.4).
 
-Not prometheus-client: a custom collector would need all of this but the last 20 lines, and makes an object for each
-sample of each histogram.
+This module doesn't use prometheus-client. A custom collector would save only the last 20 lines of this module. The
+collector would also create an object for each sample of each histogram.
 """
 
 from itertools import accumulate
@@ -21,7 +21,7 @@ _BOUNDS = {
 
 
 def compose(totals: Totals, names: MetricNames, server: str) -> bytes:
-    """Return the page. `server` is the value of CoreDNS's label of that name: `dns://:53`."""
+    """Return the metrics page. `server` is the value of CoreDNS's label `server`, such as `dns://:53`."""
     values = totals.counts | totals.gauges
     keys: dict[str, list[Key]] = {}
     for key in sorted([*values, *totals.histograms]):

@@ -1,10 +1,11 @@
-"""The counts of a worker. The hot path increments numbers in lists. Twice a second they are folded into its block.
+"""Counts a worker's queries. The hot path increments numbers in lists. Twice a second, a fold adds them to the block.
 
-Called by `serve`. How it is fast: to increment a number takes 0.025 µs in a list and 0.09 µs in shared memory. So
-queries of one zone, type and rcode have a `Row` of lists whose index is a length. Two increments count a query with the
-lengths of its messages. Buckets and sums are computed from the lists at a fold.
+`serve` calls this module. An increment takes 0.025 µs in a list, but 0.09 µs in shared memory. So all queries of one
+zone, type and rcode share a `Row` of lists. The index in a list is the length of a message. Two increments count a
+query together with the lengths of both messages. The fold computes buckets and sums from the lists.
 
-A worker that is killed loses its counts since the last fold, at most half a second of them. Nothing is counted twice.
+A worker that is killed loses its counts since the last fold. This is at most half a second of counts. No query is
+counted twice.
 """
 
 from bisect import bisect_left
@@ -16,27 +17,27 @@ from pydns.metrics.totals import DURATIONS_S, SIZES, Follower, Totals, decode
 
 FOLD_S = 0.5  # seconds between folds
 _QUICK_S = DURATIONS_S[0]
-MAX_ZONES = 50  # further zones share one label, because the block is bounded
+MAX_ZONES = 50  # all further zones share one label, because the size of the block is limited
 
-_LONGEST = 300  # octets: more than a query of the ordinary form has
+_LONGEST = 300  # octets. Ordinary queries are shorter
 
 
-TRANSPORTS = (("udp", "1"), ("udp", "2"), ("tcp", "1"), ("tcp", "2"))  # protocol, and address family as IANA numbers it
+TRANSPORTS = (("udp", "1"), ("udp", "2"), ("tcp", "1"), ("tcp", "2"))  # protocol, IANA's number of the address family
 
 
 class Row(NamedTuple):
-    """Queries of one zone, type and rcode. Lists are indexed by octets."""
+    """Counts of queries with one zone, type and rcode. The index in a list is the length of a message in octets."""
 
     queries: list[int]
     replies: list[int]
-    dnssec_ok: list[int]  # one number
+    dnssec_ok: list[int]  # a list with only one number
 
 
-Lists = tuple[list[int], list[int], list[int]]  # a row as a plain tuple, which is unpacked 0.02 µs sooner
+Lists = tuple[list[int], list[int], list[int]]  # a row as a plain tuple, because unpacking it is 0.02 µs faster
 
 
 class Tally:
-    """The counts of one transport: an index of `TRANSPORTS`."""
+    """The counts of one transport. `transport` is an index of `TRANSPORTS`."""
 
     def __init__(self, totals: Totals, transport: int) -> None:
         self.transport = transport
@@ -48,11 +49,11 @@ class Tally:
         self._waited: dict[tuple[str, bytes, int], tuple[list[int], list[int], list[int], list[float]]] = {}
         self._zones: set[str] = set()
         self._spent_s = 0.0
-        self._turns = [0] * (len(DURATIONS_S) + 1)  # queries since the last fold, by the bucket of their duration
-        self._untimed: dict[str, int] = {}  # by zone: the same for what isn't in a row
+        self._turns = [0] * (len(DURATIONS_S) + 1)  # bucket of duration -> number of queries since the last fold
+        self._untimed: dict[str, int] = {}  # zone -> number of queries since the last fold that are in no row
 
     def row(self, zone: str, rtype: int, rcode: int, plugin: str = "", waited: bool = False) -> Row:
-        """Return the row of a zone's text, a type and an rcode, to increment. Queries that waited are timed apart."""
+        """Return the row for a zone (as text), a type and an rcode. Queries that waited have rows of their own."""
         zone = self._label(zone)
         key = (zone, TYPE_NAMES.get(rtype, "other"), rcode_text(rcode), plugin or _plugin(zone), waited)
         row = self._rows.get(key)
@@ -61,9 +62,9 @@ class Tally:
         return row
 
     def count(self, zone: str, query_octets: int, reply: bytes, seconds: float | None = None, plugin: str = "") -> None:
-        """Count a query that isn't the hot path's, when its reply is sent.
+        """Count a query outside the hot path. Called when the reply is sent.
 
-        `seconds` is the time from receive to send of a query that was deferred. None if `timed` counts its time.
+        For a deferred query, `seconds` is the time from receive to send. None if `timed` counts the time.
         """
         rtype, rcode, dnssec_ok = reply_facts(reply)
         if seconds is None and query_octets < _LONGEST and len(reply) <= PLAIN_SIZE:
@@ -85,7 +86,7 @@ class Tally:
             totals.observe(("dns_request_duration_seconds", zone), DURATIONS_S, seconds)
 
     def count_cached(self, rtype: bytes, rcode: int, query_octets: int, reply: bytes, dnssec_ok: bool) -> None:
-        """Count a query that was answered at once from the cache of upstreams' answers."""
+        """Count a query that was answered immediately from the cache of upstream answers."""
         if query_octets >= _LONGEST or len(reply) > PLAIN_SIZE:
             self.count(".", query_octets, reply, None, "forward")
             return
@@ -95,7 +96,7 @@ class Tally:
         row.dnssec_ok[0] += dnssec_ok
 
     def cached_row(self, counted: tuple[bytes, int]) -> Row:
-        """Make the row in `cached` for a type and an rcode."""
+        """Create and return the row in `cached` for a type and an rcode."""
         rtype, rcode = counted
         row = self.cached[counted] = self.row(".", int.from_bytes(rtype), rcode, "forward")
         return row
@@ -103,7 +104,10 @@ class Tally:
     def count_waited(
         self, zone: str, rtype: bytes, rcode: int, query_octets: int, reply: bytes, dnssec_ok: bool, seconds: float
     ) -> None:
-        """Count a query that waited for upstreams, `seconds` from receive to send. 0.7 µs, `count` takes 5."""
+        """Count a query that waited for upstreams. `seconds` is the time from receive to send.
+
+        This function takes 0.7 µs, but `count` takes 5 µs.
+        """
         if query_octets >= _LONGEST or len(reply) > PLAIN_SIZE:
             self.count(zone, query_octets, reply, seconds, "forward")
             return
@@ -121,26 +125,27 @@ class Tally:
         durations[-1] += seconds
 
     def panicked(self) -> None:
-        """Count a query that met a bug."""
+        """Count a query that caused an unexpected exception."""
         self._totals.add(("panics_total",))
 
     def unsent(self) -> None:
-        """Count a reply that the kernel didn't take."""
+        """Count a reply that the kernel refused to send."""
         self._totals.add(("unsent_replies_total",))
 
     def ignored(self) -> None:
-        """Count a message that gets no reply: too short, or a reply itself."""
+        """Count a message that gets no reply, because it is too short or is a reply itself."""
         self._totals.add(("ignored_messages_total", self._proto))
 
     def discarded(self, queries: int) -> None:
-        """Count queries that get no reply because there are too many."""
+        """Count queries that get no reply because of overload."""
         self._totals.add(("discarded_queries_total",), queries)
 
     def timed(self, queries: int, seconds: float) -> None:
-        """Note that a turn of queries was received and answered, one after another, in that time.
+        """Count the durations of one turn. A turn receives and answers several queries, one after the other.
 
-        Each counts as having waited since the turn began, and as having cost as much as the others: exact for a turn
-        of one, and else what a client sees, whose query lay in the socket meanwhile.
+        `seconds` is the time for the whole turn. Each query is assumed to need the same share of this time. The
+        duration of a query begins with the turn, because the query waits in the socket meanwhile. So this is the
+        duration that a client sees. For a turn with one query, the duration is exact.
         """
         self._spent_s += seconds * (queries + 1) / 2
         turns = self._turns
@@ -156,7 +161,7 @@ class Tally:
         turns[-1] += queries - done
 
     def fold(self) -> None:
-        """Bring into the totals what was counted since the last time."""
+        """Add the counts since the last fold to the totals."""
         untimed = self._untimed
         for (zone, rtype, rcode, plugin, waited), row in self._rows.items():
             if any(row.queries):
@@ -202,31 +207,31 @@ class Tally:
 
 
 class Block(Protocol):
-    """Memory that outlives a worker. `pydns.process.block` implements it."""
+    """Memory that survives a worker's exit. `pydns.process.block` implements this protocol."""
 
     def load(self) -> bytes:
-        """Return the octets stored last; none before the first."""
+        """Return the octets of the last `store`. Empty before the first `store`."""
 
     def store(self, octets: bytes) -> bool:
-        """Replace the stored octets. Returns False, and changes nothing, if they are too long."""
+        """Replace the stored octets. If `octets` are too long, return False and change nothing."""
 
 
 class Meter:
-    """All that a worker counts."""
+    """All counts of a worker."""
 
     def __init__(self, block: Block) -> None:
-        """Go on from what `block` has."""
+        """Continue with the counts in `block`."""
         self._block = block
         self.totals = decode(block.load())
         self.totals.add(("starts_total",))
         self.tallies = [Tally(self.totals, index) for index in range(len(TRANSPORTS))]
         self.follow = Follower(self.totals).follow
-        self.unseen = Tally(Totals(), 0)  # for what isn't a client's
+        self.unseen = Tally(Totals(), 0)  # for queries that don't come from a client
         self._stored = b""
         self.fold()
 
     def fold(self) -> None:
-        """Store what was counted. To be called every `FOLD_S`, and at the end."""
+        """Store all counts in the block. Call this every `FOLD_S`, and before the worker exits."""
         for tally in self.tallies:
             tally.fold()
         octets = self.totals.encode()
@@ -236,5 +241,5 @@ class Meter:
 
 
 def _plugin(zone: str) -> str:
-    # CoreDNS's names of who answered. What is refused reached none.
+    # CoreDNS's name for the plugin that answered. A refused query reaches no plugin.
     return "" if zone == "." else "kubernetes"

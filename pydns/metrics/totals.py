@@ -1,20 +1,23 @@
-"""Counts by name and labels: the contents of a block, and the sum of several blocks."""
+"""Counts by metric and labels. A `Totals` is the content of one block, or the sum of several blocks."""
 
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 
 import msgspec
 
-Key = tuple[str, ...]  # key as in `catalog`, then label values
+Key = tuple[str, ...]  # the metric's key in `catalog`, then the label values
 
-# Upper bounds of buckets. They are CoreDNS's: dashboards compute quantiles from them.
+# Upper bounds of buckets. They equal CoreDNS's, because dashboards compute quantiles from them.
 DURATIONS_S = tuple([0.00025 * 2**power for power in range(16)])
 SIZES = (0, 100, 200, 300, 400, 511, 1023, 2047, 4095, 8291, 16000, 32000, 48000, 64000)
 PROGRAMMING_S = tuple([0.001 * 2**power for power in range(20)])
 
 
 class Totals(msgspec.Struct):
-    """Counters, gauges and histograms. A histogram has counts by bucket, the count above all of them, and the sum."""
+    """Counters, gauges and histograms.
+
+    A histogram contains a count for each bucket, the count of values above the last bucket, and the sum of all values.
+    """
 
     counts: dict[Key, float] = {}
     gauges: dict[Key, float] = {}
@@ -25,13 +28,13 @@ class Totals(msgspec.Struct):
         self.counts[key] = self.counts.get(key, 0) + number
 
     def observe(self, key: Key, bounds: tuple[float, ...], value: float, times: int = 1) -> None:
-        """Add a value, so many times, to a histogram with these bounds."""
+        """Add a value to a histogram with these bounds. `times` is how often the value occurred."""
         histogram = self.histogram(key, bounds)
         histogram[bisect_left(bounds, value)] += times
         histogram[-1] += value * times
 
     def histogram(self, key: Key, bounds: tuple[float, ...]) -> list[float]:
-        """Return a histogram, which the caller may change. It is made if there is none."""
+        """Return a histogram. Create an empty histogram if it doesn't exist. The caller may change the result."""
         return self.histograms.setdefault(key, [0] * (len(bounds) + 2))
 
     def add_histogram(self, key: Key, histogram: list[float]) -> None:
@@ -45,14 +48,14 @@ class Totals(msgspec.Struct):
 
 
 class Follower:
-    """Adds to totals the counts of objects that begin again at zero when they are made anew."""
+    """Adds the counts of other objects to totals. The counts of a new object start at zero again."""
 
     def __init__(self, totals: Totals) -> None:
         self._totals = totals
         self._seen: dict[Key, float] = {}
 
     def follow(self, current: Mapping[Key, float]) -> None:
-        """Add what has been counted since the last time."""
+        """Add the counts since the last call."""
         for key, number in current.items():
             seen = self._seen.get(key, 0)
             self._totals.add(key, number - seen if number >= seen else number)
@@ -60,7 +63,7 @@ class Follower:
 
 
 def decode(octets: bytes) -> Totals:
-    """Return the contents of a block; empty totals if it is empty."""
+    """Return the totals in a block. An empty block gives empty totals."""
     return _decode(octets) if octets else Totals()
 
 
