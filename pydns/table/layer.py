@@ -1,4 +1,4 @@
-"""The overlay of the cluster's entries on static ones. The writer uses one for answers and one for names."""
+"""Overlays static entries with the cluster's entries. The writer uses one layer for answers and one layer for names."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
@@ -14,10 +14,11 @@ if TYPE_CHECKING:
 
 
 class Layer:
-    """A database for readers in which the cluster's entries cover static ones: those of zone files and hosts.
+    """A database for readers, in which the cluster's entries hide static entries with the same key.
 
-    A second database keeps all static entries, each flagged `COVERED` if the cluster has an entry with the same key,
-    else `BARE`. The database for readers holds the cluster's entries and the bare ones.
+    Static entries come from zone files and hosts. A second database keeps all static entries. Each static entry has the
+    flag `COVERED` if the cluster has an entry with the same key, and `BARE` otherwise. The database for readers
+    contains the cluster's entries and the bare static entries.
     """
 
     def __init__(self, environment: "Environment", name: bytes, static_name: bytes) -> None:
@@ -25,7 +26,7 @@ class Layer:
         self.static = environment.open_db(static_name)
 
     def change(self, transaction: "Transaction", entries: Mapping[bytes, bytes | None]) -> None:
-        """Put and delete entries of the cluster; None deletes. A static entry with a deleted key is bare again."""
+        """Put or delete entries of the cluster. None deletes an entry. A static entry with that key is bare again."""
         for key, value in entries.items():
             now = value
             static = transaction.get(key, db=self.static)
@@ -38,7 +39,7 @@ class Layer:
                 transaction.put(key, now, db=self.database)
 
     def revise(self, transaction: "Transaction", revised: Callable[[bytes], bytes]) -> None:
-        """Replace each value of the cluster by the result of `revised`, which must have the same length."""
+        """Replace each value of the cluster by the result of `revised`. The result must have the same length."""
         bare = {key for key, entry in transaction.cursor(db=self.static) if entry[:1] == BARE}
         cursor = transaction.cursor(db=self.database)
         found = cursor.first()
@@ -67,24 +68,24 @@ class Layer:
                     transaction.put(key, value, db=self.database)
 
     def clear(self, transaction: "Transaction") -> None:
-        """Delete all entries, static ones too."""
+        """Delete all entries, including static entries."""
         transaction.drop(self.database, delete=False)
         transaction.drop(self.static, delete=False)
 
 
 class Replacement:
-    """The replacement of all the cluster's entries in one layer, piece by piece within one transaction.
+    """Replaces all the cluster's entries in one layer, piece by piece within one transaction.
 
-    Writes only where a value differs: every page that is written costs memory and time.
+    Only values that differ are written, because every written page costs memory and time.
     """
 
     def __init__(self, layer: Layer, transaction: "Transaction") -> None:
         self._layer = layer
         self._transaction = transaction
         self._static = set(transaction.cursor(db=layer.static).iternext(values=False))
-        # True if all keys are static, as at the first start: nothing of the cluster to compare or delete.
+        # True if all keys are static, as at the first start. Then the cluster has no entries to compare or delete.
         self._is_first = self._count() == len(self._static)
-        self._keys: set[bytes] = set()  # of the new entries; at the first replacement only those that cover static ones
+        self._keys: set[bytes] = set()  # keys of the new entries. First time: only keys of static entries
 
     def put(self, entries: dict[bytes, bytes]) -> None:
         """Put a piece of the new entries."""
@@ -111,5 +112,5 @@ class Replacement:
 def _delete_others(cursor: "Cursor", keep: set[bytes]) -> None:
     found = cursor.first()
     while found:
-        # Deleting moves the cursor to the next entry.
+        # `delete` moves the cursor to the next entry.
         found = cursor.next() if cursor.key() in keep else cursor.delete() and bool(cursor.key())

@@ -1,23 +1,23 @@
 """The layout of the answer table: an LMDB file with three databases for readers and two for the writer.
 
     answers   question in wire form, lower case → compiled answer (pydns.dns.compiled)
-    names     tree key of every name that exists by itself (pydns.dns.name.tree_key) → NodeKind
-              For a delegation, the kind is followed by the compiled NS RRset.
-              `origin_key` → the lines that explain which objects a name of an external zone has its records from.
-              No tree key begins like that, and these keys sort behind all of them.
+    names     tree key of every name with its own entry (pydns.dns.name.tree_key) → NodeKind
+              For a delegation, the compiled NS RRset follows the kind.
+              `origin_key` → lines that explain which objects created the records of a name in an external zone.
+              No tree key begins with the first octet of an origin key. Origin keys sort after all tree keys.
     facts     b"facts" → Facts, b"status" → the controller's status, as JSON,
-              b"config" → the configuration in force (pydns.config.model.dump), its upstreams always filled in,
-              b"accepted" → the same without the added upstreams, for the controller's next start,
-              b"whole" → exists once the table has held the whole cluster, now or earlier
+              b"config" → the configuration in force (pydns.config.model.dump), with upstreams always filled in,
+              b"accepted" → the same configuration without the added upstreams, for the controller's next start,
+              b"whole" → exists if the table contains the whole cluster, or has contained it earlier
     static answers, static names
-              the entries of zone files and hosts, by the same keys: `COVERED` or `BARE`, then the value. Covered: the
-              cluster has the key too, and the two databases for readers hold the cluster's value.
+              the entries of zone files and hosts, with the same keys. Each value begins with `COVERED` or `BARE`.
+              Covered means that the cluster has the key too. Then readers see the cluster's value.
 
-A hit reads `answers`, with the received bytes as key. A miss reads `names`. All names below a name sort directly after
-it, so one seek distinguishes an existing name, an empty non-terminal and a missing name. Empty non-terminals therefore
-need no entries.
+For a hit, readers use only `answers`, with the received bytes as key. For a miss, they use `names`. All names below a
+name sort directly after it. So one seek distinguishes an existing name, an empty non-terminal and a missing name.
+Therefore empty non-terminals need no entries.
 
-Every commit is atomic: a reader sees exactly one commit, never parts of two.
+Every commit is atomic. A reader always sees exactly one commit, never parts of two commits.
 """
 
 from enum import Enum
@@ -28,7 +28,7 @@ import msgspec
 
 from pydns.dns.name import ROOT
 
-FORMAT = 1  # a table of a different format is discarded, and rebuilt from the cluster
+FORMAT = 1  # a table with a different format is discarded, and rebuilt from the cluster
 
 ANSWERS = b"answers"
 NAMES = b"names"
@@ -42,50 +42,50 @@ CONFIG_KEY = b"config"
 WHOLE_KEY = b"whole"
 ACCEPTED_KEY = b"accepted"
 
-MAX_READERS = 512  # concurrent readers: processes times threads
+MAX_READERS = 512  # maximum concurrent readers. Each thread of each process counts
 
 
 class NodeKind(bytes, Enum):
-    """What is special about a name that exists."""
+    """The kind of an existing name. The kind affects the answers at or below the name."""
 
     PLAIN = b""
-    ALIAS = b"A"  # has a CNAME, for every type
-    POD_NAMESPACE = b"P"  # every address has a name below it (pods: insecure)
-    CUT = b"C"  # delegated, with all names below it; the compiled NS RRset with its glue follows
-    DNAME = b"D"  # names below it are redirected (RFC 6672)
-    HOST = b"H"  # a name of a host in none of our zones; names below it are not ours
-    PENDING = b"W"  # an object will give it an address; until then it has no records
-    ONE_LABEL = b"1"  # a wildcard that covers one label, not any number; its own kind follows
+    ALIAS = b"A"  # the name has a CNAME, which answers questions of every type
+    POD_NAMESPACE = b"P"  # every address has a name below this name (pods: insecure)
+    CUT = b"C"  # the name and all names below it are delegated. The compiled NS RRset with glue follows
+    DNAME = b"D"  # names below this name are redirected (RFC 6672)
+    HOST = b"H"  # the name of a host outside all our zones. Names below it are not ours
+    PENDING = b"W"  # the name has no records yet, but an object will give it an address
+    ONE_LABEL = b"1"  # a wildcard that covers exactly one label. The wildcard's own kind follows
 
 
 class ZoneFacts(msgspec.Struct, frozen=True, array_like=True):
-    """A zone that is answered with authority, and its SOA without the serial."""
+    """A zone with authoritative answers. Contains the SOA without the serial."""
 
     apex: bytes
     mname: bytes
     rname: bytes
     ttl_s: int
     minimum_s: int
-    falls_through: bool = False  # missing names go to the upstream, if there is one, instead of being denied
-    soa_timers: bytes = b""  # from the serial on, for a zone file; the cluster's zones use the serial of Facts
-    is_plain: bool = True  # no wildcard, delegation or DNAME: a name that isn't in the table doesn't exist
-    is_known: bool = True  # False while its records are being read: missing names get SERVFAIL
-    is_listed: bool = True  # False until every kind that gives it names has been listed: missing ones get SERVFAIL
+    falls_through: bool = False  # True: missing names are forwarded if there is an upstream. False: they are denied
+    soa_timers: bytes = b""  # the SOA's serial and timers, for a zone file. The cluster's zones use Facts.serial
+    is_plain: bool = True  # True: no wildcard, delegation or DNAME. A name that isn't in the table doesn't exist
+    is_known: bool = True  # False while the zone's records are being read. Then missing names get SERVFAIL
+    is_listed: bool = True  # False until all source kinds of the zone are listed. Then missing names get SERVFAIL
 
     @property
     def is_static(self) -> bool:
-        """Return whether the zone is not one of the cluster's."""
+        """Return whether the zone is static. The cluster's zones are not static."""
         return bool(self.soa_timers) or (not self.is_known and self.apex == ROOT)
 
 
 class Facts(msgspec.Struct, frozen=True, array_like=True):
-    """The facts that readers need besides answers and names."""
+    """Facts that readers need in addition to answers and names."""
 
     format: int
     domain: bytes
-    zones: list[ZoneFacts]  # longest apex first
+    zones: list[ZoneFacts]  # sorted: the longest apex comes first
     serial: int
-    synced: bool  # whether a missing name may be denied
+    synced: bool  # True if missing names may be denied
     ttl_s: int
 
 
@@ -97,7 +97,7 @@ class Contents(NamedTuple):
 
 
 class Changes(NamedTuple):
-    """Entries to put into the table; None deletes. Apply all in one commit."""
+    """Changed entries of the table. None deletes an entry. All changes must be applied in one commit."""
 
     answers: dict[bytes, bytes | None]
     names: dict[bytes, bytes | None]
@@ -110,19 +110,19 @@ encode_facts = msgspec.msgpack.Encoder().encode
 decode_facts = msgspec.msgpack.Decoder(Facts).decode
 
 
-_ORIGIN = b"\xff"  # longer than any label
+_ORIGIN = b"\xff"  # greater than the length octet of any label
 
 
 def origin_key(tree: bytes) -> bytes:
-    """Return the key of a name's explanation in `names`."""
+    """Return the key in `names` for the explanation of a name's records."""
     return _ORIGIN + tree
 
 
 def is_origin(key: bytes) -> bool:
-    """Return whether a key of `names` is that of an explanation."""
+    """Return whether a key of `names` belongs to an explanation."""
     return key.startswith(_ORIGIN)
 
 
 def file_in(state_dir: Path) -> Path:
-    """Return the table's file in a state directory."""
+    """Return the path of the table in a state directory."""
     return state_dir / "table.mdb"

@@ -1,6 +1,7 @@
-"""Reads the answer table, for workers on each query and for tools. Opens the file read-only, once per process.
+"""Reads the answer table. Workers use this module for each query, and tools use it too.
 
-An environment must not be used across a fork: open it in the process that reads.
+Each process opens the file once, read-only. An LMDB environment must not be used across a fork. So open the table in
+the process that reads it.
 """
 
 from collections.abc import Iterator
@@ -35,10 +36,10 @@ class TableError(Exception):
 
 
 class Reader:
-    """The table, for reading."""
+    """The table, opened for reading."""
 
     def __init__(self, state_dir: Path) -> None:
-        """Open the table in `state_dir`. Raises `TableError` if there is none or its format is different."""
+        """Open the table in `state_dir`. Raises `TableError` if no table exists or if its format is different."""
         path = file_in(state_dir)
         if not path.exists():
             raise TableError(f"{path}: no such file; is pydns running with this --state-dir?")
@@ -60,11 +61,11 @@ class Reader:
         try:
             return self._environment.open_db(name)
         except lmdb.MapResizedError:
-            self._environment.set_mapsize(0)  # the writer has enlarged the file since it was opened here
+            self._environment.set_mapsize(0)  # the writer has enlarged the file since this process opened it
             return self._environment.open_db(name)
 
     def transaction(self) -> "Transaction":
-        """Begin a read transaction, for use with `with`. Keep it short: it keeps the pages of its commit from reuse."""
+        """Begin a read transaction, for use with `with`. Keep it short, because it blocks the reuse of old pages."""
         try:
             return self._environment.begin(db=self.answers)
         except lmdb.MapResizedError:
@@ -72,7 +73,7 @@ class Reader:
             return self._environment.begin(db=self.answers)
 
     def facts(self, transaction: "Transaction") -> Facts:
-        """Return the facts of the transaction's commit."""
+        """Return the facts in the transaction's commit."""
         return decode_facts(transaction.get(FACTS_KEY, b"", db=self._facts_db))
 
     def status(self, transaction: "Transaction") -> bytes:
@@ -80,24 +81,24 @@ class Reader:
         return transaction.get(STATUS_KEY, b"{}", db=self._facts_db)
 
     def config(self, transaction: "Transaction") -> bytes:
-        """Return the configuration in force, as it was written, or no bytes before the first."""
+        """Return the configuration in force as stored. Empty before the first configuration."""
         return transaction.get(CONFIG_KEY, b"", db=self._facts_db)
 
     def is_static(self, key: bytes, transaction: "Transaction") -> bool:
-        """Return whether an answer comes from a zone file or a host, not from the cluster. For tools."""
-        database = self._environment.open_db(STATIC_ANSWERS, txn=transaction)  # workers don't need it
+        """Return whether an answer comes from a zone file or a host. Otherwise it comes from the cluster. For tools."""
+        database = self._environment.open_db(STATIC_ANSWERS, txn=transaction)  # opened late: workers don't need it
         return transaction.get(key, b"", db=database).startswith(BARE)
 
     def items(self, transaction: "Transaction") -> Iterator[tuple[bytes, bytes]]:
-        """Iterate over all questions and their compiled answers, in no useful order."""
+        """Iterate over all questions and their compiled answers. The order has no meaning."""
         return iter(transaction.cursor())
 
     def nodes(self, transaction: "Transaction") -> Iterator[tuple[bytes, bytes]]:
-        """Iterate over the tree keys and node kinds of all names, as paths from the root."""
+        """Iterate over the tree keys and node kinds of all names. A tree key is a path from the root."""
         return iter(transaction.cursor(db=self.names))
 
     def counts(self, transaction: "Transaction") -> tuple[int, int]:
-        """Return how many answers and how many names the table has."""
+        """Return the number of answers and the number of names in the table."""
         return transaction.stat(self.answers)["entries"], transaction.stat(self.names)["entries"]
 
     def close(self) -> None:

@@ -1,13 +1,14 @@
-"""The state directory: whose it is, what lies in it, and room for the table on its disk.
+"""Manages the state directory: its owner, its files, and the disk space for the table.
 
 Rules:
 
-1. It belongs to this user or to root, and others can't write to it. So nobody else puts files or links there.
-2. Links in it aren't followed. What isn't a plain file where one should be is removed.
-3. A table that can't be read is thrown away. A copy of this process reads it first, since reading a damaged map may end
-   a process by a signal.
-4. Every block of a map is allocated before it is used, that of the table and that of its readers. A write to a block
-   that the disk has no room for would end a process by SIGBUS.
+1. The directory must belong to this user or to root, and other users can't write to it. So no other user can put files
+   or links there.
+2. Links in the directory aren't followed. If a file should be a plain file but is not, it is removed.
+3. A table that can't be read is discarded. A forked process reads the table first, because a signal may kill a process
+   that reads a damaged map.
+4. Every disk block of the two maps (table and readers) is allocated before use. If a process wrote to a block without
+   disk space, SIGBUS would kill the process.
 """
 
 import errno
@@ -30,22 +31,22 @@ from pydns.table.layout import FACTS, MAX_READERS
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _PLAIN = os.O_CLOEXEC | os.O_NOFOLLOW
-_REASON = 300  # octets
-WHOLE_CHECK_S = 60.0  # for the reading of a whole table
-_READERS = MAX_READERS * 64 + 4096  # octets of the file of readers: a cache line for each
-_CHUNK = 10_000  # entries checked at a time, by code that isn't Python
-_TRIAL = bytes(64 << 10)  # takes several pages from the list of free ones
+_REASON = 300  # octets of a reason, at most
+WHOLE_CHECK_S = 60.0  # time limit for reading a whole table
+_READERS = MAX_READERS * 64 + 4096  # octets of the file of readers: one cache line per reader
+_CHUNK = 10_000  # entries that are checked at a time, with one call of C code
+_TRIAL = bytes(64 << 10)  # uses several pages from the list of free pages
 
 
 class DirectoryError(Exception):
-    """The state directory can't be used, and why."""
+    """The state directory can't be used. The message is the reason."""
 
 
 def prepare(state_dir: Path) -> int:
-    """Make the directory if there is none, check it (rule 1), and take it for this process.
+    """Create the directory if it doesn't exist, check it (rule 1), and lock it for this process.
 
-    Returns the descriptor that holds the lock, which goes with the process, however that ends. Raises `DirectoryError`
-    or `OSError`.
+    Returns the descriptor that holds the lock. The kernel releases the lock when the process exits for any reason.
+    Raises `DirectoryError` or `OSError`.
     """
     state_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
     status = state_dir.stat()
@@ -66,7 +67,7 @@ def prepare(state_dir: Path) -> int:
 
 
 def discard_after_reboot(table: Path) -> None:
-    """Remove a table that was written before the last start of the machine, and mark the next one with this start."""
+    """Remove a table from before the last boot. Mark the next table with the id of this boot."""
     boot_id = _BOOT_ID.read_bytes().strip()
     mark = table.with_name("boot_id")
     remove_unless_plain(mark)
@@ -79,14 +80,14 @@ def discard_after_reboot(table: Path) -> None:
 
 
 def discard(table: Path) -> None:
-    """Remove a table and the file of its readers."""
+    """Remove a table and its file of readers."""
     for path in (table, _readers(table)):
         remove_unless_plain(path)
         path.unlink(missing_ok=True)
 
 
 def remove_unless_plain(path: Path) -> bool:
-    """Remove what isn't a plain file (rule 2), and tell whether there was such a thing."""
+    """Remove a path that isn't a plain file (rule 2). Return whether something was removed."""
     try:
         mode = path.lstat().st_mode
     except FileNotFoundError:
@@ -101,16 +102,16 @@ def remove_unless_plain(path: Path) -> bool:
 
 
 def damage(table: Path, check_s: float = WHOLE_CHECK_S) -> str:
-    """Return why a table can't be read, or written on; nothing if it can. Nobody may write to it meanwhile.
+    """Return why a table can't be read or written. Empty if the table is usable.
 
-    After `check_s` what is left of the answers and names isn't read.
+    No process may write to the table meanwhile. After `check_s`, the check stops, and other entries aren't read.
     """
     read_end, write_end = os.pipe()
     pid = os.fork()
     if pid == 0:
         _report_damage(table, write_end, check_s)
     os.close(write_end)
-    why = os.read(read_end, _REASON).decode(errors="replace")  # nothing, if it ends without having written anything
+    why = os.read(read_end, _REASON).decode(errors="replace")  # empty if the child exits without writing
     os.close(read_end)
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     if status < 0:
@@ -119,11 +120,11 @@ def damage(table: Path, check_s: float = WHOLE_CHECK_S) -> str:
 
 
 def _report_damage(table: Path, write_end: int, check_s: float) -> None:
-    """In a forked child: write the damage to a pipe and exit."""
+    """Write a description of the damage to a pipe, and exit. Runs in a forked child."""
     try:
         faulthandler.disable()
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # a failed assertion of the library
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # hides the message of a failed assertion in LMDB
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.alarm(int(WHOLE_CHECK_S))
         os.write(write_end, _damage(table, time.monotonic() + check_s).encode())
@@ -146,7 +147,7 @@ def _damage(table: Path, deadline: float) -> str:
     transaction.abort()
     with environment.begin() as transaction:
         names = list(transaction.cursor().iternext(values=False))
-    for name in sorted(names, key=FACTS.__ne__):  # what the start itself reads comes first
+    for name in sorted(names, key=FACTS.__ne__):  # the facts come first, because the start needs them
         database = environment.open_db(name, create=False)
         with environment.begin(db=database) as transaction:
             entries, count, last = iter(transaction.cursor()), 0, b""
@@ -162,7 +163,7 @@ def _damage(table: Path, deadline: float) -> str:
 
 
 def allocate(file: Path, octets: int) -> None:
-    """Have the disk keep room for so many octets of a file (rule 4). Raises `OSError`, and the file is as before."""
+    """Allocate disk space for the first `octets` of a file (rule 4). Raises `OSError` and leaves the file unchanged."""
     descriptor = os.open(file, os.O_RDWR | os.O_CREAT | _PLAIN, 0o644)
     before = os.fstat(descriptor).st_size
     try:
@@ -175,7 +176,7 @@ def allocate(file: Path, octets: int) -> None:
 
 
 def allocate_readers(table: Path) -> None:
-    """Have the disk keep room for the file of a table's readers: each of them writes to its map."""
+    """Allocate disk space for a table's file of readers, because each reader writes to the map of this file."""
     allocate(_readers(table), _READERS)
 
 
@@ -184,5 +185,5 @@ def _readers(table: Path) -> Path:
 
 
 def is_full(error: OSError) -> bool:
-    """Return whether an operation failed for want of room."""
+    """Return whether an operation failed because the disk or a quota is full."""
     return error.errno in (errno.ENOSPC, errno.EDQUOT)

@@ -1,4 +1,7 @@
-"""The tree of names in the answer table, and the types at a name. For tools and rare questions: not fast."""
+"""Reads the tree of names in the answer table, and the types at a name.
+
+This module is slow. It is only for tools and for rare questions.
+"""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -18,16 +21,16 @@ class Tree:
         self._answers = transaction.cursor(reader.answers)
 
     def exists(self, qname: bytes) -> bool:
-        """Return whether a name exists, by itself or as an empty non-terminal."""
+        """Return whether a name exists. An empty non-terminal exists too."""
         tree = name.tree_key(qname)
         return self.names.set_range(tree) and self.names.key().startswith(tree)
 
     def kind(self, qname: bytes) -> bytes | None:
-        """Return the node kind of a name, None if the name has no entry of its own."""
+        """Return the node kind of a name. None if the name has no entry of its own."""
         return self.names.value() if self.names.set_key(name.tree_key(qname)) else None
 
     def origins(self, qname: bytes) -> list[str]:
-        """Return the lines that explain which objects a name of an external zone has its records from."""
+        """Return the lines that explain which objects created the records of a name in an external zone."""
         key = origin_key(name.tree_key(qname))
         return self.names.value().decode(errors="replace").splitlines() if self.names.set_key(key) else []
 
@@ -48,12 +51,12 @@ class Tree:
         while there and (key := self.names.key()).startswith(tree) and not is_origin(key):
             child = key[: at + 1 + key[at]]
             yield child[at + 1 :]
-            there = self.names.set_range(child + b"\xff")  # after all names below it
+            there = self.names.set_range(child + b"\xff")  # the first entry after all names below `child`
 
     def types(self, qname: bytes) -> list[int]:
-        """Return the types of the records of a name other than the root."""
+        """Return the record types of a name. The name must not be the root."""
         found = []
-        for prefix in (qname, b"\0" + qname):  # as `pydns.dns.compiled.question` makes keys
+        for prefix in (qname, b"\0" + qname):  # both forms of keys from `pydns.dns.compiled.question`
             there = self._answers.set_range(prefix)
             while there and (key := self._answers.key()).startswith(prefix):
                 found.append(int.from_bytes(key[-4:-2]))

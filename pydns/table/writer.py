@@ -1,7 +1,7 @@
-"""Writing the answer table: the controller alone, from one thread.
+"""Writes the answer table. Only the controller does this, from one thread.
 
-Commits are not synced to the disk. The page cache survives a process that exits. After a reboot the table is
-discarded: a file beside it holds the kernel's boot id.
+Commits are not synced to the disk. If a process exits, the page cache still has its commits. After a reboot, the table
+is discarded. To detect a reboot, a file next to the table contains the kernel's boot id.
 """
 
 import mmap
@@ -38,16 +38,17 @@ from pydns.table.layout import (
     file_in,
 )
 
-# Octets of a map. All of it is allocated on the disk (`state_dir`, rule 4). A full map is enlarged, and the commit that
-# didn't fit is repeated. That is costly for `replace`, which frees unneeded space afterwards.
-_FIRST_SIZE = 128 << 20  # 10,000 Services with 10 endpoints each fit, so nothing is repeated
+# Octets of a map. The whole map is allocated on the disk (`state_dir`, rule 4). If the map is full, it is enlarged and
+# the commit is repeated. For `replace`, a repeated commit is slow. `replace` frees unneeded space afterwards.
+_FIRST_SIZE = 128 << 20  # enough for 10,000 Services with 10 endpoints each without a repeated commit
 _LEAST_SIZE = 1 << 20
 _GROWTH, _GROWTH_TO_REPLACE = 1.5, 2.0
-_LEAST_GROWTH = 1.125  # when the disk has no room for more
-_SPARE = 1.06  # times the used size, after `replace`
-# Entries and octets that are sorted and put at a time: sorting halves the written pages; larger chunks cost memory.
+_LEAST_GROWTH = 1.125  # if the disk has no room for more
+_SPARE = 1.06  # map size after `replace`, as a multiple of the used size
+# Maximum entries and octets that are sorted and put at once. Sorting halves the number of written pages. Larger chunks
+# need more memory.
 _CHUNK, _CHUNK_OCTETS = 100_000, 16 << 20
-_UNKNOWN = ZoneFacts(ROOT, ROOT, ROOT, 0, 0, is_known=False)  # contains every name outside the other zones
+_UNKNOWN = ZoneFacts(ROOT, ROOT, ROOT, 0, 0, is_known=False)  # for every name outside the other zones
 
 if TYPE_CHECKING:
     Transaction = lmdb.Transaction[bytes]
@@ -58,19 +59,19 @@ class WriterError(Exception):
 
 
 class DiskFullError(WriterError):
-    """The disk has no room for a commit. The table is as before the commit."""
+    """The disk has no room for a commit. The table has not changed."""
 
 
 class Writer:
-    """The table, for writing. Use from one thread of one process."""
+    """The table, opened for writing. Only one thread of one process may use it."""
 
     def __init__(self, state_dir: Path, empty: Facts, check_s: float = directory.WHOLE_CHECK_S) -> None:
-        """Open the table in `state_dir`, or begin one with the facts `empty`.
+        """Open the table in `state_dir`. If no table exists, create a table with the facts `empty`.
 
-        An unreadable table is discarded; `thrown_away` is the reason. It is read for `check_s` at most. A table from an
-        earlier boot, of a different format or of a different cluster domain is discarded too. All answers of any other
-        table stay in force, but as unsynced. Raises `WriterError` if the directory can't be written or a second pydns
-        writes there.
+        The table is checked for at most `check_s`. An unreadable table is discarded, and `thrown_away` is the reason. A
+        table from an earlier boot, with a different format or with a different cluster domain is discarded too. The
+        answers of any other table stay in force, but as unsynced. Raises `WriterError` if the directory can't be
+        written, or if a second pydns writes there.
         """
         path = self._path = file_in(state_dir)
         self.thrown_away = ""
@@ -92,10 +93,10 @@ class Writer:
         self._begin_with(empty)
 
     def _open(self, size: int) -> None:
-        """Open the table with a map of this size, or of less if the disk has no room for that."""
+        """Open the table with a map of this size. If the disk has no room, use a smaller size."""
         directory.allocate_readers(self._path)
         if not self._path.exists():
-            self._environment = self._with_map(_LEAST_SIZE, writemap=False)  # it writes the first pages to the file
+            self._environment = self._with_map(_LEAST_SIZE, writemap=False)  # this writes the first pages to the file
             self._environment.close()
         self._environment = self._with_map(self._allocated(size), writemap=True)
         self._facts_db = self._environment.open_db(FACTS)
@@ -103,7 +104,7 @@ class Writer:
         self._layers = (self._answers, Layer(self._environment, NAMES, STATIC_NAMES))
 
     def _with_map(self, size: int, writemap: bool) -> lmdb.Environment:
-        # writemap: without it, the memory of a big commit stays in this process as unused heap.
+        # Without `writemap`, the memory of a big commit would stay in this process as unused heap.
         return lmdb.open(
             str(self._path),
             subdir=False,
@@ -115,7 +116,7 @@ class Writer:
         )
 
     def _allocated(self, size: int) -> int:
-        """Have the disk keep room for a map of this size, or of less, and return the size."""
+        """Allocate disk space for a map of this size. If there is no room, try a smaller size. Return the size."""
         while True:
             try:
                 directory.allocate(self._path, size)
@@ -142,9 +143,9 @@ class Writer:
         self._transact(apply)
 
     def commit(self, changes: Changes, facts: Facts) -> None:
-        """Apply changes of the cluster and its facts, so that readers see all of them or none.
+        """Apply changes of the cluster and its facts. Readers see all changes or none.
 
-        Where an entry of the cluster is deleted, readers see the entry of `put_static` again.
+        If an entry of the cluster is deleted, readers see the static entry with the same key again, if it exists.
         """
 
         def apply(transaction: "Transaction") -> None:
@@ -155,10 +156,10 @@ class Writer:
         self._transact(apply)
 
     def replace(self, contents: Callable[[], Iterable[Contents]], facts: Facts | Callable[[], Facts]) -> None:
-        """Replace the cluster's entries by those of `contents()`, and its facts, in one commit.
+        """Replace the cluster's entries by the entries of `contents()`, and replace its facts, in one commit.
 
-        Pages are written only where something differs. `contents` is called again if the file has to grow. If the facts
-        depend on it, `facts` is called after it.
+        Only entries that differ are written. `contents` is called again if the file must grow. `facts` may be a
+        function. It is called after `contents`, so the facts can depend on the contents.
         """
 
         def apply(transaction: "Transaction") -> None:
@@ -177,7 +178,7 @@ class Writer:
         self._let_pages_go()
 
     def revise(self, revised: Callable[[bytes], bytes], facts: Facts) -> None:
-        """Replace each answer of the cluster by the result of `revised`, of the same length, in one commit."""
+        """Replace each answer of the cluster by the result of `revised` in one commit. The length must not change."""
 
         def apply(transaction: "Transaction") -> None:
             self._answers.revise(transaction, revised)
@@ -187,24 +188,24 @@ class Writer:
         self._let_pages_go()
 
     def _let_pages_go(self) -> None:
-        """Reopen the file, so that the pages of a big commit don't stay in this process's memory."""
+        """Reopen the file. Otherwise, the pages of a big commit would stay in this process's memory."""
         used = (self._environment.info()["last_pgno"] + 1) * self._environment.stat()["psize"]
         size = self._environment.info()["map_size"]
         self._environment.close()
         self._open(min(size, max(_LEAST_SIZE, _whole_pages(used * _SPARE))))
 
     def expect_static(self) -> None:
-        """Keep readers from denying names outside the cluster until `put_static`, if the table is new.
+        """Mark names outside the cluster as unknown until `put_static`, if the table is new.
 
-        The static zones are not known yet, so these names must not be sent upstream either.
+        Readers must not deny or forward these names, because the static zones are not known yet.
         """
         if self._is_new:
             self.put_static(Contents({}, {}), [_UNKNOWN])
 
     def put_static(self, contents: Contents, zones: list[ZoneFacts]) -> None:
-        """Replace the static entries and their zones. The cluster's entries cover static ones.
+        """Replace the static entries and their zones. Every zone must be static.
 
-        The cluster's entries don't change. Every zone must be static.
+        The cluster's entries don't change. They hide static entries with the same key.
         """
 
         def apply(transaction: "Transaction") -> None:
@@ -220,7 +221,7 @@ class Writer:
     def _put_facts(self, transaction: "Transaction", facts: Facts) -> None:
         by_apex = {zone.apex: zone for zone in facts.zones}
         for static in self._static_zones:
-            beside = by_apex.get(static.apex)  # an external zone, to which a file adds records
+            beside = by_apex.get(static.apex)  # an external zone to which a file adds records
             by_apex[static.apex] = (
                 static
                 if beside is None
@@ -230,11 +231,11 @@ class Writer:
         transaction.put(FACTS_KEY, encode_facts(msgspec.structs.replace(facts, zones=zones)), db=self._facts_db)
 
     def put_status(self, status: bytes) -> None:
-        """Put the controller's status, as JSON."""
+        """Store the controller's status as JSON."""
         self._transact(lambda transaction: transaction.put(STATUS_KEY, status, db=self._facts_db))
 
     def put_config(self, config: bytes, accepted: bytes = b"") -> None:
-        """Put the configuration in force, and its source as the operator wrote it."""
+        """Store the configuration in force, and the accepted configuration without added upstreams."""
 
         def apply(transaction: "Transaction") -> None:
             transaction.put(CONFIG_KEY, config, db=self._facts_db)
@@ -243,19 +244,19 @@ class Writer:
         self._transact(apply)
 
     def config(self) -> bytes:
-        """Return the configuration in force, or no bytes before the first."""
+        """Return the configuration in force. Empty before the first configuration."""
         with self._environment.begin() as transaction:
             return transaction.get(CONFIG_KEY, b"", db=self._facts_db)
 
     def is_whole(self) -> bool:
-        """Return whether the table has held the whole cluster, before a restart or since."""
+        """Return whether the table has ever contained the whole cluster. The time before a restart counts too."""
         with self._environment.begin() as transaction:
             return transaction.get(WHOLE_KEY, db=self._facts_db) is not None
 
     def figures(self) -> dict[str, int]:
-        """Return the table's size in octets, and the numbers of answers, reading processes and commits."""
+        """Return the table's size in octets, and the number of answers, of reading processes and of commits."""
         info, stat = self._environment.info(), self._environment.stat()
-        slots = self._environment.readers().splitlines()[1:]  # before our own transaction, which takes a slot too
+        slots = self._environment.readers().splitlines()[1:]  # before our own transaction, which uses a slot too
         with self._environment.begin() as transaction:
             answers = transaction.stat(self._answers.database)["entries"]
         return {
@@ -266,7 +267,7 @@ class Writer:
         }
 
     def accepted_config(self) -> bytes:
-        """Return the source of the configuration in force, or no bytes before the first."""
+        """Return the accepted configuration without added upstreams. Empty before the first configuration."""
         with self._environment.begin() as transaction:
             return transaction.get(ACCEPTED_KEY, b"", db=self._facts_db)
 
@@ -276,7 +277,7 @@ class Writer:
             return decode_facts(transaction.get(FACTS_KEY, b"", db=self._facts_db))
 
     def free_dead_readers(self) -> int:
-        """Free the slots of killed readers, which would pin old pages. Return their number."""
+        """Free the slots of killed readers, and return their number. Such slots would block the reuse of old pages."""
         return self._environment.reader_check()
 
     def close(self) -> None:
@@ -285,7 +286,7 @@ class Writer:
         os.close(self._lock)
 
     def _transact(self, apply: Callable[["Transaction"], object], growth: float = _GROWTH) -> None:
-        """Commit the changes of `apply`. Raises `DiskFullError` if there is no room for it."""
+        """Commit the changes of `apply`. Raises `DiskFullError` if the disk has no room for the commit."""
         while True:
             try:
                 with self._environment.begin(write=True) as transaction:
@@ -333,7 +334,7 @@ def _whole_pages(octets: float) -> int:
 def _facts_or_none(raw: bytes | None) -> Facts | None:
     try:
         return None if raw is None else decode_facts(raw)
-    except ValueError:  # a different format
+    except ValueError:  # the table has a different format
         return None
 
 
