@@ -1,1 +1,1 @@
-"""Zone files: from text to records, and from records to compiled answers. Pure."""
+"""Reads zone files: parses the text to records, and compiles the records to answers. Pure."""

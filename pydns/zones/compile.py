@@ -1,10 +1,11 @@
-"""Zone files and hosts, compiled for the answer table.
+"""Compiles zone files and hosts for the answer table.
 
-Each zone is compiled alone. `combine` then puts all of them together: if a zone is inside another one, the inner zone
-has the names. The cluster's records take precedence over all of them; `pydns.table.writer` does that, key by key.
+Each zone is compiled alone. Then `combine` joins all zones. If one zone is inside another zone, the names in the inner
+zone belong to the inner zone. The cluster's records take precedence over all these records. `pydns.table.writer`
+applies this rule for each key.
 
-Records below a delegation or a DNAME don't count (RFC 1034 section 4.2, RFC 6672 section 2.4). They are in the table
-only as the additional records of a referral, which is stored in the node of its name.
+Records below a delegation or a DNAME don't count (RFC 1034 section 4.2, RFC 6672 section 2.4). The table contains them
+only as additional records of a referral. The referral is stored in the node of the delegated name.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,8 +18,8 @@ from pydns.dns.rrset import AAAA, CNAME, DNAME, DS, NS, NSEC, PTR, RRSIG, SOA, A
 from pydns.table.layout import Contents, NodeKind, ZoneFacts
 from pydns.zones.zonefile import ZoneFile
 
-_AT_A_CUT = frozenset({DS, NSEC, RRSIG})  # what the parent zone has there besides NS
-_SOA_TIMERS = 20  # octets after the two names
+_AT_A_CUT = frozenset({DS, NSEC, RRSIG})  # types of the parent zone at a delegation, in addition to NS
+_SOA_TIMERS = 20  # octets of the SOA's RDATA after the two names
 
 
 class CompiledZone(NamedTuple):
@@ -31,11 +32,11 @@ class CompiledZone(NamedTuple):
 
 
 class Statics(NamedTuple):
-    """All zones and hosts besides the cluster."""
+    """All zones and hosts that don't come from the cluster."""
 
     zones: list[ZoneFacts]
     contents: Contents
-    refused: dict[str, str]  # files whose zone can't be served beside the others, and why
+    refused: dict[str, str]  # file whose zone conflicts with another zone -> reason
 
 
 def compile_zone(zone: ZoneFile) -> CompiledZone:
@@ -88,11 +89,12 @@ def combine(
     reverse_zones: Iterable[bytes],
     external_zones: Iterable[bytes] = (),
 ) -> Statics:
-    """Combine zones, by file, and hosts, beside a cluster with this domain and these reverse and external zones.
+    """Combine zones and hosts. `zones` maps each file name to the zone in the file.
 
-    A zone at or below the cluster domain, and one that is one of the cluster's reverse zones, is refused. A file of an
-    external zone adds records to it; its SOA and NS records don't count. If two files have the same zone, the first one
-    counts. The record of a host takes the place of a file's.
+    `domain`, `reverse_zones` and `external_zones` are the zones of the cluster. A zone is refused if it is at or below
+    the cluster domain, or if it equals a reverse zone of the cluster. If a file has the same apex as an external zone,
+    the file adds records to the external zone. The file's SOA and NS records don't count then. If two files have the
+    same zone, only the first file counts. Records of a host replace records of a file.
     """
     refused: dict[str, str] = {}
     files: dict[bytes, str] = {}
@@ -128,7 +130,7 @@ def combine(
 
 
 def _outside(contents: Contents, inner: tuple[bytes, ...]) -> Contents:
-    """Return the contents that are not at or below the tree keys of inner zones."""
+    """Return the contents outside of inner zones. `inner` contains the tree keys of the inner zones."""
     return Contents(
         {
             key: value
@@ -140,7 +142,7 @@ def _outside(contents: Contents, inner: tuple[bytes, ...]) -> Contents:
 
 
 def _add_hosts(hosts: Sequence[Host], contents: Contents) -> None:
-    """Add the records of hosts. Several hosts with one address are all named by it."""
+    """Add the records of hosts. If several hosts have the same address, its PTR records name all of them."""
     pointers: dict[bytes, RRset] = {}
     for host in hosts:
         addresses: dict[int, dict[bytes, None]] = {}
@@ -171,7 +173,7 @@ def _facts(soa: RRset, *, is_plain: bool) -> ZoneFacts:
     names = rdata[:-_SOA_TIMERS]
     mname = name.from_labels(*name.labels_of(names))
     minimum_s = int.from_bytes(timers[-4:])
-    # The TTL of a negative answer is the smaller of the SOA's own and its minimum (RFC 2308 section 5).
+    # The TTL of a negative answer is the smaller of the SOA's TTL and its minimum field (RFC 2308 section 5).
     ttl_s = min(soa.ttl_s, minimum_s)
     return ZoneFacts(soa.owner, mname, names[len(mname) :], ttl_s, minimum_s, soa_timers=timers, is_plain=is_plain)
 

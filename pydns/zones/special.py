@@ -1,7 +1,7 @@
-"""Zones of names that are denied here and asked nowhere: special names, and what the configuration blocks.
+"""Builds zones of names that pydns denies and never forwards: special names, and the blocked domains.
 
-An upstream that answers a special name could lead clients in pods away from this server, and so from the names of the
-cluster.
+If an upstream answered a special name, clients in pods might use another server instead of pydns. Then they would not
+find the names of the cluster.
 """
 
 from collections.abc import Iterable
@@ -13,24 +13,24 @@ from pydns.zones import zonefile
 from pydns.zones.compile import CompiledZone, compile_zone
 from pydns.zones.zonefile import Unavailable, ZoneFile
 
-# The wildcard makes every name exist, without a record of a type that clients ask for (TYPE65534 is for private use).
+# The wildcard makes every name exist. Its only type is TYPE65534 (private use), which no client asks for.
 _NODATA = "$TTL 3600\n@ SOA localhost. nobody.invalid. 1 3600 1200 604800 3600\n@ NS localhost.\n* TYPE65534 \\# 0\n"
 _NXDOMAIN = "$TTL 3600\n@ SOA localhost. nobody.invalid. 1 3600 1200 604800 3600\n"
 
 _SPECIAL = {
     SpecialName.RESOLVER_ARPA.value: Denial.NODATA,  # RFC 9462 section 6.4: no encrypted resolver is designated
-    SpecialName.USE_APPLICATION_DNS_NET.value: Denial.NXDOMAIN,  # Firefox's canary domain: it keeps to the system's
+    SpecialName.USE_APPLICATION_DNS_NET.value: Denial.NXDOMAIN,  # Firefox's canary domain: keep the system's resolver
 }
 SPECIAL_NAMES = tuple(_SPECIAL)
 
 
 def special_zones(names: Iterable[str] = SPECIAL_NAMES) -> dict[str, CompiledZone]:
-    """Return the zones of some of `SPECIAL_NAMES`, each by a text that takes the place of its file's name."""
+    """Return the zones of these special names. The key of each zone is a text that is used like a file name."""
     return {f"special name {each}": _compile(each, _SPECIAL[each]) for each in names}
 
 
 def blocked_zones(blocked: Iterable[Blocked]) -> dict[str, CompiledZone]:
-    """Return the zones of blocked domains, likewise."""
+    """Return the zones of blocked domains. The key of each zone is a text that is used like a file name."""
     return {f"blocked {(text := name.to_text(each.domain))}": _compile(text, each.denial) for each in blocked}
 
 
@@ -42,7 +42,7 @@ def _compile(apex: str, denial: Denial) -> CompiledZone:
 
 
 def _denied(zone: CompiledZone) -> CompiledZone:
-    """Return a zone without any name, its own included: every answer is NXDOMAIN."""
+    """Return the zone without any names. Even the apex doesn't exist, so every answer is NXDOMAIN."""
     tree = name.tree_key(zone.facts.apex)
     assert all(each.startswith(tree) for each in zone.contents.names)
     return zone._replace(contents=Contents({}, {}), records=0)

@@ -1,12 +1,13 @@
-"""Zone files (RFC 1035 section 5): text → the RRsets of a zone, or every mistake with its file and line.
+"""Parses zone files (RFC 1035 section 5). The result is the RRsets of a zone, or every mistake with file and line.
 
-`plain_records` reads most lines. dnspython reads names, TTLs and RDATA of the others. Entries, directives and the rules
-of a zone are here, so that one mistake doesn't hide the next. Rules:
+`plain_records` reads most lines. For the other lines, dnspython reads names, TTLs and RDATA. This module splits the
+text into entries, handles directives and checks the rules of a zone. So reading can continue after a mistake. Rules:
 
-1. A line that can't be read is a mistake, and a file with a mistake isn't served, as in Knot and BIND.
-2. A record that can be read, but has no place in the zone, is left out with a warning. The others are served.
-3. No files are opened: the text that `$INCLUDE` names comes from a function that is passed in.
-4. Hostile text costs bounded time: octets, records, mistakes, warnings, `$INCLUDE` and `$GENERATE` have limits.
+1. A line that can't be read is a mistake. A file with a mistake isn't served, as in Knot and BIND.
+2. A valid record that doesn't belong in the zone is left out with a warning. The other records are served.
+3. This module opens no files. A function that the caller passes in returns the text for `$INCLUDE`.
+4. The time for hostile text is limited. There are limits for octets, records, mistakes, warnings, `$INCLUDE` and
+   `$GENERATE`.
 """
 
 import re
@@ -29,17 +30,17 @@ from pydns.dns import name
 from pydns.dns.rrset import CNAME, DNAME, NS, NSEC, OPT, RRSIG, SOA, TXT, RRset
 from pydns.zones import plain_records
 
-MAX_OCTETS = 16 << 20  # of a file and the files it includes
-MAX_RECORDS = 250_000  # up to 60 µs each
-_MAX_DEPTH = 8  # files that include one another
+MAX_OCTETS = 16 << 20  # in a file and the files that it includes
+MAX_RECORDS = 250_000  # a record takes up to 60 µs
+_MAX_DEPTH = 8  # levels of nested includes
 _MAX_INCLUDES = 100
 _MAX_GENERATED = 65_536  # lines of one $GENERATE
-_MAX_MISTAKES = 100  # and as many warnings
-_MAX_RRSET = 0xFFFF  # records; what a message can count
+_MAX_MISTAKES = 100  # the limit for warnings is the same
+_MAX_RRSET = 0xFFFF  # records in an RRset; a message can't count more
 
 
 class Mistake(NamedTuple):
-    """What is wrong in which line. Line 0: the file as a whole."""
+    """A mistake in a line, with the reason. Line 0 means the whole file."""
 
     file: str
     line: int
@@ -50,17 +51,17 @@ class Mistake(NamedTuple):
 
 
 class ZoneFile(NamedTuple):
-    """The contents of a file. Owners are in lower case; the SOA comes first, and every RRset once."""
+    """The contents of a file. Owners are in lower case. The SOA comes first. Every RRset occurs once."""
 
     apex: bytes
     rrsets: tuple[RRset, ...]
     records: int
-    warnings: tuple[Mistake, ...]  # the first of them, by line
-    left_out: int  # records
+    warnings: tuple[Mistake, ...]  # the first warnings, sorted by line
+    left_out: int  # number of records that are left out
 
 
 class Unavailable(Exception):
-    """A text that can't be read, and why."""
+    """An included text can't be read. The message is the reason."""
 
 
 Include = Callable[[str, str], tuple[str, str]]
@@ -71,15 +72,15 @@ Raises `Unavailable`.
 
 
 def read(text: str, file: str, origin_text: str, include: Include) -> ZoneFile | list[Mistake]:
-    """Return a zone, or its mistakes. The apex is the owner of its first SOA record.
+    """Return the zone in `text`, or all mistakes. The apex is the owner of the first SOA record.
 
-    Names are relative to `origin_text` before any `$ORIGIN`. Never raises. Lines after a mistake are read too.
+    Before the first `$ORIGIN`, names are relative to `origin_text`. Never raises. Reading continues after a mistake.
     """
     reader = _Reader(include)
     try:
         origin = dns.name.from_text(origin_text).to_wire()
     except (dns.exception.DNSException, UnicodeError):
-        origin = None  # names must be absolute then, or there must be an $ORIGIN
+        origin = None  # then all names must be absolute, or the file must contain $ORIGIN
     try:
         reader.read(text, file, _State(origin), 0)
     except _Enough:
@@ -98,20 +99,20 @@ class _Record(NamedTuple):
 
 @dataclass(slots=True)
 class _State:
-    """What a line inherits from the lines before it."""
+    """Values that a line inherits from the lines before."""
 
-    origin: bytes | None  # names keep their case
+    origin: bytes | None  # the case of letters is kept
     owner: bytes | None = None
-    default_ttl_s: int | None = None  # of $TTL
-    last_ttl_s: int | None = None  # RFC 1035 section 5.1
+    default_ttl_s: int | None = None  # from $TTL
+    last_ttl_s: int | None = None  # the TTL of the previous record (RFC 1035 section 5.1)
 
 
 class _Wrong(Exception):
-    """What is wrong with a line."""
+    """A line is wrong. The message is the reason."""
 
 
 class _Enough(Exception):
-    """A limit is reached; the last mistake names it."""
+    """A limit is reached. The last mistake names the limit."""
 
 
 class _Reader:
@@ -124,7 +125,7 @@ class _Reader:
         self._includes = 0
 
     def read(self, text: str, file: str, state: _State, depth: int) -> None:
-        """Read a file, beginning in a state."""
+        """Read a file. `state` contains the inherited values for the first line."""
         self._octets += len(text)
         if self._octets > MAX_OCTETS:
             self._stop(file, 0, f"has more than {MAX_OCTETS >> 20} MiB, with what it includes")
@@ -140,7 +141,7 @@ class _Reader:
                 self._note(file, line, str(error))
             except dns.exception.DNSException as error:
                 self._note(file, line, _reason(error))
-            except (ValueError, OverflowError) as error:  # from dnspython's parsers of types
+            except (ValueError, OverflowError) as error:  # raised by dnspython's parsers of RDATA
                 self._note(file, line, str(error))
 
     def _note(self, file: str, line: int, reason: str) -> None:
@@ -176,7 +177,7 @@ class _Reader:
             except Unavailable as error:
                 raise _Wrong(f"$INCLUDE {wanted}: {error}") from None
             self.read(text, included, replace(state, origin=origin), depth + 1)
-            # Origin and owner are as before (RFC 1035 section 5.1). So are TTLs, as in BIND.
+            # After the included file, origin and owner are as before (RFC 1035 section 5.1). TTLs are too, as in BIND.
         elif directive == "$GENERATE":
             self._generate(tokens, file, line, state)
         else:
@@ -190,7 +191,7 @@ class _Reader:
             raise _Wrong(f"$GENERATE {counts}: wanted START-STOP or START-STOP/STEP") from None
         if (stop - start) // step >= _MAX_GENERATED:
             raise _Wrong(f"$GENERATE {counts}: makes more than {_MAX_GENERATED} records")
-        # Escapes stay: the record that is made of the template is read later.
+        # Keep escapes, because the generated record is parsed later.
         words = [f'"{token.value}"' if token.is_quoted_string() else token.value for token in tokens.get_remaining()]
         template = " ".join(words)
         for counter in range(start, stop + 1, step):
@@ -217,7 +218,7 @@ class _Reader:
 
 
 def _tokenized(entry: str, state: _State) -> plain_records.PlainRecord | None:
-    """Return the record of an entry in any form; None if there are only blanks and comments."""
+    """Return the record in an entry of any form. None if the entry has only blanks and comments."""
     tokens = dns.tokenizer.Tokenizer(entry)
     token = tokens.get(want_leading=True)
     if token.is_whitespace():
@@ -235,7 +236,7 @@ def _tokenized(entry: str, state: _State) -> plain_records.PlainRecord | None:
         rdata = _rdata(rtype, tokens, _dnspython_name(state.origin))
     except dns.name.NeedAbsoluteNameOrOrigin:
         raise _Wrong("has a relative name, and there is no $ORIGIN before it") from None
-    except Exception as error:  # hostile text makes dnspython raise anything
+    except Exception as error:  # for hostile text, dnspython can raise any exception
         raise _Wrong(f"{' '.join(entry.split())[:100]}: {_reason(error)}") from None
     if len(rdata) > 0xFFFF:
         raise _Wrong("has more than 65535 octets of data")
@@ -251,12 +252,12 @@ def _dnspython_name(wire: bytes | None) -> dns.name.Name | None:
 
 
 def _rdata(rtype: dns.rdatatype.RdataType, tokens: dns.tokenizer.Tokenizer, origin: dns.name.Name | None) -> bytes:
-    """Return RDATA. Takes more than dnspython where Knot does."""
+    """Parse RDATA. For some types, this accepts more forms than dnspython, as Knot does."""
     parse = _RDATA.get(rtype)
     if parse is not None:
         first = tokens.get()
         tokens.unget(first)
-        if first.value != "\\#":  # RFC 3597
+        if first.value != "\\#":  # not the generic form of RFC 3597
             return parse(tokens, origin)
     rdata = dns.rdata.from_text(dns.rdataclass.IN, rtype, tokens, origin, relativize=False)
     return cast(bytes, rdata.to_wire())
@@ -270,7 +271,7 @@ def _strings(tokens: dns.tokenizer.Tokenizer, origin: dns.name.Name | None) -> b
 
 
 def _fingerprint(tokens: dns.tokenizer.Tokenizer, origin: dns.name.Name | None) -> bytes:
-    """Parse SSHFP RDATA (RFC 4255 section 3.1). A fingerprint of any length is taken, as in BIND."""
+    """Parse SSHFP RDATA (RFC 4255 section 3.1). A fingerprint may have any length, as in BIND."""
     numbers = bytes([tokens.get_uint8() for _ in range(2)])
     return numbers + bytes.fromhex(tokens.concatenate_remaining_identifiers())
 
@@ -278,15 +279,15 @@ def _fingerprint(tokens: dns.tokenizer.Tokenizer, origin: dns.name.Name | None) 
 def _service_binding(
     rtype: dns.rdatatype.RdataType, tokens: dns.tokenizer.Tokenizer, origin: dns.name.Name | None
 ) -> bytes:
-    """Parse SVCB and HTTPS RDATA. Parameters in AliasMode are taken: clients ignore them (RFC 9460 section 2.4.2)."""
+    """Parse SVCB and HTTPS RDATA. AliasMode may have parameters: clients ignore them (RFC 9460 section 2.4.2)."""
     priority = tokens.get_uint16()
-    tokens.unget(dns.tokenizer.Token(dns.tokenizer.IDENTIFIER, "1"))  # dnspython takes them in ServiceMode alone
+    tokens.unget(dns.tokenizer.Token(dns.tokenizer.IDENTIFIER, "1"))  # dnspython accepts parameters only in ServiceMode
     rdata = dns.rdata.from_text(dns.rdataclass.IN, rtype, tokens, origin, relativize=False)
     return priority.to_bytes(2) + cast(bytes, rdata.to_wire())[2:]
 
 
 def _certificate_association(tokens: dns.tokenizer.Tokenizer, origin: dns.name.Name | None) -> bytes:
-    """Parse TLSA and SMIMEA RDATA (RFC 6698 section 2.1). Data of any length is taken."""
+    """Parse TLSA and SMIMEA RDATA (RFC 6698 section 2.1). The data may have any length."""
     numbers = bytes([tokens.get_uint8() for _ in range(3)])
     return numbers + bytes.fromhex(tokens.concatenate_remaining_identifiers())
 
@@ -298,7 +299,7 @@ def _two_names(tokens: dns.tokenizer.Tokenizer, origin: dns.name.Name | None) ->
 
 
 def _signature(tokens: dns.tokenizer.Tokenizer, origin: dns.name.Name | None) -> bytes:
-    """Parse RRSIG RDATA. Times are serial numbers, so dates past 2106 start again at 0 (RFC 4034 section 3.1.5)."""
+    """Parse RRSIG RDATA. Times are 32-bit serial numbers, which wrap to 0 in 2106 (RFC 4034 section 3.1.5)."""
     words = [token.value for token in tokens.get_remaining()]
     for position in _SIGNATURE_TIMES:
         if len(words) > position and len(words[position]) == _DATE_DIGITS:
@@ -308,7 +309,7 @@ def _signature(tokens: dns.tokenizer.Tokenizer, origin: dns.name.Name | None) ->
     return cast(bytes, rdata.to_wire())
 
 
-_SIGNATURE_TIMES = (4, 5)  # expiration and inception, among the words
+_SIGNATURE_TIMES = (4, 5)  # positions of expiration and inception in the words
 _DATE_DIGITS = 14  # YYYYMMDDHHmmSS
 _RDATA: dict[int, Callable[[dns.tokenizer.Tokenizer, dns.name.Name | None], bytes]] = {
     TXT: _strings,
@@ -324,7 +325,7 @@ _RDATA: dict[int, Callable[[dns.tokenizer.Tokenizer, dns.name.Name | None], byte
 
 
 def _entries(text: str) -> Iterator[tuple[int, str | None]]:
-    """Yield entries with the number of their first line. None: a parenthesis is not closed."""
+    """Yield each entry with the number of its first line. The entry is None if a parenthesis is not closed."""
     entry: list[str] = []
     begin = depth = 0
     for number, line in enumerate(text.split("\n"), 1):
@@ -343,12 +344,12 @@ def _entries(text: str) -> Iterator[tuple[int, str | None]]:
         yield begin, None
 
 
-# Escaped characters, quoted strings and comments.
+# Matches escaped characters, quoted strings and comments.
 _NOT_PARENTHESES = re.compile(r'\\.|"(?:[^"\\]|\\.)*"?|;.*')
 
 
 def _ttl_and_type(tokens: dns.tokenizer.Tokenizer) -> tuple[int | None, dns.rdatatype.RdataType]:
-    """Take TTL and class in any order, then the type."""
+    """Read the TTL and the class in any order, then the type."""
     ttl_s = None
     for _ in range(3):
         word = tokens.get_string()
@@ -387,7 +388,7 @@ def _absolute(text: str, origin: bytes | None) -> bytes:
 
 
 def _substitute(template: str, counter: int) -> str:
-    r"""Put the counter in place of `$`, `${OFFSET,WIDTH,BASE}`; `$$` and `\$` stand for the sign itself."""
+    r"""Replace `$` and `${OFFSET,WIDTH,BASE}` by the counter. `$$` and `\$` mean a literal dollar sign."""
 
     def one(match: re.Match[str]) -> str:
         found = match.group()
@@ -421,7 +422,7 @@ def _reason(error: Exception) -> str:
 
 
 class _Draft:
-    """An RRset while its zone is read, and where its first record is."""
+    """An RRset of a zone that is still being read, and the place of its first record."""
 
     __slots__ = ("file", "line", "rdatas", "ttl_s")
 
@@ -436,17 +437,17 @@ class _Draft:
 
 
 class _Zone:
-    """The records of a zone: which have a place in it (rule 2), and whether they fit together (rule 1)."""
+    """Collects the records of a zone. Leaves out records that don't belong there (rule 2). Finds conflicts (rule 1)."""
 
     def __init__(self) -> None:
         self._soa: _Record | None = None
-        self._early: list[_Record] = []  # before the SOA, which tells where the zone is
-        self._drafts: dict[bytes, dict[int, _Draft]] = {}  # by owner and type
+        self._early: list[_Record] = []  # records before the SOA. Only the SOA shows the apex
+        self._drafts: dict[bytes, dict[int, _Draft]] = {}  # owner -> type -> RRset
         self._warnings: list[Mistake] = []
         self._left_out = 0
 
     def add(self, record: _Record) -> None:
-        """Take a record, or leave it out with a warning."""
+        """Add a record to the zone, or leave it out with a warning."""
         soa = self._soa
         if soa is None:
             if record.rtype == SOA:
@@ -468,7 +469,7 @@ class _Zone:
         if draft is None:
             there[rtype] = _Draft(ttl_s, rdata, file, line)
         else:
-            draft.rdatas[rdata] = None  # equal records are one (RFC 2181 section 5)
+            draft.rdatas[rdata] = None  # equal records count once (RFC 2181 section 5)
             draft.ttl_s = min(draft.ttl_s, ttl_s)  # RFC 2181 section 5.2
 
     def finish(self, file: str) -> ZoneFile | list[Mistake]:
@@ -525,7 +526,7 @@ _CHECKED = frozenset({SOA, NS, DNAME})
 
 def _why_left_out(record: _Record, soa: _Record) -> str | None:
     if record.rtype == SOA:
-        is_same = record.owner == soa.owner and record.rdata == soa.rdata  # `dig AXFR` prints it twice
+        is_same = record.owner == soa.owner and record.rdata == soa.rdata  # `dig AXFR` prints the SOA twice
         return None if is_same else "second SOA record of the zone"
     if record.owner.startswith(b"\1*"):  # RFC 4592 sections 4.2, 4.4
         return f"{_type_text(record.rtype)} at a wildcard has no meaning"
