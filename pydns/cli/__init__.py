@@ -1,1 +1,1 @@
-"""The command `pydns`: one file per verb, and the reasons that `explain` prints."""
+"""The command `pydns`. Each verb has its own module. `reasons` builds the reasons that `explain` prints."""

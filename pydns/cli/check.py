@@ -1,4 +1,4 @@
-"""The verb `check`: reads a configuration and zone files as `serve` does, and puts them nowhere in force."""
+"""The verb `check`: reads a configuration and zone files as `serve` does, but doesn't apply them."""
 
 import os
 from argparse import Namespace
@@ -20,7 +20,7 @@ from pydns.log import Level, Log
 
 
 def run(options: Namespace) -> int:
-    """Print every mistake and return 1, or print what the configuration changes and return 0."""
+    """Print every mistake and return 1. Without mistakes, print the changes to the defaults and return 0."""
     mistakes = Mistakes()
     path = options.file or options.config
     if path is None:
@@ -42,7 +42,7 @@ def run(options: Namespace) -> int:
 
 
 class Checked(Struct, frozen=True, kw_only=True):
-    """The result as `-o json` prints it; docs/json.md describes it."""
+    """The result. `-o json` prints it, and docs/json.md describes it."""
 
     version: int = 1
     accepted: bool
@@ -52,7 +52,7 @@ class Checked(Struct, frozen=True, kw_only=True):
 
 
 def _read_zones(directory: str | None) -> ZoneFolder | None:
-    """Return the zone files of a folder, read once. Raises `SourceError`."""
+    """Read the zone files of a folder once. Raises `SourceError`."""
     if directory is None:
         return None
     folder = ZoneFolder(Path(directory), lambda: None, Log(lowest=Level.ERROR))

@@ -1,4 +1,4 @@
-"""The verb `completion`: a script that completes verbs and flags in a shell, made by shtab from the parser."""
+"""The verb `completion`: prints a script that completes verbs and flags in a shell. shtab generates the script."""
 
 import os
 from argparse import Namespace
@@ -8,7 +8,7 @@ from pydns.cli.output import fail, write_lines
 
 
 def run(options: Namespace) -> int:
-    """Print the script. Return 1 if shtab isn't installed, 2 for a shell that it doesn't know."""
+    """Print the script. Return 1 if shtab isn't installed. Return 2 if shtab doesn't support the shell."""
     try:
         import shtab
     except ImportError:

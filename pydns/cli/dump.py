@@ -1,4 +1,4 @@
-"""The verb `dump`: the answer table as zone-file text."""
+"""The verb `dump`: prints the answer table as zone-file text."""
 
 from argparse import Namespace
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ def run(options: Namespace) -> int:
 
 
 def dump(state_dir: Path) -> Iterator[str]:
-    """Yield the table as zone-file text, by owner from the root down. Raises `TableError`."""
+    """Yield the table as lines of zone-file text, sorted by owner from the root down. Raises `TableError`."""
     reader = Reader(state_dir)
     with reader.transaction() as transaction:
         facts = reader.facts(transaction)

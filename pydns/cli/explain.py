@@ -1,6 +1,6 @@
-"""The verb `explain`: the reply for a name, the names that a pod would try, and the reasons.
+"""The verb `explain`: prints the reply for a name, the names that a pod would try, and the reasons.
 
-The answer comes from the responder that answers clients, the reasons from `pydns.cli.reasons`. No query is sent.
+The same responder that answers clients gives the answer. `pydns.cli.reasons` gives the reasons. No query is sent.
 """
 
 import time
@@ -26,24 +26,24 @@ from pydns.dns.message import Rcode
 from pydns.table.reader import Reader, TableError
 from pydns.table.status import Status
 
-_NDOTS = 5  # as the kubelet writes it into a pod's resolv.conf
-_MAX_RECORDS = 20  # that are printed
+_NDOTS = 5  # the value that the kubelet writes into a pod's resolv.conf
+_MAX_RECORDS = 20  # maximum records that are printed
 _FAILURES = (Rcode.NXDOMAIN.name, Rcode.SERVFAIL.name, Rcode.REFUSED.name)
-_QUIET_S = 5.0  # a controller publishes its status every second
+_QUIET_S = 5.0  # after this silence, a note is printed. The controller publishes its status every second
 
 
 class Wish(NamedTuple):
     """The question to explain."""
 
     qname: bytes
-    is_absolute: bool  # no search list is applied
+    is_absolute: bool  # True: no search list is applied
     qtype: int
-    namespace: str  # of the pod that looks up the name
-    note: str = ""  # how the name was read, if it wasn't plainly one
+    namespace: str  # the namespace of the pod that looks up the name
+    note: str = ""  # a note if only a part of the argument is the name
 
 
 class Answer(Struct, frozen=True, kw_only=True):
-    """The reply to one question. `-o json` prints it; docs/json.md describes it."""
+    """The reply to one question. `-o json` prints it, and docs/json.md describes it."""
 
     name: str
     type: str
@@ -56,7 +56,7 @@ class Answer(Struct, frozen=True, kw_only=True):
 
 
 class Explanation(Struct, frozen=True, kw_only=True):
-    """The names that were tried until one had an answer. `-o json` prints it; docs/json.md describes it."""
+    """The names that were tried until a name had an answer. `-o json` prints it, and docs/json.md describes it."""
 
     version: int = 1
     has_answer: bool
@@ -66,7 +66,7 @@ class Explanation(Struct, frozen=True, kw_only=True):
 
 
 def run(options: Namespace) -> int:
-    """Print the explanation. Return 0 if the table has an answer of the type, 1 if not, 2 for an invalid question."""
+    """Print the explanation. Return 0 if the table has an answer of the type, otherwise 1. Invalid question: 2."""
     mistakes = Mistakes()
     output = flags.OUTPUT.read(options.output, mistakes)
     if mistakes:
@@ -84,9 +84,9 @@ def run(options: Namespace) -> int:
 
 
 def parse(name_text: str, qtype_text: str, namespace_text: str) -> Wish:
-    """Parse the command line. Without a type it is A, and PTR for an address.
+    """Parse the command line. The default type is PTR for an address, and A for a name.
 
-    Raises `ValueError` with the invalid argument and what is wrong with it.
+    Raises `ValueError`. The message contains the invalid argument and the reason.
     """
     mistakes = Mistakes()
     namespace = flags.NAMESPACE.read(namespace_text, mistakes)
@@ -107,14 +107,14 @@ def parse(name_text: str, qtype_text: str, namespace_text: str) -> Wish:
 
 
 def _host(text: str) -> str:
-    """Return the host of a URL or of HOST:PORT; any other text as it is."""
+    """Return the host of a URL or of HOST:PORT. Return any other text unchanged."""
     try:
         if "://" in text:
             return urlsplit(text).hostname or text
         host, colon, port = text.rpartition(":")
         if colon and port.isdecimal() and (":" not in host or host.startswith("[")):
             return host.removeprefix("[").removesuffix("]")
-    except ValueError:  # such as http://[::1
+    except ValueError:  # an invalid URL such as http://[::1
         pass
     return text
 
@@ -128,7 +128,7 @@ def _parse_type(text: str) -> int | None:
 
 
 def explain(state_dir: Path, wish: Wish) -> Explanation:
-    """Return the names that are tried, each with its reply. Raises `TableError`."""
+    """Return the names that a pod tries, each with its reply. Raises `TableError`."""
     reader = Reader(state_dir)
     with reader.transaction() as transaction:
         witness = Witness(reader, transaction)
@@ -139,7 +139,7 @@ def explain(state_dir: Path, wish: Wish) -> Explanation:
         tried = []
         for qname in [wish.qname] if is_whole else _search_list(wish, witness.domain):
             if len(qname) > name.MAX_NAME:
-                continue  # resolvers don't try it either
+                continue  # resolvers skip names that are too long, too
             tried.append(_answer(witness.reply(qname, wish.qtype)))
             if tried[-1].has_answer:
                 break
@@ -165,7 +165,7 @@ def _answer(reply: Reply) -> Answer:
 
 
 def _is_whole(qname: bytes, domain: bytes) -> bool:
-    """Return whether a name ends in the cluster domain or in a reverse tree, so no search domain is missing."""
+    """Return whether a name is already complete: it ends in the cluster domain or in a reverse tree."""
     return any(name.is_at_or_below(qname, tree) for tree in (domain, *REVERSE_TREES))
 
 
@@ -174,9 +174,9 @@ def _dots(qname: bytes) -> int:
 
 
 def _search_list(wish: Wish, domain: bytes) -> list[bytes]:
-    """Return the names that a pod's resolver tries, in order, with the search list that the kubelet writes.
+    """Return the names that a pod's resolver tries, in order. The kubelet writes the search list.
 
-    Domains that the node's own resolv.conf adds to that list are unknown here and left out.
+    The node's resolv.conf can add domains to this list. These domains are unknown here, so they are left out.
     """
     svc = name.from_labels(b"svc")[:-1] + domain
     suffixes = [name.from_labels(wish.namespace.encode())[:-1] + svc, svc, domain]
@@ -185,7 +185,7 @@ def _search_list(wish: Wish, domain: bytes) -> list[bytes]:
 
 
 def lines(explanation: Explanation) -> Iterator[str]:
-    """Yield the explanation for people: each name of a search list, then the one that counts in full."""
+    """Yield the explanation for people. Each tried name has a line. Then follow all details for the last name."""
     if explanation.search is not None:
         yield from _row("search", [f"as a pod in namespace {explanation.search}, ndots:{_NDOTS}"])
         for each in explanation.tried:

@@ -1,9 +1,9 @@
-"""The command `pydns`: the table of verbs, and the command line that it makes.
+"""The command `pydns`: the table of verbs, and the command line that is built from it.
 
-Every verb has a row in `VERBS` and a module of its name here, whose `run(options)` returns the exit status. The row has
-the meaning of each status. Status 2 is an invalid command line, for every verb.
+Every verb has a row in `VERBS`, and a module with the same name in this folder. The module's `run(options)` returns the
+exit status. The row describes the meaning of each status. For every verb, status 2 means an invalid command line.
 
-A module is imported when its verb runs: `serve` forks before anything heavy is imported.
+The module of a verb is imported only when the verb runs. So `serve` forks before anything heavy is imported.
 """
 
 import os
@@ -29,13 +29,13 @@ class Argument(NamedTuple):
 
 
 class Verb(NamedTuple):
-    """What `pydns VERB` does and takes."""
+    """A verb of the command `pydns`, with its flags, arguments and help texts."""
 
     name: str
-    purpose: str  # a line in the list of verbs
-    description: str  # sentences above the flags
+    purpose: str  # one line, for the list of verbs
+    description: str  # the sentences above the flags in `--help`
     examples: Sequence[str]
-    statuses: Mapping[int, str]  # exit statuses besides 2
+    statuses: Mapping[int, str]  # exit status -> meaning. Status 2 is left out
     flag_groups: Sequence[FlagGroup] = ()
     arguments: Sequence[Argument] = ()
 
@@ -135,7 +135,7 @@ _NO_PATHS: Mapping[str, object] = {}
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
-    if arguments[:1] == ["help"]:  # help VERB is VERB --help
+    if arguments[:1] == ["help"]:  # `help VERB` means `VERB --help`
         arguments = [*arguments[1:], "--help"]
     if arguments and not arguments[0].startswith("-") and arguments[0] not in _NAMES:
         return _refuse("pydns", [f"{arguments[0]} is not a verb{suggestion(arguments[0], _NAMES)}"])
@@ -153,9 +153,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def parser(environment: Mapping[str, str], paths: Mapping[str, object] = _NO_PATHS) -> ArgumentParser:
-    """Return the parser of the whole command line. Environment variables give defaults, so flags win over them.
+    """Return the parser of the whole command line.
 
-    `paths` has what shtab completes paths with, by metavar.
+    Environment variables set the defaults, so flags take precedence over them. `paths` maps a metavar to shtab's
+    completion for paths.
     """
     top = _Parser(
         prog="pydns",
@@ -218,9 +219,9 @@ def _add_flag(add: Callable[..., Action], flag: Flag, environment: Mapping[str, 
 
 
 def _unknown(words: Sequence[str], known: Sequence[Flag]) -> list[str]:
-    """Return a line for each unknown word of a command line, with the flag that was probably meant."""
+    """Return a line for each unknown flag of a command line, with the most similar known flag."""
     options = [word.partition("=")[0] for word in words if word.startswith("-")]
-    if not options:  # otherwise the other words are values of these
+    if not options:  # otherwise, the other words are values of the unknown flags
         return [f"unexpected {' '.join(words)}"]
     return [f"{option} is not a flag{suggestion(option, [flag.option for flag in known])}" for option in options]
 

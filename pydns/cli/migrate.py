@@ -1,4 +1,4 @@
-"""The verb `migrate`: a Corefile as a `config.yaml` that means the same."""
+"""The verb `migrate`: prints a Corefile as a `config.yaml` with the same meaning."""
 
 import os
 import sys
@@ -12,7 +12,7 @@ from pydns.control.config_file import read_path
 
 
 def run(options: Namespace) -> int:
-    """Print the keys with their lines, and notes on standard error. Return 1 if something is refused."""
+    """Print the keys with their Corefile lines. Notes go to standard error. Return 1 if a directive is refused."""
     try:
         result = read_path(Path(options.file), Surroundings(environment=os.environ))
     except OSError as error:

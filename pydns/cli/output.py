@@ -1,4 +1,4 @@
-"""Writes what a verb prints, and the one line that says why it failed. Imports nothing heavy: `serve` uses it."""
+"""Writes the output of a verb, and the line with the reason of a failure. Imports nothing heavy: `serve` uses it."""
 
 import os
 import sys
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Colour(Enum):
-    """A colour of a text on a terminal."""
+    """A colour for text on a terminal."""
 
     RED = "31"
     GREEN = "32"
@@ -26,14 +26,14 @@ def painted(text: str, colour: Colour) -> str:
 
 
 def encode(value: "Struct") -> str:
-    """Return a value as JSON that people can read."""
-    import msgspec  # not needed by `serve`
+    """Return a value as indented JSON."""
+    import msgspec  # imported here, because `serve` doesn't need it
 
     return msgspec.json.format(msgspec.json.encode(value), indent=1).decode()
 
 
 def write_lines(lines: Iterable[str]) -> None:
-    """Write lines to standard output. A reader that closes the pipe early, such as `head`, is no failure."""
+    """Write lines to standard output. If a reader such as `head` closes the pipe early, this is not an error."""
     try:
         for line in lines:
             sys.stdout.write(line + "\n")
@@ -43,6 +43,6 @@ def write_lines(lines: Iterable[str]) -> None:
 
 
 def fail(verb: str, reason: object, status: int = 1) -> int:
-    """Write why a verb failed, and return the exit status."""
+    """Write the reason why a verb failed, and return the exit status."""
     sys.stderr.write(f"pydns {verb}: {reason}\n")
     return status

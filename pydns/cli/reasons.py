@@ -1,8 +1,8 @@
-"""Why a name has its answer, in words for an operator who knows DNS and Kubernetes.
+"""Explains why a name has its answer. The texts are for an operator who knows DNS and Kubernetes.
 
-The answer itself comes from the responder that answers clients. The reasons come from the tree of names: where a CNAME
-leads, which part of a name is missing, which zone that part belongs to. The table doesn't know why an object has no
-name, except for what the controller's status there says.
+The same responder that answers clients gives the answer. The reasons come from the tree of names. The tree shows the
+target of a CNAME, the missing part of a name, and the zone of that part. The table doesn't contain the reason why an
+object has no name. But the table contains the controller's status, and the status has some of these reasons.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -32,17 +32,17 @@ from pydns.upstream.servers import Servers, title
 if TYPE_CHECKING:
     from pydns.table.reader import Reader, Transaction
 
-_MAX_SHOWN = 10  # names that are listed; if there are more, only those similar to the missing one
+_MAX_SHOWN = 10  # maximum names in a list. A longer list has only names that are similar to the missing name
 _NOBODY = "nobody"
 _NODATA = "NODATA"
 
 
 class Reply(NamedTuple):
-    """The reply to a client's question, its source and the reasons for it."""
+    """The reply to a client's question, with the source of the answer and the reasons."""
 
     qname: bytes
     qtype: int
-    has_answer: bool  # of the type in the question
+    has_answer: bool  # whether there is an answer of the requested type
     said: str
     kept_s: int | None  # how long clients cache a denial
     records: list[str]
@@ -51,12 +51,12 @@ class Reply(NamedTuple):
 
 
 def type_text(rtype: int) -> str:
-    """Return the name of a type."""
+    """Return the name of a record type."""
     return dns.rdatatype.to_text(dns.rdatatype.RdataType.make(rtype))
 
 
 class Witness:
-    """One commit of a table, from which names are explained."""
+    """Explains names from one commit of a table."""
 
     def __init__(self, reader: "Reader", transaction: "Transaction") -> None:
         self._reader = reader
@@ -68,7 +68,7 @@ class Witness:
         self.status = decode(reader.status(transaction))
         try:
             self._config = model.load(reader.config(transaction))
-        except msgspec.DecodeError:  # none yet
+        except msgspec.DecodeError:  # the table has no configuration yet
             self._config = model.Config(upstreams=())
         self._routes = Servers().plan(self._config, {}).routes
         commit.set_routes(self._routes)
@@ -105,7 +105,7 @@ class Witness:
         return Reply(qname, qtype, has_answer, said, kept_s, records, source, why)
 
     def _chain(self, qname: bytes, qtype: int, answers: Sequence[RRset]) -> tuple[list[str], bytes]:
-        """Return the steps of a chain of CNAMEs, and the name at its end."""
+        """Return the steps of a CNAME chain, and the last name of the chain."""
         steps = []
         for rrset in answers:
             if rrset.rtype == CNAME != qtype:
@@ -193,7 +193,7 @@ class Witness:
                         "such a Service has no name, as if it didn't exist (DNS specification, section 2.4)",
                     ]
                 reasons = []
-                if len(without_endpoints) >= MAX_LISTED:  # the status doesn't have all of them
+                if len(without_endpoints) >= MAX_LISTED:  # the status may not contain all of these Services
                     reasons.append("it is headless without a ready endpoint")
                 if only.labels:
                     reasons.append(f"its labels are not {only.labels}")
@@ -214,7 +214,7 @@ class Witness:
         return [f"{name.to_text(parent)} has no {label}", *self._there("names", parent, label)]
 
     def _delegation(self, qname: bytes, qtype: int) -> list[str]:
-        """Return the lines for the parent of an external zone: its NS records with their addresses."""
+        """Return the lines that the parent zone of an external zone needs: NS records and their addresses."""
         if qtype != NS or qname not in self._external:
             return []
         key = question(qname, NS)
@@ -223,7 +223,7 @@ class Witness:
         return ["the parent zone needs these lines:", *(f"  {line}" for line in lines)]
 
     def _elsewhere(self, service: str, namespace: str) -> list[str]:
-        """Return a line with the other namespaces that have a Service of the name."""
+        """Return a line with the other namespaces that have a Service with this name."""
         svc = _child("svc", self.domain)
         others = sorted(map(name.label_to_text, self._tree.labels_below(svc)))
         found = [each for each in others if each != namespace and self._has_service(service, each)]
@@ -243,7 +243,7 @@ class Witness:
         return [f"the Service is too large to be served as a whole: {missing}"] if missing else []
 
     def _what_is_cut_of(self, pointers: RRset) -> list[str]:
-        """Return what is missing of the Services that an address belongs to: it may have more names."""
+        """Return lines about Services of an address whose records are incomplete. The address may have more names."""
         if pointers.rtype != PTR:
             return []
         services: dict[tuple[str, str], None] = {}
@@ -268,7 +268,7 @@ class Witness:
         return why
 
     def _upstreams(self, qname: bytes) -> tuple[str, list[str]]:
-        """Return the servers that a name is forwarded to, and the routes that lead there."""
+        """Return the servers to which a name is forwarded, and the routes that apply to the name."""
         routes = {route.domain: route for route in self._config.routes}
         spec = self._routes.find(qname)
         longest = -1 if spec is None else len(spec.domain)
@@ -290,7 +290,7 @@ class Witness:
         return asked[0], [*steps, asked[0], *(f"after NXDOMAIN from there: {each}" for each in asked[1:]), *dead]
 
     def _dead(self, servers: Iterable[ServerSpec | NamedUpstream]) -> Iterator[str]:
-        """Yield a line for each server that doesn't answer, as the workers have found."""
+        """Yield lines for each server that workers regard as dead."""
         titles = [title(each) for each in servers if isinstance(each, ServerSpec)]
         for each in self.status.upstreams:
             if each.breakers_open and each.upstream in titles:
@@ -298,7 +298,7 @@ class Witness:
                 yield from (f"{each.upstream}: {fact}" for fact, seconds in each.learned_s.items() if not seconds)
 
     def _covered_route(self, qname: bytes, zone: ZoneFacts) -> list[str]:
-        """Return a line that explains why the route that contains a name of our zones isn't used, or no line."""
+        """Return a line if a route contains a name of our zones. The line explains why the route isn't used."""
         spec = self._routes.find(qname)
         if spec is None or spec.domain == name.ROOT:
             return []
@@ -310,7 +310,7 @@ class Witness:
         return [f"route {route} contains it, too, but zone {apex} is answered {answered}"]
 
     def _source(self, qname: bytes, qtype: int) -> str:
-        """Return the source of the answer or, if there is none, of the denial."""
+        """Return the source of the answer. If there is no answer, return the source of the denial."""
         key = question(qname, qtype)
         is_static = self._reader.is_static(key, self._transaction)
         zone = self._zone(qname)
@@ -326,7 +326,7 @@ class Witness:
         return f"zone file {file.file}" if file else f"zone {name.to_text(zone.apex)}"
 
     def _file(self, zone: ZoneFacts) -> ZoneStatus | None:
-        """Return the status of a zone's file: the first one, if several have the zone."""
+        """Return the status of a zone's file. If several files have the zone, return the first."""
         apex_text = name.to_text(zone.apex)
         return next((each for each in self.status.zones if each.zone == apex_text), None)
 
@@ -334,7 +334,7 @@ class Witness:
         return next((zone for zone in self._facts.zones if name.is_at_or_below(qname, zone.apex)), None)
 
     def _wildcard(self, qname: bytes) -> bytes | None:
-        """Return the wildcard that a name is synthesized from."""
+        """Return the wildcard from which a name is synthesized."""
         zone = self._zone(qname)
         if zone is None or zone.is_plain:
             return None
@@ -342,14 +342,14 @@ class Witness:
         return place.source if isinstance(place, Wildcard) else None
 
     def _labels_in_cluster(self, qname: bytes) -> list[str] | None:
-        """Return a name's labels below the cluster domain, topmost first; None if the name isn't below it."""
+        """Return a name's labels below the cluster domain, topmost label first. None if the name is elsewhere."""
         if not name.is_at_or_below(qname, self.domain):
             return None
         depth = len(name.labels_of(self.domain))
         return [name.label_to_text(each) for each in name.labels_of(qname)[::-1][depth:]]
 
     def _there(self, kind: str, parent: bytes, like: str = "") -> list[str]:
-        """Return one line with the labels below a name."""
+        """Return one line that lists the labels directly below a name."""
         labels = sorted(map(name.label_to_text, self._tree.labels_below(parent)))
         close = get_close_matches(like, labels)
         if len(labels) <= _MAX_SHOWN:

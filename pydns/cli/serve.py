@@ -1,6 +1,6 @@
 """The verb `serve`: checks the flags and runs the supervisor, which runs the controller and the workers.
 
-Only this file knows both programs. Each is imported after the fork, so the supervisor loads neither of them.
+Only this file knows both programs. Each program is imported after the fork, so the supervisor loads neither of them.
 """
 
 import os
@@ -22,7 +22,7 @@ from pydns.process.slots import Slot
 
 
 def run(options: Namespace) -> int:
-    """Serve until SIGTERM or SIGINT. Return the exit status: 2 if a flag is invalid, 1 if a source is missing."""
+    """Serve until SIGTERM or SIGINT. Return the exit status. Invalid flag: 2. Missing source: 1."""
     try:
         chosen = settings_of(options)
     except InvalidFlags as error:

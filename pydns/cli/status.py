@@ -1,4 +1,4 @@
-"""The verb `status`: whether pydns runs, sync state, age of data and counts, from the table."""
+"""The verb `status`: prints whether pydns is running, the sync state, the age of data, and counts from the table."""
 
 import time
 from argparse import Namespace
@@ -19,12 +19,12 @@ from pydns.table.layout import Facts
 from pydns.table.reader import Reader, TableError
 from pydns.table.status import ConfigState, ConfigStatus, ExternalStatus, KindStatus, Status, UpstreamStatus, ZoneStatus
 
-_FRESH_S = 5.0  # an older status is of processes that have ended
-_MAX_FILES = 10  # zone files, and warnings, that have a line each; of more files, those with a problem
+_FRESH_S = 5.0  # if the status is older, the processes have ended
+_MAX_FILES = 10  # maximum lines for zone files, and for warnings. If there are more files, only those with problems
 
 
 def run(options: Namespace) -> int:
-    """Print the status. Return 0 if pydns is running, 1 if not."""
+    """Print the status. Return 0 if pydns is running, otherwise 1."""
     mistakes = Mistakes()
     output = flags.OUTPUT.read(options.output, mistakes)
     if mistakes:
@@ -38,7 +38,7 @@ def run(options: Namespace) -> int:
 
 
 class _Found(NamedTuple):
-    """What a table contains about its pydns."""
+    """The status, facts and counts in a table."""
 
     facts: Facts
     answers: int
@@ -52,7 +52,7 @@ class _Found(NamedTuple):
 
 
 def status(state_dir: Path) -> Iterator[str]:
-    """Yield the controller's status and what is in the table. Raises `TableError`."""
+    """Yield lines with the controller's status and the counts of the table. Raises `TableError`."""
     return _lines(_read(state_dir))
 
 
@@ -107,7 +107,7 @@ def _life(found: _Found) -> str:
         return painted("not running: it has reported nothing yet", Colour.RED)
     report = f"its last report is {found.age_s:.0f} s old, and so is everything below"
     pid = next((each.pid for each in found.known.processes if each.process == "controller"), 0)
-    # Another container sees other processes, so this is only a hint.
+    # In another container, this process id may mean another process. So this is only a hint.
     if pid and Path(f"/proc/{pid}").exists():
         return painted(f"not well: process {pid}, its controller, exists, but {report}", Colour.RED)
     return painted(f"not running: {report}", Colour.RED)
@@ -124,7 +124,7 @@ def _kind(kind: str, known: KindStatus) -> Iterator[str]:
 
 
 def _ages(known: KindStatus) -> str:
-    """Return the ages of a kind that are known."""
+    """Return the known ages of a kind's data."""
     ages = (
         ("last event", known.last_event_age_s),
         ("last bookmark", known.last_bookmark_age_s),
