@@ -1,1 +1,1 @@
-"""The DNS itself: names, messages, RRsets and compiled answers. Pure: bytes and values in, bytes and values out."""
+"""DNS names, messages, RRsets and compiled answers. Pure: functions take and return only bytes and values."""

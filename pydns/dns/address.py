@@ -1,7 +1,8 @@
-"""IP addresses: octets in memory, text for people. Every room that reads or writes one does it here.
+"""Parses and composes IP addresses. Every room that reads or writes addresses uses this module.
 
-An address is `bytes`: 4 octets for IPv4, 16 for IPv6, as in A and AAAA records. The functions of `socket` that are
-used here open no socket. `ipaddress` does the same at four times the cost, and API objects hold many addresses.
+An address is `bytes`: 4 octets for IPv4, 16 octets for IPv6, as in A and AAAA records. Text is only for people. This
+module uses functions of `socket`, but it opens no socket. `ipaddress` takes four times as long, and API objects contain
+many addresses.
 """
 
 from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
@@ -15,7 +16,7 @@ class BadAddress(ValueError):
 
 
 def parse_address(text: str) -> bytes:
-    """Parse an IPv4 or IPv6 address. Raises `BadAddress`, also for an IPv6 address with a zone (`fe80::1%eth0`)."""
+    """Parse an IPv4 or IPv6 address. Raises `BadAddress`. An IPv6 zone (`fe80::1%eth0`) is not allowed."""
     try:
         return inet_pton(AF_INET6 if ":" in text else AF_INET, text)
     except (OSError, ValueError):  # ValueError: a NUL or half a surrogate pair
@@ -29,12 +30,12 @@ def address_text(address: bytes) -> str:
 
 
 def endpoint_text(host: str, port: int) -> str:
-    """Return `192.0.2.1:53`, `[2001:db8::1]:53` or, for a name, `ns.example.:53`."""
+    """Return `192.0.2.1:53` or `[2001:db8::1]:53`. The host may also be a name: `ns.example.:53`."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def is_loopback(address: bytes) -> bool:
-    """Return whether an address means this host (127.0.0.0/8, ::1)."""
+    """Return whether an address is a loopback address (127.0.0.0/8, ::1)."""
     return address[0] == 127 if len(address) == 4 else address == _LOOPBACK_6
 
 
@@ -50,7 +51,7 @@ class AddressRange(NamedTuple):
 
 
 def parse_range(text: str) -> AddressRange:
-    """Parse a range such as 10.0.0.0/8. Raises `BadAddress`, also for bits set behind the prefix."""
+    """Parse a range such as 10.0.0.0/8. Raises `BadAddress`, also if bits after the prefix are set."""
     first_text, _, length_text = text.partition("/")
     first = parse_address(first_text)
     bits = 8 * len(first)

@@ -1,14 +1,14 @@
-"""Compiled answers: the part of a reply after the question, composed when the cluster changes.
+"""Compiles answers when the cluster changes. A compiled answer is the part of a reply after the question.
 
-A compiled answer is
+The format of a compiled answer is:
 
     octet 0      1 if the records of the answer section are rotated, else 0
-    octet 1      length of each of these records, if they are rotated and no pointer leads to them, else 0
+    octet 1      length of each answer record, if these records are rotated and no pointer leads to them, else 0
     octets 2–9   the four counts of a header, QDCOUNT 1
     octets 10–   the records, compressed for a message whose question is at offset 12
 
-so a reply is id + flags + octets 2–9 + question as sent + octets 10–. That works because compression pointers point
-into the question, whose length doesn't depend on its case.
+So a reply is id + flags + octets 2–9 + question as sent + octets 10–. The case of the question doesn't matter:
+compression pointers point into the question, and a change of case doesn't change its length.
 """
 
 from collections.abc import Iterator
@@ -20,42 +20,43 @@ from pydns.dns.rrset import AAAA, CLASS_IN, MX, NS, SRV, A, RRset
 
 HEADER = 12  # octets of a message before the question (RFC 1035 section 4.1.1)
 RECORDS = 10  # offset of the records in a compiled answer
-ROTATED = frozenset([A, AAAA, SRV])  # types of which clients take the first record
+ROTATED = frozenset([A, AAAA, SRV])  # types for which clients use the first record
 
 
-_MAX_POINTER = 0x3FFF  # RFC 1035 section 4.1.4: pointers have 14 bits. dnslib's packer masks longer ones
+_MAX_POINTER = 0x3FFF  # RFC 1035 section 4.1.4: pointers have 14 bits. dnslib truncates larger offsets
 _TO_QNAME = b"\xc0\x0c"
 _CLASS_IN = CLASS_IN.to_bytes(2)
 _HEAD = Struct("!2B4H").pack  # octets 0–9
-_MESSAGE = 0xFFFF  # octets of the longest message
-_MOST = 0xFFFF  # records: more would not fit into a message, as the shortest takes 11 octets
+_MESSAGE = 0xFFFF  # maximum octets of a message
+_MOST = 0xFFFF  # records. More don't fit into a message, because the shortest record has 11 octets
 _ONE_RECORD = _HEAD(0, 0, 1, 1, 0, 0) + _TO_QNAME
 _FIXED = Struct("!HHIH").pack  # type, class, TTL, RDLENGTH
-_RDATA_AT = 12  # in a record whose owner is a pointer
-TARGET_AT = {NS: 0, MX: 2, SRV: 6}  # offset in RDATA of the name whose addresses are additional records
+_RDATA_AT = 12  # offset of RDATA in a record whose owner is a pointer
+TARGET_AT = {NS: 0, MX: 2, SRV: 6}  # offset of the target in RDATA. The target's addresses are additional records
 
 
 def question(qname: bytes, rtype: int) -> bytes:
-    """Return the key of an answer: the question it belongs to, in wire form and lower case, class IN.
+    """Return the key of an answer. The key is the question in wire form and lower case, with class IN.
 
-    Types with an octet that is a letter get a key that is no question: the fast path, which looks up the whole question
-    in lower case (pydns.serve.fast, rule 3), would mistake one such type for another.
+    If an octet of the type is an ASCII letter, the key begins with a zero octet and is no valid question. The fast path
+    converts the whole question to lower case before the lookup (pydns.serve.fast, rule 3). Without the zero octet, it
+    would confuse two such types.
     """
     key = qname.lower() + rtype.to_bytes(2) + _CLASS_IN
     return b"\0" + key if rtype >= ord("A") and is_lettered(rtype) else key
 
 
 def is_lettered(rtype: int) -> bool:
-    """Return whether an octet of a type is a letter, which changes with its case."""
+    """Return whether an octet of a type is an ASCII letter. A change to lower case would change such a type."""
     octets = rtype.to_bytes(2)
     return octets.lower() != octets.upper()
 
 
 def compile_answer(rrset: RRset) -> bytes:
-    """Compile the answer to the question for `rrset`: its records, then those of its additional RRsets.
+    """Compile the answer for `rrset`: the records of `rrset`, then the records of its additional RRsets.
 
-    Owners are compressed; names in RDATA are not (RFC 2782 forbids it for SRV targets, and for the others it would
-    gain little). The answer may be longer than a message: `fit` cuts it when it is sent.
+    Owners are compressed, but names in RDATA are not. RFC 2782 forbids compression of SRV targets. For other types,
+    compression would save little. The answer may be longer than a message. `fit` shortens the answer for each reply.
     """
     owner, rtype, ttl_s, rdatas, additional, _ = rrset
     if not additional and len(rdatas) == 1:
@@ -65,7 +66,7 @@ def compile_answer(rrset: RRset) -> bytes:
         length = len(records[0]) if rtype in (A, AAAA) else 0
         return _HEAD(rtype in ROTATED, length, 1, min(len(records), _MOST), 0, 0) + b"".join(records)
 
-    # The address records that follow may point at a target within RDATA.
+    # The owners of the address records that follow may be pointers to a target in RDATA.
     target_at = _RDATA_AT + TARGET_AT[rtype]
     position = HEADER + len(owner) + 4
     seen = {owner: HEADER}
@@ -82,7 +83,7 @@ def compile_answer(rrset: RRset) -> bytes:
         count += len(extra_rdatas)
     octets = b"".join(records)
     answers = len(rdatas)
-    if len(octets) > _MESSAGE:  # additional records that can't be sent take no room in the table
+    if len(octets) > _MESSAGE:  # don't store additional records that can't be sent
         fitting = sum([end <= _MESSAGE for end in accumulate(map(len, records))])
         count = max(0, fitting - answers)
         octets = b"".join(records[: answers + count])
@@ -91,7 +92,7 @@ def compile_answer(rrset: RRset) -> bytes:
 
 
 def with_ttl(compiled: bytes, before_s: int, ttl_s: int) -> bytes:
-    """Return a compiled answer in which `ttl_s` replaces the TTL `before_s`."""
+    """Return a copy of a compiled answer. The TTL `ttl_s` replaces each TTL that equals `before_s`."""
     before, after = before_s.to_bytes(4), ttl_s.to_bytes(4)
     if compiled.startswith(_ONE_RECORD):
         at = len(_ONE_RECORD) + 4
@@ -105,13 +106,13 @@ def with_ttl(compiled: bytes, before_s: int, ttl_s: int) -> bytes:
 
 
 def rotate_anew(key: bytes, compiled: bytes, turn: int) -> bytes:
-    """Return the records of a compiled answer, beginning with a different one each turn. Takes 2 µs a record."""
+    """Return the records of a compiled answer. Each turn begins with a different record. Takes 2 µs a record."""
     rrset, additionals = decompile(key, compiled)
     return compile_answer(rotate_rrset(rrset, turn)._replace(additional=tuple(additionals)))[RECORDS:]
 
 
 def rotate_rrset(rrset: RRset, turn: int) -> RRset:
-    """Return an RRset whose addresses or SRV records begin with a different one each turn."""
+    """Return a copy of an RRset. If it has addresses or SRV records, each turn begins with a different record."""
     rdatas = rrset.rdatas
     if rrset.rtype not in ROTATED or len(rdatas) < 2:
         return rrset
@@ -120,10 +121,10 @@ def rotate_rrset(rrset: RRset, turn: int) -> RRset:
 
 
 def fit(wanted: int, octets: bytes, room: int) -> tuple[int, int, int]:
-    """Return how many records of the answer, `wanted` in all, and how many others fit into `room`, and where they end.
+    """Return the number of answer records and of other records that fit into `room`, and the end of these records.
 
-    `octets` are records that we composed, those of the answer first. Only whole records count. An answer without its
-    additional records isn't truncated (RFC 2181 section 9).
+    `octets` contains records that pydns composed. The first `wanted` records are the answer. Only whole records count.
+    An answer without its additional records isn't truncated (RFC 2181 section 9).
     """
     answers = others = end = 0
     for _, _, next_end in walk(octets):
@@ -138,7 +139,7 @@ def fit(wanted: int, octets: bytes, room: int) -> tuple[int, int, int]:
 
 
 def walk(octets: bytes) -> Iterator[tuple[int, int, int]]:
-    """Yield the offsets of each record, of its type, and of its end. Only for records that we composed."""
+    """Yield three offsets for each record: its begin, its type and its end. Only for records that pydns composed."""
     position = 0
     while position < len(octets):
         begin = position
@@ -151,10 +152,10 @@ def walk(octets: bytes) -> Iterator[tuple[int, int, int]]:
 
 
 def decompile(key: bytes, compiled: bytes, most: int | None = None) -> tuple[RRset, list[RRset]]:
-    """Return the RRset and the additional RRsets that a compiled answer was made from, owners in full.
+    """Return the RRset and the additional RRsets of a compiled answer. Owners are not compressed.
 
-    Only whole records within the first `most` octets, if it is given. For tools, and for answers that are composed of
-    several RRsets per query.
+    If `most` is given, only whole records in the first `most` octets are returned. For tools, and for answers that are
+    composed from several RRsets for each query.
     """
     qname, octets = key[:-4].removeprefix(b"\0") or name.ROOT, compiled[RECORDS:]
     base = HEADER + len(qname) + 4

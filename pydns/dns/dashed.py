@@ -1,4 +1,4 @@
-"""Addresses as labels: `10-0-0-1`, `fd00--1`. How endpoints without a hostname and pods are called."""
+"""Converts addresses to labels such as `10-0-0-1` and `fd00--1`, for pods and for endpoints without a hostname."""
 
 from collections.abc import Iterator
 from socket import AF_INET, AF_INET6, inet_pton
@@ -8,13 +8,13 @@ from pydns.dns.rrset import SRV, RRset, address_type, srv
 
 
 def dashed(address: bytes) -> str:
-    """Return an address as a label. A 0 keeps one that would end with a dash legal: `fd00--0`."""
+    """Return an address as a label. A label must not end with a dash, so a 0 is appended then: `fd00--0`."""
     label = address_text(address).replace(":", "-").replace(".", "-")
     return label + "0" if label.endswith("-") else label
 
 
 def undashed(label: bytes) -> bytes | None:
-    """Return the address that a label spells, in any spelling of IPv6, or None if it spells none."""
+    """Return the address in a label, or None if the label is not an address. Any IPv6 spelling is accepted."""
     try:
         text = label.decode("ascii")
         if text.count("-") == 3 and "--" not in text:
@@ -25,7 +25,7 @@ def undashed(label: bytes) -> bytes | None:
 
 
 def pod_rrsets(owner: bytes, address: bytes, ttl_s: int) -> Iterator[RRset]:
-    """Yield what a pod's name has: its address, and an SRV record with port 0, as CoreDNS gives it."""
+    """Yield the RRsets of a pod's name: the pod's address, and an SRV record with port 0, as in CoreDNS."""
     rrset = RRset(owner, address_type(address), ttl_s, (address,))
     yield rrset
     yield RRset(owner, SRV, ttl_s, (srv(0, 100, 0, owner),), (rrset,))

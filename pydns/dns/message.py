@@ -1,16 +1,16 @@
-"""Messages (RFC 1035 section 4, RFC 6891): a strict parser of queries, and composers of replies.
+"""Parses queries strictly, and composes replies (RFC 1035 section 4, RFC 6891).
 
-Bytes from the network may be hostile. Parsing takes one pass and linear time, and allocates little. No compression
-pointer is followed: there is nothing before a question to point at.
+Bytes from the network may be hostile. The parser makes one pass in linear time, and allocates little memory. It follows
+no compression pointer, because no name comes before the question.
 
-Replies to unusual messages (as in NSD and CoreDNS, and by the RFCs):
+Replies to unusual messages (as in NSD and CoreDNS, and as the RFCs require):
 
-    fewer than 12 octets, or QR set                      no reply: it could start a loop
+    fewer than 12 octets, or QR set                      no reply, because a reply could start a loop
     opcode other than QUERY                              NOTIMP
     QDCOUNT other than 1; ANCOUNT, NSCOUNT > 1; ARCOUNT > 2     FORMERR
     a name with a pointer, a label over 63, a name over 255     FORMERR
     a record that is cut short, two OPTs, a broken OPT   FORMERR
-    EDNS version other than 0                            BADVERS, with the version that we have (RFC 6891 section 6.1.3)
+    EDNS version other than 0                            BADVERS, with the version of pydns (RFC 6891 section 6.1.3)
     octets after the last record                         ignored
 """
 
@@ -22,10 +22,10 @@ from pydns.dns import name
 from pydns.dns.compiled import HEADER
 from pydns.dns.rrset import OPT, RRset
 
-EDNS_SIZE = 1232  # what we offer to take: it fits an unfragmented datagram on any path (DNS flag day 2020)
-OPT_HEAD, OPT_SIZE = b"\0\0\x29", 11  # how an OPT record begins, and the octets of one without options (RFC 6891)
-EDE_OPTION = b"\0\x0f"  # the code of extended errors among EDNS options (RFC 8914 section 2)
-PLAIN_SIZE = 512  # without EDNS (RFC 1035 section 4.2.1)
+EDNS_SIZE = 1232  # the size that pydns advertises. It avoids fragments on any path (DNS flag day 2020)
+OPT_HEAD, OPT_SIZE = b"\0\0\x29", 11  # first octets of an OPT record, and octets of OPT without options (RFC 6891)
+EDE_OPTION = b"\0\x0f"  # the EDNS option code for extended errors (RFC 8914 section 2)
+PLAIN_SIZE = 512  # maximum size without EDNS (RFC 1035 section 4.2.1)
 TCP_SIZE = 65535
 
 # Bits of a header's second word (RFC 1035 section 4.1.1, RFC 4035 section 3.2).
@@ -59,7 +59,7 @@ class Ede(IntEnum):
 
 
 class Edns(NamedTuple):
-    """The content of a query's OPT record. Options are checked for their form and otherwise ignored."""
+    """The content of a query's OPT record. The parser checks the format of options, but ignores their meaning."""
 
     size: int
     dnssec_ok: bool
@@ -71,7 +71,7 @@ class Query(NamedTuple):
 
     id: bytes
     flags: bytes
-    question: bytes  # as sent: case kept
+    question: bytes  # as sent, so the case is kept
     qname: bytes  # lower case
     qtype: int
     qclass: int
@@ -79,7 +79,7 @@ class Query(NamedTuple):
 
 
 def parse_query(message: bytes) -> Query | bytes | None:
-    """Return the query, or the reply to a malformed one, or None where silence is right."""
+    """Return the query. Return the reply if the query is malformed, or None if there must be no reply."""
     if len(message) < HEADER or message[2] & 0x80:
         return None
     if message[2] & 0x78:
@@ -94,7 +94,7 @@ def parse_query(message: bytes) -> Query | bytes | None:
 
 
 class _Malformed(Exception):
-    """The message breaks its format."""
+    """The message has an invalid format."""
 
 
 def _parse(message: bytes) -> Query:
@@ -130,7 +130,7 @@ def _parse(message: bytes) -> Query:
 
 
 def _end_of_name(message: bytes, position: int, *, pointer_may_end_it: bool) -> int:
-    """Return the offset after a name. A pointer at its end isn't followed."""
+    """Return the offset after a name. If the name ends with a pointer, the pointer isn't followed."""
     try:
         while length := message[position]:
             if length >= 0xC0 and pointer_may_end_it:
@@ -152,7 +152,7 @@ def _check_options(rdata: bytes) -> None:
 
 
 def error_reply(message: bytes, rcode: Rcode) -> bytes:
-    """Compose a reply of a header alone, for a question that may be broken. Opcode and RD are the query's."""
+    """Compose a reply with only a header, because the question may be broken. Opcode and RD are as in the query."""
     flags = QR | int.from_bytes(message[2:4]) & (_OPCODE | RD) | rcode
     return message[:2] + flags.to_bytes(2) + bytes(8)
 
@@ -168,10 +168,11 @@ def compose_reply(
     limit: int = TCP_SIZE,
     error: Ede | None = None,
 ) -> bytes:
-    """Compose a reply with its question as it was sent, OPT if the query had one, and what fits into `limit`.
+    """Compose a reply with the question as sent, and with the records that fit into `limit`.
 
-    Owners are compressed, names in RDATA are not. If a record of the answer or authority section doesn't fit, TC is
-    set and nothing follows. Only a client that sent OPT gets an extended error.
+    The reply has OPT if the query had OPT. Owners are compressed, but names in RDATA are not. If a record of the answer
+    or authority section doesn't fit, TC is set and no further records are added. Only a client that sent OPT gets an
+    extended error.
     """
     opt = b"" if query.edns is None else compose_opt(query.edns.dnssec_ok, rcode >> 4, error)
     message = bytearray(query.id + bytes(10) + query.question)
@@ -202,36 +203,36 @@ def compose_reply(
 
 
 def reply_flags(query_flags: bytes | int, rcode: int = Rcode.NOERROR, *set_flags: int) -> bytes:
-    """Return the flags of a reply as they are in its header: RD and CD are the query's, `set_flags` are added."""
+    """Return the flags for the header of a reply. RD and CD are copied from the query. `set_flags` are also set."""
     asked = query_flags if isinstance(query_flags, int) else int.from_bytes(query_flags)
     return (QR | asked & (RD | CD) | sum(set_flags) | rcode & 15).to_bytes(2)
 
 
 def with_flags(reply: bytes, flags: int) -> bytes:
-    """Return a reply with these flags set too."""
+    """Return a copy of a reply with additional flags."""
     return reply[:2] + (int.from_bytes(reply[2:4]) | flags).to_bytes(2) + reply[4:]
 
 
 def _offsets(qname: bytes) -> dict[bytes, int]:
-    """Return the offsets in a message of the question's name and of the names above it, without the root."""
+    """Return the offsets of the question's name and of its ancestors in a message. The root is left out."""
     found = {each: HEADER + len(qname) - len(each) for each in (qname, *name.ancestors(qname))}
     del found[name.ROOT]
     return found
 
 
 def compose_opt(dnssec_ok: bool, extended_rcode: int = 0, error: int | None = None) -> bytes:
-    """Compose the OPT record of a reply: our size, DO as in the query (RFC 6891 section 6.1.4), an extended error."""
+    """Compose the OPT record of a reply: our size, the query's DO (RFC 6891 section 6.1.4), and an extended error."""
     rdata = b"" if error is None else EDE_OPTION + b"\0\2" + error.to_bytes(2)
     flags = b"\x80\0" if dnssec_ok else b"\0\0"
     return OPT_HEAD + EDNS_SIZE.to_bytes(2) + bytes([extended_rcode, 0]) + flags + len(rdata).to_bytes(2) + rdata
 
 
 def reply_facts(reply: bytes) -> tuple[int, int, bool]:
-    """Return the question's type, the whole rcode, and whether DO is set, of a reply that we composed."""
+    """Return the question's type, the full rcode, and whether DO is set. Only for a reply that pydns composed."""
     rcode = reply[3] & 15
     end = question_end(reply)
     rtype = int.from_bytes(reply[end - 4 : end - 2]) if end > HEADER else 0
-    # Our OPT is the last record. If it is the only one, it begins after the question, else it has no options.
+    # OPT is the last record. If OPT is the only record, it begins after the question. Otherwise it has no options.
     alone = reply[6:10] == bytes(4)
     opt = reply[end if alone else -OPT_SIZE :] if reply[11] else b""
     if opt[:3] != OPT_HEAD:
@@ -240,7 +241,7 @@ def reply_facts(reply: bytes) -> tuple[int, int, bool]:
 
 
 def question_end(reply: bytes) -> int:
-    """Return the offset after the question of a reply that we composed; the header's size if it has no question."""
+    """Return the offset after the question, or after the header if there is none. Only for a reply of pydns."""
     if not reply[5]:
         return HEADER
     end = HEADER
@@ -250,7 +251,7 @@ def question_end(reply: bytes) -> int:
 
 
 def rcode_text(rcode: int) -> str:
-    """Return the name of an rcode, or its number if it has none here."""
+    """Return the name of an rcode, or its number if `Rcode` doesn't contain it."""
     try:
         return Rcode(rcode).name
     except ValueError:

@@ -1,14 +1,14 @@
-"""Domain names in wire form (RFC 1035 section 3.1): `bytes`, length-prefixed labels, ending with the root's zero.
+"""Domain names in wire form (RFC 1035 section 3.1): `bytes` with length-prefixed labels and the root's final zero.
 
-Names arrive, are looked up and are sent in wire form, so they have it everywhere. Text is for people.
-A wire name here is always valid, absolute and uncompressed. Comparison is by lower case of ASCII letters: length
-octets are at most 63, below the letters, so `bytes.lower()` on a whole wire name changes letters only.
+All code uses names in wire form, because messages and lookups need this form. Text is only for people. A wire name is
+always valid, absolute and uncompressed. Names are compared in lower case (ASCII letters only). A length octet is at
+most 63, which is less than any letter. So `bytes.lower()` on a whole wire name changes only letters.
 """
 
 import re
 from collections.abc import Iterator
 
-MAX_NAME = 255  # octets with length octets and the root's (RFC 1035 section 2.3.4)
+MAX_NAME = 255  # octets, including length octets and the root's zero (RFC 1035 section 2.3.4)
 MAX_LABEL = 63
 ROOT = b"\0"
 _KUBERNETES_LABEL = re.compile("[a-z0-9]([-a-z0-9]*[a-z0-9])?")
@@ -19,20 +19,21 @@ class BadName(ValueError):
 
 
 def is_kubernetes_label(text: str) -> bool:
-    """Return whether the API server takes `text` as a name that becomes one DNS label (RFC 1123), as of a namespace."""
+    """Return whether `text` is an RFC 1123 label. The API server requires such names, for example for namespaces."""
     return len(text) <= MAX_LABEL and _KUBERNETES_LABEL.fullmatch(text) is not None
 
 
 def from_labels(*labels: bytes) -> bytes:
-    """Compose a wire name from labels, leftmost first. The caller must check their lengths."""
+    """Compose a wire name from labels, leftmost label first. The caller must check the lengths of the labels."""
     return b"".join([len(label).to_bytes(1) + label for label in labels]) + ROOT
 
 
 def from_text(text: str) -> bytes:
-    r"""Parse a name in presentation form (RFC 1035 section 5.1): `\.` and `\DDD` escapes, final dot optional.
+    r"""Parse a name in presentation form (RFC 1035 section 5.1).
 
-    Case is kept. Raises `BadName` for an empty name, an empty or too long label and a too long name. Text beyond
-    ASCII is refused: internationalized names are to be given as A-labels.
+    The escapes `\.` and `\DDD` are allowed. The final dot is optional. The case of letters is kept. Raises `BadName`
+    for an empty name or label, and for a name or label that is too long. Non-ASCII text is refused: internationalized
+    names must be written as A-labels.
     """
     if text in ("", "."):
         if text:
@@ -74,7 +75,7 @@ def from_text(text: str) -> bytes:
 
 
 def to_text(name: bytes) -> str:
-    """Return the presentation form with a final dot, escaped so that `from_text` gives the same name again."""
+    """Return the presentation form with escapes and a final dot. `from_text` parses the result to the same name."""
     if name == ROOT:
         return "."
     return "".join(label_to_text(label) + "." for label in labels_of(name))
@@ -91,11 +92,11 @@ def _octet_to_text(octet: int) -> str:
     return "\\" + chr(octet) if chr(octet) in '."\\();@$' else chr(octet)
 
 
-_TEXTS = [_octet_to_text(octet) for octet in range(256)]  # saves 3 µs of a query's log line
+_TEXTS = [_octet_to_text(octet) for octet in range(256)]  # a table saves 3 µs for a query's log line
 
 
 def labels_of(name: bytes) -> list[bytes]:
-    """Return the labels, leftmost first, without the root's."""
+    """Return the labels, leftmost first. The root's empty label is left out."""
     labels = []
     position = 0
     while length := name[position]:
@@ -105,7 +106,7 @@ def labels_of(name: bytes) -> list[bytes]:
 
 
 def ancestors(name: bytes) -> Iterator[bytes]:
-    """Yield the names above a name, the nearest first and the root last. The root has none."""
+    """Yield the ancestors of a name. The parent comes first and the root last. The root has no ancestors."""
     position = 0
     while length := name[position]:
         position += 1 + length
@@ -113,10 +114,10 @@ def ancestors(name: bytes) -> Iterator[bytes]:
 
 
 def tree_key(name: bytes) -> bytes:
-    """Return the name as a path from the root: lower case, rightmost label first, each with its length octet.
+    """Return the tree key of a name: its labels in lower case, rightmost label first, each with its length octet.
 
-    The tree key of a name is a prefix of another's exactly if the other name is at or below it. All names below one
-    name sort directly after it.
+    So a tree key is a path from the root. Name A is at or below name B if and only if A's tree key begins with B's. In
+    sorted order, all names below a name come directly after it.
     """
     lowered = name.lower()
     parts = []
@@ -129,23 +130,23 @@ def tree_key(name: bytes) -> bytes:
 
 
 def from_tree_key(tree: bytes) -> bytes:
-    """Return the name, in lower case, that has this tree key."""
+    """Return the name with this tree key, in lower case."""
     return from_labels(*reversed(labels_of(tree + ROOT)))
 
 
 def is_at_or_below(name: bytes, ancestor: bytes) -> bool:
-    """Return whether `name` is at or below `ancestor`, compared without case, label by label."""
+    """Return whether `name` is at or below `ancestor`. Whole labels are compared, and case is ignored."""
     if not name.lower().endswith(ancestor.lower()):
         return False
     surplus = len(name) - len(ancestor)
     position = 0
-    while position < surplus:  # the common ending may begin in the middle of a label
+    while position < surplus:  # the common suffix may begin in the middle of a label
         position += 1 + name[position]
     return position == surplus
 
 
 def reverse_name(address: bytes) -> bytes:
-    """Return the owner name of an address's PTR records (RFC 1035 section 3.5, RFC 3596 section 2.5)."""
+    """Return the owner of an address's PTR records (RFC 1035 section 3.5, RFC 3596 section 2.5)."""
     if len(address) == 4:
         a, b, c, d = address
         return _OCTET_LABELS[d] + _OCTET_LABELS[c] + _OCTET_LABELS[b] + _OCTET_LABELS[a] + _IN_ADDR_ARPA
@@ -153,7 +154,7 @@ def reverse_name(address: bytes) -> bytes:
 
 
 def reverse_tree_key(address: bytes) -> bytes:
-    """Return the tree key of `reverse_name(address)`, without building the name first."""
+    """Return the tree key of `reverse_name(address)`. This is faster, because the name isn't composed first."""
     if len(address) == 4:
         a, b, c, d = address
         return b"\4arpa\7in-addr" + _OCTET_LABELS[a] + _OCTET_LABELS[b] + _OCTET_LABELS[c] + _OCTET_LABELS[d]

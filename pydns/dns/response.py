@@ -1,26 +1,31 @@
-"""Replies of upstreams: a strict parser that returns the part that may be cached and passed on.
+"""Parses replies of upstreams strictly, and returns the part that may be cached and passed on.
 
-All bytes of other resolvers pass through here. A parsed reply has valid names, ends where its counts end it, and
-answers the question that was sent. Knows no transaction, id, cache or clock: the caller has matched the id.
+All bytes from other resolvers pass through this module. In a parsed reply, all names are valid, and the packet ends
+after the last counted record. The question equals the question that was sent. This module knows no transaction, id,
+cache or clock. The caller has already matched the id.
 
-1. The question must equal the one sent, byte for byte: the case of its letters is part of the secret (0x20).
-2. Names have labels of at most 63 octets, 255 octets in all, and compression pointers that point backwards. The work is
-   linear in the packet's octets: consecutive records with one owner and type are read together, each place in the
-   packet is read at most once, and records, groups of them and labels are counted.
+1. The question must equal the question that was sent, byte for byte. The case of its letters is part of the secret
+   (0x20).
+2. A name has at most 255 octets, and each label has at most 63. Compression pointers must point backwards. The work is
+   linear in the size of the packet, for three reasons. Consecutive records with the same owner and type are read
+   together. Each place in the packet is read at most once. The numbers of records, groups and labels have limits.
 3. Two kinds of records are kept: answers along the CNAME chain from the question, and the authority records that a
-   negative answer needs for caching or proof. The rest is dropped, as `minimal-responses` does in Unbound and BIND for
-   positive answers. No stub resolver misses it. Records that are dropped beside the answer are only walked over.
-4. Answers are in the order of their chain, as glibc needs them. An owner that equals the question is a pointer to it,
-   so it is spelled as the client spelled it. Other owners are in lower case, or as the zone spells them.
-5. The kept records are nearly always the beginning of the reply, which is passed on unchanged: pointers point
-   backwards, so cutting the end breaks none. Otherwise they are composed anew.
-6. The addresses of an answer, or its SRV records, can be moved among themselves: no pointer leads into them.
+   negative answer needs for caching or proof. All other records are dropped. Unbound and BIND do the same for positive
+   answers with `minimal-responses`. Stub resolvers don't need the dropped records. Dropped records outside the answer
+   section are only skipped, not parsed.
+4. Answers are in the order of the CNAME chain, because glibc needs this order. An owner that equals the question's name
+   is a pointer to the question. So its spelling is the client's. Other owners are in lower case, or as the zone spells
+   them.
+5. The kept records are nearly always the first records of the reply. Then these octets are passed on unchanged. This is
+   safe because pointers point backwards, so no pointer leads to the removed end. Otherwise, the records are composed
+   again.
+6. The addresses of an answer, or its SRV records, can be reordered, because no pointer points into these records.
 """
 
 from collections.abc import Sequence
 from enum import Enum
 from struct import Struct
-from struct import error as StructError  # noqa: N812 (an exception: it reads as one)
+from struct import error as StructError  # noqa: N812 (the name is in CamelCase, because it is an exception)
 from typing import NamedTuple
 
 from pydns.dns import name
@@ -28,40 +33,40 @@ from pydns.dns.compiled import HEADER
 from pydns.dns.message import EDE_OPTION, OPT_HEAD, OPT_SIZE
 from pydns.dns.rrset import AAAA, CNAME, NS, OPT, PTR, SOA, SRV, A
 
-# Replies with more are refused. These limits keep the worst packet of 64 KB at about 1 ms.
-MAX_ANSWERS = 4096  # more than 65,535 octets hold of addresses, the shortest records that are of use
-MAX_BESIDE = 2000  # records of authority and additional sections: addresses of 1,000 SRV targets
-MAX_NAMED = 1200  # records whose rdata has names, in groups of several: what 65,535 octets hold of another pydns's SRV
-MAX_COMPOSED = 450  # of the records in MAX_NAMED, those that must be composed anew
-MAX_GROUPS = 400  # of consecutive records with one owner and type, in the answer section and among proofs
-MAX_LABELS = 600  # that are read. Names that are repeated, or that differ in their first label, count once
-MAX_STEPS = 2000  # labels of names that are only walked over
-MAX_CHAIN = 16  # CNAMEs from the question on; Unbound follows 11
+# A reply over one of these limits is refused. With these limits, the worst packet of 64 KB takes about 1 ms.
+MAX_ANSWERS = 4096  # 65,535 octets can't contain more addresses, the shortest useful records
+MAX_BESIDE = 2000  # records in the authority and additional sections: enough for addresses of 1,000 SRV targets
+MAX_NAMED = 1200  # records with names in rdata, in groups of several: the SRV records of pydns in 65,535 octets
+MAX_COMPOSED = 450  # records as in MAX_NAMED that must be composed again
+MAX_GROUPS = 400  # groups of consecutive records with the same owner and type, in the answer section and among proofs
+MAX_LABELS = 600  # labels that are read. A name, or the part of a name after its first label, counts once
+MAX_STEPS = 2000  # labels of names that are only skipped
+MAX_CHAIN = 16  # CNAMEs in the chain from the question; Unbound follows 11
 
 
 class UpstreamAnswer(NamedTuple):
-    """The part of a reply after its question: whole records, compressed only against the question."""
+    """The part of a reply after its question: whole records. Compression uses only pointers to the question."""
 
     rcode: int
     counts: bytes  # ANCOUNT and NSCOUNT, as in the header
     records: bytes
-    extended_error: int | None = None  # for clients that sent OPT; an `Ede` of ours, or any code of an upstream
-    onward: bytes = b""  # the name that a chain of CNAMEs ends at, in lower case, if the reply has no records of it
-    is_authentic: bool = False  # an upstream whose AD bit counts has set it (RFC 4035 section 3.2.3)
+    extended_error: int | None = None  # for clients that sent OPT: an `Ede` of pydns, or any code from an upstream
+    onward: bytes = b""  # the last name of the CNAME chain in lower case, if the reply has no records for this name
+    is_authentic: bool = False  # a trusted upstream has set AD (RFC 4035 section 3.2.3)
 
 
 class Response(NamedTuple):
-    """The useful part of a reply. A `truncated` one has only the rcode."""
+    """The useful part of a reply. A `truncated` response has only the rcode."""
 
     answer: UpstreamAnswer
-    ttl_offsets: tuple[int, ...]  # offset in `answer.records` of each record's TTL
-    ttl_s: int  # how long its own records allow to cache it; 0: not at all
-    negative: bool  # `ttl_s` is then the SOA's (RFC 2308 section 5), which limits every record's TTL
+    ttl_offsets: tuple[int, ...]  # the offset of each record's TTL in `answer.records`
+    ttl_s: int  # how long the response may be cached; 0: not at all
+    negative: bool  # then `ttl_s` comes from the SOA (RFC 2308 section 5), and limits the TTL of every record
     truncated: bool
 
 
 class Unusable(Enum):
-    """The reason why a packet is no answer to the question."""
+    """The reason why a packet can't be used as an answer to the question."""
 
     MALFORMED = "malformed"
     TOO_MUCH = "too many records or names"
@@ -71,9 +76,9 @@ class Unusable(Enum):
 
 
 def parse_response(packet: bytes, question: bytes) -> Response | Unusable:
-    """Return the useful part of `packet` as a reply to `question` (name, type and class, exactly as sent).
+    """Return the useful part of `packet`, a reply to `question`. Never raises.
 
-    Never raises. The caller must check the sender and the id.
+    `question` is the name, type and class exactly as sent. The caller must check the sender and the id.
     """
     start = HEADER + len(question)
     if packet[HEADER:start] != question:
@@ -84,8 +89,8 @@ def parse_response(packet: bytes, question: bytes) -> Response | Unusable:
     form = _ADDRESS_FORMS.get(question[-4:])
     tails = _ONE_ANSWER.get(packet[2:HEADER])
     if form is not None and tails is not None:
-        # One address of the question's name, with or without a plain OPT: nine of ten replies. `_parse_addresses`
-        # gives the same and takes 0.5 µs more.
+        # Nine of ten replies have one address of the question's name, with or without a plain OPT. For these replies,
+        # `_parse_addresses` returns the same result, but takes 0.5 µs more.
         before_ttl, after_ttl, size = form
         end = start + size
         if len(packet) >= end and packet[end : end + 3] + packet[end + 5 :] in tails:
@@ -118,10 +123,10 @@ def parse_response(packet: bytes, question: bytes) -> Response | Unusable:
 
 
 def uncompressed(question: bytes, answer: UpstreamAnswer, client_qname: bytes = b"") -> bytes:
-    """Return the answer's records without compression, so that they fit into any message with the client's question.
+    """Return the answer's records without compression. So the records are valid in any message to the client.
 
-    Owners and targets of CNAMEs are in lower case. An owner that equals `client_qname`, in lower case, is a pointer to
-    the question of the message.
+    Owners and targets of CNAMEs are in lower case. An owner that equals `client_qname` (a name in lower case) is a
+    pointer to the question of the message.
     """
     reader = _Reader(bytes(HEADER) + question + answer.records, question[:-4].lower(), is_ours=True)
     answers, position = reader.groups(HEADER + len(question), int.from_bytes(answer.counts[:2]))
@@ -131,10 +136,10 @@ def uncompressed(question: bytes, answer: UpstreamAnswer, client_qname: bytes = 
 
 
 def rotation(answer: UpstreamAnswer, ttl_offsets: Sequence[int]) -> tuple[int, ...]:
-    """Return where in `answer.records` each of several addresses or SRV records begins, and where the last one ends.
+    """Return the offsets of the records in `answer.records` that can be rotated, and the offset after the last of them.
 
-    They may be moved among themselves. Empty if there aren't several with one TTL, as an RRset has (RFC 2181 section
-    5.2).
+    These are addresses or SRV records that may be reordered. The result is empty if there is only one such record, or
+    if their TTLs differ. An RRset has one TTL (RFC 2181 section 5.2).
     """
     records = answer.records
     index = int.from_bytes(answer.counts[:2]) - 1
@@ -143,7 +148,7 @@ def rotation(answer: UpstreamAnswer, ttl_offsets: Sequence[int]) -> tuple[int, .
         index -= 1
     if index < 1 or rtype not in _ROTATED:
         return ()
-    # Records of one RRset begin with the same octets, up to their TTL.
+    # All records of an RRset begin with the same octets, up to and including the TTL.
     size = ttl_offsets[index] - _end_of_record(records, ttl_offsets[index - 1])
     head = records[ttl_offsets[index] - size : ttl_offsets[index] + 4]
     begins = [_end_of_record(records, ttl_offsets[index])]
@@ -154,7 +159,7 @@ def rotation(answer: UpstreamAnswer, ttl_offsets: Sequence[int]) -> tuple[int, .
 
 
 def rotated(records: bytes, places: Sequence[int], turn: int) -> bytes:
-    """Return the records with those at `places`, from `rotation`, beginning with a different one each turn."""
+    """Rotate the records at `places`: each turn begins with a different record. `rotation` returns the places."""
     cut, begin, end = places[turn % (len(places) - 1)], places[0], places[-1]
     return records[:begin] + records[cut:end] + records[begin:cut] + records[end:]
 
@@ -168,9 +173,10 @@ def _end_of_record(records: bytes, ttl_at: int) -> int:
 
 
 def _parse_addresses(packet: bytes, start: int, count: int, additionals: int, question: bytes) -> Response | None:
-    """Return the result of `parse_response` for the commonest reply, and None for any other.
+    """Return the result of `parse_response` for the most common kind of reply. None for any other reply.
 
-    Its answers are addresses of the question's name, and only OPT follows them. Each address takes 0.25 µs.
+    In the most common kind, all answers are addresses of the question's name, and only OPT may follow. Each address
+    takes 0.25 µs.
     """
     type_and_class = question[-4:]
     length = _ADDRESS_LENGTHS.get(type_and_class[:2])
@@ -179,7 +185,7 @@ def _parse_addresses(packet: bytes, start: int, count: int, additionals: int, qu
     size = 12 + length
     end = start + count * size
     if additionals:
-        # Exactly OPT, without options and with nothing in the rcode's upper bits.
+        # The rest must be exactly one OPT without options. The upper bits of the rcode must be 0.
         if additionals != 1 or len(packet) != end + OPT_SIZE:
             return None
         head, _, extended_rcode, _, options = _OPT(packet, end)
@@ -201,18 +207,18 @@ def _parse_addresses(packet: bytes, start: int, count: int, additionals: int, qu
 
 
 class _Group(NamedTuple):
-    """Consecutive records with one owner, type and class."""
+    """Consecutive records with the same owner, type and class."""
 
     owner: bytes  # lower case
     rtype: int
     rclass: bytes
-    ttl_s: int  # the lowest
-    target: bytes  # the last name in the last one's rdata, lower case; empty if there is none
-    ttls: Sequence[int]  # offset of each one's TTL
+    ttl_s: int  # the lowest TTL
+    target: bytes  # the last name in the last record's rdata, lower case; empty if the rdata has no names
+    ttls: Sequence[int]  # the offset of each record's TTL
     begin: int
     end: int
-    # Whether the octets can be passed on: owners are pointers or in lower case, and where the records may be rotated,
-    # they can be moved.
+    # Whether the octets can be passed on unchanged. Owners must be pointers or in lower case. Records that may be
+    # rotated must be movable.
     is_as_wanted: bool
 
 
@@ -228,16 +234,18 @@ _OPT = Struct("!3sHB3sH").unpack_from
 _TO_QNAME = 0xC000 | HEADER
 _LENGTHS = {A: 4, AAAA: 16}
 _ADDRESS_LENGTHS = {rtype.to_bytes(2): length for rtype, length in _LENGTHS.items()}
-# Flags and counts of replies with one answer and at most one additional record -> the octets that may follow the
-# answer: none, or an OPT without options. AA, RD, RA, AD, CD and the reserved bit may have any value. The size in OPT
-# is left out, the upper bits of the rcode and the version are 0, DO may be set.
+# Flags and counts -> the octets that may follow the answer. The table covers replies with one answer and at most one
+# additional record. Either nothing follows the answer, or an OPT without options. AA, RD, RA, AD, CD and the reserved
+# bit may have any value. The octets don't include the size in OPT. The upper bits of the rcode and the version must be
+# 0. DO may be set.
 _ONE_ANSWER = {
     bytes([0x80 | upper, lower]) + b"\0\1\0\1\0\0\0" + bytes([additionals]): tails
     for upper in (0, 1, 4, 5)
     for lower in range(0, 0x100, 0x10)
     for additionals, tails in ((0, {b""}), (1, {OPT_HEAD + bytes(6), OPT_HEAD + b"\0\0\x80\0\0\0"}))
 }
-# Type and class -> the octets before and after the TTL of an address of the question's name, and the record's size.
+# Type and class -> the octets before the TTL, the octets after the TTL, and the size of the record. The table covers
+# addresses of the question's name.
 _ADDRESS_FORMS = {
     rtype + b"\0\1": (_TO_QNAME.to_bytes(2) + rtype + b"\0\1", length.to_bytes(2), 12 + length)
     for rtype, length in _ADDRESS_LENGTHS.items()
@@ -248,11 +256,12 @@ _TTL_AND_LENGTH = Struct("!IH").unpack_from
 _NO_RECORDS = bytes(4)
 _MAX_TTL = (1 << 31) - 1
 _MAX_MESSAGE, _MAX_POINTER = 0xFFFF, 0x3FFF  # RFC 1035 sections 4.2.2 and 4.1.4
-_new = tuple.__new__  # 0.15 µs less than a NamedTuple's own constructor; a miss makes two
+_new = tuple.__new__  # saves 0.15 µs compared with a NamedTuple's constructor; each cache miss creates two
 
 _MX, _RP, _AFSDB, _DNAME, _RRSIG, _NSEC, _NSEC3, _ANY = 15, 17, 18, 39, 46, 47, 50, 255
-# Types whose rdata may hold compressed names (RFC 3597 section 4, and SRV, which some compress all the same):
-# octets before the names, how many names, octets after them.
+# Type -> three numbers: octets before the names in rdata, names, and octets after the names. The table covers types
+# whose rdata may contain compressed names (RFC 3597 section 4). It includes SRV, because some servers compress SRV
+# targets although this is not allowed.
 _NAMED = {
     NS: (0, 1, 0),
     CNAME: (0, 1, 0),
@@ -266,31 +275,31 @@ _NAMED = {
 }
 
 
-_PROOFS = frozenset([SOA, _NSEC, _NSEC3, _RRSIG])  # what is kept of authority sections
+_PROOFS = frozenset([SOA, _NSEC, _NSEC3, _RRSIG])  # the types that are kept from the authority section
 _ROTATES = frozenset([A, AAAA, SRV])
 _ROTATED = frozenset([rtype.to_bytes(2) for rtype in _ROTATES])
 _RRSIG_OCTETS = _RRSIG.to_bytes(2)
 
 
 class _Reader:
-    """Reads the sections of a packet, and counts the work."""
+    """Reads the sections of a packet, and counts names and labels for the limits."""
 
-    moves = True  # no name that was read so far points at a place that might move
-    named = 0  # records in groups whose rdata has names
+    moves = True  # True while no name points at a place that might move
+    named = 0  # the number of records in groups whose rdata has names
     _groups = 0
     _steps = 0
 
     def __init__(self, packet: bytes, qname: bytes, *, is_ours: bool = False) -> None:
-        """`qname` is in lower case. `is_ours` if the packet's records have been accepted before."""
+        """Start to read a packet. `qname` is in lower case. `is_ours`: the packet's records were accepted earlier."""
         self.packet = packet
         self._qname = qname
-        # Each offset that was read -> the name there. No offset is read twice, so the size is the work done.
+        # Offset -> the name at this offset. No offset is read twice, so the number of entries measures the work.
         self.names = {HEADER: qname}
-        self._tails: dict[bytes, bytes] = {}  # octets at the end of a name -> what they mean
+        self._tails: dict[bytes, bytes] = {}  # the octets after the first label -> the name that they encode
         self._is_ours = is_ours
 
     def groups(self, position: int, count: int) -> tuple[list[_Group], int]:
-        """Return `count` records from `position` on, and the offset after them."""
+        """Return groups of `count` records that begin at `position`, and the offset after the last record."""
         groups = []
         while count:
             group = self._group(position, count)
@@ -306,7 +315,7 @@ class _Reader:
         self._groups += 1
         if self._groups > MAX_GROUPS and not self._is_ours:
             raise _Refused(Unusable.TOO_MUCH)
-        # Most owners are one pointer to a name that has been read.
+        # Most owners are just a pointer to a name that was read before.
         if packet[begin] >= 0xC0 and (known := names.get((packet[begin] & 0x3F) << 8 | packet[begin + 1])):
             owner, position = known, begin + 2
         else:
@@ -350,7 +359,7 @@ class _Reader:
         return _new(_Group, (owner, rtype, rclass, lowest, target, ttls, begin, position, is_as_wanted))
 
     def last_name(self, rdata_at: int, end: int, named: tuple[int, int, int], begin: int) -> bytes:
-        """Return the last name in the rdata of a type in `_NAMED`. Records from `begin` on might move."""
+        """Return the last name in the rdata of a type in `_NAMED`. Records at `begin` and later might move."""
         before, how_many, after = named
         at = rdata_at + before
         if how_many > 1:
@@ -359,7 +368,7 @@ class _Reader:
             if at + after != end:
                 raise _Refused(Unusable.MALFORMED)
             return target
-        # Targets of one answer mostly differ in their first label alone.
+        # The targets in one answer usually differ only in the first label.
         packet, tails = self.packet, self._tails
         length = packet[at]
         tail_at = at + 1 + length if 0 < length <= name.MAX_LABEL else at
@@ -372,7 +381,7 @@ class _Reader:
             tails[tail] = rest
             is_literal = len(tail) == len(rest)
             self.moves = self.moves and (is_literal or (len(tail) == 2 and tail < (0xC000 | begin).to_bytes(2)))
-            target = self.names[at] = packet[at:tail_at].lower() + rest  # owners point at the first such target, mostly
+            target = self.names[at] = packet[at:tail_at].lower() + rest  # most owners point at this target
         else:
             target = packet[at:tail_at].lower() + rest
         if len(target) > name.MAX_NAME:
@@ -380,7 +389,7 @@ class _Reader:
         return target
 
     def proofs(self, position: int, count: int) -> tuple[list[_Group], int]:
-        """Return the records of an authority section that a negative answer needs, and the offset after the section."""
+        """Return the authority records that a negative answer may need, and the offset after the authority section."""
         found = []
         for _ in range(count):
             owner_end = self._skip(position)
@@ -395,9 +404,9 @@ class _Reader:
         return found, position
 
     def additional(self, position: int, count: int) -> tuple[int, int | None]:
-        """Walk over the additional section to the packet's end.
+        """Read the additional section up to the end of the packet. Only OPT is parsed.
 
-        Return what OPT has: the upper bits of the rcode, and the code of an extended error (RFC 8914).
+        Return the upper bits of the rcode, and the code of an extended error (RFC 8914). Both come from OPT.
         """
         extended_rcode = extended_error = None
         for _ in range(count):
@@ -414,7 +423,7 @@ class _Reader:
         return extended_rcode or 0, extended_error
 
     def _skip(self, position: int) -> int:
-        """Return the offset after a name that isn't needed. A pointer at its end isn't followed."""
+        """Return the offset after a name that isn't needed. A pointer at the end of the name isn't followed."""
         packet = self.packet
         while length := packet[position]:
             if length >= 0xC0:
@@ -468,7 +477,7 @@ class _Reader:
 
 
 class _Kept(NamedTuple):
-    """What is kept of a reply."""
+    """The parts of a reply that are kept."""
 
     rcode: int
     answers: list[_Group]
@@ -479,11 +488,11 @@ class _Kept(NamedTuple):
 
 
 def _select(packet: bytes, found: list[_Group], proofs: list[_Group], question: bytes, rcode: int) -> _Kept:
-    """Return the records to keep, answers in the order of their chain."""
+    """Return the records to keep. The answers are in the order of the CNAME chain."""
     qname = question[:-4].lower()
     qtype = question[-4] << 8 | question[-3]
     qclass = question[-2:]
-    places = {qname: 0}  # names of the chain
+    places = {qname: 0}  # name in the chain -> position
     last = qname
     aliases: dict[bytes, bytes] = {}
     if qtype not in (CNAME, _ANY):
@@ -495,7 +504,7 @@ def _select(packet: bytes, found: list[_Group], proofs: list[_Group], question: 
                 raise _Refused(Unusable.LONG_CHAIN)
     kept = [group for group in found if group.owner in places and group.rclass == qclass]
     if len(kept) < len(found):
-        # A DNAME comes before the CNAME that was made from it. 0.5: above the question's own place.
+        # A DNAME comes before the CNAME that was synthesized from it. So its position is 0.5 lower than the name's.
         above = {parent: at for each, at in reversed(places.items()) for parent in name.ancestors(each)}
         kept += [
             group
@@ -522,17 +531,17 @@ def _select(packet: bytes, found: list[_Group], proofs: list[_Group], question: 
         authorities = [g for g in proofs if g.rclass == qclass and name.is_at_or_below(g.owner, soa.owner)]
         negative_ttl_s = min(soa.ttl_s, int.from_bytes(packet[soa.end - 4 : soa.end]))
         return _Kept(rcode, kept, authorities, min(ttl_s, negative_ttl_s) if kept else negative_ttl_s, negative=True)
-    # Without a SOA a negative answer may not be cached (RFC 2308 section 5). A CNAME that leads out of the server's
-    # zones and isn't followed there is not negative, and has its own TTL.
+    # A negative answer without a SOA must not be cached (RFC 2308 section 5). But a CNAME chain to a name outside the
+    # server's zones is not negative, even if the server doesn't follow the chain. Its own records determine the TTL.
     if rcode or len(places) == 1:
         return _Kept(rcode, kept, [], 0)
     return _Kept(rcode, kept, [], ttl_s, onward=b"" if last in aliases else last)
 
 
 def _proofs_of(packet: bytes, answers: list[_Group], proofs: list[_Group], last: bytes) -> list[_Group]:
-    """Return the proofs of a positive answer: those of the zones that signed it.
+    """Return the proofs of a positive answer: the proofs from the zones that signed the answer.
 
-    Without a signature, those of names beside the answer's.
+    If the answer has no signature, return the proofs at or below the parent of the answer's name.
     """
     zones: dict[bytes, bytes] = {}  # owner of a signature -> the zone that made it
     for group in answers:
@@ -550,7 +559,7 @@ def _proofs_of(packet: bytes, answers: list[_Group], proofs: list[_Group], last:
 
 
 def _extended_error(options: bytes) -> int | None:
-    """Return the code of the first extended error. Broken options have none."""
+    """Return the code of the first extended error. None if there is no such option, or if the options are broken."""
     position = 0
     while position + 6 <= len(options):
         code, length = options[position : position + 2], int.from_bytes(options[position + 2 : position + 4])
@@ -579,11 +588,11 @@ def _compose_response(reader: _Reader, start: int, kept: _Kept, extended_error: 
 
 
 def _can_pass(wanted: list[_Group], start: int) -> bool:
-    """Return whether the octets of the reply, up to the last record that is kept, can be passed on as they are."""
+    """Return whether the octets up to the last kept record can be passed on unchanged."""
     position = start
     moves = False
     for group in wanted:
-        # Octets of SRV records move. Nothing may come after them, as it might point at them.
+        # SRV records may be reordered. No record may come after them, because it might point at them.
         if group.begin != position or not group.is_as_wanted or moves:
             return False
         position = group.end
@@ -594,10 +603,10 @@ def _can_pass(wanted: list[_Group], start: int) -> bool:
 def _compose(
     reader: _Reader, groups: Sequence[_Group], start: int, places: dict[bytes, int]
 ) -> tuple[bytes, tuple[int, ...]]:
-    """Return the records and the offsets of their TTLs. `places` has names that owners may point at.
+    """Return the records and the offsets of their TTLs. `places` contains names that owners may point at.
 
-    Targets of CNAMEs become such places, if the records are for a message in which they begin at `start`. Other names
-    are not compressed.
+    If `start` is not 0, the records begin at `start` in a message. Then targets of CNAMEs are added to `places`. Other
+    names are not compressed.
     """
     packet = reader.packet
     body = bytearray()
@@ -622,9 +631,9 @@ def _compose(
 
 
 def _expanded(reader: _Reader, rdata_at: int, end: int, named: tuple[int, int, int], rtype: int) -> bytes:
-    """Return the rdata with its names in full: as the zone spells them, or in lower case if they were compressed.
+    """Return the rdata without compression. Names that were compressed are in lower case. Others are as in the zone.
 
-    The target of a CNAME is in lower case, as it may have been made from the question.
+    The target of a CNAME is in lower case, because it may have been synthesized from the question.
     """
     packet = reader.packet
     before, how_many, after = named

@@ -1,6 +1,6 @@
-"""RRsets: what a name has of one type, with RDATA in uncompressed wire form (RFC 9499 section 5, RFC 1035).
+"""RRsets: the records of one name and type, with RDATA in uncompressed wire form (RFC 9499 section 5, RFC 1035).
 
-The composers here take values that have been checked; they raise nothing and check nothing.
+The functions here compose RDATA. They don't check their arguments, so callers must pass valid values.
 """
 
 from struct import Struct
@@ -26,7 +26,7 @@ ANY = 255
 
 CLASS_IN = 1
 
-# Types that metrics and logs name.
+# Types whose names metrics and logs use.
 TYPE_NAMES = {
     1: "A",
     2: "NS",
@@ -53,9 +53,9 @@ _SRV = Struct("!HHH").pack
 
 
 class RRset(NamedTuple):
-    """Records of one owner and type. `additional` are the RRsets that go along with them in an answer.
+    """Records of one owner and type. `additional` contains the RRsets for the additional section of an answer.
 
-    `is_cut` if there are more records than these: those that no message could carry.
+    `is_cut` is True if some records are left out, because no message can contain all records.
     """
 
     owner: bytes
@@ -78,7 +78,7 @@ class Soa(NamedTuple):
     minimum_s: int
 
     def timers(self) -> bytes:
-        """Compose the fixed part that follows the two names."""
+        """Compose the part of the RDATA after the two names. Its length is fixed."""
         return b"".join([value.to_bytes(4) for value in self[2:]])
 
 
@@ -98,5 +98,5 @@ def address_type(address: bytes) -> int:
 
 
 def type_text(rtype: int) -> str:
-    """Return the name of a record type, in the form of RFC 3597 if `TYPE_NAMES` lacks it."""
+    """Return the name of a record type. A type that isn't in `TYPE_NAMES` has the form of RFC 3597 (`TYPE123`)."""
     return TYPE_NAMES.get(rtype, f"TYPE{rtype}")

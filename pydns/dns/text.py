@@ -1,6 +1,7 @@
-"""Records as text for people. For tools only: it is never given bytes from the network.
+"""Converts records to text for people. Only tools call this module, and never with bytes from the network.
 
-The types that a cluster has are dnslib's; dnspython, which is slower to import and to print, knows all others.
+dnslib converts the types of a cluster's records. dnspython converts all other types, but its import and its conversion
+are slower.
 """
 
 from dnslib import QTYPE, RDMAP, DNSBuffer
@@ -12,7 +13,7 @@ _OF_DNSLIB = frozenset({A, AAAA, CNAME, NS, PTR, SRV})
 
 
 def to_text(rrset: RRset) -> list[str]:
-    """Return an RRset as lines of a zone file."""
+    """Return the records of an RRset as lines in zone-file format."""
     rtype, rdatas = _of_dnslib(rrset) if rrset.rtype in _OF_DNSLIB else _of_dnspython(rrset)
     return [f"{name.to_text(rrset.owner)} {rrset.ttl_s} IN {rtype} {rdata}" for rdata in rdatas]
 
