@@ -1,12 +1,13 @@
-"""Logs: one line per event with its fields, on stderr, as logfmt or JSON. For changes of state.
+"""Logs changes of state to stderr, as logfmt or JSON. Each event is one line with its fields.
 
 Rules:
 
-1. An event is written at most `FIRST` times a minute with the same words in its fields. When the minute is over, the
-   last of the others is written with `repeated=N`. After `MOST` different events in a minute, events count as the same
-   whatever their fields are. So a flapping state, or thousands of objects, cost a bounded number of lines.
-2. Writers don't wait long for a slow reader. If there is no room after `PATIENCE_S`, the line is lost. The number of
-   lost lines is written when there is room again.
+1. An event with the same text fields is written at most `FIRST` times a minute. Further repeats are held back. At the
+   end of the minute, the last held event is written with `repeated=N`. After `MOST` different events in a minute, two
+   events count as the same even if their fields differ. So the number of lines is limited, even for a flapping state or
+   for thousands of objects.
+2. Writers don't wait long for a slow reader. If there is no room within `PATIENCE_S`, the line is lost. When there is
+   room again, the log contains the number of lost lines.
 """
 
 import json
@@ -48,7 +49,7 @@ class _Repeated:
 
     def __init__(self) -> None:
         self.times = 0
-        self.held: tuple[float, Level, str, dict[str, object]] | None = None  # the last one that was not written
+        self.held: tuple[float, Level, str, dict[str, object]] | None = None  # the last repeat that was not written
 
 
 class Log:
@@ -72,7 +73,7 @@ class Log:
         self._lost = 0
 
     def __call__(self, event: str, *, level: Level = Level.INFO, **fields: object) -> None:
-        """Write an event with its fields, unless its level is too low or rule 1 holds it back."""
+        """Write an event with its fields. The event is dropped if its level is too low. Rule 1 may hold it back."""
         if level < self._lowest:
             return
         now = self._clock()
@@ -89,7 +90,7 @@ class Log:
                 self._write(now, level, event, fields)
 
     def summarize(self) -> None:
-        """Write held events if the minute is over, and the number of lost lines. Must be called about every second."""
+        """Write the number of lost lines, and held events at the end of the minute. Call this about every second."""
         now = self._clock()
         with self._lock:
             if self._lost:
@@ -99,12 +100,12 @@ class Log:
             held = [(*each.held, each.times - FIRST) for each in self._recent.values() if each.held]
             self._began = now
             self._recent.clear()
-            # In the order of time, so that the last line is the current state.
+            # Sorted by time, so the last line shows the current state.
             for at, level, event, fields, times in sorted(held, key=lambda each: each[0]):
                 self._write(at, level, event, {**fields, "repeated": times})
 
     def forget(self) -> None:
-        """Drop held events. A fork calls this, because its parent writes them."""
+        """Drop held events. A new fork calls this, because the parent process writes these events."""
         self._recent.clear()
         self._lost = 0
 
@@ -120,7 +121,8 @@ class Log:
         return text.encode(errors="backslashreplace") + b"\n"
 
     def _write(self, at: float, level: Level, event: str, fields: dict[str, object]) -> None:
-        # After a lost line there is no wait: the reader has stopped, and the first lost line has waited already.
+        # After a lost line, there is no further wait. The first lost line has waited already, and the reader has
+        # stopped.
         if not self.outlet.write(self.compose(at, level, event, fields), 0.0 if self._lost else PATIENCE_S):
             self._lost += 1
 
@@ -140,7 +142,7 @@ def _logfmt(value: object) -> str:
 
 def _quoted(value: object) -> str:
     text = json.dumps(value, ensure_ascii=False)
-    return text if text.isprintable() else json.dumps(value)  # some readers end a line at U+0085 and U+2028
+    return text if text.isprintable() else json.dumps(value)  # for some readers, U+0085 and U+2028 end a line
 
 
 _PLAIN = re.compile(r"[!#-<>-~]+").fullmatch  # printable ASCII without space, quote and equals sign

@@ -1,8 +1,9 @@
-"""Standard error without waiting for its reader: a full pipe must stop neither answers nor signals.
+"""Writes to standard error without waiting for the reader. A full pipe must not block answers or signals.
 
-O_NONBLOCK can't be set on the pipe, because it would hold for every process that shares it, the reader included. So the
-pipe is opened a second time, through /proc. If that is refused (the pipe may belong to another user), each write checks
-for room first. Another process may take that room before the write, and then the write waits.
+O_NONBLOCK can't be set on the existing pipe, because the flag would also affect every process that shares the pipe,
+including the reader. So this module opens the pipe a second time through /proc. The kernel may refuse this, for example
+if the pipe belongs to another user. Then each write first checks for room. If another process uses the room before the
+write, the write waits.
 """
 
 import os
@@ -12,7 +13,7 @@ import stat
 from collections.abc import Callable
 from threading import Lock
 
-PIECE = select.PIPE_BUF  # octets: a pipe takes this much at once or not at all, never mixed with other writers' octets
+PIECE = select.PIPE_BUF  # octets. A write of this size to a pipe is atomic: octets of other writers are never mixed in
 
 
 class Stderr:
@@ -22,12 +23,12 @@ class Stderr:
         self._fd = fd
         self._lock = Lock()
         self._send: Callable[[bytes], int] | None = None
-        self._rest = b""  # the rest of a long line, whose beginning is written
+        self._rest = b""  # the unwritten rest of a long line
 
     def write(self, lines: bytes, patience_s: float = 0.0) -> bool:
         """Write all of `lines`. If there is no room even after `patience_s`, write nothing and return False.
 
-        Lines count as written if their reader is gone.
+        If the reader has closed the pipe, lines count as written.
         """
         with self._lock:
             if self._rest and not self._push(patience_s):
@@ -48,18 +49,18 @@ class Stderr:
                 if not (patience_s and _has_room(self._fd, patience_s)):
                     return False
                 patience_s = 0.0
-            except OSError:  # the reader is gone, or the disk is full
+            except OSError:  # the reader has closed the pipe, or the disk is full
                 self._rest = b""
         return True
 
 
 def _sender(fd: int) -> Callable[[bytes], int]:
-    """Return a function that writes to `fd` as `os.write` does, but raises `BlockingIOError` instead of waiting."""
+    """Return a function that writes to `fd` like `os.write`, but raises `BlockingIOError` instead of waiting."""
     try:
         mode = os.fstat(fd).st_mode
         if stat.S_ISSOCK(mode):
             return lambda octets: _send(fd, octets)
-        if stat.S_ISREG(mode):  # a file never waits; a second descriptor would write from its beginning
+        if stat.S_ISREG(mode):  # a file never blocks; a second descriptor would overwrite its beginning
             return lambda octets: os.write(fd, octets)
         own = os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
         return lambda octets: os.write(own, octets)
