@@ -1,4 +1,4 @@
-"""Defaults of all tests: servers have no fixed ports, end without a drain, and have no upstream."""
+"""Set the defaults of all tests: servers use free ports, exit without a drain, and have no upstream."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -13,7 +13,8 @@ from tests.running import SERVICE, Server
 os.environ |= {f"PYDNS_{each}": "off" for each in ("HEALTH", "READY", "METRICS")}
 os.environ["PYDNS_DRAIN_QUIET"] = "0"
 os.environ["PYDNS_RESOLV_CONF"] = os.devnull
-# Hypothesis fails an example that takes more than 200 ms, which says nothing on a machine with other work.
+# By default, Hypothesis fails an example that takes more than 200 ms. On a busy machine that limit says nothing about
+# the code.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 

@@ -1,4 +1,7 @@
-"""Name servers from Debian on loopback, for tests that need a second opinion. Knows nothing of the zones they serve."""
+"""Run Debian's name servers on loopback, for tests that need a second opinion.
+
+This module knows nothing about the zones that the name servers serve.
+"""
 
 import subprocess
 import tempfile
@@ -25,8 +28,8 @@ Configure = Callable[[Path, int], list[str]]  # takes an empty folder and a port
 def serving(program: str, configure: Configure, ready: Iterable[tuple[str, str]]) -> Iterator[int]:
     """Run a name server until the end of the block; yield its port once it answers these names and types.
 
-    Skips the test if the program isn't installed. Another program may take the free port before the server
-    binds it. Then the server ends, and is started again with another port.
+    The test is skipped if the program isn't installed. Another program may take the free port before the name server
+    binds it. Then the name server exits, and this function starts it again with another port.
     """
     try:
         command = tools.find(program)
@@ -34,7 +37,8 @@ def serving(program: str, configure: Configure, ready: Iterable[tuple[str, str]]
         pytest.skip(str(error))
     said = ""
     for _ in range(_ATTEMPTS):
-        # Not pytest's folder: Knot puts a socket into its own, whose path may have 107 octets.
+        # The folder can't be pytest's: Knot creates a Unix socket in its folder, and the path of a socket is limited to
+        # 107 octets.
         with tempfile.TemporaryDirectory(prefix="daemon-") as directory, tempfile.TemporaryFile("w+") as log:
             port = free_port()
             arguments = configure(Path(directory), port)
@@ -54,7 +58,7 @@ def serving(program: str, configure: Configure, ready: Iterable[tuple[str, str]]
 
 
 def _answers(process: "subprocess.Popen[bytes]", port: int, qname: str, rtype: str) -> bool:
-    """Wait for an answer; False if the server has ended, or is silent for too long."""
+    """Wait for an answer; return False if the server has exited, or has sent nothing for too long."""
     deadline = time.monotonic() + PATIENCE_S
     while process.poll() is None and time.monotonic() < deadline:
         try:

@@ -1,4 +1,4 @@
-"""A pydns that forwards to fake upstreams. Knows nothing of right answers."""
+"""Run a pydns that forwards to fake upstreams. This module doesn't know which answers are right."""
 
 import select
 import socket
@@ -31,7 +31,7 @@ CLUSTER = [
 
 
 def answers(packet: bytes, _: str = "") -> list[bytes]:
-    """Answer as a resolver of example.com does. Some first labels select an answer that is no address."""
+    """Answer as a resolver of example.com does. Some first labels select an answer that isn't an address."""
     question = dns.message.from_wire(packet).question[0]
     first = question.name.labels[0].lower()
     if first == b"nx" or len(question.name.labels) < 3:
@@ -49,7 +49,7 @@ def answers(packet: bytes, _: str = "") -> list[bytes]:
 
 
 def validating(packet: bytes, how: str) -> list[bytes]:
-    """Answer with AD, as a resolver that validates does, to queries that have AD or DO."""
+    """Answer with the AD bit to queries that have AD or DO, as a validating resolver does."""
     query = dns.message.from_wire(packet)
     wants_ad = query.flags & dns.flags.AD or query.ednsflags & dns.flags.DO
     return [reply[:3] + bytes([reply[3] | (0x20 if wants_ad else 0)]) + reply[4:] for reply in answers(packet, how)]
@@ -60,12 +60,12 @@ Fake = Callable[..., FakeUpstream]
 
 
 def config(*upstreams: FakeUpstream, **how: Any) -> dict[str, Any]:
-    """Return a configuration. `how` has further keys of each upstream."""
+    """Return a configuration. `how` contains further keys, which each upstream gets."""
     return {"choice": "in_order", "upstreams": [{"address": f"127.0.0.1:{each.port}", **how} for each in upstreams]}
 
 
 def ask(server: Server, message: bytes, *, tcp: bool) -> bytes:
-    """Return the reply to a query. No probe is sent: its reply would come before that of an upstream."""
+    """Return the reply to a query. Send no probe: its reply would arrive before the upstream's reply."""
     if tcp:
         with socket.create_connection(server.address[:2], timeout=PATIENCE_S) as connection:
             connection.sendall(len(message).to_bytes(2) + message)
@@ -93,7 +93,7 @@ def errors(message: dns.message.Message) -> list[int]:
 
 
 class Told(NamedTuple):
-    """A reply, and how long after the query it came."""
+    """A reply, and how many seconds after the query it arrived."""
 
     after_s: float
     message: dns.message.Message
@@ -102,8 +102,8 @@ class Told(NamedTuple):
 def flood(server: Server, qnames: Sequence[str], *, over_s: float, wait_s: float = PATIENCE_S) -> dict[str, Told]:
     """Ask for names at a steady pace without waiting for replies. Return the replies that came within `wait_s`.
 
-    It takes `over_s`, or longer on a machine that is too slow for that. Eight clients take turns,
-    because one client may have only a part of the queries in flight.
+    The queries are spread over `over_s`. A slow machine may need longer. Eight clients take turns, because pydns limits
+    how many queries one client may have in flight.
     """
     over_s = max(over_s, 5 * len(qnames) * _question_s(server))
     began = time.monotonic()
@@ -126,14 +126,14 @@ def flood(server: Server, qnames: Sequence[str], *, over_s: float, wait_s: float
             elif (wait := sent_at[-1] + wait_s - now) <= 0:
                 break
             for ready in select.select(clients, (), (), max(wait, 0.0001))[0]:
-                # pydns does not check the RDATA of an upstream, so it may be wrong.
+                # pydns doesn't check RDATA that comes from an upstream, so the RDATA may be malformed.
                 reply = dns.message.from_wire(ready.recv(65535), continue_on_error=True)
                 told[qnames[reply.id]] = Told(time.monotonic() - sent_at[reply.id], reply)
     return told
 
 
 def _question_s(server: Server) -> float:
-    """Return what a question of a name of ours takes on this machine now."""
+    """Return how long a query for a name of the cluster takes on this machine now."""
     took = []
     for _ in range(9):
         asked = time.monotonic()

@@ -1,7 +1,8 @@
 """`python -m tests.mutate kube`: change a room's code at random places, and print each change that no test notices.
 
-cosmic-ray makes the mutants. This draws some of them, so that a run ends in minutes, and tests each in a copy of the
-tree: yours is not touched. A survivor is a missing test, code without effect, or a change that means the same.
+cosmic-ray creates the mutants. This program draws some of them at random, so that a run ends within minutes. It tests
+each mutant in a copy of the tree, so your own tree isn't changed. A mutant that survives means one of three things: a
+test is missing, the code has no effect, or the changed code does the same as the original.
 """
 
 import argparse
@@ -23,7 +24,7 @@ from cosmic_ray.work_item import MutationSpec, TestOutcome
 
 ROOT = Path(__file__).parents[1].resolve()
 COPIED = ("pydns", "tests", "manifests", "zones", "pyproject.toml", "README.md")
-PATIENCE = 4  # a mutant may take this many times as long as the code as it is; a slower one counts as noticed
+PATIENCE = 4  # a mutant may take this many times as long as the original code; a slower mutant counts as noticed
 
 
 def main() -> int:
@@ -56,7 +57,7 @@ def main() -> int:
 
 
 def mutants(room: str) -> list[MutationSpec]:
-    """Return all mutants of a room, in an order that depends on the code alone."""
+    """Return all mutants of a room. Their order depends only on the code."""
     path = Path("pydns", room)
     modules = sorted(path.rglob("*.py")) if path.is_dir() else [path]
     with use_db(":memory:") as work:
@@ -66,7 +67,7 @@ def mutants(room: str) -> list[MutationSpec]:
 
 
 def survivor(spec: MutationSpec, command: str, limit_s: float) -> str:
-    """Return place and change of a mutant if its tests pass; nothing if they fail."""
+    """Return the place and the change of a mutant if its tests pass, or an empty string if they fail."""
     result = mutate_and_test([spec], command, limit_s)
     if result.test_outcome != TestOutcome.SURVIVED:
         return ""
@@ -75,7 +76,7 @@ def survivor(spec: MutationSpec, command: str, limit_s: float) -> str:
 
 
 def _enter_copy(folder: str) -> None:
-    """Copy the tree for this process alone, and work there."""
+    """Copy the tree for this process only, and change to the copy."""
     copy = Path(tempfile.mkdtemp(dir=folder))
     for each in COPIED:
         if (ROOT / each).is_dir():

@@ -1,7 +1,8 @@
-"""`python -m tests.offline [IP=PORT…] serve …`: pydns, but nothing is sent to upstreams that aren't on loopback.
+"""`python -m tests.offline [IP=PORT…] serve …`: run pydns, but send nothing to upstreams outside loopback.
 
-A worker asks each upstream that it gets whether it leads back to it, so a configuration with 8.8.8.8 would send there.
-Upstreams with a given IP are asked at that port of 127.0.0.1 instead, others at a port where nothing listens.
+A worker sends a query to each new upstream, to find out whether the upstream forwards to this worker. So a
+configuration with 8.8.8.8 would send packets to 8.8.8.8. Here, queries to an IP that was given as IP=PORT go to that
+port of 127.0.0.1 instead. Queries to all other upstreams go to a port where nothing listens.
 """
 
 import sys

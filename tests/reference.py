@@ -1,6 +1,6 @@
-"""The slow, obvious responder: the answers of pydns/serve/fast.py to ordinary questions, in plain words.
+"""The slow, obvious responder: it gives the same answers as pydns/serve/fast.py to ordinary questions.
 
-It works on RRsets in a dict and knows no tables, compiled answers or fast paths.
+It keeps RRsets in a dict. It has no tables, compiled answers or fast paths.
 """
 
 from collections.abc import Iterable
@@ -25,12 +25,12 @@ class Said(NamedTuple):
 
     rcode: str
     authoritative: bool
-    records: frozenset[Record]  # of the answer section
+    records: frozenset[Record]  # records of the answer section
     denied_by: bytes | None  # owner of the SOA record in the authority section
 
 
 class Reference:
-    """Answers for a cluster whose server is reached at `own`."""
+    """Answers for a cluster. The cluster's DNS server has the address `own`."""
 
     def __init__(self, objects: Iterable[Object], own: bytes, pods: PodsMode = PodsMode.INSECURE) -> None:
         objects = list(objects)

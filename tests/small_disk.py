@@ -1,4 +1,4 @@
-"""A small disk of a test's own, in a mount namespace: it can be filled without harm to others."""
+"""Give a test a small disk of its own, in a mount namespace. The test can fill this disk without harm to others."""
 
 import os
 import shutil
@@ -14,7 +14,9 @@ DISK = Path("/mnt")
 
 
 def on_a_small_disk(megabytes: int, code: str, *arguments: str) -> str:
-    """Return what some code prints that runs with a small disk at `DISK`. It finds the arguments in `sys.argv`."""
+    """Run some code with a small disk at `DISK`, and return what the code prints. Its `sys.argv` contains the
+    arguments.
+    """
     if shutil.which("unshare") is None:
         pytest.skip("there is no unshare")
     mount = f"mount -t tmpfs -o size={megabytes}m,mode=755 none {DISK}"
@@ -33,7 +35,7 @@ def on_a_small_disk(megabytes: int, code: str, *arguments: str) -> str:
 
 
 def fill() -> Path:
-    """Fill the disk with a file, and return that."""
+    """Fill the disk with a file, and return the file's path."""
     filling = DISK / "filling"
     with filling.open("wb", buffering=0) as file:
         try:

@@ -1,13 +1,21 @@
-"""A long run of everything at once, against an oracle that knows every right answer: `make soak`, or with --minutes.
+"""A long run with all troubles at once, checked by an oracle that knows every right answer. Run `make soak`.
 
-Objects come, change and go; workers and the controller are killed; watches are cut; upstreams die, fall silent, fail
-and send forgeries; clients of all bad habits ask next to ordinary ones. Wanted: no wrong answer, no NXDOMAIN for a name
-that exists, and at the end no more memory and files than after the first minute, 5 % aside. Lost queries and SERVFAIL
-are counted: a killed worker loses the queries it had received, and a silent upstream has no answer.
+The option --minutes sets the length of the run. During the run:
 
-Processes are killed in the first half, after the first minute. In the second half they live long enough to show a leak.
+- Objects are created, changed and deleted.
+- Workers and the controller are killed.
+- Watches are cut.
+- Upstreams exit, stop answering, return errors, and send forged replies.
+- Badly behaved clients of all kinds send queries next to ordinary clients.
 
-The load is bounded: `_CLIENTS` ordinary clients that wait `_PAUSE_S` between questions, and one bad one.
+The run succeeds if no answer is wrong and no existing name gets NXDOMAIN. In addition, memory and open files at the end
+must be at most 5 % above their values after the first minute. Lost queries and SERVFAIL are only counted: a killed
+worker loses the queries that it had received, and an upstream that doesn't answer gives pydns nothing to return.
+
+Processes are killed only in the first half, after the first minute. In the second half the processes live long enough
+to show a leak.
+
+The load is limited: there are `_CLIENTS` ordinary clients, which wait `_PAUSE_S` between queries, and one bad client.
 """
 
 import argparse
@@ -41,9 +49,9 @@ from tests.running import PROBED, Server, query
 
 _CLIENTS = 3
 _PAUSE_S = 0.004
-_GRACE_S = 45.0  # for a change to be visible: an API server that is away is asked again after 30 s at the latest
-_SETTLED_S = 60.0  # then memory is taken for the first time
-_CALM_S = 30.0  # before memory and files are taken: sockets to upstreams last 25 s
+_GRACE_S = 45.0  # until a change must be visible: pydns tries a failed API server again after at most 30 s
+_SETTLED_S = 60.0  # after this time, memory is measured for the first time
+_CALM_S = 30.0  # wait this long before memory and files are measured: sockets to upstreams stay open for 25 s
 _TROUBLE_S = 3.0
 _IDLE = 300  # connections that do nothing
 _GROWTH = 1.05
@@ -54,7 +62,7 @@ Answer = frozenset[str] | None  # addresses; None: the name doesn't exist
 
 
 class Oracle:
-    """The right answers, by name and time. For any thread."""
+    """The right answers, by name and time. It may be used from any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -92,7 +100,8 @@ class Soak:
         self.wrong: list[str] = []
         self._lock = threading.Lock()
         self._idle: deque[socket.socket] = deque()  # connections that do nothing
-        self._trouble: list[tuple[str, float]] = [("", 0.0)] * 2  # of each upstream, and when it is over
+        # the trouble of each upstream, and when the trouble ends
+        self._trouble: list[tuple[str, float]] = [("", 0.0)] * 2
         self._directory = directory
         self.api = FakeApiServer()
         self.upstreams = [FakeUpstream(self._script(index)) for index in range(2)]
@@ -121,7 +130,7 @@ class Soak:
         return self._report(before, after)
 
     def _work(self, seconds: float, *more: tuple[Callable[[], None], float]) -> None:
-        """Do everything for a while, each action in threads of its own, with a pause between two times."""
+        """Run all actions for some seconds, each in its own threads, with a pause after each run of an action."""
         actions = (
             *[(self._ask_udp, _PAUSE_S)] * _CLIENTS,
             (self._ask_tcp, 0.02),
@@ -165,7 +174,7 @@ class Soak:
         return 1 if self.wrong or panics or grown else 0
 
     def _figures(self) -> dict[str, int]:
-        """Return memory in KiB, and open files, of all processes."""
+        """Return the memory in KiB and the number of open files of all processes."""
         while True:
             with suppress(OSError):
                 pids = procfs.tree(self.server.process.pid)
@@ -209,7 +218,7 @@ class Soak:
                 self._put_service(name, f"10.97.{self.random.randrange(256)}.{self.random.randrange(1, 255)}")
         self.counts["objects changed"] += 1
 
-    # Misfortune
+    # Troubles
 
     def _kill(self) -> None:
         with suppress(OSError, IndexError):
@@ -257,7 +266,7 @@ class Soak:
     # Clients
 
     def _question(self) -> tuple[str, Callable[[float], set[Answer]]]:
-        """Return a name, and a function: time of the question -> its right answers."""
+        """Return a name, and a function that maps the time of a query to its right answers."""
         number = self.random.randrange(3000)
         if number < 300:
             qname = f"www{number}.example"
@@ -361,7 +370,7 @@ class Soak:
                 pass
 
     def _reset(self) -> None:
-        """Ask for something that upstreams know, and go away without waiting for it."""
+        """Send a query for a name that upstreams know, and close the socket without waiting for the reply."""
         sock = self._connected()
         message = query(f"www{self.random.randrange(300)}.example")
         sock.sendall((len(message).to_bytes(2) + message) * 3)
@@ -395,13 +404,13 @@ class Soak:
 
 
 def _forgeries(octets: bytes) -> list[bytes]:
-    """Return replies that can't be an upstream's, with another address."""
+    """Return replies that can't come from an upstream. They contain a wrong address."""
     wrong = octets[:-4] + b"\6\6\6\6"
     return [bytes([wrong[0] ^ 1]) + wrong[1:], wrong[:13] + b"x" + wrong[14:], wrong[:20], query("bank.example.org")]
 
 
 def _outside(qname: str) -> str:
-    """Return the address of a name that upstreams know."""
+    """Return the address that upstreams return for a name."""
     return f"203.0.113.{sum(qname.encode()) % 250 + 1}"
 
 

@@ -30,7 +30,7 @@ def many_files() -> Iterator[None]:
 
 
 def ask_over_tcp(port: int) -> str | None:
-    """Return the address, or None if there is none in time."""
+    """Return the address, or None if no answer arrives in time."""
     with suppress(OSError), socket.create_connection(("127.0.0.1", port), PATIENT_S) as sock:
         sock.sendall(FRAME)
         with sock.makefile("rb") as stream:
@@ -54,7 +54,8 @@ def test_clients_are_answered_beside_idle_half_sent_slow_and_trickling_ones(
 ) -> None:
     server = start()
     worker = server.children()[1]
-    until(lambda: ask_over_tcp(server.port) == "10.96.1.1")  # the worker has only been forked
+    # so far the worker has only been forked, and may not be ready
+    until(lambda: ask_over_tcp(server.port) == "10.96.1.1")
     before = open_files(worker)
     with ExitStack() as crowd:
 
@@ -64,12 +65,12 @@ def test_clients_are_answered_beside_idle_half_sent_slow_and_trickling_ones(
         for number in range(IDLE):
             half = connect()
             if number % 3 == 0:
-                half.send(FRAME[: number % len(FRAME)])  # the rest never comes
+                half.send(FRAME[: number % len(FRAME)])  # the rest of the message is never sent
         until(lambda: open_files(worker) >= before + MAX_CONNECTIONS - 1)
         assert_all_answered(server)
 
         greedy = [connect() for _ in range(20)]
-        for each in greedy:  # ask until the worker takes no more, and read nothing
+        for each in greedy:  # send queries until the worker accepts no more, and read nothing
             each.setblocking(False)
             with suppress(BlockingIOError):
                 for _ in range(2000):
@@ -86,13 +87,13 @@ def test_clients_are_answered_beside_idle_half_sent_slow_and_trickling_ones(
 
         assert open_files(worker) <= before + MAX_CONNECTIONS + 1
         assert server.children()[1] == worker
-    until(lambda: open_files(worker) <= before + 1)  # their connections are closed
+    until(lambda: open_files(worker) <= before + 1)  # the worker has closed their connections
 
 
 def _trickle(clients: list[socket.socket], stopping: threading.Event) -> None:
     for octet in FRAME * 1000:
         for each in clients:
-            with suppress(OSError):  # the worker has closed it to make room
+            with suppress(OSError):  # the worker has closed this connection to make room
                 each.send(bytes([octet]))
         if stopping.wait(0.001):
             return

@@ -1,4 +1,4 @@
-"""A process that meets an unexpected failure ends, and logs why."""
+"""A process exits after an unexpected failure, and logs the reason."""
 
 import asyncio
 import subprocess

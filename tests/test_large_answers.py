@@ -21,7 +21,8 @@ Ask = Callable[..., tuple[dns.message.Message, int]]
 
 def _headless(name: str, addresses: list[str]) -> Iterator[Manifest]:
     yield service(name, "None", ports=_PORTS)
-    for at in range(0, len(addresses), 100):  # as the EndpointSlice controller cuts them
+    # the EndpointSlice controller also puts at most 100 endpoints into a slice
+    for at in range(0, len(addresses), 100):
         yield endpoint_slice(name, *addresses[at : at + 100], number=at, ports=_PORTS)
 
 
@@ -55,7 +56,8 @@ def _records(reply: dns.message.Message) -> int:
     return sum(map(len, reply.answer))
 
 
-# Header, question and 16 octets a record: 512 octets hold 29 A records of this name, 1232 hold 73 and an OPT.
+# Header and question are followed by 16 octets per record. So 512 octets have room for 29 A records of this name. 1232
+# octets have room for 73 A records and an OPT record.
 @pytest.mark.parametrize(
     ("service", "edns", "records", "limit", "truncated"),
     [
@@ -83,7 +85,7 @@ def test_a_truncated_answer_is_complete_over_tcp(ask: Ask) -> None:
 
 def test_srv_records_of_400_endpoints_have_the_right_names(ask: Ask) -> None:
     reply, length = ask("_http._tcp.of-400", "SRV", tcp=True)
-    assert length > 0x3FFF  # beyond the reach of a compression pointer
+    assert length > 0x3FFF  # a compression pointer can't reach this far
     targets = {str(record.target) for rrset in reply.answer for record in rrset}
     wanted = {f"10-9-{number >> 8}-{number & 255}.of-400.shop.svc.cluster.local." for number in range(400)}
     assert targets == wanted
@@ -114,7 +116,7 @@ def test_names_of_a_giant_that_is_still_to_come_are_not_denied(tmp_path: Path, m
         "a-giant.shop.svc.cluster.local.": dns.rcode.NXDOMAIN,
         "example.com.shop.svc.cluster.local.": dns.rcode.NXDOMAIN,
     }.items():
-        for _ in range(2):  # the second time from what is known of the name's parent
+        for _ in range(2):  # the second query uses what the worker has learned about the parent name
             reply = subject.ask(query(qname, 1), tcp=False)
             assert reply is not None
             assert dns.message.from_wire(reply).rcode() == rcode, qname
@@ -128,7 +130,7 @@ def test_more_endpoints_than_a_message_can_count_are_truncated(tmp_path: Path) -
     assert reply is not None
     message = dns.message.from_wire(reply)
     assert message.flags & dns.flags.TC
-    assert _records(message) == 4093  # of 16 octets
+    assert _records(message) == 4093  # each record has 16 octets
 
 
 @pytest.mark.parametrize(("alias", "rtype"), [("alias-5000", "A"), ("alias-srv", "SRV")])

@@ -1,4 +1,4 @@
-"""The rooms of the package: the contracts in .importlinter hold, and each of them can fail."""
+"""Check the rooms of the package: the contracts in .importlinter hold, and each contract can fail."""
 
 import ast
 import shutil
@@ -14,13 +14,14 @@ ROOT = Path(__file__).parents[1]
 CONTRACTS = ROOT / ".importlinter"
 PACKAGE = ROOT / "pydns"
 PURE = ("config", "dns", "kube", "metrics", "upstream", "zones")
-# The names that a pure room may import from a forbidden module. Addresses as text are no sockets.
+# The names that a pure room may import from a forbidden module. For example, a room may handle addresses as text
+# without opening sockets.
 ALLOWED = {
     "pydns.log": {"Level"},
     "random": {"Random"},
     "socket": {"AF_INET", "AF_INET6", "inet_ntop", "inet_pton"},
 }
-# A contract, a file, and an import that breaks the contract if the file has it.
+# Each row has a contract, a file, and an import. The contract is broken if the file contains the import.
 BROKEN = [
     ("rooms", "table/tree.py", "import pydns.config.model"),
     ("rooms", "serve/udp.py", "import pydns.control.http"),
@@ -70,7 +71,8 @@ def test_an_import_that_breaks_a_contract_is_reported(contract: str, path: str, 
 
 
 def excess(source: str) -> Iterator[str]:
-    """Yield each name that a file takes of a module in ALLOWED and that isn't in its list."""
+    """Yield each name that a file imports from a module in ALLOWED although the module's list doesn't contain the name.
+    """
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             yield from (each.name for each in node.names if each.name in ALLOWED)

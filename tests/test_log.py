@@ -1,4 +1,4 @@
-"""The log in bad times: thousands of events, hostile names, a reader that stopped."""
+"""The log under bad conditions: thousands of events, hostile names, and a reader that has stopped."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from pydns.stderr import PIECE, Stderr
 
 
 class Lines:
-    """An outlet that may be full."""
+    """An output for log lines. It may be full."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -51,7 +51,8 @@ def log(lines: Lines, clock: Clock) -> Log:
 
 def test_repeated_events_are_summarized_when_the_minute_is_over(log: Log, lines: Lines, clock: Clock) -> None:
     for number in range(FIRST + 7):
-        log("process died", level=Level.ERROR, process="worker 0", after_s=number)  # numbers make no difference
+        # events that differ only in numbers count as the same event
+        log("process died", level=Level.ERROR, process="worker 0", after_s=number)
     log("process died", level=Level.ERROR, process="worker 1", after_s=0)
     assert len(lines.lines) == FIRST + 1
     clock.now += 59
@@ -69,7 +70,7 @@ def test_repeated_events_are_summarized_when_the_minute_is_over(log: Log, lines:
 def test_events_that_repeated_before_a_fork_are_summarized_by_one_process(log: Log, lines: Lines, clock: Clock) -> None:
     for _ in range(FIRST + 1):
         log("process died")
-    log.forget()  # as a child does
+    log.forget()  # a child process calls this after the fork
     clock.now += 60
     log.summarize()
     assert len(lines.lines) == FIRST
@@ -136,7 +137,7 @@ def test_a_field_cannot_forge_a_line_or_another_field(text: str, as_json: bool, 
         assert (json.loads(value) if value.startswith('"') else value) == text[:2000]
 
 
-Pair = tuple[int, Callable[[], bytes]]  # a descriptor to write to, and a function that reads everything there
+Pair = tuple[int, Callable[[], bytes]]  # a descriptor to write to, and a function that returns everything written to it
 
 
 @pytest.fixture(params=["pipe", "pipe of another user", "socket"])
@@ -177,7 +178,7 @@ def test_an_unread_pipe_takes_whole_lines_until_it_is_full_and_blocks_nobody(pai
     assert not stderr.write(line, 0.01)
     assert os.get_blocking(fd)  # other processes share the descriptor
     found = read()
-    while stderr.write(b""):  # the rest of a line whose beginning had room
+    while stderr.write(b""):  # this writes the rest of the line; at first there was room only for its beginning
         rest = read()
         found += rest
         if not rest:
@@ -195,7 +196,7 @@ def test_a_line_longer_than_a_pipe_takes_is_completed_before_the_next_one() -> N
         pass
     os.read(reading, PIECE)
     long = b"y" * PIECE + b"z\n"
-    assert stderr.write(long)  # the beginning has room, the rest waits
+    assert stderr.write(long)  # there is room for the beginning, and the rest waits
     assert not stderr.write(b"next\n")
     found = os.read(reading, 1 << 20)
     assert stderr.write(b"next\n")

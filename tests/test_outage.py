@@ -1,9 +1,11 @@
-"""An hour in which the API server fails in every way we know of, in a few seconds: the clock is a number.
+"""An hour in which the API server fails in every way that we know of. It takes a few seconds: the clock is a number.
 
-Reflectors, zone, table and responder are the real ones. The server is `tests.fakes.cluster`. Between it and each
-reflector is a `Wire`: it withholds, fails or cuts requests and events, as the server's current mood wants. Objects
-change all the time. No deleted name comes back, except by a backup, so that answers can be judged: a name that was
-answered while it existed, and has existed ever since, must not be denied.
+Reflectors, zone, table and responder are the real code. The API server is `tests.fakes.cluster`. A `Wire` connects each
+reflector to the API server. The wire withholds, fails or cuts requests and events, as the server's current mood
+demands. Objects change all the time.
+
+A deleted name never comes back, unless a backup is restored. This makes it possible to judge the answers: if a name was
+answered while it existed, and has existed ever since, then the name must not be denied.
 """
 
 from collections.abc import Iterable, Iterator
@@ -35,13 +37,13 @@ KINDS = (Kind.NAMESPACE, Kind.SERVICE, Kind.ENDPOINT_SLICE)
 EVERYTHING = selector("", "")
 HTML = b"<html><body>503 from the proxy</body></html>\n"
 BOOKMARK_S = 60
-WELL_S = 150  # between troubles: enough for the longest pause of a reflector
-RECOVERED_S = 75.0  # age of data that is current: a bookmark's period and some
+WELL_S = 150  # seconds between two troubles: enough for the longest pause of a reflector
+RECOVERED_S = 75.0  # current data is at most this old: the period of bookmarks and some more
 STEP_S = 1
 
 
 class Mood(NamedTuple):
-    """How the server is for a while, and whether it confirms anything meanwhile."""
+    """How the API server behaves for some time, and whether it confirms any data during that time."""
 
     name: str
     seconds: int
@@ -55,7 +57,7 @@ TROUBLES = (
     Mood("429", 90, True),
     Mood("HTML with 200", 60, True),
     Mood("HTML with 502", 60, True),
-    Mood("deaf", 100, True),  # connections stay open, nothing arrives until it is over
+    Mood("deaf", 100, True),  # connections stay open, but nothing arrives until the mood ends
     Mood("deaf for longer than a watch lasts", 800, True),
     Mood("cuts watches", 120),
     Mood("410 in streams", 90),
@@ -66,13 +68,13 @@ TROUBLES = (
 
 
 class Server:
-    """The cluster behind the wires, its mood, and how it changes."""
+    """The cluster behind the wires, its mood, and the changes of its objects."""
 
     def __init__(self, random: Random) -> None:
         self.cluster = Cluster()
         self.mood = WELL
         self._random = random
-        self._count = 0  # of names and addresses that were ever used
+        self._count = 0  # how many names and addresses have been used so far
         self._plain: list[str] = []
         self._headless: list[str] = []
         self.backup = self._back_up()
@@ -94,7 +96,7 @@ class Server:
         self._plain, self._headless = list(plain), list(headless)
 
     def change(self) -> None:
-        """Change something."""
+        """Change one object."""
         self._random.choice(
             [
                 self.create_plain,
@@ -117,11 +119,13 @@ class Server:
         self._apply_slice(self._headless[-1])
 
     def move(self) -> None:
-        """Give a Service another address."""
+        """Give a Service a new address."""
         self._apply_service(self._random.choice(self._plain), self._address())
 
     def roll(self) -> None:
-        """Replace all endpoints of a Service by one event: of two, one could be lost, and no client would be right."""
+        """Replace all endpoints of a Service by one event. With two events, one could be lost, and then no client would
+        be right.
+        """
         self._apply_slice(self._random.choice(self._headless))
 
     def delete_plain(self) -> None:
@@ -165,7 +169,7 @@ class Server:
 
 
 class Wire:
-    """One kind: its reflector, and the open watch with events in flight, or a request that hangs."""
+    """One kind: its reflector, and either the open watch with the events in flight or a pending request."""
 
     def __init__(self, kind: Kind, server: Server, random: Random, *, watch_list: bool) -> None:
         self.kind = kind
@@ -174,7 +178,7 @@ class Wire:
         self._server = server
         self._random = random
         self._coming: bytes | None = None  # None: no watch is open
-        self._ends = 0.0  # when the server ends the watch
+        self._ends = 0.0  # the time at which the server ends the watch
         self._silence_s = 0.0
         self._heard = 0.0
         self._hangs_until: float | None = None
@@ -184,7 +188,7 @@ class Wire:
             self._coming += change_line(change, EVERYTHING)
 
     def step(self, now: float) -> Iterator[Step]:
-        """Let a second pass."""
+        """Simulate one second."""
         if self._hangs_until is not None:
             if now < self._hangs_until:
                 return
@@ -192,7 +196,7 @@ class Wire:
             yield self.reflector.on_failure(Failure.TIMEOUT, "no answer", now)
         if self._coming is not None:
             yield from self._read(now)
-        for _ in range(3):  # pages, or a watch that begins at once after a listing
+        for _ in range(3):  # there may be several pages, or a watch that begins directly after a listing
             if self._coming is None and self._hangs_until is None:
                 yield from self._perform(now)
 
@@ -214,7 +218,7 @@ class Wire:
             self._coming += event_line("ERROR", status_body(code, "Expired" if code == 410 else "", "no"))
 
     def lose(self, now: float) -> Iterator[Step]:
-        """Cut an open watch before anything that is on its way."""
+        """Cut an open watch before any event in flight arrives."""
         if self._coming is not None:
             self._coming = b""
         yield from self.cut(now)
@@ -307,7 +311,7 @@ class Wire:
 
 
 class Table(Reader):
-    """A table within the process that writes it: LMDB opens a file once in a process."""
+    """A table in the same process as its writer: a process may open an LMDB file only once."""
 
     def __init__(self, writer: Writer) -> None:
         self._environment = writer._environment
@@ -315,12 +319,12 @@ class Table(Reader):
 
 
 class Dns:
-    """Zone, table and responder, fed with events as the controller does it."""
+    """Zone, table and responder. They get events in the same way as from the controller."""
 
     def __init__(self, state_dir: Path) -> None:
         self.zone = Zone(ZoneOptions())
         self._writer = Writer(state_dir, self.zone.facts(serial=0, synced=False))
-        self._table: Table | None = None  # from the first sync on, which opens the file anew
+        self._table: Table | None = None  # None until the first sync, which opens the file again
 
     def take(self, steps: Iterable[Step]) -> None:
         for step in steps:
@@ -328,7 +332,7 @@ class Dns:
                 self.zone.apply(event)
 
     def publish(self) -> bool:
-        """Write the changes to the table. Returns whether anything has."""
+        """Write the changes to the table. Return whether there were any."""
         facts = self.zone.facts(serial=self.zone.resource_version, synced=True)
         if self._table is not None:
             changes = self.zone.flush()
@@ -344,7 +348,7 @@ class Dns:
         return True
 
     def denied(self, qnames: Iterable[bytes]) -> set[bytes]:
-        """Return those that get NXDOMAIN."""
+        """Return the names that get NXDOMAIN."""
         assert self._table is not None
         found = set()
         with self._table.transaction() as transaction:
@@ -366,7 +370,7 @@ class Dns:
 
 
 def fresh(cluster: Cluster) -> tuple[dict[bytes, bytes], dict[bytes, bytes]]:
-    """Return the contents of a table made from the server's current objects."""
+    """Return the contents of a new table that is made from the server's current objects."""
     zone = Zone(ZoneOptions())
     for kind in KINDS:
         zone.apply(Init(kind))
@@ -382,7 +386,7 @@ def fresh(cluster: Cluster) -> tuple[dict[bytes, bytes], dict[bytes, bytes]]:
 
 
 class Hour:
-    """All of it, second by second."""
+    """The whole simulation, second by second."""
 
     def __init__(self, seed: int, state_dir: Path, *, watch_list: bool) -> None:
         self.now = 0.0
@@ -391,7 +395,7 @@ class Hour:
         self.wires = [Wire(kind, self.server, self.random, watch_list=watch_list) for kind in KINDS]
         self.server.cluster.on_change = self._changed
         self.dns = Dns(state_dir)
-        self.served: set[bytes] = set()  # answered while they existed, and existing ever since
+        self.served: set[bytes] = set()  # names that were answered while they existed, and that have existed ever since
         self._judge_deletions()
         self.audit_due = self.audit_ends = 200.0
 
@@ -404,10 +408,11 @@ class Hour:
         return self.now - min(0.0 if each is None else each for each in heard)
 
     def spend(self, mood: Mood) -> list[float]:
-        """Live through a mood; return the age of the data, second by second."""
+        """Simulate a mood; return the age of the data for each second."""
         self.server.mood = mood
         ages = []
-        if mood.is_mute and not mood.name.startswith("deaf"):  # the server's process is gone, or the proxy's
+        # the process of the API server or of the proxy has exited
+        if mood.is_mute and not mood.name.startswith("deaf"):
             for wire in self.wires:
                 self.dns.take(wire.cut(self.now))
         if mood.name == "restored from a backup":
@@ -475,13 +480,13 @@ def test_nothing_that_exists_is_denied_in_an_hour_of_misbehaviour(seed: int, wat
     for trouble in troubles:
         ages = hour.spend(trouble)
         if trouble.is_mute:
-            # Nothing was taken for a confirmation but an audit that was on its way.
+            # Only an audit that was in flight may have confirmed data during the trouble.
             assert ages[-1] >= trouble.seconds - STEP_S - FIGURES.audit_confirm_s, trouble
         assert hour.spend(WELL)[-1] <= RECOVERED_S, trouble
     while hour.now < 3600:
         hour.spend(WELL)
 
-    hour.spend(Mood("well", 700))  # two audits
+    hour.spend(Mood("well", 700))  # enough time for two audits
     assert len(hour.served) > 30
     assert hour.dns.contents() == fresh(hour.server.cluster)
     hour.dns.close()

@@ -1,4 +1,4 @@
-"""Log lines for queries: which queries get one, its fields, changes at run time, and a log that nobody reads."""
+"""Log lines for queries: which queries are logged, the fields, changes at run time, and a log that nobody reads."""
 
 import os
 import re
@@ -70,7 +70,7 @@ class Configured:
         self.server = start(flags=["--config", str(self._path)], workers=workers, listen=listen)
         until(
             lambda: self.ask("ready.example.com.", host=host) == Rcode.NOERROR, 5
-        )  # refused without the configuration
+        )  # without the configuration this query would be refused
 
     def write(self, queries: dict[str, Any] | None) -> None:
         config = {"upstreams": [{"address": f"127.0.0.1:{self._upstream.port}"}]}
@@ -79,7 +79,7 @@ class Configured:
         changed.rename(self._path)
 
     def ask(self, qname: str, qtype: int = A, *, tcp: bool = False, host: str = "127.0.0.1") -> int:
-        """Return the rcode."""
+        """Send a query and return the rcode."""
         reply = Address(host, self.server.port, silent=False).ask(query(qname, qtype), tcp=tcp)
         assert reply is not None
         return reply[3] & 15
@@ -90,12 +90,15 @@ class Configured:
         return [each.groups() for each in found if each and each[3] not in (".", "ready.example.com.")]
 
     def are_logged(self, wanted: bool) -> bool:
-        """Ask by sixteen sockets, so that both workers get some. Return whether all queries, or none, are logged."""
+        """Send queries from sixteen sockets, so that both workers get some. Return whether all or none were logged, as
+        wanted.
+        """
         before = len(self.lines())
         for _ in range(16):
             self.ask(WEB + ".")
         with suppress(AssertionError):
-            until(lambda: len(self.lines()) - before >= 16, 2.0 if wanted else 0.15)  # lines wait for 0.05 s
+            # a worker writes its lines after at most 0.05 s
+            until(lambda: len(self.lines()) - before >= 16, 2.0 if wanted else 0.15)
         return len(self.lines()) - before == (16 if wanted else 0)
 
 
@@ -116,15 +119,16 @@ def test_a_change_takes_effect_on_every_worker(configured: Start) -> None:
     until(lambda: server.are_logged(False))
 
 
-# Question, type, over TCP; then name, type, rcode, and whether it is one that filters take.
+# Each row has a name, a type, and whether TCP is used. Then come the rcode and the class that filters use.
 ASKED = [
     (WEB + ".", A, False, "NOERROR", "success"),
     (WEB + ".", A, True, "NOERROR", "success"),
     (WEB + ".", AAAA, False, "NOERROR", "denial"),
     ("no.shop.svc.cluster.local.", A, False, "NXDOMAIN", "denial"),
-    ("x\\001b.svc.cluster.local.", A, False, "NXDOMAIN", "denial"),  # ends with the octets of b.svc.cluster.local
+    # the wire name ends with the octets of b.svc.cluster.local
+    ("x\\001b.svc.cluster.local.", A, False, "NXDOMAIN", "denial"),
     ("www.example.com.", A, False, "NOERROR", "success"),
-    ("www.example.com.", A, True, "NOERROR", "success"),  # from the cache
+    ("www.example.com.", A, True, "NOERROR", "success"),  # the answer comes from the cache
     ("nx.example.com.", TXT, True, "NXDOMAIN", "denial"),
     ("WEB.shop.svc.cluster.local.", 251, False, "REFUSED", "error"),
 ]
@@ -172,7 +176,7 @@ def test_replies_come_from_every_address_with_the_log_and_without(
     start: Callable[..., Server],
     tmp_path: Path,
 ) -> None:
-    # 127.0.0.2 has no separate socket: the one for all addresses answers.
+    # 127.0.0.2 has no socket of its own: the socket for all addresses answers.
     server = Configured(start, tmp_path, upstream, queries, listen=listen, host=host)
     for qname in WEB, "www.example.com", "www.example.com", "other.example.com":
         assert server.ask(qname + ".", host=host) == Rcode.NOERROR
@@ -192,7 +196,7 @@ def test_a_share_of_them_is_chosen_at_random(configured: Start) -> None:
             sock.recv(512)
     until(lambda: len(server.lines()) > 200)
     time.sleep(0.15)
-    assert 200 < len(server.lines()) < 400  # 6.9 standard deviations
+    assert 200 < len(server.lines()) < 400  # the expected value is 300; the limits are 6.9 standard deviations away
 
 
 def test_a_name_cannot_forge_a_log_line(configured: Start) -> None:
@@ -206,7 +210,7 @@ def test_a_name_cannot_forge_a_log_line(configured: Start) -> None:
 
 
 class Outlet:
-    """Takes all lines until it is full."""
+    """Accepts all lines until it is full."""
 
     def __init__(self) -> None:
         self.pieces: list[bytes] = []
@@ -232,7 +236,7 @@ class OneClient(Port):
 
 def test_many_lines_are_written_together() -> None:
     outlet = Outlet()
-    queries = QueryLog(Log(outlet=outlet), lambda *_: None)  # where it is never later
+    queries = QueryLog(Log(outlet=outlet), lambda *_: None)  # with this clock no time passes
     queries.configure(Config(log=model.LogOptions(model.QueryLogOptions())))
     port = OneClient()
     reply = WEB_A[:2] + b"\x84\0" + WEB_A[4:]
@@ -243,10 +247,10 @@ def test_many_lines_are_written_together() -> None:
     outlet.is_full, outlet.tries = True, 0
     for _ in range(3000):
         queries.replied(port, None, reply, time.monotonic())
-    assert outlet.tries == 1  # it is tried again when time has passed
+    assert outlet.tries == 1  # the log tries again only after some time
     outlet.is_full = False
     queries.write()
-    queries.write()  # the count of lost lines
+    queries.write()  # this writes the number of lost lines
     written = b"".join(outlet.pieces)
     lost = int(written.partition(b'event="query lines lost" number=')[2].split()[0])
     assert written.count(b" event=query ") + lost == 3100
@@ -256,7 +260,8 @@ def test_many_lines_are_written_together() -> None:
 def test_a_blocked_log_delays_no_query_and_reports_lost_lines_later(manifests: Path, tmp_path: Path) -> None:
     config = tmp_path / "config.yaml"
     config.write_text("log: {queries: {}}")
-    port = free_port()  # for UDP and TCP; a port chosen by pydns would be in the log, which isn't read here
+    # for UDP and TCP; pydns would log a port that it chose itself, but this test doesn't read the log
+    port = free_port()
     arguments = ["--workers", "1", "--state-dir", str(tmp_path / "state"), "--listen", f"127.0.0.1:{port}"]
     arguments += ["--manifests", str(manifests), "--config", str(config)]
     reading, writing = os.pipe()
@@ -268,9 +273,9 @@ def test_a_blocked_log_delays_no_query_and_reports_lost_lines_later(manifests: P
             sock.connect(("127.0.0.1", port))
             until(lambda: _answers(sock) or process.poll() is not None)
             assert process.poll() is None, os.read(reading, 4096)
-            for number in range(4000):  # 640 KB of lines: the pipe takes 64, the buffer 256
+            for number in range(4000):  # 640 KB of lines: the pipe holds 64 KB, and the buffer 256 KB
                 assert _answers(sock), number
-            for number in range(50):  # more lines of the controller than the pipe has room for in any case
+            for number in range(50):  # these lines of the controller need more room than the pipe ever has
                 (manifests / f"bad{number}.yaml").write_text("kind: [")
             (manifests / "other.yaml").write_text((manifests / "web.yaml").read_text().replace("web", "other"))
             until(lambda: _answers(sock, WEB.replace("web", "other")))

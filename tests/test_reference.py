@@ -1,4 +1,4 @@
-"""The responder answers as the slow, obvious one does, for any cluster and any ordinary question."""
+"""The responder gives the same answers as the slow, obvious responder, for any cluster and any ordinary question."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory

@@ -1,4 +1,4 @@
-"""Real processes on loopback: what probes and clients see while processes die, get stuck, drain and restart."""
+"""Real processes on loopback: what probes and clients see while processes exit, hang, drain and restart."""
 
 import json
 import os
@@ -37,7 +37,9 @@ CLIENTS = 4
 
 
 class Load:
-    """Clients that ask without pause: each sends its next query after a reply. Lost queries are not sent again."""
+    """Clients that send queries without pause: each client sends its next query after a reply. Lost queries aren't
+    repeated.
+    """
 
     def __init__(self, port: int, clients: int, patience_s: float = 10.0) -> None:
         self.answered = self.lost = 0
@@ -50,7 +52,8 @@ class Load:
 
     def _ask(self) -> None:
         while not self._stopping.is_set():
-            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:  # another port: another worker, perhaps
+            # each socket has a new port, so another worker may get the query
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
                 sock.settimeout(self._patience_s)
                 sock.connect(("127.0.0.1", self._port))
                 sock.send(query(WEB))
@@ -66,7 +69,8 @@ class Load:
             thread.join(PATIENCE_S)
 
 
-@pytest.mark.parametrize(("victim", "may_lose"), [("controller", 0), ("worker", CLIENTS)])  # all may be in one batch
+# one batch may contain the queries of all clients
+@pytest.mark.parametrize(("victim", "may_lose"), [("controller", 0), ("worker", CLIENTS)])
 def test_a_process_killed_under_load_loses_only_its_current_queries(
     start: Callable[..., Server], victim: str, may_lose: int
 ) -> None:
@@ -91,7 +95,8 @@ def test_a_stuck_worker_fails_the_health_probe_and_is_replaced(start: Callable[.
         found: dict[str, Any] = json.loads(server.get("/status")[1])["processes"][3]
         return found
 
-    until(lambda: server.get("/ready")[0] == 200)  # the first self-check has passed: before it a worker has more time
+    # the first self-check has passed: before this check, a worker is allowed more time
+    until(lambda: server.get("/ready")[0] == 200)
     assert server.get("/health") == (200, "OK\n")
     stuck = server.children()[2]
     os.kill(stuck, signal.SIGSTOP)
@@ -100,8 +105,8 @@ def test_a_stuck_worker_fails_the_health_probe_and_is_replaced(start: Callable[.
     until(lambda: not is_running(stuck))
     until(lambda: server.get("/health") == (200, "OK\n"))
 
-    assert len(server.logged("worker stuck")) == 1  # worker 0 wasn't
-    until(lambda: reported()["restarts"] == 1)  # the page is made once a second
+    assert len(server.logged("worker stuck")) == 1  # worker 0 wasn't stuck
+    until(lambda: reported()["restarts"] == 1)  # the metrics page is updated once a second
     worker = reported()
     assert (worker["process"], worker["restarts"], worker["stuck"]) == ("worker 1", 1, 1)
     assert is_running(worker["pid"])
@@ -113,27 +118,30 @@ def test_probes_are_answered_by_the_next_controller(start: Callable[..., Server]
     killed = server.children()[0]
     os.kill(killed, signal.SIGKILL)
     until(lambda: not is_running(killed))
-    assert server.get("/health") == (200, "OK\n")  # waits in the socket for the next controller
+    # the request waits in the socket until the next controller accepts it
+    assert server.get("/health") == (200, "OK\n")
     until(lambda: server.get("/ready") == (200, "OK\n"))
 
 
 def test_a_drain_fails_readiness_at_once_and_answers_until_clients_stop(start: Callable[..., Server]) -> None:
-    server = start(workers=2, flags=(*PROBED, "--drain-quiet", "4"))  # a client that is slow today isn't quiet
-    assert server.ask(WEB) == "10.96.1.1"  # not late
+    # a client that the busy machine delays must not count as quiet
+    server = start(workers=2, flags=(*PROBED, "--drain-quiet", "4"))
+    assert server.ask(WEB) == "10.96.1.1"  # the answer isn't late
     server.process.send_signal(signal.SIGTERM)
     until(lambda: bool(server.logged("stopping")))
     assert server.get("/ready") == (503, "draining\n")
-    until(lambda: server.get("/health")[0] == 200)  # a worker that has no CPU for 5 s counts as silent
+    # on a busy machine a worker may get no CPU for 5 s, and then counts as silent
+    until(lambda: server.get("/health")[0] == 200)
     began = time.monotonic()
     asked = in_doubt = 0
-    all_count = False  # whether every worker does: the signal to begin may come after some queries
-    while time.monotonic() - began < 4.5 or not all_count:  # longer than the quiet that it waits for
+    all_count = False  # whether every worker counts; the signal to begin may arrive after some queries
+    while time.monotonic() - began < 4.5 or not all_count:  # longer than the quiet time that the drain waits for
         assert server.ask(WEB) == "10.96.1.1"
         asked += 1
         if not all_count:
             in_doubt = asked
             all_count = all(server.late_queries())
-        time.sleep(0.05)  # the pace of the clients
+        time.sleep(0.05)  # the clients send at this pace
     assert server.wait() == 0
     late = int(server.logged("stopped")[0].rpartition("late_queries=")[2])
     assert asked - in_doubt < late <= asked
@@ -202,7 +210,8 @@ def test_a_restart_without_the_api_server_is_ready_at_once_with_the_restored_tab
     assert json.loads(server.get("/status")[1])["restored"] is True
     assert "serving   a table from before the restart" in server.status()
     api.heal()
-    until(lambda: json.loads(server.get("/status")[1])["restored"] is False, 60)  # it asks again within 30 s
+    # the controller asks the API server again within 30 s
+    until(lambda: json.loads(server.get("/status")[1])["restored"] is False, 60)
     until(lambda: "from before" not in server.status())
 
 
@@ -226,7 +235,7 @@ def test_the_status_has_the_processes_and_their_memory(start: Callable[..., Serv
     assert (whole["synced"], whole["draining"], len(whole["processes"])) == (True, False, 4)
     assert 20e6 < whole["memory"] < 300e6
     server.stop()
-    assert "worker 1: pid" in server.status()  # the status of a moment ago
+    assert "worker 1: pid" in server.status()  # this status is a moment old
     assert "memory" not in server.status()
 
 

@@ -1,4 +1,4 @@
-"""Before the cluster has been listed, known names are answered, and no name is denied that may still come."""
+"""Before the first listing of the cluster, known names are answered, and no name is denied that may still appear."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The same zone files and questions: Knot DNS and pydns give the same answers."""
+"""Knot DNS and pydns give the same answers to the same questions about the same zone files."""
 
 import re
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from tests.bench.servers import knot_configuration
 from tests.daemons import serving
 from tests.subject import InProcess, load, load_static
 
-# Knot has no $GENERATE.
+# Knot doesn't support $GENERATE.
 _FILES: dict[str, str] = {
     file: re.sub(r"\$GENERATE.*", "", text)
     for file, text in yaml.safe_load((Path(__file__).parent / "cases" / "zones.yaml").read_text())["zones"].items()
@@ -94,7 +94,7 @@ _NAMES = [
     "x.inner.example.net",
     "below.example.net",
 ]
-# DS belongs to the parent, which should deny it (RFC 4035 section 3.1.4.1). Nothing here is signed.
+# The parent zone is responsible for DS and should deny it (RFC 4035 section 3.1.4.1). No zone here is signed.
 _DIFFERENCES = {("inner.example.net", "DS")}
 
 

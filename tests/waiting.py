@@ -1,9 +1,10 @@
-"""Waiting for other threads and processes. The one place in the tests that polls."""
+"""Wait for other threads and processes. In the tests, only this module polls."""
 
 import time
 from collections.abc import Callable
 
-# For what happens at once on an idle machine. CI is a busy one, and waiting costs nothing where it succeeds.
+# A limit for events that happen at once on an idle machine. CI machines are busy. A long limit costs nothing when the
+# test succeeds.
 PATIENCE_S = 60.0
 
 
