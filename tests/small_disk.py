@@ -14,9 +14,7 @@ DISK = Path("/mnt")
 
 
 def on_a_small_disk(megabytes: int, code: str, *arguments: str) -> str:
-    """Run some code with a small disk at `DISK`, and return what the code prints. Its `sys.argv` contains the
-    arguments.
-    """
+    """Run `code` with a small disk at `DISK`, and return what the code prints. Its `sys.argv` has the arguments."""
     if shutil.which("unshare") is None:
         pytest.skip("there is no unshare")
     mount = f"mount -t tmpfs -o size={megabytes}m,mode=755 none {DISK}"

@@ -100,7 +100,7 @@ class Soak:
         self.wrong: list[str] = []
         self._lock = threading.Lock()
         self._idle: deque[socket.socket] = deque()  # connections that do nothing
-        # the trouble of each upstream, and when the trouble ends
+        # The trouble of each upstream, and when the trouble ends.
         self._trouble: list[tuple[str, float]] = [("", 0.0)] * 2
         self._directory = directory
         self.api = FakeApiServer()

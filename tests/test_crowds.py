@@ -54,7 +54,7 @@ def test_clients_are_answered_beside_idle_half_sent_slow_and_trickling_ones(
 ) -> None:
     server = start()
     worker = server.children()[1]
-    # so far the worker has only been forked, and may not be ready
+    # So far the worker has only been forked, and may not be ready.
     until(lambda: ask_over_tcp(server.port) == "10.96.1.1")
     before = open_files(worker)
     with ExitStack() as crowd:

@@ -21,7 +21,7 @@ Ask = Callable[..., tuple[dns.message.Message, int]]
 
 def _headless(name: str, addresses: list[str]) -> Iterator[Manifest]:
     yield service(name, "None", ports=_PORTS)
-    # the EndpointSlice controller also puts at most 100 endpoints into a slice
+    # The EndpointSlice controller also puts at most 100 endpoints into a slice.
     for at in range(0, len(addresses), 100):
         yield endpoint_slice(name, *addresses[at : at + 100], number=at, ports=_PORTS)
 

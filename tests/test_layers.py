@@ -71,8 +71,7 @@ def test_an_import_that_breaks_a_contract_is_reported(contract: str, path: str, 
 
 
 def excess(source: str) -> Iterator[str]:
-    """Yield each name that a file imports from a module in ALLOWED although the module's list doesn't contain the name.
-    """
+    """Yield each name that a file imports from a module in ALLOWED, if the module's list doesn't contain the name."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             yield from (each.name for each in node.names if each.name in ALLOWED)

@@ -51,7 +51,7 @@ def log(lines: Lines, clock: Clock) -> Log:
 
 def test_repeated_events_are_summarized_when_the_minute_is_over(log: Log, lines: Lines, clock: Clock) -> None:
     for number in range(FIRST + 7):
-        # events that differ only in numbers count as the same event
+        # Events that differ only in numbers count as the same event.
         log("process died", level=Level.ERROR, process="worker 0", after_s=number)
     log("process died", level=Level.ERROR, process="worker 1", after_s=0)
     assert len(lines.lines) == FIRST + 1

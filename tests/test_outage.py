@@ -123,8 +123,9 @@ class Server:
         self._apply_service(self._random.choice(self._plain), self._address())
 
     def roll(self) -> None:
-        """Replace all endpoints of a Service by one event. With two events, one could be lost, and then no client would
-        be right.
+        """Replace all endpoints of a Service by one event.
+
+        With two events, one event could be lost, and then no client would get a right answer.
         """
         self._apply_slice(self._random.choice(self._headless))
 
@@ -411,7 +412,7 @@ class Hour:
         """Simulate a mood; return the age of the data for each second."""
         self.server.mood = mood
         ages = []
-        # the process of the API server or of the proxy has exited
+        # The process of the API server or of the proxy has exited.
         if mood.is_mute and not mood.name.startswith("deaf"):
             for wire in self.wires:
                 self.dns.take(wire.cut(self.now))

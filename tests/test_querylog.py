@@ -90,14 +90,12 @@ class Configured:
         return [each.groups() for each in found if each and each[3] not in (".", "ready.example.com.")]
 
     def are_logged(self, wanted: bool) -> bool:
-        """Send queries from sixteen sockets, so that both workers get some. Return whether all or none were logged, as
-        wanted.
-        """
+        """Send queries from sixteen sockets, so that both workers get some. Return whether all or none are logged."""
         before = len(self.lines())
         for _ in range(16):
             self.ask(WEB + ".")
         with suppress(AssertionError):
-            # a worker writes its lines after at most 0.05 s
+            # A worker writes its lines after at most 0.05 s.
             until(lambda: len(self.lines()) - before >= 16, 2.0 if wanted else 0.15)
         return len(self.lines()) - before == (16 if wanted else 0)
 
@@ -125,7 +123,7 @@ ASKED = [
     (WEB + ".", A, True, "NOERROR", "success"),
     (WEB + ".", AAAA, False, "NOERROR", "denial"),
     ("no.shop.svc.cluster.local.", A, False, "NXDOMAIN", "denial"),
-    # the wire name ends with the octets of b.svc.cluster.local
+    # The wire name ends with the octets of b.svc.cluster.local.
     ("x\\001b.svc.cluster.local.", A, False, "NXDOMAIN", "denial"),
     ("www.example.com.", A, False, "NOERROR", "success"),
     ("www.example.com.", A, True, "NOERROR", "success"),  # the answer comes from the cache
@@ -260,7 +258,7 @@ def test_many_lines_are_written_together() -> None:
 def test_a_blocked_log_delays_no_query_and_reports_lost_lines_later(manifests: Path, tmp_path: Path) -> None:
     config = tmp_path / "config.yaml"
     config.write_text("log: {queries: {}}")
-    # for UDP and TCP; pydns would log a port that it chose itself, but this test doesn't read the log
+    # For UDP and TCP; pydns would log a port that it chose itself, but this test doesn't read the log.
     port = free_port()
     arguments = ["--workers", "1", "--state-dir", str(tmp_path / "state"), "--listen", f"127.0.0.1:{port}"]
     arguments += ["--manifests", str(manifests), "--config", str(config)]

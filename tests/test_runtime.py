@@ -37,9 +37,7 @@ CLIENTS = 4
 
 
 class Load:
-    """Clients that send queries without pause: each client sends its next query after a reply. Lost queries aren't
-    repeated.
-    """
+    """Clients that send queries without pause: each sends its next query after a reply. Lost queries stay lost."""
 
     def __init__(self, port: int, clients: int, patience_s: float = 10.0) -> None:
         self.answered = self.lost = 0
@@ -52,7 +50,7 @@ class Load:
 
     def _ask(self) -> None:
         while not self._stopping.is_set():
-            # each socket has a new port, so another worker may get the query
+            # Each socket has a new port, so another worker may get the query.
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
                 sock.settimeout(self._patience_s)
                 sock.connect(("127.0.0.1", self._port))
@@ -69,7 +67,7 @@ class Load:
             thread.join(PATIENCE_S)
 
 
-# one batch may contain the queries of all clients
+# One batch may contain the queries of all clients.
 @pytest.mark.parametrize(("victim", "may_lose"), [("controller", 0), ("worker", CLIENTS)])
 def test_a_process_killed_under_load_loses_only_its_current_queries(
     start: Callable[..., Server], victim: str, may_lose: int
@@ -95,7 +93,7 @@ def test_a_stuck_worker_fails_the_health_probe_and_is_replaced(start: Callable[.
         found: dict[str, Any] = json.loads(server.get("/status")[1])["processes"][3]
         return found
 
-    # the first self-check has passed: before this check, a worker is allowed more time
+    # The first self-check has passed: before this check, a worker is allowed more time.
     until(lambda: server.get("/ready")[0] == 200)
     assert server.get("/health") == (200, "OK\n")
     stuck = server.children()[2]
@@ -118,19 +116,19 @@ def test_probes_are_answered_by_the_next_controller(start: Callable[..., Server]
     killed = server.children()[0]
     os.kill(killed, signal.SIGKILL)
     until(lambda: not is_running(killed))
-    # the request waits in the socket until the next controller accepts it
+    # The request waits in the socket until the next controller accepts it.
     assert server.get("/health") == (200, "OK\n")
     until(lambda: server.get("/ready") == (200, "OK\n"))
 
 
 def test_a_drain_fails_readiness_at_once_and_answers_until_clients_stop(start: Callable[..., Server]) -> None:
-    # a client that the busy machine delays must not count as quiet
+    # A client that the busy machine delays must not count as quiet.
     server = start(workers=2, flags=(*PROBED, "--drain-quiet", "4"))
     assert server.ask(WEB) == "10.96.1.1"  # the answer isn't late
     server.process.send_signal(signal.SIGTERM)
     until(lambda: bool(server.logged("stopping")))
     assert server.get("/ready") == (503, "draining\n")
-    # on a busy machine a worker may get no CPU for 5 s, and then counts as silent
+    # On a busy machine a worker may get no CPU for 5 s, and then counts as silent.
     until(lambda: server.get("/health")[0] == 200)
     began = time.monotonic()
     asked = in_doubt = 0
@@ -210,7 +208,7 @@ def test_a_restart_without_the_api_server_is_ready_at_once_with_the_restored_tab
     assert json.loads(server.get("/status")[1])["restored"] is True
     assert "serving   a table from before the restart" in server.status()
     api.heal()
-    # the controller asks the API server again within 30 s
+    # The controller asks the API server again within 30 s.
     until(lambda: json.loads(server.get("/status")[1])["restored"] is False, 60)
     until(lambda: "from before" not in server.status())
 

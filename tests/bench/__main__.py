@@ -1,6 +1,6 @@
-"""`python -m tests.bench`: measures, prints one readable report, and exits 1 if something couldn't be measured.
+"""`python -m tests.bench`: measure, print one readable report, and exit with 1 if a measurement failed.
 
-A figure that misses its target is no failure: a busy machine misses it too.
+A figure that misses its target is not a failure: on a busy machine it may miss the target too.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from tests.bench import (
     tools,
 )
 
-_PARTS = {  # what it measures, and the programs that it needs
+_PARTS = {  # the purpose of each part, and the programs that the part needs
     "names": ("CPU per query, next to Knot DNS", ("dnsperf", "knotd", "taskset")),
     "forward": (
         "CPU per query that is asked upstream, next to Unbound and dnsmasq",

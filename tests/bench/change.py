@@ -1,7 +1,7 @@
-"""How soon a client sees that a Service changed, in a big cluster.
+"""Measure how soon a client sees that a Service changed, in a big cluster.
 
 The API server returns the time at which it had written the event to its watchers. The benchmark asks for the name in a
-tight loop and notes when each address first came. Both read the same clock, CLOCK_MONOTONIC.
+tight loop and records when each address first arrived. Both read the same clock, CLOCK_MONOTONIC.
 """
 
 import random
@@ -21,11 +21,14 @@ CHANGES = 200
 WORKERS = 2
 _LIMIT_MS = 10
 _PATIENCE_S = 10
-_PAUSE_S = 0.05  # at most, between changes: so that they don't keep step with anything
+_PAUSE_S = 0.05  # the longest pause between changes; a random pause keeps the changes out of step with periodic work
 
 
 def run(command: str) -> list[float]:
-    """Return the delay of each of `CHANGES` changes, in milliseconds. Raises `servers.Failed` if one never shows."""
+    """Return the delay of each of `CHANGES` changes, in milliseconds.
+
+    Raises `servers.Failed` if a change never becomes visible.
+    """
     rng = random.Random("change")
     services = cluster.services(SERVICES)
     with (
@@ -38,16 +41,16 @@ def run(command: str) -> list[float]:
         delays_ms = []
         for service in rng.sample(services, CHANGES):
             time.sleep(rng.uniform(0, _PAUSE_S))
-            # In a thread, because the change may be visible before the API server's response is back.
+            # This runs in a thread, because the change may be visible before the API server's response arrives.
             touched = thread.submit(api.touch, service.name, service.namespace)
             delays_ms.append(delay_ms(server.port, service, touched))
         return delays_ms
 
 
 def delay_ms(port: int, service: cluster.Service, touched: Future[Touched], pause_s: float = 0.0) -> float:
-    """Return how long after an event the new address was answered. Raises `servers.Failed` if it never is.
+    """Return how long after an event the new address was answered. Raises `servers.Failed` if it never was.
 
-    With a pause between its questions, the client leaves the CPU to others.
+    If there is a pause between queries, the client leaves the CPU to other processes.
     """
     first_seen_ns: dict[str, int] = {}
     question = dns.message.make_query(service.dns_name + ".", "A", id=0).to_wire()
@@ -61,7 +64,7 @@ def delay_ms(port: int, service: cluster.Service, touched: Future[Touched], paus
             client.send(question)
             reply = client.recv(4096)
             now_ns = time.monotonic_ns()
-            # A lone A record without EDNS ends the reply, so its address is the last four octets.
+            # A reply to A without EDNS ends with its only record, so the address is the last four octets.
             first_seen_ns.setdefault(socket.inet_ntoa(reply[-4:]), now_ns)
             if touched.done() and (seen_ns := first_seen_ns.get(touched.result().address)) is not None:
                 return (seen_ns - touched.result().monotonic_ns) / 1e6

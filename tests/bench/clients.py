@@ -1,7 +1,8 @@
-"""What ordinary clients lose, and how long they wait, next to one greedy client of each kind.
+"""Measure how many queries ordinary clients lose, and how long they wait, next to one greedy client of each kind.
 
-The worker has a twentieth of a core, as in `overload`, because no generator can send ten times what a whole core
-answers. Each ordinary client has an address of its own. It asks over UDP and over a TCP connection that it keeps.
+The worker gets a twentieth of a core, as in `overload`, because no generator can send ten times as many queries as a
+whole core answers. Each ordinary client has its own address. The client sends queries over UDP and over a TCP
+connection that it keeps open.
 """
 
 import asyncio
@@ -30,8 +31,9 @@ _SERVICES = 1000
 _BIG = "big.tenant.svc.cluster.local."  # a long answer
 _OUTSTANDING = 1000
 _GREEDY = "127.0.2.1"
-_LATEST_S = 0.05  # what could not be sent for longer isn't sent later: that would be another, faster flood
-_GREEDY_NICE = 10  # it shares a core with the ordinary clients, which must not starve because of that
+# A query that is later than this is dropped: to send all late queries at once would be another, faster flood.
+_LATEST_S = 0.05
+_GREEDY_NICE = 10  # the greedy client shares a core with the ordinary clients, and must not take their CPU time
 
 
 class Asked(NamedTuple):
@@ -43,7 +45,7 @@ class Asked(NamedTuple):
 
     @property
     def lost(self) -> float:
-        """The share of their queries that got no reply in time."""
+        """The share of the clients' queries that got no reply in time."""
         return 1 - self.answered / self.asked
 
 
@@ -51,13 +53,13 @@ class Beside(NamedTuple):
     """What ordinary clients saw next to one greedy client."""
 
     greedy: str
-    greedy_per_s: float  # what it did: queries, connections or octets
+    greedy_per_s: float  # the greedy client's queries, connections or octets
     udp: Asked
     tcp: Asked
 
 
 def run(command: str, seconds: float, cores: tuple[int, int]) -> tuple[float, list[Beside]]:
-    """Return the most replies a second over UDP, and what ordinary clients saw next to each greedy one."""
+    """Return the highest rate of UDP replies, and what ordinary clients saw next to each greedy client."""
     server_core, client_core = cores
     services = cluster.services(_SERVICES)
     with tempfile.TemporaryDirectory(prefix="clients-bench-") as made:
@@ -96,7 +98,7 @@ def _big() -> dict[str, object]:
     return {"apiVersion": "v1", "kind": "List", "items": items}
 
 
-# Greedy clients. Each is a generator: after every step it yields what it did.
+# Greedy clients. Each is a generator. After each step it yields how many queries, connections or octets it sent.
 
 
 def _greedy(port: int, query: bytes, peak_qps: float) -> dict[str, Callable[[], Iterator[int]]]:
@@ -170,7 +172,7 @@ def _greedy(port: int, query: bytes, peak_qps: float) -> dict[str, Callable[[], 
 
 
 def _connect(port: int, ip: str) -> socket.socket:
-    """Return a connection that is being made, and doesn't block."""
+    """Return a non-blocking connection that is still being established."""
     sock = socket.socket()
     sock.bind((ip, 0))
     sock.setblocking(False)
@@ -181,7 +183,7 @@ def _connect(port: int, ip: str) -> socket.socket:
 
 @contextmanager
 def _running(greedy: Callable[[], Iterator[int]], core: int) -> Iterator["Synchronized[int]"]:
-    """Run a greedy client in a process of its own; yield the count of what it has done."""
+    """Run a greedy client in its own process; yield the count of what the client has done."""
     done: Synchronized[int] = multiprocessing.Value("q", 0)
 
     def work() -> None:
@@ -213,7 +215,7 @@ def _beside(
 
 
 def _ask(port: int, query: bytes, seconds: float) -> tuple[Asked, Asked]:
-    """Let the ordinary clients ask for so long, over UDP and over TCP."""
+    """Let the ordinary clients send queries over UDP and over TCP for `seconds`."""
 
     async def all_clients() -> tuple[Asked, Asked]:
         ips = [f"127.0.1.{number + 1}" for number in range(ORDINARY)]
@@ -232,7 +234,7 @@ def _asked(waits_s: list[float]) -> Asked:
 
 
 async def _client(asker: "_Udp | _Tcp", query: bytes, seconds: float) -> list[float]:
-    """Return how long each query waited for its reply, `_PATIENT_S` if there was none."""
+    """Return how long each query waited for its reply. A query without a reply counts as `_PATIENT_S`."""
 
     async def ask() -> float:
         began = time.monotonic()
@@ -252,7 +254,7 @@ async def _client(asker: "_Udp | _Tcp", query: bytes, seconds: float) -> list[fl
 
 
 class _Udp:
-    """Asks each time from another port, as a stub resolver does."""
+    """Sends each query from a new port, as a stub resolver does."""
 
     INTERVAL_S = 0.05
 
@@ -269,7 +271,7 @@ class _Udp:
 
 
 class _Tcp:
-    """Asks by a connection that it keeps, one query after the other."""
+    """Sends one query after another over a connection that it keeps open."""
 
     INTERVAL_S = 0.2
 
@@ -287,7 +289,7 @@ class _Tcp:
                 writer.write(len(query).to_bytes(2) + query)
                 await reader.readexactly(int.from_bytes(await reader.readexactly(2)))
             except BaseException:
-                self._streams = None  # a late reply must not be taken for that of the next query
+                self._streams = None  # a late reply must not be taken for the reply to the next query
                 raise
 
 

@@ -1,8 +1,8 @@
-"""The cluster that every benchmark serves, once as manifests for pydns and once as zone files for Knot.
+"""The cluster that every benchmark serves, as manifests for pydns and as zone files for Knot.
 
 Both are made from `services`, so the same names have the same records; `test_bench_parts.py` reads both back and
-compares. Service I is `svc-I` in namespace `ns-(I % 100)` with ClusterIP 10.96.0.0 + I and one named port. Knows
-nothing of processes or sockets.
+compares them. Service I is `svc-I` in namespace `ns-(I % 100)` with ClusterIP 10.96.0.0 + I and one named port. This
+module knows nothing about processes or sockets.
 """
 
 import json
@@ -29,19 +29,20 @@ class Service(NamedTuple):
 
     @property
     def dns_name(self) -> str:
-        """The Service's name without a final dot, as dnsperf wants it."""
+        """The Service's name without a final dot, which is the form that dnsperf needs."""
         return f"{self.name}.{self.namespace}.svc.{DOMAIN}"
 
 
 def services(count: int) -> list[Service]:
-    """Return the cluster's Services; a longer list begins with the shorter one."""
+    """Return the cluster's Services. A longer list begins with all Services of a shorter list."""
     return [Service(f"svc-{i}", f"ns-{i % NAMESPACES}", str(_FIRST_ADDRESS + i)) for i in range(count)]
 
 
 def write_manifests(directory: Path, cluster: list[Service]) -> None:
-    """Write a file per namespace that pydns's `--manifests` reads: a List of the Namespace and its Services.
+    """Write one file per namespace for pydns's `--manifests`. Each file is a List of the Namespace and its Services.
 
-    In JSON, which is YAML too: PyYAML takes seconds for 10,000 Services, and this is no benchmark of PyYAML.
+    The files are JSON, which is also valid YAML. PyYAML would take seconds to write 10,000 Services, and this benchmark
+    doesn't measure PyYAML.
     """
     by_namespace: dict[str, list[Service]] = {}
     for service in cluster:
@@ -67,7 +68,7 @@ def _manifest(service: Service) -> dict[str, object]:
 
 
 def write_zones(directory: Path, cluster: list[Service]) -> None:
-    """Write `DOMAIN` and `REVERSE` as zone files named for their origins."""
+    """Write `DOMAIN` and `REVERSE` as zone files. Each file is named after its origin."""
     (directory / f"{DOMAIN}.zone").write_text("\n".join([*_head(DOMAIN), *_forward_records(cluster), ""]))
     (directory / f"{REVERSE}.zone").write_text("\n".join([*_head(REVERSE), *_reverse_records(cluster), ""]))
 
@@ -85,7 +86,7 @@ def _forward_records(cluster: list[Service]) -> Iterator[str]:
     yield "ns.dns A 127.0.0.1"
     for service in cluster:
         owner = f"{service.dns_name}."
-        # One port and one address: the weight is 100 both at the port's name and at the bare name.
+        # The Service has one port and one address, so the weight is 100 both at the port's name and at the bare name.
         for name in owner, f"_{PORT_NAME}._tcp.{owner}":
             yield f"{name} A {service.address}"
             yield f"{name} SRV 0 100 {PORT} {owner}"

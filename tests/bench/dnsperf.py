@@ -1,4 +1,4 @@
-"""Runs dnsperf and parses its output."""
+"""Run dnsperf and parse its output."""
 
 import re
 import subprocess
@@ -7,21 +7,21 @@ from typing import NamedTuple
 
 from tests.bench import tools
 
-OUTSTANDING = 100  # dnsperf's default: deep enough that a server is never idle
+OUTSTANDING = 100  # dnsperf's default: enough queries in flight that a server is never idle
 MOST_OUTSTANDING = 200_000
 PATIENCE_S = 1.0
-_MARGIN_S = 30  # past the run's own time, after which dnsperf hangs
+_MARGIN_S = 30  # if dnsperf runs this much longer than it should, it hangs
 
 
 class Run(NamedTuple):
-    """One run's statistics."""
+    """The statistics of one run."""
 
     sent: int
     completed: int
     lost: int
     run_time_s: float
-    latency_s: float  # average
-    response_octets: int  # average
+    latency_s: float  # the average
+    response_octets: int  # the average
     rcodes: dict[str, int]
 
     @property
@@ -30,10 +30,10 @@ class Run(NamedTuple):
         return self.completed / self.run_time_s
 
     def wrong_rcodes(self, shares: dict[str, float], tolerance: float) -> str:
-        """Describe the rcode whose share is off by more than `tolerance`; empty if none is.
+        """Describe the rcode whose share is off by more than `tolerance`; return an empty string if there is none.
 
-        A run rarely ends where its input does, so shares of a mixed input differ a little. An rcode that isn't
-        wanted at all must not come once.
+        A run rarely stops exactly at the end of its input, so the shares of a mixed input differ a little. An rcode
+        that isn't expected at all must not occur even once.
         """
         for rcode in sorted(shares.keys() | self.rcodes.keys()):
             wanted = shares.get(rcode, 0.0)
@@ -44,7 +44,7 @@ class Run(NamedTuple):
 
 
 def parse(output: str) -> Run:
-    """Parse dnsperf's statistics. Raises `ValueError` that quotes an output without them."""
+    """Parse dnsperf's statistics. Raises `ValueError` with the output if the output has no statistics."""
 
     def field(pattern: str) -> str:
         match = re.search(rf"^  {pattern}", output, re.MULTILINE)
@@ -67,22 +67,22 @@ def parse(output: str) -> Run:
 def flood(
     port: int, data: Path, seconds: float, core: int, outstanding: int = OUTSTANDING, *, repeat: bool = True
 ) -> Run:
-    """Ask as fast as the server answers, for `seconds`, from one thread on `core`.
+    """Send queries as fast as the server answers, for `seconds`, from one thread on `core`.
 
-    Without `repeat`, the end of `data` ends the run too: nothing is asked twice.
+    Without `repeat`, the run also stops at the end of `data`, and no query is sent twice.
     """
     options = ["-l", str(seconds), "-q", str(outstanding), *([] if repeat else ["-n", "1"])]
     return _run(port, data, options, core, seconds + _MARGIN_S)
 
 
 def overload(port: int, data: Path, seconds: float, core: int, rate: int) -> Run:
-    """Send `rate` queries per second, however few are answered. A reply counts within `PATIENCE_S`."""
+    """Send `rate` queries per second, even if few are answered. A reply counts if it arrives within `PATIENCE_S`."""
     options = ["-l", str(seconds), "-Q", str(rate), "-q", str(MOST_OUTSTANDING), "-c", "16", "-t", str(PATIENCE_S)]
     return _run(port, data, options, core, seconds + _MARGIN_S)
 
 
 def ask_once(port: int, data: Path, clients: int) -> Run:
-    """Ask everything in `data` once, from as many sockets as there are `clients`."""
+    """Send every query in `data` once. The number of sockets is `clients`."""
     return _run(port, data, ["-n", "1", "-c", str(clients), "-q", str(OUTSTANDING)], None, 2 * _MARGIN_S)
 
 

@@ -1,6 +1,6 @@
-"""Folders of many files, and long files: the time until their names are answered, and until a change is.
+"""Measure folders of many files, and long files: the time until names are answered, and until a change is visible.
 
-Times count from just before the process was started, or from just before a file was replaced.
+Start times count from just before the process was started. Change times count from just before a file was replaced.
 """
 
 import tempfile
@@ -28,9 +28,9 @@ spec: {{clusterIP: {address}, ports: [{{name: http, port: 80}}]}}
 class Times(NamedTuple):
     """One start with each folder, in seconds."""
 
-    manifests_s: float  # from start until the last file's name was answered
-    changes_s: list[float]  # from a file's change until its new address was answered
-    zone_s: float  # from start until the last record was answered
+    manifests_s: float  # from the start until the name in the last file was answered
+    changes_s: list[float]  # from the change of a file until its new address was answered
+    zone_s: float  # from the start until the last record was answered
 
 
 def run(command: str, rounds: int) -> list[Times]:

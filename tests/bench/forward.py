@@ -1,6 +1,6 @@
-"""CPU time per query for names outside the cluster: pydns, Unbound and dnsmasq, all forwarding to the same Knot.
+"""CPU time per query for names outside the cluster: pydns, Unbound and dnsmasq all forward to the same Knot.
 
-The servers take turns on one core; Knot, which has an answer for any name, and dnsperf share the other one.
+The servers take turns on one core. The other core runs dnsperf and Knot, which has an answer for any name.
 """
 
 import tempfile
@@ -16,7 +16,7 @@ from tests.bench.names import Sample
 from tests.bench.report import Table
 
 ORIGIN = "bench.example"
-LIMITS = {"miss": 0.8, "hit": 1.6}  # CPU per query wanted, in units of Unbound's
+LIMITS = {"miss": 0.8, "hit": 1.6}  # the target for CPU time per query, relative to Unbound's CPU time
 _ADDRESS = "192.0.2.1"
 _ZONE = f"""\
 $ORIGIN {ORIGIN}.
@@ -27,26 +27,26 @@ ns A 127.0.0.1
 * A {_ADDRESS}
 """
 _READY = (f"ready.{ORIGIN}", "A")
-_HITS = 100  # names that are asked again and again
-_MISSES_PER_S = 150_000  # more than any of the servers gets asked
+_HITS = 100  # names that are asked for again and again
+_MISSES_PER_S = 150_000  # more queries than any of the servers can answer
 _WARM_UP_S = 1.0
-_CHECKED = 50  # answers of each server, before anything is timed
+_CHECKED = 50  # answers of each server that are checked before the measurement
 
 
 class Comparison(NamedTuple):
-    """All rounds of one workload, by server: samples with the same index are of runs one after the other."""
+    """All rounds of one workload, by server. Samples with the same index come from runs directly after each other."""
 
     workload: str
     samples: dict[str, list[Sample]]
 
     def ratios(self, peer: str) -> list[float]:
-        """Return pydns's CPU per query in units of a peer's, round by round."""
+        """Return pydns's CPU time per query divided by a peer's, for each round."""
         pairs = zip(self.samples["pydns"], self.samples[peer], strict=True)
         return [ours.cpu_us / theirs.cpu_us for ours, theirs in pairs]
 
 
 def run(command: str, seconds: float, rounds: int, cores: tuple[int, int]) -> list[Comparison]:
-    """Compare the servers, pinned to the first of `cores`. Raises `servers.Failed` at a wrong answer."""
+    """Compare the servers, pinned to the first of `cores`. Raises `servers.Failed` if an answer is wrong."""
     server_core, client_core = cores
     with tempfile.TemporaryDirectory(prefix="forward-bench-") as made:
         zones, manifests, config, data = (Path(made) / each for each in ("zones", "manifests", "config.yaml", "data"))
@@ -56,7 +56,7 @@ def run(command: str, seconds: float, rounds: int, cores: tuple[int, int]) -> li
         cluster.write_manifests(manifests, cluster.services(1000))
         with servers.knot(zones, client_core) as upstream:
             servers.wait_until(upstream, [_READY])
-            tools.pin(upstream.pid, client_core)  # Knot's threads for UDP have gone to the first core
+            tools.pin(upstream.pid, client_core)  # Knot has pinned its UDP threads to the first core
             config.write_text(f'upstreams: ["127.0.0.1:{upstream.port}"]\n')
             source = ["--manifests", str(manifests), "--config", str(config)]
             with (
@@ -79,7 +79,7 @@ def run(command: str, seconds: float, rounds: int, cores: tuple[int, int]) -> li
 
 
 def names(workload: str, label: str, seconds: float) -> Iterator[str]:
-    """Yield the names to ask in a run. Those of a miss are no other label's."""
+    """Yield the names to ask for in a run. Names for misses begin with `label`, so no other run has asked for them."""
     count, label = (_HITS, "again") if workload == "hit" else (int(_MISSES_PER_S * seconds), label)
     return (f"{label}-{index}.{ORIGIN}" for index in range(count))
 
@@ -111,7 +111,7 @@ def _check(server: servers.Server) -> None:
 
 
 def table(comparisons: list[Comparison]) -> Table:
-    """Return the figures to show: medians over the rounds, and the ratio's range."""
+    """Return the figures to show: medians over the rounds, and the range of the ratio."""
     rows = []
     for workload, samples in comparisons:
         ratios = Comparison(workload, samples).ratios("unbound")

@@ -1,4 +1,4 @@
-"""The requests of benchmarks to the API server: list the endpoints, change a Service."""
+"""The requests that benchmarks send to the API server: list the endpoints, and change a Service."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -27,19 +27,22 @@ class Endpoint(NamedTuple):
 
 
 class Api:
-    """A connection to the API server that a kubeconfig names. For one thread at a time."""
+    """A connection to the API server in a kubeconfig. Only one thread at a time may use it."""
 
     def __init__(self, kubeconfig: Path) -> None:
         connect: Callable[..., kubernetes.client.ApiClient] = kubernetes.config.new_client_from_config
         self._client = connect(config_file=str(kubeconfig))
 
     def touch(self, service: str, namespace: str) -> Touched:
-        """Have the fake API server change a Service's address."""
+        """Make the fake API server change a Service's address."""
         query = [("service", service), ("namespace", namespace)]
         return msgspec.json.decode(self._call("POST", "/_control/touch", query), type=Touched)
 
     def endpoint(self, service: str, namespace: str) -> Endpoint:
-        """Return the first endpoint of the Service, taken to be ready: called by its hostname or dashed address."""
+        """Return the first endpoint of the Service. Its name is the hostname, or the address with dashes.
+
+        The endpoint is assumed to be ready.
+        """
         path = "/apis/discovery.k8s.io/v1/endpointslices"
         selector = [("labelSelector", f"kubernetes.io/service-name={service}")]
         for item in msgspec.json.decode(self._call("GET", path, selector))["items"]:

@@ -1,4 +1,4 @@
-"""From nothing to serving: the time that pydns takes to load a big cluster from an API server, and its memory then."""
+"""Measure how long pydns takes to load a big cluster from an API server, and how much memory it uses then."""
 
 import tempfile
 from ipaddress import IPv4Address
@@ -13,21 +13,21 @@ from tests.bench.report import Table
 SERVICES = 10_000
 ENDPOINTS = 10
 WORKERS = 2
-_CLIENTS = 16  # sockets, so that the kernel gives each worker some
+_CLIENTS = 16  # many sockets, so that the kernel gives each worker some of them
 _LIMIT_S = 3.0
 _LIMIT_MB = 170
 
 
 class Load(NamedTuple):
-    """One start. Times count from just before the process was started."""
+    """One start. All times count from just before the process was started."""
 
     service_s: float  # until the last Service's name was answered
     endpoint_s: float  # until the name of one of its endpoints was answered
-    pss_kib: list[int]  # of each process, supervisor first, after every name type was asked for
+    pss_kib: list[int]  # PSS of each process after queries for every type of name; the supervisor is first
 
 
 def run(command: str, rounds: int) -> list[Load]:
-    """Start pydns `rounds` times, with an empty state directory and not pinned, against one API server."""
+    """Start pydns `rounds` times against one API server, with an empty state directory and not pinned."""
     with servers.api_server(SERVICES, ENDPOINTS) as kubeconfig:
         return [_load(command, kubeconfig) for _ in range(rounds)]
 
@@ -49,7 +49,10 @@ def _load(command: str, kubeconfig: Path) -> Load:
 
 
 def every_name_type(services: list[cluster.Service], endpoint: str, endpoint_address: str) -> queries.Workload:
-    """Every Service's names, so that the pages of all their answers are in memory, and one of each other sort."""
+    """Return queries for every Service's names, and one query for each other type of name.
+
+    After these queries, the pages of all answers for Services are in memory.
+    """
     asked = [
         queries.Query(cluster.DOMAIN, "SOA", queries.NOERROR),
         queries.Query(cluster.DOMAIN, "NS", queries.NOERROR),

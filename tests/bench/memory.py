@@ -1,7 +1,7 @@
-"""Memory by the size of the cluster, from which the requests and limits of a pod are derived.
+"""Measure memory for several sizes of the cluster. The requests and limits of a pod are derived from these figures.
 
-PSS alone is too small. It counts the pages of the table that processes have mapped. A container is charged for all
-pages of the file in memory, and after loading that is the whole file.
+PSS alone is too small. PSS counts only those pages of the table that processes have mapped. A container is charged for
+all pages of the file in memory, and after loading, the whole file is in memory.
 """
 
 import tempfile
@@ -12,7 +12,7 @@ from tests.bench import cluster, dnsperf, load, procfs, servers
 from tests.bench.kubeapi import Api
 from tests.bench.report import Table
 
-# Services, endpoints of each, workers.
+# Each row has the number of Services, the endpoints per Service, and the number of workers.
 _SIZES = [
     (100, 3, 2),
     (1_000, 10, 2),
@@ -26,18 +26,18 @@ _CLIENTS = 16
 
 
 class Memory(NamedTuple):
-    """A size, and the memory in octets after queries for names of every type."""
+    """A size of the cluster, and the memory in octets after queries for names of every type."""
 
     services: int
     endpoints: int
     workers: int
-    processes: int  # PSS of all
-    table: int  # of its file on the disk
-    together: int  # without counting pages of the table twice
+    processes: int  # PSS of all processes
+    table: int  # size of the table's file on the disk
+    together: int  # processes and table; pages of the table aren't counted twice
 
 
 def run(command: str) -> list[Memory]:
-    """Load each size once, into an empty state directory."""
+    """Load each size once, with an empty state directory."""
     return [_measure(command, *size) for size in _SIZES]
 
 

@@ -1,4 +1,4 @@
-"""CPU time per query for cluster names: pydns with one worker and Knot with the same records, in turn in one run."""
+"""CPU time per query for cluster names: pydns with one worker and Knot with the same records take turns in one run."""
 
 import random
 import tempfile
@@ -16,21 +16,21 @@ from tests.bench.report import Table
 
 SERVICES = 10_000
 _WARM_UP_S = 1.0
-_SAMPLE = 300  # answers of each workload that both servers must agree on before anything is timed
+_SAMPLE = 300  # for each workload, both servers must agree on this many answers before the measurement
 _RCODE_TOLERANCE = 0.01
 
 
 class Sample(NamedTuple):
     """One measured run of one server."""
 
-    cpu_us: float  # per completed query, all processes of the server
+    cpu_us: float  # per completed query, for all processes of the server
     qps: float
     lost: int
     response_octets: int
 
 
 class Comparison(NamedTuple):
-    """All rounds of one workload; `subject[i]` and `peer[i]` ran one after the other."""
+    """All rounds of one workload. The runs of `subject[i]` and `peer[i]` follow each other directly."""
 
     workload: str
     limit: float
@@ -38,14 +38,14 @@ class Comparison(NamedTuple):
     peer: list[Sample]
 
     def ratios(self) -> list[float]:
-        """Return pydns's CPU per query in units of Knot's, round by round."""
+        """Return pydns's CPU time per query divided by Knot's, for each round."""
         return [ours.cpu_us / theirs.cpu_us for ours, theirs in zip(self.subject, self.peer, strict=True)]
 
 
 def run(command: str, seconds: float, rounds: int, cores: tuple[int, int]) -> list[Comparison]:
-    """Compare the servers, pinned to the first of `cores`, under dnsperf on the second.
+    """Compare the servers, pinned to the first of `cores`. dnsperf runs on the second.
 
-    Raises `servers.Failed` if they disagree about an answer, or give other rcodes under load than they should.
+    Raises `servers.Failed` if the servers disagree about an answer, or return unexpected rcodes under load.
     """
     server_core, client_core = cores
     services = cluster.services(SERVICES)
@@ -95,9 +95,10 @@ def _check_agreement(subject: servers.Server, peer: servers.Server, workload: qu
 
 
 def _facts(reply: dns.message.Message) -> tuple[object, ...]:
-    """Return the parts that must be equal: rcode, AA, answer, additional records, and the type of record in a denial.
+    """Return the parts of a reply that must be equal for both servers.
 
-    The SOA's serial is the server's own, and a server may add NS records to an answer.
+    These parts are the rcode, AA, the answer and additional sections, and the type of the record in a denial. The SOA
+    serial differs between servers, and a server may add NS records to an answer.
     """
     denial = [dns.rdatatype.to_text(rrset.rdtype) for rrset in reply.authority] if not reply.answer else []
     records = [
@@ -108,7 +109,7 @@ def _facts(reply: dns.message.Message) -> tuple[object, ...]:
 
 
 def table(comparisons: list[Comparison]) -> Table:
-    """Return the figures to show: medians over the rounds, and the ratio's range."""
+    """Return the figures to show: medians over the rounds, and the range of the ratio."""
     rows = []
     for comparison in comparisons:
         ratios = comparison.ratios()

@@ -1,10 +1,12 @@
-"""The replies of a server that is asked ten times as much as it can answer.
+"""Measure the replies of a server that gets ten times as many queries as it can answer.
 
-The generator cannot send ten times the rate of a whole core, so the server gets a twentieth of one: by a CPU cgroup, as
-a container's limit works, or without the right to make one by a process that spins beside it. dnsperf then sends as
-fast as it can. The figures are those an operator would look at: replies per second and latency, compared with a server
-at its own pace, TCP and forwarding meanwhile, memory, and the time to recovery. Rounds with and without overload take
-turns, because the load of the machine changes with time.
+The generator can't send ten times the rate of a whole core, so the server gets only a twentieth of a core. If possible,
+a CPU cgroup limits the server, as a container's limit does. Without the right to create a cgroup, a process beside the
+server spins and uses up the CPU. dnsperf then sends as fast as it can.
+
+The figures are the ones that an operator would look at. They are replies per second and latency, compared with a server
+at its own pace; TCP and forwarding during the overload; memory; and the time to recovery. Rounds with overload and
+rounds without overload take turns, because the load of the machine changes with time.
 """
 
 import json
@@ -32,29 +34,30 @@ from tests.fakes.upstream import FakeUpstream
 
 FACTOR = 10
 _SERVICES = 1000
-_SERVER_NICE, _SPINNER_NICE = 19, 5  # weights 15 and 335 (sched(7)): a twentieth
-_OUTSTANDING = 1000  # at its own pace: with fewer it is idle at times, as the generator doesn't always run
-_SLOW_S = 0.1  # a reply that took longer is none, after an overload
-_AFTER_S = 2.0  # for which recovery is watched
+_SERVER_NICE, _SPINNER_NICE = 19, 5  # weights 15 and 335 (sched(7)), so the server gets about a twentieth
+# Without overload; with fewer queries in flight the server is idle at times, because the generator doesn't always run.
+_OUTSTANDING = 1000
+_SLOW_S = 0.1  # after an overload, a slower reply doesn't count as a reply
+_AFTER_S = 2.0  # the recovery is observed for this time
 
 
 class Overload(NamedTuple):
-    """One round: before, during and after."""
+    """The figures of one round: before, during and after the overload."""
 
-    peak_qps: float  # replies when asked as fast as it answers
-    offered_qps: float  # queries sent in the overload
-    goodput_qps: float  # replies in it, each within the client's patience
-    latency_s: float  # of those, average
-    tcp: tuple[int, int]  # asked and answered over one TCP connection after the other, meanwhile
-    forwarded: tuple[int, int]  # likewise, names that are forwarded
-    memory_kib: tuple[int, int]  # PSS of all processes, before and after
-    recovered_s: float  # from the end of the overload to the last query that was not answered at once
+    peak_qps: float  # replies per second without overload, when queries come as fast as the server answers
+    offered_qps: float  # queries per second sent during the overload
+    goodput_qps: float  # replies per second during the overload; only replies within the client's patience count
+    latency_s: float  # average latency of the replies counted in `goodput_qps`
+    tcp: tuple[int, int]  # queries and replies during the overload; each query has its own TCP connection
+    forwarded: tuple[int, int]  # queries and replies during the overload for names that are forwarded
+    memory_kib: tuple[int, int]  # PSS of all processes, before and after the overload
+    recovered_s: float  # from the end of the overload until the last query that wasn't answered at once
 
 
 def run(command: str, seconds: float, rounds: int, cores: tuple[int, int]) -> tuple[str, list[Overload]]:
-    """Overload pydns with one worker, `seconds` each time; return how it was held back, and the rounds.
+    """Overload pydns with one worker for `seconds` in each round. Return how its CPU was limited, and the rounds.
 
-    Raises `servers.Failed` if it ends.
+    Raises `servers.Failed` if pydns exits.
     """
     server_core, client_core = cores
     services = cluster.services(_SERVICES)
@@ -91,7 +94,7 @@ def _round(server: servers.Server, data: Path, qname: str, seconds: float, core:
     tcp, forwarded = others()
     with tcp, forwarded, ThreadPoolExecutor(1) as pool:
         running = pool.submit(dnsperf.overload, server.port, data, seconds, core, int(peak.qps * FACTOR))
-        time.sleep(seconds)  # then it sends no more, but waits for replies
+        time.sleep(seconds)  # after `seconds`, dnsperf sends no more queries and only waits for replies
         recovered_s = _recovery_s(server.port, qname)
         over = running.result()
     after = sum(procfs.pss_kib(server.pid).values())
@@ -115,7 +118,7 @@ def _address_for(packet: bytes) -> bytes:
 
 @contextmanager
 def a_twentieth_of(core: int, pid: int) -> Iterator[str]:
-    """Hold a server back; yield the means."""
+    """Limit a server to a twentieth of a core; yield the method used."""
     try:
         group = _quota(pid)
     except OSError:
@@ -134,7 +137,7 @@ def a_twentieth_of(core: int, pid: int) -> Iterator[str]:
 
 
 def _quota(pid: int) -> Path:
-    """Put a server into a CPU cgroup, of version 1 or 2, with 1 ms of every 20; return its folder."""
+    """Put a server into a CPU cgroup (version 1 or 2) that allows 1 ms of every 20 ms. Return the cgroup's folder."""
     first, second = Path("/sys/fs/cgroup/cpu"), Path("/sys/fs/cgroup")
     group = (first if first.exists() else second) / f"pydns-bench-{os.getpid()}"
     group.mkdir()
@@ -166,7 +169,7 @@ def _spinner(core: int, pid: int) -> Iterator[None]:
 
 
 class _TcpClient:
-    """Asks over TCP, one connection after the other, as long as the context is entered."""
+    """Sends queries over TCP until the context ends. Each query has its own connection."""
 
     def __init__(self, port: int, qname: Callable[[int], str]) -> None:
         self.asked = self.answered = 0
@@ -191,7 +194,10 @@ class _TcpClient:
 
 
 def _recovery_s(port: int, qname: str) -> float:
-    """Return for how long queries went unanswered after the overload; those left in the receive buffer come first."""
+    """Return for how long after the overload queries were not answered.
+
+    The server first works through the queries that are left in its receive buffer.
+    """
     query = dns.message.make_query(qname + ".", "A").to_wire()[2:]
     began = time.monotonic()
     last_bad = 0.0
@@ -204,7 +210,7 @@ def _recovery_s(port: int, qname: str) -> float:
             query_id = count.to_bytes(2)
             client.send(query_id + query)
             try:
-                while client.recv(4096)[:2] != query_id:  # an earlier one's, late
+                while client.recv(4096)[:2] != query_id:  # a late reply to an earlier query
                     pass
             except TimeoutError:
                 last_bad = time.monotonic() - began

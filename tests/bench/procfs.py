@@ -1,6 +1,6 @@
-"""CPU time and memory of a server, from /proc: of a process with all its descendants.
+"""Read the CPU time and memory of a server from /proc. A server is a process with all its descendants.
 
-`parse_*` are pure; the rest reads /proc and keeps nothing.
+Functions named `parse_*` are pure. The other functions read /proc and store nothing.
 """
 
 import os
@@ -13,7 +13,7 @@ _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
 class Stat(NamedTuple):
-    """The figures of /proc/PID/stat: `cpu_ticks` is user plus system time of all threads, children left out."""
+    """The figures of /proc/PID/stat. `cpu_ticks` is user plus system time of all threads, without child processes."""
 
     pid: int
     parent: int
@@ -21,11 +21,11 @@ class Stat(NamedTuple):
 
 
 class Changed(Exception):
-    """A process was started or ended while it was measured, so its figures would be too low."""
+    """A process was started or has exited during the measurement, so the figures would be too low."""
 
 
 def parse_stat(text: str) -> Stat:
-    """Parse a /proc/PID/stat. The command's name, in parentheses, may hold spaces and parentheses itself."""
+    """Parse a /proc/PID/stat. The command's name is in parentheses, and may itself contain spaces and parentheses."""
     before, _, after = text.rpartition(")")
     fields = after.split()  # the first one is field 3 of proc(5)
     return Stat(int(before.split(" ", 1)[0]), int(fields[1]), int(fields[11]) + int(fields[12]))
@@ -57,12 +57,12 @@ def tree(root: int) -> list[int]:
         try:
             stats.append(parse_stat(path.read_text()))
         except (FileNotFoundError, ProcessLookupError):
-            continue  # it ended while we looked
+            continue  # the process exited in the meantime
     return descendants(root, stats)
 
 
 def is_alive(pid: int) -> bool:
-    """Return whether the process exists and is no zombie."""
+    """Return whether the process exists and isn't a zombie."""
     try:
         return ") Z " not in (_PROC / str(pid) / "stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
@@ -70,19 +70,19 @@ def is_alive(pid: int) -> bool:
 
 
 def cpu_s(root: int) -> dict[int, float]:
-    """Return the CPU seconds that each process of the tree has used so far, 10 ms fine on most kernels."""
+    """Return the CPU seconds that each process of the tree has used so far. On most kernels the resolution is 10 ms."""
     return {pid: parse_stat((_PROC / str(pid) / "stat").read_text()).cpu_ticks / _TICKS_PER_S for pid in tree(root)}
 
 
 def used_s(before: dict[int, float], after: dict[int, float]) -> float:
-    """Return the CPU seconds used between two calls of `cpu_s`. Raises `Changed` if they saw different processes."""
+    """Return the CPU seconds used between two calls of `cpu_s`. Raises `Changed` if the processes differ."""
     if before.keys() != after.keys():
         raise Changed(f"the server's processes were {sorted(before)} and became {sorted(after)} during the measurement")
     return sum(after.values()) - sum(before.values())
 
 
 def pss_kib(root: int) -> dict[int, int]:
-    """Return the proportional set size of each process of the tree: their sum counts a shared page once."""
+    """Return the proportional set size of each process of the tree. The sum of the sizes counts a shared page once."""
     return {pid: parse_pss_kib((_PROC / str(pid) / "smaps_rollup").read_text()) for pid in tree(root)}
 
 
@@ -90,7 +90,7 @@ def parse_pss_below_kib(smaps: str, directory: str) -> int:
     """Return the proportional set size, in KiB, of the mapped files below a directory, from a /proc/PID/smaps."""
     found, within = 0, False
     for line in smaps.splitlines():
-        words = line.split(maxsplit=5)  # a mapping: range, permissions, offset, device, inode and path
+        words = line.split(maxsplit=5)  # a line for a mapping has range, permissions, offset, device, inode and path
         if not words[0].endswith(":"):
             within = len(words) == 6 and words[5].startswith(directory + "/")
         elif within and words[0] == "Pss:":
@@ -99,5 +99,5 @@ def parse_pss_below_kib(smaps: str, directory: str) -> int:
 
 
 def pss_below_kib(pid: int, directory: str) -> int:
-    """Return how much of a process's proportional set size is of files below a directory."""
+    """Return the part of a process's proportional set size that belongs to files below a directory."""
     return parse_pss_below_kib((_PROC / str(pid) / "smaps").read_text(), directory)

@@ -1,6 +1,7 @@
-"""The questions of dnsperf: workloads from a fixed seed, each with the rcodes of the right answers.
+"""The queries for dnsperf: workloads from a fixed seed, each with the rcodes of the right answers.
 
-Knows the cluster's names and how a pod's resolver walks its search list; knows nothing of servers.
+This module knows the names of the cluster, and how a pod's resolver uses its search list. It knows nothing about
+servers.
 """
 
 import random
@@ -16,7 +17,7 @@ NXDOMAIN = "NXDOMAIN"
 
 
 class Query(NamedTuple):
-    """One question and the rcode of its right answer."""
+    """One query and the rcode of its right answer."""
 
     name: str  # without the final dot
     type: str
@@ -24,24 +25,27 @@ class Query(NamedTuple):
 
 
 class Workload(NamedTuple):
-    """Queries that dnsperf repeats until its time is over; `limit` is the CPU per query wanted, in units of Knot's."""
+    """Queries that dnsperf repeats until its time is over.
+
+    `limit` is the target for CPU time per query, relative to Knot's.
+    """
 
     name: str
     queries: list[Query]
     limit: float
 
     def text(self) -> str:
-        """Return the queries as dnsperf's data file."""
+        """Return the queries as a data file for dnsperf."""
         return "".join([f"{query.name} {query.type}\n" for query in self.queries])
 
     def shares(self) -> dict[str, float]:
-        """Return which part of the answers has which rcode."""
+        """Return a dict: rcode -> share of the answers with this rcode."""
         counts = Counter(query.rcode for query in self.queries)
         return {rcode: count / len(self.queries) for rcode, count in counts.items()}
 
 
 def workloads(cluster: list[Service]) -> list[Workload]:
-    """Return all workloads, the same ones for the same cluster."""
+    """Return all workloads. The same cluster always gives the same workloads."""
     return [
         Workload("a", _existing(cluster, random.Random("a")), 1.6),
         Workload("nxdomain", _missing(random.Random("nxdomain")), 2.0),
@@ -58,13 +62,15 @@ def _missing(rng: random.Random) -> list[Query]:
     return [Query(name, "A", NXDOMAIN) for name in names]
 
 
-# The names that pods look up, and how often of 100 times. With ndots:5 a resolver asks for A and AAAA of every name
-# that its search list makes, until one exists.
+# The kinds of names that pods look up, with their frequency in 100 lookups. With ndots:5, a resolver asks for A and
+# AAAA of each name that its search list produces, until a name exists.
 _LOOKUPS = {
     "same namespace": 40,  # svc-1: the first name exists
-    "other namespace": 20,  # svc-1.ns-1: the second
-    "written out": 15,  # svc-1.ns-1.svc.cluster.local: four dots are less than five, so the fourth
-    "outside": 10,  # www.example.com: none; what would leave the cluster after that is left out
+    "other namespace": 20,  # svc-1.ns-1: the second name exists
+    # svc-1.ns-1.svc.cluster.local: it has four dots, which is less than five; the fourth name exists
+    "written out": 15,
+    # www.example.com: no name exists in the cluster; the later queries for names outside it are left out
+    "outside": 10,
     "srv": 10,
     "ptr": 5,
 }
@@ -95,7 +101,7 @@ def _lookup(lookup: str, service: Service, rng: random.Random) -> Iterator[Query
 
 
 def _walk(name: str, namespace: str, tries: int) -> Iterator[Query]:
-    """Yield A and AAAA of the first `tries` names that the search list makes; the last one exists."""
+    """Yield A and AAAA of the first `tries` names that the search list produces. The last of these names exists."""
     suffixes = [f".{namespace}.svc.{DOMAIN}", f".svc.{DOMAIN}", f".{DOMAIN}", ""]
     for position, suffix in enumerate(suffixes[:tries], start=1):
         for qtype in "A", "AAAA":

@@ -1,4 +1,4 @@
-"""The figures for people: tables, with the machine and the command that produced them."""
+"""Tables of the figures for readers, with the machine and the command that produced the figures."""
 
 import os
 import platform
@@ -20,7 +20,7 @@ class Table(NamedTuple):
     rows: list[list[str]]
 
     def text(self) -> str:
-        """Return the table in Markdown, with columns that also line up in a terminal."""
+        """Return the table in Markdown. Its columns are also aligned in a terminal."""
         widths = [max(map(len, column)) for column in zip(self.header, *self.rows, strict=True)]
         lines = [self.header, ["-" * width for width in widths], *self.rows]
         cells = (" | ".join(f"{cell:{width}}" for cell, width in zip(line, widths, strict=True)) for line in lines)
@@ -54,7 +54,7 @@ def _version(program: str, option: str) -> str:
     except tools.Missing:
         return "not installed"
     words = (done.stdout + done.stderr).split()
-    # "knotd (Knot DNS), version 3.2.6" and "… Version 2.10.0"
+    # The programs print, for example, "knotd (Knot DNS), version 3.2.6" and "… Version 2.10.0".
     return next((after for word, after in pairwise(words) if word.lower() == "version"), "?")
 
 

@@ -1,8 +1,8 @@
-"""A rolling restart under load: the queries lost while two instances are replaced in turn, as a Deployment does it.
+"""Measure a rolling restart under load: the queries lost while two instances are replaced one after the other.
 
-The benchmark is the balancer. It sends queries to both instances by turns and repeats none. An instance leaves the
-rotation some time after its /ready has failed, as when the endpoints of a Service change. Until then it is asked
-although it drains, and has to answer.
+A Deployment replaces its pods in the same way. The benchmark acts as the load balancer. It sends queries alternately to
+both instances, and never repeats a query. An instance leaves the rotation some time after its /ready has failed, as
+when the endpoints of a Service change. Until then the instance still gets queries while it drains, and must answer.
 """
 
 import http.client
@@ -22,30 +22,30 @@ from tests.bench import cluster, servers
 from tests.bench.report import Table
 
 RESTARTS = 20
-RATE = 2000  # queries per second, to both together
+RATE = 2000  # queries per second, in total for both instances
 WORKERS = 2
 _SERVICES = 100
-_SOCKETS = 8  # to an instance, so that each of its workers gets some
-_POLL_S = 0.1  # how often /ready is asked
-_NOTICE_S = 0.7  # from a failing /ready until the last client has left
-_QUIET_S = 1.0  # --drain-quiet
+_SOCKETS = 8  # sockets for each instance, so that each of its workers gets some
+_POLL_S = 0.1  # the interval between requests to /ready
+_NOTICE_S = 0.7  # from the first failure of /ready until the last client stops using the instance
+_QUIET_S = 1.0  # the value of --drain-quiet
 _PATIENCE_S = 30.0
-_STRAGGLERS_S = 0.5  # for replies after an instance has ended
+_STRAGGLERS_S = 0.5  # the time for late replies after an instance has exited
 
 
 class Life(NamedTuple):
-    """The queries to one instance from its start to its end."""
+    """The queries to one instance from its start to its exit."""
 
     sent: int
     lost: int
-    sent_draining: int  # of those sent, after SIGTERM
+    sent_draining: int  # how many of the queries were sent after SIGTERM
     unready_s: float  # from SIGTERM until /ready failed
-    ended_s: float  # from SIGTERM until the process had ended
-    status: int  # how it ended
+    ended_s: float  # from SIGTERM until the process had exited
+    status: int  # the exit status
 
 
 class _Client:
-    """One instance as its clients see it. Used by the balancer's thread; the counts are read by others."""
+    """One instance as its clients see it. Only the balancer's thread sends; other threads read the counts."""
 
     def __init__(self, port: int) -> None:
         self.sent = self.answered = 0
@@ -57,7 +57,7 @@ class _Client:
     def ask(self, query: bytes) -> None:
         sock = self._sockets[self.sent % _SOCKETS]
         self.sent += 1
-        with suppress(OSError):  # refused: it stays unanswered
+        with suppress(OSError):  # the query is refused, and stays unanswered
             sock.send(self.sent.to_bytes(4)[2:] + query)
 
     def receive(self) -> None:
@@ -67,7 +67,7 @@ class _Client:
                     sock.recv(4096)
                 except BlockingIOError:
                     break
-                except OSError:  # an earlier query was refused
+                except OSError:  # the error belongs to an earlier query that was refused
                     continue
                 self.answered += 1
 
@@ -77,7 +77,7 @@ class _Client:
 
 
 class _Balancer:
-    """Asks the instances in `rotation` by turns, `RATE` times a second in all, and counts all replies."""
+    """Sends queries alternately to the instances in `rotation`, `RATE` per second in total, and counts all replies."""
 
     def __init__(self, query: bytes) -> None:
         self.rotation: list[_Client] = []
@@ -116,7 +116,7 @@ class _Instance(NamedTuple):
 
 
 class _Place(NamedTuple):
-    """Where one instance after the other runs, as a pod's place behind a Service."""
+    """A place where instances run, one after the other, as a pod's place behind a Service."""
 
     command: str
     manifests: Path
@@ -144,7 +144,10 @@ class _Place(NamedTuple):
 
 
 def run(command: str, restarts: int = RESTARTS) -> list[Life]:
-    """Replace two instances by turns, `restarts` times in all. Raises `servers.Failed` if one doesn't get ready."""
+    """Replace two instances alternately, `restarts` times in total.
+
+    Raises `servers.Failed` if an instance doesn't become ready.
+    """
     services = cluster.services(_SERVICES)
     question = dns.message.make_query(services[0].dns_name + ".", "A").to_wire()[2:]
     with ExitStack() as ending:
@@ -189,7 +192,7 @@ def _replace(balancer: _Balancer, place: _Place, held: list[_Instance]) -> Life:
 
 @contextmanager
 def _running(place: _Place) -> Iterator[list[_Instance]]:
-    """Run an instance at a place; yield the holder of the current one, which may be replaced."""
+    """Run an instance at a place; yield a list that holds the current instance. The caller may replace the instance."""
     held = [place.start()]
     try:
         yield held

@@ -1,7 +1,7 @@
-"""Starts servers for a benchmark and ends them: pydns by its command line, Knot, Unbound, dnsmasq, the fake API server.
+"""Start and stop servers for a benchmark: pydns, Knot, Unbound, dnsmasq and the fake API server.
 
-Each is a context manager that ends its server when it is left, also after an error. Ports are free ones on 127.0.0.1.
-Knows how servers are started and asked, and nothing of measuring.
+pydns is started by its command line. Each server is a context manager that stops the server at its end, also after an
+error. Servers use free ports on 127.0.0.1. This module knows how to start and query servers. It measures nothing.
 """
 
 import os
@@ -23,14 +23,14 @@ import dns.rcode
 
 from tests.bench import procfs, tools
 
-# Run from the checkout that the benchmark is in, installed or not.
+# Run pydns from the checkout that contains the benchmark, even if pydns isn't installed.
 THIS_CHECKOUT = shlex.join([sys.executable, "-c", "import sys; from pydns.cli.main import main; sys.exit(main())"])
 _START_S = 60
 _STOP_S = 10
 
 
 class Failed(Exception):
-    """A server didn't start, or answered wrongly. The message quotes its output."""
+    """A server didn't start, or gave a wrong answer. The message quotes the server's output."""
 
 
 class Server(NamedTuple):
@@ -44,12 +44,13 @@ class Server(NamedTuple):
 
 @contextmanager
 def pydns(command: str, source: list[str], workers: int, core: int | None) -> Iterator[Server]:
-    """Run `command` as pydns's command line: `source` has the flags of the source, others have their defaults."""
+    """Run `command` as pydns's command line. `source` has the flags for the source; other flags have their defaults."""
     with tempfile.TemporaryDirectory(prefix="pydns-bench-") as state_dir:
         port = free_port()
         listen = f"0.0.0.0:{port},[::]:{port}"
         arguments = ["serve", "--listen", listen, "--workers", str(workers), "--state-dir", state_dir]
-        # By the environment, which a version without these flags ignores: free ports, and no waiting at the end.
+        # Environment variables are used because a version without these flags ignores them. They set free ports and an
+        # exit without a drain.
         os.environ |= {f"PYDNS_{each}": "127.0.0.1:0" for each in ("HEALTH", "READY", "METRICS")}
         os.environ["PYDNS_DRAIN_QUIET"] = "0"
         with _running("pydns", [*shlex.split(command), *arguments, *source], port, core) as server:
@@ -57,7 +58,7 @@ def pydns(command: str, source: list[str], workers: int, core: int | None) -> It
 
 
 def begin(command: str, source: list[str], workers: int, port: int, state_dir: Path) -> "subprocess.Popen[bytes]":
-    """Start pydns for a caller who ends it, by SIGTERM or with `end`. Its log is thrown away."""
+    """Start pydns for a caller who stops it by SIGTERM or with `end`. The log is discarded."""
     arguments = ["serve", "--listen", f"127.0.0.1:{port}", "--workers", str(workers), "--state-dir", str(state_dir)]
     full = [*shlex.split(command), *arguments, *source]
     return subprocess.Popen(full, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -65,7 +66,7 @@ def begin(command: str, source: list[str], workers: int, port: int, state_dir: P
 
 @contextmanager
 def knot(zones: Path, core: int | None) -> Iterator[Server]:
-    """Run Knot over the zone files in `zones`, with one thread of each sort, as pydns has one worker."""
+    """Run Knot with the zone files in `zones`. Each group of threads has one thread, because pydns has one worker."""
     with tempfile.TemporaryDirectory(prefix="knot-bench-") as directory:
         port = free_port()
         configuration = Path(directory) / "knot.conf"
@@ -76,7 +77,10 @@ def knot(zones: Path, core: int | None) -> Iterator[Server]:
 
 
 def knot_configuration(directory: Path, port: int, zones: Mapping[str, Path]) -> str:
-    """Return a configuration of Knot that serves zone files, given by origin, with one thread of each sort."""
+    """Return a Knot configuration that serves `zones`, a dict: origin -> zone file.
+
+    Each group of Knot's threads has one thread.
+    """
     served = "".join([f'  - domain: {origin}\n    file: "{file}"\n' for origin, file in zones.items()])
     return _KNOT.format(directory=directory, port=port) + served
 
@@ -104,7 +108,10 @@ zone:
 
 @contextmanager
 def unbound(upstream_port: int, core: int | None) -> Iterator[Server]:
-    """Run Unbound with one thread, forwarding everything, without validation, as pydns; the rest is its default."""
+    """Run Unbound with one thread. It forwards everything and doesn't validate, like pydns.
+
+    All other options have their defaults.
+    """
     with tempfile.TemporaryDirectory(prefix="unbound-bench-") as directory:
         port = free_port()
         configuration = Path(directory) / "unbound.conf"
@@ -133,7 +140,7 @@ forward-zone:
 
 @contextmanager
 def dnsmasq(upstream_port: int, core: int | None) -> Iterator[Server]:
-    """Run dnsmasq, which has one thread, forwarding everything; the rest is its default."""
+    """Run dnsmasq, which has one thread. It forwards everything. Other options have their defaults."""
     port = free_port()
     arguments = ["--keep-in-foreground", "--conf-file=/dev/null", "--pid-file=", "--no-resolv", "--no-hosts"]
     arguments += ["--listen-address=127.0.0.1", "--bind-interfaces", f"--port={port}", "--log-facility=-"]
@@ -144,7 +151,7 @@ def dnsmasq(upstream_port: int, core: int | None) -> Iterator[Server]:
 
 @contextmanager
 def api_server(services: int, endpoints: int) -> Iterator[Path]:
-    """Run the fake API server with that many Services and endpoints in each; yield its kubeconfig."""
+    """Run the fake API server with `services` Services and `endpoints` endpoints in each; yield its kubeconfig."""
     with tempfile.TemporaryDirectory(prefix="apiserver-bench-") as directory:
         kubeconfig = Path(directory) / "kubeconfig"
         command = [sys.executable, "-m", "tests.fakes.apiserver", "--services", str(services)]
@@ -152,7 +159,7 @@ def api_server(services: int, endpoints: int) -> Iterator[Path]:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL)
         assert process.stdout is not None
         try:
-            if not process.stdout.readline():  # one line when it listens
+            if not process.stdout.readline():  # the API server prints one line when it listens
                 raise Failed(f"{shlex.join(command)} ended with {process.wait()} before it listened")
             yield kubeconfig
         finally:
@@ -179,7 +186,7 @@ def _running(name: str, command: list[str], port: int, core: int | None) -> Iter
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """Terminate a process. Kill it if it takes too long, and its children if they outlive it."""
+    """Terminate a process. Kill it if it takes too long. Kill its children if they are still running."""
     family = procfs.tree(process.pid)
     process.terminate()
     with suppress(subprocess.TimeoutExpired):
@@ -194,7 +201,7 @@ def end(process: subprocess.Popen[bytes]) -> None:
 def wait_until(server: Server, names: list[tuple[str, str]]) -> list[float]:
     """Wait until each (name, type) is answered with NOERROR and records. Return the seconds from the start.
 
-    Asks every 10 ms, so as not to take the CPU from the server that is starting. Raises `Failed` after a minute.
+    This sends a query every 10 ms, so that the starting server gets enough CPU time. Raises `Failed` after a minute.
     """
     seen: dict[tuple[str, str], float] = {}
     while len(seen) < len(names):
@@ -213,17 +220,17 @@ def is_answered(port: int, name: str, qtype: str) -> bool:
     question = dns.message.make_query(name + ".", qtype)
     with socket.socket(type=socket.SOCK_DGRAM) as client:
         client.settimeout(0.05)
-        client.connect(("127.0.0.1", port))  # so that a closed port refuses at once
+        client.connect(("127.0.0.1", port))  # on a connected socket, a closed port is reported at once
         try:
             client.send(question.to_wire())
             reply = dns.message.from_wire(client.recv(4096))
-        except OSError:  # refused, or no answer in time
+        except OSError:  # the query was refused, or no answer came in time
             return False
     return reply.rcode() == dns.rcode.NOERROR and bool(reply.answer)
 
 
 def ask(port: int, name: str, qtype: str, timeout_s: float) -> dns.message.Message:
-    """Ask one question over UDP from a new socket. Raises `dns.exception.Timeout`."""
+    """Send one query over UDP from a new socket. Raises `dns.exception.Timeout`."""
     return dns.query.udp(dns.message.make_query(name + ".", qtype), "127.0.0.1", timeout=timeout_s, port=port)
 
 

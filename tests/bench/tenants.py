@@ -1,7 +1,8 @@
-"""How soon another tenant's change is visible while one tenant's largest object flaps, and what that takes of memory.
+"""Measure how soon a tenant's change is visible while another tenant's largest object flaps, and the memory for that.
 
-Each object is as large as the API allows in some way. It changes twice a second by one endpoint. Meanwhile small
-Services of the cluster change, one after the other. The API server is a thread of the benchmark: its work counts too.
+Each object is as large as the API allows in some way. One of its endpoints changes twice a second. During this time,
+small Services of the cluster change, one after the other. The API server is a thread of the benchmark, so the time for
+its work is included.
 """
 
 import json
@@ -22,23 +23,23 @@ from tests.bench.report import Table
 from tests.fakes.apiserver import FakeApiServer, generate, touch
 
 SERVICES, ENDPOINTS = 10_000, 10
-CHANGES = 100  # of a round
-_ROUND_S = 20  # at most: fewer changes are measured where they take long
+CHANGES = 100  # per round
+_ROUND_S = 20  # the longest time of a round; if changes take long, fewer changes are measured
 _LIMIT_MS, _LIMIT_MEMORY = 50, 1.5
 _FLAP_S = 0.5
-_PAUSE_S = 0.001  # between questions: with two cores, a client and a worker that are busy delay the controller
+_PAUSE_S = 0.001  # between queries: on two cores, a busy client and a busy worker would delay the controller
 _NAMESPACE = "tenant"
 
 
 class Worst(NamedTuple):
-    """A headless Service with one slice for each of its kinds of size."""
+    """A headless Service that is very large in some way."""
 
     title: str
-    endpoints: int  # of a slice
+    endpoints: int  # per slice
     ports: int
-    addresses: int = 1  # of an endpoint
+    addresses: int = 1  # per endpoint
     slices: int = 1
-    has_hostnames: bool = False  # all at one address
+    has_hostnames: bool = False  # if true, all hostnames have the same address
 
 
 _WORST = (
@@ -53,16 +54,19 @@ _WORST = (
 
 
 class Tenant(NamedTuple):
-    """A round: what an object did to others. Their changes in milliseconds, the controller's memory and CPU time."""
+    """One round: the effect of an object on other tenants.
+
+    It contains the delays of their changes in milliseconds, and the controller's memory and CPU time.
+    """
 
     title: str
     delays_ms: list[float]
-    peak: int  # octets
-    cpu: float  # of a core, while it changed
+    peak: int  # in octets
+    cpu: float  # share of a core while the object changed
 
 
 def run(command: str, rounds: int) -> list[Tenant]:
-    """Measure without a worst object and next to each, and that `rounds` times."""
+    """Measure without a large object and then next to each large object. Repeat all this `rounds` times."""
     services = cluster.services(SERVICES)
     with FakeApiServer() as api:
         generate(api, SERVICES, ENDPOINTS)
@@ -70,7 +74,7 @@ def run(command: str, rounds: int) -> list[Tenant]:
 
 
 def _measure(command: str, api: FakeApiServer, services: list[cluster.Service], worst: Worst | None) -> Tenant:
-    api.compact()  # what flapped before
+    api.compact()  # this removes the history of the object that flapped before
     if worst is not None:
         _begin(api, worst)
     off = [word for flag in ("--health", "--ready", "--metrics") for word in (flag, "off")]
@@ -169,7 +173,7 @@ def _slice(worst: Worst, number: int, endpoints: int) -> dict[str, Any]:
 
 
 def _controller(state_dir: Path) -> int:
-    """Return the controller's process id."""
+    """Return the process id of the controller."""
     give_up = time.monotonic() + 10
     while True:
         reader = Reader(state_dir)
@@ -185,7 +189,7 @@ def _controller(state_dir: Path) -> int:
 
 
 def _peak(pid: int) -> int:
-    """Return the most memory that a process has had, pages of the table in it."""
+    """Return the peak memory of a process, including pages of the table."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return int(next(line.split()[1] for line in lines if line.startswith("VmHWM:"))) * 1024
 

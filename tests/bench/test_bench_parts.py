@@ -1,4 +1,4 @@
-"""The parts of the benchmarks that need no server: output is parsed right, and both servers get the same cluster."""
+"""Parts of the benchmarks that need no server: output is parsed correctly, and both servers get the same cluster."""
 
 import re
 from collections import Counter
@@ -70,7 +70,7 @@ def test_output_without_statistics_is_quoted() -> None:
     ("rcodes", "shares", "right"),
     [
         ({"NOERROR": 1000}, {"NOERROR": 1.0}, True),
-        ({"NOERROR": 999, "SERVFAIL": 1}, {"NOERROR": 1.0}, False),  # one wrong answer is one too many
+        ({"NOERROR": 999, "SERVFAIL": 1}, {"NOERROR": 1.0}, False),  # a single wrong answer is too many
         ({"NOERROR": 1000}, {"NXDOMAIN": 1.0}, False),
         ({"NOERROR": 605, "NXDOMAIN": 395}, {"NOERROR": 0.6, "NXDOMAIN": 0.4}, True),
         ({"NOERROR": 615, "NXDOMAIN": 385}, {"NOERROR": 0.6, "NXDOMAIN": 0.4}, False),
@@ -132,7 +132,7 @@ def test_missing_programs_are_all_named_with_their_debian_packages(
         tools.require("dnsperf", "knotd")
 
 
-COUNT = 300  # some namespaces have several Services
+COUNT = 300  # enough that some namespaces have several Services
 CLUSTER = cluster.services(COUNT)
 
 

@@ -1,10 +1,10 @@
-"""The programs from Debian that benchmarks and tests need, and on which core a program runs."""
+"""Find the Debian programs that benchmarks and tests need, and choose the core that a program runs on."""
 
 import os
 import shutil
 from pathlib import Path
 
-# Program → Debian package. Servers are in sbin, which isn't in every PATH.
+# Program -> Debian package. Servers are in sbin, which isn't in every PATH.
 _PACKAGES = {
     "dnsmasq": "dnsmasq-base",
     "dnsperf": "dnsperf",
@@ -16,7 +16,7 @@ _PLACES = "/usr/local/sbin:/usr/sbin:/sbin"
 
 
 class Missing(Exception):
-    """Programs that aren't installed. The message has the command that installs them."""
+    """Programs that aren't installed. The message contains the command that installs them."""
 
 
 def find(program: str) -> str:
@@ -29,7 +29,7 @@ def find(program: str) -> str:
 
 
 def require(*programs: str) -> None:
-    """Raise `Missing` that names every one of the programs that isn't installed."""
+    """Raise `Missing` with the names of all programs that aren't installed."""
     problems = []
     for program in programs:
         try:
@@ -41,11 +41,11 @@ def require(*programs: str) -> None:
 
 
 def pinned(command: list[str], core: int | None) -> list[str]:
-    """Return a command that runs `command` and all its children on one core, or anywhere if that is None."""
+    """Return a command that runs `command` and its children on `core`, or on any core if `core` is None."""
     return command if core is None else [find("taskset"), "--cpu-list", str(core), *command]
 
 
 def pin(pid: int, core: int) -> None:
-    """Move every thread of a process to a core: some servers choose one for themselves when they start."""
+    """Move every thread of a process to `core`. Some servers choose a core themselves when they start."""
     for thread in (Path("/proc") / str(pid) / "task").iterdir():
         os.sched_setaffinity(int(thread.name), {core})

@@ -1,4 +1,4 @@
-"""The API server over real HTTP(S): the official client's transport against a server that misbehaves on demand."""
+"""The API server over real HTTP(S): the official client's transport and a server that fails when the test wants it."""
 
 import queue
 import threading
@@ -21,7 +21,7 @@ from tests.fakes.log import RecordedLog
 from tests.waiting import PATIENCE_S, until
 
 SERVICES = Watched((Kind.SERVICE,))
-# Like the real ones, but for a test's patience.
+# The same as the real figures, except that waiting times are short enough for a test.
 QUICK = FIGURES._replace(
     page_size=2, backoff_first_s=0.01, backoff_last_s=0.04, answer_s=5, audit_s=3600, audit_confirm_s=0.05
 )
@@ -32,7 +32,7 @@ def service(name: str, address: str = "10.96.0.1", **labels: str) -> dict[str, A
 
 
 class Received:
-    """The events delivered and logged, and the objects that result from them."""
+    """The events that were delivered and logged, and the objects that result from them."""
 
     def __init__(self) -> None:
         self.batches: queue.SimpleQueue[list[Event]] = queue.SimpleQueue()
@@ -43,7 +43,7 @@ class Received:
         self._listing: dict[Kind, dict[Ref, object]] = {}
 
     def until(self, holds: Callable[["Received"], bool], timeout_s: float = PATIENCE_S) -> None:
-        """Take batches until this holds."""
+        """Receive batches until the condition holds."""
         deadline = time.monotonic() + timeout_s
         while not holds(self):
             try:
@@ -153,7 +153,7 @@ def test_every_kind_is_requested_at_its_path_with_its_selectors(server: FakeApiS
             "Pod shop/running",
         }
         server.wait_until(lambda server: server.watching("Service") == 1)
-        server.apply("Service", service("kept"))  # loses its label
+        server.apply("Service", service("kept"))  # the object loses its label
         received.until(lambda received: not received.names())
 
 
@@ -272,13 +272,13 @@ def test_requests_back_off_when_the_server_refuses_them(server: FakeApiServer, t
     with watching(server, tmp_path, figures=figures):
         started = time.monotonic()
         server.wait_until(lambda server: len(server.requests) == 5)
-        # 1 WatchList and 4 pages, with pauses of at least 50, 100, 200 and 400 ms between them.
+        # There are 1 WatchList and 4 pages. The pauses between them are at least 50, 100, 200 and 400 ms.
         assert time.monotonic() - started >= 0.75
 
 
 @pytest.mark.parametrize("watch_list", [False, True])
 def test_a_silent_connection_is_closed(watch_list: bool, server: FakeApiServer, tmp_path: Path) -> None:
-    # We ask the server to end watches after a minute, but expect something within 0.2 s.
+    # pydns asks the server to end watches after a minute, but already gives up after 0.2 s without data.
     figures = QUICK._replace(answer_s=60, watch_s=(60, 60), watch_margin_s=-59.8)
     with watching(server, tmp_path, watch_list=watch_list, figures=figures) as (source, received):
         received.until(synced)
@@ -377,7 +377,7 @@ def test_a_listing_is_delivered_in_pages_and_an_event_at_once(server: FakeApiSer
         received.until(synced)
         assert len(received.calls) <= 4
         server.wait_until(lambda server: server.watching("Service") == 1)
-        server.apply("Service", service("new"))  # no other follows that could push it out
+        server.apply("Service", service("new"))  # no later event follows, which could flush this event out of a buffer
         received.until(lambda received: "new" in received.names())
 
 
@@ -385,7 +385,8 @@ def test_bookmarks_move_the_version_from_which_a_watch_resumes(server: FakeApiSe
     with watching(server, tmp_path) as (source, received):
         received.until(synced)
         server.wait_until(lambda server: server.watching("Service") == 1)
-        version = server.apply("Namespace", {"metadata": {"name": "shop"}})  # another kind moves the counter
+        # An object of another kind increases the version counter.
+        version = server.apply("Namespace", {"metadata": {"name": "shop"}})
         server.send_bookmarks()
         server.apply("Service", service("a"))
         received.until(lambda received: received.names() == {"a"})
@@ -404,7 +405,7 @@ def test_stop_ends_watches_at_once_and_delivers_nothing_more(tls: bool, tmp_path
         server.wait_until(lambda server: all(server.watching(kind.value) for kind in RECORD_KINDS))
         started = time.monotonic()
         source.stop()
-        assert time.monotonic() - started < 20  # watches last minutes
+        assert time.monotonic() - started < 20  # much less than a watch, which lasts minutes
         assert not [thread for thread in threading.enumerate() if thread.name.startswith(("watch ", "audit"))]
         server.apply("Service", service("late"))
         assert received.batches.empty()
@@ -416,7 +417,7 @@ def test_stop_does_not_wait_for_a_server_that_hangs(server: FakeApiServer, tmp_p
         server.wait_until(lambda server: bool(server.requests))
         source.stop()
         (thread,) = [thread for thread in threading.enumerate() if thread.name == "watch Service"]
-        thread.join(PATIENCE_S)  # its list has come
+        thread.join(PATIENCE_S)  # the thread has received its list
         assert received.batches.empty()
 
 
@@ -438,7 +439,7 @@ def test_an_unreachable_server_is_reported_as_a_problem(tmp_path: Path) -> None:
 def test_a_proxy_from_the_environment_is_not_used_for_loopback(
     server: FakeApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")  # the discard port: nothing listens there
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")  # the discard port, where nothing listens
     server.apply("Service", service("a"))
     with watching(server, tmp_path) as (_, received):
         received.until(lambda received: received.names() == {"a"})
@@ -467,7 +468,7 @@ def test_in_a_cluster_no_proxy_is_used_and_the_token_is_read_again(
 
 
 CONTEXTS = "contexts: [{name: blue, context: {cluster: c}}, {name: green, context: {cluster: c}}]\n"
-# content of the file (None: no file), wanted context, part of the message
+# Each row has the content of the file (None: no file), the wanted context, and a part of the error message.
 BAD_KUBECONFIGS = {
     "no file": (None, None, "No such file or directory"),
     "not YAML": ("a: [", None, "is not YAML"),

@@ -1,4 +1,4 @@
-"""A configuration's file or folder is delivered at the start, and within a second of every change."""
+"""A configuration's file or folder is delivered at the start, and again within a second of every change."""
 
 import os
 import threading
@@ -16,7 +16,7 @@ from tests.waiting import PATIENCE_S
 
 
 class Watched(ConfigFile):
-    """A path whose thread never gets to look, so that a test decides when to."""
+    """A path whose thread never runs, so that the test decides when the path is read."""
 
     def __init__(self, path: Path) -> None:
         self.told: list[Seen] = []
@@ -25,12 +25,12 @@ class Watched(ConfigFile):
         self.watch.read_all()
 
     def settle(self) -> None:
-        """Look as often as it takes for a change to count."""
+        """Look at the path often enough that a change is accepted."""
         self.poll()
         self.poll()
 
     def ttls(self) -> list[int | str | None]:
-        """Return the delivered TTLs: "absent" where there was no configuration, "refused" for a mistake."""
+        """Return the delivered TTLs: "absent" if there was no configuration, "refused" if it had a mistake."""
         return [_short(seen) for seen in self.told]
 
 
@@ -41,7 +41,7 @@ def _short(seen: Seen) -> int | str | None:
 
 
 class Mounted:
-    """A ConfigMap's volume, as the kubelet writes it (pkg/volume/util/atomic_writer.go)."""
+    """The volume of a ConfigMap, written as the kubelet writes it (pkg/volume/util/atomic_writer.go)."""
 
     def __init__(self, folder: Path, data: dict[str, str]) -> None:
         self._folder = folder
@@ -50,7 +50,7 @@ class Mounted:
         self.update(data)
 
     def update(self, data: dict[str, str], between: Callable[[], None] = lambda: None) -> None:
-        """Write a new folder, swap the link, and remove the old folder, as one `..data` leads to another."""
+        """Write a new folder, swap the `..data` link to it, and remove the old folder."""
         self._number += 1
         new = self._folder / f"..2026_11_24_{self._number}"
         new.mkdir()
@@ -143,7 +143,7 @@ def test_a_change_counts_when_two_looks_agree(tmp_path: Path) -> None:
     path.write_text("ttl: 10")
     watched = Watched(path)
     watched.settle()
-    path.unlink()  # an editor that deletes before it renames
+    path.unlink()  # some editors delete the file before they rename the new one
     watched.poll()
     path.write_text("ttl: 2")
     watched.poll()

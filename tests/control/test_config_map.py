@@ -1,4 +1,4 @@
-"""A ConfigMap is watched by its name, with permission for it alone, whatever the API server does."""
+"""A ConfigMap is watched by its name, with permission only for this object, whatever the API server does."""
 
 import queue
 from collections.abc import Iterator, Sequence

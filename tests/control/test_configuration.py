@@ -1,4 +1,4 @@
-"""The configuration in force and the table, after one is accepted, refused, deleted or unreadable."""
+"""The current configuration and the table, after a configuration is accepted, refused, deleted or unreadable."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,7 +27,7 @@ RESOLV_CONF = "nameserver 10.0.0.1\nnameserver 10.0.0.2\n"
 
 
 class Source:
-    """A source that reports nothing unless the test makes it."""
+    """A source that reports nothing unless the test makes it report something."""
 
     name = "the test"
     said: str | None = None
@@ -43,7 +43,7 @@ class Source:
 
 
 class World:
-    """A controller's surroundings: a state directory, a resolv.conf, and a clock. Restarted by `start`."""
+    """The surroundings of a controller: a state directory, a resolv.conf, and a clock. `start` also restarts it."""
 
     def __init__(self, directory: Path) -> None:
         self.resolv_conf = directory / "resolv.conf"
@@ -152,7 +152,7 @@ def test_a_refused_configuration_is_logged_in_full_and_the_last_accepted_one_sta
 
 
 def test_a_repeated_configuration_changes_nothing(world: World) -> None:
-    for _ in range(2):  # a ConfigMap's annotation changed
+    for _ in range(2):  # as if an annotation of the ConfigMap changed
         world.take(config_yaml="ttl: x")
         world.now += 60
     assert world.events().count("configuration mistake") == 1
@@ -188,7 +188,8 @@ def test_a_restart_with_a_bad_configuration_keeps_the_one_from_before(world: Wor
         world.poll()
 
     assert world.configuration.config == Config(ttl_s=10)
-    assert world.upstreams() == ["10.0.0.3"]  # those of the new resolv.conf: the configuration has none
+    # These come from the new resolv.conf, because the configuration has no upstreams.
+    assert world.upstreams() == ["10.0.0.3"]
     assert "keeping the configuration from before the restart" in [
         each.fields.get("action") for each in world.log.logged
     ]
@@ -220,7 +221,7 @@ def test_a_problem_is_logged_once_while_it_lasts(world: World) -> None:
 
 def test_nameservers_are_read_again_when_the_file_changes(world: World) -> None:
     world.take()
-    world.resolv_conf.write_text("")  # begun, and not done
+    world.resolv_conf.write_text("")  # a program has begun to write the file, but has not finished
     world.poll()
     world.resolv_conf.write_text("nameserver 10.0.0.9\n")
     world.poll()
@@ -237,7 +238,7 @@ def test_our_own_addresses_are_no_upstreams_and_are_logged_once(world: World) ->
     world.resolv_conf.write_text("nameserver 127.0.0.53\nnameserver 10.96.0.10\nnameserver 10.0.0.1\n")
     world.take()
     assert world.upstreams() == ["10.96.0.10", "10.0.0.1"]
-    world.own = frozenset({"10.96.0.10"})  # known when the cluster has been listed
+    world.own = frozenset({"10.96.0.10"})  # these addresses are known after the cluster has been listed
     world.poll()
     world.poll()
     assert world.upstreams() == ["10.0.0.1"]
@@ -262,7 +263,7 @@ def test_names_of_metrics_are_those_of_the_configuration_in_force_also_over_a_re
         world.take(config_yaml=text)
         names.append(world.configuration.metric_names)
     world.start()
-    names.append(world.configuration.metric_names)  # nothing is read yet
+    names.append(world.configuration.metric_names)  # no configuration has been read yet
     world.take(config_yaml="")
     names.append(world.configuration.metric_names)
     assert names == [MetricNames.COREDNS, MetricNames.PYDNS, MetricNames.PYDNS, MetricNames.PYDNS, MetricNames.COREDNS]

@@ -1,4 +1,4 @@
-"""What the controller writes to the table as feeds and configurations change, with a fake feed and a fake clock."""
+"""What the controller writes to the table when feeds and configurations change, with a fake feed and a fake clock."""
 
 import gc
 from collections.abc import Iterator
@@ -52,7 +52,7 @@ class SilentSource:
 
 
 class World:
-    """A controller with its table. Feeds are opened with `addresses`, in the order of `feeds`."""
+    """A controller with its table. New feeds get `addresses`. `feeds` has the feeds in the order of opening."""
 
     def __init__(self, directory: Path) -> None:
         self.now = 1000.0
@@ -66,7 +66,7 @@ class World:
         self.start()
 
     def start(self) -> None:
-        """Start the controller, again with the table that is there."""
+        """Start the controller, or restart it with the existing table."""
         self.close()
         self._writer = Writer(self._directory / "state", facts(ZoneOptions(), serial=0, synced=False))
         clock = Clock(lambda: self.now, lambda: 1_700_000_000 + self.now)
@@ -102,7 +102,7 @@ class World:
         return f"{'.'.join(map(str, answer[-4:]))} {int.from_bytes(answer[-10:-6])}", synced
 
     def stored(self, database: bytes, key: bytes) -> bytes | None:
-        """Return a value of the table. By way of the writer: a process can open a table only once."""
+        """Return a value of the table. It comes from the writer, because a process can open a table only once."""
         assert self._writer is not None
         environment = self._writer._environment
         found = environment.open_db(database)
@@ -123,12 +123,12 @@ def world(tmp_path: Path) -> Iterator[World]:
     world = World(tmp_path)
     yield world
     world.close()
-    gc.enable()  # the controller leaves it off until its first commit
+    gc.enable()  # the controller switches it off until its first commit
     gc.unfreeze()
 
 
 def synced(world: World) -> FakeFeed:
-    """Configure it, have its feed list everything, and return that."""
+    """Configure the world, let its feed list everything, and return the feed."""
     world.configure()
     world.feeds[0].list()
     world.turn()
@@ -177,7 +177,8 @@ def test_a_kind_that_cannot_be_listed_does_not_delay_the_others(world: World) ->
 
 def test_a_relist_keeps_what_is_served(world: World) -> None:
     feed = synced(world)
-    feed.problems["Service"] = "410"  # expired; a feed whose kinds have been listed once stays in force
+    # The version has expired; a feed stays in force after all its kinds have been listed once.
+    feed.problems["Service"] = "410"
     world.turn(1)
     assert world.table() == ("10.96.0.1 5", True)
     assert world.page("/ready") == "OK\n"
@@ -194,7 +195,8 @@ def test_options_of_the_source_open_a_feed_that_takes_over_when_it_is_complete(w
     _, after = world.feeds
     before.addresses[WEB] = "10.96.0.2"
     world.turn(1)
-    assert world.table() == ("10.96.0.2 5", True)  # the feed in force is followed meanwhile
+    # Until the new feed is complete, changes of the feed in force are still written.
+    assert world.table() == ("10.96.0.2 5", True)
     assert list(world.controller.status().config.waiting_for) == ["Service", "EndpointSlice"]  # type: ignore[union-attr]
     after.list()
     world.turn()
@@ -216,9 +218,9 @@ def test_options_that_change_back_stop_the_feed_that_was_to_take_over(world: Wor
 def test_options_of_the_zone_change_it_in_one_commit(world: World) -> None:
     feed = synced(world)
     world.configure("ttl: 30")
-    assert world.table() == ("10.96.0.1 30", True)  # the answers revised
+    assert world.table() == ("10.96.0.1 30", True)  # only the TTL in the compiled answers was changed
     world.configure("{ttl: 40, pods: disabled}")
-    assert world.table() == ("10.96.0.1 40", True)  # compiled anew
+    assert world.table() == ("10.96.0.1 40", True)  # all answers were compiled again
     assert world.feeds == [feed]
 
 

@@ -1,4 +1,4 @@
-"""The HTTP server for probes and scrapes, over sockets, with good and bad clients."""
+"""The HTTP server for probes and metrics, over real sockets, with good and bad clients."""
 
 import socket
 import subprocess
@@ -37,7 +37,7 @@ def at(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, int]]:
 
 
 def said(connection: socket.socket) -> bytes:
-    """Return all that comes until the connection is closed."""
+    """Return all octets that arrive until the connection is closed."""
     connection.settimeout(PATIENCE_S)
     received = b""
     try:
@@ -101,7 +101,7 @@ def test_a_client_that_does_not_read_is_cut_off(at: tuple[str, int]) -> None:
     with socket.create_connection(at, PATIENCE_S) as connection:
         connection.sendall(b"GET /big HTTP/1.1\r\n\r\n")
         began = time.monotonic()
-        until(lambda: time.monotonic() - began > 2)  # it reads nothing for four times as long as it has
+        until(lambda: time.monotonic() - began > 2)  # the client reads nothing for four times the server's time limit
         assert len(said(connection)) < 50_000_000
 
 
@@ -128,7 +128,7 @@ def connect(at: tuple[str, int], address: str) -> socket.socket:
 
 
 def seen(connection: socket.socket) -> bytes:
-    """Return what a client that has sent nothing sees."""
+    """Return what a client sees if it sends nothing."""
     connection.setblocking(False)
     try:
         return connection.recv(1)
@@ -140,7 +140,7 @@ def seen(connection: socket.socket) -> bytes:
 
 @pytest.fixture
 def crowd(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[socket.socket]]:
-    """Connections that do nothing, which would last."""
+    """Yield a list for idle connections. The server's timeout is too long to close them during the test."""
     monkeypatch.setattr(http, "PATIENCE_S", 600.0)
     connected: list[socket.socket] = []
     yield connected
@@ -163,7 +163,7 @@ def test_idle_connections_do_not_block_a_probe_of_the_same_address(
 ) -> None:
     crowd += [connect(at, "127.0.0.1") for _ in range(2 * http.MAX_CONNECTIONS)]
     until(lambda: ask(at, HERE).endswith(b"it is\n"))
-    assert said(crowd[0]) == b""  # the oldest made room
+    assert said(crowd[0]) == b""  # the server closed the oldest connection to make room
 
 
 def test_a_full_socket_closes_the_newest_connection_of_the_greediest_address(
@@ -177,7 +177,8 @@ def test_a_full_socket_closes_the_newest_connection_of_the_greediest_address(
     assert {seen(each) for each in (*greedy[:-1], *others)} == {OPEN}
 
 
-# Connects from 127.0.0.2, at a rate if the machine can, and asks for a page, until its input ends or a minute is over.
+# A flood from 127.0.0.2: it connects at a given rate if the machine is fast enough, and requests a page. It stops at
+# the end of its input, or after a minute.
 FLOOD = """
 import select, socket, sys, time
 port, path, rate = int(sys.argv[1]), sys.argv[2].encode(), float(sys.argv[3])
@@ -216,7 +217,7 @@ def test_probes_are_answered_while_their_port_or_the_metrics_are_flooded(
             asked = time.monotonic()
             assert server.get("/ready") == (200, "OK\n")
             took.append(time.monotonic() - asked)
-            time.sleep(0.1)  # so that it is asked all through the flood
+            time.sleep(0.1)  # a pause, so that the requests cover the whole time of the flood
         rate, _ = flood.communicate("end", timeout=2 * PATIENCE_S)
     print(
         f"{rate.strip()} connections a second; probes took {max(took):.3f} s at most, {sorted(took)[10]:.3f} s mostly"

@@ -46,12 +46,12 @@ def api() -> Iterator[FakeApiServer]:
 
 
 def configure(api: FakeApiServer, text: str) -> None:
-    """Store a configuration whose upstream doesn't answer, so that no query leaves this machine."""
+    """Store a configuration with an upstream that doesn't answer, so that no query leaves this machine."""
     api.apply("ConfigMap", config_map(**{"config.yaml": f"{text}\nupstreams: ['127.0.0.1:9']"}))
 
 
 def ask(seen: Running, name: str, rtype: str = "A") -> str:
-    """Return an answer's first record with its TTL, or the rcode."""
+    """Return the first record of an answer with its TTL, or the rcode."""
     query = dns.message.make_query(name, rtype)
     reply = dns.query.udp(query, "127.0.0.1", port=seen.port, timeout=PATIENCE_S)
     if not reply.answer:
@@ -60,7 +60,7 @@ def ask(seen: Running, name: str, rtype: str = "A") -> str:
 
 
 def expect(seen: Running, name: str, wanted: str, rtype: str = "A") -> None:
-    """Wait for an answer."""
+    """Wait until this answer arrives."""
     seen.wait_until(lambda: ask(seen, name, rtype) == wanted)
 
 
@@ -110,7 +110,7 @@ def test_a_stub_domain_is_in_the_table_that_workers_read(api: FakeApiServer, tmp
 
 @contextmanager
 def answering(address: str) -> Iterator[int]:
-    """Be a server at a port of 127.0.0.1 that has this one address for every name of acme.local."""
+    """Run a server on a port of 127.0.0.1 that returns this address for every name of acme.local."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind(("127.0.0.1", 0))
         sock.settimeout(0.1)
@@ -165,7 +165,7 @@ def test_options_of_the_zone_change_at_once_and_no_name_is_missing_meanwhile(
             expect(seen, of_pod, "NXDOMAIN")
             expect(seen, pointer, f"30 {WEB}", "PTR")
             configure(api, "reverse_zones: [168.192.in-addr.arpa]")
-            expect(seen, pointer, "SERVFAIL", "PTR")  # that's for upstreams now
+            expect(seen, pointer, "SERVFAIL", "PTR")  # now this name is forwarded to the upstreams
             expect(seen, of_pod, "7 10.9.9.9")
             listed = len(api.requests)
             configure(api, "namespaces: [shop, other]")
@@ -173,7 +173,7 @@ def test_options_of_the_zone_change_at_once_and_no_name_is_missing_meanwhile(
             api.apply("Service", service("late", "10.96.0.5"))
             expect(seen, "late.shop.svc.cluster.local.", "7 10.96.0.5")
         assert answers == {"10.96.0.1"}
-        assert len(api.requests) == listed  # the cluster was not listed again
+        assert len(api.requests) == listed  # pydns didn't list the cluster again
         configure(api, "namespaces: [other]")
         expect(seen, WEB, "NXDOMAIN")
 
@@ -198,7 +198,7 @@ def test_options_of_the_source_take_over_when_everything_is_listed_again(api: Fa
         assert answers == {"10.96.0.1"}
         api.apply("Service", labelled(service("late", "10.96.0.5"), tier="front"))
         expect(seen, "late.shop.svc.cluster.local.", "7 10.96.0.5")
-        watches = {"Service": 2, "EndpointSlice": 2, "Namespace": 1}  # the server's own namespace has two of its own
+        watches = {"Service": 2, "EndpointSlice": 2, "Namespace": 1}  # the server's own namespace has two more watches
         api.wait_until(lambda api: {kind: api.watching(kind) for kind in watches} == watches)
         assert api.watching("Pod") == 0
 

@@ -1,4 +1,4 @@
-"""A folder of manifests delivers its objects, and their changes within a second."""
+"""A folder of manifests delivers its objects, and later changes within a second."""
 
 import os
 import threading
@@ -22,7 +22,7 @@ from tests.waiting import PATIENCE_S
 
 
 class Told:
-    """The events that a folder delivered and logged, and the Services that result."""
+    """The events that a folder delivered and logged, and the Services that result from them."""
 
     def __init__(self) -> None:
         self.deliveries: list[list[Event]] = []
@@ -34,7 +34,7 @@ class Told:
         self.changed.set()
 
     def services(self) -> dict[str, str]:
-        """Return the Services that all deliveries add up to, each with its first ClusterIP's last octet."""
+        """Return the Services after all deliveries, each with the last octet of its first ClusterIP."""
         known: dict[Ref, Any] = {}
         for event in [event for events in self.deliveries for event in events]:
             if isinstance(event, InitApply | Apply):
@@ -48,7 +48,7 @@ class Told:
 
 
 class Folder(ManifestFolder):
-    """A folder whose thread never gets to look, so that a test decides when to."""
+    """A folder whose thread never runs, so that the test decides when the folder is read."""
 
     def __init__(self, directory: Path, told: Told, **options: Any) -> None:
         super().__init__(directory, told.deliver, told.log, look_s=3600, **options)
@@ -59,7 +59,7 @@ class Folder(ManifestFolder):
         self.read()
 
     def settle(self) -> None:
-        """Look as often as it takes for a change to count."""
+        """Look at the folder often enough that a change is accepted."""
         self.poll()
         self.poll()
 
@@ -180,7 +180,7 @@ def test_edit_takes_effect_however_an_editor_does_it(
     change(tmp_path / "shop.yaml")
     folder.settle()
     assert told.services() == {"web": ".2", "other": ".9"}
-    (applied,) = told.deliveries[1]  # the change, and no more
+    (applied,) = told.deliveries[1]  # only the change
     assert isinstance(applied, Apply)
     assert applied.observed.ref == Ref(Kind.SERVICE, "default", "web")
 
@@ -319,7 +319,7 @@ def test_all_mistakes_of_a_file_are_logged_up_to_a_limit(
 
 
 def test_a_file_without_a_mistake_is_reported_without_a_look_at_the_others(told: Told) -> None:
-    """Looking at all others for each file took more than 11 minutes for 4,500 files."""
+    """Checking all other files for each file took more than 11 minutes for 4,500 files."""
 
     def look_at_all(path: Path) -> bool:
         raise AssertionError
@@ -380,7 +380,7 @@ def test_an_unreadable_folder_keeps_its_objects(
             raise PermissionError(13, "Permission denied")
         return scandir(path)
 
-    monkeypatch.setattr(os, "scandir", refuse)  # file permissions don't stop tests that run as root
+    monkeypatch.setattr(os, "scandir", refuse)  # tests may run as root, who is not stopped by file permissions
     folder.settle()
     folder.settle()
     assert told.services() == {"a": ".1", "b": ".2"}
@@ -486,7 +486,8 @@ def test_watching_thread_notices_an_edit(tmp_path: Path, told: Told) -> None:
     folder.start()
     assert told.changed.wait(PATIENCE_S)
     told.changed.clear()
-    (tmp_path / "shop.yaml").write_text(service("web", 2))  # of the same size, maybe in the same tick of the clock
+    # The file has the same size, and its time may fall in the same tick of the clock.
+    (tmp_path / "shop.yaml").write_text(service("web", 2))
     assert told.changed.wait(PATIENCE_S)
     assert told.services()["web"] == ".2"
     folder.stop()

@@ -1,4 +1,4 @@
-"""The server's own Service is found and followed whatever `--labels` selects, at an API server and in a folder."""
+"""The server finds and follows its own Service whatever `--labels` selects, with an API server and with a folder."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""When /health and /ready return 200, and their reasons if not."""
+"""When /health and /ready return 200, and which reasons they give if they don't."""
 
 import time
 from http import HTTPStatus
@@ -31,8 +31,10 @@ def _probes(*, silent_s: float = 0.0) -> tuple[ProbePages, Pulse]:
         (False, {"Service": SYNCED, "EndpointSlice": LISTING}, False, "EndpointSlice: not yet listed"),
         (False, {"Service": LISTING, "EndpointSlice": FORBIDDEN}, False, "Service: not yet listed, EndpointSlice: 403"),
         (True, {"Service": SYNCED, "EndpointSlice": SYNCED}, False, "OK"),
-        (True, {"Service": OUTAGE, "EndpointSlice": OUTAGE}, False, "OK"),  # once ready, always ready
-        (True, {"Service": LISTING, "EndpointSlice": LISTING}, False, "OK"),  # a whole table from before the restart
+        # After it was ready once, the server stays ready.
+        (True, {"Service": OUTAGE, "EndpointSlice": OUTAGE}, False, "OK"),
+        # The table from before the restart is complete.
+        (True, {"Service": LISTING, "EndpointSlice": LISTING}, False, "OK"),
         (True, {"Service": SYNCED}, True, "draining"),
         (False, {}, True, "draining"),
     ],

@@ -1,4 +1,4 @@
-"""Which namespace is the server's own."""
+"""How the server finds out its own namespace."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A folder of zone files has its zones ready, and their changes within a second."""
+"""A folder of zone files delivers its zones, and later changes within a second."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -20,7 +20,7 @@ def zone(serial: int, more: str = "") -> str:
 
 
 class Folder(ZoneFolder):
-    """A folder whose thread never gets to look, so that a test decides when to."""
+    """A folder whose thread never runs, so that the test decides when the folder is read."""
 
     def __init__(self, directory: Path) -> None:
         self.log = RecordedLog()
@@ -43,7 +43,7 @@ class Folder(ZoneFolder):
         self.changes += 1
 
     def settle(self) -> None:
-        """Look as often as it takes for a change to count."""
+        """Look at the folder often enough that a change is accepted."""
         self.poll()
         self.poll()
 
@@ -281,5 +281,5 @@ def test_the_zones_that_come_with_pydns_have_no_mistakes() -> None:
     folder.start()
     folder.stop()
     assert folder.mistakes() == []
-    assert len(folder.zones()) == 98  # RFC 6303: 33 and localhost; RFC 7793: 64
+    assert len(folder.zones()) == 98  # 33 from RFC 6303, localhost, and 64 from RFC 7793
     assert all(Path(file).name == f"{to_text(each.facts.apex)}zone" for file, each in folder.zones().items())

@@ -77,7 +77,7 @@ def zones(tmp_path: Path) -> Path:
 
 def test_zones_are_served_and_followed_while_the_cluster_cannot_be_listed(tmp_path: Path, zones: Path) -> None:
     with FakeApiServer() as api:
-        kubeconfig = api.kubeconfig(tmp_path)  # of a server that is gone from here on
+        kubeconfig = api.kubeconfig(tmp_path)  # this server doesn't run any more
     with running(tmp_path, "--kubeconfig", str(kubeconfig), "--zones", str(zones)) as seen:
         seen.until("www.example.org", "192.0.2.1")
         assert seen.ask("none.example.org") == "NXDOMAIN"
@@ -107,14 +107,14 @@ def test_zones_are_served_beside_the_cluster_and_in_the_status(tmp_path: Path, z
         seen.until("web.shop.svc.cluster.local", "10.96.0.11")
         assert seen.ask("www.example.org") == "192.0.2.1"
         refused = "cluster.local. serial 1, 2 records; cluster.local. is in the cluster domain"
-        # The status is made once a second.
+        # The status is updated once a second.
         seen.wait_until(lambda: f"  {zones}/cluster.local.zone: {refused}" in status(tmp_path / "state"))
         said = list(status(tmp_path / "state"))
         assert "zones     3 files, 7 records" in said
         assert f"  {zones}/example.org.zone: example.org. serial 1, 5 records" in said
         assert f"  {zones}/cluster.local.zone: {refused}" in said
         assert any(line.startswith(f"  {zones}/broken.zone: not served; {zones}/broken.zone:1: ") for line in said)
-        for number in range(8):  # eleven files: those that are well don't have a line any more
+        for number in range(8):  # with these there are eleven files, and files without mistakes no longer have a line
             (zones / f"example{number}.zone").write_text(_SOA.format(1))
         seen.wait_until(lambda: "zones     11 files, 23 records" in status(tmp_path / "state"))
         said = [line for line in status(tmp_path / "state") if line.startswith(f"  {zones}/")]

@@ -1,4 +1,4 @@
-"""Fake upstreams and servers that end with the test."""
+"""Fake upstreams and servers that stop at the end of the test."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -1,4 +1,4 @@
-"""Which datagrams of a UDP socket are answered when more come than a worker can answer."""
+"""Which datagrams of a UDP socket are answered if more arrive than a worker can answer."""
 
 import socket
 import struct
@@ -24,13 +24,13 @@ class Datagrams:
     def __init__(self, buffer: int = 2 * RECEIVE_BUFFER) -> None:
         self.sock = socket.socket(type=socket.SOCK_DGRAM)
         self.sock.bind(("127.0.0.1", 0))
-        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer // 2)  # the kernel doubles
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer // 2)  # the kernel doubles this value
         self.inbox = Inbox(NAME_LENGTHS[socket.AF_INET])
         self.clients: dict[str, socket.socket] = {}
         self.start()
 
     def start(self) -> None:
-        """Start a worker, as it were."""
+        """Reset the state, as at the start of a worker."""
         self.waited_s: float | None = None
         self.backlog = Backlog(self.sock, self.inbox, self.clock)
 
@@ -52,13 +52,13 @@ class Datagrams:
             self.clients[ip].sendto(b"query", self.sock.getsockname())
 
     def send_batch(self, others: int = 2) -> None:
-        """Send a batch: `others` datagrams of each other client, and the rest from the flooder."""
+        """Send a batch: `others` datagrams from each other client, and the rest from the flooder."""
         for ip in OTHERS:
             self.send(ip, others)
         self.send(FLOODER, BATCH - others * len(OTHERS))
 
     def receive(self, waited_s: float) -> Counter[str]:
-        """Receive a batch after a time, and return how many of each client are to be answered."""
+        """Receive a batch after a time, and return for each client how many datagrams are to be answered."""
         messages = self.inbox.receive(self.sock.fileno())
         assert len(messages) == BATCH
         self.waited_s = waited_s
@@ -66,7 +66,7 @@ class Datagrams:
         return Counter(socket.inet_ntoa(self.inbox.name(place)[4:8]) for place in range(len(chosen)))
 
     def arrived(self, ip: str, count: int) -> int:
-        """Send datagrams, and return how many the kernel lets pass."""
+        """Send datagrams, and return how many of them the kernel lets through."""
         self.send(ip, count)
         passed = 0
         while received := self.inbox.receive(self.sock.fileno()):
@@ -90,7 +90,7 @@ def open_datagrams() -> Iterator[Callable[..., Datagrams]]:
 Open = Callable[..., Datagrams]
 ALL = Counter({FLOODER: BATCH - 2 * len(OTHERS)} | dict.fromkeys(OTHERS, 2))
 OTHERS_ALONE = Counter(dict.fromkeys(OTHERS, 2))
-BATCHES, THEIR_BUFFER = 4, 280 << 10  # two of the batches are more than a third of the buffer
+BATCHES, THEIR_BUFFER = 4, 280 << 10  # two of the batches take more than a third of the buffer
 
 
 def test_everybody_is_answered_while_the_queue_is_short(open_datagrams: Open) -> None:
@@ -103,7 +103,7 @@ def test_everybody_is_answered_while_the_queue_is_short(open_datagrams: Open) ->
 
 
 def overloaded(open_datagrams: Open) -> Datagrams:
-    """Return a socket in whose queue two batches of four are left."""
+    """Return a socket whose queue still holds two of its four batches."""
     datagrams = open_datagrams(THEIR_BUFFER)
     for _ in range(BATCHES):
         datagrams.send_batch()
@@ -121,9 +121,9 @@ def test_in_an_overload_a_greedy_client_gets_no_answer_to_what_has_waited(open_d
 def test_in_an_overload_the_kernel_drops_a_part_of_what_a_greedy_client_sends(open_datagrams: Open) -> None:
     datagrams = overloaded(open_datagrams)
     datagrams.arrived(FLOODER, 0)
-    assert sum(datagrams.arrived(FLOODER, 100) for _ in range(10)) < 700  # two fifths, at random
+    assert sum(datagrams.arrived(FLOODER, 100) for _ in range(10)) < 700  # the filter drops two fifths at random
     assert [datagrams.arrived(ip, 100) for ip in OTHERS] == [100] * len(OTHERS)
-    for _ in range(3):  # nobody has to wait any more
+    for _ in range(3):  # now no client has to wait
         datagrams.look()
     assert datagrams.arrived(FLOODER, 100) == 100
 
@@ -153,11 +153,11 @@ def test_a_client_is_not_alone_if_there_was_another_one_at_rest(open_datagrams: 
     assert datagrams.receive(0.15).total() == 0
 
 
-EQUAL = BATCH // (1 + len(OTHERS))  # datagrams of each client: nobody is greedy
+EQUAL = BATCH // (1 + len(OTHERS))  # datagrams of each client, so that no client is greedy
 
 
 def receive_equal(datagrams: Datagrams, waited_s: float) -> int:
-    """Return how many of a batch are answered to which all clients have sent the same number."""
+    """Return how many datagrams of a batch are answered if all clients have sent the same number."""
     datagrams.send_batch(EQUAL)
     return datagrams.receive(waited_s).total()
 
@@ -165,7 +165,7 @@ def receive_equal(datagrams: Datagrams, waited_s: float) -> int:
 def test_what_is_too_old_is_discarded_in_an_overload_that_lasts(open_datagrams: Open) -> None:
     datagrams = open_datagrams()
     longest = datagrams.size
-    assert receive_equal(datagrams, 0.5) == BATCH  # one pause of the worker is no overload
+    assert receive_equal(datagrams, 0.5) == BATCH  # a single pause of the worker doesn't count as an overload
     assert receive_equal(datagrams, 0.8) == 0
     assert receive_equal(datagrams, 0.3) == BATCH
     datagrams.look()
@@ -175,7 +175,7 @@ def test_what_is_too_old_is_discarded_in_an_overload_that_lasts(open_datagrams: 
     datagrams.look()
     assert datagrams.size == shorter
     for _ in range(10):
-        datagrams.look()  # nobody has come since
+        datagrams.look()  # no datagram has arrived since the last look
     assert datagrams.size == longest
 
 

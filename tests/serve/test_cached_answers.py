@@ -1,4 +1,4 @@
-"""Cached answers of upstreams as time passes: TTLs, refreshing, denials, flags. The clock is the test's."""
+"""Cached answers of upstreams as time passes: TTLs, refreshing, denials, flags. The test sets the clock."""
 
 import asyncio
 import socket
@@ -84,11 +84,11 @@ class Collector(Port):
 
 
 class Worker:
-    """The parts of a worker, with a clock that the test moves and an upstream that answers in `deliver`."""
+    """The parts of a worker, with a clock that the test moves and an upstream that answers only in `deliver`."""
 
     def __init__(self, state_dir: Path, config: Config) -> None:
         self.now = 1000.0
-        self.asked: list[str] = []  # names that the upstream was asked for
+        self.asked: list[str] = []  # names that pydns asked the upstream for
         self._said = says(ENTRIES, SOA)
         self._sent: list[tuple[int, int, bytes]] = []
         zone = load([])
@@ -96,7 +96,7 @@ class Worker:
         writer = Writer(state_dir, facts)
         writer.put_config(model.dump(config))
         writer.replace(zone.contents, facts)
-        writer.close()  # LMDB opens a file once in a process
+        writer.close()  # a process may open an LMDB file only once
         self.table = Reader(state_dir)
         self._batch = Batch(self.table, Log(), Meter(share(1)[0]), self.clock)
         self._loop = asyncio.new_event_loop()
@@ -107,7 +107,7 @@ class Worker:
         self.asked.clear()
 
     def tell(self, qname: str, rtype: str = "A", *, do: bool = False, cd: bool = False) -> list[bytes]:
-        """Take a query. Return its reply, in a list, which is empty if the reply must wait."""
+        """Handle a query. Return a list with its reply. The list is empty if the reply must wait for the upstream."""
         message = dns.message.make_query(qname, rtype, want_dnssec=do)
         if cd:
             message.flags |= dns.flags.CD
@@ -117,7 +117,7 @@ class Worker:
         return port.sent
 
     def ask(self, qname: str, rtype: str = "A", *, do: bool = False, cd: bool = False) -> dns.message.Message:
-        """Return the reply to a query. The upstream answers if it is asked."""
+        """Return the reply to a query. If pydns asks the upstream, the upstream answers."""
         replies = self.tell(qname, rtype, do=do, cd=cd)
         self.deliver()
         return dns.message.from_wire(replies[0])
@@ -151,7 +151,7 @@ class Worker:
         self._received = received
         return self
 
-    # What `Upstreams` is asked to do.
+    # The methods of `Upstreams` that the worker calls.
 
     def add(self, index: int, server: model.ServerSpec) -> None:
         pass
@@ -203,7 +203,7 @@ def test_only_a_popular_name_is_fetched_before_it_expires(start: Start) -> None:
     worker.ask("mixed.example.com")
     for half_second in range(100):
         worker.pass_time(0.5)
-        if half_second == 18:  # once, half a second before the end
+        if half_second == 18:  # a single query, half a second before the answer expires
             worker.ask("mixed.example.com")
         (reply,) = worker.tell("www.example.com")
         assert 1 <= dns.message.from_wire(reply).answer[0].ttl <= 10
@@ -214,7 +214,7 @@ def test_only_a_popular_name_is_fetched_before_it_expires(start: Start) -> None:
 @pytest.mark.parametrize(
     ("qname", "rtype", "kept_s"),
     [
-        ("nx.example.com", "A", 60),  # the SOA's minimum, which is below its TTL
+        ("nx.example.com", "A", 60),  # the minimum field of the SOA, which is below the TTL of the SOA
         ("www.example.com", "AAAA", 60),
         ("bare.example.com", "A", 0),  # without an SOA record a denial isn't cached: RFC 2308 section 5
         ("once.example.com", "A", 0),
@@ -249,7 +249,7 @@ def test_a_kept_answer_begins_with_another_address_each_time(start: Start, qname
     worker = start()
     worker.tell(qname, rtype)
     worker.deliver()
-    for _ in range(4):  # the first ones come from the cache, the others are ready
+    for _ in range(4):  # the first answers come from the cache, and the later ones are precompiled
         worker.pass_time(1.1)
         firsts = []
         for _ in range(6):

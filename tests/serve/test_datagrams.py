@@ -1,4 +1,4 @@
-"""Batches of datagrams, by real sockets on loopback."""
+"""Batches of datagrams over real sockets on loopback."""
 
 import socket
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ Pair = tuple[socket.socket, socket.socket]
 
 @pytest.fixture(params=FAMILIES)
 def pair(request: pytest.FixtureRequest) -> Iterator[Pair]:
-    """A server's socket, and a client's that is connected to it."""
+    """The socket of a server, and the socket of a client that is connected to it."""
     family = request.param
     with socket.socket(family, socket.SOCK_DGRAM) as server, socket.socket(family, socket.SOCK_DGRAM) as client:
         for each in server, client:
@@ -53,7 +53,7 @@ def test_datagrams_are_received_in_batches_and_replies_reach_their_senders(pair:
         outbox.put(reply, inbox.names[0])
     outbox.send()
     assert [client.recv(SIZE) for _ in range(3)] == messages[:3]
-    for reply in messages:  # more than a batch: the first ones have left before `send`
+    for reply in messages:  # there is more than a batch, so the first replies have left before `send`
         outbox.put_for(reply, inbox.name(0), b"")
     outbox.send()
     assert [client.recv(SIZE) for _ in messages] == messages
@@ -65,7 +65,7 @@ def test_the_longest_replies_of_a_batch_leave_whole(pair: Pair) -> None:
     inbox, outbox, errors = boxes(server)
     client.send(b"?")
     inbox.receive(server.fileno())
-    replies = [bytes([number]) * SEND_SIZE for number in range(16)]  # a client's buffer takes these
+    replies = [bytes([number]) * SEND_SIZE for number in range(16)]  # a client's buffer has room for these
     for reply in replies:
         outbox.put(reply, inbox.names[0])
     outbox.send()

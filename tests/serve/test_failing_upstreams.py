@@ -1,4 +1,4 @@
-"""Upstreams that fail, are silent, recover, or are overloaded, as the clients of a running pydns see it."""
+"""Upstreams that fail, don't answer, recover, or are overloaded: what the clients of a running pydns see."""
 
 import time
 from collections import Counter
@@ -19,7 +19,7 @@ def silent(_: bytes, __: str) -> list[bytes]:
 
 
 class Moody:
-    """Answers with a TTL, until it is switched to silence."""
+    """Answers with a TTL until the test makes it silent."""
 
     def __init__(self, ttl_s: int = 300) -> None:
         self.is_silent = False
@@ -53,7 +53,7 @@ def test_one_failing_upstream_of_two_loses_no_answer_and_little_time(
     found = flood(server, names("n", 400), over_s=0.8)
     assert outcomes(found) == {"NOERROR []": 400}
     print(f"{bad}, {choice}: p90 {percentile(found, 90):.4f} s, p99 {percentile(found, 99):.4f} s")
-    later = flood(server, names("later", 300), over_s=0.4)  # that it is bad is known now
+    later = flood(server, names("later", 300), over_s=0.4)  # by now pydns knows that the upstream is bad
     assert outcomes(later) == {"NOERROR []": 300}
     print(f"later: p99 {percentile(later, 99):.4f} s, longest {percentile(later, 100):.4f} s")
 
@@ -69,7 +69,8 @@ def test_without_upstreams_known_names_are_answered_and_others_fail_in_time(star
         script.is_silent = True
         if bad == "dead":
             upstream.close()
-    until(lambda: lines(told(server, seen[-1])) == [f"{seen[-1]}. 30 IN A 1.2.3.4"])  # it was cached last
+    # This name was the last to be cached.
+    until(lambda: lines(told(server, seen[-1])) == [f"{seen[-1]}. 30 IN A 1.2.3.4"])
     found = flood(server, seen, over_s=0.2)
     assert outcomes(found) == {"NOERROR [3]": 100}
     assert {line for each in found.values() for line in lines(each.message)} == {
@@ -77,7 +78,7 @@ def test_without_upstreams_known_names_are_answered_and_others_fail_in_time(star
     }
     unseen = flood(server, names("unseen", 20), over_s=0.1)
     print(f"{bad}: stale p99 {percentile(found, 99):.4f} s, longest failure {percentile(unseen, 100):.4f} s")
-    # A dead one's refusals (23) may come after the deadline (22) on a busy machine.
+    # On a busy machine, the refusals of a dead upstream (23) may arrive after the deadline (22).
     assert outcomes(unseen).keys() <= {"SERVFAIL [22]", *(["SERVFAIL [23]"] if bad == "dead" else [])}
     assert len(unseen) == 20
     again = flood(server, names("unseen", 20), over_s=0.1)
@@ -100,7 +101,7 @@ def test_a_silent_upstream_is_avoided_and_probed_until_it_answers(start: Start, 
     moody.is_silent = False
     numbers = count()
 
-    def is_closed() -> bool:  # the pause before the next probe was doubled once or twice
+    def is_closed() -> bool:  # the pause before the next probe has been doubled once or twice
         before = len(first.asked)
         flood(server, names(f"closes{next(numbers)}-", 20), over_s=0.1)
         return len(first.asked) - before == 20
@@ -118,7 +119,7 @@ def test_too_many_waiting_questions_fail_at_once_and_our_names_are_answered(star
     found = flood(server, [*names("n", 50), ours], over_s=0.01)
     assert lines(found.pop(ours).message) == [f"{ours}. 5 IN A 10.96.0.10"]
     refused, waited = outcomes(found)["SERVFAIL []"], outcomes(found)["SERVFAIL [22]"]
-    assert (refused, waited) in ((40, 10), (41, 9))  # the probe for loops may have had a place
+    assert (refused, waited) in ((40, 10), (41, 9))  # the probe for loops may have taken one place
 
 
 def test_packets_beyond_an_upstreams_budget_go_to_another(start: Start, fake: Fake) -> None:
@@ -129,7 +130,7 @@ def test_packets_beyond_an_upstreams_budget_go_to_another(start: Start, fake: Fa
     began = time.monotonic()
     found = flood(server, names("n", 400), over_s=1.0)
     assert outcomes(found) == {"NOERROR []": 400}
-    # A second's worth at once, then so many a second; and the probe for loops.
+    # A second's worth of queries at once, then a fixed number per second, plus the probe for loops.
     assert 75 <= len(bounded.asked) <= 51 + 50 * (time.monotonic() - began)
     assert len(other.asked) >= 400 - len(bounded.asked)
     alone = fake(Moody())

@@ -1,4 +1,4 @@
-"""Names that aren't ours, asked of a running pydns whose upstreams are scripted, silent or hostile."""
+"""Names outside the cluster, asked of a running pydns with scripted, silent or hostile upstreams."""
 
 import socket
 import ssl
@@ -64,8 +64,9 @@ def test_cnames_are_followed_through_table_and_upstreams(start: Start, fake: Fak
         ),
         "web.shop.svc.cluster.local": ("NOERROR", ["web.shop.svc.cluster.local. 5 IN A 10.96.0.10"], "QR AA RD RA"),
         "none.shop.svc.cluster.local": ("NXDOMAIN", [], "QR AA RD RA"),
-        "8.8.8.8.in-addr.arpa": ("NOERROR", ["8.8.8.8.in-addr.arpa. 300 IN A 1.2.3.4"], "QR RD RA"),  # falls through
-        "0.96.10.in-addr.arpa": ("NOERROR", [], "QR AA RD RA"),  # has names of ours below it
+        # No record here, so the query falls through to the upstream.
+        "8.8.8.8.in-addr.arpa": ("NOERROR", ["8.8.8.8.in-addr.arpa. 300 IN A 1.2.3.4"], "QR RD RA"),
+        "0.96.10.in-addr.arpa": ("NOERROR", [], "QR AA RD RA"),  # names of the cluster exist below this name
     }
     for tcp in (False, True):
         for qname, wanted in cases.items():
@@ -131,7 +132,7 @@ def large(packet: bytes, how: str) -> list[bytes]:
 def test_a_truncated_answer_is_fetched_by_tcp_and_cut_again_for_a_udp_client(start: Start, fake: Fake) -> None:
     server = start(config(fake(large)))
     over_udp = ask(server, query("big.example.com", A), tcp=False)
-    assert over_udp[2] & 0x02 and over_udp[6:12] == b"\0\x1d" + bytes(4)  # 29 whole records are in 512 octets
+    assert over_udp[2] & 0x02 and over_udp[6:12] == b"\0\x1d" + bytes(4)  # 512 octets have room for 29 whole records
     assert len(over_udp) == 12 + 21 + 29 * 16
     over_tcp = ask(server, query("big.example.com", A), tcp=True)
     assert over_tcp[6:8] == b"\0\xc8" and not over_tcp[2] & 0x02
@@ -172,15 +173,15 @@ def test_with_every_upstream_down_known_names_are_answered_and_others_fail_at_on
     began = time.monotonic()
     reply = told(server, "unseen.example.com", use_edns=0)
     assert (dns.rcode.to_text(reply.rcode()), errors(reply)) == ("SERVFAIL", [23])
-    assert time.monotonic() - began < 3  # not by the deadline of 4 s
+    assert time.monotonic() - began < 3  # well before the deadline of 4 s
 
 
 def forge(packet: bytes, how: str) -> Iterable[bytes]:
-    """A flood of wrong replies, then the answer."""
+    """Yield many wrong replies, then the right answer."""
     good = answers(packet, how)[0]
     for number in range(200):
         yield bytes([good[0] ^ 1, number]) + good[2:]
-    yield good[:13] + b"x" + good[14:]  # another question
+    yield good[:13] + b"x" + good[14:]  # a different question
     yield good[:12]
     yield b""
     yield packet
@@ -200,7 +201,7 @@ def test_a_reply_that_cannot_be_used_fails_at_once_and_is_logged(
     server = start(config(fake(lambda packet, how: [damage(answers(packet, how)[0])])))
     began = time.monotonic()
     assert told(server, "www.example.com").rcode() == dns.rcode.SERVFAIL
-    assert time.monotonic() - began < 3  # not by the deadline of 4 s
+    assert time.monotonic() - began < 3  # well before the deadline of 4 s
     assert "answer of upstream can't be used" in server.stop()
 
 
@@ -325,7 +326,7 @@ def test_an_upstream_that_forwards_to_us_is_detected_and_logged(start: Start, fa
     address: list[tuple[str, int]] = []
 
     def to_pydns(packet: bytes, how: str) -> list[bytes]:
-        # With a new id and spelling, as a forwarder sends it.
+        # The query has a new id and its name is in lower case, as from a forwarder.
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             sock.settimeout(1)
             sock.connect(address[0])

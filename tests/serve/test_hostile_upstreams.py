@@ -1,4 +1,4 @@
-"""Thousands of hostile packets from an upstream's address: a running pydns answers, and uses none of them."""
+"""A running pydns gets thousands of hostile packets from an upstream's address: it answers, and uses none of them."""
 
 import random
 import struct
@@ -45,7 +45,7 @@ def noise_after_question(reply: bytes, chance: random.Random) -> bytes:
 
 
 def pointers(reply: bytes, chance: random.Random) -> bytes:
-    """A chain of pointers as long as a datagram allows, used by as many records as fit."""
+    """Return a reply with a chain of compression pointers of the maximal length, used by as many records as fit."""
     question_end = len(reply) - 16
     owner_of_first = b"\xc0\x0c" + struct.pack("!HHIH", 16, 1, 300, 1022)
     begin = question_end + len(owner_of_first)
@@ -61,7 +61,7 @@ def loops(reply: bytes, chance: random.Random) -> bytes:
 
 
 def aliases(reply: bytes, chance: random.Random) -> bytes:
-    """CNAMEs in a circle, or to many names."""
+    """Return a reply with CNAMEs in a circle, or to many names."""
     names = [name.from_text(f"c{chance.randrange(8)}.example.com") for _ in range(60)]
     records = b"".join([a + struct.pack("!HHIH", 5, 1, 300, len(b)) + b for a, b in pairwise(names)])
     return reply[:6] + struct.pack("!3H", len(names) - 1, 0, 0) + reply[12:-16] + records
@@ -73,7 +73,7 @@ def another_question(reply: bytes, chance: random.Random) -> bytes:
 
 
 def more_names(reply: bytes, chance: random.Random) -> bytes:
-    """Records of other names beside the answer's: those of a bank, and those of the cluster."""
+    """Return the answer with additional records of other names: of a bank, and of the cluster."""
     records = b"".join(
         [name.from_text(each) + struct.pack("!HHIH", 1, 1, 300, 4) + b"\6\6\6\6" for each in ("bank.example.org", OURS)]
     )
@@ -84,13 +84,14 @@ def query(reply: bytes, chance: random.Random) -> bytes:
     return reply[:2] + bytes([reply[2] & 0x7F]) + reply[3:]
 
 
-# FALSE can't come from the upstream. ODD may: these replies repeat the question in its random case.
+# The mutations in FALSE can't come from the upstream. Those in ODD may come from it: these replies repeat the question
+# in its random case.
 FALSE: list[Mutation] = [cuts_question, noise, another_question, query]
 ODD: list[Mutation] = [flips, cuts, counts, noise_after_question, aliases, more_names, pointers, loops]
 
 
 def mutates(mutations: list[Mutation], each: int) -> Callable[[bytes, str], Iterable[bytes]]:
-    """Return the script of a server that sends that many mutated replies, then the right one."""
+    """Return the script of a server that sends `each` mutated replies, then the right reply."""
     chance = random.Random(1)
 
     def script(packet: bytes, _: str) -> Iterable[bytes]:
@@ -103,7 +104,7 @@ def mutates(mutations: list[Mutation], each: int) -> Callable[[bytes, str], Iter
 
 
 def forges(each: int) -> Callable[[bytes, str], Iterable[bytes]]:
-    """Return the script of a server that sends that many replies with other ids, then the right one."""
+    """Return the script of a server that sends `each` replies with wrong ids, then the right reply."""
     chance = random.Random(1)
 
     def script(packet: bytes, _: str) -> Iterable[bytes]:
@@ -112,7 +113,7 @@ def forges(each: int) -> Callable[[bytes, str], Iterable[bytes]]:
         for number in range(each):
             yield (own + chance.randrange(1, 0x10000) & 0xFFFF).to_bytes(2) + forged[2:]
             if number % 100 == 99:
-                time.sleep(0.001)  # so that the kernel needn't drop the right one
+                time.sleep(0.001)  # a pause, so that the kernel has room for the right reply
         yield world.reply_to(packet, world.Server())
 
     return script

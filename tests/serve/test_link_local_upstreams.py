@@ -1,4 +1,4 @@
-"""An upstream at a link-local address with a zone, over a pair of interfaces in a namespace of its own."""
+"""An upstream at a link-local address with a zone, reached over a pair of interfaces in a network namespace."""
 
 import ssl
 import subprocess

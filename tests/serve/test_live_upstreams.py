@@ -1,4 +1,4 @@
-"""Changes of upstreams and routes while a pydns runs, as clients and upstreams see them."""
+"""Upstreams and routes change while pydns runs: what clients and upstreams see."""
 
 import sys
 import threading
@@ -26,7 +26,7 @@ from tests.waiting import until
 
 
 def has(address: str, after_s: float = 0.0) -> Script:
-    """Return the script of a server that has this address for every name, and takes its time."""
+    """Return the script of a server that returns this address for every name after `after_s`."""
     answer = world.Server(address=bytes(map(int, address.split("."))))
 
     def script(packet: bytes, _: str) -> list[bytes]:
@@ -41,7 +41,7 @@ def place(upstream: FakeUpstream) -> str:
 
 
 class Live:
-    """A pydns with a file of its configuration."""
+    """A pydns with a configuration file."""
 
     def __init__(self, tmp_path: Path, config: Mapping[str, Any]) -> None:
         self._file = tmp_path / "config.yaml"
@@ -54,18 +54,18 @@ class Live:
         new.replace(self._file)
 
     def ask(self, qname: str) -> str:
-        """Return the address, or the rcode without one."""
+        """Return the address, or the rcode if there is no address."""
         reply = told(self.server, qname)
         return lines(reply)[-1].split()[-1] if reply.answer else dns.rcode.to_text(reply.rcode())
 
     def wait_for(self, domain: str, wanted: str) -> None:
-        """Ask for new names below a domain until they have that address."""
+        """Ask for new names below a domain until they have the wanted address."""
         until(lambda: self.ask(f"n{time.monotonic_ns()}.{domain}") == wanted)
 
 
 @contextmanager
 def asking(live: Live, domain: str) -> Iterator[set[str]]:
-    """Let four clients ask for new names all the time, and collect their answers."""
+    """Let four clients ask for new names all the time, and collect the answers."""
     found: set[str] = set()
     stop = threading.Event()
 
@@ -87,7 +87,7 @@ def asking(live: Live, domain: str) -> Iterator[set[str]]:
 
 
 def test_upstreams_change_without_a_lost_query(fake: Fake, tmp_path: Path) -> None:
-    # With replies on their way at any time: each client waits for one.
+    # Replies are in flight at any time, because each client waits for one.
     first, second = fake(has("192.0.2.1", 0.02)), fake(has("192.0.2.2", 0.02))
     live = Live(tmp_path, {"upstreams": [place(first)]})
     try:
@@ -97,12 +97,14 @@ def test_upstreams_change_without_a_lost_query(fake: Fake, tmp_path: Path) -> No
                 live.wait_for("example.org", "192.0.2.2")
                 live.configure({"upstreams": [place(first)]})
                 live.wait_for("example.org", "192.0.2.1")
-            until(lambda: len(first.asked) + len(second.asked) > 110)  # more than 100: a few are sent again
+            # More than 100, because a few queries are sent twice.
+            until(lambda: len(first.asked) + len(second.asked) > 110)
         assert set(told) == {"192.0.2.1", "192.0.2.2"}
         asked = Counter(packet[12:].lower() for each in (first, second) for packet, _ in each.asked)
         assert len(asked) > 100
         again = [question for question, times in asked.items() if times > 1]
-        assert len(again) <= 2, "replies were lost"  # two: a busy machine may take longer than a timeout
+        # Two are allowed, because on a busy machine a reply may take longer than the timeout.
+        assert len(again) <= 2, "replies were lost"
     finally:
         live.server.close()
 
@@ -116,7 +118,8 @@ def test_answers_of_unchanged_routes_stay_cached_and_others_are_fetched_anew(fak
     live = Live(tmp_path, config)
     try:
         names = {"www.example.com": "192.0.2.1", "www.acme.local": "192.0.2.2", "www.corp": "192.0.2.3"}
-        for _ in range(3):  # from the upstream, from the cache, from the responder's ready answers
+        # Answers come from the upstream, from the cache, then from the responder's precompiled answers.
+        for _ in range(3):
             assert {qname: live.ask(qname) for qname in names} == names
         config["routes"] = {"acme.local": {"servers": [place(new)]}, "corp": {"servers": [place(corp)]}}
         live.configure(config)
@@ -158,7 +161,7 @@ def test_names_are_refused_while_there_are_no_upstreams(fake: Fake, tmp_path: Pa
     live = Live(tmp_path, {"upstreams": [place(upstream)]})
     try:
         assert live.ask("www.example.com") == "192.0.2.1"
-        live.configure({})  # those of resolv.conf, which has none here
+        live.configure({})  # now the upstreams come from resolv.conf, which has none in this test
         live.wait_for("example.com", "REFUSED")
         assert live.ask("www.example.com") == "REFUSED"
         assert live.ask("web.shop.svc.cluster.local") == "10.96.0.10"

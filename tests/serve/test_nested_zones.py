@@ -1,4 +1,4 @@
-"""Zones of ours within others: each denies its own names, its apex included."""
+"""Local zones within other local zones: each zone denies its own names, including names at its apex."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Observers of ports: each that is on sees every query and reply, of every port and every way to answer."""
+"""Observers of ports: each enabled observer sees every query and reply, for every port and every way to answer."""
 
 import asyncio
 import socket
@@ -27,7 +27,7 @@ from tests.waiting import PATIENCE_S
 
 
 class Seen:
-    """Notes what an observer sees."""
+    """Stores what an observer sees."""
 
     is_on = True
 
@@ -46,7 +46,7 @@ class Seen:
 
 
 class Worker:
-    """A worker with one UDP socket, and an upstream that answers when it is let."""
+    """A worker with one UDP socket, and an upstream that answers only when the test allows it."""
 
     def __init__(self, state_dir: Path, loop: asyncio.AbstractEventLoop) -> None:
         zone = load([])
@@ -54,7 +54,7 @@ class Worker:
         writer = Writer(state_dir, facts)
         writer.put_config(model.dump(Config(upstreams=(model.ServerSpec("192.0.2.53"),))))
         writer.replace(zone.contents, facts)
-        writer.close()  # LMDB opens a file once in a process
+        writer.close()  # a process may open an LMDB file only once
         self.table = Reader(state_dir)
         self.batch = Batch(self.table, Log(), Meter(share(1)[0]))
         self._packets: list[tuple[int, int, bytes]] = []
@@ -72,7 +72,7 @@ class Worker:
         self.client.connect(self._sock.getsockname())
 
     def ask(self, *messages: bytes) -> list[bytes]:
-        """Send queries together and return the replies, those of the upstream last."""
+        """Send queries together and return the replies. Replies that came from the upstream are last."""
         for each in messages:
             self.client.send(each)
         self._read()
@@ -87,7 +87,7 @@ class Worker:
         self.client.close()
         self.table.close()
 
-    # A stand-in for the recursion's sockets to upstreams.
+    # These methods replace the recursion's sockets to upstreams.
 
     def _sockets(self, _: object, received: Any, __: object) -> Any:
         self._received = received
@@ -120,7 +120,7 @@ def test_every_observer_that_is_on_sees_all_queries_and_replies(worker: Worker) 
         query("dns-version.cluster.local", 16, 1),
         query("none.cluster.local", 1, 2),
         b"short",  # gets no reply
-        query("www.example.com", 1, 3),  # is deferred
+        query("www.example.com", 1, 3),  # the reply waits for the upstream
     ]
     first, second = Seen(), Seen()
     worker.batch.observers += [first, second]

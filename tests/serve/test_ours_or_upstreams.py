@@ -1,4 +1,4 @@
-"""With recursion offered: names of zone files and hosts that are answered here, and names for upstreams."""
+"""Recursion is offered: pydns answers names of zone files and hosts itself, and asks upstreams for other names."""
 
 from collections.abc import Iterator
 
@@ -56,7 +56,7 @@ def subject(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InProcess]:
         ("1.1.9.10.in-addr.arpa. PTR", None),
         ("1.1.8.10.in-addr.arpa. PTR", ""),
         ("www.elsewhere.net. A", ""),
-        # Routes within our zones have the names there, but those that we have records of.
+        # A route inside a local zone gets all names of its domain, except names for which pydns has records.
         ("my.cluster.local. A", ""),
         ("x.my.cluster.local. A", ""),
         ("x.y.my.cluster.local. HTTPS", ""),
@@ -72,7 +72,7 @@ def subject(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InProcess]:
 def test_names_are_answered_here_or_asked_upstream(
     asked: str, onward: str | None, times: int, subject: InProcess
 ) -> None:
-    """The second time, the names above are known."""
+    """The second query comes when the parent names are already known."""
     qname, qtype = asked.split()
     for _ in range(times):
         reply = subject.respond(dns.message.make_query(qname, qtype).to_wire(), tcp=False)

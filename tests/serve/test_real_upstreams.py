@@ -1,4 +1,4 @@
-"""Real upstreams: Unbound, dnsmasq and Knot DNS with the same names, asked through a running pydns."""
+"""Real upstreams: Unbound, dnsmasq and Knot DNS serve the same names, and a running pydns forwards to them."""
 
 import getpass
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ _CLUSTER = [external_name("ext", "alias.example.com")]
 
 
 def _unbound(directory: Path, port: int, more: str = "") -> list[str]:
-    """It answers from its own zone, and denies other names: for those it would ask root servers."""
+    """Answer from a zone of Unbound's own, and deny other names: otherwise Unbound would ask root servers."""
     (directory / "example.zone").write_text(_ZONE)
     (directory / "unbound.conf").write_text(f"""\
 server:
@@ -106,7 +106,7 @@ def _ask(server: Server, qname: str, rtype: str = "A", *, tcp: bool = False, edn
 
 
 def _answers(reply: dns.message.Message) -> set[tuple[str, str, str]]:
-    """Owner, type and data of the records. TTLs are the upstream's choice."""
+    """Return owner, type and data of the records. The upstream chooses the TTLs, so they are left out."""
     return {
         (str(rrset.name), dns.rdatatype.to_text(rrset.rdtype), str(rdata)) for rrset in reply.answer for rdata in rrset
     }
@@ -120,7 +120,7 @@ BIG = {("big.example.com.", "A", each) for each in _HOSTS["big"]}
 
 def _check(server: Server) -> None:
     for tcp in (False, True):
-        for edns in (-1, 0):  # from the upstream, then from the cache
+        for edns in (-1, 0):  # the first answer comes from the upstream, the second from the cache
             assert _answers(_ask(server, "www.example.com", tcp=tcp, edns=edns)) == {WWW}
             assert _answers(_ask(server, "alias.example.com", tcp=tcp, edns=edns)) == {ALIAS, WWW}
             assert _answers(_ask(server, "ext.shop.svc.cluster.local", tcp=tcp, edns=edns)) == {EXT, ALIAS, WWW}

@@ -1,4 +1,4 @@
-"""Whatever has several addresses begins with a different one each time: clients mostly take the first."""
+"""Answers with several addresses begin with a different address each time, because most clients use the first."""
 
 from collections.abc import Iterator
 
@@ -60,7 +60,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InProcess]:
         ("q.wild.z.example", "AAAA", 2),
         ("q.d.z.example", "A", 1),
         ("_a._tcp.z.example", "SRV", 3),
-        ("mx.z.example", "MX", 1),  # in the order of their preference, or any: clients sort them
+        ("mx.z.example", "MX", 1),  # in the order of their preference, or in any order, because clients sort them
     ],
 )
 @pytest.mark.parametrize("tcp", [False, True])
@@ -73,5 +73,5 @@ def test_each_turn_begins_with_another(server: InProcess, qname: str, rtype: str
         found = [str(each[0]) for each in message.answer if each.rdtype == dns.rdatatype.from_text(rtype)]
         firsts.append(found[0] if found else "")
         contents.add(tuple(sorted(each.to_text() for each in [*message.answer, *message.additional])))
-    assert len(contents) == 1  # only their order differs
+    assert len(contents) == 1  # the answers differ only in their order
     assert all(len(set(firsts[at : at + different])) == different for at in range(0, len(firsts), different))

@@ -1,4 +1,4 @@
-"""Which clients are greedy."""
+"""Which clients count as greedy."""
 
 from collections import Counter
 

@@ -9,12 +9,12 @@ from pydns.serve import source_filter
 
 CLIENTS = {
     socket.AF_INET: [f"127.0.3.{number}" for number in range(1, 21)],
-    socket.AF_INET6: ["::1"],  # the only address of the loopback interface
+    socket.AF_INET6: ["::1"],  # the loopback interface has only this address
 }
 
 
 class Server:
-    """A socket and clients of it."""
+    """A socket and its clients."""
 
     def __init__(self, family: socket.AddressFamily) -> None:
         self.sock = socket.socket(family, socket.SOCK_DGRAM)
@@ -25,7 +25,7 @@ class Server:
         self.addresses = [socket.inet_pton(family, each) for each in self.clients]
 
     def reached_by(self) -> list[str]:
-        """Return the clients whose datagram arrives."""
+        """Return the clients whose datagrams arrive."""
         for ip in self.clients:
             with socket.socket(self.family, socket.SOCK_DGRAM) as client:
                 client.bind((ip, 0))

@@ -1,4 +1,4 @@
-"""TCP connections that are idle, too many or too busy, in a worker's own loop with short timeouts."""
+"""TCP connections that are idle, too many or too busy, in a worker's event loop with short timeouts."""
 
 import asyncio
 import socket
@@ -55,7 +55,7 @@ class Running:
         listening = self._server.sockets[0]
         listening.setsockopt(
             socket.SOL_SOCKET, socket.SO_SNDBUF, 16384
-        )  # so that a client that doesn't read is noticed
+        )  # a small buffer, so that the server notices a client that doesn't read
         self._port = listening.getsockname()[1]
         return self
 
@@ -69,7 +69,7 @@ class Running:
         self.accepted.append(self.connections.accept())
         return self.accepted[-1]
 
-    # As an observer of ports.
+    # The methods of an observer of ports.
 
     is_on = True
 
@@ -104,14 +104,14 @@ class Running:
 
 
 async def until(holds: Callable[[], object]) -> None:
-    """Return as soon as this holds."""
+    """Return as soon as the condition holds."""
     async with asyncio.timeout(PATIENCE_S):
         while not holds():
             await asyncio.sleep(0.001)
 
 
 async def count_replies(reader: asyncio.StreamReader) -> int:
-    """Return how many replies come until the server closes the connection."""
+    """Return how many replies arrive until the server closes the connection."""
     stream, count = await asyncio.wait_for(reader.read(), PATIENCE_S), 0
     while stream:
         stream = stream[2 + int.from_bytes(stream[:2]) :]
@@ -134,7 +134,7 @@ def test_idle_and_trickling_clients_are_closed_and_busy_ones_are_not(tmp_path: P
             now = 0.0
             running.connections.now = lambda: now
             idle, trickling, busy = [await running.connect() for _ in range(3)]
-            assert await is_answered(*busy)  # all are accepted by now
+            assert await is_answered(*busy)  # by now the server has accepted all connections
             now = tcp.IDLE_S - 1
             trickling[1].write(FRAME[:1])
             assert await is_answered(*busy)
@@ -183,7 +183,7 @@ def test_a_slow_reader_receives_every_pipelined_answer_and_delays_no_other_clien
             while running.answered > before:
                 before = running.answered
                 await asyncio.sleep(0.05)
-            assert before < MANY  # it has noticed that the client doesn't read
+            assert before < MANY  # the server has noticed that the client doesn't read
             for _ in range(MANY):
                 length = int.from_bytes(await greedy[0].readexactly(2))
                 await greedy[0].readexactly(length)
@@ -194,7 +194,7 @@ def test_a_slow_reader_receives_every_pipelined_answer_and_delays_no_other_clien
 
 
 class GoneTransport(asyncio.Transport):
-    """The transport of a client that has gone: uvloop's raises where it is written to."""
+    """The transport of a client that has disconnected. Like uvloop's transport, it raises an exception on a write."""
 
     def is_closing(self) -> bool:
         return True
@@ -220,7 +220,7 @@ def test_a_client_that_has_finished_sending_gets_every_answer(tmp_path: Path) ->
             reader, writer = await running.connect()
             writer.write(FRAME * 1000 + FRAME[:5])
             writer.write_eof()
-            assert await count_replies(reader) == 1000  # and then the connection ends
+            assert await count_replies(reader) == 1000  # after the replies, the server closes the connection
             writer.close()
 
     uvloop.run(scenario())
@@ -233,7 +233,7 @@ def test_a_client_that_has_finished_sending_gets_a_deferred_answer(tmp_path: Pat
             reply = await running.defer(writer)
             writer.write_eof()
             other = await running.connect()
-            for _ in range(3):  # so that the end has been received too
+            for _ in range(3):  # several turns, so that the server has also received the end of the stream
                 assert await is_answered(*other)
             reply()
             assert await count_replies(reader) == 1
@@ -307,7 +307,7 @@ def test_a_greedy_clients_connections_replace_its_own(tmp_path: Path, monkeypatc
 
 
 class Loop:
-    """An event loop whose turns the test takes."""
+    """An event loop that runs only when the test calls `turn`."""
 
     def __init__(self) -> None:
         self._due: list[Callable[[], None]] = []
@@ -319,7 +319,7 @@ class Loop:
         self._due.append(call)
 
     def turn(self) -> bool:
-        """Run what is due now. Returns whether there was something."""
+        """Run the calls that are due now. Return whether there were any."""
         due, self._due = self._due, []
         for call in due:
             call()
@@ -327,7 +327,7 @@ class Loop:
 
 
 class Transport(asyncio.Transport):
-    """A connection of a client that reads nothing until it is told to."""
+    """A connection of a client that reads nothing until the test calls `read`."""
 
     def __init__(self, ip: str, connection: tcp.Connection) -> None:
         super().__init__({"socket": SimpleNamespace(family=socket.AF_INET), "peername": (ip, 1)})
@@ -348,7 +348,7 @@ class Transport(asyncio.Transport):
             self.connection.pause_writing()
 
     def read(self) -> None:
-        """Read everything, as the client."""
+        """Read everything, as the client does."""
         is_paused, self.unread = self.unread > self._limit, 0
         if is_paused:
             self.connection.resume_writing()
@@ -373,13 +373,13 @@ class Transport(asyncio.Transport):
 
 
 class Crowd:
-    """Connections whose messages are answered with `octets` each, and the order in which they were."""
+    """Connections whose messages each get a reply of `octets`. `answered` shows the order of the replies."""
 
     observers: tuple[()] = ()
 
     def __init__(self, octets: int) -> None:
         self.loop = Loop()
-        self.answered: list[str] = []  # client addresses
+        self.answered: list[str] = []  # the address of the client for each reply
         self._reply = bytes(octets)
         self._connections = Connections(self, self.loop)  # type: ignore[arg-type]
 

@@ -1,4 +1,4 @@
-"""DNS over TLS with private authorities, with certificates of ours, and with certificates that must be refused."""
+"""DNS over TLS with private authorities, with client certificates, and with certificates that must be refused."""
 
 import ssl
 from collections.abc import Iterator, Mapping
@@ -34,7 +34,7 @@ class Files:
         return str(self.folder / file)
 
     def context(self, leaf: trustme.LeafCert, *, wants_ours: bool = False) -> ssl.SSLContext:
-        """Return the context of a server with this certificate."""
+        """Return the TLS context of a server with this certificate."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         leaf.configure_cert(context)
         if wants_ours:
@@ -53,12 +53,12 @@ class Running:
 
     def __init__(self, tmp_path: Path, written: Mapping[str, Any]) -> None:
         (tmp_path / "manifests").mkdir()
-        (tmp_path / "config.yaml").write_text(repr(dict(written)))  # YAML has this form, too
+        (tmp_path / "config.yaml").write_text(repr(dict(written)))  # the text is also valid YAML
         source = ["--manifests", str(tmp_path / "manifests"), "--config", str(tmp_path / "config.yaml")]
         self.server = Server(source, tmp_path / "state")
 
     def reasons(self) -> set[str]:
-        """Return the reasons in the log, once there is one."""
+        """Wait for the log to contain a reason, and return all reasons."""
 
         def failures() -> list[str]:
             return self.server.logged("connection to upstream failed")
@@ -130,7 +130,7 @@ def test_a_connection_that_fails_is_reported_with_its_reason(
     running = start(context, **{key: files[file] for key, file in tls.items()})
     assert running.server.ask("www.example.com", timeout_s=30) == "rcode 2"
     wanted = {reason.format(folder=files.folder)}
-    if server == "wants ours":  # it closes the connection while we write: its alert may be lost
+    if server == "wants ours":  # the server closes the connection during our write, so its alert may be lost
         wanted.add("Connection reset by peer")
     assert running.reasons() <= wanted
     until(lambda: any(each in running.server.status() for each in wanted), 30, running.server.status)

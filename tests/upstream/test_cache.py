@@ -1,4 +1,4 @@
-"""How long answers are kept, the TTLs that clients get, and the memory that they take."""
+"""How long answers are kept, the TTLs that clients get, and the memory that the answers take."""
 
 import struct
 from typing import NamedTuple
@@ -15,7 +15,7 @@ FAILURE = UpstreamAnswer(2, bytes(4), b"")
 
 
 def response(*ttls_s: int, negative_ttl_s: int | None = None, rcode: int = 0, size: int = 4) -> Response:
-    """A reply with one record per TTL."""
+    """Return a response with one record for each TTL."""
     records = b"".join(b"\xc0\x0c\0\1\0\1" + struct.pack("!IH", ttl_s, size) + bytes(size) for ttl_s in ttls_s)
     answer = UpstreamAnswer(rcode, len(ttls_s).to_bytes(2) + b"\0\0", records)
     offsets = tuple(range(6, len(records), 12 + size))
@@ -32,7 +32,7 @@ def ttls(answer: UpstreamAnswer | None) -> list[int]:
 
 
 class Case(NamedTuple):
-    """A reply, the limits, the TTLs that a client gets at once, and how long the entry is fresh."""
+    """A response, the limits, the TTLs that a client gets at once, and how long the entry is fresh."""
 
     about: str
     reply: Response

@@ -1,4 +1,4 @@
-"""The answers of clients while upstreams behave, misbehave, and are attacked."""
+"""The answers that clients get while upstreams work, fail, and are attacked."""
 
 import gc
 import struct
@@ -29,12 +29,12 @@ class Case(NamedTuple):
     servers: list[Server]
     rcode: int
     within_s: float
-    packets: list[int]  # to each server
+    packets: list[int]  # the number of packets to each server
     extended_error: int | None = None
 
 
 def long_chain(reply: bytes) -> bytes:
-    """A reply whose chain of CNAMEs is longer than we follow."""
+    """Return a reply with a chain of CNAMEs that is longer than pydns follows."""
     names = [name.from_text(f"c{number}.example") for number in range(18)]
     start = reply.index(b"\0", 12) + 5
     chain = zip([reply[12 : start - 4], *names], names, strict=False)
@@ -134,7 +134,7 @@ CASES = [
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.about)
 def test_a_client_gets_the_answer_of_its_case(case: Case) -> None:
-    # Without hedging, which has its own tests.
+    # Hedging is off here. It has its own tests.
     world = World(case.servers, limits=ForwarderLimits(hedge_share=0))
     client = world.ask("Www.Example")
     world.run(6)
@@ -227,7 +227,7 @@ def test_with_all_servers_down_every_name_seen_before_is_answered() -> None:
     for i in range(20):
         answer = world.told(f"n{i}.example")
         assert (answer.rcode, answer.extended_error, ttls(answer)) == (Rcode.NOERROR, Ede.STALE_ANSWER, [30])
-    # Once all servers are known to be silent, clients don't wait for them.
+    # Clients no longer wait for the servers after all servers are known to be silent.
     client = world.ask("n0.example", object())
     assert world.replies[client][0] == world.now
 
@@ -329,7 +329,7 @@ def test_a_burst_is_not_hedged_beyond_its_credit() -> None:
     world.servers[0] = Server(delay_s=0.2)
     for i in range(300):
         world.ask(f"m{i}.example")
-    world.servers[0] = GOOD  # later questions are answered soon: the server is slow, not dead
+    world.servers[0] = GOOD  # later queries are answered soon, so the server is slow and not dead
     for i in range(30):
         world.ask(f"o{i}.example")
         world.run(0.003)
@@ -379,7 +379,7 @@ def test_a_silent_server_is_not_used_as_a_hedge() -> None:
 def test_hedges_are_a_tenth_of_the_questions_at_most() -> None:
     world = World([GOOD, GOOD])
     world.learn()
-    world.servers[0] = Server(delay_s=0.2)  # slower than usual, but no failure
+    world.servers[0] = Server(delay_s=0.2)  # the server is slower than usual, but doesn't fail
     for i in range(300):
         world.ask(f"m{i}.example")
         world.run(0.05)
@@ -395,7 +395,7 @@ def test_a_dead_server_is_avoided_probed_and_used_again() -> None:
         client = world.ask(f"m{i}.example")
         world.run(0.1)
         assert world.replies[client][0] - world.now < 0.01, "nobody waits for a dead server"
-    assert 2 <= world.probes(0) - probes_before <= 5  # 1, 2, 4 s apart
+    assert 2 <= world.probes(0) - probes_before <= 5  # the probes are 1, 2 and 4 s apart
     world.servers[0] = GOOD
     for i in range(100):
         world.ask(f"o{i}.example")
@@ -435,7 +435,7 @@ def test_a_server_that_fails_where_another_answers_is_avoided() -> None:
     ids=["silence", "late", "slow", "errors"],
 )
 def test_the_owner_of_domains_can_do_nothing_to_an_upstream(about: Server) -> None:
-    # The other server answers his names.
+    # The other server answers the names of this domain owner.
     world = World([about, Server(delay_s=0.02)], choice=Choice.FASTEST)
     world.learn()
     for i in range(600):
@@ -548,7 +548,7 @@ def test_our_own_query_that_comes_back_is_looked_into() -> None:
     client = world.ask("www.example")
     packet = world.packets[0][3]
     came_back = packet[12:-11]
-    # Another client that asks for the same isn't.
+    # Another client that sends the same question isn't affected.
     world.forwarder.ask(came_back, bytes([packet[0] ^ 1, packet[1]]), 0, "other id", world.now)
     world.forwarder.ask(question("www.example"), packet[:2], 0, "other case", world.now)
     assert world.notices == []
@@ -740,7 +740,7 @@ def test_a_slow_zone_holds_at_most_a_quarter_of_the_places() -> None:
 
 @pytest.mark.parametrize("seed", range(20))
 def test_clients_that_go_away_cost_the_others_nothing(seed: int) -> None:
-    """Clients fail when they are answered, at random; servers are silent, fail and recover, sockets break."""
+    """Answers to clients fail at random. Servers are silent, fail and recover, and sockets break."""
     world = World([GOOD, GOOD], seed=seed, limits=ForwarderLimits(max_in_flight=100))
     draw, asked = world.random, 0
     for i in range(600):
@@ -955,7 +955,7 @@ def test_the_fastest_server_gets_most_questions_and_a_change_is_noticed() -> Non
 
 
 def test_a_million_names_stay_within_the_bound() -> None:
-    # A thousand times less of both.
+    # Both limits are a thousandth of the usual limits.
     world = World([GOOD], cache_limits=CacheOptions(entries=100, bytes=20_000))
     for i in range(1000):
         world.ask(f"n{i}.example")
@@ -1001,7 +1001,7 @@ OF_ONE_DOMAIN = {
 
 @pytest.mark.parametrize("said", OF_ONE_DOMAIN.values(), ids=OF_ONE_DOMAIN.keys())
 def test_the_owner_of_one_domain_harms_no_server(said: Server) -> None:
-    """Its names are answered badly by the first server and well by the second: that is the owner's choice."""
+    """The first server fails for names of this domain, and the second answers. The domain's owner can cause that."""
     world = World([GOOD, GOOD])
     world.learn()
     srtt_s = world.upstreams[0].srtt_s
@@ -1021,7 +1021,7 @@ def test_replies_that_cannot_be_used_are_reported_with_their_reason() -> None:
 
 
 def test_the_reason_of_an_upstream_is_passed_on_and_kept() -> None:
-    blocked = 15  # a code that isn't one of ours
+    blocked = 15  # pydns itself doesn't use this code
     option = struct.pack("!3H", 15, 2, blocked)
     opt = b"\0" + struct.pack("!HHIH", 41, 1232, 0, len(option)) + option
     for server in (FAILS, Server(rcode=Rcode.NXDOMAIN), GOOD):

@@ -1,4 +1,4 @@
-"""The choice of a server, and the reasons to avoid one."""
+"""How a server is chosen, and why a server is avoided."""
 
 import pytest
 
@@ -36,7 +36,7 @@ def open_breaker(upstream: Upstream, now: float = 1.0) -> None:
     [
         (Choice.IN_ORDER, [0, 0, 0, 0, 0, 0]),
         (Choice.ROUND_ROBIN, [1, 2, 0, 1, 2, 0]),
-        (Choice.RANDOM, [1, 2, 0, 1, 2, 0]),  # by the bits that are given
+        (Choice.RANDOM, [1, 2, 0, 1, 2, 0]),  # the given random bits decide
         (Choice.FASTEST, [2, 2, 2, 2, 2, 2]),
     ],
 )

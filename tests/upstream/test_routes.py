@@ -1,4 +1,4 @@
-"""The route of a name."""
+"""Which route a name takes."""
 
 import pytest
 
@@ -12,7 +12,7 @@ ROUTES = [
     ("Corp.ACME.local", []),
     ("local", ["corp.acme.local"]),
 ]
-NAMES = [  # name, then the routes it would take one after the other
+NAMES = [  # each row has a name, and its possible routes in the order of preference
     ("example.com", ["."]),
     (".", ["."]),
     ("local", ["local", "."]),

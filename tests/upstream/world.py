@@ -1,4 +1,4 @@
-"""A world for a forwarder: scripted servers, a clock that jumps, randomness from a seed. Nothing sleeps."""
+"""A simulated world for a forwarder: scripted servers, a clock that jumps, and seeded randomness. Nothing sleeps."""
 
 import heapq
 import random
@@ -27,26 +27,27 @@ class Server(NamedTuple):
     ttl_s: int = 300
     address: bytes = b"\x01\x02\x03\x04"
     silent: bool = False
-    silent_about: bytes = b"\xff"  # names with these octets
+    silent_about: bytes = b"\xff"  # the server doesn't answer names that contain these octets
     fails_about: bytes = b"\xff"
     delay_about: tuple[bytes, float] = (b"\xff", 0.0)
-    lost: int = 0  # of its first packets
-    truncates: bool = False  # over UDP
+    lost: int = 0  # how many of the first packets are lost
+    truncates: bool = False  # only over UDP
     keeps_case: bool = True
-    denies_case: bytes = b"\xff"  # names with these octets are denied, unless they are asked for in lower case
+    denies_case: bytes = b"\xff"  # the server denies names that contain these octets, unless the query is in lower case
     denial: int = Rcode.NXDOMAIN
-    refuses_packets: bool = False  # sending fails
+    refuses_packets: bool = False  # sending a packet to the server fails
     knows_edns: bool = True
     drops_edns: bool = False
     fails_edns: bool = False
     has_tcp: bool = True
-    forges: Callable[[bytes], bytes] | None = None  # what becomes of its replies over UDP
+    forges: Callable[[bytes], bytes] | None = None  # changes each reply over UDP
 
 
 class World:
-    """Servers 0, 1, … and clients that ask for names and note their answers with the time.
+    """Servers 0, 1, … and clients. A client asks for a name and records its answer with the time.
 
-    A client that is a pair counts by its first part. One whose first part begins with "gone" can't be answered.
+    If a client is a pair, answers are recorded under the first part. If the first part begins with "gone", answering
+    the client fails.
     """
 
     def __init__(
@@ -69,7 +70,7 @@ class World:
         self._tick_at = START + 0.01
         self.random = random.Random(seed)
         self._first_bits = list(first_bits)
-        self.packets: list[tuple[float, int, int, bytes]] = []  # when, to which server, by which socket, what
+        self.packets: list[tuple[float, int, int, bytes]] = []  # time, server, socket and octets of each packet
         self.replies: dict[object, tuple[float, UpstreamAnswer]] = {}
         self.gone: set[object] = set()  # clients that could not be answered
         self.notices: list[tuple[Event, str]] = []
@@ -102,13 +103,13 @@ class World:
     def ask(
         self, qname_text: str, client: object = None, *, rtype: int = 1, flags: int = 0, query_id: int = 7
     ) -> object:
-        """Ask as a client. Return the client's name, which is the question's name by default."""
+        """Send a query as a client. Return the client's name, which is by default the name in the question."""
         client = qname_text if client is None else client
         self.forwarder.ask(question(qname_text, rtype), query_id.to_bytes(2), flags, client, self.now)
         return client
 
     def run(self, seconds: float) -> "World":
-        """Let time pass."""
+        """Let `seconds` pass."""
         end = self.now + seconds
         while True:
             at = min(self._tick_at, self._events[0][0] if self._events else self._tick_at)
@@ -125,26 +126,26 @@ class World:
         return self
 
     def told(self, qname_text: str, **how: int) -> UpstreamAnswer:
-        """Ask, let five seconds pass, and return the client's answer."""
+        """Send a query, let five seconds pass, and return the client's answer."""
         client = self.ask(qname_text, object(), **how)
         self.run(5)
         return self.replies[client][1]
 
     def learn(self) -> None:
-        """Ask for a hundred names, one after another, so that the usual speed of each server is known."""
+        """Ask for a hundred names one after another, so that the forwarder learns the usual speed of each server."""
         for i in range(100):
             self.told(f"n{i}.example")
 
     def asked(self, server: int) -> int:
-        """Return the number of packets sent to a server, without our own probes."""
+        """Return the number of packets sent to a server, without the probes."""
         return len([packet for packet in self.packets if packet[1] == server and not is_probe(packet[3])])
 
     def probes(self, server: int) -> int:
-        """Return the number of our own probes sent to a server."""
+        """Return the number of probes sent to a server."""
         return len([packet for packet in self.packets if packet[1] == server and is_probe(packet[3])])
 
     def deliver(self, server: int, socket: int, packet: bytes) -> None:
-        """Have the forwarder receive a packet now."""
+        """Make the forwarder receive a packet now."""
         self.forwarder.received(server, socket, packet, self.now)
 
     def _reply(self, client: object, answer: UpstreamAnswer) -> None:
@@ -175,12 +176,12 @@ class World:
 
 
 def is_probe(packet: bytes) -> bool:
-    """Whether a packet asks for the servers of the root."""
+    """Return whether a packet asks for the name servers of the root."""
     return packet[12:17] == b"\0\0\2\0\1"
 
 
 def reply_to(packet: bytes, server: Server, over_stream: bool = False) -> bytes:
-    """Return the answer of such a server."""
+    """Return the reply of this server to a packet."""
     asked = packet[12 : packet.index(b"\0", 12) + 5]
     if packet[11] and not server.knows_edns:
         return packet[:2] + b"\x81\x81" + bytes(8)
@@ -207,5 +208,5 @@ def question(qname_text: str, rtype: int = 1) -> bytes:
 
 
 def ttls(answer: UpstreamAnswer) -> list[int]:
-    """Return the TTLs of an answer of addresses."""
+    """Return the TTLs of an answer with addresses."""
     return [int.from_bytes(answer.records[at + 6 : at + 10]) for at in range(0, len(answer.records), 16)]
