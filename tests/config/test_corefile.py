@@ -1,4 +1,7 @@
-"""A Corefile is split into words and blocks as CoreDNS does it, and means the same as the config.yaml made of it."""
+"""pydns splits a Corefile into words and blocks like CoreDNS.
+
+The Corefile means the same as the config.yaml that is made from it.
+"""
 
 import string
 from pathlib import Path
@@ -39,7 +42,7 @@ def test_words_make_blocks(case: dict[str, Any]) -> None:
 
 
 def written(line: Line) -> Any:
-    """Return a line as the cases write it: its words, and a mapping if it opens a block."""
+    """Return a line in the form of the cases: its words, and a mapping if the line opens a block."""
     words = " ".join([token.text for token in line.words])
     return {words: list(map(written, line.lines))} if line.lines else words
 
@@ -88,7 +91,7 @@ def test_a_manifest_of_another_kind_is_called_what_it_is() -> None:
     ]
 
 
-# Corefiles of the grammar that is supported, some of them with mistakes.
+# Corefiles in the supported grammar. Some of them contain mistakes.
 ZONES = st.sampled_from([".", "corp.example", "a.b", "10.0.0.0/8", "10.96.0.0/12", "2001:db8::/33", "bad..zone"])
 SERVERS = st.sampled_from(
     [

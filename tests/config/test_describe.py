@@ -1,4 +1,4 @@
-"""The documentation of the keys is true: the schema, the example, the table."""
+"""The documentation of the keys is correct: the schema, the example, and the table."""
 
 import json
 from pathlib import Path
@@ -44,7 +44,7 @@ def test_the_example_sets_every_key() -> None:
 
 
 def paths(value: Any, schema: dict[str, Any], prefix: str = "") -> list[str]:
-    """Return the keys that a document sets, as the table calls them."""
+    """Return the keys that a document sets, in the notation of the table."""
     found = []
     if isinstance(value, dict):
         for alternative in schema.get("anyOf", [schema]):
@@ -75,7 +75,7 @@ def test_the_example_of_a_kube_dns_key_is_right_and_its_wrong_value_is_refused(k
 def test_the_table_has_a_row_for_every_key_with_its_default_and_its_error() -> None:
     rows = [line.split(" | ") for line in describe.keys_table().splitlines()[2:]]
     assert {row[0] for row in rows} == {f"| `{path}`" for path, key in KEYS if key.example} - {
-        # The same as those of upstreams.
+        # These rows would be the same as the rows for upstreams.
         "| `routes.NAME.servers[].transport`",
         "| `routes.NAME.servers[].server_name`",
         "| `routes.NAME.servers[].packets_per_second`",
@@ -118,7 +118,7 @@ KINDS: dict[str, type | tuple[type, ...]] = {
 
 
 def complaints(value: Any, schema: dict[str, Any]) -> list[str]:
-    """Validate by the keywords of JSON Schema that our schema uses. Any other keyword fails the test."""
+    """Validate with the JSON Schema keywords that the schema of pydns uses. Any other keyword fails the test."""
     unknown = schema.keys() - {"$schema", "title", "description", "default", "type", "enum", "anyOf"}
     unknown -= {"properties", "additionalProperties", "required", "items", "minItems"}
     unknown -= {"minimum", "maximum", "exclusiveMinimum"}

@@ -1,4 +1,4 @@
-"""A ConfigMap means the same from the API, as a mounted folder and as the file of a manifest."""
+"""A ConfigMap means the same when it comes from the API, from a mounted folder, or from a manifest file."""
 
 import pytest
 from hypothesis import given
@@ -8,7 +8,7 @@ from pydns.config.inputs import MAX_OCTETS, read_config_map, read_file, read_fol
 from pydns.config.model import Config, ServerSpec
 from pydns.config.read import Accepted, Refused
 
-# https://kubernetes.io/docs/tasks/administer-cluster/dns-custom-nameservers/ as it was for kube-dns, copied.
+# Copied from https://kubernetes.io/docs/tasks/administer-cluster/dns-custom-nameservers/ as the page was for kube-dns.
 DOCUMENTED = b"""\
 apiVersion: v1
 kind: ConfigMap

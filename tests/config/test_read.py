@@ -1,4 +1,4 @@
-"""A ConfigMap's texts become a configuration, or every mistake in them. The cases are in cases/*.yaml."""
+"""The texts of a ConfigMap become either a configuration or a list of all mistakes. The cases are in cases/*.yaml."""
 
 import time
 from enum import Enum
@@ -37,7 +37,7 @@ def test_a_configmap_is_read_as_its_case_says(case: dict[str, Any]) -> None:
 
 
 def written(value: Any, field: str = "") -> Any:
-    """Return a value as the cases write it: without defaults, and servers on one line."""
+    """Return a value in the form of the cases: without defaults, and with each server on one line."""
     if isinstance(value, ServerSpec | NamedUpstream):
         host = value.ip if isinstance(value, ServerSpec) else name.to_text(value.qname)
         parts = (value.transport.value, host, value.port, value.server_name, value.packets_per_second)
@@ -98,7 +98,7 @@ HOSTILE = {
 def test_hostile_texts_are_refused_at_a_bounded_cost(key: str, text: str) -> None:
     started = time.process_time()
     result = read({key: text})
-    # Far more than any of these takes, and far less than a quadratic reader would.
+    # This limit is much longer than any of these texts takes, and much shorter than a quadratic reader would take.
     assert time.process_time() - started < 10
     assert isinstance(result, Refused)
     assert 1 <= len(result.errors) <= MAX_MISTAKES + 1
@@ -112,7 +112,7 @@ def test_only_a_hundred_mistakes_are_listed_and_the_last_line_says_so() -> None:
     assert str(refused.errors[100]) == "and more: the rest, after 100 mistakes, is not listed"
 
 
-# Known keys with any values, which hypothesis would hardly find by itself.
+# Known keys with any values, because Hypothesis would hardly find known keys by itself.
 WORDS = st.sampled_from(
     [
         "upstreams",
@@ -138,7 +138,7 @@ YAML_TEXTS = VALUES.map(lambda value: yaml.safe_dump(value, default_flow_style=T
 JSON_TEXTS = VALUES.map(lambda value: msgspec.json.encode(value).decode()) | st.text()
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine is not a failure
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine must not fail the test
 @given(yaml_text=YAML_TEXTS, stubs=JSON_TEXTS, nameservers=JSON_TEXTS, other=st.text())
 @example(yaml_text="log: {queries: {share: 0x1}}", stubs="[NaN, -0, 1e999]", nameservers='"\\ud800"', other="\ud800")
 def test_no_text_raises(yaml_text: str, stubs: str, nameservers: str, other: str) -> None:

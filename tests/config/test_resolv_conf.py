@@ -1,4 +1,4 @@
-"""The nameservers of a resolv.conf, without those that lead back to pydns."""
+"""The nameservers of a resolv.conf, without nameservers that lead back to pydns."""
 
 from pydns.config.model import ServerSpec
 from pydns.config.resolv_conf import read

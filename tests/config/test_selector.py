@@ -1,4 +1,4 @@
-"""Label selectors mean the same as for `kubectl -l`."""
+"""Label selectors have the same meaning as for `kubectl -l`."""
 
 import pytest
 

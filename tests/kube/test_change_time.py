@@ -1,4 +1,4 @@
-"""The time of a change is read from its object, and unreadable times are ignored."""
+"""The time of a change is read from the changed object. An unreadable time is ignored."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""YAML is read as kubectl reads it, and more strictly where silence would hide a mistake."""
+"""YAML is read as kubectl reads it. The reader is stricter where a mistake would otherwise go unnoticed."""
 
 import pytest
 import yaml
@@ -135,8 +135,8 @@ def test_text_that_is_not_json_is_read_as_yaml(constant: str) -> None:
         ("a: 1\n---\nb: *nowhere\n", 2, 3),
         ("a: 1\n\tb: 2\n", 1, 2),
         ("a: \x07\n", 1, 1),
-        ("a: 1\n---\nb: 1\nc: \x07\n", None, 4),  # the pure parser checks a text's characters first of all
-        ("[" * 2000, 1, 1),  # the pure parser's time is quadratic: 5,000 took 7 s
+        ("a: 1\n---\nb: 1\nc: \x07\n", None, 4),  # the pure Python parser checks all characters of a text first
+        ("[" * 2000, 1, 1),  # the time of the pure Python parser is quadratic: 5,000 brackets took 7 s
     ],
 )
 def test_broken_syntax_names_document_and_line(text: str, document: int | None, line: int) -> None:

@@ -1,4 +1,4 @@
-"""The table of kinds: paths and versions are the API's (https://kubernetes.io/docs/reference/using-api/)."""
+"""The table of kinds: paths and versions are those of the API (https://kubernetes.io/docs/reference/using-api/)."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Services with many endpoints and ports: their limits, and how a flush is divided so that others don't wait."""
+"""Services with many endpoints and ports: their limits, and how a flush is split so that other Services don't wait."""
 
 import pytest
 from hypothesis import given, settings
@@ -159,7 +159,7 @@ def test_of_large_services_the_cheapest_come_first() -> None:
     zone, table = _loaded(_headless(), _slice(8000, 2))
     zone.apply(_apply(_slice(7999, 2)))
     table.change(zone.flush(250))
-    for number in range(3):  # more giants, which changed earlier
+    for number in range(3):  # more giant Services, which changed earlier
         zone.apply(_apply(Service("tenant", f"y{number}", (), True, None, ())))
         zone.apply(_apply(_slice(8000, 2, 10 + number)._replace(name=f"y{number}", service=f"y{number}")))
     zone.apply(_apply(Service("shop", "x", (), True, None, ())))
@@ -287,7 +287,7 @@ def test_divided_flushes_lead_to_the_table_of_the_final_objects(
             table.change(zone.flush(most[number % len(most)], number / 10))
         now = float(len(steps))
         while zone.is_behind:
-            now += 1  # large states may be paused
+            now += 1  # the zone may pause large states, so time must pass
             table.change(zone.flush(most[0], now))
         fresh, wanted = Zone(options._replace(ttl_s=9 if ttl_at < len(steps) else 5)), _Table()
         for event in [event for events in steps for event in events]:

@@ -1,4 +1,4 @@
-"""What the zone relies on in every producer, for arbitrary objects."""
+"""The zone relies on these properties of every producer, for arbitrary objects."""
 
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,4 +1,4 @@
-"""The list/watch state machine, fed with what servers send. Time is a number that the test sets."""
+"""The list/watch state machine gets the data that servers send. The test sets the time, which is a number."""
 
 import json
 from random import Random
@@ -42,7 +42,7 @@ FORBIDDEN = b'{"kind":"Status","metadata":{},"reason":"Forbidden","message":"can
 
 
 class Driven:
-    """A reflector with its clock, and its deliveries so far: as events, as notices and as a dict."""
+    """A reflector with its clock, and everything delivered so far: as events, as notices and as a dict."""
 
     def __init__(self, *, watch_list: bool = False) -> None:
         self.now = 1000.0
@@ -59,7 +59,7 @@ class Driven:
         return self.reflector.next_request(self.now)
 
     def waited(self) -> float:
-        """Let the pause that is asked for pass; return how long it was."""
+        """Let the requested pause pass. Return how long the pause was."""
         request = self.request()
         if not isinstance(request, Wait):
             return 0.0
@@ -87,7 +87,7 @@ class Driven:
         return self.took(self.reflector.on_status(status, body, retry_after, self.now))
 
     def watching(self) -> "Driven":
-        """List a and b at version 10 and open the watch."""
+        """List the objects a and b at version 10, and open the watch."""
         self.page(page(10, namespace("a"), namespace("b")))
         self.opened()
         self.events.clear()
@@ -114,7 +114,10 @@ class Driven:
 
 
 def shape(events: list[Event]) -> list[str]:
-    """Events in short: `+a` for an object of a listing, `a` for one that changed, `-a` for one that is gone."""
+    """Return the events in short form.
+
+    `+a` is an object in a listing, `a` is an object that changed, and `-a` is an object that was deleted.
+    """
     short = []
     for event in events:
         match event:
@@ -193,10 +196,11 @@ def test_only_the_failed_page_is_requested_again() -> None:
         HTML,
         b"",
         b'{"metadata":{},"items":',
-        b'{"kind":"Status","metadata":{},"code":500}',  # a refusal that came with 200 is not an empty cluster
+        # A Status with HTTP code 200 is a refusal, and must not count as an empty cluster.
+        b'{"kind":"Status","metadata":{},"code":500}',
         b'{"kind":"Status","metadata":{"resourceVersion":"9"},"code":500}',
-        b'{"metadata":{},"items":[]}',  # no version to watch from
-        b'{"metadata":{"resourceVersion":"0"},"items":[]}',  # a watch from 0 would be a WatchList
+        b'{"metadata":{},"items":[]}',  # there is no version to watch from
+        b'{"metadata":{"resourceVersion":"0"},"items":[]}',  # a watch from version 0 would be a WatchList
     ],
 )
 def test_an_invalid_page_removes_no_object_and_is_requested_again_after_a_pause(body: bytes) -> None:
@@ -267,7 +271,8 @@ def test_a_watch_that_ends_in_time_is_reopened_at_once_without_an_error() -> Non
     assert driven.errors == {} and driven.notices == []
 
 
-# Each way for a watch to fail: (what the server sends, how it ends, the reason counted, whether it lists again)
+# Each way for a watch to fail: (what the server sends, how the watch ends, the counted reason, whether a new list
+# follows)
 FAILURES: dict[str, tuple[bytes | int, Failure | None, str, bool]] = {
     "410 in the stream": (EXPIRED, None, "410", True),
     "410 as a status": (410, None, "410", True),
@@ -331,7 +336,7 @@ def test_the_old_state_stays_in_force_while_an_expired_watch_is_listed_again() -
 
 
 def test_a_restarted_server_without_our_version_is_listed_soon() -> None:
-    """As API servers do that restart: of quiet kinds they know no version but the newest."""
+    """Restarted API servers behave like this: of a kind without changes, they know only the newest version."""
     driven = Driven().watching()
     for _ in range(7):
         driven.ended(Failure.CONNECTION)
@@ -403,7 +408,7 @@ def test_retry_after_is_honoured_within_reason(header: str | None, body: bytes, 
     assert pause <= driven.waited() <= max(pause, 1.6)
 
 
-# What an operator sees
+# Information for an operator
 
 
 def test_a_missing_permission_is_named_and_logged_once() -> None:
@@ -471,7 +476,7 @@ def test_an_object_deleted_during_a_watch_list_is_gone_after_it() -> None:
     assert driven.reflector.status(driven.now).objects == 1
 
 
-# (how the server refuses a WatchList, whether to pause before the list, whether it is asked again the next time)
+# (how the server refuses a WatchList, whether to pause before the list, whether to try a WatchList again the next time)
 REFUSALS: dict[str, tuple[int, bytes | Failure | None, bool, bool]] = {
     "422": (422, None, False, False),
     "400": (400, None, False, False),
@@ -518,7 +523,7 @@ def test_an_audit_that_finds_nothing_changes_nothing() -> None:
     assert driven.reflector.status(driven.now).last_audit == driven.now
 
 
-# The server's objects after changes without an event. Delivered before: a and b, both at version 1
+# The objects of the server after changes without an event. The reflector has delivered a and b, both at version 1.
 MISSED = {
     "a creation": [namespace("a"), namespace("b"), namespace("c", 11)],
     "a change": [namespace("a", 11), namespace("b")],

@@ -1,4 +1,4 @@
-"""After an audit, the delivered objects equal the server's, whatever happened to the list and the watch."""
+"""After an audit, the delivered objects equal the server's objects, whatever happened to the list and the watch."""
 
 from random import Random
 
@@ -14,7 +14,7 @@ EVERYTHING = selector("", "")
 
 
 class Consumer:
-    """The objects of a receiver that applies events as `kube.events` describes."""
+    """The objects of a receiver that applies events in the way that `kube.events` describes."""
 
     def __init__(self) -> None:
         self.objects: dict[tuple[str, str], str] = {}
@@ -40,7 +40,7 @@ class Consumer:
 
 
 class World:
-    """A cluster, a reflector and the wire between them: bytes of the open watch that have not arrived yet."""
+    """A cluster, a reflector and the wire between them. The wire holds bytes of the open watch that are in flight."""
 
     def __init__(self, watch_list: bool) -> None:
         self.cluster = Cluster()
@@ -112,7 +112,7 @@ class World:
             self.take(self.reflector.on_data(data, self.now))
 
     def step(self, *, fails: bool) -> None:
-        """Perform the next request, if none is open."""
+        """Perform the next request, unless a request is open."""
         if self.wire is not None:
             return
         request = self.reflector.next_request(self.now)
@@ -141,7 +141,7 @@ class World:
             self.take(self.reflector.on_open(self.now))
 
     def settle(self) -> None:
-        """Let everything that is on its way arrive, until the reflector watches quietly."""
+        """Let everything in flight arrive, until the reflector watches and nothing more happens."""
         for _ in range(50):
             self.step(fails=False)
             self.arrive(1 << 20)
@@ -175,7 +175,7 @@ def test_delivered_objects_equal_the_cluster_after_an_audit(watch_list: bool, ac
     world.audit()
     world.settle()
     assert world.consumer.objects == world.cluster.versions("Service")
-    # And it goes on from there.
+    # The reflector also follows later changes.
     world.do(("apply", 0))
     world.settle()
     assert world.consumer.objects == world.cluster.versions("Service")

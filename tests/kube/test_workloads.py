@@ -24,7 +24,7 @@ CASES = [
 
 
 def read(text: str) -> tuple[list[workloads.Manifest], list[str], list[str]]:
-    """Return manifests, faults with their lines, and the kinds that were passed over."""
+    """Return the manifests, the faults with their lines, and the kinds that were skipped."""
     manifests, faults, ignored = [], [], []
     for document in documents.read(text):
         assert isinstance(document, documents.Document), document
@@ -106,7 +106,8 @@ WEB = """
 def test_label_selector_picks_objects_as_an_api_server_would_and_leaves_endpoints_alone() -> None:
     found = build(WEB, labels="team=shop")
     assert sorted(each.name for each in found if isinstance(each, Service)) == ["web"]
-    # The pod has no such label and is still an endpoint of the Service that has; the mirrored slice has its Endpoints'.
+    # The pod doesn't have the label, but is still an endpoint of the Service, which has the label. The mirrored slice
+    # gets its labels from the Endpoints object.
     assert sorted(slice_line(each) for each in found if isinstance(each, EndpointSlice)) == [
         "default/old: : 10.0.0.2",
         "default/web: : 10.0.0.1",
@@ -147,7 +148,8 @@ def test_allocated_addresses_leave_out_both_ends_of_the_range(family: str, monke
         "IPv6": ("fd00:10:96::100", "fd00:10:96::f:fffe"),
     }[family]
     taken: set[bytes] = set()
-    # A hash that lands on the last address of the range: probing goes on at the first.
+    # The fixed hash selects the last address of the range. The search for a free address continues at the first
+    # address.
     count = 2**20 - 257
     monkeypatch.setattr(cluster_ips, "blake2b", lambda *_, **__: FixedHash(count - 1))
     assert cluster_ips.allocate("a", "b", family, taken) == highest
@@ -222,7 +224,7 @@ def test_demo_cluster_has_no_mistakes_and_every_service_has_what_it_shows() -> N
     assert "shop/stock: grpc/tcp/9000: 192.168.70.5=warehouse" in slices
     with_endpoints = {(each.namespace, each.service) for each in found if isinstance(each, EndpointSlice)}
     lacking = {key for key in services if tuple(key.split("/")) not in with_endpoints}
-    assert lacking == {"shop/cart", "shop/payments"}  # the ExternalNames
+    assert lacking == {"shop/cart", "shop/payments"}  # the Services without endpoints are of type ExternalName
     assert {each.name for each in found if isinstance(each, objects.Pod)} >= {"tomcat", "db-0", "db-1", "db-2"}
 
 

@@ -1,4 +1,7 @@
-"""Bad disks: a damaged table is deleted once, a full disk keeps the table, and another user's directory is refused."""
+"""Bad disks and state directories, and how pydns handles them.
+
+A damaged table is deleted once. A full disk doesn't damage the table. A directory of another user is refused.
+"""
 
 import os
 import subprocess
@@ -138,14 +141,14 @@ def test_replacement_frees_its_extra_disk_space(tmp_path: Path) -> None:
     status = file_in(tmp_path).stat()
     assert writer.figures()["bytes"] > 40 << 20
     assert status.st_size <= writer.figures()["bytes"] * 1.3
-    assert status.st_blocks * 512 >= status.st_size  # no block is missing
+    assert status.st_blocks * 512 >= status.st_size  # every block of the file is allocated
     writer.commit(Changes({b"another": bytes(30 << 20)}, {}), _FACTS)
     assert file_in(tmp_path).stat().st_size > status.st_size
     writer.close()
 
 
 def test_a_full_disk_is_an_error_that_leaves_the_table_as_it_was_and_passes() -> None:
-    """It was a death by SIGBUS."""
+    """Earlier, a full disk killed the process by SIGBUS."""
     said = on_a_small_disk(
         40,
         """

@@ -1,4 +1,4 @@
-"""The table's file: it grows while workers read it, survives restarts but no reboot, and forgets dead readers."""
+"""The table's file grows while workers read it, survives restarts but no reboot, and forgets exited readers."""
 
 import subprocess
 import sys
@@ -15,8 +15,8 @@ from pydns.table.writer import Writer
 
 _FACTS = Facts(FORMAT, b"\1c\0", [], 1, True, 5)
 
-# A line on stdin begins a transaction: the number of answers and the octets of their values are printed. The next line
-# ends the transaction. This is a process because LMDB lets a process open a table only once.
+# A line on stdin begins a transaction. The program then prints the number of answers and the octets of their values.
+# The next line ends the transaction. This is a separate process because LMDB lets a process open a table only once.
 _READER = """
 import sys
 from pathlib import Path
@@ -42,7 +42,7 @@ class ReaderProcess:
         assert self._line() == "open"
 
     def begin(self) -> tuple[int, int]:
-        """Begin a transaction. Returns the number of answers and the octets of all their values."""
+        """Begin a transaction. Return the number of answers and the octets of all their values."""
         self._send()
         answers, octets = self._line().split()
         return int(answers), int(octets)
@@ -105,7 +105,7 @@ def test_a_reader_sees_all_answers_of_a_table_that_has_grown(
         with reading(tmp_path) as reader:
             assert reader.begin() == (10, 10_000)
             reader.end()
-            # LMDB maps 10 MiB for a reader at least, so the table must grow beyond that.
+            # LMDB maps at least 10 MiB for a reader, so the table must become larger than that.
             write(writer, _answers(200, 100_000))
             assert writer.figures()["bytes"] > 20_000_000
             assert reader.begin() == (200, 20_000_000)
@@ -156,7 +156,7 @@ def test_a_dead_reader_pins_old_pages_until_its_slot_is_freed(tmp_path: Path) ->
 
 
 def _growth(writer: Writer) -> int:
-    """Return by how many octets the table grows if 1 MB is written ten times over."""
+    """Return by how many octets the table grows if 1 MB is written ten times."""
     before = writer.figures()["bytes"]
     for _ in range(10):
         _commit(writer, _answers(100, 10_000))

@@ -1,4 +1,4 @@
-"""Hosts, and zones that can't be served beside others."""
+"""Hosts, and zones that conflict with other zones."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -133,7 +133,7 @@ def test_a_name_that_a_dname_makes_too_long_does_not_exist(tmp_path: Path) -> No
 
 
 def _short(subject: InProcess, asked: str) -> str:
-    """Return rcode, TTL and records of the answer."""
+    """Return the rcode, the TTL and the records of the answer."""
     qname, qtype = asked.split()
     reply = subject.ask(dns.message.make_query(qname, qtype).to_wire(), tcp=False)
     assert reply is not None

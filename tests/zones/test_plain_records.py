@@ -1,4 +1,4 @@
-"""The short way through plain lines leads to the same records as the long way."""
+"""The fast parser for plain lines returns the same records as the full parser."""
 
 from unittest.mock import patch
 

@@ -1,4 +1,4 @@
-"""Names that must not be asked upstream are answered here."""
+"""pydns itself answers names that must not be sent to an upstream."""
 
 from collections.abc import Iterator
 

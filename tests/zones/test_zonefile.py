@@ -1,4 +1,4 @@
-"""Zone files are read, or every mistake in them is reported with its file and line."""
+"""A zone file is either read, or every mistake in it is reported with its file and line."""
 
 import pytest
 from hypothesis import example, given, settings
@@ -10,7 +10,7 @@ from pydns.zones import zonefile
 from pydns.zones.compile import combine, compile_zone
 from pydns.zones.zonefile import Mistake, Unavailable, ZoneFile, read
 
-_HEAD = "@ 60 SOA ns admin 1 2 3 4 5\n@ 60 NS ns\n"  # two lines
+_HEAD = "@ 60 SOA ns admin 1 2 3 4 5\n@ 60 NS ns\n"  # this text has two lines
 _INCLUDED = {
     "hosts.inc": "a 60 A 192.0.2.1\n",
     "broken.inc": "\n\nb 60 A 192.0.2.300\n",
@@ -26,7 +26,7 @@ def include(wanted: str, by: str) -> tuple[str, str]:
 
 
 def owners(text: str) -> dict[str, int]:
-    """Return the owners of A records, and their TTLs."""
+    """Return the owners of A records, with their TTLs."""
     found = read(text, "example.org.zone", "example.org", include)
     assert isinstance(found, ZoneFile), found
     return {name.to_text(rrset.owner): rrset.ttl_s for rrset in found.rrsets if rrset.rtype == A}
@@ -79,13 +79,13 @@ def test_mistake_has_file_and_line(text: str, wanted: str | None) -> None:
     found = read(text, "example.org.zone", "example.org", include)
     assert isinstance(found, list)
     said = [str(mistake) for mistake in found]
-    if wanted is None:  # dnspython's words
+    if wanted is None:  # the message comes from dnspython
         assert said[0].startswith("example.org.zone")
     else:
         assert (f"example.org.zone{wanted}" if wanted[0] == ":" else wanted) in said
 
 
-SERVED = {  # a zone is served in spite of these; its warnings
+SERVED = {  # a zone with such a mistake is still served; each row has the expected warnings
     "no NS": ("@ 60 SOA ns admin 1 2 3 4 5\nwww 60 A 192.0.2.1", [": has no NS record of example.org."]),
     "the SOA again, as `dig AXFR` prints it": (_HEAD + "www 60 A 192.0.2.1\n@ 60 SOA ns admin 1 2 3 4 5", []),
     "another SOA": (
@@ -221,7 +221,7 @@ def test_a_zone_that_is_too_large_is_a_mistake(limit: str, monkeypatch: pytest.M
     assert "more than" in found[0].reason
 
 
-# Pieces that mean something, so that most texts get past the first token.
+# Words with a meaning in zone files, so that the parser accepts the first token of most texts.
 _WORDS = st.sampled_from(
     ["@", "a", "*", "*.a", "a.b", ".", "example.org.", "60", "1h", "IN", "CH", "A", "AAAA", "NS", "SOA", "MX", "TXT",
      "CNAME", "DNAME", "SRV", "HTTPS", "TYPE65", "TYPE0", "DS", "LOC", "APL", "NAPTR", "RRSIG", "NSEC3", "IPSECKEY",
