@@ -1,4 +1,4 @@
-"""Print how long each resolver's look-ups take, and the slowest reply that one of them waited for.
+"""Print how long each resolver's look-ups take, and the slowest reply that the resolver waited for.
 
 `python -m tests.clients [RESOLVER…]`
 """

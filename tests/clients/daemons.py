@@ -1,4 +1,4 @@
-"""Proxies and monitors that resolve the names of their configuration: nginx, HAProxy, Prometheus."""
+"""Proxies and monitors that resolve names in their configuration: nginx, HAProxy, Prometheus."""
 
 import json
 import re
@@ -15,7 +15,7 @@ from tests.clients.pod import ADDRESS, Pod
 from tests.clients.table import NONE
 
 Asked = tuple[str, str]
-NGINX_PORT = 8080  # where it connects to upstreams
+NGINX_PORT = 8080  # the port at which nginx connects to upstreams
 _LISTENS, _STATS = 8000, 8001
 _PATIENCE_S = 30.0
 _NGINX = """
@@ -87,7 +87,7 @@ def _until(is_so: Callable[[], bool], log: Path) -> None:
 
 @contextmanager
 def nginx(pod: Pod) -> Iterator[Callable[[str, str], str]]:
-    """Run a proxy whose requests name the upstream. Yield a function: it requests a name and returns the log."""
+    """Run a proxy whose requests name the upstream. Yield a function that requests a name and returns the log."""
     folder = pod.folder / "nginx"
     folder.mkdir()
     config, log, output = (folder / each for each in ("nginx.conf", "error.log", "output"))
@@ -105,7 +105,7 @@ def nginx(pod: Pod) -> Iterator[Callable[[str, str], str]]:
 
 
 def haproxy(pod: Pod, asked: Sequence[Asked]) -> Mapping[Asked, str]:
-    """Return the addresses of the servers that it fills from each name."""
+    """Return the addresses of the servers that HAProxy finds for each name."""
     folder = pod.folder / "haproxy"
     folder.mkdir()
     text = _HAPROXY.format(stats=_STATS, address=ADDRESS, port=_LISTENS)
@@ -120,7 +120,7 @@ def haproxy(pod: Pod, asked: Sequence[Asked]) -> Mapping[Asked, str]:
 
 
 def _of_family(question: str, addresses: Sequence[str]) -> list[str]:
-    """Return those of the family asked for: HAProxy takes the other one where a name has none of this."""
+    """Return the addresses of the wanted family. If a name has none, HAProxy uses addresses of the other family."""
     return [address for address in addresses if (":" in address) == (question == "AAAA")]
 
 
@@ -145,7 +145,7 @@ def _haproxy_servers(pod: Pod, count: int) -> list[list[str]]:
 
 
 def _settled(look: Callable[[], list[list[str]]], quiet_s: float) -> list[list[str]]:
-    """Return the result of `look` once it hasn't changed for `quiet_s`."""
+    """Return the result of `look` after the result has stayed the same for `quiet_s`."""
     latest, since = look(), time.monotonic()
     while time.monotonic() < since + quiet_s:
         time.sleep(0.2)
@@ -155,7 +155,7 @@ def _settled(look: Callable[[], list[list[str]]], quiet_s: float) -> list[list[s
 
 
 def prometheus(pod: Pod, asked: Sequence[Asked]) -> Mapping[Asked, str]:
-    """Return the addresses of the targets that it discovers by each name."""
+    """Return the addresses of the targets that Prometheus discovers for each name."""
     folder = pod.folder / "prometheus"
     folder.mkdir()
     jobs = [

@@ -1,4 +1,4 @@
-"""How each client is run, and its results. Knows no expected results."""
+"""How each client is run, and its results. This module doesn't know the expected results."""
 
 import re
 import subprocess
@@ -14,16 +14,17 @@ from tests.clients.pod import ADDRESS, Pod
 from tests.clients.table import FAILED, NONE, Found, parse, rows
 from tests.clients.wiretap import Connection, Query, Reply, Seen
 
-Asked = tuple[str, str]  # A, AAAA, both or SRV; and a name
+Asked = tuple[str, str]  # "A", "AAAA", "both" or "SRV"; and a name
 Ask = Callable[[str, str], str]
 GRPC_PORT = 50051
 _TRIES = 3
-_FIRST = "first"  # a name that doesn't exist: a client's first look-up includes its start
+# A name that doesn't exist; it is looked up first, because a client's first look-up includes the start of the client.
+_FIRST = "first"
 
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """A client's report in its own words, the packets of the look-up, and its duration."""
+    """A client's report in the client's own words, the packets of the look-up, and its duration."""
 
     line: str
     seen: Sequence[Seen]
@@ -31,12 +32,12 @@ class Lookup:
 
     @property
     def found(self) -> Found:
-        """Return the result in the table's words."""
+        """Return the result in the words of the table."""
         return parse(self.line)
 
     @property
     def slowest_reply_s(self) -> float:
-        """Return how long it took until the last of the replies to a question over UDP; 0 without one."""
+        """Return the longest time between a UDP query and its reply, or 0 if there was no reply."""
         asked: dict[Query, float] = {}
         times = [0.0]
         for each in self.seen:
@@ -48,9 +49,10 @@ class Lookup:
         return max(times)
 
     def delay(self) -> str | None:
-        """Return what costs a client seconds or a connection without need, if anything did.
+        """Return the cause of an unnecessary delay or connection, or None if there was none.
 
-        That is a question that is sent again while it has no reply, and TCP without a truncated reply.
+        There are two such causes: a query was sent again although its reply had not arrived yet, or the client used TCP
+        although no reply was truncated.
         """
         waiting: set[Query] = set()
         for each in self.seen:
@@ -60,7 +62,7 @@ class Lookup:
                         return f"{each} was sent again without a reply"
                     waiting.add(each)
                 case Reply(truncated=True):
-                    return None  # from here on the client uses TCP, and needn't wait for UDP replies
+                    return None  # from here on the client uses TCP, and need not wait for UDP replies
                 case Reply():
                     waiting.discard(each.to)
                 case Connection():
@@ -71,7 +73,10 @@ class Lookup:
 
 @contextmanager
 def conversation(pod: Pod, command: Sequence[str]) -> Iterator[Ask]:
-    """Run a client that reads a question and writes a result a line; yield what asks it and returns its line."""
+    """Run a client that reads one question per line and writes one result per line.
+
+    Yield a function that asks the client a question and returns the client's line.
+    """
     process = subprocess.Popen(
         pod.command(command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )
@@ -95,7 +100,7 @@ def conversation(pod: Pod, command: Sequence[str]) -> Iterator[Ask]:
 
 
 def whole_table(resolver: str, pod: Pod, go_cache: Path) -> Mapping[Asked, Lookup]:
-    """Return a resolver's results for all of its questions in the table. Raises programs.Missing."""
+    """Return a resolver's results for all its questions in the table. Raises programs.Missing."""
     asked = [(question, row.name) for row in rows() for question in row.questions(resolver)]
     return _lookups(resolver, pod, asked, go_cache)
 
@@ -109,7 +114,7 @@ def _lookups(resolver: str, pod: Pod, asked: Sequence[Asked], cache: Path) -> Ma
         for each in asked:
             found[each] = first = _lookup(resolver, pod, ask, each)
             for _ in range(_TRIES - 1):
-                if found[each].delay():  # on a busy machine any reply may be late: once
+                if found[each].delay():  # on a busy machine any reply may be late, so a delayed look-up is repeated
                     found[each] = replace(first, seen=_lookup(resolver, pod, ask, each).seen)
     return found
 
@@ -173,7 +178,7 @@ def _busybox(pod: Pod, question: str, name: str) -> str:
 _COMMANDS = {"unbound-host": _unbound_host, "busybox": _busybox}
 
 
-# Clients that show their results by connecting: the port, and their reports of failed look-ups.
+# Clients that show their results by connecting. Each row has the port, and the reports of failed look-ups.
 _CONNECTS: Mapping[str, tuple[int, Mapping[str, str]]] = {
     "grpc": (GRPC_PORT, {"not found": NONE, "no data": NONE, "resol": FAILED}),
     "nginx": (daemons.NGINX_PORT, {"Host not found": NONE, "could not be resolved": FAILED}),

@@ -1,7 +1,7 @@
-"""A network namespace that looks like a pod's: its resolv.conf, its addresses, and no way out.
+"""A network namespace that looks like a pod's: it has the pod's resolv.conf and addresses, but no route to the outside.
 
-Every address is local to it, so a client that connects anywhere is refused at once, and no packet leaves.
-It exists while its holder runs: nothing stays behind, whatever happens to the tests.
+All addresses are local to the namespace. So any connection of a client is refused at once, and no packet leaves. The
+namespace exists only while its holder process runs. Nothing remains after the tests, even if the tests crash.
 """
 
 import ctypes
@@ -31,14 +31,14 @@ exec cat
 
 
 class Unavailable(Exception):
-    """No namespace can be made here; the text is the reason."""
+    """The namespace can't be created here. The text is the reason."""
 
 
 class Namespace:
-    """A namespace with a server's address, which its resolv.conf names."""
+    """A namespace with a server's address, which is the nameserver in its resolv.conf."""
 
     def __init__(self, address: str) -> None:
-        """Make it. Raises Unavailable without the rights or the programs for it."""
+        """Create the namespace. Raises Unavailable if the rights or the programs are missing."""
         for program in ("unshare", "nsenter", "ip", "mount"):
             if shutil.which(program) is None:
                 raise Unavailable(f"{program} is not installed")
@@ -60,13 +60,13 @@ class Namespace:
         self._of = f"/proc/{self._holder.pid}/ns"
 
     def command(self, command: Sequence[str]) -> list[str]:
-        """Return the command that runs `command` in it, with the same process id."""
+        """Return the command that runs `command` in the namespace, with the same process id."""
         enter = [f"--{kind}={self._of}/{name}" for kind, name in (("net", "net"), ("mount", "mnt"), ("uts", "uts"))]
         return ["nsenter", *enter, f"--wdns={Path.cwd()}", *command]
 
     @contextmanager
     def entered(self) -> Iterator[None]:
-        """This thread's sockets are made in it, until the end of the block; they stay there."""
+        """Create this thread's sockets in the namespace until the end of the block. The sockets stay there."""
         outside = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
         inside = os.open(f"{self._of}/net", os.O_RDONLY)
         try:
@@ -78,7 +78,7 @@ class Namespace:
             os.close(outside)
 
     def close(self) -> None:
-        """End its holder. Processes that still run in it keep it."""
+        """End the holder process. Processes that still run in the namespace keep it alive."""
         self._holder.communicate()
 
 

@@ -1,4 +1,4 @@
-"""A pod's view of pydns: a namespace with a running server, the servers that it forwards to, and a wiretap."""
+"""A pod's view of pydns: a namespace with a running server, the upstreams that it forwards to, and a wiretap."""
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,7 +20,7 @@ from tests.fakes.upstream import FakeUpstream, Script, says
 from tests.running import COMMAND, PROBED, Server
 
 ADDRESS = "10.96.0.10"
-_POD_ADDRESS = "10.244.0.53"  # of the server, as the slice of kube-dns has it
+_POD_ADDRESS = "10.244.0.53"  # the address of the server in the EndpointSlice of kube-dns
 _HERE = Path(__file__).parent
 _SOA = "example. 60 SOA ns.example. host.example. 1 3600 600 86400 60"
 _SLOWNESS_S = 0.3
@@ -28,10 +28,10 @@ _HEADER = 12
 
 
 class Pod:
-    """All of it. `command` and `wiretap` are for resolvers."""
+    """The whole pod. Resolvers use `command` and `wiretap`."""
 
     def __init__(self, folder: Path) -> None:
-        """Start it. Raises namespace.Unavailable where there are no namespaces."""
+        """Start the pod. Raises namespace.Unavailable if namespaces can't be created here."""
         self.namespace = Namespace(ADDRESS)
         self.folder = folder
         self._closing: list[Callable[[], None]] = [self.namespace.close]
@@ -67,7 +67,8 @@ class Pod:
         self.log = server.lines
 
     def _close_upstream(self, upstream: FakeUpstream) -> None:
-        with self.namespace.entered():  # it wakes itself by a datagram
+        # The upstream wakes its own thread with a datagram, which must be sent in the namespace.
+        with self.namespace.entered():
             upstream.close()
 
     def command(self, command: Sequence[str]) -> list[str]:
@@ -75,7 +76,7 @@ class Pod:
         return self.namespace.command(command)
 
     def close(self) -> None:
-        """End everything, last things first."""
+        """Stop everything in reverse order."""
         while self._closing:
             self._closing.pop()()
 
@@ -86,7 +87,10 @@ def _config(ports: Mapping[str, int]) -> dict[str, Any]:
 
 
 def _prepared(answers: Mapping[str, str | Sequence[str]]) -> Script:
-    """Return a script that has its replies ready: making one of 240 records takes 30 ms, which a client would see."""
+    """Return a script with prepared replies.
+
+    Composing a reply of 240 records takes 30 ms, and a client would notice that.
+    """
     script = _script(answers)
     ready: dict[tuple[bytes, str], list[bytes]] = {}
 
@@ -94,7 +98,7 @@ def _prepared(answers: Mapping[str, str | Sequence[str]]) -> Script:
         key = packet[2:].lower(), how
         if key not in ready:
             ready[key] = list(script(packet, how))
-        question = packet[_HEADER : packet.index(b"\0", _HEADER) + 5]  # in the case that was sent
+        question = packet[_HEADER : packet.index(b"\0", _HEADER) + 5]  # the name keeps the case of the query
         end = _HEADER + len(question)
         return [packet[:2] + each[2:_HEADER] + question + each[end:] for each in ready[key]]
 
@@ -130,7 +134,8 @@ def _late(script: Script, domain: str) -> Script:
     host = dns.name.from_text(f"host.{domain}")
 
     def late(packet: bytes, how: str) -> Iterable[bytes]:
-        if dns.message.from_wire(packet).question[0].name == host:  # not for our own check that it is alive
+        # Other queries, such as the test's own check of the server, aren't delayed.
+        if dns.message.from_wire(packet).question[0].name == host:
             time.sleep(_SLOWNESS_S)
         return script(packet, how)
 

@@ -1,4 +1,4 @@
-"""The clients' programs: where they are, or why not; those in `resolvers/`, compiled."""
+"""The programs of the clients: their paths, or why they are missing. Programs in `resolvers/` are compiled."""
 
 import os
 import shutil
@@ -13,7 +13,7 @@ _JARS = Path("/usr/share/java")
 
 
 class Missing(Exception):
-    """A client can't be had here; the text is the reason."""
+    """A client isn't available here. The text is the reason."""
 
 
 def find(name: str) -> str:
@@ -25,35 +25,35 @@ def find(name: str) -> str:
 
 
 def glibc(folder: Path) -> list[str]:
-    """Return the command of getaddrinfo by the system's libc."""
+    """Return the command that calls getaddrinfo of the system's libc."""
     return _compiled([find("gcc"), "-o", str(folder / "glibc"), str(_SOURCES / "lookup.c")], folder / "glibc")
 
 
 def musl(folder: Path) -> list[str]:
-    """Return the command of getaddrinfo by musl."""
+    """Return the command that calls getaddrinfo of musl."""
     command = [find("musl-gcc"), "-static", "-o", str(folder / "musl"), str(_SOURCES / "lookup.c")]
     return _compiled(command, folder / "musl")
 
 
 def go(folder: Path, cache: Path) -> list[str]:
-    """Return the command of Go's own resolver."""
+    """Return the command that runs Go's own resolver."""
     own = {"CGO_ENABLED": "0", "GOCACHE": str(cache), "GOTOOLCHAIN": "local", "GOFLAGS": "", "GO111MODULE": "off"}
     command = [find("go"), "build", "-o", str(folder / "go"), str(_SOURCES / "lookup.go")]
     return _compiled(command, folder / "go", {"HOME": str(folder), **os.environ, **own})
 
 
 def node(way: str) -> list[str]:
-    """Return the command of one of Node's resolvers: lookup or resolve."""
+    """Return the command that runs one of Node's resolvers: lookup or resolve."""
     return [find("node"), str(_SOURCES / "lookup.js"), way]
 
 
 def java(folder: Path) -> list[str]:
-    """Return the command of Java's InetAddress."""
+    """Return the command that runs Java's InetAddress."""
     return _java(folder, "Lookup", [])
 
 
 def netty(folder: Path) -> list[str]:
-    """Return the command of Netty's resolver."""
+    """Return the command that runs Netty's resolver."""
     wanted = ["netty-buffer", "netty-codec", "netty-codec-dns", "netty-common", "netty-handler", "netty-resolver"]
     wanted += ["netty-resolver-dns", "netty-transport", "netty-transport-native-unix-common", "jctools-core"]
     jars = [_JARS / f"{each}.jar" for each in wanted]
@@ -64,7 +64,7 @@ def netty(folder: Path) -> list[str]:
 
 
 def grpc(port: int) -> list[str]:
-    """Return the command of gRPC's resolver, which calls names at a port."""
+    """Return the command that runs gRPC's resolver. It calls each name at `port`."""
     if subprocess.run([sys.executable, "-c", "import grpc"], capture_output=True).returncode:
         raise Missing("grpcio is not installed")
     return [sys.executable, str(_SOURCES / "grpc_lookup.py"), str(port)]

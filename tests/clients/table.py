@@ -1,4 +1,4 @@
-"""The table of names as values. names.yaml and resolvers.yaml explain its words."""
+"""The table of names as Python values. names.yaml and resolvers.yaml explain the words of the table."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,14 +19,14 @@ _AT_LEAST = re.compile(r"at least (\d+) of (.+)")
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A client's result, found or expected: addresses or targets, or the word for why there are none."""
+    """A client's result, actual or expected: addresses or targets, or the word for why there are none."""
 
     values: frozenset[str]
     word: str = ""
-    at_least: int = 0  # so many of the values are enough; 0: all of them
+    at_least: int = 0  # this number of the values is enough; 0 means that all values are needed
 
     def includes(self, other: "Found") -> bool:
-        """Return whether the result `other` fulfils this expected one."""
+        """Return whether the actual result `other` fulfils this expected result."""
         if self.at_least:
             return len(other.values) >= self.at_least and other.values <= self.values
         return self == other
@@ -44,12 +44,12 @@ class Row:
     _found: Mapping[str, Any]
 
     def questions(self, resolver: str) -> list[str]:
-        """Return the questions for a resolver about the name: "A", "AAAA", "both" at once, "SRV"."""
+        """Return the questions that a resolver is asked about the name: "A", "AAAA", "both" at once, "SRV"."""
         offered = [each for each in RESOLVERS[resolver]["questions"] if each != "SRV" or "SRV" in self._found]
         return [each for each in offered if self._text(resolver, each) != NOT_ASKED]
 
     def expected(self, resolver: str, question: str) -> Found:
-        """Return the expected result of the resolver."""
+        """Return the expected result for the resolver."""
         if self._is_unreachable(resolver):
             return parse(NONE)
         found = self._expected(resolver, question)
@@ -76,7 +76,7 @@ class Row:
         return as_written and self._found.get("as written") == NONE
 
     def wrong_today(self, resolver: str) -> str | None:
-        """Return why this row fails for a resolver, until the fault is mended."""
+        """Return why this row fails for a resolver until a known fault is fixed."""
         for reason, resolvers in self._found.get("wrong today", {}).items():
             if (resolvers == "all" or resolver in resolvers) and not self._is_unreachable(resolver):
                 return str(reason)
@@ -84,7 +84,7 @@ class Row:
 
     @property
     def is_slow(self) -> bool:
-        """Whether the name's server is slow, so that clients may ask again."""
+        """Return whether the name's server is slow, so that clients may repeat their queries."""
         return bool(self._found.get("slow", False))
 
 
@@ -125,7 +125,7 @@ def parse(text: str) -> Found:
 
 
 def _union(families: Sequence[Found]) -> Found:
-    """Return the expected result of a client that asks for all families at once."""
+    """Return the expected result for a client that asks for all families at once."""
     values = frozenset[str]().union(*(each.values for each in families))
     if not values:
         return Found(values, FAILED if any(each.word == FAILED for each in families) else NONE)

@@ -1,7 +1,7 @@
-"""Real resolvers ask a running pydns from a namespace with a pod's resolv.conf, and find the table's results.
+"""Real resolvers in a namespace with a pod's resolv.conf query a running pydns, and find the table's results.
 
-Speed isn't asserted: `python -m tests.clients` prints the times. Two faults cost seconds, and are tested: a
-question that is sent again because its reply didn't come, and TCP without a truncated reply.
+The speed isn't checked here: `python -m tests.clients` prints the times. However, two faults that cost seconds are
+checked: a query that is sent again because its reply didn't arrive, and TCP without a truncated reply.
 """
 
 import os
@@ -15,7 +15,8 @@ from tests.clients.lookups import Asked, Lookup
 from tests.clients.pod import Pod
 from tests.clients.wiretap import Query
 
-pytestmark = pytest.mark.timeout(300)  # for the first test of a resolver: it compiles Go's packages and asks all names
+# A resolver's first test needs this time: it compiles Go's packages and looks up all names.
+pytestmark = pytest.mark.timeout(300)
 
 Answered = Mapping[Asked, Lookup]
 ONE_BY_ONE = [each for each in table.RESOLVERS if each not in lookups.ALL_AT_ONCE]
@@ -34,10 +35,10 @@ def pod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pod]:
 
 @pytest.fixture(scope="module")
 def found_by(pod: Pod, request: pytest.FixtureRequest) -> Callable[[str], Answered]:
-    """Return the whole table as a resolver finds it; each is asked once."""
+    """Return the whole table with the results that a resolver finds. Each question is asked once."""
     cache = request.config.cache
     assert cache is not None
-    go_cache = cache.mkdir("clients-go")  # Go's own packages, compiled: 14 s the first time
+    go_cache = cache.mkdir("clients-go")  # Go's own packages, compiled; this takes 14 s the first time
     known: dict[str, Answered | programs.Missing] = {}
 
     def found(resolver: str) -> Answered:

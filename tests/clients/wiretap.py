@@ -1,6 +1,6 @@
 """The packets on a namespace's loopback: DNS queries and replies over UDP, and TCP connections of clients.
 
-A lookup's packets are all here once the client has its result, so there is no waiting for them.
+After the client has its result, all packets of the look-up are available here, so nobody needs to wait for them.
 """
 
 import socket
@@ -30,7 +30,7 @@ class Query:
 
     qname: str
     rtype: str
-    at: float = field(default=0.0, compare=False)  # when it passed, in seconds
+    at: float = field(default=0.0, compare=False)  # the time of the packet, in seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +54,10 @@ Seen = Query | Reply | Connection
 
 
 class Wiretap:
-    """Listens from its start."""
+    """Records packets from its creation on."""
 
     def __init__(self, namespace: Namespace) -> None:
-        """Start. Needs the rights of root in the namespace."""
+        """Start recording. This needs the rights of root in the namespace."""
         with namespace.entered():
             self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ALL_PROTOCOLS))
             self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 64 << 20)
@@ -75,12 +75,13 @@ class Wiretap:
                 packet, ancillary, _, where = self._socket.recvmsg(1 << 16, socket.CMSG_SPACE(_TIME.size))
             except BlockingIOError:
                 return
-            if where[2] != socket.PACKET_OUTGOING:  # loopback shows each packet as sent and as received
+            # Loopback shows each packet twice: when it is sent and when it is received.
+            if where[2] != socket.PACKET_OUTGOING:
                 seconds, nanoseconds = _TIME.unpack(ancillary[0][2])
                 yield packet[_ETHERNET:], seconds + nanoseconds / 1e9
 
     def close(self) -> None:
-        """Stop."""
+        """Stop recording."""
         self._socket.close()
 
 

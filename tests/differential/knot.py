@@ -1,4 +1,4 @@
-"""Zone files as Knot DNS reads them: the records that it serves, by AXFR."""
+"""The records that Knot DNS serves for a zone file, fetched by AXFR."""
 
 import socket
 from collections.abc import Iterable, Iterator
@@ -17,12 +17,12 @@ from tests.differential.zone_texts import ZoneText
 Record = tuple[bytes, int, int, bytes]  # owner in lower case, type, TTL, RDATA
 
 _READY = ZoneText("ready.example", "@ 60 SOA ns host 1 2 3 4 5\n@ 60 NS ns\n")
-_NAMES = {dns.rdatatype.MINFO: 2}  # types that dnspython doesn't know: how many names their RDATA consists of
-_COMPRESSED = frozenset({2, 5, 6, 12, 15, 33, 39})  # types with names that may be compressed
+_NAMES = {dns.rdatatype.MINFO: 2}  # types that dnspython doesn't know, with the number of names in their RDATA
+_COMPRESSED = frozenset({2, 5, 6, 12, 15, 33, 39})  # types whose RDATA has names that may be compressed
 
 
 def read(zones: Iterable[ZoneText]) -> dict[str, frozenset[Record] | None]:
-    """Return the records of each zone, by its apex; None for a zone that Knot refuses."""
+    """Return a dict: zone apex -> the zone's records, or None if Knot refuses the zone."""
     zones = [*zones, _READY]
 
     def configure(directory: Path, port: int) -> list[str]:
@@ -47,7 +47,7 @@ def _transfer(apex: str, port: int) -> frozenset[Record] | None:
     query = dns.message.make_query(apex, "AXFR").to_wire()
     with socket.create_connection(("127.0.0.1", port), timeout=10) as connection, connection.makefile("rb") as replies:
         connection.sendall(len(query).to_bytes(2) + query)
-        while sum([rtype == SOA for _, rtype, _, _ in found]) < 2:  # it is the first and the last record
+        while sum([rtype == SOA for _, rtype, _, _ in found]) < 2:  # the SOA is both the first and the last record
             reply = replies.read(int.from_bytes(replies.read(2)))
             if not reply or reply[3] & 0xF:
                 return None
@@ -56,7 +56,7 @@ def _transfer(apex: str, port: int) -> frozenset[Record] | None:
 
 
 def _records(message: bytes) -> Iterator[Record]:
-    """Yield the records of a message's answer section, nothing compressed."""
+    """Yield the records of a message's answer section, with all names decompressed."""
     parser = Parser(message)
     parser.seek(12)
     for _ in range(int.from_bytes(message[4:6])):

@@ -11,11 +11,14 @@ from typing import Any
 
 import pytest
 
-_MARK = "pydns.test/mark"  # a label that kubectl adds, since it must change something
+_MARK = "pydns.test/mark"  # a label that kubectl adds, because `kubectl label` must change something
 
 
 def read(texts: Sequence[str]) -> list[list[Any] | None]:
-    """Return the objects of each text, or None if kubectl refuses a part of it. Skips the test without kubectl."""
+    """Return the objects of each text, or None if kubectl refuses a part of the text.
+
+    The test is skipped if kubectl isn't installed.
+    """
     program = shutil.which("kubectl")
     if program is None:
         pytest.skip("kubectl is not installed")

@@ -1,6 +1,6 @@
-"""Manifests by the thousand, made from a seed: the styles of YAML and JSON that people and tools write.
+"""Thousands of manifests from seeds, in the styles of YAML and JSON that people and tools write.
 
-Nothing here knows the right result.
+This module doesn't know the right results.
 """
 
 import json
@@ -17,7 +17,7 @@ _KEYS = ["a", "bee", "x-y", "80", "10", '"q"', "'s'", "long key", "a.b/c"]
 
 
 def make(seed: int) -> str:
-    """Return the text of a seed. The first ones have one value each."""
+    """Return the text of a seed. Each of the first texts tests a single value."""
     if seed < len(_VALUES):
         return with_value(_VALUES[seed])
     random = Random(seed)
@@ -30,7 +30,7 @@ def make(seed: int) -> str:
 
 
 def with_value(value: str) -> str:
-    """Return a Service with a value somewhere in its spec, as it is written in YAML."""
+    """Return a Service that has a value somewhere in its spec. The value is written in YAML."""
     return f"apiVersion: v1\nkind: Service\nmetadata:\n  name: web\nspec:\n  value: {value}\n"
 
 

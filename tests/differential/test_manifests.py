@@ -1,7 +1,7 @@
-"""Generated manifests: pydns reads the objects that kubectl reads, and refuses what kubectl refuses.
+"""Generated manifests: pydns reads the same objects as kubectl, and refuses the same manifests as kubectl.
 
-Intended differences are listed in manifest_pieces.yaml, and must still differ. PYDNS_TEST_MANIFESTS=2500
-(`make differential`) for the long run. Skipped without kubectl.
+Intended differences are listed in manifest_pieces.yaml, and must still exist. For the long run, set
+PYDNS_TEST_MANIFESTS=2500 (`make differential`). The tests are skipped without kubectl.
 """
 
 import json
@@ -29,7 +29,8 @@ def test_generated_manifests_are_the_objects_that_kubectl_reads() -> None:
     texts = [manifest_texts.make(seed) for seed in range(_MANIFESTS)]
     theirs = kubectl.read(texts)
     assert [text for text, read in zip(texts, theirs, strict=True) if ours(text) != read] == []
-    assert len([read for read in theirs if read is not None]) > len(texts) / 2  # else they are no test of values
+    # Otherwise too few values would be tested.
+    assert len([read for read in theirs if read is not None]) > len(texts) / 2
 
 
 def test_differences_are_as_listed() -> None:

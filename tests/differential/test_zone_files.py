@@ -1,7 +1,7 @@
-"""Generated zone files: pydns serves the records that Knot DNS serves, and refuses what Knot refuses.
+"""Generated zone files: pydns serves the same records as Knot DNS, and refuses the same files as Knot.
 
-Intended differences are listed in zone_lines.yaml, and must still differ. 200 zones by default;
-PYDNS_TEST_ZONES=2000 (`make differential`) for the long run.
+Intended differences are listed in zone_lines.yaml, and must still exist. The default is 200 zones. For the long run,
+set PYDNS_TEST_ZONES=2000 (`make differential`).
 """
 
 import os
@@ -31,7 +31,7 @@ def test_generated_zones_have_the_records_that_knot_serves() -> None:
     different = [zone for zone in zones if _comparable(ours(zone)) != _comparable(theirs[zone.apex])]
     assert different == []
     served = [zone for zone in zones if theirs[zone.apex] is not None]
-    assert len(served) > len(zones) / 2  # else they are no test of records
+    assert len(served) > len(zones) / 2  # otherwise too few records would be tested
 
 
 def test_differences_are_as_listed() -> None:
@@ -47,7 +47,7 @@ def test_differences_are_as_listed() -> None:
 
 
 def _comparable(records: frozenset[Record] | None) -> frozenset[Record] | None:
-    """Leave out the TTL of signatures; the difference is listed."""
+    """Remove the TTL of signatures, which is one of the listed differences."""
     if records is None:
         return None
     return frozenset((owner, rtype, 0 if rtype == RRSIG else ttl, rdata) for owner, rtype, ttl, rdata in records)

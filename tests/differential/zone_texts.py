@@ -1,6 +1,6 @@
-"""Zone files by the thousand, made from a seed: the styles of people and tools, and their mistakes.
+"""Thousands of zone files from seeds: the styles of people and tools, and typical mistakes.
 
-Each text has its own apex, so that one server can load them all. Nothing here knows the right result.
+Each text has its own apex, so that one server can load all of them. This module doesn't know the right results.
 """
 
 from pathlib import Path
@@ -11,7 +11,7 @@ import yaml
 
 _LINES: dict[str, Any] = yaml.safe_load((Path(__file__).parent / "zone_lines.yaml").read_text())
 _OWNERS, _RECORDS, _SPECIAL, _ODD = (_LINES[key] for key in ("owners", "records", "special", "odd"))
-# The first seeds: each of these is alone in its own zone.
+# The first seeds: each of these lines is in a zone of its own.
 ALONE: list[str] = [*_ODD, *("x 60 " + record.replace("{n}", "5") + "\n" for record in _RECORDS)]
 DIFFERENCES: list[dict[str, str]] = _LINES["differences"]
 
@@ -24,14 +24,14 @@ class ZoneText(NamedTuple):
 
 
 def make(seed: int) -> ZoneText:
-    """Return the zone file of a seed. The first ones have one odd line or one type each."""
+    """Return the zone file of a seed. Each of the first files tests one odd line or one type."""
     apex = f"z{seed}.example."
     lines = _alone(ALONE[seed]) if seed < len(ALONE) else _random(Random(seed))
     return ZoneText(apex[:-1], "".join(lines).replace("{apex}", apex))
 
 
 def with_line(line: str, number: int) -> ZoneText:
-    """Return a zone file that has only this line besides the apex."""
+    """Return a zone file that contains only this line and the apex records."""
     apex = f"line{number}.example."
     return ZoneText(apex[:-1], "".join(_alone(line)).replace("{apex}", apex))
 
@@ -44,9 +44,10 @@ _SOA = "@ SOA ns hostmaster.{apex} 1 2h 30M 1w 300"
 
 
 def _random(random: Random) -> list[str]:
-    """Return a zone in which all records of an owner have one TTL, because servers differ on several.
+    """Return a zone in which all records of an owner have the same TTL.
 
-    A record without a TTL is there only after $TTL: Knot gives it 3600, RFC 1035 and we the last one that was written.
+    Servers differ if an owner has several TTLs. Records without a TTL appear only after $TTL. Without $TTL, Knot uses
+    3600. RFC 1035 and pydns use the TTL of the previous record.
     """
     directive = random.choice(["$TTL 60\n", "$TTL 1h30m\n", "$ORIGIN {apex}\n", "; a comment\n\n"])
     has_default = directive.startswith("$TTL")
@@ -77,7 +78,7 @@ def _random(random: Random) -> list[str]:
 
 
 def _spread(random: Random, record: str) -> str:
-    """Write a record in one line, or in parentheses."""
+    """Write a record on one line, or on several lines in parentheses."""
     if random.random() < 0.7:
         return record
     first, *rest = record.split(" ")

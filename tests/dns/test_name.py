@@ -1,4 +1,4 @@
-"""Names at or below others."""
+"""Names that are at or below other names, and names that aren't."""
 
 import pytest
 
@@ -15,7 +15,7 @@ CASES = [
     ("com.", OUT, "example.com."),
     (".", OUT, "com."),
     ("notexample.com.", OUT, "example.com."),
-    # A label may hold what looks like labels: \007example is the end of this one.
+    # A label may contain octets that look like labels. Here the first label ends with the octets of \007example.
     (r"a\007example.com.", OUT, "example.com."),
 ]
 

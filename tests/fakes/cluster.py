@@ -1,7 +1,7 @@
-"""The state of an API server: objects, one counter of versions, and a log of changes that can be compacted.
+"""The state of an API server: objects, a version counter, and a log of changes that can be compacted.
 
-No sockets here: `tests.fakes.apiserver` serves it over HTTP, and tests of pure code use it directly. It answers in
-the bytes that a server would send. Objects are serialized once, when they change.
+This module uses no sockets. `tests.fakes.apiserver` serves the state over HTTP, and tests of pure code use it directly.
+All answers are the octets that an API server would send. An object is serialized once, when it changes.
 """
 
 import json
@@ -15,7 +15,7 @@ Json = dict[str, Any]
 
 
 class Resource(NamedTuple):
-    """A kind as the API names it."""
+    """A kind and its names in the API."""
 
     kind: str
     api_version: str
@@ -26,7 +26,7 @@ RESOURCES = {kind.value: Resource(kind.value, kind.api_version, kind.row.path) f
 
 
 class Stored(NamedTuple):
-    """One version of an object. `labels` and `fields` are matched by selectors."""
+    """One version of an object. Selectors match `labels` and `fields`."""
 
     version: int
     raw: bytes
@@ -36,7 +36,10 @@ class Stored(NamedTuple):
 
 
 class Change(NamedTuple):
-    """An entry of the log: `before` is None for a creation, `after` for a deletion, which has `last` instead."""
+    """An entry of the log.
+
+    For a creation, `before` is None. For a deletion, `after` is None, and `last` is the final state.
+    """
 
     version: int
     kind: str
@@ -46,7 +49,7 @@ class Change(NamedTuple):
 
 
 class Expired(Exception):
-    """The version or the continue token is too old; the message is the server's."""
+    """The version or the continue token is too old. The message is the text that an API server sends."""
 
 
 Key = tuple[str, str]  # namespace, name
@@ -54,14 +57,14 @@ Selected = Callable[[Stored], bool]
 
 
 class Cluster:
-    """The state. `on_change` is called for each change that is not dropped."""
+    """The state. `on_change` is called for each change, except for dropped changes."""
 
     def __init__(self) -> None:
         self.version = 100
         self.objects: dict[str, dict[Key, Stored]] = {kind: {} for kind in RESOURCES}
         self.on_change: Callable[[Change], None] = lambda change: None
         self._log: list[Change] = []
-        self._compacted = 0  # the log is complete after this version
+        self._compacted = 0  # the log has every change after this version
         self._drop = 0
         self._continues: dict[str, tuple[list[Stored], int]] = {}
 
@@ -78,7 +81,7 @@ class Cluster:
         return self._store(kind, whole, meta, json.dumps(whole, separators=(",", ":")).encode())
 
     def apply_raw(self, kind: str, namespace: str, name: str, raw: bytes) -> int:
-        """Store these bytes as the object; `$VERSION` in them becomes its version."""
+        """Store `raw` as the object. Each `$VERSION` in it is replaced with the object's version."""
         meta = {"namespace": namespace, "name": name, "resourceVersion": str(self.version + 1)}
         return self._store(kind, {}, meta, raw.replace(b"$VERSION", str(self.version + 1).encode()))
 
@@ -91,25 +94,25 @@ class Cluster:
         return self.version
 
     def versions(self, kind: str) -> dict[Key, str]:
-        """Return the objects' versions."""
+        """Return the version of each object."""
         return {key: str(stored.version) for key, stored in self.objects[kind].items()}
 
     def drop_next_events(self, count: int) -> None:
-        """Let the next changes happen without any watch, open or later, seeing them."""
+        """Hide the next `count` changes from all watches, including watches that are opened later."""
         self._drop = count
 
     def compact(self) -> None:
-        """Forget the log and all continue tokens."""
+        """Clear the log and all continue tokens."""
         self._log.clear()
         self._compacted = self.version
         self._continues.clear()
 
     def backup(self) -> tuple[int, dict[str, dict[Key, Stored]]]:
-        """Return what `restore` takes."""
+        """Return a backup, which `restore` accepts."""
         return self.version, {kind: dict(objects) for kind, objects in self.objects.items()}
 
     def restore(self, backup: tuple[int, dict[str, dict[Key, Stored]]]) -> None:
-        """Go back to a backup, as etcd does: with the version of the backup and without events."""
+        """Restore a backup, as etcd does: the version is set back too, and there are no events."""
         self.version, objects = backup
         self.objects = {kind: dict(each) for kind, each in objects.items()}
         self._log.clear()
@@ -124,7 +127,7 @@ class Cluster:
         *,
         metadata_only: bool = False,
     ) -> bytes:
-        """Return a list's body. All pages show the state at the first one. Raises `Expired`."""
+        """Return the body of a list response. All pages show the state at the first page. Raises `Expired`."""
         if continue_:
             if continue_ not in self._continues:
                 raise Expired("The provided continue parameter is too old")
@@ -148,20 +151,20 @@ class Cluster:
         return head + b',"items":[' + items + b"]}\n"
 
     def changes_since(self, kind: str, version: int) -> list[Change]:
-        """Return the changes that a watch from a version sees at once, none if it is future. Raises `Expired`."""
+        """Return the changes that a watch from `version` gets at once. A future version gets none. Raises `Expired`."""
         if version < self._compacted:
             raise Expired(f"too old resource version: {version} ({self._compacted})")
         return [change for change in self._log if change.kind == kind and change.version > version]
 
     def initial_events(self, kind: str, selected: Selected) -> Iterator[bytes]:
-        """Yield the lines of a WatchList up to its bookmark."""
+        """Yield the lines of a WatchList up to the bookmark that ends its initial events."""
         for stored in list(self.objects[kind].values()):
             if selected(stored):
                 yield event_line("ADDED", stored.raw)
         yield self.bookmark(kind, initial_events_end=True)
 
     def bookmark(self, kind: str, *, initial_events_end: bool = False) -> bytes:
-        """Return a bookmark's line."""
+        """Return the line of a bookmark."""
         meta: Json = {"resourceVersion": str(self.version), "creationTimestamp": None}
         if initial_events_end:
             meta["annotations"] = {"k8s.io/initial-events-end": "true"}
@@ -191,7 +194,7 @@ class Cluster:
 
 
 def change_line(change: Change, selected: Selected) -> bytes:
-    """Return the line that a watch with this selector sees of a change, or nothing."""
+    """Return the line that a watch with this selector gets for a change, or nothing."""
     was = change.before is not None and selected(change.before)
     if change.after is not None and selected(change.after):
         return event_line("MODIFIED" if was else "ADDED", change.after.raw)
@@ -201,12 +204,12 @@ def change_line(change: Change, selected: Selected) -> bytes:
 
 
 def event_line(event_type: str, raw: bytes) -> bytes:
-    """Return a watch's line."""
+    """Return a line of a watch."""
     return b'{"type":"%b","object":%b}\n' % (event_type.encode(), raw)
 
 
 def status_body(code: int, reason: str, message: str, retry_after_s: int | None = None) -> bytes:
-    """Return a Status object, the API's body of a refusal."""
+    """Return a Status object, which is the body of a refusal in the API."""
     details = {"retryAfterSeconds": retry_after_s} if retry_after_s is not None else {}
     return json.dumps(
         {
@@ -223,7 +226,7 @@ def status_body(code: int, reason: str, message: str, retry_after_s: int | None 
 
 
 def selector(label_selector: str, field_selector: str) -> Selected:
-    """Return the test of both selectors: `a=b`, `a==b`, `a!=b`, `a`, `!a`, `a in (b,c)`, `a notin (b,c)`."""
+    """Return a function that tests both selectors: `a=b`, `a==b`, `a!=b`, `a`, `!a`, `a in (b,c)`, `a notin (b,c)`."""
     wants = [(_requirement(term), True) for term in _terms(label_selector)]
     wants += [(_requirement(term), False) for term in _terms(field_selector)]
     return lambda stored: all(want(stored.labels if labels else stored.fields) for want, labels in wants)

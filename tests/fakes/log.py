@@ -1,4 +1,4 @@
-"""A log that keeps its events for a test to look at."""
+"""A log that stores its events, so that a test can check them."""
 
 from typing import NamedTuple
 
@@ -18,7 +18,7 @@ class Logged(NamedTuple):
 
 
 class RecordedLog(Log):
-    """Keeps every event, whatever its level, and writes nothing."""
+    """Stores events of every level, and writes nothing."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -28,11 +28,11 @@ class RecordedLog(Log):
         self.logged.append(Logged(event, level, fields))
 
     def lines(self, *beginnings: str) -> list[str]:
-        """Return the events that begin with one of `beginnings` as lines; without beginnings, all of them."""
+        """Return events as lines. If there are `beginnings`, return only events that begin with one of them."""
         return [str(each) for each in self.logged if each.event.startswith(beginnings or "")]
 
     def of(self, event: str) -> list[dict[str, object]]:
-        """Return the fields of each time an event was logged."""
+        """Return the fields for each time that `event` was logged."""
         return [each.fields for each in self.logged if each.event == event]
 
     def events(self) -> list[str]:

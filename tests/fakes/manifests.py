@@ -1,4 +1,4 @@
-"""Manifests of the namespace `shop`, with no more in them than DNS needs."""
+"""Manifests of the namespace `shop`. They contain only the fields that DNS needs."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,7 +7,7 @@ Manifest = dict[str, Any]
 
 
 def service(name: str, cluster_ip: str | None = None, **spec: Any) -> Manifest:
-    """Return a Service; `spec` has more of its specification."""
+    """Return a Service. `spec` contains further fields of its spec."""
     if cluster_ip is not None:
         spec["clusterIP"] = cluster_ip
     return {"apiVersion": "v1", "kind": "Service", "metadata": {"namespace": "shop", "name": name}, "spec": spec}
@@ -19,7 +19,7 @@ def external_name(name: str, target: str) -> Manifest:
 
 
 def endpoint_slice(service_name: str, *addresses: str, number: int = 1, ports: Sequence[Manifest] = ()) -> Manifest:
-    """Return an EndpointSlice of a Service, its endpoints ready."""
+    """Return an EndpointSlice of a Service. All its endpoints are ready."""
     return {
         "apiVersion": "discovery.k8s.io/v1",
         "kind": "EndpointSlice",

@@ -1,7 +1,7 @@
 """An upstream on loopback that answers by a script, over UDP and TCP (or TLS) on one port.
 
-For a running pydns. The script is a function from a query to its replies: none, one or several, as octets. `says` makes
-one from data.
+It is for tests with a running pydns. The script is a function that maps a query to no, one or several replies, as
+octets. The function `says` makes a script from data.
 """
 
 import socket
@@ -18,11 +18,11 @@ import dns.rdatatype
 import dns.rrset
 
 Script = Callable[[bytes, str], Iterable[bytes]]  # a query, and "udp" or "tcp"
-Stream = Callable[[socket.socket], None]  # handles a connection in place of the script
+Stream = Callable[[socket.socket], None]  # handles a connection instead of the script
 
 
 class FakeUpstream:
-    """The server. `asked` has every query that came, and how."""
+    """The server. `asked` contains every received query, and whether it came over UDP or TCP."""
 
     def __init__(
         self,
@@ -33,7 +33,7 @@ class FakeUpstream:
         host: str = "127.0.0.1",
         port: int = 0,
     ) -> None:
-        """`host` is the address to listen at; an IPv6 one may have a zone."""
+        """Start the server at the address `host`. An IPv6 address may have a zone."""
         self.asked: list[tuple[bytes, str]] = []
         self.connections = 0
         self.resumed = 0
@@ -48,9 +48,9 @@ class FakeUpstream:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self) -> None:
-        """Stop answering: later packets are refused."""
+        """Stop answering. After this, packets are refused."""
         with suppress(OSError):
-            self._udp.sendto(b"", self._udp.getsockname())  # wakes its thread
+            self._udp.sendto(b"", self._udp.getsockname())  # this wakes the thread that serves UDP
             self._tcp.shutdown(socket.SHUT_RDWR)
         self._datagrams.join(5)
         self._udp.close()
@@ -92,11 +92,12 @@ class FakeUpstream:
 
 
 def says(entries: Iterable[Mapping[str, Any]], soa: str) -> Script:
-    """Return a script that answers from entries. It refuses other questions, and queries that no server may be sent.
+    """Return a script that answers from entries.
 
-    An entry has `ask` (name and type), `rcode`, `flags`, `answer` and `authority` in zone-file text, and counts for
-    questions with the same `do` and `cd`. NODATA and NXDOMAIN have `soa`. `truncated` means: over UDP. The answer
-    without `rcode` is none at all.
+    The script refuses other questions, and queries that must not be sent to a server. An entry has `ask` (name and
+    type), `rcode`, `flags`, `answer` and `authority` in zone-file text. An entry is used only for questions with the
+    same `do` and `cd`. NODATA and NXDOMAIN replies contain `soa`. An entry with `truncated` is truncated over UDP. An
+    entry without `rcode` means that no reply is sent.
     """
 
     def script(packet: bytes, how: str) -> list[bytes]:
@@ -144,7 +145,7 @@ def _bind(host: str, port: int) -> tuple[socket.socket, socket.socket]:
         udp.bind(address)
         try:
             tcp.bind(udp.getsockname())
-        except OSError:  # another program has that port for TCP
+        except OSError:  # another program uses that port for TCP
             udp.close()
             tcp.close()
             if port:

@@ -1,4 +1,4 @@
-"""The text for Prometheus: names, labels, buckets, and the verdict of promtool."""
+"""The text for Prometheus: names, labels, buckets, and the result of promtool."""
 
 import re
 import shutil
@@ -13,7 +13,7 @@ from pydns.metrics.exposition import compose
 from pydns.metrics.totals import DURATIONS_S, PROGRAMMING_S, SIZES, Follower, Totals, decode, total
 
 BOUNDS = {"duration": DURATIONS_S, "size": SIZES, "programming": PROGRAMMING_S}
-# By hand from CoreDNS 1.14's sources: not derived from the table that is tested.
+# This was copied by hand from the sources of CoreDNS 1.14. It isn't derived from the table under test.
 OF_COREDNS = {
     "coredns_dns_requests_total": ["server", "zone", "proto", "family", "type", "view"],
     "coredns_dns_responses_total": ["server", "zone", "rcode", "plugin", "view"],
@@ -36,7 +36,7 @@ OF_COREDNS = {
 
 
 def everything() -> Totals:
-    """Return totals that have a sample of every metric, with awkward label values."""
+    """Return totals with a sample of every metric. The label values are unusual."""
     totals = Totals()
     for metric in METRICS:
         key = (metric.key, *(f'{label} "\\\n' for label in metric.labels))

@@ -1,4 +1,4 @@
-"""Memory that processes share: octets that one process stored are loaded by others, even after its death."""
+"""Memory that processes share: others can load the octets that one process stored, even after its exit."""
 
 import os
 from typing import Any, cast

@@ -1,4 +1,4 @@
-"""A whole server whose disk is full: it answers as before, says so once, and is current when there is room again."""
+"""A whole server on a full disk: it answers as before, logs the problem once, and later catches up."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from tests.running import COMMAND, PROBED, WEB, Server, is_running, query
 from tests.small_disk import DISK, fill, on_a_small_disk
 from tests.waiting import PATIENCE_S, until
 
-_MANY = 10_000  # Services: more than the table of a small disk has room for
+_MANY = 10_000  # number of Services; the table on the small disk has no room for all of them
 _LAST = f"s{_MANY - 1}.shop.svc.cluster.local"
 
 
@@ -43,7 +43,7 @@ def _ttl_s(server: Server) -> int:
 
 
 def fill_and_empty_the_disk(manifests: Path, config: Path) -> None:
-    """Run with a small disk: see the test."""
+    """Run the body of the test below on a small disk."""
     source = ["--manifests", str(manifests), "--config", str(config)]
     server = Server(source, DISK / "state", workers=2, flags=PROBED)
     try:
@@ -63,7 +63,7 @@ def fill_and_empty_the_disk(manifests: Path, config: Path) -> None:
         assert server.children()[0] == controller
         os.kill(controller, signal.SIGKILL)
         until(lambda: len(server.children()) == 3 and not is_running(controller))
-        until(lambda: len(server.logged("disk full")) == 2)  # one of each controller
+        until(lambda: len(server.logged("disk full")) == 2)  # one line from each controller
         assert server.get("/ready") == (200, "OK\n")
         for _ in range(100):
             assert server.ask(WEB) == "10.96.1.1"
@@ -74,7 +74,7 @@ def fill_and_empty_the_disk(manifests: Path, config: Path) -> None:
         until(lambda: _ttl_s(server) == 77)
         until(lambda: server.logged("disk no longer full"))
         assert len(server.logged("disk full")) == 2
-        assert len(server.logged("process died")) == 2  # those that were killed
+        assert len(server.logged("process died")) == 2  # the two processes that the test killed
         assert server.stop() == 0
     finally:
         server.end()
@@ -94,7 +94,7 @@ fill_and_empty_the_disk(*map(Path, sys.argv[1:]))
 
 
 def start_without_room(manifests: Path) -> None:
-    """Run with a small disk: see the test."""
+    """Run the body of the test below on a small disk."""
     fill()
     arguments = ["--listen", "127.0.0.1:0", "--manifests", str(manifests), "--state-dir", str(DISK / "state")]
     ended = subprocess.run(

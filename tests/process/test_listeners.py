@@ -1,4 +1,4 @@
-"""Which sockets are opened: one for each address, also on hosts without IPv6."""
+"""Which sockets are opened: one socket for each address, also on hosts without IPv6."""
 
 import errno
 import socket
@@ -105,7 +105,8 @@ def test_without_ipv6_its_wildcard_address_is_left_out_with_a_log_line(
 
     with pytest.raises(listeners.ListenError, match=r"--listen \[::\]:0: "):
         listeners.open_slots([EVERYWHERE_6], 1, Log())
-    with pytest.raises(listeners.ListenError, match=r"--listen \[::1\]:0: "):  # this address was chosen
+    # The user chose this address, so a missing IPv6 is an error.
+    with pytest.raises(listeners.ListenError, match=r"--listen \[::1\]:0: "):
         listeners.open_slots([Listen("::1", 0), HERE], 1, Log())
 
 

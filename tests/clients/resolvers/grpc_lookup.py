@@ -1,6 +1,6 @@
-"""gRPC's c-ares resolver. Reads "both NAME" a line: calls that name at a port, and prints why that failed.
+"""Run gRPC's c-ares resolver. For each line "both NAME", call that name at a port, and print why the call failed.
 
-Nothing listens there, so the call fails when the channel has tried each address that it resolved.
+Nothing listens at the port, so the call fails after the channel has tried each address that the resolver returned.
 """
 
 import os
