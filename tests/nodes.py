@@ -1,9 +1,10 @@
-"""`python -m tests.nodes`: two nodes in network namespaces, and an update of their pods, as docs/node-local.md says.
+"""`python -m tests.nodes`: update the pods of two nodes in network namespaces, as docs/node-local.md describes.
 
-Needs root, `ip`, `nft` and `conntrack`. Each pod, node and client has a namespace. A node has the rules that kube-proxy
-makes of the Service, with `PreferSameNode`: the ready pods on the node, else all ready ones. They follow a change late.
-Prints what every client has sent, and what wasn't answered. With `--cache COREDNS`, a CoreDNS on each node is its
-NodeLocal DNSCache; `PreferSameNode` is then left out.
+This needs root, `ip`, `nft` and `conntrack`. Each pod, node and client has its own namespace. A node has the rules that
+kube-proxy creates for the Service with `PreferSameNode`: the rules select the ready pods on the node, or all ready pods
+if the node has none. The rules follow a change late. The program prints how many queries each client has sent, and how
+many were not answered. With `--cache COREDNS`, a CoreDNS on each node acts as NodeLocal DNSCache, and `PreferSameNode`
+is not used.
 """
 
 import argparse
@@ -28,14 +29,15 @@ SERVICE, CACHE = "10.96.0.10", "169.254.20.10"
 HUB = "pydns-hub"
 NODES = {"pydns-node-a": "10.77.0.101", "pydns-node-b": "10.77.0.102"}
 CLIENTS = {"pydns-client-a": "pydns-node-a", "pydns-client-b": "pydns-node-b"}
-# pod -> its node and address; the second pod of a node is the one that replaces the first
+# pod -> its node and address; the second pod of a node replaces the first
 PODS = {
     "pydns-pod-a1": ("pydns-node-a", "10.77.0.11"),
     "pydns-pod-a2": ("pydns-node-a", "10.77.0.12"),
     "pydns-pod-b1": ("pydns-node-b", "10.77.0.21"),
     "pydns-pod-b2": ("pydns-node-b", "10.77.0.22"),
 }
-UPDATES = (("pydns-pod-a1", "pydns-pod-a2", 1.0), ("pydns-pod-b1", "pydns-pod-b2", 2.0))  # seconds until rules follow
+# The last value is the number of seconds until the rules follow.
+UPDATES = (("pydns-pod-a1", "pydns-pod-a2", 1.0), ("pydns-pod-b1", "pydns-pod-b2", 2.0))
 RULES = """
 table ip nat {
   chain prerouting { type nat hook prerouting priority dstnat; }
@@ -56,8 +58,8 @@ cluster.local:53 {{
   }}
 }}
 """
-RATE = 100  # queries a second of each client
-TIMEOUT_S = 5.0  # as a stub resolver's
+RATE = 100  # queries per second of each client
+TIMEOUT_S = 5.0  # the same as the timeout of a stub resolver
 
 
 def ip(*arguments: str) -> None:
@@ -79,7 +81,7 @@ class Network:
         self._prefer_same_node = prefer_same_node
 
     def make(self, stack: ExitStack) -> None:
-        """Make everything. The stack removes it."""
+        """Create all namespaces, links and rules. `stack` removes them."""
         for namespace in (HUB, *NODES, *CLIENTS, *PODS):
             ip("netns", "add", namespace)
             stack.callback(ip, "netns", "del", namespace)
@@ -108,7 +110,7 @@ class Network:
         ip("-n", other, "link", "set", "eth0", "up")
 
     def follow(self) -> None:
-        """Make the rules of all nodes anew from the ready pods. Flows to other pods are forgotten, as by kube-proxy."""
+        """Recreate the rules of all nodes from the ready pods. Like kube-proxy, delete the flows to other pods."""
         for node in NODES:
             local = [pod for pod in sorted(self.ready) if self._prefer_same_node and PODS[pod][0] == node]
             used = [PODS[pod][1] for pod in local or sorted(self.ready)]
@@ -134,7 +136,7 @@ class Pods:
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, pod: str) -> None:
-        """Start a pod and return when it is ready."""
+        """Start a pod, and return when it is ready."""
         state_dir = self._folder / pod
         state_dir.mkdir(mode=0o700)
         serve = [sys.executable, "-m", "pydns", "serve", "--manifests", "manifests/demo", "--workers", "1"]
@@ -148,10 +150,10 @@ class Pods:
         self._network.ready.add(pod)
 
     def update(self, old: str, new: str, late_s: float) -> None:
-        """Do what a DaemonSet does with `maxSurge: 1`: start the new pod, wait, end the old one."""
+        """Update a pod as a DaemonSet with `maxSurge: 1` does: start the new pod, wait, stop the old pod."""
         self.start(new)
         self._network.follow()
-        time.sleep(5)  # minReadySeconds
+        time.sleep(5)  # minReadySeconds of the DaemonSet
         self._network.ready.remove(old)
         began = time.monotonic()
         self._processes[old].send_signal(signal.SIGTERM)
@@ -172,7 +174,7 @@ class Pods:
         print(f"{pod} killed, rules followed {late_s:.0f} s later", flush=True)
 
     def end(self) -> None:
-        """End those that run."""
+        """Stop the pods that still run."""
         for process in self._processes.values():
             process.terminate()
         for process in self._processes.values():
@@ -180,7 +182,7 @@ class Pods:
 
 
 class Clients:
-    """Two clients on each node: one with a fresh port for each query, one with a fixed port."""
+    """Two clients on each node: one uses a new port for each query, and the other uses a fixed port."""
 
     def __init__(self, server: str) -> None:
         self._processes = {
@@ -207,7 +209,7 @@ class Clients:
         }
 
     def report(self) -> None:
-        """End them and print what they have seen."""
+        """Stop the clients, and print what they have seen."""
         for process in self._processes.values():
             assert process.stdin
             process.stdin.close()
@@ -218,7 +220,7 @@ class Clients:
 
 
 class Client:
-    """Sends queries until its standard input is closed. Half of the names are new each time."""
+    """Sends queries until its standard input is closed. Every second query has a new name."""
 
     def __init__(self, server: str, fresh_ports: bool) -> None:
         self._server, self._fresh_ports = (server, 53), fresh_ports
@@ -227,7 +229,7 @@ class Client:
         self._rcodes: Counter[int] = Counter()
 
     def run(self) -> None:
-        """Print the counts as JSON at the end."""
+        """Send queries, and print the counts as JSON at the end."""
         ended = threading.Event()
 
         def wait() -> None:
@@ -268,7 +270,7 @@ class Client:
             except TimeoutError:
                 port.close()
                 return
-            except OSError:  # the pod has gone: as if nothing had come
+            except OSError:  # the pod has exited; this counts as no reply
                 continue
             sent = self._sent.pop(int.from_bytes(reply[:2], "big"), None)
             if sent is not None:
@@ -280,7 +282,7 @@ class Client:
 
 
 def rehearse(coredns: str | None) -> None:
-    """Update the pods of both nodes; without a cache, kill one then."""
+    """Update the pods of both nodes. Without a cache, kill one pod afterwards."""
     with ExitStack() as stack:
         folder = Path(tempfile.mkdtemp(prefix="pydns-nodes-"))
         stack.callback(shutil.rmtree, folder)
@@ -313,7 +315,7 @@ def rehearse(coredns: str | None) -> None:
 
 
 def main() -> None:
-    """Rehearse, or be one of the clients."""
+    """Run the update, or act as one of the clients."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cache", metavar="COREDNS", help="path of a CoreDNS, to be the NodeLocal DNSCache")
     parser.add_argument("--client", metavar="SERVER", help=argparse.SUPPRESS)

@@ -1,4 +1,4 @@
-"""The subjects of cases: a responder in this process, or a server on a socket. Knows nothing of right answers."""
+"""The subjects of cases: a responder in this process, or a server on a socket. They know no right answers."""
 
 import socket
 import tempfile
@@ -35,14 +35,15 @@ from tests import running
 from tests.waiting import PATIENCE_S
 
 _TIMEOUT_S = PATIENCE_S
-_PATIENCE_S = 0.5  # with a server that has already answered the probe
-PROBE_ID = b"\xff\xff"  # no message of a test may have it
-_PROBE = bytes.fromhex("ffff 0000 0001 0000 0000 0000 00 0006 0001")  # ". SOA", which every server replies to
+_PATIENCE_S = 0.5  # enough for a server that has already answered the probe
+PROBE_ID = b"\xff\xff"  # the message of a test must not have this id
+# A query for ". SOA", to which every server replies.
+_PROBE = bytes.fromhex("ffff 0000 0001 0000 0000 0000 00 0006 0001")
 LOOPBACK = "127.0.0.1"
 
 
 class Subject(Protocol):
-    """A server that answers messages."""
+    """A server that replies to messages."""
 
     def ask(self, message: bytes, *, tcp: bool) -> bytes | None:
         """Return the reply to a message, or None if there was none."""
@@ -57,7 +58,7 @@ class InProcess:
         if statics is not None:
             writer.put_static(statics.contents, statics.zones)
         writer.replace(zone.contents, lambda: zone.facts(serial=1, synced=synced))
-        writer.close()  # LMDB opens a file once in a process
+        writer.close()  # a process may open an LMDB file only once
         self.reader = Reader(state_dir)
         self.responder = Responder(self.reader)
         meter = Meter(share(1)[0])
@@ -80,7 +81,7 @@ class InProcess:
 def load(
     cluster: Iterable[Any], flags: Sequence[str] = (), host: str = LOOPBACK, config: Mapping[str, Any] | None = None
 ) -> Zone:
-    """Return the zone of manifests, as `pydns serve` with these flags that listens at `host` makes it."""
+    """Return the zone that `pydns serve` would make from manifests with these flags, listening on `host`."""
     read = read_file("config.yaml", yaml.safe_dump(config or {}).encode())
     assert isinstance(read, Accepted), read
     settings = settings_of(parser({}).parse_args(["serve", *flags]))
@@ -128,15 +129,18 @@ def _no_include(wanted: str, by: str) -> tuple[str, str]:
 
 
 class Address(NamedTuple):
-    """A server that is asked over sockets."""
+    """A server that gets queries over sockets."""
 
     host: str
     port: int
-    in_order: bool = True  # whether replies have the order of the queries; a server with threads has none
-    silent: bool = True  # whether a message may have no reply; a forwarder always replies, but after the probe
+    # Whether replies come in the order of the queries; a server with threads doesn't keep the order.
+    in_order: bool = True
+    # Whether a message may get no reply; a forwarder always replies, but its reply may come after the probe's reply.
+    silent: bool = True
 
     def ask(self, message: bytes, *, tcp: bool) -> bytes | None:
-        # A reply to the probe behind the message shows silence without a timeout.
+        # The probe follows the message. If only the probe's reply arrives, the message got no reply. So no timeout is
+        # needed.
         messages = (message, _PROBE) if self.silent else (message,)
         if tcp:
             with socket.create_connection(self[:2], timeout=_TIMEOUT_S) as connection:
@@ -193,7 +197,7 @@ class Server:
 
     @classmethod
     def watching(cls, kubeconfig: Path, flags: Sequence[str] = (), config: Mapping[str, Any] | None = None) -> Self:
-        """Return a server of the cluster of a kubeconfig."""
+        """Return a server that follows the cluster of a kubeconfig."""
         server = cls.__new__(cls)
         server._directory = tempfile.TemporaryDirectory()
         source = ["--kubeconfig", str(kubeconfig)]
@@ -216,6 +220,6 @@ class Server:
         self._directory.cleanup()
 
     def stop(self) -> str:
-        """Stop it, and return its log."""
+        """Stop the server, and return its log."""
         self._process.stop()
         return "".join(self._process.lines)

@@ -1,7 +1,7 @@
-"""The cases of tests/cases, asked within this process and over UDP and TCP; dnspython reads the replies.
+"""The cases of tests/cases, answered in this process and over UDP and TCP. dnspython reads the replies.
 
-With PYDNS_TEST_SUBJECT=HOST:PORT the sockets are those of another server, which must serve the cluster of the file
-(choose one with -k). tests/cases/README.md explains how to write cases.
+With PYDNS_TEST_SUBJECT=HOST:PORT, the queries over sockets go to another server. This server must serve the cluster of
+the file (choose a file with -k). tests/cases/README.md explains how to write cases.
 """
 
 import os
@@ -42,11 +42,11 @@ class File(NamedTuple):
     cluster: list[Any]
     flags: list[str]
     ttl: int
-    apexes: list[str]  # the domain, then the reverse zones
-    host: str  # the address to listen at
+    apexes: list[str]  # first the domain, then the reverse zones
+    host: str  # the address that the server listens on
     zones: dict[str, str]  # zone files
-    mname: str  # of the SOA records of the cluster
-    soa: dict[str, str]  # the SOA records of their denials, by apex
+    mname: str  # the mname in the SOA records of the cluster's zones
+    soa: dict[str, str]  # apex -> the SOA record in denials of the zone file's zone
     upstream: list[dict[str, Any]]  # answers of the upstream, for names outside the zones
     config: dict[str, Any]  # the live configuration
     cases: list[dict[str, Any]]
@@ -95,7 +95,7 @@ Subjects = Callable[[File, str], Subject]
 
 @pytest.fixture(scope="module")
 def subjects(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Subjects]:
-    """Return the function that finds the server of a file and starts it on first use."""
+    """Return a function that returns the server of a file. The function starts the server on the first call."""
     started: dict[tuple[Path, bool], InProcess | Server] = {}
     upstreams: list[FakeUpstream] = []
     other = os.environ.get("PYDNS_TEST_SUBJECT")
@@ -113,7 +113,7 @@ def subjects(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Subjects]:
                 started[key] = InProcess(tmp_path_factory.mktemp("state"), zone, statics=statics)
             elif file.upstream:
                 upstreams.append(FakeUpstream(says(file.upstream, *file.soa.values())))
-                # Nothing is cached: TTLs would count down from one case to the next.
+                # Nothing is cached, because TTLs of cached answers would count down from one case to the next.
                 config = {"upstreams": [f"{LOOPBACK}:{upstreams[-1].port}"], "cache": {"entries": 0}, **file.config}
                 server = Server(file.cluster, file.flags, file.host, config=config)
                 server.address = server.address._replace(silent=False)
@@ -177,9 +177,9 @@ def _compose(file: File, case: dict[str, Any]) -> bytes:
 
 
 def _describe(reply: bytes) -> dict[str, Any]:
-    """Return the content of a reply, sections as sorted lines."""
+    """Return the content of a reply, with each section as sorted lines."""
     message = dns.message.from_wire(reply)
-    # dnspython drops a record that is there twice; the counts in the header include it.
+    # dnspython drops duplicate records. The counts in the header include duplicates.
     counts = [int.from_bytes(reply[at : at + 2]) for at in (6, 8, 10)]
     sections = message.answer, message.authority, message.additional
     assert counts == [sum(map(len, each)) + (each is message.additional and message.edns >= 0) for each in sections]
@@ -217,11 +217,12 @@ def _line(owner: dns.name.Name, ttl: int, rtype: dns.rdatatype.RdataType, rdata:
         fields = rdata.split()
         rdata = " ".join([*fields[:2], "*", *fields[3:]])
     assert rdclass == dns.rdataclass.IN
-    return f"{owner} {ttl} {dns.rdatatype.to_text(rtype)} {rdata}".lower()  # a compressed owner has the question's case
+    # Lower case, because a compressed owner name has the case of the question.
+    return f"{owner} {ttl} {dns.rdatatype.to_text(rtype)} {rdata}".lower()
 
 
 def _parse_line(text: str, origin: dns.name.Name) -> str:
-    """Return a line of zone-file text as `_line` writes it."""
+    """Return a line of zone-file text in the same form as `_line`."""
     owner, ttl, rtype_text, rdata_text = text.split(None, 3)
     rtype = dns.rdatatype.from_text(rtype_text)
     rdata = dns.rdata.from_text(dns.rdataclass.IN, rtype, rdata_text.replace(" * ", " 0 "), origin, relativize=False)
@@ -233,7 +234,7 @@ def _wanted(file: File, case: dict[str, Any], message: bytes) -> dict[str, Any]:
     answer = [_parse_line(line, file.origin) for line in case.get("answer", [])]
     authority = [_parse_line(line, file.origin) for line in case.get("authority", [])]
     if rcode in ("NODATA", "NXDOMAIN") and "authority" not in case:
-        # The denial is for the last target, if there are CNAMEs.
+        # If there are CNAMEs, the denial is for the last target.
         last = case["answer"][-1].split()[-1] if answer else case["ask"].split()[0]
         owner = str(dns.name.from_text(last, file.origin)).lower()
         apexes = [apex for apex in (*file.apexes, *file.soa) if f".{owner}".endswith(f".{apex}")]

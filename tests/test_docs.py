@@ -1,4 +1,4 @@
-"""The documents are true: flags, keys, links, files."""
+"""The documents are correct about flags, keys, links and files."""
 
 import re
 from pathlib import Path
@@ -53,7 +53,7 @@ def test_defaults_in_the_readme_are_those_of_the_parser() -> None:
         value = defaults[flag[2:].replace("-", "_")]
         if isinstance(value, str):
             assert default == f"`{value}`", flag
-        else:  # no default text: the README says in words what happens
+        else:  # without a default text, the README describes the default behaviour in words
             assert not default.startswith("`"), flag
 
 

@@ -1,8 +1,8 @@
-"""A real cluster, in a namespace of our own: run with PYDNS_TEST_KUBECONFIG=FILE, and skipped without it.
+"""Tests in a real cluster, in a new namespace. Run them with PYDNS_TEST_KUBECONFIG=FILE. Otherwise they are skipped.
 
-The kubeconfig's user may create and delete namespaces, Services and EndpointSlices, and list and watch them. The
-tests delete everything that they create. They write endpoints by hand, so only the namespace controller is needed: it
-removes the rest of a deleted namespace.
+The kubeconfig's user may create and delete namespaces, Services and EndpointSlices, and list and watch them. The tests
+delete everything that they create. They write endpoints by hand, so they need only the namespace controller, which
+removes the remaining objects of a deleted namespace.
 """
 
 import os
@@ -24,9 +24,10 @@ from tests.waiting import until
 KUBECONFIG = os.environ.get("PYDNS_TEST_KUBECONFIG", "")
 pytestmark = [
     pytest.mark.skipif(not KUBECONFIG, reason="PYDNS_TEST_KUBECONFIG names no kubeconfig of a cluster"),
-    pytest.mark.filterwarnings("ignore::urllib3.exceptions.InsecureRequestWarning"),  # its own matter
+    # The certificate check isn't the subject of these tests.
+    pytest.mark.filterwarnings("ignore::urllib3.exceptions.InsecureRequestWarning"),
 ]
-# DNSEndpoint is served by clusters with external-dns alone.
+# Only clusters with external-dns serve the kind DNSEndpoint.
 EXTERNAL = {"external": {"x.example": {"sources": ["services", "ingresses", "dnsendpoints", "nodes"]}}}
 _TYPES = {"A": 1, "CNAME": 5, "PTR": 12, "AAAA": 28, "SRV": 33}
 
@@ -51,7 +52,7 @@ class Cluster(NamedTuple):
         return value
 
     def service(self, name: str, **spec: Any) -> dict[str, Any]:
-        """Create a Service; return it as the server made it."""
+        """Create a Service, and return the object from the server's response."""
         metadata = {"name": name}
         return self.call("POST", self._path("services"), {"metadata": metadata, "spec": spec})
 
@@ -82,7 +83,8 @@ def cluster() -> Iterator[Cluster]:
     found = Cluster(connect(Path(KUBECONFIG)), f"pydns-test-{uuid.uuid4().hex[:8]}")
     found.call("POST", "/api/v1/namespaces", {"metadata": {"name": found.namespace}})
     yield found
-    # Without the namespace controller, the namespace and its objects would stay for ever.
+    # The objects are deleted one by one. In a cluster without the namespace controller, they would otherwise stay
+    # forever.
     for kind in ("services", "endpointslices", "ingresses"):
         for each in found.call("GET", found._path(kind))["items"]:
             found.delete(kind, each["metadata"]["name"])
@@ -97,7 +99,7 @@ def server() -> Iterator[Server]:
 
 
 def ask(server: Server, qname: str, qtype: str) -> tuple[str, set[str]]:
-    """Return the rcode and the records' data."""
+    """Return the rcode and the data of the records."""
     reply = server.ask(query(qname, _TYPES[qtype]), tcp=False)
     assert reply is not None
     message = dns.message.from_wire(reply)
@@ -105,7 +107,7 @@ def ask(server: Server, qname: str, qtype: str) -> tuple[str, set[str]]:
 
 
 def becomes(server: Server, qname: str, qtype: str, rcode: str, *rdatas: str) -> None:
-    """Wait until a question has this answer."""
+    """Wait until a question gets this answer."""
     until(lambda: ask(server, qname, qtype) == (rcode, set(rdatas)), found=lambda: ask(server, qname, qtype))
 
 
@@ -167,7 +169,7 @@ def test_an_external_name_is_an_alias(cluster: Cluster, server: Server) -> None:
 
 
 def test_an_emptied_slice_is_no_broken_object(cluster: Cluster, server: Server) -> None:
-    """The API server writes `endpoints: null` and `ports: null` there."""
+    """The API server writes `endpoints: null` and `ports: null` into an emptied slice."""
     cluster.service("empty", clusterIP="None", ports=[{"name": "pg", "port": 5432}])
     cluster.slice("empty-1", "empty", [{"addresses": ["10.2.0.4"]}])
     name = f"empty.{cluster.namespace}.svc.cluster.local."
@@ -184,7 +186,7 @@ def test_a_new_namespace_has_a_name_of_its_own(cluster: Cluster, server: Server)
 def test_a_load_balancer_has_an_external_name_when_its_status_has_an_address(cluster: Cluster, server: Server) -> None:
     cluster.service("lb", type="LoadBalancer", ports=[{"name": "http", "port": 80}])
     name = f"lb.{cluster.namespace}.x.example."
-    becomes(server, name, "A", "NOERROR")  # pending
+    becomes(server, name, "A", "NOERROR")  # the load balancer's address is pending
     cluster.patch("services", "lb/status", {"status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.10"}]}}})
     becomes(server, name, "A", "NOERROR", "192.0.2.10")
     assert ask(server, f"_http._tcp.{name}", "SRV") == ("NOERROR", {f"0 100 80 {name}"})

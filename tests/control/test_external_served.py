@@ -1,4 +1,4 @@
-"""External zones with a real server: kinds that the API server lacks, refuses, loses and gets again."""
+"""External zones with a real server: kinds that the API server doesn't have, refuses, loses and gets again."""
 
 import json
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from tests.fakes.apiserver import FakeApiServer
 from tests.fakes.manifests import service
 
 DISCOVERY = "/apis/externaldns.k8s.io/v1alpha1"
-WITHIN_S = 60.0  # a kind that isn't there is looked for again after 5, 10, 20 s
+WITHIN_S = 60.0  # pydns looks for a missing kind again after 5, 10 and 20 s
 
 
 def dns_endpoint(name: str, host: str, address: str) -> dict[str, Any]:
@@ -52,7 +52,7 @@ def config(tmp_path: Path) -> Path:
 
 
 def configure(path: Path, **zone: Any) -> None:
-    """Write a configuration with one external zone, and an upstream where nobody answers."""
+    """Write a configuration with one external zone, and with an upstream address where nothing listens."""
     path.write_text(json.dumps({"upstreams": ["127.0.0.1:9"], "external": {"x.example": zone} if zone else {}}))
 
 
@@ -125,7 +125,8 @@ def test_names_come_and_go_with_objects_and_with_the_configuration(
         seen.wait_until(lambda: "DNSEndpoint" not in seen.status(), WITHIN_S)
         expect(seen, "www.x.example", "192.0.2.9")
         configure(config)
-        seen.wait_until(lambda: ask(seen, "www.x.example") == "SERVFAIL", WITHIN_S)  # of the upstream
+        # The query goes to the upstream, which doesn't answer.
+        seen.wait_until(lambda: ask(seen, "www.x.example") == "SERVFAIL", WITHIN_S)
         seen.until("web.shop", "10.96.0.1")
 
 
@@ -153,4 +154,4 @@ def test_a_kind_that_is_refused_holds_up_missing_names_of_its_zone_alone(
         assert ask(seen, "www.x.example") == "SERVFAIL"
         api.delete("Ingress", "shop", "www")
         api.heal()
-        expect(seen, "www.x.example", "NXDOMAIN")  # listed, although no record differs
+        expect(seen, "www.x.example", "NXDOMAIN")  # the kind has been listed, although no record is different

@@ -1,4 +1,4 @@
-"""The status: its document, and what readers make of the JSON of other versions."""
+"""The status: its document, and how readers handle JSON from other versions."""
 
 import json
 import re
@@ -37,7 +37,7 @@ def documented() -> Iterator[tuple[str, list[tuple[str, str]]]]:
 
 
 def type_text(wanted: Any) -> str:
-    """Return a type in the words of the document."""
+    """Return a type in the notation of the document."""
     if get_origin(wanted) in (Union, types.UnionType):
         return " or ".join(map(type_text, get_args(wanted)))
     if get_origin(wanted) is tuple:

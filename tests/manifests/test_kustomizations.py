@@ -1,4 +1,4 @@
-"""The kustomizations: valid for every supported API server, and fit to replace CoreDNS."""
+"""The kustomizations are valid for every supported API server, and can replace CoreDNS."""
 
 import re
 from pathlib import Path
@@ -153,7 +153,10 @@ def test_the_switch_is_a_label_of_the_pods_and_nothing_else() -> None:
 
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_applying_any_folder_keeps_the_number_of_pods(folder: str) -> None:
-    """A number in one folder would be set at once, and its absence in the next one would set it to 1."""
+    """Check that no folder sets the number of pods.
+
+    A number in one folder would be set at once. If the next folder had no number, it would set the number to 1.
+    """
     assert "replicas" not in only(build(folder), "Deployment")["spec"]
 
 
@@ -171,7 +174,7 @@ def test_on_every_node_the_new_pod_is_ready_before_the_old_one_ends(base: str, t
         kubernetes_validate.validate(each, NEWEST, strict=True)
     kinds = {each["kind"] for each in objects}
     assert "DaemonSet" in kinds
-    # The disruption controller can't count a DaemonSet's pods.
+    # The disruption controller can't count the pods of a DaemonSet.
     assert not kinds & {"Deployment", "PodDisruptionBudget", "HorizontalPodAutoscaler"}
     daemon_set = only(objects, "DaemonSet")["spec"]
     assert daemon_set["updateStrategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}

@@ -1,4 +1,4 @@
-"""Scraping, alerts and dashboard: they use existing metrics, and alerts fire when they should."""
+"""Scraping, alerts and dashboard: they use only existing metrics, and each alert fires when it should."""
 
 import json
 import re
@@ -18,7 +18,7 @@ README = (MANIFESTS / "README.md").read_text()
 MONITORING = MANIFESTS / "overlays" / "monitoring"
 RULES = yaml.safe_load((MONITORING / "prometheusrule.yaml").read_text())["spec"]
 DASHBOARD = json.loads((MONITORING / "dashboard.json").read_text())
-OF_PROMETHEUS = {"job", "pod"}  # labels that come with scraping
+OF_PROMETHEUS = {"job", "pod"}  # labels that Prometheus adds when it scrapes
 
 needs_promtool = pytest.mark.skipif(
     shutil.which("promtool") is None, reason="promtool is not installed (Debian package prometheus)"
@@ -26,7 +26,7 @@ needs_promtool = pytest.mark.skipif(
 
 
 def _expressions() -> list[tuple[str, str]]:
-    """Return every query and its owner: an alert or a panel."""
+    """Return every query with its owner, which is an alert or a panel."""
     found = [(rule["alert"], rule["expr"]) for group in RULES["groups"] for rule in group["rules"]]
     return found + [(panel["title"], target["expr"]) for panel in DASHBOARD["panels"] for target in panel["targets"]]
 
@@ -39,7 +39,7 @@ def _promtool(folder: Path, rules: dict[str, Any], *arguments: str) -> None:
 
 @pytest.fixture(scope="module")
 def served() -> dict[str, set[str]]:
-    """The labels of each metric that /metrics serves, by the names that are the default."""
+    """Return the labels of each metric that /metrics serves, with the default names of the metrics."""
     names = pytest.importorskip("pydns.metrics.catalog")
     found = {}
     for metric in names.METRICS:
@@ -126,11 +126,14 @@ def test_the_service_monitor_finds_the_service(folder: str) -> None:
 
 @needs_kubectl
 def test_a_stock_kube_prometheus_stack_selects_monitor_and_rules() -> None:
-    """Its Prometheus selects `release: NAME`; NAME is that of the Helm release, most often that of the chart."""
+    """Its Prometheus selects `release: NAME`.
+
+    NAME is the name of the Helm release. It usually equals the name of the chart.
+    """
     objects = build("overlays/monitoring")
     for kind in ("ServiceMonitor", "PrometheusRule"):
         assert only(objects, kind)["metadata"]["labels"]["release"] == "kube-prometheus-stack"
-    # Not what the monitor selects: Services don't have the label.
+    # The monitor itself must not select by this label, because Services don't have it.
     assert "release" not in only(objects, "ServiceMonitor")["spec"]["selector"]["matchLabels"]
 
 

@@ -1,4 +1,4 @@
-"""The roles grant the calls of pydns and nothing else: it runs against an API server that enforces them."""
+"""The roles grant the calls of pydns and nothing else. Here pydns runs with an API server that enforces the roles."""
 
 import re
 import subprocess
@@ -22,7 +22,8 @@ from tests.waiting import PATIENCE_S
 PATH = re.compile(
     r"/(?:api|apis/(?P<group>[^/]+))/v1(?:alpha1)?(?:/namespaces/(?P<namespace>[^/]+))?/(?P<resource>\w+)"
 )
-DISCOVERY = re.compile(r"/api/v1|/apis/[^/]+/v1(?:alpha1)?")  # open to every authenticated client (system:discovery)
+# Every authenticated client may request these paths (system:discovery).
+DISCOVERY = re.compile(r"/api/v1|/apis/[^/]+/v1(?:alpha1)?")
 EXTERNAL = """\
 upstreams: ["127.0.0.1:9"]
 external:
@@ -33,7 +34,7 @@ pytestmark = needs_kubectl
 
 
 class Right(NamedTuple):
-    """One verb on one resource; `namespace` and `name` are empty where a rule holds for all of them."""
+    """One verb on one resource. If a rule holds for all namespaces or names, `namespace` or `name` is empty."""
 
     verb: str
     group: str
@@ -64,7 +65,7 @@ def granted(objects: list[Json]) -> set[Right]:
 
 
 def asked(path: str) -> Right:
-    """Return the right that a GET needs, as an API server sees it."""
+    """Return the right that a GET needs from the API server's point of view."""
     url = urlsplit(path)
     query = {key: values[-1] for key, values in parse_qs(url.query).items()}
     found = PATH.fullmatch(url.path)
@@ -80,7 +81,7 @@ def asked(path: str) -> Right:
 
 
 class Held:
-    """An API server that refuses calls without a right."""
+    """An API server that refuses calls without the necessary right."""
 
     def __init__(self, api: FakeApiServer, rights: set[Right]) -> None:
         self.used: set[Right] = set()
@@ -105,7 +106,7 @@ class Held:
 
 @contextmanager
 def running(objects: list[Json], kubeconfig: Path, state_dir: Path) -> Iterator[threading.Event]:
-    """Run pydns as its Deployment does; yield an event that is set once it is synced."""
+    """Run pydns as its Deployment does. Yield an event that is set when pydns is synced."""
     (container,) = only(objects, "Deployment")["spec"]["template"]["spec"]["containers"]
     here = ["--kubeconfig", str(kubeconfig), "--state-dir", str(state_dir), "--listen", "127.0.0.1:0", "--workers", "1"]
     quiet = ["--health", "off", "--ready", "off", "--metrics", "off", "--drain-quiet", "0"]
@@ -137,7 +138,7 @@ def test_granted_rights_are_the_used_rights(component: str, tmp_path: Path) -> N
     (tmp_path / "component").mkdir()
     objects = build_with(component, tmp_path / "component") if component else build("base")
     rights = granted(objects)
-    # As servers without WatchList: pydns tries a watch first, then it lists.
+    # This server acts like servers without WatchList: pydns first tries a watch, and then lists.
     with FakeApiServer(watch_list="error") as api:
         if component == "external":
             namespace, name = "kube-system", only(objects, "ConfigMap")["metadata"]["name"]

@@ -18,7 +18,7 @@ from tests.manifests.kustomized import MANIFESTS, build, build_path, needs_kubec
 ROOT = MANIFESTS.parent
 README = (MANIFESTS / "README.md").read_text()
 COMMANDS = re.findall(r"^    (\S.*)$", README, re.MULTILINE)
-# Those of the pages for operators too.
+# This includes the commands on the pages for operators.
 ALL_COMMANDS = [
     command.strip()
     for page in [MANIFESTS / "README.md", *(ROOT / "docs").glob("*.md")]
