@@ -2,7 +2,7 @@ import java.net.InetAddress;
 import java.net.UnknownHostException;
 import java.util.Scanner;
 
-/** Java's InetAddress, which is the libc's getaddrinfo for both families. Reads "both NAME" a line. */
+/** Runs Java's InetAddress, which calls getaddrinfo of the libc for both families. Each input line is "both NAME". */
 class Lookup {
   public static void main(String[] arguments) {
     java.security.Security.setProperty("networkaddress.cache.ttl", "0");

@@ -12,7 +12,7 @@ import java.util.Map;
 import java.util.Scanner;
 import java.util.concurrent.ExecutionException;
 
-/** Netty's resolver as it is without a TCP channel. Reads "A NAME", "AAAA NAME" or "both NAME" a line. */
+/** Runs Netty's resolver with its defaults and no TCP channel. Each input line is "A NAME", "AAAA NAME" or "both NAME". */
 class NettyLookup {
   public static void main(String[] arguments) throws Exception {
     NioEventLoopGroup group = new NioEventLoopGroup(1);
@@ -27,7 +27,7 @@ class NettyLookup {
         for (InetAddress each : resolvers.get(asked[0]).resolveAll(asked[1]).get())
           found.append(each.getHostAddress()).append(' ');
       } catch (ExecutionException error) {
-        // Netty has one exception for a name that doesn't exist and for servers that fail.
+        // Netty throws the same exception for a name that doesn't exist and for servers that fail.
         if (!(error.getCause() instanceof UnknownHostException)) throw error;
         found.append("none");
       }

@@ -1,4 +1,4 @@
-/* getaddrinfo of the libc that this is compiled with. Reads "A NAME", "AAAA NAME" or "both NAME" a line. */
+/* Calls getaddrinfo of the libc that this program is compiled with. Each input line is "A NAME", "AAAA NAME" or "both NAME". */
 #include <netdb.h>
 #include <stdio.h>
 #include <string.h>
@@ -12,7 +12,7 @@ int main(void) {
     hints.ai_socktype = SOCK_STREAM;
     hints.ai_family = !strcmp(kind, "A") ? AF_INET : !strcmp(kind, "AAAA") ? AF_INET6 : AF_UNSPEC;
     int error = getaddrinfo(name, NULL, &hints, &found);
-    if (error == EAI_NONAME || error == -5 /* EAI_NODATA, glibc's */)
+    if (error == EAI_NONAME || error == -5 /* EAI_NODATA of glibc */)
       printf("none");
     else if (error)
       printf("failed %s", gai_strerror(error));

@@ -1,4 +1,4 @@
-// Go's own resolver. Reads "A NAME", "AAAA NAME", "both NAME" or "SRV NAME" a line.
+// Runs Go's own resolver. Each input line is "A NAME", "AAAA NAME", "both NAME" or "SRV NAME".
 package main
 
 import (
