@@ -12,7 +12,7 @@ import java.util.Map;
 import java.util.Scanner;
 import java.util.concurrent.ExecutionException;
 
-/** Runs Netty's resolver with its defaults and no TCP channel. Each input line is "A NAME", "AAAA NAME" or "both NAME". */
+/** Runs Netty's resolver without a TCP channel. An input line is "A NAME", "AAAA NAME" or "both NAME". */
 class NettyLookup {
   public static void main(String[] arguments) throws Exception {
     NioEventLoopGroup group = new NioEventLoopGroup(1);

@@ -1,4 +1,4 @@
-/* Calls getaddrinfo of the libc that this program is compiled with. Each input line is "A NAME", "AAAA NAME" or "both NAME". */
+/* Calls getaddrinfo of the libc that it is compiled with. An input line is "A NAME", "AAAA NAME" or "both NAME". */
 #include <netdb.h>
 #include <stdio.h>
 #include <string.h>

@@ -1,4 +1,4 @@
-// Runs one of Node's two resolvers: "lookup" is getaddrinfo of the libc, "resolve" is c-ares. An input line is, for example, "A NAME".
+// Runs one of Node's resolvers: "lookup" is getaddrinfo of the libc, "resolve" is c-ares. An input line is "A NAME" or similar.
 const dns = require("node:dns").promises;
 const lines = require("node:readline").createInterface({ input: process.stdin });
 
@@ -22,7 +22,7 @@ const ways = {
   for await (const line of lines) {
     const [kind, name] = line.split(" ");
     try {
-      console.log((await ways[kind](name)).join(" ") || "none"); // c-ares returns an empty list for a CNAME without addresses
+      console.log((await ways[kind](name)).join(" ") || "none"); // c-ares: [] for only a CNAME
     } catch (error) {
       console.log(DENIED.has(error.code) ? "none" : `failed ${error.code}`);
     }
