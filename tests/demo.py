@@ -1,6 +1,7 @@
-"""`make demo`: the server itself, over the small cluster in manifests/demo, until Ctrl-C.
+"""`make demo`: the server itself, with the small cluster in manifests/demo, until Ctrl-C.
 
-Knows how to start `pydns serve` and what is worth trying. Imports nothing that serving doesn't need.
+This module knows how to start `pydns serve`, and which commands are worth trying. It imports only modules that serving
+needs.
 """
 
 import os
@@ -26,7 +27,7 @@ LOOKS = ("explain chat.social", "explain 10.96.0.10", "status", "dump")
 
 
 def main(arguments: list[str]) -> int:
-    """Serve until Ctrl-C, at the port that may be given. Returns the exit status."""
+    """Serve until Ctrl-C, on the port in `arguments` if there is one. Return the exit status."""
     port_text = arguments[0] if arguments else str(PORT)
     if not port_text.isdecimal() or not 1 <= int(port_text) <= 65535:
         sys.stderr.write(f"make demo: PORT={port_text} is not a port from 1 to 65535\n")
@@ -45,10 +46,10 @@ def main(arguments: list[str]) -> int:
         sys.stdout.write(f"\nEdit a file in {MANIFESTS} and ask again.\n\n")
         sys.stdout.flush()
         flags = ["--listen", f"{HOST}:{port}", "--manifests", str(MANIFESTS), "--state-dir", state_dir]
-        # A demo has no probes and no balancer; --ready serves /status.
+        # A demo needs no probes and no load balancer. --ready is used because it also serves /status.
         flags += ["--health", "off", "--metrics", "off", "--ready", f"{HOST}:0", "--drain-quiet", "0"]
         server = subprocess.Popen([sys.executable, "-m", "pydns", "serve", "--workers", "1", *flags])
-        # The terminal sends Ctrl-C to the server too; SIGTERM has to be passed on.
+        # On Ctrl-C, the terminal sends SIGINT to the server too. SIGTERM must be passed on to the server.
         signal.signal(signal.SIGTERM, lambda *_: os.kill(server.pid, signal.SIGTERM))
         while True:
             with suppress(KeyboardInterrupt):
@@ -56,7 +57,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _command() -> str:
-    """Return how the command is typed here."""
+    """Return the pydns command as the user types it in this environment."""
     command = Path(sys.executable).with_name("pydns")
     return os.path.relpath(command) if command.is_relative_to(Path.cwd()) else str(command)
 

@@ -1,4 +1,4 @@
-"""A `pydns serve` as a process, and a client for it. Knows nothing of right answers."""
+"""Run `pydns serve` as a process, with a client for it. This module doesn't know which answers are right."""
 
 import json
 import os
@@ -18,7 +18,7 @@ import dns.name
 from tests.waiting import PATIENCE_S, until
 
 COMMAND = (sys.executable, "-m", "pydns")
-START_S = 60.0  # that a server may take to start: it shares the cores with other tests
+START_S = 60.0  # a server may take this long to start, because it shares the cores with other tests
 PROBED = ("--health", "127.0.0.1:0", "--ready", "127.0.0.1:0")
 SERVICE = """
 apiVersion: v1
@@ -43,21 +43,22 @@ class Server:
         event: str = "synced",
         command: Sequence[str] = COMMAND,
     ) -> None:
-        """Start it and wait until its log has `event`."""
+        """Start the server, and wait until its log has `event`."""
         arguments = ["--workers", str(workers), "--state-dir", str(state_dir), "--listen", listen]
         self.process = subprocess.Popen(
             [*command, "serve", *arguments, *source, *flags], stderr=subprocess.PIPE, text=True
         )
         self._state_dir = state_dir
-        self._left: list[int] = []  # children when SIGTERM was sent
+        self._left: list[int] = []  # the children at the time when SIGTERM was sent
         self.lines: list[str] = []
         self._reading = threading.Thread(target=self._read, daemon=True)
         self._reading.start()
         try:
-            until(lambda: any(" kind=" not in line for line in self.logged(event)), START_S)  # "synced" of all kinds
+            # "synced" for all kinds together.
+            until(lambda: any(" kind=" not in line for line in self.logged(event)), START_S)
             if "--zones" in (*source, *flags) and event == "synced":
                 until(lambda: bool(self.logged("zones in force")), START_S)
-            # A small cluster is synced before workers start.
+            # A small cluster may be synced before the workers have started.
             until(lambda: len(self.children()) == workers + 1, START_S)
         except AssertionError:
             self.end()
@@ -70,12 +71,12 @@ class Server:
             self.lines.append(line)
 
     def logged(self, event: str) -> list[str]:
-        """Return the log's lines about an event."""
+        """Return the lines of the log about an event."""
         said = f" event={event} " if " " not in event else f' event="{event}" '
         return [line for line in self.lines if said in line]
 
     def get(self, path: str) -> tuple[int, str]:
-        """Return status and body of a page."""
+        """Return the status and the body of a page."""
         flag = {"/health": "--health"}.get(path, "--ready")
         at = next(line for line in self.logged("listening for HTTP") if f" flag={flag} " in line)
         connection = HTTPConnection("127.0.0.1", int(at.rpartition(":")[2]), timeout=PATIENCE_S)
@@ -92,40 +93,40 @@ class Server:
         return [each["late_queries"] for each in processes if each["process"].startswith("worker ")]
 
     def status(self) -> str:
-        """Return what `pydns status` prints."""
+        """Return the output of `pydns status`."""
         command = [*COMMAND, "status", "--state-dir", str(self._state_dir)]
         return subprocess.run(command, capture_output=True, text=True, check=False).stdout
 
     def children(self) -> list[int]:
-        """Return process ids: the controller's, then the workers'."""
+        """Return the process ids of the children: first the controller, then the workers."""
         pid = self.process.pid
         return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
     def ask(self, qname: str, host: str = "127.0.0.1", timeout_s: float = 10.0) -> str | None:
-        """Return the IPv4 address, the rcode if there is none, or None without a reply from `host`."""
+        """Return the IPv4 address, or the rcode if there is no address, or None if `host` sends no reply."""
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         with socket.socket(family, socket.SOCK_DGRAM) as sock:
             sock.settimeout(timeout_s)
             with suppress(OSError):
-                sock.connect((host, self.port))  # a connected socket receives from this address only
+                sock.connect((host, self.port))  # a connected socket receives only from this address
                 sock.send(query(qname))
                 return answer(sock.recv(4096))
         return None
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
-        """Return the exit status."""
+        """Stop the server, and return its exit status."""
         self._left = self.children()
         self.process.send_signal(how)
         return self.wait()
 
     def wait(self) -> int:
-        """Return the exit status."""
+        """Wait until the server exits, and return its exit status."""
         status = self.process.wait(PATIENCE_S)
         self._reading.join(PATIENCE_S)  # a child that still runs keeps the log open
         return status
 
     def end(self) -> None:
-        """End it and its children, also if it ignores SIGTERM."""
+        """Stop the server and its children. Kill them if they ignore SIGTERM."""
         with suppress(subprocess.TimeoutExpired):
             if self.process.poll() is None:
                 self.stop()
@@ -139,7 +140,7 @@ class Server:
 
 
 def query(qname_text: str, qtype: int = 1, message_id: int = 1) -> bytes:
-    """Return a plain query, RD set."""
+    """Return a plain query with RD set."""
     qname = dns.name.from_text(qname_text).to_wire()
     assert qname is not None
     return message_id.to_bytes(2) + b"\1\0\0\1" + bytes(6) + qname + qtype.to_bytes(2) + b"\0\1"

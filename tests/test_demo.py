@@ -1,4 +1,4 @@
-"""`make demo` serves, and prints lines that work as they are."""
+"""`make demo` serves the demo cluster, and prints commands that work unchanged."""
 
 import re
 import shlex
@@ -29,7 +29,7 @@ def free_port() -> int:
 
 @contextmanager
 def demo(port: int) -> Iterator[list[str]]:
-    """Run the demo and yield the lines that it has printed."""
+    """Run the demo, and yield the lines that it has printed."""
     command = [sys.executable, "-m", "tests.demo", str(port)]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     printed: list[str] = []
@@ -86,7 +86,7 @@ def test_a_taken_port_is_reported() -> None:
 
 
 def test_the_demo_imports_only_the_standard_library() -> None:
-    """The environment of `make demo` has what serving needs, and nothing of the tests."""
+    """The environment of `make demo` has only the packages for serving, and no packages for tests."""
     imported = re.findall(r"^(?:from|import) (\w+)", (ROOT / "tests" / "demo.py").read_text(), re.MULTILINE)
     assert imported
     assert set(imported) <= sys.stdlib_module_names

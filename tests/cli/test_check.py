@@ -10,7 +10,7 @@ from tests.config.test_inputs import DOCUMENTED, KEYS
 
 
 def check(path: Path | str, capsys: pytest.CaptureFixture[str]) -> tuple[int, list[str]]:
-    """Return the exit status and the lines of stdout and stderr."""
+    """Return the exit status, and the lines of stdout and stderr."""
     status = main(["check", "--config", str(path)])
     said = capsys.readouterr()
     return status, (said.out + said.err).splitlines()

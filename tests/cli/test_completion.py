@@ -1,4 +1,4 @@
-"""`pydns completion` prints a script with which a shell completes verbs and flags."""
+"""`pydns completion` prints a script that lets a shell complete verbs and flags."""
 
 import subprocess
 import sys
@@ -10,7 +10,7 @@ from pydns.cli.main import main
 
 
 def completions(script: str, folder: Path, *words: str) -> list[str]:
-    """Return what bash offers for the last word."""
+    """Return the completions that bash offers for the last word."""
     array = " ".join(f"'{word}'" for word in words)
     ask = f"COMP_WORDS=({array}); COMP_CWORD={len(words) - 1}; _shtab_pydns; printf '%s\\n' \"${{COMPREPLY[@]}}\""
     command = ["bash", "--norc", "-c", f"{script}\n{ask}"]

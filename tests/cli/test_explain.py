@@ -1,4 +1,4 @@
-"""`pydns explain` prints the reply that a client would get, and why. The cases are in explain.yaml."""
+"""`pydns explain` prints the reply that a client would get, and the reason for it. The cases are in explain.yaml."""
 
 import json
 import re
@@ -39,7 +39,7 @@ Explain = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture
 def explain(capsys: pytest.CaptureFixture[str]) -> Explain:
-    """Return a function that runs the verb and returns its exit status, stdout and stderr."""
+    """Return a function that runs `pydns explain` and returns its exit status, stdout and stderr."""
 
     def run(state_dir: Path, *arguments: str) -> tuple[int, str, str]:
         try:
@@ -72,7 +72,7 @@ def _write_table(state_dir: Path, table: dict[str, Any]) -> None:
     writer = Writer(state_dir, facts)
     writer.put_static(statics.contents, statics.zones)
     writer.replace(zone.contents, facts)
-    # As the controller does: no upstreams in the configuration, and none in resolv.conf.
+    # Like the controller, store an empty list if neither the configuration nor resolv.conf has upstreams.
     writer.put_config(dump(msgspec.structs.replace(read.config, upstreams=read.config.upstreams or ())))
     writer.put_status(json.dumps(table.get("status", {})).encode())
     writer.close()
@@ -151,7 +151,7 @@ def test_labels_of_any_octets_are_explained(state_dirs: list[Path], explain: Exp
 
 @pytest.mark.parametrize("file", [pytest.param(file, id=file.path.stem) for file in FILES])
 def test_the_explained_reply_is_the_one_that_clients_get(file: File, tmp_path: Path) -> None:
-    """Explain every question of tests/cases, also with types whose number changes in lower case."""
+    """Explain every question of tests/cases, and also questions for types whose number changes in lower case."""
     zone = load(file.cluster, file.flags, file.host, file.config)
     subject = InProcess(tmp_path, zone, statics=load_static(file.zones, (), file.flags))
     asked = {tuple(case["ask"].split()[:2]) for case in file.cases if "ask" in case}

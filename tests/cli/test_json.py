@@ -1,4 +1,4 @@
-"""docs/json.md has every key of what `-o json` prints."""
+"""docs/json.md describes every key that `-o json` prints."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The command line as a whole: the table of verbs, exit statuses, and what is imported before `serve` forks."""
+"""The whole command line: the table of verbs, exit statuses, and the modules that are imported before `serve` forks."""
 
 import subprocess
 import sys
@@ -43,7 +43,7 @@ def test_an_invalid_command_line_ends_with_2_and_one_line(
 
 
 def run(arguments: list[str]) -> int:
-    """Return the exit status."""
+    """Run the command line, and return the exit status."""
     try:
         return main(arguments)
     except SystemExit as ended:
@@ -110,7 +110,7 @@ def test_a_reader_that_closes_the_pipe_early_is_no_failure(tmp_path: Path) -> No
     assert process.wait() == 0
 
 
-# Every module here costs each process memory and start-up time; the supervisor needs none of them.
+# Every module in this set costs each process memory and start-up time. The supervisor needs none of them.
 HEAVY = {"msgspec", "yaml", "lmdb", "kubernetes", "urllib3", "dnslib", "dns", "cachetools", "uvloop", "asyncio", "ssl"}
 
 

@@ -23,7 +23,7 @@ KNOWN = Status(
     ),
     processes=(
         ProcessStatus(process="supervisor", pid=os.getpid()),
-        ProcessStatus(process="controller", pid=2**22 + 1),  # above any pid
+        ProcessStatus(process="controller", pid=2**22 + 1),  # higher than any process id
         ProcessStatus(process="worker 0", pid=0, restarts=3),
     ),
 )
@@ -31,8 +31,9 @@ KNOWN = Status(
 
 @pytest.fixture
 def state_dir(tmp_path: Path) -> Path:
-    """Return a state directory whose controller reports now."""
-    write(tmp_path, msgspec.structs.replace(KNOWN, time=time.time() + 600))  # fresh, however slow the test is
+    """Return a state directory with a new report of the controller."""
+    # The time is in the future, so that the report is fresh even if the test is slow.
+    write(tmp_path, msgspec.structs.replace(KNOWN, time=time.time() + 600))
     return tmp_path
 
 
@@ -54,7 +55,7 @@ def test_upstreams_and_processes_have_headings_of_their_own(
     assert upstreams < printed.index("\n  10.0.0.2:53: latency 0.5 ms\n") < processes
     assert "\n  10.0.0.3:53: latency unknown, taken for dead by 1 of 2 workers\n" in printed
     assert processes < printed.index("\n  worker 0: not running, 3 restarts, ")
-    assert "\x1b" not in printed  # no terminal, no colours
+    assert "\x1b" not in printed  # the output isn't a terminal, so it has no colours
 
 
 def test_a_dead_pydns_is_reported_with_exit_status_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -86,7 +87,7 @@ def test_json_is_the_documented_status_with_the_memory(state_dir: Path, capsys: 
     assert set(printed) == {field.name for field in msgspec.structs.fields(Status)}
     assert (printed["synced"], printed["source"]) == (True, "manifests/demo")
     assert [each["latency_s"] for each in printed["upstreams"]] == [0.0005, None]
-    assert printed["memory"] > 1e6  # of this process, which is in the list
+    assert printed["memory"] > 1e6  # the memory of the test's own process, which is in the list
 
 
 @pytest.mark.parametrize("verb", [["status"], ["explain", "web"], ["check", "x"]])

@@ -1,4 +1,4 @@
-"""Flags and environment variables become settings, or a list of every mistake in them."""
+"""Flags and environment variables become either settings or a list of all mistakes."""
 
 import pytest
 

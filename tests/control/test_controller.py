@@ -1,4 +1,4 @@
-"""Controller, table and responder together: from a misbehaving API server to the answers for clients."""
+"""Controller, table and responder together: from an API server that fails on demand to the answers for clients."""
 
 import json
 import subprocess
@@ -56,7 +56,7 @@ class Running:
         return dns.query.udp(query, "127.0.0.1", port=self.port, timeout=PATIENCE_S)
 
     def until(self, name: str, wanted: str) -> dns.message.Message:
-        """Ask until the answer is an address, or an rcode."""
+        """Ask until the answer is the wanted address or rcode."""
         self.wait_until(lambda: _short(self.ask(name)) == wanted)
         return self.ask(name)
 
@@ -80,7 +80,7 @@ def _short(reply: dns.message.Message) -> str:
 
 @contextmanager
 def running(directory: Path, source: Path, *flags: str) -> Iterator[Running]:
-    """Run pydns as a process of its own, because one process can open a table only once."""
+    """Run pydns as a separate process, because one process can open a table only once."""
     state_dir = directory / "state"
     state_dir.mkdir(exist_ok=True)
     log = directory / "log"
@@ -126,7 +126,7 @@ def test_a_forbidden_resource_delays_only_its_own_names(api: FakeApiServer, tmp_
     with running(tmp_path, api.kubeconfig(tmp_path)) as seen:
         seen.until("web.shop", "10.96.0.1")
 
-        assert seen.ask("db.shop").rcode() == dns.rcode.SERVFAIL  # not NXDOMAIN, which would be cached
+        assert seen.ask("db.shop").rcode() == dns.rcode.SERVFAIL  # an NXDOMAIN would be cached
         seen.wait_until(lambda: "403" in seen.status())
         assert "EndpointSlice is not listed: " in seen.explain("db.shop")
         assert [each["missing"] for each in seen.wait_for("serving in part")] == ["EndpointSlice"]

@@ -1,11 +1,11 @@
-"""The latency of an upstream is what was measured in the last minute."""
+"""The latency of an upstream comes from the measurements of the last minute."""
 
 from pydns.control.latencies import Latencies
 from pydns.metrics.totals import DURATIONS_S, Totals
 
 
 def worker(**seconds: list[float]) -> Totals:
-    """Return the counts of a worker that has had replies after so many seconds, by upstream and rcode."""
+    """Return the counts of a worker. `seconds` has the delays of its replies, by upstream. The rcodes alternate."""
     totals = Totals()
     for upstream, times in seconds.items():
         for number, each in enumerate(times):

@@ -1,4 +1,4 @@
-"""A headless Service without a ready endpoint has no records. The zone knows these Services and their endpoints."""
+"""A headless Service without a ready endpoint has no records. The zone knows such Services and their endpoints."""
 
 from typing import Any
 
@@ -36,7 +36,7 @@ CLUSTER = """
 
 
 def observed(document: dict[str, Any]) -> Observed:
-    built = build([each for each in read(document) if isinstance(each, Manifest)])  # with the namespace
+    built = build([each for each in read(document) if isinstance(each, Manifest)])  # the result includes the namespace
     return next(each for each in built.values() if each.ref.kind is Kind.ENDPOINT_SLICE)
 
 

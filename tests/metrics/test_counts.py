@@ -1,4 +1,4 @@
-"""Real processes count the queries that a client sends, and their counts outlive them."""
+"""Real processes count the queries that a client sends. The counts remain when a process exits."""
 
 import os
 import re
@@ -32,7 +32,8 @@ spec: {clusterIP: 10.96.1.1, ports: [{name: http, port: 80}]}
 """
 WEB = "web.shop.svc.cluster.local."
 A, SRV, PTR, TXT, AAAA, HTTPS = 1, 33, 12, 16, 28, 65
-# Message, times over UDP, times over TCP, then the labels of their count: zone, type, rcode, DO.
+# Each row has the message, the number of queries over UDP and TCP, and the labels of their count: zone, type, rcode,
+# DO.
 NO_RECORDS = bytes(4) + b"\0\1" + bytes(4)
 DO = b"\0\0\x29\x04\xd0\0\0\x80\0\0\0"
 
@@ -58,7 +59,7 @@ SENT = [
 
 
 class Running:
-    """A `pydns serve` whose metrics can be asked for."""
+    """A `pydns serve` whose metrics the test can read."""
 
     def __init__(self, folder: Path, state_dir: Path, flags: Sequence[str] = ()) -> None:
         self._state_dir = state_dir
@@ -123,7 +124,7 @@ def running(tmp_path: Path) -> Iterator[Running]:
 
 
 def settled(server: Running, name: str, wanted: float) -> dict[str, float]:
-    """Return the metrics once those that begin with `name` add up to `wanted`. This takes half a second."""
+    """Wait until the metrics that begin with `name` add up to `wanted`, and return all. This takes half a second."""
     until(lambda: added_up(server.metrics(), name) == wanted, found=server.metrics)
     return server.metrics()
 
@@ -176,7 +177,7 @@ def test_counts_continue_after_a_worker_was_killed(running: Running) -> None:
     settled(running, "coredns_dns_requests_total", 3)
     before = running.worker()
     os.kill(before, signal.SIGKILL)
-    running.ask(query(WEB, A))  # waits for the next worker
+    running.ask(query(WEB, A))  # the query waits for the next worker
     found = settled(running, "coredns_dns_requests_total", 4)
     assert running.worker() != before
     assert added_up(found, "pydns_restarts_total", 'process="worker 0"') == 1
@@ -203,7 +204,7 @@ ADDRESS, NO_NAME, FAILS, IS_SILENT = "www", "nx", "fails", "silent"
 
 def say(packet: bytes, _: str) -> list[bytes]:
     first = packet[13 : 13 + packet[12]].lower().rstrip(b"0123456789")
-    if first == IS_SILENT.encode() or packet[12] == 0:  # also silent to our probes, which ask for the root
+    if first == IS_SILENT.encode() or packet[12] == 0:  # the probes of pydns ask for the root, and get no reply either
         return []
     return [world.reply_to(packet, world.Server(rcode={b"nx": 3, b"fails": 2}.get(first, 0)))]
 
@@ -224,7 +225,8 @@ def forwarding(tmp_path: Path, upstream: FakeUpstream) -> Iterator[Running]:
     config = tmp_path / "config.yaml"
     config.write_text(f"upstreams: ['127.0.0.1:{upstream.port}']\ncache: {{entries: 4, prefetch: false}}")
     server = Running(folder, tmp_path / "state", ["--config", str(config)])
-    until(lambda: not server.ask(query("ready.example.", A))[3] & 15)  # refused without the configuration
+    # Pydns refuses this query until it has the configuration.
+    until(lambda: not server.ask(query("ready.example.", A))[3] & 15)
     yield server
     server.close()
 
@@ -232,20 +234,21 @@ def forwarding(tmp_path: Path, upstream: FakeUpstream) -> Iterator[Running]:
 def test_forwarded_queries_are_counted_by_their_outcome(forwarding: Running, upstream: FakeUpstream) -> None:
     before = settled(forwarding, "coredns_cache_misses_total{", 1)
     octets = 0
-    # Name, type, over TCP.
+    # Each row has the first label, the type, and whether TCP is used.
     for first, rtype, tcp in (
         (ADDRESS, A, False),
-        (ADDRESS, A, False),  # from the cache
-        (ADDRESS, A, False),  # from the cache
-        (ADDRESS, A, True),  # from the cache
+        (ADDRESS, A, False),  # the answer comes from the cache
+        (ADDRESS, A, False),  # the answer comes from the cache
+        (ADDRESS, A, True),  # the answer comes from the cache
         (ADDRESS, TXT, True),
         (NO_NAME, A, False),
-        (NO_NAME, A, False),  # from the cache
+        (NO_NAME, A, False),  # the answer comes from the cache
         (FAILS, A, False),
     ):
         reply = (forwarding.ask_tcp if tcp else forwarding.ask)(query(f"{first}.example.", rtype))
         octets += len(reply)
-    for number in range(3):  # 6 answers for 4 places, with those above; 8 with `ready` and a probe for loops
+    # With the queries above, there are 6 answers for 4 places; with `ready` and a probe for loops, there are 8.
+    for number in range(3):
         octets += len(forwarding.ask(query(f"{ADDRESS}{number}.example.", A)))
     wanted = {
         'coredns_dns_requests_total{family="1" proto="udp" type="A" zone="."': 9,
@@ -292,7 +295,7 @@ def test_a_breaker_is_open_while_an_upstream_is_silent(forwarding: Running, upst
         until(lambda: added_up(forwarding.metrics(), "coredns_forward_healthcheck_broken_total") == 1)
     numbers = count()
 
-    def is_closed() -> bool:  # asked repeatedly: an upstream that is still silent may open it again
+    def is_closed() -> bool:  # it asks repeatedly, because a failing upstream may be marked as broken again
         forwarding.ask(query(f"{ADDRESS}{next(numbers)}.example.", A))
         return forwarding.metrics()[gauge] == 0
 

@@ -1,4 +1,4 @@
-"""Real processes on loopback: starting, stopping, dying, changing, and refusing to start."""
+"""Real processes on loopback: how they start, stop, exit unexpectedly and change, and when they refuse to start."""
 
 import os
 import re
@@ -32,9 +32,10 @@ def test_sigterm_answers_queries_that_have_arrived_and_exits_0(start: Callable[.
         sock.settimeout(PATIENCE_S)
         sock.connect(("127.0.0.1", server.port))
         until(lambda: server.ask(WEB) == "10.96.1.1")
-        os.kill(worker, signal.SIGSTOP)  # so that all queries have arrived when it reads
-        until(lambda: ") T " in Path(f"/proc/{worker}/stat").read_text())  # or it might take SIGTERM first
-        for _ in range(200):  # more than a worker reads at a time
+        os.kill(worker, signal.SIGSTOP)  # all queries must have arrived before the worker reads
+        # Otherwise the worker might handle SIGTERM first.
+        until(lambda: ") T " in Path(f"/proc/{worker}/stat").read_text())
+        for _ in range(200):  # more queries than a worker reads at a time
             sock.send(query(WEB))
         server.process.send_signal(signal.SIGTERM)
         until(lambda: _awaits(worker, STOP))
@@ -72,7 +73,7 @@ def test_children_end_with_a_killed_supervisor(start: Callable[..., Server]) -> 
 
 @pytest.fixture
 def start_on_a_large_zone(start: Callable[..., Server], tmp_path: Path) -> Callable[..., Server]:
-    """Start a server that has just begun to read a zone file, which takes it seconds."""
+    """Start a server that has just begun to read a zone file. Reading takes several seconds."""
     zones = tmp_path / "zones"
     zones.mkdir()
     records = "".join(f"h{index} A 10.{index >> 16}.{index >> 8 & 255}.{index & 255}\n" for index in range(150_000))
@@ -92,7 +93,7 @@ def test_while_a_folder_is_first_read_unknown_names_get_servfail_with_a_reason(
     server = start_on_a_large_zone()
     asked = dns.message.make_query("h5.big.example", "A", use_edns=0)
     reply = dns.query.udp(asked, "127.0.0.1", port=server.port, timeout=PATIENCE_S)
-    assert reply.rcode() == dns.rcode.SERVFAIL  # not REFUSED, and not asked upstream
+    assert reply.rcode() == dns.rcode.SERVFAIL  # the server neither refuses the query nor forwards it
     assert [option.code for option in reply.options if isinstance(option, EDEOption)] == [EDECode.NOT_READY]
     assert server.get("/ready")[0] == 503
     assert server.get("/health")[0] == 200
