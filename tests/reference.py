@@ -26,7 +26,7 @@ class Said(NamedTuple):
     rcode: str
     authoritative: bool
     records: frozenset[Record]  # records of the answer section
-    denied_by: bytes | None  # owner of the SOA record in the authority section
+    denied_by: bytes | None  # the owner of the SOA record in the authority section
 
 
 class Reference:

@@ -53,12 +53,12 @@ _GRACE_S = 45.0  # until a change must be visible: pydns tries a failed API serv
 _SETTLED_S = 60.0  # after this time, memory is measured for the first time
 _CALM_S = 30.0  # wait this long before memory and files are measured: sockets to upstreams stay open for 25 s
 _TROUBLE_S = 3.0
-_IDLE = 300  # connections that do nothing
+_IDLE = 300  # the number of connections that do nothing
 _GROWTH = 1.05
 _STABLE, _CHANGING, _HEADLESS = 40, 40, 20
 _FORGETTABLE_RCODES = (dns.rcode.SERVFAIL,)
 
-Answer = frozenset[str] | None  # addresses; None: the name doesn't exist
+Answer = frozenset[str] | None  # a set of addresses; None means that the name doesn't exist
 
 
 class Oracle:
@@ -74,7 +74,7 @@ class Oracle:
             self._history.setdefault(qname, []).append((time.monotonic(), right))
 
     def names(self) -> list[str]:
-        """Return every name that exists or once did."""
+        """Return every name that exists or existed earlier."""
         with self._lock:
             return list(self._history)
 
@@ -91,7 +91,7 @@ class Oracle:
 
 
 class Soak:
-    """The run: a cluster, two upstreams, a server, and threads that use and abuse them."""
+    """The run: a cluster, two upstreams, a server, and threads that send good and bad traffic."""
 
     def __init__(self, seed: int, directory: Path) -> None:
         self.random = random.Random(seed)
@@ -210,7 +210,8 @@ class Soak:
             case 0:
                 self._put_slice(f"headless{self.random.randrange(_HEADLESS)}")
             case 1:
-                name = f"changing{self.random.randrange(_CHANGING // 2)}"  # the others always exist
+                # Only these names change, and the others always exist.
+                name = f"changing{self.random.randrange(_CHANGING // 2)}"
                 with suppress(KeyError):
                     self.api.delete("Service", "shop", name)
                     self.oracle.record(f"{name}.shop.svc.cluster.local", None)
@@ -415,7 +416,7 @@ def _outside(qname: str) -> str:
 
 
 def main() -> int:
-    """Run from the command line."""
+    """Parse the arguments, and run the soak."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=20.0)
     parser.add_argument("--seed", type=int, default=int(time.time()))

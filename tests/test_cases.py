@@ -44,10 +44,10 @@ class File(NamedTuple):
     ttl: int
     apexes: list[str]  # first the domain, then the reverse zones
     host: str  # the address that the server listens on
-    zones: dict[str, str]  # zone files
+    zones: dict[str, str]  # file name -> text of a zone file
     mname: str  # the mname in the SOA records of the cluster's zones
     soa: dict[str, str]  # apex -> the SOA record in denials of the zone file's zone
-    upstream: list[dict[str, Any]]  # answers of the upstream, for names outside the zones
+    upstream: list[dict[str, Any]]  # answers of the upstream for names outside the zones
     config: dict[str, Any]  # the live configuration
     cases: list[dict[str, Any]]
 

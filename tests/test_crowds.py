@@ -15,7 +15,7 @@ from tests.waiting import PATIENCE_S, until
 
 IDLE = 1500
 FRAME = len(query(WEB)).to_bytes(2) + query(WEB)
-PATIENT_S = 5.0  # enough on a busy machine; a worker in trouble takes longer
+PATIENT_S = 5.0  # enough on a busy machine; a worker over its limits would take longer
 
 
 @pytest.fixture

@@ -176,7 +176,7 @@ def test_an_unread_pipe_takes_whole_lines_until_it_is_full_and_blocks_nobody(pai
     while stderr.write(line):
         taken += 1
     assert not stderr.write(line, 0.01)
-    assert os.get_blocking(fd)  # other processes share the descriptor
+    assert os.get_blocking(fd)  # other processes share the descriptor, so its mode must not change
     found = read()
     while stderr.write(b""):  # this writes the rest of the line; at first there was room only for its beginning
         rest = read()

@@ -178,7 +178,7 @@ class Wire:
         self.audit: Audit | None = None
         self._server = server
         self._random = random
-        self._coming: bytes | None = None  # None: no watch is open
+        self._coming: bytes | None = None  # None means that no watch is open
         self._ends = 0.0  # the time at which the server ends the watch
         self._silence_s = 0.0
         self._heard = 0.0

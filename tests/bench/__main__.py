@@ -69,7 +69,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _measure(part: str, options: argparse.Namespace) -> tuple[Any, report.Table]:
-    """Return a part's raw figures, for JSON, and its table."""
+    """Return the raw figures of a part for JSON, and their table."""
     if part == "names":
         comparisons = names.run(options.pydns, options.seconds, options.rounds, _cores())
         return [

@@ -90,5 +90,5 @@ def table(delays_ms: list[float]) -> Table:
 
 
 def percentile(ordered: list[float], percent: int) -> float:
-    """Return the smallest value that at least `percent` of a hundred values don't exceed (nearest rank)."""
+    """Return the percentile by the nearest-rank method: at least `percent` of a hundred values don't exceed it."""
     return ordered[max(0, -(-len(ordered) * percent // 100) - 1)]

@@ -28,7 +28,7 @@ from tests.bench.report import Table
 ORDINARY = 20
 _PATIENT_S = 2.0
 _SERVICES = 1000
-_BIG = "big.tenant.svc.cluster.local."  # a long answer
+_BIG = "big.tenant.svc.cluster.local."  # a name with a long answer
 _OUTSTANDING = 1000
 _GREEDY = "127.0.2.1"
 # A query that is later than this is dropped: to send all late queries at once would be another, faster flood.

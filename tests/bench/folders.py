@@ -26,7 +26,7 @@ spec: {{clusterIP: {address}, ports: [{{name: http, port: 80}}]}}
 
 
 class Times(NamedTuple):
-    """One start with each folder, in seconds."""
+    """The times of one start with each folder, in seconds."""
 
     manifests_s: float  # from the start until the name in the last file was answered
     changes_s: list[float]  # from the change of a file until its new address was answered
@@ -46,7 +46,7 @@ def _measure(command: str) -> Times:
             file.parent.mkdir(parents=True, exist_ok=True)
             address = f"10.{96 + (number >> 16)}.{number >> 8 & 255}.{number & 255}"
             file.write_text(_SERVICE.format(name=f"s{number}", team=number % 50, address=address))
-        last = manifests / "zz.yaml"  # files are read in order
+        last = manifests / "zz.yaml"  # files are read in the order of their names, so this file is the last
         last.write_text(_SERVICE.format(name="last", team=0, address="10.111.0.0"))
         with servers.pydns(command, ["--manifests", str(manifests)], 1, None) as server:
             (manifests_s,) = servers.wait_until(server, [(_LAST, "A")])

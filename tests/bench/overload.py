@@ -73,7 +73,7 @@ def run(command: str, seconds: float, rounds: int, cores: tuple[int, int]) -> tu
         with servers.pydns(command, source, 1, server_core) as server:
             servers.wait_until(server, [(services[-1].dns_name, "A")])
             with a_twentieth_of(server_core, server.pid) as means:
-                dnsperf.flood(server.port, data, 1, client_core)  # the first second is slower
+                dnsperf.flood(server.port, data, 1, client_core)  # pydns is slower in the first second
                 found = [_round(server, data, services[0].dns_name, seconds, client_core) for _ in range(rounds)]
     upstream.close()
     return means, found

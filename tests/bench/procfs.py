@@ -27,12 +27,12 @@ class Changed(Exception):
 def parse_stat(text: str) -> Stat:
     """Parse a /proc/PID/stat. The command's name is in parentheses, and may itself contain spaces and parentheses."""
     before, _, after = text.rpartition(")")
-    fields = after.split()  # the first one is field 3 of proc(5)
+    fields = after.split()  # the first of these is field 3 of proc(5)
     return Stat(int(before.split(" ", 1)[0]), int(fields[1]), int(fields[11]) + int(fields[12]))
 
 
 def parse_pss_kib(smaps_rollup: str) -> int:
-    """Return the proportional set size that a /proc/PID/smaps_rollup gives, in KiB."""
+    """Return the proportional set size in KiB from a /proc/PID/smaps_rollup."""
     for line in smaps_rollup.splitlines():
         if line.startswith("Pss:"):
             return int(line.split()[1])
@@ -51,7 +51,7 @@ def descendants(root: int, stats: Iterable[Stat]) -> list[int]:
 
 
 def tree(root: int) -> list[int]:
-    """Return the pids of `root` and all its living descendants."""
+    """Return the process ids of `root` and all its descendants that still exist."""
     stats = []
     for path in _PROC.glob("[0-9]*/stat"):
         try:
@@ -87,7 +87,7 @@ def pss_kib(root: int) -> dict[int, int]:
 
 
 def parse_pss_below_kib(smaps: str, directory: str) -> int:
-    """Return the proportional set size, in KiB, of the mapped files below a directory, from a /proc/PID/smaps."""
+    """Return the proportional set size in KiB of mapped files below a directory, from a /proc/PID/smaps."""
     found, within = 0, False
     for line in smaps.splitlines():
         words = line.split(maxsplit=5)  # a line for a mapping has range, permissions, offset, device, inode and path

@@ -19,7 +19,7 @@ NXDOMAIN = "NXDOMAIN"
 class Query(NamedTuple):
     """One query and the rcode of its right answer."""
 
-    name: str  # without the final dot
+    name: str  # a name without the final dot
     type: str
     rcode: str
 

@@ -59,6 +59,6 @@ def _version(program: str, option: str) -> str:
 
 
 def head(facts: dict[str, str], arguments: list[str]) -> str:
-    """Return the lines above the tables."""
+    """Return the lines above the tables: the facts about the machine, and the command."""
     command = shlex.join(["python", "-m", "tests.bench", *arguments])
     return "\n".join(f"{key}: {value}" for key, value in {"command": command, **facts}.items())

@@ -107,7 +107,7 @@ def _rows() -> Iterator[Row]:
 
 
 def expanded(text: str) -> list[str]:
-    """Return one text for each number of a range `{1..3}`, or the text itself if it has no range."""
+    """Return one text for each number of a range such as `{1..3}`. A text without a range is returned unchanged."""
     if (found := _RANGE.search(text)) is None:
         return [text]
     first, last = map(int, found.groups())

@@ -17,8 +17,8 @@ from tests.clients.namespace import Namespace
 
 _ALL_PROTOCOLS = 3
 _SO_RCVBUFFORCE, _SO_TIMESTAMPNS = 33, 35
-_TIME = struct.Struct("@qq")  # seconds, nanoseconds
-_ETHERNET = 14  # octets before the IP header
+_TIME = struct.Struct("@qq")  # a time as seconds and nanoseconds
+_ETHERNET = 14  # the number of octets before the IP header
 _TCP, _UDP = 6, 17
 _DNS = 53
 _SYN, _ACK = 0x02, 0x10
@@ -66,7 +66,7 @@ class Wiretap:
         self._socket.setblocking(False)
 
     def seen(self) -> list[Seen]:
-        """Return the packets since the last call, in order."""
+        """Return the packets since the last call, in the order of their arrival."""
         return [each for packet, at in self._packets() if (each := _parse(packet, at)) is not None]
 
     def _packets(self) -> Iterator[tuple[bytes, float]]:

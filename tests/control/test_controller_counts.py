@@ -1,4 +1,4 @@
-"""The controller's counts, from the status and the events of its sources."""
+"""The counts of the controller, from the status and the events of its sources."""
 
 import json
 from typing import Any
@@ -31,7 +31,7 @@ def slice_of(service: str, **metadata: Any) -> Apply:
 
 
 def programmed(block: Block) -> dict[str, tuple[float, float]]:
-    """Return how many were counted of each kind of Service, and their sum."""
+    """Return the number of counted changes for each kind of Service, and the sum of their delays."""
     found = decode(block.load()).histograms
     return {key[1]: (sum(numbers[:-1]), numbers[-1]) for key, numbers in found.items()}
 
@@ -44,14 +44,15 @@ def test_each_kind_of_service_is_timed_from_its_own_cause() -> None:
         event(Kind.SERVICE, {"spec": {"clusterIP": "10.96.0.9"}}, name="web"),
         event(Kind.SERVICE, {"spec": {"clusterIP": "None"}}, name="db"),
         event(Kind.SERVICE, {"spec": {"clusterIP": "None"}}, name="own"),
-        slice_of("web", annotations={TRIGGER: "2026-01-01T00:00:01Z"}),  # changes no record of a ClusterIP Service
+        # This change affects no record of a ClusterIP Service.
+        slice_of("web", annotations={TRIGGER: "2026-01-01T00:00:01Z"}),
         slice_of("db", annotations={TRIGGER: "2026-01-01T00:00:01.5Z"}),
         slice_of("own"),
     ):
         assert zone.apply(each)
         counts.changed(each, zone)
     counts.committed(AT + 2)
-    counts.committed(AT + 100)  # each is counted once
+    counts.committed(AT + 100)  # each change is counted only once
     counts.follow(Status())
     assert programmed(block) == {
         "cluster_ip": (1, 2),

@@ -300,7 +300,7 @@ def test_changes_that_did_not_fit_on_a_full_disk_are_written_when_there_is_room(
         feed.is_behind = True
         for _ in range(20):
             world.turn(1.0)
-            assert not world.controller.is_behind  # the next turn can wait
+            assert not world.controller.is_behind  # the next turn need not follow at once
         assert world.table() == ("10.96.0.1 5", True)
         assert world.page("/ready") == "OK\n"
         feed.is_behind = False

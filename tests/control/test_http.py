@@ -155,7 +155,7 @@ def test_an_address_has_its_share_of_connections_and_no_more(
     crowd += [connect(at, "127.0.0.2") for _ in range(10 * http.SHARE)]
     until(lambda: [seen(each) for each in crowd].count(OPEN) == http.SHARE)
     assert {seen(each) for each in crowd[: http.SHARE]} == {OPEN}
-    assert ask(at, HERE).endswith(b"it is\n")  # from 127.0.0.1
+    assert ask(at, HERE).endswith(b"it is\n")  # a client at 127.0.0.1 has its own share
 
 
 def test_idle_connections_do_not_block_a_probe_of_the_same_address(

@@ -66,7 +66,7 @@ def expect(seen: Running, name: str, wanted: str, rtype: str = "A") -> None:
 
 @contextmanager
 def asking_all_the_time(seen: Running, name: str) -> Iterator[set[str]]:
-    """Ask for a name repeatedly and collect the answers, until the block ends."""
+    """Ask for a name repeatedly until the block ends, and collect the answers."""
     answers: set[str] = set()
     stop = threading.Event()
 

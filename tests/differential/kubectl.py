@@ -1,4 +1,4 @@
-"""Manifests as kubectl decodes them, without an API server: `kubectl label --local`."""
+"""Decode manifests with kubectl, without an API server: `kubectl label --local`."""
 
 import json
 import os

@@ -52,7 +52,7 @@ class Expired(Exception):
     """The version or the continue token is too old. The message is the text that an API server sends."""
 
 
-Key = tuple[str, str]  # namespace, name
+Key = tuple[str, str]  # the namespace and the name of an object
 Selected = Callable[[Stored], bool]
 
 

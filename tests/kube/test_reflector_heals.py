@@ -48,7 +48,7 @@ class World:
         self.reflector = Reflector(Kind.SERVICE, Random(1), watch_list=watch_list)
         self.consumer = Consumer()
         self.now = 0.0
-        self.wire: bytes | None = None  # None: no watch is open
+        self.wire: bytes | None = None  # None means that no watch is open
         self.backup = self.cluster.backup()
 
     def changed(self, change: Change) -> None:

@@ -127,7 +127,7 @@ class Worker:
         while self._sent:
             index, socket_index, packet = self._sent.pop(0)
             asked = dns.message.from_wire(packet).question[0]
-            if asked.name != dns.name.root:  # pydns's own probe
+            if asked.name != dns.name.root:  # a query for the root is a probe of pydns
                 self.asked.append(f"{asked.name} {dns.rdatatype.to_text(asked.rdtype)}".lower())
             for reply in self._said(packet, "udp"):
                 self._received(index, socket_index, [reply])
@@ -216,7 +216,7 @@ def test_only_a_popular_name_is_fetched_before_it_expires(start: Start) -> None:
     [
         ("nx.example.com", "A", 60),  # the minimum field of the SOA, which is below the TTL of the SOA
         ("www.example.com", "AAAA", 60),
-        ("bare.example.com", "A", 0),  # without an SOA record a denial isn't cached: RFC 2308 section 5
+        ("bare.example.com", "A", 0),  # a denial without an SOA record isn't cached: RFC 2308 section 5
         ("once.example.com", "A", 0),
         ("fails.example.com", "A", 5),
     ],

@@ -119,7 +119,7 @@ def test_every_observer_that_is_on_sees_all_queries_and_replies(worker: Worker) 
     queries = [
         query("dns-version.cluster.local", 16, 1),
         query("none.cluster.local", 1, 2),
-        b"short",  # gets no reply
+        b"short",  # this message gets no reply
         query("www.example.com", 1, 3),  # the reply waits for the upstream
     ]
     first, second = Seen(), Seen()

@@ -83,14 +83,14 @@ class Running:
         pass
 
     async def connect(self, ip: str = "127.0.0.1") -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """Connect from an address. Returns when the connection is accepted."""
+        """Connect from an address, and return when the server has accepted the connection."""
         before = len(self.accepted)
         streams = await asyncio.open_connection("127.0.0.1", self._port, local_addr=(ip, 0))
         await until(lambda: len(self.accepted) > before)
         return streams
 
     async def defer(self, writer: asyncio.StreamWriter) -> Callable[[], None]:
-        """Send a query that is deferred. Returns the function that sends its reply."""
+        """Send a query that is deferred. Return the function that sends its reply."""
         deferred: list[Callable[[], None]] = []
 
         def defer(_asked: Any, port: Port, peer: Any, _came: float) -> None:
@@ -211,7 +211,7 @@ def test_replies_for_a_client_that_has_gone_are_dropped() -> None:
     connection.reply_later(b"reply", None)
 
 
-# Clients that have finished sending
+# Clients that have closed their sending side
 
 
 def test_a_client_that_has_finished_sending_gets_every_answer(tmp_path: Path) -> None:
@@ -303,7 +303,7 @@ def test_a_greedy_clients_connections_replace_its_own(tmp_path: Path, monkeypatc
     uvloop.run(scenario())
 
 
-# Turns and unread replies, without sockets
+# Turns of the event loop and unread replies, without sockets
 
 
 class Loop:

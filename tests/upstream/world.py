@@ -20,7 +20,7 @@ START = 1000.0
 
 
 class Server(NamedTuple):
-    """How a server behaves."""
+    """The behaviour of a server."""
 
     delay_s: float = 0.002
     rcode: int = Rcode.NOERROR
@@ -72,7 +72,7 @@ class World:
         self._first_bits = list(first_bits)
         self.packets: list[tuple[float, int, int, bytes]] = []  # time, server, socket and octets of each packet
         self.replies: dict[object, tuple[float, UpstreamAnswer]] = {}
-        self.gone: set[object] = set()  # clients that could not be answered
+        self.gone: set[object] = set()  # clients that couldn't be answered
         self.notices: list[tuple[Event, str]] = []
         self.refused: list[tuple[str, Unusable, bytes]] = []
         self._events: list[tuple[float, int, int, int, bytes]] = []
@@ -203,7 +203,7 @@ def reply_to(packet: bytes, server: Server, over_stream: bool = False) -> bytes:
 
 
 def question(qname_text: str, rtype: int = 1) -> bytes:
-    """Return a question in wire form."""
+    """Return a question in wire format."""
     return name.from_text(qname_text) + struct.pack("!HH", rtype, 1)
 
 
