@@ -1,7 +1,7 @@
 """Measure how many queries ordinary clients lose, and how long they wait, next to one greedy client of each kind.
 
-The worker gets a twentieth of a core, as in `overload`, because no generator can send ten times as many queries as a
-whole core answers. Each ordinary client has its own address. The client sends queries over UDP and over a TCP
+The worker gets a twentieth of a core, as in `overload`. No generator can send ten times as many queries as a whole core
+answers. Each ordinary client has its own address. The client sends queries over UDP and over a TCP
 connection that it keeps open.
 """
 

@@ -86,7 +86,7 @@ def _forward_records(cluster: list[Service]) -> Iterator[str]:
     yield "ns.dns A 127.0.0.1"
     for service in cluster:
         owner = f"{service.dns_name}."
-        # The Service has one port and one address, so the weight is 100 both at the port's name and at the bare name.
+        # The Service has one port and one address. So the weight is 100 at the port's name and at the bare name.
         for name in owner, f"_{PORT_NAME}._tcp.{owner}":
             yield f"{name} A {service.address}"
             yield f"{name} SRV 0 100 {PORT} {owner}"

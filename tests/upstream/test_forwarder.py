@@ -548,7 +548,7 @@ def test_our_own_query_that_comes_back_is_looked_into() -> None:
     client = world.ask("www.example")
     packet = world.packets[0][3]
     came_back = packet[12:-11]
-    # Another client that sends the same question isn't affected.
+    # The same question from another client isn't taken for a query of pydns itself.
     world.forwarder.ask(came_back, bytes([packet[0] ^ 1, packet[1]]), 0, "other id", world.now)
     world.forwarder.ask(question("www.example"), packet[:2], 0, "other case", world.now)
     assert world.notices == []
