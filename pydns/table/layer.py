@@ -56,7 +56,13 @@ class Layer:
                 transaction.delete(key, db=self.static)
                 if entry[:1] == BARE:
                     transaction.delete(key, db=self.database)
-        for key, value in sorted(entries.items()):
+        items = sorted(entries.items())
+        if not any(transaction.stat(each)["entries"] for each in (self.static, self.database)):
+            # A new table: nothing has to be compared. For 200,000 entries, this takes a fifth of the time.
+            transaction.cursor(db=self.static).putmulti([(key, BARE + value) for key, value in items])
+            transaction.cursor(db=self.database).putmulti(items)
+            return
+        for key, value in items:
             old = transaction.get(key, db=self.static)
             if old is not None:
                 flag = old[:1]

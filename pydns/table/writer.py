@@ -7,6 +7,7 @@ is discarded. To detect a reboot, a file next to the table contains the kernel's
 import mmap
 import os
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,6 +45,7 @@ _FIRST_SIZE = 128 << 20  # enough for 10,000 Services with 10 endpoints each wit
 _LEAST_SIZE = 1 << 20
 _GROWTH, _GROWTH_TO_REPLACE = 1.5, 2.0
 _LEAST_GROWTH = 1.125  # if the disk has no room for more
+_PAGES_PER_ENTRIES = 2.5  # octets of the pages of new entries, as a multiple of the octets of keys and values
 _SPARE = 1.06  # map size after `replace`, as a multiple of the used size
 # Maximum entries and octets that are sorted and put at once. Sorting halves the number of written pages. Larger chunks
 # need more memory.
@@ -216,6 +218,7 @@ class Writer:
         facts = self.facts()
         facts = msgspec.structs.replace(facts, zones=[zone for zone in facts.zones if not zone.is_static])
         self._static_zones = zones
+        self._reserve(sum([len(key) + len(value) for entries in contents for key, value in entries.items()]))
         self._transact(apply)
 
     def _put_facts(self, transaction: "Transaction", facts: Facts) -> None:
@@ -293,6 +296,17 @@ class Writer:
                     apply(transaction)
                     return
             except lmdb.MapFullError:
+                self._grow(growth)
+
+    def _reserve(self, octets: int) -> None:
+        """Enlarge the map for entries of so many octets, so that their commit isn't repeated.
+
+        Does nothing if the disk has no room for that: the commit may need less.
+        """
+        used = (self._environment.info()["last_pgno"] + 1) * self._environment.stat()["psize"]
+        growth = (used + _PAGES_PER_ENTRIES * octets) / self._environment.info()["map_size"]
+        if growth > 1:
+            with suppress(DiskFullError):
                 self._grow(growth)
 
     def _grow(self, growth: float) -> None:
