@@ -15,6 +15,7 @@ watched by it. Rules:
 import os
 import stat
 import threading
+import time
 from bisect import insort
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from enum import Enum
@@ -122,9 +123,14 @@ class FileWatch(Generic[State]):
         self._after_look()
 
     def _run(self) -> None:
+        pause_s = self._look_s
         if self._first is not None:
+            began = time.monotonic()
             self._first()
-        while not self._stopping.wait(self._look_s):
+            # The next look reads all files again (rule 4). The first result is published before that.
+            pause_s = max(pause_s, time.monotonic() - began)
+        while not self._stopping.wait(pause_s):
+            pause_s = self._look_s
             self.poll()
 
     def _states(self, paths: Iterable[Path]) -> States[State]:
