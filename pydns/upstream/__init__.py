@@ -1,1 +1,1 @@
-"""Resolving through upstreams, as logic without sockets: time, randomness and sending are passed in."""
+"""Resolve names through upstreams. This package has no sockets: callers pass in time, randomness and sending."""

@@ -1,15 +1,18 @@
-"""Answers of upstreams, kept for their TTL, and longer for when no upstream answers (RFC 2308, 8767, 9520).
+"""The cache of upstream answers (RFC 2308, 8767, 9520).
 
-One per worker. Knows nothing of upstreams or clients. The clock is passed in, monotonic and in seconds. Keys are those
-of `pydns.upstream.key`. An answer is in one of three stores: packed until it is asked for again, then in an `LRUCache`,
-and meanwhile, if it is short and its question plain, also as octets that the responder sends by itself
-(`ReadyAnswers`).
+The cache keeps an answer for its TTL. It keeps the answer longer for the case that no upstream answers. Each worker has
+one cache. This module knows nothing about upstreams or clients. The caller passes in the time of a monotonic clock, in
+seconds. `pydns.upstream.key` defines the keys.
+
+There are three stores. The first store holds a new answer in packed form. When a client asks for the answer again, the
+answer moves to an `LRUCache`. If the answer is short and its question has no flags, the third store (`ReadyAnswers`)
+also holds its octets. The responder sends these octets without calling the cache.
 
 Rules
-1. Expiry is checked when an answer is read, never by a sweep. `TTLCache` stalls 11 ms for 20,000 expiries, and can't
-   return expired answers.
-2. A fresh answer of any kind replaces the one before, NXDOMAIN too. A failure replaces nothing: failures have a cache
-   of their own, so the last good answer stays available.
+1. The cache checks expiry when it reads an answer. It never sweeps. `TTLCache` stalls for 11 ms when 20,000 answers
+   expire, and it can't return expired answers.
+2. A fresh answer of any kind, also NXDOMAIN, replaces the previous answer. A failure replaces no answer: failures have
+   a separate cache, so the last good answer stays available.
 """
 
 from collections import OrderedDict
@@ -27,22 +30,23 @@ from pydns.dns.response import Response, UpstreamAnswer, rotated, rotation
 from pydns.upstream.key import FLAGS, QUESTION
 
 STALE_TTL_S = 30  # RFC 8767 section 4
-# Share of the bound for answers that were asked for once. They may also use the room that the others leave free.
+# Share of the cache for answers that clients asked for once. These answers may also use the free room of `_often`.
 ONCE_SHARE = 0.25
-REFRESH_SHARE = 0.1  # share of the TTL that is left when a popular answer is fetched anew
-REFRESH_USES = 3  # uses that make an answer popular: fewer aren't worth a packet
+REFRESH_SHARE = 0.1  # a popular answer is fetched again when this share of its TTL is left
+REFRESH_USES = 3  # an answer with this many uses is popular; a refresh of other answers isn't worth a packet
 
 
-# RFC 9520 wants 1 s to 5 min. 5 s, as in CoreDNS: a client's first retry is answered from the cache, the second isn't.
+# RFC 9520 requires 1 s to 5 min. We use 5 s, as CoreDNS does. The cache answers a client's first retry, and an upstream
+# answers the second retry.
 FAILURE_S = 5
 _MAX_READY = 4096
-_MOST_TURNS = 8  # rotations of a ready answer: of those with more addresses, others come a second later
-_READY_SIZE = PLAIN_SIZE - HEADER - OPT_SIZE  # question and records that fit into any reply, with OPT
-_LETTERED = b"\0\x41"  # types from here on may have letters as octets, which lower case would change
+_MOST_TURNS = 8  # rotations of a ready answer; an answer with more addresses gets other rotations a second later
+_READY_SIZE = PLAIN_SIZE - HEADER - OPT_SIZE  # most octets of question and records that fit into any reply with OPT
+_LETTERED = b"\0\x41"  # types from here on may contain octets that are letters, and lower() would change them
 
 
 class Entry:
-    """One answer and its times."""
+    """An answer with its expiry times."""
 
     __slots__ = ("answer", "expires", "places", "refresh_at", "size_bytes", "stored", "ttl_offsets", "ttl_s", "uses")
 
@@ -55,15 +59,15 @@ class Entry:
         self.refresh_at = now + ttl_s * (1 - REFRESH_SHARE)
         self.uses = 0
         self.size_bytes = 0
-        self.places: tuple[int, ...] | None = None  # from `rotation`, once it was needed
+        self.places: tuple[int, ...] | None = None  # result of `rotation`; None before its first call
 
     @property
     def is_denial(self) -> bool:
-        """Whether there are no answer records."""
+        """Return whether the answer section is empty."""
         return self.answer.counts[:2] == b"\0\0"
 
     def answer_at(self, now: float) -> UpstreamAnswer:
-        """Return the answer with its TTLs counted down. Its addresses begin with a different one after each use."""
+        """Return the answer with its TTLs counted down. After each use, a different address comes first."""
         answer, places = self.answer, self.rotation()
         if not places and int(now - self.stored) == 0:
             return answer
@@ -85,7 +89,7 @@ class Entry:
         return bytes(records)
 
     def rotation(self) -> tuple[int, ...]:
-        """Return where the records are that are rotated, as `pydns.dns.response.rotation` does."""
+        """Return the places of the records to rotate, in the format of `pydns.dns.response.rotation`."""
         if self.places is None:
             self.places = rotation(self.answer, self.ttl_offsets) if len(self.ttl_offsets) > 1 else ()
         return self.places
@@ -99,57 +103,57 @@ class Entry:
 
 
 class Failure(NamedTuple):
-    """A failure to answer a question, and the time until which upstreams aren't asked again."""
+    """A failure to answer a question. The forwarder doesn't ask upstreams again before the time `until`."""
 
     answer: UpstreamAnswer
     until: float
 
 
 class Ready(NamedTuple):
-    """An answer as octets of a reply, 512 at most with question and OPT."""
+    """An answer as octets of a reply. The reply has at most 512 octets, including question and OPT."""
 
-    until: float  # then its TTLs must count down, or it must be fetched anew
+    until: float  # at this time the TTLs must count down, or an upstream must be asked again
     head: bytes  # from the flags to NSCOUNT
     records: bytes
-    counted: tuple[bytes, int]  # type and rcode, as `Tally.cached` has them
-    # The records for each hit in turn, where they begin with a different address each time, or where the hit is of a
-    # denial, which is counted. None for most.
+    counted: tuple[bytes, int]  # type and rcode, in the format of `Tally.cached`
+    # An iterator that returns the records for each hit. If the records rotate, each hit gets a different first address.
+    # If the answer is a denial, the iterator counts the hits. Most answers need no iterator and have None.
     turns: Iterator[bytes] | None
 
 
 class ReadyAnswers:
-    """The part of a cache that the responder reads by itself, and its counts of hits there."""
+    """The part of a cache that the responder reads directly. The responder counts its hits here."""
 
     __slots__ = ("answers", "denial_hits", "hits")
 
     def __init__(self) -> None:
-        self.answers: dict[bytes, Ready] = {}  # question in lower case; no type that lower case changes
+        self.answers: dict[bytes, Ready] = {}  # question in lower case -> answer; has no types that lower() changes
         self.hits = 0
         self.denial_hits = 0
 
     def denials(self, records: bytes) -> Iterator[bytes]:
-        """Yield the records for each hit of a denial, and count it."""
+        """Yield the records of a denial for each hit, and count the hit."""
         while True:
             self.denial_hits += 1
             yield records
 
 
 class Cache:
-    """Answers by question, bounded by entries and by bytes.
+    """A cache from questions to answers, with a limit on entries and a limit on bytes.
 
-    Answers that were asked for once leave in the order in which they came. Those that were asked for again leave when
-    they are the least recently used (2Q, Johnson and Shasha 1994). So a flood of names that are asked for once drives
-    out none of the others. An answer that was asked for once is packed, in a third of the memory, and a miss costs 3 µs
-    less.
+    The algorithm is 2Q (Johnson and Shasha 1994). If clients asked for an answer once, the cache drops the oldest answer
+    first. If clients asked again, the cache drops the least recently used answer first. A flood of names that clients
+    ask for once therefore removes no answer that clients asked for again. The cache packs answers that clients asked for
+    once. A packed answer takes a third of the memory, and a miss costs 3 µs less.
     """
 
     def __init__(self, limits: CacheOptions) -> None:
         self.ready = ReadyAnswers()
-        self._hits = self._denial_hits = 0  # of those that aren't ready
+        self._hits = self._denial_hits = 0  # hits on answers that aren't in `ready`
         self._begin(limits)
         self._failures: LRUCache[bytes, Failure] = LRUCache(max(1, limits.entries // 10))
-        self._failures_until = 0.0  # all failures are over by then
-        self.evictions = 0  # answers that were dropped to make room
+        self._failures_until = 0.0  # all failures have ended by this time
+        self.evictions = 0  # answers that the cache dropped to make room
 
     def _begin(self, limits: CacheOptions) -> None:
         self._limits = limits
@@ -159,7 +163,7 @@ class Cache:
         self._once_bytes = 0
         self._once_room, self._once_room_bytes = limits.entries, limits.bytes
         self._often: LRUCache[bytes, Entry] = LRUCache(limits.bytes * (1 - ONCE_SHARE), getsizeof=_size_of)
-        self._often_keys: set[bytes] = set()  # keys of `_often`: a look-up in LRUCache is slow, and it has few names
+        self._often_keys: set[bytes] = set()  # keys of `_often`; a look-up in LRUCache is slow, and most names aren't in it
 
     def fresh(self, key: bytes, now: float) -> Entry | None:
         """Return the entry for a question if it hasn't expired, and count the use."""
@@ -171,7 +175,7 @@ class Cache:
         return entry
 
     def make_ready(self, key: bytes, entry: Entry, now: float) -> None:
-        """Let the responder give an answer by itself, until its TTLs must count down or it is to be fetched anew."""
+        """Let the responder send an answer directly, until the TTLs must count down or a refresh is due."""
         question, answer = key[QUESTION], entry.answer
         if (
             key[FLAGS]
@@ -194,18 +198,18 @@ class Cache:
 
     @property
     def hits(self) -> int:
-        """Return how many questions were answered with a fresh answer."""
+        """Return how many questions the cache answered with a fresh answer."""
         return self._hits + self.ready.hits
 
     @property
     def denial_hits(self) -> int:
-        """Return how many of them with NXDOMAIN or without records."""
+        """Return how many of the `hits` were NXDOMAIN or had no records."""
         return self._denial_hits + self.ready.denial_hits
 
     def stale(self, key: bytes, now: float) -> UpstreamAnswer | None:
-        """Return the last known answer for when no upstream answers, its TTLs set to 30 s, marked with EDE 3.
+        """Return the last known answer, with TTLs of 30 s and EDE 3. The caller uses it when no upstream answers.
 
-        It isn't authentic any more: its signatures may be over.
+        The returned answer isn't marked as authentic, because its signatures may have expired.
         """
         entry = self._use(key, now - self._limits.serve_stale_s)
         if entry is None:
@@ -220,20 +224,20 @@ class Cache:
         return UpstreamAnswer(answer.rcode, answer.counts, octets, Ede.STALE_ANSWER, answer.onward)
 
     def store(self, key: bytes, response: Response, now: float) -> UpstreamAnswer:
-        """Keep the answer of a reply if it may be kept. Return it with its TTLs within floor and cap.
+        """Store the answer of a reply if its TTL allows this. Return the answer with its TTLs within floor and cap.
 
-        A reply with a TTL of 0 is never kept, whatever the floor.
+        The cache never stores a reply with a TTL of 0, also when the floor is higher.
         """
         answer, ttl_offsets, ttl_s, negative, _ = response
         floor, cap = self._positive_ttls
         if negative:
             floor, cap = self._negative_ttls
-            # The SOA's own TTL may be longer than its minimum field, but no record may outlive the entry.
+            # The TTL of the SOA may be longer than its minimum field. No record may have a longer TTL than the entry.
             cap = max(floor, min(ttl_s, cap))
         if negative or len(ttl_offsets) != 1 or not (ttl_s and floor <= ttl_s <= cap):
             answer, lowest = _clamp(answer, ttl_offsets, floor, cap)
         else:
-            lowest = ttl_s  # of the only record: 0.3 µs less for the commonest answer
+            lowest = ttl_s  # the TTL of the only record; this branch saves 0.3 µs for the most common answer
         if ttl_s and lowest:
             if key in self._once or key in self._often_keys:
                 self._put_often(key, self._entry(answer, ttl_offsets, now, lowest))
@@ -244,7 +248,7 @@ class Cache:
         return answer
 
     def _use(self, key: bytes, expired: float) -> Entry | None:
-        """Return the entry for a question unless it expired by `expired`. It was asked for again now."""
+        """Return the entry for a question unless it expired by the time `expired`. Move a packed entry to `_often`."""
         packed = self._once.get(key)
         if packed is None:
             entry = self._often[key] if key in self._often_keys else None
@@ -280,7 +284,7 @@ class Cache:
     def _make_room(self) -> None:
         once = self._once
         while self._once_bytes > self._once_room_bytes or len(once) > self._once_room:
-            key, packed = once.popitem(False)  # the first
+            key, packed = once.popitem(False)  # the oldest entry
             self._once_bytes -= _ONCE_OVERHEAD_BYTES + len(key) + len(packed)
             self.evictions += 1
 
@@ -314,39 +318,39 @@ class Cache:
         self._make_room()
 
     def store_failure(self, key: bytes, answer: UpstreamAnswer, now: float) -> None:
-        """Remember that a question could not be answered. The last good answer stays."""
+        """Remember that no upstream answered a question. Keep the last good answer."""
         self._failures_until = now + FAILURE_S
         self._failures[key] = Failure(answer, self._failures_until)
 
     def failure(self, key: bytes, now: float) -> UpstreamAnswer | None:
-        """Return the answer of a recent failure, if there was one."""
+        """Return the answer of a recent failure, or None if there was no failure."""
         if now >= self._failures_until:
             return None
         failure = self._failures.get(key)
         return failure.answer if failure is not None and now < failure.until else None
 
     def limit(self, limits: CacheOptions) -> None:
-        """Put limits in force. What is kept stays as it was stored, and is dropped where it doesn't fit."""
+        """Apply new limits. Keep stored answers unchanged, and drop the answers that don't fit."""
         self.ready.answers.clear()
         if limits == self._limits:
             return
         once, often = self._once, self._often
         self._begin(limits)
         while often:
-            key, entry = often.popitem()  # the least recently used comes out first, so it stays the first to leave
+            key, entry = often.popitem()  # the least recently used entry comes first, so the order stays the same
             self._put_often(key, entry)
         for key, packed in once.items():
             self._put_once(key, packed)
 
     def forget(self, key: bytes) -> None:
-        """Drop the answer, ready answer and failure of a question."""
+        """Remove the answer, the ready answer and the failure of a question."""
         self._forget_once(key)
         self._forget_often(key)
         self._failures.pop(key, None)
         self.ready.answers.pop(key[QUESTION], None)
 
     def questions(self) -> list[bytes]:
-        """Return the keys of all answers and failures, for a caller that decides which to `forget`."""
+        """Return the keys of all answers and failures. The caller chooses the keys to `forget`."""
         return list(dict.fromkeys([*self._once, *self._often, *self._failures]))
 
     def __len__(self) -> int:
@@ -354,12 +358,12 @@ class Cache:
 
     @property
     def size_bytes(self) -> int:
-        """Approximate memory of the entries."""
+        """Return the approximate memory of the entries."""
         return self._once_bytes + int(self._often.currsize)
 
 
 def _clamp(answer: UpstreamAnswer, offsets: tuple[int, ...], floor: int, cap: int) -> tuple[UpstreamAnswer, int]:
-    """Return the answer with every TTL within floor and cap, and the lowest of them."""
+    """Return the answer with every TTL within floor and cap. Also return the lowest TTL."""
     lowest = cap
     records: bytearray | None = None
     for offset in offsets:
@@ -382,7 +386,7 @@ def _clamp(answer: UpstreamAnswer, offsets: tuple[int, ...], floor: int, cap: in
 
 
 def _pack(answer: UpstreamAnswer, ttl_offsets: tuple[int, ...], stored: float, ttl_s: int) -> bytes:
-    """Return an entry as one string of octets, which takes a third of the memory."""
+    """Return an entry as one string of octets. The string takes a third of the memory of an `Entry`."""
     rcode, counts, records, extended_error, onward, is_authentic = answer
     error = _NO_ERROR if extended_error is None else extended_error
     if ttl_offsets == _ONE_OFFSET and not onward:
@@ -392,9 +396,9 @@ def _pack(answer: UpstreamAnswer, ttl_offsets: tuple[int, ...], stored: float, t
 
 
 def _turns(records: bytes, entry: Entry) -> Iterator[bytes] | None:
-    """Return an endless iterator over the rotations of an entry's records, or None if they aren't rotated.
+    """Return an endless iterator over the rotations of an entry's records, or None if the records don't rotate.
 
-    Each is made at its first use, then kept: a hit takes 0.4 µs less.
+    The iterator makes each rotation at its first use and keeps it. This saves 0.4 µs for each hit.
     """
     places = entry.rotation()
     if not places:
@@ -404,10 +408,10 @@ def _turns(records: bytes, entry: Entry) -> Iterator[bytes] | None:
     return cycle(rotated(records, places, entry.uses + 1 + turn * several // kept) for turn in range(kept))
 
 
-# Time stored, lowest TTL, rcode, counts, number of TTL offsets, octets of `onward`, extended error, whether it is
-# authentic. The offsets, `onward` and the records follow.
+# The fields are: time stored, lowest TTL, rcode, counts, number of TTL offsets, length of `onward`, extended error,
+# and whether the answer is authentic. The TTL offsets, `onward` and the records follow.
 _PACKED = Struct("!dIH4sHBH?")
-_NO_ERROR = 0xFFFF  # a code for private use (RFC 8914 section 5.2)
+_NO_ERROR = 0xFFFF  # RFC 8914 section 5.2 reserves this code for private use
 _ONE_OFFSET, _ONE_OFFSET_PACKED = (6,), b"\0\6"
 
 
@@ -417,8 +421,9 @@ def _size_of(entry: Entry) -> int:
 
 _TTL = Struct("!I")
 _MAX_TTL = (1 << 31) - 1
-_new = tuple.__new__  # 0.15 µs of a hit less than a NamedTuple's own constructor
-# Memory of an answer besides its octets, measured as resident size with 200,000 names. For `_often`: key, entry,
-# answer, numbers and the three dicts of LRUCache. For `_once`: two strings of octets and the dict.
+_new = tuple.__new__  # saves 0.15 µs for each hit, compared with the constructor of a NamedTuple
+# Memory of an answer in addition to its octets. We measured the resident size with 200,000 names. An answer in `_often`
+# needs a key, an entry, an answer, numbers and the three dicts of LRUCache. An answer in `_once` needs two strings of
+# octets and the dict.
 _OFTEN_OVERHEAD_BYTES = 900
 _ONCE_OVERHEAD_BYTES = 240
