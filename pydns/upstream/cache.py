@@ -5,7 +5,7 @@ one cache. This module knows nothing about upstreams or clients. The caller pass
 seconds. `pydns.upstream.key` defines the keys.
 
 There are three stores. The first store holds a new answer in packed form. When a client asks for the answer again, the
-answer moves to an `LRUCache`. If the answer is short and its question has no flags, the third store (`ReadyAnswers`)
+answer moves to an `LRUCache`. If the answer is short and its question is ordinary, the third store (`ReadyAnswers`)
 also holds its octets. The responder sends these octets without calling the cache.
 
 Rules
@@ -141,10 +141,10 @@ class ReadyAnswers:
 class Cache:
     """A cache from questions to answers, with a limit on entries and a limit on bytes.
 
-    The algorithm is 2Q (Johnson and Shasha 1994). If clients asked for an answer once, the cache drops the oldest answer
-    first. If clients asked again, the cache drops the least recently used answer first. A flood of names that clients
-    ask for once therefore removes no answer that clients asked for again. The cache packs answers that clients asked for
-    once. A packed answer takes a third of the memory, and a miss costs 3 µs less.
+    The algorithm is 2Q (Johnson and Shasha 1994). If clients asked for an answer once, the cache drops the oldest
+    answer first. If clients asked again, the cache drops the least recently used answer first. A flood of names that
+    clients ask for once therefore removes no answer that clients asked for again. The cache packs answers that clients
+    asked for once. A packed answer takes a third of the memory, and a miss costs 3 µs less.
     """
 
     def __init__(self, limits: CacheOptions) -> None:
@@ -163,7 +163,8 @@ class Cache:
         self._once_bytes = 0
         self._once_room, self._once_room_bytes = limits.entries, limits.bytes
         self._often: LRUCache[bytes, Entry] = LRUCache(limits.bytes * (1 - ONCE_SHARE), getsizeof=_size_of)
-        self._often_keys: set[bytes] = set()  # keys of `_often`; a look-up in LRUCache is slow, and most names aren't in it
+        # The keys of `_often`. A look-up in LRUCache is slow, and most names aren't in it.
+        self._often_keys: set[bytes] = set()
 
     def fresh(self, key: bytes, now: float) -> Entry | None:
         """Return the entry for a question if it hasn't expired, and count the use."""

@@ -1,21 +1,27 @@
-"""The servers of a route: the state of each, and the choice of the next one to ask.
+"""The servers of a route. This module keeps the state of each server and chooses the next server to ask.
 
-Knows no packets, sockets or questions. The clock is passed in, and randomness as bits of one number per packet.
+It doesn't know packets, sockets or questions. The caller passes in the time. The caller also passes in random bits from
+one number per packet.
 
-Rules of the breaker
-1. The owner of a domain can make a healthy server silent, slow or wrong about his names, however many they are. So
-   clients' questions never open a breaker. Silence about one, an error where another server answered, or a slow reply
-   only makes us send a probe, at most one in `PROBE_EVERY_S`. Its question is about the root.
-2. It opens after `PROBES_TO_OPEN` probes in a row without a reply; one packet may be lost. SERVFAIL is no reply if an
-   error was the reason for the probe. It also opens after `FAILURES_TO_OPEN` errors of the network in a row.
-3. An open server is chosen only if there is no other. Then it is asked as if it were closed, because a reply is worth
-   more than a saved packet. While all servers of a route are open, several are asked at once, and for a short time.
-4. Long before that, a silent server is avoided while there is another choice: one from which several replies are
-   overdue, by its own 95th percentile, and nothing has come since. Any reply ends this.
-5. An open server gets a probe when it is due. Any answer closes the breaker. Silence doubles the pause, from 1 s to
-   30 s.
-6. A reply that is slower than the 95th percentile and `QUICK_S` counts as a measurement if it came in time, and if its
-   zone isn't among the last `SLOW_ZONES` that had a slow reply. The times of probes always count.
+Rules of the circuit breaker
+1. The owner of a domain can make a healthy server silent, slow or wrong about the owner's names. The number of these
+   names has no limit. Clients' questions therefore never open a breaker. If a question gets no reply, a slow reply, or
+   an error where another server answered, we send a probe. We send at most one probe in `PROBE_EVERY_S`. The probe asks
+   about the root.
+2. The breaker opens after `PROBES_TO_OPEN` probes in a row without a reply. More than one probe is necessary, because
+   the network may lose one packet. If an error caused the probe, SERVFAIL doesn't count as a reply. The breaker also
+   opens after `FAILURES_TO_OPEN` network errors in a row.
+3. The pool chooses an open server only if there is no closed server. The forwarder then asks the open server in the
+   normal way, because a reply is worth more than a saved packet. While all servers of a route are open, the forwarder
+   asks several servers at once. It waits only a short time for them.
+4. The pool avoids a silent server long before its breaker opens, while there is another choice. A server is silent if
+   several replies are overdue and no reply has come since. A reply is overdue after the server's own 95th percentile.
+   Any reply ends the silence.
+5. An open server gets a probe when the probe is due. Any answer closes the breaker. If no answer comes, the pause
+   doubles. The pause is from 1 s to 30 s.
+6. A reply is slow if it takes longer than the 95th percentile and longer than `QUICK_S`. A slow reply counts as a
+   measurement if it came before the timeout. Its zone must also be different from the last `SLOW_ZONES` zones with a
+   slow reply. The reply times of probes always count.
 """
 
 from bisect import bisect_left
@@ -32,23 +38,27 @@ FAILURES_TO_OPEN = 5
 PROBES_TO_OPEN = 2
 PROBE_EVERY_S = 1.0  # while the breaker is closed
 SLOW_ZONES = 8
-QUICK_S = 0.1  # a busy server may take that long for any name
+QUICK_S = 0.1  # a busy server may take this long for any name
 OVERDUE_TO_AVOID = 5
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 30.0
-EDNS_PAUSE_S = 900.0  # then EDNS is tried again; as Unbound
-EDNS_DOUBTS = 2  # probes without OPT that are answered, each after one with OPT that isn't
-TCP_PAUSE_S = 30.0  # then TCP is tried again for truncated answers
-CASE_PAUSE_S = 3600.0  # then 0x20 is tried again
-CASE_CHECK_S = 60.0  # how long an answer with records to a name in mixed case shows that the server knows such names
-CASE_CHECKS_S = 1.0, 900.0  # shortest and longest pause after a denial that was the same in lower case
-CASE_DENIALS = 3  # denials in a row that aren't checked: most are true
-CASE_OWNERS = 3  # owners of names that are denied in mixed case alone, until it is believed of the server
-CASE_CHANGES = 4  # replies in another case, in a row, on as many sockets: who forges one reply doesn't forge these
-SHORTEST_TIMEOUT_S, LONGEST_TIMEOUT_S = 0.4, 1.2  # three times the 95th percentile within these
-P95_SAMPLES, P95_EVERY = 64, 16  # replies: how many are kept, and how many come between two computations
+EDNS_PAUSE_S = 900.0  # after this time we try EDNS again, as Unbound does
+EDNS_DOUBTS = 2  # number of times that a probe with OPT gets no answer and the next probe, without OPT, gets one
+TCP_PAUSE_S = 30.0  # after this time we try TCP again for truncated answers
+CASE_PAUSE_S = 3600.0  # after this time we try 0x20 again
+# An answer with records to a name in mixed case shows for this time that the server knows names in mixed case.
+CASE_CHECK_S = 60.0
+CASE_CHECKS_S = 1.0, 900.0  # shortest and longest pause after the same denial came in lower case
+CASE_DENIALS = 3  # we don't check this many denials in a row, because most denials are true
+# If a server denies names of this many owners only in mixed case, we believe that it denies all mixed case.
+CASE_OWNERS = 3
+# After this many replies in a row with a changed case, we believe that the server changes the case. Each reply must be
+# on a different socket. An attacker who forges one reply can't forge all of these replies.
+CASE_CHANGES = 4
+SHORTEST_TIMEOUT_S, LONGEST_TIMEOUT_S = 0.4, 1.2  # timeout = 3 x the 95th percentile, within these limits
+P95_SAMPLES, P95_EVERY = 64, 16  # replies that we keep, and replies between two computations
 P95_UNKNOWN_S = 0.3
-EXPLORE_MASK = (1 << EXPLORE_BITS) - 1  # one query in 32 goes to a random server: it may have become fast
+EXPLORE_MASK = (1 << EXPLORE_BITS) - 1  # one query in 32 goes to a random server, which may have become fast
 
 
 class UpstreamSpec(NamedTuple):
@@ -59,11 +69,11 @@ class UpstreamSpec(NamedTuple):
     packets_per_second: int | None = None
     case: Case = Case.LEARN
     edns: Edns = Edns.LEARN
-    trusts_ad: bool = False  # its AD bit is passed on
+    trusts_ad: bool = False  # whether clients get the AD bit of this server
 
 
 class Change(Enum):
-    """A change of a server's breaker."""
+    """A change of the circuit breaker of a server."""
 
     OPENED = "opened"
     CLOSED = "closed"
@@ -115,38 +125,38 @@ class Upstream:
         self.is_limited = spec.packets_per_second is not None
         self.trusts_ad = spec.trusts_ad
         self.is_stream = spec.transport is not Transport.UDP
-        self.srtt_s = 0.0  # 0 until the first reply, so that an unknown server is asked first
+        self.srtt_s = 0.0  # 0 until the first reply, so that an unknown server is the first choice
         self.p95_s = P95_UNKNOWN_S
         self.timeout_s = _timeout_s(P95_UNKNOWN_S)
         self.is_open = False
         self.probe_at = 0.0
         self.probing = False
         self.case_lost_until = inf if spec.case is Case.LOWER else 0.0
-        self.case_changed_on: set[int] = set()  # sockets of replies in another case, in a row
-        self.denies_case = False  # the reason why the case was lost
+        self.case_changed_on: set[int] = set()  # sockets of the replies in a row that changed the case
+        self.denies_case = False  # True if denials are the reason for `case_lost_until`
         self.case_check_at = 0.0 if spec.case is Case.LEARN else inf  # when to check a denial in lower case
         self._case_check_pause_s = CASE_CHECKS_S[0]
         self._case_denials = 0
         self._case_denied_of: set[bytes] = set()
         self.edns_lost_until = inf if spec.edns is Edns.NEVER else 0.0
-        self.edns_answered = False  # a query with OPT has had an answer
+        self.edns_answered = False  # True after the server answered a query with OPT
         self.edns_doubts = 0
         self.tcp_lost_until = 0.0
-        self.trouble = ""  # the reason why its connections fail
-        self.loops = False  # it sends our queries back to us; it is not asked at all
+        self.trouble = ""  # the reason why connections to the server fail
+        self.loops = False  # True if the server sends our queries back to us; then we don't ask it
         self.observed: dict[int, list[float]] = {}  # rcode -> histogram of reply times (`metrics.totals`)
-        self.overdue = 0  # questions without a reply, while no other reply has come since they were sent
-        self._heard_at = 0.0  # when the last reply to a question came
+        self.overdue = 0  # questions without a reply, since the server's last reply
+        self._heard_at = 0.0  # time of the last reply to a question
         self._failures = 0
         self._pause_s = FIRST_PAUSE_S
         self._samples: list[float] = []
-        self._silent_probes = 0  # in a row
-        self._slow_zones: list[bytes] = []  # the zones of the last slow replies that counted
+        self._silent_probes = 0  # silent probes in a row
+        self._slow_zones: list[bytes] = []  # zones of the last slow replies that counted as measurements
         self._tokens = float(spec.packets_per_second or 0)
         self._tokens_at = 0.0
 
     def heard(self, rcode: int, rtt_s: float, now: float) -> None:
-        """Count a reply of any rcode."""
+        """Count a reply with any rcode."""
         self._heard_at = now
         self.overdue = 0
         histogram = self.observed.get(rcode)
@@ -161,8 +171,8 @@ class Upstream:
         samples = self._samples
         samples.append(rtt_s)
         count = len(samples)
-        # Sorting 64 numbers every 16 replies adds 0.03 µs a reply. The percentile follows a new level within 64
-        # replies.
+        # To sort 64 numbers every 16 replies adds 0.03 µs to each reply. If reply times change, the percentile has the new
+        # level within 64 replies.
         if count < P95_EVERY or count % P95_EVERY == 0:
             self.p95_s = min(sorted(samples)[count * 95 // 100], LONGEST_TIMEOUT_S)
             self.timeout_s = _timeout_s(self.p95_s)
@@ -173,7 +183,7 @@ class Upstream:
         return None
 
     def lives(self) -> Change | None:
-        """Update the state after a reply whose time says nothing. Return whether the breaker closed."""
+        """Update the state after a reply, but ignore its reply time. Return whether the breaker closed."""
         self._failures = self._silent_probes = 0
         self.probing = False
         if not self.is_open or self.loops:
@@ -182,7 +192,7 @@ class Upstream:
         return Change.CLOSED
 
     def changed_case(self, socket_index: int, now: float) -> bool:
-        """Note a reply in another case than its query. Return whether it is believed now that the server does that."""
+        """Note a reply that changed the case of the name. Return whether we now believe that the server changes case."""
         self.case_changed_on.add(socket_index)
         if len(self.case_changed_on) < CASE_CHANGES:
             return False
@@ -191,27 +201,27 @@ class Upstream:
         return True
 
     def knows_mixed_case(self, now: float) -> None:
-        """Note an answer with records to a name in mixed case. Denials are true for a while."""
+        """Note an answer with records to a name in mixed case. For some time, treat denials as true."""
         self.case_check_at = now + CASE_CHECK_S
         self._case_check_pause_s = CASE_CHECKS_S[0]
         self._case_denials = 0
         self._case_denied_of.clear()
 
     def wants_case_check(self) -> bool:
-        """Note a denial of a name in mixed case. Return whether the name is to be asked for in lower case too."""
+        """Note a denial of a name in mixed case. Return whether to ask for the name in lower case, too."""
         self._case_denials += 1
         return self._case_denials > CASE_DENIALS
 
     def denied_truly(self, now: float) -> None:
-        """Note that a denial was the same in lower case. Others aren't checked for a while, twice as long each time."""
+        """Note that the server gave the same denial in lower case. Pause the checks, and double the pause each time."""
         if not self._case_denied_of:
             self.case_check_at = now + self._case_check_pause_s
             self._case_check_pause_s = min(2 * self._case_check_pause_s, CASE_CHECKS_S[1])
 
     def denied_case(self, owner: bytes, now: float) -> bool:
-        """Note a name of an owner that was denied in mixed case alone. Return whether it is believed now of all names.
+        """Note that the server denied a name only in mixed case. Return whether we now believe this of all names.
 
-        No owner of a domain can bring that about: the others' names in mixed case must be denied, too.
+        One owner of a domain can't cause this belief. The server must also deny names of other owners in mixed case.
         """
         self._case_denied_of.add(owner)
         if len(self._case_denied_of) < CASE_OWNERS:
@@ -226,13 +236,14 @@ class Upstream:
 
     @property
     def is_plain_probe(self) -> bool:
-        """Whether the next probe has no OPT: some servers are silent or fail because of it."""
+        """Return whether the next probe has no OPT. Some servers are silent or fail because of OPT."""
         return self._silent_probes % 2 == 1 and self.spec.edns is Edns.LEARN
 
     def answered_plainly(self, is_probe: bool, now: float) -> bool:
-        """Note an answer to a question without OPT. Return whether it is believed now that OPT was the obstacle.
+        """Note an answer to a question without OPT. Return whether we now believe that OPT was the problem.
 
-        An error shows it at once. Silence may have been a lost packet, so a probe needs a second one.
+        If the server gave an error to OPT, we believe this at once. If a probe got no reply, the network may have lost
+        a packet. In this case we need `EDNS_DOUBTS` answers to probes.
         """
         if self.spec.edns is Edns.ALWAYS:
             return False
@@ -245,7 +256,7 @@ class Upstream:
         return True
 
     def learned(self, now: float) -> dict[str, float]:
-        """Return what was learned about the server, and for how many seconds it is believed."""
+        """Return the facts that we learned about the server. For each fact, give the seconds until it expires."""
         case = "denies names in mixed case" if self.denies_case else "does not keep the case of names"
         facts = {
             case: self.case_lost_until,
@@ -256,7 +267,7 @@ class Upstream:
 
     @property
     def is_silent(self) -> bool:
-        """Whether more replies are overdue than chance explains."""
+        """Return whether so many replies are overdue that chance doesn't explain them."""
         return self.overdue >= OVERDUE_TO_AVOID
 
     def waited(self, sent_at: float) -> None:
@@ -264,9 +275,9 @@ class Upstream:
         self.overdue = self.overdue + 1 if self._heard_at < sent_at else 0
 
     def failed(self, now: float) -> Change | None:
-        """Update the state after an error of the network. Return whether the breaker opened."""
+        """Update the state after a network error. Return whether the breaker opened."""
         self._failures += 1
-        # Otherwise a failing server could count as the fastest until its breaker opens.
+        # Without this, a failing server could count as the fastest server until its breaker opens.
         self.srtt_s = min(max(self.srtt_s, 0.05) * 2, 5.0)
         if self.is_open:
             if self.probing:
@@ -287,7 +298,7 @@ class Upstream:
         return True
 
     def suspect(self, now: float) -> bool:
-        """Return whether a probe should be sent because of what a client's question met. Its end must be reported."""
+        """Return whether to send a probe after a client's question had a problem. The caller must report how it ends."""
         if self.is_open or self.probing or now < self.probe_at or not self.take(now):
             return False
         self.probing = True
@@ -299,7 +310,7 @@ class Upstream:
         if self.is_open:
             return self.failed(now)
         self.probing = False
-        self.probe_at = now  # the next one decides
+        self.probe_at = now  # send the next probe at once
         self._silent_probes += 1
         if self._silent_probes < PROBES_TO_OPEN:
             return None
@@ -307,7 +318,7 @@ class Upstream:
         return self.open(now, FIRST_PAUSE_S)
 
     def open(self, now: float, pause_s: float) -> Change | None:
-        """Open the breaker for at least `pause_s`, however many failures there were."""
+        """Open the breaker for at least `pause_s`. The number of failures doesn't matter."""
         changed = None if self.is_open else Change.OPENED
         self.is_open = True
         self._pause_s = pause_s
@@ -315,7 +326,10 @@ class Upstream:
         return changed
 
     def take(self, now: float) -> bool:
-        """Take a packet from the budget. Return False if it is empty. One second's budget may be sent at once."""
+        """Take a packet from the budget. Return False if the budget is empty.
+
+        The caller may send the budget of one second at once.
+        """
         rate = self.spec.packets_per_second
         if rate is None:
             return True
@@ -336,7 +350,10 @@ class Pool:
         self._next = 0
 
     def first(self, bits: int) -> Upstream | None:
-        """Return the server to ask first if all are well, as `choose` would. None if not all are, or there are none."""
+        """Return the server that `choose` would return if all servers are healthy.
+
+        Return None if a server isn't healthy or has a budget, or if there are no servers.
+        """
         upstreams = self.upstreams
         for upstream in upstreams:
             if upstream.is_open or upstream.overdue or upstream.is_limited:
@@ -346,9 +363,9 @@ class Pool:
         return self._pick(upstreams, bits) if upstreams else None
 
     def choose(self, tried: int, now: float, bits: int) -> Upstream | None:
-        """Return the server to ask and take a packet from its budget. None if no server is left.
+        """Return the server to ask, and take a packet from its budget. Return None if no server is left.
 
-        `tried` has a bit for the index of each server that isn't to be chosen; `bits` are at least 16 random ones.
+        `tried` has a bit for the index of each server that must not be chosen. `bits` has at least 16 random bits.
         """
         closed = [u for u in self.upstreams if not (u.is_open or tried >> u.index & 1)]
         for candidates in [u for u in closed if not u.is_silent], [u for u in closed if u.is_silent]:
@@ -364,7 +381,7 @@ class Pool:
         return None
 
     def probe(self, now: float) -> Upstream | None:
-        """Return an open server that is due for a probe, if there is one. The caller must report how the probe ends."""
+        """Return an open server that is due for a probe, or None. The caller must report the result of the probe."""
         for upstream in self.upstreams:
             if (
                 upstream.is_open
@@ -377,11 +394,11 @@ class Pool:
         return None
 
     def open_count(self) -> int:
-        """Return how many breakers are open."""
+        """Return the number of open breakers."""
         return sum([upstream.is_open for upstream in self.upstreams])
 
     def has_another(self, tried: int) -> bool:
-        """Return whether there is a server with a closed breaker that wasn't tried."""
+        """Return whether there is an untried server with a closed breaker."""
         return not all(upstream.is_open or tried >> upstream.index & 1 for upstream in self.upstreams)
 
     def _pick(self, candidates: Sequence[Upstream], bits: int) -> Upstream:

@@ -1,6 +1,6 @@
-"""The upstreams for a name: stub domains by longest suffix, with exceptions, and the next route after an NXDOMAIN.
+"""Choose the upstreams for a name. The stub domain with the longest matching suffix wins, unless it has an exception.
 
-Knows names and the indices of pools, not pools.
+This module also finds the next route after an NXDOMAIN. It knows names and the indices of pools. It doesn't know pools.
 """
 
 from collections.abc import Sequence
@@ -21,10 +21,10 @@ class RouteSpec(NamedTuple):
 
 
 class Routes:
-    """Routes compiled so that a choice costs one look-up per label, and none if the root has the only route."""
+    """Compiled routes. A choice costs one look-up per label, or no look-up if the only route is for the root."""
 
     def __init__(self, specs: Sequence[RouteSpec]) -> None:
-        """Of several routes with one domain the last one wins. The default route's domain is the root."""
+        """Compile the routes. If several routes have the same domain, the last route wins. The default route is the root."""
         self._by_domain = {spec.domain.lower(): spec for spec in specs}
         self._excepted: dict[bytes, set[bytes]] = {}
         for domain, spec in self._by_domain.items():
@@ -35,11 +35,14 @@ class Routes:
 
     @property
     def domains(self) -> set[bytes]:
-        """Return the domains of routes, and those that are excepted from one."""
+        """Return the domains of all routes, and the domains that are exceptions from a route."""
         return self._by_domain.keys() | self._excepted.keys()
 
     def find(self, qname: bytes, after: RouteSpec | None = None) -> RouteSpec | None:
-        """Return the route for a wire name in lower case, or the next one with a shorter suffix than `after`."""
+        """Return the route for a wire name in lower case.
+
+        With `after`, return the next route. Its domain is a shorter suffix than the domain of `after`.
+        """
         if self._only is not None:
             return self._only if after is None else None
         longest = len(qname) if after is None else len(after.domain) - 1

@@ -1,6 +1,6 @@
-"""Routes and pools of servers for a configuration, and which servers stay, come and go with a new one.
+"""Make the routes and the pools of servers for a configuration. Keep the servers that a new configuration also has.
 
-Pure: addresses of servers that are known by name are passed in.
+This module does no I/O. The caller passes in the addresses of servers that the configuration gives by name.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -13,7 +13,7 @@ from pydns.upstream.pool import Pool, Upstream, UpstreamSpec
 from pydns.upstream.routes import Routes, RouteSpec
 
 Addresses = Mapping[bytes, tuple[str, ...]]  # server name -> addresses
-_Configured = tuple[ServerSpec, bool]  # a server, and whether its AD bit is passed on
+_Configured = tuple[ServerSpec, bool]  # a server, and whether clients get its AD bit
 
 
 class Plan(NamedTuple):
@@ -21,18 +21,18 @@ class Plan(NamedTuple):
 
     routes: Routes
     pools: list[Pool]
-    upstreams: dict[int, tuple[Upstream, ServerSpec]]  # index -> server, all servers of the pools
+    upstreams: dict[int, tuple[Upstream, ServerSpec]]  # index -> server; contains all servers of the pools
 
 
 class Servers:
-    """Every server that has been configured. A server that stays configured keeps its index and its state."""
+    """The configured servers. A server that a new configuration also has keeps its index and its state."""
 
     def __init__(self) -> None:
         self._known: dict[_Configured, Upstream] = {}
         self._next_index = 0
 
     def plan(self, config: Config, addresses: Addresses) -> Plan:
-        """Return the plan for a configuration. A server name without addresses is left out until it has some."""
+        """Return the plan for a configuration. The plan omits a server name while it has no addresses."""
         used: dict[_Configured, Upstream] = {}
         trusted = config.dnssec.trust_ad
         pools = []
@@ -63,7 +63,7 @@ class Servers:
 
 
 def names(config: Config) -> set[bytes]:
-    """Return the names of servers, which have to be resolved."""
+    """Return the names of servers that must be resolved to addresses."""
     return {each.qname for route in config.routes for each in route.servers if isinstance(each, NamedUpstream)}
 
 
