@@ -1,28 +1,36 @@
-"""Questions to upstreams and their answers back: transactions, retries, hedging. No sockets, no clock, no event loop.
+"""Send questions to upstreams and return their answers to clients. Do retries and hedging.
 
-A worker calls `ask` for each query that upstreams are to answer, `received` for each datagram or framed message from an
-upstream, `unreachable` when a socket reports an error, and `tick` about every 10 ms while `busy`. The forwarder acts
-through callables given at the start: a call takes 0.02 µs, returning a list with one action 0.35 µs.
+This module has no sockets, no clock and no event loop. A worker calls four functions:
+- `ask` for each query that an upstream must answer,
+- `received` for each datagram or framed message from an upstream,
+- `unreachable` when a socket reports an error,
+- `tick` about every 10 ms while the forwarder is `busy`.
+
+The forwarder sends and replies through callables that it gets at the start. A call takes 0.02 µs. To return a list
+with one action would take 0.35 µs.
 
 Rules
-1. A reply counts if it comes on the socket that the query left by, with its id, and repeats the question byte for byte,
-   in the random case that it was sent in (0x20). Others are counted and change nothing.
-2. Equal questions in flight are asked once; each client gets the answer.
-3. After an error or a failed send the next upstream is asked at once, after silence when a timeout has passed. For a
-   share of the questions a second upstream is asked in parallel, after the first one's own 95th percentile.
-4. A client has its answer within `deadline_s` of the first client that asked. It is an upstream's answer, else the last
-   known one (RFC 8767), else SERVFAIL with a reason (RFC 8914).
-5. Packets of the same millisecond leave by one random socket, so that their replies come together. Guessing the socket
-   is no easier than if each packet had its own, because an attacker doesn't see it.
-6. A late reply answers its question while that is open. After that it only updates the state of the server.
-7. One client holds at most a quarter of the places, and so do the questions of a zone that upstreams are slow about.
-8. A client that can't be answered any more is counted and costs no other client anything.
-9. What anyone could forge or bring about only makes us ask our own probe: a query that resembles one of ours, silence,
-   errors. The probe's question is about the root, so no owner of a domain has a part in its answer.
-10. Where names in mixed case have only been denied of late, a denial is checked by the same question in lower case. It
-   takes such names of several owners to believe that a server denies mixed case.
-11. A reply that can't be used is an answer too: another server is asked, once, then the client gets SERVFAIL. It tells
-   nothing about the server, because the owner of a domain may cause it.
+1. A reply counts if it comes on the same socket as the query and has the same id. It must also repeat the question
+   byte for byte, in the same random case (0x20). The forwarder counts other replies, but it ignores them.
+2. The forwarder asks equal questions in flight only once. Each client gets the answer.
+3. After an error or a failed send, the forwarder asks the next upstream at once. If no reply comes, it asks the next
+   upstream after a timeout. For a share of the questions it asks a second upstream earlier, in parallel. It does so
+   when the 95th percentile of the first upstream has passed.
+4. Every client gets an answer within `deadline_s`. The time starts when the first client asks the question. The answer
+   comes from an upstream if possible. Otherwise it is the last known answer (RFC 8767). If there is no last known
+   answer, it is SERVFAIL with a reason (RFC 8914).
+5. Packets of the same millisecond use the same random socket, so their replies arrive together. An attacker doesn't see
+   the socket. Guessing it is therefore as hard as if each packet had a separate socket.
+6. A late reply answers its question while the question is open. Later, it only updates the state of the server.
+7. One client holds at most a quarter of the places. If upstreams are slow to answer for a zone, the questions of this
+   zone also hold at most a quarter.
+8. If a reply to a client fails, the forwarder counts the failure. Other clients still get their answers.
+9. An attacker can cause silence, errors, or a query that looks like a query of ours. If the forwarder sees one of
+   these, it only sends a probe. The probe asks about the root, so the owner of a domain can't affect the answer.
+10. If a server has recently only denied names in mixed case, the forwarder checks a denial. It asks the same question
+   in lower case. Only names of several owners can show that a server denies mixed case.
+11. After a reply that can't be used, the forwarder asks one other server. If the second reply can't be used either, the
+   client gets SERVFAIL. The reply shows nothing about the server, because the owner of a domain may cause it.
 """
 
 from collections import Counter
@@ -52,29 +60,33 @@ from pydns.upstream.packet import (
 from pydns.upstream.pool import LONGEST_PAUSE_S, LONGEST_TIMEOUT_S, QUICK_S, TCP_PAUSE_S, Change, Pool, Upstream
 from pydns.upstream.routes import Routes, RouteSpec
 
-MAX_ATTEMPTS = 6  # packets for one question to one route, hedges and repetitions included
-HEDGE_WINDOW = 100  # questions whose share of hedges is saved up; at the start as if they had been asked
-SOCKET_S = 0.001  # how long one UDP socket is used: waking up for the replies of many cost a miss 1 µs
-SILENT_S = 0.8  # deadline of a question while all servers of its route are known to be silent
-SHARE = 4  # one client, or one slow zone, holds at most this part of the places
-SLOW_QUESTIONS = 16  # of one zone that are open and have met a timeout: from then on the zone's questions are counted
-SLOW_ZONE_S = 30.0  # how long they are counted
-BARE_ERROR_S = 0.1  # how long after an error without the question a reply with it still counts
-LOST_S = 1.0  # a question that is open so long past its deadline has met a bug
-_ID_TRIES = 32  # then a socket counts as full: with half of its ids in use, a chance of one in 4,000 million
+MAX_ATTEMPTS = 6  # packets for one question to one route, including hedges and repetitions
+# The forwarder saves hedges for at most this many questions. At the start it has the hedges for all these questions.
+HEDGE_WINDOW = 100
+SOCKET_S = 0.001  # how long we use one UDP socket; to wake up for many sockets added 1 µs to a miss
+SILENT_S = 0.8  # deadline of a question while the breakers of all servers of its route are open
+SHARE = 4  # one client or one slow zone holds at most 1/SHARE of the places
+# A zone is slow if this many of its open questions had a timeout. The forwarder limits the questions of a slow zone.
+SLOW_QUESTIONS = 16
+SLOW_ZONE_S = 30.0  # how long a zone stays slow after its last timeout
+# An error may come without the question. A reply with the question still counts for this time.
+BARE_ERROR_S = 0.1
+LOST_S = 1.0  # if a question is open this long after its deadline, there is a bug
+# After this many tries, a socket counts as full. If half of its ids are in use, the chance is one in 4,000 million.
+_ID_TRIES = 32
 
 
 class ForwarderLimits(NamedTuple):
-    """Bounds on what is in flight."""
+    """Limits for questions and packets in flight."""
 
-    max_in_flight: int = Config().max_in_flight  # clients that wait
+    max_in_flight: int = Config().max_in_flight  # waiting clients
     sockets: int = 32  # UDP sockets for each upstream: a power of two, at most 128
     hedge_share: float = 0.1
     deadline_s: float = 4.0
 
 
 class Event(Enum):
-    """Changes of state that are logged. Never about single queries."""
+    """Changes of state for the log. An event is never about a single query."""
 
     OPENED = "upstream does not answer"
     CLOSED = "upstream answers again"
@@ -83,7 +95,7 @@ class Event(Enum):
     EDNS_LOST = "upstream does not speak EDNS"
     TCP_LOST = "upstream does not answer over TCP"
     LOOP = "upstream sends our queries back to us"
-    LOOP_SUSPECTED = "a query resembles one of ours"  # not logged: it may be forged
+    LOOP_SUSPECTED = "a query resembles one of ours"  # not logged, because an attacker may have sent the query
 
 
 class Counters:
@@ -115,21 +127,21 @@ class Counters:
         for each in self.__slots__:
             setattr(self, each, 0)
 
-    misses: int  # asked upstream
-    joined: int  # waited for an equal question
-    overflows: int  # SERVFAIL at once: too many in flight, or no upstream had a packet left in its budget
-    stale: int  # last known answers given
-    refreshes: int  # asked for again before expiry
-    all_open: int  # asked although every breaker was open
+    misses: int  # questions to upstreams
+    joined: int  # clients that waited for an equal open question
+    overflows: int  # immediate SERVFAIL: too many clients wait, or no upstream has packets left in its budget
+    stale: int  # clients that got the last known answer
+    refreshes: int  # answers that we asked for again before expiry
+    all_open: int  # questions that we sent although every breaker was open
     sent: int
     hedges: int
-    gone: int  # clients that could not be answered any more
-    unfair: int  # SERVFAIL at once: the client or the zone had its share of the places
-    avoided: int  # asked a second upstream because the first one had gone silent
+    gone: int  # clients to whom a reply failed
+    unfair: int  # immediate SERVFAIL: the client or the zone already holds its share of the places
+    avoided: int  # questions to a second upstream because the first upstream was silent
     timeouts: int
     errors: int  # SERVFAIL, REFUSED and other errors
     truncated: int
-    unexpected: int  # no question is open with this id on this socket
+    unexpected: int  # replies without an open question for their id and socket
     wrong_question: int
     malformed: int
     case_lost: int
@@ -137,7 +149,7 @@ class Counters:
 
 
 class Forwarder:
-    """Every question that is open, and the packets sent for it."""
+    """The open questions, and the packets that the forwarder sent for them."""
 
     def __init__(
         self,
@@ -155,13 +167,14 @@ class Forwarder:
         failed: Callable[[Exception], None] = lambda error: None,
         refused: Callable[[Upstream, Unusable, bytes], None] = lambda _upstream, _why, _qname: None,
     ) -> None:
-        """Connect the parts. `random_bits` returns a number of `RANDOM_OCTETS` that earlier ones don't predict.
+        """Store the routes, the pools, the cache and the callables.
 
-        `send_udp(upstream index, socket index, packet)` and `send_tcp(upstream index, message)` return False if it
-        can't be sent. `reply(client, answer)` is called once for each `ask`, from within it or later. `notice(event,
-        upstream)` is for the log, and `refused(upstream, why, qname)` too, for a reply that can't be used.
-        `source(client)` returns what the client's share is counted by; None: not at all. `failed(error)` is for an
-        error of `reply`: its client is gone, or has met a bug.
+        `random_bits` returns a number of `RANDOM_OCTETS` octets. Nobody can predict it from earlier numbers.
+        `send_udp(upstream index, socket index, packet)` and `send_tcp(upstream index, message)` return False if sending
+        fails. The forwarder calls `reply(client, answer)` once for each `ask`, during the `ask` or later.
+        `notice(event, upstream)` writes to the log. `refused(upstream, why, qname)` logs a reply that can't be used.
+        `source(client)` returns the key for counting the client's share. If it returns None, the client has no limit
+        for its share. `failed(error)` gets an error that `reply` raised. The client has gone, or there is a bug.
         """
         self.counters = Counters()
         self._routes = routes
@@ -175,7 +188,7 @@ class Forwarder:
         self._notice = notice
         self._source = source
         self._reply_failed = failed
-        self._held: dict[object, int] | None = None  # source -> how many of its clients wait; None: not crowded
+        self._held: dict[object, int] | None = None  # source -> its waiting clients; None while few clients wait
         self._slow_zones: dict[bytes, _SlowZone] = {}
         self._refused = refused
         self._open: dict[bytes, _Query] = {}  # key -> open question
@@ -186,9 +199,10 @@ class Forwarder:
         self._socket_until = 0.0
 
     def ask(self, question: bytes, query_id: bytes, flags: int, client: object, now: float) -> None:
-        """Answer a client's question, at once from the cache or later.
+        """Answer a client's question from the cache at once, or later.
 
-        `question` is name, type and class as the client sent them, valid; `query_id` its id, for noticing loops.
+        `question` has the name, type and class as the client sent them. It must be valid. The forwarder uses
+        `query_id`, the id of the query, to detect loops.
         """
         key = question[:-4].lower() + question[-4:] + FLAG_OCTETS[flags]
         entry = self._cache.fresh(key, now)
@@ -236,12 +250,12 @@ class Forwarder:
         if upstream is None or not self._try(query, upstream, now, bits):
             self._continue(query, now)
         if upstream is None and not query.done and query.pool.open_count() == len(query.pool.upstreams):
-            # There is no time to ask one after another.
+            # There is no time to ask the upstreams one after another.
             for _ in query.pool.upstreams[1:3]:
                 self._attempt(query, now)
 
     def received(self, upstream_index: int, socket_index: int, packet: bytes, now: float) -> None:
-        """Take in a datagram, or a message from the upstream's connection if `socket_index` is STREAM."""
+        """Process a datagram. If `socket_index` is STREAM, process a message from the upstream's connection."""
         if len(packet) < HEADER:
             self.counters.malformed += 1
             return
@@ -252,7 +266,7 @@ class Forwarder:
             return
         response = parse_response(packet, sent.question)
         if response is Unusable.CASE_CHANGED and not sent.cased:
-            # The server is known not to keep the case, so its own spelling of the question is accepted.
+            # We didn't send random case, so we accept the server's spelling of the question.
             response = parse_response(packet, packet[HEADER : HEADER + len(sent.question)])
         if isinstance(response, Unusable):
             self._received_unusable(sent, response, packet, now)
@@ -311,7 +325,7 @@ class Forwarder:
                 self._failed(query, upstream, now)
 
     def unreachable(self, upstream_index: int, socket_index: int, now: float) -> None:
-        """Give up the packets of a socket: nobody listens there, or the connection was closed."""
+        """Give up the packets of a socket. The server doesn't listen, or it closed the connection."""
         places = places_of(upstream_index, socket_index)
         gone = [sent for place, sent in self._sent.items() if place in places]
         for sent in gone:
@@ -329,10 +343,10 @@ class Forwarder:
                 self._failed(query, sent.upstream, now)
 
     def tick(self, now: float) -> None:
-        """Hedge, try the next upstream or give up, where it is time."""
-        # All open packets are looked at, 0.03 µs each. A timer for each would cost a miss 0.9 µs.
+        """Process the packets that are due: hedge, ask the next upstream, or give up."""
+        # The loop checks all open packets, at 0.03 µs for each. A timer for each packet would add 0.9 µs to a miss.
         for sent in [each for each in self._sent.values() if each.due_at <= now]:
-            if self._sent.get(sent.place) is not sent:  # the failure of another packet has ended it
+            if self._sent.get(sent.place) is not sent:  # the failure of another packet has removed this packet
                 continue
             query = sent.query
             if sent.timed_out:
@@ -351,7 +365,7 @@ class Forwarder:
 
     @property
     def busy(self) -> bool:
-        """Whether `tick` must be called."""
+        """Return whether the worker must call `tick`."""
         return bool(self._sent)
 
     @property
@@ -360,37 +374,37 @@ class Forwarder:
         return self._waiting
 
     def probe(self, upstream: Upstream, question: bytes, client: object, now: float) -> None:
-        """Ask one upstream, regardless of routes, cache and breaker. `question` is in lower case."""
+        """Ask one upstream, without routes, cache and breaker. `question` must be in lower case."""
         pool = Pool([upstream])
         query = _Query(question + FLAG_OCTETS[0], RouteSpec(name.ROOT, 0), pool, now + self._deadline_s)
         if query.key in self._open:
             return
         self._open[query.key] = query
         self._wait(query, client)
-        query.checks_case = upstream  # its name doesn't exist, so a denial of it is true
+        query.checks_case = upstream  # the name doesn't exist, so a denial is true
         query.tried = query.failed = 1 << upstream.index
         if not self._send(query, upstream, now, self._random_bits()):
             self._finish(query, _SERVFAIL)
 
     def looped(self, upstream: Upstream, now: float) -> None:
-        """Note that an upstream sends our queries back to us. It isn't asked until it is `cleared`."""
+        """Note that an upstream sends our queries back to us. The forwarder doesn't ask it until `cleared`."""
         self.counters.loops += 1
         upstream.loops = True
         upstream.open(now, LONGEST_PAUSE_S)
         self._notice(Event.LOOP, upstream)
 
     def cleared(self, upstream: Upstream) -> None:
-        """Note that an upstream doesn't send our queries back to us any more."""
+        """Note that an upstream no longer sends our queries back to us."""
         upstream.loops = upstream.is_open = False
         self._notice(Event.CLOSED, upstream)
 
     def configure(
         self, routes: Routes, pools: Sequence[Pool], limits: ForwarderLimits, cache_limits: CacheOptions, now: float
     ) -> None:
-        """Apply routes and limits. Answers stay cached if their names go to the same servers as before.
+        """Apply routes and limits. Keep a cached answer if its name still goes to the same servers.
 
-        Questions in flight end with the routes they began with. An `Upstream` index always means the same server. Pools
-        share the `Upstream` of a server that stays, and a new one gets an index that was never used.
+        Questions in flight continue with the old routes. The index of an `Upstream` always means the same server. If a
+        server was in the old pools, the new pools must use the same `Upstream`. A new server must have an unused index.
         """
         for key in self._cache.questions():
             before, after = self._routes.find(key[QNAME]), routes.find(key[QNAME])
@@ -403,16 +417,17 @@ class Forwarder:
 
     def _limit(self, limits: ForwarderLimits) -> None:
         self._limits = limits
-        # Kept, because each look-up in a NamedTuple costs a miss 0.03 µs.
+        # The forwarder copies these values, because each look-up in a NamedTuple adds 0.03 µs to a miss.
         self._deadline_s, self._socket_mask = limits.deadline_s, limits.sockets - 1
         self._most_hedge_credit = HEDGE_WINDOW * limits.hedge_share
-        self._share = max(limits.max_in_flight // SHARE, 1)  # places that one client or one slow zone may hold
+        self._share = max(limits.max_in_flight // SHARE, 1)  # most places for one client or one slow zone
 
     def _join(self, query: "_Query", question: bytes, query_id: bytes, client: object, now: float) -> None:
-        """Let a client wait for an open question. If the query may be our own that came back, have that looked into."""
+        """Let a client wait for an open question. If the query looks like a query of ours, report a possible loop."""
         for sent in query.sents:
             if sent.cased and sent.question == question and id_of(sent.place) == int.from_bytes(query_id):
-                # Anyone can send this: a name may have no letters, and ids can be tried out. A probe can't be forged.
+                # Any client can send this query: a name may have no letters, and a client can try ids. So a probe must
+                # confirm the loop. Nobody can forge a probe.
                 self._notice(Event.LOOP_SUSPECTED, sent.upstream)
         if query.stale is not None:
             self.counters.stale += 1
@@ -426,11 +441,11 @@ class Forwarder:
     # Places and clients
 
     def _has_room(self, client: object) -> bool:
-        """Return whether one more client may wait, where as many as a share wait already. Count it if not."""
+        """Return whether one more client may wait, when a share of the places is in use. Count a rejected client."""
         if self._waiting >= self._limits.max_in_flight:
             self.counters.overflows += 1
             return False
-        # While fewer than a share wait in all, no client can exceed its share. So clients are counted only above that.
+        # While fewer clients than one share wait, no source can exceed its share. So we count clients only after that.
         if self._held is None:
             self._held = Counter([self._source(each) for query in self._open.values() for each in query.clients])
         source = self._source(client)
@@ -447,20 +462,20 @@ class Forwarder:
             self._held[source] = self._held.get(source, 0) + 1
 
     def _answer_all(self, query: "_Query", answer: UpstreamAnswer) -> None:
-        """Answer everyone who waits for a question. Their places are free before the first one is answered."""
+        """Answer all clients that wait for a question. Free their places before the first reply."""
         clients, query.clients = query.clients, []
         self._waiting -= len(clients)
         if self._held is not None:
             self._count_gone(self._held, clients)
         for client in clients:
-            try:  # `_answer` for each takes 0.1 µs more
+            try:  # a call of `_answer` for each client would add 0.1 µs
                 self._reply(client, answer)
             except Exception as error:
                 self.counters.gone += 1
                 self._reply_failed(error)
 
     def _count_gone(self, held: dict[object, int], clients: Iterable[object]) -> None:
-        """Take clients off their sources' counts. Don't count any more when the crowd is half gone."""
+        """Subtract clients from the counts of their sources. Stop counting when less than half a share waits."""
         if self._waiting < self._share // 2:
             self._held = None
             return
@@ -472,7 +487,7 @@ class Forwarder:
                 held.pop(source, None)
 
     def _answer(self, client: object, answer: UpstreamAnswer) -> None:
-        """Answer a client. Its fate changes nothing for others."""
+        """Answer a client. If the reply fails, other clients aren't affected."""
         try:
             self._reply(client, answer)
         except Exception as error:
@@ -480,7 +495,7 @@ class Forwarder:
             self._reply_failed(error)
 
     def _slow_zone(self, qname: bytes, now: float) -> "_SlowZone | None":
-        """Return the zone of a name if upstreams are slow about it."""
+        """Return the zone of a name if upstreams are slow to answer for the zone."""
         zone = zone_of(qname)
         known = self._slow_zones.get(zone)
         if known is not None and now >= known.until and not known.held:
@@ -489,7 +504,7 @@ class Forwarder:
         return known if known is not None and known.questions >= SLOW_QUESTIONS else None
 
     def _note_slow(self, query: "_Query", now: float) -> None:
-        """Note that an open question has met a timeout."""
+        """Note that an open question had a timeout."""
         if query.is_slow:
             return
         query.is_slow = True
@@ -508,7 +523,7 @@ class Forwarder:
         known.questions += 1
 
     def _refresh(self, key: bytes, now: float) -> None:
-        """Fetch a cached answer anew. No client waits for it."""
+        """Ask for a cached answer again. No client waits for the new answer."""
         route = self._routes.find(key[QNAME])
         if route is None or key in self._open or len(self._open) >= self._limits.max_in_flight:
             return
@@ -518,7 +533,10 @@ class Forwarder:
         self._continue(query, now)
 
     def _probe_open_breakers(self, query: "_Query", now: float) -> None:
-        """Send a probe to an open upstream of a question's pool if one is due. Don't wait long if all are open."""
+        """Send a probe to an open upstream of the question's pool if a probe is due.
+
+        If all upstreams are open, shorten the deadline of the question.
+        """
         if query.pool.open_count() == len(query.pool.upstreams):
             query.deadline = min(query.deadline, now + SILENT_S)
             self._answer_stale(query, now)
@@ -529,13 +547,13 @@ class Forwarder:
     # Our own probes
 
     def _suspect(self, upstream: Upstream, now: float, *, of_errors: bool = False) -> None:
-        """Probe a server, if a probe is due, after a client's question got no reply or an error from it."""
+        """Probe a server after it gave a client's question no reply or an error. Do nothing if no probe is due."""
         if upstream.suspect(now):
             self._probe(upstream, now, of_errors=of_errors)
 
     def _probe(self, upstream: Upstream, now: float, *, of_errors: bool = False) -> None:
         query = _Query(_PROBE, _PROBE_ROUTE, Pool([upstream]), now + LONGEST_TIMEOUT_S)
-        query.done = query.is_probe = True  # nobody waits for it
+        query.done = query.is_probe = True  # no client waits for a probe
         query.of_errors = of_errors
         query.is_plain = upstream.is_plain_probe
         if not self._send(query, upstream, now, self._random_bits()):
@@ -547,7 +565,7 @@ class Forwarder:
         self._suspect(upstream, now, of_errors=query.of_errors)
 
     def _is_measurement(self, sent: "_Sent", now: float) -> bool:
-        """Return whether the time of a slow reply tells of the server rather than of a domain. Probe it if not."""
+        """Return whether a slow reply shows that the server is slow. If only a domain may be slow, probe the server."""
         query, upstream = sent.query, sent.upstream
         if query.is_probe or (not sent.timed_out and upstream.is_news(zone_of(query.qname))):
             return True
@@ -555,19 +573,20 @@ class Forwarder:
         return False
 
     def _continue(self, query: "_Query", now: float) -> None:
-        """Ask the next upstream. Give up if there is none and no reply is expected."""
+        """Ask the next upstream. Give up if no upstream is left and no reply can come."""
         if not self._attempt(query, now) and query.outstanding == 0:
             self._give_up(query, now)
 
     def _attempt(self, query: "_Query", now: float) -> bool:
-        """Ask the next upstream. Return False if there is none, or if enough packets were sent."""
+        """Ask the next upstream. Return False if no upstream is left, or after `MAX_ATTEMPTS` packets."""
         while query.attempts < MAX_ATTEMPTS:
             bits = self._random_bits()
             upstream = query.pool.choose(query.tried, now, bits)
             if upstream is None:
                 if query.tried == query.failed:
                     return False
-                # All were asked. A silent one may have lost a packet. One that gave an error would give it again.
+                # All upstreams were asked. We ask silent upstreams again, because a packet may be lost. We don't ask an
+                # upstream again that gave an error, because it would give the same error.
                 query.tried = query.failed
                 self._answer_stale(query, now)
                 continue
@@ -578,7 +597,7 @@ class Forwarder:
         return False
 
     def _try(self, query: "_Query", upstream: Upstream, now: float, bits: int) -> bool:
-        """Ask an upstream. Return False if nothing can be sent to it."""
+        """Ask an upstream. Return False if sending fails."""
         query.attempts += 1
         query.tried |= 1 << upstream.index
         if self._send(query, upstream, now, bits):
@@ -589,7 +608,7 @@ class Forwarder:
         return False
 
     def _send(self, query: "_Query", upstream: Upstream, now: float, bits: int, over_stream: bool = False) -> bool:
-        """Send a question to an upstream, by a random socket, with a random id and in random case."""
+        """Send a question to an upstream. Use a random socket, a random id and random case."""
         key = query.key
         question = key[QUESTION]
         cased = False
@@ -635,9 +654,9 @@ class Forwarder:
         return True
 
     def _hedge(self, sent: "_Sent", now: float) -> None:
-        """Ask a second upstream before the first one's timeout.
+        """Ask a second upstream before the timeout of the first upstream.
 
-        This is done for a share of the questions, or for all of them if the first upstream has gone silent.
+        Do so for a share of the questions. If the first upstream is silent, do so for all questions.
         """
         query = sent.query
         if not sent.attempt == query.attempts == 1 or not query.pool.has_another(query.tried):
@@ -679,7 +698,7 @@ class Forwarder:
                 self._answer_stale(query, now)
 
     def _ask_again(self, query: "_Query", upstream: Upstream, now: float, *, plainly: bool = False) -> None:
-        """Ask the same upstream without random case, which it doesn't keep, or without OPT, which it may not know."""
+        """Ask the same upstream in lower case, or without OPT if `plainly`. It may not support random case or OPT."""
         if query.done:
             return
         query.is_plain |= plainly
@@ -688,13 +707,13 @@ class Forwarder:
             self._failed(query, upstream, now)
 
     def _shows_no_edns(self, query: "_Query", upstream: Upstream, now: float) -> bool:
-        # Of a question that was then asked in lower case too, the case may have been the obstacle.
+        # If the question was also asked in lower case, the mixed case may have been the problem.
         return query.checks_case is None and upstream.answered_plainly(query.is_probe, now)
 
     def _checks_case(self, sent: "_Sent", response: Response | None, now: float) -> bool:
-        """Learn whether a server knows names in mixed case. Return True if this one is asked for again in lower case.
+        """Learn whether a server knows names in mixed case. `response` is None for an error.
 
-        `response` is None for an error.
+        Return True if the forwarder asks the question again in lower case.
         """
         query, upstream = sent.query, sent.upstream
         has_records = response is not None and response.answer.counts[:2] != b"\0\0"
@@ -718,7 +737,7 @@ class Forwarder:
         return True
 
     def _ask_over_stream(self, query: "_Query", upstream: Upstream, now: float) -> None:
-        """Ask the same upstream over TCP, unless its TCP is known to be dead."""
+        """Ask the same upstream over TCP. If its TCP failed recently, ask the next upstream."""
         if now >= upstream.tcp_lost_until:
             if self._send(query, upstream, now, self._random_bits(), over_stream=True):
                 return
@@ -738,7 +757,8 @@ class Forwarder:
             return
         over_stream = socket_of(sent.place) == STREAM
         if why is Unusable.CASE_CHANGED and not over_stream and upstream.spec.case is not Case.RANDOM:
-            # The reply isn't used. This question is asked again in lower case. A guess of the id alone gains no more.
+            # Don't use the reply, but ask the question again in lower case. An attacker who guesses only the id gains
+            # nothing more.
             self.counters.case_lost += 1
             if now >= upstream.case_lost_until and upstream.changed_case(socket_of(sent.place), now):
                 self._notice(Event.CASE_LOST, upstream)
@@ -747,7 +767,8 @@ class Forwarder:
             self._ask_again(query, upstream, now)
             return
         if packet[2] & 0x80 and packet[4:6] == b"\0\0" and packet[3] & 15:
-            # An error without the question. It may be a guess of the id alone: a real reply counts for a while.
+            # This is an error without the question. An attacker who guessed only the id may have sent it. So a real
+            # reply still counts for `BARE_ERROR_S`.
             if sent.has_opt and packet[3] & 15 in _NO_EDNS:
                 self._drop(sent)
                 self._ask_again(query, upstream, now, plainly=True)
@@ -759,7 +780,8 @@ class Forwarder:
                     self._attempt(query, now)
             return
         if why in _CUT and len(packet) > EDNS_SIZE and not over_stream:
-            # More octets than we had offered, cut off by our buffer, and without TC. A usable reply still counts.
+            # The reply is longer than we offered and has no TC bit, and our buffer cut it off. We ask over TCP.
+            # A usable reply still counts.
             if not sent.is_cut and not query.done:
                 self.counters.truncated += 1
                 sent.is_cut = True
@@ -776,13 +798,13 @@ class Forwarder:
         else:
             self.counters.wrong_question += 1
         if over_stream:
-            # Nobody can forge a message within the connection: it is the server's reply, and no other will come.
+            # Nobody can forge a message within the connection. The message is the server's only reply.
             self._drop(sent)
             if not query.done:
                 self._failed(query, upstream, now)
 
     def _answered_unusably(self, query: "_Query", upstream: Upstream, rcode: int, rtt_s: float, now: float) -> None:
-        """Ask another server once. The one that answered so is well, but its time isn't measured by this."""
+        """Ask another server once. Treat the first server as healthy, but don't use its reply time."""
         upstream.heard(rcode, rtt_s, now)
         self._learn(upstream, upstream.lives())
         if query.done:
@@ -803,7 +825,7 @@ class Forwarder:
             sent.query.outstanding -= 1
 
     def _failed(self, query: "_Query", upstream: Upstream, now: float) -> None:
-        """Go on with the next upstream. This one isn't asked the question again."""
+        """Ask the next upstream. Don't ask `upstream` this question again."""
         query.failed |= 1 << upstream.index
         query.tried |= 1 << upstream.index
         self._continue(query, now)
@@ -816,21 +838,21 @@ class Forwarder:
                 self._continue(query, now)
                 return
         for upstream in query.gave_errors:
-            # These gave errors to a question that can be answered.
+            # The upstream gave an error, but another upstream answered the same question.
             self._suspect(upstream, now, of_errors=True)
         self._finish(query, self._cache.store(query.key, response, now))
 
     def _give_up(self, query: "_Query", now: float) -> None:
-        """Answer a question that no upstream answers."""
-        if query.denial is not None:  # what was denied couldn't be asked for in lower case
+        """Answer a question when no upstream gives a usable answer."""
+        if query.denial is not None:  # no answer came in lower case, so use the denial
             denial, query.denial = query.denial, None
             self._answered(query, denial, now)
             return
         if query.attempts == 0 and not query.failed:
-            # No upstream was asked, so nothing is known about the question.
+            # The forwarder asked no upstream, so it knows nothing about the question.
             if all(upstream.loops for upstream in query.pool.upstreams):
                 failure = _NOBODY
-            else:  # every server's budget of packets is spent
+            else:  # all servers have used their packet budgets
                 self.counters.overflows += query.clients != []
                 failure = _SERVFAIL
         else:
@@ -843,7 +865,7 @@ class Forwarder:
                 failure = UpstreamAnswer(Rcode.SERVFAIL, _NO_RECORDS, b"", reason)
             self._cache.store_failure(query.key, failure, now)
         for upstream in query.gave_errors:
-            if not upstream.edns_answered:  # it may be the OPT that it gives errors to
+            if not upstream.edns_answered:  # OPT may be the reason for the error
                 self._suspect(upstream, now)
         if query.partial is None:
             self._answer_stale(query, now)
@@ -851,14 +873,17 @@ class Forwarder:
 
     def _finish(self, query: "_Query", answer: UpstreamAnswer) -> None:
         query.done = True
-        query.sents = ()  # they refer to the query: this leaves no cycle for the garbage collector
+        query.sents = ()  # remove the reference cycle between the query and its packets, for the garbage collector
         del self._open[query.key]
         if query.slow_zone is not None:
             query.slow_zone.held -= 1
         self._answer_all(query, answer)
 
     def _answer_stale(self, query: "_Query", now: float) -> None:
-        """Answer with the last known answer, if there is one. The question stays open, so that its answer is cached."""
+        """Send the last known answer to the waiting clients, if there is one.
+
+        The question stays open, so the cache can store a new answer.
+        """
         if query.stale is None:
             query.stale = self._cache.stale(query.key, now)
         if query.stale is not None:
@@ -877,7 +902,7 @@ class Forwarder:
 
 
 class _Query:
-    """A question that is open."""
+    """An open question."""
 
     __slots__ = (
         "attempts",
@@ -917,29 +942,30 @@ class _Query:
         self.clients: list[object] = []
         self.deadline = deadline
         self.sents: tuple[_Sent, ...] = ()
-        self.outstanding = 0  # packets that haven't timed out and have no reply
+        self.outstanding = 0  # packets without a reply and without a timeout
         self.attempts = 0
-        self.tried = 0  # a bit for each upstream's index that was asked in this round
-        self.failed = 0  # a bit for each upstream's index that isn't to be asked again
+        self.tried = 0  # has a bit for the index of each upstream that was asked in this round
+        self.failed = 0  # has a bit for the index of each upstream that must not be asked again
         self.gave_errors: Sequence[Upstream] = ()
-        self.rcode = 0  # of the last error
-        self.extended_error: int | None = None  # likewise
-        self.is_unusable = False  # whether a reply came that can't be used
-        self.partial: UpstreamAnswer | None = None  # a truncated answer: better than none if TCP fails
+        self.rcode = 0  # rcode of the last error
+        self.extended_error: int | None = None  # extended error code of the last error
+        self.is_unusable = False  # True after a reply that can't be used
+        self.partial: UpstreamAnswer | None = None  # a truncated answer, which we use if TCP fails
         self.network_error = False
-        self.stale: UpstreamAnswer | None = None  # the stale answer that clients have got meanwhile
-        self.is_plain = False  # asked without OPT, because a server didn't understand OPT
-        self.is_lower = False  # asked in lower case, because a reply had the name in another case
-        self.checks_case: Upstream | None = None  # asked in lower case to see whether this one denies mixed case
-        self.denial: Response | None = None  # its answer in mixed case
-        self.is_slow = False  # a packet of it has met a timeout
-        self.slow_zone: _SlowZone | None = None  # where it is counted
+        self.stale: UpstreamAnswer | None = None  # the stale answer that clients already got
+        self.is_plain = False  # True: ask without OPT, because a server didn't understand OPT
+        self.is_lower = False  # True: ask in lower case, because of an earlier reply to mixed case
+        # The upstream that we ask in lower case, to check whether it denies mixed case.
+        self.checks_case: Upstream | None = None
+        self.denial: Response | None = None  # the answer of `checks_case` in mixed case
+        self.is_slow = False  # True after a packet for the question had a timeout
+        self.slow_zone: _SlowZone | None = None  # the slow zone that counts this question
         self.is_probe = False
-        self.of_errors = False  # the reason for the probe: the server gave an error where another one answered
+        self.of_errors = False  # True if the reason for the probe was an error
         self.done = False
 
     def go_on(self, route: RouteSpec, pool: Pool) -> None:
-        """Start again with another route's servers, within the same deadline."""
+        """Start again with the servers of another route. The deadline stays the same."""
         self.route = route
         self.pool = pool
         self.attempts = self.tried = self.failed = self.rcode = 0
@@ -955,13 +981,13 @@ class _SlowZone:
     __slots__ = ("held", "questions", "until")
 
     def __init__(self) -> None:
-        self.held = 0  # open questions, of those that came after it was known to be slow
-        self.questions = 0  # that have met a timeout lately
+        self.held = 0  # open questions that came after the zone became slow
+        self.questions = 0  # questions that recently had a timeout
         self.until = 0.0
 
 
 class _Sent:
-    """A packet that may get a reply."""
+    """A packet to an upstream that may still get a reply."""
 
     __slots__ = (
         "attempt",
@@ -999,15 +1025,15 @@ class _Sent:
         self.cased = cased
         self.has_opt = has_opt
         self.sent_at = sent_at
-        self.due_at = due_at  # when to hedge, to try another server, or to forget it
-        self.is_cut = False  # a reply that was longer than offered has come
-        self.is_bare_error = False  # an error without the question has come
+        self.due_at = due_at  # time to hedge, to ask another server, or to forget the packet
+        self.is_cut = False  # True after a reply that was longer than we offered
+        self.is_bare_error = False  # True after an error without the question
         self.overdue = False
         self.timed_out = False
 
 
 def _partial(packet: bytes, question: bytes) -> UpstreamAnswer | None:
-    """Return the answer in a truncated reply. None if it has no records, or not whole ones."""
+    """Return the answer in a truncated reply. Return None if it has no answer records or an incomplete record."""
     response = parse_response(packet[:2] + bytes([packet[2] & ~2]) + packet[3:], question)
     if isinstance(response, Unusable) or response.answer.rcode or response.answer.counts[:2] == b"\0\0":
         return None
@@ -1015,21 +1041,21 @@ def _partial(packet: bytes, question: bytes) -> UpstreamAnswer | None:
 
 
 def _owner(query: _Query) -> bytes:
-    """Return what stands for the owner of a name, as those see it who would make its server look broken.
+    """Return a key for the owner of a name. `Upstream.denied_case` counts different owners.
 
-    The names of a route of its own are all its servers'.
+    For the default route, the key is the domain of the name. For another route, each name counts as an owner.
     """
     return zone_of(query.qname) if query.route.domain == name.ROOT else query.qname
 
 
 def zone_of(qname: bytes) -> bytes:
-    """Return what is taken for the domain of one owner: the last two labels of a wire name in lower case."""
+    """Return the last two labels of a wire name in lower case. We treat them as the domain of one owner."""
     suffixes = [qname, *name.ancestors(qname)]
     return suffixes[-3] if len(suffixes) > 2 else qname
 
 
 def _servers(pools: Sequence[Pool], route: RouteSpec | None) -> list[tuple[str, bool]]:
-    """Return the servers of a route, as far as answers depend on them."""
+    """Return the servers of a route. Each has the name and the AD trust, because these affect the answers."""
     return [] if route is None else sorted([(each.spec.name, each.trusts_ad) for each in pools[route.pool].upstreams])
 
 
@@ -1037,14 +1063,14 @@ _UNUSABLE_ANSWERS = (Unusable.MALFORMED, Unusable.TOO_MUCH, Unusable.LONG_CHAIN)
 _ANSWERS = frozenset([int(each) for each in (Rcode.NOERROR, Rcode.NXDOMAIN, Rcode.YXDOMAIN)])
 _MAX_SLOW_ZONES = 1000
 _CUT = frozenset(Unusable) - {Unusable.WRONG_QUESTION, Unusable.CASE_CHANGED}
-_PROBE = name.ROOT + NS.to_bytes(2) + CLASS_IN.to_bytes(2) + FLAG_OCTETS[0]  # as CoreDNS asks
+_PROBE = name.ROOT + NS.to_bytes(2) + CLASS_IN.to_bytes(2) + FLAG_OCTETS[0]  # CoreDNS uses the same question
 _PROBE_ROUTE = RouteSpec(name.ROOT, 0)
 _NO_RECORDS = bytes(4)
 _SERVFAIL = UpstreamAnswer(Rcode.SERVFAIL, _NO_RECORDS, b"")
 _REFUSED = UpstreamAnswer(Rcode.REFUSED, _NO_RECORDS, b"", Ede.NOT_AUTHORITATIVE)
 _NOBODY = UpstreamAnswer(Rcode.SERVFAIL, _NO_RECORDS, b"", Ede.NO_REACHABLE_AUTHORITY)
-_NO_EDNS = (Rcode.FORMERR, Rcode.NOTIMP, Rcode.BADVERS)  # from servers that don't know OPT (RFC 6891 section 7)
-# Header after the id, and OPT: by whether AD is wanted, whether OPT is sent, and the question's flags.
+_NO_EDNS = (Rcode.FORMERR, Rcode.NOTIMP, Rcode.BADVERS)  # replies of servers that don't know OPT (RFC 6891 section 7)
+# The header after the id, and the OPT record. The indices are: AD is wanted, OPT is sent, and the question's flags.
 _FRAMES = [
     [
         [
@@ -1060,5 +1086,6 @@ _FRAMES = [
     ]
     for wants_ad in (False, True)
 ]
-# 0x20 where a wire name in lower case has a letter. Length octets are at most 63, below the letters.
+# Maps a letter to 0x20 and other octets to 0, for a wire name in lower case. Length octets are at most 63, so they
+# aren't in the range of the letters.
 _LETTERS = bytes([0x20 if 97 <= octet <= 122 else 0 for octet in range(256)])

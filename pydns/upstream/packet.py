@@ -1,8 +1,8 @@
 """The two numbers that identify a packet to an upstream: its place, and its random number.
 
-The place says which upstream, socket and id the packet has. Each is a single number, because the forwarder makes both
-numbers for each packet. It looks up the place for each reply. This module names the fields of the numbers. Fast code
-shifts by these names, because each function call adds 0.1 µs to a miss.
+The place says which upstream, socket and id the packet has. The forwarder makes both numbers for each packet. It looks
+up the place for each reply. This module names the fields of the numbers. Fast code shifts by these names, because each
+function call adds 0.1 µs to a miss.
 """
 
 STREAM = 255  # socket index of the upstream's TCP or TLS connection

@@ -171,8 +171,8 @@ class Upstream:
         samples = self._samples
         samples.append(rtt_s)
         count = len(samples)
-        # To sort 64 numbers every 16 replies adds 0.03 µs to each reply. If reply times change, the percentile has the new
-        # level within 64 replies.
+        # To sort 64 numbers every 16 replies adds 0.03 µs to each reply. If reply times change, the percentile reaches
+        # the new level within 64 replies.
         if count < P95_EVERY or count % P95_EVERY == 0:
             self.p95_s = min(sorted(samples)[count * 95 // 100], LONGEST_TIMEOUT_S)
             self.timeout_s = _timeout_s(self.p95_s)
@@ -192,7 +192,7 @@ class Upstream:
         return Change.CLOSED
 
     def changed_case(self, socket_index: int, now: float) -> bool:
-        """Note a reply that changed the case of the name. Return whether we now believe that the server changes case."""
+        """Note a reply that changed the case of the name. Return whether we now believe that the server does so."""
         self.case_changed_on.add(socket_index)
         if len(self.case_changed_on) < CASE_CHANGES:
             return False
@@ -298,7 +298,7 @@ class Upstream:
         return True
 
     def suspect(self, now: float) -> bool:
-        """Return whether to send a probe after a client's question had a problem. The caller must report how it ends."""
+        """Return whether to send a probe after a client's question had a problem. The caller must report the result."""
         if self.is_open or self.probing or now < self.probe_at or not self.take(now):
             return False
         self.probing = True

@@ -24,7 +24,10 @@ class Routes:
     """Compiled routes. A choice costs one look-up per label, or no look-up if the only route is for the root."""
 
     def __init__(self, specs: Sequence[RouteSpec]) -> None:
-        """Compile the routes. If several routes have the same domain, the last route wins. The default route is the root."""
+        """Compile the routes. If several routes have the same domain, the last route wins.
+
+        The domain of the default route is the root.
+        """
         self._by_domain = {spec.domain.lower(): spec for spec in specs}
         self._excepted: dict[bytes, set[bytes]] = {}
         for domain, spec in self._by_domain.items():
