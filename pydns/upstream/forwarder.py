@@ -61,7 +61,8 @@ from pydns.upstream.pool import LONGEST_PAUSE_S, LONGEST_TIMEOUT_S, QUICK_S, TCP
 from pydns.upstream.routes import Routes, RouteSpec
 
 MAX_ATTEMPTS = 6  # packets for one question to one route, including hedges and repetitions
-# The forwarder saves hedges for at most this many questions. At the start it has the hedges for all these questions.
+# Each question adds a share of a hedge to a credit. The credit is at most the share of this many questions. The credit
+# is full at the start.
 HEDGE_WINDOW = 100
 SOCKET_S = 0.001  # how long we use one UDP socket; to wake up for many sockets added 1 µs to a miss
 SILENT_S = 0.8  # deadline of a question while the breakers of all servers of its route are open
@@ -266,7 +267,7 @@ class Forwarder:
             return
         response = parse_response(packet, sent.question)
         if response is Unusable.CASE_CHANGED and not sent.cased:
-            # We didn't send random case, so we accept the server's spelling of the question.
+            # We didn't send random case, so we accept any case in the server's copy of the question.
             response = parse_response(packet, packet[HEADER : HEADER + len(sent.question)])
         if isinstance(response, Unusable):
             self._received_unusable(sent, response, packet, now)
@@ -404,7 +405,7 @@ class Forwarder:
         """Apply routes and limits. Keep a cached answer if its name still goes to the same servers.
 
         Questions in flight continue with the old routes. The index of an `Upstream` always means the same server. If a
-        server was in the old pools, the new pools must use the same `Upstream`. A new server must have an unused index.
+        server was in the old pools, the new pools must use the same `Upstream`. A new server must have a new index.
         """
         for key in self._cache.questions():
             before, after = self._routes.find(key[QNAME]), routes.find(key[QNAME])
@@ -445,7 +446,7 @@ class Forwarder:
         if self._waiting >= self._limits.max_in_flight:
             self.counters.overflows += 1
             return False
-        # While fewer clients than one share wait, no source can exceed its share. So we count clients only after that.
+        # If fewer clients than one share wait, no source can exceed its share. We count clients only if more wait.
         if self._held is None:
             self._held = Counter([self._source(each) for query in self._open.values() for each in query.clients])
         source = self._source(client)

@@ -145,7 +145,7 @@ class Upstream:
         self.trouble = ""  # the reason why connections to the server fail
         self.loops = False  # True if the server sends our queries back to us; then we don't ask it
         self.observed: dict[int, list[float]] = {}  # rcode -> histogram of reply times (`metrics.totals`)
-        self.overdue = 0  # questions without a reply, since the server's last reply
+        self.overdue = 0  # overdue questions since the server's last reply
         self._heard_at = 0.0  # time of the last reply to a question
         self._failures = 0
         self._pause_s = FIRST_PAUSE_S
