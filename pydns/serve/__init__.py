@@ -5,9 +5,9 @@
         │ messages                                                      ▲ replies
         ▼                                                               │
     context.Batch.answer           one transaction for a batch, bugs become SERVFAIL ──► port.Observer (query log,
-        │ message                                                       ▲                late queries), if any is on
+        │ message                                                       ▲                late queries), if one is on
         ▼                                                               │
-    fast.Responder.respond         hit, simple denial, ready answer of upstreams ─────► reply
+    fast.Responder.respond         hit, simple denial, cached answer of upstreams ────► reply
         │ anything else                                                 ▲
         ▼                                                               │
     strict.StrictResponder         strict parser; FORMERR, NOTIMP, REFUSED ───────────► reply
@@ -15,17 +15,17 @@
         ▼                                                               │
     follow.Follower.follow         steps: alias, found, followed, denied, additional ─► reply
         │                          (commit.Commit has zones and SOAs; descent walks wildcards, cuts and DNAMEs)
-        │ a name that others answer
+        │ a name that upstreams answer
         ▼
     deferred.Asked                 returned by `respond`; `Batch.defer` takes it
         ▼
     recursion.Recursion.ask ──► upstream.forwarder ──► upstream_sockets ──► servers
-        ▲  chain.Chain: an answer leads to another name, here or there        │
+        ▲  chain.Chain: an answer leads to another name, ours or not          │
         │                                                                     ▼
     deferred.Waiting.answer ◄── upstream.forwarder ◄── upstream_sockets ◄── replies
         └──► port.reply_later, observers
 
-A new transport is a `Port`. A new observer is a row in `worker`. A new way to answer a name is a step in `follow`.
-A question that has to wait is returned as `Asked`. Answers that depend on the client take `Port.client`, in `fast` and
-`strict`.
+To add a transport, write a subclass of `Port`. To add an observer, add it to the tuple in `worker`. To add a way to
+answer a name, add a step in `follow`. The responder returns a question that has to wait as `Asked`. Code in `fast` and
+`strict` whose answer depends on the client reads `Port.client`.
 """

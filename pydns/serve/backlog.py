@@ -1,17 +1,19 @@
 """Limits the time that queries wait in a UDP socket: an answer that comes too late is wasted work.
 
-The queue is the receive buffer, whose length is in octets. A full buffer is 50 ms of work for a worker with a core to
-itself, but more than a second for one that a CPU limit leaves a twentieth. In an overload the buffer is always full,
-and every answer would come too late. Rules:
+The queue is the receive buffer of the socket. The kernel limits the queue in octets, not in time. A worker with a CPU
+core of its own answers a full buffer in 50 ms. A worker with a CPU limit of a twentieth of a core needs more than a
+second. In an overload the buffer is always full, so every answer would come too late. Rules:
 
-1. Nothing is done while one system call empties the queue, or datagrams wait for less than `_CROWDED_S`.
-2. An overload begins when a third of the queue is full, or datagrams have waited for more than `_LONGEST_S` for some
-   time. Then greedy clients (`pydns.serve.shares`) are restricted: the kernel drops all but a share of their datagrams,
-   and those that have waited for more than `_SHORT_S` are discarded. To discard one costs a tenth of an answer, to have
-   it dropped nothing. So the queue doesn't get full, and other clients lose nothing.
-3. If others send too much, what has waited for `_LONGEST_S` is discarded, whoever sent it. The buffer gets as short as
-   what is answered in half of that time, and the kernel drops the rest.
-4. Datagrams that came before this worker began waited for a restart. They are all answered.
+1. The worker does nothing while one system call empties the queue, or while datagrams wait less than `_CROWDED_S`.
+2. An overload begins when a third of the queue is full. It also begins when datagrams have waited longer than
+   `_LONGEST_S` for some time. Then the worker restricts the greedy clients (`pydns.serve.shares`). The kernel drops all
+   but a share of their datagrams. The worker discards their datagrams that have waited longer than `_SHORT_S`.
+   A discarded datagram costs a tenth of an answer. A datagram that the kernel drops costs the worker nothing.
+   So the queue doesn't become full, and other clients lose nothing.
+3. If the other clients send too much, the worker discards every datagram that has waited for `_LONGEST_S`, from any
+   client. It shrinks the buffer to the number of octets that it answers in half of that time. The kernel drops the
+   datagrams that don't fit.
+4. Datagrams that came before this worker began have waited for a restart. The worker answers all of them.
 """
 
 import socket
@@ -26,32 +28,32 @@ from pydns.serve.datagrams import BATCH, Inbox
 from pydns.serve.restriction import Restriction
 from pydns.serve.shares import Shares
 
-LOOK_S = 0.1  # how often to look
-_LONGEST_S = 0.4  # a quarter of the shortest common client timeout
-_SHORT_S = _LONGEST_S / 4  # as long as a worker with a CPU limit may have to pause
+LOOK_S = 0.1  # how often to call `look`
+_LONGEST_S = 0.4  # a quarter of the shortest client timeout in common use
+_SHORT_S = _LONGEST_S / 4  # a CPU limit may make a worker pause for this long
 _CROWDED_S = 0.01
-_COUNTED = 2  # every second datagram: to count all of them would cost more than 0.1 µs each
-_LASTING_S = 0.2  # a pause of the worker isn't an overload
-_LEAST = 64 << 10  # octets as the kernel counts them: 80 queries
-_QUERY_OCTETS = 832  # as the kernel counts a short query
-_SIOCGSTAMP = 0x8906  # arrival time of the datagram that was received last (socket(7))
+_COUNTED = 2  # count every second datagram: counting all of them would cost more than 0.1 µs each
+_LASTING_S = 0.2  # a shorter wait may be a pause of the worker, which isn't an overload
+_LEAST = 64 << 10  # the smallest buffer, in octets as the kernel counts them: 80 queries
+_QUERY_OCTETS = 832  # the size that the kernel counts for a short query
+_SIOCGSTAMP = 0x8906  # returns the arrival time of the datagram that was received last (socket(7))
 _TIMEVAL = struct.Struct("@ll")
 _SO_MEMINFO = 55  # asm-generic/socket.h
-_MEMINFO = struct.Struct("@II")  # of linux/sock_diag.h: octets in the queue, octets it may have
+_MEMINFO = struct.Struct("@II")  # from linux/sock_diag.h: octets in the queue, and the maximum of octets
 
 
 class Backlog:
-    """The queue of one socket."""
+    """The queue of datagrams of one socket."""
 
     def __init__(self, sock: socket.socket, inbox: Inbox, clock: Callable[[], float] = time.time) -> None:
-        """`inbox` is where datagrams are received. `clock` is Unix time, the clock of the kernel's time stamps."""
+        """`inbox` receives the datagrams. `clock` returns Unix time, which the kernel's time stamps use too."""
         self.sock = sock
         self._inbox = inbox
         self._shares = Shares()
         self._clock = clock
         self._arrived(0.0)  # from now on the kernel stamps datagrams
         self._began = clock()
-        self._seen = 0.0  # arrival of the datagram that was last at the look before
+        self._seen = 0.0  # arrival time of the newest datagram at the previous call of `look`
         self._restriction = Restriction(sock)
         self._answerable_before = 1.0
         self._begin_interval(clock())
@@ -60,17 +62,20 @@ class Backlog:
     def _end_crowd(self) -> None:
         self._is_overloaded = False
         self._shares.forget()
-        self._long_since = inf  # datagrams have waited for `_LONGEST_S`
+        self._long_since = inf  # time since which datagrams have waited longer than `_LONGEST_S`
 
     def _begin_interval(self, now: float) -> None:
-        """Count from now to the next look."""
+        """Reset the counts, which cover the time until the next call of `look`."""
         self._looked_at = now
         self._queued_before = self._queued()
-        self._waited = self._answered = self._discarded = 0  # datagrams of full batches that had to wait
-        self._is_late = False  # some were too old
+        self._waited = self._answered = self._discarded = 0  # counts of datagrams in full batches that had to wait
+        self._is_late = False  # whether some datagrams were too old
 
     def choose(self, messages: list[bytes]) -> list[bytes]:
-        """Return those of a full batch that are to be answered. The inbox then has their senders, in the same order."""
+        """Return the messages of a full batch that the worker should answer.
+
+        Afterwards the inbox contains the senders of these messages, in the same order.
+        """
         now = self._clock()
         arrived = self._arrived(now)
         waited_s = now - arrived
@@ -91,7 +96,7 @@ class Backlog:
         return chosen
 
     def _judge(self, waited_s: float, now: float) -> None:
-        """Find out whether there is an overload, and whose."""
+        """Find out whether there is an overload, and which clients cause it."""
         self._waited += BATCH
         self._long_since = min(self._long_since, now) if waited_s > _LONGEST_S else inf
         self._shares.count(self._inbox.senders(_COUNTED))
@@ -104,12 +109,12 @@ class Backlog:
                 self._restriction.extend(self._shares.greedy, share, now)
 
     def _answerable(self) -> float:
-        """Return what could be answered of all that has come since the last look."""
+        """Return the share of the datagrams since the last call of `look` that the worker could answer."""
         growth = max(self._queued() - self._queued_before, 0.0) * self._size() / _QUERY_OCTETS
         return (self._answered + BATCH) / (self._answered + BATCH + growth)
 
     def look(self, now: float) -> None:
-        """Adjust the buffer. To be called every `LOOK_S`. `now` is the time by `clock`."""
+        """Adjust the buffer. The caller calls this function every `LOOK_S`. `now` is the time from `clock`."""
         arrived = self._arrived(now)
         waited_s = 0.0 if arrived == self._seen else now - arrived
         self._seen = arrived
@@ -128,7 +133,7 @@ class Backlog:
         self._begin_interval(now)
 
     def _arrived(self, now: float) -> float:
-        """Return when the datagram that was received last arrived, or `now` if the kernel hasn't stamped one yet."""
+        """Return the arrival time of the last received datagram, or `now` if the kernel has no time stamp yet."""
         try:
             seconds, microseconds = _TIMEVAL.unpack(ioctl(self.sock, _SIOCGSTAMP, bytes(_TIMEVAL.size)))
         except OSError:
@@ -136,7 +141,7 @@ class Backlog:
         return float(seconds + microseconds / 1e6)
 
     def _queued(self) -> float:
-        """Return how full the queue is: 1 if nothing more finds room, 0 where the kernel doesn't tell."""
+        """Return the part of the queue that is full, from 0 to 1. Return 0 if the kernel doesn't report it."""
         try:
             octets, most = _MEMINFO.unpack(self.sock.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMINFO.size))
         except OSError:
@@ -147,4 +152,5 @@ class Backlog:
         return self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
 
     def _resize(self, size: int) -> None:
-        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, min(size // 2, RECEIVE_BUFFER))  # the kernel doubles
+        # The kernel doubles the size that we set.
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, min(size // 2, RECEIVE_BUFFER))

@@ -1,4 +1,4 @@
-"""A chain of CNAMEs that crosses between our zones and upstreams: what it has collected, and the name it is at."""
+"""A chain of CNAMEs that crosses between our zones and upstreams: the collected records, and the current name."""
 
 from collections.abc import Callable, Iterable
 
@@ -10,9 +10,10 @@ from pydns.serve.follow import MAX_CHASE
 
 
 class Chain:
-    """A question that is followed from name to name.
+    """A question whose answer leads from name to name.
 
-    Its records on the way are kept without compression, but for owners that are the client's own question.
+    The chain keeps the collected records without name compression. An owner that equals the client's qname is the
+    exception: it is a pointer to the question.
     """
 
     def __init__(
@@ -25,32 +26,32 @@ class Chain:
         go_on: "Callable[[Chain, bytes], None]",
         source: object = None,
     ) -> None:
-        """`finish` takes the whole answer, `go_on` asks for the name that an answer leads to.
+        """`finish` takes the whole answer. `go_on` asks for the name that an answer leads to.
 
-        `source` is what the client's share of the forwarder is counted by.
+        The forwarder counts the client's share by `source`.
         """
         self.source = source
         self._go_on = go_on
         self._client_qname = question[:-4].lower()
-        self.question = question  # the open one
+        self.question = question  # the question that has no answer yet
         self.qtype = int.from_bytes(question[-4:-2])
         self.bits = bits
         self._finish = finish
         self._seen = set(seen)
         self._records = b""
         self._count = 0
-        self._is_authentic = True  # all of it
+        self._is_authentic = True  # whether all records are authentic
         self.add(answers)
 
     def add(self, rrsets: Iterable[RRset]) -> None:
-        """Add records of ours to the answer."""
+        """Add records of our zones to the answer."""
         for rrset in rrsets:
             self._is_authentic = False
             self._records += self._wire(rrset)
             self._count += len(rrset.rdatas)
 
     def visit(self, qname: bytes) -> bool:
-        """Make `qname` the name that is asked for. False if it was before, or if the chain is too long."""
+        """Make `qname` the current name. Return False if the chain contains `qname` already or is too long."""
         if qname in self._seen or len(self._seen) > MAX_CHASE:
             return False
         self._seen.add(qname)
@@ -58,7 +59,7 @@ class Chain:
         return True
 
     def answered(self, answer: UpstreamAnswer) -> None:
-        """Take the answer to the open question."""
+        """Add the answer to the current question. Go on to the next name, or finish."""
         records = self._records + uncompressed(self.question, answer, self._client_qname)
         count = self._count + int.from_bytes(answer.counts[:2])
         self._is_authentic &= answer.is_authentic
@@ -71,13 +72,13 @@ class Chain:
             self._finish(UpstreamAnswer(*whole))
 
     def end(self, rcode: Rcode, authorities: Iterable[RRset] = (), error: Ede | None = None) -> None:
-        """Finish with what the table has, or because the chain is too long."""
+        """Finish without upstreams: with what the table contains, or because the chain is too long."""
         authority = b"".join([self._wire(rrset) for rrset in authorities])
         counts = self._count.to_bytes(2) + sum(len(rrset.rdatas) for rrset in authorities).to_bytes(2)
         self._finish(UpstreamAnswer(rcode, counts, self._records + authority, error))
 
     def _wire(self, rrset: RRset) -> bytes:
-        # A pointer to the question, which the client sees as it wrote it.
+        # With a pointer to the question, the client sees the owner in the spelling of its own query.
         owner = _TO_QUESTION if rrset.owner == self._client_qname else rrset.owner
         return _wire(owner, rrset)
 

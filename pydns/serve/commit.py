@@ -1,7 +1,7 @@
-"""The zones of the commit that is being read, and what was found out about names under it.
+"""The zones of the commit that the worker reads, and cached facts about names in this commit.
 
-Holds what depends on the commit, so that a new commit has one place to change. `pydns.serve.fast` reads it on its hot
-path, `pydns.serve.follow` and `pydns.serve.strict` on theirs.
+This module holds everything that depends on the commit, so a new commit changes only one place. The callers are
+`pydns.serve.fast` on its hot path, `pydns.serve.follow` and `pydns.serve.strict`.
 """
 
 from typing import TYPE_CHECKING, NamedTuple
@@ -20,14 +20,15 @@ from pydns.upstream.routes import Routes
 if TYPE_CHECKING:
     from pydns.table.reader import Cursor, Reader, Transaction
 
-_REFRESH_S, _RETRY_S, _EXPIRE_S = 7200, 1800, 86400  # for secondaries, as in CoreDNS
-_MAX_NAMES = 16_384  # half a kilobyte each; a search list makes some for each namespace that queries come from
-# Types and classes of questions whose denial is simple. Rule 3 of `pydns.serve.fast` misses some types of zone files.
+_REFRESH_S, _RETRY_S, _EXPIRE_S = 7200, 1800, 86400  # timers for secondary servers, as in CoreDNS
+_MAX_NAMES = 16_384  # half a kilobyte each; a search list causes a few names for each namespace that sends queries
+# Types and classes of questions whose denial is simple. In zones from files some types are not simple: a lookup for
+# them in `pydns.serve.fast` is a miss even if the record exists (rule 3 there).
 _SPECIAL = (SOA, OPT, IXFR, AXFR, ANY)
 ORDINARY = frozenset(rtype.to_bytes(2) + b"\0\1" for rtype in range(1, 256) if rtype not in _SPECIAL)
 _ORDINARY_IN_FILES = frozenset(each for each in ORDINARY if not is_lettered(int.from_bytes(each[:2])))
 
-Denials = tuple[Lists, Lists]  # rows that denials of a type are counted in: of names that exist, and of others
+Denials = tuple[Lists, Lists]  # rows that count the denials of a type: for names that exist, and for other names
 
 
 class Zone(NamedTuple):
@@ -35,41 +36,42 @@ class Zone(NamedTuple):
 
     tree: bytes  # tree key of the apex
     facts: ZoneFacts
-    text: str  # of the apex
+    text: str  # the apex as text
     apex_length: int
     authorities: dict[int, bytes]  # offset of the apex in the message -> the SOA record of a denial
     denials: tuple[dict[bytes, Denials], ...]  # by transport: type and class -> where denials are counted
-    is_complete: bool  # a name that the table lacks doesn't exist: it isn't one that has yet to be listed
+    is_complete: bool  # all names are listed, so a name that the table lacks doesn't exist
 
 
-# What is known of a name whose children are asked for: its tree key, its zone, whether a child that the table lacks
-# doesn't exist, and types and classes of questions whose denial is simple. A plain tuple: unpacked 0.02 µs sooner
-# than a NamedTuple.
+# The facts about a name that clients ask for children of: its tree key, its zone, whether every existing child is in
+# the table, and the types and classes of questions whose denial is simple. It is a plain tuple because Python unpacks
+# a plain tuple 0.02 µs faster than a NamedTuple.
 Parent = tuple[bytes, Zone, bool, frozenset[bytes]]
 
 
 class Commit:
-    """The commit of the transaction that was last begun. Not for use by several threads."""
+    """The commit of the latest transaction. Not safe for use by several threads."""
 
     def __init__(self, table: "Reader") -> None:
         self.facts = Facts(FORMAT, name.ROOT, [], 0, False, 0)
         self.transaction: Transaction | None = None
-        self.names: Cursor  # of that transaction
+        self.names: Cursor  # a cursor of `transaction`
         self.zones: dict[bytes, Zone] = {}  # apex -> zone
-        self.tail = 0  # from there on a question's octets tell its zone, mostly: domain, type and class
-        self.pod_tree = b""  # tree key of the name that pods' namespaces are below
-        # These two are kept as objects and cleared, so that the hot path can hold them.
-        self.parents: dict[bytes, Parent] = {}  # wire name -> what is known of it
-        self.foreign: set[bytes] = set()  # wire names below which nothing is ours
+        # Start of the last octets of a question: domain, type and class. These mostly identify the zone.
+        self.tail = 0
+        self.pod_tree = b""  # tree key of the name above the namespaces of pods
+        # The hot path holds references to the next two objects, so we clear them and never replace them.
+        self.parents: dict[bytes, Parent] = {}  # wire name -> facts about the name
+        self.foreign: set[bytes] = set()  # wire names without any names of ours below them
         self._table = table
         self._id = -1
-        self._above: set[bytes] = set()  # names above apexes, and above routes within zones
+        self._above: set[bytes] = set()  # names above an apex or above a route within a zone
         self._routes = Routes(())
-        self._has_routes_within = False  # whether a route has names of a zone
+        self._has_routes_within = False  # whether a route takes names of a zone
         self._zone_texts: dict[bytes, str] = {}  # name -> text of its zone
 
     def begin(self, transaction: "Transaction") -> None:
-        """Take up a transaction, and the facts of its commit if the commit is new."""
+        """Use a new transaction. If its commit is new, load the facts of the commit."""
         if transaction is self.transaction:
             return
         self.transaction = transaction
@@ -85,7 +87,7 @@ class Commit:
             self._take_zones(self.facts)
 
     def set_routes(self, routes: Routes) -> None:
-        """Take up the routes of upstreams. A route for a domain within a zone of ours has the names there."""
+        """Apply the routes of upstreams. A route for a domain within a zone of ours takes the names of that domain."""
         self._routes = routes
         self.foreign.clear()
         self._take_zones(self.facts)
@@ -101,14 +103,14 @@ class Commit:
         for zone in facts.zones:
             above = list(name.ancestors(zone.apex))
             is_clusters = not of_cluster.isdisjoint([zone.apex, *above])
-            if is_clusters and zone.is_static:  # the cluster may add the name at any moment, even in a file's zone
+            if is_clusters and zone.is_static:  # the cluster may add a name to a file's zone at any time
                 zone = msgspec.structs.replace(zone, ttl_s=min(zone.ttl_s, facts.ttl_s))
             is_complete = zone.is_known and zone.is_listed and (facts.synced or not is_clusters)
             tree, text = name.tree_key(zone.apex), name.to_text(zone.apex)
             denials: tuple[dict[bytes, Denials], ...] = tuple({} for _ in TRANSPORTS)
             self.zones[zone.apex] = Zone(tree, zone, text, len(zone.apex), {}, denials, is_complete)
             self._above.update(above)
-        # Zones that fall through ask upstreams for what they lack, so no route there is hidden.
+        # A zone that falls through asks upstreams for the names that it lacks, so routes within it work anyway.
         self._has_routes_within = False
         for domain in self._routes.domains - self.zones.keys():
             zone_around = self.innermost_zone(domain)
@@ -117,7 +119,11 @@ class Commit:
                 self._above.update(name.ancestors(domain))
 
     def zone_of(self, qname: bytes) -> Zone | None:
-        """Return the zone of ours that a name in lower case belongs to: the innermost, unless a route is longer."""
+        """Return the zone of ours that contains a name in lower case.
+
+        If several zones contain the name, the innermost zone counts. Return None if a route with a longer domain
+        takes the name.
+        """
         zone = self.innermost_zone(qname)
         if zone is None or not self._has_routes_within or zone.facts.falls_through:
             return zone
@@ -125,12 +131,12 @@ class Commit:
         return None if route is not None and len(route.domain) > len(zone.facts.apex) else zone
 
     def innermost_zone(self, qname: bytes) -> Zone | None:
-        """Return the innermost zone of ours that contains a name in lower case, whatever the routes are."""
+        """Return the innermost zone of ours that contains a name in lower case. Routes don't matter."""
         zone = self.zones.get(qname)
         return zone or next((self.zones[each] for each in name.ancestors(qname) if each in self.zones), None)
 
     def zone_text(self, reply: bytes) -> str:
-        """Return the zone that a reply of ours is counted under: a dot if its question is in none of ours."""
+        """Return the zone under which we count a reply of ours. Return a dot if no zone of ours contains the name."""
         qname = reply[HEADER : question_end(reply) - 4].lower()
         text = self._zone_texts.get(qname)
         if text is None:
@@ -142,9 +148,10 @@ class Commit:
         return text
 
     def learn(self, parent: bytes) -> Parent | None:
-        """Return what is known of a name, from now on also in `parents`, or note in `foreign` that it isn't ours.
+        """Return the facts about a name and add them to `parents`. If the name isn't ours, add it to `foreign`.
 
-        None if it isn't ours, or isn't a well-formed name in lower case, or there are zones or hosts below it.
+        Return None if the name isn't ours, if it isn't a well-formed name in lower case, or if zones or hosts are
+        below it.
         """
         zone = self.zones.get(parent)
         position, last = 0, len(parent) - 1
@@ -167,38 +174,41 @@ class Commit:
             learned = self.parents[parent] = tree, zone, zone.is_complete and not is_open, ordinary
             return learned
         if self.names.set_range(tree) and self.names.key().startswith(tree):
-            return None  # there are hosts
+            return None  # there are hosts below the name
         if len(self.foreign) >= _MAX_NAMES:
             self.foreign.clear()
         self.foreign.add(parent)
         return None
 
     def has_apex_within(self, tail: bytes) -> bool:
-        """Return whether an apex is longer than `tail` and ends with it: names that end so have several zones."""
+        """Return whether an apex is longer than `tail` and ends with it.
+
+        If so, names that end with `tail` can belong to different zones.
+        """
         return any(len(apex) > len(tail) and apex.endswith(tail) for apex in self.zones)
 
     def kind(self, tree: bytes) -> bytes | None:
-        """Return what the tree of names has at a tree key, or None."""
+        """Return the value at a key of the tree of names, or None."""
         assert self.transaction is not None
         return self.transaction.get(tree, db=self._table.names)
 
     def stored(self, owner: bytes, rtype: int) -> RRset:
-        """Return an RRset that is known to exist."""
+        """Return an RRset from the table. The caller knows that the RRset exists."""
         assert self.transaction is not None
         key = question(owner, rtype)
         return decompile(key, self.transaction.get(key, b""))[0]
 
     def first_type(self, owner: bytes) -> int | None:
-        """Return one of the types that a name has records of: the answer to ANY (RFC 8482 section 4.1).
+        """Return one record type of a name, for the answer to ANY (RFC 8482 section 4.1), or None.
 
-        A delegation has none but DS: its records are those of other servers.
+        DS is never returned: at a delegation DS is our only type, because other servers have the other records.
         """
         assert self.transaction is not None
         types = Tree(self._table, self.transaction).types(owner)
         return next((rtype for rtype in types if rtype != DS), None)
 
     def authority(self, zone: ZoneFacts, apex_at: int) -> bytes:
-        """Compose the SOA record of a denial, for a message that has the apex at `apex_at`."""
+        """Compose the SOA record of a denial, for a message that contains the apex at the offset `apex_at`."""
         pointer = (0xC000 | apex_at).to_bytes(2)
         names = [
             each[: -len(zone.apex)] + pointer if name.is_at_or_below(each, zone.apex) else each
@@ -212,7 +222,7 @@ class Commit:
         return RRset(zone.apex, SOA, zone.ttl_s, (zone.mname + zone.rname + self._soa_timers(zone),))
 
     def host_soa(self, qname: bytes) -> RRset:
-        """Return the SOA RRset for a host that is in no zone of ours: it is its own zone."""
+        """Return the SOA RRset for a host outside our zones. The name of the host is the apex."""
         return self.soa(msgspec.structs.replace(self.zones[self.facts.domain].facts, apex=qname))
 
     def _soa_timers(self, zone: ZoneFacts) -> bytes:
@@ -220,7 +230,7 @@ class Commit:
         return zone.soa_timers or of_cluster.timers()
 
     def is_pod_address(self, tree: bytes) -> bool:
-        """Return whether a name is directly below a namespace whose pods have names without being listed (insecure)."""
+        """Return whether a name is directly below a namespace in which each pod IP has a name (`pods: insecure`)."""
         at = len(self.pod_tree)
         if not tree.startswith(self.pod_tree) or len(tree) == at:
             return False

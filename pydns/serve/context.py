@@ -1,6 +1,6 @@
 """The one place that turns messages into replies: UDP, TCP and the worker's self-check all call `Batch.answer`.
 
-Also the last boundary for bugs that a message meets.
+This module also catches exceptions from bugs, so that a bug costs only one reply.
 """
 
 import socket
@@ -22,11 +22,11 @@ from pydns.upstream.cache import Cache
 if TYPE_CHECKING:
     from pydns.table.reader import Reader
 
-Defer = Callable[[Asked, Port, Any, float], None]  # with the peer, and the time that its query came
+Defer = Callable[[Asked, Port, Any, float], None]  # question, port, peer, and the time when the query came
 
 
 class Batch:
-    """Answers messages, several in one read transaction."""
+    """Answers several messages in one read transaction."""
 
     def __init__(self, table: "Reader", log: Log, meter: Meter, clock: Callable[[], float] = monotonic) -> None:
         self.transaction = table.transaction
@@ -35,17 +35,17 @@ class Batch:
         self.cache = Cache(model.CacheOptions())
         self.responder = Responder(table, self.cache.ready, LOOP_MARK, clock)
         self.defer: Defer = _defer_to_nobody
-        self.observers: list[Observer] = []  # those that are on; changed in place, ports hold the list
+        self.observers: list[Observer] = []  # observers that are on; ports hold this list, so change it in place
         self._clock = clock
         self._log = log
         self._reported: set[str] = set()
 
     def tally(self, protocol: str, family: int) -> Tally:
-        """Return the counts of a protocol and an address family, as the socket module has them."""
+        """Return the counts of a protocol and of an address family. `family` is a constant of the socket module."""
         return self.meter.tallies[TRANSPORTS.index((protocol, "2" if family == socket.AF_INET6 else "1"))]
 
     def answer(self, messages: Sequence[bytes], port: Port, came: float) -> None:
-        """Answer messages that came together by a port at `came`: send replies, and defer questions for others."""
+        """Answer messages that came together on a port at `came`: send replies, and defer questions for upstreams."""
         respond = self.responder.respond
         replies: list[bytes | None] = []
         port.replies = replies
@@ -66,14 +66,14 @@ class Batch:
             _observe(port, messages, came)
 
     def _fail(self, message: bytes, port: Port, error: Exception) -> bytes:
-        """Return the reply to a message that met a bug: its client gets SERVFAIL, and the bug is logged once."""
+        """Return SERVFAIL as the reply to a message that triggered a bug, and log the bug once."""
         self.report(message, error)
         reply = error_reply(message, Rcode.SERVFAIL)
         port.tally.count(".", len(message), reply)
         return reply
 
     def report(self, message: bytes, error: Exception) -> None:
-        """Log a bug that a message has met, once."""
+        """Log a bug that a message triggered. The same bug is logged only once."""
         self.meter.tallies[0].panicked()
         where = traceback.extract_tb(error.__traceback__)[-1]
         what = f"{type(error).__name__}: {error} at {where.filename}:{where.lineno}"

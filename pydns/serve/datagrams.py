@@ -1,8 +1,8 @@
 """Datagrams in batches: recvmmsg(2) and sendmmsg(2), which Python's socket module lacks.
 
-One system call handles up to `BATCH` datagrams, and no address is converted to a tuple and back. That saves a query 1.4
-of 5.2 µs (tests/bench/README.md). The kernel reads and writes buffers that are laid out once. A slice copies a datagram
-out of them as `bytes`, or into them. Knows no event loop and no DNS.
+One system call handles up to `BATCH` datagrams, and Python converts no address to a tuple and back. A query takes
+3.8 µs instead of 5.2 µs (tests/bench/README.md). The kernel reads and writes buffers that we lay out once. A slice
+copies a datagram from a buffer as `bytes`, or into a buffer. This module knows no event loop and no DNS.
 """
 
 import ctypes
@@ -15,16 +15,16 @@ from ctypes import addressof, byref, c_char, c_int, c_size_t, c_uint, c_void_p, 
 from errno import EAGAIN
 from typing import Any
 
-BATCH = 64  # datagrams a turn: fewer cost throughput, more delay TCP (tests/bench/README.md)
-SIZE = 2048  # octets of a datagram that is received: a longer one is cut off, which makes it malformed
-SEND_SIZE = 4096  # octets of a datagram that is sent, at most
+BATCH = 64  # datagrams per turn: fewer reduce throughput, more delay TCP (tests/bench/README.md)
+SIZE = 2048  # maximum of octets of a received datagram: the kernel cuts a longer datagram, which makes it malformed
+SEND_SIZE = 4096  # maximum of octets of a sent datagram
 NAME_LENGTHS = {socket.AF_INET: 16, socket.AF_INET6: 28}  # address family -> octets of an address
-_IP_AT = {16: (4, 8), 28: (8, 24)}  # octets of an address -> where the IP address is in it (ip(7), ipv6(7))
+_IP_AT = {16: (4, 8), 28: (8, 24)}  # octets of an address -> start and end of the IP address in it (ip(7), ipv6(7))
 
-_APART = 64  # octets between datagrams: with a power of two all would begin in one set of the CPU's cache
+_APART = 64  # octets between datagrams: with a power-of-two distance all would begin in the same CPU cache set
 _NAME_SIZE = 32  # octets for an address
-_CONTROL_SIZE = 64  # octets for control messages; a datagram's destination takes 36
-_NAMES = 0  # where the addresses begin
+_CONTROL_SIZE = 64  # octets for control messages; the destination of a datagram takes 36
+_NAMES = 0  # offset of the first address
 _CONTROLS = _NAMES + BATCH * _NAME_SIZE
 _DATAGRAMS = _CONTROLS + BATCH * _CONTROL_SIZE
 
@@ -53,12 +53,12 @@ class _Mmsghdr(ctypes.Structure):
 
 
 class _Slots:
-    """Memory for a batch: octets, address and control messages of each datagram, and the headers that point to them."""
+    """Memory for a batch: each datagram with its address and control messages, and the headers that point to them."""
 
     def __init__(self, size: int, name_length: int, control_length: int) -> None:
         stride = size + _APART
         self.memory = mmap.mmap(-1, _DATAGRAMS + BATCH * stride)  # unused pages cost nothing
-        self.starts = range(_DATAGRAMS, _DATAGRAMS + BATCH * stride, stride)  # of the datagrams
+        self.starts = range(_DATAGRAMS, _DATAGRAMS + BATCH * stride, stride)  # offsets of the datagrams
         self.headers = (_Mmsghdr * BATCH)()
         self._iovecs = (_Iovec * BATCH)()
         base = addressof(c_char.from_buffer(self.memory))
@@ -70,7 +70,8 @@ class _Slots:
                 header.name, header.name_length = base + _NAMES + place * _NAME_SIZE, name_length
             if control_length:
                 header.control, header.control_length = base + _CONTROLS + place * _CONTROL_SIZE, control_length
-        # A field of all headers as a sequence. Access takes 0.02 µs, through ctypes ten times that.
+        # Each attribute below is one field of all headers as a sequence. An access to a sequence takes 0.02 µs. An
+        # access through ctypes takes ten times as long.
         self.lengths = _column(self.headers, _Mmsghdr.length.offset, c_uint)
         self.names = _column(self.headers, _Msghdr.name.offset, c_void_p)
         self.control_lengths = _column(self.headers, _Msghdr.control_length.offset, c_size_t)
@@ -78,7 +79,7 @@ class _Slots:
 
 
 def _column(elements: "ctypes.Array[Any]", offset: int, kind: type[Any]) -> "memoryview[int]":
-    """Return the numbers of one kind that are at an offset of each element."""
+    """Return one field of all elements: the numbers of the type `kind` at the same offset of each element."""
     size = sizeof(kind)
     octets = memoryview(elements).cast("B")
     numbers = octets.cast("Q") if size == 8 else octets.cast("I")
@@ -86,10 +87,10 @@ def _column(elements: "ctypes.Array[Any]", offset: int, kind: type[Any]) -> "mem
 
 
 class Inbox:
-    """Takes datagrams from sockets, one socket after another."""
+    """Receives datagrams from sockets, one socket after another."""
 
     def __init__(self, name_length: int = 0, *, with_control: bool = False) -> None:
-        """Lay out the buffers, with room for senders' addresses and control messages if wanted."""
+        """Lay out the buffers, with optional room for the addresses of senders and for control messages."""
         self._slots = slots = _Slots(SIZE, name_length, _CONTROL_SIZE if with_control else 0)
         self._starts = slots.starts
         self._memory, self._headers, self._lengths = slots.memory, slots.headers, slots.lengths
@@ -101,9 +102,10 @@ class Inbox:
         self._addresses = [slice(at + first, at + end) for at in name_starts]
 
     def receive(self, fd: int) -> list[bytes]:
-        """Return the datagrams that have come, at most `BATCH`. Doesn't wait.
+        """Return the datagrams that have arrived, at most `BATCH`. The function doesn't wait.
 
-        With fewer than `BATCH`, none is left. Raises OSError for the error of a datagram that was sent before.
+        If it returns fewer than `BATCH`, the socket is empty. It raises OSError if the kernel reports the error of a
+        datagram that was sent earlier.
         """
         if self._room is not None:
             self._slots.control_lengths[:] = self._room  # the kernel has overwritten them with the lengths it used
@@ -117,17 +119,20 @@ class Inbox:
         return [memory[at : at + length] for at, length in zip(self._starts, self._lengths[:count], strict=False)]
 
     def name(self, place: int) -> bytes:
-        """Return the sender's address of one of the last datagrams, as the kernel writes it."""
+        """Return the sender's address of one of the last datagrams, in the format of the kernel."""
         at = _NAMES + place * _NAME_SIZE
         return self._memory[at : at + self._name_length]
 
     def senders(self, step: int = 1) -> list[bytes]:
-        """Return the octets of the IP address that came last at every `step`th place of a batch, zeros if none has."""
+        """Return the octets of the latest sender's IP address at every `step`th place of a batch.
+
+        A place that has not been used yet returns zeros.
+        """
         memory = self._memory
         return [memory[at] for at in self._addresses[::step]]
 
     def keep(self, places: Sequence[int]) -> None:
-        """Move the addresses and control messages of some of the last datagrams to the front. `places` ascend."""
+        """Move addresses and control messages of some of the last datagrams to the front. `places` is sorted."""
         memory, lengths = self._memory, self._slots.control_lengths
         for to, place in enumerate(places):
             for begin, size in (_NAMES, _NAME_SIZE), (_CONTROLS, _CONTROL_SIZE):
@@ -142,7 +147,7 @@ class Inbox:
 
 
 class Outbox:
-    """Sends datagrams by a socket, those of a batch together."""
+    """Sends the datagrams of a batch together over one socket."""
 
     def __init__(self, name_length: int = 0, *, with_control: bool = False) -> None:
         """Lay out the buffers. `name_length` is 0 for connected sockets. `with_control` adds control messages."""
@@ -156,16 +161,17 @@ class Outbox:
         self._failed: Callable[[int], bool]
 
     def aim(self, fd: int, failed: Callable[[int], bool]) -> None:
-        """Choose the socket, and the function that gets the error of each datagram that the kernel doesn't take.
+        """Set the socket and the error function. If the kernel rejects a datagram, `failed` receives the error.
 
-        If it returns True, the datagram is tried once more.
+        If `failed` returns True, the outbox tries to send the datagram once more.
         """
         self._fd, self._failed = fd, failed
 
     def put(self, datagram: bytes, name_at: int = 0) -> None:
-        """Queue a datagram of at most `SEND_SIZE` octets, for an address of `Inbox.names`; 0 if connected.
+        """Queue a datagram of at most `SEND_SIZE` octets, and send the batch if it is full.
 
-        That address must stay as it is until `send`. A batch that is full is sent at once.
+        `name_at` is an item of `Inbox.names`, or 0 for a connected socket. The address in the memory there must not
+        change before `send` is called.
         """
         place = self._count
         at = self._starts[place]
@@ -179,7 +185,7 @@ class Outbox:
             self.send()
 
     def put_for(self, datagram: bytes, name: bytes, control: bytes) -> None:
-        """Queue a datagram for an address that `Inbox.name` returned, with control messages."""
+        """Queue a datagram with control messages. `name` is an address that `Inbox.name` returned."""
         place = self._count
         at = _NAMES + place * _NAME_SIZE
         self._memory[at : at + len(name)] = name
@@ -190,7 +196,7 @@ class Outbox:
         self.put(datagram, self._own_names[place])
 
     def send(self) -> None:
-        """Send the queued datagrams. Doesn't wait: if the buffer is full, the error is EAGAIN."""
+        """Send the queued datagrams. The function doesn't wait: if the buffer is full, the error is EAGAIN."""
         count, self._count = self._count, 0
         done = 0
         has_failed = False

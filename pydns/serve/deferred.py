@@ -1,7 +1,7 @@
-"""Questions that are answered by others, later: what the responder returns for them, and how their reply leaves.
+"""Questions that upstreams answer later: the value that the responder returns for them, and the reply to the client.
 
-Upstreams answer them today. Whatever else makes a client wait is to return an `Asked` too, and to end it with
-`Waiting.answer`.
+Today only upstreams cause a wait. New code that makes a client wait must return an `Asked` too, and must end the wait
+with `Waiting.answer`.
 """
 
 from collections.abc import Sequence
@@ -17,17 +17,17 @@ from pydns.upstream.key import ASK_AD, ASK_CD, ASK_DO
 
 @final
 class Asked(NamedTuple):
-    """A question for others, and what the reply to its client needs."""
+    """A question for upstreams, and the data that the reply to the client needs."""
 
     id: bytes
-    question: bytes  # as sent
-    bits: int  # of ASK_DO, ASK_CD and ASK_AD
-    opt: bytes  # of the reply; empty if the query had none
-    limit: int  # octets of the reply
+    question: bytes  # as the client sent it
+    bits: int  # a combination of ASK_DO, ASK_CD and ASK_AD
+    opt: bytes  # the OPT record of the reply; empty if the query had none
+    limit: int  # maximum of octets of the reply
     query_octets: int
-    zone: str  # zone that it is counted under, as text: a dot if its name is in none of ours
+    zone: str  # the zone under which we count the query, as text: a dot if no zone of ours contains the name
     chain: Sequence[RRset] = ()  # CNAMEs of ours that lead out of our zones
-    onward: bytes = b""  # the name that they lead to, for upstreams to answer
+    onward: bytes = b""  # the name that the CNAMEs lead to, which upstreams answer
 
 
 class Waiting(NamedTuple):
@@ -36,12 +36,12 @@ class Waiting(NamedTuple):
     asked: Asked
     port: Port
     peer: Any  # `Port.peer` of the client
-    came: float  # when its query came
+    came: float  # time when the query of the client came
 
     def answer(self, answer: UpstreamAnswer, now: float | None) -> None:
-        """Send the reply and count it. `now` is None if the batch that the query came in is still being answered.
+        """Send the reply and count it. `now` is None if the worker is still answering the batch of the query.
 
-        If the reply is longer than the client takes, it has as many whole records as fit, and TC.
+        If the reply is longer than the client accepts, it contains as many whole records as fit, and TC is set.
         """
         asked, port, peer, came = self
         query_id, question, bits, opt, limit, query_octets, zone, chain, _ = asked
@@ -49,7 +49,7 @@ class Waiting(NamedTuple):
         if opt and extended_error is not None:
             opt = compose_opt(bool(bits & ASK_DO), 0, extended_error)
         head = _HEADS[bits & ASK_CD | (_FIRST_IS_OURS if chain else 0)][rcode]
-        if is_authentic and bits & (ASK_AD | ASK_DO):  # others don't know the bit (RFC 6840 section 5.8)
+        if is_authentic and bits & (ASK_AD | ASK_DO):  # other clients don't know AD (RFC 6840 section 5.8)
             head = head[:1] + bytes([head[1] | AD]) + head[2:]
         additionals = b"\0\1" if opt else b"\0\0"
         reply = _join((query_id, head, counts, additionals, question, records, opt))
@@ -68,8 +68,9 @@ class Waiting(NamedTuple):
 
 
 _join = b"".join
-_FIRST_IS_OURS = 1  # beside ASK_CD, as index of `_HEADS`
-# Flags and QDCOUNT, by CD and whether the first record is ours, then by rcode. Only questions with RD are deferred.
+_FIRST_IS_OURS = 1  # a bit in the keys of `_HEADS`, combined with ASK_CD
+# Flags and QDCOUNT. The key combines CD and whether the first record is ours; the index is the rcode. RD is always set,
+# because only questions with RD are deferred.
 _HEADS = {
     cd | ours: [reply_flags(RD | (CD if cd else 0), rcode, RA, AA if ours else 0) + b"\0\1" for rcode in range(16)]
     for cd in (0, ASK_CD)

@@ -1,6 +1,7 @@
 """Walks down a zone from its apex to a name, for zones with delegations, DNAMEs or wildcards.
 
-For names that the table lacks. Knows the tree of names. The records of a name are looked up by `pydns.serve.follow`.
+`pydns.serve.follow` calls this module for names that the table lacks, and looks up the records of a name itself. This
+module knows only the tree of names.
 """
 
 from typing import TYPE_CHECKING, NamedTuple
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Delegation(NamedTuple):
-    """The name is at or below a cut: other servers have it."""
+    """The name is at or below a zone cut, so other servers answer for it."""
 
     cut: bytes
     referral: bytes  # the compiled NS RRset, with glue
@@ -26,15 +27,15 @@ class Renamed(NamedTuple):
 
 
 class Wildcard(NamedTuple):
-    """The name doesn't exist and is synthesized from a wildcard (RFC 4592 section 2.2.1)."""
+    """The name doesn't exist, and a wildcard provides its records (RFC 4592 section 2.2.1)."""
 
     source: bytes
 
 
 def descend(names: "Cursor", apex_tree: bytes, tree: bytes) -> Delegation | Renamed | Wildcard | None:
-    """Return what applies to a name of a zone, both given as tree keys. None if it simply exists or doesn't.
+    """Return the delegation, DNAME or wildcard that applies to a name of a zone, or None if none applies.
 
-    Costs one or two seeks per label.
+    The caller passes the apex and the name as tree keys. The walk costs one or two seeks per label.
     """
     at = apex_tree
     while True:

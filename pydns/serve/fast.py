@@ -1,19 +1,20 @@
 """From a query to its reply: the hot path of a worker.
 
-The only file that gives up simplicity for speed. tests/reference.py says plainly what it does, and the two must agree
-on everything. What isn't ordinary goes to `pydns.serve.strict`. How it is fast (figures in tests/bench/README.md):
+This is the only file that gives up simplicity for speed. tests/reference.py implements the same behaviour in simple
+code, and both must agree on everything. This module passes every query that isn't ordinary to `pydns.serve.strict`.
+The code is fast for these reasons (figures in tests/bench/README.md):
 
-1. A header is compared whole: the ten octets after the id of an ordinary query are one of sixteen values, and a dict
-   gives the flags of its reply. Anything else goes to the strict path.
-2. The question is looked up as it came in, its name in lower case. The table has well-formed names only, so a hit
-   proves that the name is well formed, and nobody has to walk over its labels.
-3. For that the whole question is put in lower case, which is wrong for types 65 to 90 (HTTPS is 65, an "A", and becomes
-   97). The table has these and 97 to 122 under keys that are no question, so such a question is a miss here, and goes
-   to the strict path.
-4. A name that isn't ours is returned as the octets that came in: `Asked`, a tuple, is all that is made of it here.
-5. A name that doesn't exist costs one more lookup and one seek: with ndots:5 a pod asks for three such names
-   before one that does.
-6. A question's last octets tell the zone and type that it is counted under: a slice and a lookup.
+1. The code compares a header as a whole. In an ordinary query the ten octets after the id have one of sixteen values.
+   A dict returns the flags of the reply for each value. A query with another header goes to the strict path.
+2. The code looks up the question as octets, with the name in lower case. The table contains only well-formed names.
+   So a hit proves that the name is well formed, and the code doesn't walk over the labels.
+3. The code converts the whole question to lower case, which changes types 65 to 90. For example, HTTPS is 65, the
+   letter "A", and becomes 97. So the table stores types 65 to 90 and 97 to 122 under keys that equal no question.
+   A question for one of these types is a miss here, and goes to the strict path.
+4. For a name that isn't ours, the code only builds the tuple `Asked`, which contains the octets of the question.
+5. A name that doesn't exist costs one more lookup and one seek. This case is common: with ndots:5 a pod asks for three
+   names that don't exist before it asks for the right name.
+6. The last octets of a question identify the zone and the type for the counts. So counting costs a slice and a lookup.
 """
 
 from collections.abc import Callable
@@ -46,15 +47,15 @@ if TYPE_CHECKING:
     from pydns.metrics.meter import Tally
     from pydns.table.reader import Reader, Transaction
 
-Outcome = bytes | Asked | None  # a reply, a question for others, or silence
-_LAST_END = HEADER + name.MAX_NAME + 4  # where a question ends at the latest
+Outcome = bytes | Asked | None  # a reply, a question for upstreams, or no reply
+_LAST_END = HEADER + name.MAX_NAME + 4  # the largest offset at which a question can end
 _MAX_ROWS = 1024
-_join = b"".join  # 0.05 µs less than adding five pieces one by one
-_new = tuple.__new__  # 0.15 µs less than a NamedTuple's own constructor
+_join = b"".join  # 0.05 µs faster than adding five pieces one by one
+_new = tuple.__new__  # 0.15 µs faster than the constructor of a NamedTuple
 
-# What follows from the header of an ordinary query: flags of the reply to a hit, flags of an NXDOMAIN, whether there is
-# an OPT, whether it may be forwarded, and the bits ASK_CD and ASK_AD of its question for upstreams. A plain tuple: a
-# NamedTuple is taken apart in 0.02 µs more.
+# Facts that follow from the header of an ordinary query: flags of the reply to a hit, flags of an NXDOMAIN, whether
+# there is an OPT, whether the query may be forwarded, and the bits ASK_CD and ASK_AD of the question for upstreams.
+# It is a plain tuple because Python unpacks a plain tuple 0.02 µs faster than a NamedTuple.
 _Shape = tuple[bytes, bytes, bool, bool, int]
 
 
@@ -80,7 +81,7 @@ _PLAIN_OPTS = {b"\0\0\0\0\0\0": compose_opt(False), b"\0\0\x80\0\0\0": _OPT_WITH
 
 
 class Responder:
-    """Answers queries from one table, for one worker. Not for use by several threads."""
+    """Answers queries from one table, for one worker. Not safe for use by several threads."""
 
     def __init__(
         self,
@@ -89,7 +90,7 @@ class Responder:
         loop_mark: bytes = b"",
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        """`ready` are answers of upstreams; `loop_mark` begins the names of probes, which only this server asks for."""
+        """`ready` has cached answers of upstreams. Names of probes, which only we ask for, begin with `loop_mark`."""
         self._commit = commit = Commit(table)
         self._parents, self._foreign = commit.parents, commit.foreign
         rotation = Rotation()
@@ -102,16 +103,16 @@ class Responder:
         self._clock, self._shapes = clock, _SHAPES
 
     def configure(self, offered: bool, max_udp_size: int) -> None:
-        """Take up whether there are upstreams: if so, `respond` returns their questions as `Asked`."""
+        """Set whether we offer recursion. If we do, `respond` returns the questions for upstreams as `Asked`."""
         self._strict.max_udp_size = max_udp_size
         self._shapes = _SHAPES_WITH_RECURSION if offered else _SHAPES
         self._strict.offers_recursion = offered
 
     def respond(self, message: bytes, transaction: "Transaction", port: Port) -> Outcome:
-        """Return the reply to a message, the question if others are to answer it, or None where silence is right.
+        """Return the reply to a message, or an `Asked` if upstreams must answer, or None if no reply is right.
 
-        Never raises, whatever the bytes. `transaction` is a read transaction of the table; one serves a batch of
-        messages. The order of a name's addresses rotates from reply to reply.
+        The function never raises an exception, for any bytes. `transaction` is a read transaction of the table. The
+        caller uses one transaction for a batch of messages. The addresses of a name rotate from reply to reply.
         """
         shape = self._shapes.get(message[2:12])
         if shape is None:
@@ -128,15 +129,15 @@ class Responder:
             return self._strictly(message, transaction, port)
         asked = message[12:end]
         key = asked.lower()
-        compiled = transaction.get(key)  # answers for a class of clients would be under a key of their own
-        if compiled is not None:  # and what was looked up is a whole question, as the table has no others
+        compiled = transaction.get(key)  # answers for a class of clients would need a different key
+        if compiled is not None:  # a hit proves that `asked` is a whole question: the table has no other keys
             records = self._rotated(key, compiled) if compiled[0] else compiled[10:]
             if not opt:
                 reply = _join((message[:2], found, compiled[2:10], asked, records))
             else:
                 counts = compiled[2:8] + _one_more(compiled[8:10])
                 reply = _join((message[:2], found, counts, asked, records, opt))
-            try:  # costs nothing where it doesn't fail; where the lists end, the reply is longer than PLAIN_SIZE
+            try:  # costs nothing if no exception is raised; beyond the end of the lists a reply exceeds PLAIN_SIZE
                 queries, replies, dnssec_ok = port.tally.rows[key[self._commit.tail :]]
                 replies[len(reply)] += 1
             except (KeyError, IndexError):
@@ -146,8 +147,9 @@ class Responder:
                 dnssec_ok[0] += 1
             return reply
 
-        # A name that doesn't exist, or not with this type. All but its first label is a name that was asked about
-        # before, mostly: a namespace's. 1.2 µs less than walking over its labels.
+        # The name doesn't exist, or it doesn't have this type. The name without its first label is mostly a name that
+        # we know from an earlier query, such as the name of a namespace. Looking up that parent name is 1.2 µs faster
+        # than walking over the labels.
         commit = self._commit
         if transaction is not commit.transaction:
             commit.begin(transaction)
@@ -164,7 +166,7 @@ class Responder:
             if is_foreign and may_be_forwarded:
                 with_do = opt is _OPT_WITH_DO
                 ready = None if with_do or bits & ASK_CD else self._ready_answers.get(key)
-                store, clock = self._ready, self._clock  # calling an attribute of an instance costs 0.03 µs more
+                store, clock = self._ready, self._clock  # calling an instance's attribute costs 0.03 µs more
                 if ready is not None and ready.until > clock():
                     _, head, records, counted, turns = ready
                     store.hits += 1
@@ -192,7 +194,7 @@ class Responder:
         tree = parent_tree + key[:first]
         names = commit.names
         if names.set_range(tree) and (below := names.key()).startswith(tree):
-            if below == tree and names.value():  # an alias, a delegation: not PLAIN
+            if below == tree and names.value():  # an alias or a delegation, not PLAIN
                 return self._strictly(message, transaction, port)
             flags = found
             queries, replies, dnssec_ok = rows[0]
@@ -216,8 +218,8 @@ class Responder:
         return reply
 
     def _finish_hit(self, message: bytes, reply: bytes, end: int, transaction: "Transaction", port: Port) -> Outcome:
-        """Count a hit that has no row yet, or that is long: if it is too long, the strict path cuts it."""
-        size = min(int.from_bytes(message[end + 3 : end + 5]), self._strict.max_udp_size)  # 0 without OPT
+        """Count a hit that has no row yet or a long reply. If the reply is too long, the strict path truncates it."""
+        size = min(int.from_bytes(message[end + 3 : end + 5]), self._strict.max_udp_size)  # 0 if there is no OPT
         if len(reply) > max(port.limit, size):
             return self._strictly(message, transaction, port)
         self._commit.begin(transaction)
@@ -226,7 +228,7 @@ class Responder:
         return reply
 
     def _learn_row(self, key: bytes, tally: "Tally") -> None:
-        """Find where a hit is counted, and remember it where the end of the question tells."""
+        """Find the row that counts a hit. Keep the row if the end of the question identifies the zone."""
         zone = self._commit.zone_of(key[:-4])
         row = tally.row("." if zone is None else zone.text, int.from_bytes(key[-4:-2]), Rcode.NOERROR)
         end = key[self._commit.tail :]
@@ -237,7 +239,7 @@ class Responder:
 
 
 def _learn_denials(tally: "Tally", zone: Zone, type_and_class: bytes, ordinary: frozenset[bytes]) -> Denials | None:
-    """Find where denials are counted, if those of this type are simple."""
+    """Return the rows that count denials of a type, or None if denials of this type are not simple."""
     if type_and_class not in ordinary:
         return None
     rtype = int.from_bytes(type_and_class[:2])

@@ -1,15 +1,15 @@
-"""What our zones have for a name, found step by step. Not hot: it may be plain.
+"""Finds the records of our zones for a name, step by step. This code isn't on the hot path, so it is simple.
 
-For each name of a chain of CNAMEs the steps are tried in the order of `STEPS`. A step ends the search with
-`Found`, has it go on with the next name of the chain (`FOLLOW`), or leaves it to the next step (None). The steps of a
-query as a whole, and where a new one belongs:
+For each name of a chain of CNAMEs, `Follower` calls the steps in the order of `STEPS`. A step has three possible
+results. `Found` ends the search. `FOLLOW` continues the search with the next name of the chain. None passes the search
+to the next step. This table shows the steps by topic, and where to add a new step:
 
-    what is asked      `Search`: name and type in lower case, the chain so far. A client's class goes here
-    alias and rewrite  `descended`: DNAMEs, wildcards, delegations. A rewrite rule is a step before `found_here`
-    found here         `found_here`, `apex_soa`, `pod_address`
-    followed           `existing`: the CNAME at a name, then all steps again; `not_ours`: upstreams go on
-    denied             `existing` without the type, `denied`
-    additional         with `found_here`: compiled with the answer, or the glue of a delegation
+    question           `Search`: name in lower case, type, the chain so far. Add a client's class here
+    alias and rewrite  `descended`: DNAMEs, wildcards, delegations. Add a rewrite rule as a step before `found_here`
+    records            `found_here`, `apex_soa`, `pod_address`
+    next name          `existing` follows the CNAME at a name; `not_ours` leaves the name to upstreams
+    denial             `existing` if the name doesn't have the type; `denied` if the name doesn't exist
+    additional         `found_here` returns the compiled additional records; `descended` returns the glue
 """
 
 from collections.abc import Callable, Sequence
@@ -28,8 +28,8 @@ from pydns.table.layout import NodeKind
 if TYPE_CHECKING:
     from pydns.table.reader import Transaction
 
-MAX_CHASE = 10  # CNAMEs that are followed, as in CoreDNS
-_PENDING_TTL_S = 5  # of the denial for a name that will have an address soon
+MAX_CHASE = 10  # maximum of CNAMEs in a chain, as in CoreDNS
+_PENDING_TTL_S = 5  # TTL of the denial for a name that will have an address soon
 
 
 class Found(NamedTuple):
@@ -42,22 +42,22 @@ class Found(NamedTuple):
     authoritative: bool = True
     error: Ede | None = None
     is_referral: bool = False
-    # The name, lower case, that upstreams know more about. The rest is for clients that may not ask them.
+    # The name in lower case that upstreams should answer. If a client may not ask upstreams, it gets the other fields.
     onward: bytes = b""
 
 
-# Not NXDOMAIN, which would be cached: the name may not have been listed yet (RFC 8914 section 4.15).
+# SERVFAIL, because clients would cache an NXDOMAIN, and we may not have listed the name yet (RFC 8914 section 4.15).
 _NOT_READY = Found(Rcode.SERVFAIL, authoritative=False, error=Ede.NOT_READY)
 
 
 class Next(Enum):
-    """A result of a step that is neither `Found` nor None."""
+    """The result of a step that continues the search with another name."""
 
     FOLLOW = "the search goes on with the name that was put into it"
 
 
 class Search:
-    """A name that is looked for, and the CNAMEs that led to it."""
+    """The name that the follower looks for now, and the CNAMEs that led to this name."""
 
     __slots__ = ("chain", "qname", "qtype", "source", "transaction", "tree", "zone")
 
@@ -68,14 +68,14 @@ class Search:
         self.turn_to(qname)
 
     def turn_to(self, qname: bytes) -> None:
-        """Look for this name from now on."""
+        """Make `qname` the current name of the search."""
         self.qname = qname
-        self.source = qname  # the name that has the records: a wildcard, if `qname` is made from one
+        self.source = qname  # the name that owns the records: the wildcard, if a wildcard provides them for `qname`
         self.zone: Zone | None = None
         self.tree = b""
 
     def is_loop(self) -> bool:
-        """Return whether the chain has been at this name before."""
+        """Return whether the chain already contains the current name."""
         return any(self.qname == rrset.owner.lower() for rrset in self.chain)
 
 
@@ -85,16 +85,16 @@ class Follower:
     def __init__(
         self, commit: Commit, loop_mark: bytes = b"", turn: Callable[[bytes], int] = lambda _question: 0
     ) -> None:
-        """`loop_mark` begins the names of probes, which only this server asks for. `turn` counts a question's uses."""
+        """Names of probes, which only we ask for, begin with `loop_mark`. `turn` counts the uses of a question."""
         self._commit = commit
         self._turn = turn
         self._loop_mark = loop_mark
 
     def follow(self, qname: bytes, qtype: int, transaction: "Transaction") -> Found:
-        """Return what our zones have for a name in lower case, following CNAMEs within them.
+        """Return the records of our zones for a name in lower case, and follow CNAMEs within our zones.
 
-        The rcode is that of the last name (RFC 6604 section 2.1). A loop ends where it closes, and a chain that leaves
-        our zones where it leaves: the client gets the part that is known.
+        The last name of the chain determines the rcode (RFC 6604 section 2.1). The chain ends at a name that it already
+        contains, or at a name outside our zones. Then the client gets the part of the chain that we know.
         """
         self._commit.begin(transaction)
         search = Search(qname, qtype, transaction)
@@ -114,7 +114,7 @@ class Follower:
         raise AssertionError("the last step always ends the search")
 
     def found_here(self, search: Search) -> Found | None:
-        """Return the records that the table has for this name and type. For ANY, those of one type."""
+        """Return the records that the table contains for this name and type. For ANY, return one record type."""
         rtype = search.qtype if search.qtype != ANY else self._commit.first_type(search.source)
         if rtype is None:
             return None
@@ -127,9 +127,9 @@ class Follower:
         return Found(Rcode.NOERROR, [*search.chain, rrset], (), additionals)
 
     def not_ours(self, search: Search) -> Found | None:
-        """Leave a name that is in none of our zones to upstreams, unless it is a host.
+        """Leave a name outside our zones to upstreams, unless the name is a host.
 
-        Of a name that a route has within a zone, records of ours come first, whatever their type.
+        If a route within a zone takes the name, but we have records of any type for it, we answer the name ourselves.
         """
         qname, chain = search.qname, search.chain
         search.zone = self._commit.zone_of(qname)
@@ -150,7 +150,7 @@ class Follower:
         return Found(Rcode.REFUSED, authoritative=False, error=Ede.NOT_AUTHORITATIVE, onward=qname)
 
     def descended(self, search: Search) -> Found | Next | None:
-        """Take account of delegations, DNAMEs and wildcards, in zones that have some."""
+        """Apply delegations, DNAMEs and wildcards, in zones that contain them."""
         zone, qname = _zone(search), search.qname
         if zone.facts.is_plain:
             return None
@@ -159,7 +159,8 @@ class Follower:
             return _NOT_READY
         if isinstance(place, Delegation) and (search.qtype != DS or qname != place.cut):
             servers, glue = decompile(question(place.cut, NS), place.referral, TCP_SIZE)
-            # AA is for the CNAMEs of ours that lead there (RFC 1035 section 4.1.1).
+            # AA is set if CNAMEs of our zones lead to the delegation: AA refers to the first owner (RFC 1035 section
+            # 4.1.1).
             is_ours = bool(search.chain)
             return Found(Rcode.NOERROR, search.chain, [servers], glue, is_ours, is_referral=True, onward=qname)
         if isinstance(place, Renamed):
@@ -182,14 +183,14 @@ class Follower:
         return Next.FOLLOW
 
     def apex_soa(self, search: Search) -> Found | None:
-        """Return the SOA record of a zone, which the table has among its facts."""
+        """Return the SOA record of a zone. The table stores it in the facts of the commit, not as a record."""
         zone = _zone(search)
         if search.qtype not in (SOA, ANY) or search.qname != zone.facts.apex:
             return None
         return Found(Rcode.NOERROR, [*search.chain, self._commit.soa(zone.facts)])
 
     def existing(self, search: Search) -> Found | Next | None:
-        """Follow the CNAME of a name that exists, or deny that it has the type."""
+        """For a name that exists, follow its CNAME, or return NODATA."""
         names = self._commit.names
         if not (names.set_range(search.tree) and names.key().startswith(search.tree)):
             return None
@@ -206,7 +207,7 @@ class Follower:
         return Found(Rcode.NOERROR, search.chain, [soa])
 
     def pod_address(self, search: Search) -> Found | None:
-        """Make the records of a pod's name from the address in it (pods: insecure)."""
+        """Compose the records of a pod's name from the address in the name (`pods: insecure`)."""
         if not self._commit.is_pod_address(search.tree):
             return None
         address = undashed(name.labels_of(search.qname)[0])
@@ -218,7 +219,7 @@ class Follower:
         return Found(Rcode.NOERROR, search.chain, [self._commit.soa(_zone(search).facts)])
 
     def denied(self, search: Search) -> Found:
-        """Deny a name that doesn't exist, once the zone is complete."""
+        """Return NXDOMAIN for a name that doesn't exist, or SERVFAIL if the zone isn't complete yet."""
         zone = _zone(search)
         if not zone.is_complete:
             return _NOT_READY
@@ -238,5 +239,5 @@ STEPS: tuple[Callable[[Follower, Search], Found | Next | None], ...] = (
 
 
 def _zone(search: Search) -> Zone:
-    assert search.zone is not None  # after the step `not_ours`
+    assert search.zone is not None  # the step `not_ours` has set it
     return search.zone
