@@ -1,7 +1,7 @@
-"""Ports: a socket or a connection that queries arrive on, and the facts about its clients. Also their observers.
+"""Ports and their observers. A port is a socket or a connection on which queries arrive, and knows its clients.
 
-A port is made by the code that opened the socket and knows its protocol: a transport is a new subclass of `Port`.
-`pydns.serve.context.Batch.answer` turns the messages of a port into replies, whatever the port is.
+The code for a transport, such as UDP or TCP, makes its own ports. A new transport needs a new subclass of `Port`.
+`pydns.serve.context.Batch.answer` turns the messages of every kind of port into replies.
 """
 
 from collections.abc import Sequence
@@ -15,14 +15,14 @@ UDP_LIMIT, STREAM_LIMIT = PLAIN_SIZE, TCP_SIZE  # values of `Port.limit`
 
 
 class Client(NamedTuple):
-    """The sender of a query. What an answer may depend on goes here: its address, later its class and pod."""
+    """The sender of a query. The fields are the facts that an answer may depend on."""
 
     ip: str
     port: int
 
 
 class Port:
-    """A socket or a connection. It is asked for a client only where something depends on the client."""
+    """A socket or a connection. Callers ask for a client only if their result depends on the client."""
 
     __slots__ = ("deferred", "limit", "observers", "protocol", "replies", "tally")
 
@@ -30,23 +30,23 @@ class Port:
         self.protocol = protocol  # for logs: "udp", "tcp"
         self.limit = limit  # octets of a reply to a client that sends no EDNS
         self.tally = tally
-        self.observers = observers  # of this port; the worker changes its list in place
-        self.deferred = 0  # queries that were answered later, or will be
-        # Replies to the messages that came together, in their order; None is no reply, or none yet.
-        # While a message is being answered, its place among them is `len(replies)`.
+        self.observers = observers  # observers of this port; the worker changes this list in place
+        self.deferred = 0  # number of deferred queries, whether they have an answer yet or not
+        # Replies to the messages that came together, in the same order. None means no reply, or no reply yet.
+        # While the worker answers a message, the index of the message is `len(replies)`.
         self.replies: list[bytes | None] = []
 
     def reply_limit(self, edns: Edns | None, max_udp_size: int) -> int:
-        """Return how many octets a reply may have. Over a stream, EDNS changes nothing."""
+        """Return the maximum of octets of a reply. Over a stream, EDNS doesn't change the maximum."""
         return self.limit if edns is None else max(self.limit, min(edns.size, max_udp_size))
 
     @property
     def client(self) -> Client:
-        """The client whose message is being answered. Looked up each time: keep it if it is needed twice."""
+        """The client whose message the worker answers now. Each access looks up the client, so keep the result."""
         return self.client_at(self.peer(len(self.replies)))
 
     def peer(self, _place: int) -> Any:
-        """Return what `reply_later` needs to reach the client of the message at `place`."""
+        """Return the value that `reply_later` needs to reach the client of the message at `place`."""
         return None
 
     def client_at(self, peer: Any) -> Client:
@@ -54,29 +54,29 @@ class Port:
         raise NotImplementedError
 
     def source(self, peer: Any) -> object:
-        """Return the key by which clients get equal shares: the address of the client behind `peer`."""
+        """Return the address of the client at `peer`. The forwarder gives equal shares to clients by this key."""
         return self.client_at(peer).ip
 
     def send(self) -> None:
         """Send `replies`."""
 
     def reply_later(self, reply: bytes, peer: Any) -> None:
-        """Send a reply that was not ready when the others were."""
+        """Send a deferred reply."""
         raise NotImplementedError
 
 
 class Observer(Protocol):
-    """Sees what comes and leaves by ports: the query log, counts, traces. Any number may be on."""
+    """Receives the messages and replies of ports, for example for the query log. Several observers may be on."""
 
     @property
     def is_on(self) -> bool:
-        """Whether it wants to see anything. While it doesn't, it isn't called at all."""
+        """Whether the observer is on. The worker doesn't call an observer that is off."""
 
     def configure(self, config: Config) -> None:
-        """Take up the configuration in force."""
+        """Apply the configuration in force."""
 
     def received(self, port: Port, messages: Sequence[bytes]) -> None:
-        """See messages that came together, after they were answered or deferred."""
+        """Receive messages that came together, after the worker has answered or deferred them."""
 
     def replied(self, port: Port, peer: Any, reply: bytes, came: float) -> None:
-        """See a reply to a message that came at `came`."""
+        """Receive a reply to a message that came at `came`."""

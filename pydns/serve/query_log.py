@@ -1,7 +1,8 @@
-"""A line in the log for each query that the configuration wants one for (`log.queries`).
+"""Logs a line for each query that the configuration selects (`log.queries`).
 
-An observer of ports, called only while it is on. Lines wait in a bounded buffer and are written without waiting for
-their reader. Lines that don't fit are lost; how many is logged, at most every `_REPORT_S`.
+The query log is an observer of ports. The worker calls it only while it is on. Lines wait in a buffer of limited size.
+The worker never waits for the reader of the log. Lines that don't fit in the buffer are lost. The query log reports the
+number of lost lines, at most once every `_REPORT_S`.
 """
 
 import time
@@ -21,48 +22,48 @@ from pydns.log import Level, Log
 from pydns.serve.port import Port
 from pydns.stderr import PIECE
 
-_EVERY_S = 0.05  # how often waiting lines are written
-_MAX_WAITING = 256 << 10  # octets
+_EVERY_S = 0.05  # how often to write the waiting lines
+_MAX_WAITING = 256 << 10  # maximum of octets that wait
 _REPORT_S = 10.0
 _TC = 0x02
 
 
 class QueryLog:
-    """The lines of one worker."""
+    """The query log of one worker."""
 
     def __init__(self, log: Log, call_later: Callable[[float, Callable[[], None]], object]) -> None:
-        """`call_later` is the event loop's."""
+        """`call_later` is the method of the event loop."""
         self._log = log
         self._call_later = call_later
         self._chosen: Chosen | None = None
-        self._waiting: list[bytes] = []  # each at most a piece that is written at once
+        self._waiting: list[bytes] = []  # waiting lines, joined to pieces of at most `PIECE` octets
         self._octets = 0
         self._is_due = False
-        self._is_full = False  # the log, at the last write
+        self._is_full = False  # whether the log was full at the last write
         self._lost = 0
         self._reported_at = -_REPORT_S
 
     @property
     def is_on(self) -> bool:
-        """Whether any queries get a line."""
+        """Whether the configuration selects any queries."""
         return self._chosen is not None
 
     def configure(self, config: Config) -> None:
-        """Take up which queries get a line from now on."""
+        """Apply the configuration that selects the queries to log."""
         self._chosen = config.log.queries
 
     def received(self, port: Port, messages: Sequence[bytes]) -> None:
-        """Do nothing: a line is about a reply."""
+        """Do nothing: the query log writes a line when the reply is sent."""
 
     def replied(self, port: Port, peer: Any, reply: bytes, came: float) -> None:
-        """Log a reply to a query that came at `came`, if a line is wanted for it."""
+        """Log a query that came at `came` and its reply, if the configuration selects the query."""
         chosen = self._chosen
         if chosen is None or random() >= chosen.share:
             return
         rtype, rcode, _ = reply_facts(reply)
         if _class(reply, rcode) not in chosen.classes:
             return
-        qname = reply[HEADER : question_end(reply) - 4]  # none, where no question could be read
+        qname = reply[HEADER : question_end(reply) - 4]  # empty if the question was not readable
         if not any(name.is_at_or_below(qname or name.ROOT, zone) for zone in chosen.zones):
             return
         if self._octets >= _MAX_WAITING:
@@ -85,7 +86,7 @@ class QueryLog:
         if self._waiting and len(self._waiting[-1]) + len(line) <= PIECE:
             self._waiting[-1] += line
         else:
-            if not self._is_full:  # a pipe has room for 400 lines, and 0.05 s may bring more
+            if not self._is_full:  # a pipe has room for 400 lines, and more may come in 0.05 s
                 self.write()
             self._waiting.append(line)
         if not self._is_due:
@@ -120,5 +121,5 @@ def _class(reply: bytes, rcode: int) -> RcodeClass:
         return RcodeClass.DENIAL
     if rcode != Rcode.NOERROR:
         return RcodeClass.ERROR
-    # A truncated reply had answers.
+    # TC means that the reply had answers before it was truncated.
     return RcodeClass.SUCCESS if reply[7] or reply[6] or reply[2] & _TC else RcodeClass.DENIAL

@@ -1,6 +1,7 @@
-"""What the greedy clients of a UDP socket may have in an overload: the kernel lets a share of their datagrams pass.
+"""Restricts the greedy clients of a UDP socket in an overload: the kernel passes only a share of their datagrams.
 
-The share follows what the worker can answer: it grows until some of what has passed must be discarded.
+The restriction adapts the share to the speed of the worker. The share grows until the worker has to discard some of the
+datagrams that the kernel passed.
 """
 
 import socket
@@ -9,26 +10,27 @@ from pydns.serve import source_filter
 
 _AT_FIRST, _MUCH_MORE, _MORE, _LESS, _MUCH_LESS = 1.5, 3.0, 1.2, 0.8, 0.25  # factors of the share
 _MOST_AT_FIRST = 0.5
-# Discarded of the datagrams that waited: with fewer the worker may be idle, with more it works for nothing.
+# Discarded part of the datagrams that waited. Below `_FEW` the worker may be idle. Above `_MANY` the worker spends too
+# much work on datagrams that it discards.
 _FEW, _MANY = 0.1, 0.5
 _LEAST = 1 / 4096
-_NAMED_S = 30.0  # then greedy clients are named anew
-_DRAINED_S = 0.4  # by then a share shows its effect on a long queue
+_NAMED_S = 30.0  # after this time the restriction ends, and greedy clients are determined again
+_DRAINED_S = 0.4  # time until a new share has an effect on a long queue
 
 
 class Restriction:
-    """The restriction of one socket's clients. At rest there is none."""
+    """The restriction of the clients of one socket. Without an overload no client is restricted."""
 
     def __init__(self, sock: socket.socket) -> None:
-        self.greedy: frozenset[bytes] = frozenset()  # addresses of those that are restricted
+        self.greedy: frozenset[bytes] = frozenset()  # addresses of the restricted clients
         self.began = 0.0
         self._sock = sock
         self._share = 1.0
         self._changed = 0.0
-        source_filter.detach(sock)  # of the worker before
+        source_filter.detach(sock)  # removes the filter of the previous worker
 
     def extend(self, greedy: frozenset[bytes], share: float, now: float) -> None:
-        """Restrict more clients. `share` is what could be answered of all that has come lately."""
+        """Restrict more clients. `share` is the share of the latest datagrams that the worker could answer."""
         if not self.greedy:
             self.began = now
             self._share = min(self._share, share * _AT_FIRST, _MOST_AT_FIRST)
@@ -36,12 +38,12 @@ class Restriction:
         self._set(self._share, now)
 
     def adjust(self, now: float, waited: int, discarded: int, *, is_long: bool) -> None:
-        """Change the share. To be called from time to time while clients are restricted.
+        """Change the share. The caller calls this function at intervals while clients are restricted.
 
-        `waited` is the number of datagrams that had to wait since the last call, `discarded` that of those of them that
-        were discarded. `is_long` is whether many are in the queue now.
+        `waited` is the number of datagrams that had to wait since the last call. `discarded` is the number of these
+        datagrams that the worker discarded. `is_long` is True if the queue is long now.
         """
-        if now - self.began > _NAMED_S:  # the share is a good one to begin with
+        if now - self.began > _NAMED_S:  # the share is kept as the first share of the next restriction
             self.greedy = frozenset()
             source_filter.detach(self._sock)
         elif not waited:

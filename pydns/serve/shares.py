@@ -1,25 +1,25 @@
-"""Fair shares of a queue: which of its senders are greedy. Knows addresses and numbers, no sockets and no clock."""
+"""Fair shares of a queue: finds the greedy senders. This module knows addresses and counts, no sockets and no clock."""
 
 from collections import Counter
 from collections.abc import Sequence
 
-_JUDGED = 128  # datagrams from one judgement to the next
-_FAIR_SHARES = 2.0  # a sender may have so many times its fair share
-_MOST = 2 / 3  # of the datagrams, however few others there are
-_LEAST = 16  # datagrams: fewer may be chance
+_JUDGED = 128  # datagrams between two judgements
+_FAIR_SHARES = 2.0  # a sender with more than this multiple of its fair share is greedy
+_MOST = 2 / 3  # a sender with more than this part of all datagrams is greedy, even if there are few other senders
+_LEAST = 16  # a sender with at most this number of datagrams isn't greedy, because the number may be chance
 
 
 class Shares:
-    """The senders of a queue's last few hundred datagrams."""
+    """The senders of the last few hundred datagrams of a queue."""
 
     def __init__(self) -> None:
-        self.greedy: frozenset[bytes] = frozenset()  # those with more than twice the fair share
+        self.greedy: frozenset[bytes] = frozenset()  # senders with more than twice the fair share
         self._counts: Counter[bytes] = Counter()
         self._unjudged = 0
-        self._seen: set[bytes] = set()  # the first senders, also such as are hardly counted
+        self._seen: set[bytes] = set()  # the first two senders, even if `count` has not counted them
 
     def count(self, senders: Sequence[bytes]) -> None:
-        """Count datagrams by the addresses of their senders, and judge from time to time."""
+        """Count datagrams by the addresses of their senders, and judge after every `_JUDGED` datagrams."""
         self._counts.update(senders)
         self._unjudged += len(senders)
         self.see(senders)
@@ -27,22 +27,22 @@ class Shares:
             self.judge()
 
     def see(self, senders: Sequence[bytes]) -> None:
-        """Note that there are these senders, without counting their datagrams."""
+        """Record senders without counting their datagrams."""
         if len(self._seen) < 2:
             self._seen.update(senders)
 
     def forget(self) -> None:
-        """Forget what was counted."""
+        """Reset the counts and the greedy senders."""
         self.greedy = frozenset()
         self._counts.clear()
         self._unjudged = 0
 
     def judge(self) -> None:
-        """Find out which senders are greedy. To be called when that begins to matter."""
+        """Find the greedy senders. Callers also call this function when an overload begins."""
         counts = self._counts
         most = max(counts.total() * min(_FAIR_SHARES / len(counts), _MOST), _LEAST)
         is_alone = len(self._seen) < 2
         self.greedy = frozenset(() if is_alone else (each for each, count in counts.items() if count > most))
-        # What came before counts half. This bounds the counts too.
+        # Halve the counts, so that older datagrams count less. This also limits the size of the counts.
         self._counts = Counter({each: count // 2 for each, count in counts.items() if count > 1})
         self._unjudged = 0

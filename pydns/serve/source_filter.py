@@ -1,6 +1,7 @@
-"""A filter of a UDP socket that drops most datagrams of some clients in the kernel: classic BPF (packet(7), socket(7)).
+"""A classic BPF filter that makes the kernel drop most datagrams of some clients (packet(7), socket(7)).
 
-It runs before a datagram takes room in the queue, so what it drops costs the worker nothing. Needs no privilege.
+The kernel runs the filter before a datagram enters the queue of the UDP socket. So a dropped datagram costs the worker
+nothing. The filter needs no privilege.
 """
 
 import ctypes
@@ -9,18 +10,18 @@ import struct
 from collections.abc import Iterable
 from contextlib import suppress
 
-MOST = 16  # clients that a filter names
+MOST = 16  # maximum of clients in a filter
 _SO_ATTACH_FILTER, _SO_DETACH_FILTER = 26, 27  # asm-generic/socket.h
 _STEP = struct.Struct("@HBBI")  # linux/filter.h: code, steps to skip if true and if false, operand
 _PROGRAM = struct.Struct("@HP")
 _LOAD, _IS_EQUAL, _IS_AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06  # linux/bpf_common.h
 _NETWORK_HEADER, _RANDOM = 0xFFF00000, 0xFFFFF000 + 56  # linux/filter.h: SKF_NET_OFF, SKF_AD_OFF + SKF_AD_RANDOM
-_SOURCE_AT = {4: 12, 16: 8}  # octets of an address -> where the IP header has the sender's
+_SOURCE_AT = {4: 12, 16: 8}  # octets of an address -> offset of the sender's address in the IP header
 _DROP, _KEEP = (_RETURN, 0, 0, 0), (_RETURN, 0, 0, 0xFFFFFFFF)
 
 
 def attach(sock: socket.socket, addresses: Iterable[bytes], share: float) -> None:
-    """Keep only a share of what some addresses send, at random. Does nothing where the kernel refuses."""
+    """Keep only a random share of the datagrams from some addresses. Do nothing if the kernel rejects the filter."""
     steps = _program(list(addresses)[:MOST], share)
     buffer = ctypes.create_string_buffer(steps, len(steps))
     with suppress(OSError):

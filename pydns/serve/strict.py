@@ -1,6 +1,7 @@
-"""The strict path of a query: everything that isn't ordinary. It may take its time, within bounds.
+"""The strict path, for every query that isn't ordinary. It may be slower than the hot path, but its time is limited.
 
-Parses the whole message, refuses what is refused, and composes what `pydns.serve.follow` finds.
+The strict path parses the whole message, rejects queries that we don't answer, and composes replies from the records
+that `pydns.serve.follow` finds.
 """
 
 from typing import TYPE_CHECKING
@@ -32,30 +33,30 @@ from pydns.upstream.key import ASK_AD, ASK_CD, ASK_DO
 if TYPE_CHECKING:
     from pydns.table.reader import Transaction
 
-_TURNS = 1024  # questions share counters of turns by their hash
-_MOST_VARIANTS = 8  # kept of an answer: composing one takes 2 µs a record
-_LONGEST_ANEW = 16 * 1024  # octets of an answer that is composed anew: 150 SRV records and their addresses
-_ROOM = 8 * 1024 * 1024  # octets of all variants that are kept
+_TURNS = 1024  # number of counters; questions with the same hash modulo this number share a counter
+_MOST_VARIANTS = 8  # maximum of kept variants of an answer: composing a variant takes 2 µs per record
+_LONGEST_ANEW = 16 * 1024  # octets of the longest answer that we compose again: 150 SRV records and their addresses
+_ROOM = 8 * 1024 * 1024  # maximum of octets of all kept variants
 _NOTHING: tuple[bytes, list[bytes]] = (b"", [])
 
 
 class Rotation:
-    """Counts how often questions were answered, so that each reply begins with another of their addresses."""
+    """Counts the answers to each question, so that each reply begins with a different address."""
 
     def __init__(self) -> None:
         self._turns = [0] * _TURNS
-        # Key -> compiled answer, and its rotations that were used, for answers that aren't of records of one length.
+        # Key -> compiled answer and its rotations that were used. Only for answers whose records differ in length.
         self._variants: dict[bytes, tuple[bytes, list[bytes]]] = {}
         self._room = _ROOM
 
     def turn(self, key: bytes) -> int:
-        """Count a use of an answer. Return the number of uses."""
+        """Count a use of an answer, and return the number of uses."""
         slot = hash(key) % _TURNS
         turn = self._turns[slot] = self._turns[slot] + 1
         return turn
 
     def records(self, key: bytes, compiled: bytes) -> bytes:
-        """Return the records of a compiled answer that is rotated."""
+        """Return the records of a compiled answer in the next rotation."""
         slot = hash(key) % _TURNS
         turn = self._turns[slot] = self._turns[slot] + 1
         length = compiled[1]
@@ -70,7 +71,7 @@ class Rotation:
         return self._anew(key, compiled, turn)
 
     def _anew(self, key: bytes, compiled: bytes, turn: int) -> bytes:
-        """Compose the records of an answer in another order, and keep them."""
+        """Compose the records of an answer in another order, and keep the result."""
         if len(compiled) > _LONGEST_ANEW:
             return compiled[RECORDS:]
         count = int.from_bytes(compiled[4:6])
@@ -88,7 +89,7 @@ class Rotation:
 
 
 class StrictResponder:
-    """Answers any message, whatever the bytes."""
+    """Answers messages that may contain any bytes."""
 
     def __init__(self, commit: Commit, follower: Follower, rotation: Rotation) -> None:
         self.offers_recursion = False
@@ -98,7 +99,7 @@ class StrictResponder:
         self._rotation = rotation
 
     def respond(self, message: bytes, transaction: "Transaction", port: Port) -> bytes | Asked | None:
-        """As `pydns.serve.fast.Responder.respond`."""
+        """Return a reply, an `Asked`, or None. The contract is the same as for `pydns.serve.fast.Responder.respond`."""
         reply = self._respond(message, transaction, port)
         if reply is None:
             port.tally.ignored()
@@ -144,7 +145,7 @@ class StrictResponder:
         )
 
     def _compose_compiled(self, query: Query, compiled: bytes, limit: int) -> bytes:
-        """Compose the reply to a hit from its compiled answer: decompiling thousands of records would take too long."""
+        """Compose the reply to a hit from its compiled answer. Decompiling thousands of records would take too long."""
         opt = _opt(query)
         key = question(query.qname, query.qtype)
         octets = self._rotation.records(key, compiled) if compiled[0] else compiled[RECORDS:]
