@@ -1,7 +1,8 @@
-"""Questions for others: from `Asked`, which the responder returns, to the reply of its client, by way of upstreams.
+"""Answers questions with the help of upstreams: takes an `Asked` from the responder, and sends the reply to the client.
 
-Connects the forwarder, which knows no sockets, to the sockets of upstreams and to the log. Applies configurations.
-Goes on where an answer leads to another name. The clock, randomness and sockets are passed in.
+This module connects the forwarder, which knows no sockets, to the sockets of upstreams and to the log. It applies
+configurations. If an answer leads to another name, this module looks up that name. The caller passes in the clock,
+randomness and sockets.
 """
 
 import asyncio
@@ -38,13 +39,13 @@ from pydns.upstream.pool import Upstream
 from pydns.upstream.routes import Routes
 
 TICK_S = 0.01  # how often to call `Forwarder.tick` while questions are open
-CONFIG_S = 0.25  # how often to look for another configuration
-SUSPICION_S = 1.0  # how often queries that resemble ours make us ask an upstream whether it leads back to us
-PROBE_S = 30.0  # how often to ask an upstream that leads back to us whether it still does
-_SHORTEST_S, _LONGEST_S, _FAILED_S = 5.0, 3600.0, 5.0  # until a server's name is resolved again
-_REPEATS_S = 30.0  # how often to log replies of one server that can't be used, for each reason
+CONFIG_S = 0.25  # how often to look for a new configuration
+SUSPICION_S = 1.0  # minimum time between two probes of an upstream because of queries that resemble ours
+PROBE_S = 30.0  # how often to probe an upstream that forwards our queries back to us
+_SHORTEST_S, _LONGEST_S, _FAILED_S = 5.0, 3600.0, 5.0  # time until we resolve the name of a server again
+_REPEATS_S = 30.0  # how often to log unusable replies of one server, for each reason
 _CLASS_IN = CLASS_IN.to_bytes(2)
-_MAX_SOCKETS = 1024  # to all upstreams: some systems allow few open files
+_MAX_SOCKETS = 1024  # maximum of sockets to all upstreams together: some systems allow few open files
 
 
 class Recursion:
@@ -60,7 +61,11 @@ class Recursion:
         random: Callable[[int], bytes] = os.urandom,
         sockets: Callable[..., Upstreams] = Upstreams,
     ) -> None:
-        """`clock` is monotonic, in seconds; `random` returns that many octets; `sockets` makes those to upstreams."""
+        """Take the parts that tests replace.
+
+        `clock` returns monotonic time in seconds. `random` takes a number and returns as many random octets. `sockets`
+        makes the sockets to upstreams.
+        """
         self._clock = clock
         self._batch = batch
         self._responder = batch.responder
@@ -70,15 +75,16 @@ class Recursion:
         self._sockets = sockets(loop, self._received, self._unreachable)
         self._servers = servers.Servers()
         self._upstreams: dict[int, Upstream] = {}
-        self._raw = b""  # the configuration in force, as read from the table
+        self._raw = b""  # the configuration in force, as stored in the table
         self._config = model.Config(upstreams=())
         self._addresses: dict[bytes, _ServerName] = {}
-        self._looping: dict[int, float] = {}  # index of an upstream that leads back to us -> when to probe it again
-        self._suspected: dict[int, float] = {}  # index of an upstream -> when it was last suspected to lead back to us
-        self._refusals: dict[tuple[int, Unusable], tuple[float, int]] = {}  # when logged, and how many since then
+        self._looping: dict[int, float] = {}  # index of an upstream that forwards to us -> time of the next probe
+        self._suspected: dict[int, float] = {}  # index of an upstream -> time of the latest suspicion of a loop
+        # Upstream and reason -> time of the latest log line, and the number of unusable replies since that time.
+        self._refusals: dict[tuple[int, Unusable], tuple[float, int]] = {}
         self._ticking = False
         self._swept_at = 0.0
-        self._at_once = False  # whether a reply sent now comes from the cache: its time is counted with its batch
+        self._at_once = False  # whether a reply sent now comes from the cache, so the batch counts its time
         self.forwarder = Forwarder(
             Routes(()),
             (),
@@ -95,7 +101,7 @@ class Recursion:
         )
 
     def ask(self, asked: Asked, port: Port, peer: object, came: float) -> None:
-        """Answer a question that came by a port, now or later. A batch of that port is being answered."""
+        """Answer a question from a port, now or later. The worker is still answering a batch of this port."""
         now = self._clock()
         client = _new(Waiting, (asked, port, peer, came))
         self._at_once = True
@@ -109,7 +115,7 @@ class Recursion:
             self._tick_later()
 
     def _reply(self, client: Any, answer: UpstreamAnswer) -> None:
-        """Take an answer from the forwarder, for a client that waits, a `Chain` or a `_Probe`."""
+        """Pass an answer of the forwarder to its receiver: a waiting client, a `Chain` or a `_Probe`."""
         if type(client) is not Waiting:
             client.answered(answer)
         elif answer.onward:
@@ -142,7 +148,7 @@ class Recursion:
             chain.end(Rcode.NOERROR)
 
     def _look_up(self, qname: bytes, qtype: int, finish: Callable[[UpstreamAnswer], None]) -> None:
-        """Resolve a name for ourselves, as for a client."""
+        """Resolve a name for the worker itself, in the same way as for a client."""
         self.go_on(Chain(qname + qtype.to_bytes(2) + _CLASS_IN, 0, (), (), finish, self.go_on), qname)
 
     # Replies of upstreams
@@ -197,7 +203,10 @@ class Recursion:
         self._log(event.value, level=level, upstream=upstream.spec.name)
 
     def _refused(self, upstream: Upstream, why: Unusable, qname: bytes) -> None:
-        """Log a reply that can't be used: the first with its reason, and how many came in the next `_REPEATS_S`."""
+        """Log an unusable reply and its reason, at most once every `_REPEATS_S` for each upstream and reason.
+
+        The log line contains the number of unusable replies that were not logged before it.
+        """
         now = self._clock()
         logged_at, unlogged = self._refusals.get((upstream.index, why), (-_REPEATS_S, 0))
         if now - logged_at < _REPEATS_S:
@@ -214,7 +223,7 @@ class Recursion:
         )
 
     def report(self, meter: Meter) -> None:
-        """Add our counts to the worker's."""
+        """Add the counts of the forwarder, the cache and the upstreams to the counts of the worker."""
         counters = self.forwarder.counters
         counts: dict[Key, float] = {
             ("forward_events_total", each): getattr(counters, each) for each in counters.__slots__
@@ -252,7 +261,7 @@ class Recursion:
     # Configuration
 
     def poll(self) -> None:
-        """Apply a new configuration, resolve names of servers, and probe. To be called every `CONFIG_S`."""
+        """Apply a new configuration, resolve names of servers, and send probes. Called every `CONFIG_S`."""
         with self._batch.transaction() as transaction:
             raw = self._batch.table.config(transaction)
         if raw != self._raw:
@@ -304,7 +313,7 @@ class Recursion:
             self._probe(self._upstreams[index])
 
     def _resolved(self, qname: bytes, qtype: int, answer: UpstreamAnswer) -> None:
-        """Take the answer for a server's name. After a failure the addresses known before stay."""
+        """Apply the answer for the name of a server. After a failure, keep the addresses that we know."""
         known = self._addresses.get(qname)
         if known is None or answer.rcode != Rcode.NOERROR:
             return
@@ -319,14 +328,17 @@ class Recursion:
             self._configure()
 
     def _probe(self, upstream: Upstream) -> None:
-        """Ask an upstream for a name that only we know. If the query comes to us, the upstream leads back here."""
+        """Ask an upstream for a name that only we know. If the query arrives here, the upstream forwards to us."""
         label = LOOP_MARK + b"-%d" % upstream.index
         question = name.from_labels(label) + TXT.to_bytes(2) + _CLASS_IN
         self.forwarder.probe(upstream, question, _Probe(self, upstream), self._clock())
         self._tick_later()
 
     def probed(self, upstream: Upstream, answer: UpstreamAnswer) -> None:
-        """Take the answer to a probe. A wildcard resolver answers too, but not with our token."""
+        """Find out from the answer to a probe whether the upstream forwards to us.
+
+        A wildcard resolver also answers, but not with our token.
+        """
         now = self._clock()
         if LOOP_MARK[::-1] in answer.records:
             self.forwarder.looped(upstream, now)
@@ -349,7 +361,7 @@ class Recursion:
 
 
 class _Probe:
-    """The client of a probe."""
+    """Receives the answer to a probe, as a client does."""
 
     source = None
 
@@ -362,10 +374,10 @@ class _Probe:
 
 
 class _ServerName:
-    """A server that is configured by its name, and its addresses."""
+    """The addresses of a server that the configuration gives by name."""
 
     def __init__(self) -> None:
-        self.due = 0.0  # when to resolve it
+        self.due = 0.0  # time of the next lookup of the name
         self.found: dict[int, tuple[str, ...]] = {}  # record type -> addresses
 
     def addresses(self) -> tuple[str, ...]:
@@ -373,14 +385,17 @@ class _ServerName:
 
 
 def _source(client: Any) -> object:
-    """Return what a client's share is counted by: its address. Our own questions have none."""
+    """Return the key of a client's share: the address of the client, or None for our own questions."""
     if type(client) is Waiting:
         return client.port.source(client.peer)
     return client.source
 
 
 def _random_bits(random: Callable[[int], bytes]) -> Iterator[int]:
-    """Yield random numbers of `RANDOM_OCTETS`, fetched by the hundred: a system call for each would cost 0.5 µs."""
+    """Yield random numbers of `RANDOM_OCTETS` octets.
+
+    One call of `random` fetches 256 numbers, because a system call for each number would cost 0.5 µs.
+    """
     numbers = Struct(f"{RANDOM_OCTETS}s").iter_unpack
     while True:
         for (octets,) in numbers(random(256 * RANDOM_OCTETS)):
@@ -388,11 +403,11 @@ def _random_bits(random: Callable[[int], bytes]) -> Iterator[int]:
 
 
 def _addresses(answer: UpstreamAnswer, qtype: int) -> Iterator[tuple[str, int]]:
-    """Yield the addresses in the answer of a chain, with their TTLs."""
+    """Yield the addresses in the answer of a chain, each with its TTL."""
     records = answer.records
     for _, fixed, end in islice(walk(records), int.from_bytes(answer.counts[:2])):
         if int.from_bytes(records[fixed : fixed + 2]) == qtype:
             yield address_text(records[fixed + 10 : end]), int.from_bytes(records[fixed + 4 : fixed + 8])
 
 
-_new = tuple.__new__  # 0.15 µs of a miss less than a NamedTuple's own constructor
+_new = tuple.__new__  # 0.15 µs faster for each miss than the constructor of a NamedTuple

@@ -1,19 +1,23 @@
-"""TCP: messages with a length in front (RFC 1035 section 4.2.2, RFC 7766), many on a connection.
+"""TCP: messages with a length prefix (RFC 1035 section 4.2.2, RFC 7766). A connection carries many messages.
 
 Rules:
 
-1. Whole messages are answered as they come. A client address has its turn for one message, then the next address has;
-   its connections take its turns by turns. After `TURN` messages or `TURN_OCTETS` of replies the rest waits for the
-   next turn of the event loop, and other sockets are served before. Deferred replies follow when they are ready, so not
-   always in the order of the questions.
-2. A connection is closed when no whole message has come for `IDLE_S`: idle clients, and those that send an octet a
-   second. A client that doesn't read its replies becomes idle too, because nothing more is read from it.
-3. There are at most `MAX_CONNECTIONS`. A new one replaces one of the client address that has most: the oldest that has
-   asked nothing yet, else the one that has been idle longest.
-4. Replies that clients don't read are bounded. The kernel keeps `KERNEL_OCTETS` of a connection, this process
-   `MAX_UNREAD`, and `MAX_UNREAD_IN_ALL` of all connections. Beyond these, the connection that has not read for longest
-   is closed.
-5. A client that has finished sending still gets all its replies. Replies to a client that has gone are dropped.
+1. The worker answers each message when the whole message has arrived. Client addresses take turns: the worker answers
+   one message of an address, then one message of the next address. The connections of one address take turns too. After
+   `TURN` messages or `TURN_OCTETS` of replies, the remaining messages wait for the next turn of the event loop. So the
+   worker can serve other sockets in between. Deferred replies are sent when they are ready, so replies can leave in
+   another order than the questions.
+2. The worker closes a connection if no whole message has come for `IDLE_S`. This rule also closes the connection of a
+   client that sends one octet per second. It also closes the connection of a client that doesn't read its replies,
+   because the worker reads nothing more from that client.
+3. There are at most `MAX_CONNECTIONS`. When a new connection exceeds the limit, the worker closes one connection of the
+   client address with the most connections. It closes the oldest connection that has not sent a query yet. If all have
+   sent queries, it closes the connection that has been idle longest.
+4. The size of replies that clients don't read is limited. For each connection the kernel keeps at most `KERNEL_OCTETS`,
+   and this process at most `MAX_UNREAD`. For all connections this process keeps at most `MAX_UNREAD_IN_ALL`. Above the
+   limit for one connection, the worker closes this connection. Above the limit for all connections, the worker closes
+   the connection that has not read for the longest time.
+5. A client that has finished sending still gets all its replies. The worker drops replies to a client that has gone.
 """
 
 import asyncio
@@ -25,19 +29,21 @@ from typing import cast
 from pydns.serve.context import Batch
 from pydns.serve.port import STREAM_LIMIT, Client, Port
 
-IDLE_S = 10.0  # as CoreDNS; NodeLocal DNSCache keeps its connections for that long
-MAX_CONNECTIONS = 1000  # a worker
-# Without these, twenty clients with 6,000 queries each delayed all others by more than a second.
-TURN = 64  # messages, as of a UDP socket
-TURN_OCTETS = 64 << 10  # of replies, and then the last one's: the longest take 200 times as long as the shortest
-KERNEL_OCTETS = 32 << 10  # for replies and for queries of a connection; Linux takes twice as much
-MAX_UNREAD = 512 << 10  # octets of a connection's replies
+IDLE_S = 10.0  # the same as in CoreDNS; NodeLocal DNSCache keeps its connections open for this time
+MAX_CONNECTIONS = 1000  # per worker
+# Without the next two limits, twenty clients with 6,000 queries each delayed all others by more than a second.
+TURN = 64  # messages per turn, the same number as for a UDP socket
+# Octets of replies per turn. The last reply may exceed this limit. The longest replies take 200 times as long as the
+# shortest.
+TURN_OCTETS = 64 << 10
+KERNEL_OCTETS = 32 << 10  # size of each kernel buffer of a connection, for replies and for queries; Linux doubles it
+MAX_UNREAD = 512 << 10  # octets of unread replies of one connection
 MAX_UNREAD_IN_ALL = 16 << 20
-_STALLED_AT = 16 << 10  # octets of replies that wait here, from which on nothing more is read
+_STALLED_AT = 16 << 10  # if more octets of replies wait in this process, the worker stops reading
 
 
 def limit_buffers(listening: socket.socket) -> None:
-    """Limit what the kernel keeps for each connection that is accepted from a socket."""
+    """Limit the kernel buffers of each connection that a listening socket accepts."""
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_OCTETS)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, KERNEL_OCTETS)
 
@@ -49,10 +55,13 @@ class Connections:
         self.batch = batch
         self.now = loop.time
         self._call_soon = loop.call_soon
-        self._open: dict[Connection, float] = {}  # when the last whole message came, idle longest first
-        self._by_client: dict[str, dict[Connection, None]] = {}  # the same by IP address, likewise
-        self._unread: dict[Connection, int] = {}  # octets of those that don't read, for longest first
-        # Those that may have messages to answer, by IP address. The address whose turn is next is first.
+        self._open: dict[Connection, float] = {}  # connection -> time of the last whole message; longest idle first
+        # IP address -> open connections of the address; the longest idle comes first.
+        self._by_client: dict[str, dict[Connection, None]] = {}
+        # Connection whose client doesn't read -> octets of unread replies. The client that has not read for the longest
+        # time comes first.
+        self._unread: dict[Connection, int] = {}
+        # IP address -> connections that may have messages to answer. The address that has the next turn comes first.
         self._waiting: dict[str, deque[Connection]] = {}
         self._is_due = False
 
@@ -61,7 +70,7 @@ class Connections:
         return Connection(self)
 
     def touch(self, connection: "Connection") -> None:
-        """Note that a connection is in use now."""
+        """Record that a connection is in use now."""
         if self._open.pop(connection, None) is None and len(self._open) >= MAX_CONNECTIONS:
             self._least_deserving().close()
         self._open[connection] = self.now()
@@ -75,7 +84,7 @@ class Connections:
         return next((each for each in held if not each.has_asked), next(iter(held)))
 
     def wait(self, connection: "Connection") -> None:
-        """Answer the messages of a connection in its turns."""
+        """Add a connection to those that wait for their turns."""
         self._waiting.setdefault(connection.ip, deque()).append(connection)
         self._answer_later()
 
@@ -101,7 +110,7 @@ class Connections:
             self._answer_later()
 
     def note_unread(self, connection: "Connection", octets: int) -> None:
-        """Note how much a client that doesn't read has not read."""
+        """Record the number of octets that a client has not read, and close connections that exceed the limits."""
         self._unread[connection] = octets
         if octets > MAX_UNREAD:
             connection.close()
@@ -109,11 +118,11 @@ class Connections:
             next(iter(self._unread)).close()
 
     def note_read(self, connection: "Connection") -> None:
-        """Note that a client has read its replies."""
+        """Record that a client has read its replies."""
         self._unread.pop(connection, None)
 
     def forget(self, connection: "Connection") -> None:
-        """Note that a connection is gone."""
+        """Remove a connection that has ended."""
         self._unread.pop(connection, None)
         if self._open.pop(connection, None) is not None:
             held = self._by_client[connection.ip]
@@ -122,19 +131,19 @@ class Connections:
                 del self._by_client[connection.ip]
 
     def close_idle(self) -> None:
-        """Close connections that have been idle for too long. To be called about once a second."""
+        """Close connections that have been idle for too long. The caller calls this function about once a second."""
         before = self.now() - IDLE_S
         for connection in [each for each, at in self._open.items() if at < before]:
             connection.close()
 
     def close_all(self) -> None:
-        """Finish every connection."""
+        """Answer the messages that every connection has received, then close the connections."""
         for connection in list(self._open):
             connection.finish()
 
 
 class Connection(Port, asyncio.Protocol):
-    """One connection."""
+    """One TCP connection of a client."""
 
     __slots__ = (
         "_client",
@@ -153,16 +162,16 @@ class Connection(Port, asyncio.Protocol):
         self._connections = connections
         self._received = bytearray()
         self._replied_later = 0
-        self._has_ended = False  # the client sends no more
-        self._is_stalled = False  # the client doesn't read
-        self.is_waiting = False  # for its turn
+        self._has_ended = False  # whether the client has finished sending
+        self._is_stalled = False  # whether the client has stopped reading
+        self.is_waiting = False  # whether the connection waits for its turn
         self.has_asked = False
         self.ip: str
         self._transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin."""
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's is not a subclass
+        """Set up the connection."""
+        self._transport = cast(asyncio.Transport, transport)  # the transport of uvloop is not a subclass
         self._transport.set_write_buffer_limits(_STALLED_AT)
         batch, family = self._connections.batch, transport.get_extra_info("socket").family
         Port.__init__(self, "tcp", STREAM_LIMIT, batch.tally("tcp", family), batch.observers)
@@ -171,7 +180,7 @@ class Connection(Port, asyncio.Protocol):
         self._connections.touch(self)
 
     def data_received(self, data: bytes) -> None:
-        """Answer the messages that are whole, in our turns."""
+        """Answer the whole messages when this connection has its turns."""
         self._received += data
         self._wait()
 
@@ -181,9 +190,9 @@ class Connection(Port, asyncio.Protocol):
             self._connections.wait(self)
 
     def answer_next(self) -> int:
-        """Answer a message. Returns the octets of the reply, and leaves in `is_waiting` whether there is another one.
+        """Answer a message, and return the octets of the reply. `is_waiting` then says if another message waits.
 
-        Until there is none, nothing more is read.
+        While a message waits, the connection reads nothing more.
         """
         octets = self._answer() if self._has_next() and not self._is_stalled else 0
         self.is_waiting = self._has_next() and not self._is_stalled
@@ -194,11 +203,11 @@ class Connection(Port, asyncio.Protocol):
         return octets
 
     def _has_next(self) -> bool:
-        """Return whether there is a whole message, and somebody to answer."""
+        """Return whether a whole message has arrived and the connection is still open."""
         return len(self._received) >= _end(self._received) and not self._transport.is_closing()
 
     def _answer(self) -> int:
-        """Answer the first message, which is whole. Returns the octets of the reply."""
+        """Answer the first message, which must be whole. Return the octets of the reply."""
         end = _end(self._received)
         message = bytes(self._received[2:end])
         del self._received[:end]
@@ -208,13 +217,13 @@ class Connection(Port, asyncio.Protocol):
         return len(self.replies[0] or b"")
 
     def _rest(self) -> None:
-        """Read again if no message waits, or close if there will be none and nothing is owed."""
+        """Read again if no message waits, or close if the client has finished and has all its replies."""
         if self.is_waiting or self._is_stalled or self._transport.is_closing():
             return
         if not self._has_ended:
             self._transport.resume_reading()
         elif self._replied_later == self.deferred:
-            self._transport.close()  # after what is written has been sent
+            self._transport.close()  # the transport first sends all written data
 
     def send(self) -> None:
         """Send `replies`, if the client is still there."""
@@ -227,35 +236,35 @@ class Connection(Port, asyncio.Protocol):
         self._rest()
 
     def _write(self, octets: bytes) -> None:
-        if not octets or self._transport.is_closing():  # a write would raise, or be logged for each reply
+        if not octets or self._transport.is_closing():  # a write would raise an exception, or log each reply
             return
         self._transport.write(octets)
         if self._is_stalled:
             self._connections.note_unread(self, self._transport.get_write_buffer_size())
 
     def client_at(self, _peer: None) -> Client:
-        """Return the client of the connection."""
+        """Return the client of this connection."""
         return self._client
 
     def pause_writing(self) -> None:
-        """Stop reading: the client doesn't read its replies."""
+        """Stop reading, because the client doesn't read its replies."""
         self._is_stalled = True
         self._transport.pause_reading()
 
     def resume_writing(self) -> None:
-        """Read and answer again."""
+        """Start to read and answer again."""
         self._is_stalled = False
         self._connections.note_read(self)
         self._wait()
 
     def eof_received(self) -> bool:
-        """Stay open until everything that came before is answered."""
+        """Keep the connection open until all messages are answered."""
         self._has_ended = True
         self._rest()
         return True
 
     def connection_lost(self, error: Exception | None) -> None:
-        """End."""
+        """Clean up after the connection has ended."""
         self._connections.forget(self)
 
     def close(self) -> None:
@@ -264,12 +273,12 @@ class Connection(Port, asyncio.Protocol):
         self._transport.abort()
 
     def finish(self) -> None:
-        """Close after all queries that have come are answered and the replies are sent."""
+        """Close the connection after the worker has answered all received queries and sent the replies."""
         while self._has_next():
             self._answer()
         self._transport.close()
 
 
 def _end(received: bytearray) -> int:
-    """Return where the first message ends, whether it has come or not."""
+    """Return the offset of the end of the first message, even if the message is incomplete."""
     return 2 + int.from_bytes(received[:2])

@@ -1,10 +1,11 @@
-"""UDP: takes queries from a socket in batches and sends the replies.
+"""UDP: receives queries from a socket in batches and sends the replies.
 
-Replies are sent together: those of a batch when it is done, deferred ones at the end of the event loop's turn.
-A sleeping receiver is woken by the first one only: a reply that is sent alone costs 4 µs more.
+The worker sends several replies together. It sends the replies to a batch when the batch is done. It sends deferred
+replies at the end of the turn of the event loop. Only the first reply wakes a sleeping receiver. So a reply that is
+sent alone costs 4 µs more.
 
-A socket that is bound to all addresses gets the address that a query came to from the kernel, since the reply has to
-leave from there. The supervisor, which opens the sockets, has switched that on.
+A reply must leave from the address that its query was sent to. If a socket is bound to all addresses, the kernel
+reports this address with each query. The supervisor opens the sockets and sets the option for these reports.
 """
 
 import asyncio
@@ -20,13 +21,16 @@ from pydns.serve.datagrams import BATCH, NAME_LENGTHS, Inbox, Outbox
 from pydns.serve.port import UDP_LIMIT, Client, Port
 
 _MAX_SOURCES = 256
-_CMSG = struct.Struct("@Nii")  # length, level, type (cmsg(3)); then the data
-# A client's address as the kernel writes it, and control data for the address that its reply must leave from.
+_CMSG = struct.Struct("@Nii")  # length, level and type (cmsg(3)), followed by the data
+# The client's address in the format of the kernel, and control data with the address that the reply must leave from.
 _Peer = tuple[bytes, bytes]
 
 
 def reader(port: "UdpPort", batch: Batch) -> Callable[[], bool]:
-    """Return the function to call when a port's socket is readable. It returns whether there may be more to read."""
+    """Return a function for the event loop to call when the socket of a port is readable.
+
+    The function returns whether the socket may contain more queries.
+    """
     receive, choose, answer = port.receive, port.backlog.choose, batch.answer
 
     def drain() -> bool:
@@ -45,7 +49,7 @@ def reader(port: "UdpPort", batch: Batch) -> Callable[[], bool]:
 
 
 class UdpPort(Port):
-    """A socket that queries come by and replies leave by."""
+    """A UDP socket that receives queries and sends replies."""
 
     __slots__ = (
         "_any_address",
@@ -75,14 +79,14 @@ class UdpPort(Port):
         self._sources: dict[bytes, bytes] = {}
 
     def receive(self) -> list[bytes]:
-        """Return the next queries."""
+        """Return the next batch of queries."""
         try:
             return self._inbox.receive(self._fd)
-        except OSError:  # the error of a reply sent before; the socket stays readable if there are queries
+        except OSError:  # an earlier reply failed; if there are queries, the socket stays readable
             return []
 
     def send(self) -> None:
-        """Send `replies`, to the clients whose queries were received last."""
+        """Send `replies` to the clients whose queries were received last."""
         if self._any_address:
             for place, reply in enumerate(self.replies):
                 if reply is not None:
@@ -95,7 +99,7 @@ class UdpPort(Port):
         self._outbox.send()
 
     def peer(self, place: int) -> _Peer:
-        """Return what `reply_later` needs to know of one of the last queries."""
+        """Return the address and the control data that `reply_later` needs for one of the last queries."""
         if not self._any_address:
             return self._inbox.name(place), b""
         control = self._inbox.control(place)
@@ -107,7 +111,7 @@ class UdpPort(Port):
         return self._inbox.name(place), source
 
     def client_at(self, peer: _Peer) -> Client:
-        """Return the client that `peer` reaches."""
+        """Return the client at `peer`."""
         return _client(peer[0])
 
     def source(self, peer: _Peer) -> object:
@@ -116,7 +120,7 @@ class UdpPort(Port):
         return address[4:8] if len(address) == _IPV4_LENGTH else address[8:24]
 
     def reply_later(self, reply: bytes, peer: _Peer) -> None:
-        """Send a reply to a query that had to wait, with others of this turn."""
+        """Queue a deferred reply. The port sends it together with the other replies of this turn."""
         name, source = peer
         self._outbox.put_for(reply, name, source)
         if not self._is_due:
@@ -128,7 +132,7 @@ class UdpPort(Port):
         self._outbox.send()
 
     def _unsent(self, _error: int) -> bool:
-        # The client's port is 0, its network is gone, or the buffer is full: it will ask again.
+        # The port of the client is 0, its network is gone, or the buffer is full. The client will ask again.
         self.tally.unsent()
         return False
 
@@ -145,9 +149,10 @@ def _client(name: bytes) -> Client:
 
 
 def _source(control: bytes) -> bytes:
-    """Return control data that makes a reply leave from the address that its query came to (ip(7), RFC 3542 section 6).
+    """Return control data with the address that a reply must leave from: the destination of the query.
 
-    The interface is left to routing, except for link-local addresses, which mean nothing without one.
+    Routing chooses the interface. For link-local addresses the control data also contains the interface, because a
+    link-local address has no meaning without it. The format is in ip(7) and RFC 3542 section 6.
     """
     if len(control) < _CMSG.size:
         return b""

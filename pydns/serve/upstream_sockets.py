@@ -1,13 +1,16 @@
-"""Sockets to upstreams: for each several UDP sockets, and one TCP or TLS connection. Knows octets, not messages.
+"""Sockets to upstreams: each upstream has several UDP sockets and one TCP or TLS connection.
 
-Rules
-1. A UDP socket has a random port. It is connected, so the kernel drops datagrams from other addresses. It is opened at
-   its first use and replaced after `ROTATE_S`. The old one still receives late replies until it is closed. An upstream
-   that isn't asked has no sockets.
-2. A connection is opened at its first use. Messages are sent as they come; replies come in any order (RFC 7766).
-3. The files of a TLS connection are read for the first one, and again after one has failed.
-4. It is closed when no whole message has come for `IDLE_S`, whether it is unused or the server sends an octet a second.
-   If it ends with questions open, they are asked again over a new one, provided the old one had worked.
+This module knows octets, not messages. Rules:
+
+1. A UDP socket has a random port. It is connected, so the kernel drops datagrams from other addresses. A socket is
+   opened at its first use and replaced after `ROTATE_S`. The old socket still receives late replies until it is closed.
+   An upstream that gets no queries has no sockets.
+2. A connection is opened at its first use. Each message is sent without waiting for earlier replies. Replies come in
+   any order (RFC 7766).
+3. The files for TLS are read before the first TLS connection, and again after a connection has failed.
+4. A connection is closed when no whole message has come for `IDLE_S`. This rule also covers a server that sends one
+   octet per second. If a connection ends with open questions, they are sent again over a new connection. This happens
+   only if the old connection has worked before.
 """
 
 import asyncio
@@ -26,14 +29,14 @@ from pydns.upstream.packet import STREAM
 
 ROTATE_S = 10.0
 LINGER_S = 5.0  # longer than a client waits
-IDLE_S = 8.0  # below what servers allow, 10 s and more: we close first, so no question is lost
+IDLE_S = 8.0  # servers allow 10 s or more: we close the connection before the server does, so no question is lost
 CONNECT_S = 3.0
-PAUSE_S = 0.2  # after a failed connection: without it each question would open another
-_MAX_UNSENT = 1 << 20  # octets in a connection's buffer
-_RECEIVE_BUFFER = 1 << 20  # octets: a burst waits here
+PAUSE_S = 0.2  # wait after a failed connection: without the pause each question would open another connection
+_MAX_UNSENT = 1 << 20  # maximum of octets in the send buffer of a connection
+_RECEIVE_BUFFER = 1 << 20  # octets of the receive buffer, where a burst of replies waits
 
 Received = Callable[[int, int, list[bytes]], None]  # upstream, socket, messages
-Unreachable = Callable[[int, int, str], None]  # upstream, socket, reason if it is a connection
+Unreachable = Callable[[int, int, str], None]  # upstream, socket, and the reason for a connection ("" for UDP)
 _Key = tuple[int, int]  # the indices of an upstream and of one of its sockets
 
 
@@ -41,24 +44,24 @@ class Upstreams:
     """The sockets to all upstreams of a worker."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, received: Received, unreachable: Unreachable) -> None:
-        """`received` and `unreachable` must not raise. They are never called from within `send_…`."""
+        """`received` and `unreachable` must not raise exceptions. The methods `send_…` never call them."""
         self.loop = loop
         self.received = received
         self.unreachable = unreachable
         self._servers: dict[int, ServerSpec] = {}
-        self._sockets: dict[_Key, tuple[socket.socket, float]] = {}  # each with the time until which it sends
+        self._sockets: dict[_Key, tuple[socket.socket, float]] = {}  # socket, and the time until which it sends
         self._unsent: dict[_Key, tuple[int, list[bytes]]] = {}  # file descriptor, and datagrams of this turn
         self._inbox, self._outbox = Inbox(), Outbox()
-        self._retired: list[tuple[socket.socket, float]] = []  # each with the time to close it
+        self._retired: list[tuple[socket.socket, float]] = []  # socket, and the time to close it
         self._streams: dict[int, _Stream] = {}
         self._contexts: dict[TlsFiles, _Context] = {}
 
     def add(self, index: int, server: ServerSpec) -> None:
-        """Make `server` the upstream `index`. Opens nothing yet."""
+        """Add `server` as the upstream `index`. Don't open any socket yet."""
         self._servers[index] = server
 
     def remove(self, index: int) -> None:
-        """Close the sockets to an upstream. Late replies are still received for `LINGER_S`."""
+        """Stop sending to an upstream. Its UDP sockets still receive late replies for `LINGER_S`, then they close."""
         del self._servers[index]
         for place in [place for place in self._sockets if place[0] == index]:
             self._retire(place, monotonic())
@@ -67,7 +70,10 @@ class Upstreams:
             stream.retire()
 
     def send_udp(self, index: int, socket_index: int, packet: bytes) -> bool:
-        """Send a datagram by a socket of an upstream, with others of this turn. Return False if it can't be sent."""
+        """Queue a datagram for a socket of an upstream. Return False if the datagram can't be sent.
+
+        All datagrams of this turn of the event loop are sent together.
+        """
         place = index, socket_index
         unsent = self._unsent.get(place)
         if unsent is not None:
@@ -85,7 +91,7 @@ class Upstreams:
     def _send_all(self) -> None:
         """Send the datagrams of this turn together.
 
-        A sleeping receiver is woken by the first one only. A packet that is sent alone costs 4 µs more.
+        Only the first datagram wakes a sleeping receiver. So a datagram that is sent alone costs 4 µs more.
         """
         unsent, self._unsent = self._unsent, {}
         outbox = self._outbox
@@ -96,13 +102,16 @@ class Upstreams:
             outbox.send()
 
     def _failed(self, place: _Key, error: int) -> bool:
-        if error != EAGAIN:  # EAGAIN: the buffer is full and the packet is lost
+        if error != EAGAIN:  # EAGAIN means that the buffer is full, and the packet is lost
             self.unreachable(*place, "")
-        # The error belongs to an earlier packet, which is lost. This one hasn't been sent: try again.
+        # ECONNREFUSED belongs to an earlier packet, which is lost. The current packet hasn't been sent, so try again.
         return error == ECONNREFUSED
 
     def send_stream(self, index: int, message: bytes) -> bool:
-        """Send a message over an upstream's connection, opening it if needed. Return False if it can't be sent."""
+        """Send a message over the connection to an upstream. Return False if the message can't be sent.
+
+        If there is no connection, open one.
+        """
         stream = self._streams.get(index)
         if stream is None:
             server = self._servers.get(index)
@@ -112,7 +121,7 @@ class Upstreams:
         return stream.send(message)
 
     def sweep(self, now: float) -> None:
-        """Replace old sockets and close idle connections. To be called about once a second."""
+        """Replace old sockets and close idle connections. The caller calls this function about once a second."""
         for place in [place for place, (_, until) in self._sockets.items() if until < now]:
             self._retire(place, now)
         while self._retired and self._retired[0][1] < now:
@@ -122,7 +131,7 @@ class Upstreams:
             stream.sweep(now)
 
     def close(self) -> None:
-        """Close everything."""
+        """Close all sockets and connections."""
         for sock, _ in [*self._sockets.values(), *self._retired]:
             self._close(sock)
         self._sockets.clear()
@@ -145,7 +154,7 @@ class Upstreams:
         except OSError:
             sock.close()
             raise
-        # At random times: opening all 32 at once would delay a client.
+        # The time is random, because opening all 32 sockets at once would delay a client.
         opened = self._sockets[place] = sock, monotonic() + ROTATE_S * (1 + os.urandom(1)[0] / 256)
         return opened
 
@@ -155,7 +164,7 @@ class Upstreams:
         def drain() -> None:
             try:
                 packets = receive(fd)
-            except OSError:  # ECONNREFUSED, EHOSTUNREACH: an earlier packet has reached nobody
+            except OSError:  # ECONNREFUSED or EHOSTUNREACH: an earlier packet didn't reach the server
                 self.unreachable(index, socket_index, "")
             else:
                 received(index, socket_index, packets)
@@ -171,7 +180,7 @@ class Upstreams:
         sock.close()
 
     def context(self, files: TlsFiles) -> "_Context":
-        """Return the TLS context with these files. Raises OSError if one can't be used."""
+        """Return the TLS context with these files. Raise OSError if a file can't be used."""
         context = self._contexts.get(files)
         if context is None:
             context = _Context(ssl.PROTOCOL_TLS_CLIENT)
@@ -182,17 +191,17 @@ class Upstreams:
             if files.certificate is not None:
                 _load(files.certificate, partial(context.load_cert_chain, keyfile=files.key, password=_no_password))
             context.minimum_version = ssl.TLSVersion.TLSv1_2  # RFC 9325
-            context.set_alpn_protocols(["dot"])  # some servers need it, RFC 7858 section 3.1 doesn't
+            context.set_alpn_protocols(["dot"])  # some servers need ALPN; RFC 7858 section 3.1 doesn't
             self._contexts[files] = context
         return context
 
     def forget_context(self, files: TlsFiles) -> None:
-        """Read the files anew for the next connection: they may have been renewed."""
+        """Forget a TLS context, so that the next connection reads the files again. The files may have changed."""
         self._contexts.pop(files, None)
 
 
 def _sockaddr(server: ServerSpec) -> tuple[str, int] | tuple[str, int, int, int]:
-    """Return the address to connect to. Raises OSError if its zone is no interface of this host."""
+    """Return the address to connect to. Raise OSError if the zone of the address isn't an interface of this host."""
     ip, _, zone = server.ip.partition("%")
     if not zone:
         return ip, server.port
@@ -202,7 +211,7 @@ def _sockaddr(server: ServerSpec) -> tuple[str, int] | tuple[str, int, int, int]
 def _load(path: str, load: Callable[[str], object]) -> None:
     try:
         load(path)
-    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+    except (OSError, ValueError) as error:  # ssl.SSLError is a subclass of OSError
         if isinstance(error, ssl.SSLError):
             reason = error.reason or "it lacks a certificate or a key in PEM"
         else:
@@ -215,7 +224,7 @@ def _no_password() -> str:
 
 
 def _reason(error: Exception | None) -> str:
-    """Return why a connection failed, for a person."""
+    """Return the reason for a failed connection as text for operators."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is refused: {error.verify_message.rstrip('.')}"
     if isinstance(error, ssl.SSLError):
@@ -228,9 +237,10 @@ def _reason(error: Exception | None) -> str:
 
 
 class _Context(ssl.SSLContext):
-    """A TLS context that resumes a server's last session, which saves a round trip and the check of its certificate.
+    """A TLS context that resumes the last session with a server.
 
-    asyncio has no parameter for the session. It calls this method of the context, which adds it.
+    A resumed session saves a round trip and the check of the certificate. asyncio has no parameter for the session, but
+    it calls the method below. The method adds the session.
     """
 
     sessions: dict[str | bytes | None, ssl.SSLSession]
@@ -252,7 +262,7 @@ class _Context(ssl.SSLContext):
 
 
 class _Stream:
-    """The connection to one upstream, opened again when needed."""
+    """The TCP or TLS connection to one upstream. It is opened again when needed."""
 
     def __init__(self, upstreams: Upstreams, index: int, server: ServerSpec) -> None:
         self._upstreams = upstreams
@@ -275,7 +285,7 @@ class _Stream:
             if monotonic() < self._not_before:
                 return False
             self._connect()
-        if len(self._waiting) >= 0x10000:  # there are no more ids
+        if len(self._waiting) >= 0x10000:  # all message ids are in use
             return False
         self._waiting.append(framed)
         return True
@@ -305,7 +315,7 @@ class _Stream:
                     ssl=self._context,
                     server_hostname=self._server_name,
                 )
-        except OSError as error:  # ssl.SSLError is one too, and TimeoutError
+        except OSError as error:  # ssl.SSLError and TimeoutError are subclasses
             self._waiting.clear()
             self._task = None
             self._failed(error)
@@ -347,18 +357,18 @@ class _Connection(asyncio.Protocol):
         self._stream = stream
         self._transport: asyncio.Transport
         self._received = bytearray()
-        self.open: dict[bytes, bytes] = {}  # id -> framed message without a reply
+        self.open: dict[bytes, bytes] = {}  # id -> framed message that has no reply yet
         self.heard_at = monotonic()
         self.has_worked = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's is not a subclass
+        self._transport = cast(asyncio.Transport, transport)  # the transport of uvloop is not a subclass
 
     def send(self, framed: bytes) -> bool:
         if self._transport.get_write_buffer_size() > _MAX_UNSENT:
             return False
         if not self.open:
-            self.heard_at = monotonic()  # the connection was idle; the server isn't late
+            self.heard_at = monotonic()  # the connection was idle before, so the server isn't late
         self.open[framed[2:4]] = framed
         self._transport.write(framed)
         return True

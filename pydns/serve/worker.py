@@ -1,6 +1,6 @@
-"""A worker process: answers on its own sockets from the table, until the supervisor ends it.
+"""A worker process: answers queries on its own sockets from the table, until the supervisor ends the process.
 
-It knows nothing of the cluster, only the table, which the controller changes meanwhile.
+The worker knows only the table, and nothing about the cluster. The controller changes the table while the worker runs.
 """
 
 import asyncio
@@ -31,14 +31,15 @@ from pydns.serve.recursion import CONFIG_S, Recursion
 from pydns.serve.tcp import Connections, limit_buffers
 from pydns.table.reader import Reader
 
-_WAIT_S = 5.0  # for upstreams: longer than any client is kept waiting
-_FINISH_S = 2.0  # for TCP clients that wait for replies
+_WAIT_S = 5.0  # maximum wait for upstreams at the end: longer than the forwarder lets any client wait
+_FINISH_S = 2.0  # maximum wait at the end for TCP clients that still expect replies
 
 
 def run(slot: Slot, state_dir: Path, log: Log, lifeline: int, row: ProcessRow, block: Block) -> None:
-    """Answer until the signal `STOP`, or until the other end of `lifeline` closes, then answer what has arrived.
+    """Answer queries until the signal `STOP` comes or the other end of `lifeline` closes.
 
-    Publishes its health in `row` and, from the signal `DRAIN` on, the queries that still come; counts in `block`.
+    Then answer the queries that have arrived, and return. The worker publishes its health in `row` and its counts in
+    `block`. After the signal `DRAIN` it also publishes in `row` the number of queries that still come.
     """
     uvloop.run(_run(slot, state_dir, log, lifeline, row, block))
 
@@ -51,7 +52,7 @@ async def _run(slot: Slot, state_dir: Path, log: Log, lifeline: int, row: Proces
     recursion = Recursion(batch, log, loop)
     batch.defer = recursion.ask
     recursion.poll()
-    # Cached answers live long and make no cycles. Collecting them again and again cost a miss 4 µs.
+    # Cached answers live long and contain no reference cycles. Repeated garbage collections of them cost 4 µs per miss.
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
     stop = asyncio.Event()
@@ -59,7 +60,7 @@ async def _run(slot: Slot, state_dir: Path, log: Log, lifeline: int, row: Proces
     loop.add_reader(lifeline, stop.set)
 
     queries, late = QueryLog(log, loop.call_later), LateQueries(row)
-    observers: tuple[Observer, ...] = (queries, late)  # all there are; each is called while it is on
+    observers: tuple[Observer, ...] = (queries, late)  # all observers; the worker calls only those that are on
 
     def configure() -> None:
         for each in observers:
@@ -72,8 +73,8 @@ async def _run(slot: Slot, state_dir: Path, log: Log, lifeline: int, row: Proces
 
     configure()
     check = _self_check(batch, table, row)
-    check()  # before the first client, so that its answer means ready
-    if signal.sigtimedwait({DRAIN}, 0):  # it came before we started; queries may wait in the sockets
+    check()  # the self-check runs before the first client is answered, so an answer to a client means ready
+    if signal.sigtimedwait({DRAIN}, 0):  # DRAIN came before the start; queries may wait in the sockets
         drain()
     else:
         loop.add_signal_handler(DRAIN, drain)
@@ -85,7 +86,7 @@ async def _run(slot: Slot, state_dir: Path, log: Log, lifeline: int, row: Proces
     connections = Connections(batch, loop)
     for sock in slot.tcp:
         limit_buffers(sock)
-    # A duplicate: the loop closes the socket that it gets, and the original must outlive this process's loop.
+    # `dup`, because the event loop closes the socket that it gets, and the original must stay open longer.
     servers = [await loop.create_server(connections.accept, sock=sock.dup(), backlog=1024) for sock in slot.tcp]
     beats = _beat(check), _sweep(connections), _poll(recursion, configure), _look([port.backlog for port in ports])
     tasks = [loop.create_task(each) for each in (*beats, _fold(meter, recursion, log))]
@@ -97,7 +98,7 @@ async def _run(slot: Slot, state_dir: Path, log: Log, lifeline: int, row: Proces
         loop.remove_reader(sock)
         _read_all(read)
     await _wait_for_upstreams(recursion)
-    await asyncio.sleep(0.05)  # one more turn, for connections to be accepted and their queries to be read
+    await asyncio.sleep(0.05)  # time to accept the last connections and to read their queries
     for server in servers:
         server.close()
     connections.close_all()
@@ -116,33 +117,33 @@ async def _run(slot: Slot, state_dir: Path, log: Log, lifeline: int, row: Proces
 
 
 def stop_if_failed(task: asyncio.Task[None], stop: asyncio.Event, log: Log) -> None:
-    """End this worker in order if a task failed. The supervisor starts it again, so no duty is left undone."""
+    """Stop this worker in an orderly way if a task failed. The supervisor then starts a new worker with all tasks."""
     if not task.cancelled() and (error := task.exception()) is not None:
         log("worker failed", level=Level.ERROR, error=f"{type(error).__name__}: {error}", action="end this process")
         stop.set()
 
 
 class LateQueries:
-    """Counts queries that come while the worker drains, for the supervisor: clients may still be sent here."""
+    """Counts the queries that come while the worker drains. The count tells the supervisor if clients still come."""
 
     def __init__(self, row: ProcessRow) -> None:
         self.is_on = False
         self._row = row
 
     def configure(self, config: Config) -> None:
-        """Do nothing: draining isn't configured."""
+        """Do nothing, because the configuration doesn't affect draining."""
 
     def received(self, port: Port, messages: Sequence[bytes]) -> None:
-        """Count the messages."""
+        """Count the received messages."""
         self._row.asked_ns = time.monotonic_ns()
         self._row.late_queries += len(messages)
 
     def replied(self, port: Port, peer: Any, reply: bytes, came: float) -> None:
-        """Do nothing: queries are counted when they come."""
+        """Do nothing, because `received` counts the queries."""
 
 
 class SelfCheck(Port):
-    """A port without a socket or observers, for the worker's own queries."""
+    """A port for the worker's own queries. It has no socket and no observers."""
 
     __slots__ = ()
 
@@ -151,13 +152,13 @@ class SelfCheck(Port):
 
 
 def _self_check(batch: Batch, table: Reader, row: ProcessRow) -> Callable[[], None]:
-    """Return a function that answers a SOA query of our own, by the code that answers clients.
+    """Return a function that answers the worker's own SOA query with the code that answers clients.
 
-    It publishes the time of the last success.
+    The function publishes the time of the last success.
     """
     with table.transaction() as transaction:
         domain = table.facts(transaction).domain
-    query = b"\0\0\0\0\0\1" + bytes(6) + domain + b"\0\6\0\1"  # SOA: there is one before the first sync too
+    query = b"\0\0\0\0\0\1" + bytes(6) + domain + b"\0\6\0\1"  # SOA exists even before the first sync
     port = SelfCheck(batch)
 
     def check() -> None:
@@ -204,13 +205,13 @@ async def _fold(meter: Meter, recursion: Recursion, log: Log) -> None:
 
 
 async def _wait_for_upstreams(recursion: Recursion) -> None:
-    """Wait until no client waits any more: the forwarder answers all of them by its deadline."""
+    """Wait until no client waits for an upstream. The forwarder answers every client before its deadline."""
     end = time.monotonic() + _WAIT_S
     while recursion.waiting and time.monotonic() < end:
         await asyncio.sleep(0.01)
 
 
 def _read_all(read: Callable[[], bool]) -> None:
-    for _ in range(10_000):  # bounded: a flood must not keep the process alive
+    for _ in range(10_000):  # a limit, so that a flood can't keep the process alive
         if not read():
             return
