@@ -39,7 +39,7 @@ class Zone(NamedTuple):
     text: str  # the apex as text
     apex_length: int
     authorities: dict[int, bytes]  # offset of the apex in the message -> the SOA record of a denial
-    denials: tuple[dict[bytes, Denials], ...]  # by transport: type and class -> where denials are counted
+    denials: tuple[dict[bytes, Denials], ...]  # per transport: type and class -> rows of the counts
     is_complete: bool  # all names are listed, so a name that the table lacks doesn't exist
 
 
