@@ -1,8 +1,7 @@
 """From a query to its reply: the hot path of a worker.
 
-This is the only file that gives up simplicity for speed. tests/reference.py implements the same behaviour in simple
-code, and both must agree on everything. This module passes every query that isn't ordinary to `pydns.serve.strict`.
-The code is fast for these reasons (figures in tests/bench/README.md):
+Only this file gives up simplicity for speed. tests/reference.py does the same in simple code. Queries that aren't
+ordinary go to `pydns.serve.strict`. The code is fast for these reasons (figures in tests/bench/README.md):
 
 1. The code compares a header as a whole. In an ordinary query the ten octets after the id have one of sixteen values.
    A dict returns the flags of the reply for each value. A query with another header goes to the strict path.
@@ -12,8 +11,7 @@ The code is fast for these reasons (figures in tests/bench/README.md):
    letter "A", and becomes 97. So the table stores types 65 to 90 and 97 to 122 under keys that equal no question.
    A question for one of these types is a miss here, and goes to the strict path.
 4. For a name that isn't ours, the code only builds the tuple `Asked`, which contains the octets of the question.
-5. A name that doesn't exist costs one more lookup and one seek. This case is common: with ndots:5 a pod asks for three
-   names that don't exist before it asks for the right name.
+5. A name that doesn't exist costs one more lookup and one seek. With ndots:5 a pod asks for three of them first.
 6. The last octets of a question identify the zone and the type for the counts. So counting costs a slice and a lookup.
 """
 
