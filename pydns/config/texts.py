@@ -124,7 +124,7 @@ def parse_route_domain(text: str) -> bytes | Wanted:
 def parse_host(text: str) -> bytes | Wanted:
     """Parse the name of a `hosts` entry."""
     found = parse_domain(text)
-    if not isinstance(found, Wanted) and (found == name.ROOT or found.startswith(b"\1*")):
+    if not isinstance(found, Wanted) and (found == name.ROOT or name.is_wildcard(found)):
         return Wanted("the name of a host (a wildcard can be in a zone file)")
     return found
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 MAX_NAME = 255  # octets, including length octets and the root's zero (RFC 1035 section 2.3.4)
 MAX_LABEL = 63
 ROOT = b"\0"
+WILDCARD = b"\1*"  # the first label of a wildcard (RFC 4592 section 2.1.1)
 _KUBERNETES_LABEL = re.compile("[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 
 
@@ -143,6 +144,11 @@ def is_at_or_below(name: bytes, ancestor: bytes) -> bool:
     while position < surplus:  # the common suffix may begin in the middle of a label
         position += 1 + name[position]
     return position == surplus
+
+
+def is_wildcard(name: bytes) -> bool:
+    """Return whether the first label of a name is `*`."""
+    return name.startswith(WILDCARD)
 
 
 def reverse_name(address: bytes) -> bytes:

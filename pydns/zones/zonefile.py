@@ -528,6 +528,6 @@ def _why_left_out(record: _Record, soa: _Record) -> str | None:
     if record.rtype == SOA:
         is_same = record.owner == soa.owner and record.rdata == soa.rdata  # `dig AXFR` prints the SOA twice
         return None if is_same else "second SOA record of the zone"
-    if record.owner.startswith(b"\1*"):  # RFC 4592 sections 4.2, 4.4
+    if name.is_wildcard(record.owner):  # RFC 4592 sections 4.2, 4.4
         return f"{_type_text(record.rtype)} at a wildcard has no meaning"
     return None

@@ -107,7 +107,7 @@ def decide(owner: bytes, claims: Mapping[Claimant, Claim], *, is_apex: bool = Fa
     records = {rtype: tuple(rdatas)[:_MOST] for rtype, rdatas in found.items()}
     given = [claims[each] for each in winners]
     kind: bytes = NodeKind.ALIAS if CNAME in records else NodeKind.PLAIN if records else NodeKind.PENDING
-    if owner.startswith(b"\1*") and all(each.is_one_label for each in given):
+    if name.is_wildcard(owner) and all(each.is_one_label for each in given):
         kind = NodeKind.ONE_LABEL + kind
     reasons = [f"{each} gives it" if claims[each].records else f"{each} has no address yet" for each in winners]
     reasons = [*_shortened(reasons), *_shortened([f"{each} wants it too, but {_why(each, to)}" for each, to in losers])]

@@ -29,6 +29,10 @@ class Exposure(NamedTuple):
     hostnames: tuple[bytes, ...]  # of the load balancer, wire form, lower case, sorted
     problems: tuple[str, ...] = ()  # what is left out
 
+    def with_problems(self, more: Iterable[str]) -> "Exposure":
+        """Return a copy that has these problems, too."""
+        return self._replace(problems=(*self.problems, *more)[:MOST_PROBLEMS])
+
 
 class ExposedMeta(RawMeta, rename="camel", gc=False):
     """What is read of `metadata`."""

@@ -33,18 +33,24 @@ def is_ours(annotations: Mapping[str, str], prefixes: Iterable[str]) -> bool:
 
 def hostnames(text: str | None, problems: list[str]) -> list[bytes]:
     """Return the wire names, in lower case, of a list with commas. What is no hostname is added to the problems."""
-    found: dict[bytes, None] = {}
     parts = (text or "").split(",", _MOST)
     if len(parts) > _MOST:
         problems.append(f"only the first {_MOST} hostnames count")
         parts.pop()
-    for part in map(str.strip, parts):
-        if not part:
-            continue
-        if (wire := hostname(part)) is not None:
+    return each_hostname(filter(None, map(str.strip, parts)), problems)
+
+
+def each_hostname(texts: Iterable[str], problems: list[str], what: str = "") -> list[bytes]:
+    """Return the wire names of texts, without duplicates. What is no hostname is added to the problems.
+
+    `what` is put before such a text.
+    """
+    found: dict[bytes, None] = {}
+    for text in texts:
+        if (wire := hostname(text)) is not None:
             found[wire] = None
         else:
-            problems.append(f"{quote(part)} is not a hostname")
+            problems.append(f"{what}{quote(text)} is not a hostname")
     return list(found)
 
 
@@ -68,7 +74,7 @@ def targets(text: str | None, problems: list[str]) -> tuple[list[bytes], list[by
             addresses[parse_address(part)] = None
         except BadAddress:
             rest.append(part)
-    return list(addresses), [each for each in hostnames(",".join(rest), problems) if not each.startswith(b"\1*")]
+    return list(addresses), [each for each in hostnames(",".join(rest), problems) if not name.is_wildcard(each)]
 
 
 def ttl_s(text: str | None, default_s: int, problems: list[str]) -> int:

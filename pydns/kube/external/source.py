@@ -10,9 +10,10 @@ from typing import Any, Protocol
 from pydns.config.model import ExternalZone
 from pydns.dns import name
 from pydns.dns.compiled import TARGET_AT
-from pydns.dns.rrset import address_type
+from pydns.dns.rrset import CNAME, address_type
+from pydns.kube.external import hostnames
 from pydns.kube.external.claims import Claim, Claimant, Record
-from pydns.kube.external.exposure import MOST_PROBLEMS
+from pydns.kube.external.exposure import MOST_PROBLEMS, Exposure
 from pydns.kube.producer import Change, ZoneOptions
 
 _MOST_NAMES = 10_000  # of one object: a headless Service has as many endpoints
@@ -96,3 +97,12 @@ MakeSource = Callable[[ZoneOptions, Zones], Source]
 def address_records(addresses: Iterable[bytes]) -> tuple[Record, ...]:
     """Return the records of addresses."""
     return tuple([(address_type(each), each) for each in addresses])
+
+
+def target_records(exposure: Exposure, target: str | None, problems: list[str]) -> tuple[Record, ...]:
+    """Return the records of the annotation `target`, else those of the load balancer."""
+    addresses: Iterable[bytes] = exposure.addresses
+    names: Iterable[bytes] = exposure.hostnames
+    if target is not None and target.strip():
+        addresses, names = hostnames.targets(target, problems)
+    return (*address_records(addresses), *((CNAME, each) for each in names))

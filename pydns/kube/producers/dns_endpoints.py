@@ -135,7 +135,7 @@ def _address(length: int) -> Callable[[str], bytes]:
 
 def _target(text: str) -> bytes:
     target = hostnames.hostname(text.strip())
-    if target is None or target.startswith(b"\1*"):
+    if target is None or name.is_wildcard(target):
         raise ValueError(text)
     return target
 

@@ -31,7 +31,7 @@ from pydns.kube.external.exposure import (
     read_addresses,
     read_exposure,
 )
-from pydns.kube.external.source import Claimed, Zones, address_records
+from pydns.kube.external.source import Claimed, Zones, address_records, target_records
 from pydns.kube.objects import (
     EndpointSlice,
     Options,
@@ -43,7 +43,6 @@ from pydns.kube.objects import (
     read_service,
 )
 from pydns.kube.producer import Change, ZoneOptions
-from pydns.kube.producers.ingresses import target_records
 from pydns.kube.producers.nodes import Node
 from pydns.kube.schema import Schema
 
@@ -177,7 +176,7 @@ class ExposedServices:
         wanted = hostnames.hostnames(value("hostname"), problems)
         records = self._records(service, exposure, zone, problems)
         # Reverse names are for addresses that a load balancer has given: anybody may write any into `externalIPs`.
-        hosts = [owner for owner in wanted if self._all_zones.of(owner) is zone and not owner.startswith(b"\1*")]
+        hosts = [owner for owner in wanted if self._all_zones.of(owner) is zone and not name.is_wildcard(owner)]
         if records is not None:
             for owner in wanted:
                 claimed.add(zone, owner, Claim(records, ttl_s, pointers=common.addresses if owner in hosts else ()))

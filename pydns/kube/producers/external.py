@@ -124,7 +124,7 @@ class External:
         zone = self._zones.of(owner)
         if difference and zone is not None:
             self._counts[zone.apex] += difference
-            if owner.startswith(b"\1*"):
+            if name.is_wildcard(owner):
                 self._wildcards[zone.apex] += difference
 
     def _carry(self, target: bytes, owner: bytes, difference: int) -> None:

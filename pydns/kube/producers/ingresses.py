@@ -10,11 +10,11 @@ from typing import NamedTuple
 import msgspec
 
 from pydns.config.model import ExternalSource, ExternalZone
-from pydns.dns.rrset import CNAME
+from pydns.dns import name
 from pydns.kube.external import hostnames
-from pydns.kube.external.claims import Claim, Claimant, Rank, Record
-from pydns.kube.external.exposure import MOST_PROBLEMS, ExposedMeta, Exposure, LoadBalancerStatus, quote, read_exposure
-from pydns.kube.external.source import Claimed, Zones, address_records
+from pydns.kube.external.claims import Claim, Claimant, Rank
+from pydns.kube.external.exposure import ExposedMeta, Exposure, LoadBalancerStatus, read_exposure
+from pydns.kube.external.source import Claimed, Zones, target_records
 from pydns.kube.objects import Options, as_label
 from pydns.kube.producer import Change, ZoneOptions
 
@@ -74,14 +74,9 @@ def read_ingress(raw: RawIngress, options: Options) -> Ingress:
     meta, spec = raw.metadata, raw.spec or _Spec()
     exposure = read_exposure(meta, raw.status, options.annotations)
     problems: list[str] = []
-    hosts: dict[bytes, None] = {}
-    for text in [rule.host for rule in spec.rules or () if rule.host]:
-        if (host := hostnames.hostname(text)) is not None:
-            hosts[host] = None
-        else:
-            problems.append(f"host {quote(text)} is not a hostname")
-    if exposure is not None and problems:
-        exposure = exposure._replace(problems=(*exposure.problems, *problems)[:MOST_PROBLEMS])
+    hosts = hostnames.each_hostname([rule.host for rule in spec.rules or () if rule.host], problems, "host ")
+    if exposure is not None:
+        exposure = exposure.with_problems(problems)
     class_name = spec.ingress_class_name or (meta.annotations or {}).get(_CLASS)
     return Ingress(as_label(meta.namespace, "namespace"), meta.name, class_name, tuple(hosts), exposure)
 
@@ -152,17 +147,8 @@ def _claim(ingress: Ingress, exposure: Exposure, zone: ExternalZone, claimed: Cl
     which = value("ingress-hostname-source")
     if which != "annotation-only":
         for host in ingress.hosts:
-            claimed.add(zone, host, Claim(records, ttl_s, is_one_label=host.startswith(b"\1*")))
+            claimed.add(zone, host, Claim(records, ttl_s, is_one_label=name.is_wildcard(host)))
     if which != "defined-hosts-only":
         for host in hostnames.hostnames(value("hostname"), problems):
             claimed.add(zone, host, Claim(records, ttl_s))
     claimed.notice(*problems)
-
-
-def target_records(exposure: Exposure, target: str | None, problems: list[str]) -> tuple[Record, ...]:
-    """Return the records of the annotation `target`, else those of the load balancer."""
-    addresses: Iterable[bytes] = exposure.addresses
-    names: Iterable[bytes] = exposure.hostnames
-    if target is not None and target.strip():
-        addresses, names = hostnames.targets(target, problems)
-    return (*address_records(addresses), *((CNAME, each) for each in names))

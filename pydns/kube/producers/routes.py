@@ -13,11 +13,10 @@ import msgspec
 
 from pydns.config.model import ExternalSource, ExternalZone
 from pydns.dns import name
-from pydns.dns.rrset import CNAME
 from pydns.kube.external import hostnames
 from pydns.kube.external.claims import Claim, Claimant, Rank, Record
-from pydns.kube.external.exposure import MOST_PROBLEMS, ExposedMeta, Exposure, quote, read_addresses, read_exposure
-from pydns.kube.external.source import Claimed, Zones, address_records
+from pydns.kube.external.exposure import ExposedMeta, Exposure, quote, read_addresses, read_exposure
+from pydns.kube.external.source import Claimed, Zones, target_records
 from pydns.kube.objects import Options, as_label
 from pydns.kube.producer import Change, ZoneOptions
 
@@ -173,9 +172,7 @@ def read_gateway(raw: RawGateway, options: Options) -> Gateway:
     exposure = read_exposure(meta, None, options.annotations)
     if exposure is not None:
         addresses, names = _addresses(status.addresses or (), problems)
-        exposure = exposure._replace(
-            addresses=addresses, hostnames=names, problems=(*exposure.problems, *problems)[:MOST_PROBLEMS]
-        )
+        exposure = exposure._replace(addresses=addresses, hostnames=names).with_problems(problems)
     is_programmed = all(each.status != "False" for each in status.conditions or () if each.type == "Programmed")
     namespace = as_label(meta.namespace, "namespace")
     return Gateway(namespace, meta.name, spec.gateway_class_name, is_programmed, tuple(listeners), exposure)
@@ -212,14 +209,9 @@ def read_route(kind: str, raw: RawRoute, options: Options) -> Route:
     namespace = as_label(meta.namespace, "namespace")
     exposure = read_exposure(meta, None, options.annotations)
     problems: list[str] = []
-    hosts: dict[bytes, None] = {}
-    for text in spec.hostnames or ():
-        if (host := hostnames.hostname(text)) is not None:
-            hosts[host] = None
-        else:
-            problems.append(f"{quote(text)} is not a hostname")
-    if exposure is not None and problems:
-        exposure = exposure._replace(problems=(*exposure.problems, *problems)[:MOST_PROBLEMS])
+    hosts = hostnames.each_hostname(spec.hostnames or (), problems)
+    if exposure is not None:
+        exposure = exposure.with_problems(problems)
     wanted = dict.fromkeys(filter(None, [_parent(each, namespace) for each in spec.parent_refs or ()]))
     reported = (raw.status.parents if raw.status is not None else None) or ()
     accepted = {_parent(each.parent_ref, namespace) for each in reported if _is_accepted(each)}
@@ -336,18 +328,13 @@ def _records(gateway: Gateway, zone: ExternalZone, problems: list[str]) -> tuple
     exposure = gateway.exposure
     assert exposure is not None  # by `_is_served`
     problems += exposure.problems
-    addresses: Iterable[bytes] = exposure.addresses
-    names: Iterable[bytes] = exposure.hostnames
-    target = hostnames.annotation(exposure.annotations, zone.annotations, "target")
-    if target is not None and target.strip():
-        addresses, names = hostnames.targets(target, problems)
-    return (*address_records(addresses), *((CNAME, each) for each in names))
+    return target_records(exposure, hostnames.annotation(exposure.annotations, zone.annotations, "target"), problems)
 
 
 def _hosts(route: Route, listeners: Iterable[Listener], problems: list[str]) -> Iterator[bytes]:
     """Yield what the hostnames of a route and of listeners have in common."""
     for each in listeners:
-        if not route.hosts and each.hostname.startswith(_WILDCARD):
+        if not route.hosts and name.is_wildcard(each.hostname):
             # A listener's wildcard limits what routes may have. To publish it would give names to nothing.
             problems.append(f"it has no hostname, and that of listener {quote(each.name)} is a wildcard")
         elif not route.hosts and each.hostname not in (b"", name.ROOT):
@@ -361,17 +348,15 @@ def _common(host: bytes, limit: bytes) -> bytes | None:
     """Return the hostname that two have in common, None if there is none. Wildcards cover any number of labels."""
     if not limit or host == limit:
         return host
-    if limit.startswith(_WILDCARD) and _is_below(host, limit):
+    if name.is_wildcard(limit) and _is_below(host, limit):
         return host
-    if host.startswith(_WILDCARD) and _is_below(limit, host):
+    if name.is_wildcard(host) and _is_below(limit, host):
         return limit
     return None
 
 
 def _is_below(host: bytes, wildcard: bytes) -> bool:
     """Return whether a hostname, or a wildcard, is below the parent of a wildcard."""
-    parent = wildcard[len(_WILDCARD) :]
-    return host.removeprefix(_WILDCARD) != parent and name.is_at_or_below(host.removeprefix(_WILDCARD), parent)
-
-
-_WILDCARD = b"\1*"
+    parent = wildcard.removeprefix(name.WILDCARD)
+    host = host.removeprefix(name.WILDCARD)
+    return host != parent and name.is_at_or_below(host, parent)
