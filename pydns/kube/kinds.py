@@ -50,6 +50,20 @@ class Row:
     wanted_by: Callable[[ExternalZone], bool] | None = None
 
 
+def _by_source(source: ExternalSource) -> Callable[[ExternalZone], bool]:
+    return lambda zone: source in zone.sources
+
+
+def _route(name: str, plural: str) -> Row:
+    return Row(
+        name,
+        f"/apis/gateway.networking.k8s.io/v1/{plural}",
+        Decoder(routes.RawRoute, routes.READERS[name]),
+        (External,),
+        wanted_by=_by_source(ExternalSource.ROUTES),
+    )
+
+
 class Kind(Enum):
     """The kinds of objects that are read. The value of a member is the API's name for the kind."""
 
@@ -90,7 +104,7 @@ class Kind(Enum):
         "/apis/networking.k8s.io/v1/ingresses",
         Decoder(RawIngress, read_ingress),
         (External,),
-        wanted_by=lambda zone: ExternalSource.INGRESSES in zone.sources,
+        wanted_by=_by_source(ExternalSource.INGRESSES),
     )
     INGRESS_CLASS = Row(
         "IngressClass",
@@ -106,29 +120,11 @@ class Kind(Enum):
         "/apis/gateway.networking.k8s.io/v1/gateways",
         Decoder(routes.RawGateway, routes.read_gateway),
         (External,),
-        wanted_by=lambda zone: ExternalSource.ROUTES in zone.sources,
+        wanted_by=_by_source(ExternalSource.ROUTES),
     )
-    HTTP_ROUTE = Row(
-        "HTTPRoute",
-        "/apis/gateway.networking.k8s.io/v1/httproutes",
-        Decoder(routes.RawRoute, routes.READERS["HTTPRoute"]),
-        (External,),
-        wanted_by=lambda zone: ExternalSource.ROUTES in zone.sources,
-    )
-    GRPC_ROUTE = Row(
-        "GRPCRoute",
-        "/apis/gateway.networking.k8s.io/v1/grpcroutes",
-        Decoder(routes.RawRoute, routes.READERS["GRPCRoute"]),
-        (External,),
-        wanted_by=lambda zone: ExternalSource.ROUTES in zone.sources,
-    )
-    TLS_ROUTE = Row(
-        "TLSRoute",
-        "/apis/gateway.networking.k8s.io/v1/tlsroutes",
-        Decoder(routes.RawRoute, routes.READERS["TLSRoute"]),
-        (External,),
-        wanted_by=lambda zone: ExternalSource.ROUTES in zone.sources,
-    )
+    HTTP_ROUTE = _route("HTTPRoute", "httproutes")
+    GRPC_ROUTE = _route("GRPCRoute", "grpcroutes")
+    TLS_ROUTE = _route("TLSRoute", "tlsroutes")
     NODE = Row(
         "Node",
         "/api/v1/nodes",
@@ -136,14 +132,14 @@ class Kind(Enum):
         (External,),
         is_namespaced=False,
         is_selected=False,
-        wanted_by=lambda zone: ExternalSource.NODES in zone.sources,
+        wanted_by=_by_source(ExternalSource.NODES),
     )
     DNS_ENDPOINT = Row(
         "DNSEndpoint",
         "/apis/externaldns.k8s.io/v1alpha1/dnsendpoints",
         Decoder(RawDNSEndpoint, read_dns_endpoint),
         (External,),
-        wanted_by=lambda zone: ExternalSource.DNSENDPOINTS in zone.sources,
+        wanted_by=_by_source(ExternalSource.DNSENDPOINTS),
     )
     CONFIG_MAP = Row("ConfigMap", "/api/v1/configmaps", Decoder(objects.RawConfigMap, objects.read_config_map))
 
