@@ -1,6 +1,5 @@
 """How long probes wait while one client floods the metrics, or the probes' own port, with connections."""
 
-import http.client
 import multiprocessing
 import socket
 import tempfile
@@ -56,24 +55,13 @@ def _beside(what: str, port: int, path: str, ready: int) -> Beside:
         waits_s, failed = [], 0
         for _ in range(_PROBES):
             asked = time.monotonic()
-            if _is_ready(ready):
+            if servers.is_ready(ready, _SLOWEST_S):
                 waits_s.append(time.monotonic() - asked)
             else:
                 failed += 1
             time.sleep(_PAUSE_S)
         per_s = opened.value / (time.monotonic() - began)
     return Beside(what, per_s, waits_s, failed)
-
-
-def _is_ready(port: int) -> bool:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_SLOWEST_S)
-    try:
-        connection.request("GET", "/ready")
-        return connection.getresponse().status == 200
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()
 
 
 @contextmanager

@@ -5,7 +5,6 @@ both instances, and never repeats a query. An instance leaves the rotation some 
 when the endpoints of a Service change. Until then the instance still gets queries while it drains, and must answer.
 """
 
-import http.client
 import socket
 import subprocess
 import tempfile
@@ -27,6 +26,7 @@ WORKERS = 2
 _SERVICES = 100
 _SOCKETS = 8  # sockets for each instance, so that each of its workers gets some
 _POLL_S = 0.1  # the interval between requests to /ready
+_PROBE_S = 1.0  # the longest wait for an answer of /ready
 _NOTICE_S = 0.7  # from the first failure of /ready until the last client stops using the instance
 _QUIET_S = 1.0  # the value of --drain-quiet
 _PATIENCE_S = 30.0
@@ -132,16 +132,6 @@ class _Place(NamedTuple):
         _wait_until(self, ready=True)
         return _Instance(process, _Client(self.port))
 
-    def is_ready(self) -> bool:
-        connection = http.client.HTTPConnection("127.0.0.1", self.probe_port, timeout=1)
-        try:
-            connection.request("GET", "/ready")
-            return connection.getresponse().status == 200
-        except (OSError, http.client.HTTPException):
-            return False
-        finally:
-            connection.close()
-
 
 def run(command: str, restarts: int = RESTARTS) -> list[Life]:
     """Replace two instances alternately, `restarts` times in total.
@@ -202,7 +192,7 @@ def _running(place: _Place) -> Iterator[list[_Instance]]:
 
 def _wait_until(place: _Place, *, ready: bool) -> None:
     deadline = time.monotonic() + _PATIENCE_S
-    while place.is_ready() is not ready:
+    while servers.is_ready(place.probe_port, _PROBE_S) is not ready:
         if time.monotonic() > deadline:
             raise servers.Failed(f"/ready was not {200 if ready else 503} within {_PATIENCE_S:g} s")
         time.sleep(_POLL_S)

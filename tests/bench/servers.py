@@ -4,6 +4,7 @@ pydns is started by its command line. Each server is a context manager that stop
 error. Servers use free ports on 127.0.0.1. This module knows how to start and query servers. It measures nothing.
 """
 
+import http.client
 import os
 import shlex
 import socket
@@ -55,6 +56,18 @@ def pydns(command: str, source: list[str], workers: int, core: int | None) -> It
         os.environ["PYDNS_DRAIN_QUIET"] = "0"
         with _running("pydns", [*shlex.split(command), *arguments, *source], port, core) as server:
             yield server
+
+
+def is_ready(port: int, timeout_s: float) -> bool:
+    """Return whether /ready at this port of 127.0.0.1 returns 200. No answer within `timeout_s` means no."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout_s)
+    try:
+        connection.request("GET", "/ready")
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
 
 
 def begin(command: str, source: list[str], workers: int, port: int, state_dir: Path) -> "subprocess.Popen[bytes]":
