@@ -32,6 +32,7 @@ from pydns.table.layout import ANSWERS, FACTS, NAMES
 from pydns.table.reader import Reader
 from pydns.table.writer import Writer
 from tests.fakes.cluster import Change, Cluster, Expired, Json, change_line, event_line, selector, status_body
+from tests.kube.written import Written, written
 
 KINDS = (Kind.NAMESPACE, Kind.SERVICE, Kind.ENDPOINT_SLICE)
 EVERYTHING = selector("", "")
@@ -361,16 +362,16 @@ class Dns:
                     found.add(qname)
         return found
 
-    def contents(self) -> tuple[dict[bytes, bytes], dict[bytes, bytes]]:
+    def contents(self) -> Written:
         assert self._table is not None
         with self._table.transaction() as transaction:
-            return dict(self._table.items(transaction)), dict(self._table.nodes(transaction))
+            return Written(dict(self._table.items(transaction)), dict(self._table.nodes(transaction)))
 
     def close(self) -> None:
         self._writer.close()
 
 
-def fresh(cluster: Cluster) -> tuple[dict[bytes, bytes], dict[bytes, bytes]]:
+def fresh(cluster: Cluster) -> Written:
     """Return the contents of a new table that is made from the server's current objects."""
     zone = Zone(ZoneOptions())
     for kind in KINDS:
@@ -378,12 +379,7 @@ def fresh(cluster: Cluster) -> tuple[dict[bytes, bytes], dict[bytes, bytes]]:
         for stored in cluster.objects[kind.value].values():
             zone.apply(Apply(parse(kind, stored.raw)))
         zone.apply(InitDone(kind))
-    answers: dict[bytes, bytes] = {}
-    names: dict[bytes, bytes] = {}
-    for piece in zone.contents():
-        answers |= piece.answers
-        names |= piece.names
-    return answers, names
+    return written(zone)
 
 
 class Hour:
@@ -462,7 +458,7 @@ class Hour:
                 self.dns.take(wire.end_audit(self.now))
 
     def _judge_deletions(self) -> None:
-        self.existing = frozenset(key[:-4] for key in fresh(self.server.cluster)[0] if key[0])
+        self.existing = frozenset(key[:-4] for key in fresh(self.server.cluster).answers if key[0])
         self.served &= self.existing
 
     def _judge_answers(self) -> None:

@@ -19,6 +19,7 @@ from pydns.kube.objects import Observed, Options, Ref, Skipped
 from pydns.kube.producer import ZoneOptions
 from pydns.kube.zone import Zone
 from pydns.table.layout import NodeKind, is_origin
+from tests.kube.written import written
 
 _ZONE = ExternalZone(
     name.from_text("x.example"),
@@ -215,20 +216,11 @@ def _steps(draw: st.DrawFn) -> list[list[Event]]:
     return steps
 
 
-def _contents(zone: Zone) -> tuple[dict[bytes, bytes], dict[bytes, bytes]]:
-    answers: dict[bytes, bytes] = {}
-    names: dict[bytes, bytes] = {}
-    for piece in zone.contents():
-        answers |= piece.answers
-        names |= piece.names
-    return answers, names
-
-
 @settings(max_examples=150, deadline=None)
 @given(steps=_steps())
 def test_changes_lead_to_the_table_of_the_final_objects(steps: list[list[Event]]) -> None:
     zone = Zone(_OPTIONS)
-    answers, names = _contents(zone)
+    table = written(zone)
     known: dict[Ref, Observed] = {}
     for events in steps:
         for event in events:
@@ -238,15 +230,11 @@ def test_changes_lead_to_the_table_of_the_final_objects(steps: list[list[Event]]
                 known[event.observed.ref] = event.observed
             elif isinstance(event, Delete):
                 known.pop(event.ref, None)
-        changes = zone.flush()
-        for entries, changed in ((answers, changes.answers), (names, changes.names)):
-            entries.update({key: value for key, value in changed.items() if value is not None})
-            for key in [key for key, value in changed.items() if value is None]:
-                entries.pop(key, None)
+        table.change(zone.flush())
         fresh = Zone(_OPTIONS)
         for observed in known.values():
             fresh.apply(Apply(observed))
-        assert (answers, names) == _contents(fresh)
+        assert table == written(fresh)
         assert zone.external.conflicts() == fresh.external.conflicts()
         assert [zone.external.is_plain(each.apex) for each in _OPTIONS.external] == [
             fresh.external.is_plain(each.apex) for each in _OPTIONS.external
@@ -301,15 +289,15 @@ def test_mutated_object_has_no_bad_name_and_leaves_others_alone(mutant: tuple[st
     for each in (alone, zone):
         each.apply(Apply(_read("Service", bystander)))
     zone.apply(Apply(_read(*mutant)))
-    answers, names = _contents(zone)
-    of_bystander = {key: value for key, value in _contents(alone)[0].items() if b"bystander" in key}
+    table = written(zone)
+    of_bystander = {key: value for key, value in written(alone).answers.items() if b"bystander" in key}
     assert of_bystander
-    assert {key: value for key, value in answers.items() if b"bystander" in key} == of_bystander
-    for key, compiled in answers.items():
+    assert {key: value for key, value in table.answers.items() if b"bystander" in key} == of_bystander
+    for key, compiled in table.answers.items():
         rrset, _ = decompile(key, compiled)
         assert name.from_text(name.to_text(rrset.owner)) == rrset.owner
         assert len(rrset.owner) <= name.MAX_NAME
-    for tree in names:
+    for tree in table.names:
         wire = name.from_tree_key(tree[1:] if is_origin(tree) else tree)
         assert name.tree_key(wire) == (tree[1:] if is_origin(tree) else tree)
 

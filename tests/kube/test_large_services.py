@@ -13,7 +13,8 @@ from pydns.kube.kinds import Kind
 from pydns.kube.objects import Endpoint, EndpointSlice, Observed, Port, Ref, Service, parse
 from pydns.kube.producer import ZoneOptions
 from pydns.kube.zone import Zone
-from tests.kube.test_zone import OWN, _steps, _Table
+from tests.kube.test_zone import OWN, _steps
+from tests.kube.written import Written
 
 _OPTIONS = ZoneOptions()
 
@@ -37,8 +38,8 @@ def _slice(endpoints: int, ports: int, number: int = 0) -> EndpointSlice:
     return EndpointSlice("tenant", f"x-{number}", "x", _ports(ports), found)
 
 
-def _loaded(*values: Service | EndpointSlice) -> tuple[Zone, _Table]:
-    zone, table = Zone(_OPTIONS), _Table()
+def _loaded(*values: Service | EndpointSlice) -> tuple[Zone, Written]:
+    zone, table = Zone(_OPTIONS), Written()
     for value in values:
         zone.apply(_apply(value))
     table.change(zone.flush())
@@ -122,7 +123,7 @@ def test_a_small_change_does_not_wait_for_a_large_service() -> None:
         table.change(zone.flush(500))
         flushes += 1
     assert flushes > 20
-    fresh = _Table()
+    fresh = Written()
     fresh.load(zone)
     assert (table.answers, table.names) == (fresh.answers, fresh.names)
 
@@ -150,7 +151,7 @@ def test_a_service_that_changes_all_the_time_leaves_most_turns_to_others() -> No
     while zone.is_behind:
         table.change(zone.flush(None, now))
         now += 1
-    fresh = _Table()
+    fresh = Written()
     fresh.load(zone)
     assert (table.answers, table.names) == (fresh.answers, fresh.names)
 
@@ -189,7 +190,7 @@ def test_a_giant_that_waits_is_not_overtaken_for_ever() -> None:
 
 def test_giants_do_not_hold_up_the_first_commit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(zone_module, "_FIRST", 9000)
-    zone, table = Zone(_OPTIONS), _Table()
+    zone, table = Zone(_OPTIONS), Written()
     for number, endpoints in enumerate((8000, 3000, 10)):
         zone.apply(_apply(Service("tenant", f"y{number}", (), True, None, ())))
         zone.apply(_apply(_slice(endpoints, 1, number)._replace(name=f"y{number}", service=f"y{number}")))
@@ -213,7 +214,7 @@ def test_the_commit_after_the_last_giant_has_facts_without_it(monkeypatch: pytes
     zone = Zone(_OPTIONS)
     zone.apply(_apply(_headless()))
     zone.apply(_apply(_slice(300, 1)))
-    _Table().load(zone)
+    Written().load(zone)
     zone.apply(Delete(Ref(Kind.SERVICE, "tenant", "x")))
     assert zone.flush()
     assert all(each.is_known for each in zone.facts(serial=1, synced=True).zones)
@@ -275,7 +276,7 @@ def test_divided_flushes_lead_to_the_table_of_the_final_objects(
     patch.setattr(zone_module, "_LARGE", 3)
     try:
         options = ZoneOptions(own_addresses=(OWN,))
-        zone, table = Zone(options), _Table()
+        zone, table = Zone(options), Written()
         for number, events in enumerate(steps):
             for event in events:
                 zone.apply(event)
@@ -289,7 +290,7 @@ def test_divided_flushes_lead_to_the_table_of_the_final_objects(
         while zone.is_behind:
             now += 1  # the zone may pause large states, so time must pass
             table.change(zone.flush(most[0], now))
-        fresh, wanted = Zone(options._replace(ttl_s=9 if ttl_at < len(steps) else 5)), _Table()
+        fresh, wanted = Zone(options._replace(ttl_s=9 if ttl_at < len(steps) else 5)), Written()
         for event in [event for events in steps for event in events]:
             fresh.apply(event)
         wanted.load(fresh)

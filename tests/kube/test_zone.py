@@ -22,7 +22,7 @@ from pydns.kube.objects import (
 )
 from pydns.kube.producer import ZoneOptions
 from pydns.kube.zone import Zone
-from pydns.table.layout import Changes, Contents
+from tests.kube.written import Written
 
 # There are only a few names and addresses, so that objects conflict. The same address may be a ClusterIP, an endpoint,
 # and the server's own address.
@@ -112,31 +112,6 @@ def _objects(events: list[Event]) -> dict[Ref, Object]:
     return known
 
 
-class _Table:
-    """The contents of a table after all changes to it."""
-
-    def __init__(self) -> None:
-        self.answers: dict[bytes, bytes] = {}
-        self.names: dict[bytes, bytes] = {}
-
-    def change(self, changes: Changes) -> None:
-        for entries, changed in ((self.answers, changes.answers), (self.names, changes.names)):
-            for key, value in changed.items():
-                if value is None:
-                    entries.pop(key, None)
-                else:
-                    entries[key] = value
-
-    def load(self, zone: Zone) -> None:
-        self.answers, self.names = {}, {}
-        for piece in zone.contents():
-            self._add(piece)
-
-    def _add(self, piece: Contents) -> None:
-        self.answers |= piece.answers
-        self.names |= piece.names
-
-
 @settings(max_examples=400, deadline=None)
 @given(
     steps=_steps(),
@@ -148,7 +123,7 @@ def test_changes_lead_to_the_table_of_the_final_objects(
     steps: list[list[Event]], loaded_at: int, pods: PodsMode, namespaces: frozenset[str] | None
 ) -> None:
     options = ZoneOptions(pods=pods, namespaces=namespaces, own_addresses=(OWN,))
-    zone, table = Zone(options), _Table()
+    zone, table = Zone(options), Written()
     for number, events in enumerate(steps):
         for event in events:
             zone.apply(event)
@@ -157,12 +132,11 @@ def test_changes_lead_to_the_table_of_the_final_objects(
         else:
             table.change(zone.flush())
 
-        fresh, wanted = Zone(options), _Table()
+        fresh, wanted = Zone(options), Written()
         for ref, value in _objects([event for before in steps[: number + 1] for event in before]).items():
             fresh.apply(Apply(Observed(ref, "", value)))
         wanted.load(fresh)
-        assert table.names == wanted.names
-        assert table.answers == wanted.answers
+        assert table == wanted
     assert not zone.flush()
 
 
@@ -183,8 +157,8 @@ _OPTIONS = st.builds(
 def test_changed_options_give_the_same_table_as_a_fresh_start(
     steps: list[list[Event]], changed_at: int, first: ZoneOptions, then: ZoneOptions
 ) -> None:
-    zone, table = Zone(first), _Table()
-    fresh, wanted = Zone(then), _Table()
+    zone, table = Zone(first), Written()
+    fresh, wanted = Zone(then), Written()
     for number, events in enumerate(steps):
         if number == changed_at:
             zone = zone.with_options(then)
@@ -196,8 +170,7 @@ def test_changed_options_give_the_same_table_as_a_fresh_start(
     if changed_at >= len(steps):
         table.load(zone.with_options(then))
     wanted.load(fresh)
-    assert table.names == wanted.names
-    assert table.answers == wanted.answers
+    assert table == wanted
 
 
 @settings(max_examples=200, deadline=None)
@@ -205,8 +178,8 @@ def test_changed_options_give_the_same_table_as_a_fresh_start(
 def test_changed_ttl_gives_the_same_table_as_a_fresh_start(
     steps: list[list[Event]], changed_at: int, options: ZoneOptions
 ) -> None:
-    zone, table = Zone(options), _Table()
-    fresh, wanted = Zone(options._replace(ttl_s=9)), _Table()
+    zone, table = Zone(options), Written()
+    fresh, wanted = Zone(options._replace(ttl_s=9)), Written()
     for number, events in enumerate(steps):
         for event in events:
             zone.apply(event)
@@ -216,8 +189,7 @@ def test_changed_ttl_gives_the_same_table_as_a_fresh_start(
             table.answers = {key: revise(value) for key, value in table.answers.items()}
         table.change(zone.flush())
     wanted.load(fresh)
-    assert table.names == wanted.names
-    assert table.answers == wanted.answers
+    assert table == wanted
 
 
 def test_services_with_pydns_as_endpoint_are_found_by_their_addresses() -> None:
