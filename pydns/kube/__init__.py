@@ -1,1 +1,1 @@
-"""Kubernetes as DNS sees it: API objects, the watch that keeps them current, and the records that they mean. Pure."""
+"""Kubernetes for DNS: API objects, the watch that keeps them current, and their DNS records. This package is pure."""

@@ -1,7 +1,7 @@
-"""The table of kinds: which objects are read from a cluster, and what each is for.
+"""The table of kinds: which kinds of objects pydns reads from a cluster, and what pydns needs each kind for.
 
-A new kind of object is a file in `pydns.kube.producers` with its value, its decoder and its producer, a row here, and
-its cases.
+To add a kind, write a file in `pydns.kube.producers` with its value, its decoder and its producer. Then add a row to
+this table, and test cases.
 """
 
 from collections.abc import Callable, Iterable
@@ -27,26 +27,27 @@ from pydns.kube.producers.services import Services
 
 
 class Decoder(NamedTuple):
-    """How an object is read: the struct of its JSON, and the function that reads that. See `pydns.kube.objects`."""
+    """A struct for the JSON of an object, and a function that turns the struct into a value of `pydns.kube.objects`."""
 
     raw: type[msgspec.Struct]
-    read: Callable[[Any, Options], Object]  # raises ValueError with the reason for an object that DNS can't use
+    read: Callable[[Any, Options], Object]  # raises ValueError with a reason if DNS can't use the object
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
     """The facts about a kind."""
 
-    name: str  # the API's
-    path: str  # of the list of all objects, in the API version that is read
+    name: str  # the name of the kind in the Kubernetes API
+    path: str  # URL path that lists all objects of the kind; it contains the API version that pydns reads
     decoder: Decoder
-    producers: tuple[MakeProducer, ...] = ()  # none: no records are made of it
+    producers: tuple[MakeProducer, ...] = ()  # empty: the kind has no records
     is_namespaced: bool = True
-    is_selected: bool = True  # `--labels` applies to it
+    is_selected: bool = True  # True: the flag `--labels` selects objects of this kind
     field_selector: str = ""
-    exposing: Decoder | None = None  # in place of `decoder` if there are external zones
-    # Whether an external zone needs objects of the kind. None: they are always read. Kinds that only external zones
-    # need are optional: a server may not serve them, and nobody waits for one that can't be listed.
+    exposing: Decoder | None = None  # replaces `decoder` if the configuration has external zones
+    # Returns whether an external zone needs objects of the kind. None: pydns always reads the kind. A kind that only
+    # external zones need is optional: the API server may not have the kind. pydns doesn't wait for an optional kind
+    # that can't be listed.
     wanted_by: Callable[[ExternalZone], bool] | None = None
 
 
@@ -65,11 +66,12 @@ def _route(name: str, plural: str) -> Row:
 
 
 class Kind(Enum):
-    """The kinds of objects that are read. The value of a member is the API's name for the kind."""
+    """The kinds of objects that pydns reads. The value of a member is the name of the kind in the Kubernetes API."""
 
     row: Row
     json: msgspec.json.Decoder[Any]  # decodes to `row.decoder.raw`
-    exposing_json: msgspec.json.Decoder[Any]  # the same for `row.exposing`, else for `row.decoder`
+    # Decodes to the struct of `row.exposing`; without `row.exposing`, of `row.decoder`.
+    exposing_json: msgspec.json.Decoder[Any]
 
     NAMESPACE = Row(
         "Namespace",
@@ -77,7 +79,7 @@ class Kind(Enum):
         Decoder(objects.RawNamespace, objects.read_namespace),
         (Namespaces,),
         is_namespaced=False,
-        is_selected=False,  # a namespace's name exists whatever its labels
+        is_selected=False,  # the DNS name of a namespace exists, whatever labels the namespace has
     )
     SERVICE = Row(
         "Service",
@@ -144,7 +146,7 @@ class Kind(Enum):
     CONFIG_MAP = Row("ConfigMap", "/api/v1/configmaps", Decoder(objects.RawConfigMap, objects.read_config_map))
 
     def __new__(cls, row: Row) -> "Kind":
-        """Make a row a member."""
+        """Return the member for a row, with its JSON decoders."""
         kind = object.__new__(cls)
         kind._value_ = row.name
         kind.row = row
@@ -154,19 +156,19 @@ class Kind(Enum):
 
     @property
     def api_version(self) -> str:
-        """Return the version as in `apiVersion`: `v1`, `discovery.k8s.io/v1`."""
+        """Return the API version as manifests write it in `apiVersion`, for example `discovery.k8s.io/v1`."""
         return self.row.path.removeprefix("/apis/").removeprefix("/api/").rpartition("/")[0]
 
 
 BY_NAME = {kind.value: kind for kind in Kind}
-NAMING_KINDS = (Kind.SERVICE, Kind.ENDPOINT_SLICE)  # those that tell how the server itself is called
+NAMING_KINDS = (Kind.SERVICE, Kind.ENDPOINT_SLICE)  # the kinds that give this DNS server its own name
 _WITH_RECORDS = [kind for kind in Kind if kind.row.producers]
-RECORD_KINDS = tuple([kind for kind in _WITH_RECORDS if kind.row.wanted_by is None])  # those of every cluster
+RECORD_KINDS = tuple([kind for kind in _WITH_RECORDS if kind.row.wanted_by is None])  # the kinds that every cluster has
 EXTERNAL_KINDS = tuple([kind for kind in _WITH_RECORDS if kind.row.wanted_by is not None])
 
 
 def external_kinds(zones: Iterable[ExternalZone]) -> tuple[Kind, ...]:
-    """Return the kinds that are read for external zones alone."""
+    """Return the kinds that only external zones need, if one of `zones` needs them."""
     zones = tuple(zones)
     return tuple([kind for kind in EXTERNAL_KINDS if any(_is_wanted(kind, zone) for zone in zones)])
 

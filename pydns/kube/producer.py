@@ -1,7 +1,7 @@
-"""What a producer is: it turns objects into the records of a zone.
+"""The protocol of producers. A producer turns objects into the records of a zone.
 
-`pydns.kube.zone.Zone` does the rest for all producers: it compiles records, compares them with what is published, and
-merges the reverse names that several keys give to one address.
+`pydns.kube.zone.Zone` does the common work for all producers. It compiles records, and compares them with the published
+records. It also merges the reverse names that several keys give to one address.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -15,8 +15,8 @@ from pydns.dns.rrset import RRset
 from pydns.kube.objects import Object
 from pydns.kube.schema import Schema
 
-Key = Any  # what a producer keeps records by, hashable; for Services it is namespace and name
-State = Any  # the objects that a key's records are made of: a value that compares with == and doesn't change
+Key = Any  # a hashable value that identifies a group of records; for a Service: its namespace and name
+State = Any  # the objects from which the records of a key are made: an immutable value that compares with ==
 
 ALL_ADDRESSES = (AddressRange(bytes(4), b"\xff" * 4), AddressRange(bytes(16), b"\xff" * 16))
 _IN_ADDR_ARPA = name.from_text("in-addr.arpa")
@@ -24,84 +24,84 @@ _IP6_ARPA = name.from_text("ip6.arpa")
 
 
 class ZoneOptions(NamedTuple):
-    """Which records a cluster has."""
+    """The options that decide which records a cluster has."""
 
     domain: bytes = name.from_text("cluster.local")  # lower case
     reverse_zones: tuple[bytes, ...] = (_IN_ADDR_ARPA, _IP6_ARPA)  # lower case
-    ptr_ranges: tuple[AddressRange, ...] = ALL_ADDRESSES  # those that endpoints may name
+    ptr_ranges: tuple[AddressRange, ...] = ALL_ADDRESSES  # PTR records for endpoints exist only in these ranges
     ttl_s: int = 5
     pods: PodsMode = PodsMode.INSECURE
-    namespaces: frozenset[str] | None = None  # None: all
-    own_addresses: tuple[bytes, ...] = ()  # where clients reach this server
-    server_namespace: str = "kube-system"  # the server's own; Services there can name it
+    namespaces: frozenset[str] | None = None  # None: all namespaces are served
+    own_addresses: tuple[bytes, ...] = ()  # the addresses at which clients reach this DNS server
+    server_namespace: str = "kube-system"  # this DNS server's namespace; Services there can give the server a name
     external: tuple[ExternalZone, ...] = ()
 
     @property
     def schema(self) -> Schema:
-        """Return what the records of the DNS specification depend on."""
+        """Return the domain and the TTL for the records of the DNS specification."""
         return Schema(self.domain, self.ttl_s)
 
     def may_point(self, address: bytes) -> bool:
-        """Return whether an endpoint's address may have a PTR record."""
-        # Not any(): 0.15 instead of 0.6 µs, and that twice for each endpoint.
+        """Return whether the address of an endpoint may have a PTR record."""
+        # The loop takes 0.15 µs, any() takes 0.6 µs. The method is called twice for each endpoint.
         for first, last in self.ptr_ranges:  # noqa: SIM110
             if first <= address <= last and len(address) == len(first):
                 return True
         return False
 
     def serves(self, namespace: str) -> bool:
-        """Return whether objects of a namespace have records."""
+        """Return whether the objects of a namespace have records."""
         return self.namespaces is None or namespace in self.namespaces
 
 
 class Change(NamedTuple):
-    """An object that differs now. None: it didn't exist before, or doesn't any more."""
+    """An object before and after a change. `before` is None for a new object, `after` for a deleted object."""
 
     before: Object | None
     after: Object | None
 
 
 class Producer(Protocol):
-    """Makes records of the objects of one or more kinds.
+    """Turns objects of one or more kinds into records.
 
-    The records of a key are made of its state alone. So the records that are published can be made again from the
-    state of that time, and nobody keeps them a second time. Two keys must not make the same owner and type; reverse
-    names are the exception, they are merged.
+    The records of a key depend on the state of the key alone. So the zone can make published records again from the
+    published state, and needs no copy of them. Two keys must not have records of the same owner and type. Reverse
+    names are the exception, because the zone merges them.
     """
 
     def note(self, change: Change) -> Iterable[Key]:
-        """Take in a changed object, and return the keys whose state may differ now."""
+        """Process a changed object. Return the keys whose state may have changed."""
 
     def current_keys(self) -> Collection[Key]:
-        """Return all keys that may have a state. Some may have none."""
+        """Return all keys that may have a state. A returned key may have no state."""
 
     def state(self, key: Key) -> State | None:
-        """Return the state of a key now. None: it has no records."""
+        """Return the current state of a key. None: the key has no records."""
 
     def rrsets(self, state: State) -> Iterator[RRset]:
-        """Yield the records of a state, the types of an owner one after another. Owners don't repeat a type."""
+        """Yield the RRsets of a state. The RRsets of an owner come one after another, at most one for each type."""
 
     def names(self, state: State) -> Mapping[bytes, bytes]:
-        """Return the names that exist without records: tree key → `NodeKind`."""
+        """Return a mapping from tree key to `NodeKind`, for names that exist without records."""
 
     def pointers(self, state: State) -> Iterator[tuple[bytes, bytes]]:
-        """Yield addresses with the names that a state gives them, for the reverse zones. Pairs may repeat."""
+        """Yield pairs of an address and a name for it, for the reverse zones. Pairs may repeat."""
 
     def addresses(self, state: State) -> Iterable[bytes]:
-        """Return the addresses of `pointers`, in less time. They may repeat."""
+        """Return the addresses that `pointers` yields, in less time. Addresses may repeat."""
 
     def size(self, state: State) -> int:
-        """Return about how many records a state has, at once: what it costs to make them."""
+        """Return the approximate number of records of a state, without making the records."""
 
     def change_ttl(self, ttl_s: int) -> None:
-        """Make records with another TTL from now on."""
+        """Use another TTL for all records that are made after this call."""
 
 
 MakeProducer = Callable[[ZoneOptions], Producer]
 
 
 class Plain:
-    """The defaults of most producers: no names without records, no reverse names, and no large states."""
+    """Defaults for producers without reverse names, without large states, and whose names all have records."""
 
     def names(self, state: State) -> Mapping[bytes, bytes]:
         """Return nothing: all names have records."""

@@ -1,11 +1,13 @@
-"""From events to changes of the answer table.
+"""Turns events of a cluster into changes of the answer table.
 
-Producers make the records of objects; `pydns.kube.kinds` says which. The zone compiles them, merges the reverse names
-that several keys give to one address, and compares with what was published. What was published is not kept a second
-time: it is what the states of that moment compile to, and those are kept anyway.
+Producers turn objects into records. The table in `pydns.kube.kinds` names the producers of each kind. The zone compiles
+the records, and merges the reverse names that several keys give to one address. Then the zone compares the result with
+the published records. The zone keeps no copy of the published records. It keeps the states that it published, and
+compiles these states again.
 
-A flush can be divided. Small states come first; a large one is compared piece by piece, over several flushes. Nobody
-waits for another tenant's large Service then, but its records don't change all at once.
+A flush can be divided. The zone compares small states first. It compares a large state piece by piece, over several
+flushes. So a small change doesn't wait for the large Service of another tenant. The price: the records of a large
+Service don't change all at once.
 """
 
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
@@ -30,22 +32,24 @@ from pydns.kube.store import Store
 from pydns.table.layout import FORMAT, Changes, Contents, Facts, NodeKind, ZoneFacts
 
 _KINDS = RECORD_KINDS + EXTERNAL_KINDS
-_ANSWERS, _NAMES = 0, 1  # places in Contents and Changes
-_Names = dict[bytes, tuple[bytes, ...]]  # address → the names that a key gives it
-_Comparison = Generator["_Piece", None, None]  # of two states of a key
+_ANSWERS, _NAMES = 0, 1  # indexes of `answers` and `names` in Contents and Changes
+_Names = dict[bytes, tuple[bytes, ...]]  # address → the names that a key gives to the address
+_Comparison = Generator["_Piece", None, None]  # a comparison of two states of a key, in pieces
 
-_LARGE = 200  # the size of both states of a key, from which on it may be divided
-_PIECE, _PIECE_OCTETS = 200, 1 << 17  # of a large state: records, names or addresses, and octets of answers
-_DEADLINE = 1000  # of a large state's size, per second: the comparison that is due first comes first
-_FIRST = 200_000  # the sizes of all large states in `contents`, together: a few seconds
-_PAUSE, _MAX_PAUSE_S = 9, 5.0  # between two comparisons of a large state: so many times what the first one took
+_LARGE = 200  # a key is large if its old and its new state together have this size; a comparison of it may be divided
+# Limits of one piece of a large state: the number of records, names or addresses, and the octets of the answers.
+_PIECE, _PIECE_OCTETS = 200, 1 << 17
+_DEADLINE = 1000  # a large key is due after size / _DEADLINE seconds; the key that is due first is compared first
+_FIRST = 200_000  # `contents` yields large states up to this total size, which takes a few seconds
+# After a comparison of a large state, the next one waits `_PAUSE` times as long as the comparison took.
+_PAUSE, _MAX_PAUSE_S = 9, 5.0
 
 
 class Cut(NamedTuple):
-    """What is missing of a Service."""
+    """The parts of a Service that the answer table doesn't contain."""
 
-    answers: int  # that have not all of their records
-    left_out: int  # endpoints and ports without records
+    answers: int  # the number of answers that lack some of their records
+    left_out: int  # the number of endpoints and ports that have no records
 
     def __str__(self) -> str:
         found = [f"{self.answers} answers are cut"] if self.answers else []
@@ -53,21 +57,22 @@ class Cut(NamedTuple):
 
 
 class Zone:
-    """The records of a cluster: feed it events, and take out what to do to the table.
+    """The records of a cluster. The controller feeds events to the zone, and takes out the changes of the table.
 
-    Only the thread that feeds it may use it.
+    Not safe for threads: only the thread that feeds events may call the zone.
     """
 
     def __init__(self, options: ZoneOptions, store: Store | None = None, near_store: Store | None = None) -> None:
         self._store = Store() if store is None else store
         self._near_store = Store() if near_store is None else near_store
-        self._near = Services(options)  # in the server's own namespace, also those that aren't served
+        # Services in this DNS server's own namespace, even if that namespace isn't served.
+        self._near = Services(options)
         self._options = options
         self._schema = options.schema
         self._reverse_trees = tuple([name.tree_key(zone) for zone in options.reverse_zones])
         self.external = External(options)
         parts: dict[MakeProducer, _Part] = {}
-        if options.external:  # else it takes in no change: 1 µs each
+        if options.external:  # without external zones, the producer would cost 1 µs for each change
             parts[External] = _Part(self.external)
         self._parts_of_kind = {
             kind: [
@@ -78,21 +83,22 @@ class Zone:
             for kind in _KINDS
         }
         self._parts = list(parts.values())
-        self._large: dict[_Pointing, float] = {}  # large keys that have changed, and when their comparison is due
-        self._paused: dict[_Pointing, float] = {}  # large keys that may be compared again from some time on
-        self._awaited: dict[_Pointing, None] = {}  # large keys that `contents` has left to later flushes
-        self._comparing: _Comparison | None = None  # of a large key; part of it has been published
-        self._compared: _Pointing | None = None  # that key
-        self._began = 0.0  # when its comparison began
-        self._rest = Changes({}, {})  # of a comparison that had to end early
-        self._cut: dict[ServiceKey, Cut] = {}  # what is missing of Services, but for reverse names
-        self._cut_pointers: dict[bytes, None] = {}  # addresses with more names than are answered
-        self._all_cut: dict[Ref, Cut] | None = None  # both, once it has been asked for
-        self._pointing: dict[bytes, tuple[_Pointing, ...]] = {}  # which published states name an address
+        self._large: dict[_Pointing, float] = {}  # changed large key -> the time when its comparison is due
+        self._paused: dict[_Pointing, float] = {}  # large key -> the time from which it may be compared again
+        self._awaited: dict[_Pointing, None] = {}  # large keys that `contents` left to later flushes
+        self._comparing: _Comparison | None = None  # the running comparison of a large key, published in part
+        self._compared: _Pointing | None = None  # the key that `_comparing` compares
+        self._began = 0.0  # the time when `_comparing` began
+        self._rest = Changes({}, {})  # changes for the next flush, from a comparison that was finished before it
+        self._cut: dict[ServiceKey, Cut] = {}  # Service -> its missing parts, without reverse names
+        self._cut_pointers: dict[bytes, None] = {}  # addresses that have more names than the answer contains
+        self._all_cut: dict[Ref, Cut] | None = None  # the result of `cut`: _cut and _cut_pointers; None: not computed
+        self._pointing: dict[bytes, tuple[_Pointing, ...]] = {}  # address -> published states that give it a name
         self._service_addresses: tuple[bytes, ...] = ()
-        self._named_by: list[Service] | None = None  # the Services that `_infrastructure` is of
-        self._infrastructure = Contents({}, {})  # as it is to be
-        self._before: tuple[dict[bytes, bytes | None], ...] = ({}, {})  # its values at the last flush, if they differed
+        self._named_by: list[Service] | None = None  # the Services from which `_infrastructure` was made
+        self._infrastructure = Contents({}, {})  # the records and names of this DNS server that the table should hold
+        # Values of `_infrastructure` at the last flush, for keys whose value changed since.
+        self._before: tuple[dict[bytes, bytes | None], ...] = ({}, {})
         for kind in _KINDS:
             for value in self._store.objects(kind):
                 self._note(kind, Change(None, value))
@@ -100,31 +106,35 @@ class Zone:
             for value in self._near_store.objects(kind):
                 self._near.note(Change(None, value))
 
-    # What is fed
+    # Input: events
 
     def apply(self, event: Event) -> bool:
-        """Take in an event of a source. Return whether an object differs now."""
+        """Process an event of a source. Return whether an object changed."""
         changes = self._store.apply(event)
         for ref, change in changes:
             self._note(ref.kind, change)
         return bool(changes)
 
     def apply_near(self, event: Event) -> None:
-        """Take in an event of the server's own namespace. Its Services name the server, and have no records by this."""
+        """Process an event of the namespace in which this DNS server runs.
+
+        A Service there can give this DNS server its name. `apply_near` makes no records for these Services.
+        """
         for _, change in self._near_store.apply(event):
             self._near.note(change)
 
     def with_options(self, options: ZoneOptions) -> "Zone":
-        """Return a zone of the same objects with other options, of which nothing is published yet.
+        """Return a new zone with the same objects and other options. The new zone has published nothing.
 
-        It takes the objects over: this zone must not be fed any more.
+        The new zone owns the objects. Don't feed events to the old zone after this call.
         """
         return Zone(options, self._store, self._near_store)
 
     def change_ttl(self, ttl_s: int) -> Callable[[bytes], bytes]:
-        """Give all records another TTL from now on.
+        """Change the TTL of all records.
 
-        Return a function that revises a published answer: the result is what `contents` would yield, in less time.
+        Return a function that sets the new TTL in a published answer. The result equals the answer that `contents`
+        would yield, but takes less time.
         """
         revise = partial(with_ttl, before_s=self._options.ttl_s, ttl_s=ttl_s)
         self._finish_comparison()
@@ -139,15 +149,16 @@ class Zone:
         before.update({key: revise(value) for key, value in before.items() if value is not None})
         return revise
 
-    # What is taken out
+    # Output: contents and changes of the table
 
     def flush(self, most: int | None = None, now: float = 0.0) -> Changes:
-        """Return what has changed in the table since the last `flush` or `contents`.
+        """Return the changes of the table since the last `flush` or `contents`.
 
-        With `most`, stop when about so many records, names and addresses have been looked at, the large states last;
-        `is_behind` then. Changes of a large state may come in several parts: what is new, then what is gone.
-        A large state that changes again and again is compared now and then: it takes a tenth of the time at most.
-        Not promised: the intermediate states between two calls. Changes that cancel out are no changes.
+        With `most`, the flush stops after about `most` records, names and addresses, and compares large states last.
+        After a flush that stopped early, `is_behind` is true. Several flushes may return the changes of one large
+        state: first the new records, then the deletions. A large state that changes all the time is compared only now
+        and then. Its comparisons take at most a tenth of the time.
+        Not promised: states between two calls. Changes that cancel each other out are not returned.
         """
         changes, self._rest = self._rest, Changes({}, {})
         addresses: dict[bytes, None] = {}
@@ -168,26 +179,27 @@ class Zone:
             for each in arrived:
                 if each != self._compared:
                     del self._awaited[each]
-                    changes.names.update(self._infrastructure.names)  # `facts` differ, so there must be a commit
+                    # A change forces a commit: the result of `facts` changed.
+                    changes.names.update(self._infrastructure.names)
         return changes
 
     @property
     def is_behind(self) -> bool:
-        """Return whether a `flush` has something to look at, now or later."""
+        """Return whether a `flush` has work to do, now or after a pause."""
         return bool(self._large) or self.is_due(0.0)
 
     def is_due(self, now: float) -> bool:
-        """Return whether a `flush` has something to look at now."""
+        """Return whether a `flush` has work to do now."""
         if self._comparing is not None or self._rest or any(part.dirty for part in self._parts):
             return True
         return any(self._paused.get(each, now) <= now for each in self._large)
 
     def contents(self) -> Iterator[Contents]:
-        """Yield what the table should hold, in pieces, and count it as published. Iterate to the end.
+        """Yield everything that the table should hold, in pieces. The zone counts it as published.
 
-        Too many large states are left to later flushes, the largest of them: nobody waits for them. Their names are in
-        `facts` then, so that readers don't deny them. Each iteration yields the same, so a writer that ran out of room
-        can begin again.
+        The caller must iterate to the end. If there are too many large states, later flushes publish the largest of
+        them, so that the start is not delayed. Until then, `facts` contains the names of these states, so that workers
+        don't deny these names. Each iteration yields the same pieces. A writer that ran out of room can begin again.
         """
         self._comparing = self._compared = None
         self._rest = Changes({}, {})
@@ -222,16 +234,17 @@ class Zone:
         yield last
 
     def facts(self, *, serial: int, synced: bool, unlisted: Collection[Kind] = ()) -> Facts:
-        """Return the facts that go with the records: to be asked for after `contents` or `flush`.
+        """Return the facts that belong to the records. Call `facts` after `contents` or `flush`.
 
-        External zones whose kinds are `unlisted` lack names.
+        `unlisted` are kinds that could not be listed. An external zone that needs such a kind lacks names, and its
+        facts have `is_listed` false.
         """
         external = [self._external_facts(zone, unlisted) for zone in self._options.external]
         found = facts(self._options, external, serial=serial, synced=synced, nameserver=self._nameservers()[0])
         if not self._awaited:
             return found
         (domain,) = [zone for zone in found.zones if zone.apex == self._options.domain]
-        # The keys of other large states, those of external zones, are names.
+        # The other large states belong to external zones. Their keys are names.
         names = [
             schema.service_name(self._schema, *each.key) if each.part.has_services else each.key
             for each in self._awaited
@@ -252,21 +265,21 @@ class Zone:
             is_listed=is_listed,
         )
 
-    # What is known of the objects
+    # Information about the objects
 
     @property
     def synced(self) -> frozenset[Kind]:
-        """Return the kinds that have been listed to the end once."""
+        """Return the kinds with at least one complete listing."""
         return frozenset(self._store.synced)
 
     @property
     def near_synced(self) -> bool:
-        """Return whether the server's own namespace has been listed for `apply_near`."""
+        """Return whether `apply_near` has received a complete listing of this DNS server's own namespace."""
         return self._near_store.synced.issuperset(NAMING_KINDS)
 
     @property
     def skipped(self) -> dict[Ref, str]:
-        """Return the objects that can't be used, and why."""
+        """Return the objects that DNS can't use, each with the reason."""
         return self._store.skipped
 
     @property
@@ -284,7 +297,10 @@ class Zone:
 
     @property
     def cut(self) -> Mapping[Ref, Cut]:
-        """Return the published Services that are not in the table as a whole: the same mapping if nothing changed."""
+        """Return the published Services that the table contains only in part.
+
+        As long as nothing changes, each call returns the same mapping.
+        """
         if self._all_cut is None:
             found = dict(self._cut)
             for address in self._cut_pointers:
@@ -303,7 +319,7 @@ class Zone:
                     yield Ref(Kind.SERVICE, *key), unready
 
     def service_addresses(self) -> tuple[bytes, ...]:
-        """Return the ClusterIPs of the Services that have this server as an endpoint, as they were published."""
+        """Return the published ClusterIPs of the Services that have this DNS server as an endpoint."""
         return self._service_addresses
 
     def _serving(self) -> list[Service]:
@@ -312,7 +328,7 @@ class Zone:
         return [found[key] for key in sorted(found)]
 
     def _nameservers(self) -> list[bytes]:
-        """Return the names of this server, sorted."""
+        """Return the names of this DNS server, sorted."""
         the_schema = self._schema
         names = [schema.service_name(the_schema, *service.key) for service in self._serving()]
         return sorted(names) or [schema.nameserver_name(the_schema)]
@@ -323,7 +339,7 @@ class Zone:
                 part.dirty[key] = None
 
     def _postpone(self) -> None:
-        """Leave large states to later flushes, if there are too many for one commit."""
+        """Leave the largest states to later flushes if one commit can't hold all large states."""
         self._awaited.clear()
         sizes: dict[_Pointing, int] = {}
         for part in self._parts:
@@ -341,7 +357,7 @@ class Zone:
     # Comparing states
 
     def _next_comparison(self, now: float) -> _Comparison | None:
-        """Return the comparison of the next small key that has changed. Large ones are put aside."""
+        """Return the comparison of the next small key that changed. Move large keys to `_large`."""
         for part in self._parts:
             while part.dirty:
                 key = next(iter(part.dirty))
@@ -349,14 +365,14 @@ class Zone:
                 before, after = part.published.get(key), part.producer.state(key)
                 each = _Pointing(part, key)
                 size = part.size(before) + part.size(after)
-                # A key that is being compared waits until what is published of it is known again.
+                # During the comparison of a key, its published records are not known. A new change waits for the end.
                 if each != self._compared and size < _LARGE:
                     return self._compare(each, before, after)
                 self._large.setdefault(each, now + size / _DEADLINE)
         return None
 
     def _next_piece(self, now: float) -> "_Piece | None":
-        """Return the next piece of the large keys that have changed. One key is finished before the next begins."""
+        """Return the next piece of a comparison of a large key. One key is finished before the next key begins."""
         while self._comparing is not None or self._begin_large(now):
             assert self._comparing is not None
             if (piece := next(self._comparing, None)) is not None:
@@ -369,7 +385,10 @@ class Zone:
         return None
 
     def _begin_large(self, now: float) -> bool:
-        """Begin the comparison of the large key that is due first and not paused. Return whether there is one."""
+        """Begin the comparison of the large key that is due first. Skip paused keys.
+
+        Return whether a comparison began.
+        """
         due = [each for each in self._large if self._paused.get(each, now) <= now]
         if not due:
             return False
@@ -380,7 +399,7 @@ class Zone:
         return True
 
     def _finish_comparison(self) -> None:
-        """Leave no state that is published in part. The changes come with the next flush."""
+        """Finish the running comparison, so that no state is published in part. The next flush returns the changes."""
         addresses: dict[bytes, None] = {}
         for piece in self._comparing or ():
             _merge(piece, self._rest, addresses)
@@ -389,12 +408,13 @@ class Zone:
             self._change_pointer(address, {}, self._rest)
 
     def _compare(self, each: "_Pointing", before: State | None, after: State | None) -> _Comparison:
-        """Yield what differs between two states, in pieces, and count `after` as published in the end.
+        """Yield the differences between two states, in pieces. At the end, count `after` as published.
 
-        What is there in both is never deleted in between: deletions come last.
+        Deletions come last, so a record that is in both states is never deleted in between.
         """
         part, key = each
-        answers: dict[bytes, int] = {}  # by hash: a large state would take too much memory twice
+        # Question -> hash of the answer; two copies of a large state would take too much memory.
+        answers: dict[bytes, int] = {}
         names: dict[bytes, bytes] = {}
         for piece in part.compile(before, []):
             answers.update(zip(piece.answers, map(hash, piece.answers.values()), strict=True))
@@ -425,7 +445,7 @@ class Zone:
             self._note_cut(after, cut)
 
     def _note_cut(self, state: State | None, cut: list[int]) -> None:
-        """Remember what is missing of a state. Only Services are large enough to lack something."""
+        """Remember the missing parts of a state. Only a Service can be too large for the limits."""
         if isinstance(state, ServiceState):
             if cut or state.left_out:
                 self._cut[state.service.key] = Cut(len(cut), state.left_out)
@@ -436,7 +456,7 @@ class Zone:
     # Reverse names
 
     def _point(self) -> None:
-        """Find which published states name which address."""
+        """Set `_pointing`: for each address, the published states that give it a name."""
         self._pointing = {}
         for part in self._parts:
             part.pointed.clear()
@@ -446,17 +466,17 @@ class Zone:
                     others = self._pointing.get(address)
                     if others is None:
                         self._pointing[address] = only
-                    elif others[-1] != only[0]:  # those of a key come one after another
+                    elif others[-1] != only[0]:  # the addresses of one key come one after another
                         self._pointing[address] = others + only
 
     def _point_again(self, each: "_Pointing", before: State | None, after: State | None) -> _Comparison:
-        """Give addresses the names of another state, and yield the addresses whose names differ now."""
+        """Replace the names that `before` gives to addresses by the names of `after`. Yield the changed addresses."""
         part, key = each
         names = part.pointed.pop(key, None)
         if names is None:
             names = yield from _gather(part, before)
         new = yield from _gather(part, after)
-        part.pointed[key] = names  # what is in force, address by address, until `after` is published
+        part.pointed[key] = names  # the names in force; updated address by address until `after` is published
         changed = [address for address in names | new if names.get(address) != new.get(address)]
         for chunk in _chunks(changed):
             for address in chunk:
@@ -484,7 +504,8 @@ class Zone:
             if names is None:
                 state = each.part.published[each.key]
                 names = known[each] = each.part.pointers(state)
-                if each.part.size(state) >= _LARGE:  # others change more often than it does
+                # cached: other states with this address change more often than the large one.
+                if each.part.size(state) >= _LARGE:
                     each.part.pointed[each.key] = names
             targets += names[address]
         if self._cut_pointers and address in self._cut_pointers:
@@ -510,10 +531,13 @@ class Zone:
             contents.answers[question(rrset.owner, PTR)] = compile_answer(rrset)
             contents.names[tree] = NodeKind.PLAIN
 
-    # The records of the server itself
+    # The records of this DNS server itself
 
     def _add_infrastructure(self) -> None:
-        """Bring the name servers up to date. They change when a Service gets this server as an endpoint."""
+        """Update the NS records and the other records of this DNS server.
+
+        These records change when a Service gets or loses this DNS server as an endpoint.
+        """
         serving = self._serving()
         if serving == self._named_by:
             return
@@ -536,7 +560,7 @@ class Zone:
                 self._set(database, key, value)
 
     def _set(self, database: int, key: bytes, value: bytes | None) -> None:
-        """Set a value of the infrastructure, and remember the value before."""
+        """Set a value of `_infrastructure`. Remember the previous value for the next flush."""
         now = self._infrastructure[database]
         self._before[database].setdefault(key, now.get(key))
         if value is None:
@@ -551,20 +575,20 @@ class _Piece:
     __slots__ = "addresses", "changes", "size"
 
     def __init__(self, size: int) -> None:
-        self.size = size  # records, names and addresses that were looked at
+        self.size = size  # the number of records, names and addresses that were compared
         self.changes = Changes({}, {})
-        self.addresses: dict[bytes, None] = {}  # whose names differ
+        self.addresses: dict[bytes, None] = {}  # addresses whose names changed
 
 
 class _Part:
-    """A producer, the states that are published, and the keys that have changed since."""
+    """A producer, its published states, and the keys that changed after publication."""
 
     def __init__(self, producer: Producer) -> None:
         self.producer = producer
         self.has_services = isinstance(producer, Services)
         self.dirty: dict[Key, None] = {}
         self.published: dict[Key, State] = {}
-        self.pointed: dict[Key, _Names] = {}  # `pointers` of some large states that are published
+        self.pointed: dict[Key, _Names] = {}  # a cache: key -> result of `pointers`, for some large published states
 
     def publish_all(self) -> None:
         """Count the state of every key as published."""
@@ -573,20 +597,20 @@ class _Part:
         self.published = {key: state for key, state in states if state is not None}
 
     def size(self, state: State | None) -> int:
-        """Return about how many records, names and addresses a state has."""
+        """Return the approximate number of records, names and addresses of a state."""
         return 0 if state is None else self.producer.size(state)
 
     def compile(self, state: State | None, cut: list[int]) -> Iterator[Contents]:
-        """Yield what the table holds of a state, reverse names apart, in pieces.
+        """Yield the answers and names of a state in pieces, without reverse names.
 
-        Add the types of RRsets that are cut to `cut`.
+        For each RRset that is cut, append its type to `cut`.
         """
         if state is None:
             return
         answers: dict[bytes, bytes] = {}
         names = {**self.producer.names(state)}
         before, octets = b"", 0
-        above, tree_above = b"", b""  # the name that the last one is below
+        above, tree_above = b"", b""  # the parent of the last owner, as a name and as a tree key
         for rrset in self.producer.rrsets(state):
             owner, rtype, _, _, _, is_cut = rrset
             answer = compile_answer(rrset)
@@ -594,7 +618,7 @@ class _Part:
             octets += len(answer)
             if is_cut:
                 cut.append(rtype)
-            if owner is not before:  # the types of a name follow one another
+            if owner is not before:  # all RRsets of one owner come one after another
                 before = owner
                 at = 1 + owner[0]
                 if owner[at:] != above:
@@ -607,14 +631,14 @@ class _Part:
         yield Contents(answers, names)
 
     def pointers(self, state: State) -> _Names:
-        """Return the names that a state gives to addresses."""
+        """Return the names that a state gives to each address."""
         several: dict[bytes, dict[bytes, None]] = {}
         names = _named(self.producer.pointers(state), {}, several)
         return _with_several(names, several) if several else names
 
 
 class _Pointing(NamedTuple):
-    """A published state that names an address."""
+    """A published state that gives a name to an address."""
 
     part: _Part
     key: Key
@@ -628,16 +652,17 @@ def facts(
     synced: bool,
     nameserver: bytes = b"",
 ) -> Facts:
-    """Return the facts of the zones that `options` describe, and those of external zones.
+    """Return the facts of the zones in `options` and of the external zones.
 
-    Without a `nameserver` no Service names the server.
+    `nameserver` is the name of this DNS server. Leave it empty if no Service gives this DNS server a name.
     """
     the_schema = options.schema
     mname, rname = nameserver or schema.nameserver_name(the_schema), schema.hostmaster_name(the_schema)
     apexes = sorted({options.domain, *options.reverse_zones}, key=len, reverse=True)
-    # The TTL of a negative answer is the smaller of the SOA's own and its minimum (RFC 2308 section 5).
+    # The TTL of a negative answer is the smaller of the SOA's TTL and the SOA's MINIMUM field (RFC 2308 section 5).
     zones = [
-        # Reverse zones fall through, as in kubeadm's Corefile: most of their names are not the cluster's.
+        # A query for a missing name of a reverse zone goes on to the upstream, as in kubeadm's Corefile. Most names of
+        # reverse zones don't belong to the cluster.
         ZoneFacts(apex, mname, rname, min(options.ttl_s, 300), options.ttl_s, apex != options.domain)
         for apex in apexes
     ]
@@ -650,7 +675,10 @@ def _below(label: bytes, apex: bytes) -> bytes:
 
 
 def _named(pairs: Iterable[tuple[bytes, bytes]], names: _Names, several: dict[bytes, dict[bytes, None]]) -> _Names:
-    """Return `names`, to which pairs of address and name are added. `several` has the addresses with more than one."""
+    """Add pairs of address and name to `names`, and return `names`.
+
+    An address with more than one name is also added to `several`, with all its names.
+    """
     for address, target in pairs:
         known = names.get(address)
         if known is None:
@@ -665,7 +693,7 @@ def _with_several(names: _Names, several: dict[bytes, dict[bytes, None]]) -> _Na
 
 
 def _gather(part: _Part, state: State | None) -> Generator[_Piece, None, _Names]:
-    """Return the names that a state gives to addresses, with pauses if it is large."""
+    """Return the names that a state gives to each address. For a large state, yield pieces in between."""
     if state is None:
         return {}
     if part.size(state) < _LARGE:
@@ -680,7 +708,7 @@ def _gather(part: _Part, state: State | None) -> Generator[_Piece, None, _Names]
 
 
 def _merge(piece: _Piece, changes: Changes, addresses: dict[bytes, None]) -> int:
-    """Add a piece to what a flush has found, and return its size."""
+    """Add a piece to the changes and addresses of a flush. Return the size of the piece."""
     changes.answers.update(piece.changes.answers)
     changes.names.update(piece.changes.names)
     addresses |= piece.addresses
@@ -688,7 +716,7 @@ def _merge(piece: _Piece, changes: Changes, addresses: dict[bytes, None]) -> int
 
 
 def _size(piece: Contents) -> int:
-    """Return what a piece costs: as much as its names, or by its octets if the answers are long."""
+    """Return the cost of a piece: the number of its names, plus a share for the octets of its answers."""
     return len(piece.names) + sum(map(len, piece.answers.values())) * _PIECE // _PIECE_OCTETS
 
 
