@@ -1,7 +1,7 @@
 """Reads the directive `cache` as CoreDNS's plugin does."""
 
 from pydns.config.corefile.blocks import BadCorefile, Line
-from pydns.config.corefile.draft import Draft, mapping, number, only, switch, whole
+from pydns.config.corefile.draft import Draft, mapping, number, one_of, only, switch, whole
 from pydns.config.corefile.durations import seconds
 from pydns.config.corefile.server import Server
 from pydns.config.corefile.zones import zones_of
@@ -65,8 +65,7 @@ def _read_property(line: Line, keys: dict[str, Node], capacities: list[int], dra
             draft.note(at, "no effect: failures are kept for a few seconds")
         case "disable":
             kind_, *zones = only(line, 1, 1000)
-            if kind_.text not in ("success", "denial"):
-                raise BadCorefile(kind_, quote(kind_.text), "success or denial")
+            one_of(kind_, ("success", "denial"))
             draft.uncached += [zone for token in zones for zone in zones_of(token)]
             if not zones:
                 raise BadCorefile(at, "disable for all zones", "carried out: leave out the cache")

@@ -1,6 +1,6 @@
 """Collects the configuration while the directives of a Corefile are read one by one."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from pydns.config.corefile.blocks import BadCorefile, Line
@@ -21,6 +21,11 @@ class Zone(NamedTuple):
     def is_root(self) -> bool:
         """Return whether this is the root zone. Its block serves all names that no other block serves."""
         return self.name == "."
+
+    @property
+    def name_token(self) -> Token:
+        """Return the name at the place of the word that the zone comes from, for example of a range."""
+        return self.token._replace(text=self.name)
 
 
 class Draft:
@@ -92,6 +97,13 @@ def whole(token: Token, low: int, high: int) -> int:
     if token.text.isascii() and token.text.isdecimal() and len(token.text) < 12 and low <= int(token.text) <= high:
         return int(token.text)
     raise BadCorefile(token, quote(token.text), f"a whole number from {low} to {high}")
+
+
+def one_of(token: Token, words: Collection[str]) -> str:
+    """Return the text of a word that must be one of `words`. Raises `BadCorefile`."""
+    if token.text in words:
+        return token.text
+    raise BadCorefile(token, quote(token.text), f"one of {', '.join(words)}")
 
 
 def checked(token: Token, parse: Callable[[str], Any]) -> Any:

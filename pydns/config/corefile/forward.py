@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from pydns.config import texts
 from pydns.config.corefile.blocks import BadCorefile, Line
-from pydns.config.corefile.draft import Draft, Zone, checked, mapping, number, only, sequence, text, whole, word
+from pydns.config.corefile.draft import Draft, Zone, checked, mapping, number, one_of, only, sequence, text, whole, word
 from pydns.config.corefile.server import Server
 from pydns.config.corefile.tokens import Token
 from pydns.config.corefile.zones import zones_of
@@ -100,7 +100,7 @@ def _take_route(line: Line, zone: Zone, options: _Options, draft: Draft) -> None
     keys: dict[str, Node] = {"servers": sequence(found, servers[0].line)}
     below = [each for each in options.excepted if each.name.endswith(f".{zone.name}")]  # other zones have no effect
     if below:
-        keys["except"] = sequence([text(each.token._replace(text=each.name)) for each in below], below[0].token.line)
+        keys["except"] = sequence([text(each.name_token) for each in below], below[0].token.line)
     if options.on_nxdomain is not None:
         keys["on_nxdomain"] = options.on_nxdomain
     keys["choice"] = options.choice or word(line.words[0], "random")
@@ -146,9 +146,7 @@ def _read_property(line: Line, options: _Options, draft: Draft) -> None:
     match line.name:
         case "policy":
             policy = only(line, 1)[0]
-            if policy.text not in _CHOICES:
-                raise BadCorefile(policy, quote(policy.text), f"one of {', '.join(_CHOICES)}")
-            options.choice = word(policy, _CHOICES[policy.text])
+            options.choice = word(policy, _CHOICES[one_of(policy, _CHOICES)])
         case "force_tcp":
             only(line, 0)
             options.transport = at

@@ -2,7 +2,7 @@
 
 from pydns.config import texts
 from pydns.config.corefile.blocks import BadCorefile, Line
-from pydns.config.corefile.draft import Draft, Zone, checked, number, only, sequence, switch, text, whole, word
+from pydns.config.corefile.draft import Draft, Zone, checked, number, one_of, only, sequence, switch, text, whole, word
 from pydns.config.corefile.server import Server
 from pydns.config.corefile.zones import zones_of
 from pydns.config.mistakes import Wanted, quote
@@ -37,11 +37,11 @@ def read_kubernetes(line: Line, server: Server, draft: Draft) -> None:
     if len(forward) > 1:
         raise BadCorefile(forward[1].token, quote(forward[1].name), "carried out: the cluster has one domain")
     server.has_answers = True
-    draft.domain = forward[0].token._replace(text=forward[0].name)
+    draft.domain = forward[0].name_token
     draft.keys["ttl"] = number(at, _TTL_S)
     draft.keys["pods"] = word(at, "disabled")
     if reverse:
-        draft.keys["reverse_zones"] = sequence([text(each.token._replace(text=each.name)) for each in reverse], at.line)
+        draft.keys["reverse_zones"] = sequence([text(each.name_token) for each in reverse], at.line)
     draft.read_each(line.lines, lambda each: _read_option(each, forward[0], draft))
 
 
@@ -50,9 +50,7 @@ def _read_option(line: Line, domain: Zone, draft: Draft) -> None:
     match line.name:
         case "pods":
             mode = only(line, 1)[0]
-            if mode.text not in _PODS:
-                raise BadCorefile(mode, quote(mode.text), f"one of {', '.join(_PODS)}")
-            draft.keys["pods"] = text(mode)
+            draft.keys["pods"] = word(mode, one_of(mode, _PODS))
         case "ttl":
             ttl = only(line, 1)[0]
             draft.keys["ttl"] = number(ttl, whole(ttl, 0, _MAX_TTL_S))

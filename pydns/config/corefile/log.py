@@ -1,7 +1,7 @@
 """Reads the directive `log [NAMES…] [FORMAT] { class CLASS… }`."""
 
 from pydns.config.corefile.blocks import BadCorefile, Line
-from pydns.config.corefile.draft import Draft, mapping, only, sequence, text
+from pydns.config.corefile.draft import Draft, mapping, one_of, only, sequence, text
 from pydns.config.corefile.server import Server
 from pydns.config.corefile.tokens import Token
 from pydns.config.corefile.zones import zones_of
@@ -21,14 +21,13 @@ def read_log(line: Line, server: Server, draft: Draft) -> None:
             zones_of(each)
             zones.append(each)
     if not zones and not any(zone.is_root for zone in server.zones):
-        zones = [zone.token._replace(text=zone.name) for zone in server.zones]
+        zones = [zone.name_token for zone in server.zones]
     classes: list[Token] = []
     for inner in line.lines:
         if inner.name != "class":
             raise BadCorefile(inner.words[0], quote(inner.name), 'a property of log: "class"')
         for word in only(inner, 1, 4):
-            if word.text not in _CLASSES:
-                raise BadCorefile(word, quote(word.text), f"one of {', '.join(_CLASSES)}")
+            one_of(word, _CLASSES)
             classes.append(word)
     if any(each.text == "all" for each in classes):
         classes = []

@@ -4,10 +4,8 @@ from ipaddress import ip_network
 from typing import NamedTuple
 
 from pydns.config import texts
-from pydns.config.corefile.blocks import BadCorefile
-from pydns.config.corefile.draft import Zone, checked
+from pydns.config.corefile.draft import Zone, checked, one_of
 from pydns.config.corefile.tokens import Token
-from pydns.config.mistakes import quote
 
 _SCHEMES = {"dns": 53, "tls": 853, "grpc": 443, "https": 443, "https3": 443, "quic": 853}
 
@@ -24,8 +22,7 @@ def parse_address(token: Token) -> Address:
     """Return the address of a block, `[SCHEME://]ZONE[:PORT]`. Raises `BadCorefile`."""
     scheme, separator, rest = token.text.rpartition("://")
     scheme = scheme if separator else "dns"
-    if scheme not in _SCHEMES:
-        raise BadCorefile(token, quote(scheme), f"one of {', '.join(_SCHEMES)}")
+    one_of(token._replace(text=scheme), _SCHEMES)
     zone, colon, written = rest.rpartition(":")
     if not colon or not _is_port(written) or _is_range(rest):
         zone, port = rest, _SCHEMES[scheme]
