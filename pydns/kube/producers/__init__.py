@@ -1,1 +1,4 @@
-"""Producers: one file for each sort of records that objects make. `pydns.kube.producer` has the protocol."""
+"""Producers turn objects into DNS records. Each kind of record has its own file.
+
+`pydns.kube.producer` defines their protocol.
+"""

@@ -1,4 +1,4 @@
-"""DNSEndpoints of external-dns (externaldns.k8s.io/v1alpha1): records that their owner writes out."""
+"""DNSEndpoints of external-dns (externaldns.k8s.io/v1alpha1). The owner of a DNSEndpoint writes the records out."""
 
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
@@ -20,11 +20,11 @@ _Key = tuple[str, str]  # namespace and name
 
 
 class EndpointRecords(NamedTuple):
-    """Records of one name and type."""
+    """The records of one name and one type."""
 
     owner: bytes  # wire form, lower case
     records: tuple[Record, ...]
-    ttl_s: int | None  # None: the zone's
+    ttl_s: int | None  # None: the TTL of the zone applies
 
 
 class DNSEndpoint(NamedTuple):
@@ -34,7 +34,7 @@ class DNSEndpoint(NamedTuple):
     name: str
     created: str
     endpoints: tuple[EndpointRecords, ...]
-    problems: tuple[str, ...]  # what is left out
+    problems: tuple[str, ...]  # the invalid records, which are left out
 
     @property
     def key(self) -> _Key:
@@ -54,7 +54,7 @@ class _Spec(msgspec.Struct, gc=False):
 
 
 class RawDNSEndpoint(msgspec.Struct, gc=False):
-    """What is read of a DNSEndpoint."""
+    """The fields of a DNSEndpoint that pydns reads."""
 
     metadata: ExposedMeta
     spec: _Spec | None = None
@@ -93,7 +93,7 @@ def read_dns_endpoint(raw: RawDNSEndpoint, options: Options) -> DNSEndpoint:
 
 
 class DNSEndpoints:
-    """The source of DNSEndpoints. A key is namespace and name."""
+    """The source for DNSEndpoints. A key is the namespace and name of a DNSEndpoint."""
 
     def __init__(self, options: ZoneOptions, zones: Zones) -> None:
         self._options = options
@@ -102,7 +102,7 @@ class DNSEndpoints:
         self._endpoints: dict[_Key, DNSEndpoint] = {}
 
     def note(self, change: Change) -> Iterable[_Key]:
-        """Take in a DNSEndpoint."""
+        """Process a changed DNSEndpoint. Return its key."""
         before, after = change
         if isinstance(before, DNSEndpoint):
             del self._endpoints[before.key]
@@ -111,7 +111,7 @@ class DNSEndpoints:
         return [each.key for each in (before, after) if isinstance(each, DNSEndpoint)]
 
     def claimed(self, key: _Key) -> Claimed | None:
-        """Return what a DNSEndpoint claims."""
+        """Return the names and records that a DNSEndpoint claims."""
         found = self._endpoints.get(key)
         if found is None or not self._options.serves(found.namespace):
             return None
@@ -141,7 +141,7 @@ def _target(text: str) -> bytes:
 
 
 def _txt(text: str) -> bytes:
-    if len(text) >= 2 and text[0] == text[-1] == '"':  # as external-dns writes them
+    if len(text) >= 2 and text[0] == text[-1] == '"':  # external-dns writes TXT records in quotes
         text = text[1:-1]
     rdata = b"".join([txt(each) for each in hostnames.strings(text)])
     if len(rdata) > 0xFFFF:

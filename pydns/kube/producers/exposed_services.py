@@ -1,14 +1,17 @@
-"""Services as they are reached from outside of the cluster.
+"""External names of Services, which clients outside of the cluster use.
 
-A Service of type LoadBalancer, or with external addresses, is called `SERVICE.NAMESPACE` below a zone, and as its
-annotations want. Only what its status says counts: annotations that ask a load balancer for an address (MetalLB,
-Cilium, kube-vip) are wishes, and never read. Rules:
+A Service of type LoadBalancer, or a Service with external addresses, has the name `SERVICE.NAMESPACE` below a zone.
+Its annotations can add hostnames. The address of a load balancer comes from the Service's status. Some annotations ask
+a load balancer for an address (MetalLB, Cilium, kube-vip). pydns never reads these annotations, because they are
+requests, not results. Rules:
 
-1. Its addresses are those of the annotation `target`; else `externalIPs` and those of the load balancer, together.
-   One that asks for `resolve-endpoints` has those of its ready endpoints.
-2. A Service of type NodePort has the addresses of nodes, if the annotation `access` says which ones.
-3. A headless one has its endpoints below it, if the zone wants that, unless it has external addresses.
-4. An ExternalName has its target, by the names of its annotations alone.
+1. If a Service has the annotation `target`, the name gets the addresses in `target`. Otherwise the name gets the
+   addresses in `externalIPs` and the addresses of the load balancer. If the annotation `resolve-endpoints` is `true`,
+   the name gets the addresses of the ready endpoints instead.
+2. The name of a NodePort Service gets addresses of nodes. The annotation `access` must choose public or private ones.
+3. If the zone allows it, the endpoints of a headless Service have names below the name of the Service. A headless
+   Service with external addresses has no such names for endpoints.
+4. An ExternalName Service only has the hostnames in its annotations. They are aliases of its target.
 """
 
 from collections.abc import Iterable
@@ -46,16 +49,16 @@ from pydns.kube.producer import Change, ZoneOptions
 from pydns.kube.producers.nodes import Node
 from pydns.kube.schema import Schema
 
-LEAST_NAMESERVER_TTL_S = 300  # of NS records and their addresses: the parent's have about as much
-_WEIGHT = 100  # of an SRV record that is alone
+LEAST_NAMESERVER_TTL_S = 300  # for NS records and their addresses: the records in the parent zone have a similar TTL
+_WEIGHT = 100  # the weight of an SRV record that is the only one of its name
 
 
 class ServiceExposure(NamedTuple):
-    """How a Service is reached from outside, besides what `Service` has."""
+    """The fields of a Service that only external zones need. `Service` has the other fields."""
 
     service_type: str
     external_ips: tuple[bytes, ...]
-    node_ports: tuple[int, ...]  # for each of its ports; 0: none
+    node_ports: tuple[int, ...]  # one node port for each port of the Service; 0: the port has no node port
     common: Exposure
 
 
@@ -69,7 +72,7 @@ class _ExposedSpec(ServiceSpec, gc=False):
 
 
 class RawExposedService(RawService, gc=False):
-    """What is read of a Service for external zones."""
+    """The fields of a Service that pydns reads if there are external zones."""
 
     metadata: ExposedMeta
     spec: _ExposedSpec
@@ -91,7 +94,7 @@ def read_exposed_service(raw: RawExposedService, options: Options) -> Service:
 
 
 class ExposedServices:
-    """The source of Services. A key is namespace and name of one."""
+    """The source for Services. A key is the namespace and name of a Service."""
 
     def __init__(self, options: ZoneOptions, zones: Zones) -> None:
         self._options = options
@@ -104,11 +107,11 @@ class ExposedServices:
         self._services: dict[ServiceKey, Service] = {}
         self._slices: dict[ServiceKey, dict[str, EndpointSlice]] = {}
         self._nodes: dict[str, Node] = {}
-        self._by_endpoints: set[ServiceKey] = set()  # claims depend on endpoints
-        self._by_nodes: dict[ServiceKey, None] = {}  # claims depend on nodes
+        self._by_endpoints: set[ServiceKey] = set()  # Services whose claims depend on their endpoints
+        self._by_nodes: dict[ServiceKey, None] = {}  # Services whose claims depend on Nodes
 
     def note(self, change: Change) -> Iterable[ServiceKey]:
-        """Take in a Service, a slice or a Node. Return the Services whose claims may differ."""
+        """Process a changed Service, EndpointSlice or Node. Return the Services whose claims may have changed."""
         before, after = change
         if isinstance(before, Node) or isinstance(after, Node):
             if isinstance(before, Node):
@@ -147,7 +150,11 @@ class ExposedServices:
         return (key,)
 
     def claimed(self, key: ServiceKey) -> Claimed | None:
-        """Return what a Service claims: also the names of nameservers, whatever namespaces are served."""
+        """Return the names and records that a Service claims.
+
+        A Service that the configuration chooses as nameserver claims the nameserver's name even if its namespace isn't
+        served.
+        """
         service = self._services.get(key)
         if service is None or service.exposure is None:
             return None
@@ -175,7 +182,8 @@ class ExposedServices:
         ttl_s = hostnames.ttl_s(value("ttl"), zone.ttl_s, problems)
         wanted = hostnames.hostnames(value("hostname"), problems)
         records = self._records(service, exposure, zone, problems)
-        # Reverse names are for addresses that a load balancer has given: anybody may write any into `externalIPs`.
+        # Only addresses of a load balancer get reverse names. The owner of a Service can write any address into
+        # `externalIPs`.
         hosts = [owner for owner in wanted if self._all_zones.of(owner) is zone and not name.is_wildcard(owner)]
         if records is not None:
             for owner in wanted:
@@ -195,7 +203,10 @@ class ExposedServices:
     def _records(
         self, service: Service, exposure: ServiceExposure, zone: ExternalZone, problems: list[str]
     ) -> tuple[Record, ...] | None:
-        """Return the records of a Service. Empty: it is to get an address. None: it isn't reached from outside."""
+        """Return the records of a Service.
+
+        Empty: the Service has no address yet. None: the Service can't be reached from outside of the cluster.
+        """
         if service.external_name is not None:
             return ((CNAME, service.external_name.lower()),)
         if _resolves_endpoints(service):
@@ -211,7 +222,10 @@ class ExposedServices:
         return records if records or exposure.service_type == "LoadBalancer" else None
 
     def _node_records(self, exposure: ServiceExposure, zone: ExternalZone) -> tuple[Record, ...] | None:
-        """Return the addresses of the nodes. An internal IPv6 address is public, too, as for external-dns."""
+        """Return records with the addresses of the nodes.
+
+        `access: public` also includes internal IPv6 addresses, as in external-dns.
+        """
         access = hostnames.annotation(exposure.common.annotations, zone.annotations, "access")
         if ExternalSource.NODES not in zone.sources or access not in ("public", "private"):
             return None
@@ -231,7 +245,7 @@ class ExposedServices:
             claimed.add(zone, rrset.owner, Claim(tuple([(rrset.rtype, rdata) for rdata in rrset.rdatas]), ttl_s))
 
     def _report_foreign(self, exposure: ServiceExposure, claimed: Claimed) -> None:
-        """Report hostnames that are in no zone. Whether a zone has the source doesn't count."""
+        """Add a notice for each hostname that is in no external zone. The sources of a zone don't matter here."""
         annotations = exposure.common.annotations
         prefixes = dict.fromkeys([prefix for zone in self._zones for prefix in zone.annotations])
         for prefix in prefixes:
@@ -253,10 +267,12 @@ def _resolves_endpoints(service: Service) -> bool:
 def _claim_ports(
     service: Service, exposure: ServiceExposure, zone: ExternalZone, owner: bytes, claim: Claim, claimed: Claimed
 ) -> None:
-    """Claim the SRV records of ports: of each with a name below the Service, and of all at the Service itself.
+    """Claim the SRV records of the ports.
 
-    The target of an SRV record must be no alias (RFC 2782). So for a load balancer with a hostname it is that name,
-    and the Service itself, which is an alias then, has no SRV records.
+    Each port with a name has an SRV record below the name of the Service. The name of the Service has an SRV record for
+    every port. The target of an SRV record must not be an alias (RFC 2782). If the load balancer has only a hostname,
+    the name of the Service is an alias. Then the hostname of the load balancer is the target, and the name of the
+    Service has no SRV records.
     """
     alias = next((rdata for rtype, rdata in claim.records if rtype == CNAME), None)
     has_alias = alias is not None and all(rtype == CNAME for rtype, _ in claim.records)

@@ -1,8 +1,8 @@
-"""External zones: the names that objects claim below the zones of the configuration.
+"""External zones: names of the configured zones that objects of the cluster claim.
 
-A key is a name, and a state is what the name has in the end: so each key has its records for itself, as the zone
-wants it, although several objects may claim a name. A change touches the names that its object claimed before and
-claims now, and those whose records carry their addresses along.
+A key is a name. Several objects may claim one name. A state is the final decision about the name, so two keys never
+have the same records. When an object changes, the names that it claimed before and the names that it claims now may
+change. Also a name with an MX, SRV or NS record to such a name may change, because its answer contains the addresses.
 """
 
 from collections import Counter
@@ -22,7 +22,7 @@ from pydns.kube.producers.ingresses import Ingresses
 from pydns.kube.producers.routes import Routes
 from pydns.table.layout import NodeKind, origin_key
 
-# Nodes have no claims of their own: they are addresses of Services.
+# Nodes are not in this table, because Nodes claim no names. `ExposedServices` uses the addresses of Nodes.
 _SOURCES: dict[ExternalSource, MakeSource] = {
     ExternalSource.SERVICES: ExposedServices,
     ExternalSource.INGRESSES: Ingresses,
@@ -30,51 +30,52 @@ _SOURCES: dict[ExternalSource, MakeSource] = {
     ExternalSource.DNSENDPOINTS: DNSEndpoints,
 }
 _ADDRESS_TYPES = (A, AAAA)
-_MOST_ORIGINS = 1024  # octets of the explanation of a name
-_MOST_LISTED = 100  # conflicts and notices that are listed
+_MOST_ORIGINS = 1024  # the most octets that the explanation of a name may have
+_MOST_LISTED = 100  # the most conflicts, and the most notices, that are listed
 
 
 class NameState(NamedTuple):
-    """What a name has."""
+    """The records of a name, and the explanation of where they come from."""
 
     owner: bytes
     kind: bytes  # a `NodeKind`
     rrsets: tuple[RRset, ...]
-    pointers: tuple[bytes, ...]  # addresses that it is the reverse name of
-    origins: str  # lines for `explain`
+    pointers: tuple[bytes, ...]  # addresses whose reverse name points to this name
+    origins: str  # lines that `explain` prints
 
 
 class Conflicts(NamedTuple):
-    """What is wrong with external names."""
+    """The problems of external names."""
 
-    names: dict[str, str]  # name -> the objects that want it; 100 at most
-    losers: int  # claims that get nothing
-    notices: dict[str, str]  # object -> what of it isn't served; 100 at most
+    names: dict[str, str]  # name -> the objects that claim the name; 100 names at most
+    losers: int  # the number of claims that lost
+    notices: dict[str, str]  # object -> the parts of the object that aren't served; 100 objects at most
 
 
 class External:
-    """The producer of external names. A key is a name in lower case."""
+    """The producer for external names. A key is a name in lower case."""
 
     def __init__(self, options: ZoneOptions) -> None:
         self._zones = Zones(options)
         self._sources: list[Source] = []
         if options.external:
             self._sources = [make(options, self._zones) for make in _SOURCES.values()]
-        self._claimed: dict[tuple[int, Hashable], Claimed] = {}  # number of a source and key of an object there
-        self._claims: dict[bytes, dict[Claimant, Claim]] = {}  # name -> what is claimed
-        # name -> names whose records carry its addresses along, each with the number of objects that want it so
+        self._claimed: dict[tuple[int, Hashable], Claimed] = {}  # number of a source, key of an object -> its claims
+        self._claims: dict[bytes, dict[Claimant, Claim]] = {}  # name -> the claims for the name
+        # Target name -> names whose answers also contain the addresses of the target. The counter holds the number of
+        # objects that need this.
         self._carriers: dict[bytes, Counter[bytes]] = {}
-        self._counts: Counter[bytes] = Counter()  # apex -> names
-        self._wildcards: Counter[bytes] = Counter()  # apex -> names that are wildcards
+        self._counts: Counter[bytes] = Counter()  # apex -> number of claimed names in the zone
+        self._wildcards: Counter[bytes] = Counter()  # apex -> number of claimed wildcards in the zone
         self._losers: dict[bytes, tuple[int, tuple[str, ...]]] = {}
         self._noticed: dict[Claimant, tuple[str, ...]] = {}
-        self._news: dict[Claimant, tuple[str, ...]] = {}  # notices that nobody has taken yet
+        self._news: dict[Claimant, tuple[str, ...]] = {}  # changed notices that `take_news` has not returned yet
         for zone in options.external:
             for each in zone.nameservers:
                 self._carry(each.owner(zone.apex), zone.apex, 1)
 
     def note(self, change: Change) -> Iterable[bytes]:
-        """Take in a changed object of any kind. Return the names whose records may differ."""
+        """Process a changed object of any kind. Return the names whose records may have changed."""
         touched: dict[bytes, None] = {}
         for number, source in enumerate(self._sources):
             for key in source.note(change):
@@ -88,7 +89,8 @@ class External:
         if after is not None:
             self._claimed[at] = after
         if before is not None and (after is None or before.claimant != after.claimant):
-            self._change(before.claimant, before, None, touched)  # created anew, it is another object
+            # The object was deleted and created again: a new claimant.
+            self._change(before.claimant, before, None, touched)
             before = None
         if after is not None:
             self._change(after.claimant, before, after, touched)
@@ -144,11 +146,11 @@ class External:
                 del self._noticed[claimant]
 
     def current_keys(self) -> Collection[bytes]:
-        """Return all names that are claimed, and the apexes."""
+        """Return all claimed names and the apexes of all external zones."""
         return self._claims.keys() | {zone.apex for zone in self._zones.all}
 
     def state(self, key: bytes) -> NameState | None:
-        """Return what a name has. Remembers the objects that get nothing of it, for `conflicts`."""
+        """Return the records of a name. Remember the objects that lost the name, for `conflicts`."""
         zone = self._zones.of(key)
         claims = self._claims.get(key)
         if zone is None or (claims is None and key != zone.apex):
@@ -176,7 +178,7 @@ class External:
         return decide(owner, claims, is_apex=owner == zone.apex)
 
     def _addresses(self, owner: bytes) -> tuple[RRset, ...]:
-        """Return the address records of a name of ours."""
+        """Return the address records of a name, or nothing if no object claims the name."""
         zone = self._zones.of(owner)
         if zone is None or owner not in self._claims:
             return ()
@@ -197,7 +199,7 @@ class External:
         return tuple([rrset for target in carried for rrset in self._addresses(target)])
 
     def _nameservers(self, zone: ExternalZone) -> list[RRset]:
-        """Return the NS records of a zone: of the nameservers that have an address."""
+        """Return the NS records of a zone. A nameserver without an address gets no NS record."""
         glue = {owner: self._addresses(owner) for owner in (each.owner(zone.apex) for each in zone.nameservers)}
         found = tuple([owner for owner, rrsets in glue.items() if rrsets])
         additional = tuple([rrset for owner in found for rrset in glue[owner]])
@@ -208,44 +210,44 @@ class External:
         return iter(state.rrsets)
 
     def names(self, state: NameState) -> Mapping[bytes, bytes]:
-        """Return the name, and its explanation."""
+        """Return the tree key of the name with its node kind, and the origin key with the explanation."""
         tree = name.tree_key(state.owner)
         return {tree: state.kind, origin_key(tree): state.origins.encode()}
 
     def pointers(self, state: NameState) -> Iterator[tuple[bytes, bytes]]:
-        """Yield the addresses of load balancers with the name."""
+        """Yield the addresses of load balancers, each with the name."""
         for address in state.pointers:
             yield address, state.owner
 
     def addresses(self, state: NameState) -> Iterable[bytes]:
-        """Return these addresses."""
+        """Return the addresses of load balancers."""
         return state.pointers
 
     def size(self, state: NameState) -> int:
-        """Return how many records a name has."""
+        """Return the number of records of a name."""
         return sum([len(rrset.rdatas) for rrset in state.rrsets])
 
     def change_ttl(self, ttl_s: int) -> None:
-        """Do nothing: the zones have TTLs of their own."""
+        """Do nothing, because each external zone has its own TTL."""
 
-    # What is known of the zones
+    # Information about the zones
 
     def is_plain(self, apex: bytes) -> bool:
-        """Return whether no wildcard is claimed in a zone."""
+        """Return True if no object claims a wildcard in the zone."""
         return not self._wildcards[apex]
 
     def count(self, apex: bytes) -> int:
-        """Return how many names are claimed in a zone."""
+        """Return the number of claimed names in a zone."""
         return self._counts[apex]
 
     def problem(self, zone: ExternalZone) -> str | None:
-        """Return which nameservers of a zone have no address, None if all have one."""
+        """Return a text with the nameservers of a zone that have no address. None: all have an address."""
         owners = [each.owner(zone.apex) for each in zone.nameservers]
         lacking = [name.to_text(owner) for owner in owners if not self._addresses(owner)]
         return f"without an address: {', '.join(lacking)}" if lacking else None
 
     def conflicts(self) -> Conflicts:
-        """Return the names that several objects want, and what isn't served."""
+        """Return the names that several objects claim, and the objects whose claims aren't fully served."""
         names = sorted(self._losers)[:_MOST_LISTED]
         return Conflicts(
             {name.to_text(each): "; ".join(self._losers[each][1]) for each in names},
@@ -254,6 +256,9 @@ class External:
         )
 
     def take_news(self) -> dict[str, str]:
-        """Return the objects whose notices differ since the last call, each with them. Empty: nothing is wrong now."""
+        """Return each object whose notices changed since the last call, with its current notices.
+
+        An empty text means that the object has no problem now.
+        """
         news, self._news = self._news, {}
         return {str(claimant): "; ".join(notices) for claimant, notices in news.items()}

@@ -1,7 +1,7 @@
-"""Ingresses: the hosts of their rules, with the addresses of the controller's load balancer (networking.k8s.io/v1).
+"""Ingresses (networking.k8s.io/v1): the hosts in their rules get the addresses of the ingress controller.
 
-A wildcard host covers exactly one label, as the Ingress API has it. The hosts in `tls` are those of certificates and
-get no names.
+The Ingress API defines that a wildcard host covers exactly one label. The hosts in `tls` belong to certificates. They
+get no DNS names.
 """
 
 from collections.abc import Iterable
@@ -31,7 +31,7 @@ class Ingress(NamedTuple):
     name: str
     class_name: str | None
     hosts: tuple[bytes, ...]  # wire form, lower case
-    exposure: Exposure | None  # None: it asks to be ignored
+    exposure: Exposure | None  # None: a label of the Ingress asks pydns to ignore it
 
     @property
     def key(self) -> _Key:
@@ -56,7 +56,7 @@ class _Spec(msgspec.Struct, rename="camel", gc=False):
 
 
 class RawIngress(msgspec.Struct, gc=False):
-    """What is read of an Ingress."""
+    """The fields of an Ingress that pydns reads."""
 
     metadata: ExposedMeta
     spec: _Spec | None = None
@@ -64,7 +64,7 @@ class RawIngress(msgspec.Struct, gc=False):
 
 
 class RawIngressClass(msgspec.Struct, gc=False):
-    """What is read of an IngressClass."""
+    """The fields of an IngressClass that pydns reads."""
 
     metadata: ExposedMeta
 
@@ -87,7 +87,7 @@ def read_ingress_class(raw: RawIngressClass, options: Options) -> IngressClass:
 
 
 class Ingresses:
-    """The source of Ingresses. A key is namespace and name."""
+    """The source for Ingresses. A key is the namespace and name of an Ingress."""
 
     def __init__(self, options: ZoneOptions, zones: Zones) -> None:
         self._options = options
@@ -98,7 +98,10 @@ class Ingresses:
         self._default_classes: set[str] = set()
 
     def note(self, change: Change) -> Iterable[_Key]:
-        """Take in an Ingress, or a class: the default one is that of Ingresses that name none."""
+        """Process a changed Ingress or IngressClass. Return the keys of the Ingresses whose claims may have changed.
+
+        An Ingress that names no class has the default class.
+        """
         before, after = change
         if isinstance(before, IngressClass) or isinstance(after, IngressClass):
             known = frozenset(self._default_classes)
@@ -117,7 +120,7 @@ class Ingresses:
         return [each.key for each in (before, after) if isinstance(each, Ingress)]
 
     def claimed(self, key: _Key) -> Claimed | None:
-        """Return what an Ingress claims."""
+        """Return the names and records that an Ingress claims."""
         ingress = self._ingresses.get(key)
         if ingress is None or ingress.exposure is None or not self._options.serves(ingress.namespace):
             return None

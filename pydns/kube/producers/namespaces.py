@@ -1,4 +1,7 @@
-"""Namespaces: the names that Services and pods are below. They exist while the namespace does."""
+"""Namespaces: each namespace has a DNS name above the names of its Services, and another above those of its pods.
+
+These names exist as long as the namespace exists.
+"""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
@@ -12,7 +15,7 @@ from pydns.table.layout import NodeKind
 
 
 class Namespaces(Plain):
-    """The producer of Namespaces. A key is a namespace's name, and so is a state."""
+    """The producer for Namespaces. A key and a state are both the name of a namespace."""
 
     def __init__(self, options: ZoneOptions) -> None:
         self._options = options
@@ -20,7 +23,7 @@ class Namespaces(Plain):
         self._existing: dict[str, None] = {}
 
     def note(self, change: Change) -> Iterable[str]:
-        """Take in a Namespace, and return its name."""
+        """Process a changed Namespace. Return its name."""
         before, after = change
         if isinstance(after, Namespace):
             self._existing[after.name] = None
@@ -34,21 +37,22 @@ class Namespaces(Plain):
         return self._existing.keys()
 
     def state(self, key: str) -> str | None:
-        """Return the name of a namespace that exists and is served."""
+        """Return the name of the namespace if it exists and is served, else None."""
         return key if key in self._existing and self._options.serves(key) else None
 
     def rrsets(self, state: str) -> Iterator[RRset]:
-        """Yield nothing: the names have no records."""
+        """Yield nothing, because the names of namespaces have no records."""
         return iter(())
 
     def names(self, state: str) -> Mapping[bytes, bytes]:
-        """Return the names of a namespace below `svc` and, unless pods have no names, below `pod`."""
+        """Return the name of a namespace below `svc`. If pods have names, also return its name below `pod`."""
         found: dict[bytes, bytes] = {name.tree_key(schema.namespace_name(self._schema, state)): NodeKind.PLAIN}
         if self._options.pods is not PodsMode.DISABLED:
-            # Without looking at pods, a worker answers for every address below the namespace.
+            # In mode INSECURE, a worker answers for every address below the namespace, and doesn't check that a pod
+            # has the address.
             kind = NodeKind.POD_NAMESPACE if self._options.pods is PodsMode.INSECURE else NodeKind.PLAIN
             found[name.tree_key(schema.pod_namespace_name(self._schema, state))] = kind
         return found
 
     def change_ttl(self, ttl_s: int) -> None:
-        """Do nothing: names have no TTL."""
+        """Do nothing, because names without records have no TTL."""

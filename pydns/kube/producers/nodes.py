@@ -1,4 +1,4 @@
-"""Nodes: their addresses are those of Services of type NodePort. They have no names of their own."""
+"""Nodes: their addresses are used for Services of type NodePort. Nodes have no DNS names."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ from pydns.kube.objects import Options, RawMeta
 
 
 class Node(NamedTuple):
-    """A Node, with addresses if it takes new connections: it is ready and may be scheduled to."""
+    """A Node. A Node that isn't ready or isn't schedulable has no addresses here."""
 
     name: str
     external: tuple[bytes, ...]
@@ -36,7 +36,7 @@ class _Spec(msgspec.Struct, gc=False):
 
 
 class RawNode(msgspec.Struct, gc=False):
-    """What is read of a Node."""
+    """The fields of a Node that pydns reads."""
 
     metadata: RawMeta
     spec: _Spec | None = None
@@ -46,7 +46,7 @@ class RawNode(msgspec.Struct, gc=False):
 def read_node(raw: RawNode, options: Options) -> Node:
     """Return a Node."""
     status = raw.status or _Status()
-    # A manifest of a Node has no conditions.
+    # A Node without conditions counts as ready, because a manifest of a Node has no conditions.
     is_ready = all(each.status == "True" for each in status.conditions or () if each.type == "Ready")
     if not is_ready or (raw.spec is not None and raw.spec.unschedulable):
         return Node(raw.metadata.name, (), ())

@@ -1,4 +1,4 @@
-"""Pods: names for the addresses of pods, if `pods` is `verified`."""
+"""Pods: if the option `pods` is `verified`, the address of every pod has a DNS name."""
 
 from collections.abc import Collection, Iterable, Iterator
 
@@ -13,15 +13,15 @@ _Key = tuple[str, bytes]  # namespace and address
 
 
 class Pods(Plain):
-    """The producer of Pods. A key is a namespace and the address of a pod, and so is a state."""
+    """The producer for Pods. A key and a state are both a namespace and the address of a pod."""
 
     def __init__(self, options: ZoneOptions) -> None:
         self._options = options
         self._schema = options.schema
-        self._counts: dict[_Key, int] = {}  # how many pods have an address; several may for a moment
+        self._counts: dict[_Key, int] = {}  # key -> number of pods; two pods may share an address for a moment
 
     def note(self, change: Change) -> Iterable[_Key]:
-        """Take in a Pod, and return its addresses."""
+        """Process a changed Pod. Return the keys of its old and new addresses."""
         found: dict[_Key, None] = {}
         for pod, difference in ((change.before, -1), (change.after, 1)):
             if isinstance(pod, Pod) and self._has_names(pod.namespace):
@@ -34,19 +34,19 @@ class Pods(Plain):
         return found
 
     def current_keys(self) -> Collection[_Key]:
-        """Return the addresses of all pods that have names."""
+        """Return the keys of all pod addresses that have names."""
         return self._counts.keys()
 
     def state(self, key: _Key) -> _Key | None:
-        """Return an address that a pod has."""
+        """Return the key if a pod has the address, else None."""
         return key if key in self._counts else None
 
     def rrsets(self, state: _Key) -> Iterator[RRset]:
-        """Yield the records of an address."""
+        """Yield the records for the name of a pod's address."""
         return pod_rrsets(schema.pod_name(self._schema, *state), state[1], self._schema.ttl_s)
 
     def change_ttl(self, ttl_s: int) -> None:
-        """Make records with another TTL from now on."""
+        """Use another TTL for all records that are made after this call."""
         self._schema = self._schema._replace(ttl_s=ttl_s)
 
     def _has_names(self, namespace: str) -> bool:

@@ -1,8 +1,9 @@
-"""Routes of the Gateway API: their hostnames, with the addresses of the Gateways that accept them.
+"""Routes of the Gateway API: the hostnames of a route get the addresses of the Gateways that accept the route.
 
-A route has a name at a Gateway if its status says that the Gateway accepts it, and a listener of the Gateway fits: by
-its name, port, protocol, kinds and namespaces. The name is what the hostnames of the route and of the listener have in
-common. A wildcard covers any number of labels, as in the Gateway API.
+A route gets names from a Gateway under two conditions. First, the status of the route shows that the Gateway accepts
+the route. Second, a listener of the Gateway matches the route: by name, port, protocol, kinds and namespaces. The names
+are the intersection of the route's hostnames and the listener's hostname. A wildcard covers any number of labels, as
+in the Gateway API.
 """
 
 from collections.abc import Iterable, Iterator
@@ -21,7 +22,7 @@ from pydns.kube.objects import Options, as_label
 from pydns.kube.producer import Change, ZoneOptions
 
 _GROUP = "gateway.networking.k8s.io"
-# Kind of a route -> protocols of the listeners that it may be attached to.
+# Kind of a route -> protocols of the listeners to which a route of this kind may be attached.
 _PROTOCOLS = {
     "HTTPRoute": frozenset({"HTTP", "HTTPS"}),
     "GRPCRoute": frozenset({"HTTP", "HTTPS"}),
@@ -33,7 +34,7 @@ _RouteKey = tuple[str, str, str]  # kind, namespace and name
 
 
 class Parent(NamedTuple):
-    """The Gateway that a route refers to, and the listener: None means any."""
+    """The Gateway to which a route refers, and the listener's name and port. None: any name or any port."""
 
     gateway: _GatewayKey
     section: str | None
@@ -44,10 +45,10 @@ class Listener(NamedTuple):
     """A listener of a Gateway."""
 
     name: str
-    hostname: bytes  # wire form, lower case; empty for any
+    hostname: bytes  # wire form, lower case; empty: the listener accepts any hostname
     port: int
     protocol: str
-    kinds: frozenset[str]  # of routes; empty: those of the protocol
+    kinds: frozenset[str]  # kinds of routes that may be attached; empty: all kinds for the protocol
     same_namespace: bool  # only routes of the Gateway's own namespace may be attached
 
 
@@ -59,7 +60,7 @@ class Gateway(NamedTuple):
     class_name: str
     is_programmed: bool
     listeners: tuple[Listener, ...]
-    exposure: Exposure | None  # None: it asks to be ignored
+    exposure: Exposure | None  # None: a label of the Gateway asks pydns to ignore it
 
     @property
     def key(self) -> _GatewayKey:
@@ -74,7 +75,7 @@ class Route(NamedTuple):
     namespace: str
     name: str
     hosts: tuple[bytes, ...]  # wire form, lower case
-    parents: tuple[Parent, ...]  # those that accept it
+    parents: tuple[Parent, ...]  # the parents that accept the route
     exposure: Exposure | None
 
     @property
@@ -126,7 +127,7 @@ class _GatewayStatus(msgspec.Struct, gc=False):
 
 
 class RawGateway(msgspec.Struct, gc=False):
-    """What is read of a Gateway."""
+    """The fields of a Gateway that pydns reads."""
 
     metadata: ExposedMeta
     spec: _GatewaySpec | None = None
@@ -157,7 +158,7 @@ class _RouteStatus(msgspec.Struct, gc=False):
 
 
 class RawRoute(msgspec.Struct, gc=False):
-    """What is read of a route."""
+    """The fields of a route that pydns reads."""
 
     metadata: ExposedMeta
     spec: _RouteSpec | None = None
@@ -182,11 +183,12 @@ def _listener(raw: _Listener, problems: list[str]) -> Listener:
     host = hostnames.hostname(raw.hostname) if raw.hostname else b""
     if host is None:
         problems.append(f"hostname {quote(raw.hostname or '')} of listener {quote(raw.name)} is not a hostname")
-        host = name.ROOT  # no route has it
+        host = name.ROOT  # the root name is the hostname of no route, so no route matches this listener
     allowed = raw.allowed_routes or _AllowedRoutes()
     kinds = frozenset([each.kind for each in allowed.kinds or () if (each.group or _GROUP) == _GROUP])
     where = (allowed.namespaces and allowed.namespaces.from_) or "Same"
-    # Whether a selector fits the labels of a namespace is known to the Gateway's controller: the status has it.
+    # pydns doesn't compare a namespace selector with the labels of namespaces. The Gateway's controller does that, and
+    # writes the result to the status of the route.
     return Listener(raw.name, host, raw.port, raw.protocol, kinds, where == "Same")
 
 
@@ -224,7 +226,10 @@ def _is_accepted(parent: _ParentStatus) -> bool:
 
 
 def _parent(ref: _ParentRef, namespace: str) -> Parent | None:
-    """Return the parent that a reference names, if it is a Gateway. Defaults are those of the API."""
+    """Return the parent in a reference, or None if the parent is not a Gateway.
+
+    Missing fields get the defaults of the API.
+    """
     if (ref.group or _GROUP) != _GROUP or (ref.kind or "Gateway") != "Gateway":
         return None
     return Parent((ref.namespace or namespace, ref.name), ref.section_name, ref.port)
@@ -234,7 +239,7 @@ READERS = {kind: partial(read_route, kind) for kind in _PROTOCOLS}
 
 
 class Routes:
-    """The source of routes. A key is kind, namespace and name."""
+    """The source for routes. A key is the kind, namespace and name of a route."""
 
     def __init__(self, options: ZoneOptions, zones: Zones) -> None:
         self._options = options
@@ -242,10 +247,13 @@ class Routes:
         self._zones = [zone for zone in zones.all if ExternalSource.ROUTES in zone.sources]
         self._routes: dict[_RouteKey, Route] = {}
         self._gateways: dict[_GatewayKey, Gateway] = {}
-        self._attached: dict[_GatewayKey, dict[_RouteKey, None]] = {}  # Gateway -> routes that it accepts
+        self._attached: dict[_GatewayKey, dict[_RouteKey, None]] = {}  # Gateway -> routes that the Gateway accepts
 
     def note(self, change: Change) -> Iterable[_RouteKey]:
-        """Take in a route, or a Gateway: all routes that it accepts may have other addresses."""
+        """Process a changed route or Gateway. Return the keys of the routes whose claims may have changed.
+
+        A changed Gateway may change the addresses of every route that the Gateway accepts.
+        """
         before, after = change
         if isinstance(before, Gateway) or isinstance(after, Gateway):
             keys = {each.key for each in (before, after) if isinstance(each, Gateway)}
@@ -268,7 +276,7 @@ class Routes:
         return [each.key for each in (before, after) if isinstance(each, Route)]
 
     def claimed(self, key: _RouteKey) -> Claimed | None:
-        """Return what a route claims."""
+        """Return the names and records that a route claims."""
         route = self._routes.get(key)
         if route is None or route.exposure is None or not self._options.serves(route.namespace):
             return None
@@ -311,7 +319,7 @@ def _is_served(gateway: Gateway, zone: ExternalZone) -> bool:
 
 
 def _fitting(route: Route, parent: Parent, gateway: Gateway) -> Iterator[Listener]:
-    """Yield the listeners that a route may be attached to."""
+    """Yield the listeners to which a route may be attached."""
     for each in gateway.listeners:
         if (
             parent.section in (None, each.name)
@@ -324,18 +332,19 @@ def _fitting(route: Route, parent: Parent, gateway: Gateway) -> Iterator[Listene
 
 
 def _records(gateway: Gateway, zone: ExternalZone, problems: list[str]) -> tuple[Record, ...]:
-    """Return the records of the annotation `target` of a Gateway, else those of its addresses."""
+    """Return the records in the annotation `target` of a Gateway. Without it, return the Gateway's addresses."""
     exposure = gateway.exposure
-    assert exposure is not None  # by `_is_served`
+    assert exposure is not None  # `_is_served` has checked this
     problems += exposure.problems
     return target_records(exposure, hostnames.annotation(exposure.annotations, zone.annotations, "target"), problems)
 
 
 def _hosts(route: Route, listeners: Iterable[Listener], problems: list[str]) -> Iterator[bytes]:
-    """Yield what the hostnames of a route and of listeners have in common."""
+    """Yield the intersection of a route's hostnames and the hostnames of the listeners."""
     for each in listeners:
         if not route.hosts and name.is_wildcard(each.hostname):
-            # A listener's wildcard limits what routes may have. To publish it would give names to nothing.
+            # The wildcard of a listener only limits the hostnames of routes. A published wildcard would also answer
+            # for names that no route serves.
             problems.append(f"it has no hostname, and that of listener {quote(each.name)} is a wildcard")
         elif not route.hosts and each.hostname not in (b"", name.ROOT):
             yield each.hostname
@@ -345,7 +354,10 @@ def _hosts(route: Route, listeners: Iterable[Listener], problems: list[str]) -> 
 
 
 def _common(host: bytes, limit: bytes) -> bytes | None:
-    """Return the hostname that two have in common, None if there is none. Wildcards cover any number of labels."""
+    """Return the intersection of a hostname and a limit, or None if it is empty.
+
+    Both may be wildcards. A wildcard covers any number of labels.
+    """
     if not limit or host == limit:
         return host
     if name.is_wildcard(limit) and _is_below(host, limit):
@@ -356,7 +368,7 @@ def _common(host: bytes, limit: bytes) -> bytes | None:
 
 
 def _is_below(host: bytes, wildcard: bytes) -> bool:
-    """Return whether a hostname, or a wildcard, is below the parent of a wildcard."""
+    """Return whether `host`, which may be a wildcard, is below the parent of `wildcard`."""
     parent = wildcard.removeprefix(name.WILDCARD)
     host = host.removeprefix(name.WILDCARD)
     return host != parent and name.is_at_or_below(host, parent)

@@ -1,4 +1,4 @@
-"""Services and their ready endpoints: the records of the DNS specification, sections 2.3 to 2.5."""
+"""Services and their ready endpoints: the records in sections 2.3 to 2.5 of the Kubernetes DNS specification."""
 
 from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
@@ -10,15 +10,15 @@ from pydns.kube.producer import Change, Plain, ZoneOptions
 
 
 class ServiceState(NamedTuple):
-    """A Service with its slices, in the order of their names: equal clusters give equal answers."""
+    """A Service with its EndpointSlices. The slices are sorted by name, so that equal clusters give equal answers."""
 
     service: Service
     slices: tuple[EndpointSlice, ...]
-    left_out: int = 0  # endpoints and ports that have no records
+    left_out: int = 0  # the number of endpoints and ports that have no records
 
 
 class Unready(NamedTuple):
-    """The endpoints of a Service of which none is ready."""
+    """The number of endpoints of a Service that has no ready endpoint."""
 
     endpoints: int
     terminating: int
@@ -32,19 +32,22 @@ class Unready(NamedTuple):
 
 
 class Services(Plain):
-    """The producer of Services. A key is a namespace and the name of a Service."""
+    """The producer for Services. A key is the namespace and name of a Service."""
 
     def __init__(self, options: ZoneOptions) -> None:
         self._options = options
         self._schema = options.schema
         self._services: dict[ServiceKey, Service] = {}
         self._slices: dict[ServiceKey, dict[str, EndpointSlice]] = {}
-        self._without_endpoints: dict[ServiceKey, None] = {}  # headless, without a ready endpoint
-        self._near: set[ServiceKey] = set()  # in the server's own namespace
+        self._without_endpoints: dict[ServiceKey, None] = {}  # headless Services without a ready endpoint
+        self._near: set[ServiceKey] = set()  # Services in this DNS server's own namespace
         self._serving: list[Service] | None = None
 
     def note(self, change: Change) -> Iterable[ServiceKey]:
-        """Take in a Service or a slice, and return the Services that have it. A slice may move to another one."""
+        """Process a changed Service or EndpointSlice. Return the keys of the Services whose state may have changed.
+
+        A slice may move from one Service to another. Then the keys of both Services are returned.
+        """
         keys = []
         before, after = change
         if isinstance(before, Service):
@@ -70,13 +73,15 @@ class Services(Plain):
             if key[0] == self._options.server_namespace:
                 self._near.add(key)
                 self._serving = None
-        # During a rollout each endpoint that ends is first seen unready, then gone: the records are the same.
+        # During a rollout, each old endpoint first becomes unready and later disappears. Only the first step changes
+        # records.
         return () if _has_same_records(change) else keys
 
     def serving(self) -> list[Service]:
-        """Return the Services with a ClusterIP in the server's own namespace that have the server as an endpoint.
+        """Return the Services with a ClusterIP that have this DNS server as an endpoint.
 
-        Whatever namespaces are served. Only those who may write to the server's namespace can name the server.
+        Only Services in this DNS server's own namespace count, even if that namespace isn't served. So only users with
+        write access to that namespace can give the DNS server a name.
         """
         if self._serving is None:
             services = [self._services[key] for key in sorted(self._near) if key in self._services]
@@ -90,7 +95,7 @@ class Services(Plain):
         return not any(each.endpoints for each in self._slices.get(key, {}).values())
 
     def without_endpoints(self) -> Iterator[tuple[ServiceKey, Unready]]:
-        """Yield the served headless Services without a ready endpoint: their names don't exist."""
+        """Yield the served headless Services without a ready endpoint. The DNS names of these Services don't exist."""
         for key in self._without_endpoints:
             if self._options.serves(key[0]):
                 slices = self._slices.get(key, {}).values()
@@ -108,7 +113,7 @@ class Services(Plain):
         return self._services.keys()
 
     def state(self, key: ServiceKey) -> ServiceState | None:
-        """Return a Service of a served namespace, with its slices."""
+        """Return a Service with its slices, or None if its namespace isn't served."""
         service = self._services.get(key) if self._options.serves(key[0]) else None
         if service is None:
             return None
@@ -120,11 +125,11 @@ class Services(Plain):
         return schema.service_rrsets(self._schema, state.service, state.slices)
 
     def pointers(self, state: ServiceState) -> Iterator[tuple[bytes, bytes]]:
-        """Yield the Service's name for its ClusterIPs, and the endpoints' names for their addresses."""
+        """Yield each ClusterIP with the name of the Service, and each endpoint address with the endpoint's name."""
         return schema.pointers(self._schema, state.service, state.slices, self._options.may_point)
 
     def addresses(self, state: ServiceState) -> Iterable[bytes]:
-        """Yield the ClusterIPs and the endpoints' addresses."""
+        """Yield the ClusterIPs and the addresses of the endpoints."""
         service, slices, _ = state
         if service.external_name is None:
             yield from service.cluster_ips
@@ -134,16 +139,16 @@ class Services(Plain):
                         yield endpoint.address
 
     def size(self, state: ServiceState) -> int:
-        """Return how many ports and endpoints a Service has."""
+        """Return the number of ports and endpoints of a Service."""
         return len(state.service.ports) + sum([len(each.ports) + len(each.endpoints) for each in state.slices])
 
     def change_ttl(self, ttl_s: int) -> None:
-        """Make records with another TTL from now on."""
+        """Use another TTL for all records that are made after this call."""
         self._schema = self._schema._replace(ttl_s=ttl_s)
 
 
 def _has_same_records(change: Change) -> bool:
-    """Return whether only endpoints that aren't ready differ."""
+    """Return whether a change affects no records: only the numbers of unready endpoints changed."""
     before, after = change
     if not (isinstance(before, EndpointSlice) and isinstance(after, EndpointSlice)):
         return False
@@ -151,9 +156,9 @@ def _has_same_records(change: Change) -> bool:
 
 
 def _bounded(service: Service, slices: tuple[EndpointSlice, ...]) -> ServiceState:
-    """Return a state with as many endpoints and ports as are served, those of the first slices.
+    """Return a state with at most `MAX_ENDPOINTS` endpoints and `MAX_PORTS` ports.
 
-    Of ports, those in the different lists of the slices count.
+    Endpoints and ports of the first slices are kept. A list of ports that several slices share counts once.
     """
     size = left_out = 0
     for each in slices:
