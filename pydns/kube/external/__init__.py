@@ -1,6 +1,9 @@
-"""External zones: names for what leads into the cluster. The producer is `pydns.kube.producers.external`.
+"""External zones: names that clients outside of the cluster use to reach Services, Ingresses and Gateways.
 
-exposure    what is read of an object for these names: annotations, addresses of its load balancer
+The producer is `pydns.kube.producers.external`.
+
+exposure    the fields of an object that these names need: annotations, addresses of the load balancer
 hostnames   the values of annotations
-claims      what an object wants a name to have, and who gets it if several want one
+claims      the records that an object wants for a name, and the rules for a name that several objects want
+source      the protocol of sources, which turn objects into claims
 """

@@ -1,12 +1,13 @@
-"""What objects want names to have, and who gets a name that several want.
+"""Claims: an object claims a name with the records that it wants. If several objects claim a name, rules decide.
 
-1. A DNSEndpoint comes before all others, for addresses and aliases together, and for every other type by itself.
-2. Otherwise the oldest object decides which namespace has the name, as in the Gateway API. If there are several of that
-   age, it is the first by namespace and name. Objects of that namespace share the name: it has what all of them give.
+1. A DNSEndpoint wins over all objects of other kinds. This rule is applied to each record type separately. A, AAAA and
+   CNAME count as one type.
+2. Otherwise the oldest object wins the name for its namespace, as in the Gateway API. Among objects of the same age,
+   the first by namespace and name wins. All objects of the winning namespace share the name: their records are merged.
    Objects of other namespaces lose.
-3. A CNAME stands alone (RFC 1034 section 3.6.2): beside other records, and at an apex, it is left out. Of several, the
-   first one in lexical order counts.
-4. A name that is only given by claims without records is pending: it exists, and has no records yet.
+3. A CNAME must be alone at its name (RFC 1034 section 3.6.2). A CNAME beside other records or at an apex is left out.
+   If there are several CNAMEs, the first in lexical order is used.
+4. If no winning claim has records, the name is pending: the name exists, but has no records yet.
 """
 
 from collections.abc import Mapping
@@ -20,23 +21,23 @@ from pydns.table.layout import NodeKind
 
 Record = tuple[int, bytes]  # type and RDATA
 
-_MOST = 4096  # records of a type at a name: more addresses would not fit into a message
-_ADDRESSES = (A, AAAA, CNAME)  # one of them decides about the others
-_MOST_TOLD = 5  # objects of a name, for explanations
+_MOST = 4096  # the most records of one type at a name: more addresses would not fit into a message
+_ADDRESSES = (A, AAAA, CNAME)  # rule 1 treats these types as one
+_MOST_TOLD = 5  # the most objects that the explanation of a name lists
 
 
 class Rank(IntEnum):
-    """Which claims come first, whatever their age."""
+    """The rank of a claim. A claim of a lower rank wins, even if it is younger."""
 
     EXPLICIT = 0
     ORDINARY = 1
 
 
 class Claimant(NamedTuple):
-    """The object that claims names. They sort as they win."""
+    """The object that claims names. The fields are in this order so that sorting puts the winner first."""
 
     rank: Rank
-    created: str  # RFC 3339, or empty
+    created: str  # creation time in RFC 3339, or empty
     namespace: str
     name: str
     kind: str
@@ -46,15 +47,15 @@ class Claimant(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """What an object wants a name to have."""
+    """The records that an object wants for a name."""
 
-    records: tuple[Record, ...]  # none: they are pending
+    records: tuple[Record, ...]  # empty: the object has no address yet
     ttl_s: int
-    is_one_label: bool = False  # for a wildcard: it covers one label, not any number
-    pointers: tuple[bytes, ...] = ()  # addresses whose reverse names may name it
+    is_one_label: bool = False  # True: a wildcard covers exactly one label; False: any number of labels
+    pointers: tuple[bytes, ...] = ()  # addresses whose PTR records may point to this name
 
     def __or__(self, other: "Claim") -> "Claim":
-        """Return both claims of one object in one."""
+        """Return one claim that merges two claims of the same object."""
         return Claim(
             tuple(dict.fromkeys((*self.records, *other.records))),
             min(self.ttl_s, other.ttl_s),
@@ -64,23 +65,23 @@ class Claim(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """What a name has in the end."""
+    """The final result for a name."""
 
     records: dict[int, tuple[bytes, ...]]  # type -> RDATA
     ttl_s: int
     kind: bytes  # a `NodeKind`
     pointers: tuple[bytes, ...]
-    reasons: tuple[str, ...]  # which objects give the name, which ones lose, and what is left out
+    reasons: tuple[str, ...]  # lines of the explanation: the winners, the losers, and the records that are left out
     losers: int
 
 
 def decide(owner: bytes, claims: Mapping[Claimant, Claim], *, is_apex: bool = False) -> Decision:
-    """Return what a name has by the rules above. There is at least one claim."""
+    """Apply the rules above to the claims for a name. There must be at least one claim."""
     found: dict[int, dict[bytes, None]] = {}
     pointers: dict[bytes, None] = {}
     winners: list[Claimant] = []
-    losers: list[tuple[Claimant, Claimant]] = []  # each with the one it loses to
-    decided: dict[object, Claimant] = {}  # groups of types that a rank has taken
+    losers: list[tuple[Claimant, Claimant]] = []  # pairs of a loser and its winner
+    decided: dict[object, Claimant] = {}  # group of types -> the claimant that won the group with a lower rank
     for _, of_rank in groupby(sorted(claims), lambda each: each.rank):
         first, *others = of_rank
         taken: dict[object, Claimant] = {}
@@ -121,7 +122,7 @@ def _group(rtype: int) -> object:
 
 
 def _without_alias(found: dict[int, dict[bytes, None]], *, is_apex: bool) -> list[str]:
-    """Apply rule 3. Return what is left out."""
+    """Apply rule 3 to `found`. Return a line of the explanation for each CNAME that is left out."""
     aliases = sorted(found.get(CNAME, ()))
     if not aliases:
         return []

@@ -1,7 +1,7 @@
-"""What external zones read of objects: annotations, the status of a load balancer, the time of creation.
+"""The fields of objects that external zones need: annotations, load balancer status, creation time.
 
-A mistake here never makes an object unusable, because the cluster's own names don't depend on it. What can't be used
-is left out and becomes a problem, which the status shows.
+An invalid value in these fields never makes the whole object unusable, because the names in the cluster domain don't
+depend on these fields. Invalid values are left out. For each of them, the status shows a problem.
 """
 
 from collections.abc import Iterable
@@ -13,29 +13,29 @@ from pydns.dns import name
 from pydns.dns.address import BadAddress, parse_address
 from pydns.kube.objects import RawMeta
 
-# k8s_gateway's label and annotation that have no prefix of external-dns. They are always read.
+# A label and an annotation of k8s_gateway. Their keys don't have the prefix of external-dns. pydns always reads them.
 IGNORE_LABEL = "k8s-gateway.dns/ignore"
 RESOLVE_ENDPOINTS = "k8s-gateway.dns/resolve-endpoints"
 
-MOST_PROBLEMS = 10  # of one object
+MOST_PROBLEMS = 10  # the most problems that are kept for one object
 
 
 class Exposure(NamedTuple):
-    """How an object is reached from outside of the cluster, and what its owner asks for."""
+    """The external addresses of an object, and the annotations in which its owner asks for names."""
 
-    created: str  # RFC 3339 in UTC, so texts compare as times do; empty in manifests
-    annotations: dict[str, str]  # those whose prefixes are configured
-    addresses: tuple[bytes, ...]  # of the load balancer
-    hostnames: tuple[bytes, ...]  # of the load balancer, wire form, lower case, sorted
-    problems: tuple[str, ...] = ()  # what is left out
+    created: str  # creation time in RFC 3339 and UTC, so comparing texts compares times; empty in manifests
+    annotations: dict[str, str]  # the annotations that have a configured prefix
+    addresses: tuple[bytes, ...]  # addresses of the load balancer
+    hostnames: tuple[bytes, ...]  # hostnames of the load balancer: wire form, lower case, sorted
+    problems: tuple[str, ...] = ()  # one text for each value that is left out
 
     def with_problems(self, more: Iterable[str]) -> "Exposure":
-        """Return a copy that has these problems, too."""
+        """Return a copy with additional problems. At most `MOST_PROBLEMS` are kept."""
         return self._replace(problems=(*self.problems, *more)[:MOST_PROBLEMS])
 
 
 class ExposedMeta(RawMeta, rename="camel", gc=False):
-    """What is read of `metadata`."""
+    """The fields of `metadata` that external zones need."""
 
     annotations: dict[str, str] | None = None
     creation_timestamp: str | None = None
@@ -51,13 +51,13 @@ class _LoadBalancer(msgspec.Struct, gc=False):
 
 
 class LoadBalancerStatus(msgspec.Struct, rename="camel", gc=False):
-    """What is read of the `status` of a Service and of an Ingress."""
+    """The field in the `status` of a Service or an Ingress that external zones need."""
 
     load_balancer: _LoadBalancer | None = None
 
 
 def read_exposure(meta: ExposedMeta, status: LoadBalancerStatus | None, prefixes: Iterable[str]) -> Exposure | None:
-    """Return the exposure of an object. None: it asks to be ignored."""
+    """Return the exposure of an object, or None if a label of the object asks to be ignored."""
     if (meta.labels or {}).get(IGNORE_LABEL) == "true":
         return None
     prefixes = (*prefixes, RESOLVE_ENDPOINTS)
@@ -67,7 +67,7 @@ def read_exposure(meta: ExposedMeta, status: LoadBalancerStatus | None, prefixes
     problems: list[str] = []
     balancer = status.load_balancer if status is not None else None
     for entry in (balancer.ingress if balancer is not None else None) or ():
-        # One with both has the address for a reason; so CoreDNS.
+        # If an entry has an address and a hostname, the address is used, as in CoreDNS.
         if entry.ip:
             addresses.update(dict.fromkeys(read_addresses([entry.ip], problems)))
         elif entry.hostname:
@@ -85,7 +85,7 @@ def read_exposure(meta: ExposedMeta, status: LoadBalancerStatus | None, prefixes
 
 
 def read_addresses(texts: Iterable[str], problems: list[str]) -> list[bytes]:
-    """Return addresses. Those that are none are added to the problems."""
+    """Return the addresses in `texts`. For each text that is not an address, add a problem."""
     found = []
     for text in texts:
         try:
@@ -96,5 +96,5 @@ def read_addresses(texts: Iterable[str], problems: list[str]) -> list[bytes]:
 
 
 def quote(text: str) -> str:
-    """Return a text of an object as a message shows it."""
+    """Return a text in quotes for a message. A long text is shortened."""
     return repr(text if len(text) <= 80 else text[:77] + "…")

@@ -1,6 +1,7 @@
-"""The values of annotations: hostnames, targets, TTLs. Owners of objects write them, so they may be anything.
+"""Reads the values of annotations: hostnames, targets, TTLs. Owners of objects can write any text into them.
 
-The keys are those of external-dns behind any of the configured prefixes. The first prefix that has a key counts.
+An annotation has a configured prefix, followed by a key of external-dns. If an object has the same key with several
+prefixes, the first configured prefix counts.
 """
 
 import re
@@ -10,10 +11,10 @@ from pydns.dns import name
 from pydns.dns.address import BadAddress, parse_address
 from pydns.kube.external.exposure import quote
 
-CONTROLLER = "dns-controller"  # the value of the annotation `controller` that external-dns takes for its own
+CONTROLLER = "dns-controller"  # external-dns accepts an object if its annotation `controller` has this value
 MAX_TTL_S = 0x7FFFFFFF  # RFC 2181 section 8
 
-_MOST = 1000  # hostnames of one object
+_MOST = 1000  # the most hostnames in one annotation
 _LABEL = "[a-z0-9_]([-a-z0-9_]{0,61}[a-z0-9_])?"
 _HOSTNAME = re.compile(rf"(?:\*\.)?{_LABEL}(?:\.{_LABEL})*")
 _UNITS_S = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
@@ -22,17 +23,20 @@ _PART = re.compile(r"([0-9.]+)(h|ms|m|s)")
 
 
 def annotation(annotations: Mapping[str, str], prefixes: Iterable[str], key: str) -> str | None:
-    """Return the value of an annotation, by the first prefix that has it."""
+    """Return the value of the annotation with `key` and the first prefix that the object has, or None."""
     return next((annotations[prefix + key] for prefix in prefixes if prefix + key in annotations), None)
 
 
 def is_ours(annotations: Mapping[str, str], prefixes: Iterable[str]) -> bool:
-    """Return whether an object isn't meant for another controller alone."""
+    """Return True unless the annotation `controller` reserves the object for another controller."""
     return annotation(annotations, prefixes, "controller") in (None, CONTROLLER)
 
 
 def hostnames(text: str | None, problems: list[str]) -> list[bytes]:
-    """Return the wire names, in lower case, of a list with commas. What is no hostname is added to the problems."""
+    """Return the wire names, in lower case, of a list separated by commas.
+
+    For each part that is not a hostname, add a problem.
+    """
     parts = (text or "").split(",", _MOST)
     if len(parts) > _MOST:
         problems.append(f"only the first {_MOST} hostnames count")
@@ -41,9 +45,9 @@ def hostnames(text: str | None, problems: list[str]) -> list[bytes]:
 
 
 def each_hostname(texts: Iterable[str], problems: list[str], what: str = "") -> list[bytes]:
-    """Return the wire names of texts, without duplicates. What is no hostname is added to the problems.
+    """Return the wire names of texts, without duplicates. For each text that is not a hostname, add a problem.
 
-    `what` is put before such a text.
+    The problem begins with `what`.
     """
     found: dict[bytes, None] = {}
     for text in texts:
@@ -55,7 +59,7 @@ def each_hostname(texts: Iterable[str], problems: list[str], what: str = "") -> 
 
 
 def hostname(text: str) -> bytes | None:
-    """Return the wire name of a hostname, or of a wildcard for hostnames; None if it is neither."""
+    """Return the wire name of a hostname or a wildcard. Return None if the text is neither."""
     lowered = text.removesuffix(".").lower()
     if len(lowered) > name.MAX_NAME or _HOSTNAME.fullmatch(lowered) is None:
         return None
@@ -66,7 +70,7 @@ def hostname(text: str) -> bytes | None:
 
 
 def targets(text: str | None, problems: list[str]) -> tuple[list[bytes], list[bytes]]:
-    """Return the addresses and the wire names of a list with commas."""
+    """Return the addresses and the wire names in a list separated by commas."""
     addresses: dict[bytes, None] = {}
     rest = []
     for part in map(str.strip, (text or "").split(",")):
@@ -78,7 +82,10 @@ def targets(text: str | None, problems: list[str]) -> tuple[list[bytes], list[by
 
 
 def ttl_s(text: str | None, default_s: int, problems: list[str]) -> int:
-    """Return the seconds of `30` or of a duration in Go's form, such as `1m30s`."""
+    """Return the TTL in seconds. The text may be a number, such as `30`, or a Go duration, such as `1m30s`.
+
+    For an invalid text, add a problem and return the default.
+    """
     if text is None:
         return default_s
     written = text.strip()
@@ -94,7 +101,7 @@ def ttl_s(text: str | None, default_s: int, problems: list[str]) -> int:
 
 
 def strings(text: str) -> Iterator[bytes]:
-    """Yield the character-strings of a TXT record: parts of at most 255 octets (RFC 1035 section 3.3)."""
+    """Split the text of a TXT record into character-strings of at most 255 octets (RFC 1035 section 3.3)."""
     octets = text.encode("utf-8", "replace")
     for begin in range(0, max(len(octets), 1), 255):
         yield octets[begin : begin + 255]

@@ -1,7 +1,7 @@
-"""What a source of external names is: it turns objects of some kinds into claims.
+"""The protocol of sources. A source turns objects of some kinds into claims for external names.
 
-`pydns.kube.producers.external` does the rest for all sources: it decides who gets a name, and makes the records. A
-new source is a file in `pydns.kube.producers` and a row in the table there.
+`pydns.kube.producers.external` does the common work for all sources: it decides which object gets a name, and makes
+the records. To add a source, write a file in `pydns.kube.producers`, and add a row to the table in `external.py` there.
 """
 
 from collections.abc import Callable, Iterable
@@ -16,7 +16,7 @@ from pydns.kube.external.claims import Claim, Claimant, Record
 from pydns.kube.external.exposure import MOST_PROBLEMS, Exposure
 from pydns.kube.producer import Change, ZoneOptions
 
-_MOST_NAMES = 10_000  # of one object: a headless Service has as many endpoints
+_MOST_NAMES = 10_000  # the most names for one object: a headless Service may have as many endpoints
 
 
 class Zones:
@@ -25,18 +25,22 @@ class Zones:
     def __init__(self, options: ZoneOptions) -> None:
         self.all = options.external
         self.nameservers = frozenset(each.owner(zone.apex) for zone in self.all for each in zone.nameservers)
-        # The cluster's own zones may be within external ones. Nobody can claim names there.
+        # The zones of the cluster itself may be within an external zone. No object can claim names in them.
         by_apex: dict[bytes, ExternalZone | None] = {zone.apex: zone for zone in self.all}
         by_apex |= dict.fromkeys((options.domain, *options.reverse_zones))
         self._by_apex = sorted(by_apex.items(), key=lambda each: len(each[0]), reverse=True)
 
     def of(self, owner: bytes) -> ExternalZone | None:
-        """Return the innermost zone that a name in lower case is in, None if it isn't an external one."""
+        """Return the external zone that contains a name in lower case.
+
+        If zones are nested, the innermost zone counts. None: the name is in no external zone, or the innermost zone
+        belongs to the cluster itself.
+        """
         return next((zone for apex, zone in self._by_apex if name.is_at_or_below(owner, apex)), None)
 
 
 class Claimed:
-    """What one object claims, and what is wrong with it."""
+    """The claims of one object, and notices about its problems."""
 
     def __init__(self, claimant: Claimant, zones: Zones) -> None:
         self.claimant = claimant
@@ -45,9 +49,10 @@ class Claimed:
         self._zones = zones
 
     def add(self, zone: ExternalZone, owner: bytes, claim: Claim, *, is_nameserver: bool = False) -> None:
-        """Claim a name in lower case, if it belongs to this zone.
+        """Claim a name in lower case if it belongs to this zone.
 
-        The name of a nameserver is for the Service that the configuration names: whoever had it would have the zone.
+        Only the Service in the configuration can claim the name of a nameserver. An object that got this name could
+        take over the whole zone.
         """
         if len(owner) > name.MAX_NAME or self._zones.of(owner) is not zone:
             return
@@ -63,9 +68,11 @@ class Claimed:
             self.notice(f"only {_MOST_NAMES} names of it are served")
 
     def carried(self) -> frozenset[tuple[bytes, bytes]]:
-        """Return the names of this object whose addresses its other records carry along, each with their owner.
+        """Return pairs of a target name and an owner name.
 
-        Names of other objects are not: one object could make each change of another one expensive.
+        The answer for the owner also contains the addresses of the target. Both names belong to this object. A target
+        that belongs to another object doesn't count. Otherwise one object could make each change of another object
+        expensive.
         """
         return frozenset(
             (target, owner)
@@ -75,32 +82,32 @@ class Claimed:
         )
 
     def notice(self, *texts: str) -> None:
-        """Remember what the owner of the object should know."""
+        """Remember texts about problems, which the owner of the object should know."""
         for text in texts:
             if text not in self.notices and len(self.notices) < MOST_PROBLEMS:
                 self.notices.append(text)
 
 
 class Source(Protocol):
-    """Makes claims of the objects of one or more kinds."""
+    """Turns objects of one or more kinds into claims."""
 
     def note(self, change: Change) -> Iterable[Any]:
-        """Take in a changed object of any kind. Return the keys of objects whose claims may differ now."""
+        """Process a changed object of any kind. Return the keys of the objects whose claims may have changed."""
 
     def claimed(self, key: Any) -> Claimed | None:
-        """Return what the object of a key claims now. None: there is none, or it claims nothing."""
+        """Return the current claims of the object with this key. None: no object has the key, or it claims nothing."""
 
 
 MakeSource = Callable[[ZoneOptions, Zones], Source]
 
 
 def address_records(addresses: Iterable[bytes]) -> tuple[Record, ...]:
-    """Return the records of addresses."""
+    """Return an A or AAAA record for each address."""
     return tuple([(address_type(each), each) for each in addresses])
 
 
 def target_records(exposure: Exposure, target: str | None, problems: list[str]) -> tuple[Record, ...]:
-    """Return the records of the annotation `target`, else those of the load balancer."""
+    """Return records for the values of the annotation `target`. If it is missing, use the load balancer's addresses."""
     addresses: Iterable[bytes] = exposure.addresses
     names: Iterable[bytes] = exposure.hostnames
     if target is not None and target.strip():
