@@ -1,29 +1,20 @@
 """The API server as a source of cluster state: performs the requests of the reflectors, in one thread per kind.
 
-Knows HTTP as the `kubernetes` client does it (addresses, TLS, tokens, proxies), sockets and threads. The meaning of
-requests and answers is the business of `kube.reflector`. Events are delivered in lists, by these threads.
-
-Of `kubernetes` only the transport is used, with undecoded bodies. Importing it costs 0.2 s and 31 MB. Of these,
-urllib3 and yaml take 12 MB. Importing parts of it costs the same, for the package imports all its parts. Its API
-classes and models, another 20 MB, are not imported.
+The client (`control.api_client`) knows addresses, TLS, credentials and proxies. `kube.reflector` knows the meaning of
+requests and answers. The threads deliver events in lists.
 """
 
-import socket
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from http.client import HTTPException
-from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
 
 import urllib3
-import yaml
-from kubernetes.client import ApiClient, Configuration
-from kubernetes.config import ConfigException, load_incluster_config, load_kube_config
-from urllib3.connection import HTTPConnection
 
+from pydns.control.api_client import ApiClient
 from pydns.kube import discovery
 from pydns.kube.audit import Audit, AuditPage, BadPage
 from pydns.kube.events import Event
@@ -31,14 +22,8 @@ from pydns.kube.kinds import Kind
 from pydns.kube.objects import DEFAULTS, Options
 from pydns.kube.reflector import FIGURES, Failure, Figures, ListPage, Notice, Reflector, Status, Step, Wait, Watch
 from pydns.log import Level, Log
-from pydns.process.sources import not_in_a_cluster
 
 Deliver = Callable[[list[Event]], None]
-Connection = ApiClient  # what `connect` returns
-
-
-class ConnectError(Exception):
-    """There is no API server by these flags; one line with the reason."""
 
 
 class Watched(NamedTuple):
@@ -73,8 +58,8 @@ class ApiServer:
     that is stuck in a connection attempt may outlive it, but delivers nothing more.
     """
 
-    def __init__(self, connection: ApiClient, watched: Watched, deliver: Deliver, log: Log, pace: Pace = PACE) -> None:
-        if not connection.configuration.verify_ssl:
+    def __init__(self, client: ApiClient, watched: Watched, deliver: Deliver, log: Log, pace: Pace = PACE) -> None:
+        if not client.is_verified:
             log("certificate of the API server is not verified", level=Level.WARNING)
         self._pace = pace
         self._stopping = threading.Event()
@@ -82,7 +67,7 @@ class ApiServer:
             kind: _KindWatch(
                 kind,
                 Reflector(kind, pace.random, options=watched.options, figures=pace.figures, watch_list=pace.watch_list),
-                _Requests(connection, _path(kind, watched), _selectors(kind, watched), pace.figures.answer_s),
+                _Requests(client, _path(kind, watched), _selectors(kind, watched), pace.figures.answer_s),
                 deliver,
                 log,
                 pace,
@@ -132,64 +117,6 @@ class ApiServer:
             self.audit()
 
 
-def connect(kubeconfig: Path | None, context: str | None = None) -> ApiClient:
-    """Return a client for a kubeconfig's context (its current one by default), or for the cluster that we run in.
-
-    Opens no connection, but runs the program for credentials if the kubeconfig names one. Raises `ConnectError`.
-    """
-    configuration = Configuration()
-    configuration.retries = False  # urllib3 would retry, and sleep for a Retry-After; that is up to the reflector
-    configuration.socket_options = _KEEPALIVE
-    # This client reads the proxy from the environment, and has fewer exceptions than others: a proxy for the outside
-    # can't reach the cluster's own address or loopback.
-    configuration.no_proxy = ",".join(filter(None, [configuration.no_proxy, "localhost,127.0.0.0/8,::1"]))
-    if kubeconfig is None:
-        configuration.no_proxy = "*"
-        try:
-            load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
-        except (ConfigException, OSError) as error:
-            raise ConnectError(not_in_a_cluster(_one_line(error))) from None
-    else:
-        _check_kubeconfig(kubeconfig, context)
-        try:
-            load_kube_config(str(kubeconfig), context, configuration, persist_config=False)  # type: ignore[no-untyped-call]
-        except Exception as error:  # it raises what its parsing of any content happens to run into
-            raise ConnectError(f"kubeconfig {kubeconfig}: {_one_line(error)}") from None
-    if not configuration.verify_ssl:  # the log has it once; urllib3 would warn at every connection
-        urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
-    return ApiClient(configuration)
-
-
-# Notices after a minute that a peer is gone without a FIN. Timeouts notice a peer that is there but sends nothing.
-_KEEPALIVE = [
-    *HTTPConnection.default_socket_options,
-    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
-]
-
-
-def _check_kubeconfig(kubeconfig: Path, context: str | None) -> None:
-    """Check what the client reports badly: it reads a missing file as an empty one, and names no contexts."""
-    try:
-        content = yaml.safe_load(kubeconfig.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConnectError(f"kubeconfig {kubeconfig}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConnectError(f"kubeconfig {kubeconfig}: is not YAML: {_one_line(error)}") from None
-    contexts = content.get("contexts") if isinstance(content, dict) else None
-    if not isinstance(contexts, list):
-        raise ConnectError(f"kubeconfig {kubeconfig}: is not a kubeconfig: no list of contexts in it")
-    names = [str(each.get("name")) for each in contexts if isinstance(each, dict)]
-    known = ", ".join(names) or "none"
-    wanted = context or content.get("current-context")
-    if not wanted:
-        raise ConnectError(f"kubeconfig {kubeconfig}: has no current-context; choose one of its contexts: {known}")
-    if wanted not in names:
-        raise ConnectError(f'kubeconfig {kubeconfig}: has no context "{wanted}"; its contexts: {known}')
-
-
 def _one_line(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
@@ -197,9 +124,9 @@ def _one_line(error: Exception) -> str:
 class _Requests:
     """GET requests for one path and selectors."""
 
-    def __init__(self, connection: ApiClient, path: str, selectors: list[tuple[str, Any]], answer_s: float) -> None:
+    def __init__(self, client: ApiClient, path: str, selectors: list[tuple[str, Any]], answer_s: float) -> None:
         self.path = path
-        self._connection = connection
+        self._client = client
         self._selectors = selectors
         self._answer_s = answer_s
 
@@ -212,18 +139,7 @@ class _Requests:
         return self._open(path, [], "application/json")
 
     def _open(self, path: str, query: list[tuple[str, Any]], accept: str) -> urllib3.BaseHTTPResponse:
-        method, url, headers, _, _ = self._connection.param_serialize(
-            "GET",
-            path,
-            query_params=query,
-            header_params={"Accept": accept},
-            auth_settings=["BearerToken"],
-        )
-        timeouts = (self._answer_s, self._answer_s)
-        response: urllib3.BaseHTTPResponse = self._connection.call_api(
-            method, url, headers, _request_timeout=timeouts
-        ).response
-        return response
+        return self._client.request(path, query, self._answer_s, accept=accept)
 
 
 class _KindWatch:

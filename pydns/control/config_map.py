@@ -11,7 +11,8 @@ from pydns.config import inputs
 from pydns.config.mistakes import ConfigError
 from pydns.config.model import Config
 from pydns.config.read import ANYWHERE, Accepted, Refused, Surroundings
-from pydns.control.apiserver import PACE, ApiServer, Connection, Pace, Watched
+from pydns.control.api_client import ApiClient
+from pydns.control.apiserver import PACE, ApiServer, Pace, Watched
 from pydns.control.config_source import Seen
 from pydns.kube.events import Apply, Delete, Event, Init, InitApply, InitDone
 from pydns.kube.kinds import Kind
@@ -27,7 +28,7 @@ class ConfigMapWatch:
 
     def __init__(
         self,
-        connection: Connection,
+        client: ApiClient,
         names: Sequence[tuple[str, str]],
         deliver: Callable[[Seen], None],
         log: Log,
@@ -39,7 +40,7 @@ class ConfigMapWatch:
         self._deliver = deliver
         self._surroundings = surroundings
         self._lock = threading.Lock()
-        self._watches = [_Watch(connection, each, self._take, log, pace) for each in names]
+        self._watches = [_Watch(client, each, self._take, log, pace) for each in names]
 
     def start(self) -> None:
         """Begin. Returns at once."""
@@ -86,7 +87,7 @@ class _Watch:
 
     def __init__(
         self,
-        connection: Connection,
+        client: ApiClient,
         name: tuple[str, str],
         take: Callable[["_Watch", Observed | None], None],
         log: Log,
@@ -97,7 +98,7 @@ class _Watch:
         self.is_read = False
         self._take = take
         self._listed: Observed | None = None  # in the listing that is going on
-        self.server = ApiServer(connection, Watched((Kind.CONFIG_MAP,), only=name), self._apply, log, pace)
+        self.server = ApiServer(client, Watched((Kind.CONFIG_MAP,), only=name), self._apply, log, pace)
 
     def _apply(self, events: list[Event]) -> None:
         for event in events:

@@ -74,28 +74,28 @@ def choose(settings: Settings, log: Log, deliver_config: Callable[[Seen], None])
             )
 
         return Chosen(SourceChoice(str(directory), open_folder), config)
-    # Imported here: 31 MB and 0.2 s, which a folder of manifests does without.
-    from pydns.control.apiserver import ApiServer, ConnectError, Watched, connect
+    # Imported here, because a folder of manifests needs no urllib3.
+    from pydns.control.api_client import connect
+    from pydns.control.apiserver import ApiServer, Watched
     from pydns.control.config_map import ConfigMapWatch
+    from pydns.control.kubeconfig import ConnectError
 
     try:
-        connection = connect(settings.kubeconfig, settings.context)
+        client = connect(settings.kubeconfig, settings.context)
     except ConnectError as error:
         raise SourceError(str(error)) from None
 
     def open_server(options: SourceOptions, deliver: Deliver, deliver_near: Deliver) -> Source:
         kinds = tuple(kind for kind in RECORD_KINDS if kind is not Kind.POD or options.pods) + options.external
-        everywhere = ApiServer(connection, Watched(kinds, options.labels, options=_reading(options)), deliver, log)
+        everywhere = ApiServer(client, Watched(kinds, options.labels, options=_reading(options)), deliver, log)
         if options.near is None:
             return everywhere
-        return Beside(
-            everywhere, ApiServer(connection, Watched(NAMING_KINDS, namespace=options.near), deliver_near, log)
-        )
+        return Beside(everywhere, ApiServer(client, Watched(NAMING_KINDS, namespace=options.near), deliver_near, log))
 
     watch = None
     if settings.configmap:
-        watch = ConfigMapWatch(connection, settings.configmap, deliver_config, log, surroundings=surroundings)
-    return Chosen(SourceChoice(connection.configuration.host, open_server), config or watch)
+        watch = ConfigMapWatch(client, settings.configmap, deliver_config, log, surroundings=surroundings)
+    return Chosen(SourceChoice(client.url, open_server), config or watch)
 
 
 def _reading(options: SourceOptions) -> Options:

@@ -1,4 +1,4 @@
-"""The API server over real HTTP(S): the official client's transport and a server that fails when the test wants it."""
+"""The API server over real HTTP and HTTPS, with a server that fails when the test wants it."""
 
 import queue
 import threading
@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from pydns.control.apiserver import ApiServer, ConnectError, Pace, Watched, connect
+from pydns.control.api_client import connect
+from pydns.control.apiserver import ApiServer, Pace, Watched
 from pydns.kube.events import Apply, Delete, Event, Init, InitApply, InitDone
 from pydns.kube.kinds import RECORD_KINDS, Kind
 from pydns.kube.objects import Ref, Service, Skipped
@@ -431,80 +432,3 @@ def test_an_unreachable_server_is_reported_as_a_problem(tmp_path: Path) -> None:
     source.stop()
     assert source.status()[Kind.SERVICE].problem == "Connection refused"
     assert len(received.log.logged) == 1
-
-
-# Connecting
-
-
-def test_a_proxy_from_the_environment_is_not_used_for_loopback(
-    server: FakeApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")  # the discard port, where nothing listens
-    server.apply("Service", service("a"))
-    with watching(server, tmp_path) as (_, received):
-        received.until(lambda received: received.names() == {"a"})
-
-
-def test_in_a_cluster_no_proxy_is_used_and_the_token_is_read_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with FakeApiServer(tls=True) as server:
-        server.kubeconfig(tmp_path)
-        (tmp_path / "token").write_text("secret")
-        monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
-        monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
-        monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(server.port))
-        loader = "kubernetes.config.incluster_config"
-        monkeypatch.setattr(f"{loader}.SERVICE_TOKEN_FILENAME", str(tmp_path / "token"))
-        monkeypatch.setattr(f"{loader}.SERVICE_CERT_FILENAME", str(tmp_path / "ca.pem"))
-        client = connect(None)
-        assert client.configuration.no_proxy == "*"
-        received = Received()
-        source = ApiServer(client, SERVICES, received.batches.put, received.log, Pace(QUICK))
-        source.start()
-        received.until(synced)
-        source.stop()
-        assert server.requests[0].token.lower() == "bearer secret"
-
-
-CONTEXTS = "contexts: [{name: blue, context: {cluster: c}}, {name: green, context: {cluster: c}}]\n"
-# Each row has the content of the file (None: no file), the wanted context, and a part of the error message.
-BAD_KUBECONFIGS = {
-    "no file": (None, None, "No such file or directory"),
-    "not YAML": ("a: [", None, "is not YAML"),
-    "binary": ("\x00\x01", None, "is not YAML"),
-    "empty": ("", None, "no list of contexts in it"),
-    "a list": ("[1, 2]", None, "no list of contexts in it"),
-    "no current context": (CONTEXTS, None, "has no current-context; choose one of its contexts: blue, green"),
-    "an unknown current context": (
-        CONTEXTS + "current-context: red",
-        None,
-        'has no context "red"; its contexts: blue, green',
-    ),
-    "an unknown context": (CONTEXTS, "red", 'has no context "red"; its contexts: blue, green'),
-    "no clusters": (CONTEXTS, "blue", "clusters"),
-    "a cluster that is a number": (CONTEXTS + "clusters: [{name: c, cluster: 7}]", "blue", ""),
-}
-
-
-@pytest.mark.parametrize("name", BAD_KUBECONFIGS)
-def test_a_bad_kubeconfig_is_refused_with_one_line_and_the_reason(name: str, tmp_path: Path) -> None:
-    content, context, says = BAD_KUBECONFIGS[name]
-    path = tmp_path / "config"
-    if content is not None:
-        path.write_text(content)
-    with pytest.raises(ConnectError) as caught:
-        connect(path, context)
-    message = str(caught.value)
-    assert message.startswith(f"kubeconfig {path}: ") and says in message and "\n" not in message
-
-
-def test_a_kubeconfig_that_is_a_directory_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConnectError, match="Is a directory"):
-        connect(tmp_path, None)
-
-
-def test_outside_a_cluster_the_message_lists_the_expected_sources(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
-    with pytest.raises(ConnectError, match=r"^not in a cluster: .*KUBERNETES_SERVICE_HOST"):
-        connect(None)

@@ -5,6 +5,7 @@ delete everything that they create. They write endpoints by hand, so they need o
 removes the remaining objects of a deleted namespace.
 """
 
+import json
 import os
 import uuid
 from collections.abc import Iterator
@@ -14,9 +15,8 @@ from typing import Any, NamedTuple
 import dns.message
 import dns.rcode
 import pytest
-from kubernetes.client import ApiClient
 
-from pydns.control.apiserver import connect
+from pydns.control.api_client import ApiClient, connect
 from tests.running import query
 from tests.subject import Server
 from tests.waiting import until
@@ -39,14 +39,10 @@ class Cluster(NamedTuple):
     namespace: str
 
     def call(self, method: str, path: str, body: dict[str, Any] | None = None, kind: str = "json") -> dict[str, Any]:
-        method, url, headers, content, _ = self.connection.param_serialize(
-            method,
-            path,
-            body=body,
-            header_params={"Accept": "application/json", "Content-Type": f"application/{kind}"},
-            auth_settings=["BearerToken"],
+        content = json.dumps(body).encode() if body is not None else None
+        response = self.connection.request(
+            path, [], 60, method=method, body=content, content_type=f"application/{kind}"
         )
-        response = self.connection.call_api(method, url, headers, content, _request_timeout=10).response
         assert 200 <= response.status < 300, response.data
         value: dict[str, Any] = response.json()
         return value

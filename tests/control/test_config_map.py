@@ -10,7 +10,8 @@ import pytest
 
 from pydns.config.model import Config
 from pydns.config.read import Accepted, Refused
-from pydns.control.apiserver import Pace, connect
+from pydns.control.api_client import connect
+from pydns.control.apiserver import Pace
 from pydns.control.config_map import ConfigMapWatch
 from pydns.control.config_source import Seen
 from pydns.kube.reflector import FIGURES

@@ -120,9 +120,10 @@ class FakeApiServer:
         self._cut_next = False
         self._server = _Server(("127.0.0.1", port), _handler(self))
         self._ca: trustme.CA | None = None
+        self.tls: ssl.SSLContext | None = None
         if tls:
             self._ca = trustme.CA()
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            self.tls = context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             self._ca.issue_cert("127.0.0.1").configure_cert(context)
             self._server.tls = context
         self.port = self._server.server_address[1]
