@@ -1,14 +1,16 @@
-"""The Kubernetes DNS specification, version 1.1.0, as functions: what records objects have.
+"""The Kubernetes DNS specification, version 1.1.0, as functions that turn objects into records.
 
-Section numbers are those of https://github.com/kubernetes/dns/blob/master/docs/specification.md. Where it is silent,
-records are those of CoreDNS, because clients have learned them. Names below are relative to the cluster domain:
+Section numbers refer to https://github.com/kubernetes/dns/blob/master/docs/specification.md. If the specification says
+nothing about a case, the records are the same as in CoreDNS, because clients depend on them. These names are relative
+to the cluster domain:
 
     SVC.NS.svc                     a Service
-    _PORT._PROTOCOL.SVC.NS.svc     a named port of it
-    ENDPOINT.SVC.NS.svc            a ready endpoint of it, headless or not: its hostname, else its dashed IP
+    _PORT._PROTOCOL.SVC.NS.svc     a named port of a Service
+    ENDPOINT.SVC.NS.svc            a ready endpoint of a Service: ENDPOINT is its hostname, or its dashed IP address
     DASHED-IP.NS.pod               a pod
 
-Each function takes objects and yields RRsets; it knows nothing of what was there before.
+A Service of any type except ExternalName has names for its endpoints. Each function takes objects and yields RRsets. No
+function knows earlier states of the objects.
 """
 
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
@@ -26,17 +28,19 @@ VERSION = b"1.1.0"
 _VERSION_TTL_S = 28800  # section 2.2
 _SRV_PRIORITY = 0
 
-# What one Service may take, in octets of records. Endpoints × ports have no other limit: the API allows 1,000 × 20,000.
-_MESSAGE = 0xFFFF  # more of an answer can't be sent
-_BUDGET = 4 << 20  # for the answers of all ports of a headless Service, and again for the SRV answers of all endpoints
-_LEAST = 512  # for each of them, however many there are
-_RECORD = 12  # octets of a record before its RDATA, its owner compressed
-_LEAST_RECORD, _MOST_RECORD = _RECORD + 4, _RECORD + 16  # A and AAAA
+# Limits for the records of one Service, in octets. The number of endpoints times the number of ports has no other
+# limit: the API allows 1,000 × 20,000.
+_MESSAGE = 0xFFFF  # the largest DNS message; a longer answer can't be sent
+# One budget is for the answers of all ports of a headless Service. The SRV answers of all endpoints have another one.
+_BUDGET = 4 << 20
+_LEAST = 512  # every answer may have at least this size, even if there are too many answers for the budget
+_RECORD = 12  # octets of a record before its RDATA, with a compressed owner
+_LEAST_RECORD, _MOST_RECORD = _RECORD + 4, _RECORD + 16  # octets of an A record and an AAAA record
 _SRV_FIXED = _RECORD + 6  # octets of an SRV record before its target
 
 
 class Schema(NamedTuple):
-    """What records depend on besides objects."""
+    """The values, besides objects, on which records depend."""
 
     domain: bytes  # the cluster domain, wire form, lower case
     ttl_s: int = 5
@@ -48,7 +52,10 @@ def service_name(schema: Schema, namespace: str, service: str) -> bytes:
 
 
 def service_rrsets(schema: Schema, service: Service, slices: Iterable[EndpointSlice]) -> Iterator[RRset]:
-    """Yield what a Service and its ready endpoints have, reverse names apart. Owners don't repeat a type."""
+    """Yield the RRsets of a Service and its ready endpoints, without PTR records.
+
+    No two RRsets have the same owner and type.
+    """
     owner = service_name(schema, service.namespace, service.name)
     if service.external_name is not None:  # section 2.5
         yield RRset(owner, CNAME, schema.ttl_s, (service.external_name,))
@@ -62,7 +69,10 @@ def service_rrsets(schema: Schema, service: Service, slices: Iterable[EndpointSl
 
 
 def headless_rrsets(schema: Schema, owner: bytes, slices: Iterable[EndpointSlice]) -> Iterator[RRset]:
-    """Yield what a headless Service called `owner` and its ready endpoints have. Owners don't repeat a type."""
+    """Yield the RRsets of a headless Service with the name `owner`, and of its ready endpoints.
+
+    No two RRsets have the same owner and type.
+    """
     endpoints = _merge(slices)
     yield from _headless(schema, owner, endpoints)
     yield from _endpoints(schema, owner, endpoints)
@@ -71,10 +81,11 @@ def headless_rrsets(schema: Schema, owner: bytes, slices: Iterable[EndpointSlice
 def pointers(
     schema: Schema, service: Service, slices: Iterable[EndpointSlice], may_point: Callable[[bytes], bool]
 ) -> Iterator[tuple[bytes, bytes]]:
-    """Yield addresses with the names that a Service gives them: its own to its ClusterIPs, its endpoints' to theirs.
+    """Yield pairs of an address and a name, for PTR records (sections 2.3.3 and 2.4.3).
 
-    An endpoint's address has none unless `may_point` allows it: whoever may write EndpointSlices chooses it.
-    Sections 2.3.3 and 2.4.3. Pairs may repeat. Several Services can name an address; the caller merges them.
+    A ClusterIP gets the name of the Service. The address of an endpoint gets the name of the endpoint, if `may_point`
+    allows it. Users who can write EndpointSlices choose these addresses, so `may_point` limits them.
+    Pairs may repeat. Several Services can give names to one address. The caller merges these names.
     """
     if service.external_name is not None:
         return
@@ -88,10 +99,11 @@ def pointers(
 
 
 def pointer_rrset(schema: Schema, address: bytes, targets: Iterable[bytes]) -> RRset:
-    """Return the reverse name of an address with what it points to, in a fixed order.
+    """Return the PTR records of an address, in a fixed order.
 
-    If it is the ClusterIP of a Service, then to that alone, whosever endpoint it is: CoreDNS. The names of external
-    zones come last, and only the first one counts.
+    If the address is a ClusterIP, its only PTR record has the name of the Service, as in CoreDNS. Names of endpoints
+    with this address don't count. A name in an external zone only counts if no name is in the cluster domain. If there
+    are several such names, only the first counts.
     """
     found = tuple(targets)
     if len(found) == 1:
@@ -106,27 +118,31 @@ def pointer_rrset(schema: Schema, address: bytes, targets: Iterable[bytes]) -> R
 
 
 def pod_name(schema: Schema, namespace: str, address: bytes) -> bytes:
-    """Return the name that an address has below its namespace; CoreDNS's, no longer in the specification."""
+    """Return the name of a pod's address below its namespace.
+
+    CoreDNS has these names. The current specification doesn't define them.
+    """
     return _child(pod_namespace_name(schema, namespace), dashed(address))
 
 
 def namespace_name(schema: Schema, namespace: str) -> bytes:
-    """Return the name that a namespace's Services lie below; it exists while the namespace does."""
+    """Return the name above all Services of a namespace. This name exists as long as the namespace exists."""
     return _child(_child(schema.domain, "svc"), namespace)
 
 
 def pod_namespace_name(schema: Schema, namespace: str) -> bytes:
-    """Return the name that a namespace's pods lie below."""
+    """Return the name above all pods of a namespace."""
     return _child(_child(schema.domain, "pod"), namespace)
 
 
 def infrastructure_rrsets(
     schema: Schema, zones: Iterable[bytes], nameservers: Iterable[bytes], addresses: Iterable[bytes]
 ) -> Iterator[RRset]:
-    """Yield dns-version (section 2.2), and the NS records of all zones with glue: `addresses`.
+    """Yield the TXT record of dns-version (section 2.2), and the NS records of all zones with glue.
 
-    `nameservers` are names of Services that this server is an endpoint of, or ns.dns, which has the addresses then.
-    Otherwise nothing exists at dns: NODATA for it would end the search of clients with musl.
+    `nameservers` are the names of the Services that have this DNS server as an endpoint. If there is no such Service,
+    the only nameserver is ns.dns, and ns.dns has the address records in `addresses`. If there is one, the name `dns`
+    must not exist. NODATA for `dns` would end the search of clients with musl.
     """
     names, found = tuple(nameservers), tuple(addresses)
     glue = tuple([rrset for each in names for rrset in _by_family(each, schema.ttl_s, found)])
@@ -138,35 +154,35 @@ def infrastructure_rrsets(
 
 
 def nameserver_name(schema: Schema) -> bytes:
-    """Return the name of the server in SOA and NS records where no Service names it."""
+    """Return the name in SOA and NS records if no Service has this DNS server as an endpoint."""
     return _child(_child(schema.domain, "dns"), "ns")
 
 
 def hostmaster_name(schema: Schema) -> bytes:
-    """Return the mailbox in SOA records."""
+    """Return the mailbox name for SOA records."""
     return _child(schema.domain, "hostmaster")
 
 
 def infrastructure_names(schema: Schema) -> list[bytes]:
-    """Return the names that exist whatever the cluster has: `svc` and `pod`."""
+    """Return the names that exist even in an empty cluster: `svc` and `pod`."""
     return [_child(schema.domain, "svc"), _child(schema.domain, "pod")]
 
 
 class _Ready(NamedTuple):
-    """The ready endpoints of a Service, merged from its slices; dicts keep the order and drop duplicates.
+    """The ready endpoints of a Service, merged from its slices. Dicts keep the order and remove duplicates.
 
-    Most slices have equal lists of ports, so an endpoint has the number of a list. All of it is linear in the slices:
-    endpoints × ports are nowhere.
+    Most slices of a Service have equal lists of ports. So each different list gets a number, and endpoints refer to
+    it. The size of this structure is linear in the slices. It never contains a pair for each endpoint and port.
     """
 
-    slices: list[tuple[EndpointSlice, list[str]]]  # each with the labels of its endpoints
+    slices: list[tuple[EndpointSlice, list[str]]]  # each slice with the labels of its endpoints
     lists: list[tuple[Port, ...]]  # the different lists of ports
-    by_label: dict[str, dict[bytes, None]]  # addresses by endpoint label
-    first: dict[str, int]  # number of a list of ports by endpoint label: that of the label's first slice
-    several: dict[str, dict[int, None]]  # all numbers, for labels in slices with different lists
+    by_label: dict[str, dict[bytes, None]]  # endpoint label -> addresses
+    first: dict[str, int]  # endpoint label -> number of the port list in the first slice that has the label
+    several: dict[str, dict[int, None]]  # endpoint label -> all its numbers, if its slices have different port lists
 
     def ports(self, label: str) -> Iterator[Port]:
-        """Yield the ports of an endpoint. They may repeat."""
+        """Yield the ports of an endpoint. Ports may repeat."""
         return chain.from_iterable([self.lists[each] for each in self.several.get(label) or (self.first[label],)])
 
 
@@ -195,12 +211,16 @@ def _merge(slices: Iterable[EndpointSlice]) -> _Ready:
 
 
 def _cluster_ip(schema: Schema, owner: bytes, service: Service) -> Iterator[RRset]:
-    """Section 2.3. The bare name has SRV records too, for every port: CoreDNS, for peer-finder."""
+    """Yield the RRsets of section 2.3.
+
+    As in CoreDNS, the name of the Service also has an SRV record for every port. The tool peer-finder needs them.
+    """
     addresses = _by_family(owner, schema.ttl_s, service.cluster_ips)
     yield from addresses
     if not service.cluster_ips:
         return
-    by_port: dict[bytes, dict[int, None]] = {}  # numbers by owner; a folder may have a named port twice
+    # Owner -> port numbers; a manifest may contain two ports with the same name.
+    by_port: dict[bytes, dict[int, None]] = {}
     if service.ports:
         by_port[owner] = dict.fromkeys([port.number for port in service.ports])
     for port in service.ports:
@@ -218,12 +238,13 @@ def _cluster_ip(schema: Schema, owner: bytes, service: Service) -> Iterator[RRse
 
 
 def _headless(schema: Schema, owner: bytes, ready: _Ready) -> Iterator[RRset]:
-    """Section 2.4. Without a ready endpoint there is no name."""
+    """Yield the RRsets of section 2.4. Without a ready endpoint, the name of the Service doesn't exist."""
     yield from _by_family(owner, schema.ttl_s, dict.fromkeys([a for found in ready.by_label.values() for a in found]))
     targets: dict[str, tuple[bytes, tuple[RRset, ...]]] = {}
     everything = ((label, port.number) for label in ready.by_label for port in ready.ports(label))
     yield from _endpoint_srv(schema, owner, owner, everything, ready, targets, _MESSAGE)
-    by_port: dict[tuple[str, str], list[tuple[int, int]]] = {}  # slices and numbers by name and protocol
+    # Port name and protocol -> indexes of slices, with port numbers.
+    by_port: dict[tuple[str, str], list[tuple[int, int]]] = {}
     for at, (each, labels) in enumerate(ready.slices):
         for port in each.ports if labels else ():
             if port.name:
@@ -249,9 +270,10 @@ def _endpoint_srv(
     targets: dict[str, tuple[bytes, tuple[RRset, ...]]],
     room: int,
 ) -> Iterator[RRset]:
-    """Yield the SRV records of endpoints, labels with port numbers, as many as fit.
+    """Yield an RRset with as many SRV records as fit into `room` octets.
 
-    `targets` is kept between calls: names and addresses by label.
+    `found` contains endpoint labels with port numbers. `targets` is a cache for several calls: label -> name and
+    address records.
     """
     pairs, more = _distinct(found, room // (_SRV_FIXED + len(service) + 2) + 1)
     records: list[tuple[int, bytes]] = []
@@ -282,12 +304,15 @@ def _endpoint_srv(
 
 
 def _endpoints(schema: Schema, owner: bytes, ready: _Ready) -> Iterator[RRset]:
-    """Sections 2.4.1 and 2.4.2. Endpoints of Services with a ClusterIP have names too: CoreDNS."""
+    """Yield the RRsets of sections 2.4.1 and 2.4.2.
+
+    As in CoreDNS, the endpoints of a Service with a ClusterIP have names, too.
+    """
     room = _room(len(ready.by_label))
     most = room // (_SRV_FIXED + len(owner) + 2) + 1
     first, several = ready.first, ready.several
-    listed = -1  # the list of ports that `fixed` is of
-    fixed: list[bytes] = []  # of SRV records, before the target
+    listed = -1  # the number of the port list from which `fixed` was made
+    fixed: list[bytes] = []  # RDATA of SRV records without the target
     more = False
     for label, addresses in ready.by_label.items():
         endpoint = _child(owner, label)
@@ -323,14 +348,14 @@ def _by_family(
 
 
 def _room(answers: int) -> int:
-    """Return how many octets of records each of so many answers may have."""
+    """Return the most octets of records for each answer, if there are `answers` answers."""
     return min(_MESSAGE, max(_LEAST, _BUDGET // max(answers, 1)))
 
 
 def _distinct(items: Iterable[_Item], wanted: int) -> tuple[dict[_Item, None], bool]:
-    """Return about `wanted` different items in their order, and whether there are more.
+    """Return about `wanted` different items in their order, and whether more items follow.
 
-    It looks at four times as many at most, so items that repeat cost no more.
+    The function reads at most four times `wanted` items, so many repeated items don't make it slow.
     """
     rest = iter(items)
     found = dict.fromkeys(islice(rest, wanted))
@@ -340,7 +365,10 @@ def _distinct(items: Iterable[_Item], wanted: int) -> tuple[dict[_Item, None], b
 
 
 def _weight(records: int) -> int:
-    """All records are equally good; weights of an answer sum up to 100 as in CoreDNS, but are never 0."""
+    """Return the weight of each SRV record in an answer. All records have the same weight.
+
+    The sum of the weights is about 100, as in CoreDNS. Unlike in CoreDNS, a weight is never 0.
+    """
     return max(100 // records, 1)
 
 

@@ -1,7 +1,8 @@
-"""The objects of a cluster as last seen, kept current by events of a source (pydns.kube.events).
+"""The latest state of the objects of a cluster. Events of a source (`pydns.kube.events`) keep it current.
 
-A listing is merged in place: what it names replaces what was there, what it doesn't name goes when it is done. So
-there are never two copies of a cluster, and nothing that exists disappears in between.
+A listing is merged in place. An object in the listing replaces the stored object. At the end of the listing, the store
+removes the objects that the listing doesn't contain. So the store never holds two copies of a cluster, and an existing
+object never disappears during a listing.
 """
 
 from pydns.kube.events import Apply, Delete, Event, Init, InitApply, InitDone
@@ -11,17 +12,17 @@ from pydns.kube.producer import Change
 
 
 class Store:
-    """Objects by reference."""
+    """A mapping from references to objects, by kind."""
 
     def __init__(self) -> None:
-        self.synced: set[Kind] = set()  # kinds that have been listed to the end once
-        self.skipped: dict[Ref, str] = {}  # objects that can't be used, and why
-        self.resource_version = 0  # the highest seen
+        self.synced: set[Kind] = set()  # kinds with at least one complete listing
+        self.skipped: dict[Ref, str] = {}  # object that DNS can't use -> reason
+        self.resource_version = 0  # the highest resource version in any event
         self._objects: dict[Kind, dict[Ref, Object]] = {kind: {} for kind in Kind}
         self._unlisted: dict[Kind, set[Ref]] = {}
 
     def apply(self, event: Event) -> list[tuple[Ref, Change]]:
-        """Take an event and return what is different now. Objects that stay equal are no difference."""
+        """Process an event. Return the changed objects. An object that stays equal is not returned."""
         match event:
             case Init(kind):
                 self._unlisted[kind] = set(self._objects[kind]) | {ref for ref in self.skipped if ref.kind is kind}
@@ -40,7 +41,7 @@ class Store:
                 return self._remove(ref)
 
     def get(self, ref: Ref) -> Object | None:
-        """Return an object."""
+        """Return the object for a reference, or None."""
         return self._objects[ref.kind].get(ref)
 
     def objects(self, kind: Kind) -> list[Object]:
@@ -48,7 +49,7 @@ class Store:
         return list(self._objects[kind].values())
 
     def count(self, kind: Kind) -> int:
-        """Return how many objects there are of a kind."""
+        """Return the number of objects of a kind."""
         return len(self._objects[kind])
 
     def _put(self, observed: Observed) -> list[tuple[Ref, Change]]:
@@ -73,6 +74,7 @@ class Store:
         return [(ref, Change(before, None))]
 
     def _see(self, resource_version: str) -> None:
-        # Numbers that grow, by the API's own promise since Kubernetes 1.35; before that, in practice.
+        # Resource versions are numbers that grow. The API promises this since Kubernetes 1.35. Older versions behave
+        # the same in practice.
         if resource_version.isdecimal():
             self.resource_version = max(self.resource_version, int(resource_version))

@@ -288,11 +288,11 @@ class Zone:
         return self._store.resource_version
 
     def count(self, kind: Kind) -> int:
-        """Return how many objects there are of a kind."""
+        """Return the number of objects of a kind."""
         return self._store.count(kind)
 
     def object(self, ref: Ref) -> Object | None:
-        """Return an object."""
+        """Return the object for a reference, or None."""
         return self._store.get(ref)
 
     @property
