@@ -1,4 +1,4 @@
-"""The API server as a source of cluster state: performs the requests of the reflectors, in one thread per kind.
+"""The API server as a source of cluster state. One thread per kind sends the requests that a reflector asks for.
 
 The client (`control.api_client`) knows addresses, TLS, credentials and proxies. `kube.reflector` knows the meaning of
 requests and answers. The threads deliver events in lists.
@@ -27,12 +27,12 @@ Deliver = Callable[[list[Event]], None]
 
 
 class Watched(NamedTuple):
-    """The objects that are listed and watched."""
+    """A description of the objects to list and watch."""
 
     kinds: tuple[Kind, ...]
     label_selector: str | None = None
-    only: tuple[str, str] | None = None  # namespace and name of the one object that is wanted
-    namespace: str | None = None  # of the objects; None: all
+    only: tuple[str, str] | None = None  # namespace and name of the object, if only one object is watched
+    namespace: str | None = None  # the namespace of the objects; None means all namespaces
     options: Options = DEFAULTS
 
 
@@ -42,20 +42,20 @@ class Pace(NamedTuple):
     figures: Figures = FIGURES
     clock: Callable[[], float] = time.monotonic
     random: Random = Random()
-    watch_list: bool = True  # ask for a listing by watching first
+    watch_list: bool = True  # first ask for a listing with WatchList
 
 
 PACE = Pace()
 
 
 class ApiServer:
-    """Lists and watches what `watched` describes; calls `deliver` with the events.
+    """Lists and watches the objects that `watched` describes, and calls `deliver` with the events.
 
-    Promised: what `kube.events` promises. The events of one kind come from one thread, in order. An event is delivered
-    as soon as its line is complete.
+    The events keep the promises of `kube.events`. One thread delivers the events of one kind, in order. It delivers an
+    event as soon as the line of the event is complete.
 
-    Not promised: that one call of `deliver` has a whole listing; that all threads have ended when `stop` returns. One
-    that is stuck in a connection attempt may outlive it, but delivers nothing more.
+    One call of `deliver` may contain only a part of a listing. A thread that is stuck in a connection attempt may still
+    run when `stop` returns, but it delivers no more events.
     """
 
     def __init__(self, client: ApiClient, watched: Watched, deliver: Deliver, log: Log, pace: Pace = PACE) -> None:
@@ -75,7 +75,7 @@ class ApiServer:
             )
             for kind in watched.kinds
         }
-        # Daemons: a process that ends need not wait for a server that doesn't answer.
+        # The threads are daemons, so the process can exit while a thread waits for a server that doesn't answer.
         self._threads = [
             threading.Thread(target=watch.run, name=f"watch {kind.value}", daemon=True)
             for kind, watch in self._watches.items()
@@ -83,12 +83,12 @@ class ApiServer:
         self._threads.append(threading.Thread(target=self._run_audits, name="audit", daemon=True))
 
     def start(self) -> None:
-        """Begin. Returns at once."""
+        """Start the threads, and return at once."""
         for thread in self._threads:
             thread.start()
 
     def stop(self) -> None:
-        """End watches and threads; returns within a second or so even if the server hangs."""
+        """Stop the watches and the threads. Returns after about one second at most, even if the server hangs."""
         self._stopping.set()
         for watch in self._watches.values():
             watch.interrupt()
@@ -97,22 +97,25 @@ class ApiServer:
             thread.join(max(0, deadline - time.monotonic()))
 
     def status(self) -> dict[Kind, Status]:
-        """Return the status of each kind. Times in it are of the clock that was given."""
+        """Return the status of each kind. Its times come from the clock in `pace`."""
         return {kind: watch.status() for kind, watch in self._watches.items()}
 
     def warnings(self) -> tuple[str, ...]:
-        """Return nothing: objects that can't be used are skipped events."""
+        """Return no warnings: this source delivers an unusable object as a `Skipped` event."""
         return ()
 
     def audit(self) -> None:
-        """Compare what was delivered with the server now, and wait for the result. The timer calls this, too."""
+        """Compare the delivered objects with the server's objects now. Returns when the comparison is finished.
+
+        The audit thread also calls this method, at intervals.
+        """
         audits = [(watch, audit) for watch in self._watches.values() if (audit := watch.list_audit()) is not None]
         if not self._stopping.wait(self._pace.figures.audit_confirm_s):
             for watch, audit in audits:
                 watch.end_audit(audit)
 
     def _run_audits(self) -> None:
-        # Replicas that started together drift apart.
+        # The interval is random, so replicas that started together don't send their audits at the same time.
         while not self._stopping.wait(self._pace.figures.audit_s * self._pace.random.uniform(0.75, 1.25)):
             self.audit()
 
@@ -122,7 +125,7 @@ def _one_line(error: Exception) -> str:
 
 
 class _Requests:
-    """GET requests for one path and selectors."""
+    """Sends GET requests for one path, always with the same selectors."""
 
     def __init__(self, client: ApiClient, path: str, selectors: list[tuple[str, Any]], answer_s: float) -> None:
         self.path = path
@@ -131,11 +134,14 @@ class _Requests:
         self._answer_s = answer_s
 
     def open(self, query: list[tuple[str, Any]], accept: str = "application/json") -> urllib3.BaseHTTPResponse:
-        """Return the response, its body unread. Raises anything: credentials come from hooks and programs."""
+        """Return the response. The caller reads its body.
+
+        May raise exceptions of any type, because hooks and programs provide the credentials.
+        """
         return self._open(self.path, query + self._selectors, accept)
 
     def open_path(self, path: str) -> urllib3.BaseHTTPResponse:
-        """Do the same for another path, without selectors."""
+        """Return the response for another path. The request has no selectors."""
         return self._open(path, [], "application/json")
 
     def _open(self, path: str, query: list[tuple[str, Any]], accept: str) -> urllib3.BaseHTTPResponse:
@@ -143,9 +149,9 @@ class _Requests:
 
 
 class _KindWatch:
-    """One kind: its reflector, the thread that serves it, and the response that it reads at the moment.
+    """The watch of one kind: a reflector, the code that its thread runs, and the response that the thread reads.
 
-    The lock guards the reflector and `_response` against the threads of audits and of `stop`.
+    The audit thread and the caller of `stop` also use the reflector and `_response`. The lock protects both.
     """
 
     def __init__(
@@ -170,12 +176,12 @@ class _KindWatch:
         self._held: list[Event] = []
         self._audit_problem = ""
         self._is_optional = kind.row.wanted_by is not None
-        self._is_found = not self._is_optional  # an optional kind is looked for before it is listed
-        self._is_missing = False  # the last look showed that the server doesn't have it
+        self._is_found = not self._is_optional  # False: `_find` first checks whether the server has the kind
+        self._is_missing = False  # the last check showed that the server doesn't have the kind
         self._look_again_s = pace.figures.discovery_s[0]
 
     def run(self) -> None:
-        """Do what the reflector asks for until stopped: the thread."""
+        """Send the requests that the reflector asks for, until `stop`. This is the main function of the thread."""
         while not self._stopping.is_set():
             if not self._is_found and not self._find():
                 continue
@@ -189,14 +195,14 @@ class _KindWatch:
                 self._watch(request)
 
     def _find(self) -> bool:
-        """Return whether the server has the kind. If not, wait before the next look, longer each time.
+        """Return whether the server has the kind. If it doesn't, wait first, and wait longer each time.
 
-        What was delivered before stays: while an API server starts, it doesn't have the CRDs yet.
+        Objects that were delivered earlier stay, because an API server that is starting doesn't have the CRDs yet.
         """
         try:
             response = self._requests.open_path(discovery.path(self._kind))
             self._is_found = discovery.is_served(self._kind, response.status, response.read())
-        except Exception:  # as in _perform; the first list has the same problem, and reports it
+        except Exception:  # exceptions of any type, as in _perform; the first list then fails too, and reports why
             self._is_found = True
         was_missing, self._is_missing = self._is_missing, not self._is_found
         if self._is_found:
@@ -209,10 +215,10 @@ class _KindWatch:
         return False
 
     def interrupt(self) -> None:
-        """Make the thread that reads a watch return from it."""
+        """Shut down the response of the current watch, so that the thread stops reading it."""
         with self._lock:
             if self._response is not None:
-                with suppress(OSError, ValueError, RuntimeError):  # it is ending by itself
+                with suppress(OSError, ValueError, RuntimeError):  # the response is already closing
                     self._response.shutdown()
 
     def status(self) -> Status:
@@ -221,7 +227,7 @@ class _KindWatch:
         return status._replace(problem=discovery.NOT_SERVED, is_served=False) if self._is_missing else status
 
     def list_audit(self) -> Audit | None:
-        """Read an audit's pages. None if there is nothing to audit, or no answer."""
+        """Return an audit that has read all its pages. Return None if no audit is possible now, or if it failed."""
         with self._lock:
             audit = self._reflector.begin_audit()
         if audit is None:
@@ -239,7 +245,7 @@ class _KindWatch:
                 return audit
         except BadPage as error:
             reason, problem = "decode", str(error)
-        except Exception as error:  # as in _perform
+        except Exception as error:  # exceptions of any type, as in _perform
             failure, problem = _describe(error)
             reason = failure.value
         with self._lock:
@@ -250,7 +256,7 @@ class _KindWatch:
         return None
 
     def end_audit(self, audit: Audit) -> None:
-        """Give the result to the reflector, and end the watch if it wants to list again."""
+        """Pass the audit to the reflector. End the watch if the reflector wants to list again."""
         with self._lock:
             step = self._reflector.end_audit(audit, self._pace.clock())
         self._report(step.notices)
@@ -294,7 +300,8 @@ class _KindWatch:
             listing = request.send_initial_events
             if not listing:
                 _set_timeout(response, request.silence_s)
-            # read1: what has arrived, at most a chunk; a server sends one per event, and it goes on at once.
+            # `read1` returns the data that has arrived, at most one chunk, and doesn't wait for more. A server sends
+            # one chunk per event, so each event is delivered at once.
             while not step.over and not self._stopping.is_set():
                 data = response.read1(65536)
                 if not data:
@@ -312,10 +319,10 @@ class _KindWatch:
             response.close()
 
     def _perform(self, query: list[tuple[str, Any]]) -> urllib3.BaseHTTPResponse | None:
-        """Return the response, its body unread; None if there is none, which the reflector then knows."""
+        """Return the response, with its body unread. If the request fails, tell the reflector and return None."""
         try:
             return self._requests.open(query)
-        except Exception as error:  # it raises anything; retried as other failures are
+        except Exception as error:  # `open` may raise any type; the reflector retries as after other failures
             self._fail(error)
             return None
 
@@ -330,10 +337,10 @@ class _KindWatch:
         self._take(lambda now: self._reflector.on_failure(failure, detail, now))
 
     def _take(self, step_at: Callable[[float], Step]) -> Step:
-        """Give the reflector an answer, and deliver and log what follows.
+        """Pass an answer to the reflector. Deliver the events and log the notices that it returns.
 
-        The events of a listing by WatchList come one by one. They are held until there is a page of them, for they are
-        of no use before the end.
+        A WatchList listing sends its events one by one. They are of no use before the listing ends, so this method
+        collects them and delivers a page of events at a time.
         """
         with self._lock:
             step = step_at(self._pace.clock())
@@ -353,7 +360,7 @@ class _KindWatch:
 
 
 def _path(kind: Kind, watched: Watched) -> str:
-    """Return the path of a kind's list, of one namespace if that is all that is watched."""
+    """Return the path of the list of a kind. If one namespace is watched, it is the list of this namespace."""
     namespace = watched.only[0] if watched.only else watched.namespace
     if namespace is None:
         return kind.row.path
@@ -373,7 +380,7 @@ def _selectors(kind: Kind, watched: Watched) -> list[tuple[str, Any]]:
 
 
 _METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
-# ValueError: reading TLS that another thread has shut down.
+# Reading from a TLS connection raises ValueError if another thread has shut it down.
 _READ_ERRORS = (urllib3.exceptions.HTTPError, HTTPException, OSError, ValueError)
 
 
@@ -382,14 +389,18 @@ def _page_query(page: ListPage | AuditPage) -> list[tuple[str, Any]]:
 
 
 def _set_timeout(response: urllib3.BaseHTTPResponse, seconds: float) -> None:
-    sock = getattr(response.connection, "sock", None)  # None for a server that closes after each response
+    sock = getattr(response.connection, "sock", None)  # None if the server closes the connection after each response
     if sock is not None:
         sock.settimeout(seconds)
 
 
 def _describe(error: Exception) -> tuple[Failure, str]:
-    """Return what happened, in a line that is the same the next time: urllib3's texts name objects by address."""
-    cause: BaseException = error  # urllib3 calls a refused connection a timeout, too; the innermost error is right
+    """Return the kind of failure and one line of text. The same failure always has the same text.
+
+    The texts of urllib3 can't be used, because they contain memory addresses of objects.
+    """
+    # urllib3 reports a refused connection as a timeout, too. The innermost error is the real one.
+    cause: BaseException = error
     while (deeper := cause.__cause__ or cause.__context__) is not None:
         cause = deeper
     if isinstance(cause, TimeoutError | urllib3.exceptions.TimeoutError):

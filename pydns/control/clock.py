@@ -8,12 +8,12 @@ from typing import NamedTuple
 class Clock(NamedTuple):
     """The controller's clocks. Both return seconds."""
 
-    monotonic: Callable[[], float] = time.monotonic  # for periods and ages
-    wall: Callable[[], float] = time.time  # Unix time, for what people and other hosts read
+    monotonic: Callable[[], float] = time.monotonic  # measures periods and ages
+    wall: Callable[[], float] = time.time  # Unix time, for values that people and other hosts read
 
 
 class Every:
-    """A period: due once every so many seconds."""
+    """A timer that is due once in every period of `seconds`."""
 
     def __init__(self, seconds: float, clock: Clock) -> None:
         self._seconds = seconds
@@ -21,7 +21,7 @@ class Every:
         self._last = clock.monotonic()
 
     def is_due(self) -> bool:
-        """Return whether the period is over. If so, the next one begins."""
+        """Return whether the period is over. If it is over, start the next period."""
         now = self._clock.monotonic()
         if now - self._last < self._seconds:
             return False

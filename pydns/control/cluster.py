@@ -1,6 +1,6 @@
-"""The feed of one cluster: a source of objects, and the zone that is made of them.
+"""The feed of one cluster: a source of objects, and the zone that is built from these objects.
 
-The source's threads post their events to the controller's thread, which alone uses the zone.
+The source's threads post their events to the controller's thread. Only the controller's thread uses the zone.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -23,12 +23,12 @@ from pydns.log import Level, Log
 from pydns.table.layout import Changes, Contents, Facts
 from pydns.table.status import MAX_LISTED, ExternalStatus, Filter, KindStatus
 
-_MAX_TEXT = 200  # characters about an object in the status
-_MOST = 250  # records, names and addresses to look at for a commit: a few milliseconds
+_MAX_TEXT = 200  # the longest text about an object in the status, in characters
+_MOST = 250  # records, names and addresses to process for one commit; they take a few milliseconds
 
 
 class Cluster:
-    """The feed of a cluster, as `control.feed` describes it."""
+    """The feed of a cluster. It implements the protocol in `control.feed`."""
 
     def __init__(
         self,
@@ -39,13 +39,13 @@ class Cluster:
         log: Log,
         clock: Clock,
     ) -> None:
-        """`post` has a call made by the controller's thread."""
+        """Create a cluster. `post` makes the controller's thread run a call."""
         self.options = options
-        self._serial = 0  # of the last commit
+        self._serial = 0  # the serial of the last commit
         self._least_version = 0
         self._zone = Zone(options.zone)
-        self._cut: Mapping[Ref, Cut] = {}  # as logged
-        self._unlisted: frozenset[Kind] = frozenset()  # of the last facts
+        self._cut: Mapping[Ref, Cut] = {}  # the cut Services that were logged
+        self._unlisted: frozenset[Kind] = frozenset()  # the unlisted kinds in the last facts
         self._name = source.name
         self._source = source.open(
             options.source,
@@ -65,9 +65,9 @@ class Cluster:
         self._source.stop()
 
     def missing(self) -> dict[str, str | None]:
-        """Return the kinds that have never been listed to the end, each with its problem now.
+        """Return the kinds that have not been listed completely since the start. The values are their current problems.
 
-        Those that only external zones need, and that can't be listed, are not waited for.
+        A kind that only external zones need is left out if it can't be listed. The controller doesn't wait for it.
         """
         synced, optional = self._zone.synced, self.options.source.external
         missing = {
@@ -85,7 +85,7 @@ class Cluster:
         return self._zone.contents()
 
     def changes(self) -> Changes:
-        """Return what changed in the zone, as much as fits into a commit."""
+        """Return the changes of the zone, at most as many as one commit takes."""
         changes = self._zone.flush(_MOST, self._clock.monotonic())
         self._report_cut()
         self._report_external()
@@ -93,13 +93,13 @@ class Cluster:
 
     @property
     def is_behind(self) -> bool:
-        """Return whether there is more that changed and is due."""
+        """Return whether the zone has more changes that are due now."""
         return self._zone.is_due(self._clock.monotonic())
 
     def facts(self, *, synced: bool) -> Facts:
-        """Return the zone's facts. The serial is the highest resourceVersion, so replicas agree.
+        """Return the facts of the zone. The serial is the highest resourceVersion, so all replicas have the same one.
 
-        Manifests have no resourceVersion; there the clock keeps the serial growing.
+        Manifests have no resourceVersion. For a folder of manifests, the serial comes from the clock and always grows.
         """
         self._serial = self._version() or max(int(self._clock.wall()), self._serial + 1)
         self._unlisted = self._unlisted_now()
@@ -107,11 +107,14 @@ class Cluster:
 
     @property
     def has_new_facts(self) -> bool:
-        """Return whether a kind of external zones has been listed since the last facts, or can't be any more."""
+        """Return whether the set of unlisted kinds of external zones changed since the last facts.
+
+        It changes when one of these kinds has been listed, or when the source no longer serves the kind.
+        """
         return bool(self.options.source.external) and self._unlisted_now() != self._unlisted
 
     def _unlisted_now(self) -> frozenset[Kind]:
-        """Return the kinds of external zones that the source has, and that have never been listed."""
+        """Return the kinds of external zones that the source serves but that have not been listed yet."""
         optional = [kind for kind in self.options.source.external if kind not in self._zone.synced]
         if not optional:
             return frozenset()
@@ -119,17 +122,17 @@ class Cluster:
         return frozenset(kind for kind in optional if status[kind].is_served)
 
     def follow(self, before: Feed) -> None:
-        """Continue the serials of `before`: objects that were seen there may be newer than those listed here."""
+        """Continue the serials of the feed `before`. It may have seen newer objects than this feed has listed."""
         if isinstance(before, Cluster):
             self._serial, self._least_version = before._serial, before._version()
 
     def change_zone(self, options: ZoneOptions) -> None:
-        """Continue with a new zone of the same objects."""
+        """Build a new zone with other options from the same objects."""
         self.options = self.options._replace(zone=options)
         self._zone = self._zone.with_options(options)
 
     def change_ttl(self, ttl_s: int) -> Callable[[bytes], bytes]:
-        """Change the TTL of the zone's records."""
+        """Change the TTL of the zone's records. Returns a function that changes the TTL of a published answer."""
         self.options = self.options._replace(zone=self.options.zone._replace(ttl_s=ttl_s))
         return self._zone.change_ttl(ttl_s)
 
@@ -183,7 +186,7 @@ class Cluster:
             self._zone.apply_near(event)
 
     def _report(self, observed: Observed) -> None:
-        """Log an object that can't be used, once for each reason."""
+        """Log that an object can't be used, once for each reason. Log when the object becomes usable again."""
         known = self._zone.skipped.get(observed.ref)
         if isinstance(observed.value, Skipped):
             if known != observed.value.reason:
@@ -193,7 +196,7 @@ class Cluster:
             self._log("object accepted again", object=str(observed.ref)[:120])
 
     def _report_cut(self) -> None:
-        """Log a Service of which something is missing, once while that is so."""
+        """Log each Service whose answers are too large to be complete. Log the Service once, until it is complete."""
         now = self._zone.cut
         if now is self._cut:
             return
@@ -203,7 +206,7 @@ class Cluster:
         self._cut = now
 
     def _report_external(self) -> None:
-        """Log what of an object has no name in an external zone, once while that is so."""
+        """Log each object that an external zone doesn't serve completely. Log it once, until it is complete again."""
         for each, problem in self._zone.external.take_news().items():
             if problem:
                 self._log("not served", level=Level.WARNING, object=each[:120], problem=problem[:_MAX_TEXT])

@@ -1,29 +1,30 @@
-"""Python's garbage collector in the controller: off while the cluster is loaded, and never over what was loaded.
+"""Settings of Python's garbage collector in the controller.
 
-Nearly everything that a listing allocates is kept, and a collection looks at all of it.
+The collector is off while the cluster is loaded, and it never examines the loaded objects later. A collection would
+examine everything that a listing allocated, although nearly all of it stays in use.
 """
 
 import gc
 
-# A slice of 100,000 addresses is as many tuples, which are never garbage in a cycle. By the defaults, each version of
-# it would cause full collections of up to 70 ms.
+# An EndpointSlice of 100,000 addresses is 100,000 tuples, which never become cyclic garbage. With Python's default
+# thresholds, each new version of this slice would cause full collections of up to 70 ms.
 _THRESHOLD = (10_000, 5, 1000)
 
 
 def pause() -> None:
-    """Collect nothing until `resume`."""
+    """Turn the collector off until `resume`."""
     gc.disable()
 
 
 def resume() -> None:
-    """Collect again, but not what is there now."""
+    """Turn the collector on again. It ignores the objects that exist now."""
     gc.set_threshold(*_THRESHOLD)
     gc.enable()
     keep()
 
 
 def keep() -> None:
-    """Exempt what is there now from collections; collect what an earlier cluster left behind."""
+    """Collect the garbage of an earlier cluster. Then make the collector ignore the objects that exist now."""
     gc.unfreeze()
     gc.collect()
     gc.freeze()

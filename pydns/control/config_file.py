@@ -1,13 +1,13 @@
-"""A file or folder as the source of the live configuration: reads it, watches it, delivers what it contains.
+"""A file or folder as the source of the live configuration. This module reads, watches and delivers its contents.
 
-Knows files; the meaning of texts is the business of `config.inputs`, when a change counts that of `control.file_watch`.
+This module knows files. `config.inputs` knows what the texts mean, and `control.file_watch` knows when a change counts.
 Rules:
 
-1. In a folder the keys are files, as in a mounted ConfigMap. Names that begin with a dot are left out: the plain names
-   are links through the kubelet's `..data`, which is swapped when the ConfigMap changes.
-2. A folder counts as a whole, and only if nothing changed while it was read: half of the old ConfigMap with half of the
-   new one has no effect.
-3. A path that doesn't exist means the defaults. One that can't be read means nothing: what was read before stays.
+1. In a folder each key is a file, as in a mounted ConfigMap. Names that begin with a dot are ignored. The plain names
+   are links that lead through the kubelet's `..data`. The kubelet replaces `..data` when the ConfigMap changes.
+2. A folder takes effect as a whole, and only if nothing changed while it was read. So a mixture of an old and a new
+   ConfigMap never takes effect.
+3. If the path doesn't exist, the defaults apply. If the path can't be read, the contents that were read last stay.
 """
 
 import errno
@@ -26,7 +26,7 @@ from pydns.control.file_watch import LOOK_S, UNSETTLED, FileWatch, Signature, St
 
 
 class ConfigFile:
-    """Delivers what a path contains: at once from `start`, and from its own thread whenever that changes."""
+    """Delivers the contents of a path: the first time within `start`, then from its own thread after each change."""
 
     def __init__(
         self,
@@ -46,16 +46,16 @@ class ConfigFile:
         self.watch = FileWatch[_Look](self._look, self._read, thread="config", look_s=look_s)
 
     def start(self) -> None:
-        """Deliver what there is, unless it can't be read, then watch."""
+        """Deliver the current contents if they can be read. Then watch the path."""
         self.watch.read_all()
         self.watch.start()
 
     def stop(self) -> None:
-        """Stop watching. Nothing is delivered after this has returned."""
+        """Stop watching. Nothing is delivered after this method has returned."""
         self.watch.stop()
 
     def problem(self) -> str | None:
-        """Return why the path can't be read now."""
+        """Return why the path can't be read now, or None."""
         return self._look_problem or self._read_problem
 
     def _look(self, before: Mapping[Path, "_Look"]) -> dict[Path, "_Look"]:
@@ -68,12 +68,13 @@ class ConfigFile:
         return {self._path: look}
 
     def _read(self, path: Path) -> "States[_Look]":
-        if self._look_problem is not None:  # it may be a FIFO by now, and reading one would wait for ever
+        if self._look_problem is not None:  # the path may be a FIFO now, and reading a FIFO could block for ever
             return {path: UNSETTLED}
         look = self.watch.looked[path]
         try:
             seen = _read(path, look, self._surroundings)
-            if _look(path) != look and self._delivered is not None:  # rule 2; at the start something must be delivered
+            # Rule 2. The first contents are delivered in any case.
+            if _look(path) != look and self._delivered is not None:
                 return {path: UNSETTLED}
         except OSError as error:
             self._read_problem = self._text(error)
@@ -89,7 +90,7 @@ class ConfigFile:
 
 
 def read_path(path: Path, surroundings: Surroundings = ANYWHERE) -> Accepted | Refused:
-    """Return what a path contains now. Raises `OSError` if it can't be read or doesn't exist."""
+    """Return the current contents of a path. Raises `OSError` if the path can't be read or doesn't exist."""
     look = _look(path)
     if look.form is _Form.ABSENT:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
@@ -103,10 +104,10 @@ class _Form(Enum):
 
 
 class _Look(NamedTuple):
-    """Tells two states of the path apart."""
+    """The state of the path. Two states differ if the contents of the path changed."""
 
     form: _Form
-    files: tuple[tuple[str, Signature], ...]  # by name, in order; a file that is not in a folder has no name
+    files: tuple[tuple[str, Signature], ...]  # names and signatures, sorted; if the path is a file, its name is empty
 
 
 def _look(path: Path) -> _Look:
@@ -115,7 +116,7 @@ def _look(path: Path) -> _Look:
     except (FileNotFoundError, NotADirectoryError):
         return _Look(_Form.ABSENT, ())
     if not stat.S_ISDIR(status.st_mode):
-        if not stat.S_ISREG(status.st_mode):  # reading a FIFO would wait for ever
+        if not stat.S_ISREG(status.st_mode):  # for example a FIFO: reading it could block for ever
             raise OSError(errno.EINVAL, "is neither a file nor a folder", str(path))
         return _Look(_Form.FILE, (("", signature(status)),))
     files = {}
@@ -126,7 +127,7 @@ def _look(path: Path) -> _Look:
             try:
                 status = entry.stat()
             except FileNotFoundError:
-                continue  # gone since, or a link to nothing
+                continue  # the file was deleted meanwhile, or it is a link to a missing file
             if stat.S_ISREG(status.st_mode):
                 files[entry.name] = signature(status)
     return _Look(_Form.FOLDER, tuple(sorted(files.items())))

@@ -1,7 +1,8 @@
 """ConfigMaps of the API server as the source of the live configuration.
 
-Each is watched as Services are (`control.apiserver`, `kube.reflector`), with a field selector for its name: a Role for
-these ConfigMaps (`resourceNames`) is permission enough. The meaning of their texts is the business of `config.inputs`.
+`control.apiserver` and `kube.reflector` watch each ConfigMap like a kind of objects, with a field selector for its
+name. So a Role that allows only these ConfigMaps (`resourceNames`) is sufficient. `config.inputs` knows what the texts
+in a ConfigMap mean.
 """
 
 import threading
@@ -21,9 +22,10 @@ from pydns.log import Log
 
 
 class ConfigMapWatch:
-    """Delivers what ConfigMaps contain, from threads of its own: when all have been read, and whenever one changes.
+    """Delivers the contents of ConfigMaps from its own threads, when all have been read and after each change.
 
-    The first is the configuration. The others have files that its Corefile imports, and none of them has to exist.
+    The first ConfigMap is the configuration. The other ConfigMaps contain files that its Corefile imports. The
+    ConfigMaps need not exist.
     """
 
     def __init__(
@@ -35,7 +37,7 @@ class ConfigMapWatch:
         pace: Pace = PACE,
         surroundings: Surroundings = ANYWHERE,
     ) -> None:
-        """`names` are namespaces and names."""
+        """Create the watches. `names` contains the namespace and the name of each ConfigMap."""
         self.name = "ConfigMap " + ", ".join(map("/".join, names))
         self._deliver = deliver
         self._surroundings = surroundings
@@ -43,20 +45,20 @@ class ConfigMapWatch:
         self._watches = [_Watch(client, each, self._take, log, pace) for each in names]
 
     def start(self) -> None:
-        """Begin. Returns at once."""
+        """Start the watches, and return at once."""
         for watch in self._watches:
             watch.server.start()
 
     def stop(self) -> None:
-        """End the watches."""
+        """Stop the watches."""
         for watch in self._watches:
             watch.server.stop()
 
     def problem(self) -> str | None:
-        """Return why a ConfigMap can't be read now."""
+        """Return why a ConfigMap can't be read now, or None."""
         for watch in self._watches:
             status = watch.server.status()[Kind.CONFIG_MAP]
-            # One failure may mean a server without WatchList. The next request is a list.
+            # One failure may only mean that the server doesn't support WatchList. The next request is then a list.
             if status.problem and sum(status.errors.values()) > 1:
                 return status.problem
         return None
@@ -83,7 +85,7 @@ class ConfigMapWatch:
 
 
 class _Watch:
-    """One of the ConfigMaps."""
+    """The watch of one ConfigMap."""
 
     def __init__(
         self,
@@ -97,7 +99,7 @@ class _Watch:
         self.observed: Observed | None = None
         self.is_read = False
         self._take = take
-        self._listed: Observed | None = None  # in the listing that is going on
+        self._listed: Observed | None = None  # the ConfigMap, if the listing in progress contains it
         self.server = ApiServer(client, Watched((Kind.CONFIG_MAP,), only=name), self._apply, log, pace)
 
     def _apply(self, events: list[Event]) -> None:

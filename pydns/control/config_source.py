@@ -1,7 +1,7 @@
-"""What a source of the live configuration promises to the controller, and what it delivers.
+"""The interface of a source of the live configuration, and the values that a source delivers.
 
-Sources are a file or folder (`control.config_file`) and a ConfigMap (`control.config_map`). `control.configuration`
-decides what a delivery means for the configuration in force.
+There are two sources: a file or folder (`control.config_file`), and ConfigMaps (`control.config_map`).
+`control.configuration` decides whether delivered contents come into force.
 """
 
 from typing import NamedTuple, Protocol
@@ -10,22 +10,22 @@ from pydns.config.read import Accepted, Refused
 
 
 class Seen(NamedTuple):
-    """What a source contains now. If it does not exist, the result is the defaults."""
+    """The current contents of a source. If the source does not exist, `result` contains the default configuration."""
 
     result: Accepted | Refused
     exists: bool = True
 
 
 class ConfigSource(Protocol):
-    """Where the configuration comes from."""
+    """A source of the live configuration."""
 
     name: str
 
     def start(self) -> None:
-        """Begin to deliver: first what there is, then every change."""
+        """Start to deliver. The source delivers its current contents first, then its contents after each change."""
 
     def stop(self) -> None:
-        """Stop. Nothing is delivered after this has returned."""
+        """Stop. The source delivers nothing after this method has returned."""
 
     def problem(self) -> str | None:
-        """Return why the source can't be read now."""
+        """Return why the source can't be read now, or None."""

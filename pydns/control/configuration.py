@@ -1,8 +1,8 @@
-"""The live configuration: which one is in force, what is wrong with a refused one, and what the table has.
+"""The live configuration: the configuration in force, the mistakes of a refused one, and the copy in the table.
 
-A source (`control.config_source`) delivers what it contains. An accepted configuration comes into force as a whole. A
-refused one is logged with every mistake, and the last accepted one stays in force. The table keeps it over restarts.
-Used by the controller's thread alone.
+A source (`control.config_source`) delivers its contents. An accepted configuration comes into force as a whole. If a
+configuration is refused, every mistake is logged, and the last accepted configuration stays in force. The table keeps
+the accepted configuration over restarts. Only the controller's thread uses this module.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from pydns.table.writer import Writer
 
 
 class Configuration:
-    """The configuration in force. `take` receives the source's contents; `update_table` writes the result."""
+    """The configuration in force. `take` receives the source's contents. `update_table` writes them to the table."""
 
     def __init__(
         self,
@@ -31,7 +31,7 @@ class Configuration:
         log: Log,
         now: Callable[[], float] = time.time,
     ) -> None:
-        self.config: Config | None = None  # None until the source was read, or was found to be unreadable
+        self.config: Config | None = None  # None until the source has been read, or has failed to be read
         self.composed = writer.config()  # the configuration in the table, as bytes
         self._source = source
         self._name = source.name if source else "flags"
@@ -45,13 +45,16 @@ class Configuration:
         self._accepted = self._refused = 0
         self._hash = ""
         self._accepted_composed = writer.accepted_config()
-        self._kept = _load(self._accepted_composed)  # the one from before the restart
+        self._kept = _load(self._accepted_composed)  # the accepted configuration from before the restart
         if source is None:
             self._put_in_force(Config())
 
     @property
     def metric_names(self) -> MetricNames:
-        """The names of metrics. Until a configuration is in force, they are those from before the restart."""
+        """The naming scheme of the metrics.
+
+        Until a configuration is in force, the configuration from before the restart chooses the scheme.
+        """
         return (self.config or self._kept or Config()).metrics.names
 
     def start(self) -> None:
@@ -60,7 +63,7 @@ class Configuration:
             self._source.start()
 
     def take(self, seen: Seen) -> None:
-        """Accept or refuse what the source contains."""
+        """Accept or refuse the contents of the source."""
         if seen == self._seen:
             return
         before, self._seen, self._since = self._seen, seen, self._now()
@@ -77,7 +80,10 @@ class Configuration:
             self._log("configuration accepted again", source=self._name, hash=self._hash)
 
     def update_table(self, own: frozenset[str]) -> None:
-        """Write the configuration to the table if it changed. `own` are our addresses, which can't be upstreams."""
+        """Write the configuration to the table if it changed.
+
+        `own` contains the addresses of this server. They are never used as upstreams.
+        """
         self._check_source()
         if self.config is None:
             return
@@ -92,7 +98,10 @@ class Configuration:
             self.composed, self._accepted_composed = composed
 
     def status(self, waiting_for: Mapping[str, str | None]) -> ConfigStatus:
-        """Return the status. `waiting_for` are the kinds that are not listed yet for its cluster options."""
+        """Return the status. `waiting_for` contains the kinds that the new cluster options need but that aren't listed.
+
+        Its values are the current problems of these kinds.
+        """
         result = self._seen.result if self._seen else None
         return ConfigStatus(
             source=self._name,
@@ -108,7 +117,7 @@ class Configuration:
         )
 
     def _check_source(self) -> None:
-        """Log why the source can't be read, once, and fall back."""
+        """If the source can't be read, log the reason once and fall back to another configuration."""
         problem = self._source.problem() if self._source else None
         if problem == self._problem:
             return
@@ -145,7 +154,10 @@ class Configuration:
         )
 
     def _fall_back(self) -> str:
-        """Make sure that something is in force although the source can't be used. Returns what, for the log."""
+        """Make sure that a configuration is in force although the source can't be used.
+
+        Returns a text for the log that names the configuration.
+        """
         if self.config is not None:
             return "keeping the previous configuration"
         if self._kept is None:
@@ -166,5 +178,5 @@ class Configuration:
 def _load(composed: bytes) -> Config | None:
     try:
         return load(composed)
-    except msgspec.DecodeError:  # there is none, or another version put it there
+    except msgspec.DecodeError:  # the table contains none, or another version of this server wrote it
         return None

@@ -1,12 +1,13 @@
-"""The controller: keeps the answer table as the feed and the configuration are. The table's only writer.
+"""The controller keeps the answer table in line with the feed and the configuration. It alone writes to the table.
 
-Other threads post calls; `control.program` makes them in this one thread and then calls `turn`, which compiles what
-changed and commits it. So a burst of events is one commit, and a single event waits for nobody. In the order of a turn:
+Other threads post calls. `control.program` runs these calls in the controller's thread and then calls `turn`. `turn`
+compiles the changes and commits them. So a burst of events becomes one commit, and a single event is committed without
+a delay. A turn has these steps, in this order:
 
-1. `configure`: the configuration in force goes to the table, and to everybody whom it concerns.
-2. `_choose_feed`: cluster options that changed make another zone, or another feed beside the one in force.
-3. `publish`: static records and the changes of the feed go to the table.
-4. `publish_status`: the status goes to the table, the probes and the metrics.
+1. `configure` writes the configuration in force to the table, and passes it to all objects that depend on it.
+2. `_choose_feed` reacts to changed cluster options: it makes a new zone, or opens a second feed that takes over later.
+3. `publish` writes static records and the changes of the feed to the table.
+4. `publish_status` writes the status to the table, and passes it to the probes and the metrics.
 """
 
 from collections.abc import Callable, Mapping
@@ -34,27 +35,27 @@ from pydns.table.status import Status, TableStatus, encode
 from pydns.table.writer import DiskFullError, Writer
 from pydns.zones.special import SPECIAL_NAMES
 
-LOOK_S = 0.5  # the time between two looks at what nobody delivers: nameservers, problems of sources
-_STATUS_S = 1.0  # the time between two statuses
-_MAX_WARNINGS = 100  # texts in the status
+LOOK_S = 0.5  # the time between two checks of values that must be polled: nameservers, problems of sources
+_STATUS_S = 1.0  # the time between two publications of the status
+_MAX_WARNINGS = 100  # the largest number of warnings in the status
 _RETRY_S = 5.0  # the time between two attempts to write to a full disk
 _CONFIGURATION, _RECORDS = "configuration", "records"
-_READER_CHECK_S = 30.0  # how soon the reader slot of a killed worker is free again
+_READER_CHECK_S = 30.0  # the time between two checks for reader slots of killed workers; each check frees such slots
 
 
 class Inputs(NamedTuple):
-    """The inputs from which the controller makes the table."""
+    """The inputs from which the controller builds the table."""
 
     configuration: Configuration
     statics: StaticRecords
-    options: Callable[[Config], ClusterOptions]  # of a configuration
+    options: Callable[[Config], ClusterOptions]  # returns the cluster options of a configuration
     open_feed: Callable[[ClusterOptions], Feed]
-    source_name: str  # where the feeds' objects come from
-    own_addresses: tuple[bytes, ...]  # this server listens there
+    source_name: str  # the name of the source of the feeds' objects
+    own_addresses: tuple[bytes, ...]  # the addresses at which this server listens
 
 
 class Controller:
-    """Publishes what its inputs contain. All of it is called by one thread."""
+    """Publishes the contents of its inputs to the table. One thread calls all methods."""
 
     def __init__(self, inputs: Inputs, writer: Writer, reporter: Reporter, log: Log, clock: Clock) -> None:
         self._inputs = inputs
@@ -65,41 +66,44 @@ class Controller:
         self._look = Every(LOOK_S, clock)
         self._status = Every(_STATUS_S, clock)
         self._reader_check = Every(_READER_CHECK_S, clock)
-        self.is_table_new = bool(writer.thrown_away)  # readers that were there before have another one
-        self._restored = writer.is_whole()  # the answers are those from before the restart, until synced
-        self._configured: Config | None = None  # the configuration that was applied
-        self._wanted: ClusterOptions | None = None  # its options; None until a configuration is known
-        self._feed: Feed | None = None  # the table follows it
-        self._next: Feed | None = None  # has the wanted options; takes over when everything has been listed
+        self.is_table_new = bool(writer.thrown_away)  # True: the old table was discarded; workers still have it open
+        self._restored = writer.is_whole()  # True: until synced, the table answers with the data from before the start
+        self._configured: Config | None = None  # the configuration that was applied last
+        self._wanted: ClusterOptions | None = None  # the options of `_configured`; None until a configuration is known
+        self._feed: Feed | None = None  # the feed in force: the table has its records
+        self._next: Feed | None = None  # the feed with the wanted options; it takes over when it has listed all kinds
         self._problem = ""  # why the feed with the wanted options couldn't be opened
-        self._published = False  # the table has records of `_feed`
-        self._synced = False  # the table has all of them
-        self._unwritten: set[str] = set()  # what the disk has no room for: `_CONFIGURATION`, `_RECORDS`
+        self._published = False  # True: the table has records of `_feed`
+        self._synced = False  # True: the table has all records of `_feed`
+        self._unwritten: set[str] = set()  # the parts that didn't fit on the disk: `_CONFIGURATION`, `_RECORDS`
         self._retry = Every(_RETRY_S, clock)
 
     def start(self) -> None:
-        """Begin to follow the inputs. Raises `SourceError` if one of them can't be used at all."""
+        """Start to follow the inputs. Raises `SourceError` if an input can't be used at all."""
         self._inputs.statics.start()
         collector.pause()
         self._inputs.configuration.start()
         self.configure()
 
     def close(self) -> None:
-        """Close the table. Threads of the inputs may still post calls, but none of them may be made."""
+        """Close the table. Threads of the inputs may still post calls, but the caller must not run these calls."""
         self._writer.close()
 
     def take_configuration(self, seen: Seen) -> None:
-        """Take what the source of the configuration contains now."""
+        """Take the current contents of the configuration's source, and apply the configuration."""
         self._inputs.configuration.take(seen)
         self.configure()
 
     @property
     def is_behind(self) -> bool:
-        """Return whether another turn is wanted soon, because the last one published only a part of the changes."""
+        """Return whether the last turn published only a part of the changes. The next turn should then come at once."""
         return self._synced and self._feed is not None and self._feed.is_behind and _RECORDS not in self._unwritten
 
     def turn(self) -> None:
-        """Publish what has changed, and do what is due. To be called after every call, and at least every `LOOK_S`."""
+        """Publish the changes, and do the periodic tasks that are due.
+
+        The loop runs a turn after the posted calls, and at least every `LOOK_S`.
+        """
         if self._look.is_due():
             self.configure()
         self.publish()
@@ -109,7 +113,7 @@ class Controller:
             self._writer.free_dead_readers()
 
     def configure(self) -> None:
-        """Apply the configuration if it changed. All consumers are listed here."""
+        """Apply the configuration if it changed. This method passes it to all objects that depend on it."""
         configuration, statics = self._inputs.configuration, self._inputs.statics
         try:
             configuration.update_table(self._own_addresses())
@@ -140,7 +144,7 @@ class Controller:
                 self._log("external zone", level=Level.WARNING, zone=to_text(zone.apex), problem=problem)
 
     def publish(self) -> None:
-        """Write to the table what has changed. While the disk is full, this is tried again now and then."""
+        """Write the changes to the table. While the disk is full, try again every `_RETRY_S`."""
         lacks_records = _RECORDS in self._unwritten
         if lacks_records and not self._retry.is_due():
             return
@@ -149,7 +153,7 @@ class Controller:
             if self._next is not None and not self._next.missing():
                 self._take_over(self._next)
             if self._feed is not None:
-                if lacks_records and self._synced:  # the changes that didn't fit are lost
+                if lacks_records and self._synced:  # the failed commit lost its changes, so write all records
                     self._replace(self._feed)
                 self._publish_feed(self._feed)
             self._has_fit(_RECORDS)
@@ -157,19 +161,19 @@ class Controller:
             self._fall_behind(error)
 
     def _fall_behind(self, error: DiskFullError) -> None:
-        """Remember that the table lacks records. `publish` writes all of them when there is room."""
+        """Remember that the table lacks records. `publish` writes all records when the disk has room."""
         self._has_not_fit(_RECORDS, error)
         self._published = self._synced
 
     def _has_not_fit(self, what: str, error: DiskFullError) -> None:
-        """Log that the disk is full, once. What could not be written is tried again."""
+        """Log once that the disk is full, and remember the part that could not be written. It is tried again later."""
         if not self._unwritten:
             action = f"answer from the table as it is, and try again every {_RETRY_S:.0f} s"
             self._log("disk full", level=Level.ERROR, problem=error, action=action)
         self._unwritten.add(what)
 
     def _has_fit(self, what: str) -> None:
-        """Take note that something was written. If nothing else is left to write, that ends a full disk."""
+        """Note that a part was written. If no other part is unwritten, log that the disk is no longer full."""
         if what in self._unwritten:
             self._unwritten.discard(what)
             if not self._unwritten:
@@ -178,11 +182,11 @@ class Controller:
     def publish_status(self) -> None:
         """Publish the status to the probes, the metrics and the table."""
         status = encode(self._reporter.report(self.status()))
-        with suppress(DiskFullError):  # the next one may fit, and the probes have it
+        with suppress(DiskFullError):  # the next status may fit, and the probes already have this one
             self._writer.put_status(status)
 
     def status(self) -> Status:
-        """Return what the controller itself knows."""
+        """Return the part of the status that the controller itself knows."""
         feed = self._feed.status() if self._feed is not None else FeedStatus(self._inputs.source_name)
         facts = self._writer.facts()
         warnings = (*feed.warnings, *self._inputs.statics.warnings())
@@ -209,10 +213,10 @@ class Controller:
     # Choosing a feed.
 
     def _choose_feed(self, wanted: ClusterOptions) -> None:
-        """Make the feed in force, or the next one, a feed with the wanted options.
+        """Make sure that the feed in force, or the next feed, has the wanted options.
 
-        A new zone of the same objects is one commit. A new source has to list everything first. Until it has, the table
-        follows the feed in force, so no client sees a half-listed cluster.
+        If only the zone changes, the new zone is published in one commit. A new source must list all objects first.
+        Until then the table follows the feed in force, so no client sees a half-listed cluster.
         """
         coming = self._next or self._feed
         if coming is not None and coming.options == wanted:
@@ -226,7 +230,10 @@ class Controller:
             self._change_zone(self._feed, wanted.zone)
 
     def _open(self, wanted: ClusterOptions) -> None:
-        """Open a feed. If it fails, the next `configure` tries again, unless there is no feed at all."""
+        """Open a feed. If opening fails, the next `configure` tries again.
+
+        Raises `SourceError` if opening fails and no other feed is in force.
+        """
         feed = self._inputs.open_feed(wanted)
         try:
             feed.start()
@@ -248,7 +255,8 @@ class Controller:
 
     def _change_zone(self, feed: Feed, wanted: ZoneOptions) -> None:
         is_ttl_alone = feed.options.zone._replace(ttl_s=wanted.ttl_s) == wanted
-        # Records of external zones have TTLs of their own, which may be equal to the one that is replaced.
+        # With external zones, the TTLs in published answers can't be rewritten. A record of an external zone has its
+        # own TTL. This TTL must stay, but it may be equal to the cluster's old TTL.
         if self._published and is_ttl_alone and not wanted.external:
             # Rewriting the TTL in the answers of the table takes a quarter of the time of compiling them.
             revised = feed.change_ttl(wanted.ttl_s)
@@ -260,7 +268,7 @@ class Controller:
             self._replace(feed)
 
     def _take_over(self, feed: Feed) -> None:
-        """Make the next feed the one in force."""
+        """Put the next feed in force: stop the previous feed, and write all records of the new feed."""
         before, self._feed, self._next = self._feed, feed, None
         if before is not None:
             feed.follow(before)
@@ -272,10 +280,10 @@ class Controller:
     # Writing the table.
 
     def _publish_feed(self, feed: Feed) -> None:
-        """Write the records of a feed when every kind has been listed, from then on their changes.
+        """Write all records of a feed when every kind has been listed. After that, write only the changes.
 
-        Services without their slices would make headless names NXDOMAIN, so nothing is written before. A kind that
-        can't be listed doesn't hold up the others, but then the table is not synced.
+        Nothing is written earlier: if EndpointSlices were missing, names of headless Services would be NXDOMAIN. If a
+        kind can't be listed, the records of the other kinds are written, but the table doesn't count as synced.
         """
         missing = {} if self._synced else feed.missing()
         if missing and not all(missing.values()):
@@ -310,6 +318,6 @@ class Controller:
             self._writer.commit(changes, feed.facts(synced=self._synced))
 
     def _own_addresses(self) -> frozenset[str]:
-        """Return the addresses of this server: those where it listens, and those of the Services that lead here."""
+        """Return the addresses of this server: its listen addresses, and the addresses of Services that lead to it."""
         services = self._feed.server_addresses() if self._feed is not None else ()
         return frozenset(map(address_text, (*self._inputs.own_addresses, *services)))

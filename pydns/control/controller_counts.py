@@ -1,4 +1,7 @@
-"""The controller's counts, in a block that outlives it. Counts of sources begin at zero when these are opened anew."""
+"""The controller's counts, in a block of shared memory that outlives the controller's process.
+
+A source that is opened again counts from zero. This module adds its counts to the earlier totals.
+"""
 
 from hashlib import sha512
 
@@ -12,17 +15,17 @@ from pydns.table.status import KindStatus, Status
 
 
 class ControllerCounts:
-    """The controller's counts."""
+    """Collects the counts of the controller, and stores them in its block."""
 
     def __init__(self, block: Block) -> None:
-        self._composed = b""  # the configuration in force
+        self._composed = b""  # the configuration in force, as bytes
         self._block = block
         self._totals = decode(block.load())
         self._follower = Follower(self._totals)
-        self._began: list[tuple[str, float]] = []  # service kind and Unix time of changes that aren't served yet
+        self._began: list[tuple[str, float]] = []  # service kind and Unix time of each change that isn't served yet
 
     def follow(self, status: Status) -> None:
-        """Add what has been counted since the last status, and store the counts."""
+        """Add the counts since the last status to the totals, and store the totals in the block."""
         current: dict[Key, float] = {}
         if (config := status.config) is not None:
             current["reload_failed_total",] = config.refused
@@ -37,20 +40,20 @@ class ControllerCounts:
         self._block.store(self._totals.encode())
 
     def set_configuration(self, composed: bytes) -> None:
-        """Set the configuration in force, as the table has it: its hash is a label."""
+        """Set the configuration in force, as the bytes in the table. Its hash is a label of a metric."""
         if composed != self._composed:
             self._composed = composed
             self._totals.gauges = {("reload_version_info", "sha512", sha512(composed).hexdigest()): 1}
 
     def changed(self, event: Event, zone: Zone) -> None:
-        """Remember when the change that an event reports began. The next commit serves it."""
+        """Remember when the change that an event reports began. The next commit publishes the change."""
         if isinstance(event, Apply) and event.changed is not None:
             service_kind = _service_kind(event.observed.value, event.changed, zone)
             if service_kind is not None:
                 self._began.append((service_kind, event.changed.at))
 
     def committed(self, now: float) -> None:
-        """Observe how long changes took to be served. `now` is Unix time."""
+        """Measure how long the changes took until they were served. `now` is Unix time."""
         for service_kind, at in self._began:
             key = ("kubernetes_dns_programming_duration_seconds", service_kind)
             self._totals.observe(key, PROGRAMMING_S, max(0.0, now - at))
@@ -58,7 +61,10 @@ class ControllerCounts:
 
 
 def _service_kind(value: object, changed: ChangeTime, zone: Zone) -> str | None:
-    """Return CoreDNS's name for the kind of Service whose records an object changed. None: not measured."""
+    """Return CoreDNS's name for the kind of Service whose records an object changed.
+
+    Return None if CoreDNS doesn't measure this kind of Service.
+    """
     if isinstance(value, Service):
         return "cluster_ip" if value.cluster_ips else None
     if isinstance(value, EndpointSlice):

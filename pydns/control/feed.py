@@ -1,7 +1,7 @@
-"""What the controller publishes from: a feed has records, their changes and a status.
+"""The interface of a feed. The controller publishes the records of a feed, their changes and its status.
 
-`control.cluster` is one, for the objects of a source. The controller knows feeds by this protocol alone. It calls them
-from its own thread; a feed whose source has threads posts calls to that thread.
+`control.cluster` contains a feed of the objects of a source. The controller uses feeds only through this protocol, and
+only from its own thread. If the source of a feed has threads, the feed posts calls to the controller's thread.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,72 +12,73 @@ from pydns.kube.producer import ZoneOptions
 from pydns.table.layout import Changes, Contents, Facts
 from pydns.table.status import ExternalStatus, Filter, KindStatus
 
-Call = Callable[[], None]  # made by the controller's thread
+Call = Callable[[], None]  # a call that the controller's thread runs
 
 
 class FeedStatus(NamedTuple):
-    """The status of a feed: the part of `table.status.Status` that only it knows."""
+    """The status of a feed: the part of `table.status.Status` that only the feed knows."""
 
     source: str
     only: Filter = Filter()
     skipped: Mapping[str, str] = {}  # object -> why it can't be used
-    cut: Mapping[str, str] = {}  # object -> what of it is missing
-    without_endpoints: Mapping[str, str] = {}  # headless Service -> which endpoints it has, none of them ready
+    cut: Mapping[str, str] = {}  # object -> the part of it that is missing in answers
+    without_endpoints: Mapping[str, str] = {}  # headless Service without a ready endpoint -> its other endpoints
     kinds: Mapping[str, KindStatus] = {}
-    warnings: Sequence[str] = ()  # what is left out of the source's files, each with its place
-    external: ExternalStatus | None = None  # None: there are no external zones
+    warnings: Sequence[str] = ()  # the parts of the source's files that are left out, each with file and line
+    external: ExternalStatus | None = None  # None if no external zones are configured
 
 
 class Feed(Protocol):
-    """Records, kept current. Before `start` there are none."""
+    """A set of records that the feed keeps current. Before `start` the feed has no records."""
 
     @property
     def options(self) -> ClusterOptions:
-        """The options that the records are made by."""
+        """The options from which the records are made."""
 
     def start(self) -> None:
-        """Begin to follow the source. Raises `SourceError` if it can't be used at all."""
+        """Start to follow the source. Raises `SourceError` if the source can't be used at all."""
 
     def stop(self) -> None:
         """Stop following the source. The records stay."""
 
     def missing(self) -> Mapping[str, str | None]:
-        """Return the kinds that have never been listed to the end, each with its problem now.
+        """Return the kinds that have not been listed completely since the start. The values are their current problems.
 
-        Those that only external zones need, and that can't be listed, are not waited for.
+        A kind that only external zones need is left out if it can't be listed. The controller doesn't wait for it.
         """
 
     def contents(self) -> Iterable[Contents]:
-        """Return all records in pieces, and count them as published. To be iterated over to the end.
+        """Return all records in pieces, and count them as published. The caller must iterate to the end.
 
-        Some large Services may be left out; `changes` has them then, and `facts` their names.
+        Some large Services may be left out. Then `changes` returns their records later, and `facts` contains their
+        names.
         """
 
     def changes(self) -> Changes:
-        """Return what changed since the last `changes` or `contents`, and count it as published.
+        """Return the changes since the last `changes` or `contents`, and count them as published.
 
-        If there is too much for one commit, return a part of it: `is_behind` then.
+        If the changes are too many for one commit, return a part of them. Then `is_behind` is true.
         """
 
     @property
     def is_behind(self) -> bool:
-        """Return whether the next `changes` has more."""
+        """Return whether the next call of `changes` returns more changes."""
 
     def facts(self, *, synced: bool) -> Facts:
-        """Return the facts that go with the next commit."""
+        """Return the facts to write with the next commit."""
 
     @property
     def has_new_facts(self) -> bool:
-        """Return whether `facts` differ from the last ones in more than the serial, although records may not."""
+        """Return whether `facts` changed in more than the serial. They can change although no record changed."""
 
     def follow(self, before: "Feed") -> None:
         """Continue the serials of the feed that this one replaces."""
 
     def change_zone(self, options: ZoneOptions) -> None:
-        """Make all records anew by other options. None of them counts as published."""
+        """Make all records again with other options. After that, no record counts as published."""
 
     def change_ttl(self, ttl_s: int) -> Callable[[bytes], bytes]:
-        """Change the TTL of all records. Returns what turns a published answer into one with that TTL."""
+        """Change the TTL of all records. Returns a function that changes the TTL of a published answer."""
 
     def server_addresses(self) -> tuple[bytes, ...]:
         """Return the addresses of the published Services that lead to this server."""

@@ -1,15 +1,16 @@
-"""Watching files: which of them changed, when a change counts, and what is wrong with them now.
+"""Watching files: detecting changed files, deciding when a change counts, and reporting the mistakes in files.
 
-Knows files and one thread, and nothing of their contents. Manifests, zone files, the configuration and resolv.conf are
-watched by it. Rules:
+This module knows files and one thread. It doesn't know the contents of files. Manifests, zone files, the configuration
+and resolv.conf are watched with this module. Rules:
 
-1. A change counts when two looks in a row agree on it. So half-written files, and the moment between an editor's delete
-   and rename, have no effect. With a look every quarter of a second a change counts within a second.
-2. Watching is by stat. The standard library has no inotify, inotify sees nothing on network file systems and in the
-   mounted volumes of some runtimes, and a look at 100 files costs 0.8 ms.
-3. A file that could not be read is read again at every look: the failure may pass without a trace in its state.
-4. What was read at the start is read once more: a tick of the file system's clock takes milliseconds, so a change in
-   the same tick could leave the same state.
+1. A change counts when two looks in a row find the same state. So a half-written file has no effect, and neither has
+   the moment between an editor's delete and rename. With four looks a second, a change counts within a second.
+2. A look uses stat, not inotify. The standard library doesn't support inotify, and inotify reports nothing on network
+   file systems and in the mounted volumes of some runtimes. A look at 100 files costs 0.8 ms.
+3. A file that could not be read is read again at every look. The reason of the failure may end without a change in the
+   state of the file.
+4. The files that were read at the start are read once more. A tick of the file system's clock takes milliseconds, and a
+   change within the same tick may leave the state of the file as it was.
 """
 
 import os
@@ -29,7 +30,7 @@ from pydns.process.sources import folder_problem
 
 LOOK_S = 0.25  # the time between two looks
 PROGRESS_S = 2.0  # the time between two lines of the log while a folder is first read
-_MOST_LOGGED = 20  # mistakes of one file
+_MOST_LOGGED = 20  # the largest number of mistakes that are logged for one file
 
 
 class Unsettled(Enum):
@@ -39,17 +40,17 @@ class Unsettled(Enum):
 
 
 UNSETTLED: Literal[Unsettled.UNSETTLED] = Unsettled.UNSETTLED
-State = TypeVar("State", bound=Hashable)  # tells two states of a file apart
-States = dict[Path, State | Unsettled | None]  # files, and the states that they were read in; None: not there
+State = TypeVar("State", bound=Hashable)  # the state of a file; two states differ if the file changed
+States = dict[Path, State | Unsettled | None]  # file -> its state when it was read; None: the file didn't exist
 
 
 class FileWatch(Generic[State]):
     """Reads files again after they have changed.
 
-    `look` gets the result of the last look and returns the state of every file that is there now. `read` reads one of
-    them; it returns that file and the files it includes, with their states. `forget` is called for a file that is gone.
-    `after_look` is called when a look is over. All four are called by the thread, or by the caller of `read_all` and
-    `poll`.
+    `look` gets the result of the last look and returns the state of every file that exists now. `read` reads one file.
+    It returns the states of that file and of the files that it includes. `forget` is called for a file that was
+    deleted. `after_look` is called at the end of a look. The thread calls these four functions, or the caller of
+    `read_all` and `poll` does.
     """
 
     def __init__(
@@ -63,14 +64,18 @@ class FileWatch(Generic[State]):
         thread: str = "",
         look_s: float = LOOK_S,
     ) -> None:
-        """`is_read` tells files that are read from files that others only include; `thread` names the thread."""
+        """Create a watch. It doesn't start the thread.
+
+        `is_read` returns False for a file that is only read when another file includes it. `thread` is the name of the
+        thread.
+        """
         self.looked: dict[Path, State] = {}  # the result of the last look
         self._look = look
         self._read = read
         self._forget = forget
         self._after_look = after_look
         self._is_read = is_read
-        self._in_force: dict[Path, States[State]] = {}  # by file that was read
+        self._in_force: dict[Path, States[State]] = {}  # file -> the states that its last `read` returned
         self._look_s = look_s
         self._stopping = threading.Event()
         self._first: Callable[[], object] | None = None
@@ -78,13 +83,13 @@ class FileWatch(Generic[State]):
 
     @property
     def is_started(self) -> bool:
-        """Whether the thread was started."""
+        """Return whether the thread was started."""
         return self._thread.ident is not None
 
     def read_all(self, progress: Callable[[int, int], object] = lambda done, files: None) -> bool:
-        """Read every file that is there. Returns False if `stop` ended it before the last one.
+        """Read every file that exists. Returns False if `stop` was called before the last file was read.
 
-        `progress` gets the number of files that were read, and of all of them.
+        `progress` gets the number of files that were read, and the number of all files.
         """
         self.looked = self._look(self.looked)
         files = sorted(filter(self._is_read, self.looked))
@@ -96,18 +101,21 @@ class FileWatch(Generic[State]):
         return True
 
     def start(self, first: Callable[[], object] | None = None) -> None:
-        """Start the thread. It calls `first`, and then looks every `look_s`."""
+        """Start the thread. The thread calls `first`, and then looks every `look_s` seconds."""
         self._first = first
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop the thread, after the file that it reads. None of the callables is called after this has returned."""
+        """Stop the thread. A file that is being read is finished first.
+
+        None of the callables is called after this method has returned.
+        """
         self._stopping.set()
         if self.is_started:
             self._thread.join()
 
     def poll(self) -> None:
-        """Look once, and read what has changed by rule 1."""
+        """Look once, and read the files whose change counts by rule 1."""
         before, self.looked = self.looked, self._look(self.looked)
         new = [path for path in self.looked if path not in self._in_force and self._is_read(path)]
         changed = [path for path, known in self._in_force.items() if known != self._states(known)]
@@ -127,7 +135,7 @@ class FileWatch(Generic[State]):
         if self._first is not None:
             began = time.monotonic()
             self._first()
-            # The next look reads all files again (rule 4). The first result is published before that.
+            # The next look reads all files again (rule 4). A longer pause lets the first result be published before.
             pause_s = max(pause_s, time.monotonic() - began)
         while not self._stopping.wait(pause_s):
             pause_s = self._look_s
@@ -138,7 +146,10 @@ class FileWatch(Generic[State]):
 
 
 class Signature(NamedTuple):
-    """Tells two states of a file apart. The change time is for a writer that restores the others (`cp -p`)."""
+    """The state of a file. Two signatures differ if the file changed.
+
+    `changed_ns` detects a change by a program that restores the modification time, as `cp -p` does.
+    """
 
     device: int
     inode: int
@@ -153,7 +164,7 @@ def signature(status: os.stat_result) -> Signature:
 
 
 class Progress:
-    """Logs how much of a folder has been read, every `PROGRESS_S`."""
+    """Logs how much of a folder has been read, once every `PROGRESS_S` seconds."""
 
     def __init__(self, folder: Path, log: Log, clock: Clock) -> None:
         self._folder = folder
@@ -161,21 +172,25 @@ class Progress:
         self._is_due = Every(PROGRESS_S, clock).is_due
 
     def __call__(self, done: int, files: int) -> None:
-        """Take note that `done` of all files were read."""
+        """Log, if it is due, that `done` of all files have been read."""
         if done < files and self._is_due():
             self._log("reading folder", directory=str(self._folder), files_read=done, files=files)
 
 
 class Mistakes:
-    """The mistakes and warnings of files now. Each is logged once; so is the first time that a mistake is gone.
+    """The current mistakes and warnings of files. Each mistake or warning is logged once, and so is its correction.
 
-    A file with a mistake is not in force. A file with warnings is, without what they name.
+    A file with a mistake is not in force. A file with warnings is in force, without the parts that the warnings name.
     """
 
     def __init__(self, noun: str, log: Log, is_kept: Callable[[Path], bool]) -> None:
-        """`noun` is what a file is called; `is_kept` tells whether an earlier state of it is in force."""
-        self.found: dict[Path, tuple[str, ...]] = {}  # replaced and never changed, so any thread may read it
-        self.warnings: dict[Path, tuple[str, ...]] = {}  # likewise
+        """Create an empty collection of mistakes.
+
+        `noun` is the word for a file in the log. `is_kept` returns whether an earlier state of a file is in force.
+        """
+        # file -> its mistakes or warnings. These dicts are replaced, never changed, so any thread may read them.
+        self.found: dict[Path, tuple[str, ...]] = {}
+        self.warnings: dict[Path, tuple[str, ...]] = {}
         self._noun = noun
         self._log = log
         self._is_kept = is_kept
@@ -196,7 +211,7 @@ class Mistakes:
             self.warnings = {**self.warnings, path: tuple(warnings)}
 
     def forget(self, path: Path) -> None:
-        """Drop the mistakes and warnings of a file that is gone."""
+        """Drop the mistakes and warnings of a deleted file."""
         if path in self.found:
             self.found = {key: each for key, each in self.found.items() if key != path}
         if path in self.warnings:
@@ -212,7 +227,7 @@ class Mistakes:
 
 
 class FolderLook:
-    """Looks at the files in and below a folder. A folder in it that can't be listed is one of the `mistakes`."""
+    """Looks at the files in a folder and its sub-folders. A folder that can't be listed is reported to `mistakes`."""
 
     def __init__(self, folder: Path, endings: tuple[str, ...], mistakes: Mistakes) -> None:
         self._folder = folder
@@ -222,7 +237,7 @@ class FolderLook:
         self._paths: dict[str, Path] = {}
 
     def __call__(self, before: Mapping[Path, Signature]) -> dict[Path, Signature]:
-        """Return the files that are there. Below a folder that can't be listed, they are as `before`."""
+        """Return the files that exist. The files in a folder that can't be listed keep their states from `before`."""
         found: dict[Path, Signature] = {}
         scanned = scan(self._folder, self._endings, found, self._paths)
         failed = {folder: cannot_be_read(folder, error) for folder, error in scanned}
@@ -238,7 +253,7 @@ class FolderLook:
 
 
 def check_folder(folder: Path, flag: str, wanted: str) -> None:
-    """Raise `SourceError` if a folder that was chosen by a flag can't be listed."""
+    """Raise `SourceError` if a folder that a flag chose can't be listed."""
     if problem := folder_problem(folder, flag, wanted):
         raise SourceError(problem)
 
@@ -251,18 +266,18 @@ def cannot_be_read(path: Path, error: OSError) -> str:
 def scan(
     root: Path, endings: tuple[str, ...], found: dict[Path, Signature], paths: dict[str, Path]
 ) -> Iterator[tuple[Path, OSError]]:
-    """Put the files in and below `root` into `found`; yield the folders that can't be read, and why.
+    """Put the files in `root` and its sub-folders into `found`. Yield each folder that can't be read, with its error.
 
-    Names that begin with a dot are left out: editors' own files, and the `..data` of a mounted ConfigMap. Its files and
-    folders are found by their plain names, which are links. A link to a folder is followed if it leads to a folder
-    below `root` that isn't found without it. `paths` keeps the paths from one scan to the next: making and hashing them
-    would take most of the time.
+    Names that begin with a dot are left out. They are editors' own files, and the `..data` of a mounted ConfigMap. The
+    files of a mounted ConfigMap are found by their plain names, which are links. A link to a folder is followed if the
+    folder is below `root` and has not been scanned under another name. `paths` keeps the `Path` objects from one scan
+    to the next, because making and hashing them would take most of the time.
     """
     real_root = os.path.realpath(root)
     folders, links = [root], list[Path]()
     seen: set[tuple[int, int]] = set()
     while folders or links:
-        folder = folders.pop() if folders else links.pop(0)  # links last, so that a folder goes by its own name
+        folder = folders.pop() if folders else links.pop(0)  # links come last, so a folder is found by its own name
         try:
             status = folder.stat()
             if (status.st_dev, status.st_ino) in seen:
@@ -287,7 +302,7 @@ def _add_file(entry: "os.DirEntry[str]", found: dict[Path, Signature], paths: di
     try:
         status = entry.stat()
     except FileNotFoundError:
-        return  # deleted since, or a link to nothing
+        return  # the file was deleted meanwhile, or it is a link to a missing file
     if stat.S_ISREG(status.st_mode):
         path = paths.get(entry.path)
         if path is None:

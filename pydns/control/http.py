@@ -1,15 +1,18 @@
-"""HTTP for probes and scrapes: pages by path, on sockets that the supervisor keeps open, in its own thread.
+"""An HTTP server for probes and scrapes. It serves pages by path, on sockets that the supervisor keeps open.
 
-Knows enough HTTP for a GET of a small page, and nothing of the contents of pages. Not aiohttp, which takes 0.16 s and
-9.5 MB to import. Not `http.server`, whose thread for each connection lasts as long as the client wants. Rules:
+The server runs in its own thread. This module knows enough HTTP for a GET of a small page. It doesn't know the contents
+of the pages. It doesn't use aiohttp, because importing aiohttp costs 0.16 s and 9.5 MB. It doesn't use `http.server`,
+because that needs a thread for each connection, and a client can keep this thread busy without a limit. Rules:
 
-1. A request is answered, or its connection closed, within `PATIENCE_S`, however slowly the client sends or reads.
-2. A request has at most `MAX_REQUEST` octets; only its first line matters. A connection has one request.
-3. One address has at most `SHARE` connections of a socket, and at most `SHARE` new ones in `SHARE_S`. More are closed
-   unread. Later ones replace its oldest, so a client that leaves connections idle can still ask.
-4. A socket has at most `MAX_CONNECTIONS`. One more closes the newest of the address that has most.
-5. A socket accepts at most `TURN` connections every `TURN_S`. More wait in the kernel or are lost, so a flood at one
-   socket takes little from the others and from the rest of the process.
+1. The server answers a request or closes the connection within `PATIENCE_S`, even if the client sends or reads slowly.
+2. A request has at most `MAX_REQUEST` octets. The server reads only its first line. A connection has one request.
+3. An address has at most `SHARE` connections at a socket. A new connection above this limit replaces the oldest one of
+   the address, so a client that leaves connections idle can still send a request. An address that opens more than
+   `SHARE` connections within `SHARE_S` is above the limit, too. Then the server closes the new connection unread.
+4. A socket has at most `MAX_CONNECTIONS`. For one more connection, the server closes the newest connection of the
+   address that has the most connections.
+5. A socket accepts at most `TURN` connections every `TURN_S`. Further connections wait in the kernel or are lost. So a
+   flood at one socket takes little time from the other sockets and from the rest of the process.
 """
 
 import asyncio
@@ -27,8 +30,8 @@ from pydns.log import Level, Log
 PATIENCE_S = 5.0
 MAX_REQUEST = 8192
 MAX_CONNECTIONS = 64
-SHARE, SHARE_S = 16, 0.05  # 320 requests a second of one address take 10 % of a CPU
-TURN, TURN_S = 128, 0.005  # 25,600 connections a second; 5,000 that are closed take 13 % of a CPU
+SHARE, SHARE_S = 16, 0.05  # one address can send 320 requests a second, which take 10 % of a CPU
+TURN, TURN_S = 128, 0.005  # 25,600 connections a second; closing 5,000 connections a second takes 13 % of a CPU
 
 
 class Page(NamedTuple):
@@ -39,11 +42,11 @@ class Page(NamedTuple):
     content_type: str = "text/plain; charset=utf-8"
 
 
-Pages = Mapping[str, Callable[[], Page]]  # by path; called in the thread of the server
+Pages = Mapping[str, Callable[[], Page]]  # path -> function that returns the page; the server's thread calls it
 
 
 def kept(make: Callable[[], Page], seconds: float, clock: Clock) -> Callable[[], Page]:
-    """Return a page that is made at most once in so many seconds. In between it stays as it was made."""
+    """Return a function that makes a page at most once in `seconds`. In between, it returns the page made last."""
     made: list[Page] = []
     period = Every(seconds, clock)
 
@@ -56,7 +59,7 @@ def kept(make: Callable[[], Page], seconds: float, clock: Clock) -> Callable[[],
 
 
 def start(served: list[tuple[socket, Pages]], log: Log) -> None:
-    """Serve pages at listening sockets, until the process ends."""
+    """Serve pages at listening sockets until the process exits."""
     if served:
         threading.Thread(target=lambda: asyncio.run(_serve(served, log)), name="http", daemon=True).start()
 
@@ -68,14 +71,14 @@ async def _serve(served: list[tuple[socket, Pages]], log: Log) -> None:
 
 
 def _accept(listening: socket, pages: Pages, log: Log) -> None:
-    """Accept connections from now on, a turn of them at a time."""
+    """Start to accept connections, at most `TURN` at a time (rule 5)."""
     loop = asyncio.get_running_loop()
     connections = _Connections()
 
     def take_turn() -> None:
         loop.remove_reader(listening)
         loop.call_later(TURN_S, lambda: loop.add_reader(listening, take_turn))
-        with suppress(OSError):  # no more are waiting, the client is gone, or there is no descriptor
+        with suppress(OSError):  # no connection is waiting, the client closed it, or no file descriptor is free
             for _ in range(TURN):
                 connected, peer = listening.accept()
                 if connections.make_room(peer[0], loop.time()):
@@ -93,16 +96,16 @@ class _Connection(NamedTuple):
 
 
 class _Connections:
-    """The latest connections of a socket by the client's address (rules 3 and 4)."""
+    """The latest connections of a socket, grouped by the address of the client (rules 3 and 4)."""
 
     def __init__(self) -> None:
-        self._by_address: dict[str, deque[_Connection]] = {}  # oldest first
+        self._by_address: dict[str, deque[_Connection]] = {}  # address -> its connections, the oldest first
 
     def add(self, address: str, now: float, task: asyncio.Task[None]) -> None:
         self._by_address.setdefault(address, deque()).append(_Connection(now, task))
 
     def make_room(self, address: str, now: float) -> bool:
-        """Return whether one more connection of this address may begin. One that must make room for it is closed."""
+        """Return whether the address may have one more connection. Close another connection if that makes room."""
         if self._count() == MAX_CONNECTIONS:
             self._forget_ended(now)
         own = self._by_address.get(address, deque())
@@ -121,7 +124,7 @@ class _Connections:
         return sum(map(len, self._by_address.values()))
 
     def _forget_ended(self, now: float) -> None:
-        """Forget connections that have ended and no longer count for a share."""
+        """Forget the connections that have ended and that began more than `SHARE_S` ago."""
         for address, connections in list(self._by_address.items()):
             left = deque(each for each in connections if now - each.since < SHARE_S or not each.task.done())
             if left:
@@ -132,7 +135,7 @@ class _Connections:
 
 def _begin(connected: socket, pages: Pages, log: Log) -> asyncio.Task[None]:
     task = asyncio.get_running_loop().create_task(_converse(connected, pages, log))
-    task.add_done_callback(lambda _: connected.close())  # also if it ends before it begins
+    task.add_done_callback(lambda _: connected.close())  # closes also if the task is cancelled before it starts
     return task
 
 
@@ -153,7 +156,7 @@ async def _converse(connected: socket, pages: Pages, log: Log) -> None:
             await writer.drain()
             writer.close()
             await writer.wait_closed()
-    except (OSError, EOFError, asyncio.CancelledError):  # too slow, gone, or replaced
+    except (OSError, EOFError, asyncio.CancelledError):  # the client is too slow or gone, or was replaced (rule 3)
         writer.transport.abort()
 
 
@@ -169,7 +172,7 @@ def _respond(head: bytes, pages: Pages, log: Log) -> bytes:
         return _compose(Page(f"not here; here are {', '.join(pages)}\n".encode(), HTTPStatus.NOT_FOUND))
     try:
         page = make()
-    except Exception as error:  # a bug in a page must not end the server, which probes need
+    except Exception as error:  # a bug in a page must not stop the server, because probes need the server
         log("page failed", level=Level.ERROR, path=target[:100], error=f"{type(error).__name__}: {error}")
         page = Page(b"failed; see the log\n", HTTPStatus.INTERNAL_SERVER_ERROR)
     response = _compose(page)

@@ -1,4 +1,4 @@
-"""How long upstreams take to reply, as measured lately: the mean of the last minute, from the counts of the workers."""
+"""The mean time that each upstream took to reply during the last minute, computed from the counts of the workers."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -16,13 +16,13 @@ class _Sums(NamedTuple):
 
 
 class Latencies:
-    """Keeps what the counts were during the last minute."""
+    """Keeps the counts of the last minute, and computes the means from them."""
 
     def __init__(self) -> None:
         self._kept: deque[tuple[float, dict[str, _Sums]]] = deque()
 
     def measure(self, workers: Sequence[Totals], now: float) -> dict[str, float]:
-        """Return the mean time to a reply by upstream. One without a reply in the last minute is missing."""
+        """Return the mean reply time of each upstream. An upstream without a reply in the last minute is left out."""
         current = _sums(workers)
         self._kept.append((now, current))
         while len(self._kept) > 1 and self._kept[1][0] <= now - RECENT_S:

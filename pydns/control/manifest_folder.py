@@ -1,12 +1,12 @@
-"""A folder of manifests as a source of cluster state: reads it, watches it, delivers what changed (`kube.events`).
+"""A folder of manifests as a source of cluster state. It reads and watches the folder, and delivers `kube.events`.
 
-Knows files; the meaning of manifests is the business of `kube.workloads`, when a change counts that of
-`control.file_watch`. Rules:
+This module knows files. `kube.workloads` knows what manifests mean, and `control.file_watch` knows when a change
+counts. Rules:
 
-1. Files are `*.yaml`, `*.yml` and `*.json`, also in sub-folders, but no hidden ones. They count in the order in which
-   `kubectl apply -R -f` visits them.
-2. A file counts as a whole. With a mistake it keeps its last state without one; if there is none, it is left out. Other
-   files are not affected. Each mistake is logged once.
+1. Files are `*.yaml`, `*.yml` and `*.json`, also in sub-folders. Hidden files are ignored. Files are processed in the
+   order in which `kubectl apply -R -f` visits them.
+2. A file takes effect as a whole. If a file has a mistake, its last state without a mistake stays in force. A file that
+   never was without a mistake is left out. Other files are not affected. Each mistake is logged once.
 """
 
 import time
@@ -43,28 +43,31 @@ class SourceStatus(NamedTuple):
 
     synced: bool
     objects: int
-    problem: str | None  # the first mistake now; the same for every kind, for a file may hold all of them
+    problem: str | None  # the first current mistake; every kind has the same, because a file may contain all kinds
     last_event: float | None  # when an object of the kind last changed, by the clock that was passed in
-    last_heard: float | None  # when the folder was last looked at
+    last_heard: float | None  # when the last look at the folder ended, by the same clock
 
     @property
     def is_served(self) -> bool:
-        """Return True: a folder may have objects of any kind."""
+        """Return True, because a folder may contain objects of any kind."""
         return True
 
 
 class Near(NamedTuple):
-    """A namespace whose Services and slices are wanted whatever their labels, and where they go."""
+    """A namespace whose Services and EndpointSlices are delivered without regard to their labels.
+
+    `deliver` receives their events.
+    """
 
     namespace: str
     deliver: Callable[[list[Event]], None]
 
 
 class ManifestFolder:
-    """Delivers a folder's objects: all of them once the folder was read, and from then on what changed.
+    """Delivers all objects of a folder after the first reading, and then each change.
 
-    `deliver` is called by the folder's own thread, with the events of one look at a time. An edit that changes no
-    object delivers nothing.
+    The folder's own thread calls `deliver`, once for all events of one look. An edit that changes no object delivers
+    nothing.
     """
 
     def __init__(
@@ -88,7 +91,7 @@ class ManifestFolder:
         self._options = options
         self._near = near
         self._clock = clock
-        self._contents: dict[Path, _Contents] = {}  # as of the last time that the file had no mistake
+        self._contents: dict[Path, _Contents] = {}  # file -> its last contents without a mistake
         self._contents_changed = False
         self._mistakes = Mistakes("manifest", log, self._is_kept)
         self._objects: dict[Ref, Observed] = {}
@@ -106,12 +109,12 @@ class ManifestFolder:
         )
 
     def start(self) -> None:
-        """Deliver all objects and watch, in a thread. Raises `SourceError` if the folder can't be listed."""
+        """Start a thread that delivers all objects and watches. Raises `SourceError` if the folder can't be listed."""
         check_folder(self._directory, *MANIFESTS)
         self.watch.start(self.read)
 
     def read(self) -> None:
-        """Read the folder and deliver all objects. Called by the thread."""
+        """Read the folder and deliver all objects. The thread calls this method first."""
         if not self.watch.read_all(Progress(self._directory, self._log, Clock())):
             return
         self._objects = self._build(self._label_selector)
@@ -134,13 +137,14 @@ class ManifestFolder:
         self._deliver(events)
 
     def stop(self) -> None:
-        """Stop watching. Nothing is delivered after this has returned."""
+        """Stop watching. Nothing is delivered after this method has returned."""
         self.watch.stop()
 
     def status(self) -> dict[Kind, SourceStatus]:
-        """Return the state of each kind. For any thread: the values read here are replaced, never changed."""
+        """Return the status of each kind. Any thread may call this method: it reads values that are never modified."""
         counts = Counter(ref.kind for ref in self._objects)
-        found = self._mistakes.found if self._synced else {}  # a kind with a problem isn't waited for
+        # No problems before the first reading ends: the controller doesn't wait for a kind with a problem.
+        found = self._mistakes.found if self._synced else {}
         problem = found[min(found)][0] if found else None
         changed_s = self._changed_s
         return {
@@ -149,7 +153,7 @@ class ManifestFolder:
         }
 
     def warnings(self) -> tuple[str, ...]:
-        """Return what is left out of the files that are in force, each with its place. For any thread."""
+        """Return a warning, with file and line, for each part of a file that is left out. Any thread may call this."""
         return tuple([each for _, found in sorted(self._mistakes.warnings.items()) for each in found])
 
     def _read(self, path: Path) -> States[Signature]:
@@ -170,7 +174,7 @@ class ManifestFolder:
             self._contents_changed = True
 
     def _is_kept(self, path: Path) -> bool:
-        """Return whether an earlier state of a file, or of a file in a folder, is still in force."""
+        """Return whether an earlier state of a file is still in force. For a folder: of any file in the folder."""
         if path in self.watch.looked:
             return path in self._contents
         return any(path in each.parents for each in self._contents)
@@ -210,12 +214,12 @@ class ManifestFolder:
 
 
 _ENDINGS = (".yaml", ".yml", ".json")
-_MAX_FILE = 16 << 20  # octets; 80,000 bare Services, which take 19 s and 1 GB to read
+_MAX_FILE = 16 << 20  # octets; as many as 80,000 minimal Services, which take 19 s and 1 GB to read
 
 
 class _Contents(NamedTuple):
     manifests: list[workloads.Manifest]
-    ignored: int  # objects that DNS doesn't need
+    ignored: int  # the number of objects that DNS doesn't need
     warnings: tuple[str, ...] = ()
 
 

@@ -1,6 +1,7 @@
 """The page /metrics: the counts of all processes, the controller's last status, and figures from /proc.
 
-Called in the thread that serves HTTP. It reads what other threads and processes have written, and delays none of them.
+The HTTP thread makes this page. It reads values that other threads and processes have written. It never makes them
+wait.
 """
 
 import os
@@ -25,11 +26,11 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class MetricsPage:
-    """The page. The controller's thread sets `status` and `names`, the HTTP thread asks for the page."""
+    """Makes the page. The controller's thread sets `status` and `names`. The HTTP thread calls `page`."""
 
     def __init__(self, blocks: Sequence[Block], pulse: Pulse, port: int) -> None:
-        """Queries are counted for `port`."""
-        self.status: Status = UNKNOWN  # replaced as a whole
+        """Create the page. `port` is the DNS port in the metrics' `server` label."""
+        self.status: Status = UNKNOWN  # replaced as a whole, never modified
         self.names = MetricNames.COREDNS
         self._blocks = blocks
         self._pulse = pulse
@@ -65,7 +66,7 @@ class MetricsPage:
     def _add_status(self, gauges: dict[Key, float]) -> None:
         status = self.status
         gauges[("ready",)] = bool(status.ready and not self._pulse.is_draining and not self._pulse.unanswered())
-        late_s = max(0.0, time() - status.time)  # ages grow on while the controller reports nothing
+        late_s = max(0.0, time() - status.time)  # ages keep growing while the controller reports no new status
         for kind, each in status.kinds.items():
             for name, value in _values(each).items():
                 if value is not None:
@@ -108,7 +109,7 @@ def queries(totals: Totals) -> int:
 
 
 def upstreams(workers: Sequence[Totals], latencies_s: Mapping[str, float]) -> tuple[UpstreamStatus, ...]:
-    """Return the status of each upstream, from the gauges of the workers and from what was measured lately."""
+    """Return the status of each upstream, from the gauges of the workers and from `latencies_s`."""
     names = dict.fromkeys(key[1] for each in workers for key in each.gauges if key[0] == "upstream_open_breakers")
     return tuple(_upstream(name, workers, latencies_s.get(name)) for name in names)
 
@@ -129,12 +130,12 @@ def _upstream(name: str, workers: Sequence[Totals], latency_s: float | None) -> 
 
 
 def _stat(pid: int) -> list[str]:
-    """Return the fields of /proc/PID/stat after the name: field N of proc(5) is at N - 3."""
+    """Return the fields of /proc/PID/stat that follow the process name. Field N of proc(5) has the index N - 3."""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
 
 
 def _cpu_s(supervisor: int, pids: Iterable[int]) -> float:
-    """Return the CPU time of these processes, and of earlier children of the supervisor."""
+    """Return the total CPU time of these processes and of all children of the supervisor that have exited."""
     ticks = 0
     for pid in pids:
         with suppress(OSError):

@@ -1,4 +1,4 @@
-"""What is served of a cluster, and how: by the live configuration, else by the flags."""
+"""The options for serving a cluster. The live configuration sets an option; otherwise the flags set it."""
 
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ from pydns.kube.producer import ZoneOptions
 
 
 class ClusterOptions(NamedTuple):
-    """What is served of a cluster, and how."""
+    """The options for serving a cluster: those of its zone, and those of the source of its objects."""
 
     zone: ZoneOptions
     source: SourceOptions
@@ -22,7 +22,7 @@ class ClusterOptions(NamedTuple):
 def cluster_options(
     settings: Settings, config: Config, own_addresses: tuple[bytes, ...], server_namespace: str = "kube-system"
 ) -> ClusterOptions:
-    """Return the options of the configuration; where it sets none, those of the flags."""
+    """Return the cluster options. Options that the configuration doesn't set come from the flags."""
     chosen = with_options_of(settings, config)
     external = tuple([zone for zone in config.external if external_problem(zone, chosen.domain) is None])
     return ClusterOptions(

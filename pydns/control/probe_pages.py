@@ -1,7 +1,7 @@
-"""The pages /health, /ready and /status. Knows the memory that processes share and the controller's last status.
+"""The pages /health, /ready and /status. This module knows the processes' shared memory and the controller's status.
 
-/health is about the processes alone and never about the API server, for a restart can't help there. /ready is about the
-data, and about whether new clients are welcome.
+/health checks only the processes. It never checks the API server, because a restart doesn't repair the API server.
+/ready checks whether the data is complete, and whether the server takes new clients.
 """
 
 import time
@@ -16,22 +16,23 @@ from pydns.table.status import UNKNOWN, ProcessStatus, Status, encode_lines
 
 
 class ProbePages:
-    """The pages. The controller's thread sets `status`, the HTTP thread asks for pages."""
+    """Makes the pages. The controller's thread sets `status`. The HTTP thread asks for the pages."""
 
     def __init__(self, pulse: Pulse) -> None:
         self._pulse = pulse
-        self.status: Status = UNKNOWN  # replaced as a whole
+        self.status: Status = UNKNOWN  # replaced as a whole, never modified
 
     def health(self) -> Page:
-        """Return 200 while every worker answers itself; else 503 and the workers that don't."""
+        """Return 200 while every worker answers its self-checks. Otherwise return 503 and the silent workers."""
         now_ns = time.monotonic_ns()
         silent = [f"{row.title}: no answer for {row.silence_s(now_ns):.0f} s" for row in self._pulse.silent(now_ns)]
         return _verdict(silent)
 
     def ready(self) -> Page:
-        """Return 200 once every kind has been listed, or was before a restart, and every worker has answered itself.
+        """Return 200 if the server is ready, otherwise 503 and the list of what is missing.
 
-        Else return 503 and what is missing. A worker that starts again later doesn't count.
+        The server is ready when every kind has been listed and every worker has answered a self-check. Kinds that were
+        listed before a restart count as listed. A worker that is restarted later doesn't make the server unready.
         """
         if self._pulse.is_draining:
             return _verdict(["draining"])
@@ -42,7 +43,7 @@ class ProbePages:
         return _verdict(missing or ["starting"])
 
     def whole_status(self) -> Page:
-        """Return the status as JSON, with the processes as they are now."""
+        """Return the status as JSON, with the current state of the processes."""
         status = replace(
             self.status,
             draining=self._pulse.is_draining,
@@ -53,7 +54,7 @@ class ProbePages:
 
 
 def process_statuses(pulse: Pulse) -> tuple[ProcessStatus, ...]:
-    """Return the status of each process, the supervisor's first."""
+    """Return the status of each process. The supervisor is the first one."""
     now_ns = time.monotonic_ns()
     return tuple(
         ProcessStatus(

@@ -1,6 +1,6 @@
-"""The controller's process: its threads, its inputs as the flags choose them, and its loop.
+"""The process of the controller: its threads, the inputs that the flags choose, and its loop.
 
-Threads of sources post calls on a queue; the loop makes those that are there and gives the controller a turn.
+Threads of sources post calls to a queue. The loop runs the calls in the queue, and then calls the controller's `turn`.
 """
 
 import os
@@ -36,28 +36,32 @@ from pydns.process.supervisor import StartError
 from pydns.table.state_dir import WHOLE_CHECK_S
 from pydns.table.writer import Writer, WriterError
 
-_END_S = 2.0  # for the loop to end after the supervisor has: it may be in the middle of a large commit
-_SWITCH_S = 0.0002  # next to a thread that parses 20,000 ports, a turn takes 4 instead of 12 ms at p99
-# Nothing is answered before the first check ends: of 580,000 entries it takes 0.1 to 0.2 s. When a process dies by what
-# it left unread, the next controller reads the whole table, while workers answer.
+# After the supervisor has exited, the loop has this time to end. It may be in the middle of a large commit.
+_END_S = 2.0
+# While another thread parses 20,000 ports, a turn takes 4 ms at p99. With Python's default interval it takes 12 ms.
+_SWITCH_S = 0.0002
+# The server answers nothing before the first check of the table ends. A check of 580,000 entries takes 0.1 to 0.2 s.
+# The check stops after this time, so a part of the table may stay unread. If a process crashes because of that part,
+# the next controller checks the whole table while the workers answer.
 _FIRST_CHECK_S = 0.1
 
 
 class Parent(NamedTuple):
-    """What the supervisor gives to the controller."""
+    """The resources that the supervisor passes to the controller."""
 
-    lifeline: int  # a descriptor whose other end closes when the supervisor ends
+    lifeline: int  # a file descriptor whose other end closes when the supervisor exits
     shared: Shared
-    http_sockets: Mapping[str, socket]  # by flag
+    http_sockets: Mapping[str, socket]  # flag -> the listening socket that it configures
 
 
 def run(settings: Settings, log: Log, parent: Parent) -> None:
-    """Keep the table until the signal `STOP` or the end of the supervisor, and serve the pages for probes and metrics.
+    """Keep the table current and serve the pages for probes and metrics.
 
-    Raises `StartError` if it can't begin, before it reports to be ready.
+    Returns after the signal `STOP`, or after the supervisor has exited. Raises `StartError` if the controller can't
+    start. In this case the supervisor is never told that the controller is ready.
     """
     end_with_threads(log)
-    # A thread that parses a large object holds up the loop for so long at each of the loop's calls into the table.
+    # Each time the loop calls into the table, a thread that parses a large object can delay the loop by this interval.
     sys.setswitchinterval(_SWITCH_S)
     calls = Calls()
     signal.signal(STOP, lambda *_: calls.stop())
@@ -69,10 +73,10 @@ def run(settings: Settings, log: Log, parent: Parent) -> None:
     try:
         controller = _controller(settings, log, calls, reporter, clock, is_restart=parent.shared.pulse.tables > 0)
         controller.start()
-        calls.make()  # a file of configuration is read by now: if its feed can't be opened, that ends the start
+        calls.make()  # applies a configuration file, which `start` has read; raises if its feed can't be opened
     except (WriterError, SourceError) as error:
         raise StartError(str(error)) from None
-    controller.publish()  # static records don't wait for the cluster
+    controller.publish()  # publish static records at once: they don't wait for the cluster
     controller.publish_status()
     pulse = parent.shared.pulse
     if not pulse.tables or controller.is_table_new:
@@ -82,13 +86,18 @@ def run(settings: Settings, log: Log, parent: Parent) -> None:
         calls.make(0.0 if controller.is_behind else LOOK_S)
         controller.turn()
         log.summarize()
-    controller.close()  # the threads of the sources end with this process: one may still be reading a folder
+    # The threads of the sources are not joined, because a thread may still be reading a folder. They end with the
+    # process.
+    controller.close()
 
 
 def _controller(
     settings: Settings, log: Log, calls: "Calls", reporter: Reporter, clock: Clock, *, is_restart: bool
 ) -> Controller:
-    """Return a controller with its table and the inputs that the flags choose. Raises `WriterError`, `SourceError`."""
+    """Return a controller with its table and the inputs that the flags choose.
+
+    Raises `WriterError` or `SourceError`.
+    """
     own_addresses = source_choice.own_addresses(settings)
     options = partial(
         cluster_options, settings, own_addresses=own_addresses, server_namespace=source_choice.own_namespace()
@@ -117,7 +126,7 @@ def _controller(
 
 
 class Calls:
-    """Calls that other threads post for this one."""
+    """A queue of calls. Other threads post them, and the controller's thread runs them."""
 
     def __init__(self) -> None:
         self.stopping = False
@@ -125,16 +134,16 @@ class Calls:
         self.post = self._queue.put
 
     def stop(self) -> None:
-        """End the loop. Safe in a signal handler."""
+        """End the loop. A signal handler may call this method."""
         self.stopping = True
         self.wake()
 
     def wake(self) -> None:
-        """End the wait of `make`."""
+        """Make a waiting `make` return."""
         self.post(_nothing)
 
     def make(self, wait_s: float = 0.0) -> None:
-        """Make the calls that are there; if there is none, wait for one."""
+        """Run the calls in the queue. If the queue is empty, wait for a call for at most `wait_s`."""
         try:
             self._queue.get(timeout=wait_s)()
             while not self._queue.empty() and not self.stopping:
@@ -148,14 +157,15 @@ def _nothing() -> None:
 
 
 def _stop_with_supervisor(lifeline: int, calls: Calls) -> None:
-    select.select([lifeline], [], [])  # not read: workers share the pipe, and have set it to not blocking
+    # `select`, because a read doesn't wait: workers share the pipe and have set it to non-blocking.
+    select.select([lifeline], [], [])
     calls.stop()
     time.sleep(_END_S)
     os._exit(1)
 
 
 def end_with_threads(log: Log) -> None:
-    """End this process when one of its threads fails. The supervisor restarts it, so no part stops unnoticed."""
+    """Exit this process when one of its threads fails. The supervisor restarts it, so no failed thread is missed."""
 
     def end(failed: threading.ExceptHookArgs) -> None:
         thread = failed.thread.name if failed.thread is not None else "?"

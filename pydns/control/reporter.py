@@ -1,7 +1,7 @@
-"""Reporting: completes the controller's status with that of the other processes, and serves it.
+"""The reporter adds the status of the other processes to the controller's status, and serves the result.
 
-The controller calls `report` once a second. From then on the HTTP thread answers probes, `/status` and `/metrics` from
-that status, and counts that belong to it outlive the controller.
+The controller calls `report` once a second. The HTTP thread answers probes, `/status` and `/metrics` from the last
+reported status. The counts in a reported status outlive the controller.
 """
 
 from collections.abc import Sequence
@@ -21,13 +21,13 @@ from pydns.process.block import Block
 from pydns.process.pulse import Pulse
 from pydns.table.status import Status
 
-_KEPT_S = 1.0  # pages that cost milliseconds are made once in this time, however often clients ask
+_KEPT_S = 1.0  # a page that costs milliseconds is made at most once in this time, even if clients ask more often
 
 
 class Shared(NamedTuple):
     """The memory that all processes share."""
 
-    blocks: Sequence[Block]  # counts: the controller's, then one block for each worker
+    blocks: Sequence[Block]  # blocks of counts: the first is the controller's, the others are the workers'
     pulse: Pulse
 
 
@@ -35,7 +35,7 @@ class Reporter:
     """The pages for probes and metrics, and the controller's counts."""
 
     def __init__(self, shared: Shared, port: int, clock: Clock) -> None:
-        """Queries are counted for `port`."""
+        """Create the pages. `port` is the DNS port in the metrics' `server` label."""
         self.counts = ControllerCounts(shared.blocks[0])
         self._shared = shared
         self._clock = clock
@@ -44,7 +44,7 @@ class Reporter:
         self._metrics = MetricsPage(shared.blocks, shared.pulse, port)
 
     def pages(self) -> dict[str, Pages]:
-        """Return the pages by the flag that says where they are served."""
+        """Return the pages for each flag. The flag sets the address where its pages are served."""
         return {
             "--health": {"/health": self._probes.health},
             "--ready": {"/ready": self._probes.ready, "/status": kept(self._probes.whole_status, _KEPT_S, self._clock)},
@@ -52,12 +52,12 @@ class Reporter:
         }
 
     def set_configuration(self, names: MetricNames, composed: bytes) -> None:
-        """Expose metrics by these names, and the hash of the configuration in force as one of them."""
+        """Set the naming scheme of the metrics, and the configuration in force, whose hash is also a metric."""
         self._metrics.names = names
         self.counts.set_configuration(composed)
 
     def report(self, status: Status) -> Status:
-        """Serve a status from now on. Returns it with what is known of the other processes."""
+        """Serve a status from now on. Returns the status with the status of the other processes added."""
         workers = [decode(block.load()) for block in self._shared.blocks[1:]]
         whole = replace(
             status,

@@ -1,7 +1,7 @@
-"""The nameservers of a resolv.conf as they are now: the upstreams when the configuration names none.
+"""The current nameservers of a resolv.conf. They are the upstreams if the configuration names no upstreams.
 
-Knows one file; the meaning of its lines is the business of `config.resolv_conf`. There is no thread: the controller
-asks for the nameservers now and then, which looks at the file.
+This module knows one file. `config.resolv_conf` knows what its lines mean. The module has no thread. The controller
+asks for the nameservers periodically, and each call looks at the file.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,24 +12,24 @@ from pydns.config.model import ServerSpec
 from pydns.control.file_watch import UNSETTLED, FileWatch, Signature, States, cannot_be_read, signature
 from pydns.log import Level, Log
 
-_State = Signature | int  # or the errno for which its state isn't known
+_State = Signature | int  # an int is the errno of a failed stat
 
 
 class ResolvConf:
-    """Reads the file again when it has changed. While it can't be read, its last nameservers stay."""
+    """Reads the file again when it has changed. While the file can't be read, the last nameservers stay in force."""
 
     def __init__(self, path: Path, log: Log) -> None:
         self._path = path
         self._log = log
         self._watch = FileWatch[_State](self._look, self._read)
         self._is_read = False
-        self._text: str | None = None  # None: can't be read
-        self._in_force: tuple[str | None, frozenset[str]] | None = None  # text and own addresses
+        self._text: str | None = None  # None: the file can't be read
+        self._in_force: tuple[str | None, frozenset[str]] | None = None  # the text and own addresses used last
         self._upstreams: tuple[ServerSpec, ...] = ()
         self._logged: frozenset[str] = frozenset()
 
     def upstreams(self, own: frozenset[str]) -> tuple[ServerSpec, ...]:
-        """Return the nameservers without our `own` addresses. Each one that is left out is logged once."""
+        """Return the nameservers, without the `own` addresses of this server. Log each omitted nameserver once."""
         if self._is_read:
             self._watch.poll()
         else:
@@ -58,7 +58,7 @@ class ResolvConf:
         return {path: self._watch.looked[path]}
 
     def _log_new(self, notices: Iterable[str]) -> None:
-        """Log the notices that weren't there the last time."""
+        """Log the notices that the previous call did not contain."""
         found = frozenset(notices)
         for notice in sorted(found - self._logged):
             self._log("nameserver notice", level=Level.WARNING, notice=notice)

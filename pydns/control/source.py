@@ -1,6 +1,7 @@
-"""What a source of cluster state promises: an API server (`control.apiserver`) or a folder (`control.manifest_folder`).
+"""The interface of a source of cluster state.
 
-A source delivers events (`kube.events`) of objects. A feed (`control.cluster`) makes records of them.
+A source is an API server (`control.apiserver`) or a folder of manifests (`control.manifest_folder`). It delivers events
+of objects (`kube.events`). A feed (`control.cluster`) makes records from these events.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,11 +14,11 @@ Deliver = Callable[[list[Event]], None]
 
 
 class SourceError(Exception):
-    """A source can't be used at all. The message is for the operator who chose it."""
+    """A source can't be used at all. The message is for the operator who chose the source."""
 
 
 class SourceKindStatus(Protocol):
-    """What every source knows of one kind. An API server knows more: `kube.reflector.Status`."""
+    """The status of one kind that every source has. An API server has more details: `kube.reflector.Status`."""
 
     @property
     def problem(self) -> str | None:
@@ -25,47 +26,48 @@ class SourceKindStatus(Protocol):
 
     @property
     def last_event(self) -> float | None:
-        """When an object of the kind last changed, by the monotonic clock."""
+        """Return the time of the last change of an object of the kind, by the monotonic clock."""
 
     @property
     def last_heard(self) -> float | None:
-        """When the source last showed that the objects it delivered are current."""
+        """Return the last time at which the source knew that the delivered objects were current."""
 
     @property
     def is_served(self) -> bool:
-        """Whether the source has the kind at all. An API server without a CRD doesn't."""
+        """Return whether the source has the kind at all. An API server without a CRD doesn't have the kind."""
 
 
 class Source(Protocol):
-    """Where the objects of a cluster come from."""
+    """A source of the objects of a cluster."""
 
     def start(self) -> None:
-        """Begin to deliver events. Raises `SourceError`."""
+        """Start to deliver events. Raises `SourceError` if the source can't be used at all."""
 
     def stop(self) -> None:
-        """Stop to deliver events."""
+        """Stop delivering events."""
 
     def status(self) -> Mapping[Kind, SourceKindStatus]:
         """Return the status of each kind that the source delivers."""
 
     def warnings(self) -> Sequence[str]:
-        """Return what is left out of the source's files, each with its place."""
+        """Return a warning, with file and line, for each part of the source's files that is left out."""
 
 
 class SourceOptions(NamedTuple):
-    """What is asked of a source. Other options need a new listing."""
+    """The options of a source. A change of these options needs a new listing."""
 
     labels: str | None
     endpoint_pod_names: bool
-    pods: bool  # whether Pods are wanted
-    near: str | None = None  # the server's own namespace, if its Services are wanted whatever their labels
+    pods: bool  # True: deliver Pods, too
+    near: str | None = None  # the server's own namespace, if its Services are delivered whatever their labels
     external: tuple[Kind, ...] = ()  # kinds that only external zones need
-    annotations: tuple[str, ...] = ()  # prefixes of those that external zones read; none: there are no such zones
+    annotations: tuple[str, ...] = ()  # prefixes of the annotations that external zones read
 
 
 class SourceChoice(NamedTuple):
-    """A source that was chosen by the flags, and how to open it."""
+    """The source that the flags chose, and the function that opens the source."""
 
     name: str
-    # Its events go to the first function, those of the Services in `SourceOptions.near` to the second one.
+    # The opened source delivers its events to the first function. It delivers the events of the Services in
+    # `SourceOptions.near` to the second function.
     open: Callable[[SourceOptions, Deliver, Deliver], Source]

@@ -1,4 +1,4 @@
-"""The sources that the flags choose, for objects and for the configuration, and the addresses of this server."""
+"""The sources of objects and of the configuration that the flags choose, and the addresses of this server."""
 
 import os
 import socket
@@ -23,34 +23,34 @@ _NOT_A_POD = "kube-system"  # the usual namespace of a cluster's DNS
 
 
 class Chosen(NamedTuple):
-    """Where objects and the configuration come from."""
+    """The sources of the objects and of the configuration."""
 
     objects: SourceChoice
-    config: ConfigSource | None  # None: from flags alone
+    config: ConfigSource | None  # None: only the flags configure the server
 
 
 class Beside(NamedTuple):
-    """A source, and a second one for the server's own namespace, which has no status of its own."""
+    """A pair of sources. The second source is for the server's own namespace, and its status is not reported."""
 
     first: Source
     second: Source
 
     def start(self) -> None:
-        """Begin to deliver events."""
+        """Start to deliver events."""
         self.first.start()
         self.second.start()
 
     def stop(self) -> None:
-        """Stop to deliver events."""
+        """Stop delivering events."""
         self.first.stop()
         self.second.stop()
 
     def status(self) -> Mapping[Kind, SourceKindStatus]:
-        """Return the status of the first one."""
+        """Return the status of the first source."""
         return self.first.status()
 
     def warnings(self) -> Sequence[str]:
-        """Return the warnings of the first one."""
+        """Return the warnings of the first source."""
         return self.first.warnings()
 
 
@@ -103,12 +103,12 @@ def _reading(options: SourceOptions) -> Options:
 
 
 def own_addresses(settings: Settings) -> tuple[bytes, ...]:
-    """Return the addresses at which clients reach this server by its flags."""
+    """Return the addresses at which clients reach this server, as its flags configure them."""
     return tuple(dict.fromkeys(address for each in settings.listen if (address := _reached_at(each.host))))
 
 
 def own_namespace(service_account: Path = SERVICE_ACCOUNT) -> str:
-    """Return the namespace that this server runs in as a pod; kube-system if it isn't one."""
+    """Return the namespace of the pod in which this server runs. Return kube-system if it doesn't run in a pod."""
     try:
         return (service_account / "namespace").read_text().strip() or _NOT_A_POD
     except (OSError, UnicodeDecodeError):
@@ -116,14 +116,17 @@ def own_namespace(service_account: Path = SERVICE_ACCOUNT) -> str:
 
 
 def _reached_at(host: str) -> bytes | None:
-    """Return the address of a host to listen at; for all addresses, the one that a route would leave from."""
+    """Return the address at which clients reach a listening `host`.
+
+    For a wildcard address, return the source address of packets to the Internet.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     if host in ("0.0.0.0", "::"):
-        # Connecting a UDP socket sends nothing; the addresses are for documentation (RFC 5737, RFC 3849).
+        # Connecting a UDP socket sends no packet. The addresses are reserved for documentation (RFC 5737, RFC 3849).
         with socket.socket(family, socket.SOCK_DGRAM) as probe:
             try:
                 probe.connect(("192.0.2.1" if family == socket.AF_INET else "2001:db8::1", 53))
-            except OSError:  # no route, so no address of this family
+            except OSError:  # no route exists, so this host has no address of this family
                 return None
             host = probe.getsockname()[0]
     return parse_address(host)

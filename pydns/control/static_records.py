@@ -1,6 +1,7 @@
-"""The records beside the cluster's: zones of files, and hosts of the live configuration.
+"""The records that don't come from the cluster: zones from files, and hosts from the live configuration.
 
-Used by the controller's thread, which is the table's only writer. The folder's thread reads the files.
+Only the controller's thread uses this module, because it is the only writer of the table. The zone folder's own thread
+reads the files.
 """
 
 from collections.abc import Sequence
@@ -16,7 +17,10 @@ from pydns.zones.special import blocked_zones, special_zones
 
 
 class StaticRecords:
-    """Zones and hosts beside a cluster with `domain` and `reverse_zones`. They don't wait for the cluster."""
+    """The static zones and hosts. They are published without waiting for the cluster.
+
+    The cluster has the zones `domain` and `reverse_zones`.
+    """
 
     def __init__(
         self, writer: Writer, domain: bytes, reverse_zones: Sequence[bytes], log: Log, folder: ZoneFolder | None
@@ -33,10 +37,10 @@ class StaticRecords:
         self._zones: dict[str, CompiledZone] = {}
         self._refused: dict[str, str] = {}
         self._is_published = False
-        self.is_known = False  # the table has had the records of this process
+        self.is_known = False  # True after this process has published its static records once
 
     def start(self) -> None:
-        """Start the folder of zone files. Raises `SourceError`."""
+        """Start the folder of zone files. Raises `SourceError` if the folder can't be listed."""
         if self._folder is not None:
             self._folder.start()
             self._writer.expect_static()
@@ -47,7 +51,7 @@ class StaticRecords:
         self._hosts = tuple(hosts)
 
     def set_special_names(self, names: Sequence[str]) -> None:
-        """Serve these of `SPECIAL_NAMES`, from the next `publish` on. At first it is all of them."""
+        """Set which of `SPECIAL_NAMES` to serve from the next `publish` on. The default is all of them."""
         special = special_zones(names)
         self._is_published = self._is_published and special.keys() == self._special.keys()
         self._special = special
@@ -58,19 +62,19 @@ class StaticRecords:
         self._blocked = tuple(blocked)
 
     def set_reverse_zones(self, reverse_zones: Sequence[bytes]) -> None:
-        """Set the reverse zones of the cluster. From the next `publish` on, no file may have one of them."""
+        """Set the reverse zones of the cluster. From the next `publish` on, no zone file may define one of them."""
         self._is_published = self._is_published and tuple(reverse_zones) == self._reverse_zones
         self._reverse_zones = tuple(reverse_zones)
 
     def set_external_zones(self, external_zones: Sequence[bytes]) -> None:
-        """Set the external zones. From the next `publish` on, a file of one of them adds records to it."""
+        """Set the external zones. From the next `publish` on, a zone file of an external zone adds records to it."""
         self._is_published = self._is_published and tuple(external_zones) == self._external_zones
         self._external_zones = tuple(external_zones)
 
     def publish(self) -> None:
-        """Write changed records to the table. Does nothing before the folder has been read.
+        """Write the records to the table if they changed. Does nothing before the folder has been read.
 
-        The first time, this removes the records of an earlier process.
+        The first call that writes also removes the static records of an earlier process.
         """
         zones = self._folder.zones() if self._folder else self._zones
         if zones is None:
@@ -91,7 +95,7 @@ class StaticRecords:
         self._zones, self._refused, self._is_published, self.is_known = zones, statics.refused, True, True
 
     def warnings(self) -> tuple[str, ...]:
-        """Return what is left out of the zone files, and what they lack."""
+        """Return warnings about records that are left out of the zone files, and about records that the files lack."""
         return self._folder.warnings() if self._folder is not None else ()
 
     def status(self) -> tuple[ZoneStatus, ...]:

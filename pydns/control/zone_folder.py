@@ -1,12 +1,14 @@
-"""A folder of zone files: reads it, watches it, and keeps the zones ready for the table.
+"""A folder of zone files. This module reads and watches the folder, and keeps the zones ready for the table.
 
-Knows files; their contents are the business of `pydns.zones.zonefile`, when a change counts that of
-`control.file_watch`. Rules:
+This module knows files. `pydns.zones.zonefile` knows their contents, and `control.file_watch` knows when a change
+counts. Rules:
 
-1. Zones are `*.zone`, also in sub-folders, but no hidden files. Included files may have any name. They are looked for
-   beside the file that includes them, and must lie in the folder, links followed.
-2. A zone counts as a whole, with the files it includes. With a mistake it keeps its last state without one; if there
-   is none, it is left out. Other zones are not affected. Each mistake is logged once.
+1. Zones are the files `*.zone`, also in sub-folders. Hidden files are ignored. Included files may have any name. The
+   path of an included file is relative to the file that includes it. After links are followed, the path must be inside
+   the folder.
+2. A zone takes effect as a whole, together with the files that it includes. If a zone has a mistake, its last state
+   without a mistake stays in force. A zone that never was without a mistake is left out. Other zones are not affected.
+   Each mistake is logged once.
 """
 
 import os
@@ -45,21 +47,21 @@ class FileStatus(NamedTuple):
 
 
 class ZoneFolder:
-    """The zones of a folder: those that are there when it is first read, and from then on as they change.
+    """The current zones of a folder.
 
-    `changed` is called, by the folder's own thread, when `zones` or `status` return something new.
+    The folder's own thread calls `changed` when `zones` or `status` return a new result.
     """
 
     def __init__(self, directory: Path, changed: Callable[[], None], log: Log, *, look_s: float = LOOK_S) -> None:
         self._directory = directory
         self._changed = changed
         self._log = log
-        self._zones: dict[Path, CompiledZone] = {}  # as of the last time that the file had no mistake
-        self._ready: dict[str, CompiledZone] | None = None  # None: not yet read to the end
+        self._zones: dict[Path, CompiledZone] = {}  # file -> its last zone without a mistake
+        self._ready: dict[str, CompiledZone] | None = None  # None until all files were read for the first time
         self._mistakes = Mistakes("zone file", log, lambda path: path in self._zones)
         self._reported = self._zones, self._mistakes.found
         self.watch = FileWatch[Signature](
-            FolderLook(directory, ("",), self._mistakes),  # every file: any of them may be included
+            FolderLook(directory, ("",), self._mistakes),  # looks at every file, because zones can include any file
             self._read,
             forget=self._forget,
             after_look=self._report_changes,
@@ -73,12 +75,12 @@ class ZoneFolder:
         check_folder(self._directory, *ZONES)
 
     def start(self) -> None:
-        """Read the zones that are there and watch, in a thread. Raises `SourceError` if the folder can't be listed."""
+        """Start a thread that reads all zones and then watches. Raises `SourceError` if the folder can't be listed."""
         self.check()
         self.watch.start(self.read)
 
     def read(self) -> None:
-        """Read the zones that are there. Called by the thread."""
+        """Read all zones that exist. The thread calls this method first."""
         if not self.watch.read_all(Progress(self._directory, self._log, Clock())):
             return
         self._make_ready()
@@ -92,14 +94,14 @@ class ZoneFolder:
         self.watch.stop()
 
     def zones(self) -> dict[str, CompiledZone] | None:
-        """Return the zones by file, in order; the same dict until something changes. For any thread.
+        """Return a dict from file to zone, sorted by file. It is the same object until a zone changes.
 
-        Returns None until all files were read for the first time.
+        Returns None until all files were read for the first time. Any thread may call this method.
         """
         return self._ready
 
     def status(self) -> list[FileStatus]:
-        """Return the state of each file. For any thread: the values read here are replaced, never changed."""
+        """Return the state of each file. Any thread may call this method: it reads values that are never modified."""
         zones, mistakes = self._zones, self._mistakes.found
         return [
             FileStatus(str(path), zones.get(path), mistakes.get(path, ()))
@@ -107,7 +109,7 @@ class ZoneFolder:
         ]
 
     def warnings(self) -> tuple[str, ...]:
-        """Return what is left out of the zones that are served, and what they lack. For any thread."""
+        """Return warnings about records that served zones leave out or lack. Any thread may call this method."""
         return tuple([each for _, found in sorted(self._mistakes.warnings.items()) for each in found])
 
     def _report_changes(self) -> None:
@@ -122,7 +124,7 @@ class ZoneFolder:
         self._ready = {str(path): zone for path, zone in sorted(self._zones.items())}
 
     def _read(self, path: Path) -> States[Signature]:
-        """Read a zone. Returns the files that it depends on, in the states of the last look."""
+        """Read a zone. Returns the files on which the zone depends, with their states in the last look."""
         depends: States[Signature] = {path: self.watch.looked.get(path)}
 
         def include(wanted: str, by: str) -> tuple[str, str]:
@@ -167,7 +169,7 @@ class ZoneFolder:
 
 def _text(path: Path) -> str:
     with path.open("rb") as file:
-        raw = file.read(zonefile.MAX_OCTETS + 1)  # the reader notices more than is allowed
+        raw = file.read(zonefile.MAX_OCTETS + 1)  # one octet more than allowed, so `zonefile` detects a too large file
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
