@@ -1,8 +1,8 @@
-"""A slow check of the delivered objects against a list of their names and versions.
+"""An audit is a slow check that compares the delivered objects with a list of their names and versions.
 
-Pure, like `kube.reflector`, which begins and ends an audit. A watch can miss changes silently: the server lost events,
-a proxy stopped forwarding, or a restored etcd has not reached the watched version. Only a new list shows that.
-The list has metadata only: an eighth of the bytes for slices of ten endpoints.
+This module is pure. `kube.reflector` begins and ends an audit. A watch can miss changes silently: the server lost
+events, a proxy stopped forwarding, or a restored etcd has not reached the watched version. Only a new list shows missed
+changes. The list contains only metadata. For slices of ten endpoints, this takes an eighth of the bytes.
 """
 
 from collections.abc import Iterator, Mapping
@@ -26,7 +26,7 @@ class BadPage(ValueError):
 
 
 class Audit:
-    """One pass over the pages. `listing` is the number of the reflector's listing that it checks."""
+    """One pass over the pages of a list. `listing` is the number of the reflector's listing that the audit checks."""
 
     def __init__(self, kind: Kind, page_size: int, listing: int, watched_version: str) -> None:
         self.listing = listing
@@ -38,11 +38,11 @@ class Audit:
         self._versions: dict[Ref, str] = {}
 
     def next_request(self) -> AuditPage | None:
-        """Return the request for the next page, None after the last."""
+        """Return the request for the next page, or None after the last page."""
         return None if self._continue is None else AuditPage(self._page_size, self._continue)
 
     def on_page(self, body: bytes) -> None:
-        """Process a page. Raises `BadPage`; the caller must then drop the audit."""
+        """Process a page. Raises `BadPage` for an invalid page; then the caller must drop the audit."""
         try:
             page = _PAGES.decode(body)
         except msgspec.DecodeError as error:
@@ -55,16 +55,20 @@ class Audit:
 
     @property
     def went_backwards(self) -> bool:
-        """Return whether the server is behind the watched version: it was restored, and its watch sends nothing.
+        """Return whether the listed version is older than the watched version.
 
-        A consistent list is never older than an earlier event. Versions that aren't numbers are not compared. The API
-        promises numbers only since 1.35.
+        Then the server was restored from a backup, and the watch sends nothing. Otherwise a consistent list is never
+        older than an earlier event. Versions that aren't numbers are not compared, because the API promises numbers
+        only since Kubernetes 1.35.
         """
         here, there = self._watched_version, self.resource_version
         return here.isdigit() and there.isdigit() and int(there) < int(here)
 
     def differences(self, delivered: Mapping[Ref, str]) -> Iterator[tuple[Ref, str | None]]:
-        """Yield the objects whose listed and delivered versions differ, with the listed version. None: not listed."""
+        """Yield each object whose listed and delivered versions differ, with its listed version.
+
+        The version is None if the list doesn't contain the object.
+        """
         for ref, version in self._versions.items():
             if delivered.get(ref) != version:
                 yield ref, version
@@ -90,7 +94,7 @@ class _ListMeta(msgspec.Struct, rename="camel", gc=False):
 
 class _Page(msgspec.Struct, gc=False):
     metadata: _ListMeta
-    items: list[_Item] | None  # required: a Status that came with 200 has metadata, too
+    items: list[_Item] | None  # required, because a Status object that came with status 200 also has metadata
 
 
 _PAGES = msgspec.json.Decoder(_Page)

@@ -1,7 +1,7 @@
-"""When the change behind an event happened, as the object records it. The DNS programming latency starts there.
+"""Reads from an object the time when the change behind an event happened. DNS programming latency begins at this time.
 
-The endpoints controller writes the time of the oldest change in a slice to an annotation, to the nanosecond. CoreDNS
-measures from that time, too. A new object has its `creationTimestamp`, in whole seconds.
+The endpoints controller writes the time of the oldest change in a slice to an annotation, in nanoseconds. CoreDNS also
+measures from this time. For a new object, the time is `creationTimestamp`, in whole seconds.
 """
 
 from datetime import datetime
@@ -29,7 +29,7 @@ _OBJECTS = msgspec.json.Decoder(_Object)
 
 
 def change_time(kind: Kind, raw: bytes | msgspec.Raw, *, created: bool) -> ChangeTime | None:
-    """Return when the object's change happened, or None if the object has no readable time. Never raises."""
+    """Return the time of the object's change, or None if the object has no readable time. Never raises an exception."""
     if kind not in (Kind.SERVICE, Kind.ENDPOINT_SLICE):
         return None
     try:

@@ -1,7 +1,7 @@
-"""Whether an API server has a kind: CRDs may be installed, removed, and served in other versions.
+"""Finds out whether an API server has a kind. CRDs may be installed or removed, or served in other versions.
 
-The list of a version's resources is open to every authenticated client, so this needs no right. An answer that isn't
-definite counts as yes: the list of the kind itself shows then what is wrong.
+Every authenticated client can read the list of resources of an API version, so no RBAC rule is needed. An unclear
+answer counts as yes. Then the request that lists the objects of the kind shows the problem.
 """
 
 import msgspec
@@ -12,12 +12,12 @@ NOT_SERVED = "the API server doesn't have it"
 
 
 def path(kind: Kind) -> str:
-    """Return the path of the resources of a kind's version."""
+    """Return the URL path that lists the resources in the API version of a kind."""
     return kind.row.path.rpartition("/")[0]
 
 
 def is_served(kind: Kind, status: int, body: bytes) -> bool:
-    """Return whether an answer shows the kind."""
+    """Return whether the API server has the kind, according to an answer to a request for `path`."""
     if status == 404:
         return False
     try:

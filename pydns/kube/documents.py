@@ -1,8 +1,10 @@
-"""The documents of a manifest file: plain values with their line numbers. Doesn't know the kinds of objects.
+"""Reads the documents of a manifest file as plain values with line numbers. It doesn't know the kinds of objects.
 
-`json_documents` reads a text of JSON objects. `config.yaml_reader` reads all others, by its rules for manifests. Also:
+`json_documents` reads a text of JSON objects. `config.yaml_reader` reads all other texts, by its rules for manifests.
+More rules:
 1. If a key occurs twice in a mapping, the last value counts, as with kubectl. A warning names the key.
-2. Aliases and merge keys work, but the values that they add are limited: `a: &a [*b, *b, …]` ten deep is ten billion.
+2. Aliases and merge keys work, but the number of values that they add is limited. Ten nested levels of
+   `a: &a [*b, *b, …]` can mean ten billion values.
 3. Keys are always text.
 """
 
@@ -19,7 +21,7 @@ Path = tuple[str | int, ...]  # keys and indexes, from a document's root inwards
 
 
 class Document(NamedTuple):
-    """One document of a text. An empty one has the value None."""
+    """One document of a text. An empty document has the value None."""
 
     number: int  # from 1
     value: Any  # None, bool, int, float, str, lists and dicts with text keys
@@ -40,7 +42,7 @@ class Document(NamedTuple):
 
 
 class DocumentMistake(NamedTuple):
-    """A mistake in a text, and its place. Lines and documents count from 1."""
+    """A mistake in a text, with its document and line. Both numbers count from 1."""
 
     document: int
     line: int
@@ -59,7 +61,8 @@ def read(text: str) -> Iterator[Document | DocumentMistake]:
         return
     for document in yaml_reader.compose(text, yaml_reader.MANIFESTS):
         if isinstance(document, yaml_reader.Broken):
-            reason = f"{document.found} is not {document.wanted}".removeprefix("this line ")  # the place names it
+            # `line` already names the line.
+            reason = f"{document.found} is not {document.wanted}".removeprefix("this line ")
             yield DocumentMistake(document.number, document.line, reason)
             continue
         values = _Values(len(text))
@@ -81,8 +84,8 @@ def _json_document(found: JsonValue, number: int) -> Document:
     return Document(number, found.value, found, tuple([DocumentMistake(number, line, reason) for reason in reasons]))
 
 
-_MOST_WARNINGS = 100  # of one document
-_ALIAS_ROOM = 100_000  # values that aliases may add to the written ones
+_MOST_WARNINGS = 100  # the most warnings for one document
+_ALIAS_ROOM = 100_000  # the number of values that aliases may add to the values in the text
 
 
 class _Refused(Exception):
@@ -92,7 +95,7 @@ class _Refused(Exception):
 
 
 class _Values:
-    """Makes the value of one document, within a budget of values."""
+    """Makes the value of one document. A budget limits the number of values."""
 
     def __init__(self, characters: int) -> None:
         self.budget = characters // 2 + _ALIAS_ROOM  # a written value takes two characters or more
@@ -132,7 +135,7 @@ class _Values:
 
 
 def _child(at: Node, step: str | int) -> tuple[Node, int] | None:
-    """Return the child at `step` and its line. In a mapping, that is the line of the key."""
+    """Return the child at `step` and its line. In a mapping, the line of the key is returned."""
     if isinstance(at, node.Mapping):
         for key, value in at.entries:
             if isinstance(key, Scalar) and key.text == step:

@@ -1,8 +1,9 @@
-"""The five events that a source of cluster state sends to the controller. They are those of kube-rs.
+"""The five events that a source of cluster state sends to the controller. kube-rs has the same events.
 
-A source is an API server or a folder of manifests. A full listing of a kind is `Init`, an `InitApply` per object and
-`InitDone`. `Apply` and `Delete` come between listings. Promised: after the last event, the applied objects are the
-source's state. Not promised: an order between kinds or objects, or an event for every state of an object.
+A source is an API server or a folder of manifests. A full listing of a kind consists of `Init`, an `InitApply` for each
+object, and `InitDone`. `Apply` and `Delete` come between listings. Promised: after the last event, the applied objects
+equal the state of the source. Not promised: an order between kinds or objects, or an event for every state of an
+object.
 """
 
 from typing import NamedTuple
@@ -18,7 +19,7 @@ class Init(NamedTuple):
 
 
 class InitApply(NamedTuple):
-    """An object of the listing. If its value is `Skipped`, the object still exists and its last good version stays."""
+    """An object of the listing. If its value is `Skipped`, the object exists, and its last usable version stays."""
 
     observed: Observed
 
@@ -30,10 +31,10 @@ class InitDone(NamedTuple):
 
 
 class ChangeTime(NamedTuple):
-    """When the change behind an event happened."""
+    """The time when the change behind an event happened."""
 
     at: float  # seconds of Unix time
-    by_controller: bool  # True: the endpoints controller wrote `at`; False: `at` is the creation time
+    by_controller: bool  # True: the endpoints controller wrote `at`; False: `at` is the creation time of the object
 
 
 class Apply(NamedTuple):

@@ -1,9 +1,9 @@
-"""JSON text to values that know their lines. Knows no kind of object.
+"""Reads JSON text into values with line numbers. It doesn't know the kinds of objects.
 
-Rules, as kubectl reads JSON:
-1. A text may have several objects, one after another, also with `---` between them.
-2. Of a key that occurs twice the last value counts.
-3. Half of a surrogate pair becomes U+FFFD. Integers of more than 20 digits are floats.
+The rules are the same as in kubectl:
+1. A text may contain several objects, one after another. `---` may separate them.
+2. If a key occurs twice, the last value counts.
+3. Half of a surrogate pair becomes U+FFFD. An integer of more than 20 digits becomes a float.
 """
 
 import json
@@ -34,7 +34,7 @@ class JsonValue(NamedTuple):
 
 
 def read(text: str) -> list[JsonValue] | None:
-    """Return the objects of a text, or None if it is not JSON objects. Empty texts aren't."""
+    """Return the JSON objects of a text. Return None for an empty text, or a text with anything else."""
     doubled: list[str] = []
     decoder = json.JSONDecoder(object_pairs_hook=partial(_mapping, doubled), parse_int=_int, parse_constant=_refuse)
     has_surrogates = _SURROGATE.search(text) is not None
@@ -81,10 +81,10 @@ def _without_halves(value: Any) -> Any:
     return value
 
 
-# Cached, because a list of many faulty objects is searched once for each of them.
+# Cached, because each faulty object in a list searches the list again.
 @lru_cache(maxsize=8)
 def _places(text: str, at: int) -> dict[str | int, tuple[int, int]]:
-    """Return the places of the keys and values of a mapping or list. Of equal keys it is the last one's."""
+    """Return the places of the keys and values of a mapping or list. If a key occurs twice, the last place counts."""
     return {step: (key_at, value_at) for step, key_at, value_at in _children(text, at)}
 
 
@@ -94,7 +94,7 @@ def _newlines(text: str) -> list[int]:
 
 
 def _children(text: str, at: int) -> Iterator[tuple[str | int, int, int]]:
-    """Yield key or index, the place of the key, and the place of the value. For a text that has been read."""
+    """Yield key or index, the place of the key, and the place of the value. `read` must have accepted the text."""
     opening = text[at]
     if opening not in "{[":
         return
@@ -117,7 +117,7 @@ def _end(pattern: re.Pattern[str], text: str, at: int) -> int:
     return match.end() if match else at
 
 
-_MOST_DIGITS = 20  # of an integer of 64 bits, with its sign
+_MOST_DIGITS = 20  # a 64-bit integer with its sign has at most 20 characters
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _BETWEEN_OBJECTS = re.compile(r"(?:[ \t\r\n]|---(?=[ \t\r\n]))*")
 _BLANK = re.compile(r"[ \t\r\n:,]*")

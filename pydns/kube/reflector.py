@@ -1,15 +1,15 @@
-"""The list and watch of one kind as a state machine: it chooses the next request and interprets the answers.
+"""The list and watch of one kind as a state machine. It chooses the next request and interprets the answers.
 
-Knows the list/watch protocol and nothing of sockets, threads, clocks or logs. Requests and log messages (`Notice`) are
-returned as values; `now` and randomness are passed in. `control.apiserver` sends the requests. The figures are those
-of client-go (`tools/cache/reflector.go`), the names of the states those of kube-rs.
+This module knows the list/watch protocol. It doesn't know sockets, threads, clocks or logs. It returns requests and log
+messages (`Notice`) as values. The caller passes in `now` and randomness. `control.apiserver` sends the requests. The
+figures come from client-go (`tools/cache/reflector.go`). The names of the states come from kube-rs.
 
 Rules
 1. Delivered objects stay in force until a new listing is complete. A failure never removes objects.
-2. A growing pause follows every request that brought nothing, so no answer of a server makes a hot loop.
-3. An unusable object never stops the stream. A line that is not an event does: events may be missing, so everything
-   is listed again.
-4. A watch can miss changes silently (lost events, a server restored from a backup). `kube.audit` finds them.
+2. After every request without a result, the reflector waits. The pause grows, so no server can cause a busy loop.
+3. An unusable object never stops the stream. A line that is not an event stops the stream, because events may be
+   missing. Then the reflector lists all objects again.
+4. A watch can miss changes silently (lost events, a server restored from a backup). `kube.audit` finds such changes.
 """
 
 from collections import Counter
@@ -35,10 +35,10 @@ class ListPage(NamedTuple):
 
 
 class Watch(NamedTuple):
-    """Request: the changes since `resource_version`. With `send_initial_events`: all objects, then changes.
+    """Request: the changes since `resource_version`. With `send_initial_events`, the server first sends all objects.
 
     The server should end the watch after `timeout_s`. If nothing arrives for `silence_s`, the connection is dead.
-    During the initial events, a pause of `Figures.answer_s` already means that.
+    During the initial events, the connection already counts as dead after a pause of `Figures.answer_s`.
     """
 
     resource_version: str
@@ -59,8 +59,8 @@ Request = ListPage | Watch | Wait
 class Failure(Enum):
     """How a request ended without an HTTP error status."""
 
-    CLOSED = "eof"  # a watch's body ended as it should
-    CONNECTION = "connection"  # refused, reset, cut in the middle, TLS
+    CLOSED = "eof"  # the body of a watch ended normally
+    CONNECTION = "connection"  # the connection was refused, reset or cut in the middle, or TLS failed
     TIMEOUT = "timeout"
 
 
@@ -72,9 +72,9 @@ class Notice(NamedTuple):
 
 
 class Step(NamedTuple):
-    """The result of an answer. If `over`, the caller drops the rest of the response.
+    """The result of an answer. If `over` is true, the caller drops the rest of the response.
 
-    If `listing`, the events belong to an unfinished listing, and the caller need not deliver them at once.
+    If `listing` is true, the events belong to an unfinished listing. The caller may deliver them later.
     """
 
     events: list[Event]
@@ -84,7 +84,7 @@ class Step(NamedTuple):
 
 
 class Status(NamedTuple):
-    """A reflector at one moment. Times are the caller's `now`, None for never."""
+    """The status of a reflector at one moment. Times are values of the caller's `now`. None means never."""
 
     synced: bool  # at least one complete listing was delivered
     objects: int
@@ -94,31 +94,32 @@ class Status(NamedTuple):
     last_audit: float | None
     last_heard: float | None  # the last proof that the data is current: an event, a listing or an audit
     audits: int
-    repaired: int  # objects that differed in an audit and were corrected by a listing
-    relists: int  # listings after the first
-    errors: dict[str, int]  # by reason: an HTTP status, or eof, connection, timeout, decode
+    repaired: int  # the number of objects that differed in an audit and were then corrected by a listing
+    relists: int  # the number of listings after the first one
+    errors: dict[str, int]  # reason -> number of errors; an HTTP status, or eof, connection, timeout, decode
     problem: str | None  # why the data may not be current, None if no reason is known
     is_served: bool = True  # whether the server has the kind
 
 
 class Figures(NamedTuple):
-    """The numbers. Seconds, except `page_size`."""
+    """The figures of a reflector. All are seconds, except `page_size`."""
 
     page_size: int = 500
-    watch_s: tuple[int, int] = (
-        300,
-        600,
-    )  # the server's time limit, chosen at random so that replicas don't reconnect together
-    watch_margin_s: float = 15  # a server that has not ended the watch this long after its limit is gone
-    answer_s: float = 30  # for an answer to begin, or to continue if more must follow
+    # The range of the time limit that the server gets for a watch. The limit is random, so that replicas don't
+    # reconnect at the same time.
+    watch_s: tuple[int, int] = (300, 600)
+    # If the server has not ended the watch this long after the time limit, the connection counts as dead.
+    watch_margin_s: float = 15
+    answer_s: float = 30  # the longest wait for the start of an answer, or for its next part
     backoff_first_s: float = 0.8
     backoff_last_s: float = 30
     backoff_reset_s: float = 120
-    retry_after_most_s: float = 300  # a limit on Retry-After: a day's pause would mean a day of stale answers
+    retry_after_most_s: float = 300  # limits Retry-After, because answers are stale during the pause
     settled_s: float = 10  # a watch that lasted this long was a success
-    audit_s: float = 300
+    audit_s: float = 300  # the mean time between two audits
     audit_confirm_s: float = 5  # time for late events to arrive
-    discovery_s: tuple[float, float] = (5, 300)  # between looks for a kind that isn't served: the first, the longest
+    # The first and the longest pause between checks for a kind that the server doesn't have.
+    discovery_s: tuple[float, float] = (5, 300)
 
 
 FIGURES = Figures()
@@ -129,14 +130,13 @@ class State(Enum):
 
     EMPTY = "empty"  # there is no listing or watch to resume: the next request begins a listing
     INIT_PAGE = "init page"  # listing by pages: the last one leads to WATCHING
-    INITIAL_WATCH = (
-        "initial watch"  # listing by WatchList: its bookmark leads to WATCHING, any failure to EMPTY, then INIT_PAGE
-    )
+    # Listing by WatchList: its bookmark leads to WATCHING. Any failure leads to EMPTY, and then to INIT_PAGE.
+    INITIAL_WATCH = "initial watch"
     WATCHING = "watching"  # listed: a watch from `resource_version` is open or is the next request; 410 leads to EMPTY
 
 
 class Reflector:
-    """The state machine. Call `next_request`, send the request, report its result; repeat.
+    """The state machine. The caller repeats three steps: call `next_request`, send the request, report its result.
 
     For a page call `on_page`. For a watch call `on_open`, `on_data` for each piece of the body, and `on_failure` when
     it ends. For a status other than 200 call `on_status`. Each returns a `Step`. Not safe for threads.
@@ -158,7 +158,8 @@ class Reflector:
         self._backoff = Backoff(figures, random)
         self._state = State.EMPTY
         self._watch_list = watch_list  # False once the server is known not to support WatchList
-        # EMPTY, INIT_PAGE: WatchList failed, so this listing is by pages. Set in INITIAL_WATCH, reset by WATCHING.
+        # EMPTY, INIT_PAGE: True if WatchList failed. Then this listing is by pages. INITIAL_WATCH sets it to True, and
+        # WATCHING resets it.
         self._by_pages = False
         self._listing: dict[Ref, str] | None = None  # INIT_PAGE, INITIAL_WATCH: the objects of the unfinished listing
         self._late_deletes: set[Ref] = set()  # INITIAL_WATCH only: deleted before the listing was complete
@@ -170,7 +171,8 @@ class Reflector:
         self._opened_at: float | None = None
         self._delivered = False  # INITIAL_WATCH, WATCHING: the open watch sent an event or bookmark
         self._partial: list[bytes] = []  # the start of an incomplete line
-        # INITIAL_WATCH, WATCHING; a state change keeps it: ERROR events in a row. The second one relists.
+        # INITIAL_WATCH, WATCHING: the number of ERROR events in a row. The second one causes a new listing. A change of
+        # the state keeps this number.
         self._fruitless_errors = 0
         self._touched: set[Ref] | None = None  # WATCHING: objects changed since the audit began; None: no audit
         self._repairing: dict[Ref, str | None] = {}  # the differences of the last audit, with the listed versions
@@ -222,7 +224,7 @@ class Reflector:
         return Step(*self._finish_listing(events, page.metadata.resource_version or ""))
 
     def on_open(self, now: float) -> Step:
-        """A watch was answered with 200. Its body follows."""
+        """Process the status 200 of a watch. The body of the watch follows."""
         self._opened_at = now
         self._delivered = False
         self._partial = []
@@ -233,7 +235,7 @@ class Reflector:
         """Process a piece of a watch's body. A piece may begin or end within a line."""
         if self._state not in (State.INITIAL_WATCH, State.WATCHING):
             return Step([], [], over=True)
-        if b"\n" not in data:  # an object of megabytes comes in many pieces
+        if b"\n" not in data:  # an object of several megabytes arrives in many pieces
             self._partial += filter(None, [data])
             return Step([], [], listing=self._state is State.INITIAL_WATCH)
         *lines, rest = b"".join([*self._partial, data]).split(b"\n")
@@ -248,10 +250,10 @@ class Reflector:
         return Step(events, notices, listing=self._state is State.INITIAL_WATCH)
 
     def on_failure(self, failure: Failure, detail: str, now: float) -> Step:
-        """A page or watch ended before its answer was complete. `detail` is for the log."""
+        """Process the failure of a page or watch before its answer was complete. `detail` is for the log."""
         opened_at, self._opened_at = self._opened_at, None
         if self._state is State.EMPTY:
-            return Step([], [], over=True)  # this reflector ended it
+            return Step([], [], over=True)  # the reflector itself ended the request
         if failure is Failure.CLOSED and self._partial:
             failure, detail = Failure.CONNECTION, "a watch was cut in the middle of a line"
         self._partial = []
@@ -259,7 +261,8 @@ class Reflector:
             return self._fail(failure.value, detail, now, pause=failure is not Failure.CLOSED)
         if self._state is State.WATCHING and opened_at is not None:
             lived_s = now - opened_at
-            # A second with an event, or `settled_s` without, bounds the rate of requests. Most last far longer.
+            # A watch is a success if it lasted `settled_s`, or one second with an event. These times limit the rate of
+            # requests. Most watches last far longer.
             if lived_s >= self._figures.settled_s or (self._delivered and lived_s >= 1):
                 if failure is not Failure.CLOSED:
                     self._errors[failure.value] += 1
@@ -269,7 +272,7 @@ class Reflector:
         return self._fail(failure.value, detail, now)
 
     def on_status(self, status: int, body: bytes, retry_after: str | None, now: float) -> Step:
-        """The answer had an HTTP status other than 200. `retry_after` is its Retry-After header."""
+        """Process an answer with an HTTP status other than 200. `retry_after` is its Retry-After header."""
         refusal = _refusal(body)
         seconds = refusal.details.retry_after_s if refusal.details is not None else None
         if retry_after is not None and retry_after.isascii() and retry_after.isdigit():
@@ -284,10 +287,10 @@ class Reflector:
         return Audit(self._kind, self._figures.page_size, self._listings, self._resource_version)
 
     def end_audit(self, audit: Audit, now: float) -> Step:
-        """Compare a finished audit, some seconds after its last page. If it found differences, begin a listing.
+        """Compare a finished audit with the delivered objects. If they differ, begin a new listing.
 
-        Objects that changed during the audit are left to the next one. A difference that remained after the last
-        listing doesn't cause a second listing.
+        Call `end_audit` some seconds after the last page of the audit. The next audit checks the objects that changed
+        during this audit. A difference that remained after the last listing doesn't cause a second listing.
         """
         touched, self._touched = self._touched, None
         if touched is None or audit.listing != self._listings or self._state is not State.WATCHING:
@@ -313,7 +316,7 @@ class Reflector:
         return Step([], [notice], over=True)
 
     def audit_failed(self, reason: str) -> None:
-        """An audit got no answer and is dropped. The next one is due at the usual time."""
+        """Drop an audit that got no answer. The next audit begins at the usual time."""
         self._touched = None
         self._errors[reason] += 1
 
@@ -364,7 +367,7 @@ class Reflector:
             events.extend(self._begin_listing())
             listing = self._listing = self._listing if self._listing is not None else {}
             if event.type == "DELETED":
-                # A listing has no event for a deletion, and may already contain the object.
+                # There is no event for a deletion within a listing, and the listing may already contain the object.
                 listing.pop(ref, None)
                 self._late_deletes.add(ref)
             else:
@@ -395,11 +398,14 @@ class Reflector:
             notices.extend(finished)
 
     def _on_error(self, refusal: "_Refusal", now: float) -> Step:
-        """An ERROR event ends a watch that began with 200. "Resource version too old" is sent this way."""
+        """Process an ERROR event, which ends a watch that began with status 200.
+
+        For example, the server sends "resource version too old" this way.
+        """
         seconds = refusal.details.retry_after_s if refusal.details is not None else None
         if self._state is State.INITIAL_WATCH:
             self._watch_list = False  # a storage without WatchList support always answers with ERROR
-        # Twice at one version: old servers send code 500, not 410, for a compacted version.
+        # Relist after two errors at the same version: old servers send code 500 instead of 410 for a compacted version.
         self._fruitless_errors += 1
         return self._refused(refusal.code or 500, refusal, seconds, now, relist=self._fruitless_errors > 1)
 
@@ -407,7 +413,7 @@ class Reflector:
         self, status: int, refusal: "_Refusal", retry_after_s: int | None, now: float, *, relist: bool = False
     ) -> Step:
         text = f"{status} {refusal.reason or _phrase(status)}: {refusal.message or 'no message'}"
-        # The server rejects the version, the continue token or WatchList. Waiting would not help.
+        # True: the server rejects the version, the continue token or WatchList. Waiting would not help.
         hopeless = 400 <= status < 500 and status not in _PASSING
         pause = True
         if self._state is State.INITIAL_WATCH:
@@ -427,7 +433,7 @@ class Reflector:
     ) -> Step:
         """Count a failure, set the pause, and return a notice if the reason is new.
 
-        A failed listing by WatchList begins again by pages."""
+        After a failed WatchList, the next listing is by pages."""
         self._opened_at = None
         event = {State.WATCHING: "watch failed", State.INITIAL_WATCH: "WatchList failed"}.get(
             self._state, "list failed"
@@ -443,8 +449,8 @@ class Reflector:
         self._errors[reason] += 1
         news = self._problem is None or self._problem[0] != reason
         if news and event == "watch expired":
-            # A restarted API server knows no version of a kind without changes. After a long absence, the old backoff
-            # would leave a working server without a request for another half minute.
+            # A restarted API server doesn't know the version of a kind without changes. After a long outage, the pause
+            # has grown. Without this restart, the reflector would wait half a minute although the server works.
             self._backoff.restart(now)
         if pause:
             asked_s = min(retry_after_s or 0, self._figures.retry_after_most_s)
@@ -502,17 +508,21 @@ class Backoff:
             self._base_s = self._figures.backoff_first_s
         delay_s = self._base_s * self._random.uniform(1, 2)
         self._base_s = min(self._base_s * 2, self._figures.backoff_last_s / 2)
-        self._last = now + delay_s  # quiet is counted from when the next try may begin
+        self._last = now + delay_s  # the quiet time is counted from the moment when the next try may begin
         return delay_s
 
     def restart(self, now: float) -> None:
-        """Begin small again, for a server that is back. Seldom, for it may come back again and again."""
+        """Reset the pause to its first value, because the server is back.
+
+        This happens at most once per `backoff_reset_s`, because a server may fail and come back again and again.
+        """
         if now - self._restarted > self._figures.backoff_reset_s:
             self._restarted = now
             self._base_s = self._figures.backoff_first_s
 
 
-# Refusals that pass, at this or another server: the same request is made again. Other 4xx are about the request.
+# These refusals are temporary, so the same request may succeed later or at another server. Other 4xx statuses mean that
+# the request itself is wrong.
 _PASSING = frozenset({401, 403, 408, 425, 429})
 
 

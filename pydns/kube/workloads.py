@@ -1,20 +1,22 @@
-"""Turns manifests into a cluster's objects, completed as the API server and the controllers would complete them.
+"""Turns manifests into the objects of a cluster, as the API server and the controllers would complete them.
 
-Knows what the control plane does with Services, Pods, EndpointSlices, legacy Endpoints and Namespaces; knows no files.
-`read` checks one document on its own. `build` makes the cluster from all valid objects, and can't fail. Rules:
+This module knows what the control plane does with Services, Pods, EndpointSlices, legacy Endpoints and Namespaces. It
+doesn't know files. `read` checks one document on its own. `build` makes the cluster from all valid objects, and can't
+fail. Rules:
 
 1. A Service without a ClusterIP gets one (`cluster_ips`), for each of its families. Headless and ExternalName
    Services get none.
 2. A Service with a selector gets the EndpointSlices that the EndpointSlice controller would make from the Pods.
-3. A Service without a selector gets slices made from its Endpoints, as by the EndpointSliceMirroring controller.
-   Endpoints without such a Service of their name have no effect. A slice may have any size: splitting it at 100
-   endpoints would change no record.
-4. EndpointSlices are used unchanged, with one exception. A dump of a cluster contains slices that the two controllers
-   wrote. Slices that rules 2 and 3 make for the same Service replace those, as in a cluster.
+3. A Service without a selector gets slices made from the Endpoints with the same name. The EndpointSliceMirroring
+   controller does the same. Endpoints without such a Service have no effect. A slice may have any size, because
+   splitting it at 100 endpoints would change no record.
+4. EndpointSlices in manifests are used unchanged, with one exception. A dump of a cluster contains slices that the two
+   controllers wrote. If rule 2 or 3 makes slices for the same Service, the new slices replace these written slices.
 5. The namespace of every object exists, even if it has no manifest. An object without a namespace is in `default`.
 6. If an object occurs twice, the last one counts, as with `kubectl apply -f DIR`.
-7. A Pod without conditions is ready if its phase is Running or missing, because a Pod written by hand has neither.
-8. Null, empty and missing fields get the API server's defaults, if records depend on them.
+7. A Pod without conditions is ready if its phase is Running or missing. A Pod written by hand has no conditions and no
+   phase.
+8. Null, empty and missing fields get the API server's defaults, if records depend on these fields.
 """
 
 import re
@@ -41,12 +43,12 @@ class Manifest(NamedTuple):
     namespace: str  # empty for a Namespace
     name: str
     labels: Mapping[str, str]
-    source: dict[str, Any]  # as written, but with its namespace and without a resourceVersion
+    source: dict[str, Any]  # the object as written, with its namespace added and its resourceVersion removed
     read: Any  # the fields that the rules need: _Service, _Pod, _Endpoints, or _Object
 
 
 class Fault(NamedTuple):
-    """A mistake in an object, and its place in the document."""
+    """A mistake in an object, and the path of the mistake in the document."""
 
     path: Path
     reason: str
@@ -59,9 +61,9 @@ class Ignored(NamedTuple):
 
 
 def read(document: Any, kinds: Collection[Kind] = RECORD_KINDS) -> Iterator[Manifest | Fault | Ignored]:
-    """Yield the objects of one document: one, those of a List, or none if the document is empty.
+    """Yield the objects of one document. A List yields all its items. An empty document yields nothing.
 
-    Of the kinds that only external zones need, those in `kinds` are read.
+    A kind that only external zones need is read only if `kinds` contains it.
     Only the fields that rules or records need are checked. Objects of other kinds, such as Deployment, aren't checked
     at all. Each faulty object gives one fault.
     """
@@ -74,9 +76,10 @@ _T = TypeVar("_T")
 
 
 class Memory:
-    """The results of the last `build`. The next one reuses them for unchanged manifests.
+    """The results of the last `build`. The next `build` reuses the results for unchanged manifests.
 
-    Unchanged means identical, not equal. Keys contain ids of objects. An id stays valid: its object is kept here.
+    A manifest is unchanged if it is the same Python object. Keys contain ids of objects. The memory keeps these
+    objects, so their ids stay valid.
     """
 
     def __init__(self) -> None:
@@ -102,9 +105,9 @@ def build(
 ) -> dict[Ref, Observed]:
     """Return every object of the cluster that `manifests` describe. The last manifest of an object counts.
 
-    `labels` selects Services, EndpointSlices and Pods as an API server does: derived slices have the labels of their
-    Service, mirrored ones those of their Endpoints. Which Pods are endpoints of a Service doesn't depend on
-    `labels`. Calls with the same `memory` must have the same `options`.
+    `labels` selects Services, EndpointSlices and Pods, as an API server does. Slices that are made from Pods have the
+    labels of their Service. Slices that are made from Endpoints have the labels of these Endpoints. `labels` doesn't
+    change which Pods are endpoints of a Service. Calls with the same `memory` must have the same `options`.
     """
     memory = memory or Memory()
     memory.begin()
@@ -167,7 +170,8 @@ def _with_ips(service: dict[str, Any], ips: list[str]) -> dict[str, Any]:
 def _derived_slices(
     of_kind: dict[str, list[Manifest]], known: dict[tuple[str, str, str], Manifest], memory: Memory
 ) -> Iterator[dict[str, Any]]:
-    labelled: dict[tuple[str, str, str], list[Manifest]] = {}  # an index: no Service is compared with every Pod
+    # (namespace, label key, label value) -> Pods; with this index, no Service is compared with every Pod.
+    labelled: dict[tuple[str, str, str], list[Manifest]] = {}
     for pod in of_kind["Pod"]:
         for key, value in pod.labels.items():
             labelled.setdefault((pod.namespace, key, value), []).append(pod)
@@ -258,7 +262,7 @@ class _Port(NamedTuple):
 def _slice(
     owner: Manifest, controller: str, family: str, ports: tuple[_Port, ...], endpoints: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    # The name depends on the ports, not on Pods: a Pod that starts or ends changes the slice and doesn't replace it.
+    # The name depends on the ports, not on Pods. So a Pod that starts or ends changes the slice, but keeps its name.
     suffix = blake2b(repr(ports).encode(), digest_size=3).hexdigest()
     return {
         "metadata": {
@@ -284,7 +288,7 @@ def _family(address: str) -> str:
     return "IPv6" if ":" in address else "IPv4"
 
 
-# The fields that the rules need. Those that records need are in `objects`.
+# These structs contain the fields that the rules need. The structs in `objects` contain the fields for records.
 
 
 class _Meta(msgspec.Struct, rename="camel"):
@@ -328,9 +332,9 @@ class _ServiceSpec(msgspec.Struct, rename="camel"):
 
     @property
     def families(self) -> list[str]:
-        """Return the families in `ipFamilies` and those of the addresses, or IPv4 if there are none.
+        """Return the families in `ipFamilies` and the families of the addresses. The default is IPv4.
 
-        A dual-stack policy adds the missing ones.
+        A dual-stack policy adds the missing families.
         """
         asked = list(dict.fromkeys([*(self.ip_families or ()), *map(_family, self.addresses)])) or ["IPv4"]
         if self.ip_family_policy in ("PreferDualStack", "RequireDualStack"):
@@ -362,9 +366,9 @@ class _PodSpec(msgspec.Struct, rename="camel"):
 
     @property
     def named_ports(self) -> dict[tuple[str, str], int]:
-        """Return port numbers by name and protocol. The first port of a name counts.
+        """Return a mapping from port name and protocol to port number. The first port with a name counts.
 
-        Of init containers, only sidecars count.
+        Ports of init containers only count if the init container is a sidecar.
         """
         sidecars = [each for each in self.init_containers or () if each.restart_policy == "Always"]
         ports = [port for each in [*(self.containers or ()), *sidecars] for port in each.ports or ()]
@@ -440,7 +444,7 @@ _READ: dict[str, tuple[str, type[Any]]] = {
     "Service": ("v1", _Service),
 }
 _CLUSTER_WIDE = frozenset(kind.value for kind in _KINDS if not kind.row.is_namespaced)
-# Kinds whose objects are used unchanged.
+# The kinds whose objects are used unchanged.
 _AS_WRITTEN = [kind for kind in _KINDS if kind not in (Kind.NAMESPACE, Kind.SERVICE, Kind.ENDPOINT_SLICE)]
 _FAMILIES = ("IPv4", "IPv6")
 _POLICIES = (None, "SingleStack", "PreferDualStack", "RequireDualStack")
@@ -462,12 +466,12 @@ def _read(
         if not isinstance(items, list):
             yield Fault((*path, "items"), f"{kind}: items is {_describe(items)}, wanted a list")
             return
-        # Items of a ServiceList from the API have no kind and version. kubectl adds them.
+        # In a ServiceList from the API, items have no kind and no apiVersion. kubectl adds both.
         inherited = {} if kind == "List" else {"kind": kind.removesuffix("List"), "apiVersion": api_version}
         for index, item in enumerate(items):
             yield from _read(item, (*path, "items", index), inherited, unread)
     elif kind not in _READ or kind in unread or _group(api_version) not in ("", _group(_READ[kind][0])):
-        yield Ignored(kind)  # not a kind of ours, or the same name in a different group, such as Knative's Service
+        yield Ignored(kind)  # pydns doesn't read the kind, or it is in another API group, such as Knative's Service
     else:
         yield _check(document, kind, path)
 
@@ -495,7 +499,7 @@ def _check(document: dict[str, Any], kind: str, path: Path) -> Manifest | Fault 
     labels = made.metadata.labels or {}
     manifest = Manifest(kind, namespace, made.metadata.name, labels, document, made)
     if kind == "EndpointSlice" and document.get("addressType") == "FQDN":
-        return Ignored(kind)  # valid, but it gives no records
+        return Ignored(kind)  # such a slice is valid, but has no records
     if kind == "Endpoints" and not name.is_kubernetes_label(manifest.name):
         return Ignored(kind)  # a lock such as k8s.io-minikube-hostpath: no Service can have such a name
     for where, reason in _faults(manifest):
@@ -504,9 +508,9 @@ def _check(document: dict[str, Any], kind: str, path: Path) -> Manifest | Fault 
 
 
 def _with_defaults(document: dict[str, Any], kind: str) -> dict[str, Any]:
-    """Return an object as the API server completes it: name, namespace, and defaults for null or empty fields.
+    """Return an object with the name, the namespace and the defaults that the API server would fill in.
 
-    Values of a wrong type are kept, and `_check` reports them.
+    Defaults replace null or empty fields. Values of a wrong type are kept, and `_check` reports them.
     """
     metadata = document.get("metadata")
     if isinstance(metadata, dict):
@@ -515,7 +519,7 @@ def _with_defaults(document: dict[str, Any], kind: str) -> dict[str, Any]:
             kept["namespace"] = kept.get("namespace") or "default"
         prefix = kept.get("generateName")
         if not kept.get("name") and isinstance(prefix, str) and prefix:
-            # The API server's suffix is random. This one is the same after a restart.
+            # The API server adds a random suffix. This suffix is a hash, so the name is the same after a restart.
             kept["name"] = prefix[: _LONGEST_NAME - _SUFFIX] + _digest(document)
         document = {**document, "metadata": kept}
     for path in _TEXTS_BY_KEY:
@@ -527,7 +531,7 @@ def _with_defaults(document: dict[str, Any], kind: str) -> dict[str, Any]:
 def _digest(document: dict[str, Any]) -> str:
     try:
         text = repr(document)
-    except RecursionError:  # the reader accepts this depth, repr doesn't
+    except RecursionError:  # repr() fails for nested values of a depth that the reader accepts
         text = ""
     return blake2b(text.encode("utf-8", "replace"), digest_size=3).hexdigest()[:_SUFFIX]
 
@@ -538,7 +542,10 @@ _PORTS = {"Service": ("spec", "ports"), "EndpointSlice": ("ports",)}
 
 
 def _replaced(value: Any, path: tuple[str, ...], make: Callable[[Any], Any]) -> Any:
-    """Return a copy with a changed value at `path`. If nothing is at `path`, return the value unchanged."""
+    """Return a copy in which `make` has changed the value at `path`.
+
+    If there is no value at `path`, return `value` itself.
+    """
     if not path or not isinstance(value, dict) or not value.get(path[0]):
         return value
     found = value[path[0]]
@@ -560,7 +567,7 @@ def _without_empty_protocols(ports: Any) -> Any:
 
 
 def _faults(manifest: Manifest) -> Iterator[tuple[Path, str]]:
-    """Yield the faults that the API server refuses and `build` can't handle."""
+    """Yield the mistakes for which the API server rejects an object, and which `build` can't handle."""
     made = manifest.read
     if isinstance(made, _Service):
         for index, family in enumerate(made.spec.ip_families or ()):
@@ -603,7 +610,7 @@ _TYPES = {"int": "a number", "str": "a string", "bool": "true or false", "array"
 
 
 def _explain(document: Any, reason: str) -> tuple[Path, str]:
-    """Return the path in msgspec's message, and the reason as what was found and what was wanted."""
+    """Return the path in a message of msgspec, and a reason that names the found value and the wanted type."""
     at = _AT.fullmatch(reason)
     if at is None:
         return (), reason
@@ -615,7 +622,8 @@ def _explain(document: Any, reason: str) -> tuple[Path, str]:
     found = document
     for step in path:
         found = found[step]
-    if where.endswith("[...]"):  # msgspec doesn't name the key; all mappings that are read have text values
+    # msgspec doesn't name the key; every mapping in the structs has text values, so search for another value.
+    if where.endswith("[...]"):
         key, found = next((key, value) for key, value in found.items() if not isinstance(value, str))
         path, where = (*path, key), where.replace("[...]", f"[{key!r}]")
     wanted = [_TYPES.get(each, each) for each in mismatch["wanted"].split(" | ") if each != "null"]
