@@ -23,7 +23,7 @@ Path = tuple[str | int, ...]  # keys and indexes, from a document's root inwards
 class Document(NamedTuple):
     """One document of a text. An empty document has the value None."""
 
-    number: int  # from 1
+    number: int  # counts from 1
     value: Any  # None, bool, int, float, str, lists and dicts with text keys
     source: Node | JsonValue  # the parsed text behind `value`; `line_of` reads it
     warnings: "tuple[DocumentMistake, ...]" = ()
@@ -52,8 +52,8 @@ class DocumentMistake(NamedTuple):
 def read(text: str) -> Iterator[Document | DocumentMistake]:
     """Yield the documents of a text in YAML or JSON.
 
-    A document that breaks a rule yields a mistake instead. After a syntax error the rest is not read, because the
-    start of the next document is unknown.
+    A document that breaks a rule yields a mistake instead. After a syntax error, the rest of the text is not read,
+    because the start of the next document is unknown.
     """
     objects = json_documents.read(text)
     if objects is not None:

@@ -34,7 +34,7 @@ class JsonValue(NamedTuple):
 
 
 def read(text: str) -> list[JsonValue] | None:
-    """Return the JSON objects of a text. Return None for an empty text, or a text with anything else."""
+    """Return the JSON objects of a text. Return None if the text is empty or contains anything else."""
     doubled: list[str] = []
     decoder = json.JSONDecoder(object_pairs_hook=partial(_mapping, doubled), parse_int=_int, parse_constant=_refuse)
     has_surrogates = _SURROGATE.search(text) is not None

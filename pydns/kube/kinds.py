@@ -27,7 +27,10 @@ from pydns.kube.producers.services import Services
 
 
 class Decoder(NamedTuple):
-    """A struct for the JSON of an object, and a function that turns the struct into a value of `pydns.kube.objects`."""
+    """A struct for the JSON of an object, and a function that turns the struct into an `Object`.
+
+    `pydns.kube.objects` contains examples.
+    """
 
     raw: type[msgspec.Struct]
     read: Callable[[Any, Options], Object]  # raises ValueError with a reason if DNS can't use the object

@@ -67,7 +67,7 @@ class Service(NamedTuple):
     name: str
     cluster_ips: tuple[bytes, ...]  # 4 or 16 octets each; empty if headless or ExternalName
     headless: bool
-    external_name: bytes | None  # wire form, case kept
+    external_name: bytes | None  # wire form; the case of letters is kept
     ports: tuple[Port, ...]  # the first `MAX_PORTS`
     left_out: int = 0  # the number of ports that are not in `ports`
     exposure: "ServiceExposure | None" = None  # None if there are no external zones, or the Service asks to be ignored
@@ -139,7 +139,7 @@ Object = tuple[Any, ...]  # each kind has its own NamedTuple, for example `Servi
 
 
 class Observed(NamedTuple):
-    """The observed state of one object. `value` holds what DNS needs; equal values mean equal records."""
+    """The observed state of one object. `value` holds the parts that DNS needs. Equal values give equal records."""
 
     ref: Ref
     resource_version: str  # empty if the source has no resource versions

@@ -101,20 +101,23 @@ MakeProducer = Callable[[ZoneOptions], Producer]
 
 
 class Plain:
-    """Defaults for producers without reverse names, without large states, and whose names all have records."""
+    """Defaults for simple producers.
+
+    They have no reverse names and no large states, and all their names have records.
+    """
 
     def names(self, state: State) -> Mapping[bytes, bytes]:
-        """Return nothing: all names have records."""
+        """Return nothing, because all names have records."""
         return {}
 
     def pointers(self, state: State) -> Iterator[tuple[bytes, bytes]]:
-        """Yield nothing."""
+        """Yield nothing, because there are no reverse names."""
         yield from ()
 
     def addresses(self, state: State) -> Iterable[bytes]:
-        """Return nothing."""
+        """Return nothing, because there are no reverse names."""
         return ()
 
     def size(self, state: State) -> int:
-        """Return 1."""
+        """Return 1, the size of a small state."""
         return 1

@@ -57,7 +57,7 @@ Request = ListPage | Watch | Wait
 
 
 class Failure(Enum):
-    """How a request ended without an HTTP error status."""
+    """The ways in which a request can end without an HTTP error status."""
 
     CLOSED = "eof"  # the body of a watch ended normally
     CONNECTION = "connection"  # the connection was refused, reset or cut in the middle, or TLS failed
@@ -65,7 +65,7 @@ class Failure(Enum):
 
 
 class Notice(NamedTuple):
-    """Something to log: an event and its fields."""
+    """A log message: an event and its fields."""
 
     event: str
     fields: dict[str, str | int | float]
@@ -129,7 +129,7 @@ class State(Enum):
     """The state of a reflector. The comments give the transitions."""
 
     EMPTY = "empty"  # there is no listing or watch to resume: the next request begins a listing
-    INIT_PAGE = "init page"  # listing by pages: the last one leads to WATCHING
+    INIT_PAGE = "init page"  # listing by pages: the last page leads to WATCHING
     # Listing by WatchList: its bookmark leads to WATCHING. Any failure leads to EMPTY, and then to INIT_PAGE.
     INITIAL_WATCH = "initial watch"
     WATCHING = "watching"  # listed: a watch from `resource_version` is open or is the next request; 410 leads to EMPTY
@@ -138,8 +138,9 @@ class State(Enum):
 class Reflector:
     """The state machine. The caller repeats three steps: call `next_request`, send the request, report its result.
 
-    For a page call `on_page`. For a watch call `on_open`, `on_data` for each piece of the body, and `on_failure` when
-    it ends. For a status other than 200 call `on_status`. Each returns a `Step`. Not safe for threads.
+    For a page, the caller calls `on_page`. For a watch, it calls `on_open`, then `on_data` for each piece of the body,
+    and `on_failure` at the end. For a status other than 200, it calls `on_status`. Each of these methods returns a
+    `Step`. Not safe for threads.
     """
 
     def __init__(
@@ -162,7 +163,7 @@ class Reflector:
         # WATCHING resets it.
         self._by_pages = False
         self._listing: dict[Ref, str] | None = None  # INIT_PAGE, INITIAL_WATCH: the objects of the unfinished listing
-        self._late_deletes: set[Ref] = set()  # INITIAL_WATCH only: deleted before the listing was complete
+        self._late_deletes: set[Ref] = set()  # INITIAL_WATCH: objects that were deleted before the listing was complete
         self._continue = ""
         self._versions: dict[Ref, str] = {}  # existing objects that were delivered
         self._resource_version = ""
@@ -217,7 +218,7 @@ class Reflector:
         self._continue = page.metadata.continue_ or ""
         if self._continue:
             return Step(events, [], listing=True)
-        if page.metadata.resource_version in (None, "", "0"):  # a watch from 0 would be a WatchList
+        if page.metadata.resource_version in (None, "", "0"):  # a watch from version 0 would also send all objects
             text = "a list has no resourceVersion to watch from"
             return self._fail("decode", text, now, relist=True)._replace(events=events)
         self._last_heard = now
@@ -351,7 +352,7 @@ class Reflector:
                 self._last_event = now
             else:
                 raise msgspec.ValidationError(f"type {event.type!r} is unknown")
-        except msgspec.DecodeError as error:  # ValidationError too
+        except msgspec.DecodeError as error:  # ValidationError is a subclass
             text = f"a watch sent an invalid event: {error}; {_excerpt(line)}"
             return self._fail("decode", text, now, relist=True)
         self._delivered = True
@@ -404,7 +405,7 @@ class Reflector:
         """
         seconds = refusal.details.retry_after_s if refusal.details is not None else None
         if self._state is State.INITIAL_WATCH:
-            self._watch_list = False  # a storage without WatchList support always answers with ERROR
+            self._watch_list = False  # a server whose storage doesn't support WatchList always answers with ERROR
         # Relist after two errors at the same version: old servers send code 500 instead of 410 for a compacted version.
         self._fruitless_errors += 1
         return self._refused(refusal.code or 500, refusal, seconds, now, relist=self._fruitless_errors > 1)
@@ -493,7 +494,10 @@ class Reflector:
 
 
 class Backoff:
-    """The pause after a failure: random, from one to two times a base that doubles each time."""
+    """The pause after a failure. It is a random time between the base and twice the base.
+
+    The base doubles after each failure.
+    """
 
     def __init__(self, figures: Figures, random: Random) -> None:
         self._figures = figures
@@ -533,7 +537,7 @@ class _ListMeta(msgspec.Struct, rename="camel", gc=False):
 
 class _Page(msgspec.Struct, gc=False):
     metadata: _ListMeta
-    items: list[msgspec.Raw] | None  # required: a Status that came with 200 has metadata, too
+    items: list[msgspec.Raw] | None  # required, because a Status object that came with status 200 also has metadata
 
 
 class _Event(msgspec.Struct, gc=False):
@@ -584,5 +588,5 @@ _STATUSES: frozenset[Any] = frozenset(HTTPStatus)
 
 
 def _excerpt(body: bytes) -> str:
-    """Return the start of a body for a message: enough to see a proxy's HTML page in it."""
+    """Return the start of a body for a message. It is long enough to recognize the HTML page of a proxy."""
     return repr(" ".join(body[:80].decode("utf-8", "replace").split()))

@@ -25,7 +25,7 @@ from pydns.kube.objects import Endpoint, EndpointSlice, Port, Service
 _Item = TypeVar("_Item", bound=Hashable)
 
 VERSION = b"1.1.0"
-_VERSION_TTL_S = 28800  # section 2.2
+_VERSION_TTL_S = 28800  # the TTL in section 2.2
 _SRV_PRIORITY = 0
 
 # Limits for the records of one Service, in octets. The number of endpoints times the number of ports has no other
@@ -110,7 +110,7 @@ def pointer_rrset(schema: Schema, address: bytes, targets: Iterable[bytes]) -> R
         return RRset(name.reverse_name(address), PTR, schema.ttl_s, found)
     found = tuple(sorted(found))
     found = tuple([each for each in found if name.is_at_or_below(each, schema.domain)]) or found[:1]
-    above = len(name.labels_of(schema.domain)) + 3  # SVC.NS.svc, and endpoints have one label more
+    above = len(name.labels_of(schema.domain)) + 3  # SVC.NS.svc has three labels; the name of an endpoint has four
     found = tuple([each for each in found if len(name.labels_of(each)) == above]) or found
     ends = accumulate([_RECORD + len(each) for each in found])
     kept = 1 + sum([end < _MESSAGE for end in ends])

@@ -4,8 +4,8 @@ This module knows what the control plane does with Services, Pods, EndpointSlice
 doesn't know files. `read` checks one document on its own. `build` makes the cluster from all valid objects, and can't
 fail. Rules:
 
-1. A Service without a ClusterIP gets one (`cluster_ips`), for each of its families. Headless and ExternalName
-   Services get none.
+1. A Service without a ClusterIP gets a ClusterIP for each of its IP families (`cluster_ips`). Headless and
+   ExternalName Services get no ClusterIP.
 2. A Service with a selector gets the EndpointSlices that the EndpointSlice controller would make from the Pods.
 3. A Service without a selector gets slices made from the Endpoints with the same name. The EndpointSliceMirroring
    controller does the same. Endpoints without such a Service have no effect. A slice may have any size, because
@@ -55,7 +55,7 @@ class Fault(NamedTuple):
 
 
 class Ignored(NamedTuple):
-    """An object that DNS doesn't depend on."""
+    """An object that doesn't affect DNS."""
 
     kind: str
 
@@ -91,7 +91,10 @@ class Memory:
         self._before, self._now = self._now, {}
 
     def recall(self, key: tuple[object, ...], parts: object, make: Callable[[], _T]) -> _T:
-        """Return the stored result for `key`, or make it. `parts` holds the objects whose ids are in the key."""
+        """Return the stored result for `key`. If there is none, call `make` and store its result.
+
+        `parts` holds the objects whose ids are in the key.
+        """
         found = self._now[key] = self._before.get(key) or (parts, make())
         made: _T = found[1]
         return made
@@ -262,7 +265,7 @@ class _Port(NamedTuple):
 def _slice(
     owner: Manifest, controller: str, family: str, ports: tuple[_Port, ...], endpoints: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    # The name depends on the ports, not on Pods. So a Pod that starts or ends changes the slice, but keeps its name.
+    # The name depends on the ports, not on Pods. So if a Pod starts or ends, the slice keeps its name.
     suffix = blake2b(repr(ports).encode(), digest_size=3).hexdigest()
     return {
         "metadata": {
@@ -536,7 +539,7 @@ def _digest(document: dict[str, Any]) -> str:
     return blake2b(text.encode("utf-8", "replace"), digest_size=3).hexdigest()[:_SUFFIX]
 
 
-_LONGEST_NAME, _SUFFIX = 63, 5  # of a generated name
+_LONGEST_NAME, _SUFFIX = 63, 5  # the longest generated name, and the length of its suffix
 _TEXTS_BY_KEY = (("metadata", "labels"), ("metadata", "annotations"), ("spec", "selector"))
 _PORTS = {"Service": ("spec", "ports"), "EndpointSlice": ("ports",)}
 

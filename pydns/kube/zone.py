@@ -7,7 +7,7 @@ compiles these states again.
 
 A flush can be divided. The zone compares small states first. It compares a large state piece by piece, over several
 flushes. So a small change doesn't wait for the large Service of another tenant. The price: the records of a large
-Service don't change all at once.
+Service don't all change in the same commit.
 """
 
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
@@ -41,7 +41,8 @@ _LARGE = 200  # a key is large if its old and its new state together have this s
 _PIECE, _PIECE_OCTETS = 200, 1 << 17
 _DEADLINE = 1000  # a large key is due after size / _DEADLINE seconds; the key that is due first is compared first
 _FIRST = 200_000  # `contents` yields large states up to this total size, which takes a few seconds
-# After a comparison of a large state, the next one waits `_PAUSE` times as long as the comparison took.
+# After a comparison of a large key, the same key isn't compared again for a pause. The pause is `_PAUSE` times as long
+# as the comparison took.
 _PAUSE, _MAX_PAUSE_S = 9, 5.0
 
 
@@ -65,7 +66,7 @@ class Zone:
     def __init__(self, options: ZoneOptions, store: Store | None = None, near_store: Store | None = None) -> None:
         self._store = Store() if store is None else store
         self._near_store = Store() if near_store is None else near_store
-        # Services in this DNS server's own namespace, even if that namespace isn't served.
+        # The Services in this DNS server's own namespace, even if that namespace isn't served.
         self._near = Services(options)
         self._options = options
         self._schema = options.schema
@@ -92,7 +93,7 @@ class Zone:
         self._rest = Changes({}, {})  # changes for the next flush, from a comparison that was finished before it
         self._cut: dict[ServiceKey, Cut] = {}  # Service -> its missing parts, without reverse names
         self._cut_pointers: dict[bytes, None] = {}  # addresses that have more names than the answer contains
-        self._all_cut: dict[Ref, Cut] | None = None  # the result of `cut`: _cut and _cut_pointers; None: not computed
+        self._all_cut: dict[Ref, Cut] | None = None  # the last result of the property `cut`; None: not computed
         self._pointing: dict[bytes, tuple[_Pointing, ...]] = {}  # address -> published states that give it a name
         self._service_addresses: tuple[bytes, ...] = ()
         self._named_by: list[Service] | None = None  # the Services from which `_infrastructure` was made
@@ -284,7 +285,7 @@ class Zone:
 
     @property
     def resource_version(self) -> int:
-        """Return the highest resourceVersion seen; 0 if the source has none."""
+        """Return the highest resourceVersion of all events, or 0 if the source has no resource versions."""
         return self._store.resource_version
 
     def count(self, kind: Kind) -> int:
@@ -413,7 +414,7 @@ class Zone:
         Deletions come last, so a record that is in both states is never deleted in between.
         """
         part, key = each
-        # Question -> hash of the answer; two copies of a large state would take too much memory.
+        # Question -> hash of the answer. Two copies of a large state would take too much memory.
         answers: dict[bytes, int] = {}
         names: dict[bytes, bytes] = {}
         for piece in part.compile(before, []):
@@ -504,7 +505,7 @@ class Zone:
             if names is None:
                 state = each.part.published[each.key]
                 names = known[each] = each.part.pointers(state)
-                # cached: other states with this address change more often than the large one.
+                # These names are cached, because other states with this address change more often than the large state.
                 if each.part.size(state) >= _LARGE:
                     each.part.pointed[each.key] = names
             targets += names[address]

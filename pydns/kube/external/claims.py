@@ -34,7 +34,7 @@ class Rank(IntEnum):
 
 
 class Claimant(NamedTuple):
-    """The object that claims names. The fields are in this order so that sorting puts the winner first."""
+    """The object that claims names. If several claimants are sorted, the winner is the first one."""
 
     rank: Rank
     created: str  # creation time in RFC 3339, or empty
@@ -81,7 +81,7 @@ def decide(owner: bytes, claims: Mapping[Claimant, Claim], *, is_apex: bool = Fa
     pointers: dict[bytes, None] = {}
     winners: list[Claimant] = []
     losers: list[tuple[Claimant, Claimant]] = []  # pairs of a loser and its winner
-    decided: dict[object, Claimant] = {}  # group of types -> the claimant that won the group with a lower rank
+    decided: dict[object, Claimant] = {}  # group of types -> the claimant of a lower rank that won the group
     for _, of_rank in groupby(sorted(claims), lambda each: each.rank):
         first, *others = of_rank
         taken: dict[object, Claimant] = {}
@@ -122,7 +122,7 @@ def _group(rtype: int) -> object:
 
 
 def _without_alias(found: dict[int, dict[bytes, None]], *, is_apex: bool) -> list[str]:
-    """Apply rule 3 to `found`. Return a line of the explanation for each CNAME that is left out."""
+    """Apply rule 3 to `found`. For each CNAME that is left out, return a line of the explanation."""
     aliases = sorted(found.get(CNAME, ()))
     if not aliases:
         return []

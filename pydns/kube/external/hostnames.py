@@ -65,7 +65,7 @@ def hostname(text: str) -> bytes | None:
         return None
     try:
         return name.from_text(lowered)
-    except name.BadName:  # too long
+    except name.BadName:  # the name or a label is too long
         return None
 
 

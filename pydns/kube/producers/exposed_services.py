@@ -7,8 +7,8 @@ requests, not results. Rules:
 
 1. If a Service has the annotation `target`, the name gets the addresses in `target`. Otherwise the name gets the
    addresses in `externalIPs` and the addresses of the load balancer. If the annotation `resolve-endpoints` is `true`,
-   the name gets the addresses of the ready endpoints instead.
-2. The name of a NodePort Service gets addresses of nodes. The annotation `access` must choose public or private ones.
+   the name only gets the addresses of the ready endpoints.
+2. The name of a NodePort Service gets addresses of nodes. The annotation `access` must be `public` or `private`.
 3. If the zone allows it, the endpoints of a headless Service have names below the name of the Service. A headless
    Service with external addresses has no such names for endpoints.
 4. An ExternalName Service only has the hostnames in its annotations. They are aliases of its target.
@@ -245,7 +245,10 @@ class ExposedServices:
             claimed.add(zone, rrset.owner, Claim(tuple([(rrset.rtype, rdata) for rdata in rrset.rdatas]), ttl_s))
 
     def _report_foreign(self, exposure: ServiceExposure, claimed: Claimed) -> None:
-        """Add a notice for each hostname that is in no external zone. The sources of a zone don't matter here."""
+        """Add a notice for each hostname that is in no external zone.
+
+        A zone counts even if Services are not among its sources.
+        """
         annotations = exposure.common.annotations
         prefixes = dict.fromkeys([prefix for zone in self._zones for prefix in zone.annotations])
         for prefix in prefixes:

@@ -2,7 +2,8 @@
 
 A key is a name. Several objects may claim one name. A state is the final decision about the name, so two keys never
 have the same records. When an object changes, the names that it claimed before and the names that it claims now may
-change. Also a name with an MX, SRV or NS record to such a name may change, because its answer contains the addresses.
+change. If another name has an MX, SRV or NS record that points to such a name, its answer may change too, because the
+answer contains the addresses.
 """
 
 from collections import Counter

@@ -1,6 +1,6 @@
-"""Namespaces: each namespace has a DNS name above the names of its Services, and another above those of its pods.
+"""Namespaces: each namespace has two DNS names. One is the parent of its Services, the other is the parent of its pods.
 
-These names exist as long as the namespace exists.
+Both names exist as long as the namespace exists.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -48,7 +48,7 @@ class Namespaces(Plain):
         """Return the name of a namespace below `svc`. If pods have names, also return its name below `pod`."""
         found: dict[bytes, bytes] = {name.tree_key(schema.namespace_name(self._schema, state)): NodeKind.PLAIN}
         if self._options.pods is not PodsMode.DISABLED:
-            # In mode INSECURE, a worker answers for every address below the namespace, and doesn't check that a pod
+            # In mode INSECURE, a worker answers for every address below the namespace. It doesn't check whether a pod
             # has the address.
             kind = NodeKind.POD_NAMESPACE if self._options.pods is PodsMode.INSECURE else NodeKind.PLAIN
             found[name.tree_key(schema.pod_namespace_name(self._schema, state))] = kind

@@ -332,7 +332,7 @@ def _fitting(route: Route, parent: Parent, gateway: Gateway) -> Iterator[Listene
 
 
 def _records(gateway: Gateway, zone: ExternalZone, problems: list[str]) -> tuple[Record, ...]:
-    """Return the records in the annotation `target` of a Gateway. Without it, return the Gateway's addresses."""
+    """Return the records in the annotation `target` of a Gateway, or else the records of the Gateway's addresses."""
     exposure = gateway.exposure
     assert exposure is not None  # `_is_served` has checked this
     problems += exposure.problems
