@@ -12,7 +12,7 @@ _LOOPBACK_6 = bytes(15) + b"\1"
 
 
 class BadAddress(ValueError):
-    """A text that is not an IP address. The message quotes it."""
+    """A text is not an IP address. The message quotes the text."""
 
 
 def parse_address(text: str) -> bytes:
@@ -51,7 +51,7 @@ class AddressRange(NamedTuple):
 
 
 def parse_range(text: str) -> AddressRange:
-    """Parse a range such as 10.0.0.0/8. Raises `BadAddress`, also if bits after the prefix are set."""
+    """Parse a range such as 10.0.0.0/8. Raises `BadAddress` for invalid text, and if bits after the prefix are set."""
     first_text, _, length_text = text.partition("/")
     first = parse_address(first_text)
     bits = 8 * len(first)

@@ -7,8 +7,8 @@ The format of a compiled answer is:
     octets 2–9   the four counts of a header, QDCOUNT 1
     octets 10–   the records, compressed for a message whose question is at offset 12
 
-So a reply is id + flags + octets 2–9 + question as sent + octets 10–. The case of the question doesn't matter:
-compression pointers point into the question, and a change of case doesn't change its length.
+So a reply consists of the id, the flags, octets 2–9, the question as sent, and octets 10–. The case of the question
+doesn't matter. Compression pointers point into the question, and a change of case doesn't change its length.
 """
 
 from collections.abc import Iterator
@@ -23,12 +23,12 @@ RECORDS = 10  # offset of the records in a compiled answer
 ROTATED = frozenset([A, AAAA, SRV])  # types for which clients use the first record
 
 
-_MAX_POINTER = 0x3FFF  # RFC 1035 section 4.1.4: pointers have 14 bits. dnslib truncates larger offsets
+_MAX_POINTER = 0x3FFF  # pointers have 14 bits (RFC 1035 section 4.1.4)
 _TO_QNAME = b"\xc0\x0c"
 _CLASS_IN = CLASS_IN.to_bytes(2)
 _HEAD = Struct("!2B4H").pack  # octets 0–9
 _MESSAGE = 0xFFFF  # maximum octets of a message
-_MOST = 0xFFFF  # records. More don't fit into a message, because the shortest record has 11 octets
+_MOST = 0xFFFF  # maximum records of an answer. More don't fit into a message, as the shortest record has 11 octets
 _ONE_RECORD = _HEAD(0, 0, 1, 1, 0, 0) + _TO_QNAME
 _FIXED = Struct("!HHIH").pack  # type, class, TTL, RDLENGTH
 _RDATA_AT = 12  # offset of RDATA in a record whose owner is a pointer
@@ -106,7 +106,7 @@ def with_ttl(compiled: bytes, before_s: int, ttl_s: int) -> bytes:
 
 
 def rotate_anew(key: bytes, compiled: bytes, turn: int) -> bytes:
-    """Return the records of a compiled answer. Each turn begins with a different record. Takes 2 µs a record."""
+    """Return the records of a compiled answer. Each turn begins with a different record. Takes 2 µs per record."""
     rrset, additionals = decompile(key, compiled)
     return compile_answer(rotate_rrset(rrset, turn)._replace(additional=tuple(additionals)))[RECORDS:]
 
@@ -139,7 +139,7 @@ def fit(wanted: int, octets: bytes, room: int) -> tuple[int, int, int]:
 
 
 def walk(octets: bytes) -> Iterator[tuple[int, int, int]]:
-    """Yield three offsets for each record: its begin, its type and its end. Only for records that pydns composed."""
+    """Yield three offsets for each record: its start, its type and its end. Only for records that pydns composed."""
     position = 0
     while position < len(octets):
         begin = position
@@ -154,8 +154,8 @@ def walk(octets: bytes) -> Iterator[tuple[int, int, int]]:
 def decompile(key: bytes, compiled: bytes, most: int | None = None) -> tuple[RRset, list[RRset]]:
     """Return the RRset and the additional RRsets of a compiled answer. Owners are not compressed.
 
-    If `most` is given, only whole records in the first `most` octets are returned. For tools, and for answers that are
-    composed from several RRsets for each query.
+    If `most` is given, only whole records in the first `most` octets are returned. Tools call this function. Workers
+    call it for answers that are composed from several RRsets for each query.
     """
     qname, octets = key[:-4].removeprefix(b"\0") or name.ROOT, compiled[RECORDS:]
     base = HEADER + len(qname) + 4

@@ -8,7 +8,7 @@ from pydns.dns.rrset import SRV, RRset, address_type, srv
 
 
 def dashed(address: bytes) -> str:
-    """Return an address as a label. A label must not end with a dash, so a 0 is appended then: `fd00--0`."""
+    """Return an address as a label. A label must not end with a dash, so `fd00--` becomes `fd00--0`."""
     label = address_text(address).replace(":", "-").replace(".", "-")
     return label + "0" if label.endswith("-") else label
 

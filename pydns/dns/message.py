@@ -3,7 +3,7 @@
 Bytes from the network may be hostile. The parser makes one pass in linear time, and allocates little memory. It follows
 no compression pointer, because no name comes before the question.
 
-Replies to unusual messages (as in NSD and CoreDNS, and as the RFCs require):
+pydns replies to unusual messages as NSD and CoreDNS do, and as the RFCs require:
 
     fewer than 12 octets, or QR set                      no reply, because a reply could start a loop
     opcode other than QUERY                              NOTIMP
@@ -22,7 +22,7 @@ from pydns.dns import name
 from pydns.dns.compiled import HEADER
 from pydns.dns.rrset import OPT, RRset
 
-EDNS_SIZE = 1232  # the size that pydns advertises. It avoids fragments on any path (DNS flag day 2020)
+EDNS_SIZE = 1232  # the size that pydns advertises. Packets of this size are not fragmented (DNS flag day 2020)
 OPT_HEAD, OPT_SIZE = b"\0\0\x29", 11  # first octets of an OPT record, and octets of OPT without options (RFC 6891)
 EDE_OPTION = b"\0\x0f"  # the EDNS option code for extended errors (RFC 8914 section 2)
 PLAIN_SIZE = 512  # maximum size without EDNS (RFC 1035 section 4.2.1)
@@ -152,7 +152,7 @@ def _check_options(rdata: bytes) -> None:
 
 
 def error_reply(message: bytes, rcode: Rcode) -> bytes:
-    """Compose a reply with only a header, because the question may be broken. Opcode and RD are as in the query."""
+    """Compose a reply with only a header, because the question may be invalid. Opcode and RD equal the query's."""
     flags = QR | int.from_bytes(message[2:4]) & (_OPCODE | RD) | rcode
     return message[:2] + flags.to_bytes(2) + bytes(8)
 
@@ -221,7 +221,7 @@ def _offsets(qname: bytes) -> dict[bytes, int]:
 
 
 def compose_opt(dnssec_ok: bool, extended_rcode: int = 0, error: int | None = None) -> bytes:
-    """Compose the OPT record of a reply: our size, the query's DO (RFC 6891 section 6.1.4), and an extended error."""
+    """Compose the OPT record of a reply: pydns's size, the query's DO (RFC 6891 section 6.1.4), an extended error."""
     rdata = b"" if error is None else EDE_OPTION + b"\0\2" + error.to_bytes(2)
     flags = b"\x80\0" if dnssec_ok else b"\0\0"
     return OPT_HEAD + EDNS_SIZE.to_bytes(2) + bytes([extended_rcode, 0]) + flags + len(rdata).to_bytes(2) + rdata
@@ -241,7 +241,10 @@ def reply_facts(reply: bytes) -> tuple[int, int, bool]:
 
 
 def question_end(reply: bytes) -> int:
-    """Return the offset after the question, or after the header if there is none. Only for a reply of pydns."""
+    """Return the offset after the question, or after the header if there is no question.
+
+    Only for a reply that pydns composed.
+    """
     if not reply[5]:
         return HEADER
     end = HEADER

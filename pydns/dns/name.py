@@ -16,7 +16,7 @@ _KUBERNETES_LABEL = re.compile("[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 
 
 class BadName(ValueError):
-    """Text that is not a domain name. The message is the reason."""
+    """A text is not a domain name. The message is the reason."""
 
 
 def is_kubernetes_label(text: str) -> bool:

@@ -4,8 +4,8 @@ All bytes from other resolvers pass through this module. In a parsed reply, all 
 after the last counted record. The question equals the question that was sent. This module knows no transaction, id,
 cache or clock. The caller has already matched the id.
 
-1. The question must equal the question that was sent, byte for byte. The case of its letters is part of the secret
-   (0x20).
+1. The question must equal the question that was sent, byte for byte. The random case of its letters is part of the
+   secret that protects against spoofed replies (0x20).
 2. A name has at most 255 octets, and each label has at most 63. Compression pointers must point backwards. The work is
    linear in the size of the packet, for three reasons. Consecutive records with the same owner and type are read
    together. Each place in the packet is read at most once. The numbers of records, groups and labels have limits.
@@ -14,11 +14,11 @@ cache or clock. The caller has already matched the id.
    answers with `minimal-responses`. Stub resolvers don't need the dropped records. Dropped records outside the answer
    section are only skipped, not parsed.
 4. Answers are in the order of the CNAME chain, because glibc needs this order. An owner that equals the question's name
-   is a pointer to the question. So its spelling is the client's. Other owners are in lower case, or as the zone spells
-   them.
-5. The kept records are nearly always the first records of the reply. Then these octets are passed on unchanged. This is
-   safe because pointers point backwards, so no pointer leads to the removed end. Otherwise, the records are composed
-   again.
+   is a pointer to the question. So it is spelled as the client spelled it. Other owners are in lower case, or as the
+   zone spells them.
+5. The kept records are nearly always the first records of the reply. In this case, their octets are passed on
+   unchanged. This is safe because pointers point backwards, so no pointer leads to the removed end. In all other cases,
+   the records are composed again.
 6. The addresses of an answer, or its SRV records, can be reordered, because no pointer points into these records.
 """
 
@@ -39,7 +39,7 @@ MAX_BESIDE = 2000  # records in the authority and additional sections: enough fo
 MAX_NAMED = 1200  # records with names in rdata, in groups of several: the SRV records of pydns in 65,535 octets
 MAX_COMPOSED = 450  # records as in MAX_NAMED that must be composed again
 MAX_GROUPS = 400  # groups of consecutive records with the same owner and type, in the answer section and among proofs
-MAX_LABELS = 600  # labels that are read. A name, or the part of a name after its first label, counts once
+MAX_LABELS = 600  # labels that are read. Each place in the packet counts once
 MAX_STEPS = 2000  # labels of names that are only skipped
 MAX_CHAIN = 16  # CNAMEs in the chain from the question; Unbound follows 11
 
@@ -56,12 +56,12 @@ class UpstreamAnswer(NamedTuple):
 
 
 class Response(NamedTuple):
-    """The useful part of a reply. A `truncated` response has only the rcode."""
+    """The useful part of a reply. If `truncated` is true, the response contains only the rcode."""
 
     answer: UpstreamAnswer
     ttl_offsets: tuple[int, ...]  # the offset of each record's TTL in `answer.records`
-    ttl_s: int  # how long the response may be cached; 0: not at all
-    negative: bool  # then `ttl_s` comes from the SOA (RFC 2308 section 5), and limits the TTL of every record
+    ttl_s: int  # how long the response may be cached; 0: must not be cached
+    negative: bool  # True: `ttl_s` comes from the SOA (RFC 2308 section 5), and limits the TTL of every record
     truncated: bool
 
 
@@ -76,7 +76,7 @@ class Unusable(Enum):
 
 
 def parse_response(packet: bytes, question: bytes) -> Response | Unusable:
-    """Return the useful part of `packet`, a reply to `question`. Never raises.
+    """Return the useful part of `packet`, a reply to `question`. Never raises an exception.
 
     `question` is the name, type and class exactly as sent. The caller must check the sender and the id.
     """
@@ -123,7 +123,7 @@ def parse_response(packet: bytes, question: bytes) -> Response | Unusable:
 
 
 def uncompressed(question: bytes, answer: UpstreamAnswer, client_qname: bytes = b"") -> bytes:
-    """Return the answer's records without compression. So the records are valid in any message to the client.
+    """Return the answer's records without compression, so that they are valid in any message to the client.
 
     Owners and targets of CNAMEs are in lower case. An owner that equals `client_qname` (a name in lower case) is a
     pointer to the question of the message.
@@ -173,7 +173,7 @@ def _end_of_record(records: bytes, ttl_at: int) -> int:
 
 
 def _parse_addresses(packet: bytes, start: int, count: int, additionals: int, question: bytes) -> Response | None:
-    """Return the result of `parse_response` for the most common kind of reply. None for any other reply.
+    """Return the result of `parse_response` for the most common kind of reply. Return None for any other reply.
 
     In the most common kind, all answers are addresses of the question's name, and only OPT may follow. Each address
     takes 0.25 µs.
@@ -290,7 +290,7 @@ class _Reader:
     _steps = 0
 
     def __init__(self, packet: bytes, qname: bytes, *, is_ours: bool = False) -> None:
-        """Start to read a packet. `qname` is in lower case. `is_ours`: the packet's records were accepted earlier."""
+        """Prepare to read a packet. `qname` is in lower case. `is_ours`: the records were accepted earlier."""
         self.packet = packet
         self._qname = qname
         # Offset -> the name at this offset. No offset is read twice, so the number of entries measures the work.
@@ -559,7 +559,7 @@ def _proofs_of(packet: bytes, answers: list[_Group], proofs: list[_Group], last:
 
 
 def _extended_error(options: bytes) -> int | None:
-    """Return the code of the first extended error. None if there is no such option, or if the options are broken."""
+    """Return the code of the first extended error. Return None if there is none, or if the options are invalid."""
     position = 0
     while position + 6 <= len(options):
         code, length = options[position : position + 2], int.from_bytes(options[position + 2 : position + 4])
@@ -631,7 +631,7 @@ def _compose(
 
 
 def _expanded(reader: _Reader, rdata_at: int, end: int, named: tuple[int, int, int], rtype: int) -> bytes:
-    """Return the rdata without compression. Names that were compressed are in lower case. Others are as in the zone.
+    """Return the rdata without compression. Compressed names become lower case. Other names keep the zone's spelling.
 
     The target of a CNAME is in lower case, because it may have been synthesized from the question.
     """

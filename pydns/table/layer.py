@@ -26,7 +26,10 @@ class Layer:
         self.static = environment.open_db(static_name)
 
     def change(self, transaction: "Transaction", entries: Mapping[bytes, bytes | None]) -> None:
-        """Put or delete entries of the cluster. None deletes an entry. A static entry with that key is bare again."""
+        """Put or delete entries of the cluster. None deletes an entry.
+
+        If the key of a deleted entry has a static entry, readers see the static entry again.
+        """
         for key, value in entries.items():
             now = value
             static = transaction.get(key, db=self.static)
@@ -91,7 +94,7 @@ class Replacement:
         self._static = set(transaction.cursor(db=layer.static).iternext(values=False))
         # True if all keys are static, as at the first start. Then the cluster has no entries to compare or delete.
         self._is_first = self._count() == len(self._static)
-        self._keys: set[bytes] = set()  # keys of the new entries. First time: only keys of static entries
+        self._keys: set[bytes] = set()  # keys of the new entries; at the first start, only keys that are also static
 
     def put(self, entries: dict[bytes, bytes]) -> None:
         """Put a piece of the new entries."""

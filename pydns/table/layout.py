@@ -11,7 +11,7 @@
               b"whole" → exists if the table contains the whole cluster, or has contained it earlier
     static answers, static names
               the entries of zone files and hosts, with the same keys. Each value begins with `COVERED` or `BARE`.
-              Covered means that the cluster has the key too. Then readers see the cluster's value.
+              `COVERED` means that the cluster has the key too. Then readers see the cluster's value.
 
 For a hit, readers use only `answers`, with the received bytes as key. For a miss, they use `names`. All names below a
 name sort directly after it. So one seek distinguishes an existing name, an empty non-terminal and a missing name.
@@ -53,7 +53,7 @@ class NodeKind(bytes, Enum):
     POD_NAMESPACE = b"P"  # every address has a name below this name (pods: insecure)
     CUT = b"C"  # the name and all names below it are delegated. The compiled NS RRset with glue follows
     DNAME = b"D"  # names below this name are redirected (RFC 6672)
-    HOST = b"H"  # the name of a host outside all our zones. Names below it are not ours
+    HOST = b"H"  # the name of a host outside all zones of pydns. pydns isn't authoritative for names below this name
     PENDING = b"W"  # the name has no records yet, but an object will give it an address
     ONE_LABEL = b"1"  # a wildcard that covers exactly one label. The wildcard's own kind follows
 
@@ -83,7 +83,7 @@ class Facts(msgspec.Struct, frozen=True, array_like=True):
 
     format: int
     domain: bytes
-    zones: list[ZoneFacts]  # sorted: the longest apex comes first
+    zones: list[ZoneFacts]  # sorted by the length of the apex, longest first
     serial: int
     synced: bool  # True if missing names may be denied
     ttl_s: int

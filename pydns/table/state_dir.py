@@ -31,10 +31,10 @@ from pydns.table.layout import FACTS, MAX_READERS
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _PLAIN = os.O_CLOEXEC | os.O_NOFOLLOW
-_REASON = 300  # octets of a reason, at most
+_REASON = 300  # maximum octets of a reason
 WHOLE_CHECK_S = 60.0  # time limit for reading a whole table
 _READERS = MAX_READERS * 64 + 4096  # octets of the file of readers: one cache line per reader
-_CHUNK = 10_000  # entries that are checked at a time, with one call of C code
+_CHUNK = 10_000  # number of entries that one call of C code checks
 _TRIAL = bytes(64 << 10)  # uses several pages from the list of free pages
 
 
@@ -104,7 +104,7 @@ def remove_unless_plain(path: Path) -> bool:
 def damage(table: Path, check_s: float = WHOLE_CHECK_S) -> str:
     """Return why a table can't be read or written. Empty if the table is usable.
 
-    No process may write to the table meanwhile. After `check_s`, the check stops, and other entries aren't read.
+    No process may write to the table during the check. After `check_s`, the check stops and skips the other entries.
     """
     read_end, write_end = os.pipe()
     pid = os.fork()

@@ -122,7 +122,7 @@ class ProcessStatus(Struct, frozen=True, kw_only=True):
 
 
 class Status(Struct, frozen=True, kw_only=True):
-    """Everything that the controller reports. Without arguments, it means that nothing is known yet."""
+    """Everything that the controller reports. A status without arguments means that nothing is known yet."""
 
     version: int = VERSION
     time: float = 0.0  # Unix time when the status was created. 0: never

@@ -39,18 +39,19 @@ from pydns.table.layout import (
     file_in,
 )
 
-# Octets of a map. The whole map is allocated on the disk (`state_dir`, rule 4). If the map is full, it is enlarged and
-# the commit is repeated. For `replace`, a repeated commit is slow. `replace` frees unneeded space afterwards.
+# Sizes of the map in octets. The whole map is allocated on the disk (`state_dir`, rule 4). If the map is full, it is
+# enlarged and the commit is repeated. For `replace`, a repeated commit is slow. `replace` frees unneeded space
+# afterwards.
 _FIRST_SIZE = 128 << 20  # enough for 10,000 Services with 10 endpoints each without a repeated commit
 _LEAST_SIZE = 1 << 20
 _GROWTH, _GROWTH_TO_REPLACE = 1.5, 2.0
-_LEAST_GROWTH = 1.125  # if the disk has no room for more
+_LEAST_GROWTH = 1.125  # the growth if the disk has no room for more
 _PAGES_PER_ENTRIES = 2.5  # octets of the pages of new entries, as a multiple of the octets of keys and values
 _SPARE = 1.06  # map size after `replace`, as a multiple of the used size
 # Maximum entries and octets that are sorted and put at once. Sorting halves the number of written pages. Larger chunks
 # need more memory.
 _CHUNK, _CHUNK_OCTETS = 100_000, 16 << 20
-_UNKNOWN = ZoneFacts(ROOT, ROOT, ROOT, 0, 0, is_known=False)  # for every name outside the other zones
+_UNKNOWN = ZoneFacts(ROOT, ROOT, ROOT, 0, 0, is_known=False)  # this zone contains every name outside the other zones
 
 if TYPE_CHECKING:
     Transaction = lmdb.Transaction[bytes]
@@ -224,7 +225,7 @@ class Writer:
     def _put_facts(self, transaction: "Transaction", facts: Facts) -> None:
         by_apex = {zone.apex: zone for zone in facts.zones}
         for static in self._static_zones:
-            beside = by_apex.get(static.apex)  # an external zone to which a file adds records
+            beside = by_apex.get(static.apex)  # an external zone with the same apex: a file adds records to it
             by_apex[static.apex] = (
                 static
                 if beside is None
@@ -299,9 +300,9 @@ class Writer:
                 self._grow(growth)
 
     def _reserve(self, octets: int) -> None:
-        """Enlarge the map for entries of so many octets, so that their commit isn't repeated.
+        """Enlarge the map for entries with this number of octets, so that their commit isn't repeated.
 
-        Does nothing if the disk has no room for that: the commit may need less.
+        If the disk has no room, this does nothing, because the commit may need less.
         """
         used = (self._environment.info()["last_pgno"] + 1) * self._environment.stat()["psize"]
         growth = (used + _PAGES_PER_ENTRIES * octets) / self._environment.info()["map_size"]

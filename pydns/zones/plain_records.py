@@ -113,7 +113,7 @@ _LENGTHS = [length.to_bytes(1) for length in range(64)]
 _LABEL = "[A-Za-z0-9_*-]{1,63}"
 _NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
 _BLANK = "[ \t]+"
-# The TTL has at most 9 digits, so it is in range. The class must come after the TTL. This is the usual order.
+# The TTL has at most 9 digits, so it is in range. The class must come after the TTL, which is the usual order.
 _LINE = re.compile(
     rf"([A-Za-z0-9_*.@-]*){_BLANK}(?:([0-9]{{1,9}}){_BLANK})?(?:[Ii][Nn]{_BLANK})?"
     rf"({'|'.join(_TYPES)}){_BLANK}([!-~][ -~\t]*?)[ \t]*",

@@ -1,7 +1,7 @@
 """Builds zones of names that pydns denies and never forwards: special names, and the blocked domains.
 
-If an upstream answered a special name, clients in pods might use another server instead of pydns. Then they would not
-find the names of the cluster.
+If an upstream answered a query for a special name, clients in pods might use another server instead of pydns. Then
+these clients would not find the names of the cluster.
 """
 
 from collections.abc import Iterable

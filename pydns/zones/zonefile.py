@@ -1,7 +1,7 @@
 """Parses zone files (RFC 1035 section 5). The result is the RRsets of a zone, or every mistake with file and line.
 
 `plain_records` reads most lines. For the other lines, dnspython reads names, TTLs and RDATA. This module splits the
-text into entries, handles directives and checks the rules of a zone. So reading can continue after a mistake. Rules:
+text into entries, handles directives and checks the rules of a zone. So it can continue to read after a mistake. Rules:
 
 1. A line that can't be read is a mistake. A file with a mistake isn't served, as in Knot and BIND.
 2. A valid record that doesn't belong in the zone is left out with a warning. The other records are served.
@@ -30,7 +30,7 @@ from pydns.dns import name
 from pydns.dns.rrset import CNAME, DNAME, NS, NSEC, OPT, RRSIG, SOA, TXT, RRset
 from pydns.zones import plain_records
 
-MAX_OCTETS = 16 << 20  # in a file and the files that it includes
+MAX_OCTETS = 16 << 20  # maximum octets of a file and the files that it includes
 MAX_RECORDS = 250_000  # a record takes up to 60 µs
 _MAX_DEPTH = 8  # levels of nested includes
 _MAX_INCLUDES = 100
@@ -74,7 +74,8 @@ Raises `Unavailable`.
 def read(text: str, file: str, origin_text: str, include: Include) -> ZoneFile | list[Mistake]:
     """Return the zone in `text`, or all mistakes. The apex is the owner of the first SOA record.
 
-    Before the first `$ORIGIN`, names are relative to `origin_text`. Never raises. Reading continues after a mistake.
+    Before the first `$ORIGIN`, names are relative to `origin_text`. Never raises an exception. Reading continues after
+    a mistake.
     """
     reader = _Reader(include)
     try:
@@ -177,7 +178,8 @@ class _Reader:
             except Unavailable as error:
                 raise _Wrong(f"$INCLUDE {wanted}: {error}") from None
             self.read(text, included, replace(state, origin=origin), depth + 1)
-            # After the included file, origin and owner are as before (RFC 1035 section 5.1). TTLs are too, as in BIND.
+            # After the included file, the origin and the owner are the same as before it (RFC 1035 section 5.1). As in
+            # BIND, the TTLs are also the same.
         elif directive == "$GENERATE":
             self._generate(tokens, file, line, state)
         else:
@@ -279,7 +281,10 @@ def _fingerprint(tokens: dns.tokenizer.Tokenizer, origin: dns.name.Name | None) 
 def _service_binding(
     rtype: dns.rdatatype.RdataType, tokens: dns.tokenizer.Tokenizer, origin: dns.name.Name | None
 ) -> bytes:
-    """Parse SVCB and HTTPS RDATA. AliasMode may have parameters: clients ignore them (RFC 9460 section 2.4.2)."""
+    """Parse SVCB and HTTPS RDATA.
+
+    AliasMode may have parameters, because clients ignore them (RFC 9460 section 2.4.2).
+    """
     priority = tokens.get_uint16()
     tokens.unget(dns.tokenizer.Token(dns.tokenizer.IDENTIFIER, "1"))  # dnspython accepts parameters only in ServiceMode
     rdata = dns.rdata.from_text(dns.rdataclass.IN, rtype, tokens, origin, relativize=False)
@@ -441,7 +446,7 @@ class _Zone:
 
     def __init__(self) -> None:
         self._soa: _Record | None = None
-        self._early: list[_Record] = []  # records before the SOA. Only the SOA shows the apex
+        self._early: list[_Record] = []  # records before the SOA; without the SOA, the apex isn't known
         self._drafts: dict[bytes, dict[int, _Draft]] = {}  # owner -> type -> RRset
         self._warnings: list[Mistake] = []
         self._left_out = 0
