@@ -71,7 +71,7 @@ class Query(NamedTuple):
 
     id: bytes
     flags: bytes
-    question: bytes  # as sent, so the case is kept
+    question: bytes  # the question as sent; the case of letters is kept
     qname: bytes  # lower case
     qtype: int
     qclass: int
@@ -232,7 +232,8 @@ def reply_facts(reply: bytes) -> tuple[int, int, bool]:
     rcode = reply[3] & 15
     end = question_end(reply)
     rtype = int.from_bytes(reply[end - 4 : end - 2]) if end > HEADER else 0
-    # OPT is the last record. If OPT is the only record, it begins after the question. Otherwise it has no options.
+    # OPT is the last record. If OPT is the only record, it begins after the question. If there are other records, OPT
+    # has no options.
     alone = reply[6:10] == bytes(4)
     opt = reply[end if alone else -OPT_SIZE :] if reply[11] else b""
     if opt[:3] != OPT_HEAD:

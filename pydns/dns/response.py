@@ -37,7 +37,7 @@ from pydns.dns.rrset import AAAA, CNAME, NS, OPT, PTR, SOA, SRV, A
 MAX_ANSWERS = 4096  # 65,535 octets can't contain more addresses, the shortest useful records
 MAX_BESIDE = 2000  # records in the authority and additional sections: enough for addresses of 1,000 SRV targets
 MAX_NAMED = 1200  # records with names in rdata, in groups of several: the SRV records of pydns in 65,535 octets
-MAX_COMPOSED = 450  # records as in MAX_NAMED that must be composed again
+MAX_COMPOSED = 450  # records with names in rdata that must be composed again
 MAX_GROUPS = 400  # groups of consecutive records with the same owner and type, in the answer section and among proofs
 MAX_LABELS = 600  # labels that are read. Each place in the packet counts once
 MAX_STEPS = 2000  # labels of names that are only skipped
@@ -212,7 +212,7 @@ class _Group(NamedTuple):
     owner: bytes  # lower case
     rtype: int
     rclass: bytes
-    ttl_s: int  # the lowest TTL
+    ttl_s: int  # the lowest TTL of the records
     target: bytes  # the last name in the last record's rdata, lower case; empty if the rdata has no names
     ttls: Sequence[int]  # the offset of each record's TTL
     begin: int

@@ -57,9 +57,9 @@ class Audit:
     def went_backwards(self) -> bool:
         """Return whether the listed version is older than the watched version.
 
-        Then the server was restored from a backup, and the watch sends nothing. On a server that was not restored, a
-        consistent list is never older than an earlier event. Versions that aren't numbers are not compared, because the
-        API promises numbers only since Kubernetes 1.35.
+        An older version means that the server was restored from a backup. The watch sends nothing then. On a server
+        that was not restored, a consistent list is never older than an earlier event. Versions that aren't numbers are
+        not compared, because the API promises numbers only since Kubernetes 1.35.
         """
         here, there = self._watched_version, self.resource_version
         return here.isdigit() and there.isdigit() and int(there) < int(here)

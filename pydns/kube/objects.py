@@ -3,8 +3,8 @@
 `pydns.kube.kinds` contains the table of kinds. The decoder of a kind is a struct and a function. Examples are at the
 end of this file.
 
-`parse` checks every object from an API server or a manifest. Don't trust an object before `parse`. After `parse`, the
-other modules trust it: names fit into DNS labels, addresses have 4 or 16 octets, optional lists exist. An object that
+`parse` checks every object from an API server or a manifest. Don't trust an object before `parse`. After `parse`, other
+modules trust the object: names fit into DNS labels, addresses have 4 or 16 octets, optional lists exist. An object that
 DNS can't use becomes a `Skipped` with a reason. Such an object never stops the stream of events.
 
 msgspec decodes JSON directly to typed structs in 11 µs per object. The models of the Kubernetes client for Python take
@@ -74,7 +74,7 @@ class Service(NamedTuple):
 
     @property
     def key(self) -> ServiceKey:
-        """Return namespace and name."""
+        """Return the namespace and the name of the Service."""
         return self.namespace, self.name
 
 

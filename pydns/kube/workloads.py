@@ -1,8 +1,8 @@
 """Turns manifests into the objects of a cluster, as the API server and the controllers would complete them.
 
-This module knows what the control plane does with Services, Pods, EndpointSlices, legacy Endpoints and Namespaces. It
-doesn't know files. `read` checks one document on its own. `build` makes the cluster from all valid objects, and can't
-fail. Rules:
+This module copies the behaviour of the control plane for Services, Pods, EndpointSlices, legacy Endpoints and
+Namespaces. It doesn't read files. `read` checks one document on its own. `build` makes the cluster from all valid
+objects, and can't fail. Rules:
 
 1. A Service without a ClusterIP gets a ClusterIP for each of its IP families (`cluster_ips`). Headless and
    ExternalName Services get no ClusterIP.

@@ -41,8 +41,8 @@ _LARGE = 200  # a key is large if its old and its new state together have this s
 _PIECE, _PIECE_OCTETS = 200, 1 << 17
 _DEADLINE = 1000  # a large key is due after size / _DEADLINE seconds; the key that is due first is compared first
 _FIRST = 200_000  # `contents` yields large states up to this total size, which takes a few seconds
-# After a comparison of a large key, the same key isn't compared again for a pause. The pause is `_PAUSE` times as long
-# as the comparison took.
+# After a comparison of a large key, the zone pauses before it compares the same key again. The pause is `_PAUSE` times
+# as long as the comparison took.
 _PAUSE, _MAX_PAUSE_S = 9, 5.0
 
 

@@ -26,7 +26,7 @@ class Tree:
         return self.names.set_range(tree) and self.names.key().startswith(tree)
 
     def kind(self, qname: bytes) -> bytes | None:
-        """Return the node kind of a name. None if the name has no entry of its own."""
+        """Return the node kind of a name, or None if the table has no entry for exactly this name."""
         return self.names.value() if self.names.set_key(name.tree_key(qname)) else None
 
     def origins(self, qname: bytes) -> list[str]:

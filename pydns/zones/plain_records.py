@@ -14,7 +14,7 @@ from pydns.dns.address import BadAddress, parse_address
 from pydns.dns.name import MAX_NAME
 from pydns.dns.rrset import AAAA, CNAME, MX, NS, PTR, SRV, TXT, A, srv, txt
 
-MAX_STRING = 255  # octets (RFC 1035 section 3.3)
+MAX_STRING = 255  # maximum octets of a character-string (RFC 1035 section 3.3)
 
 
 class PlainRecord(NamedTuple):

@@ -22,7 +22,7 @@ from pydns.table.layout import NodeKind
 Record = tuple[int, bytes]  # type and RDATA
 
 _MOST = 4096  # the most records of one type at a name: more addresses would not fit into a message
-_ADDRESSES = (A, AAAA, CNAME)  # rule 1 treats these types as one
+_ADDRESSES = (A, AAAA, CNAME)  # rule 1 treats these types as one type
 _MOST_TOLD = 5  # the most objects that the explanation of a name lists
 
 

@@ -38,7 +38,7 @@ class DNSEndpoint(NamedTuple):
 
     @property
     def key(self) -> _Key:
-        """Return namespace and name."""
+        """Return the namespace and the name of the DNSEndpoint."""
         return self.namespace, self.name
 
 

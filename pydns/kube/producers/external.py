@@ -2,8 +2,8 @@
 
 A key is a name. Several objects may claim one name. A state is the final decision about the name, so two keys never
 have the same records. When an object changes, the names that it claimed before and the names that it claims now may
-change. If another name has an MX, SRV or NS record that points to such a name, its answer may change too, because the
-answer contains the addresses.
+change. Another name may have an MX, SRV or NS record that points to a changed name. Then the answer for the other name
+may change too, because this answer contains the addresses of the target.
 """
 
 from collections import Counter

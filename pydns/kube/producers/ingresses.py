@@ -35,7 +35,7 @@ class Ingress(NamedTuple):
 
     @property
     def key(self) -> _Key:
-        """Return namespace and name."""
+        """Return the namespace and the name of the Ingress."""
         return self.namespace, self.name
 
 

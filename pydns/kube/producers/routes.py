@@ -64,7 +64,7 @@ class Gateway(NamedTuple):
 
     @property
     def key(self) -> _GatewayKey:
-        """Return namespace and name."""
+        """Return the namespace and the name of the Gateway."""
         return self.namespace, self.name
 
 
@@ -80,7 +80,7 @@ class Route(NamedTuple):
 
     @property
     def key(self) -> _RouteKey:
-        """Return kind, namespace and name."""
+        """Return the kind, the namespace and the name of the route."""
         return self.kind, self.namespace, self.name
 
 
