@@ -1,1 +1,1 @@
-"""The controller: watches the cluster, compiles what changed and writes it to the answer table."""
+"""The controller watches the cluster, compiles the changes and writes them to the answer table."""

@@ -1,6 +1,6 @@
-"""HTTP requests to an API server: TLS, credentials, proxies. Safe for use by several threads.
+"""Sends HTTP requests to an API server, with TLS, credentials and proxies. Several threads may use one client.
 
-urllib3 does the HTTP. Its retries are off, because the reflector decides when to repeat a request.
+urllib3 implements HTTP. Its retries are off, because the reflector decides when to repeat a request.
 """
 
 import os
@@ -21,9 +21,10 @@ from urllib3.util.ssl_ import create_urllib3_context
 
 from pydns.control.kubeconfig import Access, ConnectError, in_cluster, read_kubeconfig
 
-_CONNECTIONS = 16  # idle connections that are kept: more than kinds of objects
+_CONNECTIONS = 16  # the largest number of idle connections to keep; there are fewer kinds of objects
 
-# Keepalive detects within a minute that a peer is gone without a FIN. Timeouts detect a peer that sends nothing.
+# TCP keepalive detects within a minute that the peer disappeared without a FIN. Timeouts detect a peer that still
+# exists but sends nothing.
 _KEEPALIVE = [
     *HTTPConnection.default_socket_options,
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
@@ -37,14 +38,14 @@ class ApiClient:
     """A client of one API server."""
 
     def __init__(self, access: Access, clock: Callable[[], float] = time.monotonic) -> None:
-        """Raises anything that `access.credentials` raises, and `ssl.SSLError` for a bad certificate."""
+        """Create a client. Raises any exception of `access.credentials`, or `ssl.SSLError` for a bad certificate."""
         self.url = access.url
         self.is_verified = access.is_verified
         self.proxy = _proxy(access, getproxies())
         self._access = access
         self._clock = clock
         self._lock = threading.Lock()
-        if not access.is_verified:  # the log has it once; urllib3 would warn at each connection
+        if not access.is_verified:  # `ApiServer` logs one warning; urllib3 would warn at each connection
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
         self._credentials = access.credentials()
         self._pool = _pool(access, self._credentials.certificate, self.proxy)
@@ -61,10 +62,10 @@ class ApiClient:
         body: bytes | None = None,
         content_type: str = "application/json",
     ) -> urllib3.BaseHTTPResponse:
-        """Return the response with its body unread. Raises anything, because credentials come from files and programs.
+        """Return the response with its body unread.
 
-        The time limit is for the connection, and for each wait for data. After a 401, the next request has new
-        credentials.
+        `timeout_s` limits the time to connect, and the time of each wait for data. After a 401, the next request uses
+        new credentials. Raises exceptions of any type, because files and programs provide the credentials.
         """
         pool, authorization = self._current()
         headers = {"Accept": accept, "User-Agent": "pydns"}
@@ -85,7 +86,10 @@ class ApiClient:
         return response
 
     def _current(self) -> tuple[urllib3.PoolManager, str | None]:
-        """Return what the next request uses. Read the credentials again if they may have expired."""
+        """Return the connections and the Authorization header for the next request.
+
+        Read the credentials again if they may have expired.
+        """
         with self._lock:
             if self._clock() >= self._good_until:
                 found = self._access.credentials()
@@ -97,9 +101,10 @@ class ApiClient:
 
 
 def connect(kubeconfig: Path | None, context: str | None = None) -> ApiClient:
-    """Return a client for a context of a kubeconfig, or without a kubeconfig for the cluster of this pod.
+    """Return a client for a context of a kubeconfig. Without a kubeconfig, return a client for the cluster of this pod.
 
-    Opens no connection. Runs the program for credentials if the kubeconfig names one. Raises `ConnectError`.
+    This function opens no connection. It runs the credential program if the kubeconfig names one. Raises
+    `ConnectError`.
     """
     if kubeconfig is None:
         return ApiClient(in_cluster(os.environ))
@@ -126,7 +131,7 @@ def _pool(access: Access, certificate: bytes | None, proxy: str | None) -> urlli
 
 def _tls(access: Access, certificate: bytes | None) -> ssl.SSLContext:
     context = create_urllib3_context()
-    # Many clusters have a CA without the extensions that Python 3.13 checks in strict mode. client-go accepts them.
+    # The CA of many clusters lacks extensions that Python 3.13 requires in strict mode. client-go accepts such a CA.
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     if not access.is_verified:
         context.check_hostname = False
@@ -141,15 +146,15 @@ def _tls(access: Access, certificate: bytes | None) -> ssl.SSLContext:
 
 
 def _load_certificate(context: ssl.SSLContext, certificate: bytes) -> None:
-    """Load a certificate and its key. `ssl` reads them from a file only, so they get one in memory."""
+    """Load a certificate and its key. `ssl` reads them only from a file, so this function creates a file in memory."""
     with os.fdopen(os.memfd_create("certificate"), "w+b", buffering=0) as file:
         file.write(certificate)
-        # Without a password, OpenSSL would ask for the one of an encrypted key at the terminal.
+        # If the key is encrypted and no password is given, OpenSSL asks for the password at the terminal.
         context.load_cert_chain(f"/proc/self/fd/{file.fileno()}", password=b"")
 
 
 def _proxy(access: Access, environment: Mapping[str, str]) -> str | None:
-    """Return the URL of the proxy to use. A proxy of the kubeconfig wins, as in client-go."""
+    """Return the URL of the proxy, or None. A proxy in the kubeconfig replaces the environment's, as in client-go."""
     if access.proxy is not None:
         return access.proxy
     url = urlsplit(access.url)
@@ -160,9 +165,10 @@ def _proxy(access: Access, environment: Mapping[str, str]) -> str | None:
 
 
 def _is_direct(host: str, host_and_port: str, environment: Mapping[str, str]) -> bool:
-    """Return whether the environment variable NO_PROXY, or loopback, excludes a host from proxies.
+    """Return whether requests to a host use no proxy. This is the case for loopback and for the hosts in NO_PROXY.
 
-    Python's function knows suffixes of names. Networks, which clusters have in NO_PROXY, are added here.
+    Python's `proxy_bypass` supports only suffixes of names in NO_PROXY. This function also supports networks, because
+    clusters often have networks in NO_PROXY.
     """
     if host == "localhost" or proxy_bypass(host_and_port):
         return True

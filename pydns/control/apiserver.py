@@ -136,7 +136,7 @@ class _Requests:
     def open(self, query: list[tuple[str, Any]], accept: str = "application/json") -> urllib3.BaseHTTPResponse:
         """Return the response. The caller reads its body.
 
-        May raise exceptions of any type, because hooks and programs provide the credentials.
+        May raise exceptions of any type, because files and programs provide the credentials.
         """
         return self._open(self.path, query + self._selectors, accept)
 
@@ -195,7 +195,7 @@ class _KindWatch:
                 self._watch(request)
 
     def _find(self) -> bool:
-        """Return whether the server has the kind. If it doesn't, wait first, and wait longer each time.
+        """Return whether the server has the kind. If the kind is missing, wait before returning, and longer each time.
 
         Objects that were delivered earlier stay, because an API server that is starting doesn't have the CRDs yet.
         """

@@ -1,8 +1,8 @@
 """ConfigMaps of the API server as the source of the live configuration.
 
-`control.apiserver` and `kube.reflector` watch each ConfigMap like a kind of objects, with a field selector for its
-name. So a Role that allows only these ConfigMaps (`resourceNames`) is sufficient. `config.inputs` knows what the texts
-in a ConfigMap mean.
+`control.apiserver` and `kube.reflector` watch each ConfigMap in the same way as Services, but with a field selector for
+its name. So a Role that allows only these ConfigMaps (`resourceNames`) is sufficient. `config.inputs` knows what the
+texts in a ConfigMap mean.
 """
 
 import threading

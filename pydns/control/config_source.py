@@ -25,7 +25,7 @@ class ConfigSource(Protocol):
         """Start to deliver. The source delivers its current contents first, then its contents after each change."""
 
     def stop(self) -> None:
-        """Stop. The source delivers nothing after this method has returned."""
+        """Stop the source. Nothing is delivered after this method has returned."""
 
     def problem(self) -> str | None:
         """Return why the source can't be read now, or None."""

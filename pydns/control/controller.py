@@ -1,4 +1,4 @@
-"""The controller keeps the answer table in line with the feed and the configuration. It alone writes to the table.
+"""The controller updates the answer table when the feed or the configuration changes. Nobody else writes to the table.
 
 Other threads post calls. `control.program` runs these calls in the controller's thread and then calls `turn`. `turn`
 compiles the changes and commits them. So a burst of events becomes one commit, and a single event is committed without

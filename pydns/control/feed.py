@@ -24,7 +24,7 @@ class FeedStatus(NamedTuple):
     cut: Mapping[str, str] = {}  # object -> the part of it that is missing in answers
     without_endpoints: Mapping[str, str] = {}  # headless Service without a ready endpoint -> its other endpoints
     kinds: Mapping[str, KindStatus] = {}
-    warnings: Sequence[str] = ()  # the parts of the source's files that are left out, each with file and line
+    warnings: Sequence[str] = ()  # a warning, with file and line, for each part of the source's files that is left out
     external: ExternalStatus | None = None  # None if no external zones are configured
 
 

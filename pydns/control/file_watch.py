@@ -1,14 +1,15 @@
-"""Watching files: detecting changed files, deciding when a change counts, and reporting the mistakes in files.
+"""Watches files. This module detects changed files, decides when a change counts, and reports mistakes in files.
 
 This module knows files and one thread. It doesn't know the contents of files. Manifests, zone files, the configuration
 and resolv.conf are watched with this module. Rules:
 
-1. A change counts when two looks in a row find the same state. So a half-written file has no effect, and neither has
-   the moment between an editor's delete and rename. With four looks a second, a change counts within a second.
+1. A change counts when two looks in a row find the same state. So a half-written file has no effect. A file that an
+   editor deletes and renames has no effect while it is missing. With four looks a second, a change counts within a
+   second.
 2. A look uses stat, not inotify. The standard library doesn't support inotify, and inotify reports nothing on network
    file systems and in the mounted volumes of some runtimes. A look at 100 files costs 0.8 ms.
-3. A file that could not be read is read again at every look. The reason of the failure may end without a change in the
-   state of the file.
+3. A file that could not be read is read again at every look. The cause of the failure may disappear although the state
+   of the file stays the same.
 4. The files that were read at the start are read once more. A tick of the file system's clock takes milliseconds, and a
    change within the same tick may leave the state of the file as it was.
 """
@@ -49,8 +50,8 @@ class FileWatch(Generic[State]):
 
     `look` gets the result of the last look and returns the state of every file that exists now. `read` reads one file.
     It returns the states of that file and of the files that it includes. `forget` is called for a file that was
-    deleted. `after_look` is called at the end of a look. The thread calls these four functions, or the caller of
-    `read_all` and `poll` does.
+    deleted. `after_look` is called at the end of a look. These four functions run in the thread of this watch, or in
+    the thread that calls `read_all` or `poll`.
     """
 
     def __init__(
@@ -96,7 +97,7 @@ class FileWatch(Generic[State]):
         for done, path in enumerate(files, start=1):
             if self._stopping.is_set():
                 return False
-            self._in_force[path] = dict.fromkeys(self._read(path), UNSETTLED)  # rule 4
+            self._in_force[path] = dict.fromkeys(self._read(path), UNSETTLED)  # rule 4: read it once more
             progress(done, len(files))
         return True
 
@@ -122,7 +123,7 @@ class FileWatch(Generic[State]):
         for path in sorted([*new, *changed]):
             known = self._in_force.get(path, {path: None})
             if self._states(known) != {each: before.get(each) for each in known}:
-                continue  # rule 1
+                continue  # rule 1: wait until a second look finds the same state
             if self.looked.get(path) is None:
                 del self._in_force[path]
                 self._forget(path)
@@ -135,7 +136,7 @@ class FileWatch(Generic[State]):
         if self._first is not None:
             began = time.monotonic()
             self._first()
-            # The next look reads all files again (rule 4). A longer pause lets the first result be published before.
+            # The next look reads all files again (rule 4). The pause gives the controller time to publish first.
             pause_s = max(pause_s, time.monotonic() - began)
         while not self._stopping.wait(pause_s):
             pause_s = self._look_s

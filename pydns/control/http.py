@@ -6,9 +6,9 @@ because that needs a thread for each connection, and a client can keep this thre
 
 1. The server answers a request or closes the connection within `PATIENCE_S`, even if the client sends or reads slowly.
 2. A request has at most `MAX_REQUEST` octets. The server reads only its first line. A connection has one request.
-3. An address has at most `SHARE` connections at a socket. A new connection above this limit replaces the oldest one of
-   the address, so a client that leaves connections idle can still send a request. An address that opens more than
-   `SHARE` connections within `SHARE_S` is above the limit, too. Then the server closes the new connection unread.
+3. A client address has at most `SHARE` connections at a socket. A further connection replaces the oldest connection of
+   the address, so a client that leaves connections idle can still send a request. There is one exception: if the oldest
+   connection began less than `SHARE_S` ago, the server closes the new connection unread.
 4. A socket has at most `MAX_CONNECTIONS`. For one more connection, the server closes the newest connection of the
    address that has the most connections.
 5. A socket accepts at most `TURN` connections every `TURN_S`. Further connections wait in the kernel or are lost. So a

@@ -1,10 +1,11 @@
-"""Reads where the API server is and how to authenticate: from a kubeconfig, or from the service account of a pod.
+"""Reads the address of the API server and the credentials, from a kubeconfig or from the service account of a pod.
 
-The `kubernetes` package reads both, too. Importing it takes 0.2 s and 31 MB in the controller, for as long as the
-controller runs. So only rare ways to authenticate use the package, in a process that ends: see `pydns.control.login`.
+The `kubernetes` package can read them, too. Importing the package takes 0.2 s. It also takes 31 MB of memory until the
+process exits. So the package is used only for rare kinds of credentials, and only in a separate process that exits
+soon: see `pydns.control.login`.
 
-A user of a kubeconfig authenticates by the first of these that it has: an authentication provider, a token, a program
-(`exec`), a name with a password. A client certificate is used together with any of them.
+A user in a kubeconfig may have several kinds of credentials. The first kind in this list is used: an authentication
+provider, a token, a program (`exec`), a name with a password. A client certificate is used in addition.
 """
 
 import base64
@@ -25,19 +26,19 @@ _TOKEN_S = 60.0  # how long a token from a file is used before the file is read 
 
 
 class ConnectError(Exception):
-    """The flags lead to no API server. The message is one line with the reason."""
+    """The flags lead to no usable API server. The message is one line with the reason."""
 
 
 class Access(NamedTuple):
-    """The address of an API server, and how to reach it."""
+    """The address of an API server, and the data that a client needs to connect."""
 
     url: str
-    credentials: Callable[[], Credentials]  # may read a file or run a program; raises anything
+    credentials: Callable[[], Credentials]  # may read a file or run a program, and may raise any exception
     ca: bytes | None = None  # certificates of trusted CAs, in PEM; None: the system's CAs
-    is_verified: bool = True  # whether the certificate of the server is checked
+    is_verified: bool = True  # True: check the certificate of the server
     server_name: str | None = None  # the name in the certificate of the server; None: the host of the URL
     proxy: str | None = None
-    uses_environment: bool = True  # whether a proxy from the environment is used
+    uses_environment: bool = True  # True: use the proxy that environment variables name
 
 
 def in_cluster(environment: Mapping[str, str], service_account: Path = SERVICE_ACCOUNT) -> Access:
@@ -52,13 +53,13 @@ def in_cluster(environment: Mapping[str, str], service_account: Path = SERVICE_A
     except OSError as error:
         raise ConnectError(not_in_a_cluster(f"{error.filename}: {error.strerror}")) from None
     url = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
-    return Access(url, token, ca, uses_environment=False)  # a proxy can't reach the cluster's own address
+    return Access(url, token, ca, uses_environment=False)  # a proxy can't reach an in-cluster address
 
 
 def read_kubeconfig(path: Path, context: str | None = None) -> Access:
-    """Return the access that a context of a kubeconfig describes, by default its current context.
+    """Return the access that a context of a kubeconfig describes. The default is the current context.
 
-    Runs no program yet. Raises `ConnectError`.
+    This function runs no credential program. Raises `ConnectError`.
     """
     try:
         cluster, user = _choose(_load(path), context)
@@ -125,7 +126,10 @@ class _Files:
         return self._folder / text
 
     def content(self, key: str, path: str | None, data: str | None) -> bytes | None:
-        """Return the content that a kubeconfig has as data, or else in a file. None if it has neither."""
+        """Return the content from the data in the kubeconfig, or from a file if there is no data.
+
+        Return None if the kubeconfig has neither the data nor the path of a file.
+        """
         if data:
             try:
                 return base64.b64decode(data)
@@ -159,7 +163,7 @@ def _choose(content: dict[str, Any], context: str | None) -> tuple[_Cluster, _Us
 
 
 def _entry(content: dict[str, Any], group: str, name: str, shape: type[_Entry]) -> _Entry:
-    """Return the entry with a name. An entry of the group "users" has its value under the key "user"."""
+    """Return the entry of a group that has this name. The value of an entry in "users" is under the key "user"."""
     entries = content.get(group)
     for each in entries if isinstance(entries, list) else ():
         if isinstance(each, dict) and each.get("name") == name:

@@ -1,7 +1,8 @@
-"""Logs in at an API server with the `kubernetes` package, in a process that ends.
+"""Gets the credentials for an API server with the `kubernetes` package, in a separate process that exits soon.
 
-Programs for credentials (`exec`) and authentication providers are rare, and the package knows them. The process prints
-the credentials as JSON. It is `python -m pydns.control.login KUBECONFIG CONTEXT`; an empty context is the current one.
+The package supports credential programs (`exec`) and authentication providers, which are rare. The command of the
+process is `python -m pydns.control.login KUBECONFIG CONTEXT`. An empty CONTEXT means the current context. The process
+prints the credentials as JSON.
 """
 
 import json
@@ -12,12 +13,12 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-_LONGEST_S = 60.0  # time limit for the process; a program may ask a server of its own
-_EARLY_S = 10.0  # credentials are renewed so long before they expire
+_LONGEST_S = 60.0  # time limit for the process; it is long, because a credential program may send requests to a server
+_EARLY_S = 10.0  # credentials are renewed this long before they expire
 
 
 class Credentials(NamedTuple):
-    """What authenticates the controller at the API server."""
+    """The credentials with which the controller authenticates to the API server."""
 
     authorization: str | None = None  # value of the HTTP header
     certificate: bytes | None = None  # certificate chain and key, in PEM
@@ -57,7 +58,7 @@ def _main(kubeconfig: str, context: str) -> int:
     loader.load_and_set(configuration)  # type: ignore[no-untyped-call]
     authorization = configuration.api_key.get("BearerToken")
     files = [each for each in (configuration.cert_file, configuration.key_file) if each]
-    if authorization is None and not files:  # the package has printed the reason
+    if authorization is None and not files:  # the package has already printed the reason
         return 1
     expiry = getattr(loader, "expiry", None)
     found = {
@@ -72,5 +73,5 @@ def _main(kubeconfig: str, context: str) -> int:
 if __name__ == "__main__":
     try:
         sys.exit(_main(*sys.argv[1:]))
-    except Exception as error:  # the package raises what its parsing of any content happens to run into
+    except Exception as error:  # unexpected content makes the package raise exceptions of any type
         sys.exit(" ".join(str(error).split()) or type(error).__name__)

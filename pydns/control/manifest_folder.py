@@ -54,7 +54,7 @@ class SourceStatus(NamedTuple):
 
 
 class Near(NamedTuple):
-    """A namespace whose Services and EndpointSlices are delivered without regard to their labels.
+    """A namespace whose Services and EndpointSlices are delivered regardless of their labels.
 
     `deliver` receives their events.
     """
@@ -174,7 +174,10 @@ class ManifestFolder:
             self._contents_changed = True
 
     def _is_kept(self, path: Path) -> bool:
-        """Return whether an earlier state of a file is still in force. For a folder: of any file in the folder."""
+        """Return whether an earlier state of a file is still in force.
+
+        If `path` is a folder, return whether an earlier state of any file in the folder is still in force.
+        """
         if path in self.watch.looked:
             return path in self._contents
         return any(path in each.parents for each in self._contents)

@@ -1,4 +1,4 @@
-"""The options for serving a cluster. The live configuration sets an option; otherwise the flags set it."""
+"""The options for serving a cluster. The flags set the options that the live configuration doesn't set."""
 
 from typing import NamedTuple
 

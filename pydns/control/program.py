@@ -165,7 +165,7 @@ def _stop_with_supervisor(lifeline: int, calls: Calls) -> None:
 
 
 def end_with_threads(log: Log) -> None:
-    """Exit this process when one of its threads fails. The supervisor restarts it, so no failed thread is missed."""
+    """Exit this process when one of its threads fails. The supervisor then restarts the process."""
 
     def end(failed: threading.ExceptHookArgs) -> None:
         thread = failed.thread.name if failed.thread is not None else "?"

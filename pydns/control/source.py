@@ -59,7 +59,7 @@ class SourceOptions(NamedTuple):
     labels: str | None
     endpoint_pod_names: bool
     pods: bool  # True: deliver Pods, too
-    near: str | None = None  # the server's own namespace, if its Services are delivered whatever their labels
+    near: str | None = None  # the server's own namespace, if its Services are delivered regardless of labels
     external: tuple[Kind, ...] = ()  # kinds that only external zones need
     annotations: tuple[str, ...] = ()  # prefixes of the annotations that external zones read
 

@@ -74,7 +74,7 @@ def choose(settings: Settings, log: Log, deliver_config: Callable[[Seen], None])
             )
 
         return Chosen(SourceChoice(str(directory), open_folder), config)
-    # Imported here, because a folder of manifests needs no urllib3.
+    # These modules import urllib3. A server with a folder of manifests doesn't need them, so they are imported here.
     from pydns.control.api_client import connect
     from pydns.control.apiserver import ApiServer, Watched
     from pydns.control.config_map import ConfigMapWatch
