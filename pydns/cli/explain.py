@@ -27,7 +27,7 @@ from pydns.table.reader import Reader, TableError
 from pydns.table.status import Status
 
 _NDOTS = 5  # the value that the kubelet writes into a pod's resolv.conf
-_MAX_RECORDS = 20  # maximum records that are printed
+_MAX_RECORDS = 20  # the largest number of records that are printed
 _FAILURES = (Rcode.NXDOMAIN.name, Rcode.SERVFAIL.name, Rcode.REFUSED.name)
 _QUIET_S = 5.0  # after this silence, a note is printed. The controller publishes its status every second
 

@@ -35,7 +35,7 @@ class Verb(NamedTuple):
     purpose: str  # one line, for the list of verbs
     description: str  # the sentences above the flags in `--help`
     examples: Sequence[str]
-    statuses: Mapping[int, str]  # exit status -> meaning. Status 2 is left out
+    statuses: Mapping[int, str]  # exit status -> meaning; status 2 is left out, because it is the same for every verb
     flag_groups: Sequence[FlagGroup] = ()
     arguments: Sequence[Argument] = ()
 

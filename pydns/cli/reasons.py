@@ -342,7 +342,10 @@ class Witness:
         return place.source if isinstance(place, Wildcard) else None
 
     def _labels_in_cluster(self, qname: bytes) -> list[str] | None:
-        """Return a name's labels below the cluster domain, topmost label first. None if the name is elsewhere."""
+        """Return a name's labels below the cluster domain, with the topmost label first.
+
+        Return None if the name is outside the cluster domain.
+        """
         if not name.is_at_or_below(qname, self.domain):
             return None
         depth = len(name.labels_of(self.domain))

@@ -20,7 +20,9 @@ from pydns.table.reader import Reader, TableError
 from pydns.table.status import ConfigState, ConfigStatus, ExternalStatus, KindStatus, Status, UpstreamStatus, ZoneStatus
 
 _FRESH_S = 5.0  # if the status is older, the processes have ended
-_MAX_FILES = 10  # maximum lines for zone files, and for warnings. If there are more files, only those with problems
+# The largest number of lines for zone files, and of lines for warnings. If there are more zone files, only the files
+# with problems are printed.
+_MAX_FILES = 10
 
 
 def run(options: Namespace) -> int:
