@@ -73,7 +73,7 @@ class Flag(NamedTuple):
 
     @property
     def is_switch(self) -> bool:
-        """Whether the flag takes no value on the command line."""
+        """Return whether the flag takes no value on the command line."""
         return isinstance(self.shape, Switch)
 
     def read(self, text: str | None, mistakes: Mistakes) -> Any:

@@ -25,7 +25,7 @@ from pydns.config.read import (
 from pydns.config.shapes import found, found_key
 
 KEYS = (YAML_KEY, *kube_dns.KEYS)
-MAX_OCTETS = 4 * MAX_TEXT  # in a file. The text of a longer file is always longer than `MAX_TEXT`
+MAX_OCTETS = 4 * MAX_TEXT  # most octets that are read from a file; the text of a longer file is longer than `MAX_TEXT`
 
 
 def wanted(names: Iterable[str]) -> set[str]:
@@ -87,7 +87,7 @@ _OPENS_BLOCK = re.compile(r"\s*[^\s{}\[\]\"'][^{}]*(?<!:)[ \t]\{\s*(#.*)?")
 
 
 def _kind(root: node.Node | ConfigError) -> Scalar | None:
-    """Return the kind of a Kubernetes manifest. None if the document is not a manifest."""
+    """Return the kind of a Kubernetes manifest, or None if the document is not a manifest."""
     if not isinstance(root, node.Mapping):
         return None
     fields = {key.text: value for key, value in root.entries if isinstance(key, Scalar)}

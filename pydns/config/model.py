@@ -146,7 +146,7 @@ class CacheOptions(Struct, frozen=True, gc=False):
     max_ttl_s: int = 3600
     min_negative_ttl_s: int = 0
     max_negative_ttl_s: int = 1800
-    serve_stale_s: int = 3600  # how long an expired answer may still be used (RFC 8767). 0: not at all
+    serve_stale_s: int = 3600  # how long an expired answer may still be used (RFC 8767). 0: never
     prefetch: bool = True
 
 
@@ -237,7 +237,7 @@ class Config(Struct, frozen=True, gc=False):
 
     upstreams: tuple[ServerSpec, ...] | None = None  # None: the nameservers of /etc/resolv.conf
     choice: Choice = Choice.FASTEST
-    routes: tuple[Route, ...] = ()  # at most one per domain
+    routes: tuple[Route, ...] = ()  # at most one route per domain
     max_in_flight: int = 1000  # maximum queries that wait for upstreams, per worker
     cache: CacheOptions = CacheOptions()
     # The cluster options (`flags.CLUSTER`). None: the value of the flag applies.
@@ -248,9 +248,9 @@ class Config(Struct, frozen=True, gc=False):
     endpoint_pod_names: bool | None = None
     reverse_zones: tuple[bytes, ...] | None = None
     ptr_ranges: tuple[str, ...] | None = None
-    hosts: tuple[Host, ...] = ()  # at most one per name
-    blocked: tuple[Blocked, ...] = ()  # at most one per domain
-    external: tuple[ExternalZone, ...] = ()  # at most one per apex
+    hosts: tuple[Host, ...] = ()  # at most one entry per name
+    blocked: tuple[Blocked, ...] = ()  # at most one entry per domain
+    external: tuple[ExternalZone, ...] = ()  # at most one zone per apex
     forwarded_special_names: tuple[SpecialName, ...] = ()  # special names that are forwarded to upstreams
     edns: EdnsOptions = EdnsOptions()
     dnssec: DnssecOptions = DnssecOptions()

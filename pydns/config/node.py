@@ -26,7 +26,7 @@ class Scalar(NamedTuple):
 
     value: Value
     text: str
-    line: int  # from 1; 0 if unknown
+    line: int  # the number of the line, from 1; 0 if unknown
     is_plain: bool = False  # YAML: written without quotes and without a tag
 
 

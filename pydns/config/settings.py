@@ -53,7 +53,7 @@ class HttpEndpoint(NamedTuple):
 class Settings(NamedTuple):
     """The value of every flag of `pydns serve`."""
 
-    listen: tuple[Listen, ...]  # each for UDP and TCP
+    listen: tuple[Listen, ...]  # pydns listens at each address with UDP and TCP
     workers: int
     state_dir: Path
     domain: bytes
@@ -71,7 +71,8 @@ class Settings(NamedTuple):
     drain_max_s: float  # the maximum length of a drain
     log_format: LogFormat
     log_level: Level
-    # The cluster options (`flags.CLUSTER`). `Config` has fields with the same names. They take precedence.
+    # The cluster options (`flags.CLUSTER`). `Config` has fields with the same names. The fields of `Config` take
+    # precedence.
     ttl_s: int
     pods: PodsMode
     namespaces: tuple[str, ...] | None

@@ -409,7 +409,7 @@ def found_key(node: Node) -> str:
 
 
 def suggestion(text: str, known: Iterable[str]) -> str:
-    """Return the end of a sentence that suggests the most similar known word. Empty if no known word is similar."""
+    """Return the end of a sentence that suggests the most similar known word. If no word is similar, return no text."""
     close = difflib.get_close_matches(text, known, n=1)  # the cost is linear in the length of a long text
     return f"; did you mean {quote(close[0])}?" if close else ""
 

@@ -53,7 +53,7 @@ def covered(config: Config, zones: Iterable[tuple[bytes, str]]) -> Iterator[str]
 
 
 def external_problem(zone: ExternalZone, domain: bytes) -> str | None:
-    """Return why an external zone can't be served together with a cluster domain. None if there is no problem."""
+    """Return why an external zone can't be served together with a cluster domain, or None if there is no problem."""
     if name.is_at_or_below(zone.apex, domain):
         return f"is not served: it is in the cluster domain {name.to_text(domain)}"
     return None

@@ -49,7 +49,7 @@ class BadScalar(Exception):
 class Composed(NamedTuple):
     """One document of a text. An empty document is a null."""
 
-    number: int  # from 1
+    number: int  # the number of the document in the text, from 1
     root: Node
 
 

@@ -11,9 +11,9 @@ from typing import NamedTuple
 from pydns.config.corefile.tokens import Token, imported, tokens, with_environment
 from pydns.config.mistakes import ConfigError, quote
 
-MAX_TOKENS = 200_000  # in a Corefile and all files that it imports
+MAX_TOKENS = 200_000  # the largest number of words in a Corefile and all files that it imports
 MAX_IMPORTS = 1_000
-MAX_DEPTH = 20  # nested blocks
+MAX_DEPTH = 20  # the largest depth of nested blocks
 
 
 class Line(NamedTuple):

@@ -54,7 +54,7 @@ def _is_range(text: str) -> bool:
 def _reverse_zones(token: Token) -> list[str]:
     """Return the reverse zones of a range.
 
-    There are several zones if the prefix length is not a whole number of octets (nibbles in IPv6).
+    The result has several zones if the prefix length is not a whole number of octets (nibbles in IPv6).
     """
     network = ip_network(token.text, strict=False)
     bits = 8 if network.version == 4 else 4
