@@ -159,7 +159,7 @@ class Cache:
         self._limits = limits
         self._positive_ttls = limits.min_ttl_s, max(limits.min_ttl_s, limits.max_ttl_s)
         self._negative_ttls = limits.min_negative_ttl_s, limits.max_negative_ttl_s
-        self._once: OrderedDict[bytes, bytes] = OrderedDict()  # packed
+        self._once: OrderedDict[bytes, bytes] = OrderedDict()  # key -> packed answer
         self._once_bytes = 0
         self._once_room, self._once_room_bytes = limits.entries, limits.bytes
         self._often: LRUCache[bytes, Entry] = LRUCache(limits.bytes * (1 - ONCE_SHARE), getsizeof=_size_of)

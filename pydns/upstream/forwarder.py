@@ -937,7 +937,7 @@ class _Query:
 
     def __init__(self, key: bytes, route: RouteSpec, pool: Pool, deadline: float) -> None:
         self.key = key
-        self.qname = key[QNAME]  # lower case
+        self.qname = key[QNAME]  # the name in lower case
         self.route = route
         self.pool = pool
         self.clients: list[object] = []

@@ -14,7 +14,7 @@ from pydns.dns import name
 class RouteSpec(NamedTuple):
     """Names at or below `domain` go to a pool, unless they are at or below one of `except_domains`."""
 
-    domain: bytes  # wire form, any case
+    domain: bytes  # a wire name; its letters may be upper or lower case
     pool: int
     except_domains: Sequence[bytes] = ()
     on_nxdomain: OnNxdomain = OnNxdomain.ANSWER
