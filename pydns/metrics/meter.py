@@ -19,7 +19,7 @@ FOLD_S = 0.5  # seconds between folds
 _QUICK_S = DURATIONS_S[0]
 MAX_ZONES = 50  # all further zones share one label, because the size of the block is limited
 
-_LONGEST = 300  # octets. Ordinary queries are shorter
+_LONGEST = 300  # octets; ordinary queries are shorter than this
 
 
 TRANSPORTS = (("udp", "1"), ("udp", "2"), ("tcp", "1"), ("tcp", "2"))  # protocol, IANA's number of the address family
@@ -64,7 +64,7 @@ class Tally:
     def count(self, zone: str, query_octets: int, reply: bytes, seconds: float | None = None, plugin: str = "") -> None:
         """Count a query outside the hot path. Called when the reply is sent.
 
-        For a deferred query, `seconds` is the time from receive to send. None if `timed` counts the time.
+        For a deferred query, `seconds` is the time from receive to send. It is None if `timed` counts the time.
         """
         rtype, rcode, dnssec_ok = reply_facts(reply)
         if seconds is None and query_octets < _LONGEST and len(reply) <= PLAIN_SIZE:
