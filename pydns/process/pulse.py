@@ -108,7 +108,7 @@ class Pulse:
 
     @property
     def is_draining(self) -> bool:
-        """Whether new clients should go elsewhere."""
+        """Return whether a drain has begun. During a drain, new clients should use another server."""
         return bool(self._drain[0])
 
     def drain(self) -> None:

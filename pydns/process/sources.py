@@ -31,7 +31,7 @@ def problems(settings: Settings, environment: Mapping[str, str]) -> Iterator[str
 
 
 def folder_problem(folder: Path, flag: str, wanted: str) -> str | None:
-    """Return the reason why a folder can't be listed. None if there is no problem."""
+    """Return the reason why a folder can't be listed, or None if there is no problem."""
     try:
         os.scandir(folder).close()
     except OSError as error:

@@ -89,7 +89,7 @@ class _Child:
         self.row = row
         self.program = program
         self.pid = 0  # 0: not running
-        self.started = 0.0  # monotonic times
+        self.started = 0.0  # the monotonic time of the start
         self.restart_at = 0.0
         self.kill_at: float | None = None  # set for a stuck worker that got `STOP`
         self.delay_s = _FIRST_DELAY_S
@@ -198,7 +198,7 @@ class _Supervisor:
         try:
             os.close(self._held)
             self._log.forget()
-            for ignored in (signal.SIGTERM, signal.SIGINT):  # rule 7
+            for ignored in (signal.SIGTERM, signal.SIGINT):  # rule 7: only the supervisor decides when to stop
                 signal.signal(ignored, signal.SIG_IGN)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, self._signals)
             child.program()
@@ -226,7 +226,7 @@ class _Supervisor:
             signal.raise_signal(DRAIN)  # stays pending, because it is blocked. The worker handles it before any query
         self._programs.worker(slot, self._settings.state_dir, self._log, self._lifeline, row, block)
 
-    # Death and silence.
+    # Children that have exited or are stuck.
 
     def _reap(self) -> int | None:
         """Reap every child that has exited, and schedule its restart.
