@@ -2,9 +2,9 @@
 
 This needs root, `ip`, `nft` and `conntrack`. Each pod, node and client has its own namespace. A node has the rules that
 kube-proxy creates for the Service with `PreferSameNode`: the rules select the ready pods on the node, or all ready pods
-if the node has none. The rules follow a change late. The program prints how many queries each client has sent, and how
-many were not answered. With `--cache COREDNS`, a CoreDNS on each node acts as NodeLocal DNSCache, and `PreferSameNode`
-is not used.
+if the node has none. The rules change some time after the pods. The program prints how many queries each client has
+sent, and how many were not answered. With `--cache COREDNS`, a CoreDNS on each node acts as NodeLocal DNSCache, and
+`PreferSameNode` is not used.
 """
 
 import argparse
@@ -36,7 +36,7 @@ PODS = {
     "pydns-pod-b1": ("pydns-node-b", "10.77.0.21"),
     "pydns-pod-b2": ("pydns-node-b", "10.77.0.22"),
 }
-# The last value is the number of seconds until the rules follow.
+# Each row has the old pod, the new pod, and the number of seconds until the rules of the node change.
 UPDATES = (("pydns-pod-a1", "pydns-pod-a2", 1.0), ("pydns-pod-b1", "pydns-pod-b2", 2.0))
 RULES = """
 table ip nat {

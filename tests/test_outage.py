@@ -93,7 +93,7 @@ class Server:
 
     def restore(self) -> None:
         stored, plain, headless = self.backup
-        self.cluster.restore(stored)  # type: ignore[arg-type]  # what it gave
+        self.cluster.restore(stored)  # type: ignore[arg-type]  # `stored` comes from `Cluster.backup`
         self._plain, self._headless = list(plain), list(headless)
 
     def change(self) -> None:

@@ -253,7 +253,7 @@ def test_outside_a_cluster_the_message_lists_the_expected_sources(monkeypatch: p
 # Proxies
 
 PROXY = "http://proxy.example:3128"
-# Each row has the server, the environment, and the proxy that is used.
+# Each row has the server, the environment variables, and the expected proxy.
 PROXIES: list[tuple[str, dict[str, str], str | None]] = [
     ("https://api.example:6443", {"https_proxy": PROXY}, PROXY),
     ("https://api.example:6443", {"HTTPS_PROXY": PROXY}, PROXY),

@@ -1,4 +1,4 @@
-"""An API server over real HTTP or HTTPS on 127.0.0.1, for the official client. It fails when a test wants it to.
+"""An API server over real HTTP or HTTPS on 127.0.0.1, for the official client. A test can make its requests fail.
 
 `apply` writes the change to the sockets of all watches. When `apply` returns, the event has been sent. `python -m
 tests.fakes.apiserver --help` runs such a server with generated objects for benchmarks.
@@ -106,7 +106,8 @@ class FakeApiServer:
         self.cluster = Cluster()
         self.cluster.on_change = self._on_change
         self.requests: list[Request] = []
-        # "on"; "invalid": refused with 422; "error": 200 and an ERROR event, as with etcd 3.4.
+        # "on": the server accepts WatchList. "invalid": it refuses WatchList with 422. "error": it answers with 200 and
+        # an ERROR event, as with etcd 3.4.
         self.watch_list = watch_list
         self.bookmark_s: float | None = None  # the period of bookmarks
         self.list_delay_s = 0.0
@@ -395,7 +396,7 @@ def _handler(api: FakeApiServer) -> type[BaseHTTPRequestHandler]:
         disable_nagle_algorithm = True
         wbufsize = -1  # headers and body are sent together
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # its name in the base class
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the base class has this name
             pass
 
         def do_GET(self) -> None:
