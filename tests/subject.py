@@ -87,7 +87,7 @@ def load(
     settings = settings_of(parser({}).parse_args(["serve", *flags]))
     options = cluster_options(settings, read.config, (parse_address(host),))
     labels = parse_selector(options.source.labels) if options.source.labels else None
-    kinds = RECORD_KINDS + options.source.external
+    kinds = RECORD_KINDS + options.source.optional
     manifests = []
     for document in cluster:
         for found in workloads.read(document, kinds):

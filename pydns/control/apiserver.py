@@ -195,15 +195,14 @@ class _KindWatch:
                 self._watch(request)
 
     def _find(self) -> bool:
-        """Return whether the server has the kind. If the kind is missing, wait before returning, and longer each time.
+        """Return whether the server has the kind, and choose the newest API version that the server has.
 
-        Objects that were delivered earlier stay, because an API server that is starting doesn't have the CRDs yet.
+        If it doesn't have the kind, wait first, and wait longer each time. Objects that were delivered earlier stay,
+        because an API server that is starting doesn't have the CRDs yet.
         """
-        try:
-            response = self._requests.open_path(discovery.path(self._kind))
-            self._is_found = discovery.is_served(self._kind, response.status, response.read())
-        except Exception:  # exceptions of any type, as in _perform; the first list then fails too, and reports why
-            self._is_found = True
+        path = next(filter(self._has, self._kind.row.paths), None)
+        self._is_found = path is not None
+        self._requests.path = path or self._requests.path
         was_missing, self._is_missing = self._is_missing, not self._is_found
         if self._is_found:
             self._look_again_s = self._pace.figures.discovery_s[0]
@@ -213,6 +212,13 @@ class _KindWatch:
         self._stopping.wait(self._look_again_s)
         self._look_again_s = min(2 * self._look_again_s, self._pace.figures.discovery_s[1])
         return False
+
+    def _has(self, path: str) -> bool:
+        try:
+            response = self._requests.open_path(discovery.resources_path(path))
+            return discovery.is_served(path, response.status, response.read())
+        except Exception:  # exceptions of any type, as in _perform; the first list then fails too, and reports why
+            return True
 
     def interrupt(self) -> None:
         """Shut down the response of the current watch, so that the thread stops reading it."""

@@ -67,9 +67,9 @@ class Cluster:
     def missing(self) -> dict[str, str | None]:
         """Return the kinds that have not been listed completely since the start. The values are their current problems.
 
-        A kind that only external zones need is left out if it can't be listed. The controller doesn't wait for it.
+        An optional kind is left out if it can't be listed. The controller doesn't wait for it.
         """
-        synced, optional = self._zone.synced, self.options.source.external
+        synced, optional = self._zone.synced, self.options.source.optional
         missing = {
             kind.value: each.problem
             for kind, each in self._source.status().items()
@@ -107,15 +107,15 @@ class Cluster:
 
     @property
     def has_new_facts(self) -> bool:
-        """Return whether the set of unlisted kinds of external zones changed since the last facts.
+        """Return whether the set of unlisted optional kinds changed since the last facts.
 
         It changes when one of these kinds has been listed, or when the source no longer serves the kind.
         """
-        return bool(self.options.source.external) and self._unlisted_now() != self._unlisted
+        return bool(self.options.source.optional) and self._unlisted_now() != self._unlisted
 
     def _unlisted_now(self) -> frozenset[Kind]:
-        """Return the kinds of external zones that the source serves but that have not been listed yet."""
-        optional = [kind for kind in self.options.source.external if kind not in self._zone.synced]
+        """Return the optional kinds that the source serves but that have not been listed yet."""
+        optional = [kind for kind in self.options.source.optional if kind not in self._zone.synced]
         if not optional:
             return frozenset()
         status = self._source.status()

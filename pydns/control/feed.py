@@ -44,7 +44,7 @@ class Feed(Protocol):
     def missing(self) -> Mapping[str, str | None]:
         """Return the kinds that have not been listed completely since the start. The values are their current problems.
 
-        A kind that only external zones need is left out if it can't be listed. The controller doesn't wait for it.
+        An optional kind is left out if it can't be listed. The controller doesn't wait for it.
         """
 
     def contents(self) -> Iterable[Contents]:

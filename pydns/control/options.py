@@ -8,7 +8,7 @@ from pydns.config.settings import PodsMode, Settings
 from pydns.config.summary import external_problem
 from pydns.control.source import SourceOptions
 from pydns.dns.address import parse_range
-from pydns.kube.kinds import external_kinds
+from pydns.kube.kinds import optional_kinds
 from pydns.kube.producer import ZoneOptions
 
 
@@ -25,23 +25,24 @@ def cluster_options(
     """Return the cluster options. Options that the configuration doesn't set come from the flags."""
     chosen = with_options_of(settings, config)
     external = tuple([zone for zone in config.external if external_problem(zone, chosen.domain) is None])
+    zone = ZoneOptions(
+        domain=chosen.domain,
+        reverse_zones=chosen.reverse_zones,
+        ptr_ranges=tuple(map(parse_range, chosen.ptr_ranges)),
+        ttl_s=chosen.ttl_s,
+        pods=chosen.pods,
+        namespaces=None if chosen.namespaces is None else frozenset(chosen.namespaces),
+        own_addresses=own_addresses,
+        server_namespace=server_namespace,
+        external=external,
+    )
     return ClusterOptions(
-        ZoneOptions(
-            domain=chosen.domain,
-            reverse_zones=chosen.reverse_zones,
-            ptr_ranges=tuple(map(parse_range, chosen.ptr_ranges)),
-            ttl_s=chosen.ttl_s,
-            pods=chosen.pods,
-            namespaces=None if chosen.namespaces is None else frozenset(chosen.namespaces),
-            own_addresses=own_addresses,
-            server_namespace=server_namespace,
-            external=external,
-        ),
+        zone,
         SourceOptions(
             chosen.labels,
             chosen.endpoint_pod_names,
             pods=chosen.pods is PodsMode.VERIFIED,
-            external=external_kinds(external),
+            optional=optional_kinds(zone),
             annotations=tuple(sorted({prefix for zone in external for prefix in zone.annotations})),
             near=server_namespace if chosen.labels else None,
         ),

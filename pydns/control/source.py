@@ -59,8 +59,8 @@ class SourceOptions(NamedTuple):
     labels: str | None
     endpoint_pod_names: bool
     pods: bool  # True: deliver Pods, too
-    near: str | None = None  # the server's own namespace, if its Services are delivered regardless of labels
-    external: tuple[Kind, ...] = ()  # kinds that only external zones need
+    near: str | None = None  # the server's own namespace, if its Services are delivered whatever their labels
+    optional: tuple[Kind, ...] = ()  # kinds that the source may not have
     annotations: tuple[str, ...] = ()  # prefixes of the annotations that external zones read
 
 

@@ -67,7 +67,7 @@ def choose(settings: Settings, log: Log, deliver_config: Callable[[Seen], None])
                 directory,
                 deliver,
                 log,
-                RECORD_KINDS + options.external,
+                RECORD_KINDS + options.optional,
                 label_selector=selector,
                 options=_reading(options),
                 near=near,
@@ -86,7 +86,7 @@ def choose(settings: Settings, log: Log, deliver_config: Callable[[Seen], None])
         raise SourceError(str(error)) from None
 
     def open_server(options: SourceOptions, deliver: Deliver, deliver_near: Deliver) -> Source:
-        kinds = tuple(kind for kind in RECORD_KINDS if kind is not Kind.POD or options.pods) + options.external
+        kinds = tuple(kind for kind in RECORD_KINDS if kind is not Kind.POD or options.pods) + options.optional
         everywhere = ApiServer(client, Watched(kinds, options.labels, options=_reading(options)), deliver, log)
         if options.near is None:
             return everywhere

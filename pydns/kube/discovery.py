@@ -6,25 +6,23 @@ answer counts as yes. Then the request that lists the objects of the kind shows 
 
 import msgspec
 
-from pydns.kube.kinds import Kind
-
 NOT_SERVED = "the API server doesn't have it"
 
 
-def path(kind: Kind) -> str:
-    """Return the URL path that lists the resources in the API version of a kind."""
-    return kind.row.path.rpartition("/")[0]
+def resources_path(path: str) -> str:
+    """Return the path of the resources of the API version that a list's `path` is in."""
+    return path.rpartition("/")[0]
 
 
-def is_served(kind: Kind, status: int, body: bytes) -> bool:
-    """Return whether the API server has the kind, according to an answer to a request for `path`."""
+def is_served(path: str, status: int, body: bytes) -> bool:
+    """Return whether an answer for `resources_path` shows the list at `path`."""
     if status == 404:
         return False
     try:
         resources = _LISTS.decode(body).resources
     except msgspec.DecodeError:
         return True
-    return status != 200 or any(each.name == kind.row.path.rpartition("/")[2] for each in resources)
+    return status != 200 or any(each.name == path.rpartition("/")[2] for each in resources)
 
 
 class _Resource(msgspec.Struct, gc=False):

@@ -4,17 +4,17 @@ To add a kind, write a file in `pydns.kube.producers` with its value, its decode
 this table, and test cases.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, NamedTuple
 
 import msgspec
 
-from pydns.config.model import ExternalSource, ExternalZone
+from pydns.config.model import ExternalSource
 from pydns.kube import objects
 from pydns.kube.objects import Object, Options
-from pydns.kube.producer import MakeProducer
+from pydns.kube.producer import MakeProducer, ZoneOptions
 from pydns.kube.producers import routes
 from pydns.kube.producers.dns_endpoints import RawDNSEndpoint, read_dns_endpoint
 from pydns.kube.producers.exposed_services import RawExposedService, read_exposed_service
@@ -41,30 +41,42 @@ class Row:
     """The facts about a kind."""
 
     name: str  # the name of the kind in the Kubernetes API
-    path: str  # URL path that lists all objects of the kind; it contains the API version that pydns reads
+    path: str  # URL path that lists all objects of the kind; it contains the newest API version that pydns reads
     decoder: Decoder
     producers: tuple[MakeProducer, ...] = ()  # empty: the kind has no records
     is_namespaced: bool = True
     is_selected: bool = True  # True: the flag `--labels` selects objects of this kind
     field_selector: str = ""
     exposing: Decoder | None = None  # replaces `decoder` if the configuration has external zones
-    # Returns whether an external zone needs objects of the kind. None: pydns always reads the kind. A kind that only
-    # external zones need is optional: the API server may not have the kind. pydns doesn't wait for an optional kind
-    # that can't be listed.
-    wanted_by: Callable[[ExternalZone], bool] | None = None
+    # Returns whether zones with these options need objects of the kind. None: pydns always reads the kind. A kind with
+    # a condition is optional: the API server may not have the kind. pydns doesn't wait for an optional kind that can't
+    # be listed.
+    wanted_by: Callable[[ZoneOptions], bool] | None = None
+    older: tuple[str, ...] = ()  # older API versions that have the same fields, the newest first
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Return the URL path of the list in each API version, the newest first."""
+        group, _, plural = self.path.rsplit("/", 2)
+        return (self.path, *(f"{group}/{version}/{plural}" for version in self.older))
 
 
-def _by_source(source: ExternalSource) -> Callable[[ExternalZone], bool]:
-    return lambda zone: source in zone.sources
+def _by_source(source: ExternalSource) -> Callable[[ZoneOptions], bool]:
+    return lambda options: any(source in zone.sources for zone in options.external)
 
 
-def _route(name: str, plural: str) -> Row:
+def _by_class(options: ZoneOptions) -> bool:
+    return any(ExternalSource.INGRESSES in zone.sources and zone.ingress_classes for zone in options.external)
+
+
+def _route(name: str, plural: str, *older: str) -> Row:
     return Row(
         name,
         f"/apis/gateway.networking.k8s.io/v1/{plural}",
         Decoder(routes.RawRoute, routes.READERS[name]),
         (External,),
         wanted_by=_by_source(ExternalSource.ROUTES),
+        older=older,
     )
 
 
@@ -118,7 +130,7 @@ class Kind(Enum):
         (External,),
         is_namespaced=False,
         is_selected=False,
-        wanted_by=lambda zone: ExternalSource.INGRESSES in zone.sources and bool(zone.ingress_classes),
+        wanted_by=_by_class,
     )
     GATEWAY = Row(
         "Gateway",
@@ -126,10 +138,11 @@ class Kind(Enum):
         Decoder(routes.RawGateway, routes.read_gateway),
         (External,),
         wanted_by=_by_source(ExternalSource.ROUTES),
+        older=("v1beta1",),
     )
-    HTTP_ROUTE = _route("HTTPRoute", "httproutes")
-    GRPC_ROUTE = _route("GRPCRoute", "grpcroutes")
-    TLS_ROUTE = _route("TLSRoute", "tlsroutes")
+    HTTP_ROUTE = _route("HTTPRoute", "httproutes", "v1beta1")
+    GRPC_ROUTE = _route("GRPCRoute", "grpcroutes", "v1alpha2")
+    TLS_ROUTE = _route("TLSRoute", "tlsroutes", "v1alpha3", "v1alpha2")
     NODE = Row(
         "Node",
         "/api/v1/nodes",
@@ -159,7 +172,7 @@ class Kind(Enum):
 
     @property
     def api_version(self) -> str:
-        """Return the API version as manifests write it in `apiVersion`, for example `discovery.k8s.io/v1`."""
+        """Return the newest API version as manifests write it in `apiVersion`: `v1`, `discovery.k8s.io/v1`."""
         return self.row.path.removeprefix("/apis/").removeprefix("/api/").rpartition("/")[0]
 
 
@@ -167,14 +180,9 @@ BY_NAME = {kind.value: kind for kind in Kind}
 NAMING_KINDS = (Kind.SERVICE, Kind.ENDPOINT_SLICE)  # the kinds that give this DNS server its own name
 _WITH_RECORDS = [kind for kind in Kind if kind.row.producers]
 RECORD_KINDS = tuple([kind for kind in _WITH_RECORDS if kind.row.wanted_by is None])  # the kinds that every cluster has
-EXTERNAL_KINDS = tuple([kind for kind in _WITH_RECORDS if kind.row.wanted_by is not None])
+OPTIONAL_KINDS = tuple([kind for kind in _WITH_RECORDS if kind.row.wanted_by is not None])
 
 
-def external_kinds(zones: Iterable[ExternalZone]) -> tuple[Kind, ...]:
-    """Return the kinds that only external zones need, if one of `zones` needs them."""
-    zones = tuple(zones)
-    return tuple([kind for kind in EXTERNAL_KINDS if any(_is_wanted(kind, zone) for zone in zones)])
-
-
-def _is_wanted(kind: Kind, zone: ExternalZone) -> bool:
-    return kind.row.wanted_by is not None and kind.row.wanted_by(zone)
+def optional_kinds(options: ZoneOptions) -> tuple[Kind, ...]:
+    """Return the optional kinds that zones with these options need."""
+    return tuple([kind for kind in OPTIONAL_KINDS if kind.row.wanted_by is not None and kind.row.wanted_by(options)])

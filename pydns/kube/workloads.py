@@ -32,7 +32,7 @@ from pydns.dns import name
 from pydns.dns.address import parse_address
 from pydns.kube import cluster_ips, objects
 from pydns.kube.documents import Path
-from pydns.kube.kinds import BY_NAME, EXTERNAL_KINDS, RECORD_KINDS, Kind
+from pydns.kube.kinds import BY_NAME, OPTIONAL_KINDS, RECORD_KINDS, Kind
 from pydns.kube.objects import Observed, Ref
 
 
@@ -63,12 +63,12 @@ class Ignored(NamedTuple):
 def read(document: Any, kinds: Collection[Kind] = RECORD_KINDS) -> Iterator[Manifest | Fault | Ignored]:
     """Yield the objects of one document. A List yields all its items. An empty document yields nothing.
 
-    A kind that only external zones need is read only if `kinds` contains it.
+    Of the optional kinds, those in `kinds` are read.
     Only the fields that rules or records need are checked. Objects of other kinds, such as Deployment, aren't checked
     at all. Each faulty object gives one fault.
     """
     if document is not None:
-        unread = frozenset(kind.value for kind in EXTERNAL_KINDS if kind not in kinds)
+        unread = frozenset(kind.value for kind in OPTIONAL_KINDS if kind not in kinds)
         yield from _read(document, (), {}, unread)
 
 
@@ -438,7 +438,7 @@ class _Endpoints(msgspec.Struct):
 
 # Checking.
 
-_KINDS = RECORD_KINDS + EXTERNAL_KINDS
+_KINDS = RECORD_KINDS + OPTIONAL_KINDS
 _READ: dict[str, tuple[str, type[Any]]] = {
     **{kind.value: (kind.api_version, _Object) for kind in _KINDS},
     # Kinds whose fields the rules read.

@@ -23,7 +23,7 @@ from pydns.dns.compiled import compile_answer, question, with_ttl
 from pydns.dns.rrset import CNAME, PTR
 from pydns.kube import schema
 from pydns.kube.events import Event
-from pydns.kube.kinds import EXTERNAL_KINDS, NAMING_KINDS, RECORD_KINDS, Kind, external_kinds
+from pydns.kube.kinds import NAMING_KINDS, OPTIONAL_KINDS, RECORD_KINDS, Kind, optional_kinds
 from pydns.kube.objects import Object, Ref, Service, ServiceKey
 from pydns.kube.producer import Change, Key, MakeProducer, Producer, State, ZoneOptions
 from pydns.kube.producers.external import External
@@ -31,7 +31,7 @@ from pydns.kube.producers.services import Services, ServiceState, Unready
 from pydns.kube.store import Store
 from pydns.table.layout import FORMAT, Changes, Contents, Facts, NodeKind, ZoneFacts
 
-_KINDS = RECORD_KINDS + EXTERNAL_KINDS
+_KINDS = RECORD_KINDS + OPTIONAL_KINDS
 _ANSWERS, _NAMES = 0, 1  # indexes of `answers` and `names` in Contents and Changes
 _Names = dict[bytes, tuple[bytes, ...]]  # address → the names that a key gives to the address
 _Comparison = Generator["_Piece", None, None]  # a comparison of two states of a key, in pieces
@@ -254,7 +254,7 @@ class Zone:
         return msgspec.structs.replace(found, zones=[*awaited, *found.zones])
 
     def _external_facts(self, zone: ExternalZone, unlisted: Collection[Kind]) -> ZoneFacts:
-        is_listed = unlisted == () or set(external_kinds([zone])).isdisjoint(unlisted)
+        needed = optional_kinds(self._options._replace(external=(zone,))) if unlisted else ()
         first = zone.nameservers[0].owner(zone.apex) if zone.nameservers else _below(b"ns1", zone.apex)
         return ZoneFacts(
             zone.apex,
@@ -263,7 +263,7 @@ class Zone:
             zone.ttl_s,
             zone.ttl_s,
             is_plain=self.external.is_plain(zone.apex),
-            is_listed=is_listed,
+            is_listed=set(needed).isdisjoint(unlisted),
         )
 
     # Information about the objects

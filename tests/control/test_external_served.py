@@ -79,6 +79,26 @@ def test_a_kind_that_comes_later_is_found(api: FakeApiServer, tmp_path: Path) ->
     assert received.log.events().count("kind not served") == 1
 
 
+def test_the_newest_version_that_is_served_is_watched(api: FakeApiServer, tmp_path: Path) -> None:
+    figures = QUICK._replace(discovery_s=(0.02, 0.04))
+    api.apply("Gateway", {"metadata": {"namespace": "shop", "name": "old"}})
+    api.apply("TLSRoute", {"metadata": {"namespace": "shop", "name": "older"}})
+    api.serve("Gateway", "v1beta1")
+    api.serve("TLSRoute", "v1alpha2")
+    group = "/apis/gateway.networking.k8s.io"
+    with watching(api, tmp_path, Kind.GATEWAY, Kind.TLS_ROUTE, figures=figures) as (source, received):
+        received.until(lambda received: received.synced == {Kind.GATEWAY, Kind.TLS_ROUTE}, 30)
+        assert (received.names(Kind.GATEWAY), received.names(Kind.TLS_ROUTE)) == ({"old"}, {"older"})
+        looks = [each.kind.removeprefix(group) for each in api.requests if each.verb == "discover"]
+        assert looks.index("/v1") < looks.index("/v1alpha3") < looks.index("/v1alpha2")
+        api.wait_until(lambda api: api.watching("Gateway") == 1, 30)
+        api.serve("Gateway")  # as an upgrade of the CRD does that no longer serves the old version
+        api.wait_until(lambda api: api.watching("Gateway") == 1, 30)
+        api.apply("Gateway", {"metadata": {"namespace": "shop", "name": "new"}})
+        received.until(lambda received: received.names(Kind.GATEWAY) == {"old", "new"}, 30)
+        assert source.status()[Kind.GATEWAY].is_served
+
+
 def test_objects_of_a_kind_that_is_lost_for_a_while_stay(api: FakeApiServer, tmp_path: Path) -> None:
     figures = QUICK._replace(discovery_s=(0.02, 0.04))
     with watching(api, tmp_path, Kind.DNS_ENDPOINT, figures=figures) as (source, received):

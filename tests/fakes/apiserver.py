@@ -41,8 +41,8 @@ from tests.fakes.cluster import (
 )
 from tests.waiting import PATIENCE_S
 
-_KINDS = {resource.path: kind for kind, resource in RESOURCES.items()}
-_VERSIONS = {resource.path.rpartition("/")[0] for resource in RESOURCES.values()}
+_KINDS = {path: kind for kind, resource in RESOURCES.items() for path in resource.paths}
+_VERSIONS = {path.rpartition("/")[0] for path in _KINDS}
 
 
 class Request(NamedTuple):
@@ -112,7 +112,8 @@ class FakeApiServer:
         self.bookmark_s: float | None = None  # the period of bookmarks
         self.list_delay_s = 0.0
         self.silent = False  # if true, watches are accepted, but nothing is sent to them
-        self.unserved: set[str] = set()  # kinds that this server doesn't serve
+        # Kind -> the path of its list in the only version that this server serves.
+        self.served = {kind: resource.paths[0] for kind, resource in RESOURCES.items()}
         self._token = token
         self._lock = threading.RLock()
         self._watchers: list[_Watcher] = []
@@ -183,20 +184,22 @@ class FakeApiServer:
     def unserve(self, kind: str) -> None:
         """Stop serving a kind, as if its CRD were removed, or not yet available after a restart."""
         with self._lock:
-            self.unserved.add(kind)
+            self.served.pop(kind, None)
             self.close_watches(kind)
 
-    def serve(self, kind: str) -> None:
-        """Serve a kind again."""
+    def serve(self, kind: str, version: str = "") -> None:
+        """Serve a kind in the newest version that pydns knows, or only in `version`, such as v1alpha1."""
         with self._lock:
-            self.unserved.discard(kind)
+            paths = [each for each in RESOURCES[kind].paths if not version or f"/{version}/" in each]
+            self.served[kind] = paths[0]
+            self.close_watches(kind)
 
     def resources(self, version: str) -> bytes | None:
         """Return the list of resources of an API version, or None if there are none."""
         served = [
-            {"name": resource.path.rpartition("/")[2], "kind": kind}
-            for kind, resource in RESOURCES.items()
-            if resource.path.rpartition("/")[0] == version and kind not in self.unserved
+            {"name": path.rpartition("/")[2], "kind": kind}
+            for kind, path in self.served.items()
+            if path.rpartition("/")[0] == version
         ]
         listed = {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": version, "resources": served}
         return json.dumps(listed).encode() if served else None
@@ -417,7 +420,7 @@ def _handler(api: FakeApiServer) -> type[BaseHTTPRequestHandler]:
                 if resources is not None:
                     self._answer(200, resources)
                     return
-            if kind is None or kind in api.unserved:
+            if kind is None or api.served.get(kind) != path:
                 self._answer(404, status_body(404, "NotFound", "the server could not find the requested resource"))
                 return
             verb = "watch" if query.get("watch") in ("true", "1", "True") else "list"

@@ -19,10 +19,10 @@ class Resource(NamedTuple):
 
     kind: str
     api_version: str
-    path: str
+    paths: tuple[str, ...]  # of the list in each version that pydns knows, the newest first
 
 
-RESOURCES = {kind.value: Resource(kind.value, kind.api_version, kind.row.path) for kind in Kind}
+RESOURCES = {kind.value: Resource(kind.value, kind.api_version, kind.row.paths) for kind in Kind}
 
 
 class Stored(NamedTuple):

@@ -14,7 +14,7 @@ from pydns.dns.rrset import SRV, A, RRset
 from pydns.kube import objects
 from pydns.kube.events import Apply, Delete, Event
 from pydns.kube.external.claims import Claim, Claimant, Rank, decide
-from pydns.kube.kinds import BY_NAME, EXTERNAL_KINDS, Kind, external_kinds
+from pydns.kube.kinds import BY_NAME, OPTIONAL_KINDS, Kind, optional_kinds
 from pydns.kube.objects import Observed, Options, Ref, Skipped
 from pydns.kube.producer import ZoneOptions
 from pydns.kube.zone import Zone
@@ -375,8 +375,8 @@ def test_pending_object_shares_a_name_with_one_that_has_an_address() -> None:
         (ExternalZone(b""), {Kind.INGRESS}),
         (ExternalZone(b"", ingress_classes=("a",)), {Kind.INGRESS, Kind.INGRESS_CLASS}),
         (ExternalZone(b"", (ExternalSource.SERVICES,), ingress_classes=("a",)), set()),
-        (ExternalZone(b"", tuple(ExternalSource), ingress_classes=("a",)), set(EXTERNAL_KINDS)),
+        (ExternalZone(b"", tuple(ExternalSource), ingress_classes=("a",)), set(OPTIONAL_KINDS)),
     ],
 )
 def test_only_what_a_zone_needs_is_read(zone: ExternalZone, kinds: set[Kind]) -> None:
-    assert set(external_kinds([zone])) == kinds
+    assert set(optional_kinds(ZoneOptions(external=(zone,)))) == kinds
