@@ -13,7 +13,7 @@ import dns.rdatatype
 import msgspec
 
 from pydns.config import model
-from pydns.config.model import NamedUpstream, ServerSpec
+from pydns.config.model import AnyServer, ServerSpec
 from pydns.config.summary import server_text
 from pydns.dns import name
 from pydns.dns.compiled import decompile, question
@@ -279,17 +279,22 @@ class Witness:
         ]
         asked: list[str] = []
         dead: list[str] = []
+        outcomes = ""
         while spec is not None:
             route = routes.get(spec.domain)
             servers = ", ".join(map(server_text, route.servers if route else self._config.upstreams or ()))
             dead += self._dead(route.servers if route else self._config.upstreams or ())
-            asked.append(f"route {name.to_text(spec.domain)} to {servers}" if route else f"upstreams {servers}")
-            spec = self._routes.find(qname, spec) if spec.on_nxdomain is model.OnNxdomain.NEXT else None
+            step = f"route {name.to_text(spec.domain)} to {servers}" if route else f"upstreams {servers}"
+            asked.append(f"after {outcomes} from there: {step}" if asked else step)
+            outcomes = " or ".join(sorted(each.value for each in spec.next))
+            spec = self._routes.find(qname, spec) if spec.next else None
+        if not asked and self._config.upstreams:
+            return "", [*steps, "no route contains it, and the key `except` keeps it from the upstreams"]
         if not asked:
             return "", [*steps, "no route contains it, and there are no upstreams"]
-        return asked[0], [*steps, asked[0], *(f"after NXDOMAIN from there: {each}" for each in asked[1:]), *dead]
+        return asked[0], [*steps, *asked, *dead]
 
-    def _dead(self, servers: Iterable[ServerSpec | NamedUpstream]) -> Iterator[str]:
+    def _dead(self, servers: Iterable[AnyServer]) -> Iterator[str]:
         """Yield lines for each server that workers regard as dead."""
         titles = [title(each) for each in servers if isinstance(each, ServerSpec)]
         for each in self.status.upstreams:

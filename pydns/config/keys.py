@@ -14,6 +14,7 @@ from typing import Any
 from pydns.config import flags, texts
 from pydns.config.mistakes import Wanted
 from pydns.config.model import (
+    AnyServer,
     Blocked,
     CacheOptions,
     Case,
@@ -32,9 +33,11 @@ from pydns.config.model import (
     NamedUpstream,
     Nameserver,
     OnNxdomain,
+    Outcome,
     QueryLogOptions,
     RcodeClass,
     Route,
+    ServersFile,
     ServerSpec,
     SpecialName,
     TlsFiles,
@@ -73,7 +76,9 @@ def _server(
     case: Case = Case.LEARN,
     edns: Edns = Edns.LEARN,
     tls: TlsFiles = _NO_FILES,
-) -> ServerSpec | NamedUpstream:
+) -> AnyServer:
+    if address.file is not None:
+        return ServersFile(address.file, transport, packets_per_second, case, edns)
     port = address.port or _DEFAULT_PORTS[transport]
     how = transport, server_name, packets_per_second, case, edns, tls
     if address.qname is not None:
@@ -83,11 +88,14 @@ def _server(
 
 
 def _check_server(
+    address: texts.Address | None = None,
     transport: Transport | None = Transport.UDP,
     server_name: str | None = None,
     tls: TlsFiles | None = None,
     **_: Any,
 ) -> Iterator[Conflict]:
+    if address is not None and address.file is not None and transport is Transport.TLS:
+        yield Conflict("transport", '"tls"', f"udp or tcp, the ways to the nameservers of {address.file}")
     if tls is not None and transport not in (Transport.TLS, None):
         yield Conflict("tls", "files", 'used without "transport: tls"')
     if server_name is not None and transport not in (Transport.TLS, None):
@@ -97,7 +105,7 @@ def _check_server(
 def _server_shape(address: Text) -> TextOrRecord:
     """Return the shape of a server. The value is only an address, or a mapping."""
 
-    def parse(text: str) -> ServerSpec | NamedUpstream | Wanted:
+    def parse(text: str) -> AnyServer | Wanted:
         parsed = address.parse(text)
         return parsed if isinstance(parsed, Wanted) else _server(parsed)
 
@@ -197,23 +205,46 @@ _SERVER_KEYS = (
     ),
     Key("tls", _TLS, "With transport tls: files for the connection.", default="those of the system"),
 )
-_IP_SERVER = _server_shape(Text(texts.IP_SERVER, texts.parse_ip_server))
-_ANY_SERVER = _server_shape(Text(texts.SERVER, texts.parse_server))
+_SERVER = _server_shape(Text(texts.UPSTREAM, texts.parse_upstream))
+_OUTCOMES = ListOf(OneOf(Outcome), "outcomes")
 
 
-def _check_route(domain: bytes | None = None, except_: tuple[bytes, ...] | None = None, **_: Any) -> Iterator[Conflict]:
+def _route(
+    domain: bytes,
+    servers: tuple[AnyServer, ...],
+    except_: tuple[bytes, ...] = (),
+    next_: tuple[Outcome, ...] = (),
+    on_nxdomain: OnNxdomain = OnNxdomain.ANSWER,
+    failover: tuple[Outcome, ...] = (),
+    choice: Choice | None = None,
+) -> Route:
+    if on_nxdomain is OnNxdomain.NEXT:
+        next_ = (Outcome.NXDOMAIN,)
+    return Route(domain, servers, except_, next_, failover, choice)
+
+
+def _check_route(
+    domain: bytes | None = None,
+    except_: tuple[bytes, ...] | None = None,
+    next_: tuple[Outcome, ...] | None = None,
+    on_nxdomain: OnNxdomain | None = None,
+    **_: Any,
+) -> Iterator[Conflict]:
     for each in except_ or ():
         if domain is not None and (not name.is_at_or_below(each, domain) or each == domain):
             yield Conflict("except", f'"{name.to_text(each)}"', f'below "{name.to_text(domain)}"')
+    if next_ is not None and on_nxdomain is not None:
+        yield Conflict("on_nxdomain", f'"{on_nxdomain.value}"', 'used together with "next"')
 
 
+_FAILOVER = "Outcomes after which the next server is asked before the client gets the answer. Errors always lead to it."
 _ROUTE = Record(
-    Route,
+    _route,
     (
         Key(
             "servers",
-            ListOf(_ANY_SERVER, "servers"),
-            "Servers for the domain, as in `upstreams`, or DNS names, which are resolved again when their TTL ends.",
+            ListOf(_SERVER, "servers"),
+            "Servers for the domain, as in `upstreams`.",
             "[10.1.0.53, ns.acme.example]",
             "10.1.0.53",
             required=True,
@@ -228,13 +259,16 @@ _ROUTE = Record(
             field="except_",
         ),
         Key(
-            "on_nxdomain",
-            OneOf(OnNxdomain),
-            "answer: NXDOMAIN from these servers is the answer. next: after it, the servers are asked that would be "
-            "asked without this route (split horizon).",
             "next",
-            "fallthrough",
+            _OUTCOMES,
+            "Outcomes after which the servers are asked that would be asked without this route (split horizon).",
+            "[NXDOMAIN, NODATA]",
+            "[nxdomain]",
+            default="none",
+            field="next_",
         ),
+        Key("on_nxdomain", OneOf(OnNxdomain), "next: the same as `next: [NXDOMAIN]`.", "next", "fallthrough"),
+        Key("failover", _OUTCOMES, _FAILOVER, "[NXDOMAIN]", "NXDOMAIN", default="none"),
         Key(
             "choice",
             _CHOICE,
@@ -485,12 +519,23 @@ ROOT = Record(
     (
         Key(
             "upstreams",
-            ListOf(_IP_SERVER, "servers"),
-            _UPSTREAMS,
+            ListOf(_SERVER, "servers"),
+            f"{_UPSTREAMS} A name is looked up like the names of clients, again when its TTL ends. A path is a file "
+            "like resolv.conf, whose nameservers are asked.",
             "[10.0.0.2, {address: 9.9.9.9, transport: tls, server_name: dns.quad9.net}]",
-            "[dns.quad9.net]",
+            "[10.0.0.300]",
             default=_NO_UPSTREAMS,
         ),
+        Key(
+            "except",
+            ListOf(_DOMAIN, "domain names"),
+            "Domains that the upstreams aren't asked about. Without a route, their names are refused.",
+            "[corp.example]",
+            "[corp..example]",
+            default="none",
+            field="except_",
+        ),
+        Key("failover", _OUTCOMES, _FAILOVER, "[NXDOMAIN]", "[YES]", default="none"),
         Key("choice", _CHOICE, "Which of the upstreams is asked first.", "in_order", "quickest"),
         Key(
             "routes",
@@ -559,7 +604,7 @@ ROOT = Record(
 )
 
 
-def _stub(domain: bytes, servers: tuple[ServerSpec | NamedUpstream, ...]) -> Route:
+def _stub(domain: bytes, servers: tuple[AnyServer, ...]) -> Route:
     return Route(domain, servers)
 
 
@@ -567,7 +612,7 @@ STUB_DOMAINS = Key(
     "stubDomains",
     MapOf(
         Text(texts.KUBE_DNS_DOMAIN, texts.parse_kube_dns_domain),
-        ListOf(_ANY_SERVER.text, "servers"),
+        ListOf(_server_shape(Text(texts.SERVER, texts.parse_server)).text, "servers"),
         "an object of domains and lists of servers",
         _stub,
     ),
@@ -578,7 +623,7 @@ STUB_DOMAINS = Key(
 )
 UPSTREAM_NAMESERVERS = Key(
     "upstreamNameservers",
-    ListOf(_IP_SERVER.text, "servers"),
+    ListOf(_server_shape(Text(texts.IP_SERVER, texts.parse_ip_server)).text, "servers"),
     _UPSTREAMS,
     '["8.8.8.8", "8.8.4.4"]',
     '["dns.google"]',

@@ -51,10 +51,19 @@ class Choice(Enum):
 
 
 class OnNxdomain(Enum):
-    """The action after an NXDOMAIN from a route's servers."""
+    """The words of the key `on_nxdomain`. The word next means the same as NXDOMAIN in `Route.next_`."""
 
     ANSWER = "answer"
-    NEXT = "next"  # ask the servers that apply without this route (split horizon)
+    NEXT = "next"
+
+
+class Outcome(Enum):
+    """Kinds of answers after which other servers are asked."""
+
+    NXDOMAIN = "NXDOMAIN"
+    NODATA = "NODATA"
+    SERVFAIL = "SERVFAIL"  # also any other error except REFUSED
+    REFUSED = "REFUSED"
 
 
 class MetricNames(Enum):
@@ -127,13 +136,27 @@ class NamedUpstream(Struct, frozen=True, gc=False, tag="name"):
     tls: TlsFiles = TlsFiles()
 
 
+class ServersFile(Struct, frozen=True, gc=False, tag="file"):
+    """The nameservers of a file in the form of resolv.conf. The controller puts the servers in its place."""
+
+    path: str
+    transport: Transport = Transport.UDP
+    packets_per_second: int | None = None
+    case: Case = Case.LEARN
+    edns: Edns = Edns.LEARN
+
+
+AnyServer = ServerSpec | NamedUpstream | ServersFile
+
+
 class Route(Struct, frozen=True, gc=False):
     """The servers for names at or below a domain."""
 
     domain: bytes
-    servers: tuple[ServerSpec | NamedUpstream, ...]
+    servers: tuple[AnyServer, ...]
     except_: tuple[bytes, ...] = ()  # domains below `domain` that are excluded from the route
-    on_nxdomain: OnNxdomain = OnNxdomain.ANSWER
+    next_: tuple[Outcome, ...] = ()  # after these, ask the servers that apply without this route (split horizon)
+    failover: tuple[Outcome, ...] = ()  # after these, ask the next server of the route; after errors always
     choice: Choice | None = None  # None: `Config.choice` applies
 
 
@@ -235,7 +258,9 @@ class ExternalZone(Struct, frozen=True, gc=False):
 class Config(Struct, frozen=True, gc=False):
     """Everything that can change while the server runs. An empty ConfigMap means `Config()`."""
 
-    upstreams: tuple[ServerSpec, ...] | None = None  # None: the nameservers of /etc/resolv.conf
+    upstreams: tuple[AnyServer, ...] | None = None  # None: the nameservers of /etc/resolv.conf
+    except_: tuple[bytes, ...] = ()  # domains whose names `upstreams` aren't asked about
+    failover: tuple[Outcome, ...] = ()  # after these, ask the next one of `upstreams`; after errors always
     choice: Choice = Choice.FASTEST
     routes: tuple[Route, ...] = ()  # at most one route per domain
     max_in_flight: int = 1000  # maximum queries that wait for upstreams, per worker

@@ -14,7 +14,7 @@ from pydns.config import document, kube_dns, node
 from pydns.config.corefile.translate import Translation, translate
 from pydns.config.keys import ROOT
 from pydns.config.mistakes import ConfigError, ConfigNotice, quote
-from pydns.config.model import Config, ServerSpec
+from pydns.config.model import Config, NamedUpstream, ServersFile, ServerSpec
 from pydns.config.node import Scalar
 from pydns.config.shapes import MAX_MISTAKES, Mistakes, Place, TooManyMistakes, suggestion
 from pydns.dns import name
@@ -146,12 +146,15 @@ def _why_unknown(key: str, known: Iterable[str]) -> str:
 def _not_servers(config: Config) -> list[ConfigNotice]:
     """Return notices about entries of `dnssec.trust_ad` that match no server.
 
-    No notices if the servers come from resolv.conf, because every entry may be right then.
+    No notices if servers come from a file like resolv.conf, because every entry may be right then.
     """
     if config.upstreams is None:
         return []
     servers = [*config.upstreams, *(server for route in config.routes for server in route.servers)]
-    known = {each.ip if isinstance(each, ServerSpec) else name.to_text(each.qname) for each in servers}
+    if any(isinstance(each, ServersFile) for each in servers):
+        return []
+    known = {each.ip for each in servers if isinstance(each, ServerSpec)}
+    known |= {name.to_text(each.qname) for each in servers if isinstance(each, NamedUpstream)}
     return [
         ConfigNotice(f"dnssec.trust_ad[{index}]", "ignored: no server of `upstreams` or `routes` has it")
         for index, each in enumerate(config.dnssec.trust_ad)

@@ -7,7 +7,18 @@ from typing import Any
 import msgspec
 
 from pydns.config.keys import ROOT
-from pydns.config.model import Blocked, Config, ExternalZone, Host, NamedUpstream, Route, ServerSpec, Transport
+from pydns.config.model import (
+    AnyServer,
+    Blocked,
+    Config,
+    ExternalZone,
+    Host,
+    NamedUpstream,
+    Route,
+    ServersFile,
+    ServerSpec,
+    Transport,
+)
 from pydns.config.shapes import field_of
 from pydns.dns import name
 from pydns.dns.address import address_text, endpoint_text
@@ -59,13 +70,16 @@ def external_problem(zone: ExternalZone, domain: bytes) -> str | None:
     return None
 
 
-def server_text(server: ServerSpec | NamedUpstream) -> str:
+def server_text(server: AnyServer) -> str:
     """Return a server as one text."""
-    host = server.ip if isinstance(server, ServerSpec) else name.to_text(server.qname)
-    parts = [endpoint_text(host, server.port)]
+    if isinstance(server, ServersFile):
+        parts = [server.path]
+    else:
+        host = server.ip if isinstance(server, ServerSpec) else name.to_text(server.qname)
+        parts = [endpoint_text(host, server.port)]
     if server.transport is not Transport.UDP:
         parts.append(server.transport.value)
-    if server.server_name is not None:
+    if not isinstance(server, ServersFile) and server.server_name is not None:
         parts.append(server.server_name)
     if server.packets_per_second is not None:
         parts.append(f"{server.packets_per_second}/s")
@@ -78,8 +92,10 @@ def _route(route: Route) -> str:
         parts.append(f"except {_text(route.except_)}")
     if route.choice is not None:
         parts.append(f"choice {route.choice.value}")
-    if route.on_nxdomain is not Route(b"", ()).on_nxdomain:
-        parts.append(f"on_nxdomain {route.on_nxdomain.value}")
+    if route.next_:
+        parts.append(f"next after {_text(route.next_)}")
+    if route.failover:
+        parts.append(f"failover after {_text(route.failover)}")
     return "; ".join(parts)
 
 
@@ -104,7 +120,7 @@ def _external(zone: ExternalZone) -> str:
 
 
 def _text(value: Any) -> str:
-    if isinstance(value, ServerSpec | NamedUpstream):
+    if isinstance(value, ServerSpec | NamedUpstream | ServersFile):
         return server_text(value)
     if isinstance(value, msgspec.Struct):
         fields = msgspec.structs.fields(value)

@@ -14,6 +14,7 @@ from pydns.dns.address import BadAddress, address_text, parse_address, parse_ran
 
 IP_SERVER = "an IP address or IP:port"
 SERVER = "an IP address, IP:port or DNS name"
+UPSTREAM = "an IP address, IP:port, DNS name or path of a file like resolv.conf"
 SERVER_HOST = "the IP address or DNS name of a server, without a port"
 DOMAIN = "a domain name"
 NAMESPACE = "the name of a namespace"
@@ -26,11 +27,12 @@ SERVICE_REFERENCE = "NAMESPACE/SERVICE, such as kube-system/pydns-external"
 
 
 class Address(NamedTuple):
-    """The address of a server. Either `ip` or `qname` is set."""
+    """The address of a server. One of `ip`, `qname` and `file` is set."""
 
     ip: str | None  # a link-local address may have a zone: fe80::1%eth0
     qname: bytes | None
     port: int | None  # None: the default port of the transport
+    file: str | None = None  # a file with nameservers
 
 
 def parse_ip_server(text: str) -> Address | Wanted:
@@ -39,6 +41,15 @@ def parse_ip_server(text: str) -> Address | Wanted:
     if isinstance(address, Address):
         return address if address.ip else Wanted(IP_SERVER)
     return Wanted(IP_SERVER) if address.text == SERVER else address
+
+
+def parse_upstream(text: str) -> Address | Wanted:
+    """Parse the forms of `parse_server`, or the absolute path of a file in the form of resolv.conf."""
+    if text.startswith("/"):
+        path = parse_path(text)
+        return path if isinstance(path, Wanted) else Address(None, None, None, path)
+    address = parse_server(text)
+    return Wanted(UPSTREAM) if isinstance(address, Wanted) and address.text == SERVER else address
 
 
 def parse_server(text: str) -> Address | Wanted:

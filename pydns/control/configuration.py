@@ -8,10 +8,12 @@ the accepted configuration over restarts. Only the controller's thread uses this
 import hashlib
 import time
 from collections.abc import Callable, Mapping
+from itertools import chain
+from pathlib import Path
 
 import msgspec
 
-from pydns.config.model import Config, MetricNames, dump, load
+from pydns.config.model import AnyServer, Config, MetricNames, ServersFile, ServerSpec, dump, load
 from pydns.config.read import Accepted, Refused
 from pydns.control.config_source import ConfigSource, Seen
 from pydns.control.resolv_conf import ResolvConf
@@ -37,6 +39,7 @@ class Configuration:
         self._name = source.name if source else "flags"
         self._writer = writer
         self._resolv_conf = resolv_conf
+        self._files: dict[str, ResolvConf] = {}  # path -> a file that the configuration names as a server
         self._log = log
         self._now = now
         self._seen: Seen | None = None
@@ -87,15 +90,35 @@ class Configuration:
         self._check_source()
         if self.config is None:
             return
-        effective = self.config
-        if effective.upstreams is None:
-            effective = msgspec.structs.replace(effective, upstreams=self._resolv_conf.upstreams(own))
+        effective = self._with_nameservers(self.config, own)
         composed = dump(effective), dump(self.config)
         if composed != (self.composed, self._accepted_composed):
             if not effective.upstreams:
                 self._log("no upstreams", level=Level.WARNING, effect="names outside the cluster are refused")
             self._writer.put_config(*composed)
             self.composed, self._accepted_composed = composed
+
+    def _with_nameservers(self, config: Config, own: frozenset[str]) -> Config:
+        """Return the configuration with the nameservers that files have now in the places of the files."""
+        known, self._files = self._files, {}
+
+        def found(server: AnyServer) -> tuple[AnyServer, ...]:
+            if not isinstance(server, ServersFile):
+                return (server,)
+            file = known.get(server.path) or ResolvConf(Path(server.path), self._log)
+            self._files[server.path] = file
+            how = server.transport, None, server.packets_per_second, server.case, server.edns
+            return tuple([ServerSpec(each.ip, each.port, *how) for each in file.upstreams(own)])
+
+        if config.upstreams is None:
+            upstreams: tuple[AnyServer, ...] = self._resolv_conf.upstreams(own)
+        else:
+            upstreams = tuple(chain.from_iterable(map(found, config.upstreams)))
+        routes = [
+            msgspec.structs.replace(route, servers=tuple(chain.from_iterable(map(found, route.servers))))
+            for route in config.routes
+        ]
+        return msgspec.structs.replace(config, upstreams=upstreams, routes=tuple(routes))
 
     def status(self, waiting_for: Mapping[str, str | None]) -> ConfigStatus:
         """Return the status. `waiting_for` contains the kinds that the new cluster options need but that aren't listed.

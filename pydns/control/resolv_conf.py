@@ -1,4 +1,4 @@
-"""The current nameservers of a resolv.conf. They are the upstreams if the configuration names no upstreams.
+"""The current nameservers of a resolv.conf. They are the upstreams, or the servers of a route that names the file.
 
 This module knows one file. `config.resolv_conf` knows what its lines mean. The module has no thread. The controller
 asks for the nameservers periodically, and each call looks at the file.

@@ -31,6 +31,8 @@ Rules
    in lower case. Only names of several owners can show that a server denies mixed case.
 11. After a reply that can't be used, the forwarder asks one other server. If the second reply can't be used either, the
    client gets SERVFAIL. The reply shows nothing about the server, because the owner of a domain may cause it.
+12. Outcomes of a route may lead on. `failover` leads to the other servers of the route, and if all of them deny the
+   name, the last denial counts. `next` then leads to the route that applies without this one.
 """
 
 from collections import Counter
@@ -38,7 +40,7 @@ from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
 from typing import NamedTuple
 
-from pydns.config.model import CacheOptions, Case, Config, OnNxdomain
+from pydns.config.model import CacheOptions, Case, Config, Outcome
 from pydns.dns import name
 from pydns.dns.compiled import HEADER
 from pydns.dns.message import AD, CD, EDNS_SIZE, RD, Ede, Rcode, compose_opt
@@ -301,7 +303,7 @@ class Forwarder:
             if now >= upstream.case_check_at and self._checks_case(sent, response, now):
                 return
             if not query.done:
-                self._answered(query, response, now)
+                self._answered(query, upstream, response, now)
             return
         if query.is_probe:
             may_be_of_opt = sent.has_opt and not upstream.edns_answered
@@ -409,7 +411,7 @@ class Forwarder:
         """
         for key in self._cache.questions():
             before, after = self._routes.find(key[QNAME]), routes.find(key[QNAME])
-            kept = before is not None and after is not None and before.on_nxdomain is after.on_nxdomain
+            kept = before is not None and after is not None and before[3:] == after[3:]  # what follows an outcome
             if not kept or _servers(self._pools, before) != _servers(pools, after):
                 self._cache.forget(key)
         self._routes, self._pools = routes, pools
@@ -689,7 +691,7 @@ class Forwarder:
         self._suspect(sent.upstream, now)
         if query.done:
             del self._sent[sent.place]
-        elif now >= query.deadline or query.denial is not None:
+        elif now >= query.deadline or query.denial is not None or query.last_denial is not None:
             del self._sent[sent.place]
             if query.outstanding == 0:
                 self._give_up(query, now)
@@ -831,24 +833,47 @@ class Forwarder:
         query.tried |= 1 << upstream.index
         self._continue(query, now)
 
-    def _answered(self, query: "_Query", response: Response, now: float) -> None:
-        if response.answer.rcode == Rcode.NXDOMAIN and query.route.on_nxdomain is OnNxdomain.NEXT:
-            following = self._routes.find(query.qname, query.route)
-            if following is not None:
-                query.go_on(following, self._pools[following.pool])
+    def _answered(self, query: "_Query", upstream: Upstream, response: Response, now: float) -> None:
+        if query.route.failover and _outcome(response.answer) in query.route.failover:
+            query.failed |= 1 << upstream.index
+            query.tried |= query.failed
+            query.last_denial = response
+            if query.pool.has_another(query.tried):
                 self._continue(query, now)
                 return
+            if query.outstanding:
+                return
+        self._settle(query, response, now)
+
+    def _settle(self, query: "_Query", response: Response, now: float) -> None:
+        """Answer a question with the reply of its route, unless this outcome leads to the next route."""
+        if query.route.next and self._goes_on(query, _outcome(response.answer), now):
+            return
         for upstream in query.gave_errors:
             # The upstream gave an error, but another upstream answered the same question.
             self._suspect(upstream, now, of_errors=True)
         self._finish(query, self._cache.store(query.key, response, now))
 
+    def _goes_on(self, query: "_Query", outcome: Outcome | None, now: float) -> bool:
+        """Ask the servers of the next route if this outcome leads there. Return False if it doesn't."""
+        following = self._routes.find(query.qname, query.route) if outcome in query.route.next else None
+        if following is None:
+            return False
+        query.go_on(following, self._pools[following.pool])
+        self._continue(query, now)
+        return True
+
     def _give_up(self, query: "_Query", now: float) -> None:
         """Answer a question when no upstream gives a usable answer."""
-        if query.denial is not None:  # no answer came in lower case, so use the denial
-            denial, query.denial = query.denial, None
-            self._answered(query, denial, now)
+        denial = query.denial or query.last_denial
+        if denial is not None:  # no answer came in lower case, or from another server
+            query.denial = query.last_denial = None
+            self._settle(query, denial, now)
             return
+        if query.rcode and query.route.next:
+            outcome = Outcome.REFUSED if query.rcode == Rcode.REFUSED else Outcome.SERVFAIL
+            if self._goes_on(query, outcome, now):
+                return
         if query.attempts == 0 and not query.failed:
             # The forwarder asked no upstream, so it knows nothing about the question.
             if all(upstream.loops for upstream in query.pool.upstreams):
@@ -921,6 +946,7 @@ class _Query:
         "is_slow",
         "is_unusable",
         "key",
+        "last_denial",
         "network_error",
         "of_errors",
         "outstanding",
@@ -959,6 +985,7 @@ class _Query:
         # The upstream that we ask in lower case, to check whether it denies mixed case.
         self.checks_case: Upstream | None = None
         self.denial: Response | None = None  # the answer of `checks_case` in mixed case
+        self.last_denial: Response | None = None  # the last outcome that led to another server of the route
         self.is_slow = False  # True after a packet for the question had a timeout
         self.slow_zone: _SlowZone | None = None  # the slow zone that counts this question
         self.is_probe = False
@@ -973,7 +1000,7 @@ class _Query:
         self.gave_errors = ()
         self.extended_error = None
         self.network_error = self.is_unusable = False
-        self.partial = self.denial = None
+        self.partial = self.denial = self.last_denial = None
 
 
 class _SlowZone:
@@ -1039,6 +1066,13 @@ def _partial(packet: bytes, question: bytes) -> UpstreamAnswer | None:
     if isinstance(response, Unusable) or response.answer.rcode or response.answer.counts[:2] == b"\0\0":
         return None
     return response.answer
+
+
+def _outcome(answer: UpstreamAnswer) -> Outcome | None:
+    """Return the kind of an answer without records. Return None if it has records."""
+    if answer.rcode == Rcode.NXDOMAIN:
+        return Outcome.NXDOMAIN
+    return Outcome.NODATA if answer.rcode == Rcode.NOERROR and answer.counts[:2] == b"\0\0" else None
 
 
 def _owner(query: _Query) -> bytes:

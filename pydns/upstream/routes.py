@@ -1,13 +1,14 @@
 """Choose the upstreams for a name. The stub domain with the longest matching suffix wins, unless it has an exception.
 
-This module also finds the next route after an NXDOMAIN. It knows names and the indices of pools. It doesn't know pools.
+This module also finds the next route after an outcome that leads on, such as NXDOMAIN. It knows names and the indices
+of pools. It doesn't know pools.
 """
 
 from collections.abc import Sequence
 from itertools import chain
 from typing import NamedTuple
 
-from pydns.config.model import OnNxdomain
+from pydns.config.model import Outcome
 from pydns.dns import name
 
 
@@ -17,7 +18,8 @@ class RouteSpec(NamedTuple):
     domain: bytes  # a wire name; its letters may be upper or lower case
     pool: int
     except_domains: Sequence[bytes] = ()
-    on_nxdomain: OnNxdomain = OnNxdomain.ANSWER
+    next: frozenset[Outcome] = frozenset()  # after these, the next route counts
+    failover: frozenset[Outcome] = frozenset()  # after these, the next server of the pool counts
 
 
 class Routes:

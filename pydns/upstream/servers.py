@@ -4,9 +4,10 @@ This module does no I/O. The caller passes in the addresses of servers that the 
 """
 
 from collections.abc import Collection, Iterable, Mapping
+from itertools import chain
 from typing import NamedTuple
 
-from pydns.config.model import Config, NamedUpstream, ServerSpec, Transport
+from pydns.config.model import AnyServer, Config, NamedUpstream, ServersFile, ServerSpec, Transport
 from pydns.dns import name
 from pydns.dns.address import endpoint_text
 from pydns.upstream.pool import Pool, Upstream, UpstreamSpec
@@ -38,11 +39,12 @@ class Servers:
         pools = []
         specs = []
         if config.upstreams:
-            configured = [(each, each.ip in trusted) for each in config.upstreams]
+            configured = [each for found in config.upstreams for each in _resolved(found, addresses, trusted)]
             pools.append(Pool(self._take(configured, used), config.choice))
-            specs.append(RouteSpec(name.ROOT, 0))
+            specs.append(RouteSpec(name.ROOT, 0, config.except_, failover=frozenset(config.failover)))
         for route in config.routes:
-            specs.append(RouteSpec(route.domain, len(pools), route.except_, route.on_nxdomain))
+            after = frozenset(route.next_), frozenset(route.failover)
+            specs.append(RouteSpec(route.domain, len(pools), route.except_, *after))
             configured = [each for found in route.servers for each in _resolved(found, addresses, trusted)]
             pools.append(Pool(self._take(configured, used), route.choice or config.choice))
         self._known = used
@@ -64,7 +66,8 @@ class Servers:
 
 def names(config: Config) -> set[bytes]:
     """Return the names of servers that must be resolved to addresses."""
-    return {each.qname for route in config.routes for each in route.servers if isinstance(each, NamedUpstream)}
+    servers = chain(config.upstreams or (), *[route.servers for route in config.routes])
+    return {each.qname for each in servers if isinstance(each, NamedUpstream)}
 
 
 def title(server: ServerSpec) -> str:
@@ -75,9 +78,10 @@ def title(server: ServerSpec) -> str:
     return f"{server.transport.value}://{place}" + (f"#{server.server_name}" if server.server_name else "")
 
 
-def _resolved(server: ServerSpec | NamedUpstream, addresses: Addresses, trusted: Collection[str]) -> list[_Configured]:
+def _resolved(server: AnyServer, addresses: Addresses, trusted: Collection[str]) -> list[_Configured]:
     if isinstance(server, ServerSpec):
         return [(server, server.ip in trusted)]
+    assert not isinstance(server, ServersFile)  # the controller has put the servers of the file in its place
     server_name = server.server_name
     if server_name is None and server.transport is Transport.TLS:
         server_name = name.to_text(server.qname).rstrip(".")

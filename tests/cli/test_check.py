@@ -63,7 +63,7 @@ log: {queries: {}}
         0,
         [
             "upstreams: the nameservers of /etc/resolv.conf",
-            "routes[acme.local.]: [fd00::1]:53; except www.acme.local.; choice random; on_nxdomain next",
+            "routes[acme.local.]: [fd00::1]:53; except www.acme.local.; choice random; next after NXDOMAIN",
             "cache: entries 5, prefetch false",
             "ttl: 0",
             "pods: disabled",

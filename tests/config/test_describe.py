@@ -76,6 +76,7 @@ def test_the_table_has_a_row_for_every_key_with_its_default_and_its_error() -> N
     rows = [line.split(" | ") for line in describe.keys_table().splitlines()[2:]]
     assert {row[0] for row in rows} == {f"| `{path}`" for path, key in KEYS if key.example} - {
         # These rows would be the same as the rows for upstreams.
+        "| `routes.NAME.servers[].address`",
         "| `routes.NAME.servers[].transport`",
         "| `routes.NAME.servers[].server_name`",
         "| `routes.NAME.servers[].packets_per_second`",

@@ -1,6 +1,6 @@
 """The current configuration and the table, after a configuration is accepted, refused, deleted or unreadable."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -8,7 +8,7 @@ import pytest
 from pydns.cli.main import parser
 from pydns.cli.serve import settings_of
 from pydns.config.inputs import read_config_map
-from pydns.config.model import Config, MetricNames, ServerSpec, load
+from pydns.config.model import AnyServer, Config, MetricNames, ServerSpec, Transport, load
 from pydns.config.read import Accepted
 from pydns.control.config_source import Seen
 from pydns.control.configuration import Configuration
@@ -85,7 +85,7 @@ class World:
     def upstreams(self) -> list[str]:
         table = self.table()
         assert table is not None and table.upstreams is not None
-        return [each.ip for each in table.upstreams]
+        return _addresses(table.upstreams)
 
     def status(self) -> ConfigStatus:
         return self.configuration.status({})
@@ -234,6 +234,35 @@ def test_nameservers_are_read_again_when_the_file_changes(world: World) -> None:
     assert world.upstreams() == ["10.0.0.9"]
 
 
+def test_files_among_the_servers_are_replaced_by_their_nameservers_and_read_again(world: World) -> None:
+    written = world.resolv_conf
+    world.take(
+        config_yaml=f"""
+upstreams: [10.9.9.9, {{address: {written}, transport: tcp}}]
+routes: {{acme.local: {{servers: [{written}]}}}}
+"""
+    )
+    table = world.table()
+    assert table is not None
+    assert table.upstreams == (
+        ServerSpec("10.9.9.9"),
+        ServerSpec("10.0.0.1", transport=Transport.TCP),
+        ServerSpec("10.0.0.2", transport=Transport.TCP),
+    )
+    assert _addresses(table.routes[0].servers) == ["10.0.0.1", "10.0.0.2"]
+    written.write_text("nameserver 10.0.0.3\n")
+    world.poll()
+    world.poll()
+    assert world.upstreams() == ["10.9.9.9", "10.0.0.3"]
+    written.unlink()
+    world.poll()
+    world.poll()
+    assert world.upstreams() == ["10.9.9.9", "10.0.0.3"]
+    assert [str(fields["notice"]) for fields in world.log.of("nameserver notice")] == [
+        f"{written}: can't be read: No such file or directory; keeping 1 nameservers"
+    ]
+
+
 def test_our_own_addresses_are_no_upstreams_and_are_logged_once(world: World) -> None:
     world.resolv_conf.write_text("nameserver 127.0.0.53\nnameserver 10.96.0.10\nnameserver 10.0.0.1\n")
     world.take()
@@ -294,3 +323,7 @@ def test_the_configuration_wins_over_flags_and_flags_fill_its_gaps() -> None:
     assert options.zone.reverse_zones == (b"\3ip6\4arpa\0",)
     assert options.source == SourceOptions("c", False, False, near="kube-system")
     assert cluster_options(settings._replace(labels=None), Config(), ()).source.near is None
+
+
+def _addresses(servers: Iterable[AnyServer]) -> list[str]:
+    return [each.ip for each in servers if isinstance(each, ServerSpec)]

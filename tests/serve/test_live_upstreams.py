@@ -172,6 +172,20 @@ def test_names_are_refused_while_there_are_no_upstreams(fake: Fake, tmp_path: Pa
         live.server.close()
 
 
+def test_an_upstream_by_name_is_found_through_the_others_and_excepted_names_are_refused(
+    fake: Fake, tmp_path: Path
+) -> None:
+    named, other = fake(has("192.0.2.2")), fake(has("127.0.0.1"))
+    by_name = f"ns.example.org:{named.port}"
+    live = Live(tmp_path, {"choice": "in_order", "upstreams": [by_name, place(other)], "except": ["corp.example"]})
+    try:
+        live.wait_for("example.com", "192.0.2.2")
+        assert live.ask("www.corp.example") == "REFUSED"
+        assert live.ask("corp.example.com") == "192.0.2.2"
+    finally:
+        live.server.close()
+
+
 def test_the_example_of_the_kubernetes_documentation_is_in_force(fake: Fake, manifests: Path, tmp_path: Path) -> None:
     written = tmp_path / "kube-dns.yaml"
     written.write_bytes(DOCUMENTED)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import pytest
 
-from pydns.config.model import CacheOptions, Choice, Edns, OnNxdomain, Transport
+from pydns.config.model import CacheOptions, Choice, Edns, Outcome, Transport
 from pydns.config.model import Case as Case_
 from pydns.dns import name
 from pydns.dns.message import Ede, Rcode
@@ -896,7 +896,7 @@ def test_stub_domains_go_to_their_own_servers_and_on_nxdomain_further() -> None:
     routes = [
         RouteSpec(name.ROOT, 0),
         RouteSpec(ACME, 1, except_domains=[name.from_text("www.acme.local")]),
-        RouteSpec(CORP, 2, on_nxdomain=OnNxdomain.NEXT),
+        RouteSpec(CORP, 2, next=frozenset([Outcome.NXDOMAIN])),
     ]
     world = World([GOOD, GOOD, Server(rcode=Rcode.NXDOMAIN)], routes=routes, pools=[[0], [1], [2]])
     for qname_text, asked in (
@@ -911,11 +911,80 @@ def test_stub_domains_go_to_their_own_servers_and_on_nxdomain_further() -> None:
 
 
 def test_nxdomain_goes_on_through_each_shorter_suffix_once() -> None:
-    further = OnNxdomain.NEXT
+    further = frozenset([Outcome.NXDOMAIN])
     routes = [RouteSpec(name.ROOT, 0, (), further), RouteSpec(ACME, 1, (), further), RouteSpec(CORP, 2, (), further)]
     world = World([Server(rcode=Rcode.NXDOMAIN)] * 3, routes=routes, pools=[[0], [1], [2]])
     assert world.told("www.corp.acme.local").rcode == Rcode.NXDOMAIN
     assert [packet[1] for packet in world.packets] == [2, 1, 0]
+
+
+def without_records(rcode: int = Rcode.NOERROR) -> Server:
+    return Server(forges=lambda reply: reply[:3] + bytes([0x80 | rcode]) + b"\0\1\0\0\0\0\0\0" + reply[12:-16])
+
+
+@pytest.mark.parametrize(
+    ("outcome", "server"),
+    [
+        (Outcome.NXDOMAIN, Server(rcode=Rcode.NXDOMAIN)),
+        (Outcome.NODATA, without_records()),
+        (Outcome.SERVFAIL, Server(rcode=Rcode.SERVFAIL)),
+        (Outcome.REFUSED, Server(rcode=Rcode.REFUSED)),
+    ],
+)
+def test_only_an_outcome_of_next_leads_to_the_next_route(outcome: Outcome, server: Server) -> None:
+    for each in Outcome:
+        routes = [RouteSpec(name.ROOT, 0), RouteSpec(CORP, 1, next=frozenset([each]))]
+        world = World([GOOD, server], routes=routes, pools=[[0], [1]])
+        answer = world.told("a.corp.acme.local")
+        assert (answer.rcode, ttls(answer)) == (Rcode.NOERROR, [300]) or each is not outcome
+        assert world.asked(0) == (each is outcome)
+
+
+def test_a_silent_route_does_not_lead_to_the_next_one() -> None:
+    routes = [RouteSpec(name.ROOT, 0), RouteSpec(CORP, 1, next=frozenset(Outcome))]
+    world = World([GOOD, Server(silent=True)], routes=routes, pools=[[0], [1]])
+    assert world.told("a.corp.acme.local").rcode == Rcode.SERVFAIL
+    assert world.asked(0) == 0
+
+
+@pytest.mark.parametrize("denial", [Server(rcode=Rcode.NXDOMAIN), without_records()])
+def test_a_denial_leads_to_each_other_server_of_the_route_once(denial: Server) -> None:
+    routes = [RouteSpec(name.ROOT, 0, failover=frozenset([Outcome.NXDOMAIN, Outcome.NODATA]))]
+    world = World([denial, denial, GOOD], routes=routes)
+    assert ttls(world.told("a.example")) == [300]
+    assert [world.asked(i) for i in range(3)] == [1, 1, 1]
+    world = World([denial, denial], routes=routes)
+    assert world.told("a.example").counts[:2] == b"\0\0"
+    assert [world.asked(i) for i in range(2)] == [1, 1]
+    world = World([denial, GOOD], routes=[RouteSpec(name.ROOT, 0)])
+    assert world.told("a.example").counts[:2] == b"\0\0"
+    assert world.asked(1) == 0
+
+
+def test_after_a_denial_a_silent_server_delays_the_answer_only_for_its_timeout() -> None:
+    routes = [RouteSpec(name.ROOT, 0, failover=frozenset([Outcome.NXDOMAIN]))]
+    world = World([Server(rcode=Rcode.NXDOMAIN), Server(silent=True)], routes=routes)
+    client = world.ask("a.example")
+    world.run(5)
+    at, answer = world.replies[client]
+    assert answer.rcode == Rcode.NXDOMAIN and at - START < 2
+
+
+def test_the_last_denial_of_a_route_may_lead_to_the_next_route() -> None:
+    nxdomain = frozenset([Outcome.NXDOMAIN])
+    routes = [RouteSpec(name.ROOT, 0), RouteSpec(CORP, 1, next=nxdomain, failover=nxdomain)]
+    world = World(
+        [GOOD, Server(rcode=Rcode.NXDOMAIN), Server(rcode=Rcode.NXDOMAIN)], routes=routes, pools=[[0], [1, 2]]
+    )
+    assert ttls(world.told("a.corp.acme.local")) == [300]
+    assert [packet[1] for packet in world.packets] == [1, 2, 0]
+
+
+def test_names_that_the_upstreams_are_not_asked_about_are_refused() -> None:
+    world = World([GOOD], routes=[RouteSpec(name.ROOT, 0, except_domains=[ACME])])
+    assert world.told("www.acme.local").rcode == Rcode.REFUSED
+    assert ttls(world.told("www.example")) == [300]
+    assert world.asked(0) == 1
 
 
 def test_a_name_without_a_route_is_refused() -> None:

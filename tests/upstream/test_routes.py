@@ -2,7 +2,7 @@
 
 import pytest
 
-from pydns.config.model import OnNxdomain
+from pydns.config.model import Outcome
 from pydns.dns import name
 from pydns.upstream.routes import Routes, RouteSpec
 
@@ -31,7 +31,9 @@ NAMES = [  # each row has a name, and its possible routes in the order of prefer
 def test_the_longest_suffix_without_an_exception_wins(qname_text: str, wanted: list[str]) -> None:
     routes = Routes(
         [
-            RouteSpec(name.from_text(domain), i, [name.from_text(each) for each in excepted], OnNxdomain.NEXT)
+            RouteSpec(
+                name.from_text(domain), i, [name.from_text(each) for each in excepted], frozenset([Outcome.NXDOMAIN])
+            )
             for i, (domain, excepted) in enumerate(ROUTES)
         ]
     )

@@ -94,7 +94,7 @@ INSTEAD: Mapping[str, Instead] = {
     "tsig": Instead(),
     "view": Instead(why="all clients get the same answers"),
     "whoami": Instead(),
-    "alternate": Instead("`on_nxdomain: next` of a route"),
+    "alternate": Instead("`next` of a route"),
     "fanout": Instead("`choice: fastest`"),
     "k8s_gateway": Instead("the key `external`"),
     "records": Instead("the zone files of --zones"),

@@ -15,6 +15,10 @@ _MAX_SERVERS = 15  # the plugin's limit
 _MAX_IN_FLIGHT = 100_000
 _CHOICES = {"random": "random", "round_robin": "round_robin", "sequential": "in_order"}
 _BREAKER = "no effect: a server that fails is left out and probed until it answers"
+# Rcodes of an upstream, and what they are here. All errors but REFUSED are the same.
+_OUTCOMES = {"NXDOMAIN": "NXDOMAIN", "REFUSED": "REFUSED"} | dict.fromkeys(
+    ("SERVFAIL", "FORMERR", "NOTIMP"), "SERVFAIL"
+)
 _NO_EFFECT = {
     "expire": "no effect: connections are closed when they have been idle",
     "failfast_all_unhealthy_upstreams": _BREAKER,
@@ -37,7 +41,8 @@ class _Options:
         self.server_name: Token | None = None
         self.tls: dict[str, Node] = {}
         self.excepted: list[Zone] = []
-        self.on_nxdomain: Node | None = None
+        self.next: dict[str, Token] = {}  # outcome -> its word
+        self.failover: dict[str, Token] = {}
         self.max_in_flight: Token | None = None
 
 
@@ -56,6 +61,9 @@ def read_forward(line: Line, server: Server, draft: Draft) -> None:
     zone = zones_of(line.arguments[0])[0]  # CoreDNS also takes the first zone
     domains = list(server.zones) if zone.is_root else [zone]
     options = _options(line, draft)
+    if options.next and not _has_following(line, server):
+        draft.note(next(iter(options.next.values())), "no effect: no other forward follows in this block")
+        options.next.clear()
     for domain in domains:
         if any(domain.name == each.name for each in server.forwards):
             raise BadCorefile(line.words[0], f"a second forward for {domain.name}", "allowed in a block")
@@ -73,44 +81,54 @@ def read_forward(line: Line, server: Server, draft: Draft) -> None:
             draft.note(options.max_in_flight, "max_concurrent is the limit of each worker here, for all servers")
 
 
+def _has_following(line: Line, server: Server) -> bool:
+    """Return whether the block has another `forward` after this one. CoreDNS passes a question only to such a one."""
+    directives = server.block.directives
+    return any(each.name == "forward" for each in directives[directives.index(line) + 1 :])
+
+
 def _take_upstreams(line: Line, options: _Options, draft: Draft) -> None:
-    if options.excepted:
-        raise BadCorefile(line.words[0], "except of the zone .", "carried out here; a route can have one")
-    if options.on_nxdomain is not None:
-        raise BadCorefile(line.words[0], "next for the zone .", "carried out here: nobody comes next")
     draft.keys["choice"] = options.choice or word(line.words[0], "random")
     servers = line.arguments[1:]
-    files = [each for each in servers if each.text.startswith("/")]
-    if not files:
-        draft.keys["upstreams"] = sequence([_node(each, options, names=False) for each in servers], servers[0].line)
-    elif len(servers) > 1:
-        raise BadCorefile(files[0], quote(files[0].text), "carried out together with other servers")
-    elif files[0].text != "/etc/resolv.conf":
-        draft.note(files[0], "read if --resolv-conf names it")
+    if [each.text for each in servers] != ["/etc/resolv.conf"]:  # which are those of --resolv-conf
+        draft.keys["upstreams"] = sequence([_node(each, options) for each in servers], servers[0].line)
+    if options.excepted:
+        draft.keys["except"] = _names(options.excepted)
+    if options.failover:
+        draft.keys["failover"] = _outcomes(options.failover)
 
 
 def _take_route(line: Line, zone: Zone, options: _Options, draft: Draft) -> None:
     servers = line.arguments[1:]
-    for each in servers:
-        if each.text.startswith("/"):
-            raise BadCorefile(each, quote(each.text), "the server of a route: an address or a name is")
     if zone.name[:-1] in draft.routes:
         raise BadCorefile(line.words[0], f"a second forward for {zone.name}", "allowed")
-    found = [_node(each, options, names=True) for each in servers]
+    found = [_node(each, options) for each in servers]
     keys: dict[str, Node] = {"servers": sequence(found, servers[0].line)}
     below = [each for each in options.excepted if each.name.endswith(f".{zone.name}")]  # other zones have no effect
     if below:
-        keys["except"] = sequence([text(each.name_token) for each in below], below[0].token.line)
-    if options.on_nxdomain is not None:
-        keys["on_nxdomain"] = options.on_nxdomain
+        keys["except"] = _names(below)
+    if options.next:
+        keys["next"] = _outcomes(options.next)
+    if options.failover:
+        keys["failover"] = _outcomes(options.failover)
     keys["choice"] = options.choice or word(line.words[0], "random")
     draft.routes[zone.name[:-1]] = mapping(keys, line.words[0].line)
 
 
-def _node(token: Token, options: _Options, *, names: bool) -> Node:
+def _names(zones: list[Zone]) -> Node:
+    return sequence([text(each.name_token) for each in zones], zones[0].token.line)
+
+
+def _outcomes(words: dict[str, Token]) -> Node:
+    return sequence(
+        [word(token, outcome) for outcome, token in words.items()], min(each.line for each in words.values())
+    )
+
+
+def _node(token: Token, options: _Options) -> Node:
     """Return a server in the form of `config.yaml`: only its address, or a mapping."""
     server = _parse(token)
-    checked(server.address, texts.parse_server if names else texts.parse_ip_server)
+    checked(server.address, texts.parse_upstream)
     if not server.is_tls:
         if options.transport is None:
             return text(server.address)
@@ -156,8 +174,13 @@ def _read_property(line: Line, options: _Options, draft: Draft) -> None:
             options.tls = _tls(only(line, 0, 3))
         case "except":
             options.excepted += [zone for token in only(line, 1, 1000) for zone in zones_of(token)]
-        case "next" | "failover":
-            _take_rcodes(line, options, draft)
+        case "next":
+            _take_outcomes(line, options.next)
+        case "next_on_nodata":
+            only(line, 0)
+            options.next.setdefault("NODATA", at)
+        case "failover":
+            _take_outcomes(line, options.failover)
         case "max_concurrent":
             options.max_in_flight = only(line, 1)[0]
         case name if name in _NO_EFFECT:
@@ -174,12 +197,9 @@ def _tls(files: tuple[Token, ...]) -> dict[str, Node]:
     return {name: text(each) for name, each in zip(names, files, strict=True)}
 
 
-def _take_rcodes(line: Line, options: _Options, draft: Draft) -> None:
+def _take_outcomes(line: Line, into: dict[str, Token]) -> None:
     for token in only(line, 1, 30):
         rcode = token.text.upper()
-        if rcode in ("SERVFAIL", "REFUSED"):
-            draft.note(token, "no effect: the next server is always asked then")
-        elif rcode == "NXDOMAIN" and line.name == "next":
-            options.on_nxdomain = word(token, "next")
-        else:
-            raise BadCorefile(token, f"{line.name} {token.text}", "carried out here; `next NXDOMAIN` of a route is")
+        if rcode not in _OUTCOMES:
+            raise BadCorefile(token, f"{line.name} {token.text}", f"carried out here; {', '.join(_OUTCOMES)} are")
+        into.setdefault(_OUTCOMES[rcode], token)
