@@ -160,17 +160,49 @@ class Route(Struct, frozen=True, gc=False):
     choice: Choice | None = None  # None: `Config.choice` applies
 
 
+class StaleMode(Enum):
+    """When an expired answer is used."""
+
+    VERIFY = "verify"  # after all upstreams have failed (RFC 8767)
+    IMMEDIATE = "immediate"  # at once, while upstreams are asked for a new answer
+
+
+class CacheZone(Struct, frozen=True, gc=False):
+    """Options of the cache for names at or below a domain. None: the value in `CacheOptions` applies."""
+
+    domain: bytes
+    success: bool | None = None
+    denial: bool | None = None
+    min_ttl_s: int | None = None
+    max_ttl_s: int | None = None
+    min_negative_ttl_s: int | None = None
+    max_negative_ttl_s: int | None = None
+    servfail_s: int | None = None
+    serve_stale_s: int | None = None
+    stale_mode: StaleMode | None = None
+    prefetch: bool | None = None
+    keep_ttl: bool | None = None
+
+
 class CacheOptions(Struct, frozen=True, gc=False):
-    """Limits for one worker's cache of upstream answers. Answers for names of the cluster are never cached."""
+    """Options of one worker's cache of upstream answers. Answers for names of the cluster are never cached."""
 
     entries: int = 10_000
     bytes: int = 8 * 1024 * 1024
+    success: bool = True  # whether to keep answers with records
+    denial: bool = True  # whether to keep NXDOMAIN and answers without records
     min_ttl_s: int = 0
     max_ttl_s: int = 3600
     min_negative_ttl_s: int = 0
     max_negative_ttl_s: int = 1800
+    # How long to keep failures. RFC 9520 requires 1 s to 5 min. With 5 s, as in CoreDNS, the cache answers a client's
+    # first retry, and an upstream answers the second retry.
+    servfail_s: int = 5
     serve_stale_s: int = 3600  # how long an expired answer may still be used (RFC 8767). 0: never
+    stale_mode: StaleMode = StaleMode.VERIFY
     prefetch: bool = True
+    keep_ttl: bool = False  # whether cached answers keep their TTLs instead of counting them down
+    zones: tuple[CacheZone, ...] = ()  # at most one per domain. For a name, the longest domain counts
 
 
 class Host(Struct, frozen=True, gc=False):

@@ -13,32 +13,30 @@ Rules
    expire, and it can't return expired answers.
 2. A fresh answer of any kind, also NXDOMAIN, replaces the previous answer. A failure replaces no answer: failures have
    a separate cache, so the last good answer stays available.
+3. All domains share the room. A domain may have other rules than the rest: TTLs, and what is kept. They cost nothing if
+   no domain has such rules.
 """
 
 from collections import OrderedDict
 from collections.abc import Iterator
-from itertools import cycle
+from itertools import chain, cycle
 from struct import Struct, pack, unpack_from
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from cachetools import LRUCache
 
-from pydns.config.model import CacheOptions
+from pydns.config.model import CacheOptions, CacheZone, StaleMode
+from pydns.dns import name
 from pydns.dns.compiled import HEADER
 from pydns.dns.message import OPT_SIZE, PLAIN_SIZE, RA, RD, Ede, reply_flags
 from pydns.dns.response import Response, UpstreamAnswer, rotated, rotation
-from pydns.upstream.key import FLAGS, QUESTION
+from pydns.upstream.key import FLAGS, QNAME, QUESTION
 
 STALE_TTL_S = 30  # RFC 8767 section 4
 # Share of the cache for answers that clients asked for once. These answers may also use the free room of `_often`.
 ONCE_SHARE = 0.25
 REFRESH_SHARE = 0.1  # a popular answer is fetched again when this share of its TTL is left
 REFRESH_USES = 3  # an answer with this many uses is popular; a refresh of other answers isn't worth a packet
-
-
-# RFC 9520 requires 1 s to 5 min. We use 5 s, as CoreDNS does. The cache answers a client's first retry, and an upstream
-# answers the second retry.
-FAILURE_S = 5
 _MAX_READY = 4096
 _MOST_TURNS = 8  # rotations of a ready answer; an answer with more addresses gets other rotations a second later
 _READY_SIZE = PLAIN_SIZE - HEADER - OPT_SIZE  # most octets of question and records that fit into any reply with OPT
@@ -48,12 +46,24 @@ _LETTERED = b"\0\x41"  # types from here on may contain octets that are letters,
 class Entry:
     """An answer with its expiry times."""
 
-    __slots__ = ("answer", "expires", "places", "refresh_at", "size_bytes", "stored", "ttl_offsets", "ttl_s", "uses")
+    __slots__ = (
+        "answer",
+        "counted_from",
+        "expires",
+        "places",
+        "refresh_at",
+        "size_bytes",
+        "stored",
+        "ttl_offsets",
+        "ttl_s",
+        "uses",
+    )
 
     def __init__(self, answer: UpstreamAnswer, ttl_offsets: tuple[int, ...], now: float, ttl_s: int) -> None:
         self.answer = answer
         self.ttl_offsets = ttl_offsets
         self.stored = now
+        self.counted_from = now  # when the TTLs were those of the answer
         self.ttl_s = ttl_s
         self.expires = now + ttl_s
         self.refresh_at = now + ttl_s * (1 - REFRESH_SHARE)
@@ -69,7 +79,7 @@ class Entry:
     def answer_at(self, now: float) -> UpstreamAnswer:
         """Return the answer with its TTLs counted down. After each use, a different address comes first."""
         answer, places = self.answer, self.rotation()
-        if not places and int(now - self.stored) == 0:
+        if not places and int(now - self.counted_from) == 0:
             return answer
         records = self.records_at(now)
         if places:
@@ -79,7 +89,7 @@ class Entry:
 
     def records_at(self, now: float) -> bytes:
         """Return the records with their TTLs counted down, in the order of the upstream's reply."""
-        age = int(now - self.stored)
+        age = int(now - self.counted_from)
         if age == 0:
             return self.answer.records
         records = bytearray(self.answer.records)
@@ -121,6 +131,20 @@ class Ready(NamedTuple):
     turns: Iterator[bytes] | None
 
 
+class _Rule(NamedTuple):
+    """What the cache does with the answers of a domain."""
+
+    positive_ttls: tuple[int, int]  # floor and cap
+    negative_ttls: tuple[int, int]
+    success: bool
+    denial: bool
+    servfail_s: int
+    serve_stale_s: int
+    stale_at_once: bool
+    prefetch: bool
+    keep_ttl: bool
+
+
 class ReadyAnswers:
     """The part of a cache that the responder reads directly. The responder counts its hits here."""
 
@@ -157,8 +181,11 @@ class Cache:
 
     def _begin(self, limits: CacheOptions) -> None:
         self._limits = limits
-        self._positive_ttls = limits.min_ttl_s, max(limits.min_ttl_s, limits.max_ttl_s)
-        self._negative_ttls = limits.min_negative_ttl_s, limits.max_negative_ttl_s
+        self._rule = _rule(limits)
+        self._zones = {zone.domain: _rule(limits, zone) for zone in limits.zones}
+        rules = self._rule, *self._zones.values()
+        self._keeps_ttls = any(rule.keep_ttl for rule in rules)
+        self.serves_stale_at_once = any(rule.stale_at_once for rule in rules)
         self._once: OrderedDict[bytes, bytes] = OrderedDict()  # key -> packed answer
         self._once_bytes = 0
         self._once_room, self._once_room_bytes = limits.entries, limits.bytes
@@ -171,6 +198,8 @@ class Cache:
         entry = self._use(key, now)
         if entry is not None:
             entry.uses += 1
+            if self._keeps_ttls and self._rule_of(key).keep_ttl:
+                entry.counted_from = now
             self._hits += 1
             self._denial_hits += entry.is_denial
         return entry
@@ -192,7 +221,7 @@ class Cache:
             answers.clear()
         records = entry.records_at(now)
         last = entry.refresh_at if now < entry.refresh_at else entry.expires
-        until = min(entry.stored + int(now - entry.stored) + 1, last)
+        until = min(entry.counted_from + int(now - entry.counted_from) + 1, last)
         head = reply_flags(RD, answer.rcode, RA) + b"\0\1" + answer.counts
         turns = self.ready.denials(records) if entry.is_denial else _turns(records, entry)
         answers[question] = Ready(until, head, records, (question[-4:-2], answer.rcode), turns)
@@ -212,7 +241,7 @@ class Cache:
 
         The returned answer isn't marked as authentic, because its signatures may have expired.
         """
-        entry = self._use(key, now - self._limits.serve_stale_s)
+        entry = self._use(key, now - self._rule_of(key).serve_stale_s)
         if entry is None:
             return None
         answer = entry.answer
@@ -224,24 +253,31 @@ class Cache:
         octets = rotated(bytes(records), places, entry.uses) if places else bytes(records)
         return UpstreamAnswer(answer.rcode, answer.counts, octets, Ede.STALE_ANSWER, answer.onward)
 
+    def stale_at_once(self, key: bytes, now: float) -> UpstreamAnswer | None:
+        """Return the last known answer if its domain has the rule to use it before upstreams are asked."""
+        return self.stale(key, now) if self._rule_of(key).stale_at_once else None
+
     def store(self, key: bytes, response: Response, now: float) -> UpstreamAnswer:
         """Store the answer of a reply if its TTL allows this. Return the answer with its TTLs within floor and cap.
 
         The cache never stores a reply with a TTL of 0, even if the floor is higher.
         """
         answer, ttl_offsets, ttl_s, negative, _ = response
-        floor, cap = self._positive_ttls
+        rule = self._rule_of(key) if self._zones else self._rule
+        floor, cap = rule.positive_ttls
+        kept = rule.success
         if negative:
-            floor, cap = self._negative_ttls
+            floor, cap = rule.negative_ttls
+            kept = rule.denial
             # The TTL of the SOA may be longer than its minimum field. No record may have a longer TTL than the entry.
             cap = max(floor, min(ttl_s, cap))
         if negative or len(ttl_offsets) != 1 or not (ttl_s and floor <= ttl_s <= cap):
             answer, lowest = _clamp(answer, ttl_offsets, floor, cap)
         else:
             lowest = ttl_s  # the TTL of the only record; this branch saves 0.3 µs for the most common answer
-        if ttl_s and lowest:
+        if ttl_s and lowest and kept:
             if key in self._once or key in self._often_keys:
-                self._put_often(key, self._entry(answer, ttl_offsets, now, lowest))
+                self._put_often(key, self._entry(key, answer, ttl_offsets, now, lowest))
             else:
                 self._put_once(key, _pack(answer, ttl_offsets, now, lowest))
             if now < self._failures_until:
@@ -254,26 +290,35 @@ class Cache:
         if packed is None:
             entry = self._often[key] if key in self._often_keys else None
             return None if entry is None or entry.expires <= expired else entry
-        entry = self._unpack(packed)
+        entry = self._unpack(key, packed)
         if entry.expires <= expired:
             return None
         self._put_often(key, entry)
         return entry
 
-    def _entry(self, answer: UpstreamAnswer, ttl_offsets: tuple[int, ...], now: float, ttl_s: int) -> Entry:
+    def _rule_of(self, key: bytes) -> _Rule:
+        """Return the rule for a question: the rule of the longest domain that contains its name."""
+        if self._zones:
+            qname = key[QNAME]
+            for suffix in chain((qname,), name.ancestors(qname)):
+                if suffix in self._zones:
+                    return self._zones[suffix]
+        return self._rule
+
+    def _entry(self, key: bytes, answer: UpstreamAnswer, ttl_offsets: tuple[int, ...], now: float, ttl_s: int) -> Entry:
         entry = Entry(answer, ttl_offsets, now, ttl_s)
-        if not self._limits.prefetch:
+        if not self._rule_of(key).prefetch:
             entry.refresh_at = entry.expires
         return entry
 
-    def _unpack(self, packed: bytes) -> Entry:
+    def _unpack(self, key: bytes, packed: bytes) -> Entry:
         stored, ttl_s, rcode, counts, offsets, onward, error, is_authentic = _PACKED.unpack_from(packed)
         records_at = _PACKED.size + 2 * offsets + onward
         ttl_offsets = unpack_from(f"!{offsets}H", packed, _PACKED.size)
         onward_name = packed[records_at - onward : records_at]
         extended_error = None if error == _NO_ERROR else error
         answer = UpstreamAnswer(rcode, counts, packed[records_at:], extended_error, onward_name, is_authentic)
-        return self._entry(answer, ttl_offsets, stored, ttl_s)
+        return self._entry(key, answer, ttl_offsets, stored, ttl_s)
 
     def _put_once(self, key: bytes, packed: bytes) -> None:
         size_bytes = _ONCE_OVERHEAD_BYTES + len(key) + len(packed)
@@ -320,8 +365,9 @@ class Cache:
 
     def store_failure(self, key: bytes, answer: UpstreamAnswer, now: float) -> None:
         """Remember that no upstream answered a question. Keep the last good answer."""
-        self._failures_until = now + FAILURE_S
-        self._failures[key] = Failure(answer, self._failures_until)
+        until = now + self._rule_of(key).servfail_s
+        self._failures_until = max(self._failures_until, until)
+        self._failures[key] = Failure(answer, until)
 
     def failure(self, key: bytes, now: float) -> UpstreamAnswer | None:
         """Return the answer of a recent failure, or None if there was no failure."""
@@ -361,6 +407,25 @@ class Cache:
     def size_bytes(self) -> int:
         """Return the approximate memory of the entries."""
         return self._once_bytes + int(self._often.currsize)
+
+
+def _rule(limits: CacheOptions, zone: CacheZone | None = None) -> _Rule:
+    def value(field: str) -> Any:
+        own = None if zone is None else getattr(zone, field)
+        return getattr(limits, field) if own is None else own
+
+    low, high = value("min_ttl_s"), value("max_ttl_s")
+    return _Rule(
+        (low, max(low, high)),
+        (value("min_negative_ttl_s"), value("max_negative_ttl_s")),
+        value("success"),
+        value("denial"),
+        value("servfail_s"),
+        value("serve_stale_s"),
+        value("stale_mode") is StaleMode.IMMEDIATE,
+        value("prefetch"),
+        value("keep_ttl"),
+    )
 
 
 def _clamp(answer: UpstreamAnswer, offsets: tuple[int, ...], floor: int, cap: int) -> tuple[UpstreamAnswer, int]:

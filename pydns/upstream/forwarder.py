@@ -215,6 +215,8 @@ class Forwarder:
                 self._refresh(key, now)
             self._cache.make_ready(key, entry, now)
             return
+        if self._cache.serves_stale_at_once and self._serve_stale_at_once(key, client, now):
+            return
         query = self._open.get(key)
         if query is not None:
             if now < query.deadline + LOST_S:
@@ -915,6 +917,17 @@ class Forwarder:
         if query.stale is not None:
             self.counters.stale += len(query.clients)
             self._answer_all(query, query.stale)
+
+    def _serve_stale_at_once(self, key: bytes, client: object, now: float) -> bool:
+        """Send the last known answer and ask for a new one. Return False if the cache has none or must not do so."""
+        stale = self._cache.stale_at_once(key, now)
+        if stale is None:
+            return False
+        self.counters.stale += 1
+        self._answer(client, stale)
+        if self._cache.failure(key, now) is None:
+            self._refresh(key, now)
+        return True
 
     def _stale(self, key: bytes, now: float) -> UpstreamAnswer | None:
         stale = self._cache.stale(key, now)

@@ -105,8 +105,17 @@ SERVERS = st.sampled_from(
     ]
 )
 WORDS = ["errors", "loop", "reload 10s", "log", "log . {class denial\n}", "bufsize 512", "rewrite"]
-CACHES = ["", "30", "0", "x", "30 {\nprefetch 5\nserve_stale 1m\n}"]
-FORWARD = ["policy sequential", "force_tcp", "tls", "next NXDOMAIN", "except a.b", "x"]
+CACHES = [
+    "",
+    "30",
+    "0",
+    "x",
+    "a.b",
+    "30 {\nprefetch 5\nserve_stale 1m\n}",
+    "30 {\ndisable success a.b\ndisable denial\nkeepttl\n}",
+    "corp.example {\nsuccess 9 5 2\nservfail 0\nserve_stale 1h verify\n}",
+]
+FORWARD = ["policy sequential", "force_tcp", "tls", "next NXDOMAIN", "except a.b", "failover REFUSED NXDOMAIN", "x"]
 KUBERNETES = ["pods verified", "ttl 9", "labels a=b", "namespaces a b", "x"]
 TEMPLATE = ["rcode NXDOMAIN", "rcode NOERROR\nmatch .*", "answer x"]
 ENTRIES = ["10.0.0.1 a.example", "::1 a.example b.example", "10.0.0.1 *.example", "x a.example"]

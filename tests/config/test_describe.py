@@ -40,7 +40,9 @@ def test_the_example_sets_every_key() -> None:
         "routes.NAME.servers[].tls.ca",
         "routes.NAME.servers[].tls.certificate",
         "routes.NAME.servers[].tls.key",
-    }
+        # The example shows these keys directly below cache.
+        *(path for path, _ in KEYS if path.startswith("cache.zones.NAME.")),
+    } - {"cache.zones.NAME.max_ttl", "cache.zones.NAME.denial"}
 
 
 def paths(value: Any, schema: dict[str, Any], prefix: str = "") -> list[str]:
@@ -85,6 +87,8 @@ def test_the_table_has_a_row_for_every_key_with_its_default_and_its_error() -> N
         "| `routes.NAME.servers[].tls.ca`",
         "| `routes.NAME.servers[].tls.certificate`",
         "| `routes.NAME.servers[].tls.key`",
+        # These rows would be the same as the rows for the whole cache.
+        *(f"| `{path}`" for path, _ in KEYS if path.startswith("cache.zones.NAME.")),
     } | {f"| `{key.name}`" for key in KUBE_DNS}
     assert all(len(row) == 5 and all(cell.strip("|` ") for cell in row) for row in rows)
     ttl = next(row for row in rows if row[0] == "| `cache.max_ttl`")

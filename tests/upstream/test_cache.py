@@ -5,12 +5,14 @@ from typing import NamedTuple
 
 import pytest
 
-from pydns.config.model import CacheOptions
+from pydns.config.model import CacheOptions, CacheZone, StaleMode
+from pydns.dns import name
 from pydns.dns.message import Ede
 from pydns.dns.response import Response, UpstreamAnswer
 from pydns.upstream.cache import Cache
 
 KEY = b"\3www\7example\0\0\1\0\1\0"
+WWW, EXAMPLE, OTHER = (name.from_text(each) for each in ("www.example", "example", "w.example"))
 FAILURE = UpstreamAnswer(2, bytes(4), b"")
 
 
@@ -53,6 +55,29 @@ CASES = [
     Case("a negative cap", response(300, negative_ttl_s=60), CacheOptions(max_negative_ttl_s=10), [10], 10),
     Case("a negative floor", response(300, negative_ttl_s=1), CacheOptions(min_negative_ttl_s=4), [4], 4),
     Case("the caps don't mix", response(300, negative_ttl_s=60), CacheOptions(max_ttl_s=5), [60], 60),
+    Case("answers aren't kept", response(60), CacheOptions(success=False, max_ttl_s=30), [30], 0),
+    Case("answers aren't kept, but denials are", response(negative_ttl_s=60), CacheOptions(success=False), [], 60),
+    Case("denials aren't kept", response(300, negative_ttl_s=60), CacheOptions(denial=False), [60], 0),
+    Case("denials aren't kept, but answers are", response(60), CacheOptions(denial=False), [60], 60),
+    Case("a cap of the domain", response(60), CacheOptions(zones=(CacheZone(EXAMPLE, max_ttl_s=9),)), [9], 9),
+    Case("a cap of another domain", response(60), CacheOptions(zones=(CacheZone(OTHER, max_ttl_s=9),)), [60], 60),
+    Case(
+        "the longest domain counts, and its other values are those of the whole cache",
+        response(60, 1),
+        CacheOptions(min_ttl_s=5, zones=(CacheZone(EXAMPLE, min_ttl_s=7, max_ttl_s=9), CacheZone(WWW, max_ttl_s=30))),
+        [30, 5],
+        5,
+    ),
+    Case(
+        "answers of a domain aren't kept", response(60), CacheOptions(zones=(CacheZone(WWW, success=False),)), [60], 0
+    ),
+    Case(
+        "only answers of a domain are kept",
+        response(60),
+        CacheOptions(success=False, zones=(CacheZone(EXAMPLE, success=True),)),
+        [60],
+        60,
+    ),
     Case("no entries", response(60), CacheOptions(entries=0), [60], 0),
     Case("too large", response(60, size=4), CacheOptions(bytes=200), [60], 0),
 ]
@@ -87,6 +112,45 @@ def test_a_failure_is_known_for_five_seconds_and_leaves_the_good_answer() -> Non
     cache.store_failure(KEY, FAILURE, 20.0)
     assert cache.failure(KEY, 24.9) == FAILURE and cache.failure(KEY, 25.0) is None
     assert ttls(cache.stale(KEY, 24.9)) == [30]
+
+
+def test_a_domain_has_its_own_times_for_failures_and_stale_answers() -> None:
+    other = b"\1a\5other\0\0\1\0\1\0"
+    cache = Cache(CacheOptions(zones=(CacheZone(EXAMPLE, servfail_s=30, serve_stale_s=10, prefetch=False),)))
+    for key in (KEY, other):
+        cache.store(key, response(60), 100.0)
+        cache.store_failure(key, FAILURE, 100.0)
+    assert [cache.failure(key, 129.9) for key in (KEY, other)] == [FAILURE, None]
+    assert cache.failure(KEY, 130.0) is None
+    assert [cache.stale(key, 170.0) is None for key in (KEY, other)] == [True, False]
+    for key, refreshes in ((KEY, False), (other, True)):
+        cache.store(key, response(60), 200.0)
+        for _ in range(3):
+            entry = cache.fresh(key, 201.0)
+        assert entry is not None and entry.wants_refresh(255.0) is refreshes
+
+
+def test_a_stale_answer_is_used_at_once_only_where_that_is_the_rule() -> None:
+    other = b"\1a\5other\0\0\1\0\1\0"
+    cache = Cache(CacheOptions(zones=(CacheZone(EXAMPLE, stale_mode=StaleMode.IMMEDIATE),)))
+    for key in (KEY, other):
+        cache.store(key, response(60), 100.0)
+    assert ttls(cache.stale_at_once(KEY, 161.0)) == [30]
+    assert cache.stale_at_once(other, 161.0) is None
+    assert cache.stale_at_once(KEY, 160.0 + 3600) is None
+
+
+@pytest.mark.parametrize("limits", [CacheOptions(keep_ttl=True), CacheOptions(zones=(CacheZone(WWW, keep_ttl=True),))])
+def test_a_kept_ttl_is_not_counted_down_but_ends_as_usual(limits: CacheOptions) -> None:
+    cache = Cache(limits)
+    cache.store(KEY, response(60), 100.0)
+    for now in (130.0, 159.5):
+        entry = cache.fresh(KEY, now)
+        assert entry is not None and ttls(entry.answer_at(now)) == [60]
+        cache.make_ready(KEY, entry, now)
+        [ready] = cache.ready.answers.values()
+        assert ttls(UpstreamAnswer(0, bytes(4), ready.records)) == [60] and ready.until <= 160.0
+    assert cache.fresh(KEY, 160.0) is None
 
 
 def test_a_good_answer_ends_a_failure() -> None:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import pytest
 
-from pydns.config.model import CacheOptions, Choice, Edns, Outcome, Transport
+from pydns.config.model import CacheOptions, Choice, Edns, Outcome, StaleMode, Transport
 from pydns.config.model import Case as Case_
 from pydns.dns import name
 from pydns.dns.message import Ede, Rcode
@@ -916,6 +916,31 @@ def test_nxdomain_goes_on_through_each_shorter_suffix_once() -> None:
     world = World([Server(rcode=Rcode.NXDOMAIN)] * 3, routes=routes, pools=[[0], [1], [2]])
     assert world.told("www.corp.acme.local").rcode == Rcode.NXDOMAIN
     assert [packet[1] for packet in world.packets] == [2, 1, 0]
+
+
+def test_a_stale_answer_is_sent_at_once_and_replaced() -> None:
+    immediate = CacheOptions(stale_mode=StaleMode.IMMEDIATE)
+    world = World([Server(ttl_s=10)], cache_limits=immediate)
+    world.told("www.example")
+    world.run(20)
+    world.servers[0] = Server(ttl_s=10, address=b"\5\6\7\10")
+    first = world.ask("www.example", "first")
+    assert (world.replies[first][0], ttls(world.replies[first][1])) == (world.now, [30])
+    world.run(1)
+    assert world.told("www.example").records[-4:] == b"\5\6\7\10"
+    assert world.asked(0) == 2
+
+
+def test_while_upstreams_fail_a_stale_answer_is_sent_at_once_and_they_are_asked_now_and_then() -> None:
+    world = World([Server(ttl_s=10)], cache_limits=CacheOptions(stale_mode=StaleMode.IMMEDIATE, servfail_s=30))
+    world.told("www.example")
+    world.servers[0] = Server(rcode=Rcode.SERVFAIL)
+    world.run(20)
+    for i in range(20):
+        client = world.ask("www.example", i)
+        assert ttls(world.replies[client][1]) == [30]
+        world.run(1)
+    assert world.asked(0) == 2
 
 
 def without_records(rcode: int = Rcode.NOERROR) -> Server:

@@ -28,6 +28,23 @@ class Zone(NamedTuple):
         return self.token._replace(text=self.name)
 
 
+class Cache(NamedTuple):
+    """The cache of a server block."""
+
+    zones: tuple[Zone, ...]  # names outside of them are not cached
+    keys: dict[str, Node]  # of `cache` in config.yaml
+    entries: int | None  # None: the directive has no capacity
+    uncached: dict[str, list[Zone]]  # "success" or "denial" -> zones whose answers of this kind are not cached
+
+
+class Forwarded(NamedTuple):
+    """A server block that forwards names."""
+
+    at: Token  # its first address
+    zones: tuple[Zone, ...]
+    cache: Cache | None
+
+
 class Draft:
     """The results of all directives so far: keys of `config.yaml`, notes and errors."""
 
@@ -38,8 +55,7 @@ class Draft:
         self.hosts: dict[str, Node] = {}
         self.blocked: dict[str, Node] = {}
         self.domain: Token | None = None  # the cluster domain
-        self.caches: list[tuple[Token, tuple[Line, MappingNode] | None]] = []  # the caches of blocks with `forward`
-        self.uncached: list[Zone] = []  # zones that a block excludes from its cache
+        self.forwarded: list[Forwarded] = []
         self.logs: list[tuple[Token, tuple[Token, ...], tuple[Token, ...]]] = []  # directive, zones, classes
         self.notes: list[ConfigNotice] = []
         self.refused: list[ConfigError] = []

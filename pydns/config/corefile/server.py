@@ -1,8 +1,7 @@
 """Collects the results of one server block while its directives are read."""
 
-from pydns.config.corefile.blocks import BadCorefile, Block, Line
-from pydns.config.corefile.draft import Draft, Zone
-from pydns.config.node import Mapping as MappingNode
+from pydns.config.corefile.blocks import BadCorefile, Block
+from pydns.config.corefile.draft import Cache, Draft, Forwarded, Zone
 
 
 class Server:
@@ -11,7 +10,7 @@ class Server:
     def __init__(self, zones: tuple[Zone, ...], block: Block) -> None:
         self.zones = zones
         self.block = block
-        self.cache: tuple[Line, MappingNode] | None = None
+        self.cache: Cache | None = None
         self.has_answers = False  # whether a directive answers names of this block itself
         self.forwards: list[Zone] = []  # the zones of the `forward` directives
 
@@ -19,7 +18,7 @@ class Server:
         """Add the results of the whole block to the draft. Called after the last directive."""
         first = self.block.addresses[0]
         if self.forwards:
-            draft.caches.append((first, self.cache))
+            draft.forwarded.append(Forwarded(first, self.zones, self.cache))
         elif not self.has_answers and self.zones:
             wanted = "carried out: its names would have no server"
             draft.refuse(BadCorefile(first, "a block without forward", wanted))

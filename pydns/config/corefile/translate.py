@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from functools import partial
 from typing import NamedTuple
 
-from pydns.config.corefile.blocks import BadCorefile, Block, Line, parse
+from pydns.config.corefile.blocks import BadCorefile, Block, parse
+from pydns.config.corefile.cache import cache_key
 from pydns.config.corefile.directives import read_directive
-from pydns.config.corefile.draft import Draft, Zone, mapping, number
+from pydns.config.corefile.draft import Draft, Zone, mapping
 from pydns.config.corefile.log import log_key
 from pydns.config.corefile.server import Server
 from pydns.config.corefile.tokens import Token
@@ -79,31 +80,15 @@ def _zones(token: Token, seen: dict[tuple[str, int], Token]) -> tuple[Zone, ...]
 
 def _finish(draft: Draft) -> None:
     """Add the keys and errors that depend on all blocks together."""
-    for zone in draft.uncached:
-        if draft.domain is None or not f".{zone.name}".endswith(f".{draft.domain.text}"):
-            draft.refuse(BadCorefile(zone.token, f"disable for {zone.name}", "carried out but for the cluster domain"))
     if "upstreams" not in draft.keys and "choice" not in draft.keys:
         at = draft.domain or Token("", "Corefile", 1)
         draft.note(at, "no forward for the zone .: the nameservers of /etc/resolv.conf are asked, CoreDNS refuses")
-    if draft.caches:
-        _take_cache(draft)
+    cache = cache_key(draft)
+    if cache is not None:
+        draft.keys["cache"] = cache
     log = log_key(draft.logs)
     if log is not None:
         draft.keys["log"] = log
-
-
-def _take_cache(draft: Draft) -> None:
-    (first, cache), *others = draft.caches
-    for at, other in others:
-        if _values(other) != _values(cache):
-            wanted = f"that of {first.text} in line {first.line}: there is one cache for all zones"
-            draft.refuse(BadCorefile(at, f"the cache of {at.text}", wanted))
-    draft.keys["cache"] = cache[1] if cache is not None else mapping({"entries": number(first, 0)}, first.line)
-
-
-def _values(cache: tuple[Line, MappingNode] | None) -> list[tuple[str, str]] | None:
-    entries = [] if cache is None else cache[1].entries
-    return None if cache is None else [(str(key[0]), str(value[0])) for key, value in entries]
 
 
 def _root(draft: Draft) -> MappingNode:
