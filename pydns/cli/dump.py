@@ -9,7 +9,8 @@ from pydns.dns import name
 from pydns.dns.compiled import decompile, question
 from pydns.dns.rrset import NS
 from pydns.dns.text import to_text
-from pydns.table.layout import NodeKind, is_origin
+from pydns.table.client_classes import is_plain_answer
+from pydns.table.layout import NodeKind, is_tree_key
 from pydns.table.reader import Reader, TableError
 
 
@@ -30,10 +31,12 @@ def dump(state_dir: Path) -> Iterator[str]:
         yield f"; {name.to_text(facts.domain)} serial {facts.serial}, {'synced' if facts.synced else 'not synced'}"
         lines = []
         for key, compiled in reader.items(transaction):
+            if not is_plain_answer(compiled):
+                continue
             rrset, _ = decompile(key, compiled)
             lines.append((name.tree_key(rrset.owner), rrset.rtype, to_text(rrset)))
         for tree, kind in reader.nodes(transaction):
-            if is_origin(tree):
+            if not is_tree_key(tree):
                 continue
             owner = name.from_tree_key(tree)
             if kind == NodeKind.POD_NAMESPACE:

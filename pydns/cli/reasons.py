@@ -21,7 +21,7 @@ from pydns.dns.dashed import pod_rrsets, undashed
 from pydns.dns.message import Ede, Rcode
 from pydns.dns.rrset import CNAME, NS, PTR, RRset
 from pydns.dns.text import to_text
-from pydns.serve.commit import Commit
+from pydns.serve.commit import Commit, Nobody
 from pydns.serve.descent import Wildcard, descend
 from pydns.serve.follow import MAX_CHASE, Follower, Found
 from pydns.table.layout import NodeKind, ZoneFacts
@@ -83,7 +83,7 @@ class Witness:
 
     def reply(self, qname: bytes, qtype: int) -> Reply:
         """Return the reply to a query with RD set. The name is in lower case."""
-        found = self._follower.follow(qname, qtype, self._transaction)
+        found = self._follower.follow(qname, qtype, self._transaction, Nobody())
         why, last = self._chain(qname, qtype, found.answers)
         why += self._reasons(last, qtype, found)
         zone = self._zone(last)

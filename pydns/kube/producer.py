@@ -14,6 +14,7 @@ from pydns.dns.address import AddressRange
 from pydns.dns.rrset import RRset
 from pydns.kube.objects import Object
 from pydns.kube.schema import Schema
+from pydns.table.client_classes import ClientClass
 
 Key = Any  # a hashable value that identifies a group of records; for a Service: its namespace and name
 State = Any  # the objects from which the records of a key are made: an immutable value that compares with ==
@@ -81,8 +82,14 @@ class Producer(Protocol):
     def rrsets(self, state: State) -> Iterator[RRset]:
         """Yield the RRsets of a state. The RRsets of an owner come one after another, at most one for each type."""
 
+    def class_rrsets(self, state: State) -> Iterator[tuple[ClientClass, RRset]]:
+        """Yield the RRsets that classes of clients get instead of the plain ones. Without RDATA, they get NODATA.
+
+        At most one for each class, owner and type. The owner exists for other clients, too.
+        """
+
     def names(self, state: State) -> Mapping[bytes, bytes]:
-        """Return a mapping from tree key to `NodeKind`, for names that exist without records."""
+        """Return entries of the names: tree key → `NodeKind` for names without records, and those of other keys."""
 
     def pointers(self, state: State) -> Iterator[tuple[bytes, bytes]]:
         """Yield pairs of an address and a name for it, for the reverse zones. Pairs may repeat."""
@@ -105,6 +112,10 @@ class Plain:
 
     They have no reverse names and no large states, and all their names have records.
     """
+
+    def class_rrsets(self, state: State) -> Iterator[tuple[ClientClass, RRset]]:
+        """Yield nothing: all clients get the same records."""
+        yield from ()
 
     def names(self, state: State) -> Mapping[bytes, bytes]:
         """Return nothing, because all names have records."""

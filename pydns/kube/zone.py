@@ -29,6 +29,7 @@ from pydns.kube.producer import Change, Key, MakeProducer, Producer, State, Zone
 from pydns.kube.producers.external import External
 from pydns.kube.producers.services import Services, ServiceState, Unready
 from pydns.kube.store import Store
+from pydns.table.client_classes import answer_key, with_levels
 from pydns.table.layout import FORMAT, Changes, Contents, Facts, NodeKind, ZoneFacts
 
 _KINDS = RECORD_KINDS + OPTIONAL_KINDS
@@ -610,12 +611,26 @@ class _Part:
             return
         answers: dict[bytes, bytes] = {}
         names = {**self.producer.names(state)}
-        before, octets = b"", 0
+        octets = 0
+        levels: dict[bytes, int] = {}  # question -> levels of the classes with other answers
+        for client_class, rrset in self.producer.class_rrsets(state):
+            key = question(rrset.owner, rrset.rtype)
+            levels[key] = levels.get(key, 0) | client_class.level
+            answer = compile_answer(rrset) if rrset.rdatas else b""
+            names[answer_key(client_class, key)] = answer
+            octets += len(answer)
+            if len(names) >= _PIECE or octets >= _PIECE_OCTETS:
+                yield Contents(answers, names)
+                answers, names, octets = {}, {}, 0
+        before = b""
         above, tree_above = b"", b""  # the parent of the last owner, as a name and as a tree key
         for rrset in self.producer.rrsets(state):
             owner, rtype, _, _, _, is_cut = rrset
             answer = compile_answer(rrset)
-            answers[question(owner, rtype)] = answer
+            key = question(owner, rtype)
+            if levels and key in levels:
+                answer = with_levels(answer, levels.pop(key))
+            answers[key] = answer
             octets += len(answer)
             if is_cut:
                 cut.append(rtype)
@@ -629,6 +644,7 @@ class _Part:
                 if len(names) >= _PIECE or octets >= _PIECE_OCTETS:
                     yield Contents(answers, names)
                     answers, names, octets = {}, {}, 0
+        answers.update({key: with_levels(b"", each) for key, each in levels.items()})
         yield Contents(answers, names)
 
     def pointers(self, state: State) -> _Names:
@@ -718,7 +734,8 @@ def _merge(piece: _Piece, changes: Changes, addresses: dict[bytes, None]) -> int
 
 def _size(piece: Contents) -> int:
     """Return the cost of a piece: the number of its names, plus a share for the octets of its answers."""
-    return len(piece.names) + sum(map(len, piece.answers.values())) * _PIECE // _PIECE_OCTETS
+    octets = sum([len(value) for entries in piece for value in entries.values()])
+    return len(piece.names) + octets * _PIECE // _PIECE_OCTETS
 
 
 def _chunks(keys: Iterable[bytes]) -> Iterator[list[bytes]]:

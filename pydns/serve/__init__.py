@@ -26,6 +26,7 @@
         └──► port.reply_later, observers
 
 To add a transport, write a subclass of `Port`. To add an observer, add it to the tuple in `worker`. To add a way to
-answer a name, add a step in `follow`. The responder returns a question that has to wait as `Asked`. Code in `fast` and
-`strict` whose answer depends on the client reads `Port.client`.
+answer a name, add a step in `follow`. The responder returns a question that has to wait as `Asked`. An answer that
+depends on the client is one of a client class (`pydns.table.client_classes`). `commit.Commit` finds the classes by
+`Port.address`.
 """

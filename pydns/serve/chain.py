@@ -24,11 +24,11 @@ class Chain:
         seen: Iterable[bytes],
         finish: Callable[[UpstreamAnswer], None],
         go_on: "Callable[[Chain, bytes], None]",
-        source: object = None,
+        source: bytes | None = None,
     ) -> None:
         """`finish` takes the whole answer. `go_on` asks for the name that an answer leads to.
 
-        The forwarder counts the client's share by `source`.
+        The forwarder counts the client's share by `source`, the octets of its IP address.
         """
         self.source = source
         self._go_on = go_on
@@ -42,6 +42,11 @@ class Chain:
         self._count = 0
         self._is_authentic = True  # whether all records are authentic
         self.add(answers)
+
+    @property
+    def address(self) -> bytes:
+        """The octets of the client's IP address. Records of our zones may depend on it."""
+        return self.source or b""
 
     def add(self, rrsets: Iterable[RRset]) -> None:
         """Add records of our zones to the answer."""

@@ -33,7 +33,7 @@ from pydns.dns.message import (
     compose_opt,
     reply_flags,
 )
-from pydns.serve.commit import ORDINARY, Commit, Denials, Zone
+from pydns.serve.commit import ORDINARY, Commit
 from pydns.serve.deferred import Asked
 from pydns.serve.follow import Follower
 from pydns.serve.port import Port
@@ -95,7 +95,7 @@ class Responder:
         follower = Follower(commit, loop_mark, rotation.turn)
         self.follow, self.set_routes, self._rotated = follower.follow, commit.set_routes, rotation.records
         self._strict = StrictResponder(commit, follower, rotation)
-        self._strictly = self._strict.respond
+        self._strictly, self._chosen = self._strict.respond, self._strict.chosen
         self._ready = ready or ReadyAnswers()
         self._ready_answers = self._ready.answers
         self._clock, self._shapes = clock, _SHAPES
@@ -127,9 +127,18 @@ class Responder:
             return self._strictly(message, transaction, port)
         asked = message[12:end]
         key = asked.lower()
-        compiled = transaction.get(key)  # answers for a class of clients would need a different key
+        compiled = transaction.get(key)
         if compiled is not None:  # a hit proves that `asked` is a whole question: the table has no other keys
-            records = self._rotated(key, compiled) if compiled[0] else compiled[10:]
+            how = compiled[0]
+            if not how:
+                records = compiled[10:]
+            elif how == 1:
+                records = self._rotated(key, compiled)
+            else:  # classes of clients have other answers: 0.3 µs for those that the worker remembers
+                chosen, compiled = self._chosen(key, compiled, transaction, port)
+                if len(compiled) < 10:
+                    return self._strictly(message, transaction, port)
+                records = self._rotated(chosen, compiled) if compiled[0] & 1 else compiled[10:]
             if not opt:
                 reply = _join((message[:2], found, compiled[2:10], asked, records))
             else:
@@ -184,8 +193,8 @@ class Responder:
         if parent is None:
             return self._strictly(message, transaction, port)
         parent_tree, zone, is_closed, ordinary = parent
-        rows = zone.denials[port.tally.transport].get(asked[-4:]) or _learn_denials(
-            port.tally, zone, asked[-4:], ordinary
+        rows = zone.denials[port.tally.transport].get(asked[-4:]) or zone.learn_denials(
+            port.tally, asked[-4:], ordinary
         )
         if rows is None:
             return self._strictly(message, transaction, port)
@@ -234,16 +243,6 @@ class Responder:
             if len(tally.rows) >= _MAX_ROWS:
                 tally.rows.clear()
             tally.rows[end] = row[:]
-
-
-def _learn_denials(tally: "Tally", zone: Zone, type_and_class: bytes, ordinary: frozenset[bytes]) -> Denials | None:
-    """Return the rows that count denials of a type, or None if denials of this type are not simple."""
-    if type_and_class not in ordinary:
-        return None
-    rtype = int.from_bytes(type_and_class[:2])
-    found, denied = (tally.row(zone.text, rtype, rcode) for rcode in (Rcode.NOERROR, Rcode.NXDOMAIN))
-    learned = zone.denials[tally.transport][type_and_class] = found[:], denied[:]
-    return learned
 
 
 def _one_more(count: bytes) -> bytes:

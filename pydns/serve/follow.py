@@ -4,9 +4,9 @@ For each name of a chain of CNAMEs, `Follower` calls the steps in the order of `
 results. `Found` ends the search. `FOLLOW` continues the search with the next name of the chain. None passes the search
 to the next step. This table shows the steps by topic, and where to add a new step:
 
-    question           `Search`: name in lower case, type, the chain so far. Add a client's class here
+    question           `Search`: name in lower case, type, the sender, the chain so far
     alias and rewrite  `descended`: DNAMEs, wildcards, delegations. Add a rewrite rule as a step before `found_here`
-    records            `found_here`, `apex_soa`, `pod_address`
+    records            `found_here`, `apex_soa`, `pod_address`. A client's classes count in `found_here` alone
     next name          `existing` follows the CNAME at a name; `not_ours` leaves the name to upstreams
     denial             `existing` if the name doesn't have the type; `denied` if the name doesn't exist
     additional         `found_here` returns the compiled additional records; `descended` returns the glue
@@ -21,7 +21,7 @@ from pydns.dns.compiled import decompile, question, rotate_rrset
 from pydns.dns.dashed import pod_rrsets, undashed
 from pydns.dns.message import TCP_SIZE, Ede, Rcode
 from pydns.dns.rrset import ANY, CNAME, DNAME, DS, NS, SOA, TXT, RRset, txt
-from pydns.serve.commit import Commit, Zone
+from pydns.serve.commit import Commit, Sender, Zone
 from pydns.serve.descent import Delegation, Renamed, Wildcard, descend
 from pydns.table.layout import NodeKind
 
@@ -59,11 +59,12 @@ class Next(Enum):
 class Search:
     """The name that the follower looks for now, and the CNAMEs that led to this name."""
 
-    __slots__ = ("chain", "qname", "qtype", "source", "transaction", "tree", "zone")
+    __slots__ = ("chain", "qname", "qtype", "sender", "source", "transaction", "tree", "zone")
 
-    def __init__(self, qname: bytes, qtype: int, transaction: "Transaction") -> None:
+    def __init__(self, qname: bytes, qtype: int, transaction: "Transaction", sender: Sender) -> None:
         self.qtype = qtype
         self.transaction = transaction
+        self.sender = sender
         self.chain: list[RRset] = []
         self.turn_to(qname)
 
@@ -90,14 +91,14 @@ class Follower:
         self._turn = turn
         self._loop_mark = loop_mark
 
-    def follow(self, qname: bytes, qtype: int, transaction: "Transaction") -> Found:
-        """Return the records of our zones for a name in lower case, and follow CNAMEs within our zones.
+    def follow(self, qname: bytes, qtype: int, transaction: "Transaction", sender: Sender) -> Found:
+        """Return the records that the sender gets for a name in lower case, and follow CNAMEs within our zones.
 
         The last name of the chain determines the rcode (RFC 6604 section 2.1). The chain ends at a name that it already
         contains, or at a name outside our zones. Then the client gets the part of the chain that we know.
         """
         self._commit.begin(transaction)
-        search = Search(qname, qtype, transaction)
+        search = Search(qname, qtype, transaction, sender)
         for _ in range(MAX_CHASE + 1):
             if search.is_loop():
                 break
@@ -114,14 +115,21 @@ class Follower:
         raise AssertionError("the last step always ends the search")
 
     def found_here(self, search: Search) -> Found | None:
-        """Return the records that the table contains for this name and type. For ANY, return one record type."""
+        """Return the records that the table contains for this name and type. For ANY, return one record type.
+
+        If a class of the sender has no such records, return NODATA.
+        """
         rtype = search.qtype if search.qtype != ANY else self._commit.first_type(search.source)
         if rtype is None:
             return None
         key = question(search.source, rtype)
-        compiled = search.transaction.get(key)
+        compiled = self._commit.answer(key, search.sender)
         if compiled is None:
             return None
+        if not compiled:
+            zone = self._commit.zone_of(search.qname)
+            soa = self._commit.host_soa(search.qname) if zone is None else self._commit.soa(zone.facts)
+            return Found(Rcode.NOERROR, search.chain, [soa])
         rrset, additionals = decompile(key, compiled, TCP_SIZE)
         rrset = rotate_rrset(rrset._replace(owner=search.qname), self._turn(key))
         return Found(Rcode.NOERROR, [*search.chain, rrset], (), additionals)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 from pydns.config.model import Config
+from pydns.dns.address import BadAddress, parse_address
 from pydns.dns.message import PLAIN_SIZE, TCP_SIZE, Edns
 from pydns.metrics.meter import Tally
 
@@ -15,7 +16,7 @@ UDP_LIMIT, STREAM_LIMIT = PLAIN_SIZE, TCP_SIZE  # values of `Port.limit`
 
 
 class Client(NamedTuple):
-    """The sender of a query. The fields are the facts that an answer may depend on."""
+    """The sender of a query."""
 
     ip: str
     port: int
@@ -53,9 +54,20 @@ class Port:
         """Return the client that a reply to `peer` goes to."""
         raise NotImplementedError
 
-    def source(self, peer: Any) -> object:
-        """Return the address of the client at `peer`. The forwarder gives equal shares to clients by this key."""
-        return self.client_at(peer).ip
+    @property
+    def address(self) -> bytes:
+        """The octets of the client's IP address. An answer may depend on it by the client's classes.
+
+        Each access looks up the client, as for `client`. So only questions whose answers differ may cause an access.
+        """
+        return self.source(self.peer(len(self.replies)))
+
+    def source(self, peer: Any) -> bytes:
+        """Return the octets of the IP address of the client at `peer`. Empty if it is unknown.
+
+        The forwarder gives equal shares to clients by this key.
+        """
+        return address_octets(self.client_at(peer).ip)
 
     def send(self) -> None:
         """Send `replies`."""
@@ -63,6 +75,14 @@ class Port:
     def reply_later(self, reply: bytes, peer: Any) -> None:
         """Send a deferred reply."""
         raise NotImplementedError
+
+
+def address_octets(ip: str) -> bytes:
+    """Return the octets of a client's IP address. The interface of a link-local address is left out."""
+    try:
+        return parse_address(ip.partition("%")[0])
+    except BadAddress:  # a connection that is already closed has no address
+        return b""
 
 
 class Observer(Protocol):

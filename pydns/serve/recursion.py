@@ -137,7 +137,7 @@ class Recursion:
             chain.end(Rcode.NOERROR)
             return
         with self._batch.transaction() as transaction:
-            found = self._responder.follow(target, chain.qtype, transaction)
+            found = self._responder.follow(target, chain.qtype, transaction, chain)
         chain.add(found.answers)
         if not found.onward:
             chain.end(found.rcode, found.authorities, found.error)
@@ -384,11 +384,13 @@ class _ServerName:
         return self.found.get(A, ()) + self.found.get(AAAA, ())
 
 
-def _source(client: Any) -> object:
-    """Return the key of a client's share: the address of the client, or None for our own questions."""
+def _source(client: Any) -> bytes | None:
+    """Return the key of a client's share: the octets of its address, or None for our own questions."""
     if type(client) is Waiting:
-        return client.port.source(client.peer)
-    return client.source
+        port: Port = client.port
+        return port.source(client.peer)
+    source: bytes | None = client.source
+    return source
 
 
 def _random_bits(random: Callable[[int], bytes]) -> Iterator[int]:

@@ -24,10 +24,11 @@ from pydns.dns.message import (
     with_flags,
 )
 from pydns.dns.rrset import AXFR, CLASS_IN, IXFR, OPT
-from pydns.serve.commit import Commit
+from pydns.serve.commit import Commit, Once, Sender
 from pydns.serve.deferred import Asked
 from pydns.serve.follow import Follower, Found
 from pydns.serve.port import Port
+from pydns.table.client_classes import is_plain_answer, question_of
 from pydns.upstream.key import ASK_AD, ASK_CD, ASK_DO
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class Rotation:
         return turn
 
     def records(self, key: bytes, compiled: bytes) -> bytes:
-        """Return the records of a compiled answer in the next rotation."""
+        """Return the records of a compiled answer in the next rotation. The key may be that of a class's answer."""
         slot = hash(key) % _TURNS
         turn = self._turns[slot] = self._turns[slot] + 1
         length = compiled[1]
@@ -80,7 +81,7 @@ class Rotation:
             variants = [b""] * min(count, _MOST_VARIANTS)
             self._variants[key] = compiled, variants
         place = turn % len(variants)
-        records = variants[place] = rotate_anew(key, compiled, place * count // len(variants))
+        records = variants[place] = rotate_anew(question_of(key), compiled, place * count // len(variants))
         self._room -= len(records)
         if self._room < 0:
             self._variants.clear()
@@ -121,13 +122,25 @@ class StrictResponder:
             return compose_reply(query, Rcode.REFUSED, authoritative=False)
         if query.qtype == OPT:
             return compose_reply(query, Rcode.FORMERR, authoritative=False)
-        compiled = transaction.get(question(query.qname, query.qtype))
+        key, sender = question(query.qname, query.qtype), Once(port)
+        compiled = transaction.get(key)
         if compiled is not None:
-            return self._compose_compiled(query, compiled, limit)
-        found = self._follower.follow(query.qname, query.qtype, transaction)
+            if compiled[0] > 1:
+                key, compiled = self.chosen(key, compiled, transaction, sender)
+            if is_plain_answer(compiled):
+                return self._compose_compiled(query, key, compiled, limit)
+        found = self._follower.follow(query.qname, query.qtype, transaction, sender)
         if found.onward and self.offers_recursion and int.from_bytes(query.flags) & RD:
             return self._ask_others(query, found, limit, len(message))
         return _compose_found(query, found, limit)
+
+    def chosen(self, key: bytes, compiled: bytes, transaction: "Transaction", sender: Sender) -> tuple[bytes, bytes]:
+        """Return the answer for the sender, with its key: the answer of a class or the plain one.
+
+        If the result isn't an answer, the follower finds out what the sender gets.
+        """
+        self._commit.begin(transaction)
+        return self._commit.class_answer(key, compiled, sender) or (key, compiled)
 
     def _ask_others(self, query: Query, found: Found, limit: int, query_octets: int) -> Asked:
         zone = self._commit.zone_of(query.qname)
@@ -144,11 +157,10 @@ class StrictResponder:
             found.onward if found.answers else b"",
         )
 
-    def _compose_compiled(self, query: Query, compiled: bytes, limit: int) -> bytes:
+    def _compose_compiled(self, query: Query, key: bytes, compiled: bytes, limit: int) -> bytes:
         """Compose the reply to a hit from its compiled answer. Decompiling thousands of records would take too long."""
         opt = _opt(query)
-        key = question(query.qname, query.qtype)
-        octets = self._rotation.records(key, compiled) if compiled[0] else compiled[RECORDS:]
+        octets = self._rotation.records(key, compiled) if compiled[0] & 1 else compiled[RECORDS:]
         wanted = int.from_bytes(compiled[4:6])
         answers, additionals, end = fit(wanted, octets, limit - HEADER - len(query.question) - len(opt))
         truncated = answers < wanted

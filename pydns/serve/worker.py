@@ -150,6 +150,10 @@ class SelfCheck(Port):
     def __init__(self, batch: Batch) -> None:
         super().__init__("self-check", UDP_LIMIT, batch.meter.unseen)
 
+    def source(self, peer: Any) -> bytes:
+        """Return no address: the worker itself is no client."""
+        return b""
+
 
 def _self_check(batch: Batch, table: Reader, row: ProcessRow) -> Callable[[], None]:
     """Return a function that answers the worker's own SOA query with the code that answers clients.

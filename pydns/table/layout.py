@@ -4,7 +4,9 @@
     names     tree key of every name with its own entry (pydns.dns.name.tree_key) → NodeKind
               For a delegation, the compiled NS RRset follows the kind.
               `origin_key` → lines that explain which objects created the records of a name in an external zone.
-              No tree key begins with the first octet of an origin key. Origin keys sort after all tree keys.
+              `client_classes.answer_key` → the compiled answer to a question for a class of clients
+              `client_classes.range_key` → the classes of the clients in a range of addresses
+              No tree key begins with the first octet of one of the other keys. These sort after all tree keys.
     facts     b"facts" → Facts, b"status" → the controller's status, as JSON,
               b"config" → the configuration in force (pydns.config.model.dump), with upstreams always filled in,
               b"accepted" → the same configuration without the added upstreams, for the controller's next start,
@@ -26,9 +28,9 @@ from typing import NamedTuple
 
 import msgspec
 
-from pydns.dns.name import ROOT
+from pydns.dns.name import MAX_LABEL, ROOT
 
-FORMAT = 1  # a table with a different format is discarded, and rebuilt from the cluster
+FORMAT = 2  # a table with a different format is discarded, and rebuilt from the cluster
 
 ANSWERS = b"answers"
 NAMES = b"names"
@@ -87,6 +89,7 @@ class Facts(msgspec.Struct, frozen=True, array_like=True):
     serial: int
     synced: bool  # True if missing names may be denied
     ttl_s: int
+    classes_commit: int = 0  # number of the last commit that may have changed which clients have which classes
 
 
 class Contents(NamedTuple):
@@ -118,9 +121,9 @@ def origin_key(tree: bytes) -> bytes:
     return _ORIGIN + tree
 
 
-def is_origin(key: bytes) -> bool:
-    """Return whether a key of `names` belongs to an explanation."""
-    return key.startswith(_ORIGIN)
+def is_tree_key(key: bytes) -> bool:
+    """Return whether a key of `names` belongs to a name. Otherwise it is one of the other keys above."""
+    return key[0] <= MAX_LABEL
 
 
 def file_in(state_dir: Path) -> Path:

@@ -90,11 +90,11 @@ class Reader:
         return transaction.get(key, b"", db=database).startswith(BARE)
 
     def items(self, transaction: "Transaction") -> Iterator[tuple[bytes, bytes]]:
-        """Iterate over all questions and their compiled answers. The order has no meaning."""
+        """Iterate over all questions and their answers. The order has no meaning."""
         return iter(transaction.cursor())
 
     def nodes(self, transaction: "Transaction") -> Iterator[tuple[bytes, bytes]]:
-        """Iterate over the tree keys and node kinds of all names. A tree key is a path from the root."""
+        """Iterate over all entries of the names: node kinds by tree key, and those of other keys."""
         return iter(transaction.cursor(db=self.names))
 
     def counts(self, transaction: "Transaction") -> tuple[int, int]:

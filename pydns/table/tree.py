@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from pydns.dns import name
-from pydns.table.layout import is_origin, origin_key
+from pydns.table.client_classes import is_plain_answer
+from pydns.table.layout import is_tree_key, origin_key
 
 if TYPE_CHECKING:
     from pydns.table.reader import Reader, Transaction
@@ -48,17 +49,18 @@ class Tree:
         tree = name.tree_key(parent)
         at = len(tree)
         there = self.names.set_range(tree + b"\1")
-        while there and (key := self.names.key()).startswith(tree) and not is_origin(key):
+        while there and (key := self.names.key()).startswith(tree) and is_tree_key(key):
             child = key[: at + 1 + key[at]]
             yield child[at + 1 :]
             there = self.names.set_range(child + b"\xff")  # the first entry after all names below `child`
 
     def types(self, qname: bytes) -> list[int]:
-        """Return the record types of a name. The name must not be the root."""
+        """Return the record types of a name, for clients without a class. The name must not be the root."""
         found = []
         for prefix in (qname, b"\0" + qname):  # both forms of keys from `pydns.dns.compiled.question`
             there = self._answers.set_range(prefix)
             while there and (key := self._answers.key()).startswith(prefix):
-                found.append(int.from_bytes(key[-4:-2]))
+                if is_plain_answer(self._answers.value()):
+                    found.append(int.from_bytes(key[-4:-2]))
                 there = self._answers.next()
         return found

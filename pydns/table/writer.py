@@ -16,6 +16,7 @@ import msgspec
 
 from pydns.dns.name import ROOT
 from pydns.table import state_dir as directory
+from pydns.table.client_classes import is_range
 from pydns.table.layer import Layer, Replacement
 from pydns.table.layout import (
     ACCEPTED_KEY,
@@ -140,6 +141,7 @@ class Writer:
                     layer.clear(transaction)
                 facts = empty
             self._is_new = facts is empty
+            self._classes_commit = facts.classes_commit
             self._static_zones = [zone for zone in facts.zones if zone.is_static]
             transaction.put(FACTS_KEY, encode_facts(_unsynced(facts)), db=self._facts_db)
 
@@ -154,7 +156,7 @@ class Writer:
         def apply(transaction: "Transaction") -> None:
             for layer, entries in zip(self._layers, changes, strict=True):
                 layer.change(transaction, entries)
-            self._put_facts(transaction, facts)
+            self._put_facts(transaction, facts, has_ranges=any(map(is_range, changes.names)))
 
         self._transact(apply)
 
@@ -173,7 +175,7 @@ class Writer:
             for replacement in replacements:
                 replacement.finish()
             found = facts if isinstance(facts, Facts) else facts()
-            self._put_facts(transaction, found)
+            self._put_facts(transaction, found, has_ranges=True)
             if found.synced:
                 transaction.put(WHOLE_KEY, b"1", db=self._facts_db)
 
@@ -214,7 +216,7 @@ class Writer:
         def apply(transaction: "Transaction") -> None:
             for layer, entries in zip(self._layers, contents, strict=True):
                 layer.replace_static(transaction, entries)
-            self._put_facts(transaction, facts)
+            self._put_facts(transaction, facts, has_ranges=True)
 
         facts = self.facts()
         facts = msgspec.structs.replace(facts, zones=[zone for zone in facts.zones if not zone.is_static])
@@ -222,7 +224,10 @@ class Writer:
         self._reserve(sum([len(key) + len(value) for entries in contents for key, value in entries.items()]))
         self._transact(apply)
 
-    def _put_facts(self, transaction: "Transaction", facts: Facts) -> None:
+    def _put_facts(self, transaction: "Transaction", facts: Facts, *, has_ranges: bool = False) -> None:
+        """Store facts. `has_ranges` is True if the commit may change ranges of client classes."""
+        if has_ranges:
+            self._classes_commit = transaction.id()
         by_apex = {zone.apex: zone for zone in facts.zones}
         for static in self._static_zones:
             beside = by_apex.get(static.apex)  # an external zone with the same apex: a file adds records to it
@@ -232,7 +237,8 @@ class Writer:
                 else msgspec.structs.replace(beside, is_plain=beside.is_plain and static.is_plain)
             )
         zones = sorted(by_apex.values(), key=lambda zone: len(zone.apex), reverse=True)
-        transaction.put(FACTS_KEY, encode_facts(msgspec.structs.replace(facts, zones=zones)), db=self._facts_db)
+        facts = msgspec.structs.replace(facts, zones=zones, classes_commit=self._classes_commit)
+        transaction.put(FACTS_KEY, encode_facts(facts), db=self._facts_db)
 
     def put_status(self, status: bytes) -> None:
         """Store the controller's status as JSON."""
@@ -333,7 +339,7 @@ def _chunks(contents: Iterable[Contents]) -> Iterator[tuple[dict[bytes, bytes], 
     for piece in contents:
         answers |= piece.answers
         names |= piece.names
-        octets += sum(map(len, piece.answers.values()))
+        octets += sum([len(value) for entries in piece for value in entries.values()])
         if len(answers) + len(names) >= _CHUNK or octets >= _CHUNK_OCTETS:
             yield answers, names
             answers.clear()
@@ -354,4 +360,4 @@ def _facts_or_none(raw: bytes | None) -> Facts | None:
 
 
 def _unsynced(facts: Facts) -> Facts:
-    return Facts(facts.format, facts.domain, facts.zones, facts.serial, False, facts.ttl_s)
+    return msgspec.structs.replace(facts, synced=False)

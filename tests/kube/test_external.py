@@ -18,7 +18,7 @@ from pydns.kube.kinds import BY_NAME, OPTIONAL_KINDS, Kind, optional_kinds
 from pydns.kube.objects import Observed, Options, Ref, Skipped
 from pydns.kube.producer import ZoneOptions
 from pydns.kube.zone import Zone
-from pydns.table.layout import NodeKind, is_origin
+from pydns.table.layout import NodeKind, is_tree_key
 from tests.kube.written import written
 
 _ZONE = ExternalZone(
@@ -298,8 +298,8 @@ def test_mutated_object_has_no_bad_name_and_leaves_others_alone(mutant: tuple[st
         assert name.from_text(name.to_text(rrset.owner)) == rrset.owner
         assert len(rrset.owner) <= name.MAX_NAME
     for tree in table.names:
-        wire = name.from_tree_key(tree[1:] if is_origin(tree) else tree)
-        assert name.tree_key(wire) == (tree[1:] if is_origin(tree) else tree)
+        of_name = tree if is_tree_key(tree) else tree[1:]
+        assert name.tree_key(name.from_tree_key(of_name)) == of_name
 
 
 def test_annotation_that_no_zone_reads_publishes_nothing() -> None:

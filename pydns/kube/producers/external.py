@@ -21,6 +21,7 @@ from pydns.kube.producers.dns_endpoints import DNSEndpoints
 from pydns.kube.producers.exposed_services import LEAST_NAMESERVER_TTL_S, ExposedServices
 from pydns.kube.producers.ingresses import Ingresses
 from pydns.kube.producers.routes import Routes
+from pydns.table.client_classes import ClientClass
 from pydns.table.layout import NodeKind, origin_key
 
 # Nodes are not in this table, because Nodes claim no names. `ExposedServices` uses the addresses of Nodes.
@@ -209,6 +210,10 @@ class External:
     def rrsets(self, state: NameState) -> Iterator[RRset]:
         """Yield the records of a name."""
         return iter(state.rrsets)
+
+    def class_rrsets(self, state: NameState) -> Iterator[tuple[ClientClass, RRset]]:
+        """Yield nothing: all clients get the same records."""
+        yield from ()
 
     def names(self, state: NameState) -> Mapping[bytes, bytes]:
         """Return the tree key of the name with its node kind, and the origin key with the explanation."""

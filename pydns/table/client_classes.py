@@ -1,0 +1,150 @@
+"""Client classes: sets of clients whose answers may differ from the answers of other clients.
+
+Rules:
+
+1. A class has a level and a name, such as `Level.ZONE` and `eu-1a`. A client has at most one class of each level.
+2. The classes of a client depend on its IP address alone. An assigner gives classes to ranges of addresses. Of the
+   ranges of an assigner that contain an address, only the longest prefix counts. Each assigner counts by itself: a
+   client has the classes that the cluster gives it and those that the configuration gives it.
+3. A client in no range has no class. It gets the plain answers.
+4. A class has answers of its own for some questions. Such an answer replaces the plain answer of this name and type,
+   also if it is a denial: then the client gets NODATA. Answers of other types are the plain ones.
+5. If several classes of a client have an answer to a question, the first level in `Level` counts.
+6. Classes never add or remove names: whether a name exists is the same for all clients.
+7. The plain answer has the levels of the classes with other answers (`with_levels`). So a question whose answer is the
+   same for everybody costs nothing. A question may have answers for classes, and no plain answer.
+8. The number of classes isn't limited. Readers keep what they have looked up for an address until an assignment
+   changes.
+
+All of it is in the database of names (`pydns.table.layout`). The first octets of these keys begin no tree key.
+
+    `answer_key`   class and question → the compiled answer of the class, empty for NODATA
+    `range_key`    assigner and range of addresses → the classes of the clients there
+
+The entries may come from the cluster, or be static as those of zone files: `Assigner.CONFIGURATION` needs no cluster.
+"""
+
+from collections.abc import Iterable, Iterator
+from enum import Enum, IntFlag
+from typing import TYPE_CHECKING, NamedTuple
+
+from pydns.dns.compiled import RECORDS
+
+if TYPE_CHECKING:
+    from pydns.table.reader import Cursor
+
+MAX_NAME = 200  # octets of the name of a class: a key of the table has at most 511
+
+_ANSWER, _RANGE = b"\xfe", b"\xfd"
+_MAPPED = bytes(10) + b"\xff\xff"  # before an IPv4 address in an IPv6 address (RFC 4291 section 2.5.5.2)
+
+
+class Level(IntFlag):
+    """What distinguishes the classes of a level. A level is a bit in octet 0 of a compiled answer."""
+
+    VIEW = 16  # the named range of the configuration that contains the client
+    NODE = 8  # the client's node, by name
+    ZONE = 4  # the zone of the client's node, by the value of its label
+    CLUSTER = 2  # the cluster in which the client runs, by its domain in wire form
+
+
+class ClientClass(NamedTuple):
+    """A class of clients."""
+
+    level: Level
+    name: bytes  # at most `MAX_NAME` octets
+
+
+class Assigner(bytes, Enum):
+    """What gives classes to addresses."""
+
+    CONFIGURATION = b"c"
+    CLUSTER = b"k"  # the objects of the cluster
+
+
+class ClientRange(NamedTuple):
+    """A range of addresses with a common prefix."""
+
+    address: bytes  # 4 or 16 octets; the bits after the prefix are 0
+    bits: int  # length of the prefix
+
+
+# The classes of a client that readers look up: level and start of the keys of its answers, the first level first.
+Classes = tuple[tuple[int, bytes], ...]
+
+
+def answer_key(client_class: ClientClass, question: bytes) -> bytes:
+    """Return the key of the answer that a class gets to a question."""
+    return _prefix(client_class) + question
+
+
+def question_of(key: bytes) -> bytes:
+    """Return the question of a key of any answer."""
+    return key[3 + key[2] :] if key.startswith(_ANSWER) else key
+
+
+def range_key(assigner: Assigner, clients: ClientRange) -> bytes:
+    """Return the key of the classes in a range."""
+    address, bits = clients
+    return _RANGE + assigner + bytes([len(address), 8 * len(address) - bits]) + address
+
+
+def compose_classes(classes: Iterable[ClientClass]) -> bytes:
+    """Return the value of a range: its classes."""
+    return b"".join(map(_prefix, sorted(classes, reverse=True)))
+
+
+def parse_classes(value: bytes) -> list[ClientClass]:
+    """Return the classes of a range."""
+    return [ClientClass(Level(level), prefix[3:]) for level, prefix in _parse(value)]
+
+
+def is_range(key: bytes) -> bool:
+    """Return whether a key of the names belongs to a range of clients."""
+    return key.startswith(_RANGE)
+
+
+def with_levels(compiled: bytes, levels: int) -> bytes:
+    """Return a plain answer with the levels of the classes whose answers differ. It may be empty: there is none."""
+    return (compiled[0] | levels if compiled else levels).to_bytes(1) + compiled[1:]
+
+
+def is_plain_answer(compiled: bytes) -> bool:
+    """Return whether a value of the answers is an answer. Otherwise it has only levels of classes."""
+    return len(compiled) >= RECORDS
+
+
+def find_classes(names: "Cursor", address: bytes) -> Classes:
+    """Return the classes of a client. An IPv4 address may be mapped to IPv6. The cursor moves.
+
+    Costs two seeks for each length of prefixes that occurs.
+    """
+    address = address.removeprefix(_MAPPED)
+    found = [each for assigner in Assigner for each in _parse(_find(names, assigner, address))]
+    return tuple(sorted(found, reverse=True))
+
+
+def _find(names: "Cursor", assigner: Assigner, address: bytes) -> bytes:
+    head = _RANGE + assigner + bytes([len(address)])
+    number = int.from_bytes(address)
+    at = head
+    while names.set_range(at) and (key := names.key()).startswith(head):
+        others = key[len(head)]  # the number of bits after the prefix: the smallest one comes first
+        first = (number >> others << others).to_bytes(len(address))
+        if names.set_key(head + bytes([others]) + first):
+            return names.value()
+        at = head + bytes([others + 1])
+    return b""
+
+
+def _prefix(client_class: ClientClass) -> bytes:
+    level, name = client_class
+    return _ANSWER + bytes([level, len(name)]) + name
+
+
+def _parse(value: bytes) -> Iterator[tuple[int, bytes]]:
+    at = 0
+    while at < len(value):
+        end = at + 3 + value[at + 2]
+        yield value[at + 1], value[at:end]
+        at = end
