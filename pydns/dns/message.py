@@ -208,6 +208,11 @@ def reply_flags(query_flags: bytes | int, rcode: int = Rcode.NOERROR, *set_flags
     return (QR | asked & (RD | CD) | sum(set_flags) | rcode & 15).to_bytes(2)
 
 
+def one_more(count: bytes) -> bytes:
+    """Return a count of a header, plus one."""
+    return b"\0\1" if count == b"\0\0" else (int.from_bytes(count) + 1).to_bytes(2)
+
+
 def with_flags(reply: bytes, flags: int) -> bytes:
     """Return a copy of a reply with additional flags."""
     return reply[:2] + (int.from_bytes(reply[2:4]) | flags).to_bytes(2) + reply[4:]

@@ -93,13 +93,14 @@ class Inbox:
         """Lay out the buffers, with optional room for the addresses of senders and for control messages."""
         self._slots = slots = _Slots(SIZE, name_length, _CONTROL_SIZE if with_control else 0)
         self._starts = slots.starts
-        self._memory, self._headers, self._lengths = slots.memory, slots.headers, slots.lengths
+        self.memory, self._headers, self._lengths = slots.memory, slots.headers, slots.lengths
         self._name_length = name_length
         self._room = memoryview(array(slots.control_lengths.format, [_CONTROL_SIZE] * BATCH)) if with_control else None
         self.names = slots.names.tolist()  # memory addresses of the senders' addresses, for an outbox
         first, end = _IP_AT.get(name_length, (0, 0))
         name_starts = range(_NAMES, _NAMES + BATCH * _NAME_SIZE, _NAME_SIZE)
-        self._addresses = [slice(at + first, at + end) for at in name_starts]
+        # Where the octets of the sender's IP address are in `memory`, for each place.
+        self.addresses = [slice(at + first, at + end) for at in name_starts]
 
     def receive(self, fd: int) -> list[bytes]:
         """Return the datagrams that have arrived, at most `BATCH`. The function doesn't wait.
@@ -115,25 +116,25 @@ class Inbox:
             if error == EAGAIN:
                 return []
             raise OSError(error, os.strerror(error))
-        memory = self._memory
+        memory = self.memory
         return [memory[at : at + length] for at, length in zip(self._starts, self._lengths[:count], strict=False)]
 
     def name(self, place: int) -> bytes:
         """Return the sender's address of one of the last datagrams, in the format of the kernel."""
         at = _NAMES + place * _NAME_SIZE
-        return self._memory[at : at + self._name_length]
+        return self.memory[at : at + self._name_length]
 
     def senders(self, step: int = 1) -> list[bytes]:
         """Return the octets of the latest sender's IP address at every `step`th place of a batch.
 
         A place that has not been used yet returns zeros.
         """
-        memory = self._memory
-        return [memory[at] for at in self._addresses[::step]]
+        memory = self.memory
+        return [memory[at] for at in self.addresses[::step]]
 
     def keep(self, places: Sequence[int]) -> None:
         """Move addresses and control messages of some of the last datagrams to the front. `places` is sorted."""
-        memory, lengths = self._memory, self._slots.control_lengths
+        memory, lengths = self.memory, self._slots.control_lengths
         for to, place in enumerate(places):
             for begin, size in (_NAMES, _NAME_SIZE), (_CONTROLS, _CONTROL_SIZE):
                 at = begin + place * size
@@ -143,7 +144,7 @@ class Inbox:
     def control(self, place: int) -> bytes:
         """Return the control messages of one of the last datagrams."""
         at = _CONTROLS + place * _CONTROL_SIZE
-        return self._memory[at : at + self._slots.control_lengths[place]]
+        return self.memory[at : at + self._slots.control_lengths[place]]
 
 
 class Outbox:

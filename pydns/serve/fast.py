@@ -31,6 +31,7 @@ from pydns.dns.message import (
     RD,
     Rcode,
     compose_opt,
+    one_more,
     reply_flags,
 )
 from pydns.serve.commit import ORDINARY, Commit
@@ -95,7 +96,7 @@ class Responder:
         follower = Follower(commit, loop_mark, rotation.turn)
         self.follow, self.set_routes, self._rotated = follower.follow, commit.set_routes, rotation.records
         self._strict = StrictResponder(commit, follower, rotation)
-        self._strictly, self._chosen = self._strict.respond, self._strict.chosen
+        self._strictly, self._chosen, self._choose = self._strict.respond, commit.chosen, commit.choose
         self._ready = ready or ReadyAnswers()
         self._ready_answers = self._ready.answers
         self._clock, self._shapes = clock, _SHAPES
@@ -134,15 +135,19 @@ class Responder:
                 records = compiled[10:]
             elif how == 1:
                 records = self._rotated(key, compiled)
-            else:  # classes of clients have other answers: 0.3 µs for those that the worker remembers
-                chosen, compiled = self._chosen(key, compiled, transaction, port)
-                if len(compiled) < 10:
+            else:  # classes of clients have other answers: 0.3 µs more if the worker knows the client's answer
+                commit = self._commit
+                if transaction is not commit.transaction:
+                    commit.begin(transaction)
+                chosen = self._chosen.get((address := port.address) + key) or self._choose(key, compiled, address)
+                if chosen is None:
                     return self._strictly(message, transaction, port)
-                records = self._rotated(chosen, compiled) if compiled[0] & 1 else compiled[10:]
+                turned, compiled = chosen
+                records = self._rotated(turned, compiled) if turned else compiled[10:]
             if not opt:
                 reply = _join((message[:2], found, compiled[2:10], asked, records))
             else:
-                counts = compiled[2:8] + _one_more(compiled[8:10])
+                counts = compiled[2:8] + one_more(compiled[8:10])
                 reply = _join((message[:2], found, counts, asked, records, opt))
             try:  # costs nothing if no exception is raised; beyond the end of the lists a reply exceeds PLAIN_SIZE
                 queries, replies, dnssec_ok = port.tally.rows[key[self._commit.tail :]]
@@ -243,7 +248,3 @@ class Responder:
             if len(tally.rows) >= _MAX_ROWS:
                 tally.rows.clear()
             tally.rows[end] = row[:]
-
-
-def _one_more(count: bytes) -> bytes:
-    return b"\0\1" if count == b"\0\0" else (int.from_bytes(count) + 1).to_bytes(2)

@@ -24,7 +24,7 @@ from pydns.dns.message import (
     with_flags,
 )
 from pydns.dns.rrset import AXFR, CLASS_IN, IXFR, OPT
-from pydns.serve.commit import Commit, Once, Sender
+from pydns.serve.commit import Commit, Once
 from pydns.serve.deferred import Asked
 from pydns.serve.follow import Follower, Found
 from pydns.serve.port import Port
@@ -126,21 +126,14 @@ class StrictResponder:
         compiled = transaction.get(key)
         if compiled is not None:
             if compiled[0] > 1:
-                key, compiled = self.chosen(key, compiled, transaction, sender)
+                self._commit.begin(transaction)
+                key, compiled = self._commit.class_answer(key, compiled, sender.address)
             if is_plain_answer(compiled):
                 return self._compose_compiled(query, key, compiled, limit)
         found = self._follower.follow(query.qname, query.qtype, transaction, sender)
         if found.onward and self.offers_recursion and int.from_bytes(query.flags) & RD:
             return self._ask_others(query, found, limit, len(message))
         return _compose_found(query, found, limit)
-
-    def chosen(self, key: bytes, compiled: bytes, transaction: "Transaction", sender: Sender) -> tuple[bytes, bytes]:
-        """Return the answer for the sender, with its key: the answer of a class or the plain one.
-
-        If the result isn't an answer, the follower finds out what the sender gets.
-        """
-        self._commit.begin(transaction)
-        return self._commit.class_answer(key, compiled, sender) or (key, compiled)
 
     def _ask_others(self, query: Query, found: Found, limit: int, query_octets: int) -> Asked:
         zone = self._commit.zone_of(query.qname)

@@ -52,11 +52,13 @@ class UdpPort(Port):
     """A UDP socket that receives queries and sends replies."""
 
     __slots__ = (
+        "_addresses",
         "_any_address",
         "_fd",
         "_inbox",
         "_is_due",
         "_loop",
+        "_memory",
         "_names",
         "_outbox",
         "_put",
@@ -74,6 +76,7 @@ class UdpPort(Port):
         self.backlog = Backlog(sock, self._inbox)
         self._outbox = Outbox(name_length, with_control=any_address)
         self._outbox.aim(self._fd, self._unsent)
+        self._memory, self._addresses = self._inbox.memory, self._inbox.addresses
         self._put, self._names = self._outbox.put, self._inbox.names
         self._is_due = False
         self._sources: dict[bytes, bytes] = {}
@@ -116,9 +119,8 @@ class UdpPort(Port):
 
     @property
     def address(self) -> bytes:
-        """The octets of the client's IP address. 0.1 µs faster than by way of `peer`."""
-        name = self._inbox.name(len(self.replies))
-        return name[4:8] if len(name) == _IPV4_LENGTH else name[8:24]
+        """The octets of the client's IP address. 0.2 µs faster than by way of `peer`."""
+        return self._memory[self._addresses[len(self.replies)]]
 
     def source(self, peer: _Peer) -> bytes:
         """Return the octets of the client's IP address."""
