@@ -15,6 +15,7 @@ from pathlib import Path
 
 HOST, PORT = "127.0.0.1", 1053
 MANIFESTS = Path(__file__).parents[1] / "manifests" / "demo"
+CONFIG = MANIFESTS / "config.yaml"
 
 QUESTIONS = (
     "kubernetes.default.svc.cluster.local",
@@ -22,8 +23,12 @@ QUESTIONS = (
     "_postgres._tcp.db.data.svc.cluster.local SRV",
     "chat.social.svc.cluster.local AAAA",
     "-x 10.96.0.10",
+    "tomcat-service.study.svc.cluster.local",
+    "tomcat-service.study.k8s.example.com",
+    "www.k8s.example.com",
+    "api.k8s.example.com",
 )
-LOOKS = ("explain chat.social", "explain 10.96.0.10", "status", "dump")
+LOOKS = ("explain chat.social", "explain 10.96.0.10", "explain k8s.example.com. NS", "status", "dump")
 
 
 def main(arguments: list[str]) -> int:
@@ -45,7 +50,8 @@ def main(arguments: list[str]) -> int:
             sys.stdout.write(f"  {_command()} {look} --state-dir {state_dir}\n")
         sys.stdout.write(f"\nEdit a file in {MANIFESTS} and ask again.\n\n")
         sys.stdout.flush()
-        flags = ["--listen", f"{HOST}:{port}", "--manifests", str(MANIFESTS), "--state-dir", state_dir]
+        flags = ["--listen", f"{HOST}:{port}", "--manifests", str(MANIFESTS), "--config", str(CONFIG)]
+        flags += ["--state-dir", state_dir]
         # A demo needs no probes and no load balancer. --ready is used because it also serves /status.
         flags += ["--health", "off", "--metrics", "off", "--ready", f"{HOST}:0", "--drain-quiet", "0"]
         server = subprocess.Popen([sys.executable, "-m", "pydns", "serve", "--workers", "1", *flags])

@@ -11,13 +11,52 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import dns.message
 import pytest
+import yaml
 
-from tests.demo import LOOKS, QUESTIONS
+from tests.demo import CONFIG, LOOKS, MANIFESTS, QUESTIONS
+from tests.subject import InProcess, load
 from tests.waiting import until
 
 ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.processes
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InProcess]:
+    """The cluster of the demo, without a server process."""
+    files = sorted(set(MANIFESTS.glob("*.yaml")) - {CONFIG})
+    cluster = [each for path in files for each in yaml.safe_load_all(path.read_text())]
+    config = yaml.safe_load(yaml.safe_load(CONFIG.read_text())["data"]["config.yaml"])
+    subject = InProcess(tmp_path_factory.mktemp("state"), load(cluster, config=config))
+    yield subject
+    subject.close()
+
+
+def answers(subject: InProcess, qname: str, qtype: str) -> set[str]:
+    reply = subject.ask(dns.message.make_query(qname, qtype).to_wire(), tcp=False)
+    assert reply is not None
+    return {str(each) for rrset in dns.message.from_wire(reply).answer for each in rrset}
+
+
+def test_each_way_in_has_the_answers_of_the_readme(served: InProcess) -> None:
+    """Check the first table of README.md: `NAME TYPE` → `answer`, `answer`."""
+    text = (ROOT / "README.md").read_text()
+    table = text[text.index("| way in |") :].partition("\n\n")[0]
+    shown = re.findall(r"`(\S+) ([A-Z]+)` → ((?:`[^`]+`(?:, )?)+)", table)
+    assert len(shown) >= 12
+    for qname, qtype, expected in shown:
+        assert answers(served, qname, qtype) == set(re.findall(r"`([^`]+)`", expected)), qname
+
+
+def test_the_addresses_in_the_comments_of_the_demo_are_answered(served: InProcess) -> None:
+    """Check lines such as `#   dig @127.0.0.1 -p 1053 NAME [TYPE] +short   ADDRESS`."""
+    text = "\n".join(path.read_text() for path in sorted(MANIFESTS.glob("*.yaml")))
+    shown = re.findall(r"^#   dig @127\.0\.0\.1 -p 1053 ([\w.-]+) (?:(\w+) )?\+short +([\d.]+\d)\b", text, re.MULTILINE)
+    assert len(shown) >= 12
+    for qname, qtype, expected in shown:
+        assert expected in " ".join(answers(served, qname, qtype or "A")), qname
 
 
 def free_port() -> int:

@@ -218,7 +218,7 @@ def test_demo_cluster_has_no_mistakes_and_every_service_has_what_it_shows() -> N
     assert services["shop/cart"] == "web.shop.svc.cluster.local."
     assert len(services["social/chat"].split()) == 2
     slices = [slice_line(each) for each in found if isinstance(each, EndpointSlice)]
-    assert "study/tomcat-service: /tcp/8080: 10.244.1.4" in slices
+    assert "study/tomcat-service: tomcat-service-8080/tcp/8080: 10.244.1.4" in slices
     assert "data/db: postgres/tcp/5432: 10.244.2.10=db-0 10.244.2.11=db-1 10.244.2.12=db-2" in slices
     assert "shop/mainframe: telnet/tcp/23: 192.168.70.1" in slices
     assert "shop/stock: grpc/tcp/9000: 192.168.70.5=warehouse" in slices
