@@ -9,6 +9,7 @@ import yaml
 
 from pydns.cli.main import parser
 from pydns.config import describe
+from tests.corefiles import shape, table
 from tests.subject import InProcess, load
 
 ROOT = Path(__file__).parents[1]
@@ -71,6 +72,11 @@ def test_the_table_of_keys_is_up_to_date() -> None:
 def test_the_table_of_directives_is_up_to_date() -> None:
     begin, end = "print(directives_table(), end='')\" -->\n", "<!-- end of directives -->"
     assert _text("docs/corefile.md").partition(begin)[2].partition(end)[0] == describe.directives_table()
+
+
+def test_the_table_of_corefiles_is_up_to_date() -> None:
+    begin, end = "<!-- corefiles: python -m tests.corefiles.table -->\n", "<!-- end of corefiles -->"
+    assert _text("docs/corefile.md").partition(begin)[2].partition(end)[0] == table.table(shape.read())
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
