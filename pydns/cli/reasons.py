@@ -73,8 +73,6 @@ class Witness:
         self._routes = Servers().plan(self._config, {}).routes
         commit.set_routes(self._routes)
         self._external = {zone.apex for zone in self._config.external}
-        self._hosts = {host.qname for host in self._config.hosts}
-        self._hosts |= {name.reverse_name(each) for host in self._config.hosts if host.ptr for each in host.addresses}
 
     @property
     def domain(self) -> bytes:
@@ -319,7 +317,7 @@ class Witness:
         key = question(qname, qtype)
         is_static = self._reader.is_static(key, self._transaction)
         zone = self._zone(qname)
-        if (is_static or zone is None) and qname in self._hosts:
+        if (is_static or zone is None) and self._tree.kind(qname) == NodeKind.HOST:
             return "hosts of the configuration"
         if zone is None:
             return _NOBODY

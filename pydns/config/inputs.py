@@ -29,12 +29,9 @@ MAX_OCTETS = 4 * MAX_TEXT  # most octets that are read from a file; the text of 
 
 
 def wanted(names: Iterable[str]) -> set[str]:
-    """Return the files of a folder that must be read: the files of our keys, or all files if there is only a Corefile.
-
-    A Corefile can import any file of its folder.
-    """
+    """Return the files of a folder that must be read: all files if one is a configuration that may name others."""
     found = set(names)
-    return found & set(KEYS) or (found if COREDNS_KEY in found else set())
+    return found if found & {YAML_KEY, COREDNS_KEY} else found & set(KEYS)
 
 
 def read_config_map(
@@ -42,7 +39,7 @@ def read_config_map(
 ) -> Accepted | Refused:
     """Read the texts of a ConfigMap. `binary` contains the keys whose values aren't texts."""
     errors = [_not_text(key) for key in (*KEYS, COREDNS_KEY) if key in binary]
-    result = read({**dict.fromkeys(binary, ""), **data}, surroundings)
+    result = read(data, surroundings, binary)
     if errors:
         return Refused((*errors, *(result.errors if isinstance(result, Refused) else ())))
     return result

@@ -28,6 +28,7 @@ from pydns.config.model import (
     ExternalSource,
     ExternalZone,
     Host,
+    HostsFile,
     LogOptions,
     MetricNames,
     MetricsOptions,
@@ -377,6 +378,39 @@ _HOST = Record(
 )
 
 
+_HOSTS_FILE = Text(texts.HOSTS_FILE, texts.parse_hosts_file)
+_HOSTS_FILES = TextOrRecord(
+    Text(
+        texts.HOSTS_FILE,
+        lambda text: found if isinstance(found := texts.parse_hosts_file(text), Wanted) else HostsFile(found),
+    ),
+    Record(
+        HostsFile,
+        (
+            Key(
+                "file",
+                _HOSTS_FILE,
+                "The file. If there is no other key, it can be written without the mapping.",
+                "NodeHosts",
+                "custom/hosts",
+                required=True,
+            ),
+            Key("ttl", _TTL, "TTL of the records in seconds.", "300", "-1", field="ttl_s"),
+            Key("ptr", Switch(), "Whether the addresses have PTR records with their names.", "false", "'off'"),
+            Key(
+                "zones",
+                ListOf(_DOMAIN, "domain names"),
+                "Only names at or below these domains count.",
+                "[corp.example]",
+                "['']",
+                default="all",
+            ),
+        ),
+        'a hosts file: a mapping with "file"',
+    ),
+)
+
+
 def _nameserver(label: str | None, service: tuple[str, str] | None) -> Nameserver | None:
     return None if label is None or service is None else Nameserver(label, *service)
 
@@ -591,6 +625,15 @@ ROOT = Record(
             "Names with fixed addresses.",
             "{db.corp.example: {addresses: [10.9.0.5]}}",
             "{db.corp.example: 10.9.0.5}",
+            default="none",
+        ),
+        Key(
+            "hosts_files",
+            ListOf(_HOSTS_FILES, "files"),
+            "Files in the form of /etc/hosts: keys of the same ConfigMap (files beside this one), or absolute paths. "
+            "Their names add to `hosts`. Upstreams are asked for other names, unless `blocked` denies their domain.",
+            "[NodeHosts, {file: /etc/hosts, ttl: 300}]",
+            "[custom/hosts]",
             default="none",
         ),
         Key(

@@ -214,6 +214,15 @@ class Host(Struct, frozen=True, gc=False):
     ptr: bool = True
 
 
+class HostsFile(Struct, frozen=True, gc=False):
+    """A file in the form of /etc/hosts. `config.hosts_file` makes a `Host` of each name in it."""
+
+    file: str  # an absolute path; in a text also a file beside it, which `config.read` replaces by its hosts
+    ttl_s: int = 60
+    ptr: bool = True
+    zones: tuple[bytes, ...] = (name.ROOT,)  # names outside of these are left out
+
+
 class MetricsOptions(Struct, frozen=True, gc=False):
     """Options for metrics."""
 
@@ -305,7 +314,8 @@ class Config(Struct, frozen=True, gc=False):
     endpoint_pod_names: bool | None = None
     reverse_zones: tuple[bytes, ...] | None = None
     ptr_ranges: tuple[str, ...] | None = None
-    hosts: tuple[Host, ...] = ()  # at most one entry per name
+    hosts: tuple[Host, ...] = ()  # a name may have several, which add up
+    hosts_files: tuple[HostsFile, ...] = ()
     blocked: tuple[Blocked, ...] = ()  # at most one entry per domain
     external: tuple[ExternalZone, ...] = ()  # at most one zone per apex
     forwarded_special_names: tuple[SpecialName, ...] = ()  # special names that are forwarded to upstreams

@@ -4,17 +4,17 @@ A ConfigMap may contain kube-dns's keys, `config.yaml` or both. If both set the 
 ConfigMap with neither may contain a `Corefile` and the files that the Corefile imports.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
 import msgspec
 
-from pydns.config import document, kube_dns, node
+from pydns.config import document, hosts_file, kube_dns, node
 from pydns.config.corefile.translate import Translation, translate
 from pydns.config.keys import ROOT
 from pydns.config.mistakes import ConfigError, ConfigNotice, quote
-from pydns.config.model import Config, NamedUpstream, ServersFile, ServerSpec
+from pydns.config.model import Config, Host, NamedUpstream, ServersFile, ServerSpec
 from pydns.config.node import Scalar
 from pydns.config.shapes import MAX_MISTAKES, Mistakes, Place, TooManyMistakes, suggestion
 from pydns.dns import name
@@ -47,11 +47,14 @@ class Refused(NamedTuple):
     errors: tuple[ConfigError, ...]
 
 
-def read(data: Mapping[str, str], surroundings: Surroundings = ANYWHERE) -> Accepted | Refused:
+def read(
+    data: Mapping[str, str], surroundings: Surroundings = ANYWHERE, binary: Collection[str] = ()
+) -> Accepted | Refused:
     """Read the `data` of a ConfigMap, or the files of a mounted ConfigMap by name. Empty data means the defaults.
 
     Never raises. An unknown key of a ConfigMap gives a notice and is not refused, because other programs may read
-    the same ConfigMap. A Corefile counts only if the ConfigMap has no other configuration.
+    the same ConfigMap. A Corefile counts only if the ConfigMap has no other configuration. `binary` contains the keys
+    whose values aren't texts.
     """
     mistakes = Mistakes()
     if COREDNS_KEY in data and not data.keys() & {YAML_KEY, *kube_dns.KEYS}:
@@ -65,7 +68,10 @@ def read(data: Mapping[str, str], surroundings: Surroundings = ANYWHERE) -> Acce
     if mistakes:
         return Refused(tuple(mistakes))
     config, overridden = _combine(by_kube_dns, config)
-    return Accepted(config, (*by_kube_dns.notices, *overridden, *_unknown(data), *_not_servers(config)))
+    used = {file.file for file in config.hosts_files}
+    unknown = _unknown([key for key in (*data, *binary) if key not in used])
+    notices = (*by_kube_dns.notices, *overridden, *unknown, *_not_servers(config))
+    return _with_files(YAML_KEY, Accepted(config, notices), data)
 
 
 def read_text(source: str, text: str) -> Accepted | Refused:
@@ -75,7 +81,7 @@ def read_text(source: str, text: str) -> Accepted | Refused:
         config = _read_yaml(source, text, mistakes)
     except TooManyMistakes:
         return _too_many(mistakes)
-    return Refused(tuple(mistakes)) if mistakes else Accepted(config, tuple(_not_servers(config)))
+    return Refused(tuple(mistakes)) if mistakes else _with_files(source, Accepted(config, (*_not_servers(config),)), {})
 
 
 def read_corefile(
@@ -91,7 +97,32 @@ def read_corefile(
         config = ROOT.read(translation.root, Place(source), mistakes)
     except TooManyMistakes:
         return _too_many(mistakes)
-    return Refused(tuple(mistakes)) if mistakes else Accepted(config, translation.notes, translation.root)
+    if mistakes:
+        return Refused(tuple(mistakes))
+    return _with_files(source, Accepted(config, translation.notes, translation.root), files)
+
+
+def _with_files(source: str, accepted: Accepted, files: Mapping[str, str]) -> Accepted | Refused:
+    """Put the hosts of files beside the configuration into it. Files with an absolute path stay as they are."""
+    config = accepted.config
+    errors: list[ConfigError] = []
+    hosts: list[Host] = []
+    notices: list[ConfigNotice] = []
+    beside = [(at, each) for at, each in enumerate(config.hosts_files) if not each.file.startswith("/")]
+    for at, each in beside:
+        if each.file in files:
+            entries = hosts_file.read(each.file, files[each.file], each)
+            hosts += entries.hosts
+            notices += entries.notices
+        else:
+            wanted = "a text beside it: a key of the same ConfigMap; other files have an absolute path"
+            errors.append(ConfigError(f"{source}: hosts_files[{at}]", quote(each.file), wanted))
+    if errors:
+        return Refused(tuple(errors))
+    if beside:
+        live = tuple([each for each in config.hosts_files if each.file.startswith("/")])
+        config = msgspec.structs.replace(config, hosts=(*config.hosts, *hosts), hosts_files=live)
+    return accepted._replace(config=config, notices=(*accepted.notices, *notices))
 
 
 def _other_domain(translation: Translation, domain: bytes | None) -> list[ConfigError]:
@@ -132,7 +163,7 @@ def _combine(by_kube_dns: kube_dns.KubeDns, by_yaml: Config) -> tuple[Config, li
     return msgspec.structs.replace(by_yaml, upstreams=upstreams, routes=(*by_yaml.routes, *stubs)), notices
 
 
-def _unknown(data: Mapping[str, str]) -> list[ConfigNotice]:
+def _unknown(data: Iterable[str]) -> list[ConfigNotice]:
     known = (YAML_KEY, *kube_dns.KEYS)
     return [ConfigNotice(quote(key), f"ignored: {_why_unknown(key, known)}") for key in data if key not in known]
 

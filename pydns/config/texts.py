@@ -16,6 +16,7 @@ IP_SERVER = "an IP address or IP:port"
 SERVER = "an IP address, IP:port or DNS name"
 UPSTREAM = "an IP address, IP:port, DNS name or path of a file like resolv.conf"
 SERVER_HOST = "the IP address or DNS name of a server, without a port"
+HOSTS_FILE = "a key of the same ConfigMap or an absolute path"
 DOMAIN = "a domain name"
 NAMESPACE = "the name of a namespace"
 KUBE_DNS_DOMAIN = "a domain name in lower case, without a final dot"
@@ -114,6 +115,11 @@ def parse_ip(text: str) -> bytes | Wanted:
 def parse_path(text: str) -> str | Wanted:
     """Parse an absolute path of a file."""
     return text if text.startswith("/") and "\0" not in text else Wanted("an absolute path")
+
+
+def parse_hosts_file(text: str) -> str | Wanted:
+    """Parse the absolute path of a file, or the name of a file beside the configuration."""
+    return text if _CONFIG_MAP_KEY.fullmatch(text) else Wanted(HOSTS_FILE) if text[:1] != "/" else parse_path(text)
 
 
 def parse_domain(text: str) -> bytes | Wanted:
@@ -234,6 +240,7 @@ def parse_selector(text: str) -> str | Wanted:
     return text if text.strip() else Wanted(SELECTOR)
 
 
+_CONFIG_MAP_KEY = re.compile(r"(?!\.\.?$)[-._A-Za-z0-9]{1,253}")
 _ZONE = re.compile(r"[^\s%/\]]{1,15}", re.ASCII)  # the name or number of a network interface
 _PORT = re.compile("[0-9]{1,5}")
 _HOST_NAME = re.compile(r"[A-Za-z0-9_]([-A-Za-z0-9_]*[A-Za-z0-9])?(\.[A-Za-z0-9_]([-A-Za-z0-9_]*[A-Za-z0-9])?)*\.?")

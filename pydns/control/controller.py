@@ -125,13 +125,14 @@ class Controller:
         if config is not None and config is not self._configured:
             self._configured = config
             self._wanted = self._inputs.options(config)
-            statics.set_hosts(config.hosts)
+            statics.set_hosts(config.hosts, config.hosts_files)
             forwarded = [each.value for each in config.forwarded_special_names]
             statics.set_special_names([each for each in SPECIAL_NAMES if each not in forwarded])
             statics.set_blocked(config.blocked)
             statics.set_reverse_zones(self._wanted.zone.reverse_zones)
             statics.set_external_zones([zone.apex for zone in self._wanted.zone.external])
             self._report_external(config, self._wanted.zone.domain)
+        statics.look()
         if self._wanted is not None:
             try:
                 self._choose_feed(self._wanted)

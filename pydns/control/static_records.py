@@ -6,7 +6,8 @@ reads the files.
 
 from collections.abc import Sequence
 
-from pydns.config.model import Blocked, Host
+from pydns.config.model import Blocked, Host, HostsFile
+from pydns.control.hosts_files import HostsFiles
 from pydns.control.zone_folder import ZoneFolder
 from pydns.dns import name
 from pydns.log import Level, Log
@@ -32,6 +33,8 @@ class StaticRecords:
         self._log = log
         self._folder = folder
         self._hosts: tuple[Host, ...] = ()
+        self._hosts_files = HostsFiles(log)
+        self._hosts_of_files: tuple[Host, ...] = ()
         self._special = special_zones()
         self._blocked: tuple[Blocked, ...] = ()
         self._zones: dict[str, CompiledZone] = {}
@@ -45,10 +48,17 @@ class StaticRecords:
             self._folder.start()
             self._writer.expect_static()
 
-    def set_hosts(self, hosts: Sequence[Host]) -> None:
-        """Set the hosts. The next `publish` writes them."""
+    def set_hosts(self, hosts: Sequence[Host], files: Sequence[HostsFile]) -> None:
+        """Set the hosts, and the files that have more of them. The next `publish` writes the hosts."""
         self._is_published = self._is_published and tuple(hosts) == self._hosts
         self._hosts = tuple(hosts)
+        self._hosts_files.set_files(files)
+
+    def look(self) -> None:
+        """Look at the hosts files. If they changed, the next `publish` writes their hosts."""
+        hosts = self._hosts_files.hosts()
+        self._is_published = self._is_published and hosts is self._hosts_of_files
+        self._hosts_of_files = hosts
 
     def set_special_names(self, names: Sequence[str]) -> None:
         """Set which of `SPECIAL_NAMES` to serve from the next `publish` on. The default is all of them."""
@@ -85,7 +95,8 @@ class StaticRecords:
         denied = {**blocked_zones(self._blocked), **self._special}
         taken = in_files.union(self._external_zones)
         special = {key: zone for key, zone in denied.items() if zone.facts.apex not in taken}
-        statics = combine({**zones, **special}, self._hosts, self._domain, self._reverse_zones, self._external_zones)
+        hosts = (*self._hosts, *self._hosts_of_files)
+        statics = combine({**zones, **special}, hosts, self._domain, self._reverse_zones, self._external_zones)
         for file, reason in statics.refused.items():
             if self._refused.get(file) != reason:
                 self._log("zone is not served", level=Level.WARNING, file=file, problem=reason)

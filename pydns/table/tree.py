@@ -28,7 +28,8 @@ class Tree:
 
     def kind(self, qname: bytes) -> bytes | None:
         """Return the node kind of a name, or None if the table has no entry for exactly this name."""
-        return self.names.value() if self.names.set_key(name.tree_key(qname)) else None
+        tree = name.tree_key(qname)
+        return self.names.value() if tree and self.names.set_key(tree) else None
 
     def origins(self, qname: bytes) -> list[str]:
         """Return the lines that explain which objects created the records of a name in an external zone."""

@@ -19,6 +19,7 @@ from pydns.table.layout import Contents, NodeKind, ZoneFacts
 from pydns.zones.zonefile import ZoneFile
 
 _AT_A_CUT = frozenset({DS, NSEC, RRSIG})  # types of the parent zone at a delegation, in addition to NS
+_MOST_POINTERS = 100  # names of one address: lists of blocked names give thousands of names the address 0.0.0.0
 _SOA_TIMERS = 20  # octets of the SOA's RDATA after the two names
 
 
@@ -142,29 +143,19 @@ def _outside(contents: Contents, inner: tuple[bytes, ...]) -> Contents:
 
 
 def _add_hosts(hosts: Sequence[Host], contents: Contents) -> None:
-    """Add the records of hosts. If several hosts have the same address, its PTR records name all of them."""
-    pointers: dict[bytes, RRset] = {}
+    """Add the records of hosts. Several hosts of a name add up, and PTR records name the hosts of an address."""
+    found: dict[tuple[bytes, int], dict[bytes, int]] = {}  # owner and type -> RDATA -> TTL
     for host in hosts:
-        addresses: dict[int, dict[bytes, None]] = {}
         for address in host.addresses:
-            addresses.setdefault(address_type(address), {})[address] = None
+            found.setdefault((host.qname, address_type(address)), {})[address] = host.ttl_s
             if host.ptr:
-                owner = name.reverse_name(address)
-                known = pointers.get(owner)
-                if known is None:
-                    pointers[owner] = RRset(owner, PTR, host.ttl_s, (host.qname,))
-                elif host.qname not in known.rdatas:
-                    ttl_s = min(known.ttl_s, host.ttl_s)
-                    pointers[owner] = RRset(owner, PTR, ttl_s, (*known.rdatas, host.qname))
-        for rtype, rdatas in addresses.items():
-            _put_host(RRset(host.qname, rtype, host.ttl_s, tuple(rdatas)), contents)
-    for pointer in pointers.values():
-        _put_host(pointer, contents)
-
-
-def _put_host(rrset: RRset, contents: Contents) -> None:
-    contents.answers[question(rrset.owner, rrset.rtype)] = compile_answer(rrset)
-    contents.names[name.tree_key(rrset.owner)] = NodeKind.HOST
+                pointers = found.setdefault((name.reverse_name(address), PTR), {})
+                if len(pointers) < _MOST_POINTERS:
+                    pointers[host.qname] = host.ttl_s
+    for (owner, rtype), rdatas in found.items():
+        rrset = RRset(owner, rtype, min(rdatas.values()), tuple(rdatas))
+        contents.answers[question(owner, rtype)] = compile_answer(rrset)
+        contents.names[name.tree_key(owner)] = NodeKind.HOST
 
 
 def _facts(soa: RRset, *, is_plain: bool) -> ZoneFacts:

@@ -52,6 +52,8 @@ def paths(value: Any, schema: dict[str, Any], prefix: str = "") -> list[str]:
         for alternative in schema.get("anyOf", [schema]):
             for key, inner in value.items():
                 known = alternative.get("properties")
+                if known is None and alternative.get("type") == "string":
+                    continue
                 if known is None:
                     found += paths(inner, alternative.get("additionalProperties", {}), f"{prefix[:-1]}.NAME.")
                 else:
@@ -87,6 +89,7 @@ def test_the_table_has_a_row_for_every_key_with_its_default_and_its_error() -> N
         "| `routes.NAME.servers[].tls.ca`",
         "| `routes.NAME.servers[].tls.certificate`",
         "| `routes.NAME.servers[].tls.key`",
+        "| `hosts_files[].ttl`",  # the same as `hosts.NAME.ttl`
         # These rows would be the same as the rows for the whole cache.
         *(f"| `{path}`" for path, _ in KEYS if path.startswith("cache.zones.NAME.")),
     } | {f"| `{key.name}`" for key in KUBE_DNS}

@@ -132,6 +132,31 @@ def test_zones_are_served_beside_the_cluster_and_in_the_status(tmp_path: Path, z
         assert seen.ask("www.example.org") == "REFUSED"
 
 
+def test_hosts_of_files_are_served_and_followed_and_other_names_are_denied(tmp_path: Path) -> None:
+    manifests, config, file = (tmp_path / each for each in ("manifests", "config", "hosts"))
+    manifests.mkdir()
+    config.mkdir()
+    file.write_text("10.0.0.1 a.corp.example\n")
+    (config / "Corefile").write_text(
+        f"corp.example {{\n hosts {file} {{\n ttl 30\n}}\n}}\n"
+        ". {\n hosts NodeHosts {\n fallthrough\n}\n forward . 127.0.0.1:1\n}\n"
+    )
+    (config / "NodeHosts").write_text("10.0.0.7 Node7.example  # the seventh\n")
+    with running(tmp_path, "--manifests", str(manifests), "--config", str(config)) as seen:
+        seen.until("a.corp.example", "10.0.0.1")
+        seen.until("node7.example", "10.0.0.7")
+        assert [seen.ask(each) for each in ("b.corp.example", "corp.example")] == ["NXDOMAIN", "NOERROR"]
+        assert seen.ask("node8.example") == "SERVFAIL"
+        file.write_text("10.0.0.2 a.corp.example b.corp.example\n")
+        seen.until("b.corp.example", "10.0.0.2")
+        assert seen.ask("a.corp.example") == "10.0.0.2"
+        file.unlink()
+        seen.wait_until(lambda: seen.logged("hosts file can't be read"))
+        assert seen.ask("a.corp.example") == "10.0.0.2"
+        (config / "NodeHosts").write_text("10.0.0.8 node8.example\n")
+        seen.until("node8.example", "10.0.0.8")
+
+
 def test_the_status_has_what_is_left_out_of_files(tmp_path: Path, zones: Path) -> None:
     manifests = tmp_path / "manifests"
     manifests.mkdir()

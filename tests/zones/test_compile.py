@@ -73,6 +73,17 @@ def test_other_types_of_a_host_are_denied_with_authority(subject: InProcess) -> 
     assert [(str(each.name), each.rdtype) for each in message.authority] == [("db.corp.example.", dns.rdatatype.SOA)]
 
 
+def test_hosts_of_one_name_add_up_and_an_address_has_a_bounded_number_of_names(tmp_path: Path) -> None:
+    twice = [Host(from_text("a.example"), (bytes([10, 0, 0, last]),), ttl) for last, ttl in ((1, 60), (2, 30), (1, 60))]
+    many = [Host(from_text(f"h{i}.example"), (bytes(4),)) for i in range(20_000)]
+    subject = InProcess(tmp_path, load([]), statics=load_static({}, [*twice, *many]))
+    assert _short(subject, "a.example. A") == "NOERROR 30 10.0.0.1 10.0.0.2"
+    assert _short(subject, "h19999.example. A") == "NOERROR 60 0.0.0.0"
+    reply = subject.ask(dns.message.make_query("0.0.0.0.in-addr.arpa.", "PTR").to_wire(), tcp=True)
+    assert reply is not None and len(dns.message.from_wire(reply).answer[0]) == 100
+    subject.close()
+
+
 def test_hosts_need_no_reverse_zone(tmp_path: Path) -> None:
     flags = ["--reverse-zones", ""]
     subject = InProcess(tmp_path, load([], flags), statics=load_static({}, _HOSTS, flags))

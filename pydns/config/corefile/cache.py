@@ -23,7 +23,7 @@ from pydns.config.corefile.draft import (
 from pydns.config.corefile.durations import seconds
 from pydns.config.corefile.server import Server
 from pydns.config.corefile.tokens import Token
-from pydns.config.corefile.zones import zones_of
+from pydns.config.corefile.zones import is_within, zones_of
 from pydns.config.keys import MAX_TTL_S
 from pydns.config.mistakes import quote
 from pydns.config.node import Node, Scalar
@@ -143,10 +143,10 @@ def _zones(general: Mapping[str, Node], draft: Draft) -> dict[str, Node]:
     rules: dict[str, Mapping[str, Node]] = {".": general}
     found: dict[str, Node] = {}
     for name in sorted(named, key=lambda name: name.count(".")):
-        if draft.domain is not None and _is_within(name, draft.domain.text):
+        if draft.domain is not None and is_within(name, draft.domain.text):
             continue  # its names are never forwarded
         rule = _rule_for(named[name], draft.forwarded)
-        around = max((each for each in rules if _is_within(name, each)), key=len)
+        around = max((each for each in rules if is_within(name, each)), key=len)
         if _difference(rule, rules[around]):
             rules[name] = rule
             found[name.removesuffix(".")] = mapping(_difference(rule, general), named[name].token.line)
@@ -155,15 +155,15 @@ def _zones(general: Mapping[str, Node], draft: Draft) -> dict[str, Node]:
 
 def _rule_for(zone: Zone, blocks: list[Forwarded]) -> dict[str, Node]:
     """Return the keys that do to the names of a zone what CoreDNS does. The block with the longest zone counts."""
-    around = [(len(each.name), block) for block in blocks for each in block.zones if _is_within(zone.name, each.name)]
+    around = [(len(each.name), block) for block in blocks for each in block.zones if is_within(zone.name, each.name)]
     cache = max(around, key=lambda pair: pair[0])[1].cache if around else blocks[0].cache
     keys: dict[str, Node] = _defaults(zone.token)
-    if cache is None or not any(_is_within(zone.name, each.name) for each in cache.zones):
+    if cache is None or not any(is_within(zone.name, each.name) for each in cache.zones):
         return keys | {kind: switch(zone.token, value=False) for kind in _KINDS}
     keys |= cache.keys
     for kind in _KINDS:
         for each in cache.uncached.get(kind, ()):
-            if _is_within(zone.name, each.name):
+            if is_within(zone.name, each.name):
                 keys[kind] = switch(each.token, value=False)
     return keys
 
@@ -187,7 +187,3 @@ def _difference(keys: Mapping[str, Node], others: Mapping[str, Node]) -> dict[st
 
 def _value(node: Node) -> object:
     return node.value if isinstance(node, Scalar) else None
-
-
-def _is_within(name: str, zone: str) -> bool:
-    return zone == "." or f".{name}".endswith(f".{zone}")

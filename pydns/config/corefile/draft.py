@@ -53,6 +53,7 @@ class Draft:
         self.keys: dict[str, Node] = {}  # the top-level keys of `config.yaml`
         self.routes: dict[str, Node] = {}
         self.hosts: dict[str, Node] = {}
+        self.hosts_files: list[Node] = []
         self.blocked: dict[str, Node] = {}
         self.domain: Token | None = None  # the cluster domain
         self.forwarded: list[Forwarded] = []

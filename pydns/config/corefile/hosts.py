@@ -1,80 +1,105 @@
-"""Reads the directive `hosts`: names with fixed addresses, in the Corefile or in a file in the format of /etc/hosts."""
-
-from collections.abc import Iterable, Iterator
+"""Reads the directive `hosts`: names with fixed addresses, in the Corefile or in a file in the form of /etc/hosts."""
 
 from pydns.config import texts
 from pydns.config.corefile.blocks import BadCorefile, Line, find
-from pydns.config.corefile.draft import Draft, checked, mapping, number, only, sequence, switch, text, whole
+from pydns.config.corefile.draft import Draft, Zone, checked, mapping, number, only, sequence, switch, text, whole, word
 from pydns.config.corefile.server import Server
 from pydns.config.corefile.tokens import Token
+from pydns.config.corefile.zones import is_within, zones_of
 from pydns.config.keys import MAX_TTL_S
-from pydns.config.mistakes import Wanted, quote
-from pydns.config.node import ImportedLine, Node, Scalar
+from pydns.config.mistakes import quote
+from pydns.config.node import Node
 
 _TTL_S = 3600  # the plugin's default
-_PROPERTIES = ("fallthrough", "no_reverse", "reload", "ttl")
-Entry = tuple[Token, tuple[Token, ...]]  # an address and its names
+_FILE = "/etc/hosts"  # the plugin reads it even if the block has entries of its own
+
+
+class _Options:
+    """The properties of a `hosts` directive."""
+
+    def __init__(self, at: Token) -> None:
+        self.ttl = number(at, _TTL_S)
+        self.ptr = switch(at, value=True)
+        self.falling: list[Zone] = []  # zones whose missing names are left to the next plugin
+        self.entries: list[tuple[Token, tuple[Token, ...]]] = []  # an address and its names
 
 
 def read_hosts(line: Line, server: Server, draft: Draft) -> None:
-    """Read the entries of a block. The file must be next to the Corefile, like the key `NodeHosts` of a ConfigMap."""
+    """Read the file and the entries of a block. Names outside of its zones have no effect, as in CoreDNS."""
     at = line.words[0]
-    arguments = line.arguments
-    entries: list[Entry] = []
-    if arguments:
-        entries += _of_file(arguments[0], draft)
-        if len(arguments) > 1:
-            raise BadCorefile(arguments[1], quote(arguments[1].text), "carried out: entries aren't bound to zones")
-    elif not any(each.name not in _PROPERTIES for each in line.lines):
-        raise BadCorefile(at, "hosts without a file", "carried out: /etc/hosts of the pod isn't read")
-    ttl, ptr = number(at, _TTL_S), switch(at, value=True)
-    falls_through = False
-    for each in line.lines:
-        if each.name == "ttl":
-            word = only(each, 1)[0]
-            ttl = number(word, whole(word, 1, MAX_TTL_S))
-        elif each.name == "no_reverse":
-            ptr = switch(each.words[0], value=False)
-        elif each.name == "reload":
-            draft.note(each.words[0], "no effect: a change is in force at once")
-        elif each.name == "fallthrough":
-            falls_through = True
-        else:
-            entries.append((each.words[0], each.arguments))
-    if not falls_through:
-        raise BadCorefile(at, "hosts without fallthrough", "carried out: no other name would exist")
-    found: dict[str, list[Node]] = {}
-    for address, names in entries:
-        checked(address, texts.parse_ip)
+    file, *named = line.arguments or (at._replace(text=_FILE),)
+    zones = tuple([zone for token in named for zone in zones_of(token)]) or server.zones
+    options = _Options(at)
+    draft.read_each(line.lines, lambda each: _read_property(each, options, draft))
+    _take_file(file, zones, options, draft)
+    _take_entries(at, zones, options, draft)
+    for zone in zones:
+        _deny_others(zone, options, server, draft)
+
+
+def _read_property(line: Line, options: _Options, draft: Draft) -> None:
+    at = line.words[0]
+    match line.name:
+        case "ttl":
+            ttl = only(line, 1)[0]
+            options.ttl = number(ttl, whole(ttl, 1, MAX_TTL_S))
+        case "no_reverse":
+            options.ptr = switch(at, value=False)
+        case "reload":
+            draft.note(at, "no effect: a change is in force at once")
+        case "fallthrough":
+            options.falling += [zone for token in line.arguments for zone in zones_of(token)] or [Zone(".", at)]
+        case _:
+            checked(at, texts.parse_ip)
+            for name in line.arguments:
+                checked(name, texts.parse_host)
+            options.entries.append((at, line.arguments))
+
+
+def _take_file(file: Token, zones: tuple[Zone, ...], options: _Options, draft: Draft) -> None:
+    """Add the file, which is beside the Corefile (a key of the same ConfigMap) or has an absolute path."""
+    beside = find(draft.files, file.text)
+    path = file._replace(text=beside[0]) if beside else file
+    if not beside and not file.text.startswith("/"):
+        raise BadCorefile(file, quote(file.text), "a file beside the Corefile, a key of the same ConfigMap, or a path")
+    checked(path, texts.parse_hosts_file)
+    keys: dict[str, Node] = {"file": text(path), "ttl": options.ttl}
+    if not options.ptr.value:
+        keys["ptr"] = options.ptr
+    if not any(zone.is_root for zone in zones):
+        keys["zones"] = sequence([text(each.name_token) for each in zones], file.line)
+    draft.hosts_files.append(mapping(keys, file.line))
+
+
+def _take_entries(at: Token, zones: tuple[Zone, ...], options: _Options, draft: Draft) -> None:
+    found: dict[str, dict[str, Node]] = {}
+    for address, names in options.entries:
         for name in names:
-            checked(name, texts.parse_host)
-            found.setdefault(name.text.lower().removesuffix("."), []).append(text(address))
-    for name_, addresses in found.items():
-        known = draft.hosts.get(name_)
-        if known is not None:
-            raise BadCorefile(at, f"{name_} in two directives", "allowed")
-        unique = list({each.text: each for each in addresses if isinstance(each, Scalar)}.values())
-        keys: dict[str, Node] = {"addresses": sequence(unique, unique[0].line), "ttl": ttl}
-        if not ptr.value:
-            keys["ptr"] = ptr
-        draft.hosts[name_] = mapping(keys, unique[0].line)
+            written = name.text.lower().removesuffix(".")
+            if any(is_within(f"{written}.", zone.name) for zone in zones):
+                found.setdefault(written, {})[address.text] = text(address)
+            else:
+                draft.note(name, "no effect: it is in no zone of this directive")
+    for written, addresses in found.items():
+        if written in draft.hosts:
+            raise BadCorefile(at, f"{written} in two directives", "allowed")
+        unique = list(addresses.values())
+        keys: dict[str, Node] = {"addresses": sequence(unique, unique[0].line), "ttl": options.ttl}
+        if not options.ptr.value:
+            keys["ptr"] = options.ptr
+        draft.hosts[written] = mapping(keys, unique[0].line)
 
 
-def _of_file(path: Token, draft: Draft) -> Iterator[Entry]:
-    """Yield the entries of a file. CoreDNS skips lines that it can't read. Such a line only gives a note here."""
-    names = find(draft.files, path.text)
-    if not names:
-        raise BadCorefile(path, quote(path.text), "a file beside the Corefile: a key of the same ConfigMap")
-    yield from _entries(names[0], draft.files[names[0]].split("\n"), draft)
-
-
-def _entries(file: str, lines: Iterable[str], draft: Draft) -> Iterator[Entry]:
-    for at, line in enumerate(lines, 1):
-        words = [Token(each, file, ImportedLine.of(file, at)) for each in line.partition("#")[0].split()]
-        if len(words) < 2:
-            continue
-        good = [each for each in words[1:] if not isinstance(texts.parse_host(each.text), Wanted)]
-        if isinstance(texts.parse_ip(words[0].text.partition("%")[0]), Wanted) or len(good) < len(words) - 1:
-            draft.note(words[0], "left out: not an address with names of hosts")
-        if not isinstance(texts.parse_ip(words[0].text), Wanted):
-            yield words[0], tuple(good)
+def _deny_others(zone: Zone, options: _Options, server: Server, draft: Draft) -> None:
+    """Deny the names of a zone that have no addresses, unless they fall through to the next plugin."""
+    if any(is_within(zone.name, each.name) for each in options.falling):
+        return
+    at = zone.token
+    if zone.is_root:
+        raise BadCorefile(at, "hosts without fallthrough for the zone .", "carried out: no other name would exist")
+    for each in options.falling:
+        if is_within(each.name, zone.name):
+            wanted = f"carried out without that of {zone.name}: all of its names fall through, or none"
+            raise BadCorefile(each.token, f"fallthrough of {each.name}", wanted)
+    server.has_answers = True
+    draft.blocked.setdefault(zone.name[:-1], word(at, "nxdomain"))

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from pydns.config.corefile.blocks import BadCorefile, Block, parse
 from pydns.config.corefile.cache import cache_key
 from pydns.config.corefile.directives import read_directive
-from pydns.config.corefile.draft import Draft, Zone, mapping
+from pydns.config.corefile.draft import Draft, Zone, mapping, sequence
 from pydns.config.corefile.log import log_key
 from pydns.config.corefile.server import Server
 from pydns.config.corefile.tokens import Token
@@ -96,4 +96,6 @@ def _root(draft: Draft) -> MappingNode:
     for name, entries in (("routes", draft.routes), ("hosts", draft.hosts), ("blocked", draft.blocked)):
         if entries:
             keys[name] = mapping(entries, min([each.line for each in entries.values()]))
+    if draft.hosts_files:
+        keys["hosts_files"] = sequence(draft.hosts_files, draft.hosts_files[0].line)
     return mapping(keys, 1)

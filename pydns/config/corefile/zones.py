@@ -39,6 +39,11 @@ def zones_of(token: Token) -> tuple[Zone, ...]:
     return (Zone(token.text.lower().removesuffix(".") + ".", token),)
 
 
+def is_within(name: str, zone: str) -> bool:
+    """Return whether a name is at or below a zone. Both are in lower case, with a final dot."""
+    return zone == "." or f".{name}".endswith(f".{zone}")
+
+
 def _is_port(text: str) -> bool:
     return text.isascii() and text.isdecimal() and len(text) < 6 and 0 < int(text) < 65536
 

@@ -1,0 +1,46 @@
+"""Reads files in the form of /etc/hosts: lines with an address and its names (hosts(5))."""
+
+from typing import NamedTuple
+
+from pydns.config import texts
+from pydns.config.mistakes import ConfigNotice, Wanted, quote
+from pydns.config.model import Host, HostsFile
+from pydns.dns import name
+
+MAX_OCTETS = 16 * 1024 * 1024
+_MOST_NOTICES = 20
+
+
+class Entries(NamedTuple):
+    """The hosts of a file, and notices about words that are left out."""
+
+    hosts: tuple[Host, ...]  # one for each name
+    notices: tuple[ConfigNotice, ...]
+
+
+def read(source: str, text: str, file: HostsFile) -> Entries:
+    """Read a text. A wrong address or name is left out, as by CoreDNS, and the first ones have a notice.
+
+    Names outside of the file's zones are left out without a notice.
+    """
+    found: dict[bytes, dict[bytes, None]] = {}
+    notices: list[ConfigNotice] = []
+    for number, line in enumerate(text.splitlines(), 1):
+        words = line.partition("#")[0].split()
+        if len(words) < 2:
+            continue
+        address = texts.parse_ip(words[0].partition("%")[0])  # CoreDNS leaves out the zone of the address, too
+        names = [texts.parse_host(word) for word in words[1:]]
+        if isinstance(address, Wanted) or any(isinstance(each, Wanted) for each in names):
+            what = quote(" ".join(words)) if len(notices) < _MOST_NOTICES else ""
+            notices.append(ConfigNotice(f"{source}:{number}", f"left out: {what} has a wrong address or name"))
+        if isinstance(address, Wanted):
+            continue
+        for qname in names:
+            if not isinstance(qname, Wanted) and any(name.is_at_or_below(qname, zone) for zone in file.zones):
+                found.setdefault(qname, {})[address] = None
+    if len(notices) > _MOST_NOTICES:
+        more = ConfigNotice(source, f"{len(notices) - _MOST_NOTICES} further lines have a wrong address or name")
+        notices = [*notices[:_MOST_NOTICES], more]
+    hosts = [Host(qname, tuple(addresses), file.ttl_s, file.ptr) for qname, addresses in found.items()]
+    return Entries(tuple(hosts), tuple(notices))

@@ -1,0 +1,47 @@
+"""A text file that is read again after each change. The caller polls it; there is no thread."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydns.control.file_watch import UNSETTLED, FileWatch, Signature, States, cannot_be_read, signature
+
+_State = Signature | int  # an int is the errno of a failed stat
+
+
+class TextFile:
+    """One file. `control.file_watch` says when a change counts."""
+
+    def __init__(self, path: Path, max_octets: int) -> None:
+        self.text: str | None = None  # None: the file can't be read
+        self.problem = ""  # why the file can't be read
+        self._path = path
+        self._max_octets = max_octets
+        self._watch = FileWatch[_State](self._look, self._read)
+        self._is_read = False
+
+    def poll(self) -> None:
+        """Look at the file, and read it if it has changed. The first call always reads it."""
+        if self._is_read:
+            self._watch.poll()
+        else:
+            self._watch.read_all()
+            self._is_read = True
+
+    def _look(self, before: Mapping[Path, _State]) -> dict[Path, _State]:
+        try:
+            return {self._path: signature(self._path.stat())}
+        except OSError as error:
+            return {self._path: error.errno or 0}
+
+    def _read(self, path: Path) -> States[_State]:
+        try:
+            with path.open("rb") as file:
+                raw = file.read(self._max_octets + 1)
+        except OSError as error:
+            self.text, self.problem = None, cannot_be_read(path, error)
+            return {path: UNSETTLED}
+        if len(raw) > self._max_octets:
+            self.text, self.problem = None, f"{path}: can't be read: it has more than {self._max_octets:,} octets"
+        else:
+            self.text, self.problem = raw.decode(errors="replace"), ""
+        return {path: self._watch.looked[path]}
