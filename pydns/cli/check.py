@@ -75,6 +75,11 @@ def _checked(result: Accepted | Refused, domain: bytes, zones: ZoneFolder | None
         for zone in external
         if (problem := summary.external_problem(zone, domain)) is not None
     ]
+    problems += [
+        f"multicluster: {name.to_text(apex)} {problem}"
+        for apex in result.config.multicluster.zones
+        if (problem := summary.multicluster_problem(apex, result.config, domain)) is not None
+    ]
     warnings = zones.warnings() if zones else ()
     notes = (*summary.covered(result.config, served), *problems, *warnings, *map(str, result.notices))
     return Checked(accepted=True, changes=tuple(summary.lines(result.config)), notes=notes)

@@ -32,6 +32,7 @@ from pydns.config.model import (
     LogOptions,
     MetricNames,
     MetricsOptions,
+    MulticlusterOptions,
     NamedUpstream,
     Nameserver,
     OnNxdomain,
@@ -482,6 +483,21 @@ _EXTERNAL = Record(
     identity="apex",
 )
 
+_MULTICLUSTER = Record(
+    MulticlusterOptions,
+    (
+        Key(
+            "zones",
+            ListOf(Text(texts.DOMAIN, texts.parse_external_zone), "domain names", may_be_empty=True),
+            "Zones in which ServiceImports have names, if the API server has ServiceImports. None: they have no names.",
+            "[]",
+            "[10.in-addr.arpa]",
+            default="[clusterset.local]",
+        ),
+    ),
+    "a mapping of options",
+)
+
 _EDNS = Record(
     EdnsOptions,
     (
@@ -658,6 +674,11 @@ ROOT = Record(
             "{k8s.example.com: {sources: [services, ingresses]}}",
             "{k8s.example.com: [services]}",
             default="none",
+        ),
+        Key(
+            "multicluster",
+            _MULTICLUSTER,
+            "Names of Services that other clusters export: docs/multicluster.md explains them.",
         ),
         Key(
             "forwarded_special_names",

@@ -296,6 +296,12 @@ class ExternalZone(Struct, frozen=True, gc=False):
     nameservers: tuple[Nameserver, ...] = ()
 
 
+class MulticlusterOptions(Struct, frozen=True, gc=False):
+    """Names of ServiceImports, the Services that other clusters export (Multi-Cluster Services API)."""
+
+    zones: tuple[bytes, ...] = (name.from_text("clusterset.local"),)  # empty: ServiceImports have no names
+
+
 class Config(Struct, frozen=True, gc=False):
     """Everything that can change while the server runs. An empty ConfigMap means `Config()`."""
 
@@ -318,6 +324,7 @@ class Config(Struct, frozen=True, gc=False):
     hosts_files: tuple[HostsFile, ...] = ()
     blocked: tuple[Blocked, ...] = ()  # at most one entry per domain
     external: tuple[ExternalZone, ...] = ()  # at most one zone per apex
+    multicluster: MulticlusterOptions = MulticlusterOptions()
     forwarded_special_names: tuple[SpecialName, ...] = ()  # special names that are forwarded to upstreams
     edns: EdnsOptions = EdnsOptions()
     dnssec: DnssecOptions = DnssecOptions()

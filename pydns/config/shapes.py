@@ -212,10 +212,11 @@ class OneOf(NamedTuple):
 
 
 class ListOf(NamedTuple):
-    """A list of one or more items, in the order of the text."""
+    """A list of items, in the order of the text."""
 
     item: Shape
     what: str  # a plural noun for the items, for errors
+    may_be_empty: bool = False
 
     @property
     def wanted(self) -> str:
@@ -227,7 +228,7 @@ class ListOf(NamedTuple):
         if not isinstance(node, tree.Sequence):
             mistakes.add(place, node, found(node), self.wanted)
             return None
-        if not node.items:
+        if not node.items and not self.may_be_empty:
             mistakes.add(place, node, "an empty list", f"a list of one or more {self.what}")
             return None
         before = len(mistakes)
@@ -236,7 +237,7 @@ class ListOf(NamedTuple):
 
     def schema(self) -> dict[str, Any]:
         """Return an array of the items' schema."""
-        return {"type": "array", "items": self.item.schema(), "minItems": 1}
+        return {"type": "array", "items": self.item.schema(), "minItems": 0 if self.may_be_empty else 1}
 
 
 class Key(NamedTuple):

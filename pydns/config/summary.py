@@ -70,6 +70,17 @@ def external_problem(zone: ExternalZone, domain: bytes) -> str | None:
     return None
 
 
+def multicluster_problem(apex: bytes, config: Config, domain: bytes) -> str | None:
+    """Return why a zone of ServiceImports can't be served together with a cluster domain. None if nothing is wrong."""
+    if name.is_at_or_below(apex, domain):
+        return f"is not served: it is in the cluster domain {name.to_text(domain)}"
+    if any(apex == zone.apex for zone in config.external):
+        return "is not served: it is an external zone"
+    if any(apex == route.domain for route in config.routes):
+        return "is not served: a route has its names"
+    return None
+
+
 def server_text(server: AnyServer) -> str:
     """Return a server as one text."""
     if isinstance(server, ServersFile):

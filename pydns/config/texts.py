@@ -147,7 +147,7 @@ def parse_host(text: str) -> bytes | Wanted:
 
 
 def parse_external_zone(text: str) -> bytes | Wanted:
-    """Parse the name of an external zone."""
+    """Parse the name of an external zone, or of a zone of ServiceImports."""
     zone = parse_domain(text)
     if isinstance(zone, Wanted):
         return zone

@@ -16,7 +16,7 @@ from functools import partial
 from typing import NamedTuple
 
 from pydns.config.model import Config
-from pydns.config.summary import external_problem
+from pydns.config.summary import external_problem, multicluster_problem
 from pydns.control import collector
 from pydns.control.clock import Clock, Every
 from pydns.control.config_source import Seen
@@ -143,6 +143,9 @@ class Controller:
         for zone in config.external:
             if (problem := external_problem(zone, domain)) is not None:
                 self._log("external zone", level=Level.WARNING, zone=to_text(zone.apex), problem=problem)
+        for apex in config.multicluster.zones:
+            if (problem := multicluster_problem(apex, config, domain)) is not None:
+                self._log("zone of ServiceImports", zone=to_text(apex), problem=problem)
 
     def publish(self) -> None:
         """Write the changes to the table. While the disk is full, try again every `_RETRY_S`."""

@@ -5,7 +5,7 @@ from typing import NamedTuple
 from pydns.config.flags import with_options_of
 from pydns.config.model import Config
 from pydns.config.settings import PodsMode, Settings
-from pydns.config.summary import external_problem
+from pydns.config.summary import external_problem, multicluster_problem
 from pydns.control.source import SourceOptions
 from pydns.dns.address import parse_range
 from pydns.kube.kinds import optional_kinds
@@ -35,6 +35,9 @@ def cluster_options(
         own_addresses=own_addresses,
         server_namespace=server_namespace,
         external=external,
+        multicluster=tuple(
+            [apex for apex in config.multicluster.zones if multicluster_problem(apex, config, chosen.domain) is None]
+        ),
     )
     return ClusterOptions(
         zone,

@@ -23,6 +23,7 @@ from pydns.kube.producers.ingresses import RawIngress, RawIngressClass, read_ing
 from pydns.kube.producers.namespaces import Namespaces
 from pydns.kube.producers.nodes import RawNode, read_node
 from pydns.kube.producers.pods import Pods
+from pydns.kube.producers.service_imports import RawServiceImport, ServiceImports, read_service_import
 from pydns.kube.producers.services import Services
 
 
@@ -107,7 +108,7 @@ class Kind(Enum):
         "EndpointSlice",
         "/apis/discovery.k8s.io/v1/endpointslices",
         Decoder(objects.RawEndpointSlice, objects.read_endpoint_slice),
-        (Services, External),
+        (Services, External, ServiceImports),
     )
     POD = Row(
         "Pod",
@@ -159,6 +160,14 @@ class Kind(Enum):
         (External,),
         wanted_by=_by_source(ExternalSource.DNSENDPOINTS),
     )
+    SERVICE_IMPORT = Row(
+        "ServiceImport",
+        "/apis/multicluster.x-k8s.io/v1beta1/serviceimports",
+        Decoder(RawServiceImport, read_service_import),
+        (ServiceImports,),
+        wanted_by=lambda options: bool(options.multicluster),
+        older=("v1alpha1",),
+    )
     CONFIG_MAP = Row("ConfigMap", "/api/v1/configmaps", Decoder(objects.RawConfigMap, objects.read_config_map))
 
     def __new__(cls, row: Row) -> "Kind":
@@ -171,9 +180,10 @@ class Kind(Enum):
         return kind
 
     @property
-    def api_version(self) -> str:
-        """Return the newest API version as manifests write it in `apiVersion`: `v1`, `discovery.k8s.io/v1`."""
-        return self.row.path.removeprefix("/apis/").removeprefix("/api/").rpartition("/")[0]
+    def api_versions(self) -> tuple[str, ...]:
+        """Return the API versions as manifests write them in `apiVersion`, the newest first: `discovery.k8s.io/v1`."""
+        found = [path.removeprefix("/apis/").removeprefix("/api/") for path in self.row.paths]
+        return tuple([each.rpartition("/")[0] for each in found])
 
 
 BY_NAME = {kind.value: kind for kind in Kind}

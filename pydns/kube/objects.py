@@ -88,6 +88,13 @@ class Endpoint(NamedTuple):
     label: str
 
 
+class Imported(NamedTuple):
+    """The ServiceImport that a slice belongs to, and the cluster that exports the endpoints of the slice."""
+
+    service: str
+    cluster: str  # one DNS label, or two of them with a dot; lower case
+
+
 class EndpointSlice(NamedTuple):
     """The ready endpoints of an EndpointSlice. `service` is empty if no Service owns it."""
 
@@ -99,6 +106,7 @@ class EndpointSlice(NamedTuple):
     left_out: int = 0  # the number of ports and addresses that are not in `ports` and `endpoints`
     unready: int = 0  # the number of endpoints that aren't ready, for `explain`
     terminating: int = 0  # the number of unready endpoints that are terminating
+    imported: Imported | None = None
 
     @property
     def key(self) -> ServiceKey:
@@ -284,7 +292,7 @@ def read_service(raw: RawService, options: Options) -> Service:
     namespace, service = as_label(raw.metadata.namespace, "namespace"), as_label(raw.metadata.name, "name")
     spec = raw.spec
     numbered = spec.ports or ()
-    ports = tuple([_port(port.name, port.protocol, port.port) for port in numbered[:MAX_PORTS]])
+    ports = tuple([read_port(port.name, port.protocol, port.port) for port in numbered[:MAX_PORTS]])
     if spec.type == "ExternalName":
         try:
             external_name = name.from_text(spec.external_name or "")
@@ -304,7 +312,8 @@ def read_endpoint_slice(raw: RawEndpointSlice, options: Options) -> EndpointSlic
     # The address type FQDN is deprecated in the API. The DNS specification defines no records for such endpoints.
     if raw.address_type not in ("IPv4", "IPv6"):
         raise ValueError(f"addressType {_quote(raw.address_type)} has no records; wanted IPv4 or IPv6")
-    service = (raw.metadata.labels or {}).get("kubernetes.io/service-name", "")
+    labels = raw.metadata.labels or {}
+    service = labels.get("kubernetes.io/service-name", "")
     family = AF_INET if raw.address_type == "IPv4" else AF_INET6
     endpoints: list[Endpoint] = []
     left_out = 0
@@ -333,7 +342,7 @@ def read_endpoint_slice(raw: RawEndpointSlice, options: Options) -> EndpointSlic
                 raise ValueError(f"{_quote(text)} is not an {raw.address_type} address") from None
     # A port without a number means all ports. An SRV record needs a number, so such a port is left out.
     numbered = [port for port in raw.ports or () if port.port is not None]
-    ports = tuple([_port(port.name, port.protocol, port.port or 0) for port in numbered[:MAX_PORTS]])
+    ports = tuple([read_port(port.name, port.protocol, port.port or 0) for port in numbered[:MAX_PORTS]])
     return EndpointSlice(
         as_label(raw.metadata.namespace, "namespace"),
         raw.metadata.name,
@@ -343,7 +352,24 @@ def read_endpoint_slice(raw: RawEndpointSlice, options: Options) -> EndpointSlic
         left_out + len(numbered) - len(ports),
         unready,
         terminating,
+        _imported(labels) if _IMPORT_LABEL in labels else None,
     )
+
+
+_IMPORT_LABEL = "multicluster.kubernetes.io/service-name"
+_CLUSTER_LABEL = "multicluster.kubernetes.io/source-cluster"
+
+
+def _imported(labels: Mapping[str, str]) -> Imported | None:
+    """Return what the labels of the Multi-Cluster Services API say, None if they aren't DNS labels.
+
+    That is no mistake in the slice: it may belong to a Service of this cluster, too.
+    """
+    service, cluster = labels[_IMPORT_LABEL], labels.get(_CLUSTER_LABEL, "").lower()
+    parts = cluster.split(".")
+    if len(parts) > 2 or not all(map(name.is_kubernetes_label, (service, *parts))):
+        return None
+    return Imported(intern(service), intern(cluster))
 
 
 def read_namespace(raw: RawNamespace, options: Options) -> Namespace:
@@ -378,7 +404,8 @@ def as_label(text: str | None, what: str) -> str:
 
 # Cached, because a changed slice usually has the same ports as before. For 10,000 ports this takes 2 ms, not 14 ms.
 @lru_cache(maxsize=16_384)
-def _port(port_name: str | None, protocol: str | None, number: int) -> Port:
+def read_port(port_name: str | None, protocol: str | None, number: int) -> Port:
+    """Return a port. Raises ValueError."""
     if protocol not in _PROTOCOLS:
         raise ValueError(f"protocol {_quote(str(protocol))} is not TCP, UDP or SCTP")
     if not 0 <= number <= 65535:

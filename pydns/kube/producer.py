@@ -36,6 +36,7 @@ class ZoneOptions(NamedTuple):
     own_addresses: tuple[bytes, ...] = ()  # the addresses at which clients reach this DNS server
     server_namespace: str = "kube-system"  # this DNS server's namespace; Services there can give the server a name
     external: tuple[ExternalZone, ...] = ()
+    multicluster: tuple[bytes, ...] = ()  # zones with the names of ServiceImports, lower case
 
     @property
     def schema(self) -> Schema:

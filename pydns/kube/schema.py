@@ -150,7 +150,12 @@ def infrastructure_rrsets(
         yield RRset(zone, NS, schema.ttl_s, names, glue)
     if names == (nameserver_name(schema),):
         yield from glue
-    yield RRset(_child(schema.domain, "dns-version"), TXT, _VERSION_TTL_S, (txt(VERSION),))
+    yield version_rrset(schema.domain, VERSION)
+
+
+def version_rrset(zone: bytes, version: bytes) -> RRset:
+    """Return the record with the version of the schema of a zone (section 2.2)."""
+    return RRset(_child(zone, "dns-version"), TXT, _VERSION_TTL_S, (txt(version),))
 
 
 def nameserver_name(schema: Schema) -> bytes:
@@ -285,7 +290,7 @@ def _endpoint_srv(
             break
         known = targets.get(label)
         if known is None:
-            target = _child(service, label)
+            target = _endpoint_name(service, label)
             known = targets[label] = target, _by_family(target, schema.ttl_s, ready.by_label[label])
         target, glue[label] = known
         records.append((number, target))
@@ -315,7 +320,7 @@ def _endpoints(schema: Schema, owner: bytes, ready: _Ready) -> Iterator[RRset]:
     fixed: list[bytes] = []  # RDATA of SRV records without the target
     more = False
     for label, addresses in ready.by_label.items():
-        endpoint = _child(owner, label)
+        endpoint = _endpoint_name(owner, label)
         found = _by_family(endpoint, schema.ttl_s, addresses)
         yield from found
         if first[label] != listed or label in several:
@@ -374,6 +379,14 @@ def _weight(records: int) -> int:
 
 def _label(endpoint: Endpoint) -> str:
     return endpoint.label or dashed(endpoint.address)
+
+
+def _endpoint_name(service: bytes, label: str) -> bytes:
+    """Return the name of an endpoint. The label of an imported endpoint has further labels, those of its cluster."""
+    if "." not in label:
+        return _child(service, label)
+    first, _, rest = label.partition(".")
+    return _child(_endpoint_name(service, rest), first)
 
 
 def _child(parent: bytes, label: str) -> bytes:

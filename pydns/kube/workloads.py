@@ -439,12 +439,12 @@ class _Endpoints(msgspec.Struct):
 # Checking.
 
 _KINDS = RECORD_KINDS + OPTIONAL_KINDS
-_READ: dict[str, tuple[str, type[Any]]] = {
-    **{kind.value: (kind.api_version, _Object) for kind in _KINDS},
+_READ: dict[str, tuple[tuple[str, ...], type[Any]]] = {
+    **{kind.value: (kind.api_versions, _Object) for kind in _KINDS},
     # Kinds whose fields the rules read.
-    "Endpoints": ("v1", _Endpoints),
-    "Pod": ("v1", _Pod),
-    "Service": ("v1", _Service),
+    "Endpoints": (("v1",), _Endpoints),
+    "Pod": (("v1",), _Pod),
+    "Service": (("v1",), _Service),
 }
 _CLUSTER_WIDE = frozenset(kind.value for kind in _KINDS if not kind.row.is_namespaced)
 # The kinds whose objects are used unchanged.
@@ -473,7 +473,7 @@ def _read(
         inherited = {} if kind == "List" else {"kind": kind.removesuffix("List"), "apiVersion": api_version}
         for index, item in enumerate(items):
             yield from _read(item, (*path, "items", index), inherited, unread)
-    elif kind not in _READ or kind in unread or _group(api_version) not in ("", _group(_READ[kind][0])):
+    elif kind not in _READ or kind in unread or _group(api_version) not in ("", _group(_READ[kind][0][0])):
         yield Ignored(kind)  # pydns doesn't read the kind, or it is in another API group, such as Knative's Service
     else:
         yield _check(document, kind, path)
@@ -490,10 +490,10 @@ def _check(document: dict[str, Any], kind: str, path: Path) -> Manifest | Fault 
         metadata = {}
     namespace = "" if kind in _CLUSTER_WIDE else metadata.get("namespace", "default")
     called = f"{kind} {namespace}{'/' if namespace else ''}{metadata.get('name') or '?'}"
-    wanted_version, wanted = _READ[kind]
-    if document["apiVersion"] != wanted_version:
-        found = document["apiVersion"]
-        return Fault((*path, "apiVersion"), f"{called}: apiVersion is {found!r}, wanted {wanted_version!r}")
+    versions, wanted = _READ[kind]
+    if (found := document["apiVersion"]) not in versions:
+        reason = f"apiVersion is {found!r}, wanted {' or '.join(map(repr, versions))}"
+        return Fault((*path, "apiVersion"), f"{called}: {reason}")
     try:
         made = msgspec.convert(document, wanted)
     except msgspec.ValidationError as error:

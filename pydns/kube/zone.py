@@ -24,9 +24,10 @@ from pydns.dns.rrset import CNAME, PTR
 from pydns.kube import schema
 from pydns.kube.events import Event
 from pydns.kube.kinds import NAMING_KINDS, OPTIONAL_KINDS, RECORD_KINDS, Kind, optional_kinds
-from pydns.kube.objects import Object, Ref, Service, ServiceKey
+from pydns.kube.objects import Object, Ref, Service
 from pydns.kube.producer import Change, Key, MakeProducer, Producer, State, ZoneOptions
 from pydns.kube.producers.external import External
+from pydns.kube.producers.service_imports import VERSION, ImportState, ServiceImports
 from pydns.kube.producers.services import Services, ServiceState, Unready
 from pydns.kube.store import Store
 from pydns.table.client_classes import answer_key, with_levels
@@ -73,15 +74,12 @@ class Zone:
         self._schema = options.schema
         self._reverse_trees = tuple([name.tree_key(zone) for zone in options.reverse_zones])
         self.external = External(options)
-        parts: dict[MakeProducer, _Part] = {}
-        if options.external:  # without external zones, the producer would cost 1 µs for each change
-            parts[External] = _Part(self.external)
+        # Without zones of its own, a producer makes no records. It would cost 1 µs for each change.
+        zones = {External: options.external, ServiceImports: options.multicluster}
+        unused = {make for make, found in zones.items() if not found}
+        parts: dict[MakeProducer, _Part] = {} if External in unused else {External: _Part(self.external)}
         self._parts_of_kind = {
-            kind: [
-                parts.setdefault(make, _Part(make(options)))
-                for make in kind.row.producers
-                if make is not External or options.external
-            ]
+            kind: [parts.setdefault(make, _Part(make(options))) for make in kind.row.producers if make not in unused]
             for kind in _KINDS
         }
         self._parts = list(parts.values())
@@ -92,12 +90,13 @@ class Zone:
         self._compared: _Pointing | None = None  # the key that `_comparing` compares
         self._began = 0.0  # the time when `_comparing` began
         self._rest = Changes({}, {})  # changes for the next flush, from a comparison that was finished before it
-        self._cut: dict[ServiceKey, Cut] = {}  # Service -> its missing parts, without reverse names
+        self._cut: dict[Ref, Cut] = {}  # Service or ServiceImport -> its missing parts, without reverse names
         self._cut_pointers: dict[bytes, None] = {}  # addresses that have more names than the answer contains
         self._all_cut: dict[Ref, Cut] | None = None  # the last result of the property `cut`; None: not computed
         self._pointing: dict[bytes, tuple[_Pointing, ...]] = {}  # address -> published states that give it a name
         self._service_addresses: tuple[bytes, ...] = ()
-        self._named_by: list[Service] | None = None  # the Services from which `_infrastructure` was made
+        # The Services from which `_infrastructure` was made, and the zones of ServiceImports in it.
+        self._named_by: tuple[list[Service], tuple[bytes, ...]] | None = None
         self._infrastructure = Contents({}, {})  # the records and names of this DNS server that the table should hold
         # Values of `_infrastructure` at the last flush, for keys whose value changed since.
         self._before: tuple[dict[bytes, bytes | None], ...] = ({}, {})
@@ -216,11 +215,11 @@ class Zone:
         self._point()
         shared: dict[bytes, list[bytes]] = {}
         for part in self._parts:
-            for state in part.published.values():
+            for key, state in part.published.items():
                 cut: list[int] = []
                 *pieces, piece = part.compile(state, cut)
                 yield from pieces
-                self._note_cut(state, cut)
+                self._note_cut(_Pointing(part, key), state, cut)
                 for address, targets in part.pointers(state).items():
                     if len(self._pointing[address]) > 1:
                         shared.setdefault(address, []).extend(targets)
@@ -241,17 +240,13 @@ class Zone:
         `unlisted` are kinds that could not be listed. An external zone that needs such a kind lacks names, and its
         facts have `is_listed` false.
         """
-        external = [self._external_facts(zone, unlisted) for zone in self._options.external]
-        found = facts(self._options, external, serial=serial, synced=synced, nameserver=self._nameservers()[0])
+        further = [self._external_facts(zone, unlisted) for zone in self._options.external]
+        further += self._multicluster_facts(unlisted)
+        found = facts(self._options, further, serial=serial, synced=synced, nameserver=self._nameservers()[0])
         if not self._awaited:
             return found
         (domain,) = [zone for zone in found.zones if zone.apex == self._options.domain]
-        # The other large states belong to external zones. Their keys are names.
-        names = [
-            schema.service_name(self._schema, *each.key) if each.part.has_services else each.key
-            for each in self._awaited
-        ]
-        awaited = [msgspec.structs.replace(domain, apex=each, is_known=False) for each in names]
+        awaited = [msgspec.structs.replace(domain, apex=_owner(each), is_known=False) for each in self._awaited]
         return msgspec.structs.replace(found, zones=[*awaited, *found.zones])
 
     def _external_facts(self, zone: ExternalZone, unlisted: Collection[Kind]) -> ZoneFacts:
@@ -266,6 +261,20 @@ class Zone:
             is_plain=self.external.is_plain(zone.apex),
             is_listed=set(needed).isdisjoint(unlisted),
         )
+
+    def _multicluster_facts(self, unlisted: Collection[Kind]) -> list[ZoneFacts]:
+        """Return the facts of the zones of ServiceImports. There are none if the API server has no ServiceImports."""
+        is_listed = Kind.SERVICE_IMPORT not in unlisted
+        apexes = self._zones_of_imports() if is_listed else self._options.multicluster
+        server, ttl_s = self._nameservers()[0], self._options.ttl_s
+        return [
+            ZoneFacts(apex, server, _below(b"hostmaster", apex), min(ttl_s, 300), ttl_s, is_listed=is_listed)
+            for apex in apexes
+        ]
+
+    def _zones_of_imports(self) -> tuple[bytes, ...]:
+        """Return the zones of ServiceImports if these have been listed."""
+        return self._options.multicluster if Kind.SERVICE_IMPORT in self._store.synced else ()
 
     # Information about the objects
 
@@ -306,19 +315,19 @@ class Zone:
         if self._all_cut is None:
             found = dict(self._cut)
             for address in self._cut_pointers:
-                for part, key in self._pointing[address]:
-                    if part.has_services:
-                        answers, left_out = found.get(key, (0, 0))
-                        found[key] = Cut(answers + 1, left_out)
-            self._all_cut = {Ref(Kind.SERVICE, *key): cut for key, cut in found.items()}
+                for each in self._pointing[address]:
+                    if (ref := _ref(each)) is not None:
+                        answers, left_out = found.get(ref, (0, 0))
+                        found[ref] = Cut(answers + 1, left_out)
+            self._all_cut = found
         return self._all_cut
 
     def without_endpoints(self) -> Iterator[tuple[Ref, Unready]]:
-        """Yield the headless Services without a ready endpoint."""
+        """Yield the headless Services and ServiceImports without a ready endpoint."""
         for part in self._parts:
-            if isinstance(part.producer, Services):
+            if isinstance(part.producer, Services | ServiceImports):
                 for key, unready in part.producer.without_endpoints():
-                    yield Ref(Kind.SERVICE, *key), unready
+                    yield Ref(_KIND_OF[type(part.producer)], *key), unready
 
     def service_addresses(self) -> tuple[bytes, ...]:
         """Return the published ClusterIPs of the Services that have this DNS server as an endpoint."""
@@ -440,20 +449,20 @@ class Zone:
         yield from self._point_again(each, before, after)
         if after is None:
             part.published.pop(key, None)
-            if isinstance(before, ServiceState) and self._cut.pop(before.service.key, None) is not None:
-                self._all_cut = None
         else:
             part.published[key] = after
-            self._note_cut(after, cut)
+        self._note_cut(each, after, cut)
 
-    def _note_cut(self, state: State | None, cut: list[int]) -> None:
-        """Remember the missing parts of a state. Only a Service can be too large for the limits."""
-        if isinstance(state, ServiceState):
-            if cut or state.left_out:
-                self._cut[state.service.key] = Cut(len(cut), state.left_out)
-                self._all_cut = None
-            elif self._cut and self._cut.pop(state.service.key, None) is not None:
-                self._all_cut = None
+    def _note_cut(self, each: "_Pointing", state: State | None, cut: list[int]) -> None:
+        """Remember the missing parts of a state. Only Services and ServiceImports can be too large for the limits."""
+        left_out = state.left_out if isinstance(state, ServiceState | ImportState) else 0
+        if not (self._cut or cut or left_out) or (ref := _ref(each)) is None:
+            return
+        if cut or left_out:
+            self._cut[ref] = Cut(len(cut), left_out)
+            self._all_cut = None
+        elif self._cut.pop(ref, None) is not None:
+            self._all_cut = None
 
     # Reverse names
 
@@ -538,19 +547,22 @@ class Zone:
     def _add_infrastructure(self) -> None:
         """Update the NS records and the other records of this DNS server.
 
-        These records change when a Service gets or loses this DNS server as an endpoint.
+        These records change when a Service gets or loses this DNS server as an endpoint, and when ServiceImports have
+        been listed.
         """
-        serving = self._serving()
-        if serving == self._named_by:
+        serving, of_imports = self._serving(), self._zones_of_imports()
+        if (serving, of_imports) == self._named_by:
             return
-        self._named_by = serving
+        self._named_by = serving, of_imports
         the_schema = self._schema
         found = [ip for service in serving for ip in service.cluster_ips]
         self._service_addresses = tuple(dict.fromkeys(found))
         addresses = self._service_addresses or self._options.own_addresses
-        zones = (self._options.domain, *self._options.reverse_zones)
+        zones = (self._options.domain, *self._options.reverse_zones, *of_imports)
         wanted = Contents({}, {})
-        for rrset in schema.infrastructure_rrsets(the_schema, zones, self._nameservers(), addresses):
+        rrsets = [*schema.infrastructure_rrsets(the_schema, zones, self._nameservers(), addresses)]
+        rrsets += [schema.version_rrset(apex, VERSION) for apex in of_imports]
+        for rrset in rrsets:
             wanted.answers[question(rrset.owner, rrset.rtype)] = compile_answer(rrset)
             wanted.names[name.tree_key(rrset.owner)] = NodeKind.PLAIN
         for owner in schema.infrastructure_names(the_schema):
@@ -587,7 +599,6 @@ class _Part:
 
     def __init__(self, producer: Producer) -> None:
         self.producer = producer
-        self.has_services = isinstance(producer, Services)
         self.dirty: dict[Key, None] = {}
         self.published: dict[Key, State] = {}
         self.pointed: dict[Key, _Names] = {}  # a cache: key -> result of `pointers`, for some large published states
@@ -661,15 +672,31 @@ class _Pointing(NamedTuple):
     key: Key
 
 
+_KIND_OF: dict[type[Producer], Kind] = {Services: Kind.SERVICE, ServiceImports: Kind.SERVICE_IMPORT}
+
+
+def _ref(each: _Pointing) -> Ref | None:
+    """Return the Service or ServiceImport of a key, None if the key belongs to other objects."""
+    kind = _KIND_OF.get(type(each.part.producer))
+    return None if kind is None else Ref(kind, *each.key[-2:])
+
+
+def _owner(each: _Pointing) -> bytes:
+    """Return the name of a large key. Large keys of external zones are names."""
+    producer = each.part.producer
+    owner: bytes = producer.owner(each.key) if isinstance(producer, Services | ServiceImports) else each.key
+    return owner
+
+
 def facts(
     options: ZoneOptions,
-    external: Iterable[ZoneFacts] = (),
+    further: Iterable[ZoneFacts] = (),
     *,
     serial: int,
     synced: bool,
     nameserver: bytes = b"",
 ) -> Facts:
-    """Return the facts of the zones in `options` and of the external zones.
+    """Return the facts of the zones in `options` and of `further` zones.
 
     `nameserver` is the name of this DNS server. Leave it empty if no Service gives this DNS server a name.
     """
@@ -683,7 +710,7 @@ def facts(
         ZoneFacts(apex, mname, rname, min(options.ttl_s, 300), options.ttl_s, apex != options.domain)
         for apex in apexes
     ]
-    zones += external
+    zones += further
     return Facts(FORMAT, options.domain, zones, serial & 0xFFFFFFFF, synced, options.ttl_s)
 
 

@@ -15,6 +15,7 @@ from pydns.control.configuration import Configuration
 from pydns.control.options import cluster_options
 from pydns.control.resolv_conf import ResolvConf
 from pydns.control.source import SourceOptions
+from pydns.kube.kinds import Kind
 from pydns.kube.producer import ZoneOptions
 from pydns.kube.zone import facts
 from pydns.log import Level
@@ -313,9 +314,10 @@ def test_the_configuration_wins_over_flags_and_flags_fill_its_gaps() -> None:
     settings = settings_of(parser({}).parse_args(["serve", *flags]))
     by_flags = cluster_options(settings, Config(), ())
     assert (by_flags.zone.ttl_s, by_flags.zone.namespaces) == (7, frozenset({"x"}))
-    assert by_flags.source == SourceOptions("a=b", True, True, near="kube-system")
+    assert by_flags.source == SourceOptions("a=b", True, True, near="kube-system", optional=(Kind.SERVICE_IMPORT,))
 
-    text = "{ttl: 0, pods: disabled, labels: c, namespaces: [y], endpoint_pod_names: false, reverse_zones: [ip6.arpa]}"
+    text = "{ttl: 0, pods: disabled, labels: c, namespaces: [y], endpoint_pod_names: false, reverse_zones: [ip6.arpa], "
+    text += "multicluster: {zones: []}}"
     result = read_config_map({"config.yaml": text})
     assert isinstance(result, Accepted)
     options = cluster_options(settings, result.config, ())

@@ -22,7 +22,7 @@ class Resource(NamedTuple):
     paths: tuple[str, ...]  # of the list in each version that pydns knows, the newest first
 
 
-RESOURCES = {kind.value: Resource(kind.value, kind.api_version, kind.row.paths) for kind in Kind}
+RESOURCES = {kind.value: Resource(kind.value, kind.api_versions[0], kind.row.paths) for kind in Kind}
 
 
 class Stored(NamedTuple):

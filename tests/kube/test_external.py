@@ -375,7 +375,7 @@ def test_pending_object_shares_a_name_with_one_that_has_an_address() -> None:
         (ExternalZone(b""), {Kind.INGRESS}),
         (ExternalZone(b"", ingress_classes=("a",)), {Kind.INGRESS, Kind.INGRESS_CLASS}),
         (ExternalZone(b"", (ExternalSource.SERVICES,), ingress_classes=("a",)), set()),
-        (ExternalZone(b"", tuple(ExternalSource), ingress_classes=("a",)), set(OPTIONAL_KINDS)),
+        (ExternalZone(b"", tuple(ExternalSource), ingress_classes=("a",)), set(OPTIONAL_KINDS) - {Kind.SERVICE_IMPORT}),
     ],
 )
 def test_only_what_a_zone_needs_is_read(zone: ExternalZone, kinds: set[Kind]) -> None:

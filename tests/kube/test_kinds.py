@@ -16,5 +16,5 @@ from pydns.kube.kinds import BY_NAME
     ],
 )
 def test_a_kind_has_the_apis_path_and_version(kind: str, api_version: str, path: str) -> None:
-    assert BY_NAME[kind].row.path == path
-    assert BY_NAME[kind].api_version == api_version
+    assert BY_NAME[kind].row.paths == (path,)
+    assert BY_NAME[kind].api_versions == (api_version,)

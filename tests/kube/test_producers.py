@@ -5,13 +5,13 @@ from hypothesis import strategies as st
 
 from pydns.config.settings import PodsMode
 from pydns.dns import name
-from pydns.kube.kinds import RECORD_KINDS
-from pydns.kube.objects import EndpointSlice, Namespace, Pod, Service
+from pydns.kube.kinds import OPTIONAL_KINDS, RECORD_KINDS
+from pydns.kube.objects import Ref
 from pydns.kube.producer import Change, MakeProducer, ZoneOptions
-from tests.kube.test_zone import OBJECT, OWN
+from tests.kube.test_zone import CLUSTERSET, OBJECT, OWN, Value, ref_of
 
-_MAKERS: list[MakeProducer] = list(dict.fromkeys(make for kind in RECORD_KINDS for make in kind.row.producers))
-_KIND_OF = {Namespace: "Namespace", Service: "Service", EndpointSlice: "EndpointSlice", Pod: "Pod"}
+_KINDS = RECORD_KINDS + OPTIONAL_KINDS
+_MAKERS: list[MakeProducer] = list(dict.fromkeys(make for kind in _KINDS for make in kind.row.producers))
 
 
 @given(
@@ -22,17 +22,16 @@ _KIND_OF = {Namespace: "Namespace", Service: "Service", EndpointSlice: "Endpoint
 )
 def test_states_have_distinct_records_and_the_addresses_of_their_pointers(
     make: MakeProducer,
-    values: list[Namespace | Service | EndpointSlice | Pod],
+    values: list[Value],
     pods: PodsMode,
     namespaces: frozenset[str] | None,
 ) -> None:
-    producer = make(ZoneOptions(pods=pods, namespaces=namespaces, own_addresses=(OWN,)))
+    producer = make(ZoneOptions(pods=pods, namespaces=namespaces, own_addresses=(OWN,), multicluster=(CLUSTERSET,)))
     noted = set()
-    known: dict[tuple[str, ...], Namespace | Service | EndpointSlice | Pod] = {}
+    known: dict[Ref, Value] = {}
     for value in values:
-        kind = next(each for each in RECORD_KINDS if each.value == _KIND_OF[type(value)])
-        if make in kind.row.producers:
-            ref = (kind.value, getattr(value, "namespace", ""), value.name)
+        ref = ref_of(value)
+        if make in ref.kind.row.producers:
             noted |= set(producer.note(Change(known.get(ref), value)))
             known[ref] = value
     states = {key: producer.state(key) for key in producer.current_keys()}

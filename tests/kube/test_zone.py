@@ -11,6 +11,7 @@ from pydns.kube.objects import (
     ConfigMap,
     Endpoint,
     EndpointSlice,
+    Imported,
     Namespace,
     Object,
     Observed,
@@ -21,6 +22,7 @@ from pydns.kube.objects import (
     Skipped,
 )
 from pydns.kube.producer import ZoneOptions
+from pydns.kube.producers.service_imports import ServiceImport
 from pydns.kube.zone import Zone
 from tests.kube.written import Written
 
@@ -41,15 +43,26 @@ _SERVICE = st.one_of(
     ),
 )
 _ENDPOINTS = st.lists(st.builds(Endpoint, _ADDRESS, st.sampled_from(["", "h", "i"])), max_size=3).map(tuple)
-_SLICE = st.builds(EndpointSlice, _NAMES, _NAMES, st.sampled_from(["", "a", "b"]), _PORTS, _ENDPOINTS)
-_POD = st.builds(Pod, _NAMES, _NAMES, _ADDRESSES)
-OBJECT: st.SearchStrategy[Namespace | Service | EndpointSlice | Pod] = st.one_of(
-    _SERVICE, _SLICE, st.builds(Namespace, _NAMES), _POD
+_IMPORTED = st.none() | st.builds(Imported, _NAMES, st.sampled_from(["c", "c.d"]))
+_SLICE = st.builds(
+    EndpointSlice, _NAMES, _NAMES, st.sampled_from(["", "a", "b"]), _PORTS, _ENDPOINTS, imported=_IMPORTED
 )
+_IMPORT = st.builds(
+    ServiceImport,
+    st.one_of(
+        st.builds(Service, _NAMES, _NAMES, _ADDRESSES, st.just(False), st.none(), _PORTS),
+        st.builds(Service, _NAMES, _NAMES, st.just(()), st.just(True), st.none(), _PORTS),
+    ),
+    st.booleans(),
+)
+CLUSTERSET = name.from_text("clusterset.local")
+_POD = st.builds(Pod, _NAMES, _NAMES, _ADDRESSES)
+Value = Namespace | Service | EndpointSlice | Pod | ServiceImport
+OBJECT: st.SearchStrategy[Value] = st.one_of(_SERVICE, _SLICE, st.builds(Namespace, _NAMES), _POD, _IMPORT)
 _BROKEN = Skipped("is broken")
 
 
-def _ref(value: Namespace | Service | EndpointSlice | Pod) -> Ref:
+def ref_of(value: Value) -> Ref:
     match value:
         case Namespace(found):
             return Ref(Kind.NAMESPACE, "", found)
@@ -59,6 +72,8 @@ def _ref(value: Namespace | Service | EndpointSlice | Pod) -> Ref:
             return Ref(Kind.ENDPOINT_SLICE, value.namespace, value.name)
         case Pod():
             return Ref(Kind.POD, value.namespace, value.name)
+        case ServiceImport():
+            return Ref(Kind.SERVICE_IMPORT, *value.key)
         case ConfigMap():
             return Ref(Kind.CONFIG_MAP, value.namespace, value.name)
 
@@ -71,7 +86,7 @@ def _steps(draw: st.DrawFn) -> list[list[Event]]:
         events: list[Event] = []
         for _ in range(draw(st.integers(0, 5))):
             value = draw(OBJECT)
-            ref = _ref(value)
+            ref = ref_of(value)
             match draw(st.sampled_from(["apply", "apply", "apply", "delete", "broken", "relist"])):
                 case "apply":
                     events.append(Apply(Observed(ref, "", value)))
@@ -80,9 +95,9 @@ def _steps(draw: st.DrawFn) -> list[list[Event]]:
                 case "broken":
                     events.append(Apply(Observed(ref, "", _BROKEN)))
                 case _:
-                    listed = [each for each in draw(st.lists(OBJECT, max_size=3)) if _ref(each).kind is ref.kind]
+                    listed = [each for each in draw(st.lists(OBJECT, max_size=3)) if ref_of(each).kind is ref.kind]
                     events.append(Init(ref.kind))
-                    events += [InitApply(Observed(_ref(each), "", each)) for each in listed]
+                    events += [InitApply(Observed(ref_of(each), "", each)) for each in listed]
                     if draw(st.booleans()):
                         # The object exists but is broken, so its last version stays.
                         events.append(InitApply(Observed(ref, "", _BROKEN)))
@@ -122,7 +137,7 @@ def _objects(events: list[Event]) -> dict[Ref, Object]:
 def test_changes_lead_to_the_table_of_the_final_objects(
     steps: list[list[Event]], loaded_at: int, pods: PodsMode, namespaces: frozenset[str] | None
 ) -> None:
-    options = ZoneOptions(pods=pods, namespaces=namespaces, own_addresses=(OWN,))
+    options = ZoneOptions(pods=pods, namespaces=namespaces, own_addresses=(OWN,), multicluster=(CLUSTERSET,))
     zone, table = Zone(options), Written()
     for number, events in enumerate(steps):
         for event in events:
@@ -133,6 +148,9 @@ def test_changes_lead_to_the_table_of_the_final_objects(
             table.change(zone.flush())
 
         fresh, wanted = Zone(options), Written()
+        for kind in zone.synced:
+            fresh.apply(Init(kind))
+            fresh.apply(InitDone(kind))
         for ref, value in _objects([event for before in steps[: number + 1] for event in before]).items():
             fresh.apply(Apply(Observed(ref, "", value)))
         wanted.load(fresh)
@@ -149,6 +167,7 @@ _OPTIONS = st.builds(
     namespaces=st.sampled_from([None, frozenset({"a"})]),
     own_addresses=st.just((OWN,)),
     external=st.just(()),  # test_external.py has objects for external zones
+    multicluster=st.sampled_from([(), (CLUSTERSET,), (CLUSTERSET, name.from_text("imports.example"))]),
 )
 
 
@@ -201,7 +220,7 @@ def test_services_with_pydns_as_endpoint_are_found_by_their_addresses() -> None:
         Service("shop", "web", (bytes([10, 96, 0, 11]),), False, None, ()),
         EndpointSlice("shop", "web-1", "web", (), (Endpoint(bytes([10, 0, 0, 2]), ""),)),
     ):
-        zone.apply(Apply(Observed(_ref(each), "", each)))
+        zone.apply(Apply(Observed(ref_of(each), "", each)))
     assert zone.service_addresses() == ()  # nothing has been published
     zone.flush()
     assert zone.service_addresses() == cluster_ips

@@ -20,10 +20,10 @@ from tests.manifests.kustomized import Json, build, build_with, needs_kubectl, o
 from tests.waiting import PATIENCE_S
 
 PATH = re.compile(
-    r"/(?:api|apis/(?P<group>[^/]+))/v1(?:alpha1)?(?:/namespaces/(?P<namespace>[^/]+))?/(?P<resource>\w+)"
+    r"/(?:api|apis/(?P<group>[^/]+))/v1(?:(?:alpha|beta)\d)?(?:/namespaces/(?P<namespace>[^/]+))?/(?P<resource>\w+)"
 )
 # Every authenticated client may request these paths (system:discovery).
-DISCOVERY = re.compile(r"/api/v1|/apis/[^/]+/v1(?:alpha1)?")
+DISCOVERY = re.compile(r"/api/v1|/apis/[^/]+/v1(?:(?:alpha|beta)\d)?")
 EXTERNAL = """\
 upstreams: ["127.0.0.1:9"]
 external:

@@ -75,7 +75,7 @@ class Services(Plain):
                 self._serving = None
         # During a rollout, each old endpoint first becomes unready and later disappears. Only the first step changes
         # records.
-        return () if _has_same_records(change) else keys
+        return () if has_same_records(change) else keys
 
     def serving(self) -> list[Service]:
         """Return the Services with a ClusterIP that have this DNS server as an endpoint.
@@ -101,6 +101,10 @@ class Services(Plain):
                 slices = self._slices.get(key, {}).values()
                 yield key, Unready(sum(each.unready for each in slices), sum(each.terminating for each in slices))
 
+    def owner(self, key: ServiceKey) -> bytes:
+        """Return the name of a Service."""
+        return schema.service_name(self._schema, *key)
+
     def _leads_here(self, service: Service) -> bool:
         if not service.cluster_ips:
             return False
@@ -118,7 +122,7 @@ class Services(Plain):
         if service is None:
             return None
         slices = self._slices.get(key, {})
-        return _bounded(service, tuple([slices[each] for each in sorted(slices)]))
+        return bounded(service, tuple([slices[each] for each in sorted(slices)]))
 
     def rrsets(self, state: ServiceState) -> Iterator[RRset]:
         """Yield the records of a Service and its endpoints."""
@@ -140,14 +144,19 @@ class Services(Plain):
 
     def size(self, state: ServiceState) -> int:
         """Return the number of ports and endpoints of a Service."""
-        return len(state.service.ports) + sum([len(each.ports) + len(each.endpoints) for each in state.slices])
+        return size_of(state.service, state.slices)
 
     def change_ttl(self, ttl_s: int) -> None:
         """Use another TTL for all records that are made after this call."""
         self._schema = self._schema._replace(ttl_s=ttl_s)
 
 
-def _has_same_records(change: Change) -> bool:
+def size_of(service: Service, slices: Iterable[EndpointSlice]) -> int:
+    """Return the number of ports and endpoints."""
+    return len(service.ports) + sum([len(each.ports) + len(each.endpoints) for each in slices])
+
+
+def has_same_records(change: Change) -> bool:
     """Return whether a change affects no records: only the numbers of unready endpoints changed."""
     before, after = change
     if not (isinstance(before, EndpointSlice) and isinstance(after, EndpointSlice)):
@@ -155,7 +164,7 @@ def _has_same_records(change: Change) -> bool:
     return before == after._replace(unready=before.unready, terminating=before.terminating)
 
 
-def _bounded(service: Service, slices: tuple[EndpointSlice, ...]) -> ServiceState:
+def bounded(service: Service, slices: tuple[EndpointSlice, ...]) -> ServiceState:
     """Return a state with at most `MAX_ENDPOINTS` endpoints and `MAX_PORTS` ports.
 
     Endpoints and ports of the first slices are kept. A list of ports that several slices share counts once.
