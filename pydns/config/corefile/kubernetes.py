@@ -2,7 +2,20 @@
 
 from pydns.config import texts
 from pydns.config.corefile.blocks import BadCorefile, Line
-from pydns.config.corefile.draft import Draft, Zone, checked, number, one_of, only, sequence, switch, text, whole, word
+from pydns.config.corefile.draft import (
+    Draft,
+    Zone,
+    checked,
+    mapping,
+    number,
+    one_of,
+    only,
+    sequence,
+    switch,
+    text,
+    whole,
+    word,
+)
 from pydns.config.corefile.server import Server
 from pydns.config.corefile.zones import zones_of
 from pydns.config.mistakes import Wanted, quote
@@ -21,7 +34,7 @@ _NO_EFFECT = {
     "tls": _CONNECTION,
     "upstream": "no effect: CoreDNS ignores it, too",
 }
-_NOT_HERE = ("ignore", "multicluster", "namespace_labels", "noendpoints", "zonal")
+_NOT_HERE = ("ignore", "namespace_labels", "noendpoints", "zonal")
 
 
 def read_kubernetes(line: Line, server: Server, draft: Draft) -> None:
@@ -29,9 +42,11 @@ def read_kubernetes(line: Line, server: Server, draft: Draft) -> None:
     at = line.words[0]
     if draft.domain is not None:
         raise BadCorefile(at, "a second kubernetes", "allowed; there is one cluster")
-    zones = [zone for token in line.arguments for zone in zones_of(token)] or list(server.zones)
+    zones = _zones(line) or list(server.zones)
     reverse = [zone for zone in zones if not isinstance(texts.parse_reverse_zone(zone.name), Wanted)]
-    forward = [zone for zone in zones if zone not in reverse]
+    # The plugin must have the zones of ServiceImports among its own; they are no domain of the cluster.
+    of_imports = [zone.name for each in line.lines if each.name == "multicluster" for zone in _zones(each)]
+    forward = [zone for zone in zones if zone not in reverse and zone.name not in of_imports]
     if not forward or forward[0].is_root:
         raise BadCorefile(at, "kubernetes without a domain", "allowed: name the domain of the cluster")
     if len(forward) > 1:
@@ -66,8 +81,13 @@ def _read_option(line: Line, domain: Zone, draft: Draft) -> None:
         case "endpoint_pod_names":
             only(line, 0)
             draft.keys["endpoint_pod_names"] = switch(at, value=True)
+        case "multicluster":
+            names = [zone.name_token for zone in _zones(line)]
+            for each in names:
+                checked(each, texts.parse_external_zone)
+            draft.keys["multicluster"] = mapping({"zones": sequence(map(text, names), at.line)}, at.line)
         case "fallthrough":
-            zones = [zone for token in line.arguments for zone in zones_of(token)]
+            zones = _zones(line)
             inside = [zone for zone in zones if zone.name == domain.name or zone.name.endswith(f".{domain.name}")]
             if inside or not zones or any(zone.is_root for zone in zones):
                 wanted = f"carried out for {domain.name}: what the cluster doesn't have doesn't exist"
@@ -79,3 +99,8 @@ def _read_option(line: Line, domain: Zone, draft: Draft) -> None:
             raise BadCorefile(at, quote(name), "carried out here")
         case _:
             raise BadCorefile(at, quote(line.name), "a property of kubernetes that is known here")
+
+
+def _zones(line: Line) -> list[Zone]:
+    """Return the zones that the arguments of a line name."""
+    return [zone for token in line.arguments for zone in zones_of(token)]
