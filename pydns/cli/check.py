@@ -7,7 +7,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from pydns.cli.output import Colour, encode, fail, painted, write_lines
+from pydns.cli.output import LEFT_OUT, Colour, encode, fail, painted, write_lines
 from pydns.config import flags, summary
 from pydns.config.read import Accepted, Refused, Surroundings
 from pydns.config.settings import OutputFormat
@@ -20,17 +20,21 @@ from pydns.log import Level, Log
 
 
 def run(options: Namespace) -> int:
-    """Print every mistake and return 1. Without mistakes, print the changes to the defaults and return 0."""
+    """Print every mistake and return 1. Without mistakes, print the changes to the defaults and return 0.
+
+    If a part of a Corefile is left out (`--lenient`), return 3.
+    """
     mistakes = Mistakes()
     path = options.file or options.config
     if path is None:
         return fail("check", "FILE is missing; wanted a file, or the folder of a mounted ConfigMap", 2)
     domain = flags.DOMAIN.read(options.domain, mistakes)
     output = flags.OUTPUT.read(options.output, mistakes)
+    lenient = flags.LENIENT.read(options.lenient, mistakes)
     if mistakes:
         return fail("check", mistakes[0], 2)
     try:
-        result = read_path(Path(path), Surroundings(domain, os.environ))
+        result = read_path(Path(path), Surroundings(domain, os.environ, lenient))
         zones = _read_zones(options.zones)
     except OSError as error:
         return fail("check", f"{error.filename or path}: {error.strerror}")
@@ -38,7 +42,9 @@ def run(options: Namespace) -> int:
         return fail("check", error)
     checked = _checked(result, domain, zones)
     write_lines([encode(checked)] if output is OutputFormat.JSON else _lines(checked))
-    return 0 if checked.accepted else 1
+    if not checked.accepted:
+        return 1
+    return LEFT_OUT if checked.left_out else 0
 
 
 class Checked(Struct, frozen=True, kw_only=True):
@@ -48,6 +54,7 @@ class Checked(Struct, frozen=True, kw_only=True):
     accepted: bool
     mistakes: tuple[str, ...] = ()
     changes: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -82,10 +89,12 @@ def _checked(result: Accepted | Refused, domain: bytes, zones: ZoneFolder | None
     ]
     warnings = zones.warnings() if zones else ()
     notes = (*summary.covered(result.config, served), *problems, *warnings, *map(str, result.notices))
-    return Checked(accepted=True, changes=tuple(summary.lines(result.config)), notes=notes)
+    changes = tuple(summary.lines(result.config))
+    return Checked(accepted=True, changes=changes, left_out=tuple(map(str, result.left_out)), notes=notes)
 
 
 def _lines(checked: Checked) -> Iterator[str]:
     yield from (painted(mistake, Colour.RED) for mistake in checked.mistakes)
     yield from checked.changes
+    yield from (f"{painted('left out', Colour.RED)}: {each}" for each in checked.left_out)
     yield from (f"{painted('note', Colour.YELLOW)}: {note}" for note in checked.notes)

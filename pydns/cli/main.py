@@ -47,6 +47,7 @@ class Verb(NamedTuple):
 
 _CONFIGURATION = "a config.yaml, a Corefile, the manifest of a ConfigMap, or the folder of a mounted one"
 _INVALID = {2: "the command line is invalid"}
+_LEFT_OUT = "no mistakes, but --lenient leaves out a part"
 _NO_TABLE = "there is no answer table that can be read"
 
 VERBS = (
@@ -104,8 +105,8 @@ VERBS = (
         f"Read a live configuration as pydns serve would, and print every mistake in it, or what it changes. FILE is "
         f"{_CONFIGURATION}.",
         ["pydns check config.yaml", "pydns check Corefile --domain corp.local"],
-        {0: "no mistakes", 1: "the configuration has mistakes or can't be read"},
-        [FlagGroup("", (flags.CONFIG, flags.DOMAIN, flags.ZONES, flags.OUTPUT))],
+        {0: "no mistakes", 1: "the configuration has mistakes or can't be read", 3: _LEFT_OUT},
+        [FlagGroup("", (flags.CONFIG, flags.LENIENT, flags.DOMAIN, flags.ZONES, flags.OUTPUT))],
         [Argument("file", f"{_CONFIGURATION}; the same as --config", "")],
     ),
     Verb(
@@ -114,7 +115,8 @@ VERBS = (
         "Print the config.yaml that means the same as a Corefile, each key with the line that it comes from. "
         "Notes are printed on standard error.",
         ["pydns migrate Corefile > config.yaml"],
-        {0: "printed", 1: "the Corefile has mistakes, or can't be read"},
+        {0: "printed", 1: "the Corefile has mistakes, or can't be read", 3: _LEFT_OUT},
+        [FlagGroup("", (flags.LENIENT,))],
         arguments=[Argument("file", _CONFIGURATION)],
     ),
     Verb(

@@ -5,16 +5,24 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 
-from pydns.cli.output import fail, write_lines
-from pydns.config import yaml_writer
+from pydns.cli.output import LEFT_OUT, fail, write_lines
+from pydns.config import flags, yaml_writer
 from pydns.config.read import COREDNS_KEY, Refused, Surroundings
+from pydns.config.shapes import Mistakes
 from pydns.control.config_file import read_path
 
 
 def run(options: Namespace) -> int:
-    """Print the keys with their Corefile lines. Notes go to standard error. Return 1 if a directive is refused."""
+    """Print the keys with their Corefile lines. Notes go to standard error.
+
+    Return 1 if a directive is refused, and 3 if one is left out (`--lenient`).
+    """
+    mistakes = Mistakes()
+    lenient = flags.LENIENT.read(options.lenient, mistakes)
+    if mistakes:
+        return fail("migrate", mistakes[0], 2)
     try:
-        result = read_path(Path(options.file), Surroundings(environment=os.environ))
+        result = read_path(Path(options.file), Surroundings(environment=os.environ, lenient=lenient))
     except OSError as error:
         return fail("migrate", f"{error.filename or options.file}: {error.strerror}")
     if isinstance(result, Refused):
@@ -25,7 +33,9 @@ def run(options: Namespace) -> int:
         return fail(
             "migrate", f"{options.file}: has no Corefile that counts; wanted one, or a ConfigMap or folder with one"
         )
+    for each in result.left_out:
+        sys.stderr.write(f"left out: {each}\n")
     for notice in result.notices:
         sys.stderr.write(f"note: {notice}\n")
     write_lines(yaml_writer.lines(result.translated, COREDNS_KEY))
-    return 0
+    return LEFT_OUT if result.left_out else 0

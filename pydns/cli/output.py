@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from msgspec import Struct
 
 
+LEFT_OUT = 3  # exit status: a configuration is accepted, but --lenient leaves out a part of it
+
+
 class Colour(Enum):
     """A colour for text on a terminal."""
 

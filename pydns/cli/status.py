@@ -165,6 +165,7 @@ def _configuration(known: ConfigStatus) -> Iterator[str]:
     if known.problem:
         yield f"  can't be read: {known.problem}"
     yield from (f"  {painted('mistake', Colour.RED)}: {mistake}" for mistake in known.mistakes)
+    yield from (f"  {painted('left out', Colour.RED)}: {each}" for each in known.left_out)
     yield from (f"  notice: {notice}" for notice in known.notices)
     for kind, problem in known.waiting_for.items():
         yield f"  cluster options not in force: {kind} is not listed yet{f', {problem}' if problem else ''}"

@@ -245,6 +245,14 @@ CONFIG = Flag(
     "Live configuration: a file, or the folder of a mounted ConfigMap.",
     remark="Exclusive with `--configmap`",
 )
+LENIENT = Flag(
+    "lenient",
+    Switch(),
+    "false",
+    "",
+    "Leave out what pydns doesn't carry out of a Corefile. Without this flag, such a Corefile is refused.",
+    remark="The flag takes no value. Mistakes in a Corefile are refused with it, too",
+)
 NAMESPACE = Flag(
     "namespace",
     Text(texts.NAMESPACE, texts.parse_namespace),
@@ -425,6 +433,7 @@ GROUPS = (
                 wrong="kube-dns",
                 remark="Exclusive with `--config` and `--manifests`",
             ),
+            LENIENT,
             Flag(
                 "resolv-conf",
                 _PATH,

@@ -15,6 +15,12 @@ class ConfigError(NamedTuple):
         return f"{self.path}: {self.found} is not {self.wanted}"
 
 
+class Unsupported(ConfigError):
+    """Something in a Corefile that is right for CoreDNS, that changes answers, and that pydns doesn't do."""
+
+    __slots__ = ()
+
+
 class Wanted(NamedTuple):
     """The result of parsing a wrong text. It describes a correct text, and follows "is not" in the message."""
 

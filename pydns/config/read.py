@@ -13,7 +13,7 @@ import msgspec
 from pydns.config import document, hosts_file, kube_dns, node
 from pydns.config.corefile.translate import Translation, translate
 from pydns.config.keys import ROOT
-from pydns.config.mistakes import ConfigError, ConfigNotice, quote
+from pydns.config.mistakes import ConfigError, ConfigNotice, Unsupported, quote
 from pydns.config.model import Config, Host, NamedUpstream, ServersFile, ServerSpec
 from pydns.config.node import Scalar
 from pydns.config.shapes import MAX_MISTAKES, Mistakes, Place, TooManyMistakes, suggestion
@@ -28,6 +28,7 @@ class Surroundings(NamedTuple):
 
     domain: bytes | None = None  # cluster domain, lower case. A Corefile for another domain is refused. None: any
     environment: Mapping[str, str] = MappingProxyType({})  # a Corefile can use environment variables
+    lenient: bool = False  # True: what can't be carried out of a Corefile is left out
 
 
 ANYWHERE = Surroundings()
@@ -39,6 +40,7 @@ class Accepted(NamedTuple):
     config: Config
     notices: tuple[ConfigNotice, ...] = ()
     translated: node.Mapping | None = None  # if the text was a Corefile: the equivalent `config.yaml` tree
+    left_out: tuple[Unsupported, ...] = ()  # what isn't carried out of a Corefile, although it changes answers
 
 
 class Refused(NamedTuple):
@@ -90,7 +92,8 @@ def read_corefile(
     """Read a Corefile. `files` maps the name of each file that it may import to the file's text. Never raises."""
     translation = translate(source, text, files, surroundings.environment)
     errors = [*translation.refused, *_other_domain(translation, surroundings.domain)]
-    if errors:
+    left_out = [each for each in errors if isinstance(each, Unsupported)] if surroundings.lenient else []
+    if len(left_out) < len(errors):
         return Refused(tuple(errors))
     mistakes = Mistakes()
     try:
@@ -99,7 +102,7 @@ def read_corefile(
         return _too_many(mistakes)
     if mistakes:
         return Refused(tuple(mistakes))
-    return _with_files(source, Accepted(config, translation.notes, translation.root), files)
+    return _with_files(source, Accepted(config, translation.notes, translation.root, tuple(left_out)), files)
 
 
 def _with_files(source: str, accepted: Accepted, files: Mapping[str, str]) -> Accepted | Refused:

@@ -62,6 +62,7 @@ class Settings(NamedTuple):
     manifests: Path | None
     config: Path | None
     configmap: tuple[tuple[str, str], ...] | None  # (namespace, name) of each ConfigMap
+    lenient: bool  # what can't be carried out of a Corefile is left out
     resolv_conf: Path
     zones: Path | None
     health: HttpEndpoint | None

@@ -21,7 +21,7 @@ from typing import NamedTuple
 from pydns.config import inputs
 from pydns.config.model import Config
 from pydns.config.read import ANYWHERE, Accepted, Refused, Surroundings
-from pydns.control.config_source import Seen
+from pydns.control.config_source import Seen, Verdict
 from pydns.control.file_watch import LOOK_S, UNSETTLED, FileWatch, Signature, States, signature
 
 
@@ -57,6 +57,9 @@ class ConfigFile:
     def problem(self) -> str | None:
         """Return why the path can't be read now, or None."""
         return self._look_problem or self._read_problem
+
+    def announce(self, verdict: Verdict) -> None:
+        """Do nothing. The log and the status have the verdict."""
 
     def _look(self, before: Mapping[Path, "_Look"]) -> dict[Path, "_Look"]:
         try:

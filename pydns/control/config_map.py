@@ -14,7 +14,8 @@ from pydns.config.model import Config
 from pydns.config.read import ANYWHERE, Accepted, Refused, Surroundings
 from pydns.control.api_client import ApiClient
 from pydns.control.apiserver import PACE, ApiServer, Pace, Watched
-from pydns.control.config_source import Seen
+from pydns.control.config_events import ConfigEvents, ConfigMapVersion
+from pydns.control.config_source import Seen, Verdict
 from pydns.kube.events import Apply, Delete, Event, Init, InitApply, InitDone
 from pydns.kube.kinds import Kind
 from pydns.kube.objects import ConfigMap, Observed, Skipped
@@ -42,6 +43,7 @@ class ConfigMapWatch:
         self._deliver = deliver
         self._surroundings = surroundings
         self._lock = threading.Lock()
+        self._events = ConfigEvents(client, log)
         self._watches = [_Watch(client, each, self._take, log, pace) for each in names]
 
     def start(self) -> None:
@@ -62,6 +64,14 @@ class ConfigMapWatch:
             if status.problem and sum(status.errors.values()) > 1:
                 return status.problem
         return None
+
+    def announce(self, verdict: Verdict) -> None:
+        """Post the verdict as an Event on the ConfigMap. Returns at once."""
+        observed = self._watches[0].observed
+        if observed is not None and isinstance(observed.value, ConfigMap):
+            value = observed.value
+            version = ConfigMapVersion(value.namespace, value.name, value.uid, observed.resource_version)
+            self._events.post(version, verdict)
 
     def _take(self, watch: "_Watch", observed: Observed | None) -> None:
         with self._lock:

@@ -16,6 +16,14 @@ class Seen(NamedTuple):
     exists: bool = True
 
 
+class Verdict(NamedTuple):
+    """What became of the contents of a source, for the people who change it."""
+
+    reason: str  # one word
+    message: str
+    is_warning: bool
+
+
 class ConfigSource(Protocol):
     """A source of the live configuration."""
 
@@ -29,3 +37,6 @@ class ConfigSource(Protocol):
 
     def problem(self) -> str | None:
         """Return why the source can't be read now, or None."""
+
+    def announce(self, verdict: Verdict) -> None:
+        """Show a verdict where the source is edited, if there is such a place. Returns at once."""

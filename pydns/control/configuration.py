@@ -7,15 +7,16 @@ the accepted configuration over restarts. Only the controller's thread uses this
 
 import hashlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
 import msgspec
 
+from pydns.config.mistakes import ConfigError
 from pydns.config.model import AnyServer, Config, MetricNames, ServersFile, ServerSpec, dump, load
 from pydns.config.read import Accepted, Refused
-from pydns.control.config_source import ConfigSource, Seen
+from pydns.control.config_source import ConfigSource, Seen, Verdict
 from pydns.control.resolv_conf import ResolvConf
 from pydns.log import Level, Log
 from pydns.table.status import ConfigState, ConfigStatus
@@ -70,6 +71,7 @@ class Configuration:
         if seen == self._seen:
             return
         before, self._seen, self._since = self._seen, seen, self._now()
+        was_refused = before is not None and isinstance(before.result, Refused)
         if isinstance(seen.result, Refused):
             self._refused += 1
             self._refuse(seen.result)
@@ -77,9 +79,16 @@ class Configuration:
         self._accepted += 1
         for notice in seen.result.notices:
             self._log("configuration notice", source=self._name, notice=notice)
+        left_out = seen.result.left_out
+        for error in left_out:
+            self._log("configuration left out", level=Level.WARNING, source=self._name, problem=error)
+        if left_out:
+            self._announce("ConfigurationInPart", "in force, but left out:", left_out)
+        elif was_refused:
+            self._announce("ConfigurationInForce", "in force again")
         if seen.result.config != self.config:
             self._put_in_force(seen.result.config)
-        elif before is not None and isinstance(before.result, Refused):
+        elif was_refused:
             self._log("configuration accepted again", source=self._name, hash=self._hash)
 
     def update_table(self, own: frozenset[str]) -> None:
@@ -136,6 +145,7 @@ class Configuration:
             problem=self._problem,
             mistakes=tuple(map(str, result.errors)) if isinstance(result, Refused) else (),
             notices=tuple(map(str, result.notices)) if isinstance(result, Accepted) else (),
+            left_out=tuple(map(str, result.left_out)) if isinstance(result, Accepted) else (),
             waiting_for=dict(waiting_for),
         )
 
@@ -175,6 +185,12 @@ class Configuration:
             mistakes=len(refused.errors),
             action=action,
         )
+        self._announce("ConfigurationRefused", f"refused, {action}:", refused.errors)
+
+    def _announce(self, reason: str, message: str, errors: Sequence[ConfigError] = ()) -> None:
+        if self._source is not None:
+            text = " ".join([message, "; ".join(map(str, errors))]).strip()
+            self._source.announce(Verdict(reason, text, is_warning=bool(errors)))
 
     def _fall_back(self) -> str:
         """Make sure that a configuration is in force although the source can't be used.

@@ -74,6 +74,8 @@ class MetricsPage:
             for name, age_s in _ages_s(each).items():
                 if age_s is not None:
                     gauges[name, kind] = age_s + late_s
+        if (config := status.config) is not None:
+            gauges[("configuration_left_out",)] = len(config.left_out)
         if (external := status.external) is not None:
             gauges[("external_conflicts",)] = external.losers
             for zone, names in external.zones.items():

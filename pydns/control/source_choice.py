@@ -56,7 +56,7 @@ class Beside(NamedTuple):
 
 def choose(settings: Settings, log: Log, deliver_config: Callable[[Seen], None]) -> Chosen:
     """Return the sources that the flags choose. Raises `SourceError`."""
-    surroundings = Surroundings(settings.domain, os.environ)
+    surroundings = Surroundings(settings.domain, os.environ, settings.lenient)
     config = ConfigFile(settings.config, deliver_config, surroundings) if settings.config else None
     if (directory := settings.manifests) is not None:
 

@@ -135,6 +135,7 @@ class ConfigMap(NamedTuple):
     name: str
     data: dict[str, str]
     binary: frozenset[str]
+    uid: str
 
 
 class Skipped(NamedTuple):
@@ -196,6 +197,7 @@ class RawMeta(msgspec.Struct, rename="camel", gc=False):
     name: str
     namespace: str | None = None
     resource_version: str | None = None
+    uid: str | None = None
     labels: dict[str, str] | None = None
 
 
@@ -389,7 +391,7 @@ def read_pod(raw: RawPod, options: Options) -> Pod:
 def read_config_map(raw: RawConfigMap, options: Options) -> ConfigMap:
     """Return a ConfigMap."""
     meta = raw.metadata
-    return ConfigMap(meta.namespace or "", meta.name, raw.data or {}, frozenset(raw.binary_data or ()))
+    return ConfigMap(meta.namespace or "", meta.name, raw.data or {}, frozenset(raw.binary_data or ()), meta.uid or "")
 
 
 _PROTOCOLS = {None: "tcp", "TCP": "tcp", "UDP": "udp", "SCTP": "sctp"}

@@ -116,6 +116,11 @@ METRICS = (
         "to",
         "what",
     ),
+    _ours(
+        GAUGE,
+        "configuration_left_out",
+        "Lines of the Corefile that --lenient leaves out, although they change answers.",
+    ),
     _ours(GAUGE, "ready", "1 if pydns is ready for new clients."),
     _ours(GAUGE, "synced", "1 once all objects of the kind have been listed.", "resource"),
     _ours(GAUGE, "data_age_seconds", "Time since the source last showed that the data is current.", "resource"),

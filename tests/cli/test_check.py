@@ -131,6 +131,7 @@ def test_json_has_the_same_as_the_text(tmp_path: Path, capsys: pytest.CaptureFix
         "accepted": True,
         "mistakes": [],
         "changes": ["upstreams: the nameservers of /etc/resolv.conf", "routes[local.]: 10.1.0.53:53", "ttl: 30"],
+        "left_out": [],
         "notes": ["routes[local.]: isn't asked for names of cluster.local.: the cluster answers them"],
     }
     path.write_text("ttl: x\ncach: {}")
@@ -181,3 +182,38 @@ def test_external_zones_have_a_line_each_and_notes_about_other_zones(
             "note: external[x.cluster.local.]: is not served: it is in the cluster domain cluster.local.",
         ],
     )
+
+
+UNSUPPORTED = """\
+. {
+    forward . 10.0.0.1
+    whoami
+}
+"""
+
+
+def test_what_a_corefile_leaves_out_is_printed_and_the_exit_status_is_3(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "Corefile"
+    path.write_text(UNSUPPORTED)
+    problem = 'Corefile:3: "whoami" is not carried out here'
+
+    assert check(path, capsys) == (1, [problem])
+    assert main(["check", str(path), "--lenient"]) == 3
+    lines = capsys.readouterr().out.splitlines()
+    assert f"left out: {problem}" in lines
+    assert "upstreams: 10.0.0.1:53" in lines
+    assert main(["migrate", str(path)]) == 1
+    assert capsys.readouterr().out == ""
+    assert main(["migrate", str(path), "--lenient"]) == 3
+    said = capsys.readouterr()
+    assert said.err.splitlines()[0] == f"left out: {problem}"
+    assert "upstreams: " in said.out
+
+
+def test_a_mistake_is_refused_with_lenient_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "Corefile"
+    path.write_text(UNSUPPORTED.replace("10.0.0.1", "10.0.0.300"))
+    assert main(["check", str(path), "--lenient"]) == 1
+    assert len(capsys.readouterr().out.splitlines()) == 2

@@ -3,6 +3,7 @@
 The Corefile means the same as the config.yaml that is made from it.
 """
 
+import re
 import string
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,11 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pydns.config import yaml_writer
+from pydns.config import document, yaml_writer
 from pydns.config.corefile.blocks import BadCorefile, Line, parse
 from pydns.config.corefile.tokens import tokens
 from pydns.config.inputs import is_corefile, read_file
+from pydns.config.node import Mapping
 from pydns.config.read import Accepted, Refused, Surroundings, read, read_corefile, read_text
 from pydns.dns import name
 
@@ -146,6 +148,39 @@ def test_a_corefile_means_what_its_migration_means(text: str) -> None:
     again = read_text("config.yaml", migrated)
     assert isinstance(again, Accepted), migrated
     assert again.config == result.config
+    root = document.from_yaml("config.yaml", migrated)
+    assert isinstance(root, Mapping)
+    assert without_comments("\n".join(yaml_writer.lines(root, "config.yaml"))) == without_comments(migrated)
+
+
+def without_comments(text: str) -> str:
+    """Return YAML without the comments that name the line of a key."""
+    return re.sub("  # .*", "", text)
+
+
+@given(COREFILES)
+def test_what_is_left_out_is_as_if_it_were_not_written(text: str) -> None:
+    strict, lenient = (read_corefile("Corefile", text, {}, Surroundings(lenient=each)) for each in (False, True))
+    if isinstance(strict, Accepted):
+        assert lenient == strict
+    elif isinstance(lenient, Accepted):
+        assert set(lenient.left_out) == set(strict.errors)
+        assert lenient.translated is not None
+        migrated = read_text("config.yaml", "\n".join(yaml_writer.lines(lenient.translated, "Corefile")))
+        assert isinstance(migrated, Accepted)
+        assert migrated.config == lenient.config
+    else:
+        assert lenient.errors == strict.errors
+
+
+def test_what_is_left_out_leaves_the_rest_as_it_was() -> None:
+    rest = ". {\n forward . 10.0.0.1\n cache 30\n%s}\n"
+    lenient = read_corefile("Corefile", rest % " whoami\n", {}, Surroundings(lenient=True))
+    strict = read_corefile("Corefile", rest % "", {})
+    assert isinstance(lenient, Accepted)
+    assert isinstance(strict, Accepted)
+    assert lenient.config == strict.config
+    assert list(map(str, lenient.left_out)) == ['Corefile:4: "whoami" is not carried out here']
 
 
 PIECES = ["{", "}", "{{$X}", '"', '""', "import x", "import", "(x)", "\n", " ", "a", ",", "#", "\\", "{$HOME}", ". {\n"]

@@ -13,7 +13,7 @@ from pydns.config.read import Accepted, Refused
 from pydns.control.api_client import connect
 from pydns.control.apiserver import Pace
 from pydns.control.config_map import ConfigMapWatch
-from pydns.control.config_source import Seen
+from pydns.control.config_source import Seen, Verdict
 from pydns.kube.reflector import FIGURES
 from tests.fakes.apiserver import FakeApiServer
 from tests.fakes.log import RecordedLog
@@ -39,11 +39,14 @@ def server() -> Iterator[FakeApiServer]:
 
 @contextmanager
 def watching(
-    server: FakeApiServer, directory: Path, names: Sequence[tuple[str, str]] = (("kube-system", "kube-dns"),)
+    server: FakeApiServer,
+    directory: Path,
+    names: Sequence[tuple[str, str]] = (("kube-system", "kube-dns"),),
+    log: RecordedLog | None = None,
 ) -> Iterator[tuple[ConfigMapWatch, "queue.SimpleQueue[Seen]"]]:
     told: queue.SimpleQueue[Seen] = queue.SimpleQueue()
     connection = connect(server.kubeconfig(directory))
-    watch = ConfigMapWatch(connection, names, told.put, RecordedLog(), Pace(QUICK))
+    watch = ConfigMapWatch(connection, names, told.put, log or RecordedLog(), Pace(QUICK))
     watch.start()
     try:
         yield watch, told
@@ -134,3 +137,60 @@ def test_an_object_that_is_no_configmap_is_refused(server: FakeApiServer, tmp_pa
         result = told.get(timeout=PATIENCE_S).result
     assert isinstance(result, Refused)
     assert str(result.errors[0]).startswith("ConfigMap kube-system/kube-dns: what came (")
+
+
+REFUSED = Verdict("ConfigurationRefused", "refused: ttl: x", is_warning=True)
+AGAIN = Verdict("ConfigurationInForce", "in force again", is_warning=False)
+
+
+def test_a_verdict_becomes_an_event_once_for_all_replicas(server: FakeApiServer, tmp_path: Path) -> None:
+    server.apply("ConfigMap", config_map(**{"config.yaml": "ttl: x"}) | {"metadata": METADATA})
+    with watching(server, tmp_path) as (first, told), watching(server, tmp_path) as (second, told_too):
+        for each in (told, told_too):
+            each.get(timeout=PATIENCE_S)
+        for watch in (first, second, first):
+            watch.announce(REFUSED)
+        server.wait_until(lambda server: len(server.asked("create", "Event")) == 2)
+        first.announce(AGAIN)
+        server.wait_until(lambda server: len(server.created_events) == 2)
+    refused, again = server.created_events
+    assert (refused["type"], refused["reason"], refused["message"]) == ("Warning", *REFUSED[:2])
+    assert (again["type"], again["reason"], again["message"]) == ("Normal", *AGAIN[:2])
+    assert refused["involvedObject"] == {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "resourceVersion": "101",
+        **METADATA,
+    }
+    assert refused["metadata"]["namespace"] == "kube-system"
+
+
+METADATA = {"namespace": "kube-system", "name": "kube-dns", "uid": "0af1"}
+
+
+def test_without_permission_for_events_the_log_has_it_once(server: FakeApiServer, tmp_path: Path) -> None:
+    server.apply("ConfigMap", config_map())
+    server.fail("Event", "create", 403, reason="Forbidden", message="cannot create events")
+    log = RecordedLog()
+    with watching(server, tmp_path, log=log) as (watch, told):
+        told.get(timeout=PATIENCE_S)
+        for verdict in (REFUSED, AGAIN, REFUSED):
+            watch.announce(verdict)
+        server.wait_until(lambda server: len(server.asked("create", "Event")) == 3)
+        server.heal()
+        watch.announce(AGAIN)
+        server.wait_until(lambda server: bool(server.created_events))
+        assert log.lines("event not posted") == [
+            "event not posted problem=403 cannot create events action=go on without Events"
+        ]
+
+
+def test_a_verdict_about_a_configmap_that_is_gone_is_dropped(server: FakeApiServer, tmp_path: Path) -> None:
+    with watching(server, tmp_path) as (watch, told):
+        told.get(timeout=PATIENCE_S)
+        watch.announce(REFUSED)
+        server.apply("ConfigMap", config_map())
+        told.get(timeout=PATIENCE_S)
+        watch.announce(AGAIN)
+        server.wait_until(lambda server: bool(server.created_events))
+    assert [each["reason"] for each in server.created_events] == [AGAIN.reason]

@@ -9,8 +9,8 @@ from pydns.cli.main import parser
 from pydns.cli.serve import settings_of
 from pydns.config.inputs import read_config_map
 from pydns.config.model import AnyServer, Config, MetricNames, ServerSpec, Transport, load
-from pydns.config.read import Accepted
-from pydns.control.config_source import Seen
+from pydns.config.read import Accepted, Surroundings
+from pydns.control.config_source import Seen, Verdict
 from pydns.control.configuration import Configuration
 from pydns.control.options import cluster_options
 from pydns.control.resolv_conf import ResolvConf
@@ -33,6 +33,9 @@ class Source:
     name = "the test"
     said: str | None = None
 
+    def __init__(self) -> None:
+        self.verdicts: list[Verdict] = []
+
     def start(self) -> None:
         pass
 
@@ -41,6 +44,9 @@ class Source:
 
     def problem(self) -> str | None:
         return self.said
+
+    def announce(self, verdict: Verdict) -> None:
+        self.verdicts.append(verdict)
 
 
 class World:
@@ -329,3 +335,28 @@ def test_the_configuration_wins_over_flags_and_flags_fill_its_gaps() -> None:
 
 def _addresses(servers: Iterable[AnyServer]) -> list[str]:
     return [each.ip for each in servers if isinstance(each, ServerSpec)]
+
+
+def test_the_source_is_told_about_refusals_and_when_they_end(world: World) -> None:
+    world.take(config_yaml="ttl: 10")
+    world.take(config_yaml="ttl: x")
+    world.take(config_yaml="ttl: 11")
+    world.take(config_yaml="ttl: 12")
+    mistake = 'config.yaml:1: ttl: "x" is not a whole number from 0 to 3600'
+    assert world.source.verdicts == [
+        Verdict("ConfigurationRefused", f"refused, keeping the previous configuration: {mistake}", is_warning=True),
+        Verdict("ConfigurationInForce", "in force again", is_warning=False),
+    ]
+
+
+def test_what_a_corefile_leaves_out_is_in_log_status_and_verdict(world: World) -> None:
+    text = ". {\n forward . 10.0.0.1\n whoami\n}\n"
+    world.configuration.take(Seen(read_config_map({"Corefile": text}, (), Surroundings(lenient=True))))
+    world.poll()
+    problem = 'Corefile:3: "whoami" is not carried out here'
+    assert world.upstreams() == ["10.0.0.1"]
+    assert world.status().left_out == (problem,)
+    assert world.log.lines("configuration left out") == [f"configuration left out source=the test problem={problem}"]
+    assert world.source.verdicts == [
+        Verdict("ConfigurationInPart", f"in force, but left out: {problem}", is_warning=True)
+    ]

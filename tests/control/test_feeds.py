@@ -12,7 +12,7 @@ from pydns.cli.serve import settings_of
 from pydns.config.inputs import read_config_map
 from pydns.config.model import Config, load
 from pydns.control.clock import Clock
-from pydns.control.config_source import Seen
+from pydns.control.config_source import Seen, Verdict
 from pydns.control.configuration import Configuration
 from pydns.control.controller import Controller, Inputs
 from pydns.control.options import ClusterOptions, cluster_options
@@ -49,6 +49,9 @@ class SilentSource:
 
     def problem(self) -> str | None:
         return None
+
+    def announce(self, verdict: Verdict) -> None:
+        pass
 
 
 class World:

@@ -106,6 +106,7 @@ class FakeApiServer:
         self.cluster = Cluster()
         self.cluster.on_change = self._on_change
         self.requests: list[Request] = []
+        self.created_events: list[Json] = []
         # "on": the server accepts WatchList. "invalid": it refuses WatchList with 422. "error": it answers with 200 and
         # an ERROR event, as with etcd 3.4.
         self.watch_list = watch_list
@@ -329,6 +330,19 @@ class FakeApiServer:
             except Expired as error:
                 return 410, status_body(410, "Expired", str(error))
 
+    def create_event(self, body: bytes) -> tuple[int, bytes]:
+        """Return the response to a request that creates an Event."""
+        fault = self.note(Request("create", "Event", {}, ""))
+        if fault is not None:
+            return fault.status, fault.body
+        event = json.loads(body)
+        with self._changed:
+            if any(each["metadata"] == event["metadata"] for each in self.created_events):
+                return 409, status_body(409, "AlreadyExists", "there is an Event of this name")
+            self.created_events.append(event)
+            self._changed.notify_all()
+        return 201, body
+
     def watch(self, request: Request, connection: socket.socket) -> bool:
         """Serve a watch on a connection until the watch ends. Return whether it ended without an error."""
         query = request.query
@@ -452,8 +466,11 @@ def _handler(api: FakeApiServer) -> type[BaseHTTPRequestHandler]:
                     self.close_connection = True
 
         def do_POST(self) -> None:
-            """Serve benchmarks: `/_control/touch?namespace=N&service=S` gives a Service a new address."""
+            """Create an Event, or change a Service: `/_control/touch?namespace=N&service=S`, for benchmarks."""
             url = urlsplit(self.path)
+            if re.fullmatch("/api/v1/namespaces/[^/]+/events", url.path):
+                self._answer(*api.create_event(self.rfile.read(int(self.headers["Content-Length"]))))
+                return
             if url.path != "/_control/touch":
                 self._answer(404, b"{}")
                 return

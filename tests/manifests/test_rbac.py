@@ -5,7 +5,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -65,11 +65,13 @@ def granted(objects: list[Json]) -> set[Right]:
 
 
 def asked(path: str) -> Right:
-    """Return the right that a GET needs from the API server's point of view."""
+    """Return the right that a GET, or the creation of an Event, needs from the API server's point of view."""
     url = urlsplit(path)
     query = {key: values[-1] for key, values in parse_qs(url.query).items()}
     found = PATH.fullmatch(url.path)
     assert found, path
+    if found["resource"] == "events":
+        return Right("create", "", "events", found["namespace"])
     selected = re.fullmatch(r"metadata\.name=([^,]+)", query.get("fieldSelector", ""))
     return Right(
         "watch" if query.get("watch") == "true" else "list",
@@ -92,11 +94,17 @@ class Held:
             def do_GET(self: BaseHTTPRequestHandler) -> None:  # noqa: N802  # its name in the base class
                 if DISCOVERY.fullmatch(urlsplit(self.path).path):
                     super().do_GET()  # type: ignore[misc]
-                    return
+                else:
+                    self._serve(super().do_GET)  # type: ignore[attr-defined, misc]
+
+            def do_POST(self: BaseHTTPRequestHandler) -> None:  # noqa: N802
+                self._serve(super().do_POST)  # type: ignore[attr-defined, misc]
+
+            def _serve(self: BaseHTTPRequestHandler, serve: Callable[[], None]) -> None:
                 right = asked(self.path)
                 if right in rights:
                     held.used.add(right)
-                    super().do_GET()  # type: ignore[misc]
+                    serve()
                 else:
                     held.refused.add(right)
                     self._answer(403, status_body(403, "Forbidden", f"{right} is not granted"))  # type: ignore[attr-defined]
@@ -140,13 +148,13 @@ def test_granted_rights_are_the_used_rights(component: str, tmp_path: Path) -> N
     rights = granted(objects)
     # This server acts like servers without WatchList: pydns first tries a watch, and then lists.
     with FakeApiServer(watch_list="error") as api:
+        metadata = {"namespace": "kube-system", "name": only(objects, "ConfigMap")["metadata"]["name"]}
         if component == "external":
-            namespace, name = "kube-system", only(objects, "ConfigMap")["metadata"]["name"]
-            metadata = {"namespace": namespace, "name": name}
             api.apply("ConfigMap", {"metadata": metadata, "data": {"config.yaml": EXTERNAL}})
         held = Held(api, rights)
         with running(objects, api.kubeconfig(tmp_path), tmp_path / "state") as synced:
             assert synced.wait(PATIENCE_S)
+            api.apply("ConfigMap", {"metadata": metadata, "data": {"config.yaml": "ttl: a mistake, for an Event"}})
             deadline = time.monotonic() + PATIENCE_S
             while held.used != rights and time.monotonic() < deadline:
                 time.sleep(0.05)

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 from pydns.config.corefile.tokens import Token, imported, tokens, with_environment
-from pydns.config.mistakes import ConfigError, quote
+from pydns.config.mistakes import ConfigError, Unsupported, quote
 
 MAX_TOKENS = 200_000  # the largest number of words in a Corefile and all files that it imports
 MAX_IMPORTS = 1_000
@@ -54,12 +54,20 @@ class Parsed(NamedTuple):
 
 
 class BadCorefile(Exception):
-    """A mistake that CoreDNS's parser refuses. `error` contains the place and the reason."""
+    """A mistake that CoreDNS refuses, too. `error` contains the place and the reason."""
+
+    _kind: type[ConfigError] = ConfigError
 
     def __init__(self, at: Token | str, found: str, wanted: str) -> None:
         place = at if isinstance(at, str) else f"{at.file}:{at.line}"
-        self.error = ConfigError(place, found, wanted)
+        self.error = self._kind(place, found, wanted)
         super().__init__(str(self.error))
+
+
+class NotCarriedOut(BadCorefile):
+    """Something that CoreDNS does and pydns doesn't. It changes answers. `--lenient` leaves it out."""
+
+    _kind = Unsupported
 
 
 def parse(file: str, text: str, files: Mapping[str, str], environment: Mapping[str, str]) -> Parsed:

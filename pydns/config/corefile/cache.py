@@ -6,7 +6,7 @@ In CoreDNS each block has caches of its own. Here all names share one cache, and
 from collections.abc import Mapping
 from itertools import chain
 
-from pydns.config.corefile.blocks import BadCorefile, Line
+from pydns.config.corefile.blocks import BadCorefile, Line, NotCarriedOut
 from pydns.config.corefile.draft import (
     Cache,
     Draft,
@@ -91,7 +91,7 @@ def _read_property(
             only(line, 0)
             keys["keep_ttl"] = switch(at, value=True)
         case _:
-            raise BadCorefile(at, quote(line.name), "a property of cache that is known here")
+            raise NotCarriedOut(at, quote(line.name), "a property of cache that is known here")
 
 
 def _servfail(duration: Token, draft: Draft) -> Node:

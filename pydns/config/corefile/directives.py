@@ -8,7 +8,7 @@ directive changes no answer. `Instead` names the nearest replacement in pydns. T
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from pydns.config.corefile.blocks import BadCorefile, Line
+from pydns.config.corefile.blocks import Line, NotCarriedOut
 from pydns.config.corefile.cache import read_cache
 from pydns.config.corefile.draft import Draft
 from pydns.config.corefile.forward import read_forward
@@ -110,7 +110,7 @@ def read_directive(server: Server, draft: Draft, line: Line) -> None:
     elif line.name in INSTEAD:
         nearest, why = INSTEAD[line.name]
         more = f"; the nearest is {nearest}" if nearest else why and f": {why}"
-        raise BadCorefile(line.words[0], quote(line.name), f"carried out here{more}")
+        raise NotCarriedOut(line.words[0], quote(line.name), f"carried out here{more}")
     else:
         known = [*CARRIED_OUT, *NO_EFFECT, *INSTEAD]
-        raise BadCorefile(line.words[0], quote(line.name), f"a directive that is known{suggestion(line.name, known)}")
+        raise NotCarriedOut(line.words[0], quote(line.name), f"a directive that is known{suggestion(line.name, known)}")

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from pydns.config import texts
-from pydns.config.corefile.blocks import BadCorefile, Line
+from pydns.config.corefile.blocks import BadCorefile, Line, NotCarriedOut
 from pydns.config.corefile.draft import Draft, Zone, checked, mapping, number, one_of, only, sequence, text, whole, word
 from pydns.config.corefile.server import Server
 from pydns.config.corefile.tokens import Token
@@ -146,7 +146,7 @@ def _node(token: Token, options: _Options) -> Node:
 def _parse(token: Token) -> _Server:
     scheme, separator, rest = token.text.rpartition("://")
     if separator and scheme not in ("dns", "tls"):
-        raise BadCorefile(token, quote(f"{scheme}://"), "a way to a server here: dns:// and tls:// are")
+        raise NotCarriedOut(token, quote(f"{scheme}://"), "a way to a server here: dns:// and tls:// are")
     address, percent, server_name = rest.partition("%")
     if scheme != "tls" or not percent:  # the zone of a link-local address stays in the address
         return _Server(token._replace(text=rest), scheme == "tls", None)
@@ -186,7 +186,7 @@ def _read_property(line: Line, options: _Options, draft: Draft) -> None:
         case name if name in _NO_EFFECT:
             draft.note(at, _NO_EFFECT[name])
         case _:
-            raise BadCorefile(at, quote(line.name), "a property of forward that is known here")
+            raise NotCarriedOut(at, quote(line.name), "a property of forward that is known here")
 
 
 def _tls(files: tuple[Token, ...]) -> dict[str, Node]:
@@ -201,5 +201,5 @@ def _take_outcomes(line: Line, into: dict[str, Token]) -> None:
     for token in only(line, 1, 30):
         rcode = token.text.upper()
         if rcode not in _OUTCOMES:
-            raise BadCorefile(token, f"{line.name} {token.text}", f"carried out here; {', '.join(_OUTCOMES)} are")
+            raise NotCarriedOut(token, f"{line.name} {token.text}", f"carried out here; {', '.join(_OUTCOMES)} are")
         into.setdefault(_OUTCOMES[rcode], token)

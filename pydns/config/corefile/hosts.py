@@ -1,7 +1,7 @@
 """Reads the directive `hosts`: names with fixed addresses, in the Corefile or in a file in the form of /etc/hosts."""
 
 from pydns.config import texts
-from pydns.config.corefile.blocks import BadCorefile, Line, find
+from pydns.config.corefile.blocks import BadCorefile, Line, NotCarriedOut, find
 from pydns.config.corefile.draft import Draft, Zone, checked, mapping, number, only, sequence, switch, text, whole, word
 from pydns.config.corefile.server import Server
 from pydns.config.corefile.tokens import Token
@@ -61,7 +61,8 @@ def _take_file(file: Token, zones: tuple[Zone, ...], options: _Options, draft: D
     beside = find(draft.files, file.text)
     path = file._replace(text=beside[0]) if beside else file
     if not beside and not file.text.startswith("/"):
-        raise BadCorefile(file, quote(file.text), "a file beside the Corefile, a key of the same ConfigMap, or a path")
+        wanted = "a file beside the Corefile, a key of the same ConfigMap, or a path"
+        raise NotCarriedOut(file, quote(file.text), wanted)
     checked(path, texts.parse_hosts_file)
     keys: dict[str, Node] = {"file": text(path), "ttl": options.ttl}
     if not options.ptr.value:
@@ -96,10 +97,10 @@ def _deny_others(zone: Zone, options: _Options, server: Server, draft: Draft) ->
         return
     at = zone.token
     if zone.is_root:
-        raise BadCorefile(at, "hosts without fallthrough for the zone .", "carried out: no other name would exist")
+        raise NotCarriedOut(at, "hosts without fallthrough for the zone .", "carried out: no other name would exist")
     for each in options.falling:
         if is_within(each.name, zone.name):
             wanted = f"carried out without that of {zone.name}: all of its names fall through, or none"
-            raise BadCorefile(each.token, f"fallthrough of {each.name}", wanted)
+            raise NotCarriedOut(each.token, f"fallthrough of {each.name}", wanted)
     server.has_answers = True
     draft.blocked.setdefault(zone.name[:-1], word(at, "nxdomain"))

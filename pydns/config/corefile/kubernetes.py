@@ -1,7 +1,7 @@
 """Reads the directive `kubernetes [ZONES…] { … }`: the options for the cluster's zones."""
 
 from pydns.config import texts
-from pydns.config.corefile.blocks import BadCorefile, Line
+from pydns.config.corefile.blocks import BadCorefile, Line, NotCarriedOut
 from pydns.config.corefile.draft import (
     Draft,
     Zone,
@@ -50,7 +50,7 @@ def read_kubernetes(line: Line, server: Server, draft: Draft) -> None:
     if not forward or forward[0].is_root:
         raise BadCorefile(at, "kubernetes without a domain", "allowed: name the domain of the cluster")
     if len(forward) > 1:
-        raise BadCorefile(forward[1].token, quote(forward[1].name), "carried out: the cluster has one domain")
+        raise NotCarriedOut(forward[1].token, quote(forward[1].name), "carried out: the cluster has one domain")
     server.has_answers = True
     draft.domain = forward[0].name_token
     draft.keys["ttl"] = number(at, _TTL_S)
@@ -91,14 +91,14 @@ def _read_option(line: Line, domain: Zone, draft: Draft) -> None:
             inside = [zone for zone in zones if zone.name == domain.name or zone.name.endswith(f".{domain.name}")]
             if inside or not zones or any(zone.is_root for zone in zones):
                 wanted = f"carried out for {domain.name}: what the cluster doesn't have doesn't exist"
-                raise BadCorefile(at, "fallthrough", wanted)
+                raise NotCarriedOut(at, "fallthrough", wanted)
             draft.note(at, "no effect: reverse names that the cluster doesn't have always go to the upstreams")
         case name if name in _NO_EFFECT:
             draft.note(at, _NO_EFFECT[name])
         case name if name in _NOT_HERE:
-            raise BadCorefile(at, quote(name), "carried out here")
+            raise NotCarriedOut(at, quote(name), "carried out here")
         case _:
-            raise BadCorefile(at, quote(line.name), "a property of kubernetes that is known here")
+            raise NotCarriedOut(at, quote(line.name), "a property of kubernetes that is known here")
 
 
 def _zones(line: Line) -> list[Zone]:

@@ -1,6 +1,6 @@
 """Collects the results of one server block while its directives are read."""
 
-from pydns.config.corefile.blocks import BadCorefile, Block
+from pydns.config.corefile.blocks import Block, NotCarriedOut
 from pydns.config.corefile.draft import Cache, Draft, Forwarded, Zone
 
 
@@ -21,4 +21,4 @@ class Server:
             draft.forwarded.append(Forwarded(first, self.zones, self.cache))
         elif not self.has_answers and self.zones:
             wanted = "carried out: its names would have no server"
-            draft.refuse(BadCorefile(first, "a block without forward", wanted))
+            draft.refuse(NotCarriedOut(first, "a block without forward", wanted))

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import NamedTuple
 
-from pydns.config.corefile.blocks import BadCorefile, Block, parse
+from pydns.config.corefile.blocks import BadCorefile, Block, NotCarriedOut, parse
 from pydns.config.corefile.cache import cache_key
 from pydns.config.corefile.directives import read_directive
 from pydns.config.corefile.draft import Draft, Zone, mapping, sequence
@@ -67,10 +67,12 @@ def _zones(token: Token, seen: dict[tuple[str, int], Token]) -> tuple[Zone, ...]
     """Return the zones of an address. Raises `BadCorefile` for a second port or for a zone that exists already."""
     address = parse_address(token)
     if address.scheme != "dns":
-        raise BadCorefile(token, quote(f"{address.scheme}://"), "a server over UDP and TCP; only those exist here")
+        raise NotCarriedOut(token, quote(f"{address.scheme}://"), "a server over UDP and TCP; only those exist here")
     for _, port in seen:
         if port != address.port:
-            raise BadCorefile(token, f"port {address.port}", f"the port of the other blocks, {port}; --listen has one")
+            raise NotCarriedOut(
+                token, f"port {address.port}", f"the port of the other blocks, {port}; --listen has one"
+            )
     for zone in address.zones:
         if (zone.name, address.port) in seen:
             raise BadCorefile(token, f"a second block for {zone.name}", "allowed")
