@@ -29,6 +29,7 @@ from pydns.config.model import (
     ExternalZone,
     Host,
     HostsFile,
+    ListenerHostnames,
     LogOptions,
     MetricNames,
     MetricsOptions,
@@ -456,6 +457,14 @@ _EXTERNAL = Record(
             "[public]",
             "[Public]",
             default="all",
+        ),
+        Key(
+            "listener_hostnames",
+            OneOf(ListenerHostnames),
+            "routes: a route without hostnames has that of its listener, unless that is a wildcard. always: all "
+            "hostnames of listeners are names, also wildcards, and without a route. never: they are no names.",
+            "never",
+            "attached",
         ),
         Key(
             "headless",

@@ -265,6 +265,14 @@ class ExternalSource(Enum):
     NODES = "nodes"
 
 
+class ListenerHostnames(Enum):
+    """Whether the hostnames of listeners (Gateway API) are names of an external zone."""
+
+    ROUTES = "routes"  # for routes without hostnames. A wildcard is no name, because it only limits routes
+    ALWAYS = "always"  # also wildcards, and also without a route
+    NEVER = "never"
+
+
 class Nameserver(Struct, frozen=True, gc=False):
     """A name server of an external zone, and the Service through which clients reach it."""
 
@@ -291,6 +299,7 @@ class ExternalZone(Struct, frozen=True, gc=False):
     )
     ingress_classes: tuple[str, ...] = ()  # empty: all classes
     gateway_classes: tuple[str, ...] = ()  # empty: all classes
+    listener_hostnames: ListenerHostnames = ListenerHostnames.ROUTES
     headless: bool = False  # True: headless Services and their endpoints have names too
     ttl_s: int = 60
     nameservers: tuple[Nameserver, ...] = ()

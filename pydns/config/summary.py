@@ -123,6 +123,8 @@ def _external(zone: ExternalZone) -> str:
         parts.append("headless Services too")
     if zone.ingress_classes:
         parts.append(f"ingress_classes {_text(zone.ingress_classes)}")
+    if zone.listener_hostnames is not ExternalZone(b"").listener_hostnames:
+        parts.append(f"listener_hostnames {zone.listener_hostnames.value}")
     if zone.annotations != ExternalZone(b"").annotations:
         parts.append(f"annotations {_text(zone.annotations)}")
     servers = [f"{each.label} at {each.namespace}/{each.service}" for each in zone.nameservers]

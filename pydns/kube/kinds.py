@@ -15,7 +15,7 @@ from pydns.config.model import ExternalSource
 from pydns.kube import objects
 from pydns.kube.objects import Object, Options
 from pydns.kube.producer import MakeProducer, ZoneOptions
-from pydns.kube.producers import routes
+from pydns.kube.producers import gateways, routes
 from pydns.kube.producers.dns_endpoints import RawDNSEndpoint, read_dns_endpoint
 from pydns.kube.producers.exposed_services import RawExposedService, read_exposed_service
 from pydns.kube.producers.external import External
@@ -136,14 +136,23 @@ class Kind(Enum):
     GATEWAY = Row(
         "Gateway",
         "/apis/gateway.networking.k8s.io/v1/gateways",
-        Decoder(routes.RawGateway, routes.read_gateway),
+        Decoder(gateways.RawGateway, gateways.read_gateway),
         (External,),
         wanted_by=_by_source(ExternalSource.ROUTES),
         older=("v1beta1",),
     )
+    LISTENER_SET = Row(
+        "ListenerSet",
+        "/apis/gateway.networking.k8s.io/v1/listenersets",
+        Decoder(gateways.RawListenerSet, gateways.read_listener_set),
+        (External,),
+        wanted_by=_by_source(ExternalSource.ROUTES),
+    )
     HTTP_ROUTE = _route("HTTPRoute", "httproutes", "v1beta1")
     GRPC_ROUTE = _route("GRPCRoute", "grpcroutes", "v1alpha2")
     TLS_ROUTE = _route("TLSRoute", "tlsroutes", "v1alpha3", "v1alpha2")
+    TCP_ROUTE = _route("TCPRoute", "tcproutes", "v1alpha2")
+    UDP_ROUTE = _route("UDPRoute", "udproutes", "v1alpha2")
     NODE = Row(
         "Node",
         "/api/v1/nodes",

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pydns.config.model import ExternalSource, ExternalZone, Nameserver
+from pydns.config.model import ExternalSource, ExternalZone, ListenerHostnames, Nameserver
 from pydns.dns import name
 from pydns.dns.compiled import decompile
 from pydns.dns.rrset import SRV, A, RRset
@@ -28,7 +28,12 @@ _ZONE = ExternalZone(
     headless=True,
     nameservers=(Nameserver("ns1", "a", "a"), Nameserver("ns2", "b", "a")),
 )
-_INNER = ExternalZone(name.from_text("a.x.example"), (ExternalSource.INGRESSES, ExternalSource.SERVICES), ttl_s=30)
+_INNER = ExternalZone(
+    name.from_text("a.x.example"),
+    (ExternalSource.INGRESSES, ExternalSource.SERVICES, ExternalSource.ROUTES),
+    listener_hostnames=ListenerHostnames.ALWAYS,
+    ttl_s=30,
+)
 _OPTIONS = ZoneOptions(external=(_ZONE, _INNER))
 _READING = Options(annotations=_ZONE.annotations)
 _PREFIX = "external-dns.kubernetes.io/"
@@ -69,6 +74,43 @@ _META = st.fixed_dictionaries(
     }
 )
 _PORTS = st.just([{"name": "http", "port": 80, "nodePort": 30080}, {"port": 443}])
+_LISTENERS = st.lists(
+    st.builds(
+        lambda number, host, where, protocol: {
+            "name": f"l{number}",
+            "port": number,
+            "protocol": protocol,
+            "hostname": host,
+            "allowedRoutes": {"namespaces": {"from": where}},
+        },
+        st.integers(1, 2),
+        st.none() | _HOSTS,
+        st.sampled_from(["All", "Same"]),
+        st.sampled_from(["HTTP", "HTTP", "UDP"]),
+    ),
+    max_size=2,
+)
+_ACCEPTED = [{"type": "Accepted", "status": "True"}]
+_ROUTE = st.builds(
+    lambda meta, hosts, parents: {
+        "metadata": meta,
+        "spec": {"hostnames": hosts, "parentRefs": parents},
+        "status": {"parents": [{"parentRef": each, "conditions": _ACCEPTED} for each in parents]},
+    },
+    _META,
+    st.lists(_HOSTS, max_size=2),
+    st.lists(
+        st.fixed_dictionaries(
+            {
+                "name": _NAMES,
+                "namespace": _NAMES,
+                "kind": st.sampled_from(["Gateway", "ListenerSet"]),
+                "sectionName": st.sampled_from([None, "l1"]),
+            }
+        ),
+        max_size=2,
+    ),
+)
 _OBJECTS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
     "Service": st.fixed_dictionaries(
         {
@@ -115,43 +157,34 @@ _OBJECTS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
             "spec": st.fixed_dictionaries(
                 {
                     "gatewayClassName": st.sampled_from(["a", "c"]),
-                    "listeners": st.lists(
-                        st.builds(
-                            lambda number, host, where: {
-                                "name": f"l{number}",
-                                "port": number,
-                                "protocol": "HTTP",
-                                "hostname": host,
-                                "allowedRoutes": {"namespaces": {"from": where}},
-                            },
-                            st.integers(1, 2),
-                            st.none() | _HOSTS,
-                            st.sampled_from(["All", "Same"]),
-                        ),
-                        max_size=2,
+                    "listeners": _LISTENERS,
+                    "allowedListeners": st.fixed_dictionaries(
+                        {"namespaces": st.fixed_dictionaries({"from": st.sampled_from(["All", "Same", "None"])})}
                     ),
                 }
             ),
             "status": st.fixed_dictionaries({"addresses": st.lists(_IPS.map(lambda ip: {"value": ip}), max_size=2)}),
         }
     ),
-    "HTTPRoute": st.builds(
-        lambda meta, hosts, parents: {
-            "metadata": meta,
-            "spec": {"hostnames": hosts, "parentRefs": parents},
-            "status": {
-                "parents": [
-                    {"parentRef": each, "conditions": [{"type": "Accepted", "status": "True"}]} for each in parents
-                ]
-            },
-        },
-        _META,
-        st.lists(_HOSTS, max_size=2),
-        st.lists(
-            st.fixed_dictionaries({"name": _NAMES, "namespace": _NAMES, "sectionName": st.sampled_from([None, "l1"])}),
-            max_size=2,
-        ),
+    "ListenerSet": st.fixed_dictionaries(
+        {
+            "metadata": _META,
+            "spec": st.fixed_dictionaries(
+                {
+                    "parentRef": st.fixed_dictionaries({"name": _NAMES, "namespace": st.none() | _NAMES}),
+                    "listeners": _LISTENERS,
+                }
+            ),
+            "status": st.sampled_from([[], _ACCEPTED]).map(
+                lambda conditions: {
+                    "conditions": conditions,
+                    "listeners": [{"name": each, "conditions": _ACCEPTED} for each in ("l1", "l2")],
+                }
+            ),
+        }
     ),
+    "HTTPRoute": _ROUTE,
+    "UDPRoute": _ROUTE,
     "IngressClass": st.fixed_dictionaries(
         {
             "metadata": st.fixed_dictionaries(

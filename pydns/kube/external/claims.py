@@ -31,6 +31,7 @@ class Rank(IntEnum):
 
     EXPLICIT = 0
     ORDINARY = 1
+    LISTENER = 2  # the hostname of a listener, which a route may claim by itself
 
 
 class Claimant(NamedTuple):
@@ -99,7 +100,8 @@ def decide(owner: bytes, claims: Mapping[Claimant, Claim], *, is_apex: bool = Fa
                     found.setdefault(rtype, {})[rdata] = None
                     taken.setdefault(group, each)
             if lost_to is not None:
-                losers.append((each, lost_to))
+                if each.rank is not Rank.LISTENER:
+                    losers.append((each, lost_to))
             else:
                 winners.append(each)
                 pointers.update(dict.fromkeys(claim.pointers))
