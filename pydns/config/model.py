@@ -81,6 +81,15 @@ class RcodeClass(Enum):
     ERROR = "error"  # every other rcode
 
 
+class Families(Enum):
+    """The address families that clients can use outside the cluster."""
+
+    AUTO = "auto"  # the families of this server. The controller puts one of the other values in its place
+    IPV4 = "ipv4"
+    IPV6 = "ipv6"
+    ALL = "all"
+
+
 class TlsFiles(Struct, frozen=True, gc=False):
     """Files for connections over TLS, in PEM. They are read when a connection is opened."""
 
@@ -311,6 +320,23 @@ class MulticlusterOptions(Struct, frozen=True, gc=False):
     zones: tuple[bytes, ...] = (name.from_text("clusterset.local"),)  # empty: ServiceImports have no names
 
 
+class FamilyOptions(Struct, frozen=True, gc=False):
+    """Which addresses upstreams may give to clients."""
+
+    which: Families = Families.ALL
+    except_: tuple[bytes, ...] = ()  # domains whose names may have addresses of every family
+
+
+class Dns64Options(Struct, frozen=True, gc=False):
+    """Options for DNS64 (RFC 6147). Ranges are texts, such as 64:ff9b::/96."""
+
+    prefixes: tuple[str, ...] = ("64:ff9b::/96",)
+    clients: tuple[str, ...] = ("::/0",)
+    exclude: tuple[str, ...] = ("::ffff:0:0/96",)  # IPv6 addresses that count as missing
+    translate_all: bool = False
+    map_private: bool = False
+
+
 class Config(Struct, frozen=True, gc=False):
     """Everything that can change while the server runs. An empty ConfigMap means `Config()`."""
 
@@ -334,6 +360,8 @@ class Config(Struct, frozen=True, gc=False):
     blocked: tuple[Blocked, ...] = ()  # at most one entry per domain
     external: tuple[ExternalZone, ...] = ()  # at most one zone per apex
     multicluster: MulticlusterOptions = MulticlusterOptions()
+    families: FamilyOptions = FamilyOptions()
+    dns64: Dns64Options | None = None
     forwarded_special_names: tuple[SpecialName, ...] = ()  # special names that are forwarded to upstreams
     edns: EdnsOptions = EdnsOptions()
     dnssec: DnssecOptions = DnssecOptions()

@@ -24,6 +24,7 @@ SELECTOR = "a label selector"
 ANNOTATION_PREFIX = "a prefix of annotations with a final slash, such as external-dns.kubernetes.io/"
 CLASS_NAME = "the name of a class"
 LABEL = "a DNS label"
+DNS64_PREFIX = "an IPv6 prefix of 32, 40, 48, 56, 64 or 96 bits, such as 64:ff9b::/96"
 SERVICE_REFERENCE = "NAMESPACE/SERVICE, such as kube-system/pydns-external"
 
 
@@ -202,6 +203,19 @@ def parse_ptr_range(text: str) -> str | Wanted:
     except BadAddress:
         return Wanted("a range of addresses, such as 10.0.0.0/8")
     return text
+
+
+def parse_dns64_prefix(text: str) -> str | Wanted:
+    """Parse a prefix for IPv6 addresses that contain IPv4 addresses (RFC 6052 section 2.2). The result is the text."""
+    address, _, bits = text.partition("/")
+    octets = parse_ip(address)
+    if bits not in _DNS64_BITS or isinstance(octets, Wanted) or len(octets) == 4 or octets[8]:
+        return Wanted(DNS64_PREFIX)
+    found = parse_ptr_range(text)
+    return Wanted(DNS64_PREFIX) if isinstance(found, Wanted) else found
+
+
+_DNS64_BITS = ("32", "40", "48", "56", "64", "96")
 
 
 REVERSE_TREES = (name.from_labels(b"in-addr", b"arpa"), name.from_labels(b"ip6", b"arpa"))

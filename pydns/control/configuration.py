@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from pydns.config.mistakes import ConfigError
-from pydns.config.model import AnyServer, Config, MetricNames, ServersFile, ServerSpec, dump, load
+from pydns.config.model import AnyServer, Config, Families, MetricNames, ServersFile, ServerSpec, dump, load
 from pydns.config.read import Accepted, Refused
 from pydns.control.config_source import ConfigSource, Seen, Verdict
 from pydns.control.resolv_conf import ResolvConf
@@ -33,7 +33,9 @@ class Configuration:
         resolv_conf: ResolvConf,
         log: Log,
         now: Callable[[], float] = time.time,
+        usable_families: Callable[[], frozenset[Families]] = frozenset,
     ) -> None:
+        """`usable_families` returns the address families that clients can use, for `families: auto`."""
         self.config: Config | None = None  # None until the source has been read, or has failed to be read
         self.composed = writer.config()  # the configuration in the table, as bytes
         self._source = source
@@ -43,6 +45,8 @@ class Configuration:
         self._files: dict[str, ResolvConf] = {}  # path -> a file that the configuration names as a server
         self._log = log
         self._now = now
+        self._usable_families = usable_families
+        self._families: Families | None = None  # what `families: auto` meant last
         self._seen: Seen | None = None
         self._since = now()
         self._problem: str | None = None
@@ -99,7 +103,7 @@ class Configuration:
         self._check_source()
         if self.config is None:
             return
-        effective = self._with_nameservers(self.config, own)
+        effective = self._with_families(self._with_nameservers(self.config, own))
         composed = dump(effective), dump(self.config)
         if composed != (self.composed, self._accepted_composed):
             if not effective.upstreams:
@@ -128,6 +132,20 @@ class Configuration:
             for route in config.routes
         ]
         return msgspec.structs.replace(config, upstreams=upstreams, routes=tuple(routes))
+
+    def _with_families(self, config: Config) -> Config:
+        """Return the configuration with the usable families in the place of `auto`: all if they are unknown."""
+        if config.families.which is not Families.AUTO:
+            self._families = None
+            return config
+        usable = self._usable_families()
+        which = next(iter(usable)) if len(usable) == 1 else Families.ALL
+        if which is Families.IPV4 and config.dns64 is not None:
+            which = Families.ALL  # clients that get IPv6 addresses of DNS64 can use IPv6
+        if which is not self._families:
+            self._families = which
+            self._log("families in force", families=which.value)
+        return msgspec.structs.replace(config, families=msgspec.structs.replace(config.families, which=which))
 
     def status(self, waiting_for: Mapping[str, str | None]) -> ConfigStatus:
         """Return the status. `waiting_for` contains the kinds that the new cluster options need but that aren't listed.

@@ -114,7 +114,14 @@ def _controller(
         return Cluster(options, chosen.objects, calls.post, reporter.counts, log, clock)
 
     inputs = Inputs(
-        configuration=Configuration(chosen.config, writer, ResolvConf(settings.resolv_conf, log), log, clock.wall),
+        configuration=Configuration(
+            chosen.config,
+            writer,
+            ResolvConf(settings.resolv_conf, log),
+            log,
+            clock.wall,
+            source_choice.usable_families,
+        ),
         statics=StaticRecords(writer, zone.domain, zone.reverse_zones, log, folder),
         options=options,
         open_feed=open_feed,

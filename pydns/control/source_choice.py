@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from pydns.config.model import Families
 from pydns.config.read import Surroundings
 from pydns.config.selector import parse as parse_selector
 from pydns.config.settings import Settings
@@ -105,6 +106,16 @@ def _reading(options: SourceOptions) -> Options:
 def own_addresses(settings: Settings) -> tuple[bytes, ...]:
     """Return the addresses at which clients reach this server, as its flags configure them."""
     return tuple(dict.fromkeys(address for each in settings.listen if (address := _reached_at(each.host))))
+
+
+def usable_families() -> frozenset[Families]:
+    """Return the address families with which this server reaches the Internet, as its routes show them.
+
+    A pod of a cluster with two families has addresses of both, although `kubernetes.default` has one family there. An
+    IPv4 address that is valid only on the node counts: IPv6 pods of some platforms reach IPv4 addresses with it.
+    """
+    reached = {Families.IPV4: _reached_at("0.0.0.0"), Families.IPV6: _reached_at("::")}
+    return frozenset([family for family, address in reached.items() if address is not None])
 
 
 def own_namespace(service_account: Path = SERVICE_ACCOUNT) -> str:

@@ -33,6 +33,7 @@ from pydns.serve.deferred import Asked, Waiting
 from pydns.serve.port import Port
 from pydns.serve.upstream_sockets import Upstreams
 from pydns.upstream import servers
+from pydns.upstream.families import FamilyRules
 from pydns.upstream.forwarder import Event, Forwarder, ForwarderLimits
 from pydns.upstream.packet import RANDOM_OCTETS, STREAM
 from pydns.upstream.pool import Upstream
@@ -99,6 +100,7 @@ class Recursion:
             failed=self._reply_failed,
             refused=self._refused,
         )
+        self._ask = self.forwarder.ask
 
     def ask(self, asked: Asked, port: Port, peer: object, came: float) -> None:
         """Answer a question from a port, now or later. The worker is still answering a batch of this port."""
@@ -109,13 +111,13 @@ class Recursion:
             self.go_on(self._chain(client, asked.chain), asked.onward)
         else:
             query_id, question, bits = asked[:3]
-            self.forwarder.ask(question, query_id, bits, client, now)
+            self._ask(question, query_id, bits, client, now)
         self._at_once = False
         if not self._ticking and self.forwarder.busy:
             self._tick_later()
 
     def _reply(self, client: Any, answer: UpstreamAnswer) -> None:
-        """Pass an answer of the forwarder to its receiver: a waiting client, a `Chain` or a `_Probe`."""
+        """Pass an answer to its receiver: a waiting client, a `Chain`, a `_Probe` or a client of `FamilyRules`."""
         if type(client) is not Waiting:
             client.answered(answer)
         elif answer.onward:
@@ -142,7 +144,7 @@ class Recursion:
         if not found.onward:
             chain.end(found.rcode, found.authorities, found.error)
         elif found.onward == target or chain.visit(found.onward):
-            self.forwarder.ask(chain.question, bytes(2), chain.bits, chain, self._clock())
+            self._ask(chain.question, bytes(2), chain.bits, chain, self._clock())
             self._tick_later()
         else:
             chain.end(Rcode.NOERROR)
@@ -306,6 +308,9 @@ class Recursion:
         while sockets > 4 and sockets * len(self._upstreams) > _MAX_SOCKETS:
             sockets //= 2
         limits = ForwarderLimits(max_in_flight=config.max_in_flight, sockets=sockets)
+        rules = FamilyRules(config, self.forwarder.ask, self._reply, _source, self._clock)
+        self._ask = rules.ask if rules else self.forwarder.ask
+        self._cache.derive(rules.derived_types)
         self.forwarder.configure(plan.routes, plan.pools, limits, config.cache, self._clock())
         self._responder.configure(bool(config.upstreams or config.routes), config.edns.max_udp_size)
         self._responder.set_routes(plan.routes)

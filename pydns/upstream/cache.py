@@ -18,7 +18,7 @@ Rules
 """
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain, cycle
 from struct import Struct, pack, unpack_from
 from typing import Any, NamedTuple
@@ -177,6 +177,7 @@ class Cache:
         self._begin(limits)
         self._failures: LRUCache[bytes, Failure] = LRUCache(max(1, limits.entries // 10))
         self._failures_until = 0.0  # all failures have ended by this time
+        self._derived: frozenset[bytes] = frozenset()  # types whose answers are never ready
         self.evictions = 0  # answers that the cache dropped to make room
 
     def _begin(self, limits: CacheOptions) -> None:
@@ -210,6 +211,7 @@ class Cache:
         if (
             key[FLAGS]
             or question[-4:] >= _LETTERED
+            or question[-4:-2] in self._derived
             or answer.onward
             or answer.extended_error is not None
             or answer.is_authentic  # AD depends on the client
@@ -225,6 +227,10 @@ class Cache:
         head = reply_flags(RD, answer.rcode, RA) + b"\0\1" + answer.counts
         turns = self.ready.denials(records) if entry.is_denial else _turns(records, entry)
         answers[question] = Ready(until, head, records, (question[-4:-2], answer.rcode), turns)
+
+    def derive(self, rtypes: Iterable[int]) -> None:
+        """Leave answers of these types to the caller, because clients get other answers that it derives from them."""
+        self._derived = frozenset([rtype.to_bytes(2) for rtype in rtypes])
 
     @property
     def hits(self) -> int:

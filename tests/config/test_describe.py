@@ -50,6 +50,8 @@ def paths(value: Any, schema: dict[str, Any], prefix: str = "") -> list[str]:
     found = []
     if isinstance(value, dict):
         for alternative in schema.get("anyOf", [schema]):
+            if alternative.get("type") == "string":  # the short form of a mapping
+                continue
             for key, inner in value.items():
                 known = alternative.get("properties")
                 if known is None and alternative.get("type") == "string":

@@ -8,13 +8,14 @@ import pytest
 from pydns.cli.main import parser
 from pydns.cli.serve import settings_of
 from pydns.config.inputs import read_config_map
-from pydns.config.model import AnyServer, Config, MetricNames, ServerSpec, Transport, load
+from pydns.config.model import AnyServer, Config, Families, FamilyOptions, MetricNames, ServerSpec, Transport, load
 from pydns.config.read import Accepted, Surroundings
 from pydns.control.config_source import Seen, Verdict
 from pydns.control.configuration import Configuration
 from pydns.control.options import cluster_options
 from pydns.control.resolv_conf import ResolvConf
 from pydns.control.source import SourceOptions
+from pydns.dns import name
 from pydns.kube.kinds import Kind
 from pydns.kube.producer import ZoneOptions
 from pydns.kube.zone import facts
@@ -57,6 +58,7 @@ class World:
         self.resolv_conf.write_text(RESOLV_CONF)
         self.own: frozenset[str] = frozenset()
         self.now = 1000.0
+        self.families: frozenset[Families] = frozenset()
         self.writer: Writer | None = None
         self._state_dir = directory / "state"
         self.start()
@@ -72,6 +74,7 @@ class World:
             ResolvConf(self.resolv_conf, self.log),
             self.log,
             lambda: self.now,
+            lambda: self.families,
         )
 
     def close(self) -> None:
@@ -284,6 +287,33 @@ def test_our_own_addresses_are_no_upstreams_and_are_logged_once(world: World) ->
         "give the resolv.conf of the node",
         f"{path}:2: nameserver left out: 10.96.0.10 is this server's own address",
     ]
+
+
+@pytest.mark.parametrize(
+    ("usable", "dns64", "families"),
+    [
+        (["ipv4"], "", Families.IPV4),
+        (["ipv6"], "", Families.IPV6),
+        (["ipv4", "ipv6"], "", Families.ALL),
+        ([], "", Families.ALL),
+        (["ipv4"], "dns64: {}", Families.ALL),
+        (["ipv6"], "dns64: {}", Families.IPV6),
+    ],
+)
+def test_automatic_families_are_those_that_can_be_used(
+    world: World, usable: list[str], dns64: str, families: Families
+) -> None:
+    world.families = frozenset(map(Families, usable))
+    world.take(config_yaml=f"families: {{which: auto, except: [corp.example]}}\n{dns64}")
+    table = world.table()
+    assert table is not None and table.families == FamilyOptions(families, (name.from_text("corp.example"),))
+    assert world.log.of("families in force") == [{"families": families.value}]
+    world.families = frozenset([Families.IPV4, Families.IPV6])
+    world.poll()
+    world.poll()
+    table = world.table()
+    assert table is not None and table.families.which is Families.ALL
+    assert len(world.log.of("families in force")) == (1 if families is Families.ALL else 2)
 
 
 def test_an_empty_list_of_upstreams_is_logged(world: World) -> None:

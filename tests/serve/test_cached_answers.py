@@ -1,28 +1,16 @@
 """Cached answers of upstreams as time passes: TTLs, refreshing, denials, flags. The test sets the clock."""
 
-import asyncio
-import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import dns.message
-import dns.name
 import pytest
 
 from pydns.config import model
 from pydns.config.model import Config
-from pydns.log import Log
-from pydns.metrics.meter import Meter, Tally
-from pydns.process.block import share
-from pydns.serve.context import Batch
-from pydns.serve.port import UDP_LIMIT, Client, Port
-from pydns.serve.recursion import Recursion
-from pydns.table.reader import Reader
-from pydns.table.writer import Writer
-from tests.fakes.upstream import says
 from tests.forwarding import lines
-from tests.subject import load
+from tests.serve.simulated import Worker
 
 SOA = "example.com. 300 SOA ns.example.com. hostmaster.example.com. 7 7200 1800 86400 60"
 ENTRIES: list[dict[str, Any]] = [
@@ -66,106 +54,6 @@ ENTRIES: list[dict[str, Any]] = [
 ]
 
 
-class Collector(Port):
-    """A port that stores the replies sent through it."""
-
-    def __init__(self, tally: Tally) -> None:
-        super().__init__("udp", UDP_LIMIT, tally)
-        self.sent: list[bytes] = []
-
-    def send(self) -> None:
-        self.sent += [each for each in self.replies if each is not None]
-
-    def reply_later(self, reply: bytes, peer: None) -> None:
-        self.sent.append(reply)
-
-    def client_at(self, peer: None) -> Client:
-        return Client("192.0.2.53", 53)
-
-
-class Worker:
-    """The parts of a worker, with a clock that the test moves and an upstream that answers only in `deliver`."""
-
-    def __init__(self, state_dir: Path, config: Config) -> None:
-        self.now = 1000.0
-        self.asked: list[str] = []  # names that pydns asked the upstream for
-        self._said = says(ENTRIES, SOA)
-        self._sent: list[tuple[int, int, bytes]] = []
-        zone = load([])
-        facts = zone.facts(serial=1, synced=True)
-        writer = Writer(state_dir, facts)
-        writer.put_config(model.dump(config))
-        writer.replace(zone.contents, facts)
-        writer.close()  # a process may open an LMDB file only once
-        self.table = Reader(state_dir)
-        self._batch = Batch(self.table, Log(), Meter(share(1)[0]), self.clock)
-        self._loop = asyncio.new_event_loop()
-        self._recursion = Recursion(self._batch, Log(), self._loop, clock=self.clock, sockets=self._sockets)
-        self._batch.defer = self._recursion.ask
-        self._recursion.poll()
-        self.deliver()
-        self.asked.clear()
-
-    def tell(self, qname: str, rtype: str = "A", *, do: bool = False, cd: bool = False) -> list[bytes]:
-        """Handle a query. Return a list with its reply. The list is empty if the reply must wait for the upstream."""
-        message = dns.message.make_query(qname, rtype, want_dnssec=do)
-        if cd:
-            message.flags |= dns.flags.CD
-        port = Collector(self._batch.tally("udp", socket.AF_INET))
-        self._batch.answer([message.to_wire()], port, self.now)
-        self._turn()
-        return port.sent
-
-    def ask(self, qname: str, rtype: str = "A", *, do: bool = False, cd: bool = False) -> dns.message.Message:
-        """Return the reply to a query. If pydns asks the upstream, the upstream answers."""
-        replies = self.tell(qname, rtype, do=do, cd=cd)
-        self.deliver()
-        return dns.message.from_wire(replies[0])
-
-    def deliver(self) -> None:
-        """Let the upstream answer all its queries."""
-        while self._sent:
-            index, socket_index, packet = self._sent.pop(0)
-            asked = dns.message.from_wire(packet).question[0]
-            if asked.name != dns.name.root:  # a query for the root is a probe of pydns
-                self.asked.append(f"{asked.name} {dns.rdatatype.to_text(asked.rdtype)}".lower())
-            for reply in self._said(packet, "udp"):
-                self._received(index, socket_index, [reply])
-            self._turn()
-
-    def _turn(self) -> None:
-        """Run one turn of the event loop."""
-        self._loop.run_until_complete(asyncio.sleep(0))
-
-    def close(self) -> None:
-        self._loop.close()
-        self.table.close()
-
-    def clock(self) -> float:
-        return self.now
-
-    def pass_time(self, seconds: float) -> None:
-        self.now += seconds
-
-    def _sockets(self, _: object, received: Callable[[int, int, list[bytes]], None], __: object) -> Any:
-        self._received = received
-        return self
-
-    # The methods of `Upstreams` that the worker calls.
-
-    def add(self, index: int, server: model.ServerSpec) -> None:
-        pass
-
-    def send_udp(self, *packet: Any) -> bool:
-        self._sent.append(packet)
-        return True
-
-    send_stream = send_udp
-
-    def sweep(self, now: float) -> None:
-        pass
-
-
 Start = Callable[..., Worker]
 
 
@@ -175,7 +63,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
     def begin(**cache: Any) -> Worker:
         config = Config(upstreams=(model.ServerSpec("192.0.2.53"),), cache=model.CacheOptions(**cache))
-        started.append(Worker(tmp_path, config))
+        started.append(Worker(tmp_path, config, ENTRIES, SOA))
         return started[-1]
 
     yield begin

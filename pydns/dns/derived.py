@@ -1,0 +1,129 @@
+"""Removes the addresses of one family from answers of upstreams.
+
+The functions take and return an `UpstreamAnswer`: the records after a question. The question that was sent and the
+question of the client differ only in their types, so pointers to the question stay valid.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from pydns.dns import name
+from pydns.dns.compiled import HEADER, walk
+from pydns.dns.message import Ede, Rcode
+from pydns.dns.response import UpstreamAnswer, uncompressed
+from pydns.dns.rrset import AAAA, CLASS_IN, CNAME, SOA, A, Soa
+
+DENIAL_TTL_S = 30  # TTL of a denial whose zone isn't known: clients soon ask again
+IPV4_HINT, IPV6_HINT = 4, 6  # keys of parameters in HTTPS and SVCB records (RFC 9460 section 14.3.2)
+
+TO_QUESTION = (0xC000 | HEADER).to_bytes(2)
+_CLASS_IN = CLASS_IN.to_bytes(2)
+_MNAME, _RNAME = name.from_text("localhost."), name.from_text("nobody.invalid.")
+_SOA_RDATA = _MNAME + _RNAME + Soa(_MNAME, _RNAME, 1, 3600, 1200, 604800, DENIAL_TTL_S).timers()
+_ADDRESSES = frozenset([A, AAAA])
+_ADDRESS_TYPES = frozenset([each.to_bytes(2) for each in _ADDRESSES])
+_MANDATORY = 0  # key of the parameter that lists the keys which a client must understand
+
+
+class Record(NamedTuple):
+    """A record without compression, but the owner may be a pointer to the question."""
+
+    owner: bytes
+    rtype: int
+    ttl_s: int
+    rdata: bytes
+
+    def wire(self) -> bytes:
+        """Return the octets of the record."""
+        fixed = self.rtype.to_bytes(2) + _CLASS_IN + self.ttl_s.to_bytes(4) + len(self.rdata).to_bytes(2)
+        return self.owner + fixed + self.rdata
+
+
+def without_addresses(question: bytes, answer: UpstreamAnswer) -> UpstreamAnswer:
+    """Return the answer to a question for one address family, derived from the answer for the other family.
+
+    CNAMEs, denials and errors are kept. Addresses become NODATA with EDE 17 (Filtered). If no SOA record of the name's
+    zone is known, NODATA has a SOA record at the name itself, so that clients can cache it (RFC 2308 section 5).
+    """
+    if answer.rcode != Rcode.NOERROR or answer.onward:
+        return answer
+    if answer.counts[2:] != b"\0\0":  # already NODATA
+        return answer._replace(extended_error=Ede.FILTERED, is_authentic=False)
+    if answer.records[2:4] in _ADDRESS_TYPES and answer.records[:2] == TO_QUESTION:
+        return _FILTERED  # the most common answer: addresses of the name itself, and no CNAME
+    answers, _ = records_of(question, answer)
+    return denial([each for each in answers if each.rtype not in _ADDRESSES], Ede.FILTERED)
+
+
+def without_hint(question: bytes, answer: UpstreamAnswer, hint: int) -> UpstreamAnswer:
+    """Return an answer to a question for HTTPS or SVCB records, without the addresses of one family in the records.
+
+    A record that declares its hint as mandatory is kept as it is.
+    """
+    rtype = int.from_bytes(question[-4:-2])
+    if hint.to_bytes(2) not in answer.records:
+        return answer
+    answers, authorities = records_of(question, answer)
+    return composed(
+        answer,
+        [
+            each._replace(rdata=_without_parameter(each.rdata, hint)) if each.rtype == rtype else each
+            for each in answers
+        ],
+        authorities,
+    )
+
+
+def _without_parameter(rdata: bytes, key: int) -> bytes:
+    """Return the RDATA of a HTTPS or SVCB record without a parameter (RFC 9460 section 2.2). Invalid RDATA is kept."""
+    position = 2
+    try:
+        while rdata[position]:
+            position += 1 + rdata[position]
+        kept = [rdata[: position + 1]]
+        position += 1
+        while position < len(rdata):
+            found, length = int.from_bytes(rdata[position : position + 2]), int.from_bytes(rdata[position + 2 :][:2])
+            end = position + 4 + length
+            listed = {rdata[at : at + 2] for at in range(position + 4, end, 2)} if found == _MANDATORY else set()
+            if key.to_bytes(2) in listed or end > len(rdata):
+                return rdata
+            if found != key:
+                kept.append(rdata[position:end])
+            position = end
+    except IndexError:
+        return rdata
+    return b"".join(kept)
+
+
+def records_of(question: bytes, answer: UpstreamAnswer) -> tuple[list[Record], list[Record]]:
+    """Return the records of the answer section and of the authority section."""
+    octets = uncompressed(question, answer, question[:-4].lower())
+    found = [
+        Record(
+            octets[begin:fixed],
+            int.from_bytes(octets[fixed : fixed + 2]),
+            int.from_bytes(octets[fixed + 4 : fixed + 8]),
+            octets[fixed + 10 : end],
+        )
+        for begin, fixed, end in walk(octets)
+    ]
+    count = int.from_bytes(answer.counts[:2])
+    return found[:count], found[count:]
+
+
+def composed(answer: UpstreamAnswer, answers: Sequence[Record], authorities: Sequence[Record] = ()) -> UpstreamAnswer:
+    """Return a copy of an answer with other records. It isn't authentic, because no server has signed the records."""
+    counts = len(answers).to_bytes(2) + len(authorities).to_bytes(2)
+    records = b"".join([each.wire() for each in (*answers, *authorities)])
+    return answer._replace(counts=counts, records=records, is_authentic=False)
+
+
+def denial(answers: Sequence[Record], error: Ede | None = None) -> UpstreamAnswer:
+    """Return NODATA after CNAMEs, with a SOA record at the last name."""
+    owner = next((each.rdata for each in reversed(answers) if each.rtype == CNAME), TO_QUESTION)
+    soa = Record(owner, SOA, DENIAL_TTL_S, _SOA_RDATA)
+    return composed(UpstreamAnswer(Rcode.NOERROR, b"", b"", error), answers, [soa])
+
+
+_FILTERED = denial((), Ede.FILTERED)

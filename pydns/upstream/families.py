@@ -1,0 +1,163 @@
+"""Answers questions whose answers are derived from others: questions for one address family, and for DNS64.
+
+`FamilyRules.ask` takes the same questions as `Forwarder.ask`. If a rule applies, it asks the forwarder another question
+on behalf of the client, and derives the client's answer. So the forwarder's cache and its open questions are shared:
+in IPv4 clusters a question for AAAA costs no query, because clients ask for A too.
+
+This module applies the rules to one name. If the answer leads to another name, the caller asks again for that name.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from pydns.config.model import Config, Families
+from pydns.dns import name
+from pydns.dns.address import AddressRange, parse_range
+from pydns.dns.derived import IPV4_HINT, IPV6_HINT, without_addresses, without_hint
+from pydns.dns.dns64 import IPV4ONLY_ARPA, Dns64, is_within
+from pydns.dns.response import UpstreamAnswer
+from pydns.dns.rrset import AAAA, CLASS_IN, HTTPS, PTR, SVCB, A
+from pydns.upstream.key import ASK_CD, ASK_DO
+
+Ask = Callable[[bytes, bytes, int, Any, float], None]  # question, id, flags, client, time
+_CLASS_IN = CLASS_IN.to_bytes(2)
+_VALIDATES = ASK_DO | ASK_CD  # such a client checks signatures, so it gets answers as they are
+# The family of the configuration -> the types of this family and of the other one, and the other family's hint.
+_FAMILIES = {Families.IPV4: (A, AAAA, IPV6_HINT), Families.IPV6: (AAAA, A, IPV4_HINT)}
+
+
+def _end(rtype: int) -> bytes:
+    return rtype.to_bytes(2) + _CLASS_IN
+
+
+class FamilyRules:
+    """The rules of one configuration."""
+
+    def __init__(
+        self,
+        config: Config,
+        ask: Ask,
+        reply: Callable[[Any, UpstreamAnswer], None],
+        source: Callable[[Any], bytes | None],
+        clock: Callable[[], float],
+    ) -> None:
+        """Take the functions of the caller.
+
+        `ask` is that of the forwarder, and `reply(client, answer)` replies to a client. `source(client)` returns the
+        address of a client, or None for our own questions.
+        """
+        self._forward, self._reply, self.source, self._clock = ask, reply, source, clock
+        self._except = frozenset(config.families.except_)
+        self._wanted = b""  # end of the questions for the family that clients may use
+        self._hint = 0
+        self._dns64: Dns64 | None = None
+        self._clients: tuple[AddressRange, ...] = ()
+        # End of a question -> the function that answers such questions. It returns False if no rule applies.
+        self._rules: dict[bytes, Callable[[bytes, bytes, int, Any, float], bool]] = {}
+        # Types whose answers from upstreams must not be sent without the rules.
+        self.derived_types: frozenset[int] = frozenset()
+        self._take_families(config)
+        self._take_dns64(config)
+
+    def __bool__(self) -> bool:
+        """Return whether there are rules."""
+        return bool(self._rules)
+
+    def _take_families(self, config: Config) -> None:
+        if config.families.which in _FAMILIES:
+            wanted, other, self._hint = _FAMILIES[config.families.which]
+            self._wanted = _end(wanted)
+            self._rules = {_end(other): self._filter, _end(HTTPS): self._strip, _end(SVCB): self._strip}
+            self.derived_types |= {other, HTTPS, SVCB}
+
+    def _take_dns64(self, config: Config) -> None:
+        dns64 = config.dns64
+        if dns64 is not None:
+            prefixes, exclude = (tuple(map(parse_range, each)) for each in (dns64.prefixes, dns64.exclude))
+            self._dns64 = Dns64(prefixes, exclude, dns64.translate_all, dns64.map_private)
+            self._clients = tuple(map(parse_range, dns64.clients))
+            self._rules = {_end(A): self._ipv4only, **self._rules, _end(AAAA): self._map, _end(PTR): self._reverse}
+            self.derived_types |= {AAAA}
+
+    def ask(self, question: bytes, query_id: bytes, flags: int, client: Any, now: float) -> None:
+        """Answer a question at once or later. The contract is that of `Forwarder.ask`."""
+        rule = None if flags & _VALIDATES else self._rules.get(question[-4:])
+        if rule is None or not rule(question, query_id, flags, client, now):
+            self._forward(question, query_id, flags, client, now)
+
+    def _filter(self, question: bytes, query_id: bytes, flags: int, client: Any, now: float) -> bool:
+        if self._is_excepted(question):
+            return False
+
+        def answered(answer: UpstreamAnswer) -> None:
+            self._reply(client, without_addresses(question, answer))
+
+        self._forward(question[:-4] + self._wanted, query_id, flags, _Derived(self, client, answered), now)
+        return True
+
+    def _strip(self, question: bytes, query_id: bytes, flags: int, client: Any, now: float) -> bool:
+        if self._is_excepted(question):
+            return False
+
+        def answered(answer: UpstreamAnswer) -> None:
+            self._reply(client, without_hint(question, answer, self._hint))
+
+        self._forward(question, query_id, flags, _Derived(self, client, answered), now)
+        return True
+
+    def _map(self, question: bytes, query_id: bytes, flags: int, client: Any, now: float) -> bool:
+        dns64, address = self._dns64, self.source(client)
+        if dns64 is None or not address or not is_within(address, self._clients):
+            return False
+        if question[:-4].lower() == IPV4ONLY_ARPA:
+            self._reply(client, dns64.ipv4only(AAAA))
+            return True
+
+        def answered(answer: UpstreamAnswer) -> None:
+            usable = dns64.usable(question, answer)
+            if usable is not None:
+                self._reply(client, usable)
+                return
+
+            def found(addresses: UpstreamAnswer) -> None:
+                self._reply(client, dns64.synthesised(question, answer, addresses))
+
+            self._forward(question[:-4] + _end(A), query_id, flags, _Derived(self, client, found), self._clock())
+
+        self._forward(question, query_id, flags, _Derived(self, client, answered), now)
+        return True
+
+    def _ipv4only(self, question: bytes, _query_id: bytes, _flags: int, client: Any, _now: float) -> bool:
+        if self._dns64 is None or question[:-4].lower() != IPV4ONLY_ARPA:
+            return False
+        self._reply(client, self._dns64.ipv4only(A))
+        return True
+
+    def _reverse(self, question: bytes, _query_id: bytes, _flags: int, client: Any, _now: float) -> bool:
+        found = self._dns64.reverse(question[:-4].lower()) if self._dns64 is not None else None
+        if found is None:
+            return False
+        self._reply(client, found)
+        return True
+
+    def _is_excepted(self, question: bytes) -> bool:
+        if not self._except:
+            return False
+        qname = question[:-4].lower()
+        return qname in self._except or any(each in self._except for each in name.ancestors(qname))
+
+
+class _Derived:
+    """The client of a question whose answer is derived for another client."""
+
+    __slots__ = ("_client", "_rules", "answered")
+
+    def __init__(self, rules: FamilyRules, client: Any, answered: Callable[[UpstreamAnswer], None]) -> None:
+        self._rules = rules
+        self._client = client
+        self.answered = answered
+
+    @property
+    def source(self) -> bytes | None:
+        """The address of the client, by which the forwarder counts shares."""
+        return self._rules.source(self._client)

@@ -1,0 +1,92 @@
+"""Questions to upstreams while answers are derived from others: how many there are, and what is kept."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pydns.config import model
+from pydns.config.model import Config, Dns64Options, Families, FamilyOptions
+from pydns.dns.message import Ede
+from tests.forwarding import errors, lines
+from tests.serve.simulated import Worker
+
+SOA = "example.com. 300 SOA ns.example.com. hostmaster.example.com. 7 7200 1800 86400 60"
+ENTRIES: list[dict[str, Any]] = [
+    {"ask": "www.example.com. A", "rcode": "NOERROR", "answer": ["www.example.com. 300 A 198.41.0.4"]},
+    {"ask": "www.example.com. AAAA", "rcode": "NODATA"},
+    {"ask": "nx.example.com. A", "rcode": "NXDOMAIN"},
+    {"ask": "nx.example.com. AAAA", "rcode": "NXDOMAIN"},
+    {
+        "ask": "www.example.com. SVCB",
+        "rcode": "NOERROR",
+        "answer": ['www.example.com. 300 SVCB 1 . alpn="h2" ipv6hint="2001:db8::1"'],
+    },
+]
+Start = Callable[..., Worker]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    started: list[Worker] = []
+
+    def begin(client: str = "192.0.2.53", **options: Any) -> Worker:
+        config = Config(upstreams=(model.ServerSpec("192.0.2.1"),), **options)
+        started.append(Worker(tmp_path, config, ENTRIES, SOA, client))
+        return started[-1]
+
+    yield begin
+    for each in started:
+        each.close()
+
+
+@pytest.mark.parametrize("first", ["A", "AAAA"])
+def test_the_questions_for_both_families_need_one_query(start: Start, first: str) -> None:
+    worker = start(families=FamilyOptions(Families.IPV4))
+    waiting = [worker.tell("www.example.com", rtype) for rtype in (first, "AAAA", "A")]
+    assert not any(waiting)
+    worker.deliver()
+    assert worker.asked == ["www.example.com. a"]
+    assert all(waiting)
+    for _ in range(4):  # the answers come from the cache
+        assert lines(worker.ask("www.example.com")) == ["www.example.com. 300 IN A 198.41.0.4"]
+        reply = worker.ask("www.example.com", "AAAA", edns=0)
+        assert (reply.rcode(), lines(reply), errors(reply)) == (0, [], [Ede.FILTERED])
+        assert worker.ask("nx.example.com", "AAAA").rcode() == 3
+    assert worker.asked == ["www.example.com. a", "nx.example.com. a"]
+
+
+def test_a_kept_answer_has_no_hints_however_often_it_is_asked_for(start: Start) -> None:
+    worker = start(families=FamilyOptions(Families.IPV4))
+    for _ in range(5):
+        assert lines(worker.ask("www.example.com", "SVCB")) == ['www.example.com. 300 IN SVCB 1 . alpn="h2"']
+    assert len(worker.asked) == 1
+
+
+def test_mapped_addresses_are_made_of_kept_answers(start: Start) -> None:
+    worker = start("2001:db8::53", dns64=Dns64Options())
+    for age in range(50):
+        reply = worker.ask("www.example.com", "AAAA")
+        assert lines(reply) == [f"www.example.com. {60 - age} IN AAAA 64:ff9b::c629:4"]
+        worker.pass_time(1)
+    assert worker.asked == ["www.example.com. aaaa", "www.example.com. a"]
+
+
+@pytest.mark.parametrize(
+    ("client", "ranges", "is_mapped"),
+    [
+        ("2001:db8::53", Dns64Options().clients, True),
+        ("192.0.2.53", Dns64Options().clients, False),
+        ("192.0.2.53", ("::/0", "0.0.0.0/0"), True),
+        ("192.0.2.53", ("192.0.2.0/24",), True),
+        ("2001:db8::53", ("192.0.2.0/24",), False),
+    ],
+)
+def test_only_some_clients_get_mapped_addresses(
+    start: Start, client: str, ranges: tuple[str, ...], is_mapped: bool
+) -> None:
+    worker = start(client, dns64=Dns64Options(clients=ranges))
+    for _ in range(3):
+        assert bool(worker.ask("www.example.com", "AAAA").answer) is is_mapped
+        assert not worker.ask("nx.example.com", "AAAA").answer
