@@ -26,9 +26,8 @@ import dns.tokenizer
 import dns.ttl
 from dns.rdtypes.rrsigbase import sigtime_to_posixtime
 
-from pydns.dns import name
+from pydns.dns import name, plain_records
 from pydns.dns.rrset import CNAME, DNAME, NS, NSEC, OPT, RRSIG, SOA, TXT, RRset
-from pydns.zones import plain_records
 
 MAX_OCTETS = 16 << 20  # maximum octets of a file and the files that it includes
 MAX_RECORDS = 250_000  # a record takes up to 60 µs

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pydns.dns import name
-from pydns.zones import plain_records, zonefile
-from pydns.zones.plain_records import PlainRecord
+from pydns.dns import name, plain_records
+from pydns.dns.plain_records import PlainRecord
+from pydns.zones import zonefile
 from tests.differential import zone_texts
 
 _HEAD = "$TTL 5\n@ SOA ns admin 1 2 3 4 5\n@ NS ns\n"
