@@ -50,6 +50,8 @@ TYPE_NAMES = {
     252: "AXFR",
     255: "ANY",
 }
+# Further types that a configuration may name.
+_OTHER_TYPES = {"HINFO": 13, "NAPTR": 35, "DNAME": 39, "SSHFP": 44, "TLSA": 52, "SPF": 99, "CAA": 257}
 
 _SRV = Struct("!HHH").pack
 
@@ -102,3 +104,11 @@ def address_type(address: bytes) -> int:
 def type_text(rtype: int) -> str:
     """Return the name of a record type. A type that isn't in `TYPE_NAMES` has the form of RFC 3597 (`TYPE123`)."""
     return TYPE_NAMES.get(rtype, f"TYPE{rtype}")
+
+
+def type_number(text: str) -> int | None:
+    """Return the number of a record type in a configuration. None for an unknown name."""
+    return _TYPE_NUMBERS.get(text.upper())
+
+
+_TYPE_NUMBERS = {text: number for number, text in TYPE_NAMES.items()} | _OTHER_TYPES
