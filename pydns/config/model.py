@@ -110,6 +110,7 @@ class Denial(Enum):
 
     NXDOMAIN = "nxdomain"
     NODATA = "nodata"
+    REFUSED = "refused"
 
 
 class Blocked(Struct, frozen=True, gc=False):
@@ -117,6 +118,67 @@ class Blocked(Struct, frozen=True, gc=False):
 
     domain: bytes
     denial: Denial
+    types: tuple[int, ...] = ()  # types of records; empty: all types
+    min_labels: int = 0  # names with fewer labels are not denied
+
+    @property
+    def is_whole(self) -> bool:
+        """Return whether every name of the domain is denied with a SOA record. Then it is a zone without records."""
+        return not self.types and not self.min_labels and self.denial is not Denial.REFUSED
+
+
+class Alias(Struct, frozen=True, gc=False):
+    """Names that are answered with the records of other names. `pydns.dns.alias` defines the form of the texts."""
+
+    pattern: str
+    target: str
+
+
+class Scope(Struct, frozen=True, gc=False):
+    """The names that a rule is for: names at or below `within` that are not at or below `except_`."""
+
+    within: tuple[bytes, ...] = (name.ROOT,)
+    except_: tuple[bytes, ...] = ()
+
+
+class Rewrite(Struct, frozen=True, gc=False):
+    """A rule of CoreDNS's plugin `rewrite`, as words."""
+
+    rule: tuple[str, ...]
+    scope: Scope = Scope()
+
+
+class Unmatched(Enum):
+    """What happens to a name in the zones of a template that no pattern of it matches."""
+
+    NEXT = "next"  # the next template counts, and after the last one the name is answered as without templates
+    SERVFAIL = "servfail"
+
+
+class RcodeName(Enum):
+    """The rcodes that a template may have."""
+
+    NOERROR = "NOERROR"
+    FORMERR = "FORMERR"
+    SERVFAIL = "SERVFAIL"
+    NXDOMAIN = "NXDOMAIN"
+    NOTIMP = "NOTIMP"
+    REFUSED = "REFUSED"
+    YXDOMAIN = "YXDOMAIN"
+
+
+class Template(Struct, frozen=True, gc=False):
+    """Answers that are made from the name of a question, as by CoreDNS's plugin `template`."""
+
+    zones: tuple[bytes, ...] = (name.ROOT,)
+    types: tuple[int, ...] = ()  # empty: all types
+    match: tuple[str, ...] = (".*",)
+    answer: tuple[str, ...] = ()
+    authority: tuple[str, ...] = ()
+    additional: tuple[str, ...] = ()
+    rcode: RcodeName = RcodeName.NOERROR
+    unmatched: Unmatched = Unmatched.NEXT
+    scope: Scope = Scope()
 
 
 class ServerSpec(Struct, frozen=True, gc=False, tag="ip"):
@@ -358,6 +420,9 @@ class Config(Struct, frozen=True, gc=False):
     hosts: tuple[Host, ...] = ()  # a name may have several, which add up
     hosts_files: tuple[HostsFile, ...] = ()
     blocked: tuple[Blocked, ...] = ()  # at most one entry per domain
+    aliases: tuple[Alias, ...] = ()  # at most one entry per pattern
+    rewrites: tuple[Rewrite, ...] = ()  # in this order
+    templates: tuple[Template, ...] = ()  # in this order
     external: tuple[ExternalZone, ...] = ()  # at most one zone per apex
     multicluster: MulticlusterOptions = MulticlusterOptions()
     families: FamilyOptions = FamilyOptions()

@@ -8,20 +8,25 @@ import msgspec
 
 from pydns.config.keys import ROOT
 from pydns.config.model import (
+    Alias,
     AnyServer,
     Blocked,
     Config,
     ExternalZone,
     Host,
     NamedUpstream,
+    Rewrite,
     Route,
+    Scope,
     ServersFile,
     ServerSpec,
+    Template,
     Transport,
 )
 from pydns.config.shapes import field_of
 from pydns.dns import name
 from pydns.dns.address import address_text, endpoint_text
+from pydns.dns.rrset import type_text
 
 
 def lines(config: Config) -> Iterator[str]:
@@ -34,7 +39,11 @@ def lines(config: Config) -> Iterator[str]:
                 owner = each.domain if isinstance(each, Route) else each.qname
                 yield f"{key.name}[{_text(owner)}]: {_route(each) if isinstance(each, Route) else _host(each)}"
         elif isinstance(value, tuple) and value and isinstance(value[0], Blocked):
-            yield from (f"{key.name}[{_text(each.domain)}]: {each.denial.value}" for each in value)
+            yield from (f"{key.name}[{_text(each.domain)}]: {_denial(each)}" for each in value)
+        elif isinstance(value, tuple) and value and isinstance(value[0], Alias):
+            yield from (f"{key.name}[{each.pattern}]: {each.target}" for each in value)
+        elif isinstance(value, tuple) and value and isinstance(value[0], Rewrite | Template):
+            yield from (f"{key.name}[{place}]: {_rule(each)}" for place, each in enumerate(value))
         elif isinstance(value, tuple) and value and isinstance(value[0], ExternalZone):
             for zone in value:
                 yield f"{key.name}[{_text(zone.apex)}]: {_external(zone)}"
@@ -113,6 +122,34 @@ def _route(route: Route) -> str:
 def _host(host: Host) -> str:
     addresses = ", ".join(address_text(each) for each in host.addresses)
     return f"{addresses}; ttl {host.ttl_s}{'' if host.ptr else '; no PTR'}"
+
+
+def _denial(blocked: Blocked) -> str:
+    parts = [blocked.denial.value]
+    if blocked.types:
+        parts.append(f"types {', '.join(map(type_text, blocked.types))}")
+    if blocked.min_labels:
+        parts.append(f"min_labels {blocked.min_labels}")
+    return "; ".join(parts)
+
+
+def _rule(rule: Rewrite | Template) -> str:
+    parts = [" ".join(rule.rule)] if isinstance(rule, Rewrite) else list(_template(rule))
+    if rule.scope.within != Scope().within:
+        parts.append(f"within {_text(rule.scope.within)}")
+    if rule.scope.except_:
+        parts.append(f"except {_text(rule.scope.except_)}")
+    return "; ".join(parts)
+
+
+def _template(template: Template) -> Iterator[str]:
+    yield f"{_text(template.zones)} {', '.join(map(type_text, template.types)) or 'all types'}"
+    if template.match != Template().match:
+        yield f"match {' '.join(template.match)}"
+    records = (*template.answer, *template.authority, *template.additional)
+    yield f"{template.rcode.value}, records: {' / '.join(records) or 'none'}"
+    if template.unmatched is not Template().unmatched:
+        yield f"unmatched {template.unmatched.value}"
 
 
 def _external(zone: ExternalZone) -> str:

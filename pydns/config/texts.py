@@ -8,9 +8,14 @@ import re
 from typing import NamedTuple
 
 from pydns.config import selector
+from pydns.config.corefile.tokens import tokens
 from pydns.config.mistakes import Wanted
-from pydns.dns import name
+from pydns.dns import alias, name, rewrite
 from pydns.dns.address import BadAddress, address_text, parse_address, parse_range
+from pydns.dns.pattern import BadPattern, Pattern
+from pydns.dns.rrset import type_number
+from pydns.dns.template import BadTemplate
+from pydns.dns.template import Text as TemplateText
 
 IP_SERVER = "an IP address or IP:port"
 SERVER = "an IP address, IP:port or DNS name"
@@ -25,6 +30,12 @@ ANNOTATION_PREFIX = "a prefix of annotations with a final slash, such as externa
 CLASS_NAME = "the name of a class"
 LABEL = "a DNS label"
 DNS64_PREFIX = "an IPv6 prefix of 32, 40, 48, 56, 64 or 96 bits, such as 64:ff9b::/96"
+ALIAS = "a name, *.NAME or ~PATTERN"
+TARGET = "the name of a target"
+TYPE = "a type of records, such as AAAA"
+REWRITE = "a rule of CoreDNS's rewrite, such as name suffix .a.example .b.example answer auto"
+PATTERN = "a pattern of RE2"
+RECORD = "a record with fields, such as {{ .Name }} 60 IN A 10.0.0.1"
 SERVICE_REFERENCE = "NAMESPACE/SERVICE, such as kube-system/pydns-external"
 
 
@@ -145,6 +156,56 @@ def parse_host(text: str) -> bytes | Wanted:
     if not isinstance(found, Wanted) and (found == name.ROOT or name.is_wildcard(found)):
         return Wanted("the name of a host (a wildcard can be in a zone file)")
     return found
+
+
+def parse_alias(text: str) -> str | Wanted:
+    """Parse the names of an alias to canonical text."""
+    try:
+        return alias.parse_pattern(text)
+    except alias.BadAlias as error:
+        return Wanted(str(error))
+
+
+def parse_target(text: str) -> str | Wanted:
+    """Parse the target of an alias to canonical text."""
+    try:
+        return alias.parse_target(text)
+    except alias.BadAlias as error:
+        return Wanted(str(error))
+
+
+def parse_type(text: str) -> int | Wanted:
+    """Parse the name of a record type."""
+    found = type_number(text)
+    return found if found is not None and found < 251 else Wanted(TYPE)
+
+
+def parse_rewrite(text: str) -> tuple[str, ...] | Wanted:
+    """Parse a rule of CoreDNS's plugin `rewrite`, with the quotes of a Corefile. The result is its words."""
+    words = tuple([token.text for token in tokens("", text)])
+    try:
+        rewrite.parse(words)
+    except rewrite.BadRule as error:
+        return Wanted(f"a usable rule: {error}")
+    return words
+
+
+def parse_pattern(text: str) -> str | Wanted:
+    """Check a pattern for names. The result is still a text."""
+    try:
+        Pattern(text)
+    except BadPattern as error:
+        return Wanted(f"{PATTERN}: it {error}")
+    return text
+
+
+def parse_record(text: str) -> str | Wanted:
+    """Check a record of a template. The result is still a text."""
+    try:
+        TemplateText(text)
+    except BadTemplate as error:
+        return Wanted(f"a usable record: {error}")
+    return text
 
 
 def parse_external_zone(text: str) -> bytes | Wanted:

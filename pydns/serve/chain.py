@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Iterable
 
-from pydns.dns.compiled import HEADER
+from pydns.dns.compiled import HEADER, walk
 from pydns.dns.message import Ede, Rcode
 from pydns.dns.response import UpstreamAnswer, uncompressed
+from pydns.dns.rewrite import Answer
 from pydns.dns.rrset import CLASS_IN, RRset
 from pydns.serve.follow import MAX_CHASE
+from pydns.serve.rules import Lead
 
 
 class Chain:
@@ -48,6 +50,24 @@ class Chain:
         """The octets of the client's IP address. Records of our zones may depend on it."""
         return self.source or b""
 
+    def below(self, lead: Lead) -> "Chain":
+        """Return a chain for the question that a rule leads to. Its answer becomes the answer of this chain's question.
+
+        Both chains count their names together, so rules and upstreams can't lead from name to name without end.
+        """
+        asked = self.question
+        sub = Chain(
+            lead.qname + lead.qtype.to_bytes(2) + asked[-2:],
+            self.bits,
+            (),
+            (),
+            lambda answer: self.answered(reverted(lead, asked, answer)),
+            self._go_on,
+            self.source,
+        )
+        sub._seen = self._seen
+        return sub
+
     def add(self, rrsets: Iterable[RRset]) -> None:
         """Add records of our zones to the answer."""
         for rrset in rrsets:
@@ -86,6 +106,24 @@ class Chain:
         # With a pointer to the question, the client sees the owner in the spelling of its own query.
         owner = _TO_QUESTION if rrset.owner == self._client_qname else rrset.owner
         return _wire(owner, rrset)
+
+
+def reverted(lead: Lead, asked: bytes, answer: UpstreamAnswer) -> UpstreamAnswer:
+    """Return the answer to the question `asked`, made from the answer to the question of `lead`."""
+    looked_up = lead.qname + lead.qtype.to_bytes(2) + asked[-2:]
+    records = uncompressed(looked_up, answer)
+    count = int.from_bytes(answer.counts[:2])
+    rrsets = [_rrset(records, each) for each in walk(records)]
+    found = lead.revert(asked[:-4].lower(), Answer(answer.rcode, rrsets[:count], rrsets[count:], (), answer.onward))
+    counts = len(found.answers).to_bytes(2) + len(found.authorities).to_bytes(2)
+    wire = b"".join([_wire(rrset.owner, rrset) for rrset in (*found.answers, *found.authorities)])
+    return UpstreamAnswer(found.rcode, counts, wire, answer.extended_error, found.onward)
+
+
+def _rrset(records: bytes, place: tuple[int, int, int]) -> RRset:
+    begin, fixed, end = place
+    rtype, ttl_s = int.from_bytes(records[fixed : fixed + 2]), int.from_bytes(records[fixed + 4 : fixed + 8])
+    return RRset(records[begin:fixed], rtype, ttl_s, (records[fixed + 10 : end],))
 
 
 _TO_QUESTION = (0xC000 | HEADER).to_bytes(2)

@@ -14,6 +14,7 @@ from pydns.dns.compiled import HEADER, decompile, is_lettered, question
 from pydns.dns.message import Rcode, question_end
 from pydns.dns.rrset import ANY, AXFR, DS, IXFR, OPT, SOA, RRset, Soa
 from pydns.metrics.meter import TRANSPORTS, Lists
+from pydns.serve.rules import Rules
 from pydns.table.client_classes import Classes, find_classes, is_plain_answer
 from pydns.table.layout import FORMAT, Facts, NodeKind, ZoneFacts
 from pydns.table.tree import Tree
@@ -107,6 +108,7 @@ class Commit:
         self.parents: dict[bytes, Parent] = {}  # wire name -> facts about the name
         self.foreign: set[bytes] = set()  # wire names without any names of ours below them
         self.chosen: dict[bytes, Chosen] = {}  # octets of an address, and question -> the answer for this client
+        self.rules = Rules()
         self._table = table
         self._id = -1
         self._classes: dict[bytes, Classes] = {}  # octets of clients' addresses -> their classes
@@ -177,6 +179,11 @@ class Commit:
             return zone
         route = self._routes.find(qname)
         return None if route is not None and len(route.domain) > len(zone.facts.apex) else zone
+
+    def has_route_below(self, domain: bytes, qname: bytes) -> bool:
+        """Return whether a route for a domain below `domain` takes a name."""
+        route = self._routes.find(qname)
+        return route is not None and len(route.domain) > len(domain)
 
     def innermost_zone(self, qname: bytes) -> Zone | None:
         """Return the innermost zone of ours that contains a name in lower case. Routes don't matter."""

@@ -16,7 +16,9 @@ from pydns.metrics.meter import TRANSPORTS, Meter, Tally
 from pydns.process.slots import LOOP_MARK
 from pydns.serve.deferred import Asked
 from pydns.serve.fast import Responder
+from pydns.serve.gate import Gate
 from pydns.serve.port import Observer, Port
+from pydns.serve.rules import Rules
 from pydns.upstream.cache import Cache
 
 if TYPE_CHECKING:
@@ -34,11 +36,17 @@ class Batch:
         self.meter = meter
         self.cache = Cache(model.CacheOptions())
         self.responder = Responder(table, self.cache.ready, LOOP_MARK, clock)
+        self._gate: Gate | None = None  # in use while there are rules
         self.defer: Defer = _defer_to_nobody
         self.observers: list[Observer] = []  # observers that are on; ports hold this list, so change it in place
         self._clock = clock
         self._log = log
         self._reported: set[str] = set()
+
+    def set_rules(self, rules: Rules) -> None:
+        """Apply the rules that give names other answers. Without rules, a query costs nothing more."""
+        self.responder.commit.rules = rules
+        self._gate = Gate(self.responder, rules) if rules else None
 
     def tally(self, protocol: str, family: int) -> Tally:
         """Return the counts of a protocol and of an address family. `family` is a constant of the socket module."""
@@ -46,7 +54,7 @@ class Batch:
 
     def answer(self, messages: Sequence[bytes], port: Port, came: float) -> None:
         """Answer messages that came together on a port at `came`: send replies, and defer questions for upstreams."""
-        respond = self.responder.respond
+        respond = (self._gate or self.responder).respond
         replies: list[bytes | None] = []
         port.replies = replies
         with self.transaction() as transaction:

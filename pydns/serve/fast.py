@@ -94,9 +94,9 @@ class Responder:
         self._parents, self._foreign = commit.parents, commit.foreign
         rotation = Rotation()
         follower = Follower(commit, loop_mark, rotation.turn)
-        self.follow, self.set_routes, self._rotated = follower.follow, commit.set_routes, rotation.records
+        self.follow, self.commit, self._rotated = follower.follow, commit, rotation.records
         self._strict = StrictResponder(commit, follower, rotation)
-        self._strictly, self._chosen, self._choose = self._strict.respond, commit.chosen, commit.choose
+        self.respond_strictly, self._chosen, self._choose = self._strict.respond, commit.chosen, commit.choose
         self._ready = ready or ReadyAnswers()
         self._ready_answers = self._ready.answers
         self._clock, self._shapes = clock, _SHAPES
@@ -115,7 +115,7 @@ class Responder:
         """
         shape = self._shapes.get(message[2:12])
         if shape is None:
-            return self._strictly(message, transaction, port)
+            return self.respond_strictly(message, transaction, port)
         found, denied, has_opt, may_be_forwarded, bits = shape
         end = len(message)
         opt: bytes | None = b""
@@ -123,9 +123,9 @@ class Responder:
             end -= OPT_SIZE
             opt = _PLAIN_OPTS.get(message[end + 5 :])
             if opt is None or message[end : end + 3] != OPT_HEAD:
-                return self._strictly(message, transaction, port)
+                return self.respond_strictly(message, transaction, port)
         if not 17 <= end <= _LAST_END:
-            return self._strictly(message, transaction, port)
+            return self.respond_strictly(message, transaction, port)
         asked = message[12:end]
         key = asked.lower()
         compiled = transaction.get(key)
@@ -141,7 +141,7 @@ class Responder:
                     commit.begin(transaction)
                 chosen = self._chosen.get((address := port.address) + key) or self._choose(key, compiled, address)
                 if chosen is None:
-                    return self._strictly(message, transaction, port)
+                    return self.respond_strictly(message, transaction, port)
                 turned, compiled = chosen
                 records = self._rotated(turned, compiled) if turned else compiled[10:]
             if not opt:
@@ -167,7 +167,7 @@ class Responder:
             commit.begin(transaction)
         first = 1 + key[0]
         if not 1 < first <= 64:
-            return self._strictly(message, transaction, port)
+            return self.respond_strictly(message, transaction, port)
         rest = key[first:-4]
         parent = self._parents.get(rest)
         if parent is None:
@@ -196,25 +196,25 @@ class Responder:
                         limit = max(limit, min(int.from_bytes(message[end + 3 : end + 5]), self._strict.max_udp_size))
                     return _new(Asked, (message[:2], asked, bits, opt, limit, len(message), ".", (), b""))
         if parent is None:
-            return self._strictly(message, transaction, port)
+            return self.respond_strictly(message, transaction, port)
         parent_tree, zone, is_closed, ordinary = parent
         rows = zone.denials[port.tally.transport].get(asked[-4:]) or zone.learn_denials(
             port.tally, asked[-4:], ordinary
         )
         if rows is None:
-            return self._strictly(message, transaction, port)
+            return self.respond_strictly(message, transaction, port)
         tree = parent_tree + key[:first]
         names = commit.names
         if names.set_range(tree) and (below := names.key()).startswith(tree):
             if below == tree and names.value():  # an alias or a delegation, not PLAIN
-                return self._strictly(message, transaction, port)
+                return self.respond_strictly(message, transaction, port)
             flags = found
             queries, replies, dnssec_ok = rows[0]
         elif is_closed:
             flags = denied
             queries, replies, dnssec_ok = rows[1]
         else:
-            return self._strictly(message, transaction, port)
+            return self.respond_strictly(message, transaction, port)
         apex_at = end - 4 - zone.apex_length
         authority = zone.authorities.get(apex_at)
         if authority is None:
@@ -233,7 +233,7 @@ class Responder:
         """Count a hit that has no row yet or a long reply. If the reply is too long, the strict path truncates it."""
         size = min(int.from_bytes(message[end + 3 : end + 5]), self._strict.max_udp_size)  # 0 if there is no OPT
         if len(reply) > max(port.limit, size):
-            return self._strictly(message, transaction, port)
+            return self.respond_strictly(message, transaction, port)
         self._commit.begin(transaction)
         port.tally.count(self._commit.zone_text(reply), len(message), reply)
         self._learn_row(message[HEADER:end].lower(), port.tally)

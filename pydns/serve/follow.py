@@ -5,9 +5,10 @@ results. `Found` ends the search. `FOLLOW` continues the search with the next na
 to the next step. This table shows the steps by topic, and where to add a new step:
 
     question           `Search`: name in lower case, type, the sender, the chain so far
-    alias and rewrite  `descended`: DNAMEs, wildcards, delegations. Add a rewrite rule as a step before `found_here`
+    rewrite            `rewritten` and `synthesized`: rules that come before the records
     records            `found_here`, `apex_soa`, `pod_address`. A client's classes count in `found_here` alone
-    next name          `existing` follows the CNAME at a name; `not_ours` leaves the name to upstreams
+    alias              `aliased`; `descended`: DNAMEs, wildcards, delegations
+    next name          `existing` follows the CNAME at a name; `not_ours` leaves the name to upstreams or blocks it
     denial             `existing` if the name doesn't have the type; `denied` if the name doesn't exist
     additional         `found_here` returns the compiled additional records; `descended` returns the glue
 """
@@ -20,9 +21,11 @@ from pydns.dns import name
 from pydns.dns.compiled import decompile, question, rotate_rrset
 from pydns.dns.dashed import pod_rrsets, undashed
 from pydns.dns.message import TCP_SIZE, Ede, Rcode
+from pydns.dns.rewrite import Answer
 from pydns.dns.rrset import ANY, CNAME, DNAME, DS, NS, SOA, TXT, RRset, txt
 from pydns.serve.commit import Commit, Sender, Zone
 from pydns.serve.descent import Delegation, Renamed, Wildcard, descend
+from pydns.serve.rules import MAX_LEADS, Lead, denied
 from pydns.table.layout import NodeKind
 
 if TYPE_CHECKING:
@@ -44,10 +47,14 @@ class Found(NamedTuple):
     is_referral: bool = False
     # The name in lower case that upstreams should answer. If a client may not ask upstreams, it gets the other fields.
     onward: bytes = b""
+    # If a rule leads from `onward`, the client's name, to a question for upstreams: this question.
+    lead: Lead | None = None
 
 
 # SERVFAIL, because clients would cache an NXDOMAIN, and we may not have listed the name yet (RFC 8914 section 4.15).
 _NOT_READY = Found(Rcode.SERVFAIL, authoritative=False, error=Ede.NOT_READY)
+_LOOP = Found(Rcode.SERVFAIL, authoritative=False, error=Ede.OTHER)  # rules lead from name to name without end
+_NO_NAME = Found(Rcode.SERVFAIL, authoritative=False, error=Ede.INVALID_DATA)  # a rule leads to an invalid name
 
 
 class Next(Enum):
@@ -59,18 +66,30 @@ class Next(Enum):
 class Search:
     """The name that the follower looks for now, and the CNAMEs that led to this name."""
 
-    __slots__ = ("chain", "qname", "qtype", "sender", "source", "transaction", "tree", "zone")
+    __slots__ = ("chain", "is_rewritten", "leads", "qname", "qtype", "sender", "source", "transaction", "tree", "zone")
 
-    def __init__(self, qname: bytes, qtype: int, transaction: "Transaction", sender: Sender) -> None:
+    def __init__(
+        self,
+        qname: bytes,
+        qtype: int,
+        transaction: "Transaction",
+        sender: Sender,
+        is_rewritten: bool = False,
+        leads: int = 0,
+    ) -> None:
+        """`leads` is the number of rules that led to the name. To a rewritten name `rewrites` don't apply again."""
         self.qtype = qtype
         self.transaction = transaction
         self.sender = sender
+        self.leads = leads
         self.chain: list[RRset] = []
         self.turn_to(qname)
+        self.is_rewritten = is_rewritten
 
     def turn_to(self, qname: bytes) -> None:
         """Make `qname` the current name of the search."""
         self.qname = qname
+        self.is_rewritten = False
         self.source = qname  # the name that owns the records: the wildcard, if a wildcard provides them for `qname`
         self.zone: Zone | None = None
         self.tree = b""
@@ -91,14 +110,23 @@ class Follower:
         self._turn = turn
         self._loop_mark = loop_mark
 
-    def follow(self, qname: bytes, qtype: int, transaction: "Transaction", sender: Sender) -> Found:
+    def follow(
+        self,
+        qname: bytes,
+        qtype: int,
+        transaction: "Transaction",
+        sender: Sender,
+        is_rewritten: bool = False,
+        leads: int = 0,
+    ) -> Found:
         """Return the records that the sender gets for a name in lower case, and follow CNAMEs within our zones.
 
+        `leads` is the number of rules that led to this name, and `is_rewritten` whether it comes from `rewrites`.
         The last name of the chain determines the rcode (RFC 6604 section 2.1). The chain ends at a name that it already
         contains, or at a name outside our zones. Then the client gets the part of the chain that we know.
         """
         self._commit.begin(transaction)
-        search = Search(qname, qtype, transaction, sender)
+        search = Search(qname, qtype, transaction, sender, is_rewritten, leads)
         for _ in range(MAX_CHASE + 1):
             if search.is_loop():
                 break
@@ -113,6 +141,74 @@ class Follower:
             if outcome is not None:
                 return outcome
         raise AssertionError("the last step always ends the search")
+
+    def rewritten(self, search: Search) -> Found | None:
+        """Answer another question instead, if a rule of `rewrites` applies."""
+        if search.is_rewritten or self._is_own(search):
+            return None
+        lead = self._commit.rules.rewriting(search.qname, search.qtype)
+        return None if lead is None else self._led(search, lead)
+
+    def synthesized(self, search: Search) -> Found | Next | None:
+        """Return the records of a template, if one applies. Follow its CNAME."""
+        answer = None if self._is_own(search) else self._commit.rules.synthesis(search.qname, search.qtype)
+        if answer is None:
+            return None
+        last = answer.answers[-1] if answer.answers else None
+        if last is not None and last.rtype == CNAME and search.qtype not in (CNAME, ANY):
+            search.chain += answer.answers
+            search.turn_to(last.rdatas[0].lower())
+            return Next.FOLLOW
+        rcode, answers = Rcode(answer.rcode), [*search.chain, *answer.answers]
+        return Found(rcode, answers, answer.authorities, answer.additionals, rcode is not Rcode.SERVFAIL)
+
+    def aliased(self, search: Search) -> Found | None:
+        """Answer with the records of an alias's target, unless the name exists, or may exist soon."""
+        lead = self._commit.rules.alias(search.qname, search.qtype)
+        if lead is None:
+            return None
+        tree, zone = name.tree_key(search.qname), self._commit.zone_of(search.qname)
+        if zone is None:
+            is_ours = bool(tree) and self._commit.kind(tree) is not None
+        else:
+            names = self._commit.names
+            exists = names.set_range(tree) and names.key().startswith(tree)
+            is_ours = exists or not zone.is_complete or search.qname == zone.facts.apex
+        return None if is_ours or self._commit.is_pod_address(tree) else self._led(search, lead)
+
+    def _is_own(self, search: Search) -> bool:
+        """Return whether rules don't count, because pydns itself asks: for a probe, or to check that it answers."""
+        is_probe = self._loop_mark and search.qname[1:].startswith(self._loop_mark)
+        return bool(is_probe) or (search.qtype == SOA and search.qname == self._commit.facts.domain)
+
+    def _led(self, search: Search, lead: Lead) -> Found:
+        """Return the answer to the question that a rule leads to, as the answer to the current name."""
+        if search.leads == MAX_LEADS:
+            return _LOOP
+        if not lead.qname:
+            return _NO_NAME
+        inner = self.follow(
+            lead.qname, lead.qtype, search.transaction, search.sender, lead.is_rewritten, search.leads + 1
+        )
+        if inner in (_LOOP, _NO_NAME, _NOT_READY):
+            return inner
+        if inner.onward and search.chain:
+            return Found(Rcode.NOERROR, search.chain, onward=search.qname)
+        answer = lead.revert(search.qname, Answer(*inner[:4]))
+        answers = [*search.chain, *answer.answers]
+        if answer.onward:  # a CNAME got another target
+            rest = self.follow(answer.onward, search.qtype, search.transaction, search.sender, leads=search.leads + 1)
+            if rest.onward:
+                return Found(Rcode.NOERROR, answers, onward=answer.onward)
+            return rest._replace(answers=[*answers, *rest.answers], authoritative=inner.authoritative)
+        return inner._replace(
+            rcode=Rcode(answer.rcode),
+            answers=answers,
+            authorities=answer.authorities,
+            additionals=answer.additionals,
+            onward=search.qname if inner.onward else b"",
+            lead=lead if inner.onward else None,
+        )
 
     def found_here(self, search: Search) -> Found | None:
         """Return the records that the table contains for this name and type. For ANY, return one record type.
@@ -150,11 +246,15 @@ class Follower:
             return None
         if kind == NodeKind.HOST:
             return Found(Rcode.NOERROR, chain, [self._commit.host_soa(qname)])
-        if chain:
-            return Found(Rcode.NOERROR, chain, onward=qname)
-        if self._loop_mark and qname[1:].startswith(self._loop_mark):
+        if not chain and self._loop_mark and qname[1:].startswith(self._loop_mark):
             probe = RRset(qname, TXT, 0, (txt(self._loop_mark[::-1]),))
             return Found(Rcode.NOERROR, [probe], authoritative=False)
+        blocked = self._commit.rules.blocked(qname, search.qtype)
+        if blocked is not None and not self._commit.has_route_below(blocked.domain, qname):
+            answer = denied(blocked)
+            return Found(Rcode(answer.rcode), chain, answer.authorities, authoritative=bool(answer.authorities))
+        if chain:
+            return Found(Rcode.NOERROR, chain, onward=qname)
         return Found(Rcode.REFUSED, authoritative=False, error=Ede.NOT_AUTHORITATIVE, onward=qname)
 
     def descended(self, search: Search) -> Found | Next | None:
@@ -236,7 +336,10 @@ class Follower:
 
 
 STEPS: tuple[Callable[[Follower, Search], Found | Next | None], ...] = (
+    Follower.rewritten,
+    Follower.synthesized,
     Follower.found_here,
+    Follower.aliased,
     Follower.not_ours,
     Follower.descended,
     Follower.apex_soa,

@@ -31,6 +31,7 @@ from pydns.serve.chain import Chain
 from pydns.serve.context import Batch
 from pydns.serve.deferred import Asked, Waiting
 from pydns.serve.port import Port
+from pydns.serve.rules import Rules
 from pydns.serve.upstream_sockets import Upstreams
 from pydns.upstream import servers
 from pydns.upstream.families import FamilyRules
@@ -107,7 +108,7 @@ class Recursion:
         now = self._clock()
         client = _new(Waiting, (asked, port, peer, came))
         self._at_once = True
-        if asked.chain:
+        if asked.onward:
             self.go_on(self._chain(client, asked.chain), asked.onward)
         else:
             query_id, question, bits = asked[:3]
@@ -123,23 +124,29 @@ class Recursion:
         elif answer.onward:
             self._chain(client, ()).answered(answer)
         else:
-            client.answer(answer, None if self._at_once and not client.asked.chain else self._clock())
+            client.answer(answer, None if self._at_once and not client.asked.onward else self._clock())
 
     def _chain(self, client: Waiting, answers: Iterable[RRset]) -> Chain:
         asked = client.asked
-        seen = (asked.question[:-4].lower(),)
+        seen = (asked.question[:-4].lower(),) if answers or not asked.onward else ()
         finish = partial(self._reply, client)
         return Chain(asked.question, asked.bits, answers, seen, finish, self.go_on, _source(client))
 
     # Names that lead to other names
 
-    def go_on(self, chain: Chain, target: bytes) -> None:
-        """Look up the name that a chain of CNAMEs leads to, in our zones or from upstreams."""
-        if not chain.visit(target):
+    def go_on(self, chain: Chain, target: bytes, is_rewritten: bool = False) -> None:
+        """Look up the name that a chain of CNAMEs or a rule leads to, in our zones or from upstreams.
+
+        To a rewritten name, which may be the name before it, `rewrites` don't apply again.
+        """
+        if not chain.visit(target) and not is_rewritten:
             chain.end(Rcode.NOERROR)
             return
         with self._batch.transaction() as transaction:
-            found = self._responder.follow(target, chain.qtype, transaction, chain)
+            found = self._responder.follow(target, chain.qtype, transaction, chain, is_rewritten)
+        if found.lead is not None:
+            self.go_on(chain.below(found.lead), found.lead.qname, found.lead.is_rewritten)
+            return
         chain.add(found.answers)
         if not found.onward:
             chain.end(found.rcode, found.authorities, found.error)
@@ -313,7 +320,8 @@ class Recursion:
         self._cache.derive(rules.derived_types)
         self.forwarder.configure(plan.routes, plan.pools, limits, config.cache, self._clock())
         self._responder.configure(bool(config.upstreams or config.routes), config.edns.max_udp_size)
-        self._responder.set_routes(plan.routes)
+        self._responder.commit.set_routes(plan.routes)
+        self._batch.set_rules(Rules(config))
         for index in new:
             self._probe(self._upstreams[index])
 

@@ -124,7 +124,7 @@ class StrictResponder:
             return compose_reply(query, Rcode.FORMERR, authoritative=False)
         key, sender = question(query.qname, query.qtype), Once(port)
         compiled = transaction.get(key)
-        if compiled is not None:
+        if compiled is not None and not self._commit.rules.precede(query.qname, query.qtype):
             if compiled[0] > 1:
                 self._commit.begin(transaction)
                 key, compiled = self._commit.class_answer(key, compiled, sender.address)
@@ -146,8 +146,8 @@ class StrictResponder:
             limit,
             query_octets,
             "." if zone is None else zone.text,
-            found.answers,
-            found.onward if found.answers else b"",
+            () if found.lead else found.answers,
+            found.onward if found.answers or found.lead else b"",
         )
 
     def _compose_compiled(self, query: Query, key: bytes, compiled: bytes, limit: int) -> bytes:

@@ -30,8 +30,12 @@ def special_zones(names: Iterable[str] = SPECIAL_NAMES) -> dict[str, CompiledZon
 
 
 def blocked_zones(blocked: Iterable[Blocked]) -> dict[str, CompiledZone]:
-    """Return the zones of blocked domains. The key of each zone is a text that is used like a file name."""
-    return {f"blocked {(text := name.to_text(each.domain))}": _compile(text, each.denial) for each in blocked}
+    """Return the zones of domains that are denied as a whole. The key of each zone is used like a file name.
+
+    `pydns.serve.rules` denies the names of the other blocked domains.
+    """
+    whole = [each for each in blocked if each.is_whole]
+    return {f"blocked {(text := name.to_text(each.domain))}": _compile(text, each.denial) for each in whole}
 
 
 def _compile(apex: str, denial: Denial) -> CompiledZone:

@@ -62,7 +62,7 @@ def paths(value: Any, schema: dict[str, Any], prefix: str = "") -> list[str]:
                     found += [prefix + key, *paths(inner, known[key], f"{prefix}{key}.")]
     elif isinstance(value, list):
         for inner in value:
-            found += paths(inner, schema["items"], f"{prefix[:-1]}[].")
+            found += paths(inner, schema.get("items", {}), f"{prefix[:-1]}[].")
     return found
 
 

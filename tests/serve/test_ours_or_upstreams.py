@@ -30,7 +30,7 @@ def subject(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InProcess]:
     files = {"example.org.zone": _ZONE, "9.10.in-addr.arpa.zone": _ZONE}
     started = InProcess(tmp_path_factory.mktemp("state"), load([]), statics=load_static(files, _HOSTS))
     started.responder.configure(True, 4096)
-    started.responder.set_routes(Routes([RouteSpec(from_text(each), 0) for each in _ROUTES]))
+    started.responder.commit.set_routes(Routes([RouteSpec(from_text(each), 0) for each in _ROUTES]))
     yield started
     started.close()
 
