@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 from pydns.config import flags, texts
 from pydns.config.mistakes import Wanted, quote
 from pydns.config.model import (
+    AclAction,
+    AclRule,
     Alias,
     AnyServer,
     Blocked,
@@ -734,6 +736,50 @@ def _rewrite(
     return Rewrite(rule, Scope(within, except_))
 
 
+def _acl_rule(
+    action: AclAction,
+    clients: tuple[str, ...] = (),
+    types: tuple[int, ...] = (),
+    within: tuple[bytes, ...] = (name.ROOT,),
+    except_: tuple[bytes, ...] = (),
+) -> AclRule:
+    return AclRule(action, clients, types, Scope(within, except_))
+
+
+_CLIENTS = Key(
+    "clients",
+    ListOf(Text(texts.CLIENTS, texts.parse_clients), "addresses and networks"),
+    "Only questions of clients with these addresses, or in these networks.",
+    "[10.20.0.0/16, 'fd00::5']",
+    "[10.20.0.1/16]",
+    default="all",
+)
+_ACL_RULE = Record(
+    _acl_rule,
+    (
+        Key(
+            "action",
+            OneOf(AclAction),
+            "allow: answer. block: REFUSED. filter: no records. drop: no reply.",
+            "filter",
+            "deny",
+            required=True,
+        ),
+        _CLIENTS,
+        Key(
+            "types",
+            ListOf(Text(texts.TYPE, texts.parse_question_type), "types of records"),
+            "Only questions for these types of records. ANY is a type, too.",
+            "[AAAA, ANY]",
+            "[ALL]",
+            default="all",
+        ),
+        *_scope("decision"),
+    ),
+    'a rule: a mapping with "action"',
+)
+
+
 def _parse_rewrite(text: str) -> Rewrite | Wanted:
     words = texts.parse_rewrite(text)
     return words if isinstance(words, Wanted) else Rewrite(words)
@@ -966,6 +1012,15 @@ ROOT = Record(
             "group of a pattern. A name that the cluster, a host or a zone file has is no alias.",
             "{api.corp.example: web.shop.svc.cluster.local, '*.corp.example': '*.shop.svc.cluster.local'}",
             "{api.corp.example: web..shop}",
+            default="none",
+        ),
+        Key(
+            "acl",
+            ListOf(_ACL_RULE, "rules"),
+            "Which clients get answers to which questions. The first rule that is for a question decides. A question "
+            "without one is answered.",
+            "[{action: filter, types: [AAAA], clients: [10.20.0.0/16]}]",
+            "[{action: deny}]",
             default="none",
         ),
         Key(

@@ -148,6 +148,24 @@ class Rewrite(Struct, frozen=True, gc=False):
     scope: Scope = Scope()
 
 
+class AclAction(Enum):
+    """What happens to a question that a rule of `acl` is for, as in CoreDNS's plugin `acl`."""
+
+    ALLOW = "allow"
+    BLOCK = "block"  # REFUSED, with the extended error Blocked
+    FILTER = "filter"  # no records, with the extended error Filtered
+    DROP = "drop"  # no reply
+
+
+class AclRule(Struct, frozen=True, gc=False):
+    """A rule that decides by the client whether a question is answered."""
+
+    action: AclAction
+    clients: tuple[str, ...] = ()  # networks in canonical text; empty: all clients
+    types: tuple[int, ...] = ()  # types of questions, ANY included; empty: all types
+    scope: Scope = Scope()
+
+
 class Unmatched(Enum):
     """What happens to a name in the zones of a template that no pattern of it matches."""
 
@@ -421,6 +439,7 @@ class Config(Struct, frozen=True, gc=False):
     hosts_files: tuple[HostsFile, ...] = ()
     blocked: tuple[Blocked, ...] = ()  # at most one entry per domain
     aliases: tuple[Alias, ...] = ()  # at most one entry per pattern
+    acl: tuple[AclRule, ...] = ()  # the first rule that is for a question decides
     rewrites: tuple[Rewrite, ...] = ()  # in this order
     templates: tuple[Template, ...] = ()  # in this order
     external: tuple[ExternalZone, ...] = ()  # at most one zone per apex

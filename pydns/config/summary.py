@@ -8,6 +8,7 @@ import msgspec
 
 from pydns.config.keys import ROOT
 from pydns.config.model import (
+    AclRule,
     Alias,
     AnyServer,
     Blocked,
@@ -42,7 +43,7 @@ def lines(config: Config) -> Iterator[str]:
             yield from (f"{key.name}[{_text(each.domain)}]: {_denial(each)}" for each in value)
         elif isinstance(value, tuple) and value and isinstance(value[0], Alias):
             yield from (f"{key.name}[{each.pattern}]: {each.target}" for each in value)
-        elif isinstance(value, tuple) and value and isinstance(value[0], Rewrite | Template):
+        elif isinstance(value, tuple) and value and isinstance(value[0], AclRule | Rewrite | Template):
             yield from (f"{key.name}[{place}]: {_rule(each)}" for place, each in enumerate(value))
         elif isinstance(value, tuple) and value and isinstance(value[0], ExternalZone):
             for zone in value:
@@ -133,13 +134,21 @@ def _denial(blocked: Blocked) -> str:
     return "; ".join(parts)
 
 
-def _rule(rule: Rewrite | Template) -> str:
-    parts = [" ".join(rule.rule)] if isinstance(rule, Rewrite) else list(_template(rule))
+def _rule(rule: AclRule | Rewrite | Template) -> str:
+    if isinstance(rule, AclRule):
+        parts = list(_acl_rule(rule))
+    else:
+        parts = [" ".join(rule.rule)] if isinstance(rule, Rewrite) else list(_template(rule))
     if rule.scope.within != Scope().within:
         parts.append(f"within {_text(rule.scope.within)}")
     if rule.scope.except_:
         parts.append(f"except {_text(rule.scope.except_)}")
     return "; ".join(parts)
+
+
+def _acl_rule(rule: AclRule) -> Iterator[str]:
+    yield f"{rule.action.value} {', '.join(map(type_text, rule.types)) or 'all types'}"
+    yield f"clients {', '.join(rule.clients) or 'all'}"
 
 
 def _template(template: Template) -> Iterator[str]:

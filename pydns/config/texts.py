@@ -13,7 +13,7 @@ from pydns.config.mistakes import Wanted
 from pydns.dns import alias, name, rewrite
 from pydns.dns.address import BadAddress, address_text, parse_address, parse_range
 from pydns.dns.pattern import BadPattern, Pattern
-from pydns.dns.rrset import type_number
+from pydns.dns.rrset import ANY, type_number
 from pydns.dns.template import BadTemplate
 from pydns.dns.template import Text as TemplateText
 
@@ -34,6 +34,7 @@ ALIAS = "a name, *.NAME or ~PATTERN"
 TARGET = "the name of a target"
 TYPE = "a type of records, such as AAAA"
 REWRITE = "a rule of CoreDNS's rewrite, such as name suffix .a.example .b.example answer auto"
+CLIENTS = "an IP address or a network, such as 10.20.0.0/16"
 PATTERN = "a pattern of RE2"
 RECORD = "a record with fields, such as {{ .Name }} 60 IN A 10.0.0.1"
 SERVICE_REFERENCE = "NAMESPACE/SERVICE, such as kube-system/pydns-external"
@@ -178,6 +179,23 @@ def parse_type(text: str) -> int | Wanted:
     """Parse the name of a record type."""
     found = type_number(text)
     return found if found is not None and found < 251 else Wanted(TYPE)
+
+
+def parse_question_type(text: str) -> int | Wanted:
+    """Parse the type of a question: the name of a record type, or ANY."""
+    return ANY if text.upper() == "ANY" else parse_type(text)
+
+
+def parse_clients(text: str) -> str | Wanted:
+    """Parse the addresses of clients, one address or a network, to canonical text: ADDRESS/BITS."""
+    address, slash, bits = text.partition("/")
+    try:
+        octets = parse_address(address)
+        written = f"{address_text(octets)}/{int(bits) if slash else 8 * len(octets)}"
+        parse_range(written)
+    except ValueError:  # `BadAddress` is one
+        return Wanted(CLIENTS)
+    return written
 
 
 def parse_rewrite(text: str) -> tuple[str, ...] | Wanted:

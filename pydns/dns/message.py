@@ -52,6 +52,7 @@ class Ede(IntEnum):
     OTHER = 0
     STALE_ANSWER = 3
     NOT_READY = 14
+    BLOCKED = 15
     FILTERED = 17
     NOT_AUTHORITATIVE = 20
     NO_REACHABLE_AUTHORITY = 22

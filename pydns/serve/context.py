@@ -14,6 +14,7 @@ from pydns.dns.message import Rcode, error_reply
 from pydns.log import Level, Log
 from pydns.metrics.meter import TRANSPORTS, Meter, Tally
 from pydns.process.slots import LOOP_MARK
+from pydns.serve.access import AccessList
 from pydns.serve.deferred import Asked
 from pydns.serve.fast import Responder
 from pydns.serve.gate import Gate
@@ -36,17 +37,20 @@ class Batch:
         self.meter = meter
         self.cache = Cache(model.CacheOptions())
         self.responder = Responder(table, self.cache.ready, LOOP_MARK, clock)
-        self._gate: Gate | None = None  # in use while there are rules
+        self._respond = self.responder.respond
         self.defer: Defer = _defer_to_nobody
         self.observers: list[Observer] = []  # observers that are on; ports hold this list, so change it in place
         self._clock = clock
         self._log = log
         self._reported: set[str] = set()
 
-    def set_rules(self, rules: Rules) -> None:
-        """Apply the rules that give names other answers. Without rules, a query costs nothing more."""
+    def set_rules(self, config: model.Config) -> None:
+        """Apply the rules that give names or clients other answers. Without rules, a query costs nothing more."""
+        rules = Rules(config)
         self.responder.commit.rules = rules
-        self._gate = Gate(self.responder, rules) if rules else None
+        self._respond = Gate(self.responder, rules).respond if rules else self.responder.respond
+        if config.acl:
+            self._respond = AccessList(self._respond, config).respond
 
     def tally(self, protocol: str, family: int) -> Tally:
         """Return the counts of a protocol and of an address family. `family` is a constant of the socket module."""
@@ -54,7 +58,7 @@ class Batch:
 
     def answer(self, messages: Sequence[bytes], port: Port, came: float) -> None:
         """Answer messages that came together on a port at `came`: send replies, and defer questions for upstreams."""
-        respond = (self._gate or self.responder).respond
+        respond = self._respond
         replies: list[bytes | None] = []
         port.replies = replies
         with self.transaction() as transaction:

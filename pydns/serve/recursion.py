@@ -31,7 +31,6 @@ from pydns.serve.chain import Chain
 from pydns.serve.context import Batch
 from pydns.serve.deferred import Asked, Waiting
 from pydns.serve.port import Port
-from pydns.serve.rules import Rules
 from pydns.serve.upstream_sockets import Upstreams
 from pydns.upstream import servers
 from pydns.upstream.families import FamilyRules
@@ -321,7 +320,7 @@ class Recursion:
         self.forwarder.configure(plan.routes, plan.pools, limits, config.cache, self._clock())
         self._responder.configure(bool(config.upstreams or config.routes), config.edns.max_udp_size)
         self._responder.commit.set_routes(plan.routes)
-        self._batch.set_rules(Rules(config))
+        self._batch.set_rules(config)
         for index in new:
             self._probe(self._upstreams[index])
 

@@ -8,6 +8,7 @@ directive changes no answer. `Instead` names the nearest replacement in pydns. T
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+from pydns.config.corefile.acl import read_acl
 from pydns.config.corefile.blocks import Line, NotCarriedOut
 from pydns.config.corefile.cache import read_cache
 from pydns.config.corefile.draft import Draft
@@ -37,6 +38,7 @@ class Instead(NamedTuple):
 
 
 CARRIED_OUT: Mapping[str, Read] = {
+    "acl": read_acl,
     "cache": read_cache,
     "forward": read_forward,
     "hosts": read_hosts,
@@ -70,7 +72,6 @@ NO_EFFECT: Mapping[str, NoEffect] = {
 }
 
 INSTEAD: Mapping[str, Instead] = {
-    "acl": Instead("a NetworkPolicy in front of the server"),
     "auto": Instead("the zone files of --zones"),
     "autopath": Instead(why="a name is answered as it is asked"),
     "chaos": Instead(why="questions of class CH are refused"),

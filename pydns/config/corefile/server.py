@@ -1,7 +1,17 @@
 """Collects the results of one server block while its directives are read."""
 
+from typing import NamedTuple
+
 from pydns.config.corefile.blocks import Block, NotCarriedOut
 from pydns.config.corefile.draft import Cache, Draft, Forwarded, Zone
+from pydns.config.node import Mapping as MappingNode
+
+
+class Acl(NamedTuple):
+    """A directive `acl`: the zones that it names, and the keys of its rules."""
+
+    zones: tuple[Zone, ...]
+    rules: tuple[MappingNode, ...]
 
 
 class Server:
@@ -12,6 +22,7 @@ class Server:
         self.block = block
         self.cache: Cache | None = None
         self.has_answers = False  # whether a directive answers names of this block itself
+        self.acl: list[Acl] = []
         self.forwards: list[Zone] = []  # the zones of the `forward` directives
 
     def finish(self, draft: Draft) -> None:

@@ -5,10 +5,11 @@ with file and line. The result is a tree like the tree of a `config.yaml`. So bo
 (`config.keys`) and the same checks.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
+from pydns.config.corefile.acl import acl_key
 from pydns.config.corefile.blocks import BadCorefile, Block, NotCarriedOut, parse
 from pydns.config.corefile.cache import cache_key
 from pydns.config.corefile.directives import read_directive
@@ -44,12 +45,13 @@ def translate(
         draft.note(missing.pattern, "nothing to import: no file beside the Corefile has such a name")
     if not parsed.blocks:
         return Translation(MappingNode([], 1), refused=(ConfigError(file, "a text without a server block", "allowed"),))
-    _read_blocks(parsed.blocks, draft)
-    _finish(draft)
+    servers = _read_blocks(parsed.blocks, draft)
+    _finish(servers, draft)
     return Translation(_root(draft), draft.domain, tuple(draft.notes), tuple(draft.refused))
 
 
-def _read_blocks(blocks: tuple[Block, ...], draft: Draft) -> None:
+def _read_blocks(blocks: tuple[Block, ...], draft: Draft) -> list[Server]:
+    servers = []
     seen: dict[tuple[str, int], Token] = {}
     for block in blocks:
         zones: list[Zone] = []
@@ -61,6 +63,8 @@ def _read_blocks(blocks: tuple[Block, ...], draft: Draft) -> None:
         server = Server(tuple(zones), block)
         draft.read_each(block.directives, partial(read_directive, server, draft))
         server.finish(draft)
+        servers.append(server)
+    return servers
 
 
 def _zones(token: Token, seen: dict[tuple[str, int], Token]) -> tuple[Zone, ...]:
@@ -80,17 +84,14 @@ def _zones(token: Token, seen: dict[tuple[str, int], Token]) -> tuple[Zone, ...]
     return address.zones
 
 
-def _finish(draft: Draft) -> None:
+def _finish(servers: Sequence[Server], draft: Draft) -> None:
     """Add the keys and errors that depend on all blocks together."""
     if "upstreams" not in draft.keys and "choice" not in draft.keys:
         at = draft.domain or Token("", "Corefile", 1)
         draft.note(at, "no forward for the zone .: the nameservers of /etc/resolv.conf are asked, CoreDNS refuses")
-    cache = cache_key(draft)
-    if cache is not None:
-        draft.keys["cache"] = cache
-    log = log_key(draft.logs)
-    if log is not None:
-        draft.keys["log"] = log
+    for key, value in (("cache", cache_key(draft)), ("acl", acl_key(servers)), ("log", log_key(draft.logs))):
+        if value is not None:
+            draft.keys[key] = value
 
 
 def _root(draft: Draft) -> MappingNode:

@@ -1,0 +1,93 @@
+"""Decides by the client whether a question is answered, as CoreDNS's plugin `acl`. In use only while there are rules.
+
+The first rule that is for the client, the type and the name decides. Without such a rule, the question is answered.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from pydns.config.model import AclAction, AclRule, Config
+from pydns.dns import name
+from pydns.dns.message import RA, Ede, Query, Rcode, compose_reply, parse_query, with_flags
+from pydns.dns.networks import Networks
+from pydns.serve.fast import Outcome
+from pydns.serve.port import Port
+
+if TYPE_CHECKING:
+    from pydns.table.reader import Transaction
+
+Respond = Callable[[bytes, "Transaction", Port], Outcome]
+_MOST_CLIENTS = 16_384  # clients whose rules are kept
+# Extended errors as CoreDNS sends them (RFC 8914 sections 4.16 and 4.18).
+_REPLIES = {AclAction.BLOCK: (Rcode.REFUSED, Ede.BLOCKED), AclAction.FILTER: (Rcode.NOERROR, Ede.FILTERED)}
+
+
+class _Rule:
+    """A rule in the form that is quick to check."""
+
+    def __init__(self, rule: AclRule) -> None:
+        self.action = rule.action
+        self._networks = Networks(rule.clients) if rule.clients else None
+        self._types = frozenset(rule.types)
+        self._within, self._except = rule.scope.within, rule.scope.except_
+        self._has_all_names = name.ROOT in self._within and not self._except
+        self.is_for_all_questions = self._has_all_names and not self._types
+
+    def is_for_client(self, address: bytes) -> bool:
+        return self._networks is None or address in self._networks
+
+    def is_for(self, qname: bytes, qtype: int) -> bool:
+        if self._types and qtype not in self._types:
+            return False
+        return self._has_all_names or (
+            any(name.is_at_or_below(qname, each) for each in self._within)
+            and not any(name.is_at_or_below(qname, each) for each in self._except)
+        )
+
+
+class AccessList:
+    """Answers queries while there are rules."""
+
+    def __init__(self, respond: Respond, config: Config) -> None:
+        """`respond` answers the questions that the rules of the configuration allow."""
+        self._respond = respond
+        self._flags = RA if config.upstreams or config.routes else 0
+        self._rules = [_Rule(each) for each in config.acl]
+        self._of_clients: dict[bytes, list[_Rule]] = {}  # address -> the rules that are for this client
+
+    def respond(self, message: bytes, transaction: "Transaction", port: Port) -> Outcome:
+        """Return a reply, an `Asked`, or None. The contract is the same as for `pydns.serve.fast.Responder.respond`."""
+        address = port.address
+        rules = self._of_clients.get(address)
+        if rules is None:
+            rules = self._learn(address)
+        if not rules:
+            return self._respond(message, transaction, port)
+        query = parse_query(message)
+        action = _decide(rules, query) if isinstance(query, Query) else AclAction.ALLOW
+        if action is AclAction.ALLOW:
+            return self._respond(message, transaction, port)
+        if action is AclAction.DROP:
+            port.tally.ignored()
+            return None
+        assert isinstance(query, Query)
+        rcode, error = _REPLIES[action]
+        reply = with_flags(compose_reply(query, rcode, authoritative=False, error=error), self._flags)
+        port.tally.count(".", len(message), reply)
+        return reply
+
+    def _learn(self, address: bytes) -> list[_Rule]:
+        """Return the rules for a client, without those that never decide. Keep them."""
+        if len(self._of_clients) >= _MOST_CLIENTS:
+            self._of_clients.clear()
+        found = [rule for rule in self._rules if rule.is_for_client(address)]
+        last = next((at for at, rule in enumerate(found) if rule.is_for_all_questions), len(found))
+        del found[last + 1 :]
+        while found and found[-1].action is AclAction.ALLOW:
+            found.pop()
+        self._of_clients[address] = found
+        return found
+
+
+def _decide(rules: Sequence[_Rule], query: Query) -> AclAction:
+    return next((rule.action for rule in rules if rule.is_for(query.qname, query.qtype)), AclAction.ALLOW)
