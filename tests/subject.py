@@ -11,10 +11,12 @@ import yaml
 
 from pydns.cli.main import parser
 from pydns.cli.serve import settings_of
+from pydns.config.external_alone import external_alone
 from pydns.config.inputs import read_file
 from pydns.config.model import Host
 from pydns.config.read import Accepted
 from pydns.config.selector import parse as parse_selector
+from pydns.config.settings import Answered
 from pydns.control.options import cluster_options
 from pydns.dns import name
 from pydns.dns.address import parse_address
@@ -85,7 +87,8 @@ def load(
     read = read_file("config.yaml", yaml.safe_dump(config or {}).encode())
     assert isinstance(read, Accepted), read
     settings = settings_of(parser({}).parse_args(["serve", *flags]))
-    options = cluster_options(settings, read.config, (parse_address(host),))
+    in_force = external_alone(read.config) if settings.answer is Answered.EXTERNAL else read.config
+    options = cluster_options(settings, in_force, (parse_address(host),))
     labels = parse_selector(options.source.labels) if options.source.labels else None
     kinds = RECORD_KINDS + options.source.optional
     manifests = []
@@ -121,7 +124,8 @@ def load_static(
         assert isinstance(read, zonefile.ZoneFile), read
         zones[file] = compile_zone(read)
     external = [name.from_text(apex) for apex in (config or {}).get("external", ())]
-    return combine(zones, hosts, options.domain, options.reverse_zones, external)
+    is_external_alone = options.answer is Answered.EXTERNAL
+    return combine(zones, hosts, options.domain, options.reverse_zones, external, external_alone=is_external_alone)
 
 
 def _no_include(wanted: str, by: str) -> tuple[str, str]:

@@ -56,6 +56,11 @@ def keys_table() -> str:
     return _markdown(("key", "purpose", "example", "default", "error"), cells)
 
 
+def key_names() -> str:
+    """Return the names of all keys of `config.yaml`, as a line of Markdown."""
+    return ", ".join([f"`{key.name}`" for key in ROOT.keys]) + "\n"
+
+
 def directives_table() -> str:
     """Return the directives of a Corefile as a Markdown table. Each row describes how pydns handles the directive."""
     rows = [(f"`{name}`", "carried out", "see above") for name in sorted(directives.CARRIED_OUT)]

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pydns.config import texts
 from pydns.config.mistakes import Wanted
 from pydns.config.node import Node, Scalar, Sequence
-from pydns.config.settings import HttpEndpoint, Listen, LogFormat, OutputFormat, PodsMode, Settings
+from pydns.config.settings import Answered, HttpEndpoint, Listen, LogFormat, OutputFormat, PodsMode, Settings
 from pydns.config.shapes import ListOf, Mistakes, Number, OneOf, Place, Shape, Switch, Text, TooManyMistakes, Whole
 from pydns.dns import name
 from pydns.dns.address import BadAddress, address_text, parse_address
@@ -376,6 +376,15 @@ GROUPS = (
                 "Addresses to answer queries at, over UDP and TCP. Port 0 means any free port, which the log names.",
                 wrong="localhost:53",
                 remark="Exit 1 if one is in use",
+            ),
+            Flag(
+                "answer",
+                OneOf(Answered),
+                "all",
+                "WHAT",
+                "What to answer: all names, or external zones alone (external). Then everything else is refused, and "
+                "nothing is asked of upstreams.",
+                wrong="internal",
             ),
             Flag(
                 "workers",

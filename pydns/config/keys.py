@@ -1075,6 +1075,16 @@ ROOT = Record(
             default="`all`",
         ),
         Key("dns64", _DNS64, "IPv6 addresses for names outside the cluster that have IPv4 addresses alone (RFC 6147)."),
+        Key(
+            "responses_per_second",
+            Whole(0, 1_000_000),
+            "Limit of one worker's equal replies over UDP to one network (IPv4 /24, IPv6 /56): for clients whose "
+            "addresses may be forged. 0: no limit. Half of the replies beyond it are sent truncated, so that clients "
+            "ask over TCP, the others are dropped.",
+            "50",
+            "-1",
+            default="no limit, and 20 with `--answer external`",
+        ),
         Key("edns", _EDNS, "How EDNS is used with clients."),
         Key("dnssec", _DNSSEC, "What is made of upstreams' validation."),
         Key("metrics", _METRICS, "How metrics are exposed."),

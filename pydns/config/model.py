@@ -447,6 +447,7 @@ class Config(Struct, frozen=True, gc=False):
     families: FamilyOptions = FamilyOptions()
     dns64: Dns64Options | None = None
     forwarded_special_names: tuple[SpecialName, ...] = ()  # special names that are forwarded to upstreams
+    responses_per_second: int | None = None  # of equal replies to a network over UDP. 0: no limit. None: by --answer
     edns: EdnsOptions = EdnsOptions()
     dnssec: DnssecOptions = DnssecOptions()
     metrics: MetricsOptions = MetricsOptions()

@@ -19,6 +19,13 @@ class PodsMode(Enum):
     VERIFIED = "verified"
 
 
+class Answered(Enum):
+    """The names that are answered."""
+
+    ALL = "all"
+    EXTERNAL = "external"  # names of external zones alone: for clients outside of the cluster
+
+
 class LogFormat(Enum):
     """The format of log events."""
 
@@ -54,6 +61,7 @@ class Settings(NamedTuple):
     """The value of every flag of `pydns serve`."""
 
     listen: tuple[Listen, ...]  # pydns listens at each address with UDP and TCP
+    answer: Answered
     workers: int
     state_dir: Path
     domain: bytes

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 
+from pydns.config import external_alone
 from pydns.config.mistakes import ConfigError
 from pydns.config.model import AnyServer, Config, Families, MetricNames, ServersFile, ServerSpec, dump, load
 from pydns.config.read import Accepted, Refused
@@ -34,8 +35,15 @@ class Configuration:
         log: Log,
         now: Callable[[], float] = time.time,
         usable_families: Callable[[], frozenset[Families]] = frozenset,
+        *,
+        is_external_alone: bool = False,
     ) -> None:
-        """`usable_families` returns the address families that clients can use, for `families: auto`."""
+        """Start without a configuration, unless the table has one.
+
+        `usable_families` returns the address families that clients can use, for `families: auto`. `is_external_alone`
+        leaves of every configuration only what external zones need.
+        """
+        self._is_external_alone = is_external_alone
         self.config: Config | None = None  # None until the source has been read, or has failed to be read
         self.composed = writer.config()  # the configuration in the table, as bytes
         self._source = source
@@ -90,7 +98,7 @@ class Configuration:
             self._announce("ConfigurationInPart", "in force, but left out:", left_out)
         elif was_refused:
             self._announce("ConfigurationInForce", "in force again")
-        if seen.result.config != self.config:
+        if self._with_effect(seen.result.config) != self.config:
             self._put_in_force(seen.result.config)
         elif was_refused:
             self._log("configuration accepted again", source=self._name, hash=self._hash)
@@ -106,7 +114,7 @@ class Configuration:
         effective = self._with_families(self._with_nameservers(self.config, own))
         composed = dump(effective), dump(self.config)
         if composed != (self.composed, self._accepted_composed):
-            if not effective.upstreams:
+            if not effective.upstreams and not self._is_external_alone:
                 self._log("no upstreams", level=Level.WARNING, effect="names outside the cluster are refused")
             self._writer.put_config(*composed)
             self.composed, self._accepted_composed = composed
@@ -223,8 +231,13 @@ class Configuration:
         self._put_in_force(self._kept)
         return "keeping the configuration from before the restart"
 
+    def _with_effect(self, config: Config) -> Config:
+        return external_alone.external_alone(config) if self._is_external_alone else config
+
     def _put_in_force(self, config: Config) -> None:
-        self.config = config
+        if self._is_external_alone and (keys := external_alone.without_effect(config)):
+            self._log("keys without effect", source=self._name, keys=",".join(keys), flag="--answer external")
+        self.config = config = self._with_effect(config)
         self._hash = hashlib.sha256(dump(config)).hexdigest()[:12]
         if self._state() is ConfigState.ABSENT:
             self._log("configuration not found", source=self._name, action="taking the defaults")

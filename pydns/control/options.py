@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from pydns.config.flags import with_options_of
 from pydns.config.model import Config
-from pydns.config.settings import PodsMode, Settings
+from pydns.config.settings import Answered, PodsMode, Settings
 from pydns.config.summary import external_problem, multicluster_problem
 from pydns.control.source import SourceOptions
 from pydns.dns.address import parse_range
@@ -38,6 +38,7 @@ def cluster_options(
         multicluster=tuple(
             [apex for apex in config.multicluster.zones if multicluster_problem(apex, config, chosen.domain) is None]
         ),
+        external_alone=settings.answer is Answered.EXTERNAL,
     )
     return ClusterOptions(
         zone,

@@ -24,9 +24,18 @@ class StaticRecords:
     """
 
     def __init__(
-        self, writer: Writer, domain: bytes, reverse_zones: Sequence[bytes], log: Log, folder: ZoneFolder | None
+        self,
+        writer: Writer,
+        domain: bytes,
+        reverse_zones: Sequence[bytes],
+        log: Log,
+        folder: ZoneFolder | None,
+        *,
+        external_alone: bool = False,
     ) -> None:
+        """With `external_alone`, only zone files of external zones are served."""
         self._writer = writer
+        self._external_alone = external_alone
         self._domain = domain
         self._reverse_zones = tuple(reverse_zones)
         self._external_zones: tuple[bytes, ...] = ()
@@ -95,8 +104,14 @@ class StaticRecords:
         denied = {**blocked_zones(self._blocked), **self._special}
         taken = in_files.union(self._external_zones)
         special = {key: zone for key, zone in denied.items() if zone.facts.apex not in taken}
-        hosts = (*self._hosts, *self._hosts_of_files)
-        statics = combine({**zones, **special}, hosts, self._domain, self._reverse_zones, self._external_zones)
+        statics = combine(
+            {**zones, **special},
+            (*self._hosts, *self._hosts_of_files),
+            self._domain,
+            self._reverse_zones,
+            self._external_zones,
+            external_alone=self._external_alone,
+        )
         for file, reason in statics.refused.items():
             if self._refused.get(file) != reason:
                 self._log("zone is not served", level=Level.WARNING, file=file, problem=reason)

@@ -37,6 +37,7 @@ class ZoneOptions(NamedTuple):
     server_namespace: str = "kube-system"  # this DNS server's namespace; Services there can give the server a name
     external: tuple[ExternalZone, ...] = ()
     multicluster: tuple[bytes, ...] = ()  # zones with the names of ServiceImports, lower case
+    external_alone: bool = False  # True: nothing but external zones is served
 
     @property
     def schema(self) -> Schema:

@@ -72,11 +72,14 @@ class Zone:
         self._near = Services(options)
         self._options = options
         self._schema = options.schema
-        self._reverse_trees = tuple([name.tree_key(zone) for zone in options.reverse_zones])
+        reverse_zones = () if options.external_alone else options.reverse_zones
+        self._reverse_trees = tuple([name.tree_key(zone) for zone in reverse_zones])
         self.external = External(options)
         # Without zones of its own, a producer makes no records. It would cost 1 µs for each change.
         zones = {External: options.external, ServiceImports: options.multicluster}
-        unused = {make for make, found in zones.items() if not found}
+        unused: set[MakeProducer] = {make for make, found in zones.items() if not found}
+        if options.external_alone:
+            unused |= {make for kind in _KINDS for make in kind.row.producers if make is not External}
         parts: dict[MakeProducer, _Part] = {} if External in unused else {External: _Part(self.external)}
         self._parts_of_kind = {
             kind: [parts.setdefault(make, _Part(make(options))) for make in kind.row.producers if make not in unused]
@@ -245,8 +248,8 @@ class Zone:
         found = facts(self._options, further, serial=serial, synced=synced, nameserver=self._nameservers()[0])
         if not self._awaited:
             return found
-        (domain,) = [zone for zone in found.zones if zone.apex == self._options.domain]
-        awaited = [msgspec.structs.replace(domain, apex=_owner(each), is_known=False) for each in self._awaited]
+        around = next((zone for zone in found.zones if zone.apex == self._options.domain), found.zones[0])
+        awaited = [msgspec.structs.replace(around, apex=_owner(each), is_known=False) for each in self._awaited]
         return msgspec.structs.replace(found, zones=[*awaited, *found.zones])
 
     def _external_facts(self, zone: ExternalZone, unlisted: Collection[Kind]) -> ZoneFacts:
@@ -551,7 +554,7 @@ class Zone:
         been listed.
         """
         serving, of_imports = self._serving(), self._zones_of_imports()
-        if (serving, of_imports) == self._named_by:
+        if (serving, of_imports) == self._named_by or self._options.external_alone:
             return
         self._named_by = serving, of_imports
         the_schema = self._schema
@@ -702,7 +705,8 @@ def facts(
     """
     the_schema = options.schema
     mname, rname = nameserver or schema.nameserver_name(the_schema), schema.hostmaster_name(the_schema)
-    apexes = sorted({options.domain, *options.reverse_zones}, key=len, reverse=True)
+    cluster = () if options.external_alone else (options.domain, *options.reverse_zones)
+    apexes = sorted(set(cluster), key=len, reverse=True)
     # The TTL of a negative answer is the smaller of the SOA's TTL and the SOA's MINIMUM field (RFC 2308 section 5).
     zones = [
         # A query for a missing name of a reverse zone goes on to the upstream, as in kubeadm's Corefile. Most names of

@@ -140,6 +140,10 @@ class Tally:
         """Count queries that get no reply because of overload."""
         self._totals.add(("discarded_queries_total",), queries)
 
+    def limited(self, *, dropped: bool) -> None:
+        """Count a reply beyond the limit of a network."""
+        self._totals.add(("limited_replies_total", "dropped" if dropped else "truncated"))
+
     def timed(self, queries: int, seconds: float) -> None:
         """Count the durations of one turn. A turn receives and answers several queries, one after the other.
 

@@ -19,6 +19,7 @@ from pydns.serve.backlog import Backlog
 from pydns.serve.context import Batch
 from pydns.serve.datagrams import BATCH, NAME_LENGTHS, Inbox, Outbox
 from pydns.serve.port import UDP_LIMIT, Client, Port
+from pydns.serve.response_rate import ResponseRate
 
 _MAX_SOURCES = 256
 _CMSG = struct.Struct("@Nii")  # length, level and type (cmsg(3)), followed by the data
@@ -64,6 +65,7 @@ class UdpPort(Port):
         "_put",
         "_sources",
         "backlog",
+        "rate",
     )
 
     def __init__(self, sock: socket.socket, batch: Batch, loop: asyncio.AbstractEventLoop) -> None:
@@ -80,6 +82,7 @@ class UdpPort(Port):
         self._put, self._names = self._outbox.put, self._inbox.names
         self._is_due = False
         self._sources: dict[bytes, bytes] = {}
+        self.rate: ResponseRate | None = None  # None: replies aren't limited
 
     def receive(self) -> list[bytes]:
         """Return the next batch of queries."""
@@ -88,8 +91,20 @@ class UdpPort(Port):
         except OSError:  # an earlier reply failed; if there are queries, the socket stays readable
             return []
 
+    def _limited(self, reply: bytes, address: bytes) -> bytes | None:
+        """Return what may be sent instead of a reply, and count what is beyond the limit."""
+        assert self.rate is not None
+        limited = self.rate.limit(reply, address)
+        if limited is not reply:
+            self.tally.limited(dropped=limited is None)
+        return limited
+
     def send(self) -> None:
         """Send `replies` to the clients whose queries were received last."""
+        if self.rate is not None:
+            for place, reply in enumerate(self.replies):
+                if reply is not None:
+                    self.replies[place] = self._limited(reply, self.source(self.peer(place)))
         if self._any_address:
             for place, reply in enumerate(self.replies):
                 if reply is not None:
@@ -129,6 +144,11 @@ class UdpPort(Port):
 
     def reply_later(self, reply: bytes, peer: _Peer) -> None:
         """Queue a deferred reply. The port sends it together with the other replies of this turn."""
+        if self.rate is not None:
+            limited = self._limited(reply, self.source(peer))
+            if limited is None:
+                return
+            reply = limited
         name, source = peer
         self._outbox.put_for(reply, name, source)
         if not self._is_due:

@@ -28,6 +28,7 @@ from pydns.serve.context import Batch
 from pydns.serve.port import UDP_LIMIT, Observer, Port
 from pydns.serve.query_log import QueryLog
 from pydns.serve.recursion import CONFIG_S, Recursion
+from pydns.serve.response_rate import ResponseRate
 from pydns.serve.tcp import Connections, limit_buffers
 from pydns.table.reader import Reader
 
@@ -59,10 +60,14 @@ async def _run(slot: Slot, state_dir: Path, log: Log, lifeline: int, row: Proces
     loop.add_signal_handler(STOP, stop.set)
     loop.add_reader(lifeline, stop.set)
 
+    ports = [udp.UdpPort(sock, batch, loop) for sock in slot.udp]
     queries, late = QueryLog(log, loop.call_later), LateQueries(row)
     observers: tuple[Observer, ...] = (queries, late)  # all observers; the worker calls only those that are on
 
     def configure() -> None:
+        rate = response_rate(ports[0].rate if ports else None, recursion.config)
+        for port in ports:
+            port.rate = rate
         for each in observers:
             each.configure(recursion.config)
         batch.observers[:] = [each for each in observers if each.is_on]
@@ -79,7 +84,6 @@ async def _run(slot: Slot, state_dir: Path, log: Log, lifeline: int, row: Proces
     else:
         loop.add_signal_handler(DRAIN, drain)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {DRAIN})
-    ports = [udp.UdpPort(sock, batch, loop) for sock in slot.udp]
     readers = [udp.reader(port, batch) for port in ports]
     for sock, read in zip(slot.udp, readers, strict=True):
         loop.add_reader(sock, read)
@@ -114,6 +118,16 @@ async def _run(slot: Slot, state_dir: Path, log: Log, lifeline: int, row: Proces
     meter.fold()
     queries.write()
     os.close(lifeline)
+
+
+def response_rate(rate: ResponseRate | None, config: Config) -> ResponseRate | None:
+    """Return the limit of replies that the configuration wants: `rate` itself if it is still right."""
+    wanted = config.responses_per_second
+    if not wanted:
+        return None
+    if rate is not None and rate.responses_per_second == wanted:
+        return rate
+    return ResponseRate(wanted, time.monotonic)
 
 
 def stop_if_failed(task: asyncio.Task[None], stop: asyncio.Event, log: Log) -> None:
@@ -162,13 +176,14 @@ def _self_check(batch: Batch, table: Reader, row: ProcessRow) -> Callable[[], No
     """
     with table.transaction() as transaction:
         domain = table.facts(transaction).domain
-    query = b"\0\0\0\0\0\1" + bytes(6) + domain + b"\0\6\0\1"  # SOA exists even before the first sync
+    # SOA exists even before the first sync. With `--answer external` the domain isn't served, which is REFUSED.
+    query = b"\0\0\0\0\0\1" + bytes(6) + domain + b"\0\6\0\1"
     port = SelfCheck(batch)
 
     def check() -> None:
         batch.answer([query], port, time.monotonic())
         reply = port.replies[0]
-        if reply is not None and reply[3] & 15 == Rcode.NOERROR:
+        if reply is not None and reply[3] & 15 in (Rcode.NOERROR, Rcode.REFUSED):
             row.answered_ns = time.monotonic_ns()
 
     return check

@@ -73,7 +73,8 @@ class Writer:
         """Open the table in `state_dir`. If no table exists, create a table with the facts `empty`.
 
         The table is checked for at most `check_s`. An unreadable table is discarded, and `thrown_away` is the reason. A
-        table from an earlier boot, with a different format or with a different cluster domain is discarded too. The
+        table from an earlier boot, with a different format, with a different cluster domain, or with one that isn't
+        served any more, is discarded too. The
         answers of any other table stay in force, but as unsynced. Raises `WriterError` if the directory can't be
         written, or if a second pydns writes there.
         """
@@ -135,7 +136,7 @@ class Writer:
         def apply(transaction: "Transaction") -> None:
             raw = transaction.get(FACTS_KEY, db=self._facts_db)
             facts = _facts_or_none(raw)
-            if facts is None or facts.format != FORMAT or facts.domain != empty.domain:
+            if facts is None or facts.format != FORMAT or _cluster(facts) != _cluster(empty):
                 transaction.drop(self._facts_db, delete=False)
                 for layer in self._layers:
                     layer.clear(transaction)
@@ -361,3 +362,8 @@ def _facts_or_none(raw: bytes | None) -> Facts | None:
 
 def _unsynced(facts: Facts) -> Facts:
     return msgspec.structs.replace(facts, synced=False)
+
+
+def _cluster(facts: Facts) -> tuple[bytes, bool]:
+    """Return the cluster domain, and whether it is served."""
+    return facts.domain, any(zone.apex == facts.domain for zone in facts.zones)

@@ -89,13 +89,16 @@ def combine(
     domain: bytes,
     reverse_zones: Iterable[bytes],
     external_zones: Iterable[bytes] = (),
+    *,
+    external_alone: bool = False,
 ) -> Statics:
     """Combine zones and hosts. `zones` maps each file name to the zone in the file.
 
     `domain`, `reverse_zones` and `external_zones` are the zones of the cluster. A zone is refused if it is at or below
     the cluster domain, or if it equals a reverse zone of the cluster. If a file has the same apex as an external zone,
     the file adds records to the external zone. The file's SOA and NS records don't count then. If two files have the
-    same zone, only the first file counts. Records of a host replace records of a file.
+    same zone, only the first file counts. Records of a host replace records of a file. With
+    `external_alone`, files of other zones are refused.
     """
     refused: dict[str, str] = {}
     files: dict[bytes, str] = {}
@@ -109,6 +112,8 @@ def combine(
             refused[file] = "the root zone can't be served"
         elif apex in reverse_zones:
             refused[file] = f"{apex_text} is one of the cluster's reverse zones"
+        elif external_alone and apex not in external_zones:
+            refused[file] = f"{apex_text} is not an external zone, and nothing else is answered"
         elif apex in files:
             refused[file] = f"{apex_text} is served from {files[apex]}"
         else:

@@ -1,0 +1,59 @@
+"""Limits equal replies over UDP to one network, so that pydns amplifies no attack with forged addresses (RRL).
+
+The sender of a datagram can forge its address. The replies then go to a victim. A network, which is a prefix of the
+address, gets a limited number of equal replies per second. Further replies are dropped, but every second one of them is
+sent without records and with TC set. A real client then asks again over TCP, where addresses can't be forged.
+
+Replies with records are equal if they have the same question. All other replies to a network count as equal, because
+floods ask for random names. This module knows no sockets and no clock.
+"""
+
+from array import array
+from collections.abc import Callable
+
+from pydns.dns.message import OPT_HEAD, OPT_SIZE, TC, question_end, with_flags
+
+IPV4_PREFIX, IPV6_PREFIX = 3, 7  # octets of an address that name a network: /24 and /56, as in BIND
+_SLIP = 2  # one of so many limited replies is sent truncated; the others are dropped
+_BURST_S = 1.0  # a network that was quiet may get the replies of one second at once
+# Accounts are chosen by Python's hash of octets, whose key is random in each process. So nobody can choose questions
+# whose accounts collide. Half a megabyte. If two accounts collide, their replies are limited together.
+_ACCOUNTS = 1 << 16
+
+
+class ResponseRate:
+    """The limit of one worker. The memory is constant."""
+
+    def __init__(self, responses_per_second: int, clock: Callable[[], float]) -> None:
+        self.responses_per_second = responses_per_second
+        self._cost_s = 1.0 / responses_per_second
+        self._clock = clock
+        self._paid_until = array("d", bytes(8 * _ACCOUNTS))  # account -> time until which its replies are paid for
+        self._limited = 0
+
+    def limit(self, reply: bytes, address: bytes) -> bytes | None:
+        """Return the reply if the client's network may get it, or a truncated reply, or None if none is sent.
+
+        `address` has the octets of the client's IP address.
+        """
+        now = self._clock()
+        end = question_end(reply)
+        what = reply[12:end].lower() if reply[6:8] != b"\0\0" else b""
+        network = address[: IPV4_PREFIX if len(address) == 4 else IPV6_PREFIX]
+        account = hash(network + what) % _ACCOUNTS
+        paid_until = max(self._paid_until[account], now)
+        if paid_until - now < _BURST_S - self._cost_s / 2:  # half a reply is room for rounding
+            self._paid_until[account] = paid_until + self._cost_s
+            return reply
+        self._limited += 1
+        return None if self._limited % _SLIP else _truncated(reply, end)
+
+
+def _truncated(reply: bytes, end: int) -> bytes:
+    """Return the reply without records and with TC set. `end` is the offset after the question."""
+    if reply[6:10] == bytes(4):
+        return with_flags(reply, TC)
+    opt = reply[-OPT_SIZE:]
+    has_opt = reply[10:12] != b"\0\0" and opt[:3] == OPT_HEAD and opt[-2:] == b"\0\0"
+    counts = reply[4:6] + bytes(5) + bytes([has_opt])
+    return with_flags(reply[:4] + counts + reply[12:end] + (opt if has_opt else b""), TC)
