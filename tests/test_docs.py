@@ -69,6 +69,11 @@ def test_the_table_of_keys_is_up_to_date() -> None:
     assert readme.partition(begin)[2].partition(end)[0] == describe.keys_table()
 
 
+def test_the_list_of_keys_in_the_readme_of_the_manifests_is_up_to_date() -> None:
+    begin, end = "print(key_names(), end='')\" -->\n", "<!-- end of key names -->"
+    assert _text("manifests/README.md").partition(begin)[2].partition(end)[0] == describe.key_names()
+
+
 def test_the_table_of_directives_is_up_to_date() -> None:
     begin, end = "print(directives_table(), end='')\" -->\n", "<!-- end of directives -->"
     assert _text("docs/corefile.md").partition(begin)[2].partition(end)[0] == describe.directives_table()

@@ -76,8 +76,8 @@ class Zone:
         self._reverse_trees = tuple([name.tree_key(zone) for zone in reverse_zones])
         self.external = External(options)
         # Without zones of its own, a producer makes no records. It would cost 1 µs for each change.
-        zones = {External: options.external, ServiceImports: options.multicluster}
-        unused: set[MakeProducer] = {make for make, found in zones.items() if not found}
+        zones: dict[MakeProducer, object] = {External: options.external, ServiceImports: options.multicluster}
+        unused = {make for make, found in zones.items() if not found}
         if options.external_alone:
             unused |= {make for kind in _KINDS for make in kind.row.producers if make is not External}
         parts: dict[MakeProducer, _Part] = {} if External in unused else {External: _Part(self.external)}

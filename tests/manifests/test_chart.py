@@ -92,6 +92,24 @@ def test_a_pod_on_every_node_is_that_of_the_overlay() -> None:
 
 
 @needs_kubectl
+def test_a_server_for_clients_outside_is_that_of_the_overlay() -> None:
+    done = template(*AS_KUSTOMIZE, "--values", str(CHART / "external.yaml"), release="pydns-external")
+    assert done.returncode == 0, done.stderr
+    mine = _by_kind([each for each in yaml.safe_load_all(done.stdout) if each])
+    assert mine == _by_kind(build("overlays/external"))
+
+
+@needs_kubectl
+@pytest.mark.parametrize("values", [{"rbac": {"external": True}}, {"config": {"external": {"k8s.example.com": {}}}}])
+def test_the_rights_for_external_zones_are_those_of_the_component(values: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "component").mkdir()
+    mine = objects(*AS_KUSTOMIZE, *SAME["base"], *_values(tmp_path, values))
+    theirs = build_with("external", tmp_path / "component")
+    assert only(mine, "ClusterRole")["rules"] == only(theirs, "ClusterRole")["rules"]
+    assert only(objects(), "ClusterRole")["rules"] != only(theirs, "ClusterRole")["rules"]
+
+
+@needs_kubectl
 def test_monitoring_is_that_of_the_overlay() -> None:
     enabled = "prometheus.monitor.enabled=true,prometheus.rules.enabled=true,dashboard.enabled=true"
     mine, folder = _by_kind(objects("--set", enabled)), _by_kind(build("overlays/monitoring"))

@@ -9,10 +9,10 @@ import pytest
 import pydns
 from pydns.cli.main import parser
 from pydns.cli.serve import settings_of
-from pydns.config.settings import PodsMode
+from pydns.config.settings import Answered, PodsMode
 from tests.manifests.kustomized import MANIFESTS, Json, build, build_with, needs_kubectl, only
 
-FOLDERS = ["base", "overlays/side-by-side", "overlays/replace-coredns", "overlays/autoscaled"]
+FOLDERS = ["base", "overlays/side-by-side", "overlays/replace-coredns", "overlays/autoscaled", "overlays/external"]
 OLDEST, NEWEST = "1.27", kubernetes_validate.latest_version()
 
 pytestmark = needs_kubectl
@@ -214,9 +214,40 @@ def test_external_zones_come_with_the_rights_to_watch(tmp_path: Path) -> None:
     assert {"ingresses", "ingressclasses", "dnsendpoints", "nodes"} <= resources
 
 
-def test_the_role_grants_the_configmap_that_is_watched() -> None:
-    objects = build("base")
-    chosen = settings_of(parser({}).parse_args(_container("base")["args"]))
+def test_clients_outside_reach_a_server_that_answers_external_zones_alone() -> None:
+    objects = build("overlays/external")
+    chosen = settings_of(parser({}).parse_args(_container("overlays/external")["args"]))
+    assert chosen.answer is Answered.EXTERNAL
+    service = only(objects, "Service")["spec"]
+    assert (service["type"], service["externalTrafficPolicy"]) == ("LoadBalancer", "Local")
+    assert {(each["port"], each["protocol"]) for each in service["ports"]} == {(53, "UDP"), (53, "TCP")}
+    policy = only(objects, "NetworkPolicy")["spec"]
+    assert policy["policyTypes"] == ["Ingress", "Egress"]
+    assert {each["protocol"] for rule in policy["egress"] for each in rule["ports"]} == {"TCP"}, "no query leaves"
+
+
+def test_the_server_for_clients_outside_has_no_object_and_no_pod_in_common_with_the_cluster_dns() -> None:
+    outside, inside = build("overlays/external"), build("overlays/replace-coredns")
+    assert not _names(outside) & _names(inside)
+    labels = only(inside, "Deployment")["spec"]["template"]["metadata"]["labels"]
+    assert not only(outside, "Service")["spec"]["selector"].items() <= labels.items()
+    labels = only(outside, "Deployment")["spec"]["template"]["metadata"]["labels"]
+    selectors = [only(inside, "Service")["spec"]["selector"], {"k8s-app": "kube-dns"}]
+    selectors += [
+        only(inside, kind)["spec"]["selector"]["matchLabels"] for kind in ("Deployment", "PodDisruptionBudget")
+    ]
+    for selector in selectors:
+        assert not selector.items() <= labels.items()
+
+
+def _names(objects: list[Json]) -> set[tuple[str, str]]:
+    return {(each["kind"], each["metadata"]["name"]) for each in objects}
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_the_role_grants_the_configmap_that_is_watched(folder: str) -> None:
+    objects = build(folder)
+    chosen = settings_of(parser({}).parse_args(_container(folder)["args"]))
     name = only(objects, "ConfigMap")["metadata"]["name"]
     assert chosen.configmap == (("kube-system", name),)
     assert only(objects, "Role")["rules"][0]["resourceNames"] == [name]

@@ -140,16 +140,19 @@ def running(objects: list[Json], kubeconfig: Path, state_dir: Path) -> Iterator[
         process.stderr.close()
 
 
-@pytest.mark.parametrize("component", ["", "verified-pods", "external"])
+@pytest.mark.parametrize("component", ["", "verified-pods", "external", "overlays/external"])
 def test_granted_rights_are_the_used_rights(component: str, tmp_path: Path) -> None:
     (tmp_path / "state").mkdir()
     (tmp_path / "component").mkdir()
-    objects = build_with(component, tmp_path / "component") if component else build("base")
+    if component.startswith("overlays/"):
+        objects = build(component)
+    else:
+        objects = build_with(component, tmp_path / "component") if component else build("base")
     rights = granted(objects)
     # This server acts like servers without WatchList: pydns first tries a watch, and then lists.
     with FakeApiServer(watch_list="error") as api:
         metadata = {"namespace": "kube-system", "name": only(objects, "ConfigMap")["metadata"]["name"]}
-        if component == "external":
+        if component.endswith("external"):
             api.apply("ConfigMap", {"metadata": metadata, "data": {"config.yaml": EXTERNAL}})
         held = Held(api, rights)
         with running(objects, api.kubeconfig(tmp_path), tmp_path / "state") as synced:
