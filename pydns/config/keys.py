@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from pydns.config import flags, texts
 from pydns.config.mistakes import Wanted, quote
 from pydns.config.model import (
+    DOH_PATH,
     AclAction,
     AclRule,
     Alias,
@@ -78,7 +79,8 @@ from pydns.dns.template import Text as TemplateText
 
 MAX_TTL_S = 7 * 24 * 3600  # RFC 8767 section 4: cap TTLs at a week or so
 
-_DEFAULT_PORTS = {Transport.UDP: 53, Transport.TCP: 53, Transport.TLS: 853}
+_DEFAULT_PORTS = {Transport.UDP: 53, Transport.TCP: 53, Transport.TLS: 853, Transport.HTTPS: 443}
+_ENCRYPTED = (Transport.TLS, Transport.HTTPS)
 _DEFAULT_CACHE = CacheOptions()
 _NO_FILES = TlsFiles()
 _CHOICE = OneOf(Choice)
@@ -94,30 +96,34 @@ def _server(
     case: Case = Case.LEARN,
     edns: Edns = Edns.LEARN,
     tls: TlsFiles = _NO_FILES,
+    source: str | None = None,
 ) -> AnyServer:
     if address.file is not None:
-        return ServersFile(address.file, transport, packets_per_second, case, edns)
+        return ServersFile(address.file, transport, packets_per_second, case, edns, source)
+    if address.url_path is not None:
+        transport = Transport.HTTPS
     port = address.port or _DEFAULT_PORTS[transport]
-    how = transport, server_name, packets_per_second, case, edns, tls
+    how = transport, server_name, packets_per_second, case, edns, tls, source, address.url_path or DOH_PATH
     if address.qname is not None:
         return NamedUpstream(address.qname, port, *how)
     assert address.ip is not None
     return ServerSpec(address.ip, port, *how)
 
 
-def _check_server(
-    address: texts.Address | None = None,
-    transport: Transport | None = Transport.UDP,
-    server_name: str | None = None,
-    tls: TlsFiles | None = None,
-    **_: Any,
-) -> Iterator[Conflict]:
-    if address is not None and address.file is not None and transport is Transport.TLS:
-        yield Conflict("transport", '"tls"', f"udp or tcp, the ways to the nameservers of {address.file}")
-    if tls is not None and transport not in (Transport.TLS, None):
-        yield Conflict("tls", "files", 'used without "transport: tls"')
-    if server_name is not None and transport not in (Transport.TLS, None):
-        yield Conflict("server_name", f'"{server_name}"', 'used without "transport: tls"')
+def _check_server(address: texts.Address | None = None, **written: Any) -> Iterator[Conflict]:
+    is_url = address is not None and address.url_path is not None
+    transport = written.get("transport", Transport.HTTPS if is_url else Transport.UDP)
+    if address is not None and address.file is not None and transport in _ENCRYPTED:
+        wanted = f"udp or tcp, the ways to the nameservers of {address.file}"
+        yield Conflict("transport", quote(transport.value), wanted)
+    elif is_url and transport not in (Transport.HTTPS, None):
+        yield Conflict("transport", quote(transport.value), "https, as in the address")
+    for key, found in (("tls", "files"), ("server_name", quote(written.get("server_name") or ""))):
+        if written.get(key) is not None and transport not in (*_ENCRYPTED, None):
+            yield Conflict(key, found, 'used without "transport: tls" or https')
+    source = written.get("source")
+    if address is not None and address.ip is not None and source is not None and (":" in address.ip) != (":" in source):
+        yield Conflict("source", quote(source), f"of the family of {address.ip}")
 
 
 def _server_shape(address: Text) -> TextOrRecord:
@@ -183,14 +189,15 @@ _SERVER_KEYS = (
     Key(
         "transport",
         OneOf(Transport),
-        "Protocol. With udp, a truncated answer is fetched again over TCP. tls is DNS over TLS, port 853.",
+        "Protocol. With udp, a truncated answer is fetched again over TCP. tls is DNS over TLS, port 853. https is DNS "
+        "over HTTPS with HTTP/2, port 443; an address like https://dns.example/dns-query means it, too.",
         "tls",
-        "https",
+        "quic",
     ),
     Key(
         "server_name",
         Text("a host name or IP address", texts.parse_server_name),
-        "With tls: the name or address that the server's certificate must be for.",
+        "With tls and https: the name or address that the server's certificate must be for.",
         "dns.example.net",
         "'*'",
         default="the address",
@@ -221,7 +228,15 @@ _SERVER_KEYS = (
         "never",
         "'off'",
     ),
-    Key("tls", _TLS, "With transport tls: files for the connection.", default="those of the system"),
+    Key("tls", _TLS, "With tls and https: files for the connection.", default="those of the system"),
+    Key(
+        "source",
+        Text("an IP address", texts.parse_source),
+        "Address of this host that questions are sent from. Servers of the other family are left out.",
+        "10.0.0.5",
+        "eth0",
+        default="chosen by the kernel",
+    ),
 )
 _SERVER = _server_shape(Text(texts.UPSTREAM, texts.parse_upstream))
 _OUTCOMES = ListOf(OneOf(Outcome), "outcomes")

@@ -16,6 +16,8 @@ from msgspec import Struct
 from pydns.config.settings import PodsMode
 from pydns.dns import name
 
+DOH_PATH = "/dns-query"  # the usual path of DNS over HTTPS
+
 
 class Transport(Enum):
     """The protocol for an upstream. With UDP, a truncated answer is requested again over TCP."""
@@ -23,6 +25,7 @@ class Transport(Enum):
     UDP = "udp"
     TCP = "tcp"
     TLS = "tls"  # RFC 7858
+    HTTPS = "https"  # RFC 8484
 
 
 class Case(Enum):
@@ -205,11 +208,13 @@ class ServerSpec(Struct, frozen=True, gc=False, tag="ip"):
     ip: str  # canonical text
     port: int = 53
     transport: Transport = Transport.UDP
-    server_name: str | None = None  # for TLS: the name that the certificate must contain. None: the address
+    server_name: str | None = None  # TLS and HTTPS: the name that the certificate must contain. None: the address
     packets_per_second: int | None = None  # None: no limit
     case: Case = Case.LEARN
     edns: Edns = Edns.LEARN
     tls: TlsFiles = TlsFiles()
+    source: str | None = None  # our address. None: as the routes of the host have it
+    path: str = DOH_PATH  # HTTPS: the path of the URL
 
 
 class NamedUpstream(Struct, frozen=True, gc=False, tag="name"):
@@ -218,11 +223,13 @@ class NamedUpstream(Struct, frozen=True, gc=False, tag="name"):
     qname: bytes
     port: int = 53
     transport: Transport = Transport.UDP
-    server_name: str | None = None  # for TLS: the name that the certificate must contain. None: `qname`
+    server_name: str | None = None  # TLS and HTTPS: the name that the certificate must contain. None: `qname`
     packets_per_second: int | None = None
     case: Case = Case.LEARN
     edns: Edns = Edns.LEARN
     tls: TlsFiles = TlsFiles()
+    source: str | None = None  # addresses of the other family are not used
+    path: str = DOH_PATH
 
 
 class ServersFile(Struct, frozen=True, gc=False, tag="file"):
@@ -233,9 +240,15 @@ class ServersFile(Struct, frozen=True, gc=False, tag="file"):
     packets_per_second: int | None = None
     case: Case = Case.LEARN
     edns: Edns = Edns.LEARN
+    source: str | None = None  # nameservers of the other family are not used
 
 
 AnyServer = ServerSpec | NamedUpstream | ServersFile
+
+
+def is_reached_from(ip: str, source: str | None) -> bool:
+    """Return whether a server is of the same family as the address that its questions are sent from."""
+    return source is None or (":" in ip) == (":" in source)
 
 
 class Route(Struct, frozen=True, gc=False):

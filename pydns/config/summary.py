@@ -98,12 +98,16 @@ def server_text(server: AnyServer) -> str:
     else:
         host = server.ip if isinstance(server, ServerSpec) else name.to_text(server.qname)
         parts = [endpoint_text(host, server.port)]
+        if server.transport is Transport.HTTPS:
+            parts[0] += server.path
     if server.transport is not Transport.UDP:
         parts.append(server.transport.value)
     if not isinstance(server, ServersFile) and server.server_name is not None:
         parts.append(server.server_name)
     if server.packets_per_second is not None:
         parts.append(f"{server.packets_per_second}/s")
+    if server.source is not None:
+        parts.append(f"from {server.source}")
     return " ".join(parts)
 
 

@@ -19,7 +19,7 @@ from pydns.dns.template import Text as TemplateText
 
 IP_SERVER = "an IP address or IP:port"
 SERVER = "an IP address, IP:port or DNS name"
-UPSTREAM = "an IP address, IP:port, DNS name or path of a file like resolv.conf"
+UPSTREAM = "an IP address, IP:port, DNS name, https:// URL or path of a file like resolv.conf"
 SERVER_HOST = "the IP address or DNS name of a server, without a port"
 HOSTS_FILE = "a key of the same ConfigMap or an absolute path"
 DOMAIN = "a domain name"
@@ -47,6 +47,7 @@ class Address(NamedTuple):
     qname: bytes | None
     port: int | None  # None: the default port of the transport
     file: str | None = None  # a file with nameservers
+    url_path: str | None = None  # of an https:// URL; empty: the usual path
 
 
 def parse_ip_server(text: str) -> Address | Wanted:
@@ -58,12 +59,20 @@ def parse_ip_server(text: str) -> Address | Wanted:
 
 
 def parse_upstream(text: str) -> Address | Wanted:
-    """Parse the forms of `parse_server`, or the absolute path of a file in the form of resolv.conf."""
+    """Parse the forms of `parse_server`, an https:// URL, or the absolute path of a file in the form of resolv.conf."""
     if text.startswith("/"):
-        path = parse_path(text)
-        return path if isinstance(path, Wanted) else Address(None, None, None, path)
-    address = parse_server(text)
-    return Wanted(UPSTREAM) if isinstance(address, Wanted) and address.text == SERVER else address
+        file = parse_path(text)
+        return file if isinstance(file, Wanted) else Address(None, None, None, file)
+    host, path = text, None
+    if text.startswith("https://"):
+        host, slash, rest = text.removeprefix("https://").removesuffix("{?dns}").partition("/")
+        path = slash + rest
+        if not _URL_PATH.fullmatch(path):
+            return Wanted("an https:// URL of a host and a path")
+    address = parse_server(host)
+    if isinstance(address, Wanted):
+        return Wanted(UPSTREAM) if address.text == SERVER else address
+    return address._replace(url_path=path)
 
 
 def parse_server(text: str) -> Address | Wanted:
@@ -96,6 +105,12 @@ def parse_server(text: str) -> Address | Wanted:
             return Wanted("a server with a port from 1 to 65535")
         port = int(port_text)
     return Address(None, qname, port) if isinstance(ip, Wanted) else Address(ip, None, port)
+
+
+def parse_source(text: str) -> str | Wanted:
+    """Parse an address of ours. The result is its canonical text."""
+    address = parse_ip(text)
+    return address if isinstance(address, Wanted) else address_text(address)
 
 
 def parse_server_host(text: str) -> str | Wanted:
@@ -334,6 +349,7 @@ def parse_selector(text: str) -> str | Wanted:
 
 
 _CONFIG_MAP_KEY = re.compile(r"(?!\.\.?$)[-._A-Za-z0-9]{1,253}")
+_URL_PATH = re.compile(r"(/[-._~A-Za-z0-9%!$&'()*+,;=:@/]{0,500})?")
 _ZONE = re.compile(r"[^\s%/\]]{1,15}", re.ASCII)  # the name or number of a network interface
 _PORT = re.compile("[0-9]{1,5}")
 _HOST_NAME = re.compile(r"[A-Za-z0-9_]([-A-Za-z0-9_]*[A-Za-z0-9])?(\.[A-Za-z0-9_]([-A-Za-z0-9_]*[A-Za-z0-9])?)*\.?")

@@ -15,7 +15,18 @@ import msgspec
 
 from pydns.config import external_alone
 from pydns.config.mistakes import ConfigError
-from pydns.config.model import AnyServer, Config, Families, MetricNames, ServersFile, ServerSpec, dump, load
+from pydns.config.model import (
+    AnyServer,
+    Config,
+    Families,
+    MetricNames,
+    ServersFile,
+    ServerSpec,
+    TlsFiles,
+    dump,
+    is_reached_from,
+    load,
+)
 from pydns.config.read import Accepted, Refused
 from pydns.control.config_source import ConfigSource, Seen, Verdict
 from pydns.control.resolv_conf import ResolvConf
@@ -128,8 +139,9 @@ class Configuration:
                 return (server,)
             file = known.get(server.path) or ResolvConf(Path(server.path), self._log)
             self._files[server.path] = file
-            how = server.transport, None, server.packets_per_second, server.case, server.edns
-            return tuple([ServerSpec(each.ip, each.port, *how) for each in file.upstreams(own)])
+            how = server.transport, None, server.packets_per_second, server.case, server.edns, TlsFiles(), server.source
+            found = [each for each in file.upstreams(own) if is_reached_from(each.ip, server.source)]
+            return tuple([ServerSpec(each.ip, each.port, *how) for each in found])
 
         if config.upstreams is None:
             upstreams: tuple[AnyServer, ...] = self._resolv_conf.upstreams(own)

@@ -161,22 +161,29 @@ class Recursion:
 
     # Replies of upstreams
 
-    def _received(self, index: int, socket_index: int, packets: list[bytes]) -> None:
+    def _received(self, index: int, socket_index: int, messages: list[bytes], trouble: str = "") -> None:
         now = self._clock()
-        if socket_index == STREAM and index in self._upstreams:
-            self._upstreams[index].trouble = ""
-        for packet in packets:
+        if socket_index == STREAM:
+            self._note_trouble(index, trouble)
+        for message in messages:
             try:
-                self.forwarder.received(index, socket_index, packet, now)
+                self.forwarder.received(index, socket_index, message, now)
             except Exception as error:
-                self._batch.report(packet, error)
+                self._batch.report(message, error)
 
     def _unreachable(self, index: int, socket_index: int, reason: str) -> None:
-        upstream = self._upstreams.get(index)
-        if reason and upstream is not None and upstream.trouble != reason:
-            upstream.trouble = reason
-            self._log("connection to upstream failed", level=Level.WARNING, upstream=upstream.spec.name, reason=reason)
+        if reason:
+            self._note_trouble(index, reason)
         self.forwarder.unreachable(index, socket_index, self._clock())
+
+    def _note_trouble(self, index: int, trouble: str) -> None:
+        """Remember what is wrong with the connection to an upstream, and log it if it is new. Empty: nothing is."""
+        upstream = self._upstreams.get(index)
+        if upstream is None or upstream.trouble == trouble:
+            return
+        upstream.trouble = trouble
+        if trouble:
+            self._log("connection to upstream failed", level=Level.WARNING, upstream=upstream.spec.name, reason=trouble)
 
     def _tick_later(self) -> None:
         if not self._ticking:

@@ -6,8 +6,8 @@ This module knows octets, not messages. Rules:
    opened at its first use and replaced after `ROTATE_S`. The old socket still receives late replies until it is closed.
    An upstream that gets no queries has no sockets.
 2. A connection is opened at its first use. Each message is sent without waiting for earlier replies. Replies come in
-   any order (RFC 7766).
-3. The files for TLS are read before the first TLS connection, and again after a connection has failed.
+   any order (RFC 7766). A codec of `pydns.upstream` knows the form of messages on the connection.
+3. The files for TLS are read before the first connection that needs them, and again after a connection has failed.
 4. A connection is closed when no whole message has come for `IDLE_S`. This rule also covers a server that sends one
    octet per second. If a connection ends with open questions, they are sent again over a new connection. This happens
    only if the old connection has worked before.
@@ -21,21 +21,30 @@ from collections.abc import Callable
 from errno import EAGAIN, ECONNREFUSED
 from functools import partial
 from time import monotonic
-from typing import cast
+from typing import Protocol, cast
 
 from pydns.config.model import ServerSpec, TlsFiles, Transport
 from pydns.serve.datagrams import Inbox, Outbox
 from pydns.upstream.packet import STREAM
+from pydns.upstream.streams import Codec, Framed, failed_reply
 
 ROTATE_S = 10.0
 LINGER_S = 5.0  # longer than a client waits
 IDLE_S = 8.0  # servers allow 10 s or more: we close the connection before the server does, so no question is lost
 CONNECT_S = 3.0
 PAUSE_S = 0.2  # wait after a failed connection: without the pause each question would open another connection
+_HTTPS_PORT = 443
 _MAX_UNSENT = 1 << 20  # maximum of octets in the send buffer of a connection
 _RECEIVE_BUFFER = 1 << 20  # octets of the receive buffer, where a burst of replies waits
 
-Received = Callable[[int, int, list[bytes]], None]  # upstream, socket, messages
+
+class Received(Protocol):
+    """Takes messages of an upstream. `trouble` is the reason why a failure of ours stands for the reply."""
+
+    def __call__(self, index: int, socket_index: int, messages: list[bytes], trouble: str = "") -> None:
+        """Take messages that came over a socket of the upstream `index`."""
+
+
 Unreachable = Callable[[int, int, str], None]  # upstream, socket, and the reason for a connection ("" for UDP)
 _Key = tuple[int, int]  # the indices of an upstream and of one of its sockets
 
@@ -54,7 +63,7 @@ class Upstreams:
         self._inbox, self._outbox = Inbox(), Outbox()
         self._retired: list[tuple[socket.socket, float]] = []  # socket, and the time to close it
         self._streams: dict[int, _Stream] = {}
-        self._contexts: dict[TlsFiles, _Context] = {}
+        self._contexts: dict[tuple[TlsFiles, str], _Context] = {}  # files and protocol -> context
 
     def add(self, index: int, server: ServerSpec) -> None:
         """Add `server` as the upstream `index`. Don't open any socket yet."""
@@ -149,6 +158,8 @@ class Upstreams:
         try:
             sock.setblocking(False)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+            if server.source is not None:
+                sock.bind((server.source, 0))
             sock.connect(_sockaddr(server))
             self.loop.add_reader(sock, self._reader(sock, *place))
         except OSError:
@@ -179,9 +190,9 @@ class Upstreams:
         self.loop.remove_reader(sock)
         sock.close()
 
-    def context(self, files: TlsFiles) -> "_Context":
-        """Return the TLS context with these files. Raise OSError if a file can't be used."""
-        context = self._contexts.get(files)
+    def context(self, files: TlsFiles, alpn: str) -> "_Context":
+        """Return the TLS context with these files, for a protocol. Raise OSError if a file can't be used."""
+        context = self._contexts.get((files, alpn))
         if context is None:
             context = _Context(ssl.PROTOCOL_TLS_CLIENT)
             if files.ca is None:
@@ -191,13 +202,13 @@ class Upstreams:
             if files.certificate is not None:
                 _load(files.certificate, partial(context.load_cert_chain, keyfile=files.key, password=_no_password))
             context.minimum_version = ssl.TLSVersion.TLSv1_2  # RFC 9325
-            context.set_alpn_protocols(["dot"])  # some servers need ALPN; RFC 7858 section 3.1 doesn't
-            self._contexts[files] = context
+            context.set_alpn_protocols([alpn])
+            self._contexts[files, alpn] = context
         return context
 
-    def forget_context(self, files: TlsFiles) -> None:
-        """Forget a TLS context, so that the next connection reads the files again. The files may have changed."""
-        self._contexts.pop(files, None)
+    def forget_contexts(self, files: TlsFiles) -> None:
+        """Forget the TLS contexts with these files, so that the next connection reads the files again."""
+        self._contexts = {key: context for key, context in self._contexts.items() if key[0] != files}
 
 
 def _sockaddr(server: ServerSpec) -> tuple[str, int] | tuple[str, int, int, int]:
@@ -261,38 +272,48 @@ class _Context(ssl.SSLContext):
         return super().wrap_bio(incoming, outgoing, server_side, server_hostname, self.sessions.get(server_hostname))
 
 
+def _https(server: ServerSpec) -> Codec:
+    from pydns.upstream.https import Https  # h2 takes 0.04 s to import, and few workers need it
+
+    host = server.server_name or server.ip.partition("%")[0]
+    host = f"[{host}]" if ":" in host else host
+    return Https(host if server.port == _HTTPS_PORT else f"{host}:{server.port}", server.path)
+
+
 class _Stream:
-    """The TCP or TLS connection to one upstream. It is opened again when needed."""
+    """The connection to one upstream. It is opened again when needed."""
 
     def __init__(self, upstreams: Upstreams, index: int, server: ServerSpec) -> None:
         self._upstreams = upstreams
         self._index = index
         self._server = server
         self._context: _Context | None = None
-        self._server_name = (
-            (server.server_name or server.ip.partition("%")[0]) if server.transport is Transport.TLS else None
-        )
+        self._is_encrypted = server.transport in (Transport.TLS, Transport.HTTPS)
+        self._server_name = (server.server_name or server.ip.partition("%")[0]) if self._is_encrypted else None
         self._task: asyncio.Task[None] | None = None
         self._connection: _Connection | None = None
-        self._waiting: list[bytes] = []  # framed messages that wait for the connection
+        self._waiting: list[bytes] = []  # messages that wait for the connection
         self._not_before = 0.0
 
     def send(self, message: bytes) -> bool:
-        framed = len(message).to_bytes(2) + message
         if self._connection is not None:
-            return self._connection.send(framed)
+            return self._connection.send(message)
         if self._task is None:
             if monotonic() < self._not_before:
                 return False
             self._connect()
         if len(self._waiting) >= 0x10000:  # all message ids are in use
             return False
-        self._waiting.append(framed)
+        self._waiting.append(message)
         return True
 
     def sweep(self, now: float) -> None:
-        if self._connection is not None and self._connection.heard_at < now - IDLE_S:
+        if self._connection is None:
+            return
+        if self._connection.heard_at < now - IDLE_S:
             self._connection.abort()
+        else:
+            self._connection.sweep()
 
     def retire(self) -> None:
         if self._task is not None:
@@ -304,17 +325,23 @@ class _Stream:
         self._task = self._upstreams.loop.create_task(self._open())
 
     async def _open(self) -> None:
+        server = self._server
+        codec = _https(server) if server.transport is Transport.HTTPS else Framed()
         try:
-            if self._server.transport is Transport.TLS:
-                self._context = self._upstreams.context(self._server.tls)
+            if self._is_encrypted:
+                self._context = self._upstreams.context(server.tls, codec.alpn)
             async with asyncio.timeout(CONNECT_S):
                 _, connection = await self._upstreams.loop.create_connection(
-                    lambda: _Connection(self),
-                    self._server.ip,
-                    self._server.port,
+                    lambda: _Connection(self, codec),
+                    server.ip,
+                    server.port,
                     ssl=self._context,
                     server_hostname=self._server_name,
+                    local_addr=None if server.source is None else (server.source, 0),
                 )
+            if codec.requires_alpn and connection.protocol() != codec.alpn:
+                connection.abort()
+                raise OSError(f"the server doesn't speak {codec.alpn} (ALPN)")
         except OSError as error:  # ssl.SSLError and TimeoutError are subclasses
             self._waiting.clear()
             self._task = None
@@ -322,16 +349,16 @@ class _Stream:
             return
         self._connection, self._task = connection, None
         waiting, self._waiting = self._waiting, []
-        for framed in waiting:
-            connection.send(framed)
+        for message in waiting:
+            connection.send(message)
 
     def _failed(self, error: Exception | None) -> None:
         self._not_before = monotonic() + PAUSE_S
-        self._upstreams.forget_context(self._server.tls)
+        self._upstreams.forget_contexts(self._server.tls)
         self._upstreams.unreachable(self._index, STREAM, _reason(error))
 
-    def received(self, message: bytes) -> None:
-        self._upstreams.received(self._index, STREAM, [message])
+    def received(self, messages: list[bytes], trouble: str = "") -> None:
+        self._upstreams.received(self._index, STREAM, messages, trouble)
 
     def worked(self, session: ssl.SSLSession | None) -> None:
         if self._context is not None and session is not None:
@@ -353,47 +380,66 @@ class _Stream:
 class _Connection(asyncio.Protocol):
     """One connection, from its beginning to its end."""
 
-    def __init__(self, stream: _Stream) -> None:
+    def __init__(self, stream: _Stream, codec: Codec) -> None:
         self._stream = stream
+        self._codec = codec
         self._transport: asyncio.Transport
-        self._received = bytearray()
-        self.open: dict[bytes, bytes] = {}  # id -> framed message that has no reply yet
+        self._end: Exception | None = None
+        self.open: dict[bytes, bytes] = {}  # id -> message that has no reply yet
         self.heard_at = monotonic()
         self.has_worked = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # the transport of uvloop is not a subclass
+        self._write(self._codec.begin())
 
-    def send(self, framed: bytes) -> bool:
+    def protocol(self) -> str | None:
+        """Return the protocol of the TLS handshake."""
+        encryption: ssl.SSLObject | None = self._transport.get_extra_info("ssl_object")
+        return None if encryption is None else encryption.selected_alpn_protocol()
+
+    def send(self, message: bytes) -> bool:
         if self._transport.get_write_buffer_size() > _MAX_UNSENT:
             return False
         if not self.open:
             self.heard_at = monotonic()  # the connection was idle before, so the server isn't late
-        self.open[framed[2:4]] = framed
-        self._transport.write(framed)
+        self.open[message[:2]] = message
+        self._write(self._codec.compose(message))
         return True
 
     def data_received(self, data: bytes) -> None:
-        received = self._received
-        received += data
-        position = 0
-        while len(received) - position >= 2:
-            end = position + 2 + int.from_bytes(received[position : position + 2])
-            if end > len(received):
-                break
-            message = bytes(received[position + 2 : end])
-            position = end
-            if self.open.pop(message[:2], None) is not None:
-                self.heard_at = monotonic()
-            if not self.has_worked:
-                self.has_worked = True
-                encryption = self._transport.get_extra_info("ssl_object")
-                self._stream.worked(encryption and encryption.session)
-            self._stream.received(message)
-        del received[:position]
+        messages, failures, unsent, end = self._codec.receive(data)
+        self._write(unsent)
+        for message in messages:
+            self._heard(self.open.pop(message[:2], None))
+            self._stream.received([message])
+        for message_id, reason in failures:
+            asked = self.open.pop(message_id, None)
+            self._heard(asked)
+            if asked is not None:
+                self._stream.received([failed_reply(asked)], reason)
+        if end:
+            self._end = OSError(end)
+            self._transport.abort()
+
+    def _heard(self, asked: bytes | None) -> None:
+        """Note that something whole has come. `asked` is the open question that it belongs to."""
+        if asked is not None:
+            self.heard_at = monotonic()
+        if not self.has_worked:
+            self.has_worked = True
+            encryption = self._transport.get_extra_info("ssl_object")
+            self._stream.worked(encryption and encryption.session)
+
+    def _write(self, octets: bytes) -> None:
+        if octets:
+            self._transport.write(octets)
 
     def connection_lost(self, error: Exception | None) -> None:
-        self._stream.lost(self, error)
+        self._stream.lost(self, self._end or error)
+
+    def sweep(self) -> None:
+        self._write(self._codec.sweep())
 
     def abort(self) -> None:
         self._transport.abort()

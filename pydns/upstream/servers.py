@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from itertools import chain
 from typing import NamedTuple
 
-from pydns.config.model import AnyServer, Config, NamedUpstream, ServersFile, ServerSpec, Transport
+from pydns.config.model import AnyServer, Config, NamedUpstream, ServersFile, ServerSpec, Transport, is_reached_from
 from pydns.dns import name
 from pydns.dns.address import endpoint_text
 from pydns.upstream.pool import Pool, Upstream, UpstreamSpec
@@ -75,7 +75,8 @@ def title(server: ServerSpec) -> str:
     place = endpoint_text(server.ip, server.port)
     if server.transport is Transport.UDP:
         return place
-    return f"{server.transport.value}://{place}" + (f"#{server.server_name}" if server.server_name else "")
+    path = server.path if server.transport is Transport.HTTPS else ""
+    return f"{server.transport.value}://{place}{path}" + (f"#{server.server_name}" if server.server_name else "")
 
 
 def _resolved(server: AnyServer, addresses: Addresses, trusted: Collection[str]) -> list[_Configured]:
@@ -83,9 +84,9 @@ def _resolved(server: AnyServer, addresses: Addresses, trusted: Collection[str])
         return [(server, server.ip in trusted)]
     assert not isinstance(server, ServersFile)  # the controller has put the servers of the file in its place
     server_name = server.server_name
-    if server_name is None and server.transport is Transport.TLS:
+    if server_name is None and server.transport in (Transport.TLS, Transport.HTTPS):
         server_name = name.to_text(server.qname).rstrip(".")
-    how = server.transport, server_name, server.packets_per_second, server.case, server.edns, server.tls
-    found = addresses.get(server.qname, ())
+    how = server.transport, server_name, server.packets_per_second, server.case, server.edns, server.tls, server.source
+    found = [ip for ip in addresses.get(server.qname, ()) if is_reached_from(ip, server.source)]
     trusts_all = name.to_text(server.qname) in trusted
-    return [(ServerSpec(ip, server.port, *how), trusts_all or ip in trusted) for ip in found]
+    return [(ServerSpec(ip, server.port, *how, server.path), trusts_all or ip in trusted) for ip in found]

@@ -111,7 +111,20 @@ def test_a_reader_that_closes_the_pipe_early_is_no_failure(tmp_path: Path) -> No
 
 
 # Every module in this set costs each process memory and start-up time. The supervisor needs none of them.
-HEAVY = {"msgspec", "yaml", "lmdb", "kubernetes", "urllib3", "dnslib", "dns", "cachetools", "uvloop", "asyncio", "ssl"}
+HEAVY = {
+    "msgspec",
+    "yaml",
+    "lmdb",
+    "kubernetes",
+    "urllib3",
+    "h2",
+    "dnslib",
+    "dns",
+    "cachetools",
+    "uvloop",
+    "asyncio",
+    "ssl",
+}
 
 
 def test_the_supervisor_imports_nothing_heavy() -> None:

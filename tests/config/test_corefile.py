@@ -104,6 +104,7 @@ SERVERS = st.sampled_from(
         "/etc/resolv.conf",
         "1.2.3.400",
         "fe80::1%eth0",
+        "https://1.1.1.1/dns-query",
     ]
 )
 WORDS = ["errors", "loop", "reload 10s", "log", "log . {class denial\n}", "bufsize 512", "rewrite"]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from pydns.config import model
 from pydns.config.document import MAX_TEXT
-from pydns.config.model import Config, NamedUpstream, ServersFile, ServerSpec
+from pydns.config.model import Config, NamedUpstream, ServersFile, ServerSpec, Transport
 from pydns.config.read import Accepted, Refused, read, read_text
 from pydns.config.shapes import MAX_MISTAKES
 from pydns.dns import name
@@ -39,10 +39,13 @@ def test_a_configmap_is_read_as_its_case_says(case: dict[str, Any]) -> None:
 def written(value: Any, field: str = "") -> Any:
     """Return a value in the form of the cases: without defaults, and with each server on one line."""
     if isinstance(value, ServersFile):
-        return f"{value.transport.value} {value.path}"
+        return f"{value.transport.value} {value.path}" + (f" from {value.source}" if value.source else "")
     if isinstance(value, ServerSpec | NamedUpstream):
         host = value.ip if isinstance(value, ServerSpec) else name.to_text(value.qname)
-        parts = (value.transport.value, host, value.port, value.server_name, value.packets_per_second)
+        path = value.path if value.transport is Transport.HTTPS else None
+        source = value.source and f"from {value.source}"
+        server_name = value.server_name
+        parts = (value.transport.value, host, value.port, server_name, value.packets_per_second, path, source)
         return " ".join(str(part) for part in parts if part is not None)
     if isinstance(value, msgspec.Struct):
         fields = msgspec.structs.fields(value)

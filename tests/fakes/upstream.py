@@ -35,6 +35,7 @@ class FakeUpstream:
     ) -> None:
         """Start the server at the address `host`. An IPv6 address may have a zone."""
         self.asked: list[tuple[bytes, str]] = []
+        self.peers: set[str] = set()  # addresses that queries and connections came from
         self.connections = 0
         self.resumed = 0
         self._script = script
@@ -63,14 +64,16 @@ class FakeUpstream:
                 if not packet:
                     return
                 self.asked.append((packet, "udp"))
+                self.peers.add(peer[0])
                 for reply in self._script(packet, "udp"):
                     self._udp.sendto(reply, peer)
 
     def _accept(self) -> None:
         with suppress(OSError):
             while True:
-                connection, _ = self._tcp.accept()
+                connection, peer = self._tcp.accept()
                 self.connections += 1
+                self.peers.add(peer[0])
                 threading.Thread(target=self._converse, args=(connection,), daemon=True).start()
 
     def _converse(self, connection: socket.socket) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import dns.flags
 import dns.rcode
+import pytest
 import yaml
 
 from pydns.config.model import Route, ServerSpec, load
@@ -182,6 +183,18 @@ def test_an_upstream_by_name_is_found_through_the_others_and_excepted_names_are_
         live.wait_for("example.com", "192.0.2.2")
         assert live.ask("www.corp.example") == "REFUSED"
         assert live.ask("corp.example.com") == "192.0.2.2"
+    finally:
+        live.server.close()
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+def test_questions_are_sent_from_the_source_of_the_server(fake: Fake, tmp_path: Path, transport: str) -> None:
+    upstream = fake(has("192.0.2.1"))
+    how = {"address": f"127.0.0.1:{upstream.port}", "transport": transport, "source": "127.0.0.77"}
+    live = Live(tmp_path, {"upstreams": [how]})
+    try:
+        live.wait_for("example.com", "192.0.2.1")
+        assert upstream.peers == {"127.0.0.77"}
     finally:
         live.server.close()
 

@@ -20,6 +20,7 @@ _OUTCOMES = {"NXDOMAIN": "NXDOMAIN", "REFUSED": "REFUSED"} | dict.fromkeys(
     ("SERVFAIL", "FORMERR", "NOTIMP"), "SERVFAIL"
 )
 _NO_EFFECT = {
+    "doh_method": "no effect: questions are sent by POST",
     "expire": "no effect: connections are closed when they have been idle",
     "failfast_all_unhealthy_upstreams": _BREAKER,
     "health_check": _BREAKER,
@@ -39,6 +40,7 @@ class _Options:
         self.choice: Node | None = None
         self.transport: Token | None = None  # `force_tcp`
         self.server_name: Token | None = None
+        self.source: Token | None = None
         self.tls: dict[str, Node] = {}
         self.excepted: list[Zone] = []
         self.next: dict[str, Token] = {}  # outcome -> its word
@@ -48,7 +50,7 @@ class _Options:
 
 class _Server(NamedTuple):
     address: Token
-    is_tls: bool
+    scheme: str
     server_name: Token | None
 
 
@@ -66,7 +68,7 @@ def read_forward(line: Line, server: Server, draft: Draft) -> None:
         options.next.clear()
     for domain in domains:
         if any(domain.name == each.name for each in server.forwards):
-            raise BadCorefile(line.words[0], f"a second forward for {domain.name}", "allowed in a block")
+            raise NotCarriedOut(line.words[0], f"a second forward for {domain.name}", "allowed in a block")
         server.forwards.append(domain)
         if domain.is_root:
             _take_upstreams(line, options, draft)
@@ -101,7 +103,7 @@ def _take_upstreams(line: Line, options: _Options, draft: Draft) -> None:
 def _take_route(line: Line, zone: Zone, options: _Options, draft: Draft) -> None:
     servers = line.arguments[1:]
     if zone.name[:-1] in draft.routes:
-        raise BadCorefile(line.words[0], f"a second forward for {zone.name}", "allowed")
+        raise NotCarriedOut(line.words[0], f"a second forward for {zone.name}", "allowed")
     found = [_node(each, options) for each in servers]
     keys: dict[str, Node] = {"servers": sequence(found, servers[0].line)}
     below = [each for each in options.excepted if each.name.endswith(f".{zone.name}")]  # other zones have no effect
@@ -129,28 +131,33 @@ def _node(token: Token, options: _Options) -> Node:
     """Return a server in the form of `config.yaml`: only its address, or a mapping."""
     server = _parse(token)
     checked(server.address, texts.parse_upstream)
-    if not server.is_tls:
-        if options.transport is None:
-            return text(server.address)
-        return mapping({"address": text(server.address), "transport": word(options.transport, "tcp")}, token.line)
-    keys: dict[str, Node] = {"address": text(server.address), "transport": word(token, "tls")}
-    server_name = server.server_name or options.server_name
-    if server_name is not None:
-        checked(server_name, texts.parse_server_name)
-        keys["server_name"] = text(server_name)
-    if options.tls:
-        keys["tls"] = mapping(options.tls, token.line)
-    return mapping(keys, token.line)
+    keys: dict[str, Node] = {"address": text(server.address)}
+    if server.scheme == "tls":
+        keys["transport"] = word(token, "tls")
+    elif server.scheme == "dns" and options.transport is not None:
+        keys["transport"] = word(options.transport, "tcp")
+    if server.scheme != "dns":
+        server_name = server.server_name or options.server_name
+        if server_name is not None:
+            checked(server_name, texts.parse_server_name)
+            keys["server_name"] = text(server_name)
+        if options.tls:
+            keys["tls"] = mapping(options.tls, token.line)
+    if options.source is not None:
+        keys["source"] = text(options.source)
+    return mapping(keys, token.line) if len(keys) > 1 else keys["address"]
 
 
 def _parse(token: Token) -> _Server:
     scheme, separator, rest = token.text.rpartition("://")
-    if separator and scheme not in ("dns", "tls"):
-        raise NotCarriedOut(token, quote(f"{scheme}://"), "a way to a server here: dns:// and tls:// are")
+    scheme = scheme if separator else "dns"
+    one_of(token._replace(text=scheme), ("dns", "tls", "https"))
+    if scheme == "https":
+        return _Server(token, scheme, None)
     address, percent, server_name = rest.partition("%")
-    if scheme != "tls" or not percent:  # the zone of a link-local address stays in the address
-        return _Server(token._replace(text=rest), scheme == "tls", None)
-    return _Server(token._replace(text=address), True, token._replace(text=server_name))
+    if scheme == "dns" or not percent:  # the zone of a link-local address stays in the address
+        return _Server(token._replace(text=rest), scheme, None)
+    return _Server(token._replace(text=address), scheme, token._replace(text=server_name))
 
 
 def _options(line: Line, draft: Draft) -> _Options:
@@ -172,6 +179,9 @@ def _read_property(line: Line, options: _Options, draft: Draft) -> None:
             options.server_name = only(line, 1)[0]
         case "tls":
             options.tls = _tls(only(line, 0, 3))
+        case "source_address":
+            options.source = only(line, 1)[0]
+            checked(options.source, texts.parse_source)
         case "except":
             options.excepted += [zone for token in only(line, 1, 1000) for zone in zones_of(token)]
         case "next":

@@ -1,7 +1,7 @@
 """Reads the directive `hosts`: names with fixed addresses, in the Corefile or in a file in the form of /etc/hosts."""
 
 from pydns.config import texts
-from pydns.config.corefile.blocks import BadCorefile, Line, NotCarriedOut, find
+from pydns.config.corefile.blocks import Line, NotCarriedOut, find
 from pydns.config.corefile.draft import Draft, Zone, checked, mapping, number, only, sequence, switch, text, whole, word
 from pydns.config.corefile.server import Server
 from pydns.config.corefile.tokens import Token
@@ -83,7 +83,7 @@ def _take_entries(at: Token, zones: tuple[Zone, ...], options: _Options, draft: 
                 draft.note(name, "no effect: it is in no zone of this directive")
     for written, addresses in found.items():
         if written in draft.hosts:
-            raise BadCorefile(at, f"{written} in two directives", "allowed")
+            raise NotCarriedOut(at, f"{written} in two directives", "allowed")
         unique = list(addresses.values())
         keys: dict[str, Node] = {"addresses": sequence(unique, unique[0].line), "ttl": options.ttl}
         if not options.ptr.value:

@@ -1,0 +1,82 @@
+"""Messages on a connection to an upstream: how they become octets, and which octets are a reply.
+
+A codec belongs to one connection. It does no I/O: it takes and returns octets. `pydns.serve.upstream_sockets` owns the
+connections.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from pydns.dns.compiled import HEADER
+from pydns.dns.message import QR, RA, RD, Rcode, question_end
+
+
+class Received(NamedTuple):
+    """What the octets of a server mean."""
+
+    messages: Sequence[bytes] = ()
+    failures: Sequence[tuple[bytes, str]] = ()  # id of a message that gets no reply, and the reason
+    unsent: bytes = b""  # octets to send now
+    end: str = ""  # the reason why the connection can't be used any more
+
+
+class Codec(Protocol):
+    """The form of messages on a connection."""
+
+    alpn: str  # the protocol in the TLS handshake (RFC 7301)
+    requires_alpn: bool  # whether the server must confirm the protocol
+
+    def begin(self) -> bytes:
+        """Return the first octets to send."""
+
+    def compose(self, message: bytes) -> bytes:
+        """Return the octets to send for a message. No octets: the message waits for an earlier reply."""
+
+    def receive(self, data: bytes) -> Received:
+        """Return what these octets of the server mean, together with the ones before."""
+
+    def sweep(self) -> bytes:
+        """Give up old questions, and return the octets to send for that. Called about once a second."""
+
+
+class Framed:
+    """Messages after their length, in two octets: DNS over TCP (RFC 1035 section 4.2.2) and over TLS (RFC 7858)."""
+
+    alpn = "dot"  # some servers need it; RFC 7858 section 3.1 doesn't
+    requires_alpn = False
+
+    def __init__(self) -> None:
+        self._received = bytearray()
+
+    def begin(self) -> bytes:
+        """Return no octets."""
+        return b""
+
+    def compose(self, message: bytes) -> bytes:
+        """Return the message after its length."""
+        return len(message).to_bytes(2) + message
+
+    def receive(self, data: bytes) -> Received:
+        """Return the messages that are whole."""
+        received = self._received
+        received += data
+        messages = []
+        position = 0
+        while len(received) - position >= 2:
+            end = position + 2 + int.from_bytes(received[position : position + 2])
+            if end > len(received):
+                break
+            messages.append(bytes(received[position + 2 : end]))
+            position = end
+        del received[:position]
+        return Received(messages)
+
+    def sweep(self) -> bytes:
+        """Return no octets: a question without a reply takes no room of a connection."""
+        return b""
+
+
+def failed_reply(message: bytes) -> bytes:
+    """Return the reply SERVFAIL to a query of ours. It stands for a failure that isn't a DNS message."""
+    flags = QR | RD | RA | Rcode.SERVFAIL
+    return message[:2] + flags.to_bytes(2) + b"\0\1" + bytes(6) + message[HEADER : question_end(message)]
