@@ -13,7 +13,7 @@ from pydns.config.mistakes import Wanted
 from pydns.dns import alias, name, rewrite
 from pydns.dns.address import BadAddress, address_text, parse_address, parse_range
 from pydns.dns.pattern import BadPattern, Pattern
-from pydns.dns.rrset import ANY, type_number
+from pydns.dns.rrset import ANY, AXFR, IXFR, type_number
 from pydns.dns.template import BadTemplate
 from pydns.dns.template import Text as TemplateText
 
@@ -193,7 +193,7 @@ def parse_target(text: str) -> str | Wanted:
 def parse_type(text: str) -> int | Wanted:
     """Parse the name of a record type."""
     found = type_number(text)
-    return found if found is not None and found < 251 else Wanted(TYPE)
+    return found if found is not None and found not in (IXFR, AXFR, ANY) else Wanted(TYPE)
 
 
 def parse_question_type(text: str) -> int | Wanted:

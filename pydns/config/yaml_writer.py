@@ -21,8 +21,7 @@ def _mapping(node: Mapping, source: str, indent: str, above: str) -> Iterator[st
         comment = f"  # {place}" if place != above else ""
         if isinstance(value, Scalar):
             yield f"{head} {_scalar(value)}{comment}"
-        elif isinstance(value, Sequence) and all(isinstance(each, Scalar) for each in value.items):
-            items = ", ".join([_scalar(each) for each in value.items if isinstance(each, Scalar)])
+        elif isinstance(value, Sequence) and (items := _inline(value)) is not None:
             yield f"{head} [{items}]{comment}"
         elif isinstance(value, Sequence):
             yield f"{head}{comment}"
@@ -37,11 +36,22 @@ def _mapping(node: Mapping, source: str, indent: str, above: str) -> Iterator[st
 
 def _item(node: Node, source: str, indent: str, above: str) -> Iterator[str]:
     if isinstance(node, Scalar):
-        yield f"{indent}- {_scalar(node)}"
+        place = _place(node, source)
+        yield f"{indent}- {_scalar(node)}{f'  # {place}' if place != above else ''}"
     elif isinstance(node, Mapping):
         first, *rest = _mapping(node, source, f"{indent}  ", above)
         yield f"{indent}- {first.lstrip()}"
         yield from rest
+
+
+def _inline(node: Sequence) -> str | None:
+    """Return the items of a list of scalars, for one line. None for other items, and for several long ones."""
+    scalars = [_scalar(each) for each in node.items if isinstance(each, Scalar)]
+    items = ", ".join(scalars)
+    return items if len(scalars) == len(node.items) and (len(scalars) < 2 or len(items) <= _LINE) else None
+
+
+_LINE = 80  # characters of a list in one line
 
 
 def _place(node: Node, source: str) -> str:

@@ -33,6 +33,10 @@ class BadRule(ValueError):
         self.wanted = wanted
 
 
+class UnsupportedRule(BadRule):
+    """A rule of CoreDNS that isn't carried out here."""
+
+
 class Question(NamedTuple):
     """A question of class IN."""
 
@@ -264,8 +268,10 @@ def parse(words: Sequence[str]) -> Rule:
     if not words:
         raise BadRule("a rule without a field", "complete")
     field = words[0].lower()
+    if field in _UNSUPPORTED:
+        raise UnsupportedRule(f'"{words[0]}"', f"carried out here: {_UNSUPPORTED[field]}")
     if field not in _FIELDS:
-        raise BadRule(f'"{words[0]}"', f"carried out here{_HINTS.get(field, '')}; the fields {', '.join(_FIELDS)} are")
+        raise BadRule(f'"{words[0]}"', f"one of {', '.join(_FIELDS)}")
     return Rule(_FIELDS[field](list(words[1:])), stops)
 
 
@@ -439,10 +445,9 @@ _FIELDS: dict[str, Callable[[list[str]], Callable[[Question], Rewriting | None]]
     "type": _type_field,
     "cname": _cname_field,
 }
-_HINTS = {
-    "class": ": only questions of class IN are answered",
-    "edns0": ": upstreams get no options of a client",
-    "answer": ": answer is an option of name",
+_UNSUPPORTED = {
+    "class": "only questions of class IN are answered",
+    "edns0": "upstreams get no options of a client",
 }
 
 

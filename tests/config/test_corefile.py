@@ -122,6 +122,14 @@ FORWARD = ["policy sequential", "force_tcp", "tls", "next NXDOMAIN", "except a.b
 KUBERNETES = ["pods verified", "ttl 9", "labels a=b", "namespaces a b", "x"]
 TEMPLATE = ["rcode NXDOMAIN", "rcode NOERROR\nmatch .*", "answer x"]
 ENTRIES = ["10.0.0.1 a.example", "::1 a.example b.example", "10.0.0.1 *.example", "x a.example"]
+FIELDS = st.sampled_from(["name", "stop name", "continue ttl", "rcode", "cname", "class"])
+MATCHES = st.sampled_from(["", "exact", "prefix", "suffix", "substring", "regex"])
+NAMES = st.sampled_from(["a.b", ".corp.example", r"(.*)\.a\.b", "{1}.b", "30-", "NXDOMAIN", '"a #b"', '"a\\"b"', ""])
+OPTIONS = st.sampled_from(["", "answer auto", r"answer value (.*) {1}.b", "NOERROR", "{\n}"])
+TYPES = st.sampled_from(["A", "AAAA", "ANY", "X"])
+PROPERTIES = st.sampled_from(
+    ["", "match ^a", "fallthrough", "fallthrough a.b", 'answer "{{ .Name }} 60 IN A 10.0.0.1"', "rcode REFUSED", "x"]
+)
 LINES = st.one_of(
     st.sampled_from(WORDS),
     st.sampled_from(CACHES).map("cache {}".format),
@@ -131,6 +139,8 @@ LINES = st.one_of(
     st.sampled_from(["rcode NXDOMAIN", "rcode NOERROR\nmatch .*", "answer x"]).map(
         "template ANY ANY a.b {{\n{}\n}}".format
     ),
+    st.builds("rewrite {} {} {} {} {}".format, FIELDS, MATCHES, NAMES, NAMES, OPTIONS),
+    st.builds("template IN {} {} {{\n{}\n{}\n}}".format, TYPES, NAMES, PROPERTIES, PROPERTIES),
     st.sampled_from(ENTRIES).map("hosts {{\n{}\nfallthrough\n}}".format),
     st.text(string.printable, max_size=20),
 )

@@ -16,6 +16,7 @@ from pydns.config.corefile.forward import read_forward
 from pydns.config.corefile.hosts import read_hosts
 from pydns.config.corefile.kubernetes import read_kubernetes
 from pydns.config.corefile.log import read_log
+from pydns.config.corefile.rewrite import read_rewrite
 from pydns.config.corefile.server import Server
 from pydns.config.corefile.template import read_template
 from pydns.config.mistakes import quote
@@ -44,6 +45,7 @@ CARRIED_OUT: Mapping[str, Read] = {
     "hosts": read_hosts,
     "kubernetes": read_kubernetes,
     "log": read_log,
+    "rewrite": read_rewrite,
     "template": read_template,
 }
 
@@ -86,7 +88,6 @@ INSTEAD: Mapping[str, Instead] = {
     "k8s_external": Instead("the key `external`"),
     "local": Instead("the zone file for localhost in zones/, with --zones"),
     "nsid": Instead(),
-    "rewrite": Instead("a CNAME or DNAME in a zone file of --zones"),
     "root": Instead("the zone files of --zones"),
     "secondary": Instead("the zone files of --zones"),
     "sign": Instead(why="zones aren't signed"),

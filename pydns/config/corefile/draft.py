@@ -45,6 +45,26 @@ class Forwarded(NamedTuple):
     cache: Cache | None
 
 
+class RewriteDraft(NamedTuple):
+    """A rule of `rewrite`."""
+
+    at: Token  # the directive
+    rule: Node
+    zones: tuple[Zone, ...]  # of the server block
+    old_end: str  # the end of each name that the rule matches, with a dot in front if whole labels match; or empty
+    new_end: str  # the end of each new name, with a dot in front; or empty
+
+
+class TemplateDraft(NamedTuple):
+    """A template."""
+
+    at: Token  # the directive
+    keys: dict[str, Node]
+    zones: tuple[Zone, ...]  # of the template
+    block: tuple[Zone, ...]  # of the server block
+    denial: Token | None  # the rcode, if the template denies all names and types
+
+
 class Draft:
     """The results of all directives so far: keys of `config.yaml`, notes and errors."""
 
@@ -55,6 +75,8 @@ class Draft:
         self.hosts: dict[str, Node] = {}
         self.hosts_files: list[Node] = []
         self.blocked: dict[str, Node] = {}
+        self.rewrites: list[RewriteDraft] = []
+        self.templates: list[TemplateDraft] = []
         self.domain: Token | None = None  # the cluster domain
         self.forwarded: list[Forwarded] = []
         self.logs: list[tuple[Token, tuple[Token, ...], tuple[Token, ...]]] = []  # directive, zones, classes

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from pydns.config.corefile.blocks import Block, NotCarriedOut
-from pydns.config.corefile.draft import Cache, Draft, Forwarded, Zone
+from pydns.config.corefile.draft import Cache, Draft, Forwarded, TemplateDraft, Zone, word
 from pydns.config.node import Mapping as MappingNode
 
 
@@ -21,6 +21,7 @@ class Server:
         self.zones = zones
         self.block = block
         self.cache: Cache | None = None
+        self.has_templates = False
         self.has_answers = False  # whether a directive answers names of this block itself
         self.acl: list[Acl] = []
         self.forwards: list[Zone] = []  # the zones of the `forward` directives
@@ -30,6 +31,10 @@ class Server:
         first = self.block.addresses[0]
         if self.forwards:
             draft.forwarded.append(Forwarded(first, self.zones, self.cache))
+        elif self.has_templates and not self.has_answers:
+            # In CoreDNS, no plugin answers the questions that the templates leave.
+            rest = TemplateDraft(first, {"rcode": word(first, "SERVFAIL")}, self.zones, self.zones, None)
+            draft.templates.append(rest)
         elif not self.has_answers and self.zones:
             wanted = "carried out: its names would have no server"
             draft.refuse(NotCarriedOut(first, "a block without forward", wanted))

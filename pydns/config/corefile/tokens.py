@@ -43,6 +43,13 @@ def tokens(file: str, text: str) -> Iterator[Token]:
             yield Token(word, file, line)
 
 
+def quoted(word: str) -> str | None:
+    """Return a word in the form in which `tokens` reads it, or None if there is no such form."""
+    if word and not _NEEDS_QUOTES.search(word):
+        return word
+    return None if word.endswith("\\") or '\\"' in word else '"' + word.replace('"', '\\"') + '"'
+
+
 def imported(file: str, text: str) -> list[Token]:
     """Return the words of an imported file. The line of each word includes the name of the file."""
     return [token._replace(line=ImportedLine.of(file, token.line)) for token in tokens(file, text)]
@@ -59,6 +66,8 @@ _PART = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
+
+_NEEDS_QUOTES = re.compile(rf'^"|[{_SPACE}\r#]')
 
 
 def with_environment(text: str, environment: Mapping[str, str]) -> str:

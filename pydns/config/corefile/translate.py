@@ -15,6 +15,7 @@ from pydns.config.corefile.cache import cache_key
 from pydns.config.corefile.directives import read_directive
 from pydns.config.corefile.draft import Draft, Zone, mapping, sequence
 from pydns.config.corefile.log import log_key
+from pydns.config.corefile.rules import add_rules
 from pydns.config.corefile.server import Server
 from pydns.config.corefile.tokens import Token
 from pydns.config.corefile.zones import parse_address
@@ -89,6 +90,7 @@ def _finish(servers: Sequence[Server], draft: Draft) -> None:
     if "upstreams" not in draft.keys and "choice" not in draft.keys:
         at = draft.domain or Token("", "Corefile", 1)
         draft.note(at, "no forward for the zone .: the nameservers of /etc/resolv.conf are asked, CoreDNS refuses")
+    add_rules(draft, [zone.name for server in servers for zone in server.zones])
     for key, value in (("cache", cache_key(draft)), ("acl", acl_key(servers)), ("log", log_key(draft.logs))):
         if value is not None:
             draft.keys[key] = value
