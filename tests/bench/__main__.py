@@ -15,6 +15,7 @@ import dns.exception
 from tests.bench import (
     change,
     clients,
+    external,
     folders,
     forward,
     load,
@@ -39,6 +40,7 @@ _PARTS = {  # the purpose of each part, and the programs that the part needs
     "load": ("time and memory to load a big cluster", ("dnsperf",)),
     "folders": ("time to read 5,000 manifests and 100,000 records of a zone file, and delay of a change", ()),
     "change": ("delay of a change", ()),
+    "external": ("delay of changes in an external zone", ()),
     "tenants": ("delay of a change next to another tenant's largest objects", ()),
     "memory": ("memory by the size of the cluster", ("dnsperf",)),
     "overload": ("replies at ten times the load", ("dnsperf", "taskset")),
@@ -89,6 +91,9 @@ def _measure(part: str, options: argparse.Namespace) -> tuple[Any, report.Table]
     if part == "folders":
         times = folders.run(options.pydns, options.rounds)
         return [each._asdict() for each in times], folders.table(times)
+    if part == "external":
+        delays = external.run(options.pydns)
+        return delays._asdict(), external.table(delays)
     if part == "tenants":
         found_tenants = tenants.run(options.pydns, options.rounds)
         return [each._asdict() for each in found_tenants], tenants.table(found_tenants)

@@ -43,17 +43,17 @@ def run(command: str) -> list[float]:
             time.sleep(rng.uniform(0, _PAUSE_S))
             # This runs in a thread, because the change may be visible before the API server's response arrives.
             touched = thread.submit(api.touch, service.name, service.namespace)
-            delays_ms.append(delay_ms(server.port, service, touched))
+            delays_ms.append(delay_ms(server.port, service.dns_name, touched))
         return delays_ms
 
 
-def delay_ms(port: int, service: cluster.Service, touched: Future[Touched], pause_s: float = 0.0) -> float:
+def delay_ms(port: int, dns_name: str, touched: Future[Touched], pause_s: float = 0.0) -> float:
     """Return how long after an event the new address was answered. Raises `servers.Failed` if it never was.
 
     If there is a pause between queries, the client leaves the CPU to other processes.
     """
     first_seen_ns: dict[str, int] = {}
-    question = dns.message.make_query(service.dns_name + ".", "A", id=0).to_wire()
+    question = dns.message.make_query(dns_name + ".", "A", id=0).to_wire()
     give_up_ns = time.monotonic_ns() + int(_PATIENCE_S * 1e9)
     with socket.socket(type=socket.SOCK_DGRAM) as client:
         client.settimeout(_PATIENCE_S)
@@ -70,7 +70,7 @@ def delay_ms(port: int, service: cluster.Service, touched: Future[Touched], paus
                 return (seen_ns - touched.result().monotonic_ns) / 1e6
             if now_ns > give_up_ns:
                 raise servers.Failed(
-                    f"{service.dns_name}: change to {touched.result()} not visible after {_PATIENCE_S} s; "
+                    f"{dns_name}: change to {touched.result()} not visible after {_PATIENCE_S} s; "
                     f"answers were {list(first_seen_ns)}"
                 )
 

@@ -111,7 +111,7 @@ def _change(api: FakeApiServer, services: list[cluster.Service], port: int) -> l
             if time.monotonic() > give_up:
                 break
             time.sleep(rng.uniform(0, 0.2))
-            delays_ms.append(change.delay_ms(port, service, thread.submit(_touch, api, service), _PAUSE_S))
+            delays_ms.append(change.delay_ms(port, service.dns_name, thread.submit(_touch, api, service), _PAUSE_S))
     return delays_ms
 
 
