@@ -11,7 +11,7 @@ import dns.rcode
 import pytest
 
 from pydns.control.apiserver import Pace
-from pydns.kube.kinds import Kind
+from pydns.kube.kinds import OPTIONAL_KINDS, Kind
 from tests.control.test_apiserver import QUICK, watching
 from tests.control.test_controller import Running, running
 from tests.fakes.apiserver import FakeApiServer
@@ -112,6 +112,30 @@ def test_objects_of_a_kind_that_is_lost_for_a_while_stay(api: FakeApiServer, tmp
         api.serve("DNSEndpoint")
         received.until(lambda received: "two" in received.names(Kind.DNS_ENDPOINT), 30)
         assert received.names(Kind.DNS_ENDPOINT) == {"one", "two"}
+
+
+SPECS = {Kind.SERVICE_IMPORT: {"type": "Headless"}, Kind.LISTENER_SET: {"parentRef": {"name": "gateway"}}}
+
+
+@pytest.mark.parametrize("kind", OPTIONAL_KINDS, ids=lambda kind: kind.value)
+def test_a_server_that_goes_away_under_a_watch_loses_no_change(kind: Kind, tmp_path: Path) -> None:
+    def manifest(name: str) -> dict[str, Any]:
+        namespace = {"namespace": "shop"} if kind.row.is_namespaced else {}
+        return {"metadata": {"name": name, **namespace}, "spec": SPECS.get(kind, {})}
+
+    with FakeApiServer() as api, watching(api, tmp_path, kind) as (_, received):
+        api.apply(kind.value, manifest("one"))
+        received.until(lambda received: received.names(kind) == {"one"})
+        api.wait_until(lambda api: api.watching(kind.value) == 1)
+        api.fail(kind.value, "watch", 503, times=2)
+        api.reset_watches(kind.value)
+        api.apply(kind.value, manifest("two"))
+        received.until(lambda received: received.names(kind) == {"one", "two"})
+        api.wait_until(lambda api: api.watching(kind.value) == 1)
+        api.close_watches(kind.value)
+        api.delete(kind.value, "shop" if kind.row.is_namespaced else "", "one")
+        api.compact()  # the change itself is lost
+        received.until(lambda received: received.names(kind) == {"two"})
 
 
 @pytest.mark.parametrize("status", [403, 500])
