@@ -146,6 +146,10 @@ class Witness:
                 return [why, *self._what_is_cut(namespace, service)]
             case ["pod", namespace, _]:
                 return [f"it is a pod's address in namespace {namespace} (pods: {self._pods(namespace)})"]
+        match self._labels_of_import(qname):
+            case [namespace, service, *rest]:
+                what = "an endpoint or a port of a ServiceImport" if rest else "a ServiceImport"
+                return [f"it is {what}: {namespace}/{service}"]
         source = self._wildcard(qname)
         steps = [f"it is synthesized from {name.to_text(source)}"] if source else []
         return [*steps, *self._tree.origins(source or qname), *self._delegation(qname, qtype)]
@@ -164,12 +168,19 @@ class Witness:
             return [f"{shown} exists with {', '.join(map(type_text, types))}, without {type_text(qtype)}", *origins]
         if origins:
             return origins
+        if self._tree.kind(qname) == NodeKind.PENDING:
+            return [f"ServiceImport {'/'.join(self._labels_of_import(qname) or ())} has no address yet"]
         return [f"{shown} has no records, only names below it", *self._there("names", qname)]
 
     def _what_is_missing(self, qname: bytes) -> list[str]:
         parent, missing = self._tree.closest_encloser(qname)
         label = name.label_to_text(missing)
         only = self.status.only
+        match self._labels_of_import(parent):
+            case [namespace]:
+                if endpoints := self.status.without_endpoints.get(f"ServiceImport {namespace}/{label}"):
+                    return [f"ServiceImport {namespace}/{label} is headless without a ready endpoint: {endpoints}"]
+                return [f"namespace {namespace} has no ServiceImport {label}", *self._there("names", parent, label)]
         match self._labels_in_cluster(parent):
             case []:
                 pattern = f"SERVICE.NAMESPACE.svc.{name.to_text(self.domain)}"
@@ -353,6 +364,15 @@ class Witness:
             return None
         depth = len(name.labels_of(self.domain))
         return [name.label_to_text(each) for each in name.labels_of(qname)[::-1][depth:]]
+
+    def _labels_of_import(self, qname: bytes) -> list[str] | None:
+        """Return a name's labels below `svc` in a zone of ServiceImports, with the topmost label first, or None."""
+        for apex in self._config.multicluster.zones:
+            services = _child("svc", apex)
+            if name.is_at_or_below(qname, services):
+                depth = len(name.labels_of(services))
+                return [name.label_to_text(each) for each in name.labels_of(qname)[::-1][depth:]]
+        return None
 
     def _there(self, kind: str, parent: bytes, like: str = "") -> list[str]:
         """Return one line that lists the labels directly below a name."""
