@@ -27,7 +27,7 @@ ROW = re.compile(r"^\| `(--[a-z-]+)[^`]*` \| `(\w+)` \| ([^|]+) \|", re.MULTILIN
 
 
 def _documented() -> dict[str, tuple[str, str]]:
-    return {flag: (variable, default.strip()) for flag, variable, default in ROW.findall(_text("README.md"))}
+    return {flag: (variable, default.strip()) for flag, variable, default in ROW.findall(_text("docs/flags.md"))}
 
 
 def _text(document: str) -> str:
@@ -42,11 +42,11 @@ def _flags_of_help(capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
     return dict(re.findall(r"(--[a-z-]+)(?: [^\s-]\S*)? .*?\[(PYDNS_\w+)\]", options))
 
 
-def test_readme_has_every_flag_with_its_variable(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_page_of_flags_has_every_flag_with_its_variable(capsys: pytest.CaptureFixture[str]) -> None:
     assert {flag: variable for flag, (variable, _) in _documented().items()} == _flags_of_help(capsys)
 
 
-def test_defaults_in_the_readme_are_those_of_the_parser() -> None:
+def test_defaults_of_flags_are_those_of_the_parser() -> None:
     defaults = vars(parser({}).parse_args(["serve"]))
     said = {flag: default for flag, (_, default) in _documented().items()}
     assert said
@@ -54,19 +54,19 @@ def test_defaults_in_the_readme_are_those_of_the_parser() -> None:
         value = defaults[flag[2:].replace("-", "_")]
         if isinstance(value, str):
             assert default == f"`{value}`", flag
-        else:  # without a default text, the README describes the default behaviour in words
+        else:  # without a default text, the page describes the default behaviour in words
             assert not default.startswith("`"), flag
 
 
 def test_the_table_of_flags_is_up_to_date() -> None:
     begin, end = "print(flags_table(), end='')\" -->\n", "<!-- end of flags -->"
-    assert _text("README.md").partition(begin)[2].partition(end)[0] == describe.flags_table()
+    assert _text("docs/flags.md").partition(begin)[2].partition(end)[0] == describe.flags_table()
 
 
 def test_the_table_of_keys_is_up_to_date() -> None:
-    readme = _text("README.md")
+    page = _text("docs/configuration.md")
     begin, end = "print(keys_table(), end='')\" -->\n", "<!-- end of keys -->"
-    assert readme.partition(begin)[2].partition(end)[0] == describe.keys_table()
+    assert page.partition(begin)[2].partition(end)[0] == describe.keys_table()
 
 
 def test_the_list_of_keys_in_the_readme_of_the_manifests_is_up_to_date() -> None:
@@ -100,11 +100,19 @@ def test_links_to_sections_have_targets(document: str) -> None:
         assert section in anchors, (document, target, section)
 
 
-@pytest.mark.parametrize("document", ["README.md", "ARCHITECTURE.md"])
-def test_named_files_exist(document: str) -> None:
-    named = set(re.findall(r"`((?:pydns|manifests|tests)/[\w./-]+)`", _text(document)))
-    assert named
-    assert sorted(each for each in named if not (ROOT / each).exists()) == []
+def test_named_files_exist() -> None:
+    named = {
+        (document, path)
+        for document in DOCUMENTS
+        for path in re.findall(r"`((?:pydns|manifests|tests|docs)/[\w./-]+)`", _text(document))
+    }
+    assert len(named) > 20
+    assert sorted(each for each in named if not (ROOT / each[1]).exists()) == []
+
+
+def test_the_readme_leads_to_every_page() -> None:
+    pages = {f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")}
+    assert pages - set(re.findall(r"\]\(([^)#]+)", _text("README.md"))) == set()
 
 
 def test_every_promise_about_security_names_tests_that_exist() -> None:

@@ -1,4 +1,4 @@
-"""The table of all flags. The parser, `--help`, environment variables, `Settings` and the README come from this table.
+"""The table of all flags. The parser, `--help`, environment variables, `Settings` and docs/flags.md come from it.
 
 A cluster option (`CLUSTER`) is both a flag and a key of the live configuration. Its one row here defines both. `keys`
 builds the key, the JSON Schema and the documentation from this row. A new cluster option needs a row, a field of the
