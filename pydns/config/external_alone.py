@@ -9,6 +9,7 @@ _RESPONSES_PER_SECOND = 20  # of equal replies to a network: many times what a r
 # default adds names needs one below.
 _KEPT = (
     "external",
+    "acl",
     "namespaces",
     "labels",
     "endpoint_pod_names",

@@ -58,8 +58,10 @@ def test_external_zones_follow_the_configuration_and_keys_without_effect_are_log
     configure(folder, {"external": {"other.example.com": {}}})
     until(lambda: server.ask("web.shop.other.example.com") == "192.0.2.7", PATIENCE_S)
     assert server.ask(OUTSIDE) == "rcode 5"
-    status = server.status()
-    assert "other.example.com.: " in status
+    assert "other.example.com.: " in server.status()
+    rule = {"action": "block", "within": ["web.shop.other.example.com"]}
+    configure(folder, {"external": {"other.example.com": {}}, "acl": [rule]})
+    until(lambda: server.ask("web.shop.other.example.com") == "rcode 5", PATIENCE_S)
 
 
 def test_names_of_the_cluster_are_thrown_away_when_they_are_not_answered_any_more(tmp_path: Path) -> None:
