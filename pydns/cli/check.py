@@ -15,6 +15,7 @@ from pydns.config.shapes import Mistakes
 from pydns.control.config_file import read_path
 from pydns.control.source import SourceError
 from pydns.control.zone_folder import ZoneFolder
+from pydns.control.zone_texts import ZoneTexts
 from pydns.dns import name
 from pydns.log import Level, Log
 
@@ -69,11 +70,15 @@ def _read_zones(directory: str | None) -> ZoneFolder | None:
 
 
 def _checked(result: Accepted | Refused, domain: bytes, zones: ZoneFolder | None) -> Checked:
-    wrong = [mistake for each in zones.status() for mistake in each.mistakes] if zones else []
+    inline = ZoneTexts(Log(lowest=Level.ERROR))
+    if isinstance(result, Accepted):  # files with an absolute path may be elsewhere than here
+        inline.set_files([each for each in result.config.zone_files if each.text is not None])
+    states = (*(zones.status() if zones else ()), *inline.status())
+    wrong = [mistake for each in states for mistake in each.mistakes]
     if isinstance(result, Refused) or wrong:
         mistakes = result.errors if isinstance(result, Refused) else ()
         return Checked(accepted=False, mistakes=(*map(str, mistakes), *wrong))
-    files = (zones.zones() if zones else None) or {}
+    files = {**((zones.zones() if zones else None) or {}), **inline.zones()}
     external = result.config.external
     served = [(domain, "the cluster"), *((zone.facts.apex, f"zone file {file}") for file, zone in files.items())]
     served += [(zone.apex, "the external zone") for zone in external if not summary.external_problem(zone, domain)]
@@ -87,7 +92,7 @@ def _checked(result: Accepted | Refused, domain: bytes, zones: ZoneFolder | None
         for apex in result.config.multicluster.zones
         if (problem := summary.multicluster_problem(apex, result.config, domain)) is not None
     ]
-    warnings = zones.warnings() if zones else ()
+    warnings = (*(zones.warnings() if zones else ()), *inline.warnings())
     notes = (*summary.covered(result.config, served), *problems, *warnings, *map(str, result.notices))
     changes = tuple(summary.lines(result.config))
     return Checked(accepted=True, changes=changes, left_out=tuple(map(str, result.left_out)), notes=notes)

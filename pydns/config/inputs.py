@@ -15,6 +15,7 @@ from pydns.config.read import (
     ANYWHERE,
     COREDNS_KEY,
     YAML_KEY,
+    ZONE_ENDING,
     Accepted,
     Refused,
     Surroundings,
@@ -31,7 +32,9 @@ MAX_OCTETS = 4 * MAX_TEXT  # most octets that are read from a file; the text of 
 def wanted(names: Iterable[str]) -> set[str]:
     """Return the files of a folder that must be read: all files if one is a configuration that may name others."""
     found = set(names)
-    return found if found & {YAML_KEY, COREDNS_KEY} else found & set(KEYS)
+    if found & {YAML_KEY, COREDNS_KEY}:
+        return found
+    return {each for each in found if each in KEYS or each.endswith(ZONE_ENDING)}
 
 
 def read_config_map(

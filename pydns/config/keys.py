@@ -8,7 +8,8 @@ No library is suitable. pydantic costs every process 0.21 s and 20 MB. msgspec s
 costs 10 MB and has worse messages. None of these libraries knows the line of a value.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 from pydns.config import flags, texts
@@ -59,6 +60,7 @@ from pydns.config.model import (
     TlsFiles,
     Transport,
     Unmatched,
+    ZoneText,
 )
 from pydns.config.shapes import (
     Conflict,
@@ -408,18 +410,23 @@ _HOST = Record(
 )
 
 
-_HOSTS_FILE = Text(texts.HOSTS_FILE, texts.parse_hosts_file)
+_FILE_NAME = Text(texts.FILE, texts.parse_file)
+
+
+def _made(make: Callable[[str], Any], text: str) -> Any:
+    """Return what `make` makes of the name of a file, or the `Wanted` for a wrong name."""
+    file = texts.parse_file(text)
+    return file if isinstance(file, Wanted) else make(file)
+
+
 _HOSTS_FILES = TextOrRecord(
-    Text(
-        texts.HOSTS_FILE,
-        lambda text: found if isinstance(found := texts.parse_hosts_file(text), Wanted) else HostsFile(found),
-    ),
+    Text(texts.FILE, partial(_made, HostsFile)),
     Record(
         HostsFile,
         (
             Key(
                 "file",
-                _HOSTS_FILE,
+                _FILE_NAME,
                 "The file. If there is no other key, it can be written without the mapping.",
                 "NodeHosts",
                 "custom/hosts",
@@ -437,6 +444,40 @@ _HOSTS_FILES = TextOrRecord(
             ),
         ),
         'a hosts file: a mapping with "file"',
+    ),
+)
+
+
+_ZONE_FILES = TextOrRecord(
+    Text(texts.FILE, partial(_made, ZoneText)),
+    Record(
+        ZoneText,
+        (
+            Key(
+                "file",
+                _FILE_NAME,
+                "The zone file. If there is no other key, it can be written without the mapping.",
+                "db.example.org",
+                "custom/db.example.org",
+                required=True,
+            ),
+            Key(
+                "zone",
+                _DOMAIN,
+                "The zone that the file must have. Names in it are relative to the zone.",
+                "example.org",
+                "example..org",
+                default="the name of the file without .zone",
+            ),
+            Key(
+                "fallthrough",
+                Switch(),
+                "Whether upstreams are asked for names that the zone lacks.",
+                "true",
+                "'yes'",
+            ),
+        ),
+        'a zone file: a mapping with "file"',
     ),
 )
 
@@ -1002,6 +1043,15 @@ ROOT = Record(
             "Their names add to `hosts`. Upstreams are asked for other names, unless `blocked` denies their domain.",
             "[NodeHosts, {file: /etc/hosts, ttl: 300}]",
             "[custom/hosts]",
+            default="none",
+        ),
+        Key(
+            "zone_files",
+            ListOf(_ZONE_FILES, "files"),
+            "Zone files in addition to those of `--zones`: keys of the same ConfigMap (files beside this one), or "
+            "absolute paths. Keys like example.org.zone needn't be named here.",
+            "[{file: db.example.org, zone: example.org}]",
+            "[custom/db.example.org]",
             default="none",
         ),
         Key(

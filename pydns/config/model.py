@@ -325,6 +325,27 @@ class HostsFile(Struct, frozen=True, gc=False):
     zones: tuple[bytes, ...] = (name.ROOT,)  # names outside of these are left out
 
 
+class ZoneText(Struct, frozen=True, gc=False):
+    """A zone file of the configuration: its text, or the path where the controller reads it."""
+
+    file: str  # a name, or an absolute path
+    zone: bytes | None = None  # names in the file are relative to it. None: the name of the file without `.zone`
+    fallthrough: bool = False  # whether upstreams are asked for names that the zone lacks
+    text: str | None = None  # None: the file has an absolute path
+
+    @property
+    def zone_text(self) -> str:
+        """Return the zone that names in the file are relative to."""
+        if self.zone is not None:
+            return name.to_text(self.zone)
+        return self.file.rpartition("/")[2].removesuffix(".zone")
+
+    @property
+    def title(self) -> str:
+        """Return the name of this zone file in the status and the log."""
+        return self.file if self.zone is None else f"{self.file} ({name.to_text(self.zone)})"
+
+
 class MetricsOptions(Struct, frozen=True, gc=False):
     """Options for metrics."""
 
@@ -450,6 +471,7 @@ class Config(Struct, frozen=True, gc=False):
     ptr_ranges: tuple[str, ...] | None = None
     hosts: tuple[Host, ...] = ()  # a name may have several, which add up
     hosts_files: tuple[HostsFile, ...] = ()
+    zone_files: tuple[ZoneText, ...] = ()  # in the answer table only in the operator's form, since workers need none
     blocked: tuple[Blocked, ...] = ()  # at most one entry per domain
     aliases: tuple[Alias, ...] = ()  # at most one entry per pattern
     acl: tuple[AclRule, ...] = ()  # the first rule that is for a question decides

@@ -5,6 +5,7 @@ ConfigMap with neither may contain a `Corefile` and the files that the Corefile 
 """
 
 from collections.abc import Collection, Iterable, Mapping
+from itertools import chain
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -14,13 +15,14 @@ from pydns.config import document, hosts_file, kube_dns, node
 from pydns.config.corefile.translate import Translation, translate
 from pydns.config.keys import ROOT
 from pydns.config.mistakes import ConfigError, ConfigNotice, Unsupported, quote
-from pydns.config.model import Config, Host, NamedUpstream, ServersFile, ServerSpec
+from pydns.config.model import Config, NamedUpstream, ServersFile, ServerSpec, ZoneText
 from pydns.config.node import Scalar
 from pydns.config.shapes import MAX_MISTAKES, Mistakes, Place, TooManyMistakes, suggestion
 from pydns.dns import name
 
 YAML_KEY = "config.yaml"
 COREDNS_KEY = "Corefile"
+ZONE_ENDING = ".zone"
 
 
 class Surroundings(NamedTuple):
@@ -70,8 +72,10 @@ def read(
     if mistakes:
         return Refused(tuple(mistakes))
     config, overridden = _combine(by_kube_dns, config)
-    used = {file.file for file in config.hosts_files}
-    unknown = _unknown([key for key in (*data, *binary) if key not in used])
+    used = {file.file for file in config.hosts_files} | {file.file for file in config.zone_files}
+    inline = [key for key in data if key.endswith(ZONE_ENDING) and key not in used]
+    config = msgspec.structs.replace(config, zone_files=(*config.zone_files, *map(ZoneText, inline)))
+    unknown = _unknown([key for key in (*data, *binary) if key not in used.union(inline)])
     notices = (*by_kube_dns.notices, *overridden, *unknown, *_not_servers(config))
     return _with_files(YAML_KEY, Accepted(config, notices), data)
 
@@ -106,25 +110,28 @@ def read_corefile(
 
 
 def _with_files(source: str, accepted: Accepted, files: Mapping[str, str]) -> Accepted | Refused:
-    """Put the hosts of files beside the configuration into it. Files with an absolute path stay as they are."""
+    """Put files beside the configuration into it: the hosts of hosts files, and the texts of zone files.
+
+    Files with an absolute path stay as they are.
+    """
     config = accepted.config
-    errors: list[ConfigError] = []
-    hosts: list[Host] = []
-    notices: list[ConfigNotice] = []
-    beside = [(at, each) for at, each in enumerate(config.hosts_files) if not each.file.startswith("/")]
-    for at, each in beside:
-        if each.file in files:
-            entries = hosts_file.read(each.file, files[each.file], each)
-            hosts += entries.hosts
-            notices += entries.notices
-        else:
-            wanted = "a text beside it: a key of the same ConfigMap; other files have an absolute path"
-            errors.append(ConfigError(f"{source}: hosts_files[{at}]", quote(each.file), wanted))
+    wanted = "a text beside it: a key of the same ConfigMap; other files have an absolute path"
+    errors = [
+        ConfigError(f"{source}: {key}[{at}]", quote(each.file), wanted)
+        for key in ("hosts_files", "zone_files")
+        for at, each in enumerate(getattr(config, key))
+        if each.file not in files and not each.file.startswith("/")
+    ]
     if errors:
         return Refused(tuple(errors))
-    if beside:
-        live = tuple([each for each in config.hosts_files if each.file.startswith("/")])
-        config = msgspec.structs.replace(config, hosts=(*config.hosts, *hosts), hosts_files=live)
+    entries = [hosts_file.read(each.file, files[each.file], each) for each in config.hosts_files if each.file in files]
+    config = msgspec.structs.replace(
+        config,
+        hosts=(*config.hosts, *chain.from_iterable([each.hosts for each in entries])),
+        hosts_files=tuple([each for each in config.hosts_files if each.file not in files]),
+        zone_files=tuple([msgspec.structs.replace(each, text=files.get(each.file)) for each in config.zone_files]),
+    )
+    notices = chain.from_iterable([each.notices for each in entries])
     return accepted._replace(config=config, notices=(*accepted.notices, *notices))
 
 

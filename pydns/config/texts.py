@@ -21,7 +21,7 @@ IP_SERVER = "an IP address or IP:port"
 SERVER = "an IP address, IP:port or DNS name"
 UPSTREAM = "an IP address, IP:port, DNS name, https:// URL or path of a file like resolv.conf"
 SERVER_HOST = "the IP address or DNS name of a server, without a port"
-HOSTS_FILE = "a key of the same ConfigMap or an absolute path"
+FILE = "a key of the same ConfigMap or an absolute path"
 DOMAIN = "a domain name"
 NAMESPACE = "the name of a namespace"
 KUBE_DNS_DOMAIN = "a domain name in lower case, without a final dot"
@@ -145,9 +145,9 @@ def parse_path(text: str) -> str | Wanted:
     return text if text.startswith("/") and "\0" not in text else Wanted("an absolute path")
 
 
-def parse_hosts_file(text: str) -> str | Wanted:
+def parse_file(text: str) -> str | Wanted:
     """Parse the absolute path of a file, or the name of a file beside the configuration."""
-    return text if _CONFIG_MAP_KEY.fullmatch(text) else Wanted(HOSTS_FILE) if text[:1] != "/" else parse_path(text)
+    return text if _CONFIG_MAP_KEY.fullmatch(text) else Wanted(FILE) if text[:1] != "/" else parse_path(text)
 
 
 def parse_domain(text: str) -> bytes | Wanted:

@@ -151,7 +151,7 @@ class Configuration:
             msgspec.structs.replace(route, servers=tuple(chain.from_iterable(map(found, route.servers))))
             for route in config.routes
         ]
-        return msgspec.structs.replace(config, upstreams=upstreams, routes=tuple(routes))
+        return msgspec.structs.replace(config, upstreams=upstreams, routes=tuple(routes), zone_files=())
 
     def _with_families(self, config: Config) -> Config:
         """Return the configuration with the usable families in the place of `auto`: all if they are unknown."""

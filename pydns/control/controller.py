@@ -126,6 +126,7 @@ class Controller:
             self._configured = config
             self._wanted = self._inputs.options(config)
             statics.set_hosts(config.hosts, config.hosts_files)
+            statics.set_zone_files(config.zone_files)
             forwarded = [each.value for each in config.forwarded_special_names]
             statics.set_special_names([each for each in SPECIAL_NAMES if each not in forwarded])
             statics.set_blocked(config.blocked)

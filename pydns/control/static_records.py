@@ -5,16 +5,20 @@ reads the files.
 """
 
 from collections.abc import Sequence
+from operator import is_
 
-from pydns.config.model import Blocked, Host, HostsFile
+from pydns.config.model import Blocked, Host, HostsFile, ZoneText
 from pydns.control.hosts_files import HostsFiles
 from pydns.control.zone_folder import ZoneFolder
+from pydns.control.zone_texts import ZoneTexts
 from pydns.dns import name
 from pydns.log import Level, Log
 from pydns.table.status import ZoneStatus
 from pydns.table.writer import Writer
 from pydns.zones.compile import CompiledZone, combine
 from pydns.zones.special import blocked_zones, special_zones
+
+_NO_ZONES: dict[str, CompiledZone] = {}
 
 
 class StaticRecords:
@@ -44,9 +48,11 @@ class StaticRecords:
         self._hosts: tuple[Host, ...] = ()
         self._hosts_files = HostsFiles(log)
         self._hosts_of_files: tuple[Host, ...] = ()
+        self._texts = ZoneTexts(log)
         self._special = special_zones()
         self._blocked: tuple[Blocked, ...] = ()
-        self._zones: dict[str, CompiledZone] = {}
+        # The zones that were published: those of the folder, and those of the configuration.
+        self._sources: tuple[dict[str, CompiledZone], ...] = (_NO_ZONES, _NO_ZONES)
         self._refused: dict[str, str] = {}
         self._is_published = False
         self.is_known = False  # True after this process has published its static records once
@@ -63,8 +69,13 @@ class StaticRecords:
         self._hosts = tuple(hosts)
         self._hosts_files.set_files(files)
 
+    def set_zone_files(self, files: Sequence[ZoneText]) -> None:
+        """Serve these zone files beside those of the folder, from the next `publish` on."""
+        self._texts.set_files(files)
+
     def look(self) -> None:
-        """Look at the hosts files. If they changed, the next `publish` writes their hosts."""
+        """Look at the files that the configuration names. If they changed, the next `publish` writes the changes."""
+        self._texts.look()
         hosts = self._hosts_files.hosts()
         self._is_published = self._is_published and hosts is self._hosts_of_files
         self._hosts_of_files = hosts
@@ -95,11 +106,13 @@ class StaticRecords:
 
         The first call that writes also removes the static records of an earlier process.
         """
-        zones = self._folder.zones() if self._folder else self._zones
-        if zones is None:
+        in_folder = self._folder.zones() if self._folder else _NO_ZONES
+        if in_folder is None:
             return
-        if self._is_published and zones is self._zones:
+        sources = in_folder, self._texts.zones()
+        if self._is_published and all(map(is_, sources, self._sources)):
             return
+        zones = {**sources[0], **sources[1]}
         in_files = {zone.facts.apex for zone in zones.values()}
         denied = {**blocked_zones(self._blocked), **self._special}
         taken = in_files.union(self._external_zones)
@@ -118,11 +131,11 @@ class StaticRecords:
         self._writer.put_static(statics.contents, statics.zones)
         if not self.is_known and self._folder is not None:
             self._log("zones in force", zones=len(zones) - len(statics.refused))
-        self._zones, self._refused, self._is_published, self.is_known = zones, statics.refused, True, True
+        self._sources, self._refused, self._is_published, self.is_known = sources, statics.refused, True, True
 
     def warnings(self) -> tuple[str, ...]:
         """Return warnings about records that are left out of the zone files, and about records that the files lack."""
-        return self._folder.warnings() if self._folder is not None else ()
+        return (*(self._folder.warnings() if self._folder is not None else ()), *self._texts.warnings())
 
     def status(self) -> tuple[ZoneStatus, ...]:
         """Return the status of each zone file."""
@@ -134,5 +147,5 @@ class StaticRecords:
                 records=zone.records if zone else 0,
                 problem=mistakes[0] if mistakes else self._refused.get(file),
             )
-            for file, zone, mistakes in (self._folder.status() if self._folder else [])
+            for file, zone, mistakes in (*(self._folder.status() if self._folder else ()), *self._texts.status())
         )

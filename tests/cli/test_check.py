@@ -43,6 +43,15 @@ def test_every_mistake_is_printed_and_the_exit_status_is_1(tmp_path: Path, capsy
     )
 
 
+def test_mistakes_in_zones_of_the_configuration_are_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "config.yaml").write_text("zone_files: [{file: db.corp, zone: corp.example}, /etc/none.zone]")
+    (tmp_path / "db.corp").write_text("$ORIGIN lab.example.\n@ 60 SOA ns admin 1 2 3 4 5\n@ 60 NS ns\n")
+    (tmp_path / "example.org.zone").write_text("www 60 A nonsense\n")
+    status, said = check(tmp_path, capsys)
+    assert (status, said[0]) == (1, "db.corp: its SOA is that of lab.example., not of corp.example.")
+    assert [line.partition(": ")[0] for line in said[1:]] == ["example.org.zone:1"]
+
+
 def test_changed_keys_and_ignored_keys_have_a_line_each(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "federations").write_text("a=b")
     (tmp_path / "stubDomains").write_text('{"acme.local": ["ns.acme.example:54"]}')

@@ -107,7 +107,17 @@ SERVERS = st.sampled_from(
         "https://1.1.1.1/dns-query",
     ]
 )
-WORDS = ["errors", "loop", "reload 10s", "log", "log . {class denial\n}", "bufsize 512", "rewrite"]
+WORDS = [
+    "errors",
+    "loop",
+    "reload 10s",
+    "log",
+    "log . {class denial\n}",
+    "bufsize 512",
+    "rewrite",
+    "auto",
+    "file /x a.b",
+]
 CACHES = [
     "",
     "30",

@@ -132,6 +132,45 @@ def test_zones_are_served_beside_the_cluster_and_in_the_status(tmp_path: Path, z
         assert seen.ask("www.example.org") == "REFUSED"
 
 
+def test_zones_of_the_configuration_are_served_and_followed_beside_those_of_the_folder(
+    tmp_path: Path, zones: Path
+) -> None:
+    manifests, config, file = (tmp_path / each for each in ("manifests", "config", "db.lab"))
+    manifests.mkdir()
+    config.mkdir()
+    file.write_text(_SOA.format(1) + "www 60 A 192.0.2.50")
+    (config / "config.yaml").write_text(
+        f"zone_files: [{{file: db.corp, zone: corp.example}}, {{file: {file}, zone: lab.example, fallthrough: true}}]\n"
+        "upstreams: ['127.0.0.1:1']\n"
+    )
+    (config / "db.corp").write_text(_SOA.format(1) + "www 60 A 192.0.2.30")
+    (config / "example.net.zone").write_text(_SOA.format(1) + "www 60 A 192.0.2.40")
+    with running(tmp_path, "--manifests", str(manifests), "--config", str(config), "--zones", str(zones)) as seen:
+        for qname, address in (
+            ("www.corp.example", "192.0.2.30"),
+            ("www.example.net", "192.0.2.40"),
+            ("www.lab.example", "192.0.2.50"),
+            ("www.example.org", "192.0.2.1"),
+            ("none.corp.example", "NXDOMAIN"),
+            ("none.lab.example", "SERVFAIL"),  # the upstream, which doesn't answer, is asked
+        ):
+            seen.until(qname, address)
+        (config / "db.corp").write_text(_SOA.format(2) + "www 60 A 192.0.2.31")
+        seen.until("www.corp.example", "192.0.2.31")
+        (config / "db.corp").write_text(_SOA.format(2) + "www 60 A nonsense")
+        (config / "example.net.zone").write_text(_SOA.format(2) + "www 60 A 192.0.2.41")
+        file.write_text("$INCLUDE other\n" + _SOA.format(2))
+        seen.until("www.example.net", "192.0.2.41")
+        seen.wait_until(lambda: len(seen.logged("zone file has a mistake")) == 2)
+        assert [seen.ask("www.corp.example"), seen.ask("www.lab.example")] == ["192.0.2.31", "192.0.2.50"]
+        # The status is updated once a second.
+        said = "  db.corp (corp.example.): corp.example. serial 2, 3 records; db.corp:3: "
+        seen.wait_until(lambda: any(line.startswith(said) for line in status(tmp_path / "state")))
+        (config / "config.yaml").write_text("{}")
+        seen.until("www.corp.example", "REFUSED")
+        assert seen.ask("www.example.net") == "192.0.2.41"
+
+
 def test_hosts_of_files_are_served_and_followed_and_other_names_are_denied(tmp_path: Path) -> None:
     manifests, config, file = (tmp_path / each for each in ("manifests", "config", "hosts"))
     manifests.mkdir()

@@ -19,6 +19,7 @@ from pydns.config.corefile.log import read_log
 from pydns.config.corefile.rewrite import read_rewrite
 from pydns.config.corefile.server import Server
 from pydns.config.corefile.template import read_template
+from pydns.config.corefile.zone_files import read_auto, read_file
 from pydns.config.mistakes import quote
 from pydns.config.shapes import suggestion
 
@@ -40,7 +41,9 @@ class Instead(NamedTuple):
 
 CARRIED_OUT: Mapping[str, Read] = {
     "acl": read_acl,
+    "auto": read_auto,
     "cache": read_cache,
+    "file": read_file,
     "forward": read_forward,
     "hosts": read_hosts,
     "kubernetes": read_kubernetes,
@@ -75,13 +78,13 @@ NO_EFFECT: Mapping[str, NoEffect] = {
 
 INSTEAD: Mapping[str, Instead] = {
     "auto": Instead("the zone files of --zones"),
+    "acl": Instead("a NetworkPolicy in front of the server"),
     "autopath": Instead(why="a name is answered as it is asked"),
     "chaos": Instead(why="questions of class CH are refused"),
     "dns64": Instead(),
     "dnssec": Instead(why="zones aren't signed"),
     "dnstap": Instead("the key `log.queries`"),
     "erratic": Instead(),
-    "file": Instead("the zone files of --zones"),
     "geoip": Instead(),
     "grpc": Instead("the key `routes`, over UDP, TCP or TLS"),
     "header": Instead(),

@@ -74,6 +74,7 @@ class Draft:
         self.routes: dict[str, Node] = {}
         self.hosts: dict[str, Node] = {}
         self.hosts_files: list[Node] = []
+        self.zone_files: list[Node] = []
         self.blocked: dict[str, Node] = {}
         self.rewrites: list[RewriteDraft] = []
         self.templates: list[TemplateDraft] = []

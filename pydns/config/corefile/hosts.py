@@ -63,7 +63,7 @@ def _take_file(file: Token, zones: tuple[Zone, ...], options: _Options, draft: D
     if not beside and not file.text.startswith("/"):
         wanted = "a file beside the Corefile, a key of the same ConfigMap, or a path"
         raise NotCarriedOut(file, quote(file.text), wanted)
-    checked(path, texts.parse_hosts_file)
+    checked(path, texts.parse_file)
     keys: dict[str, Node] = {"file": text(path), "ttl": options.ttl}
     if not options.ptr.value:
         keys["ptr"] = options.ptr

@@ -101,6 +101,7 @@ def _root(draft: Draft) -> MappingNode:
     for name, entries in (("routes", draft.routes), ("hosts", draft.hosts), ("blocked", draft.blocked)):
         if entries:
             keys[name] = mapping(entries, min([each.line for each in entries.values()]))
-    if draft.hosts_files:
-        keys["hosts_files"] = sequence(draft.hosts_files, draft.hosts_files[0].line)
+    for name, files in (("hosts_files", draft.hosts_files), ("zone_files", draft.zone_files)):
+        if files:
+            keys[name] = sequence(files, files[0].line)
     return mapping(keys, 1)
