@@ -9,6 +9,8 @@ import yaml
 
 from pydns.cli.main import parser
 from pydns.config import describe
+from pydns.config.model import Config
+from pydns.config.read import Accepted, read
 from tests.corefiles import shape, table
 from tests.subject import InProcess, load
 
@@ -82,6 +84,26 @@ def test_the_table_of_directives_is_up_to_date() -> None:
 def test_the_table_of_corefiles_is_up_to_date() -> None:
     begin, end = "<!-- corefiles: python -m tests.corefiles.table -->\n", "<!-- end of corefiles -->"
     assert _text("docs/corefile.md").partition(begin)[2].partition(end)[0] == table.table(shape.read())
+
+
+def test_the_keys_that_give_the_behaviour_of_coredns_are_accepted_and_change_something() -> None:
+    """Check the last column of the table of defaults that differ: no value may be our default."""
+    table = _text("docs/corefile.md").partition("## Defaults that differ from CoreDNS\n")[2].partition("\n## ")[0]
+    last = [row.rstrip(" |").rpartition("| ")[2] for row in table.splitlines() if row.startswith("| ")][2:]
+    snippets = re.findall(r"`([^`]+)`(?: of the upstream)?", "\n".join(last))
+    assert len(snippets) >= 6
+    for snippet in snippets:
+        text = f"upstreams: [{{address: 10.0.0.2, {snippet}}}]" if snippet.startswith("case:") else snippet
+        result = read({"config.yaml": text})
+        assert isinstance(result, Accepted), (snippet, result)
+        assert result.config != read_default(text), snippet
+
+
+def read_default(text: str) -> Config:
+    """Return the configuration without the snippet: the defaults, with the server that the snippet needs."""
+    result = read({"config.yaml": "upstreams: [10.0.0.2]" if text.startswith("upstreams:") else ""})
+    assert isinstance(result, Accepted)
+    return result.config
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

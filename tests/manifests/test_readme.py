@@ -21,7 +21,7 @@ COMMANDS = re.findall(r"^    (\S.*)$", README, re.MULTILINE)
 # This includes the commands on the pages for operators.
 ALL_COMMANDS = [
     command.strip()
-    for page in [MANIFESTS / "README.md", *(ROOT / "docs").glob("*.md")]
+    for page in [ROOT / "README.md", MANIFESTS / "README.md", *(ROOT / "docs").glob("*.md")]
     for command in re.findall(r"^    +(?:\S.*)$|`kubectl [^`]+`", page.read_text(), re.MULTILINE)
 ]
 BLOCKS = re.findall(r"^```yaml\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
@@ -92,6 +92,12 @@ def test_every_folder_and_every_alert_is_named() -> None:
     rules = yaml.safe_load((MANIFESTS / "overlays" / "monitoring" / "prometheusrule.yaml").read_text())
     alerts = [rule["alert"] for group in rules["spec"]["groups"] for rule in group["rules"]]
     assert re.findall(r"^\| (Pydns\w+) \|", README, re.MULTILINE) == alerts
+
+
+def test_values_files_in_commands_exist() -> None:
+    named = {file for command in ALL_COMMANDS for file in re.findall(r" -f (manifests/\S+)", command)}
+    assert len(named) >= 2
+    assert [file for file in named if not (ROOT / file).exists()] == []
 
 
 def test_links_have_targets() -> None:
