@@ -89,8 +89,8 @@ def test_buckets_add_up_and_include_their_bound() -> None:
     assert 'duration_seconds_count{server="dns://:53",zone=".",view=""} 3' in text
 
 
-def test_the_metrics_that_the_page_for_operators_names_exist() -> None:
-    text = (Path(__file__).parents[2] / "docs" / "operation.md").read_text()
+def test_the_metrics_that_the_pages_for_operators_name_exist() -> None:
+    text = "".join(page.read_text() for page in (Path(__file__).parents[2] / "docs").glob("*.md"))
     named = set(re.findall(r"`((?:coredns|pydns)_[a-z_]+[a-z])`", text))
     assert len(named) > 10
     assert named - {metric.full_name(MetricNames.COREDNS) for metric in METRICS} == set()
