@@ -190,7 +190,7 @@ def _text(value: Any) -> str:
         shown = [(each.name, getattr(value, each.name), each.default) for each in fields]
         return ", ".join(f"{field} {_text(found)}" for field, found, default in shown if found != default) or "all"
     if isinstance(value, tuple):
-        return ", ".join(map(_text, value))
+        return ", ".join(map(_text, value)) or "none"
     if isinstance(value, bytes):
         return name.to_text(value)
     if isinstance(value, bool):

@@ -193,6 +193,37 @@ def test_external_zones_have_a_line_each_and_notes_about_other_zones(
     )
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("multicluster: {zones: []}", ["multicluster: zones none"]),
+        (
+            "multicluster: {zones: [imports.example, x.cluster.local, k8s.example]}\nexternal: {k8s.example: {}}",
+            [
+                "external[k8s.example.]: services, ingresses; ttl 60; no nameservers",
+                "multicluster: zones imports.example., x.cluster.local., k8s.example.",
+                "note: multicluster: x.cluster.local. is not served: it is in the cluster domain cluster.local.",
+                "note: multicluster: k8s.example. is not served: it is an external zone",
+            ],
+        ),
+        (
+            "routes: {clusterset.local: {servers: [10.1.0.53]}}",
+            [
+                "routes[clusterset.local.]: 10.1.0.53:53",
+                "note: multicluster: clusterset.local. is not served: a route has its names",
+            ],
+        ),
+    ],
+    ids=["no zones", "zones of others", "a route"],
+)
+def test_zones_of_service_imports_have_notes_if_they_are_not_served(
+    text: str, said: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(f"{text}\nupstreams: [10.0.0.2]\n")
+    assert check(path, capsys) == (0, ["upstreams: 10.0.0.2:53", *said])
+
+
 UNSUPPORTED = """\
 . {
     forward . 10.0.0.1
