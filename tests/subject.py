@@ -28,7 +28,7 @@ from pydns.metrics.meter import Meter
 from pydns.process.block import share
 from pydns.serve.deferred import Asked
 from pydns.serve.fast import Responder
-from pydns.serve.port import STREAM_LIMIT, UDP_LIMIT, Port
+from pydns.serve.port import STREAM_LIMIT, UDP_LIMIT, Port, address_octets
 from pydns.table.reader import Reader
 from pydns.table.writer import Writer
 from pydns.zones import zonefile
@@ -47,8 +47,17 @@ LOOPBACK = "127.0.0.1"
 class Subject(Protocol):
     """A server that replies to messages."""
 
-    def ask(self, message: bytes, *, tcp: bool) -> bytes | None:
-        """Return the reply to a message, or None if there was none."""
+    def ask(self, message: bytes, *, tcp: bool, client: str = LOOPBACK) -> bytes | None:
+        """Return the reply to a message of a client, or None if there was none."""
+
+
+class ClientPort(Port):
+    """A port whose messages come from one client, which a test may replace."""
+
+    ip = LOOPBACK
+
+    def source(self, peer: Any) -> bytes:
+        return address_octets(self.ip)
 
 
 class InProcess:
@@ -64,15 +73,17 @@ class InProcess:
         self.reader = Reader(state_dir)
         self.responder = Responder(self.reader)
         meter = Meter(share(1)[0])
-        self.udp = Port("udp", UDP_LIMIT, meter.tallies[0])
-        self.tcp = Port("tcp", STREAM_LIMIT, meter.tallies[2])
+        self.udp = ClientPort("udp", UDP_LIMIT, meter.tallies[0])
+        self.tcp = ClientPort("tcp", STREAM_LIMIT, meter.tallies[2])
 
-    def respond(self, message: bytes, *, tcp: bool) -> bytes | Asked | None:
+    def respond(self, message: bytes, *, tcp: bool, client: str = LOOPBACK) -> bytes | Asked | None:
+        port = self.tcp if tcp else self.udp
+        port.ip = client
         with self.reader.transaction() as transaction:
-            return self.responder.respond(message, transaction, self.tcp if tcp else self.udp)
+            return self.responder.respond(message, transaction, port)
 
-    def ask(self, message: bytes, *, tcp: bool) -> bytes | None:
-        reply = self.respond(message, tcp=tcp)
+    def ask(self, message: bytes, *, tcp: bool, client: str = LOOPBACK) -> bytes | None:
+        reply = self.respond(message, tcp=tcp, client=client)
         assert not isinstance(reply, Asked)
         return reply
 
@@ -96,7 +107,9 @@ def load(
         for found in workloads.read(document, kinds):
             assert isinstance(found, workloads.Manifest), found
             manifests.append(found)
-    reading = objects.Options(options.source.endpoint_pod_names, options.source.annotations)
+    reading = objects.Options(
+        options.source.endpoint_pod_names, annotations=options.source.annotations, topology=options.source.topology
+    )
     zone = Zone(options.zone)
     for kind in kinds:
         zone.apply(Init(kind))
@@ -123,7 +136,11 @@ def load_static(
         read = zonefile.read(text, file, file.removesuffix(".zone"), _no_include)
         assert isinstance(read, zonefile.ZoneFile), read
         zones[file] = compile_zone(read)
-    external = [name.from_text(apex) for apex in (config or {}).get("external", ())]
+    external = [
+        name.from_text(apex)
+        for apex, zone in (config or {}).get("external", {}).items()
+        if zone.get("hairpin") != "only"
+    ]
     is_external_alone = options.answer is Answered.EXTERNAL
     return combine(zones, hosts, options.domain, options.reverse_zones, external, external_alone=is_external_alone)
 
@@ -142,18 +159,21 @@ class Address(NamedTuple):
     # Whether a message may get no reply; a forwarder always replies, but its reply may come after the probe's reply.
     silent: bool = True
 
-    def ask(self, message: bytes, *, tcp: bool) -> bytes | None:
+    def ask(self, message: bytes, *, tcp: bool, client: str = "") -> bytes | None:
         # The probe follows the message. If only the probe's reply arrives, the message got no reply. So no timeout is
         # needed.
         messages = (message, _PROBE) if self.silent else (message,)
         if tcp:
-            with socket.create_connection(self[:2], timeout=_TIMEOUT_S) as connection:
+            source = (client, 0) if client else None
+            with socket.create_connection(self[:2], timeout=_TIMEOUT_S, source_address=source) as connection:
                 connection.sendall(b"".join(len(each).to_bytes(2) + each for each in messages))
                 stream = connection.makefile("rb")
                 return self._first_but_the_probe(connection, lambda: stream.read(int.from_bytes(stream.read(2))))
         family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
         with socket.socket(family, socket.SOCK_DGRAM) as datagrams:
             datagrams.settimeout(_TIMEOUT_S)
+            if client:
+                datagrams.bind((client, 0))
             datagrams.connect(self[:2])
             for each in messages:
                 datagrams.send(each)
@@ -216,8 +236,8 @@ class Server:
         self._process = running.Server(flags, state_dir, listen=f"[{host}]:0" if ":" in host else f"{host}:0")
         self.address = Address(host, self._process.port)
 
-    def ask(self, message: bytes, *, tcp: bool) -> bytes | None:
-        return self.address.ask(message, tcp=tcp)
+    def ask(self, message: bytes, *, tcp: bool, client: str = "") -> bytes | None:
+        return self.address.ask(message, tcp=tcp, client=client)
 
     def close(self) -> None:
         self._process.end()

@@ -30,7 +30,7 @@ _APEXES = ["cluster.local.", "in-addr.arpa.", "ip6.arpa."]
 _ID = 0x1234
 _WAYS = ("in process, UDP", "in process, TCP", "UDP", "TCP")
 _KEYS = {
-    "name", "ask", "send", "opcode", "rd", "cd", "edns", "over",
+    "name", "ask", "send", "opcode", "rd", "cd", "edns", "over", "client",
     "rcode", "flags", "opt", "answer", "authority", "additional", "reply",
 }  # fmt: skip
 
@@ -76,6 +76,10 @@ def _read(path: Path) -> File:
     )
 
 
+def _can_be_asked(file: File, case: dict[str, Any], *, in_process: bool) -> bool:
+    return not file.upstream if in_process else case.get("client", LOOPBACK).startswith("127.")
+
+
 FILES = [_read(path) for path in sorted(Path(__file__).with_name("cases").glob("*.yaml"))]
 CASES = [
     pytest.param(
@@ -88,7 +92,7 @@ CASES = [
     for file in FILES
     for way in _WAYS
     for case in file.cases
-    if way[-3:] in case.get("over", "UDP TCP") and not (file.upstream and way.startswith("in process"))
+    if way[-3:] in case.get("over", "UDP TCP") and _can_be_asked(file, case, in_process=way.startswith("in process"))
 ]
 Subjects = Callable[[File, str], Subject]
 
@@ -139,7 +143,7 @@ def test_cases_have_different_names_and_known_keys(file: File) -> None:
 @pytest.mark.parametrize(("file", "case", "way"), CASES)
 def test_a_question_gets_the_reply_of_its_case(file: File, case: dict[str, Any], way: str, subjects: Subjects) -> None:
     message = _compose(file, case)
-    reply = subjects(file, way).ask(message, tcp=way.endswith("TCP"))
+    reply = subjects(file, way).ask(message, tcp=way.endswith("TCP"), client=case.get("client", LOOPBACK))
     if case.get("reply") == "none":
         assert reply is None
         return

@@ -72,7 +72,7 @@ class Witness:
             self._config = model.Config(upstreams=())
         self._routes = Servers().plan(self._config, {}).routes
         commit.set_routes(self._routes)
-        self._external = {zone.apex for zone in self._config.external}
+        self._external = {zone.apex for zone in self._config.external if zone.is_served}
 
     @property
     def domain(self) -> bytes:
@@ -130,9 +130,10 @@ class Witness:
         if found.onward:
             zone = self._zone(last)
             return [
+                *self._tree.origins(last),
                 f"{shown} is in no zone of ours"
                 if zone is None
-                else f"{shown} would be in zone {name.to_text(zone.apex)}, but it has a route of its own"
+                else f"{shown} would be in zone {name.to_text(zone.apex)}, but it has a route of its own",
             ]
         looped = any(last == rrset.owner for rrset in found.answers)
         return [f"CNAMEs lead back to {shown}" if looped else f"no more than {MAX_CHASE} CNAMEs are followed"]

@@ -35,6 +35,7 @@ from pydns.config.model import (
     ExternalZone,
     Families,
     FamilyOptions,
+    Hairpin,
     Host,
     HostsFile,
     ListenerHostnames,
@@ -46,6 +47,7 @@ from pydns.config.model import (
     Nameserver,
     OnNxdomain,
     Outcome,
+    PlainZonal,
     QueryLogOptions,
     RcodeClass,
     RcodeName,
@@ -60,6 +62,7 @@ from pydns.config.model import (
     TlsFiles,
     Transport,
     Unmatched,
+    ZonalOptions,
     ZoneText,
 )
 from pydns.config.shapes import (
@@ -556,6 +559,14 @@ _EXTERNAL = Record(
             "{ns1: pydns}",
             default="none",
         ),
+        Key(
+            "hairpin",
+            OneOf(Hairpin),
+            "service: clients in the cluster get the ClusterIPs of the Service that has a name's public addresses. "
+            "only: the same, and upstreams answer all other names and types of the zone, and all other clients.",
+            "service",
+            "'on'",
+        ),
     ),
     "an external zone: a mapping of keys",
     identity="apex",
@@ -571,6 +582,29 @@ _MULTICLUSTER = Record(
             "[]",
             "[10.in-addr.arpa]",
             default="[clusterset.local]",
+        ),
+    ),
+    "a mapping of options",
+)
+
+_ZONAL = Record(
+    ZonalOptions,
+    (
+        Key(
+            "names",
+            Switch(),
+            "Whether ZONE.pin._zone.SERVICE.NAMESPACE.svc and ZONE.prefer._zone.SERVICE.NAMESPACE.svc exist for "
+            "headless Services: their endpoints in a zone, as CoreDNS's option zonal.",
+            "true",
+            "'no'",
+        ),
+        Key(
+            "plain",
+            OneOf(PlainZonal),
+            "headless: headless Services with trafficDistribution have the endpoints that are meant for the client's "
+            "zone or node.",
+            "headless",
+            "all",
         ),
     ),
     "a mapping of options",
@@ -1149,6 +1183,16 @@ ROOT = Record(
             "50",
             "-1",
             default="no limit, and 20 with `--answer external`",
+        ),
+        Key("zonal", _ZONAL, "Answers with endpoints of one zone: docs/zonal.md explains them."),
+        Key(
+            "cluster_ranges",
+            ListOf(Text("a range of addresses", texts.parse_ptr_range), "ranges of addresses"),
+            "Ranges of clients in the cluster, for hairpin, besides the addresses of Nodes, of their podCIDRs and of "
+            "endpoints.",
+            "[10.128.0.0/14]",
+            "[10.128.0.1/14]",
+            default="none",
         ),
         Key("edns", _EDNS, "How EDNS is used with clients."),
         Key("dnssec", _DNSSEC, "What is made of upstreams' validation."),

@@ -396,6 +396,29 @@ class ListenerHostnames(Enum):
     NEVER = "never"
 
 
+class Hairpin(Enum):
+    """The answers to clients in the cluster for names of load balancers."""
+
+    OFF = "off"  # those that other clients get
+    SERVICE = "service"  # the ClusterIPs of the Service behind the load balancer
+    # The same, but the zone isn't ours: upstreams answer everything else in it.
+    ONLY = "only"
+
+
+class PlainZonal(Enum):
+    """The names without a zone that have different answers for clients in different zones."""
+
+    OFF = "off"
+    HEADLESS = "headless"  # headless Services that ask for it
+
+
+class ZonalOptions(Struct, frozen=True, gc=False):
+    """Answers with endpoints of one zone."""
+
+    names: bool = False  # names such as ZONE.pin._zone.SERVICE.NAMESPACE.svc
+    plain: PlainZonal = PlainZonal.OFF
+
+
 class Nameserver(Struct, frozen=True, gc=False):
     """A name server of an external zone, and the Service through which clients reach it."""
 
@@ -426,6 +449,12 @@ class ExternalZone(Struct, frozen=True, gc=False):
     headless: bool = False  # True: headless Services and their endpoints have names too
     ttl_s: int = 60
     nameservers: tuple[Nameserver, ...] = ()
+    hairpin: Hairpin = Hairpin.OFF
+
+    @property
+    def is_served(self) -> bool:
+        """Whether the names of the zone are answered here. Otherwise only clients in the cluster get some answers."""
+        return self.hairpin is not Hairpin.ONLY
 
 
 class MulticlusterOptions(Struct, frozen=True, gc=False):
@@ -481,6 +510,8 @@ class Config(Struct, frozen=True, gc=False):
     multicluster: MulticlusterOptions = MulticlusterOptions()
     families: FamilyOptions = FamilyOptions()
     dns64: Dns64Options | None = None
+    zonal: ZonalOptions = ZonalOptions()
+    cluster_ranges: tuple[str, ...] = ()  # clients in the cluster, besides those that objects tell of
     forwarded_special_names: tuple[SpecialName, ...] = ()  # special names that are forwarded to upstreams
     responses_per_second: int | None = None  # of equal replies to a network over UDP. 0: no limit. None: by --answer
     edns: EdnsOptions = EdnsOptions()

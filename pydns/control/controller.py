@@ -131,7 +131,7 @@ class Controller:
             statics.set_special_names([each for each in SPECIAL_NAMES if each not in forwarded])
             statics.set_blocked(config.blocked)
             statics.set_reverse_zones(self._wanted.zone.reverse_zones)
-            statics.set_external_zones([zone.apex for zone in self._wanted.zone.external])
+            statics.set_external_zones([zone.apex for zone in self._wanted.zone.external if zone.is_served])
             self._report_external(config, self._wanted.zone.domain)
         statics.look()
         if self._wanted is not None:

@@ -10,6 +10,7 @@ from pydns.control.source import SourceOptions
 from pydns.dns.address import parse_range
 from pydns.kube.kinds import optional_kinds
 from pydns.kube.producer import ZoneOptions
+from pydns.table.client_classes import client_range
 
 
 class ClusterOptions(NamedTuple):
@@ -39,6 +40,8 @@ def cluster_options(
             [apex for apex in config.multicluster.zones if multicluster_problem(apex, config, chosen.domain) is None]
         ),
         external_alone=settings.answer is Answered.EXTERNAL,
+        zonal=config.zonal,
+        cluster_ranges=tuple([client_range(parse_range(each)) for each in config.cluster_ranges]),
     )
     return ClusterOptions(
         zone,
@@ -47,6 +50,7 @@ def cluster_options(
             chosen.endpoint_pod_names,
             pods=chosen.pods is PodsMode.VERIFIED,
             optional=optional_kinds(zone),
+            topology=zone.has_client_classes or zone.zonal.names,
             annotations=tuple(sorted({prefix for zone in external for prefix in zone.annotations})),
             near=server_namespace if chosen.labels else None,
         ),

@@ -61,6 +61,7 @@ class SourceOptions(NamedTuple):
     pods: bool  # True: deliver Pods, too
     near: str | None = None  # the server's own namespace, if its Services are delivered whatever their labels
     optional: tuple[Kind, ...] = ()  # kinds that the source may not have
+    topology: bool = False  # read zones, nodes and hints of endpoints
     annotations: tuple[str, ...] = ()  # prefixes of the annotations that external zones read
 
 

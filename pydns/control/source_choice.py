@@ -100,7 +100,7 @@ def choose(settings: Settings, log: Log, deliver_config: Callable[[Seen], None])
 
 
 def _reading(options: SourceOptions) -> Options:
-    return Options(endpoint_pod_names=options.endpoint_pod_names, annotations=options.annotations)
+    return Options(options.endpoint_pod_names, options.topology, options.annotations)
 
 
 def own_addresses(settings: Settings) -> tuple[bytes, ...]:

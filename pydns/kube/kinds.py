@@ -16,6 +16,7 @@ from pydns.kube import objects
 from pydns.kube.objects import Object, Options
 from pydns.kube.producer import MakeProducer, ZoneOptions
 from pydns.kube.producers import gateways, routes
+from pydns.kube.producers.cluster_clients import ClusterClients
 from pydns.kube.producers.dns_endpoints import RawDNSEndpoint, read_dns_endpoint
 from pydns.kube.producers.exposed_services import RawExposedService, read_exposed_service
 from pydns.kube.producers.external import External
@@ -48,7 +49,7 @@ class Row:
     is_namespaced: bool = True
     is_selected: bool = True  # True: the flag `--labels` selects objects of this kind
     field_selector: str = ""
-    exposing: Decoder | None = None  # replaces `decoder` if the configuration has external zones
+    exposing: Decoder | None = None  # replaces `decoder` if external zones or answers by zone need more fields
     # Returns whether zones with these options need objects of the kind. None: pydns always reads the kind. A kind with
     # a condition is optional: the API server may not have the kind. pydns doesn't wait for an optional kind that can't
     # be listed.
@@ -64,6 +65,9 @@ class Row:
 
 def _by_source(source: ExternalSource) -> Callable[[ZoneOptions], bool]:
     return lambda options: any(source in zone.sources for zone in options.external)
+
+
+_has_nodes = _by_source(ExternalSource.NODES)
 
 
 def _by_class(options: ZoneOptions) -> bool:
@@ -108,7 +112,8 @@ class Kind(Enum):
         "EndpointSlice",
         "/apis/discovery.k8s.io/v1/endpointslices",
         Decoder(objects.RawEndpointSlice, objects.read_endpoint_slice),
-        (Services, External, ServiceImports),
+        (Services, External, ServiceImports, ClusterClients),
+        exposing=Decoder(objects.RawPlacedSlice, objects.read_placed_slice),
     )
     POD = Row(
         "Pod",
@@ -157,10 +162,10 @@ class Kind(Enum):
         "Node",
         "/api/v1/nodes",
         Decoder(RawNode, read_node),
-        (External,),
+        (External, ClusterClients),
         is_namespaced=False,
         is_selected=False,
-        wanted_by=_by_source(ExternalSource.NODES),
+        wanted_by=lambda options: _has_nodes(options) or options.has_client_classes,
     )
     DNS_ENDPOINT = Row(
         "DNSEndpoint",

@@ -12,6 +12,7 @@ msgspec decodes JSON directly to typed structs in 11 µs per object. The models 
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import lru_cache
 from socket import AF_INET, AF_INET6, inet_pton
 from sys import intern
@@ -21,6 +22,7 @@ import msgspec
 
 from pydns.dns import name
 from pydns.dns.address import parse_address
+from pydns.table.client_classes import MAX_NAME
 
 if TYPE_CHECKING:
     from pydns.kube.kinds import Kind
@@ -44,6 +46,7 @@ class Ref(NamedTuple):
 # The most endpoints and ports that are kept for a Service or an EndpointSlice. No Service has records for more.
 MAX_ENDPOINTS = 10_000  # the number of addresses, enough to fill two DNS messages
 MAX_PORTS = 10_000
+_MAX_HINTS = 8  # zones or nodes of an endpoint, as in the API
 
 
 class Port(NamedTuple):
@@ -71,6 +74,7 @@ class Service(NamedTuple):
     ports: tuple[Port, ...]  # the first `MAX_PORTS`
     left_out: int = 0  # the number of ports that are not in `ports`
     exposure: "ServiceExposure | None" = None  # None if there are no external zones, or the Service asks to be ignored
+    follows_hints: bool = False  # clients should get the endpoints with hints for them; read with `Options.topology`
 
     @property
     def key(self) -> ServiceKey:
@@ -95,6 +99,21 @@ class Imported(NamedTuple):
     cluster: str  # one DNS label, or two of them with a dot; lower case
 
 
+class Place(NamedTuple):
+    """Where a Pod runs. A text is empty if it is unknown."""
+
+    node: str
+    zone: str
+
+
+class Hints(NamedTuple):
+    """The zone of an endpoint, and the zones and nodes whose clients should use it."""
+
+    zone: str
+    for_zones: tuple[str, ...]
+    for_nodes: tuple[str, ...]
+
+
 class EndpointSlice(NamedTuple):
     """The ready endpoints of an EndpointSlice. `service` is empty if no Service owns it."""
 
@@ -107,6 +126,9 @@ class EndpointSlice(NamedTuple):
     unready: int = 0  # the number of endpoints that aren't ready, for `explain`
     terminating: int = 0  # the number of unready endpoints that are terminating
     imported: Imported | None = None
+    # The next two are empty unless `Options.topology` is set.
+    hints: tuple[Hints, ...] = ()  # those of each of the `endpoints`
+    pods: tuple[tuple[bytes, Place], ...] = ()  # addresses of Pods, ready or not; a Pod that starts asks, too
 
     @property
     def key(self) -> ServiceKey:
@@ -160,6 +182,7 @@ class Options(NamedTuple):
 
     # True: an endpoint without a hostname gets the name of its pod, as with the CoreDNS option `endpoint_pod_names`.
     endpoint_pod_names: bool = False
+    topology: bool = False  # read zones, nodes and hints of endpoints, and what Services want of them
     # Prefixes of the annotations that external zones need. Empty: the configuration has no external zones.
     annotations: tuple[str, ...] = ()
 
@@ -174,7 +197,7 @@ def parse(kind: "Kind", source: bytes | msgspec.Raw | Mapping[str, Any], options
     reference. Fields that DNS doesn't need are neither read nor checked.
     """
     decoder, json = kind.row.decoder, kind.json
-    if options.annotations:
+    if options.annotations or options.topology:
         decoder, json = kind.row.exposing or decoder, kind.exposing_json
     try:
         if isinstance(source, Mapping):
@@ -243,6 +266,21 @@ class _Endpoint(msgspec.Struct, rename="camel", gc=False):
     target_ref: _TargetRef | None = None
 
 
+class _ForZone(msgspec.Struct, gc=False):
+    name: str = ""
+
+
+class _Hints(msgspec.Struct, rename="camel", gc=False):
+    for_zones: list[_ForZone] | None = None
+    for_nodes: list[_ForZone] | None = None
+
+
+class _PlacedEndpoint(_Endpoint, rename="camel", gc=False):
+    node_name: str | None = None
+    zone: str | None = None
+    hints: _Hints | None = None
+
+
 class _EndpointPort(msgspec.Struct, gc=False):
     name: str | None = None
     protocol: str | None = None
@@ -256,6 +294,12 @@ class RawEndpointSlice(msgspec.Struct, rename="camel", gc=False):
     address_type: str
     endpoints: list[_Endpoint] | None = None  # a real API server sends null for a slice without endpoints
     ports: list[_EndpointPort] | None = None  # a real API server sends null for a slice without ports
+
+
+class RawPlacedSlice(RawEndpointSlice, gc=False):
+    """The fields of an EndpointSlice that are read for answers that depend on the client."""
+
+    endpoints: list[_PlacedEndpoint] | None = None  # type: ignore[assignment]  # a narrower type
 
 
 class RawNamespace(msgspec.Struct, gc=False):
@@ -372,6 +416,50 @@ def _imported(labels: Mapping[str, str]) -> Imported | None:
     if len(parts) > 2 or not all(map(name.is_kubernetes_label, (service, *parts))):
         return None
     return Imported(intern(service), intern(cluster))
+
+
+def read_placed_slice(raw: RawPlacedSlice, options: Options) -> EndpointSlice:
+    """Return a slice with its ready endpoints, and with hints and the places of Pods if they are wanted.
+
+    Raises ValueError.
+    """
+    found = read_endpoint_slice(raw, options)
+    if not options.topology:
+        return found
+    hints: list[Hints] = []
+    pods: dict[tuple[bytes, Place], None] = {}
+    family = AF_INET if raw.address_type == "IPv4" else AF_INET6
+    for endpoint in raw.endpoints or ():
+        if endpoint.conditions is None or endpoint.conditions.ready is not False:
+            wanted = endpoint.hints or _Hints()
+            of_endpoint = _hints(endpoint.zone, _names(wanted.for_zones), _names(wanted.for_nodes))
+            hints += [of_endpoint] * len(endpoint.addresses)
+        if endpoint.target_ref is not None and endpoint.target_ref.kind == "Pod":
+            place = _place(endpoint.node_name, endpoint.zone)
+            for text in endpoint.addresses:
+                with suppress(OSError, ValueError):  # an endpoint that isn't ready may have any address
+                    pods[inet_pton(family, text), place] = None
+    return found._replace(hints=tuple(hints[: len(found.endpoints)]), pods=tuple(pods)[:MAX_ENDPOINTS])
+
+
+def _names(items: list[_ForZone] | None) -> tuple[str, ...]:
+    return tuple([each.name for each in items or ()][:_MAX_HINTS])
+
+
+# Many endpoints have equal places and hints. So they share the values.
+@lru_cache(maxsize=16_384)
+def _place(node: str | None, zone: str | None) -> Place:
+    return Place(place_name(node), place_name(zone))
+
+
+@lru_cache(maxsize=16_384)
+def _hints(zone: str | None, for_zones: tuple[str, ...], for_nodes: tuple[str, ...]) -> Hints:
+    return Hints(place_name(zone), *(tuple([place_name(each) for each in texts]) for texts in (for_zones, for_nodes)))
+
+
+def place_name(text: str | None) -> str:
+    """Return the name of a node or a zone, or an empty text if it can't be the name of a client class."""
+    return intern(text) if text and text.isascii() and len(text) <= MAX_NAME else ""
 
 
 def read_namespace(raw: RawNamespace, options: Options) -> Namespace:

@@ -7,14 +7,14 @@ records. It also merges the reverse names that several keys give to one address.
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, Protocol
 
-from pydns.config.model import ExternalZone
+from pydns.config.model import ExternalZone, Hairpin, PlainZonal, ZonalOptions
 from pydns.config.settings import PodsMode
 from pydns.dns import name
 from pydns.dns.address import AddressRange
 from pydns.dns.rrset import RRset
 from pydns.kube.objects import Object
 from pydns.kube.schema import Schema
-from pydns.table.client_classes import ClientClass
+from pydns.table.client_classes import ClientClass, ClientRange
 
 Key = Any  # a hashable value that identifies a group of records; for a Service: its namespace and name
 State = Any  # the objects from which the records of a key are made: an immutable value that compares with ==
@@ -38,6 +38,18 @@ class ZoneOptions(NamedTuple):
     external: tuple[ExternalZone, ...] = ()
     multicluster: tuple[bytes, ...] = ()  # zones with the names of ServiceImports, lower case
     external_alone: bool = False  # True: nothing but external zones is served
+    zonal: ZonalOptions = ZonalOptions()
+    cluster_ranges: tuple[ClientRange, ...] = ()  # clients in the cluster, besides those that objects tell of
+
+    @property
+    def has_hairpin(self) -> bool:
+        """Return whether clients in the cluster have answers of their own in external zones."""
+        return any(zone.hairpin is not Hairpin.OFF for zone in self.external)
+
+    @property
+    def has_client_classes(self) -> bool:
+        """Return whether some answers depend on whether, and where in the cluster, a client runs."""
+        return self.has_hairpin or self.zonal.plain is not PlainZonal.OFF
 
     @property
     def schema(self) -> Schema:

@@ -26,6 +26,7 @@ from pydns.kube.events import Event
 from pydns.kube.kinds import NAMING_KINDS, OPTIONAL_KINDS, RECORD_KINDS, Kind, optional_kinds
 from pydns.kube.objects import Object, Ref, Service
 from pydns.kube.producer import Change, Key, MakeProducer, Producer, State, ZoneOptions
+from pydns.kube.producers.cluster_clients import ClusterClients
 from pydns.kube.producers.external import External
 from pydns.kube.producers.service_imports import VERSION, ImportState, ServiceImports
 from pydns.kube.producers.services import Services, ServiceState, Unready
@@ -75,9 +76,13 @@ class Zone:
         reverse_zones = () if options.external_alone else options.reverse_zones
         self._reverse_trees = tuple([name.tree_key(zone) for zone in reverse_zones])
         self.external = External(options)
-        # Without zones of its own, a producer makes no records. It would cost 1 µs for each change.
-        zones: dict[MakeProducer, object] = {External: options.external, ServiceImports: options.multicluster}
-        unused = {make for make, found in zones.items() if not found}
+        # A producer that nothing needs makes no records. It would cost 1 µs for each change.
+        needs: dict[MakeProducer, object] = {
+            External: options.external,
+            ServiceImports: options.multicluster,
+            ClusterClients: options.has_client_classes,
+        }
+        unused = {make for make, needed in needs.items() if not needed}
         if options.external_alone:
             unused |= {make for kind in _KINDS for make in kind.row.producers if make is not External}
         parts: dict[MakeProducer, _Part] = {} if External in unused else {External: _Part(self.external)}
@@ -86,6 +91,8 @@ class Zone:
             for kind in _KINDS
         }
         self._parts = list(parts.values())
+        for part in self._parts:  # some have keys without any object
+            part.dirty.update(dict.fromkeys(part.producer.current_keys()))
         self._large: dict[_Pointing, float] = {}  # changed large key -> the time when its comparison is due
         self._paused: dict[_Pointing, float] = {}  # large key -> the time from which it may be compared again
         self._awaited: dict[_Pointing, None] = {}  # large keys that `contents` left to later flushes
@@ -243,7 +250,7 @@ class Zone:
         `unlisted` are kinds that could not be listed. An external zone that needs such a kind lacks names, and its
         facts have `is_listed` false.
         """
-        further = [self._external_facts(zone, unlisted) for zone in self._options.external]
+        further = [self._external_facts(zone, unlisted) for zone in self._options.external if zone.is_served]
         further += self._multicluster_facts(unlisted)
         found = facts(self._options, further, serial=serial, synced=synced, nameserver=self._nameservers()[0])
         if not self._awaited:

@@ -230,9 +230,31 @@ class Commit:
             return learned
         if self.names.set_range(tree) and self.names.key().startswith(tree):
             return None  # there are hosts below the name
+        if tree and self.split_wildcard(tree) is not None:
+            return None
         if len(self.foreign) >= _MAX_NAMES:
             self.foreign.clear()
         self.foreign.add(parent)
+        return None
+
+    def split_wildcard(self, tree: bytes) -> bytes | None:
+        """Return the wildcard that covers a name outside our zones, if classes of clients have answers there.
+
+        Only names in the table count as closer names: what upstreams have isn't known.
+        """
+        starts = [0]
+        while starts[-1] + 1 + tree[starts[-1]] < len(tree):
+            starts.append(starts[-1] + 1 + tree[starts[-1]])
+        for at in reversed(starts):
+            encloser = tree[:at]
+            if self.names.set_key(encloser + b"\1*"):
+                kind = self.names.value()
+                is_covered = kind == NodeKind.SPLIT or (
+                    at == starts[-1] and kind == NodeKind.ONE_LABEL + NodeKind.SPLIT
+                )
+                return name.from_tree_key(encloser + b"\1*") if is_covered else None
+            if self.names.set_range(encloser or b"\1") and self.names.key().startswith(encloser):
+                return None
         return None
 
     def has_apex_within(self, tail: bytes) -> bool:

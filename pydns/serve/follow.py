@@ -246,6 +246,10 @@ class Follower:
             return None
         if kind == NodeKind.HOST:
             return Found(Rcode.NOERROR, chain, [self._commit.host_soa(qname)])
+        if kind is None and search.tree and (source := self._commit.split_wildcard(search.tree)) is not None:
+            search.source = source
+            if (found := self.found_here(search)) is not None:
+                return found
         if not chain and self._loop_mark and qname[1:].startswith(self._loop_mark):
             probe = RRset(qname, TXT, 0, (txt(self._loop_mark[::-1]),))
             return Found(Rcode.NOERROR, [probe], authoritative=False)

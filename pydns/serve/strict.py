@@ -81,7 +81,7 @@ class Rotation:
             variants = [b""] * min(count, _MOST_VARIANTS)
             self._variants[key] = compiled, variants
         place = turn % len(variants)
-        records = variants[place] = rotate_anew(question_of(key), compiled, place * count // len(variants))
+        records = variants[place] = rotate_anew(question_of(key) or key, compiled, place * count // len(variants))
         self._room -= len(records)
         if self._room < 0:
             self._variants.clear()

@@ -28,6 +28,7 @@ from collections.abc import Iterable, Iterator
 from enum import Enum, IntFlag
 from typing import TYPE_CHECKING, NamedTuple
 
+from pydns.dns.address import AddressRange
 from pydns.dns.compiled import RECORDS
 
 if TYPE_CHECKING:
@@ -69,6 +70,13 @@ class ClientRange(NamedTuple):
     bits: int  # length of the prefix
 
 
+def client_range(addresses: AddressRange) -> ClientRange:
+    """Return a range of addresses, such as 10.0.0.0/8, as a range of clients."""
+    first, last = addresses
+    others = (int.from_bytes(first) ^ int.from_bytes(last)).bit_length()
+    return ClientRange(first, 8 * len(first) - others)
+
+
 # The classes of a client that readers look up: level and start of the keys of its answers, the first level first.
 Classes = tuple[tuple[int, bytes], ...]
 
@@ -78,9 +86,9 @@ def answer_key(client_class: ClientClass, question: bytes) -> bytes:
     return _prefix(client_class) + question
 
 
-def question_of(key: bytes) -> bytes:
-    """Return the question of a key of any answer."""
-    return key[3 + key[2] :] if key.startswith(_ANSWER) else key
+def question_of(key: bytes) -> bytes | None:
+    """Return the question of the key of a class's answer. None: it is another key."""
+    return key[3 + key[2] :] if key.startswith(_ANSWER) else None
 
 
 def range_key(assigner: Assigner, clients: ClientRange) -> bytes:

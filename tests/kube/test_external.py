@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pydns.config.model import ExternalSource, ExternalZone, ListenerHostnames, Nameserver
+from pydns.config.model import ExternalSource, ExternalZone, Hairpin, ListenerHostnames, Nameserver
 from pydns.dns import name
 from pydns.dns.compiled import decompile
 from pydns.dns.rrset import SRV, A, RRset
@@ -18,6 +18,7 @@ from pydns.kube.kinds import BY_NAME, OPTIONAL_KINDS, Kind, optional_kinds
 from pydns.kube.objects import Observed, Options, Ref, Skipped
 from pydns.kube.producer import ZoneOptions
 from pydns.kube.zone import Zone
+from pydns.table.client_classes import ClientRange, is_plain_answer, is_range, parse_classes, question_of
 from pydns.table.layout import NodeKind, is_tree_key
 from tests.kube.written import written
 
@@ -27,6 +28,7 @@ _ZONE = ExternalZone(
     ingress_classes=("a", "b"),
     headless=True,
     nameservers=(Nameserver("ns1", "a", "a"), Nameserver("ns2", "b", "a")),
+    hairpin=Hairpin.SERVICE,
 )
 _INNER = ExternalZone(
     name.from_text("a.x.example"),
@@ -34,15 +36,26 @@ _INNER = ExternalZone(
     listener_hostnames=ListenerHostnames.ALWAYS,
     ttl_s=30,
 )
-_OPTIONS = ZoneOptions(external=(_ZONE, _INNER))
-_READING = Options(annotations=_ZONE.annotations)
+_NOT_OURS = ExternalZone(name.from_text("other.example"), tuple(ExternalSource), hairpin=Hairpin.ONLY)
+_OPTIONS = ZoneOptions(external=(_ZONE, _INNER, _NOT_OURS), cluster_ranges=(ClientRange(bytes([10, 9, 0, 0]), 16),))
+_READING = Options(annotations=_ZONE.annotations, topology=True)
 _PREFIX = "external-dns.kubernetes.io/"
 
 # There are only a few names and addresses, so that objects conflict.
 _NAMES = st.sampled_from(["a", "b"])
 _IPS = st.sampled_from(["192.0.2.1", "192.0.2.2", "2001:db8::1"])
 _HOSTS = st.sampled_from(
-    ["a.a.x.example", "b.x.example", "*.x.example", "*.a.x.example", "x.example", "ns1.x.example", "other.example"]
+    [
+        "a.a.x.example",
+        "b.x.example",
+        "*.x.example",
+        "*.a.x.example",
+        "x.example",
+        "ns1.x.example",
+        "other.example",
+        "a.other.example",
+        "*.other.example",
+    ]
 )
 _STATUS = st.fixed_dictionaries(
     {
@@ -59,10 +72,10 @@ _STATUS = st.fixed_dictionaries(
     }
 )
 _ANNOTATIONS = st.dictionaries(
-    st.sampled_from(["hostname", "target", "ttl", "access", "internal-hostname", "ingress-hostname-source"]).map(
-        lambda key: _PREFIX + key
-    ),
-    st.one_of(_HOSTS, _IPS, st.sampled_from(["public", "private", "annotation-only", "30", ""])),
+    st.sampled_from(
+        ["hostname", "target", "ttl", "access", "internal-hostname", "ingress-hostname-source", "hairpin"]
+    ).map(lambda key: _PREFIX + key),
+    st.one_of(_HOSTS, _IPS, st.sampled_from(["public", "private", "annotation-only", "30", "", "off", "a/a"])),
     max_size=3,
 )
 _META = st.fixed_dictionaries(
@@ -70,9 +83,11 @@ _META = st.fixed_dictionaries(
         "name": _NAMES,
         "namespace": _NAMES,
         "annotations": _ANNOTATIONS,
+        "labels": st.sampled_from([{}, {"gateway.networking.k8s.io/gateway-name": "a"}]),
         "creationTimestamp": st.sampled_from(["2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"]),
     }
 )
+_POD = {"nodeName": "a", "zone": "z", "targetRef": {"kind": "Pod", "name": "p"}}
 _PORTS = st.just([{"name": "http", "port": 80, "nodePort": 30080}, {"port": 443}])
 _LISTENERS = st.lists(
     st.builds(
@@ -136,7 +151,16 @@ _OBJECTS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
             ),
             "addressType": st.just("IPv4"),
             "ports": st.just([{"name": "http", "port": 8080}]),
-            "endpoints": st.lists(st.sampled_from(["10.0.0.1", "10.0.0.2"]).map(lambda ip: {"addresses": [ip]})),
+            "endpoints": st.lists(
+                st.sampled_from(["10.0.0.1", "10.0.0.2"]).map(
+                    lambda ip: {
+                        "addresses": [ip],
+                        "nodeName": "a",
+                        "zone": "z",
+                        "targetRef": {"kind": "Pod", "name": "p"},
+                    }
+                )
+            ),
         }
     ),
     "Ingress": st.fixed_dictionaries(
@@ -147,6 +171,7 @@ _OBJECTS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
                 {
                     "ingressClassName": st.sampled_from([None, "a", "c"]),
                     "rules": st.lists(_HOSTS.map(lambda host: {"host": host}), max_size=2),
+                    "tls": st.sampled_from([None, [], [{"hosts": []}]]),
                 }
             ),
         }
@@ -199,8 +224,15 @@ _OBJECTS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
     ),
     "Node": st.fixed_dictionaries(
         {
-            "metadata": st.fixed_dictionaries({"name": _NAMES}),
-            "spec": st.fixed_dictionaries({"unschedulable": st.booleans()}),
+            "metadata": st.fixed_dictionaries(
+                {"name": _NAMES, "labels": st.sampled_from([{}, {"topology.kubernetes.io/zone": "z"}])}
+            ),
+            "spec": st.fixed_dictionaries(
+                {
+                    "unschedulable": st.booleans(),
+                    "podCIDRs": st.lists(st.sampled_from(["10.0.0.0/24", "10.0.1.0/24", "fd00::/64"]), max_size=2),
+                }
+            ),
             "status": st.fixed_dictionaries(
                 {"addresses": st.lists(_IPS.map(lambda ip: {"type": "ExternalIP", "address": ip}), max_size=2)}
             ),
@@ -326,13 +358,21 @@ def test_mutated_object_has_no_bad_name_and_leaves_others_alone(mutant: tuple[st
     of_bystander = {key: value for key, value in written(alone).answers.items() if b"bystander" in key}
     assert of_bystander
     assert {key: value for key, value in table.answers.items() if b"bystander" in key} == of_bystander
+    levels: dict[bytes, int] = dict.fromkeys(table.answers, 0)
+    for key, value in table.names.items():
+        if (asked := question_of(key)) is not None:
+            levels[asked] |= key[1]
+        elif is_range(key):
+            assert parse_classes(value)
+        else:
+            of_name = key if is_tree_key(key) else key[1:]
+            assert name.tree_key(name.from_tree_key(of_name)) == of_name
     for key, compiled in table.answers.items():
-        rrset, _ = decompile(key, compiled)
-        assert name.from_text(name.to_text(rrset.owner)) == rrset.owner
-        assert len(rrset.owner) <= name.MAX_NAME
-    for tree in table.names:
-        of_name = tree if is_tree_key(tree) else tree[1:]
-        assert name.tree_key(name.from_tree_key(of_name)) == of_name
+        assert compiled[0] & ~1 == levels[key], "the answer has the levels of the classes with other answers"
+        if is_plain_answer(compiled):
+            rrset, _ = decompile(key, compiled)
+            assert name.from_text(name.to_text(rrset.owner)) == rrset.owner
+            assert len(rrset.owner) <= name.MAX_NAME
 
 
 def test_annotation_that_no_zone_reads_publishes_nothing() -> None:

@@ -3,6 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pydns.config.model import PlainZonal, ZonalOptions
 from pydns.config.settings import PodsMode
 from pydns.dns import name
 from pydns.kube.events import Apply, Delete, Event, Init, InitApply, InitDone
@@ -24,6 +25,7 @@ from pydns.kube.objects import (
 from pydns.kube.producer import ZoneOptions
 from pydns.kube.producers.service_imports import ServiceImport
 from pydns.kube.zone import Zone
+from pydns.table.client_classes import ClientRange
 from tests.kube.written import Written
 
 # There are only a few names and addresses, so that objects conflict. The same address may be a ClusterIP, an endpoint,
@@ -166,6 +168,8 @@ _OPTIONS = st.builds(
     pods=st.sampled_from(PodsMode),
     namespaces=st.sampled_from([None, frozenset({"a"})]),
     own_addresses=st.just((OWN,)),
+    zonal=st.builds(ZonalOptions, st.booleans(), st.sampled_from(PlainZonal)),
+    cluster_ranges=st.sampled_from([(), (ClientRange(bytes([10, 0, 0, 0]), 24),)]),
     external=st.just(()),  # test_external.py has objects for external zones
     multicluster=st.sampled_from([(), (CLUSTERSET,), (CLUSTERSET, name.from_text("imports.example"))]),
 )

@@ -12,7 +12,7 @@ from pydns.config.read import Accepted, read_text
 from pydns.dns.message import parse_query
 from pydns.serve.gate import Gate
 from pydns.serve.rules import Rules
-from tests.subject import InProcess, load
+from tests.subject import LOOPBACK, InProcess, load
 
 _CONFIG = r"""
 aliases:
@@ -40,7 +40,7 @@ class Gated(InProcess):
 
     gate: Gate
 
-    def respond(self, message: bytes, *, tcp: bool = False) -> bytes | None:
+    def respond(self, message: bytes, *, tcp: bool = False, client: str = LOOPBACK) -> bytes | None:
         with self.reader.transaction() as transaction:
             reply = self.gate.respond(message, transaction, self.tcp if tcp else self.udp)
         assert reply is None or isinstance(reply, bytes)

@@ -12,6 +12,7 @@
 
 from collections.abc import Mapping
 from enum import IntEnum
+from functools import reduce
 from itertools import groupby
 from typing import NamedTuple
 
@@ -47,6 +48,20 @@ class Claimant(NamedTuple):
         return f"{self.kind} {self.namespace}/{self.name}"
 
 
+class Way(NamedTuple):
+    """How clients use the addresses of a name. A Service for clients in the cluster must fit (`hairpin`)."""
+
+    ports: frozenset[int] = frozenset()  # ports that the Service must have
+    gateway: tuple[str, str] | None = None  # the Gateway that has the addresses: its namespace and name
+
+
+def merge_ways(first: Way | None, second: Way | None) -> Way | None:
+    """Return the way of a name with the addresses of both. None: clients in the cluster get what others get."""
+    if first is None or second is None:
+        return None
+    return Way(first.ports | second.ports, first.gateway if first.gateway == second.gateway else None)
+
+
 class Claim(NamedTuple):
     """The records that an object wants for a name."""
 
@@ -54,6 +69,7 @@ class Claim(NamedTuple):
     ttl_s: int
     is_one_label: bool = False  # True: a wildcard covers exactly one label; False: any number of labels
     pointers: tuple[bytes, ...] = ()  # addresses whose PTR records may point to this name
+    way: Way | None = None  # None: clients in the cluster get the same addresses as others
 
     def __or__(self, other: "Claim") -> "Claim":
         """Return one claim that merges two claims of the same object."""
@@ -62,6 +78,7 @@ class Claim(NamedTuple):
             min(self.ttl_s, other.ttl_s),
             self.is_one_label and other.is_one_label,
             tuple(dict.fromkeys((*self.pointers, *other.pointers))),
+            merge_ways(self.way, other.way),
         )
 
 
@@ -74,6 +91,7 @@ class Decision(NamedTuple):
     pointers: tuple[bytes, ...]
     reasons: tuple[str, ...]  # lines of the explanation: the winners, the losers, and the records that are left out
     losers: int
+    way: Way | None = None  # of the claims with addresses
 
 
 def decide(owner: bytes, claims: Mapping[Claimant, Claim], *, is_apex: bool = False) -> Decision:
@@ -114,8 +132,10 @@ def decide(owner: bytes, claims: Mapping[Claimant, Claim], *, is_apex: bool = Fa
         kind = NodeKind.ONE_LABEL + kind
     reasons = [f"{each} gives it" if claims[each].records else f"{each} has no address yet" for each in winners]
     reasons = [*_shortened(reasons), *_shortened([f"{each} wants it too, but {_why(each, to)}" for each, to in losers])]
+    ways = [each.way for each in given if any(rtype in _ADDRESSES for rtype, _ in each.records)]
+    way = reduce(merge_ways, ways) if ways else None
     return Decision(
-        records, min(each.ttl_s for each in given), kind, tuple(pointers), (*reasons, *left_out), len(losers)
+        records, min(each.ttl_s for each in given), kind, tuple(pointers), (*reasons, *left_out), len(losers), way
     )
 
 

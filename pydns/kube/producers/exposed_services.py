@@ -24,7 +24,7 @@ from pydns.dns import name
 from pydns.dns.rrset import CNAME, SRV, srv
 from pydns.kube import schema
 from pydns.kube.external import hostnames
-from pydns.kube.external.claims import Claim, Claimant, Rank, Record
+from pydns.kube.external.claims import Claim, Claimant, Rank, Record, Way
 from pydns.kube.external.exposure import (
     MOST_PROBLEMS,
     RESOLVE_ENDPOINTS,
@@ -49,6 +49,10 @@ from pydns.kube.producer import Change, ZoneOptions
 from pydns.kube.producers.nodes import Node
 from pydns.kube.schema import Schema
 
+_GATEWAY_LABEL = "gateway.networking.k8s.io/gateway-name"
+_TOPOLOGY_ANNOTATIONS = ("service.kubernetes.io/topology-mode", "service.kubernetes.io/topology-aware-hints")
+_DISTRIBUTIONS = ("PreferClose", "PreferSameZone", "PreferSameNode")
+_AWS_ATTRIBUTES = "service.beta.kubernetes.io/aws-load-balancer-target-group-attributes"
 LEAST_NAMESERVER_TTL_S = 300  # for NS records and their addresses: the records in the parent zone have a similar TTL
 _WEIGHT = 100  # the weight of an SRV record that is the only one of its name
 
@@ -60,15 +64,19 @@ class ServiceExposure(NamedTuple):
     external_ips: tuple[bytes, ...]
     node_ports: tuple[int, ...]  # one node port for each port of the Service; 0: the port has no node port
     common: Exposure
+    wants_proxy_protocol: bool = False  # the load balancer sends it, so Pods can't use the ClusterIP
+    gateway: str = ""  # the Gateway of the namespace that the Service belongs to
 
 
 class _ExposedPort(ServicePort, rename="camel", gc=False):
     node_port: int | None = None
+    app_protocol: str | None = None
 
 
 class _ExposedSpec(ServiceSpec, gc=False):
     ports: list[_ExposedPort] | None = None  # type: ignore[assignment]  # a narrower type
     external_ips: list[str] | None = msgspec.field(name="externalIPs", default=None)
+    traffic_distribution: str | None = msgspec.field(name="trafficDistribution", default=None)
 
 
 class RawExposedService(RawService, gc=False):
@@ -82,6 +90,10 @@ class RawExposedService(RawService, gc=False):
 def read_exposed_service(raw: RawExposedService, options: Options) -> Service:
     """Return a Service with its exposure. Raises ValueError."""
     service = read_service(raw, options)
+    if options.topology:
+        service = service._replace(follows_hints=_follows_hints(raw))
+    if not options.annotations:
+        return service
     common = read_exposure(raw.metadata, raw.status, options.annotations)
     if common is None:
         return service
@@ -90,7 +102,32 @@ def read_exposed_service(raw: RawExposedService, options: Options) -> Service:
     if problems:
         common = common._replace(problems=(*common.problems, *problems)[:MOST_PROBLEMS])
     node_ports = tuple([port.node_port or 0 for port in (raw.spec.ports or ())[: len(service.ports)]])
-    return service._replace(exposure=ServiceExposure(raw.spec.type or "", external_ips, node_ports, common))
+    gateway = (raw.metadata.labels or {}).get(_GATEWAY_LABEL, "")
+    exposure = ServiceExposure(raw.spec.type or "", external_ips, node_ports, common, _wants_proxy(raw), gateway)
+    return service._replace(exposure=exposure)
+
+
+def _follows_hints(raw: RawExposedService) -> bool:
+    """Return whether a Service asks for hints, by its field or by one of the older annotations."""
+    annotations = raw.metadata.annotations or {}
+    modes = [annotations.get(each, "") for each in _TOPOLOGY_ANNOTATIONS]
+    return raw.spec.traffic_distribution in _DISTRIBUTIONS or any(each.lower() == "auto" for each in modes)
+
+
+def _wants_proxy(raw: RawExposedService) -> bool:
+    """Return whether a port or an annotation of a cloud shows that the load balancer sends the PROXY protocol."""
+    ports = [port.app_protocol or "" for port in raw.spec.ports or ()]
+    settings = [
+        value
+        for key, value in (raw.metadata.annotations or {}).items()
+        if "proxy-protocol" in key or "proxyprotocol" in key
+    ]
+    attributes = (raw.metadata.annotations or {}).get(_AWS_ATTRIBUTES, "")
+    return (
+        any(each.startswith("kubernetes.io/proxy") for each in ports)
+        or any(each.lower() not in ("", "false", "0", "off") for each in settings)
+        or "proxy_protocol_v2.enabled=true" in attributes
+    )
 
 
 class ExposedServices:
@@ -185,14 +222,16 @@ class ExposedServices:
         # Only addresses of a load balancer get reverse names. The owner of a Service can write any address into
         # `externalIPs`.
         hosts = [owner for owner in wanted if self._all_zones.of(owner) is zone and not name.is_wildcard(owner)]
+        way = Way(frozenset([port.number for port in service.ports]))
         if records is not None:
             for owner in wanted:
-                claimed.add(zone, owner, Claim(records, ttl_s, pointers=common.addresses if owner in hosts else ()))
+                pointers = common.addresses if owner in hosts else ()
+                claimed.add(zone, owner, Claim(records, ttl_s, pointers=pointers, way=way))
         if service.external_name is None and zone.service_names:
             owner = service_owner(service, zone)
             if records is not None:
-                claimed.add(zone, owner, Claim(records, ttl_s, pointers=() if hosts else common.addresses))
-                _claim_ports(service, exposure, zone, owner, Claim(records, ttl_s), claimed)
+                claimed.add(zone, owner, Claim(records, ttl_s, pointers=() if hosts else common.addresses, way=way))
+                _claim_ports(service, exposure, zone, owner, Claim(records, ttl_s, way=way), claimed)
             elif service.headless and zone.headless:
                 self._claim_endpoints(service, zone, owner, ttl_s, claimed)
         if service.cluster_ips:

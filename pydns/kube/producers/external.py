@@ -7,21 +7,23 @@ may change too, because this answer contains the addresses of the target.
 """
 
 from collections import Counter
-from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from pydns.config.model import ExternalSource, ExternalZone
+from pydns.config.model import Hairpin as HairpinMode
 from pydns.dns import name
 from pydns.dns.compiled import TARGET_AT
-from pydns.dns.rrset import AAAA, NS, A, RRset
-from pydns.kube.external.claims import Claim, Claimant, Decision, decide
+from pydns.dns.rrset import AAAA, CNAME, HTTPS, NS, SVCB, A, RRset, address_type
+from pydns.kube.external.claims import Claim, Claimant, Decision, Record, decide
+from pydns.kube.external.hairpin import Hairpin, Hairpins
 from pydns.kube.external.source import Claimed, MakeSource, Source, Zones
 from pydns.kube.producer import Change, ZoneOptions
 from pydns.kube.producers.dns_endpoints import DNSEndpoints
 from pydns.kube.producers.exposed_services import LEAST_NAMESERVER_TTL_S, ExposedServices
 from pydns.kube.producers.ingresses import Ingresses
 from pydns.kube.producers.routes import Routes
-from pydns.table.client_classes import ClientClass
+from pydns.table.client_classes import ClientClass, Level
 from pydns.table.layout import NodeKind, origin_key
 
 # Nodes are not in this table, because Nodes claim no names. `ExposedServices` uses the addresses of Nodes.
@@ -32,6 +34,7 @@ _SOURCES: dict[ExternalSource, MakeSource] = {
     ExternalSource.DNSENDPOINTS: DNSEndpoints,
 }
 _ADDRESS_TYPES = (A, AAAA)
+_PUBLIC_TYPES = (*_ADDRESS_TYPES, CNAME)
 _MOST_ORIGINS = 1024  # the most octets that the explanation of a name may have
 _MOST_LISTED = 100  # the most conflicts, and the most notices, that are listed
 
@@ -42,6 +45,7 @@ class NameState(NamedTuple):
     owner: bytes
     kind: bytes  # a `NodeKind`
     rrsets: tuple[RRset, ...]
+    inside: tuple[RRset, ...]  # what clients in the cluster get instead; without RDATA: NODATA
     pointers: tuple[bytes, ...]  # addresses whose reverse name points to this name
     origins: str  # lines that `explain` prints
 
@@ -58,6 +62,10 @@ class External:
     """The producer for external names. A key is a name in lower case."""
 
     def __init__(self, options: ZoneOptions) -> None:
+        self._options = options
+        self._hairpins = Hairpins() if options.has_hairpin else None
+        # Record with an address -> names whose claims have it, each with the number of claims. Only for hairpin.
+        self._having: dict[Record, Counter[bytes]] = {}
         self._zones = Zones(options)
         self._sources: list[Source] = []
         if options.external:
@@ -82,6 +90,9 @@ class External:
         for number, source in enumerate(self._sources):
             for key in source.note(change):
                 self._claim_again((number, key), source.claimed(key), touched)
+        if self._hairpins is not None:
+            for record in self._hairpins.note(change):
+                touched.update(dict.fromkeys(self._having.get(record, ())))
         for owner in tuple(touched):
             touched.update(dict.fromkeys(self._carriers.get(owner, ())))
         return touched
@@ -118,6 +129,9 @@ class External:
     def _put(self, owner: bytes, claimant: Claimant, claim: Claim | None) -> None:
         claims = self._claims.setdefault(owner, {})
         was_claimed = bool(claims)
+        if self._hairpins is not None:
+            self._count_having(owner, claims.get(claimant), -1)
+            self._count_having(owner, claim, 1)
         if claim is not None:
             claims[claimant] = claim
         else:
@@ -130,6 +144,15 @@ class External:
             self._counts[zone.apex] += difference
             if name.is_wildcard(owner):
                 self._wildcards[zone.apex] += difference
+
+    def _count_having(self, owner: bytes, claim: Claim | None, difference: int) -> None:
+        for record in claim.records if claim is not None and claim.way is not None else ():
+            owners = self._having.setdefault(record, Counter())
+            owners[owner] += difference
+            if not owners[owner]:
+                del owners[owner]
+                if not owners:
+                    del self._having[record]
 
     def _carry(self, target: bytes, owner: bytes, difference: int) -> None:
         carriers = self._carriers.setdefault(target, Counter())
@@ -163,15 +186,49 @@ class External:
             self._losers[key] = decision.losers, decision.reasons
         else:
             self._losers.pop(key, None)
+        hairpin = self._hairpin(zone, decision)
+        inside = tuple(self._inside(key, zone, decision, hairpin))
+        reasons = decision.reasons if hairpin is None else (*decision.reasons, hairpin.why)
+        origins = "\n".join(reasons)[:_MOST_ORIGINS]
+        if not zone.is_served:
+            is_one_label = decision.kind.startswith(NodeKind.ONE_LABEL)
+            split = (NodeKind.ONE_LABEL if is_one_label else b"") + NodeKind.SPLIT
+            return NameState(key, split, (), inside, (), origins) if claims else None
         rrsets = [
-            RRset(key, rtype, decision.ttl_s, rdatas, self._additional(key, rtype, rdatas))
+            RRset(key, rtype, decision.ttl_s, rdatas, self._additional(key, rtype, rdatas, self._addresses))
             for rtype, rdatas in decision.records.items()
         ]
         kind = decision.kind
         if key == zone.apex:
             rrsets += self._nameservers(zone)
             kind = NodeKind.PLAIN
-        return NameState(key, kind, tuple(rrsets), decision.pointers, "\n".join(decision.reasons)[:_MOST_ORIGINS])
+        return NameState(key, kind, tuple(rrsets), inside, decision.pointers, origins)
+
+    def _hairpin(self, zone: ExternalZone, decision: Decision) -> Hairpin | None:
+        """Return what clients in the cluster get for the addresses of a name. None: hairpin isn't for this name."""
+        if self._hairpins is None or zone.hairpin is HairpinMode.OFF or decision.way is None:
+            return None
+        records = [(rtype, rdata) for rtype in _PUBLIC_TYPES for rdata in decision.records.get(rtype, ())]
+        return self._hairpins.find(records, decision.way, zone.annotations) if records else None
+
+    def _inside(self, owner: bytes, zone: ExternalZone, decision: Decision, hairpin: Hairpin | None) -> Iterator[RRset]:
+        """Yield what clients in the cluster get instead of the records of a name.
+
+        Families are never mixed: a public IPv6 address beside a ClusterIP would send half of the clients out. HTTPS and
+        SVCB records of upstreams may have addresses, too.
+        """
+        if hairpin is not None and hairpin.addresses:
+            by_type = _by_type(hairpin.addresses)
+            is_elsewhere = CNAME in decision.records or not zone.is_served
+            for rtype in (*_ADDRESS_TYPES, HTTPS, SVCB):
+                if is_elsewhere or rtype in by_type or rtype in decision.records:
+                    yield RRset(owner, rtype, self._options.ttl_s, by_type.get(rtype, ()))
+        if self._hairpins is None or not zone.is_served:
+            return
+        for rtype, rdatas in decision.records.items():
+            additional = self._additional(owner, rtype, rdatas, self._inside_addresses)
+            if additional != self._additional(owner, rtype, rdatas, self._addresses):
+                yield RRset(owner, rtype, decision.ttl_s, rdatas, additional)
 
     def _decide(self, owner: bytes, zone: ExternalZone) -> Decision:
         claims = self._claims.get(owner)
@@ -193,12 +250,29 @@ class External:
             ]
         )
 
-    def _additional(self, owner: bytes, rtype: int, rdatas: Iterable[bytes]) -> tuple[RRset, ...]:
+    def _inside_addresses(self, owner: bytes) -> tuple[RRset, ...]:
+        """Return the address records that clients in the cluster get for a name."""
+        zone = self._zones.of(owner)
+        if zone is None or owner not in self._claims:
+            return ()
+        hairpin = self._hairpin(zone, self._decide(owner, zone))
+        if hairpin is None or not hairpin.addresses:
+            return self._addresses(owner)
+        by_type = _by_type(hairpin.addresses)
+        return tuple([RRset(owner, rtype, self._options.ttl_s, rdatas) for rtype, rdatas in by_type.items()])
+
+    def _additional(
+        self,
+        owner: bytes,
+        rtype: int,
+        rdatas: Iterable[bytes],
+        addresses: Callable[[bytes], tuple[RRset, ...]],
+    ) -> tuple[RRset, ...]:
         if rtype not in TARGET_AT:
             return ()
         targets = dict.fromkeys([rdata[TARGET_AT[rtype] :].lower() for rdata in rdatas])
         carried = [target for target in targets if owner in self._carriers.get(target, ())]
-        return tuple([rrset for target in carried for rrset in self._addresses(target)])
+        return tuple([rrset for target in carried for rrset in addresses(target)])
 
     def _nameservers(self, zone: ExternalZone) -> list[RRset]:
         """Return the NS records of a zone. A nameserver without an address gets no NS record."""
@@ -212,8 +286,10 @@ class External:
         return iter(state.rrsets)
 
     def class_rrsets(self, state: NameState) -> Iterator[tuple[ClientClass, RRset]]:
-        """Yield nothing: all clients get the same records."""
-        yield from ()
+        """Yield what clients in the cluster get."""
+        client_class = ClientClass(Level.CLUSTER, self._options.domain)
+        for rrset in state.inside:
+            yield client_class, rrset
 
     def names(self, state: NameState) -> Mapping[bytes, bytes]:
         """Return the tree key of the name with its node kind, and the origin key with the explanation."""
@@ -234,7 +310,8 @@ class External:
         return sum([len(rrset.rdatas) for rrset in state.rrsets])
 
     def change_ttl(self, ttl_s: int) -> None:
-        """Do nothing, because each external zone has its own TTL."""
+        """Use another TTL for answers of hairpin. The zones have TTLs of their own."""
+        self._options = self._options._replace(ttl_s=ttl_s)
 
     # Information about the zones
 
@@ -268,3 +345,12 @@ class External:
         """
         news, self._news = self._news, {}
         return {str(claimant): "; ".join(notices) for claimant, notices in news.items()}
+
+
+def _by_type(addresses: Iterable[bytes]) -> dict[int, tuple[bytes, ...]]:
+    """Return addresses by the type of their records."""
+    found: dict[int, tuple[bytes, ...]] = {}
+    for address in addresses:
+        rtype = address_type(address)
+        found[rtype] = (*found.get(rtype, ()), address)
+    return found

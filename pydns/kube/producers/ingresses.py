@@ -5,14 +5,14 @@ get no DNS names.
 """
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
 from pydns.config.model import ExternalSource, ExternalZone
 from pydns.dns import name
 from pydns.kube.external import hostnames
-from pydns.kube.external.claims import Claim, Claimant, Rank
+from pydns.kube.external.claims import Claim, Claimant, Rank, Way
 from pydns.kube.external.exposure import ExposedMeta, Exposure, LoadBalancerStatus, read_exposure
 from pydns.kube.external.source import Claimed, Zones, target_records
 from pydns.kube.objects import Options, as_label
@@ -31,6 +31,7 @@ class Ingress(NamedTuple):
     name: str
     class_name: str | None
     hosts: tuple[bytes, ...]  # wire form, lower case
+    has_tls: bool
     exposure: Exposure | None  # None: a label of the Ingress asks pydns to ignore it
 
     @property
@@ -53,6 +54,7 @@ class _Rule(msgspec.Struct, gc=False):
 class _Spec(msgspec.Struct, rename="camel", gc=False):
     ingress_class_name: str | None = None
     rules: list[_Rule] | None = None
+    tls: Any = None  # whether there is any counts, not what it is
 
 
 class RawIngress(msgspec.Struct, gc=False):
@@ -78,7 +80,7 @@ def read_ingress(raw: RawIngress, options: Options) -> Ingress:
     if exposure is not None:
         exposure = exposure.with_problems(problems)
     class_name = spec.ingress_class_name or (meta.annotations or {}).get(_CLASS)
-    return Ingress(as_label(meta.namespace, "namespace"), meta.name, class_name, tuple(hosts), exposure)
+    return Ingress(as_label(meta.namespace, "namespace"), meta.name, class_name, tuple(hosts), bool(spec.tls), exposure)
 
 
 def read_ingress_class(raw: RawIngressClass, options: Options) -> IngressClass:
@@ -147,11 +149,12 @@ def _claim(ingress: Ingress, exposure: Exposure, zone: ExternalZone, claimed: Cl
 
     ttl_s = hostnames.ttl_s(value("ttl"), zone.ttl_s, problems)
     records = target_records(exposure, value("target"), problems)
+    way = Way(frozenset([443 if ingress.has_tls else 80]))
     which = value("ingress-hostname-source")
     if which != "annotation-only":
         for host in ingress.hosts:
-            claimed.add(zone, host, Claim(records, ttl_s, is_one_label=name.is_wildcard(host)))
+            claimed.add(zone, host, Claim(records, ttl_s, is_one_label=name.is_wildcard(host), way=way))
     if which != "defined-hosts-only":
         for host in hostnames.hostnames(value("hostname"), problems):
-            claimed.add(zone, host, Claim(records, ttl_s))
+            claimed.add(zone, host, Claim(records, ttl_s, way=way))
     claimed.notice(*problems)

@@ -17,7 +17,7 @@ import msgspec
 from pydns.config.model import ExternalSource, ExternalZone, ListenerHostnames
 from pydns.dns import name
 from pydns.kube.external import hostnames
-from pydns.kube.external.claims import Claim, Claimant, Rank, Record
+from pydns.kube.external.claims import Claim, Claimant, Rank, Record, Way
 from pydns.kube.external.exposure import ExposedMeta, Exposure, quote, read_exposure
 from pydns.kube.external.source import Claimed, Zones, target_records
 from pydns.kube.objects import Options, as_label
@@ -211,7 +211,8 @@ class Routes:
             listeners = [] if place is None else list(_matching(route, parent, place))
             if place is None or not listeners:
                 continue
-            claim = Claim(_records(place, zone, problems), ttl_s)
+            way = Way(frozenset([each.port for each in listeners]), (place.gateway.namespace, place.gateway.name))
+            claim = Claim(_records(place, zone, problems), ttl_s, way=way)
             if which != "defined-hosts-only":
                 for host in _named(route, exposure, place, zone, problems):
                     claimed.add(zone, host, claim)

@@ -1,0 +1,169 @@
+"""Hairpin: the Services that clients in the cluster use in place of public addresses.
+
+A Pod that asks for a host of an Ingress gets the ClusterIPs of the Service behind the load balancer. The traffic stays
+in the cluster then. Rules:
+
+1. A Service has a public address if the status of its load balancer has it. If no Service has it by status, those
+   with it in `externalIPs` count. The annotation `target` doesn't count: it is a text of anybody.
+2. The Service must have all public addresses of a name, or its hostname. If the addresses are those of a Gateway, the
+   Services of that Gateway come before others (label `gateway.networking.k8s.io/gateway-name`).
+3. The Service must have the ports that clients use: those of the listeners of a route; 443 for an Ingress with TLS, or
+   else 80; its own for names of itself. ClusterIPs must exist.
+4. A Service whose load balancer sends the PROXY protocol doesn't fit: Pods don't send it. Neither does one with the
+   annotation `hairpin: "off"`. The annotation may also name another Service, `NAMESPACE/NAME`, which is used then.
+5. If no Service is left, or several are, everybody gets the public addresses.
+"""
+
+from collections.abc import Collection, Hashable, Iterable
+from typing import NamedTuple, TypeVar
+
+from pydns.dns import name
+from pydns.dns.address import address_text
+from pydns.dns.rrset import CNAME, address_type
+from pydns.kube.external.claims import Record, Way
+from pydns.kube.external.hostnames import annotation
+from pydns.kube.objects import Service, ServiceKey
+from pydns.kube.producer import Change
+
+OFF = "off"
+_K = TypeVar("_K", bound=Hashable)
+
+
+class Hairpin(NamedTuple):
+    """What clients in the cluster get for a name: the ClusterIPs of a Service. Empty: what others get."""
+
+    addresses: tuple[bytes, ...]
+    why: str  # for `explain`
+
+
+class Hairpins:
+    """The Services by their public addresses and hostnames."""
+
+    def __init__(self) -> None:
+        self._services: dict[ServiceKey, Service] = {}
+        self._by_status: dict[Record, dict[ServiceKey, None]] = {}
+        self._by_external_ip: dict[Record, dict[ServiceKey, None]] = {}
+        # Service -> the Services that may name it in their annotation
+        self._named_by: dict[ServiceKey, dict[ServiceKey, None]] = {}
+
+    def note(self, change: Change) -> Iterable[Record]:
+        """Process a changed object. Return the addresses and hostnames whose Service may be another one now."""
+        before, after = change
+        touched: dict[Record, None] = {}
+        for service, is_gone in ((before, True), (after, False)):
+            if isinstance(service, Service):
+                self._touch(service, touched)
+                for index, record in _records(service):
+                    _put((self._by_status, self._by_external_ip)[index], record, service.key, is_gone=is_gone)
+                for other in _others(service):
+                    _put(self._named_by, other, service.key, is_gone=is_gone)
+                if is_gone:
+                    del self._services[service.key]
+                else:
+                    self._services[service.key] = service
+        return touched
+
+    def _touch(self, service: Service, touched: dict[Record, None]) -> None:
+        touched.update(dict.fromkeys([record for _, record in _records(service)]))
+        for each in self._named_by.get(service.key, ()):
+            touched.update(dict.fromkeys([record for _, record in _records(self._services[each])]))
+
+    def find(self, records: Collection[Record], way: Way, prefixes: Iterable[str]) -> Hairpin:
+        """Return what clients in the cluster get for a name with these addresses. `prefixes` are those of annotations.
+
+        There is at least one record.
+        """
+        holding = [self._by_status.get(each) or self._by_external_ip.get(each, {}) for each in records]
+        lacking = [record for record, holders in zip(records, holding, strict=True) if not holders]
+        if lacking:
+            return _none(f"no Service has {_text(lacking[0])}")
+        holders = [self._services[each] for each in sorted(set(holding[0]).intersection(*holding[1:]))]
+        if not holders:
+            return _none("no Service has all addresses")
+        of_gateway = [each for each in holders if way.gateway is not None and _gateway(each) == way.gateway]
+        found: list[Service] = []
+        reasons: list[str] = []
+        for each in of_gateway or holders:
+            target, reason = self._target(each, prefixes)
+            reason = reason or _misfit(target, way)
+            if reason:
+                reasons.append(f"Service {'/'.join(target.key)} {reason}")
+            else:
+                found.append(target)
+        if not found:
+            return _none("; ".join(reasons))
+        if len(found) > 1:
+            return _none(f"several Services have its addresses: {', '.join('/'.join(each.key) for each in found)}")
+        (service,) = found
+        ips = ", ".join(map(address_text, service.cluster_ips))
+        return Hairpin(service.cluster_ips, f"clients in the cluster get Service {'/'.join(service.key)}: {ips}")
+
+    def _target(self, service: Service, prefixes: Iterable[str]) -> tuple[Service, str]:
+        """Return the Service that clients use in place of `service`, and why it can't be used."""
+        exposure = service.exposure
+        assert exposure is not None  # others have no public addresses
+        wanted = annotation(exposure.common.annotations, prefixes, "hairpin")
+        if wanted is None:
+            return service, "wants the PROXY protocol" if exposure.wants_proxy_protocol else ""
+        if wanted == OFF:
+            return service, "has the annotation hairpin: off"
+        other = self._services.get(_key(wanted))
+        return (
+            (service, f"names a Service for hairpin that doesn't exist: {wanted[:80]!r}")
+            if other is None
+            else (other, "")
+        )
+
+
+def _none(why: str) -> Hairpin:
+    return Hairpin((), f"clients in the cluster get the same: {why}")
+
+
+def _misfit(service: Service, way: Way) -> str:
+    if not service.cluster_ips:
+        return "has no ClusterIP"
+    lacking = way.ports - {port.number for port in service.ports}
+    return f"has no port {min(lacking)}" if lacking else ""
+
+
+def _records(service: Service) -> Iterable[tuple[int, Record]]:
+    """Return the public addresses and hostnames: with 0 if they are in the status, with 1 if in `externalIPs`."""
+    exposure = service.exposure
+    if exposure is None:
+        return []
+    return [
+        *((0, (address_type(each), each)) for each in exposure.common.addresses),
+        *((0, (CNAME, each)) for each in exposure.common.hostnames),
+        *((1, (address_type(each), each)) for each in exposure.external_ips),
+    ]
+
+
+def _others(service: Service) -> list[ServiceKey]:
+    """Return the Services that an annotation names, whatever its prefix."""
+    annotations = service.exposure.common.annotations if service.exposure is not None else {}
+    return [_key(text) for key, text in annotations.items() if key.endswith("/hairpin") and text != OFF]
+
+
+def _key(text: str) -> ServiceKey:
+    namespace, _, service = text.strip().partition("/")
+    return namespace, service
+
+
+def _gateway(service: Service) -> tuple[str, str] | None:
+    exposure = service.exposure
+    return (service.namespace, exposure.gateway) if exposure is not None and exposure.gateway else None
+
+
+def _put(index: dict[_K, dict[ServiceKey, None]], at: _K, key: ServiceKey, *, is_gone: bool) -> None:
+    keys = index.setdefault(at, {})
+    if is_gone:
+        keys.pop(key, None)
+    else:
+        keys[key] = None
+    if not keys:
+        del index[at]
+
+
+def _text(record: Record) -> str:
+    rtype, rdata = record
+    return f"hostname {name.to_text(rdata)}" if rtype == CNAME else f"address {address_text(rdata)}"
