@@ -141,7 +141,8 @@ class Witness:
     def _what_it_is(self, qname: bytes, qtype: int) -> list[str]:
         match self._labels_in_cluster(qname):
             case ["svc", namespace, service]:
-                return [f"{service} is a Service in namespace {namespace}", *self._what_is_cut(namespace, service)]
+                cut, origins = self._what_is_cut(namespace, service), self._tree.origins(qname)
+                return [f"{service} is a Service in namespace {namespace}", *cut, *origins]
             case ["svc", namespace, service, *_]:
                 why = f"it is an endpoint or a port of Service {service} in namespace {namespace}"
                 return [why, *self._what_is_cut(namespace, service)]

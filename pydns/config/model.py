@@ -412,11 +412,19 @@ class PlainZonal(Enum):
     HEADLESS = "headless"  # headless Services that ask for it
 
 
+class Nearness(Enum):
+    """What tells for which clients an endpoint is meant."""
+
+    HINTS = "hints"  # the hints in EndpointSlices, as for kube-proxy
+    ZONE = "zone"  # the zone of the endpoint
+
+
 class ZonalOptions(Struct, frozen=True, gc=False):
     """Answers with endpoints of one zone."""
 
     names: bool = False  # names such as ZONE.pin._zone.SERVICE.NAMESPACE.svc
     plain: PlainZonal = PlainZonal.OFF
+    prefer: Nearness = Nearness.HINTS  # for `plain`
 
 
 class Nameserver(Struct, frozen=True, gc=False):

@@ -262,7 +262,8 @@ class Controller:
         is_ttl_alone = feed.options.zone._replace(ttl_s=wanted.ttl_s) == wanted
         # With external zones, the TTLs in published answers can't be rewritten. A record of an external zone has its
         # own TTL. This TTL must stay, but it may be equal to the cluster's old TTL.
-        if self._published and is_ttl_alone and not wanted.external:
+        has_own_ttls = bool(wanted.external) or wanted.has_client_classes
+        if self._published and is_ttl_alone and not has_own_ttls:
             # Rewriting the TTL in the answers of the table takes a quarter of the time of compiling them.
             revised = feed.change_ttl(wanted.ttl_s)
             self._writer.revise(revised, feed.facts(synced=self._synced))

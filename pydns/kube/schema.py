@@ -242,6 +242,19 @@ def _cluster_ip(schema: Schema, owner: bytes, service: Service) -> Iterator[RRse
         yield RRset(port_owner, SRV, schema.ttl_s, rdatas, addresses, is_cut)
 
 
+def headless_name_rrsets(schema: Schema, owner: bytes, slices: Iterable[EndpointSlice]) -> Iterator[RRset]:
+    """Yield the RRsets of a headless Service with the name `owner` and of its ports, without those of endpoints."""
+    yield from _headless(schema, owner, _merge(slices))
+
+
+def narrowed_rrsets(schema: Schema, owner: bytes, service: bytes, slices: Iterable[EndpointSlice]) -> Iterator[RRset]:
+    """Yield addresses and SRV records of some endpoints of the headless Service `service`, under another name."""
+    ready = _merge(slices)
+    yield from _by_family(owner, schema.ttl_s, dict.fromkeys([a for found in ready.by_label.values() for a in found]))
+    everything = ((label, port.number) for label in ready.by_label for port in ready.ports(label))
+    yield from _endpoint_srv(schema, owner, service, everything, ready, {}, _MESSAGE)
+
+
 def _headless(schema: Schema, owner: bytes, ready: _Ready) -> Iterator[RRset]:
     """Yield the RRsets of section 2.4. Without a ready endpoint, the name of the Service doesn't exist."""
     yield from _by_family(owner, schema.ttl_s, dict.fromkeys([a for found in ready.by_label.values() for a in found]))

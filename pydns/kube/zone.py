@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from pydns.config.model import ExternalZone
+from pydns.config.model import ExternalZone, Hairpin
 from pydns.dns import name
 from pydns.dns.compiled import compile_answer, question, with_ttl
 from pydns.dns.rrset import CNAME, PTR
@@ -260,7 +260,9 @@ class Zone:
         return msgspec.structs.replace(found, zones=[*awaited, *found.zones])
 
     def _external_facts(self, zone: ExternalZone, unlisted: Collection[Kind]) -> ZoneFacts:
-        needed = optional_kinds(self._options._replace(external=(zone,))) if unlisted else ()
+        # Without Nodes, clients get plain answers by hairpin. No name is missing then.
+        plain = ZoneOptions(external=(msgspec.structs.replace(zone, hairpin=Hairpin.OFF),))
+        needed = optional_kinds(plain) if unlisted else ()
         first = zone.nameservers[0].owner(zone.apex) if zone.nameservers else _below(b"ns1", zone.apex)
         return ZoneFacts(
             zone.apex,

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _REFRESH_S, _RETRY_S, _EXPIRE_S = 7200, 1800, 86400  # timers for secondary servers, as in CoreDNS
 _MAX_NAMES = 16_384  # half a kilobyte each; a search list causes a few names for each namespace that sends queries
+_ZONES = b"\5_zone"  # the label of a name of kind `ZONES`
 _MAX_CHOSEN = 512  # octets of an answer of a class that is kept; for longer ones, the lookup costs little
 # Types and classes of questions whose denial is simple. In zones from files some types are not simple: a lookup for
 # them in `pydns.serve.fast` is a miss even if the record exists (rule 3 there).
@@ -225,6 +226,7 @@ class Commit:
             if len(self.parents) >= _MAX_NAMES:
                 self.parents.clear()
             is_open = zone.facts.falls_through or not zone.facts.is_plain or tree.startswith(self.pod_tree)
+            is_open = is_open or _ZONES in tree
             ordinary = _ORDINARY_IN_FILES if zone.facts.soa_timers else ORDINARY
             learned = self.parents[parent] = tree, zone, zone.is_complete and not is_open, ordinary
             return learned
@@ -344,6 +346,18 @@ class Commit:
     def _soa_timers(self, zone: ZoneFacts) -> bytes:
         of_cluster = Soa(zone.mname, zone.rname, self.facts.serial, _REFRESH_S, _RETRY_S, _EXPIRE_S, zone.minimum_s)
         return zone.soa_timers or of_cluster.timers()
+
+    def zoned_service(self, tree: bytes) -> tuple[bytes, bytes] | None:
+        """Return the tree key of the Service and the directive in a name such as ZONE.pin._zone.SERVICE."""
+        at = 0
+        while _ZONES in tree and at < len(tree):
+            end = at + 1 + tree[at]
+            if tree[at:end] == _ZONES and self.kind(tree[:end]) == NodeKind.ZONES:
+                rest = tree[end:]
+                directive = rest[: 1 + rest[0]] if rest else b""
+                return (tree[:at], directive[1:]) if len(rest) > len(directive) else None
+            at = end
+        return None
 
     def is_pod_address(self, tree: bytes) -> bool:
         """Return whether a name is directly below a namespace in which each pod IP has a name (`pods: insecure`)."""

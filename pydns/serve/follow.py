@@ -6,7 +6,7 @@ to the next step. This table shows the steps by topic, and where to add a new st
 
     question           `Search`: name in lower case, type, the sender, the chain so far
     rewrite            `rewritten` and `synthesized`: rules that come before the records
-    records            `found_here`, `apex_soa`, `pod_address`. A client's classes count in `found_here` alone
+    records            `found_here`, `apex_soa`, `pod_address`, `in_empty_zone`. Classes count in `found_here` alone
     alias              `aliased`; `descended`: DNAMEs, wildcards, delegations
     next name          `existing` follows the CNAME at a name; `not_ours` leaves the name to upstreams or blocks it
     denial             `existing` if the name doesn't have the type; `denied` if the name doesn't exist
@@ -23,7 +23,7 @@ from pydns.dns.dashed import pod_rrsets, undashed
 from pydns.dns.message import TCP_SIZE, Ede, Rcode
 from pydns.dns.rewrite import Answer
 from pydns.dns.rrset import ANY, CNAME, DNAME, DS, NS, SOA, TXT, RRset, txt
-from pydns.serve.commit import Commit, Sender, Zone
+from pydns.serve.commit import Commit, Nobody, Sender, Zone
 from pydns.serve.descent import Delegation, Renamed, Wildcard, descend
 from pydns.serve.rules import MAX_LEADS, Lead, denied
 from pydns.table.layout import NodeKind
@@ -330,6 +330,20 @@ class Follower:
                 return Found(Rcode.NOERROR, [*search.chain, rrset], (), rrset.additional)
         return Found(Rcode.NOERROR, search.chain, [self._commit.soa(_zone(search).facts)])
 
+    def in_empty_zone(self, search: Search) -> Found | None:
+        """Return NODATA or all endpoints of a Service for a zone without endpoints, as the name wishes."""
+        place = self._commit.zoned_service(search.tree)
+        if place is None:
+            return None
+        service, directive = place
+        if directive == b"prefer":
+            search.source, search.sender = name.from_tree_key(service), Nobody()
+            if (found := self.found_here(search)) is not None:
+                return found
+        elif directive != b"pin":
+            return None
+        return Found(Rcode.NOERROR, search.chain, [self._commit.soa(_zone(search).facts)])
+
     def denied(self, search: Search) -> Found:
         """Return NXDOMAIN for a name that doesn't exist, or SERVFAIL if the zone isn't complete yet."""
         zone = _zone(search)
@@ -349,6 +363,7 @@ STEPS: tuple[Callable[[Follower, Search], Found | Next | None], ...] = (
     Follower.apex_soa,
     Follower.existing,
     Follower.pod_address,
+    Follower.in_empty_zone,
     Follower.denied,
 )
 

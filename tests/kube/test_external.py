@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pydns.config.model import ExternalSource, ExternalZone, Hairpin, ListenerHostnames, Nameserver
+from pydns.config.model import (
+    ExternalSource,
+    ExternalZone,
+    Hairpin,
+    ListenerHostnames,
+    Nameserver,
+    PlainZonal,
+    ZonalOptions,
+)
 from pydns.dns import name
 from pydns.dns.compiled import decompile
 from pydns.dns.rrset import SRV, A, RRset
@@ -37,7 +45,11 @@ _INNER = ExternalZone(
     ttl_s=30,
 )
 _NOT_OURS = ExternalZone(name.from_text("other.example"), tuple(ExternalSource), hairpin=Hairpin.ONLY)
-_OPTIONS = ZoneOptions(external=(_ZONE, _INNER, _NOT_OURS), cluster_ranges=(ClientRange(bytes([10, 9, 0, 0]), 16),))
+_OPTIONS = ZoneOptions(
+    external=(_ZONE, _INNER, _NOT_OURS),
+    zonal=ZonalOptions(names=True, plain=PlainZonal.HEADLESS),
+    cluster_ranges=(ClientRange(bytes([10, 9, 0, 0]), 16),),
+)
 _READING = Options(annotations=_ZONE.annotations, topology=True)
 _PREFIX = "external-dns.kubernetes.io/"
 
@@ -87,7 +99,12 @@ _META = st.fixed_dictionaries(
         "creationTimestamp": st.sampled_from(["2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"]),
     }
 )
-_POD = {"nodeName": "a", "zone": "z", "targetRef": {"kind": "Pod", "name": "p"}}
+_POD = {
+    "nodeName": "a",
+    "zone": "z",
+    "hints": {"forZones": [{"name": "z"}], "forNodes": [{"name": "a"}]},
+    "targetRef": {"kind": "Pod", "name": "p"},
+}
 _PORTS = st.just([{"name": "http", "port": 80, "nodePort": 30080}, {"port": 443}])
 _LISTENERS = st.lists(
     st.builds(
@@ -137,6 +154,7 @@ _OBJECTS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
                         "type": st.sampled_from(["LoadBalancer", "NodePort", "ClusterIP"]),
                         "clusterIP": st.sampled_from(["10.96.0.1", "None"]),
                         "externalIPs": st.lists(_IPS, max_size=1),
+                        "trafficDistribution": st.sampled_from([None, "PreferSameNode"]),
                         "ports": _PORTS,
                     }
                 ),

@@ -34,7 +34,7 @@ _NO_EFFECT = {
     "tls": _CONNECTION,
     "upstream": "no effect: CoreDNS ignores it, too",
 }
-_NOT_HERE = ("ignore", "namespace_labels", "noendpoints", "zonal")
+_NOT_HERE = ("ignore", "namespace_labels", "noendpoints")
 
 
 def read_kubernetes(line: Line, server: Server, draft: Draft) -> None:
@@ -86,6 +86,9 @@ def _read_option(line: Line, domain: Zone, draft: Draft) -> None:
             for each in names:
                 checked(each, texts.parse_external_zone)
             draft.keys["multicluster"] = mapping({"zones": sequence(map(text, names), at.line)}, at.line)
+        case "zonal":
+            only(line, 0)
+            draft.keys["zonal"] = mapping({"names": switch(at, value=True)}, at.line)
         case "fallthrough":
             zones = _zones(line)
             inside = [zone for zone in zones if zone.name == domain.name or zone.name.endswith(f".{domain.name}")]

@@ -188,8 +188,9 @@ class External:
             self._losers.pop(key, None)
         hairpin = self._hairpin(zone, decision)
         inside = tuple(self._inside(key, zone, decision, hairpin))
-        reasons = decision.reasons if hairpin is None else (*decision.reasons, hairpin.why)
-        origins = "\n".join(reasons)[:_MOST_ORIGINS]
+        origins = "\n".join(decision.reasons)[:_MOST_ORIGINS]
+        if hairpin is not None:
+            origins += "\n" + hairpin.why[:_MOST_ORIGINS]
         if not zone.is_served:
             is_one_label = decision.kind.startswith(NodeKind.ONE_LABEL)
             split = (NodeKind.ONE_LABEL if is_one_label else b"") + NodeKind.SPLIT

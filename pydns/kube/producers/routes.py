@@ -211,8 +211,7 @@ class Routes:
             listeners = [] if place is None else list(_matching(route, parent, place))
             if place is None or not listeners:
                 continue
-            way = Way(frozenset([each.port for each in listeners]), (place.gateway.namespace, place.gateway.name))
-            claim = Claim(_records(place, zone, problems), ttl_s, way=way)
+            claim = Claim(_records(place, zone, problems), ttl_s, way=_way(place, listeners))
             if which != "defined-hosts-only":
                 for host in _named(route, exposure, place, zone, problems):
                     claimed.add(zone, host, claim)
@@ -232,7 +231,7 @@ class Routes:
         claim = Claim(_records(place, zone, problems), _ttl_s(exposure, zone, problems))
         for each in place.listeners:
             if each.hostname not in (b"", name.ROOT):
-                claimed.add(zone, each.hostname, claim)
+                claimed.add(zone, each.hostname, claim._replace(way=_way(place, [each])))
         claimed.notice(*problems)
 
     def _place(self, key: Key, zone: ExternalZone) -> Place | None:
@@ -265,6 +264,10 @@ def _matching(route: Route, parent: Parent, place: Place) -> Iterator[Listener]:
             and (not each.same_namespace or route.namespace == place.namespace)
         ):
             yield each
+
+
+def _way(place: Place, listeners: Iterable[Listener]) -> Way:
+    return Way(frozenset([each.port for each in listeners]), (place.gateway.namespace, place.gateway.name))
 
 
 def _records(place: Place, zone: ExternalZone, problems: list[str]) -> tuple[Record, ...]:

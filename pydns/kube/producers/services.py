@@ -1,12 +1,16 @@
 """Services and their ready endpoints: the records in sections 2.3 to 2.5 of the Kubernetes DNS specification."""
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
+from pydns.config.model import PlainZonal
+from pydns.dns import name
 from pydns.dns.rrset import RRset
-from pydns.kube import schema
+from pydns.kube import schema, zonal
 from pydns.kube.objects import MAX_ENDPOINTS, MAX_PORTS, EndpointSlice, Port, Service, ServiceKey
 from pydns.kube.producer import Change, Plain, ZoneOptions
+from pydns.table.client_classes import ClientClass
+from pydns.table.layout import NodeKind, origin_key
 
 
 class ServiceState(NamedTuple):
@@ -126,7 +130,38 @@ class Services(Plain):
 
     def rrsets(self, state: ServiceState) -> Iterator[RRset]:
         """Yield the records of a Service and its endpoints."""
-        return schema.service_rrsets(self._schema, state.service, state.slices)
+        yield from schema.service_rrsets(self._schema, state.service, state.slices)
+        if self._has_zones(state):
+            yield from zonal.zone_rrsets(self._schema, self._owner(state), state.slices)
+
+    def class_rrsets(self, state: ServiceState) -> Iterator[tuple[ClientClass, RRset]]:
+        """Yield the records of a headless Service for clients in a zone or on a node, if the Service wants that."""
+        if self._is_filtered(state):
+            yield from zonal.class_rrsets(self._schema, self._owner(state), state.slices, self._options.zonal.prefer)
+
+    def names(self, state: ServiceState) -> Mapping[bytes, bytes]:
+        """Return the names above those of zones, which exist without records, and the explanation of a filter."""
+        found: dict[bytes, bytes] = {}
+        if self._has_zones(state):
+            owner = self._owner(state)
+            found[name.tree_key(zonal.directive_name("", owner))] = NodeKind.ZONES
+            for each in zonal.DIRECTIVES:
+                found[name.tree_key(zonal.directive_name(each, owner))] = NodeKind.PLAIN
+        if self._is_filtered(state):
+            origin = origin_key(name.tree_key(self._owner(state)))
+            found[origin] = zonal.explanation(state.slices, self._options.zonal.prefer).encode()
+        return found
+
+    def _is_filtered(self, state: ServiceState) -> bool:
+        service = state.service
+        return service.headless and service.follows_hints and self._options.zonal.plain is PlainZonal.HEADLESS
+
+    def _has_zones(self, state: ServiceState) -> bool:
+        has_endpoints = any(each.endpoints for each in state.slices)
+        return self._options.zonal.names and state.service.headless and has_endpoints
+
+    def _owner(self, state: ServiceState) -> bytes:
+        return schema.service_name(self._schema, *state.service.key)
 
     def pointers(self, state: ServiceState) -> Iterator[tuple[bytes, bytes]]:
         """Yield each ClusterIP with the name of the Service, and each endpoint address with the endpoint's name."""
@@ -185,6 +220,7 @@ def bounded(service: Service, slices: tuple[EndpointSlice, ...]) -> ServiceState
             ports -= len(lists[each.ports])
             left_out += len(each.ports) - len(lists[each.ports])
         left_out += max(0, len(each.endpoints) - endpoints)
-        bounded.append(each._replace(ports=lists[each.ports], endpoints=each.endpoints[:endpoints]))
+        kept = each.endpoints[:endpoints]
+        bounded.append(each._replace(ports=lists[each.ports], endpoints=kept, hints=each.hints[:endpoints]))
         endpoints -= len(bounded[-1].endpoints)
     return ServiceState(service, tuple(bounded), left_out)
