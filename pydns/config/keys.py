@@ -63,6 +63,7 @@ from pydns.config.model import (
     TlsFiles,
     Transport,
     Unmatched,
+    View,
     ZonalOptions,
     ZoneText,
 )
@@ -1015,6 +1016,41 @@ def _check_families(
         yield Conflict("dns64", "a mapping", 'used together with "families: ipv4"')
 
 
+_TEMPLATES = ListOf(_TEMPLATE, "templates")
+_BLOCKED_DOMAINS = MapOf(_DOMAIN, _BLOCKED, "a mapping of domains to nxdomain, nodata or refused", _blocked)
+_VIEW = Record(
+    View,
+    (
+        Key(
+            "when",
+            Text(texts.EXPRESSION, texts.parse_expression),
+            "Condition on client_ip(), name() and type(), as in CoreDNS's plugin view: incidr, and, or, not, ==, !=, "
+            "in, startsWith, endsWith, contains, matches.",
+            "incidr(client_ip(), '10.20.0.0/16') and type() == 'A'",
+            "client_ip()",
+            required=True,
+        ),
+        Key(
+            "templates",
+            _TEMPLATES,
+            "Templates that come before those for all clients.",
+            "[{types: [AAAA]}]",
+            "[{rcode: NXRRSET}]",
+            default="none",
+        ),
+        Key(
+            "blocked",
+            _BLOCKED_DOMAINS,
+            "Domains that upstreams aren't asked about, in addition to those for all clients.",
+            "{games.example: nxdomain}",
+            "{games.example: drop}",
+            default="none",
+        ),
+    ),
+    'a view: a mapping with "when"',
+)
+
+
 def _check_root(**values: Any) -> Iterator[Conflict]:
     yield from _check_rules(**values)
     yield from _check_families(**values)
@@ -1098,7 +1134,7 @@ ROOT = Record(
         ),
         Key(
             "blocked",
-            MapOf(_DOMAIN, _BLOCKED, "a mapping of domains to nxdomain, nodata or refused", _blocked),
+            _BLOCKED_DOMAINS,
             "Domains that upstreams aren't asked about. nxdomain: no name at or below exists. nodata: all of them do, "
             "without records. refused: REFUSED. Routes, hosts and zone files below such a domain come before it. With "
             "`answer`, `types` and `min_labels`, only some questions are denied.",
@@ -1141,11 +1177,19 @@ ROOT = Record(
         ),
         Key(
             "templates",
-            ListOf(_TEMPLATE, "templates"),
+            _TEMPLATES,
             "Answers that are made from the name of the question, in order. They come after `rewrites` and before "
             "everything else.",
             "[{zones: [dev.example], types: [A], answer: ['{{ .Name }} 60 IN A 10.0.0.1']}]",
             "[{rcode: NXRRSET}]",
+            default="none",
+        ),
+        Key(
+            "views",
+            ListOf(_VIEW, "views"),
+            "Clients and questions with other answers. The first view that is for a question counts.",
+            "[{when: \"incidr(client_ip(), '10.20.0.0/16')\", blocked: {games.example: nxdomain}}]",
+            "[{when: 'client_ip()'}]",
             default="none",
         ),
         Key(

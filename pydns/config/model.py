@@ -488,6 +488,14 @@ class Dns64Options(Struct, frozen=True, gc=False):
     map_private: bool = False
 
 
+class View(Struct, frozen=True, gc=False):
+    """Answers that differ for some clients or questions."""
+
+    when: str  # an expression: `pydns.dns.expression`
+    templates: tuple[Template, ...] = ()  # they come before those for all clients
+    blocked: tuple[Blocked, ...] = ()
+
+
 class Config(Struct, frozen=True, gc=False):
     """Everything that can change while the server runs. An empty ConfigMap means `Config()`."""
 
@@ -512,6 +520,7 @@ class Config(Struct, frozen=True, gc=False):
     blocked: tuple[Blocked, ...] = ()  # at most one entry per domain
     aliases: tuple[Alias, ...] = ()  # at most one entry per pattern
     acl: tuple[AclRule, ...] = ()  # the first rule that is for a question decides
+    views: tuple[View, ...] = ()  # the first view that is for a question counts
     rewrites: tuple[Rewrite, ...] = ()  # in this order
     templates: tuple[Template, ...] = ()  # in this order
     external: tuple[ExternalZone, ...] = ()  # at most one zone per apex

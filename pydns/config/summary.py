@@ -24,6 +24,7 @@ from pydns.config.model import (
     ServerSpec,
     Template,
     Transport,
+    View,
 )
 from pydns.config.shapes import field_of
 from pydns.dns import name
@@ -46,6 +47,11 @@ def lines(config: Config) -> Iterator[str]:
             yield from (f"{key.name}[{each.pattern}]: {each.target}" for each in value)
         elif isinstance(value, tuple) and value and isinstance(value[0], AclRule | Rewrite | Template):
             yield from (f"{key.name}[{place}]: {_rule(each)}" for place, each in enumerate(value))
+        elif isinstance(value, tuple) and value and isinstance(value[0], View):
+            for place, view in enumerate(value):
+                yield f"{key.name}[{place}]: when {view.when}"
+                yield from (f"  template {_rule(each)}" for each in view.templates)
+                yield from (f"  blocked {_text(each.domain)}: {_denial(each)}" for each in view.blocked)
         elif isinstance(value, tuple) and value and isinstance(value[0], ExternalZone):
             for zone in value:
                 yield f"{key.name}[{_text(zone.apex)}]: {_external(zone)}"

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from pydns.config import selector
 from pydns.config.corefile.tokens import tokens
 from pydns.config.mistakes import Wanted
-from pydns.dns import alias, name, rewrite
+from pydns.dns import alias, expression, name, rewrite
 from pydns.dns.address import BadAddress, address_text, parse_address, parse_range
 from pydns.dns.pattern import BadPattern, Pattern
 from pydns.dns.rrset import ANY, AXFR, IXFR, type_number
@@ -35,6 +35,7 @@ TARGET = "the name of a target"
 TYPE = "a type of records, such as AAAA"
 REWRITE = "a rule of CoreDNS's rewrite, such as name suffix .a.example .b.example answer auto"
 CLIENTS = "an IP address or a network, such as 10.20.0.0/16"
+EXPRESSION = "a condition, such as incidr(client_ip(), '10.20.0.0/16')"
 PATTERN = "a pattern of RE2"
 RECORD = "a record with fields, such as {{ .Name }} 60 IN A 10.0.0.1"
 SERVICE_REFERENCE = "NAMESPACE/SERVICE, such as kube-system/pydns-external"
@@ -211,6 +212,15 @@ def parse_clients(text: str) -> str | Wanted:
     except ValueError:  # `BadAddress` is one
         return Wanted(CLIENTS)
     return written
+
+
+def parse_expression(text: str) -> str | Wanted:
+    """Check a condition on clients and questions. The result is still a text."""
+    try:
+        expression.parse(text)
+    except expression.BadExpression as error:
+        return Wanted(f"a usable condition: {error}")
+    return text
 
 
 def parse_rewrite(text: str) -> tuple[str, ...] | Wanted:

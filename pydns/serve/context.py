@@ -20,6 +20,7 @@ from pydns.serve.fast import Responder
 from pydns.serve.gate import Gate
 from pydns.serve.port import Observer, Port
 from pydns.serve.rules import Rules
+from pydns.serve.views import Views
 from pydns.upstream.cache import Cache
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ class Batch:
         rules = Rules(config)
         self.responder.commit.rules = rules
         self._respond = Gate(self.responder, rules).respond if rules else self.responder.respond
+        if config.views:
+            self._respond = Views(self.responder, self._respond, config).respond
         if config.acl:
             self._respond = AccessList(self._respond, config).respond
 

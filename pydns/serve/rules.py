@@ -4,6 +4,7 @@
 Code here knows neither the table nor upstreams.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from pydns.config.model import Blocked, Config, Denial, Scope
@@ -40,12 +41,14 @@ class Lead(NamedTuple):
 class Rules:
     """The rules of one configuration."""
 
-    def __init__(self, config: Config | None = None) -> None:
+    def __init__(self, config: Config | None = None, of_view: Sequence[Blocked] = ()) -> None:
+        """`of_view` are further blocked domains. The table has those that are blocked for all clients and questions."""
         config = config or Config()
         self._rewrites = [(_Names(each.scope), parse(each.rule)) for each in config.rewrites]
         self._templates = [(_Names(each.scope), _template(each)) for each in config.templates]
         self._aliases = Aliases([(each.pattern, each.target) for each in config.aliases])
         self._blocked = {each.domain: each for each in config.blocked if not each.is_whole}
+        self._blocked |= {each.domain: each for each in of_view}
         self._leads: dict[tuple[bytes, int], Lead | None] = {}
 
     def __bool__(self) -> bool:

@@ -43,7 +43,9 @@ def test_the_example_sets_every_key() -> None:
         "routes.NAME.servers[].tls.key",
         # The example shows these keys directly below cache.
         *(path for path, _ in KEYS if path.startswith("cache.zones.NAME.")),
-    } - {"cache.zones.NAME.max_ttl", "cache.zones.NAME.denial"}
+        # The example shows these keys directly below the root.
+        *(path for path, _ in KEYS if path.startswith(("views[].templates[].", "views[].blocked.NAME."))),
+    } - {"cache.zones.NAME.max_ttl", "cache.zones.NAME.denial", "views[].templates[].types"}
 
 
 def paths(value: Any, schema: dict[str, Any], prefix: str = "") -> list[str]:
@@ -96,6 +98,8 @@ def test_the_table_has_a_row_for_every_key_with_its_default_and_its_error() -> N
         "| `hosts_files[].ttl`",  # the same as `hosts.NAME.ttl`
         # These rows would be the same as the rows for the whole cache.
         *(f"| `{path}`" for path, _ in KEYS if path.startswith("cache.zones.NAME.")),
+        # These rows would be the same as the rows for templates and blocked domains of all clients.
+        *(f"| `{path}`" for path, _ in KEYS if path.startswith(("views[].templates[].", "views[].blocked.NAME."))),
     } | {f"| `{key.name}`" for key in KUBE_DNS}
     assert all(len(row) == 5 and all(cell.strip("|` ") for cell in row) for row in rows)
     ttl = next(row for row in rows if row[0] == "| `cache.max_ttl`")
