@@ -19,6 +19,7 @@ from pydns.config.corefile.log import read_log
 from pydns.config.corefile.rewrite import read_rewrite
 from pydns.config.corefile.server import Server
 from pydns.config.corefile.template import read_template
+from pydns.config.corefile.view import read_view
 from pydns.config.corefile.zone_files import read_auto, read_file
 from pydns.config.mistakes import quote
 from pydns.config.shapes import suggestion
@@ -50,6 +51,7 @@ CARRIED_OUT: Mapping[str, Read] = {
     "log": read_log,
     "rewrite": read_rewrite,
     "template": read_template,
+    "view": read_view,
 }
 
 _ALWAYS = "no effect: always on"
@@ -97,7 +99,6 @@ INSTEAD: Mapping[str, Instead] = {
     "tls": Instead(why="clients are answered over UDP and TCP"),
     "transfer": Instead(),
     "tsig": Instead(),
-    "view": Instead(why="all clients get the same answers"),
     "whoami": Instead(),
     "alternate": Instead("`next` of a route"),
     "fanout": Instead("`choice: fastest`"),
@@ -106,8 +107,13 @@ INSTEAD: Mapping[str, Instead] = {
 }
 
 
-def read_directive(server: Server, draft: Draft, line: Line) -> None:
+_IN_VIEWS = ("log", "template", "view")
+
+
+def read_directive(server: Server, draft: Draft, line: Line, *, in_view: bool = False) -> None:
     """Read a directive of a block into the draft. Raises `BadCorefile` for an unsupported directive."""
+    if in_view and line.name in CARRIED_OUT and line.name not in _IN_VIEWS:
+        raise NotCarriedOut(line.words[0], quote(line.name), f"carried out with view; {', '.join(_IN_VIEWS)} are")
     if line.name in NO_EFFECT:
         draft.note(line.words[0], NO_EFFECT[line.name].why)
     elif line.name in CARRIED_OUT:

@@ -65,6 +65,15 @@ class TemplateDraft(NamedTuple):
     denial: Token | None  # the rcode, if the template denies all names and types
 
 
+class ViewDraft(NamedTuple):
+    """A zone of a block with `view`."""
+
+    zone: Zone
+    at: Token  # the directive
+    when: str
+    templates: Node
+
+
 class Draft:
     """The results of all directives so far: keys of `config.yaml`, notes and errors."""
 
@@ -76,6 +85,7 @@ class Draft:
         self.hosts_files: list[Node] = []
         self.zone_files: list[Node] = []
         self.blocked: dict[str, Node] = {}
+        self.views: list[ViewDraft] = []
         self.rewrites: list[RewriteDraft] = []
         self.templates: list[TemplateDraft] = []
         self.domain: Token | None = None  # the cluster domain

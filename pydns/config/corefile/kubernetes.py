@@ -49,8 +49,9 @@ def read_kubernetes(line: Line, server: Server, draft: Draft) -> None:
     forward = [zone for zone in zones if zone not in reverse and zone.name not in of_imports]
     if not forward or forward[0].is_root:
         raise BadCorefile(at, "kubernetes without a domain", "allowed: name the domain of the cluster")
-    if len(forward) > 1:
-        raise NotCarriedOut(forward[1].token, quote(forward[1].name), "carried out: the cluster has one domain")
+    others = [zone for zone in forward if zone.name != forward[0].name]  # RKE2 writes the domain twice
+    if others:
+        raise NotCarriedOut(others[0].token, quote(others[0].name), "carried out: the cluster has one domain")
     server.has_answers = True
     draft.domain = forward[0].name_token
     draft.keys["ttl"] = number(at, _TTL_S)

@@ -24,7 +24,7 @@ def add_rules(draft: Draft, served: Sequence[str]) -> None:
             for zone in each.zones:
                 draft.blocked.setdefault(zone.name[:-1], word(each.denial, DENIALS[each.denial.text]))
         else:
-            templates.append(_template(each, served))
+            templates.append(template_node(each, served))
     if templates:
         draft.keys["templates"] = sequence(templates, templates[0].line)
 
@@ -49,7 +49,8 @@ def _ends(end: str, zone: str) -> bool:
     return end.startswith(".") and is_within(end[1:], zone)
 
 
-def _template(template: TemplateDraft, served: Sequence[str]) -> Node:
+def template_node(template: TemplateDraft, served: Sequence[str]) -> Node:
+    """Return a template in the form of `config.yaml`."""
     keys = {}
     if not any(zone.is_root for zone in template.zones):
         keys["zones"] = _domains(template.at, [zone.name for zone in template.zones])

@@ -24,6 +24,7 @@ class Server:
         self.has_templates = False
         self.has_answers = False  # whether a directive answers names of this block itself
         self.acl: list[Acl] = []
+        self.view: str | None = None  # the expression that must be true; None: the block is for all clients
         self.forwards: list[Zone] = []  # the zones of the `forward` directives
 
     def finish(self, draft: Draft) -> None:

@@ -18,6 +18,7 @@ from pydns.config.corefile.log import log_key
 from pydns.config.corefile.rules import add_rules
 from pydns.config.corefile.server import Server
 from pydns.config.corefile.tokens import Token
+from pydns.config.corefile.view import has_view, take_view, views_key
 from pydns.config.corefile.zones import parse_address
 from pydns.config.mistakes import ConfigError, ConfigNotice, quote
 from pydns.config.node import Mapping as MappingNode
@@ -52,19 +53,26 @@ def translate(
 
 
 def _read_blocks(blocks: tuple[Block, ...], draft: Draft) -> list[Server]:
+    """Read the blocks into the draft. Return those that are for all clients."""
     servers = []
     seen: dict[tuple[str, int], Token] = {}
     for block in blocks:
         zones: list[Zone] = []
+        is_view = has_view(block)
         for token in block.addresses:
             try:
-                zones += _zones(token, seen)
+                zones += _zones(token, {} if is_view else seen)
             except BadCorefile as error:
                 draft.refuse(error)
         server = Server(tuple(zones), block)
-        draft.read_each(block.directives, partial(read_directive, server, draft))
-        server.finish(draft)
-        servers.append(server)
+        if is_view:
+            inner = Draft(draft.files)
+            inner.read_each(block.directives, partial(read_directive, server, inner, in_view=True))
+            take_view(server, inner, draft)
+        else:
+            draft.read_each(block.directives, partial(read_directive, server, draft))
+            server.finish(draft)
+            servers.append(server)
     return servers
 
 
@@ -90,8 +98,14 @@ def _finish(servers: Sequence[Server], draft: Draft) -> None:
     if "upstreams" not in draft.keys and "choice" not in draft.keys:
         at = draft.domain or Token("", "Corefile", 1)
         draft.note(at, "no forward for the zone .: the nameservers of /etc/resolv.conf are asked, CoreDNS refuses")
-    add_rules(draft, [zone.name for server in servers for zone in server.zones])
-    for key, value in (("cache", cache_key(draft)), ("acl", acl_key(servers)), ("log", log_key(draft.logs))):
+    served = [zone.name for server in servers for zone in server.zones]
+    add_rules(draft, served)
+    for key, value in (
+        ("cache", cache_key(draft)),
+        ("acl", acl_key(servers)),
+        ("views", views_key(draft.views, served)),
+        ("log", log_key(draft.logs)),
+    ):
         if value is not None:
             draft.keys[key] = value
 
