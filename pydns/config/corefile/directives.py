@@ -75,6 +75,7 @@ NO_EFFECT: Mapping[str, NoEffect] = {
     "reload": NoEffect(_ALWAYS),
     "shed": NoEffect(_ALWAYS),
     "timeouts": NoEffect("no effect: connections have limits of their own"),
+    "tls": NoEffect("no effect: clients are answered over UDP and TCP"),
     "trace": NoEffect("no effect: `pydns explain` and the query log show where an answer is from"),
 }
 
@@ -96,7 +97,6 @@ INSTEAD: Mapping[str, Instead] = {
     "root": Instead("the zone files of --zones"),
     "secondary": Instead("the zone files of --zones"),
     "sign": Instead(why="zones aren't signed"),
-    "tls": Instead(why="clients are answered over UDP and TCP"),
     "transfer": Instead(),
     "tsig": Instead(),
     "whoami": Instead(),

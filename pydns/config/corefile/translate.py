@@ -10,17 +10,17 @@ from functools import partial
 from typing import NamedTuple
 
 from pydns.config.corefile.acl import acl_key
-from pydns.config.corefile.blocks import BadCorefile, Block, NotCarriedOut, parse
+from pydns.config.corefile.addresses import served_blocks
+from pydns.config.corefile.blocks import BadCorefile, Block, parse
 from pydns.config.corefile.cache import cache_key
 from pydns.config.corefile.directives import read_directive
-from pydns.config.corefile.draft import Draft, Zone, mapping, sequence
+from pydns.config.corefile.draft import Draft, mapping, sequence
 from pydns.config.corefile.log import log_key
 from pydns.config.corefile.rules import add_rules
 from pydns.config.corefile.server import Server
 from pydns.config.corefile.tokens import Token
 from pydns.config.corefile.view import has_view, take_view, views_key
-from pydns.config.corefile.zones import parse_address
-from pydns.config.mistakes import ConfigError, ConfigNotice, quote
+from pydns.config.mistakes import ConfigError, ConfigNotice
 from pydns.config.node import Mapping as MappingNode
 
 
@@ -55,17 +55,9 @@ def translate(
 def _read_blocks(blocks: tuple[Block, ...], draft: Draft) -> list[Server]:
     """Read the blocks into the draft. Return those that are for all clients."""
     servers = []
-    seen: dict[tuple[str, int], Token] = {}
-    for block in blocks:
-        zones: list[Zone] = []
-        is_view = has_view(block)
-        for token in block.addresses:
-            try:
-                zones += _zones(token, {} if is_view else seen)
-            except BadCorefile as error:
-                draft.refuse(error)
-        server = Server(tuple(zones), block)
-        if is_view:
+    for block, zones in served_blocks(blocks, draft):
+        server = Server(zones, block)
+        if has_view(block):
             inner = Draft(draft.files)
             inner.read_each(block.directives, partial(read_directive, server, inner, in_view=True))
             take_view(server, inner, draft)
@@ -74,23 +66,6 @@ def _read_blocks(blocks: tuple[Block, ...], draft: Draft) -> list[Server]:
             server.finish(draft)
             servers.append(server)
     return servers
-
-
-def _zones(token: Token, seen: dict[tuple[str, int], Token]) -> tuple[Zone, ...]:
-    """Return the zones of an address. Raises `BadCorefile` for a second port or for a zone that exists already."""
-    address = parse_address(token)
-    if address.scheme != "dns":
-        raise NotCarriedOut(token, quote(f"{address.scheme}://"), "a server over UDP and TCP; only those exist here")
-    for _, port in seen:
-        if port != address.port:
-            raise NotCarriedOut(
-                token, f"port {address.port}", f"the port of the other blocks, {port}; --listen has one"
-            )
-    for zone in address.zones:
-        if (zone.name, address.port) in seen:
-            raise BadCorefile(token, f"a second block for {zone.name}", "allowed")
-        seen[zone.name, address.port] = token
-    return address.zones
 
 
 def _finish(servers: Sequence[Server], draft: Draft) -> None:
