@@ -21,7 +21,7 @@ from pydns.dns.rrset import CNAME, MX, NS, SOA, SRV, A, RRset, srv
         ("name a", "name a is not complete"),
         ("name like a b", "name like a b is not complete"),
         ("name a b answer auto", "name a b answer is not complete"),
-        ("name regex ( b", 'it is invalid: missing ): ('),
+        ("name regex ( b", "it is invalid: missing ): ("),
         ("name regex (a) {1}{2}", "it uses more groups than this pattern has"),
         ("name exact a b answer", "answer is not an option of the rule"),
         ("name exact a b answer value c", "answer value is not complete"),
