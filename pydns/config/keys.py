@@ -19,11 +19,14 @@ from pydns.config.model import (
     AclAction,
     AclRule,
     Alias,
+    AnyQueries,
     AnyServer,
     Blocked,
     CacheOptions,
     CacheZone,
     Case,
+    ChaosName,
+    ChaosOptions,
     Choice,
     Config,
     Denial,
@@ -46,6 +49,7 @@ from pydns.config.model import (
     NamedUpstream,
     Nameserver,
     Nearness,
+    NsidOptions,
     OnNxdomain,
     Outcome,
     PlainZonal,
@@ -624,10 +628,10 @@ _EDNS = Record(
     (
         Key(
             "max_udp_size",
-            Whole(1232, 4096),
+            Whole(512, 4096),
             "Limit of a reply over UDP in octets, to a client that takes as many. Above 1232, they may be fragmented.",
             "1232",
-            "512",
+            "511",
         ),
     ),
     "a mapping of options",
@@ -718,6 +722,52 @@ _DNS64 = Record(
             "they always are.",
             "true",
             "10.0.0.0/8",
+        ),
+    ),
+    "a mapping of options",
+)
+
+_CHAOS = Record(
+    ChaosOptions,
+    (
+        Key(
+            "version",
+            Text(texts.SHORT_TEXT, texts.parse_short_text),
+            "The text of version.bind and version.server.",
+            "dns 1",
+            "''",
+            default="name and version of pydns",
+        ),
+        Key(
+            "authors",
+            ListOf(Text(texts.SHORT_TEXT, texts.parse_short_text), "texts"),
+            "The texts of authors.bind. Without authors, the name is refused.",
+            "[the platform team]",
+            "['']",
+            default="none",
+        ),
+        Key(
+            "names",
+            ListOf(OneOf(ChaosName), "names"),
+            "The names that are answered. hostname.bind and id.server have the name of the host.",
+            "[hostname.bind]",
+            "[hostname]",
+            default="all",
+        ),
+    ),
+    "a mapping of options",
+)
+
+_NSID = Record(
+    NsidOptions,
+    (
+        Key(
+            "data",
+            Text(texts.SHORT_TEXT, texts.parse_short_text),
+            "The identifier.",
+            "eu-1a",
+            "''",
+            default="the name of the host, which is the name of the pod",
         ),
     ),
     "a mapping of options",
@@ -1246,6 +1296,23 @@ ROOT = Record(
             "[10.128.0.1/14]",
             default="none",
         ),
+        Key(
+            "local_names",
+            Switch(),
+            "Whether localhost and the names of 127.0.0.0/8, 0.0.0.0/8 and 255.0.0.0/8 are answered here (RFC 6761).",
+            "true",
+            "localhost",
+        ),
+        Key(
+            "any",
+            OneOf(AnyQueries),
+            "The answer to queries of type ANY (RFC 8482). records: one RRset of the name. hinfo: a made-up HINFO "
+            "record for every name.",
+            "hinfo",
+            "refused",
+        ),
+        Key("chaos", _CHAOS, "What clients learn about the server in class CH. Without this key, they are refused."),
+        Key("nsid", _NSID, "The server's identifier for clients that ask for it with EDNS option 3 (RFC 5001)."),
         Key("edns", _EDNS, "How EDNS is used with clients."),
         Key("dnssec", _DNSSEC, "What is made of upstreams' validation."),
         Key("metrics", _METRICS, "How metrics are exposed."),

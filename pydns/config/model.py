@@ -93,6 +93,23 @@ class Families(Enum):
     ALL = "all"
 
 
+class AnyQueries(Enum):
+    """The answer to a query for all records of a name."""
+
+    RECORDS = "records"  # the records of one type
+    HINFO = "hinfo"  # a made-up HINFO record, for every name (RFC 8482 section 4.2)
+
+
+class ChaosName(Enum):
+    """Names in class CH that tell about the server (RFC 4892)."""
+
+    VERSION_BIND = "version.bind"
+    VERSION_SERVER = "version.server"
+    HOSTNAME_BIND = "hostname.bind"
+    ID_SERVER = "id.server"
+    AUTHORS_BIND = "authors.bind"
+
+
 class TlsFiles(Struct, frozen=True, gc=False):
     """Files for connections over TLS, in PEM. They are read when a connection is opened."""
 
@@ -496,6 +513,20 @@ class View(Struct, frozen=True, gc=False):
     blocked: tuple[Blocked, ...] = ()
 
 
+class ChaosOptions(Struct, frozen=True, gc=False):
+    """What clients learn about the server in class CH."""
+
+    version: str | None = None  # None: name and version of pydns
+    authors: tuple[str, ...] = ()
+    names: tuple[ChaosName, ...] = tuple(ChaosName)
+
+
+class NsidOptions(Struct, frozen=True, gc=False):
+    """The server's identifier, for clients that ask for it by EDNS (RFC 5001)."""
+
+    data: str | None = None  # None: the name of the host
+
+
 class Config(Struct, frozen=True, gc=False):
     """Everything that can change while the server runs. An empty ConfigMap means `Config()`."""
 
@@ -531,6 +562,10 @@ class Config(Struct, frozen=True, gc=False):
     cluster_ranges: tuple[str, ...] = ()  # clients in the cluster, besides those that objects tell of
     forwarded_special_names: tuple[SpecialName, ...] = ()  # special names that are forwarded to upstreams
     responses_per_second: int | None = None  # of equal replies to a network over UDP. 0: no limit. None: by --answer
+    local_names: bool = False  # whether names such as localhost are answered here
+    any: AnyQueries = AnyQueries.RECORDS
+    chaos: ChaosOptions | None = None
+    nsid: NsidOptions | None = None
     edns: EdnsOptions = EdnsOptions()
     dnssec: DnssecOptions = DnssecOptions()
     metrics: MetricsOptions = MetricsOptions()

@@ -29,6 +29,7 @@ SELECTOR = "a label selector"
 ANNOTATION_PREFIX = "a prefix of annotations with a final slash, such as external-dns.kubernetes.io/"
 CLASS_NAME = "the name of a class"
 LABEL = "a DNS label"
+SHORT_TEXT = "a text of 1 to 255 printable ASCII characters"
 DNS64_PREFIX = "an IPv6 prefix of 32, 40, 48, 56, 64 or 96 bits, such as 64:ff9b::/96"
 ALIAS = "a name, *.NAME or ~PATTERN"
 TARGET = "the name of a target"
@@ -307,6 +308,11 @@ def parse_ptr_range(text: str) -> str | Wanted:
     except BadAddress:
         return Wanted("a range of addresses, such as 10.0.0.0/8")
     return text
+
+
+def parse_short_text(text: str) -> str | Wanted:
+    """Parse a text that fits into a character-string (RFC 1035 section 3.3)."""
+    return text if 0 < len(text) <= 255 and text.isascii() and text.isprintable() else Wanted(SHORT_TEXT)
 
 
 def parse_dns64_prefix(text: str) -> str | Wanted:

@@ -128,7 +128,8 @@ class Controller:
             statics.set_hosts(config.hosts, config.hosts_files)
             statics.set_zone_files(config.zone_files)
             forwarded = [each.value for each in config.forwarded_special_names]
-            statics.set_special_names([each for each in SPECIAL_NAMES if each not in forwarded])
+            special = [each for each in SPECIAL_NAMES if each not in forwarded]
+            statics.set_special_names(special, local_names=config.local_names)
             statics.set_blocked(config.blocked)
             statics.set_reverse_zones(self._wanted.zone.reverse_zones)
             statics.set_external_zones([zone.apex for zone in self._wanted.zone.external if zone.is_served])

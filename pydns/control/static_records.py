@@ -16,7 +16,7 @@ from pydns.log import Level, Log
 from pydns.table.status import ZoneStatus
 from pydns.table.writer import Writer
 from pydns.zones.compile import CompiledZone, combine
-from pydns.zones.special import blocked_zones, special_zones
+from pydns.zones.special import blocked_zones, local_zones, special_zones
 
 _NO_ZONES: dict[str, CompiledZone] = {}
 
@@ -80,9 +80,12 @@ class StaticRecords:
         self._is_published = self._is_published and hosts is self._hosts_of_files
         self._hosts_of_files = hosts
 
-    def set_special_names(self, names: Sequence[str]) -> None:
-        """Set which of `SPECIAL_NAMES` to serve from the next `publish` on. The default is all of them."""
-        special = special_zones(names)
+    def set_special_names(self, names: Sequence[str], *, local_names: bool = False) -> None:
+        """Set which of `SPECIAL_NAMES` to serve from the next `publish` on, and whether to serve names like localhost.
+
+        The default is all special names and no local names.
+        """
+        special = {**special_zones(names), **(local_zones() if local_names else {})}
         self._is_published = self._is_published and special.keys() == self._special.keys()
         self._special = special
 

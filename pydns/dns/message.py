@@ -24,7 +24,8 @@ from pydns.dns.rrset import OPT, RRset
 
 EDNS_SIZE = 1232  # the size that pydns advertises. Packets of this size are not fragmented (DNS flag day 2020)
 OPT_HEAD, OPT_SIZE = b"\0\0\x29", 11  # first octets of an OPT record, and octets of OPT without options (RFC 6891)
-EDE_OPTION = b"\0\x0f"  # the EDNS option code for extended errors (RFC 8914 section 2)
+_OPT_BEGIN = OPT_HEAD + EDNS_SIZE.to_bytes(2)  # first octets of an OPT record of ours
+EDE_OPTION = 15  # the EDNS option code for extended errors (RFC 8914 section 2)
 PLAIN_SIZE = 512  # maximum size without EDNS (RFC 1035 section 4.2.1)
 TCP_SIZE = 65535
 
@@ -61,11 +62,12 @@ class Ede(IntEnum):
 
 
 class Edns(NamedTuple):
-    """The content of a query's OPT record. The parser checks the format of options, but ignores their meaning."""
+    """The content of a query's OPT record."""
 
     size: int
     dnssec_ok: bool
     version: int
+    options: frozenset[int] = frozenset()  # codes of the options
 
 
 class Query(NamedTuple):
@@ -78,6 +80,7 @@ class Query(NamedTuple):
     qtype: int
     qclass: int
     edns: Edns | None
+    reply_options: bytes = b""  # EDNS options for the reply
 
 
 def parse_query(message: bytes) -> Query | bytes | None:
@@ -117,9 +120,9 @@ def _parse(message: bytes) -> Query:
         if int.from_bytes(message[end : end + 2]) == OPT:
             if index < answers + authorities or edns is not None or message[begin] != 0:
                 raise _Malformed
-            _check_options(message[end + 10 : position])
+            options = _parse_options(message[end + 10 : position])
             size, version, flags = message[end + 2 : end + 4], message[end + 5], message[end + 6]
-            edns = Edns(int.from_bytes(size), bool(flags & 0x80), version)
+            edns = Edns(int.from_bytes(size), bool(flags & 0x80), version, options)
     return Query(
         message[:2],
         message[2:4],
@@ -145,12 +148,15 @@ def _end_of_name(message: bytes, position: int, *, pointer_may_end_it: bool) -> 
     return position + 1
 
 
-def _check_options(rdata: bytes) -> None:
+def _parse_options(rdata: bytes) -> frozenset[int]:
     position = 0
+    codes = set()
     while position + 4 <= len(rdata):
+        codes.add(int.from_bytes(rdata[position : position + 2]))
         position += 4 + int.from_bytes(rdata[position + 2 : position + 4])
     if position != len(rdata):
         raise _Malformed
+    return frozenset(codes)
 
 
 def error_reply(message: bytes, rcode: Rcode) -> bytes:
@@ -172,11 +178,12 @@ def compose_reply(
 ) -> bytes:
     """Compose a reply with the question as sent, and with the records that fit into `limit`.
 
+    The records have the class of the question.
     The reply has OPT if the query had OPT. Owners are compressed, but names in RDATA are not. If a record of the answer
     or authority section doesn't fit, TC is set and no further records are added. Only a client that sent OPT gets an
     extended error.
     """
-    opt = b"" if query.edns is None else compose_opt(query.edns.dnssec_ok, rcode >> 4, error)
+    opt = b"" if query.edns is None else compose_opt(query.edns.dnssec_ok, rcode >> 4, error, query.reply_options)
     message = bytearray(query.id + bytes(10) + query.question)
     pointers = _offsets(query.qname)
     room = limit - len(opt)
@@ -187,7 +194,7 @@ def compose_reply(
             for rdata in rrset.rdatas:
                 at = pointers.get(rrset.owner.lower())
                 owner = (0xC000 | at).to_bytes(2) if at is not None else rrset.owner
-                fixed = rrset.rtype.to_bytes(2) + b"\0\1" + rrset.ttl_s.to_bytes(4) + len(rdata).to_bytes(2)
+                fixed = rrset.rtype.to_bytes(2) + query.question[-2:] + rrset.ttl_s.to_bytes(4) + len(rdata).to_bytes(2)
                 if truncated or len(message) + len(owner) + len(fixed) + len(rdata) > room:
                     truncated = truncated or section < 2
                     break
@@ -227,11 +234,25 @@ def _offsets(qname: bytes) -> dict[bytes, int]:
     return found
 
 
-def compose_opt(dnssec_ok: bool, extended_rcode: int = 0, error: int | None = None) -> bytes:
-    """Compose the OPT record of a reply: pydns's size, the query's DO (RFC 6891 section 6.1.4), an extended error."""
-    rdata = b"" if error is None else EDE_OPTION + b"\0\2" + error.to_bytes(2)
+def compose_opt(dnssec_ok: bool, extended_rcode: int = 0, error: int | None = None, options: bytes = b"") -> bytes:
+    """Compose the OPT record of a reply: pydns's size, the query's DO (RFC 6891 section 6.1.4), an extended error.
+
+    `options` are further options.
+    """
+    rdata = options if error is None else options + compose_option(EDE_OPTION, error.to_bytes(2))
     flags = b"\x80\0" if dnssec_ok else b"\0\0"
     return OPT_HEAD + EDNS_SIZE.to_bytes(2) + bytes([extended_rcode, 0]) + flags + len(rdata).to_bytes(2) + rdata
+
+
+def compose_option(code: int, data: bytes) -> bytes:
+    """Compose an EDNS option (RFC 6891 section 6.1.2)."""
+    return code.to_bytes(2) + len(data).to_bytes(2) + data
+
+
+def with_error(opt: bytes, error: int) -> bytes:
+    """Return a copy of an OPT record with an extended error after its other options."""
+    rdata = opt[OPT_SIZE:] + compose_option(EDE_OPTION, error.to_bytes(2))
+    return opt[: OPT_SIZE - 2] + len(rdata).to_bytes(2) + rdata
 
 
 def reply_facts(reply: bytes) -> tuple[int, int, bool]:
@@ -239,11 +260,10 @@ def reply_facts(reply: bytes) -> tuple[int, int, bool]:
     rcode = reply[3] & 15
     end = question_end(reply)
     rtype = int.from_bytes(reply[end - 4 : end - 2]) if end > HEADER else 0
-    # OPT is the last record. If OPT is the only record, it begins after the question. If there are other records, OPT
-    # has no options.
-    alone = reply[6:10] == bytes(4)
-    opt = reply[end if alone else -OPT_SIZE :] if reply[11] else b""
-    if opt[:3] != OPT_HEAD:
+    if not reply[11]:
+        return rtype, rcode, False
+    opt = reply[reply.rfind(_OPT_BEGIN, end) :]  # OPT is the last record
+    if opt[:3] != OPT_HEAD or len(opt) != OPT_SIZE + int.from_bytes(opt[9:OPT_SIZE]):
         return rtype, rcode, False
     return rtype, rcode | opt[5] << 4, bool(opt[7] & 0x80)
 

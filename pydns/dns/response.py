@@ -562,7 +562,7 @@ def _extended_error(options: bytes) -> int | None:
     """Return the code of the first extended error. Return None if there is none, or if the options are invalid."""
     position = 0
     while position + 6 <= len(options):
-        code, length = options[position : position + 2], int.from_bytes(options[position + 2 : position + 4])
+        code, length = (int.from_bytes(options[at : at + 2]) for at in (position, position + 2))
         if code == EDE_OPTION and length >= 2:
             return int.from_bytes(options[position + 4 : position + 6])
         position += 4 + length

@@ -11,6 +11,7 @@ NS = 2
 CNAME = 5
 SOA = 6
 PTR = 12
+HINFO = 13
 MX = 15
 TXT = 16
 AAAA = 28
@@ -27,6 +28,7 @@ AXFR = 252
 ANY = 255
 
 CLASS_IN = 1
+CLASS_CH = 3
 
 # Types whose names metrics and logs use.
 TYPE_NAMES = {

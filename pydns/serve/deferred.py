@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, final
 
 from pydns.dns.compiled import fit
-from pydns.dns.message import AA, AD, CD, RA, RD, TC, compose_opt, reply_flags, with_flags
+from pydns.dns.message import AA, AD, CD, RA, RD, TC, reply_flags, with_error, with_flags
 from pydns.dns.response import UpstreamAnswer
 from pydns.dns.rrset import RRset
 from pydns.serve.port import Port
@@ -47,7 +47,7 @@ class Waiting(NamedTuple):
         query_id, question, bits, opt, limit, query_octets, zone, chain, _ = asked
         rcode, counts, records, extended_error, _, is_authentic = answer
         if opt and extended_error is not None:
-            opt = compose_opt(bool(bits & ASK_DO), 0, extended_error)
+            opt = with_error(opt, extended_error)
         head = _HEADS[bits & ASK_CD | (_FIRST_IS_OURS if chain else 0)][rcode]
         if is_authentic and bits & (ASK_AD | ASK_DO):  # other clients don't know AD (RFC 6840 section 5.8)
             head = head[:1] + bytes([head[1] | AD]) + head[2:]

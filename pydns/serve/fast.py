@@ -36,6 +36,7 @@ from pydns.dns.message import (
 )
 from pydns.serve.commit import ORDINARY, Commit
 from pydns.serve.deferred import Asked
+from pydns.serve.extras import Extras
 from pydns.serve.follow import Follower
 from pydns.serve.port import Port
 from pydns.serve.strict import Rotation, StrictResponder
@@ -101,11 +102,10 @@ class Responder:
         self._ready_answers = self._ready.answers
         self._clock, self._shapes = clock, _SHAPES
 
-    def configure(self, offered: bool, max_udp_size: int) -> None:
+    def configure(self, offered: bool, extras: Extras) -> None:
         """Set whether we offer recursion. If we do, `respond` returns the questions for upstreams as `Asked`."""
-        self._strict.max_udp_size = max_udp_size
+        self._strict.configure(offered, extras)
         self._shapes = _SHAPES_WITH_RECURSION if offered else _SHAPES
-        self._strict.offers_recursion = offered
 
     def respond(self, message: bytes, transaction: "Transaction", port: Port) -> Outcome:
         """Return the reply to a message, or an `Asked` if upstreams must answer, or None if no reply is right.

@@ -30,6 +30,7 @@ from pydns.process.slots import LOOP_MARK
 from pydns.serve.chain import Chain
 from pydns.serve.context import Batch
 from pydns.serve.deferred import Asked, Waiting
+from pydns.serve.extras import Extras
 from pydns.serve.port import Port
 from pydns.serve.upstream_sockets import Upstreams
 from pydns.upstream import servers
@@ -325,7 +326,7 @@ class Recursion:
         self._ask = rules.ask if rules else self.forwarder.ask
         self._cache.derive(rules.derived_types)
         self.forwarder.configure(plan.routes, plan.pools, limits, config.cache, self._clock())
-        self._responder.configure(bool(config.upstreams or config.routes), config.edns.max_udp_size)
+        self._responder.configure(bool(config.upstreams or config.routes), Extras.of(config))
         self._responder.commit.set_routes(plan.routes)
         self._batch.set_rules(config)
         for index in new:

@@ -6,7 +6,6 @@ that `pydns.serve.follow` finds.
 
 from typing import TYPE_CHECKING
 
-from pydns.config.model import EdnsOptions
 from pydns.dns.compiled import HEADER, RECORDS, fit, question, rotate_anew
 from pydns.dns.message import (
     AA,
@@ -26,6 +25,7 @@ from pydns.dns.message import (
 from pydns.dns.rrset import AXFR, CLASS_IN, IXFR, OPT
 from pydns.serve.commit import Commit, Once
 from pydns.serve.deferred import Asked
+from pydns.serve.extras import Extras
 from pydns.serve.follow import Follower, Found
 from pydns.serve.port import Port
 from pydns.table.client_classes import is_plain_answer, question_of
@@ -93,11 +93,16 @@ class StrictResponder:
     """Answers messages that may contain any bytes."""
 
     def __init__(self, commit: Commit, follower: Follower, rotation: Rotation) -> None:
-        self.offers_recursion = False
-        self.max_udp_size = EdnsOptions().max_udp_size
+        self.configure(False, Extras())
         self._commit = commit
         self._follower = follower
         self._rotation = rotation
+
+    def configure(self, offers_recursion: bool, extras: Extras) -> None:
+        """Set whether we offer recursion, and the answers that the operator has switched on."""
+        self.offers_recursion = offers_recursion
+        self.max_udp_size = extras.max_udp_size
+        self._extras = extras
 
     def respond(self, message: bytes, transaction: "Transaction", port: Port) -> bytes | Asked | None:
         """Return a reply, an `Asked`, or None. The contract is the same as for `pydns.serve.fast.Responder.respond`."""
@@ -117,7 +122,10 @@ class StrictResponder:
         query = parse_query(message)
         if not isinstance(query, Query):
             return query
+        query = self._extras.identified(query)
         limit = port.reply_limit(query.edns, self.max_udp_size)
+        if (reply := self._extras.reply(query)) is not None:
+            return reply
         if query.qclass != CLASS_IN or query.qtype in (IXFR, AXFR):
             return compose_reply(query, Rcode.REFUSED, authoritative=False)
         if query.qtype == OPT:
@@ -185,4 +193,4 @@ def _wants_dnssec(query: Query) -> bool:
 
 
 def _opt(query: Query) -> bytes:
-    return b"" if query.edns is None else compose_opt(_wants_dnssec(query))
+    return b"" if query.edns is None else compose_opt(_wants_dnssec(query), options=query.reply_options)

@@ -1,4 +1,4 @@
-"""Builds zones of names that pydns denies and never forwards: special names, and the blocked domains.
+"""Builds zones that no file defines: names that pydns denies and never forwards, and names such as localhost.
 
 If an upstream answered a query for a special name, clients in pods might use another server instead of pydns. Then
 these clients would not find the names of the cluster.
@@ -17,6 +17,13 @@ from pydns.zones.zonefile import Unavailable, ZoneFile
 _NODATA = "$TTL 3600\n@ SOA localhost. nobody.invalid. 1 3600 1200 604800 3600\n@ NS localhost.\n* TYPE65534 \\# 0\n"
 _NXDOMAIN = "$TTL 3600\n@ SOA localhost. nobody.invalid. 1 3600 1200 604800 3600\n"
 
+_SOA = "$TTL 86400\n@ SOA localhost. nobody.invalid. 1 3600 1200 604800 86400\n@ NS localhost.\n"
+_LOCAL = {  # RFC 6761 section 6.3, RFC 6303 section 4
+    "localhost": _SOA + "@ A 127.0.0.1\n@ AAAA ::1\n* A 127.0.0.1\n* AAAA ::1\n",
+    "127.in-addr.arpa": _SOA + "1.0.0 PTR localhost.\n",
+    "0.in-addr.arpa": _SOA,
+    "255.in-addr.arpa": _SOA,
+}
 _SPECIAL = {
     SpecialName.RESOLVER_ARPA.value: Denial.NODATA,  # RFC 9462 section 6.4: no encrypted resolver is designated
     SpecialName.USE_APPLICATION_DNS_NET.value: Denial.NXDOMAIN,  # Firefox's canary domain: keep the system's resolver
@@ -29,6 +36,11 @@ def special_zones(names: Iterable[str] = SPECIAL_NAMES) -> dict[str, CompiledZon
     return {f"special name {each}": _compile(each, _SPECIAL[each]) for each in names}
 
 
+def local_zones() -> dict[str, CompiledZone]:
+    """Return the zones of the names that mean the client's own host. The key of each zone is used like a file name."""
+    return {f"local name {apex}": _compile_text(apex, text) for apex, text in _LOCAL.items()}
+
+
 def blocked_zones(blocked: Iterable[Blocked]) -> dict[str, CompiledZone]:
     """Return the zones of domains that are denied as a whole. The key of each zone is used like a file name.
 
@@ -39,10 +51,14 @@ def blocked_zones(blocked: Iterable[Blocked]) -> dict[str, CompiledZone]:
 
 
 def _compile(apex: str, denial: Denial) -> CompiledZone:
-    read = zonefile.read(_NODATA if denial is Denial.NODATA else _NXDOMAIN, apex, apex, _no_include)
-    assert isinstance(read, ZoneFile), read
-    zone = compile_zone(read)
+    zone = _compile_text(apex, _NODATA if denial is Denial.NODATA else _NXDOMAIN)
     return _denied(zone) if denial is Denial.NXDOMAIN else zone
+
+
+def _compile_text(apex: str, text: str) -> CompiledZone:
+    read = zonefile.read(text, apex, apex, _no_include)
+    assert isinstance(read, ZoneFile), read
+    return compile_zone(read)
 
 
 def _denied(zone: CompiledZone) -> CompiledZone:

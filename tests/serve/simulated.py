@@ -77,8 +77,12 @@ class Worker:
         message = dns.message.make_query(qname, rtype, want_dnssec=do, use_edns=edns)
         if cd:
             message.flags |= dns.flags.CD
+        return self.send(message.to_wire())
+
+    def send(self, message: bytes) -> list[bytes]:
+        """Handle a message. The result is that of `tell`."""
         port = Collector(self._batch.tally("udp", socket.AF_INET), self._client)
-        self._batch.answer([message.to_wire()], port, self.now)
+        self._batch.answer([message], port, self.now)
         self._turn()
         return port.sent
 

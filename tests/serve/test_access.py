@@ -14,6 +14,7 @@ from pydns.metrics.meter import Meter
 from pydns.process.block import share
 from pydns.serve.access import AccessList
 from pydns.serve.deferred import Asked
+from pydns.serve.extras import Extras
 from pydns.serve.port import UDP_LIMIT, Port
 from tests.fakes.manifests import service
 from tests.subject import InProcess, load
@@ -46,7 +47,7 @@ class From(Port):
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InProcess]:
     cluster = [service("web", "10.96.0.10"), service("db", "10.96.0.11")]
     subject = InProcess(tmp_path_factory.mktemp("state"), load(cluster))
-    subject.responder.configure(offered=True, max_udp_size=1232)
+    subject.responder.configure(offered=True, extras=Extras(max_udp_size=1232))
     yield subject
     subject.close()
 

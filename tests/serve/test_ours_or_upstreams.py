@@ -8,6 +8,7 @@ import pytest
 from pydns.config.model import Host
 from pydns.dns.name import from_text
 from pydns.serve.deferred import Asked
+from pydns.serve.extras import Extras
 from pydns.upstream.routes import Routes, RouteSpec
 from tests.subject import InProcess, load, load_static
 
@@ -29,7 +30,7 @@ _HOSTS = [Host(from_text("db.corp.example"), (bytes([10, 9, 0, 5]),))]
 def subject(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InProcess]:
     files = {"example.org.zone": _ZONE, "9.10.in-addr.arpa.zone": _ZONE}
     started = InProcess(tmp_path_factory.mktemp("state"), load([]), statics=load_static(files, _HOSTS))
-    started.responder.configure(True, 4096)
+    started.responder.configure(True, Extras())
     started.responder.commit.set_routes(Routes([RouteSpec(from_text(each), 0) for each in _ROUTES]))
     yield started
     started.close()

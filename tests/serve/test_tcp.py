@@ -19,6 +19,7 @@ from pydns.metrics.meter import Meter
 from pydns.process.block import share
 from pydns.serve import tcp
 from pydns.serve.context import Batch
+from pydns.serve.extras import Extras
 from pydns.serve.port import Port
 from pydns.serve.tcp import Connections
 from pydns.table.reader import Reader
@@ -96,7 +97,7 @@ class Running:
         def defer(_asked: Any, port: Port, peer: Any, _came: float) -> None:
             deferred.append(lambda: port.reply_later(QUERY, peer))
 
-        self.batch.responder.configure(offered=True, max_udp_size=1232)
+        self.batch.responder.configure(offered=True, extras=Extras(max_udp_size=1232))
         self.batch.defer = defer
         writer.write(FOREIGN_FRAME)
         await until(lambda: deferred)
