@@ -16,6 +16,16 @@ from pydns.config.corefile.forward import read_forward
 from pydns.config.corefile.hosts import read_hosts
 from pydns.config.corefile.kubernetes import read_kubernetes
 from pydns.config.corefile.log import read_log
+from pydns.config.corefile.replies import (
+    read_any,
+    read_bufsize,
+    read_chaos,
+    read_dns64,
+    read_header,
+    read_loadbalance,
+    read_local,
+    read_nsid,
+)
 from pydns.config.corefile.rewrite import read_rewrite
 from pydns.config.corefile.server import Server
 from pydns.config.corefile.template import read_template
@@ -42,13 +52,21 @@ class Instead(NamedTuple):
 
 CARRIED_OUT: Mapping[str, Read] = {
     "acl": read_acl,
+    "any": read_any,
     "auto": read_auto,
+    "bufsize": read_bufsize,
     "cache": read_cache,
+    "chaos": read_chaos,
+    "dns64": read_dns64,
     "file": read_file,
     "forward": read_forward,
+    "header": read_header,
     "hosts": read_hosts,
     "kubernetes": read_kubernetes,
+    "loadbalance": read_loadbalance,
+    "local": read_local,
     "log": read_log,
+    "nsid": read_nsid,
     "rewrite": read_rewrite,
     "template": read_template,
     "view": read_view,
@@ -57,14 +75,11 @@ CARRIED_OUT: Mapping[str, Read] = {
 _ALWAYS = "no effect: always on"
 _BY_FLAG = "no effect: set by the flag {}"
 NO_EFFECT: Mapping[str, NoEffect] = {
-    "any": NoEffect("no effect: ANY gets one RRset of the name (RFC 8482)"),
     "bind": NoEffect(_BY_FLAG.format("--listen")),
-    "bufsize": NoEffect("no effect: 1,232 octets are advertised (DNS Flag Day 2020); see `edns.max_udp_size`"),
     "cancel": NoEffect("no effect: every query has its time limit"),
     "debug": NoEffect(_BY_FLAG.format("--log-level")),
     "errors": NoEffect(_ALWAYS),
     "health": NoEffect(_BY_FLAG.format("--health; --drain-quiet and --drain-max are its lameduck")),
-    "loadbalance": NoEffect(_ALWAYS),
     "loop": NoEffect("no effect: a server that loops is found and left out, the process goes on"),
     "metadata": NoEffect("no effect: other plugins read it"),
     "minimal": NoEffect(_ALWAYS),
@@ -83,17 +98,12 @@ INSTEAD: Mapping[str, Instead] = {
     "auto": Instead("the zone files of --zones"),
     "acl": Instead("a NetworkPolicy in front of the server"),
     "autopath": Instead(why="a name is answered as it is asked"),
-    "chaos": Instead(why="questions of class CH are refused"),
-    "dns64": Instead(),
     "dnssec": Instead(why="zones aren't signed"),
     "dnstap": Instead("the key `log.queries`"),
     "erratic": Instead(),
     "geoip": Instead(),
     "grpc": Instead("the key `routes`, over UDP, TCP or TLS"),
-    "header": Instead(),
     "k8s_external": Instead("the key `external`"),
-    "local": Instead("the zone file for localhost in zones/, with --zones"),
-    "nsid": Instead(),
     "root": Instead("the zone files of --zones"),
     "secondary": Instead("the zone files of --zones"),
     "sign": Instead(why="zones aren't signed"),

@@ -4,7 +4,9 @@ from typing import NamedTuple
 
 from pydns.config.corefile.blocks import Block, NotCarriedOut
 from pydns.config.corefile.draft import Cache, Draft, Forwarded, TemplateDraft, Zone, word
+from pydns.config.corefile.tokens import Token
 from pydns.config.node import Mapping as MappingNode
+from pydns.config.node import Node
 
 
 class Acl(NamedTuple):
@@ -12,6 +14,15 @@ class Acl(NamedTuple):
 
     zones: tuple[Zone, ...]
     rules: tuple[MappingNode, ...]
+
+
+class Reply(NamedTuple):
+    """A directive that changes replies of the whole server, as a key of `config.yaml`."""
+
+    key: str
+    at: Token
+    node: Node
+    words: tuple[str, ...] = ()  # different words mean different values
 
 
 class Server:
@@ -25,6 +36,7 @@ class Server:
         self.has_answers = False  # whether a directive answers names of this block itself
         self.acl: list[Acl] = []
         self.view: str | None = None  # the expression that must be true; None: the block is for all clients
+        self.replies: list[Reply] = []
         self.forwards: list[Zone] = []  # the zones of the `forward` directives
 
     def finish(self, draft: Draft) -> None:

@@ -16,6 +16,7 @@ from pydns.config.corefile.cache import cache_key
 from pydns.config.corefile.directives import read_directive
 from pydns.config.corefile.draft import Draft, mapping, sequence
 from pydns.config.corefile.log import log_key
+from pydns.config.corefile.replies import reply_keys
 from pydns.config.corefile.rules import add_rules
 from pydns.config.corefile.server import Server
 from pydns.config.corefile.tokens import Token
@@ -83,6 +84,7 @@ def _finish(servers: Sequence[Server], draft: Draft) -> None:
     ):
         if value is not None:
             draft.keys[key] = value
+    draft.keys |= reply_keys(servers, draft)
 
 
 def _root(draft: Draft) -> MappingNode:
