@@ -12,6 +12,7 @@ from pydns.metrics.meter import Meter
 from pydns.process.block import share
 from pydns.serve.context import Batch
 from pydns.serve.deferred import Asked
+from pydns.serve.extras import Extras
 from pydns.serve.port import UDP_LIMIT, Port
 from tests.fakes.log import RecordedLog
 from tests.fakes.manifests import service
@@ -46,7 +47,7 @@ class From(Port):
 def batch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Batch]:
     subject = InProcess(tmp_path_factory.mktemp("state"), load([service("web", "10.96.0.10")]))
     batch = Batch(subject.reader, RecordedLog(), Meter(share(1)[0]))
-    batch.responder.configure(offered=True, max_udp_size=1232)
+    batch.responder.configure(offered=True, extras=Extras(max_udp_size=1232))
     yield batch
     subject.close()
 
