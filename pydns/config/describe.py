@@ -42,18 +42,40 @@ def flags_table() -> str:
 
 
 def keys_table() -> str:
-    """Return all keys as a Markdown table. Each row has an example, and the error for a wrong value."""
-    rows = [(key.name, key, key.default) for key in KUBE_DNS]
-    seen: set[Key] = set()  # the keys of a server appear in several places, but the table lists them once
+    """Return all keys as Markdown tables. Each row has an example, and the error for a wrong value.
+
+    Each key of `config.yaml` with keys below it has a section and a table of its own.
+    """
+    rows: dict[Key, list[_KeyRow]] = {key: [] for key in ROOT.keys}
+    top = ROOT.keys[0]
+    seen: set[Key] = set()  # the keys of a server appear in several places, but the tables list them once
     for path, record, key in walk(ROOT):
+        top = key if record is ROOT else top
         if key.example and key not in seen:
-            rows.append((path, key, _default(record, key)))
+            rows[top].append((path, key, _default(record, key)))
         seen.add(key)
+    alone = [found[0] for found in rows.values() if len(found) == 1]
+    kube_dns = [(key.name, key, key.default) for key in KUBE_DNS]
+    sections = [
+        _keys_section("Keys of kube-dns", "", kube_dns),
+        _keys_section("Keys without keys below them", "", alone),
+    ]
+    for key, found in rows.items():
+        if len(found) > 1:
+            sections.append(_keys_section(f"`{key.name}`", "" if key.example else key.purpose, found))
+    return "\n".join(sections)
+
+
+_KeyRow = tuple[str, Key, str]  # path, key, default
+
+
+def _keys_section(title: str, purpose: str, rows: Iterable[_KeyRow]) -> str:
     cells = [
         (f"`{path}`", key.purpose, f"`{key.example}`", default, f"`{mistakes_in(path, key, key.wrong)[0]}`")
         for path, key, default in rows
     ]
-    return _markdown(("key", "purpose", "example", "default", "error"), cells)
+    text = f"{purpose}\n\n" if purpose else ""
+    return f"### {title}\n\n{text}" + _markdown(("key", "purpose", "example", "default", "error"), cells)
 
 
 def key_names() -> str:
