@@ -5,6 +5,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SERVES := $(VENV)/.serves
 
+# Without this, pip's message about a version that is too old comes after a minute, among others.
+CHECK_PYTHON = @$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else \
+  "$(PYTHON) is Python " + sys.version.split()[0] + ", pydns needs 3.11 or later; try make $(MAKECMDGOALS) PYTHON=python3.13")'
+
 .PHONY: demo test quick differential coverage soak resolvers helm mutate lint types check bench lock sbom clean
 
 # At another port: make demo PORT=5353. If the tests are installed, so is what the demo needs.
@@ -80,12 +84,14 @@ clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage*
 
 $(SERVES): pyproject.toml
+	$(CHECK_PYTHON)
 	@echo "Installing what pydns needs into $(VENV), 200 MB. This takes about a minute."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
 	touch $@
 
 $(READY): pyproject.toml
+	$(CHECK_PYTHON)
 	@echo "Installing pydns and what its tests need into $(VENV), 500 MB. This takes one to three minutes."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test,lint]'
