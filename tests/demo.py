@@ -24,7 +24,10 @@ QUESTIONS = (
     "chat.social.svc.cluster.local AAAA",
     "-x 10.96.0.10",
     "tomcat-service.study.svc.cluster.local",
+)
+QUESTIONS_FROM_OUTSIDE = (
     "tomcat-service.study.k8s.example.com",
+    "_tomcat-service-8080._tcp.tomcat-service.study.k8s.example.com SRV",
     "www.k8s.example.com",
     "api.k8s.example.com",
 )
@@ -42,8 +45,11 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write(f"make demo: {HOST}:{port} is taken by another program; try make demo PORT={port + 1000}\n")
         return 1
     with tempfile.TemporaryDirectory(prefix="pydns-demo-") as state_dir:
-        sys.stdout.write("Ask from another terminal (Ctrl-C ends the demo):\n\n")
+        sys.stdout.write("Ask from another terminal, as a pod does (Ctrl-C ends the demo):\n\n")
         for question in QUESTIONS:
+            sys.stdout.write(f"  dig @{HOST} -p {port} +short {question}\n")
+        sys.stdout.write("\nAsk as a client outside of the cluster does:\n\n")
+        for question in QUESTIONS_FROM_OUTSIDE:
             sys.stdout.write(f"  dig @{HOST} -p {port} +short {question}\n")
         sys.stdout.write(f"\nLook inside. The state directory is {state_dir}:\n\n")
         for look in LOOKS:

@@ -12,10 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import dns.message
+import dns.reversename
 import pytest
 import yaml
 
-from tests.demo import CONFIG, LOOKS, MANIFESTS, QUESTIONS
+from tests.demo import CONFIG, LOOKS, MANIFESTS, QUESTIONS, QUESTIONS_FROM_OUTSIDE
 from tests.subject import InProcess, load
 from tests.waiting import until
 
@@ -48,6 +49,14 @@ def test_each_way_in_has_the_answers_of_the_readme(served: InProcess) -> None:
     assert len(shown) >= 12
     for qname, qtype, expected in shown:
         assert answers(served, qname, qtype) == set(re.findall(r"`([^`]+)`", expected)), qname
+
+
+@pytest.mark.parametrize("question", [*QUESTIONS, *QUESTIONS_FROM_OUTSIDE])
+def test_each_printed_question_has_an_answer(question: str, served: InProcess) -> None:
+    words = question.split()
+    if words[0] == "-x":
+        words = [str(dns.reversename.from_address(words[1])), "PTR"]
+    assert answers(served, words[0], words[1] if len(words) > 1 else "A")
 
 
 def test_the_addresses_in_the_comments_of_the_demo_are_answered(served: InProcess) -> None:
@@ -97,7 +106,7 @@ def test_the_printed_lines_work() -> None:
         lines = [line.strip() for line in printed]
         asked = [line for line in lines if line.startswith(f"dig @127.0.0.1 -p {port} +short ")]
         looks = [line for line in lines if "pydns " in line and " --state-dir " in line and "event=" not in line]
-        assert (len(asked), len(looks)) == (len(QUESTIONS), len(LOOKS))
+        assert (len(asked), len(looks)) == (len(QUESTIONS) + len(QUESTIONS_FROM_OUTSIDE), len(LOOKS))
         state_dir = Path(re.findall(r"state directory is (\S+):", "\n".join(lines))[0])
         for look in looks:
             verb = shlex.split(look)
