@@ -51,9 +51,8 @@ class ResponseRate:
 
 def _truncated(reply: bytes, end: int) -> bytes:
     """Return the reply without records and with TC set. `end` is the offset after the question."""
-    if reply[6:10] == bytes(4):
-        return with_flags(reply, TC)
-    opt = reply[-OPT_SIZE:]
-    has_opt = reply[10:12] != b"\0\0" and opt[:3] == OPT_HEAD and opt[-2:] == b"\0\0"
+    opt_at = reply.rfind(OPT_HEAD, end)  # OPT is the last record
+    size = OPT_SIZE + int.from_bytes(reply[opt_at + OPT_SIZE - 2 : opt_at + OPT_SIZE])
+    has_opt = opt_at >= end and opt_at + size == len(reply)
     counts = reply[4:6] + bytes(5) + bytes([has_opt])
-    return with_flags(reply[:4] + counts + reply[12:end] + (opt if has_opt else b""), TC)
+    return with_flags(reply[:4] + counts + reply[12:end] + (reply[opt_at:] if has_opt else b""), TC)

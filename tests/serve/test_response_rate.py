@@ -97,18 +97,21 @@ def test_denials_of_random_names_count_together(rate: ResponseRate) -> None:
     assert sent(rate, [denial(f"{number}.example.") for number in range(30)])["whole"] == 10
 
 
-@pytest.mark.parametrize("edns", [False, True])
-def test_a_truncated_reply_has_the_question_and_nothing_that_amplifies(rate: ResponseRate, edns: bool) -> None:
+@pytest.mark.parametrize("errors", [None, [], [dns.edns.EDEOption(dns.edns.EDECode.NOT_READY)]])
+def test_a_truncated_reply_has_the_question_and_nothing_that_amplifies(
+    rate: ResponseRate, errors: list[dns.edns.Option] | None
+) -> None:
     reply = dns.message.from_text(A_REPLY.to_text())
-    if edns:
-        reply.use_edns(0, 0, 1232)
+    if errors is not None:
+        reply.use_edns(0, 0, 1232, options=errors)
     wire = reply.to_wire()
     replies = [rate.limit(wire, CLIENT) for _ in range(12)]
     (truncated,) = [dns.message.from_wire(each) for each in replies if each is not None and each != wire]
     assert truncated.flags & dns.flags.TC
     assert truncated.id == reply.id
     assert truncated.question == reply.question
-    assert truncated.edns == (0 if edns else -1)
+    assert truncated.edns == (-1 if errors is None else 0)
+    assert list(truncated.options) == (errors or [])
     assert not (truncated.answer or truncated.authority or truncated.additional)
 
 
