@@ -466,8 +466,20 @@ def test_pending_object_shares_a_name_with_one_that_has_an_address() -> None:
         (ExternalZone(b""), {Kind.INGRESS}),
         (ExternalZone(b"", ingress_classes=("a",)), {Kind.INGRESS, Kind.INGRESS_CLASS}),
         (ExternalZone(b"", (ExternalSource.SERVICES,), ingress_classes=("a",)), set()),
+        (ExternalZone(b"", (ExternalSource.SERVICES,), hairpin=Hairpin.SERVICE), {Kind.NODE}),
+        (ExternalZone(b"", (ExternalSource.SERVICES,), hairpin=Hairpin.ONLY), {Kind.NODE}),
         (ExternalZone(b"", tuple(ExternalSource), ingress_classes=("a",)), set(OPTIONAL_KINDS) - {Kind.SERVICE_IMPORT}),
     ],
 )
 def test_only_what_a_zone_needs_is_read(zone: ExternalZone, kinds: set[Kind]) -> None:
     assert set(optional_kinds(ZoneOptions(external=(zone,)))) == kinds
+
+
+@pytest.mark.parametrize(
+    ("zonal", "kinds"),
+    [(ZonalOptions(), ()), (ZonalOptions(names=True), ()), (ZonalOptions(plain=PlainZonal.HEADLESS), (Kind.NODE,))],
+)
+def test_nodes_are_read_only_for_answers_by_the_zone_of_the_client(
+    zonal: ZonalOptions, kinds: tuple[Kind, ...]
+) -> None:
+    assert optional_kinds(ZoneOptions(zonal=zonal)) == kinds
