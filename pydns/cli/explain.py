@@ -40,6 +40,7 @@ class Wish(NamedTuple):
     qtype: int
     namespace: str  # the namespace of the pod that looks up the name
     note: str = ""  # a note if only a part of the argument is the name
+    client: bytes = b""  # the octets of the client's address; empty: a client without a class
 
 
 class Answer(Struct, frozen=True, kw_only=True):
@@ -69,6 +70,7 @@ def run(options: Namespace) -> int:
     """Print the explanation. Return 0 if the table has an answer of the type, otherwise 1. Invalid question: 2."""
     mistakes = Mistakes()
     output = flags.OUTPUT.read(options.output, mistakes)
+    client = flags.CLIENT.read(options.client, mistakes) if options.client is not None else b""
     if mistakes:
         return fail("explain", mistakes[0], 2)
     try:
@@ -76,7 +78,7 @@ def run(options: Namespace) -> int:
     except ValueError as error:
         return fail("explain", error, 2)
     try:
-        explanation = explain(Path(options.state_dir), wish)
+        explanation = explain(Path(options.state_dir), wish._replace(client=client))
     except TableError as error:
         return fail("explain", error)
     write_lines([encode(explanation)] if output is OutputFormat.JSON else lines(explanation))
@@ -131,8 +133,8 @@ def explain(state_dir: Path, wish: Wish) -> Explanation:
     """Return the names that a pod tries, each with its reply. Raises `TableError`."""
     reader = Reader(state_dir)
     with reader.transaction() as transaction:
-        witness = Witness(reader, transaction)
-        notes = [wish.note] if wish.note else []
+        witness = Witness(reader, transaction, wish.client)
+        notes = [*filter(None, [wish.note, witness.client_text()])]
         is_whole = wish.is_absolute or _is_whole(wish.qname, witness.domain)
         if is_whole and not wish.is_absolute and _dots(wish.qname) < _NDOTS:
             notes.append("a pod tries the names of its search list first; a final dot spares it these queries")

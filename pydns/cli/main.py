@@ -83,9 +83,10 @@ VERBS = (
             "pydns explain web --namespace shop",
             "pydns explain 10.96.0.10",
             "pydns explain _http._tcp.web.shop.svc.cluster.local. SRV",
+            "pydns explain db.shop --client 10.1.2.3",
         ],
         {0: "the table has an answer of the type", 1: f"it has none, or {_NO_TABLE}"},
-        [FlagGroup("", (flags.STATE_DIR, flags.NAMESPACE, flags.OUTPUT))],
+        [FlagGroup("", (flags.STATE_DIR, flags.NAMESPACE, flags.CLIENT, flags.OUTPUT))],
         [
             Argument("name", "a name as an application uses it, an address or a URL; a final dot means no search list"),
             Argument("type", "type of records (default A, for an address PTR)", ""),

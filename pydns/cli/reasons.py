@@ -16,14 +16,16 @@ from pydns.config import model
 from pydns.config.model import AnyServer, ServerSpec
 from pydns.config.summary import server_text
 from pydns.dns import name
+from pydns.dns.address import address_text
 from pydns.dns.compiled import decompile, question
 from pydns.dns.dashed import pod_rrsets, undashed
 from pydns.dns.message import Ede, Rcode
 from pydns.dns.rrset import CNAME, NS, PTR, RRset
 from pydns.dns.text import to_text
-from pydns.serve.commit import Commit, Nobody
+from pydns.serve.commit import At, Commit
 from pydns.serve.descent import Wildcard, descend
 from pydns.serve.follow import MAX_CHASE, Follower, Found
+from pydns.table.client_classes import ClientClass, Level, classes_at
 from pydns.table.layout import NodeKind, ZoneFacts
 from pydns.table.status import MAX_LISTED, ZoneStatus, decode
 from pydns.table.tree import Tree
@@ -32,6 +34,12 @@ from pydns.upstream.servers import Servers, title
 if TYPE_CHECKING:
     from pydns.table.reader import Reader, Transaction
 
+_CLASS_TEXTS = {
+    Level.VIEW: "in view {}",
+    Level.NODE: "on node {}",
+    Level.ZONE: "in zone {}",
+    Level.CLUSTER: "in cluster {}",
+}
 _MAX_SHOWN = 10  # maximum names in a list. A longer list has only names that are similar to the missing name
 _NOBODY = "nobody"
 _NODATA = "NODATA"
@@ -58,10 +66,12 @@ def type_text(rtype: int) -> str:
 class Witness:
     """Explains names from one commit of a table."""
 
-    def __init__(self, reader: "Reader", transaction: "Transaction") -> None:
+    def __init__(self, reader: "Reader", transaction: "Transaction", client: bytes = b"") -> None:
+        """`client` has the octets of the address of the client that gets the answers. Empty: it has no class."""
         self._reader = reader
         self._transaction = transaction
         self._tree = Tree(reader, transaction)
+        self._client = At(client)
         commit = Commit(reader)
         self._follower = Follower(commit)
         self._facts = reader.facts(transaction)
@@ -79,9 +89,17 @@ class Witness:
         """The cluster domain."""
         return self._facts.domain
 
+    def client_text(self) -> str:
+        """Return what is known of the client. Empty if no client is given."""
+        address = self._client.address
+        if not address:
+            return ""
+        known = [_CLASS_TEXTS[each.level].format(_class_name(each)) for each in classes_at(self._tree.names, address)]
+        return f"client {address_text(address)}: {', '.join(known) or 'not known, so it gets the plain answer'}"
+
     def reply(self, qname: bytes, qtype: int) -> Reply:
         """Return the reply to a query with RD set. The name is in lower case."""
-        found = self._follower.follow(qname, qtype, self._transaction, Nobody())
+        found = self._follower.follow(qname, qtype, self._transaction, self._client)
         why, last = self._chain(qname, qtype, found.answers)
         why += self._reasons(last, qtype, found)
         zone = self._zone(last)
@@ -166,6 +184,8 @@ class Witness:
             case ["pod", _, label] if not types and (address := undashed(label.encode())):
                 types = [each.rtype for each in pod_rrsets(qname, address, 0)]
         shown, origins = name.to_text(qname), self._tree.origins(qname)
+        if qtype in types:
+            return [f"{shown} has {type_text(qtype)}, but not for this client", *origins]
         if types:
             return [f"{shown} exists with {', '.join(map(type_text, types))}, without {type_text(qtype)}", *origins]
         if origins:
@@ -393,6 +413,10 @@ def _said(found: Found, has_answer: bool) -> str:
     if not found.authorities:
         return "NOERROR with the CNAMEs alone" if found.answers else found.rcode.name
     return _NODATA if found.rcode is Rcode.NOERROR else found.rcode.name
+
+
+def _class_name(found: ClientClass) -> str:
+    return name.to_text(found.name) if found.level is Level.CLUSTER else found.name.decode()
 
 
 def _child(label: str, parent: bytes) -> bytes:

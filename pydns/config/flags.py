@@ -261,6 +261,14 @@ NAMESPACE = Flag(
     "Namespace of the pod whose search list applies to a name without a final dot.",
     wrong="Shop",
 )
+CLIENT = Flag(
+    "client",
+    Text("an IP address", texts.parse_ip),
+    None,
+    "ADDRESS",
+    "Address of the client that gets the answer. Without it, it is a client that isn't in the cluster.",
+    wrong="10.0.0",
+)
 ZONES = Flag(
     "zones",
     _PATH,

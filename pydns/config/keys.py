@@ -38,7 +38,7 @@ from pydns.config.model import (
     ExternalZone,
     Families,
     FamilyOptions,
-    Hairpin,
+    HairpinMode,
     Host,
     HostsFile,
     ListenerHostnames,
@@ -567,7 +567,7 @@ _EXTERNAL = Record(
         ),
         Key(
             "hairpin",
-            OneOf(Hairpin),
+            OneOf(HairpinMode),
             "service: clients in the cluster get the ClusterIPs of the Service that has a name's public addresses. "
             "only: the same, and upstreams answer all other names and types of the zone, and all other clients.",
             "service",

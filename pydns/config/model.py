@@ -413,7 +413,7 @@ class ListenerHostnames(Enum):
     NEVER = "never"
 
 
-class Hairpin(Enum):
+class HairpinMode(Enum):
     """The answers to clients in the cluster for names of load balancers."""
 
     OFF = "off"  # those that other clients get
@@ -474,12 +474,12 @@ class ExternalZone(Struct, frozen=True, gc=False):
     headless: bool = False  # True: headless Services and their endpoints have names too
     ttl_s: int = 60
     nameservers: tuple[Nameserver, ...] = ()
-    hairpin: Hairpin = Hairpin.OFF
+    hairpin: HairpinMode = HairpinMode.OFF
 
     @property
     def is_served(self) -> bool:
         """Whether the names of the zone are answered here. Otherwise only clients in the cluster get some answers."""
-        return self.hairpin is not Hairpin.ONLY
+        return self.hairpin is not HairpinMode.ONLY
 
 
 class MulticlusterOptions(Struct, frozen=True, gc=False):

@@ -14,7 +14,7 @@ from pydns.config.model import (
     Blocked,
     Config,
     ExternalZone,
-    Hairpin,
+    HairpinMode,
     Host,
     NamedUpstream,
     Rewrite,
@@ -184,7 +184,7 @@ def _external(zone: ExternalZone) -> str:
         parts.append(f"listener_hostnames {zone.listener_hostnames.value}")
     if zone.annotations != ExternalZone(b"").annotations:
         parts.append(f"annotations {_text(zone.annotations)}")
-    if zone.hairpin is not Hairpin.OFF:
+    if zone.hairpin is not HairpinMode.OFF:
         parts.append(f"hairpin {zone.hairpin.value}")
     servers = [f"{each.label} at {each.namespace}/{each.service}" for each in zone.nameservers]
     parts.append(f"nameservers {_text(tuple(servers))}" if servers else "no nameservers")

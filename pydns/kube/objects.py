@@ -432,10 +432,10 @@ def read_placed_slice(raw: RawPlacedSlice, options: Options) -> EndpointSlice:
     for endpoint in raw.endpoints or ():
         if endpoint.conditions is None or endpoint.conditions.ready is not False:
             wanted = endpoint.hints or _Hints()
-            of_endpoint = _hints(endpoint.zone, _names(wanted.for_zones), _names(wanted.for_nodes))
+            of_endpoint = _hints(place_name(endpoint.zone), _names(wanted.for_zones), _names(wanted.for_nodes))
             hints += [of_endpoint] * len(endpoint.addresses)
         if endpoint.target_ref is not None and endpoint.target_ref.kind == "Pod":
-            place = _place(endpoint.node_name, endpoint.zone)
+            place = _place(place_name(endpoint.node_name), place_name(endpoint.zone))
             for text in endpoint.addresses:
                 with suppress(OSError, ValueError):  # an endpoint that isn't ready may have any address
                     pods[inet_pton(family, text), place] = None
@@ -443,18 +443,12 @@ def read_placed_slice(raw: RawPlacedSlice, options: Options) -> EndpointSlice:
 
 
 def _names(items: list[_ForZone] | None) -> tuple[str, ...]:
-    return tuple([each.name for each in items or ()][:_MAX_HINTS])
+    return tuple([place_name(each.name) for each in (items or [])[:_MAX_HINTS]])
 
 
 # Many endpoints have equal places and hints. So they share the values.
-@lru_cache(maxsize=16_384)
-def _place(node: str | None, zone: str | None) -> Place:
-    return Place(place_name(node), place_name(zone))
-
-
-@lru_cache(maxsize=16_384)
-def _hints(zone: str | None, for_zones: tuple[str, ...], for_nodes: tuple[str, ...]) -> Hints:
-    return Hints(place_name(zone), *(tuple([place_name(each) for each in texts]) for texts in (for_zones, for_nodes)))
+_place = lru_cache(maxsize=4096)(Place)
+_hints = lru_cache(maxsize=4096)(Hints)
 
 
 def place_name(text: str | None) -> str:

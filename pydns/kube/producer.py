@@ -7,7 +7,7 @@ records. It also merges the reverse names that several keys give to one address.
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, Protocol
 
-from pydns.config.model import ExternalZone, Hairpin, PlainZonal, ZonalOptions
+from pydns.config.model import ExternalZone, HairpinMode, PlainZonal, ZonalOptions
 from pydns.config.settings import PodsMode
 from pydns.dns import name
 from pydns.dns.address import AddressRange
@@ -44,7 +44,7 @@ class ZoneOptions(NamedTuple):
     @property
     def has_hairpin(self) -> bool:
         """Return whether clients in the cluster have answers of their own in external zones."""
-        return any(zone.hairpin is not Hairpin.OFF for zone in self.external)
+        return any(zone.hairpin is not HairpinMode.OFF for zone in self.external)
 
     @property
     def has_client_classes(self) -> bool:

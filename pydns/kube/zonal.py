@@ -30,7 +30,8 @@ DIRECTIVES = ("pin", "prefer")
 ZONE_LABEL = "_zone"
 _WHERE = {Level.NODE: "on node", Level.ZONE: "in zone"}
 _MOST_TOLD = 5  # nodes or zones of an explanation
-_BUDGET = 4 << 20  # octets of the answers of all classes of a Service, as for its ports (`schema`)
+# Octets of the answers of all classes of a Service, and of all its names with a zone, as for its ports (`schema`).
+_BUDGET = 4 << 20
 
 _Endpoints = dict[int, list[int]]  # index of a slice -> indexes of endpoints there
 
@@ -58,7 +59,7 @@ def class_rrsets(
             types.add(SRV)
         for rrset in schema.headless_name_rrsets(short, owner, _only(slices, found.endpoints)):
             if rrset.rtype in types:
-                octets += sum([len(rdata) for each in (rrset, *rrset.additional) for rdata in each.rdatas])
+                octets += _octets(rrset)
                 yield client_class, rrset
         if octets > _BUDGET:
             return
@@ -127,8 +128,9 @@ def explanation(slices: tuple[EndpointSlice, ...], prefer: Nearness) -> str:
 def zone_rrsets(the_schema: Schema, owner: bytes, slices: tuple[EndpointSlice, ...]) -> Iterator[RRset]:
     """Yield the RRsets of `ZONE.pin._zone.SERVICE…` and `ZONE.prefer._zone.SERVICE…`, as CoreDNS's option zonal.
 
-    The zone of an endpoint counts, not its hints.
+    The zone of an endpoint counts, not its hints. Zones beyond `_BUDGET` have no endpoints.
     """
+    octets = 0
     by_zone: dict[bytes, _Endpoints] = {}
     for number, each in enumerate(slices):
         for at, hints in enumerate(each.hints[: len(each.endpoints)]):
@@ -138,8 +140,10 @@ def zone_rrsets(the_schema: Schema, owner: bytes, slices: tuple[EndpointSlice, .
         in_zone = _only(slices, endpoints)
         for directive in DIRECTIVES:
             zone_owner = labels + directive_name(directive, owner)
-            if len(zone_owner) <= name.MAX_NAME:
-                yield from schema.narrowed_rrsets(the_schema, zone_owner, owner, in_zone)
+            if len(zone_owner) <= name.MAX_NAME and octets <= _BUDGET:
+                for rrset in schema.narrowed_rrsets(the_schema, zone_owner, owner, in_zone):
+                    octets += _octets(rrset)
+                    yield rrset
 
 
 def directive_name(directive: str, owner: bytes) -> bytes:
@@ -154,6 +158,10 @@ def _zone_labels(zone: str) -> bytes | None:
     if not all(0 < len(part) <= name.MAX_LABEL for part in parts):
         return None
     return name.from_labels(*[part.encode() for part in parts])[:-1] if len(zone) <= name.MAX_NAME // 2 else None
+
+
+def _octets(rrset: RRset) -> int:
+    return sum([len(rdata) for each in (rrset, *rrset.additional) for rdata in each.rdatas])
 
 
 def _only(slices: tuple[EndpointSlice, ...], endpoints: _Endpoints) -> list[EndpointSlice]:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from pydns.config.model import ExternalZone, Hairpin
+from pydns.config.model import ExternalZone, HairpinMode
 from pydns.dns import name
 from pydns.dns.compiled import compile_answer, question, with_ttl
 from pydns.dns.rrset import CNAME, PTR
@@ -261,7 +261,7 @@ class Zone:
 
     def _external_facts(self, zone: ExternalZone, unlisted: Collection[Kind]) -> ZoneFacts:
         # Without Nodes, clients get plain answers by hairpin. No name is missing then.
-        plain = ZoneOptions(external=(msgspec.structs.replace(zone, hairpin=Hairpin.OFF),))
+        plain = ZoneOptions(external=(msgspec.structs.replace(zone, hairpin=HairpinMode.OFF),))
         needed = optional_kinds(plain) if unlisted else ()
         first = zone.nameservers[0].owner(zone.apex) if zone.nameservers else _below(b"ns1", zone.apex)
         return ZoneFacts(

@@ -76,10 +76,13 @@ class Sender(Protocol):
         """The octets of its IP address. Empty if there is none: then it has no class."""
 
 
-class Nobody:
-    """The sender of questions without a client."""
+class At(NamedTuple):
+    """A sender whose address is known."""
 
-    address = b""
+    address: bytes
+
+
+NOBODY = At(b"")  # the sender of questions without a client
 
 
 class Once:

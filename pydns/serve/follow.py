@@ -23,7 +23,7 @@ from pydns.dns.dashed import pod_rrsets, undashed
 from pydns.dns.message import TCP_SIZE, Ede, Rcode
 from pydns.dns.rewrite import Answer
 from pydns.dns.rrset import ANY, CNAME, DNAME, DS, NS, SOA, TXT, RRset, txt
-from pydns.serve.commit import Commit, Nobody, Sender, Zone
+from pydns.serve.commit import NOBODY, Commit, Sender, Zone
 from pydns.serve.descent import Delegation, Renamed, Wildcard, descend
 from pydns.serve.rules import MAX_LEADS, Lead, denied
 from pydns.table.layout import NodeKind
@@ -337,7 +337,7 @@ class Follower:
             return None
         service, directive = place
         if directive == b"prefer":
-            search.source, search.sender = name.from_tree_key(service), Nobody()
+            search.source, search.sender = name.from_tree_key(service), NOBODY
             if (found := self.found_here(search)) is not None:
                 return found
         elif directive != b"pin":

@@ -132,6 +132,11 @@ def find_classes(names: "Cursor", address: bytes) -> Classes:
     return tuple(sorted(found, reverse=True))
 
 
+def classes_at(names: "Cursor", address: bytes) -> list[ClientClass]:
+    """Return the classes of a client, the first level first. For tools."""
+    return [each for _, prefix in find_classes(names, address) for each in parse_classes(prefix)]
+
+
 def _find(names: "Cursor", assigner: Assigner, address: bytes) -> bytes:
     head = _RANGE + assigner + bytes([len(address)])
     number = int.from_bytes(address)

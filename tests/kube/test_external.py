@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydns.config.model import (
     ExternalSource,
     ExternalZone,
-    Hairpin,
+    HairpinMode,
     ListenerHostnames,
     Nameserver,
     PlainZonal,
@@ -36,7 +36,7 @@ _ZONE = ExternalZone(
     ingress_classes=("a", "b"),
     headless=True,
     nameservers=(Nameserver("ns1", "a", "a"), Nameserver("ns2", "b", "a")),
-    hairpin=Hairpin.SERVICE,
+    hairpin=HairpinMode.SERVICE,
 )
 _INNER = ExternalZone(
     name.from_text("a.x.example"),
@@ -44,7 +44,7 @@ _INNER = ExternalZone(
     listener_hostnames=ListenerHostnames.ALWAYS,
     ttl_s=30,
 )
-_NOT_OURS = ExternalZone(name.from_text("other.example"), tuple(ExternalSource), hairpin=Hairpin.ONLY)
+_NOT_OURS = ExternalZone(name.from_text("other.example"), tuple(ExternalSource), hairpin=HairpinMode.ONLY)
 _OPTIONS = ZoneOptions(
     external=(_ZONE, _INNER, _NOT_OURS),
     zonal=ZonalOptions(names=True, plain=PlainZonal.HEADLESS),
@@ -466,8 +466,8 @@ def test_pending_object_shares_a_name_with_one_that_has_an_address() -> None:
         (ExternalZone(b""), {Kind.INGRESS}),
         (ExternalZone(b"", ingress_classes=("a",)), {Kind.INGRESS, Kind.INGRESS_CLASS}),
         (ExternalZone(b"", (ExternalSource.SERVICES,), ingress_classes=("a",)), set()),
-        (ExternalZone(b"", (ExternalSource.SERVICES,), hairpin=Hairpin.SERVICE), {Kind.NODE}),
-        (ExternalZone(b"", (ExternalSource.SERVICES,), hairpin=Hairpin.ONLY), {Kind.NODE}),
+        (ExternalZone(b"", (ExternalSource.SERVICES,), hairpin=HairpinMode.SERVICE), {Kind.NODE}),
+        (ExternalZone(b"", (ExternalSource.SERVICES,), hairpin=HairpinMode.ONLY), {Kind.NODE}),
         (ExternalZone(b"", tuple(ExternalSource), ingress_classes=("a",)), set(OPTIONAL_KINDS) - {Kind.SERVICE_IMPORT}),
     ],
 )

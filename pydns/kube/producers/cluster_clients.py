@@ -63,7 +63,7 @@ class ClusterClients(Plain):
         if isinstance(value, Node):
             place = Place(place_name(value.name), value.zone)
             return frozenset([(each, place) for each in value.clients])
-        if isinstance(value, EndpointSlice):
+        if isinstance(value, EndpointSlice) and value.imported is None:  # others have Pods of another cluster
             may_point = self._options.may_point
             pods = [each for each in value.pods if may_point(each[0])]
             return frozenset([(ClientRange(address, 8 * len(address)), place) for address, place in pods])

@@ -10,8 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from pydns.config.model import ExternalSource, ExternalZone
-from pydns.config.model import Hairpin as HairpinMode
+from pydns.config.model import ExternalSource, ExternalZone, HairpinMode
 from pydns.dns import name
 from pydns.dns.compiled import TARGET_AT
 from pydns.dns.rrset import AAAA, CNAME, HTTPS, NS, SVCB, A, RRset, address_type

@@ -178,8 +178,11 @@ class Services(Plain):
                         yield endpoint.address
 
     def size(self, state: ServiceState) -> int:
-        """Return the number of ports and endpoints of a Service."""
-        return size_of(state.service, state.slices)
+        """Return the number of ports, endpoints and hints of a Service."""
+        size = size_of(state.service, state.slices)
+        if self._is_filtered(state):
+            size += sum([len(each.for_zones) + len(each.for_nodes) for found in state.slices for each in found.hints])
+        return size
 
     def change_ttl(self, ttl_s: int) -> None:
         """Use another TTL for all records that are made after this call."""
@@ -196,7 +199,7 @@ def has_same_records(change: Change) -> bool:
     before, after = change
     if not (isinstance(before, EndpointSlice) and isinstance(after, EndpointSlice)):
         return False
-    return before == after._replace(unready=before.unready, terminating=before.terminating)
+    return before == after._replace(unready=before.unready, terminating=before.terminating, pods=before.pods)
 
 
 def bounded(service: Service, slices: tuple[EndpointSlice, ...]) -> ServiceState:
