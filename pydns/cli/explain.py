@@ -1,6 +1,7 @@
 """The verb `explain`: prints the reply for a name, the names that a pod would try, and the reasons.
 
-The same responder that answers clients gives the answer. `pydns.cli.reasons` gives the reasons. No query is sent.
+The same responder that answers clients gives the answer. `pydns.cli.reasons` gives the reasons. With `--ask`,
+`pydns.cli.ask` sends queries to the upstreams. Without it, no query is sent.
 """
 
 import time
@@ -14,6 +15,7 @@ import dns.exception
 import dns.rdatatype
 from msgspec import Struct
 
+from pydns.cli.ask import ask
 from pydns.cli.output import Colour, encode, fail, painted, write_lines
 from pydns.cli.reasons import Reply, Witness, type_text
 from pydns.config import flags
@@ -41,6 +43,7 @@ class Wish(NamedTuple):
     namespace: str  # the namespace of the pod that looks up the name
     note: str = ""  # a note if only a part of the argument is the name
     client: bytes = b""  # the octets of the client's address; empty: a client without a class
+    asks: bool = False  # True: upstreams are asked
 
 
 class Answer(Struct, frozen=True, kw_only=True):
@@ -54,6 +57,7 @@ class Answer(Struct, frozen=True, kw_only=True):
     records: tuple[str, ...]
     source: str
     why: tuple[str, ...]
+    asked: tuple[str, ...]  # what upstreams answered
 
 
 class Explanation(Struct, frozen=True, kw_only=True):
@@ -67,10 +71,14 @@ class Explanation(Struct, frozen=True, kw_only=True):
 
 
 def run(options: Namespace) -> int:
-    """Print the explanation. Return 0 if the table has an answer of the type, otherwise 1. Invalid question: 2."""
+    """Print the explanation. Return 0 if the table or an upstream has an answer of the type, otherwise 1.
+
+    Invalid question: 2.
+    """
     mistakes = Mistakes()
     output = flags.OUTPUT.read(options.output, mistakes)
     client = flags.CLIENT.read(options.client, mistakes) if options.client is not None else b""
+    asks = flags.ASK.read(options.ask, mistakes)
     if mistakes:
         return fail("explain", mistakes[0], 2)
     try:
@@ -78,7 +86,7 @@ def run(options: Namespace) -> int:
     except ValueError as error:
         return fail("explain", error, 2)
     try:
-        explanation = explain(Path(options.state_dir), wish._replace(client=client))
+        explanation = explain(Path(options.state_dir), wish._replace(client=client, asks=asks))
     except TableError as error:
         return fail("explain", error)
     write_lines([encode(explanation)] if output is OutputFormat.JSON else lines(explanation))
@@ -142,7 +150,7 @@ def explain(state_dir: Path, wish: Wish) -> Explanation:
         for qname in [wish.qname] if is_whole else _search_list(wish, witness.domain):
             if len(qname) > name.MAX_NAME:
                 continue  # resolvers skip names that are too long, too
-            tried.append(_answer(witness.reply(qname, wish.qtype)))
+            tried.append(_answer(witness.reply(qname, wish.qtype), asks=wish.asks))
             if tried[-1].has_answer:
                 break
         return Explanation(
@@ -153,16 +161,18 @@ def explain(state_dir: Path, wish: Wish) -> Explanation:
         )
 
 
-def _answer(reply: Reply) -> Answer:
+def _answer(reply: Reply, *, asks: bool) -> Answer:
+    asked = list(ask(reply.servers, reply.onward, reply.qtype)) if asks and reply.servers else []
     return Answer(
         name=name.to_text(reply.qname),
         type=type_text(reply.qtype),
-        has_answer=reply.has_answer,
+        has_answer=reply.has_answer or any(each.has_answer for each in asked),
         reply=reply.said,
         cached_s=reply.kept_s,
         records=tuple(reply.records),
         source=reply.source,
         why=tuple(reply.why),
+        asked=tuple(each.text for each in asked),
     )
 
 
@@ -191,7 +201,7 @@ def lines(explanation: Explanation) -> Iterator[str]:
     if explanation.search is not None:
         yield from _row("search", [f"as a pod in namespace {explanation.search}, ndots:{_NDOTS}"])
         for each in explanation.tried:
-            yield from _row("", [f"{each.name} {_reply(each)}: {'; '.join(each.why or [each.source])}"])
+            yield from _row("", [f"{each.name} {_reply(each)}: {'; '.join(each.why or [each.source])}", *each.asked])
     if explanation.search is None or explanation.has_answer:
         yield from _details(explanation.tried[-1])
     yield from _row("note", explanation.notes)
@@ -205,7 +215,7 @@ def _details(answer: Answer) -> Iterator[str]:
     yield from _row("question", [f"{answer.name} {answer.type}"])
     yield from _row("reply", [_reply(answer) + kept, *records])
     yield from _row("from", [answer.source])
-    yield from _row("why", answer.why)
+    yield from _row("why", [*answer.why, *answer.asked])
 
 
 def _reply(answer: Answer) -> str:

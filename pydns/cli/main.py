@@ -77,16 +77,17 @@ VERBS = (
         "print the answer for a name, where it comes from and why",
         "Print the answer that a client gets for a name, the source of the answer, and the reasons. A name without a "
         "final dot is looked up as in a pod, with the search list of its namespace, unless it ends in the cluster "
-        "domain. No query is sent.",
+        "domain. No query is sent, unless --ask is given.",
         [
             "pydns explain web.shop",
             "pydns explain web --namespace shop",
+            "pydns explain www.example.com. --ask",
             "pydns explain 10.96.0.10",
             "pydns explain _http._tcp.web.shop.svc.cluster.local. SRV",
             "pydns explain db.shop --client 10.1.2.3",
         ],
-        {0: "the table has an answer of the type", 1: f"it has none, or {_NO_TABLE}"},
-        [FlagGroup("", (flags.STATE_DIR, flags.NAMESPACE, flags.CLIENT, flags.OUTPUT))],
+        {0: "the table or an upstream has an answer of the type", 1: f"they have none, or {_NO_TABLE}"},
+        [FlagGroup("", (flags.STATE_DIR, flags.NAMESPACE, flags.CLIENT, flags.ASK, flags.OUTPUT))],
         [
             Argument("name", "a name as an application uses it, an address or a URL; a final dot means no search list"),
             Argument("type", "type of records (default A, for an address PTR)", ""),

@@ -56,6 +56,8 @@ class Reply(NamedTuple):
     records: list[str]
     source: str
     why: list[str]
+    onward: bytes = b""  # the name that upstreams are asked for
+    servers: tuple[AnyServer, ...] = ()  # the servers that may be asked, in order
 
 
 def type_text(rtype: int) -> str:
@@ -118,7 +120,8 @@ class Witness:
             why += self._covered_route(last, zone)
         is_denial = said in (_NODATA, Rcode.NXDOMAIN.name) and bool(found.authorities)
         kept_s = found.authorities[0].ttl_s if is_denial else None
-        return Reply(qname, qtype, has_answer, said, kept_s, records, source, why)
+        asked = tuple(self._servers(found.onward)) if said == "forwarded" else ()
+        return Reply(qname, qtype, has_answer, said, kept_s, records, source, why, found.onward, asked)
 
     def _chain(self, qname: bytes, qtype: int, answers: Sequence[RRset]) -> tuple[list[str], bytes]:
         """Return the steps of a CNAME chain, and the last name of the chain."""
@@ -324,6 +327,15 @@ class Witness:
         if not asked:
             return "", [*steps, "no route contains it, and there are no upstreams"]
         return asked[0], [*steps, *asked, *dead]
+
+    def _servers(self, qname: bytes) -> Iterator[AnyServer]:
+        """Yield the servers of the route of a name, then those that are asked after certain answers from there."""
+        routes = {route.domain: route for route in self._config.routes}
+        spec = self._routes.find(qname)
+        while spec is not None:
+            route = routes.get(spec.domain)
+            yield from route.servers if route else self._config.upstreams or ()
+            spec = self._routes.find(qname, spec) if spec.next else None
 
     def _dead(self, servers: Iterable[AnyServer]) -> Iterator[str]:
         """Yield lines for each server that workers regard as dead."""

@@ -253,6 +253,14 @@ LENIENT = Flag(
     "Leave out what pydns doesn't carry out of a Corefile. Without this flag, such a Corefile is refused.",
     remark="The flag takes no value. Mistakes in a Corefile are refused with it, too",
 )
+ASK = Flag(
+    "ask",
+    Switch(),
+    "false",
+    "",
+    "Ask the upstreams, too, and print what each of them answers.",
+    remark="The flag takes no value",
+)
 NAMESPACE = Flag(
     "namespace",
     Text(texts.NAMESPACE, texts.parse_namespace),

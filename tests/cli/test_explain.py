@@ -2,7 +2,8 @@
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from pydns.config.read import Accepted
 from pydns.dns import name
 from pydns.table.status import MAX_LISTED
 from pydns.table.writer import Writer
+from tests.fakes.upstream import FakeUpstream
 from tests.running import SERVICE, Server
 from tests.subject import InProcess, load, load_static
 from tests.test_cases import FILES, File
@@ -237,3 +239,53 @@ metadata: {name: db-1, namespace: shop, labels: {kubernetes.io/service-name: db}
 addressType: IPv4
 endpoints: [{addresses: [10.1.0.1], conditions: {ready: false}}]
 """
+
+
+def _answers(packet: bytes, how: str) -> list[bytes]:
+    """Answer A, but truncate over UDP what begins with "long"."""
+    query = dns.message.from_wire(packet)
+    reply = dns.message.make_response(query)
+    asked = query.question[0]
+    if how == "udp" and asked.name.labels[0] == b"long":
+        reply.flags |= dns.flags.TC
+    elif asked.rdtype == dns.rdatatype.A:
+        reply.answer.append(dns.rrset.from_text(asked.name, 60, "IN", "A", "192.0.2.1"))
+    return [reply.to_wire()]
+
+
+@pytest.fixture
+def upstream() -> Iterator[FakeUpstream]:
+    with closing(FakeUpstream(_answers)) as fake:
+        yield fake
+
+
+def test_upstreams_are_asked(tmp_path: Path, upstream: FakeUpstream, explain: Explain) -> None:
+    at = f"127.0.0.1:{upstream.port}"
+    _write_table(tmp_path, {"cluster": [], "config": {"upstreams": [at]}})
+
+    status, out, _ = explain(tmp_path, "www.example.com.", "--ask")
+    assert status == 0
+    assert re.search(rf"asked {at}: NOERROR in [0-9.]+ ms; www.example.com. 60 IN A 192.0.2.1\n", out)
+    status, out, _ = explain(tmp_path, "www.example.com.", "MX", "--ask")
+    assert status == 1
+    assert re.search(rf"asked {at}: NODATA in [0-9.]+ ms\n", out)
+    status, out, _ = explain(tmp_path, "long.example.com.", "--ask")
+    assert status == 0
+    assert [how for _, how in upstream.asked[-2:]] == ["udp", "tcp"]
+    asked = len(upstream.asked)
+    assert explain(tmp_path, "www.example.com.")[0] == 1
+    assert len(upstream.asked) == asked
+
+
+def test_every_server_of_a_route_is_asked(tmp_path: Path, upstream: FakeUpstream, explain: Explain) -> None:
+    at = f"127.0.0.1:{upstream.port}"
+    servers = [{"address": "127.0.0.1:1", "transport": "tcp"}, "ns.example"]
+    routes = {"split.example": {"servers": servers, "next": ["NXDOMAIN"]}}
+    _write_table(tmp_path, {"cluster": [], "config": {"upstreams": [at], "routes": routes}})
+    status, out, _ = explain(tmp_path, "www.split.example.", "--ask", "-o", "json")
+    refused, named, answered = json.loads(out)["tried"][0]["asked"]
+    assert status == 0
+    assert refused.startswith("asked 127.0.0.1:1 tcp: ")
+    assert "refused" in refused
+    assert named == "asked ns.example.:53: no, only servers with an address are asked here"
+    assert answered.startswith(f"asked {at}: NOERROR in ")

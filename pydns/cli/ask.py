@@ -1,0 +1,75 @@
+"""Asks upstreams for a name, for `explain --ask`. Each server gets one query. Nothing is cached or sent again."""
+
+import ssl
+import time
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import dns.exception
+import dns.flags
+import dns.message
+import dns.name
+import dns.query
+import dns.rcode
+import dns.rdatatype
+
+from pydns.config.model import AnyServer, ServerSpec, Transport
+from pydns.config.summary import server_text
+
+_ANSWER_S = 2.0
+_MAX_RECORDS = 20
+
+
+class Asked(NamedTuple):
+    """What a server answered, or why it wasn't asked."""
+
+    text: str
+    has_answer: bool  # whether there are records of the requested type
+
+
+def ask(servers: Iterable[AnyServer], qname: bytes, qtype: int) -> Iterator[Asked]:
+    """Ask each server, one after the other, and yield what it answers. A server that is silent costs 2 s."""
+    query = dns.message.make_query(dns.name.from_wire(qname, 0)[0], dns.rdatatype.RdataType.make(qtype), use_edns=0)
+    for server in dict.fromkeys(servers):
+        title = f"asked {server_text(server)}"
+        if not isinstance(server, ServerSpec):
+            yield Asked(f"{title}: no, only servers with an address are asked here", has_answer=False)
+            continue
+        began = time.monotonic()
+        try:
+            reply = _exchange(server, query)
+        except dns.exception.Timeout:
+            yield Asked(f"{title}: no reply within {_ANSWER_S:.0f} s", has_answer=False)
+        except (dns.exception.DNSException, OSError, ssl.SSLError, EOFError, ValueError) as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            yield Asked(f"{title}: {reason}", has_answer=False)
+        else:
+            yield _described(f"{title}: {{}} in {(time.monotonic() - began) * 1000:.1f} ms", reply, qtype)
+
+
+def _exchange(server: ServerSpec, query: dns.message.Message) -> dns.message.Message:
+    if server.transport is Transport.UDP:
+        reply = dns.query.udp(query, server.ip, _ANSWER_S, server.port, source=server.source)
+        if not reply.flags & dns.flags.TC:
+            return reply
+    if server.transport in (Transport.UDP, Transport.TCP):
+        return dns.query.tcp(query, server.ip, _ANSWER_S, server.port, source=server.source)
+    if server.transport is Transport.TLS:
+        context = ssl.create_default_context(cafile=server.tls.ca)
+        if server.tls.certificate is not None:
+            context.load_cert_chain(server.tls.certificate, server.tls.key)
+        name = server.server_name or server.ip
+        return dns.query.tls(
+            query, server.ip, _ANSWER_S, server.port, server.source, ssl_context=context, server_hostname=name
+        )
+    raise ValueError(f"not asked over {server.transport.value}")
+
+
+def _described(title: str, reply: dns.message.Message, qtype: int) -> Asked:
+    records = [line for rrset in reply.answer for line in rrset.to_text().splitlines()]
+    more = [f"and {len(records) - _MAX_RECORDS} more"] if len(records) > _MAX_RECORDS else []
+    rcode = dns.rcode.to_text(reply.rcode())
+    if reply.rcode() == dns.rcode.NOERROR and not records:
+        rcode = "NODATA"
+    text = "; ".join([title.format(rcode), *records[:_MAX_RECORDS], *more])
+    return Asked(text, has_answer=any(rrset.rdtype == qtype for rrset in reply.answer))
