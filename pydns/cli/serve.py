@@ -29,13 +29,13 @@ def run(options: Namespace) -> int:
         for line in str(error).splitlines():
             fail("serve", line)
         return 2
+    log = Log(as_json=chosen.log_format is LogFormat.JSON, lowest=chosen.log_level)
+    for variable, meant in flags.unknown_variables(os.environ):  # first: it may be why a source is missing
+        log("unknown variable", level=Level.WARNING, variable=variable, **({"did_you_mean": meant} if meant else {}))
     if missing := list(sources.problems(chosen, os.environ)):
         for line in missing:
             fail("serve", line)
         return 1
-    log = Log(as_json=chosen.log_format is LogFormat.JSON, lowest=chosen.log_level)
-    for variable, meant in flags.unknown_variables(os.environ):
-        log("unknown variable", level=Level.WARNING, variable=variable, **({"did_you_mean": meant} if meant else {}))
     return supervisor.serve(chosen, log, supervisor.Programs(_run_controller, _run_worker))
 
 
