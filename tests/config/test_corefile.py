@@ -132,6 +132,8 @@ FORWARD = ["policy sequential", "force_tcp", "tls", "next NXDOMAIN", "except a.b
 KUBERNETES = ["pods verified", "ttl 9", "labels a=b", "namespaces a b", "x"]
 TEMPLATE = ["rcode NXDOMAIN", "rcode NOERROR\nmatch .*", "answer x"]
 ENTRIES = ["10.0.0.1 a.example", "::1 a.example b.example", "10.0.0.1 *.example", "x a.example"]
+ACL = ["block", "allow type A net 10.0.0.1/8 ::1", "filter type *", "drop net", "deny"]
+VIEW = ["expr incidr(client_ip(), '10.0.0.0/8')", "expr true\nexpr type() in ['A']", "expr metadata('x') == 'y'", "x"]
 FIELDS = st.sampled_from(["name", "stop name", "continue ttl", "rcode", "cname", "class"])
 MATCHES = st.sampled_from(["", "exact", "prefix", "suffix", "substring", "regex"])
 NAMES = st.sampled_from(["a.b", ".corp.example", r"(.*)\.a\.b", "{1}.b", "30-", "NXDOMAIN", '"a #b"', '"a\\"b"', ""])
@@ -152,10 +154,46 @@ LINES = st.one_of(
     st.builds("rewrite {} {} {} {} {}".format, FIELDS, MATCHES, NAMES, NAMES, OPTIONS),
     st.builds("template IN {} {} {{\n{}\n{}\n}}".format, TYPES, NAMES, PROPERTIES, PROPERTIES),
     st.sampled_from(ENTRIES).map("hosts {{\n{}\nfallthrough\n}}".format),
+    st.sampled_from(ACL).map("acl {{\n{}\n}}".format),
+    st.sampled_from(VIEW).map("view v {{\n{}\n}}".format),
     st.text(string.printable, max_size=20),
 )
 BLOCKS = st.builds(lambda zone, lines: f"{zone} {{\n" + "\n".join(lines) + "\n}\n", ZONES, st.lists(LINES, max_size=6))
 COREFILES = st.lists(BLOCKS, min_size=1, max_size=3).map("".join)
+
+
+# Lines in the supported grammar without mistakes: of each list, a block has one or none.
+RIGHT = (
+    ["cache", "cache 30", "cache 60 {\nsuccess 100 60\ndenial 100 5 1\nprefetch 10\nserve_stale 1h\n}"],
+    ["hosts {\n10.0.0.1 a.example b.example\n::1 a.example\nttl 30\nfallthrough\n}"],
+    ["log", "log . {\nclass denial error\n}", "log corp.example"],
+    ["acl {\nallow net 10.0.0.0/8\nblock type A AAAA\n}", "acl corp.example {\nfilter net *\n}"],
+    ["rewrite name suffix .old.example .new.example answer auto", "rewrite ttl exact a.example 30-60"],
+    ['template IN A t.example {\nanswer "{{ .Name }} 60 IN A 10.0.0.1"\n}', "template ANY AAAA {\nrcode NOERROR\n}"],
+    ["errors", "loop\nreload 10s", "bufsize 512\nloadbalance\nprometheus :9153"],
+)
+RIGHT_SERVERS = ["8.8.8.8 1.1.1.1", "/etc/resolv.conf {\npolicy sequential\n}", "tls://9.9.9.9%dns.quad9.net"]
+RIGHT_VIEW = "view v {\nexpr incidr(client_ip(), '10.0.0.0/8')\n}\ntemplate IN A {\nrcode NXDOMAIN\n}\n"
+RIGHT_VIEWS = ["", f".:53 .:1053 {{\n{RIGHT_VIEW}}}\n"]
+
+
+def right_blocks(zones: str) -> st.SearchStrategy[str]:
+    lines = st.tuples(*(st.sampled_from(["", *each]) for each in RIGHT)).map("\n".join)
+    return st.builds(
+        lambda rest, to: f"{zones} {{\n{rest}\nforward . {to}\n}}\n", lines, st.sampled_from(RIGHT_SERVERS)
+    )
+
+
+RIGHT_COREFILES = st.builds(
+    "{}{}{}".format, st.sampled_from(RIGHT_VIEWS), right_blocks(".:53 .:1053"), right_blocks("a.b:53 a.b:1053")
+)
+
+
+@given(RIGHT_COREFILES)
+def test_what_is_supported_is_accepted_and_means_what_its_migration_means(text: str) -> None:
+    result = read_corefile("Corefile", text, {})
+    assert isinstance(result, Accepted), result
+    check_migration(result)
 
 
 @given(COREFILES)
@@ -164,6 +202,11 @@ def test_a_corefile_means_what_its_migration_means(text: str) -> None:
     if isinstance(result, Refused):
         assert all(len(str(error)) < 500 and str(error).isprintable() for error in result.errors)
         return
+    check_migration(result)
+
+
+def check_migration(result: Accepted) -> None:
+    """Check that the migration is the same configuration, and that its own migration is the same text."""
     assert result.translated is not None
     migrated = "\n".join(yaml_writer.lines(result.translated, "Corefile"))
     again = read_text("config.yaml", migrated)
