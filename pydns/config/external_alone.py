@@ -1,7 +1,9 @@
 """The part of a configuration that is in force with `--answer external`: external zones, and how they are served."""
 
+import msgspec
+
 from pydns.config.keys import ROOT
-from pydns.config.model import Config, MulticlusterOptions, SpecialName
+from pydns.config.model import Config, Hairpin, MulticlusterOptions, SpecialName
 from pydns.config.shapes import field_of
 
 _RESPONSES_PER_SECOND = 20  # of equal replies to a network: many times what a resolver asks, as it caches answers
@@ -9,10 +11,13 @@ _RESPONSES_PER_SECOND = 20  # of equal replies to a network: many times what a r
 # default adds names needs one below.
 _KEPT = (
     "external",
+    "zone_files",  # only those of external zones are served
     "acl",
     "namespaces",
     "labels",
     "endpoint_pod_names",
+    "any",
+    "nsid",
     "edns",
     "metrics",
     "log",
@@ -21,8 +26,14 @@ _KEPT = (
 
 
 def external_alone(config: Config) -> Config:
-    """Return the configuration without everything that isn't about external zones. It has no upstreams."""
+    """Return the configuration without everything that isn't about external zones. It has no upstreams.
+
+    `hairpin` is off. A client outside may seem to be in the cluster, because a node has put its own address into the
+    query. It must not get ClusterIPs.
+    """
     kept = {key: getattr(config, key) for key in _KEPT}
+    served = [zone for zone in config.external if zone.is_served]
+    kept["external"] = tuple([msgspec.structs.replace(zone, hairpin=Hairpin.OFF) for zone in served])
     if config.responses_per_second is None:
         kept["responses_per_second"] = _RESPONSES_PER_SECOND
     without_zones = MulticlusterOptions(zones=())
@@ -38,4 +49,5 @@ def external_alone(config: Config) -> Config:
 def without_effect(config: Config) -> list[str]:
     """Return the keys of a configuration that the operator has set, and that have no effect on external zones."""
     unused = {key.name: field_of(key) for key in ROOT.keys if field_of(key) not in _KEPT}
-    return [key for key, field in unused.items() if getattr(config, field) != getattr(Config(), field)]
+    found = [key for key, field in unused.items() if getattr(config, field) != getattr(Config(), field)]
+    return found + ["hairpin"] * any(zone.hairpin is not Hairpin.OFF for zone in config.external)
