@@ -1,6 +1,8 @@
 """The documents are correct about flags, keys, links and files."""
 
 import re
+import shlex
+import textwrap
 from pathlib import Path
 
 import dns.message
@@ -8,7 +10,9 @@ import pytest
 import yaml
 
 from pydns.cli.main import parser
+from pydns.cli.serve import settings_of
 from pydns.config import describe
+from pydns.config.keys import ROOT as KEYS
 from pydns.config.model import Config
 from pydns.config.read import Accepted, read
 from tests.corefiles import shape, table
@@ -104,6 +108,54 @@ def read_default(text: str) -> Config:
     result = read({"config.yaml": "upstreams: [10.0.0.2]" if text.startswith("upstreams:") else ""})
     assert isinstance(result, Accepted)
     return result.config
+
+
+# Keys of the same ConfigMap that shown configurations name.
+BESIDE = {
+    "NodeHosts": "10.0.0.7 node-7\n",
+    "db.example.org": "@ 60 SOA ns admin 1 2 3 4 5\n  NS ns.example.org.\n",
+}
+SHOWN_CONFIGURATIONS = [
+    pytest.param(text, id=f"{document}: {text.splitlines()[0]}")
+    for document in DOCUMENTS
+    for block in re.findall(r"(?:^    .*\n)+", (ROOT / document).read_text(), re.MULTILINE)
+    for text in [textwrap.dedent(block)]
+    if text.partition(":")[0] in {key.name for key in KEYS.keys}
+]
+
+
+@pytest.mark.parametrize("text", SHOWN_CONFIGURATIONS)
+def test_shown_configurations_are_accepted(text: str) -> None:
+    """Check each block whose first line is a key. If the lines of a block have the same key, they are alternatives."""
+    first = text.partition(":")[0]
+    is_choice = all(line.startswith(f"{first}: ") for line in text.splitlines())
+    for each in text.splitlines() if is_choice else [text]:
+        result = read({"config.yaml": each, **BESIDE})
+        assert isinstance(result, Accepted), (each, result)
+
+
+def test_configurations_are_shown() -> None:
+    assert len(SHOWN_CONFIGURATIONS) > 10
+
+
+COMMANDS = sorted(
+    {
+        command
+        for document in DOCUMENTS
+        for command in re.findall(
+            r"^ {4,}(?:\$ )?(?:\.venv/bin/)?(pydns [a-z].*)$", (ROOT / document).read_text(), re.MULTILINE
+        )
+        if not command.startswith("pydns serve: ")  # what pydns prints
+    }
+)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_have_valid_verbs_and_flags(command: str) -> None:
+    words = shlex.split(command.partition(" > ")[0], comments=True)
+    options = parser({}).parse_args(words[1:])
+    if options.verb == "serve":
+        settings_of(options)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
