@@ -342,6 +342,8 @@ def _pod_args(manifests: list[Json]) -> list[str]:
         ("kind=DaemonSet", "a budget can't count the pods of a DaemonSet"),
         ("kind=DaemonSet,podDisruptionBudget=null,hpa.enabled=true", "a DaemonSet has one pod on every node"),
         ("corefile=x,config.ttl=3", "set one of config, corefile and servers"),
+        ("answer=external,mode=replace-coredns", "answer: external refuses the names of the cluster"),
+        ("answer=external,mode=base,service.clusterIP=10.96.0.10", "answer: external refuses the names of the cluster"),
     ],
 )
 def test_a_mistake_in_the_values_is_refused(values: str, message: str) -> None:

@@ -94,6 +94,7 @@ httpGet: {path: {{ index . 1 }}, port: {{ index . 2 }}}
 {{- if and (eq .Values.kind "DaemonSet") (or .Values.hpa.enabled .Values.autoscaler.enabled) }}{{ fail "a DaemonSet has one pod on every node: hpa and autoscaler are for kind: Deployment" }}{{ end -}}
 {{- if and (eq .Values.kind "DaemonSet") .Values.podDisruptionBudget }}{{ fail "a budget can't count the pods of a DaemonSet: set podDisruptionBudget to null (as -f node-local.yaml does)" }}{{ end -}}
 {{- if and (eq .Values.mode "base") (not (or .Values.service.clusterIP .Values.service.clusterIPs)) }}{{ fail "mode base needs service.clusterIP: the clusterDNS of the kubelets, such as 10.96.0.10" }}{{ end -}}
+{{- if and (eq .Values.answer "external") (ne .Values.mode "side-by-side") }}{{ fail "answer: external refuses the names of the cluster, so its pods can't be the cluster's DNS: leave mode at side-by-side" }}{{ end -}}
 {{- if and .Values.corefile .Values.servers }}{{ fail "corefile and servers both are the Corefile: set one of them" }}{{ end -}}
 {{- if and .Values.config (or .Values.corefile .Values.servers) }}{{ fail "pydns ignores a Corefile beside config: set one of config, corefile and servers" }}{{ end -}}
 {{- end -}}
