@@ -24,7 +24,8 @@ from pydns.dns.rrset import CNAME, NS, PTR, RRset
 from pydns.dns.text import to_text
 from pydns.serve.commit import At, Commit
 from pydns.serve.descent import Wildcard, descend
-from pydns.serve.follow import MAX_CHASE, Follower, Found
+from pydns.serve.follow import MAX_CHASE, Follower, Found, Search
+from pydns.serve.rules import MAX_LEADS, Rules
 from pydns.table.client_classes import ClientClass, Level, classes_at
 from pydns.table.layout import NodeKind, ZoneFacts
 from pydns.table.status import MAX_LISTED, ZoneStatus, decode
@@ -84,6 +85,7 @@ class Witness:
             self._config = model.Config(upstreams=())
         self._routes = Servers().plan(self._config, {}).routes
         commit.set_routes(self._routes)
+        commit.rules = self._rules = Rules(self._config)
         self._external = {zone.apex for zone in self._config.external if zone.is_served}
 
     @property
@@ -99,29 +101,68 @@ class Witness:
         known = [_CLASS_TEXTS[each.level].format(_class_name(each)) for each in classes_at(self._tree.names, address)]
         return f"client {address_text(address)}: {', '.join(known) or 'not known, so it gets the plain answer'}"
 
-    def reply(self, qname: bytes, qtype: int) -> Reply:
-        """Return the reply to a query with RD set. The name is in lower case."""
-        found = self._follower.follow(qname, qtype, self._transaction, self._client)
+    def reply(self, qname: bytes, qtype: int, is_rewritten: bool = False, leads: int = 0) -> Reply:
+        """Return the reply to a query with RD set. The name is in lower case.
+
+        `leads` is the number of rules that led to the name, and `is_rewritten` whether it comes from `rewrites`.
+        """
+        found = self._follower.follow(qname, qtype, self._transaction, self._client, is_rewritten, leads)
+        search = Search(qname, qtype, self._transaction, self._client, is_rewritten, leads)
+        return self._ruled(search, found) or self._found(qname, qtype, found)
+
+    def _ruled(self, search: Search, found: Found) -> Reply | None:
+        """Return the reply if a rule gives the name another answer."""
+        qname, qtype = search.qname, search.qtype
+        rewriting = self._follower.rewriting(search)
+        if rewriting is None and self._follower.synthesis(search) is not None:
+            source = "templates of the configuration"
+            return self._reply(qname, qtype, found, source, ["a template answers this question"])
+        lead = rewriting or self._follower.alias(search)
+        if lead is None:
+            blocked = self._rules.blocked(qname, qtype) if self._zone(qname) is None else None
+            if blocked is None or found.onward or found.answers:
+                return None
+            why = f"{name.to_text(blocked.domain)} is blocked ({blocked.denial.value})"
+            return self._reply(qname, qtype, found, "blocked domains of the configuration", [why])
+        if not lead.qname or search.leads == MAX_LEADS:
+            why = "a rule leads to no valid name" if not lead.qname else f"no more than {MAX_LEADS} rules are followed"
+            return self._reply(qname, qtype, found, _NOBODY, [why])
+        inner = self.reply(lead.qname, lead.qtype, lead.is_rewritten, search.leads + 1)
+        target = f"{name.to_text(lead.qname)} {type_text(lead.qtype)}"
+        why = (
+            f"`rewrites` make {target} of it" if lead.is_rewritten else f"it is an alias of {name.to_text(lead.qname)}"
+        )
+        reply = self._reply(qname, qtype, found, inner.source, [why, *inner.why])
+        return reply._replace(said=inner.said) if found.onward else reply
+
+    def _reply(self, qname: bytes, qtype: int, found: Found, source: str, why: list[str]) -> Reply:
+        has_answer = bool(found.answers) and found.answers[-1].rtype == qtype
+        said = _said(found, has_answer)
+        is_denial = said in (_NODATA, Rcode.NXDOMAIN.name) and bool(found.authorities)
+        kept_s = found.authorities[0].ttl_s if is_denial else None
+        records = [line for rrset in found.answers for line in to_text(rrset)]
+        return Reply(qname, qtype, has_answer, said, kept_s, records, source, why, found.onward)
+
+    def _found(self, qname: bytes, qtype: int, found: Found) -> Reply:
         why, last = self._chain(qname, qtype, found.answers)
         why += self._reasons(last, qtype, found)
         zone = self._zone(last)
         if zone is not None and zone.soa_timers and (file := self._file(zone)) and file.problem:
             why.append(f"the file has a mistake, so its last good state counts: {file.problem}")
-        has_answer = bool(found.answers) and found.answers[-1].rtype == qtype
-        records = [line for rrset in found.answers for line in to_text(rrset)]
-        said, source = _said(found, has_answer), self._source(last, qtype)
-        if found.onward:
-            offered = self._config.upstreams or self._config.routes
-            servers, more = self._upstreams(found.onward) if offered else ("", ["there are no upstreams"])
-            why += more
-            if offered:
-                said, source = ("forwarded", servers) if servers else (Rcode.REFUSED.name, _NOBODY)
-        elif zone is not None:
-            why += self._covered_route(last, zone)
-        is_denial = said in (_NODATA, Rcode.NXDOMAIN.name) and bool(found.authorities)
-        kept_s = found.authorities[0].ttl_s if is_denial else None
-        asked = tuple(self._servers(found.onward)) if said == "forwarded" else ()
-        return Reply(qname, qtype, has_answer, said, kept_s, records, source, why, found.onward, asked)
+        source = self._source(last, qtype)
+        offered = self._config.upstreams or self._config.routes
+        if not found.onward:
+            if zone is not None:
+                why += self._covered_route(last, zone)
+        elif not offered:
+            why.append("there are no upstreams")
+        else:
+            servers, more = self._upstreams(found.onward)
+            said, source = ("forwarded", servers) if servers else (Rcode.REFUSED.name, _NOBODY)
+            asked = tuple(self._servers(found.onward)) if servers else ()
+            reply = self._reply(qname, qtype, found, source, why + more)
+            return reply._replace(said=said, kept_s=None, servers=asked)
+        return self._reply(qname, qtype, found, source, why)
 
     def _chain(self, qname: bytes, qtype: int, answers: Sequence[RRset]) -> tuple[list[str], bytes]:
         """Return the steps of a CNAME chain, and the last name of the chain."""

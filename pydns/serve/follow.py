@@ -144,14 +144,18 @@ class Follower:
 
     def rewritten(self, search: Search) -> Found | None:
         """Answer another question instead, if a rule of `rewrites` applies."""
+        lead = self.rewriting(search)
+        return None if lead is None else self._led(search, lead)
+
+    def rewriting(self, search: Search) -> Lead | None:
+        """Return the question that the rules of `rewrites` make of this one, or None."""
         if search.is_rewritten or self._is_own(search):
             return None
-        lead = self._commit.rules.rewriting(search.qname, search.qtype)
-        return None if lead is None else self._led(search, lead)
+        return self._commit.rules.rewriting(search.qname, search.qtype)
 
     def synthesized(self, search: Search) -> Found | Next | None:
         """Return the records of a template, if one applies. Follow its CNAME."""
-        answer = None if self._is_own(search) else self._commit.rules.synthesis(search.qname, search.qtype)
+        answer = self.synthesis(search)
         if answer is None:
             return None
         last = answer.answers[-1] if answer.answers else None
@@ -162,8 +166,17 @@ class Follower:
         rcode, answers = Rcode(answer.rcode), [*search.chain, *answer.answers]
         return Found(rcode, answers, answer.authorities, answer.additionals, rcode is not Rcode.SERVFAIL)
 
+    def synthesis(self, search: Search) -> Answer | None:
+        """Return the answer that a template has for the question, or None."""
+        return None if self._is_own(search) else self._commit.rules.synthesis(search.qname, search.qtype)
+
     def aliased(self, search: Search) -> Found | None:
-        """Answer with the records of an alias's target, unless the name exists, or may exist soon."""
+        """Answer with the records of an alias's target."""
+        lead = self.alias(search)
+        return None if lead is None else self._led(search, lead)
+
+    def alias(self, search: Search) -> Lead | None:
+        """Return the target of an alias. None if the name exists, or may exist soon, or is no alias."""
         lead = self._commit.rules.alias(search.qname, search.qtype)
         if lead is None:
             return None
@@ -174,7 +187,7 @@ class Follower:
             names = self._commit.names
             exists = names.set_range(tree) and names.key().startswith(tree)
             is_ours = exists or not zone.is_complete or search.qname == zone.facts.apex
-        return None if is_ours or self._commit.is_pod_address(tree) else self._led(search, lead)
+        return None if is_ours or self._commit.is_pod_address(tree) else lead
 
     def _is_own(self, search: Search) -> bool:
         """Return whether rules don't count, because pydns itself asks: for a probe, or to check that it answers."""
