@@ -239,6 +239,10 @@ class Server:
     def ask(self, message: bytes, *, tcp: bool, client: str = "") -> bytes | None:
         return self.address.ask(message, tcp=tcp, client=client)
 
+    def add_manifest(self, file: str, manifest: Mapping[str, Any]) -> None:
+        """Add a file to the folder of manifests."""
+        Path(self._directory.name, "manifests", file).write_text(yaml.safe_dump(manifest))
+
     def close(self) -> None:
         self._process.end()
         self._directory.cleanup()

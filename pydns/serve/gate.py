@@ -1,15 +1,20 @@
 """Sends questions that a rule touches to the strict path, and all others to the fast one. In use only with rules.
 
-Most questions are for names that no rule touches, and the same names come again and again. So the gate keeps the
-questions that it has found untouched: one look-up in a set costs 0.2 µs.
+The same names come again and again. So the gate keeps two sorts of questions:
+
+1. Questions that no rule touches. A look-up in a set costs 0.3 µs.
+2. Questions for addresses whose lead has a plain answer in the table. An example is a name that a rule leads to the
+   Service of an Ingress controller. The fast path answers the lead, and the client's question replaces the lead's in
+   the reply. The owners of these records are pointers to the question, so they become the client's name. It takes 2 µs,
+   and 57 µs on the strict path.
 """
 
 from typing import TYPE_CHECKING
 
 from pydns.dns import name
-from pydns.dns.compiled import HEADER, is_lettered
-from pydns.dns.message import OPT_SIZE
-from pydns.dns.rrset import CLASS_IN
+from pydns.dns.compiled import HEADER, RECORDS, is_lettered
+from pydns.dns.message import OPT_SIZE, PLAIN_SIZE
+from pydns.dns.rrset import AAAA, CLASS_IN, A
 from pydns.serve.fast import Outcome, Responder
 from pydns.serve.port import Port
 from pydns.serve.rules import Rules
@@ -19,6 +24,9 @@ if TYPE_CHECKING:
 
 _MOST = 16_384  # kept questions; half a kilobyte each at most
 _CLASS_IN = CLASS_IN.to_bytes(2)
+_TO_QUESTION = (0xC000 | HEADER).to_bytes(2)
+_MOST_OCTETS = PLAIN_SIZE - OPT_SIZE  # of a reply that fits whether it has OPT or not
+_ADDRESSES = {rtype.to_bytes(2) + _CLASS_IN: size for rtype, size in ((A, 16), (AAAA, 28))}  # octets of a record
 
 
 class Gate:
@@ -26,16 +34,48 @@ class Gate:
 
     def __init__(self, responder: Responder, rules: Rules) -> None:
         self._respond, self._respond_strictly = responder.respond, responder.respond_strictly
+        self._rules = rules
         self._touches = rules.touches
         self._untouched: set[bytes] = set()
+        self._leads: dict[bytes, bytes] = {}  # question -> the question whose addresses answer it, in this commit
+        self._commit_id = -1
 
     def respond(self, message: bytes, transaction: "Transaction", port: Port) -> Outcome:
         """Return a reply, an `Asked`, or None. The contract is the same as for `pydns.serve.fast.Responder.respond`."""
         # If the end isn't an OPT without options, these octets are no question. Then the strict path is right, too.
         question = (message[HEADER:-OPT_SIZE] if message[11:12] == b"\1" else message[HEADER:]).lower()
-        if question in self._untouched or self._is_untouched(question):
+        if question in self._untouched:
             return self._respond(message, transaction, port)
-        return self._respond_strictly(message, transaction, port)
+        lead = self._leads.get(question)
+        if lead is not None and transaction.id() == self._commit_id:
+            end = HEADER + len(question)
+            reply = self._respond(message[:HEADER] + lead + message[end:], transaction, port)
+            if isinstance(reply, bytes):
+                return reply[:HEADER] + message[HEADER:end] + reply[HEADER + len(lead) :]
+        if self._is_untouched(question):
+            return self._respond(message, transaction, port)
+        strict = self._respond_strictly(message, transaction, port)
+        if question[-4:] in _ADDRESSES and isinstance(strict, bytes):
+            self._learn_lead(question, strict, transaction)
+        return strict
+
+    def _learn_lead(self, question: bytes, reply: bytes, transaction: "Transaction") -> None:
+        """Keep the lead of a question if the reply has the same records as the table has for the lead."""
+        lead = self._rules.plain_lead(question[:-4], int.from_bytes(question[-4:-2]))
+        if lead is None or len(reply) > _MOST_OCTETS:
+            return
+        key = lead + question[-4:]
+        compiled = transaction.get(key, b"")
+        if not compiled or compiled[0] > 1 or _addresses(compiled[RECORDS:], question) is None:
+            return  # from upstreams, or different for classes of clients
+        opts = reply[11] * OPT_SIZE
+        records = reply[HEADER + len(question) : len(reply) - opts]
+        if reply[3] & 15 or _addresses(records, question) != _addresses(compiled[RECORDS:], question):
+            return
+        if transaction.id() != self._commit_id or len(self._leads) >= _MOST:
+            self._commit_id = transaction.id()
+            self._leads.clear()
+        self._leads[question] = key
 
     def _is_untouched(self, question: bytes) -> bool:
         """Return whether no rule touches a question. `question` may be any octets in lower case."""
@@ -49,6 +89,13 @@ class Gate:
             self._untouched.clear()
         self._untouched.add(question)
         return True
+
+
+def _addresses(records: bytes, question: bytes) -> list[bytes] | None:
+    """Return the records of a question, sorted. None if some aren't addresses with a pointer to the question."""
+    size, head = _ADDRESSES[question[-4:]], _TO_QUESTION + question[-4:]
+    found = sorted([records[at : at + size] for at in range(0, len(records), size)])
+    return found if found and all(each[:6] == head and len(each) == size for each in found) else None
 
 
 def _is_name(octets: bytes) -> bool:

@@ -13,7 +13,19 @@ from pydns.dns import name
 from pydns.dns.alias import Aliases
 from pydns.dns.message import Rcode
 from pydns.dns.pattern import Pattern
-from pydns.dns.rewrite import Answer, AnswerChange, Question, Rewriting, Rule, parse, revert, rewritten, wire
+from pydns.dns.rewrite import (
+    Answer,
+    AnswerChange,
+    OwnerChange,
+    Question,
+    Rewriting,
+    Rule,
+    ValueChange,
+    parse,
+    revert,
+    rewritten,
+    wire,
+)
 from pydns.dns.rrset import SOA, RRset, Soa
 from pydns.dns.template import Match, Template, Text, is_within, make
 
@@ -89,6 +101,20 @@ class Rules:
             return None
         qname = wire(found.question.qname)
         return Lead((qname or b"").lower(), found.question.qtype, True, found.changes)
+
+    def plain_lead(self, qname: bytes, qtype: int) -> bytes | None:
+        """Return the name to which one rule leads, if its addresses stay as they are. None otherwise.
+
+        It is the name of a candidate: an alias may be a name of its own, which the table knows.
+        """
+        lead = self.rewriting(qname, qtype)
+        if lead is None and self._matching(qname, qtype) is None:
+            lead = self.alias(qname, qtype)
+        if lead is None or lead.qtype != qtype or not lead.qname or self.touches(lead.qname, qtype):
+            return None
+        if any(not isinstance(each, OwnerChange | ValueChange) for each in lead.changes):
+            return None
+        return lead.qname
 
     def synthesis(self, qname: bytes, qtype: int) -> Answer | None:
         """Return the answer that a template has for a question. None if none applies."""

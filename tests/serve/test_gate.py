@@ -1,6 +1,7 @@
 """The gate sends each question to the path that answers it right, and never fails."""
 
 from collections.abc import Iterator
+from contextlib import closing
 
 import dns.message
 import dns.rdatatype
@@ -12,7 +13,8 @@ from pydns.config.read import Accepted, read_text
 from pydns.dns.message import parse_query
 from pydns.serve.gate import Gate
 from pydns.serve.rules import Rules
-from tests.subject import LOOPBACK, InProcess, load
+from tests.subject import LOOPBACK, InProcess, Server, load
+from tests.waiting import until
 
 _CONFIG = r"""
 aliases:
@@ -99,10 +101,12 @@ def test_owners_lead_from_the_question_to_the_records(
 @given(NAMES, TYPES, st.booleans())
 def test_both_paths_give_the_same_answer(gated: Gated, qname: tuple[list[str], str], rtype: str, edns: bool) -> None:
     message = query(*qname, rtype, edns)
-    reply, strict = gated.respond(message), gated.respond_strictly(message)
-    assert reply is not None
+    strict = gated.respond_strictly(message)
     assert strict is not None
-    assert sections(reply) == sections(strict)
+    for _ in range(3):  # the gate learns from the first reply
+        reply = gated.respond(message)
+        assert reply is not None
+        assert sections(reply) == sections(strict)
 
 
 def sections(reply: bytes) -> tuple[object, ...]:
@@ -119,3 +123,23 @@ def test_any_message_gets_the_reply_of_the_strict_path(gated: Gated, message: by
     if isinstance(parsed := parse_query(message), bytes):
         assert reply == parsed
         assert reply[:2] == message[:2]
+
+
+@pytest.mark.processes
+def test_an_alias_ends_when_a_service_gets_its_name() -> None:
+    with closing(
+        Server([_SERVICE], config={"aliases": {"api.shop.svc.cluster.local": "web.shop.svc.cluster.local"}})
+    ) as server:
+        message = dns.message.make_query("api.shop.svc.cluster.local", "A").to_wire()
+
+        def addresses() -> list[str]:
+            reply = server.ask(message, tcp=False)
+            assert reply is not None
+            return [str(each) for rrset in dns.message.from_wire(reply).answer for each in rrset]
+
+        for _ in range(5):
+            assert addresses() == ["10.96.0.10"]
+        metadata = {"name": "api", "namespace": "shop"}
+        service = {**_SERVICE, "metadata": metadata, "spec": {"clusterIP": "10.96.0.11", "ports": [{"port": 80}]}}
+        server.add_manifest("api.yaml", service)
+        until(lambda: addresses() == ["10.96.0.11"])
