@@ -98,13 +98,16 @@ class Draft:
         """Add a note about a directive or property that has no effect on answers."""
         self.notes.append(ConfigNotice(f"{at.file}:{at.line}: {at.text}", text))
 
-    def read_each(self, lines: Iterable[Line], read: Callable[[Line], None]) -> None:
-        """Call `read` for each line. If `read` refuses a line, the next lines are still read."""
+    def read_each(self, lines: Iterable[Line], read: Callable[[Line], None]) -> bool:
+        """Call `read` for each line, also after a line that `read` refuses. Return whether `read` refused none."""
+        is_whole = True
         for line in lines:
             try:
                 read(line)
             except BadCorefile as error:
                 self.refuse(error)
+                is_whole = False
+        return is_whole
 
     def refuse(self, error: BadCorefile) -> None:
         """Add an error: pydns can't do what the directive asks for, and that would change answers."""

@@ -38,9 +38,7 @@ def read_template(line: Line, server: Server, draft: Draft) -> None:
         raise NotCarriedOut(rclass, quote(rclass.text), "carried out here: only questions of class IN are answered")
     zones = tuple([zone for token in named for zone in zones_of(token)]) or server.zones
     properties = _Properties()
-    before = len(draft.refused)
-    draft.read_each(line.lines, lambda each: _read_property(each, properties, draft))
-    if len(draft.refused) > before:
+    if not draft.read_each(line.lines, lambda each: _read_property(each, properties, draft)):
         return  # without one of its properties, a template would have other answers
     keys: dict[str, Node] = {}
     if rtype.text != "ANY":
