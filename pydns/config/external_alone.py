@@ -3,7 +3,7 @@
 import msgspec
 
 from pydns.config.keys import ROOT
-from pydns.config.model import Config, Hairpin, MulticlusterOptions, SpecialName
+from pydns.config.model import Config, HairpinMode, MulticlusterOptions, SpecialName
 from pydns.config.shapes import field_of
 
 _RESPONSES_PER_SECOND = 20  # of equal replies to a network: many times what a resolver asks, as it caches answers
@@ -33,7 +33,7 @@ def external_alone(config: Config) -> Config:
     """
     kept = {key: getattr(config, key) for key in _KEPT}
     served = [zone for zone in config.external if zone.is_served]
-    kept["external"] = tuple([msgspec.structs.replace(zone, hairpin=Hairpin.OFF) for zone in served])
+    kept["external"] = tuple([msgspec.structs.replace(zone, hairpin=HairpinMode.OFF) for zone in served])
     if config.responses_per_second is None:
         kept["responses_per_second"] = _RESPONSES_PER_SECOND
     without_zones = MulticlusterOptions(zones=())
@@ -50,4 +50,4 @@ def without_effect(config: Config) -> list[str]:
     """Return the keys of a configuration that the operator has set, and that have no effect on external zones."""
     unused = {key.name: field_of(key) for key in ROOT.keys if field_of(key) not in _KEPT}
     found = [key for key, field in unused.items() if getattr(config, field) != getattr(Config(), field)]
-    return found + ["hairpin"] * any(zone.hairpin is not Hairpin.OFF for zone in config.external)
+    return found + ["hairpin"] * any(zone.hairpin is not HairpinMode.OFF for zone in config.external)
