@@ -22,16 +22,19 @@ from pydns.dns.compiled import decompile, question, rotate_rrset
 from pydns.dns.dashed import pod_rrsets, undashed
 from pydns.dns.message import TCP_SIZE, Ede, Rcode
 from pydns.dns.rewrite import Answer
-from pydns.dns.rrset import ANY, CNAME, DNAME, DS, NS, SOA, TXT, RRset, txt
+from pydns.dns.rrset import ANY, CNAME, DNAME, DS, HTTPS, NS, SOA, SVCB, TXT, RRset, txt
 from pydns.serve.commit import NOBODY, Commit, Sender, Zone
 from pydns.serve.descent import Delegation, Renamed, Wildcard, descend
-from pydns.serve.rules import MAX_LEADS, Lead, denied
+from pydns.serve.rules import MAX_LEADS, Lead, denial_soa, denied
 from pydns.table.layout import NodeKind
 
 if TYPE_CHECKING:
     from pydns.table.reader import Transaction
 
 MAX_CHASE = 10  # maximum of CNAMEs in a chain, as in CoreDNS
+# SVCB and HTTPS. An alias has no such records of a server outside: their keys are for the server's own name (RFC 9460).
+_BINDINGS = frozenset([SVCB, HTTPS])
+_BINDINGS_TTL_S = 60
 _PENDING_TTL_S = 5  # TTL of the denial for a name that will have an address soon
 
 
@@ -205,6 +208,8 @@ class Follower:
         )
         if inner in (_LOOP, _NO_NAME, _NOT_READY):
             return inner
+        if inner.onward and not lead.is_rewritten and search.qtype in _BINDINGS:
+            return Found(Rcode.NOERROR, search.chain, [denial_soa(search.qname, _BINDINGS_TTL_S)])
         if inner.onward and search.chain:
             return Found(Rcode.NOERROR, search.chain, onward=search.qname)
         answer = lead.revert(search.qname, Answer(*inner[:4]))
