@@ -161,7 +161,7 @@ class Follower:
         answer = self.synthesis(search)
         if answer is None:
             return None
-        last = answer.answers[-1] if answer.answers else None
+        last = answer.answers[-1] if answer.answers and answer.rcode == Rcode.NOERROR else None
         if last is not None and last.rtype == CNAME and search.qtype not in (CNAME, ANY):
             search.chain += answer.answers
             search.turn_to(last.rdatas[0].lower())
