@@ -134,10 +134,8 @@ class Ready(NamedTuple):
 class _Rule(NamedTuple):
     """What the cache does with the answers of a domain."""
 
-    positive_ttls: tuple[int, int]  # floor and cap
-    negative_ttls: tuple[int, int]
-    success: bool
-    denial: bool
+    # Floor and cap of TTLs, and whether the cache keeps answers: for answers with records, and for denials.
+    limits: tuple[tuple[int, int, bool], tuple[int, int, bool]]
     servfail_s: int
     serve_stale_s: int
     stale_at_once: bool
@@ -183,6 +181,7 @@ class Cache:
     def _begin(self, limits: CacheOptions) -> None:
         self._limits = limits
         self._rule = _rule(limits)
+        self._limits_of_all = self._rule.limits
         self._zones = {zone.domain: _rule(limits, zone) for zone in limits.zones}
         rules = self._rule, *self._zones.values()
         self._keeps_ttls = any(rule.keep_ttl for rule in rules)
@@ -269,19 +268,15 @@ class Cache:
         The cache never stores a reply with a TTL of 0, even if the floor is higher.
         """
         answer, ttl_offsets, ttl_s, negative, _ = response
-        rule = self._rule_of(key) if self._zones else self._rule
-        floor, cap = rule.positive_ttls
-        kept = rule.success
+        floor, cap, is_kept = (self._rule_of(key).limits if self._zones else self._limits_of_all)[negative]
         if negative:
-            floor, cap = rule.negative_ttls
-            kept = rule.denial
             # The TTL of the SOA may be longer than its minimum field. No record may have a longer TTL than the entry.
             cap = max(floor, min(ttl_s, cap))
         if negative or len(ttl_offsets) != 1 or not (ttl_s and floor <= ttl_s <= cap):
             answer, lowest = _clamp(answer, ttl_offsets, floor, cap)
         else:
             lowest = ttl_s  # the TTL of the only record; this branch saves 0.3 µs for the most common answer
-        if ttl_s and lowest and kept:
+        if ttl_s and lowest and is_kept:
             if key in self._once or key in self._often_keys:
                 self._put_often(key, self._entry(key, answer, ttl_offsets, now, lowest))
             else:
@@ -422,10 +417,10 @@ def _rule(limits: CacheOptions, zone: CacheZone | None = None) -> _Rule:
 
     low, high = value("min_ttl_s"), value("max_ttl_s")
     return _Rule(
-        (low, max(low, high)),
-        (value("min_negative_ttl_s"), value("max_negative_ttl_s")),
-        value("success"),
-        value("denial"),
+        (
+            (low, max(low, high), value("success")),
+            (value("min_negative_ttl_s"), value("max_negative_ttl_s"), value("denial")),
+        ),
         value("servfail_s"),
         value("serve_stale_s"),
         value("stale_mode") is StaleMode.IMMEDIATE,
