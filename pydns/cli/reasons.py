@@ -13,7 +13,7 @@ import dns.rdatatype
 import msgspec
 
 from pydns.config import model
-from pydns.config.model import AnyServer, ServerSpec
+from pydns.config.model import AnyServer, Excepted, ServerSpec
 from pydns.config.summary import server_text
 from pydns.dns import name
 from pydns.dns.address import address_text
@@ -348,8 +348,8 @@ class Witness:
         spec = self._routes.find(qname)
         longest = -1 if spec is None else len(spec.domain)
         steps = [
-            f"route {name.to_text(domain)} excludes it"
-            for domain in routes
+            f"route {name.to_text(domain)} excludes it{' and refuses it' if route.excepted is Excepted.REFUSED else ''}"
+            for domain, route in routes.items()
             if name.is_at_or_below(qname, domain) and len(domain) > longest
         ]
         asked: list[str] = []
@@ -364,7 +364,8 @@ class Witness:
             outcomes = " or ".join(sorted(each.value for each in spec.next))
             spec = self._routes.find(qname, spec) if spec.next else None
         if not asked and self._config.upstreams:
-            return "", [*steps, "no route contains it, and the key `except` keeps it from the upstreams"]
+            is_refused = any(name.is_at_or_below(qname, each) for each in self._config.except_)
+            return "", [*steps, *(["the key `except` keeps it from the upstreams"] if is_refused else [])]
         if not asked:
             return "", [*steps, "no route contains it, and there are no upstreams"]
         return asked[0], [*steps, *asked, *dead]

@@ -34,6 +34,7 @@ from pydns.config.model import (
     DnssecOptions,
     Edns,
     EdnsOptions,
+    Excepted,
     ExternalSource,
     ExternalZone,
     Families,
@@ -257,6 +258,7 @@ def _route(
     domain: bytes,
     servers: tuple[AnyServer, ...],
     except_: tuple[bytes, ...] = (),
+    excepted: Excepted = Excepted.NEXT,
     next_: tuple[Outcome, ...] = (),
     on_nxdomain: OnNxdomain = OnNxdomain.ANSWER,
     failover: tuple[Outcome, ...] = (),
@@ -264,7 +266,7 @@ def _route(
 ) -> Route:
     if on_nxdomain is OnNxdomain.NEXT:
         next_ = (Outcome.NXDOMAIN,)
-    return Route(domain, servers, except_, next_, failover, choice)
+    return Route(domain, servers, except_, excepted, next_, failover, choice)
 
 
 def _check_route(
@@ -296,11 +298,18 @@ _ROUTE = Record(
         Key(
             "except",
             ListOf(_DOMAIN, "domain names"),
-            "Domains below this one that are resolved as if the route didn't exist.",
+            "Domains below this one that these servers aren't asked about.",
             "[www.acme.local]",
             "[www..acme.local]",
             default="none",
             field="except_",
+        ),
+        Key(
+            "excepted",
+            OneOf(Excepted),
+            "What happens to the names in `except`. next: they are resolved as if the route didn't exist.",
+            "refused",
+            "'off'",
         ),
         Key(
             "next",

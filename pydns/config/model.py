@@ -69,6 +69,13 @@ class Outcome(Enum):
     REFUSED = "REFUSED"
 
 
+class Excepted(Enum):
+    """What happens to the names that a route excludes."""
+
+    NEXT = "next"  # they are treated as if the route didn't exist
+    REFUSED = "refused"
+
+
 class MetricNames(Enum):
     """The naming scheme for metrics."""
 
@@ -274,6 +281,7 @@ class Route(Struct, frozen=True, gc=False):
     domain: bytes
     servers: tuple[AnyServer, ...]
     except_: tuple[bytes, ...] = ()  # domains below `domain` that are excluded from the route
+    excepted: Excepted = Excepted.NEXT
     next_: tuple[Outcome, ...] = ()  # after these, ask the servers that apply without this route (split horizon)
     failover: tuple[Outcome, ...] = ()  # after these, ask the next server of the route; after errors always
     choice: Choice | None = None  # None: `Config.choice` applies

@@ -13,6 +13,7 @@ from pydns.config.model import (
     AnyServer,
     Blocked,
     Config,
+    Excepted,
     ExternalZone,
     HairpinMode,
     Host,
@@ -25,6 +26,7 @@ from pydns.config.model import (
     Template,
     Transport,
     View,
+    ZoneText,
 )
 from pydns.config.shapes import field_of
 from pydns.dns import name
@@ -121,7 +123,8 @@ def server_text(server: AnyServer) -> str:
 def _route(route: Route) -> str:
     parts = [_text(route.servers)]
     if route.except_:
-        parts.append(f"except {_text(route.except_)}")
+        refused = " (refused)" if route.excepted is Excepted.REFUSED else ""
+        parts.append(f"except {_text(route.except_)}{refused}")
     if route.choice is not None:
         parts.append(f"choice {route.choice.value}")
     if route.next_:
@@ -194,6 +197,8 @@ def _external(zone: ExternalZone) -> str:
 def _text(value: Any) -> str:
     if isinstance(value, ServerSpec | NamedUpstream | ServersFile):
         return server_text(value)
+    if isinstance(value, ZoneText):
+        return value.title
     if isinstance(value, msgspec.Struct):
         fields = msgspec.structs.fields(value)
         shown = [(each.name, getattr(value, each.name), each.default) for each in fields]

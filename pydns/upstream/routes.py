@@ -20,6 +20,7 @@ class RouteSpec(NamedTuple):
     except_domains: Sequence[bytes] = ()
     next: frozenset[Outcome] = frozenset()  # after these, the next route counts
     failover: frozenset[Outcome] = frozenset()  # after these, the next server of the pool counts
+    refuses: bool = False  # whether names in `except_domains` have no route at all
 
 
 class Routes:
@@ -56,6 +57,10 @@ class Routes:
             if suffix in self._excepted:
                 excluded |= self._excepted[suffix]
             route = self._by_domain.get(suffix)
-            if route is not None and len(suffix) <= longest and suffix not in excluded:
+            if route is None or len(suffix) > longest:
+                continue
+            if suffix not in excluded:
                 return route
+            if route.refuses:
+                return None
         return None

@@ -7,7 +7,16 @@ from collections.abc import Collection, Iterable, Mapping
 from itertools import chain
 from typing import NamedTuple
 
-from pydns.config.model import AnyServer, Config, NamedUpstream, ServersFile, ServerSpec, Transport, is_reached_from
+from pydns.config.model import (
+    AnyServer,
+    Config,
+    Excepted,
+    NamedUpstream,
+    ServersFile,
+    ServerSpec,
+    Transport,
+    is_reached_from,
+)
 from pydns.dns import name
 from pydns.dns.address import endpoint_text
 from pydns.upstream.pool import Pool, Upstream, UpstreamSpec
@@ -43,7 +52,7 @@ class Servers:
             pools.append(Pool(self._take(configured, used), config.choice))
             specs.append(RouteSpec(name.ROOT, 0, config.except_, failover=frozenset(config.failover)))
         for route in config.routes:
-            after = frozenset(route.next_), frozenset(route.failover)
+            after = frozenset(route.next_), frozenset(route.failover), route.excepted is Excepted.REFUSED
             specs.append(RouteSpec(route.domain, len(pools), route.except_, *after))
             configured = [each for found in route.servers for each in _resolved(found, addresses, trusted)]
             pools.append(Pool(self._take(configured, used), route.choice or config.choice))

@@ -54,3 +54,15 @@ def test_a_single_default_route_takes_all_names_and_has_no_next() -> None:
 def test_no_route_is_none() -> None:
     assert Routes([]).find(name.from_text("www.example")) is None
     assert Routes([RouteSpec(name.from_text("local"), 0)]).find(name.from_text("www.example")) is None
+
+
+def test_an_exception_that_is_refused_has_no_route_unless_a_longer_one_takes_it() -> None:
+    corp, www, deep = (name.from_text(each) for each in ("corp.example", "www.corp.example", "a.www.corp.example"))
+    specs = [RouteSpec(name.ROOT, 0), RouteSpec(corp, 1, [www], refuses=True), RouteSpec(deep, 2)]
+    routes = Routes(specs)
+    found = {
+        each: routes.find(name.from_text(each))
+        for each in ("x.corp.example", "www.corp.example", "b.a.www.corp.example")
+    }
+    assert found == {"x.corp.example": specs[1], "www.corp.example": None, "b.a.www.corp.example": specs[2]}
+    assert routes.find(name.from_text("b.a.www.corp.example"), specs[2]) is None

@@ -7,7 +7,7 @@ from pydns.config.corefile.blocks import BadCorefile, Line, NotCarriedOut
 from pydns.config.corefile.draft import Draft, Zone, checked, mapping, number, one_of, only, sequence, text, whole, word
 from pydns.config.corefile.server import Server
 from pydns.config.corefile.tokens import Token
-from pydns.config.corefile.zones import zones_of
+from pydns.config.corefile.zones import is_within, zones_of
 from pydns.config.mistakes import quote
 from pydns.config.node import Node, Scalar
 
@@ -46,6 +46,7 @@ class _Options:
         self.next: dict[str, Token] = {}  # outcome -> its word
         self.failover: dict[str, Token] = {}
         self.max_in_flight: Token | None = None
+        self.following: tuple[Line, ...] = ()  # the next `forward`s of the block. They take names and outcomes
 
 
 class _Server(NamedTuple):
@@ -63,7 +64,9 @@ def read_forward(line: Line, server: Server, draft: Draft) -> None:
     zone = zones_of(line.arguments[0])[0]  # CoreDNS also takes the first zone
     domains = list(server.zones) if zone.is_root else [zone]
     options = _options(line, draft)
-    if options.next and not _has_following(line, server):
+    directives = server.block.directives
+    options.following = tuple([each for each in directives[directives.index(line) + 1 :] if each.name == "forward"])
+    if options.next and not options.following:
         draft.note(next(iter(options.next.values())), "no effect: no other forward follows in this block")
         options.next.clear()
     for domain in domains:
@@ -81,12 +84,6 @@ def read_forward(line: Line, server: Server, draft: Draft) -> None:
         if limit:
             draft.keys["max_in_flight"] = number(options.max_in_flight, min(max(limit, least), _MAX_IN_FLIGHT))
             draft.note(options.max_in_flight, "max_concurrent is the limit of each worker here, for all servers")
-
-
-def _has_following(line: Line, server: Server) -> bool:
-    """Return whether the block has another `forward` after this one. CoreDNS passes a question only to such a one."""
-    directives = server.block.directives
-    return any(each.name == "forward" for each in directives[directives.index(line) + 1 :])
 
 
 def _take_upstreams(line: Line, options: _Options, draft: Draft) -> None:
@@ -109,12 +106,20 @@ def _take_route(line: Line, zone: Zone, options: _Options, draft: Draft) -> None
     below = [each for each in options.excepted if each.name.endswith(f".{zone.name}")]  # other zones have no effect
     if below:
         keys["except"] = _names(below)
+        if not any(_takes(each, zone.name) for each in options.following for zone in below):
+            keys["excepted"] = word(below[0].token, "refused")
     if options.next:
         keys["next"] = _outcomes(options.next)
     if options.failover:
         keys["failover"] = _outcomes(options.failover)
     keys["choice"] = options.choice or word(line.words[0], "random")
     draft.routes[zone.name[:-1]] = mapping(keys, line.words[0].line)
+
+
+def _takes(line: Line, name: str) -> bool:
+    """Return whether another `forward` of the block takes a name."""
+    zones = zones_of(line.arguments[0]) if line.arguments else ()
+    return any(is_within(name, zone.name) for zone in zones[:1])
 
 
 def _names(zones: list[Zone]) -> Node:
