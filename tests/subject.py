@@ -47,8 +47,8 @@ LOOPBACK = "127.0.0.1"
 class Subject(Protocol):
     """A server that replies to messages."""
 
-    def ask(self, message: bytes, *, tcp: bool, client: str = LOOPBACK) -> bytes | None:
-        """Return the reply to a message of a client, or None if there was none."""
+    def ask(self, message: bytes, *, tcp: bool, client: str = "") -> bytes | None:
+        """Return the reply to a message of a client, by default on loopback. None if there was none."""
 
 
 class ClientPort(Port):
@@ -76,13 +76,13 @@ class InProcess:
         self.udp = ClientPort("udp", UDP_LIMIT, meter.tallies[0])
         self.tcp = ClientPort("tcp", STREAM_LIMIT, meter.tallies[2])
 
-    def respond(self, message: bytes, *, tcp: bool, client: str = LOOPBACK) -> bytes | Asked | None:
+    def respond(self, message: bytes, *, tcp: bool, client: str = "") -> bytes | Asked | None:
         port = self.tcp if tcp else self.udp
-        port.ip = client
+        port.ip = client or LOOPBACK
         with self.reader.transaction() as transaction:
             return self.responder.respond(message, transaction, port)
 
-    def ask(self, message: bytes, *, tcp: bool, client: str = LOOPBACK) -> bytes | None:
+    def ask(self, message: bytes, *, tcp: bool, client: str = "") -> bytes | None:
         reply = self.respond(message, tcp=tcp, client=client)
         assert not isinstance(reply, Asked)
         return reply
