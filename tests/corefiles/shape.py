@@ -33,7 +33,6 @@ class Shape(NamedTuple):
     files: dict[str, str]  # path -> text of a file that the Corefile imports or reads
     environment: dict[str, str]
     upstreams: dict[str, str]  # address in the Corefile -> name of a fake upstream
-    refused: list[str]  # places that pydns refuses. Empty: pydns serves the Corefile
     asks: list[dict[str, Any]]
 
     def replaced(self, text: str, addresses: Mapping[str, str], ca_file: str) -> str:
@@ -58,7 +57,6 @@ def _read(path: Path) -> Shape:
         document.pop("files", {}),
         document.pop("environment", {}),
         document.pop("upstreams"),
-        document.pop("refused", []),
         document.pop("asks"),
         *document,  # an unknown key
     )

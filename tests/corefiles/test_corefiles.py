@@ -16,7 +16,6 @@ import dns.query
 import pytest
 import trustme
 
-from pydns.config.read import Refused, Surroundings, read
 from tests.corefiles import coredns, shape
 from tests.corefiles.shape import CLIENT, CLUSTER, Shape
 from tests.fakes.upstream import FakeUpstream
@@ -26,7 +25,6 @@ from tests.waiting import PATIENCE_S
 SHAPES = shape.read()
 SUBJECT = os.environ.get("PYDNS_TEST_SUBJECT")
 _SILENCE_S = 2.0  # no reply within this time is no reply
-_ADDRESSES = {name: f"127.0.0.1:{port}" for port, name in enumerate(shape.UPSTREAMS, 5300)}  # where nobody is asked
 
 pytestmark = pytest.mark.processes
 
@@ -56,24 +54,10 @@ def fakes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fakes]:
 
 @pytest.mark.parametrize("each", SHAPES, ids=lambda each: each.name)
 def test_a_corefile_gets_the_answers_of_coredns(each: Shape, fakes: Fakes, tmp_path: Path) -> None:
-    if SUBJECT is None and _refused(each):
-        pytest.skip("pydns refuses it")
     serve = _pydns if SUBJECT is None else coredns.serving
     with serve(each, fakes, tmp_path) as address:
         found = [{**_question(ask), **shape.described(_reply(address, ask))} for ask in each.asks]
     assert found == [_wanted(ask) for ask in each.asks]
-
-
-@pytest.mark.skipif(SUBJECT is not None, reason="about pydns alone")
-@pytest.mark.parametrize("each", SHAPES, ids=lambda each: each.name)
-def test_a_corefile_is_refused_only_where_it_is_marked(each: Shape) -> None:
-    assert set(_refused(each)) <= set(each.refused)
-
-
-def _refused(each: Shape) -> list[str]:
-    """Return the places that pydns refuses."""
-    result = read(_config_map(each, _ADDRESSES, "/ca.pem"), Surroundings(environment=_environment(each, _ADDRESSES)))
-    return [error.path for error in result.errors] if isinstance(result, Refused) else []
 
 
 @contextmanager
