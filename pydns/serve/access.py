@@ -60,7 +60,7 @@ class AccessList:
         address = port.address
         rules = self._of_clients.get(address)
         if rules is None:
-            rules = self._learn(address)
+            rules = self._learn(address)  # none for the worker's check of itself, which has no address
         if not rules:
             return self._respond(message, transaction, port)
         query = parse_query(message)
@@ -80,7 +80,7 @@ class AccessList:
         """Return the rules for a client, without those that never decide. Keep them."""
         if len(self._of_clients) >= _MOST_CLIENTS:
             self._of_clients.clear()
-        found = [rule for rule in self._rules if rule.is_for_client(address)]
+        found = [rule for rule in self._rules if address and rule.is_for_client(address)]
         last = next((at for at, rule in enumerate(found) if rule.is_for_all_questions), len(found))
         del found[last + 1 :]
         while found and found[-1].action is AclAction.ALLOW:

@@ -56,7 +56,8 @@ class Views:
 
     def _learn(self, key: bytes, address: bytes, message: bytes) -> Rules | None:
         query = parse_query(message)
-        rules = self._rules(query, address) if isinstance(query, Query) else None
+        # The worker's check of itself has no address, and is in no view.
+        rules = self._rules(query, address) if address and isinstance(query, Query) else None
         if len(message) <= _LONGEST:
             if len(self._known) >= _MOST:
                 self._known.clear()

@@ -247,6 +247,15 @@ def test_what_is_left_out_leaves_the_rest_as_it_was() -> None:
     assert list(map(str, lenient.left_out)) == ['Corefile:4: "whoami" is not carried out here']
 
 
+def test_a_view_is_left_out_as_a_whole() -> None:
+    text = ". {\n view v {\n expr %s\n }\n template IN A {\n %s\n }\n}\n. {\n forward . 10.0.0.1\n}\n"
+    for condition, wrong in (("metadata('x') == 'y'", "rcode NXDOMAIN"), ("true", "ederror2 x")):
+        lenient = read_corefile("Corefile", text % (condition, wrong), {}, Surroundings(lenient=True))
+        assert isinstance(lenient, Accepted)
+        assert len(lenient.left_out) == 1
+        assert (lenient.config.views, lenient.config.templates) == ((), ())
+
+
 PIECES = ["{", "}", "{{$X}", '"', '""', "import x", "import", "(x)", "\n", " ", "a", ",", "#", "\\", "{$HOME}", ". {\n"]
 TEXTS = st.one_of(st.text(max_size=200), st.lists(st.sampled_from(PIECES), max_size=40).map("".join))
 

@@ -119,6 +119,18 @@ def test_a_malformed_message_is_answered_as_without_rules(server: InProcess) -> 
     assert reply[3] & 15 == dns.rcode.FORMERR
 
 
+def test_the_check_of_a_worker_by_itself_is_never_blocked(server: InProcess) -> None:
+    read = read_text("config.yaml", "acl: [{action: drop}]")
+    assert isinstance(read, Accepted)
+    access = AccessList(server.responder.respond, read.config)
+    message = dns.message.make_query(WEB, "A").to_wire()
+    own = From("192.0.2.1")
+    own.address = b""  # type: ignore[misc]
+    with server.reader.transaction() as transaction:
+        assert access.respond(message, transaction, From("192.0.2.1")) is None
+        assert access.respond(message, transaction, own) is not None
+
+
 def test_networks_contain_what_their_prefixes_contain() -> None:
     networks = Networks(["10.0.0.0/8", "192.0.2.7/32", "fd00::/8", "0.0.0.0/32"])
     inside = ["10.0.0.0", "10.255.255.255", "192.0.2.7", "fd00::", "fdff::1", "::ffff:10.1.1.1", "0.0.0.0"]

@@ -106,3 +106,13 @@ def test_a_view_leaves_nothing_behind_for_the_next_client(batch: Batch) -> None:
     with batch.transaction() as transaction:
         batch._respond(message, transaction, From("10.1.0.7"))
     assert batch.responder.commit.rules is rules
+
+
+def test_the_check_of_a_worker_by_itself_is_in_no_view(batch: Batch) -> None:
+    told(batch, "views: [{when: client_ip() != '', blocked: {cluster.local: refused}}]", "192.0.2.1", WEB, "A")
+    own = From("192.0.2.1")
+    own.address = b""  # type: ignore[misc]
+    with batch.transaction() as transaction:
+        reply = batch._respond(dns.message.make_query(WEB, "A").to_wire(), transaction, own)
+    assert isinstance(reply, bytes)
+    assert dns.message.from_wire(reply).answer
