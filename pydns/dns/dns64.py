@@ -57,7 +57,7 @@ class Dns64(NamedTuple):
         """
         if answer.rcode == Rcode.NXDOMAIN or answer.onward:
             return answer
-        if answer.rcode != Rcode.NOERROR or self.translate_all:
+        if answer.rcode != Rcode.NOERROR or self.translate_all or answer.counts[:2] == b"\0\0":
             return None
         records, authorities = records_of(question, answer)
         kept = [each for each in records if each.rtype != AAAA or not is_within(each.rdata, self.exclude)]

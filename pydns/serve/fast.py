@@ -180,10 +180,10 @@ class Responder:
                 ready = None if with_do or bits & ASK_CD else self._ready_answers.get(key)
                 store, clock = self._ready, self._clock  # calling an instance's attribute costs 0.03 µs more
                 if ready is not None and ready.until > clock():
-                    _, head, records, counted, turns = ready
+                    _, head, records, counted, turns, own = ready
                     store.hits += 1
-                    if turns is not None:
-                        records = next(turns)
+                    records = records if turns is None else next(turns)
+                    opt = opt and (own or opt)
                     reply = _join((message[:2], head, b"\0\1" if opt else b"\0\0", asked, records, opt or b""))
                     queries, replies, _ = port.tally.cached.get(counted) or port.tally.cached_row(counted)
                     queries[len(message)] += 1

@@ -322,7 +322,7 @@ class Recursion:
         while sockets > 4 and sockets * len(self._upstreams) > _MAX_SOCKETS:
             sockets //= 2
         limits = ForwarderLimits(max_in_flight=config.max_in_flight, sockets=sockets)
-        rules = FamilyRules(config, self.forwarder.ask, self._reply, _source, self._clock)
+        rules = FamilyRules(config, self.forwarder.ask, self._cache, self._reply, _source, self._clock)
         self._ask = rules.ask if rules else self.forwarder.ask
         self._cache.derive(rules.derived_types)
         self.forwarder.configure(plan.routes, plan.pools, limits, config.cache, self._clock())

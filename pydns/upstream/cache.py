@@ -28,7 +28,7 @@ from cachetools import LRUCache
 from pydns.config.model import CacheOptions, CacheZone, StaleMode
 from pydns.dns import name
 from pydns.dns.compiled import HEADER
-from pydns.dns.message import OPT_SIZE, PLAIN_SIZE, RA, RD, Ede, reply_flags
+from pydns.dns.message import OPT_SIZE, PLAIN_SIZE, RA, RD, Ede, compose_opt, reply_flags
 from pydns.dns.response import Response, UpstreamAnswer, rotated, rotation
 from pydns.upstream.key import FLAGS, QNAME, QUESTION
 
@@ -129,6 +129,7 @@ class Ready(NamedTuple):
     # An iterator that returns the records for each hit. If the records rotate, each hit gets a different first address.
     # If the answer is a denial, the iterator counts the hits. Most answers need no iterator and have None.
     turns: Iterator[bytes] | None
+    opt: bytes = b""  # the OPT record for clients that send one, if it isn't a plain one
 
 
 class _Rule(NamedTuple):
@@ -226,6 +227,18 @@ class Cache:
         head = reply_flags(RD, answer.rcode, RA) + b"\0\1" + answer.counts
         turns = self.ready.denials(records) if entry.is_denial else _turns(records, entry)
         answers[question] = Ready(until, head, records, (question[-4:-2], answer.rcode), turns)
+
+    def make_derived_ready(self, question: bytes, source: bytes, answer: UpstreamAnswer, now: float) -> None:
+        """Let the responder send a denial that was derived from the ready answer to `source`, as long as that one.
+
+        Both are questions in lower case.
+        """
+        found = self.ready.answers.get(source)
+        opt = b"" if answer.extended_error is None else compose_opt(False, 0, answer.extended_error)
+        if found is not None and now < found.until and len(question) + len(answer.records) + len(opt) <= _READY_SIZE:
+            head = reply_flags(RD, answer.rcode, RA) + b"\0\1" + answer.counts
+            counted, turns = (question[-4:-2], answer.rcode), self.ready.denials(answer.records)
+            self.ready.answers[question] = Ready(found.until, head, answer.records, counted, turns, opt)
 
     def derive(self, rtypes: Iterable[int]) -> None:
         """Leave answers of these types to the caller, because clients get other answers that it derives from them."""

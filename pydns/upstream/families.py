@@ -17,6 +17,7 @@ from pydns.dns.derived import IPV4_HINT, IPV6_HINT, without_addresses, without_h
 from pydns.dns.dns64 import IPV4ONLY_ARPA, Dns64, is_within
 from pydns.dns.response import UpstreamAnswer
 from pydns.dns.rrset import AAAA, CLASS_IN, HTTPS, PTR, SVCB, A
+from pydns.upstream.cache import Cache
 from pydns.upstream.key import ASK_CD, ASK_DO
 
 Ask = Callable[[bytes, bytes, int, Any, float], None]  # question, id, flags, client, time
@@ -37,16 +38,18 @@ class FamilyRules:
         self,
         config: Config,
         ask: Ask,
+        cache: Cache,
         reply: Callable[[Any, UpstreamAnswer], None],
         source: Callable[[Any], bytes | None],
         clock: Callable[[], float],
     ) -> None:
         """Take the functions of the caller.
 
-        `ask` is that of the forwarder, and `reply(client, answer)` replies to a client. `source(client)` returns the
-        address of a client, or None for our own questions.
+        `ask` and `cache` are those of the forwarder, and `reply(client, answer)` replies to a client. `source(client)`
+        returns the address of a client, or None for our own questions.
         """
         self._forward, self._reply, self.source, self._clock = ask, reply, source, clock
+        self._cache = cache
         self._except = frozenset(config.families.except_)
         self._wanted = b""  # end of the questions for the family that clients may use
         self._hint = 0
@@ -89,10 +92,17 @@ class FamilyRules:
         if self._is_excepted(question):
             return False
 
+        derived: UpstreamAnswer | None = None
+
         def answered(answer: UpstreamAnswer) -> None:
-            self._reply(client, without_addresses(question, answer))
+            nonlocal derived
+            derived = without_addresses(question, answer)
+            self._reply(client, derived)
 
         self._forward(question[:-4] + self._wanted, query_id, flags, _Derived(self, client, answered), now)
+        if derived is not None:  # the answer was in the cache
+            qname = question[:-4].lower()
+            self._cache.make_derived_ready(qname + question[-4:], qname + self._wanted, derived, now)
         return True
 
     def _strip(self, question: bytes, query_id: bytes, flags: int, client: Any, now: float) -> bool:

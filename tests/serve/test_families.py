@@ -16,6 +16,11 @@ SOA = "example.com. 300 SOA ns.example.com. hostmaster.example.com. 7 7200 1800 
 ENTRIES: list[dict[str, Any]] = [
     {"ask": "www.example.com. A", "rcode": "NOERROR", "answer": ["www.example.com. 300 A 198.41.0.4"]},
     {"ask": "www.example.com. AAAA", "rcode": "NODATA"},
+    {
+        "ask": "alias.example.com. A",
+        "rcode": "NOERROR",
+        "answer": ["alias.example.com. 100 CNAME www.example.com.", "www.example.com. 300 A 198.41.0.4"],
+    },
     {"ask": "nx.example.com. A", "rcode": "NXDOMAIN"},
     {"ask": "nx.example.com. AAAA", "rcode": "NXDOMAIN"},
     {
@@ -55,6 +60,24 @@ def test_the_questions_for_both_families_need_one_query(start: Start, first: str
         assert (reply.rcode(), lines(reply), errors(reply)) == (0, [], [Ede.FILTERED])
         assert worker.ask("nx.example.com", "AAAA").rcode() == 3
     assert worker.asked == ["www.example.com. a", "nx.example.com. a"]
+
+
+def test_a_derived_answer_is_kept_as_long_as_the_answer_that_it_is_derived_from(start: Start) -> None:
+    worker = start(families=FamilyOptions(Families.IPV4), cache=model.CacheOptions(prefetch=False))
+    for second in range(130):
+        for qname in ("www.example.com", "WWW.Example.com"):
+            reply = worker.ask(qname, "AAAA", edns=0)
+            assert [(each.name.to_text(), each.ttl) for each in reply.authority] == [(f"{qname}.", 30)]
+            assert errors(reply) == [Ede.FILTERED]
+            assert not worker.ask(qname, "AAAA").options
+            reply = worker.ask("alias.example.com", "AAAA", edns=0)
+            assert lines(reply) == [f"alias.example.com. {100 - second % 100} IN CNAME www.example.com."]
+            assert errors(reply) == [Ede.FILTERED]
+            reply = worker.ask("nx.example.com", "AAAA", edns=0)
+            assert (reply.rcode(), errors(reply), reply.authority[0].ttl) == (3, [], 60 - second % 60)
+        worker.pass_time(1)
+    asked = ["www", "alias", "nx", "nx", "alias", "nx"]  # at the start, after 60 s, after 100 s and after 120 s
+    assert worker.asked == [f"{each}.example.com. a" for each in asked]
 
 
 def test_a_kept_answer_has_no_hints_however_often_it_is_asked_for(start: Start) -> None:
