@@ -155,7 +155,8 @@ class Controller:
         if lacks_records and not self._retry.is_due():
             return
         try:
-            self._inputs.statics.publish()
+            if self._configured is not None:  # until it is known, the hosts and zones from before a restart stay
+                self._inputs.statics.publish()
             if self._next is not None and not self._next.missing():
                 self._take_over(self._next)
             if self._feed is not None:

@@ -385,3 +385,18 @@ def test_a_feed_whose_records_do_not_fit_has_taken_over_all_the_same(
         assert not before.is_running
     world.turn(5)
     assert world.table() == ("10.96.0.9 5", True)
+
+
+def test_hosts_and_zones_from_before_a_restart_stay_until_the_configuration_comes(world: World) -> None:
+    def has_host() -> bool:
+        return world.stored(ANSWERS, question(from_text("db.corp.example"), A)) is not None
+
+    world.configure("hosts: {db.corp.example: {addresses: [10.9.0.5]}}")
+    world.turn()
+    assert has_host()
+    world.start()
+    world.turn(1)
+    assert has_host()
+    world.configure()
+    world.turn(1)
+    assert not has_host()
