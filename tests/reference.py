@@ -65,7 +65,7 @@ class Reference:
                 if each.namespace == "kube-system" and leads_here and each.external_name is None:
                     services.append(schema.service_name(_SCHEMA, each.namespace, each.name))
                     glue += each.cluster_ips
-        self._add(schema.pointer_rrset(_SCHEMA, address, targets) for address, targets in pointers.items())
+        self._add(schema.pointer_rrset([_SCHEMA], address, targets) for address, targets in pointers.items())
         self._add(
             schema.infrastructure_rrsets(
                 _SCHEMA,

@@ -13,12 +13,11 @@ from pydns.cli.main import parser
 from pydns.cli.serve import settings_of
 from pydns.config.external_alone import external_alone
 from pydns.config.inputs import read_file
-from pydns.config.model import Host
+from pydns.config.model import Config, Host
 from pydns.config.read import Accepted
 from pydns.config.selector import parse as parse_selector
-from pydns.config.settings import Answered
+from pydns.config.settings import Answered, Settings
 from pydns.control.options import cluster_options
-from pydns.dns import name
 from pydns.dns.address import parse_address
 from pydns.kube import objects, workloads
 from pydns.kube.events import Apply, Init, InitDone
@@ -95,32 +94,37 @@ def load(
     cluster: Iterable[Any], flags: Sequence[str] = (), host: str = LOOPBACK, config: Mapping[str, Any] | None = None
 ) -> Zone:
     """Return the zone that `pydns serve` would make from manifests with these flags, listening on `host`."""
+    settings = settings_of(parser({}).parse_args(["serve", *flags]))
+    options = cluster_options(settings, _configuration(settings, config), (parse_address(host),))
+    zone = Zone(options.zone)
+    for source in options.sources:
+        labels, namespace_labels = (
+            parse_selector(each) if each else None for each in (source.labels, source.namespace_labels)
+        )
+        kinds = RECORD_KINDS + source.optional
+        manifests = []
+        for document in cluster:
+            for found in workloads.read(document, kinds):
+                assert isinstance(found, workloads.Manifest), found
+                manifests.append(found)
+        reading = objects.Options(source.endpoint_pod_names, annotations=source.annotations, topology=source.topology)
+        for kind in kinds:
+            zone.apply(Init(kind), source.name)
+        built = workloads.build(manifests, reading, labels, namespace_labels=namespace_labels)
+        for observed in built.values():
+            zone.apply(Apply(observed), source.name)
+        for ref, observed in workloads.build(manifests, reading).items():
+            if source.near and ref.kind in NAMING_KINDS and ref.namespace == "kube-system":
+                zone.apply_near(Apply(observed))
+        for kind in kinds:
+            zone.apply(InitDone(kind), source.name)
+    return zone
+
+
+def _configuration(settings: Settings, config: Mapping[str, Any] | None) -> Config:
     read = read_file("config.yaml", yaml.safe_dump(config or {}).encode())
     assert isinstance(read, Accepted), read
-    settings = settings_of(parser({}).parse_args(["serve", *flags]))
-    in_force = external_alone(read.config) if settings.answer is Answered.EXTERNAL else read.config
-    options = cluster_options(settings, in_force, (parse_address(host),))
-    labels = parse_selector(options.source.labels) if options.source.labels else None
-    kinds = RECORD_KINDS + options.source.optional
-    manifests = []
-    for document in cluster:
-        for found in workloads.read(document, kinds):
-            assert isinstance(found, workloads.Manifest), found
-            manifests.append(found)
-    reading = objects.Options(
-        options.source.endpoint_pod_names, annotations=options.source.annotations, topology=options.source.topology
-    )
-    zone = Zone(options.zone)
-    for kind in kinds:
-        zone.apply(Init(kind))
-    for observed in workloads.build(manifests, reading, labels).values():
-        zone.apply(Apply(observed))
-    for ref, observed in workloads.build(manifests, reading).items():
-        if labels is not None and ref.kind in NAMING_KINDS and ref.namespace == "kube-system":
-            zone.apply_near(Apply(observed))
-    for kind in kinds:
-        zone.apply(InitDone(kind))
-    return zone
+    return external_alone(read.config) if settings.answer is Answered.EXTERNAL else read.config
 
 
 def load_static(
@@ -130,19 +134,22 @@ def load_static(
     config: Mapping[str, Any] | None = None,
 ) -> Statics:
     """Return the static records of zone files and hosts, for a cluster served with these flags."""
-    options = settings_of(parser({}).parse_args(["serve", *flags]))
+    settings = settings_of(parser({}).parse_args(["serve", *flags]))
+    options = cluster_options(settings, _configuration(settings, config), ()).zone
     zones = {}
     for file, text in files.items():
         read = zonefile.read(text, file, file.removesuffix(".zone"), _no_include)
         assert isinstance(read, zonefile.ZoneFile), read
         zones[file] = compile_zone(read)
-    external = [
-        name.from_text(apex)
-        for apex, zone in (config or {}).get("external", {}).items()
-        if zone.get("hairpin") != "only"
-    ]
-    is_external_alone = options.answer is Answered.EXTERNAL
-    return combine(zones, hosts, options.domain, options.reverse_zones, external, external_alone=is_external_alone)
+    domains = [each.domain for each in options.domains]
+    return combine(
+        zones,
+        hosts,
+        domains,
+        options.reverse_apexes,
+        options.shared_apexes,
+        external_alone=options.external_alone,
+    )
 
 
 def _no_include(wanted: str, by: str) -> tuple[str, str]:

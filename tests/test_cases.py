@@ -119,7 +119,7 @@ def subjects(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Subjects]:
                 upstreams.append(FakeUpstream(says(file.upstream, *file.soa.values())))
                 # Nothing is cached, because TTLs of cached answers would count down from one case to the next.
                 config = {"upstreams": [f"{LOOPBACK}:{upstreams[-1].port}"], "cache": {"entries": 0}, **file.config}
-                server = Server(file.cluster, file.flags, file.host, config=config)
+                server = Server(file.cluster, file.flags, file.host, file.zones, config)
                 server.address = server.address._replace(silent=False)
                 started[key] = server
             else:

@@ -341,7 +341,7 @@ class Dns:
             if changes:
                 self._writer.commit(changes, facts)
             return bool(changes)
-        if not self.zone.synced.issuperset(KINDS):
+        if not self.zone.synced().issuperset(KINDS):
             return False
         self._writer.replace(self.zone.contents, facts)
         self._table = Table(self._writer)

@@ -79,18 +79,21 @@ def _checked(result: Accepted | Refused, domain: bytes, zones: ZoneFolder | None
         mistakes = result.errors if isinstance(result, Refused) else ()
         return Checked(accepted=False, mistakes=(*map(str, mistakes), *wrong))
     files = {**((zones.zones() if zones else None) or {}), **inline.zones()}
-    external = result.config.external
-    served = [(domain, "the cluster"), *((zone.facts.apex, f"zone file {file}") for file, zone in files.items())]
-    served += [(zone.apex, "the external zone") for zone in external if not summary.external_problem(zone, domain)]
+    config, external = result.config, result.config.external
+    served = [(each, "the cluster") for each in (domain, *(each.domain for each in config.domains))]
+    served += [(each.domain, f"cluster {cluster.name}") for cluster in config.clusters for each in cluster.domains]
+    apexes = [apex for apex, _ in served]
+    served += [(zone.facts.apex, f"zone file {file}") for file, zone in files.items()]
+    served += [(zone.apex, "the external zone") for zone in external if not summary.external_problem(zone, apexes)]
     problems = [
         f"external[{name.to_text(zone.apex)}]: {problem}"
         for zone in external
-        if (problem := summary.external_problem(zone, domain)) is not None
+        if (problem := summary.external_problem(zone, apexes)) is not None
     ]
     problems += [
         f"multicluster: {name.to_text(apex)} {problem}"
         for apex in result.config.multicluster.zones
-        if (problem := summary.multicluster_problem(apex, result.config, domain)) is not None
+        if (problem := summary.multicluster_problem(apex, result.config, apexes)) is not None
     ]
     warnings = (*(zones.warnings() if zones else ()), *inline.warnings())
     notes = (*summary.covered(result.config, served), *problems, *warnings, *map(str, result.notices))

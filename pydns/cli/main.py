@@ -8,7 +8,7 @@ The module of a verb is imported only when the verb runs. So `serve` forks befor
 
 import os
 import sys
-from argparse import Action, ArgumentParser, RawDescriptionHelpFormatter
+from argparse import Action, ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import import_module
 from textwrap import fill
@@ -219,7 +219,16 @@ def _add_flag(add: Callable[..., Action], flag: Flag, environment: Mapping[str, 
     default = flag.default if given is None else FromVariable(given)
     if flag.is_switch:
         return add(*typed, action="store_const", const="true", default=default, help=text)
-    return add(*typed, metavar=flag.metavar, default=default, help=text)
+    action = _Repeat if flag.may_repeat else "store"
+    return add(*typed, action=action, metavar=flag.metavar, default=default, help=text)
+
+
+class _Repeat(Action):
+    """Makes a text of all values, each on a line of its own."""
+
+    def __call__(self, _parser: object, found: Namespace, values: object, _option: object = None) -> None:
+        before = getattr(found, self.dest)
+        setattr(found, self.dest, values if before is self.default else f"{before}\n{values}")
 
 
 def _unknown(words: Sequence[str], known: Sequence[Flag]) -> list[str]:

@@ -17,7 +17,16 @@ from pydns.process import memory
 from pydns.table import status as controller_status
 from pydns.table.layout import Facts
 from pydns.table.reader import Reader, TableError
-from pydns.table.status import ConfigState, ConfigStatus, ExternalStatus, KindStatus, Status, UpstreamStatus, ZoneStatus
+from pydns.table.status import (
+    ConfigState,
+    ConfigStatus,
+    ExternalStatus,
+    KindStatus,
+    SourceStatus,
+    Status,
+    UpstreamStatus,
+    ZoneStatus,
+)
 
 _FRESH_S = 5.0  # if the status is older, the processes have ended
 # The largest number of lines for zone files, and of lines for warnings. If there are more zone files, only the files
@@ -74,7 +83,7 @@ def _json(found: _Found) -> Iterator[str]:
 def _lines(found: _Found) -> Iterator[str]:
     facts, known = found.facts, found.known
     yield f"pydns     {_life(found)}"
-    yield f"domain    {name.to_text(facts.domain)}"
+    yield f"domain    {', '.join(map(name.to_text, facts.domains))}"
     not_synced = painted("no: what is not in the table gets SERVFAIL", Colour.RED)
     yield f"synced    {painted('yes', Colour.GREEN) if facts.synced else not_synced}"
     if known.restored:
@@ -88,6 +97,8 @@ def _lines(found: _Found) -> Iterator[str]:
         yield f"source    {known.source}, as of {found.age_s:.1f} s ago"
     for kind, each in known.kinds.items():
         yield from _kind(kind, each)
+    for source, further in known.sources.items():
+        yield from _source(source, further)
     yield from (f"  too large: {each}: {missing}" for each, missing in known.cut.items())
     yield from _zones(known.zones)
     if known.external is not None:
@@ -113,6 +124,16 @@ def _life(found: _Found) -> str:
     if pid and Path(f"/proc/{pid}").exists():
         return painted(f"not well: process {pid}, its controller, exists, but {report}", Colour.RED)
     return painted(f"not running: {report}", Colour.RED)
+
+
+def _source(source: str, known: SourceStatus) -> Iterator[str]:
+    cluster = f"cluster {known.cluster}" if known.cluster else "the first cluster"
+    labels = f", labels {known.labels}" if known.labels else ""
+    not_synced = painted("not synced: what is not in the table gets SERVFAIL", Colour.RED)
+    state = painted("synced", Colour.GREEN) if known.synced else not_synced
+    yield f"source    {source}: {cluster}{labels}, domains {', '.join(known.domains) or 'none'}, {state}"
+    for kind, each in known.kinds.items():
+        yield from _kind(kind, each)
 
 
 def _kind(kind: str, known: KindStatus) -> Iterator[str]:

@@ -13,6 +13,7 @@ _KEPT = (
     "external",
     "zone_files",  # only those of external zones are served
     "acl",
+    "clusters",
     "namespaces",
     "labels",
     "endpoint_pod_names",

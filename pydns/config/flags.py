@@ -17,7 +17,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pydns.config import texts
 from pydns.config.mistakes import Wanted
 from pydns.config.node import Node, Scalar, Sequence
-from pydns.config.settings import Answered, HttpEndpoint, Listen, LogFormat, OutputFormat, PodsMode, Settings
+from pydns.config.settings import (
+    Answered,
+    HttpEndpoint,
+    Listen,
+    LogFormat,
+    NamedCluster,
+    OutputFormat,
+    PodsMode,
+    Settings,
+)
 from pydns.config.shapes import ListOf, Mistakes, Number, OneOf, Place, Shape, Switch, Text, TooManyMistakes, Whole
 from pydns.dns import name
 from pydns.dns.address import BadAddress, address_text, parse_address
@@ -48,6 +57,7 @@ class Flag(NamedTuple):
     absent_text: str = "none"  # a description of `absent`, for the documentation
     field: str = ""  # the field of `Settings`, if its name differs from the flag's name
     may_be_empty: bool = False  # True if an empty value means an empty list
+    may_repeat: bool = False  # True if the flag may be given several times; each time is a line of the text
     short: str = ""  # a short form of the flag
     example: str = ""  # for cluster options, because the documentation of a key has an example
 
@@ -131,6 +141,9 @@ def read(given: Mapping[str, str | None], usable_cpus: int) -> Settings:
         values = {flag.in_settings: flag.read(given[flag.attribute], mistakes) for flag in SERVE}
     except TooManyMistakes:
         raise InvalidFlags("\n".join(map(str, mistakes))) from None
+    given_files = values.pop("kubeconfig") or ()
+    values["clusters"] = tuple([each for each in given_files if isinstance(each, NamedCluster)])
+    values["kubeconfig"] = next((each for each in given_files if isinstance(each, Path)), None)
     lines = [*map(str, mistakes)]
     written = {flag.attribute: flag.written_as(given[flag.attribute]) for flag in SERVE}
     for one, other, reason in _EXCLUSIVE:
@@ -160,8 +173,34 @@ def _parse_path(text: str) -> Path:
     return Path(text)
 
 
-def _parse_text(text: str) -> str:
+def parse_text(text: str) -> str:
+    """Return the text."""
     return text
+
+
+_CLUSTER = "FILE, or NAME=FILE[:CONTEXT],domain=DOMAIN for a further cluster"
+
+
+def _parse_kubeconfigs(text: str) -> tuple[Path | NamedCluster, ...] | Wanted:
+    """Parse one file, or several lines with files and further clusters."""
+    found: list[Path | NamedCluster] = []
+    for line in text.split("\n"):
+        file, comma, domain_text = line.partition(",domain=")
+        if not comma:
+            found.append(Path(line))
+            continue
+        label, equals, path = file.partition("=")
+        path, _, context = path.partition(":")
+        domain = _parse_cluster_domain(domain_text)
+        if not equals or not path or isinstance(texts.parse_label(label), Wanted):
+            return Wanted(_CLUSTER)
+        if isinstance(domain, Wanted):
+            return domain
+        found.append(NamedCluster(label, Path(path), context or None, domain))
+    if sum(isinstance(each, Path) for each in found) > 1:
+        return Wanted("one file without a name; each further cluster is NAME=FILE[:CONTEXT],domain=DOMAIN")
+    names = [each.name for each in found if isinstance(each, NamedCluster)]
+    return tuple(found) if len(set(names)) == len(names) else Wanted("clusters with different names")
 
 
 _LISTEN = "HOST:PORT with an IP address, such as 0.0.0.0:53 or [::]:53"
@@ -211,7 +250,7 @@ def _parse_log_level(text: str) -> Level | Wanted:
 
 _LOG_LEVELS = "debug, info, warning or error"
 _PATH = Text("a path", _parse_path)
-_TEXT = Text("a text", _parse_text)
+_TEXT = Text("a text", parse_text)
 _ENDPOINT = Text(_HTTP, _parse_http)
 
 
@@ -294,9 +333,10 @@ OUTPUT = Flag(
     wrong="yaml",
     short="-o",
 )
+DOMAIN_SHAPE = Text("a domain name", _parse_cluster_domain)
 DOMAIN = Flag(
     "domain",
-    Text("a domain name", _parse_cluster_domain),
+    DOMAIN_SHAPE,
     "cluster.local",
     "NAME",
     "The cluster domain.",
@@ -359,7 +399,7 @@ CLUSTER = (
     ),
     Flag(
         "reverse-zones",
-        ListOf(Text("a reverse zone", texts.parse_reverse_zone), "reverse zones"),
+        ListOf(Text("a reverse zone", texts.parse_reverse_zone), "reverse zones", may_be_empty=True),
         "in-addr.arpa,ip6.arpa",
         "NAME,…",
         "Zones in which PTR queries are answered from the cluster. Other PTR queries go to the upstreams.",
@@ -419,10 +459,13 @@ GROUPS = (
         (
             Flag(
                 "kubeconfig",
-                _PATH,
+                Text(_CLUSTER, _parse_kubeconfigs),
                 None,
                 "FILE",
-                "How to reach the API server.",
+                "How to reach the API server. Again for further clusters, as NAME=FILE[:CONTEXT],domain=DOMAIN.",
+                wrong="east=/etc/east.yaml,domain=east..example",
+                may_repeat=True,
+                absent=(),
                 absent_text="the service account of pydns's own pod",
                 remark="Exit 1 if it can't be used. Exclusive with `--manifests`",
             ),

@@ -28,10 +28,12 @@ from pydns.config.model import (
     ChaosName,
     ChaosOptions,
     Choice,
+    Cluster,
     Config,
     Denial,
     Dns64Options,
     DnssecOptions,
+    Domain,
     Edns,
     EdnsOptions,
     Excepted,
@@ -1111,6 +1113,7 @@ _VIEW = Record(
 
 
 def _check_root(**values: Any) -> Iterator[Conflict]:
+    yield from _check_domains(**values)
     yield from _check_rules(**values)
     yield from _check_families(**values)
 
@@ -1122,6 +1125,103 @@ def _cluster_key(flag: flags.Flag) -> Key:
         example, wrong = f"[{example}]", f"[{wrong}]"
     default = f"the value of `{flag.option}`"
     return Key(flag.attribute, flag.shape, flag.purpose, example, wrong, default, field=flag.in_settings)
+
+
+_CLUSTER_KEYS = {flag.attribute: flag for flag in flags.CLUSTER}
+_SELECTING = (
+    Key(
+        "namespace_labels",
+        Text(texts.SELECTOR, texts.parse_selector),
+        "Names of these namespaces only: a label selector for Namespaces (as `kubectl get ns -l`).",
+        "team=shop",
+        "team is shop",
+        default="all",
+    ),
+    Key(
+        "endpoints",
+        Switch(),
+        "Whether endpoints have names. Without them, headless Services have none either.",
+        "false",
+        "'no'",
+    ),
+    Key(
+        "hide_empty_services",
+        Switch(),
+        "Whether a Service with a ClusterIP has a name only while an endpoint is ready.",
+        "true",
+        "'yes'",
+    ),
+    Key(
+        "fallthrough",
+        ListOf(_DOMAIN, "zones", may_be_empty=True),
+        "Zones at or below these fall through: zone files and upstreams are asked for the names that the cluster "
+        "lacks. For the domain itself, read docs/clusters.md first.",
+        "[in-addr.arpa, ip6.arpa]",
+        "['']",
+        default="the reverse zones",
+    ),
+)
+
+
+def _of_domain(attribute: str, default: str) -> Key:
+    """Return the key of a cluster option for one domain."""
+    return _cluster_key(_CLUSTER_KEYS[attribute])._replace(default=default)
+
+
+_FURTHER_DOMAIN = Record(
+    Domain,
+    (
+        *(_of_domain(each, "that of the first domain") for each in ("ttl", "pods", "endpoint_pod_names")),
+        *(_of_domain(each, "all") for each in ("namespaces", "labels")),
+        _of_domain("reverse_zones", "for the first domain of a further cluster as for the first cluster, else none"),
+        *_SELECTING,
+    ),
+    "a domain: a mapping of keys",
+    identity="domain",
+)
+_FURTHER_DOMAINS = MapOf(flags.DOMAIN_SHAPE, _FURTHER_DOMAIN, "a mapping of domains")
+_CLUSTER = Record(
+    Cluster,
+    (
+        Key(
+            "kubeconfig",
+            _FILE,
+            "File that says how to reach the cluster's API server.",
+            "/etc/pydns/clusters/east.yaml",
+            "east.yaml",
+            required=True,
+        ),
+        Key(
+            "context",
+            Text("the name of a context", flags.parse_text),
+            "Context of the file.",
+            "east",
+            "7",
+            default="its current context",
+        ),
+        Key(
+            "domains",
+            _FURTHER_DOMAINS,
+            "Domains with the names of the cluster's objects.",
+            "{east.example: {}}",
+            "[east.example]",
+            default="none: its objects have names in external zones only",
+        ),
+    ),
+    'a cluster: a mapping with "kubeconfig"',
+    identity="name",
+)
+
+
+def _check_domains(
+    domains: tuple[Domain, ...] | None = (), clusters: tuple[Cluster, ...] | None = (), **_: Any
+) -> Iterator[Conflict]:
+    seen = {each.domain for each in domains or ()}
+    for cluster in clusters or ():
+        for each in cluster.domains:
+            if each.domain in seen:
+                yield Conflict("clusters", f'"{name.to_text(each.domain)}"', "a domain that no other cluster has")
+            seen.add(each.domain)
 
 
 ROOT = Record(
@@ -1165,6 +1265,23 @@ ROOT = Record(
         ),
         Key("cache", _CACHE, "The cache of upstreams' answers. Names of the cluster are never cached."),
         *map(_cluster_key, flags.CLUSTER),
+        *_SELECTING,
+        Key(
+            "domains",
+            _FURTHER_DOMAINS,
+            "Further domains with names of the cluster's objects: docs/clusters.md explains them.",
+            "{k8s.example: {namespaces: [shop]}}",
+            "[k8s.example]",
+            default="none",
+        ),
+        Key(
+            "clusters",
+            MapOf(Text("a name of letters, digits and hyphens", texts.parse_label), _CLUSTER, "a mapping of clusters"),
+            "Further clusters, each with domains of its own: docs/clusters.md explains them.",
+            "{east: {kubeconfig: /etc/pydns/clusters/east.yaml, domains: {east.example: {}}}}",
+            "{east: /etc/pydns/clusters/east.yaml}",
+            default="those of `--kubeconfig`",
+        ),
         Key(
             "hosts",
             MapOf(Text(texts.DOMAIN, texts.parse_host), _HOST, "a mapping of names to hosts"),

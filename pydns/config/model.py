@@ -535,6 +535,33 @@ class NsidOptions(Struct, frozen=True, gc=False):
     data: str | None = None  # None: the name of the host
 
 
+class Domain(Struct, frozen=True, gc=False):
+    """A further domain with names of a cluster's objects."""
+
+    domain: bytes
+    # None: the value of the first domain applies
+    ttl_s: int | None = None
+    pods: PodsMode | None = None
+    endpoint_pod_names: bool | None = None
+    # The next values say what is special about the domain. The values of the first domain don't apply.
+    namespaces: tuple[str, ...] | None = None
+    namespace_labels: str | None = None
+    labels: str | None = None
+    endpoints: bool = True
+    hide_empty_services: bool = False
+    reverse_zones: tuple[bytes, ...] | None = None  # None: those of the first domain for a cluster's first domain
+    fallthrough: tuple[bytes, ...] | None = None  # None: reverse zones fall through
+
+
+class Cluster(Struct, frozen=True, gc=False):
+    """A further cluster."""
+
+    name: str
+    kubeconfig: str
+    context: str | None = None  # None: the current context
+    domains: tuple[Domain, ...] = ()  # at most one per domain
+
+
 class Config(Struct, frozen=True, gc=False):
     """Everything that can change while the server runs. An empty ConfigMap means `Config()`."""
 
@@ -553,6 +580,12 @@ class Config(Struct, frozen=True, gc=False):
     endpoint_pod_names: bool | None = None
     reverse_zones: tuple[bytes, ...] | None = None
     ptr_ranges: tuple[str, ...] | None = None
+    namespace_labels: str | None = None
+    endpoints: bool = True
+    hide_empty_services: bool = False
+    fallthrough: tuple[bytes, ...] | None = None  # None: reverse zones fall through
+    domains: tuple[Domain, ...] = ()  # at most one per domain
+    clusters: tuple[Cluster, ...] = ()  # at most one per name
     hosts: tuple[Host, ...] = ()  # a name may have several, which add up
     hosts_files: tuple[HostsFile, ...] = ()
     zone_files: tuple[ZoneText, ...] = ()  # in the answer table only in the operator's form, since workers need none

@@ -94,7 +94,7 @@ def read_corefile(
     source: str, text: str, files: Mapping[str, str], surroundings: Surroundings = ANYWHERE
 ) -> Accepted | Refused:
     """Read a Corefile. `files` maps the name of each file that it may import to the file's text. Never raises."""
-    translation = translate(source, text, files, surroundings.environment)
+    translation = translate(source, text, files, surroundings.environment, surroundings.domain)
     errors = [*translation.refused, *_other_domain(translation, surroundings.domain)]
     left_out = [each for each in errors if isinstance(each, Unsupported)] if surroundings.lenient else []
     if len(left_out) < len(errors):

@@ -57,6 +57,15 @@ class HttpEndpoint(NamedTuple):
     chosen: bool
 
 
+class NamedCluster(NamedTuple):
+    """A further cluster."""
+
+    name: str
+    kubeconfig: Path
+    context: str | None
+    domain: bytes
+
+
 class Settings(NamedTuple):
     """The value of every flag of `pydns serve`."""
 
@@ -67,6 +76,7 @@ class Settings(NamedTuple):
     domain: bytes
     kubeconfig: Path | None
     context: str | None
+    clusters: tuple[NamedCluster, ...]
     manifests: Path | None
     config: Path | None
     configmap: tuple[tuple[str, str], ...] | None  # (namespace, name) of each ConfigMap

@@ -212,7 +212,7 @@ class OneOf(NamedTuple):
 
 
 class ListOf(NamedTuple):
-    """A list of items, in the order of the text."""
+    """A list of items, in the order of the text. It has one or more items, unless it may be empty."""
 
     item: Shape
     what: str  # a plural noun for the items, for errors

@@ -82,17 +82,17 @@ def covered(config: Config, zones: Iterable[tuple[bytes, str]]) -> Iterator[str]
                 yield f"{key}: isn't asked for names of {zone}: {who} answers them"
 
 
-def external_problem(zone: ExternalZone, domain: bytes) -> str | None:
-    """Return why an external zone can't be served together with a cluster domain, or None if there is no problem."""
-    if name.is_at_or_below(zone.apex, domain):
-        return f"is not served: it is in the cluster domain {name.to_text(domain)}"
-    return None
+def external_problem(zone: ExternalZone, domains: Iterable[bytes]) -> str | None:
+    """Return why an external zone can't be served together with cluster domains, or None if there is no problem."""
+    around = next((domain for domain in domains if name.is_at_or_below(zone.apex, domain)), None)
+    return None if around is None else f"is not served: it is in the cluster domain {name.to_text(around)}"
 
 
-def multicluster_problem(apex: bytes, config: Config, domain: bytes) -> str | None:
-    """Return why a zone of ServiceImports can't be served together with a cluster domain. None if nothing is wrong."""
-    if name.is_at_or_below(apex, domain):
-        return f"is not served: it is in the cluster domain {name.to_text(domain)}"
+def multicluster_problem(apex: bytes, config: Config, domains: Iterable[bytes]) -> str | None:
+    """Return why a zone of ServiceImports can't be served together with cluster domains. None if nothing is wrong."""
+    around = next((domain for domain in domains if name.is_at_or_below(apex, domain)), None)
+    if around is not None:
+        return f"is not served: it is in the cluster domain {name.to_text(around)}"
     if any(apex == zone.apex for zone in config.external):
         return "is not served: it is an external zone"
     if any(apex == route.domain for route in config.routes):

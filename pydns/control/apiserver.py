@@ -31,6 +31,7 @@ class Watched(NamedTuple):
 
     kinds: tuple[Kind, ...]
     label_selector: str | None = None
+    namespace_selector: str | None = None  # for Namespaces, whatever `label_selector` is
     only: tuple[str, str] | None = None  # namespace and name of the object, if only one object is watched
     namespace: str | None = None  # the namespace of the objects; None means all namespaces
     options: Options = DEFAULTS
@@ -378,6 +379,8 @@ def _selectors(kind: Kind, watched: Watched) -> list[tuple[str, Any]]:
     found = []
     if watched.label_selector and kind.row.is_selected:
         found.append(("labelSelector", watched.label_selector))
+    if watched.namespace_selector and kind is Kind.NAMESPACE:
+        found.append(("labelSelector", watched.namespace_selector))
     if kind.row.field_selector:
         found.append(("fieldSelector", kind.row.field_selector))
     if watched.only is not None:

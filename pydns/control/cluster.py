@@ -11,24 +11,27 @@ from pydns.control.clock import Clock
 from pydns.control.controller_counts import ControllerCounts
 from pydns.control.feed import Call, Feed, FeedStatus
 from pydns.control.options import ClusterOptions
-from pydns.control.source import SourceChoice, SourceKindStatus
+from pydns.control.source import SourceChoice, SourceKindStatus, SourceOptions
 from pydns.dns import name
 from pydns.kube import reflector
 from pydns.kube.events import Apply, Event, InitApply
 from pydns.kube.kinds import Kind
 from pydns.kube.objects import Observed, Ref, Skipped
 from pydns.kube.producer import ZoneOptions
-from pydns.kube.zone import Cut, Zone
+from pydns.kube.zone import Cut, ForeignRef, Zone
 from pydns.log import Level, Log
 from pydns.table.layout import Changes, Contents, Facts
-from pydns.table.status import MAX_LISTED, ExternalStatus, Filter, KindStatus
+from pydns.table.status import MAX_LISTED, ExternalStatus, Filter, KindStatus, SourceStatus
 
 _MAX_TEXT = 200  # the longest text about an object in the status, in characters
 _MOST = 250  # records, names and addresses to process for one commit; they take a few milliseconds
 
 
 class Cluster:
-    """The feed of a cluster. It implements the protocol in `control.feed`."""
+    """The feed of a cluster, or of several. It implements the protocol in `control.feed`.
+
+    Each source has its own state. A source that is still listing, or that can't be reached, holds up no other one.
+    """
 
     def __init__(
         self,
@@ -44,45 +47,90 @@ class Cluster:
         self._serial = 0  # the serial of the last commit
         self._least_version = 0
         self._zone = Zone(options.zone)
-        self._cut: Mapping[Ref, Cut] = {}  # the cut Services that were logged
+        self._cut: Mapping[Ref | ForeignRef, Cut] = {}  # the cut Services that were logged
         self._unlisted: frozenset[Kind] = frozenset()  # the unlisted kinds in the last facts
+        self._away: frozenset[str] = frozenset()  # sources that had not been listed completely at the last `contents`
+        self._left_out: frozenset[str] = frozenset()  # those of them without any records
         self._name = source.name
-        self._source = source.open(
-            options.source,
-            lambda events: post(partial(self._apply, events)),
-            lambda events: post(partial(self._apply_near, events)),
-        )
+        self._sources = {
+            each.name: source.open(
+                each,
+                lambda events, name=each.name: post(partial(self._apply, name, events)),  # type: ignore[misc]
+                lambda events: post(partial(self._apply_near, events)),
+            )
+            for each in options.sources
+        }
         self._counts = counts
         self._log = log
         self._clock = clock
 
     def start(self) -> None:
-        """Start the source."""
-        self._source.start()
+        """Start the sources."""
+        for each in self._sources.values():
+            each.start()
 
     def stop(self) -> None:
-        """Stop the source."""
-        self._source.stop()
+        """Stop the sources."""
+        for each in self._sources.values():
+            each.stop()
 
     def missing(self) -> dict[str, str | None]:
         """Return the kinds that have not been listed completely since the start. The values are their current problems.
 
         An optional kind is left out if it can't be listed. The controller doesn't wait for it.
         """
-        synced, optional = self._zone.synced, self.options.source.optional
+        return {
+            f"{kind}{_of_source(each)}": problem
+            for each in self.options.sources
+            for kind, problem in self._missing(each).items()
+        }
+
+    def _missing(self, options: SourceOptions) -> dict[str, str | None]:
+        """Return the result of `missing` for one source."""
+        synced, optional = self._zone.synced(options.name), options.optional
         missing = {
             kind.value: each.problem
-            for kind, each in self._source.status().items()
+            for kind, each in self._sources[options.name].status().items()
             if kind not in synced and not (kind in optional and (each.problem or not each.is_served))
         }
-        near = self.options.source.near
-        if near is not None and not self._zone.near_synced:
-            missing[f"Service in {near}"] = None
+        if options.near is not None and not self._zone.near_synced:
+            missing[f"Service in {options.near}"] = None
         return missing
 
+    @property
+    def has_whole_cluster(self) -> bool:
+        """Return whether a source has been listed completely."""
+        return any(not self._missing(each) for each in self.options.sources)
+
+    @property
+    def has_new_cluster(self) -> bool:
+        """Return whether `contents` has records of a source, or all of them, that it hadn't the last time."""
+        return bool(self._away) and (self._away, self._left_out) != self._incomplete()
+
+    def _incomplete(self) -> tuple[frozenset[str], frozenset[str]]:
+        """Return the sources that have not been listed completely, and those of which nothing can be served yet.
+
+        A source whose missing kinds can't be listed is served in part. The only source is always served.
+        """
+        if len(self._sources) == 1:
+            return frozenset(), frozenset()
+        missing = {each.name: self._missing(each) for each in self.options.sources}
+        away = frozenset([source for source, kinds in missing.items() if kinds])
+        in_part = [each for each in away if self._zone.synced(each) and all(missing[each].values())]
+        return away, away.difference(in_part)
+
     def contents(self) -> Iterable[Contents]:
-        """Return all records of the zone."""
-        return self._zone.contents()
+        """Return all records of the sources that can be served."""
+        self._away, self._left_out = self._incomplete()
+        return self._zone.contents(self._left_out)
+
+    def absent(self) -> tuple[bytes, ...]:
+        """Return the domains of the sources that are away, and the external zones, if they take objects from there."""
+        if not self._away:
+            return ()
+        zone = self.options.zone
+        domains = [each.domain for each in zone.domains if each.source in self._away]
+        return (*domains, *([] if self._away.isdisjoint(zone.exposed) else [each.apex for each in zone.external]))
 
     def changes(self) -> Changes:
         """Return the changes of the zone, at most as many as one commit takes."""
@@ -103,7 +151,7 @@ class Cluster:
         """
         self._serial = self._version() or max(int(self._clock.wall()), self._serial + 1)
         self._unlisted = self._unlisted_now()
-        return self._zone.facts(serial=self._serial, synced=synced, unlisted=self._unlisted)
+        return self._zone.facts(serial=self._serial, synced=synced, unlisted=self._unlisted, away=self._away)
 
     @property
     def has_new_facts(self) -> bool:
@@ -111,15 +159,16 @@ class Cluster:
 
         It changes when one of these kinds has been listed, or when the source no longer serves the kind.
         """
-        return bool(self.options.source.optional) and self._unlisted_now() != self._unlisted
+        return any(each.optional for each in self.options.sources) and self._unlisted_now() != self._unlisted
 
     def _unlisted_now(self) -> frozenset[Kind]:
         """Return the optional kinds that the source serves but that have not been listed yet."""
-        optional = [kind for kind in self.options.source.optional if kind not in self._zone.synced]
-        if not optional:
-            return frozenset()
-        status = self._source.status()
-        return frozenset(kind for kind in optional if status[kind].is_served)
+        found: set[Kind] = set()
+        for source, optional in ((each.name, each.optional) for each in self.options.sources):
+            if missing := [kind for kind in optional if kind not in self._zone.synced(source)]:
+                status = self._sources[source].status()
+                found.update(kind for kind in missing if kind in status and status[kind].is_served)
+        return frozenset(found)
 
     def follow(self, before: Feed) -> None:
         """Continue the serials of the feed `before`. It may have seen newer objects than this feed has listed."""
@@ -142,7 +191,8 @@ class Cluster:
 
     def status(self) -> FeedStatus:
         """Return the status of the source and the objects."""
-        namespaces, skipped = self.options.zone.namespaces, self._zone.skipped
+        namespaces, skipped = self.options.zone.namespaces, self._skipped()
+        first, *further = self.options.sources
         return FeedStatus(
             source=self._name,
             only=Filter(
@@ -153,10 +203,30 @@ class Cluster:
             without_endpoints={
                 str(ref)[:_MAX_TEXT]: str(each) for ref, each in islice(self._zone.without_endpoints(), MAX_LISTED)
             },
-            kinds={kind.value: self._kind_status(kind, each) for kind, each in self._source.status().items()},
-            warnings=self._source.warnings(),
+            kinds=self._kind_statuses(first.name),
+            warnings=[text for each in self._sources.values() for text in each.warnings()],
             external=self._external_status(),
+            is_whole=not self._away,
+            sources={each.name: self._source_status(each) for each in further},
         )
+
+    def _source_status(self, options: SourceOptions) -> SourceStatus:
+        missing = self._missing(options)
+        domains = [name.to_text(each.domain) for each in self.options.zone.domains if each.source == options.name]
+        return SourceStatus(
+            cluster=options.cluster,
+            labels=options.labels,
+            domains=tuple(domains),
+            synced=not missing,
+            kinds=self._kind_statuses(options.name),
+        )
+
+    def _skipped(self) -> Mapping[Ref | ForeignRef, str]:
+        found: dict[Ref | ForeignRef, str] = {}
+        for each in self.options.sources:
+            for ref, reason in self._zone.skipped(each.name).items():
+                found[ForeignRef(ref, each.cluster) if each.cluster else ref] = reason
+        return found
 
     def _external_status(self) -> ExternalStatus | None:
         zones, external = self.options.zone.external, self._zone.external
@@ -174,20 +244,20 @@ class Cluster:
     def _version(self) -> int:
         return max(self._zone.resource_version, self._least_version)
 
-    def _apply(self, events: list[Event]) -> None:
+    def _apply(self, source: str, events: list[Event]) -> None:
         for event in events:
             if isinstance(event, Apply | InitApply):
-                self._report(event.observed)
-            if self._zone.apply(event):
-                self._counts.changed(event, self._zone)
+                self._report(event.observed, source)
+            if self._zone.apply(event, source):
+                self._counts.changed(event, self._zone, source)
 
     def _apply_near(self, events: list[Event]) -> None:
         for event in events:
             self._zone.apply_near(event)
 
-    def _report(self, observed: Observed) -> None:
+    def _report(self, observed: Observed, source: str) -> None:
         """Log that an object can't be used, once for each reason. Log when the object becomes usable again."""
-        known = self._zone.skipped.get(observed.ref)
+        known = self._zone.skipped(source).get(observed.ref)
         if isinstance(observed.value, Skipped):
             if known != observed.value.reason:
                 reason = observed.value.reason
@@ -213,14 +283,18 @@ class Cluster:
             else:
                 self._log("served as a whole again", object=each[:120])
 
-    def _kind_status(self, kind: Kind, source: SourceKindStatus) -> KindStatus:
+    def _kind_statuses(self, source: str) -> dict[str, KindStatus]:
+        status = self._sources[source].status()
+        return {kind.value: self._kind_status(kind, each, source) for kind, each in status.items()}
+
+    def _kind_status(self, kind: Kind, source: SourceKindStatus, source_name: str) -> KindStatus:
         now = self._clock.monotonic()
         watched = source if isinstance(source, reflector.Status) else None
         version = watched.resource_version if watched else ""
         return KindStatus(
-            synced=kind in self._zone.synced,
-            objects=self._zone.count(kind),
-            skipped=sum(ref.kind is kind for ref in self._zone.skipped),
+            synced=kind in self._zone.synced(source_name),
+            objects=self._zone.count(kind, source_name),
+            skipped=sum(ref.kind is kind for ref in self._zone.skipped(source_name)),
             served=source.is_served,
             problem=source.problem,
             last_event_age_s=_age_s(source.last_event, now),
@@ -233,6 +307,11 @@ class Cluster:
             relists=watched.relists if watched else None,
             errors=watched.errors if watched else None,
         )
+
+
+def _of_source(options: SourceOptions) -> str:
+    """Return what follows the name of a kind if it is not the first source's."""
+    return f" of {options.name}" if options.name else ""
 
 
 def _age_s(moment: float | None, now: float) -> float | None:

@@ -10,7 +10,7 @@ a delay. A turn has these steps, in this order:
 4. `publish_status` writes the status to the table, and passes it to the probes and the metrics.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import NamedTuple
@@ -94,6 +94,10 @@ class Controller:
         self._inputs.configuration.take(seen)
         self.configure()
 
+    def _is_settled(self, status: FeedStatus) -> bool:
+        """Return whether no cluster is still being listed. A cluster with a problem doesn't count."""
+        return status.is_whole or (self._feed is not None and _is_settled(self._feed))
+
     @property
     def is_behind(self) -> bool:
         """Return whether the last turn published only a part of the changes. The next turn should then come at once."""
@@ -131,9 +135,13 @@ class Controller:
             special = [each for each in SPECIAL_NAMES if each not in forwarded]
             statics.set_special_names(special, local_names=config.local_names)
             statics.set_blocked(config.blocked)
-            statics.set_reverse_zones(self._wanted.zone.reverse_zones)
-            statics.set_external_zones([zone.apex for zone in self._wanted.zone.external if zone.is_served])
-            self._report_external(config, self._wanted.zone.domain)
+            statics.set_domains([each.domain for each in self._wanted.zone.domains])
+            statics.set_reverse_zones(self._wanted.zone.reverse_apexes)
+            statics.set_shared_zones(self._wanted.zone.shared_apexes)
+            for domain in self._wanted.doubled:
+                action = "the first cluster that has it counts"
+                self._log("several clusters have a domain", level=Level.WARNING, domain=to_text(domain), action=action)
+            self._report_external(config, [each.domain for each in self._wanted.zone.domains])
         statics.look()
         if self._wanted is not None:
             try:
@@ -141,12 +149,12 @@ class Controller:
             except DiskFullError as error:
                 self._fall_behind(error)
 
-    def _report_external(self, config: Config, domain: bytes) -> None:
+    def _report_external(self, config: Config, domains: Sequence[bytes]) -> None:
         for zone in config.external:
-            if (problem := external_problem(zone, domain)) is not None:
+            if (problem := external_problem(zone, domains)) is not None:
                 self._log("external zone", level=Level.WARNING, zone=to_text(zone.apex), problem=problem)
         for apex in config.multicluster.zones:
-            if (problem := multicluster_problem(apex, config, domain)) is not None:
+            if (problem := multicluster_problem(apex, config, domains)) is not None:
                 self._log("zone of ServiceImports", zone=to_text(apex), problem=problem)
 
     def publish(self) -> None:
@@ -157,7 +165,7 @@ class Controller:
         try:
             if self._configured is not None:  # until it is known, the hosts and zones from before a restart stay
                 self._inputs.statics.publish()
-            if self._next is not None and not self._next.missing():
+            if self._next is not None and _is_settled(self._next):
                 self._take_over(self._next)
             if self._feed is not None:
                 if lacks_records and self._synced:  # the failed commit lost its changes, so write all records
@@ -200,9 +208,9 @@ class Controller:
         return Status(
             domain=to_text(facts.domain),
             source=feed.source,
-            synced=facts.synced,
+            synced=facts.synced and feed.is_whole,
             restored=self._restored and not self._synced,
-            ready=self._restored or (self._synced and self._inputs.statics.is_known),
+            ready=self._restored or (self._synced and self._inputs.statics.is_known and self._is_settled(feed)),
             serial=facts.serial,
             config=self._inputs.configuration.status(self._next.missing() if self._next is not None else {}),
             only=feed.only,
@@ -210,6 +218,7 @@ class Controller:
             cut=dict(feed.cut),
             without_endpoints=dict(feed.without_endpoints),
             kinds=dict(feed.kinds),
+            sources=dict(feed.sources),
             zones=self._inputs.statics.status(),
             external=feed.external,
             left_out=len(warnings),
@@ -231,7 +240,7 @@ class Controller:
         if self._next is not None:
             self._next.stop()
             self._next = None
-        if self._feed is None or self._feed.options.source != wanted.source:
+        if self._feed is None or self._feed.options.sources != wanted.sources:
             self._open(wanted)
         elif self._feed.options != wanted:
             self._change_zone(self._feed, wanted.zone)
@@ -264,7 +273,7 @@ class Controller:
         is_ttl_alone = feed.options.zone._replace(ttl_s=wanted.ttl_s) == wanted
         # With external zones, the TTLs in published answers can't be rewritten. A record of an external zone has its
         # own TTL. This TTL must stay, but it may be equal to the cluster's old TTL.
-        has_own_ttls = bool(wanted.external) or wanted.has_client_classes
+        has_own_ttls = bool(wanted.external or wanted.further) or wanted.has_client_classes
         if self._published and is_ttl_alone and not has_own_ttls:
             # Rewriting the TTL in the answers of the table takes a quarter of the time of compiling them.
             revised = feed.change_ttl(wanted.ttl_s)
@@ -292,11 +301,15 @@ class Controller:
 
         Nothing is written earlier: if EndpointSlices were missing, names of headless Services would be NXDOMAIN. If a
         kind can't be listed, the records of the other kinds are written, but the table doesn't count as synced.
+        With several clusters, the first one that has been listed is written. Each other one follows as a whole.
         """
-        missing = {} if self._synced else feed.missing()
+        missing = {} if self._synced or feed.has_whole_cluster else feed.missing()
         if missing and not all(missing.values()):
             return
-        if self._synced or (missing and self._published):
+        if self._synced and feed.has_new_cluster:
+            self._replace(feed)
+            self.publish_status()
+        elif self._synced or (missing and self._published):
             self._commit(feed, feed.changes())
             self._reporter.counts.committed(self._clock.wall())
         elif missing:
@@ -319,7 +332,7 @@ class Controller:
             self._log("synced", source=status.source, objects=counts)
 
     def _replace(self, feed: Feed) -> None:
-        self._writer.replace(feed.contents, partial(feed.facts, synced=True))
+        self._writer.replace(feed.contents, partial(feed.facts, synced=True), feed.absent)
 
     def _commit(self, feed: Feed, changes: Changes) -> None:
         if changes or feed.has_new_facts:
@@ -329,3 +342,9 @@ class Controller:
         """Return the addresses of this server: its listen addresses, and the addresses of Services that lead to it."""
         services = self._feed.server_addresses() if self._feed is not None else ()
         return frozenset(map(address_text, (*self._inputs.own_addresses, *services)))
+
+
+def _is_settled(feed: Feed) -> bool:
+    """Return whether a cluster has been listed, and each other one too, unless it has a problem."""
+    missing = feed.missing()
+    return not missing or (feed.has_whole_cluster and all(missing.values()))

@@ -8,6 +8,7 @@ from hashlib import sha512
 from pydns.kube.events import Apply, ChangeTime, Event
 from pydns.kube.kinds import Kind
 from pydns.kube.objects import EndpointSlice, Ref, Service
+from pydns.kube.producer import FIRST
 from pydns.kube.zone import Zone
 from pydns.metrics.totals import PROGRAMMING_S, Follower, Key, decode
 from pydns.process.block import Block
@@ -45,10 +46,10 @@ class ControllerCounts:
             self._composed = composed
             self._totals.gauges = {("reload_version_info", "sha512", sha512(composed).hexdigest()): 1}
 
-    def changed(self, event: Event, zone: Zone) -> None:
+    def changed(self, event: Event, zone: Zone, source: str = FIRST) -> None:
         """Remember when the change that an event reports began. The next commit publishes the change."""
         if isinstance(event, Apply) and event.changed is not None:
-            service_kind = _service_kind(event.observed.value, event.changed, zone)
+            service_kind = _service_kind(event.observed.value, event.changed, zone, source)
             if service_kind is not None:
                 self._began.append((service_kind, event.changed.at))
 
@@ -60,7 +61,7 @@ class ControllerCounts:
         self._began.clear()
 
 
-def _service_kind(value: object, changed: ChangeTime, zone: Zone) -> str | None:
+def _service_kind(value: object, changed: ChangeTime, zone: Zone, source: str) -> str | None:
     """Return CoreDNS's name for the kind of Service whose records an object changed.
 
     Return None if CoreDNS doesn't measure this kind of Service.
@@ -68,7 +69,7 @@ def _service_kind(value: object, changed: ChangeTime, zone: Zone) -> str | None:
     if isinstance(value, Service):
         return "cluster_ip" if value.cluster_ips else None
     if isinstance(value, EndpointSlice):
-        service = zone.object(Ref(Kind.SERVICE, *value.key))
+        service = zone.object(Ref(Kind.SERVICE, *value.key), source)
         if isinstance(service, Service) and service.headless:
             return "headless_with_selector" if changed.by_controller else "headless_without_selector"
     return None

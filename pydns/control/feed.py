@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 from pydns.control.options import ClusterOptions
 from pydns.kube.producer import ZoneOptions
 from pydns.table.layout import Changes, Contents, Facts
-from pydns.table.status import ExternalStatus, Filter, KindStatus
+from pydns.table.status import ExternalStatus, Filter, KindStatus, SourceStatus
 
 Call = Callable[[], None]  # a call that the controller's thread runs
 
@@ -25,6 +25,8 @@ class FeedStatus(NamedTuple):
     without_endpoints: Mapping[str, str] = {}  # headless Service without a ready endpoint -> its other endpoints
     kinds: Mapping[str, KindStatus] = {}
     warnings: Sequence[str] = ()  # a warning, with file and line, for each part of the source's files that is left out
+    is_whole: bool = True  # False: `contents` lacks records of clusters that have not been listed completely
+    sources: Mapping[str, SourceStatus] = {}  # the further sources
     external: ExternalStatus | None = None  # None if no external zones are configured
 
 
@@ -45,6 +47,20 @@ class Feed(Protocol):
         """Return the kinds that have not been listed completely since the start. The values are their current problems.
 
         An optional kind is left out if it can't be listed. The controller doesn't wait for it.
+        """
+
+    @property
+    def has_whole_cluster(self) -> bool:
+        """Return whether every kind of one cluster has been listed, so that it can be served."""
+
+    @property
+    def has_new_cluster(self) -> bool:
+        """Return whether a cluster can be served of which the last `contents` had nothing, or only a part."""
+
+    def absent(self) -> tuple[bytes, ...]:
+        """Return the zones of clusters that were not listed completely at the last `contents`.
+
+        The table may have their records from before a restart. These records stay.
         """
 
     def contents(self) -> Iterable[Contents]:

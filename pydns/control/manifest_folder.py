@@ -78,6 +78,7 @@ class ManifestFolder:
         kinds: tuple[Kind, ...] = RECORD_KINDS,
         *,
         label_selector: Selector | None = None,
+        namespace_selector: Selector | None = None,
         options: objects.Options = objects.DEFAULTS,
         near: Near | None = None,
         look_s: float = LOOK_S,
@@ -88,6 +89,7 @@ class ManifestFolder:
         self._log = log
         self._kinds = kinds
         self._label_selector = label_selector
+        self._namespace_selector = namespace_selector
         self._options = options
         self._near = near
         self._clock = clock
@@ -201,7 +203,7 @@ class ManifestFolder:
 
     def _build(self, selector: Selector | None) -> dict[Ref, Observed]:
         manifests = [each for _, contents in sorted(self._contents.items()) for each in contents.manifests]
-        return workloads.build(manifests, self._options, selector, self._memory)
+        return workloads.build(manifests, self._options, selector, self._memory, self._namespace_selector)
 
     def _deliver_changes(self) -> None:
         self._deliver_near()

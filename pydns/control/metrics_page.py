@@ -76,6 +76,12 @@ class MetricsPage:
                     gauges[name, kind] = age_s + late_s
         if (config := status.config) is not None:
             gauges[("configuration_left_out",)] = len(config.left_out)
+        for source, further in status.sources.items():
+            for kind, each in further.kinds.items():
+                gauges["source_synced", source, kind] = each.synced
+                gauges["source_objects", source, kind] = each.objects
+                if each.data_age_s is not None:
+                    gauges["source_data_age_seconds", source, kind] = each.data_age_s + late_s
         if (external := status.external) is not None:
             gauges[("external_conflicts",)] = external.losers
             for zone, names in external.zones.items():

@@ -123,7 +123,9 @@ def _controller(
             source_choice.usable_families,
             is_external_alone=zone.external_alone,
         ),
-        statics=StaticRecords(writer, zone.domain, zone.reverse_zones, log, folder, external_alone=zone.external_alone),
+        statics=StaticRecords(
+            writer, [zone.domain], zone.reverse_zones, log, folder, external_alone=zone.external_alone
+        ),
         options=options,
         open_feed=open_feed,
         source_name=chosen.objects.name,

@@ -5,10 +5,12 @@ of objects (`kube.events`). A feed (`control.cluster`) makes records from these 
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from pydns.kube.events import Event
 from pydns.kube.kinds import Kind
+from pydns.kube.producer import FIRST
 
 Deliver = Callable[[list[Event]], None]
 
@@ -53,6 +55,13 @@ class Source(Protocol):
         """Return a warning, with file and line, for each part of the source's files that is left out."""
 
 
+class Access(NamedTuple):
+    """How to reach the API server of a further cluster."""
+
+    kubeconfig: Path
+    context: str | None  # None: the current context
+
+
 class SourceOptions(NamedTuple):
     """The options of a source. A change of these options needs a new listing."""
 
@@ -63,6 +72,11 @@ class SourceOptions(NamedTuple):
     optional: tuple[Kind, ...] = ()  # kinds that the source may not have
     topology: bool = False  # read zones, nodes and hints of endpoints
     annotations: tuple[str, ...] = ()  # prefixes of the annotations that external zones read
+    namespace_labels: str | None = None  # a selector for Namespaces
+    endpoints: bool = True  # False: EndpointSlices aren't needed
+    name: str = FIRST
+    cluster: str = FIRST
+    access: Access | None = None  # None: the first cluster, as the flags describe it
 
 
 class SourceChoice(NamedTuple):

@@ -4,7 +4,7 @@ import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from pydns.config.model import Families
 from pydns.config.read import Surroundings
@@ -13,12 +13,15 @@ from pydns.config.settings import Settings
 from pydns.control.config_file import ConfigFile
 from pydns.control.config_source import ConfigSource, Seen
 from pydns.control.manifest_folder import ManifestFolder, Near
-from pydns.control.source import Deliver, Source, SourceChoice, SourceError, SourceKindStatus, SourceOptions
+from pydns.control.source import Access, Deliver, Source, SourceChoice, SourceError, SourceKindStatus, SourceOptions
 from pydns.dns.address import parse_address
 from pydns.kube.kinds import NAMING_KINDS, RECORD_KINDS, Kind
 from pydns.kube.objects import Options
 from pydns.log import Log
 from pydns.process.sources import SERVICE_ACCOUNT
+
+if TYPE_CHECKING:
+    from pydns.control.apiserver import Watched
 
 _NOT_A_POD = "kube-system"  # the usual namespace of a cluster's DNS
 
@@ -62,14 +65,16 @@ def choose(settings: Settings, log: Log, deliver_config: Callable[[Seen], None])
     if (directory := settings.manifests) is not None:
 
         def open_folder(options: SourceOptions, deliver: Deliver, deliver_near: Deliver) -> Source:
-            selector = parse_selector(options.labels) if options.labels else None
+            if options.access is not None:
+                return _open_further(options, options.access, deliver, log)
             near = Near(options.near, deliver_near) if options.near else None
             return ManifestFolder(
                 directory,
                 deliver,
                 log,
                 RECORD_KINDS + options.optional,
-                label_selector=selector,
+                label_selector=parse_selector(options.labels) if options.labels else None,
+                namespace_selector=parse_selector(options.namespace_labels) if options.namespace_labels else None,
                 options=_reading(options),
                 near=near,
             )
@@ -77,7 +82,7 @@ def choose(settings: Settings, log: Log, deliver_config: Callable[[Seen], None])
         return Chosen(SourceChoice(str(directory), open_folder), config)
     # These modules import urllib3. A server with a folder of manifests doesn't need them, so they are imported here.
     from pydns.control.api_client import connect
-    from pydns.control.apiserver import ApiServer, Watched
+    from pydns.control.apiserver import ApiServer
     from pydns.control.config_map import ConfigMapWatch
     from pydns.control.kubeconfig import ConnectError
 
@@ -87,16 +92,39 @@ def choose(settings: Settings, log: Log, deliver_config: Callable[[Seen], None])
         raise SourceError(str(error)) from None
 
     def open_server(options: SourceOptions, deliver: Deliver, deliver_near: Deliver) -> Source:
-        kinds = tuple(kind for kind in RECORD_KINDS if kind is not Kind.POD or options.pods) + options.optional
-        everywhere = ApiServer(client, Watched(kinds, options.labels, options=_reading(options)), deliver, log)
+        if options.access is not None:
+            return _open_further(options, options.access, deliver, log)
+        everywhere = ApiServer(client, _watched(options), deliver, log)
         if options.near is None:
             return everywhere
-        return Beside(everywhere, ApiServer(client, Watched(NAMING_KINDS, namespace=options.near), deliver_near, log))
+        return Beside(everywhere, ApiServer(client, _watched_near(options.near), deliver_near, log))
 
     watch = None
     if settings.configmap:
         watch = ConfigMapWatch(client, settings.configmap, deliver_config, log, surroundings=surroundings)
     return Chosen(SourceChoice(client.url, open_server), config or watch)
+
+
+def _open_further(options: SourceOptions, access: Access, deliver: Deliver, log: Log) -> Source:
+    """Return the source of a further cluster."""
+    # As in `choose`: a server without further clusters doesn't need the module.
+    from pydns.control.further_cluster import FurtherCluster
+
+    return FurtherCluster(options.name, access, _watched(options), deliver, log)
+
+
+def _watched(options: SourceOptions) -> "Watched":
+    from pydns.control.apiserver import Watched
+
+    unwanted = {Kind.POD: not options.pods, Kind.ENDPOINT_SLICE: not options.endpoints}
+    kinds = tuple(kind for kind in RECORD_KINDS if not unwanted.get(kind)) + options.optional
+    return Watched(kinds, options.labels, namespace_selector=options.namespace_labels, options=_reading(options))
+
+
+def _watched_near(namespace: str) -> "Watched":
+    from pydns.control.apiserver import Watched
+
+    return Watched(NAMING_KINDS, namespace=namespace)
 
 
 def _reading(options: SourceOptions) -> Options:

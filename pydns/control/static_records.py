@@ -24,13 +24,13 @@ _NO_ZONES: dict[str, CompiledZone] = {}
 class StaticRecords:
     """The static zones and hosts. They are published without waiting for the cluster.
 
-    The cluster has the zones `domain` and `reverse_zones`.
+    The clusters have the zones `domains` and `reverse_zones`.
     """
 
     def __init__(
         self,
         writer: Writer,
-        domain: bytes,
+        domains: Sequence[bytes],
         reverse_zones: Sequence[bytes],
         log: Log,
         folder: ZoneFolder | None,
@@ -40,9 +40,9 @@ class StaticRecords:
         """With `external_alone`, only zone files of external zones are served."""
         self._writer = writer
         self._external_alone = external_alone
-        self._domain = domain
+        self._domains = tuple(domains)
         self._reverse_zones = tuple(reverse_zones)
-        self._external_zones: tuple[bytes, ...] = ()
+        self._shared_zones: tuple[bytes, ...] = ()
         self._log = log
         self._folder = folder
         self._hosts: tuple[Host, ...] = ()
@@ -94,15 +94,23 @@ class StaticRecords:
         self._is_published = self._is_published and tuple(blocked) == self._blocked
         self._blocked = tuple(blocked)
 
+    def set_domains(self, domains: Sequence[bytes]) -> None:
+        """Set the domains of the clusters. From the next `publish` on, no file may have a zone there."""
+        self._is_published = self._is_published and tuple(domains) == self._domains
+        self._domains = tuple(domains)
+
     def set_reverse_zones(self, reverse_zones: Sequence[bytes]) -> None:
         """Set the reverse zones of the cluster. From the next `publish` on, no zone file may define one of them."""
         self._is_published = self._is_published and tuple(reverse_zones) == self._reverse_zones
         self._reverse_zones = tuple(reverse_zones)
 
-    def set_external_zones(self, external_zones: Sequence[bytes]) -> None:
-        """Set the external zones. From the next `publish` on, a zone file of an external zone adds records to it."""
-        self._is_published = self._is_published and tuple(external_zones) == self._external_zones
-        self._external_zones = tuple(external_zones)
+    def set_shared_zones(self, shared_zones: Sequence[bytes]) -> None:
+        """Set the zones of the cluster that files share. From the next `publish` on, such a file adds records.
+
+        These are external zones, and zones that fall through.
+        """
+        self._is_published = self._is_published and tuple(shared_zones) == self._shared_zones
+        self._shared_zones = tuple(shared_zones)
 
     def publish(self) -> None:
         """Write the records to the table if they changed. Does nothing before the folder has been read.
@@ -118,14 +126,14 @@ class StaticRecords:
         zones = {**sources[0], **sources[1]}
         in_files = {zone.facts.apex for zone in zones.values()}
         denied = {**blocked_zones(self._blocked), **self._special}
-        taken = in_files.union(self._external_zones)
+        taken = in_files.union(self._shared_zones)
         special = {key: zone for key, zone in denied.items() if zone.facts.apex not in taken}
         statics = combine(
             {**zones, **special},
             (*self._hosts, *self._hosts_of_files),
-            self._domain,
+            self._domains,
             self._reverse_zones,
-            self._external_zones,
+            self._shared_zones,
             external_alone=self._external_alone,
         )
         for file, reason in statics.refused.items():

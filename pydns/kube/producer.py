@@ -12,20 +12,21 @@ from pydns.config.settings import PodsMode
 from pydns.dns import name
 from pydns.dns.address import AddressRange
 from pydns.dns.rrset import RRset
-from pydns.kube.objects import Object
+from pydns.kube.objects import Namespace, Object
 from pydns.kube.schema import Schema
 from pydns.table.client_classes import ClientClass, ClientRange
 
 Key = Any  # a hashable value that identifies a group of records; for a Service: its namespace and name
 State = Any  # the objects from which the records of a key are made: an immutable value that compares with ==
 
+FIRST = ""  # the name of the first cluster, and of the source of all its objects
 ALL_ADDRESSES = (AddressRange(bytes(4), b"\xff" * 4), AddressRange(bytes(16), b"\xff" * 16))
 _IN_ADDR_ARPA = name.from_text("in-addr.arpa")
 _IP6_ARPA = name.from_text("ip6.arpa")
 
 
 class ZoneOptions(NamedTuple):
-    """The options that decide which records a cluster has."""
+    """The options that decide which records a domain of a cluster has. Those of the first domain include the others."""
 
     domain: bytes = name.from_text("cluster.local")  # lower case
     reverse_zones: tuple[bytes, ...] = (_IN_ADDR_ARPA, _IP6_ARPA)  # lower case
@@ -40,6 +41,60 @@ class ZoneOptions(NamedTuple):
     external_alone: bool = False  # True: nothing but external zones is served
     zonal: ZonalOptions = ZonalOptions()
     cluster_ranges: tuple[ClientRange, ...] = ()  # clients in the cluster, besides those that objects tell of
+
+    cluster: str = FIRST
+    source: str = FIRST  # the source of the objects. A cluster has several if its domains have different selectors
+    has_endpoints: bool = True  # False: endpoints and headless Services have no names
+    hides_empty_services: bool = False  # a Service with a ClusterIP has no name without a ready endpoint
+    only_listed_namespaces: bool = False  # serve only namespaces that the source lists: it selects them by labels
+    fallthrough: tuple[bytes, ...] | None = None  # zones at or below fall through. None: the reverse zones
+    further: tuple["ZoneOptions", ...] = ()  # of the other domains. Only the first domain has these two
+    exposed: tuple[str, ...] = (FIRST,)  # clusters whose objects have names in external zones
+
+    @property
+    def domains(self) -> tuple["ZoneOptions", ...]:
+        """Return the options of each domain."""
+        return (self, *self.further)
+
+    @property
+    def served(self) -> tuple["ZoneOptions", ...]:
+        """Return the options of each domain that is served."""
+        return () if self.external_alone else self.domains
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Return the sources of all domains and of the external zones, the first one first."""
+        return tuple(dict.fromkeys([*(each.source for each in self.domains), *self.exposed]))
+
+    @property
+    def reverse_apexes(self) -> tuple[bytes, ...]:
+        """Return the reverse zones of all domains."""
+        return tuple(dict.fromkeys([apex for each in self.domains for apex in each.reverse_zones]))
+
+    @property
+    def apexes(self) -> tuple[bytes, ...]:
+        """Return the domains and their reverse zones."""
+        return (*(each.domain for each in self.domains), *self.reverse_apexes)
+
+    @property
+    def shared_apexes(self) -> tuple[bytes, ...]:
+        """Return the zones to which a zone file may add records: external zones, and domains that fall through.
+
+        A reverse zone is shared only if the options name it.
+        """
+        named = [
+            apex
+            for each in self.domains
+            for apex in (each.domain, *each.reverse_zones)
+            if each.fallthrough is not None and each.falls_through(apex)
+        ]
+        return (*(zone.apex for zone in self.external if zone.is_served), *named)
+
+    def falls_through(self, apex: bytes) -> bool:
+        """Return whether upstreams are asked for the names that a zone of this domain lacks."""
+        if self.fallthrough is None:
+            return apex != self.domain
+        return any(name.is_at_or_below(apex, each) for each in self.fallthrough)
 
     @property
     def has_hairpin(self) -> bool:
@@ -74,6 +129,32 @@ class Change(NamedTuple):
 
     before: Object | None
     after: Object | None
+
+
+class ServedNamespaces:
+    """The namespaces of a domain that are served."""
+
+    def __init__(self, options: ZoneOptions) -> None:
+        self._options = options
+        self._listed: set[str] = set()  # counts only if the source selects namespaces
+
+    def __contains__(self, namespace: str) -> bool:
+        """Return whether objects of a namespace have records."""
+        listed = not self._options.only_listed_namespaces or namespace in self._listed
+        return listed and self._options.serves(namespace)
+
+    def note(self, change: Change) -> str | None:
+        """Process a change. Return the namespace if the change begins or ends to serve it, else None."""
+        if not self._options.only_listed_namespaces:
+            return None
+        before, after = change
+        if isinstance(after, Namespace) and after.name not in self._listed:
+            self._listed.add(after.name)
+            return after.name
+        if isinstance(before, Namespace) and after is None:
+            self._listed.discard(before.name)
+            return before.name
+        return None
 
 
 class Producer(Protocol):

@@ -13,7 +13,7 @@ A Service of any type except ExternalName has names for its endpoints. Each func
 function knows earlier states of the objects.
 """
 
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
 from itertools import accumulate, chain, islice
 from typing import NamedTuple, TypeVar
 
@@ -98,23 +98,34 @@ def pointers(
                 yield endpoint.address, _child(owner, _label(endpoint))
 
 
-def pointer_rrset(schema: Schema, address: bytes, targets: Iterable[bytes]) -> RRset:
-    """Return the PTR records of an address, in a fixed order.
+def pointer_rrset(schemas: Sequence[Schema], address: bytes, targets: Iterable[bytes]) -> RRset:
+    """Return the reverse name of an address with what it points to, in a fixed order. There is a schema per domain.
 
     If the address is a ClusterIP, its only PTR record has the name of the Service, as in CoreDNS. Names of endpoints
     with this address don't count. A name in an external zone only counts if no name is in the cluster domain. If there
     are several such names, only the first counts.
     """
     found = tuple(targets)
+    ttl_s = schemas[0].ttl_s
+    if len(schemas) > 1:
+        ttls_s = [each.ttl_s for each in schemas if any(name.is_at_or_below(target, each.domain) for target in found)]
+        ttl_s = min(ttls_s, default=ttl_s)
     if len(found) == 1:
-        return RRset(name.reverse_name(address), PTR, schema.ttl_s, found)
+        return RRset(name.reverse_name(address), PTR, ttl_s, found)
     found = tuple(sorted(found))
-    found = tuple([each for each in found if name.is_at_or_below(each, schema.domain)]) or found[:1]
-    above = len(name.labels_of(schema.domain)) + 3  # SVC.NS.svc has three labels; the name of an endpoint has four
-    found = tuple([each for each in found if len(name.labels_of(each)) == above]) or found
+    inner_last = sorted(schemas, key=lambda each: len(each.domain))
+    inside = {target: each for each in inner_last for target in found if name.is_at_or_below(target, each.domain)}
+    found = tuple([each for each in found if each in inside]) or found[:1]
+    # SVC.NS.svc, and endpoints have one label more
+    services = [each for each in found if each in inside and _depth(each) == _depth(inside[each].domain) + 3]
+    found = tuple(services) or found
     ends = accumulate([_RECORD + len(each) for each in found])
     kept = 1 + sum([end < _MESSAGE for end in ends])
-    return RRset(name.reverse_name(address), PTR, schema.ttl_s, found[:kept], (), kept < len(found))
+    return RRset(name.reverse_name(address), PTR, ttl_s, found[:kept], (), kept < len(found))
+
+
+def _depth(owner: bytes) -> int:
+    return len(name.labels_of(owner))
 
 
 def pod_name(schema: Schema, namespace: str, address: bytes) -> bytes:

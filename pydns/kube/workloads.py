@@ -105,6 +105,7 @@ def build(
     options: objects.Options = objects.DEFAULTS,
     labels: selector.Selector | None = None,
     memory: Memory | None = None,
+    namespace_labels: selector.Selector | None = None,
 ) -> dict[Ref, Observed]:
     """Return every object of the cluster that `manifests` describe. The last manifest of an object counts.
 
@@ -128,6 +129,8 @@ def build(
         or (each.namespace, each.labels.get(_SERVICE_NAME)) not in replaced
     ]
     namespaces = sorted({namespace or name for kind, namespace, name in known if namespace or kind == "Namespace"})
+    if namespace_labels is not None:
+        namespaces = [name for name in namespaces if namespace_labels.matches(_labels_of_namespace(name, known))]
 
     chosen = [
         *((Kind.SERVICE, each) for each in _with_cluster_ips(of_kind["Service"], memory)),
@@ -145,6 +148,12 @@ def build(
     ]
     found += [objects.parse(Kind.NAMESPACE, {"metadata": {"name": name}}) for name in namespaces]
     return {observed.ref: observed for observed in found}
+
+
+def _labels_of_namespace(name: str, known: Mapping[tuple[str, str, str], Manifest]) -> dict[str, str]:
+    """Return the labels of a Namespace, with the one that the API server adds to each."""
+    written = known.get(("Namespace", "", name))
+    return {**(written.labels if written is not None else {}), "kubernetes.io/metadata.name": name}
 
 
 # Rule 1: ClusterIPs.

@@ -13,6 +13,7 @@ Service don't all change in the same commit.
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
 from functools import partial
 from itertools import islice
+from types import MappingProxyType
 from typing import NamedTuple
 
 import msgspec
@@ -25,7 +26,7 @@ from pydns.kube import schema
 from pydns.kube.events import Event
 from pydns.kube.kinds import NAMING_KINDS, OPTIONAL_KINDS, RECORD_KINDS, Kind, optional_kinds
 from pydns.kube.objects import Object, Ref, Service
-from pydns.kube.producer import Change, Key, MakeProducer, Producer, State, ZoneOptions
+from pydns.kube.producer import FIRST, Change, Key, MakeProducer, Producer, State, ZoneOptions
 from pydns.kube.producers.cluster_clients import ClusterClients
 from pydns.kube.producers.external import External
 from pydns.kube.producers.service_imports import VERSION, ImportState, ServiceImports
@@ -60,37 +61,46 @@ class Cut(NamedTuple):
         return ", ".join([*found, f"{self.left_out} endpoints or ports have no records"] if self.left_out else found)
 
 
-class Zone:
-    """The records of a cluster. The controller feeds events to the zone, and takes out the changes of the table.
+class ForeignRef(NamedTuple):
+    """An object of another cluster than the first one."""
 
-    Not safe for threads: only the thread that feeds events may call the zone.
+    ref: Ref
+    cluster: str
+
+    def __str__(self) -> str:
+        return f"{self.ref} of cluster {self.cluster}"
+
+
+class Zone:
+    """The records of all domains. The controller feeds events to the zone, and takes out the changes of the table.
+
+    Each domain has its own producers. Domains with the same source share its objects. Not safe for threads: only the
+    thread that feeds events may call the zone.
     """
 
-    def __init__(self, options: ZoneOptions, store: Store | None = None, near_store: Store | None = None) -> None:
-        self._store = Store() if store is None else store
+    def __init__(
+        self, options: ZoneOptions, stores: Mapping[str, Store] | None = None, near_store: Store | None = None
+    ) -> None:
+        self._stores = {source: Store() for source in options.sources} | {
+            source: store for source, store in (stores or {}).items() if source in options.sources
+        }
         self._near_store = Store() if near_store is None else near_store
         # The Services in this DNS server's own namespace, even if that namespace isn't served.
         self._near = Services(options)
         self._options = options
-        self._schema = options.schema
-        reverse_zones = () if options.external_alone else options.reverse_zones
+        self._set_schemas()
+        reverse_zones = () if options.external_alone else options.reverse_apexes
         self._reverse_trees = tuple([name.tree_key(zone) for zone in reverse_zones])
         self.external = External(options)
-        # A producer that nothing needs makes no records. It would cost 1 µs for each change.
-        needs: dict[MakeProducer, object] = {
-            External: options.external,
-            ServiceImports: options.multicluster,
-            ClusterClients: options.has_client_classes,
+        self._notes: dict[str, dict[Kind, list[_Note]]] = {
+            source: {kind: [] for kind in _KINDS} for source in self._stores
         }
-        unused = {make for make, needed in needs.items() if not needed}
-        if options.external_alone:
-            unused |= {make for kind in _KINDS for make in kind.row.producers if make is not External}
-        parts: dict[MakeProducer, _Part] = {} if External in unused else {External: _Part(self.external)}
-        self._parts_of_kind = {
-            kind: [parts.setdefault(make, _Part(make(options))) for make in kind.row.producers if make not in unused]
-            for kind in _KINDS
-        }
-        self._parts = list(parts.values())
+        self._all_parts: list[_Part] = []
+        if options.external:  # a producer that nothing needs would cost 1 µs for each change
+            self._add_external(_Part(self.external, options))
+        for each in options.served:
+            self._add_domain(each, is_filtered=set(options.reverse_apexes) != set(each.reverse_zones))
+        self._parts = self._all_parts  # those of sources that `contents` didn't leave out
         for part in self._parts:  # some have keys without any object
             part.dirty.update(dict.fromkeys(part.producer.current_keys()))
         self._large: dict[_Pointing, float] = {}  # changed large key -> the time when its comparison is due
@@ -100,30 +110,57 @@ class Zone:
         self._compared: _Pointing | None = None  # the key that `_comparing` compares
         self._began = 0.0  # the time when `_comparing` began
         self._rest = Changes({}, {})  # changes for the next flush, from a comparison that was finished before it
-        self._cut: dict[Ref, Cut] = {}  # Service or ServiceImport -> its missing parts, without reverse names
+        self._cut: dict[_Pointing, Cut] = {}  # state of a Service or ServiceImport -> its missing parts
         self._cut_pointers: dict[bytes, None] = {}  # addresses that have more names than the answer contains
-        self._all_cut: dict[Ref, Cut] | None = None  # the last result of the property `cut`; None: not computed
+        self._all_cut: dict[Ref | ForeignRef, Cut] | None = None  # both, once it has been asked for
         self._pointing: dict[bytes, tuple[_Pointing, ...]] = {}  # address -> published states that give it a name
         self._service_addresses: tuple[bytes, ...] = ()
         # The Services from which `_infrastructure` was made, and the zones of ServiceImports in it.
         self._named_by: tuple[list[Service], tuple[bytes, ...]] | None = None
         self._infrastructure = Contents({}, {})  # the records and names of this DNS server that the table should hold
-        # Values of `_infrastructure` at the last flush, for keys whose value changed since.
-        self._before: tuple[dict[bytes, bytes | None], ...] = ({}, {})
-        for kind in _KINDS:
-            for value in self._store.objects(kind):
-                self._note(kind, Change(None, value))
+        self._before: tuple[dict[bytes, bytes | None], ...] = ({}, {})  # its values at the last flush, if they differed
+        for source, store in self._stores.items():
+            for kind in _KINDS:
+                for value in store.objects(kind):
+                    self._note(source, kind, Change(None, value))
         for kind in NAMING_KINDS:
             for value in self._near_store.objects(kind):
                 self._near.note(Change(None, value))
 
-    # Input: events
+    def _add_external(self, part: "_Part") -> None:
+        self._all_parts.append(part)
+        for cluster in self._options.exposed:
+            note = partial(self.external.note, cluster=cluster) if cluster else self.external.note
+            for kind, notes in self._notes[cluster].items():
+                if External in kind.row.producers:
+                    notes.append(_Note(note, part))
 
-    def apply(self, event: Event) -> bool:
+    def _add_domain(self, options: ZoneOptions, *, is_filtered: bool) -> None:
+        """Make the producers of a domain. `is_filtered`: other domains have reverse zones that this one hasn't."""
+        parts: dict[MakeProducer, _Part] = {}
+        needs: dict[MakeProducer, object] = {
+            ServiceImports: options.multicluster,
+            ClusterClients: options.has_client_classes,
+        }
+        for kind, notes in self._notes[options.source].items():
+            for make in kind.row.producers:
+                if make is External or not needs.get(make, True):
+                    continue
+                if make not in parts:
+                    parts[make] = _Part(make(options), options, is_filtered=is_filtered)
+                notes.append(_Note(parts[make].producer.note, parts[make]))
+        self._all_parts += parts.values()
+
+    def _set_schemas(self) -> None:
+        self._schemas = [each.schema for each in self._options.domains]
+
+    # What is fed
+
+    def apply(self, event: Event, source: str = FIRST) -> bool:
         """Process an event of a source. Return whether an object changed."""
-        changes = self._store.apply(event)
+        changes = self._stores[source].apply(event)
         for ref, change in changes:
-            self._note(ref.kind, change)
+            self._note(source, ref.kind, change)
         return bool(changes)
 
     def apply_near(self, event: Event) -> None:
@@ -139,10 +176,10 @@ class Zone:
 
         The new zone owns the objects. Don't feed events to the old zone after this call.
         """
-        return Zone(options, self._store, self._near_store)
+        return Zone(options, self._stores, self._near_store)
 
     def change_ttl(self, ttl_s: int) -> Callable[[bytes], bytes]:
-        """Change the TTL of all records.
+        """Change the TTL of all records, if there is only one domain.
 
         Return a function that sets the new TTL in a published answer. The result equals the answer that `contents`
         would yield, but takes less time.
@@ -150,7 +187,7 @@ class Zone:
         revise = partial(with_ttl, before_s=self._options.ttl_s, ttl_s=ttl_s)
         self._finish_comparison()
         self._options = self._options._replace(ttl_s=ttl_s)
-        self._schema = self._options.schema
+        self._set_schemas()
         for part in self._parts:
             part.producer.change_ttl(ttl_s)
         rest = self._rest.answers
@@ -205,12 +242,13 @@ class Zone:
             return True
         return any(self._paused.get(each, now) <= now for each in self._large)
 
-    def contents(self) -> Iterator[Contents]:
+    def contents(self, left_out: Collection[str] = ()) -> Iterator[Contents]:
         """Yield everything that the table should hold, in pieces. The zone counts it as published.
 
         The caller must iterate to the end. If there are too many large states, later flushes publish the largest of
         them, so that the start is not delayed. Until then, `facts` contains the names of these states, so that workers
         don't deny these names. Each iteration yields the same pieces. A writer that ran out of room can begin again.
+        Objects of the sources `left_out` have no records until the next `contents`.
         """
         self._comparing = self._compared = None
         self._rest = Changes({}, {})
@@ -219,6 +257,7 @@ class Zone:
         self._cut.clear()
         self._cut_pointers.clear()
         self._all_cut = None
+        self._parts = [part for part in self._all_parts if part.is_external or part.options.source not in left_out]
         for part in self._parts:
             part.publish_all()
         self._postpone()
@@ -244,22 +283,28 @@ class Zone:
             self._put_pointer(address, all_targets, last)
         yield last
 
-    def facts(self, *, serial: int, synced: bool, unlisted: Collection[Kind] = ()) -> Facts:
+    def facts(self, *, serial: int, synced: bool, unlisted: Collection[Kind] = (), away: Collection[str] = ()) -> Facts:
         """Return the facts that belong to the records. Call `facts` after `contents` or `flush`.
 
-        `unlisted` are kinds that could not be listed. An external zone that needs such a kind lacks names, and its
-        facts have `is_listed` false.
+        `unlisted` are kinds that could not be listed, and `away` are sources that have not been listed completely. A
+        zone that needs them lacks names, and its facts have `is_listed` false.
         """
-        further = [self._external_facts(zone, unlisted) for zone in self._options.external if zone.is_served]
+        further = [self._external_facts(zone, unlisted, away) for zone in self._options.external if zone.is_served]
         further += self._multicluster_facts(unlisted)
-        found = facts(self._options, further, serial=serial, synced=synced, nameserver=self._nameservers()[0])
+        nameservers = {each.domain: self._nameservers(each)[0] for each in self._options.domains}
+        found = facts(self._options, further, serial=serial, synced=synced, nameservers=nameservers, away=away)
         if not self._awaited:
             return found
-        around = next((zone for zone in found.zones if zone.apex == self._options.domain), found.zones[0])
-        awaited = [msgspec.structs.replace(around, apex=_owner(each), is_known=False) for each in self._awaited]
+        by_apex = {zone.apex: zone for zone in found.zones}
+        awaited = [
+            msgspec.structs.replace(
+                by_apex.get(each.part.options.domain, found.zones[0]), apex=_owner(each), is_known=False
+            )
+            for each in self._awaited
+        ]
         return msgspec.structs.replace(found, zones=[*awaited, *found.zones])
 
-    def _external_facts(self, zone: ExternalZone, unlisted: Collection[Kind]) -> ZoneFacts:
+    def _external_facts(self, zone: ExternalZone, unlisted: Collection[Kind], away: Collection[str]) -> ZoneFacts:
         # Without Nodes, clients get plain answers by hairpin. No name is missing then.
         plain = ZoneOptions(external=(msgspec.structs.replace(zone, hairpin=HairpinMode.OFF),))
         needed = optional_kinds(plain) if unlisted else ()
@@ -271,14 +316,14 @@ class Zone:
             zone.ttl_s,
             zone.ttl_s,
             is_plain=self.external.is_plain(zone.apex),
-            is_listed=set(needed).isdisjoint(unlisted),
+            is_listed=set(needed).isdisjoint(unlisted) and set(self._options.exposed).isdisjoint(away),
         )
 
     def _multicluster_facts(self, unlisted: Collection[Kind]) -> list[ZoneFacts]:
         """Return the facts of the zones of ServiceImports. There are none if the API server has no ServiceImports."""
         is_listed = Kind.SERVICE_IMPORT not in unlisted
         apexes = self._zones_of_imports() if is_listed else self._options.multicluster
-        server, ttl_s = self._nameservers()[0], self._options.ttl_s
+        server, ttl_s = self._nameservers(self._options)[0], self._options.ttl_s
         return [
             ZoneFacts(apex, server, _below(b"hostmaster", apex), min(ttl_s, 300), ttl_s, is_listed=is_listed)
             for apex in apexes
@@ -286,40 +331,41 @@ class Zone:
 
     def _zones_of_imports(self) -> tuple[bytes, ...]:
         """Return the zones of ServiceImports if these have been listed."""
-        return self._options.multicluster if Kind.SERVICE_IMPORT in self._store.synced else ()
+        return self._options.multicluster if Kind.SERVICE_IMPORT in self._stores[FIRST].synced else ()
 
     # Information about the objects
 
-    @property
-    def synced(self) -> frozenset[Kind]:
-        """Return the kinds with at least one complete listing."""
-        return frozenset(self._store.synced)
+    def synced(self, source: str = FIRST) -> frozenset[Kind]:
+        """Return the kinds of a source with at least one complete listing."""
+        return frozenset(self._stores[source].synced)
 
     @property
     def near_synced(self) -> bool:
         """Return whether `apply_near` has received a complete listing of this DNS server's own namespace."""
         return self._near_store.synced.issuperset(NAMING_KINDS)
 
-    @property
-    def skipped(self) -> dict[Ref, str]:
-        """Return the objects that DNS can't use, each with the reason."""
-        return self._store.skipped
+    def skipped(self, source: str = FIRST) -> dict[Ref, str]:
+        """Return the objects of a source that DNS can't use, each with the reason."""
+        return self._stores[source].skipped
 
     @property
     def resource_version(self) -> int:
-        """Return the highest resourceVersion of all events, or 0 if the source has no resource versions."""
-        return self._store.resource_version
+        """Return the highest resourceVersion of all events, or 0 if the source has no resource versions.
 
-    def count(self, kind: Kind) -> int:
+        Each API server counts by itself, so the result for several sources is the sum.
+        """
+        return sum([store.resource_version for store in self._stores.values()])
+
+    def count(self, kind: Kind, source: str = FIRST) -> int:
         """Return the number of objects of a kind."""
-        return self._store.count(kind)
+        return self._stores[source].count(kind)
 
-    def object(self, ref: Ref) -> Object | None:
+    def object(self, ref: Ref, source: str = FIRST) -> Object | None:
         """Return the object for a reference, or None."""
-        return self._store.get(ref)
+        return self._stores[source].get(ref)
 
     @property
-    def cut(self) -> Mapping[Ref, Cut]:
+    def cut(self) -> Mapping[Ref | ForeignRef, Cut]:
         """Return the published Services that the table contains only in part.
 
         As long as nothing changes, each call returns the same mapping.
@@ -328,37 +374,38 @@ class Zone:
             found = dict(self._cut)
             for address in self._cut_pointers:
                 for each in self._pointing[address]:
-                    if (ref := _ref(each)) is not None:
-                        answers, left_out = found.get(ref, (0, 0))
-                        found[ref] = Cut(answers + 1, left_out)
-            self._all_cut = found
+                    if _ref(each) is not None:
+                        answers, left_out = found.get(each, (0, 0))
+                        found[each] = Cut(answers + 1, left_out)
+            self._all_cut = {ref: cut for each, cut in found.items() if (ref := _ref(each)) is not None}
         return self._all_cut
 
-    def without_endpoints(self) -> Iterator[tuple[Ref, Unready]]:
+    def without_endpoints(self) -> Iterator[tuple[Ref | ForeignRef, Unready]]:
         """Yield the headless Services and ServiceImports without a ready endpoint."""
         for part in self._parts:
             if isinstance(part.producer, Services | ServiceImports):
                 for key, unready in part.producer.without_endpoints():
-                    yield Ref(_KIND_OF[type(part.producer)], *key), unready
+                    if (ref := _ref(_Pointing(part, key))) is not None:
+                        yield ref, unready
 
     def service_addresses(self) -> tuple[bytes, ...]:
         """Return the published ClusterIPs of the Services that have this DNS server as an endpoint."""
         return self._service_addresses
 
     def _serving(self) -> list[Service]:
-        producers = [self._near, *(part.producer for part in self._parts)]
+        producers = [self._near, *(part.producer for part in self._parts if part.options.source == FIRST)]
         found = {each.key: each for known in producers if isinstance(known, Services) for each in known.serving()}
         return [found[key] for key in sorted(found)]
 
-    def _nameservers(self) -> list[bytes]:
-        """Return the names of this DNS server, sorted."""
-        the_schema = self._schema
-        names = [schema.service_name(the_schema, *service.key) for service in self._serving()]
-        return sorted(names) or [schema.nameserver_name(the_schema)]
+    def _nameservers(self, options: ZoneOptions) -> list[bytes]:
+        """Return the names of this DNS server in a domain, sorted. No Service of another cluster leads here."""
+        serving = self._serving() if options.cluster == FIRST else ()
+        names = [schema.service_name(options.schema, *service.key) for service in serving]
+        return sorted(names) or [schema.nameserver_name(options.schema)]
 
-    def _note(self, kind: Kind, change: Change) -> None:
-        for part in self._parts_of_kind.get(kind, ()):
-            for key in part.producer.note(change):
+    def _note(self, source: str, kind: Kind, change: Change) -> None:
+        for note, part in self._notes[source].get(kind, ()):
+            for key in note(change):
                 part.dirty[key] = None
 
     def _postpone(self) -> None:
@@ -468,12 +515,12 @@ class Zone:
     def _note_cut(self, each: "_Pointing", state: State | None, cut: list[int]) -> None:
         """Remember the missing parts of a state. Only Services and ServiceImports can be too large for the limits."""
         left_out = state.left_out if isinstance(state, ServiceState | ImportState) else 0
-        if not (self._cut or cut or left_out) or (ref := _ref(each)) is None:
+        if not (self._cut or cut or left_out) or _ref(each) is None:
             return
         if cut or left_out:
-            self._cut[ref] = Cut(len(cut), left_out)
+            self._cut[each] = Cut(len(cut), left_out)
             self._all_cut = None
-        elif self._cut.pop(ref, None) is not None:
+        elif self._cut.pop(each, None) is not None:
             self._all_cut = None
 
     # Reverse names
@@ -485,7 +532,7 @@ class Zone:
             part.pointed.clear()
             for key, state in part.published.items():
                 only = (_Pointing(part, key),)
-                for address in part.producer.addresses(state):
+                for address in part.addresses(state):
                     others = self._pointing.get(address)
                     if others is None:
                         self._pointing[address] = only
@@ -547,7 +594,7 @@ class Zone:
     def _put_pointer(self, address: bytes, targets: Iterable[bytes], contents: Contents) -> None:
         tree = name.reverse_tree_key(address)
         if tree.startswith(self._reverse_trees):
-            rrset = schema.pointer_rrset(self._schema, address, targets)
+            rrset = schema.pointer_rrset(self._schemas, address, targets)
             if rrset.is_cut:
                 self._cut_pointers[address] = None
                 self._all_cut = None
@@ -566,19 +613,20 @@ class Zone:
         if (serving, of_imports) == self._named_by or self._options.external_alone:
             return
         self._named_by = serving, of_imports
-        the_schema = self._schema
         found = [ip for service in serving for ip in service.cluster_ips]
         self._service_addresses = tuple(dict.fromkeys(found))
         addresses = self._service_addresses or self._options.own_addresses
-        zones = (self._options.domain, *self._options.reverse_zones, *of_imports)
         wanted = Contents({}, {})
-        rrsets = [*schema.infrastructure_rrsets(the_schema, zones, self._nameservers(), addresses)]
-        rrsets += [schema.version_rrset(apex, VERSION) for apex in of_imports]
+        rrsets = [schema.version_rrset(apex, VERSION) for apex in of_imports]
+        for each in reversed(self._options.domains):  # the first of those that have a reverse zone counts
+            zones = (each.domain, *each.reverse_zones, *(of_imports if each is self._options else ()))
+            rrsets += schema.infrastructure_rrsets(each.schema, zones, self._nameservers(each), addresses)
         for rrset in rrsets:
             wanted.answers[question(rrset.owner, rrset.rtype)] = compile_answer(rrset)
             wanted.names[name.tree_key(rrset.owner)] = NodeKind.PLAIN
-        for owner in schema.infrastructure_names(the_schema):
-            wanted.names[name.tree_key(owner)] = NodeKind.PLAIN
+        for each in self._options.domains:
+            for owner in schema.infrastructure_names(each.schema):
+                wanted.names[name.tree_key(owner)] = NodeKind.PLAIN
         for database in (_ANSWERS, _NAMES):
             for key in self._infrastructure[database].keys() - wanted[database].keys():
                 self._set(database, key, None)
@@ -609,8 +657,12 @@ class _Piece:
 class _Part:
     """A producer, its published states, and the keys that changed after publication."""
 
-    def __init__(self, producer: Producer) -> None:
+    def __init__(self, producer: Producer, options: ZoneOptions, *, is_filtered: bool = False) -> None:
+        """`is_filtered`: only addresses in the reverse zones of `options` have reverse names by it."""
         self.producer = producer
+        self.options = options  # of its domain
+        self.is_external = isinstance(producer, External)
+        self._within = tuple([name.tree_key(zone) for zone in options.reverse_zones]) if is_filtered else None
         self.dirty: dict[Key, None] = {}
         self.published: dict[Key, State] = {}
         self.pointed: dict[Key, _Names] = {}  # a cache: key -> result of `pointers`, for some large published states
@@ -673,8 +725,21 @@ class _Part:
     def pointers(self, state: State) -> _Names:
         """Return the names that a state gives to each address."""
         several: dict[bytes, dict[bytes, None]] = {}
-        names = _named(self.producer.pointers(state), {}, several)
+        names = _named(self.pointer_pairs(state), {}, several)
         return _with_several(names, several) if several else names
+
+    def pointer_pairs(self, state: State) -> Iterator[tuple[bytes, bytes]]:
+        """Yield addresses with the names that a state gives them. Pairs may repeat."""
+        found = self.producer.pointers(state)
+        return found if self._within is None else (pair for pair in found if self._is_within(pair[0]))
+
+    def addresses(self, state: State) -> Iterable[bytes]:
+        """Return the addresses of `pointer_pairs`, in less time. They may repeat."""
+        found = self.producer.addresses(state)
+        return found if self._within is None else filter(self._is_within, found)
+
+    def _is_within(self, address: bytes) -> bool:
+        return self._within is None or name.reverse_tree_key(address).startswith(self._within)
 
 
 class _Pointing(NamedTuple):
@@ -684,13 +749,23 @@ class _Pointing(NamedTuple):
     key: Key
 
 
+class _Note(NamedTuple):
+    """A function that takes in a changed object, and the part whose keys it returns."""
+
+    note: Callable[[Change], Iterable[Key]]
+    part: _Part
+
+
 _KIND_OF: dict[type[Producer], Kind] = {Services: Kind.SERVICE, ServiceImports: Kind.SERVICE_IMPORT}
 
 
-def _ref(each: _Pointing) -> Ref | None:
+def _ref(each: _Pointing) -> Ref | ForeignRef | None:
     """Return the Service or ServiceImport of a key, None if the key belongs to other objects."""
-    kind = _KIND_OF.get(type(each.part.producer))
-    return None if kind is None else Ref(kind, *each.key[-2:])
+    kind, cluster = _KIND_OF.get(type(each.part.producer)), each.part.options.cluster
+    if kind is None:
+        return None
+    ref = Ref(kind, *each.key[-2:])
+    return ForeignRef(ref, cluster) if cluster else ref
 
 
 def _owner(each: _Pointing) -> bytes:
@@ -706,25 +781,29 @@ def facts(
     *,
     serial: int,
     synced: bool,
-    nameserver: bytes = b"",
+    nameservers: Mapping[bytes, bytes] = MappingProxyType({}),
+    away: Collection[str] = (),
 ) -> Facts:
     """Return the facts of the zones in `options` and of `further` zones.
 
-    `nameserver` is the name of this DNS server. Leave it empty if no Service gives this DNS server a name.
+    `nameservers` maps a domain to the name of this DNS server there. Leave it empty if no Service gives it a name. The
+    objects of sources that are `away` have not been listed yet.
     """
-    the_schema = options.schema
-    mname, rname = nameserver or schema.nameserver_name(the_schema), schema.hostmaster_name(the_schema)
-    cluster = () if options.external_alone else (options.domain, *options.reverse_zones)
-    apexes = sorted(set(cluster), key=len, reverse=True)
-    # The TTL of a negative answer is the smaller of the SOA's TTL and the SOA's MINIMUM field (RFC 2308 section 5).
-    zones = [
-        # A query for a missing name of a reverse zone goes on to the upstream, as in kubeadm's Corefile. Most names of
-        # reverse zones don't belong to the cluster.
-        ZoneFacts(apex, mname, rname, min(options.ttl_s, 300), options.ttl_s, apex != options.domain)
-        for apex in apexes
-    ]
-    zones += further
-    return Facts(FORMAT, options.domain, zones, serial & 0xFFFFFFFF, synced, options.ttl_s)
+    found: dict[bytes, ZoneFacts] = {}
+    for each in options.served:
+        mname = nameservers.get(each.domain) or schema.nameserver_name(each.schema)
+        rname = schema.hostmaster_name(each.schema)
+        for apex in (each.domain, *each.reverse_zones):
+            is_listed = each.source not in away
+            if apex in found:  # a reverse zone of several domains
+                found[apex] = msgspec.structs.replace(found[apex], is_listed=found[apex].is_listed and is_listed)
+                continue
+            # The TTL of a negative answer is the smaller of the SOA's TTL and its MINIMUM field (RFC 2308 section 5).
+            ttl_s, falls_through = min(each.ttl_s, 300), each.falls_through(apex)
+            found[apex] = ZoneFacts(apex, mname, rname, ttl_s, each.ttl_s, falls_through, is_listed=is_listed)
+    zones = [*sorted(found.values(), key=lambda zone: len(zone.apex), reverse=True), *further]
+    domains = [(each.domain, each.ttl_s) for each in options.served[1:]]
+    return Facts(FORMAT, options.domain, zones, serial & 0xFFFFFFFF, synced, options.ttl_s, further=domains)
 
 
 def _below(label: bytes, apex: bytes) -> bytes:
@@ -757,7 +836,7 @@ def _gather(part: _Part, state: State | None) -> Generator[_Piece, None, _Names]
         return part.pointers(state)
     names: _Names = {}
     several: dict[bytes, dict[bytes, None]] = {}
-    pairs = part.producer.pointers(state)
+    pairs = part.pointer_pairs(state)
     while chunk := list(islice(pairs, _PIECE)):
         _named(chunk, names, several)
         yield _Piece(len(chunk))

@@ -133,6 +133,9 @@ METRICS = (
     _ours(GAUGE, "objects", "Objects in use.", "resource"),
     _ours(GAUGE, "skipped_objects", "Objects that can't be used. The log names them.", "resource"),
     _ours(GAUGE, "resource_version", "The version up to which changes have been seen.", "resource"),
+    _ours(GAUGE, "source_synced", "The same as synced, for further sources.", "source", "resource"),
+    _ours(GAUGE, "source_objects", "The same as objects, for further sources.", "source", "resource"),
+    _ours(GAUGE, "source_data_age_seconds", "The same as data_age_seconds, for further sources.", "source", "resource"),
     _ours(COUNTER, "relists_total", "Listings after the first.", "resource"),
     _ours(COUNTER, "audits_total", "Comparisons of all objects with the API server's.", "resource"),
     _ours(

@@ -105,9 +105,11 @@ class Commit:
         self.transaction: Transaction | None = None
         self.names: Cursor  # a cursor of `transaction`
         self.zones: dict[bytes, Zone] = {}  # apex -> zone
-        # Start of the last octets of a question: domain, type and class. These mostly identify the zone.
+        # Start of the last octets of a question: domain, type and class. These mostly identify the zone. With several
+        # domains the longest one counts: the end of a shorter one would be the same for zones within it.
         self.tail = 0
-        self.pod_tree = b""  # tree key of the name above the namespaces of pods
+        # Tree keys of the names above the namespaces of pods, one for each domain, and the TTL of its records.
+        self._pod_trees: dict[bytes, int] = {}
         # The hot path holds references to the next three objects, so we clear them and never replace them.
         self.parents: dict[bytes, Parent] = {}  # wire name -> facts about the name
         self.foreign: set[bytes] = set()  # wire names without any names of ours below them
@@ -147,18 +149,19 @@ class Commit:
         self._take_zones(self.facts)
 
     def _take_zones(self, facts: Facts) -> None:
-        self.tail = -len(facts.domain) - 4
-        self.pod_tree = name.tree_key(facts.domain) + b"\3pod"
+        self.tail = -max(map(len, facts.domains)) - 4
+        self._pod_trees = {name.tree_key(domain) + b"\3pod": ttl_s for domain, ttl_s in facts.domains.items()}
         self.zones.clear()
         self.parents.clear()
         self._above.clear()
         self._zone_texts.clear()
+        least_ttl_s = min(facts.domains.values())
         of_cluster = {zone.apex for zone in facts.zones if not zone.is_static}
         for zone in facts.zones:
             above = list(name.ancestors(zone.apex))
             is_clusters = not of_cluster.isdisjoint([zone.apex, *above])
             if is_clusters and zone.is_static:  # the cluster may add a name to a file's zone at any time
-                zone = msgspec.structs.replace(zone, ttl_s=min(zone.ttl_s, facts.ttl_s))
+                zone = msgspec.structs.replace(zone, ttl_s=min(zone.ttl_s, least_ttl_s))
             is_complete = zone.is_known and zone.is_listed and (facts.synced or not is_clusters)
             tree, text = name.tree_key(zone.apex), name.to_text(zone.apex)
             denials: tuple[dict[bytes, Denials], ...] = tuple({} for _ in TRANSPORTS)
@@ -228,7 +231,7 @@ class Commit:
         if zone is not None:
             if len(self.parents) >= _MAX_NAMES:
                 self.parents.clear()
-            is_open = zone.facts.falls_through or not zone.facts.is_plain or tree.startswith(self.pod_tree)
+            is_open = zone.facts.falls_through or not zone.facts.is_plain or tree.startswith(tuple(self._pod_trees))
             is_open = is_open or _ZONES in tree
             ordinary = _ORDINARY_IN_FILES if zone.facts.soa_timers else ORDINARY
             learned = self.parents[parent] = tree, zone, zone.is_complete and not is_open, ordinary
@@ -362,13 +365,17 @@ class Commit:
             at = end
         return None
 
-    def is_pod_address(self, tree: bytes) -> bool:
-        """Return whether a name is directly below a namespace in which each pod IP has a name (`pods: insecure`)."""
-        at = len(self.pod_tree)
-        if not tree.startswith(self.pod_tree) or len(tree) == at:
-            return False
+    def pod_ttl_s(self, tree: bytes) -> int | None:
+        """Return the TTL of a name directly below a namespace in which each pod IP has a name (`pods: insecure`).
+
+        Return None if the name isn't there.
+        """
+        pod_tree = next((each for each in self._pod_trees if tree.startswith(each)), None)
+        if pod_tree is None or len(tree) == len(pod_tree):
+            return None
+        at = len(pod_tree)
         namespace = tree[: at + 1 + tree[at]]
         rest = tree[len(namespace) :]
         if not rest or len(rest) != 1 + rest[0]:
-            return False
-        return self.kind(namespace) == NodeKind.POD_NAMESPACE
+            return None
+        return self._pod_trees[pod_tree] if self.kind(namespace) == NodeKind.POD_NAMESPACE else None

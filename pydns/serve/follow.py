@@ -190,7 +190,7 @@ class Follower:
             names = self._commit.names
             exists = names.set_range(tree) and names.key().startswith(tree)
             is_ours = exists or not zone.is_complete or search.qname == zone.facts.apex
-        return None if is_ours or self._commit.is_pod_address(tree) else lead
+        return None if is_ours or self._commit.pod_ttl_s(tree) is not None else lead
 
     def _is_own(self, search: Search) -> bool:
         """Return whether rules don't count, because pydns itself asks: for a probe, or to check that it answers."""
@@ -338,12 +338,13 @@ class Follower:
 
     def pod_address(self, search: Search) -> Found | None:
         """Compose the records of a pod's name from the address in the name (`pods: insecure`)."""
-        if not self._commit.is_pod_address(search.tree):
+        ttl_s = self._commit.pod_ttl_s(search.tree)
+        if ttl_s is None:
             return None
         address = undashed(name.labels_of(search.qname)[0])
         if not address:
             return None
-        for rrset in pod_rrsets(search.qname, address, self._commit.facts.ttl_s):
+        for rrset in pod_rrsets(search.qname, address, ttl_s):
             if search.qtype in (rrset.rtype, ANY):
                 return Found(Rcode.NOERROR, [*search.chain, rrset], (), rrset.additional)
         return Found(Rcode.NOERROR, search.chain, [self._commit.soa(_zone(search).facts)])

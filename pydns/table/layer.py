@@ -107,19 +107,20 @@ class Replacement:
         self._layer.change(self._transaction, {key: entries[key] for key in covering})
         self._keys.update(covering if self._is_first else entries)
 
-    def finish(self) -> None:
-        """Delete the cluster's entries that are not among the new ones."""
+    def finish(self, keeps: Callable[[bytes, bytes], bool] | None = None) -> None:
+        """Delete the cluster's entries that are not among the new ones. `keeps` is true for an entry that stays."""
         self._layer.change(self._transaction, dict.fromkeys(self._static - self._keys))
         self._keys |= self._static
         if not self._is_first and self._count() > len(self._keys):
-            _delete_others(self._transaction.cursor(db=self._layer.database), self._keys)
+            _delete_others(self._transaction.cursor(db=self._layer.database), self._keys, keeps)
 
     def _count(self) -> int:
         return self._transaction.stat(self._layer.database)["entries"]
 
 
-def _delete_others(cursor: "Cursor", keep: set[bytes]) -> None:
+def _delete_others(cursor: "Cursor", keep: set[bytes], keeps: Callable[[bytes, bytes], bool] | None) -> None:
     found = cursor.first()
     while found:
+        stays = cursor.key() in keep or (keeps is not None and keeps(*cursor.item()))
         # `delete` moves the cursor to the next entry.
-        found = cursor.next() if cursor.key() in keep else cursor.delete() and bool(cursor.key())
+        found = cursor.next() if stays else cursor.delete() and bool(cursor.key())

@@ -93,6 +93,12 @@ class Facts(msgspec.Struct, frozen=True, array_like=True):
     synced: bool  # True if missing names may be denied
     ttl_s: int
     classes_commit: int = 0  # number of the last commit that may have changed which clients have which classes
+    further: list[tuple[bytes, int]] = []  # the other domains, each with the TTL of its records
+
+    @property
+    def domains(self) -> dict[bytes, int]:
+        """Return the TTL of the records of each domain."""
+        return {self.domain: self.ttl_s, **dict(self.further)}
 
 
 class Contents(NamedTuple):
@@ -122,6 +128,11 @@ _ORIGIN = b"\xff"  # greater than the length octet of any label
 def origin_key(tree: bytes) -> bytes:
     """Return the key in `names` for the explanation of a name's records."""
     return _ORIGIN + tree
+
+
+def origin_of(key: bytes) -> bytes:
+    """Return the tree key of an explanation. Return any other key of `names` unchanged."""
+    return key.removeprefix(_ORIGIN)
 
 
 def is_tree_key(key: bytes) -> bool:

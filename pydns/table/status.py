@@ -72,6 +72,16 @@ class KindStatus(Struct, frozen=True, kw_only=True):
     errors: dict[str, int] | None = None  # reason -> number of failed requests
 
 
+class SourceStatus(Struct, frozen=True, kw_only=True):
+    """The status of a further source of objects: another cluster, or a domain with label selectors of its own."""
+
+    cluster: str = ""  # empty: the first cluster
+    labels: str | None = None
+    domains: tuple[str, ...] = ()  # the domains with names of its objects
+    synced: bool = False  # True after every kind has been listed completely
+    kinds: dict[str, KindStatus] = {}
+
+
 class ExternalStatus(Struct, frozen=True, kw_only=True):
     """The status of the external zones."""
 
@@ -139,6 +149,7 @@ class Status(Struct, frozen=True, kw_only=True):
     cut: dict[str, str] = {}  # object that is too large -> description of the missing part; 100 at most
     without_endpoints: dict[str, str] = {}  # headless Service without ready endpoints -> its endpoints; 100 at most
     kinds: dict[str, KindStatus] = {}
+    sources: dict[str, SourceStatus] = {}  # the further sources by name: a cluster, or the domain
     zones: tuple[ZoneStatus, ...] = ()
     external: ExternalStatus | None = None
     left_out: int = 0  # number of warnings about the files in force: records that are left out or missing
@@ -153,7 +164,13 @@ class Status(Struct, frozen=True, kw_only=True):
     @property
     def missing(self) -> dict[str, str | None]:
         """Return the kinds that have never been listed completely, each with its problem."""
-        return {kind: each.problem for kind, each in self.kinds.items() if each.served and not each.synced}
+        of_sources = {"": self.kinds, **{f" of {name}": source.kinds for name, source in self.sources.items()}}
+        return {
+            f"{kind}{of_source}": each.problem
+            for of_source, kinds in of_sources.items()
+            for kind, each in kinds.items()
+            if each.served and not each.synced
+        }
 
 
 UNKNOWN = Status()

@@ -6,7 +6,7 @@ is discarded. To detect a reboot, a file next to the table contains the kernel's
 
 import mmap
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +17,7 @@ import msgspec
 from pydns.dns.name import ROOT
 from pydns.table import state_dir as directory
 from pydns.table.client_classes import is_range
+from pydns.table.kept import Kept
 from pydns.table.layer import Layer, Replacement
 from pydns.table.layout import (
     ACCEPTED_KEY,
@@ -161,11 +162,17 @@ class Writer:
 
         self._transact(apply)
 
-    def replace(self, contents: Callable[[], Iterable[Contents]], facts: Facts | Callable[[], Facts]) -> None:
+    def replace(
+        self,
+        contents: Callable[[], Iterable[Contents]],
+        facts: Facts | Callable[[], Facts],
+        absent: Callable[[], Sequence[bytes]] = tuple,
+    ) -> None:
         """Replace the cluster's entries by the entries of `contents()`, and replace its facts, in one commit.
 
         Only entries that differ are written. `contents` is called again if the file must grow. `facts` may be a
-        function. It is called after `contents`, so the facts can depend on the contents.
+        function. It is called after `contents`, so the facts can depend on the contents. So is `absent`: entries of
+        the zones that it returns, and reverse names that lead there, stay if there are no new ones.
         """
 
         def apply(transaction: "Transaction") -> None:
@@ -173,8 +180,9 @@ class Writer:
             for chunk in _chunks(contents()):
                 for replacement, entries in zip(replacements, chunk, strict=True):
                     replacement.put(entries)
-            for replacement in replacements:
-                replacement.finish()
+            kept = Kept(absent())
+            for replacement, keeps in zip(replacements, (kept.keeps_answer, kept.keeps_name), strict=True):
+                replacement.finish(keeps if kept else None)
             found = facts if isinstance(facts, Facts) else facts()
             self._put_facts(transaction, found, has_ranges=True)
             if found.synced:

@@ -86,46 +86,47 @@ _KINDS: dict[int, bytes] = {CNAME: NodeKind.ALIAS, DNAME: NodeKind.DNAME}
 def combine(
     zones: Mapping[str, CompiledZone],
     hosts: Sequence[Host],
-    domain: bytes,
+    domains: Sequence[bytes],
     reverse_zones: Iterable[bytes],
-    external_zones: Iterable[bytes] = (),
+    shared_zones: Iterable[bytes] = (),
     *,
     external_alone: bool = False,
 ) -> Statics:
     """Combine zones and hosts. `zones` maps each file name to the zone in the file.
 
-    `domain`, `reverse_zones` and `external_zones` are the zones of the cluster. A zone is refused if it is at or below
-    the cluster domain, or if it equals a reverse zone of the cluster. If a file has the same apex as an external zone,
-    the file adds records to the external zone. The file's SOA and NS records don't count then. If two files have the
-    same zone, only the first file counts. Records of a host replace records of a file. With
-    `external_alone`, files of other zones are refused.
+    `domains`, `reverse_zones` and `shared_zones` are the zones of the cluster. A file with the apex of a shared zone
+    adds records to that zone: an external zone, or one that falls through. The file's SOA and NS records don't count
+    then. Otherwise a zone is refused if it is at or below a cluster domain, or if it equals a reverse zone of the
+    cluster. If two files have the same zone, only the first file counts. Records of a host replace records of a file.
+    With `external_alone`, files of other than shared zones are refused.
     """
     refused: dict[str, str] = {}
     files: dict[bytes, str] = {}
-    reverse_zones, external_zones = set(reverse_zones), set(external_zones)
+    reverse_zones, shared_zones = set(reverse_zones), set(shared_zones)
     for file, zone in zones.items():
         apex = zone.facts.apex
         apex_text = name.to_text(apex)
-        if name.is_at_or_below(apex, domain):
+        is_shared = apex in shared_zones
+        if not is_shared and any(name.is_at_or_below(apex, each) for each in domains):
             refused[file] = f"{apex_text} is in the cluster domain"
         elif apex == name.ROOT:
             refused[file] = "the root zone can't be served"
-        elif apex in reverse_zones:
+        elif not is_shared and apex in reverse_zones:
             refused[file] = f"{apex_text} is one of the cluster's reverse zones"
-        elif external_alone and apex not in external_zones:
+        elif external_alone and not is_shared:
             refused[file] = f"{apex_text} is not an external zone, and nothing else is answered"
         elif apex in files:
             refused[file] = f"{apex_text} is served from {files[apex]}"
         else:
             files[apex] = file
-    everyone = {domain, *reverse_zones, *external_zones, *files}
+    everyone = {*domains, *reverse_zones, *shared_zones, *files}
     contents = Contents({}, {})
     facts = []
     for apex, file in files.items():
         zone = zones[file]
         inner = tuple([name.tree_key(each) for each in everyone if each != apex and name.is_at_or_below(each, apex)])
         piece = _outside(zone.contents, inner) if inner else zone.contents
-        if apex in external_zones:
+        if apex in shared_zones:
             own = {question(apex, rtype) for rtype in (SOA, NS)}
             piece = piece._replace(answers={key: value for key, value in piece.answers.items() if key not in own})
         contents.answers.update(piece.answers)

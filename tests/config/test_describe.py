@@ -45,7 +45,15 @@ def test_the_example_sets_every_key() -> None:
         *(path for path, _ in KEYS if path.startswith("cache.zones.NAME.")),
         # The example shows these keys directly below the root.
         *(path for path, _ in KEYS if path.startswith(("views[].templates[].", "views[].blocked.NAME."))),
-    } - {"cache.zones.NAME.max_ttl", "cache.zones.NAME.denial", "views[].templates[].types"}
+        # The example shows these keys for the first domain.
+        *(path for path, _ in KEYS if ".domains.NAME." in f".{path}"),
+    } - {
+        "domains.NAME.namespaces",
+        "domains.NAME.ttl",
+        "cache.zones.NAME.max_ttl",
+        "cache.zones.NAME.denial",
+        "views[].templates[].types",
+    }
 
 
 def paths(value: Any, schema: dict[str, Any], prefix: str = "") -> list[str]:
@@ -97,7 +105,10 @@ def test_the_table_has_a_row_for_every_key_with_its_default_and_its_error() -> N
         "| `routes.NAME.servers[].tls.key`",
         "| `hosts_files[].ttl`",  # the same as `hosts.NAME.ttl`
         # These rows would be the same as the rows for the whole cache.
-        *(f"| `{path}`" for path, _ in KEYS if path.startswith("cache.zones.NAME.")),
+        *(f"| `{path}`" for path, _ in KEYS if path.startswith(("cache.zones.NAME.", "clusters.NAME.domains.NAME."))),
+        # These rows would be the same as the rows for the first domain.
+        *(f"| `domains.NAME.{each}`" for each in ("namespace_labels", "endpoints", "hide_empty_services")),
+        "| `domains.NAME.fallthrough`",
         # These rows would be the same as the rows for templates and blocked domains of all clients.
         *(f"| `{path}`" for path, _ in KEYS if path.startswith(("views[].templates[].", "views[].blocked.NAME."))),
     } | {f"| `{key.name}`" for key in KUBE_DNS}
@@ -153,7 +164,7 @@ def complaints(value: Any, schema: dict[str, Any]) -> list[str]:
             inside = schema.get("properties", {}).get(key, schema["additionalProperties"])
             found += [key] if inside is False else complaints(inner, inside)
     elif isinstance(value, list):
-        found += ["too few"] if len(value) < schema["minItems"] else []
+        found += ["too few"] if len(value) < schema.get("minItems", 0) else []
         found += [each for inner in value for each in complaints(inner, schema["items"])]
     elif isinstance(value, int | float) and not isinstance(value, bool):
         low, above = schema.get("minimum", value), schema.get("exclusiveMinimum", value - 1)

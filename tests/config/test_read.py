@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pydns.config import model
 from pydns.config.document import MAX_TEXT
 from pydns.config.model import Config, NamedUpstream, ServersFile, ServerSpec, Transport
-from pydns.config.read import Accepted, Refused, read, read_text
+from pydns.config.read import Accepted, Refused, Surroundings, read, read_text
 from pydns.config.shapes import MAX_MISTAKES
 from pydns.dns import name
 
@@ -28,7 +28,8 @@ CASES = [
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_configmap_is_read_as_its_case_says(case: dict[str, Any]) -> None:
-    result = read(case["data"])
+    domain = name.from_text(case["domain"]) if "domain" in case else None
+    result = read(case["data"], Surroundings(domain))
     if isinstance(result, Refused):
         assert [str(error) for error in result.errors] == case.get("errors")
     else:

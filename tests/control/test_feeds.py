@@ -78,7 +78,7 @@ class World:
         self.reporter = Reporter(Shared(share(2), self.pulse), 53, clock)
         resolv_conf = ResolvConf(self._directory / "resolv.conf", self.log)
         self.configuration = Configuration(SilentSource(), self._writer, resolv_conf, self.log, clock.wall)
-        statics = StaticRecords(self._writer, ZoneOptions().domain, ZoneOptions().reverse_zones, self.log, None)
+        statics = StaticRecords(self._writer, [ZoneOptions().domain], ZoneOptions().reverse_zones, self.log, None)
         options = partial(cluster_options, self._settings, own_addresses=())
         inputs = Inputs(self.configuration, statics, options, self._open, "the fake", ())
         self.controller = Controller(inputs, self._writer, self.reporter, self.log, clock)

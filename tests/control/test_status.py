@@ -20,6 +20,7 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "Configuration": status.ConfigStatus,
     "Filter": status.Filter,
     "Kind": KindStatus,
+    "Source": status.SourceStatus,
     "External zones": status.ExternalStatus,
     "Zone file": status.ZoneStatus,
     "Table": status.TableStatus,

@@ -48,6 +48,17 @@ class FakeFeed:
     def missing(self) -> dict[str, str | None]:
         return self.problems
 
+    @property
+    def has_whole_cluster(self) -> bool:
+        return not self.problems
+
+    @property
+    def has_new_cluster(self) -> bool:
+        return False
+
+    def absent(self) -> tuple[bytes, ...]:
+        return ()
+
     def contents(self) -> Iterable[Contents]:
         self._published = self._answers()
         names = {tree_key(from_text(name)): NodeKind.PLAIN for name in self.addresses}

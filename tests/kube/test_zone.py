@@ -24,7 +24,7 @@ from pydns.kube.objects import (
     Service,
     Skipped,
 )
-from pydns.kube.producer import ZoneOptions
+from pydns.kube.producer import FIRST, ZoneOptions
 from pydns.kube.producers.service_imports import ServiceImport
 from pydns.kube.zone import Zone
 from pydns.table.client_classes import ClientRange
@@ -175,7 +175,7 @@ def test_changes_lead_to_the_table_of_the_final_objects(
             table.change(zone.flush())
 
         fresh, wanted = Zone(options), Written()
-        for kind in zone.synced:
+        for kind in zone.synced():
             fresh.apply(Init(kind))
             fresh.apply(InitDone(kind))
         for ref, value in _objects([event for before in steps[: number + 1] for event in before]).items():
@@ -197,6 +197,13 @@ _OPTIONS = st.builds(
     cluster_ranges=st.sampled_from([(), (ClientRange(bytes([10, 0, 0, 0]), 24),)]),
     external=st.just(()),  # test_external.py has objects for external zones
     multicluster=st.sampled_from([(), (CLUSTERSET,), (CLUSTERSET, name.from_text("imports.example"))]),
+    has_endpoints=st.booleans(),
+    hides_empty_services=st.booleans(),
+    only_listed_namespaces=st.booleans(),
+    cluster=st.just(FIRST),  # test_domains.py has several domains and clusters
+    source=st.just(FIRST),
+    further=st.just(()),
+    exposed=st.just((FIRST,)),
 )
 
 

@@ -1,5 +1,6 @@
 """What the answer table has after a zone's contents and changes were written."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from pydns.kube.zone import Zone
@@ -13,10 +14,10 @@ class Written:
     answers: dict[bytes, bytes] = field(default_factory=dict)
     names: dict[bytes, bytes] = field(default_factory=dict)
 
-    def load(self, zone: Zone) -> None:
-        """Replace everything by the whole contents of a zone."""
+    def load(self, zone: Zone, left_out: Collection[str] = ()) -> None:
+        """Replace everything by the contents of a zone, without the objects of the sources `left_out`."""
         self.answers, self.names = {}, {}
-        for piece in zone.contents():
+        for piece in zone.contents(left_out):
             self.answers |= piece.answers
             self.names |= piece.names
 

@@ -17,7 +17,7 @@ from tests.subject import InProcess, load
 def subject(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InProcess]:
     blocked = [Blocked(name.from_text(f"{each.value}.example"), each) for each in (Denial.NXDOMAIN, Denial.NODATA)]
     zones = blocked_zones(blocked) | special_zones()
-    statics = combine(zones, (), name.from_text("cluster.local"), ())
+    statics = combine(zones, (), [name.from_text("cluster.local")], ())
     made = InProcess(tmp_path_factory.mktemp("state"), load([]), statics=statics)
     yield made
     made.close()

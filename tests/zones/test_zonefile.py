@@ -244,7 +244,7 @@ _TEXT = st.one_of(
 def test_hostile_text_is_a_zone_or_mistakes_and_never_an_exception(text: str, origin: str) -> None:
     found = read(text, "z", origin, include)
     if isinstance(found, ZoneFile):
-        assert combine({"z": compile_zone(found)}, (), name.from_text("cluster.local"), ()).zones is not None
+        assert combine({"z": compile_zone(found)}, (), [name.from_text("cluster.local")], ()).zones is not None
     else:
         assert found
         assert all(isinstance(each, Mistake) and str(each) for each in found)

@@ -143,7 +143,7 @@ def _zones(general: Mapping[str, Node], draft: Draft) -> dict[str, Node]:
     rules: dict[str, Mapping[str, Node]] = {".": general}
     found: dict[str, Node] = {}
     for name in sorted(named, key=lambda name: name.count(".")):
-        if draft.domain is not None and is_within(name, draft.domain.text):
+        if any(is_within(name, domain.text) for domain, _ in draft.domains):
             continue  # its names are never forwarded
         rule = _rule_for(named[name], draft.forwarded)
         around = max((each for each in rules if is_within(name, each)), key=len)

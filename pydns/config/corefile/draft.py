@@ -88,7 +88,7 @@ class Draft:
         self.views: list[ViewDraft] = []
         self.rewrites: list[RewriteDraft] = []
         self.templates: list[TemplateDraft] = []
-        self.domain: Token | None = None  # the cluster domain
+        self.domains: list[tuple[Token, dict[str, Node]]] = []  # domains of the cluster, each with its keys
         self.forwarded: list[Forwarded] = []
         self.logs: list[tuple[Token, tuple[Token, ...], tuple[Token, ...]]] = []  # directive, zones, classes
         self.notes: list[ConfigNotice] = []

@@ -19,6 +19,7 @@ from pydns.config.corefile.draft import (
 from pydns.config.corefile.server import Server
 from pydns.config.corefile.zones import zones_of
 from pydns.config.mistakes import Wanted, quote
+from pydns.config.node import Node, Scalar, Sequence
 
 _TTL_S, _MAX_TTL_S = 5, 3600  # the plugin's default and limit
 _PODS = ("disabled", "insecure", "verified")
@@ -34,14 +35,16 @@ _NO_EFFECT = {
     "tls": _CONNECTION,
     "upstream": "no effect: CoreDNS ignores it, too",
 }
-_NOT_HERE = ("ignore", "namespace_labels", "noendpoints")
 
 
 def read_kubernetes(line: Line, server: Server, draft: Draft) -> None:
-    """Read the cluster's zones and options."""
+    """Read domains and options of the cluster. All domains of a directive have the same options.
+
+    Addresses have the names of the first domain.
+    """
     at = line.words[0]
-    if draft.domain is not None:
-        raise BadCorefile(at, "a second kubernetes", "allowed; there is one cluster")
+    if any(directive.name == "kubernetes" for directive in server.block.directives if directive is not line):
+        raise BadCorefile(at, "a second kubernetes in a block", "allowed")
     zones = _zones(line) or list(server.zones)
     reverse = [zone for zone in zones if not isinstance(texts.parse_reverse_zone(zone.name), Wanted)]
     # The plugin must have the zones of ServiceImports among its own; they are no domain of the cluster.
@@ -49,39 +52,52 @@ def read_kubernetes(line: Line, server: Server, draft: Draft) -> None:
     forward = [zone for zone in zones if zone not in reverse and zone.name not in of_imports]
     if not forward or forward[0].is_root:
         raise BadCorefile(at, "kubernetes without a domain", "allowed: name the domain of the cluster")
-    others = [zone for zone in forward if zone.name != forward[0].name]  # RKE2 writes the domain twice
-    if others:
-        raise NotCarriedOut(others[0].token, quote(others[0].name), "carried out: the cluster has one domain")
+    forward = list({zone.name: zone for zone in reversed(forward)}.values())[::-1]  # RKE2 writes the domain twice
+    keys: dict[str, Node] = {
+        "ttl": number(at, _TTL_S),
+        "pods": word(at, "disabled"),
+        "fallthrough": sequence([], at.line),
+    }
     server.has_answers = True
-    draft.domain = forward[0].name_token
-    draft.keys["ttl"] = number(at, _TTL_S)
-    draft.keys["pods"] = word(at, "disabled")
-    if reverse:
-        draft.keys["reverse_zones"] = sequence([text(each.name_token) for each in reverse], at.line)
-    draft.read_each(line.lines, lambda each: _read_option(each, forward[0], draft))
+    draft.read_each(line.lines, lambda each: _read_option(each, zones, keys, draft))
+    if "namespaces" in keys and "namespace_labels" in keys:
+        raise BadCorefile(at, "namespaces and namespace_labels", "allowed together")
+    if _names(keys["fallthrough"]) == sorted(each.name for each in reverse):
+        del keys["fallthrough"]  # the default
+    for zone in forward:
+        if any(zone.name == known.text for known, _ in draft.domains):
+            raise BadCorefile(zone.token, f"a second kubernetes for {zone.name}", "allowed")
+        own = reverse if zone is forward[0] else []
+        reverse_zones = sequence([text(each.name_token) for each in own], at.line)
+        draft.domains.append((zone.name_token, {**keys, "reverse_zones": reverse_zones}))
 
 
-def _read_option(line: Line, domain: Zone, draft: Draft) -> None:
+def _names(zones: Node) -> list[str]:
+    assert isinstance(zones, Sequence)
+    return sorted(each.text for each in zones.items if isinstance(each, Scalar))
+
+
+def _read_option(line: Line, zones: list[Zone], keys: dict[str, Node], draft: Draft) -> None:
     at = line.words[0]
     match line.name:
         case "pods":
             mode = only(line, 1)[0]
-            draft.keys["pods"] = word(mode, one_of(mode, _PODS))
+            keys["pods"] = word(mode, one_of(mode, _PODS))
         case "ttl":
             ttl = only(line, 1)[0]
-            draft.keys["ttl"] = number(ttl, whole(ttl, 0, _MAX_TTL_S))
+            keys["ttl"] = number(ttl, whole(ttl, 0, _MAX_TTL_S))
         case "namespaces":
             for each in (found := only(line, 1, 10_000)):
                 checked(each, texts.parse_namespace)
-            draft.keys["namespaces"] = sequence(map(text, found), at.line)
-        case "labels":
+            keys["namespaces"] = sequence(map(text, found), at.line)
+        case "labels" | "namespace_labels":
             found = only(line, 1, 1000)
             selector = found[0]._replace(text=" ".join([each.text for each in found]))
             checked(selector, texts.parse_selector)
-            draft.keys["labels"] = text(selector)
+            keys[line.name] = text(selector)
         case "endpoint_pod_names":
             only(line, 0)
-            draft.keys["endpoint_pod_names"] = switch(at, value=True)
+            keys["endpoint_pod_names"] = switch(at, value=True)
         case "multicluster":
             names = [zone.name_token for zone in _zones(line)]
             for each in names:
@@ -90,17 +106,17 @@ def _read_option(line: Line, domain: Zone, draft: Draft) -> None:
         case "zonal":
             only(line, 0)
             draft.keys["zonal"] = mapping({"names": switch(at, value=True)}, at.line)
+        case "noendpoints":
+            only(line, 0)
+            keys["endpoints"] = switch(at, value=False)
+        case "ignore":
+            what = only(line, 1)[0]
+            one_of(what, ("empty_service",))
+            keys["hide_empty_services"] = switch(what, value=True)
         case "fallthrough":
-            zones = _zones(line)
-            inside = [zone for zone in zones if zone.name == domain.name or zone.name.endswith(f".{domain.name}")]
-            if inside or not zones or any(zone.is_root for zone in zones):
-                wanted = f"carried out for {domain.name}: what the cluster doesn't have doesn't exist"
-                raise NotCarriedOut(at, "fallthrough", wanted)
-            draft.note(at, "no effect: reverse names that the cluster doesn't have always go to the upstreams")
+            keys["fallthrough"] = _fallthrough(line, zones)
         case name if name in _NO_EFFECT:
             draft.note(at, _NO_EFFECT[name])
-        case name if name in _NOT_HERE:
-            raise NotCarriedOut(at, quote(name), "carried out here")
         case _:
             raise NotCarriedOut(at, quote(line.name), "a property of kubernetes that is known here")
 
@@ -108,3 +124,18 @@ def _read_option(line: Line, domain: Zone, draft: Draft) -> None:
 def _zones(line: Line) -> list[Zone]:
     """Return the zones that the arguments of a line name."""
     return [zone for token in line.arguments for zone in zones_of(token)]
+
+
+def _fallthrough(line: Line, zones: list[Zone]) -> Node:
+    """Return the zones in which missing names go to the next plugins. Without arguments, it is all zones."""
+    found = _zones(line)
+    for zone in found:
+        if not any(_is_within(each, zone) for each in zones) and any(_is_within(zone, each) for each in zones):
+            wanted = "carried out: a zone falls through as a whole"
+            raise NotCarriedOut(zone.token, f"fallthrough for {zone.name}", wanted)
+    named = [text(each.name_token) for each in found]
+    return sequence(named or [word(line.words[0], ".")], line.words[0].line)
+
+
+def _is_within(zone: Zone, other: Zone) -> bool:
+    return other.is_root or f".{zone.name}".endswith(f".{other.name}")

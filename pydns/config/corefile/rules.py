@@ -84,5 +84,5 @@ def _is_blocked(template: TemplateDraft, draft: Draft, served: Sequence[str]) ->
         return False
     domains = [f"{domain}." for domain in (*draft.hosts, *draft.routes) if f"{domain}." not in served]
     domains += [zone.name for other in draft.templates if other is not template for zone in other.zones]
-    domains += [f"{draft.domain.text.removesuffix('.')}."] if draft.domain is not None else []
+    domains += [f"{domain.text.removesuffix('.')}." for domain, _ in draft.domains]
     return not any(is_within(domain, name) or is_within(name, domain) for domain in domains for name in names)

@@ -23,21 +23,31 @@ from pydns.config.corefile.tokens import Token
 from pydns.config.corefile.view import has_view, take_view, views_key
 from pydns.config.mistakes import ConfigError, ConfigNotice
 from pydns.config.node import Mapping as MappingNode
+from pydns.config.node import Node
+from pydns.config.node import Sequence as SequenceNode
+from pydns.dns import name
 
 
 class Translation(NamedTuple):
     """The configuration that a Corefile describes. It may be used only if `refused` is empty."""
 
     root: MappingNode
-    domain: Token | None = None  # the cluster domain, if a directive names it
+    domain: Token | None = None  # the first domain of the cluster, if a directive names one
     notes: tuple[ConfigNotice, ...] = ()
     refused: tuple[ConfigError, ...] = ()
 
 
 def translate(
-    file: str, text: str, files: Mapping[str, str] | None = None, environment: Mapping[str, str] | None = None
+    file: str,
+    text: str,
+    files: Mapping[str, str] | None = None,
+    environment: Mapping[str, str] | None = None,
+    domain: bytes | None = None,
 ) -> Translation:
-    """Translate a Corefile. Never raises. `files` maps the name of each file that it may import to the file's text."""
+    """Translate a Corefile. Never raises. `files` maps the name of each file that it may import to the file's text.
+
+    If the Corefile has several domains of the cluster, `domain` becomes the first one.
+    """
     files = files or {}
     draft = Draft(files)
     try:
@@ -50,7 +60,8 @@ def translate(
         return Translation(MappingNode([], 1), refused=(ConfigError(file, "a text without a server block", "allowed"),))
     servers = _read_blocks(parsed.blocks, draft)
     _finish(servers, draft)
-    return Translation(_root(draft), draft.domain, tuple(draft.notes), tuple(draft.refused))
+    first = _take_domains(draft, domain)
+    return Translation(_root(draft), first, tuple(draft.notes), tuple(draft.refused))
 
 
 def _read_blocks(blocks: tuple[Block, ...], draft: Draft) -> list[Server]:
@@ -72,7 +83,7 @@ def _read_blocks(blocks: tuple[Block, ...], draft: Draft) -> list[Server]:
 def _finish(servers: Sequence[Server], draft: Draft) -> None:
     """Add the keys and errors that depend on all blocks together."""
     if "upstreams" not in draft.keys and "choice" not in draft.keys:
-        at = draft.domain or Token("", "Corefile", 1)
+        at = draft.domains[0][0] if draft.domains else Token("", "Corefile", 1)
         draft.note(at, "no forward for the zone .: the nameservers of /etc/resolv.conf are asked, CoreDNS refuses")
     served = [zone.name for server in servers for zone in server.zones]
     add_rules(draft, served)
@@ -87,12 +98,34 @@ def _finish(servers: Sequence[Server], draft: Draft) -> None:
     draft.keys |= reply_keys(servers, draft)
 
 
+def _take_domains(draft: Draft, wanted: bytes | None) -> Token | None:
+    """Add the keys of the domains. Return the first domain: the wanted one, if it is there."""
+    if not draft.domains:
+        return None
+    found = sorted(draft.domains, key=lambda each: name.from_text(each[0].text) != wanted)
+    (first, keys), *further = found
+    draft.keys.update(keys)
+    if further:
+        lines = [domain.line for domain, _ in further]
+        entries = {domain.text.removesuffix("."): _domain(domain, keys) for domain, keys in further}
+        draft.keys["domains"] = mapping(entries, min(lines))
+    return first
+
+
+def _domain(domain: Token, keys: Mapping[str, Node]) -> Node:
+    """Return the value of a further domain. The default is no reverse zones."""
+    reverse_zones = keys["reverse_zones"]
+    assert isinstance(reverse_zones, SequenceNode)
+    left_out = () if reverse_zones.items else ("reverse_zones",)
+    return mapping({key: value for key, value in keys.items() if key not in left_out}, domain.line)
+
+
 def _root(draft: Draft) -> MappingNode:
     keys = dict(draft.keys)
-    for name, entries in (("routes", draft.routes), ("hosts", draft.hosts), ("blocked", draft.blocked)):
+    for key, entries in (("routes", draft.routes), ("hosts", draft.hosts), ("blocked", draft.blocked)):
         if entries:
-            keys[name] = mapping(entries, min([each.line for each in entries.values()]))
-    for name, files in (("hosts_files", draft.hosts_files), ("zone_files", draft.zone_files)):
+            keys[key] = mapping(entries, min([each.line for each in entries.values()]))
+    for key, files in (("hosts_files", draft.hosts_files), ("zone_files", draft.zone_files)):
         if files:
-            keys[name] = sequence(files, files[0].line)
+            keys[key] = sequence(files, files[0].line)
     return mapping(keys, 1)

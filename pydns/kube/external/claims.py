@@ -43,9 +43,14 @@ class Claimant(NamedTuple):
     namespace: str
     name: str
     kind: str
+    cluster: str = ""  # empty: the first one
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.namespace}/{self.name}"
+        return f"{self.kind} {self.namespace}/{self.name}{f' of cluster {self.cluster}' if self.cluster else ''}"
+
+    def shares_with(self, other: "Claimant") -> bool:
+        """Return whether both objects are in one namespace of one cluster."""
+        return self.namespace == other.namespace and self.cluster == other.cluster
 
 
 class Way(NamedTuple):
@@ -106,7 +111,7 @@ def decide(owner: bytes, claims: Mapping[Claimant, Claim], *, is_apex: bool = Fa
         taken: dict[object, Claimant] = {}
         for each in (first, *others):
             claim = claims[each]
-            if each.namespace != first.namespace:
+            if not each.shares_with(first):
                 losers.append((each, first))
                 continue
             lost_to = None

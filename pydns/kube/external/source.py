@@ -27,7 +27,7 @@ class Zones:
         self.nameservers = frozenset(each.owner(zone.apex) for zone in self.all for each in zone.nameservers)
         # The zones of the cluster itself may be within an external zone. No object can claim names in them.
         by_apex: dict[bytes, ExternalZone | None] = {zone.apex: zone for zone in self.all}
-        by_apex |= dict.fromkeys((options.domain, *options.reverse_zones))
+        by_apex |= dict.fromkeys(options.apexes)
         self._by_apex = sorted(by_apex.items(), key=lambda each: len(each[0]), reverse=True)
 
     def of(self, owner: bytes) -> ExternalZone | None:

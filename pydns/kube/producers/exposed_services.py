@@ -45,7 +45,7 @@ from pydns.kube.objects import (
     ServiceSpec,
     read_service,
 )
-from pydns.kube.producer import Change, ZoneOptions
+from pydns.kube.producer import FIRST, Change, ZoneOptions
 from pydns.kube.producers.nodes import Node
 from pydns.kube.schema import Schema
 
@@ -138,7 +138,7 @@ class ExposedServices:
         self._all_zones = zones
         self._zones = [zone for zone in zones.all if ExternalSource.SERVICES in zone.sources]
         self._nameservers: dict[ServiceKey, list[tuple[ExternalZone, bytes]]] = {}
-        for zone in zones.all:
+        for zone in zones.all if options.source == FIRST else ():
             for each in zone.nameservers:
                 self._nameservers.setdefault((each.namespace, each.service), []).append((zone, each.owner(zone.apex)))
         self._services: dict[ServiceKey, Service] = {}

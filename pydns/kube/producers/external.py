@@ -17,7 +17,7 @@ from pydns.dns.rrset import AAAA, CNAME, HTTPS, NS, SVCB, A, RRset, address_type
 from pydns.kube.external.claims import Claim, Claimant, Decision, Record, decide
 from pydns.kube.external.hairpin import Hairpin, Hairpins
 from pydns.kube.external.source import Claimed, MakeSource, Source, Zones
-from pydns.kube.producer import Change, ZoneOptions
+from pydns.kube.producer import FIRST, Change, ZoneOptions
 from pydns.kube.producers.dns_endpoints import DNSEndpoints
 from pydns.kube.producers.exposed_services import LEAST_NAMESERVER_TTL_S, ExposedServices
 from pydns.kube.producers.ingresses import Ingresses
@@ -66,10 +66,13 @@ class External:
         # Record with an address -> names whose claims have it, each with the number of claims. Only for hairpin.
         self._having: dict[Record, Counter[bytes]] = {}
         self._zones = Zones(options)
-        self._sources: list[Source] = []
+        self._sources: dict[str, list[Source]] = {}  # cluster -> its sources
         if options.external:
-            self._sources = [make(options, self._zones) for make in _SOURCES.values()]
-        self._claimed: dict[tuple[int, Hashable], Claimed] = {}  # number of a source, key of an object -> its claims
+            for cluster in options.exposed:
+                of_cluster = _options_of(cluster, options)
+                self._sources[cluster] = [make(of_cluster, self._zones) for make in _SOURCES.values()]
+        # Cluster, number of a source, key of an object -> its claims.
+        self._claimed: dict[tuple[str, int, Hashable], Claimed] = {}
         self._claims: dict[bytes, dict[Claimant, Claim]] = {}  # name -> the claims for the name
         # Target name -> names whose answers also contain the addresses of the target. The counter holds the number of
         # objects that need this.
@@ -83,20 +86,23 @@ class External:
             for each in zone.nameservers:
                 self._carry(each.owner(zone.apex), zone.apex, 1)
 
-    def note(self, change: Change) -> Iterable[bytes]:
+    def note(self, change: Change, cluster: str = FIRST) -> Iterable[bytes]:
         """Process a changed object of any kind. Return the names whose records may have changed."""
         touched: dict[bytes, None] = {}
-        for number, source in enumerate(self._sources):
+        for number, source in enumerate(self._sources.get(cluster, ())):
             for key in source.note(change):
-                self._claim_again((number, key), source.claimed(key), touched)
-        if self._hairpins is not None:
+                claimed = source.claimed(key)
+                if claimed is not None and cluster:
+                    claimed.claimant = claimed.claimant._replace(cluster=cluster)
+                self._claim_again((cluster, number, key), claimed, touched)
+        if self._hairpins is not None and cluster == FIRST:
             for record in self._hairpins.note(change):
                 touched.update(dict.fromkeys(self._having.get(record, ())))
         for owner in tuple(touched):
             touched.update(dict.fromkeys(self._carriers.get(owner, ())))
         return touched
 
-    def _claim_again(self, at: tuple[int, Hashable], after: Claimed | None, touched: dict[bytes, None]) -> None:
+    def _claim_again(self, at: tuple[str, int, Hashable], after: Claimed | None, touched: dict[bytes, None]) -> None:
         before = self._claimed.pop(at, None)
         if after is not None:
             self._claimed[at] = after
@@ -354,3 +360,11 @@ def _by_type(addresses: Iterable[bytes]) -> dict[int, tuple[bytes, ...]]:
         rtype = address_type(address)
         found[rtype] = (*found.get(rtype, ()), address)
     return found
+
+
+def _options_of(cluster: str, options: ZoneOptions) -> ZoneOptions:
+    """Return the options for the objects of a cluster: the namespaces are those of the cluster's first domain."""
+    if cluster == FIRST:
+        return options
+    namespaces = next((each.namespaces for each in options.further if each.source == cluster), None)
+    return options._replace(source=cluster, namespaces=namespaces)

@@ -8,7 +8,7 @@ from pydns.dns import name
 from pydns.dns.rrset import RRset
 from pydns.kube import schema, zonal
 from pydns.kube.objects import MAX_ENDPOINTS, MAX_PORTS, EndpointSlice, Port, Service, ServiceKey
-from pydns.kube.producer import Change, Plain, ZoneOptions
+from pydns.kube.producer import Change, Plain, ServedNamespaces, ZoneOptions
 from pydns.table.client_classes import ClientClass
 from pydns.table.layout import NodeKind, origin_key
 
@@ -41,6 +41,7 @@ class Services(Plain):
     def __init__(self, options: ZoneOptions) -> None:
         self._options = options
         self._schema = options.schema
+        self._served = ServedNamespaces(options)
         self._services: dict[ServiceKey, Service] = {}
         self._slices: dict[ServiceKey, dict[str, EndpointSlice]] = {}
         self._without_endpoints: dict[ServiceKey, None] = {}  # headless Services without a ready endpoint
@@ -50,10 +51,13 @@ class Services(Plain):
     def note(self, change: Change) -> Iterable[ServiceKey]:
         """Process a changed Service or EndpointSlice. Return the keys of the Services whose state may have changed.
 
-        A slice may move from one Service to another. Then the keys of both Services are returned.
+        A slice may move from one Service to another. Then the keys of both Services are returned. If labels select the
+        namespaces, process a changed Namespace. Return the keys of its Services.
         """
         keys = []
         before, after = change
+        if (namespace := self._served.note(change)) is not None:
+            return [key for key in self._services if key[0] == namespace]
         if isinstance(before, Service):
             keys.append(before.key)
             del self._services[keys[-1]]
@@ -101,7 +105,7 @@ class Services(Plain):
     def without_endpoints(self) -> Iterator[tuple[ServiceKey, Unready]]:
         """Yield the served headless Services without a ready endpoint. The DNS names of these Services don't exist."""
         for key in self._without_endpoints:
-            if self._options.serves(key[0]):
+            if key[0] in self._served:
                 slices = self._slices.get(key, {}).values()
                 yield key, Unready(sum(each.unready for each in slices), sum(each.terminating for each in slices))
 
@@ -122,14 +126,16 @@ class Services(Plain):
 
     def state(self, key: ServiceKey) -> ServiceState | None:
         """Return a Service with its slices, or None if its namespace isn't served."""
-        service = self._services.get(key) if self._options.serves(key[0]) else None
+        service = self._services.get(key) if key[0] in self._served else None
         if service is None:
             return None
-        slices = self._slices.get(key, {})
+        slices = self._slices.get(key, {}) if self._options.has_endpoints else {}
         return bounded(service, tuple([slices[each] for each in sorted(slices)]))
 
     def rrsets(self, state: ServiceState) -> Iterator[RRset]:
         """Yield the records of a Service and its endpoints."""
+        if self._options.hides_empty_services and _is_empty(state):
+            return
         yield from schema.service_rrsets(self._schema, state.service, state.slices)
         if self._has_zones(state):
             yield from zonal.zone_rrsets(self._schema, self._owner(state), state.slices)
@@ -192,6 +198,12 @@ class Services(Plain):
 def size_of(service: Service, slices: Iterable[EndpointSlice]) -> int:
     """Return the number of ports and endpoints."""
     return len(service.ports) + sum([len(each.ports) + len(each.endpoints) for each in slices])
+
+
+def _is_empty(state: ServiceState) -> bool:
+    """Return whether a Service with a ClusterIP has no ready endpoint."""
+    service, slices, _ = state
+    return not (service.headless or service.external_name) and not any(each.endpoints for each in slices)
 
 
 def has_same_records(change: Change) -> bool:

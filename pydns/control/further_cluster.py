@@ -1,0 +1,94 @@
+"""The source of a further cluster: its API server, once its kubeconfig can be used.
+
+A file that is missing or wrong is a problem of this cluster alone. It is read again until it can be used, so a Secret
+may be mounted later.
+"""
+
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from pydns.control.api_client import ApiClient, connect
+from pydns.control.apiserver import ApiServer, Watched
+from pydns.control.kubeconfig import ConnectError
+from pydns.control.source import Access, Deliver, SourceKindStatus
+from pydns.kube.kinds import Kind
+from pydns.log import Level, Log
+
+_RETRY_S = 5.0  # the time between two attempts to use the kubeconfig
+
+
+class _Unreached(NamedTuple):
+    """The status of each kind before there is an API server."""
+
+    problem: str | None
+    last_event: float | None = None
+    last_heard: float | None = None
+    is_served: bool = True
+
+
+class FurtherCluster:
+    """Delivers the objects that `watched` describes, from the thread in which the cluster is reached on."""
+
+    def __init__(
+        self,
+        name: str,
+        access: Access,
+        watched: Watched,
+        deliver: Deliver,
+        log: Log,
+        retry_s: float = _RETRY_S,
+        connect_to: Callable[[Path, str | None], ApiClient] = connect,
+    ) -> None:
+        """Create the source. `name` is for the log."""
+        self._name = name
+        self._access = access
+        self._watched = watched
+        self._deliver = deliver
+        self._log = log
+        self._retry_s = retry_s
+        self._connect = connect_to
+        self._problem: str | None = None
+        self._server: ApiServer | None = None
+        self._stopping = threading.Event()
+        self._lock = threading.Lock()  # for `stop` next to the start of the API server's threads
+        self._thread = threading.Thread(target=self._open, name=f"cluster {name}", daemon=True)
+
+    def start(self) -> None:
+        """Begin to reach the cluster. Returns at once, and raises nothing."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop delivering events."""
+        self._stopping.set()
+        with self._lock:
+            if self._server is not None:
+                self._server.stop()
+
+    def status(self) -> Mapping[Kind, SourceKindStatus]:
+        """Return the status of each kind. Until the kubeconfig can be used, it is the problem of every kind."""
+        server = self._server
+        return dict.fromkeys(self._watched.kinds, _Unreached(self._problem)) if server is None else server.status()
+
+    def warnings(self) -> tuple[str, ...]:
+        """Return nothing, as an API server does."""
+        return ()
+
+    def _open(self) -> None:
+        while (client := self._client()) is None:
+            if self._stopping.wait(self._retry_s):
+                return
+        with self._lock:
+            if not self._stopping.is_set():
+                self._server = ApiServer(client, self._watched, self._deliver, self._log)
+                self._server.start()
+
+    def _client(self) -> ApiClient | None:
+        try:
+            return self._connect(self._access.kubeconfig, self._access.context)
+        except ConnectError as error:
+            if str(error) != self._problem:
+                self._log("cluster can't be reached", level=Level.WARNING, cluster=self._name, problem=str(error))
+            self._problem = str(error)
+            return None

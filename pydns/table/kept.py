@@ -1,0 +1,52 @@
+"""Decides which entries of the table stay although their cluster has not been listed again."""
+
+from collections.abc import Sequence
+
+from pydns.dns import name
+from pydns.dns.compiled import decompile
+from pydns.dns.rrset import PTR
+from pydns.table.client_classes import question_of
+from pydns.table.layout import is_tree_key, origin_of
+
+_PTR = PTR.to_bytes(2) + b"\0\1"
+
+
+class Kept:
+    """The entries of some zones, and the reverse names that lead into these zones."""
+
+    def __init__(self, apexes: Sequence[bytes]) -> None:
+        self._apexes = tuple(apexes)
+        self._trees = tuple([name.tree_key(apex) for apex in apexes])
+        self._reverse: set[bytes] = set()  # tree keys of the reverse names that stay
+
+    def __bool__(self) -> bool:
+        """Return whether there are such zones."""
+        return bool(self._apexes)
+
+    def keeps_answer(self, key: bytes, value: bytes) -> bool:
+        """Return whether an answer stays. To be asked about all answers before the first name."""
+        if self._is_inside(key):
+            return True
+        if not key.endswith(_PTR):
+            return False
+        targets = decompile(key, value)[0].rdatas
+        if any(name.is_at_or_below(target, apex) for target in targets for apex in self._apexes):
+            self._reverse.add(name.tree_key(_owner(key)))
+            return True
+        return False
+
+    def keeps_name(self, tree: bytes, value: bytes) -> bool:
+        """Return whether a name stays, its explanation, or its answer for a class of clients."""
+        tree = origin_of(tree)
+        if is_tree_key(tree):
+            return tree.startswith(self._trees) or tree in self._reverse
+        question = question_of(tree)
+        return question is not None and self._is_inside(question)
+
+    def _is_inside(self, question: bytes) -> bool:
+        owner = _owner(question)
+        return any(name.is_at_or_below(owner, apex) for apex in self._apexes)
+
+
+def _owner(question: bytes) -> bytes:
+    return question[:-4].removeprefix(b"\0") or name.ROOT
