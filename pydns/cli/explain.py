@@ -146,11 +146,13 @@ def explain(state_dir: Path, wish: Wish) -> Explanation:
         is_whole = wish.is_absolute or _is_whole(wish.qname, witness.domain)
         if is_whole and not wish.is_absolute and _dots(wish.qname) < _NDOTS:
             notes.append("a pod tries the names of its search list first; a final dot spares it these queries")
+        if witness.depends_on_client:
+            notes.append("`acl` or `views` may give a client another answer; --client names one")
         tried = []
         for qname in [wish.qname] if is_whole else _search_list(wish, witness.domain):
             if len(qname) > name.MAX_NAME:
                 continue  # resolvers skip names that are too long, too
-            tried.append(_answer(witness.reply(qname, wish.qtype), asks=wish.asks))
+            tried.append(_answer(witness.reply_to_client(qname, wish.qtype), asks=wish.asks))
             if tried[-1].has_answer:
                 break
         return Explanation(

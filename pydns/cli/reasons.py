@@ -13,19 +13,22 @@ import dns.rdatatype
 import msgspec
 
 from pydns.config import model
-from pydns.config.model import AnyServer, Excepted, ServerSpec
-from pydns.config.summary import server_text
+from pydns.config.model import AclAction, AnyServer, Excepted, ServerSpec
+from pydns.config.summary import rule_text, server_text
 from pydns.dns import name
 from pydns.dns.address import address_text
 from pydns.dns.compiled import decompile, question
 from pydns.dns.dashed import pod_rrsets, undashed
+from pydns.dns.expression import Asker
 from pydns.dns.message import Ede, Rcode
 from pydns.dns.rrset import CNAME, NS, PTR, RRset
 from pydns.dns.text import to_text
+from pydns.serve.access import deciding
 from pydns.serve.commit import At, Commit
 from pydns.serve.descent import Wildcard, descend
 from pydns.serve.follow import MAX_CHASE, Follower, Found, Search
 from pydns.serve.rules import MAX_LEADS, Rules
+from pydns.serve.views import views_of
 from pydns.table.client_classes import ClientClass, Level, classes_at
 from pydns.table.layout import NodeKind, ZoneFacts
 from pydns.table.status import MAX_LISTED, ZoneStatus, decode
@@ -44,6 +47,11 @@ _CLASS_TEXTS = {
 _MAX_SHOWN = 10  # maximum names in a list. A longer list has only names that are similar to the missing name
 _NOBODY = "nobody"
 _NODATA = "NODATA"
+_ACL_REPLIES = {
+    AclAction.BLOCK: Rcode.REFUSED.name,
+    AclAction.FILTER: _NODATA,
+    AclAction.DROP: "no reply",
+}
 
 
 class Reply(NamedTuple):
@@ -75,7 +83,7 @@ class Witness:
         self._transaction = transaction
         self._tree = Tree(reader, transaction)
         self._client = At(client)
-        commit = Commit(reader)
+        self._commit = commit = Commit(reader)
         self._follower = Follower(commit)
         self._facts = reader.facts(transaction)
         self.status = decode(reader.status(transaction))
@@ -100,6 +108,29 @@ class Witness:
             return ""
         known = [_CLASS_TEXTS[each.level].format(_class_name(each)) for each in classes_at(self._tree.names, address)]
         return f"client {address_text(address)}: {', '.join(known) or 'not known, so it gets the plain answer'}"
+
+    def reply_to_client(self, qname: bytes, qtype: int) -> Reply:
+        """Return the reply to a query of the client: rules of `acl` and views count, too."""
+        address = self._client.address
+        place = deciding(self._config.acl, address, qname, qtype) if address else None
+        if place is not None and (rule := self._config.acl[place]).action is not AclAction.ALLOW:
+            why = [f"acl[{place}] decides: {rule_text(rule)}"]
+            said = _ACL_REPLIES[rule.action]
+            return Reply(qname, qtype, has_answer=False, said=said, kept_s=None, records=[], source=_NOBODY, why=why)
+        asker = Asker(address, name.to_text(qname), type_text(qtype))
+        for at, (holds, rules) in enumerate(views_of(self._config) if address else ()):
+            if holds(asker):
+                common, self._rules = self._rules, rules
+                self._commit.rules = rules
+                reply = self.reply(qname, qtype)
+                self._commit.rules = self._rules = common
+                return reply._replace(why=[f"views[{at}] counts: {self._config.views[at].when}", *reply.why])
+        return self.reply(qname, qtype)
+
+    @property
+    def depends_on_client(self) -> bool:
+        """Whether `acl` or views may give clients other answers, and no client is given."""
+        return bool(self._config.acl or self._config.views) and not self._client.address
 
     def reply(self, qname: bytes, qtype: int, is_rewritten: bool = False, leads: int = 0) -> Reply:
         """Return the reply to a query with RD set. The name is in lower case.

@@ -48,11 +48,11 @@ def lines(config: Config) -> Iterator[str]:
         elif isinstance(value, tuple) and value and isinstance(value[0], Alias):
             yield from (f"{key.name}[{each.pattern}]: {each.target}" for each in value)
         elif isinstance(value, tuple) and value and isinstance(value[0], AclRule | Rewrite | Template):
-            yield from (f"{key.name}[{place}]: {_rule(each)}" for place, each in enumerate(value))
+            yield from (f"{key.name}[{place}]: {rule_text(each)}" for place, each in enumerate(value))
         elif isinstance(value, tuple) and value and isinstance(value[0], View):
             for place, view in enumerate(value):
                 yield f"{key.name}[{place}]: when {view.when}"
-                yield from (f"  template {_rule(each)}" for each in view.templates)
+                yield from (f"  template {rule_text(each)}" for each in view.templates)
                 yield from (f"  blocked {_text(each.domain)}: {_denial(each)}" for each in view.blocked)
         elif isinstance(value, tuple) and value and isinstance(value[0], ExternalZone):
             for zone in value:
@@ -148,7 +148,8 @@ def _denial(blocked: Blocked) -> str:
     return "; ".join(parts)
 
 
-def _rule(rule: AclRule | Rewrite | Template) -> str:
+def rule_text(rule: AclRule | Rewrite | Template) -> str:
+    """Return a rule as one line."""
     if isinstance(rule, AclRule):
         parts = list(_acl_rule(rule))
     else:

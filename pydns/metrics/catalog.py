@@ -101,7 +101,12 @@ METRICS = (
         "service_kind",
         served=False,
     ),
-    _ours(COUNTER, "ignored_messages_total", "Messages that got no reply: too short, or replies themselves.", "proto"),
+    _ours(
+        COUNTER,
+        "ignored_messages_total",
+        "Messages that got no reply: too short, replies themselves, or dropped by `acl`.",
+        "proto",
+    ),
     _ours(COUNTER, "discarded_queries_total", "Queries discarded in an overload: too old, or of greedy clients."),
     _ours(COUNTER, "limited_replies_total", "Replies beyond responses_per_second: truncated or dropped.", "action"),
     _ours(COUNTER, "unsent_replies_total", "Replies that the kernel did not accept."),

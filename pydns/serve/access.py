@@ -89,5 +89,11 @@ class AccessList:
         return found
 
 
+def deciding(rules: Sequence[AclRule], asker: bytes, qname: bytes, qtype: int) -> int | None:
+    """Return the place of the rule that decides about a question. `asker` is the client's address."""
+    checked = enumerate(map(_Rule, rules))
+    return next((at for at, rule in checked if rule.is_for_client(asker) and rule.is_for(qname, qtype)), None)
+
+
 def _decide(rules: Sequence[_Rule], query: Query) -> AclAction:
     return next((rule.action for rule in rules if rule.is_for(query.qname, query.qtype)), AclAction.ALLOW)

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from pydns.config.model import Config
 from pydns.dns import name
-from pydns.dns.expression import Asker, parse
+from pydns.dns.expression import Asker, Condition, parse
 from pydns.dns.message import Query, parse_query
 from pydns.dns.rrset import type_text
 from pydns.serve.access import Respond
@@ -25,6 +25,14 @@ if TYPE_CHECKING:
 _MOST, _LONGEST = 16_384, 128  # kept questions, and the octets of a message that is kept
 
 
+def views_of(config: Config) -> list[tuple[Condition, Rules]]:
+    """Return the views of a configuration: the condition of each, and the rules that its questions have."""
+    return [
+        (parse(view.when), Rules(replace(config, templates=(*view.templates, *config.templates)), view.blocked))
+        for view in config.views
+    ]
+
+
 class Views:
     """Answers queries while there are views."""
 
@@ -32,13 +40,7 @@ class Views:
         """`respond` answers questions that no view is for."""
         self._respond, self._respond_strictly = respond, responder.respond_strictly
         self._commit = responder.commit
-        self._views = [
-            (
-                parse(view.when),
-                Rules(replace(config, templates=(*view.templates, *config.templates)), view.blocked),
-            )
-            for view in config.views
-        ]
+        self._views = views_of(config)
         self._known: dict[bytes, Rules | None] = {}  # client and message without its id -> the rules to answer it by
 
     def respond(self, message: bytes, transaction: "Transaction", port: Port) -> Outcome:

@@ -289,3 +289,29 @@ def test_every_server_of_a_route_is_asked(tmp_path: Path, upstream: FakeUpstream
     assert "refused" in refused
     assert named == "asked ns.example.:53: no, only servers with an address are asked here"
     assert answered.startswith(f"asked {at}: NOERROR in ")
+
+
+CLIENTS = {
+    "upstreams": ["192.0.2.53"],
+    "acl": [{"action": "block", "clients": ["10.1.0.0/16"]}],
+    "views": [{"when": "incidr(client_ip(), '10.2.0.0/16')", "blocked": {"games.example": "nxdomain"}}],
+}
+
+
+@pytest.mark.parametrize(
+    ("client", "reply", "why"),
+    [
+        ("10.1.0.7", "REFUSED", "acl[0] decides: block all types; clients 10.1.0.0/16"),
+        ("10.2.0.7", "NXDOMAIN", "views[0] counts: incidr(client_ip(), '10.2.0.0/16')"),
+        ("10.3.0.7", "forwarded", "games.example. is in no zone of ours"),
+        ("", "forwarded", "games.example. is in no zone of ours"),
+    ],
+)
+def test_rules_for_clients_are_explained(tmp_path: Path, explain: Explain, client: str, reply: str, why: str) -> None:
+    _write_table(tmp_path, {"cluster": [], "config": CLIENTS})
+    named = ["--client", client] if client else []
+    explained = json.loads(explain(tmp_path, "games.example.", "-o", "json", *named)[1])
+    (answer,) = explained["tried"]
+    assert (answer["reply"], answer["why"][0]) == (reply, why)
+    note = "`acl` or `views` may give a client another answer; --client names one"
+    assert (note in explained["notes"]) == (not client)
