@@ -59,7 +59,7 @@ def test_external_zones_follow_the_configuration_and_keys_without_effect_are_log
     configure(folder, {"external": {"other.example.com": {}}})
     until(lambda: server.ask("web.shop.other.example.com") == "192.0.2.7", PATIENCE_S)
     assert server.ask(OUTSIDE) == "rcode 5"
-    assert "other.example.com.: " in server.status()
+    until(lambda: "other.example.com.: " in server.status(), PATIENCE_S)
     rule = {"action": "block", "within": ["web.shop.other.example.com"]}
     configure(folder, {"external": {"other.example.com": {}}, "acl": [rule]})
     until(lambda: server.ask("web.shop.other.example.com") == "rcode 5", PATIENCE_S)
