@@ -13,7 +13,7 @@ import dns.rdatatype
 import msgspec
 
 from pydns.config import model
-from pydns.config.model import AclAction, AnyServer, Excepted, ServerSpec
+from pydns.config.model import AclAction, AnyServer, Excepted, Families, ServerSpec
 from pydns.config.summary import rule_text, server_text
 from pydns.dns import name
 from pydns.dns.address import address_text
@@ -21,7 +21,7 @@ from pydns.dns.compiled import decompile, question
 from pydns.dns.dashed import pod_rrsets, undashed
 from pydns.dns.expression import Asker
 from pydns.dns.message import Ede, Rcode
-from pydns.dns.rrset import CNAME, NS, PTR, RRset
+from pydns.dns.rrset import AAAA, CNAME, NS, PTR, A, RRset
 from pydns.dns.text import to_text
 from pydns.serve.access import deciding
 from pydns.serve.commit import At, Commit
@@ -191,7 +191,7 @@ class Witness:
             servers, more = self._upstreams(found.onward)
             said, source = ("forwarded", servers) if servers else (Rcode.REFUSED.name, _NOBODY)
             asked = tuple(self._servers(found.onward)) if servers else ()
-            reply = self._reply(qname, qtype, found, source, why + more)
+            reply = self._reply(qname, qtype, found, source, [*why, *more, *self._derivation(found.onward, qtype)])
             return reply._replace(said=said, kept_s=None, servers=asked)
         return self._reply(qname, qtype, found, source, why)
 
@@ -409,6 +409,17 @@ class Witness:
             route = routes.get(spec.domain)
             yield from route.servers if route else self._config.upstreams or ()
             spec = self._routes.find(qname, spec) if spec.next else None
+
+    def _derivation(self, qname: bytes, qtype: int) -> Iterator[str]:
+        """Yield what the keys `families` and `dns64` make of the upstreams' answer."""
+        families, dns64 = self._config.families, self._config.dns64
+        is_filtered = qtype == {Families.IPV4: AAAA, Families.IPV6: A}.get(families.which)
+        if is_filtered and not any(name.is_at_or_below(qname, each) for each in families.except_):
+            yield f"`families: {families.which.value}` leaves out {type_text(qtype)} of names outside the cluster"
+        elif qtype == AAAA and dns64 is not None:
+            prefixes, clients = ", ".join(dns64.prefixes), ", ".join(dns64.clients)
+            limit = "" if dns64.translate_all else ", if it has no others"
+            yield f"`dns64` maps its IPv4 addresses into {prefixes} for clients in {clients}{limit}"
 
     def _dead(self, servers: Iterable[AnyServer]) -> Iterator[str]:
         """Yield lines for each server that workers regard as dead."""
