@@ -53,7 +53,9 @@ def read_folder(files: Mapping[str, bytes], surroundings: Surroundings = ANYWHER
 
     `files` maps names to contents. If there are no files, the result is the defaults.
     """
-    texts = {name: _text(raw) for name, raw in files.items()}
+    # A file that has been cut off is treated like one that isn't text. A configuration has a limit of its own.
+    whole = {name for name, raw in files.items() if len(raw) < MAX_OCTETS or name in (*KEYS, COREDNS_KEY)}
+    texts = {name: _text(raw) if name in whole else None for name, raw in files.items()}
     binary = [name for name, text in texts.items() if text is None]
     return read_config_map({name: text for name, text in texts.items() if text is not None}, binary, surroundings)
 

@@ -94,3 +94,10 @@ def test_no_octets_raise(raw: bytes, data: str) -> None:
     read_file("dns.yaml", b"kind: ConfigMap\n" + raw)
     read_file("dns.yaml", b"kind: ConfigMap\ndata: " + data.encode("utf-8", "replace"))
     read_folder({"config.yaml": raw, "stubDomains": raw})
+
+
+def test_a_file_beside_the_configuration_that_was_cut_off_is_not_used() -> None:
+    files = {"config.yaml": b"hosts_files: [NodeHosts]", "NodeHosts": b"10.0.0.1 a.example\n" + bytes(MAX_OCTETS)}
+    assert isinstance(read_folder(files), Refused)
+    accepted = read_folder(files | {"NodeHosts": files["NodeHosts"][:-MAX_OCTETS]})
+    assert isinstance(accepted, Accepted) and len(accepted.config.hosts) == 1
