@@ -30,9 +30,11 @@ MAX_OCTETS = 4 * MAX_TEXT  # most octets that are read from a file; the text of 
 
 
 def wanted(names: Iterable[str]) -> set[str]:
-    """Return the files of a folder that must be read: all files if one is a configuration that may name others."""
+    """Return the files of a folder that must be read. A `config.yaml`, or a Corefile that counts, may name any file."""
     found = set(names)
-    if found & {YAML_KEY, COREDNS_KEY}:
+    if YAML_KEY in found:
+        return found - {COREDNS_KEY}
+    if COREDNS_KEY in found and not found & set(KEYS):
         return found
     return {each for each in found if each in KEYS or each.endswith(ZONE_ENDING)}
 
