@@ -31,7 +31,7 @@ from pydns.serve.rules import MAX_LEADS, Rules
 from pydns.serve.views import views_of
 from pydns.table.client_classes import ClientClass, Level, classes_at
 from pydns.table.layout import NodeKind, ZoneFacts
-from pydns.table.status import MAX_LISTED, ZoneStatus, decode
+from pydns.table.status import MAX_LISTED, Filter, ZoneStatus, decode
 from pydns.table.tree import Tree
 from pydns.upstream.servers import Servers, title
 
@@ -98,8 +98,19 @@ class Witness:
 
     @property
     def domain(self) -> bytes:
-        """The cluster domain."""
+        """The first domain."""
         return self._facts.domain
+
+    def _domain_of(self, qname: bytes) -> bytes:
+        """Return the domain that contains a name. Return the first domain for other names."""
+        around = [each for each in self._facts.domains if name.is_at_or_below(qname, each)]
+        return max(around, key=len, default=self.domain)
+
+    def _object(self, domain: bytes, service: str) -> str:
+        """Return a Service as the status names it. `service` is NAMESPACE/NAME."""
+        text = name.to_text(domain)
+        cluster = next((each.cluster for each in self.status.sources.values() if text in each.domains), "")
+        return f"Service {service}{f' of cluster {cluster}' if cluster else ''}"
 
     def client_text(self) -> str:
         """Return what is known of the client. Empty if no client is given."""
@@ -232,15 +243,16 @@ class Witness:
         return [f"CNAMEs lead back to {shown}" if looped else f"no more than {MAX_CHASE} CNAMEs are followed"]
 
     def _what_it_is(self, qname: bytes, qtype: int) -> list[str]:
+        domain = self._domain_of(qname)
         match self._labels_in_cluster(qname):
             case ["svc", namespace, service]:
-                cut, origins = self._what_is_cut(namespace, service), self._tree.origins(qname)
+                cut, origins = self._what_is_cut(domain, namespace, service), self._tree.origins(qname)
                 return [f"{service} is a Service in namespace {namespace}", *cut, *origins]
             case ["svc", namespace, service, *_]:
                 why = f"it is an endpoint or a port of Service {service} in namespace {namespace}"
-                return [why, *self._what_is_cut(namespace, service)]
+                return [why, *self._what_is_cut(domain, namespace, service)]
             case ["pod", namespace, _]:
-                return [f"it is a pod's address in namespace {namespace} (pods: {self._pods(namespace)})"]
+                return [f"it is a pod's address in namespace {namespace} (pods: {self._pods(domain, namespace)})"]
         match self._labels_of_import(qname):
             case [namespace, service, *rest]:
                 what = "an endpoint or a port of a ServiceImport" if rest else "a ServiceImport"
@@ -271,8 +283,8 @@ class Witness:
 
     def _what_is_missing(self, qname: bytes) -> list[str]:
         parent, missing = self._tree.closest_encloser(qname)
-        label = name.label_to_text(missing)
-        only = self.status.only
+        label, domain = name.label_to_text(missing), self._domain_of(parent)
+        only = self.status.only if domain == self.domain else Filter()
         match self._labels_of_import(parent):
             case [namespace]:
                 if endpoints := self.status.without_endpoints.get(f"ServiceImport {namespace}/{label}"):
@@ -280,20 +292,20 @@ class Witness:
                 return [f"namespace {namespace} has no ServiceImport {label}", *self._there("names", parent, label)]
         match self._labels_in_cluster(parent):
             case []:
-                pattern = f"SERVICE.NAMESPACE.svc.{name.to_text(self.domain)}"
-                return [f"{name.to_text(self.domain)} has no {label}; Services are called {pattern}"]
+                pattern = f"SERVICE.NAMESPACE.svc.{name.to_text(domain)}"
+                return [f"{name.to_text(domain)} has no {label}; Services are called {pattern}"]
             case ["svc" | "pod"] if only.namespaces is not None and label not in only.namespaces:
                 return [f"namespace {label} is not served; the served ones are: {', '.join(only.namespaces)}"]
-            case ["pod"] if self._tree.exists(_child(label, _child("svc", self.domain))):
+            case ["pod"] if self._tree.exists(_child(label, _child("svc", domain))):
                 return ["pods have no names (pods: disabled)"]
             case ["svc" | "pod"]:
                 return [f"there is no namespace {label}", *self._there("namespaces", parent, label)]
             case ["svc", namespace]:
-                skipped = self.status.skipped.get(f"Service {namespace}/{label}")
+                skipped = self.status.skipped.get(self._object(domain, f"{namespace}/{label}"))
                 if skipped:
                     return [f"Service {label} in namespace {namespace} is skipped: {skipped}"]
                 without_endpoints = self.status.without_endpoints
-                if endpoints := without_endpoints.get(f"Service {namespace}/{label}"):
+                if endpoints := without_endpoints.get(self._object(domain, f"{namespace}/{label}")):
                     return [
                         f"{label} is a headless Service in namespace {namespace} without a ready endpoint: {endpoints}",
                         "such a Service has no name, as if it didn't exist (DNS specification, section 2.4)",
@@ -304,18 +316,18 @@ class Witness:
                 if only.labels:
                     reasons.append(f"its labels are not {only.labels}")
                 why = ", or ".join([f"namespace {namespace} has no Service {label}", *reasons])
-                return [why, *self._elsewhere(label, namespace), *self._there("Services", parent, label)]
+                return [why, *self._elsewhere(domain, label, namespace), *self._there("Services", parent, label)]
             case ["svc", namespace, service, *_]:
                 why = f"Service {service} in namespace {namespace} has no such endpoint or port"
-                return [why, *self._what_is_cut(namespace, service), *self._there("names", parent, label)]
+                return [why, *self._what_is_cut(domain, namespace, service), *self._there("names", parent, label)]
             case ["pod", namespace] if undashed(label.encode()) is None:
                 return [f"{label} is not an address with dashes, such as 10-0-0-1"]
-            case ["pod", namespace] if self._pods(namespace) == "verified":
+            case ["pod", namespace] if self._pods(domain, namespace) == "verified":
                 return [f"no pod in namespace {namespace} has the address {label} (pods: verified)"]
             case ["pod", *_]:
                 return ["there is nothing below a pod's name"]
         zone = self._zone(qname)
-        if zone is not None and zone.falls_through:
+        if zone is not None and zone.falls_through and zone.apex not in self._facts.domains:
             return ["no Service, endpoint or host has this address"]
         return [f"{name.to_text(parent)} has no {label}", *self._there("names", parent, label)]
 
@@ -328,43 +340,43 @@ class Witness:
         lines = [line for rrset in (servers, *glue) for line in to_text(rrset)]
         return ["the parent zone needs these lines:", *(f"  {line}" for line in lines)]
 
-    def _elsewhere(self, service: str, namespace: str) -> list[str]:
+    def _elsewhere(self, domain: bytes, service: str, namespace: str) -> list[str]:
         """Return a line with the other namespaces that have a Service with this name."""
-        svc = _child("svc", self.domain)
+        svc = _child("svc", domain)
         others = sorted(map(name.label_to_text, self._tree.labels_below(svc)))
-        found = [each for each in others if each != namespace and self._has_service(service, each)]
+        found = [each for each in others if each != namespace and self._has_service(domain, service, each)]
         if not found:
             return []
         shown = ", ".join([f"{service}.{each}" for each in found[:_MAX_SHOWN]])
         more = f" and {len(found) - _MAX_SHOWN} more" if len(found) > _MAX_SHOWN else ""
         return [f"other namespaces have one: {shown}{more}"]
 
-    def _has_service(self, service: str, namespace: str) -> bool:
-        return self._tree.exists(_child(service, _child(namespace, _child("svc", self.domain)))) or (
-            f"Service {namespace}/{service}" in self.status.without_endpoints
+    def _has_service(self, domain: bytes, service: str, namespace: str) -> bool:
+        return self._tree.exists(_child(service, _child(namespace, _child("svc", domain)))) or (
+            self._object(domain, f"{namespace}/{service}") in self.status.without_endpoints
         )
 
-    def _what_is_cut(self, namespace: str, service: str) -> list[str]:
-        missing = self.status.cut.get(f"Service {namespace}/{service}")
+    def _what_is_cut(self, domain: bytes, namespace: str, service: str) -> list[str]:
+        missing = self.status.cut.get(self._object(domain, f"{namespace}/{service}"))
         return [f"the Service is too large to be served as a whole: {missing}"] if missing else []
 
     def _what_is_cut_of(self, pointers: RRset) -> list[str]:
         """Return lines about Services of an address whose records are incomplete. The address may have more names."""
         if pointers.rtype != PTR:
             return []
-        services: dict[tuple[str, str], None] = {}
+        services: dict[tuple[bytes, str, str], None] = {}
         for target in pointers.rdatas:
             match self._labels_in_cluster(target):
                 case ["svc", namespace, service, *_]:
-                    services[namespace, service] = None
+                    services[self._domain_of(target), namespace, service] = None
         return [
             f"{service} in namespace {namespace}: {reason}"
-            for namespace, service in list(services)[:_MAX_SHOWN]
-            for reason in self._what_is_cut(namespace, service)
+            for domain, namespace, service in list(services)[:_MAX_SHOWN]
+            for reason in self._what_is_cut(domain, namespace, service)
         ]
 
-    def _pods(self, namespace: str) -> str:
-        kind = self._tree.kind(_child(namespace, _child("pod", self.domain)))
+    def _pods(self, domain: bytes, namespace: str) -> str:
+        kind = self._tree.kind(_child(namespace, _child("pod", domain)))
         return "insecure" if kind == NodeKind.POD_NAMESPACE else "verified"
 
     def _what_is_awaited(self) -> list[str]:
@@ -453,7 +465,7 @@ class Witness:
         if zone.apex in self._external and not is_static:
             return f"external zone {name.to_text(zone.apex)}"
         if not zone.soa_timers or (self._transaction.get(key) is not None and not is_static):
-            return f"cluster {name.to_text(self.domain)}"
+            return f"cluster {name.to_text(self._domain_of(qname))}"
         file = self._file(zone)
         return f"zone file {file.file}" if file else f"zone {name.to_text(zone.apex)}"
 
@@ -474,13 +486,14 @@ class Witness:
         return place.source if isinstance(place, Wildcard) else None
 
     def _labels_in_cluster(self, qname: bytes) -> list[str] | None:
-        """Return a name's labels below the cluster domain, with the topmost label first.
+        """Return a name's labels below a domain, with the topmost label first.
 
-        Return None if the name is outside the cluster domain.
+        Return None if the name is outside all domains.
         """
-        if not name.is_at_or_below(qname, self.domain):
+        domain = self._domain_of(qname)
+        if not name.is_at_or_below(qname, domain):
             return None
-        depth = len(name.labels_of(self.domain))
+        depth = len(name.labels_of(domain))
         return [name.label_to_text(each) for each in name.labels_of(qname)[::-1][depth:]]
 
     def _labels_of_import(self, qname: bytes) -> list[str] | None:

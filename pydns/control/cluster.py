@@ -51,6 +51,7 @@ class Cluster:
         self._unlisted: frozenset[Kind] = frozenset()  # the unlisted kinds in the last facts
         self._away: frozenset[str] = frozenset()  # sources that had not been listed completely at the last `contents`
         self._left_out: frozenset[str] = frozenset()  # those of them without any records
+        self._whole: set[str] = set()  # sources that had been listed completely at a `contents`
         self._name = source.name
         self._sources = {
             each.name: source.open(
@@ -110,18 +111,20 @@ class Cluster:
     def _incomplete(self) -> tuple[frozenset[str], frozenset[str]]:
         """Return the sources that have not been listed completely, and those of which nothing can be served yet.
 
-        A source whose missing kinds can't be listed is served in part. The only source is always served.
+        A source whose missing kinds can't be listed is served in part. The only source is always served. What is served
+        stays, although a kind may be missing again: one that the API server serves only now, or that it lists now.
         """
         if len(self._sources) == 1:
             return frozenset(), frozenset()
-        missing = {each.name: self._missing(each) for each in self.options.sources}
+        missing = {each.name: self._missing(each) for each in self.options.sources if each.name not in self._whole}
         away = frozenset([source for source, kinds in missing.items() if kinds])
-        in_part = [each for each in away if self._zone.synced(each) and all(missing[each].values())]
-        return away, away.difference(in_part)
+        can_be_served = [each for each in away if self._zone.synced(each) and all(missing[each].values())]
+        return away, away.difference(can_be_served, self._away - self._left_out)
 
     def contents(self) -> Iterable[Contents]:
         """Return all records of the sources that can be served."""
         self._away, self._left_out = self._incomplete()
+        self._whole.update(self._sources.keys() - self._away)
         return self._zone.contents(self._left_out)
 
     def absent(self) -> tuple[bytes, ...]:

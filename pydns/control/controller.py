@@ -309,6 +309,7 @@ class Controller:
         if self._synced and feed.has_new_cluster:
             self._replace(feed)
             self.publish_status()
+            self._log("cluster synced", missing=",".join(feed.missing()) or "none")
         elif self._synced or (missing and self._published):
             self._commit(feed, feed.changes())
             self._reporter.counts.committed(self._clock.wall())

@@ -794,10 +794,9 @@ def facts(
         mname = nameservers.get(each.domain) or schema.nameserver_name(each.schema)
         rname = schema.hostmaster_name(each.schema)
         for apex in (each.domain, *each.reverse_zones):
-            is_listed = each.source not in away
-            if apex in found:  # a reverse zone of several domains
-                found[apex] = msgspec.structs.replace(found[apex], is_listed=found[apex].is_listed and is_listed)
+            if apex in found:  # a reverse zone of several domains: the first one counts
                 continue
+            is_listed = each.source not in away
             # The TTL of a negative answer is the smaller of the SOA's TTL and its MINIMUM field (RFC 2308 section 5).
             ttl_s, falls_through = min(each.ttl_s, 300), each.falls_through(apex)
             found[apex] = ZoneFacts(apex, mname, rname, ttl_s, each.ttl_s, falls_through, is_listed=is_listed)

@@ -157,7 +157,9 @@ def test_a_source_that_is_left_out_has_no_records_until_it_is_taken_in() -> None
 def test_missing_names_of_a_cluster_that_is_away_are_not_denied() -> None:
     zone = Zone(several(domain(_LOCAL, _REVERSE), domain(_EAST, _REVERSE, EAST)))
     listed = {each.apex: each.is_listed for each in zone.facts(serial=1, synced=True, away={EAST}).zones}
-    assert listed == {_LOCAL: True, _EAST: False, **dict.fromkeys(_REVERSE, False)}
+    assert listed == {_LOCAL: True, _EAST: False, **dict.fromkeys(_REVERSE, True)}
+    listed = {each.apex: each.is_listed for each in zone.facts(serial=1, synced=True, away={""}).zones}
+    assert listed == {_LOCAL: False, _EAST: True, **dict.fromkeys(_REVERSE, False)}
 
 
 _OPTIONS = st.builds(
