@@ -136,14 +136,14 @@ def test_every_observer_that_is_on_sees_all_queries_and_replies(worker: Worker) 
 
 
 def test_the_client_is_known_while_its_query_is_answered(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
-    respond = worker.batch.responder.respond
+    respond = worker.batch._respond
     clients = []
 
     def note_client(message: bytes, transaction: Any, port: Port) -> Any:
         clients.append(port.client)
         return respond(message, transaction, port)
 
-    monkeypatch.setattr(worker.batch.responder, "respond", note_client)
+    monkeypatch.setattr(worker.batch, "_respond", note_client)  # as guards of the responder do
     other = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     other.connect(worker.client.getpeername())
     other.send(query("cluster.local", 6))
