@@ -8,13 +8,14 @@ this module has no limit.
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from pydns.config import document, keys, node
+from pydns.config import document, node
+from pydns.config.keys.kube_dns import KUBE_DNS, STUB_DOMAINS, UPSTREAM_NAMESERVERS
 from pydns.config.mistakes import ConfigError, ConfigNotice
 from pydns.config.model import Route, ServerSpec
 from pydns.config.shapes import Key, Mistakes, Place
 
 FEDERATIONS = "federations"
-KEYS = (*[key.name for key in keys.KUBE_DNS], FEDERATIONS)
+KEYS = (*[key.name for key in KUBE_DNS], FEDERATIONS)
 
 
 class KubeDns(NamedTuple):
@@ -30,8 +31,8 @@ def read(data: Mapping[str, str], mistakes: Mistakes) -> KubeDns:
     notices = []
     if FEDERATIONS in data:
         notices.append(ConfigNotice(FEDERATIONS, "ignored: obsolete, because cluster federation v1 no longer exists"))
-    routes = _read_key(data, keys.STUB_DOMAINS, mistakes)
-    upstreams = _read_key(data, keys.UPSTREAM_NAMESERVERS, mistakes)
+    routes = _read_key(data, STUB_DOMAINS, mistakes)
+    upstreams = _read_key(data, UPSTREAM_NAMESERVERS, mistakes)
     return KubeDns(routes or (), upstreams, notices)
 
 
@@ -44,6 +45,6 @@ def _read_key(data: Mapping[str, str], key: Key, mistakes: Mistakes) -> Any:
         return None
     if isinstance(root, node.Scalar) and root.value is None:
         return None
-    if key is keys.UPSTREAM_NAMESERVERS and isinstance(root, node.Sequence) and not root.items:
+    if key is UPSTREAM_NAMESERVERS and isinstance(root, node.Sequence) and not root.items:
         return None
     return key.shape.read(root, Place("", key.name), mistakes)

@@ -24,7 +24,7 @@ from pydns.config.corefile.durations import seconds
 from pydns.config.corefile.server import Server
 from pydns.config.corefile.tokens import Token
 from pydns.config.corefile.zones import is_within, zones_of
-from pydns.config.keys import MAX_TTL_S
+from pydns.config.keys.values import MAX_TTL_S
 from pydns.config.mistakes import quote
 from pydns.config.node import Node, Scalar
 

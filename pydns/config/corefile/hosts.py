@@ -6,7 +6,7 @@ from pydns.config.corefile.draft import Draft, Zone, checked, mapping, number, o
 from pydns.config.corefile.server import Server
 from pydns.config.corefile.tokens import Token
 from pydns.config.corefile.zones import is_within, zones_of
-from pydns.config.keys import MAX_TTL_S
+from pydns.config.keys.values import MAX_TTL_S
 from pydns.config.mistakes import quote
 from pydns.config.node import Node
 

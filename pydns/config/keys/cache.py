@@ -1,0 +1,91 @@
+"""The key of the cache of upstreams' answers."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from pydns.config import texts
+from pydns.config.keys.values import TTL
+from pydns.config.model import (
+    CacheOptions,
+    CacheZone,
+    StaleMode,
+)
+from pydns.config.shapes import Conflict, Key, MapOf, OneOf, Record, Switch, Text, Whole
+
+_DEFAULT_CACHE = CacheOptions()
+
+
+def _check_cache(**written: Any) -> Iterator[Conflict]:
+    for low_key, high_key in (("min_ttl", "max_ttl"), ("min_negative_ttl", "max_negative_ttl")):
+        low, high = (written.get(f"{key}_s", getattr(_DEFAULT_CACHE, f"{key}_s")) for key in (low_key, high_key))
+        if low is not None and high is not None and low > high:
+            at = low_key if f"{low_key}_s" in written else high_key
+            yield Conflict(at, f"{low_key} {low}", f"at most {high_key}, which is {high}")
+
+
+_CACHE_KEYS = (
+    Key("success", Switch(), "Whether answers with records are kept.", "false", "'no'"),
+    Key("denial", Switch(), "Whether NXDOMAIN and answers without records are kept.", "false", "'no'"),
+    Key("max_ttl", TTL, "Longest time to keep an answer, in seconds.", "600", "10m", field="max_ttl_s"),
+    Key("min_ttl", TTL, "Shortest time to keep an answer, in seconds.", "5", "-5", field="min_ttl_s"),
+    Key(
+        "max_negative_ttl",
+        TTL,
+        "Longest time to keep NXDOMAIN and answers without records, in seconds.",
+        "30",
+        "1000000",
+        field="max_negative_ttl_s",
+    ),
+    Key(
+        "min_negative_ttl",
+        TTL,
+        "Shortest time to keep NXDOMAIN and answers without records, in seconds.",
+        "1",
+        "one",
+        field="min_negative_ttl_s",
+    ),
+    Key("servfail_s", Whole(1, 300), "For how many seconds failures are kept (RFC 9520).", "30", "0"),
+    Key(
+        "serve_stale_s",
+        TTL,
+        "For how many seconds after its expiry an answer is still used if upstreams fail. 0 means never.",
+        "86400",
+        "false",
+    ),
+    Key(
+        "stale_mode",
+        OneOf(StaleMode),
+        "verify: an expired answer is used after upstreams have failed. immediate: it is used at once, and upstreams "
+        "are asked for a new one.",
+        "immediate",
+        "'on'",
+    ),
+    Key("prefetch", Switch(), "Refresh popular answers before they expire.", "false", "'no'"),
+    Key("keep_ttl", Switch(), "Cached answers keep their TTLs instead of counting them down.", "true", "'no'"),
+)
+_CACHE = Record(
+    CacheOptions,
+    (
+        Key("entries", Whole(0, 10_000_000), "Limit of the answers in one worker's cache.", "50000", "-1"),
+        Key("bytes", Whole(0, 1 << 40), "Limit of the memory for one worker's answers.", "33554432", "32Mi"),
+        *_CACHE_KEYS,
+        Key(
+            "zones",
+            MapOf(
+                Text(texts.DOMAIN, texts.parse_route_domain),
+                Record(CacheZone, _CACHE_KEYS, "a mapping of limits", identity="domain"),
+                "a mapping of domains to limits",
+            ),
+            "Domains with values of their own, but for `entries` and `bytes`. For a name, the longest domain counts. "
+            "Values that it leaves out are those above.",
+            "{corp.example: {max_ttl: 30, denial: false}}",
+            "{corp.example: 30}",
+            default="none",
+        ),
+    ),
+    "a mapping of limits",
+    _check_cache,
+)
+
+
+KEY = Key("cache", _CACHE, "The cache of upstreams' answers. Names of the cluster are never cached.")

@@ -1,0 +1,105 @@
+"""Keys about the address families of names outside the cluster."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from pydns.config import texts
+from pydns.config.keys.values import DOMAIN
+from pydns.config.mistakes import Wanted
+from pydns.config.model import Dns64Options, Families, FamilyOptions
+from pydns.config.shapes import Conflict, Key, ListOf, OneOf, Record, Switch, Text, TextOrRecord
+
+_RANGES = ListOf(Text("a range of addresses", texts.parse_ptr_range), "ranges")
+
+
+def _parse_families(text: str) -> FamilyOptions | Wanted:
+    try:
+        return FamilyOptions(Families(text))
+    except ValueError:
+        return Wanted(OneOf(Families).wanted)
+
+
+_FAMILIES = TextOrRecord(
+    Text(OneOf(Families).wanted, _parse_families),
+    Record(
+        FamilyOptions,
+        (
+            Key(
+                "which",
+                OneOf(Families),
+                "The families. If there is no other key, the value can be written without the mapping.",
+                "auto",
+                "ipv5",
+            ),
+            Key(
+                "except",
+                ListOf(DOMAIN, "domain names"),
+                "Domains whose names keep the addresses of both families.",
+                "[corp.example]",
+                "[corp..example]",
+                default="none",
+                field="except_",
+            ),
+        ),
+        "auto, ipv4, ipv6, all or a mapping",
+    ),
+)
+
+_DNS64 = Record(
+    Dns64Options,
+    (
+        Key(
+            "prefixes",
+            ListOf(Text(texts.DNS64_PREFIX, texts.parse_dns64_prefix), "prefixes"),
+            "Prefixes that lead to the NAT64. Each address is mapped into each of them.",
+            "['2001:db8:64::/96']",
+            "['2001:db8:64::/72']",
+        ),
+        Key(
+            "clients",
+            _RANGES,
+            "Clients that get mapped addresses.",
+            "['fd00::/8', 10.0.0.0/8]",
+            "['fd00::/200']",
+            default="clients that ask over IPv6",
+        ),
+        Key(
+            "exclude",
+            _RANGES,
+            "IPv6 addresses that count as missing.",
+            "['::ffff:0:0/96', '2001:db8:bad::/48']",
+            "['::ffff']",
+        ),
+        Key("translate_all", Switch(), "Whether names that have IPv6 addresses are mapped too.", "true", "all"),
+        Key(
+            "map_private",
+            Switch(),
+            "Whether private addresses are mapped into 64:ff9b::/96 too, which RFC 6052 forbids. Into other prefixes "
+            "they always are.",
+            "true",
+            "10.0.0.0/8",
+        ),
+    ),
+    "a mapping of options",
+)
+
+
+def check(families: FamilyOptions | None = None, dns64: Dns64Options | None = None, **_: Any) -> Iterator[Conflict]:
+    """Yield a mistake if there is DNS64, but clients get no IPv6 addresses."""
+    if dns64 is not None and families is not None and families.which is Families.IPV4:
+        yield Conflict("dns64", "a mapping", 'used together with "families: ipv4"')
+
+
+KEYS = (
+    Key(
+        "families",
+        _FAMILIES,
+        "The address families that names outside the cluster have. ipv4: AAAA is answered from the answer to A, "
+        "without a query, as a name without IPv6 addresses. ipv6: the same for A. auto: the families with which "
+        "this server reaches the Internet.",
+        "ipv4",
+        "ipv5",
+        default="`all`",
+    ),
+    Key("dns64", _DNS64, "IPv6 addresses for names outside the cluster that have IPv4 addresses alone (RFC 6147)."),
+)
