@@ -38,6 +38,8 @@ def _item(node: Node, source: str, indent: str, above: str) -> Iterator[str]:
     if isinstance(node, Scalar):
         place = _place(node, source)
         yield f"{indent}- {_scalar(node)}{f'  # {place}' if place != above else ''}"
+    elif isinstance(node, Mapping) and not node.entries:
+        yield f"{indent}- {{}}"
     elif isinstance(node, Mapping):
         first, *rest = _mapping(node, source, f"{indent}  ", above)
         yield f"{indent}- {first.lstrip()}"

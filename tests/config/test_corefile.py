@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pydns.config import document, yaml_writer
 from pydns.config.corefile.blocks import BadCorefile, Line, parse
+from pydns.config.corefile.directives import CARRIED_OUT
 from pydns.config.corefile.tokens import tokens
 from pydns.config.inputs import is_corefile, read_file
 from pydns.config.node import Mapping
@@ -108,16 +109,8 @@ SERVERS = st.sampled_from(
     ]
 )
 WORDS = [
-    "errors",
-    "loop",
-    "reload 10s",
-    "log",
-    "log . {class denial\n}",
-    "bufsize 512",
-    "rewrite",
-    "auto",
-    "file /x a.b",
-]
+    "errors", "loop", "reload 10s", "log", "log . {class denial\n}", "bufsize 512", "rewrite", "auto", "file /x a.b",
+]  # fmt: skip
 CACHES = [
     "",
     "30",
@@ -264,3 +257,49 @@ TEXTS = st.one_of(st.text(max_size=200), st.lists(st.sampled_from(PIECES), max_s
 def test_no_text_raises(text: str, imported: str) -> None:
     read({"Corefile": text, "x": imported})
     read({"Corefile": f". {{\nforward . 10.0.0.1\nimport x\n{text}", "x": imported})
+
+
+ARGUMENTS = [
+    ".", "a.example", "a..b", "*.b", "10.0.0.0/9", "::/3", "fe80::1%{x}", "1.2.3.4", "1.2.3.4:0", "tls://1.2.3.4%n",
+    "https://h/", "/etc/x", "db.x", '""', "ANY", "IN", "A", "NXDOMAIN", "stop", "continue", "name", "exact", "suffix",
+    "regex", "(.*)", "(", "{1}", "\\", "ttl", "0", "5", "30", "10h", "true", "client_ip()", "auto", "answer", "*",
+    "net", "type", "success", "class", "all", "block", "allow", "{$LOOP}",
+]  # fmt: skip
+INNER = [
+    "fallthrough", "expr", "pods", "ttl", "multicluster", "zonal", "labels", "except", "next", "failover", "policy",
+    "tls", "max_concurrent", "match", "rcode", "answer", "success", "denial", "disable", "servfail", "serve_stale",
+    "directory", "reload", "prefix", "translate_all", "class", "block", "filter", "ignore",
+]  # fmt: skip
+
+
+def lines_of(names: list[str], blocks: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    words = st.lists(st.sampled_from(ARGUMENTS), max_size=5).map(" ".join)
+    return st.builds("{} {}{}\n".format, st.sampled_from(names), words, blocks)
+
+
+DIRECTIVES = lines_of(
+    sorted(CARRIED_OUT),
+    st.lists(lines_of(INNER + ARGUMENTS, st.just("")), max_size=3).map(
+        lambda each: f" {{\n{''.join(each)}}}" * bool(each)
+    ),
+)
+LOOP = {"LOOP": "{$BACK}", "BACK": "{$LOOP}"}
+
+
+@example(first="rewrite ttl continue 30\nrewrite name stop a.example\n", second="template ANY ANY\n", lenient=False)
+@example(first="log {$LOOP}\ntemplate ANY ANY\n", second="", lenient=False)
+@given(
+    first=st.lists(DIRECTIVES, max_size=4).map("".join),
+    second=st.lists(DIRECTIVES, max_size=2).map("".join),
+    lenient=st.booleans(),
+)
+def test_no_words_of_a_directive_raise(first: str, second: str, lenient: bool) -> None:
+    text = f". {{\nforward . 10.0.0.1\n{first}}}\na.example 10.0.0.0/15 {{\n{second}}}\n"
+    result = read_corefile("Corefile", text, {"db.x": ""}, Surroundings(environment=LOOP, lenient=lenient))
+    if isinstance(result, Accepted):
+        assert result.translated is not None
+        text = "\n".join(yaml_writer.lines(result.translated, "Corefile"))
+        files = {"config.yaml": text, "db.x": ""}
+        migrated = read(files)
+        assert isinstance(migrated, Accepted), migrated
+        assert migrated.config == result.config

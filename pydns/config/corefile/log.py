@@ -18,8 +18,7 @@ def read_log(line: Line, server: Server, draft: Draft) -> None:
         if "{" in each.text:
             draft.note(each, "no effect: lines have the format of --log-format")
         else:
-            zones_of(each)
-            zones.append(each)
+            zones += [zone.name_token for zone in zones_of(each)]
     if not zones and not any(zone.is_root for zone in server.zones):
         zones = [zone.name_token for zone in server.zones]
     classes: list[Token] = []
@@ -41,7 +40,7 @@ def log_key(logs: list[tuple[Token, tuple[Token, ...], tuple[Token, ...]]]) -> N
     at = logs[0][0]
     queries: dict[str, Node] = {}
     if all(zones for _, zones, _ in logs) and not any(zone.text == "." for _, zones, _ in logs for zone in zones):
-        named = {zone.text.lower(): zone for _, zones, _ in logs for zone in zones}
+        named = {zone.text: zone for _, zones, _ in logs for zone in zones}
         queries["zones"] = sequence(map(text, named.values()), at.line)
     if all(classes for _, _, classes in logs):
         wanted = {word.text: word for _, _, classes in logs for word in classes}

@@ -17,7 +17,9 @@ def read_rewrite(line: Line, server: Server, draft: Draft) -> None:
     elif line.lines:
         raise BadCorefile(at, "a rule with a block", "allowed: it has its words in one line, or in the block")
     words = [token.text for token in tokens]
-    fields = [each.lower() for each in words if each.lower() not in ("stop", "continue")]
+    fields = [each.lower() for each in words]
+    if fields[:1] in (["stop"], ["continue"]):
+        del fields[0]
     if fields[:1] == ["edns0"] and "unset" in fields:
         draft.note(at, "no effect: upstreams get no options of a client")
         return

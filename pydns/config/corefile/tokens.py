@@ -70,14 +70,25 @@ _PART = re.compile(
 _NEEDS_QUOTES = re.compile(rf'^"|[{_SPACE}\r#]')
 
 
+_MAX_REFERENCES = 100
+_MAX_WORD = 1 << 16  # characters
+
+
 def with_environment(text: str, environment: Mapping[str, str]) -> str:
-    """Replace `{%NAME%}` and `{$NAME}` in a word, as CoreDNS does. The value of an unknown variable is empty."""
+    """Replace `{%NAME%}` and `{$NAME}` in a word, as CoreDNS does. The value of an unknown variable is empty.
+
+    References in values are replaced too, up to `_MAX_REFERENCES` in all and while the word isn't longer than
+    `_MAX_WORD`. CoreDNS has no limits and hangs if two variables refer to each other.
+    """
+    left = _MAX_REFERENCES
     for begin, end in (("{%", "%}"), ("{$", "}")):
         while (start := text.find(begin)) >= 0:
             stop = text.find(end, start)
-            if stop <= start + len(begin):
+            if stop <= start + len(begin) or not left or len(text) > _MAX_WORD:
                 break
+            left -= 1
             reference = text[start : stop + len(end)]
-            value = environment.get(reference[len(begin) : -len(end)], "")
+            written = environment.get(reference[len(begin) : -len(end)], "")
+            value = written.encode(errors="surrogateescape").decode(errors="replace")  # it may be no UTF-8
             text = text.replace(reference, value if reference not in value else "")
     return text
