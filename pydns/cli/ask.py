@@ -44,7 +44,8 @@ def ask(servers: Iterable[AnyServer], qname: bytes, qtype: int) -> Iterator[Aske
             reason = " ".join(str(error).split()) or type(error).__name__
             yield Asked(f"{title}: {reason}", has_answer=False)
         else:
-            yield _described(f"{title}: {{}} in {(time.monotonic() - began) * 1000:.1f} ms", reply, qtype)
+            took = f"{(time.monotonic() - began) * 1000:.1f} ms"
+            yield Asked(f"{title}: {_rcode(reply)} in {took}{_records(reply)}", _has_answer(reply, qtype))
 
 
 def _exchange(server: ServerSpec, query: dns.message.Message) -> dns.message.Message:
@@ -65,11 +66,16 @@ def _exchange(server: ServerSpec, query: dns.message.Message) -> dns.message.Mes
     raise ValueError(f"not asked over {server.transport.value}")
 
 
-def _described(title: str, reply: dns.message.Message, qtype: int) -> Asked:
+def _rcode(reply: dns.message.Message) -> str:
+    is_nodata = reply.rcode() == dns.rcode.NOERROR and not reply.answer
+    return "NODATA" if is_nodata else dns.rcode.to_text(reply.rcode())
+
+
+def _records(reply: dns.message.Message) -> str:
     records = [line for rrset in reply.answer for line in rrset.to_text().splitlines()]
     more = [f"and {len(records) - _MAX_RECORDS} more"] if len(records) > _MAX_RECORDS else []
-    rcode = dns.rcode.to_text(reply.rcode())
-    if reply.rcode() == dns.rcode.NOERROR and not records:
-        rcode = "NODATA"
-    text = "; ".join([title.format(rcode), *records[:_MAX_RECORDS], *more])
-    return Asked(text, has_answer=any(rrset.rdtype == qtype for rrset in reply.answer))
+    return "".join([f"; {each}" for each in (*records[:_MAX_RECORDS], *more)])
+
+
+def _has_answer(reply: dns.message.Message, qtype: int) -> bool:
+    return any(rrset.rdtype == qtype for rrset in reply.answer)

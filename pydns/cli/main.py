@@ -11,6 +11,7 @@ import sys
 from argparse import Action, ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import import_module
+from io import TextIOWrapper
 from textwrap import fill
 from typing import NamedTuple, NoReturn
 
@@ -138,6 +139,8 @@ _NO_PATHS: Mapping[str, object] = {}
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status."""
+    if isinstance(sys.stdout, TextIOWrapper):  # a name of a file may have octets that the terminal can't show
+        sys.stdout.reconfigure(errors="backslashreplace")
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     if arguments[:1] == ["help"]:  # `help VERB` means `VERB --help`
         arguments = [*arguments[1:], "--help"]

@@ -1,5 +1,6 @@
 """Writes the output of a verb, and the line with the reason of a failure. Imports nothing heavy: `serve` uses it."""
 
+import json
 import os
 import sys
 from collections.abc import Iterable
@@ -32,7 +33,8 @@ def encode(value: "Struct") -> str:
     """Return a value as indented JSON."""
     import msgspec  # imported here, because `serve` doesn't need it
 
-    return msgspec.json.format(msgspec.json.encode(value), indent=1).decode()
+    # msgspec's own encoder refuses a file name that isn't UTF-8. Here the name becomes an escape, such as \udcff.
+    return json.dumps(msgspec.to_builtins(value), indent=1)
 
 
 def write_lines(lines: Iterable[str]) -> None:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from pydns.config import document, hosts_file, kube_dns, node
+from pydns.config import document, hosts_file, kube_dns, node, texts
 from pydns.config.corefile.translate import Translation, translate
 from pydns.config.keys import ROOT
 from pydns.config.mistakes import ConfigError, ConfigNotice, Unsupported, quote
@@ -73,7 +73,7 @@ def read(
         return Refused(tuple(mistakes))
     config, overridden = _combine(by_kube_dns, config)
     used = {file.file for file in config.hosts_files} | {file.file for file in config.zone_files}
-    inline = [key for key in data if key.endswith(ZONE_ENDING) and key not in used]
+    inline = [key for key in data if key.endswith(ZONE_ENDING) and key not in used and texts.is_file(key)]
     config = msgspec.structs.replace(config, zone_files=(*config.zone_files, *map(ZoneText, inline)))
     unknown = _unknown([key for key in (*data, *binary) if key not in used.union(inline)])
     notices = (*by_kube_dns.notices, *overridden, *unknown, *_not_servers(config))

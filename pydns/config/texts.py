@@ -149,7 +149,12 @@ def parse_path(text: str) -> str | Wanted:
 
 def parse_file(text: str) -> str | Wanted:
     """Parse the absolute path of a file, or the name of a file beside the configuration."""
-    return text if _CONFIG_MAP_KEY.fullmatch(text) else Wanted(FILE) if text[:1] != "/" else parse_path(text)
+    return text if is_file(text) else Wanted(FILE) if text[:1] != "/" else parse_path(text)
+
+
+def is_file(text: str) -> bool:
+    """Return whether a text can be the name of a file beside the configuration: a key of a ConfigMap."""
+    return _CONFIG_MAP_KEY.fullmatch(text) is not None
 
 
 def parse_domain(text: str) -> bytes | Wanted:
@@ -366,6 +371,6 @@ def parse_selector(text: str) -> str | Wanted:
 
 _CONFIG_MAP_KEY = re.compile(r"(?!\.\.?$)[-._A-Za-z0-9]{1,253}")
 _URL_PATH = re.compile(r"(/[-._~A-Za-z0-9%!$&'()*+,;=:@/]{0,500})?")
-_ZONE = re.compile(r"[^\s%/\]]{1,15}", re.ASCII)  # the name or number of a network interface
+_ZONE = re.compile(r"[!-$&-.0-\\^-~]{1,15}")  # the name or number of a network interface, without %, / and ]
 _PORT = re.compile("[0-9]{1,5}")
 _HOST_NAME = re.compile(r"[A-Za-z0-9_]([-A-Za-z0-9_]*[A-Za-z0-9])?(\.[A-Za-z0-9_]([-A-Za-z0-9_]*[A-Za-z0-9])?)*\.?")

@@ -41,8 +41,12 @@ class Reader:
     def __init__(self, state_dir: Path) -> None:
         """Open the table in `state_dir`. Raises `TableError` if no table exists or if its format is different."""
         path = file_in(state_dir)
-        if not path.exists():
-            raise TableError(f"{path}: no such file; is pydns running with this --state-dir?")
+        try:
+            path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            raise TableError(f"{path}: no such file; is pydns running with this --state-dir?") from None
+        except OSError as error:
+            raise TableError(f"{path}: {error.strerror}") from None
         try:
             self._environment = lmdb.open(
                 str(path), subdir=False, readonly=True, max_dbs=4, max_readers=MAX_READERS, readahead=False

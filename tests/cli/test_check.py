@@ -1,6 +1,9 @@
 """`pydns check` prints the mistakes that `pydns serve` would log, without a server."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -148,6 +151,24 @@ def test_json_has_the_same_as_the_text(tmp_path: Path, capsys: pytest.CaptureFix
     refused = json.loads(capsys.readouterr().out)
     assert (refused["accepted"], refused["changes"], refused["notes"]) == (False, [], [])
     assert len(refused["mistakes"]) == 2
+
+
+def test_file_names_that_are_not_utf_8_are_printed_with_escapes(tmp_path: Path) -> None:
+    (tmp_path / "config").write_text("")
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.zone")).write_text("x")
+    for output in ("text", "json"):
+        command = ["check", str(tmp_path / "config"), "--zones", str(tmp_path), "-o", output]
+        done = subprocess.run([sys.executable, "-m", "pydns", *command], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (1, "")
+        assert f"{tmp_path}/\\udcff.zone:1: x is relative" in done.stdout
+
+
+def test_a_zone_in_a_folder_has_a_name_that_a_config_map_could_have(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.zone")).write_text("x")
+    status, said = check(tmp_path, capsys)
+    assert (status, said[1:]) == (0, ['note: "\\udcff.zone": ignored: not a known key'])
 
 
 def test_a_missing_path_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

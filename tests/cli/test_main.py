@@ -96,6 +96,16 @@ def test_a_missing_table_ends_with_1_and_one_line(
     assert capsys.readouterr().err.startswith(f"pydns {verb}: {tmp_path}/table.mdb: no such file")
 
 
+@pytest.mark.parametrize("verb", ["dump", "status", "explain"])
+def test_a_table_that_can_not_be_read_ends_with_1_and_one_line(
+    verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = ["web."] if verb == "explain" else []
+    (tmp_path / "table.mdb").symlink_to("table.mdb")
+    assert main([verb, *name, "--state-dir", str(tmp_path)]) == 1
+    assert capsys.readouterr().err == f"pydns {verb}: {tmp_path}/table.mdb: Too many levels of symbolic links\n"
+
+
 def test_a_reader_that_closes_the_pipe_early_is_no_failure(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text(
         "hosts: {" + "".join(f"h{i}: {{addresses: [1.2.3.4]}}, " for i in range(9999)) + "}"
