@@ -85,6 +85,11 @@ def test_the_table_of_directives_is_up_to_date() -> None:
     assert _text("docs/corefile.md").partition(begin)[2].partition(end)[0] == describe.directives_table()
 
 
+def test_each_directive_has_one_row() -> None:
+    names = re.findall(r"^\| (`\w+`) \|", describe.directives_table(), re.MULTILINE)
+    assert sorted(set(names)) == sorted(names)
+
+
 def test_the_table_of_corefiles_is_up_to_date() -> None:
     begin, end = "<!-- corefiles: python -m tests.corefiles.table -->\n", "<!-- end of corefiles -->"
     assert _text("docs/corefile.md").partition(begin)[2].partition(end)[0] == table.table(shape.read())

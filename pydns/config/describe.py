@@ -91,7 +91,7 @@ def directives_table() -> str:
         for name, row in sorted(directives.NO_EFFECT.items())
     ]
     rows += [(f"`{name}`", "refused", row.nearest or row.why) for name, row in sorted(directives.INSTEAD.items())]
-    return _markdown(("directive", "here", "instead"), rows)
+    return _markdown(("directive", "here", "remark or replacement"), rows)
 
 
 def _markdown(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -95,8 +95,6 @@ NO_EFFECT: Mapping[str, NoEffect] = {
 }
 
 INSTEAD: Mapping[str, Instead] = {
-    "auto": Instead("the zone files of --zones"),
-    "acl": Instead("a NetworkPolicy in front of the server"),
     "autopath": Instead(why="a name is answered as it is asked"),
     "dnssec": Instead(why="zones aren't signed"),
     "dnstap": Instead("the key `log.queries`"),
