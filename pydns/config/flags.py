@@ -289,7 +289,7 @@ LENIENT = Flag(
     Switch(),
     "false",
     "",
-    "Leave out what pydns doesn't carry out of a Corefile. Without this flag, such a Corefile is refused.",
+    "Leave out directives of a Corefile that pydns can't carry out. Without this flag, such a Corefile is refused.",
     remark="The flag takes no value. Mistakes in a Corefile are refused with it, too",
 )
 ASK = Flag(
@@ -329,7 +329,7 @@ OUTPUT = Flag(
     OneOf(OutputFormat),
     "text",
     "FORMAT",
-    "Format of what is printed: text or json.",
+    "Format of the output: text or json.",
     wrong="yaml",
     short="-o",
 )
@@ -360,8 +360,8 @@ CLUSTER = (
         OneOf(PodsMode),
         "insecure",
         "MODE",
-        "Pod names to answer: none (disabled), every address in an existing namespace (insecure), or those of existing "
-        "pods (verified).",
+        "Which pod names exist. disabled: none. insecure: one for every address, in each existing namespace. "
+        "verified: only the names of existing pods.",
         wrong="on",
         example="verified",
     ),
@@ -381,8 +381,8 @@ CLUSTER = (
         Text(texts.SELECTOR, texts.parse_selector),
         None,
         "SELECTOR",
-        "Serve only objects that this label selector selects (as `kubectl -l`). Namespaces need no labels, nor does "
-        "the Service in NS records.",
+        "Serve only objects that this label selector selects (as `kubectl -l`). Namespaces and the Service in NS "
+        "records need no labels.",
         wrong="environment is production",
         example="environment in (production, staging)",
         absent_text="all",
@@ -402,7 +402,7 @@ CLUSTER = (
         ListOf(Text("a reverse zone", texts.parse_reverse_zone), "reverse zones", may_be_empty=True),
         "in-addr.arpa,ip6.arpa",
         "NAME,…",
-        "Zones in which PTR queries are answered from the cluster. Other PTR queries go to the upstreams.",
+        "Reverse zones that pydns answers from the cluster. Other PTR queries go to the upstreams.",
         wrong="10.0.0.0/8",
         may_be_empty=True,
         example="10.in-addr.arpa, d.f.ip6.arpa",
@@ -412,7 +412,7 @@ CLUSTER = (
         ListOf(Text("a range of addresses", texts.parse_ptr_range), "ranges of addresses"),
         "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,100.64.0.0/10,fc00::/7",
         "RANGE,…",
-        "Addresses whose PTR records endpoints may have. ClusterIPs always have theirs.",
+        "Endpoints have PTR records only for addresses in these ranges. ClusterIPs always have PTR records.",
         wrong="10.0.0.1/8",
         example="10.0.0.0/8, 203.0.113.0/24",
     ),
@@ -429,7 +429,7 @@ GROUPS = (
                 ListOf(Text(_LISTEN, _parse_listen), "addresses"),
                 "0.0.0.0:53,[::]:53",
                 "HOST:PORT,…",
-                "Addresses to answer queries at, over UDP and TCP. Port 0 means any free port, which the log names.",
+                "Addresses to answer queries at, over UDP and TCP. Port 0 means any free port; the log shows it.",
                 wrong="localhost:53",
                 remark="Exit 1 if one is in use",
             ),
@@ -438,8 +438,8 @@ GROUPS = (
                 OneOf(Answered),
                 "all",
                 "WHAT",
-                "What to answer: all names, or external zones alone (external). Then everything else is refused, and "
-                "nothing is asked of upstreams.",
+                "Which names to answer. all: all names. external: only names of external zones. Then all other names "
+                "are refused, and upstreams are never asked.",
                 wrong="internal",
             ),
             Flag(
@@ -462,7 +462,8 @@ GROUPS = (
                 Text(_CLUSTER, _parse_kubeconfigs),
                 None,
                 "FILE",
-                "How to reach the API server. Again for further clusters, as NAME=FILE[:CONTEXT],domain=DOMAIN.",
+                "Kubeconfig file, to reach the API server. Repeat the flag for further clusters, as "
+                "NAME=FILE[:CONTEXT],domain=DOMAIN.",
                 wrong="east=/etc/east.yaml,domain=east..example",
                 may_repeat=True,
                 absent=(),
@@ -497,7 +498,7 @@ GROUPS = (
                 ListOf(Text("NAMESPACE/NAME", _parse_configmap), "ConfigMaps"),
                 None,
                 "NAMESPACE/NAME,…",
-                "Live configuration: a ConfigMap to watch. Further ones have files that its Corefile imports.",
+                "Live configuration: a ConfigMap to watch. Further ConfigMaps have files that its Corefile imports.",
                 wrong="kube-dns",
                 remark="Exclusive with `--config` and `--manifests`",
             ),

@@ -24,8 +24,8 @@ def _check_cache(**written: Any) -> Iterator[Conflict]:
 
 
 _CACHE_KEYS = (
-    Key("success", Switch(), "Whether answers with records are kept.", "false", "'no'"),
-    Key("denial", Switch(), "Whether NXDOMAIN and answers without records are kept.", "false", "'no'"),
+    Key("success", Switch(), "Whether the cache keeps answers with records.", "false", "'no'"),
+    Key("denial", Switch(), "Whether the cache keeps NXDOMAIN and answers without records.", "false", "'no'"),
     Key("max_ttl", TTL, "Longest time to keep an answer, in seconds.", "600", "10m", field="max_ttl_s"),
     Key("min_ttl", TTL, "Shortest time to keep an answer, in seconds.", "5", "-5", field="min_ttl_s"),
     Key(
@@ -44,19 +44,19 @@ _CACHE_KEYS = (
         "one",
         field="min_negative_ttl_s",
     ),
-    Key("servfail_s", Whole(1, 300), "For how many seconds failures are kept (RFC 9520).", "30", "0"),
+    Key("servfail_s", Whole(1, 300), "How long failures are kept, in seconds (RFC 9520).", "30", "0"),
     Key(
         "serve_stale_s",
         TTL,
-        "For how many seconds after its expiry an answer is still used if upstreams fail. 0 means never.",
+        "How long an expired answer may still be used, in seconds. 0 means never.",
         "86400",
         "false",
     ),
     Key(
         "stale_mode",
         OneOf(StaleMode),
-        "verify: an expired answer is used after upstreams have failed. immediate: it is used at once, and upstreams "
-        "are asked for a new one.",
+        "When an expired answer is used. verify: after upstreams have failed. immediate: at once, while upstreams are "
+        "asked for a new answer.",
         "immediate",
         "'on'",
     ),
@@ -66,8 +66,8 @@ _CACHE_KEYS = (
 _CACHE = Record(
     CacheOptions,
     (
-        Key("entries", Whole(0, 10_000_000), "Limit of the answers in one worker's cache.", "50000", "-1"),
-        Key("bytes", Whole(0, 1 << 40), "Limit of the memory for one worker's answers.", "33554432", "32Mi"),
+        Key("entries", Whole(0, 10_000_000), "How many answers one worker keeps at most.", "50000", "-1"),
+        Key("bytes", Whole(0, 1 << 40), "Limit of the memory for one worker's answers, in octets.", "33554432", "32Mi"),
         *_CACHE_KEYS,
         Key(
             "zones",
@@ -76,8 +76,8 @@ _CACHE = Record(
                 Record(CacheZone, _CACHE_KEYS, "a mapping of limits", identity="domain"),
                 "a mapping of domains to limits",
             ),
-            "Domains with values of their own, but for `entries` and `bytes`. For a name, the longest domain counts. "
-            "Values that it leaves out are those above.",
+            "Domains with values of their own, except for `entries` and `bytes`. The longest domain that contains a "
+            "name counts. Where a domain sets no value, the value of the whole cache counts.",
             "{corp.example: {max_ttl: 30, denial: false}}",
             "{corp.example: 30}",
             default="none",
@@ -88,4 +88,4 @@ _CACHE = Record(
 )
 
 
-KEY = Key("cache", _CACHE, "The cache of upstreams' answers. Names of the cluster are never cached.")
+KEY = Key("cache", _CACHE, "The cache for answers of upstreams. Answers from the cluster are never cached.")

@@ -27,7 +27,7 @@ _SELECTING = (
     Key(
         "namespace_labels",
         Text(texts.SELECTOR, texts.parse_selector),
-        "Names of these namespaces only: a label selector for Namespaces (as `kubectl get ns -l`).",
+        "Serve only namespaces that this label selector selects (as `kubectl get ns -l`).",
         "team=shop",
         "team is shop",
         default="all",
@@ -35,7 +35,7 @@ _SELECTING = (
     Key(
         "endpoints",
         Switch(),
-        "Whether endpoints have names. Without them, headless Services have none either.",
+        "Whether endpoints have names. If not, headless Services have no names either.",
         "false",
         "'no'",
     ),
@@ -49,8 +49,9 @@ _SELECTING = (
     Key(
         "fallthrough",
         ListOf(DOMAIN, "zones", may_be_empty=True),
-        "Zones at or below these fall through: zone files and upstreams are asked for the names that the cluster "
-        "lacks. For the domain itself, read docs/clusters.md first.",
+        "Zones that fall through: if a name in them is missing in the cluster, zone files and upstreams are asked for "
+        "it. A domain in this list stands for all zones at or below it. Read docs/clusters.md before you add the "
+        "cluster domain.",
         "[in-addr.arpa, ip6.arpa]",
         "['']",
         default="the reverse zones",
@@ -81,7 +82,7 @@ _CLUSTER = Record(
         Key(
             "kubeconfig",
             PATH,
-            "File that says how to reach the cluster's API server.",
+            "Kubeconfig file of the cluster.",
             "/etc/pydns/clusters/east.yaml",
             "east.yaml",
             required=True,
@@ -89,7 +90,7 @@ _CLUSTER = Record(
         Key(
             "context",
             Text("the name of a context", flags.parse_text),
-            "Context of the file.",
+            "Context in the kubeconfig.",
             "east",
             "7",
             default="its current context",
@@ -97,7 +98,7 @@ _CLUSTER = Record(
         Key(
             "domains",
             _FURTHER_DOMAINS,
-            "Domains with the names of the cluster's objects.",
+            "Domains for the names of the cluster's objects.",
             "{east.example: {}}",
             "[east.example]",
             default="none: its objects have names in external zones only",
@@ -126,7 +127,7 @@ KEYS = (
     Key(
         "domains",
         _FURTHER_DOMAINS,
-        "Further domains with names of the cluster's objects: docs/clusters.md explains them.",
+        "Further domains for the names of the cluster's objects (docs/clusters.md).",
         "{k8s.example: {namespaces: [shop]}}",
         "[k8s.example]",
         default="none",
@@ -134,7 +135,7 @@ KEYS = (
     Key(
         "clusters",
         MapOf(Text("a name of letters, digits and hyphens", texts.parse_label), _CLUSTER, "a mapping of clusters"),
-        "Further clusters, each with domains of its own: docs/clusters.md explains them.",
+        "Further clusters, each with domains of its own (docs/clusters.md).",
         "{east: {kubeconfig: /etc/pydns/clusters/east.yaml, domains: {east.example: {}}}}",
         "{east: /etc/pydns/clusters/east.yaml}",
         default="those of `--kubeconfig`",

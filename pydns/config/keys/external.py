@@ -23,29 +23,30 @@ _EXTERNAL = Record(
         Key(
             "sources",
             ListOf(OneOf(ExternalSource), "sources"),
-            "Objects that give names to the zone. routes are those of the Gateway API. nodes are the addresses of "
-            "Services of type NodePort.",
+            "Objects that give names to the zone. routes: routes of the Gateway API. nodes: the nodes, as addresses "
+            "of Services of type NodePort.",
             "[services, routes]",
             "[pods]",
         ),
         Key(
             "service_names",
             Switch(),
-            "Whether each Service with external addresses is called SERVICE.NAMESPACE in the zone.",
+            "Whether each Service with external addresses has the name SERVICE.NAMESPACE in the zone.",
             "false",
             "'no'",
         ),
         Key(
             "annotations",
             ListOf(Text(texts.ANNOTATION_PREFIX, texts.parse_annotation_prefix), "prefixes"),
-            "Prefixes of the annotations hostname, target, ttl and the like. The first one that an object has counts.",
+            "Prefixes of annotations such as hostname, target and ttl. If an object has annotations with several of "
+            "them, the first prefix in this list counts.",
             "[external-dns.kubernetes.io/]",
             "[external-dns]",
         ),
         Key(
             "ingress_classes",
             ListOf(Text(texts.CLASS_NAME, texts.parse_class_name), "names of classes"),
-            "Only Ingresses of these classes have names. One that names no class has the default class.",
+            "Only Ingresses of these classes have names. An Ingress that names no class has the default class.",
             "[public]",
             "[Public]",
             default="all",
@@ -61,8 +62,9 @@ _EXTERNAL = Record(
         Key(
             "listener_hostnames",
             OneOf(ListenerHostnames),
-            "routes: a route without hostnames has that of its listener, unless that is a wildcard. always: all "
-            "hostnames of listeners are names, also wildcards, and without a route. never: they are no names.",
+            "When hostnames of listeners are names. routes: a route without hostnames has the hostname of its "
+            "listener, unless it is a wildcard. always: all of them are names, with or without a route. never: none "
+            "of them is.",
             "never",
             "attached",
         ),
@@ -82,7 +84,7 @@ _EXTERNAL = Record(
                 "a mapping of labels to Services",
                 _nameserver,
             ),
-            "NS records: names below the zone, each with the Service that has its external addresses.",
+            "Nameservers of the zone: labels of their names, each with the Service that has the external addresses.",
             "{ns1: kube-system/pydns-external}",
             "{ns1: pydns}",
             default="none",
@@ -90,8 +92,8 @@ _EXTERNAL = Record(
         Key(
             "hairpin",
             OneOf(HairpinMode),
-            "service: clients in the cluster get the ClusterIPs of the Service that has a name's public addresses. "
-            "only: the same, and upstreams answer all other names and types of the zone, and all other clients.",
+            "What clients in the cluster get. off: the public addresses. service: the ClusterIPs of the Service that "
+            "has the name's public addresses. only: the same, but all other questions for the zone go to upstreams.",
             "service",
             "'on'",
         ),
@@ -106,7 +108,8 @@ _MULTICLUSTER = Record(
         Key(
             "zones",
             ListOf(Text(texts.DOMAIN, texts.parse_external_zone), "domain names", may_be_empty=True),
-            "Zones in which ServiceImports have names, if the API server has ServiceImports. None: they have no names.",
+            "Zones in which ServiceImports have names, if the API server has ServiceImports. With an empty list, they "
+            "have no names.",
             "[]",
             "[10.in-addr.arpa]",
             default="[clusterset.local]",
@@ -120,8 +123,8 @@ KEYS = (
     Key(
         "external",
         MapOf(Text(texts.DOMAIN, texts.parse_external_zone), _EXTERNAL, "a mapping of zones"),
-        "Zones with names for what leads into the cluster: docs/external.md explains them. For a name, the longest "
-        "zone counts.",
+        "Zones with names for Services, Ingresses and routes that clients outside of the cluster can reach "
+        "(docs/external.md). The longest zone that contains a name counts.",
         "{k8s.example.com: {sources: [services, ingresses]}}",
         "{k8s.example.com: [services]}",
         default="none",
@@ -129,6 +132,6 @@ KEYS = (
     Key(
         "multicluster",
         _MULTICLUSTER,
-        "Names of Services that other clusters export: docs/multicluster.md explains them.",
+        "Names of Services that other clusters export (docs/multicluster.md).",
     ),
 )

@@ -27,14 +27,14 @@ _FAMILIES = TextOrRecord(
             Key(
                 "which",
                 OneOf(Families),
-                "The families. If there is no other key, the value can be written without the mapping.",
+                "The families. If this is the only key, you can write the value without the mapping.",
                 "auto",
                 "ipv5",
             ),
             Key(
                 "except",
                 ListOf(DOMAIN, "domain names"),
-                "Domains whose names keep the addresses of both families.",
+                "Names in these domains keep the addresses of both families.",
                 "[corp.example]",
                 "[corp..example]",
                 default="none",
@@ -51,7 +51,7 @@ _DNS64 = Record(
         Key(
             "prefixes",
             ListOf(Text(texts.DNS64_PREFIX, texts.parse_dns64_prefix), "prefixes"),
-            "Prefixes that lead to the NAT64. Each address is mapped into each of them.",
+            "Prefixes that are routed to the NAT64. Each IPv4 address is mapped into each prefix.",
             "['2001:db8:64::/96']",
             "['2001:db8:64::/72']",
         ),
@@ -70,12 +70,12 @@ _DNS64 = Record(
             "['::ffff:0:0/96', '2001:db8:bad::/48']",
             "['::ffff']",
         ),
-        Key("translate_all", Switch(), "Whether names that have IPv6 addresses are mapped too.", "true", "all"),
+        Key("translate_all", Switch(), "Whether names with IPv6 addresses get mapped addresses, too.", "true", "all"),
         Key(
             "map_private",
             Switch(),
-            "Whether private addresses are mapped into 64:ff9b::/96 too, which RFC 6052 forbids. Into other prefixes "
-            "they always are.",
+            "Whether private addresses are also mapped into 64:ff9b::/96, which RFC 6052 forbids. They are always "
+            "mapped into other prefixes.",
             "true",
             "10.0.0.0/8",
         ),
@@ -94,12 +94,12 @@ KEYS = (
     Key(
         "families",
         _FAMILIES,
-        "The address families that names outside the cluster have. ipv4: AAAA is answered from the answer to A, "
-        "without a query, as a name without IPv6 addresses. ipv6: the same for A. auto: the families with which "
-        "this server reaches the Internet.",
+        "Address families of names outside the cluster. ipv4: such names have no IPv6 addresses. ipv6: such names "
+        "have no IPv4 addresses. auto: only the families with which this server reaches the Internet. all: both "
+        "families.",
         "ipv4",
         "ipv5",
         default="`all`",
     ),
-    Key("dns64", _DNS64, "IPv6 addresses for names outside the cluster that have IPv4 addresses alone (RFC 6147)."),
+    Key("dns64", _DNS64, "IPv6 addresses for names outside the cluster that have only IPv4 addresses (RFC 6147)."),
 )

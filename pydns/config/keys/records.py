@@ -46,7 +46,7 @@ _HOSTS_FILES = TextOrRecord(
             Key(
                 "file",
                 _FILE_NAME,
-                "The file. If there is no other key, it can be written without the mapping.",
+                "The file. If this is the only key, you can write the file without the mapping.",
                 "NodeHosts",
                 "custom/hosts",
                 required=True,
@@ -56,7 +56,7 @@ _HOSTS_FILES = TextOrRecord(
             Key(
                 "zones",
                 ListOf(DOMAIN, "domain names"),
-                "Only names at or below these domains count.",
+                "Only names at or below these domains are read from the file.",
                 "[corp.example]",
                 "['']",
                 default="all",
@@ -75,7 +75,7 @@ _ZONE_FILES = TextOrRecord(
             Key(
                 "file",
                 _FILE_NAME,
-                "The zone file. If there is no other key, it can be written without the mapping.",
+                "The zone file. If this is the only key, you can write the file without the mapping.",
                 "db.example.org",
                 "custom/db.example.org",
                 required=True,
@@ -83,7 +83,7 @@ _ZONE_FILES = TextOrRecord(
             Key(
                 "zone",
                 DOMAIN,
-                "The zone that the file must have. Names in it are relative to the zone.",
+                "The zone in the file. Relative names in the file are relative to this zone.",
                 "example.org",
                 "example..org",
                 default="the name of the file without .zone",
@@ -113,8 +113,9 @@ KEYS = (
     Key(
         "hosts_files",
         ListOf(_HOSTS_FILES, "files"),
-        "Files in the form of /etc/hosts: keys of the same ConfigMap (files beside this one), or absolute paths. "
-        "Their names add to `hosts`. Upstreams are asked for other names, unless `blocked` denies their domain.",
+        "Files in the format of /etc/hosts. Each is a key of the same ConfigMap (or a file beside config.yaml), or an "
+        "absolute path. Their names are added to `hosts`. Upstreams are asked for all other names, unless `blocked` "
+        "denies them.",
         "[NodeHosts, {file: /etc/hosts, ttl: 300}]",
         "[custom/hosts]",
         default="none",
@@ -122,8 +123,8 @@ KEYS = (
     Key(
         "zone_files",
         ListOf(_ZONE_FILES, "files"),
-        "Zone files in addition to those of `--zones`: keys of the same ConfigMap (files beside this one), or "
-        "absolute paths. Keys like example.org.zone needn't be named here.",
+        "Zone files in addition to those of `--zones`. Each is a key of the same ConfigMap (or a file beside "
+        "config.yaml), or an absolute path. Keys like example.org.zone are served without being named here.",
         "[{file: db.example.org, zone: example.org}]",
         "[custom/db.example.org]",
         default="none",

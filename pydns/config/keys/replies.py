@@ -10,7 +10,8 @@ _EDNS = Record(
         Key(
             "max_udp_size",
             Whole(512, 4096),
-            "Limit of a reply over UDP in octets, to a client that takes as many. Above 1232, they may be fragmented.",
+            "How long a reply over UDP is at most, in octets. A client may set a lower limit. Replies longer than "
+            "1232 may be fragmented.",
             "1232",
             "511",
         ),
@@ -24,8 +25,8 @@ _DNSSEC = Record(
         Key(
             "trust_ad",
             ListOf(Text(texts.SERVER_HOST, texts.parse_server_host), "servers"),
-            "Servers, as in `upstreams` and `routes`, that validate DNSSEC and are reached over a secure path. Clients "
-            "that send AD or DO see their AD bit. AD is 0 in all other replies.",
+            "Servers of `upstreams` and `routes` that validate DNSSEC and are reached over a secure path. Their AD "
+            "bit is passed on to clients that send AD or DO. AD is 0 in all other replies.",
             "[10.0.0.2, ns.acme.example]",
             "['10.0.0.2:53']",
             default="none",
@@ -49,7 +50,7 @@ _CHAOS = Record(
         Key(
             "authors",
             ListOf(Text(texts.SHORT_TEXT, texts.parse_short_text), "texts"),
-            "The texts of authors.bind. Without authors, the name is refused.",
+            "The texts of authors.bind. Without authors, queries for this name get REFUSED.",
             "[the platform team]",
             "['']",
             default="none",
@@ -85,8 +86,9 @@ _NSID = Record(
 SPECIAL_NAMES = Key(
     "forwarded_special_names",
     ListOf(OneOf(SpecialName), "special names"),
-    "Special names that upstreams answer. The others are answered here, so that clients stay with this server: "
-    "resolver.arpa has no records (RFC 9462), use-application-dns.net doesn't exist (Firefox).",
+    "Special names that upstreams answer. pydns answers the others itself, so that clients don't change to another "
+    "resolver. It answers that resolver.arpa has no records (RFC 9462), and that use-application- dns.net doesn't "
+    "exist (Firefox).",
     "[use-application-dns.net]",
     "[localhost]",
     default="none",
@@ -96,9 +98,9 @@ SPECIAL_NAMES = Key(
 RESPONSES_PER_SECOND = Key(
     "responses_per_second",
     Whole(0, 1_000_000),
-    "Limit of one worker's equal replies over UDP to one network (IPv4 /24, IPv6 /56): for clients whose "
-    "addresses may be forged. 0: no limit. Half of the replies beyond it are sent truncated, so that clients "
-    "ask over TCP, the others are dropped.",
+    "How many equal replies per second one worker sends over UDP to one network (IPv4 /24, IPv6 /56). Use it if "
+    "clients' addresses may be forged. Half of the further replies are sent truncated, so that clients ask over TCP. "
+    "The others are dropped. 0: no limit.",
     "50",
     "-1",
     default="no limit, and 20 with `--answer external`",
@@ -109,7 +111,8 @@ KEYS = (
     Key(
         "local_names",
         Switch(),
-        "Whether localhost and the names of 127.0.0.0/8, 0.0.0.0/8 and 255.0.0.0/8 are answered here (RFC 6761).",
+        "Whether pydns itself answers localhost and the reverse names of 127.0.0.0/8, 0.0.0.0/8 and 255.0.0.0/8 (RFC "
+        "6761).",
         "true",
         "localhost",
     ),
@@ -121,8 +124,10 @@ KEYS = (
         "hinfo",
         "refused",
     ),
-    Key("chaos", _CHAOS, "What clients learn about the server in class CH. Without this key, they are refused."),
+    Key(
+        "chaos", _CHAOS, "What clients learn about the server in class CH. Without this key, such queries get REFUSED."
+    ),
     Key("nsid", _NSID, "The server's identifier for clients that ask for it with EDNS option 3 (RFC 5001)."),
     Key("edns", _EDNS, "How EDNS is used with clients."),
-    Key("dnssec", _DNSSEC, "What is made of upstreams' validation."),
+    Key("dnssec", _DNSSEC, "How DNSSEC validation by upstreams is used."),
 )

@@ -10,7 +10,8 @@ _METRICS = Record(
         Key(
             "names",
             OneOf(MetricNames),
-            "coredns: names that CoreDNS's dashboards and alerts know. pydns: the same with the prefix pydns_.",
+            "Names of the metrics. coredns: CoreDNS's names, for its dashboards and alerts. pydns: the same names "
+            "with the prefix pydns_.",
             "pydns",
             "prometheus",
         ),
@@ -32,12 +33,12 @@ _QUERY_LOG = Record(
         Key(
             "classes",
             ListOf(OneOf(RcodeClass), "classes"),
-            "Log only queries with such a reply: success (records), denial (no such name or record), error (the rest).",
+            "Log only queries with these replies. success: records. denial: no such name or record. error: all others.",
             "[denial, error]",
             "[all]",
             default="all",
         ),
-        Key("share", Share(), "Share of these queries to log, chosen at random.", "0.01", "1%"),
+        Key("share", Share(), "Which share of these queries is logged. They are chosen at random.", "0.01", "1%"),
     ),
     "a mapping of options",
 )
@@ -60,5 +61,5 @@ _LOG = Record(
 
 KEYS = (
     Key("metrics", _METRICS, "How metrics are exposed."),
-    Key("log", _LOG, "What is logged in addition to changes of state."),
+    Key("log", _LOG, "What is logged in addition to changes of state, which are always logged."),
 )

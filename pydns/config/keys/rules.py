@@ -48,12 +48,12 @@ _BLOCKED = TextOrRecord(
     Record(
         _Denied,
         (
-            Key("answer", OneOf(Denial), "nxdomain, nodata or refused.", "nxdomain", "drop", required=True),
-            _types("Only questions for these types of records."),
+            Key("answer", OneOf(Denial), "The answer: nxdomain, nodata or refused.", "nxdomain", "drop", required=True),
+            _types("Only questions of these types are denied."),
             Key(
                 "min_labels",
                 Whole(0, 127),
-                "Only names with at least so many labels. The domain's own labels count.",
+                "Only names with at least this number of labels are denied. The labels of the domain count, too.",
                 "7",
                 "'7'",
             ),
@@ -96,7 +96,7 @@ def _acl_rule(
 _CLIENTS = Key(
     "clients",
     ListOf(Text(texts.CLIENTS, texts.parse_clients), "addresses and networks"),
-    "Only questions of clients with these addresses, or in these networks.",
+    "The rule is only for clients with these addresses, or in these networks.",
     "[10.20.0.0/16, 'fd00::5']",
     "[10.20.0.1/16]",
     default="all",
@@ -107,7 +107,8 @@ _ACL_RULE = Record(
         Key(
             "action",
             OneOf(AclAction),
-            "allow: answer. block: REFUSED. filter: no records. drop: no reply.",
+            "What happens to the question. allow: it is answered. block: REFUSED. filter: an answer without records. "
+            "drop: no reply.",
             "filter",
             "deny",
             required=True,
@@ -116,12 +117,12 @@ _ACL_RULE = Record(
         Key(
             "types",
             ListOf(Text(texts.TYPE, texts.parse_question_type), "types of records"),
-            "Only questions for these types of records. ANY is a type, too.",
+            "The rule is only for questions of these types. ANY is a type, too.",
             "[AAAA, ANY]",
             "[ALL]",
             default="all",
         ),
-        *_scope("decision"),
+        *_scope("action"),
     ),
     'a rule: a mapping with "action"',
 )
@@ -140,7 +141,7 @@ _REWRITE = TextOrRecord(
             Key(
                 "rule",
                 Text(texts.REWRITE, texts.parse_rewrite),
-                "The rule. If there is no other key, it can be written without the mapping.",
+                "The rule. If this is the only key, you can write the rule without the mapping.",
                 "name exact a.corp.example b.corp.example",
                 "class IN CH",
                 required=True,
@@ -187,16 +188,17 @@ _TEMPLATE = Record(
         Key(
             "zones",
             ListOf(DOMAIN, "domain names"),
-            "Domains of the names. `.Zone` is the longest one that contains the name.",
+            "The template is only for names in these domains. `.Zone` is the longest domain that contains the name.",
             "[ip.example]",
             "[ip..example]",
             default="all",
         ),
-        _types("Only questions for these types of records, and for ANY."),
+        _types("The template is only for questions of these types, and of type ANY."),
         Key(
             "match",
             ListOf(Text(texts.PATTERN, texts.parse_pattern), "patterns"),
-            "Patterns (RE2) for the name in lower case with a final dot. The first one that matches counts.",
+            "Patterns (RE2) for the name, which is in lower case with a final dot. The first pattern that matches "
+            "counts.",
             r"['^(?P<last>[0-9]+)[.]ip[.]example[.]$']",
             "['(']",
             default="every name",
@@ -213,7 +215,7 @@ _TEMPLATE = Record(
         Key(
             "authority",
             _RECORDS,
-            "Records of the authority section. A denial without them gets a SOA record.",
+            "Records of the authority section. A denial without such records gets an SOA record.",
             "['{{ .Zone }} 60 IN NS ns.{{ .Zone }}']",
             "['{{ .Zone }} 60 IN HINFO a b']",
             default="none",
@@ -230,7 +232,8 @@ _TEMPLATE = Record(
         Key(
             "unmatched",
             OneOf(Unmatched),
-            "What a name in the zones gets that no pattern matches. next: the answer that it has without the template.",
+            "The answer to a name in the zones that matches no pattern. next: the same as without the template. "
+            "servfail: SERVFAIL.",
             "servfail",
             "fallthrough",
         ),
@@ -262,8 +265,8 @@ _VIEW = Record(
         Key(
             "when",
             Text(texts.EXPRESSION, texts.parse_expression),
-            "Condition on client_ip(), name() and type(), as in CoreDNS's plugin view: incidr, and, or, not, ==, !=, "
-            "in, startsWith, endsWith, contains, matches.",
+            "Condition on client_ip(), name() and type(), as in CoreDNS's plugin view. It may use incidr, and, or, "
+            "not, ==, !=, in, startsWith, endsWith, contains and matches.",
             "incidr(client_ip(), '10.20.0.0/16') and type() == 'A'",
             "client_ip()",
             required=True,
@@ -271,7 +274,7 @@ _VIEW = Record(
         Key(
             "templates",
             _TEMPLATES,
-            "Templates that come before those for all clients.",
+            "Templates for these questions. They come before the templates for all clients.",
             "[{types: [AAAA]}]",
             "[{rcode: NXRRSET}]",
             default="none",
@@ -279,7 +282,7 @@ _VIEW = Record(
         Key(
             "blocked",
             _BLOCKED_DOMAINS,
-            "Domains that upstreams aren't asked about, in addition to those for all clients.",
+            "Blocked domains for these questions, in addition to the blocked domains for all clients.",
             "{games.example: nxdomain}",
             "{games.example: drop}",
             default="none",
@@ -293,9 +296,9 @@ KEYS = (
     Key(
         "blocked",
         _BLOCKED_DOMAINS,
-        "Domains that upstreams aren't asked about. nxdomain: no name at or below exists. nodata: all of them do, "
-        "without records. refused: REFUSED. Routes, hosts and zone files below such a domain come before it. With "
-        "`answer`, `types` and `min_labels`, only some questions are denied.",
+        "Upstreams aren't asked for names in these domains. nxdomain: the names don't exist. nodata: the names exist "
+        "without records. refused: REFUSED. A route, host or zone file for a name below such a domain comes first. "
+        "`types` and `min_labels` deny only some of the questions.",
         "{ads.example: nxdomain, internal.example: {answer: nodata, types: [AAAA]}}",
         "{ads.example: drop}",
         default="none",
@@ -308,9 +311,10 @@ KEYS = (
             "a mapping of names to targets",
             Alias,
         ),
-        "Names that get the records of other names: NAME, `*.DOMAIN` for all names below, or `~PATTERN` (RE2, the "
-        "whole name without the final dot). A target `*.DOMAIN` keeps what the star stands for; `{1}` is the first "
-        "group of a pattern. A name that the cluster, a host or a zone file has is no alias.",
+        "Names that get the records of other names. An alias is NAME, `*.DOMAIN` for all names below, or `~PATTERN` "
+        "(RE2, for the whole name without the final dot). In a target, `*` is the part that the star matched, and "
+        "`{1}` is the first group of the pattern. Names that exist in the cluster, in hosts or in a zone file are "
+        "never aliases.",
         "{api.corp.example: web.shop.svc.cluster.local, '*.corp.example': '*.shop.svc.cluster.local'}",
         "{api.corp.example: web..shop}",
         default="none",
@@ -318,8 +322,8 @@ KEYS = (
     Key(
         "acl",
         ListOf(_ACL_RULE, "rules"),
-        "Which clients get answers to which questions. The first rule that is for a question decides. A question "
-        "without one is answered.",
+        "Which clients get answers to which questions. The first rule that applies to a question decides. If no rule "
+        "applies, the question is answered.",
         "[{action: filter, types: [AAAA], clients: [10.20.0.0/16]}]",
         "[{action: deny}]",
         default="none",
@@ -327,8 +331,8 @@ KEYS = (
     Key(
         "rewrites",
         ListOf(_REWRITE, "rules"),
-        "Rules of CoreDNS's rewrite, in order: name, ttl, rcode, type and cname. They come before everything else, "
-        "the names of the cluster included.",
+        "Rules of CoreDNS's plugin rewrite, in order: name, ttl, rcode, type and cname. They come before everything "
+        "else, also before the names of the cluster.",
         "[name suffix .corp.example .svc.cluster.local answer auto]",
         "[class IN CH]",
         default="none",
@@ -336,8 +340,8 @@ KEYS = (
     Key(
         "templates",
         _TEMPLATES,
-        "Answers that are made from the name of the question, in order. They come after `rewrites` and before "
-        "everything else.",
+        "Templates that make an answer from the name in the question. The first one that applies counts. They come "
+        "after `rewrites`, and before everything else.",
         "[{zones: [dev.example], types: [A], answer: ['{{ .Name }} 60 IN A 10.0.0.1']}]",
         "[{rcode: NXRRSET}]",
         default="none",
@@ -345,7 +349,7 @@ KEYS = (
     Key(
         "views",
         ListOf(_VIEW, "views"),
-        "Clients and questions with other answers. The first view that is for a question counts.",
+        "Other answers for some clients and questions. The first view whose condition is true counts.",
         "[{when: \"incidr(client_ip(), '10.20.0.0/16')\", blocked: {games.example: nxdomain}}]",
         "[{when: 'client_ip()'}]",
         default="none",

@@ -82,7 +82,7 @@ def server_shape(address: Text) -> TextOrRecord:
     address_key = Key(
         "address",
         address,
-        "Address of the server. If there is no other key, the address can be written without the mapping.",
+        "Address of the server. If this is the only key, you can write the address without the mapping.",
         "10.0.0.2:5353",
         "10.0.0.300",
         required=True,
@@ -103,7 +103,7 @@ _TLS = Record(
         Key(
             "ca",
             PATH,
-            "File with the certificates of the authorities that the server's certificate may be from, in PEM.",
+            "File with the certificates (PEM) of the authorities that may have issued the server's certificate.",
             "/etc/pydns/ca.pem",
             "ca.pem",
             default="the system's",
@@ -111,7 +111,7 @@ _TLS = Record(
         Key(
             "certificate",
             PATH,
-            "File with our certificate and its chain, for servers that want one.",
+            "File with the certificate of pydns and its chain, for servers that ask for one.",
             "/etc/pydns/tls.crt",
             "tls.crt",
             default="none",
@@ -119,7 +119,7 @@ _TLS = Record(
         Key(
             "key",
             PATH,
-            "File with the key of our certificate.",
+            "File with the key of this certificate.",
             "/etc/pydns/tls.key",
             "tls.key",
             default="the file of the certificate",
@@ -132,15 +132,15 @@ _SERVER_KEYS = (
     Key(
         "transport",
         OneOf(Transport),
-        "Protocol. With udp, a truncated answer is fetched again over TCP. tls is DNS over TLS, port 853. https is DNS "
-        "over HTTPS with HTTP/2, port 443; an address like https://dns.example/dns-query means it, too.",
+        "Protocol. udp: UDP, and TCP for truncated answers. tls: DNS over TLS, port 853. https: DNS over HTTPS with "
+        "HTTP/2, port 443. An address like https://dns.example/dns-query has https by itself.",
         "tls",
         "quic",
     ),
     Key(
         "server_name",
         Text("a host name or IP address", texts.parse_server_name),
-        "With tls and https: the name or address that the server's certificate must be for.",
+        "The name or address that the server's certificate must have, with tls and https.",
         "dns.example.net",
         "'*'",
         default="the address",
@@ -148,8 +148,8 @@ _SERVER_KEYS = (
     Key(
         "packets_per_second",
         Whole(1, 1_000_000),
-        "Limit of what one worker sends to the server. Cloud resolvers drop packets beyond a rate (AWS: 1,024 a "
-        "second).",
+        "How many packets one worker sends to the server at most. Cloud resolvers drop packets above a rate (AWS: "
+        "1,024 a second).",
         "500",
         "0",
         default="no limit",
@@ -157,25 +157,25 @@ _SERVER_KEYS = (
     Key(
         "case",
         OneOf(Case),
-        "Case of the letters in questions over UDP. random: it protects from forged replies (0x20). lower: for servers "
-        "that answer names in mixed case wrongly. learn: random, and lower for an hour after replies in another case "
-        "or denials of names that the server has in lower case.",
+        "Case of the letters in questions over UDP. random: random case, which protects from forged replies (0x20). "
+        "lower: lower case, for servers that answer names in mixed case wrongly. learn: random, but lower for an hour "
+        "after the server has answered such a name wrongly.",
         "lower",
         "upper",
     ),
     Key(
         "edns",
         OneOf(Edns),
-        "Whether questions have EDNS. learn: they do, but not for 15 minutes after the server has shown that it "
-        "doesn't understand it.",
+        "Whether questions have EDNS. learn: they have it, except for 15 minutes after the server has shown that it "
+        "doesn't understand EDNS.",
         "never",
         "'off'",
     ),
-    Key("tls", _TLS, "With tls and https: files for the connection.", default="those of the system"),
+    Key("tls", _TLS, "Files for the connection, with tls and https.", default="those of the system"),
     Key(
         "source",
         Text("an IP address", texts.parse_source),
-        "Address of this host that questions are sent from. Servers of the other family are left out.",
+        "Address of this host from which questions are sent. Servers with an address of the other family are left out.",
         "10.0.0.5",
         "eth0",
         default="chosen by the kernel",
@@ -214,7 +214,10 @@ def _check_route(
         yield Conflict("on_nxdomain", f'"{on_nxdomain.value}"', 'used together with "next"')
 
 
-_FAILOVER = "Outcomes after which the next server is asked before the client gets the answer. Errors always lead to it."
+_FAILOVER = (
+    "After these outcomes, pydns asks the next server before it answers the client. After errors, such as SERVFAIL, it "
+    "always does."
+)
 _ROUTE = Record(
     _route,
     (
@@ -229,7 +232,7 @@ _ROUTE = Record(
         Key(
             "except",
             ListOf(DOMAIN, "domain names"),
-            "Domains below this one that these servers aren't asked about.",
+            "Domains below this one. The servers aren't asked for names in them.",
             "[www.acme.local]",
             "[www..acme.local]",
             default="none",
@@ -238,14 +241,15 @@ _ROUTE = Record(
         Key(
             "excepted",
             OneOf(Excepted),
-            "What happens to the names in `except`. next: they are resolved as if the route didn't exist.",
+            "What happens to names in `except`. next: they are resolved as if the route didn't exist. refused: they "
+            "get REFUSED.",
             "refused",
             "'off'",
         ),
         Key(
             "next",
             _OUTCOMES,
-            "Outcomes after which the servers are asked that would be asked without this route (split horizon).",
+            "After these outcomes, pydns asks the servers that it would ask without this route (split horizon).",
             "[NXDOMAIN, NODATA]",
             "[nxdomain]",
             default="none",
@@ -256,7 +260,7 @@ _ROUTE = Record(
         Key(
             "choice",
             _CHOICE,
-            "Which of the servers is asked first.",
+            "Which server is asked first.",
             "in_order",
             "sequential",
             default="the value of the key `choice` for upstreams",
@@ -272,8 +276,8 @@ KEYS = (
     Key(
         "upstreams",
         ListOf(_SERVER, "servers"),
-        f"{UPSTREAMS} A name is looked up like the names of clients, again when its TTL ends. A path is a file "
-        "like resolv.conf, whose nameservers are asked.",
+        f"{UPSTREAMS} A server may be an address, a name or the path of a file like resolv.conf. pydns looks a name up "
+        "again when its TTL ends. It asks the nameservers in a file.",
         "[10.0.0.2, {address: 9.9.9.9, transport: tls, server_name: dns.quad9.net}]",
         "[10.0.0.300]",
         default=NO_UPSTREAMS,
@@ -281,19 +285,19 @@ KEYS = (
     Key(
         "except",
         ListOf(DOMAIN, "domain names"),
-        "Domains that the upstreams aren't asked about. Without a route, their names are refused.",
+        "The upstreams aren't asked for names in these domains. Such a name gets REFUSED if no route contains it.",
         "[corp.example]",
         "[corp..example]",
         default="none",
         field="except_",
     ),
     Key("failover", _OUTCOMES, _FAILOVER, "[NXDOMAIN]", "[YES]", default="none"),
-    Key("choice", _CHOICE, "Which of the upstreams is asked first.", "in_order", "quickest"),
+    Key("choice", _CHOICE, "Which upstream is asked first.", "in_order", "quickest"),
     Key(
         "routes",
         MapOf(Text(texts.DOMAIN, texts.parse_route_domain), _ROUTE, "a mapping of domains to routes"),
-        "Domains with servers of their own. For a name, the longest domain that contains it counts, "
-        "zones of ours included, but what these have records of is answered here.",
+        "Domains with servers of their own. The longest domain that contains a name counts. A route may be inside a "
+        "zone that pydns serves. Then names with records in this zone are still answered from the zone.",
         "{acme.local: {servers: [1.2.3.4]}}",
         "{acme.local: [1.2.3.4]}",
         default="none",
@@ -301,7 +305,7 @@ KEYS = (
     Key(
         "max_in_flight",
         Whole(1, 100_000),
-        "Limit of one worker's queries that wait for upstreams. Further ones get SERVFAIL at once.",
+        "How many queries of one worker wait for upstreams at most. Further queries get SERVFAIL at once.",
         "5000",
         "0",
     ),

@@ -10,23 +10,24 @@ _ZONAL = Record(
         Key(
             "names",
             Switch(),
-            "Whether ZONE.pin._zone.SERVICE.NAMESPACE.svc and ZONE.prefer._zone.SERVICE.NAMESPACE.svc exist for "
-            "headless Services: their endpoints in a zone, as CoreDNS's option zonal.",
+            "Whether headless Services have the names ZONE.pin._zone.SERVICE.NAMESPACE.svc and "
+            "ZONE.prefer._zone.SERVICE.NAMESPACE.svc, with their endpoints in a zone (CoreDNS's option zonal).",
             "true",
             "'no'",
         ),
         Key(
             "plain",
             OneOf(PlainZonal),
-            "headless: headless Services with trafficDistribution have the endpoints that are meant for the client's "
-            "zone or node.",
+            "Which plain names depend on the client. headless: for headless Services with trafficDistribution, the "
+            "answer has the endpoints for the client's zone or node. off: none.",
             "headless",
             "all",
         ),
         Key(
             "prefer",
             OneOf(Nearness),
-            "What tells for which clients an endpoint is meant, for plain: its hints in EndpointSlices, or its zone.",
+            "What decides for which clients an endpoint is, with `plain`. hints: its hints in the EndpointSlice. "
+            "zone: its zone.",
             "zone",
             "node",
         ),
@@ -36,12 +37,12 @@ _ZONAL = Record(
 
 
 KEYS = (
-    Key("zonal", _ZONAL, "Answers with endpoints of one zone: docs/zonal.md explains them."),
+    Key("zonal", _ZONAL, "Answers with the endpoints of one zone (docs/zonal.md)."),
     Key(
         "cluster_ranges",
         ListOf(Text("a range of addresses", texts.parse_ptr_range), "ranges of addresses"),
-        "Ranges of clients in the cluster, for hairpin, besides the addresses of Nodes, of their podCIDRs and of "
-        "endpoints.",
+        "Further addresses that count as clients in the cluster, for hairpin. Addresses of Nodes, of their podCIDRs "
+        "and of endpoints count without this key.",
         "[10.128.0.0/14]",
         "[10.128.0.1/14]",
         default="none",
