@@ -207,11 +207,12 @@ _LISTEN = "HOST:PORT with an IP address, such as 0.0.0.0:53 or [::]:53"
 
 
 def _parse_listen(text: str) -> Listen | Wanted:
-    host, colon, port = text.rpartition(":")
-    if not colon or not port.isdecimal() or int(port) > 65535:
+    host, colon, port_text = text.rpartition(":")
+    port = texts.port_number(port_text)
+    if not colon or port is None:
         return Wanted(_LISTEN)
     try:
-        return Listen(address_text(parse_address(host.removeprefix("[").removesuffix("]"))), int(port))
+        return Listen(address_text(parse_address(host.removeprefix("[").removesuffix("]"))), port)
     except BadAddress:
         return Wanted(_LISTEN)
 
@@ -562,11 +563,12 @@ GROUPS = (
     ),
 )
 SERVE = tuple(flag for group in GROUPS for flag in group.flags)
+OTHER_VERBS = (NAMESPACE, CLIENT, ASK, OUTPUT)  # the flags that `serve` doesn't have
 
 
 def unknown_variables(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """Yield each variable that has our prefix but belongs to no flag, with the most similar known variable, if any."""
-    known = [flag.variable.removeprefix(_PREFIX) for flag in (*SERVE, NAMESPACE, OUTPUT)]
+    known = [flag.variable.removeprefix(_PREFIX) for flag in (*SERVE, *OTHER_VERBS)]
     for variable in sorted(environment):
         rest = variable.removeprefix(_PREFIX)
         if rest != variable and rest not in known and not _SERVICE_LINK.fullmatch(rest):

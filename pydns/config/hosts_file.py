@@ -25,6 +25,7 @@ def read(source: str, text: str, file: HostsFile) -> Entries:
     """
     found: dict[bytes, dict[bytes, None]] = {}
     notices: list[ConfigNotice] = []
+    wrong = 0  # lines with a mistake. A large file may have millions of them
     for number, line in enumerate(text.splitlines(), 1):
         words = line.partition("#")[0].split()
         if len(words) < 2:
@@ -32,15 +33,16 @@ def read(source: str, text: str, file: HostsFile) -> Entries:
         address = texts.parse_ip(words[0].partition("%")[0])  # CoreDNS leaves out the zone of the address, too
         names = [texts.parse_host(word) for word in words[1:]]
         if isinstance(address, Wanted) or any(isinstance(each, Wanted) for each in names):
-            what = quote(" ".join(words)) if len(notices) < _MOST_NOTICES else ""
-            notices.append(ConfigNotice(f"{source}:{number}", f"left out: {what} has a wrong address or name"))
+            wrong += 1
+            if wrong <= _MOST_NOTICES:
+                reason = f"left out: {quote(' '.join(words))} has a wrong address or name"
+                notices.append(ConfigNotice(f"{source}:{number}", reason))
         if isinstance(address, Wanted):
             continue
         for qname in names:
             if not isinstance(qname, Wanted) and any(name.is_at_or_below(qname, zone) for zone in file.zones):
                 found.setdefault(qname, {})[address] = None
-    if len(notices) > _MOST_NOTICES:
-        more = ConfigNotice(source, f"{len(notices) - _MOST_NOTICES} further lines have a wrong address or name")
-        notices = [*notices[:_MOST_NOTICES], more]
+    if wrong > _MOST_NOTICES:
+        notices.append(ConfigNotice(source, f"{wrong - _MOST_NOTICES} further lines have a wrong address or name"))
     hosts = [Host(qname, tuple(addresses), file.ttl_s, file.ptr) for qname, addresses in found.items()]
     return Entries(tuple(hosts), tuple(notices))

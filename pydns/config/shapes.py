@@ -362,8 +362,10 @@ class MapOf(NamedTuple):
                 continue
             if isinstance(self.value, Record):
                 values.append(self.value.read(value_node, inside, mistakes, name))
-            else:
-                values.append(self.pair(name, self.value.read(value_node, inside, mistakes)))
+                continue
+            value = self.value.read(value_node, inside, mistakes)
+            if len(mistakes) == before:
+                values.append(self.pair(name, value))
         return tuple(values) if len(mistakes) == before else None
 
     def schema(self) -> dict[str, Any]:

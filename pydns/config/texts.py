@@ -102,11 +102,14 @@ def parse_server(text: str) -> Address | Wanted:
         if isinstance(host_name, Wanted):
             return Wanted(SERVER)
         qname = host_name
-    if port_text is not None:
-        if not _PORT.fullmatch(port_text) or not 1 <= int(port_text) <= 65535:
-            return Wanted("a server with a port from 1 to 65535")
-        port = int(port_text)
+    if port_text is not None and not (port := port_number(port_text)):
+        return Wanted("a server with a port from 1 to 65535")
     return Address(None, qname, port) if isinstance(ip, Wanted) else Address(ip, None, port)
+
+
+def port_number(text: str) -> int | None:
+    """Return a port from 0 to 65535. Return None for any other text."""
+    return int(text) if _PORT.fullmatch(text) and int(text) <= 65535 else None
 
 
 def parse_source(text: str) -> str | Wanted:
@@ -213,11 +216,11 @@ def parse_clients(text: str) -> str | Wanted:
     address, slash, bits = text.partition("/")
     try:
         octets = parse_address(address)
-        written = f"{address_text(octets)}/{int(bits) if slash else 8 * len(octets)}"
-        parse_range(written)
-    except ValueError:  # `BadAddress` is one
+        if slash:
+            parse_range(text)
+    except BadAddress:
         return Wanted(CLIENTS)
-    return written
+    return f"{address_text(octets)}/{int(bits) if slash else 8 * len(octets)}"
 
 
 def parse_expression(text: str) -> str | Wanted:

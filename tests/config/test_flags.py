@@ -42,7 +42,10 @@ def test_a_variable_switches_endpoint_pod_names(text: str, is_on: bool) -> None:
 
 def test_variables_without_a_flag_are_found() -> None:
     service = ["PYDNS_SERVICE_HOST", "PYDNS_SERVICE_PORT_DNS_TCP", "PYDNS_PORT", "PYDNS_METRICS_PORT_53_UDP_ADDR"]
-    known = dict.fromkeys([flag.variable for flag in flags.SERVE] + ["HOME", "PYDNS_NAMESPACE", *service], "x")
+    known = dict.fromkeys(
+        [flag.variable for flag in flags.SERVE] + ["HOME", "PYDNS_NAMESPACE", "PYDNS_CLIENT", "PYDNS_ASK", *service],
+        "x",
+    )
     assert list(flags.unknown_variables(known)) == []
     assert list(flags.unknown_variables({**known, "PYDNS_XYZ": "", "PYDNS_WORKER": ""})) == [
         ("PYDNS_WORKER", "PYDNS_WORKERS"),

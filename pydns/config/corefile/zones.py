@@ -24,10 +24,9 @@ def parse_address(token: Token) -> Address:
     scheme = scheme if separator else "dns"
     one_of(token._replace(text=scheme), _SCHEMES)
     zone, colon, written = rest.rpartition(":")
-    if not colon or not _is_port(written) or _is_range(rest):
+    port = texts.port_number(written) if colon and not _is_range(rest) else None
+    if not port:
         zone, port = rest, _SCHEMES[scheme]
-    else:
-        port = int(written)
     return Address(zones_of(token._replace(text=zone)), scheme, port)
 
 
@@ -42,10 +41,6 @@ def zones_of(token: Token) -> tuple[Zone, ...]:
 def is_within(name: str, zone: str) -> bool:
     """Return whether a name is at or below a zone. Both are in lower case, with a final dot."""
     return zone == "." or f".{name}".endswith(f".{zone}")
-
-
-def _is_port(text: str) -> bool:
-    return text.isascii() and text.isdecimal() and len(text) < 6 and 0 < int(text) < 65536
 
 
 def _is_range(text: str) -> bool:

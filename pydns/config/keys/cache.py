@@ -11,16 +11,31 @@ from pydns.config.model import (
     StaleMode,
 )
 from pydns.config.shapes import Conflict, Key, MapOf, OneOf, Record, Switch, Text, Whole
+from pydns.dns import name
 
 _DEFAULT_CACHE = CacheOptions()
 
 
-def _check_cache(**written: Any) -> Iterator[Conflict]:
-    for low_key, high_key in (("min_ttl", "max_ttl"), ("min_negative_ttl", "max_negative_ttl")):
-        low, high = (written.get(f"{key}_s", getattr(_DEFAULT_CACHE, f"{key}_s")) for key in (low_key, high_key))
-        if low is not None and high is not None and low > high:
+_LIMITS = (("min_ttl", "max_ttl"), ("min_negative_ttl", "max_negative_ttl"))
+
+
+def _check_cache(zones: tuple[CacheZone, ...] | None = (), **written: Any) -> Iterator[Conflict]:
+    for keys in _LIMITS:
+        low_key, high_key = keys
+        low, high = (written.get(f"{key}_s", getattr(_DEFAULT_CACHE, f"{key}_s")) for key in keys)
+        if low is None or high is None:
+            continue
+        if low > high:
             at = low_key if f"{low_key}_s" in written else high_key
             yield Conflict(at, f"{low_key} {low}", f"at most {high_key}, which is {high}")
+            continue
+        for zone in zones or ():
+            own_low, own_high = (getattr(zone, f"{key}_s") for key in keys)
+            zone_low = low if own_low is None else own_low
+            zone_high = high if own_high is None else own_high
+            if zone_low > zone_high:
+                found = f"{low_key} {zone_low} of {name.to_text(zone.domain)}"
+                yield Conflict("zones", found, f"at most its {high_key}, which is {zone_high}")
 
 
 _CACHE_KEYS = (

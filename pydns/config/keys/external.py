@@ -13,8 +13,8 @@ from pydns.config.model import (
 from pydns.config.shapes import Key, ListOf, MapOf, OneOf, Record, Switch, Text, Whole
 
 
-def _nameserver(label: str | None, service: tuple[str, str] | None) -> Nameserver | None:
-    return None if label is None or service is None else Nameserver(label, *service)
+def _nameserver(label: str, service: tuple[str, str]) -> Nameserver:
+    return Nameserver(label, *service)
 
 
 _EXTERNAL = Record(

@@ -63,8 +63,8 @@ _BLOCKED = TextOrRecord(
 )
 
 
-def _blocked(domain: bytes | None, denied: _Denied | None) -> Blocked | None:
-    return None if domain is None or denied is None else Blocked(domain, *denied)
+def _blocked(domain: bytes, denied: _Denied) -> Blocked:
+    return Blocked(domain, *denied)
 
 
 def _scope(what: str) -> tuple[Key, Key]:
@@ -249,11 +249,11 @@ def check(
 ) -> Iterator[Conflict]:
     """Yield a mistake for each alias without a valid target, and if all names are blocked."""
     for each in aliases or ():
-        wanted = alias.problem(each.pattern, each.target) if each.pattern and each.target else None
+        wanted = alias.problem(each.pattern, each.target)
         if wanted is not None:
             yield Conflict("aliases", quote(each.target), f"{wanted} ({each.pattern})")
     for domain in blocked or ():
-        if domain is not None and domain.domain == name.ROOT and not (domain.types or domain.min_labels):
+        if domain.domain == name.ROOT and not (domain.types or domain.min_labels):
             yield Conflict("blocked", '"."', 'a domain that can be blocked without "types" or "min_labels"')
 
 
