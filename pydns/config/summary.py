@@ -184,6 +184,8 @@ def _external(zone: ExternalZone) -> str:
         parts.append("headless Services too")
     if zone.ingress_classes:
         parts.append(f"ingress_classes {_text(zone.ingress_classes)}")
+    if zone.gateway_classes:
+        parts.append(f"gateway_classes {_text(zone.gateway_classes)}")
     if zone.listener_hostnames is not ExternalZone(b"").listener_hostnames:
         parts.append(f"listener_hostnames {zone.listener_hostnames.value}")
     if zone.annotations != ExternalZone(b"").annotations:

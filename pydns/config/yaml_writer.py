@@ -9,6 +9,8 @@ from pydns.config.node import ImportedLine, Mapping, Node, Scalar, Sequence
 
 def lines(root: Mapping, source: str) -> Iterator[str]:
     """Yield the lines of a mapping. `source` is the name of the text that contains the mapping, for the comments."""
+    if not root.entries:
+        yield "{}"
     yield from _mapping(root, source, "", "")
 
 

@@ -84,6 +84,7 @@ class Draft:
         self.hosts: dict[str, Node] = {}
         self.hosts_files: list[Node] = []
         self.zone_files: list[Node] = []
+        self.imports: list[tuple[Token, list[Zone]]] = []  # each `multicluster` with its zones
         self.blocked: dict[str, Node] = {}
         self.views: list[ViewDraft] = []
         self.rewrites: list[RewriteDraft] = []

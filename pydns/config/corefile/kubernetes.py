@@ -17,7 +17,7 @@ from pydns.config.corefile.draft import (
     word,
 )
 from pydns.config.corefile.server import Server
-from pydns.config.corefile.zones import zones_of
+from pydns.config.corefile.zones import is_within, zones_of
 from pydns.config.mistakes import Wanted, quote
 from pydns.config.node import Node, Scalar, Sequence
 
@@ -99,10 +99,10 @@ def _read_option(line: Line, zones: list[Zone], keys: dict[str, Node], draft: Dr
             only(line, 0)
             keys["endpoint_pod_names"] = switch(at, value=True)
         case "multicluster":
-            names = [zone.name_token for zone in _zones(line)]
-            for each in names:
-                checked(each, texts.parse_external_zone)
-            draft.keys["multicluster"] = mapping({"zones": sequence(map(text, names), at.line)}, at.line)
+            found_zones = _zones(line)
+            for zone in found_zones:
+                checked(zone.name_token, texts.parse_external_zone)
+            draft.imports.append((at, found_zones))
         case "zonal":
             only(line, 0)
             draft.keys["zonal"] = mapping({"names": switch(at, value=True)}, at.line)
@@ -130,12 +130,9 @@ def _fallthrough(line: Line, zones: list[Zone]) -> Node:
     """Return the zones in which missing names go to the next plugins. Without arguments, it is all zones."""
     found = _zones(line)
     for zone in found:
-        if not any(_is_within(each, zone) for each in zones) and any(_is_within(zone, each) for each in zones):
+        is_whole = any(is_within(each.name, zone.name) for each in zones)
+        if not is_whole and any(is_within(zone.name, each.name) for each in zones):
             wanted = "carried out: a zone falls through as a whole"
             raise NotCarriedOut(zone.token, f"fallthrough for {zone.name}", wanted)
     named = [text(each.name_token) for each in found]
     return sequence(named or [word(line.words[0], ".")], line.words[0].line)
-
-
-def _is_within(zone: Zone, other: Zone) -> bool:
-    return other.is_root or f".{zone.name}".endswith(f".{other.name}")

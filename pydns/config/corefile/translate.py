@@ -14,7 +14,7 @@ from pydns.config.corefile.addresses import served_blocks
 from pydns.config.corefile.blocks import BadCorefile, Block, parse
 from pydns.config.corefile.cache import cache_key
 from pydns.config.corefile.directives import read_directive
-from pydns.config.corefile.draft import Draft, mapping, sequence
+from pydns.config.corefile.draft import Draft, mapping, sequence, text
 from pydns.config.corefile.log import log_key
 from pydns.config.corefile.replies import reply_keys
 from pydns.config.corefile.rules import add_rules
@@ -128,4 +128,8 @@ def _root(draft: Draft) -> MappingNode:
     for key, files in (("hosts_files", draft.hosts_files), ("zone_files", draft.zone_files)):
         if files:
             keys[key] = sequence(files, files[0].line)
+    if draft.imports:
+        line = draft.imports[0][0].line
+        zones = {zone.name: text(zone.name_token) for _, found in draft.imports for zone in found}
+        keys["multicluster"] = mapping({"zones": sequence(zones.values(), line)}, line)
     return mapping(keys, 1)
