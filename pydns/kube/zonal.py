@@ -30,7 +30,7 @@ DIRECTIVES = ("pin", "prefer")
 ZONE_LABEL = "_zone"
 _WHERE = {Level.NODE: "on node", Level.ZONE: "in zone"}
 _MOST_TOLD = 5  # nodes or zones of an explanation
-# Octets of the answers of all classes of a Service, and of all its names with a zone, as for its ports (`schema`).
+# The most octets of the answers for all classes of a Service, and of its names with a zone, with their keys.
 _BUDGET = 4 << 20
 
 _Endpoints = dict[int, list[int]]  # index of a slice -> indexes of endpoints there
@@ -59,7 +59,7 @@ def class_rrsets(
             types.add(SRV)
         for rrset in schema.headless_name_rrsets(short, owner, _only(slices, found.endpoints)):
             if rrset.rtype in types:
-                octets += _octets(rrset)
+                octets += len(client_class.name) + _octets(rrset)
                 yield client_class, rrset
         if octets > _BUDGET:
             return
@@ -161,7 +161,8 @@ def _zone_labels(zone: str) -> bytes | None:
 
 
 def _octets(rrset: RRset) -> int:
-    return sum([len(rdata) for each in (rrset, *rrset.additional) for rdata in each.rdatas])
+    """Return about the octets that an RRset takes in the table."""
+    return len(rrset.owner) + sum([len(rdata) for each in (rrset, *rrset.additional) for rdata in each.rdatas])
 
 
 def _only(slices: tuple[EndpointSlice, ...], endpoints: _Endpoints) -> list[EndpointSlice]:

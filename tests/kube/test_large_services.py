@@ -4,24 +4,25 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pydns.config.model import PlainZonal, ZonalOptions
 from pydns.dns import name
 from pydns.dns.compiled import decompile, question
 from pydns.dns.rrset import PTR, SRV, A
 from pydns.kube import zone as zone_module
 from pydns.kube.events import Apply, Delete, Event
 from pydns.kube.kinds import Kind
-from pydns.kube.objects import Endpoint, EndpointSlice, Observed, Port, Ref, Service, parse
+from pydns.kube.objects import Endpoint, EndpointSlice, Hints, Namespace, Observed, Port, Ref, Service, parse
 from pydns.kube.producer import ZoneOptions
 from pydns.kube.zone import Zone
-from tests.kube.test_zone import OWN, _steps
+from pydns.table.client_classes import question_of
+from tests.kube.test_zone import OWN, _steps, ref_of
 from tests.kube.written import Written
 
 _OPTIONS = ZoneOptions()
 
 
-def _apply(value: Service | EndpointSlice) -> Event:
-    kind = Kind.SERVICE if isinstance(value, Service) else Kind.ENDPOINT_SLICE
-    return Apply(Observed(Ref(kind, value.namespace, value.name), "", value))
+def _apply(value: Namespace | Service | EndpointSlice) -> Event:
+    return Apply(Observed(ref_of(value), "", value))
 
 
 def _headless(ports: int = 1) -> Service:
@@ -96,6 +97,19 @@ def test_an_address_with_many_hostnames_has_as_many_names_as_fit() -> None:
     _, table = _loaded(_headless(), EndpointSlice("tenant", "x-0", "x", _ports(1), found))
     reverse = name.reverse_name(address)
     assert 60_000 < len(table.answers[question(reverse, PTR)]) < 65535 + 512
+
+
+def test_keys_of_client_classes_count_for_their_budget() -> None:
+    """Each of 40,000 nodes with a long name gets its own answer to a short question."""
+    nodes = [tuple([f"{endpoint}-{at}-{'n' * 180}" for at in range(8)]) for endpoint in range(5000)]
+    placed = _slice(5000, 0)._replace(hints=tuple([Hints("", (), each) for each in nodes]))
+    zone, table = Zone(_OPTIONS._replace(zonal=ZonalOptions(plain=PlainZonal.HEADLESS))), Written()
+    for value in _headless()._replace(follows_hints=True), placed:
+        zone.apply(_apply(value))
+    table.change(zone.flush())
+    of_classes = {key: value for key, value in table.names.items() if question_of(key) is not None}
+    assert len(of_classes) > 1000
+    assert sum(map(len, [*of_classes, *of_classes.values()])) < 8 << 20
 
 
 def test_endpoints_beyond_the_limit_have_no_records_and_are_counted() -> None:
