@@ -17,18 +17,19 @@ from pydns.config.model import (
     ZonalOptions,
 )
 from pydns.dns import name
-from pydns.dns.compiled import decompile
+from pydns.dns.compiled import decompile, question
 from pydns.dns.rrset import SRV, A, RRset
 from pydns.kube import objects
 from pydns.kube.events import Apply, Delete, Event
 from pydns.kube.external.claims import Claim, Claimant, Rank, decide
+from pydns.kube.external.hairpin import Hairpins
 from pydns.kube.kinds import BY_NAME, OPTIONAL_KINDS, Kind, optional_kinds
 from pydns.kube.objects import Observed, Options, Ref, Skipped
-from pydns.kube.producer import ZoneOptions
+from pydns.kube.producer import Change, ZoneOptions
 from pydns.kube.zone import Zone
 from pydns.table.client_classes import ClientRange, is_plain_answer, is_range, parse_classes, question_of
 from pydns.table.layout import NodeKind, is_tree_key
-from tests.kube.written import written
+from tests.kube.written import Written, written
 
 _ZONE = ExternalZone(
     name.from_text("x.example"),
@@ -391,6 +392,43 @@ def test_mutated_object_has_no_bad_name_and_leaves_others_alone(mutant: tuple[st
             rrset, _ = decompile(key, compiled)
             assert name.from_text(name.to_text(rrset.owner)) == rrset.owner
             assert len(rrset.owner) <= name.MAX_NAME
+
+
+def _balancer(namespace: str, ip: str, **spec: object) -> dict[str, Any]:
+    return {
+        "metadata": {"name": "public", "namespace": namespace},
+        "spec": {"type": "LoadBalancer", "clusterIP": "10.96.0.1", "ports": [{"port": 80}], **spec},
+        "status": {"loadBalancer": {"ingress": [{"ip": ip}]}},
+    }
+
+
+def _inside(table: Written) -> set[bytes]:
+    """Return the questions that clients in the cluster get other answers to."""
+    return {asked for key in table.names if (asked := question_of(key)) is not None}
+
+
+def test_a_name_of_another_cluster_leads_there_for_all_clients() -> None:
+    """Load balancers of two clusters may have the same private address."""
+    east = ZoneOptions(name.from_text("east.example"), (), cluster="east", source="east")
+    zone = Zone(_OPTIONS._replace(further=(east,), exposed=("", "east")))
+    zone.apply(Apply(_read("Service", _balancer("here", "10.1.0.1"))))
+    zone.apply(Apply(_read("Service", _balancer("there", "10.1.0.1"))), "east")
+    inside = _inside(written(zone))
+    assert question(name.from_text("public.here.x.example"), A) in inside
+    assert question(name.from_text("public.there.x.example"), A) not in inside
+
+
+def test_an_external_ip_does_not_change_the_names_of_a_load_balancer() -> None:
+    """Everybody may write `externalIPs`. So a tenant must not make the names of all Ingresses change by it."""
+    hairpins = Hairpins()
+    balancer = _read("Service", _balancer("a", "192.0.2.1")).value
+    hostile = _read("Service", _balancer("b", "192.0.2.2", externalIPs=["192.0.2.1", "192.0.2.3"])).value
+    assert not isinstance(balancer, Skipped) and not isinstance(hostile, Skipped)
+    shared, own, third = ((A, bytes([192, 0, 2, each])) for each in (1, 2, 3))
+    assert set(hairpins.note(Change(None, balancer))) == {shared}
+    assert set(hairpins.note(Change(None, hostile))) == {own, third}
+    assert set(hairpins.note(Change(balancer, None))) == {shared}
+    assert set(hairpins.note(Change(hostile, None))) == {shared, own, third}
 
 
 def test_annotation_that_no_zone_reads_publishes_nothing() -> None:

@@ -53,8 +53,9 @@ class Hairpins:
         for service, is_gone in ((before, True), (after, False)):
             if isinstance(service, Service):
                 self._touch(service, touched)
-                for index, record in _records(service):
-                    _put((self._by_status, self._by_external_ip)[index], record, service.key, is_gone=is_gone)
+                for in_status, record in _records(service):
+                    index = self._by_status if in_status else self._by_external_ip
+                    _put(index, record, service.key, is_gone=is_gone)
                 for other in _others(service):
                     _put(self._named_by, other, service.key, is_gone=is_gone)
                 if is_gone:
@@ -64,9 +65,11 @@ class Hairpins:
         return touched
 
     def _touch(self, service: Service, touched: dict[Record, None]) -> None:
-        touched.update(dict.fromkeys([record for _, record in _records(service)]))
-        for each in self._named_by.get(service.key, ()):
-            touched.update(dict.fromkeys([record for _, record in _records(self._services[each])]))
+        for each in (service, *[self._services[key] for key in self._named_by.get(service.key, ())]):
+            for in_status, record in _records(each):
+                # Rule 1. Anybody may write the address of a load balancer into `externalIPs`, and change it often.
+                if in_status or record not in self._by_status:
+                    touched[record] = None
 
     def find(self, records: Collection[Record], way: Way, prefixes: Iterable[str]) -> Hairpin:
         """Return what clients in the cluster get for a name with these addresses. `prefixes` are those of annotations.
@@ -132,9 +135,9 @@ def _records(service: Service) -> Iterable[tuple[int, Record]]:
     if exposure is None:
         return []
     return [
-        *((0, (address_type(each), each)) for each in exposure.common.addresses),
-        *((0, (CNAME, each)) for each in exposure.common.hostnames),
-        *((1, (address_type(each), each)) for each in exposure.external_ips),
+        *((True, (address_type(each), each)) for each in exposure.common.addresses),
+        *((True, (CNAME, each)) for each in exposure.common.hostnames),
+        *((False, (address_type(each), each)) for each in exposure.external_ips),
     ]
 
 
