@@ -103,6 +103,7 @@ class Zone:
         self._parts = self._all_parts  # those of sources that `contents` didn't leave out
         for part in self._parts:  # some have keys without any object
             part.dirty.update(dict.fromkeys(part.producer.current_keys()))
+        self._turn = 0  # the number of the turn in which parts are looked at: see `_next_comparison`
         self._large: dict[_Pointing, float] = {}  # changed large key -> the time when its comparison is due
         self._paused: dict[_Pointing, float] = {}  # large key -> the time from which it may be compared again
         self._awaited: dict[_Pointing, None] = {}  # large keys that `contents` left to later flushes
@@ -427,8 +428,13 @@ class Zone:
     # Comparing states
 
     def _next_comparison(self, now: float) -> _Comparison | None:
-        """Return the comparison of the next small key that changed. Move large keys to `_large`."""
-        for part in self._parts:
+        """Return the comparison of the next small key that changed. Move large keys to `_large`.
+
+        Producers take turns. So a tenant that changes many names of one producer doesn't hold up those of the others.
+        """
+        for _ in self._parts:
+            self._turn += 1
+            part = self._parts[self._turn % len(self._parts)]
             while part.dirty:
                 key = next(iter(part.dirty))
                 del part.dirty[key]

@@ -142,6 +142,16 @@ def test_a_small_change_does_not_wait_for_a_large_service() -> None:
     assert (table.answers, table.names) == (fresh.answers, fresh.names)
 
 
+def test_a_small_change_does_not_wait_for_many_names_of_another_producer() -> None:
+    zone, _ = _loaded()
+    for number in range(1000):
+        zone.apply(_apply(Namespace(f"n{number}")))
+    zone.apply(_apply(Service("shop", "web", (bytes([10, 96, 0, 1]),), False, None, ())))
+    changes = zone.flush(10)
+    assert zone.is_behind
+    assert question(name.from_text("web.shop.svc.cluster.local"), A) in changes.answers
+
+
 def test_what_stays_is_there_all_the_time_while_a_large_service_changes() -> None:
     before = _slice(3000, 2)
     after = before._replace(endpoints=before.endpoints[:0:-1])
