@@ -17,8 +17,8 @@ from pydns.kube import reflector
 from pydns.kube.events import Apply, Event, InitApply
 from pydns.kube.kinds import Kind
 from pydns.kube.objects import Observed, Ref, Skipped
-from pydns.kube.producer import ZoneOptions
-from pydns.kube.zone import Cut, ForeignRef, Zone
+from pydns.kube.producer import FIRST, ZoneOptions
+from pydns.kube.zone import Cut, ForeignRef, Zone, in_cluster
 from pydns.log import Level, Log
 from pydns.table.layout import Changes, Contents, Facts
 from pydns.table.status import MAX_LISTED, ExternalStatus, Filter, KindStatus, SourceStatus
@@ -128,12 +128,14 @@ class Cluster:
         return self._zone.contents(self._left_out)
 
     def absent(self) -> tuple[bytes, ...]:
-        """Return the domains of the sources that are away, and the external zones, if they take objects from there."""
-        if not self._away:
-            return ()
+        """Return the zones with objects of the sources that are away."""
         zone = self.options.zone
-        domains = [each.domain for each in zone.domains if each.source in self._away]
-        return (*domains, *([] if self._away.isdisjoint(zone.exposed) else [each.apex for each in zone.external]))
+        found = [each.domain for each in zone.domains if each.source in self._away]
+        if FIRST in self._away:
+            found += zone.multicluster
+        if not self._away.isdisjoint(zone.exposed):
+            found += [each.apex for each in zone.external]
+        return tuple(found)
 
     def changes(self) -> Changes:
         """Return the changes of the zone, at most as many as one commit takes."""

@@ -97,7 +97,7 @@ class Kind(Enum):
         "Namespace",
         "/api/v1/namespaces",
         Decoder(objects.RawNamespace, objects.read_namespace),
-        (Namespaces, Services, Pods),
+        (Namespaces, Services, Pods, ServiceImports),
         is_namespaced=False,
         is_selected=False,  # the DNS name of a namespace exists, whatever labels the namespace has
     )

@@ -291,7 +291,7 @@ class Zone:
         zone that needs them lacks names, and its facts have `is_listed` false.
         """
         further = [self._external_facts(zone, unlisted, away) for zone in self._options.external if zone.is_served]
-        further += self._multicluster_facts(unlisted)
+        further += self._multicluster_facts(unlisted, away)
         nameservers = {each.domain: self._nameservers(each)[0] for each in self._options.domains}
         found = facts(self._options, further, serial=serial, synced=synced, nameservers=nameservers, away=away)
         if not self._awaited:
@@ -320,10 +320,10 @@ class Zone:
             is_listed=set(needed).isdisjoint(unlisted) and set(self._options.exposed).isdisjoint(away),
         )
 
-    def _multicluster_facts(self, unlisted: Collection[Kind]) -> list[ZoneFacts]:
+    def _multicluster_facts(self, unlisted: Collection[Kind], away: Collection[str]) -> list[ZoneFacts]:
         """Return the facts of the zones of ServiceImports. There are none if the API server has no ServiceImports."""
-        is_listed = Kind.SERVICE_IMPORT not in unlisted
-        apexes = self._zones_of_imports() if is_listed else self._options.multicluster
+        apexes = self._options.multicluster if Kind.SERVICE_IMPORT in unlisted else self._zones_of_imports()
+        is_listed = Kind.SERVICE_IMPORT not in unlisted and FIRST not in away  # headless imports need EndpointSlices
         server, ttl_s = self._nameservers(self._options)[0], self._options.ttl_s
         return [
             ZoneFacts(apex, server, _below(b"hostmaster", apex), min(ttl_s, 300), ttl_s, is_listed=is_listed)

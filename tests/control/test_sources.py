@@ -110,6 +110,12 @@ def test_the_first_cluster_that_is_listed_is_served(world: World) -> None:
     assert not world.feed.has_new_cluster
 
 
+def test_zones_of_a_first_cluster_that_is_away_stay(world: World) -> None:
+    world.east.list(*_KINDS)
+    assert world.served() == ["east.example"]
+    assert world.feed.absent() == (from_text("cluster.local"), from_text("clusterset.local"))
+
+
 def test_a_cluster_whose_other_kinds_cant_be_listed_is_served_in_part_and_stays(world: World) -> None:
     world.west.list(*_KINDS)
     assert world.served() == ["cluster.local"]

@@ -7,12 +7,15 @@ from pydns.config.settings import PodsMode
 from pydns.dns import name
 from pydns.dns.compiled import decompile, question
 from pydns.dns.rrset import PTR, A
-from pydns.kube.events import Apply, Delete, Event
+from pydns.kube.events import Apply, Delete, Event, Init, InitDone
 from pydns.kube.kinds import Kind
-from pydns.kube.objects import Endpoint, EndpointSlice, Namespace, Observed, Port, Ref, Service
+from pydns.kube.objects import Endpoint, EndpointSlice, Imported, Namespace, Observed, Port, Ref, Service
 from pydns.kube.producer import ZoneOptions
+from pydns.kube.producers.nodes import Node
+from pydns.kube.producers.service_imports import ServiceImport
 from pydns.kube.zone import Zone
-from tests.kube.test_zone import OBJECT, OWN, ref_of
+from pydns.table.client_classes import Assigner, ClientClass, ClientRange, Level, parse_classes, range_key
+from tests.kube.test_zone import CLUSTERSET, OBJECT, OWN, Value, ref_of
 from tests.kube.written import Written
 
 EAST = "east"
@@ -152,6 +155,53 @@ def test_a_source_that_is_left_out_has_no_records_until_it_is_taken_in() -> None
     table.load(zone)
     assert answer(table, "web.shop.svc.east.example", A) == [_SERVICE_ADDRESS]
     assert answer(table, "api.shop.svc.east.example", A) == [_SERVICE_ADDRESS]
+
+
+def test_zones_of_imports_are_listed_when_the_first_cluster_is() -> None:
+    """An EndpointSlice that has not been listed yet may give a headless import its addresses."""
+    first = domain(_LOCAL)._replace(multicluster=(CLUSTERSET,))
+    zone = Zone(several(first, domain(_EAST, (), EAST)))
+    zone.apply(Init(Kind.SERVICE_IMPORT))
+    zone.apply(InitDone(Kind.SERVICE_IMPORT))
+    for away, is_listed in ({""}, False), ({EAST}, True), (set[str](), True):
+        found = {each.apex: each.is_listed for each in zone.facts(serial=1, synced=True, away=away).zones}
+        assert found[CLUSTERSET] is is_listed
+
+
+def test_imports_are_served_as_the_first_domain_says() -> None:
+    web = ServiceImport(_SERVICE, has_slices=False)
+    db = ServiceImport(Service("shop", "db", (), True, None, ()), has_slices=True)
+    slices = EndpointSlice("shop", "db-1", "", (), (Endpoint(bytes([10, 2, 0, 1]), ""),), imported=Imported("db", "c1"))
+    first = domain(_LOCAL, has_endpoints=False, only_listed_namespaces=True)._replace(multicluster=(CLUSTERSET,))
+    zone, table = Zone(several(first, domain(_K8S))), Written()
+    for each in web, db, slices:
+        zone.apply(applied(each))
+    table.load(zone)
+    assert answer(table, "web.shop.svc.clusterset.local", A) is None
+    zone.apply(applied(Namespace("shop")))
+    table.change(zone.flush())
+    assert answer(table, "web.shop.svc.clusterset.local", A) == [_SERVICE_ADDRESS]
+    assert answer(table, "db.shop.svc.clusterset.local", A) is None  # `endpoints: false`
+
+
+def test_only_the_first_cluster_gives_classes_to_ranges_of_clients() -> None:
+    """Nodes of two clusters may have the same podCIDR. A Node of the other cluster must not change the range."""
+    clients = ClientRange(bytes([10, 2, 0, 0]), 24)
+    key = range_key(Assigner.CLUSTER, clients)
+    first = domain(_LOCAL)._replace(zonal=ZonalOptions(plain=PlainZonal.HEADLESS))
+    zone, table = Zone(several(first, domain(_K8S), domain(_EAST, (), EAST))), Written()
+    table.load(zone)
+    of_east = Apply(Observed(Ref(Kind.NODE, "", "e"), "", Node("e", (), (), (clients,), "z2")))
+    zone.apply(of_east, EAST)
+    table.change(zone.flush())
+    assert key not in table.names
+    zone.apply(Apply(Observed(Ref(Kind.NODE, "", "n"), "", Node("n", (), (), (clients,), "z1"))))
+    table.change(zone.flush())
+    classes = [ClientClass(Level.NODE, b"n"), ClientClass(Level.ZONE, b"z1"), ClientClass(Level.CLUSTER, _LOCAL)]
+    assert parse_classes(table.names[key]) == classes
+    zone.apply(Delete(of_east.observed.ref), EAST)
+    table.change(zone.flush())
+    assert parse_classes(table.names[key]) == classes
 
 
 def test_missing_names_of_a_cluster_that_is_away_are_not_denied() -> None:

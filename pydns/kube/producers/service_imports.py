@@ -31,7 +31,7 @@ from pydns.kube.objects import (
     as_label,
     read_port,
 )
-from pydns.kube.producer import Change, Plain, ZoneOptions
+from pydns.kube.producer import Change, Plain, ServedNamespaces, ZoneOptions
 from pydns.kube.producers.services import Unready, bounded, has_same_records, size_of
 from pydns.kube.schema import Schema
 from pydns.table.layout import NodeKind
@@ -104,12 +104,18 @@ class ServiceImports(Plain):
         self._options = options
         self._ttl_s = options.ttl_s
         self._apexes = options.multicluster
+        self._served = ServedNamespaces(options)
         self._imports: dict[ServiceKey, ServiceImport] = {}
         self._slices: dict[ServiceKey, dict[str, EndpointSlice]] = {}  # with the labels that endpoints have below them
 
     def note(self, change: Change) -> Iterable[Key]:
-        """Process a changed ServiceImport or EndpointSlice. Return the keys whose state may have changed."""
+        """Process a changed ServiceImport or EndpointSlice. Return the keys whose state may have changed.
+
+        If labels select the namespaces, process a changed Namespace. Return the keys of its imports.
+        """
         before, after = change
+        if (namespace := self._served.note(change)) is not None:
+            return [key for key in self.current_keys() if key[1] == namespace]
         found: list[ServiceKey] = []
         if isinstance(before, ServiceImport):
             found.append(before.key)
@@ -151,7 +157,7 @@ class ServiceImports(Plain):
     def without_endpoints(self) -> Iterator[tuple[ServiceKey, Unready]]:
         """Yield the headless imports in served namespaces that have no ready endpoint."""
         for key, found in self._imports.items():
-            if found.service.headless and self._options.serves(key[0]):
+            if found.service.headless and self._is_served(found.service):
                 slices = self._slices.get(key, {}).values()
                 if not any(each.endpoints for each in slices):
                     yield key, Unready(sum(each.unready for each in slices), sum(each.terminating for each in slices))
@@ -161,10 +167,10 @@ class ServiceImports(Plain):
         return [(apex, *key) for key in self._imports for apex in self._apexes]
 
     def state(self, key: Key) -> ImportState | None:
-        """Return an import with its slices, or None if its namespace isn't served."""
+        """Return an import with its slices, or None if it isn't served."""
         apex, namespace, called = key
-        found = self._imports.get((namespace, called)) if self._options.serves(namespace) else None
-        if found is None:
+        found = self._imports.get((namespace, called))
+        if found is None or not self._is_served(found.service):
             return None
         service = found.service
         if not service.headless:
@@ -172,6 +178,9 @@ class ServiceImports(Plain):
         slices = self._slices.get(service.key, {})
         kept = bounded(service, tuple([slices[each] for each in sorted(slices)]))
         return ImportState(apex, service, kept.slices, not slices and not found.has_slices, kept.left_out)
+
+    def _is_served(self, service: Service) -> bool:
+        return service.namespace in self._served and (self._options.has_endpoints or not service.headless)
 
     def rrsets(self, state: ImportState) -> Iterator[RRset]:
         """Yield the records of an import and its endpoints."""
