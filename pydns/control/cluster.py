@@ -23,6 +23,7 @@ from pydns.log import Level, Log
 from pydns.table.layout import Changes, Contents, Facts
 from pydns.table.status import MAX_LISTED, ExternalStatus, Filter, KindStatus, SourceStatus
 
+_MAX_LOGGED = 120  # the longest name of an object in the log, in characters
 _MAX_TEXT = 200  # the longest text about an object in the status, in characters
 _MOST = 250  # records, names and addresses to process for one commit; they take a few milliseconds
 
@@ -227,11 +228,11 @@ class Cluster:
         )
 
     def _skipped(self) -> Mapping[Ref | ForeignRef, str]:
-        found: dict[Ref | ForeignRef, str] = {}
-        for each in self.options.sources:
-            for ref, reason in self._zone.skipped(each.name).items():
-                found[ForeignRef(ref, each.cluster) if each.cluster else ref] = reason
-        return found
+        return {
+            in_cluster(ref, each.cluster): reason
+            for each in self.options.sources
+            for ref, reason in self._zone.skipped(each.name).items()
+        }
 
     def _external_status(self) -> ExternalStatus | None:
         zones, external = self.options.zone.external, self._zone.external
@@ -263,12 +264,15 @@ class Cluster:
     def _report(self, observed: Observed, source: str) -> None:
         """Log that an object can't be used, once for each reason. Log when the object becomes usable again."""
         known = self._zone.skipped(source).get(observed.ref)
-        if isinstance(observed.value, Skipped):
-            if known != observed.value.reason:
-                reason = observed.value.reason
-                self._log("object skipped", level=Level.WARNING, object=str(observed.ref)[:120], reason=reason)
-        elif known is not None:
-            self._log("object accepted again", object=str(observed.ref)[:120])
+        reason = observed.value.reason if isinstance(observed.value, Skipped) else None
+        if reason == known:
+            return
+        cluster = next(each.cluster for each in self.options.sources if each.name == source)
+        text = str(in_cluster(observed.ref, cluster))[:_MAX_LOGGED]
+        if reason is not None:
+            self._log("object skipped", level=Level.WARNING, object=text, reason=reason)
+        else:
+            self._log("object accepted again", object=text)
 
     def _report_cut(self) -> None:
         """Log each Service whose answers are too large to be complete. Log the Service once, until it is complete."""
@@ -277,16 +281,16 @@ class Cluster:
             return
         for ref in now.keys() - self._cut.keys():
             what = str(now[ref])
-            self._log("answers cut", level=Level.WARNING, object=str(ref)[:120], reason=f"too large: {what}")
+            self._log("answers cut", level=Level.WARNING, object=str(ref)[:_MAX_LOGGED], reason=f"too large: {what}")
         self._cut = now
 
     def _report_external(self) -> None:
         """Log each object that an external zone doesn't serve completely. Log it once, until it is complete again."""
         for each, problem in self._zone.external.take_news().items():
             if problem:
-                self._log("not served", level=Level.WARNING, object=each[:120], problem=problem[:_MAX_TEXT])
+                self._log("not served", level=Level.WARNING, object=each[:_MAX_LOGGED], problem=problem[:_MAX_TEXT])
             else:
-                self._log("served as a whole again", object=each[:120])
+                self._log("served as a whole again", object=each[:_MAX_LOGGED])
 
     def _kind_statuses(self, source: str) -> dict[str, KindStatus]:
         status = self._sources[source].status()

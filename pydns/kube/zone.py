@@ -71,6 +71,11 @@ class ForeignRef(NamedTuple):
         return f"{self.ref} of cluster {self.cluster}"
 
 
+def in_cluster(ref: Ref, cluster: str) -> Ref | ForeignRef:
+    """Return the reference to an object of a cluster. The first cluster isn't named."""
+    return ForeignRef(ref, cluster) if cluster else ref
+
+
 class Zone:
     """The records of all domains. The controller feeds events to the zone, and takes out the changes of the table.
 
@@ -767,11 +772,8 @@ _KIND_OF: dict[type[Producer], Kind] = {Services: Kind.SERVICE, ServiceImports: 
 
 def _ref(each: _Pointing) -> Ref | ForeignRef | None:
     """Return the Service or ServiceImport of a key, None if the key belongs to other objects."""
-    kind, cluster = _KIND_OF.get(type(each.part.producer)), each.part.options.cluster
-    if kind is None:
-        return None
-    ref = Ref(kind, *each.key[-2:])
-    return ForeignRef(ref, cluster) if cluster else ref
+    kind = _KIND_OF.get(type(each.part.producer))
+    return None if kind is None else in_cluster(Ref(kind, *each.key[-2:]), each.part.options.cluster)
 
 
 def _owner(each: _Pointing) -> bytes:
