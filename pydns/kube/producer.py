@@ -36,11 +36,14 @@ class ZoneOptions(NamedTuple):
     namespaces: frozenset[str] | None = None  # None: all namespaces are served
     own_addresses: tuple[bytes, ...] = ()  # the addresses at which clients reach this DNS server
     server_namespace: str = "kube-system"  # this DNS server's namespace; Services there can give the server a name
+    # Only the first domain has the options from here to `exposed`.
     external: tuple[ExternalZone, ...] = ()
     multicluster: tuple[bytes, ...] = ()  # zones with the names of ServiceImports, lower case
     external_alone: bool = False  # True: nothing but external zones is served
     zonal: ZonalOptions = ZonalOptions()
     cluster_ranges: tuple[ClientRange, ...] = ()  # clients in the cluster, besides those that objects tell of
+    further: tuple["ZoneOptions", ...] = ()  # the options of the other domains
+    exposed: tuple[str, ...] = (FIRST,)  # clusters whose objects have names in external zones
 
     cluster: str = FIRST
     source: str = FIRST  # the source of the objects. A cluster has several if its domains have different selectors
@@ -48,8 +51,6 @@ class ZoneOptions(NamedTuple):
     hides_empty_services: bool = False  # a Service with a ClusterIP has no name without a ready endpoint
     only_listed_namespaces: bool = False  # serve only namespaces that the source lists: it selects them by labels
     fallthrough: tuple[bytes, ...] | None = None  # zones at or below fall through. None: the reverse zones
-    further: tuple["ZoneOptions", ...] = ()  # of the other domains. Only the first domain has these two
-    exposed: tuple[str, ...] = (FIRST,)  # clusters whose objects have names in external zones
 
     @property
     def domains(self) -> tuple["ZoneOptions", ...]:

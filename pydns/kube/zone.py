@@ -146,7 +146,8 @@ class Zone:
         parts: dict[MakeProducer, _Part] = {}
         needs: dict[MakeProducer, object] = {
             ServiceImports: options.multicluster,
-            ClusterClients: options.has_client_classes,
+            # Producers of two domains would write the classes of one range of clients to the same key of the table.
+            ClusterClients: options is self._options and options.has_client_classes,
         }
         for kind, notes in self._notes[options.source].items():
             for make in kind.row.producers:

@@ -3,6 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pydns.config.model import PlainZonal, ZonalOptions
 from pydns.config.settings import PodsMode
 from pydns.dns import name
 from pydns.dns.compiled import decompile, question
@@ -53,7 +54,7 @@ def several(first: ZoneOptions, *further: ZoneOptions) -> ZoneOptions:
     return first._replace(further=further)
 
 
-def applied(value: Namespace | Service | EndpointSlice) -> Apply:
+def applied(value: Value) -> Apply:
     return Apply(Observed(ref_of(value), "", value))
 
 

@@ -12,6 +12,7 @@ in the cluster then. Rules:
 4. A Service whose load balancer sends the PROXY protocol doesn't fit: Pods don't send it. Neither does one with the
    annotation `hairpin: "off"`. The annotation may also name another Service, `NAMESPACE/NAME`, which is used then.
 5. If no Service is left, or several are, everybody gets the public addresses.
+6. Only Services of the first cluster count. A name that an object of another cluster has leads there for all clients.
 """
 
 from collections.abc import Collection, Hashable, Iterable
@@ -129,8 +130,8 @@ def _misfit(service: Service, way: Way) -> str:
     return f"has no port {min(lacking)}" if lacking else ""
 
 
-def _records(service: Service) -> Iterable[tuple[int, Record]]:
-    """Return the public addresses and hostnames: with 0 if they are in the status, with 1 if in `externalIPs`."""
+def _records(service: Service) -> Iterable[tuple[bool, Record]]:
+    """Return the public addresses and hostnames, each with True if it is in the status, False if in `externalIPs`."""
     exposure = service.exposure
     if exposure is None:
         return []

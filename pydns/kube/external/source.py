@@ -67,6 +67,11 @@ class Claimed:
         else:
             self.notice(f"only {_MOST_NAMES} names of it are served")
 
+    def move_to(self, cluster: str) -> None:
+        """Make the claims those of an object in another cluster. Clients here can't use ClusterIPs of that cluster."""
+        self.claimant = self.claimant._replace(cluster=cluster)
+        self.claims = {owner: claim._replace(way=None) for owner, claim in self.claims.items()}
+
     def carried(self) -> frozenset[tuple[bytes, bytes]]:
         """Return pairs of a target name and an owner name.
 

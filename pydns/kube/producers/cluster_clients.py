@@ -7,6 +7,8 @@
 3. If objects disagree about an address, it has neither of these two classes: the plain answer is right for everybody.
 4. Whoever may write EndpointSlices chooses the addresses there. So only those in `ptr_ranges` count, as for reverse
    names: by default private addresses. No other resolver outside of the cluster should have one of these.
+5. Only objects of the first cluster count. The Pods of another cluster may have the same addresses. An address can't
+   show in which cluster its client runs. So a client with such an address counts as a client in the first cluster.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping

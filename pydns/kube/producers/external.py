@@ -93,7 +93,7 @@ class External:
             for key in source.note(change):
                 claimed = source.claimed(key)
                 if claimed is not None and cluster:
-                    claimed.claimant = claimed.claimant._replace(cluster=cluster)
+                    claimed.move_to(cluster)
                 self._claim_again((cluster, number, key), claimed, touched)
         if self._hairpins is not None and cluster == FIRST:
             for record in self._hairpins.note(change):
