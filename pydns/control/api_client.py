@@ -108,10 +108,11 @@ def connect(kubeconfig: Path | None, context: str | None = None) -> ApiClient:
     """
     if kubeconfig is None:
         return ApiClient(in_cluster(os.environ))
-    access = read_kubeconfig(kubeconfig, context)
     try:
-        return ApiClient(access)
-    except Exception as error:
+        return ApiClient(read_kubeconfig(kubeconfig, context))
+    except ConnectError:
+        raise
+    except Exception as error:  # unexpected content of the file or of files that it names; programs for credentials
         raise ConnectError(f"kubeconfig {kubeconfig}: {_one_line(error)}") from None
 
 

@@ -9,7 +9,6 @@ provider, a token, a program (`exec`), a name with a password. A client certific
 """
 
 import base64
-import binascii
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -133,7 +132,7 @@ class _Files:
         if data:
             try:
                 return base64.b64decode(data)
-            except binascii.Error:
+            except ValueError:  # also for characters that aren't ASCII
                 raise _Wrong(f"{key}-data: is not base64") from None
         return self.path(path).read_bytes() if path else None
 

@@ -1,5 +1,7 @@
 """A text file that is read again after each change. The caller polls it; there is no thread."""
 
+import errno
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -35,6 +37,8 @@ class TextFile:
 
     def _read(self, path: Path) -> States[_State]:
         try:
+            if not stat.S_ISREG(path.stat().st_mode):  # for example a FIFO: reading it could block for ever
+                raise OSError(errno.EINVAL, "is not a file", str(path))
             with path.open("rb") as file:
                 raw = file.read(self._max_octets + 1)
         except OSError as error:

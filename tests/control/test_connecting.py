@@ -334,6 +334,16 @@ BAD_KUBECONFIGS = {
         "green",
         "client-certificate-data: is not base64",
     ),
+    "a certificate that isn't ASCII": (
+        CONTEXTS + CLUSTERS + "users: [{name: u, user: {client-certificate-data: ä}}]",
+        "green",
+        "client-certificate-data: is not base64",
+    ),
+    "a file that has no name": (
+        CONTEXTS + CLUSTERS + 'users: [{name: u, user: {client-certificate: "a\\0b"}}]',
+        "green",
+        "null byte",
+    ),
     "a certificate that isn't PEM": (
         CONTEXTS + CLUSTERS + "users: [{name: u, user: {client-certificate-data: aaaa}}]",
         "green",
