@@ -94,10 +94,6 @@ class Controller:
         self._inputs.configuration.take(seen)
         self.configure()
 
-    def _is_settled(self, status: FeedStatus) -> bool:
-        """Return whether no cluster is still being listed. A cluster with a problem doesn't count."""
-        return status.is_whole or (self._feed is not None and _is_settled(self._feed))
-
     @property
     def is_behind(self) -> bool:
         """Return whether the last turn published only a part of the changes. The next turn should then come at once."""
@@ -203,6 +199,7 @@ class Controller:
     def status(self) -> Status:
         """Return the part of the status that the controller itself knows."""
         feed = self._feed.status() if self._feed is not None else FeedStatus(self._inputs.source_name)
+        is_settled = feed.is_whole or (self._feed is not None and _is_settled(self._feed))
         facts = self._writer.facts()
         warnings = (*feed.warnings, *self._inputs.statics.warnings())
         return Status(
@@ -210,7 +207,7 @@ class Controller:
             source=feed.source,
             synced=facts.synced and feed.is_whole,
             restored=self._restored and not self._synced,
-            ready=self._restored or (self._synced and self._inputs.statics.is_known and self._is_settled(feed)),
+            ready=self._restored or (self._synced and self._inputs.statics.is_known and is_settled),
             serial=facts.serial,
             config=self._inputs.configuration.status(self._next.missing() if self._next is not None else {}),
             only=feed.only,
