@@ -12,7 +12,7 @@ from pydns.config.corefile.blocks import BadCorefile, Line
 from pydns.config.corefile.draft import Draft, Zone, checked, mapping, one_of, sequence, text, word
 from pydns.config.corefile.server import Acl, Server
 from pydns.config.corefile.tokens import Token
-from pydns.config.corefile.zones import is_within, zones_of
+from pydns.config.corefile.zones import is_within, zones_around, zones_of
 from pydns.config.mistakes import quote
 from pydns.config.node import Mapping as MappingNode
 from pydns.config.node import Node
@@ -24,12 +24,12 @@ _ALL = "*"
 
 def read_acl(line: Line, server: Server, draft: Draft) -> None:
     """Read the rules of a directive. Names outside the zones of the block have no effect, as in CoreDNS."""
-    named = [zone for token in line.arguments for zone in zones_of(token)] or list(server.zones)
+    named = {zone.name: zone for token in line.arguments for zone in zones_of(token)}
     if not line.lines:
         raise BadCorefile(line.words[0], "acl", "complete: it needs a rule, such as `block net 10.0.0.0/8`")
     rules: list[MappingNode] = []
     draft.read_each(line.lines, lambda each: rules.append(_rule(each)))
-    server.acl.append(Acl(tuple(named), tuple(rules)))
+    server.acl.append(Acl(tuple(named.values()) or server.zones, tuple(rules)))
 
 
 def _rule(line: Line) -> MappingNode:
@@ -72,10 +72,14 @@ def network(token: Token) -> Token:
 def acl_key(servers: Sequence[Server]) -> Node | None:
     """Return the key `acl` of all blocks, or None if there are no rules."""
     found: list[Node] = []
+    servers_by_zone = {zone.name: server for server in servers for zone in server.zones}
     for server in servers:
         for acl in server.acl:
             served = [
-                part for zone in acl.zones for part in _parts(zone, server) if _server_of(part, servers) is server
+                part
+                for zone in acl.zones
+                for part in _parts(zone, server)
+                if servers_by_zone[next(zones_around(part.name, servers_by_zone))] is server
             ]
             if served:
                 scope = _scope(served, server, servers).entries
@@ -85,20 +89,9 @@ def acl_key(servers: Sequence[Server]) -> Node | None:
 
 def _parts(zone: Zone, server: Server) -> list[Zone]:
     """Return what a zone has in common with the zones of a block: the zone itself, or zones of the block within it."""
-    if any(is_within(zone.name, each.name) for each in server.zones):
+    if any(zones_around(zone.name, {each.name for each in server.zones})):
         return [zone]
     return [each for each in server.zones if is_within(each.name, zone.name)]
-
-
-def _server_of(zone: Zone, servers: Sequence[Server]) -> Server:
-    """Return the block that serves the name of a zone: the one with the longest zone that contains the name."""
-    containing = [
-        (len(each.name), at)
-        for at, server in enumerate(servers)
-        for each in server.zones
-        if is_within(zone.name, each.name)
-    ]
-    return servers[max(containing)[1]]
 
 
 def _scope(served: Sequence[Zone], server: Server, servers: Sequence[Server]) -> MappingNode:
@@ -106,7 +99,8 @@ def _scope(served: Sequence[Zone], server: Server, servers: Sequence[Server]) ->
     if not any(zone.is_root for zone in served):
         keys["within"] = _names(served)
     others = [zone for other in servers if other is not server for zone in other.zones]
-    below = [zone for zone in others if any(is_within(zone.name, each.name) for each in served)]
+    names = {zone.name for zone in served}
+    below = [zone for zone in others if any(zones_around(zone.name, names))]
     if below:
         keys["except"] = _names(below)
     return mapping(keys, served[0].token.line)

@@ -7,7 +7,7 @@ from pydns.config.corefile.blocks import BadCorefile, Line, NotCarriedOut
 from pydns.config.corefile.draft import Draft, Zone, checked, mapping, number, one_of, only, sequence, text, whole, word
 from pydns.config.corefile.server import Server
 from pydns.config.corefile.tokens import Token
-from pydns.config.corefile.zones import is_within, zones_of
+from pydns.config.corefile.zones import zones_around, zones_of
 from pydns.config.mistakes import quote
 from pydns.config.node import Node, Scalar
 
@@ -46,7 +46,7 @@ class _Options:
         self.next: dict[str, Token] = {}  # outcome -> its word
         self.failover: dict[str, Token] = {}
         self.max_in_flight: Token | None = None
-        self.following: tuple[Line, ...] = ()  # the next `forward`s of the block. They take names and outcomes
+        self.following: frozenset[str] = frozenset()  # the zones of the next `forward`s of the block
 
 
 class _Server(NamedTuple):
@@ -57,6 +57,7 @@ class _Server(NamedTuple):
 
 def read_forward(line: Line, server: Server, draft: Draft) -> None:
     """Read the servers of a zone. Servers of the root zone become upstreams. Servers of another zone become a route."""
+    server.following.pop()  # the zone of this directive
     if len(line.arguments) < 2:
         raise BadCorefile(line.words[0], "forward", "complete: it needs a zone and a server")
     if len(line.arguments) > _MAX_SERVERS + 1:
@@ -64,8 +65,7 @@ def read_forward(line: Line, server: Server, draft: Draft) -> None:
     zone = zones_of(line.arguments[0])[0]  # CoreDNS also takes the first zone
     domains = list(server.zones) if zone.is_root else [zone]
     options = _options(line, draft)
-    directives = server.block.directives
-    options.following = tuple([each for each in directives[directives.index(line) + 1 :] if each.name == "forward"])
+    options.following = frozenset(server.following)
     if options.next and not options.following:
         draft.note(next(iter(options.next.values())), "no effect: no other forward follows in this block")
         options.next.clear()
@@ -106,7 +106,7 @@ def _take_route(line: Line, zone: Zone, options: _Options, draft: Draft) -> None
     below = [each for each in options.excepted if each.name.endswith(f".{zone.name}")]  # other zones have no effect
     if below:
         keys["except"] = _names(below)
-        if not any(_takes(each, zone.name) for each in options.following for zone in below):
+        if not any(any(zones_around(each.name, options.following)) for each in below):
             keys["excepted"] = word(below[0].token, "refused")
     if options.next:
         keys["next"] = _outcomes(options.next)
@@ -114,12 +114,6 @@ def _take_route(line: Line, zone: Zone, options: _Options, draft: Draft) -> None
         keys["failover"] = _outcomes(options.failover)
     keys["choice"] = options.choice or word(line.words[0], "random")
     draft.routes[zone.name[:-1]] = mapping(keys, line.words[0].line)
-
-
-def _takes(line: Line, name: str) -> bool:
-    """Return whether another `forward` of the block takes a name."""
-    zones = zones_of(line.arguments[0]) if line.arguments else ()
-    return any(is_within(name, zone.name) for zone in zones[:1])
 
 
 def _names(zones: list[Zone]) -> Node:

@@ -5,7 +5,7 @@ from pydns.config.corefile.blocks import Line, NotCarriedOut, find
 from pydns.config.corefile.draft import Draft, Zone, checked, mapping, number, only, sequence, switch, text, whole, word
 from pydns.config.corefile.server import Server
 from pydns.config.corefile.tokens import Token
-from pydns.config.corefile.zones import is_within, zones_of
+from pydns.config.corefile.zones import is_within, zones_around, zones_of
 from pydns.config.keys.values import MAX_TTL_S
 from pydns.config.mistakes import quote
 from pydns.config.node import Node
@@ -74,10 +74,11 @@ def _take_file(file: Token, zones: tuple[Zone, ...], options: _Options, draft: D
 
 def _take_entries(at: Token, zones: tuple[Zone, ...], options: _Options, draft: Draft) -> None:
     found: dict[str, dict[str, Node]] = {}
+    around = {zone.name for zone in zones}
     for address, names in options.entries:
         for name in names:
             written = name.text.lower().removesuffix(".")
-            if any(is_within(f"{written}.", zone.name) for zone in zones):
+            if any(zones_around(f"{written}.", around)):
                 found.setdefault(written, {})[address.text] = text(address)
             else:
                 draft.note(name, "no effect: it is in no zone of this directive")

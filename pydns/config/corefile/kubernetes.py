@@ -48,8 +48,9 @@ def read_kubernetes(line: Line, server: Server, draft: Draft) -> None:
     zones = _zones(line) or list(server.zones)
     reverse = [zone for zone in zones if not isinstance(texts.parse_reverse_zone(zone.name), Wanted)]
     # The plugin must have the zones of ServiceImports among its own; they are no domain of the cluster.
-    of_imports = [zone.name for each in line.lines if each.name == "multicluster" for zone in _zones(each)]
-    forward = [zone for zone in zones if zone not in reverse and zone.name not in of_imports]
+    others = {zone.name for each in line.lines if each.name == "multicluster" for zone in _zones(each)}
+    others |= {zone.name for zone in reverse}
+    forward = [zone for zone in zones if zone.name not in others]
     if not forward or forward[0].is_root:
         raise BadCorefile(at, "kubernetes without a domain", "allowed: name the domain of the cluster")
     forward = list({zone.name: zone for zone in reversed(forward)}.values())[::-1]  # RKE2 writes the domain twice
@@ -64,8 +65,9 @@ def read_kubernetes(line: Line, server: Server, draft: Draft) -> None:
         raise BadCorefile(at, "namespaces and namespace_labels", "allowed together")
     if _names(keys["fallthrough"]) == sorted(each.name for each in reverse):
         del keys["fallthrough"]  # the default
+    known = {domain.text for domain, _ in draft.domains}
     for zone in forward:
-        if any(zone.name == known.text for known, _ in draft.domains):
+        if zone.name in known:
             raise BadCorefile(zone.token, f"a second kubernetes for {zone.name}", "allowed")
         own = reverse if zone is forward[0] else []
         reverse_zones = sequence([text(each.name_token) for each in own], at.line)

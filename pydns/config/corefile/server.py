@@ -2,9 +2,10 @@
 
 from typing import NamedTuple
 
-from pydns.config.corefile.blocks import Block, NotCarriedOut
+from pydns.config.corefile.blocks import BadCorefile, Block, Line, NotCarriedOut
 from pydns.config.corefile.draft import Cache, Draft, Forwarded, TemplateDraft, Zone, word
 from pydns.config.corefile.tokens import Token
+from pydns.config.corefile.zones import zones_of
 from pydns.config.node import Mapping as MappingNode
 from pydns.config.node import Node
 
@@ -25,6 +26,14 @@ class Reply(NamedTuple):
     words: tuple[str, ...] = ()  # different words mean different values
 
 
+def _first_zone(line: Line) -> str:
+    """Return the zone of a `forward`. Return no text if the directive names no valid zone."""
+    try:
+        return zones_of(line.arguments[0])[0].name if line.arguments else ""
+    except BadCorefile:
+        return ""
+
+
 class Server:
     """A server block."""
 
@@ -37,7 +46,8 @@ class Server:
         self.acl: list[Acl] = []
         self.view: str | None = None  # the expression that must be true; None: the block is for all clients
         self.replies: list[Reply] = []
-        self.forwards: list[Zone] = []  # the zones of the `forward` directives
+        self.forwards: list[Zone] = []  # the zones of the `forward` directives so far
+        self.following = [_first_zone(line) for line in block.directives if line.name == "forward"][::-1]  # the others
 
     def finish(self, draft: Draft) -> None:
         """Add the results of the whole block to the draft. Called after the last directive."""
