@@ -693,7 +693,7 @@ class Forwarder:
         self._suspect(sent.upstream, now)
         if query.done:
             del self._sent[sent.place]
-        elif now >= query.deadline or query.denial is not None or query.last_denial is not None:
+        elif now >= query.deadline or query.can_end_with_denial:
             del self._sent[sent.place]
             if query.outstanding == 0:
                 self._give_up(query, now)
@@ -1004,6 +1004,11 @@ class _Query:
         self.is_probe = False
         self.of_errors = False  # True if the reason for the probe was an error
         self.done = False
+
+    @property
+    def can_end_with_denial(self) -> bool:
+        """Return whether a server has denied the name, and no further server remains to be asked."""
+        return self.denial is not None or (self.last_denial is not None and not self.pool.has_another(self.tried))
 
     def go_on(self, route: RouteSpec, pool: Pool) -> None:
         """Start again with the servers of another route. The deadline stays the same."""

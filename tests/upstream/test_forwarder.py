@@ -995,6 +995,15 @@ def test_after_a_denial_a_silent_server_delays_the_answer_only_for_its_timeout()
     assert answer.rcode == Rcode.NXDOMAIN and at - START < 2
 
 
+def test_a_silent_server_does_not_end_the_search_after_a_denial() -> None:
+    routes = [RouteSpec(name.ROOT, 0, failover=frozenset([Outcome.NXDOMAIN]))]
+    world = World([Server(rcode=Rcode.NXDOMAIN), Server(silent=True), GOOD], routes=routes)
+    client = world.ask("a.example")
+    world.run(5)
+    at, answer = world.replies[client]
+    assert ttls(answer) == [300] and at - START < 2
+
+
 def test_the_last_denial_of_a_route_may_lead_to_the_next_route() -> None:
     nxdomain = frozenset([Outcome.NXDOMAIN])
     routes = [RouteSpec(name.ROOT, 0), RouteSpec(CORP, 1, next=nxdomain, failover=nxdomain)]
