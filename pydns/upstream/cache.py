@@ -11,10 +11,11 @@ also holds its octets. The responder sends these octets without calling the cach
 Rules
 1. The cache checks expiry when it reads an answer. It never sweeps. `TTLCache` stalls for 11 ms when 20,000 answers
    expire, and it can't return expired answers.
-2. A fresh answer of any kind, also NXDOMAIN, replaces the previous answer. A failure replaces no answer: failures have
-   a separate cache, so the last good answer stays available.
-3. All domains share the room. A domain may have other rules than the rest: TTLs, and what is kept. They cost nothing if
-   no domain has such rules.
+2. A fresh answer of any kind, also NXDOMAIN, replaces the previous answer. It removes the previous answer even if it
+   isn't stored itself: the previous answer is out of date. A failure replaces no answer: failures have a separate
+   cache, so the last good answer stays available.
+3. All domains share the room. A domain may have its own rules: for TTLs, and for the answers that are stored. If no
+   domain has its own rules, they cost no time.
 """
 
 from collections import OrderedDict
@@ -278,7 +279,8 @@ class Cache:
     def store(self, key: bytes, response: Response, now: float) -> UpstreamAnswer:
         """Store the answer of a reply if its TTL allows this. Return the answer with its TTLs within floor and cap.
 
-        The cache never stores a reply with a TTL of 0, even if the floor is higher.
+        The cache never stores a reply with a TTL of 0, even if the floor is higher. A reply that isn't stored removes the
+        previous answer.
         """
         answer, ttl_offsets, ttl_s, negative, _ = response
         floor, cap, is_kept = (self._rule_of(key).limits if self._zones else self._limits_of_all)[negative]
@@ -296,6 +298,8 @@ class Cache:
                 self._put_once(key, _pack(answer, ttl_offsets, now, lowest))
             if now < self._failures_until:
                 self._failures.pop(key, None)
+        else:
+            self.forget(key)
         return answer
 
     def _use(self, key: bytes, expired: float) -> Entry | None:

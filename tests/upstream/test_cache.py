@@ -168,6 +168,14 @@ def test_nxdomain_replaces_a_good_answer() -> None:
     assert stale is not None and stale.rcode == 3
 
 
+@pytest.mark.parametrize("reply", [response(0), response(60, negative_ttl_s=60, rcode=3)])
+def test_an_answer_that_is_not_stored_removes_the_previous_one(reply: Response) -> None:
+    cache = Cache(CacheOptions(stale_mode=StaleMode.IMMEDIATE, denial=False))
+    cache.store(KEY, response(30), 0.0)
+    cache.store(KEY, reply, 40.0)
+    assert cache.stale_at_once(KEY, 41.0) is None
+
+
 def test_the_oldest_answer_that_was_asked_for_once_is_evicted_first() -> None:
     for limits, size in (
         (CacheOptions(entries=3), 4),
