@@ -56,6 +56,7 @@ class Https:
         self._exchanges: dict[int, _Exchange] = {}  # number of the stream -> exchange
         self._requests = 0
         self._sweeps = 0
+        self._end = ""  # the reason why the connection can't be used any more
 
     def begin(self) -> bytes:
         """Return the preface of the connection, with our settings."""
@@ -72,7 +73,7 @@ class Https:
         return connection.data_to_send()
 
     def compose(self, message: bytes) -> bytes:
-        """Return the octets of a request. No octets: the server takes no further request now."""
+        """Return the octets of a request. The result is empty while the server takes no further request."""
         self._waiting.append((self._sweeps, message))
         return self._send()
 
@@ -80,7 +81,7 @@ class Https:
         """Return the replies and failures in these octets of the server."""
         messages: list[bytes] = []
         failures: list[tuple[bytes, str]] = []
-        end = ""
+        unsent = b""
         try:
             for event in self._connection.receive_data(data):
                 match event:
@@ -99,17 +100,19 @@ class Https:
                         if exchange is not None:
                             failures.append((exchange.id, f"the server cancelled a request: {_name(event.error_code)}"))
                     case h2.events.ConnectionTerminated():
-                        end = f"the server ended the connection: {_name(event.error_code)}"
-            unsent = b"" if end else self._send()
+                        self._end = f"the server ended the connection: {_name(event.error_code)}"
+            unsent = self._send()
         except h2.exceptions.H2Error as error:
-            return Received(messages, failures, b"", f"HTTP/2 failed: {error or type(error).__name__}")
+            self._end = f"HTTP/2 failed: {error or type(error).__name__}"
         if self._requests >= MAX_REQUESTS:
-            end = end or f"the connection has had {MAX_REQUESTS:,} requests"
-        return Received(messages, failures, unsent, end)
+            self._end = self._end or f"the connection has had {MAX_REQUESTS:,} requests"
+        return Received(messages, failures, unsent, self._end)
 
     def sweep(self) -> bytes:
         """Cancel requests that have waited for `PATIENCE` sweeps."""
         self._sweeps += 1
+        if self._end:
+            return b""
         for number, exchange in [*self._exchanges.items()]:
             if exchange.sweep <= self._sweeps - PATIENCE:
                 del self._exchanges[number]
@@ -117,6 +120,8 @@ class Https:
         return self._send()
 
     def _send(self) -> bytes:
+        if self._end:  # h2 would raise an exception
+            return b""
         waiting, connection = self._waiting, self._connection
         while waiting:
             sweep, message = waiting[0]

@@ -135,6 +135,15 @@ def test_a_connection_that_ends_has_a_reason(happens: Callable[[Pair], Received]
     assert (received.messages, received.failures) == ([], [])
 
 
+@pytest.mark.parametrize("happens", [each for each, _ in ENDS.values()], ids=ENDS)
+def test_nothing_is_sent_on_a_connection_that_has_ended(happens: Callable[[Pair], Received]) -> None:
+    pair = Pair(lambda message: [Reply(b"", ends=True)] if b"\3www" in message else [])
+    pair.ask(asks(1, "open.example"))
+    happens(pair)
+    assert pair.client.compose(asks(2)) == b""
+    assert [pair.client.sweep() for _ in range(PATIENCE + 1)] == [b""] * (PATIENCE + 1)
+
+
 def test_a_failure_is_servfail_for_the_question() -> None:
     message = asks(7)[:10] + b"\0\1" + question("www.example") + b"\0\0\x29\x04\xd0\0\0\0\0\0\0"
     assert failed_reply(message) == b"\0\7\x81\x82\0\1\0\0\0\0\0\0" + question("www.example")
