@@ -7,7 +7,7 @@ from typing import NamedTuple, Self
 from pydns import __version__
 from pydns.config.model import AnyQueries, ChaosName, Config, EdnsOptions
 from pydns.dns import name
-from pydns.dns.message import Query, Rcode, compose_option, compose_reply
+from pydns.dns.message import TCP_SIZE, Query, Rcode, compose_option, compose_reply
 from pydns.dns.rrset import ANY, CLASS_CH, HINFO, TXT, RRset, txt
 
 _NSID = 3  # option code (RFC 5001 section 2.3)
@@ -50,11 +50,16 @@ class Extras(NamedTuple):
         wanted = self.nsid and query.edns is not None and _NSID in query.edns.options
         return query._replace(reply_options=self.nsid) if wanted else query
 
-    def reply(self, query: Query) -> bytes | None:
-        """Return the reply to a query, or None if nothing here answers it. Replies aren't authoritative."""
+    def reply(self, query: Query, limit: int = TCP_SIZE) -> bytes | None:
+        """Return the reply to a query, with at most `limit` octets. Return None if no answer here is switched on for it.
+
+        Replies aren't authoritative.
+        """
         rrset = None
         if query.qclass == CLASS_CH and query.qtype in (TXT, ANY) and query.qname in self.chaos:
             rrset = RRset(query.qname, TXT, 0, self.chaos[query.qname])
         elif query.qtype == ANY and query.qclass != CLASS_CH and self.any_is_hinfo:
             rrset = RRset(query.qname, HINFO, _HINFO_TTL_S, (_HINFO_RDATA,))
-        return None if rrset is None else compose_reply(query, Rcode.NOERROR, [rrset], authoritative=False)
+        if rrset is None:
+            return None
+        return compose_reply(query, Rcode.NOERROR, [rrset], authoritative=False, limit=limit)

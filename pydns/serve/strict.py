@@ -124,7 +124,7 @@ class StrictResponder:
             return query
         query = self._extras.identified(query)
         limit = port.reply_limit(query.edns, self.max_udp_size)
-        if (reply := self._extras.reply(query)) is not None:
+        if (reply := self._extras.reply(query, limit)) is not None:
             return reply
         if query.qclass != CLASS_IN or query.qtype in (IXFR, AXFR):
             return compose_reply(query, Rcode.REFUSED, authoritative=False)

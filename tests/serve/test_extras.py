@@ -4,6 +4,7 @@ import socket
 from pathlib import Path
 
 import dns.edns
+import dns.flags
 import dns.message
 import dns.rcode
 import pytest
@@ -61,6 +62,13 @@ def test_a_reply_with_an_identifier_is_counted_by_its_dnssec_flag(dnssec_ok: boo
     reply = extras.reply(extras.identified(parsed))
     assert reply is not None
     assert reply_facts(reply) == (255, 0, dnssec_ok)
+
+
+def test_texts_that_do_not_fit_into_a_datagram_are_truncated(tmp_path: Path) -> None:
+    authors = ChaosOptions(authors=tuple([f"{i}" + "x" * 200 for i in range(5)]))
+    query = dns.message.make_query("authors.bind.", "TXT", "CH")
+    reply = _asked(tmp_path, Config(upstreams=(), chaos=authors), query)
+    assert reply.flags & dns.flags.TC and len(reply.to_wire()) <= 512
 
 
 def _asked(state_dir: Path, config: Config, query: dns.message.Message) -> dns.message.Message:
