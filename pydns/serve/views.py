@@ -41,12 +41,13 @@ class Views:
         self._respond, self._respond_strictly = respond, responder.respond_strictly
         self._commit = responder.commit
         self._views = views_of(config)
-        self._known: dict[bytes, Rules | None] = {}  # client and message without its id -> the rules to answer it by
+        # Address of a client, and message without its id -> the rules that answer it. Saves 8 µs for a known question.
+        self._known: dict[tuple[bytes, bytes], Rules | None] = {}
 
     def respond(self, message: bytes, transaction: "Transaction", port: Port) -> Outcome:
         """Return a reply, an `Asked`, or None. The contract is the same as for `pydns.serve.fast.Responder.respond`."""
         address = port.address
-        key = address + message[2:]  # without the id. It saves 8 µs for a question that was asked before
+        key = address, message[2:]
         rules = self._known[key] if key in self._known else self._learn(key, address, message)
         if rules is None:
             return self._respond(message, transaction, port)
@@ -56,7 +57,7 @@ class Views:
         finally:
             self._commit.rules = common
 
-    def _learn(self, key: bytes, address: bytes, message: bytes) -> Rules | None:
+    def _learn(self, key: tuple[bytes, bytes], address: bytes, message: bytes) -> Rules | None:
         query = parse_query(message)
         # The worker's check of itself has no address, and is in no view.
         rules = self._rules(query, address) if address and isinstance(query, Query) else None
