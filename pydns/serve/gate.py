@@ -62,9 +62,11 @@ class Gate:
     def _learn_lead(self, question: bytes, reply: bytes, transaction: "Transaction") -> None:
         """Keep the lead of a question if the reply has the same records as the table has for the lead."""
         lead = self._rules.plain_lead(question[:-4], int.from_bytes(question[-4:-2]))
-        if lead is None or len(reply) > _MOST_OCTETS:
+        if lead is None:
             return
         key = lead + question[-4:]
+        if len(reply) + max(len(key) - len(question), 0) > _MOST_OCTETS:
+            return
         compiled = transaction.get(key, b"")
         if not compiled or compiled[0] > 1 or _addresses(compiled[RECORDS:], question) is None:
             return  # from upstreams, or different for classes of clients
