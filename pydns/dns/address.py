@@ -9,6 +9,7 @@ from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 from typing import NamedTuple
 
 _LOOPBACK_6 = bytes(15) + b"\1"
+_MAPPED = bytes(10) + b"\xff\xff"  # before an IPv4 address in an IPv6 address (RFC 4291 section 2.5.5.2)
 
 
 class BadAddress(ValueError):
@@ -39,6 +40,11 @@ def is_loopback(address: bytes) -> bool:
     return address[0] == 127 if len(address) == 4 else address == _LOOPBACK_6
 
 
+def unmapped(address: bytes) -> bytes:
+    """Return the IPv4 address of an IPv4-mapped IPv6 address. Return any other address unchanged."""
+    return address.removeprefix(_MAPPED)
+
+
 class AddressRange(NamedTuple):
     """The addresses of one family from `first` to `last`."""
 
@@ -48,6 +54,11 @@ class AddressRange(NamedTuple):
     def __contains__(self, address: object) -> bool:
         """Return whether an address, as octets, is in the range."""
         return isinstance(address, bytes) and len(address) == len(self.first) and self.first <= address <= self.last
+
+    @property
+    def free_bits(self) -> int:
+        """Return the number of bits after the prefix that all addresses of the range share."""
+        return (int.from_bytes(self.first) ^ int.from_bytes(self.last)).bit_length()
 
 
 def parse_range(text: str) -> AddressRange:

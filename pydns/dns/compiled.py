@@ -25,12 +25,12 @@ ROTATED = frozenset([A, AAAA, SRV])  # types for which clients use the first rec
 
 
 _MAX_POINTER = 0x3FFF  # pointers have 14 bits (RFC 1035 section 4.1.4)
-_TO_QNAME = b"\xc0\x0c"
+TO_QUESTION = (0xC000 | HEADER).to_bytes(2)  # the owner of a record whose owner is the name of the question
 _CLASS_IN = CLASS_IN.to_bytes(2)
 _HEAD = Struct("!2B4H").pack  # octets 0–9
 _MESSAGE = 0xFFFF  # maximum octets of a message
 _MOST = 0xFFFF  # maximum records of an answer. More don't fit into a message, as the shortest record has 11 octets
-_ONE_RECORD = _HEAD(0, 0, 1, 1, 0, 0) + _TO_QNAME
+_ONE_RECORD = _HEAD(0, 0, 1, 1, 0, 0) + TO_QUESTION
 _FIXED = Struct("!HHIH").pack  # type, class, TTL, RDLENGTH
 _RDATA_AT = 12  # offset of RDATA in a record whose owner is a pointer
 TARGET_AT = {NS: 0, MX: 2, SRV: 6}  # offset of the target in RDATA. The target's addresses are additional records
@@ -62,7 +62,7 @@ def compile_answer(rrset: RRset) -> bytes:
     owner, rtype, ttl_s, rdatas, additional, _ = rrset
     if not additional and len(rdatas) == 1:
         return _ONE_RECORD + _FIXED(rtype, CLASS_IN, ttl_s, len(rdatas[0])) + rdatas[0]
-    records = [_TO_QNAME + _FIXED(rtype, CLASS_IN, ttl_s, len(rdata)) + rdata for rdata in rdatas]
+    records = [TO_QUESTION + _FIXED(rtype, CLASS_IN, ttl_s, len(rdata)) + rdata for rdata in rdatas]
     if not additional:
         length = len(records[0]) if rtype in (A, AAAA) else 0
         return _HEAD(rtype in ROTATED, length, 1, min(len(records), _MOST), 0, 0) + b"".join(records)

@@ -8,18 +8,17 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from pydns.dns import name
-from pydns.dns.compiled import HEADER, walk
+from pydns.dns.compiled import TO_QUESTION, walk
+from pydns.dns.denial import denial_soa
 from pydns.dns.message import Ede, Rcode
 from pydns.dns.response import UpstreamAnswer, uncompressed
-from pydns.dns.rrset import AAAA, CLASS_IN, CNAME, SOA, A, Soa
+from pydns.dns.rrset import AAAA, CLASS_IN, CNAME, SOA, A
 
 DENIAL_TTL_S = 30  # TTL of a denial whose zone isn't known: clients soon ask again
 IPV4_HINT, IPV6_HINT = 4, 6  # keys of parameters in HTTPS and SVCB records (RFC 9460 section 14.3.2)
 
-TO_QUESTION = (0xC000 | HEADER).to_bytes(2)
 _CLASS_IN = CLASS_IN.to_bytes(2)
-_MNAME, _RNAME = name.from_text("localhost."), name.from_text("nobody.invalid.")
-_SOA_RDATA = _MNAME + _RNAME + Soa(_MNAME, _RNAME, 1, 3600, 1200, 604800, DENIAL_TTL_S).timers()
+(_SOA_RDATA,) = denial_soa(name.ROOT, DENIAL_TTL_S).rdatas
 _ADDRESSES = frozenset([A, AAAA])
 _ADDRESS_TYPES = frozenset([each.to_bytes(2) for each in _ADDRESSES])
 _MANDATORY = 0  # key of the parameter that lists the keys which a client must understand

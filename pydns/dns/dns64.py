@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from pydns.dns import name
 from pydns.dns.address import AddressRange, parse_range
-from pydns.dns.derived import TO_QUESTION, Record, composed, denial, records_of
+from pydns.dns.compiled import TO_QUESTION
+from pydns.dns.derived import Record, composed, denial, records_of
 from pydns.dns.message import Rcode
 from pydns.dns.response import UpstreamAnswer
 from pydns.dns.rrset import AAAA, CNAME, SOA, A
@@ -139,7 +140,7 @@ _ZERO_AT = 8  # bits 64 to 71 are always zero
 
 
 def _prefix_octets(prefix: AddressRange) -> int:
-    return sum(first == last for first, last in zip(prefix.first, prefix.last, strict=True))
+    return len(prefix.first) - prefix.free_bits // 8
 
 
 def _longest_ttl(question: bytes, answer: UpstreamAnswer) -> int:

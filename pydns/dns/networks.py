@@ -2,23 +2,25 @@
 
 from collections.abc import Iterable
 
-from pydns.dns.address import parse_range
-
-_MAPPED = bytes(10) + b"\xff\xff"  # before an IPv4 address in an IPv6 address (RFC 4291 section 2.5.5.2)
+from pydns.dns.address import parse_range, unmapped
 
 
 class Networks:
-    """A set of networks. A look-up costs as much as there are different lengths of prefixes."""
+    """A set of networks. The time of a look-up depends only on the number of different prefix lengths."""
 
     def __init__(self, texts: Iterable[str]) -> None:
         """`texts` are ranges of addresses with a common prefix, as `pydns.dns.address.parse_range` reads them."""
-        self._prefixes: dict[tuple[int, int], set[int]] = {}  # octets and bits after the prefix -> prefixes
+        # Octets of an address, and the number of bits after the prefix -> prefixes.
+        self._prefixes: dict[tuple[int, int], set[int]] = {}
         for network in map(parse_range, texts):
-            after = (int.from_bytes(network.first) ^ int.from_bytes(network.last)).bit_length()
-            self._prefixes.setdefault((len(network.first), after), set()).add(int.from_bytes(network.first) >> after)
+            key = len(network.first), network.free_bits
+            self._prefixes.setdefault(key, set()).add(int.from_bytes(network.first) >> network.free_bits)
 
     def __contains__(self, address: bytes) -> bool:
         """Return whether an address of 4 or 16 octets is in a network. An IPv4-mapped address counts as IPv4."""
-        address = address.removeprefix(_MAPPED)
-        octets, number = len(address), int.from_bytes(address)
-        return any(octets == long and number >> after in found for (long, after), found in self._prefixes.items())
+        address = unmapped(address)
+        number = int.from_bytes(address)
+        return any(
+            len(address) == octets and number >> free_bits in prefixes
+            for (octets, free_bits), prefixes in self._prefixes.items()
+        )

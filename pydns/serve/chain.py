@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 
-from pydns.dns.compiled import HEADER, walk
+from pydns.dns.compiled import TO_QUESTION, walk
 from pydns.dns.message import Ede, Rcode
 from pydns.dns.response import UpstreamAnswer, uncompressed
 from pydns.dns.rewrite import Answer
@@ -104,7 +104,7 @@ class Chain:
 
     def _wire(self, rrset: RRset) -> bytes:
         # With a pointer to the question, the client sees the owner in the spelling of its own query.
-        owner = _TO_QUESTION if rrset.owner == self._client_qname else rrset.owner
+        owner = TO_QUESTION if rrset.owner == self._client_qname else rrset.owner
         return _wire(owner, rrset)
 
 
@@ -124,9 +124,6 @@ def _rrset(records: bytes, place: tuple[int, int, int]) -> RRset:
     begin, fixed, end = place
     rtype, ttl_s = int.from_bytes(records[fixed : fixed + 2]), int.from_bytes(records[fixed + 4 : fixed + 8])
     return RRset(records[begin:fixed], rtype, ttl_s, (records[fixed + 10 : end],))
-
-
-_TO_QUESTION = (0xC000 | HEADER).to_bytes(2)
 
 
 def _wire(owner: bytes, rrset: RRset) -> bytes:

@@ -20,12 +20,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from pydns.dns import name
 from pydns.dns.compiled import decompile, question, rotate_rrset
 from pydns.dns.dashed import pod_rrsets, undashed
+from pydns.dns.denial import denial_soa
 from pydns.dns.message import TCP_SIZE, Ede, Rcode
 from pydns.dns.rewrite import Answer
 from pydns.dns.rrset import ANY, CNAME, DNAME, DS, HTTPS, NS, SOA, SVCB, TXT, RRset, txt
 from pydns.serve.commit import NOBODY, Commit, Sender, Zone
 from pydns.serve.descent import Delegation, Renamed, Wildcard, descend
-from pydns.serve.rules import MAX_LEADS, Lead, denial_soa, denied
+from pydns.serve.rules import MAX_LEADS, Lead, denied
 from pydns.table.layout import NodeKind
 
 if TYPE_CHECKING:

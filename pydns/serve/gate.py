@@ -12,7 +12,7 @@ The same names come again and again. So the gate keeps two sorts of questions:
 from typing import TYPE_CHECKING
 
 from pydns.dns import name
-from pydns.dns.compiled import HEADER, RECORDS, is_lettered
+from pydns.dns.compiled import HEADER, RECORDS, TO_QUESTION, is_lettered
 from pydns.dns.message import OPT_SIZE, PLAIN_SIZE
 from pydns.dns.rrset import AAAA, CLASS_IN, A
 from pydns.serve.fast import Outcome, Responder
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 _MOST = 16_384  # kept questions; half a kilobyte each at most
 _CLASS_IN = CLASS_IN.to_bytes(2)
-_TO_QUESTION = (0xC000 | HEADER).to_bytes(2)
 _MOST_OCTETS = PLAIN_SIZE - OPT_SIZE  # of a reply that fits whether it has OPT or not
 _ADDRESSES = {rtype.to_bytes(2) + _CLASS_IN: size for rtype, size in ((A, 16), (AAAA, 28))}  # octets of a record
 
@@ -95,7 +94,7 @@ class Gate:
 
 def _addresses(records: bytes, question: bytes) -> list[bytes] | None:
     """Return the records of a question, sorted. None if some aren't addresses with a pointer to the question."""
-    size, head = _ADDRESSES[question[-4:]], _TO_QUESTION + question[-4:]
+    size, head = _ADDRESSES[question[-4:]], TO_QUESTION + question[-4:]
     found = sorted([records[at : at + size] for at in range(0, len(records), size)])
     return found if found and all(each[:6] == head and len(each) == size for each in found) else None
 

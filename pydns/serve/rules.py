@@ -11,6 +11,7 @@ from pydns.config.model import Blocked, Config, Denial, Scope
 from pydns.config.model import Template as TemplateSpec
 from pydns.dns import name
 from pydns.dns.alias import Aliases
+from pydns.dns.denial import denial_soa
 from pydns.dns.message import Rcode
 from pydns.dns.pattern import Pattern
 from pydns.dns.rewrite import (
@@ -26,14 +27,12 @@ from pydns.dns.rewrite import (
     rewritten,
     wire,
 )
-from pydns.dns.rrset import SOA, RRset, Soa
 from pydns.dns.template import Match, Template, Text, is_within, make
 
 MAX_LEADS = 8  # maximum of rules that lead from one name to the next
 _MOST_LEADS = 16_384  # kept results
 _MADE_TTL_S = 60  # TTL of the SOA record in a denial by a template
 _BLOCKED_TTL_S = 3600  # as in pydns.zones.special
-_MNAME, _RNAME = name.from_text("localhost."), name.from_text("nobody.invalid.")
 _EVERYWHERE = Scope()
 
 
@@ -165,12 +164,6 @@ def denied(blocked: Blocked) -> Answer:
         return Answer(Rcode.REFUSED)
     rcode = Rcode.NXDOMAIN if blocked.denial is Denial.NXDOMAIN else Rcode.NOERROR
     return Answer(rcode, (), (denial_soa(blocked.domain, _BLOCKED_TTL_S),))
-
-
-def denial_soa(apex: bytes, ttl_s: int) -> RRset:
-    """Return the SOA record of a denial without a zone."""
-    soa = Soa(_MNAME, _RNAME, 1, 3600, 1200, 604800, ttl_s)
-    return RRset(apex, SOA, ttl_s, (_MNAME + _RNAME + soa.timers(),))
 
 
 class _Names:

@@ -28,7 +28,7 @@ from collections.abc import Iterable, Iterator
 from enum import Enum, IntFlag
 from typing import TYPE_CHECKING, NamedTuple
 
-from pydns.dns.address import AddressRange
+from pydns.dns.address import AddressRange, unmapped
 from pydns.dns.compiled import RECORDS
 
 if TYPE_CHECKING:
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 MAX_NAME = 200  # octets of the name of a class: a key of the table has at most 511
 
 _ANSWER, _RANGE = b"\xfe", b"\xfd"
-_MAPPED = bytes(10) + b"\xff\xff"  # before an IPv4 address in an IPv6 address (RFC 4291 section 2.5.5.2)
 
 
 class Level(IntFlag):
@@ -72,9 +71,7 @@ class ClientRange(NamedTuple):
 
 def client_range(addresses: AddressRange) -> ClientRange:
     """Return a range of addresses, such as 10.0.0.0/8, as a range of clients."""
-    first, last = addresses
-    others = (int.from_bytes(first) ^ int.from_bytes(last)).bit_length()
-    return ClientRange(first, 8 * len(first) - others)
+    return ClientRange(addresses.first, 8 * len(addresses.first) - addresses.free_bits)
 
 
 # The classes of a client that readers look up: level and start of the keys of its answers, the first level first.
@@ -127,7 +124,7 @@ def find_classes(names: "Cursor", address: bytes) -> Classes:
 
     Costs two seeks for each length of prefixes that occurs.
     """
-    address = address.removeprefix(_MAPPED)
+    address = unmapped(address)
     found = [each for assigner in Assigner for each in _parse(_find(names, assigner, address))]
     return tuple(sorted(found, reverse=True))
 

@@ -12,9 +12,10 @@ from typing import Any
 
 from pydns.config.model import Config, Families
 from pydns.dns import name
-from pydns.dns.address import AddressRange, parse_range
+from pydns.dns.address import parse_range
 from pydns.dns.derived import IPV4_HINT, IPV6_HINT, without_addresses, without_hint
-from pydns.dns.dns64 import IPV4ONLY_ARPA, Dns64, is_within
+from pydns.dns.dns64 import IPV4ONLY_ARPA, Dns64
+from pydns.dns.networks import Networks
 from pydns.dns.response import UpstreamAnswer
 from pydns.dns.rrset import AAAA, CLASS_IN, HTTPS, PTR, SVCB, A
 from pydns.upstream.cache import Cache
@@ -54,7 +55,7 @@ class FamilyRules:
         self._wanted = b""  # end of the questions for the family that clients may use
         self._hint = 0
         self._dns64: Dns64 | None = None
-        self._clients: tuple[AddressRange, ...] = ()
+        self._clients = Networks(())
         # End of a question -> the function that answers such questions. It returns False if no rule applies.
         self._rules: dict[bytes, Callable[[bytes, bytes, int, Any, float], bool]] = {}
         # Types whose answers from upstreams must not be sent without the rules.
@@ -78,7 +79,7 @@ class FamilyRules:
         if dns64 is not None:
             prefixes, exclude = (tuple(map(parse_range, each)) for each in (dns64.prefixes, dns64.exclude))
             self._dns64 = Dns64(prefixes, exclude, dns64.translate_all, dns64.map_private)
-            self._clients = tuple(map(parse_range, dns64.clients))
+            self._clients = Networks(dns64.clients)
             self._rules = {_end(A): self._ipv4only, **self._rules, _end(AAAA): self._map, _end(PTR): self._reverse}
             self.derived_types |= {AAAA}
 
@@ -117,7 +118,7 @@ class FamilyRules:
 
     def _map(self, question: bytes, query_id: bytes, flags: int, client: Any, now: float) -> bool:
         dns64, address = self._dns64, self.source(client)
-        if dns64 is None or not address or not is_within(address, self._clients):
+        if dns64 is None or not address or address not in self._clients:
             return False
         if question[:-4].lower() == IPV4ONLY_ARPA:
             self._reply(client, dns64.ipv4only(AAAA))

@@ -1,0 +1,12 @@
+"""The SOA record of a denial that no zone provides, such as the denial of a blocked name."""
+
+from pydns.dns import name
+from pydns.dns.rrset import SOA, RRset, Soa
+
+_MNAME, _RNAME = name.from_text("localhost."), name.from_text("nobody.invalid.")
+
+
+def denial_soa(apex: bytes, ttl_s: int) -> RRset:
+    """Return the SOA record of a denial at or below `apex`. Clients may cache the denial for `ttl_s`."""
+    soa = Soa(_MNAME, _RNAME, 1, 3600, 1200, 604800, ttl_s)
+    return RRset(apex, SOA, ttl_s, (_MNAME + _RNAME + soa.timers(),))
