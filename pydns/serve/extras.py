@@ -51,9 +51,9 @@ class Extras(NamedTuple):
         return query._replace(reply_options=self.nsid) if wanted else query
 
     def reply(self, query: Query, limit: int = TCP_SIZE) -> bytes | None:
-        """Return the reply to a query, with at most `limit` octets. Return None if no answer here is switched on for it.
+        """Return the reply to a query if the operator has switched on an answer to it, else None.
 
-        Replies aren't authoritative.
+        The reply has at most `limit` octets, and isn't authoritative.
         """
         rrset = None
         if query.qclass == CLASS_CH and query.qtype in (TXT, ANY) and query.qname in self.chaos:

@@ -303,6 +303,17 @@ class Recursion:
             self._sockets.sweep(now)
 
     def _configure(self) -> None:
+        """Apply the configuration."""
+        config = self._config
+        rules = FamilyRules(config, self.forwarder.ask, self._cache, self._reply, _source, self._clock)
+        self._ask = rules.ask if rules else self.forwarder.ask
+        self._cache.derive(rules.derived_types)
+        self._responder.configure(bool(config.upstreams or config.routes), Extras.of(config))
+        self._batch.set_rules(config)
+        self._plan()
+
+    def _plan(self) -> None:
+        """Apply the servers of the configuration, with the addresses that their names have now."""
         config = self._config
         wanted = servers.names(config)
         for gone in self._addresses.keys() - wanted:
@@ -322,13 +333,8 @@ class Recursion:
         while sockets > 4 and sockets * len(self._upstreams) > _MAX_SOCKETS:
             sockets //= 2
         limits = ForwarderLimits(max_in_flight=config.max_in_flight, sockets=sockets)
-        rules = FamilyRules(config, self.forwarder.ask, self._cache, self._reply, _source, self._clock)
-        self._ask = rules.ask if rules else self.forwarder.ask
-        self._cache.derive(rules.derived_types)
         self.forwarder.configure(plan.routes, plan.pools, limits, config.cache, self._clock())
-        self._responder.configure(bool(config.upstreams or config.routes), Extras.of(config))
         self._responder.commit.set_routes(plan.routes)
-        self._batch.set_rules(config)
         for index in new:
             self._probe(self._upstreams[index])
 
@@ -345,7 +351,7 @@ class Recursion:
             known.due = self._clock() + min(max(ttl_s, _SHORTEST_S), _LONGEST_S)
         if known.addresses() != before:
             self._log("upstream resolved", name=name.to_text(qname), addresses=" ".join(known.addresses()))
-            self._configure()
+            self._plan()
 
     def _probe(self, upstream: Upstream) -> None:
         """Ask an upstream for a name that only we know. If the query arrives here, the upstream forwards to us."""

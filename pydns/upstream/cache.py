@@ -279,8 +279,7 @@ class Cache:
     def store(self, key: bytes, response: Response, now: float) -> UpstreamAnswer:
         """Store the answer of a reply if its TTL allows this. Return the answer with its TTLs within floor and cap.
 
-        The cache never stores a reply with a TTL of 0, even if the floor is higher. A reply that isn't stored removes the
-        previous answer.
+        The cache never stores a reply with a TTL of 0, even if the floor is higher.
         """
         answer, ttl_offsets, ttl_s, negative, _ = response
         floor, cap, is_kept = (self._rule_of(key).limits if self._zones else self._limits_of_all)[negative]
