@@ -64,11 +64,18 @@ class AddressRange(NamedTuple):
 def parse_range(text: str) -> AddressRange:
     """Parse a range such as 10.0.0.0/8. Raises `BadAddress` for invalid text, and if bits after the prefix are set."""
     first_text, _, length_text = text.partition("/")
-    first = parse_address(first_text)
-    bits = 8 * len(first)
+    address = parse_address(first_text)
+    found = range_around(address, length_text)
+    if found.first != address:
+        raise BadAddress(text)
+    return found
+
+
+def range_around(address: bytes, length_text: str) -> AddressRange:
+    """Return the range with a prefix of this length that contains an address. Raises `BadAddress`."""
+    bits = 8 * len(address)
     if not (length_text.isascii() and length_text.isdecimal() and len(length_text) <= 3 and int(length_text) <= bits):
-        raise BadAddress(text)
+        raise BadAddress(length_text)
     others = (1 << bits - int(length_text)) - 1
-    if int.from_bytes(first) & others:
-        raise BadAddress(text)
-    return AddressRange(first, (int.from_bytes(first) | others).to_bytes(len(first)))
+    first = int.from_bytes(address) & ~others
+    return AddressRange(first.to_bytes(len(address)), (first | others).to_bytes(len(address)))

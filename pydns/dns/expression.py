@@ -3,16 +3,17 @@
     incidr(client_ip(), '10.0.0.0/8') || incidr(client_ip(), 'fd00::/8')
     type() in ['A', 'AAAA'] and not (name() endsWith '.corp.example.')
 
-Of the language, there are the functions and operators that Corefiles use: `client_ip()`, `name()` (in lower case, with
-a final dot), `type()` and `incidr`; `and`, `or`, `not`, `==`, `!=`, `in`, `startsWith`, `endsWith`, `contains` and
-`matches` (RE2); texts in quotes, lists of texts, `true` and `false`.
+This module knows the part of the language that Corefiles use. The functions are `client_ip()`, `name()`, `type()` and
+`incidr`. The result of `name()` is in lower case and ends with a dot. The operators are `and`, `or`, `not`, `==`, `!=`,
+`in`, `startsWith`, `endsWith`, `contains` and `matches` (RE2). Values are texts in quotes, lists of texts, `true` and
+`false`.
 """
 
 import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from pydns.dns.address import BadAddress, address_text, parse_address, parse_range
+from pydns.dns.address import AddressRange, BadAddress, address_text, parse_address, range_around
 from pydns.dns.networks import Networks
 from pydns.dns.pattern import BadPattern, Pattern
 
@@ -21,7 +22,7 @@ _MAX_DEPTH = 50  # nested parentheses and negations
 
 
 class BadExpression(ValueError):
-    """A text that isn't a condition, or that has a part that pydns doesn't know. The message is the reason."""
+    """A text isn't a condition, or pydns doesn't know a part of it. The message is the reason."""
 
 
 class Asker(NamedTuple):
@@ -66,7 +67,7 @@ def parse(text: str) -> Condition:
 
 
 class _Token(NamedTuple):
-    text: str  # of a text in quotes: what is between them
+    text: str  # without the quotes
     is_text: bool = False
 
 
@@ -162,25 +163,20 @@ def _incidr(reader: _Reader) -> Condition:
     return lambda asker: asker.address in networks
 
 
-def _network(text: str) -> str:
-    """Return a network in the form that `Networks` takes. Bits after the prefix don't count, as in Go."""
+def _network(text: str) -> AddressRange:
+    """Parse a network. Bits after the prefix are ignored, as in Go."""
     address, _, length = text.partition("/")
     try:
-        octets = parse_address(address)
-        bits = 8 * len(octets)
-        others = (1 << bits - int(length)) - 1
-        whole = (int.from_bytes(octets) & ~others).to_bytes(len(octets))
-        written = f"{address_text(whole)}/{length}"
-        parse_range(written)
-    except (BadAddress, ValueError):
+        return range_around(parse_address(address), length)
+    except BadAddress:
         raise BadExpression(f"{text[:50]!r} is not a network, such as 10.0.0.0/8") from None
-    return written
 
 
 def _comparison(reader: _Reader) -> Condition:
     value = _value(reader)
     is_negated = reader.skip("not")
-    operator = reader.take().text
+    token = reader.take()
+    operator = "" if token.is_text else token.text
     if operator == "in":
         found = _list(reader)
         condition: Condition = lambda asker: value(asker) in found  # noqa: E731
@@ -190,7 +186,7 @@ def _comparison(reader: _Reader) -> Condition:
         compare, other = _COMPARISONS[operator], _value(reader)
         condition = lambda asker: compare(value(asker), other(asker))  # noqa: E731
     else:
-        raise BadExpression(f"{_shown(_Token(operator))} where a comparison must be")
+        raise BadExpression(f"{_shown(token)} where a comparison must be")
     return (lambda asker: not condition(asker)) if is_negated else condition
 
 

@@ -2,17 +2,17 @@
 
 from collections.abc import Iterable
 
-from pydns.dns.address import parse_range, unmapped
+from pydns.dns.address import AddressRange, unmapped
 
 
 class Networks:
     """A set of networks. The time of a look-up depends only on the number of different prefix lengths."""
 
-    def __init__(self, texts: Iterable[str]) -> None:
-        """`texts` are ranges of addresses with a common prefix, as `pydns.dns.address.parse_range` reads them."""
+    def __init__(self, ranges: Iterable[AddressRange]) -> None:
+        """All addresses of a range must have a common prefix."""
         # Octets of an address, and the number of bits after the prefix -> prefixes.
         self._prefixes: dict[tuple[int, int], set[int]] = {}
-        for network in map(parse_range, texts):
+        for network in ranges:
             key = len(network.first), network.free_bits
             self._prefixes.setdefault(key, set()).add(int.from_bytes(network.first) >> network.free_bits)
 

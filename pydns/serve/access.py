@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pydns.config.model import AclAction, AclRule, Config
 from pydns.dns import name
+from pydns.dns.address import parse_range
 from pydns.dns.message import RA, Ede, Query, Rcode, compose_reply, parse_query, with_flags
 from pydns.dns.networks import Networks
 from pydns.serve.fast import Outcome
@@ -27,7 +28,7 @@ class _Rule:
 
     def __init__(self, rule: AclRule) -> None:
         self.action = rule.action
-        self._networks = Networks(rule.clients) if rule.clients else None
+        self._networks = Networks(map(parse_range, rule.clients)) if rule.clients else None
         self._types = frozenset(rule.types)
         self._within, self._except = rule.scope.within, rule.scope.except_
         self._has_all_names = name.ROOT in self._within and not self._except

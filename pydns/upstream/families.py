@@ -79,7 +79,7 @@ class FamilyRules:
         if dns64 is not None:
             prefixes, exclude = (tuple(map(parse_range, each)) for each in (dns64.prefixes, dns64.exclude))
             self._dns64 = Dns64(prefixes, exclude, dns64.translate_all, dns64.map_private)
-            self._clients = Networks(dns64.clients)
+            self._clients = Networks(map(parse_range, dns64.clients))
             self._rules = {_end(A): self._ipv4only, **self._rules, _end(AAAA): self._map, _end(PTR): self._reverse}
             self.derived_types |= {AAAA}
 
