@@ -18,7 +18,7 @@ _STAR, _TILDE = "*.", "~"
 
 
 class BadAlias(ValueError):
-    """A text that is no alias or no target. The message says what was wanted."""
+    """A text isn't an alias, or isn't a target. The message describes what was wanted."""
 
 
 def parse_pattern(text: str) -> str:
@@ -41,7 +41,7 @@ def parse_target(text: str) -> str:
 
 
 def problem(pattern: str, target: str) -> str | None:
-    """Return why a target doesn't fit the names of its alias: the end of a sentence. None if it does."""
+    """Return None if a target fits the names of its alias. Otherwise return what was wanted, for a message."""
     if target.startswith(_STAR) and not pattern.startswith(_STAR):
         return f'a target of names without "{_STAR}"'
     groups = len(_compiled(pattern).groups) if pattern.startswith(_TILDE) else 0
@@ -73,10 +73,12 @@ class Aliases:
     def __init__(self, aliases: Iterable[tuple[str, str]]) -> None:
         """`aliases` contains the names and the target of each alias, as `parse_pattern` and `parse_target` return them.
 
-        The length of a look-up's time depends only on the number of patterns.
+        The time of a look-up depends only on the number of patterns.
         """
         self._names: dict[bytes, bytes] = {}
-        self._below: dict[bytes, tuple[bool, bytes]] = {}  # domain -> whether the target keeps the rest; the target
+        self._below: dict[
+            bytes, tuple[bool, bytes]
+        ] = {}  # domain -> whether the target keeps the labels before the domain, and the target
         self._patterns: list[tuple[Pattern, str]] = []
         for pattern, target in aliases:
             if pattern.startswith(_TILDE):
@@ -93,7 +95,7 @@ class Aliases:
         return bool(self._names or self._below or self._patterns)
 
     def find(self, qname: bytes) -> bytes | None:
-        """Return the target of a name in lower case. None if no alias matches, empty if the target is no valid name."""
+        """Return the target of a name in lower case, or None if no alias matches. Empty: the target is invalid."""
         exact = self._names.get(qname)
         if exact is not None:
             return exact

@@ -14,7 +14,7 @@ from pydns.dns.message import Ede, Rcode
 from pydns.dns.response import UpstreamAnswer, uncompressed
 from pydns.dns.rrset import AAAA, CLASS_IN, CNAME, SOA, A
 
-DENIAL_TTL_S = 30  # TTL of a denial whose zone isn't known: clients soon ask again
+DENIAL_TTL_S = 30  # TTL of a denial whose zone isn't known. It is short, so that clients soon ask again
 IPV4_HINT, IPV6_HINT = 4, 6  # keys of parameters in HTTPS and SVCB records (RFC 9460 section 14.3.2)
 
 _CLASS_IN = CLASS_IN.to_bytes(2)

@@ -1,6 +1,6 @@
 """DNS64: maps IPv4 addresses of answers to IPv6 addresses that lead to a NAT64 (RFC 6147, RFC 6052).
 
-The functions take and return an `UpstreamAnswer`, as those of `pydns.dns.derived` do.
+The functions take and return an `UpstreamAnswer`, like the functions of `pydns.dns.derived`.
 """
 
 from collections.abc import Iterable, Iterator
@@ -54,7 +54,7 @@ class Dns64(NamedTuple):
     def usable(self, question: bytes, answer: UpstreamAnswer) -> UpstreamAnswer | None:
         """Return the answer to a question for AAAA if no address must be mapped, else None.
 
-        Excluded addresses are removed from the answer. An error other than NXDOMAIN is like a missing address.
+        Excluded addresses are removed from the answer. An error other than NXDOMAIN counts as a missing address.
         """
         if answer.rcode == Rcode.NXDOMAIN or answer.onward:
             return answer
@@ -86,9 +86,9 @@ class Dns64(NamedTuple):
         return composed(UpstreamAnswer(Rcode.NOERROR, b"", b""), mapped if rtype == AAAA else _IPV4ONLY)
 
     def reverse(self, qname: bytes) -> UpstreamAnswer | None:
-        """Return a CNAME from the reverse name of a mapped address to that of its IPv4 address (RFC 6147 5.3.1).
+        """Return a CNAME from the reverse name of a mapped address to the reverse name of its IPv4 address.
 
-        Returns None for all other names. `qname` is in lower case.
+        Return None for all other names. `qname` is in lower case. Spec: RFC 6147 section 5.3.1.
         """
         address = _address_of(qname)
         for prefix in self.prefixes if address is not None else ():
@@ -99,7 +99,7 @@ class Dns64(NamedTuple):
         return None
 
     def _mapped(self, records: Iterable[Record], longest_s: int) -> Iterator[Record]:
-        """Yield the records, with addresses of the prefixes in the places of IPv4 addresses."""
+        """Yield the records. Each IPv4 address is mapped into each prefix."""
         for each in records:
             if each.rtype != A:
                 yield each

@@ -12,7 +12,7 @@ _MAX_MEMORY = 1024 * 1024  # octets of a compiled pattern and its state
 
 
 class BadPattern(ValueError):
-    """A text that isn't a pattern, or a pattern that is too large. The message is the reason."""
+    """A text isn't a pattern, or the pattern is too large. The message is the reason."""
 
 
 class Pattern:
@@ -24,7 +24,7 @@ class Pattern:
             raise BadPattern(f"is longer than {MAX_PATTERN:,} characters")
         if not text.isascii():
             raise BadPattern("has a character beyond ASCII, and no name has one")
-        import re2  # 3 MB and 0.03 s, which most configurations don't need
+        import re2  # takes 3 MB and 0.03 s, and most configurations have no patterns
 
         options = re2.Options()
         options.log_errors = False

@@ -4,8 +4,8 @@
 question into an answer to the client's question. Names of questions are text in lower case with a final dot, as in
 CoreDNS: a rule may match a part of a label.
 
-CoreDNS sends an answer for another name if the rule lacks `answer auto`, and resolvers drop such an answer. Here the
-owners always lead from the client's name to the records, whatever the rule says. DIFFERENCES.md lists this.
+If a rule lacks `answer auto`, CoreDNS answers with the records of another name, and resolvers drop this answer. In
+pydns, the owners always lead from the client's name to the records. DIFFERENCES.md lists this difference.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -25,7 +25,7 @@ _RCODES = {rcode.name: int(rcode) for rcode in Rcode if rcode <= Rcode.YXDOMAIN}
 
 
 class BadRule(ValueError):
-    """A text that isn't a rule, or a rule that isn't carried out: what was found, and what was wanted."""
+    """A text isn't a rule, or pydns doesn't support the rule. The message contains what was found and wanted."""
 
     def __init__(self, found: str, wanted: str) -> None:
         super().__init__(f"{found} is not {wanted}")
@@ -34,7 +34,7 @@ class BadRule(ValueError):
 
 
 class UnsupportedRule(BadRule):
-    """A rule of CoreDNS that isn't carried out here."""
+    """pydns doesn't support this rule of CoreDNS."""
 
 
 class Question(NamedTuple):
@@ -59,7 +59,7 @@ class Answer(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Remap:
-    """Replaces a name, also at the end of a longer name."""
+    """Replaces a name, and the end of a longer name below it."""
 
     old: str
     new: str
@@ -151,10 +151,10 @@ class Rewriting(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """A rule. `apply` returns None for a question that the rule doesn't match."""
+    """A rule. `apply` returns None for a question that doesn't match the rule."""
 
     apply: Callable[[Question], Rewriting | None]
-    stops: bool = True  # whether the rules after this one are left out for a question that this one matches
+    stops: bool = True  # whether a question that matches this rule skips the rules after it
 
 
 def rewritten(rules: Sequence[Rule], question: Question) -> Rewriting | None:

@@ -1,7 +1,7 @@
 """Templates of CoreDNS's plugin `template`: answers that are made from the name of the question.
 
-A template has patterns for names, and records with fields: `{{ .Name }} 60 IN A 10.0.0.{{ .Group.last }}`. There is no
-Go template engine here: a record consists of text and fields, and `BadTemplate` names everything else.
+A template has patterns for names, and records with fields: `{{ .Name }} 60 IN A 10.0.0.{{ .Group.last }}`. This
+module has no Go template engine. A record consists of text and fields. `BadTemplate` reports everything else.
 """
 
 import re
@@ -12,8 +12,8 @@ from pydns.dns import name, plain_records
 from pydns.dns.pattern import Pattern
 from pydns.dns.rrset import ANY, CNAME, SOA, RRset, Soa, type_text
 
-_DEFAULT_TTL_S = 3600  # of a record without a TTL, as in CoreDNS
-MAX_RECORD = 4096  # characters of a record
+_DEFAULT_TTL_S = 3600  # TTL of a record whose text has none, as in CoreDNS
+MAX_RECORD = 4096  # maximum characters of a record
 _FIELD = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
 _INDEX = re.compile(r'index\s+\.(Match|Group)\s+(?:"([^"]*)"|([0-9]{1,4}))')
 _GROUP = re.compile(r"\.Group\.([A-Za-z_0-9]+)")
@@ -33,7 +33,7 @@ _KNOWN_TYPES = frozenset(re.split(", | and ", _TYPES))
 
 
 class BadTemplate(ValueError):
-    """A text that can't be used as a record: what was found, and what was wanted."""
+    """A text can't be used as a record. The message contains what was found and what was wanted."""
 
     def __init__(self, found: str, wanted: str) -> None:
         super().__init__(f"{found} is not {wanted}")
@@ -51,13 +51,14 @@ class Match(NamedTuple):
     names: Sequence[str]  # the names of the groups
 
     def group(self, key: str) -> str | None:
-        """Return a group by its name or number. None if the pattern has no such group."""
+        """Return a group by its name or number, or None if the pattern doesn't have the group."""
         if key in self.names and key:
             return self.groups[self.names.index(key)]
         return self.groups[int(key)] if key.isdecimal() and int(key) < len(self.groups) else None
 
 
-_Field = Callable[[Match], str | None]  # None: the pattern lacks the group, or the group isn't a number
+# Returns the text of a field, or None if the pattern lacks the group or if the group isn't a number.
+_Field = Callable[[Match], str | None]
 
 
 class Text:
@@ -84,7 +85,7 @@ class Text:
         return f"Text({self.text!r})"
 
     def record(self, match: Match) -> RRset | None:
-        """Return the record for a question, or None if the text is no record then."""
+        """Return the record for a question, or None if the text with its fields isn't a record."""
         pieces = [each if isinstance(each, str) else each(match) for each in self._pieces]
         found = [each for each in pieces if each is not None]
         return _parse("".join(found)) if len(found) == len(pieces) else None
@@ -112,7 +113,7 @@ class Text:
         return lambda match: match.group(key)
 
     def _check_type(self) -> None:
-        """Refuse a type that is never composed, if the text names it."""
+        """Refuse a text with a record type that `_parse` can't read."""
         _, *words = _FIELD.sub("{}", self.text).split() or [""]
         words = [each for each in words[:3] if not each.isdecimal() and each.upper() != "IN"]
         if not words:
@@ -122,7 +123,7 @@ class Text:
 
 
 def _whole(text: str | None, base: int, bits: int) -> str | None:
-    """Return a number in decimal, as Go's `strconv.ParseUint` reads it. None if the text isn't one."""
+    """Return a number in decimal, as Go's `strconv.ParseUint` reads it, or None if the text isn't a number."""
     digits = "0123456789abcdef"[:base]
     if not text or len(text) > 64 or any(each not in digits for each in text.lower()) or int(text, base) >> bits:
         return None
@@ -130,7 +131,7 @@ def _whole(text: str | None, base: int, bits: int) -> str | None:
 
 
 def _parse(text: str) -> RRset | None:
-    """Return a record in zone-file text, or None if it isn't one. A relative name ends at the root."""
+    """Parse a record of a zone file, or return None if the text isn't a record. A relative name ends at the root."""
     swapped = _CLASS_FIRST.fullmatch(text)
     if swapped is not None:
         text = f"{swapped[1]} {swapped[2]} IN {swapped[3]}"
@@ -166,10 +167,10 @@ class Template(NamedTuple):
     authorities: tuple[Text, ...] = ()
     additionals: tuple[Text, ...] = ()
     rcode: int = 0
-    ends: bool = False  # whether a name in the zones that no pattern matches gets SERVFAIL
+    ends: bool = False  # whether names of the zones get SERVFAIL if no pattern matches them
 
     def match(self, qname: str, qtype: int) -> Match | bool:
-        """Return the match of a question. False: the next template counts. True: the answer is SERVFAIL."""
+        """Return the match of a question. False means that the template doesn't apply, and True means SERVFAIL."""
         zone = max([each for each in self.zones if is_within(qname, each)], key=len, default="")
         if not zone or (self.qtypes is not None and qtype not in self.qtypes and qtype != ANY):
             return False
@@ -197,7 +198,7 @@ class Made(NamedTuple):
 
 
 def make(template: Template, match: Match, qname: bytes) -> Made | None:
-    """Return the records for a question, or None if a text is no record.
+    """Return the records for a question, or None if a text with its fields isn't a record.
 
     The owners of the answer section lead from `qname` from CNAME to CNAME. Another owner becomes the last name.
     """

@@ -1,6 +1,7 @@
-"""Decides by the client whether a question is answered, as CoreDNS's plugin `acl`. In use only while there are rules.
+"""Decides whether a client gets an answer, as CoreDNS's plugin `acl` does. It is the first of the guards of a query.
 
-The first rule that is for the client, the type and the name decides. Without such a rule, the question is answered.
+The first rule that matches the client, the type and the name decides. If no rule matches, the question is answered.
+`pydns.serve.context` has the order of the guards. It uses this one only if the configuration has rules of `acl`.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from pydns.table.reader import Transaction
 
 Respond = Callable[[bytes, "Transaction", Port], Outcome]
-_MOST_CLIENTS = 16_384  # clients whose rules are kept
+_MOST_CLIENTS = 16_384  # maximum of clients whose rules are kept
 # Extended errors as CoreDNS sends them (RFC 8914 sections 4.16 and 4.18).
 _REPLIES = {AclAction.BLOCK: (Rcode.REFUSED, Ede.BLOCKED), AclAction.FILTER: (Rcode.NOERROR, Ede.FILTERED)}
 
@@ -47,10 +48,10 @@ class _Rule:
 
 
 class AccessList:
-    """Answers queries while there are rules."""
+    """Refuses, drops or empties what a rule forbids. Passes all other questions on."""
 
     def __init__(self, respond: Respond, config: Config) -> None:
-        """`respond` answers the questions that the rules of the configuration allow."""
+        """`respond` answers the questions that the rules allow."""
         self._respond = respond
         self._flags = RA if config.upstreams or config.routes else 0
         self._rules = [_Rule(each) for each in config.acl]
@@ -61,7 +62,7 @@ class AccessList:
         address = port.address
         rules = self._of_clients.get(address)
         if rules is None:
-            rules = self._learn(address)  # none for the worker's check of itself, which has no address
+            rules = self._learn(address)  # the worker's check of itself has no address, and gets no rules
         if not rules:
             return self._respond(message, transaction, port)
         query = parse_query(message)
@@ -78,7 +79,7 @@ class AccessList:
         return reply
 
     def _learn(self, address: bytes) -> list[_Rule]:
-        """Return the rules for a client, without those that never decide. Keep them."""
+        """Return the rules that can decide about questions of a client, and keep them in `_of_clients`."""
         if len(self._of_clients) >= _MOST_CLIENTS:
             self._of_clients.clear()
         found = [rule for rule in self._rules if address and rule.is_for_client(address)]
@@ -91,7 +92,7 @@ class AccessList:
 
 
 def deciding(rules: Sequence[AclRule], asker: bytes, qname: bytes, qtype: int) -> int | None:
-    """Return the place of the rule that decides about a question. `asker` is the client's address."""
+    """Return the index of the rule that decides about a question, or None. `asker` is the client's address."""
     checked = enumerate(map(_Rule, rules))
     return next((at for at, rule in checked if rule.is_for_client(asker) and rule.is_for(qname, qtype)), None)
 

@@ -47,7 +47,7 @@ class Chain:
 
     @property
     def address(self) -> bytes:
-        """The octets of the client's IP address. Records of our zones may depend on it."""
+        """The octets of the client's IP address. The records of our zones may depend on the address."""
         return self.source or b""
 
     def below(self, lead: Lead) -> "Chain":

@@ -64,16 +64,17 @@ class Zone(NamedTuple):
 Parent = tuple[bytes, Zone, bool, frozenset[bytes]]
 
 
-# The answer for a client: the key under which its records rotate, empty if they don't, and the compiled answer.
+# The answer for a client: the key by which its records rotate, and the compiled answer. The key is empty if the records
+# don't rotate.
 Chosen = tuple[bytes, bytes]
 
 
 class Sender(Protocol):
-    """What is known of the client that an answer is for."""
+    """The client that an answer is for. Only the address is needed."""
 
     @property
     def address(self) -> bytes:
-        """The octets of its IP address. Empty if there is none: then it has no class."""
+        """The octets of the client's IP address. An unknown address is empty, and has no classes."""
 
 
 class At(NamedTuple):
@@ -105,10 +106,10 @@ class Commit:
         self.transaction: Transaction | None = None
         self.names: Cursor  # a cursor of `transaction`
         self.zones: dict[bytes, Zone] = {}  # apex -> zone
-        # Start of the last octets of a question: domain, type and class. These mostly identify the zone. With several
-        # domains the longest one counts: the end of a shorter one would be the same for zones within it.
+        # Start of the last octets of a question: domain, type and class. These mostly identify the zone. The longest of
+        # several domains gives the length, because two zones could have the same shorter end.
         self.tail = 0
-        # Tree keys of the names above the namespaces of pods, one for each domain, and the TTL of its records.
+        # Tree key of the name above the namespaces of pods -> TTL of its records. Each domain has one.
         self._pod_trees: dict[bytes, int] = {}
         # The hot path holds references to the next three objects, so we clear them and never replace them.
         self.parents: dict[bytes, Parent] = {}  # wire name -> facts about the name
@@ -246,9 +247,9 @@ class Commit:
         return None
 
     def split_wildcard(self, tree: bytes) -> bytes | None:
-        """Return the wildcard that covers a name outside our zones, if classes of clients have answers there.
+        """Return the wildcard that covers a name outside our zones, if the wildcard has answers for classes of clients.
 
-        Only names in the table count as closer names: what upstreams have isn't known.
+        A closer name in the table hides the wildcard. A closer name that only upstreams have doesn't hide it.
         """
         starts = [0]
         while starts[-1] + 1 + tree[starts[-1]] < len(tree):
@@ -278,7 +279,7 @@ class Commit:
         return self.transaction.get(tree, db=self._table.names)
 
     def answer(self, key: bytes, sender: Sender) -> bytes | None:
-        """Return the compiled answer to a question for the sender: None if there is none, empty for NODATA."""
+        """Return the compiled answer for the sender, or None if the table has no answer. Empty means NODATA."""
         assert self.transaction is not None
         compiled = self.transaction.get(key)
         if compiled is None or compiled[0] <= 1:
@@ -287,9 +288,10 @@ class Commit:
         return compiled if not compiled or is_plain_answer(compiled) else None
 
     def class_answer(self, key: bytes, plain: bytes, address: bytes) -> tuple[bytes, bytes]:
-        """Return the answer of the classes of the client at `address`, or else the plain one, and its key.
+        """Return the answer for the client at `address`, and the key of this answer before it.
 
-        The answer is empty for NODATA. If there is no plain answer, `plain` is returned all the same.
+        It is the answer of the client's first class that has one, or else `plain`. An empty answer means NODATA.
+        `plain`, and so the result, may contain only levels of classes (`is_plain_answer`).
         """
         assert self.transaction is not None
         classes = self._classes.get(address)
@@ -305,7 +307,7 @@ class Commit:
         return key, plain
 
     def choose(self, key: bytes, plain: bytes, address: bytes) -> Chosen | None:
-        """Return the answer for the client at `address`, and keep it in `chosen`. None: there is none."""
+        """Return the answer for the client at `address`, and keep it in `chosen`. None: the client gets no records."""
         answer_key, compiled = self.class_answer(key, plain, address)
         if not is_plain_answer(compiled):
             return None

@@ -45,11 +45,20 @@ class Batch:
         self._log = log
         self._reported: set[str] = set()
 
-    def set_rules(self, config: model.Config) -> None:
-        """Apply the rules that give names or clients other answers. Without rules, a query costs nothing more."""
+    def set_guards(self, config: model.Config) -> None:
+        """Put the guards that the configuration needs before the responder. A guard that isn't needed costs no time.
+
+        A query passes the guards in this order, which is the reverse of the order below:
+
+        1. `AccessList` refuses, drops or empties what `acl` forbids. No later guard sees these queries.
+        2. `Views` answers the questions that the rules of a view touch.
+        3. `Gate` sends the questions that a rule touches to the strict path.
+        """
         rules = Rules(config)
         self.responder.commit.rules = rules
-        self._respond = Gate(self.responder, rules).respond if rules else self.responder.respond
+        self._respond = self.responder.respond
+        if rules:
+            self._respond = Gate(self.responder, rules).respond
         if config.views:
             self._respond = Views(self.responder, self._respond, config).respond
         if config.acl:

@@ -99,7 +99,7 @@ class Inbox:
         self.names = slots.names.tolist()  # memory addresses of the senders' addresses, for an outbox
         first, end = _IP_AT.get(name_length, (0, 0))
         name_starts = range(_NAMES, _NAMES + BATCH * _NAME_SIZE, _NAME_SIZE)
-        # Where the octets of the sender's IP address are in `memory`, for each place.
+        # For each place of a batch, the slice of `memory` that contains the sender's IP address.
         self.addresses = [slice(at + first, at + end) for at in name_starts]
 
     def receive(self, fd: int) -> list[bytes]:

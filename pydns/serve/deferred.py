@@ -27,7 +27,7 @@ class Asked(NamedTuple):
     query_octets: int
     zone: str  # the zone under which we count the query, as text: a dot if no zone of ours contains the name
     chain: Sequence[RRset] = ()  # CNAMEs of ours that lead out of our zones
-    onward: bytes = b""  # the name that the CNAMEs lead to; without CNAMEs the name itself, if a rule leads from it
+    onward: bytes = b""  # the name that `chain` leads to, or the name in the question if a rule leads from it
 
 
 class Waiting(NamedTuple):

@@ -20,8 +20,8 @@ class Extras(NamedTuple):
 
     max_udp_size: int = EdnsOptions().max_udp_size
     any_is_hinfo: bool = False
-    chaos: Mapping[bytes, tuple[bytes, ...]] = {}  # name in class CH -> its TXT records
-    nsid: bytes = b""  # the EDNS option; empty: it isn't sent
+    chaos: Mapping[bytes, tuple[bytes, ...]] = {}  # name in class CH -> RDATA of its TXT records
+    nsid: bytes = b""  # the EDNS option with the server's identifier, or empty if it isn't sent
 
     @classmethod
     def of(cls, config: Config, hostname: str | None = None) -> Self:
@@ -46,7 +46,7 @@ class Extras(NamedTuple):
         return cls(config.edns.max_udp_size, config.any is AnyQueries.HINFO, chaos, nsid)
 
     def identified(self, query: Query) -> Query:
-        """Return the query, so that its reply has the server's identifier if the client asks for it."""
+        """Return the query. If the client asks for the server's identifier, the query gets the option for its reply."""
         wanted = self.nsid and query.edns is not None and _NSID in query.edns.options
         return query._replace(reply_options=self.nsid) if wanted else query
 

@@ -6,7 +6,7 @@ to the next step. This table shows the steps by topic, and where to add a new st
 
     question           `Search`: name in lower case, type, the sender, the chain so far
     rewrite            `rewritten` and `synthesized`: rules that come before the records
-    records            `found_here`, `apex_soa`, `pod_address`, `in_empty_zone`. Classes count in `found_here` alone
+    records            `found_here`, `apex_soa`, `pod_address`, `in_empty_zone`. Only `found_here` knows client classes
     alias              `aliased`; `descended`: DNAMEs, wildcards, delegations
     next name          `existing` follows the CNAME at a name; `not_ours` leaves the name to upstreams or blocks it
     denial             `existing` if the name doesn't have the type; `denied` if the name doesn't exist
@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from pydns.table.reader import Transaction
 
 MAX_CHASE = 10  # maximum of CNAMEs in a chain, as in CoreDNS
-# SVCB and HTTPS. An alias has no such records of a server outside: their keys are for the server's own name (RFC 9460).
+# The records of these types are for the server's own name (RFC 9460). So an alias doesn't have those of its target if
+# upstreams answer for the target.
 _BINDINGS = frozenset([SVCB, HTTPS])
 _BINDINGS_TTL_S = 60
 _PENDING_TTL_S = 5  # TTL of the denial for a name that will have an address soon
@@ -51,7 +52,7 @@ class Found(NamedTuple):
     is_referral: bool = False
     # The name in lower case that upstreams should answer. If a client may not ask upstreams, it gets the other fields.
     onward: bytes = b""
-    # If a rule leads from `onward`, the client's name, to a question for upstreams: this question.
+    # The question for upstreams that a rule makes of the client's question. In this case `onward` is the client's name.
     lead: Lead | None = None
 
 
@@ -81,7 +82,7 @@ class Search:
         is_rewritten: bool = False,
         leads: int = 0,
     ) -> None:
-        """`leads` is the number of rules that led to the name. To a rewritten name `rewrites` don't apply again."""
+        """`leads` is the number of rules that led to the name. `rewrites` don't apply if `is_rewritten` is true."""
         self.qtype = qtype
         self.transaction = transaction
         self.sender = sender
@@ -125,7 +126,8 @@ class Follower:
     ) -> Found:
         """Return the records that the sender gets for a name in lower case, and follow CNAMEs within our zones.
 
-        `leads` is the number of rules that led to this name, and `is_rewritten` whether it comes from `rewrites`.
+        `leads` is the number of rules that led to this name. If `is_rewritten` is true, the last one was a rule of
+        `rewrites`. In this case `rewrites` don't apply again.
         The last name of the chain determines the rcode (RFC 6604 section 2.1). The chain ends at a name that it already
         contains, or at a name outside our zones. Then the client gets the part of the chain that we know.
         """
@@ -180,7 +182,7 @@ class Follower:
         return None if lead is None else self._led(search, lead)
 
     def alias(self, search: Search) -> Lead | None:
-        """Return the target of an alias. None if the name exists, or may exist soon, or is no alias."""
+        """Return the question for the target of an alias. None if there is no alias, or if the name may exist."""
         lead = self._commit.rules.alias(search.qname, search.qtype)
         if lead is None:
             return None
@@ -194,7 +196,7 @@ class Follower:
         return None if is_ours or self._commit.pod_ttl_s(tree) is not None else lead
 
     def _is_own(self, search: Search) -> bool:
-        """Return whether rules don't count, because pydns itself asks: for a probe, or to check that it answers."""
+        """Return whether pydns itself asks, for a probe or to check itself. Rules don't apply to these questions."""
         is_probe = self._loop_mark and search.qname[1:].startswith(self._loop_mark)
         return bool(is_probe) or (search.qtype == SOA and search.qname == self._commit.facts.domain)
 
@@ -213,7 +215,7 @@ class Follower:
             return Found(Rcode.NOERROR, search.chain, [denial_soa(search.qname, _BINDINGS_TTL_S)])
         if inner.onward and search.chain:
             return Found(Rcode.NOERROR, search.chain, onward=search.qname)
-        answer = lead.revert(search.qname, Answer(*inner[:4]))
+        answer = lead.revert(search.qname, Answer(inner.rcode, inner.answers, inner.authorities, inner.additionals))
         answers = [*search.chain, *answer.answers]
         if answer.onward:  # a CNAME got another target
             rest = self.follow(answer.onward, search.qtype, search.transaction, search.sender, leads=search.leads + 1)
@@ -351,7 +353,7 @@ class Follower:
         return Found(Rcode.NOERROR, search.chain, [self._commit.soa(_zone(search).facts)])
 
     def in_empty_zone(self, search: Search) -> Found | None:
-        """Return NODATA or all endpoints of a Service for a zone without endpoints, as the name wishes."""
+        """Answer the name of a zone in which a Service has no endpoints: `pin` means NODATA, `prefer` all endpoints."""
         place = self._commit.zoned_service(search.tree)
         if place is None:
             return None

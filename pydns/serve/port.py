@@ -56,14 +56,14 @@ class Port:
 
     @property
     def address(self) -> bytes:
-        """The octets of the client's IP address. An answer may depend on it by the client's classes.
+        """The octets of the client's IP address, from which the client's classes follow.
 
-        Each access looks up the client, as for `client`. So only questions whose answers differ may cause an access.
+        Each access looks up the client. So the code must not use this property if all clients get the same answer.
         """
         return self.source(self.peer(len(self.replies)))
 
     def source(self, peer: Any) -> bytes:
-        """Return the octets of the IP address of the client at `peer`. Empty if it is unknown.
+        """Return the octets of the IP address of the client at `peer`. An unknown address is empty.
 
         The forwarder gives equal shares to clients by this key.
         """

@@ -137,7 +137,7 @@ class Recursion:
     def go_on(self, chain: Chain, target: bytes, is_rewritten: bool = False) -> None:
         """Look up the name that a chain of CNAMEs or a rule leads to, in our zones or from upstreams.
 
-        To a rewritten name, which may be the name before it, `rewrites` don't apply again.
+        If `is_rewritten` is true, `rewrites` don't apply to `target` again, and the chain may contain it already.
         """
         if not chain.visit(target) and not is_rewritten:
             chain.end(Rcode.NOERROR)
@@ -178,7 +178,7 @@ class Recursion:
         self.forwarder.unreachable(index, socket_index, self._clock())
 
     def _note_trouble(self, index: int, trouble: str) -> None:
-        """Remember what is wrong with the connection to an upstream, and log it if it is new. Empty: nothing is."""
+        """Remember the problem of the connection to an upstream, and log a new problem. Empty means no problem."""
         upstream = self._upstreams.get(index)
         if upstream is None or upstream.trouble == trouble:
             return
@@ -309,7 +309,7 @@ class Recursion:
         self._ask = rules.ask if rules else self.forwarder.ask
         self._cache.derive(rules.derived_types)
         self._responder.configure(bool(config.upstreams or config.routes), Extras.of(config))
-        self._batch.set_rules(config)
+        self._batch.set_guards(config)
         self._plan()
 
     def _plan(self) -> None:

@@ -14,15 +14,16 @@ from collections.abc import Callable
 from pydns.dns.message import OPT_HEAD, OPT_SIZE, TC, question_end, with_flags
 
 IPV4_PREFIX, IPV6_PREFIX = 3, 7  # octets of an address that name a network: /24 and /56, as in BIND
-_SLIP = 2  # one of so many limited replies is sent truncated; the others are dropped
+_SLIP = 2  # one of this number of limited replies is sent truncated; the others are dropped
 _BURST_S = 1.0  # a network that was quiet may get the replies of one second at once
 # Accounts are chosen by Python's hash of octets, whose key is random in each process. So nobody can choose questions
-# whose accounts collide. Half a megabyte. If two accounts collide, their replies are limited together.
+# whose accounts collide. If two networks or questions share an account, their replies are limited together. The
+# accounts take half a megabyte.
 _ACCOUNTS = 1 << 16
 
 
 class ResponseRate:
-    """The limit of one worker. The memory is constant."""
+    """The accounts of one worker. They take a constant amount of memory."""
 
     def __init__(self, responses_per_second: int, clock: Callable[[], float]) -> None:
         self.responses_per_second = responses_per_second

@@ -1,7 +1,7 @@
 """The rules of the live configuration that give a name another answer: rewrites, templates, aliases, blocked domains.
 
-`pydns.serve.follow` asks for them step by step. `Rules.touches` decides whether a question needs these steps at all.
-Code here knows neither the table nor upstreams.
+The steps of `pydns.serve.follow` apply the rules. `Rules.touches` decides whether a question needs these steps at all.
+This module knows neither the table nor upstreams.
 """
 
 from collections.abc import Sequence
@@ -53,7 +53,10 @@ class Rules:
     """The rules of one configuration."""
 
     def __init__(self, config: Config | None = None, of_view: Sequence[Blocked] = ()) -> None:
-        """`of_view` are further blocked domains. The table has those that are blocked for all clients and questions."""
+        """`of_view` contains the blocked domains of a view.
+
+        If a domain is blocked for all clients and questions, it isn't a rule here: it is a zone of the table.
+        """
         config = config or Config()
         self._rewrites = [(_Names(each.scope), parse(each.rule)) for each in config.rewrites]
         self._templates = [(_Names(each.scope), _template(each)) for each in config.templates]
@@ -80,9 +83,9 @@ class Rules:
         return self.rewriting(qname, qtype) is not None or self._matching(qname, qtype) is not None
 
     def rewriting(self, qname: bytes, qtype: int) -> Lead | None:
-        """Return what the rules of `rewrite` make of a question. None if none applies.
+        """Return the question that the rules of `rewrite` make of a question, or None if no rule applies.
 
-        If they make an invalid name, the name in the result is empty.
+        If the new name is invalid, the name in the result is empty.
         """
         if not self._rewrites:
             return None
@@ -102,9 +105,9 @@ class Rules:
         return Lead((qname or b"").lower(), found.question.qtype, True, found.changes)
 
     def plain_lead(self, qname: bytes, qtype: int) -> bytes | None:
-        """Return the name to which one rule leads, if its addresses stay as they are. None otherwise.
+        """Return the name to which one rule leads, if this rule doesn't change its addresses. Otherwise return None.
 
-        It is the name of a candidate: an alias may be a name of its own, which the table knows.
+        The caller must check the result, because a name with an alias may also have records in the table.
         """
         lead = self.rewriting(qname, qtype)
         if lead is None and self._matching(qname, qtype) is None:
@@ -116,7 +119,7 @@ class Rules:
         return lead.qname
 
     def synthesis(self, qname: bytes, qtype: int) -> Answer | None:
-        """Return the answer that a template has for a question. None if none applies."""
+        """Return the answer of a template to a question, or None if no template applies."""
         found = self._matching(qname, qtype)
         if found is None:
             return None
@@ -130,7 +133,7 @@ class Rules:
         return Answer(template.rcode, made.answers, authorities, made.additionals)
 
     def _matching(self, qname: bytes, qtype: int) -> tuple[Template, Match | None] | None:
-        """Return the first template that matches, and how. No match means SERVFAIL."""
+        """Return the first template that applies to a question, and its match. If the match is None, it is SERVFAIL."""
         if not self._templates:
             return None
         text = name.to_text(qname)
@@ -140,7 +143,7 @@ class Rules:
         return None
 
     def alias(self, qname: bytes, qtype: int) -> Lead | None:
-        """Return the target of an alias, or None. The caller knows that the name has no records of ours."""
+        """Return the question for the target of an alias, or None. The caller checks that the table lacks the name."""
         target = self._aliases.find(qname) if self._aliases else None
         return None if target is None else Lead(target, qtype, False)
 

@@ -57,7 +57,7 @@ class Rotation:
         return turn
 
     def records(self, key: bytes, compiled: bytes) -> bytes:
-        """Return the records of a compiled answer in the next rotation. The key may be that of a class's answer."""
+        """Return the records of a compiled answer in the next rotation. `key` may be the key of a class's answer."""
         slot = hash(key) % _TURNS
         turn = self._turns[slot] = self._turns[slot] + 1
         length = compiled[1]

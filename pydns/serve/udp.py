@@ -92,7 +92,7 @@ class UdpPort(Port):
             return []
 
     def _limited(self, reply: bytes, address: bytes) -> bytes | None:
-        """Return what may be sent instead of a reply, and count what is beyond the limit."""
+        """Return the reply if it is within the limit. Otherwise count it, and return a truncated reply or None."""
         assert self.rate is not None
         limited = self.rate.limit(reply, address)
         if limited is not reply:

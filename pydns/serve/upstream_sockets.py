@@ -6,7 +6,7 @@ This module knows octets, not messages. Rules:
    opened at its first use and replaced after `ROTATE_S`. The old socket still receives late replies until it is closed.
    An upstream that gets no queries has no sockets.
 2. A connection is opened at its first use. Each message is sent without waiting for earlier replies. Replies come in
-   any order (RFC 7766). A codec of `pydns.upstream` knows the form of messages on the connection.
+   any order (RFC 7766). A codec (`pydns.upstream.streams`) converts messages to the octets of the connection.
 3. The files for TLS are read before the first connection that needs them, and again after a connection has failed.
 4. A connection is closed when no whole message has come for `IDLE_S`. This rule also covers a server that sends one
    octet per second. If a connection ends with open questions, they are sent again over a new connection. This happens
@@ -39,13 +39,13 @@ _RECEIVE_BUFFER = 1 << 20  # octets of the receive buffer, where a burst of repl
 
 
 class Received(Protocol):
-    """Takes messages of an upstream. `trouble` is the reason why a failure of ours stands for the reply."""
+    """Takes messages of an upstream. If `trouble` isn't empty, pydns made the messages, and `trouble` is the reason."""
 
     def __call__(self, index: int, socket_index: int, messages: list[bytes], trouble: str = "") -> None:
         """Take messages that came over a socket of the upstream `index`."""
 
 
-Unreachable = Callable[[int, int, str], None]  # upstream, socket, and the reason for a connection ("" for UDP)
+Unreachable = Callable[[int, int, str], None]  # upstream, socket, and the reason. For UDP, the reason is empty
 _Key = tuple[int, int]  # the indices of an upstream and of one of its sockets
 
 
@@ -394,7 +394,7 @@ class _Connection(asyncio.Protocol):
         self._write(self._codec.begin())
 
     def protocol(self) -> str | None:
-        """Return the protocol of the TLS handshake."""
+        """Return the protocol that the TLS handshake has chosen, or None."""
         encryption: ssl.SSLObject | None = self._transport.get_extra_info("ssl_object")
         return None if encryption is None else encryption.selected_alpn_protocol()
 
@@ -423,7 +423,7 @@ class _Connection(asyncio.Protocol):
             self._transport.abort()
 
     def _heard(self, asked: bytes | None) -> None:
-        """Note that something whole has come. `asked` is the open question that it belongs to."""
+        """Note that a whole reply has come. `asked` is its open question, or None if there is none."""
         if asked is not None:
             self.heard_at = monotonic()
         if not self.has_worked:

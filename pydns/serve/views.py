@@ -1,7 +1,8 @@
-"""Gives some clients other answers: the templates and blocked domains of a view. In use only while there are views.
+"""Gives some clients other answers: the templates and blocked domains of a view. It is the second of the guards.
 
-The first view whose condition is true for the question and its client counts. Its rules come before the common ones.
-Names that a CNAME of an answer leads to, outside our zones, are answered as for all clients.
+`pydns.serve.context` has the order of the guards. It uses this one only if the configuration has views. The first view
+whose condition is true for the question and its client counts. Its rules come before the common rules. If upstreams
+answer with a CNAME, the rules of the view don't apply to the target.
 """
 
 from typing import TYPE_CHECKING
@@ -22,11 +23,11 @@ if TYPE_CHECKING:
     from pydns.table.reader import Transaction
 
 
-_MOST, _LONGEST = 16_384, 128  # kept questions, and the octets of a message that is kept
+_MOST, _LONGEST = 16_384, 128  # maximum of kept questions, and maximum octets of a message that is kept
 
 
 def views_of(config: Config) -> list[tuple[Condition, Rules]]:
-    """Return the views of a configuration: the condition of each, and the rules that its questions have."""
+    """Return the condition of each view of a configuration, and the rules for the questions of the view."""
     return [
         (parse(view.when), Rules(replace(config, templates=(*view.templates, *config.templates)), view.blocked))
         for view in config.views
@@ -34,10 +35,10 @@ def views_of(config: Config) -> list[tuple[Condition, Rules]]:
 
 
 class Views:
-    """Answers queries while there are views."""
+    """Answers the questions that the rules of a view touch. Passes all other questions on."""
 
     def __init__(self, responder: Responder, respond: Respond, config: Config) -> None:
-        """`respond` answers questions that no view is for."""
+        """`respond` answers the questions that aren't answered by a view."""
         self._respond, self._respond_strictly = respond, responder.respond_strictly
         self._commit = responder.commit
         self._views = views_of(config)
@@ -59,7 +60,7 @@ class Views:
 
     def _learn(self, key: tuple[bytes, bytes], address: bytes, message: bytes) -> Rules | None:
         query = parse_query(message)
-        # The worker's check of itself has no address, and is in no view.
+        # The worker's check of itself has no address, so no view applies to it.
         rules = self._rules(query, address) if address and isinstance(query, Query) else None
         if len(message) <= _LONGEST:
             if len(self._known) >= _MOST:

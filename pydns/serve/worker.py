@@ -121,7 +121,7 @@ async def _run(slot: Slot, state_dir: Path, log: Log, lifeline: int, row: Proces
 
 
 def response_rate(rate: ResponseRate | None, config: Config) -> ResponseRate | None:
-    """Return the limit of replies that the configuration wants: `rate` itself if it is still right."""
+    """Return the limit of replies of a configuration. Return `rate` itself if the limit hasn't changed."""
     wanted = config.responses_per_second
     if not wanted:
         return None
@@ -165,7 +165,7 @@ class SelfCheck(Port):
         super().__init__("self-check", UDP_LIMIT, batch.meter.unseen)
 
     def source(self, peer: Any) -> bytes:
-        """Return no address: the worker itself is no client."""
+        """Return an empty address, because no client asks."""
         return b""
 
 
@@ -176,7 +176,7 @@ def _self_check(batch: Batch, table: Reader, row: ProcessRow) -> Callable[[], No
     """
     with table.transaction() as transaction:
         domain = table.facts(transaction).domain
-    # SOA exists even before the first sync. With `--answer external` the domain isn't served, which is REFUSED.
+    # The SOA record exists even before the first sync. With `--answer external`, the domain isn't served: REFUSED.
     query = b"\0\0\0\0\0\1" + bytes(6) + domain + b"\0\6\0\1"
     port = SelfCheck(batch)
 

@@ -7,21 +7,20 @@ Rules:
    ranges of an assigner that contain an address, only the longest prefix counts. Each assigner counts by itself: a
    client has the classes that the cluster gives it and those that the configuration gives it.
 3. A client in no range has no class. It gets the plain answers.
-4. A class has answers of its own for some questions. Such an answer replaces the plain answer of this name and type,
-   also if it is a denial: then the client gets NODATA. Answers of other types are the plain ones.
-5. If several classes of a client have an answer to a question, the first level in `Level` counts.
+4. A class has its own answers to some questions. Its answer replaces the plain answer to the question. An empty answer
+   means NODATA. To all other questions, the client gets the plain answers.
+5. If several classes of a client have an answer to a question, the class whose level comes first in `Level` counts.
 6. Classes never add or remove names: whether a name exists is the same for all clients.
-7. The plain answer has the levels of the classes with other answers (`with_levels`). So a question whose answer is the
-   same for everybody costs nothing. A question may have answers for classes, and no plain answer.
-8. The number of classes isn't limited. Readers keep what they have looked up for an address until an assignment
-   changes.
+7. The plain answer contains the levels of the classes that have other answers (`with_levels`). So a question with the
+   same answer for all clients costs no time. A question may have answers for classes without a plain answer.
+8. The number of classes isn't limited. Readers keep the classes of an address until a range changes.
 
-All of it is in the database of names (`pydns.table.layout`). The first octets of these keys begin no tree key.
+All entries are in the database of names (`pydns.table.layout`). No tree key begins with the first octet of these keys.
 
     `answer_key`   class and question → the compiled answer of the class, empty for NODATA
     `range_key`    assigner and range of addresses → the classes of the clients there
 
-The entries may come from the cluster, or be static as those of zone files: `Assigner.CONFIGURATION` needs no cluster.
+The entries come from the cluster, or they are static like the entries of zone files.
 """
 
 from collections.abc import Iterable, Iterator
@@ -56,7 +55,7 @@ class ClientClass(NamedTuple):
 
 
 class Assigner(bytes, Enum):
-    """What gives classes to addresses."""
+    """A source of ranges."""
 
     CONFIGURATION = b"c"
     CLUSTER = b"k"  # the objects of the cluster
@@ -74,7 +73,7 @@ def client_range(addresses: AddressRange) -> ClientRange:
     return ClientRange(addresses.first, 8 * len(addresses.first) - addresses.free_bits)
 
 
-# The classes of a client that readers look up: level and start of the keys of its answers, the first level first.
+# The classes of a client, by level: the level of each class, and the start of the keys of its answers.
 Classes = tuple[tuple[int, bytes], ...]
 
 
@@ -84,7 +83,7 @@ def answer_key(client_class: ClientClass, question: bytes) -> bytes:
 
 
 def question_of(key: bytes) -> bytes | None:
-    """Return the question of the key of a class's answer. None: it is another key."""
+    """Return the question in the key of a class's answer, or None for any other key."""
     return key[3 + key[2] :] if key.startswith(_ANSWER) else None
 
 
@@ -110,19 +109,19 @@ def is_range(key: bytes) -> bool:
 
 
 def with_levels(compiled: bytes, levels: int) -> bytes:
-    """Return a plain answer with the levels of the classes whose answers differ. It may be empty: there is none."""
+    """Return a plain answer with the levels of the classes that have other answers. No plain answer is empty."""
     return (compiled[0] | levels if compiled else levels).to_bytes(1) + compiled[1:]
 
 
 def is_plain_answer(compiled: bytes) -> bool:
-    """Return whether a value of the answers is an answer. Otherwise it has only levels of classes."""
+    """Return whether a value of the answers contains a plain answer. Otherwise it contains only levels of classes."""
     return len(compiled) >= RECORDS
 
 
 def find_classes(names: "Cursor", address: bytes) -> Classes:
     """Return the classes of a client. An IPv4 address may be mapped to IPv6. The cursor moves.
 
-    Costs two seeks for each length of prefixes that occurs.
+    The look-up takes two seeks for each length of a prefix in the table.
     """
     address = unmapped(address)
     found = [each for assigner in Assigner for each in _parse(_find(names, assigner, address))]
@@ -130,7 +129,7 @@ def find_classes(names: "Cursor", address: bytes) -> Classes:
 
 
 def classes_at(names: "Cursor", address: bytes) -> list[ClientClass]:
-    """Return the classes of a client, the first level first. For tools."""
+    """Return the classes of a client. The first level comes first. Tools call this function."""
     return [each for _, prefix in find_classes(names, address) for each in parse_classes(prefix)]
 
 

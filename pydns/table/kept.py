@@ -20,11 +20,11 @@ class Kept:
         self._reverse: set[bytes] = set()  # tree keys of the reverse names that stay
 
     def __bool__(self) -> bool:
-        """Return whether there are such zones."""
+        """Return whether any entry stays."""
         return bool(self._apexes)
 
     def keeps_answer(self, key: bytes, value: bytes) -> bool:
-        """Return whether an answer stays. To be asked about all answers before the first name."""
+        """Return whether an answer stays. The caller asks for all answers before it asks for the first name."""
         if self._is_inside(key):
             return True
         if not key.endswith(_PTR):
@@ -36,7 +36,7 @@ class Kept:
         return False
 
     def keeps_name(self, tree: bytes, value: bytes) -> bool:
-        """Return whether a name stays, its explanation, or its answer for a class of clients."""
+        """Return whether an entry of the names stays: a name, its explanation, or an answer for a class of clients."""
         tree = origin_of(tree)
         if is_tree_key(tree):
             return tree.startswith(self._trees) or tree in self._reverse

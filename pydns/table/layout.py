@@ -57,7 +57,7 @@ class NodeKind(bytes, Enum):
     DNAME = b"D"  # names below this name are redirected (RFC 6672)
     HOST = b"H"  # the name of a host outside all zones of pydns. pydns isn't authoritative for names below this name
     PENDING = b"W"  # the name has no records yet, but an object will give it an address
-    SPLIT = b"S"  # the name isn't ours, but some clients get answers from here. Upstreams answer all others
+    SPLIT = b"S"  # the name isn't ours, but the table answers some classes of clients. Upstreams answer all others
     # Above names with a zone: ZONE.pin has the endpoints of the zone, ZONE.prefer has all endpoints if there are none.
     ZONES = b"Z"
     ONE_LABEL = b"1"  # a wildcard that covers exactly one label. The wildcard's own kind follows

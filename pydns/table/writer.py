@@ -74,10 +74,9 @@ class Writer:
         """Open the table in `state_dir`. If no table exists, create a table with the facts `empty`.
 
         The table is checked for at most `check_s`. An unreadable table is discarded, and `thrown_away` is the reason. A
-        table from an earlier boot, with a different format, with a different cluster domain, or with one that isn't
-        served any more, is discarded too. The
-        answers of any other table stay in force, but as unsynced. Raises `WriterError` if the directory can't be
-        written, or if a second pydns writes there.
+        table from an earlier boot or with a different format is discarded too. The same is true if the cluster domain
+        is a different one, or if it is served now and was not before, or the other way round. The answers of any other table stay in force, but as
+        unsynced. Raises `WriterError` if the directory can't be written, or if a second pydns writes there.
         """
         path = self._path = file_in(state_dir)
         self.thrown_away = ""
@@ -171,8 +170,8 @@ class Writer:
         """Replace the cluster's entries by the entries of `contents()`, and replace its facts, in one commit.
 
         Only entries that differ are written. `contents` is called again if the file must grow. `facts` may be a
-        function. It is called after `contents`, so the facts can depend on the contents. So is `absent`: entries of
-        the zones that it returns, and reverse names that lead there, stay if there are no new ones.
+        function. `facts` and `absent` are called after `contents`, so their results can depend on the contents. Entries
+        of the zones that `absent` returns stay unless there are new ones. So do the reverse names of these zones.
         """
 
         def apply(transaction: "Transaction") -> None:

@@ -64,7 +64,7 @@ class Entry:
         self.answer = answer
         self.ttl_offsets = ttl_offsets
         self.stored = now
-        self.counted_from = now  # when the TTLs were those of the answer
+        self.counted_from = now  # the time from which the TTLs are counted down
         self.ttl_s = ttl_s
         self.expires = now + ttl_s
         self.refresh_at = now + ttl_s * (1 - REFRESH_SHARE)
@@ -130,7 +130,7 @@ class Ready(NamedTuple):
     # An iterator that returns the records for each hit. If the records rotate, each hit gets a different first address.
     # If the answer is a denial, the iterator counts the hits. Most answers need no iterator and have None.
     turns: Iterator[bytes] | None
-    opt: bytes = b""  # the OPT record for clients that send one, if it isn't a plain one
+    opt: bytes = b""  # the OPT record for clients that send one, or empty for a plain OPT record
 
 
 class _Rule(NamedTuple):
@@ -230,9 +230,9 @@ class Cache:
         answers[question] = Ready(until, head, records, (question[-4:-2], answer.rcode), turns)
 
     def make_derived_ready(self, question: bytes, source: bytes, answer: UpstreamAnswer, now: float) -> None:
-        """Let the responder send a denial that was derived from the ready answer to `source`, as long as that one.
+        """Make a derived denial ready, as long as the answer to `source` from which it was derived is ready.
 
-        Both are questions in lower case.
+        `question` and `source` are in lower case.
         """
         found = self.ready.answers.get(source)
         opt = b"" if answer.extended_error is None else compose_opt(False, 0, answer.extended_error)
@@ -242,7 +242,7 @@ class Cache:
             self.ready.answers[question] = Ready(found.until, head, answer.records, counted, turns, opt)
 
     def derive(self, rtypes: Iterable[int]) -> None:
-        """Leave answers of these types to the caller, because clients get other answers that it derives from them."""
+        """Never make answers of these types ready, because clients get derived answers instead."""
         self._derived = frozenset([rtype.to_bytes(2) for rtype in rtypes])
 
     @property
@@ -273,7 +273,7 @@ class Cache:
         return UpstreamAnswer(answer.rcode, answer.counts, octets, Ede.STALE_ANSWER, answer.onward)
 
     def stale_at_once(self, key: bytes, now: float) -> UpstreamAnswer | None:
-        """Return the last known answer if its domain has the rule to use it before upstreams are asked."""
+        """Return the last known answer if clients of its domain get it before upstreams are asked."""
         return self.stale(key, now) if self._rule_of(key).stale_at_once else None
 
     def store(self, key: bytes, response: Response, now: float) -> UpstreamAnswer:

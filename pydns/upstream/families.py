@@ -1,8 +1,8 @@
-"""Answers questions whose answers are derived from others: questions for one address family, and for DNS64.
+"""Derives answers from other answers: for address families that clients don't use, and for DNS64.
 
 `FamilyRules.ask` takes the same questions as `Forwarder.ask`. If a rule applies, it asks the forwarder another question
-on behalf of the client, and derives the client's answer. So the forwarder's cache and its open questions are shared:
-in IPv4 clusters a question for AAAA costs no query, because clients ask for A too.
+on behalf of the client, and derives the client's answer. So both questions share an entry of the cache. In an IPv4
+cluster, a question for AAAA costs no query to upstreams, because clients ask for A too.
 
 This module applies the rules to one name. If the answer leads to another name, the caller asks again for that name.
 """
@@ -23,7 +23,7 @@ from pydns.upstream.key import ASK_CD, ASK_DO
 
 Ask = Callable[[bytes, bytes, int, Any, float], None]  # question, id, flags, client, time
 _CLASS_IN = CLASS_IN.to_bytes(2)
-_VALIDATES = ASK_DO | ASK_CD  # such a client checks signatures, so it gets answers as they are
+_VALIDATES = ASK_DO | ASK_CD  # flags of clients that check signatures: these clients get unchanged answers
 # The family of the configuration -> the types of this family and of the other one, and the other family's hint.
 _FAMILIES = {Families.IPV4: (A, AAAA, IPV6_HINT), Families.IPV6: (AAAA, A, IPV4_HINT)}
 

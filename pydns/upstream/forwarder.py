@@ -31,8 +31,8 @@ Rules
    in lower case. Only names of several owners can show that a server denies mixed case.
 11. After a reply that can't be used, the forwarder asks one other server. If the second reply can't be used either, the
    client gets SERVFAIL. The reply shows nothing about the server, because the owner of a domain may cause it.
-12. Outcomes of a route may lead on. `failover` leads to the other servers of the route, and if all of them deny the
-   name, the last denial counts. `next` then leads to the route that applies without this one.
+12. An outcome in `failover` leads to the other servers of the route. If none of them has records, the last denial
+   counts. An outcome in `next` then leads to the next route: the route that would apply without this one.
 """
 
 from collections import Counter
@@ -1087,7 +1087,7 @@ def _partial(packet: bytes, question: bytes) -> UpstreamAnswer | None:
 
 
 def _outcome(answer: UpstreamAnswer) -> Outcome | None:
-    """Return the kind of an answer without records. Return None if it has records."""
+    """Return the kind of a denial. Return None for an answer with records."""
     if answer.rcode == Rcode.NXDOMAIN:
         return Outcome.NXDOMAIN
     return Outcome.NODATA if answer.rcode == Rcode.NOERROR and answer.counts[:2] == b"\0\0" else None

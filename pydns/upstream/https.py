@@ -3,12 +3,12 @@
 Rules
 1. Each question is a POST with the id 0. The reply gets the question's id again.
 2. Only the status 200 with a DNS message as body is a reply. Anything else is the failure of this question.
-3. The server limits open requests and octets (RFC 9113 sections 5.1.2 and 5.2). More questions wait here.
-4. A request without an answer is cancelled after `PATIENCE` sweeps, since it takes one of the server's places.
-5. After GOAWAY the connection is over, and the caller asks its open questions over another one.
+3. The server limits open requests and octets (RFC 9113 sections 5.1.2 and 5.2). Further questions wait here.
+4. A request without an answer is cancelled after `PATIENCE` sweeps, because it counts for the server's limit.
+5. After GOAWAY, nothing is sent any more. The caller asks the open questions over another connection.
 
-h2 costs 110 µs for a question and its reply, and 0.04 s when it is imported. Only HTTP/2 is spoken: HTTP/1.1 has one
-question at a time on a connection, and RFC 8484 section 5.2 recommends HTTP/2 at least.
+h2 takes 110 µs for a question and its reply, and 0.04 s to import. pydns supports only HTTP/2. RFC 8484 section 5.2
+recommends at least HTTP/2, and an HTTP/1.1 connection carries only one question at a time.
 """
 
 from collections import deque
@@ -26,7 +26,7 @@ from pydns.dns.message import TCP_SIZE
 from pydns.upstream.streams import Received
 
 PATIENCE = 6  # sweeps; longer than a client waits
-MAX_REQUESTS = 1_000_000  # of a connection; HTTP/2 has numbers for a thousand times as many
+MAX_REQUESTS = 1_000_000  # requests of a connection; HTTP/2 allows a thousand times as many
 _MEDIA_TYPE = b"application/dns-message"
 _WINDOW = 1 << 24  # octets of replies that the server may send before we acknowledge any
 
@@ -39,7 +39,7 @@ class Https:
 
     def __init__(self, authority: str, path: str) -> None:
         """`authority` is the host of the server's URL, with the port unless it is 443."""
-        # We check our own headers by tests, so h2 needn't for each request.
+        # Tests check our headers, so h2 doesn't need to check them for each request.
         config = h2.config.H2Configuration(
             header_encoding=None, validate_outbound_headers=False, normalize_outbound_headers=False
         )
@@ -52,7 +52,7 @@ class Https:
             (b"accept", _MEDIA_TYPE),
             (b"content-type", _MEDIA_TYPE),
         )
-        self._waiting: deque[tuple[int, bytes]] = deque()  # sweep in which it came, and message
+        self._waiting: deque[tuple[int, bytes]] = deque()  # number of sweeps before the message came, and the message
         self._exchanges: dict[int, _Exchange] = {}  # number of the stream -> exchange
         self._requests = 0
         self._sweeps = 0
@@ -148,15 +148,15 @@ class Https:
     def _take(self, event: h2.events.DataReceived) -> None:
         self._connection.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
         exchange = self._exchanges.get(event.stream_id)
-        if exchange is not None and len(exchange.body) <= TCP_SIZE:  # the rest of a body that is too long is dropped
+        if exchange is not None and len(exchange.body) <= TCP_SIZE:  # if the body is too long, the rest is dropped
             exchange.body.extend(event.data)
 
 
 class _Exchange(NamedTuple):
-    """A request, and as much of its response as has come."""
+    """A request, and the part of its response that has arrived."""
 
     id: bytes
-    sweep: int  # in which the question came
+    sweep: int  # the number of sweeps before the question came
     headers: dict[bytes, bytes]
     body: bytearray
 

@@ -18,8 +18,8 @@ class RouteSpec(NamedTuple):
     domain: bytes  # a wire name; its letters may be upper or lower case
     pool: int
     except_domains: Sequence[bytes] = ()
-    next: frozenset[Outcome] = frozenset()  # after these, the next route counts
-    failover: frozenset[Outcome] = frozenset()  # after these, the next server of the pool counts
+    next: frozenset[Outcome] = frozenset()  # outcomes after which the next route is used
+    failover: frozenset[Outcome] = frozenset()  # outcomes after which the next server of the pool is asked
     refuses: bool = False  # whether names in `except_domains` have no route at all
 
 

@@ -1,4 +1,4 @@
-"""Messages on a connection to an upstream: how they become octets, and which octets are a reply.
+"""Converts messages to the octets of a connection to an upstream, and octets to replies.
 
 A codec belongs to one connection. It does no I/O: it takes and returns octets. `pydns.serve.upstream_sockets` owns the
 connections.
@@ -12,7 +12,7 @@ from pydns.dns.message import QR, RA, RD, Rcode, question_end
 
 
 class Received(NamedTuple):
-    """What the octets of a server mean."""
+    """The meaning of octets that a server has sent."""
 
     messages: Sequence[bytes] = ()
     failures: Sequence[tuple[bytes, str]] = ()  # id of a message that gets no reply, and the reason
@@ -21,7 +21,7 @@ class Received(NamedTuple):
 
 
 class Codec(Protocol):
-    """The form of messages on a connection."""
+    """Converts the messages of one connection."""
 
     alpn: str  # the protocol in the TLS handshake (RFC 7301)
     requires_alpn: bool  # whether the server must confirm the protocol
@@ -30,19 +30,19 @@ class Codec(Protocol):
         """Return the first octets to send."""
 
     def compose(self, message: bytes) -> bytes:
-        """Return the octets to send for a message. No octets: the message waits for an earlier reply."""
+        """Return the octets to send for a message. If there are none, the message waits for an earlier reply."""
 
     def receive(self, data: bytes) -> Received:
-        """Return what these octets of the server mean, together with the ones before."""
+        """Return the replies and failures in the octets of the server that have come so far."""
 
     def sweep(self) -> bytes:
         """Give up old questions, and return the octets to send for that. Called about once a second."""
 
 
 class Framed:
-    """Messages after their length, in two octets: DNS over TCP (RFC 1035 section 4.2.2) and over TLS (RFC 7858)."""
+    """DNS over TCP (RFC 1035 section 4.2.2) and TLS (RFC 7858): the length in two octets comes before a message."""
 
-    alpn = "dot"  # some servers need it; RFC 7858 section 3.1 doesn't
+    alpn = "dot"  # some servers require it, although RFC 7858 section 3.1 doesn't
     requires_alpn = False
 
     def __init__(self) -> None:
@@ -57,7 +57,7 @@ class Framed:
         return len(message).to_bytes(2) + message
 
     def receive(self, data: bytes) -> Received:
-        """Return the messages that are whole."""
+        """Return the complete messages."""
         received = self._received
         received += data
         messages = []
@@ -72,11 +72,11 @@ class Framed:
         return Received(messages)
 
     def sweep(self) -> bytes:
-        """Return no octets: a question without a reply takes no room of a connection."""
+        """Return no octets, because an old question doesn't block the connection."""
         return b""
 
 
 def failed_reply(message: bytes) -> bytes:
-    """Return the reply SERVFAIL to a query of ours. It stands for a failure that isn't a DNS message."""
+    """Return the reply SERVFAIL to our own query. It replaces a failure that isn't a DNS message."""
     flags = QR | RD | RA | Rcode.SERVFAIL
     return message[:2] + flags.to_bytes(2) + b"\0\1" + bytes(6) + message[HEADER : question_end(message)]

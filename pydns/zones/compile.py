@@ -19,7 +19,7 @@ from pydns.table.layout import Contents, NodeKind, ZoneFacts
 from pydns.zones.zonefile import ZoneFile
 
 _AT_A_CUT = frozenset({DS, NSEC, RRSIG})  # types of the parent zone at a delegation, in addition to NS
-_MOST_POINTERS = 100  # names of one address: lists of blocked names give thousands of names the address 0.0.0.0
+_MOST_POINTERS = 100  # maximum names of one address. Lists of blocked names give 0.0.0.0 to thousands of names
 _SOA_TIMERS = 20  # octets of the SOA's RDATA after the two names
 
 
@@ -95,8 +95,8 @@ def combine(
     """Combine zones and hosts. `zones` maps each file name to the zone in the file.
 
     `domains`, `reverse_zones` and `shared_zones` are the zones of the cluster. A file with the apex of a shared zone
-    adds records to that zone: an external zone, or one that falls through. The file's SOA and NS records don't count
-    then. Otherwise a zone is refused if it is at or below a cluster domain, or if it equals a reverse zone of the
+    adds records to that zone: an external zone, or one that falls through. The file's SOA and NS records don't count in
+    this case. Otherwise a zone is refused if it is at or below a cluster domain, or if it equals a reverse zone of the
     cluster. If two files have the same zone, only the first file counts. Records of a host replace records of a file.
     With `external_alone`, files of other than shared zones are refused.
     """
@@ -149,7 +149,7 @@ def _outside(contents: Contents, inner: tuple[bytes, ...]) -> Contents:
 
 
 def _add_hosts(hosts: Sequence[Host], contents: Contents) -> None:
-    """Add the records of hosts. Several hosts of a name add up, and PTR records name the hosts of an address."""
+    """Add the records of hosts. A name gets the addresses of all its hosts, and an address gets their PTR records."""
     found: dict[tuple[bytes, int], dict[bytes, int]] = {}  # owner and type -> RDATA -> TTL
     for host in hosts:
         for address in host.addresses:

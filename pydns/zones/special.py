@@ -37,7 +37,7 @@ def special_zones(names: Iterable[str] = SPECIAL_NAMES) -> dict[str, CompiledZon
 
 
 def local_zones() -> dict[str, CompiledZone]:
-    """Return the zones of the names that mean the client's own host. The key of each zone is used like a file name."""
+    """Return the zones of names such as localhost. The key of each zone is used like a file name."""
     return {f"local name {apex}": _compile_text(apex, text) for apex, text in _LOCAL.items()}
 
 

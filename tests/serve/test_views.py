@@ -56,7 +56,7 @@ def told(batch: Batch, views: str, client: str, qname: str, qtype: str) -> str:
     """Return the rcode of the reply to a client and its records, or that upstreams are asked."""
     read = read_text("config.yaml", views)
     assert isinstance(read, Accepted), read
-    batch.set_rules(read.config)
+    batch.set_guards(read.config)
     message = dns.message.make_query(qname, qtype, use_edns=0).to_wire()
     with batch.transaction() as transaction:
         reply = batch._respond(message, transaction, From(client))
