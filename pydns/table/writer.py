@@ -74,9 +74,10 @@ class Writer:
         """Open the table in `state_dir`. If no table exists, create a table with the facts `empty`.
 
         The table is checked for at most `check_s`. An unreadable table is discarded, and `thrown_away` is the reason. A
-        table from an earlier boot or with a different format is discarded too. The same is true if the cluster domain
-        is a different one, or if it is served now and was not before, or the other way round. The answers of any other table stay in force, but as
-        unsynced. Raises `WriterError` if the directory can't be written, or if a second pydns writes there.
+        table from an earlier boot, with a different format or with a different cluster domain is discarded too. So is
+        a table that serves the cluster domain if `empty` doesn't, and the reverse. The answers of any other table stay
+        in force, but as unsynced. Raises `WriterError` if the directory can't be written, or if a second pydns writes
+        there.
         """
         path = self._path = file_in(state_dir)
         self.thrown_away = ""
