@@ -58,7 +58,7 @@ class Gate:
         if self._is_untouched(question):
             return self._respond(message, transaction, port)
         strict = self._respond_strictly(message, transaction, port)
-        if question[-4:] in _ADDRESSES and isinstance(strict, bytes):
+        if question[-4:] in _ADDRESSES and isinstance(strict, bytes) and _is_name(question[:-4]):
             self._learn_lead(question, strict, transaction)
         return strict
 
