@@ -12,7 +12,8 @@
 {{- end -}}
 {{- end -}}
 
-{{/* Without the name of the release, so that an installation by kustomize can be taken over: selectors never change. */}}
+{{/* The labels don't contain the name of the release, so Helm can take over an installation by kustomize. Selectors can't be
+     changed later. */}}
 {{- define "pydns.selectorLabels" -}}
 app.kubernetes.io/name: {{ include "pydns.name" . }}
 {{- end -}}
@@ -33,7 +34,7 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 {{- end }}
 {{- end -}}
 
-{{/* The key annotations of an object's metadata, from mappings and those for all objects; empty if there are none:
+{{/* The key annotations of an object's metadata, from mappings and from customAnnotations. Empty without annotations:
      include "pydns.annotations" (list $ MAPPING…) */}}
 {{- define "pydns.annotations" -}}
 {{- $all := dict -}}
@@ -63,7 +64,7 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 {{- .Values.image.repository }}{{ if .Values.image.digest }}@{{ .Values.image.digest }}{{ else }}:{{ $tag }}{{ end -}}
 {{- end -}}
 
-{{/* CoreDNS's Corefile: the value corefile, or made from servers as CoreDNS's chart makes it. */}}
+{{/* The Corefile: the value corefile, or a Corefile that is made from servers in the same way as by CoreDNS's chart. */}}
 {{- define "pydns.corefile" -}}
 {{- if .Values.corefile -}}
 {{ .Values.corefile }}
@@ -88,7 +89,7 @@ httpGet: {path: {{ index . 1 }}, port: {{ index . 2 }}}
 {{- end }}
 {{- end -}}
 
-{{/* What no template could render sensibly. */}}
+{{/* Fails for values that contradict each other. */}}
 {{- define "pydns.checked" -}}
 {{- if and .Values.hpa.enabled .Values.autoscaler.enabled }}{{ fail "hpa and autoscaler both set the number of pods: enable one of them" }}{{ end -}}
 {{- if and (eq .Values.kind "DaemonSet") (or .Values.hpa.enabled .Values.autoscaler.enabled) }}{{ fail "a DaemonSet has one pod on every node: hpa and autoscaler are for kind: Deployment" }}{{ end -}}
