@@ -8,6 +8,7 @@ If a rule lacks `answer auto`, CoreDNS answers with the records of another name,
 pydns, the owners always lead from the client's name to the records. DIFFERENCES.md lists this difference.
 """
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -18,6 +19,7 @@ from pydns.dns.pattern import BadPattern, Pattern
 from pydns.dns.rrset import CNAME, DNAME, MX, NS, PTR, SOA, SRV, RRset, type_number
 
 _MAX_TTL = (1 << 31) - 1
+_GROUP = re.compile(r"\{(0|[1-9][0-9]{0,2})\}")
 _VALUE_AT = {SRV: 6, MX: 2, CNAME: 0, NS: 0, DNAME: 0, PTR: 0, SOA: 0}  # offset of the name in RDATA
 _KINDS = ("exact", "prefix", "suffix", "substring", "regex")
 # Rcodes of ordinary answers. The others belong to dynamic updates (7–10) or to EDNS and TSIG (16–23).
@@ -96,10 +98,11 @@ class Captures:
 
 
 def filled(text: str, groups: Sequence[str]) -> str:
-    """Return a text with `{0}`, `{1}` and so on replaced by groups, one after the other as in CoreDNS."""
-    for index, group in enumerate(groups):
-        text = text.replace(f"{{{index}}}", group)
-    return text
+    """Return a text with `{0}`, `{1}` and so on replaced by groups.
+
+    CoreDNS replaces again in what a group has put there. A hostile name could make the text grow exponentially.
+    """
+    return _GROUP.sub(lambda found: groups[int(found[1])] if int(found[1]) < len(groups) else found[0], text)
 
 
 Change = Callable[[str], str]

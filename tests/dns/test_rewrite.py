@@ -94,6 +94,13 @@ def test_any_rules_give_owners_that_lead_from_the_clients_name(texts: list[str],
             assert any(name.is_at_or_below(each, rrset.owner) for each in names)
 
 
+def test_a_group_that_looks_like_a_reference_is_kept_as_it_is() -> None:
+    rule = parse(["name", "regex", r"^(((((((.*)))))))\.x\.$", "{1}.{7}.y."])
+    hostile = "".join([f"{{{index}}}" * 6 for index in range(1, 8)])
+    found = rewritten([rule], Question(f"{hostile}.x.", A))
+    assert found is not None and found.question.qname == f"{hostile}.{hostile}.y."
+
+
 def test_the_last_change_of_a_name_is_reverted_first() -> None:
     rules = [
         parse(each.split()) for each in ("continue name suffix .a .b answer auto", "name suffix .b .c answer auto")
