@@ -236,6 +236,8 @@ class Cache:
         """
         found = self.ready.answers.get(source)
         opt = b"" if answer.extended_error is None else compose_opt(False, 0, answer.extended_error)
+        if answer.onward:  # the caller asks for the next name, and a ready answer must be whole
+            return
         if found is not None and now < found.until and len(question) + len(answer.records) + len(opt) <= _READY_SIZE:
             head = reply_flags(RD, answer.rcode, RA) + b"\0\1" + answer.counts
             counted, turns = (question[-4:-2], answer.rcode), self.ready.denials(answer.records)

@@ -153,6 +153,18 @@ def test_a_kept_ttl_is_not_counted_down_but_ends_as_usual(limits: CacheOptions) 
     assert cache.fresh(KEY, 160.0) is None
 
 
+def test_a_derived_answer_that_leads_to_another_name_is_never_ready() -> None:
+    cache = Cache(CacheOptions())
+    cache.store(KEY, response(60), 100.0)
+    entry = cache.fresh(KEY, 100.0)
+    assert entry is not None
+    cache.make_ready(KEY, entry, 100.0)
+    derived = UpstreamAnswer(0, bytes(4), b"")
+    for onward in (OTHER, b""):
+        cache.make_derived_ready(b"derived", KEY[:-1], derived._replace(onward=onward), 100.0)
+        assert (b"derived" in cache.ready.answers) is (not onward)
+
+
 def test_a_good_answer_ends_a_failure() -> None:
     cache = Cache(CacheOptions())
     cache.store_failure(KEY, FAILURE, 0.0)
