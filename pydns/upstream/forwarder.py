@@ -413,7 +413,7 @@ class Forwarder:
         """
         for key in self._cache.questions():
             before, after = self._routes.find(key[QNAME]), routes.find(key[QNAME])
-            kept = before is not None and after is not None and before[3:] == after[3:]  # what follows an outcome
+            kept = before is not None and after is not None and before.policy == after.policy
             if not kept or _servers(self._pools, before) != _servers(pools, after):
                 self._cache.forget(key)
         self._routes, self._pools = routes, pools

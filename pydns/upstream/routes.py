@@ -22,6 +22,11 @@ class RouteSpec(NamedTuple):
     failover: frozenset[Outcome] = frozenset()  # outcomes after which the next server of the pool is asked
     refuses: bool = False  # whether names in `except_domains` have no route at all
 
+    @property
+    def policy(self) -> tuple[frozenset[Outcome], frozenset[Outcome], bool]:
+        """Return everything that decides about an answer, except for the names and the servers."""
+        return self.next, self.failover, self.refuses
+
 
 class Routes:
     """Compiled routes. A choice costs one look-up per label, or no look-up if the only route is for the root."""

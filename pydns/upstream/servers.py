@@ -52,8 +52,16 @@ class Servers:
             pools.append(Pool(self._take(configured, used), config.choice))
             specs.append(RouteSpec(name.ROOT, 0, config.except_, failover=frozenset(config.failover)))
         for route in config.routes:
-            after = frozenset(route.next_), frozenset(route.failover), route.excepted is Excepted.REFUSED
-            specs.append(RouteSpec(route.domain, len(pools), route.except_, *after))
+            specs.append(
+                RouteSpec(
+                    route.domain,
+                    len(pools),
+                    route.except_,
+                    next=frozenset(route.next_),
+                    failover=frozenset(route.failover),
+                    refuses=route.excepted is Excepted.REFUSED,
+                )
+            )
             configured = [each for found in route.servers for each in _resolved(found, addresses, trusted)]
             pools.append(Pool(self._take(configured, used), route.choice or config.choice))
         self._known = used
