@@ -43,6 +43,7 @@ _Comparison = Generator["_Piece", None, None]  # a comparison of two states of a
 _LARGE = 200  # a key is large if its old and its new state together have this size; a comparison of it may be divided
 # Limits of one piece of a large state: the number of records, names or addresses, and the octets of the answers.
 _PIECE, _PIECE_OCTETS = 200, 1 << 17
+_LOOK = 40  # a producer makes so many records of a state in the time in which one record is compared
 _DEADLINE = 1000  # a large key is due after size / _DEADLINE seconds; the key that is due first is compared first
 _FIRST = 200_000  # `contents` yields large states up to this total size, which takes a few seconds
 # After a comparison of a large key, the zone pauses before it compares the same key again. The pause is `_PAUSE` times
@@ -434,14 +435,14 @@ class Zone:
     # Comparing states
 
     def _next_comparison(self, now: float) -> _Comparison | None:
-        """Return the comparison of the next small key that changed. Move large keys to `_large`.
+        """Return the comparison of the next key that changed. A large key only moves to `_large`.
 
         Producers take turns. So a tenant that changes many names of one producer doesn't hold up those of the others.
         """
         for _ in self._parts:
             self._turn += 1
             part = self._parts[self._turn % len(self._parts)]
-            while part.dirty:
+            if part.dirty:
                 key = next(iter(part.dirty))
                 del part.dirty[key]
                 before, after = part.published.get(key), part.producer.state(key)
@@ -451,6 +452,7 @@ class Zone:
                 if each != self._compared and size < _LARGE:
                     return self._compare(each, before, after)
                 self._large.setdefault(each, now + size / _DEADLINE)
+                return _looked_at(size)
         return None
 
     def _next_piece(self, now: float) -> "_Piece | None":
@@ -849,6 +851,11 @@ def _gather(part: _Part, state: State | None) -> Generator[_Piece, None, _Names]
         _named(chunk, names, several)
         yield _Piece(len(chunk))
     return _with_several(names, several)
+
+
+def _looked_at(size: int) -> _Comparison:
+    """Yield the cost of the state of a large key that will be compared later."""
+    yield _Piece(1 + size // _LOOK)
 
 
 def _merge(piece: _Piece, changes: Changes, addresses: dict[bytes, None]) -> int:
