@@ -7,8 +7,8 @@ from pydns.config.model import Config, HairpinMode, MulticlusterOptions, Special
 from pydns.config.shapes import field_of
 
 _RESPONSES_PER_SECOND = 20  # of equal replies to a network: many times what a resolver asks, as it caches answers
-# These keys have their effect. All others add names, or ask upstreams. They get values without effect: a new key whose
-# default adds names needs one below.
+# These keys keep their values. All other keys add names or ask upstreams, so they get their defaults. If the default of
+# a new key adds names, `external_alone` must set another value.
 _KEPT = (
     "external",
     "zone_files",  # only those of external zones are served
@@ -27,7 +27,7 @@ _KEPT = (
 
 
 def external_alone(config: Config) -> Config:
-    """Return the configuration without everything that isn't about external zones. It has no upstreams.
+    """Return the part of the configuration that is about external zones. The result has no upstreams.
 
     `hairpin` is off. A client outside may seem to be in the cluster, because a node has put its own address into the
     query. It must not get ClusterIPs.

@@ -19,7 +19,7 @@ class Entries(NamedTuple):
 
 
 def read(source: str, text: str, file: HostsFile) -> Entries:
-    """Read a text. A wrong address or name is left out, as by CoreDNS, and the first ones have a notice.
+    """Read a text. As in CoreDNS, wrong addresses and names are left out. The first ones have a notice each.
 
     Names outside of the file's zones are left out without a notice.
     """

@@ -424,7 +424,7 @@ class ListenerHostnames(Enum):
 class HairpinMode(Enum):
     """The answers to clients in the cluster for names of load balancers."""
 
-    OFF = "off"  # those that other clients get
+    OFF = "off"  # the same answers as for other clients
     SERVICE = "service"  # the ClusterIPs of the Service behind the load balancer
     # The same, but the zone isn't ours: upstreams answer everything else in it.
     ONLY = "only"
@@ -438,7 +438,7 @@ class PlainZonal(Enum):
 
 
 class Nearness(Enum):
-    """What tells for which clients an endpoint is meant."""
+    """The facts that show which clients should use an endpoint."""
 
     HINTS = "hints"  # the hints in EndpointSlices, as for kube-proxy
     ZONE = "zone"  # the zone of the endpoint
@@ -543,7 +543,7 @@ class Domain(Struct, frozen=True, gc=False):
     ttl_s: int | None = None
     pods: PodsMode | None = None
     endpoint_pod_names: bool | None = None
-    # The next values say what is special about the domain. The values of the first domain don't apply.
+    # The next values select the objects of this domain. None: no selection; the values of the first domain don't apply.
     namespaces: tuple[str, ...] | None = None
     namespace_labels: str | None = None
     labels: str | None = None
@@ -600,9 +600,9 @@ class Config(Struct, frozen=True, gc=False):
     families: FamilyOptions = FamilyOptions()
     dns64: Dns64Options | None = None
     zonal: ZonalOptions = ZonalOptions()
-    cluster_ranges: tuple[str, ...] = ()  # clients in the cluster, besides those that objects tell of
+    cluster_ranges: tuple[str, ...] = ()  # clients in the cluster, in addition to the addresses of objects
     forwarded_special_names: tuple[SpecialName, ...] = ()  # special names that are forwarded to upstreams
-    responses_per_second: int | None = None  # of equal replies to a network over UDP. 0: no limit. None: by --answer
+    responses_per_second: int | None = None  # equal replies to a network over UDP. 0: no limit. None: --answer decides
     local_names: bool = False  # whether names such as localhost are answered here
     any: AnyQueries = AnyQueries.RECORDS
     chaos: ChaosOptions | None = None

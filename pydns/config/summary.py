@@ -1,6 +1,6 @@
 """Describes the changes that a configuration makes, as lines for `pydns check`. New keys are included automatically."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import Enum
 from typing import Any
 
@@ -39,24 +39,12 @@ def lines(config: Config) -> Iterator[str]:
     defaults = Config()
     for key in ROOT.keys:
         value, default = getattr(config, field_of(key)), getattr(defaults, field_of(key))
-        if isinstance(value, tuple) and value and isinstance(value[0], Route | Host):
-            for each in value:
-                owner = each.domain if isinstance(each, Route) else each.qname
-                yield f"{key.name}[{_text(owner)}]: {_route(each) if isinstance(each, Route) else _host(each)}"
-        elif isinstance(value, tuple) and value and isinstance(value[0], Blocked):
-            yield from (f"{key.name}[{_text(each.domain)}]: {_denial(each)}" for each in value)
-        elif isinstance(value, tuple) and value and isinstance(value[0], Alias):
-            yield from (f"{key.name}[{each.pattern}]: {each.target}" for each in value)
-        elif isinstance(value, tuple) and value and isinstance(value[0], AclRule | Rewrite | Template):
-            yield from (f"{key.name}[{place}]: {rule_text(each)}" for place, each in enumerate(value))
-        elif isinstance(value, tuple) and value and isinstance(value[0], View):
-            for place, view in enumerate(value):
-                yield f"{key.name}[{place}]: when {view.when}"
-                yield from (f"  template {rule_text(each)}" for each in view.templates)
-                yield from (f"  blocked {_text(each.domain)}: {_denial(each)}" for each in view.blocked)
-        elif isinstance(value, tuple) and value and isinstance(value[0], ExternalZone):
-            for zone in value:
-                yield f"{key.name}[{_text(zone.apex)}]: {_external(zone)}"
+        if isinstance(value, tuple) and value and type(value[0]) in _ENTRIES:
+            owner, text = _ENTRIES[type(value[0])]
+            for place, each in enumerate(value):
+                yield f"{key.name}[{place if owner is None else _text(getattr(each, owner))}]: {text(each)}"
+                if isinstance(each, View):
+                    yield from _rules(each)
         elif key.name == "upstreams" and value is None:
             yield f"{key.name}: {key.default}"
         elif value != default:
@@ -195,6 +183,26 @@ def _external(zone: ExternalZone) -> str:
     servers = [f"{each.label} at {each.namespace}/{each.service}" for each in zone.nameservers]
     parts.append(f"nameservers {_text(tuple(servers))}" if servers else "no nameservers")
     return "; ".join(parts)
+
+
+def _rules(view: View) -> Iterator[str]:
+    yield from (f"  template {rule_text(each)}" for each in view.templates)
+    yield from (f"  blocked {_text(each.domain)}: {_denial(each)}" for each in view.blocked)
+
+
+# Keys with several entries have a line for each: the field that names the entry (None: its place in the list), and the
+# function that returns the rest of the line.
+_ENTRIES: Mapping[type, tuple[str | None, Callable[[Any], str]]] = {
+    Route: ("domain", _route),
+    Host: ("qname", _host),
+    Blocked: ("domain", _denial),
+    Alias: ("pattern", lambda alias: alias.target),
+    ExternalZone: ("apex", _external),
+    AclRule: (None, rule_text),
+    Rewrite: (None, rule_text),
+    Template: (None, rule_text),
+    View: (None, lambda view: f"when {view.when}"),
+}
 
 
 def _text(value: Any) -> str:

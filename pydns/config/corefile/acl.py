@@ -1,7 +1,7 @@
 """Reads the directive `acl [ZONES…] { ACTION [type TYPE…] [net NETWORK…] … }`: which clients get answers.
 
-The rules of a block are for the names that the block serves: those of its zones, without those of blocks for zones
-below. `acl_key` adds them when all blocks are known.
+A rule is for the names that its block serves. Another block may have a zone below a zone of this block; its names are
+excepted. So `acl_key` adds the rules when all blocks are known.
 """
 
 from collections.abc import Iterator, Sequence

@@ -1,8 +1,8 @@
 """Decides which blocks are read, by the addresses of all blocks: `[SCHEME://]ZONE[:PORT]`.
 
-pydns answers the same at all addresses of `--listen`, over UDP and TCP. So the zones of blocks may be at several ports
-only if each port has all of them. Blocks for other transports (`tls://`, `https://`) are left out if their zones are
-served over UDP and TCP, too.
+pydns answers the same at all addresses of `--listen`, over UDP and TCP. So a Corefile
+with several ports is carried out only if all ports have the same zones. Blocks for other transports (`tls://`,
+`https://`) are left out if other blocks serve their zones over UDP and TCP.
 """
 
 from collections.abc import Iterator, Sequence

@@ -113,8 +113,8 @@ def _lower(keys: dict[str, Node], low: str, high: str) -> None:
 def cache_key(draft: Draft) -> Node | None:
     """Return the key `cache` for all blocks that forward names. Return None if there are no such blocks.
 
-    The root zone, or else the first zone, gives the values for all names. Other zones get the values in which they
-    differ.
+    The values for all names are those of the root zone, or of the first zone if there is no root zone. A zone with
+    other values has an entry in `zones`.
     """
     zones = [zone for block in draft.forwarded for zone in block.zones]
     if not zones:
@@ -169,7 +169,7 @@ def _rule_for(zone: Zone, blocks: list[Forwarded]) -> dict[str, Node]:
 
 
 def _defaults(at: Token) -> dict[str, Node]:
-    """Return keys that the directive may leave out, with their defaults. TTLs of answers that aren't kept stay."""
+    """Return the defaults of keys that the directive may leave out. They don't change the TTLs of answers."""
     return {
         **{key: number(at, MAX_TTL_S) for key in ("max_ttl", "max_negative_ttl")},
         **{key: number(at, 0) for key in ("min_ttl", "min_negative_ttl")},

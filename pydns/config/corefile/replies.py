@@ -1,6 +1,7 @@
 """Reads the directives that change replies of a whole server: `any`, `bufsize`, `chaos`, `dns64`, `local`, `nsid`, …
 
-In CoreDNS each block has its own. Here they are keys for all names, so some must be in every block.
+In CoreDNS such a directive is for its block. Here it becomes a key for all names, so some of them must be in every
+block.
 """
 
 from collections.abc import Mapping, Sequence
@@ -35,7 +36,7 @@ def read_any(line: Line, server: Server, draft: Draft) -> None:
 
 
 def read_bufsize(line: Line, server: Server, draft: Draft) -> None:
-    """Read `bufsize [SIZE]`. The smallest size of all blocks is that of the server."""
+    """Read `bufsize [SIZE]`. If blocks have different sizes, the smallest one counts."""
     size = next((whole(each, 512, 4096) for each in only(line, 0, 1)), 1232)
     server.replies.append(Reply("bufsize", line.words[0], number(line.words[-1], size), (str(size),)))
 
@@ -133,7 +134,7 @@ def read_loadbalance(line: Line, _server: Server, draft: Draft) -> None:
 
 
 def reply_keys(servers: Sequence[Server], draft: Draft) -> Mapping[str, Node]:
-    """Return the keys of all these directives. Refuses those that only some blocks have, if that matters."""
+    """Return the keys of all these directives. Refuse `any` and `dns64` if a block lacks them."""
     keys: dict[str, Node] = {}
     found: dict[str, list[Reply]] = {}
     for server in servers:

@@ -1,7 +1,7 @@
 """Collects the rules of `rewrite` and `template` while a Corefile is read, and writes them as keys of `config.yaml`.
 
-In CoreDNS a rule is only for the names of its server block. In `config.yaml` all names are in one place, so a rule gets
-the zones of its block (`within`), without those of the blocks for longer zones (`except`). They are known at the end.
+In CoreDNS a rule is only for the names of its server block. In `config.yaml` a rule is for all names, unless it has
+`within`: the zones of its block. Blocks for longer zones become its `except`. All zones are known at the end.
 """
 
 from collections.abc import Iterable, Sequence

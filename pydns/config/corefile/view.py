@@ -1,8 +1,8 @@
-"""Reads blocks with the directive `view NAME { expr EXPRESSION }`: what clients get for whom the expression is true.
+"""Reads blocks with the directive `view NAME { expr EXPRESSION }`. Such a block serves only some clients or questions.
 
-In CoreDNS such a block serves a question if its zone is the longest one, and the expression is true. In `config.yaml`
-both are the condition of a view. A block is carried out as a whole or not at all: without one of its directives, its
-clients would get the answers of nobody.
+In CoreDNS the block serves a question if its zone is the longest one, and the expression is true. In `config.yaml` both
+are the condition of a view. If one directive of the block can't be carried out, the whole block is refused: the
+remaining directives would give its clients answers that they never get from CoreDNS.
 """
 
 from collections.abc import Iterable, Sequence

@@ -1,4 +1,4 @@
-"""Reads the directives `file` and `auto`: zones in files, which are beside the Corefile or have an absolute path."""
+"""Reads the directives `file` and `auto`. Their zones are in files beside the Corefile, or at absolute paths."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -47,7 +47,7 @@ def read_file(line: Line, server: Server, draft: Draft) -> None:
 
 
 def read_auto(line: Line, server: Server, draft: Draft) -> None:
-    """Read `auto [ZONES…]`. The files of its directory are those beside the Corefile whose names match."""
+    """Read `auto [ZONES…]`. Instead of its directory, it reads the files beside the Corefile whose names match."""
     zones = [zone for token in line.arguments for zone in zones_of(token)] or list(server.zones)
     at = line.words[0]
     pattern, template = at._replace(text=_PATTERN), _TEMPLATE
