@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import lmdb
+import msgspec
 
 from pydns.table.layout import (
     ANSWERS,
@@ -58,6 +59,10 @@ class Reader:
                 found = self.facts(transaction).format
         except lmdb.Error as error:
             raise TableError(f"{path}: {error}") from None
+        except msgspec.DecodeError as error:
+            raise TableError(
+                f"{path}: has facts in another form ({error}); another version of pydns wrote it"
+            ) from None
         if found != FORMAT:
             raise TableError(f"{path}: has format {found}; wanted {FORMAT}")
 

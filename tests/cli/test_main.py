@@ -5,11 +5,13 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
+import lmdb
 import pytest
 
 from pydns import __version__
 from pydns.cli import main as command
 from pydns.cli.main import VERBS, main
+from pydns.table.layout import ANSWERS, FACTS, NAMES
 
 
 @pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.name)
@@ -104,6 +106,13 @@ def test_a_table_that_can_not_be_read_ends_with_1_and_one_line(
     (tmp_path / "table.mdb").symlink_to("table.mdb")
     assert main([verb, *name, "--state-dir", str(tmp_path)]) == 1
     assert capsys.readouterr().err == f"pydns {verb}: {tmp_path}/table.mdb: Too many levels of symbolic links\n"
+
+    (tmp_path / "table.mdb").unlink()
+    with lmdb.open(str(tmp_path / "table.mdb"), subdir=False, max_dbs=3) as environment:
+        for database in (ANSWERS, NAMES, FACTS):
+            environment.open_db(database)
+    assert main([verb, *name, "--state-dir", str(tmp_path)]) == 1
+    assert capsys.readouterr().err.endswith("another version of pydns wrote it\n")
 
 
 def test_a_reader_that_closes_the_pipe_early_is_no_failure(tmp_path: Path) -> None:
