@@ -2,6 +2,7 @@
 
 import os
 from argparse import Namespace
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -86,6 +87,11 @@ def _checked(result: Accepted | Refused, domain: bytes, zones: ZoneFolder | None
     served += [(zone.facts.apex, f"zone file {file}") for file, zone in files.items()]
     served += [(zone.apex, "the external zone") for zone in external if not summary.external_problem(zone, apexes)]
     problems = [
+        f"{name.to_text(apex)}: several domains have this name; only the first one counts"
+        for apex, number in Counter(apexes).items()
+        if number > 1
+    ]
+    problems += [
         f"external[{name.to_text(zone.apex)}]: {problem}"
         for zone in external
         if (problem := summary.external_problem(zone, apexes)) is not None

@@ -171,6 +171,13 @@ def test_a_zone_in_a_folder_has_a_name_that_a_config_map_could_have(
     assert (status, said[1:]) == (0, ['note: "\\udcff.zone": ignored: not a known key'])
 
 
+def test_a_further_domain_that_is_the_first_one_has_a_note(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "config.yaml").write_text("domains: {k8s.example: {}, cluster.local: {}}")
+    note = "note: cluster.local.: several domains have this name; only the first one counts"
+    status, said = check(tmp_path, capsys)
+    assert (status, said[2:]) == (0, [note])
+
+
 def test_a_missing_path_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "gone"
     assert check(path, capsys) == (1, [f"pydns check: {path}: No such file or directory"])
