@@ -55,11 +55,15 @@ def is_within(name: str, zone: str) -> bool:
 
 
 def _is_range(text: str) -> bool:
+    """Return whether Go reads a text as a range. Python also allows netmasks and the zone of an IPv6 address."""
+    address, _, length = text.rpartition("/")
+    if "%" in address or not length.isdecimal():
+        return False
     try:
         ip_network(text, strict=False)
     except ValueError:
         return False
-    return "/" in text
+    return bool(address)
 
 
 def _reverse_zones(token: Token) -> list[str]:
