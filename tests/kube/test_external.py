@@ -26,6 +26,8 @@ from pydns.kube.external.hairpin import Hairpins
 from pydns.kube.kinds import BY_NAME, OPTIONAL_KINDS, Kind, optional_kinds
 from pydns.kube.objects import Observed, Options, Ref, Skipped
 from pydns.kube.producer import Change, ZoneOptions
+from pydns.kube.producers.dns_endpoints import DNSEndpoint
+from pydns.kube.producers.external import NameState
 from pydns.kube.zone import Zone
 from pydns.table.client_classes import ClientRange, is_plain_answer, is_range, parse_classes, question_of
 from pydns.table.layout import NodeKind, is_tree_key
@@ -429,6 +431,68 @@ def test_an_external_ip_does_not_change_the_names_of_a_load_balancer() -> None:
     assert set(hairpins.note(Change(None, hostile))) == {own, third}
     assert set(hairpins.note(Change(balancer, None))) == {shared}
     assert set(hairpins.note(Change(hostile, None))) == {shared, own, third}
+
+
+def _many_names(targets: int) -> Observed:
+    manifest = _balancer("a", "192.0.2.1")
+    manifest["metadata"]["annotations"] = {
+        _PREFIX + "hostname": ",".join([f"h{number}.x.example" for number in range(1000)]),
+        _PREFIX + "target": ",".join([f"10.0.{number >> 8}.{number & 255}" for number in range(targets)]),
+    }
+    return _read("Service", manifest)
+
+
+def test_names_and_targets_of_one_object_are_limited_together() -> None:
+    """1,000 names with 20,000 targets each would take the controller more than a minute."""
+    zone = Zone(_OPTIONS)
+    zone.apply(Apply(_many_names(20_000)))
+    answers = written(zone).answers.values()
+    assert 40_000 < sum(len(decompile(b"\0\0\1\0\1", each)[0].rdatas) for each in answers if len(each) > 400) <= 50_000
+    (notices,) = zone.external.conflicts().notices.values()
+    assert notices == "only 50000 records of it are served; only the first 1000 targets count"
+
+
+def test_a_flush_does_not_look_at_all_large_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    zone = Zone(_OPTIONS)
+    zone.flush()
+    zone.apply(Apply(_many_names(250)))
+    looked: list[bytes] = []
+    state = zone.external.state
+
+    def count(key: bytes) -> NameState | None:
+        looked.append(key)
+        return state(key)
+
+    monkeypatch.setattr(zone.external, "state", count)
+    zone.flush(250)
+    assert zone.is_behind
+    assert len(looked) < 100
+
+
+def test_entries_of_a_dns_endpoint_for_one_name_are_one_claim() -> None:
+    """Thousands of claims for one name would be merged one by one, which takes seconds."""
+    entries = [
+        {"dnsName": "b.x.example", "recordType": "A", "targets": [f"10.0.0.{number}"], "recordTTL": ttl_s}
+        for number, ttl_s in ((1, None), (2, 60), (1, 90))
+    ]
+    observed = _read("DNSEndpoint", {"metadata": {"name": "a", "namespace": "a"}, "spec": {"endpoints": entries}})
+    assert isinstance(observed.value, DNSEndpoint)
+    (found,) = observed.value.endpoints
+    assert [rdata for _, rdata in found.records] == [bytes([10, 0, 0, 1]), bytes([10, 0, 0, 2])]
+    assert found.ttls_s == {None, 60, 90}
+
+
+def test_a_name_with_many_addresses_has_no_hairpin() -> None:
+    zone = Zone(_OPTIONS)
+    manifest = _balancer("here", "192.0.2.1")
+    ingress = manifest["status"]["loadBalancer"]["ingress"]
+    ingress += [{"ip": f"10.1.0.{number}"} for number in range(15)]
+    zone.apply(Apply(_read("Service", manifest)))
+    asked = question(name.from_text("public.here.x.example"), A)
+    assert asked in _inside(written(zone))
+    ingress.append({"ip": "10.1.0.15"})
+    zone.apply(Apply(_read("Service", manifest)))
+    assert asked not in _inside(written(zone))
 
 
 def test_annotation_that_no_zone_reads_publishes_nothing() -> None:

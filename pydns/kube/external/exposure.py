@@ -17,6 +17,7 @@ from pydns.kube.objects import RawMeta
 IGNORE_LABEL = "k8s-gateway.dns/ignore"
 RESOLVE_ENDPOINTS = "k8s-gateway.dns/resolve-endpoints"
 
+MOST = 1000  # the most hostnames in one annotation, and the most addresses in one field of an object
 MOST_PROBLEMS = 10  # the most problems that are kept for one object
 
 
@@ -66,7 +67,7 @@ def read_exposure(meta: ExposedMeta, status: LoadBalancerStatus | None, prefixes
     hostnames: set[bytes] = set()
     problems: list[str] = []
     balancer = status.load_balancer if status is not None else None
-    for entry in (balancer.ingress if balancer is not None else None) or ():
+    for entry in ((balancer.ingress if balancer is not None else None) or ())[:MOST]:
         # If an entry has an address and a hostname, the address is used, as in CoreDNS.
         if entry.ip:
             addresses.update(dict.fromkeys(read_addresses([entry.ip], problems)))
@@ -87,7 +88,10 @@ def read_exposure(meta: ExposedMeta, status: LoadBalancerStatus | None, prefixes
 def read_addresses(texts: Iterable[str], problems: list[str]) -> list[bytes]:
     """Return the addresses in `texts`. For each text that is not an address, add a problem."""
     found = []
-    for text in texts:
+    for number, text in enumerate(texts):
+        if number == MOST:
+            problems.append(f"only the first {MOST} addresses count")
+            break
         try:
             found.append(parse_address(text))
         except BadAddress as error:

@@ -11,7 +11,8 @@ in the cluster then. Rules:
    else 80; its own for names of itself. ClusterIPs must exist.
 4. A Service whose load balancer sends the PROXY protocol doesn't fit: Pods don't send it. Neither does one with the
    annotation `hairpin: "off"`. The annotation may also name another Service, `NAMESPACE/NAME`, which is used then.
-5. If no Service is left, or several are, everybody gets the public addresses.
+5. If no Service is left, or several are, everybody gets the public addresses. So it is for a name with more than
+   `MOST_ADDRESSES`.
 6. Only Services of the first cluster count. A name that an object of another cluster has leads there for all clients.
 """
 
@@ -27,6 +28,7 @@ from pydns.kube.objects import Service, ServiceKey
 from pydns.kube.producer import Change
 
 OFF = "off"
+MOST_ADDRESSES = 16  # load balancers have fewer; an index of thousands for each name would cost seconds
 _K = TypeVar("_K", bound=Hashable)
 
 
@@ -77,6 +79,8 @@ class Hairpins:
 
         There is at least one record.
         """
+        if len(records) > MOST_ADDRESSES:
+            return _none(f"it has more than {MOST_ADDRESSES} addresses")
         holding = [self._by_status.get(each) or self._by_external_ip.get(each, {}) for each in records]
         lacking = [record for record, holders in zip(records, holding, strict=True) if not holders]
         if lacking:

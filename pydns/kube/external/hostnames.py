@@ -9,12 +9,11 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from pydns.dns import name
 from pydns.dns.address import BadAddress, parse_address
-from pydns.kube.external.exposure import quote
+from pydns.kube.external.exposure import MOST, quote
 
 CONTROLLER = "dns-controller"  # external-dns accepts an object if its annotation `controller` has this value
 MAX_TTL_S = 0x7FFFFFFF  # RFC 2181 section 8
 
-_MOST = 1000  # the most hostnames in one annotation
 _LABEL = "[a-z0-9_]([-a-z0-9_]{0,61}[a-z0-9_])?"
 _HOSTNAME = re.compile(rf"(?:\*\.)?{_LABEL}(?:\.{_LABEL})*")
 _UNITS_S = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
@@ -37,11 +36,15 @@ def hostnames(text: str | None, problems: list[str]) -> list[bytes]:
 
     For each part that is not a hostname, add a problem.
     """
-    parts = (text or "").split(",", _MOST)
-    if len(parts) > _MOST:
-        problems.append(f"only the first {_MOST} hostnames count")
+    return each_hostname(filter(None, _parts(text, "hostnames", problems)), problems)
+
+
+def _parts(text: str | None, what: str, problems: list[str]) -> Iterator[str]:
+    parts = (text or "").split(",", MOST)
+    if len(parts) > MOST:
+        problems.append(f"only the first {MOST} {what} count")
         parts.pop()
-    return each_hostname(filter(None, map(str.strip, parts)), problems)
+    return map(str.strip, parts)
 
 
 def each_hostname(texts: Iterable[str], problems: list[str], what: str = "") -> list[bytes]:
@@ -73,7 +76,7 @@ def targets(text: str | None, problems: list[str]) -> tuple[list[bytes], list[by
     """Return the addresses and the wire names in a list separated by commas."""
     addresses: dict[bytes, None] = {}
     rest = []
-    for part in map(str.strip, (text or "").split(",")):
+    for part in _parts(text, "targets", problems):
         try:
             addresses[parse_address(part)] = None
         except BadAddress:

@@ -16,7 +16,9 @@ from pydns.kube.external.claims import Claim, Claimant, Record
 from pydns.kube.external.exposure import MOST_PROBLEMS, Exposure
 from pydns.kube.producer import Change, ZoneOptions
 
-_MOST_NAMES = 10_000  # the most names for one object: a headless Service may have as many endpoints
+# The most names of one object, and the most records of all its names. A headless Service may have 10,000 endpoints. One
+# Service of 1,000 hostnames with 20,000 targets each would keep the controller busy for over a minute.
+_MOST_NAMES, _MOST_RECORDS = 10_000, 50_000
 
 
 class Zones:
@@ -47,6 +49,7 @@ class Claimed:
         self.claims: dict[bytes, Claim] = {}
         self.notices: list[str] = []
         self._zones = zones
+        self._room = _MOST_RECORDS  # the number of records that may still be claimed
 
     def add(self, zone: ExternalZone, owner: bytes, claim: Claim, *, is_nameserver: bool = False) -> None:
         """Claim a name in lower case if it belongs to this zone.
@@ -59,6 +62,10 @@ class Claimed:
         if (owner in self._zones.nameservers) is not is_nameserver:
             self.notice(f"{name.to_text(owner)} is for a nameserver of the zone")
             return
+        if len(claim.records) > self._room:
+            self.notice(f"only {_MOST_RECORDS} records of it are served")
+            claim = claim._replace(records=claim.records[: self._room])
+        self._room -= len(claim.records)
         known = self.claims.get(owner)
         if known is not None:
             self.claims[owner] = known | claim

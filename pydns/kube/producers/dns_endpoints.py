@@ -20,11 +20,11 @@ _Key = tuple[str, str]  # namespace and name
 
 
 class EndpointRecords(NamedTuple):
-    """The records of one name and one type."""
+    """The records of one name."""
 
     owner: bytes  # wire form, lower case
     records: tuple[Record, ...]
-    ttl_s: int | None  # None: the TTL of the zone applies
+    ttls_s: frozenset[int | None]  # the smallest one applies; None is the TTL of the zone
 
 
 class DNSEndpoint(NamedTuple):
@@ -64,7 +64,8 @@ def read_dns_endpoint(raw: RawDNSEndpoint, options: Options) -> DNSEndpoint:
     """Return a DNSEndpoint. Raises ValueError."""
     meta = raw.metadata
     problems: list[str] = []
-    found = []
+    # Owner -> records and TTLs. An object may have thousands of entries for one name.
+    found: dict[bytes, tuple[dict[Record, None], set[int | None]]] = {}
     for each in (raw.spec.endpoints if raw.spec is not None else None) or ():
         owner = hostnames.hostname(each.name or "")
         parse = _TYPES.get((each.type or "").upper())
@@ -82,12 +83,14 @@ def read_dns_endpoint(raw: RawDNSEndpoint, options: Options) -> DNSEndpoint:
                     problems.append(f"target {quote(target)} is not one of type {each.type}")
             ttl_s = each.ttl if each.ttl and 0 < each.ttl <= hostnames.MAX_TTL_S else None
             if records:
-                found.append(EndpointRecords(owner, tuple(records), ttl_s))
+                known, ttls_s = found.setdefault(owner, ({}, set()))
+                known.update(dict.fromkeys(records))
+                ttls_s.add(ttl_s)
     return DNSEndpoint(
         as_label(meta.namespace, "namespace"),
         meta.name,
         meta.creation_timestamp or "",
-        tuple(found),
+        tuple([EndpointRecords(owner, tuple(records), frozenset(ttls)) for owner, (records, ttls) in found.items()]),
         tuple(problems[:MOST_PROBLEMS]),
     )
 
@@ -118,8 +121,8 @@ class DNSEndpoints:
         claimed = Claimed(Claimant(Rank.EXPLICIT, found.created, *key, "DNSEndpoint"), self._all_zones)
         claimed.notice(*found.problems)
         for zone in self._zones:
-            for owner, records, ttl_s in found.endpoints:
-                claimed.add(zone, owner, Claim(records, ttl_s or zone.ttl_s))
+            for owner, records, ttls_s in found.endpoints:
+                claimed.add(zone, owner, Claim(records, min(each or zone.ttl_s for each in ttls_s)))
         return claimed
 
 

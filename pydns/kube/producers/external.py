@@ -15,7 +15,7 @@ from pydns.dns import name
 from pydns.dns.compiled import TARGET_AT
 from pydns.dns.rrset import AAAA, CNAME, HTTPS, NS, SVCB, A, RRset, address_type
 from pydns.kube.external.claims import Claim, Claimant, Decision, Record, decide
-from pydns.kube.external.hairpin import Hairpin, Hairpins
+from pydns.kube.external.hairpin import MOST_ADDRESSES, Hairpin, Hairpins
 from pydns.kube.external.source import Claimed, MakeSource, Source, Zones
 from pydns.kube.producer import FIRST, Change, ZoneOptions
 from pydns.kube.producers.dns_endpoints import DNSEndpoints
@@ -151,7 +151,9 @@ class External:
                 self._wildcards[zone.apex] += difference
 
     def _count_having(self, owner: bytes, claim: Claim | None, difference: int) -> None:
-        for record in claim.records if claim is not None and claim.way is not None else ():
+        if claim is None or claim.way is None or len(claim.records) > MOST_ADDRESSES:
+            return  # the way is closed, and stays so if other claims add addresses
+        for record in claim.records:
             owners = self._having.setdefault(record, Counter())
             owners[owner] += difference
             if not owners[owner]:

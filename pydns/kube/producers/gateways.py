@@ -11,7 +11,7 @@ import msgspec
 
 from pydns.dns import name
 from pydns.kube.external import hostnames
-from pydns.kube.external.exposure import ExposedMeta, Exposure, quote, read_addresses, read_exposure
+from pydns.kube.external.exposure import MOST, ExposedMeta, Exposure, quote, read_addresses, read_exposure
 from pydns.kube.objects import Options, as_label
 
 GROUP = "gateway.networking.k8s.io"
@@ -177,7 +177,7 @@ def read_gateway(raw: RawGateway, options: Options) -> Gateway:
     listeners = [_listener(each, problems) for each in spec.listeners or ()]
     exposure = read_exposure(meta, None, options.annotations)
     if exposure is not None:
-        addresses, names = _addresses(status.addresses or (), problems)
+        addresses, names = _addresses((status.addresses or ())[:MOST], problems)
         exposure = exposure._replace(addresses=addresses, hostnames=names).with_problems(problems)
     is_programmed = all(each.status != "False" for each in status.conditions or () if each.type == "Programmed")
     namespace = as_label(meta.namespace, "namespace")
