@@ -51,7 +51,7 @@ class Cluster:
         self._cut: Mapping[Ref | ForeignRef, Cut] = {}  # the cut Services that were logged
         self._unlisted: frozenset[Kind] = frozenset()  # the unlisted kinds in the last facts
         self._away: frozenset[str] = frozenset()  # sources that had not been listed completely at the last `contents`
-        self._left_out: frozenset[str] = frozenset()  # those of them without any records
+        self._left_out: frozenset[str] = frozenset()  # the sources of `_away` that have no records in the table
         self._whole: set[str] = set()  # sources that had been listed completely at a `contents`
         self._name = source.name
         self._sources = {
@@ -106,14 +106,14 @@ class Cluster:
 
     @property
     def has_new_cluster(self) -> bool:
-        """Return whether `contents` has records of a source, or all of them, that it hadn't the last time."""
+        """Return whether the next `contents` has more records of a source than the last one."""
         return bool(self._away) and (self._away, self._left_out) != self._incomplete()
 
     def _incomplete(self) -> tuple[frozenset[str], frozenset[str]]:
-        """Return the sources that have not been listed completely, and those of which nothing can be served yet.
+        """Return the sources that have not been listed completely, and the sources that have no records yet.
 
-        A source whose missing kinds can't be listed is served in part. The only source is always served. What is served
-        stays, although a kind may be missing again: one that the API server serves only now, or that it lists now.
+        A source is served in part if its missing kinds can't be listed. A single source is always served. A source that
+        is served stays so. One of its kinds may be missing again, if the API server has it only now or can list it now.
         """
         if len(self._sources) == 1:
             return frozenset(), frozenset()

@@ -68,7 +68,7 @@ class ConfigEvents:
             self._problem = problem
 
     def _post(self, about: ConfigMapVersion, verdict: Verdict) -> str:
-        """Return why the Event was not posted. An empty text means that it was."""
+        """Return the reason why the Event was not posted, or an empty text if it was posted."""
         response = self._client.request(
             f"/api/v1/namespaces/{about.namespace}/events",
             [],

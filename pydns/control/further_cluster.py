@@ -1,7 +1,7 @@
 """The source of a further cluster: its API server, once its kubeconfig can be used.
 
-A file that is missing or wrong is a problem of this cluster alone. It is read again until it can be used, so a Secret
-may be mounted later.
+A missing or wrong kubeconfig is a problem of this cluster alone. The thread reads it again until it can be used, so a
+Secret may be mounted later.
 """
 
 import threading
@@ -29,7 +29,7 @@ class _Unreached(NamedTuple):
 
 
 class FurtherCluster:
-    """Delivers the objects that `watched` describes, from the thread in which the cluster is reached on."""
+    """Connects to the cluster in a thread, and then delivers the objects that `watched` describes."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class FurtherCluster:
         self._thread = threading.Thread(target=self._open, name=f"cluster {name}", daemon=True)
 
     def start(self) -> None:
-        """Begin to reach the cluster. Returns at once, and raises nothing."""
+        """Start to connect to the cluster. Returns at once, and raises nothing."""
         self._thread.start()
 
     def stop(self) -> None:
@@ -72,7 +72,7 @@ class FurtherCluster:
         return dict.fromkeys(self._watched.kinds, _Unreached(self._problem)) if server is None else server.status()
 
     def warnings(self) -> tuple[str, ...]:
-        """Return nothing, as an API server does."""
+        """Return no warnings: an API server delivers an unusable object as a `Skipped` event."""
         return ()
 
     def _open(self) -> None:

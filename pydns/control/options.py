@@ -20,11 +20,11 @@ from pydns.table.client_classes import client_range
 
 
 class ClusterOptions(NamedTuple):
-    """The options for serving a cluster: those of its zone, and those of the source of its objects."""
+    """The options for serving clusters: options of the zone, and options of the sources of objects."""
 
     zone: ZoneOptions
     sources: tuple[SourceOptions, ...]  # the first cluster's first
-    doubled: tuple[bytes, ...] = ()  # domains that several clusters have, or the same one several times
+    doubled: tuple[bytes, ...] = ()  # domains that are configured more than once
 
     @property
     def source(self) -> SourceOptions:
@@ -121,7 +121,7 @@ def cluster_options(
 
 
 def _clusters(settings: Settings, config: Config) -> list[Cluster]:
-    """Return the further clusters. Those of the configuration replace those of the flags with the same name."""
+    """Return the further clusters. A cluster of the configuration replaces a cluster of the flags with its name."""
     by_flags = [
         Cluster(each.name, str(each.kubeconfig), each.context, (Domain(each.domain),)) for each in settings.clusters
     ]

@@ -51,7 +51,7 @@ class StaticRecords:
         self._texts = ZoneTexts(log)
         self._special = special_zones()
         self._blocked: tuple[Blocked, ...] = ()
-        # The zones that were published: those of the folder, and those of the configuration.
+        # The published zones: first the zones of the folder, then the zones of the configuration.
         self._sources: tuple[dict[str, CompiledZone], ...] = (_NO_ZONES, _NO_ZONES)
         self._refused: dict[str, str] = {}
         self._is_published = False
@@ -70,7 +70,7 @@ class StaticRecords:
         self._hosts_files.set_files(files)
 
     def set_zone_files(self, files: Sequence[ZoneText]) -> None:
-        """Serve these zone files beside those of the folder, from the next `publish` on."""
+        """Serve these zone files in addition to the folder, from the next `publish` on."""
         self._texts.set_files(files)
 
     def look(self) -> None:

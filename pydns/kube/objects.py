@@ -127,7 +127,7 @@ class EndpointSlice(NamedTuple):
     terminating: int = 0  # the number of unready endpoints that are terminating
     imported: Imported | None = None
     # The next two are empty unless `Options.topology` is set.
-    hints: tuple[Hints, ...] = ()  # those of each of the `endpoints`
+    hints: tuple[Hints, ...] = ()  # the hints of each endpoint, in the order of `endpoints`
     pods: tuple[tuple[bytes, Place], ...] = ()  # addresses of Pods, ready or not; a Pod that starts asks, too
 
     @property
@@ -407,9 +407,9 @@ _CLUSTER_LABEL = "multicluster.kubernetes.io/source-cluster"
 
 
 def _imported(labels: Mapping[str, str]) -> Imported | None:
-    """Return what the labels of the Multi-Cluster Services API say, None if they aren't DNS labels.
+    """Return the ServiceImport and the cluster that the labels name. Return None if they aren't DNS labels.
 
-    That is no mistake in the slice: it may belong to a Service of this cluster, too.
+    Such a slice is still valid, because it may belong to a Service of this cluster.
     """
     service, cluster = labels[_IMPORT_LABEL], labels.get(_CLUSTER_LABEL, "").lower()
     parts = cluster.split(".")

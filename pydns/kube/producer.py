@@ -41,7 +41,9 @@ class ZoneOptions(NamedTuple):
     multicluster: tuple[bytes, ...] = ()  # zones with the names of ServiceImports, lower case
     external_alone: bool = False  # True: nothing but external zones is served
     zonal: ZonalOptions = ZonalOptions()
-    cluster_ranges: tuple[ClientRange, ...] = ()  # clients in the cluster, besides those that objects tell of
+    cluster_ranges: tuple[
+        ClientRange, ...
+    ] = ()  # ranges of clients in the cluster, in addition to the ranges of objects
     further: tuple["ZoneOptions", ...] = ()  # the options of the other domains
     exposed: tuple[str, ...] = (FIRST,)  # clusters whose objects have names in external zones
 
@@ -185,7 +187,7 @@ class Producer(Protocol):
         """
 
     def names(self, state: State) -> Mapping[bytes, bytes]:
-        """Return entries of the names: tree key → `NodeKind` for names without records, and those of other keys."""
+        """Return entries of the table of names: tree key → `NodeKind` for names without records, and other entries."""
 
     def pointers(self, state: State) -> Iterator[tuple[bytes, bytes]]:
         """Yield pairs of an address and a name for it, for the reverse zones. Pairs may repeat."""

@@ -254,7 +254,7 @@ def _cluster_ip(schema: Schema, owner: bytes, service: Service) -> Iterator[RRse
 
 
 def headless_name_rrsets(schema: Schema, owner: bytes, slices: Iterable[EndpointSlice]) -> Iterator[RRset]:
-    """Yield the RRsets of a headless Service with the name `owner` and of its ports, without those of endpoints."""
+    """Yield the RRsets of a headless Service with the name `owner` and of its ports. Endpoints are left out."""
     yield from _headless(schema, owner, _merge(slices))
 
 
@@ -406,7 +406,7 @@ def _label(endpoint: Endpoint) -> str:
 
 
 def _endpoint_name(service: bytes, label: str) -> bytes:
-    """Return the name of an endpoint. The label of an imported endpoint has further labels, those of its cluster."""
+    """Return the name of an endpoint. The label of an imported endpoint also contains the labels of its cluster."""
     if "." not in label:
         return _child(service, label)
     first, _, rest = label.partition(".")

@@ -157,7 +157,7 @@ def directive_name(directive: str, owner: bytes) -> bytes:
 
 
 def _zone_labels(zone: str) -> bytes | None:
-    """Return a zone as labels in lower case without the root. None: it can't be in a name."""
+    """Return the lower-case labels of a zone, without the root. Return None if a name can't contain them."""
     parts = zone.lower().split(".")
     if not all(0 < len(part) <= name.MAX_LABEL for part in parts):
         return None

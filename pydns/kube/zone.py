@@ -106,7 +106,7 @@ class Zone:
             self._add_external(_Part(self.external, options))
         for each in options.served:
             self._add_domain(each, is_filtered=set(options.reverse_apexes) != set(each.reverse_zones))
-        self._parts = self._all_parts  # those of sources that `contents` didn't leave out
+        self._parts = self._all_parts  # the parts whose sources `contents` included
         for part in self._parts:  # some have keys without any object
             part.dirty.update(dict.fromkeys(part.producer.current_keys()))
         self._turn = 0  # the number of the turn in which parts are looked at: see `_next_comparison`
@@ -143,7 +143,7 @@ class Zone:
                     notes.append(_Note(note, part))
 
     def _add_domain(self, options: ZoneOptions, *, is_filtered: bool) -> None:
-        """Make the producers of a domain. `is_filtered`: other domains have reverse zones that this one hasn't."""
+        """Make the producers of a domain. `is_filtered`: other domains have further reverse zones."""
         parts: dict[MakeProducer, _Part] = {}
         needs: dict[MakeProducer, object] = {
             ServiceImports: options.multicluster,

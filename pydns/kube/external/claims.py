@@ -61,7 +61,7 @@ class Way(NamedTuple):
 
 
 def merge_ways(first: Way | None, second: Way | None) -> Way | None:
-    """Return the way of a name with the addresses of both. None: clients in the cluster get what others get."""
+    """Return the way of a name that has the addresses of both. None means that hairpin is off."""
     if first is None or second is None:
         return None
     return Way(first.ports | second.ports, first.gateway if first.gateway == second.gateway else None)

@@ -4,14 +4,14 @@ A Pod that asks for a host of an Ingress gets the ClusterIPs of the Service behi
 in the cluster then. Rules:
 
 1. A Service has a public address if the status of its load balancer has it. If no Service has it by status, those
-   with it in `externalIPs` count. The annotation `target` doesn't count: it is a text of anybody.
+   with it in `externalIPs` count. The annotation `target` doesn't count, because anybody may write any address there.
 2. The Service must have all public addresses of a name, or its hostname. If the addresses are those of a Gateway, the
    Services of that Gateway come before others (label `gateway.networking.k8s.io/gateway-name`).
 3. The Service must have the ports that clients use: those of the listeners of a route; 443 for an Ingress with TLS, or
    else 80; its own for names of itself. ClusterIPs must exist.
-4. A Service whose load balancer sends the PROXY protocol doesn't fit: Pods don't send it. Neither does one with the
-   annotation `hairpin: "off"`. The annotation may also name another Service, `NAMESPACE/NAME`, which is used then.
-5. If no Service is left, or several are, everybody gets the public addresses. So it is for a name with more than
+4. A Service whose load balancer sends the PROXY protocol isn't used, because Pods don't send it. A Service with the
+   annotation `hairpin: "off"` isn't used. If the annotation names another Service, `NAMESPACE/NAME`, that one is used.
+5. If no Service is left, or several are, everybody gets the public addresses. The same applies to a name with more than
    `MOST_ADDRESSES`.
 6. Only Services of the first cluster count. A name that an object of another cluster has leads there for all clients.
 """

@@ -75,7 +75,7 @@ class Claimed:
             self.notice(f"only {_MOST_NAMES} names of it are served")
 
     def move_to(self, cluster: str) -> None:
-        """Make the claims those of an object in another cluster. Clients here can't use ClusterIPs of that cluster."""
+        """Assign the claims to another cluster. They have no hairpin, because its ClusterIPs are useless here."""
         self.claimant = self.claimant._replace(cluster=cluster)
         self.claims = {owner: claim._replace(way=None) for owner, claim in self.claims.items()}
 

@@ -31,7 +31,7 @@ _NOWHERE = Place("", "")
 
 
 class ClientsState(NamedTuple):
-    """A range of clients, and the places that objects tell of them. The order of the places doesn't matter."""
+    """A range of clients, and the different places that objects give for them."""
 
     clients: ClientRange
     places: frozenset[Place]

@@ -44,7 +44,7 @@ class NameState(NamedTuple):
     owner: bytes
     kind: bytes  # a `NodeKind`
     rrsets: tuple[RRset, ...]
-    inside: tuple[RRset, ...]  # what clients in the cluster get instead; without RDATA: NODATA
+    inside: tuple[RRset, ...]  # the RRsets for clients in the cluster; an RRset without RDATA means NODATA
     pointers: tuple[bytes, ...]  # addresses whose reverse name points to this name
     origins: str  # lines that `explain` prints
 
@@ -152,7 +152,7 @@ class External:
 
     def _count_having(self, owner: bytes, claim: Claim | None, difference: int) -> None:
         if claim is None or claim.way is None or len(claim.records) > MOST_ADDRESSES:
-            return  # the way is closed, and stays so if other claims add addresses
+            return  # the name has no hairpin, even if other claims add addresses
         for record in claim.records:
             owners = self._having.setdefault(record, Counter())
             owners[owner] += difference
@@ -213,7 +213,7 @@ class External:
         return NameState(key, kind, tuple(rrsets), inside, decision.pointers, origins)
 
     def _hairpin(self, zone: ExternalZone, decision: Decision) -> Hairpin | None:
-        """Return what clients in the cluster get for the addresses of a name. None: hairpin isn't for this name."""
+        """Return what clients in the cluster get for a name. Return None if the name has no hairpin."""
         if self._hairpins is None or zone.hairpin is HairpinMode.OFF or decision.way is None:
             return None
         records = [(rtype, rdata) for rtype in _PUBLIC_TYPES for rdata in decision.records.get(rtype, ())]
@@ -365,7 +365,7 @@ def _by_type(addresses: Iterable[bytes]) -> dict[int, tuple[bytes, ...]]:
 
 
 def _options_of(cluster: str, options: ZoneOptions) -> ZoneOptions:
-    """Return the options for the objects of a cluster: the namespaces are those of the cluster's first domain."""
+    """Return the options for the objects of a cluster. The cluster's first domain decides about the namespaces."""
     if cluster == FIRST:
         return options
     namespaces = next((each.namespaces for each in options.further if each.source == cluster), None)

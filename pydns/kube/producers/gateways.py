@@ -65,7 +65,7 @@ class ListenerSet(NamedTuple):
     gateway: Key
     is_accepted: bool
     listeners: tuple[Listener, ...]  # those that are accepted
-    exposure: Exposure | None  # without addresses: those of the Gateway count
+    exposure: Exposure | None  # has no addresses, because the addresses of the Gateway apply
 
     @property
     def key(self) -> Key:

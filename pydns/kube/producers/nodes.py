@@ -1,4 +1,4 @@
-"""Nodes: their addresses are those of Services of type NodePort, and those of clients. Nodes have no DNS names."""
+"""Nodes. Services of type NodePort and clients have the addresses of Nodes. Nodes have no DNS names."""
 
 from contextlib import suppress
 from typing import NamedTuple
