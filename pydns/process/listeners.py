@@ -147,14 +147,31 @@ def _refuse_taken_port(listen: Listen) -> None:
 
 def _open_pair(listen: Listen) -> tuple[socket.socket, socket.socket]:
     for tries in range(1, _PORT_TRIES + 1):
-        udp = _socket(listen, socket.SOCK_DGRAM)
         try:
-            return udp, _socket(Listen(listen.host, udp.getsockname()[1]), socket.SOCK_STREAM)
+            free = listen if listen.port else _with_free_port(listen)
+            udp = _socket(free, socket.SOCK_DGRAM)
+            try:
+                return udp, _socket(free, socket.SOCK_STREAM)
+            except ListenError:
+                udp.close()
+                raise
         except ListenError:
-            udp.close()
             if listen.port or tries == _PORT_TRIES:
                 raise
     raise AssertionError  # the loop always returns or raises
+
+
+def _with_free_port(listen: Listen) -> Listen:
+    """Return the address with a port that no process uses.
+
+    For a socket with SO_REUSEPORT, the kernel may choose a port of another server that this user runs. Then each server
+    would get some of the queries of the other one.
+    """
+    with _new(listen, socket.SOCK_DGRAM) as probe:
+        _bind(probe, listen)
+        found = Listen(listen.host, probe.getsockname()[1])
+    _refuse_taken_port(found)
+    return found
 
 
 def _bind_pair(listen: Listen) -> tuple[socket.socket, socket.socket]:

@@ -3,7 +3,7 @@
 import errno
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import pytest
 
@@ -72,6 +72,14 @@ def test_listening_at_all_addresses_opens_a_socket_for_each_local_address_too() 
 def test_one_address_gets_one_socket() -> None:
     with opened(HERE) as slots:
         assert hosts(slots[0]) == ["127.0.0.1"]
+
+
+def test_servers_that_listen_at_any_port_get_different_ports() -> None:
+    # With SO_REUSEPORT alone, two of so many servers of one user get the same port in nearly every run.
+    with ExitStack() as stack:
+        slots = [stack.enter_context(opened(Listen("127.0.0.1", 0)))[0] for _ in range(400)]
+        ports = [each.port for slot in slots for each in listeners.addresses(slot)]
+        assert len(set(ports)) == len(ports) == 400
 
 
 def test_addresses_that_are_unusable_or_too_many_have_no_socket_of_their_own(
