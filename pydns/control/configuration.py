@@ -252,7 +252,8 @@ class Configuration:
         self.config = config = self._with_effect(config)
         self._hash = hashlib.sha256(dump(config)).hexdigest()[:12]
         if self._state() is ConfigState.ABSENT:
-            self._log("configuration not found", source=self._name, action="taking the defaults")
+            # A flag named the source, so the operator expects it to exist.
+            self._log("configuration not found", level=Level.WARNING, source=self._name, action="taking the defaults")
         elif self._source is not None:
             self._log("configuration in force", source=self._name, hash=self._hash)
 

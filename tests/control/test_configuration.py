@@ -183,7 +183,13 @@ def test_a_deleted_configuration_means_the_defaults(world: World) -> None:
     world.poll()
     assert world.configuration.config == Config()
     assert world.events()[-1] == "configuration not found"
+    assert world.log.logged[-1].level is Level.WARNING
     assert world.status().state is ConfigState.ABSENT
+
+
+def test_a_configuration_that_never_existed_is_logged_as_a_warning(world: World) -> None:
+    world.configuration.take(ABSENT)
+    assert [(each.event, each.level) for each in world.log.logged] == [("configuration not found", Level.WARNING)]
 
 
 @pytest.mark.parametrize("reason", ["refused", "problem"])
