@@ -29,6 +29,20 @@ def from_yaml(source: str, text: str) -> Node | ConfigError:
     return root if documents else Scalar(None, "", 1)
 
 
+def all_from_yaml(source: str, text: str) -> list[Node] | ConfigError:
+    """Parse all YAML documents of a text. Empty documents after the first one are left out."""
+    if too_long := _too_long(source, text):
+        return too_long
+    roots: list[Node] = []
+    for document in yaml_reader.compose(text, yaml_reader.CONFIG):
+        if isinstance(document, yaml_reader.Broken):
+            path = f"{source}:{document.line}" if document.line else source
+            return ConfigError(path, document.found, document.wanted)
+        if not roots or not (isinstance(document.root, Scalar) and document.root.value is None):
+            roots.append(document.root)
+    return roots
+
+
 def from_json(source: str, text: str) -> Node | ConfigError:
     """Parse a JSON value. `source` is the name of the text in errors."""
     if too_long := _too_long(source, text):

@@ -5,7 +5,7 @@ defines the meaning of the texts.
 """
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from pydns.config import document, kube_dns, node
 from pydns.config.document import MAX_TEXT
@@ -34,9 +34,19 @@ def wanted(names: Iterable[str]) -> set[str]:
     found = set(names)
     if YAML_KEY in found:
         return found - {COREDNS_KEY}
-    if COREDNS_KEY in found and not found & set(KEYS):
+    if has_imports(found):
         return found
     return {each for each in found if each in KEYS or each.endswith(ZONE_ENDING)}
+
+
+def has_imports(names: Collection[str]) -> bool:
+    """Return whether the Corefile of a folder with these files counts. It may import files from sub-folders."""
+    return COREDNS_KEY in names and not set(names) & set(KEYS)
+
+
+def is_import(name: str) -> bool:
+    """Return whether a file in a sub-folder may be imported: it has no name of a configuration."""
+    return name not in (*KEYS, COREDNS_KEY)
 
 
 def read_config_map(
@@ -63,20 +73,45 @@ def read_folder(files: Mapping[str, bytes], surroundings: Surroundings = ANYWHER
 
 
 def read_file(source: str, raw: bytes, surroundings: Surroundings = ANYWHERE) -> Accepted | Refused:
-    """Read a file: a `config.yaml`, the manifest of a ConfigMap, or a Corefile. Errors begin with `source`."""
+    """Read a file: a `config.yaml`, manifests of ConfigMaps, or a Corefile. Errors begin with `source`."""
     text = _text(raw)
     if text is None:
         return Refused((_not_text(source),))
     if is_corefile(source, text):
         return read_corefile(source, text, {}, surroundings)
-    root = document.from_yaml(source, text)
-    kind = _kind(root)
-    if kind is None:
+    roots = document.all_from_yaml(source, text)
+    if isinstance(roots, ConfigError):
+        return Refused((roots,))
+    if not roots or _kind(roots[0]) is None:
         return read_text(source, text)
-    if kind.value != "ConfigMap":
-        return Refused((ConfigError(f"{source}:{kind.line}", f"a manifest of kind {found(kind)}", "a ConfigMap"),))
-    assert isinstance(root, node.Mapping)
-    return _read_manifest(source, root, surroundings)
+    manifests = _config_maps(source, roots)
+    if isinstance(manifests, ConfigError):
+        return Refused((manifests,))
+    return _read_manifests(source, manifests, surroundings)
+
+
+def _config_maps(source: str, roots: Sequence[node.Node]) -> list[node.Mapping] | ConfigError:
+    """Return the ConfigMaps in these documents, and in documents of the kind List."""
+    found_maps: list[node.Mapping] = []
+    for root in roots:
+        kind = _kind(root)
+        if kind is None:
+            return ConfigError(f"{source}:{root.line}", "a second document", "allowed")
+        assert isinstance(root, node.Mapping)
+        items = _field(root, "items") if kind.value in ("List", "ConfigMapList") else node.Sequence([root], root.line)
+        if not isinstance(items, node.Sequence) or not items.items:
+            return ConfigError(
+                f"{source}:{kind.line}", f"a manifest of kind {found(kind)} without items", "a ConfigMap"
+            )
+        for item in items.items:
+            item_kind = _kind(item)
+            if not isinstance(item, node.Mapping) or item_kind is None:
+                return ConfigError(f"{source}:{item.line}", found(item), "a ConfigMap")
+            if item_kind.value != "ConfigMap":
+                place = f"{source}:{item_kind.line}"
+                return ConfigError(place, f"a manifest of kind {found(item_kind)}", "a ConfigMap")
+            found_maps.append(item)
+    return found_maps
 
 
 def is_corefile(source: str, text: str) -> bool:
@@ -90,19 +125,38 @@ def is_corefile(source: str, text: str) -> bool:
 _OPENS_BLOCK = re.compile(r"\s*[^\s{}\[\]\"'][^{}]*(?<!:)[ \t]\{\s*(#.*)?")
 
 
-def _kind(root: node.Node | ConfigError) -> Scalar | None:
+def _kind(root: node.Node) -> Scalar | None:
     """Return the kind of a Kubernetes manifest, or None if the document is not a manifest."""
     if not isinstance(root, node.Mapping):
         return None
-    fields = {key.text: value for key, value in root.entries if isinstance(key, Scalar)}
-    kind = fields.get("kind")
-    return kind if isinstance(kind, Scalar) and (kind.value == "ConfigMap" or "apiVersion" in fields) else None
+    kind = _field(root, "kind")
+    is_manifest = isinstance(kind, Scalar) and (kind.value == "ConfigMap" or _field(root, "apiVersion") is not None)
+    return kind if isinstance(kind, Scalar) and is_manifest else None
 
 
-def _read_manifest(source: str, manifest: node.Mapping, surroundings: Surroundings) -> Accepted | Refused:
+def _field(mapping: node.Mapping, name: str) -> node.Node | None:
+    return {key.text: value for key, value in mapping.entries if isinstance(key, Scalar)}.get(name)
+
+
+def _read_manifests(source: str, manifests: Sequence[node.Mapping], surroundings: Surroundings) -> Accepted | Refused:
+    """Read ConfigMaps: the first one is the configuration, and the others have files that its Corefile imports."""
     data: dict[str, str] = {}
     binary: list[str] = []
     errors: list[ConfigError] = []
+    for manifest in manifests:
+        further, further_binary = _texts(source, manifest, errors)
+        binary += [key for key in further_binary if key not in data]
+        data = further | data
+    result = read_config_map(data, binary, surroundings)
+    if errors:
+        return Refused((*errors, *(result.errors if isinstance(result, Refused) else ())))
+    return result
+
+
+def _texts(source: str, manifest: node.Mapping, errors: list[ConfigError]) -> tuple[dict[str, str], list[str]]:
+    """Return the texts of a ConfigMap, and the keys of its other values. Mistakes are added to `errors`."""
+    data: dict[str, str] = {}
+    binary: list[str] = []
     for section, value in manifest.entries:
         section_name = section.text if isinstance(section, Scalar) else ""
         if section_name not in ("data", "binaryData") or (isinstance(value, Scalar) and value.value is None):
@@ -117,10 +171,7 @@ def _read_manifest(source: str, manifest: node.Mapping, surroundings: Surroundin
                 data[key.text] = text.value
             else:
                 errors.append(ConfigError(f"{source}:{key.line}: data[{found_key(key)}]", found(text), "a text"))
-    result = read_config_map(data, binary, surroundings)
-    if errors:
-        return Refused((*errors, *(result.errors if isinstance(result, Refused) else ())))
-    return result
+    return data, binary
 
 
 def _text(raw: bytes) -> str | None:

@@ -7,14 +7,17 @@ Rules:
    are links that lead through the kubelet's `..data`. The kubelet replaces `..data` when the ConfigMap changes.
 2. A folder takes effect as a whole, and only if nothing changed while it was read. So a mixture of an old and a new
    ConfigMap never takes effect.
-3. If the path doesn't exist, the defaults apply. If the path can't be read, the contents that were read last stay.
+3. The files in direct sub-folders of a folder with a Corefile are read, too: k3s and AKS mount `coredns-custom` there.
+   The Corefile imports them by their names. The folder's own files come before files of the same name in sub-folders.
+4. If the path doesn't exist, the defaults apply. If the path can't be read, the contents that were read last stay.
 """
 
 import errno
 import os
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +26,9 @@ from pydns.config.model import Config
 from pydns.config.read import ANYWHERE, Accepted, Refused, Surroundings
 from pydns.control.config_source import Seen, Verdict
 from pydns.control.file_watch import LOOK_S, UNSETTLED, FileWatch, Signature, States, signature
+
+_MOST_FOLDERS = 16  # sub-folders that are read
+_MOST_ENTRIES = 1000  # a sub-folder with more entries is left out
 
 
 class ConfigFile:
@@ -110,7 +116,8 @@ class _Look(NamedTuple):
     """The state of the path. Two states differ if the contents of the path changed."""
 
     form: _Form
-    files: tuple[tuple[str, Signature], ...]  # names and signatures, sorted; if the path is a file, its name is empty
+    # Sorted names and signatures. If the path is a file, its name is empty. In sub-folders a name is `folder/file`.
+    files: tuple[tuple[str, Signature], ...]
 
 
 def _look(path: Path) -> _Look:
@@ -122,9 +129,35 @@ def _look(path: Path) -> _Look:
         if not stat.S_ISREG(status.st_mode):  # for example a FIFO: reading it could block for ever
             raise OSError(errno.EINVAL, "is neither a file nor a folder", str(path))
         return _Look(_Form.FILE, (("", signature(status)),))
-    files = {}
+    files, folders = _list(path)
+    if inputs.has_imports(files):
+        for folder, found in islice(_sub_folders(path, folders), _MOST_FOLDERS):
+            files |= {f"{folder}/{name}": state for name, state in found.items() if inputs.is_import(name)}
+    return _Look(_Form.FOLDER, tuple(sorted(files.items())))
+
+
+def _sub_folders(path: Path, folders: list[str]) -> Iterator[tuple[str, dict[str, Signature]]]:
+    """Yield the sub-folders that may be a mounted ConfigMap, with their files.
+
+    A sub-folder that is too large, that may not be listed, or that was deleted meanwhile is left out.
+    """
+    for folder in sorted(folders):
+        try:
+            files, _ = _list(path / folder, _MOST_ENTRIES)
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
+            continue
+        if files and sum(each.size for each in files.values()) < inputs.MAX_OCTETS:
+            yield folder, files
+
+
+def _list(path: Path, most: int | None = None) -> tuple[dict[str, Signature], list[str]]:
+    """Return the files and the folders in a folder. If it has more than `most` entries, return none of them."""
+    files: dict[str, Signature] = {}
+    folders: list[str] = []
     with os.scandir(path) as entries:
-        for entry in entries:
+        for number, entry in enumerate(entries, start=1):
+            if most is not None and number > most:
+                return {}, []
             if entry.name.startswith("."):
                 continue
             try:
@@ -133,7 +166,9 @@ def _look(path: Path) -> _Look:
                 continue  # the file was deleted meanwhile, or it is a link to a missing file
             if stat.S_ISREG(status.st_mode):
                 files[entry.name] = signature(status)
-    return _Look(_Form.FOLDER, tuple(sorted(files.items())))
+            elif stat.S_ISDIR(status.st_mode):
+                folders.append(entry.name)
+    return files, folders
 
 
 def _read(path: Path, look: _Look, surroundings: Surroundings) -> Seen:
@@ -141,9 +176,16 @@ def _read(path: Path, look: _Look, surroundings: Surroundings) -> Seen:
         return Seen(Accepted(Config()), exists=False)
     if look.form is _Form.FILE:
         return Seen(inputs.read_file(path.name, _octets(path), surroundings))
-    names = [name for name, _ in look.files]
+    names = [name for name, _ in look.files if "/" not in name]
     wanted = inputs.wanted(names)
     files = {name: _octets(path / name) if name in wanted else b"" for name in names}
+    for below in [name for name, _ in look.files if "/" in name]:
+        name = below.rpartition("/")[2]
+        if name not in files:
+            try:
+                files[name] = _octets(path / below)
+            except PermissionError:
+                continue  # it may be a file that has nothing to do with the Corefile
     return Seen(inputs.read_folder(files, surroundings))
 
 

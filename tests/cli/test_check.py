@@ -33,6 +33,34 @@ def test_the_example_of_the_kubernetes_documentation_is_right_in_every_form(
     assert check(folder, capsys) == said
 
 
+def test_check_and_migrate_read_the_list_that_kubectl_prints(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "coredns.yaml"
+    path.write_text(
+        """apiVersion: v1
+items:
+- apiVersion: v1
+  data:
+    Corefile: import /etc/coredns/custom/*.server
+  kind: ConfigMap
+  metadata: {name: coredns, namespace: kube-system}
+- apiVersion: v1
+  data:
+    corp.server: "corp.example {\\n forward . 10.0.0.1\\n}"
+  kind: ConfigMap
+  metadata: {name: coredns-custom, namespace: kube-system}
+kind: List
+metadata: {resourceVersion: ""}
+"""
+    )
+    status, said = check(path, capsys)
+    assert status == 0
+    assert [line for line in said if line.startswith("routes")] == ["routes[corp.example.]: 10.0.0.1:53; choice random"]
+    assert main(["migrate", str(path)]) == 0
+    assert "corp.example" in capsys.readouterr().out
+
+
 def test_every_mistake_is_printed_and_the_exit_status_is_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "kube-dns.yaml"
     path.write_bytes(DOCUMENTED.replace(b"1.2.3.4", b"1.2.3.400").replace(b"8.8.8.8", b"dns.google"))

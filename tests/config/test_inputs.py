@@ -73,6 +73,51 @@ def test_every_mistake_in_a_manifest_is_reported(manifest: bytes, said: list[str
     assert errors(read_file("cm.yaml", b"kind: ConfigMap\n" + manifest)) == said
 
 
+FIRST = """apiVersion: v1
+kind: ConfigMap
+data:
+  Corefile: "import custom/*.server"
+  a.server: "a.example {\\n forward . 10.0.0.1\\n}"
+"""
+SECOND = """apiVersion: v1
+kind: ConfigMap
+data:
+  a.server: "nonsense"
+  b.server: "b.example {\\n forward . 10.0.0.2\\n}"
+"""
+
+
+def _list(*manifests: str) -> str:
+    items = "".join("- " + each.replace("\n", "\n  ").rstrip() + "\n" for each in manifests)
+    return f"apiVersion: v1\nitems:\n{items}kind: List\n"
+
+
+@pytest.mark.parametrize("text", [_list(FIRST, SECOND), f"{FIRST}---\n{SECOND}", f"{FIRST}---\n{_list(SECOND)}---\n"])
+def test_the_first_of_several_configmaps_imports_from_the_others(text: str) -> None:
+    accepted = read_file("cm.yaml", text.encode())
+    assert isinstance(accepted, Accepted)
+    assert [route.domain for route in accepted.config.routes] == [b"\1a\7example\0", b"\1b\7example\0"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "apiVersion: v1\nkind: List\nitems: []",
+            'cm.yaml:2: a manifest of kind "List" without items is not a ConfigMap',
+        ),
+        ("apiVersion: v1\nkind: List\nitems: [5]", "cm.yaml:3: 5 is not a ConfigMap"),
+        (_list("apiVersion: v1\nkind: Secret\n"), 'cm.yaml:4: a manifest of kind "Secret" is not a ConfigMap'),
+        (
+            f"{FIRST}---\n[",
+            "cm.yaml:8: this line is not YAML: did not find expected node content while parsing a flow node",
+        ),
+    ],
+)
+def test_a_list_or_document_without_a_configmap_is_refused(text: str, said: str) -> None:
+    assert errors(read_file("cm.yaml", text.encode())) == [said]
+
+
 def test_binary_data_is_refused_in_known_keys_and_ignored_with_a_notice_in_others() -> None:
     assert errors(read_folder({"config.yaml": b"ttl: 5 # \x80", "stubDomains": b"["})) == [
         "config.yaml: the content is not text in UTF-8",

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pydns.config import inputs
 from pydns.config.model import Config
 from pydns.config.read import Accepted, Refused
 from pydns.control import config_file
@@ -88,6 +89,47 @@ def test_a_mounted_configmap_is_followed_through_every_swap(tmp_path: Path) -> N
     watched.settle()
 
     assert watched.ttls() == [10, 20, 30, "refused", None]
+
+
+def _server(ttl_s: int) -> str:
+    return f"cluster.local {{\n kubernetes cluster.local {{\n  ttl {ttl_s}\n }}\n}}"
+
+
+def test_imports_in_a_subfolder_with_a_second_configmap_are_followed(tmp_path: Path) -> None:
+    Mounted(tmp_path / "config", {"Corefile": "import /etc/coredns/custom/*.server"})
+    custom = Mounted(tmp_path / "config/custom", {"corp.server": _server(10)})
+    watched = Watched(tmp_path / "config")
+    custom.update({"corp.server": _server(20)})
+    watched.settle()
+    custom.update({"corp.server": _server(20), "Corefile": "nonsense", "config.yaml": "ttl: 5"})
+    watched.settle()
+    custom.update({"corp.server": "nonsense"})
+    watched.settle()
+
+    assert watched.ttls() == [10, 20, "refused"]
+
+
+def test_a_file_of_the_folder_itself_comes_before_one_in_a_subfolder(tmp_path: Path) -> None:
+    Mounted(tmp_path / "config", {"Corefile": "import custom/corp.server", "corp.server": _server(10)})
+    Mounted(tmp_path / "config/custom", {"corp.server": _server(20)})
+    assert Watched(tmp_path / "config").ttls() == [10]
+
+
+def test_a_subfolder_that_is_no_mounted_configmap_is_left_out(tmp_path: Path) -> None:
+    Mounted(tmp_path / "config", {"Corefile": "import corp.server"})
+    for folder in ("a-large-one", "many-files", "z"):
+        (tmp_path / "config" / folder).mkdir()
+        (tmp_path / "config" / folder / "corp.server").write_text(_server(10 if folder == "z" else 20))
+    os.truncate(tmp_path / "config/a-large-one/corp.server", inputs.MAX_OCTETS)
+    for number in range(1000):
+        (tmp_path / "config/many-files" / str(number)).touch()
+    assert Watched(tmp_path / "config").ttls() == [10]
+
+
+def test_subfolders_beside_a_config_yaml_are_not_read(tmp_path: Path) -> None:
+    Mounted(tmp_path / "config", {"config.yaml": "ttl: 10\nhosts_files: [my.hosts]"})
+    Mounted(tmp_path / "config/custom", {"my.hosts": "10.0.0.1 a.example"})
+    assert Watched(tmp_path / "config").ttls() == ["refused"]
 
 
 def test_one_file_of_a_mounted_configmap_is_followed_too(tmp_path: Path) -> None:
