@@ -9,6 +9,7 @@ from pydns.dns import name
 
 MAX_OCTETS = 16 * 1024 * 1024
 _MOST_NOTICES = 20
+_MAPPED = bytes(10) + b"\xff\xff"  # an IPv4 address in IPv6 begins with it (RFC 4291 section 2.5.5.2)
 
 
 class Entries(NamedTuple):
@@ -40,9 +41,21 @@ def read(source: str, text: str, file: HostsFile) -> Entries:
         if isinstance(address, Wanted):
             continue
         for qname in names:
-            if not isinstance(qname, Wanted) and any(name.is_at_or_below(qname, zone) for zone in file.zones):
-                found.setdefault(qname, {})[address] = None
+            if not isinstance(qname, Wanted) and _is_in(qname, file):
+                found.setdefault(qname, {})[unmapped(address)] = None
     if wrong > _MOST_NOTICES:
         notices.append(ConfigNotice(source, f"{wrong - _MOST_NOTICES} further lines have a wrong address or name"))
     hosts = [Host(qname, tuple(addresses), file.ttl_s, file.ptr) for qname, addresses in found.items()]
     return Entries(tuple(hosts), tuple(notices))
+
+
+def unmapped(address: bytes) -> bytes:
+    """Return the IPv4 address of an IPv4-mapped address (::ffff:10.0.0.1), and any other address as it is."""
+    return address[12:] if len(address) == 16 and address.startswith(_MAPPED) else address
+
+
+def _is_in(qname: bytes, file: HostsFile) -> bool:
+    """Return whether a name is in a zone of the file, and not in one of its exceptions. The longest domain counts."""
+    inside = max([len(zone) for zone in file.zones if name.is_at_or_below(qname, zone)], default=0)
+    outside = max([len(zone) for zone in file.except_ if name.is_at_or_below(qname, zone)], default=0)
+    return inside > outside

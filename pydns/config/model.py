@@ -348,6 +348,7 @@ class HostsFile(Struct, frozen=True, gc=False):
     ttl_s: int = 60
     ptr: bool = True
     zones: tuple[bytes, ...] = (name.ROOT,)  # names outside of these are left out
+    except_: tuple[bytes, ...] = ()  # names in these are left out, too
 
 
 class ZoneText(Struct, frozen=True, gc=False):

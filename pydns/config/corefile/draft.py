@@ -81,7 +81,9 @@ class Draft:
         self.files = files
         self.keys: dict[str, Node] = {}  # the top-level keys of `config.yaml`
         self.routes: dict[str, Node] = {}
+        self.served: frozenset[str] = frozenset()  # the zones of all blocks without `view`
         self.hosts: dict[str, Node] = {}
+        self.host_tokens: list[Token] = []  # the names of `hosts` in the Corefile
         self.hosts_files: list[Node] = []
         self.zone_files: list[Node] = []
         self.imports: list[tuple[Token, list[Zone]]] = []  # each `multicluster` with its zones

@@ -6,9 +6,12 @@ from pydns.config.corefile.draft import Draft, Zone, checked, mapping, number, o
 from pydns.config.corefile.server import Server
 from pydns.config.corefile.tokens import Token
 from pydns.config.corefile.zones import is_within, zones_around, zones_of
+from pydns.config.hosts_file import unmapped
 from pydns.config.keys.values import MAX_TTL_S
-from pydns.config.mistakes import quote
+from pydns.config.mistakes import Wanted, quote
 from pydns.config.node import Node
+from pydns.dns.address import address_text
+from pydns.dns.name import reverse_name, to_text
 
 _TTL_S = 3600  # the plugin's default
 _FILE = "/etc/hosts"  # the plugin reads it even if the block has entries of its own
@@ -31,8 +34,8 @@ def read_hosts(line: Line, server: Server, draft: Draft) -> None:
     zones = tuple([zone for token in named for zone in zones_of(token)]) or server.zones
     options = _Options(at)
     draft.read_each(line.lines, lambda each: _read_property(each, options, draft))
-    _take_file(file, zones, options, draft)
-    _take_entries(at, zones, options, draft)
+    _take_file(file, zones, options, server, draft)
+    _take_entries(at, zones, options, server, draft)
     for zone in zones:
         _deny_others(zone, options, server, draft)
 
@@ -50,13 +53,23 @@ def _read_property(line: Line, options: _Options, draft: Draft) -> None:
         case "fallthrough":
             options.falling += [zone for token in line.arguments for zone in zones_of(token)] or [Zone(".", at)]
         case _:
-            checked(at, texts.parse_ip)
-            for name in line.arguments:
-                checked(name, texts.parse_host)
-            options.entries.append((at, line.arguments))
+            _read_entry(line, options, draft)
 
 
-def _take_file(file: Token, zones: tuple[Zone, ...], options: _Options, draft: Draft) -> None:
+def _read_entry(line: Line, options: _Options, draft: Draft) -> None:
+    at = line.words[0]
+    looks_like_address = at.text[0].isdecimal() or ":" in at.text
+    if looks_like_address and not options.falling and isinstance(texts.parse_ip(at.text), Wanted):
+        draft.note(at, "left out: it is not an IP address")  # after `fallthrough`, CoreDNS refuses it
+        return
+    octets = unmapped(checked(at, texts.parse_ip))
+    for name in line.arguments:
+        checked(name, texts.parse_host)
+    address = at._replace(text=address_text(octets)) if len(octets) == 4 else at
+    options.entries.append((address, line.arguments))
+
+
+def _take_file(file: Token, zones: tuple[Zone, ...], options: _Options, server: Server, draft: Draft) -> None:
     """Add the file, which is beside the Corefile (a key of the same ConfigMap) or has an absolute path."""
     beside = find(draft.files, file.text)
     path = file._replace(text=beside[0]) if beside else file
@@ -67,29 +80,59 @@ def _take_file(file: Token, zones: tuple[Zone, ...], options: _Options, draft: D
     keys: dict[str, Node] = {"file": text(path), "ttl": options.ttl}
     if not options.ptr.value:
         keys["ptr"] = options.ptr
+    elif not any(zone.is_root or is_within(zone.name, "arpa.") for zone in server.zones):
+        keys["ptr"] = switch(file, value=False)
     if not any(zone.is_root for zone in zones):
         keys["zones"] = sequence([text(each.name_token) for each in zones], file.line)
+    own = {zone.name for zone in server.zones}
+    others = [each for each in sorted(draft.served - own) if any(is_within(each, zone.name) for zone in zones)]
+    if others:
+        keys["except"] = sequence([text(file._replace(text=each)) for each in others], file.line)
     draft.hosts_files.append(mapping(keys, file.line))
 
 
-def _take_entries(at: Token, zones: tuple[Zone, ...], options: _Options, draft: Draft) -> None:
+def _take_entries(at: Token, zones: tuple[Zone, ...], options: _Options, server: Server, draft: Draft) -> None:
+    """Add the entries. CoreDNS asks the block with the longest zone for a name, also for the name of a PTR record."""
     found: dict[str, dict[str, Node]] = {}
+    with_ptr: set[str] = set()
+    elsewhere: set[str] = set()  # names that another block answers
     around = {zone.name for zone in zones}
     for address, names in options.entries:
         for name in names:
             written = name.text.lower().removesuffix(".")
-            if any(zones_around(f"{written}.", around)):
-                found.setdefault(written, {})[address.text] = text(address)
-            else:
+            if not any(zones_around(f"{written}.", around)):
                 draft.note(name, "no effect: it is in no zone of this directive")
+            elif not _is_asked(f"{written}.", server, draft):
+                elsewhere.add(written)
+            else:
+                found.setdefault(written, {})[address.text] = text(address)
+                draft.host_tokens.append(name)
+                if _is_asked(to_text(reverse_name(checked(address, texts.parse_ip))), server, draft):
+                    with_ptr.add(written)
+    if elsewhere:
+        draft.note(at, f"names without effect, because they are in the zones of other blocks: {len(elsewhere)}")
     for written, addresses in found.items():
         if written in draft.hosts:
             raise NotCarriedOut(at, f"{written} in two directives", "allowed")
         unique = list(addresses.values())
         keys: dict[str, Node] = {"addresses": sequence(unique, unique[0].line), "ttl": options.ttl}
-        if not options.ptr.value:
-            keys["ptr"] = options.ptr
+        if not options.ptr.value or written not in with_ptr:
+            keys["ptr"] = switch(at, value=False)
         draft.hosts[written] = mapping(keys, unique[0].line)
+
+
+def _is_asked(name: str, server: Server, draft: Draft) -> bool:
+    """Return whether CoreDNS asks this block for a name: no other block has a longer zone around it."""
+    own = {zone.name for zone in server.zones}
+    return next(zones_around(name, draft.served | own), None) in own
+
+
+def note_cluster_hosts(draft: Draft) -> None:
+    """Add a note for each host in a domain of the cluster. Called when all blocks are read."""
+    domains = {domain.text.lower().removesuffix(".") + "." for domain, _ in draft.domains}
+    for token in dict.fromkeys(draft.host_tokens):
+        if any(zones_around(token.text.lower().removesuffix(".") + ".", domains)):
+            draft.note(token, "a name of the cluster comes before this host, in CoreDNS the host comes first")
 
 
 def _deny_others(zone: Zone, options: _Options, server: Server, draft: Draft) -> None:

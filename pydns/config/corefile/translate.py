@@ -15,6 +15,7 @@ from pydns.config.corefile.blocks import BadCorefile, Block, parse
 from pydns.config.corefile.cache import cache_key
 from pydns.config.corefile.directives import read_directive
 from pydns.config.corefile.draft import Draft, mapping, sequence, text
+from pydns.config.corefile.hosts import note_cluster_hosts
 from pydns.config.corefile.log import log_key
 from pydns.config.corefile.replies import reply_keys
 from pydns.config.corefile.rules import add_rules
@@ -67,7 +68,9 @@ def translate(
 def _read_blocks(blocks: tuple[Block, ...], draft: Draft) -> list[Server]:
     """Read the blocks into the draft. Return those that are for all clients."""
     servers = []
-    for block, zones in served_blocks(blocks, draft):
+    served = list(served_blocks(blocks, draft))
+    draft.served = frozenset([zone.name for block, zones in served if not has_view(block) for zone in zones])
+    for block, zones in served:
         server = Server(zones, block)
         if has_view(block):
             inner = Draft(draft.files)
@@ -85,6 +88,7 @@ def _finish(servers: Sequence[Server], draft: Draft) -> None:
     if "upstreams" not in draft.keys and "choice" not in draft.keys:
         at = draft.domains[0][0] if draft.domains else Token("", "Corefile", 1)
         draft.note(at, "no forward for the zone .: the nameservers of /etc/resolv.conf are asked, CoreDNS refuses")
+    note_cluster_hosts(draft)
     served = [zone.name for server in servers for zone in server.zones]
     add_rules(draft, served)
     for key, value in (
