@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import dns.rdatatype
 import pytest
 import yaml
 
@@ -230,6 +231,17 @@ class OneClient(Port):
 
     def client_at(self, peer: None) -> Client:
         return Client("192.0.2.1", 53)
+
+
+@pytest.mark.parametrize("rtype", ["CAA", "SVCB", "HTTPS", "NAPTR", "SSHFP", "TLSA", "DS", "DNSKEY", "LOC", "URI"])
+def test_a_line_has_the_name_of_the_type(rtype: str) -> None:
+    outlet = Outlet()
+    queries = QueryLog(Log(outlet=outlet), lambda *_: None)
+    queries.configure(Config(log=model.LogOptions(model.QueryLogOptions())))
+    question = query(WEB + ".", dns.rdatatype.from_text(rtype))
+    queries.replied(OneClient(), None, question[:2] + b"\x84\0" + question[4:], time.monotonic())
+    queries.write()
+    assert f" type={rtype} ".encode() in b"".join(outlet.pieces)
 
 
 def test_many_lines_are_written_together() -> None:

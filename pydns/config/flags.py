@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydns.config import texts
-from pydns.config.mistakes import Wanted
+from pydns.config.mistakes import Wanted, quote
 from pydns.config.node import Node, Scalar, Sequence
 from pydns.config.settings import (
     Answered,
@@ -179,6 +179,7 @@ def parse_text(text: str) -> str:
 
 
 _CLUSTER = "FILE, or NAME=FILE[:CONTEXT],domain=DOMAIN for a further cluster"
+_OTHER_KEY = re.compile(r"[^=,/]+=[^,]+,([a-z]{1,30})=.*")  # NAME=FILE with a key that isn't `domain`
 
 
 def _parse_kubeconfigs(text: str) -> tuple[Path | NamedCluster, ...] | Wanted:
@@ -186,6 +187,8 @@ def _parse_kubeconfigs(text: str) -> tuple[Path | NamedCluster, ...] | Wanted:
     found: list[Path | NamedCluster] = []
     for line in text.split("\n"):
         file, comma, domain_text = line.partition(",domain=")
+        if not comma and (unknown := _OTHER_KEY.fullmatch(line)) is not None:
+            return Wanted(f"{_CLUSTER}: {quote(unknown[1])} is unknown")
         if not comma:
             found.append(Path(line))
             continue

@@ -65,6 +65,8 @@ def parse_upstream(text: str) -> Address | Wanted:
     if text.startswith("/"):
         file = parse_path(text)
         return file if isinstance(file, Wanted) else Address(None, None, None, file)
+    if text.startswith("tls://"):
+        return Wanted(f"{UPSTREAM}; for TLS, write {{address: 9.9.9.9, transport: tls}}")
     host, path = text, None
     if text.startswith("https://"):
         host, slash, rest = text.removeprefix("https://").removesuffix("{?dns}").partition("/")

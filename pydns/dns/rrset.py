@@ -30,7 +30,7 @@ ANY = 255
 CLASS_IN = 1
 CLASS_CH = 3
 
-# Types whose names metrics and logs use.
+# Types that are labels of metrics.
 TYPE_NAMES = {
     1: "A",
     2: "NS",
@@ -52,8 +52,27 @@ TYPE_NAMES = {
     252: "AXFR",
     255: "ANY",
 }
-# Further types that a configuration may name.
-_OTHER_TYPES = {"HINFO": 13, "NAPTR": 35, "DNAME": 39, "SSHFP": 44, "TLSA": 52, "SPF": 99, "CAA": 257}
+# Further types that logs show by name, and that a configuration may name.
+_OTHER_TYPES = {
+    "HINFO": 13,
+    "RP": 17,
+    "LOC": 29,
+    "NAPTR": 35,
+    "CERT": 37,
+    "DNAME": 39,
+    "SSHFP": 44,
+    "NSEC3PARAM": 51,
+    "TLSA": 52,
+    "SMIMEA": 53,
+    "CDS": 59,
+    "CDNSKEY": 60,
+    "OPENPGPKEY": 61,
+    "CSYNC": 62,
+    "ZONEMD": 63,
+    "SPF": 99,
+    "URI": 256,
+    "CAA": 257,
+}
 
 _SRV = Struct("!HHH").pack
 
@@ -104,8 +123,8 @@ def address_type(address: bytes) -> int:
 
 
 def type_text(rtype: int) -> str:
-    """Return the name of a record type. A type that isn't in `TYPE_NAMES` has the form of RFC 3597 (`TYPE123`)."""
-    return TYPE_NAMES.get(rtype, f"TYPE{rtype}")
+    """Return the name of a record type. An unknown type has the form of RFC 3597 (`TYPE123`)."""
+    return _TEXTS.get(rtype, f"TYPE{rtype}")
 
 
 def type_number(text: str) -> int | None:
@@ -114,3 +133,4 @@ def type_number(text: str) -> int | None:
 
 
 _TYPE_NUMBERS = {text: number for number, text in TYPE_NAMES.items()} | _OTHER_TYPES
+_TEXTS = {number: text for text, number in _TYPE_NUMBERS.items()}

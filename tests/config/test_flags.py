@@ -97,6 +97,11 @@ def test_flags_that_exclude_each_other_are_refused_together(one: str, other: str
     assert mistake.startswith(f"--{one}: can't be given together with --{other}; ")
 
 
+def test_an_unknown_key_of_a_further_cluster_is_named() -> None:
+    (mistake,) = mistakes("--kubeconfig", "A", "--kubeconfig", "east=F,domian=x")
+    assert mistake.endswith('further cluster: "domian" is unknown')
+
+
 @pytest.mark.parametrize("flag", flags.SERVE, ids=lambda flag: flag.name)
 def test_the_default_in_the_table_is_valid_and_the_wrong_value_is_refused(flag: flags.Flag) -> None:
     found = Mistakes()

@@ -23,7 +23,7 @@ from pydns.config.corefile.draft import (
 from pydns.config.corefile.durations import seconds
 from pydns.config.corefile.server import Server
 from pydns.config.corefile.tokens import Token
-from pydns.config.corefile.zones import is_within, zones_of
+from pydns.config.corefile.zones import is_within, zones_around, zones_of
 from pydns.config.keys.values import MAX_TTL_S
 from pydns.config.mistakes import quote
 from pydns.config.node import Node, Scalar
@@ -90,8 +90,10 @@ def _read_property(
         case "keepttl":
             only(line, 0)
             keys["keep_ttl"] = switch(at, value=True)
+        case "serve_stale_policy":
+            raise NotCarriedOut(at, quote(line.name), "carried out here")
         case _:
-            raise NotCarriedOut(at, quote(line.name), "a property of cache that is known here")
+            raise BadCorefile(at, quote(line.name), "a property of cache")
 
 
 def _servfail(duration: Token, draft: Draft) -> Node:
@@ -142,8 +144,10 @@ def _zones(general: Mapping[str, Node], draft: Draft) -> dict[str, Node]:
         named |= {zone.name: zone for zone in (*block.zones, *inside) if not zone.is_root}
     rules: dict[str, Mapping[str, Node]] = {".": general}
     found: dict[str, Node] = {}
+    domains = {domain.text for domain, _ in draft.domains}
+    served = domains | {zone.name for block in draft.forwarded for zone in block.zones}
     for name in sorted(named, key=lambda name: name.count(".")):
-        if any(is_within(name, domain.text) for domain, _ in draft.domains):
+        if next(zones_around(name, served), None) in domains:
             continue  # its names are never forwarded
         rule = _rule_for(named[name], draft.forwarded)
         around = max((each for each in rules if is_within(name, each)), key=len)

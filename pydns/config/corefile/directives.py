@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from pydns.config.corefile.acl import read_acl
-from pydns.config.corefile.blocks import Line, NotCarriedOut
+from pydns.config.corefile.blocks import BadCorefile, Line, NotCarriedOut
 from pydns.config.corefile.cache import read_cache
 from pydns.config.corefile.draft import Draft
 from pydns.config.corefile.forward import read_forward
@@ -95,6 +95,17 @@ NO_EFFECT: Mapping[str, NoEffect] = {
 }
 
 INSTEAD: Mapping[str, Instead] = {
+    "azure": Instead(),
+    "clouddns": Instead(),
+    "etcd": Instead(),
+    "grpc_server": Instead(),
+    "https": Instead(),
+    "https3": Instead(),
+    "nomad": Instead(),
+    "on": Instead(),
+    "proxyproto": Instead(),
+    "quic": Instead(),
+    "route53": Instead(),
     "autopath": Instead(why="a name is answered as it is asked"),
     "dnssec": Instead(why="zones aren't signed"),
     "dnstap": Instead("the key `log.queries`"),
@@ -111,6 +122,7 @@ INSTEAD: Mapping[str, Instead] = {
     "alternate": Instead("`next` of a route"),
     "fanout": Instead("`choice: fastest`"),
     "k8s_gateway": Instead("the key `external`"),
+    "ocp_dnsnameresolver": Instead(),
     "records": Instead("the zone files of --zones"),
 }
 
@@ -132,4 +144,4 @@ def read_directive(server: Server, draft: Draft, line: Line, *, in_view: bool = 
         raise NotCarriedOut(line.words[0], quote(line.name), f"carried out here{more}")
     else:
         known = [*CARRIED_OUT, *NO_EFFECT, *INSTEAD]
-        raise NotCarriedOut(line.words[0], quote(line.name), f"a directive that is known{suggestion(line.name, known)}")
+        raise BadCorefile(line.words[0], quote(line.name), f"a directive that is known{suggestion(line.name, known)}")

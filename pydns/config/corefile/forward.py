@@ -19,6 +19,30 @@ _BREAKER = "no effect: a server that fails is left out and probed until it answe
 _OUTCOMES = {"NXDOMAIN": "NXDOMAIN", "REFUSED": "REFUSED"} | dict.fromkeys(
     ("SERVFAIL", "FORMERR", "NOTIMP"), "SERVFAIL"
 )
+_RCODES = frozenset(  # those that CoreDNS knows
+    [
+        "NOERROR",
+        "FORMERR",
+        "SERVFAIL",
+        "NXDOMAIN",
+        "NOTIMP",
+        "REFUSED",
+        "YXDOMAIN",
+        "YXRRSET",
+        "NXRRSET",
+        "NOTAUTH",
+        "NOTZONE",
+        "BADSIG",
+        "BADVERS",
+        "BADKEY",
+        "BADTIME",
+        "BADMODE",
+        "BADNAME",
+        "BADALG",
+        "BADTRUNC",
+        "BADCOOKIE",
+    ]
+)
 _NO_EFFECT = {
     "doh_method": "no effect: questions are sent by POST",
     "expire": "no effect: connections are closed when they have been idle",
@@ -192,10 +216,12 @@ def _read_property(line: Line, options: _Options, draft: Draft) -> None:
             _take_outcomes(line, options.failover)
         case "max_concurrent":
             options.max_in_flight = only(line, 1)[0]
+        case "resolver":
+            raise NotCarriedOut(at, quote(line.name), "carried out here")
         case name if name in _NO_EFFECT:
             draft.note(at, _NO_EFFECT[name])
         case _:
-            raise NotCarriedOut(at, quote(line.name), "a property of forward that is known here")
+            raise BadCorefile(at, quote(line.name), "a property of forward")
 
 
 def _tls(files: tuple[Token, ...]) -> dict[str, Node]:
@@ -209,6 +235,8 @@ def _tls(files: tuple[Token, ...]) -> dict[str, Node]:
 def _take_outcomes(line: Line, into: dict[str, Token]) -> None:
     for token in only(line, 1, 30):
         rcode = token.text.upper()
+        if rcode not in _RCODES:
+            raise BadCorefile(token, quote(token.text), "an rcode")
         if rcode not in _OUTCOMES:
             raise NotCarriedOut(token, f"{line.name} {token.text}", f"carried out here; {', '.join(_OUTCOMES)} are")
         into.setdefault(_OUTCOMES[rcode], token)

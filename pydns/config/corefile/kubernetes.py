@@ -120,7 +120,7 @@ def _read_option(line: Line, zones: list[Zone], keys: dict[str, Node], draft: Dr
         case name if name in _NO_EFFECT:
             draft.note(at, _NO_EFFECT[name])
         case _:
-            raise NotCarriedOut(at, quote(line.name), "a property of kubernetes that is known here")
+            raise BadCorefile(at, quote(line.name), "a property of kubernetes")
 
 
 def _zones(line: Line) -> list[Zone]:

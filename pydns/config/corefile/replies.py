@@ -4,6 +4,7 @@ In CoreDNS such a directive is for its block. Here it becomes a key for all name
 block.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 
 from pydns.config import texts
@@ -13,6 +14,7 @@ from pydns.config.corefile.draft import (
     checked,
     mapping,
     number,
+    one_of,
     only,
     sequence,
     switch,
@@ -26,6 +28,7 @@ from pydns.config.model import ChaosName
 from pydns.config.node import Node
 
 _ALL_CLIENTS = ("::/0", "0.0.0.0/0")
+_HEADER = re.compile(r"((query|response) )?(set|clear)( (aa|ra|rd))+")
 _IN_FULL = frozenset(["any", "dns64"])  # keys that change answers for names of every block
 
 
@@ -115,6 +118,8 @@ def read_header(line: Line, _server: Server, draft: Draft) -> None:
 
     def read_change(each: Line) -> None:
         words = " ".join([word.text for word in each.words])
+        if not _HEADER.fullmatch(words):
+            raise BadCorefile(each.words[0], quote(words), 'a change of flags, such as "response set ra"')
         if words not in ("response set ra", "set ra"):
             raise NotCarriedOut(each.words[0], quote(words), 'carried out here; only "response set ra" is')
         draft.note(each.words[0], "no effect: RA is set if there are servers to ask")
@@ -127,8 +132,10 @@ def read_loadbalance(line: Line, _server: Server, draft: Draft) -> None:
     at = line.words[0]
     for each in line.arguments:
         if each.text != "round_robin":
+            one_of(each, ("round_robin", "weighted"))
             raise NotCarriedOut(each, quote(each.text), "carried out here; only round_robin is")
     for inner in line.lines:
+        one_of(inner.words[0], ("prefer", "reload"))
         raise NotCarriedOut(inner.words[0], quote(inner.name), "carried out here: addresses rotate evenly")
     draft.note(at, "no effect: always on")
 

@@ -58,6 +58,10 @@ class Server:
             # In CoreDNS, no plugin answers the questions that the templates leave.
             rest = TemplateDraft(first, {"rcode": word(first, "SERVFAIL")}, self.zones, self.zones, None)
             draft.templates.append(rest)
-        elif not self.has_answers and self.zones:
+        elif not self.has_answers and self.zones and not self._names_forward():
             wanted = "carried out: its names would have no server"
             draft.refuse(NotCarriedOut(first, "a block without forward", wanted))
+
+    def _names_forward(self) -> bool:
+        """Return whether the block has a `forward`, also one with a mistake or in the wrong case."""
+        return any(line.name.lower() == "forward" for line in self.block.directives)

@@ -15,6 +15,7 @@ from pydns.config.node import Node
 _ANYTHING = (".*", "^.*$", "(.*)", "^(.*)$")  # patterns that match every name
 DENIALS = {"NXDOMAIN": "nxdomain", "NOERROR": "nodata"}  # rcode -> value of `blocked`
 _RCODES = tuple(each.value for each in RcodeName)
+_CLASSES = ("IN", "CS", "CH", "HS", "NONE", "ANY")
 _RECORDS = ("answer", "authority", "additional")
 
 
@@ -34,6 +35,7 @@ def read_template(line: Line, server: Server, draft: Draft) -> None:
     if len(line.arguments) < 2:
         raise BadCorefile(at, "template", "complete: it needs a class and a type")
     rclass, rtype, *named = line.arguments
+    one_of(rclass, _CLASSES)
     if rclass.text not in ("ANY", "IN"):
         raise NotCarriedOut(rclass, quote(rclass.text), "carried out here: only questions of class IN are answered")
     zones = tuple([zone for token in named for zone in zones_of(token)]) or server.zones
@@ -78,12 +80,14 @@ def _read_property(line: Line, properties: _Properties, draft: Draft) -> None:
             draft.note(at, "no effect on records: an extended error of a template isn't sent")
         case "upstream":
             draft.note(at, "no effect: a CNAME is always followed")
+        case "var" | "expr":
+            raise NotCarriedOut(at, quote(line.name), "carried out here")
         case section if section in _RECORDS:
             for each in only(line, 1, 100):
                 _supported(each, texts.parse_record)
                 properties.records.setdefault(section, []).append(each)
         case _:
-            raise NotCarriedOut(at, quote(line.name), "a property of template that is carried out here")
+            raise BadCorefile(at, quote(line.name), "a property of template")
 
 
 def _supported(token: Token, parse: Callable[[str], object]) -> None:

@@ -5,6 +5,7 @@ from ipaddress import ip_network
 from typing import NamedTuple
 
 from pydns.config import texts
+from pydns.config.corefile.blocks import BadCorefile
 from pydns.config.corefile.draft import Zone, checked, one_of
 from pydns.config.corefile.tokens import Token
 
@@ -26,6 +27,8 @@ def parse_address(token: Token) -> Address:
     one_of(token._replace(text=scheme), _SCHEMES)
     zone, colon, written = rest.rpartition(":")
     port = texts.port_number(written) if colon and not _is_range(rest) else None
+    if not port and written.isdecimal() and colon and not _is_range(rest):
+        raise BadCorefile(token, f"port {written}", "one from 1 to 65535")
     if not port:
         zone, port = rest, _SCHEMES[scheme]
     return Address(zones_of(token._replace(text=zone)), scheme, port)
