@@ -48,14 +48,14 @@ class _Rule:
 
 
 class AccessList:
-    """Refuses, drops or empties what a rule forbids. Passes all other questions on."""
+    """Refuses, drops or empties the answers that a rule forbids. Passes all other questions to `respond`."""
 
     def __init__(self, respond: Respond, config: Config) -> None:
         """`respond` answers the questions that the rules allow."""
         self._respond = respond
         self._flags = RA if config.upstreams or config.routes else 0
         self._rules = [_Rule(each) for each in config.acl]
-        self._of_clients: dict[bytes, list[_Rule]] = {}  # address -> the rules that are for this client
+        self._of_clients: dict[bytes, list[_Rule]] = {}  # address -> the rules that apply to this client
 
     def respond(self, message: bytes, transaction: "Transaction", port: Port) -> Outcome:
         """Return a reply, an `Asked`, or None. The contract is the same as for `pydns.serve.fast.Responder.respond`."""

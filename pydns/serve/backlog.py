@@ -6,10 +6,10 @@ second. In an overload the buffer is always full, so every answer would come too
 
 1. The worker does nothing while one system call empties the queue, or while datagrams wait less than `_CROWDED_S`.
 2. An overload begins when a third of the queue is full. It also begins when datagrams have waited longer than
-   `_LONGEST_S` for some time. Then the worker restricts the greedy clients (`pydns.serve.shares`). The kernel drops all
-   but a share of their datagrams. The worker discards their datagrams that have waited longer than `_SHORT_S`.
-   A discarded datagram costs a tenth of the time of an answer. A datagram that the kernel drops costs nothing.
-   So the queue doesn't become full, and other clients lose nothing.
+   `_LONGEST_S` for some time. Then the worker restricts the clients that send more than their share
+   (`pydns.serve.shares`). The kernel passes only a share of their datagrams. The worker discards their datagrams that
+   have waited longer than `_SHORT_S`. A discarded datagram costs a tenth of the time of an answer. A datagram that the
+   kernel drops costs nothing. So the queue doesn't become full, and other clients lose nothing.
 3. If the other clients send too much, the worker discards every datagram that has waited for `_LONGEST_S`, from any
    client. It shrinks the buffer to the number of octets that it answers in half of that time. The kernel drops the
    datagrams that don't fit.

@@ -12,7 +12,7 @@ from pydns.serve.rules import Lead
 
 
 class Chain:
-    """A question whose answer leads from name to name.
+    """A question whose answer is a chain of names.
 
     The chain keeps the collected records without name compression. An owner that equals the client's qname is the
     exception: it is a pointer to the question.
@@ -28,9 +28,9 @@ class Chain:
         go_on: "Callable[[Chain, bytes], None]",
         source: bytes | None = None,
     ) -> None:
-        """`finish` takes the whole answer. `go_on` asks for the name that an answer leads to.
+        """`finish` takes the whole answer. `go_on` asks for the last CNAME target of an answer.
 
-        The forwarder counts the client's share by `source`, the octets of its IP address.
+        `source` contains the octets of the client's IP address. The forwarder uses it to limit the client's share.
         """
         self.source = source
         self._go_on = go_on
@@ -51,9 +51,10 @@ class Chain:
         return self.source or b""
 
     def below(self, lead: Lead) -> "Chain":
-        """Return a chain for the question that a rule leads to. Its answer becomes the answer of this chain's question.
+        """Return a chain for the question that a rule makes of this one. Its answer becomes the answer of this chain's
+        question.
 
-        Both chains count their names together, so rules and upstreams can't lead from name to name without end.
+        Both chains count their names together, so rules and upstreams can't cause an endless chain.
         """
         asked = self.question
         sub = Chain(

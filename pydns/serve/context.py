@@ -51,8 +51,8 @@ class Batch:
         A query passes the guards in this order, which is the reverse of the order below:
 
         1. `AccessList` refuses, drops or empties what `acl` forbids. No later guard sees these queries.
-        2. `Views` answers the questions that the rules of a view touch.
-        3. `Gate` sends the questions that a rule touches to the strict path.
+        2. `Views` answers the questions that the rules of a view may change.
+        3. `Gate` sends the questions that another rule may change to the strict path.
         """
         rules = Rules(config)
         self.responder.commit.rules = rules

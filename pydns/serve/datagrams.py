@@ -2,7 +2,7 @@
 
 One system call handles up to `BATCH` datagrams, and Python converts no address to a tuple and back. Together this saves
 1.4 of the 5.2 µs per query (tests/bench/README.md). The kernel reads and writes buffers that we lay out once. A slice
-copies a datagram from a buffer as `bytes`, or into a buffer. This module knows no event loop and no DNS.
+copies a datagram from a buffer as `bytes`, or into a buffer. This module uses no event loop and doesn't parse DNS.
 """
 
 import ctypes
@@ -90,7 +90,7 @@ class Inbox:
     """Receives datagrams from sockets, one socket after another."""
 
     def __init__(self, name_length: int = 0, *, with_control: bool = False) -> None:
-        """Lay out the buffers, with optional room for the addresses of senders and for control messages."""
+        """Lay out the buffers, with optional space for the addresses of senders and for control messages."""
         self._slots = slots = _Slots(SIZE, name_length, _CONTROL_SIZE if with_control else 0)
         self._starts = slots.starts
         self.memory, self._headers, self._lengths = slots.memory, slots.headers, slots.lengths

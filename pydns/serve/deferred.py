@@ -26,8 +26,8 @@ class Asked(NamedTuple):
     limit: int  # maximum of octets of the reply
     query_octets: int
     zone: str  # the zone under which we count the query, as text: a dot if no zone of ours contains the name
-    chain: Sequence[RRset] = ()  # CNAMEs of ours that lead out of our zones
-    onward: bytes = b""  # the name that `chain` leads to, or the name in the question if a rule leads from it
+    chain: Sequence[RRset] = ()  # our CNAMEs; the target of the last one is outside our zones
+    onward: bytes = b""  # the last target of `chain`; if a rule replaced the question's name, the name in the question
 
 
 class Waiting(NamedTuple):

@@ -52,14 +52,14 @@ class Found(NamedTuple):
     is_referral: bool = False
     # The name in lower case that upstreams should answer. If a client may not ask upstreams, it gets the other fields.
     onward: bytes = b""
-    # The question for upstreams that a rule makes of the client's question. In this case `onward` is the client's name.
+    # A rule can replace the client's question by this question for upstreams. Then `onward` is the client's name.
     lead: Lead | None = None
 
 
 # SERVFAIL, because clients would cache an NXDOMAIN, and we may not have listed the name yet (RFC 8914 section 4.15).
 _NOT_READY = Found(Rcode.SERVFAIL, authoritative=False, error=Ede.NOT_READY)
-_LOOP = Found(Rcode.SERVFAIL, authoritative=False, error=Ede.OTHER)  # rules lead from name to name without end
-_NO_NAME = Found(Rcode.SERVFAIL, authoritative=False, error=Ede.INVALID_DATA)  # a rule leads to an invalid name
+_LOOP = Found(Rcode.SERVFAIL, authoritative=False, error=Ede.OTHER)  # the rules form an endless loop of names
+_NO_NAME = Found(Rcode.SERVFAIL, authoritative=False, error=Ede.INVALID_DATA)  # the target of a rule is an invalid name
 
 
 class Next(Enum):
@@ -82,7 +82,7 @@ class Search:
         is_rewritten: bool = False,
         leads: int = 0,
     ) -> None:
-        """`leads` is the number of rules that led to the name. `rewrites` don't apply if `is_rewritten` is true."""
+        """`leads` is the number of rules applied to get this name. `rewrites` don't apply if `is_rewritten` is true."""
         self.qtype = qtype
         self.transaction = transaction
         self.sender = sender
@@ -126,10 +126,10 @@ class Follower:
     ) -> Found:
         """Return the records that the sender gets for a name in lower case, and follow CNAMEs within our zones.
 
-        `leads` is the number of rules that led to this name. If `is_rewritten` is true, the last one was a rule of
-        `rewrites`. In this case `rewrites` don't apply again.
-        The last name of the chain determines the rcode (RFC 6604 section 2.1). The chain ends at a name that it already
-        contains, or at a name outside our zones. Then the client gets the part of the chain that we know.
+        `leads` is the number of rules that were applied to get this name. If `is_rewritten` is true, the last one was a
+        rule of `rewrites`. In this case `rewrites` don't apply again. The last name of the chain determines the rcode
+        (RFC 6604 section 2.1). The chain ends at a name that it already contains, or at a name outside our zones. Then
+        the client gets the part of the chain that we know.
         """
         self._commit.begin(transaction)
         search = Search(qname, qtype, transaction, sender, is_rewritten, leads)
@@ -154,7 +154,7 @@ class Follower:
         return None if lead is None else self._led(search, lead)
 
     def rewriting(self, search: Search) -> Lead | None:
-        """Return the question that the rules of `rewrites` make of this one, or None."""
+        """Apply the rules of `rewrites` to this question. Return the new question, or None if no rule applies."""
         if search.is_rewritten or self._is_own(search):
             return None
         return self._commit.rules.rewriting(search.qname, search.qtype)
@@ -201,7 +201,7 @@ class Follower:
         return bool(is_probe) or (search.qtype == SOA and search.qname == self._commit.facts.domain)
 
     def _led(self, search: Search, lead: Lead) -> Found:
-        """Return the answer to the question that a rule leads to, as the answer to the current name."""
+        """Answer the question that a rule made of the current one. Return this answer under the current name."""
         if search.leads == MAX_LEADS:
             return _LOOP
         if not lead.qname:
@@ -292,8 +292,8 @@ class Follower:
             return _NOT_READY
         if isinstance(place, Delegation) and (search.qtype != DS or qname != place.cut):
             servers, glue = decompile(question(place.cut, NS), place.referral, TCP_SIZE)
-            # AA is set if CNAMEs of our zones lead to the delegation: AA refers to the first owner (RFC 1035 section
-            # 4.1.1).
+            # AA is set if the delegation is reached by CNAMEs of our zones: AA refers to the first owner (RFC 1035
+            # section 4.1.1).
             is_ours = bool(search.chain)
             return Found(Rcode.NOERROR, search.chain, [servers], glue, is_ours, is_referral=True, onward=qname)
         if isinstance(place, Renamed):

@@ -1,13 +1,14 @@
-"""Sends the questions that a rule touches to the strict path, and all others to the fast path. The last of the guards.
+"""Sends questions that a rule may change to the strict path, and all others to the fast path. It is the last guard.
 
 `pydns.serve.context` has the order of the guards. It uses the gate only if the configuration has rules
 (`pydns.serve.rules`). Clients ask for the same names again and again, so the gate keeps two kinds of questions:
 
-1. Questions that no rule touches. A look-up in a set costs 0.3 µs.
-2. Questions for addresses whose lead has a plain answer in the table. An example is a name that a rule leads to the
-   Service of an Ingress controller. The fast path answers the lead, and the client's question replaces the lead's in
-   the reply. The owners of these records are pointers to the question, so they become the client's name. Such a reply
-   takes 2 µs. On the strict path, it would take 57 µs.
+1. The gate keeps questions to which no rule applies. A look-up in a set costs 0.3 µs.
+2. A rule may replace a question for addresses by another question, the lead. An example is a rule that replaces a name
+   by the name of an Ingress controller's Service. The gate keeps such a question if the table has a plain answer to
+   the lead. The fast path answers the lead, and the gate puts the client's question into the reply. The owners of these
+   records are pointers to the question, so they become the client's name. Such a reply takes 2 µs. On the strict path,
+   it would take 57 µs.
 """
 
 from typing import TYPE_CHECKING
@@ -44,8 +45,8 @@ class Gate:
 
     def respond(self, message: bytes, transaction: "Transaction", port: Port) -> Outcome:
         """Return a reply, an `Asked`, or None. The contract is the same as for `pydns.serve.fast.Responder.respond`."""
-        # If the message doesn't end with an OPT without options, these octets are no question. In this case every path
-        # below leads to the strict path, which is right.
+        # If the message doesn't end with an OPT without options, these octets are no question. Then every branch
+        # below calls the strict path, which is right.
         question = (message[HEADER:-OPT_SIZE] if message[11:12] == b"\1" else message[HEADER:]).lower()
         if question in self._untouched:
             return self._respond(message, transaction, port)
@@ -63,7 +64,7 @@ class Gate:
         return strict
 
     def _learn_lead(self, question: bytes, reply: bytes, transaction: "Transaction") -> None:
-        """Keep the lead of a question if the reply has exactly the records that the table has for the lead."""
+        """Keep the lead of a question if the reply has exactly the records that the table contains for the lead."""
         lead = self._rules.plain_lead(question[:-4], int.from_bytes(question[-4:-2]))
         if lead is None:
             return
@@ -83,7 +84,7 @@ class Gate:
         self._leads[question] = key
 
     def _is_untouched(self, question: bytes) -> bool:
-        """Return whether no rule touches a question. `question` may be any octets in lower case."""
+        """Return whether no rule can change the answer to a question. `question` may be any octets in lower case."""
         qname, qtype = question[:-4], int.from_bytes(question[-4:-2])
         if question[-2:] != _CLASS_IN or not _is_name(qname):
             return False

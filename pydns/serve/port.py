@@ -56,7 +56,7 @@ class Port:
 
     @property
     def address(self) -> bytes:
-        """The octets of the client's IP address, from which the client's classes follow.
+        """Return the octets of the client's IP address. The address determines the client's classes.
 
         Each access looks up the client. So the code must not use this property if all clients get the same answer.
         """

@@ -86,7 +86,7 @@ class QueryLog:
         if self._waiting and len(self._waiting[-1]) + len(line) <= PIECE:
             self._waiting[-1] += line
         else:
-            if not self._is_full:  # a pipe has room for 400 lines, and more may come in 0.05 s
+            if not self._is_full:  # a pipe can contain 400 lines, and more may come in 0.05 s
                 self.write()
             self._waiting.append(line)
         if not self._is_due:

@@ -1,7 +1,7 @@
 """Answers questions with the help of upstreams: takes an `Asked` from the responder, and sends the reply to the client.
 
 This module connects the forwarder, which knows no sockets, to the sockets of upstreams and to the log. It applies
-configurations. If an answer leads to another name, this module looks up that name. The caller passes in the clock,
+configurations. If an answer ends with a CNAME, this module looks up the target. The caller passes in the clock,
 randomness and sockets.
 """
 
@@ -132,10 +132,10 @@ class Recursion:
         finish = partial(self._reply, client)
         return Chain(asked.question, asked.bits, answers, seen, finish, self.go_on, _source(client))
 
-    # Names that lead to other names
+    # CNAME targets and targets of rules
 
     def go_on(self, chain: Chain, target: bytes, is_rewritten: bool = False) -> None:
-        """Look up the name that a chain of CNAMEs or a rule leads to, in our zones or from upstreams.
+        """Look up the target of a chain of CNAMEs or of a rule, in our zones or from upstreams.
 
         If `is_rewritten` is true, `rewrites` don't apply to `target` again, and the chain may contain it already.
         """

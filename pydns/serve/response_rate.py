@@ -4,8 +4,8 @@ The sender of a datagram can forge its address. The replies then go to a victim.
 address, gets a limited number of equal replies per second. Further replies are dropped, but every second one of them is
 sent without records and with TC set. A real client then asks again over TCP, where addresses can't be forged.
 
-Replies with records are equal if they have the same question. All other replies to a network count as equal, because
-floods ask for random names. This module knows no sockets and no clock.
+Replies with records are equal if they have the same question. All other replies to a network are treated as equal,
+because floods ask for random names. This module knows no sockets and no clock.
 """
 
 from array import array
@@ -15,7 +15,7 @@ from pydns.dns.message import OPT_HEAD, OPT_SIZE, TC, question_end, with_flags
 
 IPV4_PREFIX, IPV6_PREFIX = 3, 7  # octets of an address that name a network: /24 and /56, as in BIND
 _SLIP = 2  # one of this number of limited replies is sent truncated; the others are dropped
-_BURST_S = 1.0  # a network that was quiet may get the replies of one second at once
+_BURST_S = 1.0  # a network that got no replies for a while may get the replies of one second at once
 # Accounts are chosen by Python's hash of octets, whose key is random in each process. So nobody can choose questions
 # whose accounts collide. If two networks or questions share an account, their replies are limited together. The
 # accounts take half a megabyte.
@@ -23,7 +23,7 @@ _ACCOUNTS = 1 << 16
 
 
 class ResponseRate:
-    """The accounts of one worker. They take a constant amount of memory."""
+    """Limits the replies of one worker. It uses a constant amount of memory."""
 
     def __init__(self, responses_per_second: int, clock: Callable[[], float]) -> None:
         self.responses_per_second = responses_per_second
@@ -43,7 +43,7 @@ class ResponseRate:
         network = address[: IPV4_PREFIX if len(address) == 4 else IPV6_PREFIX]
         account = hash(network + what) % _ACCOUNTS
         paid_until = max(self._paid_until[account], now)
-        if paid_until - now < _BURST_S - self._cost_s / 2:  # half a reply is room for rounding
+        if paid_until - now < _BURST_S - self._cost_s / 2:  # half a reply allows for rounding errors
             self._paid_until[account] = paid_until + self._cost_s
             return reply
         self._limited += 1

@@ -1,4 +1,4 @@
-"""Restricts the greedy clients of a UDP socket in an overload: the kernel passes only a share of their datagrams.
+"""Restricts the clients that overload a UDP socket: the kernel passes only a share of their datagrams.
 
 The restriction adapts the share to the speed of the worker. The share grows until the worker has to discard some of the
 datagrams that the kernel passed.
@@ -14,12 +14,12 @@ _MOST_AT_FIRST = 0.5
 # much work on datagrams that it discards.
 _FEW, _MANY = 0.1, 0.5
 _LEAST = 1 / 4096
-_NAMED_S = 30.0  # after this time the restriction ends, and greedy clients are determined again
+_NAMED_S = 30.0  # after this time the restriction ends, and pydns determines again which clients send too much
 _DRAINED_S = 0.4  # time until a new share has an effect on a long queue
 
 
 class Restriction:
-    """The restriction of the clients of one socket. Without an overload no client is restricted."""
+    """Restricts clients of one socket. No client is restricted unless there is an overload."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.greedy: frozenset[bytes] = frozenset()  # addresses of the restricted clients

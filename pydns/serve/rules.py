@@ -1,4 +1,4 @@
-"""The rules of the live configuration that give a name another answer: rewrites, templates, aliases, blocked domains.
+"""The rules of the live configuration that change answers: rewrites, templates, aliases, blocked domains.
 
 The steps of `pydns.serve.follow` apply the rules. `Rules.touches` decides whether a question needs these steps at all.
 This module knows neither the table nor upstreams.
@@ -29,7 +29,7 @@ from pydns.dns.rewrite import (
 )
 from pydns.dns.template import Match, Template, Text, is_within, make
 
-MAX_LEADS = 8  # maximum of rules that lead from one name to the next
+MAX_LEADS = 8  # maximum of rules that are applied one after another
 _MOST_LEADS = 16_384  # kept results
 _MADE_TTL_S = 60  # TTL of the SOA record in a denial by a template
 _BLOCKED_TTL_S = 3600  # as in pydns.zones.special
@@ -105,7 +105,9 @@ class Rules:
         return Lead((qname or b"").lower(), found.question.qtype, True, found.changes)
 
     def plain_lead(self, qname: bytes, qtype: int) -> bytes | None:
-        """Return the name to which one rule leads, if this rule doesn't change its addresses. Otherwise return None.
+        """Return the name that one rule uses instead of this name, or None.
+
+        None also means that the rule would change the addresses.
 
         The caller must check the result, because a name with an alias may also have records in the table.
         """

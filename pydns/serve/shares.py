@@ -1,4 +1,7 @@
-"""Fair shares of a queue: finds the greedy senders. This module knows addresses and counts, no sockets and no clock."""
+"""Finds the senders that use more than a fair share of a queue. The code calls them greedy.
+
+This module uses no sockets and no clock.
+"""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -16,7 +19,7 @@ class Shares:
         self.greedy: frozenset[bytes] = frozenset()  # senders with more than twice the fair share
         self._counts: Counter[bytes] = Counter()
         self._unjudged = 0
-        self._seen: set[bytes] = set()  # the first two senders, even if `count` has not counted them
+        self._seen: set[bytes] = set()  # the first two senders, even if `count` hasn't seen them
 
     def count(self, senders: Sequence[bytes]) -> None:
         """Count datagrams by the addresses of their senders, and judge after every `_JUDGED` datagrams."""
@@ -38,7 +41,7 @@ class Shares:
         self._unjudged = 0
 
     def judge(self) -> None:
-        """Find the greedy senders. Callers also call this function when an overload begins."""
+        """Find the senders above their share. Callers also call this function when an overload begins."""
         counts = self._counts
         most = max(counts.total() * min(_FAIR_SHARES / len(counts), _MOST), _LEAST)
         is_alone = len(self._seen) < 2

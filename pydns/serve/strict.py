@@ -184,7 +184,7 @@ def _compose_found(query: Query, found: Found, limit: int) -> bytes:
     if found.is_referral:
         wanted = sum(len(each.rdatas) for each in found.additionals) + (query.edns is not None)
         if int.from_bytes(reply[10:HEADER]) < wanted:
-            return with_flags(reply, TC)  # a resolver can't go on without the glue (RFC 9471 section 2)
+            return with_flags(reply, TC)  # a resolver can't follow a referral that lacks the glue (RFC 9471 section 2)
     return reply
 
 

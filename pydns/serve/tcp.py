@@ -5,8 +5,8 @@ Rules:
 1. The worker answers each message when the whole message has arrived. Client addresses take turns: the worker answers
    one message of an address, then one message of the next address. The connections of one address take turns too. After
    `TURN` messages or `TURN_OCTETS` of replies, the remaining messages wait for the next turn of the event loop. So the
-   worker can serve other sockets in between. Deferred replies are sent when they are ready, so replies can leave in
-   another order than the questions.
+   worker can serve other sockets in between. Deferred replies are sent when they are ready, so the order of the
+   replies can differ from the order of the questions.
 2. The worker closes a connection if no whole message has come for `IDLE_S`. This rule also closes the connection of a
    client that sends one octet per second. It also closes the connection of a client that doesn't read its replies,
    because the worker reads nothing more from that client.

@@ -1,8 +1,8 @@
 """Gives some clients other answers: the templates and blocked domains of a view. It is the second of the guards.
 
 `pydns.serve.context` has the order of the guards. It uses this one only if the configuration has views. The first view
-whose condition is true for the question and its client counts. Its rules come before the common rules. If upstreams
-answer with a CNAME, the rules of the view don't apply to the target.
+whose condition is true for the question and its client applies. pydns checks its rules before the common rules. If
+upstreams answer with a CNAME, pydns doesn't apply the rules of the view to the target.
 """
 
 from typing import TYPE_CHECKING
@@ -35,7 +35,7 @@ def views_of(config: Config) -> list[tuple[Condition, Rules]]:
 
 
 class Views:
-    """Answers the questions that the rules of a view touch. Passes all other questions on."""
+    """Answers the questions that the rules of a view may change. Passes all other questions to `respond`."""
 
     def __init__(self, responder: Responder, respond: Respond, config: Config) -> None:
         """`respond` answers the questions that aren't answered by a view."""
@@ -60,7 +60,7 @@ class Views:
 
     def _learn(self, key: tuple[bytes, bytes], address: bytes, message: bytes) -> Rules | None:
         query = parse_query(message)
-        # The worker's check of itself has no address, so no view applies to it.
+        # The worker's self-check has no address, so no view applies to it.
         rules = self._rules(query, address) if address and isinstance(query, Query) else None
         if len(message) <= _LONGEST:
             if len(self._known) >= _MOST:
