@@ -1,6 +1,6 @@
 """The cache of upstream answers (RFC 2308, 8767, 9520).
 
-The cache keeps an answer for its TTL. It keeps the answer longer for the case that no upstream answers. Each worker has
+The cache keeps an answer for its TTL. It keeps the answer longer, in case no upstream answers. Each worker has
 one cache. This module knows nothing about upstreams or clients. The caller passes in the time of a monotonic clock, in
 seconds. `pydns.upstream.key` defines the keys.
 
@@ -14,7 +14,7 @@ Rules
 2. A fresh answer of any kind, also NXDOMAIN, replaces the previous answer. It removes the previous answer even if it
    isn't stored itself: the previous answer is out of date. A failure replaces no answer: failures have a separate
    cache, so the last good answer stays available.
-3. All domains share the room. A domain may have its own rules: for TTLs, and for the answers that are stored. If no
+3. All domains share the space. A domain may have its own rules: for TTLs, and for the answers that are stored. If no
    domain has its own rules, they cost no time.
 """
 
@@ -34,7 +34,7 @@ from pydns.dns.response import Response, UpstreamAnswer, rotated, rotation
 from pydns.upstream.key import FLAGS, QNAME, QUESTION
 
 STALE_TTL_S = 30  # RFC 8767 section 4
-# Share of the cache for answers that clients asked for once. These answers may also use the free room of `_often`.
+# Share of the cache for answers that clients asked for once. These answers may also use the free part of `_often`.
 ONCE_SHARE = 0.25
 REFRESH_SHARE = 0.1  # a popular answer is fetched again when this share of its TTL is left
 REFRESH_USES = 3  # an answer with this many uses is popular; a refresh of other answers isn't worth a packet
@@ -403,7 +403,7 @@ class Cache:
         once, often = self._once, self._often
         self._begin(limits)
         while often:
-            key, entry = often.popitem()  # the least recently used entry comes first, so the order stays the same
+            key, entry = often.popitem()  # the least recently used entry, so the order doesn't change
             self._put_often(key, entry)
         for key, packed in once.items():
             self._put_once(key, packed)

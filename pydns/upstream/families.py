@@ -4,7 +4,7 @@
 on behalf of the client, and derives the client's answer. So both questions share an entry of the cache. In an IPv4
 cluster, a question for AAAA costs no query to upstreams, because clients ask for A too.
 
-This module applies the rules to one name. If the answer leads to another name, the caller asks again for that name.
+This module applies the rules to one name. If the answer ends with a CNAME, the caller asks again for the target.
 """
 
 from collections.abc import Callable
@@ -170,5 +170,5 @@ class _Derived:
 
     @property
     def source(self) -> bytes | None:
-        """The address of the client, by which the forwarder counts shares."""
+        """The address of the client. The forwarder uses it to limit the client's share."""
         return self._rules.source(self._client)

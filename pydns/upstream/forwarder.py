@@ -1,4 +1,4 @@
-"""Send questions to upstreams and return their answers to clients. Do retries and hedging.
+"""Send questions to upstreams, and return their answers to clients. This includes retries and hedging.
 
 This module has no sockets, no clock and no event loop. A worker calls four functions:
 - `ask` for each query that an upstream must answer,
@@ -10,7 +10,7 @@ The forwarder sends and replies through callables that it gets at the start. A c
 with one action would take 0.35 µs.
 
 Rules
-1. A reply counts if it comes on the same socket as the query and has the same id. It must also repeat the question
+1. A reply is valid if it comes on the same socket as the query and has the same id. It must also repeat the question
    byte for byte, in the same random case (0x20). The forwarder counts other replies, but it ignores them.
 2. The forwarder asks equal questions in flight only once. Each client gets the answer.
 3. After an error or a failed send, the forwarder asks the next upstream at once. If no reply comes, it asks the next
@@ -31,8 +31,8 @@ Rules
    in lower case. Only names of several owners can show that a server denies mixed case.
 11. After a reply that can't be used, the forwarder asks one other server. If the second reply can't be used either, the
    client gets SERVFAIL. The reply shows nothing about the server, because the owner of a domain may cause it.
-12. An outcome in `failover` leads to the other servers of the route. If none of them has records, the last denial
-   counts. An outcome in `next` then leads to the next route: the route that would apply without this one.
+12. After an outcome in `failover`, the forwarder asks the other servers of the route. If none of them has records, it
+   uses the last denial. After an outcome in `next`, it uses the route that would apply without this one.
 """
 
 from collections import Counter
@@ -72,10 +72,10 @@ SHARE = 4  # one client or one slow zone holds at most 1/SHARE of the places
 # A zone is slow if this many of its open questions had a timeout. The forwarder limits the questions of a slow zone.
 SLOW_QUESTIONS = 16
 SLOW_ZONE_S = 30.0  # how long a zone stays slow after its last timeout
-# An error may come without the question. A reply with the question still counts for this time.
+# An error may come without the question. During this time, we still accept a reply with the question.
 BARE_ERROR_S = 0.1
 LOST_S = 1.0  # if a question is open this long after its deadline, there is a bug
-# After this many tries, a socket counts as full. If half of its ids are in use, the chance is one in 4,000 million.
+# After this many tries, a socket is treated as full. If half of its ids are in use, the chance is one in 4,000 million.
 _ID_TRIES = 32
 
 
@@ -786,7 +786,7 @@ class Forwarder:
             return
         if why in _CUT and len(packet) > EDNS_SIZE and not over_stream:
             # The reply is longer than we offered and has no TC bit, and our buffer cut it off. We ask over TCP.
-            # A usable reply still counts.
+            # We still accept a usable reply.
             if not sent.is_cut and not query.done:
                 self.counters.truncated += 1
                 sent.is_cut = True
@@ -848,7 +848,7 @@ class Forwarder:
         self._settle(query, response, now)
 
     def _settle(self, query: "_Query", response: Response, now: float) -> None:
-        """Answer a question with the reply of its route, unless this outcome leads to the next route."""
+        """Answer a question with the reply of its route, unless the next route is used after this outcome."""
         if query.route.next and self._goes_on(query, _outcome(response.answer), now):
             return
         for upstream in query.gave_errors:
@@ -857,7 +857,7 @@ class Forwarder:
         self._finish(query, self._cache.store(query.key, response, now))
 
     def _goes_on(self, query: "_Query", outcome: Outcome | None, now: float) -> bool:
-        """Ask the servers of the next route if this outcome leads there. Return False if it doesn't."""
+        """Ask the servers of the next route if there is one for this outcome. Return False if there is none."""
         following = self._routes.find(query.qname, query.route) if outcome in query.route.next else None
         if following is None:
             return False
@@ -1096,7 +1096,7 @@ def _outcome(answer: UpstreamAnswer) -> Outcome | None:
 def _owner(query: _Query) -> bytes:
     """Return a key for the owner of a name. `Upstream.denied_case` counts different owners.
 
-    For the default route, the key is the domain of the name. For another route, each name counts as an owner.
+    For the default route, the key is the domain of the name. For another route, each name is treated as an owner.
     """
     return zone_of(query.qname) if query.route.domain == name.ROOT else query.qname
 

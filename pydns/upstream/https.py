@@ -4,7 +4,7 @@ Rules
 1. Each question is a POST with the id 0. The reply gets the question's id again.
 2. Only the status 200 with a DNS message as body is a reply. Anything else is the failure of this question.
 3. The server limits open requests and octets (RFC 9113 sections 5.1.2 and 5.2). Further questions wait here.
-4. A request without an answer is cancelled after `PATIENCE` sweeps, because it counts for the server's limit.
+4. A request without an answer is cancelled after `PATIENCE` sweeps, because the server includes it in its limit.
 5. After GOAWAY, nothing is sent any more. The caller asks the open questions over another connection.
 
 h2 takes 110 µs for a question and its reply, and 0.04 s to import. pydns supports only HTTP/2. RFC 8484 section 5.2

@@ -9,7 +9,7 @@ Rules of the circuit breaker
    an error where another server answered, we send a probe. We send at most one probe in `PROBE_EVERY_S`. The probe asks
    about the root.
 2. The breaker opens after `PROBES_TO_OPEN` probes in a row without a reply. More than one probe is necessary, because
-   the network may lose one packet. If an error caused the probe, SERVFAIL doesn't count as a reply. The breaker also
+   the network may lose one packet. If an error caused the probe, SERVFAIL isn't treated as a reply. The breaker also
    opens after `FAILURES_TO_OPEN` network errors in a row.
 3. The pool chooses an open server only if there is no closed server. The forwarder then asks the open server in the
    normal way, because a reply is worth more than a saved packet. While all servers of a route are open, the forwarder
@@ -19,9 +19,9 @@ Rules of the circuit breaker
    Any reply ends the silence.
 5. An open server gets a probe when the probe is due. Any answer closes the breaker. If no answer comes, the pause
    doubles. The pause is from 1 s to 30 s.
-6. A reply is slow if it takes longer than the 95th percentile and longer than `QUICK_S`. A slow reply counts as a
+6. A reply is slow if it takes longer than the 95th percentile and longer than `QUICK_S`. A slow reply is used as a
    measurement if it came before the timeout. Its zone must also be different from the last `SLOW_ZONES` zones with a
-   slow reply. The reply times of probes always count.
+   slow reply. The reply times of probes are always measurements.
 """
 
 from bisect import bisect_left
@@ -277,7 +277,7 @@ class Upstream:
     def failed(self, now: float) -> Change | None:
         """Update the state after a network error. Return whether the breaker opened."""
         self._failures += 1
-        # Without this, a failing server could count as the fastest server until its breaker opens.
+        # Otherwise a failing server could seem to be the fastest server until its breaker opens.
         self.srtt_s = min(max(self.srtt_s, 0.05) * 2, 5.0)
         if self.is_open:
             if self.probing:
@@ -291,7 +291,7 @@ class Upstream:
         return self.open(now, FIRST_PAUSE_S)
 
     def is_news(self, zone: bytes) -> bool:
-        """Return whether a slow reply for a name in `zone` counts as a measurement, and count it."""
+        """Return whether to use a slow reply for a name in `zone` as a measurement, and remember the zone."""
         if zone in self._slow_zones:
             return False
         self._slow_zones = [*self._slow_zones[1 - SLOW_ZONES :], zone]

@@ -1,7 +1,7 @@
 """Choose the upstreams for a name. The stub domain with the longest matching suffix wins, unless it has an exception.
 
-This module also finds the next route after an outcome that leads on, such as NXDOMAIN. It knows names and the indices
-of pools. It doesn't know pools.
+After some outcomes, such as NXDOMAIN, another route is used. This module finds that route too. It knows names and the
+indices of pools, but not the pools.
 """
 
 from collections.abc import Sequence
