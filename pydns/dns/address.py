@@ -1,4 +1,4 @@
-"""Parses and composes IP addresses. Every room that reads or writes addresses uses this module.
+"""Parses and composes IP addresses. Every package that reads or writes addresses uses this module.
 
 An address is `bytes`: 4 octets for IPv4, 16 octets for IPv6, as in A and AAAA records. Text is only for people. This
 module uses functions of `socket`, but it opens no socket. `ipaddress` takes four times as long, and API objects contain

@@ -4,8 +4,8 @@ r"""Aliases: names that are answered with the records of other names.
     *.corp.example         all names below; a target that begins with `*.` keeps what the star stands for
     ~(.+)\.prev\.example   names that match a pattern as a whole, without the final dot; `{1}` is the first group
 
-An alias for one name comes before all others. Of the names with a star, the longest one counts. Patterns come last, in
-the order of the configuration.
+pydns first looks for an alias of exactly this name, and then for the longest matching name with a star. Last, it tries
+the patterns in the order of the configuration.
 """
 
 from collections.abc import Iterable

@@ -124,8 +124,8 @@ def rotate_rrset(rrset: RRset, turn: int) -> RRset:
 def fit(wanted: int, octets: bytes, room: int) -> tuple[int, int, int]:
     """Return the number of answer records and of other records that fit into `room`, and the end of these records.
 
-    `octets` contains records that pydns composed. The first `wanted` records are the answer. Only whole records count.
-    An answer without its additional records isn't truncated (RFC 2181 section 9).
+    `octets` contains records that pydns composed. The first `wanted` records are the answer. Only whole records are
+    included. An answer without its additional records isn't truncated (RFC 2181 section 9).
     """
     answers = others = end = 0
     for _, _, next_end in walk(octets):

@@ -1,4 +1,4 @@
-"""DNS64: maps IPv4 addresses of answers to IPv6 addresses that lead to a NAT64 (RFC 6147, RFC 6052).
+"""DNS64: maps IPv4 addresses of answers to IPv6 addresses that a NAT64 serves (RFC 6147, RFC 6052).
 
 The functions take and return an `UpstreamAnswer`, like the functions of `pydns.dns.derived`.
 """
@@ -47,14 +47,14 @@ class Dns64(NamedTuple):
     """The rules of one DNS64."""
 
     prefixes: tuple[AddressRange, ...]  # each has 32, 40, 48, 56, 64 or 96 bits (RFC 6052 section 2.2)
-    exclude: tuple[AddressRange, ...] = ()  # IPv6 addresses that count as missing (RFC 6147 section 5.1.4)
+    exclude: tuple[AddressRange, ...] = ()  # IPv6 addresses that are treated as missing (RFC 6147 section 5.1.4)
     translate_all: bool = False  # also map names that have IPv6 addresses
     map_private: bool = False  # also map addresses that aren't global into the well-known prefix
 
     def usable(self, question: bytes, answer: UpstreamAnswer) -> UpstreamAnswer | None:
         """Return the answer to a question for AAAA if no address must be mapped, else None.
 
-        Excluded addresses are removed from the answer. An error other than NXDOMAIN counts as a missing address.
+        Excluded addresses are removed from the answer. An error other than NXDOMAIN is treated as NODATA.
         """
         if answer.rcode == Rcode.NXDOMAIN or answer.onward:
             return answer

@@ -17,7 +17,7 @@ class Networks:
             self._prefixes.setdefault(key, set()).add(int.from_bytes(network.first) >> network.free_bits)
 
     def __contains__(self, address: bytes) -> bool:
-        """Return whether an address of 4 or 16 octets is in a network. An IPv4-mapped address counts as IPv4."""
+        """Return whether an address of 4 or 16 octets is in a network. An IPv4-mapped address is treated as IPv4."""
         address = unmapped(address)
         number = int.from_bytes(address)
         return any(

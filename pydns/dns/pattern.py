@@ -1,4 +1,4 @@
-r"""Regular expressions as CoreDNS reads them: the syntax of RE2, matched in linear time.
+r"""Compiles regular expressions like those of CoreDNS. They have the syntax of RE2 and match in linear time.
 
 Python's `re` backtracks, so a hostile name could take exponential time. Google's `re2` has the syntax and matches of
 Go's `regexp`: the leftmost match, with Perl's preferences. It also accepts `\C` and two groups of one name, which Go

@@ -1,4 +1,4 @@
-"""Parses replies of upstreams strictly, and returns the part that may be cached and passed on.
+"""Parses replies of upstreams strictly, and returns the part that pydns may cache and send to clients.
 
 All bytes from other resolvers pass through this module. In a parsed reply, all names are valid, and the packet ends
 after the last counted record. The question equals the question that was sent. This module knows no transaction, id,
@@ -39,7 +39,7 @@ MAX_BESIDE = 2000  # records in the authority and additional sections: enough fo
 MAX_NAMED = 1200  # records with names in rdata, in groups of several: the SRV records of pydns in 65,535 octets
 MAX_COMPOSED = 450  # records with names in rdata that must be composed again
 MAX_GROUPS = 400  # groups of consecutive records with the same owner and type, in the answer section and among proofs
-MAX_LABELS = 600  # labels that are read. Each place in the packet counts once
+MAX_LABELS = 600  # labels that are read. Each place in the packet is counted once
 MAX_STEPS = 2000  # labels of names that are only skipped
 MAX_CHAIN = 16  # CNAMEs in the chain from the question; Unbound follows 11
 

@@ -5,7 +5,7 @@ question into an answer to the client's question. Names of questions are text in
 CoreDNS: a rule may match a part of a label.
 
 If a rule lacks `answer auto`, CoreDNS answers with the records of another name, and resolvers drop this answer. In
-pydns, the owners always lead from the client's name to the records. DIFFERENCES.md lists this difference.
+pydns, the first owner is always the client's name, so resolvers keep the answer. DIFFERENCES.md lists this difference.
 """
 
 import re
@@ -61,7 +61,7 @@ class Answer(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Remap:
-    """Replaces a name, and the end of a longer name below it."""
+    """Replaces a name. In a longer name below it, replaces the end."""
 
     old: str
     new: str
@@ -100,7 +100,8 @@ class Captures:
 def filled(text: str, groups: Sequence[str]) -> str:
     """Return a text with `{0}`, `{1}` and so on replaced by groups.
 
-    CoreDNS replaces again in what a group has put there. A hostile name could make the text grow exponentially.
+    CoreDNS also replaces `{…}` in text that came from a group. With that, a hostile name could make the text grow
+    exponentially.
     """
     return _GROUP.sub(lambda found: groups[int(found[1])] if int(found[1]) < len(groups) else found[0], text)
 
@@ -161,7 +162,7 @@ class Rule(NamedTuple):
 
 
 def rewritten(rules: Sequence[Rule], question: Question) -> Rewriting | None:
-    """Return what the rules make of a question, or None if no rule matches. The new name may be no valid name."""
+    """Apply the rules to a question. Return the result, or None if no rule matches. The new name may be invalid."""
     found: Rewriting | None = None
     for rule in rules:
         applied = rule.apply(question)
@@ -186,8 +187,8 @@ def wire(text: str) -> bytes | None:
 def revert(changes: Sequence[AnswerChange], asked: bytes, looked_up: bytes, answer: Answer) -> Answer:
     """Return the answer to the question `asked`, made from the answer to the question `looked_up`.
 
-    The owners of the answer section lead from `asked` from CNAME to CNAME. If a change of a CNAME's target applies, the
-    result ends with this CNAME, and `onward` is the new target.
+    The first owner in the answer section is the name of `asked`. Each next owner is the target of the CNAME before it.
+    If a rule changes the target of a CNAME, the result ends with this CNAME, and `onward` is the new target.
     """
     owners = {looked_up: asked}
     last = asked

@@ -200,7 +200,8 @@ class Made(NamedTuple):
 def make(template: Template, match: Match, qname: bytes) -> Made | None:
     """Return the records for a question, or None if a text with its fields isn't a record.
 
-    The owners of the answer section lead from `qname` from CNAME to CNAME. Another owner becomes the last name.
+    The first owner in the answer section is `qname`. Each next owner is the target of the CNAME before it. An owner
+    outside this chain is replaced by the last name of the chain.
     """
     sections = []
     for texts in (template.answers, template.authorities, template.additionals):
