@@ -4,12 +4,13 @@ Rules:
 
 1. A class has a level and a name, such as `Level.ZONE` and `eu-1a`. A client has at most one class of each level.
 2. The classes of a client depend on its IP address alone. An assigner gives classes to ranges of addresses. Of the
-   ranges of an assigner that contain an address, only the longest prefix counts. Each assigner counts by itself: a
-   client has the classes that the cluster gives it and those that the configuration gives it.
+   ranges of an assigner that contain an address, only the one with the longest prefix applies. Assigners don't affect
+   each other: a client gets classes from the cluster and also from the configuration.
 3. A client in no range has no class. It gets the plain answers.
 4. A class has its own answers to some questions. Its answer replaces the plain answer to the question. An empty answer
    means NODATA. To all other questions, the client gets the plain answers.
-5. If several classes of a client have an answer to a question, the class whose level comes first in `Level` counts.
+5. If several classes of a client have an answer to a question, the client gets the answer of the level that is first in
+   `Level`.
 6. Classes never add or remove names: whether a name exists is the same for all clients.
 7. The plain answer contains the levels of the classes that have other answers (`with_levels`). So a question with the
    same answer for all clients costs no time. A question may have answers for classes without a plain answer.
@@ -129,7 +130,7 @@ def find_classes(names: "Cursor", address: bytes) -> Classes:
 
 
 def classes_at(names: "Cursor", address: bytes) -> list[ClientClass]:
-    """Return the classes of a client. The first level comes first. Tools call this function."""
+    """Return the classes of a client in the order of `Level`. Tools call this function."""
     return [each for _, prefix in find_classes(names, address) for each in parse_classes(prefix)]
 
 
@@ -138,7 +139,7 @@ def _find(names: "Cursor", assigner: Assigner, address: bytes) -> bytes:
     number = int.from_bytes(address)
     at = head
     while names.set_range(at) and (key := names.key()).startswith(head):
-        others = key[len(head)]  # the number of bits after the prefix: the smallest one comes first
+        others = key[len(head)]  # the number of bits after the prefix, in ascending order
         first = (number >> others << others).to_bytes(len(address))
         if names.set_key(head + bytes([others]) + first):
             return names.value()

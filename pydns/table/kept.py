@@ -1,4 +1,4 @@
-"""Decides which entries of the table stay although their cluster has not been listed again."""
+"""Decides which entries the writer keeps in the table when their cluster has not been listed again."""
 
 from collections.abc import Sequence
 
@@ -12,19 +12,19 @@ _PTR = PTR.to_bytes(2) + b"\0\1"
 
 
 class Kept:
-    """The entries of some zones, and the reverse names that lead into these zones."""
+    """The entries of some zones, and the reverse names whose PTR targets are in these zones."""
 
     def __init__(self, apexes: Sequence[bytes]) -> None:
         self._apexes = tuple(apexes)
         self._trees = tuple([name.tree_key(apex) for apex in apexes])
-        self._reverse: set[bytes] = set()  # tree keys of the reverse names that stay
+        self._reverse: set[bytes] = set()  # tree keys of the reverse names that the writer keeps
 
     def __bool__(self) -> bool:
-        """Return whether any entry stays."""
+        """Return whether the writer keeps any entry."""
         return bool(self._apexes)
 
     def keeps_answer(self, key: bytes, value: bytes) -> bool:
-        """Return whether an answer stays. The caller asks for all answers before it asks for the first name."""
+        """Return whether the writer keeps an answer. The caller checks all answers before it checks the first name."""
         if self._is_inside(key):
             return True
         if not key.endswith(_PTR):
@@ -36,7 +36,7 @@ class Kept:
         return False
 
     def keeps_name(self, tree: bytes, value: bytes) -> bool:
-        """Return whether an entry of the names stays: a name, its explanation, or an answer for a class of clients."""
+        """Return whether the writer keeps an entry: a name, its explanation, or an answer for a class of clients."""
         tree = origin_of(tree)
         if is_tree_key(tree):
             return tree.startswith(self._trees) or tree in self._reverse

@@ -108,7 +108,7 @@ class Replacement:
         self._keys.update(covering if self._is_first else entries)
 
     def finish(self, keeps: Callable[[bytes, bytes], bool] | None = None) -> None:
-        """Delete the cluster's entries that are not among the new ones. `keeps` tells which others stay."""
+        """Delete the cluster's entries that are not among the new ones. Keep entries if `keeps` returns True."""
         self._layer.change(self._transaction, dict.fromkeys(self._static - self._keys))
         self._keys |= self._static
         if not self._is_first and self._count() > len(self._keys):

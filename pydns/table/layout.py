@@ -44,7 +44,7 @@ CONFIG_KEY = b"config"
 WHOLE_KEY = b"whole"
 ACCEPTED_KEY = b"accepted"
 
-MAX_READERS = 512  # maximum concurrent readers. Each thread of each process counts
+MAX_READERS = 512  # maximum concurrent readers. Each thread of each process is a reader
 
 
 class NodeKind(bytes, Enum):

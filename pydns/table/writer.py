@@ -47,7 +47,7 @@ from pydns.table.layout import (
 _FIRST_SIZE = 128 << 20  # enough for 10,000 Services with 10 endpoints each without a repeated commit
 _LEAST_SIZE = 1 << 20
 _GROWTH, _GROWTH_TO_REPLACE = 1.5, 2.0
-_LEAST_GROWTH = 1.125  # the growth if the disk has no room for more
+_LEAST_GROWTH = 1.125  # the growth if the disk has no space for more
 _PAGES_PER_ENTRIES = 2.5  # octets of the pages of new entries, as a multiple of the octets of keys and values
 _SPARE = 1.06  # map size after `replace`, as a multiple of the used size
 # Maximum entries and octets that are sorted and put at once. Sorting halves the number of written pages. Larger chunks
@@ -64,7 +64,7 @@ class WriterError(Exception):
 
 
 class DiskFullError(WriterError):
-    """The disk has no room for a commit. The table has not changed."""
+    """The disk has no space for a commit. The table has not changed."""
 
 
 class Writer:
@@ -75,8 +75,8 @@ class Writer:
 
         The table is checked for at most `check_s`. An unreadable table is discarded, and `thrown_away` is the reason. A
         table from an earlier boot, with a different format or with a different cluster domain is discarded too. So is
-        a table that serves the cluster domain if `empty` doesn't, and the reverse. The answers of any other table stay
-        in force, but as unsynced. Raises `WriterError` if the directory can't be written, or if a second pydns writes
+        a table that serves the cluster domain if `empty` doesn't, and the reverse. Any other table is kept, but it is
+        marked as unsynced. Raises `WriterError` if the directory can't be written, or if a second pydns writes
         there.
         """
         path = self._path = file_in(state_dir)
@@ -171,8 +171,8 @@ class Writer:
         """Replace the cluster's entries by the entries of `contents()`, and replace its facts, in one commit.
 
         Only entries that differ are written. `contents` is called again if the file must grow. `facts` may be a
-        function. `facts` and `absent` are called after `contents`, so their results can depend on the contents. Entries
-        of the zones that `absent` returns stay unless there are new ones. So do the reverse names of these zones.
+        function. `facts` and `absent` are called after `contents`, so their results can depend on the contents. Old
+        entries and reverse names of the zones that `absent` returns are kept, unless the contents replace them.
         """
 
         def apply(transaction: "Transaction") -> None:
@@ -268,7 +268,7 @@ class Writer:
             return transaction.get(CONFIG_KEY, b"", db=self._facts_db)
 
     def is_whole(self) -> bool:
-        """Return whether the table has ever contained the whole cluster. The time before a restart counts too."""
+        """Return whether the table has ever contained the whole cluster. This includes the time before a restart."""
         with self._environment.begin() as transaction:
             return transaction.get(WHOLE_KEY, db=self._facts_db) is not None
 
