@@ -1,4 +1,4 @@
 """Counts queries and other events, and composes the metrics page.
 
-This room is pure, except for the shared memory that contains the counts. Callers pass the time in.
+This package does no I/O. It only uses the shared memory that contains the counts. Callers pass in the time.
 """
