@@ -4,8 +4,8 @@ Each zone is compiled alone. Then `combine` joins all zones. If one zone is insi
 zone belong to the inner zone. The cluster's records take precedence over all these records. `pydns.table.writer`
 applies this rule for each key.
 
-Records below a delegation or a DNAME don't count (RFC 1034 section 4.2, RFC 6672 section 2.4). The table contains them
-only as additional records of a referral. The referral is stored in the node of the delegated name.
+pydns doesn't answer with records below a delegation or a DNAME (RFC 1034 section 4.2, RFC 6672 section 2.4). The table
+contains them only as additional records of a referral. The referral is stored in the node of the delegated name.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -95,10 +95,10 @@ def combine(
     """Combine zones and hosts. `zones` maps each file name to the zone in the file.
 
     `domains`, `reverse_zones` and `shared_zones` are the zones of the cluster. A file with the apex of a shared zone
-    adds records to that zone: an external zone, or one that falls through. The file's SOA and NS records don't count in
-    this case. Otherwise a zone is refused if it is at or below a cluster domain, or if it equals a reverse zone of the
-    cluster. If two files have the same zone, only the first file counts. Records of a host replace records of a file.
-    With `external_alone`, files of other than shared zones are refused.
+    adds records to that zone: an external zone, or one that falls through. pydns ignores the file's SOA and NS records
+    in this case. Otherwise a zone is refused if it is at or below a cluster domain, or if it equals a reverse zone of
+    the cluster. If two files have the same zone, only the first file is used. Records of a host replace records of a
+    file. With `external_alone`, files of other than shared zones are refused.
     """
     refused: dict[str, str] = {}
     files: dict[bytes, str] = {}

@@ -473,7 +473,7 @@ class _Zone:
         if draft is None:
             there[rtype] = _Draft(ttl_s, rdata, file, line)
         else:
-            draft.rdatas[rdata] = None  # equal records count once (RFC 2181 section 5)
+            draft.rdatas[rdata] = None  # equal records are kept once (RFC 2181 section 5)
             draft.ttl_s = min(draft.ttl_s, ttl_s)  # RFC 2181 section 5.2
 
     def finish(self, file: str) -> ZoneFile | list[Mistake]:
