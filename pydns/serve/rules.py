@@ -105,11 +105,10 @@ class Rules:
         return Lead((qname or b"").lower(), found.question.qtype, True, found.changes)
 
     def plain_lead(self, qname: bytes, qtype: int) -> bytes | None:
-        """Return the name that one rule uses instead of this name, or None.
+        """Return the name that one rule uses instead of this name.
 
-        None also means that the rule would change the addresses.
-
-        The caller must check the result, because a name with an alias may also have records in the table.
+        Return None if no rule applies, if a second rule could apply, or if the rule changes the addresses. The caller
+        must check the result, because a name with an alias may also have records in the table.
         """
         lead = self.rewriting(qname, qtype)
         if lead is None and self._matching(qname, qtype) is None:
