@@ -28,7 +28,7 @@ class Asked(NamedTuple):
 
 
 def ask(servers: Iterable[AnyServer], qname: bytes, qtype: int) -> Iterator[Asked]:
-    """Ask each server, one after the other, and yield what it answers. A server that is silent costs 2 s."""
+    """Ask each server, one after the other, and yield what it answers. Wait for each answer for at most 2 s."""
     query = dns.message.make_query(dns.name.from_wire(qname, 0)[0], dns.rdatatype.RdataType.make(qtype), use_edns=0)
     for server in dict.fromkeys(servers):
         title = f"asked {server_text(server)}"

@@ -22,7 +22,7 @@ from pydns.log import Level, Log
 
 
 def run(options: Namespace) -> int:
-    """Print every mistake and return 1. Without mistakes, print the changes to the defaults and return 0.
+    """Print every mistake and return 1. If there is none, print the changes to the defaults and return 0.
 
     If a part of a Corefile is left out (`--lenient`), return 3.
     """
@@ -72,7 +72,7 @@ def _read_zones(directory: str | None) -> ZoneFolder | None:
 
 def _checked(result: Accepted | Refused, domain: bytes, zones: ZoneFolder | None) -> Checked:
     inline = ZoneTexts(Log(lowest=Level.ERROR))
-    if isinstance(result, Accepted):  # files with an absolute path may be elsewhere than here
+    if isinstance(result, Accepted):  # a file with an absolute path may not exist on this host
         inline.set_files([each for each in result.config.zone_files if each.text is not None])
     states = (*(zones.status() if zones else ()), *inline.status())
     wrong = [mistake for each in states for mistake in each.mistakes]

@@ -179,7 +179,7 @@ def _answer(reply: Reply, *, asks: bool) -> Answer:
 
 
 def _is_whole(qname: bytes, domain: bytes) -> bool:
-    """Return whether a name is already complete: it ends in the cluster domain or in a reverse tree."""
+    """Return whether a name is complete: it ends with the cluster domain or the domain of a reverse tree."""
     return any(name.is_at_or_below(qname, tree) for tree in (domain, *REVERSE_TREES))
 
 
@@ -199,7 +199,7 @@ def _search_list(wish: Wish, domain: bytes) -> list[bytes]:
 
 
 def lines(explanation: Explanation) -> Iterator[str]:
-    """Yield the explanation for people. Each tried name has a line. Then follow all details for the last name."""
+    """Yield the explanation for people. Each tried name has a line. All details of the last name follow."""
     if explanation.search is not None:
         yield from _row("search", [f"as a pod in namespace {explanation.search}, ndots:{_NDOTS}"])
         for each in explanation.tried:

@@ -139,7 +139,7 @@ _NO_PATHS: Mapping[str, object] = {}
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status."""
-    if isinstance(sys.stdout, TextIOWrapper):  # a name of a file may have octets that the terminal can't show
+    if isinstance(sys.stdout, TextIOWrapper):  # the name of a file may have octets that the terminal can't show
         sys.stdout.reconfigure(errors="backslashreplace")
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     if arguments[:1] == ["help"]:  # `help VERB` means `VERB --help`
@@ -227,7 +227,7 @@ def _add_flag(add: Callable[..., Action], flag: Flag, environment: Mapping[str, 
 
 
 class _Repeat(Action):
-    """Makes a text of all values, each on a line of its own."""
+    """Joins all values of a flag to a text with one value in each line."""
 
     def __call__(self, _parser: object, found: Namespace, values: object, _option: object = None) -> None:
         before = getattr(found, self.dest)

@@ -61,7 +61,7 @@ class Reply(NamedTuple):
     qtype: int
     has_answer: bool  # whether there is an answer of the requested type
     said: str
-    kept_s: int | None  # how long clients cache a denial
+    kept_s: int | None  # seconds for which clients cache a denial
     records: list[str]
     source: str
     why: list[str]
@@ -78,7 +78,7 @@ class Witness:
     """Explains names from one commit of a table."""
 
     def __init__(self, reader: "Reader", transaction: "Transaction", client: bytes = b"") -> None:
-        """`client` has the octets of the address of the client that gets the answers. Empty: it has no class."""
+        """`client` has the octets of the address of the client that asks. Empty: a client without a class."""
         self._reader = reader
         self._transaction = transaction
         self._tree = Tree(reader, transaction)
@@ -121,7 +121,7 @@ class Witness:
         return f"client {address_text(address)}: {', '.join(known) or 'not known, so it gets the plain answer'}"
 
     def reply_to_client(self, qname: bytes, qtype: int) -> Reply:
-        """Return the reply to a query of the client: rules of `acl` and views count, too."""
+        """Return the reply to a query of the client: rules of `acl` and views apply, too."""
         address = self._client.address
         place = deciding(self._config.acl, address, qname, qtype) if address else None
         if place is not None and (rule := self._config.acl[place]).action is not AclAction.ALLOW:
@@ -140,13 +140,13 @@ class Witness:
 
     @property
     def depends_on_client(self) -> bool:
-        """Whether `acl` or views may give clients other answers, and no client is given."""
+        """Whether the answer may depend on the client (because of `acl` or views), but no client is given."""
         return bool(self._config.acl or self._config.views) and not self._client.address
 
     def reply(self, qname: bytes, qtype: int, is_rewritten: bool = False, leads: int = 0) -> Reply:
         """Return the reply to a query with RD set. The name is in lower case.
 
-        `leads` is the number of rules that led to the name, and `is_rewritten` whether it comes from `rewrites`.
+        `leads` is the number of rules that led to this name. `is_rewritten` is True if `rewrites` made the name.
         """
         found = self._follower.follow(qname, qtype, self._transaction, self._client, is_rewritten, leads)
         search = Search(qname, qtype, self._transaction, self._client, is_rewritten, leads)
@@ -414,7 +414,7 @@ class Witness:
         return asked[0], [*steps, *asked, *dead]
 
     def _servers(self, qname: bytes) -> Iterator[AnyServer]:
-        """Yield the servers of the route of a name, then those that are asked after certain answers from there."""
+        """Yield the servers of a name's route. Then yield the servers to ask after certain answers of these servers."""
         routes = {route.domain: route for route in self._config.routes}
         spec = self._routes.find(qname)
         while spec is not None:
@@ -423,7 +423,7 @@ class Witness:
             spec = self._routes.find(qname, spec) if spec.next else None
 
     def _derivation(self, qname: bytes, qtype: int) -> Iterator[str]:
-        """Yield what the keys `families` and `dns64` make of the upstreams' answer."""
+        """Yield lines that tell how the keys `families` and `dns64` change the upstreams' answer."""
         families, dns64 = self._config.families, self._config.dns64
         is_filtered = qtype == {Families.IPV4: AAAA, Families.IPV6: A}.get(families.which)
         if is_filtered and not any(name.is_at_or_below(qname, each) for each in families.except_):
