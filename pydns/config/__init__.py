@@ -1,6 +1,6 @@
-"""Reads flags and the live configuration. The result is the values, or every mistake in the text.
+"""Reads flags and the live configuration. Returns the values, or every mistake in the text.
 
 Tables list all flags and all keys. The code here is pure: no function opens a file, parses the command line, calls the
-API server or keeps the last good configuration. Callers start with `flags.read` and `read.read`. From other rooms, this
-room imports only `dns` and the log levels.
+API server or keeps the last good configuration. Callers start with `flags.read` and `read.read`. This package
+imports only `dns` and the log levels from other packages.
 """

@@ -1,4 +1,4 @@
-"""The part of a configuration that is in force with `--answer external`: external zones, and how they are served."""
+"""Selects the part of a configuration that applies with `--answer external`: external zones, and how to serve them."""
 
 import msgspec
 
@@ -6,12 +6,12 @@ from pydns.config.keys import ROOT
 from pydns.config.model import Config, HairpinMode, MulticlusterOptions, SpecialName
 from pydns.config.shapes import field_of
 
-_RESPONSES_PER_SECOND = 20  # of equal replies to a network: many times what a resolver asks, as it caches answers
+_RESPONSES_PER_SECOND = 20  # equal replies to a network. A resolver caches answers, so it needs far fewer
 # These keys keep their values. All other keys add names or ask upstreams, so they get their defaults. If the default of
 # a new key adds names, `external_alone` must set another value.
 _KEPT = (
     "external",
-    "zone_files",  # only those of external zones are served
+    "zone_files",  # only zone files of external zones are served
     "acl",
     "clusters",
     "namespaces",

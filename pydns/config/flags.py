@@ -57,7 +57,7 @@ class Flag(NamedTuple):
     absent_text: str = "none"  # a description of `absent`, for the documentation
     field: str = ""  # the field of `Settings`, if its name differs from the flag's name
     may_be_empty: bool = False  # True if an empty value means an empty list
-    may_repeat: bool = False  # True if the flag may be given several times; each time is a line of the text
+    may_repeat: bool = False  # True if the flag may be given several times; each value becomes a line of the text
     short: str = ""  # a short form of the flag
     example: str = ""  # for cluster options, because the documentation of a key has an example
 
@@ -90,7 +90,7 @@ class Flag(NamedTuple):
         """Parse a text from the command line or the environment. Returns None after a mistake."""
         if text == "" and self.may_be_empty:
             return ()
-        text = text or self.default  # otherwise, an empty value counts as not given
+        text = text or self.default  # otherwise, an empty value means that the flag isn't given
         if text is None:
             return self.absent
         return self.shape.read(_node(self.shape, text), Place("", self.written_as(text)), mistakes)

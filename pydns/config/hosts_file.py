@@ -20,7 +20,7 @@ class Entries(NamedTuple):
 
 
 def read(source: str, text: str, file: HostsFile) -> Entries:
-    """Read a text. As in CoreDNS, wrong addresses and names are left out. The first ones have a notice each.
+    """Read a text. As in CoreDNS, invalid addresses and names are left out. The first few of them give a notice each.
 
     Names outside of the file's zones are left out without a notice.
     """
@@ -31,7 +31,7 @@ def read(source: str, text: str, file: HostsFile) -> Entries:
         words = line.partition("#")[0].split()
         if len(words) < 2:
             continue
-        address = texts.parse_ip(words[0].partition("%")[0])  # CoreDNS leaves out the zone of the address, too
+        address = texts.parse_ip(words[0].partition("%")[0])  # like CoreDNS, ignore the zone of the address
         names = [texts.parse_host(word) for word in words[1:]]
         if isinstance(address, Wanted) or any(isinstance(each, Wanted) for each in names):
             wrong += 1
@@ -55,7 +55,7 @@ def unmapped(address: bytes) -> bytes:
 
 
 def _is_in(qname: bytes, file: HostsFile) -> bool:
-    """Return whether a name is in a zone of the file, and not in one of its exceptions. The longest domain counts."""
+    """Return whether a name is in a zone of the file, and not in one of its exceptions. The longest domain applies."""
     inside = max([len(zone) for zone in file.zones if name.is_at_or_below(qname, zone)], default=0)
     outside = max([len(zone) for zone in file.except_ if name.is_at_or_below(qname, zone)], default=0)
     return inside > outside

@@ -1,6 +1,6 @@
 """Reads the keys of kube-dns's ConfigMap. The values are JSON texts with the same meaning as in kube-dns.
 
-A null counts as an absent key. An empty list of upstreams also counts as an absent key. There are two differences from
+A null has the same meaning as an absent key, and so does an empty list of upstreams. There are two differences from
 kube-dns. kube-dns stops at the first mistake, but this module finds all mistakes. kube-dns allows three upstreams, but
 this module has no limit.
 """

@@ -16,7 +16,7 @@ class ConfigError(NamedTuple):
 
 
 class Unsupported(ConfigError):
-    """Something in a Corefile that is right for CoreDNS, that changes answers, and that pydns doesn't do."""
+    """A part of a Corefile that is valid for CoreDNS and changes answers, but that pydns doesn't support."""
 
     __slots__ = ()
 

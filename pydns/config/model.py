@@ -1,11 +1,11 @@
-"""The live configuration as a value, with its defaults. An operator can change it without a restart.
+"""Defines the live configuration and its defaults. An operator can change it without a restart.
 
 Every value has been checked: names are wire names in lower case, addresses are valid, and numbers are in range. `keys`
 defines the text form of the values. The controller stores the configuration in the answer table with `dump`. Workers
 read it with `load`. The classes are msgspec structs, because msgspec preserves the type of a
 `ServerSpec | NamedUpstream` in the stored form.
 
-All defaults are defined here and nowhere else. Other rooms take their limits from these values.
+All defaults are defined here and nowhere else. Other packages take their limits from these values.
 """
 
 from enum import Enum
@@ -54,7 +54,7 @@ class Choice(Enum):
 
 
 class OnNxdomain(Enum):
-    """The words of the key `on_nxdomain`. The word next means the same as NXDOMAIN in `Route.next_`."""
+    """The words of the key `on_nxdomain`. The word `next` means the same as NXDOMAIN in `Route.next_`."""
 
     ANSWER = "answer"
     NEXT = "next"
@@ -94,7 +94,7 @@ class RcodeClass(Enum):
 class Families(Enum):
     """The address families that clients can use outside the cluster."""
 
-    AUTO = "auto"  # the families of this server. The controller puts one of the other values in its place
+    AUTO = "auto"  # the families of this server. The controller replaces this value by one of the others
     IPV4 = "ipv4"
     IPV6 = "ipv6"
     ALL = "all"
@@ -108,7 +108,7 @@ class AnyQueries(Enum):
 
 
 class ChaosName(Enum):
-    """Names in class CH that tell about the server (RFC 4892)."""
+    """Names in class CH with information about the server (RFC 4892)."""
 
     VERSION_BIND = "version.bind"
     VERSION_SERVER = "version.server"
@@ -162,7 +162,7 @@ class Alias(Struct, frozen=True, gc=False):
 
 
 class Scope(Struct, frozen=True, gc=False):
-    """The names that a rule is for: names at or below `within` that are not at or below `except_`."""
+    """The names that a rule applies to: names at or below `within` that are not at or below `except_`."""
 
     within: tuple[bytes, ...] = (name.ROOT,)
     except_: tuple[bytes, ...] = ()
@@ -176,7 +176,7 @@ class Rewrite(Struct, frozen=True, gc=False):
 
 
 class AclAction(Enum):
-    """What happens to a question that a rule of `acl` is for, as in CoreDNS's plugin `acl`."""
+    """What happens to a question that matches a rule of `acl`, as in CoreDNS's plugin `acl`."""
 
     ALLOW = "allow"
     BLOCK = "block"  # REFUSED, with the extended error Blocked
@@ -194,9 +194,9 @@ class AclRule(Struct, frozen=True, gc=False):
 
 
 class Unmatched(Enum):
-    """What happens to a name in the zones of a template that no pattern of it matches."""
+    """What happens to a name in the zones of a template if no pattern of the template matches the name."""
 
-    NEXT = "next"  # the next template counts, and after the last one the name is answered as without templates
+    NEXT = "next"  # try the next template; after the last one, answer as if there were no templates
     SERVFAIL = "servfail"
 
 
@@ -213,7 +213,7 @@ class RcodeName(Enum):
 
 
 class Template(Struct, frozen=True, gc=False):
-    """Answers that are made from the name of a question, as by CoreDNS's plugin `template`."""
+    """Answers that are made from the name of a question, as CoreDNS's plugin `template` does."""
 
     zones: tuple[bytes, ...] = (name.ROOT,)
     types: tuple[int, ...] = ()  # empty: all types
@@ -237,7 +237,7 @@ class ServerSpec(Struct, frozen=True, gc=False, tag="ip"):
     case: Case = Case.LEARN
     edns: Edns = Edns.LEARN
     tls: TlsFiles = TlsFiles()
-    source: str | None = None  # our address. None: as the routes of the host have it
+    source: str | None = None  # our address. None: the routes of the host decide
     path: str = DOH_PATH  # HTTPS: the path of the URL
 
 
@@ -257,7 +257,7 @@ class NamedUpstream(Struct, frozen=True, gc=False, tag="name"):
 
 
 class ServersFile(Struct, frozen=True, gc=False, tag="file"):
-    """The nameservers of a file in the form of resolv.conf. The controller puts the servers in its place."""
+    """The nameservers of a file in the form of resolv.conf. The controller replaces it by these servers."""
 
     path: str
     transport: Transport = Transport.UDP
@@ -282,8 +282,8 @@ class Route(Struct, frozen=True, gc=False):
     servers: tuple[AnyServer, ...]
     except_: tuple[bytes, ...] = ()  # domains below `domain` that are excluded from the route
     excepted: Excepted = Excepted.NEXT
-    next_: tuple[Outcome, ...] = ()  # after these, ask the servers that apply without this route (split horizon)
-    failover: tuple[Outcome, ...] = ()  # after these, ask the next server of the route; after errors always
+    next_: tuple[Outcome, ...] = ()  # after these outcomes, ask the servers that apply if this route is ignored
+    failover: tuple[Outcome, ...] = ()  # after these outcomes, ask the next server of the route; after errors always
     choice: Choice | None = None  # None: `Config.choice` applies
 
 
@@ -329,7 +329,7 @@ class CacheOptions(Struct, frozen=True, gc=False):
     stale_mode: StaleMode = StaleMode.VERIFY
     prefetch: bool = True
     keep_ttl: bool = False  # whether cached answers keep their TTLs instead of counting them down
-    zones: tuple[CacheZone, ...] = ()  # at most one per domain. For a name, the longest domain counts
+    zones: tuple[CacheZone, ...] = ()  # at most one per domain. For a name, the longest domain applies
 
 
 class Host(Struct, frozen=True, gc=False):
@@ -337,14 +337,14 @@ class Host(Struct, frozen=True, gc=False):
 
     qname: bytes
     addresses: tuple[bytes, ...]  # each has 4 or 16 octets
-    ttl_s: int = 60  # CoreDNS's hosts plugin has 3600. With 60, clients see an edit sooner
+    ttl_s: int = 60  # the default of CoreDNS's hosts plugin is 3600. With 60, clients see an edit sooner
     ptr: bool = True
 
 
 class HostsFile(Struct, frozen=True, gc=False):
     """A file in the form of /etc/hosts. `config.hosts_file` makes a `Host` of each name in it."""
 
-    file: str  # an absolute path; in a text also a file beside it, which `config.read` replaces by its hosts
+    file: str  # an absolute path, or a file beside the configuration, which `config.read` replaces by its hosts
     ttl_s: int = 60
     ptr: bool = True
     zones: tuple[bytes, ...] = (name.ROOT,)  # names outside of these are left out
@@ -427,7 +427,7 @@ class HairpinMode(Enum):
 
     OFF = "off"  # the same answers as for other clients
     SERVICE = "service"  # the ClusterIPs of the Service behind the load balancer
-    # The same, but the zone isn't ours: upstreams answer everything else in it.
+    # The same, but pydns doesn't serve the zone: upstreams answer all other questions for names in the zone.
     ONLY = "only"
 
 
@@ -435,7 +435,7 @@ class PlainZonal(Enum):
     """The names without a zone that have different answers for clients in different zones."""
 
     OFF = "off"
-    HEADLESS = "headless"  # headless Services that ask for it
+    HEADLESS = "headless"  # names of headless Services that ask for this
 
 
 class Nearness(Enum):
@@ -471,7 +471,7 @@ class ExternalZone(Struct, frozen=True, gc=False):
     apex: bytes
     sources: tuple[ExternalSource, ...] = (ExternalSource.SERVICES, ExternalSource.INGRESSES)
     service_names: bool = True  # each Service with external addresses has the name SERVICE.NAMESPACE
-    # Prefixes of annotations. Only the first prefix that an object uses counts. external-dns 0.22 changed its prefix.
+    # Prefixes of annotations. Only the first prefix that an object uses applies. external-dns 0.22 changed its prefix.
     annotations: tuple[str, ...] = (
         "external-dns.kubernetes.io/",
         "external-dns.alpha.kubernetes.io/",
@@ -487,7 +487,7 @@ class ExternalZone(Struct, frozen=True, gc=False):
 
     @property
     def is_served(self) -> bool:
-        """Whether the names of the zone are answered here. Otherwise only clients in the cluster get some answers."""
+        """Whether the names of the zone are answered here. If not, only clients in the cluster get some answers."""
         return self.hairpin is not HairpinMode.ONLY
 
 
@@ -509,7 +509,7 @@ class Dns64Options(Struct, frozen=True, gc=False):
 
     prefixes: tuple[str, ...] = ("64:ff9b::/96",)
     clients: tuple[str, ...] = ("::/0",)
-    exclude: tuple[str, ...] = ("::ffff:0:0/96",)  # IPv6 addresses that count as missing
+    exclude: tuple[str, ...] = ("::ffff:0:0/96",)  # IPv6 addresses that are treated as missing
     translate_all: bool = False
     map_private: bool = False
 
@@ -518,12 +518,12 @@ class View(Struct, frozen=True, gc=False):
     """Answers that differ for some clients or questions."""
 
     when: str  # an expression: `pydns.dns.expression`
-    templates: tuple[Template, ...] = ()  # they come before those for all clients
+    templates: tuple[Template, ...] = ()  # they are tried before the templates for all clients
     blocked: tuple[Blocked, ...] = ()
 
 
 class ChaosOptions(Struct, frozen=True, gc=False):
-    """What clients learn about the server in class CH."""
+    """The server's answers to questions in class CH."""
 
     version: str | None = None  # None: name and version of pydns
     authors: tuple[str, ...] = ()
@@ -550,7 +550,7 @@ class Domain(Struct, frozen=True, gc=False):
     labels: str | None = None
     endpoints: bool = True
     hide_empty_services: bool = False
-    reverse_zones: tuple[bytes, ...] | None = None  # None: those of the first domain for a cluster's first domain
+    reverse_zones: tuple[bytes, ...] | None = None  # None: a cluster's first domain has those of the first domain
     fallthrough: tuple[bytes, ...] | None = None  # None: reverse zones fall through
 
 
@@ -567,8 +567,8 @@ class Config(Struct, frozen=True, gc=False):
     """Everything that can change while the server runs. An empty ConfigMap means `Config()`."""
 
     upstreams: tuple[AnyServer, ...] | None = None  # None: the nameservers of /etc/resolv.conf
-    except_: tuple[bytes, ...] = ()  # domains whose names `upstreams` aren't asked about
-    failover: tuple[Outcome, ...] = ()  # after these, ask the next one of `upstreams`; after errors always
+    except_: tuple[bytes, ...] = ()  # domains; for names in them, `upstreams` are not asked
+    failover: tuple[Outcome, ...] = ()  # after these outcomes, ask the next one of `upstreams`; after errors always
     choice: Choice = Choice.FASTEST
     routes: tuple[Route, ...] = ()  # at most one route per domain
     max_in_flight: int = 1000  # maximum queries that wait for upstreams, per worker
@@ -587,13 +587,13 @@ class Config(Struct, frozen=True, gc=False):
     fallthrough: tuple[bytes, ...] | None = None  # None: reverse zones fall through
     domains: tuple[Domain, ...] = ()  # at most one per domain
     clusters: tuple[Cluster, ...] = ()  # at most one per name
-    hosts: tuple[Host, ...] = ()  # a name may have several, which add up
+    hosts: tuple[Host, ...] = ()  # a name may have several entries, whose addresses are combined
     hosts_files: tuple[HostsFile, ...] = ()
-    zone_files: tuple[ZoneText, ...] = ()  # in the answer table only in the operator's form, since workers need none
+    zone_files: tuple[ZoneText, ...] = ()  # workers don't need them, so their copy in the table has none
     blocked: tuple[Blocked, ...] = ()  # at most one entry per domain
     aliases: tuple[Alias, ...] = ()  # at most one entry per pattern
-    acl: tuple[AclRule, ...] = ()  # the first rule that is for a question decides
-    views: tuple[View, ...] = ()  # the first view that is for a question counts
+    acl: tuple[AclRule, ...] = ()  # the first rule that matches a question applies
+    views: tuple[View, ...] = ()  # the first view that matches a question applies
     rewrites: tuple[Rewrite, ...] = ()  # in this order
     templates: tuple[Template, ...] = ()  # in this order
     external: tuple[ExternalZone, ...] = ()  # at most one zone per apex

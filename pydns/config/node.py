@@ -1,4 +1,4 @@
-"""The tree of values in a text, with the line of each value.
+"""Defines the tree of the values in a text. Each value has the number of its line.
 
 The keys have no meaning yet. This module knows neither YAML nor JSON.
 """

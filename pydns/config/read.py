@@ -30,7 +30,7 @@ class Surroundings(NamedTuple):
 
     domain: bytes | None = None  # cluster domain, lower case. A Corefile for another domain is refused. None: any
     environment: Mapping[str, str] = MappingProxyType({})  # a Corefile can use environment variables
-    lenient: bool = False  # True: what can't be carried out of a Corefile is left out
+    lenient: bool = False  # True: unsupported parts of a Corefile are left out
 
 
 ANYWHERE = Surroundings()
@@ -42,7 +42,7 @@ class Accepted(NamedTuple):
     config: Config
     notices: tuple[ConfigNotice, ...] = ()
     translated: node.Mapping | None = None  # if the text was a Corefile: the equivalent `config.yaml` tree
-    left_out: tuple[Unsupported, ...] = ()  # what isn't carried out of a Corefile, although it changes answers
+    left_out: tuple[Unsupported, ...] = ()  # unsupported parts of a Corefile that change answers
 
 
 class Refused(NamedTuple):
@@ -57,7 +57,7 @@ def read(
     """Read the `data` of a ConfigMap, or the files of a mounted ConfigMap by name. Empty data means the defaults.
 
     Never raises. An unknown key of a ConfigMap gives a notice and is not refused, because other programs may read
-    the same ConfigMap. A Corefile counts only if the ConfigMap has no other configuration. `binary` contains the keys
+    the same ConfigMap. A Corefile is read only if the ConfigMap has no other configuration. `binary` contains the keys
     whose values aren't texts.
     """
     mistakes = Mistakes()
@@ -110,9 +110,9 @@ def read_corefile(
 
 
 def _with_files(source: str, accepted: Accepted, files: Mapping[str, str]) -> Accepted | Refused:
-    """Put files beside the configuration into it: the hosts of hosts files, and the texts of zone files.
+    """Add the contents of files beside the configuration: the hosts of hosts files, and the texts of zone files.
 
-    Files with an absolute path stay as they are.
+    Files with an absolute path are not read here.
     """
     config = accepted.config
     wanted = "a text beside it: a key of the same ConfigMap; other files have an absolute path"
@@ -187,7 +187,7 @@ def _why_unknown(key: str, known: Iterable[str]) -> str:
 def _not_servers(config: Config) -> list[ConfigNotice]:
     """Return notices about entries of `dnssec.trust_ad` that match no server.
 
-    No notices if servers come from a file like resolv.conf, because every entry may be right then.
+    If servers come from a file like resolv.conf, there are no notices, because every entry may match one of them.
     """
     if config.upstreams is None:
         return []

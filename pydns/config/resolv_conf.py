@@ -20,7 +20,8 @@ def read(source: str, text: str, own: Collection[str] = ()) -> Nameservers:
     """Read the `nameserver` lines. There may be more than three. All other lines are for stub resolvers.
 
     Our `own` addresses, loopback addresses and invalid addresses are left out, with a notice that names the line. In a
-    pod, a loopback address leads back to us. A pod gets systemd-resolved's 127.0.0.53 if it inherits the node's file.
+    pod, queries to a loopback address come back to us. If a pod inherits the node's file, it may have the address of
+    systemd-resolved: 127.0.0.53.
     """
     ours = {texts.parse_ip(address) for address in own}
     upstreams: dict[str, ServerSpec] = {}

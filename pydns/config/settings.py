@@ -1,4 +1,4 @@
-"""The settings of `pydns serve` as a checked value. The settings don't change after the start. Every process gets them.
+"""The checked settings of `pydns serve`. The settings don't change after the start. Every process gets them.
 
 `flags` defines the text form. Imports nothing heavy, because the supervisor imports this module before it forks.
 """
@@ -23,7 +23,7 @@ class Answered(Enum):
     """The names that are answered."""
 
     ALL = "all"
-    EXTERNAL = "external"  # names of external zones alone: for clients outside of the cluster
+    EXTERNAL = "external"  # only names of external zones, for clients outside of the cluster
 
 
 class LogFormat(Enum):
@@ -80,7 +80,7 @@ class Settings(NamedTuple):
     manifests: Path | None
     config: Path | None
     configmap: tuple[tuple[str, str], ...] | None  # (namespace, name) of each ConfigMap
-    lenient: bool  # what can't be carried out of a Corefile is left out
+    lenient: bool  # True: unsupported parts of a Corefile are left out
     resolv_conf: Path
     zones: Path | None
     health: HttpEndpoint | None

@@ -212,7 +212,7 @@ class OneOf(NamedTuple):
 
 
 class ListOf(NamedTuple):
-    """A list of items, in the order of the text. It has one or more items, unless it may be empty."""
+    """A list of items, in the order of the text. It has at least one item, unless `may_be_empty` is True."""
 
     item: Shape
     what: str  # a plural noun for the items, for errors

@@ -77,7 +77,7 @@ def external_problem(zone: ExternalZone, domains: Iterable[bytes]) -> str | None
 
 
 def multicluster_problem(apex: bytes, config: Config, domains: Iterable[bytes]) -> str | None:
-    """Return why a zone of ServiceImports can't be served together with cluster domains. None if nothing is wrong."""
+    """Return why a zone of ServiceImports can't be served together with cluster domains. None: no problem."""
     around = next((domain for domain in domains if name.is_at_or_below(apex, domain)), None)
     if around is not None:
         return f"is not served: it is in the cluster domain {name.to_text(around)}"

@@ -49,7 +49,7 @@ class Address(NamedTuple):
     qname: bytes | None
     port: int | None  # None: the default port of the transport
     file: str | None = None  # a file with nameservers
-    url_path: str | None = None  # of an https:// URL; empty: the usual path
+    url_path: str | None = None  # the path of an https:// URL; empty: the usual path
 
 
 def parse_ip_server(text: str) -> Address | Wanted:
@@ -300,7 +300,7 @@ def parse_service_reference(text: str) -> tuple[str, str] | Wanted:
     return Wanted(SERVICE_REFERENCE)
 
 
-_MAX_EXTERNAL = 120  # octets. The limit leaves room for the names of a Service and its namespace
+_MAX_EXTERNAL = 120  # octets. With this limit, the names of a Service and its namespace still fit
 
 
 def parse_reverse_zone(text: str) -> bytes | Wanted:

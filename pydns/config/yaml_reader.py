@@ -192,7 +192,7 @@ def _line(event: yaml.NodeEvent) -> int:
 def plain_1_2(text: str) -> Value:
     """Return the value of a plain scalar in the core schema of YAML 1.2.2 (section 10.3.2).
 
-    Infinities and NaN stay texts, because no key accepts them. Integers of 20 or more digits also stay texts.
+    Infinities and NaN are returned as texts, because no key accepts them, and so are integers of 20 or more digits.
     """
     if text in _WORDS:
         return _WORDS[text]
@@ -210,7 +210,7 @@ _NUMBER = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 
 
 def plain_1_1(text: str) -> Value:
-    """Return the value of a plain scalar as kubectl reads it: YAML 1.1, but dates and base-60 numbers stay texts."""
+    """Return the value of a plain scalar as kubectl reads it: YAML 1.1, but dates and base-60 numbers are texts."""
     for tag, pattern in _PATTERNS_1_1.get(text[:1], ()):
         if pattern.match(text):
             return _TAGS_1_1[tag](text)
@@ -226,7 +226,7 @@ def _bool(text: str) -> bool:
 
 
 def _int(text: str) -> int | float | str:
-    """Return an integer. A number of more than 64 bits becomes a float, as in JSON. A very long number stays a text."""
+    """Return an integer. A number of more than 64 bits becomes a float, as in JSON. A very long number is a text."""
     digits = text.replace("_", "")
     if ":" in text or len(digits) > _MOST_DIGITS:
         return text

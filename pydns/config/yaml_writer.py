@@ -49,7 +49,7 @@ def _item(node: Node, source: str, indent: str, above: str) -> Iterator[str]:
 
 
 def _inline(node: Sequence) -> str | None:
-    """Return the items of a list of scalars, for one line. None for other items, and for several long ones."""
+    """Return the items of a list as one line. Return None if an item isn't a scalar, or if they are too long."""
     scalars = [_scalar(each) for each in node.items if isinstance(each, Scalar)]
     items = ", ".join(scalars)
     return items if len(scalars) == len(node.items) and (len(scalars) < 2 or len(items) <= _LINE) else None

@@ -1,7 +1,7 @@
 """Reads the directive `acl [ZONES…] { ACTION [type TYPE…] [net NETWORK…] … }`: which clients get answers.
 
-A rule is for the names that its block serves. Another block may have a zone below a zone of this block; its names are
-excepted. So `acl_key` adds the rules when all blocks are known.
+A rule applies to the names that its block serves. If another block has a zone below a zone of this block, the rule
+doesn't apply to the names in that zone. So `acl_key` adds the rules when all blocks are known.
 """
 
 from collections.abc import Iterator, Sequence
@@ -62,7 +62,7 @@ def _conditions(line: Line) -> Iterator[tuple[Token, list[Token]]]:
 
 
 def network(token: Token) -> Token:
-    """Return a network in canonical form. As in CoreDNS, bits after the prefix don't count. Raises `BadCorefile`."""
+    """Return a network in canonical form. As in CoreDNS, bits after the prefix are ignored. Raises `BadCorefile`."""
     try:
         return token._replace(text=str(ip_network(token.text, strict=False)))
     except ValueError:
@@ -88,7 +88,7 @@ def acl_key(servers: Sequence[Server]) -> Node | None:
 
 
 def _parts(zone: Zone, server: Server) -> list[Zone]:
-    """Return what a zone has in common with the zones of a block: the zone itself, or zones of the block within it."""
+    """Return the zone itself if the block serves it. Otherwise return the zones of the block within the zone."""
     if any(zones_around(zone.name, {each.name for each in server.zones})):
         return [zone]
     return [each for each in server.zones if is_within(each.name, zone.name)]

@@ -1,7 +1,7 @@
 """Decides which blocks are read, by the addresses of all blocks: `[SCHEME://]ZONE[:PORT]`.
 
 pydns answers the same at all addresses of `--listen`, over UDP and TCP. So a Corefile
-with several ports is carried out only if all ports have the same zones. Blocks for other transports (`tls://`,
+with several ports is accepted only if all ports have the same zones. Blocks for other transports (`tls://`,
 `https://`) are left out if other blocks serve their zones over UDP and TCP.
 """
 
@@ -19,7 +19,7 @@ _PLAIN = "dns"  # the scheme of blocks that are reached over UDP and TCP
 
 
 def served_blocks(blocks: Sequence[Block], draft: Draft) -> Iterator[tuple[Block, tuple[Zone, ...]]]:
-    """Yield each block that is read, with its zones. What can't be served gives errors."""
+    """Yield each block that is read, with its zones. Add an error for each block that can't be served."""
     addresses = [_parse(block, draft) for block in blocks]
     plain = [[each for each in found if each[1].scheme == _PLAIN] for found in addresses]
     _check_transports(addresses, plain, draft)

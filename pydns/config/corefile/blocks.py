@@ -73,8 +73,8 @@ class NotCarriedOut(BadCorefile):
 def parse(file: str, text: str, files: Mapping[str, str], environment: Mapping[str, str]) -> Parsed:
     """Return the server blocks of a text. Raises `BadCorefile` for the first mistake, as CoreDNS does.
 
-    `files` maps the name of each file that can be imported to its text. Only the last segment of an import path counts.
-    The folder is ignored, because the keys of a ConfigMap have no folders.
+    `files` maps the name of each file that can be imported to its text. In an import path, the folder is ignored,
+    because the keys of a ConfigMap have no folders.
     """
     return _Parser(file, text, files, environment).parse()
 
@@ -255,7 +255,7 @@ class _Splicer:
         return token
 
     def is_new_line(self) -> bool:
-        """Return whether the next token begins a line. As in CoreDNS, a lower line number in a file doesn't count."""
+        """Return whether the next token begins a line. As in CoreDNS, a token with a lower line doesn't."""
         before, token = self.before, self.peek()
         return before is None or token is None or before.file != token.file or before.last_line < token.line
 

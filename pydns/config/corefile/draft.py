@@ -31,8 +31,8 @@ class Zone(NamedTuple):
 class Cache(NamedTuple):
     """The cache of a server block."""
 
-    zones: tuple[Zone, ...]  # names outside of them are not cached
-    keys: dict[str, Node]  # of `cache` in config.yaml
+    zones: tuple[Zone, ...]  # names outside of these zones are not cached
+    keys: dict[str, Node]  # the keys below `cache` in config.yaml
     entries: int | None  # None: the directive has no capacity
     uncached: dict[str, list[Zone]]  # "success" or "denial" -> zones whose answers of this kind are not cached
 
@@ -46,7 +46,7 @@ class Forwarded(NamedTuple):
 
 
 class RewriteDraft(NamedTuple):
-    """A rule of `rewrite`."""
+    """A rule from a directive `rewrite`."""
 
     at: Token  # the directive
     rule: Node
@@ -102,7 +102,7 @@ class Draft:
         self.notes.append(ConfigNotice(f"{at.file}:{at.line}: {at.text}", text))
 
     def read_each(self, lines: Iterable[Line], read: Callable[[Line], None]) -> bool:
-        """Call `read` for each line, also after a line that `read` refuses. Return whether `read` refused none."""
+        """Call `read` for each line, even if `read` refuses an earlier one. Return whether `read` accepted all."""
         is_whole = True
         for line in lines:
             try:
@@ -113,7 +113,7 @@ class Draft:
         return is_whole
 
     def refuse(self, error: BadCorefile) -> None:
-        """Add an error: pydns can't do what the directive asks for, and that would change answers."""
+        """Add an error: pydns doesn't support the directive, and leaving it out would change answers."""
         if len(self.refused) < MAX_MISTAKES:
             self.refused.append(error.error)
 

@@ -1,4 +1,4 @@
-"""Durations as Go programs write them: `30s`, `1h30m`, `250ms`."""
+"""Reads durations in the form that Go programs write: `30s`, `1h30m`, `250ms`."""
 
 import re
 from math import ceil

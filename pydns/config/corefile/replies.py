@@ -1,7 +1,7 @@
 """Reads the directives that change replies of a whole server: `any`, `bufsize`, `chaos`, `dns64`, `local`, `nsid`, …
 
-In CoreDNS such a directive is for its block. Here it becomes a key for all names, so some of them must be in every
-block.
+In CoreDNS such a directive applies to its block. Here it becomes a key that applies to all names. So some of these
+directives must be in every block.
 """
 
 import re
@@ -39,7 +39,7 @@ def read_any(line: Line, server: Server, draft: Draft) -> None:
 
 
 def read_bufsize(line: Line, server: Server, draft: Draft) -> None:
-    """Read `bufsize [SIZE]`. If blocks have different sizes, the smallest one counts."""
+    """Read `bufsize [SIZE]`. If blocks have different sizes, the smallest size applies."""
     size = next((whole(each, 512, 4096) for each in only(line, 0, 1)), 1232)
     server.replies.append(Reply("bufsize", line.words[0], number(line.words[-1], size), (str(size),)))
 
@@ -101,7 +101,7 @@ def read_dns64(line: Line, server: Server, draft: Draft) -> None:
 
 
 def read_local(line: Line, server: Server, draft: Draft) -> None:
-    """Read `local`. Only the block that has these names counts."""
+    """Read `local`. The directive has an effect only in the block that serves these names."""
     only(line, 0)
     at = line.words[0]
     if any(zone.is_root or zone.name == "localhost." for zone in server.zones):

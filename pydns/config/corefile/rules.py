@@ -1,7 +1,8 @@
 """Collects the rules of `rewrite` and `template` while a Corefile is read, and writes them as keys of `config.yaml`.
 
-In CoreDNS a rule is only for the names of its server block. In `config.yaml` a rule is for all names, unless it has
-`within`: the zones of its block. Blocks for longer zones become its `except`. All zones are known at the end.
+In CoreDNS a rule applies only to the names of its server block. In `config.yaml` a rule applies to all names, unless
+`within` limits it to the zones of its block. Zones of other blocks below these zones become its `except`. All zones
+are known only at the end.
 """
 
 from collections.abc import Iterable, Sequence
@@ -65,7 +66,7 @@ def template_node(template: TemplateDraft, served: Sequence[str]) -> Node:
 
 
 def _below(zones: Iterable[Zone], block: Iterable[Zone], served: Sequence[str]) -> list[str]:
-    """Return the zones of other blocks that take names of these zones."""
+    """Return the zones of other blocks that are below these zones, so that the other blocks serve their names."""
     own = {zone.name for zone in block}
     names = [zone.name for zone in zones]
     return [each for each in served if each not in own and any(is_within(each, zone) for zone in names)]
@@ -76,7 +77,7 @@ def _domains(at: Token, names: Iterable[str]) -> Node:
 
 
 def _is_blocked(template: TemplateDraft, draft: Draft, served: Sequence[str]) -> bool:
-    """Return whether a template means the same as `blocked`: there is nothing that it comes before."""
+    """Return whether a template can become an entry of `blocked`: nothing else answers names of its zones."""
     names = [zone.name for zone in template.zones]
     if template.denial is None or draft.hosts_files or any(zone.is_root for zone in template.zones):
         return False

@@ -44,10 +44,10 @@ class Server:
         self.has_templates = False
         self.has_answers = False  # whether a directive answers names of this block itself
         self.acl: list[Acl] = []
-        self.view: str | None = None  # the expression that must be true; None: the block is for all clients
+        self.view: str | None = None  # the expression that must be true; None: the block serves all clients
         self.replies: list[Reply] = []
         self.forwards: list[Zone] = []  # the zones of the `forward` directives so far
-        self.following = [_first_zone(line) for line in block.directives if line.name == "forward"][::-1]  # the others
+        self.following = [_first_zone(line) for line in block.directives if line.name == "forward"][::-1]  # later ones
 
     def finish(self, draft: Draft) -> None:
         """Add the results of the whole block to the draft. Called after the last directive."""
@@ -55,7 +55,7 @@ class Server:
         if self.forwards:
             draft.forwarded.append(Forwarded(first, self.zones, self.cache))
         elif self.has_templates and not self.has_answers:
-            # In CoreDNS, no plugin answers the questions that the templates leave.
+            # In CoreDNS, no plugin answers the questions that the templates don't answer.
             rest = TemplateDraft(first, {"rcode": word(first, "SERVFAIL")}, self.zones, self.zones, None)
             draft.templates.append(rest)
         elif not self.has_answers and self.zones and not self._names_forward():

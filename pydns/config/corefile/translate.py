@@ -66,7 +66,7 @@ def translate(
 
 
 def _read_blocks(blocks: tuple[Block, ...], draft: Draft) -> list[Server]:
-    """Read the blocks into the draft. Return those that are for all clients."""
+    """Read the blocks into the draft. Return the blocks that serve all clients."""
     servers = []
     served = list(served_blocks(blocks, draft))
     draft.served = frozenset([zone.name for block, zones in served if not has_view(block) for zone in zones])
@@ -103,7 +103,7 @@ def _finish(servers: Sequence[Server], draft: Draft) -> None:
 
 
 def _take_domains(draft: Draft, wanted: bytes | None) -> Token | None:
-    """Add the keys of the domains. Return the first domain: the wanted one, if it is there."""
+    """Add the keys of the domains. Return the wanted domain if it is one of them, otherwise the first domain."""
     if not draft.domains:
         return None
     found = sorted(draft.domains, key=lambda each: name.from_text(each[0].text) != wanted)
@@ -117,7 +117,7 @@ def _take_domains(draft: Draft, wanted: bytes | None) -> Token | None:
 
 
 def _domain(domain: Token, keys: Mapping[str, Node]) -> Node:
-    """Return the value of a further domain. The default is no reverse zones."""
+    """Return the value of a further domain. An empty list of reverse zones is the default, so it is left out."""
     reverse_zones = keys["reverse_zones"]
     assert isinstance(reverse_zones, SequenceNode)
     left_out = () if reverse_zones.items else ("reverse_zones",)

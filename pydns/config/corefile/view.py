@@ -1,8 +1,8 @@
 """Reads blocks with the directive `view NAME { expr EXPRESSION }`. Such a block serves only some clients or questions.
 
-In CoreDNS the block serves a question if its zone is the longest one, and the expression is true. In `config.yaml` both
-are the condition of a view. If one directive of the block can't be carried out, the whole block is refused: the
-remaining directives would give its clients answers that they never get from CoreDNS.
+In CoreDNS such a block serves a question if its zone is the longest match and its expression is true. In `config.yaml`
+the condition of a view contains both. If pydns doesn't support one directive of the block, it refuses the whole block.
+Otherwise, clients would get answers that they never get from CoreDNS.
 """
 
 from collections.abc import Iterable, Sequence
@@ -39,7 +39,7 @@ def _condition(line: Line) -> str:
 
 
 def has_view(block: Block) -> bool:
-    """Return whether a block is only for some clients or questions."""
+    """Return whether a block serves only some clients or questions."""
     return any(line.name == "view" for line in block.directives)
 
 
@@ -59,7 +59,7 @@ def take_view(server: Server, inner: Draft, draft: Draft) -> None:
 
 
 def views_key(views: Iterable[ViewDraft], served: Sequence[str]) -> Node | None:
-    """Return the key `views`, or None if there are none. `served` are the zones of blocks for all clients."""
+    """Return the key `views`, or None. `served` contains the zones of the blocks that serve all clients."""
     longest_first = sorted(views, key=lambda view: -len(view.zone.name))
     found = [_view(each, served) for each in longest_first]
     return sequence(found, found[0].line) if found else None

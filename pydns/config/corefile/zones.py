@@ -15,7 +15,7 @@ _SCHEMES = {"dns": 53, "tls": 853, "grpc": 443, "https": 443, "https3": 443, "qu
 class Address(NamedTuple):
     """The address of a server block."""
 
-    zones: tuple[Zone, ...]  # several only for a range between two octets (IPv6: nibbles), like a /20
+    zones: tuple[Zone, ...]  # more than one only if a range ends within an octet (IPv6: a nibble), like a /20
     scheme: str
     port: int
 
@@ -43,7 +43,7 @@ def zones_of(token: Token) -> tuple[Zone, ...]:
 
 
 def zones_around(name: str, zones: Container[str]) -> Iterator[str]:
-    """Yield those of the zones that contain a name, the longest first. The time doesn't depend on their number."""
+    """Yield the zones that contain a name, the longest first. The time doesn't depend on the number of zones."""
     while True:
         if name in zones:
             yield name

@@ -1,4 +1,4 @@
-"""The key of the cache of upstreams' answers."""
+"""Defines the key for the cache of upstreams' answers."""
 
 from collections.abc import Iterator
 from typing import Any

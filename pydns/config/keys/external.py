@@ -1,4 +1,4 @@
-"""Keys of zones with names for other clusters and for clients outside."""
+"""Defines keys for zones with names for other clusters and for clients outside of the cluster."""
 
 from pydns.config import texts
 from pydns.config.keys.values import MAX_TTL_S

@@ -1,4 +1,4 @@
-"""Keys about the address families of names outside the cluster."""
+"""Defines keys for the address families of names outside the cluster."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -85,7 +85,7 @@ _DNS64 = Record(
 
 
 def check(families: FamilyOptions | None = None, dns64: Dns64Options | None = None, **_: Any) -> Iterator[Conflict]:
-    """Yield a mistake if there is DNS64, but clients get no IPv6 addresses."""
+    """Yield a mistake if DNS64 is on, but clients get no IPv6 addresses."""
     if dns64 is not None and families is not None and families.which is Families.IPV4:
         yield Conflict("dns64", "a mapping", 'used together with "families: ipv4"')
 

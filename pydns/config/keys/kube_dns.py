@@ -1,4 +1,4 @@
-"""The keys of kube-dns's ConfigMap. Their values are in JSON."""
+"""Defines the keys of kube-dns's ConfigMap. Their values are in JSON."""
 
 from pydns.config import texts
 from pydns.config.keys.servers import NO_UPSTREAMS, UPSTREAMS, server_shape

@@ -1,4 +1,4 @@
-"""Keys for names with fixed records: hosts, hosts files and zone files."""
+"""Defines keys for names with fixed records: hosts, hosts files and zone files."""
 
 from collections.abc import Callable
 from functools import partial
@@ -33,7 +33,7 @@ _FILE_NAME = Text(texts.FILE, texts.parse_file)
 
 
 def _made(make: Callable[[str], Any], text: str) -> Any:
-    """Return what `make` makes of the name of a file, or the `Wanted` for a wrong name."""
+    """Return the result of `make` for the name of a file. If the name is invalid, return a `Wanted`."""
     file = texts.parse_file(text)
     return file if isinstance(file, Wanted) else make(file)
 

@@ -1,4 +1,4 @@
-"""Keys about replies as a whole: names of the server itself, EDNS, DNSSEC and limits."""
+"""Defines keys about whole replies: names of the server itself, EDNS, DNSSEC and limits."""
 
 from pydns.config import texts
 from pydns.config.model import AnyQueries, ChaosName, ChaosOptions, DnssecOptions, EdnsOptions, NsidOptions, SpecialName

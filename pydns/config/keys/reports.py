@@ -1,4 +1,4 @@
-"""Keys about what pydns reports: metrics and the log."""
+"""Defines keys for the metrics and the log."""
 
 from pydns.config.keys.values import DOMAIN
 from pydns.config.model import LogOptions, MetricNames, MetricsOptions, QueryLogOptions, RcodeClass

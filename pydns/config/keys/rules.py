@@ -1,4 +1,4 @@
-"""Keys with rules about names and clients: what is blocked, refused, renamed or made from a template."""
+"""Defines keys with rules about names and clients: what is blocked, refused, renamed or made from a template."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple

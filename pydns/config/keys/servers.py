@@ -1,4 +1,4 @@
-"""Keys about the servers for names outside the cluster: upstreams and routes."""
+"""Defines keys for the servers for names outside the cluster: upstreams and routes."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -73,7 +73,7 @@ def _check_server(address: texts.Address | None = None, **written: Any) -> Itera
 
 
 def server_shape(address: Text) -> TextOrRecord:
-    """Return the shape of a server. The value is only an address, or a mapping."""
+    """Return the shape of a server. The value is an address, or a mapping that contains an address."""
 
     def parse(text: str) -> AnyServer | Wanted:
         parsed = address.parse(text)

@@ -1,4 +1,4 @@
-"""Shapes of single values that several groups of keys share."""
+"""Defines shapes of single values that several groups of keys share."""
 
 from pydns.config import texts
 from pydns.config.shapes import Text, Whole

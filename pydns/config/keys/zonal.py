@@ -1,4 +1,4 @@
-"""Keys for answers that depend on the place of a client."""
+"""Defines keys for answers that depend on the place of a client."""
 
 from pydns.config import texts
 from pydns.config.model import Nearness, PlainZonal, ZonalOptions
