@@ -101,7 +101,7 @@ class ApiClient:
 
 
 def connect(kubeconfig: Path | None, context: str | None = None) -> ApiClient:
-    """Return a client for a context of a kubeconfig. Without a kubeconfig, return a client for the cluster of this pod.
+    """Return a client for a context of a kubeconfig. If there is no kubeconfig, return one for this pod's cluster.
 
     This function opens no connection. It runs the credential program if the kubeconfig names one. Raises
     `ConnectError`.

@@ -1,4 +1,4 @@
-"""The API server as a source of cluster state. One thread per kind sends the requests that a reflector asks for.
+"""Reads the cluster state from the API server. One thread per kind sends the requests that a reflector asks for.
 
 The client (`control.api_client`) knows addresses, TLS, credentials and proxies. `kube.reflector` knows the meaning of
 requests and answers. The threads deliver events in lists.
@@ -31,7 +31,7 @@ class Watched(NamedTuple):
 
     kinds: tuple[Kind, ...]
     label_selector: str | None = None
-    namespace_selector: str | None = None  # for Namespaces, whatever `label_selector` is
+    namespace_selector: str | None = None  # used for Namespaces instead of `label_selector`
     only: tuple[str, str] | None = None  # namespace and name of the object, if only one object is watched
     namespace: str | None = None  # the namespace of the objects; None means all namespaces
     options: Options = DEFAULTS
@@ -106,7 +106,7 @@ class ApiServer:
         return ()
 
     def audit(self) -> None:
-        """Compare the delivered objects with the server's objects now. Returns when the comparison is finished.
+        """Compare the delivered objects with the server's objects now. Return when the comparison is finished.
 
         The audit thread also calls this method, at intervals.
         """
@@ -198,7 +198,7 @@ class _KindWatch:
     def _find(self) -> bool:
         """Return whether the server has the kind, and choose the newest API version that the server has.
 
-        If it doesn't have the kind, wait first, and wait longer each time. Objects that were delivered earlier stay,
+        If it doesn't have the kind, wait first, and wait longer each time. Objects that were delivered before are kept,
         because an API server that is starting doesn't have the CRDs yet.
         """
         path = next(filter(self._has, self._kind.row.paths), None)
@@ -346,7 +346,7 @@ class _KindWatch:
     def _take(self, step_at: Callable[[float], Step]) -> Step:
         """Pass an answer to the reflector. Deliver the events and log the notices that it returns.
 
-        A WatchList listing sends its events one by one. They are of no use before the listing ends, so this method
+        A WatchList listing sends its events one by one. The events are useless before the listing ends, so this method
         collects them and delivers a page of events at a time.
         """
         with self._lock:

@@ -1,4 +1,4 @@
-"""The clocks of the controller, so that tests can set them."""
+"""Defines the clocks of the controller. Tests pass clocks that they can set."""
 
 import time
 from collections.abc import Callable

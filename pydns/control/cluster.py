@@ -25,13 +25,13 @@ from pydns.table.status import MAX_LISTED, ExternalStatus, Filter, KindStatus, S
 
 _MAX_LOGGED = 120  # the longest name of an object in the log, in characters
 _MAX_TEXT = 200  # the longest text about an object in the status, in characters
-_MOST = 250  # records, names and addresses to process for one commit; they take a few milliseconds
+_MOST = 250  # maximum records, names and addresses to process for one commit; they take a few milliseconds
 
 
 class Cluster:
     """The feed of a cluster, or of several. It implements the protocol in `control.feed`.
 
-    Each source has its own state. A source that is still listing, or that can't be reached, holds up no other one.
+    Each source has its own state. No source waits for another source that is still listing or that can't be reached.
     """
 
     def __init__(
@@ -48,11 +48,11 @@ class Cluster:
         self._serial = 0  # the serial of the last commit
         self._least_version = 0
         self._zone = Zone(options.zone)
-        self._cut: Mapping[Ref | ForeignRef, Cut] = {}  # the cut Services that were logged
-        self._unlisted: frozenset[Kind] = frozenset()  # the unlisted kinds in the last facts
+        self._cut: Mapping[Ref | ForeignRef, Cut] = {}  # the Services with incomplete answers that were logged
+        self._unlisted: frozenset[Kind] = frozenset()  # the kinds that were not listed yet at the last facts
         self._away: frozenset[str] = frozenset()  # sources that had not been listed completely at the last `contents`
         self._left_out: frozenset[str] = frozenset()  # the sources of `_away` that have no records in the table
-        self._whole: set[str] = set()  # sources that had been listed completely at a `contents`
+        self._whole: set[str] = set()  # sources that had been listed completely at an earlier `contents`
         self._name = source.name
         self._sources = {
             each.name: source.open(
@@ -112,8 +112,9 @@ class Cluster:
     def _incomplete(self) -> tuple[frozenset[str], frozenset[str]]:
         """Return the sources that have not been listed completely, and the sources that have no records yet.
 
-        A source is served in part if its missing kinds can't be listed. A single source is always served. A source that
-        is served stays so. One of its kinds may be missing again, if the API server has it only now or can list it now.
+        A source is served in part if its missing kinds can't be listed. A single source is always served. Once a source
+        is served, it continues to be served. Even so, one of its kinds may be missing later: the API server may have
+        added the kind, or may be able to list it again.
         """
         if len(self._sources) == 1:
             return frozenset(), frozenset()
@@ -129,7 +130,7 @@ class Cluster:
         return self._zone.contents(self._left_out)
 
     def absent(self) -> tuple[bytes, ...]:
-        """Return the zones with objects of the sources that are away."""
+        """Return the zones of the sources that had not been listed completely at the last `contents`."""
         zone = self.options.zone
         found = [each.domain for each in zone.domains if each.source in self._away]
         if FIRST in self._away:
@@ -177,7 +178,7 @@ class Cluster:
         return frozenset(found)
 
     def follow(self, before: Feed) -> None:
-        """Continue the serials of the feed `before`. It may have seen newer objects than this feed has listed."""
+        """Continue the serials of the feed `before`. That feed may have seen newer objects."""
         if isinstance(before, Cluster):
             self._serial, self._least_version = before._serial, before._version()
 
@@ -192,7 +193,7 @@ class Cluster:
         return self._zone.change_ttl(ttl_s)
 
     def server_addresses(self) -> tuple[bytes, ...]:
-        """Return the addresses of the published Services that lead to this server."""
+        """Return the addresses of the published Services that have this server as an endpoint."""
         return self._zone.service_addresses()
 
     def status(self) -> FeedStatus:
@@ -319,7 +320,7 @@ class Cluster:
 
 
 def _of_source(options: SourceOptions) -> str:
-    """Return what follows the name of a kind if it is not the first source's."""
+    """Return the text to add to the name of a kind. It is empty for the first source."""
     return f" of {options.name}" if options.name else ""
 
 

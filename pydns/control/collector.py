@@ -1,7 +1,7 @@
-"""Settings of Python's garbage collector in the controller.
+"""Controls Python's garbage collector in the controller.
 
 The collector is off while the cluster is loaded, and it never examines the loaded objects later. A collection would
-examine everything that a listing allocated, although nearly all of it stays in use.
+examine everything that a listing allocated, although nearly all of these objects remain in use.
 """
 
 import gc

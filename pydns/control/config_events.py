@@ -1,9 +1,10 @@
-"""Events on a ConfigMap: what happened to the configuration in it, for `kubectl describe` and `kubectl get events`.
+"""Posts Events that show in `kubectl describe` and `kubectl get events` whether a configuration was accepted.
 
-A thread of its own posts them, so nothing waits for the API server. An Event that can't be posted is dropped, because
-the log and the status have the same content. Permission is optional: the verb `create` for Events.
+A separate thread posts the Events, so nothing waits for the API server. An Event that can't be posted is dropped,
+because the log and the status have the same content. Permission is optional: the verb `create` for Events.
 
-The name of an Event is a hash of its content. So of several replicas, and after a restart, only the first posts it.
+The name of an Event is a hash of its content. So only the first of several replicas posts it,
+and a restarted replica doesn't post it again.
 """
 
 import hashlib
@@ -46,14 +47,14 @@ class ConfigEvents:
         self._thread: threading.Thread | None = None
 
     def post(self, about: ConfigMapVersion, verdict: Verdict) -> None:
-        """Post an Event soon, unless it is the last one again. May be called by one thread only."""
+        """Post an Event soon, unless it is the same as the last one. May be called by one thread only."""
         if (about, verdict) == self._last:
             return
         self._last = about, verdict
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="events", daemon=True)
             self._thread.start()
-        if not self._waiting.full():  # this thread alone puts
+        if not self._waiting.full():  # no other thread puts items into the queue
             self._waiting.put((about, verdict))
 
     def _run(self) -> None:

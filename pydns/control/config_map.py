@@ -1,4 +1,4 @@
-"""ConfigMaps of the API server as the source of the live configuration.
+"""Reads the live configuration from ConfigMaps of the API server.
 
 `control.apiserver` and `kube.reflector` watch each ConfigMap in the same way as Services, but with a field selector for
 its name. So a Role that allows only these ConfigMaps (`resourceNames`) is sufficient. `config.inputs` knows what the
@@ -23,7 +23,7 @@ from pydns.log import Log
 
 
 class ConfigMapWatch:
-    """Delivers the contents of ConfigMaps from its own threads, when all have been read and after each change.
+    """Delivers the contents of ConfigMaps, from its own threads: when it has read all of them, and after each change.
 
     The first ConfigMap is the configuration. The other ConfigMaps contain files that its Corefile imports. The
     ConfigMaps need not exist.

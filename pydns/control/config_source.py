@@ -17,7 +17,7 @@ class Seen(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What became of the contents of a source, for the people who change it."""
+    """Whether the contents of a source were accepted. The text is written for the people who edit the source."""
 
     reason: str  # one word
     message: str

@@ -1,8 +1,8 @@
-"""The live configuration: the configuration in force, the mistakes of a refused one, and the copy in the table.
+"""Keeps the live configuration in force, the mistakes of a refused configuration, and the copy in the table.
 
 A source (`control.config_source`) delivers its contents. An accepted configuration comes into force as a whole. If a
-configuration is refused, every mistake is logged, and the last accepted configuration stays in force. The table keeps
-the accepted configuration over restarts. Only the controller's thread uses this module.
+configuration is refused, every mistake is logged, and the last accepted configuration stays in force. The accepted
+configuration survives restarts, because it is in the table. Only the controller's thread uses this module.
 """
 
 import hashlib
@@ -51,8 +51,8 @@ class Configuration:
     ) -> None:
         """Start without a configuration, unless the table has one.
 
-        `usable_families` returns the address families that clients can use, for `families: auto`. `is_external_alone`
-        leaves of every configuration only what external zones need.
+        `usable_families` returns the address families that clients can use, for `families: auto`. If
+        `is_external_alone` is True, only the parts of a configuration that external zones need come into force.
         """
         self._is_external_alone = is_external_alone
         self.config: Config | None = None  # None until the source has been read, or has failed to be read
@@ -61,11 +61,11 @@ class Configuration:
         self._name = source.name if source else "flags"
         self._writer = writer
         self._resolv_conf = resolv_conf
-        self._files: dict[str, ResolvConf] = {}  # path -> a file that the configuration names as a server
+        self._files: dict[str, ResolvConf] = {}  # path -> a file of nameservers that the configuration names
         self._log = log
         self._now = now
         self._usable_families = usable_families
-        self._families: Families | None = None  # what `families: auto` meant last
+        self._families: Families | None = None  # the last value that replaced `families: auto`
         self._seen: Seen | None = None
         self._since = now()
         self._problem: str | None = None
@@ -131,7 +131,7 @@ class Configuration:
             self.composed, self._accepted_composed = composed
 
     def _with_nameservers(self, config: Config, own: frozenset[str]) -> Config:
-        """Return the configuration with the nameservers that files have now in the places of the files."""
+        """Return a copy of the configuration. In the copy, the current nameservers of each file replace the file."""
         known, self._files = self._files, {}
 
         def found(server: AnyServer) -> tuple[AnyServer, ...]:
@@ -154,7 +154,7 @@ class Configuration:
         return msgspec.structs.replace(config, upstreams=upstreams, routes=tuple(routes), zone_files=())
 
     def _with_families(self, config: Config) -> Config:
-        """Return the configuration with the usable families in the place of `auto`: all if they are unknown."""
+        """Return a copy of the configuration in which the usable families replace `auto`. Unknown families: `all`."""
         if config.families.which is not Families.AUTO:
             self._families = None
             return config
@@ -261,5 +261,5 @@ class Configuration:
 def _load(composed: bytes) -> Config | None:
     try:
         return load(composed)
-    except msgspec.DecodeError:  # the table contains none, or another version of this server wrote it
+    except msgspec.DecodeError:  # the table contains no configuration, or another version of pydns wrote it
         return None

@@ -1,4 +1,4 @@
-"""The controller updates the answer table when the feed or the configuration changes. Nobody else writes to the table.
+"""The controller updates the answer table when the feed or the configuration changes. It is the only writer.
 
 Other threads post calls. `control.program` runs these calls in the controller's thread and then calls `turn`. `turn`
 compiles the changes and commits them. So a burst of events becomes one commit, and a single event is committed without
@@ -159,7 +159,7 @@ class Controller:
         if lacks_records and not self._retry.is_due():
             return
         try:
-            if self._configured is not None:  # until it is known, the hosts and zones from before a restart stay
+            if self._configured is not None:  # until it is known, keep the hosts and zones from before a restart
                 self._inputs.statics.publish()
             if self._next is not None and _is_settled(self._next):
                 self._take_over(self._next)
@@ -172,7 +172,7 @@ class Controller:
             self._fall_behind(error)
 
     def _fall_behind(self, error: DiskFullError) -> None:
-        """Remember that the table lacks records. `publish` writes all records when the disk has room."""
+        """Remember that the table lacks records. `publish` writes all records when the disk has space again."""
         self._has_not_fit(_RECORDS, error)
         self._published = self._synced
 
@@ -269,7 +269,7 @@ class Controller:
     def _change_zone(self, feed: Feed, wanted: ZoneOptions) -> None:
         is_ttl_alone = feed.options.zone._replace(ttl_s=wanted.ttl_s) == wanted
         # With external zones, the TTLs in published answers can't be rewritten. A record of an external zone has its
-        # own TTL. This TTL must stay, but it may be equal to the cluster's old TTL.
+        # own TTL. This TTL must not change, but it may be equal to the cluster's old TTL.
         has_own_ttls = bool(wanted.external or wanted.further) or wanted.has_client_classes
         if self._published and is_ttl_alone and not has_own_ttls:
             # Rewriting the TTL in the answers of the table takes a quarter of the time of compiling them.
@@ -297,8 +297,8 @@ class Controller:
         """Write all records of a feed when every kind has been listed. After that, write only the changes.
 
         Nothing is written earlier: if EndpointSlices were missing, names of headless Services would be NXDOMAIN. If a
-        kind can't be listed, the records of the other kinds are written, but the table doesn't count as synced.
-        With several clusters, the first one that has been listed is written. Each other one follows as a whole.
+        kind can't be listed, the records of the other kinds are written, but the table is not marked as synced.
+        If there are several clusters, a cluster's records are written when that cluster has been listed completely.
         """
         missing = {} if self._synced or feed.has_whole_cluster else feed.missing()
         if missing and not all(missing.values()):
@@ -343,6 +343,6 @@ class Controller:
 
 
 def _is_settled(feed: Feed) -> bool:
-    """Return whether a cluster has been listed, and each other one too, unless it has a problem."""
+    """Return whether a cluster has been listed, and each of the others has been listed or has a problem."""
     missing = feed.missing()
     return not missing or (feed.has_whole_cluster and all(missing.values()))

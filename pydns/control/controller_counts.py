@@ -1,4 +1,4 @@
-"""The controller's counts, in a block of shared memory that outlives the controller's process.
+"""Keeps the controller's counts in a block of shared memory that outlives the controller's process.
 
 A source that is opened again counts from zero. This module adds its counts to the earlier totals.
 """

@@ -21,7 +21,7 @@ class FeedStatus(NamedTuple):
     source: str
     only: Filter = Filter()
     skipped: Mapping[str, str] = {}  # object -> why it can't be used
-    cut: Mapping[str, str] = {}  # object -> the part of it that is missing in answers
+    cut: Mapping[str, str] = {}  # object -> the part of the object that is missing in answers
     without_endpoints: Mapping[str, str] = {}  # headless Service without a ready endpoint -> its other endpoints
     kinds: Mapping[str, KindStatus] = {}
     warnings: Sequence[str] = ()  # a warning, with file and line, for each part of the source's files that is left out
@@ -41,7 +41,7 @@ class Feed(Protocol):
         """Start to follow the source. Raises `SourceError` if the source can't be used at all."""
 
     def stop(self) -> None:
-        """Stop following the source. The records stay."""
+        """Stop following the source. The records are kept."""
 
     def missing(self) -> Mapping[str, str | None]:
         """Return the kinds that have not been listed completely since the start. The values are their current problems.
@@ -55,23 +55,23 @@ class Feed(Protocol):
 
     @property
     def has_new_cluster(self) -> bool:
-        """Return whether a cluster can be served of which the last `contents` had nothing, or only a part."""
+        """Return whether a cluster can be served now that was missing or incomplete in the last `contents`."""
 
     def absent(self) -> tuple[bytes, ...]:
         """Return the zones of clusters that were not listed completely at the last `contents`.
 
-        The table may have their records from before a restart. These records stay.
+        The table may have their records from before a restart. The controller keeps these records.
         """
 
     def contents(self) -> Iterable[Contents]:
-        """Return all records in pieces, and count them as published. The caller must iterate to the end.
+        """Return all records in pieces, and mark them as published. The caller must iterate to the end.
 
         Some large Services may be left out. Then `changes` returns their records later, and `facts` contains their
         names.
         """
 
     def changes(self) -> Changes:
-        """Return the changes since the last `changes` or `contents`, and count them as published.
+        """Return the changes since the last `changes` or `contents`, and mark them as published.
 
         If the changes are too many for one commit, return a part of them. Then `is_behind` is true.
         """
@@ -91,13 +91,13 @@ class Feed(Protocol):
         """Continue the serials of the feed that this one replaces."""
 
     def change_zone(self, options: ZoneOptions) -> None:
-        """Make all records again with other options. After that, no record counts as published."""
+        """Make all records again with other options. After that, all records are treated as unpublished."""
 
     def change_ttl(self, ttl_s: int) -> Callable[[bytes], bytes]:
         """Change the TTL of all records. Returns a function that changes the TTL of a published answer."""
 
     def server_addresses(self) -> tuple[bytes, ...]:
-        """Return the addresses of the published Services that lead to this server."""
+        """Return the addresses of the published Services that have this server as an endpoint."""
 
     def status(self) -> FeedStatus:
         """Return the status."""

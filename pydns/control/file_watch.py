@@ -1,11 +1,11 @@
-"""Watches files. This module detects changed files, decides when a change counts, and reports mistakes in files.
+"""Watches files. This module detects changed files, decides when a change takes effect, and reports mistakes in files.
 
 This module knows files and one thread. It doesn't know the contents of files. Manifests, zone files, the configuration
 and resolv.conf are watched with this module. Rules:
 
-1. A change counts when two looks in a row find the same state. So a half-written file has no effect. A file that an
-   editor deletes and renames has no effect while it is missing. With four looks a second, a change counts within a
-   second.
+1. A change takes effect when two looks in a row find the same state. So a half-written file has no effect. A file that
+   an editor deletes and renames has no effect while it is missing. With four looks a second, a change takes effect
+   within a second.
 2. A look uses stat, not inotify. The standard library doesn't support inotify, and inotify reports nothing on network
    file systems and in the mounted volumes of some runtimes. A look at 100 files costs 0.8 ms.
 3. A file that could not be read is read again at every look. The cause of the failure may disappear although the state
@@ -116,7 +116,7 @@ class FileWatch(Generic[State]):
             self._thread.join()
 
     def poll(self) -> None:
-        """Look once, and read the files whose change counts by rule 1."""
+        """Look once, and read the files whose changes take effect by rule 1."""
         before, self.looked = self.looked, self._look(self.looked)
         new = [path for path in self.looked if path not in self._in_force and self._is_read(path)]
         changed = [path for path, known in self._in_force.items() if known != self._states(known)]
@@ -278,7 +278,7 @@ def scan(
     folders, links = [root], list[Path]()
     seen: set[tuple[int, int]] = set()
     while folders or links:
-        folder = folders.pop() if folders else links.pop(0)  # links come last, so a folder is found by its own name
+        folder = folders.pop() if folders else links.pop(0)  # follow links last, so a folder is found by its own name
         try:
             status = folder.stat()
             if (status.st_dev, status.st_ino) in seen:

@@ -1,4 +1,4 @@
-"""The source of a further cluster: its API server, once its kubeconfig can be used.
+"""The source of a further cluster. It delivers objects from the API server when the kubeconfig can be used.
 
 A missing or wrong kubeconfig is a problem of this cluster alone. The thread reads it again until it can be used, so a
 Secret may be mounted later.
@@ -52,7 +52,7 @@ class FurtherCluster:
         self._problem: str | None = None
         self._server: ApiServer | None = None
         self._stopping = threading.Event()
-        self._lock = threading.Lock()  # for `stop` next to the start of the API server's threads
+        self._lock = threading.Lock()  # `stop` may run while the API server's threads are started
         self._thread = threading.Thread(target=self._open, name=f"cluster {name}", daemon=True)
 
     def start(self) -> None:
@@ -67,7 +67,7 @@ class FurtherCluster:
                 self._server.stop()
 
     def status(self) -> Mapping[Kind, SourceKindStatus]:
-        """Return the status of each kind. Until the kubeconfig can be used, it is the problem of every kind."""
+        """Return the status of each kind. Until the kubeconfig can be used, every kind has this problem."""
         server = self._server
         return dict.fromkeys(self._watched.kinds, _Unreached(self._problem)) if server is None else server.status()
 

@@ -1,4 +1,4 @@
-"""The hosts of files that the configuration names by an absolute path. The controller polls the files."""
+"""Reads the hosts files that the configuration names by an absolute path. The controller polls the files."""
 
 from collections.abc import Sequence
 from itertools import chain
@@ -11,7 +11,7 @@ from pydns.log import Level, Log
 
 
 class HostsFiles:
-    """The current hosts of all files. While a file can't be read, its last hosts stay in force."""
+    """The current hosts of all files. While a file can't be read, its last hosts are used."""
 
     def __init__(self, log: Log) -> None:
         self._log = log
@@ -19,7 +19,7 @@ class HostsFiles:
         self._hosts: tuple[Host, ...] = ()
 
     def set_files(self, files: Sequence[HostsFile]) -> None:
-        """Follow these files, and no others. A file that stays keeps its hosts."""
+        """Follow these files, and no others. A file that was already followed keeps its hosts."""
         self._files = {each: self._files.get(each) or _File(each, self._log) for each in files}
 
     def hosts(self) -> tuple[Host, ...]:
@@ -35,7 +35,7 @@ class _File:
         self._options = options
         self._log = log
         self._file = TextFile(Path(options.file), hosts_file.MAX_OCTETS)
-        self._text: str | None = None  # the text that `_hosts` are of
+        self._text: str | None = None  # the text that `_hosts` was read from
         self._hosts: tuple[Host, ...] = ()
         self._problem = ""
 

@@ -1,4 +1,4 @@
-"""An HTTP server for probes and scrapes. It serves pages by path, on sockets that the supervisor keeps open.
+"""Runs an HTTP server for probes and scrapes. It serves pages by path, on sockets that the supervisor keeps open.
 
 The server runs in its own thread. This module knows enough HTTP for a GET of a small page. It doesn't know the contents
 of the pages. It doesn't use aiohttp, because importing aiohttp costs 0.16 s and 9.5 MB. It doesn't use `http.server`,
@@ -46,7 +46,7 @@ Pages = Mapping[str, Callable[[], Page]]  # path -> function that returns the pa
 
 
 def kept(make: Callable[[], Page], seconds: float, clock: Clock) -> Callable[[], Page]:
-    """Return a function that makes a page at most once in `seconds`. In between, it returns the page made last."""
+    """Return a function that makes a page at most once in `seconds`. At other times, it returns the last page."""
     made: list[Page] = []
     period = Every(seconds, clock)
 
@@ -105,7 +105,7 @@ class _Connections:
         self._by_address.setdefault(address, deque()).append(_Connection(now, task))
 
     def make_room(self, address: str, now: float) -> bool:
-        """Return whether the address may have one more connection. Close another connection if that makes room."""
+        """Return whether the address may have one more connection. If necessary, close another one."""
         if self._count() == MAX_CONNECTIONS:
             self._forget_ended(now)
         own = self._by_address.get(address, deque())
@@ -156,7 +156,7 @@ async def _converse(connected: socket, pages: Pages, log: Log) -> None:
             await writer.drain()
             writer.close()
             await writer.wait_closed()
-    except (OSError, EOFError, asyncio.CancelledError):  # the client is too slow or gone, or was replaced (rule 3)
+    except (OSError, EOFError, asyncio.CancelledError):  # the client is slow or has closed, or rule 3 applied
         writer.transport.abort()
 
 

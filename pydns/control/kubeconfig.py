@@ -25,7 +25,7 @@ _TOKEN_S = 60.0  # how long a token from a file is used before the file is read 
 
 
 class ConnectError(Exception):
-    """The flags lead to no usable API server. The message is one line with the reason."""
+    """The flags don't name a usable API server. The message is one line with the reason."""
 
 
 class Access(NamedTuple):

@@ -1,4 +1,4 @@
-"""The mean time that each upstream took to reply during the last minute, computed from the counts of the workers."""
+"""Computes the mean reply time of each upstream in the last minute from the counts of the workers."""
 
 from collections import deque
 from collections.abc import Sequence

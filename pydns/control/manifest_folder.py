@@ -1,7 +1,7 @@
-"""A folder of manifests as a source of cluster state. It reads and watches the folder, and delivers `kube.events`.
+"""Reads the cluster state from a folder of manifests. It watches the folder, and delivers `kube.events`.
 
-This module knows files. `kube.workloads` knows what manifests mean, and `control.file_watch` knows when a change
-counts. Rules:
+This module knows files. `kube.workloads` knows what manifests mean, and `control.file_watch` decides when a change
+takes effect. Rules:
 
 1. Files are `*.yaml`, `*.yml` and `*.json`, also in sub-folders. Hidden files are ignored. Files are processed in the
    order in which `kubectl apply -R -f` visits them.
@@ -64,7 +64,7 @@ class Near(NamedTuple):
 
 
 class ManifestFolder:
-    """Delivers all objects of a folder after the first reading, and then each change.
+    """Delivers all objects of a folder after it has been read for the first time, and then delivers each change.
 
     The folder's own thread calls `deliver`, once for all events of one look. An edit that changes no object delivers
     nothing.

@@ -1,7 +1,7 @@
-"""The page /metrics: the counts of all processes, the controller's last status, and figures from /proc.
+"""Makes the page /metrics from the counts of all processes, the controller's last status, and figures from /proc.
 
-The HTTP thread makes this page. It reads values that other threads and processes have written. It never makes them
-wait.
+The HTTP thread makes this page. It reads values that other threads and processes have written. These threads and
+processes never wait for it.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""The options for serving a cluster. The flags set the options that the live configuration doesn't set."""
+"""Makes the options for serving a cluster. The flags set the options that the live configuration doesn't set."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -23,7 +23,7 @@ class ClusterOptions(NamedTuple):
     """The options for serving clusters: options of the zone, and options of the sources of objects."""
 
     zone: ZoneOptions
-    sources: tuple[SourceOptions, ...]  # the first cluster's first
+    sources: tuple[SourceOptions, ...]  # the source of the first cluster comes first
     doubled: tuple[bytes, ...] = ()  # domains that are configured more than once
 
     @property
@@ -38,7 +38,7 @@ class _Domain(NamedTuple):
     options: Domain
     cluster: str
     access: Access | None
-    is_first: bool = True  # of its cluster
+    is_first: bool = True  # whether it is the first domain of its cluster
 
 
 def cluster_options(
@@ -121,7 +121,7 @@ def cluster_options(
 
 
 def _clusters(settings: Settings, config: Config) -> list[Cluster]:
-    """Return the further clusters. A cluster of the configuration replaces a cluster of the flags with its name."""
+    """Return the further clusters. A cluster of the configuration replaces one of the flags with the same name."""
     by_flags = [
         Cluster(each.name, str(each.kubeconfig), each.context, (Domain(each.domain),)) for each in settings.clusters
     ]
@@ -133,7 +133,7 @@ def _access(cluster: Cluster) -> Access:
 
 
 def _domains(chosen: Settings, config: Config, clusters: Iterable[Cluster]) -> list[_Domain]:
-    """Return all domains, the first one first. A domain may be there several times."""
+    """Return all domains in order, from the first domain on. The result may contain a domain several times."""
     first = Domain(
         chosen.domain,
         chosen.ttl_s,
@@ -169,7 +169,7 @@ def _reverse_zones(domain: _Domain, chosen: Settings) -> tuple[bytes, ...]:
 
 
 def _source_name(domain: _Domain, domains: Iterable[_Domain]) -> str:
-    """Return the source of a domain's objects: its cluster, or the first domain that selects objects as it does."""
+    """Return the source of a domain's objects: its cluster, or the first domain that selects the same objects."""
     first, *others = [each for each in domains if each.cluster == domain.cluster]
     if _selection(domain) == _selection(first):
         return domain.cluster

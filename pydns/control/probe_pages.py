@@ -1,4 +1,4 @@
-"""The pages /health, /ready and /status. This module knows the processes' shared memory and the controller's status.
+"""Makes the pages /health, /ready and /status. It knows the processes' shared memory and the controller's status.
 
 /health checks only the processes. It never checks the API server, because a restart doesn't repair the API server.
 /ready checks whether the data is complete, and whether the server takes new clients.
@@ -32,7 +32,7 @@ class ProbePages:
         """Return 200 if the server is ready, otherwise 503 and the list of what is missing.
 
         The server is ready when every kind has been listed and every worker has answered a self-check. Kinds that were
-        listed before a restart count as listed. A worker that is restarted later doesn't make the server unready.
+        listed before a restart are treated as listed. A worker that is restarted later doesn't make the server unready.
         """
         if self._pulse.is_draining:
             return _verdict(["draining"])

@@ -1,4 +1,4 @@
-"""The process of the controller: its threads, the inputs that the flags choose, and its loop.
+"""Runs the controller's process: starts its threads, opens the inputs that the flags choose, and runs its loop.
 
 Threads of sources post calls to a queue. The loop runs the calls in the queue, and then calls the controller's `turn`.
 """

@@ -1,4 +1,4 @@
-"""The current nameservers of a resolv.conf. They are the upstreams, or the servers of a route that names the file.
+"""Reads the current nameservers of a resolv.conf. They are the upstreams, or the servers of a route with the file.
 
 This module knows one file. `config.resolv_conf` knows what its lines mean. The module has no thread. The controller
 asks for the nameservers periodically, and each call looks at the file.
@@ -16,7 +16,7 @@ _MAX_OCTETS = 1024 * 1024
 
 
 class ResolvConf:
-    """Reads the file again when it has changed. While the file can't be read, the last nameservers stay in force."""
+    """Reads the file again when it has changed. While the file can't be read, the last nameservers are used."""
 
     def __init__(self, path: Path, log: Log) -> None:
         self._path = path

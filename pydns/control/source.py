@@ -68,7 +68,7 @@ class SourceOptions(NamedTuple):
     labels: str | None
     endpoint_pod_names: bool
     pods: bool  # True: deliver Pods, too
-    near: str | None = None  # the server's own namespace, if its Services are delivered whatever their labels
+    near: str | None = None  # the server's own namespace, if its Services are delivered regardless of their labels
     optional: tuple[Kind, ...] = ()  # kinds that the source may not have
     topology: bool = False  # read zones, nodes and hints of endpoints
     annotations: tuple[str, ...] = ()  # prefixes of the annotations that external zones read
@@ -76,7 +76,7 @@ class SourceOptions(NamedTuple):
     endpoints: bool = True  # False: EndpointSlices aren't needed
     name: str = FIRST
     cluster: str = FIRST
-    access: Access | None = None  # None: the first cluster, as the flags describe it
+    access: Access | None = None  # None: the first cluster, which the flags describe
 
 
 class SourceChoice(NamedTuple):

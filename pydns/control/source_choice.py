@@ -1,4 +1,4 @@
-"""The sources of objects and of the configuration that the flags choose, and the addresses of this server."""
+"""Opens the sources that the flags choose, and finds the addresses of this server."""
 
 import os
 import socket
@@ -137,10 +137,11 @@ def own_addresses(settings: Settings) -> tuple[bytes, ...]:
 
 
 def usable_families() -> frozenset[Families]:
-    """Return the address families with which this server reaches the Internet, as its routes show them.
+    """Return the address families with which this server can reach the Internet. Its routes show them.
 
-    A pod of a cluster with two families has addresses of both, although `kubernetes.default` has one family there. An
-    IPv4 address that is valid only on the node counts: IPv6 pods of some platforms reach IPv4 addresses with it.
+    In a cluster with two families, a pod has addresses of both, although `kubernetes.default` has only one. A pod may
+    have an IPv4 address that is valid only on the node. Then IPv4 is usable, because on some platforms an IPv6 pod
+    reaches IPv4 hosts with it.
     """
     reached = {Families.IPV4: _reached_at("0.0.0.0"), Families.IPV6: _reached_at("::")}
     return frozenset([family for family, address in reached.items() if address is not None])

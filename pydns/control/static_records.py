@@ -1,4 +1,4 @@
-"""The records that don't come from the cluster: zones from files, and hosts from the live configuration.
+"""Publishes the records that don't come from the cluster: zones from files, and hosts from the live configuration.
 
 Only the controller's thread uses this module, because it is the only writer of the table. The zone folder's own thread
 reads the files.
@@ -64,7 +64,7 @@ class StaticRecords:
             self._writer.expect_static()
 
     def set_hosts(self, hosts: Sequence[Host], files: Sequence[HostsFile]) -> None:
-        """Set the hosts, and the files that have more of them. The next `publish` writes the hosts."""
+        """Set the hosts, and the files with more hosts. The next `publish` writes the hosts."""
         self._is_published = self._is_published and tuple(hosts) == self._hosts
         self._hosts = tuple(hosts)
         self._hosts_files.set_files(files)
@@ -105,7 +105,7 @@ class StaticRecords:
         self._reverse_zones = tuple(reverse_zones)
 
     def set_shared_zones(self, shared_zones: Sequence[bytes]) -> None:
-        """Set the zones of the cluster that files share. From the next `publish` on, such a file adds records.
+        """Set the zones of the cluster to which files may add records. The next `publish` adds these records.
 
         These are external zones, and zones that fall through.
         """

@@ -1,4 +1,4 @@
-"""A text file that is read again after each change. The caller polls it; there is no thread."""
+"""Reads a text file again after each change. The caller polls the file, so no thread is needed."""
 
 import errno
 import stat
@@ -11,7 +11,7 @@ _State = Signature | int  # an int is the errno of a failed stat
 
 
 class TextFile:
-    """One file. `control.file_watch` says when a change counts."""
+    """One file. `control.file_watch` decides when a change takes effect."""
 
     def __init__(self, path: Path, max_octets: int) -> None:
         self.text: str | None = None  # None: the file can't be read

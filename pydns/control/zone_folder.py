@@ -1,7 +1,7 @@
-"""A folder of zone files. This module reads and watches the folder, and keeps the zones ready for the table.
+"""Reads and watches a folder of zone files, and keeps the zones ready for the table.
 
-This module knows files. `pydns.zones.zonefile` knows their contents, and `control.file_watch` knows when a change
-counts. Rules:
+This module knows files. `pydns.zones.zonefile` knows their contents, and `control.file_watch` decides when a change
+takes effect. Rules:
 
 1. Zones are the files `*.zone`, also in sub-folders. Hidden files are ignored. Included files may have any name. The
    path of an included file is relative to the file that includes it. After links are followed, the path must be inside
