@@ -1,15 +1,15 @@
-"""Answers with the endpoints of one zone or node, for headless Services. Pure: objects in, RRsets out.
+"""Makes answers with the endpoints of one zone or node, for headless Services. Pure: objects in, RRsets out.
 
-For plain names, the rules of kube-proxy apply, to each address family by itself (pkg/proxy/topology.go). By the option
-`prefer: zone`, the zones of endpoints take the place of hints for zones.
+For plain names, the rules of kube-proxy apply to each address family separately (pkg/proxy/topology.go). With the
+option `prefer: zone`, the zones of endpoints are used instead of hints for zones.
 
 1. If every ready endpoint has hints for nodes, clients on such a node get the endpoints that are meant for it.
 2. If every ready endpoint has hints for zones, clients in such a zone get the endpoints that are meant for it.
-3. All other clients get all endpoints. So a filter never makes NODATA of records, and one endpoint without hints turns
-   the filter off.
+3. All other clients get all endpoints. So a filter never turns records into NODATA, and one endpoint without hints
+   turns the filter off.
 
-SRV records name endpoints of all families. So a class has SRV records of its own only if the rules filter every family
-that the Service has for it. Names of endpoints aren't filtered, and neither are reverse names.
+SRV records name endpoints of all families. So a class has its own SRV records only if the rules filter all families of
+the Service for this class. Names of endpoints aren't filtered, and neither are reverse names.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -25,11 +25,11 @@ from pydns.kube.objects import EndpointSlice, Hints
 from pydns.kube.schema import Schema
 from pydns.table.client_classes import ClientClass, Level
 
-MAX_TTL_S = 5  # of filtered answers: when the endpoints of a zone leave, clients should soon get others
+MAX_TTL_S = 5  # TTL limit of filtered answers: when the endpoints of a zone disappear, clients should soon get others
 DIRECTIVES = ("pin", "prefer")
 ZONE_LABEL = "_zone"
 _WHERE = {Level.NODE: "on node", Level.ZONE: "in zone"}
-_MOST_TOLD = 5  # nodes or zones of an explanation
+_MOST_TOLD = 5  # the most nodes or zones that an explanation lists
 # The most octets of the answers for all classes of a Service, and of its names with a zone, with their keys.
 _BUDGET = 4 << 20
 # The most nodes, and the most zones, that get answers of their own from one Service: a cluster has at most 5,000 nodes.
@@ -42,7 +42,7 @@ _Endpoints = dict[int, list[int]]  # index of a slice -> indexes of endpoints th
 class _Filter(NamedTuple):
     """The endpoints of a class, in the families in which they are filtered."""
 
-    families: set[int]  # octets of addresses
+    families: set[int]  # the length of addresses in octets: 4 or 16
     endpoints: _Endpoints
 
 
@@ -114,7 +114,7 @@ _LEVELS: dict[Nearness, tuple[tuple[Level, Callable[[Hints], Collection[str]]], 
 
 
 def explanation(slices: tuple[EndpointSlice, ...], prefer: Nearness) -> str:
-    """Return which clients of a Service get the endpoints of their zone or node, for `explain`."""
+    """Return a text for `explain`. It shows which clients of a Service get only endpoints of their zone or node."""
     what = "hints" if prefer is Nearness.HINTS else "zone"
     for each in slices:
         for endpoint, hints in zip_longest(each.endpoints, each.hints):
@@ -130,9 +130,9 @@ def explanation(slices: tuple[EndpointSlice, ...], prefer: Nearness) -> str:
 
 
 def zone_rrsets(the_schema: Schema, owner: bytes, slices: tuple[EndpointSlice, ...]) -> Iterator[RRset]:
-    """Yield the RRsets of `ZONE.pin._zone.SERVICE…` and `ZONE.prefer._zone.SERVICE…`, as CoreDNS's option zonal.
+    """Yield the RRsets of `ZONE.pin._zone.SERVICE…` and `ZONE.prefer._zone.SERVICE…`. CoreDNS's option zonal has them.
 
-    The zone of an endpoint counts, not its hints. Zones beyond `_BUDGET` have no endpoints.
+    The zone of an endpoint is used, not its hints. Zones beyond `_BUDGET` have no endpoints.
     """
     octets = 0
     by_zone: dict[bytes, _Endpoints] = {}
@@ -165,7 +165,7 @@ def _zone_labels(zone: str) -> bytes | None:
 
 
 def _octets(rrset: RRset) -> int:
-    """Return about the octets that an RRset takes in the table."""
+    """Return about how many octets an RRset takes in the table."""
     return len(rrset.owner) + sum([len(rdata) for each in (rrset, *rrset.additional) for rdata in each.rdatas])
 
 

@@ -1,7 +1,7 @@
 """Claims: an object claims a name with the records that it wants. If several objects claim a name, rules decide.
 
 1. A DNSEndpoint wins over all objects of other kinds. This rule is applied to each record type separately. A, AAAA and
-   CNAME count as one type.
+   CNAME are treated as one type.
 2. Otherwise the oldest object wins the name for its namespace, as in the Gateway API. Among objects of the same age,
    the first by namespace and name wins. All objects of the winning namespace share the name: their records are merged.
    Objects of other namespaces lose.
@@ -43,7 +43,7 @@ class Claimant(NamedTuple):
     namespace: str
     name: str
     kind: str
-    cluster: str = ""  # empty: the first one
+    cluster: str = ""  # empty: the first cluster
 
     def __str__(self) -> str:
         return f"{self.kind} {self.namespace}/{self.name}{f' of cluster {self.cluster}' if self.cluster else ''}"
@@ -61,7 +61,7 @@ class Way(NamedTuple):
 
 
 def merge_ways(first: Way | None, second: Way | None) -> Way | None:
-    """Return the way of a name that has the addresses of both. None means that hairpin is off."""
+    """Return the way of a name that has the addresses of two claims. None: the name has no hairpin."""
     if first is None or second is None:
         return None
     return Way(first.ports | second.ports, first.gateway if first.gateway == second.gateway else None)
@@ -96,7 +96,7 @@ class Decision(NamedTuple):
     pointers: tuple[bytes, ...]
     reasons: tuple[str, ...]  # lines of the explanation: the winners, the losers, and the records that are left out
     losers: int
-    way: Way | None = None  # of the claims with addresses
+    way: Way | None = None  # the merged way of the claims with addresses
 
 
 def decide(owner: bytes, claims: Mapping[Claimant, Claim], *, is_apex: bool = False) -> Decision:

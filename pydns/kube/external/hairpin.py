@@ -1,19 +1,20 @@
 """Hairpin: the Services that clients in the cluster use in place of public addresses.
 
-A Pod that asks for a host of an Ingress gets the ClusterIPs of the Service behind the load balancer. The traffic stays
-in the cluster then. Rules:
+A Pod that asks for a host of an Ingress gets the ClusterIPs of the Service behind the load balancer. Then the traffic
+doesn't leave the cluster. Rules:
 
-1. A Service has a public address if the status of its load balancer has it. If no Service has it by status, those
-   with it in `externalIPs` count. The annotation `target` doesn't count, because anybody may write any address there.
-2. The Service must have all public addresses of a name, or its hostname. If the addresses are those of a Gateway, the
-   Services of that Gateway come before others (label `gateway.networking.k8s.io/gateway-name`).
-3. The Service must have the ports that clients use: those of the listeners of a route; 443 for an Ingress with TLS, or
-   else 80; its own for names of itself. ClusterIPs must exist.
+1. A Service has a public address if the status of its load balancer has it. If no status has the address,
+   Services with it in `externalIPs` are used. The annotation `target` is ignored: anybody may write any address there.
+2. The Service must have all public addresses of the name, or the hostname that the name is an alias of. If a Gateway
+   has the addresses, its Services are preferred (label `gateway.networking.k8s.io/gateway-name`).
+3. The Service must have ClusterIPs, and the ports that clients use. For a route, these are the ports of its listeners.
+   For an Ingress, the port is 443 with TLS, otherwise 80. For its own names, a Service has the right ports.
 4. A Service whose load balancer sends the PROXY protocol isn't used, because Pods don't send it. A Service with the
    annotation `hairpin: "off"` isn't used. If the annotation names another Service, `NAMESPACE/NAME`, that one is used.
-5. If no Service is left, or several are, everybody gets the public addresses. The same applies to a name with more than
-   `MOST_ADDRESSES`.
-6. Only Services of the first cluster count. A name that an object of another cluster has leads there for all clients.
+5. If no Service is left, or more than one, all clients get the public addresses. The same applies to a name with more
+   than `MOST_ADDRESSES`.
+6. Only Services of the first cluster are used. If an object of another cluster has a name, all clients get the public
+   addresses of that object.
 """
 
 from collections.abc import Collection, Hashable, Iterable
@@ -33,14 +34,14 @@ _K = TypeVar("_K", bound=Hashable)
 
 
 class Hairpin(NamedTuple):
-    """What clients in the cluster get for a name: the ClusterIPs of a Service. Empty: what others get."""
+    """The ClusterIPs that clients in the cluster get for a name. If empty, they get the answer for other clients."""
 
     addresses: tuple[bytes, ...]
     why: str  # for `explain`
 
 
 class Hairpins:
-    """The Services by their public addresses and hostnames."""
+    """Finds Services by their public addresses and hostnames."""
 
     def __init__(self) -> None:
         self._services: dict[ServiceKey, Service] = {}
@@ -50,7 +51,7 @@ class Hairpins:
         self._named_by: dict[ServiceKey, dict[ServiceKey, None]] = {}
 
     def note(self, change: Change) -> Iterable[Record]:
-        """Process a changed object. Return the addresses and hostnames whose Service may be another one now."""
+        """Process a changed object. Return the addresses and hostnames whose Service may have changed."""
         before, after = change
         touched: dict[Record, None] = {}
         for service, is_gone in ((before, True), (after, False)):
@@ -75,9 +76,9 @@ class Hairpins:
                     touched[record] = None
 
     def find(self, records: Collection[Record], way: Way, prefixes: Iterable[str]) -> Hairpin:
-        """Return what clients in the cluster get for a name with these addresses. `prefixes` are those of annotations.
+        """Return what clients in the cluster get for a name with these addresses.
 
-        There is at least one record.
+        `prefixes` are prefixes of annotations. There is at least one record.
         """
         if len(records) > MOST_ADDRESSES:
             return _none(f"it has more than {MOST_ADDRESSES} addresses")
@@ -109,7 +110,7 @@ class Hairpins:
     def _target(self, service: Service, prefixes: Iterable[str]) -> tuple[Service, str]:
         """Return the Service that clients use in place of `service`, and why it can't be used."""
         exposure = service.exposure
-        assert exposure is not None  # others have no public addresses
+        assert exposure is not None  # a Service without exposure has no public address
         wanted = annotation(exposure.common.annotations, prefixes, "hairpin")
         if wanted is None:
             return service, "wants the PROXY protocol" if exposure.wants_proxy_protocol else ""
@@ -147,7 +148,7 @@ def _records(service: Service) -> Iterable[tuple[bool, Record]]:
 
 
 def _others(service: Service) -> list[ServiceKey]:
-    """Return the Services that an annotation names, whatever its prefix."""
+    """Return the Services that an annotation names. The annotation may have any prefix."""
     annotations = service.exposure.common.annotations if service.exposure is not None else {}
     return [_key(text) for key, text in annotations.items() if key.endswith("/hairpin") and text != OFF]
 

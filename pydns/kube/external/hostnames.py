@@ -1,7 +1,7 @@
 """Reads the values of annotations: hostnames, targets, TTLs. Owners of objects can write any text into them.
 
 An annotation has a configured prefix, followed by a key of external-dns. If an object has the same key with several
-prefixes, the first configured prefix counts.
+prefixes, the first configured prefix applies.
 """
 
 import re

@@ -35,8 +35,8 @@ class Zones:
     def of(self, owner: bytes) -> ExternalZone | None:
         """Return the external zone that contains a name in lower case.
 
-        If zones are nested, the innermost zone counts. None: the name is in no external zone, or the innermost zone
-        belongs to the cluster itself.
+        If zones are nested, return the innermost zone. Return None if the name is in no external zone, or if the
+        innermost zone belongs to the cluster itself.
         """
         return next((zone for apex, zone in self._by_apex if name.is_at_or_below(owner, apex)), None)
 
@@ -75,7 +75,7 @@ class Claimed:
             self.notice(f"only {_MOST_NAMES} names of it are served")
 
     def move_to(self, cluster: str) -> None:
-        """Assign the claims to another cluster. They have no hairpin, because its ClusterIPs are useless here."""
+        """Assign the claims to another cluster. Remove their hairpin, because its ClusterIPs are useless here."""
         self.claimant = self.claimant._replace(cluster=cluster)
         self.claims = {owner: claim._replace(way=None) for owner, claim in self.claims.items()}
 
@@ -83,7 +83,7 @@ class Claimed:
         """Return pairs of a target name and an owner name.
 
         The answer for the owner also contains the addresses of the target. Both names belong to this object. A target
-        that belongs to another object doesn't count. Otherwise one object could make each change of another object
+        that belongs to another object is left out. Otherwise one object could make each change of another object
         expensive.
         """
         return frozenset(

@@ -1,14 +1,14 @@
-"""Clients in the cluster: the classes of their addresses (`pydns.table.client_classes`).
+"""Finds out which addresses belong to clients in the cluster, and their classes (`pydns.table.client_classes`).
 
-1. Clients in the cluster are those in the podCIDRs of Nodes, those with an address of a Node or of a Pod that is an
-   endpoint, and those in the ranges of the configuration. All of them have the class of the cluster.
-2. A client also has the classes of its node and of the node's zone, if objects tell of them. The longest range counts:
-   an endpoint's address comes before the podCIDR that it is in, because not all networks use podCIDRs.
-3. If objects disagree about an address, it has neither of these two classes: the plain answer is right for everybody.
-4. Whoever may write EndpointSlices chooses the addresses there. So only those in `ptr_ranges` count, as for reverse
-   names: by default private addresses. No other resolver outside of the cluster should have one of these.
-5. Only objects of the first cluster count. The Pods of another cluster may have the same addresses. An address can't
-   show in which cluster its client runs. So a client with such an address counts as a client in the first cluster.
+1. A client is in the cluster if its address is in the podCIDR of a Node, belongs to a Node or to a Pod that is an
+   endpoint, or is in a range of the configuration. All these clients have the class of the cluster.
+2. A client also has the classes of its node and of the node's zone, if objects show them. The longest range applies:
+   an endpoint's address has priority over the podCIDR that contains it, because not all networks use podCIDRs.
+3. If objects disagree about an address, it has neither of these two classes: the plain answer is right for all clients.
+4. A user who can write EndpointSlices can write any address there. So only addresses in `ptr_ranges` are used, as for
+   reverse names: by default private addresses. No resolver outside of the cluster should have one of these.
+5. Only objects of the first cluster are used. The Pods of another cluster may have the same addresses. An address can't
+   show in which cluster its client runs. So a client with such an address is treated as a client in the first cluster.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -42,7 +42,7 @@ class ClusterClients(Plain):
 
     def __init__(self, options: ZoneOptions) -> None:
         self._options = options
-        # Range -> the places that objects tell, one for each object. Most ranges have one.
+        # Range -> its places, one for each object that shows a place. Most ranges have one.
         self._places: dict[ClientRange, tuple[Place, ...]] = dict.fromkeys(options.cluster_ranges, (_NOWHERE,))
 
     def note(self, change: Change) -> Iterable[ClientRange]:
@@ -61,11 +61,11 @@ class ClusterClients(Plain):
         return [clients for clients, _ in changed]
 
     def _told(self, value: object) -> frozenset[tuple[ClientRange, Place]]:
-        """Return what an object tells of clients."""
+        """Return the ranges of clients that an object shows, each with its place."""
         if isinstance(value, Node):
             place = Place(place_name(value.name), value.zone)
             return frozenset([(each, place) for each in value.clients])
-        if isinstance(value, EndpointSlice) and value.imported is None:  # others have Pods of another cluster
+        if isinstance(value, EndpointSlice) and value.imported is None:  # an imported slice has Pods of another cluster
             may_point = self._options.may_point
             pods = [each for each in value.pods if may_point(each[0])]
             return frozenset([(ClientRange(address, 8 * len(address)), place) for address, place in pods])
@@ -81,7 +81,7 @@ class ClusterClients(Plain):
         return None if places is None else ClientsState(key, frozenset(places))
 
     def rrsets(self, state: ClientsState) -> Iterator[RRset]:
-        """Yield nothing: clients have no records by this."""
+        """Yield nothing, because the ranges of clients have no records."""
         yield from ()
 
     def names(self, state: ClientsState) -> Mapping[bytes, bytes]:

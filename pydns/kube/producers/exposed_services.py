@@ -286,7 +286,7 @@ class ExposedServices:
     def _report_foreign(self, exposure: ServiceExposure, claimed: Claimed) -> None:
         """Add a notice for each hostname that is in no external zone.
 
-        A zone counts even if Services are not among its sources.
+        A zone without Services among its sources is a zone, too.
         """
         annotations = exposure.common.annotations
         prefixes = dict.fromkeys([prefix for zone in self._zones for prefix in zone.annotations])

@@ -213,17 +213,17 @@ class External:
         return NameState(key, kind, tuple(rrsets), inside, decision.pointers, origins)
 
     def _hairpin(self, zone: ExternalZone, decision: Decision) -> Hairpin | None:
-        """Return what clients in the cluster get for a name. Return None if the name has no hairpin."""
+        """Return the ClusterIPs that clients in the cluster get for a name, or None if the name has no hairpin."""
         if self._hairpins is None or zone.hairpin is HairpinMode.OFF or decision.way is None:
             return None
         records = [(rtype, rdata) for rtype in _PUBLIC_TYPES for rdata in decision.records.get(rtype, ())]
         return self._hairpins.find(records, decision.way, zone.annotations) if records else None
 
     def _inside(self, owner: bytes, zone: ExternalZone, decision: Decision, hairpin: Hairpin | None) -> Iterator[RRset]:
-        """Yield what clients in the cluster get instead of the records of a name.
+        """Yield the RRsets that clients in the cluster get instead of the records of a name.
 
         Families are never mixed: a public IPv6 address beside a ClusterIP would send half of the clients out. HTTPS and
-        SVCB records of upstreams may have addresses, too.
+        SVCB records of upstreams may also contain public addresses.
         """
         if hairpin is not None and hairpin.addresses:
             by_type = _by_type(hairpin.addresses)
@@ -294,7 +294,7 @@ class External:
         return iter(state.rrsets)
 
     def class_rrsets(self, state: NameState) -> Iterator[tuple[ClientClass, RRset]]:
-        """Yield what clients in the cluster get."""
+        """Yield the RRsets for clients in the cluster, each with their class."""
         client_class = ClientClass(Level.CLUSTER, self._options.domain)
         for rrset in state.inside:
             yield client_class, rrset
@@ -318,7 +318,7 @@ class External:
         return sum([len(rrset.rdatas) for rrset in state.rrsets])
 
     def change_ttl(self, ttl_s: int) -> None:
-        """Use another TTL for answers of hairpin. The zones have TTLs of their own."""
+        """Use another TTL for the answers with ClusterIPs. The zones have their own TTLs."""
         self._options = self._options._replace(ttl_s=ttl_s)
 
     # Information about the zones

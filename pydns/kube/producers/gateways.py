@@ -40,7 +40,7 @@ class Gateway(NamedTuple):
     is_programmed: bool
     listeners: tuple[Listener, ...]
     exposure: Exposure | None  # None: a label of the Gateway asks pydns to ignore it
-    sets_from: str  # whose ListenerSets it allows: None, Same (its own namespace), Selector, All
+    sets_from: str  # the namespaces whose ListenerSets it allows: None, Same (its own namespace), Selector, All
 
     @property
     def key(self) -> Key:
@@ -53,7 +53,7 @@ class Gateway(NamedTuple):
         return ()
 
     def allows(self, namespace: str) -> bool:
-        """Return whether ListenerSets of a namespace may be attached. Whether a selector matches is in their status."""
+        """Return whether ListenerSets of a namespace may be attached. Their status shows if a selector matches."""
         return self.sets_from in ("All", "Selector") or (self.sets_from == "Same" and namespace == self.namespace)
 
 
@@ -64,7 +64,7 @@ class ListenerSet(NamedTuple):
     name: str
     gateway: Key
     is_accepted: bool
-    listeners: tuple[Listener, ...]  # those that are accepted
+    listeners: tuple[Listener, ...]  # only the accepted listeners
     exposure: Exposure | None  # has no addresses, because the addresses of the Gateway apply
 
     @property

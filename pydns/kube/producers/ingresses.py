@@ -54,7 +54,7 @@ class _Rule(msgspec.Struct, gc=False):
 class _Spec(msgspec.Struct, rename="camel", gc=False):
     ingress_class_name: str | None = None
     rules: list[_Rule] | None = None
-    tls: Any = None  # whether there is any counts, not what it is
+    tls: Any = None  # only used to check whether the Ingress has TLS
 
 
 class RawIngress(msgspec.Struct, gc=False):

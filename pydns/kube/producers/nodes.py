@@ -63,7 +63,7 @@ def read_node(raw: RawNode, options: Options) -> Node:
     node = Node(raw.metadata.name, external, internal)
     if options.topology:
         node = node._replace(clients=_clients(node, spec), zone=_zone(raw.metadata))
-    # A Node without conditions counts as ready, because a manifest of a Node has no conditions.
+    # A Node without conditions is treated as ready, because a manifest of a Node has no conditions.
     is_ready = all(each.status == "True" for each in status.conditions or () if each.type == "Ready")
     return node if is_ready and not spec.unschedulable else node._replace(external=(), internal=())
 

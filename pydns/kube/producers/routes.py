@@ -48,7 +48,7 @@ _WITHOUT_HOSTNAMES = frozenset({"TCPRoute", "UDPRoute"})
 class Parent(NamedTuple):
     """The object to which a route refers, and the listener's name and port. None: any name or any port."""
 
-    key: Key  # of a Gateway or a ListenerSet
+    key: Key  # the key of a Gateway or a ListenerSet
     section: str | None
     port: int | None
 
@@ -78,8 +78,8 @@ class Place(NamedTuple):
     """Listeners, and the Gateway that they belong to."""
 
     gateway: Gateway
-    exposures: tuple[Exposure, ...]  # of the ListenerSet, if it has the listeners, and of the Gateway
-    namespace: str  # the one that the listeners are in
+    exposures: tuple[Exposure, ...]  # if a ListenerSet has the listeners, its exposure; then the Gateway's
+    namespace: str  # the namespace of the listeners
     listeners: tuple[Listener, ...]
 
 
@@ -278,7 +278,7 @@ def _records(place: Place, zone: ExternalZone, problems: list[str]) -> tuple[Rec
 
 
 def _named(route: Route, exposure: Exposure, place: Place, zone: ExternalZone, problems: list[str]) -> Iterable[bytes]:
-    """Return the names in the annotation `hostname`. For a route without hostnames, that of its parents counts, too."""
+    """Return the names in the annotation `hostname`. A TCPRoute or UDPRoute without it uses that of a parent."""
     exposures = (exposure, *place.exposures) if route.kind in _WITHOUT_HOSTNAMES else (exposure,)
     return hostnames.hostnames(_first("hostname", exposures, zone), problems)
 

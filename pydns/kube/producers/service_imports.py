@@ -7,7 +7,7 @@ that belong to it. Each of these slices comes from one cluster, and an endpoint'
     _PORT._PROTOCOL.SVC.NS.svc     a named port of the import
     ENDPOINT.CLUSTER.SVC.NS.svc    a ready endpoint of a headless import: its hostname, or else its dashed IP
 
-Names are relative to a zone such as clusterset.local. Imports give addresses no reverse names.
+Names are relative to a zone such as clusterset.local. The addresses of imports have no reverse names.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -106,7 +106,7 @@ class ServiceImports(Plain):
         self._apexes = options.multicluster
         self._served = ServedNamespaces(options)
         self._imports: dict[ServiceKey, ServiceImport] = {}
-        self._slices: dict[ServiceKey, dict[str, EndpointSlice]] = {}  # with the labels that endpoints have below them
+        self._slices: dict[ServiceKey, dict[str, EndpointSlice]] = {}  # as `_with_labels` returns them
 
     def note(self, change: Change) -> Iterable[Key]:
         """Process a changed ServiceImport or EndpointSlice. Return the keys whose state may have changed.
@@ -138,7 +138,7 @@ class ServiceImports(Plain):
         return [(apex, *key) for key in found for apex in self._apexes]
 
     def _with_labels(self, found: EndpointSlice) -> EndpointSlice:
-        """Return a slice whose endpoints have the labels ENDPOINT.CLUSTER, without those whose names are too long."""
+        """Return a slice whose endpoints have the labels ENDPOINT.CLUSTER. Leave out names that are too long."""
         assert found.imported is not None
         service, cluster = found.imported
         longest = max(len(self._owner(apex, found.namespace, service)) for apex in self._apexes)

@@ -88,8 +88,8 @@ class Services(Plain):
     def serving(self) -> list[Service]:
         """Return the Services with a ClusterIP that have this DNS server as an endpoint.
 
-        Only Services in this DNS server's own namespace count, even if that namespace isn't served. So only users with
-        write access to that namespace can give the DNS server a name.
+        Only Services in this DNS server's own namespace are returned, even if that namespace isn't served. So only
+        users with write access to that namespace can give the DNS server a name.
         """
         if self._serving is None:
             services = [self._services[key] for key in sorted(self._near) if key in self._services]
@@ -141,7 +141,7 @@ class Services(Plain):
             yield from zonal.zone_rrsets(self._schema, self._owner(state), state.slices)
 
     def class_rrsets(self, state: ServiceState) -> Iterator[tuple[ClientClass, RRset]]:
-        """Yield the records of a headless Service for clients in a zone or on a node, if the Service wants that."""
+        """Yield the records of a headless Service for clients in a zone or on a node, if the Service asks for it."""
         if self._is_filtered(state):
             yield from zonal.class_rrsets(self._schema, self._owner(state), state.slices, self._options.zonal.prefer)
 
@@ -217,7 +217,7 @@ def has_same_records(change: Change) -> bool:
 def bounded(service: Service, slices: tuple[EndpointSlice, ...]) -> ServiceState:
     """Return a state with at most `MAX_ENDPOINTS` endpoints and `MAX_PORTS` ports.
 
-    Endpoints and ports of the first slices are kept. A list of ports that several slices share counts once.
+    Endpoints and ports of the first slices are kept. A list of ports that several slices share is counted once.
     """
     size = left_out = 0
     for each in slices:
