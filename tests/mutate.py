@@ -1,4 +1,4 @@
-"""`python -m tests.mutate kube`: change a room's code at random places, and print each change that no test notices.
+"""`python -m tests.mutate kube`: change a package's code at random places, and print each change that no test notices.
 
 cosmic-ray creates the mutants. This program draws some of them at random, so that a run ends within minutes. It tests
 each mutant in a copy of the tree, so your own tree isn't changed. A mutant that survives means one of three things: a
@@ -24,7 +24,7 @@ from cosmic_ray.work_item import MutationSpec, TestOutcome
 
 ROOT = Path(__file__).parents[1].resolve()
 COPIED = ("pydns", "tests", "manifests", "zones", "pyproject.toml", "README.md")
-PATIENCE = 4  # a mutant may take this many times as long as the original code; a slower mutant counts as noticed
+PATIENCE = 4  # a mutant may take this many times as long as the original code; a slower mutant is treated as noticed
 
 
 def main() -> int:
@@ -57,7 +57,7 @@ def main() -> int:
 
 
 def mutants(room: str) -> list[MutationSpec]:
-    """Return all mutants of a room. Their order depends only on the code."""
+    """Return all mutants of a package. Their order depends only on the code."""
     path = Path("pydns", room)
     modules = sorted(path.rglob("*.py")) if path.is_dir() else [path]
     with use_db(":memory:") as work:

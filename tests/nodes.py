@@ -270,7 +270,7 @@ class Client:
             except TimeoutError:
                 port.close()
                 return
-            except OSError:  # the pod has exited; this counts as no reply
+            except OSError:  # the pod has exited; the query is counted as not answered
                 continue
             sent = self._sent.pop(int.from_bytes(reply[:2], "big"), None)
             if sent is not None:

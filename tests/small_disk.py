@@ -1,4 +1,4 @@
-"""Give a test a small disk of its own, in a mount namespace. The test can fill this disk without harm to others."""
+"""Give a test a small disk in a mount namespace. The test can fill this disk without affecting other processes."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""The subjects of cases: a responder in this process, or a server on a socket. They know no right answers."""
+"""The cases run against a responder in this process or a server on a socket. This module knows no right answers."""
 
 import socket
 import tempfile
@@ -36,7 +36,7 @@ from tests import running
 from tests.waiting import PATIENCE_S
 
 _TIMEOUT_S = PATIENCE_S
-_PATIENCE_S = 0.5  # enough for a server that has already answered the probe
+_PATIENCE_S = 0.5  # this is long enough, because the server has already answered the probe
 PROBE_ID = b"\xff\xff"  # the message of a test must not have this id
 # A query for ". SOA", to which every server replies.
 _PROBE = bytes.fromhex("ffff 0000 0001 0000 0000 0000 00 0006 0001")

@@ -49,7 +49,7 @@ def assert_all_answered(server: Server) -> None:
 
 
 @pytest.mark.usefixtures("many_files")
-def test_clients_are_answered_beside_idle_half_sent_slow_and_trickling_ones(
+def test_clients_are_answered_despite_idle_half_sent_slow_and_trickling_ones(
     start: Callable[..., Server],
 ) -> None:
     server = start()
@@ -93,7 +93,7 @@ def test_clients_are_answered_beside_idle_half_sent_slow_and_trickling_ones(
 def _trickle(clients: list[socket.socket], stopping: threading.Event) -> None:
     for octet in FRAME * 1000:
         for each in clients:
-            with suppress(OSError):  # the worker has closed this connection to make room
+            with suppress(OSError):  # the worker has closed this connection to accept a new one
                 each.send(bytes([octet]))
         if stopping.wait(0.001):
             return

@@ -41,7 +41,7 @@ def answers(subject: InProcess, qname: str, qtype: str) -> set[str]:
     return {str(each) for rrset in dns.message.from_wire(reply).answer for each in rrset}
 
 
-def test_each_way_in_has_the_answers_of_the_readme(served: InProcess) -> None:
+def test_each_name_in_the_readme_has_the_answers_shown_there(served: InProcess) -> None:
     """Check the first table of README.md: `NAME TYPE` → `answer`, `answer`."""
     text = (ROOT / "README.md").read_text()
     table = text[text.index("| way in |") :].partition("\n\n")[0]

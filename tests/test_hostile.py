@@ -97,7 +97,7 @@ def _check(message: bytes, reply: bytes | None, limit: int) -> None:
     assert 12 <= len(reply) <= limit
 
 
-def test_mutated_queries_get_silence_or_a_well_formed_reply(in_process: InProcess) -> None:
+def test_mutated_queries_get_no_reply_or_a_well_formed_one(in_process: InProcess) -> None:
     chance = random.Random(_SEED)
     valid = _queries()
     shapes = set()

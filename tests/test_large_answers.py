@@ -105,7 +105,9 @@ def test_each_reply_begins_with_a_different_address(ask: Ask) -> None:
     assert len(firsts) == 28
 
 
-def test_names_of_a_giant_that_is_still_to_come_are_not_denied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_of_a_giant_service_are_not_denied_before_they_are_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(zone, "_FIRST", 0)
     subject = InProcess(tmp_path, load([*_headless("giant", _addresses(300)), service("web", "10.96.0.1")]))
     for qname, rcode in {
@@ -135,7 +137,7 @@ def test_more_endpoints_than_a_message_can_count_are_truncated(tmp_path: Path) -
 
 @pytest.mark.parametrize(("alias", "rtype"), [("alias-5000", "A"), ("alias-srv", "SRV")])
 @pytest.mark.parametrize(("tcp", "limit"), [(True, 65535), (False, 512)])
-def test_an_alias_of_an_answer_beyond_64_kib_has_what_fits(
+def test_an_alias_of_an_answer_above_64_kib_gets_the_records_that_fit(
     ask: Ask, alias: str, rtype: str, tcp: bool, limit: int
 ) -> None:
     reply, size = ask(alias, rtype, tcp=tcp)

@@ -1,4 +1,4 @@
-"""Check the rooms of the package: the contracts in .importlinter hold, and each contract can fail."""
+"""Check the imports between packages: the contracts in .importlinter hold, and each contract can fail."""
 
 import ast
 import shutil
@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 CONTRACTS = ROOT / ".importlinter"
 PACKAGE = ROOT / "pydns"
 PURE = ("config", "dns", "kube", "metrics", "upstream", "zones")
-# The names that a pure room may import from a forbidden module. For example, a room may handle addresses as text
+# The names that a pure package may import from a forbidden module. For example, it may handle addresses as text
 # without opening sockets.
 ALLOWED = {
     "pydns.log": {"Level"},
@@ -84,7 +84,7 @@ def excess(source: str) -> Iterator[str]:
 @pytest.mark.parametrize(
     "path", [str(each.relative_to(PACKAGE)) for room in PURE for each in sorted((PACKAGE / room).rglob("*.py"))]
 )
-def test_a_pure_file_takes_only_text_types_and_levels_of_impure_modules(path: str) -> None:
+def test_a_pure_file_imports_only_allowed_names_from_impure_modules(path: str) -> None:
     assert list(excess((PACKAGE / path).read_text())) == []
 
 

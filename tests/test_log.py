@@ -51,7 +51,7 @@ def log(lines: Lines, clock: Clock) -> Log:
 
 def test_repeated_events_are_summarized_when_the_minute_is_over(log: Log, lines: Lines, clock: Clock) -> None:
     for number in range(FIRST + 7):
-        # Events that differ only in numbers count as the same event.
+        # Events that differ only in numbers are treated as the same event.
         log("process died", level=Level.ERROR, process="worker 0", after_s=number)
     log("process died", level=Level.ERROR, process="worker 1", after_s=0)
     assert len(lines.lines) == FIRST + 1
@@ -92,7 +92,9 @@ def test_the_last_line_of_a_flapping_state_is_the_current_state(log: Log, lines:
     ]
 
 
-def test_thousands_of_different_objects_cost_a_bounded_number_of_lines(log: Log, lines: Lines, clock: Clock) -> None:
+def test_thousands_of_different_objects_give_a_limited_number_of_log_lines(
+    log: Log, lines: Lines, clock: Clock
+) -> None:
     for number in range(5000):
         log("object skipped", object=f"Service shop/web-{number}")
     assert len(lines.lines) == MOST + FIRST
@@ -168,7 +170,7 @@ def pair(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
     os.close(writing)
 
 
-def test_an_unread_pipe_takes_whole_lines_until_it_is_full_and_blocks_nobody(pair: Pair) -> None:
+def test_an_unread_pipe_gets_whole_lines_until_it_is_full_and_blocks_no_process(pair: Pair) -> None:
     fd, read = pair
     stderr = Stderr(fd)
     line = b"x" * 999 + b"\n"
@@ -178,7 +180,7 @@ def test_an_unread_pipe_takes_whole_lines_until_it_is_full_and_blocks_nobody(pai
     assert not stderr.write(line, 0.01)
     assert os.get_blocking(fd)  # other processes share the descriptor, so its mode must not change
     found = read()
-    while stderr.write(b""):  # this writes the rest of the line; at first there was room only for its beginning
+    while stderr.write(b""):  # this writes the rest of the line; at first the pipe had space only for the beginning
         rest = read()
         found += rest
         if not rest:
@@ -189,14 +191,14 @@ def test_an_unread_pipe_takes_whole_lines_until_it_is_full_and_blocks_nobody(pai
     assert read().endswith(b"and on\n")
 
 
-def test_a_line_longer_than_a_pipe_takes_is_completed_before_the_next_one() -> None:
+def test_a_line_that_does_not_fit_a_pipe_is_completed_before_the_next_one() -> None:
     reading, writing = os.pipe()
     stderr = Stderr(writing)
     while stderr.write(b"x" * (PIECE - 1) + b"\n"):
         pass
     os.read(reading, PIECE)
     long = b"y" * PIECE + b"z\n"
-    assert stderr.write(long)  # there is room for the beginning, and the rest waits
+    assert stderr.write(long)  # the pipe has space for the beginning of the line; the rest waits
     assert not stderr.write(b"next\n")
     found = os.read(reading, 1 << 20)
     assert stderr.write(b"next\n")
@@ -206,14 +208,14 @@ def test_a_line_longer_than_a_pipe_takes_is_completed_before_the_next_one() -> N
     os.close(writing)
 
 
-def test_a_reader_that_is_gone_is_no_failure() -> None:
+def test_the_exit_of_a_logs_reader_is_not_a_failure() -> None:
     reading, writing = os.pipe()
     os.close(reading)
     assert Stderr(writing).write(b"to nobody\n")
     os.close(writing)
 
 
-def test_a_file_is_appended_to(tmp_path: Path) -> None:
+def test_log_lines_are_appended_to_a_file(tmp_path: Path) -> None:
     fd = os.open(tmp_path / "log", os.O_WRONLY | os.O_CREAT)
     os.write(fd, b"before\n")
     Stderr(fd).write(b"ours\n")

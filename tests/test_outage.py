@@ -39,7 +39,7 @@ EVERYTHING = selector("", "")
 HTML = b"<html><body>503 from the proxy</body></html>\n"
 BOOKMARK_S = 60
 WELL_S = 150  # seconds between two troubles: enough for the longest pause of a reflector
-RECOVERED_S = 75.0  # current data is at most this old: the period of bookmarks and some more
+RECOVERED_S = 75.0  # current data is at most this old: slightly older than the period of bookmarks
 STEP_S = 1
 
 
@@ -468,7 +468,9 @@ class Hour:
 
 
 @pytest.mark.parametrize(("seed", "watch_list"), [(1, True), (2, False), (3, True)])
-def test_nothing_that_exists_is_denied_in_an_hour_of_misbehaviour(seed: int, watch_list: bool, tmp_path: Path) -> None:
+def test_no_existing_name_is_denied_while_the_api_server_misbehaves_for_an_hour(
+    seed: int, watch_list: bool, tmp_path: Path
+) -> None:
     hour = Hour(seed, tmp_path, watch_list=watch_list)
     troubles = list(TROUBLES)
     hour.random.shuffle(troubles)

@@ -127,7 +127,7 @@ ASKED = [
     # The wire name ends with the octets of b.svc.cluster.local.
     ("x\\001b.svc.cluster.local.", A, False, "NXDOMAIN", "denial"),
     ("www.example.com.", A, False, "NOERROR", "success"),
-    ("www.example.com.", A, True, "NOERROR", "success"),  # the answer comes from the cache
+    ("www.example.com.", A, True, "NOERROR", "success"),  # the cache answers this query
     ("nx.example.com.", TXT, True, "NXDOMAIN", "denial"),
     ("WEB.shop.svc.cluster.local.", 251, False, "REFUSED", "error"),
 ]
@@ -167,7 +167,7 @@ def test_chosen_replies_are_logged(
 @pytest.mark.parametrize(
     ("listen", "host"), [("[::]:0", "::1"), ("0.0.0.0:0", "127.0.0.2"), ("0.0.0.0:0", "127.0.0.1")]
 )
-def test_replies_come_from_every_address_with_the_log_and_without(
+def test_the_log_does_not_change_the_source_address_of_replies(
     queries: dict[str, Any] | None,
     listen: str,
     host: str,
@@ -175,7 +175,7 @@ def test_replies_come_from_every_address_with_the_log_and_without(
     start: Callable[..., Server],
     tmp_path: Path,
 ) -> None:
-    # 127.0.0.2 has no socket of its own: the socket for all addresses answers.
+    # 127.0.0.2 has no separate socket: the socket for all addresses answers.
     server = Configured(start, tmp_path, upstream, queries, listen=listen, host=host)
     for qname in WEB, "www.example.com", "www.example.com", "other.example.com":
         assert server.ask(qname + ".", host=host) == Rcode.NOERROR
@@ -186,7 +186,7 @@ def test_replies_come_from_every_address_with_the_log_and_without(
     assert [each[0].startswith(client) for each in server.lines()] == [True] * wanted
 
 
-def test_a_share_of_them_is_chosen_at_random(configured: Start) -> None:
+def test_a_share_of_the_queries_is_logged_at_random(configured: Start) -> None:
     server = configured({"share": 0.3})
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.connect(("127.0.0.1", server.server.port))
@@ -285,7 +285,7 @@ def test_a_blocked_log_delays_no_query_and_reports_lost_lines_later(manifests: P
             assert process.poll() is None, os.read(reading, 4096)
             for number in range(4000):  # 640 KB of lines: the pipe holds 64 KB, and the buffer 256 KB
                 assert _answers(sock), number
-            for number in range(50):  # these lines of the controller need more room than the pipe ever has
+            for number in range(50):  # these lines of the controller are longer than the pipe's buffer
                 (manifests / f"bad{number}.yaml").write_text("kind: [")
             (manifests / "other.yaml").write_text((manifests / "web.yaml").read_text().replace("web", "other"))
             until(lambda: _answers(sock, WEB.replace("web", "other")))

@@ -90,7 +90,7 @@ def _read(reply: bytes) -> Said:
     objects=st.lists(_OBJECT, max_size=10).map(lambda found: {_ref(each): each for each in found}),
     questions=st.lists(st.tuples(_QNAME, _QTYPE), min_size=20, max_size=60),
 )
-def test_replies_are_those_of_the_reference(
+def test_replies_equal_those_of_the_reference(
     pods: PodsMode, objects: dict[Ref, Object], questions: list[tuple[str, int]]
 ) -> None:
     zone = Zone(ZoneOptions(pods=pods, own_addresses=(_OWN,)))

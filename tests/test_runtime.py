@@ -103,7 +103,7 @@ def test_a_stuck_worker_fails_the_health_probe_and_is_replaced(start: Callable[.
     until(lambda: not is_running(stuck))
     until(lambda: server.get("/health") == (200, "OK\n"))
 
-    assert len(server.logged("worker stuck")) == 1  # worker 0 wasn't stuck
+    assert len(server.logged("worker stuck")) == 1  # worker 0 was not stuck
     until(lambda: reported()["restarts"] == 1)  # the metrics page is updated once a second
     worker = reported()
     assert (worker["process"], worker["restarts"], worker["stuck"]) == ("worker 1", 1, 1)
@@ -122,17 +122,17 @@ def test_probes_are_answered_by_the_next_controller(start: Callable[..., Server]
 
 
 def test_a_drain_fails_readiness_at_once_and_answers_until_clients_stop(start: Callable[..., Server]) -> None:
-    # A client that the busy machine delays must not count as quiet.
+    # The worker must not treat a client as quiet if the busy machine delays it.
     server = start(workers=2, flags=(*PROBED, "--drain-quiet", "4"))
     assert server.ask(WEB) == "10.96.1.1"  # the answer isn't late
     server.process.send_signal(signal.SIGTERM)
     until(lambda: bool(server.logged("stopping")))
     assert server.get("/ready") == (503, "draining\n")
-    # On a busy machine a worker may get no CPU for 5 s, and then counts as silent.
+    # On a busy machine a worker may get no CPU for 5 s, and is then treated as silent.
     until(lambda: server.get("/health")[0] == 200)
     began = time.monotonic()
     asked = in_doubt = 0
-    all_count = False  # whether every worker counts; the signal to begin may arrive after some queries
+    all_count = False  # whether every worker has begun to count; the signal to begin may arrive after some queries
     while time.monotonic() - began < 4.5 or not all_count:  # longer than the quiet time that the drain waits for
         assert server.ask(WEB) == "10.96.1.1"
         asked += 1
@@ -145,7 +145,7 @@ def test_a_drain_fails_readiness_at_once_and_answers_until_clients_stop(start: C
     assert asked - in_doubt < late <= asked
 
 
-def test_a_drain_ends_although_clients_still_ask(start: Callable[..., Server]) -> None:
+def test_a_drain_ends_even_if_clients_still_send_queries(start: Callable[..., Server]) -> None:
     server = start(flags=("--drain-quiet", "60", "--drain-max", "8"))
     load = Load(server.port, clients=1, patience_s=0.2)
     try:
@@ -162,7 +162,7 @@ def test_a_second_signal_ends_a_drain(start: Callable[..., Server]) -> None:
     assert server.stop(signal.SIGINT) == 0
 
 
-def test_a_worker_that_starts_during_a_drain_counts_too(start: Callable[..., Server]) -> None:
+def test_a_drain_also_waits_for_a_worker_that_starts_during_it(start: Callable[..., Server]) -> None:
     server = start(flags=("--drain-quiet", "60"))
     server.process.send_signal(signal.SIGTERM)
     until(lambda: bool(server.logged("stopping")))
@@ -174,7 +174,7 @@ def test_a_worker_that_starts_during_a_drain_counts_too(start: Callable[..., Ser
     assert "late_queries=1\n" in server.logged("stopped")[0]
 
 
-def test_readiness_names_what_is_missing_and_outlives_the_api_server(
+def test_readiness_names_missing_kinds_and_remains_when_the_api_server_fails(
     start_on_api: Callable[..., Server], api: FakeApiServer
 ) -> None:
     api.fail("Service", "list", 403, reason="Forbidden", message="no")

@@ -123,7 +123,7 @@ def ours(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InProcess]:
 
 
 @pytest.mark.parametrize("qname", _NAMES)
-def test_a_name_has_the_answer_of_knot(qname: str, knot: int, ours: InProcess) -> None:
+def test_pydns_and_knot_give_the_same_answer(qname: str, knot: int, ours: InProcess) -> None:
     for rtype in _TYPES:
         query = dns.message.make_query(qname + ".", rtype, use_edns=0, payload=1232)
         theirs = dns.query.udp(query, "127.0.0.1", port=knot, timeout=5)
