@@ -1,4 +1,4 @@
-"""Measure how many queries ordinary clients lose, and how long they wait, next to one greedy client of each kind.
+"""Measure how many queries ordinary clients lose, and how long they wait, next to one client that sends too much.
 
 The worker gets a twentieth of a core, as in `overload`. No generator can send ten times as many queries as a whole core
 answers. Each ordinary client has its own address. The client sends queries over UDP and over a TCP
@@ -33,7 +33,9 @@ _OUTSTANDING = 1000
 _GREEDY = "127.0.2.1"
 # A query that is later than this is dropped: to send all late queries at once would be another, faster flood.
 _LATEST_S = 0.05
-_GREEDY_NICE = 10  # the greedy client shares a core with the ordinary clients, and must not take their CPU time
+_GREEDY_NICE = (
+    10  # the client that sends too much shares a core with the ordinary clients, and must not take their CPU time
+)
 
 
 class Asked(NamedTuple):
@@ -50,16 +52,16 @@ class Asked(NamedTuple):
 
 
 class Beside(NamedTuple):
-    """What ordinary clients saw next to one greedy client."""
+    """The results of ordinary clients next to one client that sends too much."""
 
     greedy: str
-    greedy_per_s: float  # the greedy client's queries, connections or octets
+    greedy_per_s: float  # queries, connections or octets of the client that sends too much
     udp: Asked
     tcp: Asked
 
 
 def run(command: str, seconds: float, cores: tuple[int, int]) -> tuple[float, list[Beside]]:
-    """Return the highest rate of UDP replies, and what ordinary clients saw next to each greedy client."""
+    """Return the highest rate of UDP replies, and the ordinary clients' results next to each client that floods."""
     server_core, client_core = cores
     services = cluster.services(_SERVICES)
     with tempfile.TemporaryDirectory(prefix="clients-bench-") as made:
@@ -98,7 +100,8 @@ def _big() -> dict[str, object]:
     return {"apiVersion": "v1", "kind": "List", "items": items}
 
 
-# Greedy clients. Each is a generator. After each step it yields how many queries, connections or octets it sent.
+# Clients that send too much. Each is a generator. After each step, the generator yields how many queries, connections
+# or octets it sent.
 
 
 def _greedy(port: int, query: bytes, peak_qps: float) -> dict[str, Callable[[], Iterator[int]]]:
@@ -183,7 +186,7 @@ def _connect(port: int, ip: str) -> socket.socket:
 
 @contextmanager
 def _running(greedy: Callable[[], Iterator[int]], core: int) -> Iterator["Synchronized[int]"]:
-    """Run a greedy client in its own process; yield the count of what the client has done."""
+    """Run a client that sends too much in its own process. Yield the count of its queries, connections or octets."""
     done: Synchronized[int] = multiprocessing.Value("q", 0)
 
     def work() -> None:
@@ -234,7 +237,7 @@ def _asked(waits_s: list[float]) -> Asked:
 
 
 async def _client(asker: "_Udp | _Tcp", query: bytes, seconds: float) -> list[float]:
-    """Return how long each query waited for its reply. A query without a reply counts as `_PATIENT_S`."""
+    """Return how long each query waited for its reply. For a query without a reply, return `_PATIENT_S`."""
 
     async def ask() -> float:
         began = time.monotonic()

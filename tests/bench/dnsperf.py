@@ -76,7 +76,7 @@ def flood(
 
 
 def overload(port: int, data: Path, seconds: float, core: int, rate: int) -> Run:
-    """Send `rate` queries per second, even if few are answered. A reply counts if it arrives within `PATIENCE_S`."""
+    """Send `rate` queries per second, even if few are answered. Only replies within `PATIENCE_S` are counted."""
     options = ["-l", str(seconds), "-Q", str(rate), "-q", str(MOST_OUTSTANDING), "-c", "16", "-t", str(PATIENCE_S)]
     return _run(port, data, options, core, seconds + _MARGIN_S)
 

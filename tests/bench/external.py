@@ -25,24 +25,24 @@ from tests.fakes.apiserver import FakeApiServer, generate
 
 SERVICES, ENDPOINTS = 10_000, 10
 INGRESSES, ROUTES, GATEWAYS = 2_000, 2_000, 20
-CHANGES = 200  # of Ingresses
+CHANGES = 200  # the number of changed Ingresses
 GATEWAY_CHANGES = 10
 # The routes of the first Gateway have as many hostnames as the Gateway API allows.
 _HOSTNAMES, _FIRST_ROUTES = 16, 125
 NAMES = _HOSTNAMES * _FIRST_ROUTES
 _WORKERS = 1
 _LIMIT_MS, _LIMIT_ALL_MS = 20, 300
-_PAUSE_S = 0.001  # between queries: on two cores, a busy client and a busy worker would delay the controller
-_BATCH = 50  # queries that are sent before the replies are read
+_PAUSE_S = 0.001  # the pause between queries: on two cores, a busy client and a busy worker would delay the controller
+_BATCH = 50  # how many queries are sent before the replies are read
 _PATIENCE_S = 10
 _ZONE = "k8s.example"
 
 
 class Delays(NamedTuple):
-    """Milliseconds from an event until its records are answered, and of pydns's CPU time for a change."""
+    """Milliseconds from an event until its records are answered, and milliseconds of CPU time for a change."""
 
     ingresses: list[float]
-    gateways: list[float]  # until all names of the Gateway are answered with the new address
+    gateways: list[float]  # the time until all names of the Gateway are answered with the new address
     ingress_cpu_ms: float
     gateway_cpu_ms: float
 
@@ -88,7 +88,7 @@ def _names() -> list[str]:
 def _after(
     thread: ThreadPoolExecutor, touch: Callable[[], Touched], port: int, labels: list[str], rng: random.Random
 ) -> float:
-    time.sleep(rng.uniform(0, 0.05))  # out of step with periodic work
+    time.sleep(rng.uniform(0, 0.05))  # a random pause keeps the changes out of step with periodic work
     touched = thread.submit(touch)
     names = [f"{label}.{_ZONE}" for label in labels]
     return change.delay_ms(port, names[0], touched, _PAUSE_S) if len(names) == 1 else _all_ms(port, names, touched)

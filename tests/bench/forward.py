@@ -1,4 +1,4 @@
-"""CPU time per query for names outside the cluster: pydns, Unbound and dnsmasq all forward to the same Knot.
+"""Measure CPU time per query for names outside the cluster. pydns, Unbound and dnsmasq forward to the same Knot.
 
 The servers take turns on one core. The other core runs dnsperf and Knot, which has an answer for any name.
 """

@@ -21,8 +21,8 @@ _LIMIT_MB = 170
 class Load(NamedTuple):
     """One start. All times count from just before the process was started."""
 
-    service_s: float  # until the name of the last Service was answered
-    endpoint_s: float  # until the name of one of its endpoints was answered
+    service_s: float  # the time until the name of the last Service was answered
+    endpoint_s: float  # the time until the name of one of its endpoints was answered
     pss_kib: list[int]  # PSS of each process after queries for every type of name; the supervisor is first
 
 

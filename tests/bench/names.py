@@ -23,7 +23,7 @@ _RCODE_TOLERANCE = 0.01
 class Sample(NamedTuple):
     """One measured run of one server."""
 
-    cpu_us: float  # per completed query, for all processes of the server
+    cpu_us: float  # CPU time per completed query, for all processes of the server
     qps: float
     lost: int
     response_octets: int

@@ -37,7 +37,7 @@ _SERVICES = 1000
 _SERVER_NICE, _SPINNER_NICE = 19, 5  # weights 15 and 335 (sched(7)), so the server gets about a twentieth
 # Without overload; with fewer queries in flight the server is idle at times, because the generator doesn't always run.
 _OUTSTANDING = 1000
-_SLOW_S = 0.1  # after an overload, a slower reply doesn't count as a reply
+_SLOW_S = 0.1  # after an overload, slower replies are treated as lost
 _AFTER_S = 2.0  # the recovery is observed for this time
 
 

@@ -1,4 +1,4 @@
-"""How long probes wait while one client floods the metrics, or the probes' own port, with connections."""
+"""Measure how long probes wait while one client floods the metrics port or the probes' port with connections."""
 
 import multiprocessing
 import socket
@@ -13,11 +13,11 @@ from typing import NamedTuple
 from tests.bench import cluster, servers
 from tests.bench.report import Table
 
-LIMIT_S = 0.1  # wanted of each probe
+LIMIT_S = 0.1  # each probe should take at most this long
 _FLOOD_PER_S = 5_000
 _FLOODER = "127.0.0.2"
 _PROBES, _PAUSE_S = 60, 0.05
-_HELD = 500  # connections that the flooder holds before it asks and closes the first of them
+_HELD = 500  # connections that the flooder holds before it sends requests and closes the oldest connection
 _SERVICES = 1_000
 _SLOWEST_S = 10.0
 
@@ -27,12 +27,12 @@ class Beside(NamedTuple):
 
     flood: str
     per_s: float  # connections
-    waits_s: list[float]  # of each probe that was answered 200
+    waits_s: list[float]  # the wait of each probe that got status 200
     failed: int
 
 
 def run(command: str) -> list[Beside]:
-    """Return what probes saw without a flood, next to one of `/metrics`, and next to one of their own port."""
+    """Return the results of probes without a flood, with a flood of `/metrics`, and with one of the probes' port."""
     services = cluster.services(_SERVICES)
     with tempfile.TemporaryDirectory(prefix="probes-bench-") as made:
         manifests = Path(made)
@@ -66,7 +66,7 @@ def _beside(what: str, port: int, path: str, ready: int) -> Beside:
 
 @contextmanager
 def _flooding(port: int, path: str) -> Iterator["Synchronized[int]"]:
-    """Flood a port from a process of its own, and yield the count of its connections. Port 0: don't."""
+    """Flood a port from a separate process, and yield the count of its connections. With port 0, send nothing."""
     opened: Synchronized[int] = multiprocessing.Value("q", 0)
     process = multiprocessing.get_context("fork").Process(target=_flood, args=(port, path, opened), daemon=True)
     if port:

@@ -23,11 +23,11 @@ from tests.bench.report import Table
 from tests.fakes.apiserver import FakeApiServer, generate, touch
 
 SERVICES, ENDPOINTS = 10_000, 10
-CHANGES = 100  # per round
+CHANGES = 100  # changes per round
 _ROUND_S = 20  # the longest time of a round; if changes take long, fewer changes are measured
 _LIMIT_MS, _LIMIT_MEMORY = 50, 1.5
 _FLAP_S = 0.5
-_PAUSE_S = 0.001  # between queries: on two cores, a busy client and a busy worker would delay the controller
+_PAUSE_S = 0.001  # the pause between queries: on two cores, a busy client and a busy worker would delay the controller
 _NAMESPACE = "tenant"
 
 
@@ -35,9 +35,9 @@ class Worst(NamedTuple):
     """A headless Service that is very large in some way."""
 
     title: str
-    endpoints: int  # per slice
+    endpoints: int  # endpoints per slice
     ports: int
-    addresses: int = 1  # per endpoint
+    addresses: int = 1  # addresses per endpoint
     slices: int = 1
     has_hostnames: bool = False  # if true, all hostnames have the same address
 
@@ -61,8 +61,8 @@ class Tenant(NamedTuple):
 
     title: str
     delays_ms: list[float]
-    peak: int  # in octets
-    cpu: float  # share of a core while the object changed
+    peak: int  # the peak memory in octets
+    cpu: float  # the used share of a core while the object changed
 
 
 def run(command: str, rounds: int) -> list[Tenant]:

@@ -55,13 +55,13 @@ def test_statistics_of_dnsperf_are_read() -> None:
     assert round(run.qps) == 211056
 
 
-def test_a_silent_server_completes_nothing_and_has_the_wrong_rcodes() -> None:
+def test_a_silent_server_completes_no_query_and_has_wrong_rcodes() -> None:
     run = dnsperf.parse(SILENCE)
     assert (run.completed, run.lost, run.rcodes) == (0, 100, {})
     assert run.wrong_rcodes({"NOERROR": 1.0}, 0.01)
 
 
-def test_output_without_statistics_is_quoted() -> None:
+def test_the_error_quotes_output_without_statistics() -> None:
     with pytest.raises(ValueError, match="unable to open"):
         dnsperf.parse("Error: unable to open file x")
 
@@ -82,12 +82,12 @@ def test_a_server_with_wrong_answers_is_noticed(rcodes: dict[str, int], shares: 
     assert (run.wrong_rcodes(shares, 0.01) == "") is right
 
 
-def test_cpu_time_is_read_behind_a_command_name_with_spaces_and_parentheses() -> None:
+def test_cpu_time_is_read_even_if_the_command_name_has_spaces_and_parentheses() -> None:
     text = "5760 (a) b (c) S 1 5713 3095 0 -1 4194560 25140 7 6 8 336 330 11 12 20 0 1 0 310036 1132912640\n"
     assert procfs.parse_stat(text) == procfs.Stat(5760, 1, 336 + 330)
 
 
-def test_the_tree_of_a_server_is_its_children_and_theirs() -> None:
+def test_the_tree_of_a_server_contains_all_its_descendants() -> None:
     parents = {1: 0, 40: 1, 10: 1, 11: 10, 12: 10, 13: 11, 41: 40}
     stats = [procfs.Stat(pid, parent, 0) for pid, parent in parents.items()]
     assert procfs.descendants(10, stats) == [10, 11, 12, 13]
@@ -97,7 +97,7 @@ def test_time_of_all_processes_is_summed() -> None:
     assert procfs.used_s({1: 1.0, 2: 5.0}, {1: 1.5, 2: 7.0}) == 2.5
 
 
-def test_a_worker_that_was_replaced_spoils_the_measurement() -> None:
+def test_replacing_a_worker_makes_the_measurement_invalid() -> None:
     with pytest.raises(procfs.Changed, match=r"\[1, 2\] and became \[1, 3\]"):
         procfs.used_s({1: 1.0, 2: 5.0}, {1: 1.0, 3: 0.1})
 
@@ -117,13 +117,13 @@ def test_proportional_set_size_of_files_below_a_directory_is_read() -> None:
     assert procfs.parse_pss_below_kib(smaps, "/state") == 120
 
 
-def test_percentiles_are_nearest_ranks() -> None:
+def test_percentiles_use_the_nearest_rank() -> None:
     ordered = [float(i) for i in range(1, 201)]
     assert [change.percentile(ordered, percent) for percent in (50, 99, 100)] == [100.0, 198.0, 200.0]
     assert change.percentile([7.0], 50) == 7.0
 
 
-def test_missing_programs_are_all_named_with_their_debian_packages(
+def test_the_message_names_all_missing_programs_with_their_debian_packages(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -184,7 +184,7 @@ def test_every_query_has_the_rcode_that_the_zone_files_give(
     assert wrong == []
 
 
-def test_the_mix_asks_every_type_and_walks_search_lists_to_their_end() -> None:
+def test_the_mix_contains_every_type_and_whole_search_lists() -> None:
     mix = queries.workloads(CLUSTER)[-1].queries
     assert {query.type for query in mix} == {"A", "AAAA", "SRV", "PTR"}
     walked = Counter(re.sub(r"\d+", "N", query.name) for query in mix if query.type == "A")
@@ -194,7 +194,7 @@ def test_the_mix_asks_every_type_and_walks_search_lists_to_their_end() -> None:
     assert walked[written_out] > walked[walk[0]]
 
 
-def test_services_have_addresses_of_their_own_in_the_service_range() -> None:
+def test_each_service_has_a_different_address_in_the_service_range() -> None:
     services = cluster.services(10_000)
     assert len({service.address for service in services}) == 10_000
     assert services[-1] == cluster.Service("svc-9999", "ns-99", "10.96.39.15")
@@ -204,7 +204,7 @@ def test_queries_are_the_same_in_every_run() -> None:
     assert queries.workloads(CLUSTER) == queries.workloads(cluster.services(COUNT))
 
 
-def test_no_run_of_the_forward_part_asks_a_name_that_was_asked_before() -> None:
+def test_each_run_of_the_forward_part_asks_for_new_names() -> None:
     asked = [
         name for label in ("warm-up-0", "miss-0", "warm-up-1", "miss-1") for name in forward.names("miss", label, 0.01)
     ]
