@@ -162,7 +162,7 @@ def test_a_configuration_is_accepted_and_another_manifest_is_refused(
     assert check(Path(__file__).parents[2] / path, capsys)[0] == status
 
 
-def test_json_has_the_same_as_the_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_contains_the_same_as_the_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "config.yaml"
     path.write_text("ttl: 30\nroutes: {local: {servers: [10.1.0.53]}}")
     assert main(["check", "-o", "json", str(path)]) == 0
@@ -199,7 +199,9 @@ def test_a_zone_in_a_folder_has_a_name_that_a_config_map_could_have(
     assert (status, said[1:]) == (0, ['note: "\\udcff.zone": ignored: not a known key'])
 
 
-def test_a_further_domain_that_is_the_first_one_has_a_note(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_pydns_check_notes_a_further_domain_that_equals_the_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "config.yaml").write_text("domains: {k8s.example: {}, cluster.local: {}}")
     note = "note: cluster.local.: several domains have this name; only the first one counts"
     status, said = check(tmp_path, capsys)
@@ -211,7 +213,7 @@ def test_a_missing_path_is_reported(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert check(path, capsys) == (1, [f"pydns check: {path}: No such file or directory"])
 
 
-def test_the_flag_must_be_given_and_has_a_variable(
+def test_the_required_flag_can_be_set_by_a_variable(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("PYDNS_CONFIG", raising=False)

@@ -37,7 +37,7 @@ def test_an_unknown_shell_is_refused(capsys: pytest.CaptureFixture[str]) -> None
     assert capsys.readouterr().err.startswith("pydns completion: SHELL: dash is not one of bash, ")
 
 
-def test_without_shtab_the_package_to_install_is_named(
+def test_without_shtab_the_message_names_the_package_to_install(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "shtab", None)

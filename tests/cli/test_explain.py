@@ -121,7 +121,7 @@ def test_flags_have_variables(
     assert "cart.shop.svc.cluster.local. 5 IN A 10.96.0.11" in capsys.readouterr().out
 
 
-def test_of_many_names_only_similar_ones_are_shown(tmp_path: Path, explain: Explain) -> None:
+def test_pydns_explain_shows_only_similar_names(tmp_path: Path, explain: Explain) -> None:
     names = ["payments", *(f"other-{number}" for number in range(99))]
     cluster = [yaml.safe_load(SERVICE.format(name=each, address="10.96.0.1")) for each in names]
     _write_table(tmp_path, {"cluster": cluster})
@@ -129,7 +129,7 @@ def test_of_many_names_only_similar_ones_are_shown(tmp_path: Path, explain: Expl
     assert said.endswith("Services there: 100, similar ones: payments\n")
 
 
-def test_of_many_records_only_the_first_are_shown(tmp_path: Path, explain: Explain) -> None:
+def test_pydns_explain_shows_only_the_first_of_many_records(tmp_path: Path, explain: Explain) -> None:
     records = "".join(f"many 60 A 192.0.2.{number}\n" for number in range(30))
     _write_table(
         tmp_path, {"cluster": [], "zones": {"example.org.zone": f"@ 60 SOA ns admin 1 2 3 4 30\n@ 60 NS ns\n{records}"}}
@@ -184,7 +184,7 @@ def _text(rrset: dns.rrset.RRset, rdata: dns.rdata.Rdata) -> str:
     return f"{rrset.name} {rrset.ttl} IN {dns.rdatatype.to_text(rrset.rdtype)} {rdata}".lower()
 
 
-def test_json_has_the_same_as_the_text(state_dirs: list[Path], explain: Explain) -> None:
+def test_json_contains_the_same_as_the_text(state_dirs: list[Path], explain: Explain) -> None:
     status, printed, _ = explain(state_dirs[0], "-o", "json", "api.shop", "--namespace", "default")
     found = json.loads(printed)
     answers = found["tried"]
@@ -200,7 +200,7 @@ def test_json_has_the_same_as_the_text(state_dirs: list[Path], explain: Explain)
     assert (status, found["has_answer"], found["search"], len(found["tried"])) == (1, False, None, 1)
 
 
-def test_a_list_of_services_without_endpoints_that_is_full_rules_nothing_out(tmp_path: Path, explain: Explain) -> None:
+def test_a_full_list_of_services_without_endpoints_is_not_taken_as_complete(tmp_path: Path, explain: Explain) -> None:
     without = {f"Service shop/db-{number}": "no endpoints" for number in range(MAX_LISTED)}
     service = yaml.safe_load(SERVICE.format(name="web", address="10.96.0.1"))
     _write_table(tmp_path, {"cluster": [service], "status": {"without_endpoints": without}})
@@ -259,7 +259,7 @@ def upstream() -> Iterator[FakeUpstream]:
         yield fake
 
 
-def test_upstreams_are_asked(tmp_path: Path, upstream: FakeUpstream, explain: Explain) -> None:
+def test_pydns_explain_asks_the_upstreams(tmp_path: Path, upstream: FakeUpstream, explain: Explain) -> None:
     at = f"127.0.0.1:{upstream.port}"
     _write_table(tmp_path, {"cluster": [], "config": {"upstreams": [at]}})
 

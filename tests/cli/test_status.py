@@ -45,9 +45,7 @@ def write(state_dir: Path, status: Status) -> None:
     writer.close()
 
 
-def test_upstreams_and_processes_have_headings_of_their_own(
-    state_dir: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_upstreams_and_processes_have_separate_headings(state_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["status", "--state-dir", str(state_dir)]) == 0
     printed = capsys.readouterr().out
     assert printed.startswith("pydns     running\n")
@@ -66,16 +64,16 @@ def test_a_dead_pydns_is_reported_with_exit_status_1(tmp_path: Path, capsys: pyt
     assert "processes" not in printed
 
 
-def test_a_controller_that_stands_still_is_reported_with_exit_status_1(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_stuck_controller_is_reported_with_exit_status_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     controller = ProcessStatus(process="controller", pid=os.getpid())
     write(tmp_path, msgspec.structs.replace(KNOWN, time=time.time() - 900, processes=(controller,)))
     assert main(["status", "--state-dir", str(tmp_path)]) == 1
     assert f"not well: process {os.getpid()}, its controller, exists, but " in capsys.readouterr().out
 
 
-def test_a_table_without_a_report_is_of_no_running_pydns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_table_without_a_report_means_that_pydns_does_not_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     write(tmp_path, Status())
     assert main(["status", "--state-dir", str(tmp_path)]) == 1
     assert capsys.readouterr().out.startswith("pydns     not running: it has reported nothing yet\n")
@@ -99,7 +97,7 @@ def test_another_format_is_refused(verb: list[str], tmp_path: Path, capsys: pyte
 @pytest.mark.parametrize(
     ("variables", "is_coloured"), [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)]
 )
-def test_a_terminal_has_colours_unless_they_are_not_wanted(
+def test_a_terminal_gets_colours_unless_the_user_disables_them(
     variables: dict[str, str],
     is_coloured: bool,
     state_dir: Path,
