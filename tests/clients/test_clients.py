@@ -77,7 +77,7 @@ def test_a_resolver_finds_what_the_table_says(
 
 
 @pytest.mark.parametrize("resolver", ONE_BY_ONE)
-def test_no_question_is_asked_again_and_tcp_only_follows_a_truncated_reply(
+def test_no_resolver_repeats_a_question_or_uses_tcp_without_a_truncated_reply(
     resolver: str, found_by: Callable[[str], Answered]
 ) -> None:
     slow = {row.name for row in table.rows() if row.is_slow}
