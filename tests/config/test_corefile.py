@@ -31,7 +31,7 @@ def test_a_text_is_split_into_words(case: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("case", CASES["blocks"], ids=lambda case: case["name"])
-def test_words_make_blocks(case: dict[str, Any]) -> None:
+def test_words_are_grouped_into_blocks(case: dict[str, Any]) -> None:
     try:
         parsed = parse("Corefile", case["text"], case.get("files", {}), case.get("environment", {}))
     except BadCorefile as error:
@@ -86,7 +86,7 @@ def test_a_mistake_in_an_imported_file_names_that_file() -> None:
     ]
 
 
-def test_a_manifest_of_another_kind_is_called_what_it_is() -> None:
+def test_the_message_names_the_kind_of_a_wrong_manifest() -> None:
     refused = read_file("dns.yaml", b"apiVersion: apps/v1\nkind: Deployment\n")
     assert isinstance(refused, Refused)
     assert [str(error) for error in refused.errors] == [
@@ -155,7 +155,7 @@ BLOCKS = st.builds(lambda zone, lines: f"{zone} {{\n" + "\n".join(lines) + "\n}\
 COREFILES = st.lists(BLOCKS, min_size=1, max_size=3).map("".join)
 
 
-# Lines in the supported grammar without mistakes: of each list, a block has one or none.
+# Lines in the supported grammar, without mistakes. A block has at most one line of each list.
 RIGHT = (
     ["cache", "cache 30", "cache 60 {\nsuccess 100 60\ndenial 100 5 1\nprefetch 10\nserve_stale 1h\n}"],
     ["hosts {\n10.0.0.1 a.example b.example\n::1 a.example\nttl 30\nfallthrough\n}"],
@@ -183,14 +183,14 @@ RIGHT_COREFILES = st.builds(
 
 
 @given(RIGHT_COREFILES)
-def test_what_is_supported_is_accepted_and_means_what_its_migration_means(text: str) -> None:
+def test_a_supported_corefile_is_accepted_and_equals_its_migration(text: str) -> None:
     result = read_corefile("Corefile", text, {})
     assert isinstance(result, Accepted), result
     check_migration(result)
 
 
 @given(COREFILES)
-def test_a_corefile_means_what_its_migration_means(text: str) -> None:
+def test_a_corefile_and_its_migration_give_the_same_configuration(text: str) -> None:
     result = read_corefile("Corefile", text, {})
     if isinstance(result, Refused):
         assert all(len(str(error)) < 500 and str(error).isprintable() for error in result.errors)
@@ -199,7 +199,7 @@ def test_a_corefile_means_what_its_migration_means(text: str) -> None:
 
 
 def check_migration(result: Accepted) -> None:
-    """Check that the migration is the same configuration, and that its own migration is the same text."""
+    """Check that the migrated text gives the same configuration, and that migrating it again gives the same text."""
     assert result.translated is not None
     migrated = "\n".join(yaml_writer.lines(result.translated, "Corefile"))
     again = read_text("config.yaml", migrated)
@@ -216,7 +216,7 @@ def without_comments(text: str) -> str:
 
 
 @given(COREFILES)
-def test_what_is_left_out_is_as_if_it_were_not_written(text: str) -> None:
+def test_ignored_directives_have_no_effect(text: str) -> None:
     strict, lenient = (read_corefile("Corefile", text, {}, Surroundings(lenient=each)) for each in (False, True))
     if isinstance(strict, Accepted):
         assert lenient == strict
@@ -230,7 +230,7 @@ def test_what_is_left_out_is_as_if_it_were_not_written(text: str) -> None:
         assert lenient.errors == strict.errors
 
 
-def test_what_is_left_out_leaves_the_rest_as_it_was() -> None:
+def test_ignored_directives_do_not_change_other_directives() -> None:
     rest = ". {\n forward . 10.0.0.1\n cache 30\n%s}\n"
     lenient = read_corefile("Corefile", rest % " whoami\n", {}, Surroundings(lenient=True))
     strict = read_corefile("Corefile", rest % "", {})
@@ -254,7 +254,7 @@ TEXTS = st.one_of(st.text(max_size=200), st.lists(st.sampled_from(PIECES), max_s
 
 
 @given(TEXTS, TEXTS)
-def test_no_text_raises(text: str, imported: str) -> None:
+def test_no_text_causes_an_exception(text: str, imported: str) -> None:
     read({"Corefile": text, "x": imported})
     read({"Corefile": f". {{\nforward . 10.0.0.1\nimport x\n{text}", "x": imported})
 
@@ -294,7 +294,7 @@ LOOP = {"LOOP": "{$BACK}", "BACK": "{$LOOP}"}
     second=st.lists(DIRECTIVES, max_size=2).map("".join),
     lenient=st.booleans(),
 )
-def test_no_words_of_a_directive_raise(first: str, second: str, lenient: bool) -> None:
+def test_no_words_of_a_directive_cause_an_exception(first: str, second: str, lenient: bool) -> None:
     text = f". {{\nforward . 10.0.0.1\n{first}}}\na.example 10.0.0.0/15 {{\n{second}}}\n"
     result = read_corefile("Corefile", text, {"db.x": ""}, Surroundings(environment=LOOP, lenient=lenient))
     if isinstance(result, Accepted):

@@ -18,7 +18,7 @@ KEYS = [(path, key) for path, _, key in walk(ROOT)]
 LEAVES = [pytest.param(path, key, id=path) for path, key in KEYS if key.example]
 
 
-def test_the_published_schema_is_the_one_that_the_table_gives() -> None:
+def test_the_published_schema_is_generated_from_the_table() -> None:
     published = (REPOSITORY / "pydns/config/schema.json").read_text()
     assert published == describe.json_schema_text(), "write json_schema_text() of pydns.config.describe there"
 

@@ -53,11 +53,11 @@ def test_variables_without_a_flag_are_found() -> None:
     ]
 
 
-def test_an_empty_value_counts_as_not_given() -> None:
+def test_an_empty_value_is_treated_as_not_given() -> None:
     assert read(PYDNS_LABELS="", PYDNS_KUBECONFIG="", PYDNS_WORKERS="", PYDNS_LISTEN="", PYDNS_TTL="") == read()
 
 
-def test_an_empty_list_is_a_list_of_nothing() -> None:
+def test_an_empty_list_is_accepted() -> None:
     assert read("--reverse-zones", "").reverse_zones == ()
     assert read("--namespaces", "").namespaces == ()
 
@@ -113,7 +113,7 @@ def test_the_default_in_the_table_is_valid_and_the_wrong_value_is_refused(flag: 
 
 
 @pytest.mark.parametrize("flag", flags.CLUSTER, ids=lambda flag: flag.name)
-def test_an_option_of_the_cluster_is_a_setting_that_the_live_configuration_overrides(flag: flags.Flag) -> None:
+def test_the_live_configuration_overrides_flags_for_the_cluster(flag: flags.Flag) -> None:
     assert flag.example, "its key is documented with an example"
     value = flag.read(flag.example, Mistakes())
     config = Config(**{flag.in_settings: value})

@@ -49,7 +49,7 @@ def test_a_file_that_is_not_a_manifest_is_read_as_config_yaml() -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"data:\n", b"data: {}\n", b"data: null\nbinaryData: null\n"])
-def test_a_manifest_without_keys_means_the_defaults(data: bytes) -> None:
+def test_a_manifest_without_keys_gives_the_defaults(data: bytes) -> None:
     assert read_file("cm.yaml", b"kind: ConfigMap\n" + data) == Accepted(Config())
 
 
@@ -134,14 +134,14 @@ def test_an_endless_file_is_too_long() -> None:
 
 
 @given(raw=st.binary(), data=st.text())
-def test_no_octets_raise(raw: bytes, data: str) -> None:
+def test_no_octets_cause_an_exception(raw: bytes, data: str) -> None:
     read_file("dns.yaml", raw)
     read_file("dns.yaml", b"kind: ConfigMap\n" + raw)
     read_file("dns.yaml", b"kind: ConfigMap\ndata: " + data.encode("utf-8", "replace"))
     read_folder({"config.yaml": raw, "stubDomains": raw})
 
 
-def test_a_file_beside_the_configuration_that_was_cut_off_is_not_used() -> None:
+def test_a_truncated_file_next_to_the_configuration_is_not_used() -> None:
     files = {"config.yaml": b"hosts_files: [NodeHosts]", "NodeHosts": b"10.0.0.1 a.example\n" + bytes(MAX_OCTETS)}
     assert isinstance(read_folder(files), Refused)
     accepted = read_folder(files | {"NodeHosts": files["NodeHosts"][:-MAX_OCTETS]})

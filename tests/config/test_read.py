@@ -147,7 +147,7 @@ JSON_TEXTS = VALUES.map(lambda value: msgspec.json.encode(value).decode()) | st.
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine must not fail the test
 @given(yaml_text=YAML_TEXTS, stubs=JSON_TEXTS, nameservers=JSON_TEXTS, other=st.text())
 @example(yaml_text="log: {queries: {share: 0x1}}", stubs="[NaN, -0, 1e999]", nameservers='"\\ud800"', other="\ud800")
-def test_no_text_raises(yaml_text: str, stubs: str, nameservers: str, other: str) -> None:
+def test_no_text_causes_an_exception(yaml_text: str, stubs: str, nameservers: str, other: str) -> None:
     result = read({"config.yaml": yaml_text, "stubDomains": stubs, "upstreamNameservers": nameservers, other: other})
     said = result.errors if isinstance(result, Refused) else result.notices
     assert all(str(each).isprintable() for each in said)

@@ -19,7 +19,7 @@ def test_nameservers_are_asked_on_port_53_in_the_order_of_the_file() -> None:
     assert read("/etc/resolv.conf", text) == ((ServerSpec("10.0.0.2"), ServerSpec("10.0.0.3")), ())
 
 
-def test_there_may_be_more_than_three() -> None:
+def test_a_resolv_conf_may_have_more_than_three_nameservers() -> None:
     assert len(upstreams("".join([f"nameserver 10.0.0.{i}\n" for i in range(5)]))) == 5
 
 
