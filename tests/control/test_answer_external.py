@@ -44,7 +44,7 @@ def server(folder: Path) -> Iterator[running.Server]:
 
 
 def configure(folder: Path, config: dict[str, object]) -> None:
-    """Put a configuration in force, without the limit: the test asks faster than a network gets refusals."""
+    """Apply a configuration without a response rate limit, because the test sends many queries that are refused."""
     (folder / "new.yaml").write_text(yaml.safe_dump({"responses_per_second": 0, **config}))
     (folder / "new.yaml").rename(folder / "config.yaml")
 
@@ -65,7 +65,7 @@ def test_external_zones_follow_the_configuration_and_keys_without_effect_are_log
     until(lambda: server.ask("web.shop.other.example.com") == "rcode 5", PATIENCE_S)
 
 
-def test_names_of_the_cluster_are_thrown_away_when_they_are_not_answered_any_more(tmp_path: Path) -> None:
+def test_names_of_the_cluster_are_removed_when_they_are_no_longer_answered(tmp_path: Path) -> None:
     """Check that a server with the same state directory doesn't go on to answer names of the cluster."""
     domain = b"\1c\0"
     cluster = Facts(FORMAT, domain, [ZoneFacts(domain, b"\0", b"\0", 5, 5)], 1, True, 5)

@@ -168,7 +168,7 @@ def test_a_pod_that_ends_is_deleted(server: FakeApiServer, tmp_path: Path) -> No
         received.until(lambda received: not received.names(Kind.POD))
 
 
-def test_a_broken_object_is_delivered_as_skipped_and_the_stream_goes_on(server: FakeApiServer, tmp_path: Path) -> None:
+def test_a_broken_object_is_skipped_and_the_stream_continues(server: FakeApiServer, tmp_path: Path) -> None:
     with watching(server, tmp_path) as (_, received):
         received.until(synced)
         server.wait_until(lambda server: server.watching("Service") == 1)

@@ -1,4 +1,4 @@
-"""Answers of a running server depend on where the client runs, and change with the objects that tell it."""
+"""Answers of a running server depend on where the client runs, and change with the objects that show where it runs."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -127,7 +127,7 @@ def test_a_changed_port_changes_its_records(cluster: Cluster, server: Server) ->
     assert ask(server, f"_http._tcp.{name}", "SRV") == ("NXDOMAIN", set())
 
 
-def test_a_deleted_service_has_no_name(cluster: Cluster, server: Server) -> None:
+def test_the_name_of_a_deleted_service_does_not_exist(cluster: Cluster, server: Server) -> None:
     address = cluster.service("gone", ports=[{"port": 80}])["spec"]["clusterIP"]
     name = f"gone.{cluster.namespace}.svc.cluster.local."
     becomes(server, name, "A" if "." in address else "AAAA", "NOERROR", address)
@@ -149,14 +149,14 @@ def test_a_headless_service_follows_its_endpoints(cluster: Cluster, server: Serv
     becomes(server, name, "A", "NXDOMAIN")
 
 
-def test_a_slice_that_comes_before_its_service_is_not_lost(cluster: Cluster, server: Server) -> None:
+def test_a_slice_created_before_its_service_is_not_lost(cluster: Cluster, server: Server) -> None:
     cluster.slice("early-1", "early", [{"addresses": ["10.2.0.3"]}])
     name = f"early.{cluster.namespace}.svc.cluster.local."
     cluster.service("early", clusterIP="None", ports=[{"name": "pg", "port": 5432}])
     becomes(server, name, "A", "NOERROR", "10.2.0.3")
 
 
-def test_an_external_name_is_an_alias(cluster: Cluster, server: Server) -> None:
+def test_the_name_of_an_external_name_service_is_an_alias(cluster: Cluster, server: Server) -> None:
     cluster.service("out", type="ExternalName", externalName="www.example.com")
     name = f"out.{cluster.namespace}.svc.cluster.local."
     becomes(server, name, "CNAME", "NOERROR", "www.example.com.")
@@ -164,7 +164,7 @@ def test_an_external_name_is_an_alias(cluster: Cluster, server: Server) -> None:
     becomes(server, name, "CNAME", "NOERROR", "other.example.com.")
 
 
-def test_an_emptied_slice_is_no_broken_object(cluster: Cluster, server: Server) -> None:
+def test_an_emptied_slice_is_a_valid_object(cluster: Cluster, server: Server) -> None:
     """The API server writes `endpoints: null` and `ports: null` into an emptied slice."""
     cluster.service("empty", clusterIP="None", ports=[{"name": "pg", "port": 5432}])
     cluster.slice("empty-1", "empty", [{"addresses": ["10.2.0.4"]}])
@@ -174,7 +174,7 @@ def test_an_emptied_slice_is_no_broken_object(cluster: Cluster, server: Server) 
     becomes(server, name, "A", "NXDOMAIN")
 
 
-def test_a_new_namespace_has_a_name_of_its_own(cluster: Cluster, server: Server) -> None:
+def test_a_new_namespace_has_a_name(cluster: Cluster, server: Server) -> None:
     becomes(server, f"{cluster.namespace}.svc.cluster.local.", "A", "NOERROR")
     assert ask(server, f"{cluster.namespace}-x.svc.cluster.local.", "A") == ("NXDOMAIN", set())
 
@@ -190,7 +190,7 @@ def test_a_load_balancer_has_an_external_name_when_its_status_has_an_address(clu
     becomes(server, name, "A", "NXDOMAIN")
 
 
-def test_an_ingress_has_its_hosts(cluster: Cluster, server: Server) -> None:
+def test_the_hosts_of_an_ingress_have_names(cluster: Cluster, server: Server) -> None:
     host = f"www.{cluster.namespace}.x.example"
     name = f"{host}."
     path = {"path": "/", "pathType": "Prefix", "backend": {"service": {"name": "web", "port": {"number": 80}}}}

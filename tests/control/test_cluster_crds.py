@@ -1,4 +1,4 @@
-"""Kinds that aren't in every real cluster: CRDs come while pydns runs, objects get a status, and CRDs go again.
+"""Kinds that aren't in every real cluster: CRDs are added while pydns runs, objects get a status, and CRDs are removed.
 
 As tests/control/test_cluster.py, with PYDNS_TEST_KUBECONFIG=FILE. The user may also create and delete CRDs. The schemas
 are minimal ones. CRDs that the cluster has already are used as they are, and stay.
@@ -107,7 +107,7 @@ def put(cluster: Cluster, plural: str, name: str, spec: dict[str, Any], status: 
         cluster.call("PATCH", f"{path}/{name}/status", {"status": status}, "merge-patch+json")
 
 
-def test_routes_have_the_addresses_of_their_gateway(cluster: Cluster, server: Server, crds: set[str]) -> None:
+def test_names_of_routes_have_the_addresses_of_their_gateway(cluster: Cluster, server: Server, crds: set[str]) -> None:
     listeners = [
         {"name": "http", "port": 80, "protocol": "HTTP"},
         {"name": "tls", "port": 443, "protocol": "TLS", "hostname": "*.x.example"},
@@ -143,7 +143,7 @@ def test_routes_have_the_addresses_of_their_gateway(cluster: Cluster, server: Se
         becomes(server, f"{host}.", "CNAME", "NOERROR", "lb.example.")
 
 
-def test_imports_come_change_and_go_with_their_crd(cluster: Cluster, server: Server, crds: set[str]) -> None:
+def test_names_of_imports_follow_their_objects_and_the_crd(cluster: Cluster, server: Server, crds: set[str]) -> None:
     name = f"web.{cluster.namespace}.svc.clusterset.local."
     put(cluster, "serviceimports", "web", _IMPORT_SPEC)
     becomes(server, name, "A", "NOERROR", "10.42.0.1")

@@ -44,7 +44,7 @@ def server(cluster: Cluster, other: Cluster) -> Iterator[Server]:
     started.close()
 
 
-def test_each_cluster_has_names_in_its_domain(cluster: Cluster, other: Cluster, server: Server) -> None:
+def test_the_names_of_each_cluster_are_in_its_domain(cluster: Cluster, other: Cluster, server: Server) -> None:
     here = cluster.service("web", ports=[{"port": 80}])["spec"]["clusterIP"]
     there = other.service("web", ports=[{"port": 80}])["spec"]["clusterIP"]
     qtype = "A" if "." in here else "AAAA"

@@ -1,4 +1,4 @@
-"""Several clusters in one server, with a fake API server for each: one that is away holds up no other one."""
+"""One server follows several clusters, each with a fake API server. An unreachable cluster doesn't delay the others."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -84,7 +84,7 @@ def status(server: Server) -> Any:
 
 
 @pytest.mark.processes
-def test_clusters_of_flags_have_domains_of_their_own(clusters: Clusters, east: FakeApiServer) -> None:
+def test_clusters_that_flags_name_have_separate_domains(clusters: Clusters, east: FakeApiServer) -> None:
     server = clusters.start(by_flag=True)
     answers(server, EAST_WEB, "10.96.0.2")
     assert server.ask(WEST_WEB) == "10.96.0.1"
@@ -102,7 +102,7 @@ def test_clusters_of_flags_have_domains_of_their_own(clusters: Clusters, east: F
 
 @pytest.mark.processes
 @pytest.mark.parametrize("away", ["refuses", "has no kubeconfig"])
-def test_a_cluster_that_is_away_at_the_start_holds_up_no_other_one(
+def test_other_clusters_do_not_wait_for_an_unreachable_one_at_the_start(
     clusters: Clusters, west: FakeApiServer, east: FakeApiServer, away: str
 ) -> None:
     if away == "refuses":
@@ -126,7 +126,7 @@ def test_a_cluster_that_is_away_at_the_start_holds_up_no_other_one(
 
 
 @pytest.mark.processes
-def test_the_first_cluster_may_be_away(clusters: Clusters, west: FakeApiServer) -> None:
+def test_other_clusters_are_served_if_the_first_is_unreachable(clusters: Clusters, west: FakeApiServer) -> None:
     be_away(west)
     server = clusters.start()
     answers(server, EAST_WEB, "10.96.0.2")
@@ -136,7 +136,9 @@ def test_the_first_cluster_may_be_away(clusters: Clusters, west: FakeApiServer) 
 
 
 @pytest.mark.processes
-def test_an_outage_later_holds_up_nothing(clusters: Clusters, west: FakeApiServer, east: FakeApiServer) -> None:
+def test_a_later_outage_of_one_cluster_does_not_affect_the_other(
+    clusters: Clusters, west: FakeApiServer, east: FakeApiServer
+) -> None:
     server = clusters.start()
     answers(server, EAST_WEB, "10.96.0.2")
     be_away(east)
@@ -150,7 +152,7 @@ def test_an_outage_later_holds_up_nothing(clusters: Clusters, west: FakeApiServe
 
 
 @pytest.mark.processes
-def test_after_a_restart_the_names_of_a_cluster_that_is_away_stay(
+def test_after_a_restart_names_of_an_unreachable_cluster_are_still_answered(
     clusters: Clusters, west: FakeApiServer, east: FakeApiServer
 ) -> None:
     east.apply("Service", service("gone", "10.96.0.6"))
@@ -191,7 +193,7 @@ def test_external_zones_have_names_of_all_clusters_and_the_oldest_object_wins(
 
 
 @pytest.mark.processes
-def test_a_cluster_comes_and_goes_with_the_configuration(clusters: Clusters) -> None:
+def test_a_cluster_is_added_and_removed_by_the_configuration(clusters: Clusters) -> None:
     server = clusters.start()
     answers(server, EAST_WEB, "10.96.0.2")
     clusters.configure({"clusters": {}, "domains": {"k8s.example": {}}})

@@ -180,7 +180,7 @@ def test_edits_renames_and_deletions_are_delivered(tmp_path: Path) -> None:
     assert watched.ttls() == [10, 20, 30, "absent", "refused"]
 
 
-def test_a_change_counts_when_two_looks_agree(tmp_path: Path) -> None:
+def test_a_change_is_delivered_when_two_looks_agree(tmp_path: Path) -> None:
     path = tmp_path / "dns.yaml"
     path.write_text("ttl: 10")
     watched = Watched(path)
@@ -209,7 +209,7 @@ def test_an_edit_that_changes_no_value_is_not_delivered(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ["gone", "gone/dns.yaml", "file/dns.yaml"])
-def test_a_path_that_does_not_exist_means_the_defaults(tmp_path: Path, path: str) -> None:
+def test_a_missing_path_gives_the_defaults(tmp_path: Path, path: str) -> None:
     (tmp_path / "file").write_text("")
 
     assert Watched(tmp_path / path).told == [Seen(Accepted(Config()), exists=False)]

@@ -1,4 +1,4 @@
-"""A ConfigMap is watched by its name, with permission only for this object, whatever the API server does."""
+"""pydns watches a ConfigMap by its name. It needs permission only for this object."""
 
 import queue
 from collections.abc import Iterator, Sequence
@@ -77,7 +77,7 @@ def test_every_change_of_the_configmap_is_delivered(tmp_path: Path, watch_list: 
 COREFILE = ". {\n forward . 10.0.0.1\n import custom/*.override\n}\n"
 
 
-def test_a_second_configmap_has_what_the_corefile_imports(server: FakeApiServer, tmp_path: Path) -> None:
+def test_the_corefile_imports_files_of_a_second_configmap(server: FakeApiServer, tmp_path: Path) -> None:
     names = ("kube-system", "coredns"), ("kube-system", "coredns-custom")
     server.apply("ConfigMap", config_map("coredns", Corefile=COREFILE))
     with watching(server, tmp_path, names) as (watch, told):
@@ -143,7 +143,7 @@ REFUSED = Verdict("ConfigurationRefused", "refused: ttl: x", is_warning=True)
 AGAIN = Verdict("ConfigurationInForce", "in force again", is_warning=False)
 
 
-def test_a_verdict_becomes_an_event_once_for_all_replicas(server: FakeApiServer, tmp_path: Path) -> None:
+def test_all_replicas_together_write_one_event_for_a_verdict(server: FakeApiServer, tmp_path: Path) -> None:
     server.apply("ConfigMap", config_map(**{"config.yaml": "ttl: x"}) | {"metadata": METADATA})
     with watching(server, tmp_path) as (first, told), watching(server, tmp_path) as (second, told_too):
         for each in (told, told_too):
@@ -168,7 +168,7 @@ def test_a_verdict_becomes_an_event_once_for_all_replicas(server: FakeApiServer,
 METADATA = {"namespace": "kube-system", "name": "kube-dns", "uid": "0af1"}
 
 
-def test_without_permission_for_events_the_log_has_it_once(server: FakeApiServer, tmp_path: Path) -> None:
+def test_a_missing_permission_for_events_is_logged_once(server: FakeApiServer, tmp_path: Path) -> None:
     server.apply("ConfigMap", config_map())
     server.fail("Event", "create", 403, reason="Forbidden", message="cannot create events")
     log = RecordedLog()
@@ -185,7 +185,7 @@ def test_without_permission_for_events_the_log_has_it_once(server: FakeApiServer
         ]
 
 
-def test_a_verdict_about_a_configmap_that_is_gone_is_dropped(server: FakeApiServer, tmp_path: Path) -> None:
+def test_a_verdict_about_a_deleted_configmap_is_dropped(server: FakeApiServer, tmp_path: Path) -> None:
     with watching(server, tmp_path) as (watch, told):
         told.get(timeout=PATIENCE_S)
         watch.announce(REFUSED)

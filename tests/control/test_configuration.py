@@ -1,4 +1,4 @@
-"""The current configuration and the table, after a configuration is accepted, refused, deleted or unreadable."""
+"""The tests check the current configuration and the table after a configuration is accepted, refused or deleted."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -111,13 +111,13 @@ def world(tmp_path: Path) -> Iterator[World]:
     world.close()
 
 
-def test_nothing_is_in_force_before_the_source_was_read(world: World) -> None:
+def test_no_configuration_applies_before_the_source_was_read(world: World) -> None:
     world.poll()
     assert (world.configuration.config, world.table()) == (None, None)
     assert world.status().state is ConfigState.UNREAD
 
 
-def test_without_a_source_the_defaults_are_in_force(world: World) -> None:
+def test_without_a_source_the_defaults_apply(world: World) -> None:
     world.take(config_yaml="ttl: 10")
     world.start(source=False)
     world.poll()
@@ -126,7 +126,7 @@ def test_without_a_source_the_defaults_are_in_force(world: World) -> None:
     assert world.log.logged == []
 
 
-def test_an_accepted_configuration_is_in_the_table_with_upstreams(world: World) -> None:
+def test_an_accepted_configuration_is_written_to_the_table_with_its_upstreams(world: World) -> None:
     world.take(config_yaml="ttl: 10")
     assert world.configuration.config == Config(ttl_s=10)
     assert world.table() == Config(ttl_s=10, upstreams=(ServerSpec("10.0.0.1"), ServerSpec("10.0.0.2")))
@@ -137,7 +137,7 @@ def test_an_accepted_configuration_is_in_the_table_with_upstreams(world: World) 
     ]
 
 
-def test_a_refused_configuration_is_logged_in_full_and_the_last_accepted_one_stays(world: World) -> None:
+def test_a_refused_configuration_is_logged_in_full_and_the_previous_one_is_kept(world: World) -> None:
     world.take(config_yaml="ttl: 10")
     good_hash = world.status().hash
     world.log.logged.clear()
@@ -177,7 +177,7 @@ def test_a_corrected_configuration_is_logged_as_accepted_again(world: World) -> 
     assert world.status().mistakes == ()
 
 
-def test_a_deleted_configuration_means_the_defaults(world: World) -> None:
+def test_deleting_the_configuration_restores_the_defaults(world: World) -> None:
     world.take(config_yaml="ttl: 10")
     world.configuration.take(ABSENT)
     world.poll()
@@ -193,7 +193,7 @@ def test_a_configuration_that_never_existed_is_logged_as_a_warning(world: World)
 
 
 @pytest.mark.parametrize("reason", ["refused", "problem"])
-def test_a_restart_with_a_bad_configuration_keeps_the_one_from_before(world: World, reason: str) -> None:
+def test_a_restart_with_a_bad_configuration_keeps_the_previous_one(world: World, reason: str) -> None:
     world.take(config_yaml="ttl: 10")
     world.resolv_conf.write_text("nameserver 10.0.0.3\n")
     world.start()
@@ -211,7 +211,7 @@ def test_a_restart_with_a_bad_configuration_keeps_the_one_from_before(world: Wor
     ]
 
 
-def test_a_first_start_with_a_bad_configuration_takes_the_defaults(world: World) -> None:
+def test_a_first_start_with_a_bad_configuration_uses_the_defaults(world: World) -> None:
     world.take(config_yaml="ttl: x")
     assert world.configuration.config == Config()
     assert world.upstreams() == ["10.0.0.1", "10.0.0.2"]
@@ -279,7 +279,7 @@ routes: {{acme.local: {{servers: [{written}]}}}}
     ]
 
 
-def test_our_own_addresses_are_no_upstreams_and_are_logged_once(world: World) -> None:
+def test_pydns_own_addresses_are_left_out_of_the_upstreams_and_logged_once(world: World) -> None:
     world.resolv_conf.write_text("nameserver 127.0.0.53\nnameserver 10.96.0.10\nnameserver 10.0.0.1\n")
     world.take()
     assert world.upstreams() == ["10.96.0.10", "10.0.0.1"]
@@ -306,7 +306,7 @@ def test_our_own_addresses_are_no_upstreams_and_are_logged_once(world: World) ->
         (["ipv6"], "dns64: {}", Families.IPV6),
     ],
 )
-def test_automatic_families_are_those_that_can_be_used(
+def test_automatic_families_are_the_ones_that_the_machine_can_use(
     world: World, usable: list[str], dns64: str, families: Families
 ) -> None:
     world.families = frozenset(map(Families, usable))
@@ -329,7 +329,7 @@ def test_an_empty_list_of_upstreams_is_logged(world: World) -> None:
     assert "no upstreams" in world.events()
 
 
-def test_names_of_metrics_are_those_of_the_configuration_in_force_also_over_a_restart(world: World) -> None:
+def test_the_current_configuration_chooses_the_metric_names_also_after_a_restart(world: World) -> None:
     names = [world.configuration.metric_names]
     for text in ("metrics: {names: pydns}", "metrics: {names: x}"):
         world.take(config_yaml=text)
@@ -373,7 +373,7 @@ def _addresses(servers: Iterable[AnyServer]) -> list[str]:
     return [each.ip for each in servers if isinstance(each, ServerSpec)]
 
 
-def test_the_source_is_told_about_refusals_and_when_they_end(world: World) -> None:
+def test_the_controller_reports_refusals_and_their_end_to_the_source(world: World) -> None:
     world.take(config_yaml="ttl: 10")
     world.take(config_yaml="ttl: x")
     world.take(config_yaml="ttl: 11")
@@ -385,7 +385,7 @@ def test_the_source_is_told_about_refusals_and_when_they_end(world: World) -> No
     ]
 
 
-def test_what_a_corefile_leaves_out_is_in_log_status_and_verdict(world: World) -> None:
+def test_log_status_and_verdict_list_the_ignored_parts_of_a_corefile(world: World) -> None:
     text = ". {\n forward . 10.0.0.1\n whoami\n}\n"
     world.configuration.take(Seen(read_config_map({"Corefile": text}, (), Surroundings(lenient=True))))
     world.poll()

@@ -1,4 +1,4 @@
-"""Kubeconfigs and service accounts lead to an API server: addresses, TLS, credentials and proxies."""
+"""pydns finds the API server's address, TLS settings, credentials and proxy in kubeconfigs and service accounts."""
 
 import base64
 import json
@@ -145,7 +145,7 @@ def test_a_client_certificate_is_sent(tmp_path: Path) -> None:
 # Programs and providers
 
 
-def test_a_program_logs_in_and_is_run_again_when_its_token_expires(server: FakeApiServer, tmp_path: Path) -> None:
+def test_a_login_program_is_run_again_when_its_token_expires(server: FakeApiServer, tmp_path: Path) -> None:
     entry = program(
         tmp_path,
         f"count = {str(tmp_path / 'count')!r}",
@@ -172,7 +172,7 @@ def test_a_program_may_give_a_certificate(server: FakeApiServer, tmp_path: Path)
         "clientKeyData": pair.private_key_pem.bytes().decode(),
     }
     client = connect(kubeconfig(server, tmp_path, {"exec": program(tmp_path, printed(json.dumps(found)))}))
-    assert status(client) == 401  # over a connection that wants a certificate, but without a token
+    assert status(client) == 401  # The connection needs a certificate but no token.
 
 
 # Each row has the lines of a program, and a part of the error message.
@@ -193,7 +193,7 @@ def test_a_program_that_fails_is_an_error_with_its_reason(name: str, server: Fak
     assert message.startswith(f"kubeconfig {path}: no credentials: ") and says in message and "\n" not in message
 
 
-def test_a_provider_logs_in(server: FakeApiServer, tmp_path: Path) -> None:
+def test_pydns_logs_in_with_an_auth_provider(server: FakeApiServer, tmp_path: Path) -> None:
     token = ".".join(["e30", base64.urlsafe_b64encode(b'{"exp": 4000000000}').decode().rstrip("="), "c2ln"])
     provider = {"name": "oidc", "config": {"id-token": token}}
     status(connect(kubeconfig(server, tmp_path, {"auth-provider": provider})))
@@ -229,14 +229,14 @@ def test_a_pod_uses_its_service_account_and_no_proxy(
     assert server.requests[0].token == f"Bearer {TOKEN}"
 
 
-def test_the_address_of_the_cluster_may_be_one_of_ipv6(account: tuple[dict[str, str], Path]) -> None:
+def test_the_address_of_the_cluster_may_be_an_ipv6_address(account: tuple[dict[str, str], Path]) -> None:
     environment, folder = account
     access = in_cluster(environment | {"KUBERNETES_SERVICE_HOST": "fd00::1"}, folder)
     assert access.url == f"https://[fd00::1]:{environment['KUBERNETES_SERVICE_PORT']}"
 
 
 @pytest.mark.parametrize("missing", ["KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT", "token", "ca.crt"])
-def test_what_a_pod_lacks_is_named(missing: str, account: tuple[dict[str, str], Path]) -> None:
+def test_the_message_names_what_a_pod_lacks(missing: str, account: tuple[dict[str, str], Path]) -> None:
     environment, folder = account
     environment.pop(missing, None)
     (folder / missing).unlink(missing_ok=True)
@@ -273,7 +273,7 @@ PROXIES: list[tuple[str, dict[str, str], str | None]] = [
 
 
 @pytest.mark.parametrize(("url", "environment", "wanted"), PROXIES)
-def test_a_proxy_of_the_environment_is_used_except_for_what_no_proxy_names(
+def test_the_proxy_of_the_environment_is_used_unless_no_proxy_excludes_the_server(
     url: str, environment: dict[str, str], wanted: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in list(os.environ):

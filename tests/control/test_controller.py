@@ -120,7 +120,7 @@ def test_changes_become_answers_and_the_serial_is_their_resource_version(api: Fa
         assert seen.ask("gone.shop").authority[0][0].serial == last
 
 
-def test_a_forbidden_resource_delays_only_its_own_names(api: FakeApiServer, tmp_path: Path) -> None:
+def test_a_forbidden_kind_delays_only_the_names_made_from_it(api: FakeApiServer, tmp_path: Path) -> None:
     api.fail("EndpointSlice", "list", 403, reason="Forbidden", message="no")
     api.fail("EndpointSlice", "watch", 403, reason="Forbidden", message="no")
     with running(tmp_path, api.kubeconfig(tmp_path)) as seen:
@@ -187,7 +187,7 @@ def test_a_service_that_is_too_large_is_logged_once_and_shown(api: FakeApiServer
         assert [each["object"] for each in seen.logged("answers cut")] == ["Service shop/wide"]
 
 
-def test_known_names_are_answered_while_the_api_server_is_down(api: FakeApiServer, tmp_path: Path) -> None:
+def test_pydns_answers_known_names_while_the_api_server_is_down(api: FakeApiServer, tmp_path: Path) -> None:
     kubeconfig = api.kubeconfig(tmp_path)
     with running(tmp_path, kubeconfig) as seen:
         seen.until("web.shop", "10.96.0.1")

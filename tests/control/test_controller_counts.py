@@ -1,4 +1,4 @@
-"""The counts of the controller, from the status and the events of its sources."""
+"""The controller computes its counts from the status and the events of its sources."""
 
 import json
 from typing import Any
@@ -36,7 +36,7 @@ def programmed(block: Block) -> dict[str, tuple[float, float]]:
     return {key[1]: (sum(numbers[:-1]), numbers[-1]) for key, numbers in found.items()}
 
 
-def test_each_kind_of_service_is_timed_from_its_own_cause() -> None:
+def test_delays_of_each_kind_of_service_start_at_the_change_that_caused_them() -> None:
     (block,) = share(1)
     counts = ControllerCounts(block)
     zone = Zone(ZoneOptions())

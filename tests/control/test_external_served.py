@@ -1,4 +1,4 @@
-"""External zones with a real server: kinds that the API server doesn't have, refuses, loses and gets again."""
+"""A real server has external zones. The API server lacks, refuses, loses or regains the kinds."""
 
 import json
 from collections.abc import Iterator
@@ -65,7 +65,7 @@ def expect(seen: Running, name: str, wanted: str) -> None:
     seen.wait_until(lambda: ask(seen, name) == wanted, WITHIN_S)
 
 
-def test_a_kind_that_comes_later_is_found(api: FakeApiServer, tmp_path: Path) -> None:
+def test_pydns_finds_a_kind_that_is_added_later(api: FakeApiServer, tmp_path: Path) -> None:
     figures = QUICK._replace(discovery_s=(0.02, 0.04))
     api.unserve("DNSEndpoint")
     with watching(api, tmp_path, Kind.DNS_ENDPOINT, figures=figures) as (source, received):
@@ -99,7 +99,7 @@ def test_the_newest_version_that_is_served_is_watched(api: FakeApiServer, tmp_pa
         assert source.status()[Kind.GATEWAY].is_served
 
 
-def test_objects_of_a_kind_that_is_lost_for_a_while_stay(api: FakeApiServer, tmp_path: Path) -> None:
+def test_names_remain_while_the_api_server_does_not_serve_their_kind(api: FakeApiServer, tmp_path: Path) -> None:
     figures = QUICK._replace(discovery_s=(0.02, 0.04))
     with watching(api, tmp_path, Kind.DNS_ENDPOINT, figures=figures) as (source, received):
         received.until(lambda received: received.names(Kind.DNS_ENDPOINT) == {"one"}, 30)
@@ -118,7 +118,7 @@ SPECS = {Kind.SERVICE_IMPORT: {"type": "Headless"}, Kind.LISTENER_SET: {"parentR
 
 
 @pytest.mark.parametrize("kind", OPTIONAL_KINDS, ids=lambda kind: kind.value)
-def test_a_server_that_goes_away_under_a_watch_loses_no_change(kind: Kind, tmp_path: Path) -> None:
+def test_no_change_is_lost_when_the_server_disappears_during_a_watch(kind: Kind, tmp_path: Path) -> None:
     def manifest(name: str) -> dict[str, Any]:
         namespace = {"namespace": "shop"} if kind.row.is_namespaced else {}
         return {"metadata": {"name": name, **namespace}, "spec": SPECS.get(kind, {})}
@@ -139,7 +139,9 @@ def test_a_server_that_goes_away_under_a_watch_loses_no_change(kind: Kind, tmp_p
 
 
 @pytest.mark.parametrize("status", [403, 500])
-def test_a_discovery_without_an_answer_counts_as_yes(status: int, api: FakeApiServer, tmp_path: Path) -> None:
+def test_without_an_answer_to_discovery_a_kind_is_taken_as_served(
+    status: int, api: FakeApiServer, tmp_path: Path
+) -> None:
     api.fail(DISCOVERY, "discover", status)
     with watching(api, tmp_path, Kind.DNS_ENDPOINT) as (_, received):
         received.until(lambda received: received.names(Kind.DNS_ENDPOINT) == {"one"}, 30)
@@ -149,9 +151,7 @@ def test_the_default_pauses_between_looks_grow_to_five_minutes() -> None:
     assert Pace().figures.discovery_s == (5, 300)
 
 
-def test_names_come_and_go_with_objects_and_with_the_configuration(
-    api: FakeApiServer, config: Path, tmp_path: Path
-) -> None:
+def test_names_follow_the_objects_and_the_configuration(api: FakeApiServer, config: Path, tmp_path: Path) -> None:
     configure(config)
     with running(tmp_path, api.kubeconfig(tmp_path), "--config", str(config)) as seen:
         seen.until("web.shop", "10.96.0.1")
@@ -174,7 +174,9 @@ def test_names_come_and_go_with_objects_and_with_the_configuration(
         seen.until("web.shop", "10.96.0.1")
 
 
-def test_a_kind_that_is_not_served_holds_up_nothing(api: FakeApiServer, config: Path, tmp_path: Path) -> None:
+def test_pydns_does_not_wait_for_a_kind_that_the_api_server_does_not_serve(
+    api: FakeApiServer, config: Path, tmp_path: Path
+) -> None:
     api.unserve("DNSEndpoint")
     with running(tmp_path, api.kubeconfig(tmp_path), "--config", str(config)) as seen:
         seen.wait_for("synced")
@@ -185,9 +187,7 @@ def test_a_kind_that_is_not_served_holds_up_nothing(api: FakeApiServer, config: 
         expect(seen, "one.x.example", "192.0.2.2")
 
 
-def test_a_kind_that_is_refused_holds_up_missing_names_of_its_zone_alone(
-    api: FakeApiServer, config: Path, tmp_path: Path
-) -> None:
+def test_a_refused_kind_delays_denials_only_in_its_own_zone(api: FakeApiServer, config: Path, tmp_path: Path) -> None:
     for verb in ("list", "watch"):
         api.fail("Ingress", verb, 403, reason="Forbidden", message="no")
     with running(tmp_path, api.kubeconfig(tmp_path), "--config", str(config)) as seen:

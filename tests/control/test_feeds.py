@@ -180,7 +180,7 @@ def test_a_kind_that_cannot_be_listed_does_not_delay_the_others(world: World) ->
 
 def test_a_relist_keeps_what_is_served(world: World) -> None:
     feed = synced(world)
-    # The version has expired; a feed stays in force after all its kinds have been listed once.
+    # The version has expired. The current feed is kept, because all its kinds have been listed once.
     feed.problems["Service"] = "410"
     world.turn(1)
     assert world.table() == ("10.96.0.1 5", True)
@@ -191,7 +191,7 @@ def test_a_relist_keeps_what_is_served(world: World) -> None:
     assert world.table() == ("10.96.0.2 5", True)
 
 
-def test_options_of_the_source_open_a_feed_that_takes_over_when_it_is_complete(world: World) -> None:
+def test_a_feed_with_new_source_options_takes_over_when_it_is_complete(world: World) -> None:
     before = synced(world)
     world.addresses = {WEB: "10.96.0.9"}
     world.configure("labels: team=shop")
@@ -208,7 +208,7 @@ def test_options_of_the_source_open_a_feed_that_takes_over_when_it_is_complete(w
     assert world.log.of("options in force") == [{"source": "the fake"}]
 
 
-def test_options_that_change_back_stop_the_feed_that_was_to_take_over(world: World) -> None:
+def test_changing_the_options_back_stops_the_waiting_feed(world: World) -> None:
     before = synced(world)
     world.configure("labels: team=shop")
     world.configure("")
@@ -218,7 +218,7 @@ def test_options_that_change_back_stop_the_feed_that_was_to_take_over(world: Wor
     assert world.log.of("options in force") == []
 
 
-def test_options_of_the_zone_change_it_in_one_commit(world: World) -> None:
+def test_changed_zone_options_take_effect_in_one_commit(world: World) -> None:
     feed = synced(world)
     world.configure("ttl: 30")
     assert world.table() == ("10.96.0.1 30", True)  # only the TTL in the compiled answers was changed
@@ -243,7 +243,7 @@ def test_a_feed_that_cannot_be_opened_is_tried_again_and_logged_once(world: Worl
     assert world.log.events().count("options in force") == 1
 
 
-def test_the_first_feed_that_cannot_be_opened_ends_the_start(world: World) -> None:
+def test_the_start_fails_if_the_first_feed_cannot_be_opened(world: World) -> None:
     world.refuses = "no such folder"
     with pytest.raises(SourceError, match="no such folder"):
         world.configure()
@@ -264,7 +264,7 @@ def test_a_restored_table_is_served_and_ready_until_the_feed_is_complete(world: 
     assert world.controller.status().restored is False
 
 
-def test_a_drain_is_not_ready_and_still_follows_the_feed(world: World) -> None:
+def test_a_draining_server_is_not_ready_but_follows_the_feed(world: World) -> None:
     feed = synced(world)
     world.pulse.drain()
     feed.addresses[WEB] = "10.96.0.2"
@@ -288,7 +288,7 @@ def test_the_status_is_published_once_a_second(world: World) -> None:
     assert world.configuration.config == Config()
 
 
-def test_changes_that_did_not_fit_on_a_full_disk_are_written_when_there_is_room(
+def test_changes_that_a_full_disk_refused_are_written_when_there_is_space(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     feed = synced(world)
@@ -317,7 +317,7 @@ def test_changes_that_did_not_fit_on_a_full_disk_are_written_when_there_is_room(
     assert world.table() == ("10.96.0.3 5", True)
 
 
-def test_a_first_listing_that_did_not_fit_is_written_when_there_is_room(
+def test_a_first_listing_that_did_not_fit_is_written_when_there_is_space(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> None:
@@ -344,7 +344,7 @@ def test_a_first_listing_that_did_not_fit_is_written_when_there_is_room(
         ("ttl: 9", ["put_config", "put_static", "revise", "replace", "commit", "put_status"]),
     ],
 )
-def test_a_configuration_that_did_not_fit_is_in_force_when_there_is_room(
+def test_a_configuration_that_did_not_fit_takes_effect_when_there_is_space(
     world: World, monkeypatch: pytest.MonkeyPatch, text: str, writes: list[str]
 ) -> None:
     feed = synced(world)
@@ -367,9 +367,7 @@ def test_a_configuration_that_did_not_fit_is_in_force_when_there_is_room(
     assert len(world.log.of("disk no longer full")) == 1
 
 
-def test_a_feed_whose_records_do_not_fit_has_taken_over_all_the_same(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_feed_takes_over_even_if_its_records_do_not_fit(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     before = synced(world)
     world.addresses = {WEB: "10.96.0.9"}
 
@@ -387,7 +385,7 @@ def test_a_feed_whose_records_do_not_fit_has_taken_over_all_the_same(
     assert world.table() == ("10.96.0.9 5", True)
 
 
-def test_hosts_and_zones_from_before_a_restart_stay_until_the_configuration_comes(world: World) -> None:
+def test_after_a_restart_hosts_and_zones_are_kept_until_the_configuration_is_read(world: World) -> None:
     def has_host() -> bool:
         return world.stored(ANSWERS, question(from_text("db.corp.example"), A)) is not None
 

@@ -105,7 +105,7 @@ def test_a_client_that_does_not_read_is_cut_off(at: tuple[str, int]) -> None:
         assert len(said(connection)) < 50_000_000
 
 
-def test_a_page_that_costs_is_made_once_in_a_while() -> None:
+def test_an_expensive_page_is_computed_only_now_and_then() -> None:
     now = [0.0]
     made = []
 
@@ -148,7 +148,7 @@ def crowd(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[socket.socket]]:
         each.close()
 
 
-def test_an_address_has_its_share_of_connections_and_no_more(
+def test_one_address_gets_only_its_share_of_connections(
     at: tuple[str, int], crowd: list[socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(http, "SHARE_S", 3600.0)
@@ -163,10 +163,10 @@ def test_idle_connections_do_not_block_a_probe_of_the_same_address(
 ) -> None:
     crowd += [connect(at, "127.0.0.1") for _ in range(2 * http.MAX_CONNECTIONS)]
     until(lambda: ask(at, HERE).endswith(b"it is\n"))
-    assert said(crowd[0]) == b""  # the server closed the oldest connection to make room
+    assert said(crowd[0]) == b""  # the server closed the oldest connection to accept a new one
 
 
-def test_a_full_socket_closes_the_newest_connection_of_the_greediest_address(
+def test_a_full_socket_closes_the_newest_connection_of_the_busiest_address(
     at: tuple[str, int], crowd: list[socket.socket]
 ) -> None:
     greedy = [connect(at, "127.0.0.9") for _ in range(http.SHARE)]

@@ -1,4 +1,4 @@
-"""The latency of an upstream comes from the measurements of the last minute."""
+"""The latency of an upstream is computed from the measurements of the last minute."""
 
 from pydns.control.latencies import Latencies
 from pydns.metrics.totals import DURATIONS_S, Totals
@@ -14,17 +14,17 @@ def worker(**seconds: list[float]) -> Totals:
     return totals
 
 
-def test_an_upstream_without_a_reply_has_none() -> None:
+def test_an_upstream_without_a_reply_has_no_latency() -> None:
     assert Latencies().measure([worker()], 0.0) == {}
 
 
-def test_it_is_the_mean_over_all_workers() -> None:
+def test_the_latency_is_the_mean_over_all_workers() -> None:
     latencies = Latencies()
     latencies.measure([worker(), worker()], 0.0)
     assert latencies.measure([worker(a=[0.1, 0.3], b=[5.0]), worker(a=[0.5])], 1.0) == {"a": 0.3, "b": 5.0}
 
 
-def test_what_is_older_than_a_minute_no_longer_counts() -> None:
+def test_the_latency_ignores_measurements_older_than_a_minute() -> None:
     latencies = Latencies()
     slow, later = [worker(a=[2.0])], [worker(a=[2.0, 0.5])]
     latencies.measure([worker()], 0.0)
@@ -36,6 +36,6 @@ def test_what_is_older_than_a_minute_no_longer_counts() -> None:
     assert latencies.measure(later, 500) == {}
 
 
-def test_counts_from_before_the_first_look_are_of_unknown_age() -> None:
+def test_the_latency_ignores_counts_from_before_the_first_look() -> None:
     latencies = Latencies()
     assert latencies.measure([worker(a=[2.0])], 0.0) == {}

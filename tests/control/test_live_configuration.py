@@ -1,4 +1,4 @@
-"""The configuration changes while a real server runs: what clients and the workers' table see, and when."""
+"""The configuration changes while a real server runs. The tests check clients' answers and the workers' table."""
 
 import socket
 import threading
@@ -86,7 +86,7 @@ def asking_all_the_time(seen: Running, name: str) -> Iterator[set[str]]:
 WEB, DB = "web.shop.svc.cluster.local.", "db.shop.svc.cluster.local."
 
 
-def test_a_stub_domain_is_in_the_table_that_workers_read(api: FakeApiServer, tmp_path: Path) -> None:
+def test_a_stub_domain_is_written_to_the_table_that_workers_read(api: FakeApiServer, tmp_path: Path) -> None:
     api.apply("ConfigMap", config_map(stubDomains='{"acme.local": ["1.2.3.4"]}', upstreamNameservers='["8.8.8.8"]'))
     resolv_conf = tmp_path / "resolv.conf"
     resolv_conf.write_text("nameserver 10.0.0.1\n")
@@ -178,7 +178,7 @@ def test_options_of_the_zone_change_at_once_and_no_name_is_missing_meanwhile(
         expect(seen, WEB, "NXDOMAIN")
 
 
-def test_options_of_the_source_take_over_when_everything_is_listed_again(api: FakeApiServer, tmp_path: Path) -> None:
+def test_new_source_options_take_effect_when_everything_is_listed_again(api: FakeApiServer, tmp_path: Path) -> None:
     by_pod = "db-0.db.shop.svc.cluster.local."
     sliced = endpoint_slice("db", "10.244.0.7")
     sliced["endpoints"][0]["targetRef"] = {"kind": "Pod", "name": "db-0"}
@@ -259,7 +259,7 @@ def test_the_cluster_is_served_without_permission_for_the_configmap(api: FakeApi
         seen.wait_until(lambda: ask(seen, WEB) == "30 10.96.0.1")
 
 
-def test_a_configuration_file_is_in_force_at_the_first_answer(tmp_path: Path) -> None:
+def test_a_configuration_file_applies_to_the_first_answer(tmp_path: Path) -> None:
     folder, config = tmp_path / "manifests", tmp_path / "dns.yaml"
     folder.mkdir()
     manifests = [

@@ -170,7 +170,7 @@ def delete_and_write_anew(path: Path) -> None:
 
 
 @pytest.mark.parametrize("change", [edit, edit_keeping_size_and_time, rename_over, delete_and_write_anew])
-def test_edit_takes_effect_however_an_editor_does_it(
+def test_edits_of_any_editor_take_effect(
     change: Callable[[Path], None], tmp_path: Path, told: Told, open_folder: Callable[..., Folder]
 ) -> None:
     (tmp_path / "shop.yaml").write_text(service("web", 1))
@@ -243,7 +243,7 @@ def test_an_edit_that_changes_no_object_delivers_nothing(
     assert folder.status()[Kind.SERVICE].last_event == 1.0
 
 
-def test_change_counts_only_when_two_looks_agree_on_it(
+def test_a_change_is_delivered_only_when_two_looks_agree(
     tmp_path: Path, told: Told, open_folder: Callable[..., Folder]
 ) -> None:
     path = tmp_path / "shop.yaml"
@@ -259,7 +259,7 @@ def test_change_counts_only_when_two_looks_agree_on_it(
     assert told.mistakes() == []
 
 
-def test_a_mistake_is_logged_once_and_the_last_good_state_stays(
+def test_a_mistake_is_logged_once_and_the_last_good_state_is_kept(
     tmp_path: Path, told: Told, open_folder: Callable[..., Folder]
 ) -> None:
     (tmp_path / "shop.yaml").write_text(service("web", 1))
@@ -394,7 +394,7 @@ def test_an_unreadable_folder_keeps_its_objects(
     assert told.services() == {"b": ".2"}
 
 
-def test_folders_that_are_links_are_read_as_a_mounted_configmap_makes_them(
+def test_links_to_folders_are_followed_as_in_a_mounted_configmap(
     tmp_path: Path, told: Told, open_folder: Callable[..., Folder]
 ) -> None:
     data = tmp_path / "..2026_11_28" / "team"

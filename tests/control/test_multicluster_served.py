@@ -1,4 +1,4 @@
-"""ServiceImports with a real server. The API server has them, lacks them, refuses them, and gets them later."""
+"""A real server follows ServiceImports. The API server serves the kind, lacks it, refuses it, or gets it later."""
 
 import json
 from collections.abc import Iterator
@@ -52,7 +52,9 @@ def configure(path: Path, **keys: Any) -> None:
 
 
 @pytest.mark.parametrize("version", ["v1beta1", "v1alpha1"])
-def test_imports_have_names_by_themselves(version: str, api: FakeApiServer, config: Path, tmp_path: Path) -> None:
+def test_imports_have_names_without_any_configuration(
+    version: str, api: FakeApiServer, config: Path, tmp_path: Path
+) -> None:
     api.serve("ServiceImport", version)
     with running(tmp_path, api.kubeconfig(tmp_path), "--config", str(config)) as seen:
         expect(seen, WEB, "10.42.0.1")
@@ -67,7 +69,7 @@ def test_imports_have_names_by_themselves(version: str, api: FakeApiServer, conf
         expect(seen, WEB, "NXDOMAIN")
 
 
-def test_without_the_kind_the_zone_is_forwarded_until_it_comes(
+def test_the_zone_is_forwarded_until_the_api_server_serves_the_kind(
     api: FakeApiServer, config: Path, tmp_path: Path
 ) -> None:
     api.unserve("ServiceImport")
@@ -82,7 +84,7 @@ def test_without_the_kind_the_zone_is_forwarded_until_it_comes(
         assert ask(seen, f"gone.{WEB}") == "NXDOMAIN"
 
 
-def test_without_the_right_only_the_zone_of_imports_is_affected(
+def test_without_the_permission_only_the_zone_of_imports_is_affected(
     api: FakeApiServer, config: Path, tmp_path: Path
 ) -> None:
     for verb in ("list", "watch"):
@@ -102,7 +104,7 @@ def test_without_the_right_only_the_zone_of_imports_is_affected(
     [{"multicluster": {"zones": []}}, {"routes": {"clusterset.local": {"servers": ["127.0.0.1:9"]}}}],
     ids=["no zones", "a route for the zone"],
 )
-def test_the_configuration_leaves_the_zone_to_others(
+def test_the_configuration_can_leave_the_zone_of_imports_to_upstreams(
     keys: dict[str, Any], api: FakeApiServer, config: Path, tmp_path: Path
 ) -> None:
     with running(tmp_path, api.kubeconfig(tmp_path), "--config", str(config)) as seen:

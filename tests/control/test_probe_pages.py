@@ -31,7 +31,7 @@ def _probes(*, silent_s: float = 0.0) -> tuple[ProbePages, Pulse]:
         (False, {"Service": SYNCED, "EndpointSlice": LISTING}, False, "EndpointSlice: not yet listed"),
         (False, {"Service": LISTING, "EndpointSlice": FORBIDDEN}, False, "Service: not yet listed, EndpointSlice: 403"),
         (True, {"Service": SYNCED, "EndpointSlice": SYNCED}, False, "OK"),
-        # After it was ready once, the server stays ready.
+        # After the server was ready once, it is still ready.
         (True, {"Service": OUTAGE, "EndpointSlice": OUTAGE}, False, "OK"),
         # The table from before the restart is complete.
         (True, {"Service": LISTING, "EndpointSlice": LISTING}, False, "OK"),
@@ -58,7 +58,7 @@ def test_readiness_does_not_depend_on_workers_nor_health_on_data() -> None:
     assert probes.health().status == HTTPStatus.OK
 
 
-def test_ready_means_that_every_worker_has_answered_itself() -> None:
+def test_the_server_is_ready_when_every_worker_has_passed_its_own_check() -> None:
     pulse = Pulse(2, time.monotonic_ns())
     probes = ProbePages(pulse)
     probes.status = Status(ready=True)

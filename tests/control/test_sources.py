@@ -1,4 +1,4 @@
-"""The feed of several sources: what is served of each, and when."""
+"""A feed has several sources. The tests check which records of each source are served, and when."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -110,13 +110,13 @@ def test_the_first_cluster_that_is_listed_is_served(world: World) -> None:
     assert not world.feed.has_new_cluster
 
 
-def test_zones_of_a_first_cluster_that_is_away_stay(world: World) -> None:
+def test_zones_of_the_first_cluster_are_served_while_it_is_unreachable(world: World) -> None:
     world.east.list(*_KINDS)
     assert world.served() == ["east.example"]
     assert world.feed.absent() == (from_text("cluster.local"), from_text("clusterset.local"))
 
 
-def test_a_cluster_whose_other_kinds_cant_be_listed_is_served_in_part_and_stays(world: World) -> None:
+def test_a_cluster_is_served_in_part_if_some_kinds_cannot_be_listed(world: World) -> None:
     world.west.list(*_KINDS)
     assert world.served() == ["cluster.local"]
     world.east.list(Kind.SERVICE)
@@ -130,7 +130,7 @@ def test_a_cluster_whose_other_kinds_cant_be_listed_is_served_in_part_and_stays(
     assert world.feed.absent() == (from_text("east.example"),)
 
 
-def test_a_cluster_that_was_listed_stays_when_a_kind_comes(world: World) -> None:
+def test_a_listed_cluster_is_still_served_when_a_kind_is_added(world: World) -> None:
     world.west.list(*_KINDS)
     assert world.served() == ["cluster.local"]
     world.west.kinds[Kind.INGRESS] = KindState()  # as after a CRD was created
@@ -138,7 +138,7 @@ def test_a_cluster_that_was_listed_stays_when_a_kind_comes(world: World) -> None
     assert world.feed.absent() == (from_text("east.example"),)
 
 
-def test_missing_kinds_have_the_name_of_their_cluster(world: World) -> None:
+def test_missing_kinds_are_reported_with_the_name_of_their_cluster(world: World) -> None:
     world.west.list(*_KINDS)
     world.east.fail("refused", Kind.SERVICE)
     assert world.feed.missing() == {"Service of east": "refused", "EndpointSlice of east": None}

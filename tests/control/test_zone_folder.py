@@ -130,7 +130,7 @@ def test_a_mounted_configmap_is_swapped(tmp_path: Path, open_folder: Callable[[]
     assert folder.serials() == {"a.zone": 2}
 
 
-def test_a_change_of_an_included_file_counts_for_the_zone(tmp_path: Path, open_folder: Callable[[], Folder]) -> None:
+def test_a_change_of_an_included_file_reloads_the_zone(tmp_path: Path, open_folder: Callable[[], Folder]) -> None:
     (tmp_path / "a.zone").write_text(zone(1, "$INCLUDE www.inc"))
     folder = open_folder()
     assert folder.mistakes() == [
@@ -159,7 +159,9 @@ def test_an_included_file_must_lie_in_the_folder(wanted: str, tmp_path: Path) ->
     assert f"lies outside of {folder_path}" in folder.mistakes()[0]
 
 
-def test_a_mistake_keeps_the_zone_and_is_logged_once(tmp_path: Path, open_folder: Callable[[], Folder]) -> None:
+def test_after_a_mistake_the_previous_zone_is_kept_and_one_line_is_logged(
+    tmp_path: Path, open_folder: Callable[[], Folder]
+) -> None:
     path = tmp_path / "a.zone"
     path.write_text(zone(1))
     folder = open_folder()
@@ -276,7 +278,7 @@ def test_the_thread_notices_an_edit(tmp_path: Path) -> None:
     assert [each.serial for each in (folder.zones() or {}).values()] == [2]
 
 
-def test_the_zones_that_come_with_pydns_have_no_mistakes() -> None:
+def test_the_zone_files_of_the_pydns_repository_have_no_mistakes() -> None:
     folder = Folder(Path(__file__).parents[2] / "zones")
     folder.start()
     folder.stop()

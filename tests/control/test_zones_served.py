@@ -1,4 +1,4 @@
-"""Zone files in running processes: served without the cluster, followed, in the status, and gone without the flag."""
+"""Running processes serve zone files without the cluster, follow their changes, and show them in the status."""
 
 import json
 import subprocess
@@ -93,7 +93,7 @@ def test_zones_are_served_and_followed_while_the_cluster_cannot_be_listed(tmp_pa
         seen.until("www.example.net", "REFUSED")
 
 
-def test_zones_are_served_beside_the_cluster_and_in_the_status(tmp_path: Path, zones: Path) -> None:
+def test_zones_are_served_with_the_cluster_and_listed_in_the_status(tmp_path: Path, zones: Path) -> None:
     manifests = tmp_path / "manifests"
     manifests.mkdir()
     service = "{apiVersion: v1, kind: Service, metadata: {name: web, namespace: shop}, spec: {clusterIP: 10.96.0.10}}"
@@ -114,7 +114,9 @@ def test_zones_are_served_beside_the_cluster_and_in_the_status(tmp_path: Path, z
         assert f"  {zones}/example.org.zone: example.org. serial 1, 5 records" in said
         assert f"  {zones}/cluster.local.zone: {refused}" in said
         assert any(line.startswith(f"  {zones}/broken.zone: not served; {zones}/broken.zone:1: ") for line in said)
-        for number in range(8):  # with these there are eleven files, and files without mistakes no longer have a line
+        for number in range(
+            8
+        ):  # Now there are eleven files, so the log no longer has a line for each file without mistakes.
             (zones / f"example{number}.zone").write_text(_SOA.format(1))
         seen.wait_until(lambda: "zones     11 files, 23 records" in status(tmp_path / "state"))
         said = [line for line in status(tmp_path / "state") if line.startswith(f"  {zones}/")]
@@ -132,9 +134,7 @@ def test_zones_are_served_beside_the_cluster_and_in_the_status(tmp_path: Path, z
         assert seen.ask("www.example.org") == "REFUSED"
 
 
-def test_zones_of_the_configuration_are_served_and_followed_beside_those_of_the_folder(
-    tmp_path: Path, zones: Path
-) -> None:
+def test_zones_of_the_configuration_are_served_with_those_of_the_folder(tmp_path: Path, zones: Path) -> None:
     manifests, config, file = (tmp_path / each for each in ("manifests", "config", "db.lab"))
     manifests.mkdir()
     config.mkdir()
@@ -196,7 +196,7 @@ def test_hosts_of_files_are_served_and_followed_and_other_names_are_denied(tmp_p
         seen.until("node8.example", "10.0.0.8")
 
 
-def test_the_status_has_what_is_left_out_of_files(tmp_path: Path, zones: Path) -> None:
+def test_the_status_lists_the_records_left_out_of_files(tmp_path: Path, zones: Path) -> None:
     manifests = tmp_path / "manifests"
     manifests.mkdir()
     (manifests / "web.yaml").write_text(
