@@ -1,6 +1,6 @@
 """A CoreDNS that reads the Corefile of a shape, and follows a cluster with the same objects.
 
-The Corefiles name ports such as 53 and addresses such as 169.254.20.10. So the tests need a network of their own:
+The Corefiles name ports such as 53 and addresses such as 169.254.20.10. So the tests need a separate network namespace:
 
     unshare --net sh -c 'ip link set lo up; ip address add 169.254.20.10 dev lo; ip address add 10.96.0.10 dev lo;
       PYDNS_TEST_SUBJECT=/usr/bin/coredns .venv/bin/pytest tests/corefiles'
@@ -30,7 +30,7 @@ _ADDRESS = re.compile(r"^ *bind (\S+)", re.MULTILINE)
 @contextmanager
 def serving(shape: Shape, fakes: "Fakes", folder: Path) -> Iterator[tuple[str, int]]:
     """Run the CoreDNS of PYDNS_TEST_SUBJECT; yield the address and the port of its server."""
-    with FakeApiServer(tls=True) as api:  # its client sends no token without TLS
+    with FakeApiServer(tls=True) as api:  # CoreDNS's client sends no token without TLS
         for manifest in CLUSTER:
             api.apply(manifest["kind"], manifest)
         kubeconfig = api.kubeconfig(folder)

@@ -26,7 +26,7 @@ class Outcome(Enum):
 
 
 def outcomes(each: Shape) -> dict[Place, Outcome]:
-    """Return what pydns makes of each directive and of each property. An imported line counts once."""
+    """Return what pydns makes of each directive and of each property. An imported line is included once."""
     files = {path.rpartition("/")[2]: text for path, text in each.files.items()}
     parsed = parse("Corefile", each.corefile, files, each.environment)
     translation = translate("Corefile", each.corefile, files, each.environment)
