@@ -58,5 +58,5 @@ def _no_include(wanted: str, by: str) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_a_seed_is_always_the_same_zone(seed: int) -> None:
+def test_the_same_seed_gives_the_same_zone(seed: int) -> None:
     assert zone_texts.make(seed) == zone_texts.make(seed)

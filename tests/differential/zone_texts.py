@@ -11,7 +11,7 @@ import yaml
 
 _LINES: dict[str, Any] = yaml.safe_load((Path(__file__).parent / "zone_lines.yaml").read_text())
 _OWNERS, _RECORDS, _SPECIAL, _ODD = (_LINES[key] for key in ("owners", "records", "special", "odd"))
-# The first seeds: each of these lines is in a zone of its own.
+# The first seeds: each of these lines is in a separate zone.
 ALONE: list[str] = [*_ODD, *("x 60 " + record.replace("{n}", "5") + "\n" for record in _RECORDS)]
 DIFFERENCES: list[dict[str, str]] = _LINES["differences"]
 
