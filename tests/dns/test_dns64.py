@@ -38,5 +38,5 @@ def test_an_address_is_mapped_into_a_prefix_and_back(prefix: str, mapped: str) -
         f"0.{'0.' * 22}1.b.9.f.f.4.6.0.0.ip6.arpa.",
     ],
 )
-def test_other_names_are_no_names_of_mapped_addresses(text: str) -> None:
+def test_other_names_are_not_taken_for_mapped_addresses(text: str) -> None:
     assert Dns64((parse_range("64:ff9b::/96"),)).reverse(name.from_text(text)) is None

@@ -15,7 +15,7 @@ CASES = yaml.safe_load(Path(__file__).with_name("expressions.yaml").read_text())
 
 
 @pytest.mark.parametrize("case", CASES["conditions"], ids=lambda case: case["when"])
-def test_a_condition_holds_for_its_askers(case: dict[str, Any]) -> None:
+def test_a_condition_is_true_for_the_clients_that_it_describes(case: dict[str, Any]) -> None:
     holds = parse(case["when"])
     for asker in case["holds"]:
         assert holds(_asker(asker)), asker
@@ -29,7 +29,7 @@ def _asker(text: str) -> Asker:
 
 
 @pytest.mark.parametrize("case", CASES["mistakes"], ids=lambda case: case["when"])
-def test_a_text_that_is_no_condition_is_refused(case: dict[str, Any]) -> None:
+def test_an_invalid_condition_is_refused(case: dict[str, Any]) -> None:
     with pytest.raises(BadExpression) as error:
         parse(case["when"])
     assert str(error.value) == case["error"]
@@ -57,7 +57,7 @@ PIECES = [
 
 
 @given(st.one_of(st.text(max_size=60), st.lists(st.sampled_from(PIECES), max_size=30).map(" ".join)))
-def test_no_text_raises_anything_else(text: str) -> None:
+def test_no_text_causes_another_exception(text: str) -> None:
     try:
         holds = parse(text)
     except BadExpression as error:

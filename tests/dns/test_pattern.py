@@ -74,7 +74,7 @@ def test_the_leftmost_match_is_found_with_its_groups(pattern: str, text: str, wa
         ("a" * 10_001, "is longer than 10,000 characters"),
     ],
 )
-def test_what_go_refuses_is_refused_with_its_reason(pattern: str, reason: str) -> None:
+def test_patterns_that_go_refuses_are_refused_with_the_reason(pattern: str, reason: str) -> None:
     with pytest.raises(BadPattern, match=re.escape(reason)):
         Pattern(pattern)
 
@@ -96,7 +96,7 @@ PATTERNS = st.recursive(
 
 @settings(max_examples=500)
 @given(PATTERNS, st.sampled_from(["", "^"]), st.sampled_from(["", "$"]), st.text("ab.-1", max_size=12))
-def test_a_match_is_the_one_of_pythons_backtracker(pattern: str, begin: str, end: str, text: str) -> None:
+def test_matches_are_the_same_as_in_python(pattern: str, begin: str, end: str, text: str) -> None:
     whole = f"{begin}(?:{pattern}){end}"
     match = re.search(whole, text)
     wanted = None if match is None else (match[0], *(each or "" for each in match.groups()))

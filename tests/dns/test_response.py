@@ -29,7 +29,7 @@ SOA = "example. 300 SOA ns.example. host.example. 1 2 3 4 60"
 
 
 class Case(NamedTuple):
-    """A reply in zone-file text, the part of it that is kept, and how long the part may be cached."""
+    """A case: a reply in zone-file text, the part that pydns keeps, and how long this part may be cached."""
 
     about: str
     ask: str
@@ -209,7 +209,7 @@ def test_ttl_offsets_point_at_every_ttl() -> None:
         assert {rrset.ttl for section in message.sections[1:3] for rrset in section} <= {4711}
 
 
-def test_opt_is_left_out_and_its_rcode_bits_count() -> None:
+def test_opt_is_left_out_and_its_rcode_bits_are_used() -> None:
     message = compose(Case("", "a.example. A", "a.example. 9 A 1.2.3.4", "", 9))
     message.use_edns(0, dns.flags.DO, 1232)
     message.set_rcode(dns.rcode.BADCOOKIE)
@@ -218,7 +218,7 @@ def test_opt_is_left_out_and_its_rcode_bits_count() -> None:
     assert len(response.answer.records) == 16
 
 
-def test_a_ttl_with_the_highest_bit_counts_as_zero() -> None:
+def test_a_ttl_with_the_highest_bit_set_is_treated_as_zero() -> None:
     question = question_of("a.example. A")
     for ttl_s in (1 << 31, (1 << 32) - 1):
         address = record(b"\xc0\x0c", 1, bytes(4), ttl_s)
@@ -240,7 +240,7 @@ def test_an_uncompressed_answer_can_be_read_anywhere() -> None:
         assert [flat(there, 1), flat(there, 2)] == [flat(here, 1), flat(here, 2)]
 
 
-def test_thousands_of_addresses_pass() -> None:
+def test_replies_with_thousands_of_addresses_are_kept() -> None:
     question = question_of("a.example. AAAA")
     response = accept(packet(question, record(b"\xc0\x0c", 28, bytes(16)) * 2000, answers=2000), question)
     assert len(response.ttl_offsets) == 2000
@@ -257,13 +257,13 @@ ORDERS = {
 
 
 @pytest.mark.parametrize("reply", ORDERS.values(), ids=ORDERS.keys())
-def test_chains_come_first_and_in_order(reply: str) -> None:
+def test_the_cnames_of_a_chain_are_first_and_in_order(reply: str) -> None:
     """glibc stops reading at an address that comes before its CNAME."""
     case = Case("", "www.example. A", reply, "", 60)
     assert in_order("www.example. A", accept(compose(case).to_wire(), question_of(case.ask))) == ORDERS["in order"]
 
 
-def test_a_dname_comes_before_the_cname_that_is_made_from_it() -> None:
+def test_a_dname_is_placed_before_the_cname_that_is_made_from_it() -> None:
     right = "example. 60 DNAME test.\nwww.example. 60 CNAME www.test.\nwww.test. 60 A 1.2.3.4"
     case = Case("", "www.example. A", "\n".join(reversed(right.splitlines())), "", 60)
     assert in_order(case.ask, accept(compose(case).to_wire(), question_of(case.ask))) == right
@@ -309,7 +309,7 @@ LARGE = {
 
 @pytest.mark.parametrize(("ask", "rdatas"), LARGE.values(), ids=LARGE.keys())
 @pytest.mark.parametrize("compressed", [True, False])
-def test_large_rrsets_pass(ask: str, rdatas: list[str], compressed: bool) -> None:
+def test_large_rrsets_are_kept(ask: str, rdatas: list[str], compressed: bool) -> None:
     qname, rtype = ask.split()
     message = dns.message.make_response(dns.message.make_query(qname, rtype))
     message.answer.append(dns.rrset.from_text(qname, 30, "IN", rtype, *rdatas))
@@ -413,7 +413,7 @@ def test_octets_after_the_end_of_a_message_are_ignored(more: bytes) -> None:
 
 
 @pytest.mark.parametrize(("reply", "why"), [row[1:] for row in REFUSED], ids=[row[0] for row in REFUSED])
-def test_a_packet_that_is_no_answer_is_refused(reply: bytes, why: Unusable) -> None:
+def test_a_packet_that_does_not_answer_the_question_is_refused(reply: bytes, why: Unusable) -> None:
     assert parse_response(packet(QUESTION, ADDRESS), QUESTION) == Response(
         UpstreamAnswer(0, b"\0\1\0\0", ADDRESS), (6,), 5, False, False
     )
@@ -535,7 +535,9 @@ def test_an_accepted_damaged_reply_means_the_same_to_dnspython(data: st.DataObje
 
 @settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=200), st.integers(0, 9), st.integers(0, 3), st.integers(0, 3))
-def test_no_bytes_after_the_question_raise(rest: bytes, answers: int, authorities: int, additionals: int) -> None:
+def test_no_bytes_after_the_question_cause_an_exception(
+    rest: bytes, answers: int, authorities: int, additionals: int
+) -> None:
     parse_response(packet(QUESTION, rest, answers, authorities, additionals), QUESTION)
 
 

@@ -1,4 +1,4 @@
-"""Rules of rewrite: what is refused, and that answers always lead from the client's name to the records."""
+"""Invalid rewrite rules are refused. Answers always lead from the client's name to the records."""
 
 import re
 from collections.abc import Sequence
@@ -69,7 +69,9 @@ def answer_of(names: Sequence[str]) -> Answer:
 
 
 @given(st.lists(RULES, min_size=1, max_size=4), NAMES, st.lists(NAMES, max_size=3))
-def test_any_rules_give_owners_that_lead_from_the_clients_name(texts: list[str], asked: str, chain: list[str]) -> None:
+def test_after_any_rules_the_owners_lead_from_the_clients_name_to_the_records(
+    texts: list[str], asked: str, chain: list[str]
+) -> None:
     rules = []
     for text in texts:
         try:

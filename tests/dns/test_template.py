@@ -1,4 +1,4 @@
-"""Records with fields: what they may contain, and what they become."""
+"""A template's text with fields becomes a record. Invalid texts are refused."""
 
 import re
 
@@ -54,7 +54,7 @@ def test_a_text_becomes_a_record(text: str, record: str | None) -> None:
         ("x" * 5000, "is not allowed: 4096 characters at most"),
     ],
 )
-def test_what_a_text_cant_contain_is_named(text: str, reason: str) -> None:
+def test_the_message_names_what_a_text_must_not_contain(text: str, reason: str) -> None:
     with pytest.raises(BadTemplate, match=re.escape(reason)):
         Text(text)
 
