@@ -23,7 +23,7 @@ class Reply(NamedTuple):
     closes: bool = False  # the connection is closed instead of the response
 
 
-Script = Callable[[bytes], Iterable[Reply]]  # a message -> no reply or one
+Script = Callable[[bytes], Iterable[Reply]]  # maps a message to one reply or none
 
 
 class Conversation:
@@ -105,7 +105,7 @@ def serve(script: Script, conversations: list[Conversation], **settings: int) ->
 
 
 def replies(script: Callable[[bytes, str], Iterable[bytes]], **how: Any) -> Script:
-    """Return a script that answers like a script of `FakeUpstream`, as a good server or as `how` says."""
+    """Return a script with the answers of a `FakeUpstream` script. `how` can make the server misbehave."""
 
     def answer(message: bytes) -> Iterator[Reply]:
         yield from (Reply(body, **how) for body in script(message, "https"))

@@ -51,7 +51,7 @@ class FakeUpstream:
     def close(self) -> None:
         """Stop answering. After this, packets are refused."""
         with suppress(OSError):
-            self._udp.sendto(b"", self._udp.getsockname())  # this wakes the thread that serves UDP
+            self._udp.sendto(b"", self._udp.getsockname())  # this datagram wakes the thread that serves UDP
             self._tcp.shutdown(socket.SHUT_RDWR)
         self._datagrams.join(5)
         self._udp.close()
