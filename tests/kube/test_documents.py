@@ -60,7 +60,7 @@ def test_empty_documents_are_numbered_but_report_nothing() -> None:
         ("a: &a [*a]\n", 1, 1, "is nested too deeply, or contains itself"),
     ],
 )
-def test_mistake_names_document_and_line(text: str, document: int, line: int, reason: str) -> None:
+def test_a_mistake_names_its_document_and_line(text: str, document: int, line: int, reason: str) -> None:
     assert list(documents.read(text))[-1] == DocumentMistake(document, line, reason)
 
 
@@ -79,7 +79,7 @@ def test_mistake_names_document_and_line(text: str, document: int, line: int, re
         ('{"x": 1}\n{"s": [{"k": 1, "k": 2}]}', {"s": [{"k": 2}]}, 2, 2, "'k' occurs twice in one mapping"),
     ],
 )
-def test_last_of_two_equal_keys_counts_and_a_warning_names_it(
+def test_the_last_of_two_equal_keys_is_used_and_a_warning_names_it(
     text: str, value: object, document: int, line: int, first: str
 ) -> None:
     *_, found = documents.read(text)
@@ -106,7 +106,7 @@ def test_last_of_two_equal_keys_counts_and_a_warning_names_it(
         ('{"a": yes, b: 1}', {"a": True, "b": 1}),
     ],
 )
-def test_oddity_is_read_as_kubectl_reads_it(text: str, found: object) -> None:
+def test_odd_yaml_is_read_as_kubectl_reads_it(text: str, found: object) -> None:
     assert values(text) == [found]
 
 
@@ -153,7 +153,7 @@ def test_document_with_a_mistake_does_not_hide_the_others() -> None:
     assert third == {"c": 3}
 
 
-def test_aliases_cannot_explode() -> None:
+def test_yaml_aliases_cannot_use_up_the_memory() -> None:
     bomb = "l0: &l0 [x, x, x, x, x, x, x, x, x, x]\n"
     for level in range(1, 10):
         bomb += f"l{level}: &l{level} [{', '.join([f'*l{level - 1}'] * 10)}]\n"
@@ -162,7 +162,7 @@ def test_aliases_cannot_explode() -> None:
     assert mistake.reason == "aliases add more than 100000 values"
 
 
-def test_line_of_a_path_is_where_its_last_known_part_stands() -> None:
+def test_the_line_of_a_path_is_that_of_its_last_known_part() -> None:
     (document,) = documents.read("kind: Service\nspec:\n  ports:\n    - name: http\n      port: x\n    - port: 1\n")
     assert isinstance(document, Document)
     assert document.line_of(()) == 1

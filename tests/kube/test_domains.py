@@ -72,7 +72,7 @@ def published(options: ZoneOptions, *events: tuple[str, Event]) -> Written:
     return table
 
 
-def test_two_domains_have_the_same_names() -> None:
+def test_the_same_names_exist_in_two_domains() -> None:
     options = several(domain(_LOCAL, _REVERSE), domain(_K8S, ttl_s=30))
     table = published(options, ("", applied(_SERVICE)))
     for qname in "web.shop.svc.cluster.local", "web.shop.svc.k8s.example":
@@ -86,7 +86,7 @@ def test_two_domains_have_the_same_names() -> None:
     }
 
 
-def test_a_domain_may_have_some_namespaces() -> None:
+def test_a_domain_can_be_limited_to_some_namespaces() -> None:
     other = _SERVICE._replace(namespace="bank")
     options = several(domain(_LOCAL), domain(_K8S, namespaces=frozenset({"bank"})))
     table = published(options, ("", applied(_SERVICE)), ("", applied(other)))
@@ -110,7 +110,7 @@ def test_an_address_in_two_clusters_has_the_names_of_both() -> None:
     assert answer(table, "10.0.96.10.in-addr.arpa", PTR) == names[:1]
 
 
-def test_reverse_names_are_those_of_the_domain_that_has_the_reverse_zone() -> None:
+def test_addresses_have_the_names_of_the_domain_with_the_reverse_zone() -> None:
     ten, other = name.from_text("10.in-addr.arpa"), name.from_text("192.in-addr.arpa")
     far = _SERVICE._replace(name="far", cluster_ips=(bytes([192, 168, 0, 1]),))
     options = several(domain(_LOCAL, (ten,)), domain(_K8S, (other,)))
@@ -143,7 +143,7 @@ def test_without_endpoints_headless_services_have_no_names() -> None:
     assert answer(table, "db.shop.svc.k8s.example", A) == [bytes([10, 2, 0, 1])]
 
 
-def test_a_source_that_is_left_out_has_no_records_until_it_is_taken_in() -> None:
+def test_a_cluster_that_is_left_out_has_no_records_until_it_is_added() -> None:
     zone, table = Zone(several(domain(_LOCAL), domain(_EAST, (), EAST))), Written()
     zone.apply(applied(_SERVICE))
     zone.apply(applied(_SERVICE), EAST)
@@ -185,7 +185,7 @@ def test_imports_are_served_as_the_first_domain_says() -> None:
     assert answer(table, "db.shop.svc.clusterset.local", A) is None  # `endpoints: false`
 
 
-def test_only_the_first_cluster_gives_classes_to_ranges_of_clients() -> None:
+def test_only_nodes_of_the_first_cluster_define_client_ranges() -> None:
     """Nodes of two clusters may have the same podCIDR. A Node of the other cluster must not change the range."""
     clients = ClientRange(bytes([10, 2, 0, 0]), 24)
     key = range_key(Assigner.CLUSTER, clients)
@@ -205,7 +205,7 @@ def test_only_the_first_cluster_gives_classes_to_ranges_of_clients() -> None:
     assert parse_classes(table.names[key]) == classes
 
 
-def test_missing_names_of_a_cluster_that_is_away_are_not_denied() -> None:
+def test_missing_names_of_an_unreachable_cluster_are_not_denied() -> None:
     zone = Zone(several(domain(_LOCAL, _REVERSE), domain(_EAST, _REVERSE, EAST)))
     listed = {each.apex: each.is_listed for each in zone.facts(serial=1, synced=True, away={EAST}).zones}
     assert listed == {_LOCAL: True, _EAST: False, **dict.fromkeys(_REVERSE, True)}
@@ -240,10 +240,10 @@ _EVENTS = st.lists(
 
 @settings(max_examples=300, deadline=None)
 @given(first=_OPTIONS, then=_OPTIONS, pods=st.sampled_from(PodsMode), events=_EVENTS, data=st.data())
-def test_changes_of_clusters_lead_to_the_table_of_their_final_objects(
+def test_after_changes_of_clusters_the_table_equals_that_of_the_final_objects(
     first: ZoneOptions, then: ZoneOptions, pods: PodsMode, events: list[tuple[str, Event]], data: st.DataObject
 ) -> None:
-    """Whenever east is taken in, whenever the options change, and however the events are divided."""
+    """The result doesn't depend on when east is added, when the options change, or how the events are divided."""
     then = then._replace(pods=pods)
     zone, table = Zone(first), Written()
     table.load(zone, left_out={EAST})

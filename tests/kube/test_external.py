@@ -304,7 +304,7 @@ def _steps(draw: st.DrawFn) -> list[list[Event]]:
 
 @settings(max_examples=150, deadline=None)
 @given(steps=_steps())
-def test_changes_lead_to_the_table_of_the_final_objects(steps: list[list[Event]]) -> None:
+def test_after_changes_the_table_equals_that_of_the_final_objects(steps: list[list[Event]]) -> None:
     zone = Zone(_OPTIONS)
     table = written(zone)
     known: dict[Ref, Observed] = {}
@@ -365,7 +365,7 @@ def _mutants(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
 
 @settings(max_examples=600, deadline=None)
 @given(mutant=_mutants())
-def test_mutated_object_has_no_bad_name_and_leaves_others_alone(mutant: tuple[str, dict[str, Any]]) -> None:
+def test_a_mutated_object_has_no_bad_name_and_does_not_affect_others(mutant: tuple[str, dict[str, Any]]) -> None:
     bystander = {
         "metadata": {"name": "bystander", "namespace": "safe", "creationTimestamp": "2020-01-01T00:00:00Z"},
         "spec": {"type": "LoadBalancer", "clusterIP": "10.96.0.9", "ports": [{"name": "dns", "port": 53}]},
@@ -405,11 +405,11 @@ def _balancer(namespace: str, ip: str, **spec: object) -> dict[str, Any]:
 
 
 def _inside(table: Written) -> set[bytes]:
-    """Return the questions that clients in the cluster get other answers to."""
+    """Return the questions for which clients in the cluster get different answers."""
     return {asked for key in table.names if (asked := question_of(key)) is not None}
 
 
-def test_a_name_of_another_cluster_leads_there_for_all_clients() -> None:
+def test_all_clients_get_the_addresses_of_the_cluster_that_owns_the_name() -> None:
     """Load balancers of two clusters may have the same private address."""
     east = ZoneOptions(name.from_text("east.example"), (), cluster="east", source="east")
     zone = Zone(_OPTIONS._replace(further=(east,), exposed=("", "east")))
@@ -469,7 +469,7 @@ def test_a_flush_does_not_look_at_all_large_names(monkeypatch: pytest.MonkeyPatc
     assert len(looked) < 100
 
 
-def test_entries_of_a_dns_endpoint_for_one_name_are_one_claim() -> None:
+def test_entries_of_a_dns_endpoint_for_one_name_are_merged_into_one_claim() -> None:
     """Thousands of claims for one name would be merged one by one, which takes seconds."""
     entries = [
         {"dnsName": "b.x.example", "recordType": "A", "targets": [f"10.0.0.{number}"], "recordTTL": ttl_s}
@@ -482,7 +482,7 @@ def test_entries_of_a_dns_endpoint_for_one_name_are_one_claim() -> None:
     assert found.ttls_s == {None, 60, 90}
 
 
-def test_a_name_with_many_addresses_has_no_hairpin() -> None:
+def test_a_name_with_many_addresses_has_no_hairpin_answers() -> None:
     zone = Zone(_OPTIONS)
     manifest = _balancer("here", "192.0.2.1")
     ingress = manifest["status"]["loadBalancer"]["ingress"]
@@ -507,7 +507,7 @@ def test_annotation_that_no_zone_reads_publishes_nothing() -> None:
     assert not zone.apply(Apply(_read("Service", manifest)))
 
 
-def test_address_of_a_service_changes_the_records_that_carry_it_along() -> None:
+def test_changing_a_services_address_changes_the_records_that_contain_it() -> None:
     zone = Zone(_OPTIONS)
     manifest: dict[str, Any] = {
         "metadata": {"name": "web", "namespace": "shop"},
@@ -543,7 +543,7 @@ def _claimant(namespace: str, created: str = "", rank: Rank = Rank.ORDINARY, cal
     ],
     ids=["the older one", "the first by name", "a DNSEndpoint"],
 )
-def test_one_of_two_namespaces_has_a_name(first: Claimant, second: Claimant) -> None:
+def test_the_name_belongs_to_one_of_two_namespaces(first: Claimant, second: Claimant) -> None:
     decision = decide(_WEB, {second: Claim(_OTHER_ADDRESS, 60), first: Claim(_ADDRESS, 60)})
     assert decision.records == {A: (bytes([192, 0, 2, 1]),)}
     assert decision.losers == 1
@@ -573,7 +573,7 @@ def test_pending_object_shares_a_name_with_one_that_has_an_address() -> None:
         (ExternalZone(b"", tuple(ExternalSource), ingress_classes=("a",)), set(OPTIONAL_KINDS) - {Kind.SERVICE_IMPORT}),
     ],
 )
-def test_only_what_a_zone_needs_is_read(zone: ExternalZone, kinds: set[Kind]) -> None:
+def test_only_kinds_that_a_zone_needs_are_watched(zone: ExternalZone, kinds: set[Kind]) -> None:
     assert set(optional_kinds(ZoneOptions(external=(zone,)))) == kinds
 
 

@@ -15,6 +15,6 @@ from pydns.kube.kinds import BY_NAME
         ("ConfigMap", "v1", "/api/v1/configmaps"),
     ],
 )
-def test_a_kind_has_the_apis_path_and_version(kind: str, api_version: str, path: str) -> None:
+def test_each_kind_has_the_path_and_version_of_the_api(kind: str, api_version: str, path: str) -> None:
     assert BY_NAME[kind].row.paths == (path,)
     assert BY_NAME[kind].api_versions == (api_version,)

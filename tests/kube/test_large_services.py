@@ -83,7 +83,7 @@ def test_answers_of_a_service_fit_a_message_and_a_budget(
     assert list(zone.cut) == [Ref(Kind.SERVICE, "tenant", "x")]
 
 
-def test_a_service_of_5000_endpoints_with_four_ports_lacks_nothing_but_what_a_message_lacks() -> None:
+def test_with_5000_endpoints_and_four_ports_only_the_message_size_cuts_records() -> None:
     zone, table = _loaded(_headless(), *(_slice(1000, 4, number) for number in range(5)))
     owner = name.from_text("10-5-3-231.x.tenant.svc.cluster.local")
     rrset, extra = decompile(question(owner, SRV), table.answers[question(owner, SRV)])
@@ -91,7 +91,7 @@ def test_a_service_of_5000_endpoints_with_four_ports_lacks_nothing_but_what_a_me
     assert "no records" not in str(next(iter(zone.cut.values())))
 
 
-def test_an_address_with_many_hostnames_has_as_many_names_as_fit() -> None:
+def test_an_address_with_many_hostnames_gets_as_many_names_as_fit() -> None:
     address = bytes([10, 1, 1, 1])
     found = tuple([Endpoint(address, f"h{number}") for number in range(10_000)])
     _, table = _loaded(_headless(), EndpointSlice("tenant", "x-0", "x", _ports(1), found))
@@ -99,7 +99,7 @@ def test_an_address_with_many_hostnames_has_as_many_names_as_fit() -> None:
     assert 60_000 < len(table.answers[question(reverse, PTR)]) < 65535 + 512
 
 
-def test_keys_of_client_classes_count_for_their_budget() -> None:
+def test_the_budget_of_client_classes_includes_their_keys() -> None:
     """Each of 40,000 nodes with a long name gets its own answer to a short question."""
     nodes = [tuple([f"{endpoint}-{at}-{'n' * 180}" for at in range(8)]) for endpoint in range(5000)]
     placed = _slice(5000, 0)._replace(hints=tuple([Hints("", (), each) for each in nodes]))
@@ -153,7 +153,7 @@ def test_a_small_change_does_not_wait_for_many_names_of_another_producer() -> No
     assert question(name.from_text("web.shop.svc.cluster.local"), A) in changes.answers
 
 
-def test_what_stays_is_there_all_the_time_while_a_large_service_changes() -> None:
+def test_remaining_names_of_a_large_service_are_served_during_a_change() -> None:
     before = _slice(3000, 2)
     after = before._replace(endpoints=before.endpoints[:0:-1])
     zone, table = _loaded(_headless(), before)
@@ -164,7 +164,7 @@ def test_what_stays_is_there_all_the_time_while_a_large_service_changes() -> Non
         assert stays <= table.names.keys()
 
 
-def test_a_service_that_changes_all_the_time_leaves_most_turns_to_others() -> None:
+def test_a_constantly_changing_service_gets_only_a_few_of_the_turns() -> None:
     zone, table = _loaded(_headless(), _slice(1000, 2))
     now, idle = 0.0, 0
     for number in range(200):
@@ -181,7 +181,7 @@ def test_a_service_that_changes_all_the_time_leaves_most_turns_to_others() -> No
     assert (table.answers, table.names) == (fresh.answers, fresh.names)
 
 
-def test_of_large_services_the_cheapest_come_first() -> None:
+def test_cheaper_large_services_are_written_first() -> None:
     zone, table = _loaded(_headless(), _slice(8000, 2))
     zone.apply(_apply(_slice(7999, 2)))
     table.change(zone.flush(250))
@@ -197,7 +197,7 @@ def test_of_large_services_the_cheapest_come_first() -> None:
     assert not any(each in table.answers for each in giants)
 
 
-def test_a_giant_that_waits_is_not_overtaken_for_ever() -> None:
+def test_a_waiting_giant_service_is_written_in_the_end() -> None:
     zone, table = _loaded()
     zone.apply(_apply(_headless()))
     zone.apply(_apply(_slice(8000, 2)))
@@ -213,7 +213,7 @@ def test_a_giant_that_waits_is_not_overtaken_for_ever() -> None:
     assert wanted in table.answers
 
 
-def test_giants_do_not_hold_up_the_first_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_commit_does_not_wait_for_giant_services(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(zone_module, "_FIRST", 9000)
     zone, table = Zone(_OPTIONS), Written()
     for number, endpoints in enumerate((8000, 3000, 10)):
@@ -234,7 +234,7 @@ def test_giants_do_not_hold_up_the_first_commit(monkeypatch: pytest.MonkeyPatch)
     assert question(owners[0], A) in table.answers
 
 
-def test_the_commit_after_the_last_giant_has_facts_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_after_the_last_giant_service_is_deleted_all_zones_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(zone_module, "_FIRST", 0)
     zone = Zone(_OPTIONS)
     zone.apply(_apply(_headless()))
@@ -246,7 +246,7 @@ def test_the_commit_after_the_last_giant_has_facts_without_it(monkeypatch: pytes
     assert not zone.flush()
 
 
-def test_what_no_service_can_have_is_not_kept_and_counted() -> None:
+def test_ports_and_endpoints_above_the_limits_are_dropped_and_counted() -> None:
     endpoints = [
         {"addresses": [f"10.{at >> 16}.{at >> 8 & 255}.{at & 255}" for at in range(each * 100, each * 100 + 100)]}
         for each in range(1000)
@@ -266,7 +266,7 @@ def test_what_no_service_can_have_is_not_kept_and_counted() -> None:
     assert zone.cut[Ref(Kind.SERVICE, "tenant", "x")].left_out == 110_000
 
 
-def test_a_reverse_name_that_is_cut_counts_for_all_its_services() -> None:
+def test_a_shortened_reverse_name_is_counted_for_all_its_services() -> None:
     address = bytes([10, 1, 1, 1])
     values: list[Service | EndpointSlice] = []
     for service, count in (("x", 3000), ("y", 1)):
@@ -292,7 +292,7 @@ def test_a_reverse_name_that_is_cut_counts_for_all_its_services() -> None:
     ttl_at=st.integers(0, 8),
     first=st.sampled_from([0, 5, 1000]),
 )
-def test_divided_flushes_lead_to_the_table_of_the_final_objects(
+def test_after_divided_flushes_the_table_equals_that_of_the_final_objects(
     steps: list[list[Event]], most: list[int], loaded_at: int, ttl_at: int, first: int
 ) -> None:
     patch = pytest.MonkeyPatch()

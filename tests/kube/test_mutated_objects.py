@@ -1,6 +1,6 @@
-"""Objects that are changed at random places. Whatever an object contains, other objects and their names are unaffected.
+"""The tests change objects at random places. No content of an object affects other objects and their names.
 
-PYDNS_TEST_MUTANTS=100000 tries as many. The mutants are the same in each run.
+With PYDNS_TEST_MUTANTS=100000, the test tries 100,000 mutants. Each run has the same mutants.
 """
 
 import copy
@@ -50,7 +50,7 @@ _JUNK: list[Any] = [
 ]  # fmt: skip
 
 
-def test_a_mutated_object_gives_no_bad_name_and_leaves_others_alone() -> None:
+def test_a_mutated_object_has_no_bad_name_and_does_not_affect_others() -> None:
     random = Random("mutants")
     originals = _OBJECTS["objects"]
     known = {each.ref: each for each in map(_observed, originals + _OBJECTS["bystanders"])}
@@ -105,7 +105,7 @@ def _parsed(random: Random, manifest: dict[str, Any]) -> Observed:
 
 
 def _mutant(random: Random, original: dict[str, Any]) -> dict[str, Any]:
-    """Return a copy with up to three different values. The kind stays."""
+    """Return a copy with up to three different values. The kind is not changed."""
     found = copy.deepcopy(original)
     for _ in range(random.randint(0, 3)):
         changed = _mutated(random, {key: value for key, value in found.items() if key != "kind"})

@@ -196,7 +196,7 @@ def test_only_the_failed_page_is_requested_again() -> None:
         HTML,
         b"",
         b'{"metadata":{},"items":',
-        # A Status with HTTP code 200 is a refusal, and must not count as an empty cluster.
+        # A Status with HTTP code 200 is a refusal, and must not be treated as an empty cluster.
         b'{"kind":"Status","metadata":{},"code":500}',
         b'{"kind":"Status","metadata":{"resourceVersion":"9"},"code":500}',
         b'{"metadata":{},"items":[]}',  # there is no version to watch from
@@ -243,7 +243,7 @@ def test_events_are_found_however_the_stream_is_cut() -> None:
         assert shape(driven.events) == ["c", "-b"], size
 
 
-def test_a_bookmark_moves_the_version_and_no_object() -> None:
+def test_a_bookmark_changes_the_version_but_no_object() -> None:
     driven = Driven().watching()
     driven.data(bookmark(99))
     assert driven.events == []
@@ -271,7 +271,7 @@ def test_a_watch_that_ends_in_time_is_reopened_at_once_without_an_error() -> Non
     assert driven.errors == {} and driven.notices == []
 
 
-# Each way for a watch to fail: (what the server sends, how the watch ends, the counted reason, whether a new list
+# The ways in which a watch can fail: (what the server sends, how the watch ends, the counted reason, whether a new list
 # follows)
 FAILURES: dict[str, tuple[bytes | int, Failure | None, str, bool]] = {
     "410 in the stream": (EXPIRED, None, "410", True),
@@ -294,7 +294,7 @@ FAILURES: dict[str, tuple[bytes | int, Failure | None, str, bool]] = {
 
 
 @pytest.mark.parametrize("name", FAILURES)
-def test_no_failure_of_a_watch_makes_a_hot_loop_or_loses_the_state(name: str) -> None:
+def test_after_any_failure_of_a_watch_pydns_pauses_and_keeps_the_state(name: str) -> None:
     sent, failure, reason, lists_again = FAILURES[name]
     driven = Driven().watching()
     pauses: list[float] = []
@@ -323,7 +323,7 @@ def test_no_failure_of_a_watch_makes_a_hot_loop_or_loses_the_state(name: str) ->
     assert len([event for event in driven.logged if event != "listed again"]) == 1, driven.logged
 
 
-def test_the_old_state_stays_in_force_while_an_expired_watch_is_listed_again() -> None:
+def test_the_old_state_is_kept_while_an_expired_watch_is_listed_again() -> None:
     driven = Driven().watching()
     driven.data(EXPIRED)
     assert driven.logged == ["watch expired"]
@@ -383,7 +383,7 @@ def test_the_pause_is_short_again_after_two_quiet_minutes() -> None:
     assert 0.8 <= driven.waited() <= 1.6
 
 
-def test_a_balancer_that_cuts_watches_every_minute_delays_nothing() -> None:
+def test_no_change_is_delayed_if_a_balancer_cuts_watches_every_minute() -> None:
     driven = Driven().watching()
     for _ in range(10):
         driven.now += 60
@@ -426,7 +426,7 @@ def test_a_missing_permission_is_named_and_logged_once() -> None:
     assert driven.logged == ["list failed", "synced", "watch recovered"]
 
 
-def test_a_problem_is_over_when_a_watch_has_stood_for_a_while_without_events() -> None:
+def test_a_problem_ends_when_a_watch_has_been_open_for_a_while() -> None:
     driven = Driven().watching()
     driven.refused(500)
     driven.waited()
@@ -445,7 +445,7 @@ def test_a_long_message_is_shortened() -> None:
 # WatchList
 
 
-def test_a_watch_list_ends_with_its_bookmark_and_goes_on_as_a_watch() -> None:
+def test_a_watch_list_becomes_a_plain_watch_after_its_bookmark() -> None:
     driven = Driven(watch_list=True)
     assert driven.opened().send_initial_events
     assert driven.data(line("ADDED", namespace("a", 7))).listing
@@ -466,7 +466,7 @@ def test_an_empty_watch_list_is_a_listing() -> None:
     assert shape(driven.events) == ["init", "done"]
 
 
-def test_an_object_deleted_during_a_watch_list_is_gone_after_it() -> None:
+def test_an_object_deleted_during_a_watch_list_is_removed_afterwards() -> None:
     driven = Driven(watch_list=True)
     driven.opened()
     driven.data(line("ADDED", namespace("a", 7)) + line("ADDED", namespace("b", 8)))
@@ -492,7 +492,7 @@ REFUSALS: dict[str, tuple[int, bytes | Failure | None, bool, bool]] = {
 
 
 @pytest.mark.parametrize("name", REFUSALS)
-def test_a_watch_list_that_fails_in_any_way_is_followed_by_pages(name: str) -> None:
+def test_after_any_failure_of_a_watch_list_pydns_lists_in_pages(name: str) -> None:
     status, sent, pauses, again = REFUSALS[name]
     driven = Driven(watch_list=True)
     if status != 200:
@@ -580,7 +580,7 @@ def test_a_difference_that_remains_after_a_listing_causes_no_second_listing() ->
     assert driven.audited(stubborn) == Step([], [])
 
 
-def test_an_audit_is_void_after_a_new_listing() -> None:
+def test_an_audit_is_discarded_after_a_new_listing() -> None:
     driven = Driven().watching()
     audit = driven.reflector.begin_audit()
     assert audit is not None
@@ -632,7 +632,7 @@ def test_a_watch_that_lived_long_enough_is_opened_again_without_a_pause(
     assert isinstance(driven.request(), Wait) == pauses
 
 
-def test_only_a_new_object_has_its_creation_as_cause() -> None:
+def test_only_the_first_event_of_an_object_is_timed_from_its_creation() -> None:
     reflector = Reflector(Kind.SERVICE, Random(1), watch_list=False)
     reflector.next_request(0.0)
     reflector.on_page(page(10), 0.0)

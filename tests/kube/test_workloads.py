@@ -66,7 +66,7 @@ def slice_line(each: EndpointSlice) -> str:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_cluster_is_as_the_control_plane_would_make_it(case: dict[str, Any]) -> None:
+def test_manifests_give_the_objects_that_the_control_plane_would_create(case: dict[str, Any]) -> None:
     _, faults, ignored = read(case["given"])
     assert faults == case.get("faults", [])
     assert ignored == case.get("ignored", [])
@@ -103,7 +103,7 @@ WEB = """
 """
 
 
-def test_label_selector_picks_objects_as_an_api_server_would_and_leaves_endpoints_alone() -> None:
+def test_a_label_selector_picks_the_same_objects_as_an_api_server() -> None:
     found = build(WEB, labels="team=shop")
     assert sorted(each.name for each in found if isinstance(each, Service)) == ["web"]
     # The pod doesn't have the label, but is still an endpoint of the Service, which has the label. The mirrored slice
@@ -116,12 +116,12 @@ def test_label_selector_picks_objects_as_an_api_server_would_and_leaves_endpoint
     assert [each for each in found if isinstance(each, objects.Namespace)] == [objects.Namespace("default")]
 
 
-def test_endpoint_is_named_by_its_pod_if_that_is_wanted() -> None:
+def test_an_endpoint_has_the_name_of_its_pod_if_the_flag_is_set() -> None:
     found = build(WEB, options=objects.Options(endpoint_pod_names=True))
     assert "default/web: : 10.0.0.1=web-1" in [slice_line(each) for each in found if isinstance(each, EndpointSlice)]
 
 
-def test_slice_keeps_its_name_when_a_pod_comes() -> None:
+def test_a_slice_keeps_its_name_when_a_pod_is_added() -> None:
     more = WEB + "---\n{apiVersion: v1, kind: Pod, metadata: {name: a, labels: {app: web}}, status: {podIP: 10.0.0.9}}"
     before, after = ({each.name for each in build(text) if isinstance(each, EndpointSlice)} for text in (WEB, more))
     assert before == after
@@ -134,7 +134,7 @@ def services_of(*names: str) -> dict[str, str]:
     return {each.name: service_line(each) for each in build(text) if isinstance(each, Service)}
 
 
-def test_another_service_moves_no_address() -> None:
+def test_adding_a_service_does_not_change_other_addresses() -> None:
     few = services_of(*(f"s{number}" for number in range(50, 100)))
     many = services_of(*(f"s{number}" for number in range(200)))
     assert len(set(many.values())) == 200
@@ -198,7 +198,7 @@ ANYTHING = st.one_of(
 
 @settings(deadline=None, max_examples=500)
 @given(st.data())
-def test_whatever_passes_reading_can_be_built_and_whatever_does_not_is_explained(data: st.DataObject) -> None:
+def test_every_accepted_manifest_can_be_built_and_every_refused_one_has_a_reason(data: st.DataObject) -> None:
     index = data.draw(st.integers(0, len(SOUND) - 1))
     changed = SOUND[index]
     for _ in range(data.draw(st.integers(1, 3))):
@@ -209,7 +209,7 @@ def test_whatever_passes_reading_can_be_built_and_whatever_does_not_is_explained
     assert all(item.reason for item in items if isinstance(item, workloads.Fault))
 
 
-def test_demo_cluster_has_no_mistakes_and_every_service_has_what_it_shows() -> None:
+def test_the_demo_cluster_has_no_mistakes_and_each_service_shows_what_it_should() -> None:
     found = build("\n---\n".join(path.read_text() for path in sorted(DEMO.glob("*.yaml"))))
     services = {f"{each.namespace}/{each.name}": service_line(each) for each in found if isinstance(each, Service)}
     assert services["study/tomcat-service"] == "10.98.148.75"
@@ -247,7 +247,7 @@ _POOL = [
 
 @settings(deadline=None, max_examples=200)
 @given(st.lists(st.lists(st.sampled_from(_POOL), max_size=len(_POOL)), min_size=2, max_size=5))
-def test_memory_of_the_last_build_changes_no_result(folders: list[list[workloads.Manifest]]) -> None:
+def test_reusing_the_last_build_gives_the_same_result(folders: list[list[workloads.Manifest]]) -> None:
     memory = workloads.Memory()
     for manifests in folders:
         assert workloads.build(manifests, memory=memory) == workloads.build(manifests)

@@ -120,7 +120,7 @@ def _steps(draw: st.DrawFn) -> list[list[Event]]:
                     events.append(Init(ref.kind))
                     events += [InitApply(Observed(ref_of(each), "", each)) for each in listed]
                     if draw(st.booleans()):
-                        # The object exists but is broken, so its last version stays.
+                        # The object exists but is broken, so its last valid version is kept.
                         events.append(InitApply(Observed(ref, "", _BROKEN)))
                     if draw(st.booleans()):
                         events.append(Apply(Observed(ref, "", value)))
@@ -159,7 +159,7 @@ _ZONAL = st.builds(ZonalOptions, st.booleans(), st.sampled_from(PlainZonal), st.
     namespaces=st.sampled_from([None, frozenset({"a"})]),
     zonal=_ZONAL,
 )
-def test_changes_lead_to_the_table_of_the_final_objects(
+def test_after_changes_the_table_equals_that_of_the_final_objects(
     steps: list[list[Event]], loaded_at: int, pods: PodsMode, namespaces: frozenset[str] | None, zonal: ZonalOptions
 ) -> None:
     options = ZoneOptions(

@@ -1,4 +1,4 @@
-"""What the answer table has after a zone's contents and changes were written."""
+"""The contents of the answer table after a zone's contents and changes were written."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
