@@ -1,4 +1,4 @@
-"""The Helm chart: it has the objects of the kustomizations, its values work as described, and it refuses mistakes."""
+"""The Helm chart has the objects of the kustomizations. Its values work as described, and it refuses mistakes."""
 
 import json
 from pathlib import Path
@@ -79,20 +79,20 @@ def test_each_mode_makes_the_objects_of_the_folder_of_its_name(folder: str) -> N
 
 
 @needs_kubectl
-def test_verified_pods_are_those_of_the_component(tmp_path: Path) -> None:
+def test_verified_pods_are_the_same_as_in_the_component(tmp_path: Path) -> None:
     mine = _by_kind(objects(*AS_KUSTOMIZE, *SAME["base"], "--set", "pods=verified"))
     assert mine == _by_kind(build_with("verified-pods", tmp_path))
     assert settings_of(parser({}).parse_args(_container(list(mine.values()))["args"])).pods is PodsMode.VERIFIED
 
 
 @needs_kubectl
-def test_a_pod_on_every_node_is_that_of_the_overlay() -> None:
+def test_the_chart_and_the_overlay_have_the_same_pod_for_every_node() -> None:
     node_local = ["--values", str(CHART / "node-local.yaml"), *SAME["base"]]
     assert _by_kind(objects(*node_local)) == _by_kind(build("overlays/node-local"))
 
 
 @needs_kubectl
-def test_a_server_for_clients_outside_is_that_of_the_overlay() -> None:
+def test_the_chart_and_the_overlay_have_the_same_server_for_clients_outside() -> None:
     done = template(*AS_KUSTOMIZE, "--values", str(CHART / "external.yaml"), release="pydns-external")
     assert done.returncode == 0, done.stderr
     mine = _by_kind([each for each in yaml.safe_load_all(done.stdout) if each])
@@ -101,7 +101,9 @@ def test_a_server_for_clients_outside_is_that_of_the_overlay() -> None:
 
 @needs_kubectl
 @pytest.mark.parametrize("values", [{"rbac": {"external": True}}, {"config": {"external": {"k8s.example.com": {}}}}])
-def test_the_rights_for_external_zones_are_those_of_the_component(values: dict[str, Any], tmp_path: Path) -> None:
+def test_the_chart_grants_the_same_rights_for_external_zones_as_the_component(
+    values: dict[str, Any], tmp_path: Path
+) -> None:
     (tmp_path / "component").mkdir()
     mine = objects(*AS_KUSTOMIZE, *SAME["base"], *_values(tmp_path, values))
     theirs = build_with("external", tmp_path / "component")
@@ -110,7 +112,7 @@ def test_the_rights_for_external_zones_are_those_of_the_component(values: dict[s
 
 
 @needs_kubectl
-def test_monitoring_is_that_of_the_overlay() -> None:
+def test_the_chart_has_the_same_monitoring_as_the_overlay() -> None:
     enabled = "prometheus.monitor.enabled=true,prometheus.rules.enabled=true,dashboard.enabled=true"
     mine, folder = _by_kind(objects("--set", enabled)), _by_kind(build("overlays/monitoring"))
     assert len(folder) == 3
@@ -120,7 +122,7 @@ def test_monitoring_is_that_of_the_overlay() -> None:
         assert _without_metadata(mine[name]) == _without_metadata(expected)
 
 
-def test_runbooks_are_where_the_values_say(tmp_path: Path) -> None:
+def test_alerts_link_to_the_runbooks_that_the_values_name(tmp_path: Path) -> None:
     url = "https://wiki.corp.example/dns"
     rules = only(objects("--set", f"prometheus.rules.enabled=true,prometheus.rules.runbookUrl={url}"), "PrometheusRule")
     urls = [rule["annotations"]["runbook_url"] for group in rules["spec"]["groups"] for rule in group["rules"]]
@@ -138,12 +140,12 @@ def test_objects_are_valid(arguments: list[str], version: str) -> None:
         kubernetes_validate.validate(each, version, strict=True)
 
 
-def test_versions_are_those_of_the_project() -> None:
+def test_the_chart_has_the_versions_of_the_project() -> None:
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
     assert chart["version"] == chart["appVersion"] == pydns.__version__
 
 
-def test_two_pods_are_the_default_and_an_autoscaler_has_its_own_number() -> None:
+def test_the_chart_has_two_pods_by_default_and_no_number_with_an_autoscaler() -> None:
     assert only(objects(), "Deployment")["spec"]["replicas"] == 2
     for enabled in ("hpa.enabled=true", "autoscaler.enabled=true"):
         assert "replicas" not in only(objects("--set", enabled), "Deployment", "pydns")["spec"]
@@ -198,14 +200,14 @@ def test_a_service_can_be_a_load_balancer_for_clients_outside(tmp_path: Path) ->
     assert found["metadata"]["annotations"] == {"a": "b", "prometheus.io/scrape": "true", "prometheus.io/port": "9153"}
 
 
-def test_a_configuration_in_the_values_is_one_that_pydns_accepts(tmp_path: Path) -> None:
+def test_pydns_accepts_the_configuration_in_the_values(tmp_path: Path) -> None:
     example = yaml.safe_load((CHART.parent / "config.example.yaml").read_text())
     data = only(objects(*_values(tmp_path, {"config": example})), "ConfigMap")["data"]
     assert yaml.safe_load(data["config.yaml"]) == example
     assert isinstance(read(data), Accepted)
 
 
-def test_the_servers_of_the_chart_of_coredns_become_a_corefile_that_is_accepted(tmp_path: Path) -> None:
+def test_values_of_the_coredns_chart_give_a_corefile_that_pydns_accepts(tmp_path: Path) -> None:
     """Use the default of CoreDNS's chart, and a stub domain."""
     plugins = [
         {"name": "errors"},
@@ -234,12 +236,12 @@ def test_the_servers_of_the_chart_of_coredns_become_a_corefile_that_is_accepted(
     assert "acme.local.:53 acme.example.:53 {" in data["Corefile"]
 
 
-def test_a_corefile_goes_into_the_configmap_as_it_is(tmp_path: Path) -> None:
+def test_the_configmap_contains_the_corefile_unchanged(tmp_path: Path) -> None:
     corefile = "  .:53 {\n    forward . 9.9.9.9\n    # {{ not a template }}\n}\n"
     assert only(objects(*_values(tmp_path, {"corefile": corefile})), "ConfigMap")["data"] == {"Corefile": corefile}
 
 
-def test_the_configmaps_of_coredns_can_be_read_where_they_are(tmp_path: Path) -> None:
+def test_pydns_can_read_the_configmaps_of_coredns(tmp_path: Path) -> None:
     names = {"skipConfig": True, "configMapName": "coredns", "importedConfigMap": "coredns-custom"}
     manifests = objects(*_values(tmp_path, {"deployment": names}))
     assert not [each for each in manifests if each["kind"] == "ConfigMap"]
@@ -260,7 +262,7 @@ def test_zone_files_are_mounted_and_served(tmp_path: Path) -> None:
     assert str(settings_of(parser({}).parse_args(_container(manifests)["args"])).zones) == mount["mountPath"]
 
 
-def test_values_of_the_pod_reach_it(tmp_path: Path) -> None:
+def test_pod_values_are_set_in_the_pod(tmp_path: Path) -> None:
     values: dict[str, Any] = {
         "image": {
             "repository": "registry.example/pydns",
@@ -315,7 +317,7 @@ def test_values_of_the_pod_reach_it(tmp_path: Path) -> None:
     assert {each["name"] for each in spec["volumes"]} == mounts.keys()
 
 
-def test_a_second_release_has_names_of_its_own() -> None:
+def test_the_objects_of_a_second_release_have_different_names() -> None:
     done = template(release="dns2", namespace="other")
     manifests = list(yaml.safe_load_all(done.stdout))
     assert {each["metadata"]["name"] for each in manifests} == {"dns2-pydns"}
@@ -350,7 +352,7 @@ def test_a_mistake_in_the_values_is_refused(values: str, message: str) -> None:
     assert message in _refused("--set", values)
 
 
-def test_the_schema_has_every_value_and_no_other() -> None:
+def test_the_schema_contains_exactly_the_values_of_the_chart() -> None:
     def unknown(values: Any, schema: Any, path: str) -> list[str]:
         properties = schema.get("properties") if isinstance(values, dict) else None
         if properties is None:

@@ -125,11 +125,11 @@ def test_disruption_budget_policy_and_spread_select_these_pods(folder: str) -> N
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
-def test_kubeadm_does_not_take_the_deployment_for_its_own(folder: str) -> None:
+def test_kubeadm_does_not_treat_the_deployment_as_its_own(folder: str) -> None:
     assert "k8s-app" not in only(build(folder), "Deployment")["metadata"]["labels"]
 
 
-def test_side_by_side_does_not_touch_the_running_dns() -> None:
+def test_side_by_side_does_not_change_the_running_dns() -> None:
     objects = build("overlays/side-by-side")
     service = only(objects, "Service")
     assert service["metadata"]["name"] == "pydns"
@@ -139,13 +139,13 @@ def test_side_by_side_does_not_touch_the_running_dns() -> None:
     assert labels["k8s-app"] != "kube-dns"
 
 
-def test_replace_coredns_joins_the_service_and_owns_nothing_of_it() -> None:
+def test_pods_of_replace_coredns_join_the_service_but_the_folder_does_not_change_it() -> None:
     objects = build("overlays/replace-coredns")
     assert only(objects, "Deployment")["spec"]["template"]["metadata"]["labels"]["k8s-app"] == "kube-dns"
     assert only(objects, "Service")["metadata"]["name"] == "pydns"
 
 
-def test_the_switch_is_a_label_of_the_pods_and_nothing_else() -> None:
+def test_switching_to_pydns_changes_only_a_label_of_the_pods() -> None:
     before, after = build("overlays/side-by-side"), build("overlays/replace-coredns")
     only(before, "Deployment")["spec"]["template"]["metadata"]["labels"]["k8s-app"] = "kube-dns"
     assert before == after
@@ -195,7 +195,7 @@ def test_on_every_node_pods_have_the_rights_of_the_base_and_no_more(tmp_path: Pa
     ]
 
 
-def test_verified_pods_come_with_the_right_to_watch_pods(tmp_path: Path) -> None:
+def test_the_component_for_verified_pods_grants_the_right_to_watch_pods(tmp_path: Path) -> None:
     objects = build_with("verified-pods", tmp_path)
     for each in objects:
         kubernetes_validate.validate(each, NEWEST, strict=True)
@@ -206,7 +206,7 @@ def test_verified_pods_come_with_the_right_to_watch_pods(tmp_path: Path) -> None
     assert settings_of(parser({}).parse_args(args)).pods is PodsMode.VERIFIED
 
 
-def test_external_zones_come_with_the_rights_to_watch(tmp_path: Path) -> None:
+def test_the_component_for_external_zones_grants_the_rights_to_watch(tmp_path: Path) -> None:
     objects = build_with("external", tmp_path)
     for each in objects:
         kubernetes_validate.validate(each, NEWEST, strict=True)
@@ -226,7 +226,7 @@ def test_clients_outside_reach_a_server_that_answers_external_zones_alone() -> N
     assert {each["protocol"] for rule in policy["egress"] for each in rule["ports"]} == {"TCP"}, "no query leaves"
 
 
-def test_the_server_for_clients_outside_has_no_object_and_no_pod_in_common_with_the_cluster_dns() -> None:
+def test_the_server_for_outside_clients_shares_no_objects_or_pods_with_the_cluster_dns() -> None:
     outside, inside = build("overlays/external"), build("overlays/replace-coredns")
     assert not _names(outside) & _names(inside)
     labels = only(inside, "Deployment")["spec"]["template"]["metadata"]["labels"]

@@ -67,7 +67,7 @@ def test_only_metrics_and_labels_that_are_served_are_used(
 
 
 @pytest.mark.parametrize(("whose", "expression"), _expressions())
-def test_every_query_leaves_the_metrics_of_coredns_out(whose: str, expression: str) -> None:
+def test_no_query_uses_the_metrics_of_coredns(whose: str, expression: str) -> None:
     assert len(re.findall(r"\w+\{", expression)) == expression.count('{job="pydns"'), whose
 
 
@@ -95,13 +95,13 @@ def test_every_alert_has_a_runbook_and_every_runbook_an_alert() -> None:
 
 
 @needs_promtool
-def test_every_query_of_the_dashboard_is_promql(tmp_path: Path) -> None:
+def test_every_query_of_the_dashboard_is_valid_promql(tmp_path: Path) -> None:
     queries = [target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]]
     recorded = [{"record": f"panel:{number}", "expr": expr} for number, expr in enumerate(queries)]
     _promtool(tmp_path, {"groups": [{"name": "dashboard", "rules": recorded}]}, "check", "rules", "rules.yaml")
 
 
-def test_panels_have_places_of_their_own_and_the_chosen_data_source() -> None:
+def test_panels_do_not_overlap_and_use_the_chosen_data_source() -> None:
     taken: dict[tuple[int, int], str] = {}
     for panel in DASHBOARD["panels"]:
         assert panel["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
@@ -138,7 +138,7 @@ def test_a_stock_kube_prometheus_stack_selects_monitor_and_rules() -> None:
 
 
 @needs_kubectl
-def test_the_label_of_another_release_is_one_line(tmp_path: Path) -> None:
+def test_one_line_changes_the_label_of_the_release(tmp_path: Path) -> None:
     shown = re.search(
         r"^```yaml\n(resources: \[manifests/overlays/monitoring\].*?)^```$", README, re.MULTILINE | re.DOTALL
     )

@@ -141,7 +141,7 @@ def running(objects: list[Json], kubeconfig: Path, state_dir: Path) -> Iterator[
 
 
 @pytest.mark.parametrize("component", ["", "verified-pods", "external", "overlays/external"])
-def test_granted_rights_are_the_used_rights(component: str, tmp_path: Path) -> None:
+def test_pydns_uses_exactly_the_granted_rights(component: str, tmp_path: Path) -> None:
     (tmp_path / "state").mkdir()
     (tmp_path / "component").mkdir()
     if component.startswith("overlays/"):

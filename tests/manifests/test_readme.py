@@ -61,7 +61,7 @@ def test_named_objects_are_installed() -> None:
 
 
 @needs_kubectl
-def test_a_kustomization_of_ones_own_builds(tmp_path: Path) -> None:
+def test_the_users_own_kustomization_can_be_built(tmp_path: Path) -> None:
     (tmp_path / "kustomization.yaml").write_text(BLOCKS[0].replace("[manifests", f"[{path_from(tmp_path)}"))
     (container,) = only(build_path(tmp_path), "Deployment")["spec"]["template"]["spec"]["containers"]
     assert container["image"].startswith("registry.example/dns/pydns:")
