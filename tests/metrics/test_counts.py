@@ -133,7 +133,7 @@ def added_up(metrics: dict[str, float], name: str, *labels: str) -> float:
     return sum(value for key, value in metrics.items() if key.startswith(name) and all(each in key for each in labels))
 
 
-def test_counts_are_what_was_sent(running: Running) -> None:
+def test_counts_equal_the_queries_that_were_sent(running: Running) -> None:
     octets = {"udp": 0, "tcp": 0}
     for message, over_udp, over_tcp, _ in SENT:
         octets["udp"] += over_udp * len(message)
@@ -225,7 +225,7 @@ def forwarding(tmp_path: Path, upstream: FakeUpstream) -> Iterator[Running]:
     config = tmp_path / "config.yaml"
     config.write_text(f"upstreams: ['127.0.0.1:{upstream.port}']\ncache: {{entries: 4, prefetch: false}}")
     server = Running(folder, tmp_path / "state", ["--config", str(config)])
-    # Pydns refuses this query until it has the configuration.
+    # pydns refuses this query until it has the configuration.
     until(lambda: not server.ask(query("ready.example.", A))[3] & 15)
     yield server
     server.close()
@@ -237,12 +237,12 @@ def test_forwarded_queries_are_counted_by_their_outcome(forwarding: Running, ups
     # Each row has the first label, the type, and whether TCP is used.
     for first, rtype, tcp in (
         (ADDRESS, A, False),
-        (ADDRESS, A, False),  # the answer comes from the cache
-        (ADDRESS, A, False),  # the answer comes from the cache
-        (ADDRESS, A, True),  # the answer comes from the cache
+        (ADDRESS, A, False),  # the cache answers this query
+        (ADDRESS, A, False),  # the cache answers this query
+        (ADDRESS, A, True),  # the cache answers this query
         (ADDRESS, TXT, True),
         (NO_NAME, A, False),
-        (NO_NAME, A, False),  # the answer comes from the cache
+        (NO_NAME, A, False),  # the cache answers this query
         (FAILS, A, False),
     ):
         reply = (forwarding.ask_tcp if tcp else forwarding.ask)(query(f"{first}.example.", rtype))
@@ -295,7 +295,7 @@ def test_a_breaker_is_open_while_an_upstream_is_silent(forwarding: Running, upst
         until(lambda: added_up(forwarding.metrics(), "coredns_forward_healthcheck_broken_total") == 1)
     numbers = count()
 
-    def is_closed() -> bool:  # it asks repeatedly, because a failing upstream may be marked as broken again
+    def is_closed() -> bool:  # the loop asks repeatedly, because a failing upstream may be marked as broken again
         forwarding.ask(query(f"{ADDRESS}{next(numbers)}.example.", A))
         return forwarding.metrics()[gauge] == 0
 

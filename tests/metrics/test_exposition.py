@@ -96,7 +96,7 @@ def test_the_metrics_that_the_pages_for_operators_name_exist() -> None:
     assert named - {metric.full_name(MetricNames.COREDNS) for metric in METRICS} == set()
 
 
-def test_every_metric_is_a_known_kind_and_named_once() -> None:
+def test_every_metric_has_a_known_kind_and_a_unique_name() -> None:
     assert {metric.kind for metric in METRICS} == {COUNTER, GAUGE, HISTOGRAM}
     for names in MetricNames:
         full = [metric.full_name(names) for metric in METRICS]
@@ -114,7 +114,7 @@ def test_totals_of_processes_add_up_through_their_blocks() -> None:
     assert added.histograms[("h",)] == [0, 0, 1, *[0] * 11, 1, 70_150]
 
 
-def test_totals_grow_although_their_sources_begin_again_at_zero() -> None:
+def test_totals_keep_growing_when_their_sources_restart_at_zero() -> None:
     totals = Totals()
     follower = Follower(totals)
     for number in (2, 5, 1, 1, 4):
