@@ -12,7 +12,7 @@ from tests.running import COMMAND, PROBED, WEB, Server, is_running, query
 from tests.small_disk import DISK, fill, on_a_small_disk
 from tests.waiting import PATIENCE_S, until
 
-_MANY = 10_000  # number of Services; the table on the small disk has no room for all of them
+_MANY = 10_000  # number of Services; the small disk is too small for a table with all of them
 _LAST = f"s{_MANY - 1}.shop.svc.cluster.local"
 
 
@@ -81,7 +81,7 @@ def fill_and_empty_the_disk(manifests: Path, config: Path) -> None:
         print("".join(server.lines), file=sys.stderr)
 
 
-def test_a_server_on_a_full_disk_answers_and_is_current_when_there_is_room(manifests: Path, tmp_path: Path) -> None:
+def test_a_server_on_a_full_disk_answers_and_later_catches_up(manifests: Path, tmp_path: Path) -> None:
     config = tmp_path / "config.yaml"
     config.write_text("ttl: 33")
     code = """
@@ -103,7 +103,7 @@ def start_without_room(manifests: Path) -> None:
     print(ended.returncode, ended.stderr)
 
 
-def test_a_start_without_room_for_a_table_is_refused_with_one_line(manifests: Path) -> None:
+def test_without_space_for_a_table_the_start_fails_with_one_line(manifests: Path) -> None:
     code = """
 import sys
 from pathlib import Path

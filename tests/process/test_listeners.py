@@ -1,4 +1,4 @@
-"""Which sockets are opened: one socket for each address, also on hosts without IPv6."""
+"""pydns opens one socket for each address, also on hosts without IPv6."""
 
 import errno
 import socket
@@ -82,7 +82,7 @@ def test_servers_that_listen_at_any_port_get_different_ports() -> None:
         assert len(set(ports)) == len(ports) == 400
 
 
-def test_addresses_that_are_unusable_or_too_many_have_no_socket_of_their_own(
+def test_unusable_or_too_many_addresses_get_no_separate_sockets(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     local = ["192.0.2.77", *(f"127.0.0.{each}" for each in range(1, 99))]
@@ -130,7 +130,7 @@ def test_a_default_http_port_may_be_taken(capfd: pytest.CaptureFixture[str]) -> 
             listeners.open_http({"--ready": HttpEndpoint(HERE, True), "--health": HttpEndpoint(taken, True)}, Log())
 
 
-def test_http_at_all_addresses_takes_ipv4_too() -> None:
+def test_http_at_all_addresses_accepts_ipv4_too() -> None:
     sock = listeners.open_http({"--health": HttpEndpoint(EVERYWHERE_6, False), "--metrics": None}, Log())["--health"]
     with sock, socket.create_connection(("127.0.0.1", sock.getsockname()[1]), 2):
         pass

@@ -51,7 +51,7 @@ def _awaits(pid: int, sent: signal.Signals) -> bool:
     return bool(int(pending[0], 16) >> (sent - 1) & 1)
 
 
-def test_a_killed_worker_is_back_at_once(start: Callable[..., Server]) -> None:
+def test_a_killed_worker_is_replaced_at_once(start: Callable[..., Server]) -> None:
     server = start()
     worker = server.children()[1]
     os.kill(worker, signal.SIGKILL)
@@ -63,7 +63,7 @@ def test_a_killed_worker_is_back_at_once(start: Callable[..., Server]) -> None:
     assert re.search(r" again_in_s=0\.[12]\n", server.logged("process died")[0])
 
 
-def test_children_end_with_a_killed_supervisor(start: Callable[..., Server]) -> None:
+def test_children_exit_if_the_supervisor_is_killed(start: Callable[..., Server]) -> None:
     server = start()
     until(lambda: len(server.children()) == 2)
     children = server.children()
@@ -102,13 +102,13 @@ def test_while_a_folder_is_first_read_unknown_names_get_servfail_with_a_reason(
     assert server.ask("h5.other.example") == "rcode 5"
 
 
-def test_sigterm_counts_while_a_folder_is_first_read(start_on_a_large_zone: Callable[..., Server]) -> None:
+def test_sigterm_ends_the_server_while_a_folder_is_first_read(start_on_a_large_zone: Callable[..., Server]) -> None:
     server = start_on_a_large_zone()
     assert server.stop() == 0
     assert server.logged("zone files read") == []
 
 
-def test_children_end_with_a_supervisor_that_is_killed_while_a_folder_is_first_read(
+def test_children_exit_if_the_supervisor_is_killed_during_the_first_read(
     start_on_a_large_zone: Callable[..., Server],
 ) -> None:
     server = start_on_a_large_zone()
@@ -198,7 +198,7 @@ def test_a_second_server_cannot_use_the_port_or_state_of_the_first(
     assert first.ask(WEB) == "10.96.1.1"
 
 
-def test_a_killed_controller_is_back_and_follows_edits_again(start: Callable[..., Server], manifests: Path) -> None:
+def test_a_killed_controller_is_replaced_and_follows_edits_again(start: Callable[..., Server], manifests: Path) -> None:
     server = start()
     controller = server.children()[0]
     os.kill(controller, signal.SIGKILL)
@@ -264,12 +264,12 @@ def test_missing_sources_are_all_reported_before_a_port_is_opened(tmp_path: Path
         ),
     ],
 )
-def test_without_a_source_what_a_pod_lacks_is_reported(environment: dict[str, str], missing: str) -> None:
+def test_without_a_source_pydns_reports_what_the_pod_lacks(environment: dict[str, str], missing: str) -> None:
     (problem,) = sources.problems(settings_of(parser({}).parse_args(["serve"])), environment)
     assert problem.startswith(f"not in a cluster: {missing} is missing (looked for ")
 
 
-def test_an_unknown_variable_is_logged_with_the_one_that_was_meant(
+def test_an_unknown_variable_is_logged_with_the_most_similar_one(
     start: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYDNS_LISTE", "127.0.0.1:53")
