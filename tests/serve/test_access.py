@@ -53,7 +53,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InProcess]:
 
 
 def told(server: InProcess, client: str, qname: str, qtype: str, *, edns: bool = True) -> dns.message.Message | str:
-    """Return the reply to a client, or what became of the question."""
+    """Return the reply to a client, or another result of the question."""
     read = read_text("config.yaml", RULES)
     assert isinstance(read, Accepted)
     access = AccessList(server.responder.respond, read.config)
@@ -86,9 +86,7 @@ def told(server: InProcess, client: str, qname: str, qtype: str, *, edns: bool =
         ("198.51.100.7", "www.example.", "A", "REFUSED Blocked"),
     ],
 )
-def test_the_first_rule_for_a_question_decides(
-    server: InProcess, client: str, qname: str, qtype: str, outcome: str
-) -> None:
+def test_the_first_matching_rule_decides(server: InProcess, client: str, qname: str, qtype: str, outcome: str) -> None:
     reply = told(server, client, qname, qtype)
     if isinstance(reply, str):
         assert reply == outcome
@@ -106,7 +104,7 @@ def test_a_client_without_edns_gets_no_extended_error(server: InProcess) -> None
     assert (reply.rcode(), reply.edns) == (dns.rcode.REFUSED, -1)
 
 
-def test_a_malformed_message_is_answered_as_without_rules(server: InProcess) -> None:
+def test_rules_do_not_change_the_reply_to_a_malformed_message(server: InProcess) -> None:
     read = read_text("config.yaml", RULES)
     assert isinstance(read, Accepted)
     access = AccessList(server.responder.respond, read.config)
@@ -119,7 +117,7 @@ def test_a_malformed_message_is_answered_as_without_rules(server: InProcess) -> 
     assert reply[3] & 15 == dns.rcode.FORMERR
 
 
-def test_the_check_of_a_worker_by_itself_is_never_blocked(server: InProcess) -> None:
+def test_rules_do_not_block_a_workers_own_check(server: InProcess) -> None:
     read = read_text("config.yaml", "acl: [{action: drop}]")
     assert isinstance(read, Accepted)
     access = AccessList(server.responder.respond, read.config)

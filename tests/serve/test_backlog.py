@@ -93,7 +93,7 @@ OTHERS_ALONE = Counter(dict.fromkeys(OTHERS, 2))
 BATCHES, THEIR_BUFFER = 4, 280 << 10  # two of the batches take more than a third of the buffer
 
 
-def test_everybody_is_answered_while_the_queue_is_short(open_datagrams: Open) -> None:
+def test_every_client_is_answered_while_the_queue_is_short(open_datagrams: Open) -> None:
     datagrams = open_datagrams()
     for _ in range(20):
         datagrams.send_batch()
@@ -112,16 +112,18 @@ def overloaded(open_datagrams: Open) -> Datagrams:
     return datagrams
 
 
-def test_in_an_overload_a_greedy_client_gets_no_answer_to_what_has_waited(open_datagrams: Open) -> None:
+def test_in_an_overload_waiting_datagrams_of_a_client_above_its_share_are_dropped(open_datagrams: Open) -> None:
     datagrams = overloaded(open_datagrams)
     assert datagrams.receive(0.15) == OTHERS_ALONE
     assert datagrams.receive(0.05) == ALL
 
 
-def test_in_an_overload_the_kernel_drops_a_part_of_what_a_greedy_client_sends(open_datagrams: Open) -> None:
+def test_in_an_overload_the_kernel_drops_some_datagrams_of_a_client_above_its_share(open_datagrams: Open) -> None:
     datagrams = overloaded(open_datagrams)
     datagrams.arrived(FLOODER, 0)
-    assert sum(datagrams.arrived(FLOODER, 100) for _ in range(10)) < 700  # the filter drops two fifths at random
+    assert (
+        sum(datagrams.arrived(FLOODER, 100) for _ in range(10)) < 700
+    )  # the filter drops two fifths of the datagrams at random
     assert [datagrams.arrived(ip, 100) for ip in OTHERS] == [100] * len(OTHERS)
     for _ in range(3):  # now no client has to wait
         datagrams.look()
@@ -135,7 +137,7 @@ def test_a_worker_that_starts_restricts_nobody(open_datagrams: Open) -> None:
     assert datagrams.arrived(FLOODER, 100) == 100
 
 
-def test_one_client_alone_is_never_greedy(open_datagrams: Open) -> None:
+def test_a_single_client_is_never_above_its_share(open_datagrams: Open) -> None:
     datagrams = open_datagrams(THEIR_BUFFER)
     datagrams.send(FLOODER, BATCH * BATCHES)
     for waited_s in 0.05, 0.15, 0.3, 0.39:
@@ -143,7 +145,7 @@ def test_one_client_alone_is_never_greedy(open_datagrams: Open) -> None:
     assert datagrams.arrived(FLOODER, 100) == 100
 
 
-def test_a_client_is_not_alone_if_there_was_another_one_at_rest(open_datagrams: Open) -> None:
+def test_an_earlier_client_still_affects_the_fair_share_of_a_batch(open_datagrams: Open) -> None:
     datagrams = open_datagrams(THEIR_BUFFER)
     assert datagrams.arrived(OTHERS[0], 1) == 1
     datagrams.look()
@@ -153,7 +155,7 @@ def test_a_client_is_not_alone_if_there_was_another_one_at_rest(open_datagrams: 
     assert datagrams.receive(0.15).total() == 0
 
 
-EQUAL = BATCH // (1 + len(OTHERS))  # datagrams of each client, so that no client is greedy
+EQUAL = BATCH // (1 + len(OTHERS))  # every client sends this many datagrams, so no client is above its share
 
 
 def receive_equal(datagrams: Datagrams, waited_s: float) -> int:
@@ -162,10 +164,10 @@ def receive_equal(datagrams: Datagrams, waited_s: float) -> int:
     return datagrams.receive(waited_s).total()
 
 
-def test_what_is_too_old_is_discarded_in_an_overload_that_lasts(open_datagrams: Open) -> None:
+def test_a_long_overload_discards_datagrams_that_are_too_old(open_datagrams: Open) -> None:
     datagrams = open_datagrams()
     longest = datagrams.size
-    assert receive_equal(datagrams, 0.5) == BATCH  # a single pause of the worker doesn't count as an overload
+    assert receive_equal(datagrams, 0.5) == BATCH  # a single pause of the worker isn't an overload
     assert receive_equal(datagrams, 0.8) == 0
     assert receive_equal(datagrams, 0.3) == BATCH
     datagrams.look()
@@ -179,7 +181,7 @@ def test_what_is_too_old_is_discarded_in_an_overload_that_lasts(open_datagrams: 
     assert datagrams.size == longest
 
 
-def test_what_has_waited_for_the_worker_to_start_is_never_too_old(open_datagrams: Open) -> None:
+def test_datagrams_that_waited_for_the_start_of_a_worker_are_never_too_old(open_datagrams: Open) -> None:
     datagrams = open_datagrams()
     for _ in range(3):
         datagrams.send_batch(EQUAL)

@@ -121,7 +121,7 @@ def test_how_long_an_upstream_is_not_asked_again(start: Start, qname: str, rtype
     assert len(set(replies)) == 1
 
 
-def test_do_and_cd_have_cache_entries_of_their_own(start: Start) -> None:
+def test_queries_with_do_or_cd_have_separate_cache_entries(start: Start) -> None:
     worker = start()
     flags = [(False, False), (True, False), (False, True), (True, True)]
     for _ in range(3):
@@ -133,7 +133,7 @@ def test_do_and_cd_have_cache_entries_of_their_own(start: Start) -> None:
 @pytest.mark.parametrize(
     ("qname", "rtype"), [("few.example.com", "A"), ("alias.example.com", "A"), ("_a.example.com", "SRV")]
 )
-def test_a_kept_answer_begins_with_another_address_each_time(start: Start, qname: str, rtype: str) -> None:
+def test_each_reply_from_the_cache_begins_with_another_address(start: Start, qname: str, rtype: str) -> None:
     worker = start()
     worker.tell(qname, rtype)
     worker.deliver()
@@ -148,7 +148,7 @@ def test_a_kept_answer_begins_with_another_address_each_time(start: Start, qname
     assert len(worker.asked) == 1
 
 
-def test_a_kept_answer_is_spelled_as_each_client_spells_it(start: Start) -> None:
+def test_a_cached_answer_repeats_the_spelling_of_each_client(start: Start) -> None:
     worker = start()
     worker.tell("few.example.com")
     worker.deliver()

@@ -1,4 +1,4 @@
-"""Answers that depend on the client: its classes, and their answers instead of the plain ones."""
+"""Some answers depend on the client: a client gets the answers of its classes instead of the plain ones."""
 
 import ipaddress
 import os
@@ -124,7 +124,7 @@ def _ranges(ranges: Ranges) -> dict[bytes, bytes]:
 
 
 class ClientPort(Port):
-    """A port that has received a query from one client, and counts how often that is looked up."""
+    """A port that has received a query from one client, and counts how often the client is looked up."""
 
     def __init__(self, client: str) -> None:
         super().__init__("tcp", TCP_SIZE, Meter(share(1)[0]).tallies[2])
@@ -236,7 +236,7 @@ def test_answers_of_a_class_rotate(world: World) -> None:
     assert len(first) == 2 + 3
 
 
-def test_client_is_looked_up_only_where_the_answer_depends_on_it(world: World) -> None:
+def test_the_client_is_looked_up_only_if_the_answer_depends_on_it(world: World) -> None:
     for qname, rtype, most in [("same", "A", 0), ("missing", "A", 0), ("web", "MX", 0), ("web", "A", 1)]:
         world.ask(INSIDE, qname, rtype)
         assert world.port.looked_up <= most, qname
@@ -244,7 +244,7 @@ def test_client_is_looked_up_only_where_the_answer_depends_on_it(world: World) -
     assert world.port.looked_up == 0
 
 
-def test_worker_remembers_classes_until_a_range_changes(tmp_path: Path) -> None:
+def test_a_worker_remembers_the_classes_of_clients_until_a_range_changes(tmp_path: Path) -> None:
     gone = dict.fromkeys(_ranges({(Assigner.CLUSTER, "10.0.0.0/8"): []}))
     commit = in_fork(lambda: Writer(tmp_path, FACTS).commit(Changes({}, {**gone}), FACTS))
     world = World(tmp_path)
@@ -288,7 +288,7 @@ def in_fork(call: Callable[[], object]) -> Callable[[], None]:
     return make
 
 
-def test_configured_ranges_need_no_cluster(tmp_path: Path) -> None:
+def test_configured_client_ranges_work_without_a_cluster(tmp_path: Path) -> None:
     writer = Writer(tmp_path, FACTS)
     writer.replace(lambda: [contents({})], FACTS)
     writer.put_static(Contents({}, _ranges({(Assigner.CONFIGURATION, "198.51.100.0/24"): [VIEW]})), [])
@@ -300,7 +300,7 @@ def test_configured_ranges_need_no_cluster(tmp_path: Path) -> None:
     world.close()
 
 
-def test_message_that_equals_a_key_of_a_class_is_malformed(world: World) -> None:
+def test_a_message_equal_to_the_key_of_a_class_is_answered_as_malformed(world: World) -> None:
     key = answer_key(EAST, question(_name("db"), A))
     with world.reader.transaction() as transaction:
         reply = world.responder.respond(b"\0\1\1\0\0\1\0\0\0\0\0\0" + key, transaction, ClientPort("10.1.9.9"))
@@ -317,7 +317,9 @@ _CLASSES = st.sets(st.sampled_from([CLUSTER, EAST, NODE]), max_size=2)
     ranges=st.dictionaries(st.tuples(_ADDRESSES, st.integers(0, 128)), _CLASSES, max_size=8),
     clients=st.lists(_ADDRESSES, min_size=1, max_size=4),
 )
-def test_longest_prefix_decides(ranges: dict[tuple[str, int], set[ClientClass]], clients: list[str]) -> None:
+def test_the_client_belongs_to_the_range_with_the_longest_prefix(
+    ranges: dict[tuple[str, int], set[ClientClass]], clients: list[str]
+) -> None:
     networks = {
         ipaddress.ip_network((text, min(bits, 32 if "." in text else 128)), strict=False): sorted(classes)
         for (text, bits), classes in ranges.items()

@@ -60,7 +60,7 @@ def test_datagrams_are_received_in_batches_and_replies_reach_their_senders(pair:
     assert errors == []
 
 
-def test_the_longest_replies_of_a_batch_leave_whole(pair: Pair) -> None:
+def test_the_longest_replies_of_a_batch_are_sent_whole(pair: Pair) -> None:
     server, client = pair
     inbox, outbox, errors = boxes(server)
     client.send(b"?")

@@ -35,7 +35,9 @@ NSID = dns.edns.GenericOption(dns.edns.OptionType.NSID, b"")
         ("version.bind.", None, None),
     ],
 )
-def test_a_name_in_class_ch(tmp_path: Path, qname: str, options: ChaosOptions | None, texts: list[str] | None) -> None:
+def test_names_in_class_ch_are_answered(
+    tmp_path: Path, qname: str, options: ChaosOptions | None, texts: list[str] | None
+) -> None:
     reply = _asked(tmp_path, Config(upstreams=(), chaos=options), dns.message.make_query(qname, "TXT", "CH"))
     lines = [line for each in reply.answer for line in each.to_text().split("\n")]
     assert lines == [f'{qname} 0 CH TXT "{text}"' for text in texts or ()]
@@ -45,7 +47,7 @@ def test_a_name_in_class_ch(tmp_path: Path, qname: str, options: ChaosOptions | 
 @pytest.mark.parametrize(
     ("options", "data"), [(NsidOptions(), HOST.encode()), (NsidOptions("eu-1a"), b"eu-1a"), (None, None)]
 )
-def test_a_client_that_asks_for_it_gets_the_identifier(
+def test_a_client_that_requests_the_server_identifier_gets_it(
     tmp_path: Path, options: NsidOptions | None, data: bytes | None
 ) -> None:
     query = dns.message.make_query("cluster.local.", "SOA", use_edns=0, options=[NSID])

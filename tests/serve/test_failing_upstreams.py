@@ -42,7 +42,7 @@ def outcomes(told: dict[str, Told]) -> Counter[str]:
 
 
 @pytest.mark.parametrize(("bad", "choice"), [("dead", "fastest"), ("silent", "fastest"), ("SERVFAIL", "fastest")])
-def test_one_failing_upstream_of_two_loses_no_answer_and_little_time(
+def test_if_one_of_two_upstreams_fails_every_client_gets_its_answer_soon(
     start: Start, fake: Fake, bad: str, choice: str
 ) -> None:
     script: dict[str, Script] = {"silent": silent, "SERVFAIL": lambda p, _: [world.reply_to(p, world.Server(rcode=2))]}

@@ -1,4 +1,4 @@
-"""Questions to upstreams while answers are derived from others: how many there are, and what is kept."""
+"""pydns derives answers from other answers. The tests check the number of upstream queries, and the cache."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -62,7 +62,7 @@ def test_the_questions_for_both_families_need_one_query(start: Start, first: str
     assert worker.asked == ["www.example.com. a", "nx.example.com. a"]
 
 
-def test_a_derived_answer_is_kept_as_long_as_the_answer_that_it_is_derived_from(start: Start) -> None:
+def test_a_derived_answer_expires_with_the_answer_that_it_comes_from(start: Start) -> None:
     worker = start(families=FamilyOptions(Families.IPV4), cache=model.CacheOptions(prefetch=False))
     for second in range(130):
         for qname in ("www.example.com", "WWW.Example.com"):
@@ -80,14 +80,14 @@ def test_a_derived_answer_is_kept_as_long_as_the_answer_that_it_is_derived_from(
     assert worker.asked == [f"{each}.example.com. a" for each in asked]
 
 
-def test_a_kept_answer_has_no_hints_however_often_it_is_asked_for(start: Start) -> None:
+def test_a_cached_answer_never_gets_address_hints(start: Start) -> None:
     worker = start(families=FamilyOptions(Families.IPV4))
     for _ in range(5):
         assert lines(worker.ask("www.example.com", "SVCB")) == ['www.example.com. 300 IN SVCB 1 . alpn="h2"']
     assert len(worker.asked) == 1
 
 
-def test_mapped_addresses_are_made_of_kept_answers(start: Start) -> None:
+def test_mapped_addresses_are_derived_from_cached_answers(start: Start) -> None:
     worker = start("2001:db8::53", dns64=Dns64Options())
     for age in range(50):
         reply = worker.ask("www.example.com", "AAAA")

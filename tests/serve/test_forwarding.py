@@ -1,4 +1,4 @@
-"""Names outside the cluster, asked of a running pydns with scripted, silent or hostile upstreams."""
+"""Clients ask a running pydns for names outside the cluster. The upstreams are scripted, silent or hostile."""
 
 import socket
 import ssl
@@ -87,7 +87,7 @@ def test_a_query_without_rd_is_not_forwarded(start: Start, fake: Fake) -> None:
     assert dns.flags.to_text(reply.flags) == "QR RA"
 
 
-def test_do_and_cd_reach_the_upstream_and_options_and_ad_do_not_come_back(start: Start, fake: Fake) -> None:
+def test_upstreams_get_do_and_cd_but_clients_get_no_options_and_no_ad(start: Start, fake: Fake) -> None:
     def with_ad(packet: bytes, how: str) -> list[bytes]:
         return [reply[:3] + bytes([reply[3] | 0x20]) + reply[4:] for reply in answers(packet, how)]
 
@@ -132,7 +132,7 @@ def large(packet: bytes, how: str) -> list[bytes]:
 def test_a_truncated_answer_is_fetched_by_tcp_and_cut_again_for_a_udp_client(start: Start, fake: Fake) -> None:
     server = start(config(fake(large)))
     over_udp = ask(server, query("big.example.com", A), tcp=False)
-    assert over_udp[2] & 0x02 and over_udp[6:12] == b"\0\x1d" + bytes(4)  # 512 octets have room for 29 whole records
+    assert over_udp[2] & 0x02 and over_udp[6:12] == b"\0\x1d" + bytes(4)  # 29 whole records fit into 512 octets
     assert len(over_udp) == 12 + 21 + 29 * 16
     over_tcp = ask(server, query("big.example.com", A), tcp=True)
     assert over_tcp[6:8] == b"\0\xc8" and not over_tcp[2] & 0x02
@@ -152,7 +152,7 @@ def silent(_: bytes, __: str) -> list[bytes]:
 
 
 @pytest.mark.parametrize("bad", ["silent", "dead", "SERVFAIL", "REFUSED"])
-def test_with_one_of_two_upstreams_bad_no_client_sees_an_error(start: Start, fake: Fake, bad: str) -> None:
+def test_no_client_sees_an_error_while_one_of_two_upstreams_fails(start: Start, fake: Fake, bad: str) -> None:
     rcode = {"SERVFAIL": 2, "REFUSED": 5}.get(bad, 0)
     first = fake(silent if bad == "silent" else lambda packet, _: [world.reply_to(packet, world.Server(rcode=rcode))])
     if bad == "dead":
@@ -205,13 +205,13 @@ def test_a_reply_that_cannot_be_used_fails_at_once_and_is_logged(
     assert "answer of upstream can't be used" in server.stop()
 
 
-def test_octets_after_the_end_of_a_reply_change_nothing(start: Start, fake: Fake) -> None:
+def test_octets_after_the_end_of_a_reply_are_ignored(start: Start, fake: Fake) -> None:
     server = start(config(fake(lambda packet, how: [answers(packet, how)[0] + b"\xc0\x0c" * 7])))
     assert lines(told(server, "WWW.Example.Com")) == ["WWW.Example.Com. 300 IN A 1.2.3.4"]
 
 
 @pytest.mark.parametrize("script", [forge, lambda p, h: [r[:12] + r[12:].lower() for r in answers(p, h)]])
-def test_forgeries_and_lower_case_change_nothing_for_the_client(start: Start, fake: Fake, script: Script) -> None:
+def test_forgeries_and_lower_case_do_not_affect_the_client(start: Start, fake: Fake, script: Script) -> None:
     server = start(config(fake(script)))
     assert lines(told(server, "WWW.Example.Com")) == ["WWW.Example.Com. 300 IN A 1.2.3.4"]
 

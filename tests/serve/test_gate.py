@@ -81,7 +81,7 @@ def query(labels: list[str], end: str, rtype: str, edns: bool) -> bytes:
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(NAMES, TYPES, st.booleans())
-def test_owners_lead_from_the_question_to_the_records(
+def test_the_gate_follows_owners_from_the_question_to_the_records(
     gated: Gated, qname: tuple[list[str], str], rtype: str, edns: bool
 ) -> None:
     message = query(*qname, rtype, edns)
@@ -134,7 +134,7 @@ def test_any_message_gets_the_reply_of_the_strict_path(gated: Gated, message: by
 
 
 @pytest.mark.processes
-def test_an_alias_ends_when_a_service_gets_its_name() -> None:
+def test_an_alias_is_removed_when_a_service_gets_its_name() -> None:
     with closing(
         Server([_SERVICE], config={"aliases": {"api.shop.svc.cluster.local": "web.shop.svc.cluster.local"}})
     ) as server:

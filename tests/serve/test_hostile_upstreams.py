@@ -113,7 +113,7 @@ def forges(each: int) -> Callable[[bytes, str], Iterable[bytes]]:
         for number in range(each):
             yield (own + chance.randrange(1, 0x10000) & 0xFFFF).to_bytes(2) + forged[2:]
             if number % 100 == 99:
-                time.sleep(0.001)  # a pause, so that the kernel has room for the right reply
+                time.sleep(0.001)  # a pause, so that the kernel's buffer has space for the right reply
         yield world.reply_to(packet, world.Server())
 
     return script

@@ -87,7 +87,7 @@ def test_the_next_server_answers_in_place_of_one_that_fails(
     broken, good = Doh(tmp_path, fake, replies(answers, **how)), fake(says("192.0.2.9"))
     server = start(broken.config, address(good))
     names = map("n{}.example.com".format, count())
-    # It gets questions, and probes, until it counts as dead. Until then, the other server may be asked first.
+    # The failing server gets questions until pydns avoids it. Until then, the other server may be asked first.
     until(
         lambda: server.ask(next(names)) == "192.0.2.9" and server.logged("upstream does not answer"), 60, server.status
     )
@@ -122,7 +122,7 @@ def test_questions_of_a_connection_that_ended_are_asked_again(start: Any, fake: 
     assert len(server_.conversations) > 3
 
 
-def test_a_server_by_name_is_found_through_the_other_upstreams(start: Any, fake: Fake, tmp_path: Path) -> None:
+def test_the_name_of_a_server_is_resolved_by_the_other_upstreams(start: Any, fake: Fake, tmp_path: Path) -> None:
     server_ = Doh(tmp_path, fake, replies(says("192.0.2.2")))
     other = fake(says("127.0.0.1"))
     by_name = {**server_.config, "address": f"https://dns.example:{server_.fake.port}/dns-query"}

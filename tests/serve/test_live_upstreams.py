@@ -138,9 +138,7 @@ def test_answers_of_unchanged_routes_stay_cached_and_others_are_fetched_anew(fak
         live.server.close()
 
 
-def test_trust_in_the_ad_bit_of_a_server_begins_and_ends_with_its_key_for_cached_answers_too(
-    fake: Fake, tmp_path: Path
-) -> None:
+def test_the_configuration_key_for_the_ad_bit_also_affects_cached_answers(fake: Fake, tmp_path: Path) -> None:
     plain = config(fake(validating))
     live = Live(tmp_path, plain)
 
@@ -173,7 +171,7 @@ def test_names_are_refused_while_there_are_no_upstreams(fake: Fake, tmp_path: Pa
         live.server.close()
 
 
-def test_an_upstream_by_name_is_found_through_the_others_and_excepted_names_are_refused(
+def test_an_upstream_name_is_resolved_by_other_upstreams_and_excepted_names_are_refused(
     fake: Fake, tmp_path: Path
 ) -> None:
     named, other = fake(has("192.0.2.2")), fake(has("127.0.0.1"))
@@ -199,7 +197,7 @@ def test_questions_are_sent_from_the_source_of_the_server(fake: Fake, tmp_path: 
         live.server.close()
 
 
-def test_the_example_of_the_kubernetes_documentation_is_in_force(fake: Fake, manifests: Path, tmp_path: Path) -> None:
+def test_the_example_of_the_kubernetes_documentation_works(fake: Fake, manifests: Path, tmp_path: Path) -> None:
     written = tmp_path / "kube-dns.yaml"
     written.write_bytes(DOCUMENTED)
     stub, *others = (fake(has(address)) for address in ("192.0.2.1", "192.0.2.2", "192.0.2.2"))

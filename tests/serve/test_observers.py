@@ -115,7 +115,7 @@ def worker(tmp_path: Path) -> Iterator[Worker]:
     loop.close()
 
 
-def test_every_observer_that_is_on_sees_all_queries_and_replies(worker: Worker) -> None:
+def test_every_enabled_observer_sees_all_queries_and_replies(worker: Worker) -> None:
     queries = [
         query("dns-version.cluster.local", 16, 1),
         query("none.cluster.local", 1, 2),

@@ -70,10 +70,10 @@ def subject(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InProcess]:
     ],
 )
 @pytest.mark.parametrize("times", [1, 2], ids=["first", "again"])
-def test_names_are_answered_here_or_asked_upstream(
+def test_pydns_answers_local_names_and_forwards_others(
     asked: str, onward: str | None, times: int, subject: InProcess
 ) -> None:
-    """The second query comes when the parent names are already known."""
+    """The second query is sent when the worker already knows the parent names."""
     qname, qtype = asked.split()
     for _ in range(times):
         reply = subject.respond(dns.message.make_query(qname, qtype).to_wire(), tcp=False)

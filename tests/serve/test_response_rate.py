@@ -63,7 +63,7 @@ def test_replies_of_a_second_are_sent_at_once_and_half_of_the_rest_is_truncated(
     assert sent(rate, [A_REPLY.to_wire()] * 30) == {"whole": 10, "truncated": 10, "dropped": 10}
 
 
-def test_after_a_pause_as_many_are_sent_as_the_rate_allows(rate: ResponseRate, clock: Clock) -> None:
+def test_after_a_pause_a_network_gets_as_many_replies_as_the_rate_allows(rate: ResponseRate, clock: Clock) -> None:
     sent(rate, [A_REPLY.to_wire()] * 30)
     clock.now += 0.55
     assert sent(rate, [A_REPLY.to_wire()] * 30)["whole"] == 5
@@ -71,7 +71,7 @@ def test_after_a_pause_as_many_are_sent_as_the_rate_allows(rate: ResponseRate, c
     assert sent(rate, [A_REPLY.to_wire()] * 30)["whole"] == 10
 
 
-def test_other_questions_and_other_networks_have_limits_of_their_own(rate: ResponseRate) -> None:
+def test_each_question_and_each_network_has_a_separate_limit(rate: ResponseRate) -> None:
     sent(rate, [A_REPLY.to_wire()] * 30)
     assert sent(rate, [OTHER.to_wire()])["whole"] == 1
     assert sent(rate, [A_REPLY.to_wire()], STRANGER)["whole"] == 1
@@ -87,13 +87,13 @@ def test_ipv6_networks_are_56_bits_long(rate: ResponseRate) -> None:
     assert [sent(rate, [A_REPLY.to_wire()], each)["whole"] for each in of] == [0, 0, 1]
 
 
-def test_the_case_of_the_question_is_no_way_around_the_limit(rate: ResponseRate) -> None:
+def test_changing_the_case_of_the_question_does_not_avoid_the_limit(rate: ResponseRate) -> None:
     wire = A_REPLY.to_wire()
     replies = [wire.replace(b"\1a", b"\1A"), wire] * 15
     assert sent(rate, replies)["whole"] == 10
 
 
-def test_denials_of_random_names_count_together(rate: ResponseRate) -> None:
+def test_denials_of_random_names_share_one_limit(rate: ResponseRate) -> None:
     assert sent(rate, [denial(f"{number}.example.") for number in range(30)])["whole"] == 10
 
 

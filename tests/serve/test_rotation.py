@@ -64,7 +64,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InProcess]:
     ],
 )
 @pytest.mark.parametrize("tcp", [False, True])
-def test_each_turn_begins_with_another(server: InProcess, qname: str, rtype: str, different: int, tcp: bool) -> None:
+def test_each_answer_begins_with_another_address(
+    server: InProcess, qname: str, rtype: str, different: int, tcp: bool
+) -> None:
     firsts, contents = [], set()
     for _ in range(3 * different):
         reply = server.ask(query(qname, dns.rdatatype.from_text(rtype)), tcp=tcp)

@@ -1,4 +1,4 @@
-"""Which clients count as greedy."""
+"""Clients are above their share if they send more than twice their fair share."""
 
 from collections import Counter
 
@@ -19,7 +19,7 @@ from pydns.serve.shares import Shares
         pytest.param("abcdefgh" * 2 + "ab" * 24, "ab", id="two of many"),
     ],
 )
-def test_greedy_clients_have_more_than_twice_their_fair_share(datagrams: str, greedy: str) -> None:
+def test_a_client_with_more_than_twice_its_fair_share_is_above_its_share(datagrams: str, greedy: str) -> None:
     shares = Shares()
     senders = [each.encode() for each in datagrams]
     shares.count(senders)
@@ -28,7 +28,7 @@ def test_greedy_clients_have_more_than_twice_their_fair_share(datagrams: str, gr
     assert shares.greedy == {each.encode() for each in greedy}
 
 
-def test_few_datagrams_make_nobody_greedy_however_many_clients_there_are() -> None:
+def test_a_client_with_few_datagrams_is_never_above_its_share() -> None:
     shares = Shares()
     for turn in range(50):
         shares.count([b"%d" % (turn * 60 + number) for number in range(60)] + [b"often"] * 4)
@@ -36,7 +36,7 @@ def test_few_datagrams_make_nobody_greedy_however_many_clients_there_are() -> No
         assert not shares.greedy
 
 
-def test_a_client_is_not_alone_if_there_was_another_one_once() -> None:
+def test_an_earlier_client_still_affects_the_fair_share() -> None:
     shares = Shares()
     shares.count([b"a"] * 1000)
     assert not shares.greedy

@@ -46,7 +46,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
 
 
 @pytest.mark.parametrize("count", [1, source_filter.MOST])
-def test_datagrams_of_named_clients_alone_are_dropped(server: Server, count: int) -> None:
+def test_only_datagrams_of_the_named_clients_are_dropped(server: Server, count: int) -> None:
     source_filter.attach(server.sock, server.addresses[:count], 0.0)
     assert server.reached_by() == server.clients[count:]
     source_filter.detach(server.sock)
@@ -59,6 +59,6 @@ def test_other_addresses_of_the_family_are_not_dropped(server: Server) -> None:
     assert server.reached_by() == server.clients
 
 
-def test_a_share_of_one_drops_nothing(server: Server) -> None:
+def test_a_filter_with_share_one_drops_nothing(server: Server) -> None:
     source_filter.attach(server.sock, server.addresses, 1.0)
     assert server.reached_by() == server.clients

@@ -151,7 +151,7 @@ def test_idle_and_trickling_clients_are_closed_and_busy_ones_are_not(tmp_path: P
     asyncio.run(scenario())
 
 
-def test_a_new_connection_beyond_the_limit_replaces_the_one_idle_longest(
+def test_a_new_connection_above_the_limit_replaces_the_one_idle_longest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tcp, "MAX_CONNECTIONS", 3)
@@ -173,7 +173,7 @@ def test_a_new_connection_beyond_the_limit_replaces_the_one_idle_longest(
     asyncio.run(scenario())
 
 
-def test_a_slow_reader_receives_every_pipelined_answer_and_delays_no_other_client(tmp_path: Path) -> None:
+def test_a_slow_reader_receives_every_pipelined_answer_without_delaying_others(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with Running(tmp_path) as running:
             greedy, other = await running.connect(), await running.connect()
@@ -204,7 +204,7 @@ class GoneTransport(asyncio.Transport):
         raise RuntimeError("the handler is closed")
 
 
-def test_replies_for_a_client_that_has_gone_are_dropped() -> None:
+def test_replies_for_a_disconnected_client_are_dropped() -> None:
     connection = tcp.Connection(None)  # type: ignore[arg-type]  # not used by a connection that has gone
     connection._transport = GoneTransport()
     connection.replies = [b"reply"]
@@ -245,7 +245,7 @@ def test_a_client_that_has_finished_sending_gets_a_deferred_answer(tmp_path: Pat
 
 
 @pytest.mark.parametrize("leave", ["close", "reset"])
-def test_a_deferred_answer_for_a_client_that_has_gone_is_dropped(tmp_path: Path, leave: str) -> None:
+def test_a_deferred_answer_for_a_disconnected_client_is_dropped(tmp_path: Path, leave: str) -> None:
     async def scenario() -> None:
         async with Running(tmp_path) as running:
             _, writer = await running.connect()
@@ -266,9 +266,7 @@ def test_a_deferred_answer_for_a_client_that_has_gone_is_dropped(tmp_path: Path,
 # Shares of the connections
 
 
-def test_connections_that_have_asked_outlive_new_ones_of_the_same_client(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_used_connections_outlive_new_ones_of_the_same_client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tcp, "MAX_CONNECTIONS", 5)
 
     async def scenario() -> None:
@@ -285,7 +283,9 @@ def test_connections_that_have_asked_outlive_new_ones_of_the_same_client(
     uvloop.run(scenario())
 
 
-def test_a_greedy_clients_connections_replace_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_above_its_share_loses_only_its_own_connections(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(tcp, "MAX_CONNECTIONS", 8)
 
     async def scenario() -> None:
@@ -403,7 +403,7 @@ class Crowd:
 GREEDY, OTHER = "192.0.2.1", "192.0.2.2"
 
 
-def test_addresses_take_turns_however_many_connections_and_messages_they_have() -> None:
+def test_addresses_take_turns_whatever_number_of_connections_they_have() -> None:
     crowd = Crowd(100)
     for _ in range(50):
         crowd.send(GREEDY, 20)
@@ -421,7 +421,7 @@ def test_connections_of_an_address_take_turns() -> None:
 
 
 @pytest.mark.parametrize(("octets", "most"), [(100, tcp.TURN), (10_000, 7), (60_000, 2)])
-def test_a_turn_of_the_event_loop_ends_after_so_much_work_and_nothing_is_lost(octets: int, most: int) -> None:
+def test_a_turn_of_the_event_loop_has_limited_work_and_loses_no_message(octets: int, most: int) -> None:
     crowd = Crowd(octets)
     transports = [crowd.send(f"192.0.2.{number}", 20) for number in range(20)]
     before = 0
@@ -433,7 +433,7 @@ def test_a_turn_of_the_event_loop_ends_after_so_much_work_and_nothing_is_lost(oc
     assert len(crowd.answered) == 400
 
 
-def test_nothing_more_is_read_from_a_client_with_messages_that_wait_or_replies_that_it_does_not_read() -> None:
+def test_pydns_stops_reading_from_a_client_with_waiting_messages_or_unread_replies() -> None:
     crowd = Crowd(1000)
     one, many = crowd.send(GREEDY, 1), crowd.send(OTHER, 100)
     crowd.loop.turn()
@@ -450,7 +450,7 @@ def test_nothing_more_is_read_from_a_client_with_messages_that_wait_or_replies_t
     assert len(crowd.answered) == 101
 
 
-def test_unread_replies_are_bounded_in_all_and_the_client_that_has_not_read_for_longest_is_closed_first(
+def test_at_the_limit_of_unread_replies_the_client_that_last_read_longest_ago_is_closed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(tcp, "MAX_UNREAD_IN_ALL", 200_000)
@@ -462,7 +462,7 @@ def test_unread_replies_are_bounded_in_all_and_the_client_that_has_not_read_for_
     assert [each.is_closing() for each in transports] == [True] * 3 + [False] * 3
 
 
-def test_deferred_replies_that_a_client_does_not_read_are_bounded() -> None:
+def test_unread_deferred_replies_are_limited() -> None:
     crowd = Crowd(60_000)
     transport = crowd.send(GREEDY, 1)
     crowd.loop.turn()

@@ -87,7 +87,9 @@ def test_a_server_of_a_private_authority_is_trusted_by_tls_ca(start: Any, files:
 
 
 @pytest.mark.parametrize("names", [{"certificate": "both.pem"}, {"certificate": "certificate.pem", "key": "key.pem"}])
-def test_a_server_that_wants_a_certificate_gets_ours(start: Any, files: Files, names: dict[str, str]) -> None:
+def test_pydns_sends_its_certificate_to_a_server_that_requests_one(
+    start: Any, files: Files, names: dict[str, str]
+) -> None:
     context = files.context(files.authority.issue_cert("dns.example"), wants_ours=True)
     running = start(context, ca=files["ca.pem"], **{key: files[file] for key, file in names.items()})
     assert running.server.ask("www.example.com", timeout_s=30) == "1.2.3.4"

@@ -1,4 +1,4 @@
-"""Views: some clients and questions get other answers, and the rest doesn't notice."""
+"""Views give other answers to some clients and questions, and don't affect the others."""
 
 from collections.abc import Iterator
 
@@ -79,7 +79,7 @@ def told(batch: Batch, views: str, client: str, qname: str, qtype: str) -> str:
         ("10.2.0.7", "x.all.example.", "A", "NOERROR 10.0.0.1"),
         ("10.1.0.7", "alias.example.", "A", f"NOERROR {WEB} 10.1.0.1"),
         ("192.0.2.1", "alias.example.", "A", "upstreams"),
-        ("10.1.0.7", "games.example.", "A", "upstreams"),  # only the first view counts
+        ("10.1.0.7", "games.example.", "A", "upstreams"),  # only the first matching view applies
         ("10.1.0.7", "games.example.", "AAAA", "NXDOMAIN"),
         ("10.2.0.7", "a.games.example.", "A", "NXDOMAIN"),
         ("192.0.2.1", "games.example.", "A", "upstreams"),
@@ -88,7 +88,9 @@ def told(batch: Batch, views: str, client: str, qname: str, qtype: str) -> str:
         ("10.2.0.7", "tracker.example.", "AAAA", "upstreams"),
     ],
 )
-def test_the_first_view_for_a_question_counts(batch: Batch, client: str, qname: str, qtype: str, outcome: str) -> None:
+def test_the_first_matching_view_answers_a_question(
+    batch: Batch, client: str, qname: str, qtype: str, outcome: str
+) -> None:
     assert told(batch, VIEWS, client, qname, qtype) == outcome
 
 
@@ -97,7 +99,7 @@ def test_without_views_the_responder_itself_answers(batch: Batch) -> None:
     assert batch._respond == batch.responder.respond
 
 
-def test_a_view_leaves_nothing_behind_for_the_next_client(batch: Batch) -> None:
+def test_a_view_does_not_affect_the_next_client(batch: Batch) -> None:
     common = batch.responder.commit.rules
     told(batch, VIEWS, "10.1.0.7", WEB, "A")
     assert batch.responder.commit.rules is not common
@@ -108,7 +110,7 @@ def test_a_view_leaves_nothing_behind_for_the_next_client(batch: Batch) -> None:
     assert batch.responder.commit.rules is rules
 
 
-def test_the_check_of_a_worker_by_itself_is_in_no_view(batch: Batch) -> None:
+def test_views_do_not_apply_to_a_workers_own_check(batch: Batch) -> None:
     told(batch, "views: [{when: client_ip() != '', blocked: {cluster.local: refused}}]", "192.0.2.1", WEB, "A")
     own = From("192.0.2.1")
     own.address = b""  # type: ignore[misc]
