@@ -1,4 +1,4 @@
-"""Bad disks and state directories, and how pydns handles them.
+"""pydns handles bad disks and bad state directories.
 
 A damaged table is deleted once. A full disk doesn't damage the table. A directory of another user is refused.
 """
@@ -54,7 +54,7 @@ def _replace_by_folder(table: Path) -> None:
         _replace_by_folder,
     ],
 )
-def test_a_damaged_table_is_thrown_away_once(damage: Callable[[Path], None], tmp_path: Path) -> None:
+def test_a_damaged_table_is_deleted_once(damage: Callable[[Path], None], tmp_path: Path) -> None:
     writer = Writer(tmp_path, _FACTS)
     assert writer.thrown_away == ""
     writer.replace(lambda: [Contents(_ENTRIES, {})], _FACTS)
@@ -128,7 +128,7 @@ def test_a_directory_that_others_can_write_to_is_refused(tmp_path: Path) -> None
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a folder of another user")
-def test_a_directory_of_somebody_else_is_refused(tmp_path: Path) -> None:
+def test_a_directory_of_another_user_is_refused(tmp_path: Path) -> None:
     os.chown(tmp_path, 12345, -1)
     with pytest.raises(WriterError, match="belongs to user 12345; wanted user 0 or root"):
         Writer(tmp_path, _FACTS)
@@ -147,7 +147,7 @@ def test_replacement_frees_its_extra_disk_space(tmp_path: Path) -> None:
     writer.close()
 
 
-def test_a_full_disk_is_an_error_that_leaves_the_table_as_it_was_and_passes() -> None:
+def test_an_error_of_a_full_disk_does_not_change_the_table() -> None:
     """Earlier, a full disk killed the process by SIGBUS."""
     said = on_a_small_disk(
         40,

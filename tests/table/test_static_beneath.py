@@ -37,12 +37,14 @@ def _revised(value: bytes) -> bytes:
 
 @settings(max_examples=150, deadline=None)
 @given(_STEPS)
-@example([("static", {b"a": b"1"}, {}), ("commit", {b"a": b"2"}, {}), ("static", {}, {})])  # the cluster's answer stays
+@example(
+    [("static", {b"a": b"1"}, {}), ("commit", {b"a": b"2"}, {}), ("static", {}, {})]
+)  # the cluster's answer is still visible
 # The static answer becomes visible again.
 @example([("static", {b"a": b"1"}, {}), ("commit", {b"a": b"2"}, {}), ("commit", {b"a": None}, {})])
 @example([("static", {b"a": b"1"}, {}), ("replace", {b"a": b"2"}, {}), ("static", {b"a": b"0"}, {})])
 @example([("static", {b"a": b"1"}, {}), ("replace", {b"a": b"2"}, {}), ("replace", {b"b": b"2"}, {})])
-def test_whatever_happens_in_either_layer_the_table_is_the_one_on_top_of_the_other(steps: list[Any]) -> None:
+def test_after_any_changes_cluster_records_take_precedence_over_static_records(steps: list[Any]) -> None:
     cluster: tuple[dict[bytes, bytes], ...] = ({}, {})
     static: tuple[dict[bytes, bytes], ...] = ({}, {})
     with tempfile.TemporaryDirectory() as directory:
@@ -76,7 +78,7 @@ def test_whatever_happens_in_either_layer_the_table_is_the_one_on_top_of_the_oth
     assert found == ({**static[0], **cluster[0]}, {**static[1], **cluster[1]})
 
 
-def test_zones_of_files_stay_beside_those_of_the_cluster_and_longest_comes_first(tmp_path: Path) -> None:
+def test_zones_of_files_and_of_the_cluster_are_listed_longest_first(tmp_path: Path) -> None:
     writer = Writer(tmp_path, _FACTS)
     writer.put_static(Contents({}, {}), [_FILE_ZONE])
     assert writer.facts().zones == [_FILE_ZONE, _CLUSTER_ZONE]

@@ -114,9 +114,7 @@ def test_a_reader_sees_all_answers_of_a_table_that_has_grown(
             assert reader.begin() == (400, 40_000_000)
 
 
-def test_a_table_of_the_same_boot_keeps_its_answers_and_one_of_another_boot_is_thrown_away(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_table_keeps_its_answers_until_the_machine_reboots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     boot_id = tmp_path / "random_boot_id"
     monkeypatch.setattr(directory_module, "_BOOT_ID", boot_id)
     found = []
