@@ -34,7 +34,7 @@ def ttls(answer: UpstreamAnswer | None) -> list[int]:
 
 
 class Case(NamedTuple):
-    """A response, the limits, the TTLs that a client gets at once, and how long the entry is fresh."""
+    """A case: a response, the limits, the TTLs that a client gets at once, and how long the entry is fresh."""
 
     about: str
     reply: Response
@@ -84,7 +84,7 @@ CASES = [
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.about)
-def test_how_long_an_answer_is_fresh_and_with_which_ttls(case: Case) -> None:
+def test_the_ttls_of_an_answer_decide_how_long_it_is_fresh(case: Case) -> None:
     cache = Cache(case.limits)
     assert ttls(cache.store(KEY, case.reply, 100.0)) == case.ttls_s
     for age in (0.0, 0.999, 1.0, max(case.fresh_s - 0.001, 0.0), case.fresh_s, case.fresh_s + 1):
@@ -94,7 +94,7 @@ def test_how_long_an_answer_is_fresh_and_with_which_ttls(case: Case) -> None:
             assert ttls(entry.answer_at(100 + age)) == [ttl_s - int(age) for ttl_s in case.ttls_s]
 
 
-def test_a_stale_answer_has_ttl_30_until_its_time_is_over() -> None:
+def test_a_stale_answer_has_ttl_30_until_it_is_dropped() -> None:
     cache = Cache(CacheOptions(serve_stale_s=100))
     cache.store(KEY, response(9000, 20), 0.0)
     assert ttls(cache.stale(KEY, 119.9)) == [30, 30]
@@ -106,7 +106,7 @@ def test_a_stale_answer_has_ttl_30_until_its_time_is_over() -> None:
     assert off.stale(KEY, 20.0) is None
 
 
-def test_a_failure_is_known_for_five_seconds_and_leaves_the_good_answer() -> None:
+def test_a_failure_is_kept_for_five_seconds_and_does_not_replace_the_good_answer() -> None:
     cache = Cache(CacheOptions())
     cache.store(KEY, response(10), 0.0)
     cache.store_failure(KEY, FAILURE, 20.0)
@@ -114,7 +114,7 @@ def test_a_failure_is_known_for_five_seconds_and_leaves_the_good_answer() -> Non
     assert ttls(cache.stale(KEY, 24.9)) == [30]
 
 
-def test_a_domain_has_its_own_times_for_failures_and_stale_answers() -> None:
+def test_a_domain_can_have_different_times_for_failures_and_stale_answers() -> None:
     other = b"\1a\5other\0\0\1\0\1\0"
     cache = Cache(CacheOptions(zones=(CacheZone(EXAMPLE, servfail_s=30, serve_stale_s=10, prefetch=False),)))
     for key in (KEY, other):
@@ -130,7 +130,7 @@ def test_a_domain_has_its_own_times_for_failures_and_stale_answers() -> None:
         assert entry is not None and entry.wants_refresh(255.0) is refreshes
 
 
-def test_a_stale_answer_is_used_at_once_only_where_that_is_the_rule() -> None:
+def test_stale_answers_are_sent_at_once_only_in_zones_with_mode_immediate() -> None:
     other = b"\1a\5other\0\0\1\0\1\0"
     cache = Cache(CacheOptions(zones=(CacheZone(EXAMPLE, stale_mode=StaleMode.IMMEDIATE),)))
     for key in (KEY, other):
@@ -141,7 +141,7 @@ def test_a_stale_answer_is_used_at_once_only_where_that_is_the_rule() -> None:
 
 
 @pytest.mark.parametrize("limits", [CacheOptions(keep_ttl=True), CacheOptions(zones=(CacheZone(WWW, keep_ttl=True),))])
-def test_a_kept_ttl_is_not_counted_down_but_ends_as_usual(limits: CacheOptions) -> None:
+def test_a_kept_ttl_is_not_counted_down_but_the_answer_expires_as_usual(limits: CacheOptions) -> None:
     cache = Cache(limits)
     cache.store(KEY, response(60), 100.0)
     for now in (130.0, 159.5):
@@ -153,7 +153,7 @@ def test_a_kept_ttl_is_not_counted_down_but_ends_as_usual(limits: CacheOptions) 
     assert cache.fresh(KEY, 160.0) is None
 
 
-def test_a_derived_answer_that_leads_to_another_name_is_never_ready() -> None:
+def test_a_derived_answer_with_an_alias_is_never_ready() -> None:
     cache = Cache(CacheOptions())
     cache.store(KEY, response(60), 100.0)
     entry = cache.fresh(KEY, 100.0)
@@ -188,7 +188,7 @@ def test_an_answer_that_is_not_stored_removes_the_previous_one(reply: Response) 
     assert cache.stale_at_once(KEY, 41.0) is None
 
 
-def test_the_oldest_answer_that_was_asked_for_once_is_evicted_first() -> None:
+def test_the_cache_first_evicts_the_oldest_answer_that_was_requested_only_once() -> None:
     for limits, size in (
         (CacheOptions(entries=3), 4),
         (CacheOptions(bytes=1200), 60),
@@ -202,7 +202,7 @@ def test_the_oldest_answer_that_was_asked_for_once_is_evicted_first() -> None:
         assert cache.size_bytes <= limits.bytes
 
 
-def test_the_least_recently_used_answer_that_was_asked_for_again_is_evicted_first() -> None:
+def test_of_answers_requested_twice_the_cache_first_evicts_the_least_recently_used() -> None:
     for limits, size in (
         (CacheOptions(entries=4), 4),
         (CacheOptions(bytes=4500), 60),
@@ -219,7 +219,7 @@ def test_the_least_recently_used_answer_that_was_asked_for_again_is_evicted_firs
         assert cache.size_bytes <= limits.bytes
 
 
-def test_a_flood_of_names_evicts_no_answer_that_was_asked_for_again() -> None:
+def test_a_flood_of_names_does_not_evict_answers_requested_twice() -> None:
     for limits in CacheOptions(entries=100), CacheOptions(bytes=60_000):
         cache = Cache(limits)
         for i in range(30):
@@ -233,7 +233,7 @@ def test_a_flood_of_names_evicts_no_answer_that_was_asked_for_again() -> None:
         assert not cache.fresh(b"flood0", 3.0)
 
 
-def test_a_cache_for_one_answer_has_the_last_one() -> None:
+def test_a_cache_of_size_one_keeps_the_last_answer() -> None:
     cache = Cache(CacheOptions(entries=1))
     for key in b"a", b"b":
         cache.store(key, response(60), 0.0)
@@ -242,7 +242,7 @@ def test_a_cache_for_one_answer_has_the_last_one() -> None:
     assert cache.questions() == [b"b"]
 
 
-def test_an_answer_is_the_same_when_it_is_asked_for_again() -> None:
+def test_the_cache_returns_the_same_answer_twice() -> None:
     answer = UpstreamAnswer(0, b"\0\3\0\0", bytes(range(256)), None, b"\3www\7example\0")
     cache = Cache(CacheOptions())
     cache.store(KEY, Response(answer, (6, 30), 60, False, False), 0.0)
@@ -253,7 +253,7 @@ def test_an_answer_is_the_same_when_it_is_asked_for_again() -> None:
         assert entry.answer == cache.store(b"other", Response(answer, (6, 30), 60, False, False), 0.0)
 
 
-def test_a_stale_answer_counts_as_used() -> None:
+def test_sending_a_stale_answer_makes_it_recently_used() -> None:
     cache = Cache(CacheOptions(entries=2))
     for key in b"a", b"b":
         cache.store(key, response(1), 100.0)
@@ -262,14 +262,14 @@ def test_a_stale_answer_counts_as_used() -> None:
     assert set(cache.questions()) == {b"a", b"c"}
 
 
-def test_failures_are_bounded_too() -> None:
+def test_the_cache_also_limits_the_number_of_failures() -> None:
     cache = Cache(CacheOptions(entries=100))
     for i in range(1000):
         cache.store_failure(b"%d" % i, FAILURE, 0.0)
     assert len([i for i in range(1000) if cache.failure(b"%d" % i, 0.0)]) == 10
 
 
-def test_a_forgotten_answer_is_gone() -> None:
+def test_the_cache_does_not_return_a_forgotten_answer() -> None:
     cache = Cache(CacheOptions())
     cache.store(KEY, response(60), 0.0)
     cache.store_failure(KEY, FAILURE, 0.0)
@@ -285,7 +285,7 @@ def test_questions_with_an_answer_or_a_failure_are_listed_once() -> None:
     assert sorted(cache.questions()) == sorted([KEY, b"failed"])
 
 
-def test_a_popular_answer_near_expiry_wants_one_refresh() -> None:
+def test_a_popular_answer_near_expiry_is_refreshed_once() -> None:
     cache = Cache(CacheOptions())
     cache.store(KEY, response(100), 0.0)
     wanted = []

@@ -29,7 +29,7 @@ class Case(NamedTuple):
     servers: list[Server]
     rcode: int
     within_s: float
-    packets: list[int]  # the number of packets to each server
+    packets: list[int]  # how many packets each server gets
     extended_error: int | None = None
 
 
@@ -155,7 +155,7 @@ def test_the_upstream_gets_a_plain_query_with_the_clients_flags() -> None:
         assert packet[29:] == b"\0\0\x29\4\xd0\0\0" + opt + b"\0\0"
 
 
-def test_flags_have_cached_answers_of_their_own() -> None:
+def test_queries_with_different_flags_have_separate_cached_answers() -> None:
     world = World([GOOD])
     for flags in range(4):
         world.ask("www.example", flags, flags=flags)
@@ -163,7 +163,7 @@ def test_flags_have_cached_answers_of_their_own() -> None:
     assert len(world.packets) == 4 and len(world.replies) == 4
 
 
-def test_ids_sockets_and_case_are_spread() -> None:
+def test_queries_use_many_ids_sockets_and_spellings() -> None:
     world = World([GOOD])
     for i in range(300):
         world.ask(f"abcdefghijkl{i}.example")
@@ -173,7 +173,7 @@ def test_ids_sockets_and_case_are_spread() -> None:
     assert len({packet[13:25] for _, _, _, packet in world.packets}) > 280
 
 
-def test_packets_of_one_millisecond_share_a_socket_but_neither_id_nor_case() -> None:
+def test_packets_of_one_millisecond_share_a_socket_but_differ_in_id_and_case() -> None:
     world = World([GOOD])
     for i in range(300):
         world.ask(f"abcdefghijkl{i}.example")
@@ -182,7 +182,7 @@ def test_packets_of_one_millisecond_share_a_socket_but_neither_id_nor_case() -> 
     assert len({packet[13:25] for _, _, _, packet in world.packets}) > 280
 
 
-def test_equal_questions_are_asked_once() -> None:
+def test_equal_questions_are_sent_to_the_upstream_once() -> None:
     world = World([GOOD])
     for client in range(50):
         world.ask("www.example" if client % 2 else "WWW.example", client)
@@ -218,7 +218,7 @@ def test_a_popular_name_is_fetched_again_before_it_expires() -> None:
     assert ttls(world.told("often.example")) == [50]
 
 
-def test_with_all_servers_down_every_name_seen_before_is_answered() -> None:
+def test_known_names_are_answered_while_all_servers_are_down() -> None:
     world = World([Server(ttl_s=5), Server(ttl_s=5)])
     for i in range(20):
         world.told(f"n{i}.example")
@@ -270,7 +270,7 @@ def test_a_client_waits_for_one_round_of_timeouts_before_it_gets_a_stale_answer(
     assert world.replies[late][1].extended_error == Ede.STALE_ANSWER
 
 
-def test_a_failure_is_remembered_for_five_seconds() -> None:
+def test_pydns_remembers_a_failure_for_five_seconds() -> None:
     world = World([FAILS])
     world.ask("www.example", 1)
     world.run(4)
@@ -293,7 +293,7 @@ def test_a_second_server_is_asked_when_the_first_is_slower_than_usual() -> None:
 
 
 @pytest.mark.parametrize("choice", list(Choice))
-def test_a_route_without_known_servers_fails_at_once_until_they_are_resolved(choice: Choice) -> None:
+def test_questions_fail_at_once_until_the_servers_of_their_route_are_resolved(choice: Choice) -> None:
     world = World([GOOD], pools=[[]], choice=choice)
     for i in range(100):
         client = world.ask("www.example", i)
@@ -323,7 +323,7 @@ def test_a_bug_loses_one_question_but_not_later_ones_for_its_name() -> None:
     assert world.forwarder.waiting == 0
 
 
-def test_a_burst_is_not_hedged_beyond_its_credit() -> None:
+def test_a_burst_gets_only_as_many_hedges_as_its_credit_allows() -> None:
     world = World([GOOD, GOOD])
     world.learn()
     world.servers[0] = Server(delay_s=0.2)
@@ -395,7 +395,7 @@ def test_a_dead_server_is_avoided_probed_and_used_again() -> None:
         client = world.ask(f"m{i}.example")
         world.run(0.1)
         assert world.replies[client][0] - world.now < 0.01, "nobody waits for a dead server"
-    assert 2 <= world.probes(0) - probes_before <= 5  # the probes are 1, 2 and 4 s apart
+    assert 2 <= world.probes(0) - probes_before <= 5  # pydns sends the probes 1, 2 and 4 s apart
     world.servers[0] = GOOD
     for i in range(100):
         world.ask(f"o{i}.example")
@@ -417,7 +417,7 @@ def test_a_silent_probe_does_not_cause_a_third_packet() -> None:
     assert world.asked(2) == thirds
 
 
-def test_a_server_that_fails_where_another_answers_is_avoided() -> None:
+def test_pydns_avoids_a_server_that_fails_for_names_that_another_answers() -> None:
     world = World([FAILS, GOOD])
     for i in range(8):
         assert world.told(f"n{i}.example").rcode == Rcode.NOERROR
@@ -434,7 +434,7 @@ def test_a_server_that_fails_where_another_answers_is_avoided() -> None:
     ],
     ids=["silence", "late", "slow", "errors"],
 )
-def test_the_owner_of_domains_can_do_nothing_to_an_upstream(about: Server) -> None:
+def test_the_owner_of_domains_cannot_make_pydns_avoid_an_upstream(about: Server) -> None:
     # The other server answers the names of this domain owner.
     world = World([about, Server(delay_s=0.02)], choice=Choice.FASTEST)
     world.learn()
@@ -454,7 +454,7 @@ def test_the_owner_of_domains_can_do_nothing_to_an_upstream(about: Server) -> No
     assert world.asked(0) - before > 40, "it is still the fastest"
 
 
-def test_one_lost_probe_opens_no_breaker() -> None:
+def test_one_lost_probe_does_not_open_a_breaker() -> None:
     world = World([Server(silent_about=b"evil")])
     world.ask("www.evil.example")
     world.run(0.95)
@@ -485,7 +485,7 @@ def test_new_names_fail_within_a_second_once_all_servers_are_known_to_be_silent(
     assert world.notices[-1] == (Event.CLOSED, "server1")
 
 
-def test_probes_go_on_after_an_error() -> None:
+def test_probes_continue_after_an_error() -> None:
     world = World([SILENT, GOOD])
     world.upstreams[0].open(START, 1.0)
     world.servers[0] = Server(rcode=Rcode.SERVFAIL, delay_s=0.1)
@@ -500,14 +500,14 @@ def test_probes_go_on_after_an_error() -> None:
     assert world.notices == [(Event.CLOSED, "server0")]
 
 
-def test_a_name_that_no_server_answers_opens_no_breaker() -> None:
+def test_a_name_that_no_server_answers_does_not_open_a_breaker() -> None:
     world = World([FAILS, FAILS])
     for i in range(50):
         assert world.told(f"n{i}.example").rcode == Rcode.SERVFAIL
     assert world.notices == []
 
 
-def test_an_unreachable_upstream_hands_its_questions_to_the_next() -> None:
+def test_questions_of_an_unreachable_upstream_go_to_the_next_one() -> None:
     world = World([SILENT, GOOD])
     client = world.ask("www.example")
     _, server, socket, _ = world.packets[0]
@@ -534,7 +534,7 @@ def test_too_many_waiting_clients_are_refused_at_once() -> None:
     assert world.told("www.example").rcode == Rcode.NOERROR
 
 
-def test_a_spent_budget_moves_questions_on_and_then_fails_them_at_once() -> None:
+def test_questions_above_the_budgets_of_all_servers_fail_at_once() -> None:
     world = World([GOOD, GOOD], packets_per_second=10)
     for i in range(30):
         world.ask(f"n{i}.example")
@@ -543,7 +543,7 @@ def test_a_spent_budget_moves_questions_on_and_then_fails_them_at_once() -> None
     assert world.told("n29.example").rcode == Rcode.NOERROR
 
 
-def test_our_own_query_that_comes_back_is_looked_into() -> None:
+def test_pydns_investigates_when_its_own_query_comes_back() -> None:
     world = World([SILENT, GOOD])
     client = world.ask("www.example")
     packet = world.packets[0][3]
@@ -558,7 +558,7 @@ def test_our_own_query_that_comes_back_is_looked_into() -> None:
     assert world.replies[client][1].rcode == world.replies["match"][1].rcode == Rcode.NOERROR
 
 
-def test_forged_loops_switch_no_upstream_off() -> None:
+def test_forged_loops_do_not_disable_an_upstream() -> None:
     world = World([Server(delay_s=0.1)])
     world.ask("835123", "first")
     packet = world.packets[0][3]
@@ -569,7 +569,7 @@ def test_forged_loops_switch_no_upstream_off() -> None:
     assert world.told("victim.example").rcode == Rcode.NOERROR
 
 
-def test_an_equal_id_alone_is_no_loop_without_random_case() -> None:
+def test_without_random_case_an_equal_id_alone_is_not_taken_for_a_loop() -> None:
     world = World([SILENT], transport=Transport.TCP)
     world.ask("www.example")
     packet = world.packets[0][3]
@@ -595,7 +595,7 @@ def test_questions_beyond_the_ids_of_a_socket_fail_at_once() -> None:
     assert {answer.rcode for answer in refused} == {Rcode.SERVFAIL}
 
 
-def test_one_reply_in_another_case_turns_random_case_off_for_its_question_alone() -> None:
+def test_a_reply_in_another_case_turns_off_random_case_for_its_question_only() -> None:
     world = World([Server(delay_s=0.1)])
     world.ask("www.somebank.example")
     _, server, socket, packet = world.packets[0]
@@ -612,7 +612,7 @@ def test_one_reply_in_another_case_turns_random_case_off_for_its_question_alone(
     assert world.notices == []
 
 
-def test_forged_replies_in_another_case_are_not_believed_while_the_server_answers_in_the_right_one() -> None:
+def test_forged_replies_in_another_case_are_ignored_if_the_server_keeps_the_case() -> None:
     world = World([Server(delay_s=0.01)])
     for i in range(20):
         world.ask(f"n{i}.somebank.example")
@@ -622,7 +622,7 @@ def test_forged_replies_in_another_case_are_not_believed_while_the_server_answer
     assert world.notices == []
 
 
-def test_a_server_that_never_keeps_the_case_is_known_after_a_few_replies_and_tried_again_after_an_hour() -> None:
+def test_a_few_replies_show_that_a_server_changes_the_case_and_pydns_tries_again_after_an_hour() -> None:
     world = World([Server(keeps_case=False, ttl_s=1)])
     for i in range(50):
         assert world.told(f"n{i}.example").rcode == Rcode.NOERROR
@@ -638,7 +638,7 @@ DENIES = Server(denies_case=b"", ttl_s=1)
 
 
 @pytest.mark.parametrize("rcode", [Rcode.NXDOMAIN, Rcode.REFUSED, Rcode.SERVFAIL, Rcode.FORMERR])
-def test_a_server_that_denies_mixed_case_is_known_after_a_few_names_and_tried_again_after_an_hour(rcode: Rcode) -> None:
+def test_a_few_names_show_that_a_server_denies_mixed_case_and_pydns_tries_again_after_an_hour(rcode: Rcode) -> None:
     world = World([DENIES._replace(denial=rcode)])
     rcodes = [world.told(f"www.n{i}.example.com" if i % 2 else f"www.n{i}example.org").rcode for i in range(30)]
     assert rcodes[CASE_DENIALS:] == [Rcode.NOERROR] * (30 - CASE_DENIALS)
@@ -655,7 +655,7 @@ def test_a_server_that_denies_mixed_case_is_known_after_a_few_names_and_tried_ag
     assert world.upstreams[0].learned(world.now) == {}
 
 
-def test_a_server_of_a_route_that_denies_mixed_case_is_known_by_names_of_that_route() -> None:
+def test_names_of_a_route_show_that_its_server_denies_mixed_case() -> None:
     world = World([DENIES], routes=[RouteSpec(name.from_text("corp.example"), 0)])
     rcodes = [world.told(f"host{i}.corp.example").rcode for i in range(10)]
     assert rcodes[CASE_DENIALS:] == [Rcode.NOERROR] * 7
@@ -677,13 +677,13 @@ def test_the_owner_of_a_domain_does_not_turn_off_random_case() -> None:
 
 def test_true_denials_are_seldom_checked() -> None:
     world = World([Server(rcode=Rcode.NXDOMAIN, ttl_s=1)])
-    for i in range(720):  # 720 steps of 5 s are an hour
+    for i in range(720):  # one hour, in 720 steps of 5 s
         assert world.told(f"n{i}.example").rcode == Rcode.NXDOMAIN
     assert 720 < world.asked(0) < 740
     assert world.notices == [] and world.upstreams[0].learned(world.now) == {}
 
 
-def test_a_denial_is_the_answer_if_its_check_in_lower_case_has_none() -> None:
+def test_a_client_gets_the_denial_if_its_check_in_lower_case_gets_no_answer() -> None:
     world = World([Server(rcode=Rcode.NXDOMAIN, ttl_s=1)])
     for i in range(CASE_DENIALS):
         world.told(f"n{i}.example")
@@ -697,7 +697,7 @@ def test_a_denial_is_the_answer_if_its_check_in_lower_case_has_none() -> None:
     assert answer.rcode == Rcode.NXDOMAIN and answered_at - asked_at < 1.3
 
 
-def test_with_random_case_fixed_denials_are_not_checked() -> None:
+def test_denials_are_not_checked_if_the_configuration_sets_random_case() -> None:
     world = World([DENIES], specs=[UpstreamSpec("fixed", case=Case_.RANDOM)])
     assert {world.told(f"n{i}.example").rcode for i in range(10)} == {Rcode.NXDOMAIN}
     assert world.asked(0) == 10
@@ -739,7 +739,7 @@ def test_a_slow_zone_holds_at_most_a_quarter_of_the_places() -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_clients_that_go_away_cost_the_others_nothing(seed: int) -> None:
+def test_clients_that_go_away_do_not_affect_other_clients(seed: int) -> None:
     """Answers to clients fail at random. Servers are silent, fail and recover, and sockets break."""
     world = World([GOOD, GOOD], seed=seed, limits=ForwarderLimits(max_in_flight=100))
     draw, asked = world.random, 0
@@ -765,7 +765,7 @@ def test_clients_that_go_away_cost_the_others_nothing(seed: int) -> None:
     assert all((f"alive{i % 9}", i + 600) in world.replies for i in range(100)), "no place has leaked"
 
 
-def test_lack_of_edns_is_remembered_for_a_while_and_reported_once() -> None:
+def test_pydns_remembers_a_server_without_edns_and_reports_it_once() -> None:
     world = World([Server(knows_edns=False)])
     for i in range(3):
         world.told(f"n{i}.example")
@@ -776,7 +776,7 @@ def test_lack_of_edns_is_remembered_for_a_while_and_reported_once() -> None:
     assert world.asked(0) == 6
 
 
-def test_a_server_that_gives_servfail_to_edns_is_known_after_one_name() -> None:
+def test_one_name_shows_that_a_server_answers_edns_with_servfail() -> None:
     world = World([Server(fails_edns=True)])
     assert world.told("first.example").rcode == Rcode.SERVFAIL
     assert world.told("second.example").rcode == Rcode.NOERROR
@@ -811,7 +811,7 @@ def test_a_server_with_dead_tcp_keeps_its_breaker_closed() -> None:
         (UpstreamSpec("fixed", edns=Edns.NEVER), Server(drops_edns=True)),
     ],
 )
-def test_case_and_edns_can_be_fixed(spec: UpstreamSpec, server: Server) -> None:
+def test_the_configuration_can_set_random_case_and_edns(spec: UpstreamSpec, server: Server) -> None:
     world = World([server], specs=[spec])
     for i in range(5):
         assert world.told(f"n{i}.example").rcode == Rcode.NOERROR
@@ -828,7 +828,7 @@ def test_a_bad_question_does_not_turn_off_edns() -> None:
     assert world.packets[-1][3][11] == 1
 
 
-def test_an_upstream_that_forwards_to_us_is_not_asked_until_it_is_cleared() -> None:
+def test_pydns_does_not_ask_an_upstream_that_forwards_to_it() -> None:
     world = World([GOOD])
     upstream = world.upstreams[0]
     world.forwarder.looped(upstream, world.now)
@@ -842,7 +842,7 @@ def test_an_upstream_that_forwards_to_us_is_not_asked_until_it_is_cleared() -> N
     assert world.notices == [(Event.LOOP, "server0"), (Event.CLOSED, "server0")]
 
 
-def test_forged_replies_by_the_thousand_change_nothing() -> None:
+def test_thousands_of_forged_replies_have_no_effect() -> None:
     world = World([Server(delay_s=0.1)])
     client = world.ask("www.example")
     _, server, socket, packet = world.packets[0]
@@ -867,7 +867,7 @@ def test_a_stream_upstream_is_asked_only_over_its_stream() -> None:
     assert {socket for _, _, socket, _ in world.packets} == {STREAM}
 
 
-def test_a_wrong_message_over_a_stream_goes_to_the_next_at_once() -> None:
+def test_after_a_wrong_message_over_a_stream_the_next_server_is_asked_at_once() -> None:
     for reply in (reply_to(bytes(12) + question("www.example"), server) for server in (GOOD, Server(truncates=True))):
         world = World([SILENT, GOOD], transport=Transport.TCP)
         client = world.ask("www.example")
@@ -892,7 +892,7 @@ def test_nothing_is_left_for_the_garbage_collector() -> None:
 ACME, CORP = name.from_text("acme.local"), name.from_text("corp.acme.local")
 
 
-def test_stub_domains_go_to_their_own_servers_and_on_nxdomain_further() -> None:
+def test_stub_domains_use_their_own_servers_and_the_next_route_after_nxdomain() -> None:
     routes = [
         RouteSpec(name.ROOT, 0),
         RouteSpec(ACME, 1, except_domains=[name.from_text("www.acme.local")]),
@@ -910,7 +910,7 @@ def test_stub_domains_go_to_their_own_servers_and_on_nxdomain_further() -> None:
         assert [world.asked(i) - before[i] for i in range(3)] == asked, qname_text
 
 
-def test_nxdomain_goes_on_through_each_shorter_suffix_once() -> None:
+def test_after_nxdomain_the_route_of_each_shorter_suffix_is_asked_once() -> None:
     further = frozenset([Outcome.NXDOMAIN])
     routes = [RouteSpec(name.ROOT, 0, (), further), RouteSpec(ACME, 1, (), further), RouteSpec(CORP, 2, (), further)]
     world = World([Server(rcode=Rcode.NXDOMAIN)] * 3, routes=routes, pools=[[0], [1], [2]])
@@ -931,7 +931,7 @@ def test_a_stale_answer_is_sent_at_once_and_replaced() -> None:
     assert world.asked(0) == 2
 
 
-def test_while_upstreams_fail_a_stale_answer_is_sent_at_once_and_they_are_asked_now_and_then() -> None:
+def test_while_upstreams_fail_clients_get_stale_answers_at_once() -> None:
     world = World([Server(ttl_s=10)], cache_limits=CacheOptions(stale_mode=StaleMode.IMMEDIATE, servfail_s=30))
     world.told("www.example")
     world.servers[0] = Server(rcode=Rcode.SERVFAIL)
@@ -956,7 +956,7 @@ def without_records(rcode: int = Rcode.NOERROR) -> Server:
         (Outcome.REFUSED, Server(rcode=Rcode.REFUSED)),
     ],
 )
-def test_only_an_outcome_of_next_leads_to_the_next_route(outcome: Outcome, server: Server) -> None:
+def test_the_next_route_is_asked_only_after_an_outcome_listed_in_next(outcome: Outcome, server: Server) -> None:
     for each in Outcome:
         routes = [RouteSpec(name.ROOT, 0), RouteSpec(CORP, 1, next=frozenset([each]))]
         world = World([GOOD, server], routes=routes, pools=[[0], [1]])
@@ -965,7 +965,7 @@ def test_only_an_outcome_of_next_leads_to_the_next_route(outcome: Outcome, serve
         assert world.asked(0) == (each is outcome)
 
 
-def test_a_silent_route_does_not_lead_to_the_next_one() -> None:
+def test_the_next_route_is_not_asked_if_servers_are_silent() -> None:
     routes = [RouteSpec(name.ROOT, 0), RouteSpec(CORP, 1, next=frozenset(Outcome))]
     world = World([GOOD, Server(silent=True)], routes=routes, pools=[[0], [1]])
     assert world.told("a.corp.acme.local").rcode == Rcode.SERVFAIL
@@ -973,7 +973,7 @@ def test_a_silent_route_does_not_lead_to_the_next_one() -> None:
 
 
 @pytest.mark.parametrize("denial", [Server(rcode=Rcode.NXDOMAIN), without_records()])
-def test_a_denial_leads_to_each_other_server_of_the_route_once(denial: Server) -> None:
+def test_after_a_denial_each_other_server_of_the_route_is_asked_once(denial: Server) -> None:
     routes = [RouteSpec(name.ROOT, 0, failover=frozenset([Outcome.NXDOMAIN, Outcome.NODATA]))]
     world = World([denial, denial, GOOD], routes=routes)
     assert ttls(world.told("a.example")) == [300]
@@ -1004,7 +1004,7 @@ def test_a_silent_server_does_not_end_the_search_after_a_denial() -> None:
     assert ttls(answer) == [300] and at - START < 2
 
 
-def test_the_last_denial_of_a_route_may_lead_to_the_next_route() -> None:
+def test_the_next_route_can_be_asked_after_the_last_denial() -> None:
     nxdomain = frozenset([Outcome.NXDOMAIN])
     routes = [RouteSpec(name.ROOT, 0), RouteSpec(CORP, 1, next=nxdomain, failover=nxdomain)]
     world = World(
@@ -1014,7 +1014,7 @@ def test_the_last_denial_of_a_route_may_lead_to_the_next_route() -> None:
     assert [packet[1] for packet in world.packets] == [1, 2, 0]
 
 
-def test_names_that_the_upstreams_are_not_asked_about_are_refused() -> None:
+def test_names_that_are_excepted_from_forwarding_are_refused() -> None:
     world = World([GOOD], routes=[RouteSpec(name.ROOT, 0, except_domains=[ACME])])
     assert world.told("www.acme.local").rcode == Rcode.REFUSED
     assert ttls(world.told("www.example")) == [300]
@@ -1057,7 +1057,7 @@ def test_the_fastest_server_gets_most_questions_and_a_change_is_noticed() -> Non
     assert world.asked(0) - before > 90
 
 
-def test_a_million_names_stay_within_the_bound() -> None:
+def test_the_cache_stays_within_its_limit_with_a_million_names() -> None:
     # Both limits are a thousandth of the usual limits.
     world = World([GOOD], cache_limits=CacheOptions(entries=100, bytes=20_000))
     for i in range(1000):
@@ -1067,7 +1067,7 @@ def test_a_million_names_stay_within_the_bound() -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_every_client_is_answered_once_and_in_time_whatever_servers_do(seed: int) -> None:
+def test_every_client_gets_one_answer_in_time_whatever_the_servers_do(seed: int) -> None:
     world = World([GOOD, GOOD, GOOD], choice=Choice.FASTEST, seed=seed, limits=ForwarderLimits(max_in_flight=200))
     asked_at = {}
     draw = world.random
@@ -1103,8 +1103,8 @@ OF_ONE_DOMAIN = {
 
 
 @pytest.mark.parametrize("said", OF_ONE_DOMAIN.values(), ids=OF_ONE_DOMAIN.keys())
-def test_the_owner_of_one_domain_harms_no_server(said: Server) -> None:
-    """The first server fails for names of this domain, and the second answers. The domain's owner can cause that."""
+def test_the_owner_of_one_domain_cannot_make_pydns_avoid_a_server(said: Server) -> None:
+    """The first server fails for names of this domain, and the second answers. The domain's owner can cause this."""
     world = World([GOOD, GOOD])
     world.learn()
     srtt_s = world.upstreams[0].srtt_s
@@ -1116,7 +1116,7 @@ def test_the_owner_of_one_domain_harms_no_server(said: Server) -> None:
     assert not world.notices
 
 
-def test_replies_that_cannot_be_used_are_reported_with_their_reason() -> None:
+def test_pydns_reports_why_it_cannot_use_a_reply() -> None:
     world = World([Server(forges=long_chain)])
     world.told("www.example")
     assert world.refused == [("server0", Unusable.LONG_CHAIN, name.from_text("www.example"))]

@@ -60,7 +60,7 @@ def test_a_question_is_a_post_with_the_id_0_and_its_reply_has_its_own_id() -> No
     }
 
 
-def test_replies_come_in_any_order() -> None:
+def test_replies_can_arrive_in_any_order() -> None:
     pair = Pair(lambda message: [])
     pair.ask(asks(1, "a.example"), asks(2, "b.example"))
     for stream in (3, 1):
@@ -80,13 +80,13 @@ FAILURES = {
 
 
 @pytest.mark.parametrize(("reply", "reason"), FAILURES.values(), ids=FAILURES)
-def test_anything_but_a_message_is_the_failure_of_one_question(reply: Reply, reason: str) -> None:
+def test_a_reply_that_is_not_a_dns_message_fails_only_its_question(reply: Reply, reason: str) -> None:
     pair = Pair(lambda message: [reply if b"\3bad" in message else Reply(message)])
     received = pair.ask(asks(1, "bad.example"), asks(2))
     assert (received.messages, received.failures, received.end) == ([asks(2)], [(b"\0\1", reason)], "")
 
 
-def test_a_type_of_content_may_have_parameters_and_capitals() -> None:
+def test_a_content_type_may_have_parameters_and_capitals() -> None:
     pair = Pair(lambda message: [Reply(message, content_type="Application/DNS-Message; charset=x")])
     assert pair.ask(asks(1)).messages == [asks(1)]
 
@@ -100,7 +100,7 @@ def test_questions_beyond_the_limit_of_the_server_wait_for_replies() -> None:
     assert len(pair.server.messages) == 3
 
 
-def test_a_request_without_a_reply_is_cancelled_and_makes_room() -> None:
+def test_a_request_without_a_reply_is_cancelled_so_that_another_can_be_sent() -> None:
     pair = Pair(lambda message: [], MAX_CONCURRENT_STREAMS=1)
     pair.ask(asks(1, "a.example"), asks(2, "b.example"))
     for _ in range(PATIENCE - 1):
@@ -128,7 +128,7 @@ ENDS = {
 
 
 @pytest.mark.parametrize(("happens", "reason"), ENDS.values(), ids=ENDS)
-def test_a_connection_that_ends_has_a_reason(happens: Callable[[Pair], Received], reason: str) -> None:
+def test_the_client_reports_why_a_connection_ended(happens: Callable[[Pair], Received], reason: str) -> None:
     pair = Pair(lambda message: [Reply(b"", ends=True)])
     received = happens(pair)
     assert received.end.startswith(reason)
@@ -144,6 +144,6 @@ def test_nothing_is_sent_on_a_connection_that_has_ended(happens: Callable[[Pair]
     assert [pair.client.sweep() for _ in range(PATIENCE + 1)] == [b""] * (PATIENCE + 1)
 
 
-def test_a_failure_is_servfail_for_the_question() -> None:
+def test_a_failed_question_gets_servfail() -> None:
     message = asks(7)[:10] + b"\0\1" + question("www.example") + b"\0\0\x29\x04\xd0\0\0\0\0\0\0"
     assert failed_reply(message) == b"\0\7\x81\x82\0\1\0\0\0\0\0\0" + question("www.example")

@@ -92,7 +92,7 @@ def test_an_open_server_is_chosen_only_if_there_is_no_other() -> None:
     assert pool.has_another(0) and not pool.has_another(0b10)
 
 
-def test_a_probe_is_alone_and_its_pause_doubles_to_half_a_minute() -> None:
+def test_one_probe_is_sent_at_a_time_and_pauses_double_up_to_half_a_minute() -> None:
     pool = make(2)
     upstream = pool.upstreams[0]
     now = 1.0
@@ -127,7 +127,7 @@ def test_a_budget_lets_one_second_of_packets_through_and_fills_with_time() -> No
     assert [upstream.take(60.0) for _ in range(12)] == [True] * 10 + [False] * 2
 
 
-def test_a_spent_budget_leads_to_the_next_server() -> None:
+def test_the_next_server_is_asked_when_a_budget_is_spent() -> None:
     pool = make(2, packets_per_second=1)
     assert [chosen(pool), chosen(pool), chosen(pool)] == [0, 1, None]
 

@@ -1,4 +1,4 @@
-"""Which route a name takes."""
+"""Each name is forwarded through the route that matches it best."""
 
 import pytest
 
@@ -51,12 +51,12 @@ def test_a_single_default_route_takes_all_names_and_has_no_next() -> None:
     assert routes.find(name.from_text("www.example"), route) is None
 
 
-def test_no_route_is_none() -> None:
+def test_a_name_without_a_matching_route_has_none() -> None:
     assert Routes([]).find(name.from_text("www.example")) is None
     assert Routes([RouteSpec(name.from_text("local"), 0)]).find(name.from_text("www.example")) is None
 
 
-def test_an_exception_that_is_refused_has_no_route_unless_a_longer_one_takes_it() -> None:
+def test_a_refused_exception_has_a_route_only_if_a_longer_suffix_matches() -> None:
     corp, www, deep = (name.from_text(each) for each in ("corp.example", "www.corp.example", "a.www.corp.example"))
     specs = [RouteSpec(name.ROOT, 0), RouteSpec(corp, 1, [www], refuses=True), RouteSpec(deep, 2)]
     routes = Routes(specs)
