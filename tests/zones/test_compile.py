@@ -73,7 +73,7 @@ def test_other_types_of_a_host_are_denied_with_authority(subject: InProcess) -> 
     assert [(str(each.name), each.rdtype) for each in message.authority] == [("db.corp.example.", dns.rdatatype.SOA)]
 
 
-def test_hosts_of_one_name_add_up_and_an_address_has_a_bounded_number_of_names(tmp_path: Path) -> None:
+def test_lines_for_one_host_are_merged_and_an_address_has_a_limited_number_of_names(tmp_path: Path) -> None:
     twice = [Host(from_text("a.example"), (bytes([10, 0, 0, last]),), ttl) for last, ttl in ((1, 60), (2, 30), (1, 60))]
     many = [Host(from_text(f"h{i}.example"), (bytes(4),)) for i in range(20_000)]
     subject = InProcess(tmp_path, load([]), statics=load_static({}, [*twice, *many]))
@@ -101,18 +101,18 @@ def test_hosts_need_no_reverse_zone(tmp_path: Path) -> None:
         ("..zone", "the root zone can't be served"),
     ],
 )
-def test_a_zone_that_is_the_clusters_is_not_served(file: str, reason: str) -> None:
+def test_a_zone_file_for_the_cluster_domain_is_not_served(file: str, reason: str) -> None:
     statics = load_static({file: _SOA})
     assert statics.refused == {file: reason}
     assert (statics.zones, statics.contents.answers) == ([], {})
 
 
-def test_of_two_files_with_one_zone_the_first_counts() -> None:
+def test_if_two_files_have_the_same_zone_the_first_is_served() -> None:
     statics = load_static({"a.zone": "$ORIGIN example.org.\n" + _SOA, "b.zone": "$ORIGIN example.org.\n" + _SOA})
     assert statics.refused == {"b.zone": "example.org. is served from a.zone"}
 
 
-def test_a_zone_above_the_cluster_domain_leaves_the_cluster_its_names(tmp_path: Path) -> None:
+def test_a_zone_above_the_cluster_domain_does_not_hide_the_clusters_names(tmp_path: Path) -> None:
     zone = _SOA + "web.shop.svc.cluster 60 TXT x\n* 60 A 192.0.2.1\n"
     subject = InProcess(tmp_path, load([_WEB]), statics=load_static({"local.zone": zone}))
     assert _short(subject, "any.local. A") == "NOERROR 60 192.0.2.1"

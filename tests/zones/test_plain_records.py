@@ -40,14 +40,14 @@ _LINES = st.one_of(
 
 
 @pytest.mark.parametrize("line", _PLAIN)
-def test_line_that_a_program_writes_is_plain(line: str) -> None:
+def test_the_fast_parser_reads_lines_that_programs_write(line: str) -> None:
     assert plain_records.read(line, b"\1o\0", name.from_text("example.org")) is not None
 
 
 @settings(max_examples=3000, deadline=None)
 @given(_LINES, st.sampled_from(["example.org", "", "o" * 63 + "." + "o" * 63 + "." + "o" * 63]))
 @example("a. A 1.2.3.4", "example.org")
-def test_plain_line_is_the_record_that_the_general_reader_makes_of_it(line: str, origin_text: str) -> None:
+def test_both_parsers_read_the_same_record_from_a_plain_line(line: str, origin_text: str) -> None:
     origin = name.from_text(origin_text) if origin_text else None
     plain = plain_records.read(line, origin, origin)
     if plain is not None:
@@ -61,7 +61,7 @@ def _general(line: str, origin: bytes | None) -> PlainRecord | None:
 
 
 @pytest.mark.parametrize("seed", range(0, 2000, 10))
-def test_generated_zone_is_the_same_either_way(seed: int) -> None:
+def test_both_parsers_read_the_same_generated_zone(seed: int) -> None:
     zone = zone_texts.make(seed)
     quick = zonefile.read(zone.text, "z", zone.apex, _no_include)
     with patch.object(plain_records, "read", return_value=None):

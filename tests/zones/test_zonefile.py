@@ -75,7 +75,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize(("text", "wanted"), MISTAKES.values(), ids=MISTAKES.keys())
-def test_mistake_has_file_and_line(text: str, wanted: str | None) -> None:
+def test_a_mistake_is_reported_with_file_and_line(text: str, wanted: str | None) -> None:
     found = read(text, "example.org.zone", "example.org", include)
     assert isinstance(found, list)
     said = [str(mistake) for mistake in found]
@@ -128,7 +128,7 @@ SERVED = {  # a zone with such a mistake is still served; each row has the expec
 
 
 @pytest.mark.parametrize(("text", "wanted"), SERVED.values(), ids=SERVED.keys())
-def test_record_without_a_place_in_the_zone_is_left_out_with_a_warning(text: str, wanted: list[str]) -> None:
+def test_a_zone_is_served_without_its_bad_records_and_with_warnings(text: str, wanted: list[str]) -> None:
     found = read(text, "example.org.zone", "example.org", include)
     assert isinstance(found, ZoneFile), found
     assert [str(warning).removeprefix("example.org.zone") for warning in found.warnings] == wanted
@@ -138,7 +138,7 @@ def test_record_without_a_place_in_the_zone_is_left_out_with_a_warning(text: str
 
 
 @pytest.mark.parametrize("text", ['k 60 TXT "{}"', 'k 60 TXT ( "{}" )'])
-def test_long_text_is_several_strings_as_dkim_verifiers_join_them(text: str) -> None:
+def test_a_long_text_is_split_into_strings_that_dkim_verifiers_join(text: str) -> None:
     found = read(_HEAD + text.format("A" * 255 + "B" * 100), "z", "example.org", include)
     assert isinstance(found, ZoneFile), found
     assert [rrset.rdatas for rrset in found.rrsets if rrset.rtype == TXT] == [
@@ -170,7 +170,7 @@ def test_ttls_have_units_and_come_from_the_ttl_directive_or_the_record_before() 
     assert owners(text) == {"a.example.org.": 3600, "b.example.org.": 777600, "c.example.org.": 90}
 
 
-def test_class_and_ttl_come_in_any_order() -> None:
+def test_class_and_ttl_are_read_in_any_order() -> None:
     assert owners(_HEAD + "a IN 5 A 192.0.2.1\nb 6 IN A 192.0.2.1\nc in 7 a 192.0.2.1") == {
         "a.example.org.": 5,
         "b.example.org.": 6,
@@ -178,7 +178,7 @@ def test_class_and_ttl_come_in_any_order() -> None:
     }
 
 
-def test_an_included_file_leaves_origin_and_owner_as_they_were() -> None:
+def test_an_included_file_does_not_change_origin_and_owner() -> None:
     text = _HEAD + "x 60 TXT x\n$INCLUDE origin.inc sub\n 60 A 192.0.2.9\n$INCLUDE hosts.inc sub\nd 60 A 192.0.2.4"
     assert sorted(owners(text)) == [
         "a.sub.example.org.",
@@ -203,7 +203,7 @@ def test_the_apex_is_the_owner_of_the_soa_whatever_the_file_is_called() -> None:
     assert (found.apex, found.rrsets[0].rtype, found.records) == (name.from_text("example.net"), SOA, 2)
 
 
-def test_equal_records_are_one_and_the_lowest_ttl_is_everyones() -> None:
+def test_equal_records_are_merged_and_an_rrset_has_its_lowest_ttl() -> None:
     assert owners(_HEAD + "a 60 A 192.0.2.1\na 30 A 192.0.2.1") == {"a.example.org.": 30}
 
 
@@ -241,7 +241,7 @@ _TEXT = st.one_of(
 @example('@ 60 "" A', "example.org")
 @example('"', "example.org")
 @example("$", "example.org")
-def test_hostile_text_is_a_zone_or_mistakes_and_never_an_exception(text: str, origin: str) -> None:
+def test_hostile_text_gives_a_zone_or_mistakes_but_no_exception(text: str, origin: str) -> None:
     found = read(text, "z", origin, include)
     if isinstance(found, ZoneFile):
         assert combine({"z": compile_zone(found)}, (), [name.from_text("cluster.local")], ()).zones is not None
