@@ -117,7 +117,7 @@ def explanation(slices: tuple[EndpointSlice, ...], prefer: Nearness) -> str:
     """Return a text for `explain`. It shows which clients of a Service get only endpoints of their zone or node."""
     what = "hints" if prefer is Nearness.HINTS else "zone"
     for each in slices:
-        for endpoint, hints in zip_longest(each.endpoints, each.hints):
+        for endpoint, hints in zip_longest(each.endpoints, each.hints[: len(each.endpoints)]):
             if hints is None or not any(wanted(hints) for _, wanted in _LEVELS[prefer]):
                 return f"all clients get all endpoints: {address_text(endpoint.address)} has no {what}"
     filters = _filters(slices, {len(endpoint.address) for each in slices for endpoint in each.endpoints[:1]}, prefer)
