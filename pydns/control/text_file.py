@@ -1,6 +1,7 @@
 """Reads a text file again after each change. The caller polls the file, so no thread is needed."""
 
 import errno
+import os
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -37,7 +38,8 @@ class TextFile:
 
     def _read(self, path: Path) -> States[_State]:
         try:
-            if not stat.S_ISREG(path.stat().st_mode):  # for example a FIFO: reading it could block for ever
+            # Reading a FIFO could block for ever. /dev/null is an empty file.
+            if not stat.S_ISREG(path.stat().st_mode) and path != Path(os.devnull):
                 raise OSError(errno.EINVAL, "is not a file", str(path))
             with path.open("rb") as file:
                 raw = file.read(self._max_octets + 1)
