@@ -3,8 +3,8 @@
 Only this file gives up simplicity for speed. tests/reference.py does the same in simple code. Queries that aren't
 ordinary go to `pydns.serve.strict`. The code is fast for these reasons (figures in tests/bench/README.md):
 
-1. The code compares a header as a whole. In an ordinary query the ten octets after the id have one of sixteen values.
-   A dict returns the flags of the reply for each value. A query with another header goes to the strict path.
+1. The code looks up the ten octets after the id in a dict. In an ordinary query they have one of sixteen values, and
+   the dict returns the flags of the reply. A query with other octets goes to the strict path.
 2. The code looks up the question as octets, with the name in lower case. The table contains only well-formed names.
    So a hit proves that the name is well formed, and the code doesn't walk over the labels.
 3. The code converts the whole question to lower case, which changes types 65 to 90. For example, HTTPS is 65, the

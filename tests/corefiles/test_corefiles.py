@@ -99,7 +99,10 @@ def _question(ask: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _wanted(ask: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the case without the key `pydns`. Where pydns differs on purpose, that key has its reply."""
+    """Return the question with the reply that is right for the server under test.
+
+    The key `pydns` has the reply of pydns where it differs from CoreDNS on purpose.
+    """
     differs = ask.get("pydns") if SUBJECT is None else None
     reply = differs or {key: value for key, value in ask.items() if key not in ("ask", "client", "pydns")}
     return {**_question(ask), **{key: value for key, value in reply.items() if key != "why"}}

@@ -162,7 +162,7 @@ def test_yaml_aliases_cannot_use_up_the_memory() -> None:
     assert mistake.reason == "aliases add more than 100000 values"
 
 
-def test_the_line_of_a_path_is_that_of_its_last_known_part() -> None:
+def test_an_unknown_path_has_the_line_of_its_nearest_known_parent() -> None:
     (document,) = documents.read("kind: Service\nspec:\n  ports:\n    - name: http\n      port: x\n    - port: 1\n")
     assert isinstance(document, Document)
     assert document.line_of(()) == 1

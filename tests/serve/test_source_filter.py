@@ -59,6 +59,6 @@ def test_other_addresses_of_the_family_are_not_dropped(server: Server) -> None:
     assert server.reached_by() == server.clients
 
 
-def test_a_filter_with_share_one_drops_nothing(server: Server) -> None:
+def test_a_filter_that_lets_every_query_pass_drops_nothing(server: Server) -> None:
     source_filter.attach(server.sock, server.addresses, 1.0)
     assert server.reached_by() == server.clients

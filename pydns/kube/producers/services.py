@@ -146,7 +146,7 @@ class Services(Plain):
             yield from zonal.class_rrsets(self._schema, self._owner(state), state.slices, self._options.zonal.prefer)
 
     def names(self, state: ServiceState) -> Mapping[bytes, bytes]:
-        """Return the names that contain names of zones and have no records. Also return the explanation of a filter."""
+        """Return the names without records above the zonal names, and the text that explains which clients get what."""
         found: dict[bytes, bytes] = {}
         if self._has_zones(state):
             owner = self._owner(state)
