@@ -46,7 +46,10 @@ class Server:
         """Start the server, and wait until its log has `event`."""
         arguments = ["--workers", str(workers), "--state-dir", str(state_dir), "--listen", listen]
         self.process = subprocess.Popen(
-            [*command, "serve", *arguments, *source, *flags], stderr=subprocess.PIPE, text=True
+            [*command, "serve", *arguments, *source, *flags],
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONFAULTHANDLER": "1"},  # after SIGABRT, a process prints its stacks
         )
         self._state_dir = state_dir
         self._left: list[int] = []  # the children at the time when SIGTERM was sent
@@ -61,6 +64,8 @@ class Server:
             # A small cluster may be synced before the workers have started.
             until(lambda: len(self.children()) == workers + 1, START_S)
         except AssertionError:
+            for pid in self.children()[:1]:  # the log then contains the stacks of the controller
+                os.kill(pid, signal.SIGABRT)
             self.end()
             raise AssertionError("".join(self.lines)) from None
         self.port = int(re.findall(r"event=listening address=\S+:(\d+)", "".join(self.lines))[0])
