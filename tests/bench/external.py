@@ -89,18 +89,21 @@ def _after(
     thread: ThreadPoolExecutor, touch: Callable[[], Touched], port: int, labels: list[str], rng: random.Random
 ) -> float:
     time.sleep(rng.uniform(0, 0.05))  # a random pause keeps the changes out of step with periodic work
-    touched = thread.submit(touch)
     names = [f"{label}.{_ZONE}" for label in labels]
-    return change.delay_ms(port, names[0], touched, _PAUSE_S) if len(names) == 1 else _all_ms(port, names, touched)
-
-
-def _all_ms(port: int, names: list[str], touched: Future[Touched]) -> float:
-    """Return how long after an event all names were answered with the new address."""
-    event = touched.result()
-    address = socket.inet_aton(event.address)
-    missing = {
+    if len(names) == 1:
+        return change.delay_ms(port, names[0], thread.submit(touch), _PAUSE_S)
+    # Compose the queries before the event: for 2,000 names this takes 0.2 s.
+    queries = {
         number: dns.message.make_query(name + ".", "A", id=number).to_wire() for number, name in enumerate(names)
     }
+    return _all_ms(port, queries, thread.submit(touch))
+
+
+def _all_ms(port: int, missing: dict[int, bytes], touched: Future[Touched]) -> float:
+    """Return how long after an event all queries were answered with the new address."""
+    event = touched.result()
+    address = socket.inet_aton(event.address)
+    names = len(missing)
     give_up_ns = event.monotonic_ns + int(_PATIENCE_S * 1e9)
     with socket.socket(type=socket.SOCK_DGRAM) as client:
         client.settimeout(_PATIENCE_S)
@@ -119,7 +122,7 @@ def _all_ms(port: int, names: list[str], touched: Future[Touched]) -> float:
             if is_old:
                 time.sleep(_PAUSE_S)
             if time.monotonic_ns() > give_up_ns:
-                raise servers.Failed(f"{len(missing)} of {len(names)} names have no new address after {_PATIENCE_S} s")
+                raise servers.Failed(f"{len(missing)} of {names} names have no new address after {_PATIENCE_S} s")
         return (time.monotonic_ns() - event.monotonic_ns) / 1e6
 
 
