@@ -1,11 +1,12 @@
 """Runs an HTTP server for probes and scrapes. It serves pages by path, on sockets that the supervisor keeps open.
 
-The server runs in its own thread. This module knows enough HTTP for a GET of a small page. It doesn't know the contents
-of the pages. It doesn't use aiohttp, because importing aiohttp costs 0.16 s and 9.5 MB. It doesn't use `http.server`,
-because that needs a thread for each connection, and a client can keep this thread busy without a limit. Rules:
+The server runs in its own thread. h11 parses requests and composes responses. This module knows how long clients may
+take and how many they may be. It doesn't know the contents of the pages. It doesn't use aiohttp, because importing
+aiohttp costs 0.16 s and 9.5 MB. It doesn't use `http.server`, because that needs a thread for each connection, and a
+client can keep this thread busy without a limit. Rules:
 
 1. The server answers a request or closes the connection within `PATIENCE_S`, even if the client sends or reads slowly.
-2. A request has at most `MAX_REQUEST` octets. The server reads only its first line. A connection has one request.
+2. The head of a request has at most `MAX_REQUEST` octets. The server ignores a body. A connection has one request.
 3. A client address has at most `SHARE` connections at a socket. A further connection replaces the oldest connection of
    the address, so a client that leaves connections idle can still send a request. There is one exception: if the oldest
    connection began less than `SHARE_S` ago, the server closes the new connection unread.
@@ -18,11 +19,13 @@ because that needs a thread for each connection, and a client can keep this thre
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from http import HTTPStatus
 from socket import socket
 from typing import NamedTuple
+
+import h11
 
 from pydns.control.clock import Clock, Every
 from pydns.log import Level, Log
@@ -147,41 +150,54 @@ async def _converse(connected: socket, pages: Pages, log: Log) -> None:
     writer.transport.set_write_buffer_limits(0)  # `drain` waits until everything is written
     try:
         async with asyncio.timeout(PATIENCE_S):
-            try:
-                head = await reader.readuntil(b"\r\n\r\n")
-            except asyncio.LimitOverrunError:
-                writer.write(_compose(Page(b"too long\n", HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)))
-            else:
-                writer.write(_respond(head, pages, log))
+            writer.write(await _exchange(reader, pages, log))
             await writer.drain()
             writer.close()
             await writer.wait_closed()
-    except (OSError, EOFError, asyncio.CancelledError):  # the client is slow or has closed, or rule 3 applied
+    except (OSError, asyncio.CancelledError):  # the client is slow or has closed, or rule 3 applied
         writer.transport.abort()
 
 
-def _respond(head: bytes, pages: Pages, log: Log) -> bytes:
-    words = head.partition(b"\r\n")[0].decode("latin-1").split(" ")
-    if len(words) != 3 or not words[2].startswith("HTTP/1."):
-        return _compose(Page(b"not a request\n", HTTPStatus.BAD_REQUEST))
-    method, target, _ = words
-    if method not in ("GET", "HEAD"):
-        return _compose(Page(b"only GET and HEAD\n", HTTPStatus.METHOD_NOT_ALLOWED), "Allow: GET, HEAD\r\n")
+async def _exchange(reader: asyncio.StreamReader, pages: Pages, log: Log) -> bytes:
+    """Read a request, and return the response. It is empty if the client closes before it has sent a request."""
+    connection = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_REQUEST - 1)
+    left = MAX_REQUEST
+    try:
+        while (event := connection.next_event()) is h11.NEED_DATA:
+            received = await reader.read(left)
+            connection.receive_data(received)
+            left -= len(received)
+    except h11.RemoteProtocolError as error:
+        status = HTTPStatus(error.error_status_hint)
+        return _compose(connection, Page(f"{status.description}\n".encode(), status))
+    if not isinstance(event, h11.Request):
+        return b""
+    if event.method not in (b"GET", b"HEAD"):
+        refused = Page(b"only GET and HEAD\n", HTTPStatus.METHOD_NOT_ALLOWED)
+        return _compose(connection, refused, [("Allow", "GET, HEAD")])
+    return _compose(connection, _page(event.target.decode("ascii"), pages, log), with_body=event.method == b"GET")
+
+
+def _page(target: str, pages: Pages, log: Log) -> Page:
     make = pages.get(target.partition("?")[0])
     if make is None:
-        return _compose(Page(f"not here; here are {', '.join(pages)}\n".encode(), HTTPStatus.NOT_FOUND))
+        return Page(f"not here; here are {', '.join(pages)}\n".encode(), HTTPStatus.NOT_FOUND)
     try:
-        page = make()
+        return make()
     except Exception as error:  # a bug in a page must not stop the server, because probes need the server
         log("page failed", level=Level.ERROR, path=target[:100], error=f"{type(error).__name__}: {error}")
-        page = Page(b"failed; see the log\n", HTTPStatus.INTERNAL_SERVER_ERROR)
-    response = _compose(page)
-    return response if method == "GET" else response[: response.index(b"\r\n\r\n") + 4]
+        return Page(b"failed; see the log\n", HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
-def _compose(page: Page, more: str = "") -> bytes:
-    head = (
-        f"HTTP/1.1 {page.status.value} {page.status.phrase}\r\nContent-Type: {page.content_type}\r\n"
-        f"Content-Length: {len(page.body)}\r\n{more}Connection: close\r\n\r\n"
+def _compose(
+    connection: h11.Connection, page: Page, more: Sequence[tuple[str, str]] = (), *, with_body: bool = True
+) -> bytes:
+    headers = [("Content-Type", page.content_type), ("Content-Length", str(len(page.body))), *more]
+    head = connection.send(
+        h11.Response(
+            status_code=page.status.value,
+            headers=[*headers, ("Connection", "close")],
+            reason=page.status.phrase.encode(),
+        )
     )
-    return head.encode() + page.body
+    return (head or b"") + (page.body if with_body else b"")

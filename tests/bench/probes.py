@@ -92,7 +92,7 @@ def _flood(port: int, path: str, opened: "Synchronized[int]") -> None:
                 held[-1].connect_ex(("127.0.0.1", port))
             if len(held) > _HELD:
                 with suppress(OSError):
-                    held[0].send(f"GET {path} HTTP/1.1\r\n\r\n".encode())
+                    held[0].send(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
                 held.pop(0).close()
         time.sleep(0.001)
 

@@ -54,6 +54,10 @@ def ask(at: tuple[str, int], request: bytes) -> bytes:
         return said(connection)
 
 
+HERE = b"GET /here HTTP/1.1\r\nHost: x\r\n\r\n"
+NO_REQUEST = b"Bad request syntax or unsupported method\n"
+
+
 @pytest.mark.parametrize(
     ("request_line", "status", "body"),
     [
@@ -64,8 +68,15 @@ def ask(at: tuple[str, int], request: bytes) -> bytes:
         (b"GET /broken HTTP/1.1", b"500 Internal Server Error", b"failed; see the log\n"),
         (b"GET /there HTTP/1.1", b"404 Not Found", b"not here; here are /here, /bad, /broken, /big\n"),
         (b"POST /here HTTP/1.1", b"405 Method Not Allowed", b"only GET and HEAD\n"),
-        (b"GET /here", b"400 Bad Request", b"not a request\n"),
-        (b"\xff\xfe\0", b"400 Bad Request", b"not a request\n"),
+        (b"GET /here", b"400 Bad Request", NO_REQUEST),
+        (b"GET /here HTTP/1.1\r\nname without a colon", b"400 Bad Request", NO_REQUEST),
+        (b"GET /here HTTP/1.1\r\nHost: y", b"400 Bad Request", NO_REQUEST),
+        (
+            b"GET /here HTTP/1.1\r\nTransfer-Encoding: x",
+            b"501 Not Implemented",
+            b"Server does not support this operation\n",
+        ),
+        (b"\xff\xfe\0", b"400 Bad Request", NO_REQUEST),
     ],
 )
 def test_a_request_gets_its_page_or_an_error(
@@ -73,6 +84,19 @@ def test_a_request_gets_its_page_or_an_error(
 ) -> None:
     head, _, got = ask(at, request_line + b"\r\nHost: x\r\n\r\n").partition(b"\r\n\r\n")
     assert (head.split(b"\r\n")[0], got) == (b"HTTP/1.1 " + status, body)
+
+
+def test_a_request_without_a_host_is_refused_in_http_1_1_but_not_in_1_0(at: tuple[str, int]) -> None:
+    assert ask(at, b"GET /here HTTP/1.1\r\n\r\n").startswith(b"HTTP/1.1 400 ")  # RFC 9112, section 3.2
+    assert ask(at, b"GET /here HTTP/1.0\r\n\r\n").endswith(b"it is\n")
+
+
+def test_a_request_may_come_in_pieces(at: tuple[str, int]) -> None:
+    with socket.create_connection(at, PATIENCE_S) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for octet in HERE:
+            connection.send(bytes([octet]))
+        assert said(connection).endswith(b"\r\n\r\nit is\n")
 
 
 def test_a_request_that_is_too_long_is_refused(at: tuple[str, int]) -> None:
@@ -99,7 +123,7 @@ def test_a_client_that_sends_slowly_is_cut_off(at: tuple[str, int]) -> None:
 
 def test_a_client_that_does_not_read_is_cut_off(at: tuple[str, int]) -> None:
     with socket.create_connection(at, PATIENCE_S) as connection:
-        connection.sendall(b"GET /big HTTP/1.1\r\n\r\n")
+        connection.sendall(b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n")
         began = time.monotonic()
         until(lambda: time.monotonic() - began > 2)  # the client reads nothing for four times the server's time limit
         assert len(said(connection)) < 50_000_000
@@ -119,7 +143,6 @@ def test_an_expensive_page_is_computed_only_now_and_then() -> None:
     assert made == [0.0, 1.0, 2.5]
 
 
-HERE = b"GET /here HTTP/1.1\r\n\r\n"
 OPEN, CLOSED = b"open", b""
 
 
@@ -195,7 +218,7 @@ while time.monotonic() < began + 60 and not select.select([sys.stdin], [], [], 0
             pass
         if len(held) > 500:
             try:
-                held[0].send(b"GET " + path + b" HTTP/1.1\\r\\n\\r\\n")
+                held[0].send(b"GET " + path + b" HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n")
             except OSError:
                 pass
             held.pop(0).close()
