@@ -1,4 +1,4 @@
-"""Reads from an object the time when the change behind an event happened. DNS programming latency begins at this time.
+"""Reads the time of a change from the changed object. DNS programming latency begins at this time.
 
 The endpoints controller writes the time of the oldest change in a slice to an annotation, in nanoseconds. CoreDNS also
 measures from this time. For a new object, the time is `creationTimestamp`, in whole seconds.

@@ -98,7 +98,7 @@ class _Values:
     """Makes the value of one document. A budget limits the number of values."""
 
     def __init__(self, characters: int) -> None:
-        self.budget = characters // 2 + _ALIAS_ROOM  # a written value takes two characters or more
+        self.budget = characters // 2 + _ALIAS_ROOM  # a value in the text takes at least two characters
         self.warnings: list[tuple[int, str]] = []  # lines and reasons
 
     def value(self, at: Node) -> Any:

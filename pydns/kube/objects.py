@@ -74,7 +74,7 @@ class Service(NamedTuple):
     ports: tuple[Port, ...]  # the first `MAX_PORTS`
     left_out: int = 0  # the number of ports that are not in `ports`
     exposure: "ServiceExposure | None" = None  # None if there are no external zones, or the Service asks to be ignored
-    follows_hints: bool = False  # clients should get the endpoints with hints for them; read with `Options.topology`
+    follows_hints: bool = False  # hints decide which clients get which endpoints; read with `Options.topology`
 
     @property
     def key(self) -> ServiceKey:
@@ -128,7 +128,7 @@ class EndpointSlice(NamedTuple):
     imported: Imported | None = None
     # The next two are empty unless `Options.topology` is set.
     hints: tuple[Hints, ...] = ()  # the hints of each endpoint, in the order of `endpoints`
-    pods: tuple[tuple[bytes, Place], ...] = ()  # addresses of Pods, ready or not; a Pod that starts asks, too
+    pods: tuple[tuple[bytes, Place], ...] = ()  # ready or not: a starting Pod sends queries, too
 
     @property
     def key(self) -> ServiceKey:
@@ -182,7 +182,7 @@ class Options(NamedTuple):
 
     # True: an endpoint without a hostname gets the name of its pod, as with the CoreDNS option `endpoint_pod_names`.
     endpoint_pod_names: bool = False
-    topology: bool = False  # read zones, nodes and hints of endpoints, and what Services want of them
+    topology: bool = False  # read zones, nodes and hints of endpoints, and whether Services use the hints
     # Prefixes of the annotations that external zones need. Empty: the configuration has no external zones.
     annotations: tuple[str, ...] = ()
 
@@ -437,7 +437,7 @@ def read_placed_slice(raw: RawPlacedSlice, options: Options) -> EndpointSlice:
         if endpoint.target_ref is not None and endpoint.target_ref.kind == "Pod":
             place = _place(place_name(endpoint.node_name), place_name(endpoint.zone))
             for text in endpoint.addresses:
-                with suppress(OSError, ValueError):  # an endpoint that isn't ready may have any address
+                with suppress(OSError, ValueError):  # addresses of endpoints that aren't ready may be invalid
                     pods[inet_pton(family, text), place] = None
     return found._replace(hints=tuple(hints[: len(found.endpoints)]), pods=tuple(pods)[:MAX_ENDPOINTS])
 

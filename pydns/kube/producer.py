@@ -26,7 +26,7 @@ _IP6_ARPA = name.from_text("ip6.arpa")
 
 
 class ZoneOptions(NamedTuple):
-    """The options that decide which records a domain of a cluster has. Those of the first domain include the others."""
+    """The options that decide which records a domain of a cluster has. The first domain's contain the others."""
 
     domain: bytes = name.from_text("cluster.local")  # lower case
     reverse_zones: tuple[bytes, ...] = (_IN_ADDR_ARPA, _IP6_ARPA)  # lower case
@@ -48,11 +48,11 @@ class ZoneOptions(NamedTuple):
     exposed: tuple[str, ...] = (FIRST,)  # clusters whose objects have names in external zones
 
     cluster: str = FIRST
-    source: str = FIRST  # the source of the objects. A cluster has several if its domains have different selectors
+    source: str = FIRST  # a cluster has several sources if its domains have different selectors
     has_endpoints: bool = True  # False: endpoints and headless Services have no names
-    hides_empty_services: bool = False  # a Service with a ClusterIP has no name without a ready endpoint
-    only_listed_namespaces: bool = False  # serve only namespaces that the source lists: it selects them by labels
-    fallthrough: tuple[bytes, ...] | None = None  # zones at or below fall through. None: the reverse zones
+    hides_empty_services: bool = False  # a Service with a ClusterIP but no ready endpoint has no name
+    only_listed_namespaces: bool = False  # serve only the namespaces that the source selects by labels
+    fallthrough: tuple[bytes, ...] | None = None  # zones at or below these names fall through. None: the reverse zones
 
     @property
     def domains(self) -> tuple["ZoneOptions", ...]:
@@ -94,19 +94,19 @@ class ZoneOptions(NamedTuple):
         return (*(zone.apex for zone in self.external if zone.is_served), *named)
 
     def falls_through(self, apex: bytes) -> bool:
-        """Return whether upstreams are asked for the names that a zone of this domain lacks."""
+        """Return whether names that are missing from the zone `apex` of this domain are forwarded to upstreams."""
         if self.fallthrough is None:
             return apex != self.domain
         return any(name.is_at_or_below(apex, each) for each in self.fallthrough)
 
     @property
     def has_hairpin(self) -> bool:
-        """Return whether clients in the cluster have answers of their own in external zones."""
+        """Return whether clients in the cluster may get other answers from external zones than other clients."""
         return any(zone.hairpin is not HairpinMode.OFF for zone in self.external)
 
     @property
     def has_client_classes(self) -> bool:
-        """Return whether some answers depend on whether, and where in the cluster, a client runs."""
+        """Return whether some answers depend on the client: in the cluster or not, its zone, or its node."""
         return self.has_hairpin or self.zonal.plain is not PlainZonal.OFF
 
     @property
@@ -139,7 +139,7 @@ class ServedNamespaces:
 
     def __init__(self, options: ZoneOptions) -> None:
         self._options = options
-        self._listed: set[str] = set()  # counts only if the source selects namespaces
+        self._listed: set[str] = set()  # used only if the source selects namespaces
 
     def __contains__(self, namespace: str) -> bool:
         """Return whether objects of a namespace have records."""
@@ -147,7 +147,7 @@ class ServedNamespaces:
         return listed and self._options.serves(namespace)
 
     def note(self, change: Change) -> str | None:
-        """Process a change. Return the namespace if the change begins or ends to serve it, else None."""
+        """Process a change. Return the namespace that is served, or no longer served, because of it, or None."""
         if not self._options.only_listed_namespaces:
             return None
         before, after = change
@@ -181,13 +181,14 @@ class Producer(Protocol):
         """Yield the RRsets of a state. The RRsets of an owner come one after another, at most one for each type."""
 
     def class_rrsets(self, state: State) -> Iterator[tuple[ClientClass, RRset]]:
-        """Yield the RRsets that classes of clients get instead of the plain ones. Without RDATA, they get NODATA.
+        """Yield the RRsets that classes of clients get instead of the plain RRsets.
 
-        At most one for each class, owner and type. The owner exists for other clients, too.
+        An RRset without RDATA means NODATA. There is at most one RRset for each class, owner and type. The owner also
+        exists for other clients.
         """
 
     def names(self, state: State) -> Mapping[bytes, bytes]:
-        """Return entries of the table of names: tree key → `NodeKind` for names without records, and other entries."""
+        """Return entries for the table of names: tree key → `NodeKind` for names without records, and others."""
 
     def pointers(self, state: State) -> Iterator[tuple[bytes, bytes]]:
         """Yield pairs of an address and a name for it, for the reverse zones. Pairs may repeat."""

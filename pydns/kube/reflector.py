@@ -117,7 +117,7 @@ class Figures(NamedTuple):
     retry_after_most_s: float = 300  # limits Retry-After, because answers are stale during the pause
     settled_s: float = 10  # a watch that lasted this long was a success
     audit_s: float = 300  # the mean time between two audits
-    audit_confirm_s: float = 5  # time for late events to arrive
+    audit_confirm_s: float = 5  # the pause before `end_audit`, so that late events arrive first
     # The first and the longest pause between checks for a kind that the server doesn't have.
     discovery_s: tuple[float, float] = (5, 300)
 
@@ -451,7 +451,7 @@ class Reflector:
         news = self._problem is None or self._problem[0] != reason
         if news and event == "watch expired":
             # A restarted API server doesn't know the version of a kind without changes. After a long outage, the pause
-            # has grown. Without this restart, the reflector would wait half a minute although the server works.
+            # has grown. Without the line below, the reflector would wait half a minute although the server works.
             self._backoff.restart(now)
         if pause:
             asked_s = min(retry_after_s or 0, self._figures.retry_after_most_s)

@@ -31,7 +31,7 @@ _SRV_PRIORITY = 0
 # Limits for the records of one Service, in octets. The number of endpoints times the number of ports has no other
 # limit: the API allows 1,000 × 20,000.
 _MESSAGE = 0xFFFF  # the largest DNS message; a longer answer can't be sent
-# One budget is for the answers of all ports of a headless Service. The SRV answers of all endpoints have another one.
+# The answers of all ports of a headless Service share one budget. The SRV answers of all its endpoints share another.
 _BUDGET = 4 << 20
 _LEAST = 512  # every answer may have at least this size, even if there are too many answers for the budget
 _RECORD = 12  # octets of a record before its RDATA, with a compressed owner
@@ -40,7 +40,7 @@ _SRV_FIXED = _RECORD + 6  # octets of an SRV record before its target
 
 
 class Schema(NamedTuple):
-    """The values, besides objects, on which records depend."""
+    """The values on which records depend, besides objects."""
 
     domain: bytes  # the cluster domain, wire form, lower case
     ttl_s: int = 5
@@ -99,7 +99,7 @@ def pointers(
 
 
 def pointer_rrset(schemas: Sequence[Schema], address: bytes, targets: Iterable[bytes]) -> RRset:
-    """Return the reverse name of an address with what it points to, in a fixed order. There is a schema per domain.
+    """Return the PTR records of an address, in a fixed order. Each domain has one of the `schemas`.
 
     If the address is a ClusterIP, its only PTR record has the name of the Service, as in CoreDNS. Names of endpoints
     with this address don't count. A name in an external zone only counts if no name is in the cluster domain. If there
@@ -195,7 +195,7 @@ class _Ready(NamedTuple):
     lists: list[tuple[Port, ...]]  # the different lists of ports
     by_label: dict[str, dict[bytes, None]]  # endpoint label -> addresses
     first: dict[str, int]  # endpoint label -> number of the port list in the first slice that has the label
-    several: dict[str, dict[int, None]]  # endpoint label -> all its numbers, if its slices have different port lists
+    several: dict[str, dict[int, None]]  # endpoint label -> numbers of its port lists, if it has more than one
 
     def ports(self, label: str) -> Iterator[Port]:
         """Yield the ports of an endpoint. Ports may repeat."""
@@ -377,7 +377,7 @@ def _by_family(
 
 
 def _room(answers: int) -> int:
-    """Return the most octets of records for each answer, if there are `answers` answers."""
+    """Return how many octets of records each of `answers` answers may have."""
     return min(_MESSAGE, max(_LEAST, _BUDGET // max(answers, 1)))
 
 

@@ -151,7 +151,7 @@ def build(
 
 
 def _labels_of_namespace(name: str, known: Mapping[tuple[str, str, str], Manifest]) -> dict[str, str]:
-    """Return the labels of a Namespace, with the one that the API server adds to each."""
+    """Return the labels of a Namespace, and the label that the API server adds to every Namespace."""
     written = known.get(("Namespace", "", name))
     return {**(written.labels if written is not None else {}), "kubernetes.io/metadata.name": name}
 
@@ -531,7 +531,7 @@ def _with_defaults(document: dict[str, Any], kind: str) -> dict[str, Any]:
             kept["namespace"] = kept.get("namespace") or "default"
         prefix = kept.get("generateName")
         if not kept.get("name") and isinstance(prefix, str) and prefix:
-            # The API server adds a random suffix. This suffix is a hash, so the name is the same after a restart.
+            # The API server adds a random suffix. Here it is a hash, so that the name is the same after a restart.
             kept["name"] = prefix[: _LONGEST_NAME - _SUFFIX] + _digest(document)
         document = {**document, "metadata": kept}
     for path in _TEXTS_BY_KEY:
@@ -634,7 +634,7 @@ def _explain(document: Any, reason: str) -> tuple[Path, str]:
     found = document
     for step in path:
         found = found[step]
-    # msgspec doesn't name the key; every mapping in the structs has text values, so search for another value.
+    # msgspec doesn't name the key. All mappings in the structs have text values, so search for a value that isn't text.
     if where.endswith("[...]"):
         key, found = next((key, value) for key, value in found.items() if not isinstance(value, str))
         path, where = (*path, key), where.replace("[...]", f"[{key!r}]")

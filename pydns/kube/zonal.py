@@ -130,9 +130,10 @@ def explanation(slices: tuple[EndpointSlice, ...], prefer: Nearness) -> str:
 
 
 def zone_rrsets(the_schema: Schema, owner: bytes, slices: tuple[EndpointSlice, ...]) -> Iterator[RRset]:
-    """Yield the RRsets of `ZONE.pin._zone.SERVICE…` and `ZONE.prefer._zone.SERVICE…`. CoreDNS's option zonal has them.
+    """Yield the RRsets of `ZONE.pin._zone.SERVICE…` and `ZONE.prefer._zone.SERVICE…`.
 
-    The zone of an endpoint is used, not its hints. Zones beyond `_BUDGET` have no endpoints.
+    CoreDNS has these names with its option `zonal`. The zone of an endpoint is used, not its hints. Zones beyond
+    `_BUDGET` have no endpoints.
     """
     octets = 0
     by_zone: dict[bytes, _Endpoints] = {}

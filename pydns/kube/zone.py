@@ -3,7 +3,7 @@
 Producers turn objects into records. The table in `pydns.kube.kinds` names the producers of each kind. The zone compiles
 the records, and merges the reverse names that several keys give to one address. Then the zone compares the result with
 the published records. The zone keeps no copy of the published records. It keeps the states that it published, and
-compiles these states again.
+compiles these states again for a comparison.
 
 A flush can be divided. The zone compares small states first. It compares a large state piece by piece, over several
 flushes. So a small change doesn't wait for the large Service of another tenant. The price: the records of a large
@@ -43,7 +43,7 @@ _Comparison = Generator["_Piece", None, None]  # a comparison of two states of a
 _LARGE = 200  # a key is large if its old and its new state together have this size; a comparison of it may be divided
 # Limits of one piece of a large state: the number of records, names or addresses, and the octets of the answers.
 _PIECE, _PIECE_OCTETS = 200, 1 << 17
-_LOOK = 40  # a producer makes so many records of a state in the time in which one record is compared
+_LOOK = 40  # a producer makes this many records of a state in the time that the comparison of one record takes
 _DEADLINE = 1000  # a large key is due after size / _DEADLINE seconds; the key that is due first is compared first
 _FIRST = 200_000  # `contents` yields large states up to this total size, which takes a few seconds
 # After a comparison of a large key, the zone pauses before it compares the same key again. The pause is `_PAUSE` times
@@ -63,7 +63,7 @@ class Cut(NamedTuple):
 
 
 class ForeignRef(NamedTuple):
-    """An object of another cluster than the first one."""
+    """A reference to an object of another cluster than the first."""
 
     ref: Ref
     cluster: str
@@ -73,12 +73,12 @@ class ForeignRef(NamedTuple):
 
 
 def in_cluster(ref: Ref, cluster: str) -> Ref | ForeignRef:
-    """Return the reference to an object of a cluster. The first cluster isn't named."""
+    """Return the reference to an object of a cluster. It doesn't name the first cluster."""
     return ForeignRef(ref, cluster) if cluster else ref
 
 
 class Zone:
-    """The records of all domains. The controller feeds events to the zone, and takes out the changes of the table.
+    """The records of all domains. The controller feeds events to the zone, and takes the changes of the table from it.
 
     Each domain has its own producers. Domains with the same source share its objects. Not safe for threads: only the
     thread that feeds events may call the zone.
@@ -107,25 +107,25 @@ class Zone:
         for each in options.served:
             self._add_domain(each, is_filtered=set(options.reverse_apexes) != set(each.reverse_zones))
         self._parts = self._all_parts  # the parts whose sources `contents` included
-        for part in self._parts:  # some have keys without any object
+        for part in self._parts:  # some producers have keys without any object
             part.dirty.update(dict.fromkeys(part.producer.current_keys()))
-        self._turn = 0  # the number of the turn in which parts are looked at: see `_next_comparison`
+        self._turn = 0  # counts the turns of the parts: see `_next_comparison`
         self._large: dict[_Pointing, float] = {}  # changed large key -> the time when its comparison is due
         self._paused: dict[_Pointing, float] = {}  # large key -> the time from which it may be compared again
         self._awaited: dict[_Pointing, None] = {}  # large keys that `contents` left to later flushes
         self._comparing: _Comparison | None = None  # the running comparison of a large key, published in part
         self._compared: _Pointing | None = None  # the key that `_comparing` compares
         self._began = 0.0  # the time when `_comparing` began
-        self._rest = Changes({}, {})  # changes for the next flush, from a comparison that was finished before it
+        self._rest = Changes({}, {})  # changes for the next flush, from `_finish_comparison`
         self._cut: dict[_Pointing, Cut] = {}  # state of a Service or ServiceImport -> its missing parts
         self._cut_pointers: dict[bytes, None] = {}  # addresses that have more names than the answer contains
-        self._all_cut: dict[Ref | ForeignRef, Cut] | None = None  # both, once it has been asked for
+        self._all_cut: dict[Ref | ForeignRef, Cut] | None = None  # the result of `cut`, or None after a change
         self._pointing: dict[bytes, tuple[_Pointing, ...]] = {}  # address -> published states that give it a name
         self._service_addresses: tuple[bytes, ...] = ()
         # The Services from which `_infrastructure` was made, and the zones of ServiceImports in it.
         self._named_by: tuple[list[Service], tuple[bytes, ...]] | None = None
         self._infrastructure = Contents({}, {})  # the records and names of this DNS server that the table should hold
-        self._before: tuple[dict[bytes, bytes | None], ...] = ({}, {})  # its values at the last flush, if they differed
+        self._before: tuple[dict[bytes, bytes | None], ...] = ({}, {})  # changed key -> its value at the last flush
         for source, store in self._stores.items():
             for kind in _KINDS:
                 for value in store.objects(kind):
@@ -143,7 +143,7 @@ class Zone:
                     notes.append(_Note(note, part))
 
     def _add_domain(self, options: ZoneOptions, *, is_filtered: bool) -> None:
-        """Make the producers of a domain. `is_filtered`: other domains have further reverse zones."""
+        """Make the producers of a domain. `is_filtered`: other domains have other reverse zones."""
         parts: dict[MakeProducer, _Part] = {}
         needs: dict[MakeProducer, object] = {
             ServiceImports: options.multicluster,
@@ -313,7 +313,7 @@ class Zone:
         return msgspec.structs.replace(found, zones=[*awaited, *found.zones])
 
     def _external_facts(self, zone: ExternalZone, unlisted: Collection[Kind], away: Collection[str]) -> ZoneFacts:
-        # Without Nodes, clients get plain answers by hairpin. No name is missing then.
+        # If Nodes can't be listed, hairpin gives clients the plain answers. No name is missing then.
         plain = ZoneOptions(external=(msgspec.structs.replace(zone, hairpin=HairpinMode.OFF),))
         needed = optional_kinds(plain) if unlisted else ()
         first = zone.nameservers[0].owner(zone.apex) if zone.nameservers else _below(b"ns1", zone.apex)
@@ -437,7 +437,8 @@ class Zone:
     def _next_comparison(self, now: float) -> _Comparison | None:
         """Return the comparison of the next key that changed. A large key only moves to `_large`.
 
-        Producers take turns. So a tenant that changes many names of one producer doesn't hold up those of the others.
+        Producers take turns. So a tenant that changes many names of one producer doesn't delay names of other
+        producers.
         """
         for _ in self._parts:
             self._turn += 1
@@ -632,7 +633,7 @@ class Zone:
         addresses = self._service_addresses or self._options.own_addresses
         wanted = Contents({}, {})
         rrsets = [schema.version_rrset(apex, VERSION) for apex in of_imports]
-        for each in reversed(self._options.domains):  # the first of those that have a reverse zone counts
+        for each in reversed(self._options.domains):  # if domains share a reverse zone, the first domain counts
             zones = (each.domain, *each.reverse_zones, *(of_imports if each is self._options else ()))
             rrsets += schema.infrastructure_rrsets(each.schema, zones, self._nameservers(each), addresses)
         for rrset in rrsets:
@@ -672,9 +673,9 @@ class _Part:
     """A producer, its published states, and the keys that changed after publication."""
 
     def __init__(self, producer: Producer, options: ZoneOptions, *, is_filtered: bool = False) -> None:
-        """`is_filtered`: only addresses in the reverse zones of `options` have reverse names by it."""
+        """If `is_filtered` is true, only addresses in the reverse zones of `options` get reverse names."""
         self.producer = producer
-        self.options = options  # of its domain
+        self.options = options  # the options of the producer's domain
         self.is_external = isinstance(producer, External)
         self._within = tuple([name.tree_key(zone) for zone in options.reverse_zones]) if is_filtered else None
         self.dirty: dict[Key, None] = {}
@@ -764,7 +765,7 @@ class _Pointing(NamedTuple):
 
 
 class _Note(NamedTuple):
-    """A function that takes in a changed object, and the part whose keys it returns."""
+    """A function that processes a changed object, and the part whose keys it returns."""
 
     note: Callable[[Change], Iterable[Key]]
     part: _Part
@@ -780,7 +781,7 @@ def _ref(each: _Pointing) -> Ref | ForeignRef | None:
 
 
 def _owner(each: _Pointing) -> bytes:
-    """Return the name of a large key. Large keys of external zones are names."""
+    """Return the name of a large key. A large key of an external zone is itself the name."""
     producer = each.part.producer
     owner: bytes = producer.owner(each.key) if isinstance(producer, Services | ServiceImports) else each.key
     return owner
@@ -797,15 +798,15 @@ def facts(
 ) -> Facts:
     """Return the facts of the zones in `options` and of `further` zones.
 
-    `nameservers` maps a domain to the name of this DNS server there. Leave it empty if no Service gives it a name. The
-    objects of sources that are `away` have not been listed yet.
+    `nameservers` maps a domain to the name of this DNS server there. It is empty if no Service gives this DNS server a
+    name. The objects of the sources `away` have not been listed yet.
     """
     found: dict[bytes, ZoneFacts] = {}
     for each in options.served:
         mname = nameservers.get(each.domain) or schema.nameserver_name(each.schema)
         rname = schema.hostmaster_name(each.schema)
         for apex in (each.domain, *each.reverse_zones):
-            if apex in found:  # a reverse zone of several domains: the first one counts
+            if apex in found:  # if several domains have a reverse zone, the first domain counts
                 continue
             is_listed = each.source not in away
             # The TTL of a negative answer is the smaller of the SOA's TTL and its MINIMUM field (RFC 2308 section 5).
@@ -854,7 +855,7 @@ def _gather(part: _Part, state: State | None) -> Generator[_Piece, None, _Names]
 
 
 def _looked_at(size: int) -> _Comparison:
-    """Yield the cost of the state of a large key that will be compared later."""
+    """Yield one piece: the cost of making the state of a large key. The state is compared later."""
     yield _Piece(1 + size // _LOOK)
 
 

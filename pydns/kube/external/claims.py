@@ -54,14 +54,14 @@ class Claimant(NamedTuple):
 
 
 class Way(NamedTuple):
-    """How clients use the addresses of a name. A Service for clients in the cluster must fit (`hairpin`)."""
+    """The ports that clients of a name use, and the Gateway that has its addresses. `hairpin` uses both."""
 
     ports: frozenset[int] = frozenset()  # ports that the Service must have
     gateway: tuple[str, str] | None = None  # the Gateway that has the addresses: its namespace and name
 
 
 def merge_ways(first: Way | None, second: Way | None) -> Way | None:
-    """Return the way of a name that has the addresses of two claims. None: the name has no hairpin."""
+    """Merge the ways of two claims for one name. None: the name has no hairpin."""
     if first is None or second is None:
         return None
     return Way(first.ports | second.ports, first.gateway if first.gateway == second.gateway else None)

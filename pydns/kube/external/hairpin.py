@@ -8,7 +8,7 @@ doesn't leave the cluster. Rules:
 2. The Service must have all public addresses of the name, or the hostname that the name is an alias of. If a Gateway
    has the addresses, its Services are preferred (label `gateway.networking.k8s.io/gateway-name`).
 3. The Service must have ClusterIPs, and the ports that clients use. For a route, these are the ports of its listeners.
-   For an Ingress, the port is 443 with TLS, otherwise 80. For its own names, a Service has the right ports.
+   For an Ingress, the port is 443 with TLS, otherwise 80. For names of the Service itself, the ports are always right.
 4. A Service whose load balancer sends the PROXY protocol isn't used, because Pods don't send it. A Service with the
    annotation `hairpin: "off"` isn't used. If the annotation names another Service, `NAMESPACE/NAME`, that one is used.
 5. If no Service is left, or more than one, all clients get the public addresses. The same applies to a name with more
@@ -29,7 +29,7 @@ from pydns.kube.objects import Service, ServiceKey
 from pydns.kube.producer import Change
 
 OFF = "off"
-MOST_ADDRESSES = 16  # load balancers have fewer; an index of thousands for each name would cost seconds
+MOST_ADDRESSES = 16  # load balancers have fewer. An index of thousands of addresses for each name would cost seconds
 _K = TypeVar("_K", bound=Hashable)
 
 
@@ -71,12 +71,13 @@ class Hairpins:
     def _touch(self, service: Service, touched: dict[Record, None]) -> None:
         for each in (service, *[self._services[key] for key in self._named_by.get(service.key, ())]):
             for in_status, record in _records(each):
-                # Rule 1. Anybody may write the address of a load balancer into `externalIPs`, and change it often.
+                # By rule 1, `externalIPs` don't count if a status has the address. Anybody may write it there, and
+                # change it often.
                 if in_status or record not in self._by_status:
                     touched[record] = None
 
     def find(self, records: Collection[Record], way: Way, prefixes: Iterable[str]) -> Hairpin:
-        """Return what clients in the cluster get for a name with these addresses.
+        """Return the ClusterIPs that clients in the cluster get for a name with these records.
 
         `prefixes` are prefixes of annotations. There is at least one record.
         """
@@ -108,7 +109,7 @@ class Hairpins:
         return Hairpin(service.cluster_ips, f"clients in the cluster get Service {'/'.join(service.key)}: {ips}")
 
     def _target(self, service: Service, prefixes: Iterable[str]) -> tuple[Service, str]:
-        """Return the Service that clients use in place of `service`, and why it can't be used."""
+        """Return the Service that clients use in place of `service`, and the reason if it can't be used."""
         exposure = service.exposure
         assert exposure is not None  # a Service without exposure has no public address
         wanted = annotation(exposure.common.annotations, prefixes, "hairpin")

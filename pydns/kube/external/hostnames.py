@@ -22,7 +22,7 @@ _PART = re.compile(r"([0-9.]+)(h|ms|m|s)")
 
 
 def annotation(annotations: Mapping[str, str], prefixes: Iterable[str], key: str) -> str | None:
-    """Return the value of the annotation PREFIX + KEY, or None. The first prefix that the object has counts."""
+    """Return the value of the annotation PREFIX + KEY, or None. The first prefix with the key counts."""
     return next((annotations[prefix + key] for prefix in prefixes if prefix + key in annotations), None)
 
 

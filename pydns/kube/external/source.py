@@ -75,7 +75,7 @@ class Claimed:
             self.notice(f"only {_MOST_NAMES} names of it are served")
 
     def move_to(self, cluster: str) -> None:
-        """Assign the claims to another cluster. Remove their hairpin, because its ClusterIPs are useless here."""
+        """Assign the claims to another cluster. Remove their hairpin, because these ClusterIPs are useless here."""
         self.claimant = self.claimant._replace(cluster=cluster)
         self.claims = {owner: claim._replace(way=None) for owner, claim in self.claims.items()}
 
@@ -94,7 +94,7 @@ class Claimed:
         )
 
     def notice(self, *texts: str) -> None:
-        """Remember texts about problems, which the owner of the object should know."""
+        """Remember descriptions of problems for the owner of the object."""
         for text in texts:
             if text not in self.notices and len(self.notices) < MOST_PROBLEMS:
                 self.notices.append(text)

@@ -76,7 +76,7 @@ class ClusterClients(Plain):
         return self._places.keys()
 
     def state(self, key: ClientRange) -> ClientsState | None:
-        """Return what is known of the clients in a range."""
+        """Return the places of the clients in a range."""
         places = self._places.get(key)
         return None if places is None else ClientsState(key, frozenset(places))
 

@@ -64,8 +64,8 @@ class ServiceExposure(NamedTuple):
     external_ips: tuple[bytes, ...]
     node_ports: tuple[int, ...]  # one node port for each port of the Service; 0: the port has no node port
     common: Exposure
-    wants_proxy_protocol: bool = False  # the load balancer sends it, so Pods can't use the ClusterIP
-    gateway: str = ""  # the Gateway of the namespace that the Service belongs to
+    wants_proxy_protocol: bool = False  # the Service expects the PROXY protocol, which Pods don't send
+    gateway: str = ""  # the Gateway that the Service belongs to, in the same namespace
 
 
 class _ExposedPort(ServicePort, rename="camel", gc=False):
@@ -108,14 +108,14 @@ def read_exposed_service(raw: RawExposedService, options: Options) -> Service:
 
 
 def _follows_hints(raw: RawExposedService) -> bool:
-    """Return whether a Service asks for hints, by its field or by one of the older annotations."""
+    """Return whether a Service asks for hints, by `trafficDistribution` or by one of the older annotations."""
     annotations = raw.metadata.annotations or {}
     modes = [annotations.get(each, "") for each in _TOPOLOGY_ANNOTATIONS]
     return raw.spec.traffic_distribution in _DISTRIBUTIONS or any(each.lower() == "auto" for each in modes)
 
 
 def _wants_proxy(raw: RawExposedService) -> bool:
-    """Return whether a port or an annotation of a cloud shows that the load balancer sends the PROXY protocol."""
+    """Return whether a port or a cloud provider's annotation shows that the load balancer sends the PROXY protocol."""
     ports = [port.app_protocol or "" for port in raw.spec.ports or ()]
     settings = [
         value
@@ -286,7 +286,7 @@ class ExposedServices:
     def _report_foreign(self, exposure: ServiceExposure, claimed: Claimed) -> None:
         """Add a notice for each hostname that is in no external zone.
 
-        A zone without Services among its sources is a zone, too.
+        Zones that don't have Services as a source count, too.
         """
         annotations = exposure.common.annotations
         prefixes = dict.fromkeys([prefix for zone in self._zones for prefix in zone.annotations])

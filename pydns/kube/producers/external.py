@@ -63,7 +63,7 @@ class External:
     def __init__(self, options: ZoneOptions) -> None:
         self._options = options
         self._hairpins = Hairpins() if options.has_hairpin else None
-        # Record with an address -> names whose claims have it, each with the number of claims. Only for hairpin.
+        # Address record -> the names that claim it, each with the number of claims. Used only for hairpin.
         self._having: dict[Record, Counter[bytes]] = {}
         self._zones = Zones(options)
         self._sources: dict[str, list[Source]] = {}  # cluster -> its sources
@@ -222,8 +222,8 @@ class External:
     def _inside(self, owner: bytes, zone: ExternalZone, decision: Decision, hairpin: Hairpin | None) -> Iterator[RRset]:
         """Yield the RRsets that clients in the cluster get instead of the records of a name.
 
-        Families are never mixed: a public IPv6 address beside a ClusterIP would send half of the clients out. HTTPS and
-        SVCB records of upstreams may also contain public addresses.
+        Families are never mixed: a public IPv6 address beside a ClusterIP would lead half of the clients out of the
+        cluster. HTTPS and SVCB records of upstreams may contain public addresses, so they are replaced, too.
         """
         if hairpin is not None and hairpin.addresses:
             by_type = _by_type(hairpin.addresses)
@@ -332,7 +332,7 @@ class External:
         return self._counts[apex]
 
     def problem(self, zone: ExternalZone) -> str | None:
-        """Return a text with the nameservers of a zone that have no address. None: all have an address."""
+        """Return a text that lists the nameservers of a zone without an address. None: all have an address."""
         owners = [each.owner(zone.apex) for each in zone.nameservers]
         lacking = [name.to_text(owner) for owner in owners if not self._addresses(owner)]
         return f"without an address: {', '.join(lacking)}" if lacking else None
@@ -356,7 +356,7 @@ class External:
 
 
 def _by_type(addresses: Iterable[bytes]) -> dict[int, tuple[bytes, ...]]:
-    """Return addresses by the type of their records."""
+    """Return the addresses, grouped by record type."""
     found: dict[int, tuple[bytes, ...]] = {}
     for address in addresses:
         rtype = address_type(address)

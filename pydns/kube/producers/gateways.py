@@ -28,7 +28,7 @@ class Listener(NamedTuple):
     port: int
     protocol: str
     kinds: frozenset[str]  # kinds of routes that may be attached; empty: all kinds for the protocol
-    same_namespace: bool  # only routes of the namespace that the listener is in may be attached
+    same_namespace: bool  # only routes in the listener's own namespace may be attached
 
 
 class Gateway(NamedTuple):
@@ -65,7 +65,7 @@ class ListenerSet(NamedTuple):
     gateway: Key
     is_accepted: bool
     listeners: tuple[Listener, ...]  # only the accepted listeners
-    exposure: Exposure | None  # has no addresses, because the addresses of the Gateway apply
+    exposure: Exposure | None  # without addresses, because the addresses of the Gateway apply
 
     @property
     def key(self) -> Key:

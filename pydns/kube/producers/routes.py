@@ -3,7 +3,8 @@
 A route gets names from a Gateway under two conditions. First, the status of the route shows that the Gateway, or a
 ListenerSet of it, accepts the route. Second, a listener matches the route: by name, port, protocol, kinds and
 namespace. The names are the intersection of the route's hostnames and the listener's hostname. A wildcard covers any
-number of labels, as in the Gateway API. Routes of TCP and UDP have no hostnames: an annotation names them.
+number of labels, as in the Gateway API. A TCPRoute or UDPRoute has no hostnames. Its names come from the annotation
+`hostname`.
 
 With `listener_hostnames: always`, the hostnames of listeners are names, too: a Gateway or a ListenerSet claims them.
 """
@@ -78,7 +79,7 @@ class Place(NamedTuple):
     """Listeners, and the Gateway that they belong to."""
 
     gateway: Gateway
-    exposures: tuple[Exposure, ...]  # if a ListenerSet has the listeners, its exposure; then the Gateway's
+    exposures: tuple[Exposure, ...]  # the ListenerSet's, if it has the listeners; then the Gateway's
     namespace: str  # the namespace of the listeners
     listeners: tuple[Listener, ...]
 
@@ -155,7 +156,7 @@ class Routes:
         self._all_zones = zones
         self._zones = [zone for zone in zones.all if ExternalSource.ROUTES in zone.sources]
         self._objects: dict[Key, _Object] = {}
-        self._children: dict[Key, dict[Key, None]] = {}  # object -> objects of which it is a parent
+        self._children: dict[Key, dict[Key, None]] = {}  # parent -> the objects that name it as parent
 
     def note(self, change: Change) -> Iterable[Key]:
         """Process a changed route, Gateway or ListenerSet. Return the keys of objects whose claims may have changed.
@@ -278,13 +279,13 @@ def _records(place: Place, zone: ExternalZone, problems: list[str]) -> tuple[Rec
 
 
 def _named(route: Route, exposure: Exposure, place: Place, zone: ExternalZone, problems: list[str]) -> Iterable[bytes]:
-    """Return the names in the annotation `hostname`. A TCPRoute or UDPRoute without it uses that of a parent."""
+    """Return the names in the annotation `hostname`. A TCPRoute or UDPRoute without it uses a parent's."""
     exposures = (exposure, *place.exposures) if route.kind in _WITHOUT_HOSTNAMES else (exposure,)
     return hostnames.hostnames(_first("hostname", exposures, zone), problems)
 
 
 def _first(key: str, exposures: Iterable[Exposure], zone: ExternalZone) -> str | None:
-    """Return an annotation of the first object that has it."""
+    """Return the annotation of the first object that has it."""
     found = [hostnames.annotation(each.annotations, zone.annotations, key) for each in exposures]
     return next((each for each in found if each is not None), None)
 

@@ -106,7 +106,7 @@ class ServiceImports(Plain):
         self._apexes = options.multicluster
         self._served = ServedNamespaces(options)
         self._imports: dict[ServiceKey, ServiceImport] = {}
-        self._slices: dict[ServiceKey, dict[str, EndpointSlice]] = {}  # as `_with_labels` returns them
+        self._slices: dict[ServiceKey, dict[str, EndpointSlice]] = {}  # their labels are ENDPOINT.CLUSTER
 
     def note(self, change: Change) -> Iterable[Key]:
         """Process a changed ServiceImport or EndpointSlice. Return the keys whose state may have changed.

@@ -22,7 +22,7 @@ class ServiceState(NamedTuple):
 
 
 class Unready(NamedTuple):
-    """The number of endpoints of a Service that has no ready endpoint."""
+    """The endpoints of a Service without a ready endpoint: how many there are, and how many of them are terminating."""
 
     endpoints: int
     terminating: int
@@ -146,7 +146,7 @@ class Services(Plain):
             yield from zonal.class_rrsets(self._schema, self._owner(state), state.slices, self._options.zonal.prefer)
 
     def names(self, state: ServiceState) -> Mapping[bytes, bytes]:
-        """Return the names without records above the zonal names, and the text that explains which clients get what."""
+        """Return the parents of the names with a zone, and a text that explains which clients get which endpoints."""
         found: dict[bytes, bytes] = {}
         if self._has_zones(state):
             owner = self._owner(state)
