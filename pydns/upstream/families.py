@@ -24,7 +24,7 @@ from pydns.upstream.key import ASK_CD, ASK_DO
 Ask = Callable[[bytes, bytes, int, Any, float], None]  # question, id, flags, client, time
 _CLASS_IN = CLASS_IN.to_bytes(2)
 _VALIDATES = ASK_DO | ASK_CD  # flags of clients that check signatures: these clients get unchanged answers
-# The family of the configuration -> the types of this family and of the other one, and the other family's hint.
+# Configured family -> the address type of this family and of the other family, and the key of the other family's hint.
 _FAMILIES = {Families.IPV4: (A, AAAA, IPV6_HINT), Families.IPV6: (AAAA, A, IPV4_HINT)}
 
 
@@ -46,17 +46,17 @@ class FamilyRules:
     ) -> None:
         """Take the functions of the caller.
 
-        `ask` and `cache` are those of the forwarder, and `reply(client, answer)` replies to a client. `source(client)`
+        `ask` and `cache` belong to the forwarder, and `reply(client, answer)` replies to a client. `source(client)`
         returns the address of a client, or None for our own questions.
         """
         self._forward, self._reply, self.source, self._clock = ask, reply, source, clock
         self._cache = cache
         self._except = frozenset(config.families.except_)
-        self._wanted = b""  # end of the questions for the family that clients may use
+        self._wanted = b""  # type and class of questions for the family that clients use
         self._hint = 0
         self._dns64: Dns64 | None = None
         self._clients = Networks(())
-        # End of a question -> the function that answers such questions. It returns False if no rule applies.
+        # Type and class of a question -> the function that answers the question. It returns False if no rule applies.
         self._rules: dict[bytes, Callable[[bytes, bytes, int, Any, float], bool]] = {}
         # Types whose answers from upstreams must not be sent without the rules.
         self.derived_types: frozenset[int] = frozenset()
@@ -159,7 +159,7 @@ class FamilyRules:
 
 
 class _Derived:
-    """The client of a question whose answer is derived for another client."""
+    """Stands for a client at the forwarder. `answered` derives the client's answer from the forwarder's answer."""
 
     __slots__ = ("_client", "_rules", "answered")
 

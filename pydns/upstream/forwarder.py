@@ -15,15 +15,15 @@ Rules
 2. The forwarder asks equal questions in flight only once. Each client gets the answer.
 3. After an error or a failed send, the forwarder asks the next upstream at once. If no reply comes, it asks the next
    upstream after a timeout. For a share of the questions it asks a second upstream earlier, in parallel. It does so
-   when the 95th percentile of the first upstream has passed.
+   when the first upstream takes longer than its 95th percentile.
 4. Every client gets an answer within `deadline_s`. The time starts when the first client asks the question. The answer
    comes from an upstream if possible. Otherwise it is the last known answer (RFC 8767). If there is no last known
    answer, it is SERVFAIL with a reason (RFC 8914).
 5. Packets of the same millisecond use the same random socket, so their replies arrive together. An attacker doesn't see
    the socket. Guessing it is therefore as hard as if each packet had a separate socket.
 6. A late reply answers its question while the question is open. Later, it only updates the state of the server.
-7. One client holds at most a quarter of the places. If upstreams are slow to answer for a zone, the questions of this
-   zone also hold at most a quarter.
+7. A waiting client takes a place, and there are `max_in_flight` places. The queries of one client take at most a
+   quarter of them. The same limit applies to the questions of a zone for which upstreams are slow to answer.
 8. If a reply to a client fails, the forwarder counts the failure. Other clients still get their answers.
 9. An attacker can cause silence, errors, or a query that looks like a query of ours. If the forwarder sees one of
    these, it only sends a probe. The probe asks about the root, so the owner of a domain can't affect the answer.
@@ -66,7 +66,7 @@ MAX_ATTEMPTS = 6  # packets for one question to one route, including hedges and 
 # Each question adds a share of a hedge to a credit. The credit is at most the share of this many questions. The credit
 # is full at the start.
 HEDGE_WINDOW = 100
-SOCKET_S = 0.001  # how long we use one UDP socket; to wake up for many sockets added 1 µs to a miss
+SOCKET_S = 0.001  # how long we use one UDP socket. Wake-ups for many sockets added 1 µs to a miss
 SILENT_S = 0.8  # deadline of a question while the breakers of all servers of its route are open
 SHARE = 4  # one client or one slow zone holds at most 1/SHARE of the places
 # A zone is slow if this many of its open questions had a timeout. The forwarder limits the questions of a slow zone.
@@ -446,7 +446,10 @@ class Forwarder:
     # Places and clients
 
     def _has_room(self, client: object) -> bool:
-        """Return whether one more client may wait, when a share of the places is in use. Count a rejected client."""
+        """Return whether one more client may wait, and count a rejected client.
+
+        Called if a share of the places is in use.
+        """
         if self._waiting >= self._limits.max_in_flight:
             self.counters.overflows += 1
             return False
@@ -480,7 +483,7 @@ class Forwarder:
                 self._reply_failed(error)
 
     def _count_gone(self, held: dict[object, int], clients: Iterable[object]) -> None:
-        """Subtract clients from the counts of their sources. Stop counting when less than half a share waits."""
+        """Subtract clients from the counts of their sources. Stop counting if fewer clients than half a share wait."""
         if self._waiting < self._share // 2:
             self._held = None
             return
@@ -538,9 +541,9 @@ class Forwarder:
         self._continue(query, now)
 
     def _probe_open_breakers(self, query: "_Query", now: float) -> None:
-        """Send a probe to an open upstream of the question's pool if a probe is due.
+        """Send a probe to an upstream of the question's pool if its breaker is open and a probe is due.
 
-        If all upstreams are open, shorten the deadline of the question.
+        If the breakers of all upstreams are open, shorten the deadline of the question.
         """
         if query.pool.open_count() == len(query.pool.upstreams):
             query.deadline = min(query.deadline, now + SILENT_S)

@@ -25,7 +25,7 @@ from pydns.dns.compiled import HEADER
 from pydns.dns.message import TCP_SIZE
 from pydns.upstream.streams import Received
 
-PATIENCE = 6  # sweeps; longer than a client waits
+PATIENCE = 6  # sweeps until a request is cancelled. Clients don't wait that long
 MAX_REQUESTS = 1_000_000  # requests of a connection; HTTP/2 allows a thousand times as many
 _MEDIA_TYPE = b"application/dns-message"
 _WINDOW = 1 << 24  # octets of replies that the server may send before we acknowledge any
@@ -120,7 +120,7 @@ class Https:
         return self._send()
 
     def _send(self) -> bytes:
-        if self._end:  # h2 would raise an exception
+        if self._end:  # otherwise, h2 would raise an exception
             return b""
         waiting, connection = self._waiting, self._connection
         while waiting:

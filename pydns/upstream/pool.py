@@ -11,9 +11,9 @@ Rules of the circuit breaker
 2. The breaker opens after `PROBES_TO_OPEN` probes in a row without a reply. More than one probe is necessary, because
    the network may lose one packet. If an error caused the probe, SERVFAIL isn't treated as a reply. The breaker also
    opens after `FAILURES_TO_OPEN` network errors in a row.
-3. The pool chooses an open server only if there is no closed server. The forwarder then asks the open server in the
-   normal way, because a reply is worth more than a saved packet. While all servers of a route are open, the forwarder
-   asks several servers at once. It waits only a short time for them.
+3. A server is open or closed, as its breaker is. The pool chooses an open server only if there is no closed server. The
+   forwarder then asks the open server in the normal way, because a reply is worth more than a saved packet. While all
+   servers of a route are open, the forwarder asks several servers at once. It waits only a short time for them.
 4. The pool avoids a silent server long before its breaker opens, while there is another choice. A server is silent if
    several replies are overdue and no reply has come since. A reply is overdue after the server's own 95th percentile.
    Any reply ends the silence.
@@ -192,7 +192,10 @@ class Upstream:
         return Change.CLOSED
 
     def changed_case(self, socket_index: int, now: float) -> bool:
-        """Note a reply that changed the case of the name. Return whether we now believe that the server does so."""
+        """Note a reply that changed the case of the name.
+
+        Return whether we now believe that the server changes the case.
+        """
         self.case_changed_on.add(socket_index)
         if len(self.case_changed_on) < CASE_CHANGES:
             return False
@@ -219,7 +222,7 @@ class Upstream:
             self._case_check_pause_s = min(2 * self._case_check_pause_s, CASE_CHECKS_S[1])
 
     def denied_case(self, owner: bytes, now: float) -> bool:
-        """Note that the server denied a name only in mixed case. Return whether we now believe this of all names.
+        """Note that the server denied a name only in mixed case. Return whether we now believe that it always does so.
 
         One owner of a domain can't cause this belief. The server must also deny names of other owners in mixed case.
         """

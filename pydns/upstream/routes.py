@@ -42,7 +42,7 @@ class Routes:
             for excepted in spec.except_domains:
                 self._excepted.setdefault(excepted.lower(), set()).add(domain)
         only = len(self._by_domain) == 1 and not self._excepted
-        self._only = self._by_domain.get(name.ROOT) if only else None  # the route of every name
+        self._only = self._by_domain.get(name.ROOT) if only else None  # the route of every name, or None
 
     @property
     def domains(self) -> set[bytes]:

@@ -99,7 +99,7 @@ def title(server: ServerSpec) -> str:
 def _resolved(server: AnyServer, addresses: Addresses, trusted: Collection[str]) -> list[_Configured]:
     if isinstance(server, ServerSpec):
         return [(server, server.ip in trusted)]
-    assert not isinstance(server, ServersFile)  # the controller has put the servers of the file in its place
+    assert not isinstance(server, ServersFile)  # the controller has replaced the file by its servers
     server_name = server.server_name
     if server_name is None and server.transport in (Transport.TLS, Transport.HTTPS):
         server_name = name.to_text(server.qname).rstrip(".")
