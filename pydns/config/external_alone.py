@@ -6,7 +6,7 @@ from pydns.config.keys import ROOT
 from pydns.config.model import Config, HairpinMode, MulticlusterOptions, SpecialName
 from pydns.config.shapes import field_of
 
-_RESPONSES_PER_SECOND = 20  # equal replies to a network. A resolver caches answers, so it needs far fewer
+_RESPONSES_PER_SECOND = 20  # limit of equal replies to a network. A resolver caches answers, so it needs far fewer
 # These keys keep their values. All other keys add names or ask upstreams, so they get their defaults. If the default of
 # a new key adds names, `external_alone` must set another value.
 _KEPT = (
@@ -30,7 +30,7 @@ def external_alone(config: Config) -> Config:
     """Return the part of the configuration that is about external zones. The result has no upstreams.
 
     `hairpin` is off. A client outside may seem to be in the cluster, because a node has put its own address into the
-    query. It must not get ClusterIPs.
+    query. Such a client must not get ClusterIPs.
     """
     kept = {key: getattr(config, key) for key in _KEPT}
     served = [zone for zone in config.external if zone.is_served]

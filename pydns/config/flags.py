@@ -183,7 +183,7 @@ _OTHER_KEY = re.compile(r"[^=,/]+=[^,]+,([a-z]{1,30})=.*")  # NAME=FILE with a k
 
 
 def _parse_kubeconfigs(text: str) -> tuple[Path | NamedCluster, ...] | Wanted:
-    """Parse one file, or several lines with files and further clusters."""
+    """Parse the name of one file, or several lines with files, each for the first cluster or for a further cluster."""
     found: list[Path | NamedCluster] = []
     for line in text.split("\n"):
         file, comma, domain_text = line.partition(",domain=")

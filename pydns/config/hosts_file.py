@@ -9,7 +9,7 @@ from pydns.dns import name
 
 MAX_OCTETS = 16 * 1024 * 1024
 _MOST_NOTICES = 20
-_MAPPED = bytes(10) + b"\xff\xff"  # an IPv4 address in IPv6 begins with it (RFC 4291 section 2.5.5.2)
+_MAPPED = bytes(10) + b"\xff\xff"  # the start of an IPv4-mapped address (RFC 4291 section 2.5.5.2)
 
 
 class Entries(NamedTuple):

@@ -72,7 +72,7 @@ class Outcome(Enum):
 class Excepted(Enum):
     """What happens to the names that a route excludes."""
 
-    NEXT = "next"  # they are treated as if the route didn't exist
+    NEXT = "next"  # pydns treats these names as if the route didn't exist
     REFUSED = "refused"
 
 
@@ -271,7 +271,7 @@ AnyServer = ServerSpec | NamedUpstream | ServersFile
 
 
 def is_reached_from(ip: str, source: str | None) -> bool:
-    """Return whether a server is of the same family as the address that its questions are sent from."""
+    """Return whether the address of a server has the same family as the `source` of the questions to it."""
     return source is None or (":" in ip) == (":" in source)
 
 
@@ -550,7 +550,7 @@ class Domain(Struct, frozen=True, gc=False):
     labels: str | None = None
     endpoints: bool = True
     hide_empty_services: bool = False
-    reverse_zones: tuple[bytes, ...] | None = None  # None: a cluster's first domain has those of the first domain
+    reverse_zones: tuple[bytes, ...] | None = None  # None: a cluster's first domain has the reverse zones of --domain
     fallthrough: tuple[bytes, ...] | None = None  # None: reverse zones fall through
 
 

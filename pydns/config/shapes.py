@@ -73,7 +73,7 @@ class Shape(Protocol):
 
 
 class Text(NamedTuple):
-    """A text with a meaning. `parse` returns the value, or a `Wanted` for a wrong text."""
+    """A text that is parsed to a value. `parse` returns the value, or a `Wanted` for a wrong text."""
 
     wanted: str
     parse: Callable[[str], Any]
@@ -146,7 +146,7 @@ class Number(NamedTuple):
 
 
 class Share(NamedTuple):
-    """A fraction of a total."""
+    """A part of a whole, as a number from 0 to 1."""
 
     @property
     def wanted(self) -> str:
@@ -330,7 +330,10 @@ class Record(NamedTuple):
 
 
 class MapOf(NamedTuple):
-    """A mapping whose keys the operator chooses. A record gets its key as identity. `pair` joins a key and a value."""
+    """A mapping whose keys the operator chooses.
+
+    `Record.identity` names the field for the key. `pair` makes the result from a key and a value.
+    """
 
     name: Text
     value: Shape

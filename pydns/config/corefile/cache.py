@@ -148,7 +148,7 @@ def _zones(general: Mapping[str, Node], draft: Draft) -> dict[str, Node]:
     served = domains | {zone.name for block in draft.forwarded for zone in block.zones}
     for name in sorted(named, key=lambda name: name.count(".")):
         if next(zones_around(name, served), None) in domains:
-            continue  # its names are never forwarded
+            continue  # pydns never forwards its names, so it never caches them
         rule = _rule_for(named[name], draft.forwarded)
         around = max((each for each in rules if is_within(name, each)), key=len)
         if _difference(rule, rules[around]):
@@ -158,7 +158,10 @@ def _zones(general: Mapping[str, Node], draft: Draft) -> dict[str, Node]:
 
 
 def _rule_for(zone: Zone, blocks: list[Forwarded]) -> dict[str, Node]:
-    """Return the keys that do to the names of a zone what CoreDNS does. The block with the longest zone counts."""
+    """Return the keys with which pydns caches the names of a zone as CoreDNS does.
+
+    The block with the longest zone counts.
+    """
     around = [(len(each.name), block) for block in blocks for each in block.zones if is_within(zone.name, each.name)]
     cache = max(around, key=lambda pair: pair[0])[1].cache if around else blocks[0].cache
     keys: dict[str, Node] = _defaults(zone.token)
@@ -185,7 +188,7 @@ def _defaults(at: Token) -> dict[str, Node]:
 
 
 def _difference(keys: Mapping[str, Node], others: Mapping[str, Node]) -> dict[str, Node]:
-    """Return the keys that have another value among `others`."""
+    """Return the keys whose values differ from those in `others`."""
     return {key: node for key, node in keys.items() if key not in others or _value(node) != _value(others[key])}
 
 

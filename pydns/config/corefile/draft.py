@@ -24,7 +24,7 @@ class Zone(NamedTuple):
 
     @property
     def name_token(self) -> Token:
-        """Return the name at the place of the word that the zone comes from, for example of a range."""
+        """Return a token with the zone's name, at the place of the word in the Corefile, which may be a range."""
         return self.token._replace(text=self.name)
 
 
@@ -51,8 +51,8 @@ class RewriteDraft(NamedTuple):
     at: Token  # the directive
     rule: Node
     zones: tuple[Zone, ...]  # of the server block
-    old_end: str  # the end of each name that the rule matches, with a dot in front if whole labels match; or empty
-    new_end: str  # the end of each new name, with a dot in front; or empty
+    old_end: str  # the end of each name that the rule matches, with a dot in front if whole labels match; may be empty
+    new_end: str  # the end of each new name, with a dot in front; may be empty
 
 
 class TemplateDraft(NamedTuple):

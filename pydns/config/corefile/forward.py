@@ -19,7 +19,7 @@ _BREAKER = "no effect: a server that fails is left out and probed until it answe
 _OUTCOMES = {"NXDOMAIN": "NXDOMAIN", "REFUSED": "REFUSED"} | dict.fromkeys(
     ("SERVFAIL", "FORMERR", "NOTIMP"), "SERVFAIL"
 )
-_RCODES = frozenset(  # those that CoreDNS knows
+_RCODES = frozenset(  # the rcodes that CoreDNS knows
     [
         "NOERROR",
         "FORMERR",
@@ -81,12 +81,12 @@ class _Server(NamedTuple):
 
 def read_forward(line: Line, server: Server, draft: Draft) -> None:
     """Read the servers of a zone. Servers of the root zone become upstreams. Servers of another zone become a route."""
-    server.following.pop()  # the zone of this directive
+    server.following.pop()  # removes the zone of this directive
     if len(line.arguments) < 2:
         raise BadCorefile(line.words[0], "forward", "complete: it needs a zone and a server")
     if len(line.arguments) > _MAX_SERVERS + 1:
         raise BadCorefile(line.words[0], f"{len(line.arguments) - 1} servers", f"allowed: {_MAX_SERVERS} at most")
-    zone = zones_of(line.arguments[0])[0]  # CoreDNS also takes the first zone
+    zone = zones_of(line.arguments[0])[0]  # CoreDNS also takes only the first zone
     domains = list(server.zones) if zone.is_root else [zone]
     options = _options(line, draft)
     options.following = frozenset(server.following)
@@ -113,7 +113,7 @@ def read_forward(line: Line, server: Server, draft: Draft) -> None:
 def _take_upstreams(line: Line, options: _Options, draft: Draft) -> None:
     draft.keys["choice"] = options.choice or word(line.words[0], "random")
     servers = line.arguments[1:]
-    if [each.text for each in servers] != ["/etc/resolv.conf"]:  # which are those of --resolv-conf
+    if [each.text for each in servers] != ["/etc/resolv.conf"]:  # --resolv-conf provides these servers
         draft.keys["upstreams"] = sequence([_node(each, options) for each in servers], servers[0].line)
     if options.excepted:
         draft.keys["except"] = _names(options.excepted)
@@ -127,7 +127,7 @@ def _take_route(line: Line, zone: Zone, options: _Options, draft: Draft) -> None
         raise NotCarriedOut(line.words[0], f"a second forward for {zone.name}", "allowed")
     found = [_node(each, options) for each in servers]
     keys: dict[str, Node] = {"servers": sequence(found, servers[0].line)}
-    below = [each for each in options.excepted if each.name.endswith(f".{zone.name}")]  # other zones have no effect
+    below = [each for each in options.excepted if each.name.endswith(f".{zone.name}")]  # zones elsewhere have no effect
     if below:
         keys["except"] = _names(below)
         if not any(any(zones_around(each.name, options.following)) for each in below):

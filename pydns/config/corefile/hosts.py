@@ -14,7 +14,7 @@ from pydns.dns.address import address_text
 from pydns.dns.name import reverse_name, to_text
 
 _TTL_S = 3600  # the plugin's default
-_FILE = "/etc/hosts"  # the plugin reads it even if the block has entries of its own
+_FILE = "/etc/hosts"  # the plugin reads this file even if the block has its own entries
 
 
 class _Options:
@@ -60,7 +60,7 @@ def _read_entry(line: Line, options: _Options, draft: Draft) -> None:
     at = line.words[0]
     looks_like_address = at.text[0].isdecimal() or ":" in at.text
     if looks_like_address and not options.falling and isinstance(texts.parse_ip(at.text), Wanted):
-        draft.note(at, "left out: it is not an IP address")  # after `fallthrough`, CoreDNS refuses it
+        draft.note(at, "left out: it is not an IP address")  # after `fallthrough`, CoreDNS refuses such a line
         return
     octets = unmapped(checked(at, texts.parse_ip))
     for name in line.arguments:
@@ -92,7 +92,10 @@ def _take_file(file: Token, zones: tuple[Zone, ...], options: _Options, server: 
 
 
 def _take_entries(at: Token, zones: tuple[Zone, ...], options: _Options, server: Server, draft: Draft) -> None:
-    """Add the entries. CoreDNS asks the block with the longest zone for a name, also for the name of a PTR record."""
+    """Add the entries.
+
+    CoreDNS chooses the block with the longest zone for each name, also for the name of a PTR record.
+    """
     found: dict[str, dict[str, Node]] = {}
     with_ptr: set[str] = set()
     elsewhere: set[str] = set()  # names that another block answers

@@ -40,14 +40,15 @@ _NO_EFFECT = {
 def read_kubernetes(line: Line, server: Server, draft: Draft) -> None:
     """Read domains and options of the cluster. All domains of a directive have the same options.
 
-    Addresses have the names of the first domain.
+    PTR records point to names of the first domain.
     """
     at = line.words[0]
     if any(directive.name == "kubernetes" for directive in server.block.directives if directive is not line):
         raise BadCorefile(at, "a second kubernetes in a block", "allowed")
     zones = _zones(line) or list(server.zones)
     reverse = [zone for zone in zones if not isinstance(texts.parse_reverse_zone(zone.name), Wanted)]
-    # The plugin must have the zones of ServiceImports among its own; they are no domain of the cluster.
+    # CoreDNS requires the zones of ServiceImports among the zones of the plugin, but they are no domains of the
+    # cluster.
     others = {zone.name for each in line.lines if each.name == "multicluster" for zone in _zones(each)}
     others |= {zone.name for zone in reverse}
     forward = [zone for zone in zones if zone.name not in others]
@@ -124,7 +125,7 @@ def _read_option(line: Line, zones: list[Zone], keys: dict[str, Node], draft: Dr
 
 
 def _zones(line: Line) -> list[Zone]:
-    """Return the zones that the arguments of a line name."""
+    """Return the zones in the arguments of a line."""
     return [zone for token in line.arguments for zone in zones_of(token)]
 
 

@@ -9,7 +9,7 @@ from pydns.dns import rewrite
 
 
 def read_rewrite(line: Line, server: Server, draft: Draft) -> None:
-    """Read a rule. Its words are in one line, or in the lines of a block."""
+    """Read a rule. The words of the rule are in one line, or in the lines of a block."""
     at = line.words[0]
     tokens = list(line.arguments)
     if len(tokens) < 2:

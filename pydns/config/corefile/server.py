@@ -23,7 +23,7 @@ class Reply(NamedTuple):
     key: str
     at: Token
     node: Node
-    words: tuple[str, ...] = ()  # different words mean different values
+    words: tuple[str, ...] = ()  # if two blocks have different words, they want different values
 
 
 def _first_zone(line: Line) -> str:
@@ -44,7 +44,7 @@ class Server:
         self.has_templates = False
         self.has_answers = False  # whether a directive answers names of this block itself
         self.acl: list[Acl] = []
-        self.view: str | None = None  # the expression that must be true; None: the block serves all clients
+        self.view: str | None = None  # the block serves a question if this expression is true; None: all questions
         self.replies: list[Reply] = []
         self.forwards: list[Zone] = []  # the zones of the `forward` directives so far
         self.following = [_first_zone(line) for line in block.directives if line.name == "forward"][::-1]  # later ones

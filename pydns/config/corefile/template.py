@@ -41,7 +41,7 @@ def read_template(line: Line, server: Server, draft: Draft) -> None:
     zones = tuple([zone for token in named for zone in zones_of(token)]) or server.zones
     properties = _Properties()
     if not draft.read_each(line.lines, lambda each: _read_property(each, properties, draft)):
-        return  # if one of its properties were left out, the template would give other answers
+        return  # without a property, the template would give wrong answers, so the whole template is left out
     keys: dict[str, Node] = {}
     if rtype.text != "ANY":
         _supported(rtype, texts.parse_type)
