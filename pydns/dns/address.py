@@ -72,7 +72,7 @@ def parse_range(text: str) -> AddressRange:
 
 
 def range_around(address: bytes, length_text: str) -> AddressRange:
-    """Return the range with a prefix of this length that contains an address. Raises `BadAddress`."""
+    """Return the range with this prefix length that contains an address. Raises `BadAddress`."""
     bits = 8 * len(address)
     if not (length_text.isascii() and length_text.isdecimal() and len(length_text) <= 3 and int(length_text) <= bits):
         raise BadAddress(length_text)

@@ -218,7 +218,7 @@ def reply_flags(query_flags: bytes | int, rcode: int = Rcode.NOERROR, *set_flags
 
 
 def one_more(count: bytes) -> bytes:
-    """Return a count of a header, plus one."""
+    """Return a count of a header, increased by one."""
     return b"\0\1" if count == b"\0\0" else (int.from_bytes(count) + 1).to_bytes(2)
 
 

@@ -290,7 +290,10 @@ class _Reader:
     _steps = 0
 
     def __init__(self, packet: bytes, qname: bytes, *, is_ours: bool = False) -> None:
-        """Prepare to read a packet. `qname` is in lower case. `is_ours`: the records were accepted earlier."""
+        """Prepare to read a packet.
+
+        `qname` is in lower case. `is_ours`: no limits, because the records were accepted earlier.
+        """
         self.packet = packet
         self._qname = qname
         # Offset -> the name at this offset. No offset is read twice, so the number of entries measures the work.

@@ -61,13 +61,13 @@ class Answer(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Remap:
-    """Replaces a name. In a longer name below it, replaces the end."""
+    """Replaces a name. In a name below it, replaces only the end."""
 
     old: str
     new: str
 
     def __call__(self, text: str) -> str:
-        """Return the text with its new end. Another text is returned as it is."""
+        """Return the name with its new end. A name that isn't at or below `old` is returned as it is."""
         rest = text.removesuffix(self.old)
         return rest + self.new if text.endswith(self.old) and (not rest or rest.endswith(".")) else text
 
@@ -80,7 +80,7 @@ class Suffix:
     new: str
 
     def __call__(self, text: str) -> str:
-        """Return the text with its new end. Another text is returned as it is."""
+        """Return the text with its new end. A text that doesn't end with `old` is returned as it is."""
         return text.removesuffix(self.old) + self.new if text.endswith(self.old) else text
 
 
@@ -196,7 +196,7 @@ def revert(changes: Sequence[AnswerChange], asked: bytes, looked_up: bytes, answ
     for rrset in answer.answers:
         owner = owners.get(rrset.owner.lower())
         if owner is None and rrset.rtype == DNAME:
-            continue  # the CNAME that was made from it follows
+            continue  # the CNAME that was made from the DNAME follows
         for replaced in _targets(changes, rrset):
             cname = rrset._replace(owner=owner or asked, ttl_s=_ttl(changes, rrset.ttl_s), rdatas=(replaced,))
             return Answer(Rcode.NOERROR, [*answers, cname], onward=replaced.lower())
@@ -300,7 +300,7 @@ def _name(words: list[str]) -> Callable[[Question], Rewriting | None]:
         case "prefix":
             return _name_rule(lambda text: text.startswith(old), lambda text: new + text.removeprefix(old), options)
         case "suffix":
-            if options.is_auto:  # as in CoreDNS: the new suffix becomes the old one, wherever it is
+            if options.is_auto:  # as in CoreDNS: the old suffix returns in all names that end with the new one
                 swap = Suffix(new, old)
                 options = _Options(False, (OwnerChange(swap), ValueChange(swap), *options.changes))
             return _name_rule(lambda text: text.endswith(old), Suffix(old, new), options)

@@ -85,7 +85,7 @@ class Text:
         return f"Text({self.text!r})"
 
     def record(self, match: Match) -> RRset | None:
-        """Return the record for a question, or None if the text with its fields isn't a record."""
+        """Return the record for a question, or None if the text isn't a record once its fields are filled in."""
         pieces = [each if isinstance(each, str) else each(match) for each in self._pieces]
         found = [each for each in pieces if each is not None]
         return _parse("".join(found)) if len(found) == len(pieces) else None
@@ -198,7 +198,7 @@ class Made(NamedTuple):
 
 
 def make(template: Template, match: Match, qname: bytes) -> Made | None:
-    """Return the records for a question, or None if a text with its fields isn't a record.
+    """Return the records for a question, or None if a text isn't a record once its fields are filled in.
 
     The first owner in the answer section is `qname`. Each next owner is the target of the CNAME before it. An owner
     outside this chain is replaced by the last name of the chain.
