@@ -35,7 +35,7 @@ _REASON = 300  # maximum octets of a reason
 WHOLE_CHECK_S = 60.0  # time limit for reading a whole table
 _READERS = MAX_READERS * 64 + 4096  # octets of the file of readers: one cache line per reader
 _CHUNK = 10_000  # number of entries that one call of C code checks
-_TRIAL = bytes(64 << 10)  # uses several pages from the list of free pages
+_TRIAL = bytes(64 << 10)  # large, so that the commit takes several pages from the list of free pages
 
 
 class DirectoryError(Exception):

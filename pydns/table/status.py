@@ -39,12 +39,12 @@ class ConfigStatus(Struct, frozen=True, kw_only=True):
     problem: str | None = None  # the reason why the source can't be read
     mistakes: tuple[str, ...] = ()  # mistakes in the refused configuration
     notices: tuple[str, ...] = ()  # notices about the accepted configuration
-    left_out: tuple[str, ...] = ()  # what isn't carried out of the accepted Corefile, because of --lenient
+    left_out: tuple[str, ...] = ()  # parts of the accepted Corefile without an effect, because of --lenient
     waiting_for: dict[str, str | None] = {}  # kind that isn't listed yet for a new cluster option -> problem
 
 
 class Filter(Struct, frozen=True, kw_only=True):
-    """The conditions for objects that are served. None: no condition."""
+    """The conditions that an object must meet to be served. None: no condition."""
 
     namespaces: tuple[str, ...] | None = None
     labels: str | None = None

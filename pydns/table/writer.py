@@ -74,10 +74,10 @@ class Writer:
         """Open the table in `state_dir`. If no table exists, create a table with the facts `empty`.
 
         The table is checked for at most `check_s`. An unreadable table is discarded, and `thrown_away` is the reason. A
-        table from an earlier boot, with a different format or with a different cluster domain is discarded too. So is
-        a table that serves the cluster domain if `empty` doesn't, and the reverse. Any other table is kept, but it is
-        marked as unsynced. Raises `WriterError` if the directory can't be written, or if a second pydns writes
-        there.
+        table from an earlier boot, with a different format or with a different cluster domain is discarded too. So is a
+        table that serves the cluster domain although `empty` doesn't, or the other way round. Any other table is kept,
+        but it is marked as unsynced. Raises `WriterError` if the directory can't be written, or if a second pydns
+        writes there.
         """
         path = self._path = file_in(state_dir)
         self.thrown_away = ""
@@ -202,7 +202,7 @@ class Writer:
         self._let_pages_go()
 
     def _let_pages_go(self) -> None:
-        """Reopen the file. Otherwise, the pages of a big commit would stay in this process's memory."""
+        """Reopen the file. If it stayed open, the pages of a big commit would stay in this process's memory."""
         used = (self._environment.info()["last_pgno"] + 1) * self._environment.stat()["psize"]
         size = self._environment.info()["map_size"]
         self._environment.close()
@@ -275,7 +275,7 @@ class Writer:
     def figures(self) -> dict[str, int]:
         """Return the table's size in octets, and the number of answers, of reading processes and of commits."""
         info, stat = self._environment.info(), self._environment.stat()
-        slots = self._environment.readers().splitlines()[1:]  # before our own transaction, which uses a slot too
+        slots = self._environment.readers().splitlines()[1:]  # before our transaction takes a slot, too
         with self._environment.begin() as transaction:
             answers = transaction.stat(self._answers.database)["entries"]
         return {
