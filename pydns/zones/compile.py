@@ -98,7 +98,7 @@ def combine(
     adds records to that zone: an external zone, or one that falls through. pydns ignores the file's SOA and NS records
     in this case. Otherwise a zone is refused if it is at or below a cluster domain, or if it equals a reverse zone of
     the cluster. If two files have the same zone, only the first file is used. Records of a host replace records of a
-    file. With `external_alone`, files of other than shared zones are refused.
+    file. With `external_alone`, only files of shared zones are accepted.
     """
     refused: dict[str, str] = {}
     files: dict[bytes, str] = {}

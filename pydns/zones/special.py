@@ -32,7 +32,7 @@ SPECIAL_NAMES = tuple(_SPECIAL)
 
 
 def special_zones(names: Iterable[str] = SPECIAL_NAMES) -> dict[str, CompiledZone]:
-    """Return the zones of these special names. The key of each zone is a text that is used like a file name."""
+    """Return the zones of special names. The key of each zone is a text that is used like a file name."""
     return {f"special name {each}": _compile(each, _SPECIAL[each]) for each in names}
 
 

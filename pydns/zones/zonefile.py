@@ -80,7 +80,7 @@ def read(text: str, file: str, origin_text: str, include: Include) -> ZoneFile |
     try:
         origin = dns.name.from_text(origin_text).to_wire()
     except (dns.exception.DNSException, UnicodeError):
-        origin = None  # then all names must be absolute, or the file must contain $ORIGIN
+        origin = None  # an invalid name: all names must be absolute, or the file must contain $ORIGIN
     try:
         reader.read(text, file, _State(origin), 0)
     except _Enough:
@@ -99,7 +99,7 @@ class _Record(NamedTuple):
 
 @dataclass(slots=True)
 class _State:
-    """Values that a line inherits from the lines before."""
+    """The values that a line inherits from the lines before it."""
 
     origin: bytes | None  # the case of letters is kept
     owner: bytes | None = None
