@@ -1,9 +1,9 @@
 """Opens the listening sockets. The supervisor opens all of them before the first fork. Imports nothing heavy.
 
-A reply must have the address as source that the query was sent to. For a wildcard socket (0.0.0.0 or ::), the kernel
-must report this address for each query. The report costs 0.9 µs a query (tests/bench/README.md). So each local address
-gets its own UDP socket, and the kernel prefers this socket. The wildcard socket receives queries to all other
-addresses: addresses that are added later, that can't be bound, or that are over the limit.
+A reply must come from the address that the query was sent to. For a wildcard socket (0.0.0.0 or ::), the kernel must
+report this address for each query. The report costs 0.9 µs a query (tests/bench/README.md). So each local address gets
+its own UDP socket, and the kernel prefers this socket. The wildcard socket receives queries to all other addresses:
+addresses that are added later, that can't be bound, or that are over the limit.
 """
 
 import errno
@@ -63,7 +63,7 @@ def open_slots(listens: Iterable[Listen], workers: int, log: Log) -> list[Slot]:
 
 
 def open_http(endpoints: Mapping[str, HttpEndpoint | None], log: Log) -> dict[str, socket.socket]:
-    """Return the sockets for HTTP by flag. Raises `ListenError`.
+    """Return the sockets for HTTP, by the name of the flag. Raises `ListenError`.
 
     A socket at `[::]` accepts IPv4 too, because probes use IPv4 or IPv6. A default endpoint is skipped if its port is
     in use.

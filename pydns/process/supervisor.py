@@ -69,7 +69,7 @@ def serve(settings: Settings, log: Log, programs: Programs) -> int:
     except listeners.ListenError as error:
         sys.stderr.write(f"pydns serve: {error}\n")
         return 1
-    settings = settings._replace(listen=tuple(listeners.addresses(slots[0])))  # with the real ports instead of port 0
+    settings = settings._replace(listen=tuple(listeners.addresses(slots[0])))  # port 0 is replaced by the real port
     return _Supervisor(settings, log, programs, slots, http, signals).run()
 
 
@@ -223,7 +223,7 @@ class _Supervisor:
 
     def _run_worker(self, slot: Slot, row: ProcessRow, block: Block) -> None:
         if self._pulse.is_draining:
-            signal.raise_signal(DRAIN)  # stays pending, because it is blocked. The worker handles it before any query
+            signal.raise_signal(DRAIN)  # DRAIN is blocked, so it waits. The worker handles it before any query
         self._programs.worker(slot, self._settings.state_dir, self._log, self._lifeline, row, block)
 
     # Children that have exited or are stuck.
