@@ -2,7 +2,7 @@
 
 `serve` calls this module. An increment takes 0.025 µs in a list, but 0.09 µs in shared memory. So all queries of one
 zone, type and rcode share a `Row` of lists. The index in a list is the length of a message. Two increments count a
-query together with the lengths of both messages. The fold computes buckets and sums from the lists.
+query, the length of its message and the length of the reply. The fold computes buckets and sums from the lists.
 
 A worker that is killed loses its counts since the last fold. This is at most half a second of counts. No query is
 counted twice.
@@ -17,7 +17,7 @@ from pydns.metrics.totals import DURATIONS_S, SIZES, Follower, Totals, decode
 
 FOLD_S = 0.5  # seconds between folds
 _QUICK_S = DURATIONS_S[0]
-MAX_ZONES = 50  # all further zones share one label, because the size of the block is limited
+MAX_ZONES = 50  # more zones than this share one label, because the size of the block is limited
 
 _LONGEST = 300  # octets; ordinary queries are shorter than this
 

@@ -48,7 +48,7 @@ class Totals(msgspec.Struct):
 
 
 class Follower:
-    """Adds the counts of other objects to totals. The counts of a new object start at zero again."""
+    """Adds to totals the counts that other objects keep. A new object's counts start at zero again."""
 
     def __init__(self, totals: Totals) -> None:
         self._totals = totals
