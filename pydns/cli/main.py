@@ -95,6 +95,15 @@ VERBS = (
         ],
     ),
     Verb(
+        "slo",
+        "print how well pydns does its work, next to its objectives",
+        "Print the service level indicators of the last 5 minutes and the last hour, next to the objectives: how long "
+        "changes in the cluster and lookups take, the share of SERVFAIL, and the age of the data.",
+        ["pydns slo --state-dir /tmp/pydns", "pydns slo -o json"],
+        {0: "pydns is running, and every objective is met", 1: f"it isn't, an objective is missed, or {_NO_TABLE}"},
+        [FlagGroup("", (flags.STATE_DIR, flags.OUTPUT))],
+    ),
+    Verb(
         "dump",
         "print the answer table as zone-file text",
         "Print every record of the answer table as zone-file text, by owner from the root down.",

@@ -16,11 +16,12 @@ from pydns import __version__
 from pydns.config.model import MetricNames
 from pydns.control.http import Page
 from pydns.metrics import exposition
+from pydns.metrics.objectives import ERRORS, PROGRAMMING
 from pydns.metrics.totals import Key, Totals, decode, total
 from pydns.process import memory
 from pydns.process.block import Block
 from pydns.process.pulse import Pulse
-from pydns.table.status import UNKNOWN, KindStatus, Status, UpstreamStatus
+from pydns.table.status import UNKNOWN, IndicatorStatus, KindStatus, Status, UpstreamStatus
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -86,11 +87,22 @@ class MetricsPage:
             gauges[("external_conflicts",)] = external.losers
             for zone, names in external.zones.items():
                 gauges["external_names", zone] = names
+        for row in status.indicators:
+            for (metric, *percentile), value in _figures(row).items():
+                if value is not None:
+                    gauges[metric, row.group, row.window, *percentile] = value
         if (table := status.table) is not None:
             gauges[("table_bytes",)] = table.bytes
             gauges[("table_answers",)] = table.answers
             gauges[("table_readers",)] = table.readers
             gauges[("table_commits_total",)] = table.commits
+
+
+def _figures(row: IndicatorStatus) -> dict[Key, float | None]:
+    if row.indicator == ERRORS:
+        return {("slo_error_ratio",): None if row.good is None else 1 - row.good}
+    name = "slo_programming_seconds" if row.indicator == PROGRAMMING else "slo_lookup_seconds"
+    return {(name, "50"): row.p50_s, (name, "99"): row.p99_s}
 
 
 def _values(kind: KindStatus) -> dict[str, float | None]:

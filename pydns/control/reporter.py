@@ -16,6 +16,7 @@ from pydns.control.http import Pages, kept
 from pydns.control.latencies import Latencies
 from pydns.control.metrics_page import MetricsPage, queries, upstreams
 from pydns.control.probe_pages import ProbePages, process_statuses
+from pydns.metrics.objectives import Windows
 from pydns.metrics.totals import decode
 from pydns.process.block import Block
 from pydns.process.pulse import Pulse
@@ -40,6 +41,7 @@ class Reporter:
         self._shared = shared
         self._clock = clock
         self._latencies = Latencies()
+        self._windows = Windows()
         self._probes = ProbePages(shared.pulse)
         self._metrics = MetricsPage(shared.blocks, shared.pulse, port)
 
@@ -58,12 +60,14 @@ class Reporter:
 
     def report(self, status: Status) -> Status:
         """Serve a status from now on. Returns the status with the status of the other processes added."""
-        workers = [decode(block.load()) for block in self._shared.blocks[1:]]
+        controller, *workers = [decode(block.load()) for block in self._shared.blocks]
+        now = self._clock.monotonic()
         whole = replace(
             status,
             time=self._clock.wall(),
             queries=tuple(map(queries, workers)),
-            upstreams=upstreams(workers, self._latencies.measure(workers, self._clock.monotonic())),
+            upstreams=upstreams(workers, self._latencies.measure(workers, now)),
+            indicators=self._windows.measure([controller, *workers], now),
             processes=process_statuses(self._shared.pulse),
             draining=self._shared.pulse.is_draining,
         )

@@ -135,6 +135,25 @@ METRICS = (
     _ours(
         GAUGE, "last_audit_age_seconds", "Time since all objects were last compared with the API server's.", "resource"
     ),
+    _ours(
+        GAUGE,
+        "slo_programming_seconds",
+        "Time from a change in the cluster until it is served: a percentile of the window.",
+        "service_kind",
+        "window",
+        "percentile",
+    ),
+    _ours(
+        GAUGE,
+        "slo_lookup_seconds",
+        "Time from query to reply: a percentile of the window. own: names of the cluster and of zone files.",
+        "names",
+        "window",
+        "percentile",
+    ),
+    _ours(
+        GAUGE, "slo_error_ratio", "Share of SERVFAIL in the replies for names that pydns answers.", "names", "window"
+    ),
     _ours(GAUGE, "objects", "Objects in use.", "resource"),
     _ours(GAUGE, "skipped_objects", "Objects that can't be used. The log names them.", "resource"),
     _ours(GAUGE, "resource_version", "The version up to which changes have been seen.", "resource"),

@@ -121,6 +121,21 @@ class UpstreamStatus(Struct, frozen=True, kw_only=True):
     learned_s: dict[str, float] = {}  # fact about the server -> seconds for which it is valid. 0: until it changes
 
 
+class IndicatorStatus(Struct, frozen=True, kw_only=True):
+    """One figure on how well pydns does its work, for a group of events in a window of time. docs/slo.md has them."""
+
+    indicator: str  # "programming", "lookups" or "errors"
+    group: str = ""  # a kind of Service, "own" or "forwarded"
+    window: str = ""  # "5m" or "1h"
+    covered_s: float = 0.0  # the part of the window that was observed
+    events: int = 0
+    p50_s: float | None = None
+    p99_s: float | None = None
+    good: float | None = None  # share of the events that were good. None: no event, or nothing defines which are good
+    objective: float | None = None  # share of the events that should be good. None: no objective
+    within_s: float | None = None  # an event is good if it took at most this time
+
+
 class ProcessStatus(Struct, frozen=True, kw_only=True):
     """The status of one process."""
 
@@ -157,6 +172,7 @@ class Status(Struct, frozen=True, kw_only=True):
     table: TableStatus | None = None
     queries: tuple[int, ...] = ()  # number of answered queries of each worker
     upstreams: tuple[UpstreamStatus, ...] = ()
+    indicators: tuple[IndicatorStatus, ...] = ()
     processes: tuple[ProcessStatus, ...] = ()
     draining: bool = False
     memory: int | None = None  # octets of all processes. Shared pages count once. Only on the page /status

@@ -9,20 +9,35 @@ import pytest
 
 from pydns.cli.check import Checked
 from pydns.cli.explain import Answer, Explanation
+from pydns.cli.slo import DataAge, Report
+from pydns.table.status import IndicatorStatus
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "json.md").read_text()
 TYPES = {
     int: "number",
     bool: "true or false",
     str: "text",
+    float: "number",
     int | None: "number or null",
+    float | None: "number or null",
     str | None: "text or null",
     tuple[str, ...]: "list of text",
     tuple[Answer, ...]: "list of Answer",
+    tuple[IndicatorStatus, ...]: "list of Indicator",
+    DataAge: "Data age",
 }
 
 
-@pytest.mark.parametrize(("section", "struct"), [("check", Checked), ("explain", Explanation), ("Answer", Answer)])
+@pytest.mark.parametrize(
+    ("section", "struct"),
+    [
+        ("check", Checked),
+        ("explain", Explanation),
+        ("Answer", Answer),
+        ("slo", Report),
+        ("Data age", DataAge),
+    ],
+)
 def test_the_document_has_every_key_with_its_type(section: str, struct: type[msgspec.Struct]) -> None:
     text = DOCUMENT.partition(f"\n## {section}\n")[2].partition("\n## ")[0]
     hints = get_type_hints(struct)
