@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from pydns.config.model import MetricNames
+from pydns.metrics.objectives import ERRORS, LOOKUPS, OBJECTIVES, OWN, PROGRAMMING
 from tests.manifests.kustomized import MANIFESTS, build, build_path, needs_kubectl, only, path_from
 
 HERE = Path(__file__).parent
@@ -71,6 +72,25 @@ def test_no_query_uses_the_metrics_of_coredns(whose: str, expression: str) -> No
     assert len(re.findall(r"\w+\{", expression)) == expression.count('{job="pydns"'), whose
 
 
+def test_alerts_on_budgets_have_the_objectives_of_pydns_slo() -> None:
+    found = set()
+    for group in RULES["groups"]:
+        for rule in group["rules"]:
+            if rule["alert"].endswith("BudgetBurn"):
+                edges = set(re.findall(r'le="([\d.]+)"', rule["expr"]))
+                budgets = set(re.findall(r"\* ([\d.]+)", rule["expr"]))
+                found.add((rule["alert"], *edges, *budgets))
+    wanted = {
+        (alert, *([str(objective.within_s)] if objective.within_s else []), f"{1 - objective.share:.3g}")
+        for alert, objective in (
+            ("PydnsProgrammingBudgetBurn", OBJECTIVES[PROGRAMMING, ""]),
+            ("PydnsLookupBudgetBurn", OBJECTIVES[LOOKUPS, OWN]),
+            ("PydnsErrorBudgetBurn", OBJECTIVES[ERRORS, OWN]),
+        )
+    }
+    assert found == wanted
+
+
 @needs_promtool
 def test_alerts_fire_when_they_should(tmp_path: Path) -> None:
     shutil.copy(HERE / "alerts.yaml", tmp_path)
@@ -88,7 +108,7 @@ def test_every_alert_has_a_test_and_a_remedy() -> None:
 def test_every_alert_has_a_runbook_and_every_runbook_an_alert() -> None:
     text = (MANIFESTS.parent / "docs" / "troubleshooting.md").read_text()
     alerts = [rule for group in RULES["groups"] for rule in group["rules"]]
-    assert re.findall(r"^### (Pydns\w+)$", text, re.MULTILINE) == [rule["alert"] for rule in alerts]
+    assert re.findall(r"^### (Pydns\w+)$", text, re.MULTILINE) == list(dict.fromkeys(rule["alert"] for rule in alerts))
     for rule in alerts:
         url = rule["annotations"]["runbook_url"]
         assert url == f"https://pydns.example/docs/troubleshooting.md#{rule['alert'].lower()}"
