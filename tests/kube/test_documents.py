@@ -37,7 +37,7 @@ def values(text: str) -> list[object]:
         ('{"a": [1, {"b": "\\u00e9"}]}', {"a": [1, {"b": "é"}]}),
     ],
 )
-def test_scalars_and_mappings_read_as_kubectl_reads_them(text: str, value: object) -> None:
+def test_scalars_and_mappings_are_read_as_kubectl_reads_them(text: str, value: object) -> None:
     assert values(text) == [value]
 
 

@@ -110,7 +110,7 @@ def test_an_address_in_two_clusters_has_the_names_of_both() -> None:
     assert answer(table, "10.0.96.10.in-addr.arpa", PTR) == names[:1]
 
 
-def test_addresses_have_the_names_of_the_domain_with_the_reverse_zone() -> None:
+def test_ptr_records_have_names_of_the_domain_with_the_reverse_zone() -> None:
     ten, other = name.from_text("10.in-addr.arpa"), name.from_text("192.in-addr.arpa")
     far = _SERVICE._replace(name="far", cluster_ips=(bytes([192, 168, 0, 1]),))
     options = several(domain(_LOCAL, (ten,)), domain(_K8S, (other,)))
@@ -158,7 +158,7 @@ def test_a_cluster_that_is_left_out_has_no_records_until_it_is_added() -> None:
     assert answer(table, "api.shop.svc.east.example", A) == [_SERVICE_ADDRESS]
 
 
-def test_zones_of_imports_are_listed_when_the_first_cluster_is() -> None:
+def test_zones_of_imports_are_listed_when_the_first_cluster_is_listed() -> None:
     """An EndpointSlice that has not been listed yet may give a headless import its addresses."""
     first = domain(_LOCAL)._replace(multicluster=(CLUSTERSET,))
     zone = Zone(several(first, domain(_EAST, (), EAST)))
@@ -169,7 +169,7 @@ def test_zones_of_imports_are_listed_when_the_first_cluster_is() -> None:
         assert found[CLUSTERSET] is is_listed
 
 
-def test_imports_are_served_as_the_first_domain_says() -> None:
+def test_options_of_the_first_domain_apply_to_imports() -> None:
     web = ServiceImport(_SERVICE, has_slices=False)
     db = ServiceImport(Service("shop", "db", (), True, None, ()), has_slices=True)
     slices = EndpointSlice("shop", "db-1", "", (), (Endpoint(bytes([10, 2, 0, 1]), ""),), imported=Imported("db", "c1"))

@@ -1,4 +1,4 @@
-"""External zones: changes add up, age decides conflicts, and no object affects the names of another object."""
+"""External zones: changes add up, the oldest object wins a conflict, and no object affects names of another object."""
 
 import copy
 from typing import Any
@@ -421,7 +421,10 @@ def test_all_clients_get_the_addresses_of_the_cluster_that_owns_the_name() -> No
 
 
 def test_an_external_ip_does_not_change_the_names_of_a_load_balancer() -> None:
-    """Everybody may write `externalIPs`. So a tenant must not make the names of all Ingresses change by it."""
+    """Everybody may write `externalIPs`.
+
+    So a tenant must not be able to change the names of all Ingresses in this way.
+    """
     hairpins = Hairpins()
     balancer = _read("Service", _balancer("a", "192.0.2.1")).value
     hostile = _read("Service", _balancer("b", "192.0.2.2", externalIPs=["192.0.2.1", "192.0.2.3"])).value
@@ -452,7 +455,7 @@ def test_names_and_targets_of_one_object_are_limited_together() -> None:
     assert notices == "only 50000 records of it are served; only the first 1000 targets count"
 
 
-def test_a_flush_does_not_look_at_all_large_names(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_flush_looks_at_only_some_of_the_large_names(monkeypatch: pytest.MonkeyPatch) -> None:
     zone = Zone(_OPTIONS)
     zone.flush()
     zone.apply(Apply(_many_names(250)))
@@ -543,7 +546,7 @@ def _claimant(namespace: str, created: str = "", rank: Rank = Rank.ORDINARY, cal
     ],
     ids=["the older one", "the first by name", "a DNSEndpoint"],
 )
-def test_the_name_belongs_to_one_of_two_namespaces(first: Claimant, second: Claimant) -> None:
+def test_only_one_of_two_namespaces_gets_the_name(first: Claimant, second: Claimant) -> None:
     decision = decide(_WEB, {second: Claim(_OTHER_ADDRESS, 60), first: Claim(_ADDRESS, 60)})
     assert decision.records == {A: (bytes([192, 0, 2, 1]),)}
     assert decision.losers == 1

@@ -181,7 +181,7 @@ def test_a_constantly_changing_service_gets_only_a_few_of_the_turns() -> None:
     assert (table.answers, table.names) == (fresh.answers, fresh.names)
 
 
-def test_cheaper_large_services_are_written_first() -> None:
+def test_a_small_large_service_is_written_before_giant_ones() -> None:
     zone, table = _loaded(_headless(), _slice(8000, 2))
     zone.apply(_apply(_slice(7999, 2)))
     table.change(zone.flush(250))
@@ -197,7 +197,7 @@ def test_cheaper_large_services_are_written_first() -> None:
     assert not any(each in table.answers for each in giants)
 
 
-def test_a_waiting_giant_service_is_written_in_the_end() -> None:
+def test_a_waiting_giant_service_is_written_eventually() -> None:
     zone, table = _loaded()
     zone.apply(_apply(_headless()))
     zone.apply(_apply(_slice(8000, 2)))

@@ -97,7 +97,7 @@ def _observed(manifest: dict[str, Any]) -> Observed:
 
 
 def _parsed(random: Random, manifest: dict[str, Any]) -> Observed:
-    """Return what is read of an object, as from an API server or as from a manifest."""
+    """Return an object as it is read from an API server or from a manifest."""
     kind, text = BY_NAME[manifest["kind"]], json.dumps(manifest)
     # Readers of manifests replace halves of surrogate pairs.
     is_json = "\\ud800" in text or random.random() < 0.5

@@ -137,7 +137,7 @@ def shape(events: list[Event]) -> list[str]:
 # Listing
 
 
-def test_a_list_is_requested_in_pages_and_then_watched_from_its_version() -> None:
+def test_a_list_is_requested_in_pages_and_a_watch_starts_at_its_version() -> None:
     driven = Driven()
     assert driven.request() == ListPage(500, "")
     driven.page(page(10, namespace("a"), more="next"))
@@ -223,7 +223,7 @@ def test_a_broken_object_of_a_list_is_passed_on_as_skipped_with_the_others() -> 
 # Watching
 
 
-def test_changes_become_events_and_move_the_version_on() -> None:
+def test_changes_become_events_and_advance_the_version() -> None:
     driven = Driven().watching()
     driven.data(line("ADDED", namespace("c", 11)) + line("MODIFIED", namespace("a", 12)))
     driven.data(line("DELETED", namespace("b", 13)))
@@ -234,7 +234,7 @@ def test_changes_become_events_and_move_the_version_on() -> None:
     assert (status.resource_version, status.objects, status.last_event) == ("13", 2, driven.now)
 
 
-def test_events_are_found_however_the_stream_is_cut() -> None:
+def test_all_events_are_found_wherever_the_stream_is_cut() -> None:
     stream = line("ADDED", namespace("c", 11)) + b"\n" + bookmark(12) + line("DELETED", namespace("b", 13))
     for size in range(1, len(stream)):
         driven = Driven().watching()
@@ -336,7 +336,7 @@ def test_the_old_state_is_kept_while_an_expired_watch_is_listed_again() -> None:
 
 
 def test_a_restarted_server_without_our_version_is_listed_soon() -> None:
-    """Restarted API servers behave like this: of a kind without changes, they know only the newest version."""
+    """Restarted API servers behave like this: if a kind has no changes, they know only the newest version."""
     driven = Driven().watching()
     for _ in range(7):
         driven.ended(Failure.CONNECTION)
@@ -402,7 +402,7 @@ def test_no_change_is_delayed_if_a_balancer_cuts_watches_every_minute() -> None:
         ("Wed, 21 Oct 2026 07:28:00 GMT", b"", 0.8),
     ],
 )
-def test_retry_after_is_honoured_within_reason(header: str | None, body: bytes, pause: float) -> None:
+def test_retry_after_is_obeyed_up_to_a_limit(header: str | None, body: bytes, pause: float) -> None:
     driven = Driven().watching()
     driven.refused(429, body, header)
     assert pause <= driven.waited() <= max(pause, 1.6)
@@ -545,7 +545,7 @@ def test_an_audit_finds_and_repairs_changes_missed_by_a_watch(name: str) -> None
     assert driven.audited(page(11, *MISSED[name])) == Step([], [])
 
 
-def test_an_object_that_changed_during_an_audit_is_left_to_the_next_one() -> None:
+def test_an_object_that_changed_during_an_audit_is_checked_by_the_next_one() -> None:
     driven = Driven().watching()
     audit = driven.reflector.begin_audit()
     assert audit is not None
@@ -555,7 +555,7 @@ def test_an_object_that_changed_during_an_audit_is_left_to_the_next_one() -> Non
     assert driven.reflector.end_audit(audit, driven.now) == Step([], [])
 
 
-def test_a_server_that_went_back_behind_the_watch_is_listed_again() -> None:
+def test_a_server_with_an_older_version_than_the_watch_is_listed_again() -> None:
     driven = Driven().watching()
     driven.data(bookmark(500))
     assert driven.audited(page(200, namespace("a"), namespace("b"))).over

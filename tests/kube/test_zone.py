@@ -233,7 +233,7 @@ def test_changed_options_give_the_same_table_as_a_fresh_start(
 def test_changed_ttl_gives_the_same_table_as_a_fresh_start(
     steps: list[list[Event]], changed_at: int, options: ZoneOptions
 ) -> None:
-    # The controller makes all records anew if there are answers for classes.
+    # If there are answers for classes, the controller doesn't use `change_ttl`, but makes all records again.
     options = options._replace(zonal=ZonalOptions(options.zonal.names))
     zone, table = Zone(options), Written()
     fresh, wanted = Zone(options._replace(ttl_s=9)), Written()
