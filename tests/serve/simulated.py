@@ -1,4 +1,4 @@
-"""The parts of a worker in this process, with a clock that the test moves and an upstream that answers when told."""
+"""The parts of a worker in this process, with a clock and an upstream that the test controls."""
 
 import asyncio
 import socket

@@ -125,7 +125,7 @@ def test_in_an_overload_the_kernel_drops_some_datagrams_of_a_client_above_its_sh
         sum(datagrams.arrived(FLOODER, 100) for _ in range(10)) < 700
     )  # the filter drops two fifths of the datagrams at random
     assert [datagrams.arrived(ip, 100) for ip in OTHERS] == [100] * len(OTHERS)
-    for _ in range(3):  # now no client has to wait
+    for _ in range(3):  # the queue is short, so the overload ends
         datagrams.look()
     assert datagrams.arrived(FLOODER, 100) == 100
 

@@ -109,7 +109,7 @@ def test_only_a_popular_name_is_fetched_before_it_expires(start: Start) -> None:
         ("fails.example.com", "A", 5),
     ],
 )
-def test_how_long_an_upstream_is_not_asked_again(start: Start, qname: str, rtype: str, kept_s: int) -> None:
+def test_the_cache_answers_until_a_denial_or_failure_expires(start: Start, qname: str, rtype: str, kept_s: int) -> None:
     worker = start(prefetch=False)
     replies = []
     for second in range(2 * kept_s + 2):

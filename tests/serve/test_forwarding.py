@@ -66,7 +66,7 @@ def test_cnames_are_followed_through_table_and_upstreams(start: Start, fake: Fak
         "none.shop.svc.cluster.local": ("NXDOMAIN", [], "QR AA RD RA"),
         # No record here, so the query falls through to the upstream.
         "8.8.8.8.in-addr.arpa": ("NOERROR", ["8.8.8.8.in-addr.arpa. 300 IN A 1.2.3.4"], "QR RD RA"),
-        "0.96.10.in-addr.arpa": ("NOERROR", [], "QR AA RD RA"),  # names of the cluster exist below this name
+        "0.96.10.in-addr.arpa": ("NOERROR", [], "QR AA RD RA"),  # NODATA: names of the cluster exist below it
     }
     for tcp in (False, True):
         for qname, wanted in cases.items():
@@ -103,7 +103,7 @@ def test_upstreams_get_do_and_cd_but_clients_get_no_options_and_no_ad(start: Sta
     assert told(server, "www.example.com").edns == -1
 
 
-def test_the_ad_bit_of_a_trusted_upstream_reaches_clients_that_know_it(start: Start, fake: Fake) -> None:
+def test_the_ad_bit_of_a_trusted_upstream_reaches_clients_that_understand_it(start: Start, fake: Fake) -> None:
     server = start(config(fake(validating)) | {"dnssec": {"trust_ad": ["127.0.0.1"]}})
 
     def has_ad(qname: str, *, ad: bool = False, do: bool = False, tcp: bool = False) -> bool:

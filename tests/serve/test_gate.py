@@ -81,7 +81,7 @@ def query(labels: list[str], end: str, rtype: str, edns: bool) -> bytes:
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(NAMES, TYPES, st.booleans())
-def test_the_gate_follows_owners_from_the_question_to_the_records(
+def test_the_owners_in_an_answer_lead_from_the_question_to_the_records(
     gated: Gated, qname: tuple[list[str], str], rtype: str, edns: bool
 ) -> None:
     message = query(*qname, rtype, edns)

@@ -143,7 +143,7 @@ def test_the_client_is_known_while_its_query_is_answered(worker: Worker, monkeyp
         clients.append(port.client)
         return respond(message, transaction, port)
 
-    monkeypatch.setattr(worker.batch, "_respond", note_client)  # as guards of the responder do
+    monkeypatch.setattr(worker.batch, "_respond", note_client)  # like a guard of the responder
     other = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     other.connect(worker.client.getpeername())
     other.send(query("cluster.local", 6))

@@ -98,7 +98,7 @@ def test_denials_of_random_names_share_one_limit(rate: ResponseRate) -> None:
 
 
 @pytest.mark.parametrize("errors", [None, [], [dns.edns.EDEOption(dns.edns.EDECode.NOT_READY)]])
-def test_a_truncated_reply_has_the_question_and_nothing_that_amplifies(
+def test_a_truncated_reply_has_the_question_and_no_records(
     rate: ResponseRate, errors: list[dns.edns.Option] | None
 ) -> None:
     reply = dns.message.from_text(A_REPLY.to_text())
@@ -171,7 +171,7 @@ def burst(server: running.Server, queries: int) -> list[bytes]:
 
 
 @pytest.mark.processes
-def test_a_server_limits_udp_alone_and_the_limit_can_be_lifted_while_it_runs(
+def test_a_server_limits_only_udp_and_the_limit_can_be_removed_at_run_time(
     server: running.Server, folder: Path
 ) -> None:
     began = time.monotonic()

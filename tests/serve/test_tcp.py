@@ -403,7 +403,7 @@ class Crowd:
 GREEDY, OTHER = "192.0.2.1", "192.0.2.2"
 
 
-def test_addresses_take_turns_whatever_number_of_connections_they_have() -> None:
+def test_addresses_take_turns_however_many_connections_they_have() -> None:
     crowd = Crowd(100)
     for _ in range(50):
         crowd.send(GREEDY, 20)
