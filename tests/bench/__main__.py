@@ -1,6 +1,6 @@
 """`python -m tests.bench`: measure, print one readable report, and exit with 1 if a measurement failed.
 
-A figure that misses its target is not a failure: on a busy machine it may miss the target too.
+A figure that misses its target is not a failure, because a busy machine can be the reason.
 """
 
 import argparse

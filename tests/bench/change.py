@@ -48,7 +48,7 @@ def run(command: str) -> list[float]:
 
 
 def delay_ms(port: int, dns_name: str, touched: Future[Touched], pause_s: float = 0.0) -> float:
-    """Return how long after an event the new address was answered. Raises `servers.Failed` if it never was.
+    """Return how long after an event the new address was answered. Raises `servers.Failed` if no answer had it in time.
 
     If there is a pause between queries, the client leaves the CPU to other processes.
     """

@@ -20,8 +20,8 @@ class Run(NamedTuple):
     completed: int
     lost: int
     run_time_s: float
-    latency_s: float  # the average
-    response_octets: int  # the average
+    latency_s: float  # the average for a query
+    response_octets: int  # the average for a response
     rcodes: dict[str, int]
 
     @property

@@ -48,7 +48,7 @@ class Delays(NamedTuple):
 
 
 def run(command: str) -> Delays:
-    """Measure all changes. Raises `servers.Failed` if one never becomes visible."""
+    """Measure all changes. Raises `servers.Failed` if a change never becomes visible."""
     rng = random.Random("external")
     with FakeApiServer() as api, tempfile.TemporaryDirectory(prefix="external-bench-") as name:
         generate(api, SERVICES, ENDPOINTS)

@@ -28,7 +28,7 @@ ns A 127.0.0.1
 """
 _READY = (f"ready.{ORIGIN}", "A")
 _HITS = 100  # names that are asked for again and again
-_MISSES_PER_S = 150_000  # more queries than any of the servers can answer
+_MISSES_PER_S = 150_000  # more than any of the servers can answer
 _WARM_UP_S = 1.0
 _CHECKED = 50  # answers of each server that are checked before the measurement
 

@@ -27,7 +27,7 @@ class Beside(NamedTuple):
 
     flood: str
     per_s: float  # connections
-    waits_s: list[float]  # the wait of each probe that got status 200
+    waits_s: list[float]  # how long each probe that got status 200 waited
     failed: int
 
 

@@ -182,7 +182,10 @@ def _replace(balancer: _Balancer, place: _Place, held: list[_Instance]) -> Life:
 
 @contextmanager
 def _running(place: _Place) -> Iterator[list[_Instance]]:
-    """Run an instance at a place; yield a list that holds the current instance. The caller may replace the instance."""
+    """Run an instance at a place; yield a list whose only item is the current instance.
+
+    The caller may replace the instance.
+    """
     held = [place.start()]
     try:
         yield held

@@ -46,7 +46,7 @@ Statistics:
   Queries per second:   0.000000
 
   Average Latency (s):  0.000000 (min 0.000000, max 0.000000)
-"""  # noqa: W291 dnsperf ends the line so
+"""  # noqa: W291 dnsperf ends lines with blanks
 
 
 def test_statistics_of_dnsperf_are_read() -> None:
