@@ -19,7 +19,7 @@ def check(path: Path | str, capsys: pytest.CaptureFixture[str]) -> tuple[int, li
     return status, (said.out + said.err).splitlines()
 
 
-def test_the_example_of_the_kubernetes_documentation_is_right_in_every_form(
+def test_the_example_of_the_kubernetes_documentation_is_accepted_in_every_form(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "kube-dns.yaml").write_bytes(DOCUMENTED)
@@ -83,7 +83,7 @@ def test_mistakes_in_zones_of_the_configuration_are_printed(tmp_path: Path, caps
     assert [line.partition(": ")[0] for line in said[1:]] == ["example.org.zone:1"]
 
 
-def test_changed_keys_and_ignored_keys_have_a_line_each(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_changed_key_and_each_ignored_key_has_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "federations").write_text("a=b")
     (tmp_path / "stubDomains").write_text('{"acme.local": ["ns.acme.example:54"]}')
     (tmp_path / "config.yaml").write_text(
@@ -116,7 +116,7 @@ log: {queries: {}}
     )
 
 
-def test_routes_that_meet_the_cluster_domain_have_a_note_each(
+def test_each_route_that_overlaps_the_cluster_domain_has_a_note(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "config.yaml"
@@ -132,7 +132,7 @@ def test_routes_that_meet_the_cluster_domain_have_a_note_each(
     assert main(["check", "--config", str(path), "--domain", "corp..local"]) == 2
 
 
-def test_routes_that_meet_zone_files_have_a_note_each(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_route_that_overlaps_a_zone_file_has_a_note(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path, zones = tmp_path / "config.yaml", tmp_path / "zones"
     routes = ("corp.example", "sub.corp.example", "example")
     path.write_text("".join(["routes:\n", *(f"  {each}: {{servers: [10.1.0.53]}}\n" for each in routes)]))
@@ -224,7 +224,7 @@ def test_the_required_flag_can_be_set_by_a_variable(
     assert main(["check"]) == 0
 
 
-def test_external_zones_have_a_line_each_and_notes_about_other_zones(
+def test_each_external_zone_has_a_line_and_overlapping_zones_have_notes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "config.yaml"
@@ -290,7 +290,7 @@ UNSUPPORTED = """\
 """
 
 
-def test_what_a_corefile_leaves_out_is_printed_and_the_exit_status_is_3(
+def test_lenient_prints_the_omitted_parts_of_a_corefile_and_exits_with_3(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "Corefile"
@@ -310,7 +310,7 @@ def test_what_a_corefile_leaves_out_is_printed_and_the_exit_status_is_3(
     assert "upstreams: " in said.out
 
 
-def test_a_mistake_is_refused_with_lenient_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_mistake_is_refused_even_with_lenient(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "Corefile"
     path.write_text(UNSUPPORTED.replace("10.0.0.1", "10.0.0.300"))
     assert main(["check", str(path), "--lenient"]) == 1

@@ -242,7 +242,7 @@ endpoints: [{addresses: [10.1.0.1], conditions: {ready: false}}]
 
 
 def _answers(packet: bytes, how: str) -> list[bytes]:
-    """Answer A, but truncate over UDP what begins with "long"."""
+    """Answer A. Over UDP, truncate the answer if the name begins with "long"."""
     query = dns.message.from_wire(packet)
     reply = dns.message.make_response(query)
     asked = query.question[0]

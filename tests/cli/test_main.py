@@ -115,7 +115,7 @@ def test_a_table_that_can_not_be_read_ends_with_1_and_one_line(
     assert capsys.readouterr().err.endswith("another version of pydns wrote it\n")
 
 
-def test_closing_the_pipe_early_is_not_a_failure(tmp_path: Path) -> None:
+def test_the_exit_status_is_0_if_the_reader_closes_the_pipe_early(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text(
         "hosts: {" + "".join(f"h{i}: {{addresses: [1.2.3.4]}}, " for i in range(9999)) + "}"
     )
