@@ -87,7 +87,10 @@ def _until(is_so: Callable[[], bool], log: Path) -> None:
 
 @contextmanager
 def nginx(pod: Pod) -> Iterator[Callable[[str, str], str]]:
-    """Run a proxy whose requests name the upstream. Yield a function that requests a name and returns the log."""
+    """Run a proxy that takes its upstream's name from each request.
+
+    Yield a function that sends a request for a name and returns the log.
+    """
     folder = pod.folder / "nginx"
     folder.mkdir()
     config, log, output = (folder / each for each in ("nginx.conf", "error.log", "output"))

@@ -23,7 +23,7 @@ class Found:
 
     values: frozenset[str]
     word: str = ""
-    at_least: int = 0  # this number of the values is enough; 0 means that all values are needed
+    at_least: int = 0  # this many values are enough; 0: all are needed
 
     def includes(self, other: "Found") -> bool:
         """Return whether the actual result `other` fulfils this expected result."""
@@ -76,7 +76,7 @@ class Row:
         return as_written and self._found.get("as written") == NONE
 
     def wrong_today(self, resolver: str) -> str | None:
-        """Return why this row fails for a resolver until a known fault is fixed."""
+        """Return the known fault because of which this row fails for a resolver, or None."""
         for reason, resolvers in self._found.get("wrong today", {}).items():
             if (resolvers == "all" or resolver in resolvers) and not self._is_unreachable(resolver):
                 return str(reason)

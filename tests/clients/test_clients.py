@@ -1,4 +1,4 @@
-"""Real resolvers in a namespace with a pod's resolv.conf query a running pydns, and find the table's results.
+"""Real resolvers in a namespace with a pod's resolv.conf query a running pydns, and get the results in the table.
 
 The speed isn't checked here: `python -m tests.clients` prints the times. However, two faults that cost seconds are
 checked: a query that is sent again because its reply didn't arrive, and TCP without a truncated reply.
@@ -67,7 +67,7 @@ def _cases() -> Iterator[Any]:
 
 
 @pytest.mark.parametrize(("resolver", "row"), list(_cases()))
-def test_a_resolver_finds_what_the_table_says(
+def test_a_resolver_gets_the_results_in_the_table(
     resolver: str, row: table.Row, found_by: Callable[[str], Answered]
 ) -> None:
     answered = found_by(resolver)
@@ -93,7 +93,7 @@ def _walks() -> Iterator[Any]:
 
 
 @pytest.mark.parametrize(("resolver", "name", "walk"), list(_walks()))
-def test_a_resolver_sends_the_questions_of_its_walk(
+def test_a_resolver_walks_its_search_list_in_the_expected_order(
     resolver: str, name: str, walk: list[str], found_by: Callable[[str], Answered]
 ) -> None:
     question = "A" if "A" in table.RESOLVERS[resolver]["questions"] else "both"
@@ -112,7 +112,7 @@ def test_a_resolver_sends_the_questions_of_its_walk(
         for case in ROTATING
     ],
 )
-def test_the_first_of_several_addresses_changes(case: dict[str, Any], pod: Pod) -> None:
+def test_repeated_look_ups_begin_with_different_addresses(case: dict[str, Any], pod: Pod) -> None:
     try:
         command = programs.glibc(pod.folder)
     except programs.Missing as error:
@@ -128,7 +128,7 @@ def test_the_table_has_120_names_in_each_family() -> None:
             assert sum(question in row.questions(resolver) for row in table.rows()) >= 120, resolver
 
 
-def test_a_found_address_too_many_or_too_few_is_a_difference() -> None:
+def test_an_extra_or_missing_address_is_a_difference() -> None:
     expected = table.parse("10.0.0.{1..3}")
     assert expected.includes(table.parse("10.0.0.3 10.0.0.2 10.0.0.1"))
     for wrong in ("10.0.0.1 10.0.0.2", "10.0.0.1 10.0.0.2 10.0.0.3 10.0.0.4", "none", "failed"):
