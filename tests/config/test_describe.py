@@ -120,7 +120,7 @@ def test_the_table_has_a_row_for_every_key_with_its_default_and_its_error() -> N
 @pytest.mark.parametrize(
     "text", [EXAMPLE, "{}", "upstreams: [10.0.0.2, {address: 10.0.0.3}]"], ids=["example", "empty", "both forms"]
 )
-def test_the_schema_accepts_what_is_accepted(text: str) -> None:
+def test_the_schema_accepts_valid_configurations(text: str) -> None:
     assert complaints(yaml.safe_load(text), json.loads(describe.json_schema_text())) == []
 
 

@@ -65,13 +65,13 @@ def test_selector_matches_as_kubectl_does(text: str, expected: bool) -> None:
         (f"app={'v' * 64}", "is not a label value"),
     ],
 )
-def test_bad_selector_is_refused_with_the_part_that_is_bad(text: str, quoted: str) -> None:
+def test_the_error_for_a_bad_selector_names_the_bad_part(text: str, quoted: str) -> None:
     with pytest.raises(selector.BadSelector) as refused:
         selector.parse(text)
     assert quoted in str(refused.value)
 
 
-def test_service_selector_needs_all_of_its_labels() -> None:
+def test_a_service_selects_only_pods_that_have_all_labels_of_its_selector() -> None:
     assert selector.selects({"app": "web"}, LABELS)
     assert selector.selects({"app": "web", "tier": "front"}, LABELS)
     assert not selector.selects({"app": "web", "tier": "back"}, LABELS)
