@@ -66,7 +66,7 @@ def test_external_zones_follow_the_configuration_and_keys_without_effect_are_log
 
 
 def test_names_of_the_cluster_are_removed_when_they_are_no_longer_answered(tmp_path: Path) -> None:
-    """Check that a server with the same state directory doesn't go on to answer names of the cluster."""
+    """Check that a later server with the same state directory doesn't answer names of the cluster any more."""
     domain = b"\1c\0"
     cluster = Facts(FORMAT, domain, [ZoneFacts(domain, b"\0", b"\0", 5, 5)], 1, True, 5)
     without = Facts(FORMAT, domain, [], 1, True, 5)

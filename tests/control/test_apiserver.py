@@ -102,7 +102,7 @@ def server() -> Iterator[FakeApiServer]:
 
 @pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
 @pytest.mark.parametrize("watch_list", ["on", "invalid", "error"])
-def test_it_lists_then_follows_changes(tls: bool, watch_list: str, tmp_path: Path) -> None:
+def test_objects_are_listed_and_then_their_changes_are_followed(tls: bool, watch_list: str, tmp_path: Path) -> None:
     with FakeApiServer(tls=tls, watch_list=watch_list) as server:
         for number in range(5):
             server.apply("Service", service(f"s{number}"))
@@ -406,7 +406,7 @@ def test_stop_ends_watches_at_once_and_delivers_nothing_more(tls: bool, tmp_path
         server.wait_until(lambda server: all(server.watching(kind.value) for kind in RECORD_KINDS))
         started = time.monotonic()
         source.stop()
-        assert time.monotonic() - started < 20  # much less than a watch, which lasts minutes
+        assert time.monotonic() - started < 20  # much less than the minutes that a watch lasts
         assert not [thread for thread in threading.enumerate() if thread.name.startswith(("watch ", "audit"))]
         server.apply("Service", service("late"))
         assert received.batches.empty()

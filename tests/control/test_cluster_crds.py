@@ -1,7 +1,7 @@
 """Kinds that aren't in every real cluster: CRDs are added while pydns runs, objects get a status, and CRDs are removed.
 
-As tests/control/test_cluster.py, with PYDNS_TEST_KUBECONFIG=FILE. The user may also create and delete CRDs. The schemas
-are minimal ones. CRDs that the cluster has already are used as they are, and stay.
+Run the tests like tests/control/test_cluster.py, with PYDNS_TEST_KUBECONFIG=FILE. The user may also create and delete
+CRDs. The schemas are minimal ones. CRDs that the cluster has already are used as they are, and stay.
 """
 
 from collections.abc import Iterator
@@ -58,7 +58,7 @@ def create(cluster: Cluster, plural: str) -> None:
     body = {
         "metadata": {
             "name": f"{plural}.{group}",
-            # The API server asks for this in groups of Kubernetes.
+            # The API server requires this annotation for groups that end with k8s.io.
             "annotations": {"api-approved.kubernetes.io": "unapproved, for tests"},
         },
         "spec": {
@@ -166,4 +166,4 @@ def test_names_of_imports_follow_their_objects_and_the_crd(cluster: Cluster, ser
         crds.discard("serviceimports")
         create(cluster, "serviceimports")
         crds.add("serviceimports")
-        becomes(server, name, "A", "NXDOMAIN")  # its objects have gone with the CRD
+        becomes(server, name, "A", "NXDOMAIN")  # the objects were deleted with the CRD

@@ -1,6 +1,6 @@
 """Two namespaces of a real cluster, served as two clusters and as two domains.
 
-As tests/control/test_cluster.py, with PYDNS_TEST_KUBECONFIG=FILE.
+Run them like tests/control/test_cluster.py, with PYDNS_TEST_KUBECONFIG=FILE.
 """
 
 from collections.abc import Iterator

@@ -161,7 +161,7 @@ def test_a_login_program_is_run_again_when_its_token_expires(server: FakeApiServ
     assert (tmp_path / "count").read_text() == ".."
 
 
-def test_a_program_may_give_a_certificate(server: FakeApiServer, tmp_path: Path) -> None:
+def test_a_login_program_may_provide_a_certificate(server: FakeApiServer, tmp_path: Path) -> None:
     ca = trustme.CA()
     pair = ca.issue_cert("me.example")
     assert server.tls is not None
@@ -184,7 +184,7 @@ BAD_PROGRAMS = {
 
 
 @pytest.mark.parametrize("name", BAD_PROGRAMS)
-def test_a_program_that_fails_is_an_error_with_its_reason(name: str, server: FakeApiServer, tmp_path: Path) -> None:
+def test_a_failed_login_program_is_an_error_with_its_reason(name: str, server: FakeApiServer, tmp_path: Path) -> None:
     lines, says = BAD_PROGRAMS[name]
     path = kubeconfig(server, tmp_path, {"exec": program(tmp_path, *lines)})
     with pytest.raises(ConnectError) as caught:

@@ -216,7 +216,7 @@ def test_new_and_deleted_files_take_effect(tmp_path: Path, told: Told, open_fold
     assert "manifests changed applied=0 deleted=1" in told.log.lines()
 
 
-def test_mounted_configmap_changes_by_a_link_that_is_swapped(
+def test_a_mounted_configmap_changes_when_its_link_is_swapped(
     tmp_path: Path, told: Told, open_folder: Callable[..., Folder]
 ) -> None:
     for version, octet in (("..v1", 1), ("..v2", 2)):
@@ -318,7 +318,7 @@ def test_all_mistakes_of_a_file_are_logged_up_to_a_limit(
     assert told.mistakes()[-1] == f"manifest has more mistakes file={tmp_path}/wild.yaml more=5"
 
 
-def test_a_file_without_a_mistake_is_reported_without_a_look_at_the_others(told: Told) -> None:
+def test_a_file_without_a_mistake_is_reported_without_checking_the_others(told: Told) -> None:
     """Checking all other files for each file took more than 11 minutes for 4,500 files."""
 
     def look_at_all(path: Path) -> bool:

@@ -120,7 +120,7 @@ def test_a_cluster_is_served_in_part_if_some_kinds_cannot_be_listed(world: World
     world.west.list(*_KINDS)
     assert world.served() == ["cluster.local"]
     world.east.list(Kind.SERVICE)
-    assert not world.feed.has_new_cluster  # its slices may come
+    assert not world.feed.has_new_cluster  # its slices may still be listed
     world.east.fail("403", Kind.ENDPOINT_SLICE)
     assert world.feed.has_new_cluster
     assert world.served() == ["cluster.local", "east.example"]
@@ -133,7 +133,7 @@ def test_a_cluster_is_served_in_part_if_some_kinds_cannot_be_listed(world: World
 def test_a_listed_cluster_is_still_served_when_a_kind_is_added(world: World) -> None:
     world.west.list(*_KINDS)
     assert world.served() == ["cluster.local"]
-    world.west.kinds[Kind.INGRESS] = KindState()  # as after a CRD was created
+    world.west.kinds[Kind.INGRESS] = KindState()  # the state after a CRD was created
     assert world.served() == ["cluster.local"]
     assert world.feed.absent() == (from_text("east.example"),)
 

@@ -84,5 +84,5 @@ def test_a_status_survives_json_with_every_key() -> None:
         (b"no JSON", UNKNOWN),
     ],
 )
-def test_readable_fields_of_a_different_versions_json_are_kept(octets: bytes, wanted: Status) -> None:
+def test_readable_fields_in_the_json_of_another_version_are_kept(octets: bytes, wanted: Status) -> None:
     assert decode(octets) == wanted

@@ -114,7 +114,7 @@ def test_a_change_waits_until_two_looks_agree(tmp_path: Path, open_folder: Calla
     assert folder.serials() == {"a.zone": 2}
 
 
-def test_a_mounted_configmap_is_swapped(tmp_path: Path, open_folder: Callable[[], Folder]) -> None:
+def test_a_swap_of_a_mounted_configmap_is_noticed(tmp_path: Path, open_folder: Callable[[], Folder]) -> None:
     for serial in (1, 2):
         (tmp_path / f"..{serial}").mkdir()
         (tmp_path / f"..{serial}" / "a.zone").write_text("$INCLUDE soa.inc\n@ 60 NS ns")

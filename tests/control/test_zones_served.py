@@ -77,7 +77,7 @@ def zones(tmp_path: Path) -> Path:
 
 def test_zones_are_served_and_followed_while_the_cluster_cannot_be_listed(tmp_path: Path, zones: Path) -> None:
     with FakeApiServer() as api:
-        kubeconfig = api.kubeconfig(tmp_path)  # this server doesn't run any more
+        kubeconfig = api.kubeconfig(tmp_path)  # the API server stops at the end of this block
     with running(tmp_path, "--kubeconfig", str(kubeconfig), "--zones", str(zones)) as seen:
         seen.until("www.example.org", "192.0.2.1")
         assert seen.ask("none.example.org") == "NXDOMAIN"
@@ -152,7 +152,7 @@ def test_zones_of_the_configuration_are_served_with_those_of_the_folder(tmp_path
             ("www.lab.example", "192.0.2.50"),
             ("www.example.org", "192.0.2.1"),
             ("none.corp.example", "NXDOMAIN"),
-            ("none.lab.example", "SERVFAIL"),  # the upstream, which doesn't answer, is asked
+            ("none.lab.example", "SERVFAIL"),  # forwarded to the upstream, which doesn't answer
         ):
             seen.until(qname, address)
         (config / "db.corp").write_text(_SOA.format(2) + "www 60 A 192.0.2.31")
