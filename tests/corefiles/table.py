@@ -48,7 +48,10 @@ def _outcome(is_refused: bool, is_noted: bool) -> Outcome:
 
 
 def _places(line: Line, refused: set[Place], *, within: bool) -> Iterator[tuple[Place, bool]]:
-    """Yield the place of a line and of the lines in its block, and whether pydns refuses it or what it is in."""
+    """Yield the place of each line, and whether pydns refuses the line.
+
+    Includes the lines in the block of `line`, which pydns refuses together with it.
+    """
     place = f"{line.words[0].file}:{line.words[0].line}"
     within = within or place in refused
     yield place, within

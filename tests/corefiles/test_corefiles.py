@@ -33,7 +33,7 @@ class Fakes(NamedTuple):
     """The fake upstreams of all shapes."""
 
     addresses: dict[str, str]  # name -> IP:port
-    ca_file: str  # the authority of the upstream over TLS
+    ca_file: str  # the CA that signed the certificate of the upstream over TLS
 
 
 @pytest.fixture(scope="module")
