@@ -33,7 +33,7 @@ def test_generated_manifests_are_the_objects_that_kubectl_reads() -> None:
     assert len([read for read in theirs if read is not None]) > len(texts) / 2
 
 
-def test_differences_are_as_listed() -> None:
+def test_the_listed_differences_still_exist() -> None:
     texts = [manifest_texts.with_value(each["value"]) for each in manifest_texts.DIFFERENCES]
     found = [
         {**listed, "kubectl": _value(read), "ours": _value(ours(text))}
