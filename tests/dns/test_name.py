@@ -21,5 +21,5 @@ CASES = [
 
 
 @pytest.mark.parametrize(("below", "verdict", "above"), CASES)
-def test_is_at_or_below(below: str, verdict: str, above: str) -> None:
+def test_is_at_or_below_compares_whole_labels(below: str, verdict: str, above: str) -> None:
     assert name.is_at_or_below(name.from_text(below), name.from_text(above)) is (verdict == IN)

@@ -39,7 +39,7 @@ from pydns.dns.rrset import CNAME, MX, NS, SOA, SRV, A, RRset, srv
         ("edns0 local set 0xffee abcd", "upstreams get no options of a client"),
     ],
 )
-def test_a_rule_that_isnt_carried_out_is_refused_with_a_reason(rule: str, reason: str) -> None:
+def test_an_invalid_or_unsupported_rule_is_refused_with_a_reason(rule: str, reason: str) -> None:
     with pytest.raises(BadRule, match=re.escape(reason)):
         parse(rule.split())
 
