@@ -304,7 +304,7 @@ class FakeApiServer:
                 watcher.send(line)
 
     def note(self, request: Request) -> _Fault | None:
-        """Record a request. Return the fault to answer the request with."""
+        """Record a request. Return the fault that is the answer to the request, if any."""
         with self._changed:
             self.requests.append(request)
             self._changed.notify_all()

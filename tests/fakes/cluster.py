@@ -19,7 +19,7 @@ class Resource(NamedTuple):
 
     kind: str
     api_version: str
-    paths: tuple[str, ...]  # of the list in each version that pydns knows, the newest first
+    paths: tuple[str, ...]  # the path of the list in each version that pydns knows, the newest first
 
 
 RESOURCES = {kind.value: Resource(kind.value, kind.api_versions[0], kind.row.paths) for kind in Kind}

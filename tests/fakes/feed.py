@@ -17,7 +17,7 @@ KINDS = ("Service", "EndpointSlice")
 
 
 class FakeFeed:
-    """Has addresses by name, kinds that are listed one by one, and a log of the controller's calls."""
+    """The feed: addresses by name, kinds that are listed one by one, and a log of the controller's calls."""
 
     def __init__(self, options: ClusterOptions, addresses: dict[str, str], refuses: str = "") -> None:
         """Create a feed. If `refuses` is given, `start` raises a `SourceError` with this text."""

@@ -1,7 +1,7 @@
 """An upstream on loopback that answers by a script, over UDP and TCP (or TLS) on one port.
 
-It is for tests with a running pydns. The script is a function that maps a query to no, one or several replies, as
-octets. The function `says` makes a script from data.
+It is for tests with a running pydns. The script is a function that returns the replies to a query, as octets: none, one
+or several. The function `says` makes a script from data.
 """
 
 import socket
