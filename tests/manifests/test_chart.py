@@ -74,7 +74,7 @@ def _refused(*arguments: str) -> str:
 
 @needs_kubectl
 @pytest.mark.parametrize("folder", SAME)
-def test_each_mode_makes_the_objects_of_the_folder_of_its_name(folder: str) -> None:
+def test_each_mode_makes_the_same_objects_as_the_folder_with_its_name(folder: str) -> None:
     assert _by_kind(objects(*AS_KUSTOMIZE, *SAME[folder])) == _by_kind(build(folder))
 
 
@@ -174,7 +174,7 @@ def test_the_proportional_autoscaler_may_scale_the_deployment_and_nothing_else()
         },
         {"apiGroups": [""], "resources": ["configmaps"], "resourceNames": [name], "verbs": ["get"]},
     ]
-    # These pods must not be behind the Service, and the policies of the DNS pods must not apply to them.
+    # The Service must not select these pods, and the policies of the DNS pods must not apply to them.
     labels = only(manifests, "Deployment", name)["spec"]["template"]["metadata"]["labels"]
     assert not only(manifests, "Service")["spec"]["selector"].items() <= labels.items()
 

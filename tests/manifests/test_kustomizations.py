@@ -139,7 +139,7 @@ def test_side_by_side_does_not_change_the_running_dns() -> None:
     assert labels["k8s-app"] != "kube-dns"
 
 
-def test_pods_of_replace_coredns_join_the_service_but_the_folder_does_not_change_it() -> None:
+def test_pods_of_replace_coredns_join_the_old_service_without_changing_it() -> None:
     objects = build("overlays/replace-coredns")
     assert only(objects, "Deployment")["spec"]["template"]["metadata"]["labels"]["k8s-app"] == "kube-dns"
     assert only(objects, "Service")["metadata"]["name"] == "pydns"
@@ -155,7 +155,7 @@ def test_switching_to_pydns_changes_only_a_label_of_the_pods() -> None:
 def test_applying_any_folder_keeps_the_number_of_pods(folder: str) -> None:
     """Check that no folder sets the number of pods.
 
-    A number in one folder would be set at once. If the next folder had no number, it would set the number to 1.
+    If one folder had a number, it would be set at once. Applying a folder without a number would then reset it to 1.
     """
     assert "replicas" not in only(build(folder), "Deployment")["spec"]
 
@@ -245,7 +245,7 @@ def _names(objects: list[Json]) -> set[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
-def test_the_role_grants_the_configmap_that_is_watched(folder: str) -> None:
+def test_the_role_grants_access_to_the_watched_configmap(folder: str) -> None:
     objects = build(folder)
     chosen = settings_of(parser({}).parse_args(_container(folder)["args"]))
     name = only(objects, "ConfigMap")["metadata"]["name"]
@@ -253,7 +253,7 @@ def test_the_role_grants_the_configmap_that_is_watched(folder: str) -> None:
     assert only(objects, "Role")["rules"][0]["resourceNames"] == [name]
 
 
-def test_the_example_goes_into_the_configmap_that_is_watched() -> None:
+def test_the_example_goes_into_the_watched_configmap() -> None:
     name = only(build("base"), "ConfigMap")["metadata"]["name"]
     example = (MANIFESTS / "config.example.yaml").read_text()
     assert set(re.findall(r"\b(?:create|patch) configmap (\S+)", example)) == {name}

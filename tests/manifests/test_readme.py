@@ -106,7 +106,7 @@ def test_links_have_targets() -> None:
     assert [each for each in targets if not (MANIFESTS / each).exists()] == []
 
 
-def test_requests_and_limits_are_those_that_the_text_derives() -> None:
+def test_requests_and_limits_are_the_ones_derived_in_the_text() -> None:
     deployment = yaml.safe_load((MANIFESTS / "base" / "deployment.yaml").read_text())
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     resources = container["resources"]
