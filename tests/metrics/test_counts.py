@@ -295,7 +295,7 @@ def test_a_breaker_is_open_while_an_upstream_is_silent(forwarding: Running, upst
         until(lambda: added_up(forwarding.metrics(), "coredns_forward_healthcheck_broken_total") == 1)
     numbers = count()
 
-    def is_closed() -> bool:  # the loop asks repeatedly, because a failing upstream may be marked as broken again
+    def is_closed() -> bool:  # sends a query each time, because the breaker of a failing upstream may open again
         forwarding.ask(query(f"{ADDRESS}{next(numbers)}.example.", A))
         return forwarding.metrics()[gauge] == 0
 
