@@ -55,7 +55,7 @@ def hosts(slot: Slot) -> list[str]:
     return [sock.getsockname()[0] for sock in slot.udp]
 
 
-def test_local_addresses_are_read_once_each_and_without_link_local_ones() -> None:
+def test_each_local_address_is_read_once_except_link_local_ones() -> None:
     assert listeners._ipv4_addresses(FIB_TRIE) == ["127.0.0.1", "192.0.2.2"]
     assert listeners._ipv6_addresses(IF_INET6) == ["::1", "2001:db8::2"]
 
@@ -74,8 +74,8 @@ def test_one_address_gets_one_socket() -> None:
         assert hosts(slots[0]) == ["127.0.0.1"]
 
 
-def test_servers_that_listen_at_any_port_get_different_ports() -> None:
-    # With SO_REUSEPORT alone, two of so many servers of one user get the same port in nearly every run.
+def test_servers_that_listen_at_port_0_get_different_ports() -> None:
+    # With SO_REUSEPORT alone, two of these 400 servers would get the same port in nearly every run.
     with ExitStack() as stack:
         slots = [stack.enter_context(opened(Listen("127.0.0.1", 0)))[0] for _ in range(400)]
         ports = [each.port for slot in slots for each in listeners.addresses(slot)]
@@ -118,7 +118,7 @@ def test_without_ipv6_its_wildcard_address_is_left_out_with_a_log_line(
         listeners.open_slots([Listen("::1", 0), HERE], 1, Log())
 
 
-def test_a_default_http_port_may_be_taken(capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_endpoint_is_skipped_if_its_default_port_is_taken(capfd: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         taken = Listen(*other.getsockname())
         endpoints = {"--health": HttpEndpoint(taken, False), "--ready": HttpEndpoint(HERE, True)}

@@ -32,7 +32,7 @@ def test_sigterm_answers_queries_that_have_arrived_and_exits_0(start: Callable[.
         sock.settimeout(PATIENCE_S)
         sock.connect(("127.0.0.1", server.port))
         until(lambda: server.ask(WEB) == "10.96.1.1")
-        os.kill(worker, signal.SIGSTOP)  # all queries must have arrived before the worker reads
+        os.kill(worker, signal.SIGSTOP)  # all queries must arrive before the worker reads
         # Otherwise the worker might handle SIGTERM first.
         until(lambda: ") T " in Path(f"/proc/{worker}/stat").read_text())
         for _ in range(200):  # more queries than a worker reads at a time
@@ -127,7 +127,7 @@ def test_sigterm_for_the_whole_process_group_drains_too(start: Callable[..., Ser
     assert server.wait() == 0
 
 
-def test_files_new_edited_renamed_and_deleted_take_effect(start: Callable[..., Server], manifests: Path) -> None:
+def test_new_edited_renamed_and_deleted_files_take_effect(start: Callable[..., Server], manifests: Path) -> None:
     server = start()
     new = "new.shop.svc.cluster.local"
     assert server.ask(new) == "rcode 3"
