@@ -134,7 +134,7 @@ def test_a_directory_of_another_user_is_refused(tmp_path: Path) -> None:
         Writer(tmp_path, _FACTS)
 
 
-def test_replacement_frees_its_extra_disk_space(tmp_path: Path) -> None:
+def test_replacing_the_contents_frees_the_extra_disk_space(tmp_path: Path) -> None:
     writer = Writer(tmp_path, _FACTS)
     large = {b"key %d" % number: bytes(2000) for number in range(20_000)}
     writer.replace(lambda: [Contents(large, {})], _FACTS)

@@ -1,4 +1,4 @@
-"""The table's file grows while workers read it, survives restarts but no reboot, and forgets exited readers."""
+"""The table's file grows while workers read it, survives restarts but not a reboot, and forgets dead readers."""
 
 import subprocess
 import sys
