@@ -165,7 +165,7 @@ def test_a_derived_answer_with_an_alias_is_never_ready() -> None:
         assert (b"derived" in cache.ready.answers) is (not onward)
 
 
-def test_a_good_answer_ends_a_failure() -> None:
+def test_a_good_answer_replaces_a_failure() -> None:
     cache = Cache(CacheOptions())
     cache.store_failure(KEY, FAILURE, 0.0)
     cache.store(KEY, response(1), 1.0)
@@ -202,7 +202,7 @@ def test_the_cache_first_evicts_the_oldest_answer_that_was_requested_only_once()
         assert cache.size_bytes <= limits.bytes
 
 
-def test_of_answers_requested_twice_the_cache_first_evicts_the_least_recently_used() -> None:
+def test_among_answers_requested_twice_the_least_recently_used_is_evicted_first() -> None:
     for limits, size in (
         (CacheOptions(entries=4), 4),
         (CacheOptions(bytes=4500), 60),
@@ -233,7 +233,7 @@ def test_a_flood_of_names_does_not_evict_answers_requested_twice() -> None:
         assert not cache.fresh(b"flood0", 3.0)
 
 
-def test_a_cache_of_size_one_keeps_the_last_answer() -> None:
+def test_a_cache_for_one_answer_keeps_the_last_one() -> None:
     cache = Cache(CacheOptions(entries=1))
     for key in b"a", b"b":
         cache.store(key, response(60), 0.0)

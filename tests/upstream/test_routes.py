@@ -28,7 +28,7 @@ NAMES = [  # each row has a name, and its possible routes in the order of prefer
 
 
 @pytest.mark.parametrize(("qname_text", "wanted"), NAMES)
-def test_the_longest_suffix_without_an_exception_wins(qname_text: str, wanted: list[str]) -> None:
+def test_the_longest_domain_without_an_exception_wins(qname_text: str, wanted: list[str]) -> None:
     routes = Routes(
         [
             RouteSpec(
@@ -44,7 +44,7 @@ def test_the_longest_suffix_without_an_exception_wins(qname_text: str, wanted: l
     assert found == wanted
 
 
-def test_a_single_default_route_takes_all_names_and_has_no_next() -> None:
+def test_a_single_default_route_takes_all_names_and_has_no_next_route() -> None:
     routes = Routes([RouteSpec(name.ROOT, 3)])
     route = routes.find(name.from_text("www.example"))
     assert route is not None and route.pool == 3
@@ -56,7 +56,7 @@ def test_a_name_without_a_matching_route_has_none() -> None:
     assert Routes([RouteSpec(name.from_text("local"), 0)]).find(name.from_text("www.example")) is None
 
 
-def test_a_refused_exception_has_a_route_only_if_a_longer_suffix_matches() -> None:
+def test_a_refused_exception_has_a_route_only_if_a_longer_domain_matches() -> None:
     corp, www, deep = (name.from_text(each) for each in ("corp.example", "www.corp.example", "a.www.corp.example"))
     specs = [RouteSpec(name.ROOT, 0), RouteSpec(corp, 1, [www], refuses=True), RouteSpec(deep, 2)]
     routes = Routes(specs)

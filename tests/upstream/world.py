@@ -40,7 +40,7 @@ class Server(NamedTuple):
     drops_edns: bool = False
     fails_edns: bool = False
     has_tcp: bool = True
-    forges: Callable[[bytes], bytes] | None = None  # changes each reply over UDP
+    forges: Callable[[bytes], bytes] | None = None  # makes a changed reply from each reply over UDP
 
 
 class World:
