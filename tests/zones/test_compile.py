@@ -61,7 +61,9 @@ def subject(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InProcess]:
         ("web.shop.svc.cluster.local. A", "NOERROR 5 10.96.0.10"),
     ],
 )
-def test_a_host_is_answered_by_name_and_address(asked: str, wanted: str, subject: InProcess) -> None:
+def test_questions_for_the_name_and_the_address_of_a_host_are_answered(
+    asked: str, wanted: str, subject: InProcess
+) -> None:
     assert _short(subject, asked) == wanted
 
 

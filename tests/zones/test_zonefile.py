@@ -146,7 +146,7 @@ def test_a_long_text_is_split_into_strings_that_dkim_verifiers_join(text: str) -
     ]
 
 
-def test_signature_times_count_on_from_zero_after_2106() -> None:
+def test_signature_times_wrap_to_zero_in_2106() -> None:
     found = read(_HEAD + "@ 60 RRSIG A 8 2 60 21060207062817 20250101000000 1 @ AAAA", "z", "example.org", include)
     assert isinstance(found, ZoneFile), found
     (rdata,) = next(rrset.rdatas for rrset in found.rrsets if rrset.rtype == RRSIG)
