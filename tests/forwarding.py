@@ -60,12 +60,15 @@ Fake = Callable[..., FakeUpstream]
 
 
 def config(*upstreams: FakeUpstream, **how: Any) -> dict[str, Any]:
-    """Return a configuration. `how` contains further keys, which each upstream gets."""
+    """Return a configuration. `how` contains further keys of each upstream."""
     return {"choice": "in_order", "upstreams": [{"address": f"127.0.0.1:{each.port}", **how} for each in upstreams]}
 
 
 def ask(server: Server, message: bytes, *, tcp: bool) -> bytes:
-    """Return the reply to a query. Send no probe: its reply would arrive before the upstream's reply."""
+    """Return the reply to a query.
+
+    No probe follows the query, because the reply to the probe would arrive before the upstream's reply.
+    """
     if tcp:
         with socket.create_connection(server.address[:2], timeout=PATIENCE_S) as connection:
             connection.sendall(len(message).to_bytes(2) + message)

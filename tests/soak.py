@@ -1,4 +1,4 @@
-"""A long run with all troubles at once, checked by an oracle that knows every right answer. Run `make soak`.
+"""A long run with all kinds of trouble at once. An oracle knows every right answer. Run `make soak`.
 
 The option --minutes sets the length of the run. During the run:
 

@@ -139,7 +139,7 @@ def test_shown_configurations_are_accepted(text: str) -> None:
         assert isinstance(result, Accepted), (each, result)
 
 
-def test_configurations_are_shown() -> None:
+def test_the_documents_show_configurations() -> None:
     assert len(SHOWN_CONFIGURATIONS) > 10
 
 

@@ -234,7 +234,7 @@ class OneClient(Port):
 
 
 @pytest.mark.parametrize("rtype", ["CAA", "SVCB", "HTTPS", "NAPTR", "SSHFP", "TLSA", "DS", "DNSKEY", "LOC", "URI"])
-def test_a_line_has_the_name_of_the_type(rtype: str) -> None:
+def test_a_log_line_has_the_name_of_the_type(rtype: str) -> None:
     outlet = Outlet()
     queries = QueryLog(Log(outlet=outlet), lambda *_: None)
     queries.configure(Config(log=model.LogOptions(model.QueryLogOptions())))
