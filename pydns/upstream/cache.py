@@ -124,7 +124,7 @@ class Ready(NamedTuple):
     """An answer as octets of a reply. The reply has at most 512 octets, including question and OPT."""
 
     until: float  # at this time the TTLs must count down, or an upstream must be asked again
-    head: bytes  # from the flags to NSCOUNT
+    head: bytes  # the header from the flags to NSCOUNT
     records: bytes
     counted: tuple[bytes, int]  # type and rcode, in the format of `Tally.cached`
     # An iterator that returns the records for each hit. If the records rotate, each hit gets a different first address.

@@ -82,7 +82,7 @@ _ID_TRIES = 32
 class ForwarderLimits(NamedTuple):
     """Limits for questions and packets in flight."""
 
-    max_in_flight: int = Config().max_in_flight  # waiting clients
+    max_in_flight: int = Config().max_in_flight  # the most clients that wait
     sockets: int = 32  # UDP sockets for each upstream: a power of two, at most 128
     hedge_share: float = 0.1
     deadline_s: float = 4.0
@@ -386,7 +386,7 @@ class Forwarder:
             return
         self._open[query.key] = query
         self._wait(query, client)
-        query.checks_case = upstream  # the name doesn't exist, so a denial is true
+        query.checks_case = upstream  # a denial is true, because the name doesn't exist
         query.tried = query.failed = 1 << upstream.index
         if not self._send(query, upstream, now, self._random_bits()):
             self._finish(query, _SERVFAIL)
@@ -1001,7 +1001,7 @@ class _Query:
         # The upstream that we ask in lower case, to check whether it denies mixed case.
         self.checks_case: Upstream | None = None
         self.denial: Response | None = None  # the answer of `checks_case` in mixed case
-        self.last_denial: Response | None = None  # the last outcome that led to another server of the route
+        self.last_denial: Response | None = None  # the last denial that led to another server of the route
         self.is_slow = False  # True after a packet for the question had a timeout
         self.slow_zone: _SlowZone | None = None  # the slow zone that counts this question
         self.is_probe = False
@@ -1097,7 +1097,7 @@ def _outcome(answer: UpstreamAnswer) -> Outcome | None:
 
 
 def _owner(query: _Query) -> bytes:
-    """Return a key for the owner of a name. `Upstream.denied_case` counts different owners.
+    """Return a key for the person who owns the name's domain. `Upstream.denied_case` counts different owners.
 
     For the default route, the key is the domain of the name. For another route, each name is treated as an owner.
     """

@@ -36,7 +36,7 @@ from pydns.upstream.packet import EXPLORE_BITS
 
 FAILURES_TO_OPEN = 5
 PROBES_TO_OPEN = 2
-PROBE_EVERY_S = 1.0  # while the breaker is closed
+PROBE_EVERY_S = 1.0  # the shortest time between probes while the breaker is closed
 SLOW_ZONES = 8
 QUICK_S = 0.1  # a busy server may take this long for any name
 OVERDUE_TO_AVOID = 5
