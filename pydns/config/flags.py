@@ -48,7 +48,7 @@ class Flag(NamedTuple):
 
     name: str  # `ttl` for --ttl and PYDNS_TTL
     shape: Shape  # the type of the value, and the error for other values
-    default: str | None  # as an operator would write the value. None: `absent` is the value
+    default: str | None  # the default value as an operator writes it. None: `absent` is the default
     metavar: str
     purpose: str
     wrong: str = ""  # an invalid value; the documentation shows the error

@@ -15,7 +15,7 @@ _MAPPED = bytes(10) + b"\xff\xff"  # the start of an IPv4-mapped address (RFC 42
 class Entries(NamedTuple):
     """The hosts of a file, and notices about words that are left out."""
 
-    hosts: tuple[Host, ...]  # one for each name
+    hosts: tuple[Host, ...]  # one host for each name
     notices: tuple[ConfigNotice, ...]
 
 

@@ -26,7 +26,7 @@ from pydns.config.read import (
 from pydns.config.shapes import found, found_key
 
 KEYS = (YAML_KEY, *kube_dns.KEYS)
-MAX_OCTETS = 4 * MAX_TEXT  # most octets that are read from a file; the text of a longer file is longer than `MAX_TEXT`
+MAX_OCTETS = 4 * MAX_TEXT  # most octets that are read from a file. A longer file has too many characters for `MAX_TEXT`
 
 
 def wanted(names: Iterable[str]) -> set[str]:

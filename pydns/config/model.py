@@ -94,7 +94,7 @@ class RcodeClass(Enum):
 class Families(Enum):
     """The address families that clients can use outside the cluster."""
 
-    AUTO = "auto"  # the families of this server. The controller replaces this value by one of the others
+    AUTO = "auto"  # the families that this machine can use. The controller replaces AUTO by one of the others
     IPV4 = "ipv4"
     IPV6 = "ipv6"
     ALL = "all"
@@ -150,7 +150,10 @@ class Blocked(Struct, frozen=True, gc=False):
 
     @property
     def is_whole(self) -> bool:
-        """Return whether every name of the domain is denied with a SOA record. Then it is a zone without records."""
+        """Return whether every name of the domain is denied with a SOA record.
+
+        Such a domain is a zone without records.
+        """
         return not self.types and not self.min_labels and self.denial is not Denial.REFUSED
 
 
@@ -189,7 +192,7 @@ class AclRule(Struct, frozen=True, gc=False):
 
     action: AclAction
     clients: tuple[str, ...] = ()  # networks in canonical text; empty: all clients
-    types: tuple[int, ...] = ()  # types of questions, ANY included; empty: all types
+    types: tuple[int, ...] = ()  # types of questions, including ANY; empty: all types
     scope: Scope = Scope()
 
 
@@ -252,7 +255,7 @@ class NamedUpstream(Struct, frozen=True, gc=False, tag="name"):
     case: Case = Case.LEARN
     edns: Edns = Edns.LEARN
     tls: TlsFiles = TlsFiles()
-    source: str | None = None  # addresses of the other family are not used
+    source: str | None = None  # our address. Addresses of the server in the other family are not used
     path: str = DOH_PATH
 
 
@@ -264,7 +267,7 @@ class ServersFile(Struct, frozen=True, gc=False, tag="file"):
     packets_per_second: int | None = None
     case: Case = Case.LEARN
     edns: Edns = Edns.LEARN
-    source: str | None = None  # nameservers of the other family are not used
+    source: str | None = None  # our address. Nameservers in the other family are not used
 
 
 AnyServer = ServerSpec | NamedUpstream | ServersFile
@@ -283,7 +286,7 @@ class Route(Struct, frozen=True, gc=False):
     except_: tuple[bytes, ...] = ()  # domains below `domain` that are excluded from the route
     excepted: Excepted = Excepted.NEXT
     next_: tuple[Outcome, ...] = ()  # after these outcomes, ask the servers that apply if this route is ignored
-    failover: tuple[Outcome, ...] = ()  # after these outcomes, ask the next server of the route; after errors always
+    failover: tuple[Outcome, ...] = ()  # after these outcomes and all errors, ask the next server of the route
     choice: Choice | None = None  # None: `Config.choice` applies
 
 
@@ -347,8 +350,8 @@ class HostsFile(Struct, frozen=True, gc=False):
     file: str  # an absolute path, or a file beside the configuration, which `config.read` replaces by its hosts
     ttl_s: int = 60
     ptr: bool = True
-    zones: tuple[bytes, ...] = (name.ROOT,)  # names outside of these are left out
-    except_: tuple[bytes, ...] = ()  # names in these are left out, too
+    zones: tuple[bytes, ...] = (name.ROOT,)  # names outside of these zones are left out
+    except_: tuple[bytes, ...] = ()  # names in these domains are left out, too
 
 
 class ZoneText(Struct, frozen=True, gc=False):
@@ -409,7 +412,7 @@ class ExternalSource(Enum):
 
     SERVICES = "services"
     INGRESSES = "ingresses"
-    ROUTES = "routes"  # of the Gateway API
+    ROUTES = "routes"  # routes of the Gateway API
     DNSENDPOINTS = "dnsendpoints"
     NODES = "nodes"
 
@@ -417,8 +420,8 @@ class ExternalSource(Enum):
 class ListenerHostnames(Enum):
     """Whether the hostnames of listeners (Gateway API) are names of an external zone."""
 
-    ROUTES = "routes"  # for routes without hostnames. A wildcard is no name, because it only limits routes
-    ALWAYS = "always"  # also wildcards, and also without a route
+    ROUTES = "routes"  # if a route has no hostnames. A wildcard is never a name, because it only limits routes
+    ALWAYS = "always"  # always, even if it is a wildcard or has no route
     NEVER = "never"
 
 
@@ -432,7 +435,7 @@ class HairpinMode(Enum):
 
 
 class PlainZonal(Enum):
-    """The names without a zone that have different answers for clients in different zones."""
+    """The names without a `_zone` label whose answers depend on the zone of the client."""
 
     OFF = "off"
     HEADLESS = "headless"  # names of headless Services that ask for this
@@ -568,7 +571,7 @@ class Config(Struct, frozen=True, gc=False):
 
     upstreams: tuple[AnyServer, ...] | None = None  # None: the nameservers of /etc/resolv.conf
     except_: tuple[bytes, ...] = ()  # domains; for names in them, `upstreams` are not asked
-    failover: tuple[Outcome, ...] = ()  # after these outcomes, ask the next one of `upstreams`; after errors always
+    failover: tuple[Outcome, ...] = ()  # after these outcomes and all errors, ask the next one of `upstreams`
     choice: Choice = Choice.FASTEST
     routes: tuple[Route, ...] = ()  # at most one route per domain
     max_in_flight: int = 1000  # maximum queries that wait for upstreams, per worker
@@ -594,8 +597,8 @@ class Config(Struct, frozen=True, gc=False):
     aliases: tuple[Alias, ...] = ()  # at most one entry per pattern
     acl: tuple[AclRule, ...] = ()  # the first rule that matches a question applies
     views: tuple[View, ...] = ()  # the first view that matches a question applies
-    rewrites: tuple[Rewrite, ...] = ()  # in this order
-    templates: tuple[Template, ...] = ()  # in this order
+    rewrites: tuple[Rewrite, ...] = ()  # applied in this order
+    templates: tuple[Template, ...] = ()  # applied in this order
     external: tuple[ExternalZone, ...] = ()  # at most one zone per apex
     multicluster: MulticlusterOptions = MulticlusterOptions()
     families: FamilyOptions = FamilyOptions()

@@ -55,7 +55,7 @@ def _inline(node: Sequence) -> str | None:
     return items if len(scalars) == len(node.items) and (len(scalars) < 2 or len(items) <= _LINE) else None
 
 
-_LINE = 80  # characters of a list in one line
+_LINE = 80  # the most characters of a list that is written in one line
 
 
 def _place(node: Node, source: str) -> str:

@@ -40,7 +40,7 @@ class Cache(NamedTuple):
 class Forwarded(NamedTuple):
     """A server block that forwards names."""
 
-    at: Token  # its first address
+    at: Token  # the first address of the block
     zones: tuple[Zone, ...]
     cache: Cache | None
 
@@ -50,7 +50,7 @@ class RewriteDraft(NamedTuple):
 
     at: Token  # the directive
     rule: Node
-    zones: tuple[Zone, ...]  # of the server block
+    zones: tuple[Zone, ...]  # the zones of the server block
     old_end: str  # the end of each name that the rule matches, with a dot in front if whole labels match; may be empty
     new_end: str  # the end of each new name, with a dot in front; may be empty
 
@@ -60,8 +60,8 @@ class TemplateDraft(NamedTuple):
 
     at: Token  # the directive
     keys: dict[str, Node]
-    zones: tuple[Zone, ...]  # of the template
-    block: tuple[Zone, ...]  # of the server block
+    zones: tuple[Zone, ...]  # the zones of the template
+    block: tuple[Zone, ...]  # the zones of the server block
     denial: Token | None  # the rcode, if the template denies all names and types
 
 

@@ -62,7 +62,7 @@ class _Options:
 
     def __init__(self) -> None:
         self.choice: Node | None = None
-        self.transport: Token | None = None  # `force_tcp`
+        self.transport: Token | None = None  # the word `force_tcp`
         self.server_name: Token | None = None
         self.source: Token | None = None
         self.tls: dict[str, Node] = {}

@@ -89,6 +89,6 @@ def with_environment(text: str, environment: Mapping[str, str]) -> str:
             left -= 1
             reference = text[start : stop + len(end)]
             written = environment.get(reference[len(begin) : -len(end)], "")
-            value = written.encode(errors="surrogateescape").decode(errors="replace")  # it may not be UTF-8
+            value = written.encode(errors="surrogateescape").decode(errors="replace")  # the value can be invalid UTF-8
             text = text.replace(reference, value if reference not in value else "")
     return text
