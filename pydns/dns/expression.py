@@ -98,7 +98,7 @@ class _Reader:
 
     def take(self) -> _Token:
         token = self._rest[-1]
-        if len(self._rest) > 1:  # the end stays
+        if len(self._rest) > 1:  # the last token marks the end, and stays
             self._rest.pop()
         return token
 

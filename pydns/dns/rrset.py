@@ -30,7 +30,7 @@ ANY = 255
 CLASS_IN = 1
 CLASS_CH = 3
 
-# Types that are labels of metrics.
+# The types that metrics show by name.
 TYPE_NAMES = {
     1: "A",
     2: "NS",
