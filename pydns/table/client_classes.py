@@ -3,9 +3,9 @@
 Rules:
 
 1. A class has a level and a name, such as `Level.ZONE` and `eu-1a`. A client has at most one class of each level.
-2. The classes of a client depend on its IP address alone. An assigner gives classes to ranges of addresses. Of the
-   ranges of an assigner that contain an address, only the one with the longest prefix applies. Assigners don't affect
-   each other: a client gets classes from the cluster and also from the configuration.
+2. The classes of a client depend on its IP address alone. An assigner gives classes to ranges of addresses. If several
+   ranges of an assigner contain an address, only the range with the longest prefix applies. Assigners don't affect each
+   other: a client gets classes from the cluster and also from the configuration.
 3. A client in no range has no class. It gets the plain answers.
 4. A class has its own answers to some questions. Its answer replaces the plain answer to the question. An empty answer
    means NODATA. To all other questions, the client gets the plain answers.
@@ -40,7 +40,7 @@ _ANSWER, _RANGE = b"\xfe", b"\xfd"
 
 
 class Level(IntFlag):
-    """What distinguishes the classes of a level. A level is a bit in octet 0 of a compiled answer."""
+    """What the classes of a level are named after. A level is a bit in octet 0 of a compiled answer."""
 
     VIEW = 16  # the named range of the configuration that contains the client
     NODE = 8  # the client's node, by name
@@ -139,7 +139,7 @@ def _find(names: "Cursor", assigner: Assigner, address: bytes) -> bytes:
     number = int.from_bytes(address)
     at = head
     while names.set_range(at) and (key := names.key()).startswith(head):
-        others = key[len(head)]  # the number of bits after the prefix, in ascending order
+        others = key[len(head)]  # the numbers of bits after the prefix, in ascending order
         first = (number >> others << others).to_bytes(len(address))
         if names.set_key(head + bytes([others]) + first):
             return names.value()
