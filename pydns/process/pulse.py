@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 STUCK_S = 5.0  # a worker that answers no self-check for this time is unhealthy and is restarted
 ASK_S = 0.5  # the interval between a worker's self-checks
-DRAIN = signal.SIGUSR1  # a drain begins: a worker counts late queries. Blocked from the start, so it is never lost.
+DRAIN = signal.SIGUSR1  # tells a worker that a drain begins. Blocked from the start, so it is never lost.
 STOP = signal.SIGUSR2  # tells a child to end. Not SIGTERM: the whole process group may get it at the start of a drain.
 NEWS = signal.SIGUSR2  # tells the supervisor that `Pulse.tables` has changed
 
