@@ -2,7 +2,7 @@
 
 This module is pure. `kube.reflector` begins and ends an audit. A watch can miss changes silently: the server lost
 events, a proxy stopped forwarding, or a restored etcd has not reached the watched version. Only a new list shows missed
-changes. The list contains only metadata. For slices of ten endpoints, this takes an eighth of the bytes.
+changes. The list contains only metadata. For slices of ten endpoints, the metadata has an eighth of the bytes.
 """
 
 from collections.abc import Iterator, Mapping

@@ -19,7 +19,10 @@ class Init(NamedTuple):
 
 
 class InitApply(NamedTuple):
-    """An object of the listing. If its value is `Skipped`, the object exists, and its last usable version stays."""
+    """An object of the listing.
+
+    If its value is `Skipped`, the object exists, and its last usable version stays in force.
+    """
 
     observed: Observed
 

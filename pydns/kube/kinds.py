@@ -40,7 +40,7 @@ class Decoder(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """The facts about a kind."""
+    """The properties of a kind."""
 
     name: str  # the name of the kind in the Kubernetes API
     path: str  # URL path that lists all objects of the kind; it contains the newest API version that pydns reads

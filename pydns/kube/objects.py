@@ -71,9 +71,9 @@ class Service(NamedTuple):
     cluster_ips: tuple[bytes, ...]  # 4 or 16 octets each; empty if headless or ExternalName
     headless: bool
     external_name: bytes | None  # wire form; the case of letters is kept
-    ports: tuple[Port, ...]  # the first `MAX_PORTS`
+    ports: tuple[Port, ...]  # only the first `MAX_PORTS`
     left_out: int = 0  # the number of ports that are not in `ports`
-    exposure: "ServiceExposure | None" = None  # None if there are no external zones, or the Service asks to be ignored
+    exposure: "ServiceExposure | None" = None  # None: no external zones, or a label asks pydns to ignore the Service
     follows_hints: bool = False  # hints decide which clients get which endpoints; read with `Options.topology`
 
     @property
@@ -120,8 +120,8 @@ class EndpointSlice(NamedTuple):
     namespace: str
     name: str
     service: str
-    ports: tuple[Port, ...]  # the first `MAX_PORTS`
-    endpoints: tuple[Endpoint, ...]  # the first `MAX_ENDPOINTS`
+    ports: tuple[Port, ...]  # only the first `MAX_PORTS`
+    endpoints: tuple[Endpoint, ...]  # only the first `MAX_ENDPOINTS`
     left_out: int = 0  # the number of ports and addresses that are not in `ports` and `endpoints`
     unready: int = 0  # the number of endpoints that aren't ready, for `explain`
     terminating: int = 0  # the number of unready endpoints that are terminating

@@ -37,8 +37,8 @@ class ListPage(NamedTuple):
 class Watch(NamedTuple):
     """Request: the changes since `resource_version`. With `send_initial_events`, the server first sends all objects.
 
-    The server should end the watch after `timeout_s`. If nothing arrives for `silence_s`, the connection is dead.
-    During the initial events, the connection already counts as dead after a pause of `Figures.answer_s`.
+    The server should end the watch after `timeout_s`. If nothing arrives for `silence_s`, the connection counts as
+    dead. During the initial events, it already counts as dead after `Figures.answer_s`.
     """
 
     resource_version: str

@@ -344,7 +344,7 @@ class Zone:
     # Information about the objects
 
     def synced(self, source: str = FIRST) -> frozenset[Kind]:
-        """Return the kinds of a source with at least one complete listing."""
+        """Return the kinds that a source has listed completely at least once."""
         return frozenset(self._stores[source].synced)
 
     @property

@@ -100,7 +100,7 @@ class Decision(NamedTuple):
 
 
 def decide(owner: bytes, claims: Mapping[Claimant, Claim], *, is_apex: bool = False) -> Decision:
-    """Apply the rules above to the claims for a name. There must be at least one claim."""
+    """Apply the rules of this module to the claims for a name. There must be at least one claim."""
     found: dict[int, dict[bytes, None]] = {}
     pointers: dict[bytes, None] = {}
     winners: list[Claimant] = []

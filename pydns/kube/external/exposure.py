@@ -58,7 +58,7 @@ class LoadBalancerStatus(msgspec.Struct, rename="camel", gc=False):
 
 
 def read_exposure(meta: ExposedMeta, status: LoadBalancerStatus | None, prefixes: Iterable[str]) -> Exposure | None:
-    """Return the exposure of an object, or None if a label of the object asks to be ignored."""
+    """Return the exposure of an object, or None if a label asks pydns to ignore the object."""
     if (meta.labels or {}).get(IGNORE_LABEL) == "true":
         return None
     prefixes = (*prefixes, RESOLVE_ENDPOINTS)

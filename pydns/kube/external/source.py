@@ -27,7 +27,7 @@ class Zones:
     def __init__(self, options: ZoneOptions) -> None:
         self.all = options.external
         self.nameservers = frozenset(each.owner(zone.apex) for zone in self.all for each in zone.nameservers)
-        # The zones of the cluster itself may be within an external zone. No object can claim names in them.
+        # An external zone may contain zones of the cluster itself. No object can claim names in those zones.
         by_apex: dict[bytes, ExternalZone | None] = {zone.apex: zone for zone in self.all}
         by_apex |= dict.fromkeys(options.apexes)
         self._by_apex = sorted(by_apex.items(), key=lambda each: len(each[0]), reverse=True)

@@ -53,7 +53,10 @@ class Gateway(NamedTuple):
         return ()
 
     def allows(self, namespace: str) -> bool:
-        """Return whether ListenerSets of a namespace may be attached. Their status shows if a selector matches."""
+        """Return whether ListenerSets of a namespace may be attached.
+
+        The status of a ListenerSet shows if a selector matches.
+        """
         return self.sets_from in ("All", "Selector") or (self.sets_from == "Same" and namespace == self.namespace)
 
 
