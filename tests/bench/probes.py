@@ -26,7 +26,7 @@ class Beside(NamedTuple):
     """What probes saw next to a flood."""
 
     flood: str
-    per_s: float  # connections
+    per_s: float  # connections per second
     waits_s: list[float]  # how long each probe that got status 200 waited
     failed: int
 
