@@ -42,7 +42,7 @@ def test_loopback_addresses_are_left_out_with_a_notice_for_their_line() -> None:
     ]
 
 
-def test_our_own_addresses_are_left_out_however_they_are_written() -> None:
+def test_our_own_addresses_are_left_out_in_every_spelling() -> None:
     text = "nameserver 10.244.0.7\nnameserver FD00::0007\n"
     assert upstreams(text) == []
     assert notices(text) == [
