@@ -121,7 +121,7 @@ def test_without_permission_nothing_is_delivered_and_the_problem_is_reported(
         assert told.get(timeout=PATIENCE_S) == ttl(10)
 
 
-def test_a_server_without_watch_list_is_no_problem(tmp_path: Path) -> None:
+def test_a_server_without_watch_list_can_be_watched(tmp_path: Path) -> None:
     with FakeApiServer(watch_list="invalid") as server:
         server.list_delay_s = 0.2
         with watching(server, tmp_path) as (watch, told):

@@ -279,7 +279,7 @@ routes: {{acme.local: {{servers: [{written}]}}}}
     ]
 
 
-def test_pydns_own_addresses_are_left_out_of_the_upstreams_and_logged_once(world: World) -> None:
+def test_the_addresses_of_pydns_are_left_out_of_the_upstreams_and_logged_once(world: World) -> None:
     world.resolv_conf.write_text("nameserver 127.0.0.53\nnameserver 10.96.0.10\nnameserver 10.0.0.1\n")
     world.take()
     assert world.upstreams() == ["10.96.0.10", "10.0.0.1"]

@@ -198,4 +198,4 @@ def test_a_refused_kind_delays_denials_only_in_its_own_zone(api: FakeApiServer, 
         assert ask(seen, "www.x.example") == "SERVFAIL"
         api.delete("Ingress", "shop", "www")
         api.heal()
-        expect(seen, "www.x.example", "NXDOMAIN")  # the kind has been listed, although no record is different
+        expect(seen, "www.x.example", "NXDOMAIN")  # the kind has been listed, although no record changed

@@ -203,7 +203,7 @@ def test_new_source_options_take_effect_when_everything_is_listed_again(api: Fak
         assert api.watching("Pod") == 0
 
 
-def test_a_feed_that_cannot_be_listed_never_takes_over(api: FakeApiServer, tmp_path: Path) -> None:
+def test_a_new_feed_that_cannot_be_listed_never_takes_over(api: FakeApiServer, tmp_path: Path) -> None:
     for verb in ("list", "watch"):
         api.fail("Pod", verb, 403, reason="Forbidden", message="no pods")
     with running(tmp_path, api.kubeconfig(tmp_path), *FLAGS) as seen:
