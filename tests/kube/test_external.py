@@ -552,7 +552,7 @@ def test_only_one_of_two_namespaces_gets_the_name(first: Claimant, second: Claim
     assert decision.losers == 1
 
 
-def test_objects_of_a_namespace_share_a_name_and_the_least_ttl() -> None:
+def test_objects_of_a_namespace_share_a_name_and_the_lowest_ttl() -> None:
     first, second = _claimant("a", "2026"), _claimant("a", "2027", called="b")
     decision = decide(_WEB, {first: Claim(_ADDRESS, 60), second: Claim(_OTHER_ADDRESS, 30)})
     assert decision.records == {A: (bytes([192, 0, 2, 1]), bytes([192, 0, 2, 2]))}
@@ -584,7 +584,7 @@ def test_only_kinds_that_a_zone_needs_are_watched(zone: ExternalZone, kinds: set
     ("zonal", "kinds"),
     [(ZonalOptions(), ()), (ZonalOptions(names=True), ()), (ZonalOptions(plain=PlainZonal.HEADLESS), (Kind.NODE,))],
 )
-def test_nodes_are_read_only_for_answers_by_the_zone_of_the_client(
+def test_nodes_are_watched_only_if_answers_depend_on_the_zone_of_the_client(
     zonal: ZonalOptions, kinds: tuple[Kind, ...]
 ) -> None:
     assert optional_kinds(ZoneOptions(zonal=zonal)) == kinds

@@ -21,7 +21,7 @@ _MAKERS: list[MakeProducer] = list(dict.fromkeys(make for kind in _KINDS for mak
     pods=st.sampled_from(PodsMode),
     namespaces=st.sampled_from([None, frozenset({"a"})]),
 )
-def test_states_have_distinct_records_and_the_addresses_of_their_pointers(
+def test_records_of_two_states_differ_and_addresses_match_pointers(
     make: MakeProducer,
     values: list[Value],
     pods: PodsMode,
