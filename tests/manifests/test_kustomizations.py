@@ -77,7 +77,7 @@ def test_pods_have_no_rights_beyond_their_needs(folder: str) -> None:
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
-def test_pods_may_run_as_long_as_a_drain_takes(folder: str) -> None:
+def test_the_grace_period_of_pods_is_longer_than_a_drain(folder: str) -> None:
     options = parser({}).parse_args(_container(folder)["args"])
     drain_max_s = settings_of(options).drain_max_s
     assert _pod(folder)["spec"]["terminationGracePeriodSeconds"] >= drain_max_s + 10
@@ -106,7 +106,7 @@ def test_probes_use_the_default_ports() -> None:
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
-def test_disruption_budget_policy_and_spread_select_these_pods(folder: str) -> None:
+def test_all_selectors_select_the_pods(folder: str) -> None:
     objects = build(folder)
     labels = only(objects, "Deployment")["spec"]["template"]["metadata"]["labels"]
     pod = _pod(folder)["spec"]
