@@ -8,7 +8,7 @@ import pytest
 from pydns.process.block import Block, share
 
 
-def test_octets_that_a_fork_stored_are_loaded_after_its_death() -> None:
+def test_octets_that_a_child_process_stored_can_be_loaded_after_its_exit() -> None:
     mine, theirs = share(2)
     pid = os.fork()
     if pid == 0:
