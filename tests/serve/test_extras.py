@@ -35,7 +35,7 @@ NSID = dns.edns.GenericOption(dns.edns.OptionType.NSID, b"")
         ("version.bind.", None, None),
     ],
 )
-def test_names_in_class_ch_are_answered(
+def test_questions_for_names_in_class_ch_are_answered(
     tmp_path: Path, qname: str, options: ChaosOptions | None, texts: list[str] | None
 ) -> None:
     reply = _asked(tmp_path, Config(upstreams=(), chaos=options), dns.message.make_query(qname, "TXT", "CH"))

@@ -24,7 +24,7 @@ _REVERSE = (from_text("10.in-addr.arpa"), from_text("in-addr.arpa"))
         ("1.11.in-addr.arpa.", "in-addr.arpa."),
     ],
 )
-def test_a_denial_carries_the_soa_of_the_innermost_zone(tmp_path: Path, asked: str, zone: str) -> None:
+def test_a_denial_has_the_soa_record_of_the_innermost_zone(tmp_path: Path, asked: str, zone: str) -> None:
     subject = InProcess(tmp_path, Zone(ZoneOptions(reverse_zones=_REVERSE)))
     reply = subject.ask(query(asked, A), tcp=False)
     assert reply is not None
