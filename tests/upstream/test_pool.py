@@ -47,7 +47,7 @@ def test_choices(choice: Choice, wanted: list[int]) -> None:
     assert [chosen(pool, bits=bits) for bits in (1, 2, 3, 4, 5, 6)] == wanted
 
 
-def test_the_fastest_choice_tries_unknown_servers_first_and_explores() -> None:
+def test_choice_fastest_tries_unknown_servers_first_and_explores() -> None:
     pool = make(3, Choice.FASTEST)
     order = []
     for rtt_s in (0.01, 0.02, 0.03, 0.04):
@@ -65,7 +65,7 @@ def test_a_server_that_was_tried_is_not_chosen() -> None:
     assert [chosen(pool, tried) for tried in (0b001, 0b011, 0b101, 0b111)] == [1, 2, 1, None]
 
 
-def test_the_smoothed_time_follows_slowly_and_the_95th_percentile_has_64_samples() -> None:
+def test_the_smoothed_time_changes_slowly_and_the_95th_percentile_has_64_samples() -> None:
     upstream = make(1).upstreams[0]
     for i in range(100):
         upstream.replied(0.1 if i % 10 == 0 else 0.01)

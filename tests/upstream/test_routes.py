@@ -51,7 +51,7 @@ def test_a_single_default_route_takes_all_names_and_has_no_next_route() -> None:
     assert routes.find(name.from_text("www.example"), route) is None
 
 
-def test_a_name_without_a_matching_route_has_none() -> None:
+def test_a_name_without_a_matching_route_has_no_route() -> None:
     assert Routes([]).find(name.from_text("www.example")) is None
     assert Routes([RouteSpec(name.from_text("local"), 0)]).find(name.from_text("www.example")) is None
 
