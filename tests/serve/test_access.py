@@ -117,7 +117,7 @@ def test_rules_do_not_change_the_reply_to_a_malformed_message(server: InProcess)
     assert reply[3] & 15 == dns.rcode.FORMERR
 
 
-def test_rules_do_not_block_a_workers_own_check(server: InProcess) -> None:
+def test_rules_do_not_block_the_self_check_of_a_worker(server: InProcess) -> None:
     read = read_text("config.yaml", "acl: [{action: drop}]")
     assert isinstance(read, Accepted)
     access = AccessList(server.responder.respond, read.config)
@@ -129,7 +129,7 @@ def test_rules_do_not_block_a_workers_own_check(server: InProcess) -> None:
         assert access.respond(message, transaction, own) is not None
 
 
-def test_networks_contain_what_their_prefixes_contain() -> None:
+def test_a_network_contains_the_addresses_with_its_prefix() -> None:
     networks = Networks(map(parse_range, ["10.0.0.0/8", "192.0.2.7/32", "fd00::/8", "0.0.0.0/32"]))
     inside = ["10.0.0.0", "10.255.255.255", "192.0.2.7", "fd00::", "fdff::1", "::ffff:10.1.1.1", "0.0.0.0"]
     outside = ["11.0.0.0", "9.255.255.255", "192.0.2.6", "fc00::", "::ffff:11.0.0.1", "0.0.0.1"]

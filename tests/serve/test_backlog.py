@@ -130,7 +130,7 @@ def test_in_an_overload_the_kernel_drops_some_datagrams_of_a_client_above_its_sh
     assert datagrams.arrived(FLOODER, 100) == 100
 
 
-def test_a_worker_that_starts_restricts_nobody(open_datagrams: Open) -> None:
+def test_a_starting_worker_restricts_no_client(open_datagrams: Open) -> None:
     datagrams = overloaded(open_datagrams)
     datagrams.arrived(FLOODER, 0)
     datagrams.start()

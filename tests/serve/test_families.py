@@ -47,7 +47,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
 
 @pytest.mark.parametrize("first", ["A", "AAAA"])
-def test_the_questions_for_both_families_need_one_query(start: Start, first: str) -> None:
+def test_questions_for_both_families_need_only_one_query(start: Start, first: str) -> None:
     worker = start(families=FamilyOptions(Families.IPV4))
     waiting = [worker.tell("www.example.com", rtype) for rtype in (first, "AAAA", "A")]
     assert not any(waiting)

@@ -450,7 +450,7 @@ def test_pydns_stops_reading_from_a_client_with_waiting_messages_or_unread_repli
     assert len(crowd.answered) == 101
 
 
-def test_at_the_limit_of_unread_replies_the_client_that_last_read_longest_ago_is_closed(
+def test_at_the_limit_of_unread_replies_the_connection_with_the_oldest_read_is_closed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(tcp, "MAX_UNREAD_IN_ALL", 200_000)

@@ -110,7 +110,7 @@ def test_a_view_does_not_affect_the_next_client(batch: Batch) -> None:
     assert batch.responder.commit.rules is rules
 
 
-def test_views_do_not_apply_to_a_workers_own_check(batch: Batch) -> None:
+def test_views_do_not_apply_to_the_self_check_of_a_worker(batch: Batch) -> None:
     told(batch, "views: [{when: client_ip() != '', blocked: {cluster.local: refused}}]", "192.0.2.1", WEB, "A")
     own = From("192.0.2.1")
     own.address = b""  # type: ignore[misc]
