@@ -1,8 +1,8 @@
 """The cache of upstream answers (RFC 2308, 8767, 9520).
 
-The cache keeps an answer for its TTL. It keeps the answer longer, in case no upstream answers. Each worker has
-one cache. This module knows nothing about upstreams or clients. The caller passes in the time of a monotonic clock, in
-seconds. `pydns.upstream.key` defines the keys.
+The cache keeps an answer for its TTL. After that, it still keeps the answer for the case that no upstream answers. Each
+worker has one cache. This module knows nothing about upstreams or clients. The caller passes in the time of a monotonic
+clock, in seconds. `pydns.upstream.key` defines the keys.
 
 There are three stores. The first store holds a new answer in packed form. When a client asks for the answer again, the
 answer moves to an `LRUCache`. If the answer is short and its question is ordinary, the third store (`ReadyAnswers`)
@@ -106,7 +106,7 @@ class Entry:
         return self.places
 
     def wants_refresh(self, now: float) -> bool:
-        """Return True once if the answer is popular and about to expire."""
+        """Return True if the answer is popular and about to expire, but only in the first such call."""
         if now < self.refresh_at or self.uses < REFRESH_USES:
             return False
         self.refresh_at = self.expires
@@ -165,10 +165,10 @@ class ReadyAnswers:
 class Cache:
     """A cache from questions to answers, with a limit on entries and a limit on bytes.
 
-    The algorithm is 2Q (Johnson and Shasha 1994). If clients asked for an answer once, the cache drops the oldest
-    answer first. If clients asked again, the cache drops the least recently used answer first. A flood of names that
-    clients ask for once therefore removes no answer that clients asked for again. The cache packs answers that clients
-    asked for once. A packed answer takes a third of the memory, and a miss costs 3 µs less.
+    The algorithm is 2Q (Johnson and Shasha 1994). Of the answers that clients asked for once, the cache drops the
+    oldest first. Of the answers that they asked for again, it drops the least recently used first. A flood of names
+    that clients ask for once therefore removes no answer that clients asked for again. The cache packs answers that
+    clients asked for once. A packed answer takes a third of the memory, and a miss costs 3 µs less.
     """
 
     def __init__(self, limits: CacheOptions) -> None:

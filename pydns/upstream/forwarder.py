@@ -75,7 +75,8 @@ SLOW_ZONE_S = 30.0  # how long a zone stays slow after its last timeout
 # An error may come without the question. During this time, we still accept a reply with the question.
 BARE_ERROR_S = 0.1
 LOST_S = 1.0  # if a question is open this long after its deadline, there is a bug
-# After this many tries, a socket is treated as full. If half of its ids are in use, the chance is one in 4,000 million.
+# After this many tries, a socket is treated as full. If half of its ids are in use, the chance that all tries fail is
+# one in 4,000 million.
 _ID_TRIES = 32
 
 
@@ -922,7 +923,7 @@ class Forwarder:
             self._answer_all(query, query.stale)
 
     def _serve_stale_at_once(self, key: bytes, client: object, now: float) -> bool:
-        """Send the last known answer and ask for a new one. Return False if the cache has none or must not do so."""
+        """Send the last known answer and ask for a new one. Return False if the cache gives none."""
         stale = self._cache.stale_at_once(key, now)
         if stale is None:
             return False
