@@ -30,7 +30,7 @@ MAX_OCTETS = 4 * MAX_TEXT  # most octets that are read from a file. A longer fil
 
 
 def wanted(names: Iterable[str]) -> set[str]:
-    """Return the files of a folder that must be read. A `config.yaml`, or a Corefile that counts, may name any file."""
+    """Return the files of a folder that must be read. A `config.yaml` or a used Corefile may name any file."""
     found = set(names)
     if YAML_KEY in found:
         return found - {COREDNS_KEY}
@@ -40,7 +40,10 @@ def wanted(names: Iterable[str]) -> set[str]:
 
 
 def has_imports(names: Collection[str]) -> bool:
-    """Return whether the Corefile of a folder with these files counts. It may import files from sub-folders."""
+    """Return whether the Corefile is the configuration of a folder with these files.
+
+    It may import files from sub-folders.
+    """
     return COREDNS_KEY in names and not set(names) & set(KEYS)
 
 

@@ -54,7 +54,7 @@ class Choice(Enum):
 
 
 class OnNxdomain(Enum):
-    """The words of the key `on_nxdomain`. The word `next` means the same as NXDOMAIN in `Route.next_`."""
+    """The words of the key `on_nxdomain`. The word `next` has the same effect as an NXDOMAIN in `Route.next_`."""
 
     ANSWER = "answer"
     NEXT = "next"

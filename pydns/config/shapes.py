@@ -47,7 +47,7 @@ class Place(NamedTuple):
         return self._replace(path=f"{self.path}.{key}" if self.path else key)
 
     def entry(self, key: str) -> "Place":
-        """Return the place of a key in this mapping whose name the operator chose."""
+        """Return the place of a key in this mapping. The operator has chosen the name of the key."""
         return self._replace(path=f"{self.path}[{quote(key)}]")
 
     def item(self, index: int) -> "Place":

@@ -255,7 +255,10 @@ class _Splicer:
         return token
 
     def is_new_line(self) -> bool:
-        """Return whether the next token begins a line. As in CoreDNS, a token with a lower line doesn't."""
+        """Return whether the next token begins a line.
+
+        As in CoreDNS, a token with a lower line number doesn't begin one.
+        """
         before, token = self.before, self.peek()
         return before is None or token is None or before.file != token.file or before.last_line < token.line
 

@@ -15,7 +15,7 @@ _MAX_SERVERS = 15  # the plugin's limit
 _MAX_IN_FLIGHT = 100_000
 _CHOICES = {"random": "random", "round_robin": "round_robin", "sequential": "in_order"}
 _BREAKER = "no effect: a server that fails is left out and probed until it answers"
-# Rcodes of an upstream, and what they are here. All errors but REFUSED are the same.
+# Rcode of an upstream -> its word in config.yaml. All errors except REFUSED have the same word.
 _OUTCOMES = {"NXDOMAIN": "NXDOMAIN", "REFUSED": "REFUSED"} | dict.fromkeys(
     ("SERVFAIL", "FORMERR", "NOTIMP"), "SERVFAIL"
 )

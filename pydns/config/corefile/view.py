@@ -18,7 +18,7 @@ from pydns.config.node import Node
 
 
 def read_view(line: Line, server: Server, draft: Draft) -> None:
-    """Take the expression of a block. All of several expressions must be true."""
+    """Take the expression of a block. If there are several expressions, all must be true."""
     if server.view is not None:
         raise BadCorefile(line.words[0], "a second view", "allowed in a block")
     only(line, 1)
