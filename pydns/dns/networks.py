@@ -10,7 +10,7 @@ class Networks:
 
     def __init__(self, ranges: Iterable[AddressRange]) -> None:
         """All addresses of a range must have a common prefix."""
-        # Octets of an address, and the number of bits after the prefix -> prefixes.
+        # Length of an address in octets, number of bits after the prefix -> prefixes.
         self._prefixes: dict[tuple[int, int], set[int]] = {}
         for network in ranges:
             key = len(network.first), network.free_bits

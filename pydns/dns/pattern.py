@@ -1,8 +1,8 @@
 r"""Compiles regular expressions like those of CoreDNS. They have the syntax of RE2 and match in linear time.
 
 Python's `re` backtracks, so a hostile name could take exponential time. Google's `re2` has the syntax and matches of
-Go's `regexp`: the leftmost match, with Perl's preferences. It also accepts `\C` and two groups of one name, which Go
-refuses.
+Go's `regexp`: the leftmost match, with Perl's preferences. It also accepts `\C` and two groups with the same name,
+which Go refuses.
 """
 
 from typing import Any
