@@ -103,7 +103,7 @@ class Reader:
         return iter(transaction.cursor())
 
     def nodes(self, transaction: "Transaction") -> Iterator[tuple[bytes, bytes]]:
-        """Iterate over all entries of the names: node kinds by tree key, and those of other keys."""
+        """Iterate over all entries of the names: node kinds by tree key, and the values of the other keys."""
         return iter(transaction.cursor(db=self.names))
 
     def counts(self, transaction: "Transaction") -> tuple[int, int]:
