@@ -1,8 +1,8 @@
 """An audit is a slow check that compares the delivered objects with a list of their names and versions.
 
-This module is pure. `kube.reflector` begins and ends an audit. A watch can miss changes silently: the server lost
-events, a proxy stopped forwarding, or a restored etcd has not reached the watched version. Only a new list shows missed
-changes. The list contains only metadata. For slices of ten endpoints, the metadata has an eighth of the bytes.
+This module is pure. `kube.reflector` begins and ends an audit. A watch can miss changes silently: the server loses
+events, a proxy stops forwarding, or a restored etcd has not yet reached the watched version. Only a new list shows
+missed changes. The list contains only metadata. For slices of ten endpoints, the metadata has an eighth of the bytes.
 """
 
 from collections.abc import Iterator, Mapping
@@ -94,7 +94,7 @@ class _ListMeta(msgspec.Struct, rename="camel", gc=False):
 
 class _Page(msgspec.Struct, gc=False):
     metadata: _ListMeta
-    items: list[_Item] | None  # required, because a Status object that came with status 200 also has metadata
+    items: list[_Item] | None  # required, so that a Status object with status 200 isn't read as an empty list
 
 
 _PAGES = msgspec.json.Decoder(_Page)

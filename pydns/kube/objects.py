@@ -46,7 +46,7 @@ class Ref(NamedTuple):
 # The most endpoints and ports that are kept for a Service or an EndpointSlice. No Service has records for more.
 MAX_ENDPOINTS = 10_000  # the number of addresses, enough to fill two DNS messages
 MAX_PORTS = 10_000
-_MAX_HINTS = 8  # zones or nodes of an endpoint, as in the API
+_MAX_HINTS = 8  # the most zones, and the most nodes, in the hints of an endpoint, as in the API
 
 
 class Port(NamedTuple):

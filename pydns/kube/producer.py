@@ -66,7 +66,7 @@ class ZoneOptions(NamedTuple):
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """Return the sources of all domains and of the external zones, the first one first."""
+        """Return the sources of all domains and of the external zones. The first domain's source comes first."""
         return tuple(dict.fromkeys([*(each.source for each in self.domains), *self.exposed]))
 
     @property

@@ -251,7 +251,7 @@ class Reflector:
         return Step(events, notices, listing=self._state is State.INITIAL_WATCH)
 
     def on_failure(self, failure: Failure, detail: str, now: float) -> Step:
-        """Process the failure of a page or watch before its answer was complete. `detail` is for the log."""
+        """Process a failure that ended a page or a watch before its answer was complete. `detail` is for the log."""
         opened_at, self._opened_at = self._opened_at, None
         if self._state is State.EMPTY:
             return Step([], [], over=True)  # the reflector itself ended the request
@@ -537,7 +537,7 @@ class _ListMeta(msgspec.Struct, rename="camel", gc=False):
 
 class _Page(msgspec.Struct, gc=False):
     metadata: _ListMeta
-    items: list[msgspec.Raw] | None  # required, because a Status object that came with status 200 also has metadata
+    items: list[msgspec.Raw] | None  # required, so that a Status object with status 200 isn't read as an empty list
 
 
 class _Event(msgspec.Struct, gc=False):

@@ -149,11 +149,11 @@ def pod_namespace_name(schema: Schema, namespace: str) -> bytes:
 def infrastructure_rrsets(
     schema: Schema, zones: Iterable[bytes], nameservers: Iterable[bytes], addresses: Iterable[bytes]
 ) -> Iterator[RRset]:
-    """Yield the TXT record of dns-version (section 2.2), and the NS records of all zones with glue.
+    """Yield the TXT record of dns-version (section 2.2), and the NS records of all zones, with their glue.
 
     `nameservers` are the names of the Services that have this DNS server as an endpoint. If there is no such Service,
-    the only nameserver is ns.dns, and ns.dns has the address records in `addresses`. If there is one, the name `dns`
-    must not exist. NODATA for `dns` would end the search of clients with musl.
+    the only nameserver is ns.dns, and ns.dns has the address records in `addresses`. If there is such a Service, the
+    name `dns` must not exist. NODATA for `dns` would end the search of clients with musl.
     """
     names, found = tuple(nameservers), tuple(addresses)
     glue = tuple([rrset for each in names for rrset in _by_family(each, schema.ttl_s, found)])

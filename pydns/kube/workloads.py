@@ -63,9 +63,8 @@ class Ignored(NamedTuple):
 def read(document: Any, kinds: Collection[Kind] = RECORD_KINDS) -> Iterator[Manifest | Fault | Ignored]:
     """Yield the objects of one document. A List yields all its items. An empty document yields nothing.
 
-    Of the optional kinds, those in `kinds` are read.
-    Only the fields that rules or records need are checked. Objects of other kinds, such as Deployment, aren't checked
-    at all. Each faulty object gives one fault.
+    Optional kinds are read only if they are in `kinds`. Only the fields that rules or records need are checked. Objects
+    of other kinds, such as Deployment, aren't checked at all. Each faulty object gives one fault.
     """
     if document is not None:
         unread = frozenset(kind.value for kind in OPTIONAL_KINDS if kind not in kinds)

@@ -251,7 +251,7 @@ class Zone:
         return any(self._paused.get(each, now) <= now for each in self._large)
 
     def contents(self, left_out: Collection[str] = ()) -> Iterator[Contents]:
-        """Yield everything that the table should hold, in pieces. The zone counts it as published.
+        """Yield everything that the table should contain, in pieces. The zone treats it as published.
 
         The caller must iterate to the end. If there are too many large states, later flushes publish the largest of
         them, so that the start is not delayed. Until then, `facts` contains the names of these states, so that workers
@@ -406,7 +406,10 @@ class Zone:
         return [found[key] for key in sorted(found)]
 
     def _nameservers(self, options: ZoneOptions) -> list[bytes]:
-        """Return the names of this DNS server in a domain, sorted. No Service of another cluster leads here."""
+        """Return the names of this DNS server in a domain, sorted.
+
+        A Service of another cluster never gives it a name.
+        """
         serving = self._serving() if options.cluster == FIRST else ()
         names = [schema.service_name(options.schema, *service.key) for service in serving]
         return sorted(names) or [schema.nameserver_name(options.schema)]

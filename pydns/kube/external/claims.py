@@ -36,7 +36,7 @@ class Rank(IntEnum):
 
 
 class Claimant(NamedTuple):
-    """The object that claims names. If several claimants are sorted, the winner is the first one."""
+    """The object that claims names. The first of several sorted claimants is the winner."""
 
     rank: Rank
     created: str  # creation time in RFC 3339, or empty

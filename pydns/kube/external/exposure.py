@@ -24,7 +24,7 @@ MOST_PROBLEMS = 10  # the most problems that are kept for one object
 class Exposure(NamedTuple):
     """The external addresses of an object, and the annotations in which its owner asks for names."""
 
-    created: str  # creation time in RFC 3339 and UTC: sorting the texts sorts the times; empty in manifests
+    created: str  # creation time in RFC 3339 and UTC, so texts sort as times do; empty in manifests
     annotations: dict[str, str]  # the annotations that have a configured prefix
     addresses: tuple[bytes, ...]  # addresses of the load balancer
     hostnames: tuple[bytes, ...]  # hostnames of the load balancer: wire form, lower case, sorted

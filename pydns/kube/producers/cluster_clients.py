@@ -1,12 +1,12 @@
 """Finds out which addresses belong to clients in the cluster, and their classes (`pydns.table.client_classes`).
 
-1. A client is in the cluster if its address is in the podCIDR of a Node, belongs to a Node or to a Pod that is an
-   endpoint, or is in a range of the configuration. All these clients have the class of the cluster.
-2. A client also has the classes of its node and of the node's zone, if objects show them. The longest range applies:
-   an endpoint's address has priority over the podCIDR that contains it, because not all networks use podCIDRs.
+1. A client is in the cluster if its address is in the podCIDR of a Node or in a range of the configuration, or if it is
+   the address of a Node or of an endpoint that is a Pod. All these clients have the class of the cluster.
+2. A client also has the classes of its node and of the node's zone, if objects show where it runs. The longest range
+   applies: an endpoint's address has priority over the podCIDR that contains it, because not all networks use podCIDRs.
 3. If objects disagree about an address, it has neither of these two classes: the plain answer is right for all clients.
 4. A user who can write EndpointSlices can write any address there. So only addresses in `ptr_ranges` are used, as for
-   reverse names: by default private addresses. No resolver outside of the cluster should have one of these.
+   reverse names: by default private addresses. No resolver outside of the cluster should have such an address.
 5. Only objects of the first cluster are used. The Pods of another cluster may have the same addresses. An address can't
    show in which cluster its client runs. So a client with such an address is treated as a client in the first cluster.
 """

@@ -1,4 +1,4 @@
-"""DNSEndpoints of external-dns (externaldns.k8s.io/v1alpha1). The owner of a DNSEndpoint writes the records out."""
+"""DNSEndpoints of external-dns (externaldns.k8s.io/v1alpha1). A DNSEndpoint contains its names and records."""
 
 from collections.abc import Callable, Iterable
 from typing import NamedTuple

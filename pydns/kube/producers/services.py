@@ -207,7 +207,7 @@ def _is_empty(state: ServiceState) -> bool:
 
 
 def has_same_records(change: Change) -> bool:
-    """Return whether a change affects no records: only the numbers of unready endpoints changed."""
+    """Return whether a change affects no records, because only unready endpoints or the places of Pods changed."""
     before, after = change
     if not (isinstance(before, EndpointSlice) and isinstance(after, EndpointSlice)):
         return False
