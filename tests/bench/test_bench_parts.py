@@ -61,7 +61,7 @@ def test_a_silent_server_completes_no_query_and_has_wrong_rcodes() -> None:
     assert run.wrong_rcodes({"NOERROR": 1.0}, 0.01)
 
 
-def test_the_error_quotes_output_without_statistics() -> None:
+def test_output_that_has_no_statistics_is_quoted_in_the_error() -> None:
     with pytest.raises(ValueError, match="unable to open"):
         dnsperf.parse("Error: unable to open file x")
 
