@@ -273,7 +273,7 @@ def test_requests_back_off_when_the_server_refuses_them(server: FakeApiServer, t
     with watching(server, tmp_path, figures=figures):
         started = time.monotonic()
         server.wait_until(lambda server: len(server.requests) == 5)
-        # There are 1 WatchList and 4 pages. The pauses between them are at least 50, 100, 200 and 400 ms.
+        # The requests are one WatchList and four pages. The pauses between them are at least 50, 100, 200 and 400 ms.
         assert time.monotonic() - started >= 0.75
 
 

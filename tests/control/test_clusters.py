@@ -84,7 +84,7 @@ def status(server: Server) -> Any:
 
 
 @pytest.mark.processes
-def test_clusters_that_flags_name_have_separate_domains(clusters: Clusters, east: FakeApiServer) -> None:
+def test_clusters_named_by_flags_have_separate_domains(clusters: Clusters, east: FakeApiServer) -> None:
     server = clusters.start(by_flag=True)
     answers(server, EAST_WEB, "10.96.0.2")
     assert server.ask(WEST_WEB) == "10.96.0.1"

@@ -180,7 +180,7 @@ def test_edits_renames_and_deletions_are_delivered(tmp_path: Path) -> None:
     assert watched.ttls() == [10, 20, 30, "absent", "refused"]
 
 
-def test_a_change_is_delivered_when_two_looks_agree(tmp_path: Path) -> None:
+def test_a_change_is_delivered_when_two_looks_in_a_row_see_it(tmp_path: Path) -> None:
     path = tmp_path / "dns.yaml"
     path.write_text("ttl: 10")
     watched = Watched(path)

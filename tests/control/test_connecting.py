@@ -374,6 +374,6 @@ def test_a_bad_kubeconfig_is_refused_with_one_line_and_the_reason(name: str, tmp
     assert message.startswith(f"kubeconfig {path}: ") and says in message and "\n" not in message
 
 
-def test_a_kubeconfig_that_is_a_directory_is_named(tmp_path: Path) -> None:
+def test_the_error_names_a_kubeconfig_that_is_a_directory(tmp_path: Path) -> None:
     with pytest.raises(ConnectError, match="Is a directory"):
         connect(tmp_path, None)

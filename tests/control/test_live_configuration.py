@@ -259,7 +259,7 @@ def test_the_cluster_is_served_without_permission_for_the_configmap(api: FakeApi
         seen.wait_until(lambda: ask(seen, WEB) == "30 10.96.0.1")
 
 
-def test_a_configuration_file_applies_to_the_first_answer(tmp_path: Path) -> None:
+def test_even_the_first_answer_follows_the_configuration_file(tmp_path: Path) -> None:
     folder, config = tmp_path / "manifests", tmp_path / "dns.yaml"
     folder.mkdir()
     manifests = [

@@ -243,7 +243,7 @@ def test_an_edit_that_changes_no_object_delivers_nothing(
     assert folder.status()[Kind.SERVICE].last_event == 1.0
 
 
-def test_a_change_is_delivered_only_when_two_looks_agree(
+def test_a_change_is_delivered_only_when_two_looks_in_a_row_see_it(
     tmp_path: Path, told: Told, open_folder: Callable[..., Folder]
 ) -> None:
     path = tmp_path / "shop.yaml"

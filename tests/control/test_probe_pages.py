@@ -58,7 +58,7 @@ def test_readiness_does_not_depend_on_workers_nor_health_on_data() -> None:
     assert probes.health().status == HTTPStatus.OK
 
 
-def test_the_server_is_ready_when_every_worker_has_passed_its_own_check() -> None:
+def test_the_server_is_ready_when_every_worker_has_passed_its_self_check() -> None:
     pulse = Pulse(2, time.monotonic_ns())
     probes = ProbePages(pulse)
     probes.status = Status(ready=True)

@@ -100,7 +100,7 @@ def test_edits_new_files_renames_and_deletions_are_noticed(tmp_path: Path, open_
     assert folder.changes == 3
 
 
-def test_a_change_waits_until_two_looks_agree(tmp_path: Path, open_folder: Callable[[], Folder]) -> None:
+def test_a_change_waits_until_two_looks_in_a_row_see_it(tmp_path: Path, open_folder: Callable[[], Folder]) -> None:
     path = tmp_path / "a.zone"
     path.write_text(zone(1))
     folder = open_folder()
