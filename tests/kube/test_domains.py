@@ -133,7 +133,7 @@ def test_namespaces_that_are_no_longer_selected_are_no_longer_served() -> None:
     assert answer(table, "10.0.96.10.in-addr.arpa", PTR) is None
 
 
-def test_without_endpoints_headless_services_have_no_names() -> None:
+def test_without_names_of_endpoints_headless_services_have_no_names() -> None:
     db = Service("shop", "db", (), True, None, ())
     endpoints = EndpointSlice("shop", "db-1", "db", (), (Endpoint(bytes([10, 2, 0, 1]), ""),))
     options = several(domain(_LOCAL, _REVERSE, has_endpoints=False), domain(_K8S))

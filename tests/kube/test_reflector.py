@@ -354,7 +354,7 @@ def test_events_before_an_error_in_the_same_bytes_are_delivered() -> None:
     assert shape(step.events) == ["c"] and step.over
 
 
-def test_a_repeated_error_at_one_version_lists_again() -> None:
+def test_a_repeated_error_at_one_version_causes_a_new_listing() -> None:
     driven = Driven().watching()
     for _ in range(2):
         driven.waited()
@@ -364,7 +364,7 @@ def test_a_repeated_error_at_one_version_lists_again() -> None:
     assert isinstance(driven.request(), ListPage)
 
 
-def test_errors_with_events_between_them_do_not_list_again() -> None:
+def test_errors_with_events_between_them_cause_no_new_listing() -> None:
     driven = Driven().watching()
     for version in (11, 12):
         driven.data(line("ADDED", namespace("c", version)) + error(500))
