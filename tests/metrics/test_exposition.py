@@ -68,7 +68,7 @@ def test_names_and_labels_are_those_of_coredns() -> None:
     assert {name: found.get(name) for name in OF_COREDNS} == OF_COREDNS
 
 
-def test_names_that_coredns_does_not_have_begin_with_pydns() -> None:
+def test_metrics_that_coredns_lacks_begin_with_pydns() -> None:
     text = compose(everything(), MetricNames.PYDNS, "dns://:53").decode()
     assert set(re.findall(r"^([a-z]+)_", text, re.MULTILINE)) == {"pydns", "process"}
     assert "\npydns_dns_requests_total{" in text
@@ -89,7 +89,7 @@ def test_buckets_add_up_and_include_their_bound() -> None:
     assert 'duration_seconds_count{server="dns://:53",zone=".",view=""} 3' in text
 
 
-def test_the_metrics_that_the_pages_for_operators_name_exist() -> None:
+def test_the_pages_for_operators_name_only_existing_metrics() -> None:
     text = "".join(page.read_text() for page in (Path(__file__).parents[2] / "docs").glob("*.md"))
     named = set(re.findall(r"`((?:coredns|pydns)_[a-z_]+[a-z])`", text))
     assert len(named) > 10
