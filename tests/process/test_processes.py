@@ -147,7 +147,7 @@ def test_a_restart_serves_the_old_table(start: Callable[..., Server]) -> None:
 
 
 @pytest.mark.parametrize(("listen", "asked"), [("[::]:0", "::1"), ("0.0.0.0:0", "127.0.0.2")])
-def test_replies_leave_from_the_address_that_was_asked(start: Callable[..., Server], listen: str, asked: str) -> None:
+def test_replies_come_from_the_address_that_was_asked(start: Callable[..., Server], listen: str, asked: str) -> None:
     assert start(listen=listen).ask(WEB, host=asked, timeout_s=10) == "10.96.1.1"
 
 
