@@ -22,6 +22,7 @@ _KEPT = (
     "edns",
     "metrics",
     "log",
+    "dnstap",
     "responses_per_second",
 )
 

@@ -395,6 +395,32 @@ class LogOptions(Struct, frozen=True, gc=False):
     queries: QueryLogOptions | None = None  # None: no queries are logged
 
 
+class TapMessages(Enum):
+    """A group of messages for a collector."""
+
+    CLIENT = "client"  # queries of clients, and our replies
+    FORWARDER = "forwarder"  # our queries to upstreams, and their replies
+
+
+class Collector(Struct, frozen=True, gc=False):
+    """The address of a collector: the path of a Unix socket, or an IP address and a port."""
+
+    text: str  # as it is configured
+    path: str | None = None
+    ip: str = ""
+    port: int = 0
+
+
+class DnstapOptions(Struct, frozen=True, gc=False):
+    """A collector for queries and replies, in the format dnstap."""
+
+    to: Collector
+    messages: tuple[TapMessages, ...] = tuple(TapMessages)
+    full: bool = True  # whether the collector gets the octets of the DNS messages
+    share: float = 1.0  # the fraction of queries that is sent; greater than 0
+    identity: str | None = None  # None: the name of the host
+
+
 class EdnsOptions(Struct, frozen=True, gc=False):
     """Options for EDNS with clients (RFC 6891)."""
 
@@ -615,6 +641,7 @@ class Config(Struct, frozen=True, gc=False):
     dnssec: DnssecOptions = DnssecOptions()
     metrics: MetricsOptions = MetricsOptions()
     log: LogOptions = LogOptions()
+    dnstap: DnstapOptions | None = None
 
 
 def dump(config: Config) -> bytes:

@@ -109,6 +109,7 @@ METRICS = (
     ),
     _ours(COUNTER, "discarded_queries_total", "Queries discarded in an overload: too old, or of greedy clients."),
     _ours(COUNTER, "limited_replies_total", "Replies beyond responses_per_second: truncated or dropped.", "action"),
+    _ours(COUNTER, "dnstap_dropped_total", "Messages that the collector of `dnstap` didn't get."),
     _ours(COUNTER, "unsent_replies_total", "Replies that the kernel did not accept."),
     _ours(COUNTER, "late_queries_total", "Queries received while draining."),
     _ours(COUNTER, "accepted_configurations_total", "Configurations without a mistake."),

@@ -234,6 +234,10 @@ class Meter:
         self._stored = b""
         self.fold()
 
+    def untapped(self, messages: int) -> None:
+        """Count messages that the collector of `dnstap` doesn't get."""
+        self.totals.add(("dnstap_dropped_total",), messages)
+
     def fold(self) -> None:
         """Store all counts in the block. Call this every `FOLD_S`, and before the worker exits."""
         for tally in self.tallies:

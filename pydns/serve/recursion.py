@@ -32,7 +32,7 @@ from pydns.serve.context import Batch
 from pydns.serve.deferred import Asked, Waiting
 from pydns.serve.extras import Extras
 from pydns.serve.port import Port
-from pydns.serve.upstream_sockets import Upstreams
+from pydns.serve.upstream_sockets import PacketObserver, Upstreams
 from pydns.upstream import servers
 from pydns.upstream.families import FamilyRules
 from pydns.upstream.forwarder import Event, Forwarder, ForwarderLimits
@@ -102,6 +102,10 @@ class Recursion:
             refused=self._refused,
         )
         self._ask = self.forwarder.ask
+
+    def observe(self, observers: Iterable[PacketObserver]) -> None:
+        """Set the observers of the messages that are exchanged with upstreams."""
+        self._sockets.observers[:] = observers
 
     def ask(self, asked: Asked, port: Port, peer: object, came: float) -> None:
         """Answer a question from a port, now or later. The worker is still answering a batch of this port."""

@@ -17,11 +17,11 @@ import asyncio
 import os
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from errno import EAGAIN, ECONNREFUSED
 from functools import partial
 from time import monotonic
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from pydns.config.model import ServerSpec, TlsFiles, Transport
 from pydns.serve.datagrams import Inbox, Outbox
@@ -45,6 +45,16 @@ class Received(Protocol):
         """Take messages that came over a socket of the upstream `index`."""
 
 
+class PacketObserver(Protocol):
+    """Receives the messages that are exchanged with upstreams. `own` is our address: IP and port."""
+
+    def sent(self, server: ServerSpec, message: bytes, own: tuple[str, int], *, by_stream: bool) -> None:
+        """Receive a query that was sent."""
+
+    def received(self, server: ServerSpec, message: bytes, own: tuple[str, int], *, by_stream: bool) -> None:
+        """Receive a reply that came, before pydns has checked it."""
+
+
 Unreachable = Callable[[int, int, str], None]  # upstream, socket, and the reason. For UDP, the reason is empty
 _Key = tuple[int, int]  # the indices of an upstream and of one of its sockets
 
@@ -57,6 +67,7 @@ class Upstreams:
         self.loop = loop
         self.received = received
         self.unreachable = unreachable
+        self.observers: list[PacketObserver] = []  # observers that are on; sockets hold this list
         self._servers: dict[int, ServerSpec] = {}
         self._sockets: dict[_Key, tuple[socket.socket, float]] = {}  # socket, and the time until which it sends
         self._unsent: dict[_Key, tuple[int, list[bytes]]] = {}  # file descriptor, and datagrams of this turn
@@ -109,6 +120,8 @@ class Upstreams:
             for packet in packets:
                 outbox.put(packet)
             outbox.send()
+            if self.observers and place in self._sockets:
+                self.note_sent(place[0], packets, self._sockets[place][0].getsockname(), by_stream=False)
 
     def _failed(self, place: _Key, error: int) -> bool:
         if error != EAGAIN:  # EAGAIN means that the buffer is full, and the packet is lost
@@ -170,7 +183,7 @@ class Upstreams:
         return opened
 
     def _reader(self, sock: socket.socket, index: int, socket_index: int) -> Callable[[], None]:
-        fd, receive, received = sock.fileno(), self._inbox.receive, self.received
+        fd, receive, received, observers = sock.fileno(), self._inbox.receive, self.received, self.observers
 
         def drain() -> None:
             try:
@@ -178,9 +191,29 @@ class Upstreams:
             except OSError:  # ECONNREFUSED or EHOSTUNREACH: an earlier packet didn't reach the server
                 self.unreachable(index, socket_index, "")
             else:
+                if observers:
+                    self.note_received(index, packets, sock.getsockname(), by_stream=False)
                 received(index, socket_index, packets)
 
         return drain
+
+    def note_sent(self, index: int, messages: Iterable[bytes], own: tuple[Any, ...], *, by_stream: bool) -> None:
+        """Pass queries that were sent to the observers."""
+        server = self._servers.get(index)
+        if server is None:
+            return
+        for observer in self.observers:
+            for message in messages:
+                observer.sent(server, message, own[:2], by_stream=by_stream)
+
+    def note_received(self, index: int, messages: Iterable[bytes], own: tuple[Any, ...], *, by_stream: bool) -> None:
+        """Pass replies that came to the observers."""
+        server = self._servers.get(index)
+        if server is None:
+            return
+        for observer in self.observers:
+            for message in messages:
+                observer.received(server, message, own[:2], by_stream=by_stream)
 
     def _retire(self, place: _Key, now: float) -> None:
         sock, _ = self._sockets.pop(place)
@@ -360,6 +393,16 @@ class _Stream:
     def received(self, messages: list[bytes], trouble: str = "") -> None:
         self._upstreams.received(self._index, STREAM, messages, trouble)
 
+    @property
+    def is_observed(self) -> bool:
+        return bool(self._upstreams.observers)
+
+    def note_sent(self, message: bytes, own: tuple[Any, ...]) -> None:
+        self._upstreams.note_sent(self._index, [message], own, by_stream=True)
+
+    def note_received(self, message: bytes, own: tuple[Any, ...]) -> None:
+        self._upstreams.note_received(self._index, [message], own, by_stream=True)
+
     def worked(self, session: ssl.SSLSession | None) -> None:
         if self._context is not None and session is not None:
             self._context.sessions[self._server_name] = session
@@ -405,6 +448,8 @@ class _Connection(asyncio.Protocol):
             self.heard_at = monotonic()  # the connection was idle before, so the server isn't late
         self.open[message[:2]] = message
         self._write(self._codec.compose(message))
+        if self._stream.is_observed:
+            self._stream.note_sent(message, self._own())
         return True
 
     def data_received(self, data: bytes) -> None:
@@ -412,6 +457,8 @@ class _Connection(asyncio.Protocol):
         self._write(unsent)
         for message in messages:
             self._heard(self.open.pop(message[:2], None))
+            if self._stream.is_observed:
+                self._stream.note_received(message, self._own())
             self._stream.received([message])
         for message_id, reason in failures:
             asked = self.open.pop(message_id, None)
@@ -430,6 +477,10 @@ class _Connection(asyncio.Protocol):
             self.has_worked = True
             encryption = self._transport.get_extra_info("ssl_object")
             self._stream.worked(encryption and encryption.session)
+
+    def _own(self) -> tuple[Any, ...]:
+        """Return our address of this connection."""
+        return self._transport.get_extra_info("sockname") or ("", 0)
 
     def _write(self, octets: bytes) -> None:
         if octets:

@@ -29,6 +29,7 @@ from pydns.serve.port import UDP_LIMIT, Observer, Port
 from pydns.serve.query_log import QueryLog
 from pydns.serve.recursion import CONFIG_S, Recursion
 from pydns.serve.response_rate import ResponseRate
+from pydns.serve.tap import Tap
 from pydns.serve.tcp import Connections, limit_buffers
 from pydns.table.reader import Reader
 
@@ -62,7 +63,8 @@ async def _run(slot: Slot, state_dir: Path, log: Log, lifeline: int, row: Proces
 
     ports = [udp.UdpPort(sock, batch, loop) for sock in slot.udp]
     queries, late = QueryLog(log, loop.call_later), LateQueries(row)
-    observers: tuple[Observer, ...] = (queries, late)  # all observers; the worker calls only those that are on
+    tap = Tap(log, loop, meter.untapped)
+    observers: tuple[Observer, ...] = (queries, tap, late)  # all observers; the worker calls only those that are on
 
     def configure() -> None:
         rate = response_rate(ports[0].rate if ports else None, recursion.config)
@@ -71,6 +73,7 @@ async def _run(slot: Slot, state_dir: Path, log: Log, lifeline: int, row: Proces
         for each in observers:
             each.configure(recursion.config)
         batch.observers[:] = [each for each in observers if each.is_on]
+        recursion.observe([tap.upstreams] if tap.taps_upstreams else [])
 
     def drain() -> None:
         late.is_on = True
@@ -117,6 +120,7 @@ async def _run(slot: Slot, state_dir: Path, log: Log, lifeline: int, row: Proces
     recursion.report(meter)
     meter.fold()
     queries.write()
+    tap.close()
     os.close(lifeline)
 
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from pydns.config.corefile.acl import read_acl
 from pydns.config.corefile.blocks import BadCorefile, Line, NotCarriedOut
 from pydns.config.corefile.cache import read_cache
+from pydns.config.corefile.dnstap import read_dnstap
 from pydns.config.corefile.draft import Draft
 from pydns.config.corefile.forward import read_forward
 from pydns.config.corefile.hosts import read_hosts
@@ -58,6 +59,7 @@ CARRIED_OUT: Mapping[str, Read] = {
     "cache": read_cache,
     "chaos": read_chaos,
     "dns64": read_dns64,
+    "dnstap": read_dnstap,
     "file": read_file,
     "forward": read_forward,
     "header": read_header,
@@ -108,7 +110,6 @@ INSTEAD: Mapping[str, Instead] = {
     "route53": Instead(),
     "autopath": Instead(why="a name is answered as it is asked"),
     "dnssec": Instead(why="zones aren't signed"),
-    "dnstap": Instead("the key `log.queries`"),
     "erratic": Instead(),
     "geoip": Instead(),
     "grpc": Instead("the key `routes`, over UDP, TCP or TLS"),

@@ -1,8 +1,17 @@
-"""Defines keys for the metrics and the log."""
+"""Defines keys for the metrics, the log and dnstap."""
 
+from pydns.config import texts
 from pydns.config.keys.values import DOMAIN
-from pydns.config.model import LogOptions, MetricNames, MetricsOptions, QueryLogOptions, RcodeClass
-from pydns.config.shapes import Key, ListOf, OneOf, Record, Share
+from pydns.config.model import (
+    DnstapOptions,
+    LogOptions,
+    MetricNames,
+    MetricsOptions,
+    QueryLogOptions,
+    RcodeClass,
+    TapMessages,
+)
+from pydns.config.shapes import Key, ListOf, OneOf, Record, Share, Switch, Text
 
 _METRICS = Record(
     MetricsOptions,
@@ -58,8 +67,43 @@ _LOG = Record(
     "a mapping of options",
 )
 
+_DNSTAP = Record(
+    DnstapOptions,
+    (
+        Key(
+            "to",
+            Text(texts.COLLECTOR, texts.parse_collector),
+            "The collector: a Unix socket (`unix:///PATH`) or `tcp://IP:PORT`.",
+            "unix:///run/dnstap/socket",
+            "collector:6000",
+            required=True,
+        ),
+        Key(
+            "messages",
+            ListOf(OneOf(TapMessages), "groups of messages"),
+            "What is sent. client: queries of clients and our replies. forwarder: our queries to upstreams and their "
+            "replies.",
+            "[client]",
+            "[auth]",
+            default="both",
+        ),
+        Key("full", Switch(), "Whether the collector gets the octets of the DNS messages.", "false", "'no'"),
+        Key("share", Share(), "Which share of the queries is sent. They are chosen at random.", "0.1", "10%"),
+        Key(
+            "identity",
+            Text(texts.SHORT_TEXT, texts.parse_short_text),
+            "The name of this server for the collector.",
+            "dns-1",
+            "''",
+            default="the name of the host",
+        ),
+    ),
+    "a mapping of options",
+)
+
 
 KEYS = (
     Key("metrics", _METRICS, "How metrics are exposed."),
     Key("log", _LOG, "What is logged in addition to changes of state, which are always logged."),
+    Key("dnstap", _DNSTAP, "A collector that gets queries and replies (docs/dnstap.md).", default="none"),
 )

@@ -1,0 +1,149 @@
+"""Sends queries and replies to a collector (`dnstap`): those of clients, and those that we exchange with upstreams.
+
+The tap observes ports and the sockets to upstreams. While it is off, nobody calls it. `share` selects messages by their
+id, so a query and its reply are either both sent or both left out.
+"""
+
+import asyncio
+import socket
+import time
+from collections.abc import Callable, Sequence
+from time import monotonic
+from typing import Any
+
+from pydns import __version__
+from pydns.config.model import Config, DnstapOptions, ServerSpec, TapMessages, Transport
+from pydns.dns.address import BadAddress, parse_address
+from pydns.dns.dnstap import Composer, Event, Kind, Protocol
+from pydns.log import Log
+from pydns.serve.frame_stream import FrameStream
+from pydns.serve.port import Port
+
+_IDS = 1 << 16
+_MAX_OPEN = 4096  # queries to upstreams whose time is known
+_MAPPED = bytes(10) + b"\xff\xff"  # an IPv4 address as an IPv6 address (RFC 4291 section 2.5.5.2)
+
+
+class Tap:
+    """The tap of one worker. It observes ports (`port.Observer`)."""
+
+    def __init__(self, log: Log, loop: asyncio.AbstractEventLoop, dropped: Callable[[int], object]) -> None:
+        """`dropped` is called with the number of messages that are dropped."""
+        self._log = log
+        self._loop = loop
+        self._dropped = dropped
+        self._options: DnstapOptions | None = None
+        self._stream: FrameStream | None = None
+        self._composer: Composer | None = None
+        self._limit = 0  # messages with smaller ids are sent
+        self.upstreams = UpstreamTap(self)
+
+    @property
+    def is_on(self) -> bool:
+        """Whether messages of clients are sent."""
+        return self._options is not None and TapMessages.CLIENT in self._options.messages
+
+    @property
+    def taps_upstreams(self) -> bool:
+        """Whether messages of upstreams are sent."""
+        return self._options is not None and TapMessages.FORWARDER in self._options.messages
+
+    def configure(self, config: Config) -> None:
+        """Apply the configuration. A changed collector or identity begins a new stream."""
+        options = config.dnstap
+        if options == self._options:
+            return
+        self.close()
+        self._options = options
+        if options is None:
+            return
+        self._limit = max(1, round(options.share * _IDS))
+        self._composer = Composer(options.identity or socket.gethostname(), f"pydns {__version__}")
+        self._stream = FrameStream(options.to, self._loop, self._log, self._dropped)
+
+    def close(self) -> None:
+        """Send the waiting messages, and end the stream."""
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+
+    def received(self, port: Port, messages: Sequence[bytes]) -> None:
+        """Send the queries that were received together."""
+        now_ns = time.time_ns()
+        for place, message in enumerate(messages):
+            if self.wants(message):
+                address, number = _client(port, port.peer(place))
+                protocol = _PROTOCOLS[port.protocol]
+                self.put(Event(Kind.CLIENT_QUERY, protocol, message, address, number, query_ns=now_ns))
+
+    def replied(self, port: Port, peer: Any, reply: bytes, came: float) -> None:
+        """Send the reply to a query that came at `came`."""
+        if self.wants(reply):
+            now_ns = time.time_ns()
+            came_ns = now_ns - int((monotonic() - came) * 1e9)
+            address, number = _client(port, peer)
+            protocol = _PROTOCOLS[port.protocol]
+            self.put(Event(Kind.CLIENT_RESPONSE, protocol, reply, address, number, query_ns=came_ns, reply_ns=now_ns))
+
+    def wants(self, message: bytes) -> bool:
+        """Return whether `share` selects a message."""
+        return int.from_bytes(message[:2]) < self._limit
+
+    def put(self, event: Event) -> None:
+        """Send an event, without its message unless `full` is set."""
+        if self._stream is not None and self._composer is not None and self._options is not None:
+            self._stream.put(self._composer.frame(event if self._options.full else event._replace(message=b"")))
+
+
+class UpstreamTap:
+    """The part of the tap that observes the sockets to upstreams (`upstream_sockets.PacketObserver`)."""
+
+    def __init__(self, tap: Tap) -> None:
+        self._tap = tap
+        self._sent_ns: dict[tuple[ServerSpec, bytes], int] = {}  # server and id -> the time of the last query
+
+    def sent(self, server: ServerSpec, message: bytes, own: tuple[str, int], *, by_stream: bool) -> None:
+        """Send a query that was sent to a server from our address `own`."""
+        if self._tap.wants(message):
+            now_ns = time.time_ns()
+            if len(self._sent_ns) >= _MAX_OPEN:
+                self._sent_ns.clear()
+            self._sent_ns[server, message[:2]] = now_ns
+            protocol = _protocol(server, by_stream=by_stream)
+            self._tap.put(Event(Kind.FORWARDER_QUERY, protocol, message, *_ends(server, own), now_ns))
+
+    def received(self, server: ServerSpec, message: bytes, own: tuple[str, int], *, by_stream: bool) -> None:
+        """Send a reply that came from a server to our address `own`."""
+        if self._tap.wants(message):
+            sent_ns = self._sent_ns.pop((server, message[:2]), 0)
+            protocol = _protocol(server, by_stream=by_stream)
+            ends = _ends(server, own)
+            self._tap.put(Event(Kind.FORWARDER_RESPONSE, protocol, message, *ends, sent_ns, time.time_ns()))
+
+
+_PROTOCOLS = {"udp": Protocol.UDP, "tcp": Protocol.TCP}
+_STREAMS = {Transport.TLS: Protocol.DOT, Transport.HTTPS: Protocol.DOH}
+
+
+def _protocol(server: ServerSpec, *, by_stream: bool) -> Protocol:
+    return _STREAMS.get(server.transport, Protocol.TCP) if by_stream else Protocol.UDP
+
+
+def _client(port: Port, peer: Any) -> tuple[bytes, int]:
+    return _plain(port.source(peer)), port.client_at(peer).port
+
+
+def _ends(server: ServerSpec, own: tuple[str, int]) -> tuple[bytes, int, bytes, int]:
+    return _octets(own[0]), own[1], _octets(server.ip), server.port
+
+
+def _plain(address: bytes) -> bytes:
+    """Return the octets of an address. An IPv4 address has 4 octets, even if the socket is one for IPv6."""
+    return address[12:] if len(address) == 16 and address.startswith(_MAPPED) else address
+
+
+def _octets(ip: str) -> bytes:
+    try:
+        return parse_address(ip.partition("%")[0])
+    except BadAddress:  # the connection is gone
+        return b""
