@@ -1100,7 +1100,8 @@ def _outcome(answer: UpstreamAnswer) -> Outcome | None:
 def _owner(query: _Query) -> bytes:
     """Return a key for the person who owns the name's domain. `Upstream.denied_case` counts different owners.
 
-    For the default route, the key is the domain of the name. For another route, each name is treated as an owner.
+    For the default route, the key is the domain of the name. For any other route, each name counts as a different
+    owner.
     """
     return zone_of(query.qname) if query.route.domain == name.ROOT else query.qname
 
