@@ -236,7 +236,7 @@ class ListOf(NamedTuple):
         return tuple(items) if len(mistakes) == before else None
 
     def schema(self) -> dict[str, Any]:
-        """Return an array of the items' schema."""
+        """Return the schema of an array of such items."""
         return {"type": "array", "items": self.item.schema(), "minItems": 0 if self.may_be_empty else 1}
 
 
@@ -372,7 +372,7 @@ class MapOf(NamedTuple):
         return tuple(values) if len(mistakes) == before else None
 
     def schema(self) -> dict[str, Any]:
-        """Return an object of the values' schema."""
+        """Return the schema of an object with such values."""
         return {"type": "object", "additionalProperties": self.value.schema()}
 
 
