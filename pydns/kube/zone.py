@@ -408,7 +408,7 @@ class Zone:
     def _nameservers(self, options: ZoneOptions) -> list[bytes]:
         """Return the names of this DNS server in a domain, sorted.
 
-        A Service of another cluster never gives it a name.
+        A Service of another cluster never gives this DNS server a name.
         """
         serving = self._serving() if options.cluster == FIRST else ()
         names = [schema.service_name(options.schema, *service.key) for service in serving]
