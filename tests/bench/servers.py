@@ -50,8 +50,8 @@ def pydns(command: str, source: list[str], workers: int, core: int | None) -> It
         port = free_port()
         listen = f"0.0.0.0:{port},[::]:{port}"
         arguments = ["serve", "--listen", listen, "--workers", str(workers), "--state-dir", state_dir]
-        # Environment variables are used because a version without these flags ignores them. They set free ports and an
-        # exit without a drain.
+        # These variables set free ports and an exit without a drain. They aren't flags, because an old version ignores
+        # unknown variables but refuses unknown flags.
         os.environ |= {f"PYDNS_{each}": "127.0.0.1:0" for each in ("HEALTH", "READY", "METRICS")}
         os.environ["PYDNS_DRAIN_QUIET"] = "0"
         with _running("pydns", [*shlex.split(command), *arguments, *source], port, core) as server:
