@@ -156,7 +156,7 @@ def test_each_route_that_overlaps_a_zone_file_has_a_note(tmp_path: Path, capsys:
 
 
 @pytest.mark.parametrize(("path", "status"), [("manifests/config.example.yaml", 0), ("manifests/demo/shop.yaml", 1)])
-def test_a_configuration_is_accepted_and_another_manifest_is_refused(
+def test_only_manifests_of_configurations_are_accepted(
     path: str, status: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert check(Path(__file__).parents[2] / path, capsys)[0] == status
@@ -191,7 +191,7 @@ def test_file_names_that_are_not_utf_8_are_printed_with_escapes(tmp_path: Path) 
         assert f"{tmp_path}/\\udcff.zone:1: x is relative" in done.stdout
 
 
-def test_a_zone_in_a_folder_has_a_name_that_a_config_map_could_have(
+def test_a_zone_file_with_a_name_that_no_configmap_can_have_is_ignored(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.zone")).write_text("x")
