@@ -20,7 +20,7 @@ def mistakes(*arguments: str, **environment: str) -> list[str]:
     return str(refused.value).splitlines()
 
 
-def test_defaults() -> None:
+def test_flags_without_values_have_their_defaults() -> None:
     settings = read()
     assert settings.listen == (Listen("0.0.0.0", 53), Listen("::", 53))
     assert (settings.workers, settings.ttl_s, settings.pods) == (3, 5, PodsMode.INSECURE)
@@ -92,7 +92,7 @@ def test_a_mistake_in_a_variable_names_the_variable() -> None:
 @pytest.mark.parametrize(
     ("one", "other"), [("manifests", "kubeconfig"), ("config", "configmap"), ("manifests", "configmap")]
 )
-def test_flags_that_exclude_each_other_are_refused_together(one: str, other: str) -> None:
+def test_flags_that_exclude_each_other_cannot_be_combined(one: str, other: str) -> None:
     (mistake,) = mistakes(f"--{one}", "a", f"--{other}", "b/c")
     assert mistake.startswith(f"--{one}: can't be given together with --{other}; ")
 
