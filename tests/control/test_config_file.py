@@ -109,7 +109,7 @@ def test_imports_in_a_subfolder_with_a_second_configmap_are_followed(tmp_path: P
     assert watched.ttls() == [10, 20, "refused"]
 
 
-def test_a_file_of_the_folder_itself_comes_before_one_in_a_subfolder(tmp_path: Path) -> None:
+def test_a_file_in_the_folder_itself_wins_over_one_in_a_subfolder(tmp_path: Path) -> None:
     Mounted(tmp_path / "config", {"Corefile": "import custom/corp.server", "corp.server": _server(10)})
     Mounted(tmp_path / "config/custom", {"corp.server": _server(20)})
     assert Watched(tmp_path / "config").ttls() == [10]

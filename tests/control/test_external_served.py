@@ -139,9 +139,7 @@ def test_no_change_is_lost_when_the_server_disappears_during_a_watch(kind: Kind,
 
 
 @pytest.mark.parametrize("status", [403, 500])
-def test_without_an_answer_to_discovery_a_kind_is_taken_as_served(
-    status: int, api: FakeApiServer, tmp_path: Path
-) -> None:
+def test_a_kind_counts_as_served_if_discovery_gets_no_answer(status: int, api: FakeApiServer, tmp_path: Path) -> None:
     api.fail(DISCOVERY, "discover", status)
     with watching(api, tmp_path, Kind.DNS_ENDPOINT) as (_, received):
         received.until(lambda received: received.names(Kind.DNS_ENDPOINT) == {"one"}, 30)

@@ -249,7 +249,7 @@ def test_the_start_fails_if_the_first_feed_cannot_be_opened(world: World) -> Non
         world.configure()
 
 
-def test_a_restored_table_is_served_and_ready_until_the_feed_is_complete(world: World) -> None:
+def test_a_restored_table_is_served_and_counts_as_ready_until_the_feed_is_complete(world: World) -> None:
     synced(world)
     world.addresses = {WEB: "10.96.0.9"}
     world.feeds.clear()

@@ -38,7 +38,7 @@ def nameserver(server: Server) -> str:
 
 
 @pytest.mark.parametrize("is_there_first", [True, False])
-def test_an_api_server_provides_the_servers_own_service(tmp_path: Path, is_there_first: bool) -> None:
+def test_the_server_finds_its_own_service_with_an_api_server(tmp_path: Path, is_there_first: bool) -> None:
     with FakeApiServer() as api:
         api.apply("Namespace", {"metadata": {"name": "kube-system"}})
         if is_there_first:
@@ -59,7 +59,7 @@ def test_an_api_server_provides_the_servers_own_service(tmp_path: Path, is_there
             server.end()
 
 
-def test_a_folder_provides_the_servers_own_service(tmp_path: Path) -> None:
+def test_the_server_finds_its_own_service_in_a_folder(tmp_path: Path) -> None:
     folder = tmp_path / "manifests"
     folder.mkdir()
     (folder / "dns.yaml").write_text(yaml.safe_dump_all(OBJECTS))

@@ -31,7 +31,7 @@ def _probes(*, silent_s: float = 0.0) -> tuple[ProbePages, Pulse]:
         (False, {"Service": SYNCED, "EndpointSlice": LISTING}, False, "EndpointSlice: not yet listed"),
         (False, {"Service": LISTING, "EndpointSlice": FORBIDDEN}, False, "Service: not yet listed, EndpointSlice: 403"),
         (True, {"Service": SYNCED, "EndpointSlice": SYNCED}, False, "OK"),
-        # After the server was ready once, it is still ready.
+        # Once the server was ready, it stays ready.
         (True, {"Service": OUTAGE, "EndpointSlice": OUTAGE}, False, "OK"),
         # The table from before the restart is complete.
         (True, {"Service": LISTING, "EndpointSlice": LISTING}, False, "OK"),
@@ -39,7 +39,9 @@ def _probes(*, silent_s: float = 0.0) -> tuple[ProbePages, Pulse]:
         (False, {}, True, "draining"),
     ],
 )  # fmt: skip
-def test_ready(ready: bool, kinds: dict[str, KindStatus], draining: bool, verdict: str) -> None:
+def test_ready_returns_ok_or_all_reasons_why_not(
+    ready: bool, kinds: dict[str, KindStatus], draining: bool, verdict: str
+) -> None:
     probes, pulse = _probes()
     probes.status = Status(ready=ready, kinds=kinds)
     if draining:
@@ -49,7 +51,7 @@ def test_ready(ready: bool, kinds: dict[str, KindStatus], draining: bool, verdic
     assert page.status == (HTTPStatus.OK if verdict == "OK" else HTTPStatus.SERVICE_UNAVAILABLE)
 
 
-def test_readiness_does_not_depend_on_workers_nor_health_on_data() -> None:
+def test_workers_do_not_affect_readiness_and_data_does_not_affect_health() -> None:
     probes, pulse = _probes(silent_s=STUCK_S + 1)
     probes.status = Status(ready=True)
     assert probes.ready().status == HTTPStatus.OK
@@ -70,7 +72,7 @@ def test_the_server_is_ready_when_every_worker_has_passed_its_self_check() -> No
 
 
 @pytest.mark.parametrize(("silent_s", "verdict"), [(STUCK_S - 1, "OK"), (STUCK_S + 1, "worker 1: no answer for 6 s")])
-def test_health(silent_s: float, verdict: str) -> None:
+def test_a_silent_worker_fails_the_health_probe(silent_s: float, verdict: str) -> None:
     page = _probes(silent_s=silent_s)[0].health()
     assert page.body.decode() == verdict + "\n"
     assert page.status == (HTTPStatus.OK if verdict == "OK" else HTTPStatus.SERVICE_UNAVAILABLE)

@@ -68,7 +68,7 @@ def test_the_document_has_the_version_and_every_state() -> None:
     assert [each.value for each in status.ConfigState if f"`{each.value}`" not in states] == []
 
 
-def test_a_status_survives_json_with_every_key() -> None:
+def test_a_status_with_every_key_survives_json() -> None:
     known = Status(time=1.5, kinds={"Service": KindStatus(errors={"410": 1})}, table=status.TableStatus(answers=3))
     assert decode(encode(known)) == decode(encode_lines(known)) == known
     assert list(json.loads(encode(UNKNOWN))) == list(Status.__struct_fields__)
