@@ -74,7 +74,7 @@ def test_the_leftmost_match_is_found_with_its_groups(pattern: str, text: str, wa
         ("a" * 10_001, "is longer than 10,000 characters"),
     ],
 )
-def test_patterns_that_go_refuses_are_refused_with_the_reason(pattern: str, reason: str) -> None:
+def test_patterns_that_are_invalid_in_go_are_refused_with_the_reason(pattern: str, reason: str) -> None:
     with pytest.raises(BadPattern, match=re.escape(reason)):
         Pattern(pattern)
 

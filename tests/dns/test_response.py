@@ -232,7 +232,7 @@ def test_the_records_of_a_truncated_reply_are_not_parsed() -> None:
     assert isinstance(response, Response) and response.truncated and response.answer.records == b""
 
 
-def test_an_uncompressed_answer_can_be_read_anywhere() -> None:
+def test_an_uncompressed_answer_is_valid_in_any_message() -> None:
     for case in CASES:
         response = accept(compose(case).to_wire(), question_of(case.ask))
         moved = response.answer._replace(records=uncompressed(question_of(case.ask), response.answer))

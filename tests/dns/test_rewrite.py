@@ -96,7 +96,7 @@ def test_after_any_rules_the_owners_lead_from_the_clients_name_to_the_records(
             assert any(name.is_at_or_below(each, rrset.owner) for each in names)
 
 
-def test_a_group_that_looks_like_a_reference_is_kept_as_it_is() -> None:
+def test_a_group_that_looks_like_a_reference_is_not_replaced_again() -> None:
     rule = parse(["name", "regex", r"^(((((((.*)))))))\.x\.$", "{1}.{7}.y."])
     hostile = "".join([f"{{{index}}}" * 6 for index in range(1, 8)])
     found = rewritten([rule], Question(f"{hostile}.x.", A))
