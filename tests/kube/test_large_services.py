@@ -181,7 +181,7 @@ def test_a_constantly_changing_service_gets_only_a_few_of_the_turns() -> None:
     assert (table.answers, table.names) == (fresh.answers, fresh.names)
 
 
-def test_a_small_large_service_is_written_before_giant_ones() -> None:
+def test_giant_services_do_not_delay_a_less_large_one() -> None:
     zone, table = _loaded(_headless(), _slice(8000, 2))
     zone.apply(_apply(_slice(7999, 2)))
     table.change(zone.flush(250))

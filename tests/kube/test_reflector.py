@@ -172,7 +172,7 @@ def test_reflector_is_synced_only_after_a_complete_listing() -> None:
 
 
 @pytest.mark.parametrize("status", [410, 400])
-def test_a_continue_token_that_is_refused_begins_the_list_again(status: int) -> None:
+def test_a_refused_continue_token_starts_the_list_again(status: int) -> None:
     driven = Driven()
     driven.page(page(10, namespace("a"), more="next"))
     driven.refused(status)
@@ -212,7 +212,7 @@ def test_an_invalid_page_removes_no_object_and_is_requested_again_after_a_pause(
     assert driven.request() == ListPage(500, "")
 
 
-def test_a_broken_object_of_a_list_is_passed_on_as_skipped_with_the_others() -> None:
+def test_a_broken_object_of_a_list_is_delivered_as_skipped() -> None:
     driven = Driven()
     driven.page(page(10, namespace("a"), {"metadata": {"name": "b", "namespace": 7}}, namespace("c")))
     assert shape(driven.events) == ["init", "+a", "+b", "+c", "done"]
@@ -335,7 +335,7 @@ def test_the_old_state_is_kept_while_an_expired_watch_is_listed_again() -> None:
     assert driven.reflector.status(driven.now).relists == 1
 
 
-def test_a_restarted_server_without_our_version_is_listed_soon() -> None:
+def test_a_restarted_server_that_does_not_know_our_version_is_listed_soon() -> None:
     """Restarted API servers behave like this: if a kind has no changes, they know only the newest version."""
     driven = Driven().watching()
     for _ in range(7):
@@ -348,7 +348,7 @@ def test_a_restarted_server_without_our_version_is_listed_soon() -> None:
     driven.page(page(20, namespace("b")))
 
 
-def test_events_before_an_error_in_the_same_bytes_are_delivered() -> None:
+def test_events_before_an_error_in_the_same_piece_are_delivered() -> None:
     driven = Driven().watching()
     step = driven.data(line("ADDED", namespace("c", 11)) + EXPIRED + line("ADDED", namespace("d", 12)))
     assert shape(step.events) == ["c"] and step.over
