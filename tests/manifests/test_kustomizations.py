@@ -182,7 +182,7 @@ def test_on_every_node_the_new_pod_is_ready_before_the_old_one_ends(base: str, t
     assert only(objects, "Service")["spec"]["trafficDistribution"] == "PreferSameNode"
 
 
-def test_on_every_node_pods_have_the_rights_of_the_base_and_no_more(tmp_path: Path) -> None:
+def test_pods_on_every_node_have_only_the_rights_of_the_base(tmp_path: Path) -> None:
     node = only(build("overlays/node-local"), "DaemonSet")["spec"]["template"]["spec"]
     base = _pod("base")["spec"]
     assert not {"hostNetwork", "hostPID", "hostIPC"} & node.keys()
@@ -214,7 +214,7 @@ def test_the_component_for_external_zones_grants_the_rights_to_watch(tmp_path: P
     assert {"ingresses", "ingressclasses", "dnsendpoints", "nodes"} <= resources
 
 
-def test_clients_outside_reach_a_server_that_answers_external_zones_alone() -> None:
+def test_clients_outside_reach_a_server_that_answers_only_external_zones() -> None:
     objects = build("overlays/external")
     chosen = settings_of(parser({}).parse_args(_container("overlays/external")["args"]))
     assert chosen.answer is Answered.EXTERNAL
