@@ -48,7 +48,7 @@ class Memory:
 
 
 @pytest.mark.parametrize("writes", [0, 1])
-def test_killing_a_writer_in_the_middle_leaves_the_old_octets(writes: int) -> None:
+def test_killing_a_writer_during_a_write_leaves_the_old_octets(writes: int) -> None:
     memory = Memory()
     block = Block(cast(memoryview, memory))
     block.store(b"the one before")

@@ -92,7 +92,7 @@ def test_unusable_or_too_many_addresses_get_no_separate_sockets(
 
 
 @pytest.mark.parametrize("how", ["no such family", "switched off"])
-def test_without_ipv6_its_wildcard_address_is_left_out_with_a_log_line(
+def test_without_ipv6_the_wildcard_address_of_ipv6_is_left_out_and_logged(
     how: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     class Socket(socket.socket):

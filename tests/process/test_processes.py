@@ -25,7 +25,7 @@ from tests.running import COMMAND, PROBED, SERVICE, WEB, Server, answer, is_runn
 from tests.waiting import PATIENCE_S, until
 
 
-def test_sigterm_answers_queries_that_have_arrived_and_exits_0(start: Callable[..., Server]) -> None:
+def test_after_sigterm_arrived_queries_are_answered_and_the_exit_status_is_0(start: Callable[..., Server]) -> None:
     server = start()
     worker = server.children()[1]
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
@@ -118,7 +118,7 @@ def test_children_exit_if_the_supervisor_is_killed_during_the_first_read(
     assert server.logged("zone files read") == []
 
 
-def test_sigterm_for_the_whole_process_group_drains_too(start: Callable[..., Server]) -> None:
+def test_sigterm_to_the_whole_process_group_also_begins_a_drain(start: Callable[..., Server]) -> None:
     server = start(flags=(*PROBED, "--drain-quiet", "60"), command=("setsid", *COMMAND))
     os.killpg(os.getpgid(server.children()[0]), signal.SIGTERM)
     until(lambda: bool(server.logged("stopping")))
