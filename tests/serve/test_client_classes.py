@@ -254,7 +254,7 @@ def test_a_worker_remembers_the_classes_of_clients_until_a_range_changes(tmp_pat
     world.close()
 
 
-def test_only_commits_with_ranges_make_workers_forget(tmp_path: Path) -> None:
+def test_workers_forget_classes_only_after_a_commit_with_ranges(tmp_path: Path) -> None:
     World(tmp_path).close()
     writer = Writer(tmp_path, FACTS)
     version = writer.facts().classes_commit

@@ -95,7 +95,7 @@ def test_a_datagram_that_fails_does_not_stop_the_others(pair: Pair) -> None:
     assert errors == [EINVAL] * 3
 
 
-def test_a_datagram_that_is_tried_again_is_sent_once(pair: Pair) -> None:
+def test_a_datagram_that_is_tried_again_is_sent_only_once(pair: Pair) -> None:
     server, client = pair
     outbox, errors = Outbox(), list[int]()
 

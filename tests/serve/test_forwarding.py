@@ -257,7 +257,7 @@ def test_a_tcp_upstream_that_does_not_finish_is_asked_again_over_a_second_connec
     assert lines(told(server, "www.example.com")) == [WWW]
 
 
-def test_questions_of_a_closed_connection_are_asked_over_the_next(start: Start, fake: Fake) -> None:
+def test_questions_of_a_closed_connection_are_asked_over_the_next_one(start: Start, fake: Fake) -> None:
     def one_answer(connection: socket.socket) -> None:
         with connection.makefile("rb") as stream:
             for number in range(3):

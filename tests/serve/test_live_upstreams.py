@@ -186,7 +186,7 @@ def test_an_upstream_name_is_resolved_by_other_upstreams_and_excepted_names_are_
 
 
 @pytest.mark.parametrize("transport", ["udp", "tcp"])
-def test_questions_are_sent_from_the_source_of_the_server(fake: Fake, tmp_path: Path, transport: str) -> None:
+def test_questions_are_sent_from_the_configured_source_address(fake: Fake, tmp_path: Path, transport: str) -> None:
     upstream = fake(has("192.0.2.1"))
     how = {"address": f"127.0.0.1:{upstream.port}", "transport": transport, "source": "127.0.0.77"}
     live = Live(tmp_path, {"upstreams": [how]})

@@ -81,7 +81,7 @@ def start(tmp_path: Path, fake: Fake) -> Iterator[Any]:
         each.server.end()
 
 
-def test_a_server_of_a_private_authority_is_trusted_by_tls_ca(start: Any, files: Files) -> None:
+def test_the_key_tls_ca_makes_pydns_trust_a_private_authority(start: Any, files: Files) -> None:
     running = start(files.context(files.authority.issue_cert("dns.example")), ca=files["ca.pem"])
     assert running.server.ask("www.example.com", timeout_s=30) == "1.2.3.4"
 
