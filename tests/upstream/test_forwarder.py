@@ -351,7 +351,7 @@ def test_no_client_waits_for_a_server_that_has_gone_silent(choice: Choice) -> No
     assert world.asked(0) - before < 20
 
 
-def test_a_silent_server_is_no_longer_avoided_after_any_reply() -> None:
+def test_any_reply_ends_the_silence_of_a_server() -> None:
     world = World([GOOD, GOOD])
     world.learn()
     world.servers[0] = Server(delay_s=0.1)

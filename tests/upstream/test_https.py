@@ -45,7 +45,7 @@ class Pair:
         return self.deliver(b"".join(map(self.client.compose, messages)))
 
 
-def test_a_question_is_a_post_with_the_id_0_and_its_reply_has_its_own_id() -> None:
+def test_a_question_is_a_post_with_the_id_0_and_the_reply_gets_the_old_id() -> None:
     pair = Pair()
     assert pair.ask(asks(7), asks(8)).messages == [asks(7), asks(8)]
     assert pair.server.messages == [asks(0), asks(0)]

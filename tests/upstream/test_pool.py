@@ -40,7 +40,7 @@ def open_breaker(upstream: Upstream, now: float = 1.0) -> None:
         (Choice.FASTEST, [2, 2, 2, 2, 2, 2]),
     ],
 )
-def test_choices(choice: Choice, wanted: list[int]) -> None:
+def test_each_choice_picks_servers_in_its_order(choice: Choice, wanted: list[int]) -> None:
     pool = make(3, choice)
     for upstream, rtt_s in zip(pool.upstreams, (0.02, 0.03, 0.01), strict=True):
         upstream.replied(rtt_s)
@@ -75,7 +75,7 @@ def test_the_smoothed_time_changes_slowly_and_the_95th_percentile_has_64_samples
     assert upstream.p95_s == 0.001
 
 
-def test_a_breaker_opens_after_failures_in_a_row_only() -> None:
+def test_a_breaker_opens_only_after_failures_in_a_row() -> None:
     upstream = make(1).upstreams[0]
     changes = [upstream.failed(1.0) for _ in range(FAILURES_TO_OPEN - 1)]
     changes += [upstream.replied(0.1)]
