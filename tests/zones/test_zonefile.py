@@ -188,7 +188,7 @@ def test_an_included_file_does_not_change_origin_and_owner() -> None:
     ]
 
 
-def test_generate_counts_with_offset_width_and_base() -> None:
+def test_the_generate_directive_counts_with_offset_width_and_base() -> None:
     text = _HEAD + "$GENERATE 10-12/2 h${-1,3}.$$x\\$${0,2,x} 60 A 192.0.2.$\n$GENERATE 1-1 ${0,5,n} 60 A 192.0.2.1\n"
     assert sorted(owners(text)) == [
         "1.0.0.example.org.",
