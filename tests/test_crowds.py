@@ -49,7 +49,7 @@ def assert_all_answered(server: Server) -> None:
 
 
 @pytest.mark.usefixtures("many_files")
-def test_clients_are_answered_despite_idle_half_sent_slow_and_trickling_ones(
+def test_clients_are_answered_despite_idle_slow_and_trickling_clients(
     start: Callable[..., Server],
 ) -> None:
     server = start()

@@ -104,7 +104,7 @@ def test_thousands_of_different_objects_give_a_limited_number_of_log_lines(
     assert lines.lines[MOST + FIRST :] == [last]
 
 
-def test_lost_lines_are_counted_and_only_the_first_one_waits(log: Log, lines: Lines) -> None:
+def test_lost_lines_are_counted_and_only_the_first_delays_its_caller(log: Log, lines: Lines) -> None:
     lines.is_full = True
     for number in range(4):
         log("manifest is right again", file=f"{number}.yaml")

@@ -121,7 +121,9 @@ def test_probes_are_answered_by_the_next_controller(start: Callable[..., Server]
     until(lambda: server.get("/ready") == (200, "OK\n"))
 
 
-def test_a_drain_fails_readiness_at_once_and_answers_until_clients_stop(start: Callable[..., Server]) -> None:
+def test_during_a_drain_readiness_fails_and_queries_are_answered_until_clients_stop(
+    start: Callable[..., Server],
+) -> None:
     # The worker must not treat a client as quiet if the busy machine delays it.
     server = start(workers=2, flags=(*PROBED, "--drain-quiet", "4"))
     assert server.ask(WEB) == "10.96.1.1"  # the answer isn't late
@@ -174,7 +176,7 @@ def test_a_drain_also_waits_for_a_worker_that_starts_during_it(start: Callable[.
     assert "late_queries=1\n" in server.logged("stopped")[0]
 
 
-def test_readiness_names_missing_kinds_and_remains_when_the_api_server_fails(
+def test_readiness_names_missing_kinds_and_survives_a_failure_of_the_api_server(
     start_on_api: Callable[..., Server], api: FakeApiServer
 ) -> None:
     api.fail("Service", "list", 403, reason="Forbidden", message="no")

@@ -42,7 +42,7 @@ _SOA = "@ 60 SOA @ nobody.invalid. 1 7200 1800 86400 60\n@ 60 NS @\n"
         pytest.param("x.9.10.in-addr.arpa", "SERVFAIL", id="nor are its wildcards"),
     ],
 )
-def test_zone_files_wait_for_the_cluster_only_if_it_has_names_in_them(
+def test_a_zone_file_waits_for_the_cluster_only_if_the_cluster_has_names_in_it(
     tmp_path: Path, qname_text: str, rcode: str
 ) -> None:
     statics = load_static(
