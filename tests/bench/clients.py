@@ -31,7 +31,7 @@ _SERVICES = 1000
 _BIG = "big.tenant.svc.cluster.local."  # a name with a long answer
 _OUTSTANDING = 1000
 _GREEDY = "127.0.2.1"
-# A query that is later than this is dropped: to send all late queries at once would be another, faster flood.
+# A query that is later than this is dropped, because sending all late queries at once would be a flood, too.
 _LATEST_S = 0.05
 _GREEDY_NICE = (
     10  # the client that sends too much shares a core with the ordinary clients, and must not take their CPU time
@@ -186,7 +186,10 @@ def _connect(port: int, ip: str) -> socket.socket:
 
 @contextmanager
 def _running(greedy: Callable[[], Iterator[int]], core: int) -> Iterator["Synchronized[int]"]:
-    """Run a client that sends too much in its own process. Yield the count of its queries, connections or octets."""
+    """In a separate process, run a client that sends too much.
+
+    Yield the count of its queries, connections or octets.
+    """
     done: Synchronized[int] = multiprocessing.Value("q", 0)
 
     def work() -> None:

@@ -34,7 +34,7 @@ _CHECKED = 50  # answers of each server that are checked before the measurement
 
 
 class Comparison(NamedTuple):
-    """All rounds of one workload, by server. Samples with the same index come from runs directly after each other."""
+    """All rounds of one workload, by server. Samples with the same index come from consecutive runs."""
 
     workload: str
     samples: dict[str, list[Sample]]

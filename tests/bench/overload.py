@@ -4,9 +4,9 @@ The generator can't send ten times the rate of a whole core, so the server gets 
 a CPU cgroup limits the server, as a container's limit does. Without the right to create a cgroup, a process beside the
 server spins and uses up the CPU. dnsperf then sends as fast as it can.
 
-The figures are the ones that an operator would look at. They are replies per second and latency, compared with a server
-at its own pace; TCP and forwarding during the overload; memory; and the time to recovery. Rounds with overload and
-rounds without overload take turns, because the load of the machine changes with time.
+The figures are the ones that an operator would look at. They are replies per second and latency, compared with the same
+server without overload; TCP and forwarding during the overload; memory; and the time to recovery. Rounds with overload
+and rounds without overload take turns, because the load of the machine changes with time.
 """
 
 import json
@@ -35,7 +35,7 @@ from tests.fakes.upstream import FakeUpstream
 FACTOR = 10
 _SERVICES = 1000
 _SERVER_NICE, _SPINNER_NICE = 19, 5  # weights 15 and 335 (sched(7)), so the server gets about a twentieth
-# Without overload; with fewer queries in flight the server is idle at times, because the generator doesn't always run.
+# Queries in flight without overload. With fewer, the server would be idle whenever the generator doesn't run.
 _OUTSTANDING = 1000
 _SLOW_S = 0.1  # after an overload, slower replies are treated as lost
 _AFTER_S = 2.0  # the recovery is observed for this time

@@ -32,7 +32,7 @@ class Beside(NamedTuple):
 
 
 def run(command: str) -> list[Beside]:
-    """Return the results of probes without a flood, with a flood of `/metrics`, and with one of the probes' port."""
+    """Return the results of probes without a flood, and next to floods of `/metrics` and of the probes' port."""
     services = cluster.services(_SERVICES)
     with tempfile.TemporaryDirectory(prefix="probes-bench-") as made:
         manifests = Path(made)

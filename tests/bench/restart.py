@@ -116,7 +116,7 @@ class _Instance(NamedTuple):
 
 
 class _Place(NamedTuple):
-    """A place where instances run, one after the other, as a pod's place behind a Service."""
+    """A place where instances run one after the other, like the place of a pod behind a Service."""
 
     command: str
     manifests: Path

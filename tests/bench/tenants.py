@@ -74,7 +74,7 @@ def run(command: str, rounds: int) -> list[Tenant]:
 
 
 def _measure(command: str, api: FakeApiServer, services: list[cluster.Service], worst: Worst | None) -> Tenant:
-    api.compact()  # this removes the history of the object that flapped before
+    api.compact()  # removes the history of the previous object
     if worst is not None:
         _begin(api, worst)
     off = [word for flag in ("--health", "--ready", "--metrics") for word in (flag, "off")]
