@@ -8,7 +8,8 @@ from pydns.config.inputs import MAX_OCTETS, read_config_map, read_file, read_fol
 from pydns.config.model import Config, ServerSpec
 from pydns.config.read import Accepted, Refused
 
-# Copied from https://kubernetes.io/docs/tasks/administer-cluster/dns-custom-nameservers/ as the page was for kube-dns.
+# Copied from https://kubernetes.io/docs/tasks/administer-cluster/dns-custom-nameservers/ from the time when the page
+# described kube-dns.
 DOCUMENTED = b"""\
 apiVersion: v1
 kind: ConfigMap
