@@ -156,7 +156,7 @@ def test_a_login_program_is_run_again_when_its_token_expires(server: FakeApiServ
     client = ApiClient(read_kubeconfig(kubeconfig(server, tmp_path, {"exec": entry})), clock=lambda: now)
     assert status(client) == 200
     assert (tmp_path / "count").read_text() == "."
-    now = 2.0  # credentials that have expired already are used for a second
+    now = 2.0  # pydns uses expired credentials for one second
     assert status(client) == 200
     assert (tmp_path / "count").read_text() == ".."
 
