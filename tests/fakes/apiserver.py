@@ -1,4 +1,4 @@
-"""An API server over real HTTP or HTTPS on 127.0.0.1, for the official client. A test can make its requests fail.
+"""An API server over real HTTP or HTTPS on 127.0.0.1. A test can make requests fail.
 
 `apply` writes the change to the sockets of all watches. When `apply` returns, the event has been sent. `python -m
 tests.fakes.apiserver --help` runs such a server with generated objects for benchmarks.
@@ -444,7 +444,7 @@ def _handler(api: FakeApiServer) -> type[BaseHTTPRequestHandler]:
             fault = api.note(request)
             if fault is not None:
                 self._answer(fault.status, fault.body, fault.headers)
-            # In a cluster, the client writes "bearer" in lower case.
+            # The word "Bearer" may have upper or lower case (RFC 9110 section 11.1).
             elif request.token.lower() != f"bearer {api._token}":
                 self._answer(401, status_body(401, "Unauthorized", "Unauthorized"))
             elif verb != "watch":

@@ -127,7 +127,10 @@ class Cluster:
         *,
         metadata_only: bool = False,
     ) -> bytes:
-        """Return the body of a list response. All pages show the state at the first page. Raises `Expired`."""
+        """Return the body of a list response.
+
+        All pages show the state at the time of the first page. Raises `Expired`.
+        """
         if continue_:
             if continue_ not in self._continues:
                 raise Expired("The provided continue parameter is too old")

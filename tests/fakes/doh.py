@@ -1,4 +1,7 @@
-"""A server of DNS over HTTPS (RFC 8484) that misbehaves by a script. It is the `stream` of a `FakeUpstream`."""
+"""A server of DNS over HTTPS (RFC 8484) that misbehaves according to a script.
+
+It is the `stream` of a `FakeUpstream`.
+"""
 
 import socket
 from collections.abc import Callable, Iterable, Iterator

@@ -1,4 +1,4 @@
-"""An upstream on loopback that answers by a script, over UDP and TCP (or TLS) on one port.
+"""An upstream on loopback that answers according to a script, over UDP and TCP (or TLS) on one port.
 
 It is for tests with a running pydns. The script is a function that returns the replies to a query, as octets: none, one
 or several. The function `says` makes a script from data.
