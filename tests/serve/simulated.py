@@ -49,7 +49,7 @@ class Worker:
     def __init__(
         self, state_dir: Path, config: Config, entries: Sequence[Mapping[str, Any]], soa: str, client: str = CLIENT
     ) -> None:
-        """Start. The upstream answers by `entries` (see `tests.fakes.upstream.says`). Queries come from `client`."""
+        """Start. `entries` are the upstream's answers (`tests.fakes.upstream.says`). Queries come from `client`."""
         self.now = 1000.0
         self.asked: list[str] = []  # names that pydns asked the upstream for
         self._said = says(entries, soa)

@@ -56,7 +56,7 @@ RANGES: Ranges = {
     (Assigner.CLUSTER, "2001:db8::7/128"): [CLUSTER, WEST],
     (Assigner.CONFIGURATION, "10.1.2.0/30"): [VIEW],
 }
-# Records of everybody and of classes: a class's own answer begins with the class. `-` is NODATA.
+# Plain records, and answers of classes, which begin with the class. `-` is NODATA.
 RECORDS: list[tuple[ClientClass | None, str, int, list[str]]] = [
     (None, "same", A, ["192.0.2.1"]),
     (None, "web", A, ["192.0.2.1", "192.0.2.2"]),

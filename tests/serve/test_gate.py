@@ -1,4 +1,4 @@
-"""The gate sends each question to the path that answers it right, and never fails."""
+"""The gate sends each question to a path that answers it correctly, and never fails."""
 
 from collections.abc import Iterator
 from contextlib import closing
