@@ -1,4 +1,4 @@
-"""Run Debian's name servers on loopback, for tests that need a second opinion.
+"""Run Debian's name servers on loopback, for tests that compare pydns with them.
 
 This module knows nothing about the zones that the name servers serve.
 """

@@ -124,7 +124,7 @@ class Server:
         self._apply_service(self._random.choice(self._plain), self._address())
 
     def roll(self) -> None:
-        """Replace all endpoints of a Service by one event.
+        """Replace all endpoints of a Service in one event.
 
         With two events, one event could be lost, and then no client would get a right answer.
         """

@@ -1,4 +1,4 @@
-"""Before the first listing of the cluster, known names are answered, and no name is denied that may still appear."""
+"""Before the first listing of the cluster, known names are answered, and no name that may still appear is denied."""
 
 from pathlib import Path
 
