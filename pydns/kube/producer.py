@@ -101,7 +101,7 @@ class ZoneOptions(NamedTuple):
 
     @property
     def has_hairpin(self) -> bool:
-        """Return whether clients in the cluster may get other answers from external zones than other clients."""
+        """Return whether external zones may give special answers to clients in the cluster."""
         return any(zone.hairpin is not HairpinMode.OFF for zone in self.external)
 
     @property
@@ -147,7 +147,7 @@ class ServedNamespaces:
         return listed and self._options.serves(namespace)
 
     def note(self, change: Change) -> str | None:
-        """Process a change. Return the namespace that is served, or no longer served, because of it, or None."""
+        """Process a change. If it adds or removes a served namespace, return that namespace, else None."""
         if not self._options.only_listed_namespaces:
             return None
         before, after = change

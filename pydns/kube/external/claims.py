@@ -32,7 +32,7 @@ class Rank(IntEnum):
 
     EXPLICIT = 0
     ORDINARY = 1
-    LISTENER = 2  # the hostname of a listener, which a route may claim by itself
+    LISTENER = 2  # a hostname of a listener. A route that claims the same name wins
 
 
 class Claimant(NamedTuple):

@@ -1,7 +1,7 @@
 """Finds out which addresses belong to clients in the cluster, and their classes (`pydns.table.client_classes`).
 
-1. A client is in the cluster if its address is in the podCIDR of a Node or in a range of the configuration, or if it is
-   the address of a Node or of an endpoint that is a Pod. All these clients have the class of the cluster.
+1. A client is in the cluster if its address is in the podCIDR of a Node or in a range of the configuration. So is a
+   client with the address of a Node, or of an endpoint that is a Pod. All these clients have the class of the cluster.
 2. A client also has the classes of its node and of the node's zone, if objects show where it runs. The longest range
    applies: an endpoint's address has priority over the podCIDR that contains it, because not all networks use podCIDRs.
 3. If objects disagree about an address, it has neither of these two classes: the plain answer is right for all clients.

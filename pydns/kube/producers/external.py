@@ -1,4 +1,4 @@
-"""External zones: names of the configured zones that objects of the cluster claim.
+"""External zones: the names that objects of the cluster claim in the configured zones.
 
 A key is a name. Several objects may claim one name. A state is the final decision about the name, so two keys never
 have the same records. When an object changes, the names that it claimed before and the names that it claims now may
@@ -74,8 +74,8 @@ class External:
         # Cluster, number of a source, key of an object -> its claims.
         self._claimed: dict[tuple[str, int, Hashable], Claimed] = {}
         self._claims: dict[bytes, dict[Claimant, Claim]] = {}  # name -> the claims for the name
-        # Target name -> names whose answers also contain the addresses of the target. The counter holds the number of
-        # objects that need this.
+        # Target name -> names whose answers also contain the addresses of the target. The counter contains the number
+        # of objects with such records.
         self._carriers: dict[bytes, Counter[bytes]] = {}
         self._counts: Counter[bytes] = Counter()  # apex -> number of claimed names in the zone
         self._wildcards: Counter[bytes] = Counter()  # apex -> number of claimed wildcards in the zone

@@ -1,7 +1,7 @@
 """Gateways and ListenerSets of the Gateway API: listeners, to which routes are attached, and their addresses.
 
-A ListenerSet adds listeners to a Gateway if both agree: the status of the ListenerSet says that it is accepted, and
-the Gateway allows ListenerSets of that namespace. By default, a Gateway allows none.
+A ListenerSet adds listeners to a Gateway if both agree: the status of the ListenerSet says that it is accepted, and the
+Gateway allows ListenerSets of its namespace. By default, a Gateway allows none.
 """
 
 from collections.abc import Iterable

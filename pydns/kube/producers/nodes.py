@@ -1,4 +1,4 @@
-"""Nodes. Services of type NodePort and clients have the addresses of Nodes. Nodes have no DNS names."""
+"""Nodes. Their addresses are used for Services of type NodePort, and to recognize clients. Nodes have no DNS names."""
 
 from contextlib import suppress
 from typing import NamedTuple

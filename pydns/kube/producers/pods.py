@@ -24,7 +24,7 @@ class Pods(Plain):
     def note(self, change: Change) -> Iterable[_Key]:
         """Process a changed Pod. Return the keys of its old and new addresses.
 
-        If labels select the namespaces, process a changed Namespace. Return the keys of its Pods.
+        If labels select the namespaces, also process a changed Namespace, and return the keys of its Pods.
         """
         if (namespace := self._served.note(change)) is not None:
             return [key for key in self._counts if key[0] == namespace]

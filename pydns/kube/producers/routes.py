@@ -79,7 +79,7 @@ class Place(NamedTuple):
     """Listeners, and the Gateway that they belong to."""
 
     gateway: Gateway
-    exposures: tuple[Exposure, ...]  # the ListenerSet's, if it has the listeners; then the Gateway's
+    exposures: tuple[Exposure, ...]  # of the ListenerSet that has the listeners, if any; then of the Gateway
     namespace: str  # the namespace of the listeners
     listeners: tuple[Listener, ...]
 
@@ -279,7 +279,10 @@ def _records(place: Place, zone: ExternalZone, problems: list[str]) -> tuple[Rec
 
 
 def _named(route: Route, exposure: Exposure, place: Place, zone: ExternalZone, problems: list[str]) -> Iterable[bytes]:
-    """Return the names in the annotation `hostname`. A TCPRoute or UDPRoute without it uses a parent's."""
+    """Return the names in the annotation `hostname`.
+
+    If a TCPRoute or UDPRoute has none, the annotation of a parent is used.
+    """
     exposures = (exposure, *place.exposures) if route.kind in _WITHOUT_HOSTNAMES else (exposure,)
     return hostnames.hostnames(_first("hostname", exposures, zone), problems)
 

@@ -111,7 +111,7 @@ class ServiceImports(Plain):
     def note(self, change: Change) -> Iterable[Key]:
         """Process a changed ServiceImport or EndpointSlice. Return the keys whose state may have changed.
 
-        If labels select the namespaces, process a changed Namespace. Return the keys of its imports.
+        If labels select the namespaces, also process a changed Namespace, and return the keys of its imports.
         """
         before, after = change
         if (namespace := self._served.note(change)) is not None:

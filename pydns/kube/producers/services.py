@@ -52,7 +52,7 @@ class Services(Plain):
         """Process a changed Service or EndpointSlice. Return the keys of the Services whose state may have changed.
 
         A slice may move from one Service to another. Then the keys of both Services are returned. If labels select the
-        namespaces, process a changed Namespace. Return the keys of its Services.
+        namespaces, also process a changed Namespace, and return the keys of its Services.
         """
         keys = []
         before, after = change
