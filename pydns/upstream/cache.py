@@ -11,9 +11,9 @@ also holds its octets. The responder sends these octets without calling the cach
 Rules
 1. The cache checks expiry when it reads an answer. It never sweeps. `TTLCache` stalls for 11 ms when 20,000 answers
    expire, and it can't return expired answers.
-2. A fresh answer of any kind, also NXDOMAIN, replaces the previous answer. It removes the previous answer even if it
-   isn't stored itself: the previous answer is out of date. A failure replaces no answer: failures have a separate
-   cache, so the last good answer stays available.
+2. A fresh answer of any kind, also NXDOMAIN, replaces the previous answer. The previous answer is removed even if the
+   fresh answer isn't stored, because the previous answer is out of date. A failure replaces no answer: failures have a
+   separate cache, so the last good answer stays available.
 3. All domains share the space. A domain may have its own rules: for TTLs, and for the answers that are stored. If no
    domain has its own rules, they cost no time.
 """
@@ -304,7 +304,7 @@ class Cache:
         return answer
 
     def _use(self, key: bytes, expired: float) -> Entry | None:
-        """Return the entry for a question unless it expired by the time `expired`. Move a packed entry to `_often`."""
+        """Return the entry for a question if it expires after the time `expired`. Move a packed entry to `_often`."""
         packed = self._once.get(key)
         if packed is None:
             entry = self._often[key] if key in self._often_keys else None

@@ -27,8 +27,8 @@ Rules
 8. If a reply to a client fails, the forwarder counts the failure. Other clients still get their answers.
 9. An attacker can cause silence, errors, or a query that looks like a query of ours. If the forwarder sees one of
    these, it only sends a probe. The probe asks about the root, so the owner of a domain can't affect the answer.
-10. If a server has recently only denied names in mixed case, the forwarder checks a denial. It asks the same question
-   in lower case. Only names of several owners can show that a server denies mixed case.
+10. If a server has recently answered names in mixed case only with denials, the forwarder checks a denial. It asks the
+   same question in lower case. Only names of several owners can show that a server denies mixed case.
 11. After a reply that can't be used, the forwarder asks one other server. If the second reply can't be used either, the
    client gets SERVFAIL. The reply shows nothing about the server, because the owner of a domain may cause it.
 12. After an outcome in `failover`, the forwarder asks the other servers of the route. If none of them has records, it
@@ -1037,7 +1037,7 @@ class _SlowZone:
 
 
 class _Sent:
-    """A packet to an upstream that may still get a reply."""
+    """A packet that was sent to an upstream and may still get a reply."""
 
     __slots__ = (
         "attempt",

@@ -33,7 +33,7 @@ class Codec(Protocol):
         """Return the octets to send for a message. If there are none, the message waits for an earlier reply."""
 
     def receive(self, data: bytes) -> Received:
-        """Return the replies and failures in the octets of the server that have come so far."""
+        """Return the replies and failures in the octets that the server has sent so far."""
 
     def sweep(self) -> bytes:
         """Give up old questions, and return the octets to send for that. Called about once a second."""
