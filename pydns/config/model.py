@@ -390,7 +390,7 @@ class QueryLogOptions(Struct, frozen=True, gc=False):
 
 
 class LogOptions(Struct, frozen=True, gc=False):
-    """Options for logs in addition to changes of state."""
+    """What is logged in addition to changes of state."""
 
     queries: QueryLogOptions | None = None  # None: no queries are logged
 

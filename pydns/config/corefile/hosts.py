@@ -125,7 +125,7 @@ def _take_entries(at: Token, zones: tuple[Zone, ...], options: _Options, server:
 
 
 def _is_asked(name: str, server: Server, draft: Draft) -> bool:
-    """Return whether CoreDNS asks this block for a name: no other block has a longer zone around it."""
+    """Return whether CoreDNS asks this block for a name: no other block has a longer zone with the name."""
     own = {zone.name for zone in server.zones}
     return next(zones_around(name, draft.served | own), None) in own
 
