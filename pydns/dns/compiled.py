@@ -25,7 +25,7 @@ ROTATED = frozenset([A, AAAA, SRV])  # types for which clients use the first rec
 
 
 _MAX_POINTER = 0x3FFF  # pointers have 14 bits (RFC 1035 section 4.1.4)
-TO_QUESTION = (0xC000 | HEADER).to_bytes(2)  # the owner of a record whose owner is the name of the question
+TO_QUESTION = (0xC000 | HEADER).to_bytes(2)  # a pointer to the name of the question, as the owner of a record
 _CLASS_IN = CLASS_IN.to_bytes(2)
 _HEAD = Struct("!2B4H").pack  # octets 0–9
 _MESSAGE = 0xFFFF  # maximum octets of a message

@@ -17,7 +17,7 @@ from pydns.dns.rrset import AAAA, CNAME, SOA, A
 WELL_KNOWN_PREFIX = parse_range("64:ff9b::/96")  # RFC 6052 section 2.1
 TTL_S = 600  # cap for the TTL of a mapped address if the SOA record of the zone is unknown (RFC 6147 section 5.1.7)
 IPV4ONLY_ARPA = name.from_text("ipv4only.arpa.")
-# Clients find out the prefix by this name (RFC 7050). It always has these addresses, so nobody needs to be asked.
+# Clients find out the prefix by this name (RFC 7050). It always has these addresses, so no upstream needs to be asked.
 _IPV4ONLY = tuple([Record(TO_QUESTION, A, TTL_S, bytes([192, 0, 0, last])) for last in (170, 171)])
 
 # Addresses that aren't global (RFC 1918, RFC 5735 section 3, RFC 6598).
