@@ -1,4 +1,4 @@
-"""Decides which entries the writer keeps in the table when their cluster has not been listed again."""
+"""Decides which entries of a cluster the writer keeps until the cluster has been listed again."""
 
 from collections.abc import Sequence
 
