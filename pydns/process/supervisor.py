@@ -288,7 +288,10 @@ class _Supervisor:
                 os.kill(worker.pid, DRAIN)
 
     def _drain_ends(self) -> float:
-        """Return when the drain ends if no worker receives another query. Each worker has its own clients."""
+        """Return the time at which the drain ends if no worker receives another query.
+
+        Each worker has its own clients.
+        """
         last_asked = max(row.asked_ns for row in self._pulse.workers) / 1e9
         quiet_since = max(self._drain_began, last_asked)
         return min(quiet_since + self._settings.drain_quiet_s, self._drain_began + self._settings.drain_max_s)
