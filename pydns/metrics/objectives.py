@@ -7,7 +7,7 @@ hour, and the status has the result. Rules:
 1. Quantiles are estimated from buckets as Prometheus's `histogram_quantile` does it.
 2. A threshold is a bound of a bucket, so the share of good events is exact.
 3. Names of the cluster and of zone files are `own`. Names that upstreams answer are `forwarded`. A query that gets
-   REFUSED or FORMERR is neither: pydns isn't to answer it.
+   REFUSED or FORMERR is neither, because pydns need not answer it.
 """
 
 from collections import deque
@@ -18,7 +18,7 @@ from pydns.metrics.totals import DURATIONS_S, PROGRAMMING_S, Totals
 from pydns.table.status import IndicatorStatus
 
 WINDOWS_S = {"5m": 300.0, "1h": 3600.0}
-SAMPLE_S = 15.0  # so a window may be longer than its length by this time
+SAMPLE_S = 15.0  # a window may be too long by up to this time
 PROGRAMMING, LOOKUPS, ERRORS = "programming", "lookups", "errors"
 OWN, FORWARDED = "own", "forwarded"
 DATA_AGE_S = 900.0  # objective for the age of the data: even if nothing changes, a watch is renewed every 5 to 10 min
@@ -52,7 +52,8 @@ class Windows:
     def measure(self, counted: Sequence[Totals], now: float) -> tuple[IndicatorStatus, ...]:
         """Return the indicators for each window that ends now. `now` is in seconds, and never goes back.
 
-        After a start, a window has only the time since then. A group without an event since the start is left out.
+        After a start, a window contains only the time since the start. A group without an event since then is left
+        out.
         """
         sample = _sample(counted)
         if not self._kept or now >= self._kept[-1][0] + SAMPLE_S:
