@@ -137,12 +137,12 @@ def pod_name(schema: Schema, namespace: str, address: bytes) -> bytes:
 
 
 def namespace_name(schema: Schema, namespace: str) -> bytes:
-    """Return the name above all Services of a namespace. This name exists as long as the namespace exists."""
+    """Return the parent name of all Services of a namespace. This name exists as long as the namespace exists."""
     return _child(_child(schema.domain, "svc"), namespace)
 
 
 def pod_namespace_name(schema: Schema, namespace: str) -> bytes:
-    """Return the name above all pods of a namespace."""
+    """Return the parent name of all pods of a namespace."""
     return _child(_child(schema.domain, "pod"), namespace)
 
 
