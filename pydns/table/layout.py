@@ -6,6 +6,7 @@
               `origin_key` → lines that explain which objects created the records of a name in an external zone.
               `client_classes.answer_key` → the compiled answer to a question for a class of clients
               `client_classes.range_key` → the classes of the clients in a range of addresses
+              `client_names.slice_key` → the Pods of an EndpointSlice: the names of clients
               No tree key begins with the first octet of one of the other keys. These sort after all tree keys.
     facts     b"facts" → Facts, b"status" → the controller's status, as JSON,
               b"config" → the configuration in force (pydns.config.model.dump), with upstreams always filled in,

@@ -17,7 +17,6 @@ from pydns.kube.objects import (
     Namespace,
     Object,
     Observed,
-    Place,
     Pod,
     Port,
     Ref,
@@ -28,6 +27,7 @@ from pydns.kube.producer import FIRST, ZoneOptions
 from pydns.kube.producers.service_imports import ServiceImport
 from pydns.kube.zone import Zone
 from pydns.table.client_classes import ClientRange
+from pydns.table.client_names import PodAddress, compose_slice
 from tests.kube.written import Written
 
 # There are only a few names and addresses, so that objects conflict. The same address may be a ClusterIP, an endpoint,
@@ -49,7 +49,14 @@ _SERVICE = st.one_of(
 _ENDPOINTS = st.lists(st.builds(Endpoint, _ADDRESS, st.sampled_from(["", "h", "i"])), max_size=3).map(tuple)
 _IMPORTED = st.none() | st.builds(Imported, _NAMES, st.sampled_from(["c", "c.d"]))
 _SLICE = st.builds(
-    EndpointSlice, _NAMES, _NAMES, st.sampled_from(["", "a", "b"]), _PORTS, _ENDPOINTS, imported=_IMPORTED
+    EndpointSlice,
+    _NAMES,
+    _NAMES,
+    st.sampled_from(["", "a", "b"]),
+    _PORTS,
+    _ENDPOINTS,
+    imported=_IMPORTED,
+    clients=st.just(b""),
 )
 _PLACES = st.sampled_from(["", "x", "X.y"])
 _HINTS = st.builds(Hints, _PLACES, st.sampled_from([(), ("x",), ("x", "z")]), st.sampled_from([(), ("n",)]))
@@ -57,7 +64,10 @@ _PLACED_SLICE = _SLICE.flatmap(
     lambda found: st.builds(
         found._replace,
         hints=st.lists(_HINTS, min_size=len(found.endpoints), max_size=len(found.endpoints)).map(tuple),
-        pods=st.lists(st.tuples(_ADDRESS, st.builds(Place, _PLACES, _PLACES)), max_size=2).map(tuple),
+        clients=st.lists(
+            st.builds(PodAddress, _PLACES, _PLACES, st.sampled_from(["p", "q"]), st.sampled_from([OWN, bytes(4)])),
+            max_size=2,
+        ).map(compose_slice),
     )
 )
 _IMPORT = st.builds(

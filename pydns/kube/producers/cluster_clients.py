@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from pydns.dns.rrset import RRset
-from pydns.kube.objects import EndpointSlice, Place, place_name
+from pydns.kube.objects import EndpointSlice, place_name
 from pydns.kube.producer import Change, Plain, ZoneOptions
 from pydns.kube.producers.nodes import Node
 from pydns.table.client_classes import (
@@ -26,6 +26,15 @@ from pydns.table.client_classes import (
     compose_classes,
     range_key,
 )
+from pydns.table.client_names import parse_slice
+
+
+class Place(NamedTuple):
+    """Where a Pod runs. A text is empty if it is unknown."""
+
+    node: str
+    zone: str
+
 
 _NOWHERE = Place("", "")
 
@@ -67,8 +76,10 @@ class ClusterClients(Plain):
             return frozenset([(each, place) for each in value.clients])
         if isinstance(value, EndpointSlice) and value.imported is None:  # an imported slice has Pods of another cluster
             may_point = self._options.may_point
-            pods = [each for each in value.pods if may_point(each[0])]
-            return frozenset([(ClientRange(address, 8 * len(address)), place) for address, place in pods])
+            pods = [each for each in parse_slice(value.clients) if may_point(each.address)]
+            return frozenset(
+                [(ClientRange(each.address, 8 * len(each.address)), Place(each.node, each.zone)) for each in pods]
+            )
         return frozenset()
 
     def current_keys(self) -> Collection[ClientRange]:

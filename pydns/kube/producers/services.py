@@ -211,7 +211,7 @@ def has_same_records(change: Change) -> bool:
     before, after = change
     if not (isinstance(before, EndpointSlice) and isinstance(after, EndpointSlice)):
         return False
-    return before == after._replace(unready=before.unready, terminating=before.terminating, pods=before.pods)
+    return before == after._replace(unready=before.unready, terminating=before.terminating, clients=before.clients)
 
 
 def bounded(service: Service, slices: tuple[EndpointSlice, ...]) -> ServiceState:
