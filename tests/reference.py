@@ -9,7 +9,7 @@ from typing import NamedTuple
 from pydns.config.settings import PodsMode
 from pydns.dns import name
 from pydns.dns.dashed import pod_rrsets, undashed
-from pydns.dns.rrset import ANY, CNAME, SOA, RRset
+from pydns.dns.rrset import ANY, CNAME, SOA, Hosts, RRset, each_rrset
 from pydns.kube import schema
 from pydns.kube.objects import EndpointSlice, Namespace, Object, Pod, Service
 from pydns.kube.schema import Schema
@@ -75,8 +75,8 @@ class Reference:
             )
         )
 
-    def _add(self, rrsets: Iterable[RRset]) -> None:
-        for rrset in rrsets:
+    def _add(self, rrsets: Iterable[RRset | Hosts]) -> None:
+        for rrset in each_rrset(rrsets):
             self._rrsets[rrset.owner, rrset.rtype] = rrset
             self._nodes.add(rrset.owner)
 

@@ -12,12 +12,12 @@ So a reply consists of the id, the flags, octets 2–9, the question as sent, an
 doesn't matter. Compression pointers point into the question, and a change of case doesn't change its length.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import accumulate
 from struct import Struct
 
 from pydns.dns import name
-from pydns.dns.rrset import AAAA, CLASS_IN, MX, NS, SRV, A, RRset
+from pydns.dns.rrset import AAAA, CLASS_IN, MX, NS, PTR, SRV, A, Hosts, RRset
 
 HEADER = 12  # octets of a message before the question (RFC 1035 section 4.1.1)
 RECORDS = 10  # offset of the records in a compiled answer
@@ -32,6 +32,7 @@ _MESSAGE = 0xFFFF  # maximum octets of a message
 _MOST = 0xFFFF  # maximum records of an answer. More don't fit into a message, as the shortest record has 11 octets
 _ONE_RECORD = _HEAD(0, 0, 1, 1, 0, 0) + TO_QUESTION
 _FIXED = Struct("!HHIH").pack  # type, class, TTL, RDLENGTH
+_A_IN, _PTR_IN, _AAAA_IN, _SRV_IN = [rtype.to_bytes(2) + _CLASS_IN for rtype in (A, PTR, AAAA, SRV)]
 _RDATA_AT = 12  # offset of RDATA in a record whose owner is a pointer
 TARGET_AT = {NS: 0, MX: 2, SRV: 6}  # offset of the target in RDATA. The target's addresses are additional records
 
@@ -61,7 +62,7 @@ def compile_answer(rrset: RRset) -> bytes:
     """
     owner, rtype, ttl_s, rdatas, additional, _ = rrset
     if not additional and len(rdatas) == 1:
-        return _ONE_RECORD + _FIXED(rtype, CLASS_IN, ttl_s, len(rdatas[0])) + rdatas[0]
+        return compile_record(rtype, ttl_s, rdatas[0])
     records = [TO_QUESTION + _FIXED(rtype, CLASS_IN, ttl_s, len(rdata)) + rdata for rdata in rdatas]
     if not additional:
         length = len(records[0]) if rtype in (A, AAAA) else 0
@@ -90,6 +91,55 @@ def compile_answer(rrset: RRset) -> bytes:
         octets = b"".join(records[: answers + count])
         answers = min(answers, _MOST)
     return _HEAD(answers > 1 and rtype in ROTATED, 0, 1, answers, 0, count) + octets
+
+
+def compile_record(rtype: int, ttl_s: int, rdata: bytes) -> bytes:
+    """Compile the answer for an RRset of one record without additional records."""
+    return _ONE_RECORD + _FIXED(rtype, CLASS_IN, ttl_s, len(rdata)) + rdata
+
+
+def compile_hosts(hosts: Hosts) -> dict[bytes, bytes]:
+    """Return a dict: question -> answer, for all RRsets of `hosts`.
+
+    The result is the same as that of `question` and `compile_answer` for each RRset. It takes a fifth of the time,
+    because nearly all octets are the same for each host. Most records of a large cluster are made here.
+    """
+    parent, ttl_s, addresses, services = hosts
+    of_type = {4: (parent + _A_IN, compile_record(A, ttl_s, bytes(4))[:-4])}
+    of_type[16] = parent + _AAAA_IN, compile_record(AAAA, ttl_s, bytes(16))[:-16]
+    heads = {4: of_type[4][1][RECORDS:], 16: of_type[16][1][RECORDS:]}
+    srv_key = parent + _SRV_IN
+    leads: dict[int, list[bytes]] = {}  # length of a name -> the octets before each copy of the name in the SRV records
+    answers: dict[bytes, bytes] = {}
+    for label, address in addresses:
+        family = len(address)
+        key, lead = of_type[family]
+        answers[label + key] = lead + address
+        if services:
+            owner = label + parent
+            length = len(owner)
+            before = leads.get(length)
+            if before is None:
+                before = [TO_QUESTION + _FIXED(SRV, CLASS_IN, ttl_s, len(each) + length) + each for each in services]
+                before[0] = _HEAD(len(services) > 1, 0, 1, len(services), 0, 1) + before[0]
+                leads[length] = before
+            answers[label + srv_key] = owner.join(before) + owner + heads[family] + address
+    return answers
+
+
+def compile_pointers(named: Iterable[tuple[bytes, bytes]], ttl_s: int) -> dict[bytes, bytes]:
+    """Return a dict: question -> answer. `named` has pairs of an address and its only name.
+
+    The result is the same as that of `question` and `compile_answer` for the PTR record of each address.
+    """
+    leads: dict[int, bytes] = {}  # length of a name -> the octets before the name
+    answers: dict[bytes, bytes] = {}
+    for address, target in named:
+        lead = leads.get(len(target))
+        if lead is None:
+            lead = leads[len(target)] = compile_record(PTR, ttl_s, bytes(len(target)))[: -len(target)]
+        answers[name.reverse_name(address) + _PTR_IN] = lead + target
+    return answers
 
 
 def with_ttl(compiled: bytes, before_s: int, ttl_s: int) -> bytes:

@@ -3,6 +3,7 @@
 The functions here compose RDATA. They don't check their arguments, so callers must pass valid values.
 """
 
+from collections.abc import Iterable, Iterator
 from struct import Struct
 from typing import NamedTuple
 
@@ -89,6 +90,36 @@ class RRset(NamedTuple):
     rdatas: tuple[bytes, ...]
     additional: tuple["RRset", ...] = ()
     is_cut: bool = False
+
+
+class Hosts(NamedTuple):
+    """Names below one parent. Each has one address, and the same SRV records, which lead to the name itself.
+
+    All names are in lower case. `pydns.dns.compiled.compile_hosts` compiles them without an RRset for each.
+    """
+
+    parent: bytes
+    ttl_s: int
+    addresses: list[tuple[bytes, bytes]]  # the first label with its length octet, and the address
+    services: tuple[bytes, ...]  # RDATA of the SRV records, without the target
+
+    def rrsets(self) -> Iterator[RRset]:
+        """Yield the RRsets, those of one name after those of another."""
+        for label, address in self.addresses:
+            owner = label + self.parent
+            found = RRset(owner, address_type(address), self.ttl_s, (address,))
+            yield found
+            if self.services:
+                yield RRset(owner, SRV, self.ttl_s, tuple([each + owner for each in self.services]), (found,))
+
+
+def each_rrset(found: Iterable[RRset | Hosts]) -> Iterator[RRset]:
+    """Yield every RRset, also those of `Hosts`."""
+    for each in found:
+        if isinstance(each, Hosts):
+            yield from each.rrsets()
+        else:
+            yield each
 
 
 class Soa(NamedTuple):

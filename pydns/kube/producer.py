@@ -11,7 +11,7 @@ from pydns.config.model import ExternalZone, HairpinMode, PlainZonal, ZonalOptio
 from pydns.config.settings import PodsMode
 from pydns.dns import name
 from pydns.dns.address import AddressRange
-from pydns.dns.rrset import RRset
+from pydns.dns.rrset import Hosts, RRset
 from pydns.kube.objects import Namespace, Object
 from pydns.kube.schema import Schema
 from pydns.table.client_classes import ClientClass, ClientRange
@@ -177,7 +177,7 @@ class Producer(Protocol):
     def state(self, key: Key) -> State | None:
         """Return the current state of a key. None: the key has no records."""
 
-    def rrsets(self, state: State) -> Iterator[RRset]:
+    def rrsets(self, state: State) -> Iterator[RRset | Hosts]:
         """Yield the RRsets of a state. The RRsets of an owner come one after another, at most one for each type."""
 
     def class_rrsets(self, state: State) -> Iterator[tuple[ClientClass, RRset]]:

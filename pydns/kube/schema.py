@@ -19,7 +19,7 @@ from typing import NamedTuple, TypeVar
 
 from pydns.dns import name
 from pydns.dns.dashed import dashed
-from pydns.dns.rrset import AAAA, CNAME, NS, PTR, SRV, TXT, A, RRset, address_type, srv, txt
+from pydns.dns.rrset import AAAA, CNAME, NS, PTR, SRV, TXT, A, Hosts, RRset, address_type, srv, txt
 from pydns.kube.objects import Endpoint, EndpointSlice, Port, Service
 
 _Item = TypeVar("_Item", bound=Hashable)
@@ -37,6 +37,9 @@ _LEAST = 512  # every answer may have at least this size, even if there are too 
 _RECORD = 12  # octets of a record before its RDATA, with a compressed owner
 _LEAST_RECORD, _MOST_RECORD = _RECORD + 4, _RECORD + 16  # octets of an A record and an AAAA record
 _SRV_FIXED = _RECORD + 6  # octets of an SRV record before its target
+_FEW_PORTS = 8  # the most ports of ordinary endpoints
+_HOSTS = 64  # the most endpoints that are made at once
+_LENGTHS = [bytes([length]) for length in range(256)]
 
 
 class Schema(NamedTuple):
@@ -51,7 +54,7 @@ def service_name(schema: Schema, namespace: str, service: str) -> bytes:
     return _child(_child(_child(schema.domain, "svc"), namespace), service)
 
 
-def service_rrsets(schema: Schema, service: Service, slices: Iterable[EndpointSlice]) -> Iterator[RRset]:
+def service_rrsets(schema: Schema, service: Service, slices: Sequence[EndpointSlice]) -> Iterator[RRset | Hosts]:
     """Yield the RRsets of a Service and its ready endpoints, without PTR records.
 
     No two RRsets have the same owner and type.
@@ -59,23 +62,21 @@ def service_rrsets(schema: Schema, service: Service, slices: Iterable[EndpointSl
     owner = service_name(schema, service.namespace, service.name)
     if service.external_name is not None:  # section 2.5
         yield RRset(owner, CNAME, schema.ttl_s, (service.external_name,))
-        return
-    endpoints = _merge(slices)
-    if service.headless:
-        yield from _headless(schema, owner, endpoints)
+    elif service.headless:
+        yield from headless_rrsets(schema, owner, slices)
     else:
         yield from _cluster_ip(schema, owner, service)
-    yield from _endpoints(schema, owner, endpoints)
+        yield from _hosts(schema, owner, slices) or _endpoints(schema, owner, _merge(slices))
 
 
-def headless_rrsets(schema: Schema, owner: bytes, slices: Iterable[EndpointSlice]) -> Iterator[RRset]:
+def headless_rrsets(schema: Schema, owner: bytes, slices: Sequence[EndpointSlice]) -> Iterator[RRset | Hosts]:
     """Yield the RRsets of a headless Service with the name `owner`, and of its ready endpoints.
 
     No two RRsets have the same owner and type.
     """
     endpoints = _merge(slices)
     yield from _headless(schema, owner, endpoints)
-    yield from _endpoints(schema, owner, endpoints)
+    yield from _hosts(schema, owner, slices) or _endpoints(schema, owner, endpoints)
 
 
 def pointers(
@@ -332,6 +333,33 @@ def _endpoint_srv(
     yield RRset(owner, SRV, schema.ttl_s, rdatas, tuple(additional), more)
 
 
+def _hosts(schema: Schema, owner: bytes, slices: Sequence[EndpointSlice]) -> list[Hosts]:
+    """Return the records of all endpoints if they are ordinary, else an empty list. `_endpoints` knows the others.
+
+    Ordinary endpoints have the same few ports, and no two of them have the same label. Nearly all endpoints of a large
+    cluster are ordinary.
+    """
+    if not slices or len(slices[0].ports) > _FEW_PORTS:
+        return []
+    ports, count = slices[0].ports, 0
+    found: dict[bytes, bytes] = {}
+    for each in slices:
+        if each.ports != ports or each.imported is not None:
+            return []
+        count += len(each.endpoints)
+        for address, label in each.endpoints:
+            label = label or dashed(address)
+            found[_LENGTHS[len(label)] + label.encode()] = address
+    numbers = dict.fromkeys([port.number for port in ports])
+    size = len(numbers) * (_SRV_FIXED + name.MAX_LABEL + 1 + len(owner)) + _MOST_RECORD
+    if len(found) < count or size > _room(count):
+        return []
+    weight = _weight(max(len(numbers), 1))
+    services = tuple([srv(_SRV_PRIORITY, weight, number, b"") for number in numbers])
+    addresses = list(found.items())
+    return [Hosts(owner, schema.ttl_s, addresses[at : at + _HOSTS], services) for at in range(0, count, _HOSTS)]
+
+
 def _endpoints(schema: Schema, owner: bytes, ready: _Ready) -> Iterator[RRset]:
     """Yield the RRsets of sections 2.4.1 and 2.4.2.
 
@@ -414,7 +442,7 @@ def _endpoint_name(service: bytes, label: str) -> bytes:
 
 
 def _child(parent: bytes, label: str) -> bytes:
-    return len(label).to_bytes(1) + label.encode() + parent
+    return _LENGTHS[len(label)] + label.encode() + parent
 
 
 def _port_owner(owner: bytes, port_name: str, protocol: str) -> bytes:

@@ -20,8 +20,8 @@ import msgspec
 
 from pydns.config.model import ExternalZone, HairpinMode
 from pydns.dns import name
-from pydns.dns.compiled import compile_answer, question, with_ttl
-from pydns.dns.rrset import CNAME, PTR
+from pydns.dns.compiled import compile_answer, compile_hosts, compile_pointers, question, with_ttl
+from pydns.dns.rrset import CNAME, PTR, Hosts
 from pydns.kube import schema
 from pydns.kube.client_entries import ClientEntries
 from pydns.kube.events import Event
@@ -37,6 +37,7 @@ from pydns.table.client_classes import answer_key, with_levels
 from pydns.table.layout import FORMAT, Changes, Contents, Facts, NodeKind, ZoneFacts
 
 _KINDS = RECORD_KINDS + OPTIONAL_KINDS
+_PLAIN, _ALIAS = NodeKind.PLAIN, NodeKind.ALIAS  # a look-up in the enum would take as long as the rest of a name
 _ANSWERS, _NAMES = 0, 1  # indexes of `answers` and `names` in Contents and Changes
 _Names = dict[bytes, tuple[bytes, ...]]  # address → the names that a key gives to the address
 _Comparison = Generator["_Piece", None, None]  # a comparison of two states of a key, in pieces
@@ -282,11 +283,15 @@ class Zone:
                 *pieces, piece = part.compile(state, cut)
                 yield from pieces
                 self._note_cut(_Pointing(part, key), state, cut)
+                alone: list[tuple[bytes, bytes]] = []
                 for address, targets in part.pointers(state).items():
                     if len(self._pointing[address]) > 1:
                         shared.setdefault(address, []).extend(targets)
+                    elif len(targets) == 1:
+                        alone.append((address, targets[0]))
                     else:
                         self._put_pointer(address, targets, piece)
+                self._put_pointers(alone, piece)
                 yield piece
         if self._clients is not None:
             slices = () if FIRST in left_out else self._stores[FIRST].objects(Kind.ENDPOINT_SLICE)
@@ -619,6 +624,20 @@ class Zone:
             changes.answers[question(owner, PTR)] = None
             changes.names[name.reverse_tree_key(address)] = None
 
+    def _put_pointers(self, named: list[tuple[bytes, bytes]], contents: Contents) -> None:
+        """Put the records of addresses that have only one name. This takes half the time of `_put_pointer`."""
+        if len(self._schemas) > 1:
+            for address, target in named:
+                self._put_pointer(address, (target,), contents)
+            return
+        within: list[tuple[bytes, bytes]] = []
+        for each in named:
+            tree = name.reverse_tree_key(each[0])
+            if tree.startswith(self._reverse_trees):
+                contents.names[tree] = _PLAIN
+                within.append(each)
+        contents.answers.update(compile_pointers(within, self._schemas[0].ttl_s))
+
     def _put_pointer(self, address: bytes, targets: Iterable[bytes], contents: Contents) -> None:
         tree = name.reverse_tree_key(address)
         if tree.startswith(self._reverse_trees):
@@ -627,7 +646,7 @@ class Zone:
                 self._cut_pointers[address] = None
                 self._all_cut = None
             contents.answers[question(rrset.owner, PTR)] = compile_answer(rrset)
-            contents.names[tree] = NodeKind.PLAIN
+            contents.names[tree] = _PLAIN
 
     # The records of this DNS server itself
 
@@ -727,26 +746,35 @@ class _Part:
                 answers, names, octets = {}, {}, 0
         before = b""
         above, tree_above = b"", b""  # the parent of the last owner, as a name and as a tree key
-        for rrset in self.producer.rrsets(state):
-            owner, rtype, _, _, _, is_cut = rrset
-            answer = compile_answer(rrset)
-            key = question(owner, rtype)
-            if levels and key in levels:
-                answer = with_levels(answer, levels.pop(key))
-            answers[key] = answer
-            octets += len(answer)
-            if is_cut:
-                cut.append(rtype)
-            if owner is not before:  # all RRsets of one owner come one after another
+        for found in self.producer.rrsets(state):
+            if isinstance(found, Hosts):
+                compiled = compile_hosts(found)
+                answers |= compiled
+                octets += len(compiled) * max(map(len, compiled.values()))  # summing up takes a tenth of the time
+                above = found.parent
+                tree_above = name.tree_key(above)
+                names.update([(tree_above + label, _PLAIN) for label, _ in found.addresses])
+            else:
+                owner, rtype, _, _, _, is_cut = found
+                answer = compile_answer(found)
+                key = question(owner, rtype)
+                if levels and key in levels:
+                    answer = with_levels(answer, levels.pop(key))
+                answers[key] = answer
+                octets += len(answer)
+                if is_cut:
+                    cut.append(rtype)
+                if owner is before:  # all RRsets of one owner come one after another
+                    continue
                 before = owner
                 at = 1 + owner[0]
                 if owner[at:] != above:
                     above = owner[at:]
                     tree_above = name.tree_key(above)
-                names.setdefault(tree_above + owner[:at].lower(), NodeKind.ALIAS if rtype == CNAME else NodeKind.PLAIN)
-                if len(names) >= _PIECE or octets >= _PIECE_OCTETS:
-                    yield Contents(answers, names)
-                    answers, names, octets = {}, {}, 0
+                names.setdefault(tree_above + owner[:at].lower(), _ALIAS if rtype == CNAME else _PLAIN)
+            if len(names) >= _PIECE or octets >= _PIECE_OCTETS:
+                yield Contents(answers, names)
+                answers, names, octets = {}, {}, 0
         answers.update({key: with_levels(b"", each) for key, each in levels.items()})
         yield Contents(answers, names)
 

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from pydns.config.settings import PodsMode
 from pydns.dns import name
+from pydns.dns.rrset import each_rrset
 from pydns.kube.kinds import OPTIONAL_KINDS, RECORD_KINDS
 from pydns.kube.objects import Ref
 from pydns.kube.producer import Change, MakeProducer, ZoneOptions
@@ -40,7 +41,7 @@ def test_records_of_two_states_differ_and_addresses_match_pointers(
     for state in states.values():
         if state is not None:
             assert set(producer.addresses(state)) == {address for address, _ in producer.pointers(state)}
-            owners += [(rrset.owner.lower(), rrset.rtype) for rrset in producer.rrsets(state)]
+            owners += [(rrset.owner.lower(), rrset.rtype) for rrset in each_rrset(producer.rrsets(state))]
             assert all(name.from_tree_key(key) for key in producer.names(state) if is_tree_key(key))
     assert states.keys() <= noted
     assert len(owners) == len(set(owners))

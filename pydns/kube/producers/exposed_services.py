@@ -21,7 +21,7 @@ import msgspec
 
 from pydns.config.model import ExternalSource, ExternalZone
 from pydns.dns import name
-from pydns.dns.rrset import CNAME, SRV, srv
+from pydns.dns.rrset import CNAME, SRV, each_rrset, srv
 from pydns.kube import schema
 from pydns.kube.external import hostnames
 from pydns.kube.external.claims import Claim, Claimant, Rank, Record, Way
@@ -280,7 +280,8 @@ class ExposedServices:
         self, service: Service, zone: ExternalZone, owner: bytes, ttl_s: int, claimed: Claimed
     ) -> None:
         slices = self._slices.get(service.key, {})
-        for rrset in schema.headless_rrsets(Schema(zone.apex, ttl_s), owner, [slices[each] for each in sorted(slices)]):
+        found = schema.headless_rrsets(Schema(zone.apex, ttl_s), owner, [slices[each] for each in sorted(slices)])
+        for rrset in each_rrset(found):
             claimed.add(zone, rrset.owner, Claim(tuple([(rrset.rtype, rdata) for rdata in rrset.rdatas]), ttl_s))
 
     def _report_foreign(self, exposure: ServiceExposure, claimed: Claimed) -> None:

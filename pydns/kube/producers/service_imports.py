@@ -18,7 +18,7 @@ import msgspec
 from pydns.dns import name
 from pydns.dns.address import parse_address
 from pydns.dns.dashed import dashed
-from pydns.dns.rrset import RRset
+from pydns.dns.rrset import Hosts, RRset
 from pydns.kube import schema
 from pydns.kube.objects import (
     MAX_PORTS,
@@ -182,7 +182,7 @@ class ServiceImports(Plain):
     def _is_served(self, service: Service) -> bool:
         return service.namespace in self._served and (self._options.has_endpoints or not service.headless)
 
-    def rrsets(self, state: ImportState) -> Iterator[RRset]:
+    def rrsets(self, state: ImportState) -> Iterator[RRset | Hosts]:
         """Yield the records of an import and its endpoints."""
         the_schema = Schema(state.apex, self._ttl_s)
         if state.service.headless:

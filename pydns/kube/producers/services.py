@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from pydns.config.model import PlainZonal
 from pydns.dns import name
-from pydns.dns.rrset import RRset
+from pydns.dns.rrset import Hosts, RRset
 from pydns.kube import schema, zonal
 from pydns.kube.objects import MAX_ENDPOINTS, MAX_PORTS, EndpointSlice, Port, Service, ServiceKey
 from pydns.kube.producer import Change, Plain, ServedNamespaces, ZoneOptions
@@ -132,7 +132,7 @@ class Services(Plain):
         slices = self._slices.get(key, {}) if self._options.has_endpoints else {}
         return bounded(service, tuple([slices[each] for each in sorted(slices)]))
 
-    def rrsets(self, state: ServiceState) -> Iterator[RRset]:
+    def rrsets(self, state: ServiceState) -> Iterator[RRset | Hosts]:
         """Yield the records of a Service and its endpoints."""
         if self._options.hides_empty_services and _is_empty(state):
             return
@@ -163,8 +163,9 @@ class Services(Plain):
         return service.headless and service.follows_hints and self._options.zonal.plain is PlainZonal.HEADLESS
 
     def _has_zones(self, state: ServiceState) -> bool:
-        has_endpoints = any(each.endpoints for each in state.slices)
-        return self._options.zonal.names and state.service.headless and has_endpoints
+        if not (self._options.zonal.names and state.service.headless):
+            return False
+        return any(each.endpoints for each in state.slices)
 
     def _owner(self, state: ServiceState) -> bytes:
         return schema.service_name(self._schema, *state.service.key)
