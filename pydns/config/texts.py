@@ -10,7 +10,6 @@ from typing import NamedTuple
 from pydns.config import selector
 from pydns.config.corefile.tokens import tokens
 from pydns.config.mistakes import Wanted
-from pydns.config.model import Collector
 from pydns.dns import alias, expression, name, rewrite
 from pydns.dns.address import BadAddress, address_text, parse_address, parse_range
 from pydns.dns.pattern import BadPattern, Pattern
@@ -40,7 +39,6 @@ CLIENTS = "an IP address or a network, such as 10.20.0.0/16"
 EXPRESSION = "a condition, such as incidr(client_ip(), '10.20.0.0/16')"
 PATTERN = "a pattern of RE2"
 RECORD = "a record with fields, such as {{ .Name }} 60 IN A 10.0.0.1"
-COLLECTOR = "unix:///PATH or tcp://IP:PORT"
 SERVICE_REFERENCE = "NAMESPACE/SERVICE, such as kube-system/pydns-external"
 
 
@@ -325,18 +323,6 @@ def parse_ptr_range(text: str) -> str | Wanted:
 def parse_short_text(text: str) -> str | Wanted:
     """Parse a text that fits into a character-string (RFC 1035 section 3.3)."""
     return text if 0 < len(text) <= 255 and text.isascii() and text.isprintable() else Wanted(SHORT_TEXT)
-
-
-def parse_collector(text: str) -> Collector | Wanted:
-    """Parse the address of a collector. A Unix socket has a path of at most 107 octets."""
-    scheme, _, rest = text.partition("://")
-    if scheme == "unix" and rest.startswith("/") and len(rest.encode(errors="surrogateescape")) <= 107:
-        return Collector(text, path=rest) if "\0" not in rest else Wanted(COLLECTOR)
-    if scheme == "tcp":
-        address = parse_server(rest)
-        if isinstance(address, Address) and address.ip is not None and address.port:
-            return Collector(text, ip=address.ip, port=address.port)
-    return Wanted(COLLECTOR)
 
 
 def parse_dns64_prefix(text: str) -> str | Wanted:

@@ -1,6 +1,6 @@
 """Reads the directive `dnstap ADDRESS [full] { identity TEXT; version TEXT; extra TEXT }`. It changes no answer."""
 
-from pydns.config import texts
+from pydns.config.collector import COLLECTOR, parse_collector
 from pydns.config.corefile.blocks import BadCorefile, Line
 from pydns.config.corefile.draft import Draft, mapping, only, switch, text
 from pydns.config.corefile.server import Server
@@ -27,8 +27,8 @@ def read_dnstap(line: Line, _server: Server, draft: Draft) -> None:
         else:
             raise BadCorefile(each.words[0], quote(each.name), f"one of {', '.join((_IDENTITY, *_OTHERS))}")
     address = to.text if "://" in to.text else f"unix://{to.text}"
-    if isinstance(texts.parse_collector(address), Wanted):
-        draft.note(to, f"no effect: the collector must be {texts.COLLECTOR}")
+    if isinstance(parse_collector(address), Wanted):
+        draft.note(to, f"no effect: the collector must be {COLLECTOR}")
         return
     is_full = any(each.text == "full" for each in arguments)
     keys = {"to": text(to._replace(text=address)), "full": switch(line.words[0], value=is_full), **keys}

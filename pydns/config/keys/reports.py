@@ -1,6 +1,7 @@
 """Defines keys for the metrics, the log and dnstap."""
 
 from pydns.config import texts
+from pydns.config.collector import COLLECTOR, parse_collector
 from pydns.config.keys.values import DOMAIN
 from pydns.config.model import (
     DnstapOptions,
@@ -72,7 +73,7 @@ _DNSTAP = Record(
     (
         Key(
             "to",
-            Text(texts.COLLECTOR, texts.parse_collector),
+            Text(COLLECTOR, parse_collector),
             "The collector: a Unix socket (`unix:///PATH`) or `tcp://IP:PORT`.",
             "unix:///run/dnstap/socket",
             "collector:6000",
