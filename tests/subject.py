@@ -62,7 +62,16 @@ class ClientPort(Port):
 class InProcess:
     """A responder and its answer table."""
 
-    def __init__(self, state_dir: Path, zone: Zone, *, synced: bool = True, statics: Statics | None = None) -> None:
+    def __init__(
+        self,
+        state_dir: Path,
+        zone: Zone,
+        *,
+        synced: bool = True,
+        statics: Statics | None = None,
+        config: Mapping[str, Any] | None = None,
+    ) -> None:
+        """`config` is the live configuration. Only its rules and the keys about reasons count."""
         facts = zone.facts(serial=1, synced=synced)
         writer = Writer(state_dir, facts)
         if statics is not None:
@@ -71,6 +80,9 @@ class InProcess:
         writer.close()  # a process may open an LMDB file only once
         self.reader = Reader(state_dir)
         self.responder = Responder(self.reader)
+        read = read_file("config.yaml", yaml.safe_dump(config or {}).encode())
+        assert isinstance(read, Accepted), read
+        self.responder.commit.configure(read.config)
         meter = Meter(share(1)[0])
         self.udp = ClientPort("udp", UDP_LIMIT, meter.tallies[0])
         self.tcp = ClientPort("tcp", STREAM_LIMIT, meter.tallies[2])

@@ -114,7 +114,7 @@ def subjects(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Subjects]:
             if in_process:
                 statics = load_static(file.zones, (), file.flags, file.config)
                 zone = load(file.cluster, file.flags, file.host, file.config)
-                started[key] = InProcess(tmp_path_factory.mktemp("state"), zone, statics=statics)
+                started[key] = InProcess(tmp_path_factory.mktemp("state"), zone, statics=statics, config=file.config)
             elif file.upstream:
                 upstreams.append(FakeUpstream(says(file.upstream, *file.soa.values())))
                 # Nothing is cached, because TTLs of cached answers would count down from one case to the next.
@@ -197,7 +197,11 @@ def _describe(reply: bytes) -> dict[str, Any]:
         "opt": None,
     }
     if message.edns >= 0:
-        errors = [int(option.code) for option in message.options if isinstance(option, dns.edns.EDEOption)]
+        errors = [
+            f"{int(option.code)} {option.text or ''}".strip()
+            for option in message.options
+            if isinstance(option, dns.edns.EDEOption)
+        ]
         others = [int(option.otype) for option in message.options if not isinstance(option, dns.edns.EDEOption)]
         described["opt"] = {
             "size": message.payload,

@@ -85,6 +85,11 @@ def test_the_table_of_directives_is_up_to_date() -> None:
     assert _text("docs/corefile.md").partition(begin)[2].partition(end)[0] == describe.directives_table()
 
 
+def test_the_table_of_reasons_is_up_to_date() -> None:
+    begin, end = "print(reasons_table(), end='')\" -->\n", "<!-- end of reasons -->"
+    assert _text("docs/reasons.md").partition(begin)[2].partition(end)[0] == describe.reasons_table()
+
+
 def test_each_directive_has_one_row() -> None:
     names = re.findall(r"^\| (`\w+`) \|", describe.directives_table(), re.MULTILINE)
     assert sorted(set(names)) == sorted(names)

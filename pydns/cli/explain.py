@@ -53,6 +53,7 @@ class Answer(Struct, frozen=True, kw_only=True):
     type: str
     has_answer: bool
     reply: str
+    reason: str | None  # the code of a reason in docs/reasons.md
     cached_s: int | None
     records: tuple[str, ...]
     source: str
@@ -170,6 +171,7 @@ def _answer(reply: Reply, *, asks: bool) -> Answer:
         type=type_text(reply.qtype),
         has_answer=reply.has_answer or any(each.has_answer for each in asked),
         reply=reply.said,
+        reason=None if reply.reason is None else reply.reason.code,
         cached_s=reply.kept_s,
         records=tuple(reply.records),
         source=reply.source,
@@ -221,9 +223,10 @@ def _details(answer: Answer) -> Iterator[str]:
 
 
 def _reply(answer: Answer) -> str:
+    reason = "" if answer.reason is None else f" ({answer.reason})"
     if answer.reply in _FAILURES:
-        return painted(answer.reply, Colour.RED)
-    return painted(answer.reply, Colour.GREEN) if answer.has_answer else answer.reply
+        return painted(answer.reply, Colour.RED) + reason
+    return (painted(answer.reply, Colour.GREEN) if answer.has_answer else answer.reply) + reason
 
 
 def _age(status: Status) -> Iterator[str]:

@@ -20,14 +20,15 @@ from pydns.dns.address import address_text
 from pydns.dns.compiled import decompile, question
 from pydns.dns.dashed import pod_rrsets, undashed
 from pydns.dns.expression import Asker
-from pydns.dns.message import Ede, Rcode
+from pydns.dns.message import Rcode
+from pydns.dns.reason import Reason
 from pydns.dns.rrset import AAAA, CNAME, NS, PTR, A, RRset
 from pydns.dns.text import to_text
 from pydns.serve.access import deciding
 from pydns.serve.commit import At, Commit
 from pydns.serve.descent import Wildcard, descend
 from pydns.serve.follow import MAX_CHASE, Follower, Found, Search
-from pydns.serve.rules import MAX_LEADS, Rules
+from pydns.serve.rules import MAX_LEADS
 from pydns.serve.views import views_of
 from pydns.table.client_classes import ClientClass, Level, classes_at
 from pydns.table.layout import NodeKind, ZoneFacts
@@ -52,6 +53,11 @@ _ACL_REPLIES = {
     AclAction.FILTER: _NODATA,
     AclAction.DROP: "no reply",
 }
+_ACL_REASONS = {
+    AclAction.BLOCK: Reason.ACL_BLOCK,
+    AclAction.FILTER: Reason.ACL_FILTER,
+    AclAction.DROP: Reason.ACL_DROP,
+}
 
 
 class Reply(NamedTuple):
@@ -65,6 +71,7 @@ class Reply(NamedTuple):
     records: list[str]
     source: str
     why: list[str]
+    reason: Reason | None = None  # None for a success, and if upstreams decide
     onward: bytes = b""  # the name that upstreams are asked for
     servers: tuple[AnyServer, ...] = ()  # the servers that may be asked, in order
 
@@ -93,7 +100,7 @@ class Witness:
             self._config = model.Config(upstreams=())
         self._routes = Servers().plan(self._config, {}).routes
         commit.set_routes(self._routes)
-        commit.rules = self._rules = Rules(self._config)
+        commit.configure(self._config)
         self._external = {zone.apex for zone in self._config.external if zone.is_served}
 
     @property
@@ -127,14 +134,13 @@ class Witness:
         if place is not None and (rule := self._config.acl[place]).action is not AclAction.ALLOW:
             why = [f"acl[{place}] decides: {rule_text(rule)}"]
             said = _ACL_REPLIES[rule.action]
-            return Reply(qname, qtype, has_answer=False, said=said, kept_s=None, records=[], source=_NOBODY, why=why)
+            reason = _ACL_REASONS[rule.action]
+            return Reply(qname, qtype, False, said, None, [], _NOBODY, why, reason)
         asker = Asker(address, name.to_text(qname), type_text(qtype))
         for at, (holds, rules) in enumerate(views_of(self._config) if address else ()):
             if holds(asker):
-                common, self._rules = self._rules, rules
-                self._commit.rules = rules
-                reply = self.reply(qname, qtype)
-                self._commit.rules = self._rules = common
+                with self._commit.ruled_by(rules):
+                    reply = self.reply(qname, qtype)
                 return reply._replace(why=[f"views[{at}] counts: {self._config.views[at].when}", *reply.why])
         return self.reply(qname, qtype)
 
@@ -161,7 +167,7 @@ class Witness:
             return self._reply(qname, qtype, found, source, ["a template answers this question"])
         lead = rewriting or self._follower.alias(search)
         if lead is None:
-            blocked = self._rules.blocked(qname, qtype) if self._zone(qname) is None else None
+            blocked = self._commit.rules.blocked(qname, qtype) if self._zone(qname) is None else None
             if blocked is None or found.onward or found.answers:
                 return None
             why = f"{name.to_text(blocked.domain)} is blocked ({blocked.denial.value})"
@@ -175,7 +181,7 @@ class Witness:
             f"`rewrites` make {target} of it" if lead.is_rewritten else f"it is an alias of {name.to_text(lead.qname)}"
         )
         reply = self._reply(qname, qtype, found, inner.source, [why, *inner.why])
-        return reply._replace(said=inner.said) if found.onward else reply
+        return reply._replace(said=inner.said, reason=inner.reason) if found.onward else reply
 
     def _reply(self, qname: bytes, qtype: int, found: Found, source: str, why: list[str]) -> Reply:
         has_answer = bool(found.answers) and found.answers[-1].rtype == qtype
@@ -183,7 +189,7 @@ class Witness:
         is_denial = said in (_NODATA, Rcode.NXDOMAIN.name) and bool(found.authorities)
         kept_s = found.authorities[0].ttl_s if is_denial else None
         records = [line for rrset in found.answers for line in to_text(rrset)]
-        return Reply(qname, qtype, has_answer, said, kept_s, records, source, why, found.onward)
+        return Reply(qname, qtype, has_answer, said, kept_s, records, source, why, found.reason, found.onward)
 
     def _found(self, qname: bytes, qtype: int, found: Found) -> Reply:
         why, last = self._chain(qname, qtype, found.answers)
@@ -203,7 +209,8 @@ class Witness:
             said, source = ("forwarded", servers) if servers else (Rcode.REFUSED.name, _NOBODY)
             asked = tuple(self._servers(found.onward)) if servers else ()
             reply = self._reply(qname, qtype, found, source, [*why, *more, *self._derivation(found.onward, qtype)])
-            return reply._replace(said=said, kept_s=None, servers=asked)
+            reason = None if servers else Reason.NOT_OURS
+            return reply._replace(said=said, kept_s=None, reason=reason, servers=asked)
         return self._reply(qname, qtype, found, source, why)
 
     def _chain(self, qname: bytes, qtype: int, answers: Sequence[RRset]) -> tuple[list[str], bytes]:
@@ -218,7 +225,7 @@ class Witness:
 
     def _reasons(self, last: bytes, qtype: int, found: Found) -> list[str]:
         shown = name.to_text(last)
-        if found.error is Ede.NOT_READY and found.rcode is Rcode.SERVFAIL:
+        if found.reason is Reason.NOT_SYNCED:
             return self._what_is_awaited()
         if found.rcode is Rcode.YXDOMAIN:
             return [f"a DNAME turns it into a name of more than {name.MAX_NAME} octets"]

@@ -11,6 +11,7 @@ from pydns.config.corefile import directives
 from pydns.config.keys import KUBE_DNS, ROOT
 from pydns.config.mistakes import ConfigError
 from pydns.config.shapes import Key, Mistakes, Place, Record, walk
+from pydns.dns.reason import Reason
 
 
 def json_schema() -> dict[str, Any]:
@@ -92,6 +93,12 @@ def directives_table() -> str:
     ]
     rows += [(f"`{name}`", "refused", row.nearest or row.why) for name, row in sorted(directives.INSTEAD.items())]
     return _markdown(("directive", "here", "remark or replacement"), rows)
+
+
+def reasons_table() -> str:
+    """Return all reasons of replies that aren't a success, as a Markdown table."""
+    rows = [(f"`{each.code}`", str(int(each.ede)), each.text, each.advice) for each in Reason]
+    return _markdown(("code", "EDE", "meaning", "what to do"), rows)
 
 
 def _markdown(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -425,6 +425,7 @@ class EdnsOptions(Struct, frozen=True, gc=False):
     """Options for EDNS with clients (RFC 6891)."""
 
     max_udp_size: int = 4096  # maximum octets of a reply over UDP, if the client accepts this size
+    ede: bool = True  # whether replies have extended errors (RFC 8914)
 
 
 class DnssecOptions(Struct, frozen=True, gc=False):

@@ -10,7 +10,8 @@ from typing import NamedTuple
 from pydns.dns import name
 from pydns.dns.compiled import TO_QUESTION, walk
 from pydns.dns.denial import denial_soa
-from pydns.dns.message import Ede, Rcode
+from pydns.dns.message import Rcode
+from pydns.dns.reason import Reason
 from pydns.dns.response import UpstreamAnswer, uncompressed
 from pydns.dns.rrset import AAAA, CLASS_IN, CNAME, SOA, A
 
@@ -47,11 +48,11 @@ def without_addresses(question: bytes, answer: UpstreamAnswer) -> UpstreamAnswer
     if answer.rcode != Rcode.NOERROR or answer.onward:
         return answer
     if answer.counts[2:] != b"\0\0":  # already NODATA
-        return answer._replace(extended_error=Ede.FILTERED, is_authentic=False)
+        return answer._replace(extended_error=Reason.FAMILIES, is_authentic=False)
     if answer.records[2:4] in _ADDRESS_TYPES and answer.records[:2] == TO_QUESTION:
         return _FILTERED  # the most common answer: addresses of the name itself, and no CNAME
     answers, _ = records_of(question, answer)
-    return denial([each for each in answers if each.rtype not in _ADDRESSES], Ede.FILTERED)
+    return denial([each for each in answers if each.rtype not in _ADDRESSES], Reason.FAMILIES)
 
 
 def without_hint(question: bytes, answer: UpstreamAnswer, hint: int) -> UpstreamAnswer:
@@ -118,11 +119,11 @@ def composed(answer: UpstreamAnswer, answers: Sequence[Record], authorities: Seq
     return answer._replace(counts=counts, records=records, is_authentic=False)
 
 
-def denial(answers: Sequence[Record], error: Ede | None = None) -> UpstreamAnswer:
+def denial(answers: Sequence[Record], error: Reason | None = None) -> UpstreamAnswer:
     """Return NODATA after CNAMEs, with a SOA record at the last name."""
     owner = next((each.rdata for each in reversed(answers) if each.rtype == CNAME), TO_QUESTION)
     soa = Record(owner, SOA, DENIAL_TTL_S, _SOA_RDATA)
     return composed(UpstreamAnswer(Rcode.NOERROR, b"", b"", error), answers, [soa])
 
 
-_FILTERED = denial((), Ede.FILTERED)
+_FILTERED = denial((), Reason.FAMILIES)

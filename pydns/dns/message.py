@@ -20,12 +20,12 @@ from typing import NamedTuple
 
 from pydns.dns import name
 from pydns.dns.compiled import HEADER
+from pydns.dns.reason import EDE_OPTION, Reason
 from pydns.dns.rrset import OPT, RRset
 
 EDNS_SIZE = 1232  # the size that pydns advertises. Packets of this size are not fragmented (DNS flag day 2020)
 OPT_HEAD, OPT_SIZE = b"\0\0\x29", 11  # first octets of an OPT record, and octets of OPT without options (RFC 6891)
 _OPT_BEGIN = OPT_HEAD + EDNS_SIZE.to_bytes(2)  # first octets of an OPT record of ours
-EDE_OPTION = 15  # the EDNS option code for extended errors (RFC 8914 section 2)
 PLAIN_SIZE = 512  # maximum size without EDNS (RFC 1035 section 4.2.1)
 TCP_SIZE = 65535
 
@@ -45,20 +45,6 @@ class Rcode(IntEnum):
     REFUSED = 5
     YXDOMAIN = 6
     BADVERS = 16
-
-
-class Ede(IntEnum):
-    """Extended DNS errors (RFC 8914)."""
-
-    OTHER = 0
-    STALE_ANSWER = 3
-    NOT_READY = 14
-    BLOCKED = 15
-    FILTERED = 17
-    NOT_AUTHORITATIVE = 20
-    NO_REACHABLE_AUTHORITY = 22
-    NETWORK_ERROR = 23
-    INVALID_DATA = 24
 
 
 class Edns(NamedTuple):
@@ -174,14 +160,14 @@ def compose_reply(
     *,
     authoritative: bool = True,
     limit: int = TCP_SIZE,
-    error: Ede | None = None,
+    error: Reason | None = None,
 ) -> bytes:
     """Compose a reply with the question as sent, and with the records that fit into `limit`.
 
     The records have the class of the question.
     The reply has OPT if the query had OPT. Owners are compressed, but names in RDATA are not. If a record of the answer
     or authority section doesn't fit, TC is set and no further records are added. Only a client that sent OPT gets an
-    extended error.
+    extended error. It is left out before a record is (RFC 8914 section 3).
     """
     opt = b"" if query.edns is None else compose_opt(query.edns.dnssec_ok, rcode >> 4, error, query.reply_options)
     message = bytearray(query.id + bytes(10) + query.question)
@@ -202,6 +188,8 @@ def compose_reply(
                     pointers[rrset.owner.lower()] = len(message)
                 message += owner + fixed + rdata
                 counts[section] += 1
+    if truncated and opt and error is not None:
+        return compose_reply(query, rcode, answers, authorities, additionals, authoritative=authoritative, limit=limit)
     message[2:HEADER] = (
         reply_flags(query.flags, rcode, AA if authoritative else 0, TC if truncated else 0)
         + b"\0\1"
@@ -234,12 +222,14 @@ def _offsets(qname: bytes) -> dict[bytes, int]:
     return found
 
 
-def compose_opt(dnssec_ok: bool, extended_rcode: int = 0, error: int | None = None, options: bytes = b"") -> bytes:
+def compose_opt(
+    dnssec_ok: bool, extended_rcode: int = 0, error: Reason | int | None = None, options: bytes = b""
+) -> bytes:
     """Compose the OPT record of a reply: pydns's size, the query's DO (RFC 6891 section 6.1.4), an extended error.
 
     `options` are further options.
     """
-    rdata = options if error is None else options + compose_option(EDE_OPTION, error.to_bytes(2))
+    rdata = options if error is None else options + _error_option(error)
     flags = b"\x80\0" if dnssec_ok else b"\0\0"
     return OPT_HEAD + EDNS_SIZE.to_bytes(2) + bytes([extended_rcode, 0]) + flags + len(rdata).to_bytes(2) + rdata
 
@@ -249,9 +239,16 @@ def compose_option(code: int, data: bytes) -> bytes:
     return code.to_bytes(2) + len(data).to_bytes(2) + data
 
 
-def with_error(opt: bytes, error: int) -> bytes:
-    """Return a copy of an OPT record with an extended error after its other options."""
-    rdata = opt[OPT_SIZE:] + compose_option(EDE_OPTION, error.to_bytes(2))
+def _error_option(error: Reason | int) -> bytes:
+    return error.option if isinstance(error, Reason) else compose_option(EDE_OPTION, error.to_bytes(2))
+
+
+def with_error(opt: bytes, error: Reason | int) -> bytes:
+    """Return a copy of an OPT record with an extended error after its other options.
+
+    The error is a reason of ours, or the INFO-CODE that an upstream has sent.
+    """
+    rdata = opt[OPT_SIZE:] + _error_option(error)
     return opt[: OPT_SIZE - 2] + len(rdata).to_bytes(2) + rdata
 
 

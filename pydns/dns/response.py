@@ -30,7 +30,8 @@ from typing import NamedTuple
 
 from pydns.dns import name
 from pydns.dns.compiled import HEADER
-from pydns.dns.message import EDE_OPTION, OPT_HEAD, OPT_SIZE
+from pydns.dns.message import OPT_HEAD, OPT_SIZE
+from pydns.dns.reason import EDE_OPTION, Reason
 from pydns.dns.rrset import AAAA, CNAME, NS, OPT, PTR, SOA, SRV, A
 
 # A reply over one of these limits is refused. With these limits, the worst packet of 64 KB takes about 1 ms.
@@ -50,7 +51,7 @@ class UpstreamAnswer(NamedTuple):
     rcode: int
     counts: bytes  # ANCOUNT and NSCOUNT, as in the header
     records: bytes
-    extended_error: int | None = None  # for clients that sent OPT: an `Ede` of pydns, or any code from an upstream
+    extended_error: Reason | int | None = None  # for clients that sent OPT: ours, or the INFO-CODE from an upstream
     onward: bytes = b""  # the last name of the CNAME chain in lower case, if the reply has no records for this name
     is_authentic: bool = False  # a trusted upstream has set AD (RFC 4035 section 3.2.3)
 

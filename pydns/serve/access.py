@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from pydns.config.model import AclAction, AclRule, Config
 from pydns.dns import name
 from pydns.dns.address import parse_range
-from pydns.dns.message import RA, Ede, Query, Rcode, compose_reply, parse_query, with_flags
+from pydns.dns.message import RA, Query, Rcode, compose_reply, parse_query, with_flags
 from pydns.dns.networks import Networks
+from pydns.dns.reason import Reason
 from pydns.serve.fast import Outcome
 from pydns.serve.port import Port
 
@@ -20,8 +21,11 @@ if TYPE_CHECKING:
 
 Respond = Callable[[bytes, "Transaction", Port], Outcome]
 _MOST_CLIENTS = 16_384  # maximum of clients whose rules are kept
-# Extended errors as CoreDNS sends them (RFC 8914 sections 4.16 and 4.18).
-_REPLIES = {AclAction.BLOCK: (Rcode.REFUSED, Ede.BLOCKED), AclAction.FILTER: (Rcode.NOERROR, Ede.FILTERED)}
+# The INFO-CODEs of these reasons are those of CoreDNS (RFC 8914 sections 4.16 and 4.18).
+_REPLIES = {
+    AclAction.BLOCK: (Rcode.REFUSED, Reason.ACL_BLOCK),
+    AclAction.FILTER: (Rcode.NOERROR, Reason.ACL_FILTER),
+}
 
 
 class _Rule:
@@ -53,6 +57,7 @@ class AccessList:
     def __init__(self, respond: Respond, config: Config) -> None:
         """`respond` answers the questions that the rules allow."""
         self._respond = respond
+        self._sends_reasons = config.edns.ede
         self._flags = RA if config.upstreams or config.routes else 0
         self._rules = [_Rule(each) for each in config.acl]
         self._of_clients: dict[bytes, list[_Rule]] = {}  # address -> the rules that apply to this client
@@ -73,8 +78,9 @@ class AccessList:
             port.tally.ignored()
             return None
         assert isinstance(query, Query)
-        rcode, error = _REPLIES[action]
-        reply = with_flags(compose_reply(query, rcode, authoritative=False, error=error), self._flags)
+        rcode, reason = _REPLIES[action]
+        shown = reason if self._sends_reasons else None
+        reply = with_flags(compose_reply(query, rcode, authoritative=False, error=shown), self._flags)
         port.tally.count(".", len(message), reply)
         return reply
 

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterable
 
 from pydns.dns.compiled import TO_QUESTION, walk
-from pydns.dns.message import Ede, Rcode
+from pydns.dns.message import Rcode
+from pydns.dns.reason import Reason
 from pydns.dns.response import UpstreamAnswer, uncompressed
 from pydns.dns.rewrite import Answer
 from pydns.dns.rrset import CLASS_IN, RRset
@@ -97,11 +98,11 @@ class Chain:
             whole = answer.rcode, counts, records, answer.extended_error, b"", self._is_authentic
             self._finish(UpstreamAnswer(*whole))
 
-    def end(self, rcode: Rcode, authorities: Iterable[RRset] = (), error: Ede | None = None) -> None:
+    def end(self, rcode: Rcode, authorities: Iterable[RRset] = (), reason: Reason | None = None) -> None:
         """Finish without upstreams: with what the table contains, or because the chain is too long."""
         authority = b"".join([self._wire(rrset) for rrset in authorities])
         counts = self._count.to_bytes(2) + sum(len(rrset.rdatas) for rrset in authorities).to_bytes(2)
-        self._finish(UpstreamAnswer(rcode, counts, self._records + authority, error))
+        self._finish(UpstreamAnswer(rcode, counts, self._records + authority, reason))
 
     def _wire(self, rrset: RRset) -> bytes:
         # With a pointer to the question, the client sees the owner in the spelling of its own query.

@@ -4,19 +4,23 @@ This module holds everything that depends on the commit, so a new commit changes
 `pydns.serve.fast` on its hot path, `pydns.serve.follow` and `pydns.serve.strict`.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import msgspec
 
+from pydns.config.model import Config
 from pydns.dns import name
 from pydns.dns.compiled import HEADER, decompile, is_lettered, question
-from pydns.dns.message import Rcode, question_end
+from pydns.dns.message import OPT_SIZE, PLAIN_SIZE, Rcode, compose_opt, question_end
+from pydns.dns.reason import LONGEST_OPTION, Reason
 from pydns.dns.rrset import ANY, AXFR, DS, IXFR, OPT, SOA, RRset, Soa
 from pydns.metrics.meter import TRANSPORTS, Lists
 from pydns.serve.rules import Rules
 from pydns.table.client_classes import Classes, find_classes, is_plain_answer
-from pydns.table.layout import FORMAT, Facts, NodeKind, ZoneFacts
+from pydns.table.layout import FORMAT, Facts, NodeKind, ZoneFacts, unready_key
 from pydns.table.tree import Tree
 from pydns.upstream.routes import Routes
 
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
 
 _REFRESH_S, _RETRY_S, _EXPIRE_S = 7200, 1800, 86400  # timers for secondary servers, as in CoreDNS
 _MAX_NAMES = 16_384  # half a kilobyte each; a search list causes a few names for each namespace that sends queries
+_SVC, _POD = b"\3svc", b"\3pod"  # labels in a domain
 _ZONES = b"\5_zone"  # the label of a name of kind `ZONES`
 _MAX_CHOSEN = 512  # octets of an answer of a class that is kept; for longer ones, the lookup costs little
 # Types and classes of questions whose denial is simple. In zones from files some types are not simple: a lookup for
@@ -33,6 +38,12 @@ _MAX_CHOSEN = 512  # octets of an answer of a class that is kept; for longer one
 _SPECIAL = (SOA, OPT, IXFR, AXFR, ANY)
 ORDINARY = frozenset(rtype.to_bytes(2) + b"\0\1" for rtype in range(1, 256) if rtype not in _SPECIAL)
 _ORDINARY_IN_FILES = frozenset(each for each in ORDINARY if not is_lettered(int.from_bytes(each[:2])))
+
+# The OPT record of a denial with its reason, without and with DO.
+Endings = tuple[bytes, bytes]
+# The octets of a denial with the longest label, besides the name above it and the names in the SOA record.
+_DENIAL_SIZE = HEADER + 1 + name.MAX_LABEL + 4 + 12 + 20 + OPT_SIZE + LONGEST_OPTION
+_PLAIN_ENDINGS: Endings = compose_opt(False), compose_opt(True)
 
 Denials = tuple[Lists, Lists]  # rows that count the denials of a type: for names that exist, and for other names
 
@@ -47,6 +58,7 @@ class Zone(NamedTuple):
     authorities: dict[int, bytes]  # offset of the apex in the message -> the SOA record of a denial
     denials: tuple[dict[bytes, Denials], ...]  # per transport: type and class -> rows of the counts
     is_complete: bool  # all names are listed, so a name that the table lacks doesn't exist
+    longest_parent: int  # octets of the longest name below which every denial fits into `PLAIN_SIZE`
 
     def learn_denials(self, tally: "Tally", type_and_class: bytes, ordinary: frozenset[bytes]) -> Denials | None:
         """Return the rows that count denials of a type, or None if denials of this type are not simple."""
@@ -111,10 +123,16 @@ class Commit:
         self.tail = 0
         # Tree key of the name above the namespaces of pods -> TTL of its records. Each domain has one.
         self._pod_trees: dict[bytes, int] = {}
-        # The hot path holds references to the next three objects, so we clear them and never replace them.
+        self._domain_trees: frozenset[bytes] = frozenset()
+        # The hot path holds references to the next four objects, so we clear them and never replace them.
         self.parents: dict[bytes, Parent] = {}  # wire name -> facts about the name
         self.foreign: set[bytes] = set()  # wire names without any names of ours below them
         self.chosen: dict[bytes, Chosen] = {}  # octets of an address, and question -> the answer for this client
+        # Wire name -> the OPT records of denials for the names directly below it. Only if all have the same reason.
+        self.endings: dict[bytes, Endings] = {}
+        self.no_type = _endings(Reason.NO_TYPE)  # the OPT records of NODATA
+        self.sends_reasons = True  # whether clients with EDNS get the reason of a reply that isn't a success
+        self._imports: tuple[bytes, ...] = ()  # tree keys of the names above the namespaces of ServiceImports
         self.rules = Rules()
         self._table = table
         self._id = -1
@@ -138,10 +156,67 @@ class Commit:
             known.authorities.clear()  # the serial changed
         self.foreign.clear()  # there may be a new host
         self.chosen.clear()
+        self.endings.clear()
         if before.classes_commit != self.facts.classes_commit:
             self._classes.clear()
         if (before.zones, before.synced) != (self.facts.zones, self.facts.synced):
             self._take_zones(self.facts)
+
+    def configure(self, config: Config) -> None:
+        """Apply the keys about reasons, and the rules for all clients."""
+        self.rules = Rules(config)
+        self.sends_reasons = config.edns.ede
+        self.no_type = _endings(Reason.NO_TYPE) if self.sends_reasons else _PLAIN_ENDINGS
+        self._imports = tuple([name.tree_key(zone) for zone in config.multicluster.zones])
+        self.endings.clear()
+
+    @contextmanager
+    def ruled_by(self, rules: Rules) -> Iterator[None]:
+        """Apply the rules of a view within the block. For tools: `pydns.serve.views` does the same in less time."""
+        common, self.rules = self.rules, rules
+        try:
+            yield
+        finally:
+            self.rules = common
+
+    def why_missing(self, qname: bytes, zone: Zone) -> Reason:
+        """Return why a name in lower case doesn't exist in its zone. At most four seeks, however long the name is."""
+        tree = name.tree_key(qname)
+        apex = zone.tree
+        if apex not in self._domain_trees and apex not in self._imports:
+            return Reason.NO_NAME
+        ends = _ends(tree, len(apex), 3)
+        what = tree[len(apex) : ends[0]]
+        if len(ends) < 2 or what not in (_SVC, _POD):
+            return Reason.NO_NAME
+        if what == _POD:
+            return Reason.NO_POD if self._exists(apex + _SVC + tree[ends[0] : ends[1]]) else Reason.NO_NAMESPACE
+        if not self._exists(tree[: ends[1]]):
+            return Reason.NO_NAMESPACE
+        if self.kind(unready_key(tree[: ends[2]])) is not None:
+            return Reason.NO_READY_ENDPOINT
+        return Reason.NO_ENDPOINT if self._exists(tree[: ends[2]]) else Reason.NO_SERVICE
+
+    def learn_ending(self, parent: bytes, qname: bytes, zone: Zone) -> Endings:
+        """Return the OPT records of NXDOMAIN for a name directly below `parent`.
+
+        Keep them in `endings`, unless other names below `parent` may have another reason.
+        """
+        reason = self.why_missing(qname, zone)
+        found = _endings(reason) if self.sends_reasons else _PLAIN_ENDINGS
+        if reason in (Reason.NO_SERVICE, Reason.NO_READY_ENDPOINT):
+            tree = name.tree_key(qname)
+            unready = unready_key(name.tree_key(parent))
+            is_service = _ends(tree, len(zone.tree), 4)[2:] == [len(tree)]  # the parent is a namespace
+            if is_service and self.names.set_range(unready) and self.names.key().startswith(unready):
+                return found
+        if len(self.endings) >= _MAX_NAMES:
+            self.endings.clear()
+        self.endings[parent] = found
+        return found
+
+    def _exists(self, tree: bytes) -> bool:
+        return self.names.set_range(tree) and self.names.key().startswith(tree)
 
     def set_routes(self, routes: Routes) -> None:
         """Apply the routes of upstreams. A route for a domain within a zone of ours takes the names of that domain."""
@@ -151,7 +226,8 @@ class Commit:
 
     def _take_zones(self, facts: Facts) -> None:
         self.tail = -max(map(len, facts.domains)) - 4
-        self._pod_trees = {name.tree_key(domain) + b"\3pod": ttl_s for domain, ttl_s in facts.domains.items()}
+        self._domain_trees = frozenset(map(name.tree_key, facts.domains))
+        self._pod_trees = {name.tree_key(domain) + _POD: ttl_s for domain, ttl_s in facts.domains.items()}
         self.zones.clear()
         self.parents.clear()
         self._above.clear()
@@ -166,7 +242,8 @@ class Commit:
             is_complete = zone.is_known and zone.is_listed and (facts.synced or not is_clusters)
             tree, text = name.tree_key(zone.apex), name.to_text(zone.apex)
             denials: tuple[dict[bytes, Denials], ...] = tuple({} for _ in TRANSPORTS)
-            self.zones[zone.apex] = Zone(tree, zone, text, len(zone.apex), {}, denials, is_complete)
+            room = PLAIN_SIZE - _DENIAL_SIZE - len(zone.mname) - len(zone.rname)
+            self.zones[zone.apex] = Zone(tree, zone, text, len(zone.apex), {}, denials, is_complete, room)
             self._above.update(above)
         # A zone that falls through asks upstreams for the names that it lacks, so routes within it work anyway.
         self._has_routes_within = False
@@ -230,6 +307,8 @@ class Commit:
         if self._has_routes_within:
             zone = self.zone_of(parent)
         if zone is not None:
+            if len(parent) > zone.longest_parent:
+                return None  # the strict path truncates long replies
             if len(self.parents) >= _MAX_NAMES:
                 self.parents.clear()
             is_open = zone.facts.falls_through or not zone.facts.is_plain or tree.startswith(tuple(self._pod_trees))
@@ -381,3 +460,16 @@ class Commit:
         if not rest or len(rest) != 1 + rest[0]:
             return None
         return self._pod_trees[pod_tree] if self.kind(namespace) == NodeKind.POD_NAMESPACE else None
+
+
+def _endings(reason: Reason) -> Endings:
+    return compose_opt(False, 0, reason), compose_opt(True, 0, reason)
+
+
+def _ends(tree: bytes, at: int, most: int) -> list[int]:
+    """Return the offsets after the next labels of a tree key, at most `most`."""
+    found: list[int] = []
+    while at < len(tree) and len(found) < most:
+        at += 1 + tree[at]
+        found.append(at)
+    return found

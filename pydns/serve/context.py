@@ -19,7 +19,6 @@ from pydns.serve.deferred import Asked
 from pydns.serve.fast import Responder
 from pydns.serve.gate import Gate
 from pydns.serve.port import Observer, Port
-from pydns.serve.rules import Rules
 from pydns.serve.views import Views
 from pydns.upstream.cache import Cache
 
@@ -54,8 +53,8 @@ class Batch:
         2. `Views` answers the questions that the rules of a view may change.
         3. `Gate` sends the questions that another rule may change to the strict path.
         """
-        rules = Rules(config)
-        self.responder.commit.rules = rules
+        self.responder.commit.configure(config)
+        rules = self.responder.commit.rules
         self._respond = self.responder.respond
         if rules:
             self._respond = Gate(self.responder, rules).respond

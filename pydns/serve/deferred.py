@@ -53,6 +53,9 @@ class Waiting(NamedTuple):
             head = head[:1] + bytes([head[1] | AD]) + head[2:]
         additionals = b"\0\1" if opt else b"\0\0"
         reply = _join((query_id, head, counts, additionals, question, records, opt))
+        if len(reply) > limit and opt is not asked.opt:  # leave out the extended error first (RFC 8914 section 3)
+            opt = asked.opt
+            reply = _join((query_id, head, counts, additionals, question, records, opt))
         if len(reply) > limit:
             answers, authorities, end = fit(int.from_bytes(counts[:2]), records, limit - len(reply) + len(records))
             counts = answers.to_bytes(2) + authorities.to_bytes(2)

@@ -92,7 +92,7 @@ class Responder:
     ) -> None:
         """`ready` has cached answers of upstreams. Names of probes, which only we ask for, begin with `loop_mark`."""
         self._commit = commit = Commit(table)
-        self._parents, self._foreign = commit.parents, commit.foreign
+        self._parents, self._foreign, self._endings = commit.parents, commit.foreign, commit.endings
         rotation = Rotation()
         follower = Follower(commit, loop_mark, rotation.turn)
         self.follow, self.commit, self._rotated = follower.follow, commit, rotation.records
@@ -221,10 +221,15 @@ class Responder:
             authority = zone.authorities[apex_at] = commit.authority(zone.facts, apex_at)
         if not opt:
             reply = _join((message[:2], flags, b"\0\1\0\0\0\1\0\0", asked, authority))
-        else:
-            reply = _join((message[:2], flags, b"\0\1\0\0\0\1\0\1", asked, authority, opt))
+        else:  # the reason costs 0.06 µs: its OPT records are composed once for each parent and commit
+            try:
+                ending, ending_with_do = commit.no_type if flags is found else self._endings[rest]
+            except KeyError:
+                ending, ending_with_do = commit.learn_ending(rest, key[:-4], zone)
             if opt is _OPT_WITH_DO:
                 dnssec_ok[0] += 1
+                ending = ending_with_do
+            reply = _join((message[:2], flags, b"\0\1\0\0\0\1\0\1", asked, authority, ending))
         queries[len(message)] += 1
         replies[len(reply)] += 1
         return reply

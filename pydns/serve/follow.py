@@ -21,7 +21,8 @@ from pydns.dns import name
 from pydns.dns.compiled import decompile, question, rotate_rrset
 from pydns.dns.dashed import pod_rrsets, undashed
 from pydns.dns.denial import denial_soa
-from pydns.dns.message import TCP_SIZE, Ede, Rcode
+from pydns.dns.message import TCP_SIZE, Rcode
+from pydns.dns.reason import Reason
 from pydns.dns.rewrite import Answer
 from pydns.dns.rrset import ANY, CNAME, DNAME, DS, HTTPS, NS, SOA, SVCB, TXT, RRset, txt
 from pydns.serve.commit import NOBODY, Commit, Sender, Zone
@@ -48,7 +49,7 @@ class Found(NamedTuple):
     authorities: Sequence[RRset] = ()
     additionals: Sequence[RRset] = ()
     authoritative: bool = True
-    error: Ede | None = None
+    reason: Reason | None = None  # why this isn't a success
     is_referral: bool = False
     # The name in lower case that upstreams should answer. If a client may not ask upstreams, it gets the other fields.
     onward: bytes = b""
@@ -57,9 +58,9 @@ class Found(NamedTuple):
 
 
 # SERVFAIL, because clients would cache an NXDOMAIN, and we may not have listed the name yet (RFC 8914 section 4.15).
-_NOT_READY = Found(Rcode.SERVFAIL, authoritative=False, error=Ede.NOT_READY)
-_LOOP = Found(Rcode.SERVFAIL, authoritative=False, error=Ede.OTHER)  # the rules form an endless loop of names
-_NO_NAME = Found(Rcode.SERVFAIL, authoritative=False, error=Ede.INVALID_DATA)  # the target of a rule is an invalid name
+_NOT_READY = Found(Rcode.SERVFAIL, authoritative=False, reason=Reason.NOT_SYNCED)
+_LOOP = Found(Rcode.SERVFAIL, authoritative=False, reason=Reason.RULE_LOOP)  # the rules form an endless loop of names
+_NO_NAME = Found(Rcode.SERVFAIL, authoritative=False, reason=Reason.RULE_TARGET)  # a rule makes an invalid name
 
 
 class Next(Enum):
@@ -139,7 +140,7 @@ class Follower:
             outcome = self._step_through(search)
             if isinstance(outcome, Found):
                 return outcome
-        return Found(Rcode.NOERROR, search.chain)
+        return Found(Rcode.NOERROR, search.chain, reason=Reason.CNAME_CHAIN)
 
     def _step_through(self, search: Search) -> Found | Next:
         for step in STEPS:
@@ -170,7 +171,8 @@ class Follower:
             search.turn_to(last.rdatas[0].lower())
             return Next.FOLLOW
         rcode, answers = Rcode(answer.rcode), [*search.chain, *answer.answers]
-        return Found(rcode, answers, answer.authorities, answer.additionals, rcode is not Rcode.SERVFAIL)
+        reason = None if answer.answers and rcode is Rcode.NOERROR else Reason.TEMPLATE
+        return Found(rcode, answers, answer.authorities, answer.additionals, rcode is not Rcode.SERVFAIL, reason)
 
     def synthesis(self, search: Search) -> Answer | None:
         """Return the answer that a template has for the question, or None."""
@@ -212,15 +214,17 @@ class Follower:
         if inner in (_LOOP, _NO_NAME, _NOT_READY):
             return inner
         if inner.onward and not lead.is_rewritten and search.qtype in _BINDINGS:
-            return Found(Rcode.NOERROR, search.chain, [denial_soa(search.qname, _BINDINGS_TTL_S)])
+            return Found(
+                Rcode.NOERROR, search.chain, [denial_soa(search.qname, _BINDINGS_TTL_S)], reason=Reason.NO_TYPE
+            )
         if inner.onward and search.chain:
-            return Found(Rcode.NOERROR, search.chain, onward=search.qname)
+            return Found(Rcode.NOERROR, search.chain, reason=Reason.NOT_OURS, onward=search.qname)
         answer = lead.revert(search.qname, Answer(inner.rcode, inner.answers, inner.authorities, inner.additionals))
         answers = [*search.chain, *answer.answers]
         if answer.onward:  # a CNAME got another target
             rest = self.follow(answer.onward, search.qtype, search.transaction, search.sender, leads=search.leads + 1)
             if rest.onward:
-                return Found(Rcode.NOERROR, answers, onward=answer.onward)
+                return Found(Rcode.NOERROR, answers, reason=Reason.NOT_OURS, onward=answer.onward)
             return rest._replace(answers=[*answers, *rest.answers], authoritative=inner.authoritative)
         return inner._replace(
             rcode=Rcode(answer.rcode),
@@ -246,7 +250,7 @@ class Follower:
         if not compiled:
             zone = self._commit.zone_of(search.qname)
             soa = self._commit.host_soa(search.qname) if zone is None else self._commit.soa(zone.facts)
-            return Found(Rcode.NOERROR, search.chain, [soa])
+            return Found(Rcode.NOERROR, search.chain, [soa], reason=Reason.NOT_FOR_CLIENT)
         rrset, additionals = decompile(key, compiled, TCP_SIZE)
         rrset = rotate_rrset(rrset._replace(owner=search.qname), self._turn(key))
         return Found(Rcode.NOERROR, [*search.chain, rrset], (), additionals)
@@ -266,7 +270,7 @@ class Follower:
             search.zone = zone
             return None
         if kind == NodeKind.HOST:
-            return Found(Rcode.NOERROR, chain, [self._commit.host_soa(qname)])
+            return Found(Rcode.NOERROR, chain, [self._commit.host_soa(qname)], reason=Reason.NO_TYPE)
         if kind is None and search.tree and (source := self._commit.split_wildcard(search.tree)) is not None:
             search.source = source
             if (found := self.found_here(search)) is not None:
@@ -277,10 +281,11 @@ class Follower:
         blocked = self._commit.rules.blocked(qname, search.qtype)
         if blocked is not None and not self._commit.has_route_below(blocked.domain, qname):
             answer = denied(blocked)
-            return Found(Rcode(answer.rcode), chain, answer.authorities, authoritative=bool(answer.authorities))
+            is_denial = bool(answer.authorities)
+            return Found(Rcode(answer.rcode), chain, answer.authorities, (), is_denial, Reason.BLOCKED)
         if chain:
-            return Found(Rcode.NOERROR, chain, onward=qname)
-        return Found(Rcode.REFUSED, authoritative=False, error=Ede.NOT_AUTHORITATIVE, onward=qname)
+            return Found(Rcode.NOERROR, chain, reason=Reason.NOT_OURS, onward=qname)
+        return Found(Rcode.REFUSED, authoritative=False, reason=Reason.NOT_OURS, onward=qname)
 
     def descended(self, search: Search) -> Found | Next | None:
         """Apply delegations, DNAMEs and wildcards, in zones that contain them."""
@@ -308,7 +313,7 @@ class Follower:
         target = qname[: -len(owner)] + dname.rdatas[0].lower()
         search.chain.append(dname)
         if len(target) > name.MAX_NAME:  # RFC 6672 section 2.2
-            return Found(Rcode.YXDOMAIN, search.chain)
+            return Found(Rcode.YXDOMAIN, search.chain, reason=Reason.DNAME_TOO_LONG)
         search.chain.append(RRset(qname, CNAME, dname.ttl_s, (target,)))
         if search.qtype in (CNAME, ANY):
             return Found(Rcode.NOERROR, search.chain)
@@ -336,8 +341,8 @@ class Follower:
         soa = self._commit.soa(_zone(search).facts)
         if kind == NodeKind.PENDING:
             soa = soa._replace(ttl_s=min(soa.ttl_s, _PENDING_TTL_S))
-            return Found(Rcode.NOERROR, search.chain, [soa], error=Ede.NOT_READY)
-        return Found(Rcode.NOERROR, search.chain, [soa])
+            return Found(Rcode.NOERROR, search.chain, [soa], reason=Reason.PENDING)
+        return Found(Rcode.NOERROR, search.chain, [soa], reason=Reason.NO_TYPE)
 
     def pod_address(self, search: Search) -> Found | None:
         """Compose the records of a pod's name from the address in the name (`pods: insecure`)."""
@@ -350,7 +355,7 @@ class Follower:
         for rrset in pod_rrsets(search.qname, address, ttl_s):
             if search.qtype in (rrset.rtype, ANY):
                 return Found(Rcode.NOERROR, [*search.chain, rrset], (), rrset.additional)
-        return Found(Rcode.NOERROR, search.chain, [self._commit.soa(_zone(search).facts)])
+        return Found(Rcode.NOERROR, search.chain, [self._commit.soa(_zone(search).facts)], reason=Reason.NO_TYPE)
 
     def in_empty_zone(self, search: Search) -> Found | None:
         """Answer the name of a zone in which a Service has no endpoints: `pin` means NODATA, `prefer` all endpoints."""
@@ -364,7 +369,7 @@ class Follower:
                 return found
         elif directive != b"pin":
             return None
-        return Found(Rcode.NOERROR, search.chain, [self._commit.soa(_zone(search).facts)])
+        return Found(Rcode.NOERROR, search.chain, [self._commit.soa(_zone(search).facts)], reason=Reason.NO_TYPE)
 
     def denied(self, search: Search) -> Found:
         """Return NXDOMAIN for a name that doesn't exist, or SERVFAIL if the zone isn't complete yet."""
@@ -372,7 +377,8 @@ class Follower:
         if not zone.is_complete:
             return _NOT_READY
         onward = search.qname if zone.facts.falls_through else b""
-        return Found(Rcode.NXDOMAIN, search.chain, [self._commit.soa(zone.facts)], onward=onward)
+        reason = self._commit.why_missing(search.qname, zone)
+        return Found(Rcode.NXDOMAIN, search.chain, [self._commit.soa(zone.facts)], reason=reason, onward=onward)
 
 
 STEPS: tuple[Callable[[Follower, Search], Found | Next | None], ...] = (

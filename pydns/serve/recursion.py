@@ -21,6 +21,7 @@ from pydns.dns import name
 from pydns.dns.address import address_text
 from pydns.dns.compiled import walk
 from pydns.dns.message import Rcode, rcode_text
+from pydns.dns.reason import Reason
 from pydns.dns.response import Unusable, UpstreamAnswer
 from pydns.dns.rrset import AAAA, CLASS_IN, TXT, A, RRset
 from pydns.log import Level, Log
@@ -86,6 +87,7 @@ class Recursion:
         self._refusals: dict[tuple[int, Unusable], tuple[float, int]] = {}
         self._ticking = False
         self._swept_at = 0.0
+        self._hides_reasons = False  # whether clients get no extended errors
         self._at_once = False  # whether a reply sent now comes from the cache, so the batch counts its time
         self.forwarder = Forwarder(
             Routes(()),
@@ -123,6 +125,8 @@ class Recursion:
 
     def _reply(self, client: Any, answer: UpstreamAnswer) -> None:
         """Pass an answer to its receiver: a waiting client, a `Chain`, a `_Probe` or a client of `FamilyRules`."""
+        if self._hides_reasons and answer.extended_error is not None:
+            answer = answer._replace(extended_error=None)
         if type(client) is not Waiting:
             client.answered(answer)
         elif answer.onward:
@@ -144,7 +148,7 @@ class Recursion:
         If `is_rewritten` is true, `rewrites` don't apply to `target` again, and the chain may contain it already.
         """
         if not chain.visit(target) and not is_rewritten:
-            chain.end(Rcode.NOERROR)
+            chain.end(Rcode.NOERROR, reason=Reason.CNAME_CHAIN)
             return
         with self._batch.transaction() as transaction:
             found = self._responder.follow(target, chain.qtype, transaction, chain, is_rewritten)
@@ -153,12 +157,12 @@ class Recursion:
             return
         chain.add(found.answers)
         if not found.onward:
-            chain.end(found.rcode, found.authorities, found.error)
+            chain.end(found.rcode, found.authorities, found.reason)
         elif found.onward == target or chain.visit(found.onward):
             self._ask(chain.question, bytes(2), chain.bits, chain, self._clock())
             self._tick_later()
         else:
-            chain.end(Rcode.NOERROR)
+            chain.end(Rcode.NOERROR, reason=Reason.CNAME_CHAIN)
 
     def _look_up(self, qname: bytes, qtype: int, finish: Callable[[UpstreamAnswer], None]) -> None:
         """Resolve a name for the worker itself, in the same way as for a client."""
@@ -311,6 +315,7 @@ class Recursion:
         config = self._config
         rules = FamilyRules(config, self.forwarder.ask, self._cache, self._reply, _source, self._clock)
         self._ask = rules.ask if rules else self.forwarder.ask
+        self._hides_reasons = not config.edns.ede
         self._cache.derive(rules.derived_types)
         self._responder.configure(bool(config.upstreams or config.routes), Extras.of(config))
         self._batch.set_guards(config)

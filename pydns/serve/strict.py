@@ -22,6 +22,7 @@ from pydns.dns.message import (
     reply_flags,
     with_flags,
 )
+from pydns.dns.reason import Reason
 from pydns.dns.rrset import AXFR, CLASS_IN, IXFR, OPT
 from pydns.serve.commit import Commit, Once
 from pydns.serve.deferred import Asked
@@ -127,9 +128,9 @@ class StrictResponder:
         if (reply := self._extras.reply(query, limit)) is not None:
             return reply
         if query.qclass != CLASS_IN or query.qtype in (IXFR, AXFR):
-            return compose_reply(query, Rcode.REFUSED, authoritative=False)
+            return self._refuse(query, Rcode.REFUSED, Reason.NOT_SUPPORTED)
         if query.qtype == OPT:
-            return compose_reply(query, Rcode.FORMERR, authoritative=False)
+            return self._refuse(query, Rcode.FORMERR, Reason.INVALID_TYPE)
         key, sender = question(query.qname, query.qtype), Once(port)
         compiled = transaction.get(key)
         if compiled is not None and not self._commit.rules.precede(query.qname, query.qtype):
@@ -141,7 +142,11 @@ class StrictResponder:
         found = self._follower.follow(query.qname, query.qtype, transaction, sender)
         if found.onward and self.offers_recursion and int.from_bytes(query.flags) & RD:
             return self._ask_others(query, found, limit, len(message))
-        return _compose_found(query, found, limit)
+        return _compose_found(query, found, limit, found.reason if self._commit.sends_reasons else None)
+
+    def _refuse(self, query: Query, rcode: Rcode, reason: Reason) -> bytes:
+        shown = reason if self._commit.sends_reasons else None
+        return compose_reply(query, rcode, authoritative=False, error=shown)
 
     def _ask_others(self, query: Query, found: Found, limit: int, query_octets: int) -> Asked:
         zone = self._commit.zone_of(query.qname)
@@ -170,7 +175,7 @@ class StrictResponder:
         return query.id + flags + counts + query.question + octets[:end] + opt
 
 
-def _compose_found(query: Query, found: Found, limit: int) -> bytes:
+def _compose_found(query: Query, found: Found, limit: int, reason: Reason | None) -> bytes:
     reply = compose_reply(
         query,
         found.rcode,
@@ -179,7 +184,7 @@ def _compose_found(query: Query, found: Found, limit: int) -> bytes:
         found.additionals,
         authoritative=found.authoritative,
         limit=limit,
-        error=found.error,
+        error=reason,
     )
     if found.is_referral:
         wanted = sum(len(each.rdatas) for each in found.additionals) + (query.edns is not None)

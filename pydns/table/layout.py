@@ -4,6 +4,7 @@
     names     tree key of every name with its own entry (pydns.dns.name.tree_key) → NodeKind
               For a delegation, the compiled NS RRset follows the kind.
               `origin_key` → lines that explain which objects created the records of a name in an external zone.
+              `unready_key` → nothing, for a Service that has no name because none of its endpoints is ready
               `client_classes.answer_key` → the compiled answer to a question for a class of clients
               `client_classes.range_key` → the classes of the clients in a range of addresses
               `client_names.slice_key` → the Pods of an EndpointSlice: the names of clients
@@ -123,7 +124,7 @@ encode_facts = msgspec.msgpack.Encoder().encode
 decode_facts = msgspec.msgpack.Decoder(Facts).decode
 
 
-_ORIGIN = b"\xff"  # greater than the length octet of any label
+_ORIGIN, _UNREADY = b"\xff", b"\xfb"  # greater than the length octet of any label
 
 
 def origin_key(tree: bytes) -> bytes:
@@ -131,9 +132,14 @@ def origin_key(tree: bytes) -> bytes:
     return _ORIGIN + tree
 
 
+def unready_key(tree: bytes) -> bytes:
+    """Return the key in `names` for a Service that has no name because none of its endpoints is ready."""
+    return _UNREADY + tree
+
+
 def origin_of(key: bytes) -> bytes:
-    """Return the tree key of an explanation. Return any other key of `names` unchanged."""
-    return key.removeprefix(_ORIGIN)
+    """Return the tree key of an explanation or of an unready Service. Return any other key of `names` unchanged."""
+    return key[1:] if key[:1] in (_ORIGIN, _UNREADY) else key
 
 
 def is_tree_key(key: bytes) -> bool:

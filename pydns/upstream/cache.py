@@ -29,7 +29,8 @@ from cachetools import LRUCache
 from pydns.config.model import CacheOptions, CacheZone, StaleMode
 from pydns.dns import name
 from pydns.dns.compiled import HEADER
-from pydns.dns.message import OPT_SIZE, PLAIN_SIZE, RA, RD, Ede, compose_opt, reply_flags
+from pydns.dns.message import OPT_SIZE, PLAIN_SIZE, RA, RD, Rcode, compose_opt, reply_flags
+from pydns.dns.reason import Reason
 from pydns.dns.response import Response, UpstreamAnswer, rotated, rotation
 from pydns.upstream.key import FLAGS, QNAME, QUESTION
 
@@ -258,7 +259,7 @@ class Cache:
         return self._denial_hits + self.ready.denial_hits
 
     def stale(self, key: bytes, now: float) -> UpstreamAnswer | None:
-        """Return the last known answer, with TTLs of 30 s and EDE 3. The caller uses it when no upstream answers.
+        """Return the last known answer, with TTLs of 30 s and a reason. The caller uses it when no upstream answers.
 
         The returned answer isn't marked as authentic, because its signatures may have expired.
         """
@@ -272,7 +273,8 @@ class Cache:
         entry.uses += 1
         places = entry.rotation()
         octets = rotated(bytes(records), places, entry.uses) if places else bytes(records)
-        return UpstreamAnswer(answer.rcode, answer.counts, octets, Ede.STALE_ANSWER, answer.onward)
+        reason = Reason.STALE_DENIAL if answer.rcode == Rcode.NXDOMAIN else Reason.STALE
+        return UpstreamAnswer(answer.rcode, answer.counts, octets, reason, answer.onward)
 
     def stale_at_once(self, key: bytes, now: float) -> UpstreamAnswer | None:
         """Return the last known answer if clients of its domain get it before upstreams are asked."""

@@ -43,7 +43,8 @@ from typing import NamedTuple
 from pydns.config.model import CacheOptions, Case, Config, Outcome
 from pydns.dns import name
 from pydns.dns.compiled import HEADER
-from pydns.dns.message import AD, CD, EDNS_SIZE, RD, Ede, Rcode, compose_opt
+from pydns.dns.message import AD, CD, EDNS_SIZE, RD, Rcode, compose_opt
+from pydns.dns.reason import Reason
 from pydns.dns.response import Response, Unusable, UpstreamAnswer, parse_response
 from pydns.dns.rrset import CLASS_IN, NS
 from pydns.upstream.cache import Cache
@@ -223,16 +224,16 @@ class Forwarder:
             if now < query.deadline + LOST_S:
                 self._join(query, question, query_id, client, now)
                 return
-            self._finish(query, _SERVFAIL)
+            self._finish(query, _LATE)
         refusal = self._cache.failure(key, now)
         if refusal is None and self._waiting >= self._share and not self._has_room(client):
-            refusal = _SERVFAIL
+            refusal = _BUSY
         zone = None
         if refusal is None and self._slow_zones:
             zone = self._slow_zone(key[QNAME], now)
             if zone is not None and zone.held >= self._share:
                 self.counters.unfair += 1
-                refusal = _SERVFAIL
+                refusal = _BUSY
         if refusal is not None:
             self._answer(client, self._stale(key, now) or refusal)
             return
@@ -326,7 +327,7 @@ class Forwarder:
             self.counters.errors += 1
             if not query.done:
                 query.rcode = rcode if rcode == Rcode.REFUSED else Rcode.SERVFAIL
-                query.extended_error = answer.extended_error
+                query.extended_error = Reason.UPSTREAM_ERROR if answer.extended_error is None else answer.extended_error
                 query.gave_errors = [*query.gave_errors, upstream]
                 self._failed(query, upstream, now)
 
@@ -390,7 +391,7 @@ class Forwarder:
         query.checks_case = upstream  # a denial is true, because the name doesn't exist
         query.tried = query.failed = 1 << upstream.index
         if not self._send(query, upstream, now, self._random_bits()):
-            self._finish(query, _SERVFAIL)
+            self._finish(query, _BUSY)
 
     def looped(self, upstream: Upstream, now: float) -> None:
         """Note that an upstream sends our queries back to us. The forwarder doesn't ask it until `cleared`."""
@@ -439,7 +440,7 @@ class Forwarder:
             self.counters.stale += 1
             self._answer(client, query.stale)
         elif self._waiting >= self._share and not self._has_room(client):
-            self._answer(client, self._stale(query.key, now) or _SERVFAIL)
+            self._answer(client, self._stale(query.key, now) or _BUSY)
         else:
             self.counters.joined += 1
             self._wait(query, client)
@@ -819,7 +820,7 @@ class Forwarder:
         if query.done:
             return
         query.rcode = query.rcode or Rcode.SERVFAIL
-        query.extended_error = Ede.INVALID_DATA
+        query.extended_error = Reason.UPSTREAM_REPLY
         query.failed |= 1 << upstream.index
         query.tried |= 1 << upstream.index
         if query.is_unusable:
@@ -883,17 +884,17 @@ class Forwarder:
         if query.attempts == 0 and not query.failed:
             # The forwarder asked no upstream, so it knows nothing about the question.
             if all(upstream.loops for upstream in query.pool.upstreams):
-                failure = _NOBODY
+                failure = _LOOPING if query.pool.upstreams else _UNREACHABLE
             else:  # all servers have used their packet budgets
                 self.counters.overflows += query.clients != []
-                failure = _SERVFAIL
+                failure = _BUSY
         else:
             if query.partial is not None:
                 failure = query.partial
             elif query.rcode:
                 failure = UpstreamAnswer(query.rcode, _NO_RECORDS, b"", query.extended_error)
             else:
-                reason = Ede.NETWORK_ERROR if query.network_error else Ede.NO_REACHABLE_AUTHORITY
+                reason = Reason.UPSTREAM_UNREACHABLE if query.network_error else Reason.UPSTREAM_TIMEOUT
                 failure = UpstreamAnswer(Rcode.SERVFAIL, _NO_RECORDS, b"", reason)
             self._cache.store_failure(query.key, failure, now)
         for upstream in query.gave_errors:
@@ -992,7 +993,7 @@ class _Query:
         self.failed = 0  # has a bit for the index of each upstream that must not be asked again
         self.gave_errors: Sequence[Upstream] = ()
         self.rcode = 0  # rcode of the last error
-        self.extended_error: int | None = None  # extended error code of the last error
+        self.extended_error: Reason | int | None = None  # extended error of the last error
         self.is_unusable = False  # True after a reply that can't be used
         self.partial: UpstreamAnswer | None = None  # a truncated answer, which we use if TCP fails
         self.network_error = False
@@ -1124,9 +1125,11 @@ _CUT = frozenset(Unusable) - {Unusable.WRONG_QUESTION, Unusable.CASE_CHANGED}
 _PROBE = name.ROOT + NS.to_bytes(2) + CLASS_IN.to_bytes(2) + FLAG_OCTETS[0]  # CoreDNS uses the same question
 _PROBE_ROUTE = RouteSpec(name.ROOT, 0)
 _NO_RECORDS = bytes(4)
-_SERVFAIL = UpstreamAnswer(Rcode.SERVFAIL, _NO_RECORDS, b"")
-_REFUSED = UpstreamAnswer(Rcode.REFUSED, _NO_RECORDS, b"", Ede.NOT_AUTHORITATIVE)
-_NOBODY = UpstreamAnswer(Rcode.SERVFAIL, _NO_RECORDS, b"", Ede.NO_REACHABLE_AUTHORITY)
+_BUSY, _LATE, _LOOPING, _UNREACHABLE = (
+    UpstreamAnswer(Rcode.SERVFAIL, _NO_RECORDS, b"", reason)
+    for reason in (Reason.TOO_BUSY, Reason.UPSTREAM_TIMEOUT, Reason.UPSTREAM_LOOP, Reason.UPSTREAM_UNREACHABLE)
+)
+_REFUSED = UpstreamAnswer(Rcode.REFUSED, _NO_RECORDS, b"", Reason.NOT_OURS)
 _NO_EDNS = (Rcode.FORMERR, Rcode.NOTIMP, Rcode.BADVERS)  # replies of servers that don't know OPT (RFC 6891 section 7)
 # The header after the id, and the OPT record. The indices are: AD is wanted, OPT is sent, and the question's flags.
 _FRAMES = [

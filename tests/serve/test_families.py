@@ -8,7 +8,7 @@ import pytest
 
 from pydns.config import model
 from pydns.config.model import Config, Dns64Options, Families, FamilyOptions
-from pydns.dns.message import Ede
+from pydns.dns.reason import Ede
 from tests.forwarding import errors, lines
 from tests.serve.simulated import Worker
 

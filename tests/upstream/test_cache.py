@@ -7,7 +7,7 @@ import pytest
 
 from pydns.config.model import CacheOptions, CacheZone, StaleMode
 from pydns.dns import name
-from pydns.dns.message import Ede
+from pydns.dns.reason import Reason
 from pydns.dns.response import Response, UpstreamAnswer
 from pydns.upstream.cache import Cache
 
@@ -99,7 +99,7 @@ def test_a_stale_answer_has_ttl_30_until_it_is_dropped() -> None:
     cache.store(KEY, response(9000, 20), 0.0)
     assert ttls(cache.stale(KEY, 119.9)) == [30, 30]
     stale = cache.stale(KEY, 119.9)
-    assert stale is not None and stale.extended_error == Ede.STALE_ANSWER
+    assert stale is not None and stale.extended_error == Reason.STALE
     assert cache.stale(KEY, 120.0) is None
     off = Cache(CacheOptions(serve_stale_s=0))
     off.store(KEY, response(20), 0.0)

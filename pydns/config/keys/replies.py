@@ -15,6 +15,14 @@ _EDNS = Record(
             "1232",
             "511",
         ),
+        Key(
+            "ede",
+            Switch(),
+            "Whether clients that send EDNS get the reason of a reply that isn't a success, as an extended error (RFC "
+            "8914). docs/reasons.md has all reasons.",
+            "false",
+            "none",
+        ),
     ),
     "a mapping of options",
 )

@@ -10,7 +10,7 @@ from pydns.kube import schema, zonal
 from pydns.kube.objects import MAX_ENDPOINTS, MAX_PORTS, EndpointSlice, Port, Service, ServiceKey
 from pydns.kube.producer import Change, Plain, ServedNamespaces, ZoneOptions
 from pydns.table.client_classes import ClientClass
-from pydns.table.layout import NodeKind, origin_key
+from pydns.table.layout import NodeKind, origin_key, unready_key
 
 
 class ServiceState(NamedTuple):
@@ -156,7 +156,15 @@ class Services(Plain):
         if self._is_filtered(state):
             origin = origin_key(name.tree_key(self._owner(state)))
             found[origin] = zonal.explanation(state.slices, self._options.zonal.prefer).encode()
+        if self._has_no_name(state):
+            found[unready_key(name.tree_key(self._owner(state)))] = b""
         return found
+
+    def _has_no_name(self, state: ServiceState) -> bool:
+        """Return whether a Service has no name because none of its endpoints is ready."""
+        if state.service.headless:
+            return self._options.has_endpoints and not any(each.endpoints for each in state.slices)
+        return self._options.hides_empty_services and _is_empty(state)
 
     def _is_filtered(self, state: ServiceState) -> bool:
         service = state.service
