@@ -55,10 +55,10 @@ class ClientName(NamedTuple):
 class PodAddress(NamedTuple):
     """An address of a Pod, and where the Pod runs. The texts contain no control characters."""
 
-    zone: str
-    node: str
-    pod: str
     address: bytes
+    pod: str
+    node: str
+    zone: str
 
 
 def slice_key(namespace: str, name: str) -> bytes:
@@ -71,17 +71,17 @@ def is_client_name(key: bytes) -> bool:
     return key.startswith(_CLIENTS)
 
 
-def compose_slice(pods: Iterable[PodAddress]) -> bytes:
-    """Return the entry of an EndpointSlice. All addresses must have the same length.
+def compose_slice(pods: Iterable[tuple[bytes, str, str, str]]) -> bytes:
+    """Return the entry of an EndpointSlice. Each Pod has the fields of `PodAddress`, with addresses of one length.
 
     Returns an empty value for no Pods. The texts are compressed, so the entry of 10 Pods on 10 nodes takes about 250
     octets. The addresses are not, because readers index them.
     """
-    ordered = sorted(set(pods))
+    ordered = sorted(pods)
     if not ordered:
         return b""
-    addresses = [each.address for each in ordered]
-    texts = "\n".join([f"{each.zone}\t{each.node}\t{each.pod}" for each in ordered])
+    addresses = [each[0] for each in ordered]
+    texts = "\n".join(["\t".join(each[1:]) for each in ordered])
     head = bytes([len(addresses[0])]) + len(addresses).to_bytes(2)
     return b"".join([head, *addresses, zlib.compress(texts.encode(), 1)])  # level 6 takes 3 % less, and twice the time
 
@@ -92,11 +92,7 @@ def parse_slice(entry: bytes) -> list[PodAddress]:
         return []
     addresses = list(_addresses(entry))
     lines = zlib.decompress(entry[3 + len(addresses) * entry[0] :]).decode().split("\n")
-    found = []
-    for line, address in zip(lines, addresses, strict=True):
-        zone, node, pod = line.split("\t")
-        found.append(PodAddress(zone, node, pod, address))
-    return found
+    return [PodAddress(address, *line.split("\t")) for address, line in zip(addresses, lines, strict=True)]
 
 
 def _addresses(entry: bytes) -> Iterator[bytes]:

@@ -65,7 +65,7 @@ _PLACED_SLICE = _SLICE.flatmap(
         found._replace,
         hints=st.lists(_HINTS, min_size=len(found.endpoints), max_size=len(found.endpoints)).map(tuple),
         clients=st.lists(
-            st.builds(PodAddress, _PLACES, _PLACES, st.sampled_from(["p", "q"]), st.sampled_from([OWN, bytes(4)])),
+            st.builds(PodAddress, st.sampled_from([OWN, bytes(4)]), st.sampled_from(["p", "q"]), _PLACES, _PLACES),
             max_size=2,
         ).map(compose_slice),
     )
