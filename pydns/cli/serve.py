@@ -1,6 +1,7 @@
 """The verb `serve`: checks the flags and runs the supervisor, which runs the controller and the workers.
 
-Only this file knows both programs. Each program is imported after the fork, so the supervisor loads neither of them.
+Only this file knows both programs. The controller's is imported after the fork. The worker's is imported before it,
+so that workers share its memory.
 """
 
 import os
@@ -36,7 +37,7 @@ def run(options: Namespace) -> int:
         for line in missing:
             fail("serve", line)
         return 1
-    return supervisor.serve(chosen, log, supervisor.Programs(_run_controller, _run_worker))
+    return supervisor.serve(chosen, log, supervisor.Programs(_run_controller, _run_worker, _load_worker))
 
 
 def settings_of(options: Namespace) -> Settings:
@@ -62,3 +63,7 @@ def _run_worker(slot: Slot, state_dir: Path, log: Log, lifeline: int, row: Proce
     from pydns.serve import worker
 
     worker.run(slot, state_dir, log, lifeline, row, block)
+
+
+def _load_worker() -> None:
+    from pydns.serve import worker  # noqa: F401
