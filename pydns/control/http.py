@@ -24,6 +24,7 @@ from contextlib import suppress
 from http import HTTPStatus
 from socket import socket
 from typing import NamedTuple
+from urllib.parse import parse_qsl
 
 import h11
 
@@ -32,28 +33,39 @@ from pydns.log import Level, Log
 
 PATIENCE_S = 5.0
 MAX_REQUEST = 8192
+_MAX_FIELDS = 20  # of a query
 MAX_CONNECTIONS = 64
 SHARE, SHARE_S = 16, 0.05  # one address can send 320 requests a second, which take 10 % of a CPU
 TURN, TURN_S = 128, 0.005  # 25,600 connections a second; closing 5,000 connections a second takes 13 % of a CPU
 
 
+class Request(NamedTuple):
+    """A GET of a page."""
+
+    path: str
+    query: Mapping[str, str]  # the last value counts if a name is repeated
+    headers: Mapping[str, str]  # names are in lower case
+
+
 class Page(NamedTuple):
-    """A response without its headers."""
+    """A response."""
 
     body: bytes
     status: HTTPStatus = HTTPStatus.OK
     content_type: str = "text/plain; charset=utf-8"
+    headers: Sequence[tuple[str, str]] = ()  # in addition to those that every response has
 
 
-Pages = Mapping[str, Callable[[], Page]]  # path -> function that returns the page; the server's thread calls it
+MakePage = Callable[[Request], Page]
+Pages = Mapping[str, MakePage]  # path -> function that returns the page; the server's thread calls it
 
 
-def kept(make: Callable[[], Page], seconds: float, clock: Clock) -> Callable[[], Page]:
+def kept(make: Callable[[], Page], seconds: float, clock: Clock) -> MakePage:
     """Return a function that makes a page at most once in `seconds`. At other times, it returns the last page."""
     made: list[Page] = []
     period = Every(seconds, clock)
 
-    def page() -> Page:
+    def page(_: Request) -> Page:
         if period.is_due() or not made:
             made[:] = [make()]
         return made[0]
@@ -173,26 +185,33 @@ async def _exchange(reader: asyncio.StreamReader, pages: Pages, log: Log) -> byt
     if not isinstance(event, h11.Request):
         return b""
     if event.method not in (b"GET", b"HEAD"):
-        refused = Page(b"only GET and HEAD\n", HTTPStatus.METHOD_NOT_ALLOWED)
-        return _compose(connection, refused, [("Allow", "GET, HEAD")])
-    return _compose(connection, _page(event.target.decode("ascii"), pages, log), with_body=event.method == b"GET")
+        allowed = [("Allow", "GET, HEAD")]
+        return _compose(connection, Page(b"only GET and HEAD\n", HTTPStatus.METHOD_NOT_ALLOWED, headers=allowed))
+    return _compose(connection, _page(_request(event), pages, log), with_body=event.method == b"GET")
 
 
-def _page(target: str, pages: Pages, log: Log) -> Page:
-    make = pages.get(target.partition("?")[0])
+def _request(event: h11.Request) -> Request:
+    path, _, query = event.target.decode("ascii").partition("?")
+    try:
+        queried = dict(parse_qsl(query, keep_blank_values=True, max_num_fields=_MAX_FIELDS))
+    except ValueError:  # too many fields
+        queried = {}
+    return Request(path, queried, {name.decode("ascii"): text.decode("latin-1") for name, text in event.headers})
+
+
+def _page(request: Request, pages: Pages, log: Log) -> Page:
+    make = pages.get(request.path)
     if make is None:
         return Page(f"not here; here are {', '.join(pages)}\n".encode(), HTTPStatus.NOT_FOUND)
     try:
-        return make()
+        return make(request)
     except Exception as error:  # a bug in a page must not stop the server, because probes need the server
-        log("page failed", level=Level.ERROR, path=target[:100], error=f"{type(error).__name__}: {error}")
+        log("page failed", level=Level.ERROR, path=request.path[:100], error=f"{type(error).__name__}: {error}")
         return Page(b"failed; see the log\n", HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
-def _compose(
-    connection: h11.Connection, page: Page, more: Sequence[tuple[str, str]] = (), *, with_body: bool = True
-) -> bytes:
-    headers = [("Content-Type", page.content_type), ("Content-Length", str(len(page.body))), *more]
+def _compose(connection: h11.Connection, page: Page, *, with_body: bool = True) -> bytes:
+    headers = [("Content-Type", page.content_type), ("Content-Length", str(len(page.body))), *page.headers]
     head = connection.send(
         h11.Response(
             status_code=page.status.value,

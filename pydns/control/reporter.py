@@ -48,8 +48,11 @@ class Reporter:
     def pages(self) -> dict[str, Pages]:
         """Return the pages for each flag. The flag sets the address where its pages are served."""
         return {
-            "--health": {"/health": self._probes.health},
-            "--ready": {"/ready": self._probes.ready, "/status": kept(self._probes.whole_status, _KEPT_S, self._clock)},
+            "--health": {"/health": lambda _: self._probes.health()},
+            "--ready": {
+                "/ready": lambda _: self._probes.ready(),
+                "/status": kept(self._probes.whole_status, _KEPT_S, self._clock),
+            },
             "--metrics": {"/metrics": kept(self._metrics.page, _KEPT_S, self._clock)},
         }
 

@@ -11,6 +11,7 @@ from pydns.cli.main import parser
 from pydns.cli.serve import settings_of
 from pydns.config.inputs import read_config_map
 from pydns.config.model import Config, load
+from pydns.control import http
 from pydns.control.clock import Clock
 from pydns.control.config_source import Seen, Verdict
 from pydns.control.configuration import Configuration
@@ -114,7 +115,7 @@ class World:
 
     def page(self, path: str) -> str:
         pages = {path: page for each in self.reporter.pages().values() for path, page in each.items()}
-        return pages[path]().body.decode()
+        return pages[path](http.Request(path, {}, {})).body.decode()
 
     def _open(self, options: ClusterOptions) -> FakeFeed:
         self.feeds.append(FakeFeed(options, self.addresses, self.refuses))

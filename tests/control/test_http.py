@@ -16,15 +16,16 @@ from tests.running import PROBED, WEB, Server
 from tests.waiting import PATIENCE_S, until
 
 
-def _broken() -> http.Page:
+def _broken(_: http.Request) -> http.Page:
     raise RuntimeError("a bug")
 
 
 PAGES: http.Pages = {
-    "/here": lambda: http.Page(b"it is\n"),
-    "/bad": lambda: http.Page(b"worker 1\n", HTTPStatus.SERVICE_UNAVAILABLE),
+    "/here": lambda _: http.Page(b"it is\n"),
+    "/bad": lambda _: http.Page(b"worker 1\n", HTTPStatus.SERVICE_UNAVAILABLE),
     "/broken": _broken,
-    "/big": lambda: http.Page(b"x" * 50_000_000),
+    "/shown": lambda request: http.Page(repr((*request.query.items(), request.headers.get("x"))).encode()),
+    "/big": lambda _: http.Page(b"x" * 50_000_000),
 }
 
 
@@ -55,6 +56,7 @@ def ask(at: tuple[str, int], request: bytes) -> bytes:
 
 
 HERE = b"GET /here HTTP/1.1\r\nHost: x\r\n\r\n"
+REQUEST = http.Request("/", {}, {})
 NO_REQUEST = b"Bad request syntax or unsupported method\n"
 
 
@@ -64,9 +66,16 @@ NO_REQUEST = b"Bad request syntax or unsupported method\n"
         (b"GET /here HTTP/1.1", b"200 OK", b"it is\n"),
         (b"GET /here?probe=1 HTTP/1.0", b"200 OK", b"it is\n"),
         (b"HEAD /here HTTP/1.1", b"200 OK", b""),
+        (b"GET /shown?a=1&b=%3C+x&c=&a=2 HTTP/1.1\r\nX: y", b"200 OK", b"(('a', '2'), ('b', '< x'), ('c', ''), 'y')"),
+        (b"GET /shown?" + b"a=1&" * 1000 + b" HTTP/1.1", b"200 OK", b"(None,)"),
+        (
+            b"GET /shown?a=%ff&%00=1 HTTP/1.1",
+            b"200 OK",
+            "(('a', '\N{REPLACEMENT CHARACTER}'), ('\\x00', '1'), None)".encode(),
+        ),
         (b"GET /bad HTTP/1.1", b"503 Service Unavailable", b"worker 1\n"),
         (b"GET /broken HTTP/1.1", b"500 Internal Server Error", b"failed; see the log\n"),
-        (b"GET /there HTTP/1.1", b"404 Not Found", b"not here; here are /here, /bad, /broken, /big\n"),
+        (b"GET /there HTTP/1.1", b"404 Not Found", b"not here; here are /here, /bad, /broken, /shown, /big\n"),
         (b"POST /here HTTP/1.1", b"405 Method Not Allowed", b"only GET and HEAD\n"),
         (b"GET /here", b"400 Bad Request", NO_REQUEST),
         (b"GET /here HTTP/1.1\r\nname without a colon", b"400 Bad Request", NO_REQUEST),
@@ -139,7 +148,7 @@ def test_an_expensive_page_is_computed_only_now_and_then() -> None:
 
     page = http.kept(make, 1.0, Clock(monotonic=lambda: now[0]))
     for now[0] in (0.0, 0.5, 0.9, 1.0, 1.9, 2.5):
-        assert page() is page()
+        assert page(REQUEST) is page(REQUEST)
     assert made == [0.0, 1.0, 2.5]
 
 
