@@ -62,7 +62,8 @@ class Server:
             if "--zones" in (*source, *flags) and event == "synced":
                 until(lambda: bool(self.logged("zones in force")), START_S)
             # A small cluster may be synced before the workers have started.
-            until(lambda: len(self.children()) == workers + 1, START_S)
+            children = 1 + workers + ("--console" in flags)
+            until(lambda: len(self.children()) == children, START_S)
         except AssertionError:
             for pid in self.children()[:1]:  # the log then contains the stacks of the controller
                 os.kill(pid, signal.SIGABRT)

@@ -140,7 +140,22 @@ def _parse_type(text: str) -> int | None:
 
 def explain(state_dir: Path, wish: Wish) -> Explanation:
     """Return the names that a pod tries, each with its reply. Raises `TableError`."""
-    reader = Reader(state_dir)
+    return _explain(Reader(state_dir), wish)
+
+
+def explain_pasted(reader: Reader, text: str, qtype_text: str, namespace: str, client: str) -> Explanation:
+    """Return the explanation of a name for the console. Empty texts mean the defaults.
+
+    Raises `ValueError` for an invalid question.
+    """
+    mistakes = Mistakes()
+    address = flags.CLIENT.read(client, mistakes) if client else b""
+    if mistakes:
+        raise ValueError(mistakes[0])
+    return _explain(reader, parse(text, qtype_text, namespace)._replace(client=address))
+
+
+def _explain(reader: Reader, wish: Wish) -> Explanation:
     with reader.transaction() as transaction:
         witness = Witness(reader, transaction, wish.client)
         notes = [*filter(None, [wish.note, witness.client_text()])]

@@ -1,7 +1,7 @@
-"""The verb `serve`: checks the flags and runs the supervisor, which runs the controller and the workers.
+"""The verb `serve`: checks the flags and runs the supervisor, which runs the controller, the workers and the console.
 
-Only this file knows both programs. The controller's is imported after the fork. The worker's is imported before it,
-so that workers share its memory.
+Only this file knows all programs. The controller's and the console's are imported after the fork. The worker's is
+imported before it, so that workers share its memory.
 """
 
 import os
@@ -37,7 +37,8 @@ def run(options: Namespace) -> int:
         for line in missing:
             fail("serve", line)
         return 1
-    return supervisor.serve(chosen, log, supervisor.Programs(_run_controller, _run_worker, _load_worker))
+    programs = supervisor.Programs(_run_controller, _run_worker, _load_worker, _run_console)
+    return supervisor.serve(chosen, log, programs)
 
 
 def settings_of(options: Namespace) -> Settings:
@@ -67,3 +68,10 @@ def _run_worker(slot: Slot, state_dir: Path, log: Log, lifeline: int, row: Proce
 
 def _load_worker() -> None:
     from pydns.serve import worker  # noqa: F401
+
+
+def _run_console(chosen: Settings, log: Log, lifeline: int, listening: socket, blocks: Sequence[Block]) -> None:
+    from pydns.cli.explain import explain_pasted
+    from pydns.console import program
+
+    program.run(chosen.state_dir, log, lifeline, listening, blocks, explain_pasted)

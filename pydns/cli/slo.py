@@ -11,7 +11,7 @@ from pydns.cli.output import Colour, encode, fail, painted, write_lines
 from pydns.config import flags
 from pydns.config.settings import OutputFormat
 from pydns.config.shapes import Mistakes
-from pydns.metrics.objectives import DATA_AGE_S, ERRORS, FORWARDED, OWN, PROGRAMMING
+from pydns.metrics.objectives import DATA_AGE_S, ERRORS, FORWARDED, OWN, PROGRAMMING, is_met
 from pydns.table import status as controller_status
 from pydns.table.reader import Reader, TableError
 from pydns.table.status import IndicatorStatus, Status
@@ -65,11 +65,6 @@ def read(state_dir: Path) -> Report:
         indicators=known.indicators,
         data_age=data_age,
     )
-
-
-def is_met(row: IndicatorStatus) -> bool:
-    """Return whether the objective of a figure is met. A figure without events or without objective is met."""
-    return row.good is None or row.objective is None or row.good >= row.objective
 
 
 def lines(report: Report) -> Iterator[str]:

@@ -530,6 +530,16 @@ GROUPS = (
             _http("ready", 8181, "Where to answer /ready and /status, or off.", "As `--health`"),
             _http("metrics", 9153, "Where to answer /metrics, or off.", "As `--health`"),
             Flag(
+                "console",
+                _ENDPOINT,
+                None,
+                "HOST:PORT",
+                "Where to serve the console for browsers, or off. Whoever reaches it sees names and clients.",
+                wrong="8053",
+                remark="Exit 1 if it is in use. Use 127.0.0.1 and `kubectl port-forward`",
+                absent_text="off",
+            ),
+            Flag(
                 "drain-quiet",
                 Number(0, 3600),
                 "3",

@@ -86,6 +86,7 @@ class Settings(NamedTuple):
     health: HttpEndpoint | None
     ready: HttpEndpoint | None
     metrics: HttpEndpoint | None
+    console: HttpEndpoint | None
     drain_quiet_s: float  # a drain ends when no query has arrived for this long
     drain_max_s: float  # the maximum length of a drain
     log_format: LogFormat

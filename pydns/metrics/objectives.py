@@ -80,6 +80,11 @@ class Windows:
         return found
 
 
+def is_met(row: IndicatorStatus) -> bool:
+    """Return whether the objective of a figure is met. A figure without events or without objective is met."""
+    return row.good is None or row.objective is None or row.good >= row.objective
+
+
 def quantile(share: float, bounds: Sequence[float], histogram: Sequence[float]) -> float | None:
     """Return a quantile of a histogram by linear interpolation in its bucket. None: the histogram is empty.
 

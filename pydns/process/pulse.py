@@ -90,21 +90,25 @@ class ProcessRow:
 class Pulse:
     """The rows of all processes, and two shared values: whether a drain has begun, and the number of tables."""
 
-    def __init__(self, workers: int, now_ns: int) -> None:
+    def __init__(self, workers: int, now_ns: int, *, has_console: bool = False) -> None:
         """Create the memory. A worker is silent if it answers no self-check within `STUCK_S` from now."""
         titles = ["supervisor", "controller", *(f"worker {index}" for index in range(workers))]
+        titles += ["console"] if has_console else []
         words = memoryview(mmap.mmap(-1, _WORD * _ROW * (1 + len(titles)))).cast("Q")
         self._drain, self._tables = words[:1], words[1:2]
         self._began_ns = now_ns
         rows = [ProcessRow(title, words[_ROW * at : _ROW * (at + 1)]) for at, title in enumerate(titles, start=1)]
-        self.supervisor, self.controller, *self.workers = rows
+        self.supervisor, self.controller = rows[:2]
+        self.workers = rows[2 : 2 + workers]
+        self.console = rows[-1] if has_console else None
+        self._rows = rows
         for row in self.workers:
             row.answered_ns = now_ns
 
     @property
     def rows(self) -> Sequence[ProcessRow]:
-        """All rows: the supervisor's, the controller's, the workers'."""
-        return self.supervisor, self.controller, *self.workers
+        """All rows: the supervisor's, the controller's, the workers', and the console's if there is one."""
+        return self._rows
 
     @property
     def is_draining(self) -> bool:

@@ -43,7 +43,8 @@ _STOP_S = 10.0  # how long a process may take to exit after `STOP`
 _CHECK_S = 1.0  # the interval between checks for stuck workers
 _START_S = 30.0  # time limit for a new worker's first self-check: imports take that long on a tenth of a CPU
 _FILES = 16384  # a worker needs 1,000 for TCP clients and 1,024 for upstreams; the supervisor needs a few per worker
-_DAMAGED = (signal.SIGBUS, signal.SIGSEGV, signal.SIGABRT)  # signals that may kill a worker that reads a damaged table
+_DAMAGED = (signal.SIGBUS, signal.SIGSEGV, signal.SIGABRT)  # signals that may kill a process that reads a damaged table
+_CONSOLE = "--console"
 _GRACE_S = 2.0  # how long a stuck worker may take to exit after `STOP`
 
 
@@ -60,6 +61,7 @@ class Programs(NamedTuple):
     controller: Callable[[Settings, Log, int, Pulse, Mapping[str, socket.socket], Sequence[Block]], None]
     worker: Callable[[Slot, Path, Log, int, ProcessRow, Block], None]
     load_worker: Callable[[], None]
+    console: Callable[[Settings, Log, int, socket.socket, Sequence[Block]], None]
 
 
 def serve(settings: Settings, log: Log, programs: Programs) -> int:
@@ -71,7 +73,12 @@ def serve(settings: Settings, log: Log, programs: Programs) -> int:
     _allow_files()
     try:
         slots = listeners.open_slots(settings.listen, settings.workers, log)
-        endpoints = {"--health": settings.health, "--ready": settings.ready, "--metrics": settings.metrics}
+        endpoints = {
+            "--health": settings.health,
+            "--ready": settings.ready,
+            "--metrics": settings.metrics,
+            _CONSOLE: settings.console,
+        }
         http = listeners.open_http(endpoints, log)
     except listeners.ListenError as error:
         sys.stderr.write(f"pydns serve: {error}\n")
@@ -89,7 +96,7 @@ def _allow_files() -> None:
 
 
 class _Child:
-    """The controller or a worker. One object covers all restarts of the process."""
+    """The controller, a worker or the console. One object covers all restarts of the process."""
 
     def __init__(self, row: ProcessRow, program: Callable[[], None]) -> None:
         self.title = row.title
@@ -118,18 +125,23 @@ class _Supervisor:
         self._programs = programs
         self._slots = slots
         self._http = http
+        self._console_socket = http.get(_CONSOLE)
         self._signals = signals
         self._blocks = share(1 + len(slots))  # the controller's block, then the workers' blocks
         # Children read from one end of the pipe. The pipe closes when this process exits for any reason (rule 5).
         self._lifeline, self._held = os.pipe()
-        self._pulse = Pulse(len(slots), time.monotonic_ns())
+        self._pulse = Pulse(len(slots), time.monotonic_ns(), has_console=self._console_socket is not None)
         self._pulse.supervisor.pid = os.getpid()
         self._controller = _Child(self._pulse.controller, self._run_controller)
         self._workers = [
             _Child(row, partial(self._run_worker, slot, row, block))
             for slot, row, block in zip(slots, self._pulse.workers, self._blocks[1:], strict=True)
         ]
-        self._children = [self._controller, *self._workers]
+        # Processes that read the table. They start when there is a table.
+        self._readers = [*self._workers]
+        if self._pulse.console is not None:
+            self._readers.append(_Child(self._pulse.console, self._run_console))
+        self._children = [self._controller, *self._readers]
         self._tables = 0  # `Pulse.tables` when the workers were started. 0: no table exists yet
         self._checked = 0.0
         self._drain_began = 0.0
@@ -147,7 +159,7 @@ class _Supervisor:
                 self._begin_to_drain(signal.Signals(received.si_signo))
             if self._pulse.is_draining and self._drain_ends() <= time.monotonic():
                 return self._stop()
-            self._start_workers()
+            self._start_readers()
             if (status := self._reap()) is not None:
                 return status
             self._restart()
@@ -180,19 +192,19 @@ class _Supervisor:
         # A collection in a child would write to the headers of these objects, and so copy the shared pages.
         gc.freeze()
 
-    def _start_workers(self) -> None:
-        """Start the workers after the controller has opened the first table.
+    def _start_readers(self) -> None:
+        """Start the workers and the console after the controller has opened the first table.
 
-        If a new table has replaced the old one, end the workers. After the restart, they read the new table.
+        If a new table has replaced the old one, end them. After the restart, they read the new table.
         """
         if self._tables == self._pulse.tables:
             return
         is_first, self._tables = not self._tables, self._pulse.tables
-        for worker in self._workers:
+        for reader in self._readers:
             if is_first:
-                self._start(worker)
-            elif worker.pid:
-                os.kill(worker.pid, STOP)
+                self._start(reader)
+            elif reader.pid:
+                os.kill(reader.pid, STOP)
 
     def _restart(self) -> None:
         if not self._tables:
@@ -231,13 +243,18 @@ class _Supervisor:
 
     def _run_controller(self) -> None:
         try:
-            self._programs.controller(self._settings, self._log, self._lifeline, self._pulse, self._http, self._blocks)
+            pages = {flag: sock for flag, sock in self._http.items() if flag != _CONSOLE}
+            self._programs.controller(self._settings, self._log, self._lifeline, self._pulse, pages, self._blocks)
         except StartError as error:
             if self._pulse.tables:  # this is a restart: the workers continue with the existing table
                 raise
             sys.stderr.write(f"pydns serve: {error}\n")
             sys.stderr.flush()
             os._exit(1)
+
+    def _run_console(self) -> None:
+        assert self._console_socket is not None
+        self._programs.console(self._settings, self._log, self._lifeline, self._console_socket, self._blocks)
 
     def _run_worker(self, slot: Slot, row: ProcessRow, block: Block) -> None:
         if self._pulse.is_draining:
@@ -315,11 +332,11 @@ class _Supervisor:
         return min(quiet_since + self._settings.drain_quiet_s, self._drain_began + self._settings.drain_max_s)
 
     def _stop(self) -> int:
-        """End the workers, then the controller. Return the exit status.
+        """End the workers and the console, then the controller. Return the exit status.
 
         Before a worker exits, it answers the queries that have arrived.
         """
-        ended = [self._end(group) for group in (self._workers, [self._controller])]
+        ended = [self._end(group) for group in (self._readers, [self._controller])]
         self._log("stopped", late_queries=sum(row.late_queries for row in self._pulse.workers))
         return 0 if all(ended) else 1
 

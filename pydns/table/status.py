@@ -139,7 +139,7 @@ class IndicatorStatus(Struct, frozen=True, kw_only=True):
 class ProcessStatus(Struct, frozen=True, kw_only=True):
     """The status of one process."""
 
-    process: str  # "supervisor", "controller" or "worker N"
+    process: str  # "supervisor", "controller", "worker N" or "console"
     pid: int = 0  # 0: not running
     restarts: int = 0
     stuck: int = 0  # number of restarts because the process no longer answered its self-check

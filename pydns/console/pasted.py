@@ -1,0 +1,56 @@
+"""Finds the question in a text that a developer pastes: a name, a URL, a command, an error message. Pure."""
+
+import re
+from typing import NamedTuple
+
+LONGEST = 2000  # characters of a text that are read
+
+
+class Pasted(NamedTuple):
+    """What the text asks for. Empty: the text has none."""
+
+    name: str
+    type: str = ""
+
+
+# How programs report a name that didn't resolve. The first pattern that is found counts.
+_ERRORS = tuple(
+    re.compile(pattern)
+    for pattern in (
+        r"lookup (\S+?)(?: on \S+)?:",  # Go: dial tcp: lookup db.shop on 10.96.0.10:53: no such host
+        r"getaddrinfo (?:ENOTFOUND|EAI_AGAIN|EAI_\w+|ENODATA) (\S+)",  # Node.js
+        r"UnknownHostException: (\S+?)(?::|\s|$)",  # Java
+        r"Could not resolve host(?:name)?:? ['\"]?([^\s'\";,]+)",  # curl, git
+        r"host(?:name| name)? ['\"]([^\s'\"]+)['\"]",  # libpq: could not translate host name "db" to address
+        r"bad address ['\"]?([^\s'\"]+)",  # busybox
+        r"unable to resolve (?:host address )?['\"‘]?([^\s'\"’]+)",  # wget
+        r"can't find ([^\s:]+)",  # nslookup
+        r"host=['\"]([^\s'\"]+)['\"]",  # Python, urllib3
+    )
+)
+_COMMANDS = {"curl", "dig", "drill", "getent", "host", "hosts", "kdig", "nc", "nslookup", "ping", "wget", "ahosts"}
+_TYPE = re.compile(r"A|AAAA|ANY|CAA|CNAME|HTTPS|MX|NAPTR|NS|PTR|SOA|SRV|SVCB|TXT|TYPE\d{1,5}")
+
+
+def parse(text: str) -> Pasted:
+    """Return the name and the type of records in a text. Without a name, `name` is empty. Never raises an exception.
+
+    The name isn't checked: it may be an address, a URL or HOST:PORT, or no name at all.
+    """
+    text = " ".join(text[:LONGEST].split())
+    for pattern in _ERRORS:
+        if (found := pattern.search(text)) is not None:
+            return Pasted(found[1].strip("'\""))
+    words = text.split()
+    urls = [word for word in words if "://" in word]
+    if urls:
+        return Pasted(urls[0].strip("'\"<>(),"))
+    is_command = bool(words) and words[0] in _COMMANDS
+    names: list[str] = []
+    rtype = ""
+    for word in words[1:] if is_command else words:
+        if _TYPE.fullmatch(word.upper()) and (names or is_command):
+            rtype = word.upper()
+        elif not word.startswith(("-", "+", "@")) and word not in _COMMANDS:
+            names.append(word.strip("'\",;"))
+    return Pasted(names[0] if names else "", rtype)
