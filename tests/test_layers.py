@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 CONTRACTS = ROOT / ".importlinter"
 PACKAGE = ROOT / "pydns"
-PURE = ("config", "dns", "kube", "metrics", "upstream", "zones")
+PURE = ("config", "dns", "kube", "metrics", "ring", "upstream", "zones")
 # The names that a pure package may import from a forbidden module. For example, it may handle addresses as text
 # without opening sockets.
 ALLOWED = {

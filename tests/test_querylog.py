@@ -24,6 +24,7 @@ from pydns.dns.message import Rcode
 from pydns.log import Log
 from pydns.metrics.meter import Tally
 from pydns.metrics.totals import Totals
+from pydns.ring.layout import Origin
 from pydns.serve.port import UDP_LIMIT, Client, Port
 from pydns.serve.query_log import QueryLog
 from tests.bench.servers import free_port
@@ -39,6 +40,7 @@ FIELDS = re.compile(
     r'name=("(?:[^"\\]|\\.)*"|\S+) type=(\S+) rcode=(\S+) size=(\d+) duration_s=(\S+)\n'
 )
 WEB_A = query(WEB + ".", A)
+LATER = 0.0, 0.001, Origin.UPSTREAM, ""  # facts of a deferred reply that the query log doesn't need
 
 
 def say(packet: bytes, _: str) -> list[bytes]:
@@ -239,7 +241,7 @@ def test_a_log_line_has_the_name_of_the_type(rtype: str) -> None:
     queries = QueryLog(Log(outlet=outlet), lambda *_: None)
     queries.configure(Config(log=model.LogOptions(model.QueryLogOptions())))
     question = query(WEB + ".", dns.rdatatype.from_text(rtype))
-    queries.replied(OneClient(), None, question[:2] + b"\x84\0" + question[4:], time.monotonic())
+    queries.replied_later(OneClient(), None, question[:2] + b"\x84\0" + question[4:], *LATER)
     queries.write()
     assert f" type={rtype} ".encode() in b"".join(outlet.pieces)
 
@@ -251,12 +253,12 @@ def test_many_lines_are_written_together() -> None:
     port = OneClient()
     reply = WEB_A[:2] + b"\x84\0" + WEB_A[4:]
     for _ in range(100):
-        queries.replied(port, None, reply, time.monotonic())
+        queries.replied_later(port, None, reply, *LATER)
     assert sum(piece.count(b"\n") for piece in outlet.pieces) > 70
     assert max(map(len, outlet.pieces)) <= select.PIPE_BUF
     outlet.is_full, outlet.tries = True, 0
     for _ in range(3000):
-        queries.replied(port, None, reply, time.monotonic())
+        queries.replied_later(port, None, reply, *LATER)
     assert outlet.tries == 1  # the log tries again only after some time
     outlet.is_full = False
     queries.write()

@@ -23,6 +23,7 @@ _KEPT = (
     "metrics",
     "log",
     "dnstap",
+    "recent_queries_mib",
     "responses_per_second",
 )
 

@@ -643,6 +643,7 @@ class Config(Struct, frozen=True, gc=False):
     metrics: MetricsOptions = MetricsOptions()
     log: LogOptions = LogOptions()
     dnstap: DnstapOptions | None = None
+    recent_queries_mib: int = 8  # MiB per worker for its last queries. 0: none are kept
 
 
 def dump(config: Config) -> bytes:

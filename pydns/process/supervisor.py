@@ -35,6 +35,7 @@ from pydns.process import listeners
 from pydns.process.block import Block, share
 from pydns.process.pulse import DRAIN, NEWS, STOP, STUCK_S, ProcessRow, Pulse
 from pydns.process.slots import Slot
+from pydns.ring.layout import FILES
 
 # The delay before a restart. The delay doubles if the process ran for less than `_CALM_S`. Otherwise the delay is reset
 # to `_FIRST_DELAY_S`.
@@ -200,11 +201,19 @@ class _Supervisor:
         if self._tables == self._pulse.tables:
             return
         is_first, self._tables = not self._tables, self._pulse.tables
+        if is_first:  # the controller has checked the directory by now
+            self._remove_old_rings()
         for reader in self._readers:
             if is_first:
                 self._start(reader)
             elif reader.pid:
                 os.kill(reader.pid, STOP)
+
+    def _remove_old_rings(self) -> None:
+        """Remove the recent queries of an earlier run, which may have had more workers."""
+        for file in self._settings.state_dir.glob(FILES):
+            with suppress(OSError):
+                file.unlink()
 
     def _restart(self) -> None:
         if not self._tables:

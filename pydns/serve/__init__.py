@@ -4,8 +4,8 @@
     worker.SelfCheck               (UDP: response_rate may truncate or drop a reply)
         │ messages                                                      ▲ replies
         ▼                                                               │
-    context.Batch.answer           one transaction for a batch, bugs become SERVFAIL ──► port.Observer (query log,
-        │ message                                                       ▲                late queries), if one is on
+    context.Batch.answer           one transaction for a batch, bugs become SERVFAIL ──► port.Observer (ring, query
+        │ message                                                       ▲              log, late queries), if one is on
         ▼                                                               │
     guards, in this order; `Batch.set_guards` leaves out those that the configuration doesn't need:
     access.AccessList              `acl`: is the client answered at all? ─────────────► reply

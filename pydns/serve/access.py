@@ -14,7 +14,7 @@ from pydns.dns.message import RA, Query, Rcode, compose_reply, parse_query, with
 from pydns.dns.networks import Networks
 from pydns.dns.reason import Reason
 from pydns.serve.fast import Outcome
-from pydns.serve.port import Port
+from pydns.serve.port import Mark, Port
 
 if TYPE_CHECKING:
     from pydns.table.reader import Transaction
@@ -74,6 +74,7 @@ class AccessList:
         action = _decide(rules, query) if isinstance(query, Query) else AclAction.ALLOW
         if action is AclAction.ALLOW:
             return self._respond(message, transaction, port)
+        port.mark(Mark.RULED)
         if action is AclAction.DROP:
             port.tally.ignored()
             return None

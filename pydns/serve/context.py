@@ -18,7 +18,7 @@ from pydns.serve.access import AccessList
 from pydns.serve.deferred import Asked
 from pydns.serve.fast import Responder
 from pydns.serve.gate import Gate
-from pydns.serve.port import Observer, Port
+from pydns.serve.port import Mark, Observer, Port
 from pydns.serve.views import Views
 from pydns.upstream.cache import Cache
 
@@ -72,21 +72,25 @@ class Batch:
         respond = self._respond
         replies: list[bytes | None] = []
         port.replies = replies
+        if port.marks:
+            port.marks = {}
         with self.transaction() as transaction:
             for message in messages:
                 try:
                     reply = respond(message, transaction, port)
                     if type(reply) is Asked:  # 0.02 µs less than isinstance
                         port.deferred += 1
+                        port.mark(Mark.WAITS)
                         self.defer(reply, port, port.peer(len(replies)), came)
                         reply = None
                 except Exception as error:
                     reply = self._fail(message, port, error)
                 replies.append(reply)
         port.send()
-        port.tally.timed(len(messages), self._clock() - came)
-        if port.observers:
-            _observe(port, messages, came)
+        spent_s = self._clock() - came
+        port.tally.timed(len(messages), spent_s)
+        for observer in port.observers:
+            observer.answered(port, messages, came, spent_s)
 
     def _fail(self, message: bytes, port: Port, error: Exception) -> bytes:
         """Return SERVFAIL as the reply to a message that triggered a bug, and log the bug once."""
@@ -103,14 +107,6 @@ class Batch:
         if what not in self._reported and len(self._reported) < 100:
             self._reported.add(what)
             self._log("query failed", level=Level.ERROR, error=what, message=message[:512].hex())
-
-
-def _observe(port: Port, messages: Sequence[bytes], came: float) -> None:
-    for observer in port.observers:
-        observer.received(port, messages)
-        for place, reply in enumerate(port.replies):
-            if reply is not None:
-                observer.replied(port, port.peer(place), reply, came)
 
 
 def _defer_to_nobody(_asked: Asked, _port: Port, _peer: object, _came: float) -> None:

@@ -11,6 +11,7 @@ from pydns.dns.compiled import fit
 from pydns.dns.message import AA, AD, CD, RA, RD, TC, reply_flags, with_error, with_flags
 from pydns.dns.response import UpstreamAnswer
 from pydns.dns.rrset import RRset
+from pydns.ring.layout import Origin
 from pydns.serve.port import Port
 from pydns.upstream.key import ASK_AD, ASK_CD, ASK_DO
 
@@ -38,10 +39,11 @@ class Waiting(NamedTuple):
     peer: Any  # `Port.peer` of the client
     came: float  # time when the query of the client came
 
-    def answer(self, answer: UpstreamAnswer, now: float | None) -> None:
-        """Send the reply and count it. `now` is None if the worker is still answering the batch of the query.
+    def answer(self, answer: UpstreamAnswer, now: float, in_batch: bool, origin: Origin, server: str) -> None:
+        """Send the reply and count it. If `in_batch` is true, the batch of the query counts the time.
 
-        If the reply is longer than the client accepts, it contains as many whole records as fit, and TC is set.
+        `server` is the upstream that answered. It is empty if no upstream did. If the reply is longer than the client
+        accepts, it contains as many whole records as fit, and TC is set.
         """
         asked, port, peer, came = self
         query_id, question, bits, opt, limit, query_octets, zone, chain, _ = asked
@@ -62,12 +64,12 @@ class Waiting(NamedTuple):
             reply = with_flags(_join((query_id, head, counts, additionals, question, records[:end], opt)), TC)
         port.reply_later(reply, peer)
         tally, rtype, dnssec_ok = port.tally, question[-4:-2], opt != b"" and bits & ASK_DO != 0
-        if now is None:
+        if in_batch:
             tally.count_cached(rtype, rcode, query_octets, reply, dnssec_ok)
         else:
             tally.count_waited(zone, rtype, rcode, query_octets, reply, dnssec_ok, now - came)
         for observer in port.observers:
-            observer.replied(port, peer, reply, came)
+            observer.replied_later(port, peer, reply, came, now - came, origin, server)
 
 
 _join = b"".join

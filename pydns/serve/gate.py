@@ -18,7 +18,7 @@ from pydns.dns.compiled import HEADER, RECORDS, TO_QUESTION, is_lettered
 from pydns.dns.message import OPT_SIZE, PLAIN_SIZE
 from pydns.dns.rrset import AAAA, CLASS_IN, A
 from pydns.serve.fast import Outcome, Responder
-from pydns.serve.port import Port
+from pydns.serve.port import Mark, Port
 from pydns.serve.rules import Rules
 
 if TYPE_CHECKING:
@@ -55,9 +55,11 @@ class Gate:
             end = HEADER + len(question)
             reply = self._respond(message[:HEADER] + lead + message[end:], transaction, port)
             if isinstance(reply, bytes):
+                port.mark(Mark.RULED)
                 return reply[:HEADER] + message[HEADER:end] + reply[HEADER + len(lead) :]
         if self._is_untouched(question):
             return self._respond(message, transaction, port)
+        port.mark(Mark.RULED)
         strict = self._respond_strictly(message, transaction, port)
         if question[-4:] in _ADDRESSES and isinstance(strict, bytes) and _is_name(question[:-4]):
             self._learn_lead(question, strict, transaction)

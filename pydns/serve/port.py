@@ -5,12 +5,14 @@ The code for a transport, such as UDP or TCP, makes its own ports. A new transpo
 """
 
 from collections.abc import Sequence
+from enum import IntEnum
 from typing import Any, NamedTuple, Protocol
 
 from pydns.config.model import Config
 from pydns.dns.address import BadAddress, parse_address
 from pydns.dns.message import PLAIN_SIZE, TCP_SIZE, Edns
 from pydns.metrics.meter import Tally
+from pydns.ring.layout import Origin, columns
 
 UDP_LIMIT, STREAM_LIMIT = PLAIN_SIZE, TCP_SIZE  # values of `Port.limit`
 
@@ -22,10 +24,17 @@ class Client(NamedTuple):
     port: int
 
 
+class Mark(IntEnum):
+    """A fact about a message of a batch that its reply doesn't show."""
+
+    WAITS = 0  # the message was deferred, so the observers get its reply from `replied_later`
+    RULED = 1  # a rule of the configuration about clients or names made the reply
+
+
 class Port:
     """A socket or a connection. Callers ask for a client only if their result depends on the client."""
 
-    __slots__ = ("deferred", "limit", "observers", "protocol", "replies", "tally")
+    __slots__ = ("deferred", "limit", "marks", "observers", "protocol", "replies", "tally")
 
     def __init__(self, protocol: str, limit: int, tally: Tally, observers: Sequence["Observer"] = ()) -> None:
         self.protocol = protocol  # for logs: "udp", "tcp"
@@ -36,6 +45,11 @@ class Port:
         # Replies to the messages that came together, in the same order. None means no reply, or no reply yet.
         # While the worker answers a message, the index of the message is `len(replies)`.
         self.replies: list[bytes | None] = []
+        self.marks: dict[int, Mark] = {}  # index in `replies` -> mark; most messages have none
+
+    def mark(self, mark: Mark) -> None:
+        """Mark the message that the worker answers now."""
+        self.marks[len(self.replies)] = mark
 
     def reply_limit(self, edns: Edns | None, max_udp_size: int) -> int:
         """Return the maximum of octets of a reply. Over a stream, EDNS doesn't change the maximum."""
@@ -69,6 +83,14 @@ class Port:
         """
         return address_octets(self.client_at(peer).ip)
 
+    def senders(self, count: int) -> bytes:
+        """Return the senders of the first `count` messages, for `sources`. Results may be joined."""
+        return b"".join([columns([self.source(self.peer(place))]) for place in range(count)])
+
+    def sources(self, senders: bytes) -> bytes:
+        """Return the IP addresses of senders, as a ring has them: 4 octets each, or the result of `columns`."""
+        return columns([senders[at : at + 16] for at in range(0, len(senders), 16)])
+
     def send(self) -> None:
         """Send `replies`."""
 
@@ -95,8 +117,16 @@ class Observer(Protocol):
     def configure(self, config: Config) -> None:
         """Apply the configuration in force."""
 
-    def received(self, port: Port, messages: Sequence[bytes]) -> None:
-        """Receive messages that came together, after the worker has answered or deferred them."""
+    def answered(self, port: Port, messages: Sequence[bytes], came: float, spent_s: float) -> None:
+        """Receive messages that came together at `came`. The worker answered or deferred them within `spent_s`.
 
-    def replied(self, port: Port, peer: Any, reply: bytes, came: float) -> None:
-        """Receive a reply to a message that came at `came`."""
+        `port.replies` has the replies, and `port.peer` returns the clients.
+        """
+
+    def replied_later(
+        self, port: Port, peer: Any, reply: bytes, came: float, spent_s: float, origin: Origin, server: str
+    ) -> None:
+        """Receive the reply to a deferred message that came at `came`.
+
+        `server` is the upstream that answered. It is empty if no upstream did.
+        """

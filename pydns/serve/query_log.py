@@ -19,6 +19,7 @@ from pydns.dns.compiled import HEADER
 from pydns.dns.message import Rcode, question_end, rcode_text, reply_facts
 from pydns.dns.rrset import type_text
 from pydns.log import Level, Log
+from pydns.ring.layout import Origin
 from pydns.serve.port import Port
 from pydns.stderr import PIECE
 
@@ -52,11 +53,19 @@ class QueryLog:
         """Apply the configuration that selects the queries to log."""
         self._chosen = config.log.queries
 
-    def received(self, port: Port, messages: Sequence[bytes]) -> None:
-        """Do nothing: the query log writes a line when the reply is sent."""
+    def answered(self, port: Port, messages: Sequence[bytes], came: float, spent_s: float) -> None:
+        """Log the replies to messages that came together, if the configuration selects them."""
+        for place, reply in enumerate(port.replies):
+            if reply is not None:
+                self._replied(port, port.peer(place), reply, spent_s)
 
-    def replied(self, port: Port, peer: Any, reply: bytes, came: float) -> None:
-        """Log a query that came at `came` and its reply, if the configuration selects the query."""
+    def replied_later(
+        self, port: Port, peer: Any, reply: bytes, came: float, spent_s: float, origin: Origin, server: str
+    ) -> None:
+        """Log a deferred reply, if the configuration selects it."""
+        self._replied(port, peer, reply, spent_s)
+
+    def _replied(self, port: Port, peer: Any, reply: bytes, spent_s: float) -> None:
         chosen = self._chosen
         if chosen is None or random() >= chosen.share:
             return
@@ -77,7 +86,7 @@ class QueryLog:
             "type": type_text(rtype) if qname else "-",
             "rcode": rcode_text(rcode),
             "size": len(reply),
-            "duration_s": round(monotonic() - came, 6),
+            "duration_s": round(spent_s, 6),
         }
         self._add(self._log.compose(time.time(), Level.INFO, "query", line))
 

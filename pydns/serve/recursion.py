@@ -28,6 +28,7 @@ from pydns.log import Level, Log
 from pydns.metrics.meter import Meter
 from pydns.metrics.totals import Key
 from pydns.process.slots import LOOP_MARK
+from pydns.ring.layout import Origin
 from pydns.serve.chain import Chain
 from pydns.serve.context import Batch
 from pydns.serve.deferred import Asked, Waiting
@@ -132,7 +133,15 @@ class Recursion:
         elif answer.onward:
             self._chain(client, ()).answered(answer)
         else:
-            client.answer(answer, None if self._at_once and not client.asked.onward else self._clock())
+            in_batch = self._at_once and not client.asked.onward
+            client.answer(answer, self._clock(), in_batch, self._origin(answer), self.forwarder.answering)
+
+    def _origin(self, answer: UpstreamAnswer) -> Origin:
+        if answer.extended_error in (Reason.STALE, Reason.STALE_DENIAL):
+            return Origin.STALE
+        if not self._at_once:
+            return Origin.UPSTREAM
+        return Origin.CACHE if answer.rcode in (Rcode.NOERROR, Rcode.NXDOMAIN) else Origin.UNKNOWN
 
     def _chain(self, client: Waiting, answers: Iterable[RRset]) -> Chain:
         asked = client.asked

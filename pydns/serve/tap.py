@@ -16,6 +16,7 @@ from pydns.config.model import Config, DnstapOptions, ServerSpec, TapMessages, T
 from pydns.dns.address import BadAddress, parse_address
 from pydns.dns.dnstap import Composer, Event, Kind, Protocol
 from pydns.log import Log
+from pydns.ring.layout import Origin
 from pydns.serve.frame_stream import FrameStream
 from pydns.serve.port import Port
 
@@ -67,8 +68,8 @@ class Tap:
             self._stream.close()
             self._stream = None
 
-    def received(self, port: Port, messages: Sequence[bytes]) -> None:
-        """Send the queries that were received together."""
+    def answered(self, port: Port, messages: Sequence[bytes], came: float, spent_s: float) -> None:
+        """Send the queries that were received together, and their replies."""
         now_ns = time.time_ns()
         for place, message in enumerate(messages):
             if self.wants(message):
@@ -76,7 +77,17 @@ class Tap:
                 protocol = _PROTOCOLS[port.protocol]
                 self.put(Event(Kind.CLIENT_QUERY, protocol, message, address, number, query_ns=now_ns))
 
-    def replied(self, port: Port, peer: Any, reply: bytes, came: float) -> None:
+        for place, reply in enumerate(port.replies):
+            if reply is not None:
+                self._replied(port, port.peer(place), reply, came)
+
+    def replied_later(
+        self, port: Port, peer: Any, reply: bytes, came: float, spent_s: float, origin: Origin, server: str
+    ) -> None:
+        """Send a deferred reply."""
+        self._replied(port, peer, reply, came)
+
+    def _replied(self, port: Port, peer: Any, reply: bytes, came: float) -> None:
         """Send the reply to a query that came at `came`."""
         if self.wants(reply):
             now_ns = time.time_ns()

@@ -17,7 +17,7 @@ from time import monotonic
 from pydns.process.slots import IP_PKTINFO
 from pydns.serve.backlog import Backlog
 from pydns.serve.context import Batch
-from pydns.serve.datagrams import BATCH, NAME_LENGTHS, Inbox, Outbox
+from pydns.serve.datagrams import BATCH, NAME_LENGTHS, NAME_SIZE, Inbox, Outbox, addresses_of
 from pydns.serve.port import UDP_LIMIT, Client, Port
 from pydns.serve.response_rate import ResponseRate
 
@@ -60,6 +60,7 @@ class UdpPort(Port):
         "_is_due",
         "_loop",
         "_memory",
+        "_name_length",
         "_names",
         "_outbox",
         "_put",
@@ -72,6 +73,7 @@ class UdpPort(Port):
         super().__init__("udp", UDP_LIMIT, batch.tally("udp", sock.family), batch.observers)
         self._any_address = any_address = sock.getsockname()[0] in ("0.0.0.0", "::")
         name_length = NAME_LENGTHS[sock.family]
+        self._name_length = name_length
         self._fd = sock.fileno()
         self._loop = loop
         self._inbox = Inbox(name_length, with_control=any_address)
@@ -141,6 +143,14 @@ class UdpPort(Port):
         """Return the octets of the client's IP address."""
         name = peer[0]
         return name[4:8] if len(name) == _IPV4_LENGTH else name[8:24]
+
+    def senders(self, count: int) -> bytes:
+        """Return the senders of the first `count` messages, in the format of the kernel."""
+        return self._memory[: count * NAME_SIZE]
+
+    def sources(self, senders: bytes) -> bytes:
+        """Return the IP addresses of senders."""
+        return addresses_of(senders, self._name_length)
 
     def reply_later(self, reply: bytes, peer: _Peer) -> None:
         """Queue a deferred reply. The port sends it together with the other replies of this turn."""

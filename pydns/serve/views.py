@@ -16,7 +16,7 @@ from pydns.dns.message import Query, parse_query
 from pydns.dns.rrset import type_text
 from pydns.serve.access import Respond
 from pydns.serve.fast import Outcome, Responder
-from pydns.serve.port import Port
+from pydns.serve.port import Mark, Port
 from pydns.serve.rules import Rules
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ class Views:
         rules = self._known[key] if key in self._known else self._learn(key, address, message)
         if rules is None:
             return self._respond(message, transaction, port)
+        port.mark(Mark.RULED)
         common, self._commit.rules = self._commit.rules, rules
         try:
             return self._respond_strictly(message, transaction, port)

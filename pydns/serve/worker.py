@@ -22,11 +22,13 @@ from pydns.metrics.meter import FOLD_S, Meter
 from pydns.process.block import Block
 from pydns.process.pulse import ASK_S, DRAIN, STOP, ProcessRow
 from pydns.process.slots import Slot
+from pydns.ring.layout import Origin, file_name
 from pydns.serve import udp
 from pydns.serve.backlog import LOOK_S, Backlog
 from pydns.serve.context import Batch
 from pydns.serve.port import UDP_LIMIT, Observer, Port
 from pydns.serve.query_log import QueryLog
+from pydns.serve.query_ring import QueryRing
 from pydns.serve.recursion import CONFIG_S, Recursion
 from pydns.serve.response_rate import ResponseRate
 from pydns.serve.tap import Tap
@@ -64,7 +66,8 @@ async def _run(slot: Slot, state_dir: Path, log: Log, lifeline: int, row: Proces
     ports = [udp.UdpPort(sock, batch, loop) for sock in slot.udp]
     queries, late = QueryLog(log, loop.call_later), LateQueries(row)
     tap = Tap(log, loop, meter.untapped)
-    observers: tuple[Observer, ...] = (queries, tap, late)  # all observers; the worker calls only those that are on
+    ring = QueryRing(state_dir / file_name(slot.number), log, loop.call_later)
+    observers: tuple[Observer, ...] = (ring, queries, tap, late)  # the worker calls those that are on
 
     def configure() -> None:
         rate = response_rate(ports[0].rate if ports else None, recursion.config)
@@ -121,6 +124,7 @@ async def _run(slot: Slot, state_dir: Path, log: Log, lifeline: int, row: Proces
     meter.fold()
     queries.write()
     tap.close()
+    ring.close()
     os.close(lifeline)
 
 
@@ -151,13 +155,15 @@ class LateQueries:
     def configure(self, config: Config) -> None:
         """Do nothing, because the configuration doesn't affect draining."""
 
-    def received(self, port: Port, messages: Sequence[bytes]) -> None:
+    def answered(self, port: Port, messages: Sequence[bytes], came: float, spent_s: float) -> None:
         """Count the received messages."""
         self._row.asked_ns = time.monotonic_ns()
         self._row.late_queries += len(messages)
 
-    def replied(self, port: Port, peer: Any, reply: bytes, came: float) -> None:
-        """Do nothing, because `received` counts the queries."""
+    def replied_later(
+        self, port: Port, peer: Any, reply: bytes, came: float, spent_s: float, origin: Origin, server: str
+    ) -> None:
+        """Do nothing, because `answered` counts the queries."""
 
 
 class SelfCheck(Port):

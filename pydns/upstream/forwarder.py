@@ -202,6 +202,7 @@ class Forwarder:
         self._hedge_credit = self._most_hedge_credit
         self._socket_index = 0
         self._socket_until = 0.0
+        self.answering = ""  # during a call of `reply`, the upstream whose answer it is; empty if no upstream answered
 
     def ask(self, question: bytes, query_id: bytes, flags: int, client: object, now: float) -> None:
         """Answer a client's question from the cache at once, or later.
@@ -850,7 +851,9 @@ class Forwarder:
                 return
             if query.outstanding:
                 return
+        self.answering = upstream.spec.name
         self._settle(query, response, now)
+        self.answering = ""
 
     def _settle(self, query: "_Query", response: Response, now: float) -> None:
         """Answer a question with the reply of its route, unless the next route is used after this outcome."""
@@ -902,7 +905,9 @@ class Forwarder:
                 self._suspect(upstream, now)
         if query.partial is None:
             self._answer_stale(query, now)
+        self.answering = query.gave_errors[-1].spec.name if query.gave_errors else ""
         self._finish(query, failure)
+        self.answering = ""
 
     def _finish(self, query: "_Query", answer: UpstreamAnswer) -> None:
         query.done = True

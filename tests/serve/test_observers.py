@@ -38,10 +38,13 @@ class Seen:
     def configure(self, config: Config) -> None:
         pass
 
-    def received(self, port: Port, messages: Sequence[bytes]) -> None:
+    def answered(self, port: Port, messages: Sequence[bytes], came: float, spent_s: float) -> None:
         self.queries += messages
+        for place, reply in enumerate(port.replies):
+            if reply is not None:
+                self.replies.append((port.client_at(port.peer(place)), reply))
 
-    def replied(self, port: Port, peer: Any, reply: bytes, came: float) -> None:
+    def replied_later(self, port: Port, peer: Any, reply: bytes, *_facts: Any) -> None:
         self.replies.append((port.client_at(peer), reply))
 
 

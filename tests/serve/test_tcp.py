@@ -49,7 +49,7 @@ class Running:
         self.reader = Reader(self._state_dir)
         self.batch = batch = Batch(self.reader, Log(), Meter(share(1)[0]))
         self.connections = Connections(batch, loop)
-        self.answered = 0
+        self.messages = 0
         self.accepted: list[tcp.Connection] = []
         batch.observers.append(self)
         self._server = await loop.create_server(self._accept, "127.0.0.1", 0)
@@ -77,10 +77,10 @@ class Running:
     def configure(self, config: Config) -> None:
         pass
 
-    def received(self, port: Port, messages: Sequence[bytes]) -> None:
-        self.answered += len(messages)
+    def answered(self, port: Port, messages: Sequence[bytes], came: float, spent_s: float) -> None:
+        self.messages += len(messages)
 
-    def replied(self, port: Port, peer: Any, reply: bytes, came: float) -> None:
+    def replied_later(self, port: Port, peer: Any, reply: bytes, *_facts: Any) -> None:
         pass
 
     async def connect(self, ip: str = "127.0.0.1") -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -179,10 +179,10 @@ def test_a_slow_reader_receives_every_pipelined_answer_without_delaying_others(t
             greedy, other = await running.connect(), await running.connect()
             greedy[1].write(FRAME * MANY)
             assert await is_answered(*other)
-            assert running.answered < MANY // 10
+            assert running.messages < MANY // 10
             before = 0
-            while running.answered > before:
-                before = running.answered
+            while running.messages > before:
+                before = running.messages
                 await asyncio.sleep(0.05)
             assert before < MANY  # the server has noticed that the client doesn't read
             for _ in range(MANY):

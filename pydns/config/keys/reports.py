@@ -1,4 +1,4 @@
-"""Defines keys for the metrics, the log and dnstap."""
+"""Defines keys for the metrics, the log, dnstap and recent queries."""
 
 from pydns.config import texts
 from pydns.config.collector import COLLECTOR, parse_collector
@@ -12,7 +12,7 @@ from pydns.config.model import (
     RcodeClass,
     TapMessages,
 )
-from pydns.config.shapes import Key, ListOf, OneOf, Record, Share, Switch, Text
+from pydns.config.shapes import Key, ListOf, OneOf, Record, Share, Switch, Text, Whole
 
 _METRICS = Record(
     MetricsOptions,
@@ -107,4 +107,12 @@ KEYS = (
     Key("metrics", _METRICS, "How metrics are exposed."),
     Key("log", _LOG, "What is logged in addition to changes of state, which are always logged."),
     Key("dnstap", _DNSTAP, "A collector that gets queries and replies (docs/dnstap.md).", default="none"),
+    Key(
+        "recent_queries_mib",
+        Whole(0, 64),
+        "How much memory and disk each worker uses to keep its last queries, in MiB. 1 MiB has about 8,000 queries. "
+        "`pydns tail` and `pydns top` read them. 0: none are kept.",
+        "2",
+        "on",
+    ),
 )

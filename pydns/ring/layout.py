@@ -1,0 +1,271 @@
+"""The format of a ring: a file in which one worker keeps its last queries, and which others read meanwhile.
+
+The file has a head of `HEAD` octets, and room for records:
+
+    octets 0–7     MAGIC
+    octets 8–15    octets of the room
+    octets 16–23   octets of all records that were ever written
+    octets 24–31   seconds to add to a time in a record, to get the time since 1970
+    octets 32–47   the mark of the run of pydns that wrote the file
+
+A record has the messages of some turns, so that the worker writes once for hundreds of queries. A turn is a batch of
+messages that came together, or a single deferred reply. Numbers have the byte order of the machine. A record consists
+of these parts:
+
+    head           `_RECORD`: position, octets of the record, numbers of messages and turns, form, octets of the names
+    turns          the time when each turn came, 8 octets each; seconds until its replies were sent, 4 octets each; and
+                   its number of messages, 2 octets each
+    lengths        of the messages as they were sent, 2 octets each. Length 0: the message has a turn of its own
+    addresses      of the clients: 4 octets each, or in form WIDE 8 octets each, and then the other halves
+    origins        in form WITH_ORIGINS: an `Origin` for each message, 1 octet each
+    servers        in form LATER: the index of the name of a server for each message, 1 octet each
+    messages       one after the other. In form SHORTENED, only the first `CUT` octets of longer messages
+    names          of servers, in form LATER, with a zero octet after each
+    end            the octets of the record again, so that the records can be read from the newest to the oldest
+
+A message is the reply to a query. It contains the question and the rcode, so the worker need not look at it. If a query
+gets no reply, the message is the query, and its bit QR is 0.
+
+The position of a record is the number of octets that were written before it. A record may begin at the end of the room
+and continue at its begin. A reader copies the room. Then it looks how far the writer has come meanwhile, and uses only
+records that the writer can't have touched (`readable_from`). A record whose position isn't the expected one is no
+record. So a reader never takes a torn record for a whole one, and a writer may be killed at any time.
+"""
+
+from collections.abc import Sequence
+from enum import IntEnum
+from functools import cache
+from itertools import accumulate, pairwise
+from math import isfinite
+from struct import Struct
+from typing import NamedTuple
+
+from pydns.dns.address import unmapped
+
+MAGIC = b"pydnsq\0\1"
+FILES = "queries-*"  # the names of the files in the state directory
+HEAD = 4096  # octets of the head: a page, so that the room begins with a page
+WRITTEN_AT, OFFSET_AT = 16, 24  # places in the head
+MOST = 320  # maximum of messages of a record
+# Bits of the form of a record. These are plain numbers, because an operation with an IntFlag takes 0.5 µs.
+WIDE, WITH_ORIGINS, LATER, SHORTENED = 1, 2, 4, 8
+STREAM = 16  # the messages came over TCP
+CUT = 288  # octets of a message in form SHORTENED: enough for a header and the longest question
+LONG = 320  # if the messages of a record are longer than this on average, they are cut
+MOST_NAMES, MOST_NAME = 4096, 127  # maximum of octets of the names of servers together, and of one
+MAX_RECORD = MOST * (LONG + 14 + 2 + 16 + 1 + 1) + MOST_NAMES + 64  # no record is longer
+SMALLEST, LARGEST = 4 * MAX_RECORD, 1 << 30  # octets of a room
+
+_FILE = Struct("=8sQQd16s")
+_RECORD = Struct("=QIHHBxxxI")
+_END = Struct("=I")
+_LEAST = _RECORD.size + _END.size
+_MAPPED = bytes(10) + b"\xff\xff"  # before an IPv4 address in the form of IPv6 (RFC 4291 section 2.5.5.2)
+
+
+@cache
+def _lengths(count: int) -> Struct:
+    return Struct(f"={count}H")
+
+
+@cache
+def _turns(count: int) -> Struct:
+    return Struct(f"={count}d{count}f{count}H")
+
+
+class Origin(IntEnum):
+    """What the worker knows about the origin of a reply. The reply itself shows the rest (`pydns.ring.queries`)."""
+
+    UNKNOWN = 0
+    RULE = 1  # a rule of the configuration
+    CACHE = 2
+    STALE = 3  # an expired answer of the cache
+    UPSTREAM = 4
+
+
+class FileHead(NamedTuple):
+    """The head of a file."""
+
+    room: int
+    written: int
+    offset_s: float
+    run: bytes
+
+
+class Later(NamedTuple):
+    """A reply that was sent after its batch."""
+
+    message: bytes
+    address: bytes  # of the client
+    came: float
+    spent_s: float
+    origin: Origin
+    server: str  # the upstream that answered; empty if no upstream did
+
+
+class Turn(NamedTuple):
+    """A batch of messages that came together."""
+
+    came: float
+    spent_s: float  # until the replies were sent
+    messages: int
+
+
+class Record(NamedTuple):
+    """A record. All lists except `turns` have the same length."""
+
+    is_stream: bool
+    turns: Sequence[Turn]
+    addresses: Sequence[bytes]
+    messages: Sequence[bytes]
+    lengths: Sequence[int]  # of the messages as they were sent
+    origins: Sequence[int]
+    servers: Sequence[str]
+
+
+def file_name(worker: int) -> str:
+    """Return the name of a worker's file in the state directory."""
+    return f"{FILES[:-1]}{worker}"
+
+
+# Writing
+
+
+def compose_head(room: int, offset_s: float, run: bytes) -> bytes:
+    """Return the head of a file without records. `run` has at most 16 octets."""
+    return _FILE.pack(MAGIC, room, 0, offset_s, run)
+
+
+def compose(
+    position: int,
+    turns: Sequence[tuple[float, float, int]],
+    addresses: bytes,
+    messages: Sequence[bytes],
+    form: int = 0,
+    extra: bytes = b"",
+    names: bytes = b"",
+) -> bytes:
+    """Return a record of at most `MOST` messages. `turns` has the fields of `Turn`.
+
+    `addresses` has 4 octets for each message, or is the result of `columns`. `extra` has origins and indices of
+    servers. Raises `TypeError` if a message is None.
+    """
+    count = len(messages)
+    lengths = _lengths(count).pack(*map(len, messages))
+    joined = b"".join(messages)
+    if len(joined) > LONG * count:
+        form |= SHORTENED
+        joined = b"".join([each[:CUT] for each in messages])
+    if len(addresses) > 4 * count:
+        form |= WIDE
+    came, spent_s, counts = zip(*turns, strict=True)
+    times = _turns(len(turns)).pack(*came, *spent_s, *counts)
+    octets = _LEAST + sum(map(len, (times, lengths, addresses, extra, joined, names)))
+    head = _RECORD.pack(position, octets, count, len(turns), form, len(names))
+    return b"".join((head, times, lengths, addresses, extra, joined, names, _END.pack(octets)))
+
+
+def compose_later(position: int, replies: Sequence[Later], form: int = 0) -> bytes:
+    """Return the record of replies that were sent after their batches."""
+    messages, addresses, came, spent_s, origins, servers = zip(*replies, strict=True)
+    turns = list(zip(came, spent_s, [1] * len(replies), strict=True))
+    places = {"": 0}
+    names = b"\0"
+    for server in dict.fromkeys(servers):
+        text = server.encode(errors="replace")[:MOST_NAME] + b"\0"
+        if len(names) + len(text) <= MOST_NAMES and len(places) < 256:
+            places.setdefault(server, len(places))
+            names += text if server else b""
+    extra = bytes(origins) + bytes([places.get(server, 0) for server in servers])
+    return compose(position, turns, columns(addresses), messages, form | WITH_ORIGINS | LATER, extra, names)
+
+
+def columns(addresses: Sequence[bytes]) -> bytes:
+    """Return addresses in form WIDE. An IPv4 address becomes ::ffff:192.0.2.1, and an unknown address ::."""
+    wide = [each if len(each) == 16 else _MAPPED + each if len(each) == 4 else bytes(16) for each in addresses]
+    return b"".join([each[:8] for each in wide] + [each[8:] for each in wide])
+
+
+# Reading
+
+
+def parse_head(octets: bytes) -> FileHead | None:
+    """Parse the head of a file. Return None if the file is no ring of this format."""
+    if len(octets) < _FILE.size:
+        return None
+    magic, room, written, offset_s, run = _FILE.unpack_from(octets)
+    if magic != MAGIC or not SMALLEST <= room <= LARGEST or not isfinite(offset_s):
+        return None
+    return FileHead(room, written, offset_s, run)
+
+
+def readable_from(head: FileHead) -> int:
+    """Return the first position that the writer can't have touched since it began the record after `head.written`."""
+    return max(0, head.written + MAX_RECORD - head.room)
+
+
+def parse(octets: bytes, end: int, first: int) -> list[Record]:
+    """Parse the records that end at position `end`, where `octets` end. The oldest record comes first.
+
+    Leave out records that begin before the position `first`, and all records before one that can't be parsed. Never
+    raises an exception, for any octets.
+    """
+    found = []
+    at = len(octets)
+    while at >= _LEAST:
+        size = _END.unpack_from(octets, at - _END.size)[0]
+        begin = at - size
+        if size < _LEAST or begin < 0 or end - len(octets) + begin < first:
+            break
+        record = _parse_record(octets, begin, at - _END.size, end - len(octets) + begin)
+        if record is None:
+            break
+        found.append(record)
+        at = begin
+    found.reverse()
+    return found
+
+
+def _parse_record(octets: bytes, begin: int, end: int, wanted_position: int) -> Record | None:
+    """Parse a record that begins at `begin`, and whose last part begins at `end`."""
+    position, size, count, turn_count, form, names_size = _RECORD.unpack_from(octets, begin)
+    if position != wanted_position or size != end + _END.size - begin:
+        return None
+    if not 1 <= count <= MOST or not 1 <= turn_count <= count:
+        return None
+    lengths_at = begin + _RECORD.size + 14 * turn_count
+    addresses_at = lengths_at + 2 * count
+    origins_at = addresses_at + (16 if form & WIDE else 4) * count
+    servers_at = origins_at + (count if form & WITH_ORIGINS else 0)
+    messages_at = servers_at + (count if form & LATER else 0)
+    if messages_at > end:
+        return None
+    times = _turns(turn_count).unpack_from(octets, begin + _RECORD.size)
+    counts = times[2 * turn_count :]
+    if sum(counts) != count or not all(map(isfinite, times[: 2 * turn_count])):
+        return None
+    turns = list(map(Turn, times[:turn_count], times[turn_count : 2 * turn_count], counts))
+    lengths = _lengths(count).unpack_from(octets, lengths_at)
+    kept = [min(each, CUT) for each in lengths] if form & SHORTENED else lengths
+    ends = list(accumulate(kept, initial=messages_at))
+    if ends[-1] + names_size != end:
+        return None
+    messages = [octets[first:last] for first, last in pairwise(ends)]
+    addresses = _parse_addresses(octets[addresses_at:origins_at], count)
+    origins = octets[origins_at:servers_at] or bytes(count)
+    servers: Sequence[str] = [""] * count
+    if form & LATER:
+        names = octets[end - names_size : end].decode(errors="replace").split("\0")
+        places = octets[servers_at:messages_at]
+        # Names of servers come from the configuration. Others might control a terminal.
+        if not all(map(str.isprintable, names)) or max(places) >= len(names):
+            return None
+        servers = [names[place] for place in places]
+    return Record(bool(form & STREAM), turns, addresses, messages, lengths, origins, servers)
+
+
+def _parse_addresses(octets: bytes, count: int) -> list[bytes]:
+    if len(octets) == 4 * count:
+        return [octets[at : at + 4] for at in range(0, 4 * count, 4)]
+    half = 8 * count
+    return [unmapped(octets[at : at + 8] + octets[half + at : half + at + 8]) for at in range(0, half, 8)]

@@ -1,0 +1,247 @@
+"""Keeps the last queries of a worker in a file, which other processes read while the worker writes.
+
+The ring is an observer of ports. `pydns.ring.layout` has the format of the file. This file is fast code, because every
+query passes through it:
+
+1. The worker keeps the replies themselves. It need not look at them, because readers do that.
+2. For a batch, the worker only adds references to a list, and copies the addresses of all clients at once.
+3. Hundreds of replies are joined and written together.
+
+Replies wait for at most `_EVERY_S` until they are written. A worker that is killed loses them.
+
+The file has all its disk space before it is used: a full disk is an error when the file is made, and never a SIGBUS.
+A worker that starts again continues with the file of its predecessor.
+"""
+
+import mmap
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from pydns.config.model import Config
+from pydns.log import Level, Log
+from pydns.process.slots import LOOP_MARK
+from pydns.ring import layout
+from pydns.ring.layout import Later, Origin
+from pydns.serve.datagrams import BATCH
+from pydns.serve.port import Mark, Port
+from pydns.table.state_dir import remove_unless_plain
+
+_EVERY_S = 0.05  # how long replies wait before they are written
+_ENOUGH = layout.MOST - BATCH  # number of replies that are written without waiting
+# What waits of a batch: the port, the replies, the messages, the senders, the time when the messages came, the seconds
+# until the replies were sent, and the marks.
+_Waiting = tuple[Port, list[bytes | None], Sequence[bytes], bytes, float, float, dict[int, Mark]]
+_PLAIN = os.O_CLOEXEC | os.O_NOFOLLOW
+
+
+class QueryRing:
+    """The ring of one worker."""
+
+    def __init__(
+        self,
+        file: Path,
+        log: Log,
+        call_later: Callable[[float, Callable[[], None]], object],
+        run: bytes = LOOP_MARK,
+    ) -> None:
+        """`call_later` is the method of the event loop. `run` is a mark of the run of pydns, of at most 16 octets."""
+        self._file = file
+        self._log = log
+        self._call_later = call_later
+        self._run = run.ljust(16, b"\0")
+        self._room = 0  # octets that the configuration wants
+        self._memory: mmap.mmap | None = None
+        self._size = self._written = 0
+        # Numbers in the head of the file. Storing an aligned word is atomic: no reader sees half a number.
+        self._cursor: memoryview[int]
+        self._offset: memoryview[float]
+        self._waiting: list[_Waiting] = []
+        self._count = 0  # of replies in `_waiting`
+        self._later: dict[int, list[Later]] = {0: [], layout.STREAM: []}  # form -> replies
+        self._is_due = False
+
+    @property
+    def is_on(self) -> bool:
+        """Whether queries are kept."""
+        return self._memory is not None
+
+    def configure(self, config: Config) -> None:
+        """Apply the configuration. Called a few times per second, and keeps the clock of the file right as well."""
+        room = config.recent_queries_mib << 20
+        if room != self._room:
+            self._room = room
+            self.close()
+            if room:
+                self._open(room)
+            else:
+                with suppress(OSError):
+                    self._file.unlink(missing_ok=True)
+        if self._memory is not None:
+            self._offset[0] = time.time() - time.monotonic()
+
+    def _open(self, room: int) -> None:
+        try:
+            descriptor = self._continued(room) or self._made(room)
+        except OSError as error:
+            self._log(
+                "recent queries are not kept",
+                level=Level.WARNING,
+                file=self._file,
+                reason=error.strerror,
+                action="change recent_queries_mib, or end the worker, to try again",
+            )
+            return
+        self._memory = mmap.mmap(descriptor, layout.HEAD + room)
+        os.close(descriptor)
+        self._size = room
+        head = memoryview(self._memory)[: layout.HEAD]
+        self._cursor = head[layout.WRITTEN_AT : layout.WRITTEN_AT + 8].cast("Q")
+        self._offset = head[layout.OFFSET_AT : layout.OFFSET_AT + 8].cast("d")
+        self._written = self._cursor[0]
+
+    def _continued(self, room: int) -> int | None:
+        """Return the descriptor of the predecessor's file if it has the right size and is of this run."""
+        remove_unless_plain(self._file)
+        try:
+            descriptor = os.open(self._file, os.O_RDWR | _PLAIN)
+        except FileNotFoundError:
+            return None
+        head = layout.parse_head(os.pread(descriptor, layout.HEAD, 0))
+        is_whole = os.fstat(descriptor).st_size == layout.HEAD + room
+        if is_whole and head is not None and head.room == room and head.run == self._run:
+            return descriptor
+        os.close(descriptor)
+        return None
+
+    def _made(self, room: int) -> int:
+        """Make the file with all of its disk space, and return its descriptor. Raises `OSError`."""
+        self._file.unlink(missing_ok=True)
+        # Only this user may read it: it shows what clients asked for.
+        descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_EXCL | _PLAIN, 0o600)
+        try:
+            os.posix_fallocate(descriptor, 0, layout.HEAD + room)
+            os.pwrite(descriptor, layout.compose_head(room, time.time() - time.monotonic(), self._run), 0)
+        except OSError:
+            os.close(descriptor)
+            self._file.unlink(missing_ok=True)
+            raise
+        return descriptor
+
+    def answered(self, port: Port, messages: Sequence[bytes], came: float, spent_s: float) -> None:
+        """Keep the replies to messages that came together."""
+        count = len(messages)
+        self._waiting.append(
+            (port, port.replies, messages, port.senders(count), came, spent_s, port.marks or _NO_MARKS)
+        )
+        self._count += count
+        if self._count >= _ENOUGH:
+            self._write_waiting()
+        elif not self._is_due:
+            self._write_soon()
+
+    def replied_later(
+        self, port: Port, peer: Any, reply: bytes, came: float, spent_s: float, origin: Origin, server: str
+    ) -> None:
+        """Keep a deferred reply."""
+        form = _form(port)
+        waiting = self._later[form]
+        waiting.append(_new(Later, (reply, port.source(peer), came, spent_s, origin, server)))
+        if len(waiting) == _ENOUGH:
+            self._write(layout.compose_later(self._written, waiting, form))
+            waiting.clear()
+        elif not self._is_due:
+            self._write_soon()
+
+    def _write_soon(self) -> None:
+        self._is_due = True
+        self._call_later(_EVERY_S, self.write)
+
+    def write(self) -> None:
+        """Write the replies that wait."""
+        self._is_due = False
+        self._write_waiting()
+        for form, waiting in self._later.items():
+            if waiting and self._memory is not None:
+                self._write(layout.compose_later(self._written, waiting, form))
+            waiting.clear()
+
+    def _write_waiting(self) -> None:
+        """Write the replies of batches. Those of each transport share a record."""
+        of_transports: dict[int, list[_Waiting]] = {}
+        for each in self._waiting:
+            of_transports.setdefault(each[0].tally.transport, []).append(each)
+        self._waiting.clear()
+        self._count = 0
+        if self._memory is not None:
+            for waiting in of_transports.values():
+                self._write(self._composed(waiting))
+
+    def _composed(self, waiting: list[_Waiting]) -> bytes:
+        """Return the record of batches. If all messages of all batches were deferred, it has only empty messages."""
+        replies: list[bytes | None] = []
+        turns, senders, extra = [], b"", b""
+        for _, of_batch, messages, senders_of_batch, came, spent_s, _marks in waiting:
+            replies += of_batch
+            senders += senders_of_batch
+            turns.append((came, spent_s, len(messages)))
+        port = waiting[0][0]
+        form, addresses = _form(port), port.sources(senders)
+        if any(each[-1] for each in waiting):
+            form |= layout.WITH_ORIGINS
+            extra = bytes([_ORIGINS[marks.get(at)] for _, of, *_, marks in waiting for at in range(len(of))])
+        try:
+            return layout.compose(self._written, turns, addresses, replies, form, extra)  # type: ignore[arg-type]
+        except TypeError:  # some messages have no reply
+            shown = [each for one in waiting for each in _shown(one)]
+            return layout.compose(self._written, turns, addresses, shown, form, extra)
+
+    def _write(self, record: bytes) -> None:
+        memory = self._memory
+        assert memory is not None
+        at = layout.HEAD + self._written % self._size
+        over = at + len(record) - layout.HEAD - self._size
+        if over <= 0:
+            memory[at : at + len(record)] = record
+        else:
+            memory[at : layout.HEAD + self._size] = record[:-over]
+            memory[layout.HEAD : layout.HEAD + over] = record[-over:]
+        self._written += len(record)
+        self._cursor[0] = self._written
+
+    def close(self) -> None:
+        """Write what waits, and close the file. The file stays, and can still be read."""
+        if self._memory is None:
+            return
+        self.write()
+        del self._cursor, self._offset
+        self._memory.close()
+        self._memory = None
+
+
+def _form(port: Port) -> int:
+    return 0 if port.protocol == "udp" else layout.STREAM
+
+
+def _shown(waiting: _Waiting) -> Iterator[bytes]:
+    """Yield a message for each reply of a batch.
+
+    If a message got no reply, it is itself shown. It may be a reply of somebody, so its bit QR is cleared.
+    """
+    _, replies, messages, _, _, _, marks = waiting
+    for place, reply in enumerate(replies):
+        if reply is not None:
+            yield reply
+        elif marks.get(place) is Mark.WAITS:
+            yield b""
+        else:
+            message = messages[place]
+            yield message[:2] + bytes([message[2] & 0x7F]) + message[3:] if len(message) > 2 else message
+
+
+_NO_MARKS: dict[int, Mark] = {}
+_ORIGINS = {None: Origin.UNKNOWN, Mark.WAITS: Origin.UNKNOWN, Mark.RULED: Origin.RULE}
+_new = tuple.__new__  # 0.15 µs faster than the constructor of a NamedTuple
