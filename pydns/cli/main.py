@@ -50,6 +50,7 @@ _CONFIGURATION = "a config.yaml, a Corefile, the manifest of a ConfigMap, or the
 _INVALID = {2: "the command line is invalid"}
 _LEFT_OUT = "no mistakes, but --lenient leaves out a part"
 _NO_TABLE = "there is no answer table that can be read"
+_NO_RING = "there are no recent queries that can be read"
 
 VERBS = (
     Verb(
@@ -102,6 +103,20 @@ VERBS = (
         ["pydns slo --state-dir /tmp/pydns", "pydns slo -o json"],
         {0: "pydns is running, and every objective is met", 1: f"it isn't, an objective is missed, or {_NO_TABLE}"},
         [FlagGroup("", (flags.STATE_DIR, flags.OUTPUT))],
+    ),
+    Verb(
+        "tail",
+        "print recent queries: who asked what, and the result",
+        "Print the last queries of all workers: the time, the client, the result, the source of the answer, the time "
+        "until the reply, and the question. Nothing needs to be switched on first.",
+        [
+            "pydns tail",
+            "pydns tail --follow --rcode SERVFAIL",
+            "pydns tail --client 10.1.2.3 --since 5m",
+            "pydns tail --name '*.shop.svc.cluster.local' --slow 100ms",
+        ],
+        {0: "printed", 1: _NO_RING},
+        [FlagGroup("", (flags.STATE_DIR, *flags.QUERY_FILTERS, flags.SINCE, flags.FOLLOW, flags.OUTPUT))],
     ),
     Verb(
         "dump",

@@ -37,14 +37,19 @@ def encode(value: "Struct") -> str:
     return json.dumps(msgspec.to_builtins(value), indent=1)
 
 
-def write_lines(lines: Iterable[str]) -> None:
-    """Write lines to standard output. If a reader such as `head` closes the pipe early, this is not an error."""
+def write_lines(lines: Iterable[str]) -> bool:
+    """Write lines to standard output, and return whether its reader is still there.
+
+    If a reader such as `head` closes the pipe early, this is not an error.
+    """
     try:
         for line in lines:
             sys.stdout.write(line + "\n")
         sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return False
+    return True
 
 
 def fail(verb: str, reason: object, status: int = 1) -> int:

@@ -320,6 +320,62 @@ CLIENT = Flag(
     "Address of the client that gets the answer. Without it, it is a client that isn't in the cluster.",
     wrong="10.0.0",
 )
+SINCE = Flag(
+    "since",
+    Text(texts.DURATION, texts.parse_duration),
+    "60s",
+    "DURATION",
+    "How far to look back.",
+    wrong="soon",
+)
+FOLLOW = Flag(
+    "follow",
+    Switch(),
+    "false",
+    "",
+    "Print new queries, too, until Ctrl-C.",
+    remark="The flag takes no value",
+    short="-f",
+)
+OF_NAMESPACE = Flag(
+    "namespace",
+    Text(texts.NAMESPACE, texts.parse_namespace),
+    None,
+    "NAME",
+    "Only queries of pods of this namespace.",
+    wrong="Shop",
+    absent_text="all namespaces",
+    short="-n",
+)
+OF_CLIENT = Flag(
+    "client", _TEXT, None, "CLIENT", "Only queries of this client: its address or its name.", absent_text="all clients"
+)
+OF_NAME = Flag(
+    "name",
+    _TEXT,
+    None,
+    "GLOB",
+    "Only queries for names that match this pattern, such as '*.shop.svc.cluster.local'.",
+    absent_text="all names",
+)
+OF_RCODE = Flag(
+    "rcode",
+    _TEXT,
+    None,
+    "RCODE",
+    "Only queries with this result, such as NXDOMAIN, NODATA or SERVFAIL.",
+    absent_text="all results",
+)
+SLOW = Flag(
+    "slow",
+    Text(texts.DURATION, texts.parse_duration),
+    None,
+    "DURATION",
+    "Only queries that took this long or longer.",
+    wrong="slow",
+    absent_text="all queries",
+)
+QUERY_FILTERS = (OF_NAMESPACE, OF_CLIENT, OF_NAME, OF_RCODE, SLOW)
 ZONES = Flag(
     "zones",
     _PATH,
@@ -576,7 +632,7 @@ GROUPS = (
     ),
 )
 SERVE = tuple(flag for group in GROUPS for flag in group.flags)
-OTHER_VERBS = (NAMESPACE, CLIENT, ASK, OUTPUT)  # the flags that `serve` doesn't have
+OTHER_VERBS = (NAMESPACE, CLIENT, ASK, OUTPUT, SINCE, FOLLOW, *QUERY_FILTERS)  # the flags that `serve` doesn't have
 
 
 def unknown_variables(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:

@@ -39,6 +39,7 @@ CLIENTS = "an IP address or a network, such as 10.20.0.0/16"
 EXPRESSION = "a condition, such as incidr(client_ip(), '10.20.0.0/16')"
 PATTERN = "a pattern of RE2"
 RECORD = "a record with fields, such as {{ .Name }} 60 IN A 10.0.0.1"
+DURATION = "a duration, such as 100ms, 60s, 5m or 1h"
 SERVICE_REFERENCE = "NAMESPACE/SERVICE, such as kube-system/pydns-external"
 
 
@@ -365,6 +366,14 @@ def parse_server_name(text: str) -> str | Wanted:
     return Wanted("a host name or IP address")
 
 
+def parse_duration(text: str) -> float | Wanted:
+    """Parse a duration to seconds. The unit may be left out, and is seconds then."""
+    found = _DURATION.fullmatch(text)
+    if found is None:
+        return Wanted(DURATION)
+    return float(found[1]) * _UNITS[found[2]]
+
+
 def parse_selector(text: str) -> str | Wanted:
     """Check a label selector. The result is still a text, because the API server needs a text."""
     try:
@@ -378,4 +387,6 @@ _CONFIG_MAP_KEY = re.compile(r"(?!\.\.?$)[-._A-Za-z0-9]{1,253}")
 _URL_PATH = re.compile(r"(/[-._~A-Za-z0-9%!$&'()*+,;=:@/]{0,500})?")
 _ZONE = re.compile(r"[!-$&-.0-\\^-~]{1,15}")  # the name or number of a network interface, without %, / and ]
 _PORT = re.compile("[0-9]{1,5}")
+_DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s|m|h|)")
+_UNITS = {"ms": 0.001, "s": 1, "": 1, "m": 60, "h": 3600}
 _HOST_NAME = re.compile(r"[A-Za-z0-9_]([-A-Za-z0-9_]*[A-Za-z0-9])?(\.[A-Za-z0-9_]([-A-Za-z0-9_]*[A-Za-z0-9])?)*\.?")

@@ -10,6 +10,7 @@ import pytest
 from pydns.cli.check import Checked
 from pydns.cli.explain import Answer, Explanation
 from pydns.cli.slo import DataAge, Report
+from pydns.cli.tail import Line
 from pydns.table.status import IndicatorStatus
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "json.md").read_text()
@@ -36,6 +37,7 @@ TYPES = {
         ("Answer", Answer),
         ("slo", Report),
         ("Data age", DataAge),
+        ("tail", Line),
     ],
 )
 def test_the_document_has_every_key_with_its_type(section: str, struct: type[msgspec.Struct]) -> None:

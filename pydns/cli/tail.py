@@ -1,0 +1,117 @@
+"""The verb `tail`: prints recent queries, and with --follow also new ones."""
+
+import time
+from argparse import Namespace
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from pydns.cli.client_names import client_names
+from pydns.cli.output import Colour, fail, painted, write_lines
+from pydns.cli.query_filter import Filter, client_text
+from pydns.cli.ring_files import RingError, Rings
+from pydns.config import flags
+from pydns.config.settings import OutputFormat
+from pydns.config.shapes import Mistakes
+from pydns.dns import name
+from pydns.dns.address import address_text
+from pydns.ring.queries import Query
+
+_EVERY_S = 0.2  # how often to look for new queries
+
+
+class Line(Struct, frozen=True, kw_only=True):
+    """A query. `-o json` prints one in each line, and docs/json.md describes it."""
+
+    version: int = 1
+    time: str
+    client: str
+    client_name: str | None
+    name: str
+    type: str
+    result: str
+    source: str
+    server: str | None
+    duration_s: float
+    size: int
+    protocol: str
+    truncated: bool
+
+
+def run(options: Namespace) -> int:
+    """Print the queries. Return 1 if there is no ring that can be read, and 2 if a flag is invalid."""
+    mistakes = Mistakes()
+    output = flags.OUTPUT.read(options.output, mistakes)
+    since_s = flags.SINCE.read(options.since, mistakes)
+    follows = flags.FOLLOW.read(options.follow, mistakes)
+    chosen = Filter.of(options, mistakes)
+    if mistakes:
+        return fail("tail", mistakes[0], 2)
+    state_dir = Path(options.state_dir)
+    rings, names = Rings(state_dir), client_names(state_dir)
+    compose = _json if output is OutputFormat.JSON else _text
+    since = time.time() - since_s
+    try:
+        while write_lines(_lines(rings.new(since), chosen, names, compose)) and follows:
+            time.sleep(_EVERY_S)
+            since = 0.0
+    except RingError as error:
+        return fail("tail", error)
+    except KeyboardInterrupt:
+        pass
+    return 0
+
+
+def _lines(
+    found: list[Query],
+    chosen: Filter,
+    names: Callable[[bytes], str | None],
+    compose: Callable[[Query, str | None], str],
+) -> Iterator[str]:
+    for query in found:
+        who = names(query.client)
+        if chosen.takes(query, who):
+            yield compose(query, who)
+
+
+def _text(query: Query, who: str | None) -> str:
+    facts = query.facts
+    result = f"{facts.result:<9}"
+    if facts.rcode is None or query.facts.rcode not in (0, 3):
+        result = painted(result, Colour.RED)
+    via = f" via {query.server}" if query.server else ""
+    notes = "".join([via, " truncated" * facts.is_truncated, " tcp" * query.is_stream])
+    return (
+        f"{_time(query.came)} {client_text(query.client, who):<15} {result} {query.source.value:<8} "
+        f"{query.spent_s * 1000:8.2f} ms {facts.type_text:<5} {_name(query)}{notes}"
+    )
+
+
+def _json(query: Query, who: str | None) -> str:
+    facts = query.facts
+    line = Line(
+        time=_time(query.came),
+        client=address_text(query.client),
+        client_name=who,
+        name=_name(query),
+        type=facts.type_text,
+        result=facts.result,
+        source=query.source.value,
+        server=query.server or None,
+        duration_s=round(query.spent_s, 6),
+        size=query.size,
+        protocol="tcp" if query.is_stream else "udp",
+        truncated=facts.is_truncated,
+    )
+    return msgspec.json.encode(line).decode()
+
+
+def _name(query: Query) -> str:
+    return name.to_text(query.facts.qname) if query.facts.qname else "-"
+
+
+def _time(came: float) -> str:
+    return datetime.fromtimestamp(came, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
