@@ -1,4 +1,8 @@
-"""Reads the nameservers of a resolv.conf(5). They are the upstreams if the configuration has no upstreams."""
+"""Reads a resolv.conf(5).
+
+The nameservers are the upstreams if the configuration has no upstreams. The search list and `ndots` of a pod's file
+decide which names a pod asks for.
+"""
 
 from collections.abc import Collection
 from typing import NamedTuple
@@ -7,6 +11,7 @@ from pydns.config import texts
 from pydns.config.mistakes import ConfigNotice, Wanted, quote
 from pydns.config.model import ServerSpec
 from pydns.dns.address import is_loopback, parse_address
+from pydns.dns.walk import MOST_DOMAINS, Searching
 
 
 class Nameservers(NamedTuple):
@@ -47,3 +52,25 @@ def read(source: str, text: str, own: Collection[str] = ()) -> Nameservers:
             continue
         notices.append(ConfigNotice(f"{source}:{number}", f"nameserver left out: {reason}"))
     return Nameservers(tuple(upstreams.values()), tuple(notices))
+
+
+_MOST_NDOTS = 15  # a higher value counts as this one (resolv.conf(5))
+
+
+def read_searching(text: str) -> Searching:
+    """Return the search list and `ndots` of a pod's file. The last line of each sort counts, as in resolvers.
+
+    Without `ndots`, it is 1. Invalid domains and options are left out.
+    """
+    domains: tuple[bytes, ...] = ()
+    ndots = 1
+    for line in text.splitlines():
+        keyword, *words = line.split()[: MOST_DOMAINS + 1] or [""]
+        if keyword in ("search", "domain"):
+            found = [texts.parse_domain(each) for each in (words if keyword == "search" else words[:1])]
+            domains = tuple([each for each in found if not isinstance(each, Wanted)])
+        elif keyword == "options":
+            for each in words:
+                if each.startswith("ndots:") and each[6:].isdecimal():
+                    ndots = min(int(each[6:]), _MOST_NDOTS) if len(each) < 9 else _MOST_NDOTS
+    return Searching(domains, ndots)

@@ -1,7 +1,10 @@
-"""The nameservers of a resolv.conf, without nameservers that lead back to pydns."""
+"""The nameservers of a resolv.conf, without nameservers that lead back to pydns. The search list of a pod's file."""
+
+import pytest
 
 from pydns.config.model import ServerSpec
-from pydns.config.resolv_conf import read
+from pydns.config.resolv_conf import read, read_searching
+from pydns.dns import name
 
 OWN = ["10.244.0.7", "fd00:0::7"]
 
@@ -65,3 +68,20 @@ def test_a_link_local_address_keeps_its_zone() -> None:
         "fe80::1%eth0",
         "fe80::1%eth1",
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "domains", "ndots"),
+    [
+        ("", [], 1),
+        ("search a.svc.D svc.d\noptions ndots:5\n", ["a.svc.d.", "svc.d."], 5),
+        ("search a\nsearch b c\ndomain e f\n", ["e."], 1),
+        ("options timeout:1 ndots:2\noptions ndots:3 ndots:x\n", [], 3),
+        ("options ndots:99\noptions ndots:" + "9" * 5000, [], 15),
+        ("search . a..b " + "x" * 64 + " good\n; search c\n# options ndots:9\n", [".", "good."], 1),
+        ("search " + "a " * 100, ["a."] * 32, 1),
+    ],
+)
+def test_the_last_search_list_and_ndots_count(text: str, domains: list[str], ndots: int) -> None:
+    found = read_searching(text)
+    assert (list(map(name.to_text, found.domains)), found.ndots) == (domains, ndots)
