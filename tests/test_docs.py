@@ -90,6 +90,17 @@ def test_the_table_of_reasons_is_up_to_date() -> None:
     assert _text("docs/reasons.md").partition(begin)[2].partition(end)[0] == describe.reasons_table()
 
 
+def test_stories_print_what_pydns_explain_prints() -> None:
+    cases = [case for each in yaml.safe_load(_text("tests/cli/explain.yaml")) for case in each["cases"]]
+    told = {f"$ pydns explain {case['explain']}\n{case['says']}" for case in cases}
+    stories = _text("docs/troubleshooting.md").partition("## Five stories\n")[2].partition("\n## ")[0]
+    shown = [
+        textwrap.dedent(each) for each in re.findall(r"^    \$ pydns explain .*\n(?:    .*\n)+", stories, re.MULTILINE)
+    ]
+    assert len(shown) == 5
+    assert [each for each in shown if each not in told] == []
+
+
 def test_each_directive_has_one_row() -> None:
     names = re.findall(r"^\| (`\w+`) \|", describe.directives_table(), re.MULTILINE)
     assert sorted(set(names)) == sorted(names)

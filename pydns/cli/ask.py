@@ -25,6 +25,7 @@ class Asked(NamedTuple):
 
     text: str
     has_answer: bool  # whether there are records of the requested type
+    reply: str = ""  # an rcode or NODATA. Empty: there was no usable reply
 
 
 def ask(servers: Iterable[AnyServer], qname: bytes, qtype: int) -> Iterator[Asked]:
@@ -45,7 +46,8 @@ def ask(servers: Iterable[AnyServer], qname: bytes, qtype: int) -> Iterator[Aske
             yield Asked(f"{title}: {reason}", has_answer=False)
         else:
             took = f"{(time.monotonic() - began) * 1000:.1f} ms"
-            yield Asked(f"{title}: {_rcode(reply)} in {took}{_records(reply)}", _has_answer(reply, qtype))
+            text = f"{title}: {_rcode(reply)} in {took}{_records(reply)}"
+            yield Asked(text, _has_answer(reply, qtype), _rcode(reply))
 
 
 def _exchange(server: ServerSpec, query: dns.message.Message) -> dns.message.Message:

@@ -1,9 +1,10 @@
 """The verb `explain`: prints the reply for a name, the names that a pod would try, and the reasons.
 
-The same responder that answers clients gives the answer. `pydns.cli.reasons` gives the reasons. With `--ask`,
-`pydns.cli.ask` sends queries to the upstreams. Without it, no query is sent.
+The same responder that answers clients gives the answer. `pydns.cli.reasons` gives the reasons, and `pydns.cli.lookup`
+the whole lookup of a pod. With `--ask`, `pydns.cli.ask` sends queries to the upstreams. Without it, no query is sent.
 """
 
+import sys
 import time
 from argparse import Namespace
 from collections.abc import Iterable, Iterator
@@ -13,25 +14,35 @@ from urllib.parse import urlsplit
 
 import dns.exception
 import dns.rdatatype
-from msgspec import Struct
+from msgspec.structs import replace
 
-from pydns.cli.ask import ask
+from pydns.cli.ask import Asked, ask
+from pydns.cli.explanation import Answer, Explanation
+from pydns.cli.lookup import PAIR, kubelet_searching, look_up
 from pydns.cli.output import Colour, encode, fail, painted, write_lines
-from pydns.cli.reasons import Reply, Witness, type_text
+from pydns.cli.reasons import FORWARDED, Reply, Witness, type_text
 from pydns.config import flags
 from pydns.config.mistakes import ConfigError, Wanted, quote
+from pydns.config.resolv_conf import read_searching
 from pydns.config.settings import OutputFormat
 from pydns.config.shapes import Mistakes
 from pydns.config.texts import REVERSE_TREES, parse_domain, parse_ip
 from pydns.dns import name
+from pydns.dns.address import address_text
 from pydns.dns.message import Rcode
+from pydns.dns.walk import NDOTS, Resolver, Searching, candidates
+from pydns.table.client_names import ClientName, read_client_names
 from pydns.table.reader import Reader, TableError
 from pydns.table.status import Status
 
-_NDOTS = 5  # the value that the kubelet writes into a pod's resolv.conf
 _MAX_RECORDS = 20  # the largest number of records that are printed
+_MAX_WHY = 4  # reasons beside a forwarded name of a lookup: the route, its servers and those that are dead
+_MAX_RESOLV_CONF = 64 * 1024  # octets
 _FAILURES = (Rcode.NXDOMAIN.name, Rcode.SERVFAIL.name, Rcode.REFUSED.name)
 _QUIET_S = 5.0  # after this silence, a note is printed. The controller publishes its status every second
+_ASSUMED = (
+    "the pod's resolv.conf is assumed: dnsPolicy ClusterFirst, no dnsConfig; --pod-resolv-conf takes the real one"
+)
 
 
 class Wish(NamedTuple):
@@ -39,35 +50,27 @@ class Wish(NamedTuple):
 
     qname: bytes
     is_absolute: bool  # True: no search list is applied
-    qtype: int
-    namespace: str  # the namespace of the pod that looks up the name
+    qtypes: tuple[int, ...]
+    namespace: str | None  # the namespace of the pod that looks up the name. None: not given
     note: str = ""  # a note if only a part of the argument is the name
     client: bytes = b""  # the octets of the client's address; empty: a client without a class
     asks: bool = False  # True: upstreams are asked
+    pod: tuple[str, str] | None = None  # namespace and name of the pod
+    resolver: Resolver | None = None
+    searching: Searching | None = None  # the options of the pod's resolv.conf, if it is given
+
+    @property
+    def is_lookup(self) -> bool:
+        """Return whether the whole lookup of a pod is wanted."""
+        return self.pod is not None or self.resolver is not None or self.searching is not None
 
 
-class Answer(Struct, frozen=True, kw_only=True):
-    """The reply to one question. `-o json` prints it, and docs/json.md describes it."""
+class Pod(NamedTuple):
+    """The pod whose lookup is explained."""
 
-    name: str
-    type: str
-    has_answer: bool
-    reply: str
-    reason: str | None  # the code of a reason in docs/reasons.md
-    cached_s: int | None
-    records: tuple[str, ...]
-    source: str
-    why: tuple[str, ...]
-    asked: tuple[str, ...]  # what upstreams answered
-
-
-class Explanation(Struct, frozen=True, kw_only=True):
-    """The names that were tried until a name had an answer. `-o json` prints it, and docs/json.md describes it."""
-
-    version: int = 1
-    has_answer: bool
-    search: str | None  # the namespace whose search list was applied
-    tried: tuple[Answer, ...]
+    namespace: str
+    address: bytes  # empty: unknown
+    title: str | None  # NAMESPACE/POD, and where it runs. None: no pod is known
     notes: tuple[str, ...]
 
 
@@ -78,24 +81,46 @@ def run(options: Namespace) -> int:
     """
     mistakes = Mistakes()
     output = flags.OUTPUT.read(options.output, mistakes)
-    client = flags.CLIENT.read(options.client, mistakes) if options.client is not None else b""
+    client = flags.CLIENT.read(options.client, mistakes)
+    pod = flags.POD.read(options.pod, mistakes)
+    resolver = flags.RESOLVER.read(options.resolver, mistakes)
+    resolv_conf = flags.POD_RESOLV_CONF.read(options.pod_resolv_conf, mistakes)
     asks = flags.ASK.read(options.ask, mistakes)
     if mistakes:
         return fail("explain", mistakes[0], 2)
+    if pod and client:
+        return fail("explain", "--pod and --client exclude each other", 2)
     try:
-        wish = parse(options.name, options.type, options.namespace)
+        searching = None if resolv_conf is None else read_searching(_text(resolv_conf))
+        wish = parse(options.name, options.type, options.namespace, is_lookup=bool(pod or resolver or searching))
     except ValueError as error:
         return fail("explain", error, 2)
+    wish = wish._replace(client=client or b"", asks=asks, pod=pod, resolver=resolver, searching=searching)
     try:
-        explanation = explain(Path(options.state_dir), wish._replace(client=client, asks=asks))
+        explanation = explain(Path(options.state_dir), wish)
     except TableError as error:
         return fail("explain", error)
     write_lines([encode(explanation)] if output is OutputFormat.JSON else lines(explanation))
     return 0 if explanation.has_answer else 1
 
 
-def parse(name_text: str, qtype_text: str, namespace_text: str) -> Wish:
-    """Parse the command line. The default type is PTR for an address, and A for a name.
+def _text(path: Path) -> str:
+    """Return the text of the pod's resolv.conf. Raises `ValueError`."""
+    try:
+        if str(path) == "-":
+            raw = sys.stdin.buffer.read(_MAX_RESOLV_CONF + 1)
+        else:
+            with path.open("rb") as file:
+                raw = file.read(_MAX_RESOLV_CONF + 1)
+    except OSError as error:
+        raise ValueError(f"--pod-resolv-conf {path}: {error.strerror}") from None
+    if len(raw) > _MAX_RESOLV_CONF:
+        raise ValueError(f"--pod-resolv-conf {path}: it has more than {_MAX_RESOLV_CONF:,} octets")
+    return raw.decode(errors="replace")
+
+
+def parse(name_text: str, qtype_text: str, namespace_text: str | None, *, is_lookup: bool = False) -> Wish:
+    """Parse the command line. The default type is PTR for an address, and A for a name; for a lookup, A and AAAA.
 
     Raises `ValueError`. The message contains the invalid argument and the reason.
     """
@@ -114,7 +139,8 @@ def parse(name_text: str, qtype_text: str, namespace_text: str) -> Wish:
     if mistakes:
         raise ValueError(mistakes[0])
     is_absolute = is_address or (host.endswith(".") and not host.endswith("\\."))
-    return Wish(qname, is_absolute, qtype, namespace, note)
+    qtypes = PAIR if is_lookup and not qtype_text and not is_address else (qtype,)
+    return Wish(qname, is_absolute, qtypes, namespace, note)
 
 
 def _host(text: str) -> str:
@@ -156,31 +182,88 @@ def explain_pasted(reader: Reader, text: str, qtype_text: str, namespace: str, c
 
 
 def _explain(reader: Reader, wish: Wish) -> Explanation:
+    pod = _find_pod(reader, wish)
     with reader.transaction() as transaction:
-        witness = Witness(reader, transaction, wish.client)
-        notes = [*filter(None, [wish.note, witness.client_text()])]
-        is_whole = wish.is_absolute or _is_whole(wish.qname, witness.domain)
-        if is_whole and not wish.is_absolute and _dots(wish.qname) < _NDOTS:
+        witness = Witness(reader, transaction, pod.address)
+        notes = [*filter(None, [wish.note, witness.client_text()]), *pod.notes]
+        if wish.is_lookup or pod.title is not None:
+            return _lookup(witness, wish, pod, notes)
+        if pod.address and not witness.client_text():
+            notes.append(f"client {address_text(pod.address)}: not known, so it gets the plain answer")
+        is_whole = wish.is_absolute or _is_whole(wish.qname, witness.domains)
+        if is_whole and not wish.is_absolute and len(name.labels_of(wish.qname)) <= NDOTS:
             notes.append("a pod tries the names of its search list first; a final dot spares it these queries")
         if witness.depends_on_client:
             notes.append("`acl` or `views` may give a client another answer; --client names one")
-        tried = []
-        for qname in [wish.qname] if is_whole else _search_list(wish, witness.domain):
-            if len(qname) > name.MAX_NAME:
-                continue  # resolvers skip names that are too long, too
-            tried.append(_answer(witness.reply_to_client(qname, wish.qtype), asks=wish.asks))
+        searching = kubelet_searching(pod.namespace, witness.domain)
+        tried: list[Answer] = []
+        age_s = _age_s(witness.status)
+        for qname in [wish.qname] if is_whole else candidates(wish.qname, False, searching, Resolver.GLIBC):
+            reply = witness.reply_to_client(qname, wish.qtypes[0])
+            asked = tuple(ask(reply.servers, reply.onward, reply.qtype)) if wish.asks and reply.servers else ()
+            tried.append(_answer(reply, asked, age_s))
             if tried[-1].has_answer:
                 break
         return Explanation(
             has_answer=tried[-1].has_answer,
-            search=None if is_whole else wish.namespace,
+            search=None if is_whole else pod.namespace,
             tried=tuple(tried),
-            notes=(*notes, *_age(witness.status)),
+            notes=(*notes, *_silence(witness.status)),
         )
 
 
-def _answer(reply: Reply, *, asks: bool) -> Answer:
-    asked = list(ask(reply.servers, reply.onward, reply.qtype)) if asks and reply.servers else []
+def _find_pod(reader: Reader, wish: Wish) -> Pod:
+    """Return what is known of the pod that asks. EndpointSlices name the pods of Services."""
+    if wish.pod is None and not wish.client:
+        return Pod(wish.namespace or "default", b"", None, ())
+    names = read_client_names(reader)
+    if wish.pod is not None:
+        namespace, pod = wish.pod
+        addresses = names.addresses_of(namespace, pod)
+        known = names.name_of(addresses[0]) if addresses else None
+        notes = () if addresses else ("no EndpointSlice lists the pod, so its address, node and zone are unknown",)
+        title = _place(f"{namespace}/{pod}", known)
+        return Pod(wish.namespace or namespace, addresses[0] if addresses else b"", title, notes)
+    known = names.name_of(wish.client)
+    if known is None or not known.namespace:
+        return Pod(wish.namespace or "default", wish.client, None, ())
+    title = _place(f"{known} at {address_text(wish.client)}", known)
+    return Pod(wish.namespace or known.namespace, wish.client, title, ())
+
+
+def _place(pod: str, known: ClientName | None) -> str:
+    places = [] if known is None else [("on node", known.node), ("in zone", known.zone)]
+    return pod + ",".join([f" {where} {what}" for where, what in places if what])
+
+
+def _lookup(witness: Witness, wish: Wish, pod: Pod, notes: list[str]) -> Explanation:
+    resolver = wish.resolver or Resolver.GLIBC
+    searching = wish.searching or kubelet_searching(pod.namespace, witness.domain)
+    qtypes = PAIR if wish.qtypes == PAIR[:1] and not wish.is_lookup else wish.qtypes
+    found = look_up(witness, resolver, wish.qname, wish.is_absolute, searching, qtypes, asks=wish.asks)
+    if wish.searching is None and not wish.is_absolute:
+        notes.append(_ASSUMED)
+    if witness.depends_on_client:
+        notes.append("`acl` or `views` may give a client another answer; --client names one")
+    age_s = _age_s(witness.status)
+    tried = tuple([_answer(each.reply, each.asked, age_s) for each in found.steps])
+    return Explanation(
+        has_answer=any(each.has_answer for each in tried),
+        search=None if wish.is_absolute else pod.namespace,
+        tried=tried,
+        notes=(*notes, *_silence(witness.status)),
+        pod=pod.title,
+        resolver=resolver.value,
+        domains=()
+        if wish.is_absolute
+        else tuple([name.to_text(each).rstrip(".") or "." for each in searching.domains]),
+        ndots=searching.ndots,
+        result=found.result,
+        hints=found.hints,
+    )
+
+
+def _answer(reply: Reply, asked: tuple[Asked, ...], age_s: float | None) -> Answer:
     return Answer(
         name=name.to_text(reply.qname),
         type=type_text(reply.qtype),
@@ -188,6 +271,7 @@ def _answer(reply: Reply, *, asks: bool) -> Answer:
         reply=reply.said,
         reason=None if reply.reason is None else reply.reason.code,
         cached_s=reply.kept_s,
+        age_s=None if reply.servers else age_s,
         records=tuple(reply.records),
         source=reply.source,
         why=tuple(reply.why),
@@ -195,35 +279,59 @@ def _answer(reply: Reply, *, asks: bool) -> Answer:
     )
 
 
-def _is_whole(qname: bytes, domain: bytes) -> bool:
-    """Return whether a name is complete: it ends with the cluster domain or the domain of a reverse tree."""
-    return any(name.is_at_or_below(qname, tree) for tree in (domain, *REVERSE_TREES))
-
-
-def _dots(qname: bytes) -> int:
-    return len(name.labels_of(qname)) - 1
-
-
-def _search_list(wish: Wish, domain: bytes) -> list[bytes]:
-    """Return the names that a pod's resolver tries, in order. The kubelet writes the search list.
-
-    The node's resolv.conf can add domains to this list. These domains are unknown here, so they are left out.
-    """
-    svc = name.from_labels(b"svc")[:-1] + domain
-    suffixes = [name.from_labels(wish.namespace.encode())[:-1] + svc, svc, domain]
-    listed = [wish.qname[:-1] + suffix for suffix in suffixes]
-    return [*listed, wish.qname] if _dots(wish.qname) < _NDOTS else [wish.qname, *listed]
+def _is_whole(qname: bytes, domains: Iterable[bytes]) -> bool:
+    """Return whether a name is complete: it ends with a domain of the cluster or of a reverse tree."""
+    return any(name.is_at_or_below(qname, tree) for tree in (*domains, *REVERSE_TREES))
 
 
 def lines(explanation: Explanation) -> Iterator[str]:
     """Yield the explanation for people. Each tried name has a line. All details of the last name follow."""
-    if explanation.search is not None:
-        yield from _row("search", [f"as a pod in namespace {explanation.search}, ndots:{_NDOTS}"])
-        for each in explanation.tried:
-            yield from _row("", [f"{each.name} {_reply(each)}: {'; '.join(each.why or [each.source])}", *each.asked])
-    if explanation.search is None or explanation.has_answer:
-        yield from _details(explanation.tried[-1])
+    if explanation.resolver is not None:
+        yield from _lookup_lines(explanation)
+    else:
+        if explanation.search is not None:
+            yield from _row("search", [f"as a pod in namespace {explanation.search}, ndots:{NDOTS}"])
+            for each in explanation.tried:
+                yield from _row(
+                    "", [f"{each.name} {_reply(each)}: {'; '.join(each.why or [each.source])}", *each.asked]
+                )
+        if explanation.search is None or explanation.has_answer:
+            yield from _details(explanation.tried[-1])
     yield from _row("note", explanation.notes)
+
+
+def _lookup_lines(explanation: Explanation) -> Iterator[str]:
+    of_namespace = "any" if explanation.search is None else f"any pod in namespace {explanation.search}"
+    yield from _row("pod", [explanation.pod or of_namespace])
+    search = f"search {' '.join(explanation.domains)}" if explanation.domains else "no search list"
+    yield from _row("resolver", [f"{explanation.resolver}, ndots:{explanation.ndots}, {search}"])
+    names = list(dict.fromkeys([each.name for each in explanation.tried]))
+    before = ""
+    for group in _grouped(explanation.tried):
+        first = group[0]
+        title = "" if first.name == before else str(names.index(first.name) + 1)
+        before = first.name
+        types = ", ".join([each.type for each in group])
+        why = "; ".join(first.why[: _MAX_WHY if first.reply == FORWARDED else 1] or [first.source])
+        records = first.records[:_MAX_RECORDS]
+        yield from _row(title, [f"{first.name} {types} {_reply(first)}: {why}", *records, *first.asked])
+    yield from _row("result", [explanation.result or ""])
+    ages = [each.age_s for each in explanation.tried if each.age_s is not None]
+    if ages:
+        yield from _row("data", [f"at most {max(ages):.1f} s old"])
+    yield from _row("hint", explanation.hints)
+
+
+def _grouped(answers: Iterable[Answer]) -> Iterator[list[Answer]]:
+    """Yield answers for one name together if they have the same reply, such as those for A and AAAA."""
+    group: list[Answer] = []
+    for each in answers:
+        if group and replace(each, type=group[0].type) != group[0]:
+            yield group
+            group = []
+        group.append(each)
+    if group:
+        yield group
 
 
 def _details(answer: Answer) -> Iterator[str]:
@@ -244,7 +352,13 @@ def _reply(answer: Answer) -> str:
     return (painted(answer.reply, Colour.GREEN) if answer.has_answer else answer.reply) + reason
 
 
-def _age(status: Status) -> Iterator[str]:
+def _age_s(status: Status) -> float | None:
+    """Return the age of the oldest objects of the cluster that the table was made from. None: it isn't known."""
+    ages = [each.data_age_s for each in status.kinds.values() if each.served and each.data_age_s is not None]
+    return max(ages) + max(time.time() - status.time, 0.0) if ages and status.time else None
+
+
+def _silence(status: Status) -> Iterator[str]:
     silence_s = time.time() - status.time
     if status.time and silence_s > _QUIET_S:
         yield f"pydns has reported nothing for {silence_s:.0f} s: the table may be out of date"

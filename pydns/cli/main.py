@@ -52,6 +52,17 @@ _LEFT_OUT = "no mistakes, but --lenient leaves out a part"
 _NO_TABLE = "there is no answer table that can be read"
 _NO_RING = "there are no recent queries that can be read"
 
+_EXPLAIN = (
+    flags.STATE_DIR,
+    flags.POD,
+    flags.CLIENT,
+    flags.NAMESPACE,
+    flags.RESOLVER,
+    flags.POD_RESOLV_CONF,
+    flags.ASK,
+    flags.OUTPUT,
+)
+
 VERBS = (
     Verb(
         "serve",
@@ -79,7 +90,8 @@ VERBS = (
         "print the answer for a name, where it comes from and why",
         "Print the answer that a client gets for a name, the source of the answer, and the reasons. A name without a "
         "final dot is looked up as in a pod, with the search list of its namespace, unless it ends in the cluster "
-        "domain. No query is sent, unless --ask is given.",
+        "domain. With --pod, --resolver, --pod-resolv-conf, or the --client of a known pod, every name that the pod's "
+        "resolver asks for is printed, with hints. No query is sent, unless --ask is given.",
         [
             "pydns explain web.shop",
             "pydns explain web --namespace shop",
@@ -87,9 +99,11 @@ VERBS = (
             "pydns explain 10.96.0.10",
             "pydns explain _http._tcp.web.shop.svc.cluster.local. SRV",
             "pydns explain db.shop --client 10.1.2.3",
+            "pydns explain --pod shop/web-0 db.payments",
+            "pydns explain --pod shop/web-0 --pod-resolv-conf resolv.conf --resolver musl db",
         ],
         {0: "the table or an upstream has an answer of the type", 1: f"they have none, or {_NO_TABLE}"},
-        [FlagGroup("", (flags.STATE_DIR, flags.NAMESPACE, flags.CLIENT, flags.ASK, flags.OUTPUT))],
+        [FlagGroup("", _EXPLAIN)],
         [
             Argument("name", "a name as an application uses it, an address or a URL; a final dot means no search list"),
             Argument("type", "type of records (default A, for an address PTR)", ""),

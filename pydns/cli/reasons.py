@@ -48,6 +48,7 @@ _CLASS_TEXTS = {
 _MAX_SHOWN = 10  # maximum names in a list. A longer list has only names that are similar to the missing name
 _NOBODY = "nobody"
 _NODATA = "NODATA"
+FORWARDED = "forwarded"  # upstreams answer
 _ACL_REPLIES = {
     AclAction.BLOCK: Rcode.REFUSED.name,
     AclAction.FILTER: _NODATA,
@@ -74,6 +75,14 @@ class Reply(NamedTuple):
     reason: Reason | None = None  # None for a success, and if upstreams decide
     onward: bytes = b""  # the name that upstreams are asked for
     servers: tuple[AnyServer, ...] = ()  # the servers that may be asked, in order
+    dead: tuple[str, ...] = ()  # those of `servers` that all workers regard as dead
+
+
+class Similar(NamedTuple):
+    """A Service that a person may have meant."""
+
+    name: str  # SERVICE.NAMESPACE
+    why: str
 
 
 def type_text(rtype: int) -> str:
@@ -108,6 +117,31 @@ class Witness:
         """The first domain."""
         return self._facts.domain
 
+    @property
+    def domains(self) -> tuple[bytes, ...]:
+        """All domains, the first one first."""
+        return tuple(self._facts.domains)
+
+    def similar(self, qname: bytes) -> Iterator[Similar]:
+        """Yield Services that a person may have meant by a name that doesn't exist."""
+        parent, missing = self._tree.closest_encloser(qname)
+        label, domain = name.label_to_text(missing), self._domain_of(parent)
+        depth = len(name.labels_of(qname)) - len(name.labels_of(parent))
+        match self._labels_in_cluster(parent):
+            case ["svc", namespace] if depth == 1:
+                for each in self._namespaces_with(domain, label):
+                    yield Similar(f"{label}.{each}", f"Service {label} is in namespace {each}")
+                for each in self._close(label, parent):
+                    yield Similar(f"{each}.{namespace}", f"namespace {namespace} has a Service {each}")
+            case ["svc"] if depth == 2:
+                service = name.label_to_text(name.labels_of(qname)[0])
+                for each in self._close(label, parent):
+                    if self._has_service(domain, service, each):
+                        yield Similar(f"{service}.{each}", f"namespace {each} has a Service {service}")
+
+    def _close(self, label: str, parent: bytes) -> list[str]:
+        return get_close_matches(label, map(name.label_to_text, self._tree.labels_below(parent)))
+
     def _domain_of(self, qname: bytes) -> bytes:
         """Return the domain that contains a name. Return the first domain for other names."""
         around = [each for each in self._facts.domains if name.is_at_or_below(qname, each)]
@@ -120,12 +154,11 @@ class Witness:
         return f"Service {service}{f' of cluster {cluster}' if cluster else ''}"
 
     def client_text(self) -> str:
-        """Return what is known of the client. Empty if no client is given."""
+        """Return the classes of the client. Empty if it has none, or if no client is given."""
         address = self._client.address
-        if not address:
-            return ""
-        known = [_CLASS_TEXTS[each.level].format(_class_name(each)) for each in classes_at(self._tree.names, address)]
-        return f"client {address_text(address)}: {', '.join(known) or 'not known, so it gets the plain answer'}"
+        found = classes_at(self._tree.names, address) if address else ()
+        known = ", ".join([_CLASS_TEXTS[each.level].format(_class_name(each)) for each in found])
+        return f"client {address_text(address)}: {known}" if known else ""
 
     def reply_to_client(self, qname: bytes, qtype: int) -> Reply:
         """Return the reply to a query of the client: rules of `acl` and views apply, too."""
@@ -206,11 +239,11 @@ class Witness:
             why.append("there are no upstreams")
         else:
             servers, more = self._upstreams(found.onward)
-            said, source = ("forwarded", servers) if servers else (Rcode.REFUSED.name, _NOBODY)
+            said, source = (FORWARDED, servers) if servers else (Rcode.REFUSED.name, _NOBODY)
             asked = tuple(self._servers(found.onward)) if servers else ()
             reply = self._reply(qname, qtype, found, source, [*why, *more, *self._derivation(found.onward, qtype)])
             reason = None if servers else Reason.NOT_OURS
-            return reply._replace(said=said, kept_s=None, reason=reason, servers=asked)
+            return reply._replace(said=said, kept_s=None, reason=reason, servers=asked, dead=self._dead_for_all(asked))
         return self._reply(qname, qtype, found, source, why)
 
     def _chain(self, qname: bytes, qtype: int, answers: Sequence[RRset]) -> tuple[list[str], bytes]:
@@ -349,14 +382,16 @@ class Witness:
 
     def _elsewhere(self, domain: bytes, service: str, namespace: str) -> list[str]:
         """Return a line with the other namespaces that have a Service with this name."""
-        svc = _child("svc", domain)
-        others = sorted(map(name.label_to_text, self._tree.labels_below(svc)))
-        found = [each for each in others if each != namespace and self._has_service(domain, service, each)]
+        found = [each for each in self._namespaces_with(domain, service) if each != namespace]
         if not found:
             return []
         shown = ", ".join([f"{service}.{each}" for each in found[:_MAX_SHOWN]])
         more = f" and {len(found) - _MAX_SHOWN} more" if len(found) > _MAX_SHOWN else ""
         return [f"other namespaces have one: {shown}{more}"]
+
+    def _namespaces_with(self, domain: bytes, service: str) -> list[str]:
+        namespaces = sorted(map(name.label_to_text, self._tree.labels_below(_child("svc", domain))))
+        return [each for each in namespaces if self._has_service(domain, service, each)]
 
     def _has_service(self, domain: bytes, service: str, namespace: str) -> bool:
         return self._tree.exists(_child(service, _child(namespace, _child("svc", domain)))) or (
@@ -447,6 +482,11 @@ class Witness:
             if each.breakers_open and each.upstream in titles:
                 yield f"{each.upstream} is taken for dead by {each.breakers_open} of {each.workers} workers"
                 yield from (f"{each.upstream}: {fact}" for fact, seconds in each.learned_s.items() if not seconds)
+
+    def _dead_for_all(self, servers: Iterable[AnyServer]) -> tuple[str, ...]:
+        titles = {title(each) for each in servers if isinstance(each, ServerSpec)}
+        known = [each for each in self.status.upstreams if each.upstream in titles]
+        return tuple([each.upstream for each in known if each.workers and each.breakers_open >= each.workers])
 
     def _covered_route(self, qname: bytes, zone: ZoneFacts) -> list[str]:
         """Return a line if a route contains a name of our zones. The line explains why the route isn't used."""

@@ -30,6 +30,7 @@ from pydns.config.settings import (
 from pydns.config.shapes import ListOf, Mistakes, Number, OneOf, Place, Shape, Switch, Text, TooManyMistakes, Whole
 from pydns.dns import name
 from pydns.dns.address import BadAddress, address_text, parse_address
+from pydns.dns.walk import Resolver
 from pydns.log import Level
 
 if TYPE_CHECKING:
@@ -237,6 +238,13 @@ def _parse_configmap(text: str) -> tuple[str, str] | Wanted:
     return namespace, configmap
 
 
+def _parse_pod(text: str) -> tuple[str, str] | Wanted:
+    namespace, slash, pod = text.partition("/")
+    if not (slash and name.is_kubernetes_label(namespace)) or not pod or "/" in pod:
+        return Wanted("NAMESPACE/POD, such as shop/web-0")
+    return namespace, pod
+
+
 # A name may have 255 octets. The longest names below the cluster domain need 202 octets in addition to the domain.
 _MAX_DOMAIN = 53
 
@@ -307,10 +315,36 @@ ASK = Flag(
 NAMESPACE = Flag(
     "namespace",
     Text(texts.NAMESPACE, texts.parse_namespace),
-    "default",
+    None,
     "NAME",
     "Namespace of the pod whose search list applies to a name without a final dot.",
     wrong="Shop",
+    absent_text="that of --pod or --client, or default",
+)
+POD = Flag(
+    "pod",
+    Text("NAMESPACE/POD", _parse_pod),
+    None,
+    "NAMESPACE/POD",
+    "Pod whose lookup is printed: every name that its resolver asks for, for A and AAAA.",
+    wrong="shop",
+)
+RESOLVER = Flag(
+    "resolver",
+    OneOf(Resolver),
+    None,
+    "NAME",
+    "Resolver of the pod: glibc, musl (Alpine) or go. Prints the whole lookup.",
+    wrong="bind",
+    absent_text="glibc",
+)
+POD_RESOLV_CONF = Flag(
+    "pod-resolv-conf",
+    _PATH,
+    None,
+    "FILE",
+    "The pod's resolv.conf, or - for standard input. Its search list and ndots apply. Prints the whole lookup.",
+    absent_text="what the kubelet writes for a pod without dnsConfig",
 )
 CLIENT = Flag(
     "client",
@@ -632,7 +666,8 @@ GROUPS = (
     ),
 )
 SERVE = tuple(flag for group in GROUPS for flag in group.flags)
-OTHER_VERBS = (NAMESPACE, CLIENT, ASK, OUTPUT, SINCE, FOLLOW, *QUERY_FILTERS)  # the flags that `serve` doesn't have
+# The flags that `serve` doesn't have.
+OTHER_VERBS = (NAMESPACE, POD, CLIENT, RESOLVER, POD_RESOLV_CONF, ASK, OUTPUT, SINCE, FOLLOW, *QUERY_FILTERS)
 
 
 def unknown_variables(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:

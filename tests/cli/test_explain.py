@@ -2,8 +2,10 @@
 
 import json
 import re
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -82,8 +84,9 @@ def _write_table(state_dir: Path, table: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(("table", "case"), CASES)
 def test_a_name_is_explained_as_its_case_says(
-    table: int, case: dict[str, Any], state_dirs: list[Path], explain: Explain
+    table: int, case: dict[str, Any], state_dirs: list[Path], explain: Explain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(Path(__file__).parent)  # for resolv.conf
     status, said, complaint = explain(state_dirs[table], *case["explain"].split())
 
     assert re.sub(r"nothing for \d+ s", "nothing for AGE s", said) == case["says"]
@@ -99,6 +102,10 @@ def test_a_name_is_explained_as_its_case_says(
         (["web", "ADRESS"], 'TYPE: "ADRESS" is not a type of records, such as A, SRV or TYPE65'),
         (["web", "AXFR"], 'TYPE: "AXFR" is not a type of records, such as A, SRV or TYPE65'),
         (["web", "--namespace", "Shop"], '--namespace: "Shop" is not the name of a namespace'),
+        (["web", "--pod", "web-0"], '--pod: "web-0" is not NAMESPACE/POD, such as shop/web-0'),
+        (["web", "--resolver", "bind"], '--resolver: "bind" is not glibc, musl or go'),
+        (["web", "--pod", "shop/web-0", "--client", "10.0.0.1"], "--pod and --client exclude each other"),
+        (["web", "--pod-resolv-conf", "none"], "--pod-resolv-conf none: No such file or directory"),
     ],
 )
 def test_an_invalid_question_gives_one_line_and_exit_status_2(
@@ -289,6 +296,49 @@ def test_every_server_of_a_route_is_asked(tmp_path: Path, upstream: FakeUpstream
     assert "refused" in refused
     assert named == "asked ns.example.:53: no, only servers with an address are asked here"
     assert answered.startswith(f"asked {at}: NOERROR in ")
+
+
+def test_a_lookup_reads_resolv_conf_from_standard_input(
+    tmp_path: Path, explain: Explain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _write_table(tmp_path, {"cluster": []})
+    monkeypatch.setattr("sys.stdin", TextIOWrapper(BytesIO(b"search corp.example\noptions ndots:2\n")))
+    explained = json.loads(explain(tmp_path, "--pod-resolv-conf", "-", "web", "-o", "json")[1])
+    assert (explained["domains"], explained["ndots"]) == (["corp.example"], 2)
+    assert [(each["name"], each["type"]) for each in explained["tried"]] == [
+        (qname, rtype) for qname in ("web.corp.example.", "web.") for rtype in ("A", "AAAA")
+    ]
+
+
+def test_a_lookup_goes_on_as_the_upstreams_answer(tmp_path: Path, upstream: FakeUpstream, explain: Explain) -> None:
+    _write_table(tmp_path, {"cluster": [], "config": {"upstreams": [f"127.0.0.1:{upstream.port}"]}})
+    status, out, _ = explain(tmp_path, "--pod", "shop/web-0", "www.example.com", "--ask")
+    assert status == 0
+    assert "\nresult    found: 4 names, 8 queries\n" in out
+    upstream.close()
+    status, out, _ = explain(tmp_path, "--pod", "shop/web-0", "www.example.com.", "--ask")
+    assert status == 1
+    assert "\nresult    temporary failure: 1 name, 2 queries\n" in out
+    assert f"\nhint      no usable answer from 127.0.0.1:{upstream.port}: check the server" in out
+
+
+def test_the_age_of_the_data_is_printed(tmp_path: Path, explain: Explain) -> None:
+    service = yaml.safe_load(SERVICE.format(name="web", address="10.96.0.1"))
+    status = {"time": time.time(), "kinds": {"Service": {"data_age_s": 2.0}, "EndpointSlice": {"data_age_s": 70.0}}}
+    _write_table(tmp_path, {"cluster": [service], "status": status})
+    out = explain(tmp_path, "--pod", "shop/web-0", "web")[1]
+    (age,) = re.findall(r"^data      at most ([0-9.]+) s old$", out, re.MULTILINE)
+    assert 70 <= float(age) < 130
+    explained = json.loads(explain(tmp_path, "web.shop.svc.cluster.local.", "-o", "json")[1])
+    assert explained["tried"][0]["age_s"] >= 70
+
+
+def test_a_name_of_a_further_domain_is_complete(tmp_path: Path, explain: Explain) -> None:
+    config: dict[str, Any] = {"domains": {"corp.internal": {}}}
+    service = yaml.safe_load(SERVICE.format(name="web", address="10.96.0.1"))
+    _write_table(tmp_path, {"cluster": [service], "config": config})
+    status, out, _ = explain(tmp_path, "web.shop.svc.corp.internal")
+    assert (status, out.splitlines()[0]) == (0, "question  web.shop.svc.corp.internal. A")
 
 
 CLIENTS = {

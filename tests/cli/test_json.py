@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from pydns.cli.check import Checked
-from pydns.cli.explain import Answer, Explanation
+from pydns.cli.explanation import Answer, Explanation
 from pydns.cli.slo import DataAge, Report
 from pydns.cli.tail import Line
 from pydns.table.status import IndicatorStatus

@@ -433,6 +433,7 @@ function explanation({ understood, explanation: found }) {
     if (last.why.length) rows.push(["why", last.why.join("; ")]);
     shown.push(element("dl", {}, ...rows.flatMap(([title, value]) => [element("dt", {}, title), element("dd", {}, value)])));
   }
+  for (const hint of found.hints) shown.push(element("p", { class: "quiet" }, `Hint: ${hint}`));
   for (const note of found.notes) shown.push(element("p", { class: "quiet" }, `Note: ${note}`));
   return shown;
 }

@@ -1,0 +1,38 @@
+"""What `pydns explain` has found: values that are printed as text, or as JSON with `-o json`.
+
+docs/json.md describes every key. tests/cli/test_json.py compares the document with this module.
+"""
+
+from msgspec import Struct
+
+
+class Answer(Struct, frozen=True, kw_only=True):
+    """The reply to one question."""
+
+    name: str
+    type: str
+    has_answer: bool
+    reply: str
+    reason: str | None  # the code of a reason in docs/reasons.md
+    cached_s: int | None
+    age_s: float | None  # age of the data behind the reply
+    records: tuple[str, ...]
+    source: str
+    why: tuple[str, ...]
+    asked: tuple[str, ...]  # what upstreams answered
+
+
+class Explanation(Struct, frozen=True, kw_only=True):
+    """The names that were tried until a name had an answer."""
+
+    version: int = 1
+    has_answer: bool
+    search: str | None  # the namespace whose search list was applied
+    tried: tuple[Answer, ...]
+    notes: tuple[str, ...]
+    pod: str | None = None  # the pod whose lookup this is, if one is known
+    resolver: str | None = None  # the resolver whose lookup this is. None: it isn't a whole lookup
+    domains: tuple[str, ...] = ()  # the search domains of the lookup
+    ndots: int | None = None
+    result: str | None = None  # what the lookup returns to the application
+    hints: tuple[str, ...] = ()  # what a person can change
