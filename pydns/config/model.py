@@ -475,6 +475,13 @@ class Nearness(Enum):
     ZONE = "zone"  # the zone of the endpoint
 
 
+class ClientSource(Enum):
+    """The objects that name clients."""
+
+    ENDPOINTS = "endpoints"  # EndpointSlices, which are watched anyway
+    PODS = "pods"  # Pods, too
+
+
 class ZonalOptions(Struct, frozen=True, gc=False):
     """Answers with endpoints of one zone."""
 
@@ -631,6 +638,7 @@ class Config(Struct, frozen=True, gc=False):
     families: FamilyOptions = FamilyOptions()
     dns64: Dns64Options | None = None
     zonal: ZonalOptions = ZonalOptions()
+    clients: ClientSource = ClientSource.ENDPOINTS
     cluster_ranges: tuple[str, ...] = ()  # clients in the cluster, in addition to the addresses of objects
     forwarded_special_names: tuple[SpecialName, ...] = ()  # special names that are forwarded to upstreams
     responses_per_second: int | None = None  # equal replies to a network over UDP. 0: no limit. None: --answer decides

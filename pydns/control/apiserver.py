@@ -35,6 +35,7 @@ class Watched(NamedTuple):
     only: tuple[str, str] | None = None  # namespace and name of the object, if only one object is watched
     namespace: str | None = None  # the namespace of the objects; None means all namespaces
     options: Options = DEFAULTS
+    unaudited: frozenset[Kind] = frozenset()  # kinds of which only what they show of clients is kept
 
 
 class Pace(NamedTuple):
@@ -67,7 +68,14 @@ class ApiServer:
         self._watches = {
             kind: _KindWatch(
                 kind,
-                Reflector(kind, pace.random, options=watched.options, figures=pace.figures, watch_list=pace.watch_list),
+                Reflector(
+                    kind,
+                    pace.random,
+                    options=watched.options,
+                    figures=pace.figures,
+                    watch_list=pace.watch_list,
+                    audited=kind not in watched.unaudited,
+                ),
                 _Requests(client, _path(kind, watched), _selectors(kind, watched), pace.figures.answer_s),
                 deliver,
                 log,

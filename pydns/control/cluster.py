@@ -90,10 +90,11 @@ class Cluster:
     def _missing(self, options: SourceOptions) -> dict[str, str | None]:
         """Return the result of `missing` for one source."""
         synced, optional = self._zone.synced(options.name), options.optional
+        unawaited = {Kind.POD} if options.client_pods and not options.pods else set()
         missing = {
             kind.value: each.problem
             for kind, each in self._sources[options.name].status().items()
-            if kind not in synced and not (kind in optional and (each.problem or not each.is_served))
+            if kind not in synced | unawaited and not (kind in optional and (each.problem or not each.is_served))
         }
         if options.near is not None and not self._zone.near_synced:
             missing[f"Service in {options.near}"] = None

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import msgspec
 
 from pydns.config.flags import with_options_of
-from pydns.config.model import Cluster, Config, Domain
+from pydns.config.model import ClientSource, Cluster, Config, Domain
 from pydns.config.settings import Answered, PodsMode, Settings
 from pydns.config.summary import external_problem, multicluster_problem
 from pydns.control.source import Access, SourceOptions
@@ -82,6 +82,7 @@ def cluster_options(
         zonal=config.zonal,
         cluster_ranges=tuple([client_range(parse_range(each)) for each in config.cluster_ranges]),
         further=tuple(further),
+        client_pods=config.clients is ClientSource.PODS and settings.answer is not Answered.EXTERNAL,
         exposed=exposed,
     )
     annotations = tuple(sorted({prefix for each in external for prefix in each.annotations}))
@@ -97,6 +98,7 @@ def cluster_options(
             pods=options.pods is PodsMode.VERIFIED or (known is not None and known.pods),
             near=server_namespace if each.labels and options.source == FIRST else None,
             optional=optional.get(options.source, ()),
+            client_pods=options.source == FIRST and zone.client_pods,
             topology=options.source == FIRST and (zone.has_client_classes or zone.zonal.names),
             annotations=annotations if options.source in exposed else (),
             namespace_labels=each.namespace_labels,

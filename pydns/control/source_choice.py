@@ -116,9 +116,15 @@ def _open_further(options: SourceOptions, access: Access, deliver: Deliver, log:
 def _watched(options: SourceOptions) -> "Watched":
     from pydns.control.apiserver import Watched
 
-    unwanted = {Kind.POD: not options.pods, Kind.ENDPOINT_SLICE: not options.endpoints}
+    unwanted = {Kind.POD: not (options.pods or options.client_pods), Kind.ENDPOINT_SLICE: not options.endpoints}
     kinds = tuple(kind for kind in RECORD_KINDS if not unwanted.get(kind)) + options.optional
-    return Watched(kinds, options.labels, namespace_selector=options.namespace_labels, options=_reading(options))
+    return Watched(
+        kinds,
+        options.labels,
+        namespace_selector=options.namespace_labels,
+        options=_reading(options),
+        unaudited=frozenset([Kind.POD] if options.client_pods and not options.pods else []),
+    )
 
 
 def _watched_near(namespace: str) -> "Watched":
@@ -128,7 +134,7 @@ def _watched_near(namespace: str) -> "Watched":
 
 
 def _reading(options: SourceOptions) -> Options:
-    return Options(options.endpoint_pod_names, options.topology, options.annotations)
+    return Options(options.endpoint_pod_names, options.client_pods, options.topology, options.annotations)
 
 
 def own_addresses(settings: Settings) -> tuple[bytes, ...]:

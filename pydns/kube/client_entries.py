@@ -1,32 +1,36 @@
 """The entries of client names in the table (`pydns.table.client_names`), made from objects of the first cluster. Pure.
 
-An entry belongs to one object, and the object has it ready. So nothing is compiled, and no published state is kept: an
-entry that changed is written, and that is all.
+The entry of an EndpointSlice belongs to the slice, which has it ready. The entry of a node has a record for each Pod on
+the node, and this module keeps it. Nothing else is kept of Pods: 150,000 of them take 10 MB here, and would take 70 MB
+as objects. No entry is compiled, so no published state is kept: an entry that changed is written, and that is all.
 """
 
 from collections.abc import Iterable, Iterator
-from itertools import islice
+from itertools import chain, islice
 
-from pydns.kube.objects import EndpointSlice, Object
+from pydns.kube.events import Apply, Delete, Event, Init, InitApply, InitDone
+from pydns.kube.objects import EndpointSlice, Object, Pod
 from pydns.kube.producer import Change
-from pydns.table.client_names import MAX_KEY, slice_key
+from pydns.table.client_names import MAX_KEY, compose_pod, node_key, records, slice_key
 from pydns.table.layout import Changes, Contents
 
 _PIECE = 200  # entries
 
 
 class ClientEntries:
-    """The entries that changed since the last commit."""
+    """The entries, and which of them changed since the last commit."""
 
-    def __init__(self) -> None:
+    def __init__(self, pods: "NodePods | None" = None) -> None:
+        """Without `pods`, no Pods are watched."""
+        self.pods = pods
         self._changed: dict[bytes, bytes | None] = {}
 
     def __bool__(self) -> bool:
         """Return whether an entry changed."""
-        return bool(self._changed)
+        return bool(self._changed) or (self.pods is not None and bool(self.pods.changed))
 
     def note(self, change: Change) -> None:
-        """Process a changed object."""
+        """Process a changed EndpointSlice."""
         before, after = map(_entry, change)
         if before != after:
             if before is not None and (after is None or before[0] != after[0]):
@@ -35,20 +39,103 @@ class ClientEntries:
                 self._changed[after[0]] = after[1]
 
     def flush(self, changes: Changes, most: int | None) -> None:
-        """Move the changed entries to `changes`, at most `most`."""
+        """Move the changed entries to `changes`, at most `most` of slices and as many of nodes."""
         for key in list(islice(self._changed, most)):
             changes.names[key] = self._changed.pop(key)
+        if self.pods is not None:
+            for node in list(islice(self.pods.changed, most)):
+                changes.names[node_key(node)] = self.pods.entry(node)
+                del self.pods.changed[node]
 
     def contents(self, objects: Iterable[Object]) -> Iterator[Contents]:
-        """Yield the entries of all objects, in pieces. They count as published."""
+        """Yield the entries of all these slices and of all nodes, in pieces. They count as published."""
         self._changed.clear()
-        entries = filter(None, map(_entry, objects))
+        of_nodes = () if self.pods is None else self.pods.take_all()
+        entries = chain(filter(None, map(_entry, objects)), of_nodes)
         while names := dict(islice(entries, _PIECE)):
             yield Contents({}, names)
 
 
+class NodePods:
+    """The running Pods, packed, by node. A Pod never moves to another node.
+
+    A listing replaces all Pods when it is complete. Until then, the Pods from before stay in force.
+    """
+
+    def __init__(self) -> None:
+        self.changed: dict[str, None] = {}  # nodes
+        self.count = 0  # number of Pods
+        self._nodes: dict[str, bytes] = {}
+        self._listed: dict[str, bytearray] | None = None  # the unfinished listing
+
+    def apply(self, event: Event) -> bool:
+        """Process an event of a Pod. Return whether a Pod changed."""
+        match event:
+            case Init():
+                self._listed = {}
+            case InitApply(observed):
+                if self._listed is not None and isinstance(observed.value, Pod) and observed.value.running is not None:
+                    self._listed.setdefault(observed.value.node, bytearray()).extend(
+                        compose_pod(observed.value.running)
+                    )
+            case InitDone():
+                return self._replace_all()
+            case Apply(observed) if isinstance(observed.value, Pod):
+                record = b"" if observed.value.running is None else compose_pod(observed.value.running)
+                return self._put(observed.value.node, observed.ref.namespace, observed.ref.name, record)
+            case Delete(ref, _, node):
+                nodes = [node] if node else list(self._nodes)
+                return any(self._put(each, ref.namespace, ref.name, b"") for each in nodes)
+        return False
+
+    def entry(self, node: str) -> bytes | None:
+        """Return the entry of a node, or None if no Pod runs there."""
+        return self._nodes.get(node)
+
+    def take_all(self) -> Iterator[tuple[bytes, bytes]]:
+        """Yield the key and the entry of each node. They count as published."""
+        self.changed.clear()
+        for node, entry in self._nodes.items():
+            yield node_key(node), entry
+
+    def _replace_all(self) -> bool:
+        listed, self._listed = self._listed or {}, None
+        found = {node: b"".join(sorted(records(bytes(each)))) for node, each in listed.items()}
+        changed = [node for node in found.keys() | self._nodes.keys() if found.get(node) != self._nodes.get(node)]
+        self.changed.update(dict.fromkeys(changed))
+        self.count = sum(1 for entry in found.values() for _ in records(entry))
+        self._nodes = found
+        return bool(changed)
+
+    def _put(self, node: str, namespace: str, name: str, record: bytes) -> bool:
+        """Replace the record of a Pod. An empty record removes it. Return whether the entry changed."""
+        before = self._nodes.get(node, b"")
+        text = f"{namespace}/{name}".encode()
+        if not node or not (record or text in before):
+            return False
+        others = [each for each in records(before) if not _is_of(each, text)]
+        after = b"".join(sorted([*others, record]))
+        if after == before:
+            return False
+        self.count += (len(others) + bool(record)) - sum(1 for _ in records(before))
+        self.changed[node] = None
+        if after:
+            self._nodes[node] = after
+        else:
+            del self._nodes[node]
+        return True
+
+
+def _is_of(record: bytes, text: bytes) -> bool:
+    """Return whether a record belongs to the Pod NAMESPACE/NAME. Lengths of addresses come before this text."""
+    at = 8
+    for _ in range(record[2] + record[3]):
+        at += 1 + record[at]
+    return record[at:] == text
+
+
 def _entry(value: Object | None) -> tuple[bytes, bytes] | None:
-    """Return the key and value of an object's entry, or None if it has none."""
+    """Return the key and value of a slice's entry, or None if it has none."""
     if not isinstance(value, EndpointSlice) or not value.clients:
         return None
     key = slice_key(value.namespace, value.name)

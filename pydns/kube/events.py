@@ -52,6 +52,7 @@ class Delete(NamedTuple):
 
     ref: Ref
     resource_version: str = ""
+    node: str = ""  # the node of a Pod, if it is known: names of clients are kept by node
 
 
 Event = Init | InitApply | InitDone | Apply | Delete

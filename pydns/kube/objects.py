@@ -12,6 +12,7 @@ msgspec decodes JSON directly to typed structs in 11 µs per object. The models 
 """
 
 from collections.abc import Mapping
+from datetime import datetime
 from functools import lru_cache
 from socket import AF_INET, AF_INET6, inet_pton
 from sys import intern
@@ -22,7 +23,7 @@ import msgspec
 from pydns.dns import name
 from pydns.dns.address import parse_address
 from pydns.table.client_classes import MAX_NAME
-from pydns.table.client_names import compose_slice
+from pydns.table.client_names import RunningPod, compose_slice
 
 if TYPE_CHECKING:
     from pydns.kube.kinds import Kind
@@ -47,6 +48,7 @@ class Ref(NamedTuple):
 MAX_ENDPOINTS = 10_000  # the number of addresses, enough to fill two DNS messages
 MAX_PORTS = 10_000
 MAX_OBJECT_NAME = 253  # characters of the name of a Pod
+_MAX_POD_ADDRESSES = 8  # the API has at most one of each family
 _MAX_HINTS = 8  # the most zones, and the most nodes, in the hints of an endpoint, as in the API
 
 
@@ -138,11 +140,14 @@ class Namespace(NamedTuple):
 
 
 class Pod(NamedTuple):
-    """The IPv4 and IPv6 addresses of a Pod."""
+    """The IPv4 and IPv6 addresses of a Pod. A Pod that has ended has none."""
 
     namespace: str
     name: str
     addresses: tuple[bytes, ...]
+    # The rest is read only with `Options.clients`, and shows which client has an address.
+    node: str = ""  # empty if the Pod has no node yet
+    running: RunningPod | None = None  # None if the Pod has ended, or has no node or no address yet
 
 
 class ConfigMap(NamedTuple):
@@ -177,6 +182,7 @@ class Options(NamedTuple):
 
     # True: an endpoint without a hostname gets the name of its pod, as with the CoreDNS option `endpoint_pod_names`.
     endpoint_pod_names: bool = False
+    clients: bool = False  # read what names clients by Pods
     topology: bool = False  # read zones, nodes and hints of endpoints, and whether Services use the hints
     # Prefixes of the annotations that external zones need. Empty: the configuration has no external zones.
     annotations: tuple[str, ...] = ()
@@ -312,12 +318,28 @@ class RawConfigMap(msgspec.Struct, rename="camel", gc=False):
     binary_data: dict[str, msgspec.Raw] | None = None
 
 
+class _PodMeta(RawMeta, rename="camel", gc=False):
+    creation_timestamp: str | None = None
+
+
 class _PodIP(msgspec.Struct, gc=False):
     ip: str
 
 
-class _PodStatus(msgspec.Struct, gc=False):
+class _HostIP(msgspec.Struct, gc=False):
+    ip: str
+
+
+class _PodSpec(msgspec.Struct, rename="camel", gc=False):
+    node_name: str | None = None
+    host_network: bool | None = None
+
+
+class _PodStatus(msgspec.Struct, rename="camel", gc=False):
     phase: str | None = None
+    host_ip: str | None = msgspec.field(name="hostIP", default=None)
+    host_ips: list[_HostIP] | None = msgspec.field(name="hostIPs", default=None)
+    start_time: str | None = None
     pod_ip: str | None = msgspec.field(name="podIP", default=None)
     pod_ips: list[_PodIP] | None = msgspec.field(name="podIPs", default=None)
 
@@ -325,7 +347,8 @@ class _PodStatus(msgspec.Struct, gc=False):
 class RawPod(msgspec.Struct, gc=False):
     """The fields of a Pod that are read."""
 
-    metadata: RawMeta
+    metadata: _PodMeta
+    spec: _PodSpec | None = None
     status: _PodStatus | None = None
 
 
@@ -479,9 +502,31 @@ def read_pod(raw: RawPod, options: Options) -> Pod:
     """Return a Pod. A Pod that has ended gets no addresses. Raises ValueError."""
     status = raw.status or _PodStatus()
     ips = [ip.ip for ip in status.pod_ips or ()] or ([status.pod_ip] if status.pod_ip else [])
-    if status.phase in ("Succeeded", "Failed"):
+    has_ended = status.phase in ("Succeeded", "Failed")
+    if has_ended:
         ips = []  # another pod may already have the address
-    return Pod(as_label(raw.metadata.namespace, "namespace"), raw.metadata.name, tuple(map(parse_address, ips)))
+    pod = Pod(as_label(raw.metadata.namespace, "namespace"), raw.metadata.name, tuple(map(parse_address, ips)))
+    if not options.clients:
+        return pod
+    spec = raw.spec or _PodSpec()
+    node = place_name(spec.node_name)
+    if not node or not pod.addresses or len(pod.name) > MAX_OBJECT_NAME or not _is_harmless(pod.name):
+        return pod._replace(node=node)
+    host_ips = [each.ip for each in status.host_ips or ()] or ([status.host_ip] if status.host_ip else [])
+    hosts = tuple(map(parse_address, host_ips[:_MAX_POD_ADDRESSES]))
+    own = pod.addresses[:_MAX_POD_ADDRESSES]
+    if spec.host_network or not set(own).isdisjoint(hosts):
+        own, hosts = (), hosts or own
+    started = _unix_time(status.start_time) or _unix_time(raw.metadata.creation_timestamp)
+    return pod._replace(node=node, running=RunningPod(pod.namespace, pod.name, own, hosts, started))
+
+
+def _unix_time(text: str | None) -> int:
+    """Return a time in seconds, or 0 if the text isn't one."""
+    try:
+        return max(0, int(datetime.fromisoformat(text or "").timestamp()))
+    except (ValueError, OverflowError, OSError):
+        return 0
 
 
 def read_config_map(raw: RawConfigMap, options: Options) -> ConfigMap:

@@ -45,6 +45,7 @@ class ZoneOptions(NamedTuple):
         ClientRange, ...
     ] = ()  # ranges of clients in the cluster, in addition to the ranges of objects
     further: tuple["ZoneOptions", ...] = ()  # the options of the other domains
+    client_pods: bool = False  # clients are named by Pods, too
     exposed: tuple[str, ...] = (FIRST,)  # clusters whose objects have names in external zones
 
     cluster: str = FIRST
@@ -98,6 +99,11 @@ class ZoneOptions(NamedTuple):
         if self.fallthrough is None:
             return apex != self.domain
         return any(name.is_at_or_below(apex, each) for each in self.fallthrough)
+
+    @property
+    def has_pod_names(self) -> bool:
+        """Return whether the Pods of the first source have names."""
+        return any(each.pods is PodsMode.VERIFIED and each.source == FIRST for each in self.domains)
 
     @property
     def has_hairpin(self) -> bool:

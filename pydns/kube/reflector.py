@@ -24,7 +24,7 @@ from pydns.kube.audit import Audit
 from pydns.kube.change_time import change_time
 from pydns.kube.events import Apply, Delete, Event, Init, InitApply, InitDone
 from pydns.kube.kinds import Kind
-from pydns.kube.objects import DEFAULTS, Options, Ref, parse
+from pydns.kube.objects import DEFAULTS, Options, Pod, Ref, parse
 
 
 class ListPage(NamedTuple):
@@ -151,7 +151,9 @@ class Reflector:
         options: Options = DEFAULTS,
         figures: Figures = FIGURES,
         watch_list: bool = True,
+        audited: bool = True,
     ) -> None:
+        """Without `audited`, the versions of objects aren't kept: 150,000 of them take 50 MB. So audits do nothing."""
         self._kind = kind
         self._random = random
         self._options = options
@@ -162,10 +164,11 @@ class Reflector:
         # EMPTY, INIT_PAGE: True if WatchList failed. Then this listing is by pages. INITIAL_WATCH sets it to True, and
         # WATCHING resets it.
         self._by_pages = False
-        self._listing: dict[Ref, str] | None = None  # INIT_PAGE, INITIAL_WATCH: the objects of the unfinished listing
+        self._audited = audited
+        self._listing: _Versions | None = None  # INIT_PAGE, INITIAL_WATCH: the objects of the unfinished listing
         self._late_deletes: set[Ref] = set()  # INITIAL_WATCH: objects that were deleted before the listing was complete
         self._continue = ""
-        self._versions: dict[Ref, str] = {}  # existing objects that were delivered
+        self._versions = self._no_versions()  # existing objects that were delivered
         self._resource_version = ""
         self._listings = 0
         self._wait_until = float("-inf")
@@ -186,6 +189,9 @@ class Reflector:
         self._audits = 0
         self._errors: Counter[str] = Counter()
         self._problem: tuple[str, str] | None = None  # reason, text
+
+    def _no_versions(self) -> "_Versions":
+        return {} if self._audited else _Number()
 
     def next_request(self, now: float) -> Request:
         """Return the next request."""
@@ -210,7 +216,7 @@ class Reflector:
         except msgspec.DecodeError as error:
             return self._fail("decode", f"a list page is invalid: {error}; {_excerpt(body)}", now)
         events = self._begin_listing()
-        listing = self._listing = self._listing if self._listing is not None else {}
+        listing = self._listing = self._listing if self._listing is not None else self._no_versions()
         for raw in page.items or ():
             observed = parse(self._kind, raw, self._options)
             listing[observed.ref] = observed.resource_version
@@ -282,7 +288,7 @@ class Reflector:
 
     def begin_audit(self) -> Audit | None:
         """Return a new audit, or None if there is no complete listing to compare it with."""
-        if self._state is not State.WATCHING:
+        if self._state is not State.WATCHING or not self._audited:
             return None
         self._touched = set()
         return Audit(self._kind, self._figures.page_size, self._listings, self._resource_version)
@@ -298,6 +304,7 @@ class Reflector:
             return Step([], [])  # a new listing began during the audit
         self._last_audit = now
         self._audits += 1
+        assert isinstance(self._versions, dict)
         different = {ref: version for ref, version in audit.differences(self._versions) if ref not in touched}
         new = {ref: version for ref, version in different.items() if self._repairing.get(ref, "") != version}
         self._repairing = different
@@ -366,7 +373,7 @@ class Reflector:
         ref = observed.ref
         if self._state is State.INITIAL_WATCH:
             events.extend(self._begin_listing())
-            listing = self._listing = self._listing if self._listing is not None else {}
+            listing = self._listing = self._listing if self._listing is not None else self._no_versions()
             if event.type == "DELETED":
                 # There is no event for a deletion within a listing, and the listing may already contain the object.
                 listing.pop(ref, None)
@@ -381,10 +388,12 @@ class Reflector:
             self._touched.add(ref)
         if event.type == "DELETED":
             self._versions.pop(ref, None)
-            events.append(Delete(ref, observed.resource_version))
+            node = observed.value.node if isinstance(observed.value, Pod) else ""
+            events.append(Delete(ref, observed.resource_version, node))
         else:
-            self._versions[ref] = observed.resource_version
             created = event.type == "ADDED"
+            if created or self._audited:
+                self._versions[ref] = observed.resource_version
             events.append(Apply(observed, change_time(self._kind, event.object, created=created)))
 
     def _on_bookmark(self, metadata: "_BookmarkMeta", events: list[Event], notices: list[Notice], now: float) -> None:
@@ -472,7 +481,7 @@ class Reflector:
     def _begin_listing(self) -> list[Event]:
         if self._listing is not None:
             return []
-        self._listing = {}
+        self._listing = self._no_versions()
         return [Init(self._kind)]
 
     def _finish_listing(self, events: list[Event], resource_version: str) -> tuple[list[Event], list[Notice]]:
@@ -491,6 +500,25 @@ class Reflector:
 
     def _notice(self, event: str, **fields: str | int | float) -> Notice:
         return Notice(event, {"kind": self._kind.value, **fields})
+
+
+class _Number:
+    """The number of objects. It stands for their versions if these aren't kept."""
+
+    def __init__(self) -> None:
+        self._number = 0
+
+    def __len__(self) -> int:
+        return self._number
+
+    def __setitem__(self, ref: Ref, version: str) -> None:
+        self._number += 1
+
+    def pop(self, ref: Ref, default: None) -> None:
+        self._number = max(0, self._number - 1)
+
+
+_Versions = dict[Ref, str] | _Number
 
 
 class Backoff:

@@ -40,6 +40,22 @@ class Store:
                 self._see(resource_version)
                 return self._remove(ref)
 
+    def note(self, event: Event) -> None:
+        """Process an event of a kind whose objects are kept elsewhere. Remember which can't be used."""
+        match event:
+            case Init(kind):
+                self.skipped = {ref: reason for ref, reason in self.skipped.items() if ref.kind is not kind}
+            case InitDone(kind):
+                self.synced.add(kind)
+            case InitApply(observed) | Apply(observed):
+                self._see(observed.resource_version)
+                self.skipped.pop(observed.ref, None)
+                if isinstance(observed.value, Skipped):
+                    self.skipped[observed.ref] = observed.value.reason
+            case Delete(ref, resource_version):
+                self._see(resource_version)
+                self.skipped.pop(ref, None)
+
     def get(self, ref: Ref) -> Object | None:
         """Return the object for a reference, or None."""
         return self._objects[ref.kind].get(ref)

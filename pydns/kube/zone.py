@@ -23,8 +23,8 @@ from pydns.dns import name
 from pydns.dns.compiled import compile_answer, compile_hosts, compile_pointers, question, with_ttl
 from pydns.dns.rrset import CNAME, PTR, Hosts
 from pydns.kube import schema
-from pydns.kube.client_entries import ClientEntries
-from pydns.kube.events import Event
+from pydns.kube.client_entries import ClientEntries, NodePods
+from pydns.kube.events import Apply, Delete, Event, Init, InitApply, InitDone
 from pydns.kube.kinds import NAMING_KINDS, OPTIONAL_KINDS, RECORD_KINDS, Kind, optional_kinds
 from pydns.kube.objects import Object, Ref, Service
 from pydns.kube.producer import FIRST, Change, Key, MakeProducer, Producer, State, ZoneOptions
@@ -87,7 +87,11 @@ class Zone:
     """
 
     def __init__(
-        self, options: ZoneOptions, stores: Mapping[str, Store] | None = None, near_store: Store | None = None
+        self,
+        options: ZoneOptions,
+        stores: Mapping[str, Store] | None = None,
+        near_store: Store | None = None,
+        pods: NodePods | None = None,
     ) -> None:
         self._stores = {source: Store() for source in options.sources} | {
             source: store for source, store in (stores or {}).items() if source in options.sources
@@ -123,7 +127,9 @@ class Zone:
         self._cut_pointers: dict[bytes, None] = {}  # addresses that have more names than the answer contains
         self._all_cut: dict[Ref | ForeignRef, Cut] | None = None  # the result of `cut`, or None after a change
         # None: only clients outside of the cluster are answered.
-        self._clients = None if options.external_alone else ClientEntries()
+        self._clients: ClientEntries | None = None
+        if not options.external_alone:
+            self._clients = ClientEntries((pods or NodePods()) if options.client_pods else None)
         self._pointing: dict[bytes, tuple[_Pointing, ...]] = {}  # address -> published states that give it a name
         self._service_addresses: tuple[bytes, ...] = ()
         # The Services from which `_infrastructure` was made, and the zones of ServiceImports in it.
@@ -170,10 +176,16 @@ class Zone:
 
     def apply(self, event: Event, source: str = FIRST) -> bool:
         """Process an event of a source. Return whether an object changed."""
+        is_changed = False
+        if self._clients is not None and self._clients.pods is not None and source == FIRST and _is_of_pods(event):
+            is_changed = self._clients.pods.apply(event)
+            if not self._options.has_pod_names:  # as objects, Pods would take seven times the memory
+                self._stores[source].note(event)
+                return is_changed
         changes = self._stores[source].apply(event)
         for ref, change in changes:
             self._note(source, ref.kind, change)
-        return bool(changes)
+        return is_changed or bool(changes)
 
     def apply_near(self, event: Event) -> None:
         """Process an event of the namespace in which this DNS server runs.
@@ -188,7 +200,8 @@ class Zone:
 
         The new zone owns the objects. Don't feed events to the old zone after this call.
         """
-        return Zone(options, self._stores, self._near_store)
+        pods = None if self._clients is None else self._clients.pods
+        return Zone(options, self._stores, self._near_store, pods)
 
     def change_ttl(self, ttl_s: int) -> Callable[[bytes], bytes]:
         """Change the TTL of all records, if there is only one domain.
@@ -379,6 +392,8 @@ class Zone:
 
     def count(self, kind: Kind, source: str = FIRST) -> int:
         """Return the number of objects of a kind."""
+        if kind is Kind.POD and source == FIRST and self._clients is not None and self._clients.pods is not None:
+            return self._clients.pods.count
         return self._stores[source].count(kind)
 
     def object(self, ref: Ref, source: str = FIRST) -> Object | None:
@@ -813,6 +828,16 @@ class _Note(NamedTuple):
 
 
 _KIND_OF: dict[type[Producer], Kind] = {Services: Kind.SERVICE, ServiceImports: Kind.SERVICE_IMPORT}
+
+
+def _is_of_pods(event: Event) -> bool:
+    match event:
+        case Init(kind) | InitDone(kind):
+            return kind is Kind.POD
+        case InitApply(observed) | Apply(observed):
+            return observed.ref.kind is Kind.POD
+        case Delete(ref):
+            return ref.kind is Kind.POD
 
 
 def _ref(each: _Pointing) -> Ref | ForeignRef | None:

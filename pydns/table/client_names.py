@@ -5,16 +5,23 @@ The controller writes what it knows of addresses into the table. Tools and the q
 Rules:
 
 1. A name is never a guess. If objects disagree about an address, the parts that they disagree about are empty.
-2. An EndpointSlice gives the addresses of its Pods, ready or not, with node and zone. It can name only Pods of its own
-   namespace. It doesn't show whether a Pod has an address of its own or the address of its node.
-3. An IPv4 address that is mapped to IPv6 is looked up as IPv4.
-4. An address without an entry is unknown.
+2. If Pods are watched (`clients: pods`), a running Pod has its addresses, also while it terminates. A Pod that has
+   ended has none. If two Pods have an address, the Pod that started last has it. If both started in the same second,
+   neither has it.
+3. A Pod on the network of its node has no address of its own. A client with the address of a node is `node/NODE`. If
+   no such Pod is on the node, the address of another client was rewritten (SNAT, or a cache on the node).
+4. An EndpointSlice gives the addresses of its Pods, ready or not, with node and zone. It can name only Pods of its own
+   namespace. It doesn't show whether a Pod has an address of its own or the address of its node. So Pods and nodes of
+   rules 2 and 3 come first.
+5. An IPv4 address that is mapped to IPv6 is looked up as IPv4.
+6. An address without an entry is unknown. So is the address of a Pod that has just started, for some milliseconds.
 
 The entries are in the database of names (`pydns.table.layout`). No tree key begins with the first octet of their keys,
-and they lie side by side, so nothing else touches their pages. There is one entry for each EndpointSlice, because a key
-for each address would take three times the space.
+and they lie side by side, so nothing else touches their pages. There is one entry for each EndpointSlice and each node,
+because a key for each address would take three times the space.
 
     `slice_key`    namespace and name of an EndpointSlice → the Pods among its endpoints
+    `node_key`     name of a node → its Pods, one record (`compose_pod`) after the other
 """
 
 import zlib
@@ -28,7 +35,7 @@ if TYPE_CHECKING:
     from pydns.table.reader import Reader
 
 _CLIENTS = b"\xfc"  # greater than the length octet of any label
-_SLICE = _CLIENTS + b"s"
+_SLICE, _NODE = _CLIENTS + b"s", _CLIENTS + b"n"
 MAX_KEY = 511  # octets of a key in LMDB
 
 
@@ -36,6 +43,9 @@ class Known(Enum):
     """How the name of a client is known."""
 
     ENDPOINT = "endpoint"  # an EndpointSlice has the address
+    POD = "pod"  # a Pod has the address
+    NODE = "node"  # a node has the address, and Pods on its network
+    REWRITTEN = "rewritten"  # a node without such Pods has the address
 
 
 class ClientName(NamedTuple):
@@ -49,7 +59,9 @@ class ClientName(NamedTuple):
 
     def __str__(self) -> str:
         """Return NAMESPACE/POD, or node/NODE for a client whose Pod is unknown."""
-        return f"{self.namespace}/{self.pod}" if self.pod else f"node/{self.node}"
+        if self.pod:
+            return f"{self.namespace}/{self.pod}"
+        return f"node/{self.node}{' (rewritten)' if self.known is Known.REWRITTEN else ''}"
 
 
 class PodAddress(NamedTuple):
@@ -61,9 +73,24 @@ class PodAddress(NamedTuple):
     zone: str
 
 
+class RunningPod(NamedTuple):
+    """A Pod that has a node and an address, and hasn't ended."""
+
+    namespace: str
+    name: str
+    addresses: tuple[bytes, ...]  # empty if it is on the network of its node
+    node_addresses: tuple[bytes, ...]
+    started: int  # Unix time in seconds
+
+
 def slice_key(namespace: str, name: str) -> bytes:
     """Return the key of an EndpointSlice. A key of more than `MAX_KEY` octets can't be stored."""
     return b"%s%s/%s" % (_SLICE, namespace.encode(), name.encode(errors="replace"))
+
+
+def node_key(node: str) -> bytes:
+    """Return the key of the Pods on a node."""
+    return _NODE + node.encode()
 
 
 def is_client_name(key: bytes) -> bool:
@@ -101,44 +128,150 @@ def _addresses(entry: bytes) -> Iterator[bytes]:
         yield entry[at : at + size]
 
 
+def compose_pod(pod: RunningPod) -> bytes:
+    """Return the record of a Pod in the entry of its node. It takes 19 octets and its name for one address."""
+    rest = [bytes([len(pod.addresses), len(pod.node_addresses)]), min(pod.started, _MAX_TIME).to_bytes(4)]
+    rest += [bytes([len(each)]) + each for each in (*pod.addresses, *pod.node_addresses)]
+    rest.append(f"{pod.namespace}/{pod.name}".encode())
+    record = b"".join(rest)
+    return len(record).to_bytes(2) + record
+
+
+_MAX_TIME = (1 << 32) - 1
+
+
+def records(entry: bytes) -> Iterator[bytes]:
+    """Yield the records in the entry of a node."""
+    at = 0
+    while at < len(entry):
+        end = at + 2 + int.from_bytes(entry[at : at + 2])
+        yield entry[at:end]
+        at = end
+
+
+def parse_pod(record: bytes) -> RunningPod:
+    """Return the Pod of a record."""
+    own, count = record[2], record[2] + record[3]
+    addresses = []
+    at = 8
+    for _ in range(count):
+        addresses.append(record[at + 1 : at + 1 + record[at]])
+        at += 1 + record[at]
+    namespace, _, name = record[at:].decode().partition("/")
+    return RunningPod(namespace, name, tuple(addresses[:own]), tuple(addresses[own:]), int.from_bytes(record[4:8]))
+
+
+_Index = dict[bytes, int | list[int]]  # address -> the number of its entry, or the numbers of several
+
+
 class ClientNames:
     """The client names of one commit. Addresses are indexed once; texts are read when they are asked for."""
 
     def __init__(self, entries: Iterable[tuple[bytes, bytes]]) -> None:
         """`entries` are keys and values of the table. Other entries than client names are left out."""
-        self._slices: list[tuple[bytes, bytes]] = [each for each in entries if each[0].startswith(_SLICE)]
-        self._index: dict[bytes, int | list[int]] = {}  # address -> the numbers of the slices that have it
-        for number, (_, entry) in enumerate(self._slices):
-            for address in _addresses(entry):
-                known = self._index.setdefault(address, number)
-                if known != number:
-                    self._index[address] = [*([known] if isinstance(known, int) else known), number]
+        self._entries = [each for each in entries if each[0].startswith((_SLICE, _NODE))]
+        self._slices: _Index = {}
+        self._pods: _Index = {}
+        self._nodes: _Index = {}
+        self._zones: dict[str, set[str]] | None = None  # node -> its zones in slices, once it has been asked for
+        for number, (key, entry) in enumerate(self._entries):
+            if key.startswith(_SLICE):
+                for address in _addresses(entry):
+                    _add(self._slices, address, number)
+            else:
+                self._index_node(entry, number)
+
+    def _index_node(self, entry: bytes, number: int) -> None:
+        at, size = 0, len(entry)
+        while at < size:
+            end = at + 2 + int.from_bytes(entry[at : at + 2])
+            own, all_ = entry[at + 2], entry[at + 2] + entry[at + 3]
+            at += 8
+            for place in range(all_):
+                address = entry[at + 1 : at + 1 + entry[at]]
+                at += 1 + len(address)
+                _add(self._pods if place < own else self._nodes, address, number)
+            at = end
 
     def __len__(self) -> int:
         """Return the number of known addresses."""
-        return len(self._index)
+        return len(self._slices.keys() | self._pods.keys() | self._nodes.keys())
 
     def name_of(self, address: bytes) -> ClientName | None:
         """Return the name of the client with an address of 4 or 16 octets, or None if the client is unknown."""
         address = unmapped(address)
-        numbers = self._index.get(address)
-        if numbers is None:
+        if address in self._nodes:
+            return self._name_of_node(address)
+        if address in self._pods:
+            return self._name_of_pod(address)
+        return _agreed(list(self._endpoints(address)))
+
+    def _name_of_pod(self, address: bytes) -> ClientName | None:
+        found = [
+            (pod, node)
+            for node, pods in self._nodes_at(self._pods[address])
+            for pod in pods
+            if address in pod.addresses
+        ]
+        newest = max([pod.started for pod, _ in found])
+        names = {(pod.namespace, pod.name, node) for pod, node in found if pod.started == newest}
+        nodes = {each[2] for each in names}
+        node = nodes.pop() if len(nodes) == 1 else ""
+        namespace, pod, _ = names.pop() if len(names) == 1 else ("", "", "")
+        return ClientName(namespace, pod, node, self._zone(node), Known.POD) if node else None
+
+    def _name_of_node(self, address: bytes) -> ClientName | None:
+        found = list(self._nodes_at(self._nodes[address]))
+        nodes = {node: any(not each.addresses for each in pods) for node, pods in found}
+        if len(nodes) != 1:
             return None
-        found = []
+        node, has_pods = nodes.popitem()
+        return ClientName("", "", node, self._zone(node), Known.NODE if has_pods else Known.REWRITTEN)
+
+    def _nodes_at(self, numbers: int | list[int]) -> Iterator[tuple[str, list[RunningPod]]]:
         for number in [numbers] if isinstance(numbers, int) else numbers:
-            key, entry = self._slices[number]
+            key, entry = self._entries[number]
+            yield key[len(_NODE) :].decode(), list(map(parse_pod, records(entry)))
+
+    def _endpoints(self, address: bytes) -> Iterator[tuple[str, str, str, str]]:
+        numbers = self._slices.get(address, [])
+        for number in [numbers] if isinstance(numbers, int) else numbers:
+            key, entry = self._entries[number]
             namespace = key[len(_SLICE) : key.index(b"/")].decode()
-            pods = parse_slice(entry)
-            found += [(namespace, each.pod, each.node, each.zone) for each in pods if each.address == address]
-        return _agreed(found)
+            for each in parse_slice(entry):
+                if each.address == address:
+                    yield namespace, *each[1:]
+
+    def _zone(self, node: str) -> str:
+        """Return the zone of a node. Pods don't show it, but EndpointSlices do."""
+        if self._zones is None:
+            self._zones = {}
+            for key, entry in self._entries:
+                if key.startswith(_SLICE):
+                    for each in parse_slice(entry):
+                        self._zones.setdefault(each.node, set()).add(each.zone)
+        zones = self._zones.get(node, set()) - {""}
+        return zones.pop() if len(zones) == 1 else ""
 
     def addresses_of(self, namespace: str, pod: str) -> list[bytes]:
-        """Return the addresses that a Pod has, sorted. Reads every entry of the namespace: for tools."""
+        """Return the addresses that a Pod has, sorted. Reads many entries: for tools."""
         start = b"%s%s/" % (_SLICE, namespace.encode(errors="replace"))
-        entries = [entry for key, entry in self._slices if key.startswith(start)]
-        found = {each.address for entry in entries for each in parse_slice(entry) if each.pod == pod}
+        text = f"{namespace}/{pod}".encode(errors="replace")
+        found: set[bytes] = set()
+        for key, entry in self._entries:
+            if key.startswith(start):
+                found.update([each.address for each in parse_slice(entry) if each.pod == pod])
+            elif key.startswith(_NODE) and text in entry:
+                of_node = map(parse_pod, records(entry))
+                found.update([each for running in of_node for each in running.addresses])
         wanted = namespace, pod
         return sorted([each for each in found if (name := self.name_of(each)) is not None and name[:2] == wanted])
+
+
+def _add(index: _Index, address: bytes, number: int) -> None:
+    known = index.setdefault(address, number)
+    if known != number and (isinstance(known, int) or known[-1] != number):
+        index[address] = [*([known] if isinstance(known, int) else known), number]
 
 
 def _agreed(found: Sequence[tuple[str, str, str, str]]) -> ClientName | None:

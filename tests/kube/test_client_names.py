@@ -8,13 +8,24 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pydns.config.settings import PodsMode
 from pydns.dns.address import parse_address
-from pydns.kube.events import Apply, Delete
-from pydns.kube.kinds import BY_NAME
-from pydns.kube.objects import parse
+from pydns.kube.events import Apply, Delete, Event, Init, InitApply, InitDone
+from pydns.kube.kinds import BY_NAME, Kind
+from pydns.kube.objects import Observed, Options, Pod, Ref, parse
 from pydns.kube.producer import ZoneOptions
 from pydns.kube.zone import Zone
-from pydns.table.client_names import ClientName, ClientNames, PodAddress, compose_slice, is_client_name, parse_slice
+from pydns.table.client_names import (
+    ClientName,
+    ClientNames,
+    PodAddress,
+    RunningPod,
+    compose_slice,
+    is_client_name,
+    parse_pod,
+    parse_slice,
+    records,
+)
 from tests.kube.written import Written, written
 
 _CASES: list[dict[str, Any]] = yaml.safe_load((Path(__file__).parent / "client_names.yaml").read_text())
@@ -22,9 +33,11 @@ _CASES: list[dict[str, Any]] = yaml.safe_load((Path(__file__).parent / "client_n
 
 @pytest.mark.parametrize("case", _CASES, ids=[case["name"] for case in _CASES])
 def test_case(case: dict[str, Any]) -> None:
-    zone = Zone(ZoneOptions())
+    zone, reading = Zone(ZoneOptions(client_pods=True)), Options(clients=True)
     for each in case["objects"]:
-        zone.apply(Apply(parse(BY_NAME[each["kind"]], each)))
+        zone.apply(Apply(parse(BY_NAME[each["kind"]], each, reading)))
+    for each in case.get("deleted", []):
+        zone.apply(Delete(parse(BY_NAME[each["kind"]], each).ref))
     names = _names(written(zone))
     assert {client: _text(names.name_of(parse_address(client))) for client in case["clients"]} == case["clients"]
 
@@ -60,6 +73,86 @@ _TEXT = st.sampled_from(["", "a", "ab", "ba", "abcab", "abab", "a" * 200]) | st.
 )
 def test_every_list_of_pods_is_read_as_it_was_written(pods: list[PodAddress]) -> None:
     assert parse_slice(compose_slice(pods)) == sorted(pods)
+
+
+_RUNNING = st.builds(
+    RunningPod,
+    st.just("shop"),
+    st.sampled_from(["a", "b", "ab"]),
+    st.lists(st.sampled_from([bytes(4), bytes([10, 0, 0, 1]), bytes(16)]), max_size=2, unique=True).map(tuple),
+    st.lists(st.sampled_from([bytes(4), bytes([10, 0, 0, 2])]), max_size=1).map(tuple),
+    st.integers(0, 2**33),
+)
+# A Pod has one node for its whole life, so the node depends on the name.
+_POD = _RUNNING.map(lambda each: Pod(each.namespace, each.name, each.addresses, f"n{len(each.name)}", each))
+_ENDED = st.sampled_from(["a", "b", "ab"]).map(lambda name: Pod("shop", name, (), f"n{len(name)}"))
+_EVENTS = st.lists(
+    (_POD | _ENDED).map(lambda pod: [Apply(Observed(_ref(pod), "", pod))])
+    | _POD.map(lambda pod: [Delete(_ref(pod))])
+    | _POD.map(lambda pod: [Delete(_ref(pod), "", pod.node)])
+    | st.lists(_POD | _ENDED, max_size=3, unique_by=lambda pod: pod.name).map(
+        lambda pods: [
+            Init(Kind.POD),
+            *(InitApply(Observed(_ref(pod), "", pod)) for pod in pods),
+            InitDone(Kind.POD),
+        ]
+    ),
+    max_size=8,
+)
+
+
+def _ref(pod: Pod) -> Ref:
+    return Ref(Kind.POD, pod.namespace, pod.name)
+
+
+@given(_EVENTS, st.integers(0, 8), st.booleans())
+def test_after_any_events_the_entries_are_those_of_the_running_pods(
+    steps: list[list[Event]], loaded_at: int, has_names: bool
+) -> None:
+    options = ZoneOptions(client_pods=True, pods=PodsMode.VERIFIED if has_names else PodsMode.DISABLED)
+    zone = Zone(options)
+    table = written(zone)
+    running: dict[Ref, RunningPod] = {}
+    for number, events in enumerate(steps):
+        for event in events:
+            zone.apply(event)
+            match event:
+                case Init():
+                    running = {}
+                case Apply(observed) | InitApply(observed):
+                    running.pop(observed.ref, None)
+                    if isinstance(observed.value, Pod) and observed.value.running is not None:
+                        running[observed.ref] = observed.value.running
+                case Delete(ref):
+                    running.pop(ref, None)
+        if number == loaded_at:
+            zone = zone.with_options(options)
+            table = written(zone)
+        else:
+            table.change(zone.flush())
+    entries = [value for key, value in table.names.items() if is_client_name(key)]
+    found = [parse_pod(record) for entry in entries for record in records(entry)]
+    limit = 2**32 - 1
+    assert sorted(found) == sorted(each._replace(started=min(each.started, limit)) for each in running.values())
+    assert zone.count(Kind.POD) == len(running)
+
+
+def test_pods_do_not_change_before_their_listing_is_complete() -> None:
+    zone = Zone(ZoneOptions(client_pods=True))
+    table = written(zone)
+    pod = RunningPod("shop", "web-0", (bytes([10, 1, 0, 1]),), (), 1)
+    observed = Observed(Ref(Kind.POD, "shop", "web-0"), "", Pod("shop", "web-0", pod.addresses, "n1", pod))
+    steps: list[tuple[list[Event], str | None]] = [
+        ([Init(Kind.POD), InitApply(observed)], None),
+        ([InitDone(Kind.POD)], "shop/web-0 @n1/ by pod"),
+        ([Init(Kind.POD)], "shop/web-0 @n1/ by pod"),
+        ([InitDone(Kind.POD)], None),
+    ]
+    for events, name in steps:
+        for event in events:
+            zone.apply(event)
+        table.change(zone.flush())
+        assert _text(_names(table).name_of(parse_address("10.1.0.1"))) == name
 
 
 def _slice(slice_name: str, pod: str) -> dict[str, Any]:

@@ -79,7 +79,7 @@ _IMPORT = st.builds(
     st.booleans(),
 )
 CLUSTERSET = name.from_text("clusterset.local")
-_POD = st.builds(Pod, _NAMES, _NAMES, _ADDRESSES)
+_POD = st.builds(Pod, _NAMES, _NAMES, _ADDRESSES, st.just(""), st.none())
 Value = Namespace | Service | EndpointSlice | Pod | ServiceImport
 OBJECT: st.SearchStrategy[Value] = st.one_of(
     _SERVICE.map(lambda service: service._replace(follows_hints=service.headless)),
@@ -214,6 +214,7 @@ _OPTIONS = st.builds(
     source=st.just(FIRST),
     further=st.just(()),
     exposed=st.just((FIRST,)),
+    client_pods=st.just(False),  # test_client_names.py has Pods that name clients
 )
 
 

@@ -86,6 +86,13 @@ def test_verified_pods_are_the_same_as_in_the_component(tmp_path: Path) -> None:
 
 
 @needs_kubectl
+def test_the_right_to_name_clients_by_pods_is_the_same_as_in_the_component(tmp_path: Path) -> None:
+    right = only(build_with("clients", tmp_path), "ClusterRole")["rules"]
+    for values in "rbac.pods=true", "config.clients=pods":
+        assert only(objects(*AS_KUSTOMIZE, *SAME["base"], "--set", values), "ClusterRole")["rules"] == right
+
+
+@needs_kubectl
 def test_the_chart_and_the_overlay_have_the_same_pod_for_every_node() -> None:
     node_local = ["--values", str(CHART / "node-local.yaml"), *SAME["base"]]
     assert _by_kind(objects(*node_local)) == _by_kind(build("overlays/node-local"))

@@ -24,6 +24,7 @@ PATH = re.compile(
 )
 # Every authenticated client may request these paths (system:discovery).
 DISCOVERY = re.compile(r"/api/v1|/apis/[^/]+/v1(?:(?:alpha|beta)\d)?")
+CLIENTS = "{upstreams: ['127.0.0.1:9'], clients: pods}"
 EXTERNAL = """\
 upstreams: ["127.0.0.1:9"]
 external:
@@ -140,7 +141,7 @@ def running(objects: list[Json], kubeconfig: Path, state_dir: Path) -> Iterator[
         process.stderr.close()
 
 
-@pytest.mark.parametrize("component", ["", "verified-pods", "external", "overlays/external"])
+@pytest.mark.parametrize("component", ["", "verified-pods", "clients", "external", "overlays/external"])
 def test_pydns_uses_exactly_the_granted_rights(component: str, tmp_path: Path) -> None:
     (tmp_path / "state").mkdir()
     (tmp_path / "component").mkdir()
@@ -154,6 +155,8 @@ def test_pydns_uses_exactly_the_granted_rights(component: str, tmp_path: Path) -
         metadata = {"namespace": "kube-system", "name": only(objects, "ConfigMap")["metadata"]["name"]}
         if component.endswith("external"):
             api.apply("ConfigMap", {"metadata": metadata, "data": {"config.yaml": EXTERNAL}})
+        if component == "clients":
+            api.apply("ConfigMap", {"metadata": metadata, "data": {"config.yaml": CLIENTS}})
         held = Held(api, rights)
         with running(objects, api.kubeconfig(tmp_path), tmp_path / "state") as synced:
             assert synced.wait(PATIENCE_S)

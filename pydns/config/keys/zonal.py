@@ -1,7 +1,7 @@
-"""Defines keys for answers that depend on the place of a client."""
+"""Defines keys for the names and the places of clients."""
 
 from pydns.config import texts
-from pydns.config.model import Nearness, PlainZonal, ZonalOptions
+from pydns.config.model import ClientSource, Nearness, PlainZonal, ZonalOptions
 from pydns.config.shapes import Key, ListOf, OneOf, Record, Switch, Text
 
 _ZONAL = Record(
@@ -38,6 +38,14 @@ _ZONAL = Record(
 
 KEYS = (
     Key("zonal", _ZONAL, "Answers with the endpoints of one zone (docs/zonal.md)."),
+    Key(
+        "clients",
+        OneOf(ClientSource),
+        "Which objects name clients for tools and the query log (docs/client-names.md). endpoints: EndpointSlices, "
+        "which have the Pods behind Services. pods: all Pods, too. This needs the right to list and watch Pods.",
+        "pods",
+        "nodes",
+    ),
     Key(
         "cluster_ranges",
         ListOf(Text("a range of addresses", texts.parse_ptr_range), "ranges of addresses"),
