@@ -60,7 +60,7 @@ class ConfigMapWatch:
         """Return why a ConfigMap can't be read now, or None."""
         for watch in self._watches:
             status = watch.server.status()[Kind.CONFIG_MAP]
-            # One failure may only mean that the server doesn't support WatchList. The next request is then a list.
+            # One failure may pass at once. The next request comes after a second.
             if status.problem and sum(status.errors.values()) > 1:
                 return status.problem
         return None

@@ -106,7 +106,7 @@ def test_objects_are_listed_and_then_their_changes_are_followed(tls: bool, watch
     with FakeApiServer(tls=tls, watch_list=watch_list) as server:
         for number in range(5):
             server.apply("Service", service(f"s{number}"))
-        with watching(server, tmp_path) as (source, received):
+        with watching(server, tmp_path, watch_list=True) as (source, received):
             received.until(synced)
             assert received.names() == {"s0", "s1", "s2", "s3", "s4"}
             server.wait_until(lambda server: server.watching("Service") == 1)
@@ -261,7 +261,7 @@ def test_a_forbidden_kind_is_logged_once_and_does_not_affect_others(server: Fake
         assert not status.synced
         assert status.problem is not None and status.problem.startswith("403 Forbidden: services is forbidden")
         about_services = [each.event for each in received.log.logged if each.fields["kind"] == "Service"]
-        assert about_services == ["WatchList failed"]
+        assert about_services == ["list failed"]
         server.heal()
         received.until(synced)
 
@@ -273,7 +273,7 @@ def test_requests_back_off_when_the_server_refuses_them(server: FakeApiServer, t
     with watching(server, tmp_path, figures=figures):
         started = time.monotonic()
         server.wait_until(lambda server: len(server.requests) == 5)
-        # The requests are one WatchList and four pages. The pauses between them are at least 50, 100, 200 and 400 ms.
+        # The pauses between the requests are at least 50, 100, 200 and 400 ms.
         assert time.monotonic() - started >= 0.75
 
 

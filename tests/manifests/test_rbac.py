@@ -150,8 +150,7 @@ def test_pydns_uses_exactly_the_granted_rights(component: str, tmp_path: Path) -
     else:
         objects = build_with(component, tmp_path / "component") if component else build("base")
     rights = granted(objects)
-    # This server acts like servers without WatchList: pydns first tries a watch, and then lists.
-    with FakeApiServer(watch_list="error") as api:
+    with FakeApiServer() as api:
         metadata = {"namespace": "kube-system", "name": only(objects, "ConfigMap")["metadata"]["name"]}
         if component.endswith("external"):
             api.apply("ConfigMap", {"metadata": metadata, "data": {"config.yaml": EXTERNAL}})
