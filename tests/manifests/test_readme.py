@@ -22,7 +22,7 @@ COMMANDS = re.findall(r"^    (\S.*)$", README, re.MULTILINE)
 ALL_COMMANDS = [
     command.strip()
     for page in [ROOT / "README.md", MANIFESTS / "README.md", *(ROOT / "docs").glob("*.md")]
-    for command in re.findall(r"^    +(?:\S.*)$|`kubectl [^`]+`", page.read_text(), re.MULTILINE)
+    for command in re.findall(r"^    +(?:(?:kubectl|helm) .*)$|`kubectl [^`]+`", page.read_text(), re.MULTILINE)
 ]
 BLOCKS = re.findall(r"^```yaml\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 
@@ -46,9 +46,9 @@ def test_commands_of_pydns_work(command: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("command", [each for each in ALL_COMMANDS if " exec " in each] or ["missing"])
+@pytest.mark.parametrize("command", [each for each in ALL_COMMANDS if " -- pydns " in each] or ["missing"])
 def test_commands_within_the_pod_have_valid_flags(command: str) -> None:
-    name, *arguments = _words(command.strip("`").split(" -- ")[1])
+    name, *arguments = _words(re.split(" -- | < ", command.strip("`"))[1])
     assert name == "pydns"
     assert parser({}).parse_args(arguments).state_dir == "/var/lib/pydns"
 
