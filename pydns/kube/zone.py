@@ -288,22 +288,27 @@ class Zone:
         for part in self._parts:
             part.publish_all()
         self._postpone()
-        self._point()
-        shared: dict[bytes, list[bytes]] = {}
+        pointing = self._pointing = {}
+        shared: dict[bytes, None] = {}  # addresses with several names. The last piece replaces their records
         for part in self._parts:
+            part.pointed.clear()
             for key, state in part.published.items():
                 cut: list[int] = []
                 *pieces, piece = part.compile(state, cut)
                 yield from pieces
-                self._note_cut(_Pointing(part, key), state, cut)
+                each = _Pointing(part, key)
+                self._note_cut(each, state, cut)
+                only = (each,)
                 alone: list[tuple[bytes, bytes]] = []
-                for address, targets in part.pointers(state).items():
-                    if len(self._pointing[address]) > 1:
-                        shared.setdefault(address, []).extend(targets)
-                    elif len(targets) == 1:
-                        alone.append((address, targets[0]))
-                    else:
-                        self._put_pointer(address, targets, piece)
+                for address, target in part.pointer_pairs(state):
+                    others = pointing.get(address)
+                    if others is None:
+                        pointing[address] = only
+                        alone.append((address, target))
+                        continue
+                    shared[address] = None
+                    if others[-1] is not each:  # the addresses of one key come one after another
+                        pointing[address] = others + only
                 self._put_pointers(alone, piece)
                 yield piece
         if self._clients is not None:
@@ -313,8 +318,9 @@ class Zone:
         for before in self._before:
             before.clear()
         last = Contents(dict(self._infrastructure.answers), dict(self._infrastructure.names))
-        for address, all_targets in shared.items():
-            self._put_pointer(address, all_targets, last)
+        known: dict[_Pointing, _Names] = {}
+        for address in shared:
+            self._put_pointer(address, self._targets(address, known), last)
         yield last
 
     def facts(self, *, serial: int, synced: bool, unlisted: Collection[Kind] = (), away: Collection[str] = ()) -> Facts:
@@ -573,20 +579,6 @@ class Zone:
 
     # Reverse names
 
-    def _point(self) -> None:
-        """Set `_pointing`: for each address, the published states that give it a name."""
-        self._pointing = {}
-        for part in self._parts:
-            part.pointed.clear()
-            for key, state in part.published.items():
-                only = (_Pointing(part, key),)
-                for address in part.addresses(state):
-                    others = self._pointing.get(address)
-                    if others is None:
-                        self._pointing[address] = only
-                    elif others[-1] != only[0]:  # the addresses of one key come one after another
-                        self._pointing[address] = others + only
-
     def _point_again(self, each: "_Pointing", before: State | None, after: State | None) -> _Comparison:
         """Replace the names that `before` gives to addresses by the names of `after`. Yield the changed addresses."""
         part, key = each
@@ -615,7 +607,8 @@ class Zone:
         if part.size(after) < _LARGE:
             del part.pointed[key]
 
-    def _change_pointer(self, address: bytes, known: dict["_Pointing", _Names], changes: Changes) -> None:
+    def _targets(self, address: bytes, known: dict["_Pointing", _Names]) -> list[bytes]:
+        """Return the names that all published states give to an address. `known` is a cache for several calls."""
         targets: list[bytes] = []
         for each in self._pointing.get(address, ()):
             names = each.part.pointed.get(each.key) or known.get(each)
@@ -626,6 +619,10 @@ class Zone:
                 if each.part.size(state) >= _LARGE:
                     each.part.pointed[each.key] = names
             targets += names[address]
+        return targets
+
+    def _change_pointer(self, address: bytes, known: dict["_Pointing", _Names], changes: Changes) -> None:
+        targets = self._targets(address, known)
         if self._cut_pointers and address in self._cut_pointers:
             del self._cut_pointers[address]
             self._all_cut = None
@@ -803,11 +800,6 @@ class _Part:
         """Yield addresses with the names that a state gives them. Pairs may repeat."""
         found = self.producer.pointers(state)
         return found if self._within is None else (pair for pair in found if self._is_within(pair[0]))
-
-    def addresses(self, state: State) -> Iterable[bytes]:
-        """Return the addresses of `pointer_pairs`, in less time. They may repeat."""
-        found = self.producer.addresses(state)
-        return found if self._within is None else filter(self._is_within, found)
 
     def _is_within(self, address: bytes) -> bool:
         return self._within is None or name.reverse_tree_key(address).startswith(self._within)

@@ -309,10 +309,6 @@ class External:
         for address in state.pointers:
             yield address, state.owner
 
-    def addresses(self, state: NameState) -> Iterable[bytes]:
-        """Return the addresses of load balancers."""
-        return state.pointers
-
     def size(self, state: NameState) -> int:
         """Return the number of records of a name."""
         return sum([len(rrset.rdatas) for rrset in state.rrsets])

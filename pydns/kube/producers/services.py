@@ -182,16 +182,6 @@ class Services(Plain):
         """Yield each ClusterIP with the name of the Service, and each endpoint address with the endpoint's name."""
         return schema.pointers(self._schema, state.service, state.slices, self._options.may_point)
 
-    def addresses(self, state: ServiceState) -> Iterable[bytes]:
-        """Yield the ClusterIPs and the addresses of the endpoints."""
-        service, slices, _ = state
-        if service.external_name is None:
-            yield from service.cluster_ips
-            for each in slices:
-                for endpoint in each.endpoints:
-                    if self._options.may_point(endpoint.address):
-                        yield endpoint.address
-
     def size(self, state: ServiceState) -> int:
         """Return the number of ports, endpoints and hints of a Service."""
         size = size_of(state.service, state.slices)
