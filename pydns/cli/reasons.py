@@ -172,6 +172,8 @@ class Witness:
         asker = Asker(address, name.to_text(qname), type_text(qtype))
         for at, (holds, rules) in enumerate(views_of(self._config) if address else ()):
             if holds(asker):
+                if not rules.touches(qname, qtype):  # as in `pydns.serve.views`: then the common rules apply
+                    break
                 with self._commit.ruled_by(rules):
                     reply = self.reply(qname, qtype)
                 return reply._replace(why=[f"views[{at}] counts: {self._config.views[at].when}", *reply.why])
@@ -189,15 +191,18 @@ class Witness:
         """
         found = self._follower.follow(qname, qtype, self._transaction, self._client, is_rewritten, leads)
         search = Search(qname, qtype, self._transaction, self._client, is_rewritten, leads)
-        return self._ruled(search, found) or self._found(qname, qtype, found)
+        return self._ruled(search, found) or self._found(qname, qtype, found, leads)
 
     def _ruled(self, search: Search, found: Found) -> Reply | None:
         """Return the reply if a rule gives the name another answer."""
         qname, qtype = search.qname, search.qtype
         rewriting = self._follower.rewriting(search)
         if rewriting is None and self._follower.synthesis(search) is not None:
-            source = "templates of the configuration"
-            return self._reply(qname, qtype, found, source, ["a template answers this question"])
+            source, why = "templates of the configuration", "a template answers this question"
+            if found.onward:  # the CNAMEs of the template lead to upstreams
+                reply = self._found(qname, qtype, found, search.leads)
+                return reply._replace(why=[why, *reply.why])
+            return self._reply(qname, qtype, found, source, [why])
         lead = rewriting or self._follower.alias(search)
         if lead is None:
             blocked = self._commit.rules.blocked(qname, qtype) if self._zone(qname) is None else None
@@ -224,7 +229,7 @@ class Witness:
         records = [line for rrset in found.answers for line in to_text(rrset)]
         return Reply(qname, qtype, has_answer, said, kept_s, records, source, why, found.reason, found.onward)
 
-    def _found(self, qname: bytes, qtype: int, found: Found) -> Reply:
+    def _found(self, qname: bytes, qtype: int, found: Found, leads: int = 0) -> Reply:
         why, last = self._chain(qname, qtype, found.answers)
         why += self._reasons(last, qtype, found)
         zone = self._zone(last)
@@ -237,6 +242,12 @@ class Witness:
                 why += self._covered_route(last, zone)
         elif not offered:
             why.append("there are no upstreams")
+        elif found.answers and found.onward != qname and leads < MAX_LEADS and self._has_lead(found.onward, qtype):
+            # A CNAME leads to a name that a rule changes. A worker then looks for this name anew (`Recursion.go_on`).
+            inner = self.reply(found.onward, qtype, leads=leads + 1)
+            records = [line for rrset in found.answers for line in to_text(rrset)]
+            steps = why[: len(found.answers)]
+            return inner._replace(qname=qname, records=[*records, *inner.records], why=[*steps, *inner.why])
         else:
             servers, more = self._upstreams(found.onward)
             said, source = (FORWARDED, servers) if servers else (Rcode.REFUSED.name, _NOBODY)
@@ -246,6 +257,10 @@ class Witness:
             return reply._replace(said=said, kept_s=None, reason=reason, servers=asked, dead=self._dead_for_all(asked))
         return self._reply(qname, qtype, found, source, why)
 
+    def _has_lead(self, qname: bytes, qtype: int) -> bool:
+        search = Search(qname, qtype, self._transaction, self._client)
+        return self._follower.rewriting(search) is not None or self._follower.alias(search) is not None
+
     def _chain(self, qname: bytes, qtype: int, answers: Sequence[RRset]) -> tuple[list[str], bytes]:
         """Return the steps of a CNAME chain, and the last name of the chain."""
         steps = []
@@ -253,6 +268,7 @@ class Witness:
             if rrset.rtype == CNAME != qtype:
                 qname = rrset.rdatas[0].lower()
                 source = self._source(rrset.owner, CNAME)
+                source = "a rule of the configuration" if source == _NOBODY else source
                 steps.append(f"{name.to_text(rrset.owner)} is a CNAME for {name.to_text(qname)} ({source})")
         return steps, qname
 
@@ -567,7 +583,8 @@ def _said(found: Found, has_answer: bool) -> str:
     if has_answer:
         return Rcode.NOERROR.name
     if not found.authorities:
-        return "NOERROR with the CNAMEs alone" if found.answers else found.rcode.name
+        is_chain = found.answers and found.rcode is Rcode.NOERROR
+        return "NOERROR with the CNAMEs alone" if is_chain else found.rcode.name
     return _NODATA if found.rcode is Rcode.NOERROR else found.rcode.name
 
 

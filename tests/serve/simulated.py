@@ -11,6 +11,7 @@ import dns.name
 
 from pydns.config import model
 from pydns.config.model import Config
+from pydns.kube.zone import Zone
 from pydns.log import Log
 from pydns.metrics.meter import Meter, Tally
 from pydns.process.block import share
@@ -19,6 +20,7 @@ from pydns.serve.port import UDP_LIMIT, Client, Port
 from pydns.serve.recursion import Recursion
 from pydns.table.reader import Reader
 from pydns.table.writer import Writer
+from pydns.zones.compile import Statics
 from tests.fakes.upstream import says
 from tests.subject import load
 
@@ -47,18 +49,30 @@ class Worker:
     """The parts of a worker, with a clock that the test moves and an upstream that answers only in `deliver`."""
 
     def __init__(
-        self, state_dir: Path, config: Config, entries: Sequence[Mapping[str, Any]], soa: str, client: str = CLIENT
+        self,
+        state_dir: Path,
+        config: Config,
+        entries: Sequence[Mapping[str, Any]],
+        soa: str,
+        client: str = CLIENT,
+        zone: Zone | None = None,
+        statics: Statics | None = None,
     ) -> None:
-        """Start. `entries` are the upstream's answers (`tests.fakes.upstream.says`). Queries come from `client`."""
+        """Start. The upstream answers by `entries` (see `tests.fakes.upstream.says`). Queries come from `client`.
+
+        `zone` has the cluster, and `statics` the zone files and hosts. By default, there are none.
+        """
         self.now = 1000.0
         self.asked: list[str] = []  # names that pydns asked the upstream for
         self._said = says(entries, soa)
         self._client = client
         self._sent: list[tuple[int, int, bytes]] = []
-        zone = load([])
+        zone = zone or load([])
         facts = zone.facts(serial=1, synced=True)
         writer = Writer(state_dir, facts)
         writer.put_config(model.dump(config))
+        if statics is not None:
+            writer.put_static(statics.contents, statics.zones)
         writer.replace(zone.contents, facts)
         writer.close()  # a process may open an LMDB file only once
         self.table = Reader(state_dir)
@@ -79,9 +93,9 @@ class Worker:
             message.flags |= dns.flags.CD
         return self.send(message.to_wire())
 
-    def send(self, message: bytes) -> list[bytes]:
-        """Handle a message. The result is that of `tell`."""
-        port = Collector(self._batch.tally("udp", socket.AF_INET), self._client)
+    def send(self, message: bytes, client: str = "") -> list[bytes]:
+        """Handle a message of the client. The result is that of `tell`."""
+        port = Collector(self._batch.tally("udp", socket.AF_INET), client or self._client)
         self._batch.answer([message], port, self.now)
         self._turn()
         return port.sent
