@@ -12,6 +12,7 @@ from pydns.dns.text import to_text
 from pydns.table.client_classes import is_plain_answer
 from pydns.table.layout import NodeKind, is_tree_key
 from pydns.table.reader import Reader, TableError
+from pydns.zones.special import INTERNAL_TYPE
 
 
 def run(options: Namespace) -> int:
@@ -34,6 +35,8 @@ def dump(state_dir: Path) -> Iterator[str]:
             if not is_plain_answer(compiled):
                 continue
             rrset, _ = decompile(key, compiled)
+            if rrset.rtype == INTERNAL_TYPE:  # the name exists, but has no records
+                continue
             lines.append((name.tree_key(rrset.owner), rrset.rtype, to_text(rrset)))
         for tree, kind in reader.nodes(transaction):
             if not is_tree_key(tree):

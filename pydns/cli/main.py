@@ -46,7 +46,9 @@ class Verb(NamedTuple):
         return [flag for group in self.flag_groups for flag in group.flags]
 
 
-_CONFIGURATION = "a config.yaml, a Corefile, the manifest of a ConfigMap, or the folder of a mounted one"
+_CONFIGURATION = (
+    "a config.yaml, a Corefile, the manifest of a ConfigMap, also in a List, or the folder of a mounted one"
+)
 _INVALID = {2: "the command line is invalid"}
 _LEFT_OUT = "no mistakes, but --lenient leaves out a part"
 _NO_TABLE = "there is no answer table that can be read"

@@ -35,6 +35,7 @@ from pydns.table.layout import NodeKind, ZoneFacts
 from pydns.table.status import MAX_LISTED, Filter, ZoneStatus, decode
 from pydns.table.tree import Tree
 from pydns.upstream.servers import Servers, title
+from pydns.zones.special import INTERNAL_TYPE
 
 if TYPE_CHECKING:
     from pydns.table.reader import Reader, Transaction
@@ -321,6 +322,9 @@ class Witness:
         if source := self._wildcard(qname):
             return [f"it is synthesized from {name.to_text(source)}", *self._what_else_there_is(source, qtype)]
         types = self._tree.types(qname)
+        if types == [INTERNAL_TYPE]:
+            parent = name.to_text(qname[1 + qname[0] :])
+            return [f"names below {parent} have no records: the domain is a special name, or blocked with `nodata`"]
         match self._labels_in_cluster(qname):
             case ["svc", namespace]:
                 return [f"{namespace} is a namespace, which has no records", *self._there("Services", qname)]

@@ -142,7 +142,8 @@ def _kind(kind: str, known: KindStatus) -> Iterator[str]:
     yield f"  {kind}: {state}, {known.objects} objects, {known.skipped} skipped{_ages(known)}{problem}"
     if known.errors is not None:
         errors = ", ".join(f"{number} × {reason}" for reason, number in sorted(known.errors.items())) or "none"
-        yield f"    at version {known.resource_version}, {known.relists} relists, errors: {errors}"
+        version = "" if known.resource_version is None else f"at version {known.resource_version}, "
+        yield f"    {version}{known.relists} relists, errors: {errors}"
         yield f"    {known.audits} audits, {known.repaired} objects repaired by them"
 
 
@@ -158,22 +159,28 @@ def _ages(known: KindStatus) -> str:
 
 def _zones(files: Sequence[ZoneStatus]) -> Iterator[str]:
     if files:
-        yield f"zones     {len(files)} files, {sum(each.records for each in files)} records"
+        yield f"zones     {_counted(len(files), 'file')}, {_counted(sum(each.records for each in files), 'record')}"
     for each in files:
         if not each.problem and len(files) > _MAX_FILES:
             continue
-        zone = f"{each.zone} serial {each.serial}, {each.records} records" if each.zone else "not served"
+        records = _counted(each.records, "record")
+        zone = f"{each.zone} serial {each.serial}, {records}" if each.zone else "not served"
         problem = f"; {each.problem}" if each.problem else ""
         yield f"  {each.file}: {zone}{problem}"
 
 
 def _external(known: ExternalStatus) -> Iterator[str]:
-    yield f"external  {len(known.zones)} zones, {sum(known.zones.values())} names, {known.losers} conflicts"
-    for zone, names in known.zones.items():
+    zones, names = _counted(len(known.zones), "zone"), _counted(sum(known.zones.values()), "name")
+    yield f"external  {zones}, {names}, {_counted(known.losers, 'conflict')}"
+    for zone, number in known.zones.items():
         problem = f"; {known.problems[zone]}" if zone in known.problems else ""
-        yield f"  {zone}: {names} names{problem}"
+        yield f"  {zone}: {_counted(number, 'name')}{problem}"
     yield from (f"  {owner}: {text}" for owner, text in list(known.conflicts.items())[:_MAX_FILES])
     yield from (f"  {each}: {text}" for each, text in list(known.notices.items())[:_MAX_FILES])
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _configuration(known: ConfigStatus) -> Iterator[str]:

@@ -13,8 +13,12 @@ from pydns.zones import zonefile
 from pydns.zones.compile import CompiledZone, compile_zone
 from pydns.zones.zonefile import Unavailable, ZoneFile
 
-# The wildcard makes every name exist. Its only type is TYPE65534 (private use), which no client asks for.
-_NODATA = "$TTL 3600\n@ SOA localhost. nobody.invalid. 1 3600 1200 604800 3600\n@ NS localhost.\n* TYPE65534 \\# 0\n"
+# The wildcard makes every name exist. Its only type is for private use, and no client asks for it.
+INTERNAL_TYPE = 65534
+_NODATA = (
+    "$TTL 3600\n@ SOA localhost. nobody.invalid. 1 3600 1200 604800 3600\n@ NS localhost.\n"
+    f"* TYPE{INTERNAL_TYPE} \\# 0\n"
+)
 _NXDOMAIN = "$TTL 3600\n@ SOA localhost. nobody.invalid. 1 3600 1200 604800 3600\n"
 
 _SOA = "$TTL 86400\n@ SOA localhost. nobody.invalid. 1 3600 1200 604800 86400\n@ NS localhost.\n"

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from pydns.cli.main import main
-from pydns.table.status import ProcessStatus, Status, UpstreamStatus, encode
+from pydns.table.status import ExternalStatus, KindStatus, ProcessStatus, Status, UpstreamStatus, ZoneStatus, encode
 from pydns.table.writer import Writer
 from tests.subject import load
 
@@ -111,3 +111,17 @@ def test_a_terminal_gets_colours_unless_the_user_disables_them(
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
     main(["status", "--state-dir", str(state_dir)])
     assert ("\x1b[32mrunning\x1b[0m" in capsys.readouterr().out) is is_coloured
+
+
+def test_single_things_have_no_plural_and_missing_versions_are_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    external = ExternalStatus(zones={"k8s.example.": 1}, losers=1)
+    zones = (ZoneStatus(file="example.org.zone", zone="example.org.", serial=1, records=1),)
+    kinds = {"Service": KindStatus(synced=True, errors={}, relists=0)}
+    write(tmp_path, msgspec.structs.replace(KNOWN, external=external, zones=zones, kinds=kinds))
+    assert main(["status", "--state-dir", str(tmp_path)]) == 1
+    printed = capsys.readouterr().out
+    assert "\nexternal  1 zone, 1 name, 1 conflict\n  k8s.example.: 1 name\n" in printed
+    assert "\nzones     1 file, 1 record\n  example.org.zone: example.org. serial 1, 1 record\n" in printed
+    assert "\n    0 relists, errors: none\n" in printed
