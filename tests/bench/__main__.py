@@ -22,6 +22,7 @@ from tests.bench import (
     memory,
     names,
     overload,
+    pods,
     probes,
     procfs,
     report,
@@ -43,6 +44,7 @@ _PARTS = {  # the purpose of each part, and the programs that the part needs
     "external": ("delay of changes in an external zone", ()),
     "tenants": ("delay of a change next to another tenant's largest objects", ()),
     "memory": ("memory by the size of the cluster", ("dnsperf",)),
+    "pods": ("memory and delay of the names of clients with many Pods", ()),
     "overload": ("replies at ten times the load", ("dnsperf", "taskset")),
     "clients": ("what ordinary clients lose next to a greedy one", ("dnsperf", "taskset")),
     "probes": ("delay of probes next to a flood of their port or the metrics", ()),
@@ -100,6 +102,9 @@ def _measure(part: str, options: argparse.Namespace) -> tuple[Any, report.Table]
     if part == "memory":
         memories = memory.run(options.pydns)
         return [each._asdict() for each in memories], memory.table(memories)
+    if part == "pods":
+        of_pods = pods.run(options.pydns)
+        return of_pods._asdict(), pods.table(of_pods)
     if part == "overload":
         means, found = overload.run(options.pydns, options.seconds, options.rounds, _cores())
         return [each._asdict() for each in found], overload.table(means, found)
