@@ -20,11 +20,13 @@ import yaml
 from pydns.config import model
 from pydns.config.model import Config
 from pydns.dns import name
+from pydns.dns.address import address_text
 from pydns.dns.message import Rcode
 from pydns.log import Log
 from pydns.metrics.meter import Tally
 from pydns.metrics.totals import Totals
 from pydns.ring.layout import Origin
+from pydns.serve.client_lookup import ClientLookup
 from pydns.serve.port import UDP_LIMIT, Client, Port
 from pydns.serve.query_log import QueryLog
 from tests.bench.servers import free_port
@@ -244,6 +246,32 @@ def test_a_log_line_has_the_name_of_the_type(rtype: str) -> None:
     queries.replied_later(OneClient(), None, question[:2] + b"\x84\0" + question[4:], *LATER)
     queries.write()
     assert f" type={rtype} ".encode() in b"".join(outlet.pieces)
+
+
+class _Clients(ClientLookup):
+    """Names of clients without a table."""
+
+    def __init__(self, names: dict[str, str]) -> None:
+        self._by_text = names
+
+    def want(self, *, is_wanted: bool) -> None:
+        pass
+
+    def text_of(self, address: bytes) -> str:
+        return self._by_text.get(address_text(address), "")
+
+
+@pytest.mark.parametrize(
+    ("names", "fields"),
+    [({"192.0.2.1": "shop/web-0"}, "client=192.0.2.1:53 client_name=shop/web-0 proto=udp"), ({}, ":53 proto=udp")],
+)
+def test_a_log_line_has_the_name_of_a_known_client(names: dict[str, str], fields: str) -> None:
+    outlet = Outlet()
+    queries = QueryLog(Log(outlet=outlet), lambda *_: None, _Clients(names))
+    queries.configure(Config(log=model.LogOptions(model.QueryLogOptions())))
+    queries.replied_later(OneClient(), None, WEB_A[:2] + b"\x84\0" + WEB_A[4:], *LATER)
+    queries.write()
+    assert fields.encode() in b"".join(outlet.pieces)
 
 
 def test_many_lines_are_written_together() -> None:

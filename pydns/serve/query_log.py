@@ -20,7 +20,8 @@ from pydns.dns.message import Rcode, question_end, rcode_text, reply_facts
 from pydns.dns.rrset import type_text
 from pydns.log import Level, Log
 from pydns.ring.layout import Origin
-from pydns.serve.port import Port
+from pydns.serve.client_lookup import ClientLookup
+from pydns.serve.port import Port, address_octets
 from pydns.stderr import PIECE
 
 _EVERY_S = 0.05  # how often to write the waiting lines
@@ -32,9 +33,12 @@ _TC = 0x02
 class QueryLog:
     """The query log of one worker."""
 
-    def __init__(self, log: Log, call_later: Callable[[float, Callable[[], None]], object]) -> None:
-        """`call_later` is the method of the event loop."""
+    def __init__(
+        self, log: Log, call_later: Callable[[float, Callable[[], None]], object], clients: ClientLookup | None = None
+    ) -> None:
+        """`call_later` is the method of the event loop. Without `clients`, lines have no names of clients."""
         self._log = log
+        self._clients = clients
         self._call_later = call_later
         self._chosen: Chosen | None = None
         self._waiting: list[bytes] = []  # waiting lines, joined to pieces of at most `PIECE` octets
@@ -52,6 +56,8 @@ class QueryLog:
     def configure(self, config: Config) -> None:
         """Apply the configuration that selects the queries to log."""
         self._chosen = config.log.queries
+        if self._clients is not None:
+            self._clients.want(is_wanted=self.is_on)
 
     def answered(self, port: Port, messages: Sequence[bytes], came: float, spent_s: float) -> None:
         """Log the replies to messages that came together, if the configuration selects them."""
@@ -81,6 +87,7 @@ class QueryLog:
         client = port.client_at(peer)
         line = {
             "client": endpoint_text(client.ip, client.port),
+            **self._client_name(client.ip),
             "proto": port.protocol,
             "name": name.to_text(qname) if qname else "-",
             "type": type_text(rtype) if qname else "-",
@@ -89,6 +96,10 @@ class QueryLog:
             "duration_s": round(spent_s, 6),
         }
         self._add(self._log.compose(time.time(), Level.INFO, "query", line))
+
+    def _client_name(self, ip: str) -> dict[str, str]:
+        text = "" if self._clients is None else self._clients.text_of(address_octets(ip))
+        return {"client_name": text} if text else {}
 
     def _add(self, line: bytes) -> None:
         self._octets += len(line)

@@ -25,6 +25,7 @@ from pydns.process.slots import Slot
 from pydns.ring.layout import Origin, file_name
 from pydns.serve import udp
 from pydns.serve.backlog import LOOK_S, Backlog
+from pydns.serve.client_lookup import ClientLookup
 from pydns.serve.context import Batch
 from pydns.serve.port import UDP_LIMIT, Observer, Port
 from pydns.serve.query_log import QueryLog
@@ -64,7 +65,7 @@ async def _run(slot: Slot, state_dir: Path, log: Log, lifeline: int, row: Proces
     loop.add_reader(lifeline, stop.set)
 
     ports = [udp.UdpPort(sock, batch, loop) for sock in slot.udp]
-    queries, late = QueryLog(log, loop.call_later), LateQueries(row)
+    queries, late = QueryLog(log, loop.call_later, ClientLookup(table, loop.call_later)), LateQueries(row)
     tap = Tap(log, loop, meter.untapped)
     ring = QueryRing(state_dir / file_name(slot.number), log, loop.call_later)
     observers: tuple[Observer, ...] = (ring, queries, tap, late)  # the worker calls those that are on

@@ -96,6 +96,7 @@ class Facts(msgspec.Struct, frozen=True, array_like=True):
     ttl_s: int
     classes_commit: int = 0  # number of the last commit that may have changed which clients have which classes
     further: list[tuple[bytes, int]] = []  # the other domains, each with the TTL of its records
+    clients_commit: int = 0  # number of the last commit that may have changed the names of clients
 
     @property
     def domains(self) -> dict[bytes, int]:

@@ -17,6 +17,7 @@ import msgspec
 from pydns.dns.name import ROOT
 from pydns.table import state_dir as directory
 from pydns.table.client_classes import is_range
+from pydns.table.client_names import is_client_name
 from pydns.table.kept import Kept
 from pydns.table.layer import Layer, Replacement
 from pydns.table.layout import (
@@ -140,7 +141,7 @@ class Writer:
                     layer.clear(transaction)
                 facts = empty
             self._is_new = facts is empty
-            self._classes_commit = facts.classes_commit
+            self._classes_commit, self._clients_commit = facts.classes_commit, facts.clients_commit
             self._static_zones = [zone for zone in facts.zones if zone.is_static]
             transaction.put(FACTS_KEY, encode_facts(_unsynced(facts)), db=self._facts_db)
 
@@ -155,7 +156,12 @@ class Writer:
         def apply(transaction: "Transaction") -> None:
             for layer, entries in zip(self._layers, changes, strict=True):
                 layer.change(transaction, entries)
-            self._put_facts(transaction, facts, has_ranges=any(map(is_range, changes.names)))
+            self._put_facts(
+                transaction,
+                facts,
+                has_ranges=any(map(is_range, changes.names)),
+                has_clients=any(map(is_client_name, changes.names)),
+            )
 
         self._transact(apply)
 
@@ -181,7 +187,7 @@ class Writer:
             for replacement, keeps in zip(replacements, (kept.keeps_answer, kept.keeps_name), strict=True):
                 replacement.finish(keeps if kept else None)
             found = facts if isinstance(facts, Facts) else facts()
-            self._put_facts(transaction, found, has_ranges=True)
+            self._put_facts(transaction, found, has_ranges=True, has_clients=True)
             if found.synced:
                 transaction.put(WHOLE_KEY, b"1", db=self._facts_db)
 
@@ -230,10 +236,14 @@ class Writer:
         self._reserve(sum([len(key) + len(value) for entries in contents for key, value in entries.items()]))
         self._transact(apply)
 
-    def _put_facts(self, transaction: "Transaction", facts: Facts, *, has_ranges: bool = False) -> None:
+    def _put_facts(
+        self, transaction: "Transaction", facts: Facts, *, has_ranges: bool = False, has_clients: bool = False
+    ) -> None:
         """Store facts. `has_ranges` is True if the commit may change ranges of client classes."""
         if has_ranges:
             self._classes_commit = transaction.id()
+        if has_clients:
+            self._clients_commit = transaction.id()
         by_apex = {zone.apex: zone for zone in facts.zones}
         for static in self._static_zones:
             beside = by_apex.get(static.apex)  # an external zone with the same apex: a file adds records to it
@@ -243,7 +253,9 @@ class Writer:
                 else msgspec.structs.replace(beside, is_plain=beside.is_plain and static.is_plain)
             )
         zones = sorted(by_apex.values(), key=lambda zone: len(zone.apex), reverse=True)
-        facts = msgspec.structs.replace(facts, zones=zones, classes_commit=self._classes_commit)
+        facts = msgspec.structs.replace(
+            facts, zones=zones, classes_commit=self._classes_commit, clients_commit=self._clients_commit
+        )
         transaction.put(FACTS_KEY, encode_facts(facts), db=self._facts_db)
 
     def put_status(self, status: bytes) -> None:

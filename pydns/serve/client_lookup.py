@@ -1,0 +1,80 @@
+"""Looks up the names of clients for the query log of a worker (`pydns.table.client_names`).
+
+The table has no key for an address. So the worker reads all names while the log is on, some at a time, and answers
+queries in between. It reads them again after a change. While it reads, it uses the names from before. With the log off,
+it keeps nothing and does nothing.
+"""
+
+from collections.abc import Callable, Iterator
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from pydns.table.client_names import ClientNames, entries_in_pieces
+
+if TYPE_CHECKING:
+    from pydns.table.reader import Reader
+
+_PIECE = 10  # entries read at once: about 1 ms for the Pods of 10 nodes
+_PAUSE_S = 0.01  # between two pieces
+_LOOK_S = 0.5  # how often to look for a change
+_SHARE = 20  # after reading, pause this many times as long
+_MAX_TEXTS = 10_000
+
+
+class ClientLookup:
+    """The names of clients, kept current while they are wanted."""
+
+    def __init__(self, table: "Reader", call_later: Callable[[float, Callable[[], None]], object]) -> None:
+        """`call_later` is the method of the event loop."""
+        self._table = table
+        self._call_later = call_later
+        self._is_wanted = False
+        self._is_due = False
+        self._names = ClientNames()
+        self._texts: dict[bytes, str] = {}  # a cache: unpacking a name takes 50 µs
+        self._commit = -1  # the commit whose names are known or being read
+        self._reading: Iterator[list[tuple[bytes, bytes]]] | None = None
+        self._next = ClientNames()  # the names that are being read
+        self._spent_s = 0.0
+
+    def want(self, *, is_wanted: bool) -> None:
+        """Begin or end to keep the names."""
+        if self._is_wanted and not is_wanted:
+            self._names, self._next, self._reading, self._commit = ClientNames(), ClientNames(), None, -1
+            self._texts.clear()
+        self._is_wanted = is_wanted
+        if is_wanted and not self._is_due:
+            self._go_on()
+
+    def text_of(self, address: bytes) -> str:
+        """Return the name of the client with an address, or an empty text if it is unknown."""
+        text = self._texts.get(address)
+        if text is None:
+            name = self._names.name_of(address)
+            text = "" if name is None else str(name)
+            if len(self._texts) < _MAX_TEXTS:
+                self._texts[address] = text
+        return text
+
+    def _go_on(self) -> None:
+        self._is_due = self._is_wanted
+        if self._is_wanted:
+            self._call_later(self._read(), self._go_on)
+
+    def _read(self) -> float:
+        """Read a piece if there is something to read. Return the time until the next call, in seconds."""
+        began = monotonic()
+        if self._reading is None:
+            with self._table.transaction() as transaction:
+                commit = self._table.facts(transaction).clients_commit
+            if commit == self._commit:
+                return _LOOK_S
+            self._commit, self._next, self._spent_s = commit, ClientNames(), 0.0
+            self._reading = entries_in_pieces(self._table, _PIECE)
+        if (piece := next(self._reading, None)) is not None:
+            self._next.add(piece)
+            self._spent_s += monotonic() - began
+            return _PAUSE_S
+        self._names, self._next, self._reading = self._next, ClientNames(), None
+        self._texts.clear()
+        return max(_LOOK_S, _SHARE * self._spent_s)
