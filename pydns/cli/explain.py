@@ -4,6 +4,7 @@ The same responder that answers clients gives the answer. `pydns.cli.reasons` gi
 the whole lookup of a pod. With `--ask`, `pydns.cli.ask` sends queries to the upstreams. Without it, no query is sent.
 """
 
+import re
 import sys
 import time
 from argparse import Namespace
@@ -169,16 +170,21 @@ def explain(state_dir: Path, wish: Wish) -> Explanation:
     return _explain(Reader(state_dir), wish)
 
 
-def explain_pasted(reader: Reader, text: str, qtype_text: str, namespace: str, client: str) -> Explanation:
-    """Return the explanation of a name for the console. Empty texts mean the defaults.
+def explain_pasted(reader: Reader, text: str, qtype_text: str, asker: str) -> Explanation:
+    """Return the explanation of a name for the console. `asker` is a namespace, NAMESPACE/POD, an address or empty.
 
     Raises `ValueError` for an invalid question.
     """
     mistakes = Mistakes()
-    address = flags.CLIENT.read(client, mistakes) if client else b""
+    is_address = not isinstance(parse_ip(asker), Wanted)
+    client = flags.CLIENT.read(asker, mistakes) if is_address else b""
+    pod = flags.POD.read(asker, mistakes) if "/" in asker and not is_address else None
+    namespace = None if is_address or "/" in asker else asker
+    flags.NAMESPACE.read(namespace, mistakes)
     if mistakes:
-        raise ValueError(mistakes[0])
-    return _explain(reader, parse(text, qtype_text, namespace)._replace(client=address))
+        raise ValueError(re.sub(r"^--\w+", "Asked by", str(mistakes[0])))
+    wish = parse(text, qtype_text, namespace, is_lookup=True)
+    return _explain(reader, wish._replace(client=client or b"", pod=pod, resolver=Resolver.GLIBC))
 
 
 def _explain(reader: Reader, wish: Wish) -> Explanation:

@@ -72,6 +72,16 @@ def _load_worker() -> None:
 
 def _run_console(chosen: Settings, log: Log, lifeline: int, listening: socket, blocks: Sequence[Block]) -> None:
     from pydns.cli.explain import explain_pasted
+    from pydns.cli.ring_files import RingError, Rings
     from pydns.console import program
+    from pydns.ring.queries import Query
 
-    program.run(chosen.state_dir, log, lifeline, listening, blocks, explain_pasted)
+    rings = Rings(chosen.state_dir)
+
+    def new_queries(since: float) -> list[Query] | str:
+        try:
+            return rings.new(since)
+        except RingError as error:
+            return str(error)
+
+    program.run(chosen.state_dir, log, lifeline, listening, blocks, program.Tools(explain_pasted, new_queries))

@@ -4,31 +4,32 @@ Rules:
 
 1. A request must name the console by an IP address or as localhost. Otherwise a page of another site could read the
    console, by a name that leads first to the site and then to the console (DNS rebinding).
-2. A request of a page of another site is refused, if the browser says so (`Sec-Fetch-Site`).
+2. A request of a page of another site is refused, if the browser says so (`Sec-Fetch-Site`). A click on a link is not.
 3. The browser may load nothing from elsewhere, and may run no script but /console.js (Content-Security-Policy).
    Names are hostile: the page shows every text as text. With Trusted Types, the browser enforces this.
-4. Everything is read only, and a request has a limit for its work: `EXPLAIN_S` apart, names are explained.
+4. A request has little work: what is shown was read before, and at most one name in `EXPLAIN_S` is explained.
 """
 
 import re
 from collections.abc import Callable
 from http import HTTPStatus
 from importlib.resources import files
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import Struct
 
 from pydns import __version__
-from pydns.config.texts import parse_ip
 from pydns.console.history import PERIOD_S, SOURCES, History
 from pydns.console.pasted import Pasted, parse
 from pydns.console.problems import problems
+from pydns.console.recent import NameOf, Recent, Top, Wanted
 from pydns.control.clock import Clock, Every
 from pydns.control.http import MakePage, Page, Pages, Request
 from pydns.table.status import UNKNOWN, Status
 
 EXPLAIN_S = 0.1
+WATCHED_S = 10.0
 _FILES = {
     "/": ("index.html", "text/html; charset=utf-8"),
     "/console.js": ("console.js", "text/javascript; charset=utf-8"),
@@ -51,23 +52,28 @@ _HEADERS = (
 _JSON = "application/json"
 _ENCODE = msgspec.json.Encoder().encode
 
-# Explains a name: text, type, namespace, address of a client. Raises `ValueError` for an invalid question.
-Explain = Callable[[str, str, str, str], Struct]
+# Explains a name: text, type, and who asks. Raises `ValueError` for an invalid question.
+Explain = Callable[[str, str, str], Struct]
 
 
-class Snapshot(Struct, frozen=True):
-    """What the console knows from its last look at the table."""
+class Snapshot(NamedTuple):
+    """What the console knows from its last look at the table and at recent queries."""
 
     status: Status = UNKNOWN
     configuration: tuple[str, ...] = ()  # keys that differ from the defaults
+    top: Top = Top()
+    no_queries: str = ""  # the reason why there are no recent queries
+    name_of: NameOf = lambda _address: None
 
 
 class ConsolePages:
     """Makes the pages. Another thread sets `snapshot` and adds to the history."""
 
-    def __init__(self, history: History, explain: Explain, clock: Clock) -> None:
+    def __init__(self, history: History, recent: Recent, explain: Explain, clock: Clock) -> None:
         self.snapshot = Snapshot()  # replaced as a whole, never modified
+        self._watched = -WATCHED_S  # when a browser last asked for queries
         self._history = history
+        self._recent = recent
         self._explain = explain
         self._clock = clock
         self._may_explain = Every(EXPLAIN_S, clock)
@@ -75,16 +81,20 @@ class ConsolePages:
     def pages(self) -> Pages:
         """Return all pages by path."""
         pages: dict[str, MakePage] = {path: _file(*named) for path, named in _FILES.items()}
-        pages |= {"/data": self.data, "/explain": self.explain}
+        pages |= {"/data": self.data, "/queries": self.queries, "/explain": self.explain}
         return {path: _guarded(make) for path, make in pages.items()}
+
+    @property
+    def is_watched(self) -> bool:
+        """Return whether a browser shows recent queries. If none does, nobody needs to read them."""
+        return self._clock.monotonic() - self._watched < WATCHED_S
 
     def data(self, request: Request) -> Page:
         """Return what changes: the status, its problems, and the periods after `after`."""
         status = self.snapshot.status
         now = self._clock.wall()
         age_s = max(0.0, now - status.time) if status.time else 0.0
-        after = request.query.get("after", "0")
-        periods = self._history.after(int(after) if after.isdecimal() and len(after) < 10 else 0)
+        periods = self._history.after(_number(request.query.get("after", "")))
         return _json(
             {
                 "version": __version__,
@@ -99,6 +109,22 @@ class ConsolePages:
             }
         )
 
+    def queries(self, request: Request) -> Page:
+        """Return the busiest names and clients, and the queries after `after` that match the other fields."""
+        self._watched = self._clock.monotonic()
+        seen, query = self.snapshot, request.query
+        wanted = Wanted(
+            query.get("text", "").strip().lower(), query.get("result", ""), _number(query.get("slow_ms", "")) / 1000
+        )
+        return _json(
+            {
+                "problem": seen.no_queries,
+                "top": seen.top,
+                "last": self._recent.last,
+                "lines": self._recent.lines(_number(query.get("after", "")), wanted, seen.name_of),
+            }
+        )
+
     def explain(self, request: Request) -> Page:
         """Explain the name in `text`, for a pod in the namespace or for the client in `from`."""
         if not self._may_explain.is_due():
@@ -107,21 +133,16 @@ class ConsolePages:
         found = parse(text)
         if not found.name:
             return _error("paste a name, an address, a URL, or an error message with a name")
-        namespace, client = _asker(request.query.get("from", ""))
         rtype = wanted or found.type
         try:
-            explanation = self._explain(found.name, rtype, namespace, client)
+            explanation = self._explain(found.name, rtype, request.query.get("from", "").strip())
         except ValueError as error:
             return _error(str(error))
         return _json({"understood": Pasted(found.name, rtype)._asdict(), "explanation": explanation})
 
 
-def _asker(text: str) -> tuple[str, str]:
-    """Return the namespace and the address of a client. `text` has one of them, or NAMESPACE/POD."""
-    text = text.strip()
-    if isinstance(parse_ip(text), bytes):
-        return "", text
-    return text.partition("/")[0], ""
+def _number(text: str) -> int:
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 16 else 0
 
 
 def _guarded(make: MakePage) -> MakePage:
@@ -129,11 +150,18 @@ def _guarded(make: MakePage) -> MakePage:
         if not _is_own_host(request.headers.get("host", "")):
             text = "the console answers only at an IP address or localhost, such as http://localhost:8053/\n"
             return Page(text.encode(), HTTPStatus.FORBIDDEN)
-        if request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+        if _is_of_another_site(request):
             return Page(b"the console answers no page of another site\n", HTTPStatus.FORBIDDEN)
         return make(request)._replace(headers=_HEADERS)
 
     return page
+
+
+def _is_of_another_site(request: Request) -> bool:
+    """Return whether a page of another site has sent a request. A link to the console may be anywhere (rule 2)."""
+    if request.headers.get("sec-fetch-site", "none") in ("none", "same-origin"):
+        return False
+    return request.path != "/" or request.headers.get("sec-fetch-mode") != "navigate"
 
 
 _HOST = re.compile(r"(localhost|\d{1,3}(?:\.\d{1,3}){3}|\[[0-9a-f:.]{2,45}\])(?::\d{1,5})?", re.IGNORECASE)

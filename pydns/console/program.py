@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from socket import socket
 from threading import Lock
+from typing import NamedTuple
 
 import msgspec
 from msgspec import Struct
@@ -19,25 +20,35 @@ from msgspec import Struct
 from pydns.config import model, summary
 from pydns.console.history import PERIOD_S, History
 from pydns.console.pages import ConsolePages, Snapshot
+from pydns.console.recent import KEPT_S, NameOf, Recent, Top
 from pydns.control import http
 from pydns.control.clock import Clock, Every
 from pydns.log import Log
 from pydns.metrics.totals import Totals, decode
 from pydns.process.block import Block
 from pydns.process.pulse import STOP
+from pydns.ring.queries import Query
 from pydns.table import status
+from pydns.table.client_names import ClientNames, read_client_names
 from pydns.table.reader import Reader, TableError
 
 LOOK_S = 1.0
+TOP_EVERY_S = 3  # finding the busiest names among 20,000 queries takes 40 ms
 _NICE = 5
+_NAMES_S = 10.0
+_MOST_NAMES = 10_000
 
-# Explains a name from an open table: text, type, namespace, address of a client.
-ExplainFrom = Callable[[Reader, str, str, str, str], Struct]
+
+class Tools(NamedTuple):
+    """Functions of the command line that the console uses, too."""
+
+    # Explains a name from an open table: text, type, and who asks.
+    explain: Callable[[Reader, str, str, str], Struct]
+    # Returns the queries since the last call that came after a Unix time, or the reason why there are none.
+    new_queries: Callable[[float], list[Query] | str]
 
 
-def run(
-    state_dir: Path, log: Log, lifeline: int, listening: socket, blocks: Sequence[Block], explain: ExplainFrom
-) -> None:
+def run(state_dir: Path, log: Log, lifeline: int, listening: socket, blocks: Sequence[Block], tools: Tools) -> None:
     """Serve the console until the signal `STOP` comes or the other end of `lifeline` closes.
 
     The first block is the controller's, the others are the workers'.
@@ -46,19 +57,32 @@ def run(
         os.nice(_NICE)
     ends, wakes = os.pipe()
     signal.signal(STOP, lambda *_: os.write(wakes, b"."))
-    table = Table(Reader(state_dir), explain)
+    table = Table(Reader(state_dir), tools)
     clock = Clock()
-    history = History()
-    pages = ConsolePages(history, table.explain, clock)
+    history, recent = History(), Recent()
+    pages = ConsolePages(history, recent, table.explain, clock)
     pages.snapshot = table.look()
     history.add(_counts(blocks), pages.snapshot.status.upstreams, clock.monotonic(), clock.wall())
     http.start([(listening, pages.pages())], log)
     period = Every(PERIOD_S - LOOK_S / 2, clock)  # due in every second look
     while not select.select([lifeline, ends], [], [], LOOK_S - time.time() % LOOK_S)[0]:
         with suppress(TableError):
-            pages.snapshot = table.look()
+            seen = table.look()
+            if pages.is_watched:
+                seen = _with_queries(seen, pages.snapshot.top, recent, table.name_of(), tools, clock.wall())
+            pages.snapshot = seen
+        recent.forget(clock.wall())
         if period.is_due():
             history.add(_counts(blocks), pages.snapshot.status.upstreams, clock.monotonic(), clock.wall())
+
+
+def _with_queries(seen: Snapshot, before: Top, recent: Recent, name_of: NameOf, tools: Tools, now: float) -> Snapshot:
+    found = tools.new_queries(now - KEPT_S)
+    if isinstance(found, str):
+        return seen._replace(no_queries=found)
+    recent.add(found)
+    top = recent.top(now, name_of) if int(now) % TOP_EVERY_S == 0 or not before.queries else before
+    return seen._replace(top=top, name_of=name_of)
 
 
 def _counts(blocks: Sequence[Block]) -> list[Totals]:
@@ -71,10 +95,13 @@ class Table:
     Only one of them uses it at a time, because LMDB's map may be enlarged only while there is no transaction.
     """
 
-    def __init__(self, reader: Reader, explain: ExplainFrom) -> None:
+    def __init__(self, reader: Reader, tools: Tools) -> None:
         self._reader = reader
-        self._explain = explain
+        self._explain = tools.explain
         self._lock = Lock()
+        self._names = ClientNames(())
+        self._names_due = 0.0  # monotonic time when the names of clients are read again
+        self._known: dict[bytes, str | None] = {}  # address -> name
         self._composed = b""
         self._configuration: tuple[str, ...] = ()
 
@@ -87,10 +114,29 @@ class Table:
             self._composed, self._configuration = composed, _configuration(composed)
         return Snapshot(known, self._configuration)
 
-    def explain(self, text: str, rtype: str, namespace: str, client: str) -> Struct:
+    def name_of(self) -> NameOf:
+        """Return a function that returns the name of a client, as it was at most `_NAMES_S` ago."""
+        if time.monotonic() >= self._names_due:
+            with self._lock:
+                self._names = read_client_names(self._reader)
+            self._names_due, self._known = time.monotonic() + _NAMES_S, {}
+        names, known = self._names, self._known
+
+        def name_of(address: bytes) -> str | None:
+            if address in known:
+                return known[address]
+            found = names.name_of(address)
+            text = None if found is None else str(found)
+            if len(known) < _MOST_NAMES:
+                known[address] = text
+            return text
+
+        return name_of
+
+    def explain(self, text: str, rtype: str, asker: str) -> Struct:
         """Explain a name. Raises `ValueError` for an invalid question."""
         with self._lock:
-            return self._explain(self._reader, text, rtype, namespace, client)
+            return self._explain(self._reader, text, rtype, asker)
 
 
 def _configuration(composed: bytes) -> tuple[str, ...]:

@@ -163,6 +163,63 @@ return found;
 """
 
 
+HOSTILE = "<img/src=x/onerror=document.title=1>.shop.svc.cluster.local"
+
+
+@needs_chromium
+def test_the_latest_queries_are_those_that_were_asked(page: tuple[Browser, Server]) -> None:
+    browser, server = page
+    ask(server, WEB, 5)
+    ask(server, HOSTILE, 2)
+
+    def asked() -> list[list[str]]:
+        return [[row[column] for column in (1, 2, 3, 4)] for row in browser.rows("#tail-rows") if len(row) == 7]
+
+    hostile = ["127.0.0.1", f"{HOSTILE}.", "A", "NXDOMAIN"]
+    wanted = [hostile] * 2 + [["127.0.0.1", f"{WEB}.", "A", "NOERROR"]] * 5
+    until(lambda: asked() == wanted, found=asked)
+    assert browser.rows("#top-names") == [[f"{WEB}.", "5", "–"], [f"{HOSTILE}.", "2", "100.0 %"]]
+    assert browser.rows("#top-clients") == [["127.0.0.1", "7", "28.6 %"]]
+    assert browser.run("return document.images.length") == 0
+    browser.press("f")
+    browser.type("#filter-text", "ONERROR")
+    until(lambda: asked() == [hostile] * 2, found=asked)
+    browser.run("document.querySelector('#tail-rows .name + .name button').click()")
+    until(lambda: "NXDOMAIN" in browser.text("#answer"), found=lambda: browser.text("#answer"))
+    assert f"{HOSTILE}. A" in browser.text("#answer")
+
+
+@needs_chromium
+def test_what_a_walk_wastes_is_shown_and_a_pod_is_explained_by_its_name(
+    browser: Browser, start: Callable[..., Server], manifests: Path
+) -> None:
+    (manifests / "slice.yaml").write_text(SLICE)
+    server = start(flags=CONSOLE)
+    browser.open("http://{}:{}/".format(*address(server)))
+    until(lambda: browser.text("#verdict") == "healthy", found=lambda: browser.text("body"))
+    for _ in range(3):
+        ask(server, "web.shop.batch.svc.cluster.local", 1)
+        ask(server, WEB, 1)
+    until(lambda: browser.rows("#top-wasted") == [[f"{WEB}.", "3", "3"]], found=lambda: browser.rows("#top-wasted"))
+    until(lambda: browser.rows("#tail-rows")[0][1] == "batch/job-0", found=lambda: browser.rows("#tail-rows"))
+    browser.type("#ask-text", "web.shop")
+    browser.type("#ask-from", "batch/job-0")
+    browser.press(ENTER)
+    until(lambda: "web.shop.batch.svc.cluster.local." in browser.text("#answer"), found=lambda: browser.text("#answer"))
+    assert "10.96.1.1" in browser.text("#answer")
+
+
+# The tests ask from 127.0.0.1, so this pod is the client.
+SLICE = """
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: job-1, namespace: batch, labels: {kubernetes.io/service-name: job}}
+addressType: IPv4
+endpoints: [{addresses: [127.0.0.1], targetRef: {kind: Pod, namespace: batch, name: job-0}}]
+ports: []
+"""
+
+
 @needs_chromium
 def test_a_console_that_is_gone_is_noticed(page: tuple[Browser, Server]) -> None:
     browser, server = page

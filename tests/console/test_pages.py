@@ -8,7 +8,8 @@ import msgspec
 import pytest
 
 from pydns.console.history import History
-from pydns.console.pages import EXPLAIN_S, ConsolePages, Snapshot
+from pydns.console.pages import EXPLAIN_S, WATCHED_S, ConsolePages, Snapshot
+from pydns.console.recent import Recent
 from pydns.control.clock import Clock
 from pydns.control.http import Page, Request
 from pydns.table.status import Status
@@ -17,13 +18,13 @@ OWN = {"host": "localhost:8053"}
 
 
 class Explained(msgspec.Struct):
-    question: tuple[str, str, str, str]
+    question: tuple[str, str, str]
 
 
-def explain(text: str, rtype: str, namespace: str, client: str) -> Explained:
+def explain(text: str, rtype: str, asker: str) -> Explained:
     if "bad" in text:
         raise ValueError("bad <name>")
-    return Explained((text, rtype, namespace, client))
+    return Explained((text, rtype, asker))
 
 
 class World:
@@ -32,7 +33,8 @@ class World:
     def __init__(self) -> None:
         self.now = 0.0
         clock = Clock(monotonic=lambda: self.now, wall=lambda: 1000.0 + self.now)
-        self.console = ConsolePages(History(), explain, clock)
+        self.recent = Recent()
+        self.console = ConsolePages(History(), self.recent, explain, clock)
         self.pages = self.console.pages()
 
     def get(self, path: str, query: dict[str, str] | None = None, headers: dict[str, str] = OWN) -> Page:
@@ -80,6 +82,13 @@ def test_a_request_of_a_page_of_another_site_is_refused(world: World, site: str,
     assert world.get("/data", headers={**OWN, "sec-fetch-site": site}).status == status
 
 
+def test_a_link_on_another_site_leads_to_the_page_but_not_to_data(world: World) -> None:
+    clicked = {**OWN, "sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}
+    assert world.get("/", headers=clicked).status is HTTPStatus.OK
+    assert world.get("/", headers={**clicked, "sec-fetch-mode": "no-cors"}).status is HTTPStatus.FORBIDDEN
+    assert world.get("/data", headers=clicked).status is HTTPStatus.FORBIDDEN
+
+
 def test_every_page_forbids_all_that_it_does_not_need(world: World) -> None:
     for path in world.pages:
         headers = dict(world.get(path, {"text": "web.shop"}).headers)
@@ -114,21 +123,11 @@ def test_a_strange_number_of_a_period_means_all_periods(world: World, after: str
     assert world.get("/data", {"after": after}).status is HTTPStatus.OK
 
 
-@pytest.mark.parametrize(
-    ("asker", "namespace", "client"),
-    [
-        ("", "", ""),
-        ("shop", "shop", ""),
-        ("shop/web-0", "shop", ""),
-        (" 10.1.2.3 ", "", "10.1.2.3"),
-        ("fd00::1", "", "fd00::1"),
-    ],
-)
-def test_the_asker_is_a_namespace_a_pod_or_an_address(world: World, asker: str, namespace: str, client: str) -> None:
-    found = world.explained(text="db.shop", **{"from": asker})
+def test_a_question_has_the_text_the_type_and_who_asks(world: World) -> None:
+    found = world.explained(text=" db.shop ", type="SRV", **{"from": " shop/web-0 "})
     assert found == {
-        "understood": {"name": "db.shop", "type": ""},
-        "explanation": {"question": ["db.shop", "", namespace, client]},
+        "understood": {"name": "db.shop", "type": "SRV"},
+        "explanation": {"question": ["db.shop", "SRV", "shop/web-0"]},
     }
 
 
@@ -150,3 +149,19 @@ def test_names_are_explained_only_so_often(world: World) -> None:
     assert [world.pages["/explain"](request).status for _ in range(3)] == [200, 429, 429]
     world.now += 2 * EXPLAIN_S
     assert world.pages["/explain"](request).status == 200
+
+
+def test_queries_are_read_only_while_a_browser_watches(world: World) -> None:
+    assert not world.console.is_watched
+    world.get("/data")
+    assert not world.console.is_watched
+    world.get("/queries", {"after": "x", "slow_ms": "-5", "result": "?", "text": "*" * 300})
+    assert world.console.is_watched
+    world.now += WATCHED_S
+    assert not world.console.is_watched
+
+
+def test_the_browser_learns_why_there_are_no_queries(world: World) -> None:
+    world.console.snapshot = Snapshot(no_queries="recent_queries_mib is 0")
+    found = json.loads(world.get("/queries").body)
+    assert (found["problem"], found["lines"], found["top"]["names"]) == ("recent_queries_mib is 0", [], [])

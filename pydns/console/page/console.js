@@ -5,6 +5,8 @@
 const SPAN_S = 600; // the chart shows ten minutes
 const PATIENCE_MS = 5000; // an answer of the server may take this long
 const BETWEEN_MS = 300; // from one question to the next: the server refuses more
+const MOST_LINES = 200;
+const MOST_RECORDS = 20;
 const SVG = "http://www.w3.org/2000/svg";
 const SOURCE_TITLES = {
   table: "table", cache: "cache", upstream: "upstreams", stale: "expired", none: "refused",
@@ -13,7 +15,7 @@ const RCODE_COLOURS = { NOERROR: "c0", NXDOMAIN: "c2", SERVFAIL: "cbad", REFUSED
 const INDICATORS = { programming: "Change served", lookups: "Lookup", errors: "SERVFAIL" };
 const GROUPS = { own: "own names", forwarded: "forwarded names" };
 
-const state = { periods: [], bySource: true, paused: false, data: null, heard: 0, mark: null, asked: 0, mayAsk: 0 };
+const state = { periods: [], bySource: true, paused: false, data: null, heard: 0, mark: null, asked: 0, mayAsk: 0, last: 0, lines: [], filter: "" };
 const wait = (milliseconds) => new Promise((done) => { setTimeout(done, milliseconds); });
 const byId = (id) => document.getElementById(id);
 
@@ -61,12 +63,22 @@ function showCell(node, cell) {
   const parts = [];
   if (cell.swatch) parts.push(element("span", { class: `swatch ${cell.swatch}` }));
   if (cell.tag !== undefined) parts.push(element("span", { class: `tag ${cell.tag}` }, cell.text));
-  else if (cell.path !== undefined) parts.push(spark(cell.path, cell.text));
-  else parts.push(document.createTextNode(cell.text));
+  else if (cell.act) {
+    const link = element("button", { type: "button", class: "link" }, ...breakable(cell.text));
+    link.addEventListener("click", () => (cell.act === "filter" ? filterBy(cell.text) : explainLine(cell)));
+    parts.push(link);
+  } else if (cell.path !== undefined) parts.push(spark(cell.path, cell.text));
+  else parts.push(...(cell.class === "name" ? breakable(cell.text) : [cell.text]));
   if (cell.more) parts.push(element("span", { class: "quiet" }, ` ${cell.more}`));
   node.replaceChildren(...parts);
 }
 
+// Return a text that may be broken after its dots.
+function breakable(text) {
+  return text.split(/(?<=\.)(?=.)/).flatMap((part, index) => (index ? [document.createElement("wbr"), part] : [part]));
+}
+
+const clock = (time) => new Date(time * 1000).toLocaleTimeString("en-GB");
 const number = (value) => Math.round(value).toLocaleString("en");
 const rate = (value) => (value < 10 ? value.toFixed(1) : number(value));
 const share = (part, whole) => (whole ? `${((part / whole) * 100).toFixed(part && part / whole < 0.01 ? 2 : 1)} %` : "–");
@@ -96,12 +108,27 @@ async function poll() {
       if (!reply.ok) throw new Error(await reply.text());
       take(await reply.json(), last);
       state.heard = Date.now();
+      await pollQueries();
     } catch (error) {
       state.problem = error.message;
     }
   }
   showContact();
   setTimeout(poll, 1000);
+}
+
+async function pollQueries() {
+  const filter = new URLSearchParams(new FormData(byId("filter"))).toString();
+  if (filter !== state.filter) Object.assign(state, { filter, last: 0, lines: [] });
+  const reply = await fetch(`/queries?after=${state.last}&${filter}`, { signal: AbortSignal.timeout(PATIENCE_MS), cache: "no-store" });
+  if (!reply.ok || filter !== state.filter) return;
+  const found = await reply.json();
+  if (found.last < state.last) state.lines = []; // the console was restarted
+  state.last = found.last;
+  state.lines = [...found.lines, ...state.lines].slice(0, MOST_LINES);
+  showTop(found.top, found.problem);
+  // Rows stay where they are while the reader has scrolled down to read them.
+  if (byId("tail-rows-box").scrollTop < 5) showTail(found.problem);
 }
 
 function take(data, last) {
@@ -121,7 +148,7 @@ function showContact() {
     set("verdict", "no contact", "pill bad");
     set("contact", state.heard ? `nothing heard for ${duration(silent_s)}; is kubectl port-forward still running?` : state.problem);
   } else if (state.paused) set("contact", "paused: press p to go on");
-  else if (state.data) set("contact", `up to date, ${new Date(state.data.time * 1000).toLocaleTimeString()}`);
+  else if (state.data) set("contact", `up to date, ${clock(state.data.time)}`);
 }
 
 // Sections
@@ -249,8 +276,7 @@ function showTraffic() {
 function showReadout(period, shown) {
   if (!period) return set("readout", "");
   const parts = shown.filter((each) => each.of(period)).map((each) => `${each.name} ${rate(each.of(period) / period.seconds)}`);
-  const time = new Date(period.time * 1000).toLocaleTimeString();
-  return set("readout", `${time}  ${rate(total(period.by_source) / period.seconds)} /s  ${parts.join("  ")}`);
+  return set("readout", `${clock(period.time)}  ${rate(total(period.by_source) / period.seconds)} /s  ${parts.join("  ")}`);
 }
 
 function line(className, x1, y1, x2, y2) {
@@ -269,6 +295,55 @@ function moveMark(step) {
   const next = at < 0 ? state.periods.length - 1 : Math.min(Math.max(at + step, 0), state.periods.length - 1);
   if (state.periods[next]) state.mark = state.periods[next].number;
   if (state.data) showTraffic();
+}
+
+// Recent queries
+
+const filterLink = (text, more) => ({ text, more, class: "name", act: "filter", title: "Show the queries of this one" });
+
+function showTop(top, problem) {
+  set("top-note", problem || (top.queries ? `${number(top.queries)} queries in ${duration(top.seconds)}` : ""));
+  const rows = (found) => found.map((each) => [
+    filterLink(each.text, each.more),
+    { text: number(each.queries), class: "n" },
+    { text: each.denied ? share(each.denied, each.queries) : "–", class: "n" },
+  ]);
+  showRows(byId("top-names"), rows(top.names), 3);
+  showRows(byId("top-clients"), rows(top.clients), 3);
+  showRows(byId("top-wasted"), top.wasted.map((each) => [
+    filterLink(each.text),
+    { text: number(each.walks), class: "n" },
+    { text: number(each.wasted), class: "n" },
+  ]), 3);
+}
+
+const RESULT_TAGS = { NOERROR: "good", NODATA: "", NXDOMAIN: "warning" };
+
+function showTail(problem) {
+  set("tail-note", problem || (state.filter === state.noFilter ? "" : "filtered"));
+  showRows(byId("tail-rows"), state.lines.map((each) => [
+    { text: clock(each.time), class: "mono" },
+    { text: each.who || each.client, class: "name", act: "filter", title: each.who ? each.client : "" },
+    { text: each.name, class: "name", act: "explain", from: each.client, type: each.type, title: "Explain this answer" },
+    { text: each.type, class: "spare" },
+    { text: each.result, tag: RESULT_TAGS[each.result] === undefined ? "bad" : RESULT_TAGS[each.result] },
+    { text: each.server ? `${each.source} ${each.server}` : each.source, class: "spare" },
+    { text: duration(each.seconds), class: "n" },
+  ]), 7);
+}
+
+function filterBy(text) {
+  byId("filter-text").value = text;
+  byId("tail").scrollIntoView({ block: "nearest" });
+}
+
+function explainLine({ text, from, type }) {
+  byId("ask-text").value = text;
+  byId("ask-from").value = from;
+  const types = [...byId("ask-type").options].map((each) => each.value);
+  byId("ask-type").value = types.includes(type) ? type : "";
+  byId("explain").scrollIntoView({ block: "nearest" });
+  byId("ask").requestSubmit();
 }
 
 // Other sections
@@ -416,24 +491,34 @@ async function explain(event) {
   }
 }
 
+const why = (each) => `${each.reason ? `${each.reason}: ` : ""}${each.why.slice(0, 4).join("; ") || each.source}`;
+
+// Answers for one name and with the same reply share a line, such as those for A and AAAA.
+function steps(tried) {
+  const found = [];
+  for (const each of tried) {
+    const last = found[found.length - 1];
+    if (last && last.name === each.name && last.reply === each.reply && why(last) === why(each)) {
+      last.types.push(each.type);
+      last.records = [...last.records, ...each.records];
+    } else found.push({ ...each, types: [each.type] });
+  }
+  return found;
+}
+
 function explanation({ understood, explanation: found }) {
   const tag = (each) => element("span", { class: `tag ${each.has_answer ? "good" : ["SERVFAIL", "REFUSED"].includes(each.reply) ? "bad" : "warning"}` }, each.reply);
   const shown = [];
   if (understood.name !== byId("ask-text").value.trim()) shown.push(element("p", { class: "quiet" }, "The question is ", element("span", { class: "mono" }, `${understood.name} ${understood.type}`)));
-  if (found.search !== null) {
-    shown.push(element("p", { class: "quiet" }, `As a pod in namespace ${found.search} looks it up:`));
-    shown.push(element("ol", {}, ...found.tried.map((each) => element("li", {}, element("span", { class: "mono" }, each.name), tag(each), element("span", { class: "quiet" }, each.why.join("; ") || each.source)))));
-  }
-  const last = found.tried[found.tried.length - 1];
-  if (last && (found.search === null || found.has_answer)) {
-    const kept = last.cached_s === null ? "" : `, cached by clients for ${last.cached_s} s`;
-    const rows = [["question", element("span", { class: "mono" }, `${last.name} ${last.type}`)], ["reply", element("span", {}, tag(last), kept)]];
-    if (last.records.length) rows.push(["records", element("pre", {}, last.records.join("\n"))]);
-    rows.push(["from", last.source]);
-    if (last.why.length) rows.push(["why", last.why.join("; ")]);
-    shown.push(element("dl", {}, ...rows.flatMap(([title, value]) => [element("dt", {}, title), element("dd", {}, value)])));
-  }
-  for (const hint of found.hints) shown.push(element("p", { class: "quiet" }, `Hint: ${hint}`));
+  const asker = found.pod || (found.search === null ? null : `a pod in namespace ${found.search}`);
+  if (asker) shown.push(element("p", { class: "quiet" }, `As ${asker} looks it up${found.ndots === null ? "" : `, ndots:${found.ndots}`}:`));
+  shown.push(element("ol", {}, ...steps(found.tried).map((each) => {
+    const line = element("li", {}, element("span", { class: "mono" }, ...breakable(each.name), ` ${each.types.join(", ")}`), tag(each), element("span", { class: "quiet" }, why(each)));
+    if (each.records.length) line.append(element("pre", {}, each.records.slice(0, MOST_RECORDS).join("\n")));
+    return line;
+  })));
+  if (found.result) shown.push(element("p", {}, element("strong", {}, "Result: "), found.result));
+  for (const hint of found.hints) shown.push(element("p", {}, element("strong", {}, "Hint: "), hint));
   for (const note of found.notes) shown.push(element("p", { class: "quiet" }, `Note: ${note}`));
   return shown;
 }
@@ -451,6 +536,7 @@ function pressed(event) {
   if (event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName)) return;
   const actions = {
     "/": () => byId("ask-text").focus(),
+    f: () => byId("filter-text").focus(),
     b: () => showBy(!state.bySource),
     p: () => { state.paused = !state.paused; showContact(); },
   };
@@ -463,6 +549,8 @@ function pressed(event) {
 function start() {
   byId("by-source").addEventListener("click", () => showBy(true));
   byId("by-rcode").addEventListener("click", () => showBy(false));
+  state.noFilter = new URLSearchParams(new FormData(byId("filter"))).toString();
+  byId("filter").addEventListener("submit", (event) => event.preventDefault());
   byId("ask").addEventListener("submit", explain);
   document.addEventListener("keydown", pressed);
   const plot = byId("plot");

@@ -1,0 +1,210 @@
+"""Keeps recent queries for the console, and finds the busiest names and clients among them. Pure.
+
+The queries come from the rings of the workers. Only while a browser watches are they read, so a console that nobody
+looks at costs nothing.
+"""
+
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from msgspec import Struct
+
+from pydns.dns import name
+from pydns.dns.address import address_text
+from pydns.ring.queries import Query
+
+KEPT = 20_000
+KEPT_S = 300.0
+TOP_S = 60.0  # the busiest names and clients are those of the last minute
+_MOST_ROWS = 100  # of one answer
+_BUSIEST = 8
+# A walk: a client asks for several names until one of them has an answer.
+_WALK_S = 2.0
+_MOST_DENIED = 8  # names of a client that may belong to a walk
+
+NameOf = Callable[[bytes], str | None]  # octets of a client's address -> its name, or None
+
+
+class Line(Struct, frozen=True):
+    """A query as the browser shows it."""
+
+    number: int
+    time: float
+    client: str
+    who: str  # the name of the client, or empty
+    name: str
+    type: str
+    result: str
+    source: str
+    server: str
+    seconds: float
+    is_stream: bool
+
+
+class Row(Struct, frozen=True):
+    """A name or a client, with its queries of the last minute."""
+
+    text: str
+    queries: int
+    denied: int  # those that were denied
+    more: str = ""  # for a client: its address, if `text` is its name
+
+
+class Wasted(Struct, frozen=True):
+    """A name that resolvers found only after they had tried other names."""
+
+    text: str
+    walks: int
+    wasted: int  # queries for the other names
+
+
+class Top(Struct, frozen=True):
+    """The busiest names and clients of the last minute."""
+
+    queries: int = 0
+    seconds: float = 0.0  # length of the time that the queries come from
+    names: tuple[Row, ...] = ()
+    clients: tuple[Row, ...] = ()
+    wasted: tuple[Wasted, ...] = ()
+
+
+class Wanted(NamedTuple):
+    """Which queries the reader wants to see."""
+
+    text: str = ""  # a part of the name, or of the client's name or address
+    result: str = ""  # a result, such as SERVFAIL; "failed" for those that are neither NOERROR, NODATA nor NXDOMAIN
+    slow_s: float = 0.0
+
+
+class Recent:
+    """The queries of the last five minutes, at most `KEPT`."""
+
+    def __init__(self) -> None:
+        self._kept: deque[tuple[int, Query]] = deque(maxlen=KEPT)
+        self._number = 0
+
+    def add(self, queries: Iterable[Query]) -> None:
+        """Add queries, the oldest first."""
+        for query in queries:
+            self._number += 1
+            self._kept.append((self._number, query))
+
+    def forget(self, now: float) -> None:
+        """Forget the queries that are too old. `now` is Unix time."""
+        while self._kept and self._kept[0][1].came < now - KEPT_S:
+            self._kept.popleft()
+
+    @property
+    def last(self) -> int:
+        """Return the number of the last query."""
+        return self._number
+
+    def lines(self, after: int, wanted: Wanted, name_of: NameOf) -> list[Line]:
+        """Return the wanted queries with a higher number, the newest first. There are at most 100."""
+        found: list[Line] = []
+        texts: dict[tuple[bytes, bytes], str] = {}  # name and client -> what the text is looked for in
+        for number, query in reversed(self._kept.copy()):  # a copy, because another thread may add queries meanwhile
+            if number <= after or len(found) == _MOST_ROWS:
+                break
+            if query.spent_s < wanted.slow_s or not _has_result(query, wanted.result):
+                continue
+            if wanted.text:
+                key = query.facts.qname, query.client
+                if key not in texts:
+                    who = name_of(query.client) or ""
+                    texts[key] = f"{_text(query.facts.qname)}\n{address_text(query.client)}\n{who}".lower()
+                if wanted.text not in texts[key]:
+                    continue
+            found.append(_line(number, query, name_of(query.client) or ""))
+        return found
+
+    def top(self, now: float, name_of: NameOf) -> Top:
+        """Return the busiest names and clients. `now` is Unix time."""
+        queries = [query for _, query in self._kept.copy() if query.came >= now - TOP_S]
+        if not queries:
+            return Top()
+        in_vain = [query for query in queries if query.facts.is_denied]
+        names = Counter([query.facts.qname.lower() for query in queries])
+        clients = Counter([query.client for query in queries])
+        denied_names = Counter([query.facts.qname.lower() for query in in_vain])
+        denied_clients = Counter([query.client for query in in_vain])
+        return Top(
+            len(queries),
+            round(max(1.0, min(TOP_S, now - queries[0].came)), 1),
+            tuple(Row(_text(qname), count, denied_names[qname]) for qname, count in names.most_common(_BUSIEST)),
+            tuple(_client(each, count, denied_clients[each], name_of) for each, count in clients.most_common(_BUSIEST)),
+            tuple(_wasted(queries)),
+        )
+
+
+def _has_result(query: Query, wanted: str) -> bool:
+    result = query.facts.result
+    if wanted == "failed":
+        return result not in ("NOERROR", "NODATA", "NXDOMAIN")
+    return not wanted or result == wanted
+
+
+def _line(number: int, query: Query, who: str) -> Line:
+    facts = query.facts
+    return Line(
+        number,
+        query.came,
+        address_text(query.client),
+        who,
+        _text(facts.qname),
+        facts.type_text,
+        facts.result,
+        query.source.value,
+        query.server,
+        round(query.spent_s, 6),
+        query.is_stream,
+    )
+
+
+def _text(qname: bytes) -> str:
+    return name.to_text(qname) if qname else "-"
+
+
+def _client(address: bytes, count: int, denied: int, name_of: NameOf) -> Row:
+    text, who = address_text(address), name_of(address)
+    return Row(text, count, denied) if who is None else Row(who, count, denied, text)
+
+
+def _wasted(queries: Sequence[Query]) -> Iterator[Wasted]:
+    """Yield the names whose walks asked for most other names. An answer belongs to the denials just before it."""
+    denied: dict[bytes, list[tuple[float, tuple[bytes, ...]]]] = {}  # client -> time and labels of denied names
+    labels_of: dict[bytes, tuple[bytes, ...]] = {}
+    walks: Counter[bytes] = Counter()
+    wasted: Counter[bytes] = Counter()
+    for query in queries:
+        facts = query.facts
+        if not facts.qname:
+            continue
+        qname = facts.qname.lower()
+        labels = labels_of.get(qname) or labels_of.setdefault(qname, tuple(name.labels_of(qname)))
+        if facts.is_denied:
+            tried = denied.setdefault(query.client, [])
+            tried.append((query.came, labels))
+            del tried[:-_MOST_DENIED]
+        elif facts.answers and (tried := denied.get(query.client, [])):
+            others = {each for came, each in tried if query.came - came <= _WALK_S and _is_longer_form(each, labels)}
+            if others:
+                walks[qname] += 1
+                wasted[qname] += sum(each in others for _, each in tried)
+                tried[:] = [(came, each) for came, each in tried if each not in others]
+    for qname, count in wasted.most_common(_BUSIEST):
+        yield Wasted(_text(qname), walks[qname], count)
+
+
+def _is_longer_form(denied: Sequence[bytes], found: Sequence[bytes]) -> bool:
+    """Return whether a denied name is a name that was found with more labels of a search list in it.
+
+    A pod in namespace `a` that looks up `web.b` asks for web.b.a.svc.cluster.local. before web.b.svc.cluster.local.
+    """
+    if not found or len(denied) <= len(found) or denied[0] != found[0]:
+        return False
+    same = 0
+    while same < len(found) and denied[same] == found[same]:
+        same += 1
+    return denied[len(denied) - (len(found) - same) :] == found[same:]
