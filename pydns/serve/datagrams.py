@@ -9,11 +9,13 @@ import ctypes
 import mmap
 import os
 import socket
+import sys
 from array import array
 from collections.abc import Callable, Sequence
 from ctypes import addressof, byref, c_char, c_int, c_size_t, c_uint, c_void_p, sizeof
 from errno import EAGAIN
-from typing import Any
+from itertools import accumulate
+from typing import Any, NamedTuple
 
 BATCH = 64  # datagrams per turn: fewer reduce throughput, more delay TCP (tests/bench/README.md)
 SIZE = 2048  # maximum of octets of a received datagram: the kernel cuts a longer datagram, which makes it malformed
@@ -61,7 +63,7 @@ class _Slots:
         self.starts = range(_DATAGRAMS, _DATAGRAMS + BATCH * stride, stride)  # offsets of the datagrams
         self.headers = (_Mmsghdr * BATCH)()
         self._iovecs = (_Iovec * BATCH)()
-        base = addressof(c_char.from_buffer(self.memory))
+        self.base = base = addressof(c_char.from_buffer(self.memory))
         for place in range(BATCH):
             iovec, header = self._iovecs[place], self.headers[place].header
             iovec.base, iovec.length = base + self.starts[place], size
@@ -76,6 +78,7 @@ class _Slots:
         self.names = _column(self.headers, _Msghdr.name.offset, c_void_p)
         self.control_lengths = _column(self.headers, _Msghdr.control_length.offset, c_size_t)
         self.sizes = _column(self._iovecs, _Iovec.length.offset, c_size_t)
+        self.bases = _column(self._iovecs, _Iovec.base.offset, c_void_p)
 
 
 def _column(elements: "ctypes.Array[Any]", offset: int, kind: type[Any]) -> "memoryview[int]":
@@ -102,10 +105,10 @@ class Inbox:
 
     def __init__(self, name_length: int = 0, *, with_control: bool = False) -> None:
         """Lay out the buffers, with optional space for the addresses of senders and for control messages."""
-        self._slots = slots = _Slots(SIZE, name_length, _CONTROL_SIZE if with_control else 0)
+        self.slots = slots = _Slots(SIZE, name_length, _CONTROL_SIZE if with_control else 0)
         self._starts = slots.starts
         self.memory, self._headers, self._lengths = slots.memory, slots.headers, slots.lengths
-        self._name_length = name_length
+        self.name_length = name_length
         self._room = memoryview(array(slots.control_lengths.format, [_CONTROL_SIZE] * BATCH)) if with_control else None
         self.names = slots.names.tolist()  # memory addresses of the senders' addresses, for an outbox
         first, end = _IP_AT.get(name_length, (0, 0))
@@ -120,7 +123,7 @@ class Inbox:
         datagram that was sent earlier.
         """
         if self._room is not None:
-            self._slots.control_lengths[:] = self._room  # the kernel has overwritten the lengths
+            self.slots.control_lengths[:] = self._room  # the kernel has overwritten the lengths
         count = _recvmmsg(fd, self._headers, BATCH, socket.MSG_DONTWAIT, None)
         if count < 0:
             error = ctypes.get_errno()
@@ -133,7 +136,7 @@ class Inbox:
     def name(self, place: int) -> bytes:
         """Return the sender's address of one of the last datagrams, in the format of the kernel."""
         at = _NAMES + place * NAME_SIZE
-        return self.memory[at : at + self._name_length]
+        return self.memory[at : at + self.name_length]
 
     def senders(self, step: int = 1) -> list[bytes]:
         """Return the octets of the latest sender's IP address at every `step`th place of a batch.
@@ -145,7 +148,7 @@ class Inbox:
 
     def keep(self, places: Sequence[int]) -> None:
         """Move addresses and control messages of some of the last datagrams to the front. `places` is sorted."""
-        memory, lengths = self.memory, self._slots.control_lengths
+        memory, lengths = self.memory, self.slots.control_lengths
         for to, place in enumerate(places):
             for begin, size in (_NAMES, NAME_SIZE), (_CONTROLS, _CONTROL_SIZE):
                 at = begin + place * size
@@ -155,7 +158,21 @@ class Inbox:
     def control(self, place: int) -> bytes:
         """Return the control messages of one of the last datagrams."""
         at = _CONTROLS + place * _CONTROL_SIZE
-        return self.memory[at : at + self._slots.control_lengths[place]]
+        return self.memory[at : at + self.slots.control_lengths[place]]
+
+
+def short(words: bytes) -> bytes:
+    """Return numbers below 65,536 in 2 octets each. `words` has them in machine words, as `Joined.lengths` has."""
+    size = sizeof(c_size_t)
+    low = 0 if sys.byteorder == "little" else size // 2 - 1
+    return memoryview(words).cast("H")[low :: size // 2].tobytes()
+
+
+class Joined(NamedTuple):
+    """Datagrams, one after the other."""
+
+    octets: bytes
+    lengths: "array[int]"  # of the datagrams, in machine words
 
 
 class Outbox:
@@ -168,6 +185,7 @@ class Outbox:
         self._memory, self._headers, self._sizes, self._names = slots.memory, slots.headers, slots.sizes, slots.names
         self._own_names = slots.names.tolist()
         self._has_control = with_control
+        self._joined: _Slots | None = None  # for `send_joined`
         self._count = 0
         self._fd = -1
         self._failed: Callable[[int], bool]
@@ -207,14 +225,42 @@ class Outbox:
             self._slots.control_lengths[place] = len(control)
         self.put(datagram, self._own_names[place])
 
+    def answer_to(self, inbox: Inbox) -> None:
+        """Lay out buffers for `send_joined`, whose datagrams go to the senders in `inbox`."""
+        self._joined = _Slots(SEND_SIZE, inbox.name_length, 0)
+        self._joined.names[:] = inbox.slots.names
+
+    def send_joined(self, datagrams: Sequence[bytes]) -> Joined:
+        """Send the datagrams of a batch, each to the sender at its place in the inbox. Return them joined.
+
+        This takes half the time of `put` for each datagram and `send`. Each datagram has at most `SEND_SIZE` octets.
+        Raises `TypeError` and sends nothing if one of them is None.
+        """
+        slots = self._joined
+        assert slots is not None
+        lengths = list(map(len, datagrams))
+        octets = b"".join(datagrams)
+        if self._count:
+            self.send()
+        count, start, kind = len(lengths), slots.starts[0], slots.sizes.format
+        slots.memory[start : start + len(octets)] = octets
+        words = array(kind, lengths)
+        slots.sizes[:count] = memoryview(words)
+        slots.bases[:count] = memoryview(array(kind, list(accumulate(lengths[:-1], initial=slots.base + start))))
+        self._send(slots.headers, count)
+        return Joined(octets, words)
+
     def send(self) -> None:
         """Send the queued datagrams. The function doesn't wait: if the buffer is full, the error is EAGAIN."""
         count, self._count = self._count, 0
+        self._send(self._headers, count)
+
+    def _send(self, headers: "ctypes.Array[_Mmsghdr]", count: int) -> None:
         done = 0
         has_failed = False
         while done < count:
             # A call reports only the error of its first datagram.
-            sent = _sendmmsg(self._fd, byref(self._headers, done * _SIZE_OF_HEADER), count - done, socket.MSG_DONTWAIT)
+            sent = _sendmmsg(self._fd, byref(headers, done * _SIZE_OF_HEADER), count - done, socket.MSG_DONTWAIT)
             if sent > 0:
                 done += sent
                 has_failed = False

@@ -13,6 +13,7 @@ from pydns.dns.address import BadAddress, parse_address
 from pydns.dns.message import PLAIN_SIZE, TCP_SIZE, Edns
 from pydns.metrics.meter import Tally
 from pydns.ring.layout import Origin, columns
+from pydns.serve.datagrams import Joined
 
 UDP_LIMIT, STREAM_LIMIT = PLAIN_SIZE, TCP_SIZE  # values of `Port.limit`
 
@@ -34,7 +35,7 @@ class Mark(IntEnum):
 class Port:
     """A socket or a connection. Callers ask for a client only if their result depends on the client."""
 
-    __slots__ = ("deferred", "limit", "marks", "observers", "protocol", "replies", "tally")
+    __slots__ = ("deferred", "joined", "limit", "marks", "observers", "protocol", "replies", "tally")
 
     def __init__(self, protocol: str, limit: int, tally: Tally, observers: Sequence["Observer"] = ()) -> None:
         self.protocol = protocol  # for logs: "udp", "tcp"
@@ -46,6 +47,7 @@ class Port:
         # While the worker answers a message, the index of the message is `len(replies)`.
         self.replies: list[bytes | None] = []
         self.marks: dict[int, Mark] = {}  # index in `replies` -> mark; most messages have none
+        self.joined: Joined | None = None  # the replies as they were sent, if `send` has joined them
 
     def mark(self, mark: Mark) -> None:
         """Mark the message that the worker answers now."""

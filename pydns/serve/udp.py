@@ -64,6 +64,7 @@ class UdpPort(Port):
         "_names",
         "_outbox",
         "_put",
+        "_send_joined",
         "_sources",
         "backlog",
         "rate",
@@ -82,6 +83,8 @@ class UdpPort(Port):
         self._outbox.aim(self._fd, self._unsent)
         self._memory, self._addresses = self._inbox.memory, self._inbox.addresses
         self._put, self._names = self._outbox.put, self._inbox.names
+        self._outbox.answer_to(self._inbox)
+        self._send_joined = self._outbox.send_joined
         self._is_due = False
         self._sources: dict[bytes, bytes] = {}
         self.rate: ResponseRate | None = None  # None: replies aren't limited
@@ -112,6 +115,11 @@ class UdpPort(Port):
                 if reply is not None:
                     self._outbox.put_for(reply, *self.peer(place))
         else:
+            try:
+                self.joined = self._send_joined(self.replies)  # type: ignore[arg-type]
+                return
+            except TypeError:  # some messages have no reply, or no reply yet
+                self.joined = None
             put = self._put
             for reply, name_at in zip(self.replies, self._names, strict=False):
                 if reply is not None:

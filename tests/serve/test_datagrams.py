@@ -7,7 +7,7 @@ from errno import ECONNREFUSED, EINVAL
 
 import pytest
 
-from pydns.serve.datagrams import BATCH, NAME_LENGTHS, SEND_SIZE, SIZE, Inbox, Outbox
+from pydns.serve.datagrams import BATCH, NAME_LENGTHS, SEND_SIZE, SIZE, Inbox, Outbox, short
 from tests.waiting import PATIENCE_S
 
 FAMILIES = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
@@ -70,6 +70,33 @@ def test_the_longest_replies_of_a_batch_are_sent_whole(pair: Pair) -> None:
         outbox.put(reply, inbox.names[0])
     outbox.send()
     assert [client.recv(SEND_SIZE + 1) for _ in replies] == replies
+    assert errors == []
+
+
+def test_joined_replies_reach_the_sender_at_their_place(pair: Pair) -> None:
+    server, client = pair
+    inbox, outbox, errors = boxes(server)
+    outbox.answer_to(inbox)
+    with socket.socket(server.family, socket.SOCK_DGRAM) as other:
+        other.connect(server.getsockname())
+        other.settimeout(PATIENCE_S)
+        for sender in client, other, client, other:
+            sender.send(b"query")
+        inbox.receive(server.fileno())
+        for size in 1, 300, SEND_SIZE:
+            replies = [bytes([place]) * (size - place % 2) for place in range(4)]
+            outbox.put(b"before", inbox.names[0])
+            joined = outbox.send_joined(replies)
+            assert [client.recv(SEND_SIZE) for _ in range(3)] == [b"before", replies[0], replies[2]]
+            assert [other.recv(SEND_SIZE) for _ in range(2)] == [replies[1], replies[3]]
+            assert joined.octets == b"".join(replies)
+            lengths = [size, size - 1, size, size - 1]
+            assert (joined.lengths.tolist(), memoryview(short(joined.lengths.tobytes())).cast("H").tolist()) == (
+                lengths,
+                lengths,
+            )
+    with pytest.raises(TypeError):
+        outbox.send_joined([b"reply", None])  # type: ignore[list-item]
     assert errors == []
 
 
