@@ -140,33 +140,39 @@ def compose(
     position: int,
     turns: Sequence[tuple[float, float, int]],
     addresses: bytes,
+    lengths: bytes,
     messages: Sequence[bytes],
     form: int = 0,
     extra: bytes = b"",
     names: bytes = b"",
-) -> bytes:
-    """Return a record of at most `MOST` messages. `turns` has the fields of `Turn`.
+) -> list[bytes]:
+    """Return the parts of a record of at most `MOST` messages. `turns` has the fields of `Turn`.
 
-    `addresses` has 4 octets for each message, or is the result of `columns`. `extra` has origins and indices of
-    servers. Raises `TypeError` if a message is None.
+    `addresses` has 4 octets for each message, or is the result of `columns`. `lengths` has 2 octets for each message.
+    `messages` are joined; it doesn't matter where the parts begin. `extra` has origins and indices of servers.
     """
-    count = len(messages)
-    lengths = _lengths(count).pack(*map(len, messages))
-    joined = b"".join(messages)
-    if len(joined) > LONG * count:
+    count = len(lengths) // 2
+    octets = sum(map(len, messages))
+    if octets > LONG * count:
         form |= SHORTENED
-        joined = b"".join([each[:CUT] for each in messages])
+        messages = [_shortened(b"".join(messages), _lengths(count).unpack(lengths))]
+        octets = len(messages[0])
     if len(addresses) > 4 * count:
         form |= WIDE
     came, spent_s, counts = zip(*turns, strict=True)
     times = _turns(len(turns)).pack(*came, *spent_s, *counts)
-    octets = _LEAST + sum(map(len, (times, lengths, addresses, extra, joined, names)))
+    octets += _LEAST + len(times) + len(lengths) + len(addresses) + len(extra) + len(names)
     head = _RECORD.pack(position, octets, count, len(turns), form, len(names))
-    return b"".join((head, times, lengths, addresses, extra, joined, names, _END.pack(octets)))
+    return [head, times, lengths, addresses, extra, *messages, names, _END.pack(octets)]
 
 
-def compose_later(position: int, replies: Sequence[Later], form: int = 0) -> bytes:
-    """Return the record of replies that were sent after their batches."""
+def _shortened(messages: bytes, lengths: Sequence[int]) -> bytes:
+    places = zip(accumulate(lengths, initial=0), lengths, strict=False)
+    return b"".join([messages[at : at + min(length, CUT)] for at, length in places])
+
+
+def compose_later(position: int, replies: Sequence[Later], form: int = 0) -> list[bytes]:
+    """Return the parts of the record of replies that were sent after their batches."""
     messages, addresses, came, spent_s, origins, servers = zip(*replies, strict=True)
     turns = list(zip(came, spent_s, [1] * len(replies), strict=True))
     places = {"": 0}
@@ -177,7 +183,13 @@ def compose_later(position: int, replies: Sequence[Later], form: int = 0) -> byt
             places.setdefault(server, len(places))
             names += text if server else b""
     extra = bytes(origins) + bytes([places.get(server, 0) for server in servers])
-    return compose(position, turns, columns(addresses), messages, form | WITH_ORIGINS | LATER, extra, names)
+    lengths = compose_lengths(list(map(len, messages)))
+    return compose(position, turns, columns(addresses), lengths, messages, form | WITH_ORIGINS | LATER, extra, names)
+
+
+def compose_lengths(lengths: Sequence[int]) -> bytes:
+    """Return the lengths of at most `MOST` messages as a record has them."""
+    return _lengths(len(lengths)).pack(*lengths)
 
 
 def columns(addresses: Sequence[bytes]) -> bytes:

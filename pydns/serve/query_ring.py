@@ -4,8 +4,9 @@ The ring is an observer of ports. `pydns.ring.layout` has the format of the file
 query passes through it:
 
 1. The worker keeps the replies themselves. It need not look at them, because readers do that.
-2. For a batch, the worker only adds references to a list, and copies the addresses of all clients at once.
-3. Hundreds of replies are joined and written together.
+2. The port has already joined the replies of a batch, to send them (`datagrams.Outbox.send_joined`).
+3. For a batch, the worker only adds references to a list, and copies the addresses of all clients at once. It composes
+   and writes a record for some batches together.
 
 Replies wait for at most `_EVERY_S` until they are written. A worker that is killed loses them.
 
@@ -16,6 +17,7 @@ A worker that starts again continues with the file of its predecessor.
 import mmap
 import os
 import time
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -26,16 +28,16 @@ from pydns.log import Level, Log
 from pydns.process.slots import LOOP_MARK
 from pydns.ring import layout
 from pydns.ring.layout import Later, Origin
-from pydns.serve.datagrams import BATCH
+from pydns.serve.datagrams import BATCH, short
 from pydns.serve.port import Mark, Port
 from pydns.table.state_dir import remove_unless_plain
 
 _EVERY_S = 0.05  # how long replies wait before they are written
 _ENOUGH = layout.MOST - BATCH  # number of replies that are written without waiting
-# What waits of a batch: the port, the replies, the messages, the senders, the time when the messages came, the seconds
-# until the replies were sent, and the marks.
-_Waiting = tuple[Port, list[bytes | None], Sequence[bytes], bytes, float, float, dict[int, Mark]]
 _PLAIN = os.O_CLOEXEC | os.O_NOFOLLOW
+# What waits of a batch: the port, the lengths of the messages, the messages, the senders, the time when they came, the
+# seconds until the replies were sent, and the origins.
+_Waiting = tuple[Port, "array[int]", bytes, bytes, float, float, bytes]
 
 
 class QueryRing:
@@ -134,9 +136,14 @@ class QueryRing:
     def answered(self, port: Port, messages: Sequence[bytes], came: float, spent_s: float) -> None:
         """Keep the replies to messages that came together."""
         count = len(messages)
-        self._waiting.append(
-            (port, port.replies, messages, port.senders(count), came, spent_s, port.marks or _NO_MARKS)
-        )
+        origins = b""
+        if port.joined is not None and not port.marks:
+            octets, lengths = port.joined
+        else:
+            shown = list(_shown(port, messages))
+            octets, lengths = b"".join(shown), array("L", map(len, shown))
+            origins = bytes([_ORIGINS[port.marks.get(place)] for place in range(count)])
+        self._waiting.append((port, lengths, octets, port.senders(count), came, spent_s, origins))
         self._count += count
         if self._count >= _ENOUGH:
             self._write_waiting()
@@ -180,36 +187,34 @@ class QueryRing:
             for waiting in of_transports.values():
                 self._write(self._composed(waiting))
 
-    def _composed(self, waiting: list[_Waiting]) -> bytes:
-        """Return the record of batches. If all messages of all batches were deferred, it has only empty messages."""
-        replies: list[bytes | None] = []
-        turns, senders, extra = [], b"", b""
-        for _, of_batch, messages, senders_of_batch, came, spent_s, _marks in waiting:
-            replies += of_batch
-            senders += senders_of_batch
-            turns.append((came, spent_s, len(messages)))
-        port = waiting[0][0]
-        form, addresses = _form(port), port.sources(senders)
-        if any(each[-1] for each in waiting):
+    def _composed(self, waiting: list[_Waiting]) -> list[bytes]:
+        """Return the parts of the record of batches."""
+        ports, lengths, messages, senders, came, spent_s, origins = zip(*waiting, strict=True)
+        turns = list(zip(came, spent_s, map(len, lengths), strict=True))
+        form, extra = _form(ports[0]), b""
+        if any(origins):
             form |= layout.WITH_ORIGINS
-            extra = bytes([_ORIGINS[marks.get(at)] for _, of, *_, marks in waiting for at in range(len(of))])
-        try:
-            return layout.compose(self._written, turns, addresses, replies, form, extra)  # type: ignore[arg-type]
-        except TypeError:  # some messages have no reply
-            shown = [each for one in waiting for each in _shown(one)]
-            return layout.compose(self._written, turns, addresses, shown, form, extra)
+            extra = b"".join([of or bytes(len(of_batch)) for of, of_batch in zip(origins, lengths, strict=True)])
+        addresses = ports[0].sources(b"".join(senders))
+        return layout.compose(self._written, turns, addresses, short(b"".join(lengths)), messages, form, extra)
 
-    def _write(self, record: bytes) -> None:
+    def _write(self, parts: Sequence[bytes]) -> None:
+        """Write the parts of a record."""
         memory = self._memory
         assert memory is not None
+        size = sum(map(len, parts))
         at = layout.HEAD + self._written % self._size
-        over = at + len(record) - layout.HEAD - self._size
+        over = at + size - layout.HEAD - self._size
         if over <= 0:
-            memory[at : at + len(record)] = record
+            for part in parts:
+                end = at + len(part)
+                memory[at:end] = part
+                at = end
         else:
+            record = b"".join(parts)
             memory[at : layout.HEAD + self._size] = record[:-over]
             memory[layout.HEAD : layout.HEAD + over] = record[-over:]
-        self._written += len(record)
+        self._written += size
         self._cursor[0] = self._written
 
     def close(self) -> None:
@@ -226,22 +231,20 @@ def _form(port: Port) -> int:
     return 0 if port.protocol == "udp" else layout.STREAM
 
 
-def _shown(waiting: _Waiting) -> Iterator[bytes]:
-    """Yield a message for each reply of a batch.
+def _shown(port: Port, messages: Sequence[bytes]) -> Iterator[bytes]:
+    """Yield what is kept of each message of a batch: its reply, or nothing if it was deferred.
 
-    If a message got no reply, it is itself shown. It may be a reply of somebody, so its bit QR is cleared.
+    If a message got no reply, it is kept itself. It may be a reply of somebody, so its bit QR is cleared.
     """
-    _, replies, messages, _, _, _, marks = waiting
-    for place, reply in enumerate(replies):
+    for place, reply in enumerate(port.replies):
         if reply is not None:
             yield reply
-        elif marks.get(place) is Mark.WAITS:
+        elif port.marks.get(place) is Mark.WAITS:
             yield b""
         else:
             message = messages[place]
             yield message[:2] + bytes([message[2] & 0x7F]) + message[3:] if len(message) > 2 else message
 
 
-_NO_MARKS: dict[int, Mark] = {}
 _ORIGINS = {None: Origin.UNKNOWN, Mark.WAITS: Origin.UNKNOWN, Mark.RULED: Origin.RULE}
 _new = tuple.__new__  # 0.15 µs faster than the constructor of a NamedTuple

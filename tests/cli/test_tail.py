@@ -16,7 +16,7 @@ import yaml
 from pydns.cli.main import main
 from pydns.dns.address import parse_address
 from pydns.ring import layout
-from pydns.ring.layout import compose, compose_head, file_name
+from pydns.ring.layout import compose, compose_head, compose_lengths, file_name
 from tests.fakes.upstream import FakeUpstream
 from tests.forwarding import answers
 from tests.running import COMMAND, SERVICE, WEB, Server, query
@@ -149,7 +149,8 @@ def test_follow_prints_new_queries_until_it_is_interrupted(server: Running) -> N
 
 def write_ring(state_dir: Path, *messages: bytes, came: float = 0.0, number: int = 0) -> None:
     """Write a ring of the smallest size with one client."""
-    record = compose(0, [(came, 0.0, len(messages))], parse_address("10.0.0.1") * len(messages), messages)
+    turns, clients = [(came, 0.0, len(messages))], parse_address("10.0.0.1") * len(messages)
+    record = b"".join(compose(0, turns, clients, compose_lengths([len(each) for each in messages]), messages))
     head = bytearray(compose_head(layout.SMALLEST, 0.0, b"").ljust(layout.HEAD, b"\0"))
     struct.pack_into("=Q", head, layout.WRITTEN_AT, len(record))
     (state_dir / file_name(number)).write_bytes(bytes(head) + record.ljust(layout.SMALLEST, b"\0"))

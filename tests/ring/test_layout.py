@@ -7,11 +7,27 @@ import pytest
 
 from pydns.dns.address import parse_address
 from pydns.ring import layout
-from pydns.ring.layout import Later, Origin, Record, columns, compose, compose_later, parse
+from pydns.ring.layout import Later, Origin, Record, columns, parse
 
 CLIENTS = [parse_address(f"10.0.0.{number}") for number in range(1, 5)]
 CLIENTS_6 = [parse_address(f"2001:db8::{number}") for number in range(1, 5)]
 REPLIES = [b"first", b"second", b"", b"fourth"]
+
+
+def compose(
+    position: int,
+    turns: Sequence[tuple[float, float, int]],
+    addresses: bytes,
+    messages: Sequence[bytes],
+    form: int = 0,
+    extra: bytes = b"",
+) -> bytes:
+    lengths = layout.compose_lengths([len(each) for each in messages])
+    return b"".join(layout.compose(position, turns, addresses, lengths, messages, form, extra))
+
+
+def compose_later(position: int, replies: Sequence[Later]) -> bytes:
+    return b"".join(layout.compose_later(position, replies))
 
 
 def written(records: Sequence[bytes]) -> bytes:
