@@ -1,13 +1,30 @@
-"""The names of clients: what is known of the client with an address."""
+"""The names of clients for verbs that print addresses."""
 
 from collections.abc import Callable
 from pathlib import Path
 
+from pydns.table.client_names import ClientName, read_client_names
+from pydns.table.reader import Reader, TableError
 
-def client_names(state_dir: Path) -> Callable[[bytes], str | None]:
-    """Return a function that takes the octets of an address and returns the name of its client, NAMESPACE/POD.
+NameOf = Callable[[bytes], ClientName | None]
 
-    The function returns None for an address that belongs to no known pod. The answer table has no names of clients yet,
-    so this is the result for every address.
+
+def client_names(state_dir: Path) -> NameOf:
+    """Return a function that returns the name of the client with an address, or None if the client is unknown.
+
+    The names are those of the newest commit. Without a table that can be read, all clients are unknown.
     """
-    return lambda _address: None
+    try:
+        reader = Reader(state_dir)
+    except TableError:
+        return lambda _address: None
+    names = read_client_names(reader)
+    reader.close()
+    known: dict[bytes, ClientName | None] = {}
+
+    def name_of(address: bytes) -> ClientName | None:
+        if address not in known:
+            known[address] = names.name_of(address)
+        return known[address]
+
+    return name_of

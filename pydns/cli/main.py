@@ -135,6 +135,20 @@ VERBS = (
         [FlagGroup("", (flags.STATE_DIR, *flags.QUERY_FILTERS, flags.SINCE, flags.FOLLOW, flags.OUTPUT))],
     ),
     Verb(
+        "top",
+        "print who asks most, for what, and which queries are wasted",
+        "Count the recent queries of all workers by name, client, namespace, result, source, duration or upstream. Or "
+        "find queries that search lists waste. On a terminal, the table is renewed until Ctrl-C.",
+        [
+            "pydns top",
+            "pydns top --by client --since 5m",
+            "pydns top --by upstream --rcode SERVFAIL",
+            "pydns top --by wasted -o json",
+        ],
+        {0: "printed", 1: _NO_RING},
+        [FlagGroup("", (flags.STATE_DIR, flags.BY, *flags.QUERY_FILTERS, flags.SINCE, flags.OUTPUT))],
+    ),
+    Verb(
         "dump",
         "print the answer table as zone-file text",
         "Print every record of the answer table as zone-file text, by owner from the root down.",

@@ -10,6 +10,7 @@ from pydns.config.shapes import Mistakes
 from pydns.dns import name
 from pydns.dns.address import BadAddress, address_text, parse_address
 from pydns.ring.queries import Query
+from pydns.table.client_names import ClientName
 
 
 class Filter(NamedTuple):
@@ -34,15 +35,20 @@ class Filter(NamedTuple):
             flags.SLOW.read(options.slow, mistakes),
         )
 
-    def takes(self, query: Query, who: str | None) -> bool:
-        """Return whether the operator wants to see a query. `who` is the name of its client, NAMESPACE/POD."""
+    @property
+    def needs_names(self) -> bool:
+        """Whether `takes` needs the names of clients."""
+        return self.namespace is not None or self.client is not None
+
+    def takes(self, query: Query, who: ClientName | None) -> bool:
+        """Return whether the operator wants to see a query. `who` is the name of its client."""
         if self.slow_s is not None and query.spent_s < self.slow_s:
             return False
         if self.result is not None and query.facts.result.upper() != self.result:
             return False
-        if self.client is not None and self.client not in (who, address_text(query.client)):
+        if self.client is not None and self.client not in (str(who), address_text(query.client)):
             return False
-        if self.namespace is not None and (who or "").partition("/")[0] != self.namespace:
+        if self.namespace is not None and (who is None or who.namespace != self.namespace):
             return False
         if self.name is None:
             return True
@@ -50,7 +56,7 @@ class Filter(NamedTuple):
         return bool(qname) and self.name.match(name.to_text(qname.lower())[:-1]) is not None
 
 
-def client_text(address: bytes, who: str | None) -> str:
+def client_text(address: bytes, who: ClientName | None) -> str:
     """Return the name of a client and its address, or only its address."""
     return address_text(address) if who is None else f"{who} ({address_text(address)})"
 

@@ -1,7 +1,6 @@
 """Reads the rings of all workers from the state directory, while the workers write."""
 
 import os
-from collections.abc import Iterator
 from operator import itemgetter
 from pathlib import Path
 
@@ -36,11 +35,11 @@ class Rings:
         found.sort(key=itemgetter(0))
         return found
 
-    def _new_of(self, file: Path, since: float) -> Iterator[Query]:
+    def _new_of(self, file: Path, since: float) -> list[Query]:
         try:
             descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         except FileNotFoundError:  # the configuration has just changed
-            return iter(())
+            return []
         except OSError as error:
             raise RingError(f"{file}: {error.strerror}") from None
         try:
@@ -49,7 +48,7 @@ class Rings:
                 inode, read_to = os.fstat(descriptor).st_ino, 0
             head = layout.parse_head(os.pread(descriptor, layout.HEAD, 0))
             if head is None:
-                return iter(())
+                return []
             first = max(layout.readable_from(head), read_to)
             octets = _copy(descriptor, head.room, first, head.written)
             after = layout.parse_head(os.pread(descriptor, layout.HEAD, 0)) or head

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from pydns.cli.client_names import client_names
+from pydns.cli.client_names import NameOf, client_names
 from pydns.cli.output import Colour, fail, painted, write_lines
 from pydns.cli.query_filter import Filter, client_text
 from pydns.cli.ring_files import RingError, Rings
@@ -19,8 +19,10 @@ from pydns.config.shapes import Mistakes
 from pydns.dns import name
 from pydns.dns.address import address_text
 from pydns.ring.queries import Query
+from pydns.table.client_names import ClientName
 
 _EVERY_S = 0.2  # how often to look for new queries
+_NAMES_S = 10.0  # how often to read the names of clients again
 
 
 class Line(Struct, frozen=True, kw_only=True):
@@ -51,13 +53,15 @@ def run(options: Namespace) -> int:
     if mistakes:
         return fail("tail", mistakes[0], 2)
     state_dir = Path(options.state_dir)
-    rings, names = Rings(state_dir), client_names(state_dir)
+    rings, names, named_at = Rings(state_dir), client_names(state_dir), time.monotonic()
     compose = _json if output is OutputFormat.JSON else _text
     since = time.time() - since_s
     try:
         while write_lines(_lines(rings.new(since), chosen, names, compose)) and follows:
             time.sleep(_EVERY_S)
             since = 0.0
+            if time.monotonic() - named_at > _NAMES_S:
+                names, named_at = client_names(state_dir), time.monotonic()
     except RingError as error:
         return fail("tail", error)
     except KeyboardInterrupt:
@@ -68,8 +72,8 @@ def run(options: Namespace) -> int:
 def _lines(
     found: list[Query],
     chosen: Filter,
-    names: Callable[[bytes], str | None],
-    compose: Callable[[Query, str | None], str],
+    names: NameOf,
+    compose: Callable[[Query, ClientName | None], str],
 ) -> Iterator[str]:
     for query in found:
         who = names(query.client)
@@ -77,7 +81,7 @@ def _lines(
             yield compose(query, who)
 
 
-def _text(query: Query, who: str | None) -> str:
+def _text(query: Query, who: ClientName | None) -> str:
     facts = query.facts
     result = f"{facts.result:<9}"
     if facts.rcode is None or query.facts.rcode not in (0, 3):
@@ -90,12 +94,12 @@ def _text(query: Query, who: str | None) -> str:
     )
 
 
-def _json(query: Query, who: str | None) -> str:
+def _json(query: Query, who: ClientName | None) -> str:
     facts = query.facts
     line = Line(
         time=_time(query.came),
         client=address_text(query.client),
-        client_name=who,
+        client_name=None if who is None else str(who),
         name=_name(query),
         type=facts.type_text,
         result=facts.result,

@@ -19,6 +19,7 @@ from pydns.config.mistakes import Wanted, quote
 from pydns.config.node import Node, Scalar, Sequence
 from pydns.config.settings import (
     Answered,
+    GroupedBy,
     HttpEndpoint,
     Listen,
     LogFormat,
@@ -400,6 +401,14 @@ OF_RCODE = Flag(
     "Only queries with this result, such as NXDOMAIN, NODATA or SERVFAIL.",
     absent_text="all results",
 )
+BY = Flag(
+    "by",
+    OneOf(GroupedBy),
+    "name",
+    "KEY",
+    "What to count: name, client, namespace, rcode, source, wasted, latency or upstream. wasted: see docs/observe.md.",
+    wrong="pod",
+)
 SLOW = Flag(
     "slow",
     Text(texts.DURATION, texts.parse_duration),
@@ -667,7 +676,7 @@ GROUPS = (
 )
 SERVE = tuple(flag for group in GROUPS for flag in group.flags)
 # The flags that `serve` doesn't have.
-OTHER_VERBS = (NAMESPACE, POD, CLIENT, RESOLVER, POD_RESOLV_CONF, ASK, OUTPUT, SINCE, FOLLOW, *QUERY_FILTERS)
+OTHER_VERBS = (NAMESPACE, POD, CLIENT, RESOLVER, POD_RESOLV_CONF, ASK, OUTPUT, SINCE, FOLLOW, BY, *QUERY_FILTERS)
 
 
 def unknown_variables(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:

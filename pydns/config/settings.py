@@ -33,6 +33,19 @@ class LogFormat(Enum):
     JSON = "json"
 
 
+class GroupedBy(Enum):
+    """What `pydns top` counts."""
+
+    NAME = "name"
+    CLIENT = "client"
+    NAMESPACE = "namespace"
+    RCODE = "rcode"
+    SOURCE = "source"
+    WASTED = "wasted"
+    LATENCY = "latency"
+    UPSTREAM = "upstream"
+
+
 class OutputFormat(Enum):
     """The format in which a verb prints its result."""
 

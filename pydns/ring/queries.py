@@ -4,8 +4,10 @@ The worker keeps the replies as it sent them (`pydns.ring.layout`). This module 
 clients and upstreams, so they may have any octets.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
 from enum import Enum
+from functools import partial
+from itertools import repeat
 from typing import NamedTuple
 
 from pydns.dns.compiled import HEADER
@@ -30,6 +32,14 @@ class Source(Enum):
     NOBODY = "nobody"  # there was no reply
 
 
+class Outcome(Enum):
+    """The kinds of results."""
+
+    ANSWERED = "answered"
+    DENIED = "denied"  # NXDOMAIN, or no records of the type
+    FAILED = "failed"  # another rcode, or no reply
+
+
 class Facts(NamedTuple):
     """What a message shows."""
 
@@ -39,11 +49,12 @@ class Facts(NamedTuple):
     answers: int  # number of records in the answer section
     is_truncated: bool
     source: Source  # if the worker knows nothing more
+    outcome: Outcome
 
     @property
     def is_denied(self) -> bool:
         """Whether the name doesn't exist, or has no records of the type."""
-        return self.rcode == Rcode.NXDOMAIN or (self.rcode == 0 and not self.answers and not self.is_truncated)
+        return self.outcome is Outcome.DENIED
 
     @property
     def result(self) -> str:
@@ -72,45 +83,57 @@ class Query(NamedTuple):
     message: bytes  # the reply, or its first octets; or the query if there was no reply
 
 
-def queries(records: Iterable[Record], offset_s: float, since: float = 0.0) -> Iterator[Query]:
-    """Yield the queries in the order of the records. Leave out those that came before `since` (seconds since 1970)."""
+def queries(records: Iterable[Record], offset_s: float, since: float = 0.0) -> list[Query]:
+    """Return the queries in the order of the records. Leave out those that came before `since` (seconds since 1970)."""
     known: dict[bytes, Facts] = {}  # message without its id -> facts: most messages occur many times
-    since -= offset_s
+    found: list[Query] = []
     for is_stream, turns, addresses, messages, lengths, origins, servers in records:
-        at = 0
-        for came, spent_s, count in turns:
-            begin, at = at, at + count
-            if came < since:
-                continue
-            for place in range(begin, at):
-                message = messages[place]
-                if not message:
-                    continue
-                facts = known.get(message[2:])
-                if facts is None:
-                    facts = known[message[2:]] = read(message)
-                source = facts.source
-                if origins[place] and facts.rcode is not None:
-                    source = _SOURCES.get(origins[place], source)
-                fields = (came + offset_s, spent_s, addresses[place], is_stream, lengths[place], facts, source)
-                yield _new(Query, (*fields, servers[place], message))
+        if max(turn.came for turn in turns) + offset_s < since:
+            continue
+        facts = [known.get(message[2:]) or _learn(known, message) for message in messages]
+        # Columns instead of a loop in Python: this halves the time for a full ring.
+        came = [turn.came + offset_s for turn in turns for _ in range(turn.messages)]
+        spent_s = [turn.spent_s for turn in turns for _ in range(turn.messages)]
+        sources = list(map(_source_of, facts, origins)) if any(origins) else [each[5] for each in facts]
+        rows = zip(
+            came, spent_s, addresses, repeat(is_stream), lengths, facts, sources, servers, messages, strict=False
+        )
+        new = list(map(_new_query, rows))
+        if b"" in messages or min(came) < since:
+            new = [query for query in new if query.message and query.came >= since]
+        found += new
+    return found
+
+
+def _learn(known: dict[bytes, Facts], message: bytes) -> Facts:
+    facts = known[message[2:]] = read(message)
+    return facts
+
+
+def _source_of(facts: Facts, origin: int) -> Source:
+    return facts.source if facts.rcode is None else _SOURCES.get(origin, facts.source)
 
 
 def read(message: bytes) -> Facts:
     """Return what a message shows. Never raises an exception."""
     if len(message) < HEADER:
-        return Facts(b"", 0, None, 0, False, Source.NOBODY)
+        return Facts(b"", 0, None, 0, False, Source.NOBODY, Outcome.FAILED)
     end = question_end(message)
     qname, qtype = (message[HEADER : end - 4], int.from_bytes(message[end - 4 : end - 2])) if end else (b"", 0)
     flags = message[2]
     if not flags & _QR:
-        return Facts(qname, qtype, None, 0, False, Source.NOBODY)
+        return Facts(qname, qtype, None, 0, False, Source.NOBODY, Outcome.FAILED)
     rcode, answers = message[3] & 15, int.from_bytes(message[6:8])
     if not rcode and end and message[6:10] == bytes(4):  # BADVERS, or a truncated answer without records
         opt = message[end : end + OPT_SIZE]
         if opt.startswith(OPT_HEAD) and len(opt) == OPT_SIZE:
             rcode = opt[5] << 4
-    return Facts(qname, qtype, rcode, answers, bool(flags & _TC), _source(message, end, rcode, answers))
+    is_truncated, source = bool(flags & _TC), _source(message, end, rcode, answers)
+    if rcode == Rcode.NXDOMAIN or not (rcode or answers or is_truncated):
+        outcome = Outcome.DENIED
+    else:
+        outcome = Outcome.FAILED if rcode else Outcome.ANSWERED
+    return _new(Facts, (qname, qtype, rcode, answers, is_truncated, source, outcome))
 
 
 def _source(message: bytes, end: int, rcode: int, answers: int) -> Source:
@@ -155,3 +178,4 @@ _SOURCES: dict[int, Source] = {
     Origin.UPSTREAM: Source.UPSTREAM,
 }
 _new = tuple.__new__  # 0.15 µs faster than the constructor of a NamedTuple
+_new_query: Callable[[tuple[object, ...]], Query] = partial(_new, Query)

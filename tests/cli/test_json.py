@@ -11,6 +11,7 @@ from pydns.cli.check import Checked
 from pydns.cli.explanation import Answer, Explanation
 from pydns.cli.slo import DataAge, Report
 from pydns.cli.tail import Line
+from pydns.cli.top import Row, Top, WastedRow
 from pydns.table.status import IndicatorStatus
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "json.md").read_text()
@@ -24,6 +25,8 @@ TYPES = {
     str | None: "text or null",
     tuple[str, ...]: "list of text",
     tuple[Answer, ...]: "list of Answer",
+    tuple[Row, ...]: "list of Row",
+    tuple[WastedRow, ...]: "list of Wasted row",
     tuple[IndicatorStatus, ...]: "list of Indicator",
     DataAge: "Data age",
 }
@@ -38,6 +41,9 @@ TYPES = {
         ("slo", Report),
         ("Data age", DataAge),
         ("tail", Line),
+        ("top", Top),
+        ("Row", Row),
+        ("Wasted row", WastedRow),
     ],
 )
 def test_the_document_has_every_key_with_its_type(section: str, struct: type[msgspec.Struct]) -> None:
