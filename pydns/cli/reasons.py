@@ -342,6 +342,9 @@ class Witness:
         return [f"{shown} has no records, only names below it", *self._there("names", qname)]
 
     def _what_is_missing(self, qname: bytes) -> list[str]:
+        denied = self._zone(qname)
+        if denied is not None and denied.is_static and not self._tree.exists(denied.apex):
+            return [f"{name.to_text(denied.apex)} is blocked, or a special name that pydns denies"]
         parent, missing = self._tree.closest_encloser(qname)
         label, domain = name.label_to_text(missing), self._domain_of(parent)
         only = self.status.only if domain == self.domain else Filter()

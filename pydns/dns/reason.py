@@ -99,7 +99,12 @@ class Reason(Enum):
     ACL_BLOCK = "acl-block", Ede.BLOCKED, "A rule of `acl` refuses this client's question.", "Change the key `acl`."
     ACL_FILTER = "acl-filter", Ede.FILTERED, "A rule of `acl` empties the answer.", "Change the key `acl`."
     ACL_DROP = "acl-drop", Ede.OTHER, "A rule of `acl` drops the query: there is no reply.", "Change the key `acl`."
-    BLOCKED = "blocked", Ede.BLOCKED, "The domain is blocked.", "Change the key `blocked`, or the view."
+    BLOCKED = (
+        "blocked",
+        Ede.BLOCKED,
+        "The domain is blocked, or a special name that pydns denies.",
+        "Change the key `blocked`, the view, or `forwarded_special_names`.",
+    )
     TEMPLATE = (
         "template",
         Ede.SYNTHESIZED,

@@ -184,7 +184,8 @@ class Commit:
         tree = name.tree_key(qname)
         apex = zone.tree
         if apex not in self._domain_trees and apex not in self._imports:
-            return Reason.NO_NAME
+            is_denied = zone.facts.is_static and not self._exists(apex)  # only a zone that denies all names has no apex
+            return Reason.BLOCKED if is_denied else Reason.NO_NAME
         ends = _ends(tree, len(apex), 3)
         what = tree[len(apex) : ends[0]]
         if len(ends) < 2 or what not in (_SVC, _POD):
