@@ -392,6 +392,8 @@ class Witness:
         zone = self._zone(qname)
         if zone is not None and zone.falls_through and zone.apex not in self._facts.domains:
             return ["no Service, endpoint or host has this address"]
+        if refused := self._tree.origins(qname):
+            return refused
         return [f"{name.to_text(parent)} has no {label}", *self._there("names", parent, label)]
 
     def _delegation(self, qname: bytes, qtype: int) -> list[str]:

@@ -19,6 +19,7 @@ from pydns.kube.producer import Change, ZoneOptions
 # The most names of one object, and the most records of all its names. A headless Service may have 10,000 endpoints. One
 # Service of 1,000 hostnames with 20,000 targets each would keep the controller busy for over a minute.
 _MOST_NAMES, _MOST_RECORDS = 10_000, 50_000
+_MOST_REFUSED = 100  # the most names of one object that are explained although the object doesn't get them
 
 
 class Zones:
@@ -48,6 +49,7 @@ class Claimed:
         self.claimant = claimant
         self.claims: dict[bytes, Claim] = {}
         self.notices: list[str] = []
+        self.refused: dict[bytes, str] = {}  # name that the object wants but can't have -> why, for `explain`
         self._zones = zones
         self._room = _MOST_RECORDS  # the number of records that may still be claimed
 
@@ -73,6 +75,11 @@ class Claimed:
             self.claims[owner] = claim
         else:
             self.notice(f"only {_MOST_NAMES} names of it are served")
+
+    def refuse(self, zone: ExternalZone, owner: bytes, why: str) -> None:
+        """Remember why the object doesn't get a name in lower case that it wants, if it belongs to this zone."""
+        if owner not in self.claims and len(self.refused) < _MOST_REFUSED and self._zones.of(owner) is zone:
+            self.refused[owner] = why
 
     def move_to(self, cluster: str) -> None:
         """Assign the claims to another cluster. Remove their hairpin, because these ClusterIPs are useless here."""

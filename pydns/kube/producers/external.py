@@ -42,7 +42,7 @@ class NameState(NamedTuple):
     """The records of a name, and the explanation of where they come from."""
 
     owner: bytes
-    kind: bytes  # a `NodeKind`
+    kind: bytes | None  # a `NodeKind`. None: the name doesn't exist, and only has an explanation
     rrsets: tuple[RRset, ...]
     inside: tuple[RRset, ...]  # the RRsets for clients in the cluster; an RRset without RDATA means NODATA
     pointers: tuple[bytes, ...]  # addresses whose reverse name points to this name
@@ -74,6 +74,7 @@ class External:
         # Cluster, number of a source, key of an object -> its claims.
         self._claimed: dict[tuple[str, int, Hashable], Claimed] = {}
         self._claims: dict[bytes, dict[Claimant, Claim]] = {}  # name -> the claims for the name
+        self._refused: dict[bytes, dict[Claimant, str]] = {}  # name -> the objects that want but can't have it, and why
         # Target name -> names whose answers also contain the addresses of the target. The counter contains the number
         # of objects with such records.
         self._carriers: dict[bytes, Counter[bytes]] = {}
@@ -118,6 +119,12 @@ class External:
     ) -> None:
         old = before.claims if before is not None else {}
         new = after.claims if after is not None else {}
+        old_refused = before.refused if before is not None else {}
+        new_refused = after.refused if after is not None else {}
+        for owner in old_refused.keys() | new_refused.keys():
+            if old_refused.get(owner) != new_refused.get(owner):
+                self._refuse(owner, claimant, new_refused.get(owner))
+                touched[owner] = None
         for owner in old.keys() | new.keys():
             claim = new.get(owner)
             if old.get(owner) != claim:
@@ -130,6 +137,15 @@ class External:
                 self._carry(target, owner, difference)
                 touched[owner] = None
         self._notice(claimant, tuple(after.notices) if after is not None else ())
+
+    def _refuse(self, owner: bytes, claimant: Claimant, why: str | None) -> None:
+        refused = self._refused.setdefault(owner, {})
+        if why is not None:
+            refused[claimant] = why
+        else:
+            del refused[claimant]
+            if not refused:
+                del self._refused[owner]
 
     def _put(self, owner: bytes, claimant: Claimant, claim: Claim | None) -> None:
         claims = self._claims.setdefault(owner, {})
@@ -178,8 +194,8 @@ class External:
                 del self._noticed[claimant]
 
     def current_keys(self) -> Collection[bytes]:
-        """Return all claimed names and the apexes of all external zones."""
-        return self._claims.keys() | {zone.apex for zone in self._zones.all}
+        """Return all names that objects want, and the apexes of all external zones."""
+        return self._claims.keys() | self._refused.keys() | {zone.apex for zone in self._zones.all}
 
     def state(self, key: bytes) -> NameState | None:
         """Return the records of a name. Remember the objects that lost the name, for `conflicts`."""
@@ -187,7 +203,9 @@ class External:
         claims = self._claims.get(key)
         if zone is None or (claims is None and key != zone.apex):
             self._losers.pop(key, None)
-            return None
+            refused = sorted(self._refused.get(key, {}).items()) if zone is not None else ()
+            origins = "\n".join([f"{claimant} wants this name, but {why}" for claimant, why in refused])
+            return NameState(key, None, (), (), (), origins[:_MOST_ORIGINS]) if refused else None
         decision = self._decide(key, zone)
         if decision.losers:
             self._losers[key] = decision.losers, decision.reasons
@@ -300,9 +318,10 @@ class External:
             yield client_class, rrset
 
     def names(self, state: NameState) -> Mapping[bytes, bytes]:
-        """Return the tree key of the name with its node kind, and the origin key with the explanation."""
+        """Return the tree key of the name with its node kind, if it exists, and the origin key with the explanation."""
         tree = name.tree_key(state.owner)
-        return {tree: state.kind, origin_key(tree): state.origins.encode()}
+        origins = {origin_key(tree): state.origins.encode()}
+        return origins if state.kind is None else {tree: state.kind, **origins}
 
     def pointers(self, state: NameState) -> Iterator[tuple[bytes, bytes]]:
         """Yield the addresses of load balancers, each with the name."""

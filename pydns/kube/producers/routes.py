@@ -219,6 +219,12 @@ class Routes:
             if which != "annotation-only" and route.kind not in _WITHOUT_HOSTNAMES:
                 for host in _hosts(route, listeners, zone.listener_hostnames, problems):
                     claimed.add(zone, host, claim)
+        for host in route.hosts:
+            if not route.accepted_by:
+                why = "no Gateway has accepted it (its status has no Accepted=True)"
+            else:
+                why = "no listener of a Gateway that has accepted it takes this name"
+            claimed.refuse(zone, host, why)
         claimed.notice(*problems)
 
     def _claim_listeners(
