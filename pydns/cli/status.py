@@ -2,6 +2,7 @@
 
 import time
 from argparse import Namespace
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -9,12 +10,14 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from pydns.cli.output import Colour, encode, fail, painted, write_lines
+from pydns.cli.ring_files import RingError, Rings
 from pydns.config import flags
 from pydns.config.settings import OutputFormat
 from pydns.config.shapes import Mistakes
 from pydns.dns import name
 from pydns.process import memory
 from pydns.table import status as controller_status
+from pydns.table.client_names import Known, read_client_names
 from pydns.table.layout import Facts
 from pydns.table.reader import Reader, TableError
 from pydns.table.status import (
@@ -28,6 +31,8 @@ from pydns.table.status import (
     ZoneStatus,
 )
 
+_RECENT_S = 60.0  # `clients` is about the queries of this time
+_MANY = 0.01  # if a larger share is rewritten, names of clients are of little use
 _FRESH_S = 5.0  # if the status is older, the processes have ended
 # The largest number of lines for zone files, and of lines for warnings. If there are more zone files, only the files
 # with problems are printed.
@@ -41,7 +46,8 @@ def run(options: Namespace) -> int:
     if mistakes:
         return fail("status", mistakes[0], 2)
     try:
-        found = _read(Path(options.state_dir))
+        state_dir = Path(options.state_dir)
+        found = _read(state_dir, with_clients=output is not OutputFormat.JSON)
     except TableError as error:
         return fail("status", error)
     write_lines(_json(found) if output is OutputFormat.JSON else _lines(found))
@@ -56,6 +62,7 @@ class _Found(NamedTuple):
     names: int
     known: Status
     age_s: float
+    clients: tuple[str, ...] = ()  # lines
 
     @property
     def is_running(self) -> bool:
@@ -67,12 +74,35 @@ def status(state_dir: Path) -> Iterator[str]:
     return _lines(_read(state_dir))
 
 
-def _read(state_dir: Path) -> _Found:
+def _read(state_dir: Path, *, with_clients: bool = True) -> _Found:
     reader = Reader(state_dir)
+    clients = tuple(_clients(reader, state_dir)) if with_clients else ()
     with reader.transaction() as transaction:
         known = controller_status.decode(reader.status(transaction))
         counts = reader.counts(transaction)
-        return _Found(reader.facts(transaction), *counts, known, max(0.0, time.time() - known.time))
+        return _Found(reader.facts(transaction), *counts, known, max(0.0, time.time() - known.time), clients)
+
+
+def _clients(reader: Reader, state_dir: Path) -> Iterator[str]:
+    """Yield how many addresses have names, and which share of the last queries came from others."""
+    names = read_client_names(reader)
+    yield f"clients   {len(names)} addresses with names"
+    try:
+        recent = Counter(query.client for query in Rings(state_dir).new(time.time() - _RECENT_S))
+    except RingError:
+        return
+    if not recent:
+        return
+    unknown = rewritten = 0
+    for address, number in recent.items():
+        name_ = names.name_of(address)
+        unknown += number if name_ is None else 0
+        rewritten += number if name_ is not None and name_.known is Known.REWRITTEN else 0
+    total = recent.total()
+    yield f"  {total} queries in the last minute, {unknown / total:.1%} of them from unknown clients"
+    if rewritten:
+        share = f"{rewritten / total:.1%} from rewritten addresses"
+        yield f"  {painted(share, Colour.RED) if rewritten > _MANY * total else share}"
 
 
 def _json(found: _Found) -> Iterator[str]:
@@ -93,6 +123,7 @@ def _lines(found: _Found) -> Iterator[str]:
     if known.table is not None:
         table = known.table
         yield f"          {table.bytes / 1e6:.1f} MB, {table.commits} commits, {table.readers} readers"
+    yield from found.clients
     if known.time:
         yield f"source    {known.source}, as of {found.age_s:.1f} s ago"
     for kind, each in known.kinds.items():

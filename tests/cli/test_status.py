@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import struct
 import time
 from pathlib import Path
 
@@ -10,8 +11,13 @@ import msgspec
 import pytest
 
 from pydns.cli.main import main
+from pydns.ring import layout
+from pydns.ring.layout import compose, compose_head, file_name
+from pydns.table.client_names import RunningPod, compose_node, compose_pod, node_key
+from pydns.table.layout import Changes
 from pydns.table.status import ExternalStatus, KindStatus, ProcessStatus, Status, UpstreamStatus, ZoneStatus, encode
 from pydns.table.writer import Writer
+from tests.running import WEB, query
 from tests.subject import load
 
 KNOWN = Status(
@@ -125,3 +131,27 @@ def test_single_things_have_no_plural_and_missing_versions_are_left_out(
     assert "\nexternal  1 zone, 1 name, 1 conflict\n  k8s.example.: 1 name\n" in printed
     assert "\nzones     1 file, 1 record\n  example.org.zone: example.org. serial 1, 1 record\n" in printed
     assert "\n    0 relists, errors: none\n" in printed
+
+
+def test_the_shares_of_unknown_clients_and_of_rewritten_addresses_are_shown(
+    state_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    facts = load([]).facts(serial=8, synced=True)
+    pods = [RunningPod("shop", "web-0", (bytes([10, 1, 0, 1]),), (bytes([192, 168, 0, 1]),), 1)]
+    entry = compose_node(map(compose_pod, pods))
+    writer = Writer(state_dir, facts)
+    writer.commit(Changes({}, {node_key("n1"): entry}), facts)
+    writer.close()
+    assert main(["status", "--state-dir", str(state_dir)]) == 0
+    assert "\nclients   2 addresses with names\n" in capsys.readouterr().out
+    clients = [[10, 1, 0, 1]] * 5 + [[10, 9, 9, 9]] * 2 + [[192, 168, 0, 1]]
+    message = query(WEB, 1)
+    turns = [(time.time() + 600, 0.0, len(clients))]
+    record = compose(0, turns, b"".join(map(bytes, clients)), [message] * len(clients))
+    head = bytearray(compose_head(layout.SMALLEST, 0.0, b"").ljust(layout.HEAD, b"\0"))
+    struct.pack_into("=Q", head, layout.WRITTEN_AT, len(record))
+    (state_dir / file_name(0)).write_bytes(head + record.ljust(layout.SMALLEST, b"\0"))
+    assert main(["status", "--state-dir", str(state_dir)]) == 0
+    lines = capsys.readouterr().out
+    assert "\n  8 queries in the last minute, 25.0% of them from unknown clients\n" in lines
+    assert "\n  12.5% from rewritten addresses\n" in lines
