@@ -28,6 +28,7 @@ from tests.bench import (
     report,
     restart,
     servers,
+    start,
     tenants,
     tools,
 )
@@ -39,6 +40,7 @@ _PARTS = {  # the purpose of each part, and the programs that the part needs
         ("dnsperf", "knotd", "unbound", "dnsmasq", "taskset"),
     ),
     "load": ("time and memory to load a big cluster", ("dnsperf",)),
+    "start": ("time and CPU of a start, a restart with a table, and memory", ("dnsperf",)),
     "folders": ("time to read 5,000 manifests and 100,000 records of a zone file, and delay of a change", ()),
     "change": ("delay of a change", ()),
     "external": ("delay of changes in an external zone", ()),
@@ -90,6 +92,9 @@ def _measure(part: str, options: argparse.Namespace) -> tuple[Any, report.Table]
     if part == "load":
         loads = load.run(options.pydns, options.rounds)
         return [each._asdict() for each in loads], load.table(loads)
+    if part == "start":
+        starts = start.run(options.pydns, options.rounds, options.coredns)
+        return [each._asdict() for each in starts], start.table(starts)
     if part == "folders":
         times = folders.run(options.pydns, options.rounds)
         return [each._asdict() for each in times], folders.table(times)
@@ -139,6 +144,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--pydns", metavar="COMMAND", default=servers.THIS_CHECKOUT, help="measure another pydns than this checkout's"
     )
+    parser.add_argument("--coredns", type=Path, metavar="FILE", help="the CoreDNS that `start` measures next to pydns")
     return parser
 
 

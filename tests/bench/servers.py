@@ -1,4 +1,4 @@
-"""Start and stop servers for a benchmark: pydns, Knot, Unbound, dnsmasq and the fake API server.
+"""Start and stop servers for a benchmark: pydns, Knot, Unbound, dnsmasq, CoreDNS and the fake API server.
 
 pydns is started by its command line. Each server is a context manager that stops the server at its end, also after an
 error. Servers use free ports on 127.0.0.1. This module knows how to start and query servers. It measures nothing.
@@ -160,6 +160,32 @@ def dnsmasq(upstream_port: int, core: int | None) -> Iterator[Server]:
     arguments += [f"--server=127.0.0.1#{upstream_port}"]
     with _running("dnsmasq", [tools.find("dnsmasq"), *arguments], port, core) as server:
         yield server
+
+
+@contextmanager
+def coredns(program: Path, kubeconfig: Path) -> Iterator[Server]:
+    """Run CoreDNS with the plugins of kubeadm's Corefile that answer names of the cluster."""
+    with tempfile.TemporaryDirectory(prefix="coredns-bench-") as directory:
+        port = free_port()
+        corefile = Path(directory) / "Corefile"
+        corefile.write_text(_COREFILE.format(port=port, kubeconfig=kubeconfig))
+        with _running("CoreDNS", [str(program), "-conf", str(corefile)], port, None) as server:
+            yield server
+
+
+_COREFILE = """\
+.:{port} {{
+    bind 127.0.0.1
+    errors
+    kubernetes cluster.local in-addr.arpa ip6.arpa {{
+        kubeconfig {kubeconfig}
+        pods insecure
+        fallthrough in-addr.arpa ip6.arpa
+        ttl 30
+    }}
+    cache 30
+}}
+"""
 
 
 @contextmanager

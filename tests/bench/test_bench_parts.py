@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from pydns.kube import kinds, objects
-from tests.bench import change, cluster, dnsperf, forward, names, procfs, queries, tools
+from tests.bench import change, cluster, dnsperf, forward, names, procfs, queries, start, tools
 
 FLOOD = """\
 DNS Performance Testing Tool
@@ -221,3 +221,14 @@ def test_forwarding_is_compared_round_by_round() -> None:
     )
     assert comparison.ratios("unbound") == [1.0, 0.75]
     assert "| miss  | 25.0     | 30.0       | 10.0       | 0.88 (0.75 – 1.00)" in forward.table([comparison]).text()
+
+
+def test_the_table_of_starts_has_the_medians_of_each_server_and_size() -> None:
+    first = start.Start("pydns", 1, 100, 3, 0.5, 0.25, 0.125, 40)
+    starts = [first, first._replace(workers=2), first._replace(wall_s=1.5, pss_mb=42)]
+    starts.append(start.Start("CoreDNS", 0, 100, 3, 0.25, 0.125, 0, 30))
+    assert start.table(starts).rows == [
+        ["100 × 3", "pydns, 1 worker", "1.00", "0.25", "0.12", "41"],
+        ["100 × 3", "pydns, 2 workers", "0.50", "0.25", "0.12", "40"],
+        ["100 × 3", "CoreDNS", "0.25", "0.12", "", "30"],
+    ]

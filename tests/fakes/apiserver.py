@@ -511,11 +511,11 @@ def generate(api: FakeApiServer, services: int, endpoints: int) -> None:
     for number in range(min(services, 100)):
         api.apply("Namespace", {"metadata": {"name": f"ns-{number}"}})
     for number in range(services):
-        api.apply("Service", _service(number))
-        api.apply("EndpointSlice", _endpoint_slice(number, endpoints))
+        api.apply("Service", example_service(number))
+        api.apply("EndpointSlice", example_slice(number, endpoints))
 
 
-def _service(number: int) -> Json:
+def example_service(number: int) -> Json:
     address = f"10.{96 + (number >> 16)}.{number >> 8 & 255}.{number & 255}"
     return {
         "metadata": _metadata(number, f"svc-{number}"),
@@ -534,7 +534,7 @@ def _service(number: int) -> Json:
     }
 
 
-def _endpoint_slice(number: int, endpoints: int) -> Json:
+def example_slice(number: int, endpoints: int) -> Json:
     metadata = _metadata(number, f"svc-{number}-{number * 7919 % 46656:05d}")
     metadata["labels"]["kubernetes.io/service-name"] = f"svc-{number}"
     owner = {"apiVersion": "v1", "kind": "Service", "name": f"svc-{number}", "uid": _uid(number)}
