@@ -13,25 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pydns.serve.deferred import Asked
+from tests.hostile_messages import mutated, queries
 from tests.running import query
 from tests.subject import PROBE_ID, InProcess, Server, load
 
 _SEED = 20240229
 _PACKETS = 200_000
 _PARSED_EVERY = 20  # parse only some replies with dnspython: it takes 50 times as long as pydns
-_NAMES = (
-    "web.shop.svc.cluster.local", "none.shop.svc.cluster.local", "_http._tcp.web.shop.svc.cluster.local",
-    "in.shop.svc.cluster.local", "out.shop.svc.cluster.local", "10-1-2-3.shop.pod.cluster.local",
-    "10.0.96.10.in-addr.arpa", "cluster.local", "example.com", "ping.shop.svc.cluster.local",
-)  # fmt: skip
-_TYPES = (1, 2, 5, 6, 12, 16, 28, 33, 41, 65, 251, 252, 255)
-_OPTS = (
-    b"",
-    bytes.fromhex("00 0029 04d0 00000000 0000"),
-    bytes.fromhex("00 0029 0000 00008000 0000"),
-    bytes.fromhex("00 0029 ffff 00008000 000c 000a 0008 0102030405060708"),
-    bytes.fromhex("00 0029 04d0 00010000 0000"),
-)
 _MESSAGES = st.binary(max_size=600).filter(lambda message: message[:2] != PROBE_ID)
 
 
@@ -58,36 +46,6 @@ def server() -> Iterator[Server]:
     subject.close()
 
 
-def _queries() -> list[bytes]:
-    found = []
-    for qname_text in _NAMES:
-        for qtype in _TYPES:
-            for opt in _OPTS:
-                message = query(qname_text, qtype)
-                found.append(message[:11] + bytes([1 if opt else 0]) + message[12:] + opt)
-    return found
-
-
-def _mutate(message: bytes, chance: random.Random) -> bytes:
-    octets = bytearray(message)
-    for _ in range(chance.randrange(1, 4)):
-        at = chance.randrange(len(octets)) if octets else 0
-        match chance.randrange(6):
-            case 0:
-                octets[at : at + 1] = bytes([chance.randrange(256)])
-            case 1:
-                octets[at : at + 1] = bytes([(octets[at] if octets else 0) ^ 1 << chance.randrange(8)])
-            case 2:
-                del octets[at:]
-            case 3:
-                octets[at:at] = chance.randbytes(chance.randrange(1, 40))
-            case 4:
-                octets += octets[at : at + 300]
-            case _:
-                octets[at : at + 1] = bytes([chance.choice((0x00, 0x3F, 0x40, 0x80, 0xC0, 0xFF))])
-    return bytes(octets)
-
-
 def _check(message: bytes, reply: bytes | None, limit: int) -> None:
     if reply is None:
         assert len(message) < 12 or message[2] & 0x80
@@ -99,11 +57,11 @@ def _check(message: bytes, reply: bytes | None, limit: int) -> None:
 
 def test_mutated_queries_get_no_reply_or_a_well_formed_one(in_process: InProcess) -> None:
     chance = random.Random(_SEED)
-    valid = _queries()
+    valid = queries()
     shapes = set()
     with in_process.reader.transaction() as transaction:
         for number in range(_PACKETS):
-            message = _mutate(chance.choice(valid), chance)
+            message = mutated(chance.choice(valid), chance)
             tcp = bool(number & 1)
             reply = in_process.responder.respond(message, transaction, in_process.tcp if tcp else in_process.udp)
             assert not isinstance(reply, Asked)
