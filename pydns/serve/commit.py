@@ -6,7 +6,6 @@ This module holds everything that depends on the commit, so a new commit changes
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import msgspec
@@ -103,11 +102,14 @@ class Once:
 
     def __init__(self, sender: Sender) -> None:
         self._sender = sender
+        self._address: bytes | None = None
 
-    @cached_property
+    @property
     def address(self) -> bytes:
         """The octets of its IP address."""
-        return self._sender.address
+        if self._address is None:
+            self._address = self._sender.address
+        return self._address
 
 
 class Commit:

@@ -37,7 +37,7 @@ from pydns.serve.port import Port
 from pydns.serve.upstream_sockets import PacketObserver, Upstreams
 from pydns.upstream import servers
 from pydns.upstream.families import FamilyRules
-from pydns.upstream.forwarder import Event, Forwarder, ForwarderLimits
+from pydns.upstream.forwarder import COUNTED, Event, Forwarder, ForwarderLimits
 from pydns.upstream.packet import RANDOM_OCTETS, STREAM
 from pydns.upstream.pool import Upstream
 from pydns.upstream.routes import Routes
@@ -258,9 +258,7 @@ class Recursion:
     def report(self, meter: Meter) -> None:
         """Add the counts of the forwarder, the cache and the upstreams to the counts of the worker."""
         counters = self.forwarder.counters
-        counts: dict[Key, float] = {
-            ("forward_events_total", each): getattr(counters, each) for each in counters.__slots__
-        }
+        counts: dict[Key, float] = {("forward_events_total", each): getattr(counters, each) for each in COUNTED}
         hits, denial_hits = self._cache.hits, self._cache.denial_hits
         counts |= {
             ("forward_events_total", "hits"): hits,

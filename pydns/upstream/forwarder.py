@@ -103,33 +103,36 @@ class Event(Enum):
     LOOP_SUSPECTED = "a query resembles one of ours"  # not logged, because an attacker may have sent the query
 
 
+COUNTED = (
+    "all_open",
+    "avoided",
+    "case_lost",
+    "errors",
+    "gone",
+    "hedges",
+    "joined",
+    "loops",
+    "malformed",
+    "misses",
+    "overflows",
+    "refreshes",
+    "sent",
+    "stale",
+    "timeouts",
+    "truncated",
+    "unexpected",
+    "unfair",
+    "wrong_question",
+)  # the attributes of `Counters`
+
+
 class Counters:
     """Counts of events, for metrics."""
 
-    __slots__ = (
-        "all_open",
-        "avoided",
-        "case_lost",
-        "errors",
-        "gone",
-        "hedges",
-        "joined",
-        "loops",
-        "malformed",
-        "misses",
-        "overflows",
-        "refreshes",
-        "sent",
-        "stale",
-        "timeouts",
-        "truncated",
-        "unexpected",
-        "unfair",
-        "wrong_question",
-    )
+    __slots__ = COUNTED
 
     def __init__(self) -> None:
-        for each in self.__slots__:
+        for each in COUNTED:
             setattr(self, each, 0)
 
     misses: int  # questions to upstreams
