@@ -15,26 +15,32 @@ doesn't matter. Compression pointers point into the question, and a change of ca
 from collections.abc import Iterable, Iterator
 from itertools import accumulate
 from struct import Struct
+from typing import Final
 
 from pydns.dns import name
 from pydns.dns.rrset import AAAA, CLASS_IN, MX, NS, PTR, SRV, A, Hosts, RRset
 
-HEADER = 12  # octets of a message before the question (RFC 1035 section 4.1.1)
-RECORDS = 10  # offset of the records in a compiled answer
-ROTATED = frozenset([A, AAAA, SRV])  # types for which clients use the first record
+HEADER: Final = 12  # octets of a message before the question (RFC 1035 section 4.1.1)
+RECORDS: Final = 10  # offset of the records in a compiled answer
+ROTATED: Final = frozenset([A, AAAA, SRV])  # types for which clients use the first record
 
 
-_MAX_POINTER = 0x3FFF  # pointers have 14 bits (RFC 1035 section 4.1.4)
-TO_QUESTION = (0xC000 | HEADER).to_bytes(2)  # a pointer to the name of the question, as the owner of a record
-_CLASS_IN = CLASS_IN.to_bytes(2)
-_HEAD = Struct("!2B4H").pack  # octets 0–9
-_MESSAGE = 0xFFFF  # maximum octets of a message
-_MOST = 0xFFFF  # maximum records of an answer. More don't fit into a message, as the shortest record has 11 octets
-_ONE_RECORD = _HEAD(0, 0, 1, 1, 0, 0) + TO_QUESTION
-_FIXED = Struct("!HHIH").pack  # type, class, TTL, RDLENGTH
+_MAX_POINTER: Final = 0x3FFF  # pointers have 14 bits (RFC 1035 section 4.1.4)
+TO_QUESTION: Final = (0xC000 | HEADER).to_bytes(2)  # a pointer to the name of the question, as the owner of a record
+_CLASS_IN: Final = CLASS_IN.to_bytes(2)
+_HEAD: Final = Struct("!2B4H").pack  # octets 0–9
+_MESSAGE: Final = 0xFFFF  # maximum octets of a message
+# Maximum records of an answer. More don't fit into a message, as the shortest record has 11 octets.
+_MOST: Final = 0xFFFF
+_ONE_RECORD: Final = _HEAD(0, 0, 1, 1, 0, 0) + TO_QUESTION
+_FIXED: Final = Struct("!HHIH").pack  # type, class, TTL, RDLENGTH
 _A_IN, _PTR_IN, _AAAA_IN, _SRV_IN = [rtype.to_bytes(2) + _CLASS_IN for rtype in (A, PTR, AAAA, SRV)]
-_RDATA_AT = 12  # offset of RDATA in a record whose owner is a pointer
-TARGET_AT = {NS: 0, MX: 2, SRV: 6}  # offset of the target in RDATA. The target's addresses are additional records
+_RDATA_AT: Final = 12  # offset of RDATA in a record whose owner is a pointer
+TARGET_AT: Final = {
+    NS: 0,
+    MX: 2,
+    SRV: 6,
+}  # offset of the target in RDATA. The target's addresses are additional records
 
 
 def question(qname: bytes, rtype: int) -> bytes:

@@ -16,22 +16,29 @@ pydns replies to unusual messages as NSD and CoreDNS do, and as the RFCs require
 
 from collections.abc import Sequence
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from pydns.dns import name
 from pydns.dns.compiled import HEADER
 from pydns.dns.reason import EDE_OPTION, Reason
 from pydns.dns.rrset import OPT, RRset
 
-EDNS_SIZE = 1232  # the size that pydns advertises. Packets of this size are not fragmented (DNS flag day 2020)
-OPT_HEAD, OPT_SIZE = b"\0\0\x29", 11  # first octets of an OPT record, and octets of OPT without options (RFC 6891)
-_OPT_BEGIN = OPT_HEAD + EDNS_SIZE.to_bytes(2)  # first octets of an OPT record of ours
-PLAIN_SIZE = 512  # maximum size without EDNS (RFC 1035 section 4.2.1)
-TCP_SIZE = 65535
+EDNS_SIZE: Final = 1232  # the size that pydns advertises. Packets of this size are not fragmented (DNS flag day 2020)
+OPT_HEAD: Final = b"\0\0\x29"  # first octets of an OPT record (RFC 6891)
+OPT_SIZE: Final = 11  # octets of an OPT record without options
+_OPT_BEGIN: Final = OPT_HEAD + EDNS_SIZE.to_bytes(2)  # first octets of an OPT record of ours
+PLAIN_SIZE: Final = 512  # maximum size without EDNS (RFC 1035 section 4.2.1)
+TCP_SIZE: Final = 65535
 
 # Bits of a header's second word (RFC 1035 section 4.1.1, RFC 4035 section 3.2).
-QR, AA, TC, RD, RA, AD, CD = 0x8000, 0x0400, 0x0200, 0x0100, 0x0080, 0x0020, 0x0010
-_OPCODE = 0x7800
+QR: Final = 0x8000
+AA: Final = 0x0400
+TC: Final = 0x0200
+RD: Final = 0x0100
+RA: Final = 0x0080
+AD: Final = 0x0020
+CD: Final = 0x0010
+_OPCODE: Final = 0x7800
 
 
 class Rcode(IntEnum):

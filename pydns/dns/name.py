@@ -7,12 +7,13 @@ most 63, which is less than any letter. So `bytes.lower()` on a whole wire name 
 
 import re
 from collections.abc import Iterator
+from typing import Final
 
-MAX_NAME = 255  # octets, including length octets and the root's zero (RFC 1035 section 2.3.4)
-MAX_LABEL = 63
-ROOT = b"\0"
-WILDCARD = b"\1*"  # the first label of a wildcard (RFC 4592 section 2.1.1)
-_KUBERNETES_LABEL = re.compile("[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+MAX_NAME: Final = 255  # octets, including length octets and the root's zero (RFC 1035 section 2.3.4)
+MAX_LABEL: Final = 63
+ROOT: Final = b"\0"
+WILDCARD: Final = b"\1*"  # the first label of a wildcard (RFC 4592 section 2.1.1)
+_KUBERNETES_LABEL: Final = re.compile("[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 
 
 class BadName(ValueError):
@@ -93,7 +94,7 @@ def _octet_to_text(octet: int) -> str:
     return "\\" + chr(octet) if chr(octet) in '."\\();@$' else chr(octet)
 
 
-_TEXTS = [_octet_to_text(octet) for octet in range(256)]  # a table saves 3 µs for a query's log line
+_TEXTS: Final = [_octet_to_text(octet) for octet in range(256)]  # a table saves 3 µs for a query's log line
 
 
 def labels_of(name: bytes) -> list[bytes]:
@@ -167,7 +168,7 @@ def reverse_tree_key(address: bytes) -> bytes:
     return b"\4arpa\3ip6" + b"".join([b"\1%x\1%x" % (octet >> 4, octet & 15) for octet in address])
 
 
-_IN_ADDR_ARPA = from_labels(b"in-addr", b"arpa")
+_IN_ADDR_ARPA: Final = from_labels(b"in-addr", b"arpa")
 _IP6_ARPA = from_labels(b"ip6", b"arpa")
-_OCTET_LABELS = [len(str(octet)).to_bytes(1) + str(octet).encode() for octet in range(256)]
+_OCTET_LABELS: Final = [len(str(octet)).to_bytes(1) + str(octet).encode() for octet in range(256)]
 _NIBBLE_LABELS = [b"\1%x\1%x" % (octet & 15, octet >> 4) for octet in range(256)]

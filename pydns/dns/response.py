@@ -26,7 +26,7 @@ from collections.abc import Sequence
 from enum import Enum
 from struct import Struct
 from struct import error as StructError  # noqa: N812 (the name is in CamelCase, because it is an exception)
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from pydns.dns import name
 from pydns.dns.compiled import HEADER
@@ -35,14 +35,15 @@ from pydns.dns.reason import EDE_OPTION, Reason
 from pydns.dns.rrset import AAAA, CNAME, NS, OPT, PTR, SOA, SRV, A
 
 # A reply over one of these limits is refused. With these limits, the worst packet of 64 KB takes about 1 ms.
-MAX_ANSWERS = 4096  # 65,535 octets can't contain more addresses, the shortest useful records
-MAX_BESIDE = 2000  # records in the authority and additional sections: enough for addresses of 1,000 SRV targets
-MAX_NAMED = 1200  # records with names in rdata, in groups of several: the SRV records of pydns in 65,535 octets
-MAX_COMPOSED = 450  # records with names in rdata that must be composed again
-MAX_GROUPS = 400  # groups of consecutive records with the same owner and type, in the answer section and among proofs
-MAX_LABELS = 600  # labels that are read. Each place in the packet is counted once
-MAX_STEPS = 2000  # labels of names that are only skipped
-MAX_CHAIN = 16  # CNAMEs in the chain from the question; Unbound follows 11
+MAX_ANSWERS: Final = 4096  # 65,535 octets can't contain more addresses, the shortest useful records
+MAX_BESIDE: Final = 2000  # records in the authority and additional sections: enough for addresses of 1,000 SRV targets
+MAX_NAMED: Final = 1200  # records with names in rdata, in groups of several: the SRV records of pydns in 65,535 octets
+MAX_COMPOSED: Final = 450  # records with names in rdata that must be composed again
+# Groups of consecutive records with the same owner and type, in the answer section and among proofs.
+MAX_GROUPS: Final = 400
+MAX_LABELS: Final = 600  # labels that are read. Each place in the packet is counted once
+MAX_STEPS: Final = 2000  # labels of names that are only skipped
+MAX_CHAIN: Final = 16  # CNAMEs in the chain from the question; Unbound follows 11
 
 
 class UpstreamAnswer(NamedTuple):
@@ -229,17 +230,17 @@ class _Refused(Exception):
         self.why = why
 
 
-_FLAGS_AND_COUNTS = Struct("!5H").unpack_from
-_ADDRESS = Struct("!H4sIH").unpack_from
-_OPT = Struct("!3sHB3sH").unpack_from
-_TO_QNAME = 0xC000 | HEADER
-_LENGTHS = {A: 4, AAAA: 16}
-_ADDRESS_LENGTHS = {rtype.to_bytes(2): length for rtype, length in _LENGTHS.items()}
+_FLAGS_AND_COUNTS: Final = Struct("!5H").unpack_from
+_ADDRESS: Final = Struct("!H4sIH").unpack_from
+_OPT: Final = Struct("!3sHB3sH").unpack_from
+_TO_QNAME: Final = 0xC000 | HEADER
+_LENGTHS: Final = {A: 4, AAAA: 16}
+_ADDRESS_LENGTHS: Final = {rtype.to_bytes(2): length for rtype, length in _LENGTHS.items()}
 # Flags and counts -> the octets that may follow the answer. The table covers replies with one answer and at most one
 # additional record. Either nothing follows the answer, or an OPT without options. AA, RD, RA, AD, CD and the reserved
 # bit may have any value. The octets don't include the size in OPT. The upper bits of the rcode and the version must be
 # 0. DO may be set.
-_ONE_ANSWER = {
+_ONE_ANSWER: Final = {
     bytes([0x80 | upper, lower]) + b"\0\1\0\1\0\0\0" + bytes([additionals]): tails
     for upper in (0, 1, 4, 5)
     for lower in range(0, 0x100, 0x10)
@@ -247,23 +248,23 @@ _ONE_ANSWER = {
 }
 # Type and class -> the octets before the TTL, the octets after the TTL, and the size of the record. The table covers
 # addresses of the question's name.
-_ADDRESS_FORMS = {
+_ADDRESS_FORMS: Final = {
     rtype + b"\0\1": (_TO_QNAME.to_bytes(2) + rtype + b"\0\1", length.to_bytes(2), 12 + length)
     for rtype, length in _ADDRESS_LENGTHS.items()
 }
-_AROUND_TTL = Struct("!6sI2s").unpack_from
-_FIXED = Struct("!H2sIH").unpack_from
-_TTL_AND_LENGTH = Struct("!IH").unpack_from
+_AROUND_TTL: Final = Struct("!6sI2s").unpack_from
+_FIXED: Final = Struct("!H2sIH").unpack_from
+_TTL_AND_LENGTH: Final = Struct("!IH").unpack_from
 _NO_RECORDS = bytes(4)
-_MAX_TTL = (1 << 31) - 1
+_MAX_TTL: Final = (1 << 31) - 1
 _MAX_MESSAGE, _MAX_POINTER = 0xFFFF, 0x3FFF  # RFC 1035 sections 4.2.2 and 4.1.4
-_new = tuple.__new__  # saves 0.15 µs compared with a NamedTuple's constructor; each cache miss creates two
+_new: Final = tuple.__new__  # saves 0.15 µs compared with a NamedTuple's constructor; each cache miss creates two
 
 _MX, _RP, _AFSDB, _DNAME, _RRSIG, _NSEC, _NSEC3, _ANY = 15, 17, 18, 39, 46, 47, 50, 255
 # Type -> three numbers: octets before the names in rdata, names, and octets after the names. The table covers types
 # whose rdata may contain compressed names (RFC 3597 section 4). It includes SRV, because some servers compress SRV
 # targets although this is not allowed.
-_NAMED = {
+_NAMED: Final = {
     NS: (0, 1, 0),
     CNAME: (0, 1, 0),
     SOA: (0, 2, 20),
@@ -276,10 +277,10 @@ _NAMED = {
 }
 
 
-_PROOFS = frozenset([SOA, _NSEC, _NSEC3, _RRSIG])  # the types that are kept from the authority section
-_ROTATES = frozenset([A, AAAA, SRV])
-_ROTATED = frozenset([rtype.to_bytes(2) for rtype in _ROTATES])
-_RRSIG_OCTETS = _RRSIG.to_bytes(2)
+_PROOFS: Final = frozenset([SOA, _NSEC, _NSEC3, _RRSIG])  # the types that are kept from the authority section
+_ROTATES: Final = frozenset([A, AAAA, SRV])
+_ROTATED: Final = frozenset([rtype.to_bytes(2) for rtype in _ROTATES])
+_RRSIG_OCTETS: Final = _RRSIG.to_bytes(2)
 
 
 class _Reader:

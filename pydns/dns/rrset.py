@@ -5,34 +5,34 @@ The functions here compose RDATA. They don't check their arguments, so callers m
 
 from collections.abc import Iterable, Iterator
 from struct import Struct
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-A = 1
-NS = 2
-CNAME = 5
-SOA = 6
-PTR = 12
-HINFO = 13
-MX = 15
-TXT = 16
-AAAA = 28
-SRV = 33
-DNAME = 39
-OPT = 41
-DS = 43
-RRSIG = 46
-NSEC = 47
-SVCB = 64
-HTTPS = 65
-IXFR = 251
-AXFR = 252
-ANY = 255
+A: Final = 1
+NS: Final = 2
+CNAME: Final = 5
+SOA: Final = 6
+PTR: Final = 12
+HINFO: Final = 13
+MX: Final = 15
+TXT: Final = 16
+AAAA: Final = 28
+SRV: Final = 33
+DNAME: Final = 39
+OPT: Final = 41
+DS: Final = 43
+RRSIG: Final = 46
+NSEC: Final = 47
+SVCB: Final = 64
+HTTPS: Final = 65
+IXFR: Final = 251
+AXFR: Final = 252
+ANY: Final = 255
 
-CLASS_IN = 1
+CLASS_IN: Final = 1
 CLASS_CH = 3
 
 # The types that metrics show by name.
-TYPE_NAMES = {
+TYPE_NAMES: Final = {
     1: "A",
     2: "NS",
     5: "CNAME",
@@ -75,7 +75,7 @@ _OTHER_TYPES = {
     "CAA": 257,
 }
 
-_SRV = Struct("!HHH").pack
+_SRV: Final = Struct("!HHH").pack
 
 
 class RRset(NamedTuple):
@@ -163,5 +163,5 @@ def type_number(text: str) -> int | None:
     return _TYPE_NUMBERS.get(text.upper())
 
 
-_TYPE_NUMBERS = {text: number for number, text in TYPE_NAMES.items()} | _OTHER_TYPES
-_TEXTS = {number: text for text, number in _TYPE_NUMBERS.items()}
+_TYPE_NUMBERS: Final = {text: number for number, text in TYPE_NAMES.items()} | _OTHER_TYPES
+_TEXTS: Final = {number: text for text, number in _TYPE_NUMBERS.items()}

@@ -15,7 +15,7 @@ function knows earlier states of the objects.
 
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
 from itertools import accumulate, chain, islice
-from typing import NamedTuple, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from pydns.dns import name
 from pydns.dns.dashed import dashed
@@ -24,22 +24,22 @@ from pydns.kube.objects import Endpoint, EndpointSlice, Port, Service
 
 _Item = TypeVar("_Item", bound=Hashable)
 
-VERSION = b"1.1.0"
+VERSION: Final = b"1.1.0"
 _VERSION_TTL_S = 28800  # the TTL in section 2.2
-_SRV_PRIORITY = 0
+_SRV_PRIORITY: Final = 0
 
 # Limits for the records of one Service, in octets. The number of endpoints times the number of ports has no other
 # limit: the API allows 1,000 × 20,000.
-_MESSAGE = 0xFFFF  # the largest DNS message; a longer answer can't be sent
+_MESSAGE: Final = 0xFFFF  # the largest DNS message; a longer answer can't be sent
 # The answers of all ports of a headless Service share one budget. The SRV answers of all its endpoints share another.
-_BUDGET = 4 << 20
-_LEAST = 512  # every answer may have at least this size, even if there are too many answers for the budget
+_BUDGET: Final = 4 << 20
+_LEAST: Final = 512  # every answer may have at least this size, even if there are too many answers for the budget
 _RECORD = 12  # octets of a record before its RDATA, with a compressed owner
 _LEAST_RECORD, _MOST_RECORD = _RECORD + 4, _RECORD + 16  # octets of an A record and an AAAA record
-_SRV_FIXED = _RECORD + 6  # octets of an SRV record before its target
+_SRV_FIXED: Final = _RECORD + 6  # octets of an SRV record before its target
 _FEW_PORTS = 8  # the most ports of ordinary endpoints
 _HOSTS = 64  # the most endpoints that are made at once
-_LENGTHS = [bytes([length]) for length in range(256)]
+_LENGTHS: Final = [bytes([length]) for length in range(256)]
 
 
 class Schema(NamedTuple):

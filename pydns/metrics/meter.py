@@ -9,20 +9,21 @@ counted twice.
 """
 
 from bisect import bisect_left
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from pydns.dns.message import PLAIN_SIZE, rcode_text, reply_facts
 from pydns.dns.rrset import TYPE_NAMES
 from pydns.metrics.totals import DURATIONS_S, SIZES, Follower, Totals, decode
 
 FOLD_S = 0.5  # seconds between folds
-_QUICK_S = DURATIONS_S[0]
-MAX_ZONES = 50  # more zones than this share one label, because the size of the block is limited
+_QUICK_S: Final = DURATIONS_S[0]
+MAX_ZONES: Final = 50  # more zones than this share one label, because the size of the block is limited
 
-_LONGEST = 300  # octets; ordinary queries are shorter than this
+_LONGEST: Final = 300  # octets; ordinary queries are shorter than this
 
 
-TRANSPORTS = (("udp", "1"), ("udp", "2"), ("tcp", "1"), ("tcp", "2"))  # protocol, IANA's number of the address family
+# Protocol, and IANA's number of the address family.
+TRANSPORTS: Final = (("udp", "1"), ("udp", "2"), ("tcp", "1"), ("tcp", "2"))
 
 
 class Row(NamedTuple):

@@ -6,7 +6,7 @@ This module holds everything that depends on the commit, so a new commit changes
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 import msgspec
 
@@ -28,15 +28,16 @@ if TYPE_CHECKING:
     from pydns.table.reader import Cursor, Reader, Transaction
 
 _REFRESH_S, _RETRY_S, _EXPIRE_S = 7200, 1800, 86400  # timers for secondary servers, as in CoreDNS
-_MAX_NAMES = 16_384  # half a kilobyte each; a search list causes a few names for each namespace that sends queries
+# Half a kilobyte each; a search list causes a few names for each namespace that sends queries.
+_MAX_NAMES: Final = 16_384
 _SVC, _POD = b"\3svc", b"\3pod"  # labels in a domain
-_ZONES = b"\5_zone"  # the label of a name of kind `ZONES`
-_MAX_CHOSEN = 512  # octets of an answer of a class that is kept; for longer ones, the lookup costs little
+_ZONES: Final = b"\5_zone"  # the label of a name of kind `ZONES`
+_MAX_CHOSEN: Final = 512  # octets of an answer of a class that is kept; for longer ones, the lookup costs little
 # Types and classes of questions whose denial is simple. In zones from files some types are not simple: a lookup for
 # them in `pydns.serve.fast` is a miss even if the record exists (rule 3 there).
 _SPECIAL = (SOA, OPT, IXFR, AXFR, ANY)
-ORDINARY = frozenset(rtype.to_bytes(2) + b"\0\1" for rtype in range(1, 256) if rtype not in _SPECIAL)
-_ORDINARY_IN_FILES = frozenset(each for each in ORDINARY if not is_lettered(int.from_bytes(each[:2])))
+ORDINARY: Final = frozenset(rtype.to_bytes(2) + b"\0\1" for rtype in range(1, 256) if rtype not in _SPECIAL)
+_ORDINARY_IN_FILES: Final = frozenset(each for each in ORDINARY if not is_lettered(int.from_bytes(each[:2])))
 
 # The OPT record of a denial with its reason, without and with DO.
 Endings = tuple[bytes, bytes]
@@ -94,7 +95,7 @@ class At(NamedTuple):
     address: bytes
 
 
-NOBODY = At(b"")  # the sender of questions without a client
+NOBODY: Final = At(b"")  # the sender of questions without a client
 
 
 class Once:

@@ -5,7 +5,7 @@ with `Waiting.answer`.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, final
+from typing import Any, Final, NamedTuple, final
 
 from pydns.dns.compiled import fit
 from pydns.dns.message import AA, AD, CD, RA, RD, TC, reply_flags, with_error, with_flags
@@ -72,11 +72,11 @@ class Waiting(NamedTuple):
             observer.replied_later(port, peer, reply, came, now - came, origin, server)
 
 
-_join = b"".join
-_FIRST_IS_OURS = 1  # a bit in the keys of `_HEADS`, combined with ASK_CD
+_join: Final = b"".join
+_FIRST_IS_OURS: Final = 1  # a bit in the keys of `_HEADS`, combined with ASK_CD
 # Flags and QDCOUNT. The key combines CD and whether the first record is ours; the index is the rcode. RD is always set,
 # because only questions with RD are deferred.
-_HEADS = {
+_HEADS: Final = {
     cd | ours: [reply_flags(RD | (CD if cd else 0), rcode, RA, AA if ours else 0) + b"\0\1" for rcode in range(16)]
     for cd in (0, ASK_CD)
     for ours in (0, _FIRST_IS_OURS)

@@ -17,7 +17,7 @@ ordinary go to `pydns.serve.strict`. The code is fast for these reasons (figures
 
 from collections.abc import Callable
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pydns.dns import name
 from pydns.dns.compiled import HEADER
@@ -48,10 +48,10 @@ if TYPE_CHECKING:
     from pydns.table.reader import Reader, Transaction
 
 Outcome = bytes | Asked | None  # a reply, a question for upstreams, or no reply
-_LAST_END = HEADER + name.MAX_NAME + 4  # the largest offset at which a question can end
-_MAX_ROWS = 1024
-_join = b"".join  # 0.05 µs faster than adding five pieces one by one
-_new = tuple.__new__  # 0.15 µs faster than the constructor of a NamedTuple
+_LAST_END: Final = HEADER + name.MAX_NAME + 4  # the largest offset at which a question can end
+_MAX_ROWS: Final = 1024
+_join: Final = b"".join  # 0.05 µs faster than adding five pieces one by one
+_new: Final = tuple.__new__  # 0.15 µs faster than the constructor of a NamedTuple
 
 # Facts that follow from the header of an ordinary query: flags of the reply to a hit, flags of an NXDOMAIN, whether
 # there is an OPT, whether the query may be forwarded, and the bits ASK_CD and ASK_AD of the question for upstreams.
@@ -75,9 +75,9 @@ def _shapes(ra: int) -> dict[bytes, _Shape]:
 
 
 _SHAPES, _SHAPES_WITH_RECURSION = _shapes(0), _shapes(RA)
-_OPT_WITH_DO = compose_opt(True)
+_OPT_WITH_DO: Final = compose_opt(True)
 # Extended rcode, version, flags and length of an OPT without options -> the OPT of the reply.
-_PLAIN_OPTS = {b"\0\0\0\0\0\0": compose_opt(False), b"\0\0\x80\0\0\0": _OPT_WITH_DO}
+_PLAIN_OPTS: Final = {b"\0\0\0\0\0\0": compose_opt(False), b"\0\0\x80\0\0\0": _OPT_WITH_DO}
 
 
 class Responder:

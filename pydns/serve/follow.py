@@ -15,7 +15,7 @@ to the next step. This table shows the steps by topic, and where to add a new st
 
 from collections.abc import Callable, Sequence
 from enum import Enum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pydns.dns import name
 from pydns.dns.compiled import decompile, question, rotate_rrset
@@ -33,12 +33,12 @@ from pydns.table.layout import NodeKind
 if TYPE_CHECKING:
     from pydns.table.reader import Transaction
 
-MAX_CHASE = 10  # maximum of CNAMEs in a chain, as in CoreDNS
+MAX_CHASE: Final = 10  # maximum of CNAMEs in a chain, as in CoreDNS
 # The records of these types are for the server's own name (RFC 9460). So an alias doesn't have those of its target if
 # upstreams answer for the target.
-_BINDINGS = frozenset([SVCB, HTTPS])
+_BINDINGS: Final = frozenset([SVCB, HTTPS])
 _BINDINGS_TTL_S = 60
-_PENDING_TTL_S = 5  # TTL of the denial for a name that will have an address soon
+_PENDING_TTL_S: Final = 5  # TTL of the denial for a name that will have an address soon
 
 
 class Found(NamedTuple):
@@ -58,9 +58,10 @@ class Found(NamedTuple):
 
 
 # SERVFAIL, because clients would cache an NXDOMAIN, and we may not have listed the name yet (RFC 8914 section 4.15).
-_NOT_READY = Found(Rcode.SERVFAIL, authoritative=False, reason=Reason.NOT_SYNCED)
-_LOOP = Found(Rcode.SERVFAIL, authoritative=False, reason=Reason.RULE_LOOP)  # the rules form an endless loop of names
-_NO_NAME = Found(Rcode.SERVFAIL, authoritative=False, reason=Reason.RULE_TARGET)  # a rule makes an invalid name
+_NOT_READY: Final = Found(Rcode.SERVFAIL, authoritative=False, reason=Reason.NOT_SYNCED)
+# The rules form an endless loop of names.
+_LOOP: Final = Found(Rcode.SERVFAIL, authoritative=False, reason=Reason.RULE_LOOP)
+_NO_NAME: Final = Found(Rcode.SERVFAIL, authoritative=False, reason=Reason.RULE_TARGET)  # a rule makes an invalid name
 
 
 class Next(Enum):

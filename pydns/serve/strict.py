@@ -4,7 +4,7 @@ The strict path parses the whole message, rejects queries that we don't answer, 
 that `pydns.serve.follow` finds.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pydns.dns.compiled import HEADER, RECORDS, fit, question, rotate_anew
 from pydns.dns.message import (
@@ -35,10 +35,11 @@ from pydns.upstream.key import ASK_AD, ASK_CD, ASK_DO
 if TYPE_CHECKING:
     from pydns.table.reader import Transaction
 
-_TURNS = 1024  # number of counters; questions with the same hash modulo this number share a counter
-_MOST_VARIANTS = 8  # maximum of kept variants of an answer: composing a variant takes 2 µs per record
-_LONGEST_ANEW = 16 * 1024  # octets of the longest answer that we compose again: 150 SRV records and their addresses
-_ROOM = 8 * 1024 * 1024  # maximum of octets of all kept variants
+_TURNS: Final = 1024  # number of counters; questions with the same hash modulo this number share a counter
+_MOST_VARIANTS: Final = 8  # maximum of kept variants of an answer: composing a variant takes 2 µs per record
+# Octets of the longest answer that we compose again: 150 SRV records and their addresses.
+_LONGEST_ANEW: Final = 16 * 1024
+_ROOM: Final = 8 * 1024 * 1024  # maximum of octets of all kept variants
 _NOTHING: tuple[bytes, list[bytes]] = (b"", [])
 
 

@@ -38,7 +38,7 @@ Rules
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from pydns.config.model import CacheOptions, Case, Config, Outcome
 from pydns.dns import name
@@ -48,7 +48,7 @@ from pydns.dns.reason import Reason
 from pydns.dns.response import Response, Unusable, UpstreamAnswer, parse_response
 from pydns.dns.rrset import CLASS_IN, NS
 from pydns.upstream.cache import Cache
-from pydns.upstream.key import ASK_CD, ASK_DO, FLAG_OCTETS, FLAGS, QNAME, QUESTION, TYPE_AND_CLASS
+from pydns.upstream.key import ASK_CD, ASK_DO, FLAG_OCTETS, FLAGS, NAME_END
 from pydns.upstream.packet import (
     ID_MASK,
     RANDOM_ID_AT,
@@ -63,22 +63,22 @@ from pydns.upstream.packet import (
 from pydns.upstream.pool import LONGEST_PAUSE_S, LONGEST_TIMEOUT_S, QUICK_S, TCP_PAUSE_S, Change, Pool, Upstream
 from pydns.upstream.routes import Routes, RouteSpec
 
-MAX_ATTEMPTS = 6  # packets for one question to one route, including hedges and repetitions
+MAX_ATTEMPTS: Final = 6  # packets for one question to one route, including hedges and repetitions
 # Each question adds a share of a hedge to a credit. The credit is at most the share of this many questions. The credit
 # is full at the start.
-HEDGE_WINDOW = 100
-SOCKET_S = 0.001  # how long we use one UDP socket. Wake-ups for many sockets added 1 µs to a miss
-SILENT_S = 0.8  # deadline of a question while the breakers of all servers of its route are open
-SHARE = 4  # one client or one slow zone holds at most 1/SHARE of the places
+HEDGE_WINDOW: Final = 100
+SOCKET_S: Final = 0.001  # how long we use one UDP socket. Wake-ups for many sockets added 1 µs to a miss
+SILENT_S: Final = 0.8  # deadline of a question while the breakers of all servers of its route are open
+SHARE: Final = 4  # one client or one slow zone holds at most 1/SHARE of the places
 # A zone is slow if this many of its open questions had a timeout. The forwarder limits the questions of a slow zone.
-SLOW_QUESTIONS = 16
-SLOW_ZONE_S = 30.0  # how long a zone stays slow after its last timeout
+SLOW_QUESTIONS: Final = 16
+SLOW_ZONE_S: Final = 30.0  # how long a zone stays slow after its last timeout
 # An error may come without the question. During this time, we still accept a reply with the question.
-BARE_ERROR_S = 0.1
-LOST_S = 1.0  # if a question is open this long after its deadline, there is a bug
+BARE_ERROR_S: Final = 0.1
+LOST_S: Final = 1.0  # if a question is open this long after its deadline, there is a bug
 # After this many tries, a socket is treated as full. If half of its ids are in use, the chance that all tries fail is
 # one in 4,000 million.
-_ID_TRIES = 32
+_ID_TRIES: Final = 32
 
 
 class ForwarderLimits(NamedTuple):
@@ -103,7 +103,7 @@ class Event(Enum):
     LOOP_SUSPECTED = "a query resembles one of ours"  # not logged, because an attacker may have sent the query
 
 
-COUNTED = (
+COUNTED: Final = (
     "all_open",
     "avoided",
     "case_lost",
@@ -234,14 +234,14 @@ class Forwarder:
             refusal = _BUSY
         zone = None
         if refusal is None and self._slow_zones:
-            zone = self._slow_zone(key[QNAME], now)
+            zone = self._slow_zone(key[:NAME_END], now)
             if zone is not None and zone.held >= self._share:
                 self.counters.unfair += 1
                 refusal = _BUSY
         if refusal is not None:
             self._answer(client, self._stale(key, now) or refusal)
             return
-        route = self._routes.find(key[QNAME])
+        route = self._routes.find(key[:NAME_END])
         if route is None:
             self._answer(client, _REFUSED)
             return
@@ -418,7 +418,7 @@ class Forwarder:
         server was in the old pools, the new pools must use the same `Upstream`. A new server must have a new index.
         """
         for key in self._cache.questions():
-            before, after = self._routes.find(key[QNAME]), routes.find(key[QNAME])
+            before, after = self._routes.find(key[:NAME_END]), routes.find(key[:NAME_END])
             kept = before is not None and after is not None and before.policy == after.policy
             if not kept or _servers(self._pools, before) != _servers(pools, after):
                 self._cache.forget(key)
@@ -538,7 +538,7 @@ class Forwarder:
 
     def _refresh(self, key: bytes, now: float) -> None:
         """Ask for a cached answer again. No client waits for the new answer."""
-        route = self._routes.find(key[QNAME])
+        route = self._routes.find(key[:NAME_END])
         if route is None or key in self._open or len(self._open) >= self._limits.max_in_flight:
             return
         self.counters.refreshes += 1
@@ -624,7 +624,7 @@ class Forwarder:
     def _send(self, query: "_Query", upstream: Upstream, now: float, bits: int, over_stream: bool = False) -> bool:
         """Send a question to an upstream. Use a random socket, a random id and random case."""
         key = query.key
-        question = key[QUESTION]
+        question = key[:FLAGS]
         cased = False
         if over_stream or upstream.is_stream:
             socket_index = STREAM
@@ -633,7 +633,7 @@ class Forwarder:
                 cased = True
                 qname = query.qname
                 flipped = bits & int.from_bytes(qname.translate(_LETTERS))
-                question = (int.from_bytes(qname) ^ flipped).to_bytes(len(qname)) + key[TYPE_AND_CLASS]
+                question = (int.from_bytes(qname) ^ flipped).to_bytes(len(qname)) + key[NAME_END:FLAGS]
             if now >= self._socket_until:
                 self._socket_until = now + SOCKET_S
                 self._socket_index = bits >> RANDOM_SOCKET_AT & self._socket_mask
@@ -989,7 +989,7 @@ class _Query:
 
     def __init__(self, key: bytes, route: RouteSpec, pool: Pool, deadline: float) -> None:
         self.key = key
-        self.qname = key[QNAME]  # the name in lower case
+        self.qname = key[:NAME_END]  # the name in lower case
         self.route = route
         self.pool = pool
         self.clients: list[object] = []
@@ -1126,21 +1126,22 @@ def _servers(pools: Sequence[Pool], route: RouteSpec | None) -> list[tuple[str, 
     return [] if route is None else sorted([(each.spec.name, each.trusts_ad) for each in pools[route.pool].upstreams])
 
 
-_UNUSABLE_ANSWERS = (Unusable.MALFORMED, Unusable.TOO_MUCH, Unusable.LONG_CHAIN)
-_ANSWERS = frozenset([int(each) for each in (Rcode.NOERROR, Rcode.NXDOMAIN, Rcode.YXDOMAIN)])
-_MAX_SLOW_ZONES = 1000
-_CUT = frozenset(Unusable) - {Unusable.WRONG_QUESTION, Unusable.CASE_CHANGED}
-_PROBE = name.ROOT + NS.to_bytes(2) + CLASS_IN.to_bytes(2) + FLAG_OCTETS[0]  # CoreDNS uses the same question
-_PROBE_ROUTE = RouteSpec(name.ROOT, 0)
+_UNUSABLE_ANSWERS: Final = (Unusable.MALFORMED, Unusable.TOO_MUCH, Unusable.LONG_CHAIN)
+_ANSWERS: Final = frozenset([int(each) for each in (Rcode.NOERROR, Rcode.NXDOMAIN, Rcode.YXDOMAIN)])
+_MAX_SLOW_ZONES: Final = 1000
+_CUT: Final = frozenset(Unusable) - {Unusable.WRONG_QUESTION, Unusable.CASE_CHANGED}
+_PROBE: Final = name.ROOT + NS.to_bytes(2) + CLASS_IN.to_bytes(2) + FLAG_OCTETS[0]  # CoreDNS uses the same question
+_PROBE_ROUTE: Final = RouteSpec(name.ROOT, 0)
 _NO_RECORDS = bytes(4)
 _BUSY, _LATE, _LOOPING, _UNREACHABLE = (
     UpstreamAnswer(Rcode.SERVFAIL, _NO_RECORDS, b"", reason)
     for reason in (Reason.TOO_BUSY, Reason.UPSTREAM_TIMEOUT, Reason.UPSTREAM_LOOP, Reason.UPSTREAM_UNREACHABLE)
 )
-_REFUSED = UpstreamAnswer(Rcode.REFUSED, _NO_RECORDS, b"", Reason.NOT_OURS)
-_NO_EDNS = (Rcode.FORMERR, Rcode.NOTIMP, Rcode.BADVERS)  # replies of servers that don't know OPT (RFC 6891 section 7)
+_REFUSED: Final = UpstreamAnswer(Rcode.REFUSED, _NO_RECORDS, b"", Reason.NOT_OURS)
+# Replies of servers that don't know OPT (RFC 6891 section 7).
+_NO_EDNS: Final = (Rcode.FORMERR, Rcode.NOTIMP, Rcode.BADVERS)
 # The header after the id, and the OPT record. The indices are: AD is wanted, OPT is sent, and the question's flags.
-_FRAMES = [
+_FRAMES: Final = [
     [
         [
             (
@@ -1157,4 +1158,4 @@ _FRAMES = [
 ]
 # Maps a letter to 0x20 and other octets to 0, for a wire name in lower case. Length octets are at most 63, so they
 # aren't in the range of the letters.
-_LETTERS = bytes([0x20 if 97 <= octet <= 122 else 0 for octet in range(256)])
+_LETTERS: Final = bytes([0x20 if 97 <= octet <= 122 else 0 for octet in range(256)])

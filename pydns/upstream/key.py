@@ -1,14 +1,15 @@
 """The key of an open question and of a cached answer: name in lower case, type, class, and an octet of flags.
 
-The key is one string of octets, because the code looks it up for each query. Named slices give the parts of the key.
-The names of the slices cost no time.
+The key is one string of octets, because the code looks it up for each query. `key[:NAME_END]` is the name,
+`key[NAME_END:FLAGS]` the type and class, `key[:FLAGS]` the question, and `key[FLAGS]` the octet of flags as a number.
 """
 
-ASK_DO, ASK_CD = 1, 2  # flags: DNSSEC OK, and checking disabled
-ASK_AD = 4  # flag: the client understands AD (RFC 6840 section 5.7); it isn't part of the key
-# The parts of a key:
-QNAME = slice(None, -5)
-TYPE_AND_CLASS = slice(-5, -1)
-QUESTION = slice(None, -1)
-FLAGS = -1  # the octet as a number
-FLAG_OCTETS = (b"\0", b"\1", b"\2", b"\3") * 2  # flags -> octet; ASK_AD makes no difference
+from typing import Final
+
+ASK_DO: Final = 1  # flag: DNSSEC OK
+ASK_CD: Final = 2  # flag: checking disabled
+ASK_AD: Final = 4  # flag: the client understands AD (RFC 6840 section 5.7); it isn't part of the key
+# Ends of the parts of a key. They are numbers: mypyc 2.4 takes a slice as an index of bytes for a number, too.
+NAME_END: Final = -5
+FLAGS: Final = -1
+FLAG_OCTETS: Final = (b"\0", b"\1", b"\2", b"\3") * 2  # flags -> octet; ASK_AD makes no difference

@@ -28,37 +28,37 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from enum import Enum
 from math import inf
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from pydns.config.model import Case, Choice, Edns, Transport
 from pydns.metrics.totals import DURATIONS_S
 from pydns.upstream.packet import EXPLORE_BITS
 
-FAILURES_TO_OPEN = 5
-PROBES_TO_OPEN = 2
-PROBE_EVERY_S = 1.0  # the shortest time between probes while the breaker is closed
-SLOW_ZONES = 8
-QUICK_S = 0.1  # a busy server may take this long for any name
-OVERDUE_TO_AVOID = 5
-FIRST_PAUSE_S = 1.0
-LONGEST_PAUSE_S = 30.0
-EDNS_PAUSE_S = 900.0  # after this time we try EDNS again, as Unbound does
-EDNS_DOUBTS = 2  # number of times that a probe with OPT gets no answer and the next probe, without OPT, gets one
-TCP_PAUSE_S = 30.0  # after this time we try TCP again for truncated answers
-CASE_PAUSE_S = 3600.0  # after this time we try 0x20 again
+FAILURES_TO_OPEN: Final = 5
+PROBES_TO_OPEN: Final = 2
+PROBE_EVERY_S: Final = 1.0  # the shortest time between probes while the breaker is closed
+SLOW_ZONES: Final = 8
+QUICK_S: Final = 0.1  # a busy server may take this long for any name
+OVERDUE_TO_AVOID: Final = 5
+FIRST_PAUSE_S: Final = 1.0
+LONGEST_PAUSE_S: Final = 30.0
+EDNS_PAUSE_S: Final = 900.0  # after this time we try EDNS again, as Unbound does
+EDNS_DOUBTS: Final = 2  # number of times that a probe with OPT gets no answer and the next probe, without OPT, gets one
+TCP_PAUSE_S: Final = 30.0  # after this time we try TCP again for truncated answers
+CASE_PAUSE_S: Final = 3600.0  # after this time we try 0x20 again
 # An answer with records to a name in mixed case shows for this time that the server knows names in mixed case.
-CASE_CHECK_S = 60.0
+CASE_CHECK_S: Final = 60.0
 CASE_CHECKS_S = 1.0, 900.0  # shortest and longest pause after the same denial came in lower case
-CASE_DENIALS = 3  # we don't check this many denials in a row, because most denials are true
+CASE_DENIALS: Final = 3  # we don't check this many denials in a row, because most denials are true
 # If a server denies names of this many owners only in mixed case, we believe that it denies all mixed case.
-CASE_OWNERS = 3
+CASE_OWNERS: Final = 3
 # After this many replies in a row with a changed case, we believe that the server changes the case. Each reply must be
 # on a different socket. An attacker who forges one reply can't forge all of these replies.
-CASE_CHANGES = 4
+CASE_CHANGES: Final = 4
 SHORTEST_TIMEOUT_S, LONGEST_TIMEOUT_S = 0.4, 1.2  # timeout = 3 x the 95th percentile, within these limits
 P95_SAMPLES, P95_EVERY = 64, 16  # replies that we keep, and replies between two computations
-P95_UNKNOWN_S = 0.3
-EXPLORE_MASK = (1 << EXPLORE_BITS) - 1  # one query in 32 goes to a random server, which may have become fast
+P95_UNKNOWN_S: Final = 0.3
+EXPLORE_MASK: Final = (1 << EXPLORE_BITS) - 1  # one query in 32 goes to a random server, which may have become fast
 
 
 class UpstreamSpec(NamedTuple):
