@@ -4,12 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SERVES := $(VENV)/.serves
+NATIVE := .native
 
 # Check the version first: pip would report an old version only after a minute, between other messages.
 CHECK_PYTHON = @$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else \
   "$(PYTHON) is Python " + sys.version.split()[0] + ", pydns needs 3.11 or later; try make $(MAKECMDGOALS) PYTHON=python3.13")'
 
-.PHONY: demo test quick differential coverage soak resolvers helm mutate lint types check bench lock sbom clean
+.PHONY: demo test quick native wheel differential coverage soak resolvers helm mutate lint types check bench lock sbom clean
 
 # To use another port: make demo PORT=5353. The installation for the tests contains what the demo needs.
 demo: $(if $(wildcard $(READY)),,$(SERVES))
@@ -22,6 +23,26 @@ test: $(READY)
 quick: $(READY)
 	$(BIN)/pytest -n 2 -m 'not processes' tests/config tests/dns tests/kube tests/table tests/upstream tests/zones \
 	  tests/test_cases.py tests/test_layers.py
+
+# Build a wheel with compiled modules in dist/. This takes one to three minutes, and needs a C compiler.
+wheel: $(NATIVE)/wheel
+	mkdir -p dist
+	cp $(NATIVE)/wheel/*.whl dist/
+
+# Run tests with compiled modules: the packages with such modules, the cases within one process, and COUNT random messages.
+# $(NATIVE)/tree is a copy of the files under version control, with the wheel's extension modules beside the sources.
+native: $(NATIVE)/wheel
+	rm -rf $(NATIVE)/tree
+	mkdir $(NATIVE)/tree
+	git ls-files -z | xargs -0 cp --parents --target-directory=$(NATIVE)/tree
+	$(BIN)/python -m zipfile --extract $(NATIVE)/wheel/*.whl $(NATIVE)/tree
+	cd $(NATIVE)/tree && $(CURDIR)/$(BIN)/pytest -n 2 -p no:cacheprovider -m 'not processes' tests/compiled tests/dns tests/kube \
+	  tests/metrics tests/serve tests/table tests/upstream tests/test_cases.py tests/test_reference.py
+	cd $(NATIVE)/tree && $(CURDIR)/$(BIN)/python -m tests.compiled $(if $(COUNT),--count $(COUNT))
+
+$(NATIVE)/wheel: $(READY) hatch_build.py $(shell find pydns -name '*.py')
+	rm -rf $@
+	HATCH_BUILD_HOOK_ENABLE_CUSTOM=1 $(BIN)/pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir $@ .
 
 # Measure the coverage of all processes. This is slower than `make test`, so a test that measures time may fail.
 coverage: $(READY)
@@ -68,11 +89,15 @@ bench: $(READY)
 # Other distributions require these, but pydns never imports them. A test in tests/manifests checks this.
 UNUSED := aiohappyeyeballs aiohttp aiohttp-retry aiosignal attrs frozenlist multidict propcache tzdata yarl
 
-# Write the requirements of the image with their hashes. Versions that still fit are kept.
+# Write the requirements of the image, and of its build, with their hashes. Versions that still fit are kept.
+COMPILE_LOCK := pip-compile --quiet --generate-hashes --strip-extras --no-header --no-annotate --no-emit-options \
+  --no-emit-index-url --no-emit-trusted-host --no-emit-find-links
+BUILD_REQUIREMENTS := import tomllib; read = tomllib.load(open("pyproject.toml", "rb")); \
+  print(*read["build-system"]["requires"], *read["project"]["optional-dependencies"]["compile"], sep="\n")
 lock: $(READY)
 	$(BIN)/pip install --quiet --disable-pip-version-check pip-tools
-	$(BIN)/pip-compile --quiet --generate-hashes --strip-extras --no-header --no-annotate --no-emit-options \
-	  --no-emit-index-url --no-emit-trusted-host --no-emit-find-links $(UNUSED:%=--unsafe-package %) --output-file requirements.lock pyproject.toml
+	$(BIN)/$(COMPILE_LOCK) $(UNUSED:%=--unsafe-package %) --output-file requirements.lock pyproject.toml
+	$(BIN)/python -c '$(BUILD_REQUIREMENTS)' | $(BIN)/$(COMPILE_LOCK) --allow-unsafe --output-file requirements-build.lock -
 
 # List the software of the image in the CycloneDX format, for scanners and for publication with the image.
 sbom: $(READY)
@@ -81,7 +106,7 @@ sbom: $(READY)
 	  requirements.lock
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage*
+	rm -rf $(VENV) $(NATIVE) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage*
 
 $(SERVES): pyproject.toml
 	$(CHECK_PYTHON)

@@ -19,6 +19,7 @@ from pydns import __version__
 from pydns.config import flags
 from pydns.config.flags import Flag, FlagGroup, FromVariable
 from pydns.config.shapes import suggestion
+from pydns.process.build import BUILD
 
 
 class Argument(NamedTuple):
@@ -224,7 +225,7 @@ def parser(environment: Mapping[str, str], paths: Mapping[str, object] = _NO_PAT
         description="Service-aware cluster DNS server for Kubernetes.",
         epilog="pydns help VERB describes a verb, with its flags, examples and exit statuses.",
     )
-    top.add_argument("-V", "--version", action="version", version=f"pydns {__version__}")
+    top.add_argument("-V", "--version", action="version", version=f"pydns {__version__} ({BUILD})")
     verbs = top.add_subparsers(dest="verb", metavar="VERB", parser_class=_Parser)
     for verb in VERBS:
         verb_parser = verbs.add_parser(

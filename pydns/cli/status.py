@@ -113,6 +113,8 @@ def _json(found: _Found) -> Iterator[str]:
 def _lines(found: _Found) -> Iterator[str]:
     facts, known = found.facts, found.known
     yield f"pydns     {_life(found)}"
+    if known.build:
+        yield f"build     {known.build}"
     yield f"domain    {', '.join(map(name.to_text, facts.domains))}"
     not_synced = painted("no: what is not in the table gets SERVFAIL", Colour.RED)
     yield f"synced    {painted('yes', Colour.GREEN) if facts.synced else not_synced}"

@@ -20,6 +20,7 @@ from pydns.metrics.objectives import ERRORS, PROGRAMMING
 from pydns.metrics.totals import Key, Totals, decode, total
 from pydns.process import memory
 from pydns.process.block import Block
+from pydns.process.build import BUILD
 from pydns.process.pulse import Pulse
 from pydns.table.status import UNKNOWN, IndicatorStatus, KindStatus, Status, UpstreamStatus
 
@@ -46,7 +47,7 @@ class MetricsPage:
         counted = [decode(block.load()) for block in self._blocks]
         totals = total(counted)
         gauges = totals.gauges
-        gauges["build_info", __version__, "", f"python{platform.python_version()}"] = 1
+        gauges["build_info", __version__, "", f"python{platform.python_version()} {BUILD}"] = 1
         for row, each in zip(self._pulse.workers, counted[1:], strict=True):
             gauges["worker_queries_total", row.title] = queries(each)
         for row in self._pulse.rows:

@@ -19,6 +19,7 @@ from pydns.control.probe_pages import ProbePages, process_statuses
 from pydns.metrics.objectives import Windows
 from pydns.metrics.totals import decode
 from pydns.process.block import Block
+from pydns.process.build import BUILD
 from pydns.process.pulse import Pulse
 from pydns.table.status import Status
 
@@ -68,6 +69,7 @@ class Reporter:
         whole = replace(
             status,
             time=self._clock.wall(),
+            build=BUILD,
             queries=tuple(map(queries, workers)),
             upstreams=upstreams(workers, self._latencies.measure(workers, now)),
             indicators=self._windows.measure([controller, *workers], now),

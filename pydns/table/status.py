@@ -152,6 +152,7 @@ class Status(Struct, frozen=True, kw_only=True):
 
     version: int = VERSION
     time: float = 0.0  # Unix time when the status was created. 0: never
+    build: str = ""  # "compiled" or "interpreted"
     domain: str = ""
     source: str = ""  # the source of the cluster's objects: an API server or a folder
     synced: bool = False  # True: a name that is not in the table doesn't exist

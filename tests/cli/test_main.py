@@ -11,6 +11,7 @@ import pytest
 from pydns import __version__
 from pydns.cli import main as command
 from pydns.cli.main import VERBS, main
+from pydns.process.build import BUILD
 from pydns.table.layout import ANSWERS, FACTS, NAMES
 
 
@@ -86,7 +87,7 @@ def test_the_flags_of_serve_are_in_groups(capsys: pytest.CaptureFixture[str]) ->
 @pytest.mark.parametrize("flag", ["-V", "--version"])
 def test_the_version_is_printed(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run([flag]) == 0
-    assert capsys.readouterr().out == f"pydns {__version__}\n"
+    assert capsys.readouterr().out == f"pydns {__version__} ({BUILD})\n"
 
 
 @pytest.mark.parametrize("verb", ["dump", "status", "explain"])
