@@ -91,24 +91,20 @@ class Replacement:
     def __init__(self, layer: Layer, transaction: "Transaction") -> None:
         self._layer = layer
         self._transaction = transaction
-        self._cursor = transaction.cursor(db=layer.database)
         self._static = set(transaction.cursor(db=layer.static).iternext(values=False))
         # True if all keys are static, as at the first start. Then the cluster has no entries to compare or delete.
         self._is_first = self._count() == len(self._static)
         self._keys: set[bytes] = set()  # keys of the new entries; at the first start, only keys that are also static
 
-    def put(self, entries: Mapping[bytes, bytes]) -> None:
-        """Put a piece of the new entries.
-
-        They aren't sorted: for 580,000 entries, sorting takes as long as putting them, and saves 5 % of the pages.
-        """
+    def put(self, entries: dict[bytes, bytes]) -> None:
+        """Put a piece of the new entries."""
         covering = entries.keys() & self._static
-        changed: Iterable[tuple[bytes, bytes]] = entries.items()
+        cursor = self._transaction.cursor(db=self._layer.database)
+        changed: Iterable[bytes] = entries
         if not self._is_first:
-            changed = [(key, value) for key, value in changed if self._cursor.get(key) != value]
-        self._cursor.putmulti(changed)
-        if covering:
-            self._layer.change(self._transaction, {key: entries[key] for key in covering})
+            changed = [key for key, value in entries.items() if cursor.get(key) != value]
+        cursor.putmulti([(key, entries[key]) for key in sorted(changed)])
+        self._layer.change(self._transaction, {key: entries[key] for key in covering})
         self._keys.update(covering if self._is_first else entries)
 
     def finish(self, keeps: Callable[[bytes, bytes], bool] | None = None) -> None:

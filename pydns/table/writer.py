@@ -6,7 +6,7 @@ is discarded. To detect a reboot, a file next to the table contains the kernel's
 
 import mmap
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,6 +51,9 @@ _GROWTH, _GROWTH_TO_REPLACE = 1.5, 2.0
 _LEAST_GROWTH = 1.125  # the growth if the disk has no space for more
 _PAGES_PER_ENTRIES = 2.5  # octets of the pages of new entries, as a multiple of the octets of keys and values
 _SPARE = 1.06  # map size after `replace`, as a multiple of the used size
+# Maximum entries and octets that are sorted and put at once. Sorting halves the number of written pages. Larger chunks
+# need more memory.
+_CHUNK, _CHUNK_OCTETS = 100_000, 16 << 20
 _UNKNOWN = ZoneFacts(ROOT, ROOT, ROOT, 0, 0, is_known=False)  # this zone contains every name outside the other zones
 
 if TYPE_CHECKING:
@@ -180,8 +183,8 @@ class Writer:
 
         def apply(transaction: "Transaction") -> None:
             replacements = [Replacement(layer, transaction) for layer in self._layers]
-            for piece in contents():
-                for replacement, entries in zip(replacements, piece, strict=True):
+            for chunk in _chunks(contents()):
+                for replacement, entries in zip(replacements, chunk, strict=True):
                     replacement.put(entries)
             kept = Kept(absent())
             for replacement, keeps in zip(replacements, (kept.keeps_answer, kept.keeps_name), strict=True):
@@ -348,6 +351,22 @@ class Writer:
                 return
         more = (size - before) >> 10
         raise DiskFullError(f"--state-dir {self._path.parent}: the disk has no room for {more} KiB more") from None
+
+
+def _chunks(contents: Iterable[Contents]) -> Iterator[tuple[dict[bytes, bytes], dict[bytes, bytes]]]:
+    answers: dict[bytes, bytes] = {}
+    names: dict[bytes, bytes] = {}
+    octets = 0
+    for piece in contents:
+        answers |= piece.answers
+        names |= piece.names
+        octets += sum([len(value) for entries in piece for value in entries.values()])
+        if len(answers) + len(names) >= _CHUNK or octets >= _CHUNK_OCTETS:
+            yield answers, names
+            answers.clear()
+            names.clear()
+            octets = 0
+    yield answers, names
 
 
 def _whole_pages(octets: float) -> int:
