@@ -12,7 +12,7 @@ import pytest
 
 from pydns.cli.main import main
 from pydns.ring import layout
-from pydns.ring.layout import compose, compose_head, file_name
+from pydns.ring.layout import compose, compose_head, compose_lengths, file_name
 from pydns.table.client_names import RunningPod, compose_node, compose_pod, node_key
 from pydns.table.layout import Changes
 from pydns.table.status import ExternalStatus, KindStatus, ProcessStatus, Status, UpstreamStatus, ZoneStatus, encode
@@ -147,7 +147,9 @@ def test_the_shares_of_unknown_clients_and_of_rewritten_addresses_are_shown(
     clients = [[10, 1, 0, 1]] * 5 + [[10, 9, 9, 9]] * 2 + [[192, 168, 0, 1]]
     message = query(WEB, 1)
     turns = [(time.time() + 600, 0.0, len(clients))]
-    record = compose(0, turns, b"".join(map(bytes, clients)), [message] * len(clients))
+    messages = [message] * len(clients)
+    lengths = compose_lengths(list(map(len, messages)))
+    record = b"".join(compose(0, turns, b"".join(map(bytes, clients)), lengths, messages))
     head = bytearray(compose_head(layout.SMALLEST, 0.0, b"").ljust(layout.HEAD, b"\0"))
     struct.pack_into("=Q", head, layout.WRITTEN_AT, len(record))
     (state_dir / file_name(0)).write_bytes(head + record.ljust(layout.SMALLEST, b"\0"))
