@@ -21,19 +21,7 @@ from typing import TYPE_CHECKING, Final
 
 from pydns.dns import name
 from pydns.dns.compiled import HEADER
-from pydns.dns.message import (
-    AA,
-    AD,
-    CD,
-    OPT_HEAD,
-    OPT_SIZE,
-    RA,
-    RD,
-    Rcode,
-    compose_opt,
-    one_more,
-    reply_flags,
-)
+from pydns.dns.message import AA, AD, CD, OPT_HEAD, OPT_SIZE, RA, RD, Rcode, compose_opt, one_more, reply_flags
 from pydns.serve.commit import ORDINARY, Commit
 from pydns.serve.deferred import Asked
 from pydns.serve.extras import Extras
