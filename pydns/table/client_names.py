@@ -111,7 +111,21 @@ def compose_slice(pods: Iterable[tuple[bytes, str, str, str]]) -> bytes:
     addresses = [each[0] for each in ordered]
     texts = "\n".join(["\t".join(each[1:]) for each in ordered])
     head = bytes([len(addresses[0])]) + len(addresses).to_bytes(2)
-    return b"".join([head, *addresses, zlib.compress(texts.encode(), 1)])  # level 6 takes 3 % less, and twice the time
+    return b"".join([head, *addresses, _pack(texts.encode())])
+
+
+# Level 6 would take 3 % less, and twice the time. The usual window and memory would be 268 KB for each entry: so
+# `zlib.compress` takes 180 µs for 10 Pods where this takes 16 µs, and holes in the heap.
+_LEVEL, _WINDOW, _MEMORY = 1, -12, 5
+
+
+def _pack(octets: bytes) -> bytes:
+    packer = zlib.compressobj(_LEVEL, zlib.DEFLATED, _WINDOW, _MEMORY)
+    return packer.compress(octets) + packer.flush()
+
+
+def _unpack(octets: bytes) -> bytes:
+    return zlib.decompress(octets, _WINDOW)
 
 
 def parse_slice(entry: bytes) -> list[PodAddress]:
@@ -119,7 +133,7 @@ def parse_slice(entry: bytes) -> list[PodAddress]:
     if not entry:
         return []
     addresses = list(_addresses(entry))
-    lines = zlib.decompress(entry[3 + len(addresses) * entry[0] :]).decode().split("\n")
+    lines = _unpack(entry[3 + len(addresses) * entry[0] :]).decode().split("\n")
     return [PodAddress(address, *line.split("\t")) for address, line in zip(addresses, lines, strict=True)]
 
 
@@ -147,12 +161,12 @@ def compose_node(pods: Iterable[bytes]) -> bytes:
     The entry of 30 Pods takes 25 octets for each of them, and would take 60 if it weren't compressed.
     """
     joined = b"".join(sorted(pods))
-    return zlib.compress(joined, 1) if joined else b""
+    return _pack(joined) if joined else b""
 
 
 def records(entry: bytes) -> Iterator[bytes]:
     """Yield the records of the Pods in the entry of a node."""
-    joined = zlib.decompress(entry) if entry else b""
+    joined = _unpack(entry) if entry else b""
     at = 0
     while at < len(joined):
         end = at + 2 + int.from_bytes(joined[at : at + 2])
