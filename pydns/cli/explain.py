@@ -15,13 +15,13 @@ from urllib.parse import urlsplit
 
 import dns.exception
 import dns.rdatatype
-from msgspec.structs import replace
 
 from pydns.cli.ask import Asked, ask
 from pydns.cli.explanation import Answer, Explanation
+from pydns.cli.explanation_text import lines
 from pydns.cli.lookup import PAIR, kubelet_searching, look_up
-from pydns.cli.output import Colour, encode, fail, painted, write_lines
-from pydns.cli.reasons import FORWARDED, Reply, Witness, type_text
+from pydns.cli.output import encode, fail, write_lines
+from pydns.cli.reasons import Reply, Witness, type_text
 from pydns.config import flags
 from pydns.config.mistakes import ConfigError, Wanted, quote
 from pydns.config.resolv_conf import read_searching
@@ -30,16 +30,12 @@ from pydns.config.shapes import Mistakes
 from pydns.config.texts import REVERSE_TREES, parse_domain, parse_ip
 from pydns.dns import name
 from pydns.dns.address import address_text
-from pydns.dns.message import Rcode
 from pydns.dns.walk import NDOTS, Resolver, Searching, candidates
 from pydns.table.client_names import ClientName, read_client_names
 from pydns.table.reader import Reader, TableError
 from pydns.table.status import Status
 
-_MAX_RECORDS = 20  # the largest number of records that are printed
-_MAX_WHY = 4  # reasons beside a forwarded name of a lookup: the route, its servers and those that are dead
 _MAX_RESOLV_CONF = 64 * 1024  # octets
-_FAILURES = (Rcode.NXDOMAIN.name, Rcode.SERVFAIL.name, Rcode.REFUSED.name)
 _QUIET_S = 5.0  # after this silence, a note is printed. The controller publishes its status every second
 _ASSUMED = (
     "the pod's resolv.conf is assumed: dnsPolicy ClusterFirst, no dnsConfig; --pod-resolv-conf takes the real one"
@@ -290,74 +286,6 @@ def _is_whole(qname: bytes, domains: Iterable[bytes]) -> bool:
     return any(name.is_at_or_below(qname, tree) for tree in (*domains, *REVERSE_TREES))
 
 
-def lines(explanation: Explanation) -> Iterator[str]:
-    """Yield the explanation for people. Each tried name has a line. All details of the last name follow."""
-    if explanation.resolver is not None:
-        yield from _lookup_lines(explanation)
-    else:
-        if explanation.search is not None:
-            yield from _row("search", [f"as a pod in namespace {explanation.search}, ndots:{NDOTS}"])
-            for each in explanation.tried:
-                yield from _row(
-                    "", [f"{each.name} {_reply(each)}: {'; '.join(each.why or [each.source])}", *each.asked]
-                )
-        if explanation.search is None or explanation.has_answer:
-            yield from _details(explanation.tried[-1])
-    yield from _row("note", explanation.notes)
-
-
-def _lookup_lines(explanation: Explanation) -> Iterator[str]:
-    of_namespace = "any" if explanation.search is None else f"any pod in namespace {explanation.search}"
-    yield from _row("pod", [explanation.pod or of_namespace])
-    search = f"search {' '.join(explanation.domains)}" if explanation.domains else "no search list"
-    yield from _row("resolver", [f"{explanation.resolver}, ndots:{explanation.ndots}, {search}"])
-    names = list(dict.fromkeys([each.name for each in explanation.tried]))
-    before = ""
-    for group in _grouped(explanation.tried):
-        first = group[0]
-        title = "" if first.name == before else str(names.index(first.name) + 1)
-        before = first.name
-        types = ", ".join([each.type for each in group])
-        why = "; ".join(first.why[: _MAX_WHY if first.reply == FORWARDED else 1] or [first.source])
-        records = first.records[:_MAX_RECORDS]
-        yield from _row(title, [f"{first.name} {types} {_reply(first)}: {why}", *records, *first.asked])
-    yield from _row("result", [explanation.result or ""])
-    ages = [each.age_s for each in explanation.tried if each.age_s is not None]
-    if ages:
-        yield from _row("data", [f"at most {max(ages):.1f} s old"])
-    yield from _row("hint", explanation.hints)
-
-
-def _grouped(answers: Iterable[Answer]) -> Iterator[list[Answer]]:
-    """Yield answers for one name together if they have the same reply, such as those for A and AAAA."""
-    group: list[Answer] = []
-    for each in answers:
-        if group and replace(each, type=group[0].type) != group[0]:
-            yield group
-            group = []
-        group.append(each)
-    if group:
-        yield group
-
-
-def _details(answer: Answer) -> Iterator[str]:
-    records = list(answer.records[:_MAX_RECORDS])
-    if len(answer.records) > _MAX_RECORDS:
-        records.append(f"and {len(answer.records) - _MAX_RECORDS} more, see pydns dump")
-    kept = "" if answer.cached_s is None else f", cached by clients for {answer.cached_s} s"
-    yield from _row("question", [f"{answer.name} {answer.type}"])
-    yield from _row("reply", [_reply(answer) + kept, *records])
-    yield from _row("from", [answer.source])
-    yield from _row("why", [*answer.why, *answer.asked])
-
-
-def _reply(answer: Answer) -> str:
-    reason = "" if answer.reason is None else f" ({answer.reason})"
-    if answer.reply in _FAILURES:
-        return painted(answer.reply, Colour.RED) + reason
-    return (painted(answer.reply, Colour.GREEN) if answer.has_answer else answer.reply) + reason
-
-
 def _age_s(status: Status) -> float | None:
     """Return the age of the oldest objects of the cluster that the table was made from. None: it isn't known."""
     ages = [each.data_age_s for each in status.kinds.values() if each.served and each.data_age_s is not None]
@@ -368,9 +296,3 @@ def _silence(status: Status) -> Iterator[str]:
     silence_s = time.time() - status.time
     if status.time and silence_s > _QUIET_S:
         yield f"pydns has reported nothing for {silence_s:.0f} s: the table may be out of date"
-
-
-def _row(title: str, texts: Iterable[str]) -> Iterator[str]:
-    for text in texts:
-        yield f"{title:<9} {text}"
-        title = ""

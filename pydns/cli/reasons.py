@@ -5,16 +5,17 @@ target of a CNAME, the missing part of a name, and the zone of that part. The ta
 object has no name. But the table contains the controller's status, and the status has some of these reasons.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, NamedTuple
 
 import dns.rdatatype
 import msgspec
 
+from pydns.cli.forwarding import Forwarding
 from pydns.config import model
-from pydns.config.model import AclAction, AnyServer, Excepted, Families, ServerSpec
-from pydns.config.summary import rule_text, server_text
+from pydns.config.model import AclAction, AnyServer
+from pydns.config.summary import rule_text
 from pydns.dns import name
 from pydns.dns.address import address_text
 from pydns.dns.compiled import decompile, question
@@ -22,7 +23,7 @@ from pydns.dns.dashed import pod_rrsets, undashed
 from pydns.dns.expression import Asker
 from pydns.dns.message import Rcode
 from pydns.dns.reason import Reason
-from pydns.dns.rrset import AAAA, CNAME, NS, PTR, A, RRset
+from pydns.dns.rrset import CNAME, NS, PTR, RRset
 from pydns.dns.text import to_text
 from pydns.serve.access import deciding
 from pydns.serve.commit import At, Commit
@@ -34,7 +35,7 @@ from pydns.table.client_classes import ClientClass, Level, classes_at
 from pydns.table.layout import NodeKind, ZoneFacts
 from pydns.table.status import MAX_LISTED, Filter, ZoneStatus, decode
 from pydns.table.tree import Tree
-from pydns.upstream.servers import Servers, title
+from pydns.upstream.servers import Servers
 from pydns.zones.special import INTERNAL_TYPE
 
 if TYPE_CHECKING:
@@ -109,6 +110,7 @@ class Witness:
         except msgspec.DecodeError:  # the table has no configuration yet
             self._config = model.Config(upstreams=())
         self._routes = Servers().plan(self._config, {}).routes
+        self._forwarding = Forwarding(self._config, self._routes, self.status)
         commit.set_routes(self._routes)
         commit.configure(self._config)
         self._external = {zone.apex for zone in self._config.external if zone.is_served}
@@ -250,12 +252,16 @@ class Witness:
             steps = why[: len(found.answers)]
             return inner._replace(qname=qname, records=[*records, *inner.records], why=[*steps, *inner.why])
         else:
-            servers, more = self._upstreams(found.onward)
+            servers, more = self._forwarding.title_and_steps(found.onward)
             said, source = (FORWARDED, servers) if servers else (Rcode.REFUSED.name, _NOBODY)
-            asked = tuple(self._servers(found.onward)) if servers else ()
-            reply = self._reply(qname, qtype, found, source, [*why, *more, *self._derivation(found.onward, qtype)])
+            asked = tuple(self._forwarding.servers(found.onward)) if servers else ()
+            reply = self._reply(
+                qname, qtype, found, source, [*why, *more, *self._forwarding.derivation(found.onward, qtype)]
+            )
             reason = None if servers else Reason.NOT_OURS
-            return reply._replace(said=said, kept_s=None, reason=reason, servers=asked, dead=self._dead_for_all(asked))
+            return reply._replace(
+                said=said, kept_s=None, reason=reason, servers=asked, dead=self._forwarding.dead(asked)
+            )
         return self._reply(qname, qtype, found, source, why)
 
     def _has_lead(self, qname: bytes, qtype: int) -> bool:
@@ -451,67 +457,6 @@ class Witness:
         for kind, problem in self.status.missing.items():
             why.append(f"{kind} is not listed" + (f": {problem}" if problem else ""))
         return why
-
-    def _upstreams(self, qname: bytes) -> tuple[str, list[str]]:
-        """Return the servers to which a name is forwarded, and the routes that apply to the name."""
-        routes = {route.domain: route for route in self._config.routes}
-        spec = self._routes.find(qname)
-        longest = -1 if spec is None else len(spec.domain)
-        steps = [
-            f"route {name.to_text(domain)} excludes it{' and refuses it' if route.excepted is Excepted.REFUSED else ''}"
-            for domain, route in routes.items()
-            if name.is_at_or_below(qname, domain) and len(domain) > longest
-        ]
-        asked: list[str] = []
-        dead: list[str] = []
-        outcomes = ""
-        while spec is not None:
-            route = routes.get(spec.domain)
-            servers = ", ".join(map(server_text, route.servers if route else self._config.upstreams or ()))
-            dead += self._dead(route.servers if route else self._config.upstreams or ())
-            step = f"route {name.to_text(spec.domain)} to {servers}" if route else f"upstreams {servers}"
-            asked.append(f"after {outcomes} from there: {step}" if asked else step)
-            outcomes = " or ".join(sorted(each.value for each in spec.next))
-            spec = self._routes.find(qname, spec) if spec.next else None
-        if not asked and self._config.upstreams:
-            is_refused = any(name.is_at_or_below(qname, each) for each in self._config.except_)
-            return "", [*steps, *(["the key `except` keeps it from the upstreams"] if is_refused else [])]
-        if not asked:
-            return "", [*steps, "no route contains it, and there are no upstreams"]
-        return asked[0], [*steps, *asked, *dead]
-
-    def _servers(self, qname: bytes) -> Iterator[AnyServer]:
-        """Yield the servers of a name's route. Then yield the servers to ask after certain answers of these servers."""
-        routes = {route.domain: route for route in self._config.routes}
-        spec = self._routes.find(qname)
-        while spec is not None:
-            route = routes.get(spec.domain)
-            yield from route.servers if route else self._config.upstreams or ()
-            spec = self._routes.find(qname, spec) if spec.next else None
-
-    def _derivation(self, qname: bytes, qtype: int) -> Iterator[str]:
-        """Yield lines that tell how the keys `families` and `dns64` change the upstreams' answer."""
-        families, dns64 = self._config.families, self._config.dns64
-        is_filtered = qtype == {Families.IPV4: AAAA, Families.IPV6: A}.get(families.which)
-        if is_filtered and not any(name.is_at_or_below(qname, each) for each in families.except_):
-            yield f"`families: {families.which.value}` leaves out {type_text(qtype)} of names outside the cluster"
-        elif qtype == AAAA and dns64 is not None:
-            prefixes, clients = ", ".join(dns64.prefixes), ", ".join(dns64.clients)
-            limit = "" if dns64.translate_all else ", if it has no others"
-            yield f"`dns64` maps its IPv4 addresses into {prefixes} for clients in {clients}{limit}"
-
-    def _dead(self, servers: Iterable[AnyServer]) -> Iterator[str]:
-        """Yield lines for each server that workers regard as dead."""
-        titles = [title(each) for each in servers if isinstance(each, ServerSpec)]
-        for each in self.status.upstreams:
-            if each.breakers_open and each.upstream in titles:
-                yield f"{each.upstream} is taken for dead by {each.breakers_open} of {each.workers} workers"
-                yield from (f"{each.upstream}: {fact}" for fact, seconds in each.learned_s.items() if not seconds)
-
-    def _dead_for_all(self, servers: Iterable[AnyServer]) -> tuple[str, ...]:
-        titles = {title(each) for each in servers if isinstance(each, ServerSpec)}
-        known = [each for each in self.status.upstreams if each.upstream in titles]
-        return tuple([each.upstream for each in known if each.workers and each.breakers_open >= each.workers])
 
     def _covered_route(self, qname: bytes, zone: ZoneFacts) -> list[str]:
         """Return a line if a route contains a name of our zones. The line explains why the route isn't used."""

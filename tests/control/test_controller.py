@@ -16,7 +16,7 @@ import dns.query
 import dns.rcode
 import pytest
 
-from pydns.cli import explain
+from pydns.cli import explain, explanation_text
 from pydns.cli.status import status
 from tests.fakes.apiserver import FakeApiServer
 from tests.fakes.manifests import endpoint_slice, service
@@ -65,7 +65,7 @@ class Running:
 
     def explain(self, name: str) -> str:
         wish = explain.parse(f"{name}.svc.cluster.local.", "A", "default")
-        return "\n".join(explain.lines(explain.explain(self.state_dir, wish)))
+        return "\n".join(explanation_text.lines(explain.explain(self.state_dir, wish)))
 
     def _answers(self) -> dns.message.Message | None:
         try:
