@@ -1,11 +1,13 @@
 """The HTTP server for probes and metrics, over real sockets, with good and bad clients."""
 
+import re
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from http import HTTPStatus
+from random import Random
 
 import pytest
 
@@ -106,6 +108,29 @@ def test_a_request_may_come_in_pieces(at: tuple[str, int]) -> None:
         for octet in HERE:
             connection.send(bytes([octet]))
         assert said(connection).endswith(b"\r\n\r\nit is\n")
+
+
+def mutated(random: Random) -> bytes:
+    """Return a request with a few octets removed, replaced or repeated."""
+    request = bytearray(b"GET /shown?a=1 HTTP/1.1\r\nHost: localhost:1\r\nContent-Length: 3\r\nX: y\r\n\r\nabc")
+    for _ in range(random.randrange(1, 6)):
+        at = random.randrange(len(request))
+        piece = random.choice(
+            [b"", b"\r", b"\n", b"\0", b"%", b":", b" ", b"\xff", random.randbytes(3), request[at : at + 20]]
+        )
+        request[at : at + random.randrange(3)] = piece
+    return bytes(request)
+
+
+def test_no_request_breaks_the_server(at: tuple[str, int]) -> None:
+    random = Random(1)
+    for _ in range(300):
+        with socket.create_connection(at, PATIENCE_S) as connection:
+            request = mutated(random)
+            connection.sendall(request)
+            connection.shutdown(socket.SHUT_WR)
+            assert re.match(rb"(HTTP/1.1 (200|400|404|405|431|501) |$)", said(connection)), request
+    assert ask(at, HERE).endswith(b"it is\n")
 
 
 def test_a_request_that_is_too_long_is_refused(at: tuple[str, int]) -> None:
