@@ -223,7 +223,7 @@ def _find_pod(reader: Reader, wish: Wish) -> Pod:
         namespace, pod = wish.pod
         addresses = names.addresses_of(namespace, pod)
         known = names.name_of(addresses[0]) if addresses else None
-        notes = () if addresses else ("no EndpointSlice lists the pod, so its address, node and zone are unknown",)
+        notes = () if addresses else (_why_unknown(names.node_with(namespace, pod)),)
         title = _place(f"{namespace}/{pod}", known)
         return Pod(wish.namespace or namespace, addresses[0] if addresses else b"", title, notes)
     known = names.name_of(wish.client)
@@ -231,6 +231,16 @@ def _find_pod(reader: Reader, wish: Wish) -> Pod:
         return Pod(wish.namespace or "default", wish.client, None, ())
     title = _place(f"{known} at {address_text(wish.client)}", known)
     return Pod(wish.namespace or known.namespace, wish.client, title, ())
+
+
+def _why_unknown(node: str) -> str:
+    """Return why a pod has no address of its own. `node` is the node on whose network it is, or empty."""
+    if node:
+        return (
+            f"the pod is on the network of node {node}: it uses the node's resolv.conf, and asks the node's servers, "
+            "unless its dnsPolicy is ClusterFirstWithHostNet"
+        )
+    return "pydns doesn't know the pod, so its address, node and zone are unknown (`clients: pods` watches all pods)"
 
 
 def _place(pod: str, known: ClientName | None) -> str:

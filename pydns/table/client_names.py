@@ -281,6 +281,16 @@ class ClientNames:
         zones = self._zones.get(node, set()) - {""}
         return zones.pop() if len(zones) == 1 else ""
 
+    def node_with(self, namespace: str, pod: str) -> str:
+        """Return the node on whose network a running Pod is. Empty: the Pod has its own network, or isn't watched."""
+        text = f"{namespace}/{pod}".encode(errors="replace")
+        for key, entry in self._entries:
+            if key.startswith(_NODE) and text in entry:
+                for each in map(parse_pod, records(entry)):
+                    if (each.namespace, each.name) == (namespace, pod) and not each.addresses:
+                        return key[len(_NODE) :].decode()
+        return ""
+
     def addresses_of(self, namespace: str, pod: str) -> list[bytes]:
         """Return the addresses that a Pod has, sorted. Reads many entries: for tools."""
         start = b"%s%s/" % (_SLICE, namespace.encode(errors="replace"))

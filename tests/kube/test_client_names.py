@@ -54,6 +54,20 @@ def test_an_address_that_moves_to_another_slice_has_its_new_name_after_one_flush
     assert len([key for key in table.names if is_client_name(key)]) == 1
 
 
+def test_node_is_known_on_whose_network_a_pod_is() -> None:
+    zone, reading = Zone(ZoneOptions(client_pods=True)), Options(clients=True)
+    for pod, is_on_node in ("agent", True), ("agent-2", False):
+        given = {
+            "metadata": {"name": pod, "namespace": "shop"},
+            "spec": {"nodeName": "n1", "hostNetwork": is_on_node},
+            "status": {"phase": "Running", "podIP": "10.0.0.9", "hostIP": "10.0.0.9" if is_on_node else "10.0.0.1"},
+        }
+        zone.apply(Apply(parse(BY_NAME["Pod"], given, reading)))
+    names = _names(written(zone))
+    assert names.node_with("shop", "agent") == "n1"
+    assert [names.node_with(*each) for each in [("shop", "agent-2"), ("shop", "age"), ("other", "agent")]] == [""] * 3
+
+
 def test_pods_addresses_are_found_by_its_name() -> None:
     zone = Zone(ZoneOptions())
     for slice_name, pod in ("one", "web-0"), ("other", "web-0"):
