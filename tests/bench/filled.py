@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -46,11 +47,11 @@ def real(kubeconfig: Path, services: int, endpoints: int) -> Iterator[Filled]:
     """Fill the cluster of a kubeconfig with this number of Services, and of endpoints of each."""
     prefix = f"pydns-bench-{uuid.uuid4().hex[:6]}"
     namespaces = [f"{prefix}-{number:02}" for number in range(min(_NAMESPACES, services))]
+    places = [(number, namespaces[number * len(namespaces) // services]) for number in range(services)]
     client = _Client(kubeconfig)
     try:
         client.each(client.create_namespace, namespaces)
-        places = [(number, namespaces[number * len(namespaces) // services]) for number in range(services)]
-        addresses = client.each(lambda place: client.create(place[0], place[1], endpoints), places)
+        addresses = client.each(partial(client.create, endpoints=endpoints), places)
         found = [
             cluster.Service(f"svc-{number}", namespace, address)
             for (number, namespace), address in zip(places, addresses, strict=True)
@@ -60,6 +61,7 @@ def real(kubeconfig: Path, services: int, endpoints: int) -> Iterator[Filled]:
         endpoint = Api(kubeconfig).endpoint(last.name, last.namespace)
         yield Filled(kubeconfig, [*found, last], endpoint)
     finally:
+        client.each(client.delete, places)
         client.each(client.delete_namespace, namespaces)
 
 
@@ -78,8 +80,9 @@ class _Client:
     def create_namespace(self, namespace: str) -> None:
         self._request("POST", "/api/v1/namespaces", {"metadata": {"name": namespace}})
 
-    def create(self, number: int, namespace: str, endpoints: int) -> str:
+    def create(self, place: tuple[int, str], endpoints: int) -> str:
         """Create a Service and its slice. Return the address of the Service."""
+        number, namespace = place
         service, of_service = example_service(number), example_slice(number, endpoints)
         for manifest in service, of_service:
             meta = manifest["metadata"]
@@ -91,12 +94,15 @@ class _Client:
         self._request("POST", _SLICES.format(namespace), of_service)
         return address
 
+    def delete(self, place: tuple[int, str]) -> None:
+        """Delete a Service and its slice. To delete a collection may take longer than the API server allows."""
+        number, namespace = place
+        service, of_service = example_service(number), example_slice(number, 0)
+        for path, manifest in (_SLICES, of_service), (_SERVICES, service):
+            self._request("DELETE", f"{path.format(namespace)}/{manifest['metadata']['name']}", passing=(404,))
+
     def delete_namespace(self, namespace: str) -> None:
-        """Delete a namespace and its objects. The namespace is also deleted if no controller does this."""
-        for path in _SLICES, _SERVICES:
-            # 504: the server needs more than a minute for all objects. It deletes some of them at each try.
-            while self._request("DELETE", path.format(namespace), passing=(404, 504)).get("code") == 504:
-                pass
+        """Delete an empty namespace, also if no controller does this."""
         path = f"/api/v1/namespaces/{namespace}"
         self._request("DELETE", path, passing=(404,))
         without_finalizers = {"metadata": {"name": namespace}, "spec": {"finalizers": []}}
@@ -110,7 +116,7 @@ class _Client:
             self._local.client = connect(self._kubeconfig)
         client: ApiClient = self._local.client
         content = None if body is None else json.dumps(body).encode()
-        response = client.request(path, [], 2 * _TIMEOUT_S, method=method, body=content)
+        response = client.request(path, [], _TIMEOUT_S, method=method, body=content)
         data = response.data
         if not 200 <= response.status < 300 and response.status not in passing:
             raise servers.Failed(f"{method} {path}: the API server answered {response.status}: {data[:200]!r}")
