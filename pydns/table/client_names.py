@@ -285,8 +285,8 @@ class ClientNames:
         """Return the node on whose network a running Pod is. Empty: the Pod has its own network, or isn't watched."""
         text = f"{namespace}/{pod}".encode(errors="replace")
         for key, entry in self._entries:
-            if key.startswith(_NODE) and text in entry:
-                for each in map(parse_pod, records(entry)):
+            if key.startswith(_NODE):
+                for each in map(parse_pod, [each for each in records(entry) if each.endswith(text)]):
                     if (each.namespace, each.name) == (namespace, pod) and not each.addresses:
                         return key[len(_NODE) :].decode()
         return ""
