@@ -3,7 +3,8 @@
 The format of a compiled answer is:
 
     octet 0      bit 0: whether the records of the answer section are rotated
-                 other bits: the levels of client classes with other answers (`pydns.table.client_classes`)
+                 other bits: one for each level at which some client class gets another answer
+                 (`pydns.table.client_classes`)
     octet 1      length of each answer record, if these records are rotated and no pointer leads to them, else 0
     octets 2–9   the four counts of a header, QDCOUNT 1
     octets 10–   the records, compressed for a message whose question is at offset 12

@@ -204,7 +204,7 @@ class Follower:
         return bool(is_probe) or (search.qtype == SOA and search.qname == self._commit.facts.domain)
 
     def _led(self, search: Search, lead: Lead) -> Found:
-        """Answer the question that a rule made of the current one. Return this answer under the current name."""
+        """Answer the question to which a rule has changed this one. Return the answer under the current name."""
         if search.leads == MAX_LEADS:
             return _LOOP
         if not lead.qname:

@@ -167,8 +167,8 @@ class ReadyAnswers:
 class Cache:
     """A cache from questions to answers, with a limit on entries and a limit on bytes.
 
-    The algorithm is 2Q (Johnson and Shasha 1994). Of the answers that clients asked for once, the cache drops the
-    oldest first. Of the answers that they asked for again, it drops the least recently used first. A flood of names
+    The algorithm is 2Q (Johnson and Shasha 1994). Among the answers that clients asked for only once, the
+    cache drops the oldest first. Among the others, it drops the least recently used first. A flood of names
     that clients ask for once therefore removes no answer that clients asked for again. The cache packs answers that
     clients asked for once. A packed answer takes a third of the memory, and a miss costs 3 µs less.
     """

@@ -156,7 +156,7 @@ class Upstream:
         self._tokens_at = 0.0
 
     def heard(self, rcode: int, rtt_s: float, now: float) -> None:
-        """Count a reply with any rcode."""
+        """Count a reply, whatever its rcode is."""
         self._heard_at = now
         self.overdue = 0
         histogram = self.observed.get(rcode)
@@ -204,7 +204,7 @@ class Upstream:
         return True
 
     def knows_mixed_case(self, now: float) -> None:
-        """Note an answer with records to a name in mixed case. For some time, treat denials as true."""
+        """Note an answer with records to a name in mixed case. For `CASE_CHECK_S`, trust its denials."""
         self.case_check_at = now + CASE_CHECK_S
         self._case_check_pause_s = CASE_CHECKS_S[0]
         self._case_denials = 0

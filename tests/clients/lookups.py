@@ -100,7 +100,7 @@ def conversation(pod: Pod, command: Sequence[str]) -> Iterator[Ask]:
 
 
 def whole_table(resolver: str, pod: Pod, go_cache: Path) -> Mapping[Asked, Lookup]:
-    """Return a resolver's results for all its questions in the table. Raises programs.Missing."""
+    """Ask a resolver all questions that the table has for it, and return the results. Raises programs.Missing."""
     asked = [(question, row.name) for row in rows() for question in row.questions(resolver)]
     return _lookups(resolver, pod, asked, go_cache)
 

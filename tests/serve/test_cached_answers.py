@@ -133,7 +133,7 @@ def test_queries_with_do_or_cd_have_separate_cache_entries(start: Start) -> None
 @pytest.mark.parametrize(
     ("qname", "rtype"), [("few.example.com", "A"), ("alias.example.com", "A"), ("_a.example.com", "SRV")]
 )
-def test_each_reply_from_the_cache_begins_with_another_address(start: Start, qname: str, rtype: str) -> None:
+def test_successive_replies_from_the_cache_begin_with_different_addresses(start: Start, qname: str, rtype: str) -> None:
     worker = start()
     worker.tell(qname, rtype)
     worker.deliver()

@@ -932,7 +932,7 @@ def test_a_stale_answer_is_sent_at_once_and_replaced() -> None:
     assert world.asked(0) == 2
 
 
-def test_while_upstreams_fail_clients_get_stale_answers_at_once() -> None:
+def test_clients_get_stale_answers_at_once_while_upstreams_fail() -> None:
     world = World([Server(ttl_s=10)], cache_limits=CacheOptions(stale_mode=StaleMode.IMMEDIATE, servfail_s=30))
     world.told("www.example")
     world.servers[0] = Server(rcode=Rcode.SERVFAIL)

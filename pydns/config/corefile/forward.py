@@ -80,7 +80,7 @@ class _Server(NamedTuple):
 
 
 def read_forward(line: Line, server: Server, draft: Draft) -> None:
-    """Read the servers of a zone. Servers of the root zone become upstreams. Servers of another zone become a route."""
+    """Read the servers of a zone. The servers of `forward .` become `upstreams`, others a route."""
     server.following.pop()  # removes the zone of this directive
     if len(line.arguments) < 2:
         raise BadCorefile(line.words[0], "forward", "complete: it needs a zone and a server")
