@@ -97,7 +97,8 @@ def test_markup_in_the_cluster_stays_text(browser: Browser, start: Callable[...,
     browser.open("http://{}:{}/".format(*address(server)))
     until(lambda: "<b>key</b>" in browser.text("#config-notes"), found=lambda: browser.text("body"))
     assert browser.run("return document.querySelectorAll('#config-notes b').length") == 0
-    assert "1 mistakes" in browser.text("#problems") and browser.text("#verdict") == "needs a look"
+    until(lambda: "1 mistakes" in browser.text("#problems"), found=lambda: browser.text("body"))
+    until(lambda: browser.text("#verdict") == "needs a look", found=lambda: browser.text("body"))
 
 
 @needs_chromium
