@@ -61,6 +61,7 @@ class Snapshot(NamedTuple):
 
     status: Status = UNKNOWN
     configuration: tuple[str, ...] = ()  # keys that differ from the defaults
+    domains: tuple[bytes, ...] = ()  # of the cluster
     top: Top = Top()
     no_queries: str = ""  # the reason why there are no recent queries
     name_of: NameOf = lambda _address: None

@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from pydns.dns import name
 from pydns.dns.address import address_text
+from pydns.ring import walks
 from pydns.ring.queries import Query
 
 KEPT = 20_000
@@ -19,9 +20,6 @@ KEPT_S = 300.0
 TOP_S = 60.0  # the busiest names and clients are those of the last minute
 _MOST_ROWS = 100  # of one answer
 _BUSIEST = 8
-# A walk: a client asks for several names until one of them has an answer.
-_WALK_S = 2.0
-_MOST_DENIED = 8  # names of a client that may belong to a walk
 
 NameOf = Callable[[bytes], str | None]  # octets of a client's address -> its name, or None
 
@@ -119,8 +117,8 @@ class Recent:
             found.append(_line(number, query, name_of(query.client) or ""))
         return found
 
-    def top(self, now: float, name_of: NameOf) -> Top:
-        """Return the busiest names and clients. `now` is Unix time."""
+    def top(self, now: float, name_of: NameOf, domains: Sequence[bytes]) -> Top:
+        """Return the busiest names and clients. `now` is Unix time, `domains` are those of the cluster."""
         queries = [query for _, query in self._kept.copy() if query.came >= now - TOP_S]
         if not queries:
             return Top()
@@ -134,7 +132,7 @@ class Recent:
             round(max(1.0, min(TOP_S, now - queries[0].came)), 1),
             tuple(Row(_text(qname), count, denied_names[qname]) for qname, count in names.most_common(_BUSIEST)),
             tuple(_client(each, count, denied_clients[each], name_of) for each, count in clients.most_common(_BUSIEST)),
-            tuple(_wasted(queries)),
+            tuple(_wasted(queries, domains)),
         )
 
 
@@ -171,40 +169,11 @@ def _client(address: bytes, count: int, denied: int, name_of: NameOf) -> Row:
     return Row(text, count, denied) if who is None else Row(who, count, denied, text)
 
 
-def _wasted(queries: Sequence[Query]) -> Iterator[Wasted]:
-    """Yield the names whose walks asked for most other names. An answer belongs to the denials just before it."""
-    denied: dict[bytes, list[tuple[float, tuple[bytes, ...]]]] = {}  # client -> time and labels of denied names
-    labels_of: dict[bytes, tuple[bytes, ...]] = {}
-    walks: Counter[bytes] = Counter()
-    wasted: Counter[bytes] = Counter()
-    for query in queries:
-        facts = query.facts
-        if not facts.qname:
-            continue
-        qname = facts.qname.lower()
-        labels = labels_of.get(qname) or labels_of.setdefault(qname, tuple(name.labels_of(qname)))
-        if facts.is_denied:
-            tried = denied.setdefault(query.client, [])
-            tried.append((query.came, labels))
-            del tried[:-_MOST_DENIED]
-        elif facts.answers and (tried := denied.get(query.client, [])):
-            others = {each for came, each in tried if query.came - came <= _WALK_S and _is_longer_form(each, labels)}
-            if others:
-                walks[qname] += 1
-                wasted[qname] += sum(each in others for _, each in tried)
-                tried[:] = [(came, each) for came, each in tried if each not in others]
-    for qname, count in wasted.most_common(_BUSIEST):
-        yield Wasted(_text(qname), walks[qname], count)
-
-
-def _is_longer_form(denied: Sequence[bytes], found: Sequence[bytes]) -> bool:
-    """Return whether a denied name is a name that was found with more labels of a search list in it.
-
-    A pod in namespace `a` that looks up `web.b` asks for web.b.a.svc.cluster.local. before web.b.svc.cluster.local.
-    """
-    if not found or len(denied) <= len(found) or denied[0] != found[0]:
-        return False
-    same = 0
-    while same < len(found) and denied[same] == found[same]:
-        same += 1
-    return denied[len(denied) - (len(found) - same) :] == found[same:]
+def _wasted(queries: Iterable[Query], domains: Sequence[bytes]) -> Iterator[Wasted]:
+    """Yield the names whose walks wasted most queries, of all clients together."""
+    found: dict[bytes, tuple[int, int]] = {}
+    for each in walks.wasted(queries, domains):
+        count, wasted = found.get(each.qname, (0, 0))
+        found[each.qname] = count + each.walks, wasted + each.queries
+    for qname, (count, wasted) in sorted(found.items(), key=lambda item: -item[1][1])[:_BUSIEST]:
+        yield Wasted(_text(qname), count, wasted)
