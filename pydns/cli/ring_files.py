@@ -1,6 +1,7 @@
 """Reads the rings of all workers from the state directory, while the workers write."""
 
 import os
+import stat
 from operator import itemgetter
 from pathlib import Path
 
@@ -26,35 +27,38 @@ class Rings:
 
         If a worker has written more than the ring holds, the older queries are lost. Raises `RingError`.
         """
-        files = sorted(self._state_dir.glob(layout.FILES))
-        if not files:
+        found = [self._new_of(file, since) for file in sorted(self._state_dir.glob(layout.FILES))]
+        if not any(each is not None for each in found):
             raise RingError(
-                f"{self._state_dir} has no recent queries: pydns has not been started there, or recent_queries_mib is 0"
+                f"{self._state_dir} has no recent queries: pydns isn't running there, or recent_queries_mib is 0"
             )
-        found = [query for file in files for query in self._new_of(file, since)]
-        found.sort(key=itemgetter(0))
-        return found
+        queries_of_all = [query for each in found for query in each or ()]
+        queries_of_all.sort(key=itemgetter(0))
+        return queries_of_all
 
-    def _new_of(self, file: Path, since: float) -> list[Query]:
+    def _new_of(self, file: Path, since: float) -> list[Query] | None:
+        """Return the queries of one ring, or None if there is no ring."""
         try:
-            descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-        except FileNotFoundError:  # the configuration has just changed
-            return []
+            # The link leads to a descriptor of a process. If that process has ended, it may lead to anything.
+            descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except FileNotFoundError:
+            return None
         except OSError as error:
             raise RingError(f"{file}: {error.strerror}") from None
         try:
-            inode, read_to = self._read.get(file, _NONE)
-            if inode != os.fstat(descriptor).st_ino:
-                inode, read_to = os.fstat(descriptor).st_ino, 0
-            head = layout.parse_head(os.pread(descriptor, layout.HEAD, 0))
+            status = os.fstat(descriptor)
+            head = layout.parse_head(os.pread(descriptor, layout.HEAD, 0)) if stat.S_ISREG(status.st_mode) else None
             if head is None:
-                return []
+                return None
+            inode, read_to = self._read.get(file, _NONE)
+            if inode != status.st_ino or read_to > head.written:
+                read_to = 0
             first = max(layout.readable_from(head), read_to)
             octets = _copy(descriptor, head.room, first, head.written)
             after = layout.parse_head(os.pread(descriptor, layout.HEAD, 0)) or head
         finally:
             os.close(descriptor)
-        self._read[file] = inode, head.written
+        self._read[file] = status.st_ino, head.written
         records = layout.parse(octets, head.written, max(first, layout.readable_from(after)))
         return queries(records, head.offset_s, since)
 

@@ -36,7 +36,7 @@ def open_slots(listens: Iterable[Listen], workers: int, log: Log) -> list[Slot]:
 
     On a host without IPv6, `[::]` is skipped if `listens` has other addresses. Raises `ListenError`.
     """
-    slots = [Slot([], [], number) for number in range(workers)]
+    slots = [Slot([], []) for _ in range(workers)]
     left_out = None
     for listen in listens:
         try:

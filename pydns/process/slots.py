@@ -16,4 +16,4 @@ class Slot(NamedTuple):
 
     udp: list[socket.socket]  # bound, non-blocking
     tcp: list[socket.socket]  # listening, non-blocking
-    number: int = 0  # of the worker
+    queries: int = -1  # descriptor of the memory for the worker's recent queries (`pydns.ring`)

@@ -35,7 +35,7 @@ from pydns.process import listeners
 from pydns.process.block import Block, share
 from pydns.process.pulse import DRAIN, NEWS, STOP, STUCK_S, ProcessRow, Pulse
 from pydns.process.slots import Slot
-from pydns.ring.layout import FILES
+from pydns.ring.layout import FILES, file_name
 
 # The delay before a restart. The delay doubles if the process ran for less than `_CALM_S`. Otherwise the delay is reset
 # to `_FIRST_DELAY_S`.
@@ -74,6 +74,8 @@ def serve(settings: Settings, log: Log, programs: Programs) -> int:
     _allow_files()
     try:
         slots = listeners.open_slots(settings.listen, settings.workers, log)
+        # In memory and not in a file: a worker that writes to a map of a file waits for the disk now and then.
+        slots = [slot._replace(queries=os.memfd_create(f"queries-{number}")) for number, slot in enumerate(slots)]
         endpoints = {
             "--health": settings.health,
             "--ready": settings.ready,
@@ -202,18 +204,23 @@ class _Supervisor:
             return
         is_first, self._tables = not self._tables, self._pulse.tables
         if is_first:  # the controller has checked the directory by now
-            self._remove_old_rings()
+            self._publish_rings()
         for reader in self._readers:
             if is_first:
                 self._start(reader)
             elif reader.pid:
                 os.kill(reader.pid, STOP)
 
-    def _remove_old_rings(self) -> None:
-        """Remove the recent queries of an earlier run, which may have had more workers."""
-        for file in self._settings.state_dir.glob(FILES):
-            with suppress(OSError):
-                file.unlink()
+    def _publish_rings(self) -> None:
+        """Make a link to the memory of each worker's recent queries, and remove the links of an earlier run."""
+        state_dir = self._settings.state_dir
+        try:
+            for old in state_dir.glob(FILES):
+                old.unlink()
+            for number, slot in enumerate(self._slots):
+                (state_dir / file_name(number)).symlink_to(f"/proc/{os.getpid()}/fd/{slot.queries}")
+        except OSError as error:
+            self._log("recent queries can't be read", level=Level.WARNING, error=error, action="answer as before")
 
     def _restart(self) -> None:
         if not self._tables:

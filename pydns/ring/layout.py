@@ -1,12 +1,11 @@
-"""The format of a ring: a file in which one worker keeps its last queries, and which others read meanwhile.
+"""The format of a ring: memory in which one worker keeps its last queries, and which others read meanwhile.
 
-The file has a head of `HEAD` octets, and room for records:
+The memory has a head of `HEAD` octets, and room for records:
 
     octets 0–7     MAGIC
     octets 8–15    octets of the room
     octets 16–23   octets of all records that were ever written
     octets 24–31   seconds to add to a time in a record, to get the time since 1970
-    octets 32–47   the mark of the run of pydns that wrote the file
 
 A record has the messages of some turns, so that the worker writes once for hundreds of queries. A turn is a batch of
 messages that came together, or a single deferred reply. Numbers have the byte order of the machine. A record consists
@@ -43,7 +42,7 @@ from typing import NamedTuple
 from pydns.dns.address import unmapped
 
 MAGIC = b"pydnsq\0\1"
-FILES = "queries-*"  # the names of the files in the state directory
+FILES = "queries-*"  # the names of the links to rings in the state directory
 HEAD = 4096  # octets of the head: a page, so that the room begins with a page
 WRITTEN_AT, OFFSET_AT = 16, 24  # places in the head
 MOST = 320  # maximum of messages of a record
@@ -56,7 +55,7 @@ MOST_NAMES, MOST_NAME = 4096, 127  # maximum of octets of the names of servers t
 MAX_RECORD = MOST * (LONG + 14 + 2 + 16 + 1 + 1) + MOST_NAMES + 64  # no record is longer
 SMALLEST, LARGEST = 4 * MAX_RECORD, 1 << 30  # octets of a room
 
-_FILE = Struct("=8sQQd16s")
+_HEAD = Struct("=8sQQd")
 _RECORD = Struct("=QIHHBxxxI")
 _END = Struct("=I")
 _LEAST = _RECORD.size + _END.size
@@ -83,13 +82,12 @@ class Origin(IntEnum):
     UPSTREAM = 4
 
 
-class FileHead(NamedTuple):
-    """The head of a file."""
+class Head(NamedTuple):
+    """The head of a ring."""
 
     room: int
     written: int
     offset_s: float
-    run: bytes
 
 
 class Later(NamedTuple):
@@ -124,16 +122,16 @@ class Record(NamedTuple):
 
 
 def file_name(worker: int) -> str:
-    """Return the name of a worker's file in the state directory."""
+    """Return the name of the link to a worker's ring in the state directory."""
     return f"{FILES[:-1]}{worker}"
 
 
 # Writing
 
 
-def compose_head(room: int, offset_s: float, run: bytes) -> bytes:
-    """Return the head of a file without records. `run` has at most 16 octets."""
-    return _FILE.pack(MAGIC, room, 0, offset_s, run)
+def compose_head(room: int, offset_s: float) -> bytes:
+    """Return the head of a ring without records."""
+    return _HEAD.pack(MAGIC, room, 0, offset_s)
 
 
 def compose(
@@ -201,17 +199,17 @@ def columns(addresses: Sequence[bytes]) -> bytes:
 # Reading
 
 
-def parse_head(octets: bytes) -> FileHead | None:
-    """Parse the head of a file. Return None if the file is no ring of this format."""
-    if len(octets) < _FILE.size:
+def parse_head(octets: bytes) -> Head | None:
+    """Parse the head of a ring. Return None if the octets are no ring of this format."""
+    if len(octets) < _HEAD.size:
         return None
-    magic, room, written, offset_s, run = _FILE.unpack_from(octets)
+    magic, room, written, offset_s = _HEAD.unpack_from(octets)
     if magic != MAGIC or not SMALLEST <= room <= LARGEST or not isfinite(offset_s):
         return None
-    return FileHead(room, written, offset_s, run)
+    return Head(room, written, offset_s)
 
 
-def readable_from(head: FileHead) -> int:
+def readable_from(head: Head) -> int:
     """Return the first position that the writer can't have touched since it began the record after `head.written`."""
     return max(0, head.written + MAX_RECORD - head.room)
 

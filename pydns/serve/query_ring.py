@@ -1,6 +1,6 @@
-"""Keeps the last queries of a worker in a file, which other processes read while the worker writes.
+"""Keeps the last queries of a worker in memory, which other processes read while the worker writes.
 
-The ring is an observer of ports. `pydns.ring.layout` has the format of the file. This file is fast code, because every
+The ring is an observer of ports. `pydns.ring.layout` has the format. This file is fast code, because every
 query passes through it:
 
 1. The worker keeps the replies themselves. It need not look at them, because readers do that.
@@ -10,8 +10,9 @@ query passes through it:
 
 Replies wait for at most `_EVERY_S` until they are written. A worker that is killed loses them.
 
-The file has all its disk space before it is used: a full disk is an error when the file is made, and never a SIGBUS.
-A worker that starts again continues with the file of its predecessor.
+The memory belongs to the worker's slot: a worker that starts again continues with the content of its predecessor. It
+isn't a file on a disk: a process that writes to a map of such a file waits while the kernel writes the page to disk.
+All of it is allocated before it is used, so a lack of memory is an error here and not a SIGBUS.
 """
 
 import mmap
@@ -20,21 +21,17 @@ import time
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from pydns.config.model import Config
 from pydns.log import Level, Log
-from pydns.process.slots import LOOP_MARK
 from pydns.ring import layout
 from pydns.ring.layout import Later, Origin
 from pydns.serve.datagrams import BATCH, short
 from pydns.serve.port import Mark, Port
-from pydns.table.state_dir import remove_unless_plain
 
 _EVERY_S = 0.05  # how long replies wait before they are written
 _ENOUGH = layout.MOST - BATCH  # number of replies that are written without waiting
-_PLAIN = os.O_CLOEXEC | os.O_NOFOLLOW
 # What waits of a batch: the port, the lengths of the messages, the messages, the senders, the time when they came, the
 # seconds until the replies were sent, and the origins.
 _Waiting = tuple[Port, "array[int]", bytes, bytes, float, float, bytes]
@@ -43,18 +40,11 @@ _Waiting = tuple[Port, "array[int]", bytes, bytes, float, float, bytes]
 class QueryRing:
     """The ring of one worker."""
 
-    def __init__(
-        self,
-        file: Path,
-        log: Log,
-        call_later: Callable[[float, Callable[[], None]], object],
-        run: bytes = LOOP_MARK,
-    ) -> None:
-        """`call_later` is the method of the event loop. `run` is a mark of the run of pydns, of at most 16 octets."""
-        self._file = file
+    def __init__(self, memory: int, log: Log, call_later: Callable[[float, Callable[[], None]], object]) -> None:
+        """`memory` is the descriptor of the slot's memory. `call_later` is the method of the event loop."""
+        self._descriptor = memory
         self._log = log
         self._call_later = call_later
-        self._run = run.ljust(16, b"\0")
         self._room = 0  # octets that the configuration wants
         self._memory: mmap.mmap | None = None
         self._size = self._written = 0
@@ -72,66 +62,42 @@ class QueryRing:
         return self._memory is not None
 
     def configure(self, config: Config) -> None:
-        """Apply the configuration. Called a few times per second, and keeps the clock of the file right as well."""
+        """Apply the configuration. Called a few times per second, and keeps the clock of the ring right as well."""
         room = config.recent_queries_mib << 20
         if room != self._room:
             self._room = room
             self.close()
-            if room:
-                self._open(room)
-            else:
-                with suppress(OSError):
-                    self._file.unlink(missing_ok=True)
+            self._open(room)
         if self._memory is not None:
             self._offset[0] = time.time() - time.monotonic()
 
     def _open(self, room: int) -> None:
+        """Map the memory. If its size or format is another one, allocate it again. Without room, free it."""
+        descriptor, size = self._descriptor, layout.HEAD + room if room else 0
         try:
-            descriptor = self._continued(room) or self._made(room)
+            head = layout.parse_head(os.pread(descriptor, layout.HEAD, 0))
+            if head is None or head.room != room or os.fstat(descriptor).st_size != size:
+                os.ftruncate(descriptor, 0)
+                if not room:
+                    return
+                os.posix_fallocate(descriptor, 0, size)
+                os.pwrite(descriptor, layout.compose_head(room, time.time() - time.monotonic()), 0)
+            self._memory = mmap.mmap(descriptor, size)
         except OSError as error:
+            with suppress(OSError):
+                os.ftruncate(descriptor, 0)
             self._log(
                 "recent queries are not kept",
                 level=Level.WARNING,
-                file=self._file,
                 reason=error.strerror,
-                action="change recent_queries_mib, or end the worker, to try again",
+                action="change recent_queries_mib to try again",
             )
             return
-        self._memory = mmap.mmap(descriptor, layout.HEAD + room)
-        os.close(descriptor)
         self._size = room
-        head = memoryview(self._memory)[: layout.HEAD]
-        self._cursor = head[layout.WRITTEN_AT : layout.WRITTEN_AT + 8].cast("Q")
-        self._offset = head[layout.OFFSET_AT : layout.OFFSET_AT + 8].cast("d")
+        words = memoryview(self._memory)[: layout.HEAD]
+        self._cursor = words[layout.WRITTEN_AT : layout.WRITTEN_AT + 8].cast("Q")
+        self._offset = words[layout.OFFSET_AT : layout.OFFSET_AT + 8].cast("d")
         self._written = self._cursor[0]
-
-    def _continued(self, room: int) -> int | None:
-        """Return the descriptor of the predecessor's file if it has the right size and is of this run."""
-        remove_unless_plain(self._file)
-        try:
-            descriptor = os.open(self._file, os.O_RDWR | _PLAIN)
-        except FileNotFoundError:
-            return None
-        head = layout.parse_head(os.pread(descriptor, layout.HEAD, 0))
-        is_whole = os.fstat(descriptor).st_size == layout.HEAD + room
-        if is_whole and head is not None and head.room == room and head.run == self._run:
-            return descriptor
-        os.close(descriptor)
-        return None
-
-    def _made(self, room: int) -> int:
-        """Make the file with all of its disk space, and return its descriptor. Raises `OSError`."""
-        self._file.unlink(missing_ok=True)
-        # Only this user may read it: it shows what clients asked for.
-        descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_EXCL | _PLAIN, 0o600)
-        try:
-            os.posix_fallocate(descriptor, 0, layout.HEAD + room)
-            os.pwrite(descriptor, layout.compose_head(room, time.time() - time.monotonic(), self._run), 0)
-        except OSError:
-            os.close(descriptor)
-            self._file.unlink(missing_ok=True)
-            raise
-        return descriptor
 
     def answered(self, port: Port, messages: Sequence[bytes], came: float, spent_s: float) -> None:
         """Keep the replies to messages that came together."""
@@ -218,7 +184,7 @@ class QueryRing:
         self._cursor[0] = self._written
 
     def close(self) -> None:
-        """Write what waits, and close the file. The file stays, and can still be read."""
+        """Write what waits, and unmap the memory. Its content stays, and can still be read."""
         if self._memory is None:
             return
         self.write()

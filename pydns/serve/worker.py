@@ -22,7 +22,7 @@ from pydns.metrics.meter import FOLD_S, Meter
 from pydns.process.block import Block
 from pydns.process.pulse import ASK_S, DRAIN, STOP, ProcessRow
 from pydns.process.slots import Slot
-from pydns.ring.layout import Origin, file_name
+from pydns.ring.layout import Origin
 from pydns.serve import udp
 from pydns.serve.backlog import LOOK_S, Backlog
 from pydns.serve.client_lookup import ClientLookup
@@ -67,7 +67,7 @@ async def _run(slot: Slot, state_dir: Path, log: Log, lifeline: int, row: Proces
     ports = [udp.UdpPort(sock, batch, loop) for sock in slot.udp]
     queries, late = QueryLog(log, loop.call_later, ClientLookup(table, loop.call_later)), LateQueries(row)
     tap = Tap(log, loop, meter.untapped)
-    ring = QueryRing(state_dir / file_name(slot.number), log, loop.call_later)
+    ring = QueryRing(slot.queries, log, loop.call_later)
     observers: tuple[Observer, ...] = (ring, queries, tap, late)  # the worker calls those that are on
 
     def configure() -> None:

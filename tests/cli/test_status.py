@@ -150,7 +150,7 @@ def test_the_shares_of_unknown_clients_and_of_rewritten_addresses_are_shown(
     messages = [message] * len(clients)
     lengths = compose_lengths(list(map(len, messages)))
     record = b"".join(compose(0, turns, b"".join(map(bytes, clients)), lengths, messages))
-    head = bytearray(compose_head(layout.SMALLEST, 0.0, b"").ljust(layout.HEAD, b"\0"))
+    head = bytearray(compose_head(layout.SMALLEST, 0.0).ljust(layout.HEAD, b"\0"))
     struct.pack_into("=Q", head, layout.WRITTEN_AT, len(record))
     (state_dir / file_name(0)).write_bytes(head + record.ljust(layout.SMALLEST, b"\0"))
     assert main(["status", "--state-dir", str(state_dir)]) == 0

@@ -151,7 +151,7 @@ def write_ring(state_dir: Path, *messages: bytes, came: float = 0.0, number: int
     """Write a ring of the smallest size with one client."""
     turns, clients = [(came, 0.0, len(messages))], parse_address("10.0.0.1") * len(messages)
     record = b"".join(compose(0, turns, clients, compose_lengths([len(each) for each in messages]), messages))
-    head = bytearray(compose_head(layout.SMALLEST, 0.0, b"").ljust(layout.HEAD, b"\0"))
+    head = bytearray(compose_head(layout.SMALLEST, 0.0).ljust(layout.HEAD, b"\0"))
     struct.pack_into("=Q", head, layout.WRITTEN_AT, len(record))
     (state_dir / file_name(number)).write_bytes(bytes(head) + record.ljust(layout.SMALLEST, b"\0"))
 
@@ -177,7 +177,7 @@ def test_workers_are_merged_by_time(tmp_path: Path, capsys: pytest.CaptureFixtur
 @pytest.mark.parametrize(
     ("flags", "error"),
     [
-        ([], "has no recent queries: pydns has not been started there, or recent_queries_mib is 0\n"),
+        ([], "has no recent queries: pydns isn't running there, or recent_queries_mib is 0\n"),
         (["--since", "soon"], '--since: "soon" is not a duration, such as 100ms, 60s, 5m or 1h\n'),
         (["--namespace", "Shop"], '--namespace: "Shop" is not the name of a namespace\n'),
     ],

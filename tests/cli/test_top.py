@@ -7,6 +7,7 @@ import re
 import select
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,12 +15,11 @@ import pytest
 from pydns.cli.main import main
 from pydns.config.model import Config
 from pydns.dns.address import parse_address
-from pydns.log import Log
-from pydns.ring.layout import Origin, file_name
+from pydns.ring.layout import Origin
 from pydns.serve.query_ring import QueryRing
 from pydns.table.writer import Writer
 from tests.running import COMMAND, query
-from tests.serve.test_query_ring import ClientPort
+from tests.serve.test_query_ring import ClientPort, new_ring
 from tests.subject import load
 from tests.waiting import PATIENCE_S
 
@@ -28,16 +28,18 @@ POD, OTHER = "10.244.1.7", "10.244.2.4"
 
 
 @pytest.fixture
-def state_dir(tmp_path: Path) -> Path:
+def state_dir(tmp_path: Path) -> Iterator[Path]:
     """Return a state directory with a table, and the rings of two workers."""
     zone = load([])
     facts = zone.facts(serial=1, synced=True)
     writer = Writer(tmp_path, facts)
     writer.replace(zone.contents, facts)
     writer.close()
+    opened: list[int] = []
     for number in range(2):
         port = ClientPort()
-        ring = QueryRing(tmp_path / file_name(number), Log(), lambda *_: None)
+        ring, memory = new_ring(tmp_path, number)
+        opened.append(memory)
         ring.configure(Config(recent_queries_mib=1))
 
         def answer(client: str, name: str, head: bytes, port: ClientPort = port, ring: QueryRing = ring) -> None:
@@ -55,7 +57,9 @@ def state_dir(tmp_path: Path) -> Path:
             came = time.monotonic()
             ring.replied_later(port, parse_address(OTHER), reply, came, 4.0, Origin.UPSTREAM, "10.0.0.2:53")
         ring.close()
-    return tmp_path
+    yield tmp_path
+    for each in opened:
+        os.close(each)
 
 
 def top(state_dir: Path, capsys: pytest.CaptureFixture[str], *flags: str) -> dict[str, object]:
@@ -141,7 +145,7 @@ def test_a_terminal_gets_a_table_that_is_renewed(state_dir: Path) -> None:
 @pytest.mark.parametrize(
     ("flags", "error"),
     [
-        ([], "has no recent queries: pydns has not been started there, or recent_queries_mib is 0\n"),
+        ([], "has no recent queries: pydns isn't running there, or recent_queries_mib is 0\n"),
         (["--by", "pod"], '--by: "pod" is not name, client, namespace, rcode, source, wasted, latency or upstream\n'),
     ],
 )

@@ -1,6 +1,6 @@
-"""The ring of a worker: it keeps replies in a file that others read, and it survives restarts and full disks."""
+"""The ring of a worker: it keeps replies in memory that others read, and it survives restarts."""
 
-import json
+import errno
 import os
 import time
 from collections.abc import Iterator
@@ -21,7 +21,6 @@ from pydns.ring.queries import Query, Source
 from pydns.serve.port import UDP_LIMIT, Mark, Port
 from pydns.serve.query_ring import QueryRing
 from tests.running import query
-from tests.small_disk import DISK, fill, on_a_small_disk
 
 ON = Config(recent_queries_mib=1)
 OFF = Config(recent_queries_mib=0)
@@ -48,14 +47,31 @@ class ClientPort(Port):
         return peer
 
 
+def new_ring(state_dir: Path, number: int = 0) -> tuple[QueryRing, int]:
+    """Return a ring and its memory. The state directory gets a link to it, as from the supervisor."""
+    memory = os.memfd_create("queries")
+    (state_dir / file_name(number)).unlink(missing_ok=True)
+    (state_dir / file_name(number)).symlink_to(f"/proc/{os.getpid()}/fd/{memory}")
+    return QueryRing(memory, Log(), lambda *_: None), memory
+
+
 class Worker:
     """The ring of a worker, and what other processes read of it."""
 
-    def __init__(self, state_dir: Path, run: bytes = b"first run") -> None:
+    def __init__(self, state_dir: Path) -> None:
         self.state_dir = state_dir
         self.port = ClientPort()
-        self.ring = QueryRing(state_dir / file_name(0), Log(), lambda *_: None, run)
+        self.ring, self.memory = new_ring(state_dir)
         self.rings = Rings(state_dir)
+
+    def start_again(self) -> None:
+        self.ring.close()
+        self.ring = QueryRing(self.memory, Log(), lambda *_: None)
+        self.ring.configure(ON)
+
+    def close(self) -> None:
+        self.ring.close()
+        os.close(self.memory)
 
     def answer(self, *replies: bytes | None, marks: dict[int, Mark] | None = None) -> None:
         self.port.peers = tuple([parse_address(f"10.0.0.{place}") for place in range(len(replies))])
@@ -72,7 +88,7 @@ def worker(tmp_path: Path) -> Iterator[Worker]:
     made = Worker(tmp_path)
     made.ring.configure(ON)
     yield made
-    made.ring.close()
+    made.close()
 
 
 def ids(found: list[Query]) -> list[int]:
@@ -165,47 +181,22 @@ def test_a_reader_that_comes_often_misses_nothing(worker: Worker) -> None:
     assert found + ids(worker.read()) == list(range(40_000))
 
 
-def test_a_worker_that_starts_again_continues_the_file(worker: Worker) -> None:
+def test_a_worker_that_starts_again_continues_the_ring(worker: Worker) -> None:
+    worker.answer(reply_to(WEB, 1))
+    worker.start_again()
+    worker.answer(reply_to(WEB, 2))
+    assert ids(worker.read()) == [1, 2]
+    worker.ring.close()
+    assert ids(Rings(worker.state_dir).new()) == [1, 2], "the ring can be read while no worker runs"
+
+
+def test_memory_with_another_content_is_made_anew(worker: Worker) -> None:
     worker.answer(reply_to(WEB, 1))
     worker.ring.close()
-    successor = Worker(worker.state_dir)
-    successor.ring.configure(ON)
-    successor.answer(reply_to(WEB, 2))
-    assert ids(successor.read()) == [1, 2]
-    successor.ring.close()
-    assert ids(Rings(worker.state_dir).new()) == [1, 2], "the file can be read after the end of the worker"
-
-
-def test_a_new_run_begins_a_new_file(worker: Worker) -> None:
-    worker.answer(reply_to(WEB, 1))
-    assert ids(worker.read()) == [1]
-    successor = Worker(worker.state_dir, b"second run")
-    successor.ring.configure(ON)
-    successor.answer(reply_to(WEB, 2))
-    successor.ring.write()
-    assert ids(worker.rings.new()) == [2], "a reader notices that the file is another one"
-    successor.ring.close()
-
-
-@pytest.mark.parametrize("damage", ["shorter", "no ring", "a link"])
-def test_a_file_that_is_not_ours_is_replaced(worker: Worker, damage: str, tmp_path: Path) -> None:
-    worker.ring.close()
-    file = tmp_path / file_name(0)
-    if damage == "shorter":
-        os.truncate(file, 100_000)
-    elif damage == "no ring":
-        file.write_bytes(bytes(layout.HEAD + (1 << 20)))
-    else:
-        file.unlink()
-        other = tmp_path / "other"
-        other.write_bytes(b"kept")
-        file.symlink_to(other)
-    successor = Worker(tmp_path)
-    successor.ring.configure(ON)
-    successor.answer(reply_to(WEB, 1))
-    assert ids(successor.read()) == [1]
-    assert file.stat().st_mode & 0o777 == 0o600
-    successor.ring.close()
+    os.pwrite(worker.memory, b"another", 0)
+    worker.start_again()
+    worker.answer(reply_to(WEB, 2))
+    assert ids(worker.read()) == [2]
 
 
 def test_the_configuration_turns_the_ring_off_and_on(worker: Worker) -> None:
@@ -217,7 +208,9 @@ def test_the_configuration_turns_the_ring_off_and_on(worker: Worker) -> None:
     worker.ring.configure(Config(recent_queries_mib=2))
     worker.answer(reply_to(WEB, 2))
     assert ids(worker.read()) == [2]
-    assert (worker.state_dir / file_name(0)).stat().st_size == layout.HEAD + (2 << 20)
+    assert os.fstat(worker.memory).st_size == layout.HEAD + (2 << 20)
+    worker.ring.configure(OFF)
+    assert os.fstat(worker.memory).st_size == 0
 
 
 def test_a_file_that_is_no_ring_is_skipped(worker: Worker) -> None:
@@ -226,27 +219,26 @@ def test_a_file_that_is_no_ring_is_skipped(worker: Worker) -> None:
     assert ids(worker.read()) == [1]
 
 
-def keep_queries_on_a_full_disk() -> None:
-    """Run the body of the test below on a small disk."""
+def test_a_link_to_something_else_is_skipped(worker: Worker) -> None:
+    os.mkfifo(worker.state_dir / "pipe")
+    (worker.state_dir / file_name(1)).symlink_to(worker.state_dir / "pipe")
+    (worker.state_dir / file_name(2)).symlink_to("/proc/self/fd/12345")
+    worker.answer(reply_to(WEB, 1))
+    assert ids(worker.read()) == [1]
+
+
+def test_a_lack_of_memory_turns_the_ring_off(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     lines: list[str] = []
-    worker = Worker(DISK)
     worker.ring._log = lambda event, **fields: lines.append(f"{event}: {fields['reason']}")  # type: ignore[assignment]
-    filling = fill()
-    worker.ring.configure(ON)
-    worker.ring.configure(ON)
-    filling.unlink()
-    left = [file.name for file in DISK.iterdir()]
-    worker.ring.configure(ON)
-    is_on_again = worker.ring.is_on
-    other = Worker(DISK)
-    other.ring.configure(ON)
-    fill()
-    for number in range(20_000):
-        other.answer(reply_to(WEB, number))
-    print(json.dumps([lines, left, is_on_again, len(other.read()) > 5000]))
 
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-def test_a_full_disk_turns_the_ring_off_and_never_ends_the_worker() -> None:
-    code = "from tests.serve.test_query_ring import keep_queries_on_a_full_disk as run; run()"
-    said = json.loads(on_a_small_disk(2, code))
-    assert said == [["recent queries are not kept: No space left on device"], [], False, True]
+    monkeypatch.setattr(os, "posix_fallocate", fail)
+    for _ in range(2):
+        worker.ring.configure(Config(recent_queries_mib=2))
+    assert lines == ["recent queries are not kept: No space left on device"]
+    assert not worker.ring.is_on
+    monkeypatch.undo()
+    worker.ring.configure(ON)
+    assert worker.ring.is_on

@@ -110,7 +110,7 @@ KEYS = (
     Key(
         "recent_queries_mib",
         Whole(0, 64),
-        "How much memory and disk each worker uses to keep its last queries, in MiB. 1 MiB has about 8,000 queries. "
+        "How much memory each worker uses to keep its last queries, in MiB. 1 MiB has about 8,000 queries. "
         "`pydns tail` and `pydns top` read them. 0: none are kept.",
         "2",
         "on",
