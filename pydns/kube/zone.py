@@ -265,7 +265,8 @@ class Zone:
 
     def is_due(self, now: float) -> bool:
         """Return whether a `flush` has work to do now."""
-        if self._comparing is not None or self._rest or self._clients or any(part.dirty for part in self._parts):
+        # mypyc 2.4 takes every NamedTuple for true, whatever its `__bool__` returns.
+        if self._comparing is not None or any(self._rest) or self._clients or any(part.dirty for part in self._parts):
             return True
         return any(self._paused.get(each, now) <= now for each in self._large)
 
