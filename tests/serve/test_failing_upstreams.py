@@ -118,7 +118,7 @@ def test_too_many_waiting_questions_fail_at_once_and_our_names_are_answered(star
     ours = "web.shop.svc.cluster.local"
     found = flood(server, [*names("n", 50), ours], over_s=0.01)
     assert lines(found.pop(ours).message) == [f"{ours}. 5 IN A 10.96.0.10"]
-    refused, waited = outcomes(found)["SERVFAIL []"], outcomes(found)["SERVFAIL [22]"]
+    refused, waited = outcomes(found)["SERVFAIL [0]"], outcomes(found)["SERVFAIL [22]"]
     assert (refused, waited) in ((40, 10), (41, 9))  # the probe for loops may have taken one place
 
 
@@ -138,4 +138,4 @@ def test_packets_beyond_an_upstreams_budget_go_to_another(start: Start, fake: Fa
     began = time.monotonic()
     found = flood(server, names("n", 400), over_s=1.0)
     assert 75 <= len(alone.asked) <= 51 + 50 * (time.monotonic() - began)
-    assert outcomes(found)["NOERROR []"] + outcomes(found)["SERVFAIL []"] == 400
+    assert outcomes(found)["NOERROR []"] + outcomes(found)["SERVFAIL [0]"] == 400
