@@ -8,30 +8,18 @@
 # gives the image a new digest. `docker buildx imagetools inspect python:3.11-slim-bookworm` prints the current digest.
 ARG PYTHON=python:3.11-slim-bookworm@sha256:0bee7276f83efd4a1ee05bbbf4281d95ed28e079220a9457f25a93e3f1e3c31b
 
-# This stage has a C compiler, and compiles modules of pydns. That takes minutes, and longer for an emulated platform.
 FROM ${PYTHON} AS build
-RUN ["apt-get", "update"]
 WORKDIR /build
-RUN ["apt-get", "install", "--yes", "--no-install-recommends", "gcc=4:12.2.0-3", "libc6-dev=2.36-*"]
-COPY requirements-build.lock .
-RUN ["pip", "install", "--no-cache-dir", "--require-hashes", "--no-deps", "--only-binary=:all:", \
-     "--root-user-action=ignore", "--requirement=requirements-build.lock"]
 COPY requirements.lock .
 RUN ["pip", "install", "--no-cache-dir", "--no-compile", "--require-hashes", "--no-deps", "--only-binary=:all:", \
      "--target=/opt/pydns", "--requirement=requirements.lock"]
-COPY pyproject.toml hatch_build.py README.md ./
-COPY pydns pydns
-# mypy finds the types of the requirements by PYTHONPATH.
-ENV HATCH_BUILD_HOOK_ENABLE_CUSTOM=1 \
-    PYTHONPATH=/opt/pydns
-RUN ["pip", "install", "--no-cache-dir", "--no-compile", "--no-deps", "--no-index", "--no-build-isolation", \
-     "--target=/opt/pydns", "."]
-COPY zones /usr/share/pydns/zones
+COPY pydns /opt/pydns/pydns
 # Remove the asyncio client (41 MB). The lock doesn't contain the distributions that only this client needs.
 RUN ["rm", "-r", "/opt/pydns/kubernetes/aio"]
-WORKDIR /state
+COPY zones /usr/share/pydns/zones
 # Python doesn't compare bytecode with the sources at run time, because the sources can't change there.
 RUN ["python", "-m", "compileall", "-q", "-j0", "--invalidation-mode=unchecked-hash", "/opt/pydns"]
+WORKDIR /state
 
 FROM ${PYTHON}
 RUN ["pip", "uninstall", "--yes", "--root-user-action=ignore", "setuptools", "wheel", "pip"]

@@ -89,15 +89,11 @@ bench: $(READY)
 # Other distributions require these, but pydns never imports them. A test in tests/manifests checks this.
 UNUSED := aiohappyeyeballs aiohttp aiohttp-retry aiosignal attrs frozenlist multidict propcache tzdata yarl
 
-# Write the requirements of the image, and of its build, with their hashes. Versions that still fit are kept.
-COMPILE_LOCK := pip-compile --quiet --generate-hashes --strip-extras --no-header --no-annotate --no-emit-options \
-  --no-emit-index-url --no-emit-trusted-host --no-emit-find-links
-BUILD_REQUIREMENTS := import tomllib; read = tomllib.load(open("pyproject.toml", "rb")); \
-  print(*read["build-system"]["requires"], *read["project"]["optional-dependencies"]["compile"], sep="\n")
+# Write the requirements of the image with their hashes. Versions that still fit are kept.
 lock: $(READY)
 	$(BIN)/pip install --quiet --disable-pip-version-check pip-tools
-	$(BIN)/$(COMPILE_LOCK) $(UNUSED:%=--unsafe-package %) --output-file requirements.lock pyproject.toml
-	$(BIN)/python -c '$(BUILD_REQUIREMENTS)' | $(BIN)/$(COMPILE_LOCK) --allow-unsafe --output-file requirements-build.lock -
+	$(BIN)/pip-compile --quiet --generate-hashes --strip-extras --no-header --no-annotate --no-emit-options \
+	  --no-emit-index-url --no-emit-trusted-host --no-emit-find-links $(UNUSED:%=--unsafe-package %) --output-file requirements.lock pyproject.toml
 
 # List the software of the image in the CycloneDX format, for scanners and for publication with the image.
 sbom: $(READY)

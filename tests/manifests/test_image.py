@@ -16,9 +16,9 @@ ROOT = Path(__file__).parents[2]
 HADOLINT = shutil.which("hadolint", path=str(Path(sys.executable).parent))
 
 
-def _locked(file: str = "requirements.lock") -> dict[str, str]:
+def _locked() -> dict[str, str]:
     """Return the hashes of each pinned requirement, by the name of the distribution."""
-    pinned = re.sub(r"^#.*\n", "", (ROOT / file).read_text(), flags=re.MULTILINE)
+    pinned = re.sub(r"^#.*\n", "", (ROOT / "requirements.lock").read_text(), flags=re.MULTILINE)
     entries = re.split(r"^(?=\S)", pinned, flags=re.MULTILINE)[1:]
     return {_normal(entry.partition("==")[0]): entry.partition("==")[2] for entry in entries}
 
@@ -70,21 +70,8 @@ def test_pinned_versions_are_ones_that_the_project_allows() -> None:
         assert locked[_normal(requirement.name)].split()[0] in requirement.specifier, text
 
 
-def test_what_compiles_the_image_is_pinned_by_hash() -> None:
-    from packaging.requirements import Requirement
-
-    read = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    locked = _locked("requirements-build.lock")
-    for text in (*read["build-system"]["requires"], *read["project"]["optional-dependencies"]["compile"]):
-        requirement = Requirement(text)
-        assert locked[_normal(requirement.name)].split()[0] in requirement.specifier, text
-    for distribution, rest in locked.items():
-        assert re.match(r"\S+ \\\n    --hash=sha256:[0-9a-f]{64}", rest), distribution
-
-
-def test_the_locks_name_no_index() -> None:
+def test_the_lock_names_no_index() -> None:
     assert "/" not in (ROOT / "requirements.lock").read_text()
-    assert "/" not in (ROOT / "requirements-build.lock").read_text()
 
 
 def test_hadolint_finds_nothing() -> None:
@@ -144,7 +131,7 @@ def test_the_command_of_the_image_is_pydns() -> None:
     environment = {"PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1"}
     command = [sys.executable, str(script), "--version"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.stdout.startswith(f"pydns {pydns.__version__} ("), done.stderr
+    assert pydns.__version__ in done.stdout, done.stderr
 
 
 def test_the_base_image_is_pinned() -> None:
@@ -154,7 +141,6 @@ def test_the_base_image_is_pinned() -> None:
 
 
 def test_only_copied_files_are_sent_to_the_builder() -> None:
-    sources = re.findall(r"^COPY (?!--from)(.+) \S+$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
-    copied = {source.partition("/")[0] for line in sources for source in line.split()}
+    copied = set(re.findall(r"^COPY (?!--from)([^\s/]+)\S* ", (ROOT / "Dockerfile").read_text(), re.MULTILINE))
     sent = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     assert sent == copied
