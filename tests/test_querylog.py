@@ -39,7 +39,8 @@ from tests.waiting import PATIENCE_S, until
 A, TXT, AAAA = 1, 16, 28
 FIELDS = re.compile(
     r"time=\S+ level=info event=query client=(\S+) proto=(\w+) "
-    r'name=("(?:[^"\\]|\\.)*"|\S+) type=(\S+) rcode=(\S+) size=(\d+) duration_s=(\S+)\n'
+    r'name=("(?:[^"\\]|\\.)*"|\S+) type=(\S+) rcode=(\S+) id=(?:\d+) flags=(?:"[a-z ]+"|\S+) '
+    r"(?:upstream=\S+ )?size=(\d+) duration_s=(\S+)\n"
 )
 WEB_A = query(WEB + ".", A)
 LATER = 0.0, 0.001, Origin.UPSTREAM, ""  # facts of a deferred reply that the query log doesn't need
@@ -143,6 +144,25 @@ CHOSEN: list[tuple[dict[str, Any], Callable[[str, str], bool]]] = [
     ({"zones": ["example.com"]}, lambda qname, _: qname.endswith("example.com.")),
     ({"zones": ["b.svc.cluster.local", "web.shop.svc.cluster.local"]}, lambda q, _: q.lower().startswith("web.")),
 ]
+
+
+def test_a_line_has_id_and_flags_and_the_upstream_that_was_asked(configured: Start, upstream: FakeUpstream) -> None:
+    server = configured({})
+    address = Address("127.0.0.1", server.server.port, silent=False)
+    for qname, message_id in (WEB + ".", 4660), ("asked.example.com.", 4661), ("asked.example.com.", 4662):
+        assert address.ask(query(qname, A, message_id), tcp=False)
+    wanted = [
+        (4660, '"aa rd ra"', ""),
+        (4661, '"rd ra"', f"upstream=127.0.0.1:{upstream.port} "),
+        (4662, '"rd ra"', ""),  # from the cache
+    ]
+    shown = [f" id={message_id} flags={flags} {asked}size=" for message_id, flags, asked in wanted]
+
+    def are_logged() -> bool:
+        lines = "".join(server.server.logged("query"))
+        return all(each in lines for each in shown)
+
+    until(are_logged, found=lambda: server.server.logged("query"))
 
 
 @pytest.mark.parametrize(("chosen", "is_wanted"), CHOSEN)

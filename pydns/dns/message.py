@@ -291,3 +291,12 @@ def rcode_text(rcode: int) -> str:
         return Rcode(rcode).name
     except ValueError:
         return str(rcode)
+
+
+_FLAG_NAMES: Final = {AA: "aa", TC: "tc", RD: "rd", RA: "ra", AD: "ad", CD: "cd"}
+
+
+def flags_text(reply: bytes) -> str:
+    """Return the flags of a reply as `dig` prints them, without qr. The text is "-" if no flag is set."""
+    flags = int.from_bytes(reply[2:4])
+    return " ".join([text for flag, text in _FLAG_NAMES.items() if flags & flag]) or "-"

@@ -16,7 +16,7 @@ from pydns.config.model import QueryLogOptions as Chosen
 from pydns.dns import name
 from pydns.dns.address import endpoint_text
 from pydns.dns.compiled import HEADER
-from pydns.dns.message import Rcode, question_end, rcode_text, reply_facts
+from pydns.dns.message import Rcode, flags_text, question_end, rcode_text, reply_facts
 from pydns.dns.rrset import type_text
 from pydns.log import Level, Log
 from pydns.ring.layout import Origin
@@ -69,9 +69,9 @@ class QueryLog:
         self, port: Port, peer: Any, reply: bytes, came: float, spent_s: float, origin: Origin, server: str
     ) -> None:
         """Log a deferred reply, if the configuration selects it."""
-        self._replied(port, peer, reply, spent_s)
+        self._replied(port, peer, reply, spent_s, server)
 
-    def _replied(self, port: Port, peer: Any, reply: bytes, spent_s: float) -> None:
+    def _replied(self, port: Port, peer: Any, reply: bytes, spent_s: float, server: str = "") -> None:
         chosen = self._chosen
         if chosen is None or random() >= chosen.share:
             return
@@ -92,6 +92,9 @@ class QueryLog:
             "name": name.to_text(qname) if qname else "-",
             "type": type_text(rtype) if qname else "-",
             "rcode": rcode_text(rcode),
+            "id": int.from_bytes(reply[:2]),
+            "flags": flags_text(reply),
+            **({"upstream": server} if server else {}),
             "size": len(reply),
             "duration_s": round(spent_s, 6),
         }
