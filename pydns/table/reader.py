@@ -4,9 +4,10 @@ Each process opens the file once, read-only. An LMDB environment must not be use
 the process that reads it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import lmdb
 import msgspec
@@ -30,6 +31,10 @@ from pydns.table.layout import (
 if TYPE_CHECKING:
     Transaction = lmdb.Transaction[bytes]
     Cursor = lmdb.Cursor[bytes]
+
+
+_Result = TypeVar("_Result")
+_MOST_GROWTHS = 20  # how often the file may grow while a reader opens it
 
 
 class TableError(Exception):
@@ -70,16 +75,26 @@ class Reader:
         try:
             return self._environment.open_db(name)
         except lmdb.MapResizedError:
-            self._environment.set_mapsize(0)  # the writer has enlarged the file since this process opened it
-            return self._environment.open_db(name)
+            return self._with_new_size(lambda: self._environment.open_db(name))
+
+    def _with_new_size(self, act: Callable[[], _Result]) -> _Result:
+        """Use the new size of the file, because the writer has enlarged it, and return the result of `act`.
+
+        The writer may enlarge the file again meanwhile. Each time, the file grows by an eighth or more.
+        """
+        for _ in range(_MOST_GROWTHS):
+            self._environment.set_mapsize(0)
+            with suppress(lmdb.MapResizedError):
+                return act()
+        self._environment.set_mapsize(0)
+        return act()
 
     def transaction(self) -> "Transaction":
         """Begin a read transaction, for use with `with`. Keep it short, because it blocks the reuse of old pages."""
         try:
             return self._environment.begin(db=self.answers)
         except lmdb.MapResizedError:
-            self._environment.set_mapsize(0)  # the writer has enlarged the file: use the new size
-            return self._environment.begin(db=self.answers)
+            return self._with_new_size(lambda: self._environment.begin(db=self.answers))
 
     def facts(self, transaction: "Transaction") -> Facts:
         """Return the facts in the transaction's commit."""
