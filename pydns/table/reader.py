@@ -54,9 +54,7 @@ class Reader:
         except OSError as error:
             raise TableError(f"{path}: {error.strerror}") from None
         try:
-            self._environment = lmdb.open(
-                str(path), subdir=False, readonly=True, max_dbs=4, max_readers=MAX_READERS, readahead=False
-            )
+            self._environment = _open(path)
             self.answers = self._open_db(ANSWERS)
             self.names = self._open_db(NAMES)
             self._facts_db = self._open_db(FACTS)
@@ -128,3 +126,13 @@ class Reader:
     def close(self) -> None:
         """Close the file."""
         self._environment.close()
+
+
+def _open(path: Path) -> lmdb.Environment:
+    """Open the file. Opening begins a transaction, too, so it fails if the file grows at the same moment."""
+    for _ in range(_MOST_GROWTHS):
+        with suppress(lmdb.MapResizedError):
+            return lmdb.open(
+                str(path), subdir=False, readonly=True, max_dbs=4, max_readers=MAX_READERS, readahead=False
+            )
+    raise lmdb.MapResizedError("the file grows too fast")

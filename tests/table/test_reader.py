@@ -39,3 +39,20 @@ def test_a_reader_follows_a_file_that_grows_again_meanwhile(times: int, tmp_path
     with reader.transaction() as transaction:
         assert reader.facts(transaction).serial == 7
     reader.close()
+
+
+def test_a_file_may_grow_while_it_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Writer(tmp_path, load([]).facts(serial=7, synced=True)).close()
+    grown = iter([True, True, False])
+    really_open = lmdb.open
+
+    def opened(*arguments: Any, **options: Any) -> lmdb.Environment:
+        if next(grown):
+            raise lmdb.MapResizedError("the file has grown")
+        return really_open(*arguments, **options)
+
+    monkeypatch.setattr(lmdb, "open", opened)
+    reader = Reader(tmp_path)
+    with reader.transaction() as transaction:
+        assert reader.facts(transaction).serial == 7
+    reader.close()
