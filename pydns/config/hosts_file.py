@@ -6,10 +6,10 @@ from pydns.config import texts
 from pydns.config.mistakes import ConfigNotice, Wanted, quote
 from pydns.config.model import Host, HostsFile
 from pydns.dns import name
+from pydns.dns.address import unmapped
 
 MAX_OCTETS = 16 * 1024 * 1024
 _MOST_NOTICES = 20
-_MAPPED = bytes(10) + b"\xff\xff"  # the start of an IPv4-mapped address (RFC 4291 section 2.5.5.2)
 
 
 class Entries(NamedTuple):
@@ -47,11 +47,6 @@ def read(source: str, text: str, file: HostsFile) -> Entries:
         notices.append(ConfigNotice(source, f"{wrong - _MOST_NOTICES} further lines have a wrong address or name"))
     hosts = [Host(qname, tuple(addresses), file.ttl_s, file.ptr) for qname, addresses in found.items()]
     return Entries(tuple(hosts), tuple(notices))
-
-
-def unmapped(address: bytes) -> bytes:
-    """Return the IPv4 address of an IPv4-mapped address (::ffff:10.0.0.1), and any other address as it is."""
-    return address[12:] if len(address) == 16 and address.startswith(_MAPPED) else address
 
 
 def _is_in(qname: bytes, file: HostsFile) -> bool:

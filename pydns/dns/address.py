@@ -9,7 +9,7 @@ from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 from typing import NamedTuple
 
 _LOOPBACK_6 = bytes(15) + b"\1"
-_MAPPED = bytes(10) + b"\xff\xff"  # before an IPv4 address in an IPv6 address (RFC 4291 section 2.5.5.2)
+MAPPED = bytes(10) + b"\xff\xff"  # before an IPv4 address in an IPv6 address (RFC 4291 section 2.5.5.2)
 
 
 class BadAddress(ValueError):
@@ -42,7 +42,7 @@ def is_loopback(address: bytes) -> bool:
 
 def unmapped(address: bytes) -> bytes:
     """Return the IPv4 address of an IPv4-mapped IPv6 address. Return any other address unchanged."""
-    return address.removeprefix(_MAPPED)
+    return address.removeprefix(MAPPED)
 
 
 class AddressRange(NamedTuple):

@@ -39,7 +39,7 @@ from math import isfinite
 from struct import Struct
 from typing import NamedTuple
 
-from pydns.dns.address import unmapped
+from pydns.dns.address import MAPPED, unmapped
 
 MAGIC = b"pydnsq\0\1"
 FILES = "queries-*"  # the names of the links to rings in the state directory
@@ -59,7 +59,6 @@ _HEAD = Struct("=8sQQd")
 _RECORD = Struct("=QIHHBxxxI")
 _END = Struct("=I")
 _LEAST = _RECORD.size + _END.size
-_MAPPED = bytes(10) + b"\xff\xff"  # before an IPv4 address in the form of IPv6 (RFC 4291 section 2.5.5.2)
 
 
 @cache
@@ -192,7 +191,7 @@ def compose_lengths(lengths: Sequence[int]) -> bytes:
 
 def columns(addresses: Sequence[bytes]) -> bytes:
     """Return addresses in form WIDE. An IPv4 address becomes ::ffff:192.0.2.1, and an unknown address ::."""
-    wide = [each if len(each) == 16 else _MAPPED + each if len(each) == 4 else bytes(16) for each in addresses]
+    wide = [each if len(each) == 16 else MAPPED + each if len(each) == 4 else bytes(16) for each in addresses]
     return b"".join([each[:8] for each in wide] + [each[8:] for each in wide])
 
 

@@ -8,21 +8,19 @@ import asyncio
 import socket
 import time
 from collections.abc import Callable, Sequence
-from time import monotonic
 from typing import Any
 
 from pydns import __version__
 from pydns.config.model import Config, DnstapOptions, ServerSpec, TapMessages, Transport
-from pydns.dns.address import BadAddress, parse_address
+from pydns.dns.address import unmapped
 from pydns.dns.dnstap import Composer, Event, Kind, Protocol
 from pydns.log import Log
 from pydns.ring.layout import Origin
 from pydns.serve.frame_stream import FrameStream
-from pydns.serve.port import Port
+from pydns.serve.port import Port, address_octets
 
 _IDS = 1 << 16
 _MAX_OPEN = 4096  # queries to upstreams whose time is known
-_MAPPED = bytes(10) + b"\xff\xff"  # an IPv4 address as an IPv6 address (RFC 4291 section 2.5.5.2)
 
 
 class Tap:
@@ -76,22 +74,21 @@ class Tap:
                 address, number = _client(port, port.peer(place))
                 protocol = _PROTOCOLS[port.protocol]
                 self.put(Event(Kind.CLIENT_QUERY, protocol, message, address, number, query_ns=now_ns))
-
         for place, reply in enumerate(port.replies):
             if reply is not None:
-                self._replied(port, port.peer(place), reply, came)
+                self._replied(port, port.peer(place), reply, spent_s)
 
     def replied_later(
         self, port: Port, peer: Any, reply: bytes, came: float, spent_s: float, origin: Origin, server: str
     ) -> None:
         """Send a deferred reply."""
-        self._replied(port, peer, reply, came)
+        self._replied(port, peer, reply, spent_s)
 
-    def _replied(self, port: Port, peer: Any, reply: bytes, came: float) -> None:
-        """Send the reply to a query that came at `came`."""
+    def _replied(self, port: Port, peer: Any, reply: bytes, spent_s: float) -> None:
+        """Send a reply. `spent_s` is the time since its query came."""
         if self.wants(reply):
             now_ns = time.time_ns()
-            came_ns = now_ns - int((monotonic() - came) * 1e9)
+            came_ns = now_ns - int(spent_s * 1e9)
             address, number = _client(port, peer)
             protocol = _PROTOCOLS[port.protocol]
             self.put(Event(Kind.CLIENT_RESPONSE, protocol, reply, address, number, query_ns=came_ns, reply_ns=now_ns))
@@ -141,20 +138,8 @@ def _protocol(server: ServerSpec, *, by_stream: bool) -> Protocol:
 
 
 def _client(port: Port, peer: Any) -> tuple[bytes, int]:
-    return _plain(port.source(peer)), port.client_at(peer).port
+    return unmapped(port.source(peer)), port.client_at(peer).port
 
 
 def _ends(server: ServerSpec, own: tuple[str, int]) -> tuple[bytes, int, bytes, int]:
-    return _octets(own[0]), own[1], _octets(server.ip), server.port
-
-
-def _plain(address: bytes) -> bytes:
-    """Return the octets of an address. An IPv4 address has 4 octets, even if the socket is one for IPv6."""
-    return address[12:] if len(address) == 16 and address.startswith(_MAPPED) else address
-
-
-def _octets(ip: str) -> bytes:
-    try:
-        return parse_address(ip.partition("%")[0])
-    except BadAddress:  # the connection is gone
-        return b""
+    return address_octets(own[0]), own[1], address_octets(server.ip), server.port

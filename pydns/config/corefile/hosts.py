@@ -6,11 +6,10 @@ from pydns.config.corefile.draft import Draft, Zone, checked, mapping, number, o
 from pydns.config.corefile.server import Server
 from pydns.config.corefile.tokens import Token
 from pydns.config.corefile.zones import is_within, zones_around, zones_of
-from pydns.config.hosts_file import unmapped
 from pydns.config.keys.values import MAX_TTL_S
 from pydns.config.mistakes import Wanted, quote
 from pydns.config.node import Node
-from pydns.dns.address import address_text
+from pydns.dns.address import address_text, unmapped
 from pydns.dns.name import reverse_name, to_text
 
 _TTL_S = 3600  # the plugin's default
