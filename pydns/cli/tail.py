@@ -16,7 +16,6 @@ from pydns.cli.ring_files import RingError, Rings
 from pydns.config import flags
 from pydns.config.settings import OutputFormat
 from pydns.config.shapes import Mistakes
-from pydns.dns import name
 from pydns.dns.address import address_text
 from pydns.ring.queries import Query
 from pydns.table.client_names import ClientName
@@ -90,7 +89,7 @@ def _text(query: Query, who: ClientName | None) -> str:
     notes = "".join([via, " truncated" * facts.is_truncated, " tcp" * query.is_stream])
     return (
         f"{_time(query.came)} {client_text(query.client, who):<15} {result} {query.source.value:<8} "
-        f"{query.spent_s * 1000:8.2f} ms {facts.type_text:<5} {_name(query)}{notes}"
+        f"{query.spent_s * 1000:8.2f} ms {facts.type_text:<5} {facts.name_text}{notes}"
     )
 
 
@@ -100,7 +99,7 @@ def _json(query: Query, who: ClientName | None) -> str:
         time=_time(query.came),
         client=address_text(query.client),
         client_name=None if who is None else str(who),
-        name=_name(query),
+        name=facts.name_text,
         type=facts.type_text,
         result=facts.result,
         source=query.source.value,
@@ -111,10 +110,6 @@ def _json(query: Query, who: ClientName | None) -> str:
         truncated=facts.is_truncated,
     )
     return msgspec.json.encode(line).decode()
-
-
-def _name(query: Query) -> str:
-    return name.to_text(query.facts.qname) if query.facts.qname else "-"
 
 
 def _time(came: float) -> str:

@@ -20,7 +20,7 @@ from pydns.config.settings import GroupedBy, OutputFormat
 from pydns.config.shapes import Mistakes
 from pydns.dns import name
 from pydns.dns.address import address_text
-from pydns.ring.queries import Query, Source
+from pydns.ring.queries import Query, Source, name_text
 from pydns.ring.summary import Group, duration_text, groups
 from pydns.ring.walks import Wasted, ndots, wasted
 from pydns.table.reader import Reader, TableError
@@ -117,7 +117,7 @@ def _top(found: Sequence[Query], by: GroupedBy, since_s: float, chosen: Filter, 
 def _rows(found: Sequence[Query], by: GroupedBy, names: NameOf) -> list[Row]:
     if by is GroupedBy.NAME:
         of_names = groups(found, [query[5][0].lower() for query in found])  # an index is faster than the field's name
-        return [_row(each, name.to_text(each.key) if each.key else "-") for each in of_names[:_MOST_IN_JSON]]
+        return [_row(each, name_text(each.key)) for each in of_names[:_MOST_IN_JSON]]
     if by is GroupedBy.CLIENT:
         of_clients = groups(found, [query.client for query in found])
         return [_row(each, client_text(each.key, names(each.key))) for each in of_clients[:_MOST_IN_JSON]]

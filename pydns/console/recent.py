@@ -10,10 +10,9 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
-from pydns.dns import name
 from pydns.dns.address import address_text
 from pydns.ring import walks
-from pydns.ring.queries import Query
+from pydns.ring.queries import Query, name_text
 
 KEPT = 20_000
 KEPT_S = 300.0
@@ -111,7 +110,7 @@ class Recent:
                 key = query.facts.qname, query.client
                 if key not in texts:
                     who = name_of(query.client) or ""
-                    texts[key] = f"{_text(query.facts.qname)}\n{address_text(query.client)}\n{who}".lower()
+                    texts[key] = f"{query.facts.name_text}\n{address_text(query.client)}\n{who}".lower()
                 if wanted.text not in texts[key]:
                     continue
             found.append(_line(number, query, name_of(query.client) or ""))
@@ -130,7 +129,7 @@ class Recent:
         return Top(
             len(queries),
             round(max(1.0, min(TOP_S, now - queries[0].came)), 1),
-            tuple(Row(_text(qname), count, denied_names[qname]) for qname, count in names.most_common(_BUSIEST)),
+            tuple(Row(name_text(qname), count, denied_names[qname]) for qname, count in names.most_common(_BUSIEST)),
             tuple(_client(each, count, denied_clients[each], name_of) for each, count in clients.most_common(_BUSIEST)),
             tuple(_wasted(queries, domains)),
         )
@@ -150,7 +149,7 @@ def _line(number: int, query: Query, who: str) -> Line:
         query.came,
         address_text(query.client),
         who,
-        _text(facts.qname),
+        facts.name_text,
         facts.type_text,
         facts.result,
         query.source.value,
@@ -158,10 +157,6 @@ def _line(number: int, query: Query, who: str) -> Line:
         round(query.spent_s, 6),
         query.is_stream,
     )
-
-
-def _text(qname: bytes) -> str:
-    return name.to_text(qname) if qname else "-"
 
 
 def _client(address: bytes, count: int, denied: int, name_of: NameOf) -> Row:
@@ -176,4 +171,4 @@ def _wasted(queries: Iterable[Query], domains: Sequence[bytes]) -> Iterator[Wast
         count, wasted = found.get(each.qname, (0, 0))
         found[each.qname] = count + each.walks, wasted + each.queries
     for qname, (count, wasted) in sorted(found.items(), key=lambda item: -item[1][1])[:_BUSIEST]:
-        yield Wasted(_text(qname), count, wasted)
+        yield Wasted(name_text(qname), count, wasted)

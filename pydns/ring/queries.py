@@ -10,6 +10,7 @@ from functools import partial
 from itertools import repeat
 from typing import NamedTuple
 
+from pydns.dns import name
 from pydns.dns.compiled import HEADER
 from pydns.dns.message import OPT_HEAD, OPT_SIZE, Rcode, rcode_text
 from pydns.dns.rrset import NS, type_text
@@ -64,9 +65,19 @@ class Facts(NamedTuple):
         return "NODATA" if self.rcode == 0 and self.is_denied else rcode_text(self.rcode)
 
     @property
+    def name_text(self) -> str:
+        """The name of the question as text."""
+        return name_text(self.qname)
+
+    @property
     def type_text(self) -> str:
         """The type of the question as text."""
         return type_text(self.qtype) if self.qname else "-"
+
+
+def name_text(qname: bytes) -> str:
+    """Return the name of a question as text. Octets that a terminal could take for commands are escaped."""
+    return name.to_text(qname) if qname else "-"
 
 
 class Query(NamedTuple):
