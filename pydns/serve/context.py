@@ -25,6 +25,7 @@ from pydns.upstream.cache import Cache
 if TYPE_CHECKING:
     from pydns.table.reader import Reader
 
+_WAITS = Mark.WAITS  # a look-up in an enum takes 0.07 µs
 Defer = Callable[[Asked, Port, Any, float], None]  # question, port, peer, and the time when the query came
 
 
@@ -80,7 +81,7 @@ class Batch:
                     reply = respond(message, transaction, port)
                     if type(reply) is Asked:  # 0.02 µs less than isinstance
                         port.deferred += 1
-                        port.mark(Mark.WAITS)
+                        port.marks[len(replies)] = _WAITS
                         self.defer(reply, port, port.peer(len(replies)), came)
                         reply = None
                 except Exception as error:

@@ -137,11 +137,11 @@ class Recursion:
             client.answer(answer, self._clock(), in_batch, self._origin(answer), self.forwarder.answering)
 
     def _origin(self, answer: UpstreamAnswer) -> Origin:
-        if answer.extended_error in (Reason.STALE, Reason.STALE_DENIAL):
-            return Origin.STALE
+        if answer.extended_error in _STALE_REASONS:
+            return _STALE
         if not self._at_once:
-            return Origin.UPSTREAM
-        return Origin.CACHE if answer.rcode in (Rcode.NOERROR, Rcode.NXDOMAIN) else Origin.UNKNOWN
+            return _UPSTREAM
+        return _CACHE if answer.rcode in _CACHED_RCODES else _UNKNOWN
 
     def _chain(self, client: Waiting, answers: Iterable[RRset]) -> Chain:
         asked = client.asked
@@ -454,4 +454,8 @@ def _addresses(answer: UpstreamAnswer, qtype: int) -> Iterator[tuple[str, int]]:
             yield address_text(records[fixed + 10 : end]), int.from_bytes(records[fixed + 4 : fixed + 8])
 
 
+# Each miss needs some of these members, and a look-up in an enum takes 0.07 µs.
+_STALE, _UPSTREAM, _CACHE, _UNKNOWN = Origin.STALE, Origin.UPSTREAM, Origin.CACHE, Origin.UNKNOWN
+_STALE_REASONS = frozenset([Reason.STALE, Reason.STALE_DENIAL])
+_CACHED_RCODES = frozenset([int(Rcode.NOERROR), int(Rcode.NXDOMAIN)])
 _new = tuple.__new__  # 0.15 µs faster for each miss than the constructor of a NamedTuple
