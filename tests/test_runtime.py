@@ -227,7 +227,7 @@ def test_an_incomplete_table_is_not_ready_after_a_restart(
 
 def test_the_status_has_the_processes_and_their_memory(start: Callable[..., Server]) -> None:
     server = start(flags=PROBED, workers=2)
-    until(lambda: "worker 1" in server.status())
+    until(lambda: "worker 1: pid" in server.status())
     said = server.status()
     for title, pid in zip(("controller", "worker 0", "worker 1"), server.children(), strict=True):
         assert f"  {title}: pid {pid}, 0 restarts, 0 of them as stuck" in said
