@@ -288,6 +288,7 @@ LOOP = {"LOOP": "{$BACK}", "BACK": "{$LOOP}"}
 
 @example(first="rewrite ttl continue 30\nrewrite name stop a.example\n", second="template ANY ANY\n", lenient=False)
 @example(first="log {$LOOP}\ntemplate ANY ANY\n", second="", lenient=False)
+@example(first="", second='hosts {\n"" a.example\n}\n', lenient=False)
 @example(first="log fe80::%1/64 10.0.0.0/255.0.0.0 ::/0 0.0.0.0/0 10.0.0.0/32 ::1/128\n", second="", lenient=False)
 @given(
     first=st.lists(DIRECTIVES, max_size=4).map("".join),

@@ -57,7 +57,7 @@ def _read_property(line: Line, options: _Options, draft: Draft) -> None:
 
 def _read_entry(line: Line, options: _Options, draft: Draft) -> None:
     at = line.words[0]
-    looks_like_address = at.text[0].isdecimal() or ":" in at.text
+    looks_like_address = at.text[:1].isdecimal() or ":" in at.text
     if looks_like_address and not options.falling and isinstance(texts.parse_ip(at.text), Wanted):
         draft.note(at, "left out: it is not an IP address")  # after `fallthrough`, CoreDNS refuses such a line
         return
