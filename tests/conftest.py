@@ -16,6 +16,7 @@ os.environ["PYDNS_RESOLV_CONF"] = os.devnull
 # By default, Hypothesis fails an example that takes more than 200 ms. On a busy machine that limit says nothing about
 # the code.
 settings.register_profile("untimed", deadline=None)
+settings.register_profile("deep", deadline=None, max_examples=5000)
 settings.load_profile("untimed")
 
 
