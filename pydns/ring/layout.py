@@ -89,23 +89,16 @@ class Head(NamedTuple):
     offset_s: float
 
 
-class Later(NamedTuple):
-    """A reply that was sent after its batch."""
-
-    message: bytes
-    address: bytes  # of the client
-    came: float
-    spent_s: float
-    origin: Origin
-    server: str  # the upstream that answered; empty if no upstream did
-
-
 class Turn(NamedTuple):
     """A batch of messages that came together."""
 
     came: float
     spent_s: float  # until the replies were sent
     messages: int
+
+
+# The columns of some turns: the times when they came, the seconds until the replies were sent, the numbers of messages.
+Turns = tuple[Sequence[float], Sequence[float], Sequence[int]]
 
 
 class Record(NamedTuple):
@@ -135,7 +128,7 @@ def compose_head(room: int, offset_s: float) -> bytes:
 
 def compose(
     position: int,
-    turns: Sequence[tuple[float, float, int]],
+    turns: Turns,
     addresses: bytes,
     lengths: bytes,
     messages: Sequence[bytes],
@@ -143,7 +136,7 @@ def compose(
     extra: bytes = b"",
     names: bytes = b"",
 ) -> list[bytes]:
-    """Return the parts of a record of at most `MOST` messages. `turns` has the fields of `Turn`.
+    """Return the parts of a record of at most `MOST` messages.
 
     `addresses` has 4 octets for each message, or is the result of `columns`. `lengths` has 2 octets for each message.
     `messages` are joined; it doesn't matter where the parts begin. `extra` has origins and indices of servers.
@@ -156,10 +149,10 @@ def compose(
         octets = len(messages[0])
     if len(addresses) > 4 * count:
         form |= WIDE
-    came, spent_s, counts = zip(*turns, strict=True)
-    times = _turns(len(turns)).pack(*came, *spent_s, *counts)
+    came, spent_s, counts = turns
+    times = _turns(len(came)).pack(*came, *spent_s, *counts)
     octets += _LEAST + len(times) + len(lengths) + len(addresses) + len(extra) + len(names)
-    head = _RECORD.pack(position, octets, count, len(turns), form, len(names))
+    head = _RECORD.pack(position, octets, count, len(came), form, len(names))
     return [head, times, lengths, addresses, extra, *messages, names, _END.pack(octets)]
 
 
@@ -168,20 +161,32 @@ def _shortened(messages: bytes, lengths: Sequence[int]) -> bytes:
     return b"".join([messages[at : at + min(length, CUT)] for at, length in places])
 
 
-def compose_later(position: int, replies: Sequence[Later], form: int = 0) -> list[bytes]:
-    """Return the parts of the record of replies that were sent after their batches."""
-    messages, addresses, came, spent_s, origins, servers = zip(*replies, strict=True)
-    turns = list(zip(came, spent_s, [1] * len(replies), strict=True))
+def compose_later(
+    position: int,
+    messages: Sequence[bytes],
+    addresses: Sequence[bytes],
+    came: Sequence[float],
+    spent_s: Sequence[float],
+    origins: Sequence[Origin],
+    servers: Sequence[str],
+    form: int = 0,
+) -> list[bytes]:
+    """Return the parts of the record of replies that were sent after their batches.
+
+    `addresses` are those of the clients. `servers` are the upstreams that answered, and empty where none did.
+    """
     places = {"": 0}
     names = b"\0"
     for server in dict.fromkeys(servers):
         text = server.encode(errors="replace")[:MOST_NAME] + b"\0"
-        if len(names) + len(text) <= MOST_NAMES and len(places) < 256:
-            places.setdefault(server, len(places))
-            names += text if server else b""
-    extra = bytes(origins) + bytes([places.get(server, 0) for server in servers])
+        fits = len(names) + len(text) <= MOST_NAMES and len(places) < 256
+        places.setdefault(server, len(places) if fits else 0)
+        names += text if server and fits else b""
+    extra = bytes(origins) + bytes(map(places.__getitem__, servers))
     lengths = compose_lengths(list(map(len, messages)))
-    return compose(position, turns, columns(addresses), lengths, messages, form | WITH_ORIGINS | LATER, extra, names)
+    turns = came, spent_s, [1] * len(messages)
+    packed = b"".join(addresses) if set(map(len, addresses)) == {4} else columns(addresses)
+    return compose(position, turns, packed, lengths, messages, form | WITH_ORIGINS | LATER, extra, names)
 
 
 def compose_lengths(lengths: Sequence[int]) -> bytes:

@@ -19,6 +19,7 @@ import mmap
 import os
 import time
 from array import array
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
@@ -26,7 +27,7 @@ from typing import Any
 from pydns.config.model import Config
 from pydns.log import Level, Log
 from pydns.ring import layout
-from pydns.ring.layout import Later, Origin
+from pydns.ring.layout import Origin
 from pydns.serve.datagrams import BATCH, short
 from pydns.serve.port import Mark, Port
 
@@ -35,6 +36,8 @@ _ENOUGH = layout.MOST - BATCH  # number of replies that are written without wait
 # What waits of a batch: the port, the lengths of the messages, the messages, the senders, the time when they came, the
 # seconds until the replies were sent, and the origins.
 _Waiting = tuple[Port, "array[int]", bytes, bytes, float, float, bytes]
+# What waits of a deferred reply: the arguments of `replied_later` in their order.
+_Later = tuple[Port, Any, bytes, float, float, Origin, str]
 
 
 class QueryRing:
@@ -53,7 +56,7 @@ class QueryRing:
         self._offset: memoryview[float]
         self._waiting: list[_Waiting] = []
         self._count = 0  # of replies in `_waiting`
-        self._later: dict[int, list[Later]] = {0: [], layout.STREAM: []}  # form -> replies
+        self._later: dict[str, list[_Later]] = defaultdict(list)  # protocol -> deferred replies
         self._is_due = False
 
     @property
@@ -102,13 +105,16 @@ class QueryRing:
     def answered(self, port: Port, messages: Sequence[bytes], came: float, spent_s: float) -> None:
         """Keep the replies to messages that came together."""
         count = len(messages)
+        marks = port.marks
         origins = b""
-        if port.joined is not None and not port.marks:
+        if port.joined is not None and not marks:
             octets, lengths = port.joined
+        elif len(marks) == count and Mark.RULED not in marks.values():
+            return  # all were deferred
         else:
             shown = list(_shown(port, messages))
             octets, lengths = b"".join(shown), array("L", map(len, shown))
-            origins = bytes([_ORIGINS[port.marks.get(place)] for place in range(count)])
+            origins = bytes([_ORIGINS[marks.get(place)] for place in range(count)])
         self._waiting.append((port, lengths, octets, port.senders(count), came, spent_s, origins))
         self._count += count
         if self._count >= _ENOUGH:
@@ -120,12 +126,10 @@ class QueryRing:
         self, port: Port, peer: Any, reply: bytes, came: float, spent_s: float, origin: Origin, server: str
     ) -> None:
         """Keep a deferred reply."""
-        form = _form(port)
-        waiting = self._later[form]
-        waiting.append(_new(Later, (reply, port.source(peer), came, spent_s, origin, server)))
+        waiting = self._later[port.protocol]
+        waiting.append((port, peer, reply, came, spent_s, origin, server))
         if len(waiting) == _ENOUGH:
-            self._write(layout.compose_later(self._written, waiting, form))
-            waiting.clear()
+            self._write_later(waiting)
         elif not self._is_due:
             self._write_soon()
 
@@ -137,10 +141,19 @@ class QueryRing:
         """Write the replies that wait."""
         self._is_due = False
         self._write_waiting()
-        for form, waiting in self._later.items():
-            if waiting and self._memory is not None:
-                self._write(layout.compose_later(self._written, waiting, form))
-            waiting.clear()
+        for waiting in self._later.values():
+            if waiting:
+                self._write_later(waiting)
+
+    def _write_later(self, waiting: list[_Later]) -> None:
+        """Write deferred replies of one protocol, and empty the list."""
+        if self._memory is not None:
+            ports, peers, *columns = zip(*waiting, strict=True)
+            addresses = [port.source(peer) for port, peer in zip(ports, peers, strict=True)]
+            messages, came, spent_s, origins, servers = columns
+            form = _form(ports[0])
+            self._write(layout.compose_later(self._written, messages, addresses, came, spent_s, origins, servers, form))
+        waiting.clear()
 
     def _write_waiting(self) -> None:
         """Write the replies of batches. Those of each transport share a record."""
@@ -156,7 +169,7 @@ class QueryRing:
     def _composed(self, waiting: list[_Waiting]) -> list[bytes]:
         """Return the parts of the record of batches."""
         ports, lengths, messages, senders, came, spent_s, origins = zip(*waiting, strict=True)
-        turns = list(zip(came, spent_s, map(len, lengths), strict=True))
+        turns = came, spent_s, list(map(len, lengths))
         form, extra = _form(ports[0]), b""
         if any(origins):
             form |= layout.WITH_ORIGINS
@@ -213,4 +226,3 @@ def _shown(port: Port, messages: Sequence[bytes]) -> Iterator[bytes]:
 
 
 _ORIGINS = {None: Origin.UNKNOWN, Mark.WAITS: Origin.UNKNOWN, Mark.RULED: Origin.RULE}
-_new = tuple.__new__  # 0.15 µs faster than the constructor of a NamedTuple

@@ -146,7 +146,7 @@ def test_the_shares_of_unknown_clients_and_of_rewritten_addresses_are_shown(
     assert "\nclients   2 addresses with names\n" in capsys.readouterr().out
     clients = [[10, 1, 0, 1]] * 5 + [[10, 9, 9, 9]] * 2 + [[192, 168, 0, 1]]
     message = query(WEB, 1)
-    turns = [(time.time() + 600, 0.0, len(clients))]
+    turns = [time.time() + 600], [0.0], [len(clients)]
     messages = [message] * len(clients)
     lengths = compose_lengths(list(map(len, messages)))
     record = b"".join(compose(0, turns, b"".join(map(bytes, clients)), lengths, messages))

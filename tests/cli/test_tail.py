@@ -149,7 +149,7 @@ def test_follow_prints_new_queries_until_it_is_interrupted(server: Running) -> N
 
 def write_ring(state_dir: Path, *messages: bytes, came: float = 0.0, number: int = 0) -> None:
     """Write a ring of the smallest size with one client."""
-    turns, clients = [(came, 0.0, len(messages))], parse_address("10.0.0.1") * len(messages)
+    turns, clients = ([came], [0.0], [len(messages)]), parse_address("10.0.0.1") * len(messages)
     record = b"".join(compose(0, turns, clients, compose_lengths([len(each) for each in messages]), messages))
     head = bytearray(compose_head(layout.SMALLEST, 0.0).ljust(layout.HEAD, b"\0"))
     struct.pack_into("=Q", head, layout.WRITTEN_AT, len(record))

@@ -2,12 +2,13 @@
 
 import random
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import pytest
 
 from pydns.dns.address import parse_address
 from pydns.ring import layout
-from pydns.ring.layout import Later, Origin, Record, columns, parse
+from pydns.ring.layout import Origin, Record, columns, parse
 
 CLIENTS = [parse_address(f"10.0.0.{number}") for number in range(1, 5)]
 CLIENTS_6 = [parse_address(f"2001:db8::{number}") for number in range(1, 5)]
@@ -23,11 +24,24 @@ def compose(
     extra: bytes = b"",
 ) -> bytes:
     lengths = layout.compose_lengths([len(each) for each in messages])
-    return b"".join(layout.compose(position, turns, addresses, lengths, messages, form, extra))
+    came, spent_s, counts = zip(*turns, strict=True)
+    return b"".join(layout.compose(position, (came, spent_s, counts), addresses, lengths, messages, form, extra))
+
+
+class Later(NamedTuple):
+    """A reply that was sent after its batch."""
+
+    message: bytes
+    address: bytes
+    came: float
+    spent_s: float
+    origin: Origin
+    server: str
 
 
 def compose_later(position: int, replies: Sequence[Later]) -> bytes:
-    return b"".join(layout.compose_later(position, replies))
+    messages, addresses, came, spent_s, origins, servers = zip(*replies, strict=True)
+    return b"".join(layout.compose_later(position, messages, addresses, came, spent_s, origins, servers))
 
 
 def written(records: Sequence[bytes]) -> bytes:

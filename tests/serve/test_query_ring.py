@@ -117,6 +117,13 @@ def test_deferred_replies_are_kept_once_with_their_origin_and_server(worker: Wor
     assert (late.source, late.server, late.client, late.spent_s) == (Source.UPSTREAM, "10.0.0.2:53", client, 0.25)
 
 
+def test_nothing_is_written_for_a_batch_before_its_deferred_replies(worker: Worker) -> None:
+    worker.answer(None, None, marks={0: Mark.WAITS, 1: Mark.WAITS})
+    assert worker.read() == []
+    worker.answer(None, reply_to(WEB, 2), marks={0: Mark.WAITS, 1: Mark.RULED})
+    assert [(*ids([each]), each.source) for each in worker.read()] == [(2, Source.POLICY)]
+
+
 def test_many_replies_are_written_without_waiting(worker: Worker) -> None:
     for number in range(1000):
         worker.answer(reply_to(WEB, number))
