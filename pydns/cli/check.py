@@ -50,7 +50,7 @@ def run(options: Namespace) -> int:
 
 
 class Checked(Struct, frozen=True, kw_only=True):
-    """The result. `-o json` prints it, and docs/json.md describes it."""
+    """The result of a check, as `-o json` prints it. docs/json.md describes the keys."""
 
     version: int = 1
     accepted: bool

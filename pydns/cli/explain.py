@@ -1,7 +1,8 @@
-"""The verb `explain`: prints the reply for a name, the names that a pod would try, and the reasons.
+"""The verb `explain`: prints the reply for a name, and the reasons for this reply.
 
-The same responder that answers clients gives the answer. `pydns.cli.reasons` gives the reasons, and `pydns.cli.lookup`
-the whole lookup of a pod. With `--ask`, `pydns.cli.ask` sends queries to the upstreams. Without it, no query is sent.
+For a pod, it prints every name that the pod tries. The answer comes from the same code that answers clients.
+`pydns.cli.reasons` finds the reasons, and `pydns.cli.lookup` makes the whole lookup of a pod. With `--ask`,
+`pydns.cli.ask` sends queries to the upstreams. Without `--ask`, no query is sent.
 """
 
 import re
@@ -36,9 +37,9 @@ from pydns.table.reader import Reader, TableError
 from pydns.table.status import Status
 
 _MAX_RESOLV_CONF = 64 * 1024  # octets
-_QUIET_S = 5.0  # after this silence, a note is printed. The controller publishes its status every second
+_QUIET_S = 5.0  # a note is printed if the last status is older. The controller publishes one every second
 _ASSUMED = (
-    "the pod's resolv.conf is assumed: dnsPolicy ClusterFirst, no dnsConfig; --pod-resolv-conf takes the real one"
+    "the pod's resolv.conf is assumed: dnsPolicy ClusterFirst, no dnsConfig; give the real one with --pod-resolv-conf"
 )
 
 
@@ -51,7 +52,7 @@ class Wish(NamedTuple):
     namespace: str | None  # the namespace of the pod that looks up the name. None: not given
     note: str = ""  # a note if only a part of the argument is the name
     client: bytes = b""  # the octets of the client's address; empty: a client without a class
-    asks: bool = False  # True: upstreams are asked
+    asks: bool = False  # True: queries are sent to the upstreams
     pod: tuple[str, str] | None = None  # namespace and name of the pod
     resolver: Resolver | None = None
     searching: Searching | None = None  # the options of the pod's resolv.conf, if it is given
@@ -67,14 +68,14 @@ class Pod(NamedTuple):
 
     namespace: str
     address: bytes  # empty: unknown
-    title: str | None  # NAMESPACE/POD, and where it runs. None: no pod is known
+    title: str | None  # NAMESPACE/POD, with the pod's node and zone. None: no pod is known
     notes: tuple[str, ...]
 
 
 def run(options: Namespace) -> int:
     """Print the explanation. Return 0 if the table or an upstream has an answer of the type, otherwise 1.
 
-    Invalid question: 2.
+    Return 2 if the question is invalid.
     """
     mistakes = Mistakes()
     output = flags.OUTPUT.read(options.output, mistakes)
@@ -117,7 +118,9 @@ def _text(path: Path) -> str:
 
 
 def parse(name_text: str, qtype_text: str, namespace_text: str | None, *, is_lookup: bool = False) -> Wish:
-    """Parse the command line. The default type is PTR for an address, and A for a name; for a lookup, A and AAAA.
+    """Parse the command line. The default type is PTR for an address and A for a name.
+
+    The lookup of a pod asks for A and AAAA.
 
     Raises `ValueError`. The message contains the invalid argument and the reason.
     """
@@ -215,7 +218,7 @@ def _explain(reader: Reader, wish: Wish) -> Explanation:
 
 
 def _find_pod(reader: Reader, wish: Wish) -> Pod:
-    """Return what is known of the pod that asks. EndpointSlices name the pods of Services."""
+    """Return what pydns knows about the pod that asks. The names of pods come from EndpointSlices, or from Pods."""
     if wish.pod is None and not wish.client:
         return Pod(wish.namespace or "default", b"", None, ())
     names = read_client_names(reader)
@@ -234,7 +237,7 @@ def _find_pod(reader: Reader, wish: Wish) -> Pod:
 
 
 def _why_unknown(node: str) -> str:
-    """Return why a pod has no address of its own. `node` is the node on whose network it is, or empty."""
+    """Return why the address of a pod isn't known. `node` is the node whose network the pod uses, or empty."""
     if node:
         return (
             f"the pod is on the network of node {node}: it uses the node's resolv.conf, and asks the node's servers, "
@@ -297,7 +300,7 @@ def _is_whole(qname: bytes, domains: Iterable[bytes]) -> bool:
 
 
 def _age_s(status: Status) -> float | None:
-    """Return the age of the oldest objects of the cluster that the table was made from. None: it isn't known."""
+    """Return the age of the oldest data of the cluster in the table, or None if the age isn't known."""
     ages = [each.data_age_s for each in status.kinds.values() if each.served and each.data_age_s is not None]
     return max(ages) + max(time.time() - status.time, 0.0) if ages and status.time else None
 

@@ -30,8 +30,8 @@ class Explanation(Struct, frozen=True, kw_only=True):
     search: str | None  # the namespace whose search list was applied
     tried: tuple[Answer, ...]
     notes: tuple[str, ...]
-    pod: str | None = None  # the pod whose lookup this is, if one is known
-    resolver: str | None = None  # the resolver whose lookup this is. None: it isn't a whole lookup
+    pod: str | None = None  # the pod that looks up the name, if it is known
+    resolver: str | None = None  # the resolver that looks up the name. None: not the whole lookup of a pod
     domains: tuple[str, ...] = ()  # the search domains of the lookup
     ndots: int | None = None
     result: str | None = None  # what the lookup returns to the application

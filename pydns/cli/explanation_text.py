@@ -11,7 +11,7 @@ from pydns.dns.message import Rcode
 from pydns.dns.walk import NDOTS
 
 _MAX_RECORDS = 20  # the largest number of records that are printed
-_MAX_WHY = 4  # reasons beside a forwarded name of a lookup: the route, its servers and those that are dead
+_MAX_WHY = 4  # the most reasons that are printed for a forwarded name of a lookup: the route, its servers, dead servers
 _FAILURES = (Rcode.NXDOMAIN.name, Rcode.SERVFAIL.name, Rcode.REFUSED.name)
 
 

@@ -12,7 +12,7 @@ from pydns.upstream.servers import title
 
 
 class Forwarding:
-    """The routes of a configuration, and the health of their servers by the status."""
+    """The routes of a configuration, and the health of their servers as the status reports it."""
 
     def __init__(self, config: Config, routes: Routes, status: Status) -> None:
         self._config = config

@@ -11,7 +11,7 @@ from pydns.dns import name
 from pydns.dns.reason import Reason
 from pydns.dns.walk import End, Resolver, Walk
 
-# The reasons that explain a failed lookup, if one of the replies has them. Reasons of search domains come last.
+# If a reply has one of these reasons, the reason explains why the lookup failed. The first one in this order counts.
 TELLING = (
     Reason.NOT_SYNCED,
     Reason.NO_READY_ENDPOINT,
@@ -35,7 +35,7 @@ def hints(
 
 
 def _of_success(walk: Walk, qname: bytes) -> Iterator[str]:
-    """Yield how to spare the queries for names that don't exist."""
+    """Yield hints that avoid the queries for names that don't exist."""
     wasted = walk.asked[:-1]
     if not wasted:
         return

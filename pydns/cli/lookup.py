@@ -23,7 +23,7 @@ _OUTCOMES = {
     Rcode.REFUSED.name: Outcome.ERROR,
     Rcode.YXDOMAIN.name: Outcome.ERROR,
     "no reply": Outcome.SILENCE,
-}  # all other replies have no record of the type
+}  # any other reply means that the name has no record of the type
 
 
 class Step(NamedTuple):
@@ -32,7 +32,7 @@ class Step(NamedTuple):
     reply: Reply
     asked: tuple[Asked, ...]  # what upstreams answered
     outcome: Outcome
-    is_assumed: bool  # True: upstreams would decide, but weren't asked
+    is_assumed: bool  # True: the outcome is a guess, because the upstreams weren't asked
 
 
 class Lookup(NamedTuple):
@@ -67,7 +67,7 @@ def look_up(
     *,
     asks: bool,
 ) -> Lookup:
-    """Return the lookup of a name by a resolver. With `asks`, upstreams are asked."""
+    """Return the lookup of a name by a resolver. If `asks` is True, queries are sent to the upstreams."""
     steps: list[Step] = []
     similar: dict[Similar, None] = {}  # Services that may be meant
 

@@ -48,10 +48,10 @@ class Verb(NamedTuple):
 
 
 _CONFIGURATION = (
-    "a config.yaml, a Corefile, the manifest of a ConfigMap, also in a List, or the folder of a mounted one"
+    "a config.yaml, a Corefile, the manifest of a ConfigMap (also in a List), or the folder of a mounted ConfigMap"
 )
 _INVALID = {2: "the command line is invalid"}
-_LEFT_OUT = "no mistakes, but --lenient leaves out a part"
+_LEFT_OUT = "no mistakes, but a part is left out because of --lenient"
 _NO_TABLE = "there is no answer table that can be read"
 _NO_RING = "there are no recent queries that can be read"
 
@@ -152,7 +152,7 @@ VERBS = (
     Verb(
         "dump",
         "print the answer table as zone-file text",
-        "Print every record of the answer table as zone-file text, by owner from the root down.",
+        "Print every record of the answer table as zone-file text, sorted by owner from the root down.",
         ["pydns dump --state-dir /tmp/pydns"],
         {0: "printed", 1: _NO_TABLE},
         [FlagGroup("", (flags.STATE_DIR,))],
@@ -292,7 +292,7 @@ class _Repeat(Action):
 def _unknown(words: Sequence[str], known: Sequence[Flag]) -> list[str]:
     """Return a line for each unknown flag of a command line, with the most similar known flag."""
     options = [word.partition("=")[0] for word in words if word.startswith("-")]
-    if not options:  # otherwise, the other words are values of the unknown flags
+    if not options:  # if there is an unknown flag, the other words may be its values
         return [f"unexpected {' '.join(words)}"]
     return [f"{option} is not a flag{suggestion(option, [flag.option for flag in known])}" for option in options]
 

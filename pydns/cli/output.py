@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from msgspec import Struct
 
 
-LEFT_OUT = 3  # exit status: a configuration is accepted, but --lenient leaves out a part of it
+LEFT_OUT = 3  # exit status: a configuration is accepted, but a part of it is left out because of --lenient
 
 
 class Colour(Enum):
@@ -38,9 +38,9 @@ def encode(value: "Struct") -> str:
 
 
 def write_lines(lines: Iterable[str]) -> bool:
-    """Write lines to standard output, and return whether its reader is still there.
+    """Write lines to standard output. Return False if the reader has closed it.
 
-    If a reader such as `head` closes the pipe early, this is not an error.
+    A reader such as `head` may close the pipe early. This is not an error.
     """
     try:
         for line in lines:

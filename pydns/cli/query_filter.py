@@ -14,7 +14,7 @@ from pydns.table.client_names import ClientName
 
 
 class Filter(NamedTuple):
-    """The queries that the operator wants to see. None: all of them."""
+    """Conditions for the queries that the operator wants to see. A condition that is None is always met."""
 
     namespace: str | None = None
     client: str | None = None  # a name, or the canonical text of an address

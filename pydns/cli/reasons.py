@@ -1,6 +1,6 @@
 """Explains why a name has its answer. The texts are for an operator who knows DNS and Kubernetes.
 
-The same responder that answers clients gives the answer. The reasons come from the tree of names. The tree shows the
+The answer comes from the same code that answers clients. The reasons come from the tree of names. The tree shows the
 target of a CNAME, the missing part of a name, and the zone of that part. The table doesn't contain the reason why an
 object has no name. But the table contains the controller's status, and the status has some of these reasons.
 """
@@ -50,7 +50,7 @@ _CLASS_TEXTS = {
 _MAX_SHOWN = 10  # maximum names in a list. A longer list has only names that are similar to the missing name
 _NOBODY = "nobody"
 _NODATA = "NODATA"
-FORWARDED = "forwarded"  # upstreams answer
+FORWARDED = "forwarded"  # upstreams answer the question
 _ACL_REPLIES = {
     AclAction.BLOCK: Rcode.REFUSED.name,
     AclAction.FILTER: _NODATA,
@@ -74,7 +74,7 @@ class Reply(NamedTuple):
     records: list[str]
     source: str
     why: list[str]
-    reason: Reason | None = None  # None for a success, and if upstreams decide
+    reason: Reason | None = None  # None: the reply is a success, or upstreams answer
     onward: bytes = b""  # the name that upstreams are asked for
     servers: tuple[AnyServer, ...] = ()  # the servers that may be asked, in order
     dead: tuple[str, ...] = ()  # those of `servers` that all workers regard as dead
@@ -164,7 +164,7 @@ class Witness:
         return f"client {address_text(address)}: {known}" if known else ""
 
     def reply_to_client(self, qname: bytes, qtype: int) -> Reply:
-        """Return the reply to a query of the client: rules of `acl` and views apply, too."""
+        """Return the reply that the client gets. This includes the rules of `acl` and views."""
         address = self._client.address
         place = deciding(self._config.acl, address, qname, qtype) if address else None
         if place is not None and (rule := self._config.acl[place]).action is not AclAction.ALLOW:
@@ -175,7 +175,8 @@ class Witness:
         asker = Asker(address, name.to_text(qname), type_text(qtype))
         for at, (holds, rules) in enumerate(views_of(self._config) if address else ()):
             if holds(asker):
-                if not rules.touches(qname, qtype):  # as in `pydns.serve.views`: then the common rules apply
+                # If the rules don't touch the question, the rules for all clients apply (as in `pydns.serve.views`).
+                if not rules.touches(qname, qtype):
                     break
                 with self._commit.ruled_by(rules):
                     reply = self.reply(qname, qtype)
@@ -246,7 +247,8 @@ class Witness:
         elif not offered:
             why.append("there are no upstreams")
         elif found.answers and found.onward != qname and leads < MAX_LEADS and self._has_lead(found.onward, qtype):
-            # A CNAME leads to a name that a rule changes. A worker then looks for this name anew (`Recursion.go_on`).
+            # A CNAME leads to a name that a rule changes. A worker answers this name like a new question
+            # (`Recursion.go_on`).
             inner = self.reply(found.onward, qtype, leads=leads + 1)
             records = [line for rrset in found.answers for line in to_text(rrset)]
             steps = why[: len(found.answers)]
@@ -380,7 +382,8 @@ class Witness:
                         "such a Service has no name, as if it didn't exist (DNS specification, section 2.4)",
                     ]
                 reasons = []
-                if len(without_endpoints) >= MAX_LISTED:  # the status may not contain all of these Services
+                # The status lists a limited number of Services without endpoints.
+                if len(without_endpoints) >= MAX_LISTED:
                     reasons.append("it is headless without a ready endpoint")
                 if only.labels:
                     reasons.append(f"its labels are not {only.labels}")

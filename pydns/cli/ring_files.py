@@ -23,9 +23,10 @@ class Rings:
         self._read: dict[Path, tuple[int, int]] = {}  # file -> its inode, and the position up to which it was read
 
     def new(self, since: float = 0.0) -> list[Query]:
-        """Return the queries that were written after the last call and came at `since` or later, oldest first.
+        """Return the queries that workers wrote after the last call. Queries that came before `since` are left out.
 
-        If a worker has written more than the ring holds, the older queries are lost. Raises `RingError`.
+        The oldest queries come first. If a worker has written more than its ring can keep, the oldest queries are lost.
+        Raises `RingError`.
         """
         found = [self._new_of(file, since) for file in sorted(self._state_dir.glob(layout.FILES))]
         if not any(each is not None for each in found):

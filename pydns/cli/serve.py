@@ -1,7 +1,7 @@
 """The verb `serve`: checks the flags and runs the supervisor, which runs the controller, the workers and the console.
 
-Only this file knows all programs. The controller's and the console's are imported after the fork. The worker's is
-imported before it, so that workers share its memory.
+Only this file knows all programs. The supervisor imports the worker's program before it forks, so workers share the
+memory of this program. The programs of the controller and the console are imported after the fork.
 """
 
 import os
@@ -23,7 +23,7 @@ from pydns.process.slots import Slot
 
 
 def run(options: Namespace) -> int:
-    """Serve until SIGTERM or SIGINT. Return the exit status. Invalid flag: 2. Missing source: 1."""
+    """Serve until SIGTERM or SIGINT. Return 2 if a flag is invalid, and 1 if a source of objects is missing."""
     try:
         chosen = settings_of(options)
     except InvalidFlags as error:
@@ -31,7 +31,8 @@ def run(options: Namespace) -> int:
             fail("serve", line)
         return 2
     log = Log(as_json=chosen.log_format is LogFormat.JSON, lowest=chosen.log_level)
-    for variable, meant in flags.unknown_variables(os.environ):  # first: it may be why a source is missing
+    # This comes first, because a mistyped variable may be the reason why a source is missing.
+    for variable, meant in flags.unknown_variables(os.environ):
         log("unknown variable", level=Level.WARNING, variable=variable, **({"did_you_mean": meant} if meant else {}))
     if missing := list(sources.problems(chosen, os.environ)):
         for line in missing:

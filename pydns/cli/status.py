@@ -31,8 +31,8 @@ from pydns.table.status import (
     ZoneStatus,
 )
 
-_RECENT_S = 60.0  # `clients` is about the queries of this time
-_MANY = 0.01  # if a larger share is rewritten, names of clients are of little use
+_RECENT_S = 60.0  # the line `clients` counts the queries of this time
+_MANY = 0.01  # if more queries come from rewritten addresses, the names of clients are of little use
 _FRESH_S = 5.0  # if the status is older, the processes have ended
 # The largest number of lines for zone files, and of lines for warnings. If there are more zone files, only the files
 # with problems are printed.
@@ -84,7 +84,7 @@ def _read(state_dir: Path, *, with_clients: bool = True) -> _Found:
 
 
 def _clients(reader: Reader, state_dir: Path) -> Iterator[str]:
-    """Yield how many addresses have names, and which share of the last queries came from others."""
+    """Yield the number of addresses with names, and the share of recent queries from clients without a name."""
     names = read_client_names(reader)
     yield f"clients   {len(names)} addresses with names"
     try:

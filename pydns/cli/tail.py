@@ -25,7 +25,7 @@ _NAMES_S = 10.0  # how often to read the names of clients again
 
 
 class Line(Struct, frozen=True, kw_only=True):
-    """A query. `-o json` prints one in each line, and docs/json.md describes it."""
+    """A query, as `-o json` prints it on a line. docs/json.md describes the keys."""
 
     version: int = 1
     time: str

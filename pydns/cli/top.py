@@ -25,7 +25,7 @@ from pydns.ring.summary import Group, duration_text, groups
 from pydns.ring.walks import Wasted, ndots, wasted
 from pydns.table.reader import Reader, TableError
 
-_EVERY_S = 2.0  # how often the table on a terminal is renewed
+_EVERY_S = 2.0  # how often the table is printed again on a terminal
 _MOST_ROWS = 20  # rows that are printed into a pipe
 _MOST_IN_JSON = 1000
 _CLEAR = "\x1b[H\x1b[J"
@@ -34,7 +34,7 @@ _NO_NAMES: NameOf = lambda _address: None  # noqa: E731
 
 
 class Row(Struct, frozen=True, kw_only=True):
-    """The queries with the same key."""
+    """The counts of all queries with the same key."""
 
     key: str
     queries: int
@@ -56,7 +56,7 @@ class WastedRow(Struct, frozen=True, kw_only=True):
 
 
 class Top(Struct, frozen=True, kw_only=True):
-    """The result. `-o json` prints it, and docs/json.md describes it."""
+    """The result of `top`, as `-o json` prints it. docs/json.md describes the keys."""
 
     version: int = 1
     by: str
@@ -76,7 +76,8 @@ def run(options: Namespace) -> int:
     chosen = Filter.of(options, mistakes)
     if mistakes:
         return fail("top", mistakes[0], 2)
-    gc.disable()  # 100,000 queries have no reference cycles, and looking for them takes longer than reading the queries
+    # The queries have no reference cycles. Looking for such cycles takes longer than reading 100,000 queries.
+    gc.disable()
     state_dir = Path(options.state_dir)
     is_live = output is OutputFormat.TEXT and sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
     rings = Rings(state_dir)
@@ -153,7 +154,10 @@ def _row(group: Group[str] | Group[bytes], text: str) -> Row:
 
 
 def _domains(state_dir: Path) -> tuple[bytes, ...]:
-    """Return the domains of the cluster. Without a table, only names that are asked for as they are can be found."""
+    """Return the domains of the cluster, or none if there is no table.
+
+    Without them, `wasted` finds only names that were asked for without a search domain.
+    """
     try:
         reader = Reader(state_dir)
     except TableError:
@@ -181,7 +185,7 @@ def _wasted_rows(found: Sequence[Wasted], names: NameOf) -> Iterator[WastedRow]:
 
 
 def _advice(found: Wasted, value: int | None) -> str:
-    """Return what saves the wasted queries: a value of `ndots` for the pod, or the whole name with a final dot."""
+    """Return advice that avoids the wasted queries: a value of `ndots` for the pod, or the name with a final dot."""
     dots = len(name.labels_of(found.qname)) - 1
     if found.is_as_it_is and value is not None and dots >= value:
         return f'dnsConfig: {{options: [{{name: ndots, value: "{value}"}}]}}'
