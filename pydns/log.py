@@ -73,7 +73,10 @@ class Log:
         self._lost = 0
 
     def __call__(self, event: str, *, level: Level = Level.INFO, **fields: object) -> None:
-        """Write an event with its fields. The event is dropped if its level is too low. Rule 1 may hold it back."""
+        """Write an event with its fields. An event with a level that is too low is dropped.
+
+        Rule 1 may hold an event back.
+        """
         if level < self._lowest:
             return
         now = self._clock()
@@ -105,7 +108,10 @@ class Log:
                 self._write(at, level, event, {**fields, "repeated": times})
 
     def forget(self) -> None:
-        """Drop held events. A new fork calls this, because the parent process writes these events."""
+        """Drop held events.
+
+        A process calls this right after its fork, because its parent process writes these events.
+        """
         self._recent.clear()
         self._lost = 0
 
@@ -142,7 +148,8 @@ def _logfmt(value: object) -> str:
 
 def _quoted(value: object) -> str:
     text = json.dumps(value, ensure_ascii=False)
-    return text if text.isprintable() else json.dumps(value)  # for some readers, U+0085 and U+2028 end a line
+    # some readers treat U+0085 and U+2028 as the end of a line
+    return text if text.isprintable() else json.dumps(value)
 
 
 _PLAIN = re.compile(r"[!#-<>-~]+").fullmatch  # printable ASCII without space, quote and equals sign

@@ -13,7 +13,7 @@ import stat
 from collections.abc import Callable
 from threading import Lock
 
-PIECE = select.PIPE_BUF  # octets. A write of this size to a pipe is atomic: octets of other writers are never mixed in
+PIECE = select.PIPE_BUF  # octets. A write of this size to a pipe is atomic: octets of other writers never come between
 
 
 class Stderr:

@@ -9,7 +9,7 @@ from pydns.metrics.totals import Totals
 from pydns.table.status import UpstreamStatus
 
 PERIOD_S = 2.0  # workers publish their counts twice a second, so shorter periods would differ by chance
-KEPT = 300  # periods: ten minutes
+KEPT = 300  # the number of periods that are kept: ten minutes
 MOST_UPSTREAMS = 20
 
 # Where answers come from, in the order of the chart.
@@ -20,9 +20,9 @@ SOURCES = (TABLE, CACHE, UPSTREAM, STALE, NOWHERE)
 class Period(Struct, frozen=True):
     """The queries that were answered in one period."""
 
-    number: int  # of the period since the start
-    time: float  # Unix time of its end
-    seconds: float  # length; longer than `PERIOD_S` if the process had no time
+    number: int  # the number of the period, counted from the start of the console
+    time: float  # the Unix time when the period ended
+    seconds: float  # the length of the period. It is longer than `PERIOD_S` if the process was delayed
     by_source: Mapping[str, int]
     by_rcode: Mapping[str, int]
     latencies_s: Mapping[str, float]  # upstream -> mean time to a reply in the minute before the end
@@ -37,9 +37,10 @@ class History:
         self._number = 0
 
     def add(self, workers: Sequence[Totals], upstreams: Sequence[UpstreamStatus], now: float, wall: float) -> None:
-        """Add the counts of all workers. `now` is monotonic time, `wall` is Unix time. The first counts are the start.
+        """Add the counts of all workers. `now` is monotonic time, `wall` is Unix time.
 
-        Queries of before the start are in no period. Latencies of more than `MOST_UPSTREAMS` are left out.
+        A period has the difference to the counts of the call before. So the first call adds no period. A period has the
+        latencies of `MOST_UPSTREAMS` upstreams at most.
         """
         counts = _by_source(workers), _by_rcode(workers)
         if self._before is not None:
@@ -54,7 +55,7 @@ class History:
 
     def after(self, number: int) -> list[Period]:
         """Return the periods after a number. If the number isn't from this process, return all periods."""
-        periods = list(self._periods)  # one step, because another thread may add a period meanwhile
+        periods = list(self._periods)  # copied in one step, because another thread may add a period at the same time
         if periods and number > periods[-1].number:
             return periods
         return [each for each in periods if each.number > number]
@@ -70,7 +71,10 @@ def _by_rcode(workers: Iterable[Totals]) -> dict[str, int]:
 
 
 def _by_source(workers: Iterable[Totals]) -> dict[str, int]:
-    """Count the replies by source. Answers of upstreams are those that neither the cache nor the table had."""
+    """Count the replies by source.
+
+    A reply to a forwarded question counts for upstreams, unless it came from the cache.
+    """
     found = dict.fromkeys(SOURCES, 0)
     forwarded = 0
     for worker in workers:

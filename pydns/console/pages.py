@@ -2,12 +2,13 @@
 
 Rules:
 
-1. A request must name the console by an IP address or as localhost. Otherwise a page of another site could read the
-   console, by a name that leads first to the site and then to the console (DNS rebinding).
-2. A request of a page of another site is refused, if the browser says so (`Sec-Fetch-Site`). A click on a link is not.
+1. A request must name the console by an IP address or as localhost. This prevents DNS rebinding: a name of another site
+   would first lead to the site, and then to the console. A page of the site could then read the console.
+2. A request that a page of another site sends is refused. The browser reports such a request with `Sec-Fetch-Site`. A
+   person may still click on a link to the console.
 3. The browser may load nothing from elsewhere, and may run no script but /console.js (Content-Security-Policy).
    Names are hostile: the page shows every text as text. With Trusted Types, the browser enforces this.
-4. A request has little work: what is shown was read before, and at most one name in `EXPLAIN_S` is explained.
+4. A request costs little work. The data was read before, and at most one name is explained in `EXPLAIN_S`.
 """
 
 import re
@@ -52,7 +53,8 @@ _HEADERS = (
 _JSON = "application/json"
 _ENCODE = msgspec.json.Encoder().encode
 
-# Explains a name: text, type, and who asks. Raises `ValueError` for an invalid question.
+# Explains a name. The arguments are the name, the type and the client, as texts. Raises `ValueError` for an invalid
+# question.
 Explain = Callable[[str, str, str], Struct]
 
 
@@ -61,7 +63,7 @@ class Snapshot(NamedTuple):
 
     status: Status = UNKNOWN
     configuration: tuple[str, ...] = ()  # keys that differ from the defaults
-    domains: tuple[bytes, ...] = ()  # of the cluster
+    domains: tuple[bytes, ...] = ()  # the domains of the cluster
     top: Top = Top()
     no_queries: str = ""  # the reason why there are no recent queries
     name_of: NameOf = lambda _address: None
@@ -87,11 +89,11 @@ class ConsolePages:
 
     @property
     def is_watched(self) -> bool:
-        """Return whether a browser shows recent queries. If none does, nobody needs to read them."""
+        """Return whether a browser shows recent queries. The rings need to be read only while a browser shows them."""
         return self._clock.monotonic() - self._watched < WATCHED_S
 
     def data(self, request: Request) -> Page:
-        """Return what changes: the status, its problems, and the periods after `after`."""
+        """Return the data that changes: the status, its problems, and the periods after the number `after`."""
         status = self.snapshot.status
         now = self._clock.wall()
         age_s = max(0.0, now - status.time) if status.time else 0.0
@@ -111,7 +113,10 @@ class ConsolePages:
         )
 
     def queries(self, request: Request) -> Page:
-        """Return the busiest names and clients, and the queries after `after` that match the other fields."""
+        """Return the busiest names and clients, and recent queries.
+
+        The queries have a number above `after` and match the other fields of the request.
+        """
         self._watched = self._clock.monotonic()
         seen, query = self.snapshot, request.query
         wanted = Wanted(
@@ -159,7 +164,10 @@ def _guarded(make: MakePage) -> MakePage:
 
 
 def _is_of_another_site(request: Request) -> bool:
-    """Return whether a page of another site has sent a request. A link to the console may be anywhere (rule 2)."""
+    """Return whether a page of another site has sent a request.
+
+    A click on a link to the console doesn't count (rule 2).
+    """
     if request.headers.get("sec-fetch-site", "none") in ("none", "same-origin"):
         return False
     return request.path != "/" or request.headers.get("sec-fetch-mode") != "navigate"
@@ -183,5 +191,8 @@ def _json(value: Any) -> Page:
 
 
 def _error(text: str, status: HTTPStatus = HTTPStatus.OK) -> Page:
-    """Return an error for a person. An invalid question is an answer, too: a browser would log another status."""
+    """Return an error for a person.
+
+    An invalid question gets the status 200, because a browser logs every other status as a failure.
+    """
     return Page(_ENCODE({"error": text}), status, _JSON)

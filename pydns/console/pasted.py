@@ -7,13 +7,13 @@ LONGEST = 2000  # characters of a text that are read
 
 
 class Pasted(NamedTuple):
-    """What the text asks for. Empty: the text has none."""
+    """The name and the type of records that a text asks for. A part that the text doesn't contain is empty."""
 
     name: str
     type: str = ""
 
 
-# How programs report a name that didn't resolve. The first pattern that is found counts.
+# The messages in which programs report a name that they can't resolve. The first pattern that matches counts.
 _ERRORS = tuple(
     re.compile(pattern)
     for pattern in (

@@ -1,6 +1,6 @@
 """Runs the process of the console: looks at the table and the counts every second, and serves the pages.
 
-A request waits at most for one look or one explanation. The process has a low priority, so the workers come first.
+A request waits for one look or one explanation at most. The process has a low priority, so workers run before it.
 """
 
 import os
@@ -40,11 +40,12 @@ _MOST_NAMES = 10_000
 
 
 class Tools(NamedTuple):
-    """Functions of the command line that the console uses, too."""
+    """Functions of the command line that the console also uses."""
 
-    # Explains a name from an open table: text, type, and who asks.
+    # Explains a name from an open table. The arguments are the table, and the name, the type and the client as texts.
     explain: Callable[[Reader, str, str, str], Struct]
-    # Returns the queries since the last call that came after a Unix time, or the reason why there are none.
+    # Returns the queries that were written since the last call and came after a Unix time. If there are no rings,
+    # returns the reason.
     new_queries: Callable[[float], list[Query] | str]
 
 
@@ -64,7 +65,7 @@ def run(state_dir: Path, log: Log, lifeline: int, listening: socket, blocks: Seq
     pages.snapshot = table.look()
     history.add(_counts(blocks), pages.snapshot.status.upstreams, clock.monotonic(), clock.wall())
     http.start([(listening, pages.pages())], log)
-    period = Every(PERIOD_S - LOOK_S / 2, clock)  # due in every second look
+    period = Every(PERIOD_S - LOOK_S / 2, clock)  # a period ends with every second look
     while not select.select([lifeline, ends], [], [], LOOK_S - time.time() % LOOK_S)[0]:
         with suppress(TableError):
             seen = table.look()
@@ -92,7 +93,7 @@ def _counts(blocks: Sequence[Block]) -> list[Totals]:
 class Table:
     """The answer table for the threads of this process.
 
-    Only one of them uses it at a time, because LMDB's map may be enlarged only while there is no transaction.
+    One thread uses the table at a time, because LMDB's map may be enlarged only while there is no transaction.
     """
 
     def __init__(self, reader: Reader, tools: Tools) -> None:
@@ -100,7 +101,7 @@ class Table:
         self._explain = tools.explain
         self._lock = Lock()
         self._names = ClientNames(())
-        self._names_due = 0.0  # monotonic time when the names of clients are read again
+        self._names_due = 0.0  # the monotonic time at which the names of clients are read again
         self._known: dict[bytes, str | None] = {}  # address -> name
         self._composed = b""
         self._configuration: tuple[str, ...] = ()
@@ -116,7 +117,7 @@ class Table:
         return Snapshot(known, self._configuration, tuple(domains))
 
     def name_of(self) -> NameOf:
-        """Return a function that returns the name of a client, as it was at most `_NAMES_S` ago."""
+        """Return a function that returns the name of a client. The names were read at most `_NAMES_S` ago."""
         if time.monotonic() >= self._names_due:
             with self._lock:
                 self._names = read_client_names(self._reader)

@@ -1,7 +1,7 @@
 """Keeps recent queries for the console, and finds the busiest names and clients among them. Pure.
 
-The queries come from the rings of the workers. Only while a browser watches are they read, so a console that nobody
-looks at costs nothing.
+The queries come from the rings of the workers. They are read only while a browser shows the console, so an unused
+console costs almost nothing.
 """
 
 from collections import Counter, deque
@@ -17,7 +17,7 @@ from pydns.ring.queries import Query, name_text
 KEPT = 20_000
 KEPT_S = 300.0
 TOP_S = 60.0  # the busiest names and clients are those of the last minute
-_MOST_ROWS = 100  # of one answer
+_MOST_ROWS = 100  # the most queries that one answer lists
 _BUSIEST = 8
 
 NameOf = Callable[[bytes], str | None]  # octets of a client's address -> its name, or None
@@ -44,8 +44,8 @@ class Row(Struct, frozen=True):
 
     text: str
     queries: int
-    denied: int  # those that were denied
-    more: str = ""  # for a client: its address, if `text` is its name
+    denied: int  # how many of the queries were denied
+    more: str = ""  # the address of a client, if `text` has the client's name
 
 
 class Wasted(Struct, frozen=True):
@@ -53,21 +53,21 @@ class Wasted(Struct, frozen=True):
 
     text: str
     walks: int
-    wasted: int  # queries for the other names
+    wasted: int  # the number of queries for the other names
 
 
 class Top(Struct, frozen=True):
     """The busiest names and clients of the last minute."""
 
     queries: int = 0
-    seconds: float = 0.0  # length of the time that the queries come from
+    seconds: float = 0.0  # the length of the time in which the queries came
     names: tuple[Row, ...] = ()
     clients: tuple[Row, ...] = ()
     wasted: tuple[Wasted, ...] = ()
 
 
 class Wanted(NamedTuple):
-    """Which queries the reader wants to see."""
+    """Conditions for the queries that the reader wants to see."""
 
     text: str = ""  # a part of the name, or of the client's name or address
     result: str = ""  # a result, such as SERVFAIL; "failed" for those that are neither NOERROR, NODATA nor NXDOMAIN
@@ -100,8 +100,8 @@ class Recent:
     def lines(self, after: int, wanted: Wanted, name_of: NameOf) -> list[Line]:
         """Return the wanted queries with a higher number, the newest first. There are at most 100."""
         found: list[Line] = []
-        texts: dict[tuple[bytes, bytes], str] = {}  # name and client -> what the text is looked for in
-        for number, query in reversed(self._kept.copy()):  # a copy, because another thread may add queries meanwhile
+        texts: dict[tuple[bytes, bytes], str] = {}  # name and client -> the text that is searched for the wanted text
+        for number, query in reversed(self._kept.copy()):  # a copy, because another thread may add queries
             if number <= after or len(found) == _MOST_ROWS:
                 break
             if query.spent_s < wanted.slow_s or not _has_result(query, wanted.result):
@@ -117,7 +117,7 @@ class Recent:
         return found
 
     def top(self, now: float, name_of: NameOf, domains: Sequence[bytes]) -> Top:
-        """Return the busiest names and clients. `now` is Unix time, `domains` are those of the cluster."""
+        """Return the busiest names and clients. `now` is Unix time, and `domains` are the domains of the cluster."""
         queries = [query for _, query in self._kept.copy() if query.came >= now - TOP_S]
         if not queries:
             return Top()
@@ -165,7 +165,7 @@ def _client(address: bytes, count: int, denied: int, name_of: NameOf) -> Row:
 
 
 def _wasted(queries: Iterable[Query], domains: Sequence[bytes]) -> Iterator[Wasted]:
-    """Yield the names whose walks wasted most queries, of all clients together."""
+    """Yield the names for which all clients together wasted the most queries."""
     found: dict[bytes, tuple[int, int]] = {}
     for each in walks.wasted(queries, domains):
         count, wasted = found.get(each.qname, (0, 0))
