@@ -66,7 +66,7 @@ def _too_long(source: str, text: str) -> ConfigError | None:
 
 
 class _Pairs(list[tuple[str, Any]]):
-    """The members of a JSON object. A dict would silently keep only the last of two equal keys."""
+    """The members of a JSON object. A dict would keep only the last of two equal keys."""
 
 
 def _from_value(value: Any) -> Node:

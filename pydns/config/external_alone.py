@@ -1,4 +1,4 @@
-"""Selects the part of a configuration that applies with `--answer external`: external zones, and how to serve them."""
+"""Selects the keys of a configuration that apply with `--answer external`: keys about external zones and replies."""
 
 import msgspec
 
@@ -6,7 +6,8 @@ from pydns.config.keys import ROOT
 from pydns.config.model import Config, HairpinMode, MulticlusterOptions, SpecialName
 from pydns.config.shapes import field_of
 
-_RESPONSES_PER_SECOND = 20  # limit of equal replies to a network. A resolver caches answers, so it needs far fewer
+# the limit of equal replies to a network. Resolvers cache answers, so they ask far less often
+_RESPONSES_PER_SECOND = 20
 # These keys keep their values. All other keys add names or ask upstreams, so they get their defaults. If the default of
 # a new key adds names, `external_alone` must set another value.
 _KEPT = (
@@ -50,7 +51,7 @@ def external_alone(config: Config) -> Config:
 
 
 def without_effect(config: Config) -> list[str]:
-    """Return the keys of a configuration that the operator has set, and that have no effect on external zones."""
+    """Return the keys that the operator has set and that have no effect on external zones."""
     unused = {key.name: field_of(key) for key in ROOT.keys if field_of(key) not in _KEPT}
     found = [key for key, field in unused.items() if getattr(config, field) != getattr(Config(), field)]
     return found + ["hairpin"] * any(zone.hairpin is not HairpinMode.OFF for zone in config.external)

@@ -61,7 +61,7 @@ class Flag(NamedTuple):
     may_be_empty: bool = False  # True if an empty value means an empty list
     may_repeat: bool = False  # True if the flag may be given several times; each value becomes a line of the text
     short: str = ""  # a short form of the flag
-    example: str = ""  # for cluster options, because the documentation of a key has an example
+    example: str = ""  # an example for the documentation. Only cluster options have one, because they are also keys
 
     @property
     def option(self) -> str:
@@ -287,7 +287,8 @@ STATE_DIR = Flag(
     "/var/lib/pydns",
     "DIR",
     "Folder of the answer table.",
-    remark="Exit 1 if it can't be written, others can write to it, it is another user's, or another pydns uses it",
+    remark="Exit 1 if it can't be written, if others can write to it, if it belongs to another user, or if another "
+    "pydns uses it",
 )
 CONFIG = Flag(
     "config",
@@ -303,7 +304,7 @@ LENIENT = Flag(
     "false",
     "",
     "Leave out directives of a Corefile that pydns can't carry out. Without this flag, such a Corefile is refused.",
-    remark="The flag takes no value. Mistakes in a Corefile are refused with it, too",
+    remark="The flag takes no value. Even with the flag, a Corefile with a mistake is refused",
 )
 ASK = Flag(
     "ask",
@@ -352,7 +353,7 @@ CLIENT = Flag(
     Text("an IP address", texts.parse_ip),
     None,
     "ADDRESS",
-    "Address of the client that gets the answer. Without it, it is a client that isn't in the cluster.",
+    "Address of the client that gets the answer. Without this flag, the client is outside of the cluster.",
     wrong="10.0.0",
 )
 SINCE = Flag(
@@ -612,7 +613,7 @@ GROUPS = (
                 "/etc/resolv.conf",
                 "FILE",
                 "The nameservers in this file are the upstreams if the configuration has none.",
-                remark="A warning if it can't be read: then there are no upstreams",
+                remark="If it can't be read, there is a warning, and there are no upstreams",
             ),
             ZONES,
         ),
@@ -624,7 +625,8 @@ GROUPS = (
                 "health",
                 8080,
                 "Where to answer /health, or off.",
-                "Exit 1 if it is in use; the default is then left out with a warning. `[::]` includes IPv4",
+                "Exit 1 if it is in use. If the default is in use, pydns starts without it, with a warning. `[::]` "
+                "includes IPv4",
             ),
             _http("ready", 8181, "Where to answer /ready and /status, or off.", "As `--health`"),
             _http("metrics", 9153, "Where to answer /metrics, or off.", "As `--health`"),
@@ -633,7 +635,7 @@ GROUPS = (
                 _ENDPOINT,
                 None,
                 "HOST:PORT",
-                "Where to serve the console for browsers, or off. Whoever reaches it sees names and clients.",
+                "Where to serve the console for browsers, or off. Everyone who can reach it sees names and clients.",
                 wrong="8053",
                 remark="Exit 1 if it is in use. Use 127.0.0.1 and `kubectl port-forward`",
                 absent_text="off",

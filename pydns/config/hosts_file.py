@@ -50,7 +50,10 @@ def read(source: str, text: str, file: HostsFile) -> Entries:
 
 
 def _is_in(qname: bytes, file: HostsFile) -> bool:
-    """Return whether a name is in a zone of the file, and not in one of its exceptions. The longest domain applies."""
+    """Return whether a name is in a zone of the file, and not in an exception.
+
+    If both contain the name, the longer one applies.
+    """
     inside = max([len(zone) for zone in file.zones if name.is_at_or_below(qname, zone)], default=0)
     outside = max([len(zone) for zone in file.except_ if name.is_at_or_below(qname, zone)], default=0)
     return inside > outside

@@ -26,7 +26,8 @@ from pydns.config.read import (
 from pydns.config.shapes import found, found_key
 
 KEYS = (YAML_KEY, *kube_dns.KEYS)
-MAX_OCTETS = 4 * MAX_TEXT  # most octets that are read from a file. A longer file has too many characters for `MAX_TEXT`
+# the largest number of octets that is read from a file. A longer file has more characters than `MAX_TEXT`
+MAX_OCTETS = 4 * MAX_TEXT
 
 
 def wanted(names: Iterable[str]) -> set[str]:
@@ -48,7 +49,7 @@ def has_imports(names: Collection[str]) -> bool:
 
 
 def is_import(name: str) -> bool:
-    """Return whether a file in a sub-folder may be imported: it has no name of a configuration."""
+    """Return whether a file in a sub-folder may be imported. A file with the name of a configuration may not."""
     return name not in (*KEYS, COREDNS_KEY)
 
 
@@ -68,7 +69,8 @@ def read_folder(files: Mapping[str, bytes], surroundings: Surroundings = ANYWHER
 
     `files` maps names to contents. If there are no files, the result is the defaults.
     """
-    # A file that has been cut off is treated like one that isn't text. A configuration has a limit of its own.
+    # A file that was cut off at the limit is treated like a file that isn't text. The text of a configuration has a
+    # smaller limit.
     whole = {name for name, raw in files.items() if len(raw) < MAX_OCTETS or name in (*KEYS, COREDNS_KEY)}
     texts = {name: _text(raw) if name in whole else None for name, raw in files.items()}
     binary = [name for name, text in texts.items() if text is None]

@@ -65,7 +65,7 @@ class Outcome(Enum):
 
     NXDOMAIN = "NXDOMAIN"
     NODATA = "NODATA"
-    SERVFAIL = "SERVFAIL"  # also any other error except REFUSED
+    SERVFAIL = "SERVFAIL"  # SERVFAIL, and any other error except REFUSED
     REFUSED = "REFUSED"
 
 
@@ -285,7 +285,8 @@ class Route(Struct, frozen=True, gc=False):
     servers: tuple[AnyServer, ...]
     except_: tuple[bytes, ...] = ()  # domains below `domain` that are excluded from the route
     excepted: Excepted = Excepted.NEXT
-    next_: tuple[Outcome, ...] = ()  # after these outcomes, ask the servers that apply if this route is ignored
+    # after these outcomes, ask the servers that would be asked if this route didn't exist
+    next_: tuple[Outcome, ...] = ()
     failover: tuple[Outcome, ...] = ()  # after these outcomes and all errors, ask the next server of the route
     choice: Choice | None = None  # None: `Config.choice` applies
 
@@ -325,14 +326,15 @@ class CacheOptions(Struct, frozen=True, gc=False):
     max_ttl_s: int = 3600
     min_negative_ttl_s: int = 0
     max_negative_ttl_s: int = 1800
-    # How long to keep failures. RFC 9520 requires 1 s to 5 min. With 5 s, as in CoreDNS, the cache answers a client's
+    # How long failures are kept. RFC 9520 requires 1 s to 5 min. With 5 s, as in CoreDNS, the cache answers a client's
     # first retry, and an upstream answers the second retry.
     servfail_s: int = 5
     serve_stale_s: int = 3600  # how long an expired answer may still be used (RFC 8767). 0: never
     stale_mode: StaleMode = StaleMode.VERIFY
     prefetch: bool = True
     keep_ttl: bool = False  # whether cached answers keep their TTLs instead of counting them down
-    zones: tuple[CacheZone, ...] = ()  # at most one per domain. For a name, the longest domain applies
+    # at most one entry per domain. The longest domain that contains a name applies to it
+    zones: tuple[CacheZone, ...] = ()
 
 
 class Host(Struct, frozen=True, gc=False):
@@ -517,7 +519,7 @@ class ExternalZone(Struct, frozen=True, gc=False):
     ingress_classes: tuple[str, ...] = ()  # empty: all classes
     gateway_classes: tuple[str, ...] = ()  # empty: all classes
     listener_hostnames: ListenerHostnames = ListenerHostnames.ROUTES
-    headless: bool = False  # True: headless Services and their endpoints have names too
+    headless: bool = False  # True: headless Services and their endpoints also have names
     ttl_s: int = 60
     nameservers: tuple[Nameserver, ...] = ()
     hairpin: HairpinMode = HairpinMode.OFF
@@ -555,7 +557,7 @@ class View(Struct, frozen=True, gc=False):
     """Answers that differ for some clients or questions."""
 
     when: str  # an expression: `pydns.dns.expression`
-    templates: tuple[Template, ...] = ()  # they are tried before the templates for all clients
+    templates: tuple[Template, ...] = ()  # tried before the templates for all clients
     blocked: tuple[Blocked, ...] = ()
 
 
@@ -587,7 +589,8 @@ class Domain(Struct, frozen=True, gc=False):
     labels: str | None = None
     endpoints: bool = True
     hide_empty_services: bool = False
-    reverse_zones: tuple[bytes, ...] | None = None  # None: a cluster's first domain has the reverse zones of --domain
+    # None: the first domain of a further cluster has the reverse zones of the first cluster, other domains have none
+    reverse_zones: tuple[bytes, ...] | None = None
     fallthrough: tuple[bytes, ...] | None = None  # None: reverse zones fall through
 
 
@@ -626,7 +629,7 @@ class Config(Struct, frozen=True, gc=False):
     clusters: tuple[Cluster, ...] = ()  # at most one per name
     hosts: tuple[Host, ...] = ()  # a name may have several entries, whose addresses are combined
     hosts_files: tuple[HostsFile, ...] = ()
-    zone_files: tuple[ZoneText, ...] = ()  # workers don't need them, so their copy in the table has none
+    zone_files: tuple[ZoneText, ...] = ()  # workers don't need zone files, so the copy in the table has none
     blocked: tuple[Blocked, ...] = ()  # at most one entry per domain
     aliases: tuple[Alias, ...] = ()  # at most one entry per pattern
     acl: tuple[AclRule, ...] = ()  # the first rule that matches a question applies
@@ -639,9 +642,10 @@ class Config(Struct, frozen=True, gc=False):
     dns64: Dns64Options | None = None
     zonal: ZonalOptions = ZonalOptions()
     clients: ClientSource = ClientSource.ENDPOINTS
-    cluster_ranges: tuple[str, ...] = ()  # clients in the cluster, in addition to the addresses of objects
+    cluster_ranges: tuple[str, ...] = ()  # addresses of clients in the cluster, in addition to those of objects
     forwarded_special_names: tuple[SpecialName, ...] = ()  # special names that are forwarded to upstreams
-    responses_per_second: int | None = None  # equal replies to a network over UDP. 0: no limit. None: --answer decides
+    # the most equal replies a second to one network over UDP. 0: no limit. None: --answer decides
+    responses_per_second: int | None = None
     local_names: bool = False  # whether names such as localhost are answered here
     any: AnyQueries = AnyQueries.RECORDS
     chaos: ChaosOptions | None = None
@@ -651,7 +655,7 @@ class Config(Struct, frozen=True, gc=False):
     metrics: MetricsOptions = MetricsOptions()
     log: LogOptions = LogOptions()
     dnstap: DnstapOptions | None = None
-    recent_queries_mib: int = 8  # MiB per worker for its last queries. 0: none are kept
+    recent_queries_mib: int = 8  # the memory in which each worker keeps its last queries. 0: it keeps none
 
 
 def dump(config: Config) -> bytes:

@@ -1,6 +1,6 @@
 """Defines the tree of the values in a text. Each value has the number of its line.
 
-The keys have no meaning yet. This module knows neither YAML nor JSON.
+At this level, keys have no meaning. This module knows neither YAML nor JSON.
 """
 
 from typing import NamedTuple

@@ -54,13 +54,14 @@ def read(source: str, text: str, own: Collection[str] = ()) -> Nameservers:
     return Nameservers(tuple(upstreams.values()), tuple(notices))
 
 
-_MOST_NDOTS = 15  # a higher value counts as this one (resolv.conf(5))
+_MOST_NDOTS = 15  # the largest value of `ndots`. A larger value has the same effect (resolv.conf(5))
 
 
 def read_searching(text: str) -> Searching:
-    """Return the search list and `ndots` of a pod's file. The last line of each sort counts, as in resolvers.
+    """Return the search list and `ndots` of a pod's file.
 
-    Without `ndots`, it is 1. Invalid domains and options are left out.
+    If a keyword has several lines, the last line counts, as in resolvers. The default of `ndots` is 1. Invalid domains
+    and options are left out.
     """
     domains: tuple[bytes, ...] = ()
     ndots = 1

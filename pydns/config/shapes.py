@@ -17,7 +17,7 @@ MAX_MISTAKES = 100
 
 
 class TooManyMistakes(Exception):
-    """Reading stopped after `MAX_MISTAKES`. A text of 1 MiB can contain 500,000 mistakes, but nobody reads so many."""
+    """Reading stopped after `MAX_MISTAKES`. A text of 1 MiB can contain 500,000 mistakes, and nobody reads so many."""
 
 
 class Mistakes(list[ConfigError]):

@@ -52,10 +52,10 @@ def lines(config: Config) -> Iterator[str]:
 
 
 def covered(config: Config, zones: Iterable[tuple[bytes, str]]) -> Iterator[str]:
-    """Yield a line for each route and zone that overlap. The line says which names go to the route and to the zone.
+    """Yield a line for each route that overlaps with a zone.
 
-    `zones` contains each apex that pydns serves, with the source of its answers: "the cluster", "zone file
-    example.org.zone".
+    The line says which names the route's servers are asked for. `zones` contains each apex that pydns serves, with the
+    source of its answers: "the cluster", "zone file example.org.zone".
     """
     served = list(zones)
     for route in config.routes:

@@ -1,7 +1,7 @@
-"""Reads the directive `acl [ZONES…] { ACTION [type TYPE…] [net NETWORK…] … }`: which clients get answers.
+"""Reads the directive `acl [ZONES…] { ACTION [type TYPE…] [net NETWORK…] … }`. It decides which clients get answers.
 
 A rule applies to the names that its block serves. If another block has a zone below a zone of this block, the rule
-doesn't apply to the names in that zone. So `acl_key` adds the rules when all blocks are known.
+doesn't apply to the names in that zone. So `acl_key` adds the rules after all blocks have been read.
 """
 
 from collections.abc import Iterator, Sequence

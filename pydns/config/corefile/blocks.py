@@ -65,7 +65,10 @@ class BadCorefile(Exception):
 
 
 class NotCarriedOut(BadCorefile):
-    """Something that CoreDNS does and pydns doesn't. It changes answers. `--lenient` leaves it out."""
+    """A directive or property that changes answers in CoreDNS, and that pydns doesn't support.
+
+    `--lenient` leaves it out.
+    """
 
     _kind = Unsupported
 
@@ -250,7 +253,7 @@ class _Splicer:
 
     def take(self) -> Token:
         token = self.peek()
-        assert token is not None  # callers call `peek` first
+        assert token is not None  # the callers have called `peek`, so there is a token
         self.before, self._next = token, None
         return token
 

@@ -29,7 +29,7 @@ from pydns.config.mistakes import quote
 from pydns.config.node import Node, Scalar
 
 _SUCCESS_S, _DENIAL_S, _LEAST_S, _STALE_S, _SERVFAIL_S = 3600, 1800, 5, 3600, 5  # the plugin's defaults
-_CAPACITY = 9984  # the plugin's default, for positive and for negative answers each
+_CAPACITY = 9984  # the plugin's default for positive answers, and also its default for negative answers
 _MOST_ENTRIES = 10_000_000
 _MOST_SERVFAIL_S = 300
 _KINDS = ("success", "denial")
@@ -148,7 +148,7 @@ def _zones(general: Mapping[str, Node], draft: Draft) -> dict[str, Node]:
     served = domains | {zone.name for block in draft.forwarded for zone in block.zones}
     for name in sorted(named, key=lambda name: name.count(".")):
         if next(zones_around(name, served), None) in domains:
-            continue  # pydns never forwards its names, so it never caches them
+            continue  # pydns never forwards the names of this zone, so it never caches them
         rule = _rule_for(named[name], draft.forwarded)
         around = max((each for each in rules if is_within(name, each)), key=len)
         if _difference(rule, rules[around]):

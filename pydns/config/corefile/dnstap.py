@@ -12,7 +12,7 @@ _IDENTITY, _OTHERS = "identity", ("version", "extra", "skipverify")
 
 
 def read_dnstap(line: Line, _server: Server, draft: Draft) -> None:
-    """Read the collector. The first directive counts, and covers the queries of all blocks."""
+    """Read the collector. Only the first directive has an effect. Its collector gets the queries of all blocks."""
     to, *arguments = only(line, 1, _MOST_ARGUMENTS)
     if "dnstap" in draft.keys:
         draft.note(line.words[0], "no effect: the queries of all blocks go to one collector")

@@ -19,19 +19,25 @@ class Zone(NamedTuple):
 
     @property
     def is_root(self) -> bool:
-        """Return whether this is the root zone. Its block serves all names that no other block serves."""
+        """Return whether this is the root zone.
+
+        The block of the root zone serves all names that no other block serves.
+        """
         return self.name == "."
 
     @property
     def name_token(self) -> Token:
-        """Return a token with the zone's name, at the place of the word in the Corefile, which may be a range."""
+        """Return a token with the zone's name. The token has the place of the zone's word in the Corefile.
+
+        The word may be a range of addresses.
+        """
         return self.token._replace(text=self.name)
 
 
 class Cache(NamedTuple):
     """The cache of a server block."""
 
-    zones: tuple[Zone, ...]  # names outside of these zones are not cached
+    zones: tuple[Zone, ...]  # answers for names outside of these zones are not cached
     keys: dict[str, Node]  # the keys below `cache` in config.yaml
     entries: int | None  # None: the directive has no capacity
     uncached: dict[str, list[Zone]]  # "success" or "denial" -> zones whose answers of this kind are not cached
@@ -62,7 +68,7 @@ class TemplateDraft(NamedTuple):
     keys: dict[str, Node]
     zones: tuple[Zone, ...]  # the zones of the template
     block: tuple[Zone, ...]  # the zones of the server block
-    denial: Token | None  # the rcode, if the template denies all names and types
+    denial: Token | None  # the rcode of a template that denies all names and types
 
 
 class ViewDraft(NamedTuple):
@@ -83,7 +89,7 @@ class Draft:
         self.routes: dict[str, Node] = {}
         self.served: frozenset[str] = frozenset()  # the zones of all blocks without `view`
         self.hosts: dict[str, Node] = {}
-        self.host_tokens: list[Token] = []  # the names of `hosts` in the Corefile
+        self.host_tokens: list[Token] = []  # the names in the `hosts` directives of the Corefile
         self.hosts_files: list[Node] = []
         self.zone_files: list[Node] = []
         self.imports: list[tuple[Token, list[Zone]]] = []  # each `multicluster` with its zones
@@ -113,7 +119,7 @@ class Draft:
         return is_whole
 
     def refuse(self, error: BadCorefile) -> None:
-        """Add an error: pydns doesn't support the directive, and leaving it out would change answers."""
+        """Add an error for a directive that pydns doesn't support. Without this directive, answers would change."""
         if len(self.refused) < MAX_MISTAKES:
             self.refused.append(error.error)
 

@@ -80,8 +80,11 @@ class _Server(NamedTuple):
 
 
 def read_forward(line: Line, server: Server, draft: Draft) -> None:
-    """Read the servers of a zone. The servers of `forward .` become `upstreams`, others a route."""
-    server.following.pop()  # removes the zone of this directive
+    """Read the servers of a zone. The servers of `forward .` become `upstreams`.
+
+    The servers of another zone become a route.
+    """
+    server.following.pop()  # remove the zone of this directive, so that the list has only the zones of later directives
     if len(line.arguments) < 2:
         raise BadCorefile(line.words[0], "forward", "complete: it needs a zone and a server")
     if len(line.arguments) > _MAX_SERVERS + 1:
@@ -127,7 +130,8 @@ def _take_route(line: Line, zone: Zone, options: _Options, draft: Draft) -> None
         raise NotCarriedOut(line.words[0], f"a second forward for {zone.name}", "allowed")
     found = [_node(each, options) for each in servers]
     keys: dict[str, Node] = {"servers": sequence(found, servers[0].line)}
-    below = [each for each in options.excepted if each.name.endswith(f".{zone.name}")]  # zones elsewhere have no effect
+    # an excluded zone outside of the route's zone has no effect
+    below = [each for each in options.excepted if each.name.endswith(f".{zone.name}")]
     if below:
         keys["except"] = _names(below)
         if not any(any(zones_around(each.name, options.following)) for each in below):

@@ -13,7 +13,7 @@ from pydns.dns.address import address_text, unmapped
 from pydns.dns.name import reverse_name, to_text
 
 _TTL_S = 3600  # the plugin's default
-_FILE = "/etc/hosts"  # the plugin reads this file even if the block has its own entries
+_FILE = "/etc/hosts"  # the plugin reads this file, even if the directive has entries of its own
 
 
 class _Options:
@@ -22,7 +22,7 @@ class _Options:
     def __init__(self, at: Token) -> None:
         self.ttl = number(at, _TTL_S)
         self.ptr = switch(at, value=True)
-        self.falling: list[Zone] = []  # zones whose missing names are left to the next plugin
+        self.falling: list[Zone] = []  # zones for whose missing names the next plugin is asked
         self.entries: list[tuple[Token, tuple[Token, ...]]] = []  # an address and its names
 
 
@@ -59,7 +59,7 @@ def _read_entry(line: Line, options: _Options, draft: Draft) -> None:
     at = line.words[0]
     looks_like_address = at.text[:1].isdecimal() or ":" in at.text
     if looks_like_address and not options.falling and isinstance(texts.parse_ip(at.text), Wanted):
-        draft.note(at, "left out: it is not an IP address")  # after `fallthrough`, CoreDNS refuses such a line
+        draft.note(at, "left out: it is not an IP address")  # CoreDNS refuses such a line only after `fallthrough`
         return
     octets = unmapped(checked(at, texts.parse_ip))
     for name in line.arguments:
@@ -69,7 +69,7 @@ def _read_entry(line: Line, options: _Options, draft: Draft) -> None:
 
 
 def _take_file(file: Token, zones: tuple[Zone, ...], options: _Options, server: Server, draft: Draft) -> None:
-    """Add the file, which is beside the Corefile (a key of the same ConfigMap) or has an absolute path."""
+    """Add the file. It has an absolute path, or it is beside the Corefile (a key of the same ConfigMap)."""
     beside = find(draft.files, file.text)
     path = file._replace(text=beside[0]) if beside else file
     if not beside and not file.text.startswith("/"):
@@ -93,7 +93,7 @@ def _take_file(file: Token, zones: tuple[Zone, ...], options: _Options, server: 
 def _take_entries(at: Token, zones: tuple[Zone, ...], options: _Options, server: Server, draft: Draft) -> None:
     """Add the entries.
 
-    CoreDNS chooses the block with the longest zone for each name, also for the name of a PTR record.
+    For each name, CoreDNS chooses the block with the longest zone. This includes the names of PTR records.
     """
     found: dict[str, dict[str, Node]] = {}
     with_ptr: set[str] = set()
@@ -124,17 +124,20 @@ def _take_entries(at: Token, zones: tuple[Zone, ...], options: _Options, server:
 
 
 def _is_asked(name: str, server: Server, draft: Draft) -> bool:
-    """Return whether CoreDNS asks this block for a name: no other block has a longer zone with the name."""
+    """Return whether CoreDNS asks this block for a name.
+
+    It does if no other block has a longer zone that contains the name.
+    """
     own = {zone.name for zone in server.zones}
     return next(zones_around(name, draft.served | own), None) in own
 
 
 def note_cluster_hosts(draft: Draft) -> None:
-    """Add a note for each host in a domain of the cluster. Called when all blocks are read."""
+    """Add a note for each host in a domain of the cluster. Called after all blocks have been read."""
     domains = {domain.text.lower().removesuffix(".") + "." for domain, _ in draft.domains}
     for token in dict.fromkeys(draft.host_tokens):
         if any(zones_around(token.text.lower().removesuffix(".") + ".", domains)):
-            draft.note(token, "a name of the cluster comes before this host, in CoreDNS the host comes first")
+            draft.note(token, "a name of the cluster comes before this host; in CoreDNS, the host comes first")
 
 
 def _deny_others(zone: Zone, options: _Options, server: Server, draft: Draft) -> None:

@@ -47,7 +47,7 @@ def read_kubernetes(line: Line, server: Server, draft: Draft) -> None:
         raise BadCorefile(at, "a second kubernetes in a block", "allowed")
     zones = _zones(line) or list(server.zones)
     reverse = [zone for zone in zones if not isinstance(texts.parse_reverse_zone(zone.name), Wanted)]
-    # CoreDNS requires the zones of ServiceImports among the zones of the plugin, but they are no domains of the
+    # CoreDNS requires that the plugin's zones include the zones of ServiceImports. But these aren't domains of the
     # cluster.
     others = {zone.name for each in line.lines if each.name == "multicluster" for zone in _zones(each)}
     others |= {zone.name for zone in reverse}
@@ -130,7 +130,10 @@ def _zones(line: Line) -> list[Zone]:
 
 
 def _fallthrough(line: Line, zones: list[Zone]) -> Node:
-    """Return the zones in which missing names go to the next plugins. Without arguments, it is all zones."""
+    """Return the zones in which the next plugins are asked for missing names.
+
+    Without arguments, these are all zones.
+    """
     found = _zones(line)
     for zone in found:
         is_whole = any(is_within(each.name, zone.name) for each in zones)

@@ -54,7 +54,10 @@ def read_nsid(line: Line, server: Server, draft: Draft) -> None:
 
 
 def read_chaos(line: Line, server: Server, draft: Draft) -> None:
-    """Read `chaos [VERSION] [AUTHORS…]`. The zones of the block decide which names are answered."""
+    """Read `chaos [VERSION] [AUTHORS…]`.
+
+    The block's zones that are names of class CH decide which names are answered.
+    """
     at = line.words[0]
     names = [
         each.value
@@ -141,7 +144,7 @@ def read_loadbalance(line: Line, _server: Server, draft: Draft) -> None:
 
 
 def reply_keys(servers: Sequence[Server], draft: Draft) -> Mapping[str, Node]:
-    """Return the keys of all these directives. Refuse `any` and `dns64` if a block lacks them."""
+    """Return the keys of all these directives. Refuse `any` or `dns64` if only some of the blocks have it."""
     keys: dict[str, Node] = {}
     found: dict[str, list[Reply]] = {}
     for server in servers:

@@ -36,7 +36,10 @@ def read_rewrite(line: Line, server: Server, draft: Draft) -> None:
 
 
 def _ends(fields: list[str]) -> tuple[str, str]:
-    """Return the end of every name that a rule matches, and the end of every new name. Empty if they aren't known."""
+    """Return the common end of the names that a rule matches, and the common end of the new names.
+
+    An unknown end is empty.
+    """
     field, *rest = fields
     kind = rest.pop(0) if rest[0] in ("exact", "prefix", "suffix", "substring", "regex") and len(rest) > 2 else "exact"
     if field in ("cname", "type") or kind not in ("exact", "suffix"):

@@ -23,7 +23,8 @@ class Reply(NamedTuple):
     key: str
     at: Token
     node: Node
-    words: tuple[str, ...] = ()  # if two blocks have different words, they want different values
+    # the words of the directive. If those of two blocks differ, the blocks want different values
+    words: tuple[str, ...] = ()
 
 
 def _first_zone(line: Line) -> str:
@@ -42,12 +43,13 @@ class Server:
         self.block = block
         self.cache: Cache | None = None
         self.has_templates = False
-        self.has_answers = False  # whether a directive answers names of this block itself
+        self.has_answers = False  # whether a directive other than `forward` and `template` answers names of this block
         self.acl: list[Acl] = []
         self.view: str | None = None  # the block serves a question if this expression is true; None: all questions
         self.replies: list[Reply] = []
         self.forwards: list[Zone] = []  # the zones of the `forward` directives so far
-        self.following = [_first_zone(line) for line in block.directives if line.name == "forward"][::-1]  # later ones
+        # the zones of later `forward`s, the next one last
+        self.following = [_first_zone(line) for line in block.directives if line.name == "forward"][::-1]
 
     def finish(self, draft: Draft) -> None:
         """Add the results of the whole block to the draft. Called after the last directive."""
@@ -63,5 +65,5 @@ class Server:
             draft.refuse(NotCarriedOut(first, "a block without forward", wanted))
 
     def _names_forward(self) -> bool:
-        """Return whether the block has a `forward`, also one with a mistake or in the wrong case."""
+        """Return whether the block has a `forward`. A directive with a mistake or in the wrong case also counts."""
         return any(line.name.lower() == "forward" for line in self.block.directives)

@@ -26,7 +26,7 @@ class _Properties:
         self.match: list[Token] = []
         self.records: dict[str, list[Token]] = {}
         self.rcode: Token | None = None
-        self.falling: list[str] | None = None  # zones whose unmatched names are left to the next template
+        self.falling: list[str] | None = None  # zones for whose unmatched names the next template is tried
 
 
 def read_template(line: Line, server: Server, draft: Draft) -> None:
@@ -41,7 +41,8 @@ def read_template(line: Line, server: Server, draft: Draft) -> None:
     zones = tuple([zone for token in named for zone in zones_of(token)]) or server.zones
     properties = _Properties()
     if not draft.read_each(line.lines, lambda each: _read_property(each, properties, draft)):
-        return  # without a property, the template would give wrong answers, so the whole template is left out
+        # if one property were left out, the template would give wrong answers. So the whole template is left out
+        return
     keys: dict[str, Node] = {}
     if rtype.text != "ANY":
         _supported(rtype, texts.parse_type)
@@ -97,7 +98,7 @@ def _supported(token: Token, parse: Callable[[str], object]) -> None:
 
 
 def _falls_through(zones: tuple[Zone, ...], properties: _Properties, at: Token) -> bool:
-    """Return whether names that no pattern matches are left to the next template. Raises `BadCorefile`."""
+    """Return whether the next template is tried for names that no pattern matches. Raises `BadCorefile`."""
     if properties.falling is None:
         return False
     covered = [any(is_within(zone.name, each) for each in properties.falling) for zone in zones]

@@ -87,7 +87,7 @@ def _finish(servers: Sequence[Server], draft: Draft) -> None:
     """Add the keys and errors that depend on all blocks together."""
     if "upstreams" not in draft.keys and "choice" not in draft.keys:
         at = draft.domains[0][0] if draft.domains else Token("", "Corefile", 1)
-        draft.note(at, "no forward for the zone .: the nameservers of /etc/resolv.conf are asked, CoreDNS refuses")
+        draft.note(at, "no forward for the zone .: the nameservers of /etc/resolv.conf are asked; CoreDNS refuses")
     note_cluster_hosts(draft)
     served = [zone.name for server in servers for zone in server.zones]
     add_rules(draft, served)

@@ -47,7 +47,10 @@ def read_file(line: Line, server: Server, draft: Draft) -> None:
 
 
 def read_auto(line: Line, server: Server, draft: Draft) -> None:
-    """Read `auto [ZONES…]`. The files beside the Corefile whose names match are read, not those in the directory."""
+    """Read `auto [ZONES…]`. The files beside the Corefile are read if their names match.
+
+    The files in the directory are not read.
+    """
     zones = [zone for token in line.arguments for zone in zones_of(token)] or list(server.zones)
     at = line.words[0]
     pattern, template = at._replace(text=_PATTERN), _TEMPLATE

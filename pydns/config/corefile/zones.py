@@ -15,7 +15,7 @@ _SCHEMES = {"dns": 53, "tls": 853, "grpc": 443, "https": 443, "https3": 443, "qu
 class Address(NamedTuple):
     """The address of a server block."""
 
-    zones: tuple[Zone, ...]  # more than one only if a range ends within an octet (IPv6: a nibble), like a /20
+    zones: tuple[Zone, ...]  # several zones only if a range doesn't end at an octet (IPv6: a nibble), like a /20
     scheme: str
     port: int
 

@@ -69,7 +69,10 @@ _FURTHER_DOMAIN = Record(
     (
         *(_of_domain(each, "that of the first domain") for each in ("ttl", "pods", "endpoint_pod_names")),
         *(_of_domain(each, "all") for each in ("namespaces", "labels")),
-        _of_domain("reverse_zones", "for the first domain of a further cluster as for the first cluster, else none"),
+        _of_domain(
+            "reverse_zones",
+            "for the first domain of a further cluster, those of the first cluster; for other domains, none",
+        ),
         *_SELECTING,
     ),
     "a domain: a mapping of keys",

@@ -62,9 +62,10 @@ _EXTERNAL = Record(
         Key(
             "listener_hostnames",
             OneOf(ListenerHostnames),
-            "When hostnames of listeners are names. routes: a route without hostnames has the hostname of its "
-            "listener, unless it is a wildcard. always: all of them are names, with or without a route. never: none "
-            "of them is.",
+            "Which hostnames of listeners are names of the zone. routes: a route without hostnames has the hostname "
+            "of its "
+            "listener, unless it is a wildcard. always: all hostnames are names, with or without a route. never: no "
+            "hostname is a name.",
             "never",
             "attached",
         ),
@@ -84,7 +85,8 @@ _EXTERNAL = Record(
                 "a mapping of labels to Services",
                 _nameserver,
             ),
-            "Nameservers of the zone: labels of their names, each with the Service that has the external addresses.",
+            "Nameservers of the zone: the first label of each name, and the Service with the external addresses of "
+            "the server.",
             "{ns1: kube-system/pydns-external}",
             "{ns1: pydns}",
             default="none",
@@ -92,7 +94,8 @@ _EXTERNAL = Record(
         Key(
             "hairpin",
             OneOf(HairpinMode),
-            "What clients in the cluster get. off: the public addresses. service: the ClusterIPs of the Service that "
+            "What clients in the cluster get for a name of the zone. off: the public addresses. service: the "
+            "ClusterIPs of the Service that "
             "has the name's public addresses. only: the same, but all other questions for the zone go to upstreams.",
             "service",
             "'on'",

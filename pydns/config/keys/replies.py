@@ -10,7 +10,7 @@ _EDNS = Record(
         Key(
             "max_udp_size",
             Whole(512, 4096),
-            "How long a reply over UDP is at most, in octets. A client may set a lower limit. Replies longer than "
+            "Maximum length of a reply over UDP, in octets. A client may set a lower limit. Replies longer than "
             "1232 may be fragmented.",
             "1232",
             "511",

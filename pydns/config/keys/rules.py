@@ -173,7 +173,7 @@ def _template(
 
 
 def _check_template(match: tuple[str, ...] | None = (".*",), **values: Any) -> Iterator[Conflict]:
-    """Find fields for groups that a pattern doesn't have."""
+    """Yield a mistake for each field that names a group which a pattern doesn't have."""
     for pattern in map(Pattern, match or ()):
         known = {*filter(None, pattern.groups), *map(str, range(len(pattern.groups)))}
         for section in ("answer", "authority", "additional"):

@@ -60,7 +60,7 @@ def _check_server(address: texts.Address | None = None, **written: Any) -> Itera
     is_url = address is not None and address.url_path is not None
     transport = written.get("transport", Transport.HTTPS if is_url else Transport.UDP)
     if address is not None and address.file is not None and transport in _ENCRYPTED:
-        wanted = f"udp or tcp, the ways to the nameservers of {address.file}"
+        wanted = f"udp or tcp, the protocols for the nameservers of {address.file}"
         yield Conflict("transport", quote(transport.value), wanted)
     elif is_url and transport not in (Transport.HTTPS, None):
         yield Conflict("transport", quote(transport.value), "https, as in the address")
@@ -148,8 +148,8 @@ _SERVER_KEYS = (
     Key(
         "packets_per_second",
         Whole(1, 1_000_000),
-        "How many packets one worker sends to the server at most. Cloud resolvers drop packets above a rate (AWS: "
-        "1,024 a second).",
+        "How many packets a second one worker sends to the server at most. Cloud resolvers drop further packets "
+        "(AWS: above 1,024 a second).",
         "500",
         "0",
         default="no limit",
@@ -215,8 +215,8 @@ def _check_route(
 
 
 _FAILOVER = (
-    "After these outcomes, pydns asks the next server before it answers the client. After errors, such as SERVFAIL, it "
-    "always does."
+    "After these outcomes, pydns asks the next server before it answers the client. After errors, such as SERVFAIL, "
+    "it always asks the next server."
 )
 _ROUTE = Record(
     _route,

@@ -26,7 +26,7 @@ _ZONAL = Record(
         Key(
             "prefer",
             OneOf(Nearness),
-            "What decides for which clients an endpoint is, with `plain`. hints: its hints in the EndpointSlice. "
+            "What decides which clients get an endpoint, if `plain` is on. hints: its hints in the EndpointSlice. "
             "zone: its zone.",
             "zone",
             "node",
