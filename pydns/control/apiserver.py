@@ -31,11 +31,12 @@ class Watched(NamedTuple):
 
     kinds: tuple[Kind, ...]
     label_selector: str | None = None
-    namespace_selector: str | None = None  # used for Namespaces instead of `label_selector`
+    namespace_selector: str | None = None  # the selector for Namespaces. For them, it replaces `label_selector`
     only: tuple[str, str] | None = None  # namespace and name of the object, if only one object is watched
     namespace: str | None = None  # the namespace of the objects; None means all namespaces
     options: Options = DEFAULTS
-    unaudited: frozenset[Kind] = frozenset()  # kinds of which only what they show of clients is kept
+    # kinds that are watched only for the names of clients. Audits skip these kinds
+    unaudited: frozenset[Kind] = frozenset()
 
 
 class Pace(NamedTuple):
@@ -44,8 +45,9 @@ class Pace(NamedTuple):
     figures: Figures = FIGURES
     clock: Callable[[], float] = time.monotonic
     random: Random = Random()
-    # True: first ask for a listing with WatchList. Kubernetes 1.36 sends 10,000 objects in pages with half of the CPU
-    # time, and they take 60 % of ours. The reason is that a WatchList has a chunk for each object.
+    # True: first ask for a listing with WatchList. False: ask for pages. Kubernetes 1.36 needs half of the CPU time to
+    # send 10,000 objects in pages, and pydns needs 60 % of the CPU time to read them. The reason is that a WatchList
+    # has a chunk for each object.
     watch_list: bool = False
 
 
@@ -206,7 +208,7 @@ class _KindWatch:
                 self._watch(request)
 
     def _find(self) -> bool:
-        """Return whether the server has the kind, and choose the newest API version that the server has.
+        """Return whether the server has the kind. If so, choose the newest API version that the server has.
 
         If it doesn't have the kind, wait first, and wait longer each time. Objects that were delivered before are kept,
         because an API server that is starting doesn't have the CRDs yet.
@@ -228,7 +230,8 @@ class _KindWatch:
         try:
             response = self._requests.open_path(discovery.resources_path(path))
             return discovery.is_served(path, response.status, response.read())
-        except Exception:  # exceptions of any type, as in _perform; the first list then fails too, and reports why
+        # exceptions of any type, as in `_perform`. The first list will fail with the same error and report it
+        except Exception:
             return True
 
     def interrupt(self) -> None:

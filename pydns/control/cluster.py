@@ -49,7 +49,8 @@ class Cluster:
         self._least_version = 0
         self._zone = Zone(options.zone)
         self._cut: Mapping[Ref | ForeignRef, Cut] = {}  # the Services with incomplete answers that were logged
-        self._unlisted: frozenset[Kind] = frozenset()  # the kinds that were not listed yet at the last facts
+        # the optional kinds that were not listed yet when `facts` was last called
+        self._unlisted: frozenset[Kind] = frozenset()
         self._away: frozenset[str] = frozenset()  # sources that had not been listed completely at the last `contents`
         self._left_out: frozenset[str] = frozenset()  # the sources of `_away` that have no records in the table
         self._whole: set[str] = set()  # sources that had been listed completely at an earlier `contents`

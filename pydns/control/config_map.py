@@ -60,7 +60,7 @@ class ConfigMapWatch:
         """Return why a ConfigMap can't be read now, or None."""
         for watch in self._watches:
             status = watch.server.status()[Kind.CONFIG_MAP]
-            # One failure may pass at once. The next request comes after a second.
+            # A single failure isn't a problem yet, because the next request follows after a second and may succeed.
             if status.problem and sum(status.errors.values()) > 1:
                 return status.problem
         return None

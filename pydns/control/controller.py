@@ -159,7 +159,7 @@ class Controller:
         if lacks_records and not self._retry.is_due():
             return
         try:
-            if self._configured is not None:  # until it is known, keep the hosts and zones from before a restart
+            if self._configured is not None:  # until the configuration is known, keep the old hosts and zones
                 self._inputs.statics.publish()
             if self._next is not None and _is_settled(self._next):
                 self._take_over(self._next)
@@ -193,7 +193,7 @@ class Controller:
     def publish_status(self) -> None:
         """Publish the status to the probes, the metrics and the table."""
         status = encode(self._reporter.report(self.status()))
-        with suppress(DiskFullError):  # the next status may fit, and the probes already have this one
+        with suppress(DiskFullError):  # the next status may fit into the table. The probes already have this status
             self._writer.put_status(status)
 
     def status(self) -> Status:
@@ -226,7 +226,7 @@ class Controller:
     # Choosing a feed.
 
     def _choose_feed(self, wanted: ClusterOptions) -> None:
-        """Make sure that the feed in force, or the next feed, has the wanted options.
+        """Make sure that the feed in force has the wanted options, or that a feed with these options takes over later.
 
         If only the zone changes, the new zone is published in one commit. A new source must list all objects first.
         Until then the table follows the feed in force, so no client sees a half-listed cluster.

@@ -33,7 +33,7 @@ from pydns.log import Level, Log
 
 PATIENCE_S = 5.0
 MAX_REQUEST = 8192
-_MAX_FIELDS = 20  # of a query
+_MAX_FIELDS = 20  # the most fields in the query of a URL
 MAX_CONNECTIONS = 64
 SHARE, SHARE_S = 16, 0.05  # one address can send 320 requests a second, which take 10 % of a CPU
 TURN, TURN_S = 128, 0.005  # 25,600 connections a second; closing 5,000 connections a second takes 13 % of a CPU
@@ -53,7 +53,7 @@ class Page(NamedTuple):
     body: bytes
     status: HTTPStatus = HTTPStatus.OK
     content_type: str = "text/plain; charset=utf-8"
-    headers: Sequence[tuple[str, str]] = ()  # in addition to those that every response has
+    headers: Sequence[tuple[str, str]] = ()  # headers in addition to those of every response
 
 
 MakePage = Callable[[Request], Page]
@@ -150,7 +150,8 @@ class _Connections:
 
 def _begin(connected: socket, pages: Pages, log: Log) -> asyncio.Task[None]:
     task = asyncio.get_running_loop().create_task(_converse(connected, pages, log))
-    task.add_done_callback(lambda _: connected.close())  # closes also if the task is cancelled before it starts
+    # closes the connection even if the task is cancelled before it starts
+    task.add_done_callback(lambda _: connected.close())
     return task
 
 

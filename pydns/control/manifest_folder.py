@@ -43,9 +43,11 @@ class SourceStatus(NamedTuple):
 
     synced: bool
     objects: int
-    problem: str | None  # the first current mistake; every kind has the same, because a file may contain all kinds
-    last_event: float | None  # when an object of the kind last changed, by the clock that was passed in
-    last_heard: float | None  # when the last look at the folder ended, by the same clock
+    # the first current mistake. Every kind has the same problem, because a file may contain all kinds
+    problem: str | None
+    # when an object of the kind last changed. The time comes from the clock that was passed in
+    last_event: float | None
+    last_heard: float | None  # when the last look at the folder ended. The time comes from the same clock
 
     @property
     def is_served(self) -> bool:

@@ -40,9 +40,9 @@ from pydns.table.writer import Writer, WriterError
 _END_S = 2.0
 # While another thread parses 20,000 ports, a turn takes 4 ms at p99. With Python's default interval it takes 12 ms.
 _SWITCH_S = 0.0002
-# The server answers nothing before the first check of the table ends. A check of 580,000 entries takes 0.1 to 0.2 s.
-# The check stops after this time, so a part of the table may stay unread. If a process crashes because of that part,
-# the next controller checks the whole table while the workers answer.
+# No query is answered before the first check of the table ends. A check of 580,000 entries takes 0.1 to 0.2 s. The
+# check stops after this time, so a part of the table may stay unread. If a process crashes because of that part, the
+# next controller checks the whole table while the workers answer.
 _FIRST_CHECK_S = 0.1
 
 
@@ -73,7 +73,8 @@ def run(settings: Settings, log: Log, parent: Parent) -> None:
     try:
         controller = _controller(settings, log, calls, reporter, clock, is_restart=parent.shared.pulse.tables > 0)
         controller.start()
-        calls.make()  # applies a configuration file, which `start` has read; raises if its feed can't be opened
+        # apply the configuration file that `start` has read. This raises `SourceError` if the feed can't be opened
+        calls.make()
     except (WriterError, SourceError) as error:
         raise StartError(str(error)) from None
     controller.publish()  # publish static records at once: they don't wait for the cluster

@@ -23,7 +23,7 @@ from pydns.process.build import BUILD
 from pydns.process.pulse import Pulse
 from pydns.table.status import Status
 
-_KEPT_S = 1.0  # a page that costs milliseconds is made at most once in this time, even if clients ask more often
+_KEPT_S = 1.0  # a page that takes milliseconds is made at most once in this time. More requests get the same page
 
 
 class Shared(NamedTuple):
@@ -58,7 +58,10 @@ class Reporter:
         }
 
     def set_configuration(self, names: MetricNames, composed: bytes) -> None:
-        """Set the naming scheme of the metrics, and the configuration in force, whose hash is also a metric."""
+        """Set the naming scheme of the metrics, and the configuration in force.
+
+        A metric has the configuration's hash.
+        """
         self._metrics.names = names
         self.counts.set_configuration(composed)
 

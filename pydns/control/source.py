@@ -67,11 +67,11 @@ class SourceOptions(NamedTuple):
 
     labels: str | None
     endpoint_pod_names: bool
-    pods: bool  # True: deliver Pods for their names
+    pods: bool  # True: deliver Pods, because they have DNS names
     near: str | None = None  # the server's own namespace, if its Services are delivered regardless of their labels
     optional: tuple[Kind, ...] = ()  # kinds that the source may not have
-    client_pods: bool = False  # True: deliver Pods to name clients. Nothing waits for these
-    topology: bool = False  # read zones, nodes and hints of endpoints
+    client_pods: bool = False  # True: deliver Pods, because they name clients. Nothing waits for these Pods
+    topology: bool = False  # True: read zones, nodes and hints of endpoints
     annotations: tuple[str, ...] = ()  # prefixes of the annotations that external zones read
     namespace_labels: str | None = None  # a selector for Namespaces
     endpoints: bool = True  # False: EndpointSlices aren't needed

@@ -146,8 +146,8 @@ def usable_families() -> frozenset[Families]:
     """Return the address families with which this server can reach the Internet. Its routes show them.
 
     In a cluster with two families, a pod has addresses of both, although `kubernetes.default` has only one. A pod may
-    have an IPv4 address that is valid only on the node. Then IPv4 is usable, because on some platforms an IPv6 pod
-    reaches IPv4 hosts with it.
+    have an IPv4 address that is valid only on the node. This makes IPv4 usable, because an IPv6 pod reaches IPv4 hosts
+    with such an address on some platforms.
     """
     reached = {Families.IPV4: _reached_at("0.0.0.0"), Families.IPV6: _reached_at("::")}
     return frozenset([family for family, address in reached.items() if address is not None])

@@ -70,7 +70,7 @@ class StaticRecords:
         self._hosts_files.set_files(files)
 
     def set_zone_files(self, files: Sequence[ZoneText]) -> None:
-        """Serve these zone files in addition to the folder, from the next `publish` on."""
+        """Serve these zone files in addition to those of the folder, from the next `publish` on."""
         self._texts.set_files(files)
 
     def look(self) -> None:

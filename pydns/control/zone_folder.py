@@ -61,7 +61,8 @@ class ZoneFolder:
         self._mistakes = Mistakes("zone file", log, lambda path: path in self._zones)
         self._reported = self._zones, self._mistakes.found
         self.watch = FileWatch[Signature](
-            FolderLook(directory, ("",), self._mistakes),  # looks at every file, because zones can include any file
+            # looks at files with any name, because zones can include any file
+            FolderLook(directory, ("",), self._mistakes),
             self._read,
             forget=self._forget,
             after_look=self._report_changes,
