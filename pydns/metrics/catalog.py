@@ -46,8 +46,8 @@ METRICS = (
     _coredns(
         HISTOGRAM,
         "dns_request_duration_seconds",
-        "Time from receiving a query to sending its reply, with the time of upstreams if it is forwarded. Queries that "
-        "arrive together and take long are counted with the time of up to 16 of them.",
+        "Time from receiving a query to sending its reply, including the time of upstreams. For queries that arrive "
+        "together, each time is estimated from the time for all of them.",
         "zone",
     ),
     _coredns(HISTOGRAM, "dns_request_size_bytes", "Lengths of queries.", "zone", "proto"),
@@ -97,18 +97,28 @@ METRICS = (
     _coredns(
         HISTOGRAM,
         "kubernetes_dns_programming_duration_seconds",
-        "Time from the change of an endpoint, or the creation of an object (known to the second), until it is served.",
+        "Time from the change of an endpoint, or from the creation of an object, until it is served. A creation is "
+        "known to the second.",
         "service_kind",
         served=False,
     ),
     _ours(
         COUNTER,
         "ignored_messages_total",
-        "Messages that got no reply: too short, replies themselves, or dropped by `acl`.",
+        "Messages that got no reply, because they were too short, were replies, or were dropped by `acl`.",
         "proto",
     ),
-    _ours(COUNTER, "discarded_queries_total", "Queries discarded in an overload: too old, or of greedy clients."),
-    _ours(COUNTER, "limited_replies_total", "Replies beyond responses_per_second: truncated or dropped.", "action"),
+    _ours(
+        COUNTER,
+        "discarded_queries_total",
+        "Queries discarded in an overload, because they were too old or came from greedy clients.",
+    ),
+    _ours(
+        COUNTER,
+        "limited_replies_total",
+        "Replies above the limit responses_per_second, which were truncated or dropped.",
+        "action",
+    ),
     _ours(COUNTER, "dnstap_dropped_total", "Messages that the collector of `dnstap` didn't get."),
     _ours(COUNTER, "unsent_replies_total", "Replies that the kernel did not accept."),
     _ours(COUNTER, "late_queries_total", "Queries received while draining."),
@@ -119,7 +129,7 @@ METRICS = (
     _ours(
         GAUGE,
         "upstream_learned_seconds",
-        "What was learned about an upstream, and for how long it is believed. 0: until it changes.",
+        "How much longer a fact that was learned about an upstream is used. 0: until the fact changes.",
         "to",
         "what",
     ),
@@ -163,9 +173,7 @@ METRICS = (
     _ours(GAUGE, "source_data_age_seconds", "The same as data_age_seconds, for further sources.", "source", "resource"),
     _ours(COUNTER, "relists_total", "Listings after the first.", "resource"),
     _ours(COUNTER, "audits_total", "Comparisons of all objects with the API server's.", "resource"),
-    _ours(
-        COUNTER, "repaired_objects_total", "Objects found by such comparisons to be wrong, and repaired.", "resource"
-    ),
+    _ours(COUNTER, "repaired_objects_total", "Wrong objects that such comparisons found and repaired.", "resource"),
     _ours(COUNTER, "watch_errors_total", "Failed lists and watches.", "resource", "reason"),
     _ours(GAUGE, "external_names", "Names of an external zone.", "zone"),
     _ours(GAUGE, "external_conflicts", "Objects that want an external name which another object has."),

@@ -34,7 +34,7 @@ class Row(NamedTuple):
     dnssec_ok: list[int]  # a list with only one number
 
 
-Lists = tuple[list[int], list[int], list[int]]  # a row as a plain tuple, because unpacking it is 0.02 µs faster
+Lists = tuple[list[int], list[int], list[int]]  # a row as a plain tuple. Unpacking a plain tuple is 0.02 µs faster
 
 
 class Tally:
@@ -142,15 +142,15 @@ class Tally:
         self._totals.add(("discarded_queries_total",), queries)
 
     def limited(self, *, dropped: bool) -> None:
-        """Count a reply beyond the limit of a network."""
+        """Count a reply above the limit of equal replies to a network."""
         self._totals.add(("limited_replies_total", "dropped" if dropped else "truncated"))
 
     def timed(self, queries: int, seconds: float) -> None:
         """Count the durations of one turn. A turn receives and answers several queries, one after the other.
 
         `seconds` is the time for the whole turn. Each query is assumed to need the same share of this time. The
-        duration of a query begins with the turn, because the query waits in the socket meanwhile. So this is the
-        duration that a client sees. For a turn with one query, the duration is exact.
+        duration of each query begins with the turn, because a later query waits in the socket until its share begins.
+        So this is the duration that a client sees. For a turn with one query, the duration is exact.
         """
         self._spent_s += seconds * (queries + 1) / 2
         turns = self._turns

@@ -28,7 +28,8 @@ class Objective(NamedTuple):
     """The share of events that should be good, and when an event is good."""
 
     share: float
-    within_s: float | None = None  # None: an event is good if it is no error
+    # an event that took this long or less is good. None: an event is good if it is no error
+    within_s: float | None = None
 
 
 # manifests/overlays/monitoring/prometheusrule.yaml has the same numbers; a test compares them.
@@ -39,8 +40,8 @@ OBJECTIVES = {
 }
 _BOUNDS = {PROGRAMMING: PROGRAMMING_S, LOOKUPS: DURATIONS_S}
 
-Numbers = tuple[float, ...]  # a histogram as in `Totals`, or for errors: replies and those that are SERVFAIL
-Sample = Mapping[tuple[str, str], Numbers]  # indicator and the group of its events -> what was counted since the start
+Numbers = tuple[float, ...]  # a histogram as in `Totals`. For errors, the number of replies and the number of SERVFAIL
+Sample = Mapping[tuple[str, str], Numbers]  # indicator and group of events -> the counts since the start
 
 
 class Windows:
@@ -81,7 +82,10 @@ class Windows:
 
 
 def is_met(row: IndicatorStatus) -> bool:
-    """Return whether the objective of a figure is met. A figure without events or without objective is met."""
+    """Return whether the objective of a figure is met.
+
+    A figure without events or without an objective counts as met.
+    """
     return row.good is None or row.objective is None or row.good >= row.objective
 
 
