@@ -1,4 +1,4 @@
-"""Whether this process runs compiled modules or plain Python. Imports nothing heavy."""
+"""Knows whether this process runs compiled modules or plain Python. Imports nothing heavy."""
 
 from importlib.machinery import EXTENSION_SUFFIXES
 

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 
 STUCK_S = 5.0  # a worker that answers no self-check for this time is unhealthy and is restarted
 ASK_S = 0.5  # the interval between a worker's self-checks
-DRAIN = signal.SIGUSR1  # tells a worker that a drain begins. Blocked from the start, so it is never lost.
-STOP = signal.SIGUSR2  # tells a child to end. Not SIGTERM: the whole process group may get it at the start of a drain.
+DRAIN = signal.SIGUSR1  # tells a worker that a drain begins. It is blocked from the start, so it is never lost
+# tells a child to end. SIGTERM isn't used, because the whole process group may get it when a drain begins
+STOP = signal.SIGUSR2
 NEWS = signal.SIGUSR2  # tells the supervisor that `Pulse.tables` has changed
 
 # The words of a row. The supervisor writes the first three. The worker that owns the row writes the others.

@@ -3,12 +3,12 @@
 Rules:
 
 1. The supervisor runs no heavy code, and process ids are its only state. So it rarely fails. It imports the workers'
-   modules while the controller starts. So workers start at once, and share this memory.
+   modules while the controller starts. So workers start at once, and share the memory of these modules.
 2. The supervisor keeps every socket open. While a worker restarts, new queries wait in the kernel for the new worker.
-3. The supervisor handles signals only at the place where it waits for them. Children wait for their own signals.
+3. The supervisor handles signals only where its loop waits for them. Children wait for their own signals.
 4. The supervisor can be PID 1. It reaps every child, including orphans of other processes.
 5. When the supervisor exits for any reason, a pipe closes. Then its children exit too.
-6. The supervisor waits for a child only in this loop. So it reacts to signals from the start.
+6. The supervisor waits for a child only in this loop (rule 3). So it reacts to signals from the start.
 7. Children ignore SIGTERM and SIGINT, because these signals may be sent to the whole process group. Only the supervisor
    decides when to stop. It ends children with `STOP`.
 
@@ -43,7 +43,7 @@ _FIRST_DELAY_S, _LAST_DELAY_S, _CALM_S = 0.1, 5.0, 10.0
 _STOP_S = 10.0  # how long a process may take to exit after `STOP`
 _CHECK_S = 1.0  # the interval between checks for stuck workers
 _START_S = 30.0  # time limit for a new worker's first self-check: imports take that long on a tenth of a CPU
-_FILES = 16384  # a worker needs 1,000 for TCP clients and 1,024 for upstreams; the supervisor needs a few per worker
+_FILES = 16384  # the limit of open files. A worker needs 1,000 for TCP clients and 1,024 for upstreams
 _DAMAGED = (signal.SIGBUS, signal.SIGSEGV, signal.SIGABRT)  # signals that may kill a process that reads a damaged table
 _CONSOLE = "--console"
 _GRACE_S = 2.0  # how long a stuck worker may take to exit after `STOP`
@@ -74,7 +74,7 @@ def serve(settings: Settings, log: Log, programs: Programs) -> int:
     _allow_files()
     try:
         slots = listeners.open_slots(settings.listen, settings.workers, log)
-        # In memory and not in a file: a worker that writes to a map of a file waits for the disk now and then.
+        # The ring is in memory and not in a file. A worker that writes to a map of a file sometimes waits for the disk.
         slots = [slot._replace(queries=os.memfd_create(f"queries-{number}")) for number, slot in enumerate(slots)]
         endpoints = {
             "--health": settings.health,
@@ -140,7 +140,7 @@ class _Supervisor:
             _Child(row, partial(self._run_worker, slot, row, block))
             for slot, row, block in zip(slots, self._pulse.workers, self._blocks[1:], strict=True)
         ]
-        # Processes that read the table. They start when there is a table.
+        # The children that read the table. They start after the controller has opened the first table.
         self._readers = [*self._workers]
         if self._pulse.console is not None:
             self._readers.append(_Child(self._pulse.console, self._run_console))
