@@ -1,23 +1,24 @@
-"""Read the CPU time and memory of a server from /proc. A server is a process with all its descendants.
+"""Read the CPU time and memory of a server. A server is a process with all its descendants.
 
-Functions named `parse_*` are pure. The other functions read /proc and store nothing.
+Functions named `parse_*` are pure. The other functions read /proc and clocks of the kernel, and store nothing.
 """
 
+import ctypes
 import os
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 _PROC = Path("/proc")
-_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+_libc = ctypes.CDLL(None)
 
 
 class Stat(NamedTuple):
-    """The figures of /proc/PID/stat. `cpu_ticks` is user plus system time of all threads, without child processes."""
+    """The process ids in /proc/PID/stat."""
 
     pid: int
     parent: int
-    cpu_ticks: int
 
 
 class Changed(Exception):
@@ -28,7 +29,7 @@ def parse_stat(text: str) -> Stat:
     """Parse a /proc/PID/stat. The command's name is in parentheses, and may itself contain spaces and parentheses."""
     before, _, after = text.rpartition(")")
     fields = after.split()  # the first of these is field 3 of proc(5)
-    return Stat(int(before.split(" ", 1)[0]), int(fields[1]), int(fields[11]) + int(fields[12]))
+    return Stat(int(before.split(" ", 1)[0]), int(fields[1]))
 
 
 def parse_pss_kib(smaps_rollup: str) -> int:
@@ -70,8 +71,18 @@ def is_alive(pid: int) -> bool:
 
 
 def cpu_s(root: int) -> dict[int, float]:
-    """Return the CPU seconds that each process of the tree has used so far. On most kernels the resolution is 10 ms."""
-    return {pid: parse_stat((_PROC / str(pid) / "stat").read_text()).cpu_ticks / _TICKS_PER_S for pid in tree(root)}
+    """Return the CPU seconds that each process of the tree has used so far: user plus system time of all threads.
+
+    The kernel counts nanoseconds (clock_getcpuclockid(3)). Time of ended child processes isn't included.
+    """
+    return {pid: _cpu_ns(pid) / 1e9 for pid in tree(root)}
+
+
+def _cpu_ns(pid: int) -> int:
+    clock = ctypes.c_int()
+    if error := _libc.clock_getcpuclockid(pid, ctypes.byref(clock)):
+        raise OSError(error, os.strerror(error), f"the CPU clock of process {pid}")
+    return time.clock_gettime_ns(clock.value)
 
 
 def used_s(before: dict[int, float], after: dict[int, float]) -> float:

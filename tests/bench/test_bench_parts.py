@@ -1,6 +1,8 @@
 """Parts of the benchmarks that need no server: output is parsed correctly, and both servers get the same cluster."""
 
+import os
 import re
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -82,14 +84,25 @@ def test_a_server_with_wrong_answers_is_noticed(rcodes: dict[str, int], shares: 
     assert (run.wrong_rcodes(shares, 0.01) == "") is right
 
 
-def test_cpu_time_is_read_even_if_the_command_name_has_spaces_and_parentheses() -> None:
+def test_the_parent_is_read_even_if_the_command_name_has_spaces_and_parentheses() -> None:
     text = "5760 (a) b (c) S 1 5713 3095 0 -1 4194560 25140 7 6 8 336 330 11 12 20 0 1 0 310036 1132912640\n"
-    assert procfs.parse_stat(text) == procfs.Stat(5760, 1, 336 + 330)
+    assert procfs.parse_stat(text) == procfs.Stat(5760, 1)
+
+
+def test_cpu_time_of_a_process_is_what_the_process_itself_counts() -> None:
+    pid = os.getpid()
+    outer = time.process_time()
+    before = procfs.cpu_s(pid)[pid]
+    inner = time.process_time()
+    sum(range(10_000))
+    inner = time.process_time() - inner
+    used_s = procfs.cpu_s(pid)[pid] - before
+    assert 0 < inner <= used_s <= time.process_time() - outer
 
 
 def test_the_tree_of_a_server_contains_all_its_descendants() -> None:
     parents = {1: 0, 40: 1, 10: 1, 11: 10, 12: 10, 13: 11, 41: 40}
-    stats = [procfs.Stat(pid, parent, 0) for pid, parent in parents.items()]
+    stats = [procfs.Stat(pid, parent) for pid, parent in parents.items()]
     assert procfs.descendants(10, stats) == [10, 11, 12, 13]
 
 
