@@ -25,6 +25,7 @@ from tests.bench import (
     pods,
     probes,
     procfs,
+    rates,
     report,
     restart,
     servers,
@@ -35,6 +36,7 @@ from tests.bench import (
 
 _PARTS = {  # the purpose of each part, and the programs that the part needs
     "names": ("CPU per query, next to Knot DNS", ("dnsperf", "knotd", "taskset")),
+    "rates": ("CPU per query at steady rates, next to Knot DNS and CoreDNS", ("knotd", "taskset")),
     "forward": (
         "CPU per query that is asked upstream, next to Unbound and dnsmasq",
         ("dnsperf", "knotd", "unbound", "dnsmasq", "taskset"),
@@ -89,6 +91,9 @@ def _measure(part: str, options: argparse.Namespace) -> tuple[Any, report.Table]
     if part == "forward":
         workloads = forward.run(options.pydns, options.seconds, options.rounds, _cores())
         return [each._asdict() for each in workloads], forward.table(workloads)
+    if part == "rates":
+        at_rates = rates.run(options.pydns, options.coredns, options.seconds, options.rounds, _cores())
+        return [each._asdict() for each in at_rates], rates.table(at_rates)
     if part == "load":
         loads = load.run(options.pydns, options.rounds)
         return [each._asdict() for each in loads], load.table(loads)
@@ -144,7 +149,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--pydns", metavar="COMMAND", default=servers.THIS_CHECKOUT, help="measure another pydns than this checkout's"
     )
-    parser.add_argument("--coredns", type=Path, metavar="FILE", help="the CoreDNS that `start` measures next to pydns")
+    parser.add_argument(
+        "--coredns", type=Path, metavar="FILE", help="the CoreDNS that `start` and `rates` measure next to pydns"
+    )
     return parser
 
 

@@ -7,12 +7,11 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
-from typing import NamedTuple
 
 import dns.rcode
 
 from tests.bench import cluster, dnsperf, procfs, servers, tools
-from tests.bench.names import Sample
+from tests.bench.compared import Comparison, Sample
 from tests.bench.report import Table
 
 ORIGIN = "bench.example"
@@ -31,18 +30,6 @@ _HITS = 100  # names that are asked for again and again
 _MISSES_PER_S = 150_000  # more than any of the servers can answer
 _WARM_UP_S = 1.0
 _CHECKED = 50  # answers of each server that are checked before the measurement
-
-
-class Comparison(NamedTuple):
-    """All rounds of one workload, by server. Samples with the same index come from consecutive runs."""
-
-    workload: str
-    samples: dict[str, list[Sample]]
-
-    def ratios(self, peer: str) -> list[float]:
-        """Return pydns's CPU time per query divided by a peer's, for each round."""
-        pairs = zip(self.samples["pydns"], self.samples[peer], strict=True)
-        return [ours.cpu_us / theirs.cpu_us for ours, theirs in pairs]
 
 
 def run(command: str, seconds: float, rounds: int, cores: tuple[int, int]) -> list[Comparison]:

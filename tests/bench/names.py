@@ -1,6 +1,5 @@
 """CPU time per query for cluster names: pydns with one worker and Knot with the same records take turns in one run."""
 
-import random
 import tempfile
 from pathlib import Path
 from statistics import median
@@ -12,21 +11,12 @@ import dns.rcode
 import dns.rdatatype
 
 from tests.bench import cluster, dnsperf, procfs, queries, servers
+from tests.bench.compared import Sample, check_agreement
 from tests.bench.report import Table
 
 SERVICES = 10_000
 _WARM_UP_S = 1.0
-_SAMPLE = 300  # for each workload, both servers must agree on this many answers before the measurement
 _RCODE_TOLERANCE = 0.01
-
-
-class Sample(NamedTuple):
-    """One measured run of one server."""
-
-    cpu_us: float  # CPU time per completed query, for all processes of the server
-    qps: float
-    lost: int
-    response_octets: int
 
 
 class Comparison(NamedTuple):
@@ -66,7 +56,7 @@ def run(command: str, seconds: float, rounds: int, cores: tuple[int, int]) -> li
             for workload in queries.workloads(services):
                 data = inputs / workload.name
                 data.write_text(workload.text())
-                _check_agreement(subject, peer, workload)
+                check_agreement([subject, peer], workload, _facts)
                 samples: dict[str, list[Sample]] = {subject.name: [], peer.name: []}
                 for _ in range(rounds):
                     for server in subject, peer:
@@ -83,15 +73,6 @@ def _measure(server: servers.Server, workload: queries.Workload, data: Path, sec
     if wrong := flood.wrong_rcodes(workload.shares(), _RCODE_TOLERANCE):
         raise servers.Failed(f"{server.name}, workload {workload.name}: {wrong}")
     return Sample(used_s / flood.completed * 1e6, flood.qps, flood.lost, flood.response_octets)
-
-
-def _check_agreement(subject: servers.Server, peer: servers.Server, workload: queries.Workload) -> None:
-    for query in random.Random(0).sample(workload.queries, _SAMPLE):
-        replies = {each.name: servers.ask(each.port, query.name, query.type, timeout_s=2) for each in (subject, peer)}
-        facts = {name: _facts(reply) for name, reply in replies.items()}
-        if facts[subject.name] != facts[peer.name] or facts[peer.name][0] != query.rcode:
-            shown = "\n".join(f"--- {name}\n{reply}" for name, reply in replies.items())
-            raise servers.Failed(f"{query.name} {query.type}: wanted {query.rcode} and equal answers, found\n{shown}")
 
 
 def _facts(reply: dns.message.Message) -> tuple[object, ...]:

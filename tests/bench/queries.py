@@ -49,8 +49,13 @@ def workloads(cluster: list[Service]) -> list[Workload]:
     return [
         Workload("a", _existing(cluster, random.Random("a")), 1.6),
         Workload("nxdomain", _missing(random.Random("nxdomain")), 2.0),
-        Workload("mix", _mix(cluster, random.Random("mix")), 2.0),
+        mix(cluster),
     ]
+
+
+def mix(cluster: list[Service]) -> Workload:
+    """Return the queries of pods, as a resolver with a search list sends them."""
+    return Workload("mix", _mix(cluster, random.Random("mix")), 2.0)
 
 
 def _existing(cluster: list[Service], rng: random.Random) -> list[Query]:

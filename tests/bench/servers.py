@@ -163,13 +163,13 @@ def dnsmasq(upstream_port: int, core: int | None) -> Iterator[Server]:
 
 
 @contextmanager
-def coredns(program: Path, kubeconfig: Path) -> Iterator[Server]:
+def coredns(program: Path, kubeconfig: Path, core: int | None) -> Iterator[Server]:
     """Run CoreDNS with the plugins of kubeadm's Corefile that answer names of the cluster."""
     with tempfile.TemporaryDirectory(prefix="coredns-bench-") as directory:
         port = free_port()
         corefile = Path(directory) / "Corefile"
         corefile.write_text(_COREFILE.format(port=port, kubeconfig=kubeconfig))
-        with _running("CoreDNS", [str(program), "-conf", str(corefile)], port, None) as server:
+        with _running("CoreDNS", [str(program), "-conf", str(corefile)], port, core) as server:
             yield server
 
 

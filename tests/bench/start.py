@@ -62,7 +62,7 @@ def _pydns(command: str, cluster: Filled, workers: int, endpoints: int) -> Start
 
 
 def _coredns(program: Path, cluster: Filled, endpoints: int) -> Start:
-    with servers.coredns(program, cluster.kubeconfig) as server:
+    with servers.coredns(program, cluster.kubeconfig, None) as server:
         return _measure(server, cluster, endpoints)
 
 

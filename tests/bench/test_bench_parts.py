@@ -2,8 +2,12 @@
 
 import os
 import re
+import socket
 import time
 from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 
 import dns.name
@@ -13,7 +17,20 @@ import msgspec
 import pytest
 
 from pydns.kube import kinds, objects
-from tests.bench import change, cluster, dnsperf, forward, names, procfs, queries, start, tools
+from tests.bench import (
+    change,
+    cluster,
+    compared,
+    dnsperf,
+    forward,
+    paced,
+    procfs,
+    queries,
+    rates,
+    servers,
+    start,
+    tools,
+)
 
 FLOOD = """\
 DNS Performance Testing Tool
@@ -226,10 +243,10 @@ def test_each_run_of_the_forward_part_asks_for_new_names() -> None:
 
 
 def test_forwarding_is_compared_round_by_round() -> None:
-    def samples(*cpu_us: float) -> list[names.Sample]:
-        return [names.Sample(each, 1000.0, 0, 50) for each in cpu_us]
+    def samples(*cpu_us: float) -> list[compared.Sample]:
+        return [compared.Sample(each, 1000.0, 0, 50) for each in cpu_us]
 
-    comparison = forward.Comparison(
+    comparison = compared.Comparison(
         "miss", {"pydns": samples(20, 30), "unbound": samples(20, 40), "dnsmasq": samples(10, 10)}
     )
     assert comparison.ratios("unbound") == [1.0, 0.75]
@@ -245,3 +262,56 @@ def test_the_table_of_starts_has_the_medians_of_each_server_and_size() -> None:
         ["100 × 3", "pydns, 2 workers", "0.50", "0.25", "0.12", "40"],
         ["100 × 3", "CoreDNS", "0.25", "0.12", "", "30"],
     ]
+
+
+def test_paced_queries_are_spread_evenly_and_keep_their_order() -> None:
+    due = paced.due_s(1000, 5000, seed=1)
+    assert due == sorted(due)
+    assert all(abs(each - number / 1000) <= 0.0005 for number, each in enumerate(due))
+    assert len({round(after - before, 6) for before, after in pairwise(due)}) > 100  # the intervals differ
+
+
+def _answer(sock: socket.socket, count: int, change: Callable[[bytes], bytes]) -> None:
+    for _ in range(count):
+        query, client = sock.recvfrom(4096)
+        sock.sendto(change(query[:2] + b"\x81\x80" + query[4:]), client)
+
+
+def _ask_paced(change: Callable[[bytes], bytes], count: int = 50) -> paced.Paced:
+    asked = paced.compose([queries.Query("svc-1.ns-1.svc.cluster.local", "A", queries.NOERROR)] * count)
+    with socket.socket(type=socket.SOCK_DGRAM) as sock, ThreadPoolExecutor(1) as pool:
+        sock.settimeout(60)
+        sock.bind(("127.0.0.1", 0))
+        answering = pool.submit(_answer, sock, count, change)
+        try:
+            return paced.ask(sock.getsockname()[1], asked, 1000, min(os.sched_getaffinity(0)))
+        finally:
+            answering.result(60)
+
+
+def test_the_paced_client_takes_the_latency_of_every_reply() -> None:
+    run = _ask_paced(lambda reply: reply)
+    assert (run.sent, run.lost, run.response_octets) == (50, 0, 46)
+    assert all(each > 0 for each in run.latencies_us)
+
+
+def test_the_paced_client_counts_replies_with_another_id_as_lost() -> None:
+    run = _ask_paced(lambda reply: b"\xff" + reply[1:], 5)
+    assert (run.sent, run.lost) == (5, 5)
+
+
+def test_the_paced_client_reports_a_wrong_rcode() -> None:
+    with pytest.raises(servers.Failed, match="5 wrong replies"):
+        _ask_paced(lambda reply: reply[:3] + b"\x83" + reply[4:], 5)
+
+
+def test_rates_are_compared_with_each_server_that_ran() -> None:
+    def samples(*cpu_us: float) -> list[compared.Sample]:
+        return [compared.Sample(each, 200.0, 0, 50) for each in cpu_us]
+
+    alone = compared.Comparison("200/s", {"pydns": samples(40, 60), "knot": samples(20, 20)})
+    assert rates.table([alone]).rows == [
+        ["200/s", "50.0", "20.0", "2.50 (2.00 – 3.00)", "≤ 0.4 × CoreDNS", "200 / 200", "0"]
+    ]
+    beside = alone._replace(samples={**alone.samples, "CoreDNS": samples(80, 120)})
+    assert rates.table([beside]).rows[0][1:6] == ["50.0", "20.0", "100.0", "2.50 (2.00 – 3.00)", "0.50 (0.50 – 0.50)"]

@@ -2,6 +2,8 @@
 
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 # Program -> Debian package. Servers are in sbin, which isn't in every PATH.
@@ -43,6 +45,17 @@ def require(*programs: str) -> None:
 def pinned(command: list[str], core: int | None) -> list[str]:
     """Return a command that runs `command` and its children on `core`, or on any core if `core` is None."""
     return command if core is None else [find("taskset"), "--cpu-list", str(core), *command]
+
+
+@contextmanager
+def on_core(core: int) -> Iterator[None]:
+    """Run this thread on `core`."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def pin(pid: int, core: int) -> None:
