@@ -231,13 +231,16 @@ class Cache:
         turns = self.ready.denials(records) if entry.is_denial else _turns(records, entry)
         answers[question] = Ready(until, head, records, (question[-4:-2], answer.rcode), turns)
 
-    def make_derived_ready(self, question: bytes, source: bytes, answer: UpstreamAnswer, now: float) -> None:
+    def make_derived_ready(
+        self, question: bytes, source: bytes, answer: UpstreamAnswer, now: float, *, shows_error: bool
+    ) -> None:
         """Make a derived denial ready, as long as the answer to `source` from which it was derived is ready.
 
-        `question` and `source` are in lower case.
+        `question` and `source` are in lower case. `shows_error` is whether clients get the extended error.
         """
         found = self.ready.answers.get(source)
-        opt = b"" if answer.extended_error is None else compose_opt(False, 0, answer.extended_error)
+        error = answer.extended_error
+        opt = b"" if error is None else compose_opt(False, 0, error if shows_error else None)
         if answer.onward:  # the caller asks for the next name, and a ready answer must be whole
             return
         if found is not None and now < found.until and len(question) + len(answer.records) + len(opt) <= _READY_SIZE:

@@ -60,6 +60,7 @@ class FamilyRules:
         self._rules: dict[bytes, Callable[[bytes, bytes, int, Any, float], bool]] = {}
         # Types whose answers from upstreams must not be sent without the rules.
         self.derived_types: frozenset[int] = frozenset()
+        self._sends_reasons = config.edns.ede
         self._take_families(config)
         self._take_dns64(config)
 
@@ -103,7 +104,9 @@ class FamilyRules:
         self._forward(question[:-4] + self._wanted, query_id, flags, _Derived(self, client, answered), now)
         if derived is not None:  # the answer was in the cache
             qname = question[:-4].lower()
-            self._cache.make_derived_ready(qname + question[-4:], qname + self._wanted, derived, now)
+            self._cache.make_derived_ready(
+                qname + question[-4:], qname + self._wanted, derived, now, shows_error=self._sends_reasons
+            )
         return True
 
     def _strip(self, question: bytes, query_id: bytes, flags: int, client: Any, now: float) -> bool:

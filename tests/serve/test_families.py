@@ -80,6 +80,13 @@ def test_a_derived_answer_expires_with_the_answer_that_it_comes_from(start: Star
     assert worker.asked == [f"{each}.example.com. a" for each in asked]
 
 
+def test_no_answer_has_an_extended_error_if_they_are_off(start: Start) -> None:
+    worker = start(families=FamilyOptions(Families.IPV4), edns=model.EdnsOptions(ede=False))
+    for _ in range(4):  # from the second time on, the answer comes from the cache
+        reply = worker.ask("www.example.com", "AAAA", edns=0)
+        assert (reply.edns, lines(reply), errors(reply)) == (0, [], [])
+
+
 def test_a_cached_answer_never_gets_address_hints(start: Start) -> None:
     worker = start(families=FamilyOptions(Families.IPV4))
     for _ in range(5):

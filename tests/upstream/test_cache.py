@@ -161,7 +161,7 @@ def test_a_derived_answer_with_an_alias_is_never_ready() -> None:
     cache.make_ready(KEY, entry, 100.0)
     derived = UpstreamAnswer(0, bytes(4), b"")
     for onward in (OTHER, b""):
-        cache.make_derived_ready(b"derived", KEY[:-1], derived._replace(onward=onward), 100.0)
+        cache.make_derived_ready(b"derived", KEY[:-1], derived._replace(onward=onward), 100.0, shows_error=True)
         assert (b"derived" in cache.ready.answers) is (not onward)
 
 
