@@ -142,7 +142,7 @@ def test_cases_have_different_names_and_known_keys(file: File) -> None:
 
 @pytest.mark.parametrize(("file", "case", "way"), CASES)
 def test_a_question_gets_the_reply_of_its_case(file: File, case: dict[str, Any], way: str, subjects: Subjects) -> None:
-    message = _compose(file, case)
+    message = compose(file, case)
     reply = subjects(file, way).ask(message, tcp=way.endswith("TCP"), client=case.get("client", ""))
     if case.get("reply") == "none":
         assert reply is None
@@ -159,7 +159,8 @@ def _question(file: File, case: dict[str, Any]) -> tuple[dns.name.Name, str, str
     return dns.name.from_text(qname, file.origin), qtype, qclass[0] if qclass else "IN"
 
 
-def _compose(file: File, case: dict[str, Any]) -> bytes:
+def compose(file: File, case: dict[str, Any]) -> bytes:
+    """Return the message of a case."""
     if "send" in case:
         return bytes.fromhex(case["send"])
     qname, qtype, qclass = _question(file, case)

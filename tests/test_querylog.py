@@ -40,10 +40,10 @@ A, TXT, AAAA = 1, 16, 28
 FIELDS = re.compile(
     r"time=\S+ level=info event=query client=(\S+) proto=(\w+) "
     r'name=("(?:[^"\\]|\\.)*"|\S+) type=(\S+) rcode=(\S+) id=(?:\d+) flags=(?:"[a-z ]+"|\S+) '
-    r"(?:upstream=\S+ )?size=(\d+) duration_s=(\S+)\n"
+    r"(?:upstream=\S+ )?(?:reason=\S+ )?size=(\d+) duration_s=(\S+)\n"
 )
 WEB_A = query(WEB + ".", A)
-LATER = 0.0, 0.001, Origin.UPSTREAM, ""  # facts of a deferred reply that the query log doesn't need
+LATER = 0.0, 0.001, Origin.UPSTREAM, "", None  # facts of a deferred reply that the query log doesn't need
 
 
 def say(packet: bytes, _: str) -> list[bytes]:
@@ -146,15 +146,21 @@ CHOSEN: list[tuple[dict[str, Any], Callable[[str, str], bool]]] = [
 ]
 
 
-def test_a_line_has_id_and_flags_and_the_upstream_that_was_asked(configured: Start, upstream: FakeUpstream) -> None:
+def test_a_line_has_id_and_flags_and_upstream_and_reason(configured: Start, upstream: FakeUpstream) -> None:
     server = configured({})
     address = Address("127.0.0.1", server.server.port, silent=False)
-    for qname, message_id in (WEB + ".", 4660), ("asked.example.com.", 4661), ("asked.example.com.", 4662):
+    for qname, message_id in (
+        (WEB + ".", 4660),
+        ("asked.example.com.", 4661),
+        ("asked.example.com.", 4662),
+        ("wbe" + WEB[3:] + ".", 4663),
+    ):
         assert address.ask(query(qname, A, message_id), tcp=False)
     wanted = [
         (4660, '"aa rd ra"', ""),
         (4661, '"rd ra"', f"upstream=127.0.0.1:{upstream.port} "),
         (4662, '"rd ra"', ""),  # from the cache
+        (4663, '"aa rd ra"', "reason=no-service "),
     ]
     shown = [f" id={message_id} flags={flags} {asked}size=" for message_id, flags, asked in wanted]
 

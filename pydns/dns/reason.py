@@ -1,4 +1,4 @@
-"""The reasons why a reply isn't a success: one list, for extended errors (RFC 8914) and for `pydns explain`.
+"""The reasons why a reply isn't a success: one list, for extended errors (RFC 8914), `pydns explain` and the query log.
 
 A reason has a code. Clients that send EDNS get the code as EXTRA-TEXT, with the INFO-CODE that fits best.
 `pydns explain` prints the same code. docs/reasons.md has the list. The page is made from this module.

@@ -80,6 +80,7 @@ class AccessList:
             return None
         assert isinstance(query, Query)
         rcode, reason = _REPLIES[action]
+        port.note_reason(reason)
         shown = reason if self._sends_reasons else None
         reply = with_flags(compose_reply(query, rcode, authoritative=False, error=shown), self._flags)
         port.tally.count(".", len(message), reply)

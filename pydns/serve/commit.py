@@ -201,6 +201,12 @@ class Commit:
             return Reason.NO_READY_ENDPOINT
         return Reason.NO_ENDPOINT if self._exists(tree[: ends[2]]) else Reason.NO_SERVICE
 
+    def why_nxdomain(self, qname: bytes, transaction: "Transaction") -> Reason | None:
+        """Return why a name in lower case doesn't exist. None if it is in no zone of ours."""
+        self.begin(transaction)
+        zone = self.zone_of(qname)
+        return None if zone is None else self.why_missing(qname, zone)
+
     def learn_ending(self, parent: bytes, qname: bytes, zone: Zone) -> Endings:
         """Return the OPT records of NXDOMAIN for a name directly below `parent`.
 

@@ -10,7 +10,9 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from pydns.config import model
-from pydns.dns.message import Rcode, error_reply
+from pydns.dns.compiled import HEADER
+from pydns.dns.message import AA, Rcode, error_reply, question_end
+from pydns.dns.reason import Reason
 from pydns.log import Level, Log
 from pydns.metrics.meter import TRANSPORTS, Meter, Tally
 from pydns.process.slots import LOOP_MARK
@@ -25,6 +27,7 @@ from pydns.upstream.cache import Cache
 if TYPE_CHECKING:
     from pydns.table.reader import Reader
 
+_NONE = b"\0\0"  # a count of records
 _WAITS = Mark.WAITS  # a look-up in an enum takes 0.07 µs
 Defer = Callable[[Asked, Port, Any, float], None]  # question, port, peer, and the time when the query came
 
@@ -75,6 +78,8 @@ class Batch:
         port.replies = replies
         if port.marks:
             port.marks = {}
+        if port.reasons:
+            port.reasons = {}
         with self.transaction() as transaction:
             for message in messages:
                 try:
@@ -92,6 +97,23 @@ class Batch:
         port.tally.timed(len(messages), spent_s)
         for observer in port.observers:
             observer.answered(port, messages, came, spent_s)
+
+    def why(self, reply: bytes) -> Reason | None:
+        """Return the reason of a reply that `Port.reasons` lacks, because the fast path composed it.
+
+        None: the reply is a success, or an upstream denied the name. The reason is that of the newest commit. For the
+        query log: clients without EDNS get no reason, and finding it for them would slow down the fast path.
+        """
+        question = reply[HEADER : question_end(reply)]
+        if not reply[2] & AA >> 8:
+            ready = self.cache.ready.answers.get(question.lower())
+            # Only answers that `families` derived are ready with an OPT record of their own.
+            return Reason.FAMILIES if ready is not None and ready.opt else None
+        if reply[3] & 15 == Rcode.NXDOMAIN:
+            with self.transaction() as transaction:
+                return self.responder.commit.why_nxdomain(question[:-4].lower(), transaction)
+        answers, authorities = reply[6:8], reply[8:10]
+        return Reason.NO_TYPE if answers == _NONE != authorities else None
 
     def _fail(self, message: bytes, port: Port, error: Exception) -> bytes:
         """Return SERVFAIL as the reply to a message that triggered a bug, and log the bug once."""

@@ -39,16 +39,19 @@ class Waiting(NamedTuple):
     peer: Any  # `Port.peer` of the client
     came: float  # time when the query of the client came
 
-    def answer(self, answer: UpstreamAnswer, now: float, in_batch: bool, origin: Origin, server: str) -> None:
+    def answer(
+        self, answer: UpstreamAnswer, now: float, in_batch: bool, origin: Origin, server: str, shows_error: bool
+    ) -> None:
         """Send the reply and count it. If `in_batch` is true, the batch of the query counts the time.
 
         `server` is the upstream that answered. It is empty if no upstream did. If the reply is longer than the client
-        accepts, it contains as many whole records as fit, and TC is set.
+        accepts, it contains as many whole records as fit, and TC is set. `shows_error` is whether clients may get the
+        extended error of the answer. Observers get it anyway.
         """
         asked, port, peer, came = self
         query_id, question, bits, opt, limit, query_octets, zone, chain, _ = asked
         rcode, counts, records, extended_error, _, is_authentic = answer
-        if opt and extended_error is not None:
+        if opt and extended_error is not None and shows_error:
             opt = with_error(opt, extended_error)
         head = _HEADS[bits & ASK_CD | (_FIRST_IS_OURS if chain else 0)][rcode]
         if is_authentic and bits & (ASK_AD | ASK_DO):  # other clients don't know AD (RFC 6840 section 5.8)
@@ -69,7 +72,7 @@ class Waiting(NamedTuple):
         else:
             tally.count_waited(zone, rtype, rcode, query_octets, reply, dnssec_ok, now - came)
         for observer in port.observers:
-            observer.replied_later(port, peer, reply, came, now - came, origin, server)
+            observer.replied_later(port, peer, reply, came, now - came, origin, server, extended_error)
 
 
 _join: Final = b"".join

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol
 from pydns.config.model import Config
 from pydns.dns.address import BadAddress, parse_address
 from pydns.dns.message import PLAIN_SIZE, TCP_SIZE, Edns
+from pydns.dns.reason import Reason
 from pydns.metrics.meter import Tally
 from pydns.ring.layout import Origin, columns
 from pydns.serve.datagrams import Joined
@@ -35,7 +36,7 @@ class Mark(IntEnum):
 class Port:
     """A socket or a connection. Callers ask for a client only if their result depends on the client."""
 
-    __slots__ = ("deferred", "joined", "limit", "marks", "observers", "protocol", "replies", "tally")
+    __slots__ = ("deferred", "joined", "limit", "marks", "observers", "protocol", "reasons", "replies", "tally")
 
     def __init__(self, protocol: str, limit: int, tally: Tally, observers: Sequence["Observer"] = ()) -> None:
         self.protocol = protocol  # for logs: "udp", "tcp"
@@ -47,11 +48,16 @@ class Port:
         # While the worker answers a message, the index of the message is `len(replies)`.
         self.replies: list[bytes | None] = []
         self.marks: dict[int, Mark] = {}  # index in `replies` -> mark; most messages have none
+        self.reasons: dict[int, Reason] = {}  # index in `replies` -> reason, if the strict path or a guard knows it
         self.joined: Joined | None = None  # the replies as they were sent, if `send` has joined them
 
     def mark(self, mark: Mark) -> None:
         """Mark the message that the worker answers now."""
         self.marks[len(self.replies)] = mark
+
+    def note_reason(self, reason: Reason) -> None:
+        """Keep why the reply to the message that the worker answers now isn't a success."""
+        self.reasons[len(self.replies)] = reason
 
     def reply_limit(self, edns: Edns | None, max_udp_size: int) -> int:
         """Return the maximum of octets of a reply. Over a stream, EDNS doesn't change the maximum."""
@@ -126,9 +132,18 @@ class Observer(Protocol):
         """
 
     def replied_later(
-        self, port: Port, peer: Any, reply: bytes, came: float, spent_s: float, origin: Origin, server: str
+        self,
+        port: Port,
+        peer: Any,
+        reply: bytes,
+        came: float,
+        spent_s: float,
+        origin: Origin,
+        server: str,
+        error: Reason | int | None,
     ) -> None:
         """Receive the reply to a deferred message that came at `came`.
 
-        `server` is the upstream that answered. It is empty if no upstream did.
+        `server` is the upstream that answered. It is empty if no upstream did. `error` is why the reply isn't a
+        success: a reason of ours, or the INFO-CODE that an upstream has sent. The reply itself may lack it.
         """

@@ -17,6 +17,7 @@ from pydns.dns import name
 from pydns.dns.address import endpoint_text
 from pydns.dns.compiled import HEADER
 from pydns.dns.message import Rcode, flags_text, question_end, rcode_text, reply_facts
+from pydns.dns.reason import Reason
 from pydns.dns.rrset import type_text
 from pydns.log import Level, Log
 from pydns.ring.layout import Origin
@@ -34,9 +35,17 @@ class QueryLog:
     """The query log of one worker."""
 
     def __init__(
-        self, log: Log, call_later: Callable[[float, Callable[[], None]], object], clients: ClientLookup | None = None
+        self,
+        log: Log,
+        call_later: Callable[[float, Callable[[], None]], object],
+        clients: ClientLookup | None = None,
+        why: Callable[[bytes], Reason | None] = lambda _: None,
     ) -> None:
-        """`call_later` is the method of the event loop. Without `clients`, lines have no names of clients."""
+        """`call_later` is the method of the event loop. Without `clients`, lines have no names of clients.
+
+        `why` returns the reason of a reply that the port doesn't know (`context.Batch.why`).
+        """
+        self._why = why
         self._log = log
         self._clients = clients
         self._call_later = call_later
@@ -63,15 +72,33 @@ class QueryLog:
         """Log the replies to messages that came together, if the configuration selects them."""
         for place, reply in enumerate(port.replies):
             if reply is not None:
-                self._replied(port, port.peer(place), reply, spent_s)
+                self._replied(port, port.peer(place), reply, spent_s, port.reasons.get(place))
 
     def replied_later(
-        self, port: Port, peer: Any, reply: bytes, came: float, spent_s: float, origin: Origin, server: str
+        self,
+        port: Port,
+        peer: Any,
+        reply: bytes,
+        came: float,
+        spent_s: float,
+        origin: Origin,
+        server: str,
+        error: Reason | int | None,
     ) -> None:
         """Log a deferred reply, if the configuration selects it."""
-        self._replied(port, peer, reply, spent_s, server)
+        self._replied(port, peer, reply, spent_s, error, server, is_deferred=True)
 
-    def _replied(self, port: Port, peer: Any, reply: bytes, spent_s: float, server: str = "") -> None:
+    def _replied(
+        self,
+        port: Port,
+        peer: Any,
+        reply: bytes,
+        spent_s: float,
+        error: Reason | int | None,
+        server: str = "",
+        *,
+        is_deferred: bool = False,
+    ) -> None:
         chosen = self._chosen
         if chosen is None or random() >= chosen.share:
             return
@@ -84,6 +111,8 @@ class QueryLog:
         if self._octets >= _MAX_WAITING:
             self._lost += 1
             return
+        if error is None and not is_deferred:
+            error = self._why(reply)
         client = port.client_at(peer)
         line = {
             "client": endpoint_text(client.ip, client.port),
@@ -95,6 +124,7 @@ class QueryLog:
             "id": int.from_bytes(reply[:2]),
             "flags": flags_text(reply),
             **({"upstream": server} if server else {}),
+            **({} if error is None else {"reason": error.code if isinstance(error, Reason) else f"ede-{error}"}),
             "size": len(reply),
             "duration_s": round(spent_s, 6),
         }

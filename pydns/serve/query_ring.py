@@ -25,6 +25,7 @@ from contextlib import suppress
 from typing import Any
 
 from pydns.config.model import Config
+from pydns.dns.reason import Reason
 from pydns.log import Level, Log
 from pydns.ring import layout
 from pydns.ring.layout import Origin
@@ -123,7 +124,15 @@ class QueryRing:
             self._write_soon()
 
     def replied_later(
-        self, port: Port, peer: Any, reply: bytes, came: float, spent_s: float, origin: Origin, server: str
+        self,
+        port: Port,
+        peer: Any,
+        reply: bytes,
+        came: float,
+        spent_s: float,
+        origin: Origin,
+        server: str,
+        error: Reason | int | None,
     ) -> None:
         """Keep a deferred reply."""
         waiting = self._later[port.protocol]

@@ -88,7 +88,7 @@ class Recursion:
         self._refusals: dict[tuple[int, Unusable], tuple[float, int]] = {}
         self._ticking = False
         self._swept_at = 0.0
-        self._hides_reasons = False  # whether clients get no extended errors
+        self._sends_reasons = True  # whether clients get extended errors
         self._at_once = False  # whether a reply sent now comes from the cache, so the batch counts its time
         self.forwarder = Forwarder(
             Routes(()),
@@ -126,15 +126,14 @@ class Recursion:
 
     def _reply(self, client: Any, answer: UpstreamAnswer) -> None:
         """Pass an answer to its receiver: a waiting client, a `Chain`, a `_Probe` or a client of `FamilyRules`."""
-        if self._hides_reasons and answer.extended_error is not None:
-            answer = answer._replace(extended_error=None)
         if type(client) is not Waiting:
             client.answered(answer)
         elif answer.onward:
             self._chain(client, ()).answered(answer)
         else:
             in_batch = self._at_once and not client.asked.onward
-            client.answer(answer, self._clock(), in_batch, self._origin(answer), self.forwarder.answering)
+            server, shows_error = self.forwarder.answering, self._sends_reasons
+            client.answer(answer, self._clock(), in_batch, self._origin(answer), server, shows_error)
 
     def _origin(self, answer: UpstreamAnswer) -> Origin:
         if answer.extended_error in _STALE_REASONS:
@@ -322,7 +321,7 @@ class Recursion:
         config = self._config
         rules = FamilyRules(config, self.forwarder.ask, self._cache, self._reply, _source, self._clock)
         self._ask = rules.ask if rules else self.forwarder.ask
-        self._hides_reasons = not config.edns.ede
+        self._sends_reasons = config.edns.ede
         self._cache.derive(rules.derived_types)
         self._responder.configure(bool(config.upstreams or config.routes), Extras.of(config))
         self._batch.set_guards(config)

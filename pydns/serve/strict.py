@@ -129,9 +129,9 @@ class StrictResponder:
         if (reply := self._extras.reply(query, limit)) is not None:
             return reply
         if query.qclass != CLASS_IN or query.qtype in (IXFR, AXFR):
-            return self._refuse(query, Rcode.REFUSED, Reason.NOT_SUPPORTED)
+            return self._refuse(query, port, Rcode.REFUSED, Reason.NOT_SUPPORTED)
         if query.qtype == OPT:
-            return self._refuse(query, Rcode.FORMERR, Reason.INVALID_TYPE)
+            return self._refuse(query, port, Rcode.FORMERR, Reason.INVALID_TYPE)
         key, sender = question(query.qname, query.qtype), Once(port)
         compiled = transaction.get(key)
         if compiled is not None and not self._commit.rules.precede(query.qname, query.qtype):
@@ -143,9 +143,12 @@ class StrictResponder:
         found = self._follower.follow(query.qname, query.qtype, transaction, sender)
         if found.onward and self.offers_recursion and int.from_bytes(query.flags) & RD:
             return self._ask_others(query, found, limit, len(message))
+        if found.reason is not None:
+            port.note_reason(found.reason)
         return _compose_found(query, found, limit, found.reason if self._commit.sends_reasons else None)
 
-    def _refuse(self, query: Query, rcode: Rcode, reason: Reason) -> bytes:
+    def _refuse(self, query: Query, port: Port, rcode: Rcode, reason: Reason) -> bytes:
+        port.note_reason(reason)
         shown = reason if self._commit.sends_reasons else None
         return compose_reply(query, rcode, authoritative=False, error=shown)
 

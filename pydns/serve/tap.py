@@ -14,6 +14,7 @@ from pydns import __version__
 from pydns.config.model import Config, DnstapOptions, ServerSpec, TapMessages, Transport
 from pydns.dns.address import unmapped
 from pydns.dns.dnstap import Composer, Event, Kind, Protocol
+from pydns.dns.reason import Reason
 from pydns.log import Log
 from pydns.ring.layout import Origin
 from pydns.serve.frame_stream import FrameStream
@@ -79,7 +80,15 @@ class Tap:
                 self._replied(port, port.peer(place), reply, spent_s)
 
     def replied_later(
-        self, port: Port, peer: Any, reply: bytes, came: float, spent_s: float, origin: Origin, server: str
+        self,
+        port: Port,
+        peer: Any,
+        reply: bytes,
+        came: float,
+        spent_s: float,
+        origin: Origin,
+        server: str,
+        error: Reason | int | None,
     ) -> None:
         """Send a deferred reply."""
         self._replied(port, peer, reply, spent_s)

@@ -17,6 +17,7 @@ import uvloop
 
 from pydns.config.model import Config
 from pydns.dns.message import Rcode
+from pydns.dns.reason import Reason
 from pydns.log import Level, Log
 from pydns.metrics.meter import FOLD_S, Meter
 from pydns.process.block import Block
@@ -65,7 +66,8 @@ async def _run(slot: Slot, state_dir: Path, log: Log, lifeline: int, row: Proces
     loop.add_reader(lifeline, stop.set)
 
     ports = [udp.UdpPort(sock, batch, loop) for sock in slot.udp]
-    queries, late = QueryLog(log, loop.call_later, ClientLookup(table, loop.call_later)), LateQueries(row)
+    queries = QueryLog(log, loop.call_later, ClientLookup(table, loop.call_later), batch.why)
+    late = LateQueries(row)
     tap = Tap(log, loop, meter.untapped)
     ring = QueryRing(slot.queries, log, loop.call_later)
     observers: tuple[Observer, ...] = (ring, queries, tap, late)  # the worker calls those that are on
@@ -162,7 +164,15 @@ class LateQueries:
         self._row.late_queries += len(messages)
 
     def replied_later(
-        self, port: Port, peer: Any, reply: bytes, came: float, spent_s: float, origin: Origin, server: str
+        self,
+        port: Port,
+        peer: Any,
+        reply: bytes,
+        came: float,
+        spent_s: float,
+        origin: Origin,
+        server: str,
+        error: Reason | int | None,
     ) -> None:
         """Do nothing, because `answered` counts the queries."""
 

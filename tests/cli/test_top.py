@@ -55,7 +55,7 @@ def state_dir(tmp_path: Path) -> Iterator[Path]:
             late = query("slow.example.com")
             reply = late[:2] + b"\x81\x82" + late[4:]
             came = time.monotonic()
-            ring.replied_later(port, parse_address(OTHER), reply, came, 4.0, Origin.UPSTREAM, "10.0.0.2:53")
+            ring.replied_later(port, parse_address(OTHER), reply, came, 4.0, Origin.UPSTREAM, "10.0.0.2:53", None)
         ring.close()
     yield tmp_path
     for each in opened:

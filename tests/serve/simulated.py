@@ -16,7 +16,7 @@ from pydns.log import Log
 from pydns.metrics.meter import Meter, Tally
 from pydns.process.block import share
 from pydns.serve.context import Batch
-from pydns.serve.port import UDP_LIMIT, Client, Port
+from pydns.serve.port import UDP_LIMIT, Client, Observer, Port
 from pydns.serve.recursion import Recursion
 from pydns.table.reader import Reader
 from pydns.table.writer import Writer
@@ -30,8 +30,8 @@ CLIENT = "192.0.2.53"
 class Collector(Port):
     """A port that stores the replies sent through it."""
 
-    def __init__(self, tally: Tally, client: str) -> None:
-        super().__init__("udp", UDP_LIMIT, tally)
+    def __init__(self, tally: Tally, client: str, observers: Sequence[Observer] = ()) -> None:
+        super().__init__("udp", UDP_LIMIT, tally, observers)
         self.sent: list[bytes] = []
         self._client = client
 
@@ -64,6 +64,7 @@ class Worker:
         """
         self.now = 1000.0
         self.asked: list[str] = []  # names that pydns asked the upstream for
+        self.observers: list[Observer] = []
         self._said = says(entries, soa)
         self._client = client
         self._sent: list[tuple[int, int, bytes]] = []
@@ -76,10 +77,10 @@ class Worker:
         writer.replace(zone.contents, facts)
         writer.close()  # a process may open an LMDB file only once
         self.table = Reader(state_dir)
-        self._batch = Batch(self.table, Log(), Meter(share(1)[0]), self.clock)
+        self.batch = Batch(self.table, Log(), Meter(share(1)[0]), self.clock)
         self._loop = asyncio.new_event_loop()
-        self._recursion = Recursion(self._batch, Log(), self._loop, clock=self.clock, sockets=self._sockets)
-        self._batch.defer = self._recursion.ask
+        self._recursion = Recursion(self.batch, Log(), self._loop, clock=self.clock, sockets=self._sockets)
+        self.batch.defer = self._recursion.ask
         self._recursion.poll()
         self.deliver()
         self.asked.clear()
@@ -95,8 +96,8 @@ class Worker:
 
     def send(self, message: bytes, client: str = "") -> list[bytes]:
         """Handle a message of the client. The result is that of `tell`."""
-        port = Collector(self._batch.tally("udp", socket.AF_INET), client or self._client)
-        self._batch.answer([message], port, self.now)
+        port = Collector(self.batch.tally("udp", socket.AF_INET), client or self._client, self.observers)
+        self.batch.answer([message], port, self.now)
         self._turn()
         return port.sent
 

@@ -112,7 +112,7 @@ def test_deferred_replies_are_kept_once_with_their_origin_and_server(worker: Wor
     assert ids(worker.read()) == [2]
     came = time.monotonic()
     client = parse_address("2001:db8::1")
-    worker.ring.replied_later(worker.port, client, reply_to(WEB, 1), came, 0.25, Origin.UPSTREAM, "10.0.0.2:53")
+    worker.ring.replied_later(worker.port, client, reply_to(WEB, 1), came, 0.25, Origin.UPSTREAM, "10.0.0.2:53", None)
     (late,) = worker.read()
     assert (late.source, late.server, late.client, late.spent_s) == (Source.UPSTREAM, "10.0.0.2:53", client, 0.25)
 
@@ -127,7 +127,7 @@ def test_nothing_is_written_for_a_batch_before_its_deferred_replies(worker: Work
 def test_many_replies_are_written_without_waiting(worker: Worker) -> None:
     for number in range(1000):
         worker.answer(reply_to(WEB, number))
-        worker.ring.replied_later(worker.port, b"", reply_to(WEB, 1000 + number), 1.0, 0.25, Origin.UPSTREAM, "")
+        worker.ring.replied_later(worker.port, b"", reply_to(WEB, 1000 + number), 1.0, 0.25, Origin.UPSTREAM, "", None)
     found = ids(worker.rings.new())
     for begin in 0, 1000:
         written = [each for each in found if begin <= each < begin + 1000]
