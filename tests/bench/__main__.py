@@ -30,6 +30,7 @@ from tests.bench import (
     restart,
     servers,
     start,
+    tcp,
     tenants,
     tools,
 )
@@ -37,6 +38,7 @@ from tests.bench import (
 _PARTS = {  # the purpose of each part, and the programs that the part needs
     "names": ("CPU per query, next to Knot DNS", ("dnsperf", "knotd", "taskset")),
     "rates": ("CPU per query at steady rates, next to Knot DNS and CoreDNS", ("knotd", "taskset")),
+    "tcp": ("CPU per query over TCP, next to Knot DNS and CoreDNS", ("dnsperf", "knotd", "taskset")),
     "forward": (
         "CPU per query that is asked upstream, next to Unbound and dnsmasq",
         ("dnsperf", "knotd", "unbound", "dnsmasq", "taskset"),
@@ -94,6 +96,9 @@ def _measure(part: str, options: argparse.Namespace) -> tuple[Any, report.Table]
     if part == "rates":
         at_rates = rates.run(options.pydns, options.coredns, options.seconds, options.rounds, _cores())
         return [each._asdict() for each in at_rates], rates.table(at_rates)
+    if part == "tcp":
+        over_tcp = tcp.run(options.pydns, options.coredns, options.seconds, options.rounds, _cores())
+        return [each._asdict() for each in over_tcp], tcp.table(over_tcp)
     if part == "load":
         loads = load.run(options.pydns, options.rounds)
         return [each._asdict() for each in loads], load.table(loads)
@@ -150,7 +155,7 @@ def _parser() -> argparse.ArgumentParser:
         "--pydns", metavar="COMMAND", default=servers.THIS_CHECKOUT, help="measure another pydns than this checkout's"
     )
     parser.add_argument(
-        "--coredns", type=Path, metavar="FILE", help="the CoreDNS that `start` and `rates` measure next to pydns"
+        "--coredns", type=Path, metavar="FILE", help="the CoreDNS that `start`, `rates` and `tcp` measure too"
     )
     return parser
 

@@ -23,6 +23,7 @@ class Run(NamedTuple):
     latency_s: float  # the average for a query
     response_octets: int  # the average for a response
     rcodes: dict[str, int]
+    reconnections: int = 0  # connections that the server closed
 
     @property
     def qps(self) -> float:
@@ -52,6 +53,7 @@ def parse(output: str) -> Run:
             raise ValueError(f"dnsperf printed no {pattern.split(':')[0]!r}:\n{output}")
         return match[1]
 
+    reconnections = re.search(r"^  Reconnections: *(\d+)", output, re.MULTILINE)  # only with TCP
     rcodes = re.findall(r"([A-Z0-9]+) (\d+) \(", field(r"Response codes: *(.*)"))
     return Run(
         sent=int(field(r"Queries sent: *(\d+)")),
@@ -61,6 +63,7 @@ def parse(output: str) -> Run:
         latency_s=float(field(r"Average Latency \(s\): *([\d.]+)")),
         response_octets=int(field(r"Average packet size: *request \d+, response (\d+)")),
         rcodes={rcode: int(count) for rcode, count in rcodes},
+        reconnections=int(reconnections[1]) if reconnections else 0,
     )
 
 
@@ -72,6 +75,12 @@ def flood(
     Without `repeat`, the run also stops at the end of `data`, and no query is sent twice.
     """
     options = ["-l", str(seconds), "-q", str(outstanding), *([] if repeat else ["-n", "1"])]
+    return _run(port, data, options, core, seconds + _MARGIN_S)
+
+
+def flood_tcp(port: int, data: Path, seconds: float, core: int, connections: int, outstanding: int) -> Run:
+    """Send queries over TCP connections that stay open, in turn, with `outstanding` queries on all of them together."""
+    options = ["-m", "tcp", "-c", str(connections), "-q", str(outstanding), "-l", str(seconds)]
     return _run(port, data, options, core, seconds + _MARGIN_S)
 
 

@@ -29,6 +29,7 @@ from tests.bench import (
     rates,
     servers,
     start,
+    tcp,
     tools,
 )
 
@@ -72,6 +73,10 @@ def test_statistics_of_dnsperf_are_read() -> None:
     run = dnsperf.parse(FLOOD)
     assert run == dnsperf.Run(633240, 633238, 2, 3.000335, 0.000453, 65, {"NOERROR": 316619, "NXDOMAIN": 316619})
     assert round(run.qps) == 211056
+
+
+def test_connections_that_a_server_closed_are_counted() -> None:
+    assert dnsperf.parse(FLOOD + "\nConnection Statistics:\n\n  Reconnections:        3\n\n").reconnections == 3
 
 
 def test_a_silent_server_completes_no_query_and_has_wrong_rcodes() -> None:
@@ -315,3 +320,12 @@ def test_rates_are_compared_with_each_server_that_ran() -> None:
     ]
     beside = alone._replace(samples={**alone.samples, "CoreDNS": samples(80, 120)})
     assert rates.table([beside]).rows[0][1:6] == ["50.0", "20.0", "100.0", "2.50 (2.00 – 3.00)", "0.50 (0.50 – 0.50)"]
+
+
+def test_every_way_to_send_over_tcp_has_a_row() -> None:
+    samples = {name: [compared.Sample(each, 50_000.0, 0, 50)] for name, each in (("pydns", 20), ("knot", 5))}
+    comparisons = [compared.Comparison(workload.name, samples) for workload in tcp.WORKLOADS]
+    assert [row[:4] for row in tcp.table(comparisons).rows] == [
+        ["one at a time", "20.0", "5.0", "4.00 (4.00 – 4.00)"],
+        ["pipelined", "20.0", "5.0", "4.00 (4.00 – 4.00)"],
+    ]
