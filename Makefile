@@ -89,11 +89,15 @@ bench: $(READY)
 # Other distributions require these, but pydns never imports them. A test in tests/manifests checks this.
 UNUSED := aiohappyeyeballs aiohttp aiohttp-retry aiosignal attrs frozenlist multidict propcache tzdata yarl
 
-# Write the requirements of the image with their hashes. Versions that still fit are kept.
+# Write the requirements of the image with their hashes: what pydns needs at run time, and what compiles it. Versions that
+# still fit are kept.
 lock: $(READY)
 	$(BIN)/pip install --quiet --disable-pip-version-check pip-tools
-	$(BIN)/pip-compile --quiet --generate-hashes --strip-extras --no-header --no-annotate --no-emit-options \
-	  --no-emit-index-url --no-emit-trusted-host --no-emit-find-links $(UNUSED:%=--unsafe-package %) --output-file requirements.lock pyproject.toml
+	$(COMPILE_LOCK) $(UNUSED:%=--unsafe-package %) --output-file requirements.lock pyproject.toml
+	$(COMPILE_LOCK) --extra compile --all-build-deps --allow-unsafe --constraint requirements.lock --output-file image/build.lock pyproject.toml
+
+COMPILE_LOCK = $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --no-header --no-annotate --no-emit-options \
+  --no-emit-index-url --no-emit-trusted-host --no-emit-find-links
 
 # List the software of the image in the CycloneDX format, for scanners and for publication with the image.
 sbom: $(READY)

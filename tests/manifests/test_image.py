@@ -16,9 +16,9 @@ ROOT = Path(__file__).parents[2]
 HADOLINT = shutil.which("hadolint", path=str(Path(sys.executable).parent))
 
 
-def _locked() -> dict[str, str]:
-    """Return the hashes of each pinned requirement, by the name of the distribution."""
-    pinned = re.sub(r"^#.*\n", "", (ROOT / "requirements.lock").read_text(), flags=re.MULTILINE)
+def _locked(lock: str = "requirements.lock") -> dict[str, str]:
+    """Return the version and the hashes of each pinned requirement, by the name of the distribution."""
+    pinned = re.sub(r"^#.*\n", "", (ROOT / lock).read_text(), flags=re.MULTILINE)
     entries = re.split(r"^(?=\S)", pinned, flags=re.MULTILINE)[1:]
     return {_normal(entry.partition("==")[0]): entry.partition("==")[2] for entry in entries}
 
@@ -134,6 +134,16 @@ def test_the_command_of_the_image_is_pydns() -> None:
     assert pydns.__version__ in done.stdout, done.stderr
 
 
+def test_the_compiler_of_the_modules_is_pinned_and_sees_the_versions_of_the_image() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    tools, image = _locked("image/build.lock"), _locked()
+    wanted = [*project["project"]["optional-dependencies"]["compile"], *project["build-system"]["requires"]]
+    assert {_name(each) for each in wanted} <= tools.keys()
+    assert {each: tools[each].split()[0] for each in image} == {each: image[each].split()[0] for each in image}
+    for distribution, rest in tools.items():
+        assert re.match(r"\S+ \\\n    --hash=sha256:[0-9a-f]{64}", rest), distribution
+
+
 def test_the_base_image_is_pinned() -> None:
     assert re.search(
         r"^ARG PYTHON=python:[\w.-]+@sha256:[0-9a-f]{64}$", (ROOT / "Dockerfile").read_text(), re.MULTILINE
@@ -141,6 +151,7 @@ def test_the_base_image_is_pinned() -> None:
 
 
 def test_only_copied_files_are_sent_to_the_builder() -> None:
-    copied = set(re.findall(r"^COPY (?!--from)([^\s/]+)\S* ", (ROOT / "Dockerfile").read_text(), re.MULTILINE))
+    lines = re.findall(r"^COPY (?!--from)(.+) \S+$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    copied = {source.partition("/")[0] for line in lines for source in line.split()}
     sent = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     assert sent == copied
