@@ -18,6 +18,7 @@ from tests.bench import (
     external,
     folders,
     forward,
+    latency,
     load,
     memory,
     names,
@@ -39,6 +40,7 @@ _PARTS = {  # the purpose of each part, and the programs that the part needs
     "names": ("CPU per query, next to Knot DNS", ("dnsperf", "knotd", "taskset")),
     "rates": ("CPU per query at steady rates, next to Knot DNS and CoreDNS", ("knotd", "taskset")),
     "tcp": ("CPU per query over TCP, next to Knot DNS and CoreDNS", ("dnsperf", "knotd", "taskset")),
+    "latency": ("latency at a steady rate, next to Knot DNS and CoreDNS", ("dnsperf", "knotd", "taskset")),
     "forward": (
         "CPU per query that is asked upstream, next to Unbound and dnsmasq",
         ("dnsperf", "knotd", "unbound", "dnsmasq", "taskset"),
@@ -99,6 +101,11 @@ def _measure(part: str, options: argparse.Namespace) -> tuple[Any, report.Table]
     if part == "tcp":
         over_tcp = tcp.run(options.pydns, options.coredns, options.seconds, options.rounds, _cores())
         return [each._asdict() for each in over_tcp], tcp.table(over_tcp)
+    if part == "latency":
+        latencies = latency.run(options.pydns, options.coredns, options.seconds, options.rounds, _cores())
+        return {name: [each._asdict() for each in of_one] for name, of_one in latencies.items()}, latency.table(
+            latencies
+        )
     if part == "load":
         loads = load.run(options.pydns, options.rounds)
         return [each._asdict() for each in loads], load.table(loads)
@@ -155,7 +162,10 @@ def _parser() -> argparse.ArgumentParser:
         "--pydns", metavar="COMMAND", default=servers.THIS_CHECKOUT, help="measure another pydns than this checkout's"
     )
     parser.add_argument(
-        "--coredns", type=Path, metavar="FILE", help="the CoreDNS that `start`, `rates` and `tcp` measure too"
+        "--coredns",
+        type=Path,
+        metavar="FILE",
+        help="the CoreDNS that `start`, `rates`, `tcp` and `latency` measure too",
     )
     return parser
 

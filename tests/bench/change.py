@@ -89,6 +89,6 @@ def table(delays_ms: list[float]) -> Table:
     return Table(title, ["changes", "p50", "p99", "max", "wanted"], [row])
 
 
-def percentile(ordered: list[float], percent: int) -> float:
+def percentile(ordered: list[float], percent: float) -> float:
     """Return the percentile by the nearest-rank method: at least `percent` of a hundred values don't exceed it."""
-    return ordered[max(0, -(-len(ordered) * percent // 100) - 1)]
+    return ordered[max(0, int(-(-len(ordered) * percent // 100)) - 1)]

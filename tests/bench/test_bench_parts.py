@@ -23,6 +23,7 @@ from tests.bench import (
     compared,
     dnsperf,
     forward,
+    latency,
     paced,
     procfs,
     queries,
@@ -156,6 +157,7 @@ def test_percentiles_use_the_nearest_rank() -> None:
     ordered = [float(i) for i in range(1, 201)]
     assert [change.percentile(ordered, percent) for percent in (50, 99, 100)] == [100.0, 198.0, 200.0]
     assert change.percentile([7.0], 50) == 7.0
+    assert change.percentile([float(i) for i in range(1, 10_001)], 99.9) == 9990.0
 
 
 def test_the_message_names_all_missing_programs_with_their_debian_packages(
@@ -328,4 +330,17 @@ def test_every_way_to_send_over_tcp_has_a_row() -> None:
     assert [row[:4] for row in tcp.table(comparisons).rows] == [
         ["one at a time", "20.0", "5.0", "4.00 (4.00 – 4.00)"],
         ["pipelined", "20.0", "5.0", "4.00 (4.00 – 4.00)"],
+    ]
+
+
+def test_latencies_are_compared_round_by_round() -> None:
+    def rounds(*p99: float) -> list[latency.Latency]:
+        return [latency.Latency(20, each, 2 * each, 9000, 1) for each in p99]
+
+    found = latency.table({"pydns": rounds(50, 300), "knot": rounds(40, 40), "CoreDNS": rounds(100, 400)})
+    assert found.header[-2] == "p99 × CoreDNS (range)"
+    assert found.rows == [
+        ["pydns", "20", "175", "350", "0.62 (0.50 – 0.75)", "2"],
+        ["knot", "20", "40", "80", "", "2"],
+        ["CoreDNS", "20", "250", "500", "", "2"],
     ]
