@@ -19,16 +19,18 @@ import dns.edns
 import dns.message
 import dns.rcode
 import dns.rdatatype
+import dns.reversename
 import dns.rrset
 import yaml
 
 from pydns.cli.reasons import FORWARDED, Reply, Witness
 from pydns.config.inputs import read_file
-from pydns.config.model import Config
+from pydns.config.model import Config, ServerSpec
 from pydns.config.read import Accepted
 from pydns.dns import name
 from pydns.dns.address import parse_address
 from pydns.dns.reason import Reason
+from pydns.dns.rrset import type_text
 from pydns.zones.compile import Statics, combine, compile_zone
 from pydns.zones.special import blocked_zones, local_zones, special_zones
 from pydns.zones.zonefile import ZoneFile
@@ -37,11 +39,12 @@ from tests.serve.simulated import Worker
 from tests.subject import load
 
 QUESTIONS = 50  # questions to each cluster
-TYPES = ("A", "A", "A", "AAAA", "SRV", "CNAME", "TXT", "PTR", "NS", "SOA", "HTTPS", "MX", "TYPE97", "TYPE65280")
+TYPES = ("A", "A", "A", "AAAA", "SRV", "CNAME", "TXT", "PTR", "NS", "SOA", "HTTPS", "MX", "TYPE97", "TYPE65280", "ANY")
 CLIENTS = ("10.1.0.1", "10.1.0.77", "10.2.0.1", "192.0.2.9", "2001:db8::1")
 NAMESPACES = ("a", "b", "c")
 SERVICES = ("web", "db", "svc", "a", "x-1")
 _EMPTY = ("NODATA", "NOERROR with the CNAMEs alone", "a referral")
+_ROOT = "the root"
 _SOA = "example. 60 SOA ns.example. host.example. 1 3600 600 86400 60"
 
 
@@ -94,8 +97,14 @@ def _differences(seed: int, count: int) -> Iterator[Difference]:
 
 
 def _asked(worker: Worker, client: str, qname: str, qtype: str) -> tuple[object, ...]:
-    """Return the worker's reply: what was said, the records, the seconds in caches, the reason."""
+    """Return the worker's reply: what was said, the records, the seconds in caches, the reason.
+
+    Of a forwarded question, return the records before it, and what was asked of which upstream first.
+    """
     query = dns.message.make_query(qname, qtype, use_edns=0, payload=4096)
+    worker.asked.clear()
+    worker.asked_ips.clear()
+    worker.pass_time(10)  # failures are kept for a shorter time
     sent = worker.send(query.to_wire(), client)
     worker.deliver()
     if not sent:
@@ -104,7 +113,8 @@ def _asked(worker: Worker, client: str, qname: str, qtype: str) -> tuple[object,
     errors = [each.text for each in reply.options if isinstance(each, dns.edns.EDEOption)]
     records = sorted(_text(rrset, rdata).lower() for rrset in reply.answer for rdata in rrset)
     if errors == [Reason.UPSTREAM_ERROR.code]:
-        return FORWARDED, records
+        # A worker also asks for the root to find out whether an upstream is alive, so `asked` leaves that out.
+        return FORWARDED, records, _ROOT if qname == "." else f"{worker.asked[0]} of {worker.asked_ips[0]}"
     soa = next((each.ttl for each in reply.authority if each.rdtype == dns.rdatatype.SOA), None)
     return dns.rcode.to_text(reply.rcode()), records, soa, errors
 
@@ -117,7 +127,11 @@ def _explained(worker: Worker, client: str, qname: str, qtype: str) -> tuple[obj
     if reply.said == "no reply":
         return (reply.said,)
     if reply.said == FORWARDED:
-        return FORWARDED, records
+        assert reply.path is not None
+        (server, *_) = reply.path.steps[0].servers
+        assert isinstance(server, ServerSpec)
+        asked = f"{name.to_text(reply.path.qname)} {type_text(reply.path.qtype)}".lower()
+        return FORWARDED, records, _ROOT if qname == "." else f"{asked} of {server.ip}"
     rcode = "NOERROR" if reply.said in _EMPTY else reply.said
     return rcode, records, reply.kept_s, [] if reply.reason is None else [reply.reason.code]
 
@@ -180,6 +194,9 @@ _TOUCHED = (
     "use-application-dns.net.",
     "1.0.96.10.in-addr.arpa.",
     "9.9.9.9.in-addr.arpa.",
+    "ipv4only.arpa.",
+    "x.ipv4only.arpa.",
+    *(str(dns.reversename.from_address(each)) for each in ("64:ff9b::a60:1", "2001:db8:64::909:909", "2001:db8::1")),
     ".",
 )
 
@@ -336,7 +353,18 @@ def _config(random: Random) -> dict[str, Any]:
         {"pods": random.choice(("disabled", "verified", "insecure"))},
         {"local_names": True},
         {"except": ["kept.example"], "upstreams": ["192.0.2.53"]},
+        {"families": {"which": random.choice(("ipv6", "all")), "except": ["kept.example"]}},
+        {
+            "dns64": {
+                "clients": ["2001:db8::/32", "10.1.0.0/24"],
+                "prefixes": random.choice((["64:ff9b::/96"], ["2001:db8:64::/96", "64:ff9b::/96"])),
+                "translate_all": random.random() < 0.5,
+            }
+        },
+        {"any": "hinfo"},
     ]
+    if random.random() < 0.2:  # clients without IPv6 don't get the addresses of DNS64
+        offered = [each for each in offered if "dns64" not in each] + [{"families": "ipv4"}]
     for each in _some(random, offered):
         if "acl" not in each or random.random() < 0.4:  # rules that hide all others
             chosen |= each

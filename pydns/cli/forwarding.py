@@ -1,14 +1,40 @@
-"""Explains where a name is forwarded: the routes and servers, their health, and how the answer is changed."""
+"""Explains where a name is forwarded: the routes and servers, their health, and how the answer is changed.
+
+`upstream.families` decides which question goes to the upstreams on behalf of a client, and answers some itself.
+"""
 
 from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
 
-from pydns.config.model import AnyServer, Config, Excepted, Families, ServerSpec
+from pydns.config.model import AnyServer, Choice, Config, Excepted, Families, Outcome, ServerSpec
 from pydns.config.summary import server_text
 from pydns.dns import name
-from pydns.dns.rrset import AAAA, A, type_text
+from pydns.dns.address import parse_range
+from pydns.dns.derived import records_of
+from pydns.dns.networks import Networks
+from pydns.dns.response import UpstreamAnswer
+from pydns.dns.rrset import AAAA, CLASS_IN, HTTPS, SVCB, A, RRset, type_text
 from pydns.table.status import Status
+from pydns.upstream.cache import Cache
+from pydns.upstream.families import FamilyRules
 from pydns.upstream.routes import Routes
 from pydns.upstream.servers import title
+
+
+class OwnAnswer(NamedTuple):
+    """What the rules of `families` and `dns64` answer without an upstream."""
+
+    answers: tuple[RRset, ...]
+    onward: bytes  # the target of a CNAME, whose records are still missing
+
+
+class Step(NamedTuple):
+    """A route that may be asked for a name."""
+
+    servers: tuple[AnyServer, ...]
+    choice: Choice
+    next: frozenset[Outcome]
+    failover: frozenset[Outcome]
 
 
 class Forwarding:
@@ -18,6 +44,51 @@ class Forwarding:
         self._config = config
         self._routes = routes
         self._status = status
+        self._asked: list[bytes] = []
+        self._answered: list[UpstreamAnswer] = []
+        self._rules = FamilyRules(
+            config, self._note_asked, Cache(config.cache), self._note_answered, lambda client: client, lambda: 0.0
+        )
+        self._mapped = Networks(map(parse_range, config.dns64.clients if config.dns64 is not None else ()))
+
+    def _note_asked(self, question: bytes, _id: bytes, _flags: int, _client: Any, _now: float) -> None:
+        self._asked.append(question)
+
+    def _note_answered(self, _client: Any, answer: UpstreamAnswer) -> None:
+        self._answered.append(answer)
+
+    def asked_type(self, qname: bytes, qtype: int, client: bytes) -> int:
+        """Return the type for which upstreams are asked first, on behalf of a client without DO and CD.
+
+        `client` has the octets of the client's address.
+        """
+        self._ask(qname, qtype, client)
+        return int.from_bytes(self._asked[0][-4:-2]) if self._asked else qtype
+
+    def own_answer(self, qname: bytes, qtype: int, client: bytes) -> OwnAnswer | None:
+        """Return the answer that a client gets without an upstream, because of `dns64`. None: upstreams are asked."""
+        self._ask(qname, qtype, client)
+        if not self._answered:
+            return None
+        answer = self._answered[0]
+        records, _ = records_of(_question(qname, qtype), answer)
+        answers = tuple([RRset(qname, each.rtype, each.ttl_s, (each.rdata,)) for each in records])
+        return OwnAnswer(answers, answer.onward)
+
+    def _ask(self, qname: bytes, qtype: int, client: bytes) -> None:
+        self._asked.clear()
+        self._answered.clear()
+        self._rules.ask(_question(qname, qtype), bytes(2), 0, client, 0.0)
+
+    def steps(self, qname: bytes) -> Iterator[Step]:
+        """Yield the routes of a name, in the order in which they are asked."""
+        routes = {route.domain: route for route in self._config.routes}
+        spec = self._routes.find(qname)
+        while spec is not None:
+            route = routes.get(spec.domain)
+            servers = route.servers if route else self._config.upstreams or ()
+            yield Step(servers, (route and route.choice) or self._config.choice, spec.next, spec.failover)
+            spec = self._routes.find(qname, spec) if spec.next else None
 
     def title_and_steps(self, qname: bytes) -> tuple[str, list[str]]:
         """Return the servers to which a name is forwarded, and the routes that apply to the name."""
@@ -49,23 +120,26 @@ class Forwarding:
 
     def servers(self, qname: bytes) -> Iterator[AnyServer]:
         """Yield the servers of a name's route. Then yield the servers to ask after certain answers of these servers."""
-        routes = {route.domain: route for route in self._config.routes}
-        spec = self._routes.find(qname)
-        while spec is not None:
-            route = routes.get(spec.domain)
-            yield from route.servers if route else self._config.upstreams or ()
-            spec = self._routes.find(qname, spec) if spec.next else None
+        for step in self.steps(qname):
+            yield from step.servers
 
-    def derivation(self, qname: bytes, qtype: int) -> Iterator[str]:
-        """Yield lines that tell how the keys `families` and `dns64` change the upstreams' answer."""
+    def derivation(self, qname: bytes, qtype: int, client: bytes = b"") -> Iterator[str]:
+        """Yield lines that tell how the keys `families` and `dns64` change the upstreams' answer.
+
+        `client` has the octets of the client's address. Empty: no client is given.
+        """
         families, dns64 = self._config.families, self._config.dns64
-        is_filtered = qtype == {Families.IPV4: AAAA, Families.IPV6: A}.get(families.which)
-        if is_filtered and not any(name.is_at_or_below(qname, each) for each in families.except_):
+        other = {Families.IPV4: AAAA, Families.IPV6: A}.get(families.which)
+        is_excepted = any(name.is_at_or_below(qname, each) for each in families.except_)
+        if qtype == AAAA and dns64 is not None:
+            if not client or client in self._mapped:
+                prefixes, clients = ", ".join(dns64.prefixes), ", ".join(dns64.clients)
+                limit = "" if dns64.translate_all else ", if it has no others"
+                yield f"`dns64` maps its IPv4 addresses into {prefixes} for clients in {clients}{limit}"
+        elif other is not None and not is_excepted and qtype == other:
             yield f"`families: {families.which.value}` leaves out {type_text(qtype)} of names outside the cluster"
-        elif qtype == AAAA and dns64 is not None:
-            prefixes, clients = ", ".join(dns64.prefixes), ", ".join(dns64.clients)
-            limit = "" if dns64.translate_all else ", if it has no others"
-            yield f"`dns64` maps its IPv4 addresses into {prefixes} for clients in {clients}{limit}"
+        elif other is not None and not is_excepted and qtype in (HTTPS, SVCB):
+            yield f"`families: {families.which.value}` leaves out the hints with addresses of the other family"
 
     def _dead(self, servers: Iterable[AnyServer]) -> Iterator[str]:
         """Yield lines for each server that workers regard as dead."""
@@ -80,3 +154,7 @@ class Forwarding:
         titles = {title(each) for each in servers if isinstance(each, ServerSpec)}
         known = [each for each in self._status.upstreams if each.upstream in titles]
         return tuple([each.upstream for each in known if each.workers and each.breakers_open >= each.workers])
+
+
+def _question(qname: bytes, qtype: int) -> bytes:
+    return qname + qtype.to_bytes(2) + CLASS_IN.to_bytes(2)

@@ -5,16 +5,16 @@ target of a CNAME, the missing part of a name, and the zone of that part. The ta
 object has no name. But the table contains the controller's status, and the status has some of these reasons.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, NamedTuple
 
 import dns.rdatatype
 import msgspec
 
-from pydns.cli.forwarding import Forwarding
+from pydns.cli.forwarding import Forwarding, OwnAnswer, Step
 from pydns.config import model
-from pydns.config.model import AclAction, AnyServer
+from pydns.config.model import AclAction, AnyQueries, AnyServer
 from pydns.config.summary import rule_text
 from pydns.dns import name
 from pydns.dns.address import address_text
@@ -23,13 +23,14 @@ from pydns.dns.dashed import pod_rrsets, undashed
 from pydns.dns.expression import Asker
 from pydns.dns.message import Rcode
 from pydns.dns.reason import Reason
-from pydns.dns.rrset import CNAME, NS, PTR, RRset
+from pydns.dns.rrset import ANY, CNAME, NS, PTR, SOA, RRset
 from pydns.dns.text import to_text
-from pydns.serve.access import deciding
+from pydns.serve.access import deciding, rules_of
 from pydns.serve.commit import At, Commit
 from pydns.serve.descent import Wildcard, descend
+from pydns.serve.extras import ANY_AS_HINFO
 from pydns.serve.follow import MAX_CHASE, Follower, Found, Search
-from pydns.serve.rules import MAX_LEADS
+from pydns.serve.rules import MAX_LEADS, Lead
 from pydns.serve.views import views_of
 from pydns.table.client_classes import ClientClass, Level, classes_at
 from pydns.table.layout import NodeKind, ZoneFacts
@@ -63,6 +64,16 @@ _ACL_REASONS = {
 }
 
 
+class Path(NamedTuple):
+    """How upstreams answer a question. If two configurations have the same path, upstreams decide alike."""
+
+    qname: bytes
+    qtype: int  # the type that upstreams are asked for first
+    steps: tuple[Step, ...]
+    derivation: tuple[str, ...]  # how `families` and `dns64` change the answer
+    leads: tuple[Lead, ...] = ()  # the rules that made this question of the client's, the last one first
+
+
 class Reply(NamedTuple):
     """The reply to a client's question, with the source of the answer and the reasons."""
 
@@ -78,6 +89,8 @@ class Reply(NamedTuple):
     onward: bytes = b""  # the name that upstreams are asked for
     servers: tuple[AnyServer, ...] = ()  # the servers that may be asked, in order
     dead: tuple[str, ...] = ()  # those of `servers` that all workers regard as dead
+    path: Path | None = None  # None: no upstream is asked
+    others: tuple[str, ...] = ()  # the authority and additional records, without SOA records
 
 
 class Similar(NamedTuple):
@@ -95,8 +108,14 @@ def type_text(rtype: int) -> str:
 class Witness:
     """Explains names from one commit of a table."""
 
-    def __init__(self, reader: "Reader", transaction: "Transaction", client: bytes = b"") -> None:
-        """`client` has the octets of the address of the client that asks. Empty: a client without a class."""
+    def __init__(
+        self, reader: "Reader", transaction: "Transaction", client: bytes = b"", *, has_reasons: bool = True
+    ) -> None:
+        """`client` has the octets of the address of the client that asks. Empty: a client without a class.
+
+        If `has_reasons` is false, replies lack the texts in `why`, which take most of the time.
+        """
+        self._has_reasons = has_reasons
         self._reader = reader
         self._transaction = transaction
         self._tree = Tree(reader, transaction)
@@ -113,7 +132,13 @@ class Witness:
         self._forwarding = Forwarding(self._config, self._routes, self.status)
         commit.set_routes(self._routes)
         commit.configure(self._config)
+        self._acl = rules_of(self._config)
+        self._views = views_of(self._config)
         self._external = {zone.apex for zone in self._config.external if zone.is_served}
+
+    def ask_for(self, client: bytes) -> None:
+        """Let another client ask, from the next question on."""
+        self._client = At(client)
 
     @property
     def domain(self) -> bytes:
@@ -166,14 +191,17 @@ class Witness:
     def reply_to_client(self, qname: bytes, qtype: int) -> Reply:
         """Return the reply that the client gets. This includes the rules of `acl` and views."""
         address = self._client.address
-        place = deciding(self._config.acl, address, qname, qtype) if address else None
+        place = deciding(self._acl, address, qname, qtype) if address else None
         if place is not None and (rule := self._config.acl[place]).action is not AclAction.ALLOW:
             why = [f"acl[{place}] decides: {rule_text(rule)}"]
             said = _ACL_REPLIES[rule.action]
             reason = _ACL_REASONS[rule.action]
             return Reply(qname, qtype, False, said, None, [], _NOBODY, why, reason)
+        if qtype == ANY and self._config.any is AnyQueries.HINFO:
+            records = to_text(ANY_AS_HINFO._replace(owner=qname))
+            return Reply(qname, qtype, True, Rcode.NOERROR.name, None, records, "pydns", ["the key `any`: hinfo"])
         asker = Asker(address, name.to_text(qname), type_text(qtype))
-        for at, (holds, rules) in enumerate(views_of(self._config) if address else ()):
+        for at, (holds, rules) in enumerate(self._views if address else ()):
             if holds(asker):
                 # If the rules don't touch the question, the rules for all clients apply (as in `pydns.serve.views`).
                 if not rules.touches(qname, qtype):
@@ -223,19 +251,27 @@ class Witness:
             f"`rewrites` make {target} of it" if lead.is_rewritten else f"it is an alias of {name.to_text(lead.qname)}"
         )
         reply = self._reply(qname, qtype, found, inner.source, [why, *inner.why])
-        return reply._replace(said=inner.said, reason=inner.reason) if found.onward else reply
+        if not found.onward:
+            return reply
+        path = inner.path and inner.path._replace(leads=(*inner.path.leads, lead))
+        return reply._replace(said=inner.said, reason=inner.reason, path=path)
 
     def _reply(self, qname: bytes, qtype: int, found: Found, source: str, why: list[str]) -> Reply:
-        has_answer = bool(found.answers) and found.answers[-1].rtype == qtype
+        has_answer = _has_answer(found, qtype)
         said = _said(found, has_answer)
         is_denial = said in (_NODATA, Rcode.NXDOMAIN.name) and bool(found.authorities)
         kept_s = found.authorities[0].ttl_s if is_denial else None
         records = [line for rrset in found.answers for line in to_text(rrset)]
-        return Reply(qname, qtype, has_answer, said, kept_s, records, source, why, found.reason, found.onward)
+        rest = [each for each in (*found.authorities, *found.additionals) if each.rtype != SOA]
+        others = tuple([line for rrset in rest for line in to_text(rrset)])
+        return Reply(
+            qname, qtype, has_answer, said, kept_s, records, source, why, found.reason, found.onward, others=others
+        )
 
     def _found(self, qname: bytes, qtype: int, found: Found, leads: int = 0) -> Reply:
         why, last = self._chain(qname, qtype, found.answers)
-        why += self._reasons(last, qtype, found)
+        if self._has_reasons:
+            why += self._reasons(last, qtype, found)
         zone = self._zone(last)
         if zone is not None and zone.soa_timers and (file := self._file(zone)) and file.problem:
             why.append(f"the file has a mistake, so its last good state counts: {file.problem}")
@@ -249,22 +285,48 @@ class Witness:
         elif found.answers and found.onward != qname and leads < MAX_LEADS and self._has_lead(found.onward, qtype):
             # A CNAME leads to a name that a rule changes. A worker answers this name like a new question
             # (`Recursion.go_on`).
-            inner = self.reply(found.onward, qtype, leads=leads + 1)
-            records = [line for rrset in found.answers for line in to_text(rrset)]
             steps = why[: len(found.answers)]
-            return inner._replace(qname=qname, records=[*records, *inner.records], why=[*steps, *inner.why])
+            return self._continued(qname, qtype, found.answers, found.onward, steps, leads)
+        elif own := self._forwarding.own_answer(found.onward, qtype, self._client.address):
+            return self._own(qname, qtype, found, own, why, leads)
         else:
             servers, more = self._forwarding.title_and_steps(found.onward)
             said, source = (FORWARDED, servers) if servers else (Rcode.REFUSED.name, _NOBODY)
             asked = tuple(self._forwarding.servers(found.onward)) if servers else ()
-            reply = self._reply(
-                qname, qtype, found, source, [*why, *more, *self._forwarding.derivation(found.onward, qtype)]
-            )
-            reason = None if servers else Reason.NOT_OURS
+            reply = self._reply(qname, qtype, found, source, [*why, *more, *self._derivation(found.onward, qtype)])
             return reply._replace(
-                said=said, kept_s=None, reason=reason, servers=asked, dead=self._forwarding.dead(asked)
+                said=said,
+                kept_s=None,
+                reason=None if servers else Reason.NOT_OURS,
+                servers=asked,
+                dead=self._forwarding.dead(asked),
+                path=self._path(found.onward, qtype) if servers else None,
             )
         return self._reply(qname, qtype, found, source, why)
+
+    def _continued(
+        self, qname: bytes, qtype: int, answers: Iterable[RRset], target: bytes, why: Sequence[str], leads: int
+    ) -> Reply:
+        """Return the reply whose first records are `answers`, and whose others are those of the last CNAME's target."""
+        inner = self.reply(target, qtype, leads=leads + 1)
+        records = [line for rrset in answers for line in to_text(rrset)]
+        return inner._replace(qname=qname, records=[*records, *inner.records], why=[*why, *inner.why])
+
+    def _own(self, qname: bytes, qtype: int, found: Found, own: OwnAnswer, why: Sequence[str], leads: int) -> Reply:
+        """Return the reply that `dns64` makes without an upstream."""
+        answers = [*found.answers, *own.answers]
+        why = [*why, "`dns64` answers this name itself"]
+        if own.onward and leads < MAX_LEADS:
+            return self._continued(qname, qtype, answers, own.onward, why, leads)
+        made = found._replace(rcode=Rcode.NOERROR, answers=answers, authorities=(), reason=None, onward=b"")
+        return self._reply(qname, qtype, made, "dns64 of the configuration", list(why))
+
+    def _derivation(self, qname: bytes, qtype: int) -> tuple[str, ...]:
+        return tuple(self._forwarding.derivation(qname, qtype, self._client.address))
+
+    def _path(self, qname: bytes, qtype: int) -> Path:
+        asked_type = self._forwarding.asked_type(qname, qtype, self._client.address)
+        return Path(qname, asked_type, tuple(self._forwarding.steps(qname)), self._derivation(qname, qtype))
 
     def _has_lead(self, qname: bytes, qtype: int) -> bool:
         search = Search(qname, qtype, self._transaction, self._client)
@@ -292,7 +354,7 @@ class Witness:
             return [f"{name.to_text(cut.owner)} is delegated to {', '.join(map(name.to_text, cut.rdatas))}"]
         if found.rcode is Rcode.NXDOMAIN:
             return self._what_is_missing(last)
-        if found.answers and found.answers[-1].rtype == qtype:
+        if _has_answer(found, qtype):
             return [*self._what_it_is(last, qtype), *self._what_is_cut_of(found.answers[-1])]
         if found.authorities:
             return self._what_else_there_is(last, qtype)
@@ -532,6 +594,10 @@ class Witness:
         if len(labels) <= _MAX_SHOWN:
             return [f"{kind} there: {', '.join(labels) or 'none'}" + (f"; did you mean {close[0]}?" if close else "")]
         return [f"{kind} there: {len(labels)}" + (f", similar ones: {', '.join(close)}" if close else "")]
+
+
+def _has_answer(found: Found, qtype: int) -> bool:
+    return bool(found.answers) and qtype in (found.answers[-1].rtype, ANY)
 
 
 def _said(found: Found, has_answer: bool) -> str:

@@ -28,7 +28,7 @@ _REPLIES = {
 }
 
 
-class _Rule:
+class Rule:
     """A rule in the form that is quick to check."""
 
     def __init__(self, rule: AclRule) -> None:
@@ -40,9 +40,11 @@ class _Rule:
         self.is_for_all_questions = self._has_all_names and not self._types
 
     def is_for_client(self, address: bytes) -> bool:
+        """Return whether the rule may decide about questions of a client."""
         return self._networks is None or address in self._networks
 
     def is_for(self, qname: bytes, qtype: int) -> bool:
+        """Return whether the rule decides about a question of its clients."""
         if self._types and qtype not in self._types:
             return False
         return self._has_all_names or (
@@ -59,8 +61,8 @@ class AccessList:
         self._respond = respond
         self._sends_reasons = config.edns.ede
         self._flags = RA if config.upstreams or config.routes else 0
-        self._rules = [_Rule(each) for each in config.acl]
-        self._of_clients: dict[bytes, list[_Rule]] = {}  # address -> the rules that apply to this client
+        self._rules = rules_of(config)
+        self._of_clients: dict[bytes, list[Rule]] = {}  # address -> the rules that apply to this client
 
     def respond(self, message: bytes, transaction: "Transaction", port: Port) -> Outcome:
         """Return a reply, an `Asked`, or None. The contract is the same as for `pydns.serve.fast.Responder.respond`."""
@@ -86,7 +88,7 @@ class AccessList:
         port.tally.count(".", len(message), reply)
         return reply
 
-    def _learn(self, address: bytes) -> list[_Rule]:
+    def _learn(self, address: bytes) -> list[Rule]:
         """Return the rules that can decide about questions of a client, and keep them in `_of_clients`."""
         if len(self._of_clients) >= _MOST_CLIENTS:
             self._of_clients.clear()
@@ -99,11 +101,16 @@ class AccessList:
         return found
 
 
-def deciding(rules: Sequence[AclRule], asker: bytes, qname: bytes, qtype: int) -> int | None:
+def rules_of(config: Config) -> list[Rule]:
+    """Return the rules of a configuration, in their order."""
+    return [Rule(each) for each in config.acl]
+
+
+def deciding(rules: Sequence[Rule], asker: bytes, qname: bytes, qtype: int) -> int | None:
     """Return the index of the rule that decides about a question, or None. `asker` is the client's address."""
-    checked = enumerate(map(_Rule, rules))
+    checked = enumerate(rules)
     return next((at for at, rule in checked if rule.is_for_client(asker) and rule.is_for(qname, qtype)), None)
 
 
-def _decide(rules: Sequence[_Rule], query: Query) -> AclAction:
+def _decide(rules: Sequence[Rule], query: Query) -> AclAction:
     return next((rule.action for rule in rules if rule.is_for(query.qname, query.qtype)), AclAction.ALLOW)

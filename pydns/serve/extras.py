@@ -12,7 +12,8 @@ from pydns.dns.rrset import ANY, CLASS_CH, HINFO, TXT, RRset, txt
 
 _NSID = 3  # option code (RFC 5001 section 2.3)
 _HINFO_TTL_S = 8482
-_HINFO_RDATA = txt(b"ANY obsoleted") + txt(b"See RFC 8482")
+# The answer to ANY, with the name of the question as owner.
+ANY_AS_HINFO = RRset(name.ROOT, HINFO, _HINFO_TTL_S, (txt(b"ANY obsoleted") + txt(b"See RFC 8482"),))
 
 
 class Extras(NamedTuple):
@@ -59,7 +60,7 @@ class Extras(NamedTuple):
         if query.qclass == CLASS_CH and query.qtype in (TXT, ANY) and query.qname in self.chaos:
             rrset = RRset(query.qname, TXT, 0, self.chaos[query.qname])
         elif query.qtype == ANY and query.qclass != CLASS_CH and self.any_is_hinfo:
-            rrset = RRset(query.qname, HINFO, _HINFO_TTL_S, (_HINFO_RDATA,))
+            rrset = ANY_AS_HINFO._replace(owner=query.qname)
         if rrset is None:
             return None
         return compose_reply(query, Rcode.NOERROR, [rrset], authoritative=False, limit=limit)

@@ -64,7 +64,9 @@ class Worker:
         """
         self.now = 1000.0
         self.asked: list[str] = []  # names that pydns asked the upstream for
+        self.asked_ips: list[str] = []  # the address that each of these queries went to
         self.observers: list[Observer] = []
+        self._ips: dict[int, str] = {}
         self._said = says(entries, soa)
         self._client = client
         self._sent: list[tuple[int, int, bytes]] = []
@@ -84,6 +86,7 @@ class Worker:
         self._recursion.poll()
         self.deliver()
         self.asked.clear()
+        self.asked_ips.clear()
 
     def tell(
         self, qname: str, rtype: str = "A", *, do: bool = False, cd: bool = False, edns: int | None = None
@@ -116,6 +119,7 @@ class Worker:
             asked = dns.message.from_wire(packet).question[0]
             if asked.name != dns.name.root:  # a query for the root is a probe of pydns
                 self.asked.append(f"{asked.name} {dns.rdatatype.to_text(asked.rdtype)}".lower())
+                self.asked_ips.append(self._ips[index])
             for reply in self._said(packet, "udp"):
                 self._received(index, socket_index, [reply])
             self._turn()
@@ -141,7 +145,7 @@ class Worker:
     # The methods of `Upstreams` that the worker calls.
 
     def add(self, index: int, server: model.ServerSpec) -> None:
-        pass
+        self._ips[index] = server.ip
 
     def send_udp(self, *packet: Any) -> bool:
         self._sent.append(packet)
