@@ -6,6 +6,7 @@ texts in a ConfigMap mean.
 """
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 
 from pydns.config import inputs
@@ -14,8 +15,9 @@ from pydns.config.model import Config
 from pydns.config.read import ANYWHERE, Accepted, Refused, Surroundings
 from pydns.control.api_client import ApiClient
 from pydns.control.apiserver import PACE, ApiServer, Pace, Watched
-from pydns.control.config_events import ConfigEvents, ConfigMapVersion
 from pydns.control.config_source import Seen, Verdict
+from pydns.control.events import Event as PostedEvent
+from pydns.control.events import EventPoster, Subject
 from pydns.kube.events import Apply, Delete, Event, Init, InitApply, InitDone
 from pydns.kube.kinds import Kind
 from pydns.kube.objects import ConfigMap, Observed, Skipped
@@ -43,7 +45,8 @@ class ConfigMapWatch:
         self._deliver = deliver
         self._surroundings = surroundings
         self._lock = threading.Lock()
-        self._events = ConfigEvents(client, log)
+        self._events = EventPoster(client, log)
+        self._announced: tuple[Subject, Verdict] | None = None
         self._watches = [_Watch(client, each, self._take, log, pace) for each in names]
 
     def start(self) -> None:
@@ -66,12 +69,15 @@ class ConfigMapWatch:
         return None
 
     def announce(self, verdict: Verdict) -> None:
-        """Post the verdict as an Event on the ConfigMap. Returns at once."""
+        """Post the verdict as an Event on the ConfigMap, unless it is the same as the last one. Returns at once."""
         observed = self._watches[0].observed
         if observed is not None and isinstance(observed.value, ConfigMap):
             value = observed.value
-            version = ConfigMapVersion(value.namespace, value.name, value.uid, observed.resource_version)
-            self._events.post(version, verdict)
+            about = Subject("ConfigMap", value.namespace, value.name, value.uid, observed.resource_version)
+            if (about, verdict) != self._announced:
+                self._announced = about, verdict
+                now = time.time()
+                self._events.post(PostedEvent(about, *verdict, now, now))
 
     def _take(self, watch: "_Watch", observed: Observed | None) -> None:
         with self._lock:

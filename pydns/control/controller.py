@@ -13,7 +13,7 @@ a delay. A turn has these steps, in this order:
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from pydns.config.model import Config
 from pydns.config.summary import external_problem, multicluster_problem
@@ -35,6 +35,9 @@ from pydns.table.status import Status, TableStatus, encode
 from pydns.table.writer import DiskFullError, Writer
 from pydns.zones.special import SPECIAL_NAMES
 
+if TYPE_CHECKING:
+    from pydns.control.health_events import HealthEvents
+
 LOOK_S = 0.5  # the time between two checks of values that must be polled: nameservers, problems of sources
 _STATUS_S = 1.0  # the time between two publications of the status
 _MAX_WARNINGS = 100  # the largest number of warnings in the status
@@ -52,6 +55,7 @@ class Inputs(NamedTuple):
     open_feed: Callable[[ClusterOptions], Feed]
     source_name: str  # the name of the source of the feeds' objects
     own_addresses: tuple[bytes, ...]  # the addresses at which this server listens
+    health: "HealthEvents | None" = None  # None: nobody posts Events about this server
 
 
 class Controller:
@@ -192,7 +196,10 @@ class Controller:
 
     def publish_status(self) -> None:
         """Publish the status to the probes, the metrics and the table."""
-        status = encode(self._reporter.report(self.status()))
+        whole = self._reporter.report(self.status())
+        if self._inputs.health is not None:
+            self._inputs.health.take(whole)
+        status = encode(whole)
         with suppress(DiskFullError):  # the next status may fit into the table. The probes already have this status
             self._writer.put_status(status)
 

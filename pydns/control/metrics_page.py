@@ -22,7 +22,7 @@ from pydns.process import memory
 from pydns.process.block import Block
 from pydns.process.build import BUILD
 from pydns.process.pulse import Pulse
-from pydns.table.status import UNKNOWN, IndicatorStatus, KindStatus, Status, UpstreamStatus
+from pydns.table.status import UNKNOWN, IndicatorStatus, KindStatus, RouteStatus, Status, UpstreamStatus
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -147,6 +147,15 @@ def _upstream(name: str, workers: Sequence[Totals], latency_s: float | None) -> 
         breakers_open=sum(map(bool, broken)),
         workers=len(workers),
         latency_s=latency_s,
+    )
+
+
+def routes(workers: Sequence[Totals]) -> tuple[RouteStatus, ...]:
+    """Return the status of each route, from the gauges of the workers."""
+    keys = dict.fromkeys(key for each in workers for key in each.gauges if key[0] == "route_open_breakers")
+    open_in = {key: sum(bool(each.gauges.get(key)) for each in workers) for key in keys}
+    return tuple(
+        [RouteStatus(route=key[1], breakers_open=number, workers=len(workers)) for key, number in open_in.items()]
     )
 
 

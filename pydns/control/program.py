@@ -131,6 +131,7 @@ def _controller(
         open_feed=open_feed,
         source_name=chosen.objects.name,
         own_addresses=own_addresses,
+        health=chosen.health,
     )
     controller = Controller(inputs, writer, reporter, log, clock)
     return controller

@@ -14,7 +14,7 @@ from pydns.control.clock import Clock
 from pydns.control.controller_counts import ControllerCounts
 from pydns.control.http import Pages, kept
 from pydns.control.latencies import Latencies
-from pydns.control.metrics_page import MetricsPage, queries, upstreams
+from pydns.control.metrics_page import MetricsPage, queries, routes, upstreams
 from pydns.control.probe_pages import ProbePages, process_statuses
 from pydns.metrics.objectives import Windows
 from pydns.metrics.totals import decode
@@ -75,6 +75,7 @@ class Reporter:
             build=BUILD,
             queries=tuple(map(queries, workers)),
             upstreams=upstreams(workers, self._latencies.measure(workers, now)),
+            routes=routes(workers),
             indicators=self._windows.measure([controller, *workers], now),
             processes=process_statuses(self._shared.pulse),
             draining=self._shared.pulse.is_draining,

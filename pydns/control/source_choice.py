@@ -10,6 +10,7 @@ from pydns.config.model import Families
 from pydns.config.read import Surroundings
 from pydns.config.selector import parse as parse_selector
 from pydns.config.settings import Settings
+from pydns.control.clock import Clock
 from pydns.control.config_file import ConfigFile
 from pydns.control.config_source import ConfigSource, Seen
 from pydns.control.manifest_folder import ManifestFolder, Near
@@ -22,6 +23,7 @@ from pydns.process.sources import SERVICE_ACCOUNT
 
 if TYPE_CHECKING:
     from pydns.control.apiserver import Watched
+    from pydns.control.health_events import HealthEvents
 
 _NOT_A_POD = "kube-system"  # the usual namespace of a cluster's DNS
 
@@ -31,6 +33,7 @@ class Chosen(NamedTuple):
 
     objects: SourceChoice
     config: ConfigSource | None  # None: only the flags configure the server
+    health: "HealthEvents | None" = None  # None: nothing posts Events about this server
 
 
 class Beside(NamedTuple):
@@ -84,6 +87,8 @@ def choose(settings: Settings, log: Log, deliver_config: Callable[[Seen], None])
     from pydns.control.api_client import connect
     from pydns.control.apiserver import ApiServer
     from pydns.control.config_map import ConfigMapWatch
+    from pydns.control.events import EventPoster
+    from pydns.control.health_events import HealthEvents, own_subject
     from pydns.control.kubeconfig import ConnectError
 
     try:
@@ -102,7 +107,10 @@ def choose(settings: Settings, log: Log, deliver_config: Callable[[Seen], None])
     watch = None
     if settings.configmap:
         watch = ConfigMapWatch(client, settings.configmap, deliver_config, log, surroundings=surroundings)
-    return Chosen(SourceChoice(client.url, open_server), config or watch)
+    health = None
+    if (about := own_subject(os.environ, next(iter(settings.configmap or ()), None))) is not None:
+        health = HealthEvents(about, socket.gethostname(), EventPoster(client, log).post, Clock())
+    return Chosen(SourceChoice(client.url, open_server), config or watch, health)
 
 
 def _open_further(options: SourceOptions, access: Access, deliver: Deliver, log: Log) -> Source:

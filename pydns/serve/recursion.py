@@ -7,7 +7,7 @@ randomness and sockets.
 
 import asyncio
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import islice
 from struct import Struct
@@ -79,6 +79,7 @@ class Recursion:
         self._sockets = sockets(loop, self._received, self._unreachable)
         self._servers = servers.Servers()
         self._upstreams: dict[int, Upstream] = {}
+        self._pools: dict[str, Sequence[Upstream]] = {}  # domain of a route, as text -> its upstreams
         self._raw = b""  # the configuration in force, as stored in the table
         self._config = model.Config(upstreams=())
         self._addresses: dict[bytes, _ServerName] = {}
@@ -275,6 +276,8 @@ class Recursion:
         meter.follow(counts)
         gauges: dict[Key, float] = {("cache_entries", ".", "all"): len(self._cache)}
         gauges["cache_bytes",] = self._cache.size_bytes
+        for domain, pool in self._pools.items():
+            gauges["route_open_breakers", domain] = int(bool(pool) and all(each.is_open for each in pool))
         for upstream in self._upstreams.values():
             gauges["upstream_open_breakers", upstream.spec.name] = int(upstream.is_open)
             learned = upstream.learned(self._clock())
@@ -348,6 +351,8 @@ class Recursion:
         while sockets > 4 and sockets * len(self._upstreams) > _MAX_SOCKETS:
             sockets //= 2
         limits = ForwarderLimits(max_in_flight=config.max_in_flight, sockets=sockets)
+        domains = [*([name.ROOT] if config.upstreams else []), *[route.domain for route in config.routes]]
+        self._pools = {name.to_text(each): pool.upstreams for each, pool in zip(domains, plan.pools, strict=True)}
         self.forwarder.configure(plan.routes, plan.pools, limits, config.cache, self._clock())
         self._responder.commit.set_routes(plan.routes)
         for index in new:

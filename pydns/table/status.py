@@ -121,6 +121,14 @@ class UpstreamStatus(Struct, frozen=True, kw_only=True):
     learned_s: dict[str, float] = {}  # fact about the server -> seconds for which it is valid. 0: until it changes
 
 
+class RouteStatus(Struct, frozen=True, kw_only=True):
+    """The status of one route to upstreams, combined from all workers."""
+
+    route: str  # the domain of its names. A dot: the default route
+    breakers_open: int = 0  # number of workers that regard every upstream of the route as dead
+    workers: int = 0
+
+
 class IndicatorStatus(Struct, frozen=True, kw_only=True):
     """One figure on how well pydns does its work, for a group of events in a window of time. docs/slo.md has them."""
 
@@ -173,6 +181,7 @@ class Status(Struct, frozen=True, kw_only=True):
     table: TableStatus | None = None
     queries: tuple[int, ...] = ()  # number of answered queries of each worker
     upstreams: tuple[UpstreamStatus, ...] = ()
+    routes: tuple[RouteStatus, ...] = ()
     indicators: tuple[IndicatorStatus, ...] = ()
     processes: tuple[ProcessStatus, ...] = ()
     draining: bool = False

@@ -25,6 +25,7 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "Zone file": status.ZoneStatus,
     "Table": status.TableStatus,
     "Upstream": status.UpstreamStatus,
+    "Route": status.RouteStatus,
     "Indicator": status.IndicatorStatus,
     "Process": status.ProcessStatus,
 }
