@@ -24,8 +24,8 @@ class Asked(NamedTuple):
     """What a server answered, or why it wasn't asked."""
 
     text: str
-    has_answer: bool  # whether there are records of the requested type
-    reply: str = ""  # an rcode or NODATA. Empty: there was no usable reply
+    has_answer: bool  # whether the reply has records of the requested type
+    reply: str = ""  # an rcode, or NODATA. Empty: no usable reply came
 
 
 def ask(servers: Iterable[AnyServer], qname: bytes, qtype: int) -> Iterator[Asked]:

@@ -72,7 +72,8 @@ def _read_zones(directory: str | None) -> ZoneFolder | None:
 
 def _checked(result: Accepted | Refused, domain: bytes, zones: ZoneFolder | None) -> Checked:
     inline = ZoneTexts(Log(lowest=Level.ERROR))
-    if isinstance(result, Accepted):  # a file with an absolute path may not exist on this host
+    # files with an absolute path aren't read, because they may be missing on this host
+    if isinstance(result, Accepted):
         inline.set_files([each for each in result.config.zone_files if each.text is not None])
     states = (*(zones.status() if zones else ()), *inline.status())
     wrong = [mistake for each in states for mistake in each.mistakes]

@@ -37,7 +37,7 @@ from pydns.table.reader import Reader, TableError
 from pydns.table.status import Status
 
 _MAX_RESOLV_CONF = 64 * 1024  # octets
-_QUIET_S = 5.0  # a note is printed if the last status is older. The controller publishes one every second
+_QUIET_S = 5.0  # if the last status is older than this, a note is printed. The controller publishes one every second
 _ASSUMED = (
     "the pod's resolv.conf is assumed: dnsPolicy ClusterFirst, no dnsConfig; give the real one with --pod-resolv-conf"
 )

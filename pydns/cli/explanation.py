@@ -19,7 +19,7 @@ class Answer(Struct, frozen=True, kw_only=True):
     records: tuple[str, ...]
     source: str
     why: tuple[str, ...]
-    asked: tuple[str, ...]  # what upstreams answered
+    asked: tuple[str, ...]  # one text for each upstream that was asked
 
 
 class Explanation(Struct, frozen=True, kw_only=True):
@@ -35,4 +35,4 @@ class Explanation(Struct, frozen=True, kw_only=True):
     domains: tuple[str, ...] = ()  # the search domains of the lookup
     ndots: int | None = None
     result: str | None = None  # what the lookup returns to the application
-    hints: tuple[str, ...] = ()  # what a person can change
+    hints: tuple[str, ...] = ()  # changes that a person can make

@@ -146,7 +146,7 @@ class Forwarding:
         titles = [title(each) for each in servers if isinstance(each, ServerSpec)]
         for each in self._status.upstreams:
             if each.breakers_open and each.upstream in titles:
-                yield f"{each.upstream} is taken for dead by {each.breakers_open} of {each.workers} workers"
+                yield f"{each.upstream} is regarded as dead by {each.breakers_open} of {each.workers} workers"
                 yield from (f"{each.upstream}: {fact}" for fact, seconds in each.learned_s.items() if not seconds)
 
     def dead(self, servers: Iterable[AnyServer]) -> tuple[str, ...]:

@@ -28,7 +28,7 @@ TELLING = (
 def hints(
     walk: Walk, qname: bytes, replies: Sequence[Reply], similar: Sequence[Similar], resolver: Resolver
 ) -> list[str]:
-    """Return what can be changed. `replies` are all replies of the walk, in order."""
+    """Return hints about a lookup. `replies` are all replies of the walk, in order."""
     if walk.end is End.FOUND:
         return list(_of_success(walk, qname))
     return list(dict.fromkeys(_of_failure(walk, qname, replies, similar, resolver)))

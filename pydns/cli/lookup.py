@@ -15,7 +15,7 @@ from pydns.dns.message import Rcode
 from pydns.dns.rrset import AAAA, A
 from pydns.dns.walk import End, Outcome, Resolver, Searching, Walk, walk
 
-PAIR = (A, AAAA)  # what applications ask for
+PAIR = (A, AAAA)  # the types that applications ask for
 _OUTCOMES = {
     Rcode.NOERROR.name: Outcome.ANSWER,
     Rcode.NXDOMAIN.name: Outcome.NXDOMAIN,
@@ -38,7 +38,7 @@ class Step(NamedTuple):
 class Lookup(NamedTuple):
     """A whole lookup."""
 
-    steps: tuple[Step, ...]  # in the order of the questions
+    steps: tuple[Step, ...]  # one step for each question, in order
     walk: Walk
     hints: tuple[str, ...]
 
@@ -77,7 +77,7 @@ def look_up(
             similar.update(dict.fromkeys(witness.similar(each)))
         is_of_cluster = bool(similar) or any(step.reply.reason in TELLING for step in steps)
         # Without an upstream's answer, a name with a dot is assumed to exist outside of the cluster. Names below a
-        # search domain don't exist there, and neither do names that are meant for the cluster.
+        # search domain, and names that are meant for the cluster, are assumed not to exist.
         exists = bool(reply.records) or (each == qname and len(name.labels_of(each)) > 1 and not is_of_cluster)
         steps.append(_step(reply, exists, asks=asks))
         return steps[-1].outcome

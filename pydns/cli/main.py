@@ -34,7 +34,7 @@ class Verb(NamedTuple):
     """A verb of the command `pydns`, with its flags, arguments and help texts."""
 
     name: str
-    purpose: str  # one line, for the list of verbs
+    purpose: str  # the line about the verb in the list of verbs
     description: str  # the sentences above the flags in `--help`
     examples: Sequence[str]
     statuses: Mapping[int, str]  # exit status -> meaning; status 2 is left out, because it is the same for every verb

@@ -1,4 +1,4 @@
-"""Writes the output of a verb, and the line with the reason of a failure. Imports nothing heavy: `serve` uses it."""
+"""Writes the output of a verb, or the line that reports why the verb failed. Imports nothing heavy: `serve` uses it."""
 
 import json
 import os

@@ -48,7 +48,8 @@ _CLASS_TEXTS = {
     Level.ZONE: "in zone {}",
     Level.CLUSTER: "in cluster {}",
 }
-_MAX_SHOWN = 10  # maximum names in a list. A longer list has only names that are similar to the missing name
+# the most names in a list. If there are more, the list has only names that are similar to the missing name
+_MAX_SHOWN = 10
 _NOBODY = "nobody"
 _NODATA = "NODATA"
 FORWARDED = "forwarded"  # upstreams answer the question
@@ -88,7 +89,7 @@ class Reply(NamedTuple):
     reason: Reason | None = None  # None: the reply is a success, or upstreams answer
     onward: bytes = b""  # the name that upstreams are asked for
     servers: tuple[AnyServer, ...] = ()  # the servers that may be asked, in order
-    dead: tuple[str, ...] = ()  # those of `servers` that all workers regard as dead
+    dead: tuple[str, ...] = ()  # the servers in `servers` that all workers regard as dead
     path: Path | None = None  # None: no upstream is asked
     others: tuple[str, ...] = ()  # the authority and additional records, without SOA records
 

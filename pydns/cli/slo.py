@@ -16,7 +16,7 @@ from pydns.table import status as controller_status
 from pydns.table.reader import Reader, TableError
 from pydns.table.status import IndicatorStatus, Status
 
-_FRESH_S = 5.0  # if the status is older, the processes have ended
+_FRESH_S = 5.0  # if the status is older than this, the processes have ended
 
 
 class DataAge(Struct, frozen=True, kw_only=True):
@@ -33,7 +33,7 @@ class Report(Struct, frozen=True, kw_only=True):
 
     version: int = 1
     running: bool
-    met: bool  # every objective is met
+    met: bool  # whether every objective is met
     indicators: tuple[IndicatorStatus, ...]
     data_age: DataAge
 

@@ -33,7 +33,7 @@ from pydns.table.status import (
 
 _RECENT_S = 60.0  # the line `clients` counts the queries of this time
 _MANY = 0.01  # if more queries come from rewritten addresses, the names of clients are of little use
-_FRESH_S = 5.0  # if the status is older, the processes have ended
+_FRESH_S = 5.0  # if the status is older than this, the processes have ended
 # The largest number of lines for zone files, and of lines for warnings. If there are more zone files, only the files
 # with problems are printed.
 _MAX_FILES = 10
@@ -116,7 +116,7 @@ def _lines(found: _Found) -> Iterator[str]:
     if known.build:
         yield f"build     {known.build}"
     yield f"domain    {', '.join(map(name.to_text, facts.domains))}"
-    not_synced = painted("no: what is not in the table gets SERVFAIL", Colour.RED)
+    not_synced = painted("no: names that are not in the table get SERVFAIL", Colour.RED)
     yield f"synced    {painted('yes', Colour.GREEN) if facts.synced else not_synced}"
     if known.restored:
         yield "serving   a table from before the restart"
@@ -162,7 +162,7 @@ def _life(found: _Found) -> str:
 def _source(source: str, known: SourceStatus) -> Iterator[str]:
     cluster = f"cluster {known.cluster}" if known.cluster else "the first cluster"
     labels = f", labels {known.labels}" if known.labels else ""
-    not_synced = painted("not synced: what is not in the table gets SERVFAIL", Colour.RED)
+    not_synced = painted("not synced: names that are not in the table get SERVFAIL", Colour.RED)
     state = painted("synced", Colour.GREEN) if known.synced else not_synced
     yield f"source    {source}: {cluster}{labels}, domains {', '.join(known.domains) or 'none'}, {state}"
     for kind, each in known.kinds.items():
@@ -237,7 +237,7 @@ def _upstreams(upstreams: Sequence[UpstreamStatus]) -> Iterator[str]:
         yield f"upstreams {len(upstreams)}"
     for each in upstreams:
         latency = "unknown" if each.latency_s is None else f"{each.latency_s * 1000:.1f} ms"
-        broken = f"taken for dead by {each.breakers_open} of {each.workers} workers" if each.breakers_open else ""
+        broken = f"regarded as dead by {each.breakers_open} of {each.workers} workers" if each.breakers_open else ""
         yield f"  {each.upstream}: latency {latency}{broken and ', ' + painted(broken, Colour.RED)}"
         for fact, seconds in each.learned_s.items():
             yield f"    {fact}{f', for {seconds:.0f} s more' if seconds else ''}"
@@ -262,7 +262,7 @@ def _memory(known: Status) -> int:
 
 _STATES = {
     ConfigState.UNREAD: "not read yet",
-    ConfigState.ABSENT: "not there, the defaults count",
+    ConfigState.ABSENT: "not there, so the defaults count",
     ConfigState.ACCEPTED: "accepted",
-    ConfigState.REFUSED: "refused, the last good one stays",
+    ConfigState.REFUSED: "refused; the last accepted one stays in force",
 }

@@ -26,7 +26,7 @@ from pydns.ring.walks import Wasted, ndots, wasted
 from pydns.table.reader import Reader, TableError
 
 _EVERY_S = 2.0  # how often the table is printed again on a terminal
-_MOST_ROWS = 20  # rows that are printed into a pipe
+_MOST_ROWS = 20  # the most rows that are printed if the output isn't a terminal
 _MOST_IN_JSON = 1000
 _CLEAR = "\x1b[H\x1b[J"
 _UNKNOWN = "unknown"
@@ -117,7 +117,8 @@ def _top(found: Sequence[Query], by: GroupedBy, since_s: float, chosen: Filter, 
 
 def _rows(found: Sequence[Query], by: GroupedBy, names: NameOf) -> list[Row]:
     if by is GroupedBy.NAME:
-        of_names = groups(found, [query[5][0].lower() for query in found])  # an index is faster than the field's name
+        # access by an index is faster than by a name
+        of_names = groups(found, [query[5][0].lower() for query in found])
         return [_row(each, name_text(each.key)) for each in of_names[:_MOST_IN_JSON]]
     if by is GroupedBy.CLIENT:
         of_clients = groups(found, [query.client for query in found])

@@ -310,7 +310,9 @@ def test_a_lookup_reads_resolv_conf_from_standard_input(
     ]
 
 
-def test_a_lookup_goes_on_as_the_upstreams_answer(tmp_path: Path, upstream: FakeUpstream, explain: Explain) -> None:
+def test_a_lookup_continues_according_to_the_answers_of_upstreams(
+    tmp_path: Path, upstream: FakeUpstream, explain: Explain
+) -> None:
     _write_table(tmp_path, {"cluster": [], "config": {"upstreams": [f"127.0.0.1:{upstream.port}"]}})
     status, out, _ = explain(tmp_path, "--pod", "shop/web-0", "www.example.com", "--ask")
     assert status == 0

@@ -1,4 +1,4 @@
-"""The explanation of a name for the console: who asks is a namespace, a pod or an address."""
+"""The explanation of a name for the console. The client is given as a namespace, a pod or an address."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,7 +33,7 @@ def reader(tmp_path: Path) -> Iterator[Reader]:
         ("10.1.2.3", "default", None),
     ],
 )
-def test_a_name_is_looked_up_as_the_asker_does(reader: Reader, asker: str, search: str, pod: str | None) -> None:
+def test_a_name_is_looked_up_as_the_client_does(reader: Reader, asker: str, search: str, pod: str | None) -> None:
     found = explain_pasted(reader, "http://web.shop:8080/", "", asker)
     assert (found.search, found.pod) == (search, pod)
     assert found.tried[0].name == f"web.shop.{search}.svc.cluster.local."

@@ -29,7 +29,7 @@ KNOWN = Status(
     ),
     processes=(
         ProcessStatus(process="supervisor", pid=os.getpid()),
-        ProcessStatus(process="controller", pid=2**22 + 1),  # higher than any process id
+        ProcessStatus(process="controller", pid=2**22 + 1),  # this is higher than any process id
         ProcessStatus(process="worker 0", pid=0, restarts=3),
     ),
 )
@@ -57,7 +57,7 @@ def test_upstreams_and_processes_have_separate_headings(state_dir: Path, capsys:
     assert printed.startswith("pydns     running\n")
     upstreams, processes = printed.index("\nupstreams 2\n"), printed.index("\nprocesses 2\n")
     assert upstreams < printed.index("\n  10.0.0.2:53: latency 0.5 ms\n") < processes
-    assert "\n  10.0.0.3:53: latency unknown, taken for dead by 1 of 2 workers\n" in printed
+    assert "\n  10.0.0.3:53: latency unknown, regarded as dead by 1 of 2 workers\n" in printed
     assert processes < printed.index("\n  worker 0: not running, 3 restarts, ")
     assert "\x1b" not in printed  # the output isn't a terminal, so it has no colours
 

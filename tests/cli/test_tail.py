@@ -72,11 +72,11 @@ def tail(running: Running, capsys: pytest.CaptureFixture[str], *flags: str) -> l
     return [each.group(2, 3, 4, 6, 7, 8) for each in lines if each]
 
 
-def test_each_way_to_answer_has_its_source(server: Running, capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_source_of_answers_is_printed(server: Running, capsys: pytest.CaptureFixture[str]) -> None:
     ours = "127.0.0.2"
     name = "www.example.com"
     for _ in range(4):
-        server.ask(name, client=ours)  # from the third time on, the responder itself has the answer
+        server.ask(name, client=ours)  # from the third time on, the responder itself answers
     server.ask(WEB, client=ours)
     server.ask(WEB, AAAA, tcp=True, client=ours)
     server.ask("No.shop.svc.cluster.local", client=ours)

@@ -101,7 +101,7 @@ def test_queries_are_counted_by_each_key(
     assert [count for _, count in counted] == sorted((count for _, count in wanted), reverse=True)
 
 
-def test_wasted_queries_have_the_patch_that_saves_them(state_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wasted_queries_have_advice_that_avoids_them(state_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert top(state_dir, capsys, "--by", "wasted")["wasted"] == [
         {
             "client": POD,

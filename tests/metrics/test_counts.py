@@ -289,13 +289,14 @@ def test_a_breaker_is_open_while_an_upstream_is_silent(forwarding: Running, upst
         for number in range(8):
             sock.send(query(f"{IS_SILENT}{number}.example.", A))
         until(lambda: forwarding.metrics()[gauge] == 1)
-        until(lambda: "taken for dead by 1 of 1 workers" in forwarding.status())
+        until(lambda: "regarded as dead by 1 of 1 workers" in forwarding.status())
         assert added_up(forwarding.metrics(), "coredns_forward_healthcheck_broken_total") == 0
         sock.send(query(f"{IS_SILENT}8.example.", A))
         until(lambda: added_up(forwarding.metrics(), "coredns_forward_healthcheck_broken_total") == 1)
     numbers = count()
 
-    def is_closed() -> bool:  # sends a query each time, because the breaker of a failing upstream may open again
+    # the check sends a query each time, because the breaker of a failing upstream may open again
+    def is_closed() -> bool:
         forwarding.ask(query(f"{ADDRESS}{next(numbers)}.example.", A))
         return forwarding.metrics()[gauge] == 0
 
