@@ -6,13 +6,13 @@ from pydns.config.keys import ROOT
 from pydns.config.model import Config, HairpinMode, MulticlusterOptions, SpecialName
 from pydns.config.shapes import field_of
 
-# the limit of equal replies to a network. Resolvers cache answers, so they ask far less often
+# the limit of equal replies to a network. It is enough, because resolvers cache answers
 _RESPONSES_PER_SECOND = 20
 # These keys keep their values. All other keys add names or ask upstreams, so they get their defaults. If the default of
 # a new key adds names, `external_alone` must set another value.
 _KEPT = (
     "external",
-    "zone_files",  # only zone files of external zones are served
+    "zone_files",  # but only zone files of external zones are served
     "acl",
     "clusters",
     "namespaces",

@@ -75,12 +75,12 @@ class Flag(NamedTuple):
 
     @property
     def attribute(self) -> str:
-        """The attribute of the parsed command line. For a cluster option, also the key."""
+        """The attribute of the parsed command line. For a cluster option, this is also the name of the key."""
         return self.name.replace("-", "_")
 
     @property
     def in_settings(self) -> str:
-        """The field of `Settings`. For a cluster option, also the field of `Config`."""
+        """The field of `Settings`. For a cluster option, this is also the field of `Config`."""
         return self.field or self.attribute
 
     @property
@@ -92,7 +92,7 @@ class Flag(NamedTuple):
         """Parse a text from the command line or the environment. Returns None after a mistake."""
         if text == "" and self.may_be_empty:
             return ()
-        text = text or self.default  # otherwise, an empty value means that the flag isn't given
+        text = text or self.default  # for all other flags, an empty value means that the flag isn't given
         if text is None:
             return self.absent
         return self.shape.read(_node(self.shape, text), Place("", self.written_as(text)), mistakes)
@@ -185,7 +185,7 @@ _OTHER_KEY = re.compile(r"[^=,/]+=[^,]+,([a-z]{1,30})=.*")  # NAME=FILE with a k
 
 
 def _parse_kubeconfigs(text: str) -> tuple[Path | NamedCluster, ...] | Wanted:
-    """Parse the name of one file, or several lines with files, each for the first cluster or for a further cluster."""
+    """Parse the lines of a flag. Each line names the kubeconfig of the first cluster or of a further cluster."""
     found: list[Path | NamedCluster] = []
     for line in text.split("\n"):
         file, comma, domain_text = line.partition(",domain=")
@@ -677,12 +677,14 @@ GROUPS = (
     ),
 )
 SERVE = tuple(flag for group in GROUPS for flag in group.flags)
-# The flags that `serve` doesn't have.
+# The flags of the other verbs.
 OTHER_VERBS = (NAMESPACE, POD, CLIENT, RESOLVER, POD_RESOLV_CONF, ASK, OUTPUT, SINCE, FOLLOW, BY, *QUERY_FILTERS)
 
 
 def unknown_variables(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Yield each variable that has our prefix but belongs to no flag, with the most similar known variable, if any."""
+    """Yield each variable that has our prefix but belongs to no flag, with the most similar known variable or an empty
+    text.
+    """
     known = [flag.variable.removeprefix(_PREFIX) for flag in (*SERVE, *OTHER_VERBS)]
     for variable in sorted(environment):
         rest = variable.removeprefix(_PREFIX)

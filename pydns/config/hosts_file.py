@@ -15,7 +15,7 @@ _MOST_NOTICES = 20
 class Entries(NamedTuple):
     """The hosts of a file, and notices about words that are left out."""
 
-    hosts: tuple[Host, ...]  # one host for each name
+    hosts: tuple[Host, ...]  # one entry for each name
     notices: tuple[ConfigNotice, ...]
 
 
@@ -26,7 +26,7 @@ def read(source: str, text: str, file: HostsFile) -> Entries:
     """
     found: dict[bytes, dict[bytes, None]] = {}
     notices: list[ConfigNotice] = []
-    wrong = 0  # lines with a mistake. A large file may have millions of them
+    wrong = 0  # the number of lines with a mistake. A large file may have millions of such lines
     for number, line in enumerate(text.splitlines(), 1):
         words = line.partition("#")[0].split()
         if len(words) < 2:
@@ -52,7 +52,7 @@ def read(source: str, text: str, file: HostsFile) -> Entries:
 def _is_in(qname: bytes, file: HostsFile) -> bool:
     """Return whether a name is in a zone of the file, and not in an exception.
 
-    If both contain the name, the longer one applies.
+    If a zone and an exception contain the name, the longer domain applies.
     """
     inside = max([len(zone) for zone in file.zones if name.is_at_or_below(qname, zone)], default=0)
     outside = max([len(zone) for zone in file.except_ if name.is_at_or_below(qname, zone)], default=0)

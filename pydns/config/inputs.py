@@ -43,13 +43,16 @@ def wanted(names: Iterable[str]) -> set[str]:
 def has_imports(names: Collection[str]) -> bool:
     """Return whether the Corefile is the configuration of a folder with these files.
 
-    It may import files from sub-folders.
+    In this case, the Corefile may import files from sub-folders.
     """
     return COREDNS_KEY in names and not set(names) & set(KEYS)
 
 
 def is_import(name: str) -> bool:
-    """Return whether a file in a sub-folder may be imported. A file with the name of a configuration may not."""
+    """Return whether a file in a sub-folder may be imported.
+
+    A file with the name of a configuration may not be imported.
+    """
     return name not in (*KEYS, COREDNS_KEY)
 
 

@@ -31,7 +31,7 @@ class Transport(Enum):
 class Case(Enum):
     """The case of the letters in a question to an upstream."""
 
-    LEARN = "learn"  # random case, unless replies show that the server doesn't preserve the case
+    LEARN = "learn"  # use random case, unless replies show that the server doesn't preserve the case
     RANDOM = "random"
     LOWER = "lower"
 
@@ -39,7 +39,7 @@ class Case(Enum):
 class Edns(Enum):
     """Whether questions to an upstream have EDNS."""
 
-    LEARN = "learn"  # with EDNS, unless replies show that the server doesn't understand EDNS
+    LEARN = "learn"  # use EDNS, unless replies show that the server doesn't understand EDNS
     ALWAYS = "always"
     NEVER = "never"
 
@@ -103,8 +103,8 @@ class Families(Enum):
 class AnyQueries(Enum):
     """The answer to a query for all records of a name."""
 
-    RECORDS = "records"  # the records of one type
-    HINFO = "hinfo"  # a made-up HINFO record, for every name (RFC 8482 section 4.2)
+    RECORDS = "records"  # answer with the records of one type
+    HINFO = "hinfo"  # answer with a made-up HINFO record for every name (RFC 8482 section 4.2)
 
 
 class ChaosName(Enum):
@@ -240,7 +240,7 @@ class ServerSpec(Struct, frozen=True, gc=False, tag="ip"):
     case: Case = Case.LEARN
     edns: Edns = Edns.LEARN
     tls: TlsFiles = TlsFiles()
-    source: str | None = None  # our address. None: the routes of the host decide
+    source: str | None = None  # the address from which queries are sent. None: the routes of the host decide
     path: str = DOH_PATH  # HTTPS: the path of the URL
 
 
@@ -255,7 +255,8 @@ class NamedUpstream(Struct, frozen=True, gc=False, tag="name"):
     case: Case = Case.LEARN
     edns: Edns = Edns.LEARN
     tls: TlsFiles = TlsFiles()
-    source: str | None = None  # our address. Addresses of the server in the other family are not used
+    # the address from which queries are sent. Addresses of the server in the other family are not used
+    source: str | None = None
     path: str = DOH_PATH
 
 
@@ -267,7 +268,7 @@ class ServersFile(Struct, frozen=True, gc=False, tag="file"):
     packets_per_second: int | None = None
     case: Case = Case.LEARN
     edns: Edns = Edns.LEARN
-    source: str | None = None  # our address. Nameservers in the other family are not used
+    source: str | None = None  # the address from which queries are sent. Nameservers in the other family are not used
 
 
 AnyServer = ServerSpec | NamedUpstream | ServersFile
@@ -294,8 +295,8 @@ class Route(Struct, frozen=True, gc=False):
 class StaleMode(Enum):
     """When an expired answer is used."""
 
-    VERIFY = "verify"  # after all upstreams have failed (RFC 8767)
-    IMMEDIATE = "immediate"  # at once, while upstreams are asked for a new answer
+    VERIFY = "verify"  # use it after all upstreams have failed (RFC 8767)
+    IMMEDIATE = "immediate"  # use it at once, while upstreams are asked for a new answer
 
 
 class CacheZone(Struct, frozen=True, gc=False):
@@ -341,7 +342,7 @@ class Host(Struct, frozen=True, gc=False):
     """A name with fixed addresses, and their PTR records."""
 
     qname: bytes
-    addresses: tuple[bytes, ...]  # each has 4 or 16 octets
+    addresses: tuple[bytes, ...]  # each address has 4 or 16 octets
     ttl_s: int = 60  # the default of CoreDNS's hosts plugin is 3600. With 60, clients see an edit sooner
     ptr: bool = True
 
@@ -349,7 +350,7 @@ class Host(Struct, frozen=True, gc=False):
 class HostsFile(Struct, frozen=True, gc=False):
     """A file in the form of /etc/hosts. `config.hosts_file` makes a `Host` of each name in it."""
 
-    file: str  # an absolute path, or a file beside the configuration, which `config.read` replaces by its hosts
+    file: str  # an absolute path, or a file beside the configuration. `config.read` replaces the latter by its hosts
     ttl_s: int = 60
     ptr: bool = True
     zones: tuple[bytes, ...] = (name.ROOT,)  # names outside of these zones are left out
@@ -359,14 +360,14 @@ class HostsFile(Struct, frozen=True, gc=False):
 class ZoneText(Struct, frozen=True, gc=False):
     """A zone file of the configuration: its text, or the path where the controller reads it."""
 
-    file: str  # a name, or an absolute path
-    zone: bytes | None = None  # names in the file are relative to it. None: the name of the file without `.zone`
+    file: str  # the name of a file, or an absolute path
+    zone: bytes | None = None  # names in the file are relative to this zone. None: the name of the file without `.zone`
     fallthrough: bool = False  # whether upstreams are asked for names that the zone lacks
     text: str | None = None  # None: the file has an absolute path
 
     @property
     def zone_text(self) -> str:
-        """Return the zone that names in the file are relative to."""
+        """Return the zone to which names in the file are relative."""
         if self.zone is not None:
             return name.to_text(self.zone)
         return self.file.rpartition("/")[2].removesuffix(".zone")
@@ -388,7 +389,7 @@ class QueryLogOptions(Struct, frozen=True, gc=False):
 
     zones: tuple[bytes, ...] = (name.ROOT,)
     classes: tuple[RcodeClass, ...] = tuple(RcodeClass)
-    share: float = 1.0  # the fraction of matching queries that is logged; greater than 0
+    share: float = 1.0  # the share of matching queries that is logged, above 0 and up to 1
 
 
 class LogOptions(Struct, frozen=True, gc=False):
@@ -407,7 +408,7 @@ class TapMessages(Enum):
 class Collector(Struct, frozen=True, gc=False):
     """The address of a collector: the path of a Unix socket, or an IP address and a port."""
 
-    text: str  # as it is configured
+    text: str  # the address as it is written in the configuration
     path: str | None = None
     ip: str = ""
     port: int = 0
@@ -419,14 +420,14 @@ class DnstapOptions(Struct, frozen=True, gc=False):
     to: Collector
     messages: tuple[TapMessages, ...] = tuple(TapMessages)
     full: bool = True  # whether the collector gets the octets of the DNS messages
-    share: float = 1.0  # the fraction of queries that is sent; greater than 0
+    share: float = 1.0  # the share of queries that is sent, above 0 and up to 1
     identity: str | None = None  # None: the name of the host
 
 
 class EdnsOptions(Struct, frozen=True, gc=False):
     """Options for EDNS with clients (RFC 6891)."""
 
-    max_udp_size: int = 4096  # maximum octets of a reply over UDP, if the client accepts this size
+    max_udp_size: int = 4096  # the most octets of a reply over UDP, if the client accepts so many
     ede: bool = True  # whether replies have extended errors (RFC 8914)
 
 
@@ -449,8 +450,9 @@ class ExternalSource(Enum):
 class ListenerHostnames(Enum):
     """Whether the hostnames of listeners (Gateway API) are names of an external zone."""
 
-    ROUTES = "routes"  # if a route has no hostnames. A wildcard is never a name, because it only limits routes
-    ALWAYS = "always"  # always, even if it is a wildcard or has no route
+    # a hostname is a name if a route there has no hostnames. A wildcard is never a name, because it only limits routes
+    ROUTES = "routes"
+    ALWAYS = "always"  # a hostname is always a name, even if it is a wildcard or has no route
     NEVER = "never"
 
 
@@ -467,7 +469,7 @@ class PlainZonal(Enum):
     """The names without a `_zone` label whose answers depend on the zone of the client."""
 
     OFF = "off"
-    HEADLESS = "headless"  # names of headless Services that ask for this
+    HEADLESS = "headless"  # the names of headless Services with trafficDistribution
 
 
 class Nearness(Enum):
@@ -548,7 +550,7 @@ class Dns64Options(Struct, frozen=True, gc=False):
 
     prefixes: tuple[str, ...] = ("64:ff9b::/96",)
     clients: tuple[str, ...] = ("::/0",)
-    exclude: tuple[str, ...] = ("::ffff:0:0/96",)  # IPv6 addresses that are treated as missing
+    exclude: tuple[str, ...] = ("::ffff:0:0/96",)  # ranges whose IPv6 addresses are treated as missing
     translate_all: bool = False
     map_private: bool = False
 
@@ -557,7 +559,7 @@ class View(Struct, frozen=True, gc=False):
     """Answers that differ for some clients or questions."""
 
     when: str  # an expression: `pydns.dns.expression`
-    templates: tuple[Template, ...] = ()  # tried before the templates for all clients
+    templates: tuple[Template, ...] = ()  # these templates are tried before the templates for all clients
     blocked: tuple[Blocked, ...] = ()
 
 
@@ -607,11 +609,11 @@ class Config(Struct, frozen=True, gc=False):
     """Everything that can change while the server runs. An empty ConfigMap means `Config()`."""
 
     upstreams: tuple[AnyServer, ...] | None = None  # None: the nameservers of /etc/resolv.conf
-    except_: tuple[bytes, ...] = ()  # domains; for names in them, `upstreams` are not asked
-    failover: tuple[Outcome, ...] = ()  # after these outcomes and all errors, ask the next one of `upstreams`
+    except_: tuple[bytes, ...] = ()  # domains for whose names `upstreams` are not asked
+    failover: tuple[Outcome, ...] = ()  # after these outcomes and all errors, ask the next server in `upstreams`
     choice: Choice = Choice.FASTEST
     routes: tuple[Route, ...] = ()  # at most one route per domain
-    max_in_flight: int = 1000  # maximum queries that wait for upstreams, per worker
+    max_in_flight: int = 1000  # the most queries of one worker that wait for upstreams
     cache: CacheOptions = CacheOptions()
     # The cluster options (`flags.CLUSTER`). None: the value of the flag applies.
     ttl_s: int | None = None
@@ -646,7 +648,7 @@ class Config(Struct, frozen=True, gc=False):
     forwarded_special_names: tuple[SpecialName, ...] = ()  # special names that are forwarded to upstreams
     # the most equal replies a second to one network over UDP. 0: no limit. None: --answer decides
     responses_per_second: int | None = None
-    local_names: bool = False  # whether names such as localhost are answered here
+    local_names: bool = False  # whether pydns answers names such as localhost
     any: AnyQueries = AnyQueries.RECORDS
     chaos: ChaosOptions | None = None
     nsid: NsidOptions | None = None

@@ -28,8 +28,9 @@ ZONE_ENDING = ".zone"
 class Surroundings(NamedTuple):
     """Facts that affect the meaning of a Corefile but are not in its text."""
 
-    domain: bytes | None = None  # cluster domain, lower case. A Corefile for another domain is refused. None: any
-    environment: Mapping[str, str] = MappingProxyType({})  # a Corefile can use environment variables
+    # the cluster domain in lower case. A Corefile for another domain is refused. None: any domain is accepted
+    domain: bytes | None = None
+    environment: Mapping[str, str] = MappingProxyType({})  # the environment variables that a Corefile can use
     lenient: bool = False  # True: unsupported parts of a Corefile are left out
 
 
@@ -41,7 +42,7 @@ class Accepted(NamedTuple):
 
     config: Config
     notices: tuple[ConfigNotice, ...] = ()
-    translated: node.Mapping | None = None  # if the text was a Corefile: the equivalent `config.yaml` tree
+    translated: node.Mapping | None = None  # the tree of an equivalent `config.yaml`, if the text was a Corefile
     left_out: tuple[Unsupported, ...] = ()  # unsupported parts of a Corefile that change answers
 
 

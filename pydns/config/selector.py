@@ -14,7 +14,7 @@ class BadSelector(ValueError):
 
 
 class Requirement(NamedTuple):
-    """One condition on one label. A missing label meets it only if `wanted` is False."""
+    """One condition on one label. A missing label meets the condition only if `wanted` is False."""
 
     key: str
     values: frozenset[str] | None  # None: any value

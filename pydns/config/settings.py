@@ -12,7 +12,7 @@ from pydns.log import Level
 
 
 class PodsMode(Enum):
-    """The rule for which names `10-0-0-1.NAMESPACE.pod` exist. The modes are the same as in CoreDNS."""
+    """Decides which names such as 10-0-0-1.NAMESPACE.pod exist. The modes are the same as in CoreDNS."""
 
     DISABLED = "disabled"
     INSECURE = "insecure"
@@ -23,7 +23,7 @@ class Answered(Enum):
     """The names that are answered."""
 
     ALL = "all"
-    EXTERNAL = "external"  # only names of external zones, for clients outside of the cluster
+    EXTERNAL = "external"  # answer only names of external zones, for clients outside of the cluster
 
 
 class LogFormat(Enum):
@@ -100,7 +100,7 @@ class Settings(NamedTuple):
     ready: HttpEndpoint | None
     metrics: HttpEndpoint | None
     console: HttpEndpoint | None
-    drain_quiet_s: float  # a drain ends when no query has arrived for this long
+    drain_quiet_s: float  # a drain ends after this time without a query
     drain_max_s: float  # the maximum length of a drain
     log_format: LogFormat
     log_level: Level

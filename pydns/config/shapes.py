@@ -1,7 +1,7 @@
 """The shapes of configuration values. A shape can read a value, and can describe itself as JSON Schema.
 
-The shapes know no key or flag by name. `keys` and `flags` are tables that use these shapes. If a value has a mistake,
-the shape records the mistake, returns None, and reading continues. Imports nothing heavy.
+The shapes don't know the names of keys and flags. `keys` and `flags` are tables that use these shapes. If a value has a
+mistake, the shape records the mistake, returns None, and reading continues. Imports nothing heavy.
 """
 
 import difflib
@@ -246,7 +246,7 @@ class Key(NamedTuple):
     name: str
     shape: Shape
     purpose: str
-    example: str = ""  # in YAML; empty for a record, because the keys of the record have examples
+    example: str = ""  # an example in YAML. A record has none, because its keys have examples
     wrong: str = ""  # a YAML value that is refused; the documentation shows the error
     default: str = ""  # a description of the default, if the value alone isn't clear
     field: str = ""  # the name of the field for the value, if it differs from the key's name
@@ -254,7 +254,7 @@ class Key(NamedTuple):
 
 
 class Conflict(NamedTuple):
-    """A mistake in the combination of several keys. The error is reported for one key, as `found` is not `wanted`."""
+    """A mistake in the combination of several keys. The error names one key, and says that `found` is not `wanted`."""
 
     key: str
     found: str
@@ -262,12 +262,16 @@ class Conflict(NamedTuple):
 
 
 class Record(NamedTuple):
-    """A mapping with known keys. `make` gets the values by field name. Its defaults are the defaults of the keys."""
+    """A mapping with known keys. `make` gets the values by field name.
+
+    The defaults of its parameters are the defaults of the keys.
+    """
 
     make: Callable[..., Any]
     keys: Sequence[Key]
     what: str
-    # Gets the same arguments as `make`. Also called after mistakes: the value of a key with a mistake is None.
+    # This function gets the same arguments as `make`. It is also called after mistakes. The value of a key with a
+    # mistake is None.
     check: Callable[..., Iterable[Conflict]] = lambda **values: ()
     identity: str = ""  # the field for the record's name, if the record is in a `MapOf`
 
@@ -415,7 +419,10 @@ def found_key(node: Node) -> str:
 
 
 def suggestion(text: str, known: Iterable[str]) -> str:
-    """Return the end of a sentence that suggests the most similar known word. If no word is similar, return no text."""
+    """Return the end of a sentence that suggests the most similar known word.
+
+    If no word is similar, return an empty text.
+    """
     close = difflib.get_close_matches(text, known, n=1)  # the cost is linear in the length of a long text
     return f"; did you mean {quote(close[0])}?" if close else ""
 

@@ -116,7 +116,7 @@ def port_number(text: str) -> int | None:
 
 
 def parse_source(text: str) -> str | Wanted:
-    """Parse an address of ours. The result is its canonical text."""
+    """Parse an address of this host. The result is its canonical text."""
     address = parse_ip(text)
     return address if isinstance(address, Wanted) else address_text(address)
 
@@ -301,7 +301,7 @@ def parse_service_reference(text: str) -> tuple[str, str] | Wanted:
     return Wanted(SERVICE_REFERENCE)
 
 
-_MAX_EXTERNAL = 120  # octets. With this limit, the names of a Service and its namespace still fit
+_MAX_EXTERNAL = 120  # octets. The limit leaves room for the names of a Service and of its namespace
 
 
 def parse_reverse_zone(text: str) -> bytes | Wanted:
@@ -367,7 +367,7 @@ def parse_server_name(text: str) -> str | Wanted:
 
 
 def parse_duration(text: str) -> float | Wanted:
-    """Parse a duration to seconds. The unit may be left out, and is seconds then."""
+    """Parse a duration to seconds. A number without a unit is in seconds."""
     found = _DURATION.fullmatch(text)
     if found is None:
         return Wanted(DURATION)

@@ -116,7 +116,7 @@ def _compose(events: Iterator[yaml.Event], rules: Rules) -> Node:
     """Consume the events up to the end of a document, and return the document's tree."""
     root = node.Sequence([], 1)
     open_nodes: list[node.Sequence | node.Mapping] = [root]
-    keys: list[Node | None] = [None]  # for each open mapping: the key that waits for its value
+    keys: list[Node | None] = [None]  # for each open mapping, the key whose value comes next
     anchors: dict[str, Node] = {}
     for event in events:
         new: Node

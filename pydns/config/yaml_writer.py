@@ -49,13 +49,16 @@ def _item(node: Node, source: str, indent: str, above: str) -> Iterator[str]:
 
 
 def _inline(node: Sequence) -> str | None:
-    """Return the items of a list as one line. Return None if an item isn't a scalar, or if they are too long."""
+    """Return the items of a list as one line.
+
+    Return None if an item isn't a scalar, or if the line would be too long.
+    """
     scalars = [_scalar(each) for each in node.items if isinstance(each, Scalar)]
     items = ", ".join(scalars)
     return items if len(scalars) == len(node.items) and (len(scalars) < 2 or len(items) <= _LINE) else None
 
 
-_LINE = 80  # the most characters of a list that is written in one line
+_LINE = 80  # the most characters of a list on one line
 
 
 def _place(node: Node, source: str) -> str:

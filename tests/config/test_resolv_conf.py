@@ -1,4 +1,7 @@
-"""The nameservers of a resolv.conf, without nameservers that lead back to pydns. The search list of a pod's file."""
+"""The nameservers of a resolv.conf are read, without those that lead back to pydns.
+
+A pod's file also has a search list.
+"""
 
 import pytest
 

@@ -25,7 +25,7 @@ CA_FILE = re.compile(r"/etc/pki/\S+")
 
 
 class Shape(NamedTuple):
-    """A Corefile, and what it means."""
+    """A Corefile with its files, its upstreams, and the expected answers."""
 
     name: str
     title: str

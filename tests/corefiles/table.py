@@ -1,4 +1,4 @@
-"""The table of docs/corefile.md: what pydns makes of each line of real Corefiles.
+"""The table of docs/corefile.md: how pydns reads each line of real Corefiles.
 
 python -m tests.corefiles.table
 """
@@ -13,12 +13,12 @@ from tests.corefiles import shape
 from tests.corefiles.shape import Shape
 
 _IMPORT = re.compile(r"^ *import ", re.MULTILINE)
-_DIFFERENCE = re.compile("max_concurrent is the limit")  # a note about a line that is carried out
+_DIFFERENCE = re.compile("max_concurrent is the limit")  # the note about a line that pydns accepts
 Place = str  # FILE:LINE
 
 
 class Outcome(Enum):
-    """What pydns makes of a line."""
+    """How pydns reads a line."""
 
     CARRIED_OUT = "carried out"
     NO_EFFECT = "no effect"
@@ -26,7 +26,7 @@ class Outcome(Enum):
 
 
 def outcomes(each: Shape) -> dict[Place, Outcome]:
-    """Return what pydns makes of each directive and of each property. An imported line is included once."""
+    """Return how pydns reads each directive and each property. An imported line is included once."""
     files = {path.rpartition("/")[2]: text for path, text in each.files.items()}
     parsed = parse("Corefile", each.corefile, files, each.environment)
     translation = translate("Corefile", each.corefile, files, each.environment)
@@ -50,7 +50,7 @@ def _outcome(is_refused: bool, is_noted: bool) -> Outcome:
 def _places(line: Line, refused: set[Place], *, within: bool) -> Iterator[tuple[Place, bool]]:
     """Yield the place of each line, and whether pydns refuses the line.
 
-    Includes the lines in the block of `line`, which pydns refuses together with it.
+    If pydns refuses `line`, it also refuses the lines in its block.
     """
     place = f"{line.words[0].file}:{line.words[0].line}"
     within = within or place in refused

@@ -24,7 +24,7 @@ from tests.waiting import PATIENCE_S
 
 SHAPES = shape.read()
 SUBJECT = os.environ.get("PYDNS_TEST_SUBJECT")
-_SILENCE_S = 2.0  # if no reply comes within this time, there is none
+_SILENCE_S = 2.0  # the test waits this long for a reply, and then assumes that there is none
 
 pytestmark = pytest.mark.processes
 

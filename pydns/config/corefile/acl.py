@@ -88,7 +88,10 @@ def acl_key(servers: Sequence[Server]) -> Node | None:
 
 
 def _parts(zone: Zone, server: Server) -> list[Zone]:
-    """Return the zone itself if the block serves it. Otherwise return the zones of the block within the zone."""
+    """Return the zone itself if the block serves it.
+
+    Otherwise return those zones of the block that are within the zone.
+    """
     if any(zones_around(zone.name, {each.name for each in server.zones})):
         return [zone]
     return [each for each in server.zones if is_within(each.name, zone.name)]

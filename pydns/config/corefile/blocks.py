@@ -19,7 +19,7 @@ MAX_DEPTH = 20  # the largest depth of nested blocks
 class Line(NamedTuple):
     """The words of a line, and the lines of the block that this line opens."""
 
-    words: tuple[Token, ...]  # at least one word
+    words: tuple[Token, ...]  # a line has at least one word
     lines: "tuple[Line, ...]" = ()
 
     @property

@@ -14,7 +14,7 @@ from pydns.config.shapes import MAX_MISTAKES
 class Zone(NamedTuple):
     """A zone of a server block: its name as CoreDNS writes the name, and its place in the Corefile."""
 
-    name: str  # in lower case, with a final dot
+    name: str  # the name in lower case, with a final dot
     token: Token
 
     @property

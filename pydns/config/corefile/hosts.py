@@ -22,7 +22,7 @@ class _Options:
     def __init__(self, at: Token) -> None:
         self.ttl = number(at, _TTL_S)
         self.ptr = switch(at, value=True)
-        self.falling: list[Zone] = []  # zones for whose missing names the next plugin is asked
+        self.falling: list[Zone] = []  # zones whose missing names fall through to the next plugin
         self.entries: list[tuple[Token, tuple[Token, ...]]] = []  # an address and its names
 
 

@@ -29,7 +29,7 @@ from pydns.config.node import Node
 
 _ALL_CLIENTS = ("::/0", "0.0.0.0/0")
 _HEADER = re.compile(r"((query|response) )?(set|clear)( (aa|ra|rd))+")
-_IN_FULL = frozenset(["any", "dns64"])  # keys that change answers for names of every block
+_IN_FULL = frozenset(["any", "dns64"])  # keys that would change answers for names of all blocks
 
 
 def read_any(line: Line, server: Server, draft: Draft) -> None:

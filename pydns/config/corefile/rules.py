@@ -1,8 +1,8 @@
 """Collects the rules of `rewrite` and `template` while a Corefile is read, and writes them as keys of `config.yaml`.
 
 In CoreDNS a rule applies only to the names of its server block. In `config.yaml` a rule applies to all names, unless
-`within` limits it to the zones of its block. Zones of other blocks below these zones become its `except`. So the rules
-are written after all blocks have been read.
+`within` limits it to the zones of its block. Zones of other blocks below these zones become the `except` of the rule.
+So the rules are written after all blocks have been read.
 """
 
 from collections.abc import Iterable, Sequence

@@ -28,7 +28,7 @@ class Reply(NamedTuple):
 
 
 def _first_zone(line: Line) -> str:
-    """Return the zone of a `forward`. Return no text if the directive names no valid zone."""
+    """Return the zone of a `forward`. Return an empty text if the directive names no valid zone."""
     try:
         return zones_of(line.arguments[0])[0].name if line.arguments else ""
     except BadCorefile:

@@ -26,7 +26,7 @@ class _Properties:
         self.match: list[Token] = []
         self.records: dict[str, list[Token]] = {}
         self.rcode: Token | None = None
-        self.falling: list[str] | None = None  # zones for whose unmatched names the next template is tried
+        self.falling: list[str] | None = None  # zones whose unmatched names fall through to the next template
 
 
 def read_template(line: Line, server: Server, draft: Draft) -> None:

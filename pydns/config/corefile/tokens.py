@@ -77,8 +77,8 @@ _MAX_WORD = 1 << 16  # characters
 def with_environment(text: str, environment: Mapping[str, str]) -> str:
     """Replace `{%NAME%}` and `{$NAME}` in a word, as CoreDNS does. The value of an unknown variable is empty.
 
-    References in values are replaced too, up to `_MAX_REFERENCES` in all and while the word isn't longer than
-    `_MAX_WORD`. CoreDNS has no limits and hangs if two variables refer to each other.
+    References in values are also replaced. At most `_MAX_REFERENCES` references are replaced, and none after the word
+    is longer than `_MAX_WORD`. CoreDNS has no limits and hangs if two variables refer to each other.
     """
     left = _MAX_REFERENCES
     for begin, end in (("{%", "%}"), ("{$", "}")):

@@ -173,7 +173,7 @@ def _template(
 
 
 def _check_template(match: tuple[str, ...] | None = (".*",), **values: Any) -> Iterator[Conflict]:
-    """Yield a mistake for each field that names a group which a pattern doesn't have."""
+    """Yield a mistake for each field with the name of a group, if a pattern lacks this group."""
     for pattern in map(Pattern, match or ()):
         known = {*filter(None, pattern.groups), *map(str, range(len(pattern.groups)))}
         for section in ("answer", "authority", "additional"):
@@ -247,7 +247,7 @@ _TEMPLATE = Record(
 def check(
     aliases: tuple[Alias, ...] | None = None, blocked: tuple[Blocked, ...] | None = None, **_: Any
 ) -> Iterator[Conflict]:
-    """Yield a mistake for each alias without a valid target, and if all names are blocked."""
+    """Yield a mistake for each alias without a valid target. Yield one more if all names are blocked."""
     for each in aliases or ():
         wanted = alias.problem(each.pattern, each.target)
         if wanted is not None:
