@@ -39,7 +39,7 @@ class History:
     def add(self, workers: Sequence[Totals], upstreams: Sequence[UpstreamStatus], now: float, wall: float) -> None:
         """Add the counts of all workers. `now` is monotonic time, `wall` is Unix time.
 
-        A period has the difference to the counts of the call before. So the first call adds no period. A period has the
+        A period has the difference between the counts of two calls. So the first call adds no period. A period has the
         latencies of `MOST_UPSTREAMS` upstreams at most.
         """
         counts = _by_source(workers), _by_rcode(workers)

@@ -8,7 +8,7 @@ Rules:
    person may still click on a link to the console.
 3. The browser may load nothing from elsewhere, and may run no script but /console.js (Content-Security-Policy).
    Names are hostile: the page shows every text as text. With Trusted Types, the browser enforces this.
-4. A request costs little work. The data was read before, and at most one name is explained in `EXPLAIN_S`.
+4. A request costs little work. The data was read in advance, and at most one name is explained in `EXPLAIN_S`.
 """
 
 import re

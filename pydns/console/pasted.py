@@ -3,7 +3,7 @@
 import re
 from typing import NamedTuple
 
-LONGEST = 2000  # characters of a text that are read
+LONGEST = 2000  # the most characters of a text that are read
 
 
 class Pasted(NamedTuple):

@@ -96,7 +96,7 @@ _BURNS = {
 
 def _kind(title: str, kind: KindStatus, late_s: float) -> Iterator[Problem]:
     if not kind.synced:
-        return  # reported with all others that aren't listed
+        return  # another problem reports all kinds that aren't listed
     if kind.data_age_s is not None and kind.data_age_s + late_s > DATA_AGE_S:
         text = f"{title}: the data is {(kind.data_age_s + late_s) / 60:.0f} min old"
         yield Problem(Level.BAD, text + (f", {kind.problem}" if kind.problem else ""), "PydnsDataOld")

@@ -1,4 +1,4 @@
-"""Which queries are in which period, and where their answers come from."""
+"""Each query is in one period, with the source of its answer."""
 
 from pydns.console.history import KEPT, MOST_UPSTREAMS, History
 from pydns.metrics.totals import Totals
@@ -6,7 +6,7 @@ from pydns.table.status import UpstreamStatus
 
 
 def worker(**counts: int) -> Totals:
-    """Return the counts of a worker. The names are RCODE_PLUGIN, or those of a count of the cache."""
+    """Return the counts of a worker. Each name is RCODE_PLUGIN, or the name of a count of the cache."""
     totals = Totals()
     for name, number in counts.items():
         rcode, _, plugin = name.partition("_")

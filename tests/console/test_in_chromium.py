@@ -1,4 +1,4 @@
-"""The console in a real browser: what it shows equals what was asked, and hostile names stay text."""
+"""The console in a real browser. It shows exactly the queries that were asked, and hostile names stay text."""
 
 import os
 import signal
@@ -27,7 +27,7 @@ def status_of(server: Server, host: str) -> int:
     try:
         connection.request("GET", "/data", headers={"Host": host})
         return connection.getresponse().status
-    except OSError:  # the process has just been killed
+    except OSError:  # the test has just killed the process
         return 0
     finally:
         connection.close()
@@ -48,7 +48,7 @@ def browser() -> Iterator[Browser]:
 def page(browser: Browser, start: Callable[..., Server]) -> Iterator[tuple[Browser, Server]]:
     """Yield a browser with the console of a new server. Assert that no policy was violated and no script failed."""
     server = start(flags=CONSOLE)
-    browser.open("about:blank")  # so that the page of an earlier test doesn't ask a server that has ended
+    browser.open("about:blank")  # leave the page of an earlier test, because its server has ended
     browser.log()
     browser.open("http://{}:{}/".format(*address(server)))
     until(lambda: browser.text("#verdict") == "healthy", found=lambda: browser.text("body"))
@@ -191,7 +191,7 @@ def test_the_latest_queries_are_those_that_were_asked(page: tuple[Browser, Serve
 
 
 @needs_chromium
-def test_what_a_walk_wastes_is_shown_and_a_pod_is_explained_by_its_name(
+def test_wasted_queries_are_shown_and_a_pod_is_explained_by_its_name(
     browser: Browser, start: Callable[..., Server], manifests: Path
 ) -> None:
     (manifests / "slice.yaml").write_text(SLICE)
@@ -222,12 +222,12 @@ ports: []
 
 
 @needs_chromium
-def test_a_console_that_is_gone_is_noticed(page: tuple[Browser, Server]) -> None:
+def test_the_page_reports_that_the_console_has_ended(page: tuple[Browser, Server]) -> None:
     browser, server = page
     server.stop()
     until(lambda: browser.text("#verdict") == "no contact", found=lambda: browser.text("body"))
     browser.open("about:blank")
-    browser.log()  # the refused connections
+    browser.log()  # the browser logs the refused connections as errors
 
 
 def test_only_the_console_restarts_when_it_is_killed(start: Callable[..., Server]) -> None:

@@ -1,4 +1,4 @@
-"""The pages of the console: who gets them, what browsers may do with them, and the bounds of a request."""
+"""The pages of the console: which requests get them, what browsers may do with them, and the limits of a request."""
 
 import json
 import re
@@ -119,11 +119,11 @@ def test_the_data_has_the_status_and_its_age(world: World) -> None:
 
 
 @pytest.mark.parametrize("after", ["-1", "x", "", "9" * 500, "1.5", "²"])
-def test_a_strange_number_of_a_period_means_all_periods(world: World, after: str) -> None:
+def test_an_invalid_number_of_a_period_means_all_periods(world: World, after: str) -> None:
     assert world.get("/data", {"after": after}).status is HTTPStatus.OK
 
 
-def test_a_question_has_the_text_the_type_and_who_asks(world: World) -> None:
+def test_a_question_has_the_text_the_type_and_the_client(world: World) -> None:
     found = world.explained(text=" db.shop ", type="SRV", **{"from": " shop/web-0 "})
     assert found == {
         "understood": {"name": "db.shop", "type": "SRV"},
@@ -143,7 +143,7 @@ def test_an_invalid_question_is_an_error_that_a_person_can_read(world: World) ->
         assert json.loads(world.get("/explain", query).body)["error"].startswith("paste a name")
 
 
-def test_names_are_explained_only_so_often(world: World) -> None:
+def test_the_rate_of_explanations_is_limited(world: World) -> None:
     request = Request("/explain", {"text": "web.shop"}, OWN)
     world.now += 10
     assert [world.pages["/explain"](request).status for _ in range(3)] == [200, 429, 429]

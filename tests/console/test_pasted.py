@@ -1,4 +1,4 @@
-"""What a developer may paste into the console, and which question it is."""
+"""Texts that a developer may paste into the console, each with the question that the console finds in it."""
 
 import pytest
 from hypothesis import given

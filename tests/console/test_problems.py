@@ -1,4 +1,4 @@
-"""Which states of a status are problems, and which of them are the worst."""
+"""Some states in a status are problems. The worst problem comes first."""
 
 import re
 from pathlib import Path

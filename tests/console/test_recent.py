@@ -1,4 +1,6 @@
-"""Recent queries in the console: which ones a filter shows, which names are the busiest, and what walks waste."""
+"""Recent queries in the console: which queries a filter shows, which names are the busiest, and which queries search
+lists waste.
+"""
 
 import dns.flags
 import dns.message
@@ -60,7 +62,7 @@ def test_the_newest_query_comes_first_and_is_sent_once() -> None:
     assert shown(recent, after=recent.last) == []
 
 
-def test_what_is_kept_is_bounded_in_number_and_time() -> None:
+def test_the_kept_queries_are_limited_in_number_and_age() -> None:
     recent = Recent()
     one = query("a.", came=NOW)
     recent.add([one] * (KEPT + 10))

@@ -4,7 +4,7 @@
 
 const SPAN_S = 600; // the chart shows ten minutes
 const PATIENCE_MS = 5000; // an answer of the server may take this long
-const BETWEEN_MS = 300; // from one question to the next: the server refuses more
+const BETWEEN_MS = 300; // the pause between two questions: the server refuses questions that come sooner
 const MOST_LINES = 200;
 const MOST_RECORDS = 20;
 const SVG = "http://www.w3.org/2000/svg";
@@ -31,7 +31,7 @@ function element(tag, properties, ...children) {
   return made;
 }
 
-// Change a text only if it differs, so that a selection of the reader stays.
+// Change a text only if it differs, so that a text which the reader has selected stays selected.
 function set(target, text, className) {
   const node = typeof target === "string" ? byId(target) : target;
   if (node.textContent !== text) node.textContent = text;
@@ -299,7 +299,7 @@ function moveMark(step) {
 
 // Recent queries
 
-const filterLink = (text, more) => ({ text, more, class: "name", act: "filter", title: "Show the queries of this one" });
+const filterLink = (text, more) => ({ text, more, class: "name", act: "filter", title: "Show only the queries with this text" });
 
 function showTop(top, problem) {
   set("top-note", problem || (top.queries ? `${number(top.queries)} queries in ${duration(top.seconds)}` : ""));
@@ -474,7 +474,7 @@ async function explain(event) {
   const pause_ms = state.mayAsk - Date.now();
   state.mayAsk = Math.max(state.mayAsk, Date.now()) + BETWEEN_MS;
   if (pause_ms > 0) await wait(pause_ms);
-  if (mine !== state.asked) return; // the reader has asked something else meanwhile
+  if (mine !== state.asked) return; // the reader has asked another question in the meantime
   try {
     let reply;
     for (let tries = 0; tries < 5; tries += 1) {
