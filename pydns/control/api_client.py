@@ -112,7 +112,7 @@ def connect(kubeconfig: Path | None, context: str | None = None) -> ApiClient:
         return ApiClient(read_kubeconfig(kubeconfig, context))
     except ConnectError:
         raise
-    except Exception as error:  # unexpected content of the file or of files that it names; programs for credentials
+    except Exception as error:  # files may have unexpected content, and programs for credentials may fail
         raise ConnectError(f"kubeconfig {kubeconfig}: {_one_line(error)}") from None
 
 

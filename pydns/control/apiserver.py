@@ -32,7 +32,7 @@ class Watched(NamedTuple):
     kinds: tuple[Kind, ...]
     label_selector: str | None = None
     namespace_selector: str | None = None  # the selector for Namespaces. For them, it replaces `label_selector`
-    only: tuple[str, str] | None = None  # namespace and name of the object, if only one object is watched
+    only: tuple[str, str] | None = None  # the namespace and the name, if only one object is watched
     namespace: str | None = None  # the namespace of the objects; None means all namespaces
     options: Options = DEFAULTS
     # kinds that are watched only for the names of clients. Audits skip these kinds
@@ -190,7 +190,7 @@ class _KindWatch:
         self._audit_problem = ""
         self._is_optional = kind.row.wanted_by is not None
         self._is_found = not self._is_optional  # False: `_find` first checks whether the server has the kind
-        self._is_missing = False  # the last check showed that the server doesn't have the kind
+        self._is_missing = False  # True: the last check showed that the server doesn't have the kind
         self._look_again_s = pace.figures.discovery_s[0]
 
     def run(self) -> None:
@@ -342,7 +342,8 @@ class _KindWatch:
         """Return the response, with its body unread. If the request fails, tell the reflector and return None."""
         try:
             return self._requests.open(query)
-        except Exception as error:  # `open` may raise any type; the reflector retries as after other failures
+        # `open` may raise exceptions of any type. The reflector retries as after other failures
+        except Exception as error:
             self._fail(error)
             return None
 
@@ -411,7 +412,7 @@ def _page_query(page: ListPage | AuditPage) -> list[tuple[str, Any]]:
 
 
 def _set_timeout(response: urllib3.BaseHTTPResponse, seconds: float) -> None:
-    sock = getattr(response.connection, "sock", None)  # None if the server closes the connection after each response
+    sock = getattr(response.connection, "sock", None)  # None: the server closes the connection after each response
     if sock is not None:
         sock.settimeout(seconds)
 

@@ -25,11 +25,11 @@ from pydns.table.status import MAX_LISTED, ExternalStatus, Filter, KindStatus, S
 
 _MAX_LOGGED = 120  # the longest name of an object in the log, in characters
 _MAX_TEXT = 200  # the longest text about an object in the status, in characters
-_MOST = 250  # maximum records, names and addresses to process for one commit; they take a few milliseconds
+_MOST = 250  # the most records, names and addresses that are processed for one commit. This takes a few milliseconds
 
 
 class Cluster:
-    """The feed of a cluster, or of several. It implements the protocol in `control.feed`.
+    """The feed of one or several clusters. It implements the protocol in `control.feed`.
 
     Each source has its own state. No source waits for another source that is still listing or that can't be reached.
     """
@@ -164,7 +164,7 @@ class Cluster:
 
     @property
     def has_new_facts(self) -> bool:
-        """Return whether the set of unlisted optional kinds changed since the last facts.
+        """Return whether the set of unlisted optional kinds changed since `facts` was last called.
 
         It changes when one of these kinds has been listed, or when the source no longer serves the kind.
         """
@@ -278,7 +278,10 @@ class Cluster:
             self._log("object accepted again", object=text)
 
     def _report_cut(self) -> None:
-        """Log each Service whose answers are too large to be complete. Log the Service once, until it is complete."""
+        """Log each Service whose answers are too large to be complete.
+
+        The same Service is logged again only after it was complete.
+        """
         now = self._zone.cut
         if now is self._cut:
             return
@@ -288,7 +291,10 @@ class Cluster:
         self._cut = now
 
     def _report_external(self) -> None:
-        """Log each object that an external zone doesn't serve completely. Log it once, until it is complete again."""
+        """Log each object that an external zone doesn't serve completely.
+
+        The same object is logged again only after it was complete.
+        """
         for each, problem in self._zone.external.take_news().items():
             if problem:
                 self._log("not served", level=Level.WARNING, object=each[:_MAX_LOGGED], problem=problem[:_MAX_TEXT])

@@ -3,8 +3,8 @@
 This module knows files. `config.inputs` knows what the texts mean, and `control.file_watch` knows when a change counts.
 Rules:
 
-1. In a folder each key is a file, as in a mounted ConfigMap. Names that begin with a dot are ignored. The plain names
-   are links that lead through the kubelet's `..data`. The kubelet replaces `..data` when the ConfigMap changes.
+1. In a folder each key is a file, as in a mounted ConfigMap. Names that begin with a dot are ignored. The files are
+   links that lead through the kubelet's folder `..data`. The kubelet replaces `..data` when the ConfigMap changes.
 2. A folder takes effect as a whole, and only if nothing changed while it was read. So a mixture of an old and a new
    ConfigMap never takes effect.
 3. The files in direct sub-folders of a folder with a Corefile are read, too: k3s and AKS mount `coredns-custom` there.
@@ -27,12 +27,12 @@ from pydns.config.read import ANYWHERE, Accepted, Refused, Surroundings
 from pydns.control.config_source import Seen, Verdict
 from pydns.control.file_watch import LOOK_S, UNSETTLED, FileWatch, Signature, States, signature
 
-_MOST_FOLDERS = 16  # sub-folders that are read
+_MOST_FOLDERS = 16  # the most sub-folders that are read
 _MOST_ENTRIES = 1000  # a sub-folder with more entries is left out
 
 
 class ConfigFile:
-    """Delivers the contents of a path: the first time within `start`, then from its own thread after each change."""
+    """Delivers the contents of a path. `start` makes the first delivery, and a thread makes one after each change."""
 
     def __init__(
         self,
@@ -185,7 +185,7 @@ def _read(path: Path, look: _Look, surroundings: Surroundings) -> Seen:
             try:
                 files[name] = _octets(path / below)
             except PermissionError:
-                continue  # it may be a file that has nothing to do with the Corefile
+                continue  # the file may have nothing to do with the Corefile
     return Seen(inputs.read_folder(files, surroundings))
 
 

@@ -55,7 +55,7 @@ class Configuration:
         `is_external_alone` is True, only the parts of a configuration that external zones need come into force.
         """
         self._is_external_alone = is_external_alone
-        self.config: Config | None = None  # None until the source has been read, or has failed to be read
+        self.config: Config | None = None  # None until the source was read, or could not be read
         self.composed = writer.config()  # the configuration in the table, as bytes
         self._source = source
         self._name = source.name if source else "flags"
@@ -161,7 +161,7 @@ class Configuration:
         usable = self._usable_families()
         which = next(iter(usable)) if len(usable) == 1 else Families.ALL
         if which is Families.IPV4 and config.dns64 is not None:
-            which = Families.ALL  # clients that get IPv6 addresses of DNS64 can use IPv6
+            which = Families.ALL  # DNS64 gives IPv6 addresses to clients, so these clients can use IPv6
         if which is not self._families:
             self._families = which
             self._log("families in force", families=which.value)

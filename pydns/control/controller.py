@@ -117,7 +117,7 @@ class Controller:
             self._writer.free_dead_readers()
 
     def configure(self) -> None:
-        """Apply the configuration if it changed. This method passes it to all objects that depend on it."""
+        """Apply the configuration if it changed. All objects that depend on the configuration get it."""
         configuration, statics = self._inputs.configuration, self._inputs.statics
         try:
             configuration.update_table(self._own_addresses())
@@ -181,7 +181,10 @@ class Controller:
         self._published = self._synced
 
     def _has_not_fit(self, what: str, error: DiskFullError) -> None:
-        """Log once that the disk is full, and remember the part that could not be written. It is tried again later."""
+        """Log once that the disk is full, and remember the part that could not be written.
+
+        The write is tried again later.
+        """
         if not self._unwritten:
             action = f"answer from the table as it is, and try again every {_RETRY_S:.0f} s"
             self._log("disk full", level=Level.ERROR, problem=error, action=action)
@@ -350,6 +353,6 @@ class Controller:
 
 
 def _is_settled(feed: Feed) -> bool:
-    """Return whether a cluster has been listed, and each of the others has been listed or has a problem."""
+    """Return whether one cluster has been listed, and every other cluster has been listed or has a problem."""
     missing = feed.missing()
     return not missing or (feed.has_whole_cluster and all(missing.values()))

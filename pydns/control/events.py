@@ -1,7 +1,7 @@
 """Posts Events, which `kubectl describe` and `kubectl get events` show.
 
 A separate thread posts the Events, so nothing waits for the API server. An Event that can't be posted is dropped,
-because the log and the status have the same content. Permission is optional: the verb `create` for Events.
+because the log and the status have the same content. The permission to create Events is optional.
 `control.config_map` posts Events on the ConfigMap, and `control.health_events` posts those on the pod of pydns.
 """
 
@@ -18,7 +18,7 @@ from pydns.log import Level, Log
 
 _ANSWER_S = 10.0
 _MOST_WAITING = 16
-_LONGEST = 1024  # octets of a message; the API server refuses a longer one
+_LONGEST = 1024  # the most octets of a message. The API server refuses a longer message
 _CONFLICT = 409  # the Event exists already
 
 

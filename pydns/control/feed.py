@@ -85,7 +85,7 @@ class Feed(Protocol):
 
     @property
     def has_new_facts(self) -> bool:
-        """Return whether `facts` changed in more than the serial. They can change although no record changed."""
+        """Return whether `facts` changed, apart from the serial. They can change although no record changed."""
 
     def follow(self, before: "Feed") -> None:
         """Continue the serials of the feed that this one replaces."""

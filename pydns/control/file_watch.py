@@ -3,9 +3,9 @@
 This module knows files and one thread. It doesn't know the contents of files. Manifests, zone files, the configuration
 and resolv.conf are watched with this module. Rules:
 
-1. A change takes effect when two looks in a row find the same state. So a half-written file has no effect. A file that
-   an editor deletes and renames has no effect while it is missing. With four looks a second, a change takes effect
-   within a second.
+1. A change takes effect when two looks in a row find the same state. So a half-written file has no effect. An editor
+   may delete a file and then rename a new one. Between these steps, the missing file has no effect. With four looks a
+   second, a change takes effect within a second.
 2. A look uses stat, not inotify. The standard library doesn't support inotify, and inotify reports nothing on network
    file systems and in the mounted volumes of some runtimes. A look at 100 files costs 0.8 ms.
 3. A file that could not be read is read again at every look. The cause of the failure may disappear although the state
@@ -107,7 +107,7 @@ class FileWatch(Generic[State]):
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop the thread. A file that is being read is finished first.
+        """Stop the thread. The thread first finishes the file that it is reading.
 
         None of the callables is called after this method has returned.
         """
@@ -173,7 +173,7 @@ class Progress:
         self._is_due = Every(PROGRESS_S, clock).is_due
 
     def __call__(self, done: int, files: int) -> None:
-        """Log, if it is due, that `done` of all files have been read."""
+        """Log that `done` of all files have been read, at most once every `PROGRESS_S`."""
         if done < files and self._is_due():
             self._log("reading folder", directory=str(self._folder), files_read=done, files=files)
 
@@ -269,10 +269,10 @@ def scan(
 ) -> Iterator[tuple[Path, OSError]]:
     """Put the files in `root` and its sub-folders into `found`. Yield each folder that can't be read, with its error.
 
-    Names that begin with a dot are left out. They are editors' own files, and the `..data` of a mounted ConfigMap. The
-    files of a mounted ConfigMap are found by their plain names, which are links. A link to a folder is followed if the
-    folder is below `root` and has not been scanned under another name. `paths` keeps the `Path` objects from one scan
-    to the next, because making and hashing them would take most of the time.
+    Names that begin with a dot are left out. Editors use such names for their own files, and a mounted ConfigMap has
+    `..data`. The files of a mounted ConfigMap are found by their plain names, which are links. A link to a folder is
+    followed if the folder is below `root` and has not been scanned under another name. `paths` keeps the `Path` objects
+    from one scan to the next, because making and hashing them would take most of the time.
     """
     real_root = os.path.realpath(root)
     folders, links = [root], list[Path]()

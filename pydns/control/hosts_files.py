@@ -35,7 +35,7 @@ class _File:
         self._options = options
         self._log = log
         self._file = TextFile(Path(options.file), hosts_file.MAX_OCTETS)
-        self._text: str | None = None  # the text that `_hosts` was read from
+        self._text: str | None = None  # the text from which `_hosts` was read
         self._hosts: tuple[Host, ...] = ()
         self._problem = ""
 

@@ -1,9 +1,9 @@
 """Runs an HTTP server for probes and scrapes. It serves pages by path, on sockets that the supervisor keeps open.
 
-The server runs in its own thread. h11 parses requests and composes responses. This module knows how long clients may
-take and how many they may be. It doesn't know the contents of the pages. It doesn't use aiohttp, because importing
-aiohttp costs 0.16 s and 9.5 MB. It doesn't use `http.server`, because that needs a thread for each connection, and a
-client can keep this thread busy without a limit. Rules:
+The server runs in its own thread. h11 parses requests and composes responses. This module limits the number of clients,
+and the time that a client may take. It doesn't know the contents of the pages. It doesn't use aiohttp, because
+importing aiohttp costs 0.16 s and 9.5 MB. It doesn't use `http.server`, because that needs a thread for each
+connection, and a client can keep this thread busy without a limit. Rules:
 
 1. The server answers a request or closes the connection within `PATIENCE_S`, even if the client sends or reads slowly.
 2. The head of a request has at most `MAX_REQUEST` octets. The server ignores a body. A connection has one request.
@@ -35,7 +35,7 @@ PATIENCE_S = 5.0
 MAX_REQUEST = 8192
 _MAX_FIELDS = 20  # the most fields in the query of a URL
 MAX_CONNECTIONS = 64
-SHARE, SHARE_S = 16, 0.05  # one address can send 320 requests a second, which take 10 % of a CPU
+SHARE, SHARE_S = 16, 0.05  # one address can send 320 requests a second. They take 10 % of a CPU
 TURN, TURN_S = 128, 0.005  # 25,600 connections a second; closing 5,000 connections a second takes 13 % of a CPU
 
 
@@ -167,12 +167,15 @@ async def _converse(connected: socket, pages: Pages, log: Log) -> None:
             await writer.drain()
             writer.close()
             await writer.wait_closed()
-    except (OSError, asyncio.CancelledError):  # the client is slow or has closed, or rule 3 applied
+    except (OSError, asyncio.CancelledError):  # the client is slow or has closed the connection, or rule 3 applied
         writer.transport.abort()
 
 
 async def _exchange(reader: asyncio.StreamReader, pages: Pages, log: Log) -> bytes:
-    """Read a request, and return the response. It is empty if the client closes before it has sent a request."""
+    """Read a request, and return the response.
+
+    The response is empty if the client closes the connection before it has sent a request.
+    """
     connection = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_REQUEST - 1)
     left = MAX_REQUEST
     try:

@@ -132,7 +132,7 @@ class _Files:
         if data:
             try:
                 return base64.b64decode(data)
-            except ValueError:  # also for characters that aren't ASCII
+            except ValueError:  # this error is also raised for characters that aren't ASCII
                 raise _Wrong(f"{key}-data: is not base64") from None
         return self.path(path).read_bytes() if path else None
 

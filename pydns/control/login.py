@@ -22,7 +22,7 @@ class Credentials(NamedTuple):
 
     authorization: str | None = None  # value of the HTTP header
     certificate: bytes | None = None  # certificate chain and key, in PEM
-    good_for_s: float = math.inf  # after this time the credentials are read again
+    good_for_s: float = math.inf  # the credentials are read again after this time
 
 
 class LoginError(Exception):

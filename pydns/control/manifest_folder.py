@@ -6,7 +6,7 @@ takes effect. Rules:
 1. Files are `*.yaml`, `*.yml` and `*.json`, also in sub-folders. Hidden files are ignored. Files are processed in the
    order in which `kubectl apply -R -f` visits them.
 2. A file takes effect as a whole. If a file has a mistake, its last state without a mistake stays in force. A file that
-   never was without a mistake is left out. Other files are not affected. Each mistake is logged once.
+   had a mistake from the beginning is left out. Other files are not affected. Each mistake is logged once.
 """
 
 import time
@@ -113,7 +113,10 @@ class ManifestFolder:
         )
 
     def start(self) -> None:
-        """Start a thread that delivers all objects and watches. Raises `SourceError` if the folder can't be listed."""
+        """Start a thread that delivers all objects and then watches the folder.
+
+        Raises `SourceError` if the folder can't be listed.
+        """
         check_folder(self._directory, *MANIFESTS)
         self.watch.start(self.read)
 
@@ -147,7 +150,8 @@ class ManifestFolder:
     def status(self) -> dict[Kind, SourceStatus]:
         """Return the status of each kind. Any thread may call this method: it reads values that are never modified."""
         counts = Counter(ref.kind for ref in self._objects)
-        # No problems before the first reading ends: the controller doesn't wait for a kind with a problem.
+        # Report no problem before the first reading ends, because the controller doesn't wait for a kind with a
+        # problem.
         found = self._mistakes.found if self._synced else {}
         problem = found[min(found)][0] if found else None
         changed_s = self._changed_s
@@ -221,7 +225,7 @@ class ManifestFolder:
 
 
 _ENDINGS = (".yaml", ".yml", ".json")
-_MAX_FILE = 16 << 20  # octets; as many as 80,000 minimal Services, which take 19 s and 1 GB to read
+_MAX_FILE = 16 << 20  # octets. So large a file can have 80,000 minimal Services. Reading them takes 19 s and 1 GB
 
 
 class _Contents(NamedTuple):

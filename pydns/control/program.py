@@ -151,7 +151,7 @@ class Calls:
         self.wake()
 
     def wake(self) -> None:
-        """Make a waiting `make` return."""
+        """Make a call of `make` return if it is waiting."""
         self.post(_nothing)
 
     def make(self, wait_s: float = 0.0) -> None:
@@ -169,7 +169,7 @@ def _nothing() -> None:
 
 
 def _stop_with_supervisor(lifeline: int, calls: Calls) -> None:
-    # `select`, because a read doesn't wait: workers share the pipe and have set it to non-blocking.
+    # `select` waits. A read wouldn't wait, because workers share the pipe and have made it non-blocking.
     select.select([lifeline], [], [])
     calls.stop()
     time.sleep(_END_S)

@@ -22,7 +22,7 @@ class ResolvConf:
         self._path = path
         self._log = log
         self._file = TextFile(path, _MAX_OCTETS)
-        self._in_force: tuple[str, frozenset[str]] | None = None  # the text and own addresses used last
+        self._in_force: tuple[str, frozenset[str]] | None = None  # the text and the own addresses of the last call
         self._upstreams: tuple[ServerSpec, ...] = ()
         self._logged: frozenset[str] = frozenset()
 

@@ -115,7 +115,7 @@ def choose(settings: Settings, log: Log, deliver_config: Callable[[Seen], None])
 
 def _open_further(options: SourceOptions, access: Access, deliver: Deliver, log: Log) -> Source:
     """Return the source of a further cluster."""
-    # As in `choose`: a server without further clusters doesn't need the module.
+    # The module is imported here, because a server without further clusters doesn't need it.
     from pydns.control.further_cluster import FurtherCluster
 
     return FurtherCluster(options.name, access, _watched(options), deliver, log)
@@ -151,11 +151,11 @@ def own_addresses(settings: Settings) -> tuple[bytes, ...]:
 
 
 def usable_families() -> frozenset[Families]:
-    """Return the address families with which this server can reach the Internet. Its routes show them.
+    """Return the address families with which this server can reach the Internet.
 
-    In a cluster with two families, a pod has addresses of both, although `kubernetes.default` has only one. A pod may
-    have an IPv4 address that is valid only on the node. This makes IPv4 usable, because an IPv6 pod reaches IPv4 hosts
-    with such an address on some platforms.
+    The routes of this host show these families. In a cluster with two families, a pod has addresses of both, although
+    `kubernetes.default` has only one. A pod may have an IPv4 address that is valid only on the node. This makes IPv4
+    usable, because an IPv6 pod reaches IPv4 hosts with such an address on some platforms.
     """
     reached = {Families.IPV4: _reached_at("0.0.0.0"), Families.IPV6: _reached_at("::")}
     return frozenset([family for family, address in reached.items() if address is not None])

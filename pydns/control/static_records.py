@@ -95,7 +95,10 @@ class StaticRecords:
         self._blocked = tuple(blocked)
 
     def set_domains(self, domains: Sequence[bytes]) -> None:
-        """Set the domains of the clusters. From the next `publish` on, no file may have a zone there."""
+        """Set the domains of the clusters.
+
+        From the next `publish` on, zones of files at or below these domains aren't served.
+        """
         self._is_published = self._is_published and tuple(domains) == self._domains
         self._domains = tuple(domains)
 

@@ -7,8 +7,8 @@ takes effect. Rules:
    path of an included file is relative to the file that includes it. After links are followed, the path must be inside
    the folder.
 2. A zone takes effect as a whole, together with the files that it includes. If a zone has a mistake, its last state
-   without a mistake stays in force. A zone that never was without a mistake is left out. Other zones are not affected.
-   Each mistake is logged once.
+   without a mistake stays in force. A zone that had a mistake from the beginning is left out. Other zones are not
+   affected. Each mistake is logged once.
 """
 
 import os
@@ -76,7 +76,10 @@ class ZoneFolder:
         check_folder(self._directory, *ZONES)
 
     def start(self) -> None:
-        """Start a thread that reads all zones and then watches. Raises `SourceError` if the folder can't be listed."""
+        """Start a thread that reads all zones and then watches the folder.
+
+        Raises `SourceError` if the folder can't be listed.
+        """
         self.check()
         self.watch.start(self.read)
 
@@ -110,7 +113,10 @@ class ZoneFolder:
         ]
 
     def warnings(self) -> tuple[str, ...]:
-        """Return warnings about records that served zones leave out or lack. Any thread may call this method."""
+        """Return warnings about records that are left out of served zones, and about records that these zones lack.
+
+        Any thread may call this method.
+        """
         return tuple([each for _, found in sorted(self._mistakes.warnings.items()) for each in found])
 
     def _report_changes(self) -> None:
@@ -170,7 +176,8 @@ class ZoneFolder:
 
 def _text(path: Path) -> str:
     with path.open("rb") as file:
-        raw = file.read(zonefile.MAX_OCTETS + 1)  # one octet more than allowed, so `zonefile` detects a too large file
+        # one octet more than allowed, so `zonefile` detects a file that is too large
+        raw = file.read(zonefile.MAX_OCTETS + 1)
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
