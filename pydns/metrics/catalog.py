@@ -20,7 +20,7 @@ class Metric(NamedTuple):
     name: str  # the name without prefix
     help: str
     labels: tuple[str, ...] = ()
-    coredns: str = ""  # the prefix in CoreDNS. Empty if CoreDNS doesn't have this metric
+    coredns: str = ""  # the prefix in CoreDNS. It is empty if CoreDNS doesn't have this metric
     served: bool = False  # True if the metric has CoreDNS's labels `server` and `view`
 
     def full_name(self, names: MetricNames) -> str:

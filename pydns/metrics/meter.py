@@ -17,9 +17,10 @@ from pydns.metrics.totals import DURATIONS_S, SIZES, Follower, Totals, decode
 
 FOLD_S = 0.5  # seconds between folds
 _QUICK_S: Final = DURATIONS_S[0]
-MAX_ZONES: Final = 50  # more zones than this share one label, because the size of the block is limited
+# the most zones with their own label. All others share a label, because the size of the block is limited
+MAX_ZONES: Final = 50
 
-_LONGEST: Final = 300  # octets; ordinary queries are shorter than this
+_LONGEST: Final = 300  # octets. Ordinary queries are shorter
 
 
 # Protocol, and IANA's number of the address family.
@@ -31,7 +32,7 @@ class Row(NamedTuple):
 
     queries: list[int]
     replies: list[int]
-    dnssec_ok: list[int]  # a list with only one number
+    dnssec_ok: list[int]  # a list whose only number counts the queries with the DO bit
 
 
 Lists = tuple[list[int], list[int], list[int]]  # a row as a plain tuple. Unpacking a plain tuple is 0.02 µs faster
@@ -231,7 +232,7 @@ class Meter:
         self.totals.add(("starts_total",))
         self.tallies = [Tally(self.totals, index) for index in range(len(TRANSPORTS))]
         self.follow = Follower(self.totals).follow
-        self.unseen = Tally(Totals(), 0)  # for queries that don't come from a client
+        self.unseen = Tally(Totals(), 0)  # counts queries that don't come from a client
         self._stored = b""
         self.fold()
 

@@ -18,7 +18,7 @@ from pydns.metrics.totals import DURATIONS_S, PROGRAMMING_S, Totals
 from pydns.table.status import IndicatorStatus
 
 WINDOWS_S = {"5m": 300.0, "1h": 3600.0}
-SAMPLE_S = 15.0  # a window may be too long by up to this time
+SAMPLE_S = 15.0  # the time between two samples. A window may be this much longer than its name says
 PROGRAMMING, LOOKUPS, ERRORS = "programming", "lookups", "errors"
 OWN, FORWARDED = "own", "forwarded"
 DATA_AGE_S = 900.0  # objective for the age of the data: even if nothing changes, a watch is renewed every 5 to 10 min
@@ -34,7 +34,7 @@ class Objective(NamedTuple):
 
 # manifests/overlays/monitoring/prometheusrule.yaml has the same numbers; a test compares them.
 OBJECTIVES = {
-    (PROGRAMMING, ""): Objective(0.99, 1.024),  # for each kind of Service
+    (PROGRAMMING, ""): Objective(0.99, 1.024),  # each kind of Service has this objective
     (LOOKUPS, OWN): Objective(0.99, 0.016),
     (ERRORS, OWN): Objective(0.999),
 }

@@ -7,7 +7,7 @@ import msgspec
 
 Key = tuple[str, ...]  # the metric's key in `catalog`, then the label values
 
-# Upper bounds of buckets. They equal CoreDNS's, because dashboards compute quantiles from them.
+# Upper bounds of buckets. They equal the bounds in CoreDNS, because dashboards compute quantiles from them.
 DURATIONS_S = tuple([0.00025 * 2**power for power in range(16)])
 SIZES = (0, 100, 200, 300, 400, 511, 1023, 2047, 4095, 8291, 16000, 32000, 48000, 64000)
 PROGRAMMING_S = tuple([0.001 * 2**power for power in range(20)])
