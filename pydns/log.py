@@ -24,7 +24,7 @@ FIRST = 5
 MOST = 500
 PATIENCE_S = 0.1
 _WINDOW_S = 60.0
-_LONGEST = 2000  # characters of a field
+_LONGEST = 2000  # the most characters of a field
 
 
 class Level(IntEnum):

@@ -2,8 +2,8 @@
 
 O_NONBLOCK can't be set on the existing pipe, because the flag would also affect every process that shares the pipe,
 including the reader. So this module opens the pipe a second time through /proc. The kernel may refuse this, for example
-if the pipe belongs to another user. Then each write first checks for room. If another process uses the room before the
-write, the write waits.
+if the pipe belongs to another user. In that case, each write first checks for room. If another process uses the room
+before the write, the write waits.
 """
 
 import os
@@ -60,7 +60,7 @@ def _sender(fd: int) -> Callable[[bytes], int]:
         mode = os.fstat(fd).st_mode
         if stat.S_ISSOCK(mode):
             return lambda octets: _send(fd, octets)
-        if stat.S_ISREG(mode):  # a file never blocks; a second descriptor would overwrite its beginning
+        if stat.S_ISREG(mode):  # a file never blocks. A second descriptor would overwrite the beginning of the file
             return lambda octets: os.write(fd, octets)
         own = os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
         return lambda octets: os.write(own, octets)

@@ -7,7 +7,7 @@ Then the two halves swap roles. So a writer that is killed during a write has ch
 
 import mmap
 
-_HALF = 512 << 10  # octets; only pages that are written use memory
+_HALF = 512 << 10  # octets. Pages that are never written use no memory
 _HEAD = 16
 _SIZE = _HEAD + 2 * _HALF
 _TRIES = 100

@@ -4,5 +4,6 @@ from importlib.machinery import EXTENSION_SUFFIXES
 
 from pydns.dns import name
 
-# pyproject.toml lists the modules that a build may compile. `name` is one of them, so its file shows what was built.
+# pyproject.toml lists the modules that a build may compile. `pydns.dns.name` is one of these modules. The ending of its
+# file shows whether it was compiled.
 BUILD = "compiled" if str(name.__file__).endswith(tuple(EXTENSION_SUFFIXES)) else "interpreted"

@@ -18,9 +18,9 @@ from pydns.log import Level, Log
 from pydns.process.slots import IP_PKTINFO, RECEIVE_BUFFER, Slot
 
 _BACKLOG = 1024
-_PORT_TRIES = 20  # attempts to find a port that is free for both UDP and TCP
-_MAX_OWN = 16  # sockets for single addresses in each family: a node can have hundreds of addresses
-_NO_IPV6 = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}  # IPv6 is compiled out, or switched off
+_PORT_TRIES = 20  # the most attempts to find a port that is free for both UDP and TCP
+_MAX_OWN = 16  # the most sockets for single addresses in each family. A node can have hundreds of addresses
+_NO_IPV6 = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}  # the errors of a kernel without IPv6, or with IPv6 switched off
 
 
 class ListenError(Exception):
@@ -136,7 +136,10 @@ def _ipv6_addresses(if_inet6: str) -> list[str]:
 
 
 def _refuse_taken_port(listen: Listen) -> None:
-    """Raise `ListenError` if another process uses the port. With SO_REUSEPORT, we would get some of its queries."""
+    """Raise `ListenError` if another process uses the port.
+
+    With SO_REUSEPORT, pydns would get some of the queries of that process.
+    """
     if listen.port:
         for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
             with _new(listen, kind) as probe:

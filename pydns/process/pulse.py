@@ -108,7 +108,7 @@ class Pulse:
 
     @property
     def rows(self) -> Sequence[ProcessRow]:
-        """All rows: the supervisor's, the controller's, the workers', and the console's if there is one."""
+        """The rows of the supervisor, the controller, the workers, and the console if there is one."""
         return self._rows
 
     @property

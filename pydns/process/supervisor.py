@@ -42,7 +42,7 @@ from pydns.ring.layout import FILES, file_name
 _FIRST_DELAY_S, _LAST_DELAY_S, _CALM_S = 0.1, 5.0, 10.0
 _STOP_S = 10.0  # how long a process may take to exit after `STOP`
 _CHECK_S = 1.0  # the interval between checks for stuck workers
-_START_S = 30.0  # time limit for a new worker's first self-check: imports take that long on a tenth of a CPU
+_START_S = 30.0  # the time limit for a new worker's first self-check. On a tenth of a CPU, imports take that long
 _FILES = 16384  # the limit of open files. A worker needs 1,000 for TCP clients and 1,024 for upstreams
 _DAMAGED = (signal.SIGBUS, signal.SIGSEGV, signal.SIGABRT)  # signals that may kill a process that reads a damaged table
 _CONSOLE = "--console"
@@ -108,9 +108,9 @@ class _Child:
         self.pid = 0  # 0: not running
         self.started = 0.0  # the monotonic time of the start
         self.restart_at = 0.0
-        self.kill_at: float | None = None  # set for a stuck worker that got `STOP`
+        self.kill_at: float | None = None  # when to kill a stuck worker that got `STOP`
         self.delay_s = _FIRST_DELAY_S
-        self.silent_checks = 0  # consecutive checks that found the worker silent
+        self.silent_checks = 0  # the number of consecutive checks that found the worker silent
 
 
 class _Supervisor:
@@ -190,7 +190,7 @@ class _Supervisor:
 
         A worker then starts with 0.01 s of CPU time instead of 0.2 s, and takes 8 MB less memory.
         """
-        with suppress(Exception):  # each worker imports them again, and logs why it can't
+        with suppress(Exception):  # after a failure, each worker imports the modules again and logs the error
             self._programs.load_worker()
         # A collection in a child would write to the headers of these objects, and so copy the shared pages.
         gc.freeze()
@@ -203,7 +203,7 @@ class _Supervisor:
         if self._tables == self._pulse.tables:
             return
         is_first, self._tables = not self._tables, self._pulse.tables
-        if is_first:  # the controller has checked the directory by now
+        if is_first:  # the controller has already checked the directory
             self._publish_rings()
         for reader in self._readers:
             if is_first:
@@ -262,7 +262,7 @@ class _Supervisor:
             pages = {flag: sock for flag, sock in self._http.items() if flag != _CONSOLE}
             self._programs.controller(self._settings, self._log, self._lifeline, self._pulse, pages, self._blocks)
         except StartError as error:
-            if self._pulse.tables:  # this is a restart: the workers continue with the existing table
+            if self._pulse.tables:  # after a restart of the controller, workers continue with the existing table
                 raise
             sys.stderr.write(f"pydns serve: {error}\n")
             sys.stderr.flush()
@@ -341,7 +341,7 @@ class _Supervisor:
     def _drain_ends(self) -> float:
         """Return the time at which the drain ends if no worker receives another query.
 
-        Each worker has its own clients.
+        Each worker has its own clients, so all workers count.
         """
         last_asked = max(row.asked_ns for row in self._pulse.workers) / 1e9
         quiet_since = max(self._drain_began, last_asked)
