@@ -54,7 +54,7 @@ def test_an_address_that_moves_to_another_slice_has_its_new_name_after_one_flush
     assert len([key for key in table.names if is_client_name(key)]) == 1
 
 
-def test_node_is_known_on_whose_network_a_pod_is() -> None:
+def test_the_node_of_a_pod_on_the_nodes_network_is_known() -> None:
     zone, reading = Zone(ZoneOptions(client_pods=True)), Options(clients=True)
     for pod, is_on_node in ("agent", True), ("agent-2", False):
         given = {
@@ -97,7 +97,7 @@ _RUNNING = st.builds(
     st.lists(st.sampled_from([bytes(4), bytes([10, 0, 0, 2])]), max_size=1).map(tuple),
     st.integers(0, 2**33),
 )
-# A Pod has one node for its whole life, so the node depends on the name.
+# A Pod has one node for its whole life. So the test derives the node from the Pod's name.
 _POD = _RUNNING.map(lambda each: Pod(each.namespace, each.name, each.addresses, f"n{len(each.name)}", each))
 _ENDED = st.sampled_from(["a", "b", "ab"]).map(lambda name: Pod("shop", name, (), f"n{len(name)}"))
 _EVENTS = st.lists(

@@ -1,4 +1,4 @@
-"""YAML is read as kubectl reads it. The reader is stricter where a mistake would otherwise go unnoticed."""
+"""YAML is read as kubectl reads it. The reader of pydns is stricter where kubectl would not report a mistake."""
 
 import pytest
 import yaml

@@ -474,7 +474,7 @@ def test_a_flush_looks_at_only_some_of_the_large_names(monkeypatch: pytest.Monke
 
 
 def test_entries_of_a_dns_endpoint_for_one_name_are_merged_into_one_claim() -> None:
-    """Thousands of claims for one name would be merged one by one, which takes seconds."""
+    """Merging thousands of claims for one name one by one would take seconds."""
     entries = [
         {"dnsName": "b.x.example", "recordType": "A", "targets": [f"10.0.0.{number}"], "recordTTL": ttl_s}
         for number, ttl_s in ((1, None), (2, 60), (1, 90))

@@ -271,8 +271,8 @@ def test_a_watch_that_ends_in_time_is_reopened_at_once_without_an_error() -> Non
     assert driven.errors == {} and driven.notices == []
 
 
-# The ways in which a watch can fail: (what the server sends, how the watch ends, the counted reason, whether a new list
-# follows)
+# The failures of a watch. Each row has what the server sends, how the watch ends, the counted reason, and whether a new
+# list follows.
 FAILURES: dict[str, tuple[bytes | int, Failure | None, str, bool]] = {
     "410 in the stream": (EXPIRED, None, "410", True),
     "410 as a status": (410, None, "410", True),
@@ -476,7 +476,8 @@ def test_an_object_deleted_during_a_watch_list_is_removed_afterwards() -> None:
     assert driven.reflector.status(driven.now).objects == 1
 
 
-# (how the server refuses a WatchList, whether to pause before the list, whether to try a WatchList again the next time)
+# Each row has how the server refuses a WatchList, whether pydns pauses before the list, and whether it tries a
+# WatchList again the next time.
 REFUSALS: dict[str, tuple[int, bytes | Failure | None, bool, bool]] = {
     "422": (422, None, False, False),
     "400": (400, None, False, False),
