@@ -1,4 +1,6 @@
-"""Answers that are compiled without an RRset for each, and the answers that `compile_answer` makes of RRsets."""
+"""The answers of hosts and pointers, which are compiled without RRsets, equal the answers that `compile_answer` makes
+of RRsets.
+"""
 
 from hypothesis import given
 from hypothesis import strategies as st

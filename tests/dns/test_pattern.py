@@ -116,5 +116,5 @@ def test_a_hostile_name_costs_linear_time() -> None:
     started = time.process_time()
     for pattern in patterns:
         pattern.search("x" * 250 + "-")
-    # Python's `re` takes years for the first one. This limit is a thousand times the usual duration.
+    # Python's `re` takes years for the first pattern. This limit is a thousand times the usual duration.
     assert time.process_time() - started < 30

@@ -1,4 +1,4 @@
-"""The format of a ring: what is written is read, also while the writer goes on, and no octets raise an exception."""
+"""The format of a ring. Records can be read back, even while the writer continues. No octets raise an exception."""
 
 import random
 from collections.abc import Sequence
@@ -89,7 +89,7 @@ def test_deferred_replies_have_times_and_servers_of_their_own() -> None:
     assert list(record.servers) == ["10.0.0.2:53", "", "10.0.0.2:53"]
 
 
-def test_long_messages_are_cut_but_keep_their_length() -> None:
+def test_long_messages_are_cut_but_their_length_is_kept() -> None:
     long = bytes(range(256)) * 16
     (record,) = read(compose(0, [(1.0, 0.0, 4)], b"".join(CLIENTS), [long, b"short", long, long]))
     assert record.messages == [long[: layout.CUT], b"short", long[: layout.CUT], long[: layout.CUT]]
@@ -102,7 +102,7 @@ def test_long_messages_are_cut_but_keep_their_length() -> None:
     assert len(compose_later(0, most)) <= layout.MAX_RECORD
 
 
-def test_a_record_that_is_torn_hides_only_what_is_older() -> None:
+def test_a_torn_record_hides_only_older_records() -> None:
     records: list[bytes] = []
     for number in range(5):
         records.append(compose(len(written(records)), [(float(number), 0.0, 1)], CLIENTS[0], [b"reply"]))
@@ -111,7 +111,7 @@ def test_a_record_that_is_torn_hides_only_what_is_older() -> None:
     at = len(written(records[:2]))
     torn = octets[: at + 8] + bytes(8) + octets[at + 16 :]
     assert [record.turns[0].came for record in read(torn)] == [3.0, 4.0]
-    assert read(octets[:-3]) == []  # the end is no end of a record
+    assert read(octets[:-3]) == []  # the octets end within a record
 
 
 def test_a_record_of_an_earlier_lap_is_not_taken_for_a_new_one() -> None:

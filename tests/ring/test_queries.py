@@ -1,4 +1,4 @@
-"""What the recent queries show: the question, the result and the origin of the answer."""
+"""Each recent query has the question, the result and the origin of the answer."""
 
 import random
 
@@ -66,7 +66,7 @@ def record(messages: list[bytes], origins: list[int] | None = None) -> Record:
     return Record(False, turns, [CLIENT] * size, messages, lengths, origins or [0] * size, [""] * size)
 
 
-def test_what_the_worker_knows_of_the_origin_counts_more_than_the_reply() -> None:
+def test_the_origin_that_the_worker_stored_wins_over_the_reply() -> None:
     message = reply(answer=ADDRESS)
     origins = [Origin.UNKNOWN, Origin.RULE, Origin.CACHE, Origin.STALE, Origin.UPSTREAM]
     found = queries([record([message] * 5, [*origins])], 0.0)

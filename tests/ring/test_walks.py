@@ -1,4 +1,4 @@
-"""Wasted queries: which names of a search list are found, and what would save them."""
+"""Wasted queries of search lists are found, with the change that would avoid them."""
 
 import pytest
 
@@ -13,7 +13,10 @@ POD, OTHER = b"\x0a\0\0\1", b"\x0a\0\0\2"
 
 
 def query(text: str, came: float = 1.0, *, client: bytes = POD, qtype: int = A, spent_s: float = 0.001) -> Query:
-    """Return a query. `text` is a name, and after a space NXDOMAIN, NODATA or SERVFAIL if there is no answer."""
+    """Return a query. `text` is a name.
+
+    If there is no answer, a space and NXDOMAIN, NODATA or SERVFAIL follow the name.
+    """
     qname, _, result = text.partition(" ")
     rcode, answers = {"": (0, 1), "NODATA": (0, 0), "NXDOMAIN": (3, 0), "SERVFAIL": (2, 0)}[result]
     outcome = {"": Outcome.ANSWERED, "SERVFAIL": Outcome.FAILED}.get(result, Outcome.DENIED)
@@ -62,7 +65,7 @@ def test_names_of_a_search_list_that_are_denied_before_an_answer_are_wasted(case
     assert found(*map(query, asked)) == wanted
 
 
-def test_both_families_count_and_walks_are_added_up() -> None:
+def test_queries_of_both_families_and_of_all_walks_are_added_up() -> None:
     walk = [
         query(f"a.example.{suffix}".strip(".") + result, at, qtype=qtype)
         for at in (1.0, 100.0)
@@ -72,7 +75,7 @@ def test_both_families_count_and_walks_are_added_up() -> None:
     assert found(*walk) == [("a.example.", 8, 2)]
 
 
-def test_another_client_and_a_late_answer_are_not_of_the_walk() -> None:
+def test_another_client_and_a_late_answer_do_not_belong_to_the_walk() -> None:
     denied = query(f"a.example.{NS} NXDOMAIN", 1.0)
     assert found(denied, query("a.example", 1.0, client=OTHER)) == []
     assert found(denied, query("a.example", 7.0)) == []

@@ -60,11 +60,12 @@ class Worker:
     ) -> None:
         """Start. The upstream answers by `entries` (see `tests.fakes.upstream.says`). Queries come from `client`.
 
-        `zone` has the cluster, and `statics` the zone files and hosts. By default, there are none.
+        `zone` has the names of the cluster, and `statics` has zone files and hosts. By default, there are none of
+        these.
         """
         self.now = 1000.0
-        self.asked: list[str] = []  # names that pydns asked the upstream for
-        self.asked_ips: list[str] = []  # the address that each of these queries went to
+        self.asked: list[str] = []  # the names for which pydns asked the upstream
+        self.asked_ips: list[str] = []  # the address to which each of these queries was sent
         self.observers: list[Observer] = []
         self._ips: dict[int, str] = {}
         self._said = says(entries, soa)

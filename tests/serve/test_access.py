@@ -53,7 +53,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InProcess]:
 
 
 def told(server: InProcess, client: str, qname: str, qtype: str, *, edns: bool = True) -> dns.message.Message | str:
-    """Return the reply to a client, or another result of the question."""
+    """Return the reply to a client, or a word if the client gets no reply at once."""
     read = read_text("config.yaml", RULES)
     assert isinstance(read, Accepted)
     access = AccessList(server.responder.respond, read.config)

@@ -1,4 +1,4 @@
-"""Which datagrams of a UDP socket are answered if more arrive than a worker can answer."""
+"""If more datagrams arrive at a UDP socket than a worker can answer, the worker chooses which ones it answers."""
 
 import socket
 import struct
@@ -52,7 +52,7 @@ class Datagrams:
             self.clients[ip].sendto(b"query", self.sock.getsockname())
 
     def send_batch(self, others: int = 2) -> None:
-        """Send a batch: `others` datagrams from each other client, and the rest from the flooder."""
+        """Send a batch. Each ordinary client sends `others` datagrams, and the flooder sends the rest."""
         for ip in OTHERS:
             self.send(ip, others)
         self.send(FLOODER, BATCH - others * len(OTHERS))

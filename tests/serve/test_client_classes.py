@@ -154,7 +154,7 @@ class World:
     def ask(self, client: str, qname: str, rtype: str = "A", *, cd: bool = False) -> list[str]:
         """Return the sorted RDATA, or the rcode if there are no records."""
         message = query(f"{qname}.z.example", dns.rdatatype.from_text(rtype))
-        if cd:  # a header bit that no ordinary query has
+        if cd:  # ordinary queries don't have this bit of the header
             message = message[:3] + b"\x40" + message[4:]
         self.port = ClientPort(client)
         with self.reader.transaction() as transaction:

@@ -17,7 +17,7 @@ _ADDRESS = parse_address("10.1.0.1")
 
 
 class Loop:
-    """An event loop that calls what is due when the test says so."""
+    """An event loop that makes a due call only when the test calls `turn`."""
 
     def __init__(self) -> None:
         self.due: list[tuple[float, Callable[[], None]]] = []
@@ -26,7 +26,7 @@ class Loop:
         self.due.append((seconds, call))
 
     def turn(self) -> float:
-        """Make the next call. Return how long it had to wait."""
+        """Make the next call. Return the delay that was asked for."""
         (seconds, call), *self.due = self.due
         call()
         return seconds

@@ -65,7 +65,7 @@ def test_the_longest_replies_of_a_batch_are_sent_whole(pair: Pair) -> None:
     inbox, outbox, errors = boxes(server)
     client.send(b"?")
     inbox.receive(server.fileno())
-    replies = [bytes([number]) * SEND_SIZE for number in range(16)]  # a client's buffer has room for these
+    replies = [bytes([number]) * SEND_SIZE for number in range(16)]  # the buffer of a client has room for these replies
     for reply in replies:
         outbox.put(reply, inbox.names[0])
     outbox.send()

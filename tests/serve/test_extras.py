@@ -1,4 +1,4 @@
-"""What clients learn about the server in class CH and by NSID."""
+"""Clients can learn about the server by questions in class CH and by NSID."""
 
 import socket
 from pathlib import Path

@@ -119,7 +119,8 @@ _HEADER = bytes(5) + b"\1" + bytes(6)
 MESSAGES = st.one_of(
     st.binary(max_size=60),
     st.binary(max_size=40).map(lambda rest: _HEADER[:-1] + rest),
-    st.binary(max_size=40).map(lambda name: _HEADER + name + b"\0\1\0\1"),  # a name that may be broken, type A
+    # a question of type A, whose name may be malformed
+    st.binary(max_size=40).map(lambda name: _HEADER + name + b"\0\1\0\1"),
 )
 
 

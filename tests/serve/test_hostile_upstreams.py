@@ -84,8 +84,8 @@ def query(reply: bytes, chance: random.Random) -> bytes:
     return reply[:2] + bytes([reply[2] & 0x7F]) + reply[3:]
 
 
-# The mutations in FALSE can't come from the upstream. Those in ODD may come from it: these replies repeat the question
-# in its random case.
+# The mutations in FALSE can't come from the upstream. The mutations in ODD may come from the upstream, because these
+# replies repeat the question in its random case.
 FALSE: list[Mutation] = [cuts_question, noise, another_question, query]
 ODD: list[Mutation] = [flips, cuts, counts, noise_after_question, aliases, more_names, pointers, loops]
 

@@ -1,4 +1,4 @@
-"""DNS over HTTPS: questions to servers that answer, fail, limit, end their connections, or speak something else."""
+"""DNS over HTTPS: questions to servers that answer, fail, limit requests, close connections, or use no HTTP/2."""
 
 import ssl
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Upstreams and routes change while pydns runs: what clients and upstreams see."""
+"""Upstreams and routes change while pydns runs. The tests check what clients and upstreams see."""
 
 import sys
 import threading

@@ -1,4 +1,4 @@
-"""Observers of ports: each enabled observer sees every query and reply, for every port and every way to answer."""
+"""Observers of ports: every enabled observer sees each query and reply, at any port and from any source."""
 
 import asyncio
 import socket

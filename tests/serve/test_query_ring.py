@@ -1,4 +1,4 @@
-"""The ring of a worker: it keeps replies in memory that others read, and it survives restarts."""
+"""The ring of a worker keeps replies in memory. Other processes can read it, and it survives restarts."""
 
 import errno
 import os
@@ -56,7 +56,7 @@ def new_ring(state_dir: Path, number: int = 0) -> tuple[QueryRing, int]:
 
 
 class Worker:
-    """The ring of a worker, and what other processes read of it."""
+    """The ring of a worker, and a reader of this ring like those in other processes."""
 
     def __init__(self, state_dir: Path) -> None:
         self.state_dir = state_dir
@@ -79,7 +79,7 @@ class Worker:
         self.ring.answered(self.port, [WEB] * len(replies), time.monotonic(), 0.001)
 
     def read(self) -> list[Query]:
-        self.ring.write()  # the event loop does this soon after a query
+        self.ring.write()  # in a worker, the event loop calls this soon after a query
         return self.rings.new()
 
 
@@ -95,7 +95,7 @@ def ids(found: list[Query]) -> list[int]:
     return [int.from_bytes(each.message[:2]) for each in found]
 
 
-def test_another_reader_sees_what_was_answered(worker: Worker) -> None:
+def test_a_reader_sees_the_answered_queries(worker: Worker) -> None:
     before = time.time()
     worker.answer(reply_to(WEB, 1), reply_to(WEB, 2))
     found = worker.read()
@@ -135,9 +135,9 @@ def test_many_replies_are_written_without_waiting(worker: Worker) -> None:
         assert 700 < len(written) < 1000
 
 
-def test_marks_of_a_batch_are_not_those_of_the_next(worker: Worker) -> None:
+def test_marks_of_a_batch_do_not_affect_the_next_batch(worker: Worker) -> None:
     worker.answer(reply_to(WEB))
-    worker.port.marks[0] = Mark.RULED  # while the next batch is answered
+    worker.port.marks[0] = Mark.RULED  # a mark of the next batch
     assert [each.source for each in worker.read()] == [Source.DENIAL]
 
 
@@ -152,14 +152,14 @@ def test_clients_of_tcp_and_of_both_families_are_kept(worker: Worker) -> None:
     assert [(each.client, each.is_stream) for each in found] == [(client, True) for client in clients]
 
 
-def test_queries_that_get_no_reply_are_kept_too(worker: Worker) -> None:
+def test_queries_without_a_reply_are_also_kept(worker: Worker) -> None:
     worker.answer(reply_to(WEB, 7), None, marks={1: Mark.RULED})
     answered, dropped = worker.read()
     assert (answered.source, dropped.source) == (Source.DENIAL, Source.NOBODY)
     assert (dropped.facts.result, dropped.facts.qname) == ("no reply", answered.facts.qname)
 
 
-def test_a_message_that_is_a_reply_itself_is_no_reply_of_ours(worker: Worker) -> None:
+def test_a_reply_that_arrives_as_a_query_is_not_counted_as_a_reply_of_pydns(worker: Worker) -> None:
     worker.port.peers, worker.port.replies, worker.port.marks = (b"\x0a\0\0\1",), [None], {}
     worker.ring.answered(worker.port, [reply_to(WEB)], time.monotonic(), 0.0)
     (ignored,) = worker.read()
@@ -179,7 +179,7 @@ def test_the_newest_queries_replace_the_oldest(worker: Worker) -> None:
     assert 5_000 < len(found) < 40_000
 
 
-def test_a_reader_that_comes_often_misses_nothing(worker: Worker) -> None:
+def test_a_reader_that_reads_often_misses_nothing(worker: Worker) -> None:
     found = []
     for number in range(40_000):
         worker.answer(reply_to(WEB, number))
@@ -197,7 +197,7 @@ def test_a_worker_that_starts_again_continues_the_ring(worker: Worker) -> None:
     assert ids(Rings(worker.state_dir).new()) == [1, 2], "the ring can be read while no worker runs"
 
 
-def test_memory_with_another_content_is_made_anew(worker: Worker) -> None:
+def test_memory_with_other_content_is_initialized_again(worker: Worker) -> None:
     worker.answer(reply_to(WEB, 1))
     worker.ring.close()
     os.pwrite(worker.memory, b"another", 0)

@@ -60,7 +60,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InProcess]:
         ("q.wild.z.example", "AAAA", 2),
         ("q.d.z.example", "A", 1),
         ("_a._tcp.z.example", "SRV", 3),
-        ("mx.z.example", "MX", 1),  # not rotated, because clients sort the records by preference
+        ("mx.z.example", "MX", 1),  # these records aren't rotated, because clients sort them by preference
     ],
 )
 @pytest.mark.parametrize("tcp", [False, True])

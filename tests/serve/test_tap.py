@@ -62,7 +62,7 @@ def test_a_collector_gets_both_sides_of_a_forwarded_query(
     sent = next(each for each in collector.messages if each.type == 7 and question in each.query_message.lower())
     assert sent.socket_protocol == 1
     assert sent.response_address == LOOPBACK
-    assert sent.query_port != found.query_port  # our socket, not the client's
+    assert sent.query_port != found.query_port  # the query was sent from a socket of pydns, not from the client's
 
 
 def ask_until_collected(server: Any, collector: Collector, *, tcp: bool = False) -> None:
@@ -108,7 +108,7 @@ def test_messages_can_be_left_out(collect: Collect, fake: Fake, start: Start) ->
     assert not any(each.query_message or each.response_message for each in collector.messages)
 
 
-def test_a_collector_may_come_late_and_come_back(collect: Collect, fake: Fake, start: Start, tmp_path: Path) -> None:
+def test_a_collector_may_start_late_and_restart(collect: Collect, fake: Fake, start: Start, tmp_path: Path) -> None:
     path = tmp_path / "tap"
     first = collect(path)
     chosen = config(fake, first)
@@ -127,14 +127,14 @@ def test_a_collector_may_come_late_and_come_back(collect: Collect, fake: Fake, s
     assert f'event="collector lost" to=unix://{path}' in log
     assert f'event="collector connected" to=unix://{path}' in log
     assert first.controls == []
-    until(lambda: third.controls[-1] == 3)  # STOP: the last messages are complete
+    until(lambda: third.controls[-1] == 3)  # the frame STOP shows that the last messages are complete
 
 
 def test_no_client_waits_for_a_collector_that_stops_reading(collect: Collect, fake: Fake, start: Start) -> None:
     collector = collect(reads=False)
     server = start(config(fake, collector))
     until(lambda: 2 in collector.controls)  # START
-    for _ in range(5000):  # more than the socket and the buffer hold
+    for _ in range(5000):  # more octets than the socket and the buffer can hold
         assert ask(server, query(OURS), tcp=False)
 
 

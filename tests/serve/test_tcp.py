@@ -56,7 +56,7 @@ class Running:
         listening = self._server.sockets[0]
         listening.setsockopt(
             socket.SOL_SOCKET, socket.SO_SNDBUF, 16384
-        )  # a small buffer, so that the server notices a client that doesn't read
+        )  # with a small buffer, the server soon notices a client that doesn't read
         self._port = listening.getsockname()[1]
         return self
 
@@ -205,7 +205,7 @@ class GoneTransport(asyncio.Transport):
 
 
 def test_replies_for_a_disconnected_client_are_dropped() -> None:
-    connection = tcp.Connection(None)  # type: ignore[arg-type]  # not used by a connection that has gone
+    connection = tcp.Connection(None)  # type: ignore[arg-type]  # a closed connection doesn't use this argument
     connection._transport = GoneTransport()
     connection.replies = [b"reply"]
     connection.send()

@@ -53,7 +53,7 @@ def batch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Batch]:
 
 
 def told(batch: Batch, views: str, client: str, qname: str, qtype: str) -> str:
-    """Return the rcode of the reply to a client and its records, or that upstreams are asked."""
+    """Return the rcode and the records of the reply to a client, or a word if upstreams are asked."""
     read = read_text("config.yaml", views)
     assert isinstance(read, Accepted), read
     batch.set_guards(read.config)

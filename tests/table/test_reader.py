@@ -13,7 +13,10 @@ from tests.subject import load
 
 
 class Growing:
-    """An LMDB environment whose file grows `times` times, each time between the new size and the next transaction."""
+    """An LMDB environment whose file grows `times` times.
+
+    It grows after its size was read and before the next transaction.
+    """
 
     def __init__(self, environment: Any, times: int) -> None:
         self._environment = environment

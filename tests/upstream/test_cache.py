@@ -1,4 +1,4 @@
-"""How long answers are kept, the TTLs that clients get, and the memory that the answers take."""
+"""The cache limits how long answers are kept and how much memory they take. Clients get the right TTLs."""
 
 import struct
 from typing import NamedTuple

@@ -135,7 +135,7 @@ CASES = [
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.about)
 def test_a_client_gets_the_answer_of_its_case(case: Case) -> None:
-    # Hedging is off here. It has its own tests.
+    # Hedging is off in this test, because other tests cover it.
     world = World(case.servers, limits=ForwarderLimits(hedge_share=0))
     client = world.ask("Www.Example")
     world.run(6)
@@ -436,7 +436,7 @@ def test_pydns_avoids_a_server_that_fails_for_names_that_another_answers() -> No
     ids=["silence", "late", "slow", "errors"],
 )
 def test_the_owner_of_domains_cannot_make_pydns_avoid_an_upstream(about: Server) -> None:
-    # The other server answers the names of this domain owner.
+    # The second server answers the names in the domains of this owner.
     world = World([about, Server(delay_s=0.02)], choice=Choice.FASTEST)
     world.learn()
     for i in range(600):
@@ -678,7 +678,7 @@ def test_the_owner_of_a_domain_does_not_turn_off_random_case() -> None:
 
 def test_true_denials_are_seldom_checked() -> None:
     world = World([Server(rcode=Rcode.NXDOMAIN, ttl_s=1)])
-    for i in range(720):  # one hour, in 720 steps of 5 s
+    for i in range(720):  # 720 steps of 5 s are one hour
         assert world.told(f"n{i}.example").rcode == Rcode.NXDOMAIN
     assert 720 < world.asked(0) < 740
     assert world.notices == [] and world.upstreams[0].learned(world.now) == {}

@@ -1,4 +1,4 @@
-"""How a server is chosen, and why a server is avoided."""
+"""The pool chooses a server for each question, and avoids servers that fail."""
 
 import pytest
 

@@ -31,7 +31,7 @@ class Server(NamedTuple):
     fails_about: bytes = b"\xff"
     delay_about: tuple[bytes, float] = (b"\xff", 0.0)
     lost: int = 0  # how many of the first packets are lost
-    truncates: bool = False  # only over UDP
+    truncates: bool = False  # True: replies over UDP are truncated
     keeps_case: bool = True
     denies_case: bytes = b"\xff"  # the server denies names that contain these octets, unless the query is in lower case
     denial: int = Rcode.NXDOMAIN
