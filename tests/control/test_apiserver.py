@@ -378,7 +378,8 @@ def test_a_listing_is_delivered_in_pages_and_an_event_at_once(server: FakeApiSer
         received.until(synced)
         assert len(received.calls) <= 4
         server.wait_until(lambda server: server.watching("Service") == 1)
-        server.apply("Service", service("new"))  # no later event follows, which could flush this event out of a buffer
+        # no later event follows. A later event could push this one out of a buffer
+        server.apply("Service", service("new"))
         received.until(lambda received: "new" in received.names())
 
 
@@ -406,7 +407,7 @@ def test_stop_ends_watches_at_once_and_delivers_nothing_more(tls: bool, tmp_path
         server.wait_until(lambda server: all(server.watching(kind.value) for kind in RECORD_KINDS))
         started = time.monotonic()
         source.stop()
-        assert time.monotonic() - started < 20  # much less than the minutes that a watch lasts
+        assert time.monotonic() - started < 20  # this is much less than the minutes that a watch lasts
         assert not [thread for thread in threading.enumerate() if thread.name.startswith(("watch ", "audit"))]
         server.apply("Service", service("late"))
         assert received.batches.empty()

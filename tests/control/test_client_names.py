@@ -27,7 +27,7 @@ def _pod(name: str, address: str, **status: object) -> dict[str, Any]:
 
 
 class Running:
-    """A server, and what its table knows of clients."""
+    """A server, and the names of clients in its table."""
 
     def __init__(self, server: Server, state_dir: Path) -> None:
         self.server = server
@@ -74,7 +74,7 @@ def test_the_server_starts_without_the_right_to_watch_pods(tmp_path: Path) -> No
         sliced = endpoint_slice("db", "10.1.0.7")
         sliced["endpoints"][0]["targetRef"] = {"kind": "Pod", "name": "db-0"}
         api.apply("EndpointSlice", sliced)
-        with _running(api, tmp_path, "clients: pods") as running:  # it waits until the server has started
+        with _running(api, tmp_path, "clients: pods") as running:  # `_running` returns after the server has started
             running.becomes("10.1.0.7", "shop/db-0 by endpoint")
 
 

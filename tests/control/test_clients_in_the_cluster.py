@@ -1,4 +1,7 @@
-"""Answers of a running server depend on where the client runs, and change with the objects that show where it runs."""
+"""Answers of a running server depend on where the client runs.
+
+The server learns this from objects, and follows their changes.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,7 +1,7 @@
 """Kinds that aren't in every real cluster: CRDs are added while pydns runs, objects get a status, and CRDs are removed.
 
 Run the tests like tests/control/test_cluster.py, with PYDNS_TEST_KUBECONFIG=FILE. The user may also create and delete
-CRDs. The schemas are minimal ones. CRDs that the cluster has already are used as they are, and stay.
+CRDs. The schemas are minimal ones. The tests use existing CRDs of the cluster unchanged, and don't remove them.
 """
 
 from collections.abc import Iterator

@@ -164,7 +164,7 @@ def test_after_a_restart_names_of_an_unreachable_cluster_are_still_answered(
     for each in (west, east):
         each.delete("Service", "shop", "gone")
     server = clusters.start()
-    answers(server, "gone.shop.svc.cluster.local", _NXDOMAIN)  # because its cluster has been listed
+    answers(server, "gone.shop.svc.cluster.local", _NXDOMAIN)  # the cluster of this name has been listed
     assert server.ask("gone.shop.svc.east.example") == "10.96.0.6"
     assert server.ask(EAST_WEB) == "10.96.0.2"
     assert server.ask("none.shop.svc.east.example") == _SERVFAIL

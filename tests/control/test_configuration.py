@@ -162,7 +162,7 @@ def test_a_refused_configuration_is_logged_in_full_and_the_previous_one_is_kept(
 
 
 def test_a_repeated_configuration_changes_nothing(world: World) -> None:
-    for _ in range(2):  # as if an annotation of the ConfigMap changed
+    for _ in range(2):  # this happens, for example, when an annotation of the ConfigMap changes
         world.take(config_yaml="ttl: x")
         world.now += 60
     assert world.events().count("configuration mistake") == 1

@@ -33,7 +33,7 @@ def server() -> Iterator[FakeApiServer]:
 def kubeconfig(
     server: FakeApiServer, folder: Path, user: dict[str, Any] | None, cluster: dict[str, Any] | None = None
 ) -> Path:
-    """Write a kubeconfig with these entries. Keys of `cluster` are added to those that lead to the server."""
+    """Write a kubeconfig with these entries. Keys of `cluster` are added to the keys that lead to the server."""
     path = server.kubeconfig(folder)
     content = yaml.safe_load(path.read_text())
     content["clusters"][0]["cluster"] |= cluster or {}
@@ -107,10 +107,10 @@ def test_certificates_may_be_files_or_data_or_unchecked(server: FakeApiServer, t
     (tmp_path / "of" / "ca.pem").write_bytes(pem)
     other = trustme.CA().cert_pem.bytes()
     for cluster, is_trusted in (
-        ({"certificate-authority": "of/ca.pem"}, True),  # relative to the kubeconfig
+        ({"certificate-authority": "of/ca.pem"}, True),  # the path is relative to the kubeconfig
         ({"certificate-authority-data": base64.b64encode(pem).decode(), "certificate-authority": "none"}, True),
         ({"certificate-authority-data": base64.b64encode(other).decode()}, False),
-        ({"certificate-authority": None}, False),  # the CAs of the system
+        ({"certificate-authority": None}, False),  # pydns uses the CAs of the system
         ({"certificate-authority": None, "insecure-skip-tls-verify": True}, True),
         ({"tls-server-name": "127.0.0.1"}, True),
         ({"tls-server-name": "elsewhere.example"}, False),

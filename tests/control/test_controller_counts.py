@@ -31,7 +31,7 @@ def slice_of(service: str, **metadata: Any) -> Apply:
 
 
 def programmed(block: Block) -> dict[str, tuple[float, float]]:
-    """Return the number of counted changes for each kind of Service, and the sum of their delays."""
+    """Return the number of counted changes for each kind of Service, and the sum of the changes' delays."""
     found = decode(block.load()).histograms
     return {key[1]: (sum(numbers[:-1]), numbers[-1]) for key, numbers in found.items()}
 

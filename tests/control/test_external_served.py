@@ -92,7 +92,7 @@ def test_the_newest_version_that_is_served_is_watched(api: FakeApiServer, tmp_pa
         looks = [each.kind.removeprefix(group) for each in api.requests if each.verb == "discover"]
         assert looks.index("/v1") < looks.index("/v1alpha3") < looks.index("/v1alpha2")
         api.wait_until(lambda api: api.watching("Gateway") == 1, 30)
-        api.serve("Gateway")  # only the new version, as after an upgrade of the CRD
+        api.serve("Gateway")  # serve only the new version, as after an upgrade of the CRD
         api.wait_until(lambda api: api.watching("Gateway") == 1, 30)
         api.apply("Gateway", {"metadata": {"namespace": "shop", "name": "new"}})
         received.until(lambda received: received.names(Kind.GATEWAY) == {"old", "new"}, 30)

@@ -127,7 +127,7 @@ def world(tmp_path: Path) -> Iterator[World]:
     world = World(tmp_path)
     yield world
     world.close()
-    gc.enable()  # the controller switches it off until its first commit
+    gc.enable()  # the controller turns the garbage collector off until its first commit
     gc.unfreeze()
 
 
@@ -222,9 +222,9 @@ def test_changing_the_options_back_stops_the_waiting_feed(world: World) -> None:
 def test_changed_zone_options_take_effect_in_one_commit(world: World) -> None:
     feed = synced(world)
     world.configure("ttl: 30")
-    assert world.table() == ("10.96.0.1 30", True)  # only the TTL in the compiled answers was changed
+    assert world.table() == ("10.96.0.1 30", True)  # the controller changed only the TTL in the compiled answers
     world.configure("{ttl: 40, pods: disabled}")
-    assert world.table() == ("10.96.0.1 40", True)  # all answers were compiled again
+    assert world.table() == ("10.96.0.1 40", True)  # the controller compiled all answers again
     assert world.feeds == [feed]
 
 

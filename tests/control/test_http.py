@@ -163,7 +163,7 @@ def test_a_client_that_does_not_read_is_cut_off(at: tuple[str, int]) -> None:
         assert len(said(connection)) < 50_000_000
 
 
-def test_an_expensive_page_is_computed_only_now_and_then() -> None:
+def test_an_expensive_page_is_computed_at_most_once_in_a_while() -> None:
     now = [0.0]
     made = []
 
@@ -197,7 +197,10 @@ def seen(connection: socket.socket) -> bytes:
 
 @pytest.fixture
 def crowd(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[socket.socket]]:
-    """Yield a list for idle connections. The server's timeout is too long to close them during the test."""
+    """Yield a list for idle connections.
+
+    The server's timeout is so long that no idle connection is closed during the test.
+    """
     monkeypatch.setattr(http, "PATIENCE_S", 600.0)
     connected: list[socket.socket] = []
     yield connected
@@ -274,7 +277,7 @@ def test_probes_are_answered_while_their_port_or_the_metrics_are_flooded(
             asked = time.monotonic()
             assert server.get("/ready") == (200, "OK\n")
             took.append(time.monotonic() - asked)
-            time.sleep(0.1)  # a pause, so that the requests cover the whole time of the flood
+            time.sleep(0.1)  # the pause spreads the requests over the whole flood
         rate, _ = flood.communicate("end", timeout=2 * PATIENCE_S)
     print(
         f"{rate.strip()} connections a second; probes took {max(took):.3f} s at most, {sorted(took)[10]:.3f} s mostly"

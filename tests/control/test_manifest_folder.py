@@ -180,7 +180,7 @@ def test_edits_of_any_editor_take_effect(
     change(tmp_path / "shop.yaml")
     folder.settle()
     assert told.services() == {"web": ".2", "other": ".9"}
-    (applied,) = told.deliveries[1]  # only the change
+    (applied,) = told.deliveries[1]  # the delivery has only the change
     assert isinstance(applied, Apply)
     assert applied.observed.ref == Ref(Kind.SERVICE, "default", "web")
 

@@ -1,4 +1,4 @@
-"""What `pydns slo` and the metrics report equals what happened: changes in the cluster, lookups and failures."""
+"""The figures of `pydns slo` and of the metrics are right after changes in the cluster, lookups and failures."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""How the server finds out its own namespace."""
+"""The server finds out its own namespace."""
 
 from pathlib import Path
 

@@ -120,7 +120,7 @@ def test_a_cluster_is_served_in_part_if_some_kinds_cannot_be_listed(world: World
     world.west.list(*_KINDS)
     assert world.served() == ["cluster.local"]
     world.east.list(Kind.SERVICE)
-    assert not world.feed.has_new_cluster  # its slices may still be listed
+    assert not world.feed.has_new_cluster  # the slices of the cluster may still be listed
     world.east.fail("403", Kind.ENDPOINT_SLICE)
     assert world.feed.has_new_cluster
     assert world.served() == ["cluster.local", "east.example"]

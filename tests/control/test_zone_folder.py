@@ -283,5 +283,5 @@ def test_the_zone_files_of_the_pydns_repository_have_no_mistakes() -> None:
     folder.start()
     folder.stop()
     assert folder.mistakes() == []
-    assert len(folder.zones()) == 98  # 33 from RFC 6303, localhost, and 64 from RFC 7793
+    assert len(folder.zones()) == 98  # there are 33 zones from RFC 6303, localhost, and 64 zones from RFC 7793
     assert all(Path(file).name == f"{to_text(each.facts.apex)}zone" for file, each in folder.zones().items())

@@ -62,7 +62,7 @@ class _Fault:
     status: int
     body: bytes
     headers: dict[str, str]
-    times: int | None  # None means until `heal`
+    times: int | None  # how often a request fails. None: until `heal` is called
 
 
 @dataclass(eq=False)
@@ -112,7 +112,7 @@ class FakeApiServer:
         self.watch_list = watch_list
         self.bookmark_s: float | None = None  # the period of bookmarks
         self.list_delay_s = 0.0
-        self.silent = False  # if true, watches are accepted, but nothing is sent to them
+        self.silent = False  # True: watches are accepted, but nothing is sent to them
         # Kind -> the path of its list in the only version that this server serves.
         self.served = {kind: resource.paths[0] for kind, resource in RESOURCES.items()}
         self._token = token

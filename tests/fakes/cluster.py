@@ -154,7 +154,10 @@ class Cluster:
         return head + b',"items":[' + items + b"]}\n"
 
     def changes_since(self, kind: str, version: int) -> list[Change]:
-        """Return the changes that a watch from `version` gets at once. A future version gets none. Raises `Expired`."""
+        """Return the changes that a watch from `version` gets at once. A future version gets no changes.
+
+        Raises `Expired`.
+        """
         if version < self._compacted:
             raise Expired(f"too old resource version: {version} ({self._compacted})")
         return [change for change in self._log if change.kind == kind and change.version > version]

@@ -26,7 +26,7 @@ class FakeFeed:
         # Kind -> its problem, for each kind that is not listed yet.
         self.problems: dict[str, str | None] = dict.fromkeys(KINDS)
         self.is_running = False
-        self.is_behind = False  # if true, a part of the changes has not been delivered yet
+        self.is_behind = False  # True: a part of the changes has not been delivered yet
         self.followed: Feed | None = None
         self._refuses = refuses
         self._published: dict[bytes, bytes] = {}

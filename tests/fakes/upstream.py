@@ -35,7 +35,7 @@ class FakeUpstream:
     ) -> None:
         """Start the server at the address `host`. An IPv6 address may have a zone."""
         self.asked: list[tuple[bytes, str]] = []
-        self.peers: set[str] = set()  # addresses that queries and connections came from
+        self.peers: set[str] = set()  # the addresses from which queries and connections came
         self.connections = 0
         self.resumed = 0
         self._script = script

@@ -63,7 +63,7 @@ def fill_and_empty_the_disk(manifests: Path, config: Path) -> None:
         assert server.children()[0] == controller
         os.kill(controller, signal.SIGKILL)
         until(lambda: len(server.children()) == 3 and not is_running(controller))
-        until(lambda: len(server.logged("disk full")) == 2)  # one line from each controller
+        until(lambda: len(server.logged("disk full")) == 2)  # each of the two controllers logged one line
         assert server.get("/ready") == (200, "OK\n")
         for _ in range(100):
             assert server.ask(WEB) == "10.96.1.1"
@@ -74,7 +74,7 @@ def fill_and_empty_the_disk(manifests: Path, config: Path) -> None:
         until(lambda: _ttl_s(server) == 77)
         until(lambda: server.logged("disk no longer full"))
         assert len(server.logged("disk full")) == 2
-        assert len(server.logged("process died")) == 2  # the two processes that the test killed
+        assert len(server.logged("process died")) == 2  # the test killed these two processes
         assert server.stop() == 0
     finally:
         server.end()

@@ -75,7 +75,7 @@ def test_one_address_gets_one_socket() -> None:
 
 
 def test_servers_that_listen_at_port_0_get_different_ports() -> None:
-    # With SO_REUSEPORT alone, two of these 400 servers would get the same port in nearly every run.
+    # With SO_REUSEPORT alone, two of these 400 servers would have the same port in nearly every run.
     with ExitStack() as stack:
         slots = [stack.enter_context(opened(Listen("127.0.0.1", 0)))[0] for _ in range(400)]
         ports = [each.port for slot in slots for each in listeners.addresses(slot)]
