@@ -36,7 +36,7 @@ from tests.bench import (
     tools,
 )
 
-_PARTS = {  # the purpose of each part, and the programs that the part needs
+_PARTS = {  # part -> what it measures, and the programs that it needs
     "names": ("CPU per query, next to Knot DNS", ("dnsperf", "knotd", "taskset")),
     "rates": ("CPU per query at steady rates, next to Knot DNS and CoreDNS", ("knotd", "taskset")),
     "tcp": ("CPU per query over TCP, next to Knot DNS and CoreDNS", ("dnsperf", "knotd", "taskset")),
@@ -146,7 +146,7 @@ def _measure(part: str, options: argparse.Namespace) -> tuple[Any, report.Table]
 def _cores() -> tuple[int, int]:
     usable = sorted(os.sched_getaffinity(0))
     if len(usable) < 2:
-        raise servers.Failed("only one core is usable; server and generator need one each")
+        raise servers.Failed("only one core is usable; the server and the generator need a core each")
     return usable[0], usable[-1]
 
 
@@ -154,12 +154,20 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("part", nargs="?", choices=[*_PARTS, "all"], default="all")
     parser.add_argument(
-        "--seconds", type=float, default=5, help="of each run of dnsperf; 3 or more for CPU time's sake"
+        "--seconds",
+        type=float,
+        default=5,
+        help="the length of each run of dnsperf; CPU times are exact enough from 3 on",
     )
-    parser.add_argument("--rounds", type=int, default=5, help="runs of each server and workload; starts of pydns")
+    parser.add_argument(
+        "--rounds", type=int, default=5, help="how often each server runs each workload, and how often pydns is started"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the raw figures of all rounds too")
     parser.add_argument(
-        "--pydns", metavar="COMMAND", default=servers.THIS_CHECKOUT, help="measure another pydns than this checkout's"
+        "--pydns",
+        metavar="COMMAND",
+        default=servers.THIS_CHECKOUT,
+        help="the command of the pydns to measure; the default is this checkout",
     )
     parser.add_argument(
         "--coredns",

@@ -1,7 +1,8 @@
 """Measure how soon a client sees that a Service changed, in a big cluster.
 
 The API server returns the time at which it had written the event to its watchers. The benchmark asks for the name in a
-tight loop and records when each address first arrived. Both read the same clock, CLOCK_MONOTONIC.
+tight loop and records when each address first arrived. The API server and the benchmark read the same clock,
+CLOCK_MONOTONIC.
 """
 
 import random

@@ -55,7 +55,7 @@ class Beside(NamedTuple):
     """The results of ordinary clients next to one client that sends too much."""
 
     greedy: str
-    greedy_per_s: float  # queries, connections or octets of the client that sends too much
+    greedy_per_s: float  # how many queries, connections or octets the client that sends too much sent per second
     udp: Asked
     tcp: Asked
 

@@ -1,8 +1,8 @@
 """The cluster that every benchmark serves, as manifests for pydns and as zone files for Knot.
 
-Both are made from `services`, so the same names have the same records; `test_bench_parts.py` reads both back and
-compares them. Service I is `svc-I` in namespace `ns-(I % 100)` with ClusterIP 10.96.0.0 + I and one named port. This
-module knows nothing about processes or sockets.
+The manifests and the zone files are made from `services`, so the same names have the same records.
+`test_bench_parts.py` reads both back and compares them. Service I is `svc-I` in namespace `ns-(I % 100)` with ClusterIP
+10.96.0.0 + I and one named port. This module knows nothing about processes or sockets.
 """
 
 import json

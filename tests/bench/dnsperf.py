@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 from tests.bench import tools
 
-OUTSTANDING = 100  # dnsperf's default: enough queries in flight that a server is never idle
+OUTSTANDING = 100  # the default of dnsperf. With so many queries in flight, a server is never idle
 MOST_OUTSTANDING = 200_000
 PATIENCE_S = 1.0
-_MARGIN_S = 30  # if dnsperf runs this much longer than it should, it hangs
+_MARGIN_S = 30  # a dnsperf that runs this much longer than it should is treated as hanging
 
 
 class Run(NamedTuple):
@@ -31,7 +31,7 @@ class Run(NamedTuple):
         return self.completed / self.run_time_s
 
     def wrong_rcodes(self, shares: dict[str, float], tolerance: float) -> str:
-        """Describe the rcode whose share is off by more than `tolerance`; return an empty string if there is none.
+        """Describe the rcode whose share differs by more than `tolerance`. Return an empty text if there is none.
 
         A run rarely stops exactly at the end of its input, so the shares of a mixed input differ a little. An rcode
         that isn't expected at all must not occur even once.

@@ -1,8 +1,8 @@
 """A cluster that a benchmark fills with Services and slices: the fake API server, or a real one.
 
-In a real cluster, the objects are in namespaces of their own, and are deleted at the end. The Services have no selector
-and the slices no owner, so the controllers of the cluster don't change them. The user of the kubeconfig may create and
-delete namespaces, Services and EndpointSlices.
+In a real cluster, the objects are in namespaces of their own, and are deleted at the end. The Services have no
+selector, and the slices have no owner. So the controllers of the cluster don't change them. The user of the kubeconfig
+may create and delete namespaces, Services and EndpointSlices.
 """
 
 import json
@@ -56,7 +56,7 @@ def real(kubeconfig: Path, services: int, endpoints: int) -> Iterator[Filled]:
             cluster.Service(f"svc-{number}", namespace, address)
             for (number, namespace), address in zip(places, addresses, strict=True)
         ]
-        last = max(found, key=lambda each: (each.namespace, each.name))  # lists are in this order
+        last = max(found, key=lambda each: (each.namespace, each.name))  # lists of the API server have this order
         found.remove(last)
         endpoint = Api(kubeconfig).endpoint(last.name, last.namespace)
         yield Filled(kubeconfig, [*found, last], endpoint)
@@ -95,14 +95,17 @@ class _Client:
         return address
 
     def delete(self, place: tuple[int, str]) -> None:
-        """Delete a Service and its slice. To delete a collection may take longer than the API server allows."""
+        """Delete a Service and its slice.
+
+        They aren't deleted as a collection, because that may take longer than the API server allows.
+        """
         number, namespace = place
         service, of_service = example_service(number), example_slice(number, 0)
         for path, manifest in (_SLICES, of_service), (_SERVICES, service):
             self._request("DELETE", f"{path.format(namespace)}/{manifest['metadata']['name']}", passing=(404,))
 
     def delete_namespace(self, namespace: str) -> None:
-        """Delete an empty namespace, also if no controller does this."""
+        """Delete an empty namespace. This also works without the namespace controller."""
         path = f"/api/v1/namespaces/{namespace}"
         self._request("DELETE", path, passing=(404,))
         without_finalizers = {"metadata": {"name": namespace}, "spec": {"finalizers": []}}

@@ -28,9 +28,9 @@ spec: {{clusterIP: {address}, ports: [{{name: http, port: 80}}]}}
 class Times(NamedTuple):
     """The times of one start with each folder, in seconds."""
 
-    manifests_s: float  # from the start until the name in the last file was answered
-    changes_s: list[float]  # from the change of a file until its new address was answered
-    zone_s: float  # from the start until the last record was answered
+    manifests_s: float  # the time from the start until the name in the last file was answered
+    changes_s: list[float]  # the times from the change of a file until its new address was answered
+    zone_s: float  # the time from the start until the last record was answered
 
 
 def run(command: str, rounds: int) -> list[Times]:

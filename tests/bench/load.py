@@ -1,4 +1,4 @@
-"""Measure how long pydns takes to load a big cluster from an API server, and how much memory it uses then."""
+"""Measure how long pydns takes to load a big cluster from an API server, and how much memory it uses after that."""
 
 import tempfile
 from ipaddress import IPv4Address
@@ -27,7 +27,7 @@ class Load(NamedTuple):
 
 
 def run(command: str, rounds: int) -> list[Load]:
-    """Start pydns `rounds` times against one API server, with an empty state directory and not pinned."""
+    """Start pydns `rounds` times against one API server, with an empty state directory, and on any core."""
     with servers.api_server(SERVICES, ENDPOINTS) as kubeconfig:
         return [_load(command, kubeconfig) for _ in range(rounds)]
 

@@ -4,9 +4,9 @@ The generator can't send ten times the rate of a whole core, so the server gets 
 a CPU cgroup limits the server, as a container's limit does. Without the right to create a cgroup, a process beside the
 server spins and uses up the CPU. dnsperf then sends as fast as it can.
 
-The figures are the ones that an operator would look at. They are replies per second and latency, compared with the same
-server without overload; TCP and forwarding during the overload; memory; and the time to recovery. Rounds with overload
-and rounds without overload take turns, because the load of the machine changes with time.
+An operator would look at the same figures. Replies per second and latency are compared with those of the server without
+overload. The other figures are TCP and forwarding during the overload, memory, and the time to recovery. Rounds with
+overload and rounds without overload take turns, because the load of the machine changes with time.
 """
 
 import json
@@ -34,11 +34,12 @@ from tests.fakes.upstream import FakeUpstream
 
 FACTOR = 10
 _SERVICES = 1000
-_SERVER_NICE, _SPINNER_NICE = 19, 5  # weights 15 and 335 (sched(7)), so the server gets about a twentieth
+# nice values with the weights 335 and 15 (sched(7)), so the server gets about a twentieth of the core
+_SERVER_NICE, _SPINNER_NICE = 19, 5
 # Queries in flight without overload. With fewer, the server would be idle whenever the generator doesn't run.
 _OUTSTANDING = 1000
 _SLOW_S = 0.1  # after an overload, slower replies are treated as lost
-_AFTER_S = 2.0  # the recovery is observed for this time
+_AFTER_S = 2.0  # how long the recovery is observed
 
 
 class Overload(NamedTuple):
@@ -51,7 +52,7 @@ class Overload(NamedTuple):
     tcp: tuple[int, int]  # queries and replies during the overload; each query has its own TCP connection
     forwarded: tuple[int, int]  # queries and replies during the overload for names that are forwarded
     memory_kib: tuple[int, int]  # PSS of all processes, before and after the overload
-    recovered_s: float  # from the end of the overload until the last query that wasn't answered at once
+    recovered_s: float  # the time from the end of the overload until the last query that wasn't answered at once
 
 
 def run(command: str, seconds: float, rounds: int, cores: tuple[int, int]) -> tuple[str, list[Overload]]:
@@ -194,7 +195,7 @@ class _TcpClient:
 
 
 def _recovery_s(port: int, qname: str) -> float:
-    """Return for how long after the overload queries were not answered.
+    """Return how long queries were still not answered after the overload.
 
     The server first works through the queries that are left in its receive buffer.
     """

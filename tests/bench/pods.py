@@ -21,7 +21,7 @@ from tests.fakes.apiserver import FakeApiServer
 PODS = 150_000
 PODS_ON_NODE = 30
 WORKERS = 2
-_STARTS = 300  # Pods that start one after another
+_STARTS = 300  # how many Pods start one after another
 _PAUSE_S = 0.02
 _PATIENCE_S = 600
 _LIMIT_MB, _LIMIT_MS = 20, 50
@@ -31,10 +31,10 @@ class Pods(NamedTuple):
     """The figures of one pair of servers."""
 
     without_kib: int  # PSS of all processes without Pods
-    with_kib: int  # the same with Pods
-    table_octets: int  # growth of the table
-    listed_s: float  # from the start of the server until the names of all Pods are in the table
-    cpu_s: float  # CPU time of all processes until then
+    with_kib: int  # PSS of all processes with Pods
+    table_octets: int  # how much the table has grown
+    listed_s: float  # the time from the start of the server until the names of all Pods are in the table
+    cpu_s: float  # CPU time of all processes until all names are in the table
     read_s: float  # time to read all names from the table
     starts_ms: list[float]  # time from the event until the name of a new Pod is in the table
 

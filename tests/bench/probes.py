@@ -13,7 +13,7 @@ from typing import NamedTuple
 from tests.bench import cluster, servers
 from tests.bench.report import Table
 
-LIMIT_S = 0.1  # each probe should take at most this long
+LIMIT_S = 0.1  # the wanted limit of the time for each probe
 _FLOOD_PER_S = 5_000
 _FLOODER = "127.0.0.2"
 _PROBES, _PAUSE_S = 60, 0.05
@@ -23,11 +23,11 @@ _SLOWEST_S = 10.0
 
 
 class Beside(NamedTuple):
-    """What probes saw next to a flood."""
+    """The results of probes next to a flood."""
 
     flood: str
     per_s: float  # connections per second
-    waits_s: list[float]  # how long each probe that got status 200 waited
+    waits_s: list[float]  # the times that probes with status 200 waited
     failed: int
 
 

@@ -28,7 +28,7 @@ class Changed(Exception):
 def parse_stat(text: str) -> Stat:
     """Parse a /proc/PID/stat. The command's name is in parentheses, and may itself contain spaces and parentheses."""
     before, _, after = text.rpartition(")")
-    fields = after.split()  # the first of these is field 3 of proc(5)
+    fields = after.split()  # the first item is field 3 of proc(5)
     return Stat(int(before.split(" ", 1)[0]), int(fields[1]))
 
 

@@ -74,7 +74,8 @@ _LOOKUPS = {
     "other namespace": 20,  # svc-1.ns-1: the second name exists
     # svc-1.ns-1.svc.cluster.local: it has four dots, which is less than five; the fourth name exists
     "written out": 15,
-    # www.example.com: none of the names exists in the cluster. The last query, for a name outside it, is left out.
+    # www.example.com: none of the names exists in the cluster. The last query is left out, because its name is outside
+    # the cluster.
     "outside": 10,
     "srv": 10,
     "ptr": 5,

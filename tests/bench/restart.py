@@ -27,7 +27,7 @@ _SERVICES = 100
 _SOCKETS = 8  # sockets for each instance, so that each of its workers gets some
 _POLL_S = 0.1  # the interval between requests to /ready
 _PROBE_S = 1.0  # the longest wait for an answer of /ready
-_NOTICE_S = 0.7  # from the first failure of /ready until the last client stops using the instance
+_NOTICE_S = 0.7  # the time from the first failure of /ready until the last client stops using the instance
 _QUIET_S = 1.0  # the value of --drain-quiet
 _PATIENCE_S = 30.0
 _STRAGGLERS_S = 0.5  # the time for late replies after an instance has exited
@@ -39,8 +39,8 @@ class Life(NamedTuple):
     sent: int
     lost: int
     sent_draining: int  # how many of the queries were sent after SIGTERM
-    unready_s: float  # from SIGTERM until /ready failed
-    ended_s: float  # from SIGTERM until the process had exited
+    unready_s: float  # the time from SIGTERM until /ready failed
+    ended_s: float  # the time from SIGTERM until the process had exited
     status: int  # the exit status
 
 

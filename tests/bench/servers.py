@@ -59,7 +59,10 @@ def pydns(command: str, source: list[str], workers: int, core: int | None) -> It
 
 
 def is_ready(port: int, timeout_s: float) -> bool:
-    """Return whether /ready at this port of 127.0.0.1 returns 200. No answer within `timeout_s` means no."""
+    """Return whether /ready at this port of 127.0.0.1 returns 200.
+
+    Return False if no answer comes within `timeout_s`.
+    """
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout_s)
     try:
         connection.request("GET", "/ready")

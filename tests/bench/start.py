@@ -1,7 +1,7 @@
 """Measure the start: time and CPU until the last name is answered, a restart with a table, and memory.
 
 `PYDNS_TEST_KUBECONFIG` names the kubeconfig of a real API server, which is filled first. Without it, the fake API
-server is used. CoreDNS is measured in turn with pydns if its path is given.
+server is used. If the path of CoreDNS is given, CoreDNS and pydns are measured in turn.
 """
 
 import os
@@ -16,7 +16,7 @@ from tests.bench import dnsperf, filled, load, procfs, servers
 from tests.bench.filled import Filled
 from tests.bench.report import Table
 
-_SIZES = [(100, 3), (10_000, 10)]  # Services, and endpoints of each
+_SIZES = [(100, 3), (10_000, 10)]  # the number of Services, and of endpoints of each
 _WORKERS = (1, 2)
 _CLIENTS = 16
 
@@ -28,9 +28,9 @@ class Start(NamedTuple):
     workers: int  # 0 for CoreDNS
     services: int
     endpoints: int
-    wall_s: float  # from just before the start until the names of the last Service and its endpoint were answered
-    cpu_s: float  # CPU time of all processes at that moment
-    again_s: float  # from the start with the table of the last run until the first answer; 0 for CoreDNS
+    wall_s: float  # the time from the start until the names of the last Service and its endpoint were answered
+    cpu_s: float  # the CPU time of all processes until then
+    again_s: float  # the time from a start with the last table until the first answer. 0 for CoreDNS
     pss_mb: float
 
 

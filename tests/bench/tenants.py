@@ -1,4 +1,4 @@
-"""Measure how soon a tenant's change is visible while another tenant's largest object flaps, and the memory for that.
+"""Measure how soon a tenant's change is visible while another tenant's largest object flaps. Also measure memory.
 
 Each object is as large as the API allows in some way. One of its endpoints changes twice a second. During this time,
 small Services of the cluster change, one after the other. The API server is a thread of the benchmark, so the time for
@@ -39,7 +39,7 @@ class Worst(NamedTuple):
     ports: int
     addresses: int = 1  # addresses per endpoint
     slices: int = 1
-    has_hostnames: bool = False  # if true, all hostnames have the same address
+    has_hostnames: bool = False  # True: all endpoints have a hostname and the same address
 
 
 _WORST = (

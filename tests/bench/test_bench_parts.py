@@ -169,7 +169,7 @@ def test_the_message_names_all_missing_programs_with_their_debian_packages(
         tools.require("dnsperf", "knotd")
 
 
-COUNT = 300  # enough that some namespaces have several Services
+COUNT = 300  # with so many Services, some namespaces have several
 CLUSTER = cluster.services(COUNT)
 
 
