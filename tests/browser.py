@@ -96,7 +96,7 @@ class Browser:
         return self._call("POST", "/goog/cdp/execute", {"cmd": command, "params": arguments})
 
     def resize(self, width: int, height: int, scale: float = 1.0) -> None:
-        """Set the size of the page, as a phone or a screen has it."""
+        """Set the size of the page, for example to the size of a phone's screen."""
         self.dev_tools(
             "Emulation.setDeviceMetricsOverride",
             width=width,

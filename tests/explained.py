@@ -3,9 +3,9 @@
     python -m tests.explained 10000          # that many questions, from a new seed
     python -m tests.explained 10000 7        # the questions of seed 7
 
-A worker runs in this process, with guards, forwarder and an upstream that refuses everything. Each question goes to the
-worker as octets with EDNS, and to `pydns.cli.reasons`. The reply and the explanation must have the same rcode, records,
-time in caches, and reason. The first difference is printed with its seed.
+A worker runs in this process, with guards, a forwarder, and an upstream that refuses everything. Each question goes to
+the worker as octets with EDNS, and to `pydns.cli.reasons`. The reply and the explanation must have the same rcode,
+records, time in caches, and reason. The first difference is printed with its seed.
 """
 
 import sys
@@ -38,7 +38,7 @@ from pydns.zones.zonefile import read as read_zone
 from tests.serve.simulated import Worker
 from tests.subject import load
 
-QUESTIONS = 50  # questions to each cluster
+QUESTIONS = 50  # the number of questions to each cluster
 TYPES = ("A", "A", "A", "AAAA", "SRV", "CNAME", "TXT", "PTR", "NS", "SOA", "HTTPS", "MX", "TYPE97", "TYPE65280", "ANY")
 CLIENTS = ("10.1.0.1", "10.1.0.77", "10.2.0.1", "192.0.2.9", "2001:db8::1")
 NAMESPACES = ("a", "b", "c")
@@ -68,7 +68,7 @@ class World(NamedTuple):
 
 
 def differences(seeds: Sequence[int], count: int) -> Iterator[Difference]:
-    """Yield what differs in `count` questions to the worlds of the seeds."""
+    """Ask `count` questions in the worlds of the seeds, and yield each difference."""
     left = count
     for seed in seeds:
         if left <= 0:
@@ -97,9 +97,10 @@ def _differences(seed: int, count: int) -> Iterator[Difference]:
 
 
 def _asked(worker: Worker, client: str, qname: str, qtype: str) -> tuple[object, ...]:
-    """Return the worker's reply: what was said, the records, the seconds in caches, the reason.
+    """Return the worker's reply: the rcode, the records, how long caches keep a denial (in seconds), and the reason.
 
-    Of a forwarded question, return the records before it, and what was asked of which upstream first.
+    For a forwarded question, return the records before the forwarded name, the question to the first upstream, and the
+    address of this upstream.
     """
     query = dns.message.make_query(qname, qtype, use_edns=0, payload=4096)
     worker.asked.clear()
@@ -366,7 +367,8 @@ def _config(random: Random) -> dict[str, Any]:
     if random.random() < 0.2:  # clients without IPv6 don't get the addresses of DNS64
         offered = [each for each in offered if "dns64" not in each] + [{"families": "ipv4"}]
     for each in _some(random, offered):
-        if "acl" not in each or random.random() < 0.4:  # rules that hide all others
+        # rules of `acl` hide all other rules, so they are chosen less often
+        if "acl" not in each or random.random() < 0.4:
             chosen |= each
     return chosen
 
@@ -399,7 +401,7 @@ def _zones(random: Random) -> dict[str, str]:
 
 
 def _statics(zones: dict[str, str], config: Config) -> Statics:
-    """Return what the controller makes of zone files, hosts, blocked domains and special names."""
+    """Return the static records that the controller makes of zone files, hosts, blocked domains and special names."""
     compiled = {}
     for file, text in zones.items():
         read = read_zone(text, file, file.removesuffix(".zone"), _no_include)
@@ -416,7 +418,10 @@ def _no_include(wanted: str, by: str) -> tuple[str, str]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Compare as many questions as the first argument says, and print the first difference."""
+    """Compare the answers to some questions, and print the first difference.
+
+    The first argument is the number of questions.
+    """
     count = int(arguments[0])
     first = int(arguments[1]) if len(arguments) > 1 else Random().randrange(1 << 30)
     seeds = range(first, first + (count + QUESTIONS - 1) // QUESTIONS)

@@ -1,4 +1,4 @@
-"""Messages that hostile clients and servers send. This module knows no right replies."""
+"""Messages that hostile clients and servers send. This module doesn't know the right replies."""
 
 import random
 

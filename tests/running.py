@@ -52,12 +52,12 @@ class Server:
             env={**os.environ, "PYTHONFAULTHANDLER": "1"},  # after SIGABRT, a process prints its stacks
         )
         self._state_dir = state_dir
-        self._left: list[int] = []  # the children at the time when SIGTERM was sent
+        self._left: list[int] = []  # the children that existed when SIGTERM was sent
         self.lines: list[str] = []
         self._reading = threading.Thread(target=self._read, daemon=True)
         self._reading.start()
         try:
-            # "synced" for all kinds together.
+            # wait for the event about all kinds together, which has no field `kind`
             until(lambda: any(" kind=" not in line for line in self.logged(event)), START_S)
             if "--zones" in (*source, *flags) and event == "synced":
                 until(lambda: bool(self.logged("zones in force")), START_S)
@@ -65,7 +65,7 @@ class Server:
             children = 1 + workers + ("--console" in flags)
             until(lambda: len(self.children()) == children, START_S)
         except AssertionError:
-            for pid in self.children()[:1]:  # the log then contains the stacks of the controller
+            for pid in self.children()[:1]:  # this writes the stacks of the controller to the log
                 os.kill(pid, signal.SIGABRT)
             self.end()
             raise AssertionError("".join(self.lines)) from None

@@ -49,8 +49,9 @@ from tests.running import PROBED, Server, query
 
 _CLIENTS = 3
 _PAUSE_S = 0.004
-_GRACE_S = 45.0  # until a change must be visible: pydns tries a failed API server again after at most 30 s
-_SETTLED_S = 60.0  # after this time, memory is measured for the first time
+# a change must be visible after this time, because pydns tries a failed API server again after at most 30 s
+_GRACE_S = 45.0
+_SETTLED_S = 60.0  # memory is measured for the first time after this time
 _CALM_S = 30.0  # wait this long before memory and files are measured: sockets to upstreams stay open for 25 s
 _TROUBLE_S = 3.0
 _IDLE = 300  # the number of connections that do nothing

@@ -1,4 +1,7 @@
-"""The cases run against a responder in this process or a server on a socket. This module knows no right answers."""
+"""The servers that the cases are asked: a responder in this process, or a server on a socket.
+
+This module doesn't know the right answers.
+"""
 
 import socket
 import tempfile

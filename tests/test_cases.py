@@ -1,4 +1,4 @@
-"""The cases of tests/cases, answered in this process and over UDP and TCP. dnspython reads the replies.
+"""The cases of tests/cases, answered in this process and over UDP and TCP. The test parses the replies with dnspython.
 
 With PYDNS_TEST_SUBJECT=HOST:PORT, the queries over sockets go to another server. This server must serve the cluster of
 the file (choose a file with -k). tests/cases/README.md explains how to write cases.
@@ -42,7 +42,7 @@ class File(NamedTuple):
     cluster: list[Any]
     flags: list[str]
     ttl: int
-    apexes: list[str]  # first the domain, then the reverse zones
+    apexes: list[str]  # the cluster domain, and after it the reverse zones
     host: str  # the address that the server listens on
     zones: dict[str, str]  # file name -> text of a zone file
     mname: str  # the mname in the SOA records of the cluster's zones

@@ -166,7 +166,7 @@ COMMANDS = sorted(
         for command in re.findall(
             r"^ {4,}(?:\$ )?(?:\.venv/bin/)?(pydns [a-z].*)$", (ROOT / document).read_text(), re.MULTILINE
         )
-        if not command.startswith("pydns serve: ")  # what pydns prints
+        if not command.startswith("pydns serve: ")  # such a line is output of pydns
     }
 )
 

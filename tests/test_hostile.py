@@ -72,7 +72,7 @@ def test_mutated_queries_get_no_reply_or_a_well_formed_one(in_process: InProcess
             if shape not in shapes or number % _PARSED_EVERY == 0:
                 shapes.add(shape)
                 dns.message.from_wire(reply)
-    assert len(shapes) > 100  # fewer shapes would mean that the mutations change too little
+    assert len(shapes) > 100  # with fewer shapes, the mutations would change too little
 
 
 @settings(max_examples=300, deadline=None)

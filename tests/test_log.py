@@ -70,7 +70,7 @@ def test_repeated_events_are_summarized_when_the_minute_is_over(log: Log, lines:
 def test_events_that_repeated_before_a_fork_are_summarized_by_one_process(log: Log, lines: Lines, clock: Clock) -> None:
     for _ in range(FIRST + 1):
         log("process died")
-    log.forget()  # a child process calls this after the fork
+    log.forget()  # a child process makes this call after the fork
     clock.now += 60
     log.summarize()
     assert len(lines.lines) == FIRST

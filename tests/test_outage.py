@@ -1,8 +1,8 @@
-"""An hour in which the API server fails in every way that we know of. It takes a few seconds: the clock is a number.
+"""An hour in which the API server fails in every way that we know of.
 
-Reflectors, zone, table and responder are the real code. The API server is `tests.fakes.cluster`. A `Wire` connects each
-reflector to the API server. The wire withholds, fails or cuts requests and events, as the server's current mood
-demands. Objects change all the time.
+It takes a few seconds, because the clock is only a number. Reflectors, zone, table and responder are the real code. The
+API server is `tests.fakes.cluster`. A `Wire` connects each reflector to the API server. The wire withholds, fails or
+cuts requests and events, as the server's current mood demands. Objects change all the time.
 
 A deleted name never comes back, unless a backup is restored. This makes it possible to judge the answers: if a name was
 answered while it existed, and has existed ever since, then the name must not be denied.
@@ -326,7 +326,7 @@ class Dns:
     def __init__(self, state_dir: Path) -> None:
         self.zone = Zone(ZoneOptions())
         self._writer = Writer(state_dir, self.zone.facts(serial=0, synced=False))
-        self._table: Table | None = None  # None until the first sync, which opens the file again
+        self._table: Table | None = None  # None until the first sync, when the file is opened again
 
     def take(self, steps: Iterable[Step]) -> None:
         for step in steps:

@@ -76,7 +76,7 @@ class Configured:
         self.server = start(flags=["--config", str(self._path)], workers=workers, listen=listen)
         until(
             lambda: self.ask("ready.example.com.", host=host) == Rcode.NOERROR, 5
-        )  # without the configuration this query would be refused
+        )  # the query would be refused without the configuration
 
     def write(self, queries: dict[str, Any] | None) -> None:
         config = {"upstreams": [{"address": f"127.0.0.1:{self._upstream.port}"}]}
@@ -159,7 +159,7 @@ def test_a_line_has_id_and_flags_and_upstream_and_reason(configured: Start, upst
     wanted = [
         (4660, '"aa rd ra"', ""),
         (4661, '"rd ra"', f"upstream=127.0.0.1:{upstream.port} "),
-        (4662, '"rd ra"', ""),  # from the cache
+        (4662, '"rd ra"', ""),  # the answer comes from the cache
         (4663, '"aa rd ra"', "reason=no-service "),
     ]
     shown = [f" id={message_id} flags={flags} {asked}size=" for message_id, flags, asked in wanted]
@@ -302,7 +302,7 @@ def test_a_log_line_has_the_name_of_a_known_client(names: dict[str, str], fields
 
 def test_many_lines_are_written_together() -> None:
     outlet = Outlet()
-    queries = QueryLog(Log(outlet=outlet), lambda *_: None)  # with this clock no time passes
+    queries = QueryLog(Log(outlet=outlet), lambda *_: None)  # no time passes on this clock
     queries.configure(Config(log=model.LogOptions(model.QueryLogOptions())))
     port = OneClient()
     reply = WEB_A[:2] + b"\x84\0" + WEB_A[4:]

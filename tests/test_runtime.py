@@ -135,13 +135,13 @@ def test_during_a_drain_readiness_fails_and_queries_are_answered_until_clients_s
     began = time.monotonic()
     asked = in_doubt = 0
     all_count = False  # whether every worker has begun to count; the signal to begin may arrive after some queries
-    while time.monotonic() - began < 4.5 or not all_count:  # longer than the quiet time that the drain waits for
+    while time.monotonic() - began < 4.5 or not all_count:  # this is longer than the quiet time for which a drain waits
         assert server.ask(WEB) == "10.96.1.1"
         asked += 1
         if not all_count:
             in_doubt = asked
             all_count = all(server.late_queries())
-        time.sleep(0.05)  # the clients send at this pace
+        time.sleep(0.05)  # the clients send one query in this time
     assert server.wait() == 0
     late = int(server.logged("stopped")[0].rpartition("late_queries=")[2])
     assert asked - in_doubt < late <= asked
@@ -235,7 +235,7 @@ def test_the_status_has_the_processes_and_their_memory(start: Callable[..., Serv
     assert (whole["synced"], whole["draining"], len(whole["processes"])) == (True, False, 4)
     assert 20e6 < whole["memory"] < 300e6
     server.stop()
-    assert "worker 1: pid" in server.status()  # this status is a moment old
+    assert "worker 1: pid" in server.status()  # the table still has the last status of the server
     assert "memory" not in server.status()
 
 

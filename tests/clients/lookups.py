@@ -62,7 +62,7 @@ class Lookup:
                         return f"{each} was sent again without a reply"
                     waiting.add(each)
                 case Reply(truncated=True):
-                    return None  # from here on the client uses TCP, and need not wait for UDP replies
+                    return None  # the client has changed to TCP, so it need not wait for UDP replies
                 case Reply():
                     waiting.discard(each.to)
                 case Connection():

@@ -23,7 +23,7 @@ class Found:
 
     values: frozenset[str]
     word: str = ""
-    at_least: int = 0  # this many values are enough; 0: all are needed
+    at_least: int = 0  # the number of values that is enough. 0: all values are needed
 
     def includes(self, other: "Found") -> bool:
         """Return whether the actual result `other` fulfils this expected result."""

@@ -38,7 +38,8 @@ def found_by(pod: Pod, request: pytest.FixtureRequest) -> Callable[[str], Answer
     """Return the whole table with the results that a resolver finds. Each question is asked once."""
     cache = request.config.cache
     assert cache is not None
-    go_cache = cache.mkdir("clients-go")  # Go's own packages, compiled; this takes 14 s the first time
+    # the cache for compiled packages of Go. Compiling them takes 14 s the first time
+    go_cache = cache.mkdir("clients-go")
     known: dict[str, Answered | programs.Missing] = {}
 
     def found(resolver: str) -> Answered:

@@ -1,7 +1,7 @@
-"""The models of resolvers in `pydns.dns.walk` ask for the names that the real resolvers ask for, and end alike.
+"""The models of resolvers in `pydns.dns.walk` ask for the same names as the real resolvers, and have the same results.
 
-walks.yaml and names.yaml have what the real resolvers do: test_clients.py checks that. Here, the same cluster answers
-in this process, and the same upstreams answer by their data.
+walks.yaml and names.yaml describe what the real resolvers do, and test_clients.py checks this. Here, the same cluster
+answers in this process. The answers of the same upstreams come from their data file.
 """
 
 from collections.abc import Iterator
@@ -35,7 +35,7 @@ UPSTREAM_NAMES = {asked.split()[0] for asked in UPSTREAMS}
 SEARCHING = read_searching((HERE / "etc" / "resolv.conf").read_text())
 OWN = "10.244.0.53"  # the address of the server in the EndpointSlice of kube-dns
 DOMAIN = name.from_text("cluster.local")
-DELEGATED = name.from_text("my.cluster.local")  # a route takes its names
+DELEGATED = name.from_text("my.cluster.local")  # a route sends the names below it to other servers
 TYPES = {"A": (A,), "AAAA": (AAAA,), "both": (A, AAAA)}
 
 
@@ -66,7 +66,7 @@ def _look_up(subject: InProcess, resolver: Resolver, lookup: str, qtypes: tuple[
                 elif last.rdtype == qtype:
                     return Outcome.ANSWER
                 else:
-                    qname = name.from_text(str(last[0])).lower()  # a CNAME that leads outside
+                    qname = name.from_text(str(last[0])).lower()  # a CNAME that leads out of the cluster
             denial = "NODATA" if name.to_text(qname) in UPSTREAM_NAMES else "NXDOMAIN"
             found = UPSTREAMS.get(f"{name.to_text(qname)} {rtype}", denial)
             if isinstance(found, str):

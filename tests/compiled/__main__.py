@@ -1,4 +1,4 @@
-"""`python -m tests.compiled`: compare the compiled modules with their sources, by the results for random messages.
+"""`python -m tests.compiled`: compare the results of the compiled modules and of their sources for random messages.
 
 Run it where the modules are compiled (`make native` does). Two processes get the same messages: one imports the
 extension modules, the other one the sources beside them. They print a hash for each group of results.
@@ -48,7 +48,7 @@ def _difference(seed: int, group: int) -> str:
 
 def _lines(build: str, seed: int, count: int, *flags: str) -> Generator[str, None, None]:
     command = [sys.executable, "-m", "tests.compiled", build, "--seed", str(seed), "--count", str(count), *flags]
-    # Hashes choose the first record of a reply, so both processes need the same ones.
+    # Hashes choose the first record of a reply, so both processes need the same seed for hashes.
     child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**environ, "PYTHONHASHSEED": "0"})
     assert child.stdout is not None
     with child:
@@ -64,7 +64,7 @@ def _lines(build: str, seed: int, count: int, *flags: str) -> Generator[str, Non
 def _print_results(build: str, seed: int, count: int, shown: int | None) -> None:
     if build == "interpreted":
         sys.meta_path.insert(0, _Sources())
-    from pydns.process.build import BUILD  # not before the finder is there
+    from pydns.process.build import BUILD  # imported only after the finder is installed
     from tests.compiled.results import results
 
     if build != BUILD:

@@ -1,4 +1,4 @@
-"""Messages from a seed, and what pydns makes of them. The same seed gives the same results in every process.
+"""Messages from a seed, and the results of pydns for them. The same seed gives the same results in every process.
 
 This module knows neither whether pydns is compiled, nor which results are right.
 """
@@ -44,7 +44,7 @@ _RECORDS = (
 
 
 def results(seed: int) -> Iterator[str]:
-    """Yield a line for each of infinitely many messages: the message, and what pydns makes of it."""
+    """Yield a line for each of infinitely many messages: the message, and the result of pydns for it."""
     chance = random.Random(seed)
     kinds = [_queries(chance)] * 10 + [_replies(chance)] * 9 + [_forwarded(chance)]
     while True:
@@ -87,7 +87,7 @@ def _subject(stem: str, offered: bool) -> tuple[InProcess, list[bytes]]:
     file: dict[str, Any] = yaml.safe_load((_CASES / f"{stem}.yaml").read_text())
     flags, config = file.get("flags", []), file.get("config", {})
     zone = load(file["cluster"], flags, file.get("listen", "127.0.0.1"), config)
-    # The process ends soon, and so the folder is never removed by its object.
+    # The object stays in a list, so the folder exists until the process ends.
     folder = tempfile.TemporaryDirectory()
     _FOLDERS.append(folder)
     subject = InProcess(Path(folder.name), zone, statics=load_static(file.get("zones", {}), (), flags, config))
@@ -104,7 +104,7 @@ def _subject(stem: str, offered: bool) -> tuple[InProcess, list[bytes]]:
     return subject, asked
 
 
-_FOLDERS: list[tempfile.TemporaryDirectory[str]] = []  # removed when the process ends
+_FOLDERS: list[tempfile.TemporaryDirectory[str]] = []  # these folders are removed when the process ends
 
 
 def _config(written: dict[str, Any]) -> Config:
@@ -114,8 +114,9 @@ def _config(written: dict[str, Any]) -> Config:
 
 
 def _replies(chance: random.Random) -> Iterator[str]:
-    """Yield what is taken from replies of upstreams. Most replies have random changes."""
-    exchanges = []  # a message of dnspython takes longer than everything else, so it is used several times
+    """Yield what pydns reads from replies of upstreams. Most replies have random changes."""
+    # making a message with dnspython takes longer than everything else, so each message is used several times
+    exchanges = []
     for qtype in (1, 28, 5, 16, 33, 65, 255):
         question = query("www.example.", qtype)[12:]
         exchanges += [(question, _reply_packet(chance, question)) for _ in range(300)]
@@ -161,6 +162,6 @@ def _forwarded(chance: random.Random) -> Iterator[str]:
             world.run(chance.choice((0.0, 0.001, 0.3, 2.0)))
             sent = len(world.packets), world.packets[-1:]
             at, answer = world.replies.get(client, (0.0, None))
-            if answer is not None:  # compiled code makes an int of an `Rcode` if the annotation is int
+            if answer is not None:  # compiled code changes an `Rcode` to an int if the annotation is int
                 answer = answer._replace(rcode=int(answer.rcode))
             yield f"forwarded {qname_text}: {at} {answer!r} {sent!r} {world.cache.ready.answers!r}"

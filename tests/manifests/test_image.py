@@ -70,7 +70,7 @@ def test_pinned_versions_are_ones_that_the_project_allows() -> None:
         assert locked[_normal(requirement.name)].split()[0] in requirement.specifier, text
 
 
-def test_the_lock_names_no_index() -> None:
+def test_the_lock_file_names_no_package_index() -> None:
     assert "/" not in (ROOT / "requirements.lock").read_text()
 
 

@@ -146,7 +146,7 @@ def test_the_service_monitor_finds_the_service(folder: str) -> None:
 
 @needs_kubectl
 def test_a_stock_kube_prometheus_stack_selects_monitor_and_rules() -> None:
-    """Its Prometheus selects `release: NAME`.
+    """The Prometheus of the stack selects `release: NAME`.
 
     NAME is the name of the Helm release. It usually equals the name of the chart.
     """
