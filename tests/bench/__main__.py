@@ -15,6 +15,7 @@ import dns.exception
 from tests.bench import (
     change,
     clients,
+    dot,
     external,
     folders,
     forward,
@@ -45,6 +46,7 @@ _PARTS = {  # part -> what it measures, and the programs that it needs
         "CPU per query that is asked upstream, next to Unbound and dnsmasq",
         ("dnsperf", "knotd", "unbound", "dnsmasq", "taskset"),
     ),
+    "dot": ("CPU per query that is asked upstream over TLS, next to Unbound", ("dnsperf", "unbound", "taskset")),
     "load": ("time and memory to load a big cluster", ("dnsperf",)),
     "start": ("time and CPU of a start, a restart with a table, and memory", ("dnsperf",)),
     "folders": ("time to read 5,000 manifests and 100,000 records of a zone file, and delay of a change", ()),
@@ -106,6 +108,9 @@ def _measure(part: str, options: argparse.Namespace) -> tuple[Any, report.Table]
         return {name: [each._asdict() for each in of_one] for name, of_one in latencies.items()}, latency.table(
             latencies
         )
+    if part == "dot":
+        over_tls = dot.run(options.pydns, options.seconds, options.rounds, _cores())
+        return [each._asdict() for each in over_tls], dot.table(over_tls)
     if part == "load":
         loads = load.run(options.pydns, options.rounds)
         return [each._asdict() for each in loads], load.table(loads)

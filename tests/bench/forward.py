@@ -16,16 +16,16 @@ from tests.bench.report import Table
 
 ORIGIN = "bench.example"
 LIMITS = {"miss": 0.8, "hit": 1.6}  # the target for CPU time per query, relative to Unbound's CPU time
-_ADDRESS = "192.0.2.1"
+ADDRESS = "192.0.2.1"
 _ZONE = f"""\
 $ORIGIN {ORIGIN}.
 $TTL 3600
 @ SOA ns hostmaster 1 7200 1800 86400 3600
 @ NS ns
 ns A 127.0.0.1
-* A {_ADDRESS}
+* A {ADDRESS}
 """
-_READY = (f"ready.{ORIGIN}", "A")
+READY = (f"ready.{ORIGIN}", "A")
 _HITS = 100  # names that are asked for again and again
 _MISSES_PER_S = 150_000  # more than any of the servers can answer
 _WARM_UP_S = 1.0
@@ -42,7 +42,7 @@ def run(command: str, seconds: float, rounds: int, cores: tuple[int, int]) -> li
         (zones / f"{ORIGIN}.zone").write_text(_ZONE)
         cluster.write_manifests(manifests, cluster.services(1000))
         with servers.knot(zones, client_core) as upstream:
-            servers.wait_until(upstream, [_READY])
+            servers.wait_until(upstream, [READY])
             tools.pin(upstream.pid, client_core)  # Knot has pinned its UDP threads to the first core
             config.write_text(f'upstreams: ["127.0.0.1:{upstream.port}"]\n')
             source = ["--manifests", str(manifests), "--config", str(config)]
@@ -53,14 +53,14 @@ def run(command: str, seconds: float, rounds: int, cores: tuple[int, int]) -> li
             ):
                 compared = subject, unbound, dnsmasq
                 for server in compared:
-                    servers.wait_until(server, [_READY])
-                    _check(server)
+                    servers.wait_until(server, [READY])
+                    check(server)
                 comparisons = []
                 for workload in LIMITS:
                     samples: dict[str, list[Sample]] = {server.name: [] for server in compared}
                     for number in range(rounds):
                         for server in compared:
-                            samples[server.name].append(_measure(server, workload, number, seconds, data, client_core))
+                            samples[server.name].append(measure(server, workload, number, seconds, data, client_core))
                     comparisons.append(Comparison(workload, samples))
                 return comparisons
 
@@ -71,7 +71,8 @@ def names(workload: str, label: str, seconds: float) -> Iterator[str]:
     return (f"{label}-{index}.{ORIGIN}" for index in range(count))
 
 
-def _measure(server: servers.Server, workload: str, number: int, seconds: float, data: Path, core: int) -> Sample:
+def measure(server: servers.Server, workload: str, number: int, seconds: float, data: Path, core: int) -> Sample:
+    """Measure one run of one server. `number` is different in each round, and `data` is a file for the queries."""
     _flood(server, workload, f"warm-up-{number}", _WARM_UP_S, data, core)
     before = procfs.cpu_s(server.pid)
     flood = _flood(server, workload, f"miss-{number}", seconds, data, core)
@@ -87,14 +88,15 @@ def _flood(server: servers.Server, workload: str, label: str, seconds: float, da
     return flood
 
 
-def _check(server: servers.Server) -> None:
+def check(server: servers.Server) -> None:
+    """Check answers that come from the upstream and from the cache. Raises `servers.Failed`."""
     for number in range(_CHECKED):
         name = f"check-{number}.{ORIGIN}"
         for state in "missed", "cached":
             reply = servers.ask(server.port, name, "A", timeout_s=2)
             found = [str(rdata) for rrset in reply.answer for rdata in rrset if str(rrset.name) == f"{name}."]
-            if reply.rcode() != dns.rcode.NOERROR or found != [_ADDRESS]:
-                raise servers.Failed(f"{server.name}, {name}, {state}: wanted {_ADDRESS}, found\n{reply}")
+            if reply.rcode() != dns.rcode.NOERROR or found != [ADDRESS]:
+                raise servers.Failed(f"{server.name}, {name}, {state}: wanted {ADDRESS}, found\n{reply}")
 
 
 def table(comparisons: list[Comparison]) -> Table:

@@ -122,16 +122,47 @@ zone:
 """
 
 
+class Authority(NamedTuple):
+    """What a client of a TLS server verifies."""
+
+    certificate: Path  # of the authority
+    server_name: str
+
+
 @contextmanager
-def unbound(upstream_port: int, core: int | None) -> Iterator[Server]:
+def unbound(upstream_port: int, core: int | None, authority: Authority | None = None) -> Iterator[Server]:
     """Run Unbound with one thread. It forwards everything and doesn't validate, like pydns.
 
-    All other options have their defaults.
+    With `authority`, it forwards over TLS. All other options have their defaults.
     """
+    bundle, upstream = "", f"forward-addr: 127.0.0.1@{upstream_port}"
+    if authority is not None:
+        bundle = f'tls-cert-bundle: "{authority.certificate}"'
+        upstream = f'forward-tls-upstream: yes\n    forward-addr: "127.0.0.1@{upstream_port}#{authority.server_name}"'
+    options = f'module-config: "iterator"\n    do-not-query-localhost: no\n    {bundle}'
+    with _unbound(options, f'forward-zone:\n    name: "."\n    {upstream}\n', free_port(), core) as server:
+        yield server
+
+
+@contextmanager
+def unbound_over_tls(origin: str, address: str, certificate: Path, core: int | None) -> Iterator[Server]:
+    """Run an Unbound that answers A of all names below `origin`, over UDP and TLS. `certificate` also has the key."""
+    port = free_port()
+    options = f'''tls-port: {port}
+    tls-service-key: "{certificate}"
+    tls-service-pem: "{certificate}"
+    incoming-num-tcp: 100
+    local-zone: "{origin}." redirect
+    local-data: "{origin}. 3600 IN A {address}"'''
+    with _unbound(options, "", port, core) as server:
+        yield server
+
+
+@contextmanager
+def _unbound(options: str, clauses: str, port: int, core: int | None) -> Iterator[Server]:
     with tempfile.TemporaryDirectory(prefix="unbound-bench-") as directory:
-        port = free_port()
         configuration = Path(directory) / "unbound.conf"
-        configuration.write_text(_UNBOUND.format(directory=directory, port=port, upstream_port=upstream_port))
+        configuration.write_text(_UNBOUND.format(directory=directory, port=port, options=options, clauses=clauses))
         with _running("unbound", [tools.find("unbound"), "-d", "-p", "-c", str(configuration)], port, core) as server:
             yield server
 
@@ -144,14 +175,10 @@ server:
     use-syslog: no
     interface: 127.0.0.1@{port}
     num-threads: 1
-    module-config: "iterator"
-    do-not-query-localhost: no
+    {options}
 remote-control:
     control-enable: no
-forward-zone:
-    name: "."
-    forward-addr: 127.0.0.1@{upstream_port}
-"""
+{clauses}"""
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from tests.bench import (
     cluster,
     compared,
     dnsperf,
+    dot,
     forward,
     latency,
     paced,
@@ -344,3 +345,9 @@ def test_latencies_are_compared_round_by_round() -> None:
         ["knot", "20", "40", "80", "", "2"],
         ["CoreDNS", "20", "250", "500", "", "2"],
     ]
+
+
+def test_forwarding_over_tls_is_compared_with_unbound() -> None:
+    samples = {name: [compared.Sample(each, 20_000.0, 0, 50)] for name, each in (("pydns", 40), ("unbound", 50))}
+    row = ["miss", "40.0", "50.0", "0.80 (0.80 – 0.80)", "≤ 0.8 × Unbound", "20,000 / 20,000", "0"]
+    assert dot.table([compared.Comparison("miss", samples)]).rows == [row]
