@@ -34,7 +34,7 @@ def ask(servers: Iterable[AnyServer], qname: bytes, qtype: int) -> Iterator[Aske
     for server in dict.fromkeys(servers):
         title = f"asked {server_text(server)}"
         if not isinstance(server, ServerSpec):
-            yield Asked(f"{title}: no, only servers with an address are asked here", has_answer=False)
+            yield Asked(f"{title}: no query, because only servers with an address are asked here", has_answer=False)
             continue
         began = time.monotonic()
         try:

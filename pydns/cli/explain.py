@@ -197,9 +197,9 @@ def _explain(reader: Reader, wish: Wish) -> Explanation:
             notes.append(f"client {address_text(pod.address)}: not known, so it gets the plain answer")
         is_whole = wish.is_absolute or _is_whole(wish.qname, witness.domains)
         if is_whole and not wish.is_absolute and len(name.labels_of(wish.qname)) <= NDOTS:
-            notes.append("a pod tries the names of its search list first; a final dot spares it these queries")
+            notes.append("a pod tries the names of its search list first; a final dot avoids these queries")
         if witness.depends_on_client:
-            notes.append("`acl` or `views` may give a client another answer; --client names one")
+            notes.append("`acl` or `views` may give a client another answer; name the client with --client")
         searching = kubelet_searching(pod.namespace, witness.domain)
         tried: list[Answer] = []
         age_s = _age_s(witness.status)
@@ -259,7 +259,7 @@ def _lookup(witness: Witness, wish: Wish, pod: Pod, notes: list[str]) -> Explana
     if wish.searching is None and not wish.is_absolute:
         notes.append(_ASSUMED)
     if witness.depends_on_client:
-        notes.append("`acl` or `views` may give a client another answer; --client names one")
+        notes.append("`acl` or `views` may give a client another answer; name the client with --client")
     age_s = _age_s(witness.status)
     tried = tuple([_answer(each.reply, each.asked, age_s) for each in found.steps])
     return Explanation(

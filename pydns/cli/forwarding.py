@@ -1,6 +1,7 @@
 """Explains where a name is forwarded: the routes and servers, their health, and how the answer is changed.
 
-`upstream.families` decides which question goes to the upstreams on behalf of a client, and answers some itself.
+`upstream.families` decides which question goes to the upstreams on behalf of a client. It answers some questions
+itself.
 """
 
 from collections.abc import Iterable, Iterator
@@ -22,7 +23,7 @@ from pydns.upstream.servers import title
 
 
 class OwnAnswer(NamedTuple):
-    """What the rules of `families` and `dns64` answer without an upstream."""
+    """An answer that the rules of `families` or `dns64` give without an upstream."""
 
     answers: tuple[RRset, ...]
     onward: bytes  # the target of a CNAME, whose records are still missing
@@ -113,7 +114,7 @@ class Forwarding:
             spec = self._routes.find(qname, spec) if spec.next else None
         if not asked and self._config.upstreams:
             is_refused = any(name.is_at_or_below(qname, each) for each in self._config.except_)
-            return "", [*steps, *(["the key `except` keeps it from the upstreams"] if is_refused else [])]
+            return "", [*steps, *(["the key `except` excludes it from the upstreams"] if is_refused else [])]
         if not asked:
             return "", [*steps, "no route contains it, and there are no upstreams"]
         return asked[0], [*steps, *asked, *dead]
@@ -134,7 +135,7 @@ class Forwarding:
         if qtype == AAAA and dns64 is not None:
             if not client or client in self._mapped:
                 prefixes, clients = ", ".join(dns64.prefixes), ", ".join(dns64.clients)
-                limit = "" if dns64.translate_all else ", if it has no others"
+                limit = "" if dns64.translate_all else ", if the name has no IPv6 addresses"
                 yield f"`dns64` maps its IPv4 addresses into {prefixes} for clients in {clients}{limit}"
         elif other is not None and not is_excepted and qtype == other:
             yield f"`families: {families.which.value}` leaves out {type_text(qtype)} of names outside the cluster"

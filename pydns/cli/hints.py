@@ -45,7 +45,7 @@ def _of_success(walk: Walk, qname: bytes) -> Iterator[str]:
     dots = len(name.labels_of(qname)) - 1
     if found == qname and dots > 1:
         yield (
-            f"{spared}: write {name.to_text(qname)} with its final dot, or let names with {dots} dots be asked for "
+            f"{spared}: write {name.to_text(qname)} with its final dot, or let the resolver try names with {dots} dots "
             "first, in the template of the pod:"
         )
         yield f'  dnsConfig: {{options: [{{name: ndots, value: "{dots}"}}]}}'
@@ -67,7 +67,7 @@ def _of_failure(
     if telling is None and walk.end in (End.TRY_AGAIN, End.FAILED) and failed.servers:
         names = ", ".join(failed.dead or map(server_text, failed.servers))
         yield f"no usable answer from {names}: check the server, and firewalls between it and pydns"
-        yield f"see what it answers now: pydns explain {name.to_text(failed.onward)} --ask"
+        yield f"see what upstreams answer now: pydns explain {name.to_text(failed.onward)} --ask"
     last = walk.asked[-1]
     if resolver is Resolver.MUSL and walk.end is End.NO_DATA and last.qname != qname:
         yield f"musl stops at {name.to_text(last.qname)}, because this name exists without addresses; glibc goes on"

@@ -85,12 +85,12 @@ VERBS = (
         "Print the status of a running pydns, or the last one of a pydns that has ended: sync state, age of the data, "
         "mistakes in files and configuration, upstreams, processes and memory.",
         ["pydns status --state-dir /tmp/pydns", "pydns status -o json"],
-        {0: "pydns is running", 1: f"it isn't, or {_NO_TABLE}"},
+        {0: "pydns is running", 1: f"pydns isn't running, or {_NO_TABLE}"},
         [FlagGroup("", (flags.STATE_DIR, flags.OUTPUT))],
     ),
     Verb(
         "explain",
-        "print the answer for a name, where it comes from and why",
+        "print the answer for a name, its source and the reasons",
         "Print the answer that a client gets for a name, the source of the answer, and the reasons. A name without a "
         "final dot is looked up as in a pod, with the search list of its namespace, unless it ends in the cluster "
         "domain. With --pod, --resolver, --pod-resolv-conf, or the --client of a known pod, every name that the pod's "
@@ -105,7 +105,10 @@ VERBS = (
             "pydns explain --pod shop/web-0 db.payments",
             "pydns explain --pod shop/web-0 --pod-resolv-conf resolv.conf --resolver musl db",
         ],
-        {0: "the table or an upstream has an answer of the type", 1: f"they have none, or {_NO_TABLE}"},
+        {
+            0: "the table or an upstream has an answer of the type",
+            1: f"neither the table nor an upstream has one, or {_NO_TABLE}",
+        },
         [FlagGroup("", _EXPLAIN)],
         [
             Argument("name", "a name as an application uses it, an address or a URL; a final dot means no search list"),
@@ -118,7 +121,10 @@ VERBS = (
         "Print the service level indicators of the last 5 minutes and the last hour, next to the objectives: how long "
         "changes in the cluster and lookups take, the share of SERVFAIL, and the age of the data.",
         ["pydns slo --state-dir /tmp/pydns", "pydns slo -o json"],
-        {0: "pydns is running, and every objective is met", 1: f"it isn't, an objective is missed, or {_NO_TABLE}"},
+        {
+            0: "pydns is running, and every objective is met",
+            1: f"pydns isn't running, an objective is missed, or {_NO_TABLE}",
+        },
         [FlagGroup("", (flags.STATE_DIR, flags.OUTPUT))],
     ),
     Verb(
@@ -137,7 +143,7 @@ VERBS = (
     ),
     Verb(
         "top",
-        "print who asks most, for what, and which queries are wasted",
+        "print the busiest clients and names, and wasted queries",
         "Count the recent queries of all workers by name, client, namespace, result, source, duration or upstream. Or "
         "find queries that search lists waste. On a terminal, the table is renewed until Ctrl-C.",
         [
@@ -159,9 +165,9 @@ VERBS = (
     ),
     Verb(
         "check",
-        "print every mistake in a live configuration, or what it changes",
-        f"Read a live configuration as pydns serve would, and print every mistake in it, or what it changes. FILE is "
-        f"{_CONFIGURATION}.",
+        "print every mistake in a live configuration, or the changes that it makes",
+        f"Read a live configuration as pydns serve would, and print every mistake in it, or the changes that it makes. "
+        f"FILE is {_CONFIGURATION}.",
         ["pydns check config.yaml", "pydns check Corefile --domain corp.local"],
         {0: "no mistakes", 1: "the configuration has mistakes or can't be read", 3: _LEFT_OUT},
         [FlagGroup("", (flags.CONFIG, flags.LENIENT, flags.DOMAIN, flags.ZONES, flags.OUTPUT))],
@@ -170,8 +176,8 @@ VERBS = (
     Verb(
         "migrate",
         "print a Corefile as a config.yaml that means the same",
-        "Print the config.yaml that means the same as a Corefile, each key with the line that it comes from. "
-        "Notes are printed on standard error.",
+        "Print the config.yaml that means the same as a Corefile. Each key has the line of the Corefile that it comes "
+        "from. Notes are printed on standard error.",
         ["pydns migrate Corefile > config.yaml"],
         {0: "printed", 1: "the Corefile has mistakes, or can't be read", 3: _LEFT_OUT},
         [FlagGroup("", (flags.LENIENT,))],

@@ -31,7 +31,8 @@ def run(options: Namespace) -> int:
         return 1
     if result.translated is None:
         return fail(
-            "migrate", f"{options.file}: has no Corefile that counts; wanted one, or a ConfigMap or folder with one"
+            "migrate",
+            f"{options.file}: has no Corefile that is used; wanted a Corefile, or a ConfigMap or folder with one",
         )
     for each in result.left_out:
         sys.stderr.write(f"left out: {each}\n")

@@ -66,13 +66,14 @@ _ACL_REASONS = {
 
 
 class Path(NamedTuple):
-    """How upstreams answer a question. If two configurations have the same path, upstreams decide alike."""
+    """How upstreams answer a question. If two configurations give the same path, upstreams answer in the same way."""
 
     qname: bytes
-    qtype: int  # the type that upstreams are asked for first
+    qtype: int  # the type for which upstreams are asked first
     steps: tuple[Step, ...]
     derivation: tuple[str, ...]  # how `families` and `dns64` change the answer
-    leads: tuple[Lead, ...] = ()  # the rules that made this question of the client's, the last one first
+    # the rules that made this question from the client's question. The last rule comes first
+    leads: tuple[Lead, ...] = ()
 
 
 class Reply(NamedTuple):
@@ -138,7 +139,7 @@ class Witness:
         self._external = {zone.apex for zone in self._config.external if zone.is_served}
 
     def ask_for(self, client: bytes) -> None:
-        """Let another client ask, from the next question on."""
+        """Use another client for the next questions."""
         self._client = At(client)
 
     @property
@@ -308,7 +309,7 @@ class Witness:
     def _continued(
         self, qname: bytes, qtype: int, answers: Iterable[RRset], target: bytes, why: Sequence[str], leads: int
     ) -> Reply:
-        """Return the reply whose first records are `answers`, and whose others are those of the last CNAME's target."""
+        """Return a reply with the records `answers`, followed by the records of the last CNAME's target."""
         inner = self.reply(target, qtype, leads=leads + 1)
         records = [line for rrset in answers for line in to_text(rrset)]
         return inner._replace(qname=qname, records=[*records, *inner.records], why=[*why, *inner.why])
@@ -365,7 +366,7 @@ class Witness:
                 *self._tree.origins(last),
                 f"{shown} is in no zone of ours"
                 if zone is None
-                else f"{shown} would be in zone {name.to_text(zone.apex)}, but it has a route of its own",
+                else f"{shown} would be in zone {name.to_text(zone.apex)}, but a route contains this name",
             ]
         looped = any(last == rrset.owner for rrset in found.answers)
         return [f"CNAMEs lead back to {shown}" if looped else f"no more than {MAX_CHASE} CNAMEs are followed"]

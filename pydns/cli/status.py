@@ -251,7 +251,8 @@ def _processes(known: Status) -> Iterator[str]:
         queries = f", {answered[each.process]} queries" if each.process in answered else ""
         age_s = each.answered_itself_s_ago
         answer = "" if age_s is None else f", last self-check {age_s:.1f} s ago"
-        yield f"  {each.process}: {pid}, {each.restarts} restarts, {each.stuck} of them as stuck{queries}{answer}"
+        restarts = f"{each.restarts} restarts, {each.stuck} of them because it was stuck"
+        yield f"  {each.process}: {pid}, {restarts}{queries}{answer}"
     if octets := _memory(known):
         yield f"memory    {octets / 1e6:.1f} MB"
 

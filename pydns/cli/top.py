@@ -200,7 +200,7 @@ def _lines(top: Top, height: int) -> Iterator[str]:
         share = total / top.queries if top.queries else 0.0
         yield f"{total} of them ({share:.0%}) were wasted by search lists"
         if top.wasted:
-            yield f"{'wasted':>7} {'lookups':>7}  client, name, and what saves the queries"
+            yield f"{'wasted':>7} {'lookups':>7}  client, name, and how to avoid the queries"
         for row in top.wasted[: max(1, height // 2)]:
             who = row.client if row.client_name is None else f"{row.client_name} ({row.client})"
             yield f"{row.wasted:>7} {row.walks:>7}  {who} {row.name}"

@@ -294,7 +294,7 @@ def test_every_server_of_a_route_is_asked(tmp_path: Path, upstream: FakeUpstream
     assert status == 0
     assert refused.startswith("asked 127.0.0.1:1 tcp: ")
     assert "refused" in refused
-    assert named == "asked ns.example.:53: no, only servers with an address are asked here"
+    assert named == "asked ns.example.:53: no query, because only servers with an address are asked here"
     assert answered.startswith(f"asked {at}: NOERROR in ")
 
 
@@ -365,5 +365,5 @@ def test_rules_for_clients_are_explained(tmp_path: Path, explain: Explain, clien
     explained = json.loads(explain(tmp_path, "games.example.", "-o", "json", *named)[1])
     (answer,) = explained["tried"]
     assert (answer["reply"], answer["why"][0]) == (reply, why)
-    note = "`acl` or `views` may give a client another answer; --client names one"
+    note = "`acl` or `views` may give a client another answer; name the client with --client"
     assert (note in explained["notes"]) == (not client)
