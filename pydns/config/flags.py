@@ -535,7 +535,7 @@ GROUPS = (
                 "HOST:PORT,…",
                 "Addresses to answer queries at, over UDP and TCP. Port 0 means any free port; the log shows it.",
                 wrong="localhost:53",
-                remark="Exit 1 if one is in use",
+                remark="Exit 1 if an address is in use",
             ),
             Flag(
                 "answer",

@@ -116,7 +116,7 @@ def _with_files(source: str, accepted: Accepted, files: Mapping[str, str]) -> Ac
     Files with an absolute path are not read here.
     """
     config = accepted.config
-    wanted = "a text beside it: a key of the same ConfigMap; other files have an absolute path"
+    wanted = "a text beside the configuration: a key of the same ConfigMap; other files have an absolute path"
     errors = [
         ConfigError(f"{source}: {key}[{at}]", quote(each.file), wanted)
         for key in ("hosts_files", "zone_files")

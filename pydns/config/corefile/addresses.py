@@ -50,9 +50,9 @@ def _check_transports(addresses: Sequence[_Addresses], plain: Sequence[_Addresse
     served = {zone.name for found in plain for _, address in found for zone in address.zones}
     for token, address in [each for found in addresses for each in found if each[1].scheme != _PLAIN]:
         if served.issuperset(zone.name for zone in address.zones):
-            draft.note(token, "no effect: these names are answered over UDP and TCP alone")
+            draft.note(token, "no effect: these names are answered only over UDP and TCP")
         else:
-            wanted = "carried out without a block for its zone over UDP and TCP; only those exist here"
+            wanted = "carried out without a block for its zone over UDP and TCP; pydns has no other transports"
             draft.refuse(NotCarriedOut(token, quote(f"{address.scheme}://"), wanted))
 
 

@@ -53,7 +53,7 @@ _NO_EFFECT = {
     "max_fails": _BREAKER,
     "max_idle_conns": "no effect: a connection carries many queries at once",
     "prefer_udp": "no effect: questions go over UDP first",
-    "read_timeout": "no effect: waiting is adapted to each server",
+    "read_timeout": "no effect: timeouts adapt to each server",
 }
 
 

@@ -74,7 +74,7 @@ def read_chaos(line: Line, server: Server, draft: Draft) -> None:
         if line.arguments[1:]:
             keys["authors"] = sequence(map(text, line.arguments[1:]), at.line)
     else:
-        draft.note(at, "without a version, name and version of pydns are answered, and no authors")
+        draft.note(at, "no version is given, so the answers are the name and version of pydns, and no authors")
     keys["names"] = sequence([word(at, each) for each in names], at.line)
     server.replies.append(Reply("chaos", at, mapping(keys, at.line), (*_words(line), *names)))
 
@@ -110,7 +110,9 @@ def read_local(line: Line, server: Server, draft: Draft) -> None:
     if any(zone.is_root or zone.name == "localhost." for zone in server.zones):
         server.has_answers = True
         draft.keys["local_names"] = switch(at, value=True)
-        draft.note(at, "names such as localhost.default.svc.cluster.local are answered as all names of their zone")
+        draft.note(
+            at, "names such as localhost.default.svc.cluster.local are answered like all other names of their zone"
+        )
     else:
         draft.note(at, "no effect: the block has none of these names")
 

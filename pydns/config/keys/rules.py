@@ -173,7 +173,7 @@ def _template(
 
 
 def _check_template(match: tuple[str, ...] | None = (".*",), **values: Any) -> Iterator[Conflict]:
-    """Yield a mistake for each field with the name of a group, if a pattern lacks this group."""
+    """Yield mistakes in fields that name groups. Each pattern must have the groups."""
     for pattern in map(Pattern, match or ()):
         known = {*filter(None, pattern.groups), *map(str, range(len(pattern.groups)))}
         for section in ("answer", "authority", "additional"):
