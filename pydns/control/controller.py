@@ -139,7 +139,7 @@ class Controller:
             statics.set_reverse_zones(self._wanted.zone.reverse_apexes)
             statics.set_shared_zones(self._wanted.zone.shared_apexes)
             for domain in self._wanted.doubled:
-                action = "the first cluster that has it counts"
+                action = "the first cluster with the domain counts"
                 self._log("several clusters have a domain", level=Level.WARNING, domain=to_text(domain), action=action)
             self._report_external(config, [each.domain for each in self._wanted.zone.domains])
         statics.look()

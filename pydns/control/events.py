@@ -41,7 +41,7 @@ class Event(NamedTuple):
     is_warning: bool
     first: float
     last: float
-    times: int = 1  # how often it happened from `first` to `last`
+    times: int = 1  # how often the event happened from `first` to `last`
     # Events with the same content and identity exist once in the cluster. The empty identity stands for all replicas.
     identity: str = ""
 

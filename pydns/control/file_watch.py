@@ -200,7 +200,7 @@ class Mistakes:
         """Set the mistakes and warnings of a file, or the mistakes of a folder that can't be listed."""
         before, warned = self.found.get(path, ()), self.warnings.get(path, ())
         if mistakes:
-            action = "keeping its last good state" if self._is_kept(path) else "left out until it is right"
+            action = "keeping its last good state" if self._is_kept(path) else "left out until it has no mistake"
             self._log_new("mistake", path, mistakes, before, action)
         elif before:
             self._log(f"{self._noun} accepted again", file=str(path))

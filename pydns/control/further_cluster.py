@@ -67,7 +67,10 @@ class FurtherCluster:
                 self._server.stop()
 
     def status(self) -> Mapping[Kind, SourceKindStatus]:
-        """Return the status of each kind. Until the kubeconfig can be used, each kind has the reason as its problem."""
+        """Return the status of each kind.
+
+        Until the kubeconfig can be used, the problem of each kind is the reason why it can't be used.
+        """
         server = self._server
         return dict.fromkeys(self._watched.kinds, _Unreached(self._problem)) if server is None else server.status()
 

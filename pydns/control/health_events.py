@@ -6,7 +6,8 @@ The controller calls `HealthEvents.take` with each status. The rules:
    old for `OLD_S`, or is current again.
 2. For each reason, at most one Event is posted in `PAUSE_S`. Changes in between are counted, and the next Event has
    their number, the time of the first one and the messages of the last ones.
-3. All replicas see the API server and the upstreams by themselves. So each replica posts Events on its own pod.
+3. Each replica has its own connections to the API server and the upstreams. So each replica posts Events on its own
+   pod.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -18,8 +19,8 @@ from pydns.table.status import Status
 
 OLD_S = 300.0
 PAUSE_S = 300.0
-_MOST_MESSAGES = 5  # in one Event
-_MOST_KINDS = 5  # in one message
+_MOST_MESSAGES = 5  # the most messages in one Event
+_MOST_KINDS = 5  # the most kinds in one message
 
 UPSTREAMS_DOWN, UPSTREAMS_UP = "UpstreamsDown", "UpstreamsUp"
 NOT_SYNCED, SYNCED = "NotSynced", "Synced"
@@ -34,11 +35,11 @@ class Change(NamedTuple):
 
 
 class Health:
-    """The health that was reported last. Each call of `changes` returns what has changed since the one before."""
+    """The health that was reported last. Each call of `changes` yields the changes since the last call."""
 
     def __init__(self) -> None:
         self._down: set[str] = set()  # routes without a live upstream
-        self._old_since: float | None = None  # since when the table has lacked objects
+        self._old_since: float | None = None  # when the table began to lack objects
         self._is_old = False
 
     def changes(self, status: Status, now: float) -> Iterator[Change]:
@@ -48,7 +49,7 @@ class Health:
         for route in sorted(down - self._down):
             yield Change(UPSTREAMS_DOWN, f"no upstream of {_title(route)} answers")
         for route in sorted(self._down - down):
-            if route in known:  # otherwise the configuration doesn't have the route any more
+            if route in known:  # a route that the configuration no longer has gets no Event
                 yield Change(UPSTREAMS_UP, f"an upstream of {_title(route)} answers again")
         self._down = down
         yield from self._data_changes(status, now)
@@ -88,7 +89,7 @@ def _old_kinds(status: Status) -> Mapping[str, str | None]:
 
 
 class _Waiting:
-    """The changes with one reason that no Event has yet."""
+    """The changes with one reason that are in no Event yet."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -122,7 +123,7 @@ class HealthEvents:
             waiting.messages[message] = None
             if len(waiting.messages) > _MOST_MESSAGES:
                 del waiting.messages[next(iter(waiting.messages))]
-        # The oldest first, so that the last Event shows how it is now.
+        # The oldest change comes first, so that the last Event shows the current state.
         for reason, waiting in sorted(self._waiting.items(), key=lambda item: item[1].last):
             if waiting.count and now >= waiting.due:
                 text, is_warning = "; ".join(waiting.messages), reason in _WARNINGS
@@ -134,10 +135,10 @@ class HealthEvents:
 
 
 def own_subject(environment: Mapping[str, str], configmap: tuple[str, str] | None) -> Subject | None:
-    """Return the object that Events about pydns itself are on. None: there is none, so no Event is posted.
+    """Return the object for Events about pydns itself, or None. Without an object, no Event is posted.
 
-    It is the pod, if the variables POD_NAME and POD_NAMESPACE name it, as the manifests do with the downward API.
-    Otherwise it is the ConfigMap of the configuration.
+    The object is the pod, if the variables POD_NAME and POD_NAMESPACE name the pod. The manifests set these variables
+    with the downward API. Otherwise, the object is the ConfigMap of the configuration.
     """
     if (name := environment.get("POD_NAME")) and (namespace := environment.get("POD_NAMESPACE")):
         return Subject("Pod", namespace, name, environment.get("POD_UID", ""))

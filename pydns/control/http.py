@@ -206,7 +206,7 @@ def _request(event: h11.Request) -> Request:
 def _page(request: Request, pages: Pages, log: Log) -> Page:
     make = pages.get(request.path)
     if make is None:
-        return Page(f"not here; here are {', '.join(pages)}\n".encode(), HTTPStatus.NOT_FOUND)
+        return Page(f"not found; the pages here are {', '.join(pages)}\n".encode(), HTTPStatus.NOT_FOUND)
     try:
         return make(request)
     except Exception as error:  # a bug in a page must not stop the server, because probes need the server

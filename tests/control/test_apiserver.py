@@ -371,14 +371,16 @@ def test_an_audit_that_fails_changes_nothing_and_is_logged_once(server: FakeApiS
         assert source.status()[Kind.SERVICE].relists == 0
 
 
-def test_a_listing_is_delivered_in_pages_and_an_event_at_once(server: FakeApiServer, tmp_path: Path) -> None:
+def test_a_listing_is_delivered_in_pages_and_an_event_is_delivered_at_once(
+    server: FakeApiServer, tmp_path: Path
+) -> None:
     for number in range(100):
         server.apply("Service", service(f"s{number}"))
     with watching(server, tmp_path, figures=QUICK._replace(page_size=50)) as (_, received):
         received.until(synced)
         assert len(received.calls) <= 4
         server.wait_until(lambda server: server.watching("Service") == 1)
-        # no later event follows. A later event could push this one out of a buffer
+        # this is the last event, so no later event can push it out of a buffer
         server.apply("Service", service("new"))
         received.until(lambda received: "new" in received.names())
 

@@ -1,6 +1,6 @@
 """Two namespaces of a real cluster, served as two clusters and as two domains.
 
-Run them like tests/control/test_cluster.py, with PYDNS_TEST_KUBECONFIG=FILE.
+Run the tests like tests/control/test_cluster.py, with PYDNS_TEST_KUBECONFIG=FILE.
 """
 
 from collections.abc import Iterator

@@ -77,7 +77,11 @@ NO_REQUEST = b"Bad request syntax or unsupported method\n"
         ),
         (b"GET /bad HTTP/1.1", b"503 Service Unavailable", b"worker 1\n"),
         (b"GET /broken HTTP/1.1", b"500 Internal Server Error", b"failed; see the log\n"),
-        (b"GET /there HTTP/1.1", b"404 Not Found", b"not here; here are /here, /bad, /broken, /shown, /big\n"),
+        (
+            b"GET /there HTTP/1.1",
+            b"404 Not Found",
+            b"not found; the pages here are /here, /bad, /broken, /shown, /big\n",
+        ),
         (b"POST /here HTTP/1.1", b"405 Method Not Allowed", b"only GET and HEAD\n"),
         (b"GET /here", b"400 Bad Request", NO_REQUEST),
         (b"GET /here HTTP/1.1\r\nname without a colon", b"400 Bad Request", NO_REQUEST),

@@ -294,7 +294,7 @@ def test_file_with_a_mistake_at_start_is_left_out_and_the_others_are_served(
     folder.settle()
     assert told.services() == {"other": ".2"}
     assert told.mistakes() == [
-        f"manifest has a mistake problem={tmp_path}/{BROKEN_REASON} action=left out until it is right"
+        f"manifest has a mistake problem={tmp_path}/{BROKEN_REASON} action=left out until it has no mistake"
     ]
     (tmp_path / "shop.yaml").unlink()
     folder.settle()
@@ -463,7 +463,7 @@ def test_an_unreadable_file_is_read_as_soon_as_possible(
         folder = open_folder()
         folder.settle()
     problem = f"{tmp_path}/shop.yaml: can't be read: Input/output error"
-    assert told.mistakes() == [f"manifest has a mistake problem={problem} action=left out until it is right"]
+    assert told.mistakes() == [f"manifest has a mistake problem={problem} action=left out until it has no mistake"]
     assert told.services() == {}
     folder.poll()
     assert told.services() == {"web": ".1"}

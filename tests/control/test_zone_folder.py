@@ -135,7 +135,7 @@ def test_a_change_of_an_included_file_reloads_the_zone(tmp_path: Path, open_fold
     folder = open_folder()
     assert folder.mistakes() == [
         f"zone file has a mistake problem={tmp_path}/a.zone:3: $INCLUDE www.inc: no such file "
-        "action=left out until it is right"
+        "action=left out until it has no mistake"
     ]
     (tmp_path / "www.inc").write_text("www 60 A 192.0.2.1")
     folder.settle()
@@ -258,7 +258,7 @@ def test_an_unreadable_file_is_read_as_soon_as_possible(
         folder.settle()
     assert folder.mistakes() == [
         f"zone file has a mistake problem={tmp_path}/a.zone{problem}: Input/output error "
-        "action=left out until it is right"
+        "action=left out until it has no mistake"
     ]
     folder.settle()
     assert folder.serials() == {"a.zone": 1}
