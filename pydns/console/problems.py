@@ -49,7 +49,7 @@ def _all(status: Status, age_s: float) -> Iterator[Problem]:
         )
         yield Problem(Level.BAD, text, "PydnsNotSynced")
     if status.restored:
-        yield Problem(Level.WARNING, "The answers are those from before the restart", "PydnsNotSynced")
+        yield Problem(Level.WARNING, "The answers come from before the restart", "PydnsNotSynced")
     for kind, each in status.kinds.items():
         yield from _kind(kind, each, age_s)
     for name, source in status.sources.items():
