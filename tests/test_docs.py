@@ -125,7 +125,10 @@ def test_the_keys_that_give_the_behaviour_of_coredns_are_accepted_and_change_som
 
 
 def read_default(text: str) -> Config:
-    """Return the configuration without the snippet: the defaults, with the server that the snippet needs."""
+    """Return the configuration to compare a snippet with.
+
+    It has the defaults, and the server that the snippet needs.
+    """
     result = read({"config.yaml": "upstreams: [10.0.0.2]" if text.startswith("upstreams:") else ""})
     assert isinstance(result, Accepted)
     return result.config

@@ -326,7 +326,8 @@ def test_many_lines_are_written_together() -> None:
 def test_a_blocked_log_delays_no_query_and_reports_lost_lines_later(manifests: Path, tmp_path: Path) -> None:
     config = tmp_path / "config.yaml"
     config.write_text("log: {queries: {}}")
-    # For UDP and TCP; pydns would log a port that it chose itself, but this test doesn't read the log.
+    # The port must be free for UDP and TCP. pydns would log a port that it chose itself, but this test doesn't read the
+    # log.
     port = free_port()
     arguments = ["--workers", "1", "--state-dir", str(tmp_path / "state"), "--listen", f"127.0.0.1:{port}"]
     arguments += ["--manifests", str(manifests), "--config", str(config)]

@@ -19,7 +19,7 @@ from tests.bench import cluster, filled, queries, servers, tools
 from tests.bench.report import Table
 
 SERVICES = 1000
-_SAMPLE = 300  # questions of each workload to which all servers must give equal answers before the measurement
+_SAMPLE = 300  # how many questions of each workload all servers must answer equally before the measurement
 
 
 class Compared(NamedTuple):

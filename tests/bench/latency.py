@@ -1,7 +1,7 @@
-"""Latency of cluster names at a steady rate: half of what CoreDNS can answer at most, if its path is given.
+"""Latency of cluster names at a steady rate. If the path of CoreDNS is given, the rate is half of CoreDNS's maximum.
 
-pydns, Knot and CoreDNS take turns. Our own client sends the queries evenly, and takes the time of each reply
-(`paced`). dnsperf prints only averages.
+pydns, Knot and CoreDNS take turns. The client `paced` sends the queries evenly, and measures the time of each reply.
+dnsperf would print only averages.
 """
 
 import tempfile

@@ -1,11 +1,11 @@
 """A client that sends queries over UDP at a steady rate, whether or not the server replies.
 
 The queries are spread evenly, and each one is moved by up to a quarter of the interval at random. If the client is late
-because another process has used its core, it catches up slowly, so queries never come together.
+because another process has used its core, it catches up slowly. So no queries are sent together.
 
 While the client waits, it sleeps until the next query is due, and reads the replies afterwards. So a reply doesn't wake
-it. Otherwise the server would pay for each wake-up of another core: up to 40 µs in a virtual machine, whichever server
-it is. A network card or another machine does this work instead.
+it. Otherwise, any server would pay for each wake-up of another core: up to 40 µs in a virtual machine. In production, a
+network card or another machine does this work.
 
 The latency of a query is the time from just before it is sent until the kernel has delivered the reply to the client's
 socket (SO_TIMESTAMPNS, socket(7)). Each reply must have the rcode of the right answer. This module knows nothing about
@@ -29,13 +29,14 @@ from tests.bench import servers, tools
 from tests.bench.queries import Query
 
 PATIENCE_S = 1.0  # a reply that comes later than this after the last query counts as lost
-_JITTER = 0.25  # of the interval between queries
+_JITTER = 0.25  # the largest random shift of a query, as a part of the interval between queries
 _POLL_S = 0.001  # how often the client looks for the last replies
 _SO_TIMESTAMPNS = 35  # asm-generic/socket.h
 _TIMESPEC = struct.Struct("@qq")
 _PR_SET_TIMERSLACK = 29  # linux/prctl.h
 _SLACK_NS = 1  # with the default of 50 µs, a sleep would end after the next query is due
-_RECEIVE_BUFFER = 4 << 20  # octets; enough for the replies that come while other processes use the client's core
+# octets. This is enough for the replies that come while other processes use the client's core
+_RECEIVE_BUFFER = 4 << 20
 
 
 class Question(NamedTuple):
@@ -51,7 +52,7 @@ class Paced(NamedTuple):
 
     sent: int
     rate: float  # queries sent per second
-    latencies_us: list[float]  # of the queries that were answered, in the order of the replies
+    latencies_us: list[float]  # the latencies of answered queries, in the order of the replies
     response_octets: int  # the average for a response
 
     @property
@@ -111,7 +112,7 @@ class _Run:
 
     def __init__(self, sock: socket.socket, questions: Sequence[Question]) -> None:
         self.latencies_us = array("d")
-        self.octets = 0  # of all replies
+        self.octets = 0  # the total length of all replies
         self.wrong: list[tuple[Question, bytes]] = []  # questions with wrong replies
         self._sock = sock
         self._questions = questions

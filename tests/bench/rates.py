@@ -1,4 +1,4 @@
-"""CPU time per query for cluster names at steady rates: what a query costs that comes alone.
+"""CPU time per query for cluster names at steady rates: the cost of a query that comes alone.
 
 At these rates, a server handles one query for each wake-up, and its work between queries counts too. pydns, Knot and,
 if its path is given, CoreDNS take turns.
@@ -13,7 +13,7 @@ from tests.bench.report import Table
 
 LIMITS = {200: 0.4, 2000: 0.35, 10_000: 0.3}  # queries per second -> CPU time relative to CoreDNS's
 _WARM_UP_S = 1.0
-_LEAST_RATE = 0.9  # of the wanted rate, or the client was too slow
+_LEAST_RATE = 0.9  # a share of the wanted rate. If the real rate is lower, the client was too slow
 
 
 def run(command: str, coredns: Path | None, seconds: float, rounds: int, cores: tuple[int, int]) -> list[Comparison]:

@@ -526,7 +526,7 @@ def test_an_accepted_damaged_reply_means_the_same_to_dnspython(data: st.DataObje
     try:
         whole = dns.message.from_wire(bytes(wire), one_rr_per_rrset=True)
     except dns.exception.DNSException:
-        return  # dnspython parses the RDATA of every type; pydns passes types without names on unchanged
+        return  # dnspython parses the RDATA of every type. pydns doesn't change the RDATA of types without names
     kept = as_message(case.ask, response.answer)
     assert set(flat(kept, 1)) <= set(flat(whole, 1))
     assert set(flat(kept, 2)) <= set(flat(whole, 2))

@@ -139,7 +139,7 @@ def test_side_by_side_does_not_change_the_running_dns() -> None:
     assert labels["k8s-app"] != "kube-dns"
 
 
-def test_pods_of_replace_coredns_join_the_old_service_without_changing_it() -> None:
+def test_pods_of_the_folder_replace_coredns_join_the_old_service_and_do_not_change_it() -> None:
     objects = build("overlays/replace-coredns")
     assert only(objects, "Deployment")["spec"]["template"]["metadata"]["labels"]["k8s-app"] == "kube-dns"
     assert only(objects, "Service")["metadata"]["name"] == "pydns"
