@@ -1,15 +1,15 @@
 """Parses and composes IP addresses. Every package that reads or writes addresses uses this module.
 
 An address is `bytes`: 4 octets for IPv4, 16 octets for IPv6, as in A and AAAA records. Text is only for people. This
-module uses functions of `socket`, but it opens no socket. `ipaddress` takes four times as long, and API objects contain
-many addresses.
+module uses functions of `socket`, but it opens no socket. The standard library's `ipaddress` takes four times as long,
+and API objects contain many addresses.
 """
 
 from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 from typing import NamedTuple
 
 _LOOPBACK_6 = bytes(15) + b"\1"
-MAPPED = bytes(10) + b"\xff\xff"  # before an IPv4 address in an IPv6 address (RFC 4291 section 2.5.5.2)
+MAPPED = bytes(10) + b"\xff\xff"  # first octets of an IPv4-mapped IPv6 address (RFC 4291 section 2.5.5.2)
 
 
 class BadAddress(ValueError):
@@ -20,7 +20,7 @@ def parse_address(text: str) -> bytes:
     """Parse an IPv4 or IPv6 address. Raises `BadAddress`. An IPv6 zone (`fe80::1%eth0`) is not allowed."""
     try:
         return inet_pton(AF_INET6 if ":" in text else AF_INET, text)
-    except (OSError, ValueError):  # ValueError: a NUL or half a surrogate pair
+    except (OSError, ValueError):  # ValueError: the text contains a NUL or half a surrogate pair
         shortened = text if len(text) <= 80 else text[:77] + "…"
         raise BadAddress(f"{shortened!r} is not an IP address") from None
 
@@ -57,12 +57,15 @@ class AddressRange(NamedTuple):
 
     @property
     def free_bits(self) -> int:
-        """Return the number of bits after the prefix that all addresses of the range share."""
+        """Return the number of bits after the prefix. All addresses of the range share this prefix."""
         return (int.from_bytes(self.first) ^ int.from_bytes(self.last)).bit_length()
 
 
 def parse_range(text: str) -> AddressRange:
-    """Parse a range such as 10.0.0.0/8. Raises `BadAddress` for invalid text, and if bits after the prefix are set."""
+    """Parse a range such as 10.0.0.0/8.
+
+    Raises `BadAddress` if the text is invalid, or if bits after the prefix are set.
+    """
     first_text, _, length_text = text.partition("/")
     address = parse_address(first_text)
     found = range_around(address, length_text)

@@ -1,11 +1,11 @@
 r"""Aliases: names that are answered with the records of other names.
 
     api.corp.example       one name; the target is a name
-    *.corp.example         all names below; a target that begins with `*.` keeps what the star stands for
+    *.corp.example         all names below corp.example; a target with `*.` keeps the labels that the star stands for
     ~(.+)\.prev\.example   names that match a pattern as a whole, without the final dot; `{1}` is the first group
 
-pydns first looks for an alias of exactly this name, and then for the longest matching name with a star. Last, it tries
-the patterns in the order of the configuration.
+For each question, pydns first looks for an alias of exactly the question's name. Then it looks for the longest matching
+name with a star. Last, it tries the patterns in the order of the configuration.
 """
 
 from collections.abc import Iterable
@@ -18,7 +18,7 @@ _STAR, _TILDE = "*.", "~"
 
 
 class BadAlias(ValueError):
-    """A text isn't an alias, or isn't a target. The message describes what was wanted."""
+    """A text isn't an alias, or isn't a target. The message describes what is valid."""
 
 
 def parse_pattern(text: str) -> str:
@@ -41,7 +41,7 @@ def parse_target(text: str) -> str:
 
 
 def problem(pattern: str, target: str) -> str | None:
-    """Return None if a target fits the names of its alias. Otherwise return what was wanted, for a message."""
+    """Return None if a target fits the names of its alias. Otherwise return a description of a valid target."""
     if target.startswith(_STAR) and not pattern.startswith(_STAR):
         return f'a target of names without "{_STAR}"'
     groups = len(_compiled(pattern).groups) if pattern.startswith(_TILDE) else 0
@@ -73,12 +73,11 @@ class Aliases:
     def __init__(self, aliases: Iterable[tuple[str, str]]) -> None:
         """`aliases` contains the names and the target of each alias, as `parse_pattern` and `parse_target` return them.
 
-        The time of a look-up depends only on the number of patterns.
+        A look-up takes longer if there are more patterns. The number of other aliases doesn't matter.
         """
         self._names: dict[bytes, bytes] = {}
-        self._below: dict[
-            bytes, tuple[bool, bytes]
-        ] = {}  # domain -> whether the target keeps the labels before the domain, and the target
+        # domain -> whether the target keeps the labels before the domain, and the target
+        self._below: dict[bytes, tuple[bool, bytes]] = {}
         self._patterns: list[tuple[Pattern, str]] = []
         for pattern, target in aliases:
             if pattern.startswith(_TILDE):
@@ -95,7 +94,10 @@ class Aliases:
         return bool(self._names or self._below or self._patterns)
 
     def find(self, qname: bytes) -> bytes | None:
-        """Return the target of a name in lower case, or None if no alias matches. Empty: the target is invalid."""
+        """Return the target of a name in lower case, or None if no alias matches.
+
+        An empty result means that the target is not a valid name.
+        """
         exact = self._names.get(qname)
         if exact is not None:
             return exact

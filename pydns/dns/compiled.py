@@ -1,4 +1,4 @@
-"""Compiles answers when the cluster changes. A compiled answer is the part of a reply after the question.
+"""Compiles answers when the cluster changes. A compiled answer contains the part of a reply after the question.
 
 The format of a compiled answer is:
 
@@ -6,11 +6,11 @@ The format of a compiled answer is:
                  other bits: one for each level at which some client class gets another answer
                  (`pydns.table.client_classes`)
     octet 1      length of each answer record, if these records are rotated and no pointer leads to them, else 0
-    octets 2–9   the four counts of a header, QDCOUNT 1
+    octets 2–9   the four counts of a header; QDCOUNT is 1
     octets 10–   the records, compressed for a message whose question is at offset 12
 
-So a reply consists of the id, the flags, octets 2–9, the question as sent, and octets 10–. The case of the question
-doesn't matter. Compression pointers point into the question, and a change of case doesn't change its length.
+So a reply consists of the id, the flags, octets 2–9, the question as sent, and octets 10–. The case of the question's
+letters doesn't matter. Compression pointers point into the question, but a change of case moves no octet.
 """
 
 from collections.abc import Iterable, Iterator
@@ -23,7 +23,7 @@ from pydns.dns.rrset import AAAA, CLASS_IN, MX, NS, PTR, SRV, A, Hosts, RRset
 
 HEADER: Final = 12  # octets of a message before the question (RFC 1035 section 4.1.1)
 RECORDS: Final = 10  # offset of the records in a compiled answer
-ROTATED: Final = frozenset([A, AAAA, SRV])  # types for which clients use the first record
+ROTATED: Final = frozenset([A, AAAA, SRV])  # types of which clients use the first record
 
 
 _MAX_POINTER: Final = 0x3FFF  # pointers have 14 bits (RFC 1035 section 4.1.4)
@@ -31,25 +31,22 @@ TO_QUESTION: Final = (0xC000 | HEADER).to_bytes(2)  # a pointer to the name of t
 _CLASS_IN: Final = CLASS_IN.to_bytes(2)
 _HEAD: Final = Struct("!2B4H").pack  # octets 0–9
 _MESSAGE: Final = 0xFFFF  # maximum octets of a message
-# Maximum records of an answer. More don't fit into a message, as the shortest record has 11 octets.
+# Maximum count in a header. No message can contain so many records, because the shortest record has 11 octets.
 _MOST: Final = 0xFFFF
 _ONE_RECORD: Final = _HEAD(0, 0, 1, 1, 0, 0) + TO_QUESTION
 _FIXED: Final = Struct("!HHIH").pack  # type, class, TTL, RDLENGTH
 _A_IN, _PTR_IN, _AAAA_IN, _SRV_IN = [rtype.to_bytes(2) + _CLASS_IN for rtype in (A, PTR, AAAA, SRV)]
 _RDATA_AT: Final = 12  # offset of RDATA in a record whose owner is a pointer
-TARGET_AT: Final = {
-    NS: 0,
-    MX: 2,
-    SRV: 6,
-}  # offset of the target in RDATA. The target's addresses are additional records
+# Type -> offset of the target in RDATA. The addresses of the target become additional records.
+TARGET_AT: Final = {NS: 0, MX: 2, SRV: 6}
 
 
 def question(qname: bytes, rtype: int) -> bytes:
     """Return the key of an answer. The key is the question in wire form and lower case, with class IN.
 
-    If an octet of the type is an ASCII letter, the key begins with a zero octet and is no valid question. The fast path
-    converts the whole question to lower case before the lookup (pydns.serve.fast, rule 3). Without the zero octet, it
-    would confuse two such types.
+    If an octet of the type is an ASCII letter, the key begins with a zero octet, so it isn't a valid question. The fast
+    path converts the whole question to lower case before the lookup (pydns.serve.fast, rule 3). Without the zero octet,
+    the fast path would confuse two such types.
     """
     key = qname.lower() + rtype.to_bytes(2) + _CLASS_IN
     return b"\0" + key if rtype >= ord("A") and is_lettered(rtype) else key
@@ -108,8 +105,8 @@ def compile_record(rtype: int, ttl_s: int, rdata: bytes) -> bytes:
 def compile_hosts(hosts: Hosts) -> dict[bytes, bytes]:
     """Return a dict: question -> answer, for all RRsets of `hosts`.
 
-    The result is the same as that of `question` and `compile_answer` for each RRset. It takes a fifth of the time,
-    because nearly all octets are the same for each host. Most records of a large cluster are made here.
+    The result is the same as that of `question` and `compile_answer` for each RRset. But this function takes a fifth of
+    the time, because nearly all octets are the same for each host. Most records of a large cluster are made here.
     """
     parent, ttl_s, addresses, services = hosts
     of_type = {4: (parent + _A_IN, compile_record(A, ttl_s, bytes(4))[:-4])}
@@ -135,7 +132,7 @@ def compile_hosts(hosts: Hosts) -> dict[bytes, bytes]:
 
 
 def compile_pointers(named: Iterable[tuple[bytes, bytes]], ttl_s: int) -> dict[bytes, bytes]:
-    """Return a dict: question -> answer. `named` has pairs of an address and its only name.
+    """Return a dict: question -> answer. `named` contains pairs: an address, and its only name.
 
     The result is the same as that of `question` and `compile_answer` for the PTR record of each address.
     """
@@ -164,13 +161,13 @@ def with_ttl(compiled: bytes, before_s: int, ttl_s: int) -> bytes:
 
 
 def rotate_anew(key: bytes, compiled: bytes, turn: int) -> bytes:
-    """Return the records of a compiled answer. Each turn begins with a different record. Takes 2 µs per record."""
+    """Return the records of a compiled answer, rotated. `turn` determines the first record. Takes 2 µs per record."""
     rrset, additionals = decompile(key, compiled)
     return compile_answer(rotate_rrset(rrset, turn)._replace(additional=tuple(additionals)))[RECORDS:]
 
 
 def rotate_rrset(rrset: RRset, turn: int) -> RRset:
-    """Return a copy of an RRset. If it has addresses or SRV records, each turn begins with a different record."""
+    """Return a copy of an RRset. If the RRset has addresses or SRV records, `turn` determines the first record."""
     rdatas = rrset.rdatas
     if rrset.rtype not in ROTATED or len(rdatas) < 2:
         return rrset
@@ -197,7 +194,7 @@ def fit(wanted: int, octets: bytes, room: int) -> tuple[int, int, int]:
 
 
 def walk(octets: bytes) -> Iterator[tuple[int, int, int]]:
-    """Yield three offsets for each record: its start, its type and its end. Only for records that pydns composed."""
+    """Yield three offsets for each record: its start, its type and its end. pydns must have composed the records."""
     position = 0
     while position < len(octets):
         begin = position

@@ -11,7 +11,7 @@ def dashed(address: bytes) -> str:
     """Return an address as a label. A label must not end with a dash, so `fd00--` becomes `fd00--0`."""
     if len(address) == 4:
         a, b, c, d = address
-        return f"{_DECIMAL[a]}-{_DECIMAL[b]}-{_DECIMAL[c]}-{_DECIMAL[d]}"  # a quarter of the time of `inet_ntop`
+        return f"{_DECIMAL[a]}-{_DECIMAL[b]}-{_DECIMAL[c]}-{_DECIMAL[d]}"  # four times as fast as `inet_ntop`
     label = address_text(address).replace(":", "-").replace(".", "-")
     return label + "0" if label.endswith("-") else label
 

@@ -1,6 +1,6 @@
 """Removes the addresses of one family from answers of upstreams.
 
-The functions take and return an `UpstreamAnswer`: the records after a question. The question that was sent and the
+The functions take and return an `UpstreamAnswer`: the records after a question. The question to the upstream and the
 question of the client differ only in their types, so pointers to the question stay valid.
 """
 
@@ -42,8 +42,9 @@ class Record(NamedTuple):
 def without_addresses(question: bytes, answer: UpstreamAnswer) -> UpstreamAnswer:
     """Return the answer to a question for one address family, derived from the answer for the other family.
 
-    CNAMEs, denials and errors are kept. Addresses become NODATA with EDE 17 (Filtered). If no SOA record of the name's
-    zone is known, NODATA has a SOA record at the name itself, so that clients can cache it (RFC 2308 section 5).
+    CNAMEs, denials and errors are kept. An answer with addresses is replaced by NODATA with EDE 17 (Filtered). If
+    no SOA record of the name's zone is known, NODATA gets a SOA record at the name itself. So clients can cache NODATA
+    (RFC 2308 section 5).
     """
     if answer.rcode != Rcode.NOERROR or answer.onward:
         return answer
@@ -56,7 +57,7 @@ def without_addresses(question: bytes, answer: UpstreamAnswer) -> UpstreamAnswer
 
 
 def without_hint(question: bytes, answer: UpstreamAnswer, hint: int) -> UpstreamAnswer:
-    """Return an answer to a question for HTTPS or SVCB records, without the addresses of one family in the records.
+    """Return an answer to a question for HTTPS or SVCB records, without the hints for one address family.
 
     A record that declares its hint as mandatory is kept as it is.
     """
@@ -113,14 +114,20 @@ def records_of(question: bytes, answer: UpstreamAnswer) -> tuple[list[Record], l
 
 
 def composed(answer: UpstreamAnswer, answers: Sequence[Record], authorities: Sequence[Record] = ()) -> UpstreamAnswer:
-    """Return a copy of an answer with other records. It isn't authentic, because no server has signed the records."""
+    """Return a copy of an answer with other records.
+
+    The copy isn't authentic, because no server has signed the records.
+    """
     counts = len(answers).to_bytes(2) + len(authorities).to_bytes(2)
     records = b"".join([each.wire() for each in (*answers, *authorities)])
     return answer._replace(counts=counts, records=records, is_authentic=False)
 
 
 def denial(answers: Sequence[Record], error: Reason | None = None) -> UpstreamAnswer:
-    """Return NODATA after CNAMEs, with a SOA record at the last name."""
+    """Return NODATA. Its answer section contains only `answers`, which must be CNAMEs.
+
+    The owner of its SOA record is the target of the last CNAME. Without a CNAME, it is the question's name.
+    """
     owner = next((each.rdata for each in reversed(answers) if each.rtype == CNAME), TO_QUESTION)
     soa = Record(owner, SOA, DENIAL_TTL_S, _SOA_RDATA)
     return composed(UpstreamAnswer(Rcode.NOERROR, b"", b"", error), answers, [soa])

@@ -17,7 +17,8 @@ from pydns.dns.rrset import AAAA, CNAME, SOA, A
 WELL_KNOWN_PREFIX = parse_range("64:ff9b::/96")  # RFC 6052 section 2.1
 TTL_S = 600  # cap for the TTL of a mapped address if the SOA record of the zone is unknown (RFC 6147 section 5.1.7)
 IPV4ONLY_ARPA = name.from_text("ipv4only.arpa.")
-# Clients find out the prefix by this name (RFC 7050). It always has these addresses, so no upstream needs to be asked.
+# The addresses of `ipv4only.arpa`. Clients ask for this name to find out the prefix (RFC 7050). Its addresses never
+# change, so pydns needs no upstream for them.
 _IPV4ONLY = tuple([Record(TO_QUESTION, A, TTL_S, bytes([192, 0, 0, last])) for last in (170, 171)])
 
 # Addresses that aren't global (RFC 1918, RFC 5735 section 3, RFC 6598).
@@ -46,10 +47,10 @@ _PRIVATE = tuple(
 class Dns64(NamedTuple):
     """The rules of one DNS64."""
 
-    prefixes: tuple[AddressRange, ...]  # each has 32, 40, 48, 56, 64 or 96 bits (RFC 6052 section 2.2)
+    prefixes: tuple[AddressRange, ...]  # each prefix has 32, 40, 48, 56, 64 or 96 bits (RFC 6052 section 2.2)
     exclude: tuple[AddressRange, ...] = ()  # IPv6 addresses that are treated as missing (RFC 6147 section 5.1.4)
-    translate_all: bool = False  # also map names that have IPv6 addresses
-    map_private: bool = False  # also map addresses that aren't global into the well-known prefix
+    translate_all: bool = False  # also map the IPv4 addresses of names that have IPv6 addresses
+    map_private: bool = False  # also use the well-known prefix for IPv4 addresses that aren't global
 
     def usable(self, question: bytes, answer: UpstreamAnswer) -> UpstreamAnswer | None:
         """Return the answer to a question for AAAA if no address must be mapped, else None.
@@ -69,7 +70,7 @@ class Dns64(NamedTuple):
     def synthesised(self, question: bytes, answer: UpstreamAnswer, found: UpstreamAnswer) -> UpstreamAnswer:
         """Return the answer to a question for AAAA, made from `found`, the answer to the same question for A.
 
-        `answer` is the upstream's own answer for AAAA. It is returned if there is no IPv4 address to map.
+        `answer` is the upstream's own answer for AAAA. If there is no IPv4 address to map, the result is `answer`.
         """
         if found.rcode != Rcode.NOERROR:
             return found if found.rcode == Rcode.NXDOMAIN or answer.rcode != Rcode.NOERROR else answer
@@ -99,7 +100,7 @@ class Dns64(NamedTuple):
         return None
 
     def _mapped(self, records: Iterable[Record], longest_s: int) -> Iterator[Record]:
-        """Yield the records. Each IPv4 address is mapped into each prefix."""
+        """Yield the records. For each IPv4 address, yield a mapped address in each prefix instead."""
         for each in records:
             if each.rtype != A:
                 yield each
@@ -124,7 +125,7 @@ def embedded(prefix: AddressRange, address: bytes) -> bytes:
 
 
 def extracted(prefix: AddressRange, address: bytes) -> bytes:
-    """Return the IPv4 address in an IPv6 address of `embedded`."""
+    """Return the IPv4 address that `embedded` has put into an IPv6 address."""
     at = _prefix_octets(prefix)
     if at <= _ZERO_AT:
         address = address[:_ZERO_AT] + address[_ZERO_AT + 1 :]

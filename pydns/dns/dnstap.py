@@ -1,7 +1,7 @@
 """Composes dnstap messages and the frames that carry them, for a collector.
 
 A message is in protobuf (dnstap.proto, https://dnstap.info). The frames are those of Frame Streams (fstrm), in the
-variant with a handshake. protobuf is imported when a `Composer` is made, because it takes 4 MB.
+variant with a handshake. protobuf takes 4 MB of memory, so it is imported only when a `Composer` is made.
 """
 
 from collections.abc import Iterator
@@ -9,11 +9,11 @@ from enum import IntEnum
 from typing import Any, NamedTuple
 
 CONTENT_TYPE = b"protobuf:dnstap.Dnstap"
-MAX_CONTROL = 512  # octets of a control frame; fstrm has the same limit
+MAX_CONTROL = 512  # maximum octets of a control frame; fstrm has the same limit
 
 
 class Kind(IntEnum):
-    """A type of message. A client's query and its reply, or our query to an upstream and its reply."""
+    """A type of message: a client's query, the reply to it, a query to an upstream, or the upstream's reply."""
 
     CLIENT_QUERY = 5
     CLIENT_RESPONSE = 6
@@ -31,11 +31,11 @@ class Protocol(IntEnum):
 
 
 class Event(NamedTuple):
-    """A DNS message that was sent or received. Addresses and times that are unknown are empty or 0."""
+    """A DNS message that was sent or received. An unknown address is empty, and an unknown time is 0."""
 
     kind: Kind
     protocol: Protocol
-    message: bytes  # empty: the collector gets no octets of the DNS message
+    message: bytes  # if this is empty, the collector doesn't get the octets of the DNS message
     querier: bytes = b""  # the IP address that sent the query, 4 or 16 octets
     querier_port: int = 0
     responder: bytes = b""  # the IP address that sent the reply, 4 or 16 octets
@@ -103,7 +103,7 @@ class BadFrame(Exception):
 def controls(received: bytearray) -> Iterator[Control]:
     """Yield the whole control frames of a collector, and remove them from `received`.
 
-    Raises `BadFrame` for other octets, and if the collector accepts only other content types.
+    Raises `BadFrame` if the octets aren't control frames, or if the collector doesn't accept dnstap.
     """
     while len(received) >= 8:
         if received[:4] != b"\0\0\0\0":
@@ -124,7 +124,7 @@ def controls(received: bytearray) -> Iterator[Control]:
 
 
 def _accepts(fields: bytes) -> bool:
-    """Return whether the fields of ACCEPT include dnstap. A collector without content types accepts all."""
+    """Return whether the fields of ACCEPT include dnstap. A collector that sends no content type accepts all."""
     types = []
     while len(fields) >= 8:
         end = 8 + int.from_bytes(fields[4:8])
@@ -133,7 +133,7 @@ def _accepts(fields: bytes) -> bool:
     return not types or CONTENT_TYPE in types
 
 
-# The part of dnstap.proto that we write. An enum has the same octets as int32.
+# The part of dnstap.proto that pydns writes. protobuf encodes an enum like an int32.
 
 _MESSAGE = 1  # the only value of `Dnstap.type`
 _INET, _INET6 = 1, 2
@@ -164,7 +164,7 @@ _FIELDS = {
 
 
 def _message_class() -> Any:
-    """Return the class of protobuf for `Dnstap`."""
+    """Return the protobuf class of the message `Dnstap`."""
     from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
     file = descriptor_pb2.FileDescriptorProto(name="pydns/dnstap.proto", package="pydns.dnstap", syntax="proto2")

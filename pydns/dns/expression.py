@@ -3,10 +3,10 @@
     incidr(client_ip(), '10.0.0.0/8') || incidr(client_ip(), 'fd00::/8')
     type() in ['A', 'AAAA'] and not (name() endsWith '.corp.example.')
 
-This module knows the part of the language that Corefiles use. The functions are `client_ip()`, `name()`, `type()` and
-`incidr`. The result of `name()` is in lower case and ends with a dot. The operators are `and`, `or`, `not`, `==`, `!=`,
-`in`, `startsWith`, `endsWith`, `contains` and `matches` (RE2). Values are texts in quotes, lists of texts, `true` and
-`false`.
+This module supports the part of the language that Corefiles use. The functions are `client_ip()`, `name()`, `type()`
+and `incidr`. The result of `name()` is in lower case and ends with a dot. The operators are `and`, `or`, `not`, `==`,
+`!=`, `in`, `startsWith`, `endsWith`, `contains` and `matches` (RE2). Values are texts in quotes, lists of texts, `true`
+and `false`.
 """
 
 import re
@@ -17,12 +17,12 @@ from pydns.dns.address import AddressRange, BadAddress, address_text, parse_addr
 from pydns.dns.networks import Networks
 from pydns.dns.pattern import BadPattern, Pattern
 
-MAX_EXPRESSION = 10_000  # octets
-_MAX_DEPTH = 50  # nested parentheses and negations
+MAX_EXPRESSION = 10_000  # maximum characters
+_MAX_DEPTH = 50  # maximum number of nested parentheses and negations
 
 
 class BadExpression(ValueError):
-    """A text isn't a condition, or pydns doesn't know a part of it. The message is the reason."""
+    """A text isn't a condition, or pydns doesn't support a part of it. The message is the reason."""
 
 
 class Asker(NamedTuple):
@@ -59,7 +59,7 @@ _TOKEN = re.compile(
 def parse(text: str) -> Condition:
     """Return the condition. Raises `BadExpression`."""
     if len(text) > MAX_EXPRESSION:
-        raise BadExpression(f"longer than {MAX_EXPRESSION:,} octets")
+        raise BadExpression(f"longer than {MAX_EXPRESSION:,} characters")
     reader = _Reader(_tokens(text))
     condition = _either(reader, 0)
     reader.expect("")
@@ -98,12 +98,12 @@ class _Reader:
 
     def take(self) -> _Token:
         token = self._rest[-1]
-        if len(self._rest) > 1:  # the last token marks the end, and stays
+        if len(self._rest) > 1:  # the last token marks the end, so it is never removed
             self._rest.pop()
         return token
 
     def skip(self, *words: str) -> bool:
-        """Take the next token if it is one of these words."""
+        """If the next token is one of these words, take it and return True."""
         token = self._rest[-1]
         if token.is_text or token.text not in words:
             return False
@@ -113,7 +113,7 @@ class _Reader:
     def expect(self, word: str) -> None:
         token = self.take()
         if token.is_text or token.text != word:
-            raise BadExpression(f"{_shown(token)} where {repr(word) if word else 'the end'} must be")
+            raise BadExpression(f"found {_shown(token)}, wanted {repr(word) if word else 'the end'}")
 
 
 def _shown(token: _Token) -> str:
@@ -186,7 +186,7 @@ def _comparison(reader: _Reader) -> Condition:
         compare, other = _COMPARISONS[operator], _value(reader)
         condition = lambda asker: compare(value(asker), other(asker))  # noqa: E731
     else:
-        raise BadExpression(f"{_shown(token)} where a comparison must be")
+        raise BadExpression(f"found {_shown(token)}, wanted a comparison")
     return (lambda asker: not condition(asker)) if is_negated else condition
 
 
@@ -205,7 +205,7 @@ def _value(reader: _Reader) -> _Value:
     function = _FUNCTIONS.get(token.text)
     if function is None:
         known = ", ".join(f"{each}()" for each in _FUNCTIONS)
-        raise BadExpression(f"{_shown(token)} where a text or one of {known} must be")
+        raise BadExpression(f"found {_shown(token)}, wanted a text or one of {known}")
     reader.expect("(")
     reader.expect(")")
     return function
@@ -214,7 +214,7 @@ def _value(reader: _Reader) -> _Value:
 def _text(reader: _Reader) -> str:
     token = reader.take()
     if not token.is_text:
-        raise BadExpression(f"{_shown(token)} where a text in quotes must be")
+        raise BadExpression(f"found {_shown(token)}, wanted a text in quotes")
     return token.text
 
 

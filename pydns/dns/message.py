@@ -1,7 +1,7 @@
 """Parses queries strictly, and composes replies (RFC 1035 section 4, RFC 6891).
 
-Bytes from the network may be hostile. The parser makes one pass in linear time, and allocates little memory. It follows
-no compression pointer, because no name comes before the question.
+Bytes from the network may be hostile. The parser makes one pass in linear time, and allocates little memory. The parser
+follows no compression pointer, because no name comes before the question.
 
 pydns replies to unusual messages as NSD and CoreDNS do, and as the RFCs require:
 
@@ -26,7 +26,7 @@ from pydns.dns.rrset import OPT, RRset
 EDNS_SIZE: Final = 1232  # the size that pydns advertises. Packets of this size are not fragmented (DNS flag day 2020)
 OPT_HEAD: Final = b"\0\0\x29"  # first octets of an OPT record (RFC 6891)
 OPT_SIZE: Final = 11  # octets of an OPT record without options
-_OPT_BEGIN: Final = OPT_HEAD + EDNS_SIZE.to_bytes(2)  # first octets of an OPT record of ours
+_OPT_BEGIN: Final = OPT_HEAD + EDNS_SIZE.to_bytes(2)  # first octets of an OPT record that pydns composes
 PLAIN_SIZE: Final = 512  # maximum size without EDNS (RFC 1035 section 4.2.1)
 TCP_SIZE: Final = 65535
 
@@ -77,7 +77,7 @@ class Query(NamedTuple):
 
 
 def parse_query(message: bytes) -> Query | bytes | None:
-    """Return the query. Return the reply if the query is malformed, or None if there must be no reply."""
+    """Return the parsed query, or an error reply if the query is malformed, or None if there must be no reply."""
     if len(message) < HEADER or message[2] & 0x80:
         return None
     if message[2] & 0x78:
@@ -153,7 +153,7 @@ def _parse_options(rdata: bytes) -> frozenset[int]:
 
 
 def error_reply(message: bytes, rcode: Rcode) -> bytes:
-    """Compose a reply with only a header, because the question may be invalid. Opcode and RD equal the query's."""
+    """Compose a reply with only a header, because the question may be invalid. It has the query's opcode and RD."""
     flags = QR | int.from_bytes(message[2:4]) & (_OPCODE | RD) | rcode
     return message[:2] + flags.to_bytes(2) + bytes(8)
 
@@ -171,10 +171,10 @@ def compose_reply(
 ) -> bytes:
     """Compose a reply with the question as sent, and with the records that fit into `limit`.
 
-    The records have the class of the question.
-    The reply has OPT if the query had OPT. Owners are compressed, but names in RDATA are not. If a record of the answer
-    or authority section doesn't fit, TC is set and no further records are added. Only a client that sent OPT gets an
-    extended error. It is left out before a record is (RFC 8914 section 3).
+    The records have the class of the question. The reply has OPT if the query had OPT. Owners are compressed, but names
+    in RDATA are not. If a record of the answer or authority section doesn't fit, TC is set and no further records are
+    added. Only a client that sent OPT gets an extended error. If not everything fits, the extended error is left out
+    first (RFC 8914 section 3).
     """
     opt = b"" if query.edns is None else compose_opt(query.edns.dnssec_ok, rcode >> 4, error, query.reply_options)
     message = bytearray(query.id + bytes(10) + query.question)
@@ -232,9 +232,10 @@ def _offsets(qname: bytes) -> dict[bytes, int]:
 def compose_opt(
     dnssec_ok: bool, extended_rcode: int = 0, error: Reason | int | None = None, options: bytes = b""
 ) -> bytes:
-    """Compose the OPT record of a reply: pydns's size, the query's DO (RFC 6891 section 6.1.4), an extended error.
+    """Compose the OPT record of a reply, with the size that pydns advertises.
 
-    `options` are further options.
+    `dnssec_ok` is the query's DO (RFC 6891 section 6.1.4). `error` becomes an extended error. `options` contains
+    further options in wire form.
     """
     rdata = options if error is None else options + _error_option(error)
     flags = b"\x80\0" if dnssec_ok else b"\0\0"
@@ -253,14 +254,14 @@ def _error_option(error: Reason | int) -> bytes:
 def with_error(opt: bytes, error: Reason | int) -> bytes:
     """Return a copy of an OPT record with an extended error after its other options.
 
-    The error is a reason of ours, or the INFO-CODE that an upstream has sent.
+    `error` is a reason of pydns, or the INFO-CODE that an upstream has sent.
     """
     rdata = opt[OPT_SIZE:] + _error_option(error)
     return opt[: OPT_SIZE - 2] + len(rdata).to_bytes(2) + rdata
 
 
 def reply_facts(reply: bytes) -> tuple[int, int, bool]:
-    """Return the question's type, the full rcode, and whether DO is set. Only for a reply that pydns composed."""
+    """Return the question's type, the full rcode, and whether DO is set. pydns must have composed the reply."""
     rcode = reply[3] & 15
     end = question_end(reply)
     rtype = int.from_bytes(reply[end - 4 : end - 2]) if end > HEADER else 0
@@ -275,7 +276,7 @@ def reply_facts(reply: bytes) -> tuple[int, int, bool]:
 def question_end(reply: bytes) -> int:
     """Return the offset after the question, or after the header if there is no question.
 
-    Only for a reply that pydns composed.
+    pydns must have composed the reply.
     """
     if not reply[5]:
         return HEADER

@@ -94,7 +94,7 @@ def _octet_to_text(octet: int) -> str:
     return "\\" + chr(octet) if chr(octet) in '."\\();@$' else chr(octet)
 
 
-_TEXTS: Final = [_octet_to_text(octet) for octet in range(256)]  # a table saves 3 µs for a query's log line
+_TEXTS: Final = [_octet_to_text(octet) for octet in range(256)]  # this table saves 3 µs for each line of the query log
 
 
 def labels_of(name: bytes) -> list[bytes]:

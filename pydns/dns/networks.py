@@ -9,8 +9,8 @@ class Networks:
     """A set of networks. The time of a look-up depends only on the number of different prefix lengths."""
 
     def __init__(self, ranges: Iterable[AddressRange]) -> None:
-        """All addresses of a range must have a common prefix."""
-        # Length of an address in octets, number of bits after the prefix -> prefixes.
+        """Each range must contain exactly the addresses that have one prefix, such as those of 10.0.0.0/8."""
+        # (octets of an address, bits after the prefix) -> the prefixes of this length
         self._prefixes: dict[tuple[int, int], set[int]] = {}
         for network in ranges:
             key = len(network.first), network.free_bits

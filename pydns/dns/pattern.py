@@ -1,14 +1,14 @@
 r"""Compiles regular expressions like those of CoreDNS. They have the syntax of RE2 and match in linear time.
 
-Python's `re` backtracks, so a hostile name could take exponential time. Google's `re2` has the syntax and matches of
-Go's `regexp`: the leftmost match, with Perl's preferences. It also accepts `\C` and two groups with the same name,
-which Go refuses.
+Python's `re` backtracks, so matching a hostile name could take exponential time. Google's `re2` has the syntax of Go's
+`regexp`, and finds the same match: the leftmost one, with Perl's preferences. Unlike Go, it accepts `\C` and two groups
+with the same name.
 """
 
 from typing import Any
 
-MAX_PATTERN = 10_000  # octets, as in CoreDNS
-_MAX_MEMORY = 1024 * 1024  # octets of a compiled pattern and its state
+MAX_PATTERN = 10_000  # maximum octets of a pattern, as in CoreDNS
+_MAX_MEMORY = 1024 * 1024  # maximum octets of a compiled pattern and its state
 
 
 class BadPattern(ValueError):
@@ -23,8 +23,8 @@ class Pattern:
         if len(text) > MAX_PATTERN:
             raise BadPattern(f"is longer than {MAX_PATTERN:,} characters")
         if not text.isascii():
-            raise BadPattern("has a character beyond ASCII, and no name has one")
-        import re2  # takes 3 MB and 0.03 s, and most configurations have no patterns
+            raise BadPattern("has a character beyond ASCII, which no name contains")
+        import re2  # the import takes 3 MB and 0.03 s, and most configurations have no patterns
 
         options = re2.Options()
         options.log_errors = False
@@ -42,6 +42,9 @@ class Pattern:
         return f"Pattern({self.text!r})"
 
     def search(self, text: str) -> tuple[str, ...] | None:
-        """Return the leftmost match and its groups, or None. A group that isn't part of the match is empty."""
+        """Return the leftmost match and its groups, or None.
+
+        The text of a group that isn't part of the match is empty.
+        """
         found = self._compiled.search(text) if text.isascii() else None
         return None if found is None else (found[0], *[each or "" for each in found.groups()])

@@ -49,7 +49,7 @@ class Reason(Enum):
         "no-namespace",
         Ede.OTHER,
         "The cluster has no namespace of this name, or the namespace isn't served.",
-        "Check the namespace. In a search list, this reason is ordinary: the next name may exist.",
+        "Check the namespace. In a search list, this reason is normal, because the next name may exist.",
     )
     NO_SERVICE = (
         "no-service",
@@ -79,7 +79,8 @@ class Reason(Enum):
     NOT_FOR_CLIENT = (
         "not-for-client",
         Ede.OTHER,
-        "The name has records of this type, but not for this client: zones or hairpin answers leave them out.",
+        "The name has records of this type, but none for this client: answers by zone or hairpin answers leave "
+        "them out.",
         "Run `pydns explain NAME --client ADDRESS`.",
     )
     PENDING = (
@@ -102,7 +103,7 @@ class Reason(Enum):
     BLOCKED = (
         "blocked",
         Ede.BLOCKED,
-        "The domain is blocked, or a special name that pydns denies.",
+        "The domain is blocked, or the name is a special name that pydns denies.",
         "Change the key `blocked`, the view, or `forwarded_special_names`.",
     )
     TEMPLATE = (
@@ -155,7 +156,7 @@ class Reason(Enum):
         "not-supported",
         Ede.NOT_SUPPORTED,
         "pydns answers neither zone transfers nor classes other than IN.",
-        "Ask for a type of records, in class IN.",
+        "Ask for a record type in class IN.",
     )
     INVALID_TYPE = "invalid-type", Ede.INVALID_QUERY_TYPE, "The question's type is OPT.", "Ask for another type."
 
@@ -181,8 +182,8 @@ class Reason(Enum):
     UPSTREAM_ERROR = (
         "upstream-error",
         Ede.OTHER,
-        "An upstream has answered with an error, without a reason of its own.",
-        "Run `pydns explain NAME. --ask`. The upstream, or a server behind it, has the fault.",
+        "An upstream has answered with an error, but has sent no reason.",
+        "Run `pydns explain NAME. --ask`. The cause is in the upstream, or in a server behind it.",
     )
     UPSTREAM_LOOP = (
         "upstream-loop",
@@ -194,19 +195,19 @@ class Reason(Enum):
         "stale",
         Ede.STALE_ANSWER,
         "No upstream answers, so this is the last known answer.",
-        "As for `upstream-timeout`.",
+        "Follow the advice for `upstream-timeout`.",
     )
     STALE_DENIAL = (
         "stale-denial",
         Ede.STALE_NXDOMAIN_ANSWER,
         "No upstream answers, so this is the last known answer: the name didn't exist.",
-        "As for `upstream-timeout`.",
+        "Follow the advice for `upstream-timeout`.",
     )
     TOO_BUSY = (
         "too-busy",
         Ede.OTHER,
         "Too many questions wait for upstreams.",
-        "Look for the client that asks so much. See `max_in_flight` and `packets_per_second`.",
+        "Look for the client that sends so many questions. See `max_in_flight` and `packets_per_second`.",
     )
 
     code: str

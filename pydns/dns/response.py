@@ -8,18 +8,18 @@ cache or clock. The caller has already matched the id.
    secret that protects against spoofed replies (0x20).
 2. A name has at most 255 octets, and each label has at most 63. Compression pointers must point backwards. The work is
    linear in the size of the packet, for three reasons. Consecutive records with the same owner and type are read
-   together. Each place in the packet is read at most once. The numbers of records, groups and labels have limits.
+   together. Each position in the packet is read at most once. The numbers of records, groups and labels have limits.
 3. Two kinds of records are kept: answers along the CNAME chain from the question, and the authority records that a
    negative answer needs for caching or proof. All other records are dropped. Unbound and BIND do the same for positive
    answers with `minimal-responses`. Stub resolvers don't need the dropped records. Dropped records outside the answer
    section are only skipped, not parsed.
 4. Answers are in the order of the CNAME chain, because glibc needs this order. An owner that equals the question's name
-   is a pointer to the question. So it is spelled as the client spelled it. Other owners are in lower case, or as the
-   zone spells them.
+   is a pointer to the question. So the owner is spelled as the client spelled it. Other owners are in lower case, or as
+   the zone spells them.
 5. The kept records are nearly always the first records of the reply. In this case, their octets are passed on
    unchanged. This is safe because pointers point backwards, so no pointer leads to the removed end. In all other cases,
    the records are composed again.
-6. The addresses of an answer, or its SRV records, can be reordered, because no pointer points into these records.
+6. The addresses or SRV records of an answer can be reordered, because no pointer points into these records.
 """
 
 from collections.abc import Sequence
@@ -35,24 +35,31 @@ from pydns.dns.reason import EDE_OPTION, Reason
 from pydns.dns.rrset import AAAA, CNAME, NS, OPT, PTR, SOA, SRV, A
 
 # A reply over one of these limits is refused. With these limits, the worst packet of 64 KB takes about 1 ms.
-MAX_ANSWERS: Final = 4096  # 65,535 octets can't contain more addresses, the shortest useful records
-MAX_BESIDE: Final = 2000  # records in the authority and additional sections: enough for addresses of 1,000 SRV targets
-MAX_NAMED: Final = 1200  # records with names in rdata, in groups of several: the SRV records of pydns in 65,535 octets
-MAX_COMPOSED: Final = 450  # records with names in rdata that must be composed again
-# Groups of consecutive records with the same owner and type, in the answer section and among proofs.
+# maximum records; 65,535 octets can't contain more addresses, which are the shortest useful records
+MAX_ANSWERS: Final = 4096
+# Maximum records in the authority and additional sections: enough for the addresses of 1,000 SRV targets.
+MAX_BESIDE: Final = 2000
+# Records with names in rdata, in groups of several records: 65,535 octets contain at most as many SRV records of pydns.
+MAX_NAMED: Final = 1200
+MAX_COMPOSED: Final = 450  # maximum records with names in rdata, if the records must be composed again
+# Maximum groups of consecutive records with the same owner and type, in the answer section and among proofs.
 MAX_GROUPS: Final = 400
-MAX_LABELS: Final = 600  # labels that are read. Each place in the packet is counted once
-MAX_STEPS: Final = 2000  # labels of names that are only skipped
-MAX_CHAIN: Final = 16  # CNAMEs in the chain from the question; Unbound follows 11
+MAX_LABELS: Final = 600  # maximum labels that are read. Each position in the packet is counted once
+MAX_STEPS: Final = 2000  # maximum labels of names that are only skipped
+MAX_CHAIN: Final = 16  # maximum CNAMEs in the chain from the question; Unbound follows 11
 
 
 class UpstreamAnswer(NamedTuple):
-    """The part of a reply after its question: whole records. Compression uses only pointers to the question."""
+    """The part of a reply after its question.
+
+    It consists of whole records. Compression uses only pointers to the question.
+    """
 
     rcode: int
     counts: bytes  # ANCOUNT and NSCOUNT, as in the header
     records: bytes
-    extended_error: Reason | int | None = None  # for clients that sent OPT: ours, or the INFO-CODE from an upstream
+    # A reason of pydns, or the INFO-CODE from an upstream; only for clients that sent OPT.
+    extended_error: Reason | int | None = None
     onward: bytes = b""  # the last name of the CNAME chain in lower case, if the reply has no records for this name
     is_authentic: bool = False  # a trusted upstream has set AD (RFC 4035 section 3.2.3)
 
@@ -91,8 +98,8 @@ def parse_response(packet: bytes, question: bytes) -> Response | Unusable:
     form = _ADDRESS_FORMS.get(question[-4:])
     tails = _ONE_ANSWER.get(packet[2:HEADER])
     if form is not None and tails is not None:
-        # Nine of ten replies have one address of the question's name, with or without a plain OPT. For these replies,
-        # `_parse_addresses` returns the same result, but takes 0.5 µs more.
+        # Nine of ten replies contain one address of the question's name, with or without a plain OPT. The code here
+        # parses these replies. `_parse_addresses` would return the same result, but would take 0.5 µs more.
         before_ttl, after_ttl, size = form
         end = start + size
         if len(packet) >= end and packet[end : end + 3] + packet[end + 5 :] in tails:
@@ -140,7 +147,7 @@ def uncompressed(question: bytes, answer: UpstreamAnswer, client_qname: bytes = 
 def rotation(answer: UpstreamAnswer, ttl_offsets: Sequence[int]) -> tuple[int, ...]:
     """Return the offsets of the records in `answer.records` that can be rotated, and the offset after the last of them.
 
-    These are addresses or SRV records that may be reordered. The result is empty if there is only one such record, or
+    Only addresses and SRV records can be rotated. The result is empty if there is only one such record, or
     if their TTLs differ. An RRset has one TTL (RFC 2181 section 5.2).
     """
     records = answer.records
@@ -161,7 +168,7 @@ def rotation(answer: UpstreamAnswer, ttl_offsets: Sequence[int]) -> tuple[int, .
 
 
 def rotated(records: bytes, places: Sequence[int], turn: int) -> bytes:
-    """Rotate the records at `places`: each turn begins with a different record. `rotation` returns the places."""
+    """Return the records, rotated. `places` is the result of `rotation`. `turn` determines the first record."""
     cut, begin, end = places[turn % (len(places) - 1)], places[0], places[-1]
     return records[:begin] + records[cut:end] + records[begin:cut] + records[end:]
 
@@ -220,7 +227,7 @@ class _Group(NamedTuple):
     begin: int
     end: int
     # Whether the octets can be passed on unchanged. Owners must be pointers or in lower case. Records that may be
-    # rotated must be movable.
+    # rotated must stay valid when they move.
     is_as_wanted: bool
 
 
@@ -286,7 +293,7 @@ _RRSIG_OCTETS: Final = _RRSIG.to_bytes(2)
 class _Reader:
     """Reads the sections of a packet, and counts names and labels for the limits."""
 
-    moves = True  # True while no name points at a place that might move
+    moves = True  # True while no name points at an offset that might move
     named = 0  # the number of records in groups whose rdata has names
     _groups = 0
     _steps = 0
@@ -294,7 +301,7 @@ class _Reader:
     def __init__(self, packet: bytes, qname: bytes, *, is_ours: bool = False) -> None:
         """Prepare to read a packet.
 
-        `qname` is in lower case. `is_ours`: no limits, because the records were accepted earlier.
+        `qname` is in lower case. With `is_ours`, no limits apply, because the records were accepted earlier.
         """
         self.packet = packet
         self._qname = qname
@@ -364,7 +371,10 @@ class _Reader:
         return _new(_Group, (owner, rtype, rclass, lowest, target, ttls, begin, position, is_as_wanted))
 
     def last_name(self, rdata_at: int, end: int, named: tuple[int, int, int], begin: int) -> bytes:
-        """Return the last name in the rdata of a type in `_NAMED`. Records at `begin` and later might move."""
+        """Return the last name in the rdata of a record whose type is in `_NAMED`.
+
+        Records at `begin` and later might move.
+        """
         before, how_many, after = named
         at = rdata_at + before
         if how_many > 1:
@@ -509,7 +519,8 @@ def _select(packet: bytes, found: list[_Group], proofs: list[_Group], question: 
                 raise _Refused(Unusable.LONG_CHAIN)
     kept = [group for group in found if group.owner in places and group.rclass == qclass]
     if len(kept) < len(found):
-        # A DNAME comes before the CNAME that was synthesized from it. So its position is 0.5 lower than the name's.
+        # A DNAME comes before the CNAME that was synthesized from it. So its position is 0.5 lower than the position of
+        # the CNAME's owner.
         above = {parent: at for each, at in reversed(places.items()) for parent in name.ancestors(each)}
         kept += [
             group
@@ -537,7 +548,8 @@ def _select(packet: bytes, found: list[_Group], proofs: list[_Group], question: 
         negative_ttl_s = min(soa.ttl_s, int.from_bytes(packet[soa.end - 4 : soa.end]))
         return _Kept(rcode, kept, authorities, min(ttl_s, negative_ttl_s) if kept else negative_ttl_s, negative=True)
     # A negative answer without a SOA must not be cached (RFC 2308 section 5). But a CNAME chain to a name outside the
-    # server's zones is not negative, even if the server doesn't follow the chain. Its own records determine the TTL.
+    # server's zones is not negative, even if the server doesn't follow the chain. The TTLs of its own records determine
+    # how long it is cached.
     if rcode or len(places) == 1:
         return _Kept(rcode, kept, [], 0)
     return _Kept(rcode, kept, [], ttl_s, onward=b"" if last in aliases else last)
@@ -564,7 +576,10 @@ def _proofs_of(packet: bytes, answers: list[_Group], proofs: list[_Group], last:
 
 
 def _extended_error(options: bytes) -> int | None:
-    """Return the code of the first extended error. Return None if there is none, or if the options are invalid."""
+    """Return the code of the first extended error.
+
+    Return None if there is no extended error, or if the options are invalid.
+    """
     position = 0
     while position + 6 <= len(options):
         code, length = (int.from_bytes(options[at : at + 2]) for at in (position, position + 2))
@@ -608,7 +623,7 @@ def _can_pass(wanted: list[_Group], start: int) -> bool:
 def _compose(
     reader: _Reader, groups: Sequence[_Group], start: int, places: dict[bytes, int]
 ) -> tuple[bytes, tuple[int, ...]]:
-    """Return the records and the offsets of their TTLs. `places` contains names that owners may point at.
+    """Return the records and the offsets of their TTLs. `places` contains names to which owners may point.
 
     If `start` is not 0, the records begin at `start` in a message. Then targets of CNAMEs are added to `places`. Other
     names are not compressed.

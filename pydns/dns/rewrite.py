@@ -1,4 +1,4 @@
-"""Rules of CoreDNS's plugin `rewrite`: they change a question, and change the answer back for the client.
+"""Rules of CoreDNS's plugin `rewrite`. They change a question, and then change the answer to fit the client's question.
 
 `parse` reads one rule. `rewritten` applies rules in order to a question. `revert` turns the answer to the changed
 question into an answer to the client's question. Names of questions are text in lower case with a final dot, as in
@@ -22,12 +22,15 @@ _MAX_TTL = (1 << 31) - 1
 _GROUP = re.compile(r"\{(0|[1-9][0-9]{0,2})\}")
 _VALUE_AT = {SRV: 6, MX: 2, CNAME: 0, NS: 0, DNAME: 0, PTR: 0, SOA: 0}  # offset of the name in RDATA
 _KINDS = ("exact", "prefix", "suffix", "substring", "regex")
-# Rcodes of ordinary answers. The others belong to dynamic updates (7–10) or to EDNS and TSIG (16–23).
+# Rcodes of ordinary answers. The other rcodes belong to dynamic updates (7–10) or to EDNS and TSIG (16–23).
 _RCODES = {rcode.name: int(rcode) for rcode in Rcode if rcode <= Rcode.YXDOMAIN}
 
 
 class BadRule(ValueError):
-    """A text isn't a rule, or pydns doesn't support the rule. The message contains what was found and wanted."""
+    """A text isn't a rule, or pydns doesn't support the rule.
+
+    The message describes what was found and what was wanted.
+    """
 
     def __init__(self, found: str, wanted: str) -> None:
         super().__init__(f"{found} is not {wanted}")
@@ -61,7 +64,7 @@ class Answer(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Remap:
-    """Replaces a name. In a name below it, replaces only the end."""
+    """Replaces the name `old`. In a name below `old`, only the end is replaced."""
 
     old: str
     new: str
@@ -100,8 +103,8 @@ class Captures:
 def filled(text: str, groups: Sequence[str]) -> str:
     """Return a text with `{0}`, `{1}` and so on replaced by groups.
 
-    CoreDNS also replaces `{…}` in text that came from a group. With that, a hostile name could make the text grow
-    exponentially.
+    CoreDNS also replaces `{…}` in text that came from a group. If pydns did that, a hostile name could make the text
+    grow exponentially.
     """
     return _GROUP.sub(lambda found: groups[int(found[1])] if int(found[1]) < len(groups) else found[0], text)
 
@@ -169,7 +172,7 @@ def rewritten(rules: Sequence[Rule], question: Question) -> Rewriting | None:
         if applied is None:
             continue
         question = applied.question
-        # The last change of the question is reverted first.
+        # The changes of the question are reverted in the opposite order.
         found = Rewriting(question, (*reversed(applied.changes), *(found.changes if found else ())))
         if rule.stops or wire(question.qname) is None:
             break
@@ -187,8 +190,8 @@ def wire(text: str) -> bytes | None:
 def revert(changes: Sequence[AnswerChange], asked: bytes, looked_up: bytes, answer: Answer) -> Answer:
     """Return the answer to the question `asked`, made from the answer to the question `looked_up`.
 
-    The first owner in the answer section is the name of `asked`. Each next owner is the target of the CNAME before it.
-    If a rule changes the target of a CNAME, the result ends with this CNAME, and `onward` is the new target.
+    The first owner in the answer section is the name of `asked`. Each further owner is the target of the CNAME before
+    it. If a rule changes the target of a CNAME, the result ends with this CNAME, and `onward` is the new target.
     """
     owners = {looked_up: asked}
     last = asked
@@ -283,7 +286,7 @@ def _name(words: list[str]) -> Callable[[Question], Rewriting | None]:
     if len(words) == 2:
         words = ["exact", *words]
     if len(words) < 3 or words[0].lower() not in _KINDS:
-        raise BadRule(f"name {' '.join(words[:3])}", f"complete: {' or '.join(_KINDS)}, and two names")
+        raise BadRule(f"name {' '.join(words[:3])}", f"complete: it needs {' or '.join(_KINDS)}, and two names")
     kind, old, written = words[0].lower(), words[1], words[2]
     new = _absolute(written)
     options = _options(words[3:])
@@ -300,7 +303,8 @@ def _name(words: list[str]) -> Callable[[Question], Rewriting | None]:
         case "prefix":
             return _name_rule(lambda text: text.startswith(old), lambda text: new + text.removeprefix(old), options)
         case "suffix":
-            if options.is_auto:  # as in CoreDNS: the old suffix returns in all names that end with the new one
+            # As in CoreDNS: in the answer, all names that end with the new suffix get the old suffix back.
+            if options.is_auto:
                 swap = Suffix(new, old)
                 options = _Options(False, (OwnerChange(swap), ValueChange(swap), *options.changes))
             return _name_rule(lambda text: text.endswith(old), Suffix(old, new), options)
@@ -332,11 +336,14 @@ def _name_rule(
 
 
 def _options(words: list[str]) -> _Options:
-    """Read `answer (auto | name FROM TO | value FROM TO)…`. The word `answer` may be left out after the first."""
+    """Read `answer (auto | name FROM TO | value FROM TO)…`.
+
+    The word `answer` may be left out after the first option.
+    """
     found: list[AnswerChange] = []
     is_auto = is_named = False
     if words and (words[0] != "answer" or len(words) < 2):
-        raise BadRule(" ".join(words), "an option of the rule: answer auto, answer name and answer value are")
+        raise BadRule(" ".join(words), "one of the options answer auto, answer name and answer value")
     while words:
         if words[0] == "answer":
             del words[0]
@@ -345,7 +352,7 @@ def _options(words: list[str]) -> _Options:
             is_auto = True
             continue
         if option not in ("name", "value") or len(words) < 2:
-            raise BadRule(f"answer {option}".strip(), "complete: auto, name FROM TO or value FROM TO")
+            raise BadRule(f"answer {option}".strip(), "complete: it needs auto, name FROM TO or value FROM TO")
         old, new = words[0], words[1]
         del words[:2]
         pattern = _pattern(old)
@@ -360,7 +367,7 @@ def _options(words: list[str]) -> _Options:
 
 def _ttl_field(words: list[str]) -> Callable[[Question], Rewriting | None]:
     if not 2 <= len(words) <= 3:
-        raise BadRule(f"ttl {' '.join(words)}", "complete: a name and a TTL in seconds")
+        raise BadRule(f"ttl {' '.join(words)}", "complete: it needs a name and a TTL in seconds")
     low, dash, high = words[-1].partition("-")
     numbers = [each for each in (low, high) if each]
     if not numbers or any(not each.isdecimal() or not each.isascii() or len(each) > 10 for each in numbers):
@@ -368,13 +375,13 @@ def _ttl_field(words: list[str]) -> Callable[[Question], Rewriting | None]:
     least = int(low or 0)
     most = int(high) if high else _MAX_TTL if dash else least
     if not least <= most <= _MAX_TTL:
-        raise BadRule(f'"{words[-1]}"', f"a range within 0 and {_MAX_TTL}")
+        raise BadRule(f'"{words[-1]}"', f"a range between 0 and {_MAX_TTL}")
     return _condition(words[:-1], TtlRange(least, most))
 
 
 def _rcode_field(words: list[str]) -> Callable[[Question], Rewriting | None]:
     if not 3 <= len(words) <= 4:
-        raise BadRule(f"rcode {' '.join(words)}", "complete: a name and two rcodes")
+        raise BadRule(f"rcode {' '.join(words)}", "complete: it needs a name and two rcodes")
     old, new = (_rcode(each) for each in words[-2:])
     return _condition(words[:-2], RcodeChange(old, new))
 
@@ -410,7 +417,7 @@ def _test(kind: str, text: str) -> Callable[[str], bool]:
 
 def _type_field(words: list[str]) -> Callable[[Question], Rewriting | None]:
     if len(words) != 2:
-        raise BadRule(f"type {' '.join(words)}", "complete: two types")
+        raise BadRule(f"type {' '.join(words)}", "complete: it needs two types")
     old, new = (_type(each) for each in words)
     return lambda question: Rewriting(question._replace(qtype=new)) if question.qtype == old else None
 
@@ -425,7 +432,7 @@ def _type(text: str) -> int:
 def _cname_field(words: list[str]) -> Callable[[Question], Rewriting | None]:
     kind = words[0].lower() if len(words) == 3 else "exact"
     if not 2 <= len(words) <= 3 or kind not in _KINDS:
-        raise BadRule(f"cname {' '.join(words)}", f"complete: {' or '.join(_KINDS)}, and two names")
+        raise BadRule(f"cname {' '.join(words)}", f"complete: it needs {' or '.join(_KINDS)}, and two names")
     old, new = (each.lower() for each in words[-2:])
     match kind:
         case "exact":
@@ -466,7 +473,7 @@ def _check_groups(pattern: Pattern, new: str) -> None:
     """Check the number of groups as CoreDNS does."""
     used = sum([f"{{{index}}}" in new for index in range(101)])
     if used > len(pattern.groups) - 1:
-        raise BadRule(f'"{new}"', f'a text for "{pattern.text}": it uses more groups than this pattern has')
+        raise BadRule(f'"{new}"', f'a text for "{pattern.text}": the text uses more groups than this pattern has')
 
 
 def _absolute(text: str) -> str:

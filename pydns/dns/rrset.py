@@ -93,9 +93,10 @@ class RRset(NamedTuple):
 
 
 class Hosts(NamedTuple):
-    """Names below one parent. Each has one address, and the same SRV records, which lead to the name itself.
+    """Names below one parent, in lower case.
 
-    All names are in lower case. `pydns.dns.compiled.compile_hosts` compiles them without an RRset for each.
+    Each name has one address. All names have the same SRV records, except that the target is the name itself.
+    `pydns.dns.compiled.compile_hosts` compiles the answers without an RRset for each name.
     """
 
     parent: bytes
@@ -104,7 +105,7 @@ class Hosts(NamedTuple):
     services: tuple[bytes, ...]  # RDATA of the SRV records, without the target
 
     def rrsets(self) -> Iterator[RRset]:
-        """Yield the RRsets, those of one name after those of another."""
+        """Yield all RRsets, name by name."""
         for label, address in self.addresses:
             owner = label + self.parent
             found = RRset(owner, address_type(address), self.ttl_s, (address,))
@@ -149,7 +150,7 @@ def txt(text: bytes) -> bytes:
 
 
 def address_type(address: bytes) -> int:
-    """Return the type of the record that holds `address`."""
+    """Return the type of the record that contains `address`: A or AAAA."""
     return A if len(address) == 4 else AAAA
 
 
@@ -159,7 +160,7 @@ def type_text(rtype: int) -> str:
 
 
 def type_number(text: str) -> int | None:
-    """Return the number of a record type in a configuration. None for an unknown name."""
+    """Return the number of a record type that a configuration names, or None if the name is unknown."""
     return _TYPE_NUMBERS.get(text.upper())
 
 

@@ -1,6 +1,6 @@
 """Templates of CoreDNS's plugin `template`: answers that are made from the name of the question.
 
-A template has patterns for names, and records with fields: `{{ .Name }} 60 IN A 10.0.0.{{ .Group.last }}`. This
+A template has patterns for names, and records with fields, such as `{{ .Name }} 60 IN A 10.0.0.{{ .Group.last }}`. This
 module has no Go template engine. A record consists of text and fields. `BadTemplate` reports everything else.
 """
 
@@ -12,14 +12,14 @@ from pydns.dns import name, plain_records
 from pydns.dns.pattern import Pattern
 from pydns.dns.rrset import ANY, CNAME, SOA, RRset, Soa, type_text
 
-_DEFAULT_TTL_S = 3600  # TTL of a record whose text has none, as in CoreDNS
+_DEFAULT_TTL_S = 3600  # TTL of a record whose text has no TTL, as in CoreDNS
 MAX_RECORD = 4096  # maximum characters of a record
 _FIELD = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
 _INDEX = re.compile(r'index\s+\.(Match|Group)\s+(?:"([^"]*)"|([0-9]{1,4}))')
 _GROUP = re.compile(r"\.Group\.([A-Za-z_0-9]+)")
 _NUMBER = re.compile(r"parseInt\s+(\S+|\(.*\))\s+(2|8|10|16)\s+(8|16|32|64)")
 _SIMPLE = ("Name", "Zone", "Type", "Class")
-_WANTED = "a field that is carried out: .Name, .Zone, .Type, .Class, .Group.NAME, index .Match N and parseInt are"
+_WANTED = "one of the supported fields: .Name, .Zone, .Type, .Class, .Group.NAME, index .Match N and parseInt"
 _BLANKS = r"[ \t]+"
 _SOA = re.compile(
     rf"(\S+){_BLANKS}(?:([0-9]{{1,9}}){_BLANKS})?(?:IN{_BLANKS})?SOA{_BLANKS}(\S+){_BLANKS}(\S+)\s+"
@@ -78,7 +78,7 @@ class Text:
         self._pieces.append(text[position:])
         rest = "".join([each for each in self._pieces if isinstance(each, str)])
         if "{{" in rest or "}}" in rest:
-            raise BadTemplate(f'"{text}"', "a text with closed fields")
+            raise BadTemplate(f'"{text}"', "a text whose fields are all closed")
         self._check_type()
 
     def __repr__(self) -> str:
@@ -119,11 +119,14 @@ class Text:
         if not words:
             raise BadTemplate(f'"{self.text}"', "a record: OWNER TTL IN TYPE DATA")
         if "{}" not in words[0] and words[0].upper() not in _KNOWN_TYPES:
-            raise BadTemplate(f'"{words[0]}"', f"a type that is composed here: {_TYPES} are")
+            raise BadTemplate(f'"{words[0]}"', f"one of the supported types: {_TYPES}")
 
 
 def _whole(text: str | None, base: int, bits: int) -> str | None:
-    """Return a number in decimal, as Go's `strconv.ParseUint` reads it, or None if the text isn't a number."""
+    """Parse a number as Go's `strconv.ParseUint` does.
+
+    Return the number in decimal, or None if the text isn't a number.
+    """
     digits = "0123456789abcdef"[:base]
     if not text or len(text) > 64 or any(each not in digits for each in text.lower()) or int(text, base) >> bits:
         return None
@@ -131,7 +134,10 @@ def _whole(text: str | None, base: int, bits: int) -> str | None:
 
 
 def _parse(text: str) -> RRset | None:
-    """Parse a record of a zone file, or return None if the text isn't a record. A relative name ends at the root."""
+    """Parse a record of a zone file, or return None if the text isn't a record.
+
+    A relative name is relative to the root.
+    """
     swapped = _CLASS_FIRST.fullmatch(text)
     if swapped is not None:
         text = f"{swapped[1]} {swapped[2]} IN {swapped[3]}"
@@ -158,7 +164,7 @@ def _soa(match: re.Match[str]) -> RRset | None:
 
 
 class Template(NamedTuple):
-    """A template. `zones` and `except_` are names in text with a final dot."""
+    """A template. The names in `zones` and `except_` are text with a final dot."""
 
     zones: tuple[str, ...]
     qtypes: frozenset[int] | None  # None: all types
@@ -167,7 +173,7 @@ class Template(NamedTuple):
     authorities: tuple[Text, ...] = ()
     additionals: tuple[Text, ...] = ()
     rcode: int = 0
-    ends: bool = False  # whether names of the zones get SERVFAIL if no pattern matches them
+    ends: bool = False  # True: names of the zones get SERVFAIL if no pattern matches them
 
     def match(self, qname: str, qtype: int) -> Match | bool:
         """Return the match of a question. False means that the template doesn't apply, and True means SERVFAIL."""
@@ -200,7 +206,7 @@ class Made(NamedTuple):
 def make(template: Template, match: Match, qname: bytes) -> Made | None:
     """Return the records for a question, or None if a text isn't a record once its fields are filled in.
 
-    The first owner in the answer section is `qname`. Each next owner is the target of the CNAME before it. An owner
+    The first owner in the answer section is `qname`. Each further owner is the target of the CNAME before it. An owner
     outside this chain is replaced by the last name of the chain.
     """
     sections = []

@@ -1,7 +1,7 @@
 """Converts records to text for people. Only tools call this module, and never with bytes from the network.
 
-dnslib converts the types of a cluster's records. dnspython converts all other types, but its import and its conversion
-are slower.
+dnslib converts records of the types that a cluster has. dnspython converts all others, but its import and its
+conversion are slower.
 """
 
 from dnslib import QTYPE, RDMAP, DNSBuffer

@@ -1,17 +1,17 @@
 """Models of the resolvers in pods: which names a lookup asks for, in which order, and when it stops.
 
 A pod's resolver has a list of search domains and the option `ndots`. A name with fewer dots than `ndots` is asked for
-below each search domain first, and then as it is written. Resolvers differ in what ends this walk:
+below each search domain first, and then as it is written. Resolvers differ in what they do after each reply:
 
-| reply                        | glibc              | musl                        | Go                  |
-| ---------------------------- | ------------------ | --------------------------- | ------------------- |
-| NXDOMAIN                     | next name          | next name                   | next name           |
-| NODATA                       | next name          | end: no address             | next name           |
-| NXDOMAIN in one family alone | the other counts   | next name                   | the other counts    |
-| SERVFAIL                     | next name          | end: try again              | next name           |
-| REFUSED and other errors     | the name itself    | end: failure                | next name           |
-| no reply                     | the name itself    | end: try again              | next name           |
-| the name had enough dots     | search domains too | no search domains           | search domains too  |
+| reply                        | glibc               | musl                        | Go                  |
+| ---------------------------- | ------------------- | --------------------------- | ------------------- |
+| NXDOMAIN                     | next name           | next name                   | next name           |
+| NODATA                       | next name           | end: no address             | next name           |
+| NXDOMAIN in one family alone | other family counts | next name                   | other family counts |
+| SERVFAIL                     | next name           | end: try again              | next name           |
+| REFUSED and other errors     | the name itself     | end: failure                | next name           |
+| no reply                     | the name itself     | end: try again              | next name           |
+| the name had enough dots     | search domains too  | no search domains           | search domains too  |
 
 Sources: `__res_context_search` in resolv/res_query.c of glibc, `name_from_dns_search` in network/lookup_name.c of musl,
 `nameList` and `goLookupIPCNAMEOrder` in net/dnsclient_unix.go of Go. tests/clients compares the models with the real
@@ -26,7 +26,7 @@ from pydns.dns import name
 from pydns.dns.rrset import AAAA, A
 
 NDOTS = 5  # the value that the kubelet writes into a pod's resolv.conf
-MOST_DOMAINS = 32  # search domains that are used, as the kubelet allows
+MOST_DOMAINS = 32  # maximum search domains; the kubelet has the same limit
 
 
 class Resolver(Enum):
@@ -38,7 +38,7 @@ class Resolver(Enum):
 
 
 class Outcome(Enum):
-    """What a resolver learns from a reply, or from its absence."""
+    """What a resolver learns from a reply or from a missing reply."""
 
     ANSWER = "an answer"
     NODATA = "NODATA"
@@ -59,7 +59,7 @@ class End(Enum):
 
 
 class Searching(NamedTuple):
-    """The options of a resolver, as resolv.conf has them."""
+    """The options of a resolver that resolv.conf sets."""
 
     domains: tuple[bytes, ...]  # search domains, in lower case
     ndots: int = NDOTS
@@ -69,7 +69,7 @@ class Asked(NamedTuple):
     """A name that a lookup asks for, and the outcome for each type."""
 
     qname: bytes
-    outcomes: tuple[Outcome, ...]  # in the order of the types
+    outcomes: tuple[Outcome, ...]  # one outcome for each type, in the order of the types
 
 
 class Walk(NamedTuple):
@@ -85,10 +85,11 @@ Ask = Callable[[bytes, int], Outcome]  # name and type -> outcome
 def walk(
     resolver: Resolver, qname: bytes, is_absolute: bool, searching: Searching, qtypes: Sequence[int], ask: Ask
 ) -> Walk:
-    """Return the lookup of a name. `qtypes` are the types that are asked for at once: A and AAAA, or one type.
+    """Return the lookup of a name.
 
-    `is_absolute` means that the name is written with a final dot. Names longer than 255 octets are left out, as
-    resolvers do. A cache of the resolver, and repeated queries, are no part of the model.
+    `qtypes` are the types that the resolver asks for at the same time: A and AAAA, or a single type. `is_absolute`
+    means that the name is written with a final dot. Names longer than 255 octets are left out, as resolvers do. The
+    model includes neither a cache of the resolver nor repeated queries.
     """
     model = _MODELS[resolver]
     asked: list[Asked] = []
@@ -123,7 +124,7 @@ def _glibc(
     qname: bytes, is_absolute: bool, searching: Searching, _qtypes: Sequence[int], outcome_of: _OutcomeOf
 ) -> End:
     listed = candidates(qname, is_absolute, searching, Resolver.GLIBC)
-    is_first = listed[0] == qname  # the outcome of the name itself then counts if nothing is found
+    is_first = listed[0] == qname  # if nothing is found, the outcome of the name itself counts
     ends: list[End] = []
     while listed:
         each = listed.pop(0)
@@ -132,7 +133,7 @@ def _glibc(
         if outcome is Outcome.ANSWER:
             return End.FOUND
         if each != qname and outcome in (Outcome.ERROR, Outcome.SILENCE):
-            listed = [] if is_first else listed[-1:]  # ends the search list; the name itself is still asked for
+            listed = [] if is_first else listed[-1:]  # skip the search domains that are left, but not the name itself
     if is_first:
         return ends[0]
     below = ends[:-1]
@@ -154,7 +155,7 @@ def _musl(qname: bytes, is_absolute: bool, searching: Searching, qtypes: Sequenc
 
 
 def _of_musl(outcomes: Sequence[Outcome], qtypes: Sequence[int]) -> Outcome:
-    """Return what counts for a name: musl reads the reply for AAAA first, and stops at the first failure."""
+    """Return the outcome that counts for a name. musl reads the reply for AAAA first, and stops at a failure."""
     by_type = dict(zip(qtypes, outcomes, strict=True))
     in_order = [by_type.pop(each) for each in (AAAA, A) if each in by_type] + list(by_type.values())
     for outcome in in_order:
@@ -170,7 +171,7 @@ def _go(qname: bytes, is_absolute: bool, searching: Searching, _qtypes: Sequence
         if Outcome.ANSWER in outcomes:
             return End.FOUND
         failures = [each for each in outcomes if each not in (Outcome.NODATA, Outcome.NXDOMAIN)]
-        if failures or each == qname:  # as an application sees it: the error of the name itself counts
+        if failures or each == qname:  # the application gets the error of the name itself
             end = _END_OF[failures[0]] if failures else End.NOT_FOUND
     return end
 

@@ -68,7 +68,7 @@ def test_the_leftmost_match_is_found_with_its_groups(pattern: str, text: str, wa
         ("[[:name:]]", "is invalid: invalid character class range: [:name:]"),
         (r"(a)\1", r"is invalid: invalid escape sequence: \1"),
         ("(?=a)", "is invalid: invalid perl operator: (?="),
-        ("ä", "has a character beyond ASCII, and no name has one"),
+        ("ä", "has a character beyond ASCII, which no name contains"),
         ("((a{100}){100}){100}", "is invalid: invalid repetition size: {100}"),
         (".{1000}" * 20, "is invalid: pattern too large - compile failed"),
         ("a" * 10_001, "is longer than 10,000 characters"),

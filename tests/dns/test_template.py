@@ -44,11 +44,11 @@ def test_a_text_becomes_a_record(text: str, record: str | None) -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("{{ .Remote }} 60 IN A 10.0.0.1", '"{{ .Remote }}" is not a field that is carried out'),
-        ("{{ .Name | upper }} 60 IN A 10.0.0.1", '"{{ .Name | upper }}" is not a field that is carried out'),
-        ("{{ if true }}x{{ end }} 60 IN A 10.0.0.1", '"{{ if true }}" is not a field that is carried out'),
-        ("{{ .Name 60 IN A 10.0.0.1", "is not a text with closed fields"),
-        ("{{ .Name }} 60 IN HTTPS 1 .", '"HTTPS" is not a type that is composed here'),
+        ("{{ .Remote }} 60 IN A 10.0.0.1", '"{{ .Remote }}" is not one of the supported fields'),
+        ("{{ .Name | upper }} 60 IN A 10.0.0.1", '"{{ .Name | upper }}" is not one of the supported fields'),
+        ("{{ if true }}x{{ end }} 60 IN A 10.0.0.1", '"{{ if true }}" is not one of the supported fields'),
+        ("{{ .Name 60 IN A 10.0.0.1", "is not a text whose fields are all closed"),
+        ("{{ .Name }} 60 IN HTTPS 1 .", '"HTTPS" is not one of the supported types'),
         ("{{ .Name }} 60 IN", "is not a record: OWNER TTL IN TYPE DATA"),
         ("", "is not a record: OWNER TTL IN TYPE DATA"),
         ("x" * 5000, "is not allowed: 4096 characters at most"),
