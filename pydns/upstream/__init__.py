@@ -1,1 +1,4 @@
-"""Resolve names through upstreams. This package has no sockets: callers pass in time, randomness and sending."""
+"""Resolve names through upstreams.
+
+This package has no sockets: callers pass in the time, random numbers and functions that send.
+"""

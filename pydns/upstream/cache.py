@@ -1,21 +1,21 @@
 """The cache of upstream answers (RFC 2308, 8767, 9520).
 
-The cache keeps an answer for its TTL. After that, it still keeps the answer for the case that no upstream answers. Each
+The cache keeps an answer for its TTL. After that, the cache still keeps the answer, in case no upstream answers. Each
 worker has one cache. This module knows nothing about upstreams or clients. The caller passes in the time of a monotonic
 clock, in seconds. `pydns.upstream.key` defines the keys.
 
-There are three stores. The first store holds a new answer in packed form. When a client asks for the answer again, the
-answer moves to an `LRUCache`. If the answer is short and its question is ordinary, the third store (`ReadyAnswers`)
-also holds its octets. The responder sends these octets without calling the cache.
+There are three stores. The first store contains a new answer in packed form. When a client asks for the answer again,
+the answer moves to an `LRUCache`. If the answer is short and its question has no unusual flags, the third store
+(`ReadyAnswers`) also contains its octets. The responder sends these octets without calling the cache.
 
 Rules
-1. The cache checks expiry when it reads an answer. It never sweeps. `TTLCache` stalls for 11 ms when 20,000 answers
-   expire, and it can't return expired answers.
+1. The cache checks expiry when it reads an answer. It never sweeps. The alternative, `TTLCache`, stalls for 11 ms when
+   20,000 answers expire, and can't return expired answers.
 2. A fresh answer of any kind, also NXDOMAIN, replaces the previous answer. The previous answer is removed even if the
-   fresh answer isn't stored, because the previous answer is out of date. A failure replaces no answer: failures have a
-   separate cache, so the last good answer stays available.
-3. All domains share the space. A domain may have its own rules: for TTLs, and for the answers that are stored. If no
-   domain has its own rules, they cost no time.
+   fresh answer isn't stored, because the previous answer is out of date. A failure doesn't replace an answer. Failures
+   have a separate cache, so the last good answer stays available.
+3. All domains share the space of the cache. A domain may have its own rules for TTLs, and for the answers that are
+   stored. If no domain has rules of its own, this costs no time.
 """
 
 from collections import OrderedDict
@@ -35,15 +35,19 @@ from pydns.dns.response import Response, UpstreamAnswer, rotated, rotation
 from pydns.upstream.key import FLAGS, NAME_END
 
 STALE_TTL_S: Final = 30  # RFC 8767 section 4
-# Share of the cache for answers that clients asked for once. These answers may also use the free part of `_often`.
+# Share of the cache for answers that clients asked for once. They may also use the space that the other answers leave
+# free.
 ONCE_SHARE: Final = 0.25
 REFRESH_SHARE: Final = 0.1  # a popular answer is fetched again when this share of its TTL is left
-REFRESH_USES: Final = 3  # an answer with this many uses is popular; a refresh of other answers isn't worth a packet
+# An answer with this many uses is popular; to refresh any other answer isn't worth a packet.
+REFRESH_USES: Final = 3
 _MAX_READY: Final = 4096
-_MOST_TURNS: Final = 8  # rotations of a ready answer; an answer with more addresses gets other rotations a second later
-# Most octets of question and records that fit into any reply with OPT.
+# Maximum rotations of a ready answer. If there are more addresses, the answer gets other rotations a second later.
+_MOST_TURNS: Final = 8
+# Maximum octets of question and records, so that they fit into any reply with OPT.
 _READY_SIZE: Final = PLAIN_SIZE - HEADER - OPT_SIZE
-_LETTERED: Final = b"\0\x41"  # types from here on may contain octets that are letters, and lower() would change them
+# Types from this one on may contain octets that are letters, and lower() would change them.
+_LETTERED: Final = b"\0\x41"
 
 
 class Entry:
@@ -102,7 +106,7 @@ class Entry:
         return bytes(records)
 
     def rotation(self) -> tuple[int, ...]:
-        """Return the places of the records to rotate, in the format of `pydns.dns.response.rotation`."""
+        """Return the offsets of the records to rotate, in the format of `pydns.dns.response.rotation`."""
         if self.places is None:
             self.places = rotation(self.answer, self.ttl_offsets) if len(self.ttl_offsets) > 1 else ()
         return self.places
@@ -125,12 +129,12 @@ class Failure(NamedTuple):
 class Ready(NamedTuple):
     """An answer as octets of a reply. The reply has at most 512 octets, including question and OPT."""
 
-    until: float  # at this time the TTLs must count down, or an upstream must be asked again
+    until: float  # the time at which the TTLs must count down, or an upstream must be asked again
     head: bytes  # the header from the flags to NSCOUNT
     records: bytes
     counted: tuple[bytes, int]  # type and rcode, in the format of `Tally.cached`
-    # An iterator that returns the records for each hit. If the records rotate, each hit gets a different first address.
-    # If the answer is a denial, the iterator counts the hits. Most answers need no iterator and have None.
+    # An iterator that returns the records for each hit. If the records rotate, each hit gets another address first.
+    # If the answer is a denial, the iterator counts the hits. Most answers need no iterator, so `turns` is None.
     turns: Iterator[bytes] | None
     opt: bytes = b""  # the OPT record for clients that send one, or empty for a plain OPT record
 
@@ -138,7 +142,8 @@ class Ready(NamedTuple):
 class _Rule(NamedTuple):
     """What the cache does with the answers of a domain."""
 
-    # Floor and cap of TTLs, and whether the cache keeps answers: for answers with records, and for denials.
+    # Two triples: one for answers with records, one for denials. A triple has the floor and the cap of TTLs, and
+    # whether the cache keeps such answers.
     limits: tuple[tuple[int, int, bool], tuple[int, int, bool]]
     servfail_s: int
     serve_stale_s: int
@@ -153,7 +158,8 @@ class ReadyAnswers:
     __slots__ = ("answers", "denial_hits", "hits")
 
     def __init__(self) -> None:
-        self.answers: dict[bytes, Ready] = {}  # question in lower case -> answer; has no types that lower() changes
+        # question in lower case -> answer, but not for types that lower() changes
+        self.answers: dict[bytes, Ready] = {}
         self.hits = 0
         self.denial_hits = 0
 
@@ -165,7 +171,7 @@ class ReadyAnswers:
 
 
 class Cache:
-    """A cache from questions to answers, with a limit on entries and a limit on bytes.
+    """A cache of answers by question, with a limit for the number of entries and one for their octets.
 
     The algorithm is 2Q (Johnson and Shasha 1994). Among the answers that clients asked for only once, the
     cache drops the oldest first. Among the others, it drops the least recently used first. A flood of names
@@ -178,7 +184,7 @@ class Cache:
         self._hits = self._denial_hits = 0  # hits on answers that aren't in `ready`
         self._begin(limits)
         self._failures: LRUCache[bytes, Failure] = LRUCache(max(1, limits.entries // 10))
-        self._failures_until = 0.0  # all failures have ended by this time
+        self._failures_until = 0.0  # by this time, all stored failures have ended
         self._derived: frozenset[bytes] = frozenset()  # types whose answers are never ready
         self.evictions = 0  # answers that the cache dropped to make room
 
@@ -217,7 +223,7 @@ class Cache:
             or question[-4:-2] in self._derived
             or answer.onward
             or answer.extended_error is not None
-            or answer.is_authentic  # AD depends on the client
+            or answer.is_authentic  # whether the reply has AD depends on the client
             or len(question) + len(answer.records) > _READY_SIZE
         ):
             return
@@ -234,14 +240,15 @@ class Cache:
     def make_derived_ready(
         self, question: bytes, source: bytes, answer: UpstreamAnswer, now: float, *, shows_error: bool
     ) -> None:
-        """Make a derived denial ready, as long as the answer to `source` from which it was derived is ready.
+        """Make a derived denial ready, for as long as the answer to `source` is ready.
 
-        `question` and `source` are in lower case. `shows_error` is whether clients get the extended error.
+        The denial was derived from the answer to `source`. `question` and `source` are in lower case. `shows_error` is
+        whether clients get the extended error.
         """
         found = self.ready.answers.get(source)
         error = answer.extended_error
         opt = b"" if error is None else compose_opt(False, 0, error if shows_error else None)
-        if answer.onward:  # the caller asks for the next name, and a ready answer must be whole
+        if answer.onward:  # a ready answer must be complete, but here the caller must still ask for the next name
             return
         if found is not None and now < found.until and len(question) + len(answer.records) + len(opt) <= _READY_SIZE:
             head = reply_flags(RD, answer.rcode, RA) + b"\0\1" + answer.counts
@@ -249,7 +256,7 @@ class Cache:
             self.ready.answers[question] = Ready(found.until, head, answer.records, counted, turns, opt)
 
     def derive(self, rtypes: Iterable[int]) -> None:
-        """Never make answers of these types ready, because clients get derived answers instead."""
+        """Stop making the cached answers of these types ready, because clients get derived answers instead."""
         self._derived = frozenset([rtype.to_bytes(2) for rtype in rtypes])
 
     @property
@@ -259,7 +266,7 @@ class Cache:
 
     @property
     def denial_hits(self) -> int:
-        """Return how many of the `hits` were NXDOMAIN or had no records."""
+        """Return how many of the `hits` were denials: NXDOMAIN, or an answer without records."""
         return self._denial_hits + self.ready.denial_hits
 
     def stale(self, key: bytes, now: float) -> UpstreamAnswer | None:
@@ -281,11 +288,11 @@ class Cache:
         return UpstreamAnswer(answer.rcode, answer.counts, octets, reason, answer.onward)
 
     def stale_at_once(self, key: bytes, now: float) -> UpstreamAnswer | None:
-        """Return the last known answer if clients of its domain get it before upstreams are asked."""
+        """Return the last known answer if the domain's rules allow stale answers before upstreams are asked."""
         return self.stale(key, now) if self._rule_of(key).stale_at_once else None
 
     def store(self, key: bytes, response: Response, now: float) -> UpstreamAnswer:
-        """Store the answer of a reply if its TTL allows this. Return the answer with its TTLs within floor and cap.
+        """Store the answer of a reply if its TTL allows this. Return the answer with all TTLs between floor and cap.
 
         The cache never stores a reply with a TTL of 0, even if the floor is higher.
         """
@@ -310,7 +317,10 @@ class Cache:
         return answer
 
     def _use(self, key: bytes, expired: float) -> Entry | None:
-        """Return the entry for a question if it expires after the time `expired`. Move a packed entry to `_often`."""
+        """Return the entry for a question if the entry expires after the time `expired`.
+
+        Move a packed entry to `_often`.
+        """
         packed = self._once.get(key)
         if packed is None:
             entry = self._often[key] if key in self._often_keys else None
@@ -402,14 +412,14 @@ class Cache:
         return failure.answer if failure is not None and now < failure.until else None
 
     def limit(self, limits: CacheOptions) -> None:
-        """Apply new limits. Keep stored answers unchanged, and drop the answers that don't fit."""
+        """Apply new limits. Stored answers stay unchanged. Answers that no longer fit into the cache are dropped."""
         self.ready.answers.clear()
         if limits == self._limits:
             return
         once, often = self._once, self._often
         self._begin(limits)
         while often:
-            key, entry = often.popitem()  # the least recently used entry, so the order doesn't change
+            key, entry = often.popitem()  # the entry that was used least recently, so the order doesn't change
             self._put_often(key, entry)
         for key, packed in once.items():
             self._put_once(key, packed)
@@ -422,7 +432,7 @@ class Cache:
         self.ready.answers.pop(key[:FLAGS], None)
 
     def questions(self) -> list[bytes]:
-        """Return the keys of all answers and failures. The caller chooses the keys to `forget`."""
+        """Return the keys of all answers and failures. The caller chooses which keys it passes to `forget`."""
         return list(dict.fromkeys([*self._once, *self._often, *self._failures]))
 
     def __len__(self) -> int:
@@ -454,7 +464,7 @@ def _rule(limits: CacheOptions, zone: CacheZone | None = None) -> _Rule:
 
 
 def _clamp(answer: UpstreamAnswer, offsets: tuple[int, ...], floor: int, cap: int) -> tuple[UpstreamAnswer, int]:
-    """Return the answer with every TTL within floor and cap. Also return the lowest TTL."""
+    """Return the answer with every TTL between floor and cap. Also return the lowest TTL."""
     lowest = cap
     records: bytearray | None = None
     for offset in offsets:
@@ -502,7 +512,7 @@ def _turns(records: bytes, entry: Entry) -> Iterator[bytes] | None:
 # The fields are: time stored, lowest TTL, rcode, counts, number of TTL offsets, length of `onward`, extended error,
 # and whether the answer is authentic. The TTL offsets, `onward` and the records follow.
 _PACKED: Final = Struct("!dIH4sHBH?")
-_NO_ERROR: Final = 0xFFFF  # RFC 8914 section 5.2 reserves this code for private use
+_NO_ERROR: Final = 0xFFFF  # stands for no error; RFC 8914 section 5.2 reserves this code for private use
 _ONE_OFFSET, _ONE_OFFSET_PACKED = (6,), b"\0\6"
 
 

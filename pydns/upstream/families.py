@@ -1,8 +1,8 @@
 """Derives answers from other answers: for address families that clients don't use, and for DNS64.
 
 `FamilyRules.ask` takes the same questions as `Forwarder.ask`. If a rule applies, it asks the forwarder another question
-on behalf of the client, and derives the client's answer. So both questions share an entry of the cache. In an IPv4
-cluster, a question for AAAA costs no query to upstreams, because clients ask for A too.
+on behalf of the client, and derives the client's answer. So both questions use the same entry of the cache. In an IPv4
+cluster, a question for AAAA costs no further query to upstreams, because clients ask for A too.
 
 This module applies the rules to one name. If the answer ends with a CNAME, the caller asks again for the target.
 """
@@ -46,8 +46,8 @@ class FamilyRules:
     ) -> None:
         """Take the functions of the caller.
 
-        `ask` and `cache` belong to the forwarder, and `reply(client, answer)` replies to a client. `source(client)`
-        returns the address of a client, or None for our own questions.
+        `ask` and `cache` are those of the forwarder. `reply(client, answer)` replies to a client. `source(client)`
+        returns the address of a client, or None for questions of pydns itself.
         """
         self._forward, self._reply, self.source, self._clock = ask, reply, source, clock
         self._cache = cache
@@ -58,7 +58,7 @@ class FamilyRules:
         self._clients = Networks(())
         # Type and class of a question -> the function that answers the question. It returns False if no rule applies.
         self._rules: dict[bytes, Callable[[bytes, bytes, int, Any, float], bool]] = {}
-        # Types whose answers from upstreams must not be sent without the rules.
+        # Types for which an upstream's answer must not be sent before the rules are applied.
         self.derived_types: frozenset[int] = frozenset()
         self._sends_reasons = config.edns.ede
         self._take_families(config)
@@ -85,7 +85,7 @@ class FamilyRules:
             self.derived_types |= {AAAA}
 
     def ask(self, question: bytes, query_id: bytes, flags: int, client: Any, now: float) -> None:
-        """Answer a question at once or later. The contract is that of `Forwarder.ask`."""
+        """Answer a question at once or later, like `Forwarder.ask`."""
         rule = None if flags & _VALIDATES else self._rules.get(question[-4:])
         if rule is None or not rule(question, query_id, flags, client, now):
             self._forward(question, query_id, flags, client, now)
@@ -162,7 +162,10 @@ class FamilyRules:
 
 
 class _Derived:
-    """Stands for a client at the forwarder. `answered` derives the client's answer from the forwarder's answer."""
+    """Takes the place of a client when the forwarder is asked.
+
+    `answered` derives the client's answer from the forwarder's answer.
+    """
 
     __slots__ = ("_client", "_rules", "answered")
 
@@ -173,5 +176,8 @@ class _Derived:
 
     @property
     def source(self) -> bytes | None:
-        """The address of the client. The forwarder uses it to limit the client's share."""
+        """The address of the client.
+
+        The forwarder counts the client's places under this address.
+        """
         return self._rules.source(self._client)

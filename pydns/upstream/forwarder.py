@@ -6,33 +6,36 @@ This module has no sockets, no clock and no event loop. A worker calls four func
 - `unreachable` when a socket reports an error,
 - `tick` about every 10 ms while the forwarder is `busy`.
 
-The forwarder sends and replies through callables that it gets at the start. A call takes 0.02 µs. To return a list
-with one action would take 0.35 µs.
+The forwarder sends and replies through callables that it gets at the start. A call takes 0.02 µs. It would take 0.35 µs
+to return a list with one action instead.
 
 Rules
-1. A reply is valid if it comes on the same socket as the query and has the same id. It must also repeat the question
-   byte for byte, in the same random case (0x20). The forwarder counts other replies, but it ignores them.
-2. The forwarder asks equal questions in flight only once. Each client gets the answer.
+1. A reply is valid if it comes on the same socket as the query and has the same id. The reply must also contain the
+   question byte for byte, in the same random case (0x20). The forwarder counts all other replies, but doesn't use them.
+2. If several clients ask the same question, the forwarder asks it only once at a time. Each client gets the answer.
 3. After an error or a failed send, the forwarder asks the next upstream at once. If no reply comes, it asks the next
-   upstream after a timeout. For a share of the questions it asks a second upstream earlier, in parallel. It does so
-   when the first upstream takes longer than its 95th percentile.
-4. Every client gets an answer within `deadline_s`. The time starts when the first client asks the question. The answer
-   comes from an upstream if possible. Otherwise it is the last known answer (RFC 8767). If there is no last known
-   answer, it is SERVFAIL with a reason (RFC 8914).
+   upstream after a timeout. For a share of the questions, it asks a second upstream earlier (a hedge). It does so when
+   the first upstream takes longer than the 95th percentile of its reply times.
+4. Every client gets an answer within `deadline_s` after the first client asked the question. The answer comes from an
+   upstream if possible. Otherwise, clients get the last known answer (RFC 8767). If there is none, they get SERVFAIL
+   with a reason (RFC 8914).
 5. Packets of the same millisecond use the same random socket, so their replies arrive together. An attacker doesn't see
-   the socket. Guessing it is therefore as hard as if each packet had a separate socket.
-6. A late reply answers its question while the question is open. Later, it only updates the state of the server.
-7. A waiting client takes a place, and there are `max_in_flight` places. The queries of one client take at most a
-   quarter of them. The same limit applies to the questions of a zone for which upstreams are slow to answer.
+   which socket that is. Guessing the socket is as hard as if each packet had its own.
+6. A late reply answers its question if the question is still open. Otherwise, it only updates the state of the server.
+7. A waiting query takes a place, and there are `max_in_flight` places. The queries of one client take at most a quarter
+   of the places. The questions of a slow zone take at most a quarter of the places, too.
 8. If a reply to a client fails, the forwarder counts the failure. Other clients still get their answers.
-9. An attacker can cause silence, errors, or a query that looks like a query of ours. If the forwarder sees one of
-   these, it only sends a probe. The probe asks about the root, so the owner of a domain can't affect the answer.
-10. If a server has recently answered names in mixed case only with denials, the forwarder checks a denial. It asks the
-   same question in lower case. Only names of several owners can show that a server denies mixed case.
+9. An attacker can cause missing replies, errors, or a query that looks like a query of pydns. If the forwarder sees one
+   of these, it only sends a probe to the upstream. The probe asks about the root, so the owner of a domain can't affect
+   the answer.
+10. A server may deny every name in mixed case. If all recent answers of a server were denials, the forwarder checks a
+    denial: it asks the same question in lower case. It stops using mixed case for a server that denies names of several
+    owners only in mixed case.
 11. After a reply that can't be used, the forwarder asks one other server. If the second reply can't be used either, the
-   client gets SERVFAIL. The reply shows nothing about the server, because the owner of a domain may cause it.
-12. After an outcome in `failover`, the forwarder asks the other servers of the route. If none of them has records, it
-   uses the last denial. After an outcome in `next`, it uses the route that would apply without this one.
+    client gets SERVFAIL. Such a reply shows nothing about the server, because the owner of a domain may cause it.
+12. After an outcome in `failover`, the forwarder asks the other servers of the route. If none of these servers has
+    records, it uses the last denial. After an outcome in `next`, it uses the route that would apply if this route
+    didn't exist.
 """
 
 from collections import Counter
@@ -63,28 +66,28 @@ from pydns.upstream.packet import (
 from pydns.upstream.pool import LONGEST_PAUSE_S, LONGEST_TIMEOUT_S, QUICK_S, TCP_PAUSE_S, Change, Pool, Upstream
 from pydns.upstream.routes import Routes, RouteSpec
 
-MAX_ATTEMPTS: Final = 6  # packets for one question to one route, including hedges and repetitions
-# Each question adds a share of a hedge to a credit. The credit is at most the share of this many questions. The credit
-# is full at the start.
+MAX_ATTEMPTS: Final = 6  # maximum packets for one question to one route, including hedges and repetitions
+# A credit limits the number of hedges. Each question adds a share of a hedge to it, and each hedge takes one from it.
+# The credit is at most what this many questions add. It is full at the start.
 HEDGE_WINDOW: Final = 100
-SOCKET_S: Final = 0.001  # how long we use one UDP socket. Wake-ups for many sockets added 1 µs to a miss
+SOCKET_S: Final = 0.001  # how long we use one UDP socket. When each packet had its own, wake-ups added 1 µs to a miss
 SILENT_S: Final = 0.8  # deadline of a question while the breakers of all servers of its route are open
-SHARE: Final = 4  # one client or one slow zone holds at most 1/SHARE of the places
+SHARE: Final = 4  # one client or one slow zone takes at most 1/SHARE of the places
 # A zone is slow if this many of its open questions had a timeout. The forwarder limits the questions of a slow zone.
 SLOW_QUESTIONS: Final = 16
 SLOW_ZONE_S: Final = 30.0  # how long a zone stays slow after its last timeout
-# An error may come without the question. During this time, we still accept a reply with the question.
+# How long we still accept a reply with the question, after an error that came without the question.
 BARE_ERROR_S: Final = 0.1
-LOST_S: Final = 1.0  # if a question is open this long after its deadline, there is a bug
-# After this many tries, a socket is treated as full. If half of its ids are in use, the chance that all tries fail is
-# one in 4,000 million.
+LOST_S: Final = 1.0  # if a question is still open this long after its deadline, there is a bug
+# Maximum tries to find an unused id for a packet on a socket. After that, the socket is treated as full. If half of its
+# ids are in use, all tries fail once in 4,000 million packets.
 _ID_TRIES: Final = 32
 
 
 class ForwarderLimits(NamedTuple):
     """Limits for questions and packets in flight."""
 
-    max_in_flight: int = Config().max_in_flight  # the most clients that wait
+    max_in_flight: int = Config().max_in_flight  # maximum clients that wait
     sockets: int = 32  # UDP sockets for each upstream: a power of two, at most 128
     hedge_share: float = 0.1
     deadline_s: float = 4.0
@@ -100,7 +103,7 @@ class Event(Enum):
     EDNS_LOST = "upstream does not speak EDNS"
     TCP_LOST = "upstream does not answer over TCP"
     LOOP = "upstream sends our queries back to us"
-    LOOP_SUSPECTED = "a query resembles one of ours"  # not logged, because an attacker may have sent the query
+    LOOP_SUSPECTED = "a query resembles a query of pydns"  # not logged, because an attacker may have sent the query
 
 
 COUNTED: Final = (
@@ -135,21 +138,21 @@ class Counters:
         for each in COUNTED:
             setattr(self, each, 0)
 
-    misses: int  # questions to upstreams
-    joined: int  # clients that waited for an equal open question
+    misses: int  # questions for which upstreams were asked
+    joined: int  # clients that waited for the answer to a question that was already open
     overflows: int  # immediate SERVFAIL: too many clients wait, or no upstream has packets left in its budget
     stale: int  # clients that got the last known answer
-    refreshes: int  # answers that we asked for again before expiry
+    refreshes: int  # cached answers that we asked for again before they expired
     all_open: int  # questions that we sent although every breaker was open
     sent: int
     hedges: int
-    gone: int  # clients to whom a reply failed
-    unfair: int  # immediate SERVFAIL: the client or the zone already holds its share of the places
+    gone: int  # clients to whom a reply couldn't be sent
+    unfair: int  # immediate SERVFAIL: the client or the zone already uses its share of the places
     avoided: int  # questions to a second upstream because the first upstream was silent
     timeouts: int
     errors: int  # SERVFAIL, REFUSED and other errors
     truncated: int
-    unexpected: int  # replies without an open question for their id and socket
+    unexpected: int  # replies whose id and socket belong to no open question
     wrong_question: int
     malformed: int
     case_lost: int
@@ -177,12 +180,12 @@ class Forwarder:
     ) -> None:
         """Store the routes, the pools, the cache and the callables.
 
-        `random_bits` returns a number of `RANDOM_OCTETS` octets. Nobody can predict it from earlier numbers.
+        `random_bits` returns a number of `RANDOM_OCTETS` octets. Nobody can predict the number from earlier ones.
         `send_udp(upstream index, socket index, packet)` and `send_tcp(upstream index, message)` return False if sending
         fails. The forwarder calls `reply(client, answer)` once for each `ask`, during the `ask` or later.
         `notice(event, upstream)` writes to the log. `refused(upstream, why, qname)` logs a reply that can't be used.
-        `source(client)` returns the key for counting the client's share. If it returns None, the client has no limit
-        for its share. `failed(error)` gets an error that `reply` raised. The client has gone, or there is a bug.
+        `source(client)` returns the key under which the client's places are counted. If it returns None, the client's
+        places have no limit. `failed(error)` gets an error that `reply` raised: the client has gone, or there is a bug.
         """
         self.counters = Counters()
         self._routes = routes
@@ -196,7 +199,8 @@ class Forwarder:
         self._notice = notice
         self._source = source
         self._reply_failed = failed
-        self._held: dict[object, int] | None = None  # source -> its waiting clients; None while few clients wait
+        # source -> number of its waiting clients; None while few clients wait
+        self._held: dict[object, int] | None = None
         self._slow_zones: dict[bytes, _SlowZone] = {}
         self._refused = refused
         self._open: dict[bytes, _Query] = {}  # key -> open question
@@ -205,7 +209,7 @@ class Forwarder:
         self._hedge_credit = self._most_hedge_credit
         self._socket_index = 0
         self._socket_until = 0.0
-        self.answering = ""  # during a call of `reply`, the upstream whose answer it is; empty if no upstream answered
+        self.answering = ""  # during a call of `reply`, the name of the upstream that answered; empty if none did
 
     def ask(self, question: bytes, query_id: bytes, flags: int, client: object, now: float) -> None:
         """Answer a client's question from the cache at once, or later.
@@ -261,7 +265,7 @@ class Forwarder:
         if upstream is None or not self._try(query, upstream, now, bits):
             self._continue(query, now)
         if upstream is None and not query.done and query.pool.open_count() == len(query.pool.upstreams):
-            # There is no time to ask the upstreams one after another.
+            # All breakers are open, and there is no time to ask the upstreams one after another.
             for _ in query.pool.upstreams[1:3]:
                 self._attempt(query, now)
 
@@ -277,7 +281,8 @@ class Forwarder:
             return
         response = parse_response(packet, sent.question)
         if response is Unusable.CASE_CHANGED and not sent.cased:
-            # We didn't send random case, so we accept any case in the server's copy of the question.
+            # The question wasn't sent in random case, so the server may have changed the case in its copy of the
+            # question.
             response = parse_response(packet, packet[HEADER : HEADER + len(sent.question)])
         if isinstance(response, Unusable):
             self._received_unusable(sent, response, packet, now)
@@ -336,7 +341,7 @@ class Forwarder:
                 self._failed(query, upstream, now)
 
     def unreachable(self, upstream_index: int, socket_index: int, now: float) -> None:
-        """Give up the packets of a socket. The server doesn't listen, or it closed the connection."""
+        """Give up the open packets of a socket, because the server doesn't listen, or closed the connection."""
         places = places_of(upstream_index, socket_index)
         gone = [sent for place, sent in self._sent.items() if place in places]
         for sent in gone:
@@ -354,7 +359,7 @@ class Forwarder:
                 self._failed(query, sent.upstream, now)
 
     def tick(self, now: float) -> None:
-        """Process the packets that are due: hedge, ask the next upstream, or give up."""
+        """Process the open packets that are due. For each, send a hedge, ask the next upstream, or give up."""
         # The loop checks all open packets, at 0.03 µs for each. A timer for each packet would add 0.9 µs to a miss.
         for sent in [each for each in self._sent.values() if each.due_at <= now]:
             if self._sent.get(sent.place) is not sent:  # the failure of another packet has removed this packet
@@ -385,20 +390,23 @@ class Forwarder:
         return self._waiting
 
     def probe(self, upstream: Upstream, question: bytes, client: object, now: float) -> None:
-        """Ask one upstream, without routes, cache and breaker. `question` must be in lower case."""
+        """Ask one upstream. Routes, the cache and the breaker aren't used. `question` must be in lower case."""
         pool = Pool([upstream])
         query = _Query(question + FLAG_OCTETS[0], RouteSpec(name.ROOT, 0), pool, now + self._deadline_s)
         if query.key in self._open:
             return
         self._open[query.key] = query
         self._wait(query, client)
-        query.checks_case = upstream  # a denial is true, because the name doesn't exist
+        query.checks_case = upstream  # any denial of the name is right, because the name doesn't exist
         query.tried = query.failed = 1 << upstream.index
         if not self._send(query, upstream, now, self._random_bits()):
             self._finish(query, _BUSY)
 
     def looped(self, upstream: Upstream, now: float) -> None:
-        """Note that an upstream sends our queries back to us. The forwarder doesn't ask it until `cleared`."""
+        """Note that an upstream sends our queries back to us.
+
+        The forwarder doesn't ask it again until `cleared` is called.
+        """
         self.counters.loops += 1
         upstream.loops = True
         upstream.open(now, LONGEST_PAUSE_S)
@@ -434,11 +442,14 @@ class Forwarder:
         self._share = max(limits.max_in_flight // SHARE, 1)  # most places for one client or one slow zone
 
     def _join(self, query: "_Query", question: bytes, query_id: bytes, client: object, now: float) -> None:
-        """Let a client wait for an open question. If the query looks like a query of ours, report a possible loop."""
+        """Let a client wait for the answer to an open question.
+
+        If the query looks like a query of ours, report a possible loop.
+        """
         for sent in query.sents:
             if sent.cased and sent.question == question and id_of(sent.place) == int.from_bytes(query_id):
-                # Any client can send this query: a name may have no letters, and a client can try ids. So a probe must
-                # confirm the loop. Nobody can forge a probe.
+                # Any client could send this query: a name may have no letters, and a client can try many ids. So a
+                # probe, which nobody can forge, must confirm the loop.
                 self._notice(Event.LOOP_SUSPECTED, sent.upstream)
         if query.stale is not None:
             self.counters.stale += 1
@@ -454,12 +465,12 @@ class Forwarder:
     def _has_room(self, client: object) -> bool:
         """Return whether one more client may wait, and count a rejected client.
 
-        Called if a share of the places is in use.
+        The caller must check first that at least one share of the places is in use.
         """
         if self._waiting >= self._limits.max_in_flight:
             self.counters.overflows += 1
             return False
-        # If fewer clients than one share wait, no source can exceed its share. We count clients only if more wait.
+        # While fewer clients wait than one share, no source can exceed its share. So counting begins only here.
         if self._held is None:
             self._held = Counter([self._source(each) for query in self._open.values() for each in query.clients])
         source = self._source(client)
@@ -489,7 +500,10 @@ class Forwarder:
                 self._reply_failed(error)
 
     def _count_gone(self, held: dict[object, int], clients: Iterable[object]) -> None:
-        """Subtract clients from the counts of their sources. Stop counting if fewer clients than half a share wait."""
+        """Subtract clients from the counts of their sources.
+
+        Stop counting if fewer clients wait than half a share.
+        """
         if self._waiting < self._share // 2:
             self._held = None
             return
@@ -518,7 +532,7 @@ class Forwarder:
         return known if known is not None and known.questions >= SLOW_QUESTIONS else None
 
     def _note_slow(self, query: "_Query", now: float) -> None:
-        """Note that an open question had a timeout."""
+        """Note that a packet for an open question timed out."""
         if query.is_slow:
             return
         query.is_slow = True
@@ -537,7 +551,7 @@ class Forwarder:
         known.questions += 1
 
     def _refresh(self, key: bytes, now: float) -> None:
-        """Ask for a cached answer again. No client waits for the new answer."""
+        """Ask upstreams for a cached answer again. No client waits for the new answer."""
         route = self._routes.find(key[:NAME_END])
         if route is None or key in self._open or len(self._open) >= self._limits.max_in_flight:
             return
@@ -561,7 +575,7 @@ class Forwarder:
     # Our own probes
 
     def _suspect(self, upstream: Upstream, now: float, *, of_errors: bool = False) -> None:
-        """Probe a server after it gave a client's question no reply or an error. Do nothing if no probe is due."""
+        """Probe a server that gave no reply or an error to a client's question. Do nothing if no probe is due."""
         if upstream.suspect(now):
             self._probe(upstream, now, of_errors=of_errors)
 
@@ -579,7 +593,10 @@ class Forwarder:
         self._suspect(upstream, now, of_errors=query.of_errors)
 
     def _is_measurement(self, sent: "_Sent", now: float) -> bool:
-        """Return whether a slow reply shows that the server is slow. If only a domain may be slow, probe the server."""
+        """Return whether a slow reply shows that the server is slow.
+
+        If the cause may be the domain alone, probe the server.
+        """
         query, upstream = sent.query, sent.upstream
         if query.is_probe or (not sent.timed_out and upstream.is_news(zone_of(query.qname))):
             return True
@@ -599,8 +616,8 @@ class Forwarder:
             if upstream is None:
                 if query.tried == query.failed:
                     return False
-                # All upstreams were asked. We ask silent upstreams again, because a packet may be lost. We don't ask an
-                # upstream again that gave an error, because it would give the same error.
+                # All upstreams were asked. We ask upstreams without a reply again, because a packet may be lost. If an
+                # upstream gave an error, we don't ask it again, because it would give the same error.
                 query.tried = query.failed
                 self._answer_stale(query, now)
                 continue
@@ -670,7 +687,7 @@ class Forwarder:
     def _hedge(self, sent: "_Sent", now: float) -> None:
         """Ask a second upstream before the timeout of the first upstream.
 
-        Do so for a share of the questions. If the first upstream is silent, do so for all questions.
+        This is done for a share of the questions. If the first upstream is silent, it is done for all questions.
         """
         query = sent.query
         if not sent.attempt == query.attempts == 1 or not query.pool.has_another(query.tried):
@@ -712,7 +729,10 @@ class Forwarder:
                 self._answer_stale(query, now)
 
     def _ask_again(self, query: "_Query", upstream: Upstream, now: float, *, plainly: bool = False) -> None:
-        """Ask the same upstream in lower case, or without OPT if `plainly`. It may not support random case or OPT."""
+        """Ask the same upstream again: without OPT if `plainly`, otherwise in lower case.
+
+        The upstream may not support OPT or random case.
+        """
         if query.done:
             return
         query.is_plain |= plainly
@@ -725,7 +745,7 @@ class Forwarder:
         return query.checks_case is None and upstream.answered_plainly(query.is_probe, now)
 
     def _checks_case(self, sent: "_Sent", response: Response | None, now: float) -> bool:
-        """Learn whether a server knows names in mixed case. `response` is None for an error.
+        """Find out whether a server knows names in mixed case. `response` is None for an error.
 
         Return True if the forwarder asks the question again in lower case.
         """
@@ -771,8 +791,8 @@ class Forwarder:
             return
         over_stream = socket_of(sent.place) == STREAM
         if why is Unusable.CASE_CHANGED and not over_stream and upstream.spec.case is not Case.RANDOM:
-            # Don't use the reply, but ask the question again in lower case. An attacker who guesses only the id gains
-            # nothing more.
+            # Don't use the reply, but ask the question again in lower case. So an attacker who guesses only the id can
+            # cause no other harm.
             self.counters.case_lost += 1
             if now >= upstream.case_lost_until and upstream.changed_case(socket_of(sent.place), now):
                 self._notice(Event.CASE_LOST, upstream)
@@ -781,8 +801,8 @@ class Forwarder:
             self._ask_again(query, upstream, now)
             return
         if packet[2] & 0x80 and packet[4:6] == b"\0\0" and packet[3] & 15:
-            # This is an error without the question. An attacker who guessed only the id may have sent it. So a real
-            # reply still counts for `BARE_ERROR_S`.
+            # This is an error without the question. An attacker who guessed only the id may have sent it. So for
+            # `BARE_ERROR_S`, a reply with the question still counts.
             if sent.has_opt and packet[3] & 15 in _NO_EDNS:
                 self._drop(sent)
                 self._ask_again(query, upstream, now, plainly=True)
@@ -794,8 +814,8 @@ class Forwarder:
                     self._attempt(query, now)
             return
         if why in _CUT and len(packet) > EDNS_SIZE and not over_stream:
-            # The reply is longer than we offered and has no TC bit, and our buffer cut it off. We ask over TCP.
-            # We still accept a usable reply.
+            # The reply is longer than the size that we sent in OPT, and has no TC bit. Our buffer cut it off. We ask
+            # over TCP, but still accept a usable reply.
             if not sent.is_cut and not query.done:
                 self.counters.truncated += 1
                 sent.is_cut = True
@@ -812,13 +832,13 @@ class Forwarder:
         else:
             self.counters.wrong_question += 1
         if over_stream:
-            # Nobody can forge a message within the connection. The message is the server's only reply.
+            # Nobody can forge a message on the connection, so no other reply will come.
             self._drop(sent)
             if not query.done:
                 self._failed(query, upstream, now)
 
     def _answered_unusably(self, query: "_Query", upstream: Upstream, rcode: int, rtt_s: float, now: float) -> None:
-        """Ask another server once. Treat the first server as healthy, but don't use its reply time."""
+        """Ask another server once. The first server is treated as healthy, but its reply time isn't used."""
         upstream.heard(rcode, rtt_s, now)
         self._learn(upstream, upstream.lives())
         if query.done:
@@ -859,7 +879,10 @@ class Forwarder:
         self.answering = ""
 
     def _settle(self, query: "_Query", response: Response, now: float) -> None:
-        """Answer a question with the reply of its route, unless the next route is used after this outcome."""
+        """Answer a question with the reply from its route.
+
+        If the outcome leads to the next route, ask that route instead.
+        """
         if query.route.next and self._goes_on(query, _outcome(response.answer), now):
             return
         for upstream in query.gave_errors:
@@ -879,7 +902,7 @@ class Forwarder:
     def _give_up(self, query: "_Query", now: float) -> None:
         """Answer a question when no upstream gives a usable answer."""
         denial = query.denial or query.last_denial
-        if denial is not None:  # no answer came in lower case, or from another server
+        if denial is not None:  # neither the question in lower case nor another server brought an answer
             query.denial = query.last_denial = None
             self._settle(query, denial, now)
             return
@@ -904,7 +927,7 @@ class Forwarder:
                 failure = UpstreamAnswer(Rcode.SERVFAIL, _NO_RECORDS, b"", reason)
             self._cache.store_failure(query.key, failure, now)
         for upstream in query.gave_errors:
-            if not upstream.edns_answered:  # OPT may be the reason for the error
+            if not upstream.edns_answered:  # OPT may have caused the error
                 self._suspect(upstream, now)
         if query.partial is None:
             self._answer_stale(query, now)
@@ -932,7 +955,7 @@ class Forwarder:
             self._answer_all(query, query.stale)
 
     def _serve_stale_at_once(self, key: bytes, client: object, now: float) -> bool:
-        """Send the last known answer and ask for a new one. Return False if the cache gives none."""
+        """Send the last known answer, and ask upstreams for a new one. Return False if the cache returns no answer."""
         stale = self._cache.stale_at_once(key, now)
         if stale is None:
             return False
@@ -995,32 +1018,33 @@ class _Query:
         self.clients: list[object] = []
         self.deadline = deadline
         self.sents: tuple[_Sent, ...] = ()
-        self.outstanding = 0  # packets without a reply and without a timeout
+        self.outstanding = 0  # number of packets without a reply that haven't timed out
         self.attempts = 0
-        self.tried = 0  # has a bit for the index of each upstream that was asked in this round
-        self.failed = 0  # has a bit for the index of each upstream that must not be asked again
+        self.tried = 0  # a set of bits: bit i is set if upstream i was asked in this round
+        self.failed = 0  # a set of bits: bit i is set if upstream i must not be asked again
         self.gave_errors: Sequence[Upstream] = ()
         self.rcode = 0  # rcode of the last error
-        self.extended_error: Reason | int | None = None  # extended error of the last error
+        self.extended_error: Reason | int | None = None  # extended error in the last reply with an error
         self.is_unusable = False  # True after a reply that can't be used
         self.partial: UpstreamAnswer | None = None  # a truncated answer, which we use if TCP fails
         self.network_error = False
-        self.stale: UpstreamAnswer | None = None  # the stale answer that clients already got
+        self.stale: UpstreamAnswer | None = None  # the stale answer that waiting clients have already got
         self.is_plain = False  # True: ask without OPT, because a server didn't understand OPT
-        self.is_lower = False  # True: ask in lower case, because of an earlier reply to mixed case
+        self.is_lower = False  # True: ask in lower case, because of an earlier reply to the name in mixed case
         # The upstream that we ask in lower case, to check whether it denies mixed case.
         self.checks_case: Upstream | None = None
-        self.denial: Response | None = None  # the answer of `checks_case` in mixed case
-        self.last_denial: Response | None = None  # the last denial that led to another server of the route
-        self.is_slow = False  # True after a packet for the question had a timeout
+        self.denial: Response | None = None  # the denial by `checks_case` of the name in mixed case
+        # The last denial that made the forwarder ask another server of the route.
+        self.last_denial: Response | None = None
+        self.is_slow = False  # True after a packet for the question timed out
         self.slow_zone: _SlowZone | None = None  # the slow zone that counts this question
         self.is_probe = False
-        self.of_errors = False  # True if the reason for the probe was an error
+        self.of_errors = False  # True if an error was the reason for the probe
         self.done = False
 
     @property
     def can_end_with_denial(self) -> bool:
-        """Return whether a server has denied the name, and no further server remains to be asked."""
+        """Return whether a server has denied the name, and no other server is left to ask."""
         return self.denial is not None or (self.last_denial is not None and not self.pool.has_another(self.tried))
 
     def go_on(self, route: RouteSpec, pool: Pool) -> None:
@@ -1035,13 +1059,13 @@ class _Query:
 
 
 class _SlowZone:
-    """A zone whose questions upstreams don't answer in time."""
+    """A zone for whose names upstreams don't answer in time."""
 
     __slots__ = ("held", "questions", "until")
 
     def __init__(self) -> None:
-        self.held = 0  # open questions that came after the zone became slow
-        self.questions = 0  # questions that recently had a timeout
+        self.held = 0  # number of open questions that came after the zone became slow
+        self.questions = 0  # number of questions that recently timed out
         self.until = 0.0
 
 
@@ -1085,14 +1109,17 @@ class _Sent:
         self.has_opt = has_opt
         self.sent_at = sent_at
         self.due_at = due_at  # time to hedge, to ask another server, or to forget the packet
-        self.is_cut = False  # True after a reply that was longer than we offered
+        self.is_cut = False  # True after a reply that was longer than the size in our OPT
         self.is_bare_error = False  # True after an error without the question
         self.overdue = False
         self.timed_out = False
 
 
 def _partial(packet: bytes, question: bytes) -> UpstreamAnswer | None:
-    """Return the answer in a truncated reply. Return None if it has no answer records or an incomplete record."""
+    """Return the answer in a truncated reply.
+
+    Return None if the reply has no answer records, or if a record is incomplete.
+    """
     response = parse_response(packet[:2] + bytes([packet[2] & ~2]) + packet[3:], question)
     if isinstance(response, Unusable) or response.answer.rcode or response.answer.counts[:2] == b"\0\0":
         return None
@@ -1100,14 +1127,14 @@ def _partial(packet: bytes, question: bytes) -> UpstreamAnswer | None:
 
 
 def _outcome(answer: UpstreamAnswer) -> Outcome | None:
-    """Return the kind of a denial. Return None for an answer with records."""
+    """Return the outcome of an answer: NXDOMAIN or NODATA, or None if the answer is no denial."""
     if answer.rcode == Rcode.NXDOMAIN:
         return Outcome.NXDOMAIN
     return Outcome.NODATA if answer.rcode == Rcode.NOERROR and answer.counts[:2] == b"\0\0" else None
 
 
 def _owner(query: _Query) -> bytes:
-    """Return a key for the person who owns the name's domain. `Upstream.denied_case` counts different owners.
+    """Return a key for the owner of the name's domain. `Upstream.denied_case` counts different owners.
 
     For the default route, the key is the domain of the name. For any other route, each name counts as a different
     owner.
@@ -1122,7 +1149,7 @@ def zone_of(qname: bytes) -> bytes:
 
 
 def _servers(pools: Sequence[Pool], route: RouteSpec | None) -> list[tuple[str, bool]]:
-    """Return the servers of a route. Each has the name and the AD trust, because these affect the answers."""
+    """Return the servers of a route: their names, and whether clients get their AD bits. Both affect the answers."""
     return [] if route is None else sorted([(each.spec.name, each.trusts_ad) for each in pools[route.pool].upstreams])
 
 
@@ -1138,9 +1165,10 @@ _BUSY, _LATE, _LOOPING, _UNREACHABLE = (
     for reason in (Reason.TOO_BUSY, Reason.UPSTREAM_TIMEOUT, Reason.UPSTREAM_LOOP, Reason.UPSTREAM_UNREACHABLE)
 )
 _REFUSED: Final = UpstreamAnswer(Rcode.REFUSED, _NO_RECORDS, b"", Reason.NOT_OURS)
-# Replies of servers that don't know OPT (RFC 6891 section 7).
+# Rcodes of replies from servers that don't know OPT (RFC 6891 section 7).
 _NO_EDNS: Final = (Rcode.FORMERR, Rcode.NOTIMP, Rcode.BADVERS)
-# The header after the id, and the OPT record. The indices are: AD is wanted, OPT is sent, and the question's flags.
+# The header after the id, and the OPT record. The indices are whether AD is wanted, whether OPT is sent, and the
+# question's flags.
 _FRAMES: Final = [
     [
         [

@@ -1,14 +1,16 @@
-"""DNS over HTTPS to an upstream (RFC 8484): messages as requests of one HTTP/2 connection. Pure.
+"""DNS over HTTPS to an upstream (RFC 8484). Messages become requests on one HTTP/2 connection. Pure.
 
 Rules
-1. Each question is a POST with the id 0. The reply gets the question's id again.
-2. Only the status 200 with a DNS message as body is a reply. Anything else is the failure of this question.
-3. The server limits open requests and octets (RFC 9113 sections 5.1.2 and 5.2). Further questions wait here.
-4. A request without an answer is cancelled after `PATIENCE` sweeps, because the server includes it in its limit.
-5. After GOAWAY, nothing is sent any more. The caller asks the open questions over another connection.
+1. Each question is a POST with the id 0. In the reply, 0 is replaced by the question's id.
+2. Only a response with status 200 and a DNS message as its body is a reply. With any other response, the question
+   fails.
+3. The server limits open requests and octets (RFC 9113 sections 5.1.2 and 5.2). When a limit is reached, further
+   questions wait in this module.
+4. A request without an answer is cancelled after `PATIENCE` sweeps, because it counts towards the server's limit.
+5. After GOAWAY, nothing is sent any more. The caller sends the open questions over another connection.
 
-h2 takes 110 µs for a question and its reply, and 0.04 s to import. pydns supports only HTTP/2. RFC 8484 section 5.2
-recommends at least HTTP/2, and an HTTP/1.1 connection carries only one question at a time.
+h2 takes 110 µs for a question and its reply. Its import takes 0.04 s. pydns supports only HTTP/2. RFC 8484 section 5.2
+recommends at least HTTP/2. An HTTP/1.1 connection carries only one question at a time.
 """
 
 from collections import deque
@@ -25,8 +27,8 @@ from pydns.dns.compiled import HEADER
 from pydns.dns.message import TCP_SIZE
 from pydns.upstream.streams import Received
 
-PATIENCE = 6  # sweeps until a request is cancelled. Clients don't wait that long
-MAX_REQUESTS = 1_000_000  # requests of a connection; HTTP/2 allows a thousand times as many
+PATIENCE = 6  # number of sweeps after which a request is cancelled. Clients don't wait for that long
+MAX_REQUESTS = 1_000_000  # maximum requests of a connection; HTTP/2 allows a thousand times as many
 _MEDIA_TYPE = b"application/dns-message"
 _WINDOW = 1 << 24  # octets of replies that the server may send before we acknowledge any
 
@@ -52,8 +54,9 @@ class Https:
             (b"accept", _MEDIA_TYPE),
             (b"content-type", _MEDIA_TYPE),
         )
-        self._waiting: deque[tuple[int, bytes]] = deque()  # number of sweeps before the message came, and the message
-        self._exchanges: dict[int, _Exchange] = {}  # number of the stream -> exchange
+        # The number of sweeps before the message came, and the message.
+        self._waiting: deque[tuple[int, bytes]] = deque()
+        self._exchanges: dict[int, _Exchange] = {}  # number of the HTTP/2 stream -> exchange
         self._requests = 0
         self._sweeps = 0
         self._end = ""  # the reason why the connection can't be used any more
@@ -73,12 +76,12 @@ class Https:
         return connection.data_to_send()
 
     def compose(self, message: bytes) -> bytes:
-        """Return the octets of a request. The result is empty while the server takes no further request."""
+        """Return the octets of a request. The result is empty while the server accepts no further request."""
         self._waiting.append((self._sweeps, message))
         return self._send()
 
     def receive(self, data: bytes) -> Received:
-        """Return the replies and failures in these octets of the server."""
+        """Return the replies and failures in the octets that the server has sent."""
         messages: list[bytes] = []
         failures: list[tuple[bytes, str]] = []
         unsent = b""
@@ -120,7 +123,7 @@ class Https:
         return self._send()
 
     def _send(self) -> bytes:
-        if self._end:  # otherwise, h2 would raise an exception
+        if self._end:  # after the end, h2 would raise an exception
             return b""
         waiting, connection = self._waiting, self._connection
         while waiting:

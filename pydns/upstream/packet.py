@@ -1,8 +1,8 @@
 """The two numbers that identify a packet to an upstream: its place, and its random number.
 
-The place says which upstream, socket and id the packet has. The forwarder makes both numbers for each packet. It looks
-up the place for each reply. This module names the fields of the numbers. Fast code shifts by these names, because each
-function call adds 0.1 µs to a miss.
+The place consists of the packet's upstream, socket and id. The forwarder makes both numbers for each packet. For each
+reply, it looks up the place. This module has names for the positions of the fields in the numbers. Fast code shifts
+bits by these positions, because each function call adds 0.1 µs to a miss.
 """
 
 from typing import Final
@@ -14,9 +14,9 @@ UPSTREAM_AT: Final = 24
 SOCKET_AT: Final = 16
 _IDS: Final = 1 << 16
 
-# Each packet has a new random number. The highest octets give the id and the socket. Bit 5 of each octet gives the case
-# of one octet of the name, beginning with the lowest octet. The lowest bits choose the server.
-RANDOM_OCTETS = 32  # for the socket, the id, and the case of the name's last 28 octets
+# Each packet has a new random number. Its highest octets determine the id and the socket. Bit 5 of each octet
+# determines the case of one octet of the name, beginning with the lowest octet. The lowest bits choose the server.
+RANDOM_OCTETS = 32  # enough for the socket, the id, and the case of the name's last 28 octets
 EXPLORE_BITS: Final = 5  # if these lowest bits are all 0 (one query in 32), the bits above them choose a random server
 RANDOM_SOCKET_AT, RANDOM_ID_AT = 8 * RANDOM_OCTETS - 32, 8 * RANDOM_OCTETS - 16
 ID_MASK: Final = _IDS - 1

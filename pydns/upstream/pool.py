@@ -1,27 +1,28 @@
 """The servers of a route. This module keeps the state of each server and chooses the next server to ask.
 
-It doesn't know packets, sockets or questions. The caller passes in the time. The caller also passes in random bits from
-one number per packet.
+It doesn't know packets, sockets or questions. The caller passes in the time, and random bits from the packet's random
+number.
 
 Rules of the circuit breaker
-1. The owner of a domain can make a healthy server silent, slow or wrong about the owner's names. The number of these
-   names has no limit. Clients' questions therefore never open a breaker. If a question gets no reply, a slow reply, or
-   an error where another server answered, we send a probe. We send at most one probe in `PROBE_EVERY_S`. The probe asks
-   about the root.
+1. The owner of a domain can make a healthy server silent, slow or wrong for names of this domain. There can be any
+   number of such names. Clients' questions therefore never open a breaker. Instead, we send the server a probe. We do
+   so if a question got no reply or a slow reply, or if another server answered it after an error. We send at most one
+   probe in `PROBE_EVERY_S`. The probe asks about the root.
 2. The breaker opens after `PROBES_TO_OPEN` probes in a row without a reply. More than one probe is necessary, because
-   the network may lose one packet. If an error caused the probe, SERVFAIL isn't treated as a reply. The breaker also
-   opens after `FAILURES_TO_OPEN` network errors in a row.
-3. A server is open or closed, as its breaker is. The pool chooses an open server only if there is no closed server. The
-   forwarder then asks the open server in the normal way, because a reply is worth more than a saved packet. While all
-   servers of a route are open, the forwarder asks several servers at once. It waits only a short time for them.
-4. The pool avoids a silent server long before its breaker opens, while there is another choice. A server is silent if
-   several replies are overdue and no reply has come since. A reply is overdue after the server's own 95th percentile.
-   Any reply ends the silence.
+   the network may lose one packet. If an error was the reason for the probe, a SERVFAIL isn't treated as a reply. The
+   breaker also opens after `FAILURES_TO_OPEN` network errors in a row.
+3. A server is called open or closed if its breaker is. The pool chooses an open server only if there is no closed
+   server. The forwarder then asks the open server in the normal way, because a reply is worth more than a saved packet.
+   While all servers of a route are open, the forwarder asks several servers at once. It waits only a short time for
+   their replies.
+4. If there is another choice, the pool avoids a silent server long before its breaker opens. A server is silent if
+   several replies are overdue and no reply has come since. A reply is overdue after the 95th percentile of the server's
+   reply times. Any reply ends the silence.
 5. An open server gets a probe when the probe is due. Any answer closes the breaker. If no answer comes, the pause
    doubles. The pause is from 1 s to 30 s.
-6. A reply is slow if it takes longer than the 95th percentile and longer than `QUICK_S`. A slow reply is used as a
-   measurement if it came before the timeout. Its zone must also be different from the last `SLOW_ZONES` zones with a
-   slow reply. The reply times of probes are always measurements.
+6. A reply is slow if it takes longer than the 95th percentile and longer than `QUICK_S`. The time of a slow reply is
+   used as a measurement only if two conditions hold. The reply came before the timeout, and its zone isn't among the
+   last `SLOW_ZONES` zones with a slow reply. The reply times of probes are always used.
 """
 
 from bisect import bisect_left
@@ -36,29 +37,31 @@ from pydns.upstream.packet import EXPLORE_BITS
 
 FAILURES_TO_OPEN: Final = 5
 PROBES_TO_OPEN: Final = 2
-PROBE_EVERY_S: Final = 1.0  # the shortest time between probes while the breaker is closed
+PROBE_EVERY_S: Final = 1.0  # shortest time between probes while the breaker is closed
 SLOW_ZONES: Final = 8
 QUICK_S: Final = 0.1  # a busy server may take this long for any name
 OVERDUE_TO_AVOID: Final = 5
 FIRST_PAUSE_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 30.0
 EDNS_PAUSE_S: Final = 900.0  # after this time we try EDNS again, as Unbound does
-EDNS_DOUBTS: Final = 2  # number of times that a probe with OPT gets no answer and the next probe, without OPT, gets one
+# We give up EDNS after this many probes without OPT got an answer, each after a probe with OPT that got none.
+EDNS_DOUBTS: Final = 2
 TCP_PAUSE_S: Final = 30.0  # after this time we try TCP again for truncated answers
 CASE_PAUSE_S: Final = 3600.0  # after this time we try 0x20 again
-# An answer with records to a name in mixed case shows for this time that the server knows names in mixed case.
+# For this time after an answer with records to a name in mixed case, we believe that the server knows mixed case.
 CASE_CHECK_S: Final = 60.0
 CASE_CHECKS_S = 1.0, 900.0  # shortest and longest pause after the same denial came in lower case
-CASE_DENIALS: Final = 3  # we don't check this many denials in a row, because most denials are true
+CASE_DENIALS: Final = 3  # we trust this many denials in a row before we check one, because most denials are true
 # If a server denies names of this many owners only in mixed case, we believe that it denies all mixed case.
 CASE_OWNERS: Final = 3
 # After this many replies in a row with a changed case, we believe that the server changes the case. Each reply must be
 # on a different socket. An attacker who forges one reply can't forge all of these replies.
 CASE_CHANGES: Final = 4
 SHORTEST_TIMEOUT_S, LONGEST_TIMEOUT_S = 0.4, 1.2  # timeout = 3 x the 95th percentile, within these limits
-P95_SAMPLES, P95_EVERY = 64, 16  # replies that we keep, and replies between two computations
+P95_SAMPLES, P95_EVERY = 64, 16  # reply times that we keep, and replies between two computations of the percentile
 P95_UNKNOWN_S: Final = 0.3
-EXPLORE_MASK: Final = (1 << EXPLORE_BITS) - 1  # one query in 32 goes to a random server, which may have become fast
+# One query in 32 goes to a random server, because that server may have become fast.
+EXPLORE_MASK: Final = (1 << EXPLORE_BITS) - 1
 
 
 class UpstreamSpec(NamedTuple):
@@ -125,16 +128,17 @@ class Upstream:
         self.is_limited = spec.packets_per_second is not None
         self.trusts_ad = spec.trusts_ad
         self.is_stream = spec.transport is not Transport.UDP
-        self.srtt_s = 0.0  # 0 until the first reply, so that an unknown server is the first choice
+        self.srtt_s = 0.0  # 0 until the first reply, so that a new server is the first choice
         self.p95_s = P95_UNKNOWN_S
         self.timeout_s = _timeout_s(P95_UNKNOWN_S)
         self.is_open = False
         self.probe_at = 0.0
         self.probing = False
         self.case_lost_until = inf if spec.case is Case.LOWER else 0.0
-        self.case_changed_on: set[int] = set()  # sockets of the replies in a row that changed the case
-        self.denies_case = False  # True if denials are the reason for `case_lost_until`
-        self.case_check_at = 0.0 if spec.case is Case.LEARN else inf  # when to check a denial in lower case
+        self.case_changed_on: set[int] = set()  # sockets of the last replies, all of which changed the case
+        self.denies_case = False  # True if denials in mixed case are the reason for `case_lost_until`
+        # The time from which denials are checked in lower case.
+        self.case_check_at = 0.0 if spec.case is Case.LEARN else inf
         self._case_check_pause_s = CASE_CHECKS_S[0]
         self._case_denials = 0
         self._case_denied_of: set[bytes] = set()
@@ -145,18 +149,18 @@ class Upstream:
         self.trouble = ""  # the reason why connections to the server fail
         self.loops = False  # True if the server sends our queries back to us; then we don't ask it
         self.observed: dict[int, list[float]] = {}  # rcode -> histogram of reply times (`metrics.totals`)
-        self.overdue = 0  # overdue questions since the server's last reply
+        self.overdue = 0  # number of overdue replies since the server's last reply
         self._heard_at = 0.0  # time of the last reply to a question
         self._failures = 0
         self._pause_s = FIRST_PAUSE_S
         self._samples: list[float] = []
-        self._silent_probes = 0  # silent probes in a row
+        self._silent_probes = 0  # number of probes in a row without a reply
         self._slow_zones: list[bytes] = []  # zones of the last slow replies that counted as measurements
         self._tokens = float(spec.packets_per_second or 0)
         self._tokens_at = 0.0
 
     def heard(self, rcode: int, rtt_s: float, now: float) -> None:
-        """Count a reply, whatever its rcode is."""
+        """Count a reply with any rcode."""
         self._heard_at = now
         self.overdue = 0
         histogram = self.observed.get(rcode)
@@ -171,8 +175,8 @@ class Upstream:
         samples = self._samples
         samples.append(rtt_s)
         count = len(samples)
-        # To sort 64 numbers every 16 replies adds 0.03 µs to each reply. If reply times change, the percentile reaches
-        # the new level within 64 replies.
+        # Sorting 64 numbers after every 16 replies adds 0.03 µs to each reply. If reply times change, the percentile
+        # reaches the new level within 64 replies.
         if count < P95_EVERY or count % P95_EVERY == 0:
             self.p95_s = min(sorted(samples)[count * 95 // 100], LONGEST_TIMEOUT_S)
             self.timeout_s = _timeout_s(self.p95_s)
@@ -183,7 +187,7 @@ class Upstream:
         return None
 
     def lives(self) -> Change | None:
-        """Update the state after a reply, but ignore its reply time. Return whether the breaker closed."""
+        """Update the state after a reply, but don't use its reply time. Return whether the breaker closed."""
         self._failures = self._silent_probes = 0
         self.probing = False
         if not self.is_open or self.loops:
@@ -222,9 +226,10 @@ class Upstream:
             self._case_check_pause_s = min(2 * self._case_check_pause_s, CASE_CHECKS_S[1])
 
     def denied_case(self, owner: bytes, now: float) -> bool:
-        """Note that the server denied a name only in mixed case. Return whether we now believe that it always does so.
+        """Note that the server denied a name only in mixed case.
 
-        One owner of a domain can't cause this belief. The server must also deny names of other owners in mixed case.
+        Return whether we now believe that it denies all names in mixed case. One owner of a domain can't cause this
+        belief, because the server must also deny names of other owners.
         """
         self._case_denied_of.add(owner)
         if len(self._case_denied_of) < CASE_OWNERS:
@@ -245,8 +250,8 @@ class Upstream:
     def answered_plainly(self, is_probe: bool, now: float) -> bool:
         """Note an answer to a question without OPT. Return whether we now believe that OPT was the problem.
 
-        If the server gave an error to OPT, we believe this at once. If a probe got no reply, the network may have lost
-        a packet. In this case we need `EDNS_DOUBTS` answers to probes.
+        If the server answered OPT with an error, we believe this at once. If a probe got no reply, the network may have
+        lost a packet. So we need `EDNS_DOUBTS` such answers to probes.
         """
         if self.spec.edns is Edns.ALWAYS:
             return False
@@ -259,7 +264,7 @@ class Upstream:
         return True
 
     def learned(self, now: float) -> dict[str, float]:
-        """Return the facts that we learned about the server. For each fact, give the seconds until it expires."""
+        """Return the facts that we learned about the server, each with the seconds until it expires."""
         case = "denies names in mixed case" if self.denies_case else "does not keep the case of names"
         facts = {
             case: self.case_lost_until,
@@ -270,7 +275,7 @@ class Upstream:
 
     @property
     def is_silent(self) -> bool:
-        """Return whether so many replies are overdue that chance doesn't explain them."""
+        """Return whether too many replies are overdue for this to be chance."""
         return self.overdue >= OVERDUE_TO_AVOID
 
     def waited(self, sent_at: float) -> None:
@@ -280,7 +285,7 @@ class Upstream:
     def failed(self, now: float) -> Change | None:
         """Update the state after a network error. Return whether the breaker opened."""
         self._failures += 1
-        # Otherwise a failing server could seem to be the fastest server until its breaker opens.
+        # Without this, a failing server could seem to be the fastest server until its breaker opens.
         self.srtt_s = min(max(self.srtt_s, 0.05) * 2, 5.0)
         if self.is_open:
             if self.probing:
@@ -321,7 +326,7 @@ class Upstream:
         return self.open(now, FIRST_PAUSE_S)
 
     def open(self, now: float, pause_s: float) -> Change | None:
-        """Open the breaker for at least `pause_s`. The number of failures doesn't matter."""
+        """Open the breaker for at least `pause_s`, even without failures."""
         changed = None if self.is_open else Change.OPENED
         self.is_open = True
         self._pause_s = pause_s
@@ -355,7 +360,7 @@ class Pool:
     def first(self, bits: int) -> Upstream | None:
         """Return the server that `choose` would return if all servers are healthy.
 
-        Return None if a server isn't healthy or has a budget, or if there are no servers.
+        Return None if any server isn't healthy or has a budget, or if there are no servers.
         """
         upstreams = self.upstreams
         for upstream in upstreams:
@@ -368,7 +373,7 @@ class Pool:
     def choose(self, tried: int, now: float, bits: int) -> Upstream | None:
         """Return the server to ask, and take a packet from its budget. Return None if no server is left.
 
-        `tried` has a bit for the index of each server that must not be chosen. `bits` has at least 16 random bits.
+        `tried` is a set of bits: bit i is set if server i must not be chosen. `bits` has at least 16 random bits.
         """
         closed = [u for u in self.upstreams if not (u.is_open or tried >> u.index & 1)]
         for candidates in [u for u in closed if not u.is_silent], [u for u in closed if u.is_silent]:

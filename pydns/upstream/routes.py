@@ -1,7 +1,8 @@
-"""Choose the upstreams for a name. The stub domain with the longest matching suffix wins, unless it has an exception.
+"""Choose the upstreams for a name. The route with the longest matching domain wins, unless the name is an exception
+from it.
 
-After some outcomes, such as NXDOMAIN, another route is used. This module finds that route too. It knows names and the
-indices of pools, but not the pools.
+After some outcomes, such as NXDOMAIN, another route is used. This module finds that route too. The module knows names
+and the indices of pools, but not the pools.
 """
 
 from collections.abc import Sequence
@@ -24,12 +25,12 @@ class RouteSpec(NamedTuple):
 
     @property
     def policy(self) -> tuple[frozenset[Outcome], frozenset[Outcome], bool]:
-        """Return everything that decides about an answer, except for the names and the servers."""
+        """Return all fields that affect answers, except for the names and the servers."""
         return self.next, self.failover, self.refuses
 
 
 class Routes:
-    """Compiled routes. A choice costs one look-up per label, or no look-up if the only route is for the root."""
+    """Compiled routes. Finding a route costs one look-up per label, or no look-up if the only route is for the root."""
 
     def __init__(self, specs: Sequence[RouteSpec]) -> None:
         """Compile the routes. If several routes have the same domain, the last route wins.

@@ -1,4 +1,4 @@
-"""Make the routes and the pools of servers for a configuration. Keep the servers that a new configuration also has.
+"""Make the routes and the pools of servers for a configuration. Servers that are also in a new configuration are kept.
 
 This module does no I/O. The caller passes in the addresses of servers that the configuration gives by name.
 """
@@ -42,7 +42,7 @@ class Servers:
         self._next_index = 0
 
     def plan(self, config: Config, addresses: Addresses) -> Plan:
-        """Return the plan for a configuration. The plan omits a server name while it has no addresses."""
+        """Return the plan for a configuration. A server with a name is left out while its name has no addresses."""
         used: dict[_Configured, Upstream] = {}
         trusted = config.dnssec.trust_ad
         pools = []
@@ -82,7 +82,7 @@ class Servers:
 
 
 def names(config: Config) -> set[bytes]:
-    """Return the names of servers that must be resolved to addresses."""
+    """Return the server names that must be resolved to addresses."""
     servers = chain(config.upstreams or (), *[route.servers for route in config.routes])
     return {each.qname for each in servers if isinstance(each, NamedUpstream)}
 
@@ -99,7 +99,7 @@ def title(server: ServerSpec) -> str:
 def _resolved(server: AnyServer, addresses: Addresses, trusted: Collection[str]) -> list[_Configured]:
     if isinstance(server, ServerSpec):
         return [(server, server.ip in trusted)]
-    assert not isinstance(server, ServersFile)  # the controller has replaced the file by its servers
+    assert not isinstance(server, ServersFile)  # the controller has replaced the file by the servers in it
     server_name = server.server_name
     if server_name is None and server.transport in (Transport.TLS, Transport.HTTPS):
         server_name = name.to_text(server.qname).rstrip(".")

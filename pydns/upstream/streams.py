@@ -12,7 +12,7 @@ from pydns.dns.message import QR, RA, RD, Rcode, question_end
 
 
 class Received(NamedTuple):
-    """The meaning of octets that a server has sent."""
+    """The replies and other results in octets that a server has sent."""
 
     messages: Sequence[bytes] = ()
     failures: Sequence[tuple[bytes, str]] = ()  # id of a message that gets no reply, and the reason
@@ -36,13 +36,16 @@ class Codec(Protocol):
         """Return the replies and failures in the octets that the server has sent so far."""
 
     def sweep(self) -> bytes:
-        """Give up old questions, and return the octets to send for that. Called about once a second."""
+        """Give up old questions.
+
+        Return octets that cancel these questions at the server. Called about once a second.
+        """
 
 
 class Framed:
-    """DNS over TCP (RFC 1035 section 4.2.2) and TLS (RFC 7858): the length in two octets comes before a message."""
+    """DNS over TCP (RFC 1035 section 4.2.2) and TLS (RFC 7858): a message after its length in two octets."""
 
-    alpn = "dot"  # some servers require it, although RFC 7858 section 3.1 doesn't
+    alpn = "dot"  # some servers require this, although RFC 7858 section 3.1 doesn't
     requires_alpn = False
 
     def __init__(self) -> None:
@@ -77,6 +80,6 @@ class Framed:
 
 
 def failed_reply(message: bytes) -> bytes:
-    """Return the reply SERVFAIL to our own query. It replaces a failure that isn't a DNS message."""
+    """Return a SERVFAIL reply to a query of pydns. It stands for a failure that came without a DNS message."""
     flags = QR | RD | RA | Rcode.SERVFAIL
     return message[:2] + flags.to_bytes(2) + b"\0\1" + bytes(6) + message[HEADER : question_end(message)]
