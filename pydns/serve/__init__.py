@@ -35,7 +35,7 @@
         └──► port.reply_later, observers
 
 To add a transport, write a subclass of `Port`. To add an observer, add it to the tuple in `worker`. To add a way to
-answer a name, add a step in `follow`. To add a condition on the client, add a guard in `Batch.set_guards`. The
-responder returns a question that has to wait as `Asked`. If an answer depends on the client, it belongs to a client
+answer a name, add a step in `follow`. To add a condition on the client, add a guard in `Batch.set_guards`. For a
+question that has to wait, the responder returns an `Asked`. If an answer depends on the client, it belongs to a client
 class (`pydns.table.client_classes`). `commit.Commit` finds the classes by `Port.address`.
 """

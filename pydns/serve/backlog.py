@@ -4,16 +4,17 @@ The queue is the receive buffer of the socket. The kernel limits the queue in oc
 core of its own answers a full buffer in 50 ms. A worker with a CPU limit of a twentieth of a core needs more than a
 second. In an overload the buffer is always full, so every answer would come too late. Rules:
 
-1. The worker does nothing while one system call empties the queue, or while datagrams wait less than `_CROWDED_S`.
-2. An overload begins when a third of the queue is full. It also begins when datagrams have waited longer than
-   `_LONGEST_S` for some time. Then the worker restricts the clients that send more than their share
-   (`pydns.serve.shares`). The kernel passes only a share of their datagrams. The worker discards their datagrams that
-   have waited longer than `_SHORT_S`. A discarded datagram costs a tenth of the time of an answer. A datagram that the
-   kernel drops costs nothing. So the queue doesn't become full, and other clients lose nothing.
-3. If the other clients send too much, the worker discards every datagram that has waited for `_LONGEST_S`, from any
-   client. It shrinks the buffer to the number of octets that it answers in half of that time. The kernel drops the
-   datagrams that don't fit.
-4. Datagrams that came before this worker began have waited for a restart. The worker answers all of them.
+1. Nothing is limited while one system call empties the queue, or while datagrams wait less than `_CROWDED_S`.
+2. An overload begins when a third of the queue is full. It also begins when, for some time, datagrams have waited
+   longer than `_LONGEST_S`. Then the worker restricts the clients that send more than their share
+   (`pydns.serve.shares`). The kernel passes only a share of their datagrams. Of the datagrams that it passes, the
+   worker discards those that have waited longer than `_SHORT_S`. A discarded datagram costs a tenth of the time of an
+   answer. A datagram that the kernel drops costs nothing. So the queue doesn't become full, and other clients lose no
+   datagrams.
+3. If the other clients alone send too much, the worker discards all datagrams that have waited for `_LONGEST_S`, from
+   any client. It also makes the buffer so small that it can answer all datagrams in it in half of that time. The kernel
+   drops datagrams that don't fit into the buffer.
+4. Datagrams that came before this worker started had to wait for its start. The worker answers all of them.
 """
 
 import socket
@@ -28,14 +29,14 @@ from pydns.serve.datagrams import BATCH, Inbox
 from pydns.serve.restriction import Restriction
 from pydns.serve.shares import Shares
 
-LOOK_S = 0.1  # how often to call `look`
+LOOK_S = 0.1  # interval between two calls of `look`
 _LONGEST_S = 0.4  # a quarter of the shortest client timeout in common use
 _SHORT_S = _LONGEST_S / 4  # a CPU limit may make a worker pause for this long
 _CROWDED_S = 0.01
-_COUNTED = 2  # count every second datagram: counting all of them would cost more than 0.1 µs each
+_COUNTED = 2  # only every second datagram is counted, because counting costs more than 0.1 µs for each
 _LASTING_S = 0.2  # a shorter wait may be a pause of the worker, which isn't an overload
 _LEAST = 64 << 10  # the smallest buffer, in octets as the kernel counts them: 80 queries
-_QUERY_OCTETS = 832  # the size that the kernel counts for a short query
+_QUERY_OCTETS = 832  # octets that the kernel counts for a short query
 _SIOCGSTAMP = 0x8906  # returns the arrival time of the datagram that was received last (socket(7))
 _TIMEVAL = struct.Struct("@ll")
 _SO_MEMINFO = 55  # asm-generic/socket.h
@@ -51,7 +52,7 @@ class Backlog:
         self._inbox = inbox
         self._shares = Shares()
         self._clock = clock
-        self._arrived(0.0)  # from now on the kernel stamps datagrams
+        self._arrived(0.0)  # this first call makes the kernel stamp all later datagrams
         self._began = clock()
         self._seen = 0.0  # arrival time of the newest datagram at the previous call of `look`
         self._restriction = Restriction(sock)
@@ -109,12 +110,15 @@ class Backlog:
                 self._restriction.extend(self._shares.greedy, share, now)
 
     def _answerable(self) -> float:
-        """Return the share of the datagrams since the last call of `look` that the worker could answer."""
+        """Return the share of datagrams that the worker could answer since the last call of `look`."""
         growth = max(self._queued() - self._queued_before, 0.0) * self._size() / _QUERY_OCTETS
         return (self._answered + BATCH) / (self._answered + BATCH + growth)
 
     def look(self, now: float) -> None:
-        """Adjust the buffer. The caller calls this function every `LOOK_S`. `now` is the time from `clock`."""
+        """Adjust the size of the buffer.
+
+        The caller calls this function every `LOOK_S`. `now` is the time from `clock`.
+        """
         arrived = self._arrived(now)
         waited_s = 0.0 if arrived == self._seen else now - arrived
         self._seen = arrived

@@ -1,4 +1,4 @@
-"""A chain of CNAMEs that crosses between our zones and upstreams: the collected records, and the current name."""
+"""A chain of CNAMEs in which some names are ours and upstreams answer the others: its records, and its current name."""
 
 from collections.abc import Callable, Iterable
 
@@ -31,7 +31,8 @@ class Chain:
     ) -> None:
         """`finish` takes the whole answer. `go_on` asks for the last CNAME target of an answer.
 
-        `source` contains the octets of the client's IP address. The forwarder uses it to limit the client's share.
+        `source` contains the octets of the client's IP address. With it, the forwarder limits how many questions one
+        client may have open.
         """
         self.source = source
         self._go_on = go_on
@@ -52,10 +53,10 @@ class Chain:
         return self.source or b""
 
     def below(self, lead: Lead) -> "Chain":
-        """Return a chain for the question that a rule makes of this one. Its answer becomes the answer of this chain's
-        question.
+        """Return a chain for the question that a rule makes of this chain's question.
 
-        Both chains count their names together, so rules and upstreams can't cause an endless chain.
+        The answer to the new question becomes the answer to the old one. The names of both chains are counted together,
+        so rules and upstreams can't cause an endless chain.
         """
         asked = self.question
         sub = Chain(
@@ -86,7 +87,7 @@ class Chain:
         return True
 
     def answered(self, answer: UpstreamAnswer) -> None:
-        """Add the answer to the current question. Go on to the next name, or finish."""
+        """Add the upstream's answer to the current question. Then go on to the next name, or finish."""
         records = self._records + uncompressed(self.question, answer, self._client_qname)
         count = self._count + int.from_bytes(answer.counts[:2])
         self._is_authentic &= answer.is_authentic
@@ -99,7 +100,7 @@ class Chain:
             self._finish(UpstreamAnswer(*whole))
 
     def end(self, rcode: Rcode, authorities: Iterable[RRset] = (), reason: Reason | None = None) -> None:
-        """Finish without upstreams: with what the table contains, or because the chain is too long."""
+        """Finish without asking upstreams: the table has the rest of the chain, or the chain is too long."""
         authority = b"".join([self._wire(rrset) for rrset in authorities])
         counts = self._count.to_bytes(2) + sum(len(rrset.rdatas) for rrset in authorities).to_bytes(2)
         self._finish(UpstreamAnswer(rcode, counts, self._records + authority, reason))

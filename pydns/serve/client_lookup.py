@@ -1,8 +1,8 @@
 """Looks up the names of clients for the query log of a worker (`pydns.table.client_names`).
 
-The table has no key for an address. So the worker reads all names while the log is on, some at a time, and answers
-queries in between. It reads them again after a change. While it reads, it uses the names from before. With the log off,
-it keeps nothing and does nothing.
+The table has no key for an address. So while the log is on, the worker reads all names. It reads some at a time, and
+answers queries in between. After a change, it reads all names again. Meanwhile, it uses the names from before the
+change. While the log is off, this module does nothing and uses no memory.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,15 +14,15 @@ from pydns.table.client_names import ClientNames, entries_in_pieces
 if TYPE_CHECKING:
     from pydns.table.reader import Reader
 
-_PIECE = 10  # entries read at once: about 1 ms for the Pods of 10 nodes
-_PAUSE_S = 0.01  # between two pieces
-_LOOK_S = 0.5  # how often to look for a change
-_SHARE = 20  # after reading, pause this many times as long
+_PIECE = 10  # entries that are read at once. The Pods of 10 nodes take about 1 ms
+_PAUSE_S = 0.01  # pause between two pieces
+_LOOK_S = 0.5  # interval at which to look for a change
+_SHARE = 20  # after all names are read, pause this many times as long as reading took
 _MAX_TEXTS = 10_000
 
 
 class ClientLookup:
-    """The names of clients, kept current while they are wanted."""
+    """The names of clients, which are kept current while the query log is on."""
 
     def __init__(self, table: "Reader", call_later: Callable[[float, Callable[[], None]], object]) -> None:
         """`call_later` is the method of the event loop."""
@@ -31,14 +31,14 @@ class ClientLookup:
         self._is_wanted = False
         self._is_due = False
         self._names = ClientNames()
-        self._texts: dict[bytes, str] = {}  # a cache: unpacking a name takes 50 µs
-        self._commit = -1  # the commit whose names are known or being read
+        self._texts: dict[bytes, str] = {}  # address -> name; kept because unpacking a name takes 50 µs
+        self._commit = -1  # the commit whose names are known, or are being read
         self._reading: Iterator[list[tuple[bytes, bytes]]] | None = None
         self._next = ClientNames()  # the names that are being read
         self._spent_s = 0.0
 
     def want(self, *, is_wanted: bool) -> None:
-        """Begin or end to keep the names."""
+        """Start or stop keeping the names."""
         if self._is_wanted and not is_wanted:
             self._names, self._next, self._reading, self._commit = ClientNames(), ClientNames(), None, -1
             self._texts.clear()

@@ -1,7 +1,7 @@
 """The zones of the commit that the worker reads, and cached facts about names in this commit.
 
-This module holds everything that depends on the commit, so a new commit changes only one place. The callers are
-`pydns.serve.fast` on its hot path, `pydns.serve.follow` and `pydns.serve.strict`.
+All facts that depend on the commit are kept here, so a new commit matters only in this module. The
+callers are `pydns.serve.fast` for each query, `pydns.serve.follow` and `pydns.serve.strict`.
 """
 
 from collections.abc import Iterator
@@ -28,24 +28,27 @@ if TYPE_CHECKING:
     from pydns.table.reader import Cursor, Reader, Transaction
 
 _REFRESH_S, _RETRY_S, _EXPIRE_S = 7200, 1800, 86400  # timers for secondary servers, as in CoreDNS
-# Half a kilobyte each; a search list causes a few names for each namespace that sends queries.
+# Maximum entries of each dict below, with half a kilobyte each. A search list needs a few for each namespace with
+# clients.
 _MAX_NAMES: Final = 16_384
 _SVC, _POD = b"\3svc", b"\3pod"  # labels in a domain
 _ZONES: Final = b"\5_zone"  # the label of a name of kind `ZONES`
-_MAX_CHOSEN: Final = 512  # octets of an answer of a class that is kept; for longer ones, the lookup costs little
-# Types and classes of questions whose denial is simple. In zones from files some types are not simple: a lookup for
-# them in `pydns.serve.fast` is a miss even if the record exists (rule 3 there).
+# Maximum octets of a kept answer for a client class. For longer answers, a lookup costs little in comparison.
+_MAX_CHOSEN: Final = 512
+# Types and classes of questions whose denial is simple. In zones from files, some types are not simple:
+# `pydns.serve.fast` doesn't find records of these types, even if they exist (rule 3 there).
 _SPECIAL = (SOA, OPT, IXFR, AXFR, ANY)
 ORDINARY: Final = frozenset(rtype.to_bytes(2) + b"\0\1" for rtype in range(1, 256) if rtype not in _SPECIAL)
 _ORDINARY_IN_FILES: Final = frozenset(each for each in ORDINARY if not is_lettered(int.from_bytes(each[:2])))
 
-# The OPT record of a denial with its reason, without and with DO.
+# Two OPT records for a denial, both with its reason. The second one has DO.
 Endings = tuple[bytes, bytes]
-# The octets of a denial with the longest label, besides the name above it and the names in the SOA record.
+# Maximum octets of a denial. The parent of the denied name and the names in the SOA record are not included.
 _DENIAL_SIZE = HEADER + 1 + name.MAX_LABEL + 4 + 12 + 20 + OPT_SIZE + LONGEST_OPTION
 _PLAIN_ENDINGS: Endings = compose_opt(False), compose_opt(True)
 
-Denials = tuple[Lists, Lists]  # rows that count the denials of a type: for names that exist, and for other names
+# Rows that count the denials of a type: one row for names that exist, one for missing names.
+Denials = tuple[Lists, Lists]
 
 
 class Zone(NamedTuple):
@@ -56,8 +59,8 @@ class Zone(NamedTuple):
     text: str  # the apex as text
     apex_length: int
     authorities: dict[int, bytes]  # offset of the apex in the message -> the SOA record of a denial
-    denials: tuple[dict[bytes, Denials], ...]  # per transport: type and class -> rows of the counts
-    is_complete: bool  # all names are listed, so a name that the table lacks doesn't exist
+    denials: tuple[dict[bytes, Denials], ...]  # for each transport: type and class -> rows of the counts
+    is_complete: bool  # whether all names are listed; then a name that the table lacks doesn't exist
     longest_parent: int  # octets of the longest name below which every denial fits into `PLAIN_SIZE`
 
     def learn_denials(self, tally: "Tally", type_and_class: bytes, ordinary: frozenset[bytes]) -> Denials | None:
@@ -70,8 +73,8 @@ class Zone(NamedTuple):
         return learned
 
 
-# Facts about a name, kept because clients ask for names below it: its tree key, its zone, whether every existing child
-# is in the table, and the types and classes of questions whose denial is simple. It is a plain tuple because Python
+# Facts about a name, kept because clients ask for names below it. They are its tree key, its zone, whether every
+# existing child is in the table, and for which types and classes a denial is simple. It is a plain tuple because Python
 # unpacks a plain tuple 0.02 µs faster than a NamedTuple.
 Parent = tuple[bytes, Zone, bool, frozenset[bytes]]
 
@@ -82,11 +85,14 @@ Chosen = tuple[bytes, bytes]
 
 
 class Sender(Protocol):
-    """The client that gets an answer. This class provides only the client's address."""
+    """The client that gets an answer. Only its address is known here."""
 
     @property
     def address(self) -> bytes:
-        """The octets of the client's IP address. An unknown address is empty, and has no classes."""
+        """The octets of the client's IP address.
+
+        They are empty if the address is unknown. Then the client has no classes.
+        """
 
 
 class At(NamedTuple):
@@ -99,7 +105,7 @@ NOBODY: Final = At(b"")  # the sender of questions without a client
 
 
 class Once:
-    """A sender that is looked up once, when its address is needed for the first time."""
+    """A sender whose address is looked up only once, when it is first needed."""
 
     def __init__(self, sender: Sender) -> None:
         self._sender = sender
@@ -121,17 +127,19 @@ class Commit:
         self.transaction: Transaction | None = None
         self.names: Cursor  # a cursor of `transaction`
         self.zones: dict[bytes, Zone] = {}  # apex -> zone
-        # Start of the last octets of a question: domain, type and class. These mostly identify the zone. The longest of
-        # several domains gives the length, because two zones could have the same shorter end.
+        # A negative offset. From there to the end, a question has its domain, type and class. These octets mostly
+        # identify the zone. The longest domain determines the offset, because shorter ends of two zones could be equal.
         self.tail = 0
-        # Tree key of the name above the namespaces of pods -> TTL of its records. Each domain has one.
+        # Tree key of the name above the namespaces of pods -> TTL of its records. Each domain has one such name.
         self._pod_trees: dict[bytes, int] = {}
         self._domain_trees: frozenset[bytes] = frozenset()
-        # The hot path holds references to the next four objects, so we clear them and never replace them.
+        # The fast path has references to the next four objects, so we clear the objects but never replace them.
         self.parents: dict[bytes, Parent] = {}  # wire name -> facts about the name
-        self.foreign: set[bytes] = set()  # wire names without any names of ours below them
-        self.chosen: dict[bytes, Chosen] = {}  # octets of an address, and question -> the answer for this client
-        # Wire name -> the OPT records of denials for the names directly below it. Only if all have the same reason.
+        self.foreign: set[bytes] = set()  # wire names that have no names of ours below them
+        # octets of an address, followed by a question -> the answer for this client
+        self.chosen: dict[bytes, Chosen] = {}
+        # Wire name -> the OPT records of denials for the names directly below it. A name is left out if its children
+        # have different reasons.
         self.endings: dict[bytes, Endings] = {}
         self.no_type = _endings(Reason.NO_TYPE)  # the OPT records of NODATA
         self.sends_reasons = True  # whether clients with EDNS get the reason of a reply that isn't a success
@@ -139,14 +147,14 @@ class Commit:
         self.rules = Rules()
         self._table = table
         self._id = -1
-        self._classes: dict[bytes, Classes] = {}  # octets of clients' addresses -> their classes
-        self._above: set[bytes] = set()  # names above an apex or above a route within a zone
+        self._classes: dict[bytes, Classes] = {}  # octets of a client's address -> the client's classes
+        self._above: set[bytes] = set()  # names above an apex, or above a route within a zone
         self._routes = Routes(())
-        self._has_routes_within = False  # whether a route takes names of a zone
-        self._zone_texts: dict[bytes, str] = {}  # name -> text of its zone
+        self._has_routes_within = False  # whether the domain of a route is within a zone
+        self._zone_texts: dict[bytes, str] = {}  # name -> the text of the zone that contains it
 
     def begin(self, transaction: "Transaction") -> None:
-        """Use a new transaction. If its commit is new, load the facts of the commit."""
+        """Use a new transaction. If it shows a new commit, load the facts of that commit."""
         if transaction is self.transaction:
             return
         self.transaction = transaction
@@ -166,7 +174,7 @@ class Commit:
             self._take_zones(self.facts)
 
     def configure(self, config: Config) -> None:
-        """Apply the keys about reasons, and the rules for all clients."""
+        """Apply the keys of the configuration about reasons, and the rules for all clients."""
         self.rules = Rules(config)
         self.sends_reasons = config.edns.ede
         self.no_type = _endings(Reason.NO_TYPE) if self.sends_reasons else _PLAIN_ENDINGS
@@ -175,7 +183,10 @@ class Commit:
 
     @contextmanager
     def ruled_by(self, rules: Rules) -> Iterator[None]:
-        """Apply the rules of a view within the block. For tools: `pydns.serve.views` does the same in less time."""
+        """Apply the rules of a view within the `with` block.
+
+        Only tools call this: `pydns.serve.views` does the same in less time.
+        """
         common, self.rules = self.rules, rules
         try:
             yield
@@ -183,11 +194,12 @@ class Commit:
             self.rules = common
 
     def why_missing(self, qname: bytes, zone: Zone) -> Reason:
-        """Return why a name in lower case doesn't exist in its zone. At most four seeks, however long the name is."""
+        """Return why a name in lower case doesn't exist in its zone. This takes at most four seeks in the table."""
         tree = name.tree_key(qname)
         apex = zone.tree
         if apex not in self._domain_trees and apex not in self._imports:
-            is_denied = zone.facts.is_static and not self._exists(apex)  # only a zone that denies all names has no apex
+            # A static zone without an apex denies all its names.
+            is_denied = zone.facts.is_static and not self._exists(apex)
             return Reason.BLOCKED if is_denied else Reason.NO_NAME
         ends = _ends(tree, len(apex), 3)
         what = tree[len(apex) : ends[0]]
@@ -202,7 +214,7 @@ class Commit:
         return Reason.NO_ENDPOINT if self._exists(tree[: ends[2]]) else Reason.NO_SERVICE
 
     def why_nxdomain(self, qname: bytes, transaction: "Transaction") -> Reason | None:
-        """Return why a name in lower case doesn't exist. None if it is in no zone of ours."""
+        """Return why a name in lower case doesn't exist, or None if no zone of ours contains the name."""
         self.begin(transaction)
         zone = self.zone_of(qname)
         return None if zone is None else self.why_missing(qname, zone)
@@ -210,7 +222,7 @@ class Commit:
     def learn_ending(self, parent: bytes, qname: bytes, zone: Zone) -> Endings:
         """Return the OPT records of NXDOMAIN for a name directly below `parent`.
 
-        Keep them in `endings`, unless other names below `parent` may have another reason.
+        Keep the OPT records in `endings`, unless other names below `parent` may have another reason.
         """
         reason = self.why_missing(qname, zone)
         found = _endings(reason) if self.sends_reasons else _PLAIN_ENDINGS
@@ -229,7 +241,10 @@ class Commit:
         return self.names.set_range(tree) and self.names.key().startswith(tree)
 
     def set_routes(self, routes: Routes) -> None:
-        """Apply the routes of upstreams. A route for a domain within a zone of ours takes the names of that domain."""
+        """Apply the routes to upstreams.
+
+        If a route's domain is within a zone of ours, upstreams answer the names of that domain.
+        """
         self._routes = routes
         self.foreign.clear()
         self._take_zones(self.facts)
@@ -255,7 +270,8 @@ class Commit:
             room = PLAIN_SIZE - _DENIAL_SIZE - len(zone.mname) - len(zone.rname)
             self.zones[zone.apex] = Zone(tree, zone, text, len(zone.apex), {}, denials, is_complete, room)
             self._above.update(above)
-        # A zone that falls through asks upstreams for the names that it lacks, so routes within it work anyway.
+        # If a zone falls through, upstreams are asked for the names that it lacks. So routes within such a zone work
+        # anyway.
         self._has_routes_within = False
         for domain in self._routes.domains - self.zones.keys():
             zone_around = self.innermost_zone(domain)
@@ -264,7 +280,7 @@ class Commit:
                 self._above.update(name.ancestors(domain))
 
     def zone_of(self, qname: bytes) -> Zone | None:
-        """Return the zone of ours that contains a name in lower case.
+        """Return the zone that contains a name in lower case.
 
         If several zones contain the name, return the innermost zone. Return None if a route with a longer domain
         takes the name.
@@ -276,17 +292,17 @@ class Commit:
         return None if route is not None and len(route.domain) > len(zone.facts.apex) else zone
 
     def has_route_below(self, domain: bytes, qname: bytes) -> bool:
-        """Return whether a route for a domain below `domain` takes a name."""
+        """Return whether a name belongs to a route whose domain is below `domain`."""
         route = self._routes.find(qname)
         return route is not None and len(route.domain) > len(domain)
 
     def innermost_zone(self, qname: bytes) -> Zone | None:
-        """Return the innermost zone of ours that contains a name in lower case. Routes don't matter."""
+        """Return the innermost zone of ours that contains a name in lower case, even if a route takes the name."""
         zone = self.zones.get(qname)
         return zone or next((self.zones[each] for each in name.ancestors(qname) if each in self.zones), None)
 
     def zone_text(self, reply: bytes) -> str:
-        """Return the zone under which we count a reply of ours. Return a dot if no zone of ours contains the name."""
+        """Return the zone under which metrics count a reply of pydns, or a dot if no zone of ours contains the name."""
         qname = reply[HEADER : question_end(reply) - 4].lower()
         text = self._zone_texts.get(qname)
         if text is None:
@@ -336,9 +352,10 @@ class Commit:
         return None
 
     def split_wildcard(self, tree: bytes) -> bytes | None:
-        """Return the wildcard that covers a name outside our zones, if the wildcard has answers for classes of clients.
+        """Return the wildcard that covers a name outside our zones, if the wildcard has answers for client classes.
 
-        A closer name in the table hides the wildcard. A closer name that only upstreams have doesn't hide it.
+        A name in the table between the name and the wildcard hides the wildcard. A name that only upstreams have
+        doesn't hide it.
         """
         starts = [0]
         while starts[-1] + 1 + tree[starts[-1]] < len(tree):
@@ -368,7 +385,7 @@ class Commit:
         return self.transaction.get(tree, db=self._table.names)
 
     def answer(self, key: bytes, sender: Sender) -> bytes | None:
-        """Return the compiled answer for the sender, or None if the table has no answer. Empty means NODATA."""
+        """Return the compiled answer for the sender, or None if the table has none. An empty answer means NODATA."""
         assert self.transaction is not None
         compiled = self.transaction.get(key)
         if compiled is None or compiled[0] <= 1:
@@ -377,10 +394,11 @@ class Commit:
         return compiled if not compiled or is_plain_answer(compiled) else None
 
     def class_answer(self, key: bytes, plain: bytes, address: bytes) -> tuple[bytes, bytes]:
-        """Return the answer for the client at `address`, and the key of this answer before it.
+        """Return two values: the key of the answer for the client at `address`, and the answer.
 
-        It is the answer of the client's first class that has one, or else `plain`. An empty answer means NODATA.
-        `plain`, and so the result, may contain only levels of classes (`is_plain_answer`).
+        The first class of the client with an answer determines the answer. If no class has one, the answer is `plain`.
+        An empty answer means NODATA. The answer may also be a `plain` that contains only levels of classes
+        (`is_plain_answer`).
         """
         assert self.transaction is not None
         classes = self._classes.get(address)
@@ -396,7 +414,10 @@ class Commit:
         return key, plain
 
     def choose(self, key: bytes, plain: bytes, address: bytes) -> Chosen | None:
-        """Return the answer for the client at `address`, and keep it in `chosen`. None: the client gets no records."""
+        """Return the answer for the client at `address`, and keep it in `chosen`.
+
+        Return None if the client gets no records.
+        """
         answer_key, compiled = self.class_answer(key, plain, address)
         if not is_plain_answer(compiled):
             return None
@@ -408,15 +429,20 @@ class Commit:
         return found
 
     def stored(self, owner: bytes, rtype: int) -> RRset:
-        """Return an RRset from the table, as for clients without a class. The caller knows that the RRset exists."""
+        """Return the RRset in the table that clients without a class get.
+
+        The caller must know that the RRset exists.
+        """
         assert self.transaction is not None
         key = question(owner, rtype)
         return decompile(key, self.transaction.get(key, b""))[0]
 
     def first_type(self, owner: bytes) -> int | None:
-        """Return one record type of a name, for the answer to ANY (RFC 8482 section 4.1), or None.
+        """Return one record type of a name for the answer to ANY (RFC 8482 section 4.1), or None if there is no such
+        type.
 
-        DS is never returned: at a delegation DS is our only type, because other servers have the other records.
+        DS is never returned. At a delegation, DS is the only type that we have, because other servers have the other
+        records.
         """
         assert self.transaction is not None
         types = Tree(self._table, self.transaction).types(owner)
@@ -437,7 +463,7 @@ class Commit:
         return RRset(zone.apex, SOA, zone.ttl_s, (zone.mname + zone.rname + self._soa_timers(zone),))
 
     def host_soa(self, qname: bytes) -> RRset:
-        """Return the SOA RRset for a host outside our zones. The name of the host is the apex."""
+        """Return the SOA RRset for a host outside our zones. Its apex is the name of the host."""
         return self.soa(msgspec.structs.replace(self.zones[self.facts.domain].facts, apex=qname))
 
     def _soa_timers(self, zone: ZoneFacts) -> bytes:
@@ -459,7 +485,7 @@ class Commit:
     def pod_ttl_s(self, tree: bytes) -> int | None:
         """Return the TTL of a name directly below a namespace in which each pod IP has a name (`pods: insecure`).
 
-        Return None if the name isn't there.
+        Return None if the name isn't such a name.
         """
         pod_tree = next((each for each in self._pod_trees if tree.startswith(each)), None)
         if pod_tree is None or len(tree) == len(pod_tree):
@@ -477,7 +503,7 @@ def _endings(reason: Reason) -> Endings:
 
 
 def _ends(tree: bytes, at: int, most: int) -> list[int]:
-    """Return the offsets after the next labels of a tree key, at most `most`."""
+    """Return the offsets of the ends of the labels after `at` in a tree key, at most `most` of them."""
     found: list[int] = []
     while at < len(tree) and len(found) < most:
         at += 1 + tree[at]

@@ -1,6 +1,6 @@
 """The one place that turns messages into replies: UDP, TCP and the worker's self-check all call `Batch.answer`.
 
-This module also catches exceptions from bugs, so that a bug costs only one reply.
+This module also catches exceptions from bugs, so a bug affects only one reply.
 """
 
 import socket
@@ -27,8 +27,8 @@ from pydns.upstream.cache import Cache
 if TYPE_CHECKING:
     from pydns.table.reader import Reader
 
-_NONE = b"\0\0"  # a count of records
-_WAITS = Mark.WAITS  # a look-up in an enum takes 0.07 µs
+_NONE = b"\0\0"  # the count of a section without records
+_WAITS = Mark.WAITS  # copied, because a look-up in an enum takes 0.07 µs
 Defer = Callable[[Asked, Port, Any, float], None]  # question, port, peer, and the time when the query came
 
 
@@ -43,15 +43,17 @@ class Batch:
         self.responder = Responder(table, self.cache.ready, LOOP_MARK, clock)
         self._respond = self.responder.respond
         self.defer: Defer = _defer_to_nobody
-        self.observers: list[Observer] = []  # observers that are on; ports hold this list, so change it in place
+        # Observers that are on. Ports have a reference to this list, so change it in place.
+        self.observers: list[Observer] = []
         self._clock = clock
         self._log = log
         self._reported: set[str] = set()
 
     def set_guards(self, config: model.Config) -> None:
-        """Put the guards that the configuration needs before the responder. A guard that isn't needed costs no time.
+        """Put the guards that the configuration needs before the responder.
 
-        A query passes the guards in this order, which is the reverse of the order below:
+        Guards that aren't needed are left out, so they cost no time. A query passes the guards in this order. The code
+        below creates them in the reverse order.
 
         1. `AccessList` refuses, drops or empties what `acl` forbids. No later guard sees these queries.
         2. `Views` answers the questions that the rules of a view may change.
@@ -68,11 +70,14 @@ class Batch:
             self._respond = AccessList(self._respond, config).respond
 
     def tally(self, protocol: str, family: int) -> Tally:
-        """Return the counts of a protocol and of an address family. `family` is a constant of the socket module."""
+        """Return the counts for a protocol and an address family. `family` is a constant of the socket module."""
         return self.meter.tallies[TRANSPORTS.index((protocol, "2" if family == socket.AF_INET6 else "1"))]
 
     def answer(self, messages: Sequence[bytes], port: Port, came: float) -> None:
-        """Answer messages that came together on a port at `came`: send replies, and defer questions for upstreams."""
+        """Answer messages that came together on a port at the time `came`.
+
+        Replies are sent, and questions for upstreams deferred.
+        """
         respond = self._respond
         replies: list[bytes | None] = []
         port.replies = replies
@@ -101,13 +106,14 @@ class Batch:
     def why(self, reply: bytes) -> Reason | None:
         """Return the reason of a reply that `Port.reasons` lacks, because the fast path composed it.
 
-        None: the reply is a success, or an upstream denied the name. The reason is that of the newest commit. For the
-        query log: clients without EDNS get no reason, and finding it for them would slow down the fast path.
+        Return None if the reply is a success, or if an upstream denied the name. The reason is valid for the newest
+        commit. The query log calls this method. The fast path doesn't look for a reason for clients without EDNS,
+        because they don't get it.
         """
         question = reply[HEADER : question_end(reply)]
         if not reply[2] & AA >> 8:
             ready = self.cache.ready.answers.get(question.lower())
-            # Only answers that `families` derived are ready with an OPT record of their own.
+            # Of the ready answers, only those that `families` derived have an OPT record of their own.
             return Reason.FAMILIES if ready is not None and ready.opt else None
         if reply[3] & 15 == Rcode.NXDOMAIN:
             with self.transaction() as transaction:
@@ -133,4 +139,4 @@ class Batch:
 
 
 def _defer_to_nobody(_asked: Asked, _port: Port, _peer: object, _came: float) -> None:
-    raise AssertionError("questions are for others only after recursion was offered")
+    raise AssertionError("the responder returned `Asked`, but recursion is not offered")

@@ -1,8 +1,9 @@
 """Datagrams in batches: recvmmsg(2) and sendmmsg(2), which Python's socket module lacks.
 
-One system call handles up to `BATCH` datagrams, and Python converts no address to a tuple and back. Together this saves
-1.4 of the 5.2 µs per query (tests/bench/README.md). The kernel reads and writes buffers that we lay out once. A slice
-copies a datagram from a buffer as `bytes`, or into a buffer. This module uses no event loop and doesn't parse DNS.
+One system call handles up to `BATCH` datagrams, and no address is converted to a Python tuple and back. Both together
+save 1.4 of the 5.2 µs per query (tests/bench/README.md). The kernel reads and writes buffers that we lay out once. A
+slice copies a datagram from a buffer as `bytes`, or into a buffer. This module uses no event loop and doesn't parse
+DNS.
 """
 
 import ctypes
@@ -17,13 +18,15 @@ from errno import EAGAIN
 from itertools import accumulate
 from typing import Any, NamedTuple
 
-BATCH = 64  # datagrams per turn: fewer reduce throughput, more delay TCP (tests/bench/README.md)
-SIZE = 2048  # maximum of octets of a received datagram: the kernel cuts a longer datagram, which makes it malformed
-SEND_SIZE = 4096  # maximum of octets of a sent datagram
+BATCH = 64  # datagrams per turn. With fewer, throughput is lower. With more, TCP waits longer (tests/bench/README.md)
+SIZE = 2048  # maximum octets of a received datagram. The kernel cuts longer ones, so they are malformed
+SEND_SIZE = 4096  # maximum octets of a sent datagram
 NAME_LENGTHS = {socket.AF_INET: 16, socket.AF_INET6: 28}  # address family -> octets of an address
 _IP_AT = {16: (4, 8), 28: (8, 24)}  # octets of an address -> start and end of the IP address in it (ip(7), ipv6(7))
 
-_APART = 64  # octets between datagrams: with a power-of-two distance all would begin in the same CPU cache set
+# Extra octets between datagrams. If the distance were a power of two, all would begin in the same set of the CPU's
+# cache.
+_APART = 64
 NAME_SIZE = 32  # octets for an address
 _CONTROL_SIZE = 64  # octets for control messages; the destination of a datagram takes 36
 _NAMES = 0  # offset of the first address
@@ -55,7 +58,7 @@ class _Mmsghdr(ctypes.Structure):
 
 
 class _Slots:
-    """Memory for a batch: each datagram with its address and control messages, and the headers that point to them."""
+    """Memory for a batch: each datagram with its address and control messages, and the headers that point to these."""
 
     def __init__(self, size: int, name_length: int, control_length: int) -> None:
         stride = size + _APART
@@ -72,7 +75,7 @@ class _Slots:
                 header.name, header.name_length = base + _NAMES + place * NAME_SIZE, name_length
             if control_length:
                 header.control, header.control_length = base + _CONTROLS + place * _CONTROL_SIZE, control_length
-        # Each attribute below is one field of all headers as a sequence. An access to a sequence takes 0.02 µs. An
+        # Each attribute below is a sequence with one field of all headers. An access to a sequence takes 0.02 µs. An
         # access through ctypes takes ten times as long.
         self.lengths = _column(self.headers, _Mmsghdr.length.offset, c_uint)
         self.names = _column(self.headers, _Msghdr.name.offset, c_void_p)
@@ -82,7 +85,7 @@ class _Slots:
 
 
 def _column(elements: "ctypes.Array[Any]", offset: int, kind: type[Any]) -> "memoryview[int]":
-    """Return one field of all elements: the numbers of the type `kind` at the same offset of each element."""
+    """Return one field of all elements: the number of the type `kind` at this offset."""
     size = sizeof(kind)
     octets = memoryview(elements).cast("B")
     numbers = octets.cast("Q") if size == 8 else octets.cast("I")
@@ -90,9 +93,10 @@ def _column(elements: "ctypes.Array[Any]", offset: int, kind: type[Any]) -> "mem
 
 
 def addresses_of(names: bytes, name_length: int) -> bytes:
-    """Return the IP addresses in senders' addresses of `NAME_SIZE` octets: 4 octets each, or for IPv6 8 octets each.
+    """Return the IP addresses in socket addresses of `NAME_SIZE` octets each.
 
-    The second halves of IPv6 addresses follow after all first halves.
+    An IPv4 address has 4 octets in the result. IPv6 addresses are split into halves of 8 octets. All first halves come
+    before all second halves.
     """
     first, end = _IP_AT[name_length]
     size = min(8, end - first)
@@ -101,10 +105,13 @@ def addresses_of(names: bytes, name_length: int) -> bytes:
 
 
 class Inbox:
-    """Receives datagrams from sockets, one socket after another."""
+    """Receives the datagrams of one socket at a time."""
 
     def __init__(self, name_length: int = 0, *, with_control: bool = False) -> None:
-        """Lay out the buffers, with optional space for the addresses of senders and for control messages."""
+        """Lay out the buffers.
+
+        With `name_length`, they have space for senders' addresses. `with_control` adds control messages.
+        """
         self.slots = slots = _Slots(SIZE, name_length, _CONTROL_SIZE if with_control else 0)
         self._starts = slots.starts
         self.memory, self._headers, self._lengths = slots.memory, slots.headers, slots.lengths
@@ -113,17 +120,17 @@ class Inbox:
         self.names = slots.names.tolist()  # memory addresses of the senders' addresses, for an outbox
         first, end = _IP_AT.get(name_length, (0, 0))
         name_starts = range(_NAMES, _NAMES + BATCH * NAME_SIZE, NAME_SIZE)
-        # For each place of a batch, the slice of `memory` that contains the sender's IP address.
+        # The slices of `memory` with the senders' IP addresses, one for each datagram of a batch.
         self.addresses = [slice(at + first, at + end) for at in name_starts]
 
     def receive(self, fd: int) -> list[bytes]:
-        """Return the datagrams that have arrived, at most `BATCH`. The function doesn't wait.
+        """Return the datagrams that have arrived, at most `BATCH`. This function doesn't wait.
 
-        If it returns fewer than `BATCH`, the socket is empty. It raises OSError if the kernel reports the error of a
+        If there are fewer than `BATCH`, the socket is empty. Raises OSError if the kernel reports an error of a
         datagram that was sent earlier.
         """
         if self._room is not None:
-            self.slots.control_lengths[:] = self._room  # the kernel has overwritten the lengths
+            self.slots.control_lengths[:] = self._room  # set the lengths again, because the kernel has overwritten them
         count = _recvmmsg(fd, self._headers, BATCH, socket.MSG_DONTWAIT, None)
         if count < 0:
             error = ctypes.get_errno()
@@ -134,20 +141,23 @@ class Inbox:
         return [memory[at : at + length] for at, length in zip(self._starts, self._lengths[:count], strict=False)]
 
     def name(self, place: int) -> bytes:
-        """Return the sender's address of one of the last datagrams, in the format of the kernel."""
+        """Return the sender's address of one of the last datagrams, in the kernel's format."""
         at = _NAMES + place * NAME_SIZE
         return self.memory[at : at + self.name_length]
 
     def senders(self, step: int = 1) -> list[bytes]:
-        """Return the octets of the latest sender's IP address at every `step`th place of a batch.
+        """Return the IP addresses of the last senders, or only those of every `step`th datagram in a batch.
 
-        A place that has not been used yet returns zeros.
+        The result has an address for each datagram of a full batch. Addresses that no batch has used are zeros.
         """
         memory = self.memory
         return [memory[at] for at in self.addresses[::step]]
 
     def keep(self, places: Sequence[int]) -> None:
-        """Move addresses and control messages of some of the last datagrams to the front. `places` is sorted."""
+        """Move the addresses and control messages of some datagrams to the front.
+
+        `places` has their indices, sorted.
+        """
         memory, lengths = self.memory, self.slots.control_lengths
         for to, place in enumerate(places):
             for begin, size in (_NAMES, NAME_SIZE), (_CONTROLS, _CONTROL_SIZE):
@@ -162,7 +172,10 @@ class Inbox:
 
 
 def short(words: bytes) -> bytes:
-    """Return numbers below 65,536 in 2 octets each. `words` has them in machine words, as `Joined.lengths` has."""
+    """Return numbers below 65,536 with 2 octets each.
+
+    In `words`, each number is a machine word, as in `Joined.lengths`.
+    """
     size = sizeof(c_size_t)
     low = 0 if sys.byteorder == "little" else size // 2 - 1
     return memoryview(words).cast("H")[low :: size // 2].tobytes()
@@ -172,7 +185,7 @@ class Joined(NamedTuple):
     """Datagrams, one after the other."""
 
     octets: bytes
-    lengths: "array[int]"  # of the datagrams, in machine words
+    lengths: "array[int]"  # octets of each datagram, as machine words
 
 
 class Outbox:
@@ -185,23 +198,24 @@ class Outbox:
         self._memory, self._headers, self._sizes, self._names = slots.memory, slots.headers, slots.sizes, slots.names
         self._own_names = slots.names.tolist()
         self._has_control = with_control
-        self._joined: _Slots | None = None  # for `send_joined`
+        self._joined: _Slots | None = None  # the memory for `send_joined`
         self._count = 0
         self._fd = -1
         self._failed: Callable[[int], bool]
 
     def aim(self, fd: int, failed: Callable[[int], bool]) -> None:
-        """Set the socket and the error function. If the kernel rejects a datagram, `failed` receives the error.
+        """Set the socket, and the function that is called for errors.
 
-        If `failed` returns True, the outbox tries to send the datagram once more.
+        If the kernel rejects a datagram, `failed` receives the error. If `failed` returns True, the outbox tries to
+        send the datagram once more.
         """
         self._fd, self._failed = fd, failed
 
     def put(self, datagram: bytes, name_at: int = 0) -> None:
         """Queue a datagram of at most `SEND_SIZE` octets, and send the batch if it is full.
 
-        `name_at` is an item of `Inbox.names`, or 0 for a connected socket. The address in the memory there must not
-        change before `send` is called.
+        `name_at` is an item of `Inbox.names`, or 0 for a connected socket. The address in that memory must not change
+        before `send` is called.
         """
         place = self._count
         at = self._starts[place]
@@ -226,15 +240,15 @@ class Outbox:
         self.put(datagram, self._own_names[place])
 
     def answer_to(self, inbox: Inbox) -> None:
-        """Lay out buffers for `send_joined`, whose datagrams go to the senders in `inbox`."""
+        """Lay out buffers for `send_joined`. It sends datagrams to the senders in `inbox`."""
         self._joined = _Slots(SEND_SIZE, inbox.name_length, 0)
         self._joined.names[:] = inbox.slots.names
 
     def send_joined(self, datagrams: Sequence[bytes]) -> Joined:
-        """Send the datagrams of a batch, each to the sender at its place in the inbox. Return them joined.
+        """Send one datagram to each sender in the inbox, in the same order. Return the datagrams joined.
 
-        This takes half the time of `put` for each datagram and `send`. Each datagram has at most `SEND_SIZE` octets.
-        Raises `TypeError` and sends nothing if one of them is None.
+        This takes half the time of a `put` for each datagram and one `send`. Each datagram has at most `SEND_SIZE`
+        octets. If one of them is None, this function raises `TypeError` and sends nothing.
         """
         slots = self._joined
         assert slots is not None
@@ -251,7 +265,10 @@ class Outbox:
         return Joined(octets, words)
 
     def send(self) -> None:
-        """Send the queued datagrams. The function doesn't wait: if the buffer is full, the error is EAGAIN."""
+        """Send the queued datagrams.
+
+        This function doesn't wait. If the kernel's buffer is full, the error is EAGAIN.
+        """
         count, self._count = self._count, 0
         self._send(self._headers, count)
 
@@ -259,7 +276,7 @@ class Outbox:
         done = 0
         has_failed = False
         while done < count:
-            # A call reports only the error of its first datagram.
+            # A call reports an error only if its first datagram failed.
             sent = _sendmmsg(self._fd, byref(headers, done * _SIZE_OF_HEADER), count - done, socket.MSG_DONTWAIT)
             if sent > 0:
                 done += sent

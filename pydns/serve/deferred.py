@@ -1,7 +1,7 @@
 """Questions that upstreams answer later: the value that the responder returns for them, and the reply to the client.
 
-Today only upstreams cause a wait. New code that makes a client wait must return an `Asked` too, and must end the wait
-with `Waiting.answer`.
+Today, clients wait only for upstreams. Other code that makes a client wait must also return an `Asked`, and end the
+wait with `Waiting.answer`.
 """
 
 from collections.abc import Sequence
@@ -24,11 +24,11 @@ class Asked(NamedTuple):
     question: bytes  # as the client sent it
     bits: int  # a combination of ASK_DO, ASK_CD and ASK_AD
     opt: bytes  # the OPT record of the reply; empty if the query had none
-    limit: int  # maximum of octets of the reply
+    limit: int  # maximum octets of the reply
     query_octets: int
-    zone: str  # the zone under which we count the query, as text: a dot if no zone of ours contains the name
-    chain: Sequence[RRset] = ()  # our CNAMEs; the target of the last one is outside our zones
-    onward: bytes = b""  # the last target of `chain`; if a rule replaced the question's name, the name in the question
+    zone: str  # text of the zone under which we count the query, or a dot if no zone of ours contains the name
+    chain: Sequence[RRset] = ()  # CNAMEs of our zones; the target of the last one is outside our zones
+    onward: bytes = b""  # the last target of `chain`, or the question's name if a rule replaced that name
 
 
 class Waiting(NamedTuple):
@@ -37,16 +37,16 @@ class Waiting(NamedTuple):
     asked: Asked
     port: Port
     peer: Any  # `Port.peer` of the client
-    came: float  # time when the query of the client came
+    came: float  # the time when the client's query came
 
     def answer(
         self, answer: UpstreamAnswer, now: float, in_batch: bool, origin: Origin, server: str, shows_error: bool
     ) -> None:
-        """Send the reply and count it. If `in_batch` is true, the batch of the query counts the time.
+        """Send the reply and count it. With `in_batch`, the caller measures the time for the whole batch.
 
         `server` is the upstream that answered. It is empty if no upstream did. If the reply is longer than the client
         accepts, it contains as many whole records as fit, and TC is set. `shows_error` is whether clients may get the
-        extended error of the answer. Observers get it anyway.
+        extended error of the answer. Observers always get it.
         """
         asked, port, peer, came = self
         query_id, question, bits, opt, limit, query_octets, zone, chain, _ = asked
@@ -54,7 +54,7 @@ class Waiting(NamedTuple):
         if opt and extended_error is not None and shows_error:
             opt = with_error(opt, extended_error)
         head = _HEADS[bits & ASK_CD | (_FIRST_IS_OURS if chain else 0)][rcode]
-        if is_authentic and bits & (ASK_AD | ASK_DO):  # other clients don't know AD (RFC 6840 section 5.8)
+        if is_authentic and bits & (ASK_AD | ASK_DO):  # other clients may not know AD (RFC 6840 section 5.8)
             head = head[:1] + bytes([head[1] | AD]) + head[2:]
         additionals = b"\0\1" if opt else b"\0\0"
         reply = _join((query_id, head, counts, additionals, question, records, opt))
@@ -76,9 +76,9 @@ class Waiting(NamedTuple):
 
 
 _join: Final = b"".join
-_FIRST_IS_OURS: Final = 1  # a bit in the keys of `_HEADS`, combined with ASK_CD
-# Flags and QDCOUNT. The key combines CD and whether the first record is ours; the index is the rcode. RD is always set,
-# because only questions with RD are deferred.
+_FIRST_IS_OURS: Final = 1  # a bit in the keys of `_HEADS`; the other bit is ASK_CD
+# Flags and QDCOUNT. The key says whether CD is set and whether the first record is ours. The index is the rcode. RD is
+# always set, because only questions with RD are deferred.
 _HEADS: Final = {
     cd | ours: [reply_flags(RD | (CD if cd else 0), rcode, RA, AA if ours else 0) + b"\0\1" for rcode in range(16)]
     for cd in (0, ASK_CD)

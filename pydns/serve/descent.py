@@ -1,6 +1,6 @@
 """Walks down a zone from its apex to a name, for zones with delegations, DNAMEs or wildcards.
 
-`pydns.serve.follow` calls this module for names that the table lacks, and looks up the records of a name itself. This
+`pydns.serve.follow` looks up the records of a name itself, and calls this module for names that the table lacks. This
 module knows only the tree of names.
 """
 
@@ -14,20 +14,20 @@ if TYPE_CHECKING:
 
 
 class Delegation(NamedTuple):
-    """The name is at or below a zone cut, so other servers answer for it."""
+    """The result for a name at or below a zone cut, for which other servers answer."""
 
     cut: bytes
     referral: bytes  # the compiled NS RRset, with glue
 
 
 class Renamed(NamedTuple):
-    """The name is below a DNAME."""
+    """The result for a name below a DNAME."""
 
     owner: bytes
 
 
 class Wildcard(NamedTuple):
-    """The name doesn't exist, and a wildcard provides its records (RFC 4592 section 2.2.1)."""
+    """The result for a missing name whose records come from a wildcard (RFC 4592 section 2.2.1)."""
 
     source: bytes
 
@@ -51,7 +51,7 @@ def descend(names: "Cursor", apex_tree: bytes, tree: bytes) -> Delegation | Rena
         if not _exists(names, below):
             break
         at = below
-    # `at` is the closest encloser.
+    # Here, `at` is the closest encloser (RFC 4592 section 3.3.1).
     source = at + b"\1*"
     if not _exists(names, source):
         return None

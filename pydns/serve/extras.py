@@ -26,7 +26,10 @@ class Extras(NamedTuple):
 
     @classmethod
     def of(cls, config: Config, hostname: str | None = None) -> Self:
-        """Return the answers that a configuration switches on. By default, the name of this host identifies it."""
+        """Return the answers that a configuration switches on.
+
+        By default, the server's identifier is the name of this host.
+        """
         hostname = hostname or socket.gethostname()
         chaos: dict[bytes, tuple[bytes, ...]] = {}
         if config.chaos is not None:
@@ -47,7 +50,10 @@ class Extras(NamedTuple):
         return cls(config.edns.max_udp_size, config.any is AnyQueries.HINFO, chaos, nsid)
 
     def identified(self, query: Query) -> Query:
-        """Return the query. If the client asks for the server's identifier, the query gets the option for its reply."""
+        """Return the query.
+
+        If the client asks for the server's identifier, the returned query has the option for the reply.
+        """
         wanted = self.nsid and query.edns is not None and _NSID in query.edns.options
         return query._replace(reply_options=self.nsid) if wanted else query
 

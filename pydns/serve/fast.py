@@ -1,18 +1,20 @@
-"""From a query to its reply: the hot path of a worker.
+"""The fast path of a worker: makes replies to ordinary queries.
 
-Only this file gives up simplicity for speed. tests/reference.py does the same in simple code. Queries that aren't
-ordinary go to `pydns.serve.strict`. The code is fast for these reasons (figures in tests/bench/README.md):
+Only this file gives up simplicity for speed. tests/reference.py makes the same replies with simple code. Queries that
+aren't ordinary go to `pydns.serve.strict`. The code is fast for these reasons (figures in tests/bench/README.md):
 
-1. The code looks up the ten octets after the id in a dict. In an ordinary query they have one of sixteen values, and
-   the dict returns the flags of the reply. A query with other octets goes to the strict path.
+1. The code looks up the ten octets after the id in a dict. In an ordinary query, these octets have one of sixteen
+   values. For each value, the dict has the flags of the reply. A query with other octets goes to the strict path.
 2. The code looks up the question as octets, with the name in lower case. The table contains only well-formed names.
    So a hit proves that the name is well formed, and the code doesn't walk over the labels.
-3. The code converts the whole question to lower case, which changes types 65 to 90. For example, HTTPS is 65, the
-   letter "A", and becomes 97. So the table stores types 65 to 90 and 97 to 122 under keys that equal no question.
-   A question for one of these types is a miss here, and goes to the strict path.
+3. The code converts the whole question to lower case. This changes types 65 to 90: HTTPS is 65, which is the letter
+   "A", and becomes 97. So the table stores types 65 to 90 and 97 to 122 under keys that equal no question. A question
+   for one of these types is a miss here, and goes to the strict path.
 4. For a name that isn't ours, the code only builds the tuple `Asked`, which contains the octets of the question.
-5. A name that doesn't exist costs one more lookup and one seek. With ndots:5 a pod asks for three of them first.
-6. The last octets of a question identify the zone and the type for the counts. So counting costs a slice and a lookup.
+5. A name that doesn't exist costs one more lookup and one seek. With ndots:5, a pod often asks for three such names
+   first.
+6. The last octets of a question identify the zone and the type for the counts. So counting a query costs a slice and a
+   lookup.
 """
 
 from collections.abc import Callable
@@ -41,9 +43,9 @@ _MAX_ROWS: Final = 1024
 _join: Final = b"".join  # 0.05 µs faster than adding five pieces one by one
 _new: Final = tuple.__new__  # 0.15 µs faster than the constructor of a NamedTuple
 
-# Facts that follow from the header of an ordinary query: flags of the reply to a hit, flags of an NXDOMAIN, whether
-# there is an OPT, whether the query may be forwarded, and the bits ASK_CD and ASK_AD of the question for upstreams.
-# It is a plain tuple because Python unpacks a plain tuple 0.02 µs faster than a NamedTuple.
+# Facts that follow from the header of an ordinary query: the flags of a reply with records, and the flags of an
+# NXDOMAIN. Then whether there is an OPT, whether the query may be forwarded, and the bits ASK_CD and ASK_AD of the
+# question. It is a plain tuple because Python unpacks a plain tuple 0.02 µs faster than a NamedTuple.
 _Shape = tuple[bytes, bytes, bool, bool, int]
 
 
@@ -69,7 +71,7 @@ _PLAIN_OPTS: Final = {b"\0\0\0\0\0\0": compose_opt(False), b"\0\0\x80\0\0\0": _O
 
 
 class Responder:
-    """Answers queries from one table, for one worker. Not safe for use by several threads."""
+    """Answers the queries of one worker from the table. Not safe for use by several threads."""
 
     def __init__(
         self,
@@ -78,7 +80,10 @@ class Responder:
         loop_mark: bytes = b"",
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        """`ready` has cached answers of upstreams. Names of probes, which only we ask for, begin with `loop_mark`."""
+        """`ready` has cached answers of upstreams.
+
+        The names of probes begin with `loop_mark`. Only pydns asks for these names.
+        """
         self._commit = commit = Commit(table)
         self._parents, self._foreign, self._endings = commit.parents, commit.foreign, commit.endings
         rotation = Rotation()
@@ -91,12 +96,12 @@ class Responder:
         self._clock, self._shapes = clock, _SHAPES
 
     def configure(self, offered: bool, extras: Extras) -> None:
-        """Set whether we offer recursion. If we do, `respond` returns the questions for upstreams as `Asked`."""
+        """Set whether pydns offers recursion. If so, `respond` returns an `Asked` for each question for upstreams."""
         self._strict.configure(offered, extras)
         self._shapes = _SHAPES_WITH_RECURSION if offered else _SHAPES
 
     def respond(self, message: bytes, transaction: "Transaction", port: Port) -> Outcome:
-        """Return the reply to a message, or an `Asked` if upstreams must answer, or None if no reply is right.
+        """Return the reply to a message, or an `Asked` if upstreams must answer, or None if there must be no reply.
 
         The function never raises an exception, for any bytes. `transaction` is a read transaction of the table. The
         caller uses one transaction for a batch of messages. The addresses of a name rotate from reply to reply.
@@ -117,13 +122,14 @@ class Responder:
         asked = message[12:end]
         key = asked.lower()
         compiled = transaction.get(key)
-        if compiled is not None:  # a hit proves that `asked` is a whole question: the table has no other keys
+        if compiled is not None:  # a hit proves that `asked` is a whole question, because the table has no other keys
             how = compiled[0]
             if not how:
                 records = compiled[10:]
             elif how == 1:
                 records = self._rotated(key, compiled)
-            else:  # classes of clients have other answers: 0.4 µs more if the worker knows the client's answer
+            # Client classes have other answers. This takes 0.4 µs more if the worker has kept the client's answer.
+            else:
                 commit = self._commit
                 if transaction is not commit.transaction:
                     commit.begin(transaction)
@@ -137,7 +143,8 @@ class Responder:
             else:
                 counts = compiled[2:8] + one_more(compiled[8:10])
                 reply = _join((message[:2], found, counts, asked, records, opt))
-            try:  # costs nothing if no exception is raised; beyond the end of the lists a reply exceeds PLAIN_SIZE
+            # `try` costs nothing without an exception. A reply that exceeds PLAIN_SIZE is beyond the end of the list
+            try:
                 queries, replies, dnssec_ok = port.tally.rows[key[self._commit.tail :]]
                 replies[len(reply)] += 1
             except (KeyError, IndexError):
@@ -147,9 +154,8 @@ class Responder:
                 dnssec_ok[0] += 1
             return reply
 
-        # The name doesn't exist, or it doesn't have this type. The name without its first label is mostly a name that
-        # we know from an earlier query, such as the name of a namespace. Looking up that parent name is 1.2 µs faster
-        # than walking over the labels.
+        # The name doesn't exist, or it doesn't have this type. Its parent, such as the name of a namespace, is mostly
+        # known from an earlier query. Looking up the parent is 1.2 µs faster than walking over the labels.
         commit = self._commit
         if transaction is not commit.transaction:
             commit.begin(transaction)
@@ -166,7 +172,7 @@ class Responder:
             if is_foreign and may_be_forwarded:
                 with_do = opt is _OPT_WITH_DO
                 ready = None if with_do or bits & ASK_CD else self._ready_answers.get(key)
-                store, clock = self._ready, self._clock  # calling an instance's attribute costs 0.03 µs more
+                store, clock = self._ready, self._clock  # local names: calling an attribute costs 0.03 µs more
                 if ready is not None and ready.until > clock():
                     _, head, records, counted, turns, own = ready
                     store.hits += 1
@@ -194,7 +200,7 @@ class Responder:
         tree = parent_tree + key[:first]
         names = commit.names
         if names.set_range(tree) and (below := names.key()).startswith(tree):
-            if below == tree and names.value():  # an alias or a delegation, not PLAIN
+            if below == tree and names.value():  # the name is an alias or a delegation, for example
                 return self.respond_strictly(message, transaction, port)
             flags = found
             queries, replies, dnssec_ok = rows[0]
@@ -209,7 +215,7 @@ class Responder:
             authority = zone.authorities[apex_at] = commit.authority(zone.facts, apex_at)
         if not opt:
             reply = _join((message[:2], flags, b"\0\1\0\0\0\1\0\0", asked, authority))
-        else:  # the reason costs 0.06 µs: its OPT records are composed once for each parent and commit
+        else:  # a reason costs only 0.06 µs, because its OPT records are composed only once for a parent and commit
             try:
                 ending, ending_with_do = commit.no_type if flags is found else self._endings[rest]
             except KeyError:
@@ -223,7 +229,10 @@ class Responder:
         return reply
 
     def _finish_hit(self, message: bytes, reply: bytes, end: int, transaction: "Transaction", port: Port) -> Outcome:
-        """Count a hit that has no row yet or a long reply. If the reply is too long, the strict path truncates it."""
+        """Count a hit without a row of counts, or with a long reply.
+
+        If the reply is too long, the strict path truncates it.
+        """
         size = min(int.from_bytes(message[end + 3 : end + 5]), self._strict.max_udp_size)  # 0 if there is no OPT
         if len(reply) > max(port.limit, size):
             return self.respond_strictly(message, transaction, port)
@@ -233,7 +242,7 @@ class Responder:
         return reply
 
     def _learn_row(self, key: bytes, tally: "Tally") -> None:
-        """Find the row that counts a hit. Keep the row if the end of the question identifies the zone."""
+        """Find the row of counts for a hit. Keep the row if the end of the question identifies the zone."""
         zone = self._commit.zone_of(key[:-4])
         row = tally.row("." if zone is None else zone.text, int.from_bytes(key[-4:-2]), Rcode.NOERROR)
         end = key[self._commit.tail :]

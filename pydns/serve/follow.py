@@ -1,12 +1,12 @@
-"""Finds the records of our zones for a name, step by step. This code isn't on the hot path, so it is simple.
+"""Finds the records of our zones for a name, step by step. This code isn't on the fast path, so it is simple.
 
 For each name of a chain of CNAMEs, `Follower` calls the steps in the order of `STEPS`. A step has three possible
-results. `Found` ends the search. `FOLLOW` continues the search with the next name of the chain. None passes the search
-to the next step. This table shows the steps by topic, and where to add a new step:
+results. After `Found`, the search ends. After `FOLLOW`, the search continues with the next name of the chain. After
+None, the next step is called. This table shows the steps by topic, and where to add a new step:
 
     question           `Search`: name in lower case, type, the sender, the chain so far
     rewrite            `rewritten` and `synthesized`: rules that come before the records
-    records            `found_here`, `apex_soa`, `pod_address`, `in_empty_zone`. Only `found_here` knows client classes
+    records            `found_here`, `apex_soa`, `pod_address`, `in_empty_zone`; only `found_here` knows client classes
     alias              `aliased`; `descended`: DNAMEs, wildcards, delegations
     next name          `existing` follows the CNAME at a name; `not_ours` leaves the name to upstreams or blocks it
     denial             `existing` if the name doesn't have the type; `denied` if the name doesn't exist
@@ -33,9 +33,9 @@ from pydns.table.layout import NodeKind
 if TYPE_CHECKING:
     from pydns.table.reader import Transaction
 
-MAX_CHASE: Final = 10  # maximum of CNAMEs in a chain, as in CoreDNS
-# The records of these types are for the server's own name (RFC 9460). So an alias doesn't have those of its target if
-# upstreams answer for the target.
+MAX_CHASE: Final = 10  # maximum CNAMEs in a chain, as in CoreDNS
+# Records of these types are valid only for the server's own name (RFC 9460). So if upstreams answer for the target of
+# an alias, the alias doesn't get these records of the target.
 _BINDINGS: Final = frozenset([SVCB, HTTPS])
 _BINDINGS_TTL_S = 60
 _PENDING_TTL_S: Final = 5  # TTL of the denial for a name that will have an address soon
@@ -49,19 +49,21 @@ class Found(NamedTuple):
     authorities: Sequence[RRset] = ()
     additionals: Sequence[RRset] = ()
     authoritative: bool = True
-    reason: Reason | None = None  # why this isn't a success
+    reason: Reason | None = None  # why this isn't a success; None if it is
     is_referral: bool = False
-    # The name in lower case that upstreams should answer. If a client may not ask upstreams, it gets the other fields.
+    # The name in lower case for which upstreams should be asked. A client that may not ask upstreams gets the other
+    # fields.
     onward: bytes = b""
-    # A rule can replace the client's question by this question for upstreams. Then `onward` is the client's name.
+    # The question for upstreams, if a rule has replaced the client's question. Then `onward` is the client's name.
     lead: Lead | None = None
 
 
-# SERVFAIL, because clients would cache an NXDOMAIN, and we may not have listed the name yet (RFC 8914 section 4.15).
+# SERVFAIL, because we may not have listed the name yet, and clients would cache an NXDOMAIN (RFC 8914 section 4.15).
 _NOT_READY: Final = Found(Rcode.SERVFAIL, authoritative=False, reason=Reason.NOT_SYNCED)
-# The rules form an endless loop of names.
+# The answer if rules lead from name to name in an endless loop.
 _LOOP: Final = Found(Rcode.SERVFAIL, authoritative=False, reason=Reason.RULE_LOOP)
-_NO_NAME: Final = Found(Rcode.SERVFAIL, authoritative=False, reason=Reason.RULE_TARGET)  # a rule makes an invalid name
+# The answer if a rule makes an invalid name.
+_NO_NAME: Final = Found(Rcode.SERVFAIL, authoritative=False, reason=Reason.RULE_TARGET)
 
 
 class Next(Enum):
@@ -84,7 +86,10 @@ class Search:
         is_rewritten: bool = False,
         leads: int = 0,
     ) -> None:
-        """`leads` is the number of rules applied to get this name. `rewrites` don't apply if `is_rewritten` is true."""
+        """`leads` is the number of rules that led to this name.
+
+        If `is_rewritten` is true, `rewrites` don't apply to it.
+        """
         self.qtype = qtype
         self.transaction = transaction
         self.sender = sender
@@ -97,7 +102,8 @@ class Search:
         """Make `qname` the current name of the search."""
         self.qname = qname
         self.is_rewritten = False
-        self.source = qname  # the name that owns the records: the wildcard, if a wildcard provides them for `qname`
+        # The name that owns the records. This is the wildcard if a wildcard provides the records for `qname`.
+        self.source = qname
         self.zone: Zone | None = None
         self.tree = b""
 
@@ -112,7 +118,10 @@ class Follower:
     def __init__(
         self, commit: Commit, loop_mark: bytes = b"", turn: Callable[[bytes], int] = lambda _question: 0
     ) -> None:
-        """Names of probes, which only we ask for, begin with `loop_mark`. `turn` counts the uses of a question."""
+        """The names of probes begin with `loop_mark`.
+
+        Only pydns asks for these names. `turn` counts the answers to a question.
+        """
         self._commit = commit
         self._turn = turn
         self._loop_mark = loop_mark
@@ -128,10 +137,10 @@ class Follower:
     ) -> Found:
         """Return the records that the sender gets for a name in lower case, and follow CNAMEs within our zones.
 
-        `leads` is the number of rules that were applied to get this name. If `is_rewritten` is true, the last one was a
-        rule of `rewrites`. In this case `rewrites` don't apply again. The last name of the chain determines the rcode
-        (RFC 6604 section 2.1). The chain ends at a name that it already contains, or at a name outside our zones. Then
-        the client gets the part of the chain that we know.
+        `leads` is the number of rules that led to this name. If `is_rewritten` is true, the last rule was one of
+        `rewrites`, so `rewrites` don't apply again. The last name of the chain determines the rcode (RFC 6604 section
+        2.1). The chain ends at a name that it already contains, or at a name outside our zones. Then the client gets
+        the part of the chain that we know.
         """
         self._commit.begin(transaction)
         search = Search(qname, qtype, transaction, sender, is_rewritten, leads)
@@ -151,18 +160,18 @@ class Follower:
         raise AssertionError("the last step always ends the search")
 
     def rewritten(self, search: Search) -> Found | None:
-        """Answer another question instead, if a rule of `rewrites` applies."""
+        """If a rule of `rewrites` applies, return the answer to the question that the rule makes."""
         lead = self.rewriting(search)
         return None if lead is None else self._led(search, lead)
 
     def rewriting(self, search: Search) -> Lead | None:
-        """Apply the rules of `rewrites` to this question. Return the new question, or None if no rule applies."""
+        """Return the question that the rules of `rewrites` make of the current one, or None if no rule applies."""
         if search.is_rewritten or self._is_own(search):
             return None
         return self._commit.rules.rewriting(search.qname, search.qtype)
 
     def synthesized(self, search: Search) -> Found | Next | None:
-        """Return the records of a template, if one applies. Follow its CNAME."""
+        """If a template applies, return its records. If they end with a CNAME, follow it."""
         answer = self.synthesis(search)
         if answer is None:
             return None
@@ -180,12 +189,12 @@ class Follower:
         return None if self._is_own(search) else self._commit.rules.synthesis(search.qname, search.qtype)
 
     def aliased(self, search: Search) -> Found | None:
-        """Answer with the records of an alias's target."""
+        """If the name has an alias in the configuration, return the answer for the alias's target."""
         lead = self.alias(search)
         return None if lead is None else self._led(search, lead)
 
     def alias(self, search: Search) -> Lead | None:
-        """Return the question for the target of an alias. None if there is no alias, or if the name may exist."""
+        """Return the question for the target of an alias, or None if there is no alias or if the name may exist."""
         lead = self._commit.rules.alias(search.qname, search.qtype)
         if lead is None:
             return None
@@ -199,12 +208,15 @@ class Follower:
         return None if is_ours or self._commit.pod_ttl_s(tree) is not None else lead
 
     def _is_own(self, search: Search) -> bool:
-        """Return whether pydns itself asks, for a probe or to check itself. Rules don't apply to these questions."""
+        """Return whether the question comes from pydns: from a probe or a self-check.
+
+        Rules don't apply to these questions.
+        """
         is_probe = self._loop_mark and search.qname[1:].startswith(self._loop_mark)
         return bool(is_probe) or (search.qtype == SOA and search.qname == self._commit.facts.domain)
 
     def _led(self, search: Search, lead: Lead) -> Found:
-        """Answer the question to which a rule has changed this one. Return the answer under the current name."""
+        """Answer the question that a rule has made of the current one. Return the answer under the current name."""
         if search.leads == MAX_LEADS:
             return _LOOP
         if not lead.qname:
@@ -222,7 +234,7 @@ class Follower:
             return Found(Rcode.NOERROR, search.chain, reason=Reason.NOT_OURS, onward=search.qname)
         answer = lead.revert(search.qname, Answer(inner.rcode, inner.answers, inner.authorities, inner.additionals))
         answers = [*search.chain, *answer.answers]
-        if answer.onward:  # a CNAME got another target
+        if answer.onward:  # a rule gave a CNAME another target
             rest = self.follow(answer.onward, search.qtype, search.transaction, search.sender, leads=search.leads + 1)
             if rest.onward:
                 return Found(Rcode.NOERROR, answers, reason=Reason.NOT_OURS, onward=answer.onward)
@@ -237,9 +249,9 @@ class Follower:
         )
 
     def found_here(self, search: Search) -> Found | None:
-        """Return the records that the table contains for this name and type. For ANY, return one record type.
+        """Return the records in the table for this name and type. For ANY, return the records of one type.
 
-        If a class of the sender has no such records, return NODATA.
+        If a client class of the sender removes these records, return NODATA.
         """
         rtype = search.qtype if search.qtype != ANY else self._commit.first_type(search.source)
         if rtype is None:
@@ -259,7 +271,7 @@ class Follower:
     def not_ours(self, search: Search) -> Found | None:
         """Leave a name outside our zones to upstreams, unless the name is a host.
 
-        If a route within a zone takes the name, but we have records of any type for it, we answer the name ourselves.
+        If a route within a zone takes the name, but the table has records of any type for it, we answer ourselves.
         """
         qname, chain = search.qname, search.chain
         search.zone = self._commit.zone_of(qname)
@@ -298,7 +310,7 @@ class Follower:
             return _NOT_READY
         if isinstance(place, Delegation) and (search.qtype != DS or qname != place.cut):
             servers, glue = decompile(question(place.cut, NS), place.referral, TCP_SIZE)
-            # AA is set if the delegation is reached by CNAMEs of our zones: AA refers to the first owner (RFC 1035
+            # AA is set if CNAMEs of our zones lead to the delegation, because AA refers to the first owner (RFC 1035
             # section 4.1.1).
             is_ours = bool(search.chain)
             return Found(Rcode.NOERROR, search.chain, [servers], glue, is_ours, is_referral=True, onward=qname)
@@ -359,7 +371,10 @@ class Follower:
         return Found(Rcode.NOERROR, search.chain, [self._commit.soa(_zone(search).facts)], reason=Reason.NO_TYPE)
 
     def in_empty_zone(self, search: Search) -> Found | None:
-        """Answer the name of a zone in which a Service has no endpoints: `pin` means NODATA, `prefer` all endpoints."""
+        """Answer a name for the endpoints of a Service in a zone of nodes, if the Service has no endpoints there.
+
+        The answer for `pin` is NODATA. The answer for `prefer` has all endpoints.
+        """
         place = self._commit.zoned_service(search.tree)
         if place is None:
             return None
@@ -398,5 +413,5 @@ STEPS: tuple[Callable[[Follower, Search], Found | Next | None], ...] = (
 
 
 def _zone(search: Search) -> Zone:
-    assert search.zone is not None  # the step `not_ours` has set it
+    assert search.zone is not None  # the step `not_ours` has set the zone
     return search.zone

@@ -2,10 +2,11 @@
 
 The worker never waits for the collector. Rules:
 
-1. Frames wait in a buffer of at most `MAX_WAITING` octets, and are written together every `EVERY_S`.
+1. Frames wait in a buffer of at most `MAX_WAITING` octets. Every `EVERY_S`, they are written together.
 2. While there is no connection or the buffer is full, frames are dropped and counted.
-3. After a failed connection, the next attempt follows after `FIRST_PAUSE_S`. The pause doubles up to `LAST_PAUSE_S`.
-4. A change from connected to not connected is logged once, and so is the way back.
+3. After a failed connection, the stream waits for `FIRST_PAUSE_S` before it tries again. The pause doubles up to
+   `LAST_PAUSE_S`.
+4. A lost connection is logged once, and so is the next connection after it.
 """
 
 import asyncio
@@ -20,7 +21,7 @@ from pydns.log import Level, Log
 EVERY_S = 0.05
 MAX_WAITING = 1 << 20
 FIRST_PAUSE_S, LAST_PAUSE_S = 0.5, 10.0
-_HANDSHAKE_S = 5.0  # how long a collector may take to accept
+_HANDSHAKE_S = 5.0  # maximum time until a collector accepts the stream
 
 
 class FrameStream:
@@ -37,12 +38,12 @@ class FrameStream:
         self._waiting: list[bytes] = []
         self._octets = 0
         self._is_due = False
-        self._trouble = ""  # why there is no connection, as it was logged
+        self._trouble = ""  # the logged reason why there is no connection
         self._connection: _Connection | None = None
         self._task = loop.create_task(self._connect())
 
     def put(self, frame: bytes) -> None:
-        """Send a data frame, or drop it by rule 2."""
+        """Send a data frame, or drop it according to rule 2."""
         connection = self._connection
         if connection is None or self._octets + connection.unwritten() + len(frame) > MAX_WAITING:
             self._dropped(1)
@@ -77,7 +78,7 @@ class FrameStream:
                 async with asyncio.timeout(_HANDSHAKE_S):
                     connection = await self._open()
                     await connection.accepted
-            except OSError as error:  # TimeoutError is a subclass
+            except OSError as error:  # TimeoutError is a subclass of OSError
                 is_late = isinstance(error, TimeoutError)
                 reason = f"no handshake within {_HANDSHAKE_S:.0f} s" if is_late else os.strerror(error.errno or 0)
             except BadFrame as error:
@@ -110,7 +111,7 @@ class FrameStream:
 
 
 class _Connection(asyncio.Protocol):
-    """One connection. Both futures end with `BadFrame` if the collector breaks the protocol."""
+    """One connection. Its two futures end with `BadFrame` if the collector breaks the protocol."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.accepted: asyncio.Future[None] = loop.create_future()
@@ -119,7 +120,7 @@ class _Connection(asyncio.Protocol):
         self._transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # the transport of uvloop is not a subclass
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's transport isn't a subclass of asyncio's
         self._transport.write(READY)
 
     def data_received(self, data: bytes) -> None:
@@ -142,7 +143,7 @@ class _Connection(asyncio.Protocol):
         for each in (self.accepted, self.ended):
             if not each.done():
                 each.set_exception(error)
-                each.exception()  # mark it as seen: nobody may wait for it
+                each.exception()  # mark the exception as seen, because possibly nobody waits for it
 
     def unwritten(self) -> int:
         """Return how many octets the kernel hasn't taken yet."""

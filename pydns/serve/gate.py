@@ -1,14 +1,15 @@
-"""Sends questions that a rule may change to the strict path, and all others to the fast path. It is the last guard.
+"""Sends questions that a rule may change to the strict path, and all others to the fast path. The gate is the last
+guard.
 
-`pydns.serve.context` has the order of the guards. It uses the gate only if the configuration has rules
+`pydns.serve.context` defines the order of the guards. The gate is in use only if the configuration has rules
 (`pydns.serve.rules`). Clients ask for the same names again and again, so the gate keeps two kinds of questions:
 
 1. The gate keeps questions to which no rule applies. A look-up in a set costs 0.3 µs.
-2. A rule may replace a question for addresses by another question, the lead. An example is a rule that replaces a name
-   by the name of an Ingress controller's Service. The gate keeps such a question if the table has a plain answer to
-   the lead. The fast path answers the lead, and the gate puts the client's question into the reply. The owners of these
-   records are pointers to the question, so they become the client's name. Such a reply takes 2 µs. On the strict path,
-   it would take 57 µs.
+2. A rule may replace a question for addresses by another question, the lead. For example, the rule replaces a name by
+   the name of an Ingress controller's Service. The gate keeps such a question if the table has a plain answer to the
+   lead. The fast path answers the lead, and the gate puts the client's question into the reply. The owners of the
+   records are pointers to the question. So in the reply, the owners are the client's name. Such a reply takes 2 µs. On
+   the strict path, it would take 57 µs.
 """
 
 from typing import TYPE_CHECKING
@@ -24,29 +25,28 @@ from pydns.serve.rules import Rules
 if TYPE_CHECKING:
     from pydns.table.reader import Transaction
 
-_MOST = 16_384  # maximum of kept questions of each kind; a question takes at most half a kilobyte
+_MOST = 16_384  # maximum number of kept questions of each kind; each takes at most half a kilobyte
 _CLASS_IN = CLASS_IN.to_bytes(2)
 _MOST_OCTETS = PLAIN_SIZE - OPT_SIZE  # maximum octets of a reply that fits into a datagram even if OPT is added
-_ADDRESSES = {
-    rtype.to_bytes(2) + _CLASS_IN: size for rtype, size in ((A, 16), (AAAA, 28))
-}  # end of a question -> octets of a record
+# Type and class of a question -> octets of a record in its answer.
+_ADDRESSES = {rtype.to_bytes(2) + _CLASS_IN: size for rtype, size in ((A, 16), (AAAA, 28))}
 
 
 class Gate:
-    """Chooses the path of each query, and keeps questions of both kinds."""
+    """Chooses the path of each query, and keeps the questions of both kinds above."""
 
     def __init__(self, responder: Responder, rules: Rules) -> None:
         self._respond, self._respond_strictly = responder.respond, responder.respond_strictly
         self._rules = rules
         self._touches = rules.touches
         self._untouched: set[bytes] = set()
-        self._leads: dict[bytes, bytes] = {}  # question -> the question whose addresses answer it, in this commit
+        self._leads: dict[bytes, bytes] = {}  # question -> its lead, in this commit
         self._commit_id = -1
 
     def respond(self, message: bytes, transaction: "Transaction", port: Port) -> Outcome:
-        """Return a reply, an `Asked`, or None. The contract is the same as for `pydns.serve.fast.Responder.respond`."""
-        # If the message doesn't end with an OPT without options, these octets are no question. Then every branch
-        # below calls the strict path, which is right.
+        """Return a reply, an `Asked`, or None, like `pydns.serve.fast.Responder.respond`."""
+        # If there is an additional record other than an OPT without options, these octets aren't a question. Then every
+        # branch below calls the strict path, which handles any message.
         question = (message[HEADER:-OPT_SIZE] if message[11:12] == b"\1" else message[HEADER:]).lower()
         if question in self._untouched:
             return self._respond(message, transaction, port)
@@ -66,7 +66,7 @@ class Gate:
         return strict
 
     def _learn_lead(self, question: bytes, reply: bytes, transaction: "Transaction") -> None:
-        """Keep the lead of a question if the reply has exactly the records that the table contains for the lead."""
+        """Keep the lead of a question if the reply has exactly the records that the table has for the lead."""
         lead = self._rules.plain_lead(question[:-4], int.from_bytes(question[-4:-2]))
         if lead is None:
             return
@@ -75,7 +75,7 @@ class Gate:
             return
         compiled = transaction.get(key, b"")
         if not compiled or compiled[0] > 1 or _addresses(compiled[RECORDS:], question) is None:
-            return  # the records come from upstreams, or classes of clients have other records
+            return  # the records come from upstreams, or client classes have other records
         opts = reply[11] * OPT_SIZE
         records = reply[HEADER + len(question) : len(reply) - opts]
         if reply[3] & 15 or _addresses(records, question) != _addresses(compiled[RECORDS:], question):
@@ -100,7 +100,10 @@ class Gate:
 
 
 def _addresses(records: bytes, question: bytes) -> list[bytes] | None:
-    """Return the records of a question, sorted. None if some aren't addresses with a pointer to the question."""
+    """Return the records of a question, sorted.
+
+    Return None if one isn't an address, or if its owner isn't a pointer.
+    """
     size, head = _ADDRESSES[question[-4:]], TO_QUESTION + question[-4:]
     found = sorted([records[at : at + size] for at in range(0, len(records), size)])
     return found if found and all(each[:6] == head and len(each) == size for each in found) else None

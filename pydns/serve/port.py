@@ -1,4 +1,4 @@
-"""Ports and their observers. A port is a socket or a connection on which queries arrive, and knows its clients.
+"""Ports and their observers. A port is a socket or a connection on which queries arrive. It knows its clients.
 
 The code for a transport, such as UDP or TCP, makes its own ports. A new transport needs a new subclass of `Port`.
 `pydns.serve.context.Batch.answer` turns the messages of every kind of port into replies.
@@ -34,21 +34,22 @@ class Mark(IntEnum):
 
 
 class Port:
-    """A socket or a connection. Callers ask for a client only if their result depends on the client."""
+    """A socket or a connection. Callers look up a client only if their result depends on the client."""
 
     __slots__ = ("deferred", "joined", "limit", "marks", "observers", "protocol", "reasons", "replies", "tally")
 
     def __init__(self, protocol: str, limit: int, tally: Tally, observers: Sequence["Observer"] = ()) -> None:
-        self.protocol = protocol  # for logs: "udp", "tcp"
-        self.limit = limit  # octets of a reply to a client that sends no EDNS
+        self.protocol = protocol  # the name in logs: "udp" or "tcp"
+        self.limit = limit  # maximum octets of a reply to a client that sends no EDNS
         self.tally = tally
         self.observers = observers  # observers of this port; the worker changes this list in place
-        self.deferred = 0  # number of deferred queries, whether they have an answer yet or not
-        # Replies to the messages that came together, in the same order. None means no reply, or no reply yet.
-        # While the worker answers a message, the index of the message is `len(replies)`.
+        self.deferred = 0  # number of queries that were ever deferred
+        # Replies to the messages of a batch, in the same order. None means no reply, or no reply yet. `len(replies)` is
+        # the index of the message that the worker answers now.
         self.replies: list[bytes | None] = []
         self.marks: dict[int, Mark] = {}  # index in `replies` -> mark; most messages have none
-        self.reasons: dict[int, Reason] = {}  # index in `replies` -> reason, if the strict path or a guard knows it
+        # Index in `replies` -> reason, if the strict path or a guard knows the reason.
+        self.reasons: dict[int, Reason] = {}
         self.joined: Joined | None = None  # the replies as they were sent, if `send` has joined them
 
     def mark(self, mark: Mark) -> None:
@@ -56,20 +57,26 @@ class Port:
         self.marks[len(self.replies)] = mark
 
     def note_reason(self, reason: Reason) -> None:
-        """Keep why the reply to the message that the worker answers now isn't a success."""
+        """Note why the reply isn't a success, for the message that the worker answers now."""
         self.reasons[len(self.replies)] = reason
 
     def reply_limit(self, edns: Edns | None, max_udp_size: int) -> int:
-        """Return the maximum of octets of a reply. Over a stream, EDNS doesn't change the maximum."""
+        """Return the maximum octets of a reply. Over a stream, EDNS doesn't change the maximum."""
         return self.limit if edns is None else max(self.limit, min(edns.size, max_udp_size))
 
     @property
     def client(self) -> Client:
-        """The client whose message the worker answers now. Each access looks up the client, so keep the result."""
+        """The client whose message the worker answers now.
+
+        Each access looks up the client again, so keep the result.
+        """
         return self.client_at(self.peer(len(self.replies)))
 
     def peer(self, _place: int) -> Any:
-        """Return the value that `reply_later` needs to reach the client of the message at `place`."""
+        """Return the value with which `reply_later` reaches a client.
+
+        `place` is the index of the client's message in the batch.
+        """
         return None
 
     def client_at(self, peer: Any) -> Client:
@@ -80,23 +87,26 @@ class Port:
     def address(self) -> bytes:
         """Return the octets of the client's IP address. The address determines the client's classes.
 
-        Each access looks up the client. So the code must not use this property if all clients get the same answer.
+        Each access looks up the client again. So callers use this property only if clients may get different answers.
         """
         return self.source(self.peer(len(self.replies)))
 
     def source(self, peer: Any) -> bytes:
-        """Return the octets of the IP address of the client at `peer`. An unknown address is empty.
+        """Return the octets of the IP address of the client at `peer`. They are empty if the address is unknown.
 
-        The forwarder gives equal shares to clients by this key.
+        The forwarder counts the places of each client under this key.
         """
         return address_octets(self.client_at(peer).ip)
 
     def senders(self, count: int) -> bytes:
-        """Return the senders of the first `count` messages, for `sources`. Results may be joined."""
+        """Return the senders of the first `count` messages, in a format for `sources`.
+
+        Several results may be joined.
+        """
         return b"".join([columns([self.source(self.peer(place))]) for place in range(count)])
 
     def sources(self, senders: bytes) -> bytes:
-        """Return the IP addresses of senders, as a ring has them: 4 octets each, or the result of `columns`."""
+        """Return the IP addresses of senders in the format of a ring: 4 octets each, or the result of `columns`."""
         return columns([senders[at : at + 16] for at in range(0, len(senders), 16)])
 
     def send(self) -> None:
@@ -111,7 +121,7 @@ def address_octets(ip: str) -> bytes:
     """Return the octets of a client's IP address. The interface of a link-local address is left out."""
     try:
         return parse_address(ip.partition("%")[0])
-    except BadAddress:  # a connection that is already closed has no address
+    except BadAddress:  # the connection is closed, so it has no address
         return b""
 
 
@@ -126,9 +136,9 @@ class Observer(Protocol):
         """Apply the configuration in force."""
 
     def answered(self, port: Port, messages: Sequence[bytes], came: float, spent_s: float) -> None:
-        """Receive messages that came together at `came`. The worker answered or deferred them within `spent_s`.
+        """Receive messages that came together at the time `came`. The worker took `spent_s` to answer or defer them.
 
-        `port.replies` has the replies, and `port.peer` returns the clients.
+        `port.replies` contains the replies, and `port.peer` returns the clients.
         """
 
     def replied_later(
@@ -142,8 +152,8 @@ class Observer(Protocol):
         server: str,
         error: Reason | int | None,
     ) -> None:
-        """Receive the reply to a deferred message that came at `came`.
+        """Receive the reply to a deferred message that came at the time `came`.
 
         `server` is the upstream that answered. It is empty if no upstream did. `error` is why the reply isn't a
-        success: a reason of ours, or the INFO-CODE that an upstream has sent. The reply itself may lack it.
+        success: a reason of pydns, or the INFO-CODE that an upstream has sent. The reply may not contain it.
         """

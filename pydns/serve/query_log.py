@@ -25,8 +25,8 @@ from pydns.serve.client_lookup import ClientLookup
 from pydns.serve.port import Port, address_octets
 from pydns.stderr import PIECE
 
-_EVERY_S = 0.05  # how often to write the waiting lines
-_MAX_WAITING = 256 << 10  # maximum of octets that wait
+_EVERY_S = 0.05  # interval between two writes of the waiting lines
+_MAX_WAITING = 256 << 10  # maximum octets of waiting lines
 _REPORT_S = 10.0
 _TC = 0x02
 
@@ -41,19 +41,19 @@ class QueryLog:
         clients: ClientLookup | None = None,
         why: Callable[[bytes], Reason | None] = lambda _: None,
     ) -> None:
-        """`call_later` is the method of the event loop. Without `clients`, lines have no names of clients.
+        """`call_later` is the event loop's method. Without `clients`, log lines don't contain the names of clients.
 
-        `why` returns the reason of a reply that the port doesn't know (`context.Batch.why`).
+        If the port doesn't know the reason of a reply, `why` returns the reason (`context.Batch.why`).
         """
         self._why = why
         self._log = log
         self._clients = clients
         self._call_later = call_later
         self._chosen: Chosen | None = None
-        self._waiting: list[bytes] = []  # waiting lines, joined to pieces of at most `PIECE` octets
+        self._waiting: list[bytes] = []  # waiting lines, joined into pieces of at most `PIECE` octets
         self._octets = 0
         self._is_due = False
-        self._is_full = False  # whether the log was full at the last write
+        self._is_full = False  # whether the last write found the log full
         self._lost = 0
         self._reported_at = -_REPORT_S
 
@@ -105,7 +105,7 @@ class QueryLog:
         rtype, rcode, _ = reply_facts(reply)
         if _class(reply, rcode) not in chosen.classes:
             return
-        qname = reply[HEADER : question_end(reply) - 4]  # empty if the question was not readable
+        qname = reply[HEADER : question_end(reply) - 4]  # empty if the question couldn't be read
         if not any(name.is_at_or_below(qname or name.ROOT, zone) for zone in chosen.zones):
             return
         if self._octets >= _MAX_WAITING:
@@ -139,7 +139,7 @@ class QueryLog:
         if self._waiting and len(self._waiting[-1]) + len(line) <= PIECE:
             self._waiting[-1] += line
         else:
-            if not self._is_full:  # a pipe can contain 400 lines, and more may come in 0.05 s
+            if not self._is_full:  # write now: a pipe can contain only 400 lines, and more may come in 0.05 s
                 self.write()
             self._waiting.append(line)
         if not self._is_due:

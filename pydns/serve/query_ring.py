@@ -1,18 +1,18 @@
 """Keeps the last queries of a worker in memory, which other processes read while the worker writes.
 
-The ring is an observer of ports. `pydns.ring.layout` has the format. This file is fast code, because every
-query passes through it:
+The ring is an observer of ports. `pydns.ring.layout` has the format. Every query passes through this file, so it is
+fast code:
 
-1. The worker keeps the replies themselves. It need not look at them, because readers do that.
-2. The port has already joined the replies of a batch, to send them (`datagrams.Outbox.send_joined`).
-3. For a batch, the worker only adds references to a list, and copies the addresses of all clients at once. It composes
-   and writes a record for some batches together.
+1. The worker keeps the replies as they are. It doesn't parse them, because readers of the ring do that.
+2. The port has already joined the replies of a batch in order to send them (`datagrams.Outbox.send_joined`).
+3. For a batch, the worker only adds references to a list, and copies the addresses of all clients at once. It writes
+   several batches together, in one record.
 
 Replies wait for at most `_EVERY_S` until they are written. A worker that is killed loses them.
 
-The memory belongs to the worker's slot: a worker that starts again continues with the content of its predecessor. It
-isn't a file on a disk: a process that writes to a map of such a file waits while the kernel writes the page to disk.
-All of it is allocated before it is used, so a lack of memory is an error here and not a SIGBUS.
+The memory belongs to the worker's slot. So a worker that starts again keeps the content of its predecessor. The memory
+isn't a file on a disk, because the worker would have to wait while the kernel writes a page of such a file. All of the
+memory is allocated before it is used. So if there is not enough memory, this is an error here, and not a SIGBUS later.
 """
 
 import mmap
@@ -33,11 +33,11 @@ from pydns.serve.datagrams import BATCH, short
 from pydns.serve.port import Mark, Port
 
 _EVERY_S = 0.05  # how long replies wait before they are written
-_ENOUGH = layout.MOST - BATCH  # number of replies that are written without waiting
-# What waits of a batch: the port, the lengths of the messages, the messages, the senders, the time when they came, the
-# seconds until the replies were sent, and the origins.
+_ENOUGH = layout.MOST - BATCH  # this many replies are written at once, without waiting
+# A batch that waits to be written: its port, the lengths of its messages, the messages, their senders, the time when
+# they came, the seconds until the replies were sent, and the origins.
 _Waiting = tuple[Port, "array[int]", bytes, bytes, float, float, bytes]
-# What waits of a deferred reply: the arguments of `replied_later` in their order.
+# A deferred reply that waits to be written: the arguments of `replied_later`, without `error`.
 _Later = tuple[Port, Any, bytes, float, float, Origin, str]
 
 
@@ -45,18 +45,18 @@ class QueryRing:
     """The ring of one worker."""
 
     def __init__(self, memory: int, log: Log, call_later: Callable[[float, Callable[[], None]], object]) -> None:
-        """`memory` is the descriptor of the slot's memory. `call_later` is the method of the event loop."""
+        """`memory` is the file descriptor of the slot's memory. `call_later` is the event loop's method."""
         self._descriptor = memory
         self._log = log
         self._call_later = call_later
-        self._room = 0  # octets that the configuration wants
+        self._room = 0  # octets of memory that the configuration asks for
         self._memory: mmap.mmap | None = None
         self._size = self._written = 0
-        # Numbers in the head of the file. Storing an aligned word is atomic: no reader sees half a number.
+        # Numbers in the head of the memory. A store of an aligned word is atomic, so no reader sees half a number.
         self._cursor: memoryview[int]
         self._offset: memoryview[float]
         self._waiting: list[_Waiting] = []
-        self._count = 0  # of replies in `_waiting`
+        self._count = 0  # number of replies in `_waiting`
         self._later: dict[str, list[_Later]] = defaultdict(list)  # protocol -> deferred replies
         self._is_due = False
 
@@ -66,7 +66,10 @@ class QueryRing:
         return self._memory is not None
 
     def configure(self, config: Config) -> None:
-        """Apply the configuration. Called a few times per second, and keeps the clock of the ring right as well."""
+        """Apply the configuration.
+
+        This function is called a few times per second, so it also keeps the ring's clock right.
+        """
         room = config.recent_queries_mib << 20
         if room != self._room:
             self._room = room
@@ -76,7 +79,7 @@ class QueryRing:
             self._offset[0] = time.time() - time.monotonic()
 
     def _open(self, room: int) -> None:
-        """Map the memory. If its size or format is another one, allocate it again. Without room, free it."""
+        """Map the memory. If its size or format is different, allocate it again. If `room` is 0, free it."""
         descriptor, size = self._descriptor, layout.HEAD + room if room else 0
         try:
             head = layout.parse_head(os.pread(descriptor, layout.HEAD, 0))
@@ -111,7 +114,7 @@ class QueryRing:
         if port.joined is not None and not marks:
             octets, lengths = port.joined
         elif len(marks) == count and Mark.RULED not in marks.values():
-            return  # all were deferred
+            return  # all messages were deferred
         else:
             shown = list(_shown(port, messages))
             octets, lengths = b"".join(shown), array("L", map(len, shown))
@@ -155,7 +158,7 @@ class QueryRing:
                 self._write_later(waiting)
 
     def _write_later(self, waiting: list[_Later]) -> None:
-        """Write deferred replies of one protocol, and empty the list."""
+        """Write the deferred replies of one protocol, and empty the list."""
         if self._memory is not None:
             ports, peers, *columns = zip(*waiting, strict=True)
             addresses = [port.source(peer) for port, peer in zip(ports, peers, strict=True)]
@@ -165,7 +168,7 @@ class QueryRing:
         waiting.clear()
 
     def _write_waiting(self) -> None:
-        """Write the replies of batches. Those of each transport share a record."""
+        """Write the waiting batches, in one record for each transport."""
         of_transports: dict[int, list[_Waiting]] = {}
         for each in self._waiting:
             of_transports.setdefault(each[0].tally.transport, []).append(each)
@@ -176,7 +179,7 @@ class QueryRing:
                 self._write(self._composed(waiting))
 
     def _composed(self, waiting: list[_Waiting]) -> list[bytes]:
-        """Return the parts of the record of batches."""
+        """Return the parts of a record for some batches."""
         ports, lengths, messages, senders, came, spent_s, origins = zip(*waiting, strict=True)
         turns = came, spent_s, list(map(len, lengths))
         form, extra = _form(ports[0]), b""
@@ -206,7 +209,7 @@ class QueryRing:
         self._cursor[0] = self._written
 
     def close(self) -> None:
-        """Write what waits, and unmap the memory. Its content stays, and can still be read."""
+        """Write the waiting replies, and unmap the memory. Its content stays, so other processes can still read it."""
         if self._memory is None:
             return
         self.write()
@@ -220,9 +223,9 @@ def _form(port: Port) -> int:
 
 
 def _shown(port: Port, messages: Sequence[bytes]) -> Iterator[bytes]:
-    """Yield what is kept of each message of a batch: its reply, or nothing if it was deferred.
+    """Yield the octets to keep for each message of a batch: its reply, or no octets if the message was deferred.
 
-    If a message got no reply, it is kept itself. It may be a reply of somebody, so its bit QR is cleared.
+    If a message got no reply, the message itself is kept. It may be a reply to somebody, so its bit QR is cleared.
     """
     for place, reply in enumerate(port.replies):
         if reply is not None:

@@ -1,8 +1,8 @@
 """Answers questions with the help of upstreams: takes an `Asked` from the responder, and sends the reply to the client.
 
 This module connects the forwarder, which knows no sockets, to the sockets of upstreams and to the log. It applies
-configurations. If an answer ends with a CNAME, this module looks up the target. The caller passes in the clock,
-randomness and sockets.
+configurations. If an answer ends with a CNAME, it looks up the target. The caller passes in the clock, random numbers
+and sockets.
 """
 
 import asyncio
@@ -42,14 +42,15 @@ from pydns.upstream.packet import RANDOM_OCTETS, STREAM
 from pydns.upstream.pool import Upstream
 from pydns.upstream.routes import Routes
 
-TICK_S = 0.01  # how often to call `Forwarder.tick` while questions are open
-CONFIG_S = 0.25  # how often to look for a new configuration
-SUSPICION_S = 1.0  # minimum time between two probes of an upstream because of queries that resemble ours
-PROBE_S = 30.0  # how often to probe an upstream that forwards our queries back to us
-_SHORTEST_S, _LONGEST_S, _FAILED_S = 5.0, 3600.0, 5.0  # time until we resolve the name of a server again
-_REPEATS_S = 30.0  # how often to log unusable replies of one server, for each reason
+TICK_S = 0.01  # interval between calls of `Forwarder.tick` while questions are open
+CONFIG_S = 0.25  # interval at which the worker looks for a new configuration
+SUSPICION_S = 1.0  # minimum time between two probes of an upstream because of queries that look like ours
+PROBE_S = 30.0  # interval between probes of an upstream that forwards our queries back to us
+# The shortest and the longest time until the name of a server is resolved again, and the time after a failure.
+_SHORTEST_S, _LONGEST_S, _FAILED_S = 5.0, 3600.0, 5.0
+_REPEATS_S = 30.0  # minimum time between two log lines about unusable replies of one server, for each reason
 _CLASS_IN = CLASS_IN.to_bytes(2)
-_MAX_SOCKETS = 1024  # maximum of sockets to all upstreams together: some systems allow few open files
+_MAX_SOCKETS = 1024  # maximum number of sockets to all upstreams. Some systems allow only few open files
 
 
 class Recursion:
@@ -65,7 +66,7 @@ class Recursion:
         random: Callable[[int], bytes] = os.urandom,
         sockets: Callable[..., Upstreams] = Upstreams,
     ) -> None:
-        """Take the parts that tests replace.
+        """Take the batch, the log and the event loop. Tests replace the other arguments.
 
         `clock` returns monotonic time in seconds. `random` takes a number and returns as many random octets. `sockets`
         makes the sockets to upstreams.
@@ -83,14 +84,16 @@ class Recursion:
         self._raw = b""  # the configuration in force, as stored in the table
         self._config = model.Config(upstreams=())
         self._addresses: dict[bytes, _ServerName] = {}
-        self._looping: dict[int, float] = {}  # index of an upstream that forwards to us -> time of the next probe
-        self._suspected: dict[int, float] = {}  # index of an upstream -> time of the latest suspicion of a loop
-        # Upstream and reason -> time of the latest log line, and the number of unusable replies since that time.
+        # Index of an upstream that forwards our queries to us -> time of the next probe.
+        self._looping: dict[int, float] = {}
+        self._suspected: dict[int, float] = {}  # index of an upstream -> the last time when a loop was suspected
+        # Upstream and reason -> the time of the last log line, and the number of unusable replies since then.
         self._refusals: dict[tuple[int, Unusable], tuple[float, int]] = {}
         self._ticking = False
         self._swept_at = 0.0
         self._sends_reasons = True  # whether clients get extended errors
-        self._at_once = False  # whether a reply sent now comes from the cache, so the batch counts its time
+        # Whether a reply that is sent now comes from the cache; then the time is measured for the whole batch.
+        self._at_once = False
         self.forwarder = Forwarder(
             Routes(()),
             (),
@@ -112,7 +115,7 @@ class Recursion:
         self._sockets.observers[:] = observers
 
     def ask(self, asked: Asked, port: Port, peer: object, came: float) -> None:
-        """Answer a question from a port, now or later. The worker is still answering a batch of this port."""
+        """Answer a question from a port, now or later. Called while the worker answers a batch of this port."""
         now = self._clock()
         client = _new(Waiting, (asked, port, peer, came))
         self._at_once = True
@@ -152,9 +155,9 @@ class Recursion:
     # CNAME targets and targets of rules
 
     def go_on(self, chain: Chain, target: bytes, is_rewritten: bool = False) -> None:
-        """Look up the target of a chain of CNAMEs or of a rule, in our zones or from upstreams.
+        """Look up the target of a CNAME or a rule, in our zones or from upstreams.
 
-        If `is_rewritten` is true, `rewrites` don't apply to `target` again, and the chain may contain it already.
+        If `is_rewritten` is true, `rewrites` don't apply to `target` again, and the chain may already contain `target`.
         """
         if not chain.visit(target) and not is_rewritten:
             chain.end(Rcode.NOERROR, reason=Reason.CNAME_CHAIN)
@@ -195,7 +198,10 @@ class Recursion:
         self.forwarder.unreachable(index, socket_index, self._clock())
 
     def _note_trouble(self, index: int, trouble: str) -> None:
-        """Remember the problem of the connection to an upstream, and log a new problem. Empty means no problem."""
+        """Remember the problem of the connection to an upstream.
+
+        Log it if it is new. An empty text means no problem.
+        """
         upstream = self._upstreams.get(index)
         if upstream is None or upstream.trouble == trouble:
             return
@@ -302,7 +308,8 @@ class Recursion:
             try:
                 self._config = model.load(raw)
             except msgspec.DecodeError as error:
-                self._log("configuration can't be read", level=Level.ERROR, error=error, action="keep the one before")
+                action = "keep the previous configuration"
+                self._log("configuration can't be read", level=Level.ERROR, error=error, action=action)
             else:
                 self._configure()
         now = self._clock()
@@ -359,7 +366,7 @@ class Recursion:
             self._probe(self._upstreams[index])
 
     def _resolved(self, qname: bytes, qtype: int, answer: UpstreamAnswer) -> None:
-        """Apply the answer for the name of a server. After a failure, keep the addresses that we know."""
+        """Apply the answer for the name of a server. After a failure, keep the known addresses."""
         known = self._addresses.get(qname)
         if known is None or answer.rcode != Rcode.NOERROR:
             return
@@ -374,14 +381,17 @@ class Recursion:
             self._plan()
 
     def _probe(self, upstream: Upstream) -> None:
-        """Ask an upstream for a name that only we know. If the query arrives here, the upstream forwards to us."""
+        """Ask an upstream for a name that only pydns knows.
+
+        If the query comes back, the upstream forwards our queries to us.
+        """
         label = LOOP_MARK + b"-%d" % upstream.index
         question = name.from_labels(label) + TXT.to_bytes(2) + _CLASS_IN
         self.forwarder.probe(upstream, question, _Probe(self, upstream), self._clock())
         self._tick_later()
 
     def probed(self, upstream: Upstream, answer: UpstreamAnswer) -> None:
-        """Find out from the answer to a probe whether the upstream forwards to us.
+        """Find out from the answer to a probe whether the upstream forwards our queries to us.
 
         A wildcard resolver also answers, but not with our token.
         """
@@ -407,7 +417,7 @@ class Recursion:
 
 
 class _Probe:
-    """Receives the answer to a probe, as a client does."""
+    """Takes the place of a client, and receives the answer to a probe."""
 
     source = None
 
@@ -431,7 +441,7 @@ class _ServerName:
 
 
 def _source(client: Any) -> bytes | None:
-    """Return the key of a client's share: the octets of its address, or None for our own questions."""
+    """Return the octets of the address under which a client's places are counted, or None for our own questions."""
     if type(client) is Waiting:
         port: Port = client.port
         return port.source(client.peer)
@@ -451,14 +461,14 @@ def _random_bits(random: Callable[[int], bytes]) -> Iterator[int]:
 
 
 def _addresses(answer: UpstreamAnswer, qtype: int) -> Iterator[tuple[str, int]]:
-    """Yield the addresses in the answer of a chain, each with its TTL."""
+    """Yield the addresses in the answer to a chain, each with its TTL."""
     records = answer.records
     for _, fixed, end in islice(walk(records), int.from_bytes(answer.counts[:2])):
         if int.from_bytes(records[fixed : fixed + 2]) == qtype:
             yield address_text(records[fixed + 10 : end]), int.from_bytes(records[fixed + 4 : fixed + 8])
 
 
-# Each miss needs some of these members, and a look-up in an enum takes 0.07 µs.
+# Copies of members that each miss needs. A look-up in the enum takes 0.07 µs.
 _STALE, _UPSTREAM, _CACHE, _UNKNOWN = Origin.STALE, Origin.UPSTREAM, Origin.CACHE, Origin.UNKNOWN
 _STALE_REASONS = frozenset([Reason.STALE, Reason.STALE_DENIAL])
 _CACHED_RCODES = frozenset([int(Rcode.NOERROR), int(Rcode.NXDOMAIN)])

@@ -1,11 +1,12 @@
-"""Limits equal replies over UDP to one network, so that pydns amplifies no attack with forged addresses (RRL).
+"""Limits how many equal replies one network gets over UDP (RRL). So pydns doesn't amplify attacks with forged
+addresses.
 
-The sender of a datagram can forge its address. The replies then go to a victim. A network, which is a prefix of the
-address, gets a limited number of equal replies per second. Further replies are dropped, but every second one of them is
-sent without records and with TC set. A real client then asks again over TCP, where addresses can't be forged.
+The sender of a datagram can forge its address. The replies then go to a victim. A network is a prefix of the address,
+and gets a limited number of equal replies per second. Half of the further replies are dropped. The other half is sent
+without records and with TC set. A real client then asks again over TCP, where addresses can't be forged.
 
-Replies with records are equal if they have the same question. All other replies to a network are treated as equal,
-because floods ask for random names. This module knows no sockets and no clock.
+Replies with records are equal if they have the same question. All replies without records to a network are treated as
+equal, because floods ask for random names. This module knows no sockets and no clock.
 """
 
 from array import array
@@ -13,27 +14,28 @@ from collections.abc import Callable
 
 from pydns.dns.message import OPT_HEAD, OPT_SIZE, TC, question_end, with_flags
 
-IPV4_PREFIX, IPV6_PREFIX = 3, 7  # octets of an address that name a network: /24 and /56, as in BIND
-_SLIP = 2  # one of this number of limited replies is sent truncated; the others are dropped
-_BURST_S = 1.0  # a network that got no replies for a while may get the replies of one second at once
-# Accounts are chosen by Python's hash of octets, whose key is random in each process. So nobody can choose questions
-# whose accounts collide. If two networks or questions share an account, their replies are limited together. The
-# accounts take half a megabyte.
+IPV4_PREFIX, IPV6_PREFIX = 3, 7  # octets of the prefix that is a network: /24 and /56, as in BIND
+_SLIP = 2  # every second limited reply is sent truncated; the others are dropped
+_BURST_S = 1.0  # after a time without replies, a network may get the replies of this many seconds at once
+# Number of accounts. Replies are counted in the account that the hash of network and question selects. The key of
+# Python's hash is random in each process, so nobody can choose questions with the same account. If two networks or
+# questions share an account, their replies are limited together. All accounts take half a megabyte.
 _ACCOUNTS = 1 << 16
 
 
 class ResponseRate:
-    """Limits the replies of one worker. It uses a constant amount of memory."""
+    """Limits the replies of one worker. Its memory doesn't grow."""
 
     def __init__(self, responses_per_second: int, clock: Callable[[], float]) -> None:
         self.responses_per_second = responses_per_second
         self._cost_s = 1.0 / responses_per_second
         self._clock = clock
-        self._paid_until = array("d", bytes(8 * _ACCOUNTS))  # account -> time until which its replies are paid for
+        # account -> a time to which each reply adds its cost. Replies are limited while it is `_BURST_S` ahead of now
+        self._paid_until = array("d", bytes(8 * _ACCOUNTS))
         self._limited = 0
 
     def limit(self, reply: bytes, address: bytes) -> bytes | None:
-        """Return the reply if the client's network may get it, or a truncated reply, or None if none is sent.
+        """Return the reply if the client's network may get it, or else a truncated reply, or None for no reply.
 
         `address` has the octets of the client's IP address.
         """
@@ -43,7 +45,7 @@ class ResponseRate:
         network = address[: IPV4_PREFIX if len(address) == 4 else IPV6_PREFIX]
         account = hash(network + what) % _ACCOUNTS
         paid_until = max(self._paid_until[account], now)
-        if paid_until - now < _BURST_S - self._cost_s / 2:  # half a reply allows for rounding errors
+        if paid_until - now < _BURST_S - self._cost_s / 2:  # the half of a reply allows for rounding errors
             self._paid_until[account] = paid_until + self._cost_s
             return reply
         self._limited += 1

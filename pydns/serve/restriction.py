@@ -8,18 +8,18 @@ import socket
 
 from pydns.serve import source_filter
 
-_AT_FIRST, _MUCH_MORE, _MORE, _LESS, _MUCH_LESS = 1.5, 3.0, 1.2, 0.8, 0.25  # factors of the share
+_AT_FIRST, _MUCH_MORE, _MORE, _LESS, _MUCH_LESS = 1.5, 3.0, 1.2, 0.8, 0.25  # factors by which the share changes
 _MOST_AT_FIRST = 0.5
-# Discarded part of the datagrams that waited. Below `_FEW` the worker may be idle. Above `_MANY` the worker spends too
-# much work on datagrams that it discards.
+# Limits for the part of the waiting datagrams that the worker discards. Below `_FEW`, the worker may be idle. Above
+# `_MANY`, it spends too much time on datagrams that it discards.
 _FEW, _MANY = 0.1, 0.5
 _LEAST = 1 / 4096
-_NAMED_S = 30.0  # after this time the restriction ends, and pydns determines again which clients send too much
-_DRAINED_S = 0.4  # time until a new share has an effect on a long queue
+_NAMED_S = 30.0  # after this time, the restriction ends, and the worker finds out again which clients send too much
+_DRAINED_S = 0.4  # time after which a new share has changed a long queue
 
 
 class Restriction:
-    """Restricts clients of one socket. No client is restricted unless there is an overload."""
+    """Restricts clients of one socket. Clients are restricted only in an overload."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.greedy: frozenset[bytes] = frozenset()  # addresses of the restricted clients
@@ -27,10 +27,10 @@ class Restriction:
         self._sock = sock
         self._share = 1.0
         self._changed = 0.0
-        source_filter.detach(sock)  # removes the filter of the previous worker
+        source_filter.detach(sock)  # remove the filter that the previous worker may have left
 
     def extend(self, greedy: frozenset[bytes], share: float, now: float) -> None:
-        """Restrict more clients. `share` is the share of the latest datagrams that the worker could answer."""
+        """Restrict more clients. `share` is the part of the last datagrams that the worker could answer."""
         if not self.greedy:
             self.began = now
             self._share = min(self._share, share * _AT_FIRST, _MOST_AT_FIRST)
@@ -40,10 +40,10 @@ class Restriction:
     def adjust(self, now: float, waited: int, discarded: int, *, is_long: bool) -> None:
         """Change the share. The caller calls this function at intervals while clients are restricted.
 
-        `waited` is the number of datagrams that had to wait since the last call. `discarded` is the number of these
-        datagrams that the worker discarded. `is_long` is True if the queue is long now.
+        `waited` is the number of datagrams that had to wait since the last call. The worker has discarded `discarded`
+        of them. `is_long` is True if the queue is long now.
         """
-        if now - self.began > _NAMED_S:  # the share is kept as the first share of the next restriction
+        if now - self.began > _NAMED_S:  # the share stays, as the first share of the next restriction
             self.greedy = frozenset()
             source_filter.detach(self._sock)
         elif not waited:

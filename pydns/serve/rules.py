@@ -29,10 +29,10 @@ from pydns.dns.rewrite import (
 )
 from pydns.dns.template import Match, Template, Text, is_within, make
 
-MAX_LEADS = 8  # maximum of rules that are applied one after another
-_MOST_LEADS = 16_384  # kept results
+MAX_LEADS = 8  # maximum number of rules that are applied one after another
+_MOST_LEADS = 16_384  # maximum number of kept results
 _MADE_TTL_S = 60  # TTL of the SOA record in a denial by a template
-_BLOCKED_TTL_S = 3600  # as in pydns.zones.special
+_BLOCKED_TTL_S = 3600  # TTL of a denial of a blocked name, as in pydns.zones.special
 _EVERYWHERE = Scope()
 
 
@@ -41,7 +41,7 @@ class Lead(NamedTuple):
 
     qname: bytes  # in lower case
     qtype: int
-    is_rewritten: bool  # whether the rules of `rewrite` don't apply to `qname` again
+    is_rewritten: bool  # True if the rules of `rewrites` must not apply to `qname` again
     changes: tuple[AnswerChange, ...] = ()
 
     def revert(self, asked: bytes, answer: Answer) -> Answer:
@@ -55,7 +55,7 @@ class Rules:
     def __init__(self, config: Config | None = None, of_view: Sequence[Blocked] = ()) -> None:
         """`of_view` contains the blocked domains of a view.
 
-        If a domain is blocked for all clients and questions, it isn't a rule here: it is a zone of the table.
+        A domain that is blocked for all clients and questions isn't a rule here, but a zone of the table.
         """
         config = config or Config()
         self._rewrites = [(_Names(each.scope), parse(each.rule)) for each in config.rewrites]
@@ -77,13 +77,13 @@ class Rules:
         )
 
     def precede(self, qname: bytes, qtype: int) -> bool:
-        """Return whether a rule comes before the records of the table."""
+        """Return whether a rule comes before the records of the table for this question."""
         if not self._rewrites and not self._templates:
             return False
         return self.rewriting(qname, qtype) is not None or self._matching(qname, qtype) is not None
 
     def rewriting(self, qname: bytes, qtype: int) -> Lead | None:
-        """Return the question that the rules of `rewrite` make of a question, or None if no rule applies.
+        """Return the question that the rules of `rewrites` make of a question, or None if no rule applies.
 
         If the new name is invalid, the name in the result is empty.
         """
@@ -105,10 +105,10 @@ class Rules:
         return Lead((qname or b"").lower(), found.question.qtype, True, found.changes)
 
     def plain_lead(self, qname: bytes, qtype: int) -> bytes | None:
-        """Return the name that one rule uses instead of this name.
+        """Return the name with which a single rule replaces the question's name.
 
         Return None if no rule applies, if a second rule could apply, or if the rule changes the addresses. The caller
-        must check the result, because a name with an alias may also have records in the table.
+        must check the table, because a name with an alias may also have records there.
         """
         lead = self.rewriting(qname, qtype)
         if lead is None and self._matching(qname, qtype) is None:
@@ -134,7 +134,10 @@ class Rules:
         return Answer(template.rcode, made.answers, authorities, made.additionals)
 
     def _matching(self, qname: bytes, qtype: int) -> tuple[Template, Match | None] | None:
-        """Return the first template that applies to a question, and its match. If the match is None, it is SERVFAIL."""
+        """Return the first template that applies to a question, and its match.
+
+        If the match is None, the answer is SERVFAIL.
+        """
         if not self._templates:
             return None
         text = name.to_text(qname)
@@ -144,7 +147,10 @@ class Rules:
         return None
 
     def alias(self, qname: bytes, qtype: int) -> Lead | None:
-        """Return the question for the target of an alias, or None. The caller checks that the table lacks the name."""
+        """Return the question for the target of an alias, or None.
+
+        The caller must check that the table lacks the name.
+        """
         target = self._aliases.find(qname) if self._aliases else None
         return None if target is None else Lead(target, qtype, False)
 
@@ -171,7 +177,7 @@ def denied(blocked: Blocked) -> Answer:
 
 
 class _Names:
-    """The names of a scope, as text."""
+    """The names to which a rule applies, as text."""
 
     def __init__(self, scope: Scope) -> None:
         self._is_all = scope == _EVERYWHERE

@@ -1,4 +1,4 @@
-"""Finds the senders that use more than a fair share of a queue. The code calls them greedy.
+"""Finds the greedy senders: those that use more than a fair share of a queue.
 
 This module uses no sockets and no clock.
 """
@@ -6,8 +6,8 @@ This module uses no sockets and no clock.
 from collections import Counter
 from collections.abc import Sequence
 
-_JUDGED = 128  # datagrams between two judgements
-_FAIR_SHARES = 2.0  # a sender with more than this multiple of its fair share is greedy
+_JUDGED = 128  # number of datagrams between two judgements
+_FAIR_SHARES = 2.0  # a sender with more datagrams than this multiple of its fair share is greedy
 _MOST = 2 / 3  # a sender with more than this part of all datagrams is greedy, even if there are few other senders
 _LEAST = 16  # a sender with at most this number of datagrams isn't greedy, because the number may be chance
 
@@ -19,7 +19,7 @@ class Shares:
         self.greedy: frozenset[bytes] = frozenset()  # senders with more than twice the fair share
         self._counts: Counter[bytes] = Counter()
         self._unjudged = 0
-        self._seen: set[bytes] = set()  # the first two senders, even if `count` hasn't seen them
+        self._seen: set[bytes] = set()  # the first two senders, even if their datagrams weren't counted
 
     def count(self, senders: Sequence[bytes]) -> None:
         """Count datagrams by the addresses of their senders, and judge after every `_JUDGED` datagrams."""
@@ -30,7 +30,7 @@ class Shares:
             self.judge()
 
     def see(self, senders: Sequence[bytes]) -> None:
-        """Record senders without counting their datagrams."""
+        """Note senders without counting their datagrams."""
         if len(self._seen) < 2:
             self._seen.update(senders)
 
@@ -41,11 +41,12 @@ class Shares:
         self._unjudged = 0
 
     def judge(self) -> None:
-        """Find the senders above their share. Callers also call this function when an overload begins."""
+        """Find the greedy senders. `count` calls this function, and so do callers when an overload begins."""
         counts = self._counts
         most = max(counts.total() * min(_FAIR_SHARES / len(counts), _MOST), _LEAST)
         is_alone = len(self._seen) < 2
         self.greedy = frozenset(() if is_alone else (each for each, count in counts.items() if count > most))
-        # Halve the counts, so that older datagrams count less. This also limits the size of the counts.
+        # Halve the counts, so that older datagrams count less. Counts of 1 are dropped, so the number of counts stays
+        # limited.
         self._counts = Counter({each: count // 2 for each, count in counts.items() if count > 1})
         self._unjudged = 0

@@ -1,7 +1,7 @@
 """A classic BPF filter that makes the kernel drop most datagrams of some clients (packet(7), socket(7)).
 
-The kernel runs the filter before a datagram enters the queue of the UDP socket. So a dropped datagram costs the worker
-nothing. The filter needs no privilege.
+The kernel runs the filter before a datagram enters the queue of the UDP socket. So a datagram that the filter drops
+costs the worker nothing. The filter needs no privilege.
 """
 
 import ctypes
@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterable
 from contextlib import suppress
 
-MOST = 16  # maximum of clients in a filter
+MOST = 16  # maximum number of clients in a filter
 _SO_ATTACH_FILTER, _SO_DETACH_FILTER = 26, 27  # asm-generic/socket.h
 _STEP = struct.Struct("@HBBI")  # linux/filter.h: code, steps to skip if true and if false, operand
 _PROGRAM = struct.Struct("@HP")
@@ -21,7 +21,10 @@ _DROP, _KEEP = (_RETURN, 0, 0, 0), (_RETURN, 0, 0, 0xFFFFFFFF)
 
 
 def attach(sock: socket.socket, addresses: Iterable[bytes], share: float) -> None:
-    """Keep only a random share of the datagrams from some addresses. Do nothing if the kernel rejects the filter."""
+    """Let the kernel keep only a random share of the datagrams from some addresses.
+
+    Do nothing if it rejects the filter.
+    """
     steps = _program(list(addresses)[:MOST], share)
     buffer = ctypes.create_string_buffer(steps, len(steps))
     with suppress(OSError):

@@ -1,4 +1,4 @@
-"""The strict path, for every query that isn't ordinary. It may be slower than the hot path, but its time is limited.
+"""The strict path, for every query that isn't ordinary. It is slower than the fast path, but its time is limited.
 
 The strict path parses the whole message, rejects queries that we don't answer, and composes replies from the records
 that `pydns.serve.follow` finds.
@@ -35,11 +35,11 @@ from pydns.upstream.key import ASK_AD, ASK_CD, ASK_DO
 if TYPE_CHECKING:
     from pydns.table.reader import Transaction
 
-_TURNS: Final = 1024  # number of counters; questions with the same hash modulo this number share a counter
-_MOST_VARIANTS: Final = 8  # maximum of kept variants of an answer: composing a variant takes 2 µs per record
-# Octets of the longest answer that we compose again: 150 SRV records and their addresses.
+_TURNS: Final = 1024  # number of counters; questions whose hashes are equal modulo this number share a counter
+_MOST_VARIANTS: Final = 8  # maximum number of kept rotations of an answer; composing one takes 2 µs per record
+# Maximum octets of an answer that we compose again: 150 SRV records and their addresses fit.
 _LONGEST_ANEW: Final = 16 * 1024
-_ROOM: Final = 8 * 1024 * 1024  # maximum of octets of all kept variants
+_ROOM: Final = 8 * 1024 * 1024  # maximum octets of all kept rotations
 _NOTHING: tuple[bytes, list[bytes]] = (b"", [])
 
 
@@ -48,7 +48,8 @@ class Rotation:
 
     def __init__(self) -> None:
         self._turns = [0] * _TURNS
-        # Key -> compiled answer and its rotations that were used. Only for answers whose records differ in length.
+        # Key -> compiled answer, and the rotations of it that were used. Only answers whose records differ in length
+        # are here.
         self._variants: dict[bytes, tuple[bytes, list[bytes]]] = {}
         self._room = _ROOM
 
@@ -59,7 +60,10 @@ class Rotation:
         return turn
 
     def records(self, key: bytes, compiled: bytes) -> bytes:
-        """Return the records of a compiled answer in the next rotation. `key` may be the key of a class's answer."""
+        """Return the records of a compiled answer, in the next rotation.
+
+        `key` may be the key of an answer for a client class.
+        """
         slot = hash(key) % _TURNS
         turn = self._turns[slot] = self._turns[slot] + 1
         length = compiled[1]
@@ -107,7 +111,7 @@ class StrictResponder:
         self._extras = extras
 
     def respond(self, message: bytes, transaction: "Transaction", port: Port) -> bytes | Asked | None:
-        """Return a reply, an `Asked`, or None. The contract is the same as for `pydns.serve.fast.Responder.respond`."""
+        """Return a reply, an `Asked`, or None, like `pydns.serve.fast.Responder.respond`."""
         reply = self._respond(message, transaction, port)
         if reply is None:
             port.tally.ignored()
@@ -168,7 +172,7 @@ class StrictResponder:
         )
 
     def _compose_compiled(self, query: Query, key: bytes, compiled: bytes, limit: int) -> bytes:
-        """Compose the reply to a hit from its compiled answer. Decompiling thousands of records would take too long."""
+        """Compose the reply to a hit from octets, because decompiling thousands of records would take too long."""
         opt = _opt(query)
         octets = self._rotation.records(key, compiled) if compiled[0] & 1 else compiled[RECORDS:]
         wanted = int.from_bytes(compiled[4:6])
@@ -193,7 +197,7 @@ def _compose_found(query: Query, found: Found, limit: int, reason: Reason | None
     if found.is_referral:
         wanted = sum(len(each.rdatas) for each in found.additionals) + (query.edns is not None)
         if int.from_bytes(reply[10:HEADER]) < wanted:
-            return with_flags(reply, TC)  # a resolver can't follow a referral that lacks the glue (RFC 9471 section 2)
+            return with_flags(reply, TC)  # a resolver can't follow a referral without its glue (RFC 9471 section 2)
     return reply
 
 

@@ -1,7 +1,7 @@
-"""Sends queries and replies to a collector (`dnstap`): those of clients, and those that we exchange with upstreams.
+"""Sends copies of messages to a collector (`dnstap`): those of clients, and those that we exchange with upstreams.
 
-The tap observes ports and the sockets to upstreams. While it is off, nobody calls it. `share` selects messages by their
-id, so a query and its reply are either both sent or both left out.
+The tap observes ports and the sockets to upstreams. While it is off, nobody calls it. The key `share` selects messages
+by their id, so a query and its reply are either both sent or both left out.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from pydns.serve.frame_stream import FrameStream
 from pydns.serve.port import Port, address_octets
 
 _IDS = 1 << 16
-_MAX_OPEN = 4096  # queries to upstreams whose time is known
+_MAX_OPEN = 4096  # maximum number of open queries to upstreams whose time is kept
 
 
 class Tap:
@@ -35,7 +35,7 @@ class Tap:
         self._options: DnstapOptions | None = None
         self._stream: FrameStream | None = None
         self._composer: Composer | None = None
-        self._limit = 0  # messages with smaller ids are sent
+        self._limit = 0  # only messages with smaller ids are sent
         self.upstreams = UpstreamTap(self)
 
     @property
@@ -113,14 +113,14 @@ class Tap:
 
 
 class UpstreamTap:
-    """The part of the tap that observes the sockets to upstreams (`upstream_sockets.PacketObserver`)."""
+    """The part of a tap that observes the sockets to upstreams (`upstream_sockets.PacketObserver`)."""
 
     def __init__(self, tap: Tap) -> None:
         self._tap = tap
         self._sent_ns: dict[tuple[ServerSpec, bytes], int] = {}  # server and id -> the time of the last query
 
     def sent(self, server: ServerSpec, message: bytes, own: tuple[str, int], *, by_stream: bool) -> None:
-        """Send a query that was sent to a server from our address `own`."""
+        """Send the collector a query that went to a server from our address `own`."""
         if self._tap.wants(message):
             now_ns = time.time_ns()
             if len(self._sent_ns) >= _MAX_OPEN:
@@ -130,7 +130,7 @@ class UpstreamTap:
             self._tap.put(Event(Kind.FORWARDER_QUERY, protocol, message, *_ends(server, own), now_ns))
 
     def received(self, server: ServerSpec, message: bytes, own: tuple[str, int], *, by_stream: bool) -> None:
-        """Send a reply that came from a server to our address `own`."""
+        """Send the collector a reply that came from a server to our address `own`."""
         if self._tap.wants(message):
             sent_ns = self._sent_ns.pop((server, message[:2]), 0)
             protocol = _protocol(server, by_stream=by_stream)

@@ -2,11 +2,11 @@
 
 Rules:
 
-1. The worker answers each message when the whole message has arrived. Client addresses take turns: the worker answers
-   one message of an address, then one message of the next address. The connections of one address take turns too. After
-   `TURN` messages or `TURN_OCTETS` of replies, the remaining messages wait for the next turn of the event loop. So the
-   worker can serve other sockets in between. Deferred replies are sent when they are ready, so the order of the
-   replies can differ from the order of the questions.
+1. The worker answers a message when all of it has arrived. Client addresses take turns: the worker answers one message
+   of an address, then one message of the next address. The connections of one address take turns too. After `TURN`
+   messages or `TURN_OCTETS` of replies, the remaining messages wait for the next turn of the event loop. So the worker
+   can serve other sockets in between. Deferred replies are sent when they are ready, so the order of the replies can
+   differ from the order of the questions.
 2. The worker closes a connection if no whole message has come for `IDLE_S`. This rule also closes the connection of a
    client that sends one octet per second. It also closes the connection of a client that doesn't read its replies,
    because the worker reads nothing more from that client.
@@ -29,12 +29,12 @@ from typing import cast
 from pydns.serve.context import Batch
 from pydns.serve.port import STREAM_LIMIT, Client, Port
 
-IDLE_S = 10.0  # the same as in CoreDNS; NodeLocal DNSCache keeps its connections open for this time
+IDLE_S = 10.0  # as in CoreDNS. NodeLocal DNSCache keeps its connections open for this time
 MAX_CONNECTIONS = 1000  # per worker
 # Without the next two limits, twenty clients with 6,000 queries each delayed all others by more than a second.
 TURN = 64  # messages per turn, the same number as for a UDP socket
-# Octets of replies per turn. The last reply may exceed this limit. The longest replies take 200 times as long as the
-# shortest.
+# Octets of replies per turn. The last reply may exceed this limit. Messages alone are no measure: the longest replies
+# take 200 times as long as the shortest.
 TURN_OCTETS = 64 << 10
 KERNEL_OCTETS = 32 << 10  # size of each kernel buffer of a connection, for replies and for queries; Linux doubles it
 MAX_UNREAD = 512 << 10  # octets of unread replies of one connection
@@ -55,7 +55,8 @@ class Connections:
         self.batch = batch
         self.now = loop.time
         self._call_soon = loop.call_soon
-        self._open: dict[Connection, float] = {}  # connection -> time of the last whole message; longest idle first
+        # connection -> time of its last whole message; the longest idle comes first
+        self._open: dict[Connection, float] = {}
         # IP address -> open connections of the address; the longest idle comes first.
         self._by_client: dict[str, dict[Connection, None]] = {}
         # Connection whose client doesn't read -> octets of unread replies. The client that has not read for the longest
@@ -66,7 +67,7 @@ class Connections:
         self._is_due = False
 
     def accept(self) -> "Connection":
-        """Return the protocol of a new connection."""
+        """Return the object that handles a new connection."""
         return Connection(self)
 
     def touch(self, connection: "Connection") -> None:
@@ -171,7 +172,7 @@ class Connection(Port, asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Set up the connection."""
-        self._transport = cast(asyncio.Transport, transport)  # the transport of uvloop is not a subclass
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's transport isn't a subclass of asyncio's
         self._transport.set_write_buffer_limits(_STALLED_AT)
         batch, family = self._connections.batch, transport.get_extra_info("socket").family
         Port.__init__(self, "tcp", STREAM_LIMIT, batch.tally("tcp", family), batch.observers)
@@ -180,7 +181,7 @@ class Connection(Port, asyncio.Protocol):
         self._connections.touch(self)
 
     def data_received(self, data: bytes) -> None:
-        """Answer the whole messages when this connection has its turns."""
+        """Take octets from the client. Whole messages are answered when this connection has its turn."""
         self._received += data
         self._wait()
 
@@ -190,9 +191,10 @@ class Connection(Port, asyncio.Protocol):
             self._connections.wait(self)
 
     def answer_next(self) -> int:
-        """Answer a message, and return the octets of the reply. `is_waiting` then says if another message waits.
+        """Answer a message, and return the number of octets of the reply.
 
-        While a message waits, the connection reads nothing more.
+        Afterwards, `is_waiting` is True if another message waits. While a message waits, the connection reads nothing
+        more.
         """
         octets = self._answer() if self._has_next() and not self._is_stalled else 0
         self.is_waiting = self._has_next() and not self._is_stalled
@@ -207,7 +209,7 @@ class Connection(Port, asyncio.Protocol):
         return len(self._received) >= _end(self._received) and not self._transport.is_closing()
 
     def _answer(self) -> int:
-        """Answer the first message, which must be whole. Return the octets of the reply."""
+        """Answer the first message, which must be complete. Return the number of octets of the reply."""
         end = _end(self._received)
         message = bytes(self._received[2:end])
         del self._received[:end]
@@ -217,7 +219,7 @@ class Connection(Port, asyncio.Protocol):
         return len(self.replies[0] or b"")
 
     def _rest(self) -> None:
-        """Read again if no message waits, or close if the client has finished and has all its replies."""
+        """If no message waits, read again. If the client has finished and has all its replies, close instead."""
         if self.is_waiting or self._is_stalled or self._transport.is_closing():
             return
         if not self._has_ended:
@@ -236,7 +238,8 @@ class Connection(Port, asyncio.Protocol):
         self._rest()
 
     def _write(self, octets: bytes) -> None:
-        if not octets or self._transport.is_closing():  # a write would raise an exception, or log each reply
+        # Writing to a closed transport raises an exception, or logs a warning.
+        if not octets or self._transport.is_closing():
             return
         self._transport.write(octets)
         if self._is_stalled:
@@ -252,7 +255,7 @@ class Connection(Port, asyncio.Protocol):
         self._transport.pause_reading()
 
     def resume_writing(self) -> None:
-        """Start to read and answer again."""
+        """Read and answer again."""
         self._is_stalled = False
         self._connections.note_read(self)
         self._wait()

@@ -9,8 +9,8 @@ This module knows octets, not messages. Rules:
    any order (RFC 7766). A codec (`pydns.upstream.streams`) converts messages to the octets of the connection.
 3. The files for TLS are read before the first connection that needs them, and again after a connection has failed.
 4. A connection is closed when no whole message has come for `IDLE_S`. This rule also covers a server that sends one
-   octet per second. If a connection ends with open questions, they are sent again over a new connection. This happens
-   only if the old connection has worked before.
+   octet per second. If a connection ends while questions are open, they are sent again over a new connection. This
+   happens only if the old connection has brought a reply.
 """
 
 import asyncio
@@ -29,33 +29,37 @@ from pydns.upstream.packet import STREAM
 from pydns.upstream.streams import Codec, Framed, failed_reply
 
 ROTATE_S = 10.0
-LINGER_S = 5.0  # longer than a client waits
-IDLE_S = 8.0  # servers allow 10 s or more: we close the connection before the server does, so no question is lost
+LINGER_S = 5.0  # how long an old socket still receives late replies; longer than a client waits
+IDLE_S = 8.0  # servers allow 10 s or more. We close the connection before the server does, so no question is lost
 CONNECT_S = 3.0
-PAUSE_S = 0.2  # wait after a failed connection: without the pause each question would open another connection
+PAUSE_S = 0.2  # wait after a failed connection. Without this pause, each question would open another connection
 _HTTPS_PORT = 443
-_MAX_UNSENT = 1 << 20  # maximum of octets in the send buffer of a connection
-_RECEIVE_BUFFER = 1 << 20  # octets of the receive buffer, where a burst of replies waits
+_MAX_UNSENT = 1 << 20  # maximum octets in the send buffer of a connection
+_RECEIVE_BUFFER = 1 << 20  # octets of the kernel's receive buffer, where a burst of replies waits
 
 
 class Received(Protocol):
-    """Takes messages of an upstream. If `trouble` isn't empty, pydns made the messages, and `trouble` is the reason."""
+    """Takes messages from an upstream.
+
+    If `trouble` isn't empty, it is the reason why pydns made the messages itself.
+    """
 
     def __call__(self, index: int, socket_index: int, messages: list[bytes], trouble: str = "") -> None:
-        """Take messages that came over a socket of the upstream `index`."""
+        """Take messages that came over the socket `socket_index` of the upstream `index`."""
 
 
 class PacketObserver(Protocol):
     """Receives the messages that are exchanged with upstreams. `own` is our address: IP and port."""
 
     def sent(self, server: ServerSpec, message: bytes, own: tuple[str, int], *, by_stream: bool) -> None:
-        """Receive a query that was sent."""
+        """Receive a query after it was sent."""
 
     def received(self, server: ServerSpec, message: bytes, own: tuple[str, int], *, by_stream: bool) -> None:
-        """Receive a reply that came, before pydns has checked it."""
+        """Receive a reply before pydns has checked it."""
 
 
-Unreachable = Callable[[int, int, str], None]  # upstream, socket, and the reason. For UDP, the reason is empty
+# indices of the upstream and of its socket, and the reason. For UDP, the reason is empty
+Unreachable = Callable[[int, int, str], None]
 _Key = tuple[int, int]  # the indices of an upstream and of one of its sockets
 
 
@@ -67,10 +71,11 @@ class Upstreams:
         self.loop = loop
         self.received = received
         self.unreachable = unreachable
-        self.observers: list[PacketObserver] = []  # observers that are on; sockets hold this list
+        self.observers: list[PacketObserver] = []  # observers that are on. Sockets have a reference to this list
         self._servers: dict[int, ServerSpec] = {}
         self._sockets: dict[_Key, tuple[socket.socket, float]] = {}  # socket, and the time until which it sends
-        self._unsent: dict[_Key, tuple[int, list[bytes]]] = {}  # file descriptor, and datagrams of this turn
+        # file descriptor, and the datagrams that wait for the end of this turn
+        self._unsent: dict[_Key, tuple[int, list[bytes]]] = {}
         self._inbox, self._outbox = Inbox(), Outbox()
         self._retired: list[tuple[socket.socket, float]] = []  # socket, and the time to close it
         self._streams: dict[int, _Stream] = {}
@@ -124,9 +129,10 @@ class Upstreams:
                 self.note_sent(place[0], packets, self._sockets[place][0].getsockname(), by_stream=False)
 
     def _failed(self, place: _Key, error: int) -> bool:
-        if error != EAGAIN:  # EAGAIN means that the buffer is full, and the packet is lost
+        if error != EAGAIN:  # EAGAIN means that the buffer is full. The packet is lost then
             self.unreachable(*place, "")
-        # ECONNREFUSED belongs to an earlier packet, which is lost. The current packet hasn't been sent, so try again.
+        # ECONNREFUSED is the error of an earlier packet, which is lost. The current packet hasn't been sent, so try
+        # again.
         return error == ECONNREFUSED
 
     def send_stream(self, index: int, message: bytes) -> bool:
@@ -166,7 +172,7 @@ class Upstreams:
     def _open(self, place: _Key) -> tuple[socket.socket, float]:
         server = self._servers.get(place[0])
         if server is None:
-            raise OSError("the server is gone")
+            raise OSError("the configuration no longer has this server")
         sock = socket.socket(socket.AF_INET6 if ":" in server.ip else socket.AF_INET, socket.SOCK_DGRAM)
         try:
             sock.setblocking(False)
@@ -178,7 +184,7 @@ class Upstreams:
         except OSError:
             sock.close()
             raise
-        # The time is random, because opening all 32 sockets at once would delay a client.
+        # The time is random, because a client would have to wait if all 32 sockets were opened at once.
         opened = self._sockets[place] = sock, monotonic() + ROTATE_S * (1 + os.urandom(1)[0] / 256)
         return opened
 
@@ -198,7 +204,7 @@ class Upstreams:
         return drain
 
     def note_sent(self, index: int, messages: Iterable[bytes], own: tuple[Any, ...], *, by_stream: bool) -> None:
-        """Pass queries that were sent to the observers."""
+        """Call the observers with queries that were sent to an upstream."""
         server = self._servers.get(index)
         if server is None:
             return
@@ -207,7 +213,7 @@ class Upstreams:
                 observer.sent(server, message, own[:2], by_stream=by_stream)
 
     def note_received(self, index: int, messages: Iterable[bytes], own: tuple[Any, ...], *, by_stream: bool) -> None:
-        """Pass replies that came to the observers."""
+        """Call the observers with replies that came from an upstream."""
         server = self._servers.get(index)
         if server is None:
             return
@@ -224,7 +230,7 @@ class Upstreams:
         sock.close()
 
     def context(self, files: TlsFiles, alpn: str) -> "_Context":
-        """Return the TLS context with these files, for a protocol. Raise OSError if a file can't be used."""
+        """Return the TLS context for these files and a protocol. Raises OSError if a file can't be used."""
         context = self._contexts.get((files, alpn))
         if context is None:
             context = _Context(ssl.PROTOCOL_TLS_CLIENT)
@@ -240,7 +246,7 @@ class Upstreams:
         return context
 
     def forget_contexts(self, files: TlsFiles) -> None:
-        """Forget the TLS contexts with these files, so that the next connection reads the files again."""
+        """Forget the TLS contexts for these files, so that the next connection reads the files again."""
         self._contexts = {key: context for key, context in self._contexts.items() if key[0] != files}
 
 
@@ -283,8 +289,8 @@ def _reason(error: Exception | None) -> str:
 class _Context(ssl.SSLContext):
     """A TLS context that resumes the last session with a server.
 
-    A resumed session saves a round trip and the check of the certificate. asyncio has no parameter for the session, but
-    it calls the method below. The method adds the session.
+    A resumed session saves a round trip and the check of the certificate. asyncio has no parameter for the session. But
+    it calls the method below, which adds the session.
     """
 
     sessions: dict[str | bytes | None, ssl.SSLSession]
@@ -325,7 +331,7 @@ class _Stream:
         self._server_name = (server.server_name or server.ip.partition("%")[0]) if self._is_encrypted else None
         self._task: asyncio.Task[None] | None = None
         self._connection: _Connection | None = None
-        self._waiting: list[bytes] = []  # messages that wait for the connection
+        self._waiting: list[bytes] = []  # messages that wait until the connection is open
         self._not_before = 0.0
 
     def send(self, message: bytes) -> bool:
@@ -375,7 +381,7 @@ class _Stream:
             if codec.requires_alpn and connection.protocol() != codec.alpn:
                 connection.abort()
                 raise OSError(f"the server doesn't speak {codec.alpn} (ALPN)")
-        except OSError as error:  # ssl.SSLError and TimeoutError are subclasses
+        except OSError as error:  # ssl.SSLError and TimeoutError are subclasses of OSError
             self._waiting.clear()
             self._task = None
             self._failed(error)
@@ -428,12 +434,12 @@ class _Connection(asyncio.Protocol):
         self._codec = codec
         self._transport: asyncio.Transport
         self._end: Exception | None = None
-        self.open: dict[bytes, bytes] = {}  # id -> message that has no reply yet
+        self.open: dict[bytes, bytes] = {}  # id -> message without a reply
         self.heard_at = monotonic()
         self.has_worked = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # the transport of uvloop is not a subclass
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's transport isn't a subclass of asyncio's
         self._write(self._codec.begin())
 
     def protocol(self) -> str | None:
@@ -445,7 +451,7 @@ class _Connection(asyncio.Protocol):
         if self._transport.get_write_buffer_size() > _MAX_UNSENT:
             return False
         if not self.open:
-            self.heard_at = monotonic()  # the connection was idle before, so the server isn't late
+            self.heard_at = monotonic()  # no question was open until now, so the server isn't late
         self.open[message[:2]] = message
         self._write(self._codec.compose(message))
         if self._stream.is_observed:
@@ -470,7 +476,10 @@ class _Connection(asyncio.Protocol):
             self._transport.abort()
 
     def _heard(self, asked: bytes | None) -> None:
-        """Note that a whole reply has come. `asked` is its open question, or None if there is none."""
+        """Note that a whole reply has come.
+
+        `asked` is the message that it answers, or None if no such message is open.
+        """
         if asked is not None:
             self.heard_at = monotonic()
         if not self.has_worked:
@@ -479,7 +488,7 @@ class _Connection(asyncio.Protocol):
             self._stream.worked(encryption and encryption.session)
 
     def _own(self) -> tuple[Any, ...]:
-        """Return our address of this connection."""
+        """Return the local address of this connection."""
         return self._transport.get_extra_info("sockname") or ("", 0)
 
     def _write(self, octets: bytes) -> None:

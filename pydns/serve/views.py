@@ -1,7 +1,7 @@
-"""Gives some clients other answers: the templates and blocked domains of a view. It is the second of the guards.
+"""Gives some clients other answers, from the templates and blocked domains of a view. This is the second guard.
 
-`pydns.serve.context` has the order of the guards. It uses this one only if the configuration has views. The first view
-whose condition is true for the question and its client applies. pydns checks its rules before the common rules. If
+`pydns.serve.context` defines the order of the guards. This guard is in use only if the configuration has views. The
+first view whose condition is true for the question and its client applies. Its rules come before the common rules. If
 upstreams answer with a CNAME, pydns doesn't apply the rules of the view to the target.
 """
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from pydns.table.reader import Transaction
 
 
-_MOST, _LONGEST = 16_384, 128  # maximum of kept questions, and maximum octets of a message that is kept
+_MOST, _LONGEST = 16_384, 128  # maximum number of kept questions, and maximum octets of a kept message
 
 
 def views_of(config: Config) -> list[tuple[Condition, Rules]]:
-    """Return the condition of each view of a configuration, and the rules for the questions of the view."""
+    """Return two values for each view of a configuration: its condition, and the rules for its questions."""
     return [
         (parse(view.when), Rules(replace(config, templates=(*view.templates, *config.templates)), view.blocked))
         for view in config.views
@@ -38,15 +38,15 @@ class Views:
     """Answers the questions that the rules of a view may change. Passes all other questions to `respond`."""
 
     def __init__(self, responder: Responder, respond: Respond, config: Config) -> None:
-        """`respond` answers the questions that aren't answered by a view."""
+        """`respond` answers the questions that no view changes."""
         self._respond, self._respond_strictly = respond, responder.respond_strictly
         self._commit = responder.commit
         self._views = views_of(config)
-        # Address of a client, and message without its id -> the rules that answer it. Saves 8 µs for a known question.
+        # (address of a client, message without its id) -> the rules that answer it. Saves 8 µs for a known question.
         self._known: dict[tuple[bytes, bytes], Rules | None] = {}
 
     def respond(self, message: bytes, transaction: "Transaction", port: Port) -> Outcome:
-        """Return a reply, an `Asked`, or None. The contract is the same as for `pydns.serve.fast.Responder.respond`."""
+        """Return a reply, an `Asked`, or None, like `pydns.serve.fast.Responder.respond`."""
         address = port.address
         key = address, message[2:]
         rules = self._known[key] if key in self._known else self._learn(key, address, message)
@@ -70,7 +70,7 @@ class Views:
         return rules
 
     def _rules(self, query: Query, address: bytes) -> Rules | None:
-        """Return the rules for a question, if they may change its answer."""
+        """Return the rules of the view that applies to a question, or None if they can't change its answer."""
         asker = Asker(address, name.to_text(query.qname), type_text(query.qtype))
         for holds, rules in self._views:
             if holds(asker):

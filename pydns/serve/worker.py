@@ -1,6 +1,6 @@
 """A worker process: answers queries on its own sockets from the table, until the supervisor ends the process.
 
-The worker knows only the table, and nothing about the cluster. The controller changes the table while the worker runs.
+The worker reads the table, and knows nothing about the cluster. The controller changes the table while the worker runs.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ from pydns.serve.tap import Tap
 from pydns.serve.tcp import Connections, limit_buffers
 from pydns.table.reader import Reader
 
-_WAIT_S = 5.0  # maximum wait for upstreams at the end: longer than the forwarder lets any client wait
+_WAIT_S = 5.0  # maximum wait for upstreams at the end. It is longer than the forwarder lets any client wait
 _FINISH_S = 2.0  # maximum wait at the end for TCP clients that still expect replies
 
 
@@ -45,7 +45,7 @@ def run(slot: Slot, state_dir: Path, log: Log, lifeline: int, row: ProcessRow, b
     """Answer queries until the signal `STOP` comes or the other end of `lifeline` closes.
 
     Then answer the queries that have arrived, and return. The worker publishes its health in `row` and its counts in
-    `block`. After the signal `DRAIN` it also publishes in `row` the number of queries that still come.
+    `block`. After the signal `DRAIN`, it also publishes in `row` how many queries still come.
     """
     uvloop.run(_run(slot, state_dir, log, lifeline, row, block))
 
@@ -58,7 +58,8 @@ async def _run(slot: Slot, state_dir: Path, log: Log, lifeline: int, row: Proces
     recursion = Recursion(batch, log, loop)
     batch.defer = recursion.ask
     recursion.poll()
-    # Cached answers live long and contain no reference cycles. Repeated garbage collections of them cost 4 µs per miss.
+    # Cached answers live long and contain no reference cycles. If the garbage collector looked at them again and again,
+    # each miss would cost 4 µs more.
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
     stop = asyncio.Event()
@@ -70,7 +71,7 @@ async def _run(slot: Slot, state_dir: Path, log: Log, lifeline: int, row: Proces
     late = LateQueries(row)
     tap = Tap(log, loop, meter.untapped)
     ring = QueryRing(slot.queries, log, loop.call_later)
-    observers: tuple[Observer, ...] = (ring, queries, tap, late)  # the worker calls those that are on
+    observers: tuple[Observer, ...] = (ring, queries, tap, late)  # only those that are on are called
 
     def configure() -> None:
         rate = response_rate(ports[0].rate if ports else None, recursion.config)
@@ -87,8 +88,9 @@ async def _run(slot: Slot, state_dir: Path, log: Log, lifeline: int, row: Proces
 
     configure()
     check = _self_check(batch, table, row)
-    check()  # the self-check runs before the first client is answered, so an answer to a client means ready
-    if signal.sigtimedwait({DRAIN}, 0):  # DRAIN came before the start; queries may wait in the sockets
+    # The self-check runs before the first client is answered. So if a client gets an answer, the worker is ready.
+    check()
+    if signal.sigtimedwait({DRAIN}, 0):  # DRAIN came before the start, but queries may wait in the sockets
         drain()
     else:
         loop.add_signal_handler(DRAIN, drain)
@@ -99,7 +101,7 @@ async def _run(slot: Slot, state_dir: Path, log: Log, lifeline: int, row: Proces
     connections = Connections(batch, loop)
     for sock in slot.tcp:
         limit_buffers(sock)
-    # `dup`, because the event loop closes the socket that it gets, and the original must stay open longer.
+    # `dup`: the event loop closes the socket that it gets, but the original must stay open longer.
     servers = [await loop.create_server(connections.accept, sock=sock.dup(), backlog=1024) for sock in slot.tcp]
     beats = _beat(check), _sweep(connections), _poll(recursion, configure), _look([port.backlog for port in ports])
     tasks = [loop.create_task(each) for each in (*beats, _fold(meter, recursion, log))]
@@ -111,7 +113,7 @@ async def _run(slot: Slot, state_dir: Path, log: Log, lifeline: int, row: Proces
         loop.remove_reader(sock)
         _read_all(read)
     await _wait_for_upstreams(recursion)
-    await asyncio.sleep(0.05)  # time to accept the last connections and to read their queries
+    await asyncio.sleep(0.05)  # time in which the last connections are accepted and their queries read
     for server in servers:
         server.close()
     connections.close_all()
@@ -132,7 +134,7 @@ async def _run(slot: Slot, state_dir: Path, log: Log, lifeline: int, row: Proces
 
 
 def response_rate(rate: ResponseRate | None, config: Config) -> ResponseRate | None:
-    """Return the limit of replies of a configuration. Return `rate` itself if the limit hasn't changed."""
+    """Return the limiter of replies for a configuration. Return `rate` itself if the limit hasn't changed."""
     wanted = config.responses_per_second
     if not wanted:
         return None
@@ -142,14 +144,17 @@ def response_rate(rate: ResponseRate | None, config: Config) -> ResponseRate | N
 
 
 def stop_if_failed(task: asyncio.Task[None], stop: asyncio.Event, log: Log) -> None:
-    """Stop this worker in an orderly way if a task failed. The supervisor then starts a new worker with all tasks."""
+    """If a task failed, stop this worker in an orderly way. The supervisor then starts a new worker, with all tasks."""
     if not task.cancelled() and (error := task.exception()) is not None:
         log("worker failed", level=Level.ERROR, error=f"{type(error).__name__}: {error}", action="end this process")
         stop.set()
 
 
 class LateQueries:
-    """Counts the queries that come while the worker drains. The count tells the supervisor if clients still come."""
+    """Counts the queries that come while the worker drains.
+
+    So the supervisor knows whether clients still send queries.
+    """
 
     def __init__(self, row: ProcessRow) -> None:
         self.is_on = False
@@ -197,7 +202,8 @@ def _self_check(batch: Batch, table: Reader, row: ProcessRow) -> Callable[[], No
     """
     with table.transaction() as transaction:
         domain = table.facts(transaction).domain
-    # The SOA record exists even before the first sync. With `--answer external`, the domain isn't served: REFUSED.
+    # The SOA record exists even before the first sync. With `--answer external`, the domain isn't served, and the reply
+    # is REFUSED.
     query = b"\0\0\0\0\0\1" + bytes(6) + domain + b"\0\6\0\1"
     port = SelfCheck(batch)
 
@@ -245,13 +251,16 @@ async def _fold(meter: Meter, recursion: Recursion, log: Log) -> None:
 
 
 async def _wait_for_upstreams(recursion: Recursion) -> None:
-    """Wait until no client waits for an upstream. The forwarder answers every client before its deadline."""
+    """Wait until no client waits for an upstream.
+
+    This ends, because the forwarder answers every client before a deadline.
+    """
     end = time.monotonic() + _WAIT_S
     while recursion.waiting and time.monotonic() < end:
         await asyncio.sleep(0.01)
 
 
 def _read_all(read: Callable[[], bool]) -> None:
-    for _ in range(10_000):  # a limit, so that a flood can't keep the process alive
+    for _ in range(10_000):  # not forever, so that a flood of queries can't keep the process alive
         if not read():
             return
