@@ -1,1 +1,1 @@
-"""The answer table, one LMDB file with one writer and many readers. Only this package imports lmdb."""
+"""The answer table: one LMDB file with one writer and many readers. Only this package imports lmdb."""

@@ -4,22 +4,22 @@ Rules:
 
 1. A class has a level and a name, such as `Level.ZONE` and `eu-1a`. A client has at most one class of each level.
 2. The classes of a client depend on its IP address alone. An assigner gives classes to ranges of addresses. If several
-   ranges of an assigner contain an address, only the range with the longest prefix applies. Assigners don't affect each
-   other: a client gets classes from the cluster and also from the configuration.
+   ranges of one assigner contain an address, only the range with the longest prefix applies. Assigners don't affect
+   each other: a client can get classes from the cluster and from the configuration.
 3. A client in no range has no class. It gets the plain answers.
-4. A class has its own answers to some questions. Its answer replaces the plain answer to the question. An empty answer
-   means NODATA. To all other questions, the client gets the plain answers.
-5. If several classes of a client have an answer to a question, the client gets the answer of the level that is first in
-   `Level`.
+4. A class has its own answers to some questions. Clients of the class get these instead of the plain answers. An empty
+   answer means NODATA. To all other questions, the clients get the plain answers.
+5. If several classes of a client have an answer to a question, the client gets the answer of one class. This is the
+   class whose level comes first in `Level`.
 6. Classes never add or remove names: whether a name exists is the same for all clients.
-7. The plain answer contains the levels of the classes that have other answers (`with_levels`). So a question with the
-   same answer for all clients costs no time. A question may have answers for classes without a plain answer.
-8. The number of classes isn't limited. Readers keep the classes of an address until a range changes.
+7. The plain answer contains the levels of the classes that have other answers (`with_levels`). So if all clients get
+   the same answer, classes cost no time. A question may have answers for some classes but no plain answer.
+8. The number of classes isn't limited. A worker keeps the classes of an address until a range changes.
 
-All entries are in the database of names (`pydns.table.layout`). No tree key begins with the first octet of these keys.
+All entries are in the database `names` (`pydns.table.layout`). No tree key begins with the first octet of these keys.
 
-    `answer_key`   class and question → the compiled answer of the class, empty for NODATA
-    `range_key`    assigner and range of addresses → the classes of the clients there
+    `answer_key`   class and question → the compiled answer for the class, empty for NODATA
+    `range_key`    assigner and range of addresses → the classes of the clients in this range
 
 The entries come from the cluster, or they are static like the entries of zone files.
 """
@@ -34,18 +34,18 @@ from pydns.dns.compiled import RECORDS
 if TYPE_CHECKING:
     from pydns.table.reader import Cursor
 
-MAX_NAME = 200  # octets of the name of a class: a key of the table has at most 511
+MAX_NAME = 200  # maximum octets of the name of a class. A key of the table has at most 511 octets
 
 _ANSWER, _RANGE = b"\xfe", b"\xfd"
 
 
 class Level(IntFlag):
-    """What the classes of a level are named after. A level is a bit in octet 0 of a compiled answer."""
+    """The kinds of classes, by what their names mean. A level is a bit in octet 0 of a compiled answer."""
 
-    VIEW = 16  # the named range of the configuration that contains the client
-    NODE = 8  # the client's node, by name
-    ZONE = 4  # the zone of the client's node, by the value of its label
-    CLUSTER = 2  # the cluster in which the client runs, by its domain in wire form
+    VIEW = 16  # the name of the range in the configuration that contains the client
+    NODE = 8  # the name of the client's node
+    ZONE = 4  # the zone of the client's node: the value of the node's label
+    CLUSTER = 2  # the cluster in which the client runs: its domain in wire form
 
 
 class ClientClass(NamedTuple):
@@ -74,22 +74,22 @@ def client_range(addresses: AddressRange) -> ClientRange:
     return ClientRange(addresses.first, 8 * len(addresses.first) - addresses.free_bits)
 
 
-# The classes of a client, by level: the level of each class, and the start of the keys of its answers.
+# The classes of a client: for each, its level and the octets with which the keys of its answers begin.
 Classes = tuple[tuple[int, bytes], ...]
 
 
 def answer_key(client_class: ClientClass, question: bytes) -> bytes:
-    """Return the key of the answer that a class gets to a question."""
+    """Return the key of the answer to a question for a class."""
     return _prefix(client_class) + question
 
 
 def question_of(key: bytes) -> bytes | None:
-    """Return the question in the key of a class's answer, or None for any other key."""
+    """Return the question in a key that `answer_key` made, or None for any other key."""
     return key[3 + key[2] :] if key.startswith(_ANSWER) else None
 
 
 def range_key(assigner: Assigner, clients: ClientRange) -> bytes:
-    """Return the key of the classes in a range."""
+    """Return the key for the classes of the clients in a range."""
     address, bits = clients
     return _RANGE + assigner + bytes([len(address), 8 * len(address) - bits]) + address
 
@@ -105,24 +105,27 @@ def parse_classes(value: bytes) -> list[ClientClass]:
 
 
 def is_range(key: bytes) -> bool:
-    """Return whether a key of the names belongs to a range of clients."""
+    """Return whether a key of `names` belongs to a range of clients."""
     return key.startswith(_RANGE)
 
 
 def with_levels(compiled: bytes, levels: int) -> bytes:
-    """Return a plain answer with the levels of the classes that have other answers. No plain answer is empty."""
+    """Return a plain answer with the levels of the classes that have other answers.
+
+    `compiled` must be empty if there is no plain answer.
+    """
     return (compiled[0] | levels if compiled else levels).to_bytes(1) + compiled[1:]
 
 
 def is_plain_answer(compiled: bytes) -> bool:
-    """Return whether a value of the answers contains a plain answer. Otherwise it contains only levels of classes."""
+    """Return whether a value of `answers` contains a plain answer. Otherwise, it contains only levels of classes."""
     return len(compiled) >= RECORDS
 
 
 def find_classes(names: "Cursor", address: bytes) -> Classes:
-    """Return the classes of a client. An IPv4 address may be mapped to IPv6. The cursor moves.
+    """Return the classes of a client. An IPv4 address may be mapped to IPv6. The cursor `names` moves.
 
-    The look-up takes two seeks for each length of a prefix in the table.
+    For each length of a prefix in the table, the look-up takes two seeks.
     """
     address = unmapped(address)
     found = [each for assigner in Assigner for each in _parse(_find(names, assigner, address))]

@@ -1,24 +1,26 @@
 """Client names: which Pod or node has a client's address, where it runs, and how pydns knows.
 
-The controller writes what it knows of addresses into the table. Tools and the query log read it. No query needs it.
+The controller writes what it knows about addresses into the table. Tools and the query log read it. Replies don't need
+it.
 
 Rules:
 
-1. A name is never a guess. If objects disagree about an address, the parts that they disagree about are empty.
-2. If Pods are watched (`clients: pods`), a running Pod has its addresses, also while it terminates. A Pod that has
-   ended has none. If two Pods have an address, the Pod that started last has it. If both started in the same second,
-   neither has it.
-3. A Pod on the network of its node has no address of its own. A client with the address of a node is `node/NODE`. If
-   no such Pod is on the node, the address of another client was rewritten (SNAT, or a cache on the node).
-4. An EndpointSlice gives the addresses of its Pods, ready or not, with node and zone. It can name only Pods of its own
-   namespace. It doesn't show whether a Pod has an address of its own or the address of its node. So Pods and nodes of
-   rules 2 and 3 come first.
-5. An IPv4 address that is mapped to IPv6 is looked up as IPv4.
-6. An address without an entry is unknown. So is the address of a Pod that has just started, for some milliseconds.
+1. A name is never a guess. If objects disagree about a part of the name, this part is empty.
+2. If Pods are watched (`clients: pods`), an address belongs to the running Pod that has it, also while the Pod
+   terminates. A Pod that has ended has no address. If two Pods have the same address, it belongs to the Pod that
+   started last. If both started in the same second, it belongs to neither.
+3. A Pod on the network of its node has no address of its own. A client with the address of a node is called
+   `node/NODE`. If the node has no such Pod, then the address of another client was rewritten (SNAT, or a cache on the
+   node).
+4. An EndpointSlice has the addresses of its Pods, ready or not, with their nodes and zones. All these Pods are in its
+   own namespace. An EndpointSlice doesn't show whether a Pod has an address of its own or that of its node. So names
+   from rules 2 and 3 come first.
+5. An IPv4-mapped IPv6 address is looked up as an IPv4 address.
+6. An address without an entry is unknown. The address of a Pod that has just started is unknown for some milliseconds.
 
-The entries are in the database of names (`pydns.table.layout`). No tree key begins with the first octet of their keys,
-and they lie side by side, so nothing else touches their pages. There is one entry for each EndpointSlice and each node,
-because a key for each address would take three times the space.
+The entries are in the database `names` (`pydns.table.layout`). No tree key begins with the first octet of their keys.
+The entries are next to each other, so they share no pages with other entries. Each EndpointSlice and each node has one
+entry, because a key for each address would take three times the space.
 
     `slice_key`    namespace and name of an EndpointSlice → the Pods among its endpoints
     `node_key`     name of a node → its Pods
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
 
 _CLIENTS = b"\xfc"  # greater than the length octet of any label
 _SLICE, _NODE = _CLIENTS + b"s", _CLIENTS + b"n"
-MAX_KEY = 511  # octets of a key in LMDB
+MAX_KEY = 511  # maximum octets of a key in LMDB
 
 
 class Known(Enum):
@@ -45,12 +47,12 @@ class Known(Enum):
 
     ENDPOINT = "endpoint"  # an EndpointSlice has the address
     POD = "pod"  # a Pod has the address
-    NODE = "node"  # a node has the address, and Pods on its network
-    REWRITTEN = "rewritten"  # a node without such Pods has the address
+    NODE = "node"  # a node has the address, and has Pods on its network
+    REWRITTEN = "rewritten"  # a node has the address, but no Pods on its network
 
 
 class ClientName(NamedTuple):
-    """The name of a client. A text is empty if it is unknown. `namespace` and `pod` are both empty or both set."""
+    """The name of a client. Unknown parts are empty texts. `namespace` and `pod` are both empty or both set."""
 
     namespace: str
     pod: str
@@ -79,7 +81,7 @@ class RunningPod(NamedTuple):
 
     namespace: str
     name: str
-    addresses: tuple[bytes, ...]  # empty if it is on the network of its node
+    addresses: tuple[bytes, ...]  # empty if the Pod is on the network of its node
     node_addresses: tuple[bytes, ...]
     started: int  # Unix time in seconds
 
@@ -95,15 +97,16 @@ def node_key(node: str) -> bytes:
 
 
 def is_client_name(key: bytes) -> bool:
-    """Return whether a key of the names belongs to an entry of this module."""
+    """Return whether a key of `names` belongs to an entry of this module."""
     return key.startswith(_CLIENTS)
 
 
 def compose_slice(pods: Iterable[tuple[bytes, str, str, str]]) -> bytes:
-    """Return the entry of an EndpointSlice. Each Pod has the fields of `PodAddress`, with addresses of one length.
+    """Return the entry of an EndpointSlice.
 
-    Returns an empty value for no Pods. The texts are compressed, so the entry of 10 Pods on 10 nodes takes about 250
-    octets. The addresses are not, because readers index them.
+    Each Pod has the fields of `PodAddress`. All addresses must have the same length. Without Pods, the entry is empty.
+    The texts are compressed, so the entry of 10 Pods on 10 nodes takes about 250 octets. The addresses aren't
+    compressed, because readers index them.
     """
     ordered = sorted(pods)
     if not ordered:
@@ -114,8 +117,8 @@ def compose_slice(pods: Iterable[tuple[bytes, str, str, str]]) -> bytes:
     return b"".join([head, *addresses, _pack(texts.encode())])
 
 
-# Level 6 would take 3 % less, and twice the time. The usual window and memory would be 268 KB for each entry: so
-# `zlib.compress` takes 180 µs for 10 Pods where this takes 16 µs, and holes in the heap.
+# Arguments of zlib. Level 6 would save 3 % of the octets, but take twice the time. With the default window and memory,
+# zlib allocates 268 KB for each entry, which fragments the heap. Then 10 Pods take 180 µs, but here they take 16 µs.
 _LEVEL, _WINDOW, _MEMORY = 1, -12, 5
 
 
@@ -144,7 +147,10 @@ def _addresses(entry: bytes) -> Iterator[bytes]:
 
 
 def compose_pod(pod: RunningPod) -> bytes:
-    """Return the record of a Pod in the entry of its node. It takes 19 octets and its name for one address."""
+    """Return the record of a Pod in the entry of its node.
+
+    For a Pod with one address, it has 19 octets and the Pod's name.
+    """
     rest = [bytes([len(pod.addresses), len(pod.node_addresses)]), min(pod.started, _MAX_TIME).to_bytes(4)]
     rest += [bytes([len(each)]) + each for each in (*pod.addresses, *pod.node_addresses)]
     rest.append(f"{pod.namespace}/{pod.name}".encode())
@@ -158,7 +164,7 @@ _MAX_TIME = (1 << 32) - 1
 def compose_node(pods: Iterable[bytes]) -> bytes:
     """Return the entry of a node from the records of its Pods, or an empty entry if there are none.
 
-    The entry of 30 Pods takes 25 octets for each of them, and would take 60 if it weren't compressed.
+    An entry of 30 Pods takes 25 octets for each Pod. Without compression, it would take 60.
     """
     joined = b"".join(sorted(pods))
     return _pack(joined) if joined else b""
@@ -186,23 +192,27 @@ def parse_pod(record: bytes) -> RunningPod:
     return RunningPod(namespace, name, tuple(addresses[:own]), tuple(addresses[own:]), int.from_bytes(record[4:8]))
 
 
-_Index = dict[bytes, int | list[int]]  # address -> the number of its entry, or the numbers of several
+# address -> the number of the entry with this address, or the numbers of all such entries
+_Index = dict[bytes, int | list[int]]
 
 
 class ClientNames:
-    """The client names of one commit. Addresses are indexed once; texts are read when they are asked for."""
+    """The client names of one commit.
+
+    Addresses are indexed at the start, and texts are unpacked when they are needed.
+    """
 
     def __init__(self, entries: Iterable[tuple[bytes, bytes]] = ()) -> None:
-        """`entries` are keys and values of the table. Other entries than client names are left out."""
+        """`entries` are keys and values of the table. Entries that aren't client names are ignored."""
         self._entries: list[tuple[bytes, bytes]] = []
         self._slices: _Index = {}
         self._pods: _Index = {}
         self._nodes: _Index = {}
-        self._zones: dict[str, set[str]] | None = None  # node -> its zones in slices, once it has been asked for
+        self._zones: dict[str, set[str]] | None = None  # node -> its zones in slices; None until the first look-up
         self.add(entries)
 
     def add(self, entries: Iterable[tuple[bytes, bytes]]) -> None:
-        """Add further entries, before the first name is asked for."""
+        """Add further entries. All must be added before the first call of `name_of`."""
         for key, entry in entries:
             if key.startswith(_SLICE):
                 for address in _addresses(entry):
@@ -271,7 +281,7 @@ class ClientNames:
                     yield namespace, *each[1:]
 
     def _zone(self, node: str) -> str:
-        """Return the zone of a node. Pods don't show it, but EndpointSlices do."""
+        """Return the zone of a node, as EndpointSlices report it, or an empty text."""
         if self._zones is None:
             self._zones = {}
             for key, entry in self._entries:
@@ -282,7 +292,10 @@ class ClientNames:
         return zones.pop() if len(zones) == 1 else ""
 
     def node_with(self, namespace: str, pod: str) -> str:
-        """Return the node on whose network a running Pod is. Empty: the Pod has its own network, or isn't watched."""
+        """Return the node on whose network a running Pod is.
+
+        The result is empty if the Pod has an address of its own, or isn't watched.
+        """
         text = f"{namespace}/{pod}".encode(errors="replace")
         for key, entry in self._entries:
             if key.startswith(_NODE):
@@ -292,7 +305,7 @@ class ClientNames:
         return ""
 
     def addresses_of(self, namespace: str, pod: str) -> list[bytes]:
-        """Return the addresses that a Pod has, sorted. Reads many entries: for tools."""
+        """Return the addresses that a Pod has, sorted. This reads many entries, so only tools use it."""
         start = b"%s%s/" % (_SLICE, namespace.encode(errors="replace"))
         text = f"{namespace}/{pod}".encode(errors="replace")
         found: set[bytes] = set()
@@ -313,7 +326,7 @@ def _add(index: _Index, address: bytes, number: int) -> None:
 
 
 def _agreed(found: Sequence[tuple[str, str, str, str]]) -> ClientName | None:
-    """Return what all objects say about an address."""
+    """Return the parts of a name on which all objects agree, or None if neither Pod nor node is known."""
     pods = {each[:2] for each in found}
     nodes, zones = ({each[at] for each in found} - {""} for at in (2, 3))
     namespace, pod = pods.pop() if len(pods) == 1 else ("", "")
@@ -327,9 +340,9 @@ def read_client_names(reader: "Reader") -> ClientNames:
 
 
 def entries_in_pieces(reader: "Reader", most: int | None) -> Iterator[list[tuple[bytes, bytes]]]:
-    """Yield all entries, at most `most` at a time. The caller may do other work in between.
+    """Yield pieces of at most `most` entries, until all were read. The caller may do other work in between.
 
-    Each piece is of the newest commit. So the pieces may be of several commits.
+    Each piece is read from the newest commit at that time, so the pieces may come from several commits.
     """
     after = _CLIENTS
     while after:

@@ -1,4 +1,4 @@
-"""Decides which entries of a cluster the writer keeps until the cluster has been listed again."""
+"""Decides which entries of a cluster the writer keeps after a restart, until the cluster has been listed again."""
 
 from collections.abc import Sequence
 
@@ -24,7 +24,10 @@ class Kept:
         return bool(self._apexes)
 
     def keeps_answer(self, key: bytes, value: bytes) -> bool:
-        """Return whether the writer keeps an answer. The caller checks all answers before it checks the first name."""
+        """Return whether the writer keeps an answer.
+
+        The caller must check all answers before it checks the first name.
+        """
         if self._is_inside(key):
             return True
         if not key.endswith(_PTR):
@@ -36,7 +39,9 @@ class Kept:
         return False
 
     def keeps_name(self, tree: bytes, value: bytes) -> bool:
-        """Return whether the writer keeps an entry: a name, its explanation, or an answer for a class of clients."""
+        """Return whether the writer keeps an entry of `names`. The entry may be a name, its explanation, or an answer
+        for a client class.
+        """
         tree = origin_of(tree)
         if is_tree_key(tree):
             return tree.startswith(self._trees) or tree in self._reverse

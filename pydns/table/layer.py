@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 class Layer:
     """A database for readers, in which the cluster's entries hide static entries with the same key.
 
-    Static entries come from zone files and hosts. A second database keeps all static entries. Each static entry has the
-    flag `COVERED` if the cluster has an entry with the same key, and `BARE` otherwise. The database for readers
-    contains the cluster's entries and the bare static entries.
+    Static entries come from zone files and hosts. A second database contains all static entries. A static entry has the
+    flag `COVERED` if the cluster has an entry with the same key. Otherwise it has the flag `BARE`. The database for
+    readers contains the cluster's entries and the bare static entries.
     """
 
     def __init__(self, environment: "Environment", name: bytes, static_name: bytes) -> None:
@@ -26,9 +26,9 @@ class Layer:
         self.static = environment.open_db(static_name)
 
     def change(self, transaction: "Transaction", entries: Mapping[bytes, bytes | None]) -> None:
-        """Put or delete entries of the cluster. None deletes an entry.
+        """Put entries of the cluster, or delete those whose value is None.
 
-        If the key of a deleted entry has a static entry, readers see the static entry again.
+        If there is a static entry with the key of a deleted entry, readers see the static entry again.
         """
         for key, value in entries.items():
             now = value
@@ -61,7 +61,7 @@ class Layer:
                     transaction.delete(key, db=self.database)
         items = sorted(entries.items())
         if not any(transaction.stat(each)["entries"] for each in (self.static, self.database)):
-            # A new table: nothing has to be compared. For 200,000 entries, this takes a fifth of the time.
+            # The table is new, so nothing has to be compared. For 200,000 entries, this takes a fifth of the time.
             transaction.cursor(db=self.static).putmulti([(key, BARE + value) for key, value in items])
             transaction.cursor(db=self.database).putmulti(items)
             return
@@ -92,12 +92,13 @@ class Replacement:
         self._layer = layer
         self._transaction = transaction
         self._static = set(transaction.cursor(db=layer.static).iternext(values=False))
-        # True if all keys are static, as at the first start. Then the cluster has no entries to compare or delete.
+        # True if all entries are static, as at the first start. Then the cluster has no old entries to compare or
+        # delete.
         self._is_first = self._count() == len(self._static)
         self._keys: set[bytes] = set()  # keys of the new entries; at the first start, only keys that are also static
 
     def put(self, entries: dict[bytes, bytes]) -> None:
-        """Put a piece of the new entries."""
+        """Put some of the new entries into the layer."""
         covering = entries.keys() & self._static
         cursor = self._transaction.cursor(db=self._layer.database)
         changed: Iterable[bytes] = entries
@@ -108,7 +109,9 @@ class Replacement:
         self._keys.update(covering if self._is_first else entries)
 
     def finish(self, keeps: Callable[[bytes, bytes], bool] | None = None) -> None:
-        """Delete the cluster's entries that are not among the new ones. Keep entries if `keeps` returns True."""
+        """Delete the cluster's old entries that are not among the new ones. Entries stay if `keeps` returns True for
+        them.
+        """
         self._layer.change(self._transaction, dict.fromkeys(self._static - self._keys))
         self._keys |= self._static
         if not self._is_first and self._count() > len(self._keys):
@@ -122,5 +125,5 @@ def _delete_others(cursor: "Cursor", keep: set[bytes], keeps: Callable[[bytes, b
     found = cursor.first()
     while found:
         stays = cursor.key() in keep or (keeps is not None and keeps(*cursor.item()))
-        # `delete` moves the cursor to the next entry.
+        # `delete` also moves the cursor to the next entry.
         found = cursor.next() if stays else cursor.delete() and bool(cursor.key())

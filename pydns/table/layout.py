@@ -4,11 +4,12 @@
     names     tree key of every name with its own entry (pydns.dns.name.tree_key) → NodeKind
               For a delegation, the compiled NS RRset follows the kind.
               `origin_key` → lines that explain which objects created the records of a name in an external zone.
-              `unready_key` → nothing, for a Service that has no name because none of its endpoints is ready
-              `client_classes.answer_key` → the compiled answer to a question for a class of clients
+              `unready_key` → an empty value, for a Service without a name because none of its endpoints is ready
+              `client_classes.answer_key` → the compiled answer to a question for a client class
               `client_classes.range_key` → the classes of the clients in a range of addresses
-              `client_names.slice_key` → the Pods of an EndpointSlice: the names of clients
-              No tree key begins with the first octet of one of the other keys. These sort after all tree keys.
+              `client_names.slice_key` → the Pods of an EndpointSlice, which are names of clients
+              `client_names.node_key` → the Pods of a node, which are names of clients
+              No tree key begins with the first octet of the other keys. The other keys sort after all tree keys.
     facts     b"facts" → Facts, b"status" → the controller's status, as JSON,
               b"config" → the configuration in force (pydns.config.model.dump), with upstreams always filled in,
               b"accepted" → the same configuration without the added upstreams, for the controller's next start,
@@ -50,32 +51,36 @@ MAX_READERS = 512  # maximum concurrent readers. Each thread of each process is 
 
 
 class NodeKind(bytes, Enum):
-    """The kind of an existing name. The kind affects the answers at or below the name."""
+    """The kind of an existing name, which affects the answers at or below the name."""
 
     PLAIN = b""
     ALIAS = b"A"  # the name has a CNAME, which answers questions of every type
-    POD_NAMESPACE = b"P"  # every address has a name below this name (pods: insecure)
+    POD_NAMESPACE = b"P"  # every address has a name below this one (`pods: insecure`)
     CUT = b"C"  # the name and all names below it are delegated. The compiled NS RRset with glue follows
     DNAME = b"D"  # names below this name are redirected (RFC 6672)
-    HOST = b"H"  # the name of a host outside all zones of pydns. pydns isn't authoritative for names below this name
+    HOST = b"H"  # a configured host outside all zones of pydns. pydns isn't authoritative for names below this one
     PENDING = b"W"  # the name has no records yet, but an object will give it an address
-    SPLIT = b"S"  # the name isn't ours, but the table answers some classes of clients. Upstreams answer all others
-    # Above names with a zone: ZONE.pin has the endpoints of the zone, ZONE.prefer has all endpoints if there are none.
+    # The name isn't ours, but the table has answers for some client classes. All others get those of upstreams.
+    SPLIT = b"S"
+    # The name above ZONE.pin and ZONE.prefer. ZONE.pin has only the endpoints in this zone of nodes. ZONE.prefer has
+    # all endpoints if the zone has none.
     ZONES = b"Z"
     ONE_LABEL = b"1"  # a wildcard that covers exactly one label. The wildcard's own kind follows
 
 
 class ZoneFacts(msgspec.Struct, frozen=True, array_like=True):
-    """A zone with authoritative answers. Contains the SOA without the serial."""
+    """A zone with authoritative answers. Contains the fields of the SOA record, but not the serial."""
 
     apex: bytes
     mname: bytes
     rname: bytes
     ttl_s: int
     minimum_s: int
-    falls_through: bool = False  # True: missing names are forwarded if there is an upstream. False: they are denied
+    # True: missing names are forwarded if there is an upstream. False: missing names are denied
+    falls_through: bool = False
     soa_timers: bytes = b""  # the SOA's serial and timers, for a zone file. The cluster's zones use Facts.serial
-    is_plain: bool = True  # True: no wildcard, delegation or DNAME. A name that isn't in the table doesn't exist
+    # True: the zone has no wildcard, delegation or DNAME, so a name that isn't in the table doesn't exist
+    is_plain: bool = True
     is_known: bool = True  # False while the zone's records are being read. Then missing names get SERVFAIL
     is_listed: bool = True  # False until all source kinds of the zone are listed. Then missing names get SERVFAIL
 
@@ -94,7 +99,7 @@ class Facts(msgspec.Struct, frozen=True, array_like=True):
     serial: int
     synced: bool  # True if missing names may be denied
     ttl_s: int
-    classes_commit: int = 0  # number of the last commit that may have changed which clients have which classes
+    classes_commit: int = 0  # number of the last commit that may have changed the classes of clients
     further: list[tuple[bytes, int]] = []  # the other domains, each with the TTL of its records
     clients_commit: int = 0  # number of the last commit that may have changed the names of clients
 
@@ -125,11 +130,11 @@ encode_facts = msgspec.msgpack.Encoder().encode
 decode_facts = msgspec.msgpack.Decoder(Facts).decode
 
 
-_ORIGIN, _UNREADY = b"\xff", b"\xfb"  # greater than the length octet of any label
+_ORIGIN, _UNREADY = b"\xff", b"\xfb"  # both are greater than the length octet of any label
 
 
 def origin_key(tree: bytes) -> bytes:
-    """Return the key in `names` for the explanation of a name's records."""
+    """Return the key in `names` for the lines that explain a name's records."""
     return _ORIGIN + tree
 
 

@@ -1,7 +1,7 @@
 """Reads the answer table. Workers use this module for each query, and tools use it too.
 
-Each process opens the file once, read-only. An LMDB environment must not be used across a fork. So open the table in
-the process that reads it.
+Each process opens the file once, read-only. An LMDB environment can't be used after a fork. So each process must open
+the table itself.
 """
 
 from collections.abc import Callable, Iterator
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 _Result = TypeVar("_Result")
-_MOST_GROWTHS = 20  # how often the file may grow while a reader opens it
+_MOST_GROWTHS = 20  # how often the file may grow while a reader opens or uses it
 
 
 class TableError(Exception):
@@ -64,10 +64,10 @@ class Reader:
             raise TableError(f"{path}: {error}") from None
         except msgspec.DecodeError as error:
             raise TableError(
-                f"{path}: has facts in another form ({error}); another version of pydns wrote it"
+                f"{path}: has facts in an unknown form ({error}); another version of pydns wrote the file"
             ) from None
         if found != FORMAT:
-            raise TableError(f"{path}: has format {found}; wanted {FORMAT}")
+            raise TableError(f"{path}: has the format {found}; wanted {FORMAT}")
 
     def _open_db(self, name: bytes) -> Any:
         try:
@@ -76,9 +76,9 @@ class Reader:
             return self._with_new_size(lambda: self._environment.open_db(name))
 
     def _with_new_size(self, act: Callable[[], _Result]) -> _Result:
-        """Use the new size of the file, because the writer has enlarged it, and return the result of `act`.
+        """Call `act` after the writer has enlarged the file, and return its result.
 
-        The writer may enlarge the file again meanwhile. Each time, the file grows by an eighth or more.
+        The writer may enlarge the file again meanwhile. Each time, it grows by an eighth or more.
         """
         for _ in range(_MOST_GROWTHS):
             self._environment.set_mapsize(0)
@@ -88,7 +88,10 @@ class Reader:
         return act()
 
     def transaction(self) -> "Transaction":
-        """Begin a read transaction, for use with `with`. Keep it short, because it blocks the reuse of old pages."""
+        """Begin a read transaction, for use with `with`.
+
+        Keep it short, because a transaction blocks the reuse of old pages.
+        """
         try:
             return self._environment.begin(db=self.answers)
         except lmdb.MapResizedError:
@@ -103,20 +106,24 @@ class Reader:
         return transaction.get(STATUS_KEY, b"{}", db=self._facts_db)
 
     def config(self, transaction: "Transaction") -> bytes:
-        """Return the configuration in force as stored. Empty before the first configuration."""
+        """Return the configuration in force as stored. The result is empty before the first configuration."""
         return transaction.get(CONFIG_KEY, b"", db=self._facts_db)
 
     def is_static(self, key: bytes, transaction: "Transaction") -> bool:
-        """Return whether an answer comes from a zone file or a host. Otherwise it comes from the cluster. For tools."""
-        database = self._environment.open_db(STATIC_ANSWERS, txn=transaction)  # opened late: workers don't need it
+        """Return whether an answer comes from a zone file or a configured host, not from the cluster.
+
+        Only tools need this.
+        """
+        # Opened only here, because workers don't need this database.
+        database = self._environment.open_db(STATIC_ANSWERS, txn=transaction)
         return transaction.get(key, b"", db=database).startswith(BARE)
 
     def items(self, transaction: "Transaction") -> Iterator[tuple[bytes, bytes]]:
-        """Iterate over all questions and their answers. The order has no meaning."""
+        """Iterate over all questions and their answers, in no particular order."""
         return iter(transaction.cursor())
 
     def nodes(self, transaction: "Transaction") -> Iterator[tuple[bytes, bytes]]:
-        """Iterate over all entries of the names: node kinds by tree key, and the values of the other keys."""
+        """Iterate over all entries of `names`: tree keys with node kinds, and the other keys with their values."""
         return iter(transaction.cursor(db=self.names))
 
     def counts(self, transaction: "Transaction") -> tuple[int, int]:
@@ -129,7 +136,7 @@ class Reader:
 
 
 def _open(path: Path) -> lmdb.Environment:
-    """Open the file. Opening begins a transaction, too, so it fails if the file grows at the same moment."""
+    """Open the file. Opening begins a transaction too, so it must be repeated if the file grows at the same moment."""
     for _ in range(_MOST_GROWTHS):
         with suppress(lmdb.MapResizedError):
             return lmdb.open(

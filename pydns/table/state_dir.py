@@ -2,9 +2,9 @@
 
 Rules:
 
-1. The directory must belong to this user or to root, and other users can't write to it. So no other user can put files
-   or links there.
-2. Links in the directory aren't followed. If a file should be a plain file but is not, it is removed.
+1. The directory must belong to this user or to root, and other users must not be able to write to it. So no other user
+   can put files or links there.
+2. Links in the directory aren't followed. If a path should be a plain file but is something else, it is removed.
 3. A table that can't be read is discarded. A forked process reads the table first, because a signal may kill a process
    that reads a damaged map.
 4. Every disk block of the two maps (table and readers) is allocated before use. If a process wrote to a block without
@@ -33,9 +33,9 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _PLAIN = os.O_CLOEXEC | os.O_NOFOLLOW
 _REASON = 300  # maximum octets of a reason
 WHOLE_CHECK_S = 60.0  # time limit for reading a whole table
-_READERS = MAX_READERS * 64 + 4096  # octets of the file of readers: one cache line per reader
-_CHUNK = 10_000  # number of entries that one call of C code checks
-_TRIAL = bytes(64 << 10)  # large, so that the commit takes several pages from the list of free pages
+_READERS = MAX_READERS * 64 + 4096  # octets of LMDB's file of readers, with 64 octets per reader
+_CHUNK = 10_000  # number of entries that one call of LMDB reads
+_TRIAL = bytes(64 << 10)  # so large that the commit takes several pages from the list of free pages
 
 
 class DirectoryError(Exception):
@@ -54,7 +54,7 @@ def prepare(state_dir: Path) -> int:
     if status.st_uid not in (own, 0):
         raise DirectoryError(f"belongs to user {status.st_uid}; wanted user {own} or root")
     if status.st_mode & stat.S_IWOTH:
-        raise DirectoryError("others can write to it; wanted a folder of pydns alone, such as one that it makes in it")
+        raise DirectoryError("other users can write to it; wanted a folder for pydns alone, such as a new one in it")
     lock = state_dir / "lock"
     remove_unless_plain(lock)
     descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | _PLAIN, 0o644)
@@ -67,7 +67,7 @@ def prepare(state_dir: Path) -> int:
 
 
 def discard_after_reboot(table: Path) -> None:
-    """Remove a table from before the last boot. Mark the next table with the id of this boot."""
+    """Remove a table that was written before the last boot. Mark the next table with the id of this boot."""
     boot_id = _BOOT_ID.read_bytes().strip()
     mark = table.with_name("boot_id")
     remove_unless_plain(mark)
@@ -102,9 +102,10 @@ def remove_unless_plain(path: Path) -> bool:
 
 
 def damage(table: Path, check_s: float = WHOLE_CHECK_S) -> str:
-    """Return why a table can't be read or written. Empty if the table is usable.
+    """Return why a table can't be read or written. The result is empty if the table is usable.
 
-    No process may write to the table during the check. After `check_s`, the check stops and skips the other entries.
+    No process may write to the table during the check. After `check_s`, the check stops, and the entries that are left
+    aren't checked.
     """
     read_end, write_end = os.pipe()
     pid = os.fork()
@@ -115,7 +116,7 @@ def damage(table: Path, check_s: float = WHOLE_CHECK_S) -> str:
     os.close(read_end)
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     if status < 0:
-        return f"reading it ends with {signal.Signals(-status).name}"
+        return f"reading the file ends with {signal.Signals(-status).name}"
     return why
 
 
@@ -124,7 +125,7 @@ def _report_damage(table: Path, write_end: int, check_s: float) -> None:
     try:
         faulthandler.disable()
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # hides the message of a failed assertion in LMDB
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # hide the message that LMDB prints when an assertion fails
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.alarm(int(WHOLE_CHECK_S))
         os.write(write_end, _damage(table, time.monotonic() + check_s).encode())
@@ -140,14 +141,14 @@ def _damage(table: Path, deadline: float) -> str:
         str(table), subdir=False, map_size=octets, max_dbs=8, lock=False, sync=False, writemap=True, create=False
     )
     if (environment.info()["last_pgno"] + 1) * environment.stat()["psize"] > octets:
-        return "it is cut off"
+        return "the file is cut off"
     transaction = environment.begin(write=True)
     with suppress(lmdb.MapFullError):
         transaction.put(b"\0trial", _TRIAL)
     transaction.abort()
     with environment.begin() as transaction:
         names = list(transaction.cursor().iternext(values=False))
-    for name in sorted(names, key=FACTS.__ne__):  # the facts come first, because the start needs them
+    for name in sorted(names, key=FACTS.__ne__):  # the facts come first, because pydns needs them to start
         database = environment.open_db(name, create=False)
         with environment.begin(db=database) as transaction:
             entries, count, last = iter(transaction.cursor()), 0, b""
@@ -163,7 +164,10 @@ def _damage(table: Path, deadline: float) -> str:
 
 
 def allocate(file: Path, octets: int) -> None:
-    """Allocate disk space for the first `octets` of a file (rule 4). Raises `OSError` and leaves the file unchanged."""
+    """Allocate disk space for the first `octets` of a file (rule 4).
+
+    If this fails, raises `OSError`, and the file is unchanged.
+    """
     descriptor = os.open(file, os.O_RDWR | os.O_CREAT | _PLAIN, 0o644)
     before = os.fstat(descriptor).st_size
     try:

@@ -1,8 +1,7 @@
 """The controller's status. `/status`, `pydns status`, `pydns explain`, the probes and the metrics all use this value.
 
 The controller creates the status, keeps it for its HTTP pages, and stores it in the answer table as JSON.
-docs/status.md describes every key for readers outside of pydns. tests/test_docs.py compares the document with this
-module.
+docs/status.md describes every key for users. tests/test_docs.py compares the document with this module.
 
 Readers accept the JSON of another version. They ignore unknown keys, and missing keys have the defaults below.
 `VERSION` increases if a key is removed or changes its meaning. A new key doesn't change `VERSION`.
@@ -40,11 +39,12 @@ class ConfigStatus(Struct, frozen=True, kw_only=True):
     mistakes: tuple[str, ...] = ()  # mistakes in the refused configuration
     notices: tuple[str, ...] = ()  # notices about the accepted configuration
     left_out: tuple[str, ...] = ()  # parts of the accepted Corefile without an effect, because of --lenient
-    waiting_for: dict[str, str | None] = {}  # kind that isn't listed yet for a new cluster option -> problem
+    # kind that a new option of the cluster needs, but that isn't listed yet -> problem
+    waiting_for: dict[str, str | None] = {}
 
 
 class Filter(Struct, frozen=True, kw_only=True):
-    """The conditions that an object must meet to be served. None: no condition."""
+    """The conditions that an object must meet to be served. None means that there is no condition."""
 
     namespaces: tuple[str, ...] | None = None
     labels: str | None = None
@@ -53,12 +53,12 @@ class Filter(Struct, frozen=True, kw_only=True):
 class KindStatus(Struct, frozen=True, kw_only=True):
     """The status of one kind of objects.
 
-    Ages are in seconds. None means never. The last seven fields are only for a watched API server.
+    Ages are in seconds. None means never. The last seven fields have values only if an API server is watched.
     """
 
     synced: bool = False  # True after the first complete list
     objects: int = 0
-    skipped: int = 0  # number of objects that can't be used
+    skipped: int = 0  # number of objects that pydns can't use
     served: bool = True  # False if the source doesn't have the kind, such as a CRD that isn't installed
     problem: str | None = None  # the reason why the data may be out of date
     last_event_age_s: float | None = None
@@ -67,7 +67,7 @@ class KindStatus(Struct, frozen=True, kw_only=True):
     last_bookmark_age_s: float | None = None
     last_audit_age_s: float | None = None
     audits: int | None = None
-    repaired: int | None = None  # number of wrong objects that audits have found
+    repaired: int | None = None  # number of objects that audits have found to be wrong
     relists: int | None = None  # number of lists after the first list
     errors: dict[str, int] | None = None  # reason -> number of failed requests
 
@@ -75,9 +75,9 @@ class KindStatus(Struct, frozen=True, kw_only=True):
 class SourceStatus(Struct, frozen=True, kw_only=True):
     """The status of a further source of objects: another cluster, or a domain with label selectors of its own."""
 
-    cluster: str = ""  # empty: the first cluster
+    cluster: str = ""  # empty for the first cluster
     labels: str | None = None
-    domains: tuple[str, ...] = ()  # the domains with names of its objects
+    domains: tuple[str, ...] = ()  # the domains whose names come from its objects
     synced: bool = False  # True after every kind has been listed completely
     kinds: dict[str, KindStatus] = {}
 
@@ -87,9 +87,9 @@ class ExternalStatus(Struct, frozen=True, kw_only=True):
 
     zones: dict[str, int] = {}  # zone -> number of names
     problems: dict[str, str] = {}  # zone -> description of what is missing
-    losers: int = 0  # for all names: number of objects that want a name which another object already has
+    losers: int = 0  # number of objects that want a name which another object already has
     conflicts: dict[str, str] = {}  # name -> the objects that want this name; 100 at most
-    notices: dict[str, str] = {}  # object -> description of its part that has no name; 100 at most
+    notices: dict[str, str] = {}  # object -> which part of it has no name; 100 at most
 
 
 class ZoneStatus(Struct, frozen=True, kw_only=True):
@@ -118,29 +118,30 @@ class UpstreamStatus(Struct, frozen=True, kw_only=True):
     breakers_open: int = 0  # number of workers that regard the upstream as dead
     workers: int = 0
     latency_s: float | None = None  # mean time to a reply in the last minute. None: no reply in the last minute
-    learned_s: dict[str, float] = {}  # fact about the server -> seconds for which it is valid. 0: until it changes
+    # learned fact about the server -> seconds for which it stays valid. 0: until it changes
+    learned_s: dict[str, float] = {}
 
 
 class RouteStatus(Struct, frozen=True, kw_only=True):
     """The status of one route to upstreams, combined from all workers."""
 
-    route: str  # the domain of its names. A dot: the default route
+    route: str  # the domain of the route. A dot stands for the default route
     breakers_open: int = 0  # number of workers that regard every upstream of the route as dead
     workers: int = 0
 
 
 class IndicatorStatus(Struct, frozen=True, kw_only=True):
-    """One figure on how well pydns does its work, for a group of events in a window of time. docs/slo.md has them."""
+    """An indicator: how well pydns does its work, for a group of events in a window of time. docs/slo.md lists them."""
 
     indicator: str  # "programming", "lookups" or "errors"
     group: str = ""  # a kind of Service, "own" or "forwarded"
     window: str = ""  # "5m" or "1h"
-    covered_s: float = 0.0  # the part of the window that was observed
+    covered_s: float = 0.0  # seconds of the window that were observed
     events: int = 0
     p50_s: float | None = None
     p99_s: float | None = None
-    good: float | None = None  # share of the events that were good. None: no event, or nothing defines which are good
-    objective: float | None = None  # share of the events that should be good. None: no objective
+    good: float | None = None  # share of the events that were good. None: there was no event, or good isn't defined
+    objective: float | None = None  # share of the events that should be good. None: there is no objective
     within_s: float | None = None  # an event is good if it took at most this time
 
 
@@ -151,32 +152,33 @@ class ProcessStatus(Struct, frozen=True, kw_only=True):
     pid: int = 0  # 0: not running
     restarts: int = 0
     stuck: int = 0  # number of restarts because the process no longer answered its self-check
-    answered_itself_s_ago: float | None = None  # only for workers
-    late_queries: int = 0  # number of queries received during a drain
+    answered_itself_s_ago: float | None = None  # seconds since the last self-check; only for workers
+    late_queries: int = 0  # number of queries that came during a drain
 
 
 class Status(Struct, frozen=True, kw_only=True):
-    """Everything that the controller reports. A status without arguments means that nothing is known yet."""
+    """Everything that the controller reports. `Status()` means that nothing is known yet."""
 
     version: int = VERSION
     time: float = 0.0  # Unix time when the status was created. 0: never
     build: str = ""  # "compiled" or "interpreted"
     domain: str = ""
     source: str = ""  # the source of the cluster's objects: an API server or a folder
-    synced: bool = False  # True: a name that is not in the table doesn't exist
+    synced: bool = False  # True: a cluster name that is not in the table doesn't exist
     restored: bool = False  # True: the answers are from before a restart
     ready: bool = False  # True: every kind has been listed once, or the restored table was complete
     serial: int = 0  # the serial of the cluster's zones
     config: ConfigStatus | None = None
     only: Filter = Filter()
     skipped: dict[str, str] = {}  # object -> the reason why it can't be used; 100 at most
-    cut: dict[str, str] = {}  # object that is too large -> description of the missing part; 100 at most
-    without_endpoints: dict[str, str] = {}  # headless Service without ready endpoints -> its endpoints; 100 at most
+    cut: dict[str, str] = {}  # object that is too large -> which part of it is missing; 100 at most
+    # Headless Service without ready endpoints -> description of its endpoints; 100 at most.
+    without_endpoints: dict[str, str] = {}
     kinds: dict[str, KindStatus] = {}
-    sources: dict[str, SourceStatus] = {}  # the further sources by name: a cluster, or the domain
+    sources: dict[str, SourceStatus] = {}  # name of a further source (its cluster or its domain) -> status
     zones: tuple[ZoneStatus, ...] = ()
     external: ExternalStatus | None = None
-    left_out: int = 0  # number of warnings about the files in force: records that are left out or missing
+    left_out: int = 0  # number of warnings about the zone files in force, for records that are left out or missing
     warnings: tuple[str, ...] = ()  # the warnings, with file and line; 100 at most
     table: TableStatus | None = None
     queries: tuple[int, ...] = ()  # number of answered queries of each worker
@@ -185,7 +187,8 @@ class Status(Struct, frozen=True, kw_only=True):
     indicators: tuple[IndicatorStatus, ...] = ()
     processes: tuple[ProcessStatus, ...] = ()
     draining: bool = False
-    memory: int | None = None  # octets of all processes. Shared pages count once. Only on the page /status
+    # Memory of all processes in octets. Shared pages count once. Only the page /status has this.
+    memory: int | None = None
 
     @property
     def missing(self) -> dict[str, str | None]:
@@ -208,7 +211,10 @@ def encode(status: Status) -> bytes:
 
 
 def decode(octets: bytes) -> Status:
-    """Parse the status from JSON. Return `UNKNOWN` if there is no JSON, or for unreadable JSON of another version."""
+    """Parse the status from JSON.
+
+    Return `UNKNOWN` if there is no JSON, or if another version wrote it and it can't be read.
+    """
     try:
         return _decode(octets) if octets else UNKNOWN
     except msgspec.DecodeError:

@@ -1,6 +1,6 @@
 """Reads the tree of names in the answer table, and the types at a name.
 
-This module is slow. It is only for tools and for rare questions.
+This module is slow, so only tools and rare questions use it.
 """
 
 from collections.abc import Iterator
@@ -37,7 +37,7 @@ class Tree:
         return self.names.value().decode(errors="replace").splitlines() if self.names.set_key(key) else []
 
     def closest_encloser(self, qname: bytes) -> tuple[bytes, bytes]:
-        """Return the closest encloser of a missing name, and the missing label directly below it."""
+        """Return the closest encloser of a missing name, and the label of the missing name directly below it."""
         parent = qname
         while True:
             label = parent[1 : 1 + parent[0]]
@@ -58,7 +58,7 @@ class Tree:
     def types(self, qname: bytes) -> list[int]:
         """Return the record types of a name, for clients without a class. The name must not be the root."""
         found = []
-        for prefix in (qname, b"\0" + qname):  # both forms of keys from `pydns.dns.compiled.question`
+        for prefix in (qname, b"\0" + qname):  # `pydns.dns.compiled.question` makes keys in both forms
             there = self._answers.set_range(prefix)
             while there and (key := self._answers.key()).startswith(prefix):
                 if is_plain_answer(self._answers.value()):

@@ -1,7 +1,7 @@
 """Writes the answer table. Only the controller does this, from one thread.
 
-Commits are not synced to the disk. If a process exits, the page cache still has its commits. After a reboot, the table
-is discarded. To detect a reboot, a file next to the table contains the kernel's boot id.
+Commits are not synced to the disk. If the writer exits, the kernel's page cache still has its commits. After a reboot,
+the table is discarded. To detect a reboot, pydns writes the kernel's boot id into a file next to the table.
 """
 
 import mmap
@@ -42,19 +42,20 @@ from pydns.table.layout import (
     file_in,
 )
 
-# Sizes of the map in octets. The whole map is allocated on the disk (`state_dir`, rule 4). If the map is full, it is
-# enlarged and the commit is repeated. For `replace`, a repeated commit is slow. `replace` frees unneeded space
-# afterwards.
+# Sizes of LMDB's map in octets, and factors. The whole map is allocated on the disk (`state_dir`, rule 4). If the map
+# is full, it is enlarged, and the commit is repeated. Repeating the commit of a `replace` is slow, so `replace`
+# enlarges the map more. Afterwards, it frees the space that it doesn't need.
 _FIRST_SIZE = 128 << 20  # enough for 10,000 Services with 10 endpoints each without a repeated commit
 _LEAST_SIZE = 1 << 20
 _GROWTH, _GROWTH_TO_REPLACE = 1.5, 2.0
-_LEAST_GROWTH = 1.125  # the growth if the disk has no space for more
-_PAGES_PER_ENTRIES = 2.5  # octets of the pages of new entries, as a multiple of the octets of keys and values
-_SPARE = 1.06  # map size after `replace`, as a multiple of the used size
+_LEAST_GROWTH = 1.125  # the smallest growth; used if the disk has no space for more
+_PAGES_PER_ENTRIES = 2.5  # octets that new entries take in pages, for each octet of their keys and values
+_SPARE = 1.06  # size of the map after `replace`, as a multiple of the used pages
 # Maximum entries and octets that are sorted and put at once. Sorting halves the number of written pages. Larger chunks
 # need more memory.
 _CHUNK, _CHUNK_OCTETS = 100_000, 16 << 20
-_UNKNOWN = ZoneFacts(ROOT, ROOT, ROOT, 0, 0, is_known=False)  # this zone contains every name outside the other zones
+# The root zone, which contains every name outside the other zones.
+_UNKNOWN = ZoneFacts(ROOT, ROOT, ROOT, 0, 0, is_known=False)
 
 if TYPE_CHECKING:
     Transaction = lmdb.Transaction[bytes]
@@ -74,18 +75,18 @@ class Writer:
     def __init__(self, state_dir: Path, empty: Facts, check_s: float = directory.WHOLE_CHECK_S) -> None:
         """Open the table in `state_dir`. If no table exists, create a table with the facts `empty`.
 
-        The table is checked for at most `check_s`. An unreadable table is discarded, and `thrown_away` is the reason. A
-        table from an earlier boot, with a different format or with a different cluster domain is discarded too. So is a
-        table that serves the cluster domain although `empty` doesn't, or the other way round. Any other table is kept,
-        but it is marked as unsynced. Raises `WriterError` if the directory can't be written, or if a second pydns
-        writes there.
+        Checking an existing table takes at most `check_s`. An unreadable table is discarded, and `thrown_away` has the
+        reason. A table from an earlier boot, with a different format or with a different cluster domain is discarded
+        too. A table that serves the cluster domain is also discarded if `empty` doesn't serve it, and the reverse. Any
+        other table is kept, but marked as unsynced. Raises `WriterError` if the directory can't be written, or if a
+        second pydns uses it.
         """
         path = self._path = file_in(state_dir)
         self.thrown_away = ""
         try:
             self._lock = directory.prepare(state_dir)
             if directory.remove_unless_plain(path):
-                self.thrown_away = "it is not a plain file"
+                self.thrown_away = "it was not a plain file"
             directory.discard_after_reboot(path)
             size = path.stat().st_size if path.exists() else 0
             if size and (why := directory.damage(path, check_s)):
@@ -100,7 +101,7 @@ class Writer:
         self._begin_with(empty)
 
     def _open(self, size: int) -> None:
-        """Open the table with a map of this size. If the disk has no room, use a smaller size."""
+        """Open the table with a map of this size, or of a smaller size if the disk has no room."""
         directory.allocate_readers(self._path)
         if not self._path.exists():
             self._environment = self._with_map(_LEAST_SIZE, writemap=False)  # this writes the first pages to the file
@@ -111,7 +112,7 @@ class Writer:
         self._layers = (self._answers, Layer(self._environment, NAMES, STATIC_NAMES))
 
     def _with_map(self, size: int, writemap: bool) -> lmdb.Environment:
-        # Without `writemap`, the memory of a big commit would stay in this process as unused heap.
+        # Without `writemap`, the memory of a big commit would stay in this process as an unused part of the heap.
         return lmdb.open(
             str(self._path),
             subdir=False,
@@ -151,7 +152,7 @@ class Writer:
         self._transact(apply)
 
     def commit(self, changes: Changes, facts: Facts) -> None:
-        """Apply changes of the cluster and its facts. Readers see all changes or none.
+        """Apply changes of the cluster's entries and of its facts. Readers see all changes or none.
 
         If an entry of the cluster is deleted, readers see the static entry with the same key again, if it exists.
         """
@@ -177,8 +178,8 @@ class Writer:
         """Replace the cluster's entries by the entries of `contents()`, and replace its facts, in one commit.
 
         Only entries that differ are written. `contents` is called again if the file must grow. `facts` may be a
-        function. `facts` and `absent` are called after `contents`, so their results can depend on the contents. Old
-        entries and reverse names of the zones that `absent` returns are kept, unless the contents replace them.
+        function. `facts` and `absent` are called after `contents`, so their results can depend on the contents.
+        `absent` returns zones whose old entries and reverse names are kept, unless the contents replace them.
         """
 
         def apply(transaction: "Transaction") -> None:
@@ -208,16 +209,19 @@ class Writer:
         self._let_pages_go()
 
     def _let_pages_go(self) -> None:
-        """Reopen the file. If it stayed open, the pages of a big commit would stay in this process's memory."""
+        """Close the file and open it again.
+
+        Otherwise, the pages of a big commit would stay in this process's memory.
+        """
         used = (self._environment.info()["last_pgno"] + 1) * self._environment.stat()["psize"]
         size = self._environment.info()["map_size"]
         self._environment.close()
         self._open(min(size, max(_LEAST_SIZE, _whole_pages(used * _SPARE))))
 
     def expect_static(self) -> None:
-        """Mark names outside the cluster as unknown until `put_static`, if the table is new.
+        """If the table is new, mark all names outside the cluster as unknown until `put_static` is called.
 
-        Readers must not deny or forward these names, because the static zones are not known yet.
+        Readers must not deny or forward these names yet, because static zones may have them.
         """
         if self._is_new:
             self.put_static(Contents({}, {}), [_UNKNOWN])
@@ -249,7 +253,7 @@ class Writer:
             self._clients_commit = transaction.id()
         by_apex = {zone.apex: zone for zone in facts.zones}
         for static in self._static_zones:
-            beside = by_apex.get(static.apex)  # an external zone with the same apex: a file adds records to it
+            beside = by_apex.get(static.apex)  # an external zone with the same apex, to which a zone file adds records
             by_apex[static.apex] = (
                 static
                 if beside is None
@@ -275,7 +279,7 @@ class Writer:
         self._transact(apply)
 
     def config(self) -> bytes:
-        """Return the configuration in force. Empty before the first configuration."""
+        """Return the configuration in force. The result is empty before the first configuration."""
         with self._environment.begin() as transaction:
             return transaction.get(CONFIG_KEY, b"", db=self._facts_db)
 
@@ -285,9 +289,9 @@ class Writer:
             return transaction.get(WHOLE_KEY, db=self._facts_db) is not None
 
     def figures(self) -> dict[str, int]:
-        """Return the table's size in octets, and the number of answers, of reading processes and of commits."""
+        """Return the table's size in octets, and the numbers of answers, of reading processes and of commits."""
         info, stat = self._environment.info(), self._environment.stat()
-        slots = self._environment.readers().splitlines()[1:]  # before our transaction takes a slot, too
+        slots = self._environment.readers().splitlines()[1:]  # read before our own transaction becomes a reader, too
         with self._environment.begin() as transaction:
             answers = transaction.stat(self._answers.database)["entries"]
         return {
@@ -298,7 +302,10 @@ class Writer:
         }
 
     def accepted_config(self) -> bytes:
-        """Return the accepted configuration without added upstreams. Empty before the first configuration."""
+        """Return the accepted configuration without added upstreams.
+
+        The result is empty before the first configuration.
+        """
         with self._environment.begin() as transaction:
             return transaction.get(ACCEPTED_KEY, b"", db=self._facts_db)
 
@@ -308,7 +315,7 @@ class Writer:
             return decode_facts(transaction.get(FACTS_KEY, b"", db=self._facts_db))
 
     def free_dead_readers(self) -> int:
-        """Free the slots of killed readers, and return their number. Such slots would block the reuse of old pages."""
+        """Forget readers that were killed, and return their number. They would block the reuse of old pages."""
         return self._environment.reader_check()
 
     def close(self) -> None:
@@ -317,7 +324,7 @@ class Writer:
         os.close(self._lock)
 
     def _transact(self, apply: Callable[["Transaction"], object], growth: float = _GROWTH) -> None:
-        """Commit the changes of `apply`. Raises `DiskFullError` if the disk has no room for the commit."""
+        """Commit the changes that `apply` makes. Raises `DiskFullError` if the disk has no room for the commit."""
         while True:
             try:
                 with self._environment.begin(write=True) as transaction:
@@ -327,9 +334,9 @@ class Writer:
                 self._grow(growth)
 
     def _reserve(self, octets: int) -> None:
-        """Enlarge the map for entries with this number of octets, so that their commit isn't repeated.
+        """Enlarge the map for new entries of `octets`, so that their commit need not be repeated.
 
-        If the disk has no room, this does nothing, because the commit may need less.
+        If the disk has no room, the map stays as it is, because the commit may need less.
         """
         used = (self._environment.info()["last_pgno"] + 1) * self._environment.stat()["psize"]
         growth = (used + _PAGES_PER_ENTRIES * octets) / self._environment.info()["map_size"]
@@ -350,7 +357,7 @@ class Writer:
                 self._environment.set_mapsize(size)
                 return
         more = (size - before) >> 10
-        raise DiskFullError(f"--state-dir {self._path.parent}: the disk has no room for {more} KiB more") from None
+        raise DiskFullError(f"--state-dir {self._path.parent}: the disk has no room for another {more} KiB") from None
 
 
 def _chunks(contents: Iterable[Contents]) -> Iterator[tuple[dict[bytes, bytes], dict[bytes, bytes]]]:

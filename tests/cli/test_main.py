@@ -113,7 +113,7 @@ def test_a_table_that_can_not_be_read_ends_with_1_and_one_line(
         for database in (ANSWERS, NAMES, FACTS):
             environment.open_db(database)
     assert main([verb, *name, "--state-dir", str(tmp_path)]) == 1
-    assert capsys.readouterr().err.endswith("another version of pydns wrote it\n")
+    assert capsys.readouterr().err.endswith("another version of pydns wrote the file\n")
 
 
 def test_the_exit_status_is_0_if_the_reader_closes_the_pipe_early(tmp_path: Path) -> None:

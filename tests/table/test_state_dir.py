@@ -122,7 +122,7 @@ def test_links_in_the_directory_are_not_followed(name: str, tmp_path: Path) -> N
 
 def test_a_directory_that_others_can_write_to_is_refused(tmp_path: Path) -> None:
     tmp_path.chmod(0o1777)
-    with pytest.raises(WriterError, match=f"--state-dir {tmp_path}: others can write to it; wanted "):
+    with pytest.raises(WriterError, match=f"--state-dir {tmp_path}: other users can write to it; wanted "):
         Writer(tmp_path, _FACTS)
     Writer(tmp_path / "made", _FACTS).close()
 
@@ -173,7 +173,7 @@ for _ in range(2):
 """,
     )
     lines = said.splitlines()
-    reason = "--state-dir /mnt/state: the disk has no room for 2304 KiB more"
+    reason = "--state-dir /mnt/state: the disk has no room for another 2304 KiB"
     assert lines[:3] == [reason, reason, str(len(_ENTRIES))]
     assert lines[-1] == str(len(_ENTRIES) + 8000)
 
