@@ -1,34 +1,36 @@
-"""The format of a ring: memory in which one worker keeps its last queries, and which others read meanwhile.
+"""The format of a ring: memory in which one worker keeps its last queries. Others read it while the worker writes.
 
-The memory has a head of `HEAD` octets, and room for records:
+The memory has a head of `HEAD` octets, and then room for records. The head has these fields:
 
     octets 0–7     MAGIC
-    octets 8–15    octets of the room
-    octets 16–23   octets of all records that were ever written
-    octets 24–31   seconds to add to a time in a record, to get the time since 1970
+    octets 8–15    the number of octets of the room
+    octets 16–23   the number of octets of all records that were ever written
+    octets 24–31   a number of seconds: a time in a record plus this number is the time since 1970
 
-A record has the messages of some turns, so that the worker writes once for hundreds of queries. A turn is a batch of
-messages that came together, or a single deferred reply. Numbers have the byte order of the machine. A record consists
-of these parts:
+A record contains the messages of some turns, so that the worker writes only once for hundreds of queries. A turn is a
+batch of messages that came together, or a single deferred reply. Numbers have the byte order of the machine. A record
+consists of these parts:
 
     head           `_RECORD`: position, octets of the record, numbers of messages and turns, form, octets of the names
-    turns          the time when each turn came, 8 octets each; seconds until its replies were sent, 4 octets each; and
-                   its number of messages, 2 octets each
-    lengths        of the messages as they were sent, 2 octets each. Length 0: the message has a turn of its own
-    addresses      of the clients: 4 octets each, or in form WIDE 8 octets each, and then the other halves
-    origins        in form WITH_ORIGINS: an `Origin` for each message, 1 octet each
-    servers        in form LATER: the index of the name of a server for each message, 1 octet each
-    messages       one after the other. In form SHORTENED, only the first `CUT` octets of longer messages
-    names          of servers, in form LATER, with a zero octet after each
+    turns          the time when each turn came (8 octets each), the seconds until its replies were sent (4 octets
+                   each), and its number of messages (2 octets each)
+    lengths        the length of each message as it was sent (2 octets each). 0 means that the reply comes later, in a
+                   turn of its own
+    addresses      the addresses of the clients, 4 octets each. In form WIDE, the first 8 octets of all addresses, and
+                   then the last 8 octets of all addresses
+    origins        only in form WITH_ORIGINS: an `Origin` for each message (1 octet each)
+    servers        only in form LATER: for each message, the index of its server in `names` (1 octet each)
+    messages       one after the other. In form SHORTENED, only the first `CUT` octets of each
+    names          only in form LATER: the names of servers, with a zero octet after each
     end            the octets of the record again, so that the records can be read from the newest to the oldest
 
-A message is the reply to a query. It contains the question and the rcode, so the worker need not look at it. If a query
-gets no reply, the message is the query, and its bit QR is 0.
+A message is the reply to a query. A reply contains the question and the rcode, so the worker need not parse it. If a
+query gets no reply, the message is the query, with the bit QR set to 0.
 
 The position of a record is the number of octets that were written before it. A record may begin at the end of the room
-and continue at its begin. A reader copies the room. Then it looks how far the writer has come meanwhile, and uses only
-records that the writer can't have touched (`readable_from`). A record whose position isn't the expected one is no
-record. So a reader never takes a torn record for a whole one, and a writer may be killed at any time.
+and continue at its beginning. A reader copies the room. Then it looks how far the writer has come meanwhile, and uses
+only records that the writer can't have touched (`readable_from`). It ignores octets whose position isn't the expected
+one. So a reader never takes a half-written record for a whole one, even if the writer was killed.
 """
 
 from collections.abc import Sequence
@@ -42,18 +44,18 @@ from typing import NamedTuple
 from pydns.dns.address import MAPPED, unmapped
 
 MAGIC = b"pydnsq\0\1"
-FILES = "queries-*"  # the names of the links to rings in the state directory
-HEAD = 4096  # octets of the head: a page, so that the room begins with a page
-WRITTEN_AT, OFFSET_AT = 16, 24  # places in the head
-MOST = 320  # maximum of messages of a record
+FILES = "queries-*"  # pattern for the links to rings in the state directory
+HEAD = 4096  # octets of the head: one page, so that the room begins at a page
+WRITTEN_AT, OFFSET_AT = 16, 24  # offsets in the head
+MOST = 320  # maximum number of messages in a record
 # Bits of the form of a record. These are plain numbers, because an operation with an IntFlag takes 0.5 µs.
 WIDE, WITH_ORIGINS, LATER, SHORTENED = 1, 2, 4, 8
 STREAM = 16  # the messages came over TCP
-CUT = 288  # octets of a message in form SHORTENED: enough for a header and the longest question
-LONG = 320  # if the messages of a record are longer than this on average, they are cut
-MOST_NAMES, MOST_NAME = 4096, 127  # maximum of octets of the names of servers together, and of one
-MAX_RECORD = MOST * (LONG + 14 + 2 + 16 + 1 + 1) + MOST_NAMES + 64  # no record is longer
-SMALLEST, LARGEST = 4 * MAX_RECORD, 1 << 30  # octets of a room
+CUT = 288  # octets of a message in form SHORTENED: a header and the longest question fit
+LONG = 320  # if the messages of a record are longer than this on average, the form is SHORTENED
+MOST_NAMES, MOST_NAME = 4096, 127  # maximum octets of all names of servers in a record, and of one name
+MAX_RECORD = MOST * (LONG + 14 + 2 + 16 + 1 + 1) + MOST_NAMES + 64  # maximum octets of a record
+SMALLEST, LARGEST = 4 * MAX_RECORD, 1 << 30  # minimum and maximum octets of a room
 
 _HEAD = Struct("=8sQQd")
 _RECORD = Struct("=QIHHBxxxI")
@@ -72,7 +74,7 @@ def _turns(count: int) -> Struct:
 
 
 class Origin(IntEnum):
-    """What the worker knows about the origin of a reply. The reply itself shows the rest (`pydns.ring.queries`)."""
+    """What the worker knows about where a reply came from. The reply itself shows the rest (`pydns.ring.queries`)."""
 
     UNKNOWN = 0
     RULE = 1  # a rule of the configuration
@@ -93,11 +95,12 @@ class Turn(NamedTuple):
     """A batch of messages that came together."""
 
     came: float
-    spent_s: float  # until the replies were sent
+    spent_s: float  # seconds until the replies were sent
     messages: int
 
 
-# The columns of some turns: the times when they came, the seconds until the replies were sent, the numbers of messages.
+# Some turns, as three columns: the times when they came, the seconds until the replies were sent, and the numbers of
+# messages.
 Turns = tuple[Sequence[float], Sequence[float], Sequence[int]]
 
 
@@ -108,7 +111,7 @@ class Record(NamedTuple):
     turns: Sequence[Turn]
     addresses: Sequence[bytes]
     messages: Sequence[bytes]
-    lengths: Sequence[int]  # of the messages as they were sent
+    lengths: Sequence[int]  # octets of each message as it was sent
     origins: Sequence[int]
     servers: Sequence[str]
 
@@ -139,7 +142,7 @@ def compose(
     """Return the parts of a record of at most `MOST` messages.
 
     `addresses` has 4 octets for each message, or is the result of `columns`. `lengths` has 2 octets for each message.
-    `messages` are joined; it doesn't matter where the parts begin. `extra` has origins and indices of servers.
+    `messages` are the octets of the messages, in parts of any size. `extra` contains origins and indices of servers.
     """
     count = len(lengths) // 2
     octets = sum(map(len, messages))
@@ -171,9 +174,10 @@ def compose_later(
     servers: Sequence[str],
     form: int = 0,
 ) -> list[bytes]:
-    """Return the parts of the record of replies that were sent after their batches.
+    """Return the parts of a record of replies that were sent after their batches.
 
-    `addresses` are those of the clients. `servers` are the upstreams that answered, and empty where none did.
+    `addresses` are the addresses of the clients. `servers` are the upstreams that answered. A server is empty if none
+    did.
     """
     places = {"": 0}
     names = b"\0"
@@ -190,12 +194,15 @@ def compose_later(
 
 
 def compose_lengths(lengths: Sequence[int]) -> bytes:
-    """Return the lengths of at most `MOST` messages as a record has them."""
+    """Return the lengths of at most `MOST` messages in the format of a record."""
     return _lengths(len(lengths)).pack(*lengths)
 
 
 def columns(addresses: Sequence[bytes]) -> bytes:
-    """Return addresses in form WIDE. An IPv4 address becomes ::ffff:192.0.2.1, and an unknown address ::."""
+    """Return addresses in form WIDE.
+
+    An IPv4 address becomes an address such as ::ffff:192.0.2.1, an unknown one becomes ::.
+    """
     wide = [each if len(each) == 16 else MAPPED + each if len(each) == 4 else bytes(16) for each in addresses]
     return b"".join([each[:8] for each in wide] + [each[8:] for each in wide])
 
@@ -214,15 +221,16 @@ def parse_head(octets: bytes) -> Head | None:
 
 
 def readable_from(head: Head) -> int:
-    """Return the first position that the writer can't have touched since it began the record after `head.written`."""
+    """Return the first position that the writer of the record after `head.written` can't have overwritten."""
     return max(0, head.written + MAX_RECORD - head.room)
 
 
 def parse(octets: bytes, end: int, first: int) -> list[Record]:
-    """Parse the records that end at position `end`, where `octets` end. The oldest record comes first.
+    """Parse the records in `octets`.
 
-    Leave out records that begin before the position `first`, and all records before one that can't be parsed. Never
-    raises an exception, for any octets.
+    The last one must end with `octets`, at the position `end`. The oldest record comes first. Records before the
+    position `first` are left out. All records before one that can't be parsed are left out, too. Never raises an
+    exception, for any octets.
     """
     found = []
     at = len(octets)
@@ -271,7 +279,7 @@ def _parse_record(octets: bytes, begin: int, end: int, wanted_position: int) -> 
     if form & LATER:
         names = octets[end - names_size : end].decode(errors="replace").split("\0")
         places = octets[servers_at:messages_at]
-        # Names of servers come from the configuration. Others might control a terminal.
+        # The configuration allows only such names of servers. Other octets might control a terminal.
         if not all(map(str.isprintable, names)) or max(places) >= len(names):
             return None
         servers = [names[place] for place in places]

@@ -1,7 +1,7 @@
 """The queries of a ring: what its records show about each query. Pure.
 
-The worker keeps the replies as it sent them (`pydns.ring.layout`). This module reads them. Their names come from
-clients and upstreams, so they may have any octets.
+A worker keeps the replies as it sent them (`pydns.ring.layout`). This module parses them. The names in them come from
+clients and upstreams, so they may contain any octets.
 """
 
 from collections.abc import Callable, Iterable
@@ -24,7 +24,7 @@ class Source(Enum):
     """Where an answer came from."""
 
     TABLE = "table"
-    DENIAL = "denial"  # the answer table: there is no such name or record
+    DENIAL = "denial"  # the answer table, which has no such name or record
     CACHE = "cache"
     STALE = "stale"
     UPSTREAM = "upstream"
@@ -42,14 +42,14 @@ class Outcome(Enum):
 
 
 class Facts(NamedTuple):
-    """What a message shows."""
+    """The facts that a message shows."""
 
     qname: bytes  # as the client sent it; empty if the message has no valid question
     qtype: int
-    rcode: int | None  # None: this is a query without a reply
+    rcode: int | None  # None: the query got no reply
     answers: int  # number of records in the answer section
     is_truncated: bool
-    source: Source  # if the worker knows nothing more
+    source: Source  # the source, unless the worker knows more about it
     outcome: Outcome
 
     @property
@@ -59,7 +59,7 @@ class Facts(NamedTuple):
 
     @property
     def result(self) -> str:
-        """The rcode, but NODATA for NOERROR without records. "no reply" if there was none."""
+        """The rcode, but "NODATA" for NOERROR without records, and "no reply" for a query without a reply."""
         if self.rcode is None:
             return "no reply"
         return "NODATA" if self.rcode == 0 and self.is_denied else rcode_text(self.rcode)
@@ -84,25 +84,25 @@ class Query(NamedTuple):
     """A query and its reply."""
 
     came: float  # seconds since 1970
-    spent_s: float  # until the reply was sent; for a batch, until all of its replies were sent
-    client: bytes  # octets of the IP address; zeros if it is not known
-    is_stream: bool  # whether it came over TCP
+    spent_s: float  # seconds until the reply was sent; for a batch, until all of its replies were sent
+    client: bytes  # octets of the IP address; zeros if the address is unknown
+    is_stream: bool  # whether the query came over TCP
     size: int  # octets of the reply, or of the query if there was no reply
     facts: Facts
     source: Source
     server: str  # the upstream that answered, or empty
-    message: bytes  # the reply, or its first octets; or the query if there was no reply
+    message: bytes  # the reply or its first octets. Without a reply, the query
 
 
 def queries(records: Iterable[Record], offset_s: float, since: float = 0.0) -> list[Query]:
     """Return the queries in the order of the records. Leave out those that came before `since` (seconds since 1970)."""
-    known: dict[bytes, Facts] = {}  # message without its id -> facts: most messages occur many times
+    known: dict[bytes, Facts] = {}  # message without its id -> facts; most messages occur many times
     found: list[Query] = []
     for is_stream, turns, addresses, messages, lengths, origins, servers in records:
         if max(turn.came for turn in turns) + offset_s < since:
             continue
         facts = [known.get(message[2:]) or _learn(known, message) for message in messages]
-        # Columns instead of a loop in Python: this halves the time for a full ring.
+        # Columns take half the time of a loop over the queries, for a full ring.
         came = [turn.came + offset_s for turn in turns for _ in range(turn.messages)]
         spent_s = [turn.spent_s for turn in turns for _ in range(turn.messages)]
         sources = list(map(_source_of, facts, origins)) if any(origins) else [each[5] for each in facts]
@@ -126,7 +126,7 @@ def _source_of(facts: Facts, origin: int) -> Source:
 
 
 def read(message: bytes) -> Facts:
-    """Return what a message shows. Never raises an exception."""
+    """Return the facts that a message shows. Never raises an exception."""
     if len(message) < HEADER:
         return Facts(b"", 0, None, 0, False, Source.NOBODY, Outcome.FAILED)
     end = question_end(message)
@@ -148,7 +148,7 @@ def read(message: bytes) -> Facts:
 
 
 def _source(message: bytes, end: int, rcode: int, answers: int) -> Source:
-    """Return where a reply came from that was sent at once."""
+    """Return the source of a reply that wasn't deferred."""
     if message[2] & _AA:
         return Source.DENIAL if rcode == Rcode.NXDOMAIN or (not rcode and not answers) else Source.TABLE
     if rcode not in (Rcode.NOERROR, Rcode.NXDOMAIN) or message[2] & _OPCODE:

@@ -19,13 +19,16 @@ class Group(NamedTuple, Generic[Key]):
     key: Key
     queries: int
     denied: int  # NXDOMAIN, or no records of the type
-    failed: int  # another rcode than NOERROR and NXDOMAIN, or no reply
-    mean_s: float  # of the time until the reply
+    failed: int  # an rcode other than NOERROR and NXDOMAIN, or no reply
+    mean_s: float  # mean of the seconds until the reply
     max_s: float
 
 
 def groups(queries: Sequence[Query], keys: Sequence[Key | None]) -> "list[Group[Key]]":
-    """Return a group for each key, the largest first. `keys` has None for a query that is left out."""
+    """Return a group for each key, the largest first.
+
+    `keys` has the key of each query, or None to leave the query out.
+    """
     durations: defaultdict[Key | None, list[float]] = defaultdict(list)
     for key, query in zip(keys, queries, strict=True):
         durations[key].append(query[1])
@@ -46,5 +49,5 @@ def groups(queries: Sequence[Query], keys: Sequence[Key | None]) -> "list[Group[
 
 
 def duration_text(spent_s: float) -> str:
-    """Return the group of a duration."""
+    """Return the name of the group to which a duration belongs."""
     return next((f"up to {text}" for bound, text in _DURATIONS if spent_s <= bound), _LONGEST)

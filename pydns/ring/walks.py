@@ -1,15 +1,16 @@
-"""Finds wasted queries: names of a search list that were denied before the name that has an answer. Pure.
+"""Finds wasted queries: those for names of a search list that were denied before another name had an answer. Pure.
 
-A pod's resolver appends the domains of its search list to a name with fewer dots than `ndots`, and asks for each result
-until one has an answer. For `api.example.com` in a pod, it asks for four names, and the first three are wasted.
+If a name has fewer dots than `ndots`, a pod's resolver appends each domain of its search list in turn. It asks for each
+result until one has an answer. For `api.example.com`, it asks for four names, and the first three queries are wasted.
 
 Rules:
 
 1. A denied query is wasted if the same client gets an answer for a name of the same walk within `WALK_S`.
-2. Two names are of the same walk if the answered name is the beginning of the denied one. Or both consist of the same
-   beginning and of two domains of the search list, of which the denied one comes first.
-3. The domains of the search list are NAMESPACE.svc.DOMAIN, svc.DOMAIN and DOMAIN. Nodes may add others, which only the
-   first half of rule 2 finds.
+2. Two names are of the same walk in two cases. The denied name is the answered name with more labels at the end. Or
+   both are the same name with different domains of the search list, and the domain of the denied name comes first in
+   the list.
+3. The domains of the search list are NAMESPACE.svc.DOMAIN, svc.DOMAIN and DOMAIN. Nodes may add other domains, which
+   only the first case of rule 2 finds.
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,9 +19,9 @@ from typing import NamedTuple
 from pydns.dns import name
 from pydns.ring.queries import Query
 
-WALK_S = 5.0  # the time after which resolvers give up a query
+WALK_S = 5.0  # after this time, resolvers give up a query
 _SVC = b"\3svc"
-_MOST_OPEN = 32  # denied names of a client with the same first label that are compared
+_MOST_OPEN = 32  # maximum number of kept denied names with the same client and first label
 
 
 class Wasted(NamedTuple):
@@ -29,14 +30,14 @@ class Wasted(NamedTuple):
     client: bytes
     qname: bytes  # the answered name in lower case
     is_as_it_is: bool  # whether the client asked for this name without a domain of the search list
-    queries: int  # wasted ones
-    walks: int  # answered queries after wasted ones
+    queries: int  # number of wasted queries
+    walks: int  # number of answered queries that came after wasted ones
 
 
 def wasted(queries: Iterable[Query], domains: Sequence[bytes]) -> list[Wasted]:
-    """Return the wasted queries by client and name, the most wasteful first.
+    """Return the wasted queries for each client and name. The largest number comes first.
 
-    `queries` are in the order of time. `domains` are those of the cluster, in lower case.
+    `queries` must be in the order of time. `domains` are the domains of the cluster in lower case.
     """
     denied: dict[bytes, list[tuple[float, bytes]]] = {}  # client and first label -> time and name
     found: dict[tuple[bytes, bytes], list[int]] = {}
@@ -67,7 +68,7 @@ def wasted(queries: Iterable[Query], domains: Sequence[bytes]) -> list[Wasted]:
 
 
 def is_of_walk(denied: bytes, answered: bytes, domains: Sequence[bytes]) -> bool:
-    """Return whether a resolver asks for `denied` before `answered`. Both names are in lower case."""
+    """Return whether a resolver asks for `denied` before it asks for `answered`. Both names are in lower case."""
     if len(denied) <= len(answered):
         return False
     if denied.startswith(answered[:-1]):
@@ -85,9 +86,9 @@ def is_of_walk(denied: bytes, answered: bytes, domains: Sequence[bytes]) -> bool
 
 
 def ndots(found: Iterable[Wasted]) -> int | None:
-    """Return the value of `ndots` that saves the wasted queries of a client, or None if none does.
+    """Return the largest value of `ndots` that avoids a client's wasted queries, or None if there is none.
 
-    Names with one dot don't count: with `ndots: 1`, a resolver would ask upstreams for names such as SERVICE.NAMESPACE.
+    Names with one dot are ignored: with `ndots: 1`, a resolver would ask upstreams for names such as SERVICE.NAMESPACE.
     """
     dots = [len(name.labels_of(each.qname)) - 1 for each in found if each.is_as_it_is]
     return min((each for each in dots if each > 1), default=None)
