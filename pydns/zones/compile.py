@@ -1,11 +1,12 @@
 """Compiles zone files and hosts for the answer table.
 
-Each zone is compiled alone. Then `combine` joins all zones. If one zone is inside another zone, the names in the inner
-zone belong to the inner zone. The cluster's records take precedence over all these records. `pydns.table.writer`
+Each zone is compiled alone. Then `combine` joins all zones. If one zone is inside another, the names of the inner zone
+belong only to the inner zone. Records of the cluster take precedence over all these records. `pydns.table.writer`
 applies this rule for each key.
 
 pydns doesn't answer with records below a delegation or a DNAME (RFC 1034 section 4.2, RFC 6672 section 2.4). The table
-contains them only as additional records of a referral. The referral is stored in the node of the delegated name.
+contains such records only as additional records of a referral. The referral is stored with the delegated name in
+`names`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,8 +19,8 @@ from pydns.dns.rrset import AAAA, CNAME, DNAME, DS, NS, NSEC, PTR, RRSIG, SOA, A
 from pydns.table.layout import Contents, NodeKind, ZoneFacts
 from pydns.zones.zonefile import ZoneFile
 
-_AT_A_CUT = frozenset({DS, NSEC, RRSIG})  # types of the parent zone at a delegation, in addition to NS
-_MOST_POINTERS = 100  # maximum names of one address. Lists of blocked names give 0.0.0.0 to thousands of names
+_AT_A_CUT = frozenset({DS, NSEC, RRSIG})  # types that belong to the parent zone at a delegation, in addition to NS
+_MOST_POINTERS = 100  # maximum PTR records of an address. Lists of blocked names give 0.0.0.0 to thousands of names
 _SOA_TIMERS = 20  # octets of the SOA's RDATA after the two names
 
 
@@ -37,11 +38,11 @@ class Statics(NamedTuple):
 
     zones: list[ZoneFacts]
     contents: Contents
-    refused: dict[str, str]  # file whose zone conflicts with another zone -> reason
+    refused: dict[str, str]  # file whose zone can't be served -> reason
 
 
 def compile_zone(zone: ZoneFile) -> CompiledZone:
-    """Compile a zone as if it were the only one."""
+    """Compile a zone without regard to other zones."""
     by_type: dict[int, dict[bytes, RRset]] = {}
     for rrset in zone.rrsets:
         by_type.setdefault(rrset.rtype, {})[rrset.owner] = rrset
@@ -94,11 +95,11 @@ def combine(
 ) -> Statics:
     """Combine zones and hosts. `zones` maps each file name to the zone in the file.
 
-    `domains`, `reverse_zones` and `shared_zones` are the zones of the cluster. A file with the apex of a shared zone
-    adds records to that zone: an external zone, or one that falls through. pydns ignores the file's SOA and NS records
-    in this case. Otherwise a zone is refused if it is at or below a cluster domain, or if it equals a reverse zone of
-    the cluster. If two files have the same zone, only the first file is used. Records of a host replace records of a
-    file. With `external_alone`, only files of shared zones are accepted.
+    `domains`, `reverse_zones` and `shared_zones` are the zones of the cluster. Shared zones are external zones and
+    zones that fall through. A file with the apex of a shared zone adds its records to that zone, except for SOA and NS
+    records at the apex. Any other file is refused if its zone is at or below a cluster domain, or if it is a reverse
+    zone of the cluster. If two files have the same zone, only the first file is used. Records of a host replace records
+    of a file. With `external_alone`, only files for shared zones are accepted.
     """
     refused: dict[str, str] = {}
     files: dict[bytes, str] = {}
@@ -114,9 +115,9 @@ def combine(
         elif not is_shared and apex in reverse_zones:
             refused[file] = f"{apex_text} is one of the cluster's reverse zones"
         elif external_alone and not is_shared:
-            refused[file] = f"{apex_text} is not an external zone, and nothing else is answered"
+            refused[file] = f"{apex_text} is not an external zone, and pydns answers no other zones"
         elif apex in files:
-            refused[file] = f"{apex_text} is served from {files[apex]}"
+            refused[file] = f"{apex_text} is already served from {files[apex]}"
         else:
             files[apex] = file
     everyone = {*domains, *reverse_zones, *shared_zones, *files}
@@ -137,7 +138,7 @@ def combine(
 
 
 def _outside(contents: Contents, inner: tuple[bytes, ...]) -> Contents:
-    """Return the contents outside of inner zones. `inner` contains the tree keys of the inner zones."""
+    """Return the contents without the names of inner zones. `inner` contains the tree keys of their apexes."""
     return Contents(
         {
             key: value
@@ -149,7 +150,7 @@ def _outside(contents: Contents, inner: tuple[bytes, ...]) -> Contents:
 
 
 def _add_hosts(hosts: Sequence[Host], contents: Contents) -> None:
-    """Add the records of hosts. A name gets the addresses of all its hosts, and an address gets their PTR records."""
+    """Add the records of hosts. If a name or an address occurs in several hosts, it gets the records of all of them."""
     found: dict[tuple[bytes, int], dict[bytes, int]] = {}  # owner and type -> RDATA -> TTL
     for host in hosts:
         for address in host.addresses:

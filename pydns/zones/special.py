@@ -1,7 +1,8 @@
-"""Builds zones that no file defines: names that pydns denies and never forwards, and names such as localhost.
+"""Builds zones that no file defines. They are for names that pydns denies and never forwards, and for names such as
+localhost.
 
-If an upstream answered a query for a special name, clients in pods might use another server instead of pydns. Then
-these clients would not find the names of the cluster.
+Answers to special names can make clients use another server instead of pydns. Such clients wouldn't find the names of
+the cluster. So pydns doesn't let upstreams answer these names.
 """
 
 from collections.abc import Iterable
@@ -13,7 +14,7 @@ from pydns.zones import zonefile
 from pydns.zones.compile import CompiledZone, compile_zone
 from pydns.zones.zonefile import Unavailable, ZoneFile
 
-# The wildcard makes every name exist. Its only type is for private use, and no client asks for it.
+# The wildcard makes every name exist. Its only record has a type for private use, for which no client asks.
 INTERNAL_TYPE = 65534
 _NODATA = (
     "$TTL 3600\n@ SOA localhost. nobody.invalid. 1 3600 1200 604800 3600\n@ NS localhost.\n"
@@ -29,24 +30,26 @@ _LOCAL = {  # RFC 6761 section 6.3, RFC 6303 section 4
     "255.in-addr.arpa": _SOA,
 }
 _SPECIAL = {
-    SpecialName.RESOLVER_ARPA.value: Denial.NODATA,  # RFC 9462 section 6.4: no encrypted resolver is designated
-    SpecialName.USE_APPLICATION_DNS_NET.value: Denial.NXDOMAIN,  # Firefox's canary domain: keep the system's resolver
+    # RFC 9462 section 6.4: NODATA means that there is no encrypted resolver
+    SpecialName.RESOLVER_ARPA.value: Denial.NODATA,
+    # Firefox asks for this name. After NXDOMAIN, it keeps the system's resolver
+    SpecialName.USE_APPLICATION_DNS_NET.value: Denial.NXDOMAIN,
 }
 SPECIAL_NAMES = tuple(_SPECIAL)
 
 
 def special_zones(names: Iterable[str] = SPECIAL_NAMES) -> dict[str, CompiledZone]:
-    """Return the zones of special names. The key of each zone is a text that is used like a file name."""
+    """Return the zones of special names. The key of each zone is a text in place of a file name."""
     return {f"special name {each}": _compile(each, _SPECIAL[each]) for each in names}
 
 
 def local_zones() -> dict[str, CompiledZone]:
-    """Return the zones of names such as localhost. The key of each zone is used like a file name."""
+    """Return the zones of names such as localhost. The key of each zone is a text in place of a file name."""
     return {f"local name {apex}": _compile_text(apex, text) for apex, text in _LOCAL.items()}
 
 
 def blocked_zones(blocked: Iterable[Blocked]) -> dict[str, CompiledZone]:
-    """Return the zones of domains that are denied as a whole. The key of each zone is used like a file name.
+    """Return the zones of domains that are denied as a whole. The key of each zone is a text in place of a file name.
 
     `pydns.serve.rules` denies the names of the other blocked domains.
     """

@@ -1,13 +1,13 @@
-"""Parses zone files (RFC 1035 section 5). The result is the RRsets of a zone, or every mistake with file and line.
+"""Parses zone files (RFC 1035 section 5). The result is the RRsets of a zone, or all mistakes with file and line.
 
-`plain_records` reads most lines. For the other lines, dnspython reads names, TTLs and RDATA. This module splits the
-text into entries, handles directives and checks the rules of a zone. So it can continue to read after a mistake. Rules:
+`plain_records` reads most lines. For all other lines, dnspython reads names, TTLs and RDATA. This module itself splits
+the text into entries, handles directives and checks the rules of a zone, so it can go on after a mistake. Rules:
 
 1. A line that can't be read is a mistake. A file with a mistake isn't served, as in Knot and BIND.
 2. A valid record that doesn't belong in the zone is left out with a warning. The other records are served.
 3. This module opens no files. A function that the caller passes in returns the text for `$INCLUDE`.
-4. The time for hostile text is limited. There are limits for octets, records, mistakes, warnings, `$INCLUDE` and
-   `$GENERATE`.
+4. Hostile text can't take much time, because octets, records, mistakes, warnings, `$INCLUDE` and `$GENERATE` have
+   limits.
 """
 
 import re
@@ -30,12 +30,12 @@ from pydns.dns import name, plain_records
 from pydns.dns.rrset import CNAME, DNAME, NS, NSEC, OPT, RRSIG, SOA, TXT, RRset
 
 MAX_OCTETS = 16 << 20  # maximum octets of a file and the files that it includes
-MAX_RECORDS = 250_000  # a record takes up to 60 µs
-_MAX_DEPTH = 8  # levels of nested includes
+MAX_RECORDS = 250_000  # maximum records of a zone; a record takes up to 60 µs
+_MAX_DEPTH = 8  # maximum levels of nested includes
 _MAX_INCLUDES = 100
-_MAX_GENERATED = 65_536  # lines of one $GENERATE
-_MAX_MISTAKES = 100  # the limit for warnings is the same
-_MAX_RRSET = 0xFFFF  # records in an RRset; a message can't count more
+_MAX_GENERATED = 65_536  # maximum records of one $GENERATE
+_MAX_MISTAKES = 100  # maximum mistakes, and maximum warnings
+_MAX_RRSET = 0xFFFF  # maximum records in an RRset; a message can't count more
 
 
 class Mistake(NamedTuple):
@@ -55,7 +55,7 @@ class ZoneFile(NamedTuple):
     apex: bytes
     rrsets: tuple[RRset, ...]
     records: int
-    warnings: tuple[Mistake, ...]  # the first warnings, sorted by line
+    warnings: tuple[Mistake, ...]  # the first warnings, in the order of the lines
     left_out: int  # number of records that are left out
 
 
@@ -64,9 +64,9 @@ class Unavailable(Exception):
 
 
 Include = Callable[[str, str], tuple[str, str]]
-"""Takes the argument of `$INCLUDE` and the file that contains it; returns the name of the included file, and its text.
+"""Takes the argument of `$INCLUDE` and the file that contains the `$INCLUDE`.
 
-Raises `Unavailable`.
+Returns the name and the text of the included file. Raises `Unavailable`.
 """
 
 
@@ -80,7 +80,7 @@ def read(text: str, file: str, origin_text: str, include: Include) -> ZoneFile |
     try:
         origin = dns.name.from_text(origin_text).to_wire()
     except (dns.exception.DNSException, UnicodeError):
-        origin = None  # an invalid name: all names must be absolute, or the file must contain $ORIGIN
+        origin = None  # the text isn't a valid name, so names must be absolute unless the file contains $ORIGIN
     try:
         reader.read(text, file, _State(origin), 0)
     except _Enough:
@@ -99,7 +99,7 @@ class _Record(NamedTuple):
 
 @dataclass(slots=True)
 class _State:
-    """The values that a line inherits from the lines before it."""
+    """The values that a line takes over from the lines before it."""
 
     origin: bytes | None  # the case of letters is kept
     owner: bytes | None = None
@@ -125,10 +125,10 @@ class _Reader:
         self._includes = 0
 
     def read(self, text: str, file: str, state: _State, depth: int) -> None:
-        """Read a file. `state` contains the inherited values for the first line."""
+        """Read a file. `state` contains the values that the first line takes over."""
         self._octets += len(text)
         if self._octets > MAX_OCTETS:
-            self._stop(file, 0, f"has more than {MAX_OCTETS >> 20} MiB, with what it includes")
+            self._stop(file, 0, f"has more than {MAX_OCTETS >> 20} MiB, together with the files that it includes")
         for line, entry in _entries(text):
             try:
                 if entry is None:
@@ -177,8 +177,8 @@ class _Reader:
             except Unavailable as error:
                 raise _Wrong(f"$INCLUDE {wanted}: {error}") from None
             self.read(text, included, replace(state, origin=origin), depth + 1)
-            # After the included file, the origin and the owner are the same as before it (RFC 1035 section 5.1). As in
-            # BIND, the TTLs are also the same.
+            # The included file doesn't change the origin and the owner for the lines after it (RFC 1035 section 5.1).
+            # As in BIND, it doesn't change the TTLs, either.
         elif directive == "$GENERATE":
             self._generate(tokens, file, line, state)
         else:
@@ -219,7 +219,7 @@ class _Reader:
 
 
 def _tokenized(entry: str, state: _State) -> plain_records.PlainRecord | None:
-    """Return the record in an entry of any form. None if the entry has only blanks and comments."""
+    """Return the record in an entry of any form, or None if the entry has only blanks and comments."""
     tokens = dns.tokenizer.Tokenizer(entry)
     token = tokens.get(want_leading=True)
     if token.is_whitespace():
@@ -237,7 +237,7 @@ def _tokenized(entry: str, state: _State) -> plain_records.PlainRecord | None:
         rdata = _rdata(rtype, tokens, _dnspython_name(state.origin))
     except dns.name.NeedAbsoluteNameOrOrigin:
         raise _Wrong("has a relative name, and there is no $ORIGIN before it") from None
-    except Exception as error:  # for hostile text, dnspython can raise any exception
+    except Exception as error:  # dnspython may raise any exception for hostile text
         raise _Wrong(f"{' '.join(entry.split())[:100]}: {_reason(error)}") from None
     if len(rdata) > 0xFFFF:
         raise _Wrong("has more than 65535 octets of data")
@@ -258,7 +258,7 @@ def _rdata(rtype: dns.rdatatype.RdataType, tokens: dns.tokenizer.Tokenizer, orig
     if parse is not None:
         first = tokens.get()
         tokens.unget(first)
-        if first.value != "\\#":  # not the generic form of RFC 3597
+        if first.value != "\\#":  # the RDATA isn't in the generic form of RFC 3597
             return parse(tokens, origin)
     rdata = dns.rdata.from_text(dns.rdataclass.IN, rtype, tokens, origin, relativize=False)
     return cast(bytes, rdata.to_wire())
@@ -303,7 +303,10 @@ def _two_names(tokens: dns.tokenizer.Tokenizer, origin: dns.name.Name | None) ->
 
 
 def _signature(tokens: dns.tokenizer.Tokenizer, origin: dns.name.Name | None) -> bytes:
-    """Parse RRSIG RDATA. Times are 32-bit serial numbers, which wrap to 0 in 2106 (RFC 4034 section 3.1.5)."""
+    """Parse RRSIG RDATA.
+
+    Times are serial numbers of 32 bits, which begin again at 0 in 2106 (RFC 4034 section 3.1.5).
+    """
     words = [token.value for token in tokens.get_remaining()]
     for position in _SIGNATURE_TIMES:
         if len(words) > position and len(words[position]) == _DATE_DIGITS:
@@ -329,7 +332,10 @@ _RDATA: dict[int, Callable[[dns.tokenizer.Tokenizer, dns.name.Name | None], byte
 
 
 def _entries(text: str) -> Iterator[tuple[int, str | None]]:
-    """Yield each entry with the number of its first line. The entry is None if a parenthesis is not closed."""
+    """Yield the number of the first line of each entry, and the entry.
+
+    The entry is None if a parenthesis isn't closed.
+    """
     entry: list[str] = []
     begin = depth = 0
     for number, line in enumerate(text.split("\n"), 1):
@@ -378,7 +384,7 @@ def _ttl(text: str) -> int:
     try:
         return dns.ttl.from_text(text)
     except dns.exception.DNSException:
-        raise _Wrong(f"{text} is not a TTL; wanted seconds or units, as 1h30m, at most 2147483647 s") from None
+        raise _Wrong(f"{text} is not a TTL; wanted seconds, or units as in 1h30m, at most 2147483647 s") from None
 
 
 def _absolute(text: str, origin: bytes | None) -> bytes:
@@ -426,7 +432,7 @@ def _reason(error: Exception) -> str:
 
 
 class _Draft:
-    """An RRset of a zone that is still being read, and the place of its first record."""
+    """An RRset of a zone that is still being read, with the file and the line of its first record."""
 
     __slots__ = ("file", "line", "rdatas", "ttl_s")
 
@@ -441,11 +447,14 @@ class _Draft:
 
 
 class _Zone:
-    """Collects the records of a zone. Leaves out records that don't belong there (rule 2). Finds conflicts (rule 1)."""
+    """Collects the records of a zone.
+
+    Leaves out records that don't belong there (rule 2). Finds records that exclude each other (rule 1).
+    """
 
     def __init__(self) -> None:
         self._soa: _Record | None = None
-        self._early: list[_Record] = []  # records before the SOA; without the SOA, the apex isn't known
+        self._early: list[_Record] = []  # records before the SOA record, which shows the apex
         self._drafts: dict[bytes, dict[int, _Draft]] = {}  # owner -> type -> RRset
         self._warnings: list[Mistake] = []
         self._left_out = 0
@@ -530,7 +539,7 @@ _CHECKED = frozenset({SOA, NS, DNAME})
 
 def _why_left_out(record: _Record, soa: _Record) -> str | None:
     if record.rtype == SOA:
-        is_same = record.owner == soa.owner and record.rdata == soa.rdata  # `dig AXFR` prints the SOA twice
+        is_same = record.owner == soa.owner and record.rdata == soa.rdata  # `dig AXFR` prints the SOA record twice
         return None if is_same else "second SOA record of the zone"
     if name.is_wildcard(record.owner):  # RFC 4592 sections 4.2, 4.4
         return f"{_type_text(record.rtype)} at a wildcard has no meaning"

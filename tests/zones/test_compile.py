@@ -111,7 +111,7 @@ def test_a_zone_file_for_the_cluster_domain_is_not_served(file: str, reason: str
 
 def test_if_two_files_have_the_same_zone_the_first_is_served() -> None:
     statics = load_static({"a.zone": "$ORIGIN example.org.\n" + _SOA, "b.zone": "$ORIGIN example.org.\n" + _SOA})
-    assert statics.refused == {"b.zone": "example.org. is served from a.zone"}
+    assert statics.refused == {"b.zone": "example.org. is already served from a.zone"}
 
 
 def test_a_zone_above_the_cluster_domain_does_not_hide_the_clusters_names(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ MISTAKES = {
     "a class": (_HEAD + "www 60 CH A 192.0.2.1", ":3: class CH is not IN"),
     "a TTL": (
         _HEAD + "www 9999999999 A 192.0.2.1",
-        ":3: 9999999999 is not a TTL; wanted seconds or units, as 1h30m, at most 2147483647 s",
+        ":3: 9999999999 is not a TTL; wanted seconds, or units as in 1h30m, at most 2147483647 s",
     ),
     "no TTL": ("@ NS ns", ":1: has no TTL, and there is no $TTL before it"),
     "CNAME and other records": (
