@@ -1,1 +1,4 @@
-"""Kubernetes for DNS: API objects, the watch that keeps them current, and their DNS records. This package is pure."""
+"""Kubernetes for DNS: the objects of the API, the watch that keeps them current, and their DNS records.
+
+This package is pure.
+"""

@@ -1,8 +1,9 @@
-"""An audit is a slow check that compares the delivered objects with a list of their names and versions.
+"""Audits. An audit is a slow check that compares the delivered objects with a list of their names and versions.
 
-This module is pure. `kube.reflector` begins and ends an audit. A watch can miss changes silently: the server loses
-events, a proxy stops forwarding, or a restored etcd has not yet reached the watched version. Only a new list shows
-missed changes. The list contains only metadata. For slices of ten endpoints, the metadata has an eighth of the bytes.
+This module is pure. `kube.reflector` begins and ends audits. A watch can miss changes although no error occurs. For
+example, the server loses events, a proxy stops forwarding, or a restored etcd has not yet reached the watched version.
+Only a new list shows the missed changes. An audit lists only metadata. For slices of ten endpoints, metadata has an
+eighth of the bytes.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,18 +16,18 @@ from pydns.kube.objects import Ref
 
 
 class AuditPage(NamedTuple):
-    """Request: a page of the list of metadata, from the start if `continue_` is empty."""
+    """A request for a page of the list of metadata. If `continue_` is empty, it is the first page."""
 
     limit: int
     continue_: str
 
 
 class BadPage(ValueError):
-    """A page could not be read. The message is the reason."""
+    """A page can't be read. The message is the reason."""
 
 
 class Audit:
-    """One pass over the pages of a list. `listing` is the number of the reflector's listing that the audit checks."""
+    """One pass over the pages of a list. `listing` is the number of the reflector's listing that this audit checks."""
 
     def __init__(self, kind: Kind, page_size: int, listing: int, watched_version: str) -> None:
         self.listing = listing
@@ -42,7 +43,7 @@ class Audit:
         return None if self._continue is None else AuditPage(self._page_size, self._continue)
 
     def on_page(self, body: bytes) -> None:
-        """Process a page. Raises `BadPage` for an invalid page; then the caller must drop the audit."""
+        """Process a page. Raises `BadPage` if the page is invalid. Then the caller must drop the audit."""
         try:
             page = _PAGES.decode(body)
         except msgspec.DecodeError as error:
@@ -57,9 +58,9 @@ class Audit:
     def went_backwards(self) -> bool:
         """Return whether the listed version is older than the watched version.
 
-        An older version means that the server was restored from a backup. The watch sends nothing then. On a server
-        that was not restored, a consistent list is never older than an earlier event. Versions that aren't numbers are
-        not compared, because the API promises numbers only since Kubernetes 1.35.
+        An older version means that the server was restored from a backup. Then the watch sends no events. On any other
+        server, a consistent list is never older than an earlier event. Versions that aren't numbers are not compared,
+        because the API promises numbers only since Kubernetes 1.35.
         """
         here, there = self._watched_version, self.resource_version
         return here.isdigit() and there.isdigit() and int(there) < int(here)
@@ -94,7 +95,7 @@ class _ListMeta(msgspec.Struct, rename="camel", gc=False):
 
 class _Page(msgspec.Struct, gc=False):
     metadata: _ListMeta
-    items: list[_Item] | None  # required, so that a Status object with status 200 isn't read as an empty list
+    items: list[_Item] | None  # no default, so that a Status object with HTTP status 200 isn't read as an empty list
 
 
 _PAGES = msgspec.json.Decoder(_Page)

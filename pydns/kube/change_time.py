@@ -1,7 +1,8 @@
 """Reads the time of a change from the changed object. DNS programming latency begins at this time.
 
-The endpoints controller writes the time of the oldest change in a slice to an annotation, in nanoseconds. CoreDNS also
-measures from this time. For a new object, the time is `creationTimestamp`, in whole seconds.
+For a slice, an annotation has the time of the oldest change in it, in nanoseconds. The endpoints controller writes this
+annotation, and CoreDNS also measures from this time. For a new object, the time is `creationTimestamp`, in whole
+seconds.
 """
 
 from datetime import datetime

@@ -1,8 +1,9 @@
-"""The entries of client names in the table (`pydns.table.client_names`), made from objects of the first cluster. Pure.
+"""Makes the table's entries of client names (`pydns.table.client_names`) from objects of the first cluster. Pure.
 
-The entry of an EndpointSlice belongs to the slice, which has it ready. The entry of a node has a record for each Pod on
-the node, and this module keeps it. Nothing else is kept of Pods: 150,000 of them take 4 MB here, and would take 70 MB
-as objects. No entry is compiled, so no published state is kept: an entry that changed is written, and that is all.
+The entry of an EndpointSlice is ready in the slice object (`EndpointSlice.clients`). The entry of a node has a record
+for each Pod on the node, and this module keeps it. Nothing else is kept of Pods. So 150,000 Pods take 4 MB, where
+objects would take 70 MB. Entries aren't compiled like records. So no published state is kept for a comparison, and a
+changed entry is just written.
 """
 
 from array import array
@@ -15,14 +16,14 @@ from pydns.kube.producer import Change
 from pydns.table.client_names import MAX_KEY, compose_node, compose_pod, node_key, records, slice_key
 from pydns.table.layout import Changes, Contents
 
-_PIECE = 200  # entries
+_PIECE = 200  # number of entries in a piece
 
 
 class ClientEntries:
-    """The entries, and which of them changed since the last commit."""
+    """The entries of client names, and which of them changed since the last commit."""
 
     def __init__(self, pods: "NodePods | None" = None) -> None:
-        """Without `pods`, no Pods are watched."""
+        """`pods` is None if Pods aren't watched."""
         self.pods = pods
         self._changed: dict[bytes, bytes | None] = {}
 
@@ -40,7 +41,7 @@ class ClientEntries:
                 self._changed[after[0]] = after[1]
 
     def flush(self, changes: Changes, most: int | None) -> None:
-        """Move the changed entries to `changes`, at most `most` of slices and as many of nodes."""
+        """Move changed entries to `changes`: at most `most` entries of slices, and at most `most` entries of nodes."""
         for key in list(islice(self._changed, most)):
             changes.names[key] = self._changed.pop(key)
         if self.pods is not None:
@@ -49,7 +50,10 @@ class ClientEntries:
                 del self.pods.changed[node]
 
     def contents(self, objects: Iterable[Object]) -> Iterator[Contents]:
-        """Yield the entries of all these slices and of all nodes, in pieces. They count as published."""
+        """Yield the entries of all slices in `objects` and of all nodes, in pieces.
+
+        Afterwards, no entry is marked as changed.
+        """
         self._changed.clear()
         of_nodes = () if self.pods is None else self.pods.take_all()
         entries = chain(filter(None, map(_entry, objects)), of_nodes)
@@ -58,13 +62,13 @@ class ClientEntries:
 
 
 class NodePods:
-    """The running Pods, packed, by node. A Pod never moves to another node.
+    """The running Pods of each node, packed. A Pod never moves to another node.
 
-    A listing replaces all Pods when it is complete. Until then, the Pods from before stay in force.
+    When a listing is complete, its Pods replace all others. Until then, the Pods from before stay in force.
     """
 
     def __init__(self) -> None:
-        self.changed: dict[str, None] = {}  # nodes
+        self.changed: dict[str, None] = {}  # nodes whose entries changed
         self.count = 0  # number of Pods
         self._nodes: dict[str, bytes] = {}  # node -> its entry
         self._listing: _Listing | None = None
@@ -93,7 +97,7 @@ class NodePods:
         return self._nodes.get(node)
 
     def take_all(self) -> Iterator[tuple[bytes, bytes]]:
-        """Yield the key and the entry of each node. They count as published."""
+        """Yield the key and the entry of each node. Afterwards, no node is marked as changed."""
         self.changed.clear()
         for node, entry in self._nodes.items():
             yield node_key(node), entry
@@ -125,15 +129,16 @@ class NodePods:
 
 
 class _Listing:
-    """The Pods of an unfinished listing. Their records lie in one piece of memory, which the system gets back whole.
+    """The Pods of an unfinished listing.
 
-    Thousands of growing pieces would leave holes of 15 MB.
+    Their records are in one piece of memory, which is returned to the system as a whole. Thousands of growing pieces
+    would fragment 15 MB of the heap.
     """
 
     def __init__(self) -> None:
         self.count = 0
         self._records = bytearray()
-        self._places: dict[str, array[int]] = {}  # node -> places of its records
+        self._places: dict[str, array[int]] = {}  # node -> offsets of its records
 
     def add(self, node: str, record: bytes) -> None:
         """Add a Pod."""
@@ -150,7 +155,10 @@ class _Listing:
 
 
 def _is_of(record: bytes, text: bytes) -> bool:
-    """Return whether a record belongs to the Pod NAMESPACE/NAME. Lengths of addresses come before this text."""
+    """Return whether a record belongs to the Pod in `text` (NAMESPACE/NAME).
+
+    The text follows the addresses in the record.
+    """
     at = 8
     for _ in range(record[2] + record[3]):
         at += 1 + record[at]
@@ -158,7 +166,7 @@ def _is_of(record: bytes, text: bytes) -> bool:
 
 
 def _entry(value: Object | None) -> tuple[bytes, bytes] | None:
-    """Return the key and value of a slice's entry, or None if it has none."""
+    """Return the key and the value of a slice's entry, or None if the object isn't a slice with an entry."""
     if not isinstance(value, EndpointSlice) or not value.clients:
         return None
     key = slice_key(value.namespace, value.name)

@@ -1,9 +1,9 @@
 """Allocates a ClusterIP for a Service that has none.
 
-The address depends only on the Service's name and on the addresses that are already taken. So a Service keeps its
+The address depends only on the Service's name and on the addresses that are already in use. So a Service keeps its
 address after a restart. Addresses come from two ranges: 10.96.0.0/12, the usual range of kubeadm and kind, and
 fd00:10:96::/108, a unique local range (RFC 4193) of the same size. The lowest 256 addresses are never allocated, as in
-the API server (KEP-3070). They are left for addresses chosen by hand, such as .10 of kube-dns.
+the API server (KEP-3070). They are reserved for addresses that people choose, such as .10 for kube-dns.
 """
 
 from hashlib import blake2b
@@ -14,7 +14,7 @@ from pydns.dns.address import address_text, parse_address
 def allocate(namespace: str, service: str, family: str, taken: set[bytes]) -> str:
     """Return an address of `family` (IPv4 or IPv6) for a Service and add it to `taken`.
 
-    The address is a hash of the name. Another Service changes this address only if the two hashes collide.
+    The address is a hash of the name. It depends on another Service only if the hashes of both names are equal.
     """
     base = _RANGES[family]
     start = int.from_bytes(blake2b(f"{namespace}/{service}".encode(), digest_size=8).digest())
@@ -30,4 +30,4 @@ _RANGES = {
     "IPv6": int.from_bytes(parse_address("fd00:10:96::")),
 }
 _FIRST = 256
-_COUNT = 2**20 - _FIRST - 1  # without the last address of a range, which is the broadcast address in IPv4
+_COUNT = 2**20 - _FIRST - 1  # the last address of a range is left out: in IPv4, it is the broadcast address

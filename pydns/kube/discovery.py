@@ -1,21 +1,24 @@
 """Finds out whether an API server has a kind. CRDs may be installed or removed, or served in other versions.
 
-Every authenticated client can read the list of resources of an API version, so no RBAC rule is needed. An unclear
-answer counts as yes. Then the request that lists the objects of the kind shows the problem.
+Every authenticated client can read the list of resources of an API version, so no RBAC rule is needed. If the answer is
+unclear, the kind is treated as existing. Then the request that lists its objects shows the problem.
 """
 
 import msgspec
 
-NOT_SERVED = "the API server doesn't have it"
+NOT_SERVED = "the API server doesn't have the kind"
 
 
 def resources_path(path: str) -> str:
-    """Return the path of the resources of the API version that a list's `path` is in."""
+    """Return the path at which the API server lists the resources of an API version.
+
+    `path` is the path of one of its kinds.
+    """
     return path.rpartition("/")[0]
 
 
 def is_served(path: str, status: int, body: bytes) -> bool:
-    """Return whether an answer for `resources_path` shows the list at `path`."""
+    """Return whether an answer for `resources_path` shows that the API server has the kind at `path`."""
     if status == 404:
         return False
     try:

@@ -1,8 +1,9 @@
-"""Reads the documents of a manifest file as plain values with line numbers. It doesn't know the kinds of objects.
+"""Reads the documents of a manifest file as plain values with line numbers. This module doesn't know the kinds of
+objects.
 
-`json_documents` reads a text of JSON objects. `config.yaml_reader` reads all other texts, by its rules for manifests.
+`json_documents` reads texts of JSON objects. `config.yaml_reader` reads all other texts, with its rules for manifests.
 More rules:
-1. If a key occurs twice in a mapping, the last value counts, as with kubectl. A warning names the key.
+1. If a key occurs twice in a mapping, the last value is used, as with kubectl. A warning names the key.
 2. Aliases and merge keys work, but the number of values that they add is limited. Ten nested levels of
    `a: &a [*b, *b, …]` can mean ten billion values.
 3. Keys are always text.
@@ -17,19 +18,19 @@ from pydns.config.node import Node, Scalar
 from pydns.kube import json_documents
 from pydns.kube.json_documents import JsonValue
 
-Path = tuple[str | int, ...]  # keys and indexes, from a document's root inwards
+Path = tuple[str | int, ...]  # keys and indexes that lead from the root of a document to a value
 
 
 class Document(NamedTuple):
     """One document of a text. An empty document has the value None."""
 
-    number: int  # counts from 1
+    number: int  # the first document has number 1
     value: Any  # None, bool, int, float, str, lists and dicts with text keys
-    source: Node | JsonValue  # the parsed text behind `value`; `line_of` reads it
+    source: Node | JsonValue  # the parsed text from which `value` was made; `line_of` uses it
     warnings: "tuple[DocumentMistake, ...]" = ()
 
     def line_of(self, path: Path) -> int:
-        """Return the line, from 1, of the value at `path`, or of the last part of `path` that exists."""
+        """Return the line of the value at `path`, or of the last part of `path` that exists. The first line is 1."""
         if isinstance(self.source, JsonValue):
             return self.source.line_of(path)
         found, line = self.source, self.source.line
@@ -84,8 +85,8 @@ def _json_document(found: JsonValue, number: int) -> Document:
     return Document(number, found.value, found, tuple([DocumentMistake(number, line, reason) for reason in reasons]))
 
 
-_MOST_WARNINGS = 100  # the most warnings for one document
-_ALIAS_ROOM = 100_000  # the number of values that aliases may add to the values in the text
+_MOST_WARNINGS = 100  # maximum warnings for one document
+_ALIAS_ROOM = 100_000  # maximum number of values that aliases may add to the values in the text
 
 
 class _Refused(Exception):
@@ -99,7 +100,7 @@ class _Values:
 
     def __init__(self, characters: int) -> None:
         self.budget = characters // 2 + _ALIAS_ROOM  # a value in the text takes at least two characters
-        self.warnings: list[tuple[int, str]] = []  # lines and reasons
+        self.warnings: list[tuple[int, str]] = []  # pairs of a line and a reason
 
     def value(self, at: Node) -> Any:
         self.budget -= 1
@@ -135,7 +136,7 @@ class _Values:
 
 
 def _child(at: Node, step: str | int) -> tuple[Node, int] | None:
-    """Return the child at `step` and its line. In a mapping, the line of the key is returned."""
+    """Return the child at `step` and its line. In a mapping, this is the line of the key."""
     if isinstance(at, node.Mapping):
         for key, value in at.entries:
             if isinstance(key, Scalar) and key.text == step:

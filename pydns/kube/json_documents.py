@@ -1,8 +1,8 @@
-"""Reads JSON text into values with line numbers. It doesn't know the kinds of objects.
+"""Reads JSON text into values with line numbers. This module doesn't know the kinds of objects.
 
 The rules are the same as in kubectl:
 1. A text may contain several objects, one after another. `---` may separate them.
-2. If a key occurs twice, the last value counts.
+2. If a key occurs twice, the last value is used.
 3. Half of a surrogate pair becomes U+FFFD. An integer of more than 20 digits becomes a float.
 """
 
@@ -18,12 +18,12 @@ class JsonValue(NamedTuple):
     """One object of a text."""
 
     value: dict[str, Any]
-    doubled: tuple[str, ...]  # keys that occur twice in a mapping
+    doubled: tuple[str, ...]  # keys that occur more than once in a mapping
     text: str
-    start: int  # where the object begins in the text
+    start: int  # offset in the text at which the object begins
 
     def line_of(self, path: tuple[str | int, ...]) -> int:
-        """Return the line, from 1, of the value at `path`, or of the last part of `path` that exists."""
+        """Return the line of the value at `path`, or of the last part of `path` that exists. The first line is 1."""
         line_at = at = self.start
         for step in path:
             found = _places(self.text, at).get(step)
@@ -81,10 +81,10 @@ def _without_halves(value: Any) -> Any:
     return value
 
 
-# Cached, because each faulty object in a list searches the list again.
+# Cached, because the list is searched again for each faulty object in it.
 @lru_cache(maxsize=8)
 def _places(text: str, at: int) -> dict[str | int, tuple[int, int]]:
-    """Return the places of the keys and values of a mapping or list. If a key occurs twice, the last place counts."""
+    """Return the offsets of the keys and values of a mapping or list. If a key occurs twice, return the last offset."""
     return {step: (key_at, value_at) for step, key_at, value_at in _children(text, at)}
 
 
@@ -94,7 +94,10 @@ def _newlines(text: str) -> list[int]:
 
 
 def _children(text: str, at: int) -> Iterator[tuple[str | int, int, int]]:
-    """Yield key or index, the place of the key, and the place of the value. `read` must have accepted the text."""
+    """Yield the key or index, the offset of the key, and the offset of the value.
+
+    `read` must have accepted the text.
+    """
     opening = text[at]
     if opening not in "{[":
         return

@@ -1,4 +1,4 @@
-"""The table of kinds: which kinds of objects pydns reads from a cluster, and what pydns needs each kind for.
+"""The table of kinds: which kinds of objects pydns reads from a cluster, and what it does with each kind.
 
 To add a kind, write a file in `pydns.kube.producers` with its value, its decoder and its producer. Then add a row to
 this table, and test cases.
@@ -29,13 +29,13 @@ from pydns.kube.producers.services import Services
 
 
 class Decoder(NamedTuple):
-    """A struct for the JSON of an object, and a function that turns the struct into an `Object`.
+    """Reads objects of a kind: a struct for their JSON, and a function that turns the struct into an `Object`.
 
-    `pydns.kube.objects` contains examples.
+    `pydns.kube.objects` has examples.
     """
 
     raw: type[msgspec.Struct]
-    read: Callable[[Any, Options], Object]  # raises ValueError with a reason if DNS can't use the object
+    read: Callable[[Any, Options], Object]  # raises ValueError with the reason if DNS can't use the object
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +45,14 @@ class Row:
     name: str  # the name of the kind in the Kubernetes API
     path: str  # URL path that lists all objects of the kind; it contains the newest API version that pydns reads
     decoder: Decoder
-    producers: tuple[MakeProducer, ...] = ()  # empty: the kind has no records
+    producers: tuple[MakeProducer, ...] = ()  # empty if objects of the kind have no records
     is_namespaced: bool = True
     is_selected: bool = True  # True: the flag `--labels` selects objects of this kind
     field_selector: str = ""
-    exposing: Decoder | None = None  # replaces `decoder` if external zones or answers by zone need more fields
-    # Returns whether zones with these options need objects of the kind. None: pydns always reads the kind. A kind with
-    # a condition is optional: the API server may not have the kind. pydns doesn't wait for an optional kind that can't
-    # be listed.
+    exposing: Decoder | None = None  # used instead of `decoder` if external zones or answers by zone need more fields
+    # Returns whether zones with these options need objects of the kind. If `wanted_by` is None, pydns always reads the
+    # kind. Otherwise the kind is optional: the API server may not have it, and pydns doesn't wait for it if it can't be
+    # listed.
     wanted_by: Callable[[ZoneOptions], bool] | None = None
     older: tuple[str, ...] = ()  # older API versions that have the same fields, the newest first
 
@@ -90,7 +90,7 @@ class Kind(Enum):
 
     row: Row
     json: msgspec.json.Decoder[Any]  # decodes to `row.decoder.raw`
-    # Decodes to the struct of `row.exposing`; without `row.exposing`, of `row.decoder`.
+    # Decodes to the struct of `row.exposing`, or to that of `row.decoder` if `row.exposing` is None.
     exposing_json: msgspec.json.Decoder[Any]
 
     NAMESPACE = Row(
@@ -99,7 +99,7 @@ class Kind(Enum):
         Decoder(objects.RawNamespace, objects.read_namespace),
         (Namespaces, Services, Pods, ServiceImports),
         is_namespaced=False,
-        is_selected=False,  # the DNS name of a namespace exists, whatever labels the namespace has
+        is_selected=False,  # a namespace has its DNS name with any labels
     )
     SERVICE = Row(
         "Service",
@@ -195,13 +195,16 @@ class Kind(Enum):
 
     @property
     def api_versions(self) -> tuple[str, ...]:
-        """Return the API versions as manifests write them in `apiVersion`, the newest first: `discovery.k8s.io/v1`."""
+        """Return the API versions in the form of `apiVersion`, such as `discovery.k8s.io/v1`.
+
+        The newest comes first.
+        """
         found = [path.removeprefix("/apis/").removeprefix("/api/") for path in self.row.paths]
         return tuple([each.rpartition("/")[0] for each in found])
 
 
 BY_NAME = {kind.value: kind for kind in Kind}
-NAMING_KINDS = (Kind.SERVICE, Kind.ENDPOINT_SLICE)  # the kinds that give this DNS server its own name
+NAMING_KINDS = (Kind.SERVICE, Kind.ENDPOINT_SLICE)  # the kinds that show the name of this DNS server itself
 _WITH_RECORDS = [kind for kind in Kind if kind.row.producers]
 RECORD_KINDS = tuple([kind for kind in _WITH_RECORDS if kind.row.wanted_by is None])  # the kinds that every cluster has
 OPTIONAL_KINDS = tuple([kind for kind in _WITH_RECORDS if kind.row.wanted_by is not None])

@@ -1,14 +1,14 @@
 """Kubernetes API objects, reduced to the fields that DNS needs (API versions v1 and discovery.k8s.io/v1).
 
-`pydns.kube.kinds` contains the table of kinds. The decoder of a kind is a struct and a function. Examples are at the
-end of this file.
+`pydns.kube.kinds` has the table of kinds. The decoder of a kind consists of a struct and a function. This file has
+examples of both.
 
-`parse` checks every object from an API server or a manifest. Don't trust an object before `parse`. After `parse`, other
-modules trust the object: names fit into DNS labels, addresses have 4 or 16 octets, optional lists exist. An object that
-DNS can't use becomes a `Skipped` with a reason. Such an object never stops the stream of events.
+`parse` checks every object from an API server or a manifest. Other modules trust the objects that `parse` returns:
+names fit into DNS labels, addresses have 4 or 16 octets, and optional lists exist. An object that DNS can't use becomes
+a `Skipped` with a reason. Such an object doesn't stop the stream of events.
 
-msgspec decodes JSON directly to typed structs in 11 µs per object. The models of the Kubernetes client for Python take
-365 µs and 30 KB.
+msgspec decodes JSON directly to typed structs, in 11 µs per object. The models of the Kubernetes client for Python take
+365 µs and 30 KB per object.
 """
 
 from collections.abc import Mapping
@@ -44,19 +44,19 @@ class Ref(NamedTuple):
         return f"{self.kind.value} {self.namespace}/{self.name}" if self.namespace else f"{self.kind.value} {self.name}"
 
 
-# The most endpoints and ports that are kept for a Service or an EndpointSlice. No Service has records for more.
-MAX_ENDPOINTS = 10_000  # the number of addresses, enough to fill two DNS messages
+# Maximum endpoints and ports that are kept for a Service or an EndpointSlice. No Service has records for more.
+MAX_ENDPOINTS = 10_000  # number of addresses; enough to fill two DNS messages
 MAX_PORTS = 10_000
-MAX_OBJECT_NAME = 253  # characters of the name of a Pod
-_MAX_POD_ADDRESSES = 8  # the API has at most one of each family
-_MAX_HINTS = 8  # the most zones, and the most nodes, in the hints of an endpoint, as in the API
+MAX_OBJECT_NAME = 253  # maximum characters of the name of a Pod
+_MAX_POD_ADDRESSES = 8  # maximum addresses of a Pod. The API allows only one of each family
+_MAX_HINTS = 8  # maximum zones, and maximum nodes, in the hints of an endpoint, as in the API
 
 
 class Port(NamedTuple):
     """A port of a Service, or of the endpoints of an EndpointSlice. `name` is empty if the port has no name."""
 
     name: str
-    protocol: str  # tcp, udp or sctp
+    protocol: str  # "tcp", "udp" or "sctp"
     number: int
 
 
@@ -75,9 +75,11 @@ class Service(NamedTuple):
     headless: bool
     external_name: bytes | None  # wire form; the case of letters is kept
     ports: tuple[Port, ...]  # only the first `MAX_PORTS`
-    left_out: int = 0  # the number of ports that are not in `ports`
-    exposure: "ServiceExposure | None" = None  # None: no external zones, or a label asks pydns to ignore the Service
-    follows_hints: bool = False  # hints decide which clients get which endpoints; read with `Options.topology`
+    left_out: int = 0  # number of ports that are not in `ports`
+    # None if there are no external zones, or if a label asks pydns to ignore the Service
+    exposure: "ServiceExposure | None" = None
+    # True: hints decide which clients get which endpoints. Read only with `Options.topology`
+    follows_hints: bool = False
 
     @property
     def key(self) -> ServiceKey:
@@ -118,13 +120,14 @@ class EndpointSlice(NamedTuple):
     service: str
     ports: tuple[Port, ...]  # only the first `MAX_PORTS`
     endpoints: tuple[Endpoint, ...]  # only the first `MAX_ENDPOINTS`
-    left_out: int = 0  # the number of ports and addresses that are not in `ports` and `endpoints`
-    unready: int = 0  # the number of endpoints that aren't ready, for `explain`
-    terminating: int = 0  # the number of unready endpoints that are terminating
+    left_out: int = 0  # number of ports and addresses that are not in `ports` and `endpoints`
+    unready: int = 0  # number of endpoints that aren't ready, for `explain`
+    terminating: int = 0  # number of unready endpoints that are terminating
     imported: Imported | None = None
     hints: tuple[Hints, ...] = ()  # the hints of each endpoint; empty unless `Options.topology` is set
-    # The Pods among the endpoints, ready or not: a starting Pod sends queries, too (`pydns.table.client_names`).
-    # Packed: 10 Pods take 250 octets, and 3 KB as objects. Empty for a slice of another cluster's Pods.
+    # The Pods among the endpoints, ready or not, because a starting Pod also sends queries
+    # (`pydns.table.client_names`). They are packed: 10 Pods take 250 octets, where objects would take 3 KB. Empty for a
+    # slice with Pods of another cluster.
     clients: bytes = b""
 
     @property
@@ -140,12 +143,12 @@ class Namespace(NamedTuple):
 
 
 class Pod(NamedTuple):
-    """The IPv4 and IPv6 addresses of a Pod. A Pod that has ended has none."""
+    """A Pod with its IPv4 and IPv6 addresses. A Pod that has ended has no addresses."""
 
     namespace: str
     name: str
     addresses: tuple[bytes, ...]
-    # The rest is read only with `Options.clients`, and shows which client has an address.
+    # The fields below are read only with `Options.clients`. They show which client has an address.
     node: str = ""  # empty if the Pod has no node yet
     running: RunningPod | None = None  # None if the Pod has ended, or has no node or no address yet
 
@@ -161,16 +164,22 @@ class ConfigMap(NamedTuple):
 
 
 class Skipped(NamedTuple):
-    """The reason why DNS can't use an object. The last usable version of the object, if any, stays in force."""
+    """The reason why DNS can't use an object.
+
+    If the object was usable before, its last usable version stays in force.
+    """
 
     reason: str
 
 
-Object = tuple[Any, ...]  # each kind has its own NamedTuple, for example `Service`
+Object = tuple[Any, ...]  # each kind has its own NamedTuple, such as `Service`
 
 
 class Observed(NamedTuple):
-    """The observed state of one object. `value` holds the parts that DNS needs. Equal values give equal records."""
+    """The observed state of one object.
+
+    `value` contains the parts that DNS needs. Equal values lead to equal records.
+    """
 
     ref: Ref
     resource_version: str  # empty if the source has no resource versions
@@ -182,9 +191,9 @@ class Options(NamedTuple):
 
     # True: an endpoint without a hostname gets the name of its pod, as with the CoreDNS option `endpoint_pod_names`.
     endpoint_pod_names: bool = False
-    clients: bool = False  # read what names clients by Pods
+    clients: bool = False  # read the fields from which Pods get their names as clients
     topology: bool = False  # read zones, nodes and hints of endpoints, and whether Services use the hints
-    # Prefixes of the annotations that external zones need. Empty: the configuration has no external zones.
+    # Prefixes of the annotations that external zones need. Empty if the configuration has no external zones.
     annotations: tuple[str, ...] = ()
 
 
@@ -194,7 +203,7 @@ DEFAULTS = Options()
 def parse(kind: "Kind", source: bytes | msgspec.Raw | Mapping[str, Any], options: Options = DEFAULTS) -> Observed:
     """Return the parts of an object that DNS needs. `source` is JSON or a decoded mapping.
 
-    Bad input never raises an exception. Instead, `value` is `Skipped`, and `ref` contains the readable parts of the
+    Invalid input never raises an exception. Instead, `value` is `Skipped`, and `ref` contains the readable parts of the
     reference. Fields that DNS doesn't need are neither read nor checked.
     """
     decoder, json = kind.row.decoder, kind.json
@@ -301,7 +310,7 @@ class RawEndpointSlice(msgspec.Struct, rename="camel", gc=False):
 class RawPlacedSlice(RawEndpointSlice, gc=False):
     """The fields of an EndpointSlice that are read for answers that depend on the client."""
 
-    endpoints: list[_PlacedEndpoint] | None = None  # type: ignore[assignment]  # a narrower type
+    endpoints: list[_PlacedEndpoint] | None = None  # type: ignore[assignment]  # a narrower type than in the base class
 
 
 class RawNamespace(msgspec.Struct, gc=False):
@@ -373,7 +382,7 @@ def read_service(raw: RawService, options: Options) -> Service:
 
 
 def read_endpoint_slice(raw: RawEndpointSlice, options: Options) -> EndpointSlice:
-    """Return a slice with its ready endpoints. Raises ValueError."""
+    """Return a slice with its ready endpoints. Raises ValueError with the reason if DNS can't use the slice."""
     # The address type FQDN is deprecated in the API. The DNS specification defines no records for such endpoints.
     if raw.address_type not in ("IPv4", "IPv6"):
         raise ValueError(f"addressType {_quote(raw.address_type)} has no records; wanted IPv4 or IPv6")
@@ -384,7 +393,7 @@ def read_endpoint_slice(raw: RawEndpointSlice, options: Options) -> EndpointSlic
     left_out = 0
     unready = terminating = 0
     for endpoint in raw.endpoints or ():
-        # If `ready` is missing, the endpoint counts as ready (EndpointConditions in the API reference).
+        # If `ready` is missing, the endpoint is treated as ready (EndpointConditions in the API reference).
         if endpoint.conditions is not None and endpoint.conditions.ready is False:
             unready += 1
             terminating += endpoint.conditions.terminating is True
@@ -405,7 +414,7 @@ def read_endpoint_slice(raw: RawEndpointSlice, options: Options) -> EndpointSlic
                 endpoints.append(Endpoint(inet_pton(family, text), label))
             except (OSError, ValueError):
                 raise ValueError(f"{_quote(text)} is not an {raw.address_type} address") from None
-    # A port without a number means all ports. An SRV record needs a number, so such a port is left out.
+    # A port without a number stands for all ports. An SRV record needs a number, so such a port is left out.
     numbered = [port for port in raw.ports or () if port.port is not None]
     ports = tuple([read_port(port.name, port.protocol, port.port or 0) for port in numbered[:MAX_PORTS]])
     imported = _imported(labels) if _IMPORT_LABEL in labels else None
@@ -441,7 +450,7 @@ def _imported(labels: Mapping[str, str]) -> Imported | None:
 
 def _clients(raw: RawEndpointSlice, family: int) -> bytes:
     """Return the Pods among the endpoints of a slice, packed. A Pod that isn't well-formed is left out."""
-    # A slice names Pods of its own namespace. What it says about others is not believed.
+    # A slice may only name Pods of its own namespace. Pods of other namespaces are ignored.
     namespaces = (None, raw.metadata.namespace)
     pods: list[tuple[bytes, str, str, str]] = []
     for endpoint in raw.endpoints or ():
@@ -454,14 +463,14 @@ def _clients(raw: RawEndpointSlice, family: int) -> bytes:
                 except (OSError, ValueError):  # addresses of endpoints that aren't ready may be invalid
                     continue
     names = [each[1] for each in pods]
-    # One check of all names takes a fifth of the time of many.
+    # One check of all names together takes a fifth of the time of a check for each.
     if max(map(len, names), default=0) > MAX_OBJECT_NAME or not _is_harmless("".join(names)):
         pods = [each for each in pods if len(each[1]) <= MAX_OBJECT_NAME and _is_harmless(each[1])]
     return compose_slice(pods[:MAX_ENDPOINTS])
 
 
 def _is_harmless(text: str) -> bool:
-    """Return whether a text can be shown on a terminal. The names of objects can."""
+    """Return whether a text can be shown on a terminal. This is true for all valid names of objects."""
     return text.isascii() and text.isprintable()
 
 
@@ -483,11 +492,11 @@ def _names(items: list[_ForZone] | None) -> tuple[str, ...]:
     return tuple([place_name(each.name) for each in (items or [])[:_MAX_HINTS]])
 
 
-# Many endpoints have equal hints. So they share the values.
+# Many endpoints have equal hints, so the values are shared.
 _hints = lru_cache(maxsize=4096)(Hints)
 
 
-@lru_cache(maxsize=16_384)  # a cluster has few names, and endpoints repeat them
+@lru_cache(maxsize=16_384)  # a cluster has few such names, and many endpoints have the same ones
 def place_name(text: str | None) -> str:
     """Return the name of a node or a zone, or an empty text if it can't be the name of a client class."""
     return intern(text) if text and len(text) <= MAX_NAME and _is_harmless(text) else ""
@@ -504,7 +513,7 @@ def read_pod(raw: RawPod, options: Options) -> Pod:
     ips = [ip.ip for ip in status.pod_ips or ()] or ([status.pod_ip] if status.pod_ip else [])
     has_ended = status.phase in ("Succeeded", "Failed")
     if has_ended:
-        ips = []  # another pod may already have the address
+        ips = []  # another Pod may already have the address
     pod = Pod(as_label(raw.metadata.namespace, "namespace"), raw.metadata.name, tuple(map(parse_address, ips)))
     if not options.clients:
         return pod
@@ -522,7 +531,7 @@ def read_pod(raw: RawPod, options: Options) -> Pod:
 
 
 def _unix_time(text: str | None) -> int:
-    """Return a time in seconds, or 0 if the text isn't one."""
+    """Return a time in seconds since 1970, or 0 if the text isn't a time."""
     try:
         return max(0, int(datetime.fromisoformat(text or "").timestamp()))
     except (ValueError, OverflowError, OSError):
@@ -539,13 +548,14 @@ _PROTOCOLS = {None: "tcp", "TCP": "tcp", "UDP": "udp", "SCTP": "sctp"}
 
 
 def as_label(text: str | None, what: str) -> str:
-    """Return `text` if it is a valid DNS label. Otherwise raise ValueError; the message contains `what`."""
+    """Return `text` if it is a valid DNS label. Otherwise raise ValueError. The message begins with `what`."""
     if text is None or not name.is_kubernetes_label(text):
         raise ValueError(f"{what} {_quote(text or '')} is not a DNS label")
     return intern(text)
 
 
-# Cached, because a changed slice usually has the same ports as before. For 10,000 ports this takes 2 ms, not 14 ms.
+# Cached, because a changed slice usually has the same ports as before. For 10,000 ports, this takes 2 ms instead of 14
+# ms.
 @lru_cache(maxsize=16_384)
 def read_port(port_name: str | None, protocol: str | None, number: int) -> Port:
     """Return a port. Raises ValueError."""
@@ -554,8 +564,8 @@ def read_port(port_name: str | None, protocol: str | None, number: int) -> Port:
     if not 0 <= number <= 65535:
         raise ValueError(f"port {number} is not in 0–65535")
     label = as_label(port_name, "port name") if port_name else ""
-    # An SRV name adds an underscore to the name of the port. If the result is too long for a label, the port counts as
-    # unnamed.
+    # An SRV name adds an underscore to the name of the port. If the result is too long for a label, the port is treated
+    # as unnamed.
     return Port(label if len(label) < name.MAX_LABEL else "", _PROTOCOLS[protocol], number)
 
 

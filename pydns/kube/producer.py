@@ -1,7 +1,7 @@
 """The protocol of producers. A producer turns objects into the records of a zone.
 
 `pydns.kube.zone.Zone` does the common work for all producers. It compiles records, and compares them with the published
-records. It also merges the reverse names that several keys give to one address.
+records. If several keys give reverse names to one address, it merges these names.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -17,43 +17,48 @@ from pydns.kube.schema import Schema
 from pydns.table.client_classes import ClientClass, ClientRange
 
 Key = Any  # a hashable value that identifies a group of records; for a Service: its namespace and name
-State = Any  # the objects from which the records of a key are made: an immutable value that compares with ==
+State = Any  # the objects from which the records of a key are made, as an immutable value. States are compared with ==
 
-FIRST = ""  # the name of the first cluster, and of the source of all its objects
+FIRST = ""  # the name of the first cluster, and of its source
 ALL_ADDRESSES = (AddressRange(bytes(4), b"\xff" * 4), AddressRange(bytes(16), b"\xff" * 16))
 _IN_ADDR_ARPA = name.from_text("in-addr.arpa")
 _IP6_ARPA = name.from_text("ip6.arpa")
 
 
 class ZoneOptions(NamedTuple):
-    """The options that decide which records a domain of a cluster has. The first domain's contain the others."""
+    """The options that decide which records a domain of a cluster has.
+
+    The options of the first domain contain the options of all other domains.
+    """
 
     domain: bytes = name.from_text("cluster.local")  # lower case
     reverse_zones: tuple[bytes, ...] = (_IN_ADDR_ARPA, _IP6_ARPA)  # lower case
-    ptr_ranges: tuple[AddressRange, ...] = ALL_ADDRESSES  # PTR records for endpoints exist only in these ranges
+    # Of all endpoints, only those in these ranges have PTR records.
+    ptr_ranges: tuple[AddressRange, ...] = ALL_ADDRESSES
     ttl_s: int = 5
     pods: PodsMode = PodsMode.INSECURE
     namespaces: frozenset[str] | None = None  # None: all namespaces are served
     own_addresses: tuple[bytes, ...] = ()  # the addresses at which clients reach this DNS server
-    server_namespace: str = "kube-system"  # this DNS server's namespace; Services there can give the server a name
-    # Only the first domain has the options from here to `exposed`.
+    # This DNS server's own namespace. A Service there can give the server its name.
+    server_namespace: str = "kube-system"
+    # The options from here to `exposed` are used only in the first domain.
     external: tuple[ExternalZone, ...] = ()
     multicluster: tuple[bytes, ...] = ()  # zones with the names of ServiceImports, lower case
-    external_alone: bool = False  # True: nothing but external zones is served
+    external_alone: bool = False  # True: only external zones are served
     zonal: ZonalOptions = ZonalOptions()
-    cluster_ranges: tuple[
-        ClientRange, ...
-    ] = ()  # ranges of clients in the cluster, in addition to the ranges of objects
+    # Ranges of clients in the cluster, in addition to those that objects show.
+    cluster_ranges: tuple[ClientRange, ...] = ()
     further: tuple["ZoneOptions", ...] = ()  # the options of the other domains
-    client_pods: bool = False  # clients are named by Pods, too
+    client_pods: bool = False  # True: Pods are watched, so that clients get the names of Pods
     exposed: tuple[str, ...] = (FIRST,)  # clusters whose objects have names in external zones
 
     cluster: str = FIRST
-    source: str = FIRST  # a cluster has several sources if its domains have different selectors
+    source: str = FIRST  # the source of the domain's objects. Domains with different selectors have different sources
     has_endpoints: bool = True  # False: endpoints and headless Services have no names
-    hides_empty_services: bool = False  # a Service with a ClusterIP but no ready endpoint has no name
-    only_listed_namespaces: bool = False  # serve only the namespaces that the source selects by labels
-    fallthrough: tuple[bytes, ...] | None = None  # zones at or below these names fall through. None: the reverse zones
+    hides_empty_services: bool = False  # True: a Service with a ClusterIP but no ready endpoint has no name
+    only_listed_namespaces: bool = False  # True: only the namespaces that the source selects by labels are served
+    # Zones at or below these names fall through. None: only reverse zones do.
+    fallthrough: tuple[bytes, ...] | None = None
 
     @property
     def domains(self) -> tuple["ZoneOptions", ...]:
@@ -67,7 +72,7 @@ class ZoneOptions(NamedTuple):
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """Return the sources of all domains and of the external zones. The first domain's source comes first."""
+        """Return the sources of all domains and of external zones. The first domain's source comes first."""
         return tuple(dict.fromkeys([*(each.source for each in self.domains), *self.exposed]))
 
     @property
@@ -77,7 +82,7 @@ class ZoneOptions(NamedTuple):
 
     @property
     def apexes(self) -> tuple[bytes, ...]:
-        """Return the domains and their reverse zones."""
+        """Return the apexes of all domains and of their reverse zones."""
         return (*(each.domain for each in self.domains), *self.reverse_apexes)
 
     @property
@@ -112,7 +117,10 @@ class ZoneOptions(NamedTuple):
 
     @property
     def has_client_classes(self) -> bool:
-        """Return whether some answers depend on the client: in the cluster or not, its zone, or its node."""
+        """Return whether some answers depend on the client.
+
+        They may depend on its node, on its zone, or on whether it is in the cluster.
+        """
         return self.has_hairpin or self.zonal.plain is not PlainZonal.OFF
 
     @property
@@ -122,7 +130,7 @@ class ZoneOptions(NamedTuple):
 
     def may_point(self, address: bytes) -> bool:
         """Return whether the address of an endpoint may have a PTR record."""
-        # The loop takes 0.15 µs, any() takes 0.6 µs. The method is called for each endpoint.
+        # A loop, because any() takes 0.6 µs and the loop 0.15 µs. This method is called for each endpoint.
         for first, last in self.ptr_ranges:  # noqa: SIM110
             if first <= address <= last and len(address) == len(first):
                 return True
@@ -134,7 +142,7 @@ class ZoneOptions(NamedTuple):
 
 
 class Change(NamedTuple):
-    """An object before and after a change. `before` is None for a new object, `after` for a deleted object."""
+    """An object before and after a change. `before` is None for a new object. `after` is None for a deleted object."""
 
     before: Object | None
     after: Object | None
@@ -145,7 +153,8 @@ class ServedNamespaces:
 
     def __init__(self, options: ZoneOptions) -> None:
         self._options = options
-        self._listed: set[str] = set()  # used only if the source selects namespaces
+        # The namespaces that the source has listed; used only if the source selects namespaces.
+        self._listed: set[str] = set()
 
     def __contains__(self, namespace: str) -> bool:
         """Return whether objects of a namespace have records."""
@@ -153,7 +162,7 @@ class ServedNamespaces:
         return listed and self._options.serves(namespace)
 
     def note(self, change: Change) -> str | None:
-        """Process a change. If it adds or removes a served namespace, return that namespace, else None."""
+        """Process a change. Return the namespace if the change adds or removes a served one, else None."""
         if not self._options.only_listed_namespaces:
             return None
         before, after = change
@@ -169,35 +178,35 @@ class ServedNamespaces:
 class Producer(Protocol):
     """Turns objects of one or more kinds into records.
 
-    The records of a key depend on the state of the key alone. So the zone can make published records again from the
-    published state, and needs no copy of them. Two keys must not have records of the same owner and type. Reverse
-    names are the exception, because the zone merges them.
+    The records of a key depend on the state of the key alone. So the zone can make the published records again from the
+    published state, and needs no copy of the records. Two keys must not have records of the same owner and type. Only
+    reverse names may have several keys, because the zone merges them.
     """
 
     def note(self, change: Change) -> Iterable[Key]:
         """Process a changed object. Return the keys whose state may have changed."""
 
     def current_keys(self) -> Collection[Key]:
-        """Return all keys that may have a state. A returned key may have no state."""
+        """Return all keys that have a state. The result may also contain keys without a state."""
 
     def state(self, key: Key) -> State | None:
-        """Return the current state of a key. None: the key has no records."""
+        """Return the current state of a key, or None if the key has no records."""
 
     def rrsets(self, state: State) -> Iterator[RRset | Hosts]:
         """Yield the RRsets of a state. The RRsets of an owner come one after another, at most one for each type."""
 
     def class_rrsets(self, state: State) -> Iterator[tuple[ClientClass, RRset]]:
-        """Yield the RRsets that classes of clients get instead of the plain RRsets.
+        """Yield the RRsets that client classes get instead of the plain RRsets.
 
         An RRset without RDATA means NODATA. There is at most one RRset for each class, owner and type. The owner also
         exists for other clients.
         """
 
     def names(self, state: State) -> Mapping[bytes, bytes]:
-        """Return entries for the table of names: tree key → `NodeKind` for names without records, and others."""
+        """Return entries for the database `names`: the node kinds of names without records, and other entries."""
 
     def pointers(self, state: State) -> Iterator[tuple[bytes, bytes]]:
-        """Yield pairs of an address and a name for it, for the reverse zones. Pairs may repeat."""
+        """Yield pairs of an address and its name, for the reverse zones. A pair may occur more than once."""
 
     def size(self, state: State) -> int:
         """Return the approximate number of records of a state, without making the records."""

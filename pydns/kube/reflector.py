@@ -1,15 +1,18 @@
-"""The list and watch of one kind as a state machine. It chooses the next request and interprets the answers.
+"""Lists and watches one kind, as a state machine that chooses the next request and interprets the answer.
 
 This module knows the list/watch protocol. It doesn't know sockets, threads, clocks or logs. It returns requests and log
-messages (`Notice`) as values. The caller passes in `now` and randomness. `control.apiserver` sends the requests. The
-figures come from client-go (`tools/cache/reflector.go`). The names of the states come from kube-rs.
+messages (`Notice`) as values. The caller passes in `now` and a source of random numbers. `control.apiserver` sends the
+requests. The pauses and limits come from client-go (`tools/cache/reflector.go`). The names of the states come from
+kube-rs.
 
 Rules
 1. Delivered objects stay in force until a new listing is complete. A failure never removes objects.
-2. After every request without a result, the reflector waits. The pause grows, so no server can cause a busy loop.
+2. After every request without a result, the reflector waits. The pause grows with each such request, so no server can
+   cause a busy loop.
 3. An unusable object never stops the stream. A line that is not an event stops the stream, because events may be
    missing. Then the reflector lists all objects again.
-4. A watch can miss changes silently (lost events, a server restored from a backup). `kube.audit` finds such changes.
+4. A watch can miss changes although no error occurs, for example if the server was restored from a backup. `kube.audit`
+   finds such changes.
 """
 
 from collections import Counter
@@ -28,17 +31,18 @@ from pydns.kube.objects import DEFAULTS, Options, Pod, Ref, parse
 
 
 class ListPage(NamedTuple):
-    """Request: a page of the list, from the start if `continue_` is empty."""
+    """A request for a page of the list. If `continue_` is empty, it is the first page."""
 
     limit: int
     continue_: str
 
 
 class Watch(NamedTuple):
-    """Request: the changes since `resource_version`. With `send_initial_events`, the server first sends all objects.
+    """A request for the changes since `resource_version`.
 
-    The server should end the watch after `timeout_s`. If nothing arrives for `silence_s`, the connection counts as
-    dead. During the initial events, it already counts as dead after `Figures.answer_s`.
+    With `send_initial_events`, the server first sends all objects. The server should end the watch after `timeout_s`.
+    If nothing arrives for `silence_s`, the connection is treated as dead. During the initial events, this time is
+    `Figures.answer_s`.
     """
 
     resource_version: str
@@ -48,7 +52,7 @@ class Watch(NamedTuple):
 
 
 class Wait(NamedTuple):
-    """Request: wait for `seconds` before the next request."""
+    """A request to the caller: wait for `seconds` before the next request."""
 
     seconds: float
 
@@ -57,7 +61,7 @@ Request = ListPage | Watch | Wait
 
 
 class Failure(Enum):
-    """The ways in which a request can end without an HTTP error status."""
+    """How a request can end without an HTTP error status."""
 
     CLOSED = "eof"  # the body of a watch ended normally
     CONNECTION = "connection"  # the connection was refused, reset or cut in the middle, or TLS failed
@@ -72,7 +76,7 @@ class Notice(NamedTuple):
 
 
 class Step(NamedTuple):
-    """The result of an answer. If `over` is true, the caller drops the rest of the response.
+    """The result of an answer, or of a part of it. If `over` is true, the caller must drop the rest of the response.
 
     If `listing` is true, the events belong to an unfinished listing. The caller may deliver them later.
     """
@@ -94,31 +98,33 @@ class Status(NamedTuple):
     last_audit: float | None
     last_heard: float | None  # the last proof that the data is current: an event, a listing or an audit
     audits: int
-    repaired: int  # the number of objects that differed in an audit and were then corrected by a listing
-    relists: int  # the number of listings after the first one
-    errors: dict[str, int]  # reason -> number of errors; an HTTP status, or eof, connection, timeout, decode
-    problem: str | None  # why the data may not be current, None if no reason is known
+    repaired: int  # number of objects that an audit found to be different and a listing then corrected
+    relists: int  # number of listings after the first one
+    # reason -> number of errors. A reason is an HTTP status, or eof, connection, timeout or decode
+    errors: dict[str, int]
+    problem: str | None  # the reason why the data may not be current, or None
     is_served: bool = True  # whether the server has the kind
 
 
 class Figures(NamedTuple):
-    """The figures of a reflector. All are seconds, except `page_size`."""
+    """The pauses and limits of a reflector. All are in seconds, except `page_size`."""
 
     page_size: int = 500
-    # The range of the time limit that the server gets for a watch. The limit is random, so that replicas don't
-    # reconnect at the same time.
+    # The server gets a time limit for each watch: a random time in this range, so that replicas don't reconnect at the
+    # same time.
     watch_s: tuple[int, int] = (300, 600)
-    # If the server has not ended the watch this long after the time limit, the connection counts as dead.
+    # If the server has not ended a watch this long after its time limit, the connection is treated as dead.
     watch_margin_s: float = 15
-    answer_s: float = 30  # the longest wait for the start of an answer, or for its next part
+    answer_s: float = 30  # maximum wait for the start of an answer, or for its next part
     backoff_first_s: float = 0.8
     backoff_last_s: float = 30
     backoff_reset_s: float = 120
-    retry_after_most_s: float = 300  # limits Retry-After, because answers are stale during the pause
+    # Maximum pause for Retry-After, because objects may be out of date during the pause.
+    retry_after_most_s: float = 300
     settled_s: float = 10  # a watch that lasted this long was a success
-    audit_s: float = 300  # the mean time between two audits
-    audit_confirm_s: float = 5  # the pause before `end_audit`, so that late events arrive first
-    # The first and the longest pause between checks for a kind that the server doesn't have.
+    audit_s: float = 300  # mean time between two audits
+    audit_confirm_s: float = 5  # pause before `end_audit`, so that late events arrive first
+    # If the server doesn't have a kind: the first and the longest pause between two checks.
     discovery_s: tuple[float, float] = (5, 300)
 
 
@@ -126,13 +132,13 @@ FIGURES = Figures()
 
 
 class State(Enum):
-    """The state of a reflector. The comments give the transitions."""
+    """The state of a reflector. The comments describe what changes the state."""
 
-    EMPTY = "empty"  # there is no listing or watch to resume: the next request begins a listing
-    INIT_PAGE = "init page"  # listing by pages: the last page leads to WATCHING
-    # Listing by WatchList: its bookmark leads to WATCHING. Any failure leads to EMPTY, and then to INIT_PAGE.
+    EMPTY = "empty"  # nothing can be resumed, so the next request begins a listing
+    INIT_PAGE = "init page"  # a listing by pages. Its last page leads to WATCHING
+    # A listing by WatchList. Its bookmark leads to WATCHING. Any failure leads to EMPTY, and then to INIT_PAGE.
     INITIAL_WATCH = "initial watch"
-    WATCHING = "watching"  # listed: a watch from `resource_version` is open or is the next request; 410 leads to EMPTY
+    WATCHING = "watching"  # all is listed. A watch is open, or is the next request. Status 410 leads to EMPTY
 
 
 class Reflector:
@@ -140,7 +146,7 @@ class Reflector:
 
     For a page, the caller calls `on_page`. For a watch, it calls `on_open`, then `on_data` for each piece of the body,
     and `on_failure` at the end. For a status other than 200, it calls `on_status`. Each of these methods returns a
-    `Step`. Not safe for threads.
+    `Step`. A reflector must be used by one thread only.
     """
 
     def __init__(
@@ -153,7 +159,10 @@ class Reflector:
         watch_list: bool = True,
         audited: bool = True,
     ) -> None:
-        """Without `audited`, the versions of objects aren't kept: 150,000 of them take 50 MB. So audits do nothing."""
+        """Without `audited`, the versions of objects aren't kept, because 150,000 versions take 50 MB.
+
+        Then there are no audits.
+        """
         self._kind = kind
         self._random = random
         self._options = options
@@ -161,25 +170,28 @@ class Reflector:
         self._backoff = Backoff(figures, random)
         self._state = State.EMPTY
         self._watch_list = watch_list  # False once the server is known not to support WatchList
-        # EMPTY, INIT_PAGE: True if WatchList failed. Then this listing is by pages. INITIAL_WATCH sets it to True, and
-        # WATCHING resets it.
+        # EMPTY, INIT_PAGE: True if the next listing must be by pages, because WatchList failed. INITIAL_WATCH sets this
+        # value, and WATCHING resets it.
         self._by_pages = False
         self._audited = audited
-        self._listing: _Versions | None = None  # INIT_PAGE, INITIAL_WATCH: the objects of the unfinished listing
+        # INIT_PAGE, INITIAL_WATCH: the objects that the unfinished listing has so far
+        self._listing: _Versions | None = None
         self._late_deletes: set[Ref] = set()  # INITIAL_WATCH: objects that were deleted before the listing was complete
         self._continue = ""
-        self._versions = self._no_versions()  # existing objects that were delivered
+        self._versions = self._no_versions()  # versions of the objects that were delivered and still exist
         self._resource_version = ""
         self._listings = 0
         self._wait_until = float("-inf")
         self._opened_at: float | None = None
-        self._delivered = False  # INITIAL_WATCH, WATCHING: the open watch sent an event or bookmark
+        self._delivered = False  # INITIAL_WATCH, WATCHING: True if the open watch has sent an event or a bookmark
         self._partial: list[bytes] = []  # the start of an incomplete line
-        # INITIAL_WATCH, WATCHING: the number of ERROR events in a row. The second one causes a new listing. A change of
-        # the state keeps this number.
+        # INITIAL_WATCH, WATCHING: number of ERROR events in a row. The second one causes a new listing. A change of the
+        # state doesn't reset this number.
         self._fruitless_errors = 0
-        self._touched: set[Ref] | None = None  # WATCHING: objects changed since the audit began; None: no audit
-        self._repairing: dict[Ref, str | None] = {}  # the differences of the last audit, with the listed versions
+        # WATCHING: objects that changed since the audit began, or None without an audit
+        self._touched: set[Ref] | None = None
+        # The objects that the last audit found to be different, with their listed versions.
+        self._repairing: dict[Ref, str | None] = {}
         self._repairs_due = 0
         self._repaired = 0
         self._last_event: float | None = None
@@ -188,7 +200,7 @@ class Reflector:
         self._last_heard: float | None = None
         self._audits = 0
         self._errors: Counter[str] = Counter()
-        self._problem: tuple[str, str] | None = None  # reason, text
+        self._problem: tuple[str, str] | None = None  # reason and text of the last failure
 
     def _no_versions(self) -> "_Versions":
         return {} if self._audited else _Number()
@@ -224,14 +236,14 @@ class Reflector:
         self._continue = page.metadata.continue_ or ""
         if self._continue:
             return Step(events, [], listing=True)
-        if page.metadata.resource_version in (None, "", "0"):  # a watch from version 0 would also send all objects
+        if page.metadata.resource_version in (None, "", "0"):  # a watch from version 0 would begin with all objects
             text = "a list has no resourceVersion to watch from"
             return self._fail("decode", text, now, relist=True)._replace(events=events)
         self._last_heard = now
         return Step(*self._finish_listing(events, page.metadata.resource_version or ""))
 
     def on_open(self, now: float) -> Step:
-        """Process the status 200 of a watch. The body of the watch follows."""
+        """Process the status 200 of a watch. The body of the watch comes later."""
         self._opened_at = now
         self._delivered = False
         self._partial = []
@@ -242,7 +254,7 @@ class Reflector:
         """Process a piece of a watch's body. A piece may begin or end within a line."""
         if self._state not in (State.INITIAL_WATCH, State.WATCHING):
             return Step([], [], over=True)
-        if b"\n" not in data:  # an object of several megabytes arrives in many pieces
+        if b"\n" not in data:  # a line with an object of several megabytes arrives in many pieces
             self._partial += filter(None, [data])
             return Step([], [], listing=self._state is State.INITIAL_WATCH)
         *lines, rest = b"".join([*self._partial, data]).split(b"\n")
@@ -257,7 +269,7 @@ class Reflector:
         return Step(events, notices, listing=self._state is State.INITIAL_WATCH)
 
     def on_failure(self, failure: Failure, detail: str, now: float) -> Step:
-        """Process a failure that ended a page or a watch before its answer was complete. `detail` is for the log."""
+        """Process a failure that ended a request for a page or a watch. `detail` is a text for the log."""
         opened_at, self._opened_at = self._opened_at, None
         if self._state is State.EMPTY:
             return Step([], [], over=True)  # the reflector itself ended the request
@@ -268,8 +280,8 @@ class Reflector:
             return self._fail(failure.value, detail, now, pause=failure is not Failure.CLOSED)
         if self._state is State.WATCHING and opened_at is not None:
             lived_s = now - opened_at
-            # A watch is a success if it lasted `settled_s`, or one second with an event. These times limit the rate of
-            # requests. Most watches last far longer.
+            # A watch was a success if it lasted `settled_s`, or one second with an event. Without these minimum times,
+            # a server could cause many requests. Most watches last far longer.
             if lived_s >= self._figures.settled_s or (self._delivered and lived_s >= 1):
                 if failure is not Failure.CLOSED:
                     self._errors[failure.value] += 1
@@ -279,7 +291,10 @@ class Reflector:
         return self._fail(failure.value, detail, now)
 
     def on_status(self, status: int, body: bytes, retry_after: str | None, now: float) -> Step:
-        """Process an answer with an HTTP status other than 200. `retry_after` is its Retry-After header."""
+        """Process an answer with an HTTP status other than 200.
+
+        `retry_after` is the header Retry-After of the answer.
+        """
         refusal = _refusal(body)
         seconds = refusal.details.retry_after_s if refusal.details is not None else None
         if retry_after is not None and retry_after.isascii() and retry_after.isdigit():
@@ -296,8 +311,9 @@ class Reflector:
     def end_audit(self, audit: Audit, now: float) -> Step:
         """Compare a finished audit with the delivered objects. If they differ, begin a new listing.
 
-        Call `end_audit` some seconds after the last page of the audit. The next audit checks the objects that changed
-        during this audit. A difference that remained after the last listing doesn't cause a second listing.
+        Call `end_audit` some seconds after the last page of the audit. Objects that changed during this audit are
+        checked by the next one. If a difference was still there after the last listing, it doesn't cause a second
+        listing.
         """
         touched, self._touched = self._touched, None
         if touched is None or audit.listing != self._listings or self._state is not State.WATCHING:
@@ -324,12 +340,12 @@ class Reflector:
         return Step([], [notice], over=True)
 
     def audit_failed(self, reason: str) -> None:
-        """Drop an audit that got no answer. The next audit begins at the usual time."""
+        """Drop an audit whose request failed. The next audit begins at the usual time."""
         self._touched = None
         self._errors[reason] += 1
 
     def status(self, now: float) -> Status:
-        """Return the status."""
+        """Return the status of the reflector at the time `now`."""
         settled = self._opened_at is not None and now - self._opened_at >= self._figures.settled_s
         return Status(
             synced=self._listings > 0,
@@ -375,7 +391,7 @@ class Reflector:
             events.extend(self._begin_listing())
             listing = self._listing = self._listing if self._listing is not None else self._no_versions()
             if event.type == "DELETED":
-                # There is no event for a deletion within a listing, and the listing may already contain the object.
+                # Within a listing, no event reports a deletion, and the listing may already contain the object.
                 listing.pop(ref, None)
                 self._late_deletes.add(ref)
             else:
@@ -414,8 +430,10 @@ class Reflector:
         """
         seconds = refusal.details.retry_after_s if refusal.details is not None else None
         if self._state is State.INITIAL_WATCH:
-            self._watch_list = False  # a server whose storage doesn't support WatchList always answers with ERROR
-        # Relist after two errors at the same version: old servers send code 500 instead of 410 for a compacted version.
+            # If the storage of a server doesn't support WatchList, the server always answers with ERROR.
+            self._watch_list = False
+        # List again after two errors at the same version, because old servers send code 500 instead of 410 for a
+        # version that is too old.
         self._fruitless_errors += 1
         return self._refused(refusal.code or 500, refusal, seconds, now, relist=self._fruitless_errors > 1)
 
@@ -423,7 +441,7 @@ class Reflector:
         self, status: int, refusal: "_Refusal", retry_after_s: int | None, now: float, *, relist: bool = False
     ) -> Step:
         text = f"{status} {refusal.reason or _phrase(status)}: {refusal.message or 'no message'}"
-        # True: the server rejects the version, the continue token or WatchList. Waiting would not help.
+        # True if the server rejects the version, the continue token or WatchList, so that waiting would not help.
         hopeless = 400 <= status < 500 and status not in _PASSING
         pause = True
         if self._state is State.INITIAL_WATCH:
@@ -459,8 +477,9 @@ class Reflector:
         self._errors[reason] += 1
         news = self._problem is None or self._problem[0] != reason
         if news and event == "watch expired":
-            # A restarted API server doesn't know the version of a kind without changes. After a long outage, the pause
-            # has grown. Without the line below, the reflector would wait half a minute although the server works.
+            # After an API server restarts, it doesn't know the version of a kind that had no changes. After a long
+            # outage, the pause has grown. Without the next line, the reflector would wait half a minute although the
+            # server works again.
             self._backoff.restart(now)
         if pause:
             asked_s = min(retry_after_s or 0, self._figures.retry_after_most_s)
@@ -503,7 +522,7 @@ class Reflector:
 
 
 class _Number:
-    """The number of objects. It stands for their versions if these aren't kept."""
+    """Only the number of objects, in place of their versions."""
 
     def __init__(self) -> None:
         self._number = 0
@@ -540,11 +559,11 @@ class Backoff:
             self._base_s = self._figures.backoff_first_s
         delay_s = self._base_s * self._random.uniform(1, 2)
         self._base_s = min(self._base_s * 2, self._figures.backoff_last_s / 2)
-        self._last = now + delay_s  # the quiet time is counted from the moment when the next try may begin
+        self._last = now + delay_s  # the quiet time begins when the next try may begin
         return delay_s
 
     def restart(self, now: float) -> None:
-        """Reset the pause to its first value, because the server is back.
+        """Reset the pause to its first value, because the server works again.
 
         This happens at most once per `backoff_reset_s`, because a server may fail and come back again and again.
         """
@@ -553,7 +572,7 @@ class Backoff:
             self._base_s = self._figures.backoff_first_s
 
 
-# These refusals are temporary, so the same request may succeed later or at another server. Other 4xx statuses mean that
+# These statuses are temporary: the same request may succeed later, or at another server. Other 4xx statuses mean that
 # the request itself is wrong.
 _PASSING = frozenset({401, 403, 408, 425, 429})
 
@@ -565,7 +584,8 @@ class _ListMeta(msgspec.Struct, rename="camel", gc=False):
 
 class _Page(msgspec.Struct, gc=False):
     metadata: _ListMeta
-    items: list[msgspec.Raw] | None  # required, so that a Status object with status 200 isn't read as an empty list
+    # No default, so that a Status object with HTTP status 200 isn't read as an empty list.
+    items: list[msgspec.Raw] | None
 
 
 class _Event(msgspec.Struct, gc=False):
@@ -616,5 +636,5 @@ _STATUSES: frozenset[Any] = frozenset(HTTPStatus)
 
 
 def _excerpt(body: bytes) -> str:
-    """Return the start of a body for a message. It is long enough to recognize the HTML page of a proxy."""
+    """Return the start of a body for a message. It is long enough to show that a proxy has sent an HTML page."""
     return repr(" ".join(body[:80].decode("utf-8", "replace").split()))

@@ -9,8 +9,8 @@ to the cluster domain:
     ENDPOINT.SVC.NS.svc            a ready endpoint of a Service: ENDPOINT is its hostname, or its dashed IP address
     DASHED-IP.NS.pod               a pod
 
-A Service of any type except ExternalName has names for its endpoints. Each function takes objects and yields RRsets. No
-function knows earlier states of the objects.
+A Service of any type except ExternalName has names for its endpoints. The functions here turn objects into RRsets. They
+don't know earlier states of the objects.
 """
 
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
@@ -28,22 +28,23 @@ VERSION: Final = b"1.1.0"
 _VERSION_TTL_S = 28800  # the TTL in section 2.2
 _SRV_PRIORITY: Final = 0
 
-# Limits for the records of one Service, in octets. The number of endpoints times the number of ports has no other
-# limit: the API allows 1,000 × 20,000.
+# Limits for the records of one Service, in octets. Without these limits, a Service could have a record for each
+# endpoint and port, and the API allows 1,000 × 20,000 of these.
 _MESSAGE: Final = 0xFFFF  # the largest DNS message; a longer answer can't be sent
-# The answers of all ports of a headless Service share one budget. The SRV answers of all its endpoints share another.
+# The answers for all ports of a headless Service share one budget. The SRV answers for all its endpoints share another
+# one.
 _BUDGET: Final = 4 << 20
-_LEAST: Final = 512  # every answer may have at least this size, even if there are too many answers for the budget
+_LEAST: Final = 512  # every answer may have this many octets, even if there are too many answers for the budget
 _RECORD = 12  # octets of a record before its RDATA, with a compressed owner
-_LEAST_RECORD, _MOST_RECORD = _RECORD + 4, _RECORD + 16  # octets of an A record and an AAAA record
+_LEAST_RECORD, _MOST_RECORD = _RECORD + 4, _RECORD + 16  # octets of an A record, and of an AAAA record
 _SRV_FIXED: Final = _RECORD + 6  # octets of an SRV record before its target
-_FEW_PORTS = 8  # the most ports of ordinary endpoints
-_HOSTS = 64  # the most endpoints that are made at once
+_FEW_PORTS = 8  # maximum ports of ordinary endpoints
+_HOSTS = 64  # maximum endpoints in one `Hosts`
 _LENGTHS: Final = [bytes([length]) for length in range(256)]
 
 
 class Schema(NamedTuple):
-    """The values on which records depend, besides objects."""
+    """The values on which records depend, in addition to objects."""
 
     domain: bytes  # the cluster domain, wire form, lower case
     ttl_s: int = 5
@@ -85,8 +86,8 @@ def pointers(
     """Yield pairs of an address and a name, for PTR records (sections 2.3.3 and 2.4.3).
 
     A ClusterIP gets the name of the Service. The address of an endpoint gets the name of the endpoint, if `may_point`
-    allows it. Users who can write EndpointSlices choose these addresses, so `may_point` limits them.
-    Pairs may repeat. Several Services can give names to one address. The caller merges these names.
+    allows it. Users who can write EndpointSlices choose these addresses, so `may_point` limits them. A pair may occur
+    more than once. If several Services give names to one address, the caller must merge these names.
     """
     if service.external_name is not None:
         return
@@ -102,9 +103,9 @@ def pointers(
 def pointer_rrset(schemas: Sequence[Schema], address: bytes, targets: Iterable[bytes]) -> RRset:
     """Return the PTR records of an address, in a fixed order. Each domain has one of the `schemas`.
 
-    If the address is a ClusterIP, its only PTR record has the name of the Service, as in CoreDNS. Names of endpoints
-    with this address don't count. A name in an external zone only counts if no name is in the cluster domain. If there
-    are several such names, only the first counts.
+    If the address is a ClusterIP, its only PTR record has the name of the Service, as in CoreDNS. The names of
+    endpoints with this address are left out. A name in an external zone is used only if no name is in a cluster domain.
+    If there are several such names, only the first one is used.
     """
     found = tuple(targets)
     ttl_s = schemas[0].ttl_s
@@ -117,7 +118,7 @@ def pointer_rrset(schemas: Sequence[Schema], address: bytes, targets: Iterable[b
     inner_last = sorted(schemas, key=lambda each: len(each.domain))
     inside = {target: each for each in inner_last for target in found if name.is_at_or_below(target, each.domain)}
     found = tuple([each for each in found if each in inside]) or found[:1]
-    # SVC.NS.svc, and endpoints have one label more
+    # SVC.NS.svc has three labels; names of endpoints have one more
     services = [each for each in found if each in inside and _depth(each) == _depth(inside[each].domain) + 3]
     found = tuple(services) or found
     ends = accumulate([_RECORD + len(each) for each in found])
@@ -132,7 +133,7 @@ def _depth(owner: bytes) -> int:
 def pod_name(schema: Schema, namespace: str, address: bytes) -> bytes:
     """Return the name of a pod's address below its namespace.
 
-    CoreDNS has these names. The current specification doesn't define them.
+    CoreDNS has these names, but the current specification doesn't define them.
     """
     return _child(pod_namespace_name(schema, namespace), dashed(address))
 
@@ -153,8 +154,8 @@ def infrastructure_rrsets(
     """Yield the TXT record of dns-version (section 2.2), and the NS records of all zones, with their glue.
 
     `nameservers` are the names of the Services that have this DNS server as an endpoint. If there is no such Service,
-    the only nameserver is ns.dns, and ns.dns has the address records in `addresses`. If there is such a Service, the
-    name `dns` must not exist. NODATA for `dns` would end the search of clients with musl.
+    the only nameserver is ns.dns, with the address records in `addresses`. Otherwise the name `dns` must not exist,
+    because NODATA for `dns` would end the search of clients with musl.
     """
     names, found = tuple(nameservers), tuple(addresses)
     glue = tuple([rrset for each in names for rrset in _by_family(each, schema.ttl_s, found)])
@@ -166,7 +167,7 @@ def infrastructure_rrsets(
 
 
 def version_rrset(zone: bytes, version: bytes) -> RRset:
-    """Return the record with the version of the schema of a zone (section 2.2)."""
+    """Return the TXT record with the version of a zone's schema (section 2.2)."""
     return RRset(_child(zone, "dns-version"), TXT, _VERSION_TTL_S, (txt(version),))
 
 
@@ -176,7 +177,7 @@ def nameserver_name(schema: Schema) -> bytes:
 
 
 def hostmaster_name(schema: Schema) -> bytes:
-    """Return the mailbox name for SOA records."""
+    """Return the name of the mailbox in SOA records."""
     return _child(schema.domain, "hostmaster")
 
 
@@ -186,10 +187,11 @@ def infrastructure_names(schema: Schema) -> list[bytes]:
 
 
 class _Ready(NamedTuple):
-    """The ready endpoints of a Service, merged from its slices. Dicts keep the order and remove duplicates.
+    """The ready endpoints of a Service, merged from its slices. Dicts are used as sets that keep the order.
 
-    Most slices of a Service have equal lists of ports. So each different list gets a number, and endpoints refer to
-    it. The size of this structure is linear in the slices. It never contains a pair for each endpoint and port.
+    Most slices of a Service have equal lists of ports. So each different list gets a number, to which endpoints refer.
+    So this structure has no entry for each pair of an endpoint and a port, and its size is linear in the size of the
+    slices.
     """
 
     slices: list[tuple[EndpointSlice, list[str]]]  # each slice with the labels of its endpoints
@@ -199,7 +201,7 @@ class _Ready(NamedTuple):
     several: dict[str, dict[int, None]]  # endpoint label -> numbers of its port lists, if it has more than one
 
     def ports(self, label: str) -> Iterator[Port]:
-        """Yield the ports of an endpoint. Ports may repeat."""
+        """Yield the ports of an endpoint. A port may occur more than once."""
         return chain.from_iterable([self.lists[each] for each in self.several.get(label) or (self.first[label],)])
 
 
@@ -230,7 +232,8 @@ def _merge(slices: Iterable[EndpointSlice]) -> _Ready:
 def _cluster_ip(schema: Schema, owner: bytes, service: Service) -> Iterator[RRset]:
     """Yield the RRsets of section 2.3.
 
-    As in CoreDNS, the name of the Service also has an SRV record for every port. The tool peer-finder needs them.
+    As in CoreDNS, the name of the Service also has an SRV record for every port. The tool peer-finder needs these
+    records.
     """
     addresses = _by_family(owner, schema.ttl_s, service.cluster_ips)
     yield from addresses
@@ -273,7 +276,7 @@ def _headless(schema: Schema, owner: bytes, ready: _Ready) -> Iterator[RRset]:
     targets: dict[str, tuple[bytes, tuple[RRset, ...]]] = {}
     everything = ((label, port.number) for label in ready.by_label for port in ready.ports(label))
     yield from _endpoint_srv(schema, owner, owner, everything, ready, targets, _MESSAGE)
-    # Port name and protocol -> indexes of slices, with port numbers.
+    # Port name and protocol -> pairs of the index of a slice and a port number.
     by_port: dict[tuple[str, str], list[tuple[int, int]]] = {}
     for at, (each, labels) in enumerate(ready.slices):
         for port in each.ports if labels else ():
@@ -302,8 +305,8 @@ def _endpoint_srv(
 ) -> Iterator[RRset]:
     """Yield an RRset with as many SRV records as fit into `room` octets.
 
-    `found` contains endpoint labels with port numbers. `targets` is a cache for several calls: label -> name and
-    address records.
+    `found` contains pairs of an endpoint label and a port number. `targets` is a cache for several calls: label -> name
+    and address records.
     """
     pairs, more = _distinct(found, room // (_SRV_FIXED + len(service) + 2) + 1)
     records: list[tuple[int, bytes]] = []
@@ -334,10 +337,10 @@ def _endpoint_srv(
 
 
 def _hosts(schema: Schema, owner: bytes, slices: Sequence[EndpointSlice]) -> list[Hosts]:
-    """Return the records of all endpoints if they are ordinary, else an empty list. `_endpoints` knows the others.
+    """Return the records of all endpoints if all are ordinary, else an empty list.
 
-    Ordinary endpoints have the same few ports, and no two of them have the same label. Nearly all endpoints of a large
-    cluster are ordinary.
+    `_endpoints` handles all other cases. Endpoints are ordinary if they have the same few ports, and if no two of them
+    have the same label. Nearly all endpoints of a large cluster are ordinary.
     """
     if not slices or len(slices[0].ports) > _FEW_PORTS:
         return []
@@ -368,8 +371,8 @@ def _endpoints(schema: Schema, owner: bytes, ready: _Ready) -> Iterator[RRset]:
     room = _room(len(ready.by_label))
     most = room // (_SRV_FIXED + len(owner) + 2) + 1
     first, several = ready.first, ready.several
-    listed = -1  # the number of the port list from which `fixed` was made
-    fixed: list[bytes] = []  # RDATA of SRV records without the target
+    listed = -1  # number of the port list from which `fixed` was made
+    fixed: list[bytes] = []  # RDATA of SRV records, without the target
     more = False
     for label, addresses in ready.by_label.items():
         endpoint = _endpoint_name(owner, label)
@@ -405,14 +408,14 @@ def _by_family(
 
 
 def _room(answers: int) -> int:
-    """Return how many octets of records each of `answers` answers may have."""
+    """Return how many octets of records an answer may have if there are `answers` answers."""
     return min(_MESSAGE, max(_LEAST, _BUDGET // max(answers, 1)))
 
 
 def _distinct(items: Iterable[_Item], wanted: int) -> tuple[dict[_Item, None], bool]:
     """Return about `wanted` different items in their order, and whether more items follow.
 
-    The function reads at most four times `wanted` items, so many repeated items don't make it slow.
+    At most four times `wanted` items are read, so repeated items don't make this function slow.
     """
     rest = iter(items)
     found = dict.fromkeys(islice(rest, wanted))

@@ -1,8 +1,8 @@
-"""The latest state of the objects of a cluster. Events of a source (`pydns.kube.events`) keep it current.
+"""The latest state of the objects of a source. The source's events (`pydns.kube.events`) keep it current.
 
-A listing is merged in place. An object in the listing replaces the stored object. At the end of the listing, the store
-removes the objects that the listing doesn't contain. So the store never holds two copies of a cluster, and an existing
-object never disappears during a listing.
+A listing is merged into the store. Each object in the listing replaces the stored object. At the end of the listing,
+the store removes the objects that the listing doesn't contain. So the store never has two copies of an object, and an
+existing object never disappears during a listing.
 """
 
 from pydns.kube.events import Apply, Delete, Event, Init, InitApply, InitDone
@@ -22,7 +22,7 @@ class Store:
         self._unlisted: dict[Kind, set[Ref]] = {}
 
     def apply(self, event: Event) -> list[tuple[Ref, Change]]:
-        """Process an event. Return the changed objects. An object that stays equal is not returned."""
+        """Process an event. Return the objects that changed. An object that equals the one before isn't returned."""
         match event:
             case Init(kind):
                 self._unlisted[kind] = set(self._objects[kind]) | {ref for ref in self.skipped if ref.kind is kind}
@@ -41,7 +41,7 @@ class Store:
                 return self._remove(ref)
 
     def note(self, event: Event) -> None:
-        """Process an event of a kind whose objects are kept elsewhere. Remember which can't be used."""
+        """Process an event of a kind whose objects are kept elsewhere. Remember only the objects that can't be used."""
         match event:
             case Init(kind):
                 self.skipped = {ref: reason for ref, reason in self.skipped.items() if ref.kind is not kind}

@@ -1,22 +1,23 @@
 """Turns manifests into the objects of a cluster, as the API server and the controllers would complete them.
 
 This module copies the behaviour of the control plane for Services, Pods, EndpointSlices, legacy Endpoints and
-Namespaces. It doesn't read files. `read` checks one document on its own. `build` makes the cluster from all valid
-objects, and can't fail. Rules:
+Namespaces. It doesn't read files. `read` checks one document. `build` makes the cluster from all valid objects, and
+never fails. Rules:
 
 1. A Service without a ClusterIP gets a ClusterIP for each of its IP families (`cluster_ips`). Headless and
    ExternalName Services get no ClusterIP.
 2. A Service with a selector gets the EndpointSlices that the EndpointSlice controller would make from the Pods.
-3. A Service without a selector gets slices made from the Endpoints with the same name. The EndpointSliceMirroring
-   controller does the same. Endpoints without such a Service have no effect. A slice may have any size, because
-   splitting it at 100 endpoints would change no record.
-4. EndpointSlices in manifests are used unchanged, with one exception. A dump of a cluster contains slices that the two
-   controllers wrote. If rule 2 or 3 makes slices for the same Service, the new slices replace these written slices.
+3. A Service without a selector gets slices made from the Endpoints with the same name, as by the EndpointSliceMirroring
+   controller. Endpoints without such a Service have no effect. A slice may have any size, because splitting it at 100
+   endpoints would change no record.
+4. EndpointSlices in manifests are used unchanged, with one exception. A dump of a cluster contains slices that the
+   controllers of rules 2 and 3 wrote. If these rules make slices for the same Service, the new slices replace those in
+   the dump.
 5. The namespace of every object exists, even if it has no manifest. An object without a namespace is in `default`.
-6. If an object occurs twice, the last one counts, as with `kubectl apply -f DIR`.
+6. If an object occurs twice, the last one is used, as with `kubectl apply -f DIR`.
 7. A Pod without conditions is ready if its phase is Running or missing. A Pod written by hand has no conditions and no
    phase.
-8. Null, empty and missing fields get the API server's defaults, if records depend on these fields.
+8. If records depend on a field that is null, empty or missing, the field gets the API server's default.
 """
 
 import re
@@ -43,8 +44,8 @@ class Manifest(NamedTuple):
     namespace: str  # empty for a Namespace
     name: str
     labels: Mapping[str, str]
-    source: dict[str, Any]  # the object as written, with its namespace added and its resourceVersion removed
-    read: Any  # the fields that the rules need: _Service, _Pod, _Endpoints, or _Object
+    source: dict[str, Any]  # the object in the manifest, with its namespace added and its resourceVersion removed
+    read: Any  # the fields that the rules need: a _Service, _Pod, _Endpoints or _Object
 
 
 class Fault(NamedTuple):
@@ -61,10 +62,10 @@ class Ignored(NamedTuple):
 
 
 def read(document: Any, kinds: Collection[Kind] = RECORD_KINDS) -> Iterator[Manifest | Fault | Ignored]:
-    """Yield the objects of one document. A List yields all its items. An empty document yields nothing.
+    """Yield the objects of one document. For a List, these are all its items. An empty document has no objects.
 
     Optional kinds are read only if they are in `kinds`. Only the fields that rules or records need are checked. Objects
-    of other kinds, such as Deployment, aren't checked at all. Each faulty object gives one fault.
+    of other kinds, such as Deployments, aren't checked at all. For a faulty object, one fault is yielded.
     """
     if document is not None:
         unread = frozenset(kind.value for kind in OPTIONAL_KINDS if kind not in kinds)
@@ -77,8 +78,8 @@ _T = TypeVar("_T")
 class Memory:
     """The results of the last `build`. The next `build` reuses the results for unchanged manifests.
 
-    A manifest is unchanged if it is the same Python object. Keys contain ids of objects. The memory keeps these
-    objects, so their ids stay valid.
+    A manifest is unchanged if it is the same Python object. The keys contain ids of objects. Each result is stored with
+    these objects, so their ids stay valid.
     """
 
     def __init__(self) -> None:
@@ -92,7 +93,7 @@ class Memory:
     def recall(self, key: tuple[object, ...], parts: object, make: Callable[[], _T]) -> _T:
         """Return the stored result for `key`. If there is none, call `make` and store its result.
 
-        `parts` holds the objects whose ids are in the key.
+        `parts` contains the objects whose ids are in the key.
         """
         found = self._now[key] = self._before.get(key) or (parts, make())
         made: _T = found[1]
@@ -106,11 +107,12 @@ def build(
     memory: Memory | None = None,
     namespace_labels: selector.Selector | None = None,
 ) -> dict[Ref, Observed]:
-    """Return every object of the cluster that `manifests` describe. The last manifest of an object counts.
+    """Return every object of the cluster that `manifests` describe.
 
-    `labels` selects Services, EndpointSlices and Pods, as an API server does. Slices that are made from Pods have the
-    labels of their Service. Slices that are made from Endpoints have the labels of these Endpoints. `labels` doesn't
-    change which Pods are endpoints of a Service. Calls with the same `memory` must have the same `options`.
+    If an object has several manifests, the last one is used. `labels` selects Services, EndpointSlices and Pods, as an
+    API server does. Slices made from Pods have the labels of their Service. Slices made from Endpoints have the labels
+    of these Endpoints. `labels` doesn't change which Pods are endpoints of a Service. Calls with the same `memory` must
+    have the same `options`.
     """
     memory = memory or Memory()
     memory.begin()
@@ -181,7 +183,7 @@ def _with_ips(service: dict[str, Any], ips: list[str]) -> dict[str, Any]:
 def _derived_slices(
     of_kind: dict[str, list[Manifest]], known: dict[tuple[str, str, str], Manifest], memory: Memory
 ) -> Iterator[dict[str, Any]]:
-    # (namespace, label key, label value) -> Pods; with this index, no Service is compared with every Pod.
+    # (namespace, label key, label value) -> Pods. With this index, a Service needn't be compared with every Pod.
     labelled: dict[tuple[str, str, str], list[Manifest]] = {}
     for pod in of_kind["Pod"]:
         for key, value in pod.labels.items():
@@ -236,7 +238,7 @@ def _ports(spec: "_ServiceSpec", pod: "_PodSpec") -> "tuple[_Port, ...]":
     found = []
     for port in spec.ports or ():
         protocol = port.protocol or "TCP"
-        number = port.target_port or port.port  # 0 and "" count as missing
+        number = port.target_port or port.port  # 0 and "" mean that the field is missing
         if isinstance(number, str):
             named = pod.named_ports.get((number, protocol))
             if named is None:
@@ -292,7 +294,7 @@ _MANAGED_BY = "endpointslice.kubernetes.io/managed-by"
 _SLICE_CONTROLLER = "endpointslice-controller.k8s.io"
 _MIRRORING_CONTROLLER = "endpointslicemirroring-controller.k8s.io"
 _SKIP_MIRROR = "endpointslice.kubernetes.io/skip-mirror"
-_LEADER = "control-plane.alpha.kubernetes.io/leader"  # marks Endpoints used as a lock for leader election
+_LEADER = "control-plane.alpha.kubernetes.io/leader"  # marks Endpoints that are used as a lock for leader election
 
 
 def _family(address: str) -> str:
@@ -343,7 +345,7 @@ class _ServiceSpec(msgspec.Struct, rename="camel"):
 
     @property
     def families(self) -> list[str]:
-        """Return the families in `ipFamilies` and the families of the addresses. The default is IPv4.
+        """Return the IP families of a Service: those in `ipFamilies` and those of its addresses. The default is IPv4.
 
         A dual-stack policy adds the missing families.
         """
@@ -377,9 +379,10 @@ class _PodSpec(msgspec.Struct, rename="camel"):
 
     @property
     def named_ports(self) -> dict[tuple[str, str], int]:
-        """Return a mapping from port name and protocol to port number. The first port with a name counts.
+        """Return a mapping from port name and protocol to port number.
 
-        Ports of init containers only count if the init container is a sidecar.
+        If several ports have the same name, the first one is used. Ports of an init container are included only if it
+        is a sidecar.
         """
         sidecars = [each for each in self.init_containers or () if each.restart_policy == "Always"]
         ports = [port for each in [*(self.containers or ()), *sidecars] for port in each.ports or ()]
@@ -477,12 +480,12 @@ def _read(
         if not isinstance(items, list):
             yield Fault((*path, "items"), f"{kind}: items is {_describe(items)}, wanted a list")
             return
-        # In a ServiceList from the API, items have no kind and no apiVersion. kubectl adds both.
+        # In a ServiceList from the API, for example, items have no kind and no apiVersion. kubectl adds both.
         inherited = {} if kind == "List" else {"kind": kind.removesuffix("List"), "apiVersion": api_version}
         for index, item in enumerate(items):
             yield from _read(item, (*path, "items", index), inherited, unread)
     elif kind not in _READ or kind in unread or _group(api_version) not in ("", _group(_READ[kind][0][0])):
-        yield Ignored(kind)  # pydns doesn't read the kind, or it is in another API group, such as Knative's Service
+        yield Ignored(kind)  # pydns doesn't read the kind, or the kind is in another API group, like Knative's Service
     else:
         yield _check(document, kind, path)
 
@@ -519,7 +522,7 @@ def _check(document: dict[str, Any], kind: str, path: Path) -> Manifest | Fault 
 
 
 def _with_defaults(document: dict[str, Any], kind: str) -> dict[str, Any]:
-    """Return an object with the name, the namespace and the defaults that the API server would fill in.
+    """Return an object with the name, the namespace and the defaults that the API server would add.
 
     Defaults replace null or empty fields. Values of a wrong type are kept, and `_check` reports them.
     """
@@ -530,7 +533,8 @@ def _with_defaults(document: dict[str, Any], kind: str) -> dict[str, Any]:
             kept["namespace"] = kept.get("namespace") or "default"
         prefix = kept.get("generateName")
         if not kept.get("name") and isinstance(prefix, str) and prefix:
-            # The API server adds a random suffix. Here it is a hash, so that the name is the same after a restart.
+            # The API server adds a random suffix. Here, the suffix is a hash, so that the name is the same after a
+            # restart.
             kept["name"] = prefix[: _LONGEST_NAME - _SUFFIX] + _digest(document)
         document = {**document, "metadata": kept}
     for path in _TEXTS_BY_KEY:
@@ -542,12 +546,12 @@ def _with_defaults(document: dict[str, Any], kind: str) -> dict[str, Any]:
 def _digest(document: dict[str, Any]) -> str:
     try:
         text = repr(document)
-    except RecursionError:  # repr() fails for nested values of a depth that the reader accepts
+    except RecursionError:  # repr() fails for some deeply nested values that the reader accepts
         text = ""
     return blake2b(text.encode("utf-8", "replace"), digest_size=3).hexdigest()[:_SUFFIX]
 
 
-_LONGEST_NAME, _SUFFIX = 63, 5  # the longest generated name, and the length of its suffix
+_LONGEST_NAME, _SUFFIX = 63, 5  # maximum length of a generated name, and length of its suffix
 _TEXTS_BY_KEY = (("metadata", "labels"), ("metadata", "annotations"), ("spec", "selector"))
 _PORTS = {"Service": ("spec", "ports"), "EndpointSlice": ("ports",)}
 
@@ -633,7 +637,8 @@ def _explain(document: Any, reason: str) -> tuple[Path, str]:
     found = document
     for step in path:
         found = found[step]
-    # msgspec doesn't name the key. All mappings in the structs have text values, so search for a value that isn't text.
+    # The message of msgspec doesn't name the key. All mappings in the structs have text values, so search for a value
+    # that isn't text.
     if where.endswith("[...]"):
         key, found = next((key, value) for key, value in found.items() if not isinstance(value, str))
         path, where = (*path, key), where.replace("[...]", f"[{key!r}]")

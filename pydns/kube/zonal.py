@@ -1,15 +1,16 @@
-"""Makes answers with the endpoints of one zone or node, for headless Services. Pure: objects in, RRsets out.
+"""Makes answers with the endpoints of one zone or node, for headless Services. Pure: the functions turn objects into
+RRsets.
 
-For plain names, the rules of kube-proxy apply to each address family separately (pkg/proxy/topology.go). With the
-option `prefer: zone`, the zones of endpoints are used instead of hints for zones.
+For the names of Services and ports, the rules of kube-proxy apply to each address family separately
+(pkg/proxy/topology.go). With the option `prefer: zone`, the zones of endpoints are used instead of hints for zones.
 
-1. If every ready endpoint has hints for nodes, clients on such a node get the endpoints that are meant for it.
-2. If every ready endpoint has hints for zones, clients in such a zone get the endpoints that are meant for it.
-3. All other clients get all endpoints. So a filter never turns records into NODATA, and one endpoint without hints
-   turns the filter off.
+1. If every ready endpoint has hints for nodes, clients on such a node get the endpoints with hints for this node.
+2. If every ready endpoint has hints for zones, clients in such a zone get the endpoints with hints for this zone.
+3. All other clients get all endpoints. So these rules never turn records into NODATA, and one endpoint without hints
+   turns them off.
 
-SRV records name endpoints of all families. So a class has its own SRV records only if the rules filter all families of
-the Service for this class. Names of endpoints aren't filtered, and neither are reverse names.
+SRV records have endpoints of all families. So a class has its own SRV records only if the rules filter all families of
+the Service for this class. The names of endpoints are the same for all clients, and so are reverse names.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -25,24 +26,25 @@ from pydns.kube.objects import EndpointSlice, Hints
 from pydns.kube.schema import Schema
 from pydns.table.client_classes import ClientClass, Level
 
-MAX_TTL_S = 5  # TTL limit of filtered answers: when the endpoints of a zone disappear, clients should soon get others
+MAX_TTL_S = 5  # maximum TTL of filtered answers. If the endpoints of a zone disappear, clients should soon get others
 DIRECTIVES = ("pin", "prefer")
 ZONE_LABEL = "_zone"
 _WHERE = {Level.NODE: "on node", Level.ZONE: "in zone"}
-_MOST_TOLD = 5  # the most nodes or zones that an explanation lists
-# The most octets of the answers for all classes of a Service, and of its names with a zone, with their keys.
+_MOST_TOLD = 5  # maximum nodes or zones that an explanation lists
+# Maximum octets of the answers for all classes of a Service, with their keys. The same limit applies to its names for
+# single zones.
 _BUDGET = 4 << 20
-# The most nodes, and the most zones, that get answers of their own from one Service: a cluster has at most 5,000 nodes.
+# Maximum nodes, and maximum zones, for which a Service has its own answers. A cluster has at most 5,000 nodes.
 # Without this limit, 40,000 hints delay other Services by 0.7 s.
 _MOST_CLASSES = 5000
 
-_Endpoints = dict[int, list[int]]  # index of a slice -> indexes of endpoints there
+_Endpoints = dict[int, list[int]]  # index of a slice -> indexes of endpoints in the slice
 
 
 class _Filter(NamedTuple):
-    """The endpoints of a class, in the families in which they are filtered."""
+    """The endpoints for a class, in the address families in which the rules filter."""
 
-    families: set[int]  # the length of addresses in octets: 4 or 16
+    families: set[int]  # a family is given by the octets of its addresses: 4 or 16
     endpoints: _Endpoints
 
 
@@ -114,7 +116,7 @@ _LEVELS: dict[Nearness, tuple[tuple[Level, Callable[[Hints], Collection[str]]], 
 
 
 def explanation(slices: tuple[EndpointSlice, ...], prefer: Nearness) -> str:
-    """Return a text for `explain`. It shows which clients of a Service get only endpoints of their zone or node."""
+    """Return a text for `explain` that shows which clients of a Service get only endpoints of their zone or node."""
     what = "hints" if prefer is Nearness.HINTS else "zone"
     for each in slices:
         for endpoint, hints in zip_longest(each.endpoints, each.hints[: len(each.endpoints)]):
@@ -132,7 +134,7 @@ def explanation(slices: tuple[EndpointSlice, ...], prefer: Nearness) -> str:
 def zone_rrsets(the_schema: Schema, owner: bytes, slices: tuple[EndpointSlice, ...]) -> Iterator[RRset]:
     """Yield the RRsets of `ZONE.pin._zone.SERVICE…` and `ZONE.prefer._zone.SERVICE…`.
 
-    CoreDNS has these names with its option `zonal`. The zone of an endpoint is used, not its hints. Zones beyond
+    CoreDNS has these names with its option `zonal`. They depend on the zones of endpoints, not on hints. Zones beyond
     `_BUDGET` have no endpoints.
     """
     octets = 0
@@ -152,7 +154,7 @@ def zone_rrsets(the_schema: Schema, owner: bytes, slices: tuple[EndpointSlice, .
 
 
 def directive_name(directive: str, owner: bytes) -> bytes:
-    """Return `pin._zone.SERVICE…` or `prefer._zone.SERVICE…`. An empty directive is left out."""
+    """Return `pin._zone.SERVICE…` or `prefer._zone.SERVICE…`. If `directive` is empty, return `_zone.SERVICE…`."""
     labels = [each.encode() for each in (directive, ZONE_LABEL) if each]
     return name.from_labels(*labels)[:-1] + owner
 
@@ -166,7 +168,7 @@ def _zone_labels(zone: str) -> bytes | None:
 
 
 def _octets(rrset: RRset) -> int:
-    """Return about how many octets an RRset takes in the table."""
+    """Return the approximate number of octets that an RRset takes in the table."""
     return len(rrset.owner) + sum([len(rdata) for each in (rrset, *rrset.additional) for rdata in each.rdatas])
 
 

@@ -1,13 +1,13 @@
 """Turns events of a cluster into changes of the answer table.
 
-Producers turn objects into records. The table in `pydns.kube.kinds` names the producers of each kind. The zone compiles
-the records, and merges the reverse names that several keys give to one address. Then the zone compares the result with
-the published records. The zone keeps no copy of the published records. It keeps the states that it published, and
-compiles these states again for a comparison.
+Producers turn objects into records. The table in `pydns.kube.kinds` lists the producers of each kind. The zone compiles
+the records, and merges the reverse names that several keys give to one address. Then it compares the result with the
+published records. It keeps no copy of these, but only the states from which they were made. For a comparison, it
+compiles these states again.
 
 A flush can be divided. The zone compares small states first. It compares a large state piece by piece, over several
-flushes. So a small change doesn't wait for the large Service of another tenant. The price: the records of a large
-Service don't all change in the same commit.
+flushes. So a small change doesn't wait for the large Service of another tenant. But the records of a large Service
+don't all change in the same commit.
 """
 
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
@@ -37,17 +37,20 @@ from pydns.table.client_classes import answer_key, with_levels
 from pydns.table.layout import FORMAT, Changes, Contents, Facts, NodeKind, ZoneFacts
 
 _KINDS = RECORD_KINDS + OPTIONAL_KINDS
-_PLAIN, _ALIAS = NodeKind.PLAIN, NodeKind.ALIAS  # a look-up in the enum would take as long as the rest of a name
+# Copies, because a look-up in the enum takes as long as all other work for a name.
+_PLAIN, _ALIAS = NodeKind.PLAIN, NodeKind.ALIAS
 _ANSWERS, _NAMES = 0, 1  # indexes of `answers` and `names` in Contents and Changes
-_Names = dict[bytes, tuple[bytes, ...]]  # address → the names that a key gives to the address
+_Names = dict[bytes, tuple[bytes, ...]]  # address -> the names that a key gives to the address
 _Comparison = Generator["_Piece", None, None]  # a comparison of two states of a key, in pieces
 
-_LARGE = 200  # a key is large if its old and its new state together have this size; a comparison of it may be divided
+# A key is large if its old and its new state together have at least this size. Only the comparison of a large key is
+# divided.
+_LARGE = 200
 # Limits of one piece of a large state: the number of records, names or addresses, and the octets of the answers.
 _PIECE, _PIECE_OCTETS = 200, 1 << 17
-_LOOK = 40  # a producer makes this many records of a state in the time that the comparison of one record takes
-_DEADLINE = 1000  # a large key is due after size / _DEADLINE seconds; the key that is due first is compared first
-_FIRST = 200_000  # `contents` yields large states up to this total size, which takes a few seconds
+_LOOK = 40  # making this many records takes as long as comparing one
+_DEADLINE = 1000  # a large key is due after size / _DEADLINE seconds. The key that is due first is compared first
+_FIRST = 200_000  # maximum total size of the large states that `contents` yields. This takes a few seconds
 # After a comparison of a large key, the zone pauses before it compares the same key again. The pause is `_PAUSE` times
 # as long as the comparison took.
 _PAUSE, _MAX_PAUSE_S = 9, 5.0
@@ -56,8 +59,8 @@ _PAUSE, _MAX_PAUSE_S = 9, 5.0
 class Cut(NamedTuple):
     """The parts of a Service that the answer table doesn't contain."""
 
-    answers: int  # the number of answers that lack some of their records
-    left_out: int  # the number of endpoints and ports that have no records
+    answers: int  # number of answers that lack some of their records
+    left_out: int  # number of endpoints and ports that have no records
 
     def __str__(self) -> str:
         found = [f"{self.answers} answers are cut"] if self.answers else []
@@ -65,7 +68,7 @@ class Cut(NamedTuple):
 
 
 class ForeignRef(NamedTuple):
-    """A reference to an object of another cluster than the first."""
+    """A reference to an object of a cluster other than the first."""
 
     ref: Ref
     cluster: str
@@ -75,15 +78,15 @@ class ForeignRef(NamedTuple):
 
 
 def in_cluster(ref: Ref, cluster: str) -> Ref | ForeignRef:
-    """Return the reference to an object of a cluster. It doesn't name the first cluster."""
+    """Return a reference that also names the cluster, unless this is the first cluster."""
     return ForeignRef(ref, cluster) if cluster else ref
 
 
 class Zone:
-    """The records of all domains. The controller feeds events to the zone, and takes the changes of the table from it.
+    """The records of all domains. The controller passes events to the zone, and gets the changes of the table from it.
 
-    Each domain has its own producers. Domains with the same source share its objects. Not safe for threads: only the
-    thread that feeds events may call the zone.
+    Each domain has its own producers. Domains with the same source share its objects. Only the thread that passes
+    events may call the zone.
     """
 
     def __init__(
@@ -108,34 +111,36 @@ class Zone:
             source: {kind: [] for kind in _KINDS} for source in self._stores
         }
         self._all_parts: list[_Part] = []
-        if options.external:  # a producer that nothing needs would cost 1 µs for each change
+        if options.external:  # without external zones, this producer would cost 1 µs for each change, for nothing
             self._add_external(_Part(self.external, options))
         for each in options.served:
             self._add_domain(each, is_filtered=set(options.reverse_apexes) != set(each.reverse_zones))
-        self._parts = self._all_parts  # the parts whose sources `contents` included
-        for part in self._parts:  # some producers have keys without any object
+        self._parts = self._all_parts  # the parts whose sources `contents` has included
+        for part in self._parts:  # because some producers have keys without any object
             part.dirty.update(dict.fromkeys(part.producer.current_keys()))
-        self._turn = 0  # counts the turns of the parts: see `_next_comparison`
+        self._turn = 0  # number of turns that the parts have had (`_next_comparison`)
         self._large: dict[_Pointing, float] = {}  # changed large key -> the time when its comparison is due
         self._paused: dict[_Pointing, float] = {}  # large key -> the time from which it may be compared again
-        self._awaited: dict[_Pointing, None] = {}  # large keys that `contents` left to later flushes
-        self._comparing: _Comparison | None = None  # the running comparison of a large key, published in part
+        self._awaited: dict[_Pointing, None] = {}  # large keys that `contents` has left to later flushes
+        # The comparison of a large key that has begun. Its changes are published in part.
+        self._comparing: _Comparison | None = None
         self._compared: _Pointing | None = None  # the key that `_comparing` compares
         self._began = 0.0  # the time when `_comparing` began
-        self._rest = Changes({}, {})  # changes for the next flush, from `_finish_comparison`
+        self._rest = Changes({}, {})  # changes from `_finish_comparison` for the next flush
         self._cut: dict[_Pointing, Cut] = {}  # state of a Service or ServiceImport -> its missing parts
         self._cut_pointers: dict[bytes, None] = {}  # addresses that have more names than the answer contains
         self._all_cut: dict[Ref | ForeignRef, Cut] | None = None  # the result of `cut`, or None after a change
-        # None: only clients outside of the cluster are answered.
+        # None if only clients outside of the cluster are answered.
         self._clients: ClientEntries | None = None
         if not options.external_alone:
             self._clients = ClientEntries((pods or NodePods()) if options.client_pods else None)
         self._pointing: dict[bytes, tuple[_Pointing, ...]] = {}  # address -> published states that give it a name
         self._service_addresses: tuple[bytes, ...] = ()
-        # The Services from which `_infrastructure` was made, and the zones of ServiceImports in it.
+        # The Services and the zones of ServiceImports from which `_infrastructure` was made.
         self._named_by: tuple[list[Service], tuple[bytes, ...]] | None = None
-        self._infrastructure = Contents({}, {})  # the records and names of this DNS server that the table should hold
-        self._before: tuple[dict[bytes, bytes | None], ...] = ({}, {})  # changed key -> its value at the last flush
+        self._infrastructure = Contents({}, {})  # the records and names of this DNS server itself
+        # changed key of `_infrastructure` -> its value at the last flush
+        self._before: tuple[dict[bytes, bytes | None], ...] = ({}, {})
         for source, store in self._stores.items():
             for kind in _KINDS:
                 for value in store.objects(kind):
@@ -153,11 +158,12 @@ class Zone:
                     notes.append(_Note(note, part))
 
     def _add_domain(self, options: ZoneOptions, *, is_filtered: bool) -> None:
-        """Make the producers of a domain. `is_filtered`: other domains have other reverse zones."""
+        """Make the producers of a domain. `is_filtered` is true if other domains have other reverse zones."""
         parts: dict[MakeProducer, _Part] = {}
         needs: dict[MakeProducer, object] = {
             ServiceImports: options.multicluster,
-            # Producers of two domains would write the classes of one range of clients to the same key of the table.
+            # Only one domain may have this producer, because two would write the classes of a range of clients to the
+            # same key.
             ClusterClients: options is self._options and options.has_client_classes,
         }
         for kind, notes in self._notes[options.source].items():
@@ -172,14 +178,15 @@ class Zone:
     def _set_schemas(self) -> None:
         self._schemas = [each.schema for each in self._options.domains]
 
-    # What is fed
+    # Input: events and options
 
     def apply(self, event: Event, source: str = FIRST) -> bool:
         """Process an event of a source. Return whether an object changed."""
         is_changed = False
         if self._clients is not None and self._clients.pods is not None and source == FIRST and _is_of_pods(event):
             is_changed = self._clients.pods.apply(event)
-            if not self._options.has_pod_names:  # as objects, Pods would take seven times the memory
+            # Pods aren't stored as objects, which would take seven times the memory
+            if not self._options.has_pod_names:
                 self._stores[source].note(event)
                 return is_changed
         changes = self._stores[source].apply(event)
@@ -190,7 +197,7 @@ class Zone:
     def apply_near(self, event: Event) -> None:
         """Process an event of the namespace in which this DNS server runs.
 
-        A Service there can give this DNS server its name. `apply_near` makes no records for these Services.
+        A Service there can give this DNS server its name. No records are made for these Services.
         """
         for _, change in self._near_store.apply(event):
             self._near.note(change)
@@ -198,7 +205,7 @@ class Zone:
     def with_options(self, options: ZoneOptions) -> "Zone":
         """Return a new zone with the same objects and other options. The new zone has published nothing.
 
-        The new zone owns the objects. Don't feed events to the old zone after this call.
+        The new zone owns the objects, so don't use the old zone after this call.
         """
         pods = None if self._clients is None else self._clients.pods
         return Zone(options, self._stores, self._near_store, pods)
@@ -206,7 +213,7 @@ class Zone:
     def change_ttl(self, ttl_s: int) -> Callable[[bytes], bytes]:
         """Change the TTL of all records, if there is only one domain.
 
-        Return a function that sets the new TTL in a published answer. The result equals the answer that `contents`
+        Return a function that sets the new TTL in a published answer. Its result equals the answer that `contents`
         would yield, but takes less time.
         """
         revise = partial(with_ttl, before_s=self._options.ttl_s, ttl_s=ttl_s)
@@ -227,16 +234,17 @@ class Zone:
     def flush(self, most: int | None = None, now: float = 0.0) -> Changes:
         """Return the changes of the table since the last `flush` or `contents`.
 
-        With `most`, the flush stops after about `most` records, names and addresses, and compares large states last.
-        After a flush that stopped early, `is_behind` is true. Several flushes may return the changes of one large
-        state: first the new records, then the deletions. A large state that changes all the time is compared only now
-        and then. Its comparisons take at most a tenth of the time.
-        Not promised: states between two calls. Changes that cancel each other out are not returned.
+        With `most`, the flush stops after about `most` records, names and addresses. It compares large states last. If
+        it stopped early, `is_behind` is true. Several flushes may return the changes of one large state: first the new
+        records, then the deletions. A large state that changes all the time is compared only now and then. Its
+        comparisons take at most a tenth of the time. Only the state at the time of the call matters. Changes that
+        cancel each other out are not returned.
         """
         changes, self._rest = self._rest, Changes({}, {})
         addresses: dict[bytes, None] = {}
         done = 0
-        if self._clients is not None:  # they aren't compiled: a tenth of the time of as many records
+        # These entries aren't compiled, so they take a tenth of the time of as many records.
+        if self._clients is not None:
             self._clients.flush(changes, most)
         while (most is None or done < most) and (comparison := self._next_comparison(now)) is not None:
             for piece in comparison:
@@ -254,7 +262,7 @@ class Zone:
             for each in arrived:
                 if each != self._compared:
                     del self._awaited[each]
-                    # A change forces a commit: the result of `facts` changed.
+                    # The result of `facts` has changed, so a commit is needed, even if it changes no entry.
                     changes.names.update(self._infrastructure.names)
         return changes
 
@@ -265,18 +273,18 @@ class Zone:
 
     def is_due(self, now: float) -> bool:
         """Return whether a `flush` has work to do now."""
-        # mypyc 2.4 takes every NamedTuple for true, whatever its `__bool__` returns.
+        # `any`, because code that mypyc 2.4 compiled ignores the `__bool__` of a NamedTuple.
         if self._comparing is not None or any(self._rest) or self._clients or any(part.dirty for part in self._parts):
             return True
         return any(self._paused.get(each, now) <= now for each in self._large)
 
     def contents(self, left_out: Collection[str] = ()) -> Iterator[Contents]:
-        """Yield everything that the table should contain, in pieces. The zone treats it as published.
+        """Yield everything that the table should contain, in pieces. Afterwards, all of it counts as published.
 
-        The caller must iterate to the end. If there are too many large states, later flushes publish the largest of
-        them, so that the start is not delayed. Until then, `facts` contains the names of these states, so that workers
-        don't deny these names. Each iteration yields the same pieces. A writer that ran out of room can begin again.
-        Objects of the sources `left_out` have no records until the next `contents`.
+        The caller must iterate to the end. If there are too many large states, the largest are left to later flushes,
+        so that the start is not delayed. Until then, `facts` contains the names of these states, so that workers don't
+        deny these names. If the caller calls this function again, it yields the same pieces, so a writer that ran out
+        of room can repeat its commit. Objects of the sources `left_out` have no records until the next call.
         """
         self._comparing = self._compared = None
         self._rest = Changes({}, {})
@@ -290,10 +298,11 @@ class Zone:
             part.publish_all()
         self._postpone()
         pointing = self._pointing = {}
-        shared: dict[bytes, None] = {}  # addresses with several names. The last piece replaces their records
+        shared: dict[bytes, None] = {}  # addresses with several names. The last piece has their records
         for part in self._parts:
             part.pointed.clear()
-        # These tuples stay. Made one by one between the pieces, they would keep 15 MB of freed memory from the system.
+        # All these tuples are made first, because they stay in memory. If they were made between the pieces, 15 MB of
+        # freed memory couldn't be returned to the system.
         published = [((_Pointing(part, key),), state) for part in self._parts for key, state in part.published.items()]
         for only, state in published:
             (each,) = only
@@ -309,7 +318,7 @@ class Zone:
                     alone.append((address, target))
                     continue
                 shared[address] = None
-                if others[-1] is not each:  # the addresses of one key come one after another
+                if others[-1] is not each:  # each key is added once, even if it gives an address several names
                     pointing[address] = others + only
             self._put_pointers(alone, piece)
             yield piece
@@ -329,7 +338,7 @@ class Zone:
         """Return the facts that belong to the records. Call `facts` after `contents` or `flush`.
 
         `unlisted` are kinds that could not be listed, and `away` are sources that have not been listed completely. A
-        zone that needs them lacks names, and its facts have `is_listed` false.
+        zone that needs such a kind or source lacks names, so `is_listed` is false in its facts.
         """
         further = [self._external_facts(zone, unlisted, away) for zone in self._options.external if zone.is_served]
         further += self._multicluster_facts(unlisted, away)
@@ -347,7 +356,8 @@ class Zone:
         return msgspec.structs.replace(found, zones=[*awaited, *found.zones])
 
     def _external_facts(self, zone: ExternalZone, unlisted: Collection[Kind], away: Collection[str]) -> ZoneFacts:
-        # If Nodes can't be listed, hairpin gives clients the plain answers. No name is missing then.
+        # If Nodes can't be listed, clients in the cluster get the plain answers, and no name is missing. So hairpin
+        # needn't wait for Nodes.
         plain = ZoneOptions(external=(msgspec.structs.replace(zone, hairpin=HairpinMode.OFF),))
         needed = optional_kinds(plain) if unlisted else ()
         first = zone.nameservers[0].owner(zone.apex) if zone.nameservers else _below(b"ns1", zone.apex)
@@ -362,7 +372,10 @@ class Zone:
         )
 
     def _multicluster_facts(self, unlisted: Collection[Kind], away: Collection[str]) -> list[ZoneFacts]:
-        """Return the facts of the zones of ServiceImports. There are none if the API server has no ServiceImports."""
+        """Return the facts of the zones of ServiceImports.
+
+        The result is empty if the API server has no ServiceImports.
+        """
         apexes = self._options.multicluster if Kind.SERVICE_IMPORT in unlisted else self._zones_of_imports()
         is_listed = Kind.SERVICE_IMPORT not in unlisted and FIRST not in away  # headless imports need EndpointSlices
         server, ttl_s = self._nameservers(self._options)[0], self._options.ttl_s
@@ -372,7 +385,7 @@ class Zone:
         ]
 
     def _zones_of_imports(self) -> tuple[bytes, ...]:
-        """Return the zones of ServiceImports if these have been listed."""
+        """Return the zones of ServiceImports, or nothing if ServiceImports haven't been listed."""
         return self._options.multicluster if Kind.SERVICE_IMPORT in self._stores[FIRST].synced else ()
 
     # Information about the objects
@@ -394,7 +407,7 @@ class Zone:
     def resource_version(self) -> int:
         """Return the highest resourceVersion of all events, or 0 if the source has no resource versions.
 
-        Each API server counts by itself, so the result for several sources is the sum.
+        Each API server has its own numbers, so the result for several sources is their sum.
         """
         return sum([store.resource_version for store in self._stores.values()])
 
@@ -458,7 +471,7 @@ class Zone:
             self._clients.note(change)
 
     def _postpone(self) -> None:
-        """Leave the largest states to later flushes if one commit can't hold all large states."""
+        """If there are too many large states for one commit, leave the largest to later flushes."""
         self._awaited.clear()
         sizes: dict[_Pointing, int] = {}
         for part in self._parts:
@@ -476,10 +489,9 @@ class Zone:
     # Comparing states
 
     def _next_comparison(self, now: float) -> _Comparison | None:
-        """Return the comparison of the next key that changed. A large key only moves to `_large`.
+        """Return the comparison of the next changed key. If the key is large, only put it into `_large`.
 
-        Producers take turns. So a tenant that changes many names of one producer doesn't delay names of other
-        producers.
+        Producers take turns, so many changes for one producer don't delay the names of others.
         """
         for _ in self._parts:
             self._turn += 1
@@ -490,7 +502,8 @@ class Zone:
                 before, after = part.published.get(key), part.producer.state(key)
                 each = _Pointing(part, key)
                 size = part.size(before) + part.size(after)
-                # During the comparison of a key, its published records are not known. A new change waits for the end.
+                # While a key is being compared, it isn't known which of its records are published. So a new change
+                # waits for the end.
                 if each != self._compared and size < _LARGE:
                     return self._compare(each, before, after)
                 self._large.setdefault(each, now + size / _DEADLINE)
@@ -498,7 +511,10 @@ class Zone:
         return None
 
     def _next_piece(self, now: float) -> "_Piece | None":
-        """Return the next piece of a comparison of a large key. One key is finished before the next key begins."""
+        """Return the next piece of the comparison of a large key.
+
+        A comparison is finished before the next one begins.
+        """
         while self._comparing is not None or self._begin_large(now):
             assert self._comparing is not None
             if (piece := next(self._comparing, None)) is not None:
@@ -525,7 +541,10 @@ class Zone:
         return True
 
     def _finish_comparison(self) -> None:
-        """Finish the running comparison, so that no state is published in part. The next flush returns the changes."""
+        """Finish the comparison that has begun, so that no state is published in part.
+
+        The next flush returns its changes.
+        """
         addresses: dict[bytes, None] = {}
         for piece in self._comparing or ():
             _merge(piece, self._rest, addresses)
@@ -534,12 +553,12 @@ class Zone:
             self._change_pointer(address, {}, self._rest)
 
     def _compare(self, each: "_Pointing", before: State | None, after: State | None) -> _Comparison:
-        """Yield the differences between two states, in pieces. At the end, count `after` as published.
+        """Yield the differences between two states, in pieces. At the end, `after` becomes the published state.
 
-        Deletions come last, so a record that is in both states is never deleted in between.
+        Deletions come last, so a record that both states have never disappears in between.
         """
         part, key = each
-        # Question -> hash of the answer. Two copies of a large state would take too much memory.
+        # Question -> hash of the answer. The answers of both states would take too much memory.
         answers: dict[bytes, int] = {}
         names: dict[bytes, bytes] = {}
         for piece in part.compile(before, []):
@@ -588,7 +607,7 @@ class Zone:
         if names is None:
             names = yield from _gather(part, before)
         new = yield from _gather(part, after)
-        part.pointed[key] = names  # the names in force; updated address by address until `after` is published
+        part.pointed[key] = names  # the current names, which change address by address until `after` is published
         changed = [address for address in names | new if names.get(address) != new.get(address)]
         for chunk in _chunks(changed):
             for address in chunk:
@@ -610,14 +629,17 @@ class Zone:
             del part.pointed[key]
 
     def _targets(self, address: bytes, known: dict["_Pointing", _Names]) -> list[bytes]:
-        """Return the names that all published states give to an address. `known` is a cache for several calls."""
+        """Return the names that all published states give to an address.
+
+        `known` is a cache that several calls share.
+        """
         targets: list[bytes] = []
         for each in self._pointing.get(address, ()):
             names = each.part.pointed.get(each.key) or known.get(each)
             if names is None:
                 state = each.part.published[each.key]
                 names = known[each] = each.part.pointers(state)
-                # These names are cached, because other states with this address change more often than the large state.
+                # Cache these names: other states with this address change more often than this large state.
                 if each.part.size(state) >= _LARGE:
                     each.part.pointed[each.key] = names
             targets += names[address]
@@ -639,7 +661,7 @@ class Zone:
             changes.names[name.reverse_tree_key(address)] = None
 
     def _put_pointers(self, named: list[tuple[bytes, bytes]], contents: Contents) -> None:
-        """Put the records of addresses that have only one name. This takes half the time of `_put_pointer`."""
+        """Put the records of addresses that have only one name. `_put_pointer` would take twice the time."""
         if len(self._schemas) > 1:
             for address, target in named:
                 self._put_pointer(address, (target,), contents)
@@ -679,7 +701,8 @@ class Zone:
         addresses = self._service_addresses or self._options.own_addresses
         wanted = Contents({}, {})
         rrsets = [schema.version_rrset(apex, VERSION) for apex in of_imports]
-        for each in reversed(self._options.domains):  # if domains share a reverse zone, the first domain counts
+        # If domains share a reverse zone, the first domain's records are used.
+        for each in reversed(self._options.domains):
             zones = (each.domain, *each.reverse_zones, *(of_imports if each is self._options else ()))
             rrsets += schema.infrastructure_rrsets(each.schema, zones, self._nameservers(each), addresses)
         for rrset in rrsets:
@@ -705,18 +728,18 @@ class Zone:
 
 
 class _Piece:
-    """A bounded part of a comparison."""
+    """A part of a comparison, with limited size."""
 
     __slots__ = "addresses", "changes", "size"
 
     def __init__(self, size: int) -> None:
-        self.size = size  # the number of records, names and addresses that were compared
+        self.size = size  # number of records, names and addresses that were compared
         self.changes = Changes({}, {})
         self.addresses: dict[bytes, None] = {}  # addresses whose names changed
 
 
 class _Part:
-    """A producer, its published states, and the keys that changed after publication."""
+    """A part of the zone: a producer, its published states, and the keys that have changed since."""
 
     def __init__(self, producer: Producer, options: ZoneOptions, *, is_filtered: bool = False) -> None:
         """If `is_filtered` is true, only addresses in the reverse zones of `options` get reverse names."""
@@ -726,10 +749,10 @@ class _Part:
         self._within = tuple([name.tree_key(zone) for zone in options.reverse_zones]) if is_filtered else None
         self.dirty: dict[Key, None] = {}
         self.published: dict[Key, State] = {}
-        self.pointed: dict[Key, _Names] = {}  # a cache: key -> result of `pointers`, for some large published states
+        self.pointed: dict[Key, _Names] = {}  # key -> result of `pointers`, cached for some large published states
 
     def publish_all(self) -> None:
-        """Count the state of every key as published."""
+        """Treat the state of every key as published."""
         self.dirty.clear()
         states = ((key, self.producer.state(key)) for key in self.producer.current_keys())
         self.published = {key: state for key, state in states if state is not None}
@@ -764,7 +787,8 @@ class _Part:
             if isinstance(found, Hosts):
                 compiled = compile_hosts(found)
                 answers |= compiled
-                octets += len(compiled) * max(map(len, compiled.values()))  # summing up takes a tenth of the time
+                # An estimate, because a sum would take ten times as long.
+                octets += len(compiled) * max(map(len, compiled.values()))
                 above = found.parent
                 tree_above = name.tree_key(above)
                 names.update([(tree_above + label, _PLAIN) for label, _ in found.addresses])
@@ -799,7 +823,7 @@ class _Part:
         return _with_several(names, several) if several else names
 
     def pointer_pairs(self, state: State) -> Iterator[tuple[bytes, bytes]]:
-        """Yield addresses with the names that a state gives them. Pairs may repeat."""
+        """Yield pairs of an address and a name that a state gives to it. A pair may occur more than once."""
         found = self.producer.pointers(state)
         return found if self._within is None else (pair for pair in found if self._is_within(pair[0]))
 
@@ -808,14 +832,14 @@ class _Part:
 
 
 class _Pointing(NamedTuple):
-    """A published state that gives a name to an address."""
+    """A part and a key of its producer. The published state of the key may give names to addresses."""
 
     part: _Part
     key: Key
 
 
 class _Note(NamedTuple):
-    """A function that processes a changed object, and the part whose keys it returns."""
+    """A producer's function for changed objects, and the part to which the keys in its result belong."""
 
     note: Callable[[Change], Iterable[Key]]
     part: _Part
@@ -835,13 +859,13 @@ def _is_of_pods(event: Event) -> bool:
 
 
 def _ref(each: _Pointing) -> Ref | ForeignRef | None:
-    """Return the Service or ServiceImport of a key, None if the key belongs to other objects."""
+    """Return the Service or ServiceImport of a key, or None if the key belongs to other objects."""
     kind = _KIND_OF.get(type(each.part.producer))
     return None if kind is None else in_cluster(Ref(kind, *each.key[-2:]), each.part.options.cluster)
 
 
 def _owner(each: _Pointing) -> bytes:
-    """Return the name of a large key. A large key of an external zone is itself the name."""
+    """Return the name of a large key. In an external zone, the key itself is the name."""
     producer = each.part.producer
     owner: bytes = producer.owner(each.key) if isinstance(producer, Services | ServiceImports) else each.key
     return owner
@@ -858,15 +882,15 @@ def facts(
 ) -> Facts:
     """Return the facts of the zones in `options` and of `further` zones.
 
-    `nameservers` maps a domain to the name of this DNS server there. It is empty if no Service gives this DNS server a
-    name. The objects of the sources `away` have not been listed yet.
+    `nameservers` maps a domain to the name of this DNS server in that domain. If a domain isn't in it, no Service gives
+    this DNS server a name there. The objects of the sources `away` have not been listed yet.
     """
     found: dict[bytes, ZoneFacts] = {}
     for each in options.served:
         mname = nameservers.get(each.domain) or schema.nameserver_name(each.schema)
         rname = schema.hostmaster_name(each.schema)
         for apex in (each.domain, *each.reverse_zones):
-            if apex in found:  # if several domains have a reverse zone, the first domain counts
+            if apex in found:  # if several domains have the same reverse zone, the first domain is used
                 continue
             is_listed = each.source not in away
             # The TTL of a negative answer is the smaller of the SOA's TTL and its MINIMUM field (RFC 2308 section 5).
@@ -882,7 +906,7 @@ def _below(label: bytes, apex: bytes) -> bytes:
 
 
 def _named(pairs: Iterable[tuple[bytes, bytes]], names: _Names, several: dict[bytes, dict[bytes, None]]) -> _Names:
-    """Add pairs of address and name to `names`, and return `names`.
+    """Add pairs of an address and a name to `names`, and return `names`.
 
     An address with more than one name is also added to `several`, with all its names.
     """
@@ -915,7 +939,10 @@ def _gather(part: _Part, state: State | None) -> Generator[_Piece, None, _Names]
 
 
 def _looked_at(size: int) -> _Comparison:
-    """Yield one piece: the cost of making the state of a large key. The state is compared later."""
+    """Yield one piece without changes. Its size stands for the time that it took to make the state of a large key.
+
+    The state is compared later.
+    """
     yield _Piece(1 + size // _LOOK)
 
 

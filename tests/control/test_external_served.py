@@ -71,7 +71,8 @@ def test_pydns_finds_a_kind_that_is_added_later(api: FakeApiServer, tmp_path: Pa
     with watching(api, tmp_path, Kind.DNS_ENDPOINT, figures=figures) as (source, received):
         api.wait_until(lambda api: len(api.asked("discover", DISCOVERY)) > 3, 30)
         status = source.status()[Kind.DNS_ENDPOINT]
-        assert (status.is_served, status.synced, status.problem) == (False, False, "the API server doesn't have it")
+        problem = "the API server doesn't have the kind"
+        assert (status.is_served, status.synced, status.problem) == (False, False, problem)
         assert api.asked("list", "DNSEndpoint") == api.asked("watch", "DNSEndpoint") == []
         api.serve("DNSEndpoint")
         received.until(lambda received: received.names(Kind.DNS_ENDPOINT) == {"one"}, 30)

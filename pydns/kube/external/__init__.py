@@ -1,9 +1,9 @@
-"""External zones: names that clients outside of the cluster use to reach Services, Ingresses and Gateways.
+"""External zones: the names with which clients outside of the cluster reach Services, Ingresses and Gateways.
 
 The producer is `pydns.kube.producers.external`.
 
 exposure    the fields of an object that these names need: annotations, addresses of the load balancer
-hostnames   the values of annotations
+hostnames   the parser for the values of annotations
 claims      the records that an object wants for a name, and the rules for a name that several objects want
 source      the protocol of sources, which turn objects into claims
 """

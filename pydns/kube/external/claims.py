@@ -1,10 +1,11 @@
-"""Claims: an object claims a name with the records that it wants. If several objects claim a name, rules decide.
+"""Claims: an object claims a name, with the records that it wants there. If several objects claim the same name, rules
+decide.
 
-1. A DNSEndpoint wins over all objects of other kinds. This rule is applied to each record type separately. A, AAAA and
+1. A DNSEndpoint wins over all objects of other kinds. This rule applies to each record type separately, but A, AAAA and
    CNAME are treated as one type.
-2. Otherwise the oldest object wins the name for its namespace, as in the Gateway API. Among objects of the same age,
-   the first by namespace and name wins. All objects of the winning namespace share the name: their records are merged.
-   Objects of other namespaces lose.
+2. Among other objects, the oldest one wins the name for its namespace, as in the Gateway API. Among objects of the same
+   age, the one whose namespace and name sort first wins. All objects of the winning namespace share the name, and their
+   records are merged. Objects of other namespaces lose.
 3. A CNAME must be alone at its name (RFC 1034 section 3.6.2). A CNAME beside other records or at an apex is left out.
    If there are several CNAMEs, the first in lexical order is used.
 4. If no winning claim has records, the name is pending: the name exists, but has no records yet.
@@ -22,9 +23,9 @@ from pydns.table.layout import NodeKind
 
 Record = tuple[int, bytes]  # type and RDATA
 
-_MOST = 4096  # the most records of one type at a name: more addresses would not fit into a message
+_MOST = 4096  # maximum records of one type at a name; more addresses would not fit into a message
 _ADDRESSES = (A, AAAA, CNAME)  # rule 1 treats these types as one type
-_MOST_TOLD = 5  # the most objects that the explanation of a name lists
+_MOST_TOLD = 5  # maximum objects that the explanation of a name lists
 
 
 class Rank(IntEnum):
@@ -32,36 +33,39 @@ class Rank(IntEnum):
 
     EXPLICIT = 0
     ORDINARY = 1
-    LISTENER = 2  # a hostname of a listener. A route that claims the same name wins
+    LISTENER = 2  # for the hostname of a listener. A route that claims the same name wins
 
 
 class Claimant(NamedTuple):
-    """The object that claims names. The first of several sorted claimants is the winner."""
+    """An object that claims names. If several claimants are sorted, the first one wins."""
 
     rank: Rank
     created: str  # creation time in RFC 3339, or empty
     namespace: str
     name: str
     kind: str
-    cluster: str = ""  # empty: the first cluster
+    cluster: str = ""  # empty for the first cluster
 
     def __str__(self) -> str:
         return f"{self.kind} {self.namespace}/{self.name}{f' of cluster {self.cluster}' if self.cluster else ''}"
 
     def shares_with(self, other: "Claimant") -> bool:
-        """Return whether both objects are in one namespace of one cluster."""
+        """Return whether both objects are in the same namespace of the same cluster."""
         return self.namespace == other.namespace and self.cluster == other.cluster
 
 
 class Way(NamedTuple):
-    """The ports that clients of a name use, and the Gateway that has its addresses. `hairpin` uses both."""
+    """The way of a name: the ports that its clients use, and the Gateway that has its addresses.
+
+    `hairpin` needs both.
+    """
 
     ports: frozenset[int] = frozenset()  # ports that the Service must have
-    gateway: tuple[str, str] | None = None  # the Gateway that has the addresses: its namespace and name
+    gateway: tuple[str, str] | None = None  # namespace and name of the Gateway that has the addresses
 
 
 def merge_ways(first: Way | None, second: Way | None) -> Way | None:
-    """Merge the ways of two claims for one name. None: the name has no hairpin."""
+    """Return the merged ways of two claims for one name, or None if the name has no hairpin."""
     if first is None or second is None:
         return None
     return Way(first.ports | second.ports, first.gateway if first.gateway == second.gateway else None)
@@ -70,14 +74,14 @@ def merge_ways(first: Way | None, second: Way | None) -> Way | None:
 class Claim(NamedTuple):
     """The records that an object wants for a name."""
 
-    records: tuple[Record, ...]  # empty: the object has no address yet
+    records: tuple[Record, ...]  # empty if the object has no address yet
     ttl_s: int
     is_one_label: bool = False  # True: a wildcard covers exactly one label; False: any number of labels
     pointers: tuple[bytes, ...] = ()  # addresses whose PTR records may point to this name
-    way: Way | None = None  # None: clients in the cluster get the same addresses as others
+    way: Way | None = None  # None if clients in the cluster get the same addresses as others
 
     def __or__(self, other: "Claim") -> "Claim":
-        """Return one claim that merges two claims of the same object."""
+        """Return a claim that merges two claims of the same object."""
         return Claim(
             tuple(dict.fromkeys((*self.records, *other.records))),
             min(self.ttl_s, other.ttl_s),
@@ -96,7 +100,7 @@ class Decision(NamedTuple):
     pointers: tuple[bytes, ...]
     reasons: tuple[str, ...]  # lines of the explanation: the winners, the losers, and the records that are left out
     losers: int
-    way: Way | None = None  # the merged way of the claims with addresses
+    way: Way | None = None  # the merged ways of the claims with addresses
 
 
 def decide(owner: bytes, claims: Mapping[Claimant, Claim], *, is_apex: bool = False) -> Decision:
@@ -105,7 +109,7 @@ def decide(owner: bytes, claims: Mapping[Claimant, Claim], *, is_apex: bool = Fa
     pointers: dict[bytes, None] = {}
     winners: list[Claimant] = []
     losers: list[tuple[Claimant, Claimant]] = []  # pairs of a loser and its winner
-    decided: dict[object, Claimant] = {}  # group of types -> the claimant of a lower rank that won the group
+    decided: dict[object, Claimant] = {}  # group of record types -> the claimant that won the group by its rank
     for _, of_rank in groupby(sorted(claims), lambda each: each.rank):
         first, *others = of_rank
         taken: dict[object, Claimant] = {}
@@ -158,7 +162,7 @@ def _without_alias(found: dict[int, dict[bytes, None]], *, is_apex: bool) -> lis
         where = "at the apex" if is_apex else "beside other records"
         return [f"hostname {name.to_text(each)} is ignored: a CNAME can't stand {where}" for each in aliases]
     found[CNAME] = {aliases[0]: None}
-    return [f"hostname {name.to_text(each)} is ignored: a name has one CNAME" for each in aliases[1:]]
+    return [f"hostname {name.to_text(each)} is ignored: a name can have only one CNAME" for each in aliases[1:]]
 
 
 def _why(loser: Claimant, winner: Claimant) -> str:
@@ -166,7 +170,7 @@ def _why(loser: Claimant, winner: Claimant) -> str:
         return f"{winner} comes first"
     if winner.created < loser.created:
         return f"{winner} is older"
-    return f"{winner} is as old, and the first by namespace and name"
+    return f"{winner} is as old, but its namespace and name sort first"
 
 
 def _shortened(lines: list[str]) -> list[str]:

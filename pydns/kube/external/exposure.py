@@ -1,7 +1,7 @@
 """The fields of objects that external zones need: annotations, load balancer status, creation time.
 
-An invalid value in these fields never makes the whole object unusable, because the names in the cluster domain don't
-depend on these fields. Invalid values are left out. For each of them, the status shows a problem.
+An invalid value in these fields never makes the whole object unusable, because names in the cluster domain don't depend
+on these fields. Invalid values are left out, and the status shows a problem for each.
 """
 
 from collections.abc import Iterable
@@ -13,18 +13,19 @@ from pydns.dns import name
 from pydns.dns.address import BadAddress, parse_address
 from pydns.kube.objects import RawMeta
 
-# A label and an annotation of k8s_gateway. Their keys don't have the prefix of external-dns. pydns always reads them.
+# A label and an annotation of k8s_gateway. Their keys don't begin with the prefix of external-dns, so pydns always
+# reads them.
 IGNORE_LABEL = "k8s-gateway.dns/ignore"
 RESOLVE_ENDPOINTS = "k8s-gateway.dns/resolve-endpoints"
 
-MOST = 1000  # the most hostnames in one annotation, and the most addresses in one field of an object
-MOST_PROBLEMS = 10  # the most problems that are kept for one object
+MOST = 1000  # maximum hostnames in one annotation, and maximum addresses in one field of an object
+MOST_PROBLEMS = 10  # maximum problems that are kept for one object
 
 
 class Exposure(NamedTuple):
     """The external addresses of an object, and the annotations in which its owner asks for names."""
 
-    created: str  # creation time in RFC 3339 and UTC, so texts sort as times do; empty in manifests
+    created: str  # creation time as in RFC 3339, in UTC, so that texts sort like times; empty in manifests
     annotations: dict[str, str]  # the annotations that have a configured prefix
     addresses: tuple[bytes, ...]  # addresses of the load balancer
     hostnames: tuple[bytes, ...]  # hostnames of the load balancer: wire form, lower case, sorted
@@ -52,7 +53,7 @@ class _LoadBalancer(msgspec.Struct, gc=False):
 
 
 class LoadBalancerStatus(msgspec.Struct, rename="camel", gc=False):
-    """The field in the `status` of a Service or an Ingress that external zones need."""
+    """The field of `status` that external zones need, for a Service or an Ingress."""
 
     load_balancer: _LoadBalancer | None = None
 

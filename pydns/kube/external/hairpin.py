@@ -1,18 +1,21 @@
-"""Hairpin: the Services that clients in the cluster use in place of public addresses.
+"""Hairpin: finds the Service that clients in the cluster can use in place of a public address.
 
-A Pod that asks for a host of an Ingress gets the ClusterIPs of the Service behind the load balancer. Then the traffic
-doesn't leave the cluster. Rules:
+If a Pod asks for a host of an Ingress, for example, it gets the ClusterIPs of the Service behind the load balancer.
+Then its traffic doesn't leave the cluster. Rules:
 
-1. A Service has a public address if the status of its load balancer has it. If no status has the address,
-   Services with it in `externalIPs` are used. The annotation `target` is ignored: anybody may write any address there.
-2. The Service must have all public addresses of the name, or the hostname that the name is an alias of. If a Gateway
-   has the addresses, its Services are preferred (label `gateway.networking.k8s.io/gateway-name`).
+1. A Service has a public address if the status of its load balancer contains the address. If no status contains it, the
+   Services with this address in `externalIPs` have it. The annotation `target` is ignored, because anybody may write
+   any address there.
+2. The Service must have all public addresses of the name. If the name is an alias of a hostname, the Service must have
+   that hostname. If a Gateway has the addresses, its Services are preferred (label
+   `gateway.networking.k8s.io/gateway-name`).
 3. The Service must have ClusterIPs, and the ports that clients use. For a route, these are the ports of its listeners.
-   For an Ingress, the port is 443 with TLS, otherwise 80. For names of the Service itself, the ports are always right.
+   For an Ingress, the port is 443 with TLS, otherwise 80. For names of the Service itself, any ports will do.
 4. A Service whose load balancer sends the PROXY protocol isn't used, because Pods don't send it. A Service with the
-   annotation `hairpin: "off"` isn't used. If the annotation names another Service, `NAMESPACE/NAME`, that one is used.
-5. If no Service is left, or more than one, all clients get the public addresses. The same applies to a name with more
-   than `MOST_ADDRESSES`.
+   annotation `hairpin: "off"` isn't used. If this annotation names another Service as `NAMESPACE/NAME`, that Service is
+   used.
+5. If no Service is left, or more than one, all clients get the public addresses. They also do if the name has more than
+   `MOST_ADDRESSES`.
 6. Only Services of the first cluster are used. If an object of another cluster has a name, all clients get the public
    addresses of that object.
 """
@@ -29,15 +32,19 @@ from pydns.kube.objects import Service, ServiceKey
 from pydns.kube.producer import Change
 
 OFF = "off"
-MOST_ADDRESSES = 16  # load balancers have fewer. An index of thousands of addresses for each name would cost seconds
+# Maximum addresses of a name. Load balancers have fewer. An index of thousands for each name would cost seconds.
+MOST_ADDRESSES = 16
 _K = TypeVar("_K", bound=Hashable)
 
 
 class Hairpin(NamedTuple):
-    """The ClusterIPs that clients in the cluster get for a name. If empty, they get the answer for other clients."""
+    """The ClusterIPs that clients in the cluster get for a name.
+
+    If there are none, they get the same answer as others.
+    """
 
     addresses: tuple[bytes, ...]
-    why: str  # for `explain`
+    why: str  # the reason, for `explain`
 
 
 class Hairpins:
@@ -51,7 +58,7 @@ class Hairpins:
         self._named_by: dict[ServiceKey, dict[ServiceKey, None]] = {}
 
     def note(self, change: Change) -> Iterable[Record]:
-        """Process a changed object. Return the addresses and hostnames whose Service may have changed."""
+        """Process a changed object. Return the addresses and hostnames for which another Service may now be used."""
         before, after = change
         touched: dict[Record, None] = {}
         for service, is_gone in ((before, True), (after, False)):
@@ -71,15 +78,14 @@ class Hairpins:
     def _touch(self, service: Service, touched: dict[Record, None]) -> None:
         for each in (service, *[self._services[key] for key in self._named_by.get(service.key, ())]):
             for in_status, record in _records(each):
-                # By rule 1, `externalIPs` don't count if a status has the address. Anybody may write it there, and
-                # change it often.
+                # By rule 1, `externalIPs` are ignored if a status has the address. Their owners can change them often.
                 if in_status or record not in self._by_status:
                     touched[record] = None
 
     def find(self, records: Collection[Record], way: Way, prefixes: Iterable[str]) -> Hairpin:
         """Return the ClusterIPs that clients in the cluster get for a name with these records.
 
-        `prefixes` are prefixes of annotations. There is at least one record.
+        `prefixes` are prefixes of annotations. `records` must not be empty.
         """
         if len(records) > MOST_ADDRESSES:
             return _none(f"it has more than {MOST_ADDRESSES} addresses")
@@ -109,9 +115,12 @@ class Hairpins:
         return Hairpin(service.cluster_ips, f"clients in the cluster get Service {'/'.join(service.key)}: {ips}")
 
     def _target(self, service: Service, prefixes: Iterable[str]) -> tuple[Service, str]:
-        """Return the Service that clients use in place of `service`, and the reason if it can't be used."""
+        """Return the Service that clients use in place of `service`.
+
+        Also return the reason why it can't be used, or an empty text.
+        """
         exposure = service.exposure
-        assert exposure is not None  # a Service without exposure has no public address
+        assert exposure is not None  # a Service without exposure has no public address, so it isn't found
         wanted = annotation(exposure.common.annotations, prefixes, "hairpin")
         if wanted is None:
             return service, "wants the PROXY protocol" if exposure.wants_proxy_protocol else ""
@@ -126,7 +135,7 @@ class Hairpins:
 
 
 def _none(why: str) -> Hairpin:
-    return Hairpin((), f"clients in the cluster get the same: {why}")
+    return Hairpin((), f"clients in the cluster get the same answer: {why}")
 
 
 def _misfit(service: Service, way: Way) -> str:
@@ -137,7 +146,10 @@ def _misfit(service: Service, way: Way) -> str:
 
 
 def _records(service: Service) -> Iterable[tuple[bool, Record]]:
-    """Return the public addresses and hostnames, each with True if it is in the status, False if in `externalIPs`."""
+    """Return the public addresses and hostnames of a Service.
+
+    Those in the status come with True, those in `externalIPs` with False.
+    """
     exposure = service.exposure
     if exposure is None:
         return []
@@ -149,7 +161,7 @@ def _records(service: Service) -> Iterable[tuple[bool, Record]]:
 
 
 def _others(service: Service) -> list[ServiceKey]:
-    """Return the Services that an annotation names. The annotation may have any prefix."""
+    """Return the Services that the annotation `hairpin` names, with any prefix."""
     annotations = service.exposure.common.annotations if service.exposure is not None else {}
     return [_key(text) for key, text in annotations.items() if key.endswith("/hairpin") and text != OFF]
 

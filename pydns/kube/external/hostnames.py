@@ -1,7 +1,7 @@
 """Reads the values of annotations: hostnames, targets, TTLs. Owners of objects can write any text into them.
 
 An annotation has a configured prefix, followed by a key of external-dns. If an object has the same key with several
-prefixes, the first configured prefix applies.
+prefixes, the value with the first configured prefix is used.
 """
 
 import re
@@ -22,7 +22,7 @@ _PART = re.compile(r"([0-9.]+)(h|ms|m|s)")
 
 
 def annotation(annotations: Mapping[str, str], prefixes: Iterable[str], key: str) -> str | None:
-    """Return the value of the annotation PREFIX + KEY, or None. The first prefix with the key counts."""
+    """Return the value of the annotation PREFIX + KEY for the first prefix that the object has, or None."""
     return next((annotations[prefix + key] for prefix in prefixes if prefix + key in annotations), None)
 
 
@@ -32,7 +32,7 @@ def is_ours(annotations: Mapping[str, str], prefixes: Iterable[str]) -> bool:
 
 
 def hostnames(text: str | None, problems: list[str]) -> list[bytes]:
-    """Return the wire names, in lower case, of a list separated by commas.
+    """Return the hostnames in a list that is separated by commas, as wire names in lower case.
 
     For each part that is not a hostname, add a problem.
     """
@@ -50,7 +50,7 @@ def _parts(text: str | None, what: str, problems: list[str]) -> Iterator[str]:
 def each_hostname(texts: Iterable[str], problems: list[str], what: str = "") -> list[bytes]:
     """Return the wire names of texts, without duplicates. For each text that is not a hostname, add a problem.
 
-    The problem begins with `what`.
+    A problem begins with `what`.
     """
     found: dict[bytes, None] = {}
     for text in texts:
@@ -87,7 +87,7 @@ def targets(text: str | None, problems: list[str]) -> tuple[list[bytes], list[by
 def ttl_s(text: str | None, default_s: int, problems: list[str]) -> int:
     """Return the TTL in seconds. The text may be a number, such as `30`, or a Go duration, such as `1m30s`.
 
-    For an invalid text, add a problem and return the default.
+    If the text is invalid, add a problem, and return the default.
     """
     if text is None:
         return default_s

@@ -1,4 +1,4 @@
-"""Producers turn objects into DNS records. Each kind of record has its own file.
+"""Producers turn objects into DNS records. Each producer has its own file.
 
 `pydns.kube.producer` defines their protocol.
 """

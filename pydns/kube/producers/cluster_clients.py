@@ -1,14 +1,17 @@
 """Finds out which addresses belong to clients in the cluster, and their classes (`pydns.table.client_classes`).
 
-1. A client is in the cluster if its address is in the podCIDR of a Node or in a range of the configuration. So is a
-   client with the address of a Node, or of an endpoint that is a Pod. All these clients have the class of the cluster.
-2. A client also has the classes of its node and of the node's zone, if objects show where it runs. The longest range
-   applies: an endpoint's address has priority over the podCIDR that contains it, because not all networks use podCIDRs.
-3. If objects disagree about an address, it has neither of these two classes: the plain answer is right for all clients.
+1. A client is in the cluster if its address is in the podCIDR of a Node or in a range of the configuration. It is also
+   in the cluster if it has the address of a Node, or of an endpoint that is a Pod. All these clients have the class of
+   the cluster.
+2. A client also has the classes of its node and of the node's zone, if objects show where it runs. The range with the
+   longest prefix applies. So an endpoint's address has priority over the podCIDR that contains it, because not all
+   networks use podCIDRs.
+3. If objects disagree about an address, it has neither of these two classes. Its client gets plain answers, which are
+   right for all clients.
 4. A user who can write EndpointSlices can write any address there. So only addresses in `ptr_ranges` are used, as for
-   reverse names: by default private addresses. No resolver outside of the cluster should have such an address.
-5. Only objects of the first cluster are used. The Pods of another cluster may have the same addresses. An address can't
-   show in which cluster its client runs. So a client with such an address is treated as a client in the first cluster.
+   reverse names. By default, these are private addresses, which no resolver outside of the cluster should have.
+5. Only objects of the first cluster are used. Pods of another cluster may have the same addresses, and an address
+   doesn't show the cluster of its client. Then the client is treated as a client in the first cluster.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -30,7 +33,7 @@ from pydns.table.client_names import parse_slice
 
 
 class Place(NamedTuple):
-    """Where a Pod runs. A text is empty if it is unknown."""
+    """The place where a Pod runs: its node and its zone. If one of them is unknown, its text is empty."""
 
     node: str
     zone: str
@@ -40,7 +43,7 @@ _NOWHERE = Place("", "")
 
 
 class ClientsState(NamedTuple):
-    """A range of clients, and the different places that objects give for them."""
+    """A range of clients, and the different places that objects show for these clients."""
 
     clients: ClientRange
     places: frozenset[Place]
@@ -51,7 +54,7 @@ class ClusterClients(Plain):
 
     def __init__(self, options: ZoneOptions) -> None:
         self._options = options
-        # Range -> its places, one for each object that shows a place. Most ranges have one.
+        # Range -> the places of its clients, one from each object that shows a place. Most ranges have one.
         self._places: dict[ClientRange, tuple[Place, ...]] = dict.fromkeys(options.cluster_ranges, (_NOWHERE,))
 
     def note(self, change: Change) -> Iterable[ClientRange]:
@@ -74,7 +77,8 @@ class ClusterClients(Plain):
         if isinstance(value, Node):
             place = Place(place_name(value.name), value.zone)
             return frozenset([(each, place) for each in value.clients])
-        if isinstance(value, EndpointSlice) and value.imported is None:  # an imported slice has Pods of another cluster
+        # An imported slice contains Pods of another cluster.
+        if isinstance(value, EndpointSlice) and value.imported is None:
             may_point = self._options.may_point
             pods = [each for each in parse_slice(value.clients) if may_point(each.address)]
             return frozenset(
@@ -105,4 +109,4 @@ class ClusterClients(Plain):
         return {range_key(Assigner.CLUSTER, state.clients): compose_classes(classes)}
 
     def change_ttl(self, ttl_s: int) -> None:
-        """Do nothing: classes have no TTL."""
+        """Do nothing, because classes have no TTL."""

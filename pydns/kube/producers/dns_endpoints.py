@@ -24,7 +24,8 @@ class EndpointRecords(NamedTuple):
 
     owner: bytes  # wire form, lower case
     records: tuple[Record, ...]
-    ttls_s: frozenset[int | None]  # the smallest one applies; None is the TTL of the zone
+    # The TTLs of the entries for this name. The smallest one is used. None stands for the TTL of the zone.
+    ttls_s: frozenset[int | None]
 
 
 class DNSEndpoint(NamedTuple):

@@ -1,14 +1,13 @@
-"""External names of Services, which clients outside of the cluster use.
+"""External names of Services, for clients outside of the cluster.
 
 A Service of type LoadBalancer, or a Service with external addresses, has the name `SERVICE.NAMESPACE` below a zone.
-Its annotations can add hostnames. The address of a load balancer comes from the Service's status. Some annotations ask
-a load balancer for an address (MetalLB, Cilium, kube-vip). pydns never reads these annotations, because they are
-requests, not results. Rules:
+Its annotations can add hostnames. The address of a load balancer comes from the Service's status. Some annotations only
+ask a load balancer for an address (MetalLB, Cilium, kube-vip), so pydns doesn't read these. Rules:
 
 1. If a Service has the annotation `target`, the name gets the addresses in `target`. Otherwise the name gets the
    addresses in `externalIPs` and the addresses of the load balancer. If the annotation `resolve-endpoints` is `true`,
    the name only gets the addresses of the ready endpoints.
-2. The name of a NodePort Service gets addresses of nodes. The annotation `access` must be `public` or `private`.
+2. The name of a NodePort Service gets the addresses of nodes, if the annotation `access` is `public` or `private`.
 3. If the zone allows it, the endpoints of a headless Service have names below the name of the Service. A headless
    Service with external addresses has no such names for endpoints.
 4. An ExternalName Service only has the hostnames in its annotations. They are aliases of its target.
@@ -53,8 +52,9 @@ _GATEWAY_LABEL = "gateway.networking.k8s.io/gateway-name"
 _TOPOLOGY_ANNOTATIONS = ("service.kubernetes.io/topology-mode", "service.kubernetes.io/topology-aware-hints")
 _DISTRIBUTIONS = ("PreferClose", "PreferSameZone", "PreferSameNode")
 _AWS_ATTRIBUTES = "service.beta.kubernetes.io/aws-load-balancer-target-group-attributes"
-LEAST_NAMESERVER_TTL_S = 300  # for NS records and their addresses: the records in the parent zone have a similar TTL
-_WEIGHT = 100  # the weight of an SRV record that is the only one of its name
+# Minimum TTL of NS records and their addresses. The records in the parent zone have a similar TTL.
+LEAST_NAMESERVER_TTL_S = 300
+_WEIGHT = 100  # weight of the only SRV record of a name
 
 
 class ServiceExposure(NamedTuple):
@@ -62,10 +62,10 @@ class ServiceExposure(NamedTuple):
 
     service_type: str
     external_ips: tuple[bytes, ...]
-    node_ports: tuple[int, ...]  # one node port for each port of the Service; 0: the port has no node port
+    node_ports: tuple[int, ...]  # the node port of each port of the Service, or 0 if it has none
     common: Exposure
-    wants_proxy_protocol: bool = False  # the Service expects the PROXY protocol, which Pods don't send
-    gateway: str = ""  # the Gateway that the Service belongs to, in the same namespace
+    wants_proxy_protocol: bool = False  # True: the Service expects the PROXY protocol, which Pods don't send
+    gateway: str = ""  # name of the Gateway to which the Service belongs. It is in the same namespace
 
 
 class _ExposedPort(ServicePort, rename="camel", gc=False):
@@ -74,7 +74,7 @@ class _ExposedPort(ServicePort, rename="camel", gc=False):
 
 
 class _ExposedSpec(ServiceSpec, gc=False):
-    ports: list[_ExposedPort] | None = None  # type: ignore[assignment]  # a narrower type
+    ports: list[_ExposedPort] | None = None  # type: ignore[assignment]  # a narrower type than in the base class
     external_ips: list[str] | None = msgspec.field(name="externalIPs", default=None)
     traffic_distribution: str | None = msgspec.field(name="trafficDistribution", default=None)
 
@@ -189,8 +189,8 @@ class ExposedServices:
     def claimed(self, key: ServiceKey) -> Claimed | None:
         """Return the names and records that a Service claims.
 
-        A Service that the configuration chooses as nameserver claims the nameserver's name even if its namespace isn't
-        served.
+        If the configuration chooses a Service as nameserver, it claims the nameserver's name even if its namespace
+        isn't served.
         """
         service = self._services.get(key)
         if service is None or service.exposure is None:
@@ -244,7 +244,8 @@ class ExposedServices:
     ) -> tuple[Record, ...] | None:
         """Return the records of a Service.
 
-        Empty: the Service has no address yet. None: the Service can't be reached from outside of the cluster.
+        The result is empty if the Service has no address yet. It is None if the Service can't be reached from outside
+        of the cluster.
         """
         if service.external_name is not None:
             return ((CNAME, service.external_name.lower()),)
@@ -287,7 +288,7 @@ class ExposedServices:
     def _report_foreign(self, exposure: ServiceExposure, claimed: Claimed) -> None:
         """Add a notice for each hostname that is in no external zone.
 
-        Zones that don't have Services as a source count, too.
+        External zones that don't use Services are included.
         """
         annotations = exposure.common.annotations
         prefixes = dict.fromkeys([prefix for zone in self._zones for prefix in zone.annotations])
@@ -313,8 +314,8 @@ def _claim_ports(
     """Claim the SRV records of the ports.
 
     Each port with a name has an SRV record below the name of the Service. The name of the Service has an SRV record for
-    every port. The target of an SRV record must not be an alias (RFC 2782). If the load balancer has only a hostname,
-    the name of the Service is an alias. Then the hostname of the load balancer is the target, and the name of the
+    every port. The target is the name of the Service, but a target must not be an alias (RFC 2782). The name of the
+    Service is an alias if the load balancer has only a hostname. Then this hostname is the target, and the name of the
     Service has no SRV records.
     """
     alias = next((rdata for rtype, rdata in claim.records if rtype == CNAME), None)

@@ -1,9 +1,9 @@
 """External zones: the names that objects of the cluster claim in the configured zones.
 
 A key is a name. Several objects may claim one name. A state is the final decision about the name, so two keys never
-have the same records. When an object changes, the names that it claimed before and the names that it claims now may
-change. Another name may have an MX, SRV or NS record that points to a changed name. Then the answer for the other name
-may change too, because this answer contains the addresses of the target.
+have records of the same owner. When an object changes, the names that it claimed before and the names that it claims
+now may change. Another name may have an MX, SRV or NS record with a changed name as its target. Then the answer for
+that other name may change too, because the answer contains the addresses of the target.
 """
 
 from collections import Counter
@@ -34,15 +34,15 @@ _SOURCES: dict[ExternalSource, MakeSource] = {
 }
 _ADDRESS_TYPES = (A, AAAA)
 _PUBLIC_TYPES = (*_ADDRESS_TYPES, CNAME)
-_MOST_ORIGINS = 1024  # the most octets that the explanation of a name may have
-_MOST_LISTED = 100  # the most conflicts, and the most notices, that are listed
+_MOST_ORIGINS = 1024  # maximum octets of the explanation of a name
+_MOST_LISTED = 100  # maximum conflicts, and maximum notices, that are listed
 
 
 class NameState(NamedTuple):
     """The records of a name, and the explanation of where they come from."""
 
     owner: bytes
-    kind: bytes | None  # a `NodeKind`. None: the name doesn't exist, and only has an explanation
+    kind: bytes | None  # a `NodeKind`, or None if the name doesn't exist and only has an explanation
     rrsets: tuple[RRset, ...]
     inside: tuple[RRset, ...]  # the RRsets for clients in the cluster; an RRset without RDATA means NODATA
     pointers: tuple[bytes, ...]  # addresses whose reverse name points to this name
@@ -53,7 +53,7 @@ class Conflicts(NamedTuple):
     """The problems of external names."""
 
     names: dict[str, str]  # name -> the objects that claim the name; 100 names at most
-    losers: int  # the number of claims that lost
+    losers: int  # number of claims that lost
     notices: dict[str, str]  # object -> the parts of the object that aren't served; 100 objects at most
 
 
@@ -71,24 +71,26 @@ class External:
             for cluster in options.exposed:
                 of_cluster = _options_of(cluster, options)
                 self._sources[cluster] = [make(of_cluster, self._zones) for make in _SOURCES.values()]
-        # Cluster, number of a source, key of an object -> its claims.
+        # (cluster, number of the source, key of an object) -> the claims of the object
         self._claimed: dict[tuple[str, int, Hashable], Claimed] = {}
         self._claims: dict[bytes, dict[Claimant, Claim]] = {}  # name -> the claims for the name
-        self._refused: dict[bytes, dict[Claimant, str]] = {}  # name -> the objects that want but can't have it, and why
-        # Target name -> names whose answers also contain the addresses of the target. The counter contains the number
-        # of objects with such records.
+        # name -> objects that want the name but can't have it, with reasons
+        self._refused: dict[bytes, dict[Claimant, str]] = {}
+        # Target -> names whose answers also contain the addresses of the target, with the number of objects that cause
+        # this.
         self._carriers: dict[bytes, Counter[bytes]] = {}
         self._counts: Counter[bytes] = Counter()  # apex -> number of claimed names in the zone
         self._wildcards: Counter[bytes] = Counter()  # apex -> number of claimed wildcards in the zone
         self._losers: dict[bytes, tuple[int, tuple[str, ...]]] = {}
         self._noticed: dict[Claimant, tuple[str, ...]] = {}
-        self._news: dict[Claimant, tuple[str, ...]] = {}  # changed notices that `take_news` has not returned yet
+        # claimant -> its changed notices, which `take_news` has not returned yet
+        self._news: dict[Claimant, tuple[str, ...]] = {}
         for zone in options.external:
             for each in zone.nameservers:
                 self._carry(each.owner(zone.apex), zone.apex, 1)
 
     def note(self, change: Change, cluster: str = FIRST) -> Iterable[bytes]:
-        """Process a changed object of any kind. Return the names whose records may have changed."""
+        """Process a changed object. Return the names whose records may have changed."""
         touched: dict[bytes, None] = {}
         for number, source in enumerate(self._sources.get(cluster, ())):
             for key in source.note(change):
@@ -108,7 +110,7 @@ class External:
         if after is not None:
             self._claimed[at] = after
         if before is not None and (after is None or before.claimant != after.claimant):
-            # The object was deleted and created again: a new claimant.
+            # The object was deleted and created again, so the claimant is a new one.
             self._change(before.claimant, before, None, touched)
             before = None
         if after is not None:
@@ -168,7 +170,7 @@ class External:
 
     def _count_having(self, owner: bytes, claim: Claim | None, difference: int) -> None:
         if claim is None or claim.way is None or len(claim.records) > MOST_ADDRESSES:
-            return  # the name has no hairpin, even if other claims add addresses
+            return  # then the name has no hairpin, even if other claims add addresses
         for record in claim.records:
             owners = self._having.setdefault(record, Counter())
             owners[owner] += difference
@@ -240,8 +242,8 @@ class External:
     def _inside(self, owner: bytes, zone: ExternalZone, decision: Decision, hairpin: Hairpin | None) -> Iterator[RRset]:
         """Yield the RRsets that clients in the cluster get instead of the records of a name.
 
-        Families are never mixed: a public IPv6 address beside a ClusterIP would lead half of the clients out of the
-        cluster. HTTPS and SVCB records of upstreams may contain public addresses, so they are replaced, too.
+        Families are never mixed, because a public IPv6 address beside a ClusterIP would lead half of the clients out of
+        the cluster. HTTPS and SVCB records of upstreams may contain public addresses, so they are replaced too.
         """
         if hairpin is not None and hairpin.addresses:
             by_type = _by_type(hairpin.addresses)
@@ -263,7 +265,7 @@ class External:
         return decide(owner, claims, is_apex=owner == zone.apex)
 
     def _addresses(self, owner: bytes) -> tuple[RRset, ...]:
-        """Return the address records of a name, or nothing if no object claims the name."""
+        """Return the address records of a name. There are none if no object claims the name."""
         zone = self._zones.of(owner)
         if zone is None or owner not in self._claims:
             return ()
@@ -318,7 +320,10 @@ class External:
             yield client_class, rrset
 
     def names(self, state: NameState) -> Mapping[bytes, bytes]:
-        """Return the tree key of the name with its node kind, if it exists, and the origin key with the explanation."""
+        """Return the tree key of the name with its node kind, if the name exists.
+
+        Also return the origin key with the explanation.
+        """
         tree = name.tree_key(state.owner)
         origins = {origin_key(tree): state.origins.encode()}
         return origins if state.kind is None else {tree: state.kind, **origins}
@@ -336,7 +341,7 @@ class External:
         """Use another TTL for the answers with ClusterIPs. The zones have their own TTLs."""
         self._options = self._options._replace(ttl_s=ttl_s)
 
-    # Information about the zones
+    # Information about the external zones
 
     def is_plain(self, apex: bytes) -> bool:
         """Return True if no object claims a wildcard in the zone."""
@@ -347,7 +352,7 @@ class External:
         return self._counts[apex]
 
     def problem(self, zone: ExternalZone) -> str | None:
-        """Return a text that lists the nameservers of a zone without an address. None: all have an address."""
+        """Return a text that lists the nameservers of a zone that have no address, or None if all have one."""
         owners = [each.owner(zone.apex) for each in zone.nameservers]
         lacking = [name.to_text(owner) for owner in owners if not self._addresses(owner)]
         return f"without an address: {', '.join(lacking)}" if lacking else None
@@ -362,7 +367,7 @@ class External:
         )
 
     def take_news(self) -> dict[str, str]:
-        """Return each object whose notices changed since the last call, with its current notices.
+        """Return the objects whose notices changed since the last call, with their current notices.
 
         An empty text means that the object has no problem now.
         """
@@ -380,7 +385,10 @@ def _by_type(addresses: Iterable[bytes]) -> dict[int, tuple[bytes, ...]]:
 
 
 def _options_of(cluster: str, options: ZoneOptions) -> ZoneOptions:
-    """Return the options for the objects of a cluster. The cluster's first domain decides about the namespaces."""
+    """Return the options for the objects of a cluster.
+
+    The cluster's first domain decides which namespaces are served.
+    """
     if cluster == FIRST:
         return options
     namespaces = next((each.namespaces for each in options.further if each.source == cluster), None)

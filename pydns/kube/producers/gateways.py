@@ -1,7 +1,7 @@
-"""Gateways and ListenerSets of the Gateway API: listeners, to which routes are attached, and their addresses.
+"""Gateways and ListenerSets of the Gateway API: the listeners to which routes are attached, and their addresses.
 
-A ListenerSet adds listeners to a Gateway if both agree: the status of the ListenerSet says that it is accepted, and the
-Gateway allows ListenerSets of its namespace. By default, a Gateway allows none.
+A ListenerSet adds listeners to a Gateway if both agree. The status of the ListenerSet must show that it is accepted,
+and the Gateway must allow ListenerSets of this namespace. By default, a Gateway allows no ListenerSets.
 """
 
 from collections.abc import Iterable
@@ -24,11 +24,11 @@ class Listener(NamedTuple):
     """A listener of a Gateway or a ListenerSet."""
 
     name: str
-    hostname: bytes  # wire form, lower case; empty: the listener accepts any hostname
+    hostname: bytes  # wire form, lower case; empty if the listener accepts any hostname
     port: int
     protocol: str
     kinds: frozenset[str]  # kinds of routes that may be attached; empty: all kinds for the protocol
-    same_namespace: bool  # only routes in the listener's own namespace may be attached
+    same_namespace: bool  # True: only routes in the listener's own namespace may be attached
 
 
 class Gateway(NamedTuple):
@@ -39,8 +39,9 @@ class Gateway(NamedTuple):
     class_name: str
     is_programmed: bool
     listeners: tuple[Listener, ...]
-    exposure: Exposure | None  # None: a label of the Gateway asks pydns to ignore it
-    sets_from: str  # the namespaces whose ListenerSets it allows: None, Same (its own namespace), Selector, All
+    exposure: Exposure | None  # None if a label of the Gateway asks pydns to ignore it
+    # The namespaces whose ListenerSets it allows: "None", "Same" (its own namespace), "Selector" or "All".
+    sets_from: str
 
     @property
     def key(self) -> Key:
@@ -49,13 +50,13 @@ class Gateway(NamedTuple):
 
     @property
     def parents(self) -> tuple[Key, ...]:
-        """Return the objects that the listeners of this object depend on: none."""
+        """Return the objects on which the listeners of this object depend: none."""
         return ()
 
     def allows(self, namespace: str) -> bool:
         """Return whether ListenerSets of a namespace may be attached.
 
-        The status of a ListenerSet shows if a selector matches.
+        With a selector, the status of a ListenerSet shows whether the selector matches, so the result is True.
         """
         return self.sets_from in ("All", "Selector") or (self.sets_from == "Same" and namespace == self.namespace)
 
@@ -68,7 +69,7 @@ class ListenerSet(NamedTuple):
     gateway: Key
     is_accepted: bool
     listeners: tuple[Listener, ...]  # only the accepted listeners
-    exposure: Exposure | None  # without addresses, because the addresses of the Gateway apply
+    exposure: Exposure | None  # has no addresses, because those of the Gateway are used
 
     @property
     def key(self) -> Key:
@@ -77,7 +78,7 @@ class ListenerSet(NamedTuple):
 
     @property
     def parents(self) -> tuple[Key, ...]:
-        """Return the objects that the listeners of this object depend on: the Gateway."""
+        """Return the objects on which the listeners of this object depend: the Gateway."""
         return (self.gateway,)
 
 
@@ -210,7 +211,7 @@ def _listener(raw: _Listener, problems: list[str]) -> Listener:
     host = hostnames.hostname(raw.hostname) if raw.hostname else b""
     if host is None:
         problems.append(f"hostname {quote(raw.hostname or '')} of listener {quote(raw.name)} is not a hostname")
-        host = name.ROOT  # the root name is the hostname of no route, so no route matches this listener
+        host = name.ROOT  # no route has the root name as its hostname, so no route matches this listener
     allowed = raw.allowed_routes or _AllowedRoutes()
     kinds = frozenset([each.kind for each in allowed.kinds or () if (each.group or GROUP) == GROUP])
     where = (allowed.namespaces and allowed.namespaces.from_) or "Same"

@@ -1,7 +1,7 @@
 """Ingresses (networking.k8s.io/v1): the hosts in their rules get the addresses of the ingress controller.
 
-The Ingress API defines that a wildcard host covers exactly one label. The hosts in `tls` belong to certificates. They
-get no DNS names.
+In the Ingress API, a wildcard host covers exactly one label. The hosts in `tls` belong to certificates, so they get no
+DNS names.
 """
 
 from collections.abc import Iterable
@@ -32,7 +32,7 @@ class Ingress(NamedTuple):
     class_name: str | None
     hosts: tuple[bytes, ...]  # wire form, lower case
     has_tls: bool
-    exposure: Exposure | None  # None: a label of the Ingress asks pydns to ignore it
+    exposure: Exposure | None  # None if a label of the Ingress asks pydns to ignore it
 
     @property
     def key(self) -> _Key:
@@ -54,7 +54,7 @@ class _Rule(msgspec.Struct, gc=False):
 class _Spec(msgspec.Struct, rename="camel", gc=False):
     ingress_class_name: str | None = None
     rules: list[_Rule] | None = None
-    tls: Any = None  # only used to check whether the Ingress has TLS
+    tls: Any = None  # shows only whether the Ingress has TLS
 
 
 class RawIngress(msgspec.Struct, gc=False):
@@ -102,7 +102,7 @@ class Ingresses:
     def note(self, change: Change) -> Iterable[_Key]:
         """Process a changed Ingress or IngressClass. Return the keys of the Ingresses whose claims may have changed.
 
-        An Ingress that names no class has the default class.
+        If an Ingress names no class, it has the default class.
         """
         before, after = change
         if isinstance(before, IngressClass) or isinstance(after, IngressClass):

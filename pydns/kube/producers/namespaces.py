@@ -15,7 +15,7 @@ from pydns.table.layout import NodeKind
 
 
 class Namespaces(Plain):
-    """The producer for Namespaces. A key and a state are both the name of a namespace."""
+    """The producer for Namespaces. The name of a namespace is both the key and the state."""
 
     def __init__(self, options: ZoneOptions) -> None:
         self._options = options
@@ -48,7 +48,7 @@ class Namespaces(Plain):
         """Return the name of a namespace below `svc`. If pods have names, also return its name below `pod`."""
         found: dict[bytes, bytes] = {name.tree_key(schema.namespace_name(self._schema, state)): NodeKind.PLAIN}
         if self._options.pods is not PodsMode.DISABLED:
-            # In mode INSECURE, a worker answers for every address below the namespace. It doesn't check whether a pod
+            # In mode INSECURE, a worker answers for every address below the namespace, without a check whether a pod
             # has the address.
             kind = NodeKind.POD_NAMESPACE if self._options.pods is PodsMode.INSECURE else NodeKind.PLAIN
             found[name.tree_key(schema.pod_namespace_name(self._schema, state))] = kind

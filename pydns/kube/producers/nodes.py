@@ -14,12 +14,13 @@ _ZONE_LABELS = ("topology.kubernetes.io/zone", "failure-domain.beta.kubernetes.i
 
 
 class Node(NamedTuple):
-    """A Node. A Node that isn't ready or isn't schedulable has no addresses for Services."""
+    """A Node. If a Node isn't ready or isn't schedulable, it has no addresses for Services."""
 
     name: str
     external: tuple[bytes, ...]  # addresses for Services
     internal: tuple[bytes, ...]
-    # The clients on the Node: its addresses and the ranges of its Pods. Read only with `Options.topology`.
+    # The addresses of clients on the Node: its own addresses and the ranges of its Pods. Read only with
+    # `Options.topology`.
     clients: tuple[ClientRange, ...] = ()
     zone: str = ""
 

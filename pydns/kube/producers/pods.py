@@ -13,7 +13,7 @@ _Key = tuple[str, bytes]  # namespace and address
 
 
 class Pods(Plain):
-    """The producer for Pods. A key and a state are both a namespace and the address of a pod."""
+    """The producer for Pods. A key and a state both consist of a namespace and the address of a pod."""
 
     def __init__(self, options: ZoneOptions) -> None:
         self._options = options

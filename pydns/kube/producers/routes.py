@@ -1,12 +1,12 @@
 """Routes of the Gateway API: the hostnames of a route get the addresses of the Gateways that accept the route.
 
-A route gets names from a Gateway under two conditions. First, the status of the route shows that the Gateway, or a
-ListenerSet of it, accepts the route. Second, a listener matches the route: by name, port, protocol, kinds and
+A route gets names from a Gateway under two conditions. First, the status of the route shows that the Gateway accepts
+the route, or that one of its ListenerSets does. Second, a listener matches the route by name, port, protocol, kinds and
 namespace. The names are the intersection of the route's hostnames and the listener's hostname. A wildcard covers any
 number of labels, as in the Gateway API. A TCPRoute or UDPRoute has no hostnames. Its names come from the annotation
 `hostname`.
 
-With `listener_hostnames: always`, the hostnames of listeners are names, too: a Gateway or a ListenerSet claims them.
+With `listener_hostnames: always`, Gateways and ListenerSets also claim the hostnames of their listeners.
 """
 
 from collections.abc import Iterable, Iterator
@@ -47,7 +47,10 @@ _WITHOUT_HOSTNAMES = frozenset({"TCPRoute", "UDPRoute"})
 
 
 class Parent(NamedTuple):
-    """The object to which a route refers, and the listener's name and port. None: any name or any port."""
+    """A reference of a route to a Gateway or a ListenerSet, and to a listener by name and port.
+
+    None means any name or any port.
+    """
 
     key: Key  # the key of a Gateway or a ListenerSet
     section: str | None
@@ -62,7 +65,7 @@ class Route(NamedTuple):
     name: str
     hosts: tuple[bytes, ...]  # wire form, lower case
     accepted_by: tuple[Parent, ...]
-    exposure: Exposure | None  # None: a label of the route asks pydns to ignore it
+    exposure: Exposure | None  # None if a label of the route asks pydns to ignore it
 
     @property
     def key(self) -> Key:
@@ -71,15 +74,16 @@ class Route(NamedTuple):
 
     @property
     def parents(self) -> tuple[Key, ...]:
-        """Return the objects that the names of this route depend on."""
+        """Return the objects on which the names of this route depend."""
         return tuple([each.key for each in self.accepted_by])
 
 
 class Place(NamedTuple):
-    """Listeners, and the Gateway that they belong to."""
+    """Listeners, and the Gateway to which they belong."""
 
     gateway: Gateway
-    exposures: tuple[Exposure, ...]  # of the ListenerSet that has the listeners, if any; then of the Gateway
+    # Exposure of the ListenerSet with the listeners, if there is one, and then of the Gateway.
+    exposures: tuple[Exposure, ...]
     namespace: str  # the namespace of the listeners
     listeners: tuple[Listener, ...]
 
@@ -156,12 +160,12 @@ class Routes:
         self._all_zones = zones
         self._zones = [zone for zone in zones.all if ExternalSource.ROUTES in zone.sources]
         self._objects: dict[Key, _Object] = {}
-        self._children: dict[Key, dict[Key, None]] = {}  # parent -> the objects that name it as parent
+        self._children: dict[Key, dict[Key, None]] = {}  # parent -> the objects that refer to this parent
 
     def note(self, change: Change) -> Iterable[Key]:
         """Process a changed route, Gateway or ListenerSet. Return the keys of objects whose claims may have changed.
 
-        A changed Gateway may change the addresses of every route that the Gateway accepts.
+        If a Gateway changes, every route that it accepts may get other addresses.
         """
         before, after = change
         if isinstance(before, _Object):
@@ -242,7 +246,7 @@ class Routes:
         claimed.notice(*problems)
 
     def _place(self, key: Key, zone: ExternalZone) -> Place | None:
-        """Return the listeners of a Gateway or a ListenerSet, or None if they serve nothing in the zone."""
+        """Return the listeners of a Gateway or a ListenerSet, or None if they are not used in the zone."""
         found = self._objects.get(key)
         gateway = self._objects.get(found.gateway) if isinstance(found, ListenerSet) else found
         if not isinstance(gateway, Gateway) or gateway.exposure is None or not gateway.is_programmed:
@@ -287,14 +291,14 @@ def _records(place: Place, zone: ExternalZone, problems: list[str]) -> tuple[Rec
 def _named(route: Route, exposure: Exposure, place: Place, zone: ExternalZone, problems: list[str]) -> Iterable[bytes]:
     """Return the names in the annotation `hostname`.
 
-    If a TCPRoute or UDPRoute has none, the annotation of a parent is used.
+    If a TCPRoute or UDPRoute has no such annotation, that of a parent is used.
     """
     exposures = (exposure, *place.exposures) if route.kind in _WITHOUT_HOSTNAMES else (exposure,)
     return hostnames.hostnames(_first("hostname", exposures, zone), problems)
 
 
 def _first(key: str, exposures: Iterable[Exposure], zone: ExternalZone) -> str | None:
-    """Return the annotation of the first object that has it."""
+    """Return an annotation from the first exposure that has it."""
     found = [hostnames.annotation(each.annotations, zone.annotations, key) for each in exposures]
     return next((each for each in found if each is not None), None)
 
@@ -310,15 +314,15 @@ def _hosts(
         if route.hosts or each.hostname in (b"", name.ROOT):
             continue
         if mode is ListenerHostnames.ROUTES and name.is_wildcard(each.hostname):
-            # The wildcard of a listener only limits the hostnames of routes. A published wildcard would also answer
-            # for names that no route serves.
+            # The wildcard of a listener is only a limit for the hostnames of routes. If it were published, it would
+            # also answer names that no route serves.
             problems.append(f"it has no hostname, and that of listener {quote(each.name)} is a wildcard")
         elif mode is not ListenerHostnames.NEVER:
             yield each.hostname
 
 
 def _common(host: bytes, limit: bytes) -> bytes | None:
-    """Return the intersection of a hostname and a limit, or None if it is empty.
+    """Return the intersection of a hostname and a limit, or None if they have no names in common.
 
     Both may be wildcards. A wildcard covers any number of labels.
     """

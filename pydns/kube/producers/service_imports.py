@@ -1,11 +1,11 @@
-"""ServiceImports: the names of Services that other clusters export (Multi-Cluster Services API, schema 1.0.0 of DNS).
+"""ServiceImports: the names of Services that other clusters export (Multi-Cluster Services API, its DNS schema 1.0.0).
 
 An import of type ClusterSetIP has its own addresses. A headless import has the ready endpoints of the EndpointSlices
 that belong to it. Each of these slices comes from one cluster, and an endpoint's name contains the name of its cluster:
 
     SVC.NS.svc                     an import
     _PORT._PROTOCOL.SVC.NS.svc     a named port of the import
-    ENDPOINT.CLUSTER.SVC.NS.svc    a ready endpoint of a headless import: its hostname, or else its dashed IP
+    ENDPOINT.CLUSTER.SVC.NS.svc    a ready endpoint of a headless import. ENDPOINT is its hostname, or its dashed IP
 
 Names are relative to a zone such as clusterset.local. The addresses of imports have no reverse names.
 """
@@ -42,14 +42,14 @@ Key = tuple[bytes, str, str]  # the apex of a zone, and the namespace and name o
 
 
 class ServiceImport(NamedTuple):
-    """A ServiceImport as a Service: the ClusterIPs are the addresses of the import."""
+    """A ServiceImport, in the form of a Service. The ClusterIPs of `service` are the addresses of the import."""
 
     service: Service
-    has_slices: bool  # the status says that the EndpointSlices of the import are present
+    has_slices: bool  # whether the status shows that the EndpointSlices of the import exist
 
     @property
     def key(self) -> ServiceKey:
-        """Return the namespace and the name."""
+        """Return the namespace and the name of the import."""
         return self.service.key
 
 
@@ -59,8 +59,8 @@ class ImportState(NamedTuple):
     apex: bytes
     service: Service
     slices: tuple[EndpointSlice, ...]
-    is_pending: bool  # the import has no address yet
-    left_out: int = 0  # the number of endpoints and ports that have no records
+    is_pending: bool  # True: the import has no address yet
+    left_out: int = 0  # number of endpoints and ports that have no records
 
 
 class _Spec(msgspec.Struct, gc=False):
@@ -106,7 +106,8 @@ class ServiceImports(Plain):
         self._apexes = options.multicluster
         self._served = ServedNamespaces(options)
         self._imports: dict[ServiceKey, ServiceImport] = {}
-        self._slices: dict[ServiceKey, dict[str, EndpointSlice]] = {}  # their labels are ENDPOINT.CLUSTER
+        # Slices by name for each import; the labels of endpoints are ENDPOINT.CLUSTER.
+        self._slices: dict[ServiceKey, dict[str, EndpointSlice]] = {}
 
     def note(self, change: Change) -> Iterable[Key]:
         """Process a changed ServiceImport or EndpointSlice. Return the keys whose state may have changed.

@@ -18,7 +18,7 @@ class ServiceState(NamedTuple):
 
     service: Service
     slices: tuple[EndpointSlice, ...]
-    left_out: int = 0  # the number of endpoints and ports that have no records
+    left_out: int = 0  # number of endpoints and ports that have no records
 
 
 class Unready(NamedTuple):
@@ -81,15 +81,15 @@ class Services(Plain):
             if key[0] == self._options.server_namespace:
                 self._near.add(key)
                 self._serving = None
-        # During a rollout, each old endpoint first becomes unready and later disappears. Only the first step changes
-        # records.
+        # During a rollout, each old endpoint first becomes unready and later disappears. Only the first of these
+        # changes records.
         return () if has_same_records(change) else keys
 
     def serving(self) -> list[Service]:
         """Return the Services with a ClusterIP that have this DNS server as an endpoint.
 
-        Only Services in this DNS server's own namespace are returned, even if that namespace isn't served. So only
-        users with write access to that namespace can give the DNS server a name.
+        Only Services in this DNS server's own namespace are returned, even if this namespace isn't served. So only
+        users with write access to this namespace can give the DNS server a name.
         """
         if self._serving is None:
             services = [self._services[key] for key in sorted(self._near) if key in self._services]
@@ -141,12 +141,12 @@ class Services(Plain):
             yield from zonal.zone_rrsets(self._schema, self._owner(state), state.slices)
 
     def class_rrsets(self, state: ServiceState) -> Iterator[tuple[ClientClass, RRset]]:
-        """Yield the records of a headless Service for clients in a zone or on a node, if the Service asks for it."""
+        """Yield the records of a headless Service for the clients of some zones or nodes. Most Services have none."""
         if self._is_filtered(state):
             yield from zonal.class_rrsets(self._schema, self._owner(state), state.slices, self._options.zonal.prefer)
 
     def names(self, state: ServiceState) -> Mapping[bytes, bytes]:
-        """Return the parents of the names with a zone, and a text that explains which clients get which endpoints."""
+        """Return the parents of names for single zones, and a text that explains which clients get which endpoints."""
         found: dict[bytes, bytes] = {}
         if self._has_zones(state):
             owner = self._owner(state)
@@ -216,7 +216,8 @@ def has_same_records(change: Change) -> bool:
 def bounded(service: Service, slices: tuple[EndpointSlice, ...]) -> ServiceState:
     """Return a state with at most `MAX_ENDPOINTS` endpoints and `MAX_PORTS` ports.
 
-    Endpoints and ports of the first slices are kept. A list of ports that several slices share is counted once.
+    The endpoints and ports of the first slices are kept. If several slices have the same list of ports, its ports are
+    counted once.
     """
     size = left_out = 0
     for each in slices:
