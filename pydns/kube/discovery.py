@@ -12,7 +12,7 @@ NOT_SERVED = "the API server doesn't have the kind"
 def resources_path(path: str) -> str:
     """Return the path at which the API server lists the resources of an API version.
 
-    `path` is the path of one of its kinds.
+    `path` is the path of a kind in this version.
     """
     return path.rpartition("/")[0]
 

@@ -7,10 +7,10 @@ second. In an overload the buffer is always full, so every answer would come too
 1. Nothing is limited while one system call empties the queue, or while datagrams wait less than `_CROWDED_S`.
 2. An overload begins when a third of the queue is full. It also begins when, for some time, datagrams have waited
    longer than `_LONGEST_S`. Then the worker restricts the clients that send more than their share
-   (`pydns.serve.shares`). The kernel passes only a share of their datagrams. Of the datagrams that it passes, the
-   worker discards those that have waited longer than `_SHORT_S`. A discarded datagram costs a tenth of the time of an
-   answer. A datagram that the kernel drops costs nothing. So the queue doesn't become full, and other clients lose no
-   datagrams.
+   (`pydns.serve.shares`). The kernel passes only a share of their datagrams. Of the datagrams that the kernel passes,
+   the worker discards those that have waited longer than `_SHORT_S`. A discarded datagram costs a tenth of the time of
+   an answer. A datagram that the kernel drops costs nothing. So the queue doesn't become full, and other clients lose
+   no datagrams.
 3. If the other clients alone send too much, the worker discards all datagrams that have waited for `_LONGEST_S`, from
    any client. It also makes the buffer so small that it can answer all datagrams in it in half of that time. The kernel
    drops datagrams that don't fit into the buffer.

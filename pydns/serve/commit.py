@@ -354,8 +354,8 @@ class Commit:
     def split_wildcard(self, tree: bytes) -> bytes | None:
         """Return the wildcard that covers a name outside our zones, if the wildcard has answers for client classes.
 
-        A name in the table between the name and the wildcard hides the wildcard. A name that only upstreams have
-        doesn't hide it.
+        The wildcard doesn't apply if the table has a closer ancestor of the name. Names that only upstreams have don't
+        matter.
         """
         starts = [0]
         while starts[-1] + 1 + tree[starts[-1]] < len(tree):

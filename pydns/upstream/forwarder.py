@@ -1033,7 +1033,7 @@ class _Query:
         self.is_lower = False  # True: ask in lower case, because of an earlier reply to the name in mixed case
         # The upstream that we ask in lower case, to check whether it denies mixed case.
         self.checks_case: Upstream | None = None
-        self.denial: Response | None = None  # the denial by `checks_case` of the name in mixed case
+        self.denial: Response | None = None  # the denial of the name in mixed case, from `checks_case`
         # The last denial that made the forwarder ask another server of the route.
         self.last_denial: Response | None = None
         self.is_slow = False  # True after a packet for the question timed out
