@@ -73,8 +73,8 @@ def _load_worker() -> None:
 
 def _run_console(chosen: Settings, log: Log, lifeline: int, listening: socket, blocks: Sequence[Block]) -> None:
     from pydns.cli.explain import explain_pasted
-    from pydns.cli.ring_files import RingError, Rings
     from pydns.console import program
+    from pydns.process.ring_files import RingError, Rings
     from pydns.ring.queries import Query
 
     rings = Rings(chosen.state_dir)

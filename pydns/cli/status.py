@@ -10,12 +10,12 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from pydns.cli.output import Colour, encode, fail, painted, write_lines
-from pydns.cli.ring_files import RingError, Rings
 from pydns.config import flags
 from pydns.config.settings import OutputFormat
 from pydns.config.shapes import Mistakes
 from pydns.dns import name
 from pydns.process import memory
+from pydns.process.ring_files import RingError, Rings
 from pydns.table import status as controller_status
 from pydns.table.client_names import Known, read_client_names
 from pydns.table.layout import Facts

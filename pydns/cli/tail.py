@@ -12,11 +12,11 @@ from msgspec import Struct
 from pydns.cli.client_names import NameOf, client_names
 from pydns.cli.output import Colour, fail, painted, write_lines
 from pydns.cli.query_filter import Filter, client_text
-from pydns.cli.ring_files import RingError, Rings
 from pydns.config import flags
 from pydns.config.settings import OutputFormat
 from pydns.config.shapes import Mistakes
 from pydns.dns.address import address_text
+from pydns.process.ring_files import RingError, Rings
 from pydns.ring.queries import Query
 from pydns.table.client_names import ClientName
 

@@ -14,12 +14,12 @@ from msgspec import Struct
 from pydns.cli.client_names import NameOf, client_names
 from pydns.cli.output import encode, fail, write_lines
 from pydns.cli.query_filter import Filter, client_text
-from pydns.cli.ring_files import RingError, Rings
 from pydns.config import flags
 from pydns.config.settings import GroupedBy, OutputFormat
 from pydns.config.shapes import Mistakes
 from pydns.dns import name
 from pydns.dns.address import address_text
+from pydns.process.ring_files import RingError, Rings
 from pydns.ring.queries import Query, Source, name_text
 from pydns.ring.summary import Group, duration_text, groups
 from pydns.ring.walks import Wasted, ndots, wasted

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from pydns.cli.ring_files import RingError, Rings
 from pydns.config.model import Config
 from pydns.dns.address import parse_address
 from pydns.log import Log
 from pydns.metrics.meter import Tally
 from pydns.metrics.totals import Totals
+from pydns.process.ring_files import RingError, Rings
 from pydns.ring import layout
 from pydns.ring.layout import Origin, file_name
 from pydns.ring.queries import Query, Source
