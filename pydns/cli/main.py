@@ -53,6 +53,7 @@ _CONFIGURATION = (
 _INVALID = {2: "the command line is invalid"}
 _LEFT_OUT = "no mistakes, but a part is left out because of --lenient"
 _NO_TABLE = "there is no answer table that can be read"
+_SILENT = "with --all, a replica doesn't answer; what the others answer is printed"
 _NO_RING = "there are no recent queries that can be read"
 
 _EXPLAIN = (
@@ -84,9 +85,9 @@ VERBS = (
         "print whether pydns runs, sync state, age of data and counts",
         "Print the status of a running pydns, or the last one of a pydns that has ended: sync state, age of the data, "
         "mistakes in files and configuration, upstreams, processes and memory.",
-        ["pydns status --state-dir /tmp/pydns", "pydns status -o json"],
-        {0: "pydns is running", 1: f"pydns isn't running, or {_NO_TABLE}"},
-        [FlagGroup("", (flags.STATE_DIR, flags.OUTPUT))],
+        ["pydns status --state-dir /tmp/pydns", "pydns status -o json", "pydns status --all"],
+        {0: "pydns is running", 1: f"pydns isn't running, or {_NO_TABLE}", 3: _SILENT},
+        [FlagGroup("", (flags.STATE_DIR, flags.ALL, flags.OUTPUT))],
     ),
     Verb(
         "explain",
@@ -124,8 +125,9 @@ VERBS = (
         {
             0: "pydns is running, and every objective is met",
             1: f"pydns isn't running, an objective is missed, or {_NO_TABLE}",
+            3: _SILENT,
         },
-        [FlagGroup("", (flags.STATE_DIR, flags.OUTPUT))],
+        [FlagGroup("", (flags.STATE_DIR, flags.ALL, flags.OUTPUT))],
     ),
     Verb(
         "tail",
@@ -138,8 +140,8 @@ VERBS = (
             "pydns tail --client 10.1.2.3 --since 5m",
             "pydns tail --name '*.shop.svc.cluster.local' --slow 100ms",
         ],
-        {0: "printed", 1: _NO_RING},
-        [FlagGroup("", (flags.STATE_DIR, *flags.QUERY_FILTERS, flags.SINCE, flags.FOLLOW, flags.OUTPUT))],
+        {0: "printed", 1: _NO_RING, 3: _SILENT},
+        [FlagGroup("", (flags.STATE_DIR, *flags.QUERY_FILTERS, flags.SINCE, flags.FOLLOW, flags.ALL, flags.OUTPUT))],
     ),
     Verb(
         "top",
@@ -151,9 +153,10 @@ VERBS = (
             "pydns top --by client --since 5m",
             "pydns top --by upstream --rcode SERVFAIL",
             "pydns top --by wasted -o json",
+            "pydns top --all",
         ],
-        {0: "printed", 1: _NO_RING},
-        [FlagGroup("", (flags.STATE_DIR, flags.BY, *flags.QUERY_FILTERS, flags.SINCE, flags.OUTPUT))],
+        {0: "printed", 1: _NO_RING, 3: _SILENT},
+        [FlagGroup("", (flags.STATE_DIR, flags.BY, *flags.QUERY_FILTERS, flags.SINCE, flags.ALL, flags.OUTPUT))],
     ),
     Verb(
         "dump",

@@ -44,6 +44,8 @@ def run(options: Namespace) -> int:
     output = flags.OUTPUT.read(options.output, mistakes)
     if mistakes:
         return fail("slo", mistakes[0], 2)
+    if flags.ALL.read(options.all, mistakes):
+        return _all(output)
     try:
         found = read(Path(options.state_dir))
     except TableError as error:
@@ -52,11 +54,55 @@ def run(options: Namespace) -> int:
     return 0 if found.running and found.met else 1
 
 
+class ReplicaReport(Struct, frozen=True, kw_only=True):
+    """The report of a replica."""
+
+    name: str
+    address: str
+    problem: str | None  # why there is no report
+    report: Report | None
+
+
+class Reports(Struct, frozen=True, kw_only=True):
+    """What `pydns slo --all` prints."""
+
+    version: int = 1
+    replicas: tuple[ReplicaReport, ...]
+
+
+def _all(output: OutputFormat) -> int:
+    from pydns.cli import replicas  # imports HTTP, which the verb doesn't need otherwise
+
+    try:
+        answers = replicas.statuses()
+    except replicas.ReplicasError as error:
+        return fail("slo", error)
+    reports = [None if each.value is None else _report(each.value) for each in answers]
+    if output is OutputFormat.JSON:
+        found = [
+            ReplicaReport(
+                name=each.replica.name, address=each.replica.address, problem=each.problem or None, report=report
+            )
+            for each, report in zip(answers, reports, strict=True)
+        ]
+        write_lines([encode(Reports(replicas=tuple(found)))])
+    else:
+        for each, report in zip(answers, reports, strict=True):
+            if report is not None:
+                write_lines([f"replica {each.replica}", *lines(report), ""])
+    if replicas.complain("slo", answers):
+        return replicas.SILENT
+    return 0 if all(report is not None and report.running and report.met for report in reports) else 1
+
+
 def read(state_dir: Path) -> Report:
     """Return the figures in the table. Raises `TableError`."""
     reader = Reader(state_dir)
     with reader.transaction() as transaction:
-        known = controller_status.decode(reader.status(transaction))
+        return _report(controller_status.decode(reader.status(transaction)))
+
+
+def _report(known: Status) -> Report:
     silent_s = max(0.0, time.time() - known.time)
     data_age = _data_age(known, silent_s)
     return Report(

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from pydns.cli.output import Colour, encode, fail, painted, write_lines
@@ -45,6 +46,8 @@ def run(options: Namespace) -> int:
     output = flags.OUTPUT.read(options.output, mistakes)
     if mistakes:
         return fail("status", mistakes[0], 2)
+    if flags.ALL.read(options.all, mistakes):
+        return _all(output)
     try:
         state_dir = Path(options.state_dir)
         found = _read(state_dir, with_clients=output is not OutputFormat.JSON)
@@ -52,6 +55,74 @@ def run(options: Namespace) -> int:
         return fail("status", error)
     write_lines(_json(found) if output is OutputFormat.JSON else _lines(found))
     return 0 if found.is_running else 1
+
+
+class ReplicaStatus(Struct, frozen=True, kw_only=True):
+    """The status of a replica."""
+
+    name: str
+    address: str
+    problem: str | None  # why there is no status
+    status: Status | None
+
+
+class ReplicaStatuses(Struct, frozen=True, kw_only=True):
+    """What `pydns status --all -o json` prints. docs/json.md describes the keys."""
+
+    version: int = 1
+    replicas: tuple[ReplicaStatus, ...]
+
+
+def _all(output: OutputFormat) -> int:
+    """Print a line for each replica. Return 0 if all are running, and `SILENT` if one doesn't answer."""
+    from pydns.cli import replicas  # imports HTTP, which the verb doesn't need otherwise
+
+    try:
+        answers = replicas.statuses()
+    except replicas.ReplicasError as error:
+        return fail("status", error)
+    if output is OutputFormat.JSON:
+        found = [
+            ReplicaStatus(
+                name=each.replica.name, address=each.replica.address, problem=each.problem or None, status=each.value
+            )
+            for each in answers
+        ]
+        write_lines([encode(ReplicaStatuses(replicas=tuple(found)))])
+    else:
+        write_lines(_replica_lines([(*each.replica[:2], each.value) for each in answers if each.value is not None]))
+    if replicas.complain("status", answers):
+        return replicas.SILENT
+    return 0 if all(each.value is not None and _is_fresh(each.value) for each in answers) else 1
+
+
+def _replica_lines(found: Sequence[tuple[str, str, Status]]) -> Iterator[str]:
+    table = [["replica", "address", "state", "synced", "serial", "oldest data", "config", "queries", "dead upstreams"]]
+    for name_, address, known in found:
+        ages = [each.data_age_s for each in known.kinds.values() if each.data_age_s is not None]
+        dead = [each for each in known.upstreams if each.workers and each.breakers_open >= each.workers]
+        table.append(
+            [
+                name_,
+                address,
+                "draining" if known.draining else "running" if _is_fresh(known) else "not well",
+                "yes" if known.synced else "no",
+                str(known.serial),
+                f"{max(ages):.1f} s" if ages else "unknown",
+                "" if known.config is None else known.config.hash,
+                str(sum(known.queries)),
+                f"{len(dead)} of {len(known.upstreams)}",
+            ]
+        )
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for row in table:
+        yield "  ".join([cell.ljust(width) for cell, width in zip(row, widths, strict=True)]).rstrip()
+    if len({known.config.hash for *_, known in found if known.config is not None}) > 1:
+        yield painted("the replicas have different configurations in force", Colour.RED)
+
+
+def _is_fresh(known: Status) -> bool:
+    return abs(time.time() - known.time) < _FRESH_S  # the clocks of nodes differ a little
 
 
 class _Found(NamedTuple):

@@ -4,6 +4,7 @@ import time
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from operator import itemgetter
 from pathlib import Path
 
 import msgspec
@@ -40,6 +41,7 @@ class Line(Struct, frozen=True, kw_only=True):
     size: int
     protocol: str
     truncated: bool
+    replica: str | None  # only with --all
 
 
 def run(options: Namespace) -> int:
@@ -48,12 +50,17 @@ def run(options: Namespace) -> int:
     output = flags.OUTPUT.read(options.output, mistakes)
     since_s = flags.SINCE.read(options.since, mistakes)
     follows = flags.FOLLOW.read(options.follow, mistakes)
+    asks_all = flags.ALL.read(options.all, mistakes)
     chosen = Filter.of(options, mistakes)
     if mistakes:
         return fail("tail", mistakes[0], 2)
+    if asks_all and follows:
+        return fail("tail", "--all: can't be given together with --follow; give one of them", 2)
     state_dir = Path(options.state_dir)
-    rings, names, named_at = Rings(state_dir), client_names(state_dir), time.monotonic()
     compose = _json if output is OutputFormat.JSON else _text
+    if asks_all:
+        return _all(since_s, chosen, client_names(state_dir), compose)
+    rings, names, named_at = Rings(state_dir), client_names(state_dir), time.monotonic()
     since = time.time() - since_s
     try:
         while write_lines(_lines(rings.new(since), chosen, names, compose)) and follows:
@@ -68,32 +75,48 @@ def run(options: Namespace) -> int:
     return 0
 
 
-def _lines(
-    found: list[Query],
-    chosen: Filter,
-    names: NameOf,
-    compose: Callable[[Query, ClientName | None], str],
-) -> Iterator[str]:
+def _all(since_s: float, chosen: Filter, names: NameOf, compose: "_Compose") -> int:
+    """Print the queries of every replica, the oldest first."""
+    from pydns.cli import replicas  # imports HTTP, which the verb doesn't need otherwise
+
+    try:
+        answers = replicas.queries(since_s)
+    except replicas.ReplicasError as error:
+        return fail("tail", error)
+    found = [(query.came, each.replica.name, query) for each in answers for query in each.value or ()]
+    found.sort(key=itemgetter(0))
+    lines = (
+        compose(query, who, replica) for _, replica, query in found if chosen.takes(query, who := names(query.client))
+    )
+    write_lines(lines)
+    return replicas.SILENT if replicas.complain("tail", answers) else 0
+
+
+def _lines(found: list[Query], chosen: Filter, names: NameOf, compose: "_Compose") -> Iterator[str]:
     for query in found:
         who = names(query.client)
         if chosen.takes(query, who):
-            yield compose(query, who)
+            yield compose(query, who, None)
 
 
-def _text(query: Query, who: ClientName | None) -> str:
+_Compose = Callable[[Query, ClientName | None, str | None], str]
+
+
+def _text(query: Query, who: ClientName | None, replica: str | None) -> str:
     facts = query.facts
     result = f"{facts.result:<9}"
     if facts.rcode is None or query.facts.rcode not in (0, 3):
         result = painted(result, Colour.RED)
     via = f" via {query.server}" if query.server else ""
-    notes = "".join([via, " truncated" * facts.is_truncated, " tcp" * query.is_stream])
+    of = f" of {replica}" if replica else ""
+    notes = "".join([via, " truncated" * facts.is_truncated, " tcp" * query.is_stream, of])
     return (
         f"{_time(query.came)} {client_text(query.client, who):<15} {result} {query.source.value:<8} "
         f"{query.spent_s * 1000:8.2f} ms {facts.type_text:<5} {facts.name_text}{notes}"
     )
 
 
-def _json(query: Query, who: ClientName | None) -> str:
+def _json(query: Query, who: ClientName | None, replica: str | None) -> str:
     facts = query.facts
     line = Line(
         time=_time(query.came),
@@ -108,6 +131,7 @@ def _json(query: Query, who: ClientName | None) -> str:
         size=query.size,
         protocol="tcp" if query.is_stream else "udp",
         truncated=facts.is_truncated,
+        replica=replica,
     )
     return msgspec.json.encode(line).decode()
 

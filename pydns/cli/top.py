@@ -7,6 +7,7 @@ import sys
 import time
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
+from operator import itemgetter
 from pathlib import Path
 
 from msgspec import Struct
@@ -73,12 +74,15 @@ def run(options: Namespace) -> int:
     output = flags.OUTPUT.read(options.output, mistakes)
     by = flags.BY.read(options.by, mistakes)
     since_s = flags.SINCE.read(options.since, mistakes)
+    asks_all = flags.ALL.read(options.all, mistakes)
     chosen = Filter.of(options, mistakes)
     if mistakes:
         return fail("top", mistakes[0], 2)
     # The queries have no reference cycles. Looking for such cycles takes longer than reading 100,000 queries.
     gc.disable()
     state_dir = Path(options.state_dir)
+    if asks_all:
+        return _all(by, since_s, chosen, state_dir, output)
     is_live = output is OutputFormat.TEXT and sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
     rings = Rings(state_dir)
     found: list[Query] = []
@@ -98,6 +102,20 @@ def run(options: Namespace) -> int:
         return fail("top", error)
     except KeyboardInterrupt:
         return 0
+
+
+def _all(by: GroupedBy, since_s: float, chosen: Filter, state_dir: Path, output: OutputFormat) -> int:
+    """Print the table for the queries of every replica."""
+    from pydns.cli import replicas  # imports HTTP, which the verb doesn't need otherwise
+
+    try:
+        answers = replicas.queries(since_s)
+    except replicas.ReplicasError as error:
+        return fail("top", error)
+    found = sorted([query for each in answers for query in each.value or ()], key=itemgetter(0))
+    top = _top(found, by, since_s, chosen, state_dir)
+    write_lines([encode(top)] if output is OutputFormat.JSON else _lines(top, _MOST_ROWS))
+    return replicas.SILENT if replicas.complain("top", answers) else 0
 
 
 def _top(found: Sequence[Query], by: GroupedBy, since_s: float, chosen: Filter, state_dir: Path) -> Top:

@@ -167,6 +167,7 @@ def with_options_of(settings: Settings, config: "Config") -> Settings:
 _EXCLUSIVE = (
     ("manifests", "kubeconfig", "give one of them"),
     ("config", "configmap", "give one of them"),
+    ("manifests", "peers", "an API server must check the tokens of other replicas"),
     ("manifests", "configmap", "a ConfigMap needs an API server: give --config instead"),
 )
 
@@ -237,6 +238,13 @@ def _parse_configmap(text: str) -> tuple[str, str] | Wanted:
     if not (namespace and slash and configmap) or "/" in configmap:
         return Wanted("NAMESPACE/NAME, such as kube-system/kube-dns")
     return namespace, configmap
+
+
+def _parse_account(text: str) -> tuple[str, str] | Wanted:
+    namespace, slash, account = text.partition("/")
+    if not (slash and name.is_kubernetes_label(namespace)) or not account or set(account) & {"/", ":"}:
+        return Wanted("NAMESPACE/NAME of a service account, such as kube-system/pydns")
+    return namespace, account
 
 
 def _parse_pod(text: str) -> tuple[str, str] | Wanted:
@@ -372,6 +380,14 @@ FOLLOW = Flag(
     "Print new queries, too, until Ctrl-C.",
     remark="The flag takes no value",
     short="-f",
+)
+ALL = Flag(
+    "all",
+    Switch(),
+    "false",
+    "",
+    "Ask every replica of pydns, instead of reading the state directory.",
+    remark="The flag takes no value. The replicas need `--peers`",
 )
 OF_NAMESPACE = Flag(
     "namespace",
@@ -641,6 +657,16 @@ GROUPS = (
                 absent_text="off",
             ),
             Flag(
+                "peers",
+                Text("NAMESPACE/NAME", _parse_account),
+                None,
+                "NAMESPACE/NAME",
+                "Service account whose pods may read /status and /ring at `--metrics`, for `--all` of the verbs.",
+                wrong="pydns",
+                remark="Exclusive with `--manifests`: the API server checks the tokens",
+                absent_text="off",
+            ),
+            Flag(
                 "drain-quiet",
                 Number(0, 3600),
                 "3",
@@ -678,7 +704,7 @@ GROUPS = (
 )
 SERVE = tuple(flag for group in GROUPS for flag in group.flags)
 # The flags of the other verbs.
-OTHER_VERBS = (NAMESPACE, POD, CLIENT, RESOLVER, POD_RESOLV_CONF, ASK, OUTPUT, SINCE, FOLLOW, BY, *QUERY_FILTERS)
+OTHER_VERBS = (NAMESPACE, POD, CLIENT, RESOLVER, POD_RESOLV_CONF, ASK, OUTPUT, SINCE, FOLLOW, ALL, BY, *QUERY_FILTERS)
 
 
 def unknown_variables(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:

@@ -100,6 +100,7 @@ class Settings(NamedTuple):
     ready: HttpEndpoint | None
     metrics: HttpEndpoint | None
     console: HttpEndpoint | None
+    peers: tuple[str, str] | None  # (namespace, name) of the service account that may read the pages for replicas
     drain_quiet_s: float  # a drain ends after this time without a query
     drain_max_s: float  # the maximum length of a drain
     log_format: LogFormat

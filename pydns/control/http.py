@@ -14,13 +14,16 @@ connection, and a client can keep this thread busy without a limit. Rules:
    address that has the most connections.
 5. A socket accepts at most `TURN` connections every `TURN_S`. Further connections wait in the kernel or are lost. So a
    flood at one socket takes little time from the other sockets and from the rest of the process.
+6. A slow page is made in one of `SLOW_PAGES` threads, so probes don't wait for it.
 """
 
 import asyncio
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
 from http import HTTPStatus
 from socket import socket
 from typing import NamedTuple
@@ -36,6 +39,7 @@ MAX_REQUEST = 8192
 _MAX_FIELDS = 20  # the most fields in the query of a URL
 MAX_CONNECTIONS = 64
 SHARE, SHARE_S = 16, 0.05  # one address can send 320 requests a second. They take 10 % of a CPU
+SLOW_PAGES = 2
 TURN, TURN_S = 128, 0.005  # 25,600 connections a second; closing 5,000 connections a second takes 13 % of a CPU
 
 
@@ -57,6 +61,19 @@ class Page(NamedTuple):
 
 
 MakePage = Callable[[Request], Page]
+
+
+@dataclass(frozen=True, slots=True)
+class Slow:
+    """A page that waits for another server, or that takes long to make."""
+
+    make: MakePage
+
+    def __call__(self, request: Request) -> Page:
+        """Return the page."""
+        return self.make(request)
+
+
 Pages = Mapping[str, MakePage]  # path -> function that returns the page; the server's thread calls it
 
 
@@ -191,7 +208,7 @@ async def _exchange(reader: asyncio.StreamReader, pages: Pages, log: Log) -> byt
     if event.method not in (b"GET", b"HEAD"):
         allowed = [("Allow", "GET, HEAD")]
         return _compose(connection, Page(b"only GET and HEAD\n", HTTPStatus.METHOD_NOT_ALLOWED, headers=allowed))
-    return _compose(connection, _page(_request(event), pages, log), with_body=event.method == b"GET")
+    return _compose(connection, await _page(_request(event), pages, log), with_body=event.method == b"GET")
 
 
 def _request(event: h11.Request) -> Request:
@@ -203,15 +220,20 @@ def _request(event: h11.Request) -> Request:
     return Request(path, queried, {name.decode("ascii"): text.decode("latin-1") for name, text in event.headers})
 
 
-def _page(request: Request, pages: Pages, log: Log) -> Page:
+async def _page(request: Request, pages: Pages, log: Log) -> Page:
     make = pages.get(request.path)
     if make is None:
         return Page(f"not found; the pages here are {', '.join(pages)}\n".encode(), HTTPStatus.NOT_FOUND)
     try:
+        if isinstance(make, Slow):
+            return await asyncio.get_running_loop().run_in_executor(_SLOW, make, request)
         return make(request)
     except Exception as error:  # a bug in a page must not stop the server, because probes need the server
         log("page failed", level=Level.ERROR, path=request.path[:100], error=f"{type(error).__name__}: {error}")
         return Page(b"failed; see the log\n", HTTPStatus.INTERNAL_SERVER_ERROR)
+
+
+_SLOW = ThreadPoolExecutor(SLOW_PAGES, "slow-page")
 
 
 def _compose(connection: h11.Connection, page: Page, *, with_body: bool = True) -> bytes:

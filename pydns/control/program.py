@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping
 from functools import partial
 from socket import socket
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from pydns.config.model import Config
 from pydns.config.settings import Settings
@@ -24,6 +24,7 @@ from pydns.control.configuration import Configuration
 from pydns.control.controller import LOOK_S, Controller, Inputs
 from pydns.control.feed import Call
 from pydns.control.options import ClusterOptions, cluster_options
+from pydns.control.peer_pages import PeerPages, TokenReviews
 from pydns.control.reporter import Reporter, Shared
 from pydns.control.resolv_conf import ResolvConf
 from pydns.control.source import SourceError
@@ -35,6 +36,9 @@ from pydns.process.pulse import NEWS, STOP
 from pydns.process.supervisor import StartError
 from pydns.table.state_dir import WHOLE_CHECK_S
 from pydns.table.writer import Writer, WriterError
+
+if TYPE_CHECKING:
+    from pydns.control.api_client import ApiClient
 
 # After the supervisor has exited, the loop has this time to end. It may be in the middle of a large commit.
 _END_S = 2.0
@@ -67,7 +71,7 @@ def run(settings: Settings, log: Log, parent: Parent) -> None:
     signal.signal(STOP, lambda *_: calls.stop())
     threading.Thread(target=_stop_with_supervisor, args=(parent.lifeline, calls), daemon=True).start()
     clock = Clock()
-    reporter = Reporter(parent.shared, settings.listen[0].port, clock)
+    reporter = Reporter(parent.shared, settings.listen[0].port, clock, _peer_pages(settings, clock))
     pages = reporter.pages()
     http.start([(sock, pages[flag]) for flag, sock in parent.http_sockets.items()], log)
     try:
@@ -135,6 +139,18 @@ def _controller(
     )
     controller = Controller(inputs, writer, reporter, log, clock)
     return controller
+
+
+def _peer_pages(settings: Settings, clock: Clock) -> PeerPages | None:
+    if settings.peers is None:
+        return None
+
+    def client() -> "ApiClient":
+        from pydns.control.api_client import connect  # as in `source_choice.choose`
+
+        return connect(settings.kubeconfig, settings.context)
+
+    return PeerPages(TokenReviews(settings.peers, client, clock), settings.state_dir)
 
 
 class Calls:

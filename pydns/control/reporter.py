@@ -15,6 +15,7 @@ from pydns.control.controller_counts import ControllerCounts
 from pydns.control.http import Pages, kept
 from pydns.control.latencies import Latencies
 from pydns.control.metrics_page import MetricsPage, queries, routes, upstreams
+from pydns.control.peer_pages import PeerPages
 from pydns.control.probe_pages import ProbePages, process_statuses
 from pydns.metrics.objectives import Windows
 from pydns.metrics.totals import decode
@@ -36,11 +37,15 @@ class Shared(NamedTuple):
 class Reporter:
     """The pages for probes and metrics, and the controller's counts."""
 
-    def __init__(self, shared: Shared, port: int, clock: Clock) -> None:
-        """Create the pages. `port` is the DNS port in the metrics' `server` label."""
+    def __init__(self, shared: Shared, port: int, clock: Clock, peers: PeerPages | None = None) -> None:
+        """Create the pages. `port` is the DNS port in the metrics' `server` label.
+
+        Without `peers`, other replicas can't read pages.
+        """
         self.counts = ControllerCounts(shared.blocks[0])
         self._shared = shared
         self._clock = clock
+        self._peers = peers
         self._latencies = Latencies()
         self._windows = Windows()
         self._probes = ProbePages(shared.pulse)
@@ -48,13 +53,15 @@ class Reporter:
 
     def pages(self) -> dict[str, Pages]:
         """Return the pages for each flag. The flag sets the address where its pages are served."""
+        status = kept(self._probes.whole_status, _KEPT_S, self._clock)
+        for_peers = {} if self._peers is None else self._peers.pages(status)
         return {
             "--health": {"/health": lambda _: self._probes.health()},
             "--ready": {
                 "/ready": lambda _: self._probes.ready(),
-                "/status": kept(self._probes.whole_status, _KEPT_S, self._clock),
+                "/status": status,
             },
-            "--metrics": {"/metrics": kept(self._metrics.page, _KEPT_S, self._clock)},
+            "--metrics": {"/metrics": kept(self._metrics.page, _KEPT_S, self._clock), **for_peers},
         }
 
     def set_configuration(self, names: MetricNames, composed: bytes) -> None:

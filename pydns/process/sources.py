@@ -13,6 +13,7 @@ from pydns.config.settings import Settings
 MANIFESTS = ("--manifests", "*.yaml, *.yml or *.json")  # the flag for a folder, and the names of its files
 ZONES = ("--zones", "*.zone")
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+PEER_TOKEN = Path("/var/run/secrets/pydns/token")  # a token for the pages of other replicas
 _VARIABLES = ("KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT")
 
 

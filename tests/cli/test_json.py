@@ -9,10 +9,11 @@ import pytest
 
 from pydns.cli.check import Checked
 from pydns.cli.explanation import Answer, Explanation
-from pydns.cli.slo import DataAge, Report
+from pydns.cli.slo import DataAge, ReplicaReport, Report, Reports
+from pydns.cli.status import ReplicaStatus, ReplicaStatuses
 from pydns.cli.tail import Line
 from pydns.cli.top import Row, Top, WastedRow
-from pydns.table.status import IndicatorStatus
+from pydns.table.status import IndicatorStatus, Status
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "json.md").read_text()
 TYPES = {
@@ -29,6 +30,10 @@ TYPES = {
     tuple[WastedRow, ...]: "list of Wasted row",
     tuple[IndicatorStatus, ...]: "list of Indicator",
     DataAge: "Data age",
+    tuple[ReplicaStatus, ...]: "list of Replica status",
+    tuple[ReplicaReport, ...]: "list of Replica report",
+    Status | None: "Status or null",
+    Report | None: "slo or null",
 }
 
 
@@ -44,6 +49,10 @@ TYPES = {
         ("top", Top),
         ("Row", Row),
         ("Wasted row", WastedRow),
+        ("status --all", ReplicaStatuses),
+        ("Replica status", ReplicaStatus),
+        ("slo --all", Reports),
+        ("Replica report", ReplicaReport),
     ],
 )
 def test_the_document_has_every_key_with_its_type(section: str, struct: type[msgspec.Struct]) -> None:

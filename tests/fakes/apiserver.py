@@ -107,6 +107,7 @@ class FakeApiServer:
         self.cluster.on_change = self._on_change
         self.requests: list[Request] = []
         self.created_events: list[Json] = []
+        self.tokens: dict[str, tuple[str, list[str]]] = {}  # valid token -> user and audiences, for TokenReviews
         # "on": the server accepts WatchList. "invalid": it refuses WatchList with 422. "error": it answers with 200 and
         # an ERROR event, as with etcd 3.4.
         self.watch_list = watch_list
@@ -343,6 +344,19 @@ class FakeApiServer:
             self._changed.notify_all()
         return 201, body
 
+    def review_token(self, body: bytes) -> tuple[int, bytes]:
+        """Return the response to a TokenReview."""
+        fault = self.note(Request("create", "TokenReview", {}, ""))
+        if fault is not None:
+            return fault.status, fault.body
+        spec = json.loads(body)["spec"]
+        user, audiences = self.tokens.get(spec["token"], ("", []))
+        shared = [each for each in audiences if each in spec["audiences"]]
+        status: Json = {"authenticated": False}
+        if shared:
+            status = {"authenticated": True, "audiences": shared, "user": {"username": user}}
+        return 201, json.dumps({"kind": "TokenReview", "status": status}).encode()
+
     def watch(self, request: Request, connection: socket.socket) -> bool:
         """Serve a watch on a connection until the watch ends. Return whether it ended without an error."""
         query = request.query
@@ -466,10 +480,16 @@ def _handler(api: FakeApiServer) -> type[BaseHTTPRequestHandler]:
                     self.close_connection = True
 
         def do_POST(self) -> None:
-            """Create an Event, or change a Service: `/_control/touch?namespace=N&service=S`, for benchmarks."""
+            """Create an Event, review a token, or change a Service.
+
+            The last one is `/_control/touch?namespace=N&service=S`, for benchmarks.
+            """
             url = urlsplit(self.path)
             if re.fullmatch("/api/v1/namespaces/[^/]+/events", url.path):
                 self._answer(*api.create_event(self.rfile.read(int(self.headers["Content-Length"]))))
+                return
+            if url.path == "/apis/authentication.k8s.io/v1/tokenreviews":
+                self._answer(*api.review_token(self.rfile.read(int(self.headers["Content-Length"]))))
                 return
             if url.path != "/_control/touch":
                 self._answer(404, b"{}")

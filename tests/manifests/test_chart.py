@@ -86,6 +86,11 @@ def test_verified_pods_are_the_same_as_in_the_component(tmp_path: Path) -> None:
 
 
 @needs_kubectl
+def test_the_pages_for_replicas_are_the_same_as_in_the_component(tmp_path: Path) -> None:
+    mine = _by_kind(objects(*AS_KUSTOMIZE, *SAME["base"], "--set", "peers=true"))
+    assert mine == _by_kind(build_with("peers", tmp_path))
+
+
 def test_the_right_to_name_clients_by_pods_is_the_same_as_in_the_component(tmp_path: Path) -> None:
     right = only(build_with("clients", tmp_path), "ClusterRole")["rules"]
     for values in "rbac.pods=true", "config.clients=pods":

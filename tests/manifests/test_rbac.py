@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import NamedTuple
@@ -66,13 +67,13 @@ def granted(objects: list[Json]) -> set[Right]:
 
 
 def asked(path: str) -> Right:
-    """Return the right that a GET, or the creation of an Event, needs from the API server's point of view."""
+    """Return the right that a GET or the creation of an object needs from the API server's point of view."""
     url = urlsplit(path)
     query = {key: values[-1] for key, values in parse_qs(url.query).items()}
     found = PATH.fullmatch(url.path)
     assert found, path
-    if found["resource"] == "events":
-        return Right("create", "", "events", found["namespace"])
+    if found["resource"] in ("events", "tokenreviews"):
+        return Right("create", found["group"] or "", found["resource"], found["namespace"] or "")
     selected = re.fullmatch(r"metadata\.name=([^,]+)", query.get("fieldSelector", ""))
     return Right(
         "watch" if query.get("watch") == "true" else "list",
@@ -113,26 +114,44 @@ class Held:
         api._server.RequestHandlerClass = Handler
 
 
+class Running(NamedTuple):
+    """A pydns that was started. The event is set when it is synced."""
+
+    synced: threading.Event
+    ports: list[int]  # the port of its metrics
+
+    def ask_as_a_replica(self) -> int:
+        """Ask for the page that replicas may read, with a token. Return the status of the response."""
+        connection = HTTPConnection("127.0.0.1", self.ports[0], timeout=PATIENCE_S)
+        try:
+            connection.request("GET", "/status", headers={"Authorization": "Bearer aa.bb.cc"})
+            return connection.getresponse().status
+        finally:
+            connection.close()
+
+
 @contextmanager
-def running(objects: list[Json], kubeconfig: Path, state_dir: Path) -> Iterator[threading.Event]:
-    """Run pydns as its Deployment does. Yield an event that is set when pydns is synced."""
+def running(objects: list[Json], kubeconfig: Path, state_dir: Path) -> Iterator["Running"]:
+    """Run pydns as its Deployment does."""
     (container,) = only(objects, "Deployment")["spec"]["template"]["spec"]["containers"]
     here = ["--kubeconfig", str(kubeconfig), "--state-dir", str(state_dir), "--listen", "127.0.0.1:0", "--workers", "1"]
-    quiet = ["--health", "off", "--ready", "off", "--metrics", "off", "--drain-quiet", "0"]
+    quiet = ["--health", "off", "--ready", "off", "--metrics", "127.0.0.1:0", "--drain-quiet", "0"]
     command = [sys.executable, "-m", "pydns", *container["args"], *here, *quiet]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    synced = threading.Event()
+    started = Running(threading.Event(), [])
 
     def read() -> None:
         assert process.stderr is not None
         for line in process.stderr:
+            if " flag=--metrics " in line:
+                started.ports.append(int(line.rpartition(":")[2]))
             if " event=synced " in line:
-                synced.set()
+                started.synced.set()
 
     reader = threading.Thread(target=read)
     reader.start()
     try:
-        yield synced
+        yield started
     finally:
         process.terminate()
         process.wait(PATIENCE_S)
@@ -141,7 +160,7 @@ def running(objects: list[Json], kubeconfig: Path, state_dir: Path) -> Iterator[
         process.stderr.close()
 
 
-@pytest.mark.parametrize("component", ["", "verified-pods", "clients", "external", "overlays/external"])
+@pytest.mark.parametrize("component", ["", "verified-pods", "clients", "peers", "external", "overlays/external"])
 def test_pydns_uses_exactly_the_granted_rights(component: str, tmp_path: Path) -> None:
     (tmp_path / "state").mkdir()
     (tmp_path / "component").mkdir()
@@ -157,8 +176,9 @@ def test_pydns_uses_exactly_the_granted_rights(component: str, tmp_path: Path) -
         if component == "clients":
             api.apply("ConfigMap", {"metadata": metadata, "data": {"config.yaml": CLIENTS}})
         held = Held(api, rights)
-        with running(objects, api.kubeconfig(tmp_path), tmp_path / "state") as synced:
-            assert synced.wait(PATIENCE_S)
+        with running(objects, api.kubeconfig(tmp_path), tmp_path / "state") as started:
+            assert started.synced.wait(PATIENCE_S)
+            assert started.ask_as_a_replica() == (401 if component == "peers" else 404)
             api.apply("ConfigMap", {"metadata": metadata, "data": {"config.yaml": "ttl: a mistake, for an Event"}})
             deadline = time.monotonic() + PATIENCE_S
             while held.used != rights and time.monotonic() < deadline:
