@@ -213,7 +213,8 @@ class QueryRing:
         if self._memory is None:
             return
         self.write()
-        del self._cursor, self._offset
+        self._cursor.release()
+        self._offset.release()
         self._memory.close()
         self._memory = None
 
