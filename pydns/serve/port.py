@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from enum import IntEnum
 from typing import Any, NamedTuple, Protocol
 
+from mypy_extensions import mypyc_attr
+
 from pydns.config.model import Config
 from pydns.dns.address import BadAddress, parse_address
 from pydns.dns.message import PLAIN_SIZE, TCP_SIZE, Edns
@@ -33,6 +35,7 @@ class Mark(IntEnum):
     RULED = 1  # a rule of the configuration about clients or names made the reply
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Port:
     """A socket or a connection. Callers look up a client only if their result depends on the client."""
 
