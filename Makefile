@@ -29,15 +29,15 @@ wheel: $(NATIVE)/wheel
 	mkdir -p dist
 	cp $(NATIVE)/wheel/*.whl dist/
 
-# Run tests with compiled modules: those of pure packages, the cases within one process, and COUNT random messages.
+# Run tests with compiled modules: those of the packages that have any, of a server as a whole, and COUNT random messages.
 # $(NATIVE)/tree is a copy of the files under version control, with the wheel's extension modules beside the sources.
 native: $(NATIVE)/wheel
 	rm -rf $(NATIVE)/tree
 	mkdir $(NATIVE)/tree
 	git ls-files -z | xargs -0 cp --parents --target-directory=$(NATIVE)/tree
 	$(BIN)/python -m zipfile --extract $(NATIVE)/wheel/*.whl $(NATIVE)/tree
-	cd $(NATIVE)/tree && $(CURDIR)/$(BIN)/pytest -n 2 -p no:cacheprovider -m 'not processes' tests/compiled tests/dns tests/kube \
-	  tests/metrics tests/table tests/upstream tests/test_cases.py tests/test_reference.py
+	cd $(NATIVE)/tree && $(CURDIR)/$(BIN)/pytest -n 2 -p no:cacheprovider tests/compiled tests/dns tests/kube tests/metrics \
+	  tests/ring tests/serve tests/table tests/upstream tests/test_cases.py tests/test_reference.py tests/test_runtime.py
 	cd $(NATIVE)/tree && $(CURDIR)/$(BIN)/python -m tests.compiled $(if $(COUNT),--count $(COUNT))
 
 $(NATIVE)/wheel: $(READY) hatch_build.py $(shell find pydns -name '*.py')

@@ -273,3 +273,15 @@ def test_services_with_pydns_as_endpoint_are_found_by_their_addresses() -> None:
     assert zone.service_addresses() == ()  # nothing has been published
     zone.flush()
     assert zone.service_addresses() == cluster_ips
+
+
+def test_a_flush_of_everything_leaves_nothing_to_do() -> None:
+    # Compiled code that took an empty NamedTuple for true kept the controller busy forever.
+    zone = Zone(ZoneOptions())
+    assert not zone.is_due(0.0)
+    service = Service("shop", "web", (bytes([10, 96, 0, 11]),), False, None, ())
+    zone.apply(Apply(Observed(ref_of(service), "", service)))
+    assert zone.is_due(0.0)
+    zone.flush()
+    assert not zone.is_due(0.0)
+    assert not zone.is_behind
