@@ -15,7 +15,6 @@ from pydns.dns.message import PLAIN_SIZE, rcode_text, reply_facts
 from pydns.dns.rrset import TYPE_NAMES
 from pydns.metrics.totals import DURATIONS_S, SIZES, Follower, Totals, decode
 
-FOLD_S = 0.5  # seconds between folds
 _QUICK_S: Final = DURATIONS_S[0]
 # the most zones with their own label. All others share a label, because the size of the block is limited
 MAX_ZONES: Final = 50
@@ -241,7 +240,7 @@ class Meter:
         self.totals.add(("dnstap_dropped_total",), messages)
 
     def fold(self) -> None:
-        """Store all counts in the block. Call this every `FOLD_S`, and before the worker exits."""
+        """Store all counts in the block. Called twice a second, and before the worker exits."""
         for tally in self.tallies:
             tally.fold()
         octets = self.totals.encode()

@@ -15,6 +15,8 @@ second. In an overload the buffer is always full, so every answer would come too
    any client. It also makes the buffer so small that it can answer all datagrams in it in half of that time. The kernel
    drops datagrams that don't fit into the buffer.
 4. Datagrams that came before this worker started had to wait for its start. The worker answers all of them.
+5. While no datagrams wait, the worker doesn't look at the queue at intervals. A look takes five system calls for each
+   socket.
 """
 
 import socket
@@ -29,7 +31,7 @@ from pydns.serve.datagrams import BATCH, Inbox
 from pydns.serve.restriction import Restriction
 from pydns.serve.shares import Shares
 
-LOOK_S = 0.1  # interval between two calls of `look`
+LOOK_S = 0.1  # interval between two calls of `look` while `needs_looks` is True
 _LONGEST_S = 0.4  # a quarter of the shortest client timeout in common use
 _SHORT_S = _LONGEST_S / 4  # a CPU limit may make a worker pause for this long
 _CROWDED_S = 0.01
@@ -57,6 +59,9 @@ class Backlog:
         self._seen = 0.0  # arrival time of the newest datagram at the previous call of `look`
         self._restriction = Restriction(sock)
         self._answerable_before = 1.0
+        self._is_small = True  # whether the buffer may be smaller than it can be
+        self.needs_looks = True
+        self.crowded: Callable[[], None] = _do_nothing  # called when datagrams wait, so `look` must be called
         self._begin_interval(clock())
         self._end_crowd()
 
@@ -99,6 +104,8 @@ class Backlog:
     def _judge(self, waited_s: float, now: float) -> None:
         """Find out whether there is an overload, and which clients cause it."""
         self._waited += BATCH
+        self.needs_looks = True
+        self.crowded()
         self._long_since = min(self._long_since, now) if waited_s > _LONGEST_S else inf
         self._shares.count(self._inbox.senders(_COUNTED))
         if self._is_overloaded or now - self._long_since > _LASTING_S or self._queued() > 1 / 3:
@@ -117,7 +124,7 @@ class Backlog:
     def look(self, now: float) -> None:
         """Adjust the size of the buffer.
 
-        The caller calls this function every `LOOK_S`. `now` is the time from `clock`.
+        The caller calls this function every `LOOK_S` while `needs_looks` is True. `now` is the time from `clock`.
         """
         arrived = self._arrived(now)
         waited_s = 0.0 if arrived == self._seen else now - arrived
@@ -128,13 +135,30 @@ class Backlog:
         if self._is_late:
             answered_octets = self._answered * _QUERY_OCTETS / max(now - self._looked_at, LOOK_S)
             self._resize(min(self._size(), max(int(answered_octets * _LONGEST_S / 2), _LEAST)))
-        elif waited_s < _SHORT_S and self._size() < 2 * RECEIVE_BUFFER:
-            self._resize(self._size() * 2)
+            self._is_small = True
+        elif waited_s < _SHORT_S and self._is_small:
+            self._grow()
+        self.needs_looks = bool(self._waited or self._restriction.greedy or self._is_small)
         if not self._waited:
-            self._shares.see([each for each in self._inbox.senders() if any(each)])
+            self.see()
             self._end_crowd()
         self._answerable_before = self._answerable()
         self._begin_interval(now)
+
+    def see(self) -> None:
+        """Record the senders of the last datagrams. The caller calls this function now and then.
+
+        If there are several clients, one that sends too much is restricted. If there is only one, it never is.
+        """
+        if self._shares.has_one_sender:
+            self._shares.see([each for each in self._inbox.senders() if any(each)])
+
+    def _grow(self) -> None:
+        """Double the buffer, until it is as large as the kernel allows."""
+        size = self._size()
+        if size < 2 * RECEIVE_BUFFER:
+            self._resize(size * 2)
+        self._is_small = self._size() > size
 
     def _arrived(self, now: float) -> float:
         """Return the arrival time of the last received datagram, or `now` if the kernel has no time stamp yet."""
@@ -158,3 +182,7 @@ class Backlog:
     def _resize(self, size: int) -> None:
         # The kernel doubles the size that we set.
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, min(size // 2, RECEIVE_BUFFER))
+
+
+def _do_nothing() -> None:
+    pass

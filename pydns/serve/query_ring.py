@@ -8,7 +8,8 @@ fast code:
 3. For a batch, the worker only adds references to a list, and copies the addresses of all clients at once. It writes
    several batches together, in one record.
 
-Replies wait for at most `_EVERY_S` until they are written. A worker that is killed loses them.
+The worker calls `write` twice a second, so replies wait for half a second at most until they are written. A worker that
+is killed loses them. A timer for each reply would wake up a worker that has little to do.
 
 The memory belongs to the worker's slot. So a worker that starts again keeps the content of its predecessor. The memory
 isn't a file on a disk, because the worker would have to wait while the kernel writes a page of such a file. All of the
@@ -20,7 +21,7 @@ import os
 import time
 from array import array
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -32,7 +33,6 @@ from pydns.ring.layout import Origin
 from pydns.serve.datagrams import BATCH, short
 from pydns.serve.port import Mark, Port
 
-_EVERY_S = 0.05  # how long replies wait before they are written
 _ENOUGH = layout.MOST - BATCH  # this many replies are written at once, without waiting
 # A batch that waits to be written: its port, the lengths of its messages, the messages, their senders, the time when
 # they came, the seconds until the replies were sent, and the origins.
@@ -44,11 +44,10 @@ _Later = tuple[Port, Any, bytes, float, float, Origin, str]
 class QueryRing:
     """The ring of one worker."""
 
-    def __init__(self, memory: int, log: Log, call_later: Callable[[float, Callable[[], None]], object]) -> None:
-        """`memory` is the file descriptor of the slot's memory. `call_later` is the event loop's method."""
+    def __init__(self, memory: int, log: Log) -> None:
+        """`memory` is the file descriptor of the slot's memory."""
         self._descriptor = memory
         self._log = log
-        self._call_later = call_later
         self._room = 0  # octets of memory that the configuration asks for
         self._memory: mmap.mmap | None = None
         self._size = self._written = 0
@@ -58,7 +57,6 @@ class QueryRing:
         self._waiting: list[_Waiting] = []
         self._count = 0  # number of replies in `_waiting`
         self._later: dict[str, list[_Later]] = defaultdict(list)  # protocol -> deferred replies
-        self._is_due = False
 
     @property
     def is_on(self) -> bool:
@@ -68,7 +66,7 @@ class QueryRing:
     def configure(self, config: Config) -> None:
         """Apply the configuration.
 
-        This function is called a few times per second, so it also keeps the ring's clock right.
+        This function is called twice a second, so it also keeps the ring's clock right.
         """
         room = config.recent_queries_mib << 20
         if room != self._room:
@@ -123,8 +121,6 @@ class QueryRing:
         self._count += count
         if self._count >= _ENOUGH:
             self._write_waiting()
-        elif not self._is_due:
-            self._write_soon()
 
     def replied_later(
         self,
@@ -142,16 +138,9 @@ class QueryRing:
         waiting.append((port, peer, reply, came, spent_s, origin, server))
         if len(waiting) == _ENOUGH:
             self._write_later(waiting)
-        elif not self._is_due:
-            self._write_soon()
-
-    def _write_soon(self) -> None:
-        self._is_due = True
-        self._call_later(_EVERY_S, self.write)
 
     def write(self) -> None:
         """Write the replies that wait."""
-        self._is_due = False
         self._write_waiting()
         for waiting in self._later.values():
             if waiting:

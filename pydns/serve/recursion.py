@@ -43,7 +43,6 @@ from pydns.upstream.pool import Upstream
 from pydns.upstream.routes import Routes
 
 TICK_S = 0.01  # interval between calls of `Forwarder.tick` while questions are open
-CONFIG_S = 0.25  # interval at which the worker looks for a new configuration
 SUSPICION_S = 1.0  # minimum time between two probes of an upstream because of queries that look like ours
 PROBE_S = 30.0  # interval between probes of an upstream that forwards our queries back to us
 # The shortest and the longest time until the name of a server is resolved again, and the time after a failure.
@@ -300,7 +299,7 @@ class Recursion:
     # Configuration
 
     def poll(self) -> None:
-        """Apply a new configuration, resolve names of servers, and send probes. Called every `CONFIG_S`."""
+        """Apply a new configuration, resolve names of servers, and send probes. Called twice a second."""
         with self._batch.transaction() as transaction:
             raw = self._batch.table.config(transaction)
         if raw != self._raw:

@@ -29,9 +29,14 @@ class Shares:
         if self._unjudged >= _JUDGED:
             self.judge()
 
+    @property
+    def has_one_sender(self) -> bool:
+        """Whether at most one sender was recorded."""
+        return len(self._seen) < 2
+
     def see(self, senders: Sequence[bytes]) -> None:
         """Note senders without counting their datagrams."""
-        if len(self._seen) < 2:
+        if self.has_one_sender:
             self._seen.update(senders)
 
     def forget(self) -> None:
@@ -44,8 +49,7 @@ class Shares:
         """Find the greedy senders. `count` calls this function, and so do callers when an overload begins."""
         counts = self._counts
         most = max(counts.total() * min(_FAIR_SHARES / len(counts), _MOST), _LEAST)
-        is_alone = len(self._seen) < 2
-        self.greedy = frozenset(() if is_alone else (each for each, count in counts.items() if count > most))
+        self.greedy = frozenset(() if self.has_one_sender else (each for each, count in counts.items() if count > most))
         # Halve the counts, so that older datagrams count less. Counts of 1 are dropped, so the number of counts stays
         # limited.
         self._counts = Counter({each: count // 2 for each, count in counts.items() if count > 1})

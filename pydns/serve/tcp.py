@@ -132,7 +132,7 @@ class Connections:
                 del self._by_client[connection.ip]
 
     def close_idle(self) -> None:
-        """Close connections that have been idle for too long. The caller calls this function about once a second."""
+        """Close connections that have been idle for too long. The caller calls this function about twice a second."""
         before = self.now() - IDLE_S
         for connection in [each for each, at in self._open.items() if at < before]:
             connection.close()

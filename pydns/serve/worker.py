@@ -19,7 +19,7 @@ from pydns.config.model import Config
 from pydns.dns.message import Rcode
 from pydns.dns.reason import Reason
 from pydns.log import Level, Log
-from pydns.metrics.meter import FOLD_S, Meter
+from pydns.metrics.meter import Meter
 from pydns.process.block import Block
 from pydns.process.pulse import ASK_S, DRAIN, STOP, ProcessRow
 from pydns.process.slots import Slot
@@ -31,7 +31,7 @@ from pydns.serve.context import Batch
 from pydns.serve.port import UDP_LIMIT, Observer, Port
 from pydns.serve.query_log import QueryLog
 from pydns.serve.query_ring import QueryRing
-from pydns.serve.recursion import CONFIG_S, Recursion
+from pydns.serve.recursion import Recursion
 from pydns.serve.response_rate import ResponseRate
 from pydns.serve.tap import Tap
 from pydns.serve.tcp import Connections, limit_buffers
@@ -70,7 +70,7 @@ async def _run(slot: Slot, state_dir: Path, log: Log, lifeline: int, row: Proces
     queries = QueryLog(log, loop.call_later, ClientLookup(table, loop.call_later), batch.why)
     late = LateQueries(row)
     tap = Tap(log, loop, meter.untapped)
-    ring = QueryRing(slot.queries, log, loop.call_later)
+    ring = QueryRing(slot.queries, log)
     observers: tuple[Observer, ...] = (ring, queries, tap, late)  # only those that are on are called
 
     def configure() -> None:
@@ -103,8 +103,21 @@ async def _run(slot: Slot, state_dir: Path, log: Log, lifeline: int, row: Proces
         limit_buffers(sock)
     # `dup`: the event loop closes the socket that it gets, but the original must stay open longer.
     servers = [await loop.create_server(connections.accept, sock=sock.dup(), backlog=1024) for sock in slot.tcp]
-    beats = _beat(check), _sweep(connections), _poll(recursion, configure), _look([port.backlog for port in ports])
-    tasks = [loop.create_task(each) for each in (*beats, _fold(meter, recursion, log))]
+    backlogs = [port.backlog for port in ports]
+
+    def work() -> None:
+        check()
+        recursion.poll()
+        configure()
+        connections.close_idle()
+        for backlog in backlogs:
+            backlog.see()
+        ring.write()
+        log.summarize()
+        recursion.report(meter)
+        meter.fold()
+
+    tasks = [loop.create_task(each) for each in (_repeat(work), _look(backlogs))]
     for task in tasks:
         task.add_done_callback(partial(stop_if_failed, stop=stop, log=log))
 
@@ -216,38 +229,25 @@ def _self_check(batch: Batch, table: Reader, row: ProcessRow) -> Callable[[], No
     return check
 
 
-async def _beat(check: Callable[[], None]) -> None:
+async def _repeat(work: Callable[[], None]) -> None:
+    """Do all periodic work together, so an idle worker wakes up only twice a second."""
     while True:
         await asyncio.sleep(ASK_S)
-        check()
-
-
-async def _sweep(connections: Connections) -> None:
-    while True:
-        await asyncio.sleep(1)
-        connections.close_idle()
-
-
-async def _poll(recursion: Recursion, configured: Callable[[], None]) -> None:
-    while True:
-        await asyncio.sleep(CONFIG_S)
-        recursion.poll()
-        configured()
+        work()
 
 
 async def _look(backlogs: list[Backlog]) -> None:
+    """Look at the queues every `LOOK_S` while datagrams wait in one of them."""
+    crowded = asyncio.Event()
+    for backlog in backlogs:
+        backlog.crowded = crowded.set
     while True:
-        await asyncio.sleep(LOOK_S)
-        for backlog in backlogs:
-            backlog.look(time.time())
-
-
-async def _fold(meter: Meter, recursion: Recursion, log: Log) -> None:
-    while True:
-        await asyncio.sleep(FOLD_S)
-        log.summarize()
-        recursion.report(meter)
-        meter.fold()
+        while any(backlog.needs_looks for backlog in backlogs):
+            await asyncio.sleep(LOOK_S)
+            for backlog in backlogs:
+                backlog.look(time.time())
+        crowded.clear()
+        await crowded.wait()
 
 
 async def _wait_for_upstreams(recursion: Recursion) -> None:

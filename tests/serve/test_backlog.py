@@ -188,3 +188,52 @@ def test_datagrams_that_waited_for_the_start_of_a_worker_are_never_too_old(open_
     datagrams.start()
     for waited_s in 5.0, 6.0, 7.0:
         assert datagrams.receive(waited_s).total() == BATCH
+
+
+def test_a_queue_needs_looks_only_while_datagrams_wait(open_datagrams: Open) -> None:
+    datagrams = open_datagrams()
+    crowded: list[bool] = []
+    datagrams.backlog.crowded = lambda: crowded.append(datagrams.backlog.needs_looks)
+    datagrams.look()
+    assert not datagrams.backlog.needs_looks  # the buffer already has its full size
+    datagrams.send_batch()
+    datagrams.receive(0.001)  # a batch that didn't have to wait
+    assert not datagrams.backlog.needs_looks
+    assert crowded == []
+    datagrams.send_batch()
+    datagrams.receive(0.05)
+    assert crowded == [True]
+    datagrams.look()
+    assert datagrams.backlog.needs_looks  # to find out whether more datagrams wait
+    datagrams.look()
+    assert not datagrams.backlog.needs_looks
+
+
+def test_a_restricted_client_needs_looks_until_the_restriction_ends(open_datagrams: Open) -> None:
+    datagrams = overloaded(open_datagrams)
+    datagrams.arrived(FLOODER, 0)
+    looks = 0
+    while datagrams.backlog.needs_looks:
+        datagrams.look()
+        looks += 1
+        assert looks < 20
+    assert datagrams.arrived(FLOODER, 100) == 100
+
+
+def test_a_small_buffer_needs_looks_until_it_is_as_large_as_before(open_datagrams: Open) -> None:
+    longest = open_datagrams().size
+    datagrams = open_datagrams(THEIR_BUFFER)
+    assert datagrams.size < longest
+    while datagrams.backlog.needs_looks:
+        datagrams.look()
+    assert datagrams.size == longest
+
+
+def test_a_client_is_noticed_between_looks(open_datagrams: Open) -> None:
+    datagrams = open_datagrams(THEIR_BUFFER)
+    assert datagrams.arrived(OTHERS[0], 1) == 1
+    datagrams.backlog.see()
+    datagrams.send(FLOODER, BATCH * BATCHES)
+    for waited_s in 0.05, 0.05:
+        assert datagrams.receive(waited_s).total() == BATCH
+    assert datagrams.receive(0.15).total() == 0

@@ -52,7 +52,7 @@ def new_ring(state_dir: Path, number: int = 0) -> tuple[QueryRing, int]:
     memory = os.memfd_create("queries")
     (state_dir / file_name(number)).unlink(missing_ok=True)
     (state_dir / file_name(number)).symlink_to(f"/proc/{os.getpid()}/fd/{memory}")
-    return QueryRing(memory, Log(), lambda *_: None), memory
+    return QueryRing(memory, Log()), memory
 
 
 class Worker:
@@ -66,7 +66,7 @@ class Worker:
 
     def start_again(self) -> None:
         self.ring.close()
-        self.ring = QueryRing(self.memory, Log(), lambda *_: None)
+        self.ring = QueryRing(self.memory, Log())
         self.ring.configure(ON)
 
     def close(self) -> None:
