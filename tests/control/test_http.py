@@ -4,6 +4,7 @@ import re
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from http import HTTPStatus
@@ -287,3 +288,23 @@ def test_probes_are_answered_while_their_port_or_the_metrics_are_flooded(
         f"{rate.strip()} connections a second; probes took {max(took):.3f} s at most, {sorted(took)[10]:.3f} s mostly"
     )
     assert server.ask(WEB) == "10.96.1.1"
+
+
+def test_a_slow_page_delays_no_other_page() -> None:
+    may_end = threading.Event()
+
+    def wait(_: http.Request) -> http.Page:
+        may_end.wait(PATIENCE_S)
+        return http.Page(b"late\n")
+
+    with socket.create_server(("127.0.0.1", 0), backlog=256) as listening:
+        http.start([(listening, {**PAGES, "/slow": http.Slow(wait)})], Log())
+        at = listening.getsockname()
+        waiting = [socket.create_connection(at, PATIENCE_S) for _ in range(3)]  # one more than there are threads
+        for each in waiting:
+            each.sendall(HERE.replace(b"/here", b"/slow"))
+        assert ask(at, HERE).endswith(b"\r\n\r\nit is\n")
+        may_end.set()
+        for each in waiting:
+            assert said(each).endswith(b"\r\n\r\nlate\n")
+            each.close()
