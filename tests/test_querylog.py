@@ -277,21 +277,25 @@ def test_a_log_line_has_the_name_of_the_type(rtype: str) -> None:
 class _Clients(ClientLookup):
     """Names of clients without a table."""
 
-    def __init__(self, names: dict[str, str]) -> None:
+    def __init__(self, names: dict[str, tuple[str, str]]) -> None:
         self._by_text = names
 
     def want(self, *, is_wanted: bool) -> None:
         pass
 
-    def text_of(self, address: bytes) -> str:
-        return self._by_text.get(address_text(address), "")
+    def texts_of(self, address: bytes) -> tuple[str, str]:
+        return self._by_text.get(address_text(address), ("", ""))
 
 
 @pytest.mark.parametrize(
     ("names", "fields"),
-    [({"192.0.2.1": "shop/web-0"}, "client=192.0.2.1:53 client_name=shop/web-0 proto=udp"), ({}, ":53 proto=udp")],
+    [
+        ({"192.0.2.1": ("shop/web-0", "")}, "client=192.0.2.1:53 client_name=shop/web-0 proto=udp"),
+        ({"192.0.2.1": ("shop/web-0", "app=web")}, ' client_name=shop/web-0 client_labels="app=web" proto=udp'),
+        ({}, ":53 proto=udp"),
+    ],
 )
-def test_a_log_line_has_the_name_of_a_known_client(names: dict[str, str], fields: str) -> None:
+def test_a_log_line_has_the_name_of_a_known_client(names: dict[str, tuple[str, str]], fields: str) -> None:
     outlet = Outlet()
     queries = QueryLog(Log(outlet=outlet), lambda *_: None, _Clients(names))
     queries.configure(Config(log=model.LogOptions(model.QueryLogOptions())))

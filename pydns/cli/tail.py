@@ -32,6 +32,7 @@ class Line(Struct, frozen=True, kw_only=True):
     time: str
     client: str
     client_name: str | None
+    client_labels: dict[str, str]
     name: str
     type: str
     result: str
@@ -108,8 +109,9 @@ def _text(query: Query, who: ClientName | None, replica: str | None) -> str:
     if facts.rcode is None or query.facts.rcode not in (0, 3):
         result = painted(result, Colour.RED)
     via = f" via {query.server}" if query.server else ""
+    labels = f" {who.labels_text}" if who is not None and who.labels else ""
     of = f" of {replica}" if replica else ""
-    notes = "".join([via, " truncated" * facts.is_truncated, " tcp" * query.is_stream, of])
+    notes = "".join([via, " truncated" * facts.is_truncated, " tcp" * query.is_stream, labels, of])
     return (
         f"{_time(query.came)} {client_text(query.client, who):<15} {result} {query.source.value:<8} "
         f"{query.spent_s * 1000:8.2f} ms {facts.type_text:<5} {facts.name_text}{notes}"
@@ -122,6 +124,7 @@ def _json(query: Query, who: ClientName | None, replica: str | None) -> str:
         time=_time(query.came),
         client=address_text(query.client),
         client_name=None if who is None else str(who),
+        client_labels={} if who is None else dict(who.labels),
         name=facts.name_text,
         type=facts.type_text,
         result=facts.result,

@@ -31,6 +31,7 @@ _MOST_ROWS = 20  # the most rows that are printed if the output isn't a terminal
 _MOST_IN_JSON = 1000
 _CLEAR = "\x1b[H\x1b[J"
 _UNKNOWN = "unknown"
+_BY_CLIENT = (GroupedBy.CLIENT, GroupedBy.NAMESPACE, GroupedBy.LABEL, GroupedBy.WASTED)
 _NO_NAMES: NameOf = lambda _address: None  # noqa: E731
 
 
@@ -119,7 +120,7 @@ def _all(by: GroupedBy, since_s: float, chosen: Filter, state_dir: Path, output:
 
 
 def _top(found: Sequence[Query], by: GroupedBy, since_s: float, chosen: Filter, state_dir: Path) -> Top:
-    needs_names = chosen.needs_names or by in (GroupedBy.CLIENT, GroupedBy.NAMESPACE, GroupedBy.WASTED)
+    needs_names = chosen.needs_names or by in _BY_CLIENT
     names = client_names(state_dir) if needs_names else _NO_NAMES
     if chosen != Filter():
         found = [query for query in found if chosen.takes(query, names(query.client))]
@@ -146,6 +147,10 @@ def _rows(found: Sequence[Query], by: GroupedBy, names: NameOf) -> list[Row]:
         who = names(query.client)
         return (who.namespace if who is not None else "") or _UNKNOWN
 
+    def of_label(query: Query) -> str:
+        who = names(query.client)
+        return (who.labels_text if who is not None else "") or _UNKNOWN
+
     def of_upstream(query: Query) -> str | None:
         if query.source is not Source.UPSTREAM:
             return None
@@ -153,6 +158,7 @@ def _rows(found: Sequence[Query], by: GroupedBy, names: NameOf) -> list[Row]:
 
     keys: dict[GroupedBy, Callable[[Query], str | None]] = {
         GroupedBy.NAMESPACE: of_namespace,
+        GroupedBy.LABEL: of_label,
         GroupedBy.RCODE: lambda query: query.facts.result,
         GroupedBy.SOURCE: lambda query: query.source.value,
         GroupedBy.LATENCY: lambda query: duration_text(query.spent_s),

@@ -423,7 +423,7 @@ BY = Flag(
     OneOf(GroupedBy),
     "name",
     "KEY",
-    "What to count: name, client, namespace, rcode, source, wasted, latency or upstream. wasted: see docs/observe.md.",
+    "What to count: name, client, namespace, label, rcode, source, wasted, latency or upstream. See docs/observe.md.",
     wrong="pod",
 )
 SLOW = Flag(

@@ -644,6 +644,7 @@ class Config(Struct, frozen=True, gc=False):
     dns64: Dns64Options | None = None
     zonal: ZonalOptions = ZonalOptions()
     clients: ClientSource = ClientSource.ENDPOINTS
+    client_labels: tuple[str, ...] = ()  # keys of the labels of Pods that belong to the names of clients
     cluster_ranges: tuple[str, ...] = ()  # addresses of clients in the cluster, in addition to those of objects
     forwarded_special_names: tuple[SpecialName, ...] = ()  # special names that are forwarded to upstreams
     # the most equal replies a second to one network over UDP. 0: no limit. None: --answer decides

@@ -48,6 +48,16 @@ def parse(text: str) -> Selector:
     return Selector(tuple([_requirement(part.strip()) for part in re.split(r",(?![^(]*\))", text)]))
 
 
+def is_label_key(text: str) -> bool:
+    """Return whether a text is the key of a label: a name, with a prefix or without."""
+    return _KEY.fullmatch(text) is not None
+
+
+def is_label_value(text: str) -> bool:
+    """Return whether a text is the value of a label, and isn't empty."""
+    return bool(text) and _VALUE.fullmatch(text) is not None
+
+
 def selects(service_selector: Mapping[str, str], labels: Mapping[str, str]) -> bool:
     """Return whether a Service's `spec.selector` selects a pod with `labels`. An empty selector selects every pod."""
     return service_selector.items() <= labels.items()

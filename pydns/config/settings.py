@@ -39,6 +39,7 @@ class GroupedBy(Enum):
     NAME = "name"
     CLIENT = "client"
     NAMESPACE = "namespace"
+    LABEL = "label"
     RCODE = "rcode"
     SOURCE = "source"
     WASTED = "wasted"

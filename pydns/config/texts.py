@@ -293,6 +293,11 @@ def parse_label(text: str) -> str | Wanted:
     return text if name.is_kubernetes_label(text) else Wanted(LABEL)
 
 
+def parse_label_key(text: str) -> str | Wanted:
+    """Parse the key of a label of an object."""
+    return text if selector.is_label_key(text) else Wanted("the key of a label, such as app or app.kubernetes.io/name")
+
+
 def parse_service_reference(text: str) -> tuple[str, str] | Wanted:
     """Parse the namespace and the name of a Service."""
     namespace, _, service = text.partition("/")

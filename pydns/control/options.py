@@ -99,6 +99,9 @@ def cluster_options(
             near=server_namespace if each.labels and options.source == FIRST else None,
             optional=optional.get(options.source, ()),
             client_pods=options.source == FIRST and zone.client_pods,
+            client_labels=tuple(dict.fromkeys(config.client_labels))
+            if options.source == FIRST and zone.client_pods
+            else (),
             topology=options.source == FIRST and (zone.has_client_classes or zone.zonal.names),
             annotations=annotations if options.source in exposed else (),
             namespace_labels=each.namespace_labels,

@@ -71,6 +71,7 @@ class SourceOptions(NamedTuple):
     near: str | None = None  # the server's own namespace, if its Services are delivered regardless of their labels
     optional: tuple[Kind, ...] = ()  # kinds that the source may not have
     client_pods: bool = False  # True: deliver Pods, because they name clients. Nothing waits for these Pods
+    client_labels: tuple[str, ...] = ()  # keys of the labels of these Pods that name clients, too
     topology: bool = False  # True: read zones, nodes and hints of endpoints
     annotations: tuple[str, ...] = ()  # prefixes of the annotations that external zones read
     namespace_labels: str | None = None  # a selector for Namespaces

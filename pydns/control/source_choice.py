@@ -142,7 +142,9 @@ def _watched_near(namespace: str) -> "Watched":
 
 
 def _reading(options: SourceOptions) -> Options:
-    return Options(options.endpoint_pod_names, options.client_pods, options.topology, options.annotations)
+    return Options(
+        options.endpoint_pod_names, options.client_pods, options.client_labels, options.topology, options.annotations
+    )
 
 
 def own_addresses(settings: Settings) -> tuple[bytes, ...]:

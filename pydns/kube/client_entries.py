@@ -162,7 +162,7 @@ def _is_of(record: bytes, text: bytes) -> bool:
     at = 8
     for _ in range(record[2] + record[3]):
         at += 1 + record[at]
-    return record[at:] == text
+    return record[at:].partition(b"\t")[0] == text  # its labels follow
 
 
 def _entry(value: Object | None) -> tuple[bytes, bytes] | None:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from pydns.config.selector import is_label_value
 from pydns.dns import name
 from pydns.dns.address import parse_address
 from pydns.table.client_classes import MAX_NAME
@@ -192,6 +193,7 @@ class Options(NamedTuple):
     # True: an endpoint without a hostname gets the name of its pod, as with the CoreDNS option `endpoint_pod_names`.
     endpoint_pod_names: bool = False
     clients: bool = False  # read the fields from which Pods get their names as clients
+    client_labels: tuple[str, ...] = ()  # keys of the labels of Pods to read with `clients`
     topology: bool = False  # read zones, nodes and hints of endpoints, and whether Services use the hints
     # Prefixes of the annotations that external zones need. Empty if the configuration has no external zones.
     annotations: tuple[str, ...] = ()
@@ -527,7 +529,9 @@ def read_pod(raw: RawPod, options: Options) -> Pod:
     if spec.host_network or not set(own).isdisjoint(hosts):
         own, hosts = (), hosts or own
     started = _unix_time(status.start_time) or _unix_time(raw.metadata.creation_timestamp)
-    return pod._replace(node=node, running=RunningPod(pod.namespace, pod.name, own, hosts, started))
+    given = raw.metadata.labels or {}
+    labels = tuple([(key, given[key]) for key in options.client_labels if is_label_value(given.get(key, ""))])
+    return pod._replace(node=node, running=RunningPod(pod.namespace, pod.name, own, hosts, started, labels))
 
 
 def _unix_time(text: str | None) -> int:

@@ -31,7 +31,7 @@ class ClientLookup:
         self._is_wanted = False
         self._is_due = False
         self._names = ClientNames()
-        self._texts: dict[bytes, str] = {}  # address -> name; kept because unpacking a name takes 50 µs
+        self._texts: dict[bytes, tuple[str, str]] = {}  # name and labels; unpacking them takes 50 µs
         self._commit = -1  # the commit whose names are known, or are being read
         self._reading: Iterator[list[tuple[bytes, bytes]]] | None = None
         self._next = ClientNames()  # the names that are being read
@@ -46,12 +46,12 @@ class ClientLookup:
         if is_wanted and not self._is_due:
             self._go_on()
 
-    def text_of(self, address: bytes) -> str:
-        """Return the name of the client with an address, or an empty text if it is unknown."""
+    def texts_of(self, address: bytes) -> tuple[str, str]:
+        """Return the name and the labels of the client with an address, or empty texts if they are unknown."""
         text = self._texts.get(address)
         if text is None:
             name = self._names.name_of(address)
-            text = "" if name is None else str(name)
+            text = ("", "") if name is None else (str(name), name.labels_text)
             if len(self._texts) < _MAX_TEXTS:
                 self._texts[address] = text
         return text

@@ -131,8 +131,9 @@ class QueryLog:
         self._add(self._log.compose(time.time(), Level.INFO, "query", line))
 
     def _client_name(self, ip: str) -> dict[str, str]:
-        text = "" if self._clients is None else self._clients.text_of(address_octets(ip))
-        return {"client_name": text} if text else {}
+        name_text, labels = ("", "") if self._clients is None else self._clients.texts_of(address_octets(ip))
+        found = {"client_name": name_text, "client_labels": labels}
+        return {key: text for key, text in found.items() if text}
 
     def _add(self, line: bytes) -> None:
         self._octets += len(line)

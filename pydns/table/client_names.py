@@ -59,6 +59,12 @@ class ClientName(NamedTuple):
     node: str
     zone: str
     known: Known
+    labels: tuple[tuple[str, str], ...] = ()  # keys and values of the labels that the configuration names
+
+    @property
+    def labels_text(self) -> str:
+        """The labels as KEY=VALUE, with commas in between."""
+        return ",".join([f"{key}={value}" for key, value in self.labels])
 
     def __str__(self) -> str:
         """Return NAMESPACE/POD, or node/NODE for a client whose Pod is unknown."""
@@ -84,6 +90,7 @@ class RunningPod(NamedTuple):
     addresses: tuple[bytes, ...]  # empty if the Pod is on the network of its node
     node_addresses: tuple[bytes, ...]
     started: int  # Unix time in seconds
+    labels: tuple[tuple[str, str], ...] = ()  # the labels that the configuration names
 
 
 def slice_key(namespace: str, name: str) -> bytes:
@@ -149,11 +156,11 @@ def _addresses(entry: bytes) -> Iterator[bytes]:
 def compose_pod(pod: RunningPod) -> bytes:
     """Return the record of a Pod in the entry of its node.
 
-    For a Pod with one address, it has 19 octets and the Pod's name.
+    For a Pod with one address, it has 19 octets, the Pod's name and its labels.
     """
     rest = [bytes([len(pod.addresses), len(pod.node_addresses)]), min(pod.started, _MAX_TIME).to_bytes(4)]
     rest += [bytes([len(each)]) + each for each in (*pod.addresses, *pod.node_addresses)]
-    rest.append(f"{pod.namespace}/{pod.name}".encode())
+    rest.append("\t".join([f"{pod.namespace}/{pod.name}", *[f"{key}={value}" for key, value in pod.labels]]).encode())
     record = b"".join(rest)
     return len(record).to_bytes(2) + record
 
@@ -188,8 +195,17 @@ def parse_pod(record: bytes) -> RunningPod:
     for _ in range(count):
         addresses.append(record[at + 1 : at + 1 + record[at]])
         at += 1 + record[at]
-    namespace, _, name = record[at:].decode().partition("/")
-    return RunningPod(namespace, name, tuple(addresses[:own]), tuple(addresses[own:]), int.from_bytes(record[4:8]))
+    text, *labels = record[at:].decode().split("\t")
+    namespace, _, name = text.partition("/")
+    pairs = [each.partition("=") for each in labels]
+    return RunningPod(
+        namespace,
+        name,
+        tuple(addresses[:own]),
+        tuple(addresses[own:]),
+        int.from_bytes(record[4:8]),
+        tuple([(key, value) for key, _, value in pairs]),
+    )
 
 
 # address -> the number of the entry with this address, or the numbers of all such entries
@@ -252,11 +268,11 @@ class ClientNames:
             if address in pod.addresses
         ]
         newest = max([pod.started for pod, _ in found])
-        names = {(pod.namespace, pod.name, node) for pod, node in found if pod.started == newest}
+        names = {(pod.namespace, pod.name, node, pod.labels) for pod, node in found if pod.started == newest}
         nodes = {each[2] for each in names}
         node = nodes.pop() if len(nodes) == 1 else ""
-        namespace, pod, _ = names.pop() if len(names) == 1 else ("", "", "")
-        return ClientName(namespace, pod, node, self._zone(node), Known.POD) if node else None
+        namespace, pod, _, labels = names.pop() if len(names) == 1 else ("", "", "", ())
+        return ClientName(namespace, pod, node, self._zone(node), Known.POD, labels) if node else None
 
     def _name_of_node(self, address: bytes) -> ClientName | None:
         found = list(self._nodes_at(self._nodes[address]))
@@ -299,7 +315,7 @@ class ClientNames:
         text = f"{namespace}/{pod}".encode(errors="replace")
         for key, entry in self._entries:
             if key.startswith(_NODE):
-                for each in map(parse_pod, [each for each in records(entry) if each.endswith(text)]):
+                for each in map(parse_pod, [each for each in records(entry) if text in each]):
                     if (each.namespace, each.name) == (namespace, pod) and not each.addresses:
                         return key[len(_NODE) :].decode()
         return ""
@@ -312,7 +328,7 @@ class ClientNames:
         for key, entry in self._entries:
             if key.startswith(start):
                 found.update([each.address for each in parse_slice(entry) if each.pod == pod])
-            elif key.startswith(_NODE) and any(each.endswith(text) for each in records(entry)):
+            elif key.startswith(_NODE) and any(text in each for each in records(entry)):
                 of_node = map(parse_pod, records(entry))
                 found.update([each for running in of_node for each in running.addresses])
         wanted = namespace, pod

@@ -30,6 +30,7 @@ TYPES = {
     tuple[WastedRow, ...]: "list of Wasted row",
     tuple[IndicatorStatus, ...]: "list of Indicator",
     DataAge: "Data age",
+    dict[str, str]: "object of text",
     tuple[ReplicaStatus, ...]: "list of Replica status",
     tuple[ReplicaReport, ...]: "list of Replica report",
     Status | None: "Status or null",

@@ -17,6 +17,8 @@ from pydns.config.model import Config
 from pydns.dns.address import parse_address
 from pydns.ring.layout import Origin
 from pydns.serve.query_ring import QueryRing
+from pydns.table.client_names import RunningPod, compose_node, compose_pod, node_key
+from pydns.table.layout import Changes
 from pydns.table.writer import Writer
 from tests.running import COMMAND, query
 from tests.serve.test_query_ring import ClientPort, new_ring
@@ -101,6 +103,23 @@ def test_queries_are_counted_by_each_key(
     assert [count for _, count in counted] == sorted((count for _, count in wanted), reverse=True)
 
 
+def test_queries_are_counted_by_the_labels_of_clients(state_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    facts = load([]).facts(serial=1, synced=True)
+    writer = Writer(state_dir, facts)
+    labels = ("app", "api"), ("team", "a")
+    pod = RunningPod("shop", "api-0", (parse_address(POD),), (), 1, labels)
+    writer.commit(Changes({}, {node_key("n1"): compose_node([compose_pod(pod)])}), facts)
+    writer.close()
+    rows = top(state_dir, capsys, "--by", "label")["rows"]
+    assert isinstance(rows, list)
+    assert {row["key"]: row["queries"] for row in rows} == {"app=api,team=a": 8, "unknown": 2}
+    assert main(["tail", "--state-dir", str(state_dir), "--client", POD, "-o", "json"]) == 0
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(each["client_name"], each["client_labels"]) for each in found] == [("shop/api-0", dict(labels))] * 8
+    assert main(["tail", "--state-dir", str(state_dir), "--client", POD]) == 0
+    assert [line.rpartition(" ")[2] for line in capsys.readouterr().out.splitlines()] == ["app=api,team=a"] * 8
+
+
 def test_wasted_queries_have_advice_that_avoids_them(state_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert top(state_dir, capsys, "--by", "wasted")["wasted"] == [
         {
@@ -146,7 +165,10 @@ def test_a_terminal_gets_a_table_that_is_renewed(state_dir: Path) -> None:
     ("flags", "error"),
     [
         ([], "has no recent queries: pydns isn't running there, or recent_queries_mib is 0\n"),
-        (["--by", "pod"], '--by: "pod" is not name, client, namespace, rcode, source, wasted, latency or upstream\n'),
+        (
+            ["--by", "pod"],
+            '--by: "pod" is not name, client, namespace, label, rcode, source, wasted, latency or upstream\n',
+        ),
     ],
 )
 def test_mistakes_are_reported(

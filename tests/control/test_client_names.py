@@ -37,6 +37,10 @@ class Running:
         name = read_client_names(self._reader).name_of(parse_address(address))
         return None if name is None else f"{name} by {name.known.value}"
 
+    def labels(self, address: str) -> str | None:
+        name = read_client_names(self._reader).name_of(parse_address(address))
+        return None if name is None else name.labels_text
+
     def becomes(self, address: str, name: str | None) -> None:
         until(lambda: self.name(address) == name)
 
@@ -65,6 +69,17 @@ def test_pods_name_clients_as_they_come_and_go(tmp_path: Path) -> None:
             api.delete("Pod", "shop", "web-0")
             running.becomes("10.1.0.1", None)
             assert api.watching("Pod") == 1
+
+
+def test_labels_of_pods_follow_the_configuration(tmp_path: Path) -> None:
+    pod = _pod("web-0", "10.1.0.1")
+    pod["metadata"]["labels"] = {"app": "web", "tier": "front"}
+    with FakeApiServer() as api:
+        api.apply("Pod", pod)
+        with _running(api, tmp_path, "clients: pods\nclient_labels: [app]") as running:
+            until(lambda: running.labels("10.1.0.1") == "app=web")
+            (tmp_path / "config.yaml").write_text("upstreams: ['127.0.0.1:9']\nclients: pods\nclient_labels: [tier]\n")
+            until(lambda: running.labels("10.1.0.1") == "tier=front")
 
 
 def test_the_server_starts_without_the_right_to_watch_pods(tmp_path: Path) -> None:

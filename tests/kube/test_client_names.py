@@ -42,6 +42,41 @@ def test_case(case: dict[str, Any]) -> None:
     assert {client: _text(names.name_of(parse_address(client))) for client in case["clients"]} == case["clients"]
 
 
+@pytest.mark.parametrize(
+    ("keys", "wanted"),
+    [
+        ((), ""),
+        (("app",), "app=web"),
+        (("team.example/owner", "app", "missing"), "team.example/owner=a_b.c,app=web"),
+        (("empty", "long", "strange"), ""),
+    ],
+)
+def test_a_client_has_the_labels_that_are_asked_for(keys: tuple[str, ...], wanted: str) -> None:
+    zone, reading = Zone(ZoneOptions(client_pods=True)), Options(clients=True, client_labels=keys)
+    labels = {"app": "web", "team.example/owner": "a_b.c", "empty": "", "long": "x" * 64, "strange": "a\tb"}
+    given: dict[str, Any] = {
+        "metadata": {"name": "web-0", "namespace": "shop", "labels": labels},
+        "spec": {"nodeName": "n1"},
+        "status": {"phase": "Running", "podIP": "10.1.0.1", "hostIP": "10.0.0.1"},
+    }
+    table = written(zone)
+    zone.apply(Apply(parse(BY_NAME["Pod"], given, reading)))
+    table.change(zone.flush())
+    found = _names(table).name_of(parse_address("10.1.0.1"))
+    assert found is not None
+    assert (str(found), found.labels_text) == ("shop/web-0", wanted)
+    assert _names(table).addresses_of("shop", "web-0") == [parse_address("10.1.0.1")]
+    given["metadata"]["labels"] = {}
+    zone.apply(Apply(parse(BY_NAME["Pod"], given, reading)))
+    table.change(zone.flush())
+    found = _names(table).name_of(parse_address("10.1.0.1"))
+    assert found is not None
+    assert (str(found), found.labels_text) == ("shop/web-0", "")
+    zone.apply(Delete(parse(BY_NAME["Pod"], given, reading).ref))
+    table.change(zone.flush())
+    assert _names(table).name_of(parse_address("10.1.0.1")) is None
+
+
 def test_an_address_that_moves_to_another_slice_has_its_new_name_after_one_flush() -> None:
     zone = Zone(ZoneOptions())
     table = written(zone)
@@ -54,11 +89,12 @@ def test_an_address_that_moves_to_another_slice_has_its_new_name_after_one_flush
     assert len([key for key in table.names if is_client_name(key)]) == 1
 
 
-def test_the_node_of_a_pod_on_the_nodes_network_is_known() -> None:
-    zone, reading = Zone(ZoneOptions(client_pods=True)), Options(clients=True)
+@pytest.mark.parametrize("labels", [(), ("app",)])
+def test_the_node_of_a_pod_on_the_nodes_network_is_known(labels: tuple[str, ...]) -> None:
+    zone, reading = Zone(ZoneOptions(client_pods=True)), Options(clients=True, client_labels=labels)
     for pod, is_on_node in ("agent", True), ("agent-2", False):
         given = {
-            "metadata": {"name": pod, "namespace": "shop"},
+            "metadata": {"name": pod, "namespace": "shop", "labels": {"app": "agent"}},
             "spec": {"nodeName": "n1", "hostNetwork": is_on_node},
             "status": {"phase": "Running", "podIP": "10.0.0.9", "hostIP": "10.0.0.9" if is_on_node else "10.0.0.1"},
         }
@@ -96,6 +132,7 @@ _RUNNING = st.builds(
     st.lists(st.sampled_from([bytes(4), bytes([10, 0, 0, 1]), bytes(16)]), max_size=2, unique=True).map(tuple),
     st.lists(st.sampled_from([bytes(4), bytes([10, 0, 0, 2])]), max_size=1).map(tuple),
     st.integers(0, 2**33),
+    st.lists(st.sampled_from([("app", "web"), ("team.example/a", "x.y"), ("b", "a")]), max_size=2).map(tuple),
 )
 # A Pod has one node for its whole life. So the test derives the node from the Pod's name.
 _POD = _RUNNING.map(lambda each: Pod(each.namespace, each.name, each.addresses, f"n{len(each.name)}", each))

@@ -63,14 +63,14 @@ def test_names_are_read_in_pieces_and_again_after_a_change(tmp_path: Path) -> No
     reader = Reader(tmp_path)
     lookup = ClientLookup(reader, loop.call_later)
     lookup.want(is_wanted=True)
-    assert lookup.text_of(_ADDRESS) == "", "one piece has been read"
+    assert lookup.texts_of(_ADDRESS)[0] == "", "one piece has been read"
     assert _until_settled(loop) > 100 / client_lookup._PIECE
-    assert lookup.text_of(_ADDRESS) == "shop/web-0"
+    assert lookup.texts_of(_ADDRESS)[0] == "shop/web-0"
     change()
     loop.turn()
-    assert lookup.text_of(_ADDRESS) == "shop/web-0", "the new names have not been read completely"
+    assert lookup.texts_of(_ADDRESS)[0] == "shop/web-0", "the new names have not been read completely"
     _until_settled(loop)
-    assert lookup.text_of(_ADDRESS) == "shop/web-1"
+    assert lookup.texts_of(_ADDRESS)[0] == "shop/web-1"
     reader.close()
 
 
@@ -95,10 +95,10 @@ def test_a_log_that_is_turned_off_keeps_no_names(tmp_path: Path) -> None:
     lookup.want(is_wanted=True)
     _until_settled(loop)
     lookup.want(is_wanted=False)
-    assert lookup.text_of(_ADDRESS) == ""
+    assert lookup.texts_of(_ADDRESS)[0] == ""
     loop.turn()
     assert not loop.due
     lookup.want(is_wanted=True)
     _until_settled(loop)
-    assert lookup.text_of(_ADDRESS) == "shop/web-0"
+    assert lookup.texts_of(_ADDRESS)[0] == "shop/web-0"
     reader.close()

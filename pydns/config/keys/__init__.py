@@ -20,7 +20,7 @@ __all__ = ["KUBE_DNS", "ROOT"]
 
 
 def _check(**values: Any) -> Iterator[Conflict]:
-    for group in (clusters, rules, families):
+    for group in (clusters, rules, families, zonal):
         yield from group.check(**values)
 
 

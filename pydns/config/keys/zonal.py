@@ -1,8 +1,11 @@
 """Defines keys for the names and the places of clients."""
 
+from collections.abc import Iterator
+from typing import Any
+
 from pydns.config import texts
 from pydns.config.model import ClientSource, Nearness, PlainZonal, ZonalOptions
-from pydns.config.shapes import Key, ListOf, OneOf, Record, Switch, Text
+from pydns.config.shapes import Conflict, Key, ListOf, OneOf, Record, Switch, Text
 
 _ZONAL = Record(
     ZonalOptions,
@@ -36,6 +39,19 @@ _ZONAL = Record(
 )
 
 
+_MOST_LABELS = 8
+
+
+def check(
+    clients: ClientSource = ClientSource.ENDPOINTS, client_labels: tuple[str, ...] = (), **_: Any
+) -> Iterator[Conflict]:
+    """Yield a mistake if labels are wanted, but Pods aren't watched, or if too many are wanted."""
+    if client_labels and clients is not ClientSource.PODS:
+        yield Conflict("client_labels", '"clients: endpoints"', '"clients: pods", which labels of Pods need')
+    if len(client_labels) > _MOST_LABELS:
+        yield Conflict("client_labels", f"{len(client_labels)} labels", f"a list of at most {_MOST_LABELS} labels")
+
+
 KEYS = (
     Key("zonal", _ZONAL, "Answers with the endpoints of one zone (docs/zonal.md)."),
     Key(
@@ -45,6 +61,14 @@ KEYS = (
         "which have the Pods behind Services. pods: all Pods, too. This needs the right to list and watch Pods.",
         "pods",
         "nodes",
+    ),
+    Key(
+        "client_labels",
+        ListOf(Text("the key of a label", texts.parse_label_key), "keys of labels"),
+        "Labels of Pods that are shown with the names of clients, with `clients: pods`. At most 8.",
+        "[app, app.kubernetes.io/part-of]",
+        "[app=web]",
+        default="none",
     ),
     Key(
         "cluster_ranges",
