@@ -15,7 +15,8 @@ from pydns.dns.rrset import SOA
 from pydns.kube.producer import ZoneOptions
 from pydns.kube.zone import Zone
 from pydns.log import Log
-from pydns.metrics.meter import Meter
+from pydns.metrics.meter import Meter, Tally
+from pydns.metrics.totals import Totals
 from pydns.process.block import share
 from pydns.serve import tcp
 from pydns.serve.context import Batch
@@ -384,8 +385,8 @@ class Crowd:
         self._reply = bytes(octets)
         self._connections = Connections(self, self.loop)  # type: ignore[arg-type]
 
-    def tally(self, _protocol: str, _family: int) -> Any:
-        return None
+    def tally(self, _protocol: str, _family: int) -> Tally:
+        return Tally(Totals(), 0)
 
     def answer(self, messages: Sequence[bytes], port: Port, _came: float) -> None:
         self.answered += [port.client.ip] * len(messages)
