@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from pydns.cli.replicas import Replica, ReplicasError
 from pydns.control import api_client
 from pydns.control.api_client import ApiClient, connect
 from pydns.control.peer_pages import AUDIENCE
+from pydns.process.ring_files import RingError, Rings
 from pydns.table.status import Status, encode
 from tests.bench.servers import free_port
 from tests.fakes.apiserver import FakeApiServer
@@ -220,6 +222,7 @@ class Cluster:
                 Server(["--kubeconfig", str(kubeconfig)], folder / host, listen=f"{host}:0", flags=flags)
             )
             place = next(line for line in self.servers[-1].logged("listening for HTTP") if "--metrics" in line)
+            until(partial(_has_ring, folder / host))
             self.add(f"pydns-{len(self.servers)}", host, int(place.rpartition(":")[2]))
 
     def add(self, pod: str, host: str, port: int) -> None:
@@ -231,6 +234,15 @@ class Cluster:
     def close(self) -> None:
         for each in self.servers:
             each.end()
+
+
+def _has_ring(state_dir: Path) -> bool:
+    """Return whether the worker has started to keep its queries."""
+    try:
+        Rings(state_dir).new()
+    except RingError:
+        return False
+    return True
 
 
 def _client(kubeconfig: Path) -> ApiClient:
