@@ -37,6 +37,7 @@ from pydns.zones.special import SPECIAL_NAMES
 
 if TYPE_CHECKING:
     from pydns.control.health_events import HealthEvents
+    from pydns.control.unknown_clients import UnknownClients
 
 LOOK_S = 0.5  # the time between two checks of values that must be polled: nameservers, problems of sources
 _STATUS_S = 1.0  # the time between two publications of the status
@@ -55,6 +56,7 @@ class Inputs(NamedTuple):
     open_feed: Callable[[ClusterOptions], Feed]
     source_name: str  # the name of the source of the feeds' objects
     own_addresses: tuple[bytes, ...]  # the addresses at which this server listens
+    unknown_clients: "UnknownClients | None" = None
     health: "HealthEvents | None" = None  # None: nobody posts Events about this server
 
 
@@ -113,6 +115,8 @@ class Controller:
         self.publish()
         if self._status.is_due():
             self.publish_status()
+        if self._inputs.unknown_clients is not None:
+            self._inputs.unknown_clients.look()
         if self._reader_check.is_due():
             self._writer.free_dead_readers()
 
@@ -230,6 +234,7 @@ class Controller:
             external=feed.external,
             left_out=len(warnings),
             warnings=warnings[:_MAX_WARNINGS],
+            unknown_clients=None if self._inputs.unknown_clients is None else self._inputs.unknown_clients.share,
             table=TableStatus(**self._writer.figures()),
         )
 

@@ -88,6 +88,8 @@ class MetricsPage:
             gauges[("external_conflicts",)] = external.losers
             for zone, names in external.zones.items():
                 gauges["external_names", zone] = names
+        if status.unknown_clients is not None:
+            gauges[("clients_unknown_ratio",)] = status.unknown_clients
         for row in status.indicators:
             for (metric, *percentile), value in _figures(row).items():
                 if value is not None:

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 from socket import socket
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -29,10 +30,12 @@ from pydns.control.reporter import Reporter, Shared
 from pydns.control.resolv_conf import ResolvConf
 from pydns.control.source import SourceError
 from pydns.control.static_records import StaticRecords
+from pydns.control.unknown_clients import SAMPLE_OCTETS, SAMPLE_S, UnknownClients
 from pydns.control.zone_folder import ZoneFolder
 from pydns.kube.zone import facts
 from pydns.log import Level, Log
 from pydns.process.pulse import NEWS, STOP
+from pydns.process.ring_files import RingError, Rings
 from pydns.process.supervisor import StartError
 from pydns.table.state_dir import WHOLE_CHECK_S
 from pydns.table.writer import Writer, WriterError
@@ -136,9 +139,19 @@ def _controller(
         source_name=chosen.objects.name,
         own_addresses=own_addresses,
         health=chosen.health,
+        unknown_clients=UnknownClients(partial(_recent_clients, settings.state_dir), writer.client_entries, clock),
     )
     controller = Controller(inputs, writer, reporter, log, clock)
     return controller
+
+
+def _recent_clients(state_dir: Path) -> list[bytes]:
+    """Return the client's address of each query in a sample of the last queries."""
+    try:
+        recent = Rings(state_dir).new(time.time() - SAMPLE_S, SAMPLE_OCTETS)
+    except RingError:
+        return []
+    return [query.client for query in recent]
 
 
 def _peer_pages(settings: Settings, clock: Clock) -> PeerPages | None:

@@ -126,6 +126,7 @@ METRICS = (
     _ours(COUNTER, "forward_events_total", "Events of forwarding, by kind.", "event"),
     _ours(GAUGE, "cache_bytes", "Size of the answers in the caches of all workers."),
     _ours(GAUGE, "upstream_open_breakers", "Workers that regard an upstream as dead.", "to"),
+    _ours(GAUGE, "clients_unknown_ratio", "Share of recent queries from clients without a name, 0 to 1."),
     _ours(GAUGE, "route_open_breakers", "Workers that regard every upstream of a route as dead.", "route"),
     _ours(
         GAUGE,

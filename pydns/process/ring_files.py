@@ -26,7 +26,8 @@ class Rings:
         """Return the queries that workers wrote after the last call. Queries that came before `since` are left out.
 
         The oldest queries come first. If a worker has written more than its ring can keep, the oldest queries are lost.
-        With `most_octets`, only the end of each ring is read, so many octets of all rings. Raises `RingError`.
+        With `most_octets`, only the ends of the rings are read: at most so many octets of all rings, but enough for a
+        record of each. Raises `RingError`.
         """
         files = sorted(self._state_dir.glob(layout.FILES))
         found = [
@@ -59,7 +60,7 @@ class Rings:
                 read_to = 0
             first = max(layout.readable_from(head), read_to)
             if most_octets is not None:
-                first = max(first, head.written - most_octets)
+                first = max(first, head.written - max(most_octets, layout.MAX_RECORD))
             octets = _copy(descriptor, head.room, first, head.written)
             after = layout.parse_head(os.pread(descriptor, layout.HEAD, 0)) or head
         finally:

@@ -28,17 +28,19 @@ entry, because a key for each address would take three times the space.
 
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from enum import Enum
 from itertools import chain, islice
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydns.dns.address import unmapped
 
 if TYPE_CHECKING:
-    from pydns.table.reader import Reader
+    from pydns.table.reader import Reader, Transaction
 
 _CLIENTS = b"\xfc"  # greater than the length octet of any label
 _SLICE, _NODE = _CLIENTS + b"s", _CLIENTS + b"n"
+FIRST_ENTRY = _CLIENTS  # no key of an entry comes before it
 MAX_KEY = 511  # maximum octets of a key in LMDB
 
 
@@ -247,6 +249,10 @@ class ClientNames:
                 at += 1 + len(address)
                 _add(self._pods if place < own else self._nodes, address, number)
 
+    def has_any(self, addresses: AbstractSet[bytes]) -> bool:
+        """Return whether an entry has one of these addresses."""
+        return any(not addresses.isdisjoint(index) for index in (self._slices, self._pods, self._nodes))
+
     def __len__(self) -> int:
         """Return the number of known addresses."""
         return len(self._slices.keys() | self._pods.keys() | self._nodes.keys())
@@ -360,12 +366,22 @@ def entries_in_pieces(reader: "Reader", most: int | None) -> Iterator[list[tuple
 
     Each piece is read from the newest commit at that time, so the pieces may come from several commits.
     """
-    after = _CLIENTS
+    after = FIRST_ENTRY
     while after:
         with reader.transaction() as transaction:
-            cursor = transaction.cursor(db=reader.names)
-            found = list(islice(cursor, most)) if cursor.set_range(after) else []
-        is_last = most is None or len(found) < most
-        entries = [each for each in found if is_client_name(each[0])]
-        after = b"" if is_last or len(entries) < len(found) else found[-1][0] + b"\0"
+            entries, after = entries_from(transaction, reader.names, after, most)
         yield entries
+
+
+def entries_from(
+    transaction: "Transaction", names: Any, first: bytes, most: int | None
+) -> tuple[list[tuple[bytes, bytes]], bytes]:
+    """Return at most `most` entries from the key `first` on, and the key to go on with.
+
+    The key is empty after the last entry. `names` is the database of names.
+    """
+    cursor = transaction.cursor(db=names)
+    found = list(islice(cursor, most)) if cursor.set_range(first) else []
+    entries = [each for each in found if is_client_name(each[0])]
+    is_last = most is None or len(found) < most or len(entries) < len(found)
+    return entries, b"" if is_last else found[-1][0] + b"\0"

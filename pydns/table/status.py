@@ -178,6 +178,7 @@ class Status(Struct, frozen=True, kw_only=True):
     sources: dict[str, SourceStatus] = {}  # name of a further source (its cluster or its domain) -> status
     zones: tuple[ZoneStatus, ...] = ()
     external: ExternalStatus | None = None
+    unknown_clients: float | None = None  # share of recent queries whose client has no name. None: unknown
     left_out: int = 0  # number of warnings about the zone files in force, for records that are left out or missing
     warnings: tuple[str, ...] = ()  # the warnings, with file and line; 100 at most
     table: TableStatus | None = None

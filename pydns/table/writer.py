@@ -17,7 +17,7 @@ import msgspec
 from pydns.dns.name import ROOT
 from pydns.table import state_dir as directory
 from pydns.table.client_classes import is_range
-from pydns.table.client_names import is_client_name
+from pydns.table.client_names import entries_from, is_client_name
 from pydns.table.kept import Kept
 from pydns.table.layer import Layer, Replacement
 from pydns.table.layout import (
@@ -287,6 +287,11 @@ class Writer:
         """Return whether the table has ever contained the whole cluster. This includes the time before a restart."""
         with self._environment.begin() as transaction:
             return transaction.get(WHOLE_KEY, db=self._facts_db) is not None
+
+    def client_entries(self, first: bytes, most: int) -> tuple[list[tuple[bytes, bytes]], bytes]:
+        """Return entries of client names, and the key to go on with (`client_names.entries_from`)."""
+        with self._environment.begin() as transaction:
+            return entries_from(transaction, self._layers[1].database, first, most)
 
     def figures(self) -> dict[str, int]:
         """Return the table's size in octets, and the numbers of answers, of reading processes and of commits."""

@@ -1,5 +1,6 @@
 """A running server knows the names of its clients while Pods come and go at the API server."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,8 @@ from pydns.table.client_names import read_client_names
 from pydns.table.reader import Reader
 from tests.fakes.apiserver import FakeApiServer
 from tests.fakes.manifests import endpoint_slice
-from tests.running import Server
+from tests.running import Server, query
+from tests.subject import Address
 from tests.waiting import until
 
 pytestmark = pytest.mark.processes
@@ -46,10 +48,10 @@ class Running:
 
 
 @contextmanager
-def _running(api: FakeApiServer, folder: Path, config: str) -> Iterator[Running]:
+def _running(api: FakeApiServer, folder: Path, config: str, *flags: str) -> Iterator[Running]:
     (folder / "config.yaml").write_text(f"upstreams: ['127.0.0.1:9']\n{config}\n")
     source = ["--kubeconfig", str(api.kubeconfig(folder)), "--config", str(folder / "config.yaml")]
-    server = Server(source, folder / "state", flags=["--drain-quiet", "0"])
+    server = Server(source, folder / "state", flags=["--drain-quiet", "0", *flags])
     try:
         yield Running(server, folder / "state")
     finally:
@@ -80,6 +82,15 @@ def test_labels_of_pods_follow_the_configuration(tmp_path: Path) -> None:
             until(lambda: running.labels("10.1.0.1") == "app=web")
             (tmp_path / "config.yaml").write_text("upstreams: ['127.0.0.1:9']\nclients: pods\nclient_labels: [tier]\n")
             until(lambda: running.labels("10.1.0.1") == "tier=front")
+
+
+def test_the_status_has_the_share_of_queries_from_unknown_clients(tmp_path: Path) -> None:
+    with FakeApiServer() as api:
+        api.apply("Pod", _pod("web-0", "10.1.0.1"))
+        with _running(api, tmp_path, "clients: pods", "--ready", "127.0.0.1:0") as running:
+            running.becomes("10.1.0.1", "shop/web-0 by pod")
+            assert Address("127.0.0.1", running.server.port).ask(query("cluster.local.", 6), tcp=False)
+            until(lambda: json.loads(running.server.get("/status")[1])["unknown_clients"] == 1.0)
 
 
 def test_the_server_starts_without_the_right_to_watch_pods(tmp_path: Path) -> None:
