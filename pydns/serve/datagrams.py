@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from ctypes import addressof, byref, c_char, c_int, c_size_t, c_uint, c_void_p, sizeof
 from errno import EAGAIN
 from itertools import accumulate
-from typing import Any, NamedTuple
+from typing import Any
 
 BATCH = 64  # datagrams per turn. With fewer, throughput is lower. With more, TCP waits longer (tests/bench/README.md)
 SIZE = 2048  # maximum octets of a received datagram. The kernel cuts longer ones, so they are malformed
@@ -138,6 +138,8 @@ class Inbox:
                 return []
             raise OSError(error, os.strerror(error))
         memory = self.memory
+        if count == 1:  # 0.3 µs less than a loop
+            return [memory[_DATAGRAMS : _DATAGRAMS + self._lengths[0]]]
         return [memory[at : at + length] for at, length in zip(self._starts, self._lengths[:count], strict=False)]
 
     def name(self, place: int) -> bytes:
@@ -181,11 +183,8 @@ def short(words: bytes) -> bytes:
     return memoryview(words).cast("H")[low :: size // 2].tobytes()
 
 
-class Joined(NamedTuple):
-    """Datagrams, one after the other."""
-
-    octets: bytes
-    lengths: "array[int]"  # octets of each datagram, as machine words
+# Datagrams, one after the other, and the octets of each datagram, as machine words. A NamedTuple takes 0.3 µs more.
+Joined = tuple[bytes, "array[int]"]
 
 
 class Outbox:
@@ -198,6 +197,7 @@ class Outbox:
         self._memory, self._headers, self._sizes, self._names = slots.memory, slots.headers, slots.sizes, slots.names
         self._own_names = slots.names.tolist()
         self._has_control = with_control
+        self._kind = slots.sizes.format  # of a machine word
         self._joined: _Slots | None = None  # the memory for `send_joined`
         self._count = 0
         self._fd = -1
@@ -252,17 +252,24 @@ class Outbox:
         """
         slots = self._joined
         assert slots is not None
+        if len(datagrams) == 1 and not self._count:  # 1.6 µs less than the way of several datagrams
+            (octets,) = datagrams
+            size = len(octets)
+            slots.memory[_DATAGRAMS : _DATAGRAMS + size] = octets
+            slots.sizes[0] = size
+            self._send(slots.headers, 1)
+            return octets, array(self._kind, (size,))
         lengths = list(map(len, datagrams))
         octets = b"".join(datagrams)
         if self._count:
             self.send()
-        count, start, kind = len(lengths), slots.starts[0], slots.sizes.format
+        count, start, kind = len(lengths), slots.starts[0], self._kind
         slots.memory[start : start + len(octets)] = octets
         words = array(kind, lengths)
         slots.sizes[:count] = memoryview(words)
         slots.bases[:count] = memoryview(array(kind, list(accumulate(lengths[:-1], initial=slots.base + start))))
         self._send(slots.headers, count)
-        return Joined(octets, words)
+        return octets, words
 
     def send(self) -> None:
         """Send the queued datagrams.
@@ -270,14 +277,16 @@ class Outbox:
         This function doesn't wait. If the kernel's buffer is full, the error is EAGAIN.
         """
         count, self._count = self._count, 0
-        self._send(self._headers, count)
+        if count:
+            self._send(self._headers, count)
 
     def _send(self, headers: "ctypes.Array[_Mmsghdr]", count: int) -> None:
         done = 0
         has_failed = False
-        while done < count:
+        first: Any = headers
+        while True:
             # A call reports an error only if its first datagram failed.
-            sent = _sendmmsg(self._fd, byref(headers, done * _SIZE_OF_HEADER), count - done, socket.MSG_DONTWAIT)
+            sent = _sendmmsg(self._fd, first, count - done, socket.MSG_DONTWAIT)
             if sent > 0:
                 done += sent
                 has_failed = False
@@ -286,6 +295,9 @@ class Outbox:
             else:
                 done += 1
                 has_failed = False
+            if done >= count:
+                return
+            first = byref(headers, done * _SIZE_OF_HEADER)
 
 
 _SIZE_OF_HEADER = sizeof(_Mmsghdr)

@@ -86,17 +86,36 @@ def test_joined_replies_reach_the_sender_at_their_place(pair: Pair) -> None:
         for size in 1, 300, SEND_SIZE:
             replies = [bytes([place]) * (size - place % 2) for place in range(4)]
             outbox.put(b"before", inbox.names[0])
-            joined = outbox.send_joined(replies)
+            octets, sizes = outbox.send_joined(replies)
             assert [client.recv(SEND_SIZE) for _ in range(3)] == [b"before", replies[0], replies[2]]
             assert [other.recv(SEND_SIZE) for _ in range(2)] == [replies[1], replies[3]]
-            assert joined.octets == b"".join(replies)
+            assert octets == b"".join(replies)
             lengths = [size, size - 1, size, size - 1]
-            assert (joined.lengths.tolist(), memoryview(short(joined.lengths.tobytes())).cast("H").tolist()) == (
-                lengths,
-                lengths,
-            )
+            assert (sizes.tolist(), memoryview(short(sizes.tobytes())).cast("H").tolist()) == (lengths, lengths)
     with pytest.raises(TypeError):
         outbox.send_joined([b"reply", None])  # type: ignore[list-item]
+    with pytest.raises(TypeError):
+        outbox.send_joined([None])  # type: ignore[list-item]
+    assert errors == []
+
+
+def test_a_reply_to_a_query_that_came_alone_is_sent_like_those_of_a_batch(pair: Pair) -> None:
+    server, client = pair
+    inbox, outbox, errors = boxes(server)
+    outbox.answer_to(inbox)
+    for count in 3, 1, 2, 1:
+        queries = [b"query" * each for each in range(1, count + 1)]
+        for query in queries:
+            client.send(query)
+        assert inbox.receive(server.fileno()) == queries
+        replies = [b"reply" * each for each in range(1, count + 1)]
+        octets, lengths = outbox.send_joined(replies)
+        assert (octets, lengths.tolist()) == (b"".join(replies), list(map(len, replies)))
+        assert [client.recv(SEND_SIZE) for _ in range(count)] == replies
+    outbox.put(b"before", inbox.names[0])
+    outbox.send_joined([b"alone"])
+    assert [client.recv(SEND_SIZE) for _ in range(2)] == [b"before", b"alone"]
+    outbox.send()  # nothing is queued
     assert errors == []
 
 
