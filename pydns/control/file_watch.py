@@ -4,8 +4,8 @@ This module knows files and one thread. It doesn't know the contents of files. M
 and resolv.conf are watched with this module. Rules:
 
 1. A change takes effect when two looks in a row find the same state. So a half-written file has no effect. An editor
-   may delete a file and then rename a new one. Between these steps, the missing file has no effect. With four looks a
-   second, a change takes effect within a second.
+   may delete a file and then rename a new one. Between these steps, the missing file has no effect. The thread looks
+   twice a second, and 0.25 s after a look that found a change. So a change takes effect within a second.
 2. A look uses stat, not inotify. The standard library doesn't support inotify, and inotify reports nothing on network
    file systems and in the mounted volumes of some runtimes. A look at 100 files costs 0.8 ms.
 3. A file that could not be read is read again at every look. The cause of the failure may disappear although the state
@@ -29,7 +29,8 @@ from pydns.control.source import SourceError
 from pydns.log import Level, Log
 from pydns.process.sources import folder_problem
 
-LOOK_S = 0.25  # the time between two looks
+LOOK_S = 0.25  # the time between two looks while a change waits for the second one
+_QUIET = 2  # while no change waits, the time between two looks is this many times longer
 PROGRESS_S = 2.0  # the time between two lines of the log while a folder is first read
 _MOST_LOGGED = 20  # the largest number of mistakes that are logged for one file
 
@@ -102,7 +103,10 @@ class FileWatch(Generic[State]):
         return True
 
     def start(self, first: Callable[[], object] | None = None) -> None:
-        """Start the thread. The thread calls `first`, and then looks every `look_s` seconds."""
+        """Start the thread. The thread calls `first`, and then looks every `look_s` seconds.
+
+        While no change waits, the pause is `_QUIET` times as long.
+        """
         self._first = first
         self._thread.start()
 
@@ -115,8 +119,11 @@ class FileWatch(Generic[State]):
         if self.is_started:
             self._thread.join()
 
-    def poll(self) -> None:
-        """Look once, and read the files whose changes take effect by rule 1."""
+    def poll(self) -> bool:
+        """Look once, and read the files whose changes take effect by rule 1.
+
+        Return whether the look found a change. The next look should then come soon.
+        """
         before, self.looked = self.looked, self._look(self.looked)
         new = [path for path in self.looked if path not in self._in_force and self._is_read(path)]
         changed = [path for path, known in self._in_force.items() if known != self._states(known)]
@@ -130,6 +137,7 @@ class FileWatch(Generic[State]):
             else:
                 self._in_force[path] = self._read(path)
         self._after_look()
+        return bool(new or changed)
 
     def _run(self) -> None:
         pause_s = self._look_s
@@ -139,8 +147,7 @@ class FileWatch(Generic[State]):
             # The next look reads all files again (rule 4). The pause gives the controller time to publish first.
             pause_s = max(pause_s, time.monotonic() - began)
         while not self._stopping.wait(pause_s):
-            pause_s = self._look_s
-            self.poll()
+            pause_s = self._look_s if self.poll() else self._look_s * _QUIET
 
     def _states(self, paths: Iterable[Path]) -> States[State]:
         return {path: self.looked.get(path) for path in paths}

@@ -265,3 +265,16 @@ def test_a_swap_is_delivered(tmp_path: Path) -> None:
     finally:
         file.stop()
     assert [_short(seen) for seen in told] == [10, 20]
+
+
+def test_a_look_that_finds_a_change_asks_for_another_one_soon(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("ttl: 10")
+    watched = Watched(path)
+    watched.settle()
+    assert not watched.poll()
+    path.write_text("ttl: 200")
+    assert watched.poll()  # another look must find the same state
+    assert watched.poll()  # now the change took effect
+    assert not watched.poll()
+    assert watched.ttls() == [10, 200]
