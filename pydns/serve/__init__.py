@@ -1,6 +1,6 @@
 """The worker: takes queries from sockets and answers them from the answer table.
 
-    udp.UdpPort, tcp.Connection,   a port: receives messages, knows their client, sends replies
+    udp.UdpPort, tcp.StreamPort,   a port: receives messages, knows their client, sends replies
     worker.SelfCheck               (UDP: response_rate may truncate or drop a reply)
         │ messages                                                      ▲ replies
         ▼                                                               │

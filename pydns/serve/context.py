@@ -5,7 +5,7 @@ This module also catches exceptions from bugs, so a bug affects only one reply.
 
 import socket
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -73,10 +73,11 @@ class Batch:
         """Return the counts for a protocol and an address family. `family` is a constant of the socket module."""
         return self.meter.tallies[TRANSPORTS.index((protocol, "2" if family == socket.AF_INET6 else "1"))]
 
-    def answer(self, messages: Sequence[bytes], port: Port, came: float) -> None:
+    def answer(self, messages: Sequence[bytes], port: Port, came: float, source: Iterable[bytes] | None = None) -> None:
         """Answer messages that came together on a port at the time `came`.
 
-        Replies are sent, and questions for upstreams deferred.
+        Replies are sent, and questions for upstreams deferred. If the size of a reply decides whether another message
+        follows, the port passes a `source`. It yields the messages one by one, and appends each to `messages`.
         """
         respond = self._respond
         replies: list[bytes | None] = []
@@ -86,7 +87,7 @@ class Batch:
         if port.reasons:
             port.reasons = {}
         with self.transaction() as transaction:
-            for message in messages:
+            for message in messages if source is None else source:
                 try:
                     reply = respond(message, transaction, port)
                     if type(reply) is Asked:  # 0.02 µs less than isinstance
@@ -97,6 +98,8 @@ class Batch:
                 except Exception as error:
                     reply = self._fail(message, port, error)
                 replies.append(reply)
+        if not replies:  # the source had no message
+            return
         port.send()
         spent_s = self._clock() - came
         port.tally.timed(len(messages), spent_s)

@@ -1,4 +1,4 @@
-"""Ports and their observers. A port is a socket or a connection on which queries arrive. It knows its clients.
+"""Ports and their observers. A port is a socket or some connections on which queries arrive. It knows its clients.
 
 The code for a transport, such as UDP or TCP, makes its own ports. A new transport needs a new subclass of `Port`.
 `pydns.serve.context.Batch.answer` turns the messages of every kind of port into replies.
@@ -37,7 +37,7 @@ class Mark(IntEnum):
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class Port:
-    """A socket or a connection. Callers look up a client only if their result depends on the client."""
+    """A socket or some connections. Callers look up a client only if their result depends on the client."""
 
     __slots__ = ("deferred", "joined", "limit", "marks", "observers", "protocol", "reasons", "replies", "tally")
 

@@ -111,6 +111,8 @@ class QueryRing:
         origins = b""
         if port.joined is not None and not marks:
             octets, lengths = port.joined
+        elif not marks and None not in port.replies:
+            octets, lengths = b"".join(port.replies), array("L", map(len, port.replies))  # type: ignore[arg-type]
         elif len(marks) == count and Mark.RULED not in marks.values():
             return  # all messages were deferred
         else:

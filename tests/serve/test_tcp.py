@@ -2,9 +2,8 @@
 
 import asyncio
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -26,6 +25,7 @@ from pydns.serve.tcp import Connections
 from pydns.table.reader import Reader
 from pydns.table.writer import Writer
 from tests.running import query
+from tests.serve.turns import Loop, Transport
 from tests.waiting import PATIENCE_S
 
 QUERY = query("cluster.local.", SOA)
@@ -206,11 +206,11 @@ class GoneTransport(asyncio.Transport):
 
 
 def test_replies_for_a_disconnected_client_are_dropped() -> None:
-    connection = tcp.Connection(None)  # type: ignore[arg-type]  # a closed connection doesn't use this argument
-    connection._transport = GoneTransport()
-    connection.replies = [b"reply"]
-    connection.send()
-    connection.reply_later(b"reply", None)
+    crowd = Crowd(100)
+    transport = crowd.send(GREEDY, 1)
+    transport.connection._transport = GoneTransport()
+    crowd.loop.turn()
+    transport.connection.port.reply_later(b"reply", transport.connection)
 
 
 # Clients that have closed their sending side
@@ -308,79 +308,15 @@ def test_a_client_above_its_share_loses_only_its_own_connections(
 # Turns of the event loop and unread replies, without sockets
 
 
-class Loop:
-    """An event loop that runs only when the test calls `turn`."""
-
-    def __init__(self) -> None:
-        self._due: list[Callable[[], None]] = []
-
-    def time(self) -> float:
-        return 0.0
-
-    def call_soon(self, call: Callable[[], None]) -> None:
-        self._due.append(call)
-
-    def turn(self) -> bool:
-        """Run the calls that are due now. Return whether there were any."""
-        due, self._due = self._due, []
-        for call in due:
-            call()
-        return bool(due)
-
-
-class Transport(asyncio.Transport):
-    """A connection of a client that reads nothing until the test calls `read`."""
-
-    def __init__(self, ip: str, connection: tcp.Connection) -> None:
-        super().__init__({"socket": SimpleNamespace(family=socket.AF_INET), "peername": (ip, 1)})
-        self.ip = ip
-        self.unread = 0
-        self.is_read = True
-        self._is_closing = False
-        self.connection = connection
-        connection.connection_made(self)
-
-    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        assert high is not None
-        self._limit = high
-
-    def write(self, data: Any) -> None:
-        self.unread += len(data)
-        if self.unread > self._limit:
-            self.connection.pause_writing()
-
-    def read(self) -> None:
-        """Read everything, as the client does."""
-        is_paused, self.unread = self.unread > self._limit, 0
-        if is_paused:
-            self.connection.resume_writing()
-
-    def get_write_buffer_size(self) -> int:
-        return self.unread
-
-    def pause_reading(self) -> None:
-        self.is_read = False
-
-    def resume_reading(self) -> None:
-        self.is_read = True
-
-    def is_closing(self) -> bool:
-        return self._is_closing
-
-    def close(self) -> None:
-        self._is_closing = True
-
-    def abort(self) -> None:
-        self._is_closing = True
-
-
 class Crowd:
     """Connections whose messages each get a reply of `octets`. `answered` shows the order of the replies."""
 
     observers: tuple[()] = ()
 
-    def __init__(self, octets: int) -> None:
+    def __init__(self, octets: int, *, is_deferred: bool = False) -> None:
+        """If `is_deferred` is true, every message is deferred, and its reply comes at once, as from the cache."""
         self.loop = Loop()
+        self._is_deferred = is_deferred
         self.answered: list[str] = []  # the address of the client for each reply
         self._reply = bytes(octets)
         self._connections = Connections(self, self.loop)  # type: ignore[arg-type]
@@ -388,10 +324,14 @@ class Crowd:
     def tally(self, _protocol: str, _family: int) -> Tally:
         return Tally(Totals(), 0)
 
-    def answer(self, messages: Sequence[bytes], port: Port, _came: float) -> None:
-        self.answered += [port.client.ip] * len(messages)
-        port.replies = [self._reply] * len(messages)
-        port.send()
+    def answer(self, _messages: Sequence[bytes], port: Port, _came: float, source: Iterable[bytes]) -> None:
+        port.replies = []
+        for _ in source:
+            self.answered.append(port.client.ip)
+            if self._is_deferred:
+                port.deferred += 1
+                port.reply_later(self._reply, port.peer(len(port.replies)))
+            port.replies.append(None if self._is_deferred else self._reply)
 
     def send(self, ip: str, messages: int) -> Transport:
         """Connect and send messages."""
@@ -399,6 +339,10 @@ class Crowd:
         transport = Transport(ip, connection)
         connection.data_received(FRAME * messages)
         return transport
+
+    def close(self) -> None:
+        """Close all connections, as a worker does at its end."""
+        self._connections.close_all()
 
 
 GREEDY, OTHER = "192.0.2.1", "192.0.2.2"
@@ -421,9 +365,19 @@ def test_connections_of_an_address_take_turns() -> None:
     assert other.unread == 102
 
 
+def test_waiting_connections_get_equal_shares_of_a_turn() -> None:
+    crowd = Crowd(100)
+    transports = [crowd.send(f"192.0.2.{number}", 100) for number in range(4)]
+    crowd.loop.turn()
+    assert [each.unread for each in transports] == [tcp.TURN // 4 * 102] * 4
+
+
+@pytest.mark.parametrize("is_deferred", [False, True])
 @pytest.mark.parametrize(("octets", "most"), [(100, tcp.TURN), (10_000, 7), (60_000, 2)])
-def test_a_turn_of_the_event_loop_has_limited_work_and_loses_no_message(octets: int, most: int) -> None:
-    crowd = Crowd(octets)
+def test_a_turn_of_the_event_loop_has_limited_work_and_loses_no_message(
+    octets: int, most: int, is_deferred: bool
+) -> None:
+    crowd = Crowd(octets, is_deferred=is_deferred)
     transports = [crowd.send(f"192.0.2.{number}", 20) for number in range(20)]
     before = 0
     while crowd.loop.turn():
@@ -451,6 +405,18 @@ def test_pydns_stops_reading_from_a_client_with_waiting_messages_or_unread_repli
     assert len(crowd.answered) == 101
 
 
+def test_at_its_end_pydns_answers_all_received_messages_even_of_clients_that_do_not_read() -> None:
+    crowd = Crowd(1000)
+    transports = [crowd.send(ip, 200) for ip in (GREEDY, OTHER)]
+    for _ in range(4):
+        crowd.loop.turn()
+    crowd.close()
+    assert [each.unread for each in transports] == [200 * 1002] * 2
+    assert all(each.is_closing() for each in transports)
+    while crowd.loop.turn():
+        pass
+
+
 def test_at_the_limit_of_unread_replies_the_connection_with_the_oldest_read_is_closed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -468,6 +434,6 @@ def test_unread_deferred_replies_are_limited() -> None:
     transport = crowd.send(GREEDY, 1)
     crowd.loop.turn()
     for _ in range(20):
-        transport.connection.reply_later(bytes(60_000), None)
+        transport.connection.port.reply_later(bytes(60_000), transport.connection)
     assert transport.is_closing()
     assert transport.unread < tcp.MAX_UNREAD + 61_000
