@@ -1,4 +1,7 @@
-"""Asks upstreams for a name, for `explain --ask`. Each server gets one query. Nothing is cached or sent again."""
+"""Asks upstreams for a name, for `explain --ask`. Each server gets one query.
+
+No answer is cached, and no query is repeated.
+"""
 
 import ssl
 import time
@@ -21,15 +24,15 @@ _MAX_RECORDS = 20
 
 
 class Asked(NamedTuple):
-    """What a server answered, or why it wasn't asked."""
+    """The result for one server: its answer, or the reason why it got no query."""
 
     text: str
     has_answer: bool  # whether the reply has records of the requested type
-    reply: str = ""  # an rcode, or NODATA. Empty: no usable reply came
+    reply: str = ""  # the rcode, or NODATA; empty if no usable reply came
 
 
 def ask(servers: Iterable[AnyServer], qname: bytes, qtype: int) -> Iterator[Asked]:
-    """Ask each server, one after the other, and yield what it answers. Wait for each answer for at most 2 s."""
+    """Send the question to one server after the other, and yield each result. Wait at most 2 s for each reply."""
     query = dns.message.make_query(dns.name.from_wire(qname, 0)[0], dns.rdatatype.RdataType.make(qtype), use_edns=0)
     for server in dict.fromkeys(servers):
         title = f"asked {server_text(server)}"

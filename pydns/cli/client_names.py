@@ -12,7 +12,8 @@ NameOf = Callable[[bytes], ClientName | None]
 def client_names(state_dir: Path) -> NameOf:
     """Return a function that returns the name of the client with an address, or None if the client is unknown.
 
-    The names are those of the newest commit. Without a table that can be read, all clients are unknown.
+    The function reads the names from the newest commit of the table. Without a table that can be read, all clients are
+    unknown.
     """
     try:
         reader = Reader(state_dir)

@@ -35,7 +35,7 @@ def dump(state_dir: Path) -> Iterator[str]:
             if not is_plain_answer(compiled):
                 continue
             rrset, _ = decompile(key, compiled)
-            if rrset.rtype == INTERNAL_TYPE:  # the name exists, but has no records
+            if rrset.rtype == INTERNAL_TYPE:  # this type means that the name exists without records
                 continue
             lines.append((name.tree_key(rrset.owner), rrset.rtype, to_text(rrset)))
         for tree, kind in reader.nodes(transaction):

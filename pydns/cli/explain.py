@@ -1,7 +1,7 @@
 """The verb `explain`: prints the reply for a name, and the reasons for this reply.
 
-For a pod, it prints every name that the pod tries. The answer comes from the same code that answers clients.
-`pydns.cli.reasons` finds the reasons, and `pydns.cli.lookup` makes the whole lookup of a pod. With `--ask`,
+If a pod is given, `explain` prints every name that the pod tries. The code that answers clients makes the answer here,
+too. `pydns.cli.reasons` finds the reasons, and `pydns.cli.lookup` makes the whole lookup of a pod. With `--ask`,
 `pydns.cli.ask` sends queries to the upstreams. Without `--ask`, no query is sent.
 """
 
@@ -37,7 +37,7 @@ from pydns.table.reader import Reader, TableError
 from pydns.table.status import Status
 
 _MAX_RESOLV_CONF = 64 * 1024  # octets
-_QUIET_S = 5.0  # if the last status is older than this, a note is printed. The controller publishes one every second
+_QUIET_S = 5.0  # a note is printed if the status is older; the controller publishes a status every second
 _ASSUMED = (
     "the pod's resolv.conf is assumed: dnsPolicy ClusterFirst, no dnsConfig; give the real one with --pod-resolv-conf"
 )
@@ -49,9 +49,9 @@ class Wish(NamedTuple):
     qname: bytes
     is_absolute: bool  # True: no search list is applied
     qtypes: tuple[int, ...]
-    namespace: str | None  # the namespace of the pod that looks up the name. None: not given
-    note: str = ""  # a note if only a part of the argument is the name
-    client: bytes = b""  # the octets of the client's address; empty: a client without a class
+    namespace: str | None  # the namespace of the pod that looks up the name, if it is given
+    note: str = ""  # a note for the operator if only a part of the argument is the name
+    client: bytes = b""  # the octets of the client's address; empty for a client without a class
     asks: bool = False  # True: queries are sent to the upstreams
     pod: tuple[str, str] | None = None  # namespace and name of the pod
     resolver: Resolver | None = None
@@ -68,7 +68,7 @@ class Pod(NamedTuple):
 
     namespace: str
     address: bytes  # empty: unknown
-    title: str | None  # NAMESPACE/POD, with the pod's node and zone. None: no pod is known
+    title: str | None  # NAMESPACE/POD, with the pod's node and zone; None if the pod is unknown
     notes: tuple[str, ...]
 
 
@@ -122,7 +122,7 @@ def parse(name_text: str, qtype_text: str, namespace_text: str | None, *, is_loo
 
     The lookup of a pod asks for A and AAAA.
 
-    Raises `ValueError`. The message contains the invalid argument and the reason.
+    Raises `ValueError`. The message of the error contains the invalid argument and the reason.
     """
     mistakes = Mistakes()
     namespace = flags.NAMESPACE.read(namespace_text, mistakes)
@@ -144,7 +144,7 @@ def parse(name_text: str, qtype_text: str, namespace_text: str | None, *, is_loo
 
 
 def _host(text: str) -> str:
-    """Return the host of a URL or of HOST:PORT. Return any other text unchanged."""
+    """Return the host in a URL or in HOST:PORT. Return a text of another form unchanged."""
     try:
         if "://" in text:
             return urlsplit(text).hostname or text

@@ -13,9 +13,9 @@ class Answer(Struct, frozen=True, kw_only=True):
     type: str
     has_answer: bool
     reply: str
-    reason: str | None  # the code of a reason in docs/reasons.md
+    reason: str | None  # a code that docs/reasons.md explains
     cached_s: int | None
-    age_s: float | None  # age of the data behind the reply
+    age_s: float | None  # age of the data from which the reply is made
     records: tuple[str, ...]
     source: str
     why: tuple[str, ...]
@@ -31,8 +31,8 @@ class Explanation(Struct, frozen=True, kw_only=True):
     tried: tuple[Answer, ...]
     notes: tuple[str, ...]
     pod: str | None = None  # the pod that looks up the name, if it is known
-    resolver: str | None = None  # the resolver that looks up the name. None: not the whole lookup of a pod
+    resolver: str | None = None  # the resolver that looks up the name. None if only one name is explained
     domains: tuple[str, ...] = ()  # the search domains of the lookup
     ndots: int | None = None
     result: str | None = None  # what the lookup returns to the application
-    hints: tuple[str, ...] = ()  # changes that a person can make
+    hints: tuple[str, ...] = ()  # changes that would make the lookup faster or successful

@@ -16,7 +16,10 @@ _FAILURES = (Rcode.NXDOMAIN.name, Rcode.SERVFAIL.name, Rcode.REFUSED.name)
 
 
 def lines(explanation: Explanation) -> Iterator[str]:
-    """Yield the explanation for people. Each tried name has a line. All details of the last name follow."""
+    """Yield the explanation for people. Each name that was tried has a line.
+
+    After these lines come all details of the last name.
+    """
     if explanation.resolver is not None:
         yield from _lookup_lines(explanation)
     else:

@@ -1,7 +1,7 @@
 """Explains where a name is forwarded: the routes and servers, their health, and how the answer is changed.
 
-`upstream.families` decides which question goes to the upstreams on behalf of a client. It answers some questions
-itself.
+`upstream.families` decides which question goes to the upstreams on behalf of a client. `upstream.families` answers some
+questions itself.
 """
 
 from collections.abc import Iterable, Iterator
@@ -26,7 +26,7 @@ class OwnAnswer(NamedTuple):
     """An answer that the rules of `families` or `dns64` give without an upstream."""
 
     answers: tuple[RRset, ...]
-    onward: bytes  # the target of a CNAME, whose records are still missing
+    onward: bytes  # the target of the last CNAME, if `answers` lacks the target's records
 
 
 class Step(NamedTuple):
@@ -67,7 +67,7 @@ class Forwarding:
         return int.from_bytes(self._asked[0][-4:-2]) if self._asked else qtype
 
     def own_answer(self, qname: bytes, qtype: int, client: bytes) -> OwnAnswer | None:
-        """Return the answer that a client gets without an upstream, because of `dns64`. None: upstreams are asked."""
+        """Return the answer that `dns64` gives without an upstream. Return None if upstreams are asked."""
         self._ask(qname, qtype, client)
         if not self._answered:
             return None
@@ -92,7 +92,7 @@ class Forwarding:
             spec = self._routes.find(qname, spec) if spec.next else None
 
     def title_and_steps(self, qname: bytes) -> tuple[str, list[str]]:
-        """Return the servers to which a name is forwarded, and the routes that apply to the name."""
+        """Return a text about the first servers for a name, and texts about all routes that apply to the name."""
         routes = {route.domain: route for route in self._config.routes}
         spec = self._routes.find(qname)
         longest = -1 if spec is None else len(spec.domain)
@@ -114,20 +114,20 @@ class Forwarding:
             spec = self._routes.find(qname, spec) if spec.next else None
         if not asked and self._config.upstreams:
             is_refused = any(name.is_at_or_below(qname, each) for each in self._config.except_)
-            return "", [*steps, *(["the key `except` excludes it from the upstreams"] if is_refused else [])]
+            return "", [*steps, *(["the key `except` excludes the name from the upstreams"] if is_refused else [])]
         if not asked:
-            return "", [*steps, "no route contains it, and there are no upstreams"]
+            return "", [*steps, "no route contains the name, and there are no upstreams"]
         return asked[0], [*steps, *asked, *dead]
 
     def servers(self, qname: bytes) -> Iterator[AnyServer]:
-        """Yield the servers of a name's route. Then yield the servers to ask after certain answers of these servers."""
+        """Yield the servers of all routes of a name, in the order in which they are asked."""
         for step in self.steps(qname):
             yield from step.servers
 
     def derivation(self, qname: bytes, qtype: int, client: bytes = b"") -> Iterator[str]:
         """Yield lines that tell how the keys `families` and `dns64` change the upstreams' answer.
 
-        `client` has the octets of the client's address. Empty: no client is given.
+        `client` has the octets of the client's address. It is empty if no client is given.
         """
         families, dns64 = self._config.families, self._config.dns64
         other = {Families.IPV4: AAAA, Families.IPV6: A}.get(families.which)

@@ -1,6 +1,7 @@
 """Hints: what a person can change about a lookup. `pydns.cli.lookup` is the caller.
 
-A hint is made from the lookup's names and replies. It never repeats the reasons that are printed beside the replies.
+A hint is made from the lookup's names and replies. A hint never repeats the reasons that are printed beside the
+replies.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,7 +12,8 @@ from pydns.dns import name
 from pydns.dns.reason import Reason
 from pydns.dns.walk import End, Resolver, Walk
 
-# If a reply has one of these reasons, the reason explains why the lookup failed. The first one in this order counts.
+# If a reply has one of these reasons, the reason explains why the lookup failed. If several replies have reasons of
+# this tuple, the first in this order counts.
 TELLING = (
     Reason.NOT_SYNCED,
     Reason.NO_READY_ENDPOINT,
@@ -35,7 +37,7 @@ def hints(
 
 
 def _of_success(walk: Walk, qname: bytes) -> Iterator[str]:
-    """Yield hints that avoid the queries for names that don't exist."""
+    """Yield hints on how the pod can avoid the queries for names that don't exist."""
     wasted = walk.asked[:-1]
     if not wasted:
         return
@@ -70,7 +72,7 @@ def _of_failure(
         yield f"see what upstreams answer now: pydns explain {name.to_text(failed.onward)} --ask"
     last = walk.asked[-1]
     if resolver is Resolver.MUSL and walk.end is End.NO_DATA and last.qname != qname:
-        yield f"musl stops at {name.to_text(last.qname)}, because this name exists without addresses; glibc goes on"
+        yield f"musl stops at {name.to_text(last.qname)}, because this name exists without addresses; glibc tries more"
     if resolver is Resolver.MUSL and walk.end is End.NOT_FOUND and len(walk.asked) == 1:
         yield "musl tries no search domain for a name with as many dots as `ndots`"
 
@@ -84,6 +86,6 @@ def _of_reason(reason: Reason, qname: bytes) -> Iterator[str]:
             f"find out why no pod of Service {service} is ready: kubectl -n {namespace} get endpointslices "
             f"-l kubernetes.io/service-name={service} -o yaml"
         )
-        yield "pods that must find each other before they are ready need publishNotReadyAddresses: true"
+        yield "if pods must find each other before they are ready, set publishNotReadyAddresses: true in the Service"
     else:
         yield reason.advice

@@ -1,7 +1,8 @@
 """The whole lookup of a pod: every name that its resolver asks for, the replies, and what a person can change.
 
 `pydns.dns.walk` has the models of the resolvers. `pydns.cli.reasons` gives the replies. The pod's resolv.conf isn't in
-the table. Without `--pod-resolv-conf`, it is assumed to be what the kubelet writes for a pod without dnsConfig.
+the table. Without `--pod-resolv-conf`, the lookup assumes the resolv.conf that the kubelet writes for a pod without
+dnsConfig.
 """
 
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from pydns.dns.message import Rcode
 from pydns.dns.rrset import AAAA, A
 from pydns.dns.walk import End, Outcome, Resolver, Searching, Walk, walk
 
-PAIR = (A, AAAA)  # the types that applications ask for
+PAIR = (A, AAAA)  # the types that an application asks for in one lookup
 _OUTCOMES = {
     Rcode.NOERROR.name: Outcome.ANSWER,
     Rcode.NXDOMAIN.name: Outcome.NXDOMAIN,
@@ -23,7 +24,7 @@ _OUTCOMES = {
     Rcode.REFUSED.name: Outcome.ERROR,
     Rcode.YXDOMAIN.name: Outcome.ERROR,
     "no reply": Outcome.SILENCE,
-}  # any other reply means that the name has no record of the type
+}  # all other replies count as NODATA
 
 
 class Step(NamedTuple):
@@ -44,7 +45,7 @@ class Lookup(NamedTuple):
 
     @property
     def result(self) -> str:
-        """What the application gets, with the number of names and queries."""
+        """What the application gets, with the numbers of names and queries."""
         asked = self.walk.asked
         queries = len(self.steps)
         counted = f"{len(asked)} name{'s' if len(asked) > 1 else ''}, {queries} quer{'ies' if queries > 1 else 'y'}"
@@ -69,7 +70,7 @@ def look_up(
 ) -> Lookup:
     """Return the lookup of a name by a resolver. If `asks` is True, queries are sent to the upstreams."""
     steps: list[Step] = []
-    similar: dict[Similar, None] = {}  # Services that may be meant
+    similar: dict[Similar, None] = {}  # Services that the application may have meant
 
     def outcome_of(each: bytes, qtype: int) -> Outcome:
         reply = witness.reply_to_client(each, qtype)
@@ -77,7 +78,7 @@ def look_up(
             similar.update(dict.fromkeys(witness.similar(each)))
         is_of_cluster = bool(similar) or any(step.reply.reason in TELLING for step in steps)
         # Without an upstream's answer, a name with a dot is assumed to exist outside of the cluster. Names below a
-        # search domain, and names that are meant for the cluster, are assumed not to exist.
+        # search domain, and names that look like names of the cluster, are assumed not to exist.
         exists = bool(reply.records) or (each == qname and len(name.labels_of(each)) > 1 and not is_of_cluster)
         steps.append(_step(reply, exists, asks=asks))
         return steps[-1].outcome

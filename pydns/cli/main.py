@@ -1,9 +1,10 @@
 """The command `pydns`: the table of verbs, and the command line that is built from it.
 
 Every verb has a row in `VERBS`, and a module with the same name in this folder. The module's `run(options)` returns the
-exit status. The row describes the meaning of each status. For every verb, status 2 means an invalid command line.
+exit status. The row of a verb describes the meaning of each exit status. For every verb, status 2 means an invalid
+command line.
 
-The module of a verb is imported only when the verb runs. So `serve` forks before anything heavy is imported.
+The module of a verb is imported only when the verb runs. So `serve` can fork before large modules are imported.
 """
 
 import os
@@ -51,9 +52,9 @@ _CONFIGURATION = (
     "a config.yaml, a Corefile, the manifest of a ConfigMap (also in a List), or the folder of a mounted ConfigMap"
 )
 _INVALID = {2: "the command line is invalid"}
-_LEFT_OUT = "no mistakes, but a part is left out because of --lenient"
+_LEFT_OUT = "there are no mistakes, but --lenient leaves a part of the file out"
 _NO_TABLE = "there is no answer table that can be read"
-_SILENT = "with --all, a replica doesn't answer; what the others answer is printed"
+_SILENT = "with --all, a replica doesn't answer; the answers of the other replicas are printed"
 _NO_RING = "there are no recent queries that can be read"
 
 _EXPLAIN = (
@@ -72,7 +73,7 @@ VERBS = (
         "serve",
         "answer queries",
         "Answer DNS queries for the names of a cluster or of a folder of manifests, until SIGTERM or Ctrl-C. "
-        "A flag wins over its environment variable, which is shown in brackets.",
+        "A flag wins over its environment variable. The name of the variable is in brackets.",
         [
             "pydns serve --kubeconfig ~/.kube/config --listen 127.0.0.1:1053 --state-dir /tmp/pydns",
             "pydns serve --manifests manifests/demo --listen 127.0.0.1:1053 --state-dir /tmp/pydns",
@@ -83,7 +84,7 @@ VERBS = (
     Verb(
         "status",
         "print whether pydns runs, sync state, age of data and counts",
-        "Print the status of a running pydns, or the last one of a pydns that has ended: sync state, age of the data, "
+        "Print the status of a running pydns, or the last status of a pydns that has ended: sync state, age of data, "
         "mistakes in files and configuration, upstreams, processes and memory.",
         ["pydns status --state-dir /tmp/pydns", "pydns status -o json", "pydns status --all"],
         {0: "pydns is running", 1: f"pydns isn't running, or {_NO_TABLE}", 3: _SILENT},
@@ -108,7 +109,7 @@ VERBS = (
         ],
         {
             0: "the table or an upstream has an answer of the type",
-            1: f"neither the table nor an upstream has one, or {_NO_TABLE}",
+            1: f"neither the table nor an upstream has an answer of the type, or {_NO_TABLE}",
         },
         [FlagGroup("", _EXPLAIN)],
         [
@@ -123,7 +124,7 @@ VERBS = (
         "changes in the cluster and lookups take, the share of SERVFAIL, and the age of the data.",
         ["pydns slo --state-dir /tmp/pydns", "pydns slo -o json"],
         {
-            0: "pydns is running, and every objective is met",
+            0: "pydns is running, and meets every objective",
             1: f"pydns isn't running, an objective is missed, or {_NO_TABLE}",
             3: _SILENT,
         },
@@ -226,8 +227,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def parser(environment: Mapping[str, str], paths: Mapping[str, object] = _NO_PATHS) -> ArgumentParser:
     """Return the parser of the whole command line.
 
-    Environment variables set the defaults, so flags take precedence over them. `paths` maps a metavar to shtab's
-    completion for paths.
+    Environment variables set the defaults, so flags take precedence over them. `paths` maps a metavar, such as FILE, to
+    the completion of paths in shtab.
     """
     top = _Parser(
         prog="pydns",
@@ -291,7 +292,7 @@ def _add_flag(add: Callable[..., Action], flag: Flag, environment: Mapping[str, 
 
 
 class _Repeat(Action):
-    """Joins all values of a flag to a text with one value in each line."""
+    """Joins all values of a repeated flag to one text, with a value on each line."""
 
     def __call__(self, _parser: object, found: Namespace, values: object, _option: object = None) -> None:
         before = getattr(found, self.dest)

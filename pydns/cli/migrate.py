@@ -13,9 +13,9 @@ from pydns.control.config_file import read_path
 
 
 def run(options: Namespace) -> int:
-    """Print the keys with their Corefile lines. Notes go to standard error.
+    """Print the keys of the config.yaml, each with its line of the Corefile. Print notes on standard error.
 
-    Return 1 if a directive is refused, and 3 if one is left out (`--lenient`).
+    Return 1 if a directive is refused, and 3 if a directive is left out (`--lenient`).
     """
     mistakes = Mistakes()
     lenient = flags.LENIENT.read(options.lenient, mistakes)

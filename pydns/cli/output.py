@@ -1,4 +1,7 @@
-"""Writes the output of a verb, or the line that reports why the verb failed. Imports nothing heavy: `serve` uses it."""
+"""Writes the output of a verb, or the line that reports why the verb failed.
+
+This module imports no large module, because `serve` uses it.
+"""
 
 import json
 import os
@@ -11,7 +14,7 @@ if TYPE_CHECKING:
     from msgspec import Struct
 
 
-LEFT_OUT = 3  # exit status: a configuration is accepted, but a part of it is left out because of --lenient
+LEFT_OUT = 3  # exit status: the configuration is accepted, but --lenient leaves a part out
 
 
 class Colour(Enum):
@@ -33,14 +36,15 @@ def encode(value: "Struct") -> str:
     """Return a value as indented JSON."""
     import msgspec  # imported here, because `serve` doesn't need it
 
-    # msgspec's own encoder refuses a file name that isn't UTF-8. Here the name becomes an escape, such as \udcff.
+    # msgspec's own encoder refuses a file name that isn't UTF-8. Here each odd octet of the name becomes an escape,
+    # such as \udcff.
     return json.dumps(msgspec.to_builtins(value), indent=1)
 
 
 def write_lines(lines: Iterable[str]) -> bool:
-    """Write lines to standard output. Return False if the reader has closed it.
+    """Write lines to standard output. Return False if the reader has closed the pipe.
 
-    A reader such as `head` may close the pipe early. This is not an error.
+    It is no error if a reader, such as `head`, closes the pipe early.
     """
     try:
         for line in lines:

@@ -37,11 +37,11 @@ class Filter(NamedTuple):
 
     @property
     def needs_names(self) -> bool:
-        """Whether `takes` needs the names of clients."""
+        """Whether the filter needs the names of clients."""
         return self.namespace is not None or self.client is not None
 
     def takes(self, query: Query, who: ClientName | None) -> bool:
-        """Return whether the operator wants to see a query. `who` is the name of its client."""
+        """Return whether a query meets all conditions. `who` is the name of the query's client."""
         if self.slow_s is not None and query.spent_s < self.slow_s:
             return False
         if self.result is not None and query.facts.result.upper() != self.result:

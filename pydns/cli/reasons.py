@@ -1,8 +1,9 @@
 """Explains why a name has its answer. The texts are for an operator who knows DNS and Kubernetes.
 
-The answer comes from the same code that answers clients. The reasons come from the tree of names. The tree shows the
-target of a CNAME, the missing part of a name, and the zone of that part. The table doesn't contain the reason why an
-object has no name. But the table contains the controller's status, and the status has some of these reasons.
+The answer comes from the same code that answers clients. Most reasons come from the tree of names in the table. The
+tree shows the target of a CNAME, the missing part of a name, and the zone of that part. The table doesn't contain the
+reason why an object has no name. But the table contains the controller's status, and the status lists some objects
+without a name and the reasons.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -48,7 +49,7 @@ _CLASS_TEXTS = {
     Level.ZONE: "in zone {}",
     Level.CLUSTER: "in cluster {}",
 }
-# the most names in a list. If there are more, the list has only names that are similar to the missing name
+# The most names in a list. If more names exist, the list has only those that are similar to the missing name.
 _MAX_SHOWN = 10
 _NOBODY = "nobody"
 _NODATA = "NODATA"
@@ -72,7 +73,7 @@ class Path(NamedTuple):
     qtype: int  # the type for which upstreams are asked first
     steps: tuple[Step, ...]
     derivation: tuple[str, ...]  # how `families` and `dns64` change the answer
-    # the rules that made this question from the client's question. The last rule comes first
+    # the rules that made this question from the client's question; the last rule comes first
     leads: tuple[Lead, ...] = ()
 
 
@@ -87,11 +88,11 @@ class Reply(NamedTuple):
     records: list[str]
     source: str
     why: list[str]
-    reason: Reason | None = None  # None: the reply is a success, or upstreams answer
+    reason: Reason | None = None  # None if the question has an answer, or if upstreams answer it
     onward: bytes = b""  # the name that upstreams are asked for
     servers: tuple[AnyServer, ...] = ()  # the servers that may be asked, in order
     dead: tuple[str, ...] = ()  # the servers in `servers` that all workers regard as dead
-    path: Path | None = None  # None: no upstream is asked
+    path: Path | None = None  # None if no upstream is asked
     others: tuple[str, ...] = ()  # the authority and additional records, without SOA records
 
 
@@ -113,9 +114,9 @@ class Witness:
     def __init__(
         self, reader: "Reader", transaction: "Transaction", client: bytes = b"", *, has_reasons: bool = True
     ) -> None:
-        """`client` has the octets of the address of the client that asks. Empty: a client without a class.
+        """`client` has the octets of the client's address. It is empty for a client without a class.
 
-        If `has_reasons` is false, replies lack the texts in `why`, which take most of the time.
+        If `has_reasons` is false, `why` is empty in all replies. Finding these texts takes most of the time.
         """
         self._has_reasons = has_reasons
         self._reader = reader
@@ -139,7 +140,7 @@ class Witness:
         self._external = {zone.apex for zone in self._config.external if zone.is_served}
 
     def ask_for(self, client: bytes) -> None:
-        """Use another client for the next questions."""
+        """Set the client to whom the next questions belong."""
         self._client = At(client)
 
     @property
@@ -173,7 +174,7 @@ class Witness:
         return get_close_matches(label, map(name.label_to_text, self._tree.labels_below(parent)))
 
     def _domain_of(self, qname: bytes) -> bytes:
-        """Return the domain that contains a name. Return the first domain for other names."""
+        """Return the domain that contains a name. If no domain contains the name, return the first domain."""
         around = [each for each in self._facts.domains if name.is_at_or_below(qname, each)]
         return max(around, key=len, default=self.domain)
 
@@ -184,14 +185,17 @@ class Witness:
         return f"Service {service}{f' of cluster {cluster}' if cluster else ''}"
 
     def client_text(self) -> str:
-        """Return the classes of the client. Empty if it has none, or if no client is given."""
+        """Return the classes of the client as text.
+
+        The text is empty if the client has no class, or if no client is given.
+        """
         address = self._client.address
         found = classes_at(self._tree.names, address) if address else ()
         known = ", ".join([_CLASS_TEXTS[each.level].format(_class_name(each)) for each in found])
         return f"client {address_text(address)}: {known}" if known else ""
 
     def reply_to_client(self, qname: bytes, qtype: int) -> Reply:
-        """Return the reply that the client gets. This includes the rules of `acl` and views."""
+        """Return the reply that the client gets. The rules of `acl` and `views` are applied."""
         address = self._client.address
         place = deciding(self._acl, address, qname, qtype) if address else None
         if place is not None and (rule := self._config.acl[place]).action is not AclAction.ALLOW:
@@ -215,13 +219,14 @@ class Witness:
 
     @property
     def depends_on_client(self) -> bool:
-        """Whether the answer may depend on the client (because of `acl` or views), but no client is given."""
+        """Whether no client is given and the answer may depend on the client, because of `acl` or `views`."""
         return bool(self._config.acl or self._config.views) and not self._client.address
 
     def reply(self, qname: bytes, qtype: int, is_rewritten: bool = False, leads: int = 0) -> Reply:
         """Return the reply to a query with RD set. The name is in lower case.
 
-        `leads` is the number of rules that led to this name. `is_rewritten` is True if `rewrites` made the name.
+        `leads` is the number of rules that led to this name. `is_rewritten` is True if a rule of `rewrites` made the
+        name.
         """
         found = self._follower.follow(qname, qtype, self._transaction, self._client, is_rewritten, leads)
         search = Search(qname, qtype, self._transaction, self._client, is_rewritten, leads)
@@ -233,7 +238,7 @@ class Witness:
         rewriting = self._follower.rewriting(search)
         if rewriting is None and self._follower.synthesis(search) is not None:
             source, why = "templates of the configuration", "a template answers this question"
-            if found.onward:  # the CNAMEs of the template lead to upstreams
+            if found.onward:  # the last CNAME of the template has a target that upstreams must answer
                 reply = self._found(qname, qtype, found, search.leads)
                 return reply._replace(why=[why, *reply.why])
             return self._reply(qname, qtype, found, source, [why])
@@ -364,7 +369,7 @@ class Witness:
             zone = self._zone(last)
             return [
                 *self._tree.origins(last),
-                f"{shown} is in no zone of ours"
+                f"{shown} is in no zone that pydns answers"
                 if zone is None
                 else f"{shown} would be in zone {name.to_text(zone.apex)}, but a route contains this name",
             ]
@@ -404,7 +409,7 @@ class Witness:
                 types = [each.rtype for each in pod_rrsets(qname, address, 0)]
         shown, origins = name.to_text(qname), self._tree.origins(qname)
         if qtype in types:
-            return [f"{shown} has {type_text(qtype)}, but not for this client", *origins]
+            return [f"{shown} has {type_text(qtype)}, but not for the client that asks", *origins]
         if types:
             return [f"{shown} exists with {', '.join(map(type_text, types))}, without {type_text(qtype)}", *origins]
         if origins:
@@ -470,7 +475,7 @@ class Witness:
         return [f"{name.to_text(parent)} has no {label}", *self._there("names", parent, label)]
 
     def _delegation(self, qname: bytes, qtype: int) -> list[str]:
-        """Return the lines that the parent zone of an external zone needs: NS records and their addresses."""
+        """Return the lines that the parent zone of an external zone needs: NS records and the servers' addresses."""
         if qtype != NS or qname not in self._external:
             return []
         key = question(qname, NS)
@@ -479,13 +484,13 @@ class Witness:
         return ["the parent zone needs these lines:", *(f"  {line}" for line in lines)]
 
     def _elsewhere(self, domain: bytes, service: str, namespace: str) -> list[str]:
-        """Return a line with the other namespaces that have a Service with this name."""
+        """Return a line with the other namespaces that have a Service of the same name."""
         found = [each for each in self._namespaces_with(domain, service) if each != namespace]
         if not found:
             return []
         shown = ", ".join([f"{service}.{each}" for each in found[:_MAX_SHOWN]])
         more = f" and {len(found) - _MAX_SHOWN} more" if len(found) > _MAX_SHOWN else ""
-        return [f"other namespaces have one: {shown}{more}"]
+        return [f"other namespaces have a Service of this name: {shown}{more}"]
 
     def _namespaces_with(self, domain: bytes, service: str) -> list[str]:
         namespaces = sorted(map(name.label_to_text, self._tree.labels_below(_child("svc", domain))))
@@ -501,7 +506,10 @@ class Witness:
         return [f"the Service is too large to be served as a whole: {missing}"] if missing else []
 
     def _what_is_cut_of(self, pointers: RRset) -> list[str]:
-        """Return lines about Services of an address whose records are incomplete. The address may have more names."""
+        """Return lines about Services whose records are incomplete, among the names of an address.
+
+        The address may have further names that aren't in the table.
+        """
         if pointers.rtype != PTR:
             return []
         services: dict[tuple[bytes, str, str], None] = {}
@@ -520,22 +528,22 @@ class Witness:
         return "insecure" if kind == NodeKind.POD_NAMESPACE else "verified"
 
     def _what_is_awaited(self) -> list[str]:
-        why = ["the cluster has not been listed yet, so the name may be missing only for now"]
+        why = ["the cluster has not been listed yet, so the name may exist later"]
         for kind, problem in self.status.missing.items():
             why.append(f"{kind} is not listed" + (f": {problem}" if problem else ""))
         return why
 
     def _covered_route(self, qname: bytes, zone: ZoneFacts) -> list[str]:
-        """Return a line if a route contains a name of our zones. The line explains why the route isn't used."""
+        """If a route contains a name of pydns's own zones, return a line that explains why the route isn't used."""
         spec = self._routes.find(qname)
         if spec is None or spec.domain == name.ROOT:
             return []
         route, apex = name.to_text(spec.domain), name.to_text(zone.apex)
         if len(spec.domain) > len(zone.apex):
-            return [f"route {route} contains it, too, but records of ours come first"]
+            return [f"route {route} contains the name, too, but pydns has records of its own for it"]
         file = self._file(zone) if zone.soa_timers else None
         answered = f"from file {file.file}" if file else "here"
-        return [f"route {route} contains it, too, but zone {apex} is answered {answered}"]
+        return [f"route {route} contains the name, too, but zone {apex} is answered {answered}"]
 
     def _source(self, qname: bytes, qtype: int) -> str:
         """Return the source of the answer. If there is no answer, return the source of the denial."""
@@ -554,7 +562,7 @@ class Witness:
         return f"zone file {file.file}" if file else f"zone {name.to_text(zone.apex)}"
 
     def _file(self, zone: ZoneFacts) -> ZoneStatus | None:
-        """Return the status of a zone's file. If several files have the zone, return the first."""
+        """Return the status of a zone's file. If several files contain the zone, return the status of the first one."""
         apex_text = name.to_text(zone.apex)
         return next((each for each in self.status.zones if each.zone == apex_text), None)
 
@@ -590,7 +598,7 @@ class Witness:
         return None
 
     def _there(self, kind: str, parent: bytes, like: str = "") -> list[str]:
-        """Return one line that lists the labels directly below a name."""
+        """Return one line that lists the labels directly below the name `parent`."""
         labels = sorted(map(name.label_to_text, self._tree.labels_below(parent)))
         close = get_close_matches(like, labels)
         if len(labels) <= _MAX_SHOWN:

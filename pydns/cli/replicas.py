@@ -1,10 +1,10 @@
-"""Asks the replicas of pydns, for the verbs with `--all`: finds them, and reads their pages.
+"""Finds the replicas of pydns and reads their pages, for the verbs with `--all`.
 
-1. The replicas are the endpoints of the Services that this pod is behind, in all its EndpointSlices. A port of the name
-   `metrics` leads to the pages (`pydns.control.peer_pages`).
-2. Something else may answer at these addresses. So each answer is limited in time and in octets, and what is printed of
-   it can't control a terminal.
-3. A replica that doesn't answer is named, and stops no other.
+1. The replicas are the endpoints of the Services that this pod is behind, in all its EndpointSlices. The pages
+  (`pydns.control.peer_pages`) are on the port with the name `metrics`.
+2. Another program may answer at a replica's address. So each answer is limited in time and in octets, and no text of an
+  answer can control a terminal.
+3. A replica that doesn't answer is reported by name. The other replicas are asked all the same.
 """
 
 import os
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from pydns.control.api_client import ApiClient
 
 SILENT = 3  # exit status: some replicas didn't answer
-ANSWER_S = 6.0  # the server gives up after 5 s
-MOST = 100  # maximum of replicas
-_MOST_QUERIES = 60_000  # maximum of queries of all replicas: reading them takes 60 MB
+ANSWER_S = 6.0  # longer than the 5 s after which a replica's server gives up
+MOST = 100  # the most replicas that are asked
+_MOST_QUERIES = 60_000  # the most queries of all replicas together: reading so many takes 60 MB
 _LARGEST_STATUS = 1 << 20
 _LARGEST_LIST = 8 << 20
 _LARGEST_HEAD = 8192
@@ -44,7 +44,7 @@ _SERVICE = "kubernetes.io/service-name"
 
 
 class ReplicasError(Exception):
-    """The replicas can't be found. The message has the reason."""
+    """The replicas can't be found. The message of this error has the reason."""
 
 
 class Replica(NamedTuple):
@@ -63,7 +63,7 @@ Value = TypeVar("Value")
 
 
 class Answer(NamedTuple, Generic[Value]):
-    """What a replica answered. If there is no value, there is a problem."""
+    """What a replica answered: either `value` or `problem` is None."""
 
     replica: Replica
     value: Value | None
@@ -115,7 +115,7 @@ def queries(since_s: float) -> list[Answer[list[Query]]]:
 
 
 def complain(verb: str, answers: Sequence[Answer[Any]]) -> bool:
-    """Write a line for each replica without a usable answer. Return whether there is one."""
+    """Write a line for each replica without a usable answer. Return whether such a replica exists."""
     silent = [each for each in answers if each.value is None]
     for each in silent:
         fail(verb, f"replica {each.replica}: {each.problem}")
@@ -128,7 +128,7 @@ def _known() -> tuple[list[Replica], str]:
         token = PEER_TOKEN.read_text().strip()
     except (OSError, UnicodeDecodeError) as error:
         raise ReplicasError(f"{PEER_TOKEN}: {getattr(error, 'strerror', error)}; see docs/observe.md") from None
-    from pydns.control.api_client import connect  # imports urllib3, which other verbs don't need
+    from pydns.control.api_client import connect  # this module imports urllib3, which is needed only for `--all`
     from pydns.control.kubeconfig import ConnectError
 
     try:
@@ -139,7 +139,7 @@ def _known() -> tuple[list[Replica], str]:
 
 
 def _read(answers: Sequence[Answer[bytes]], read: Callable[[bytes], Value]) -> list[Answer[Value]]:
-    """Return the values that `read` makes of the answers. An answer that can't be read becomes a problem."""
+    """Return the values that `read` makes of the answers. If an answer can't be read, its `problem` has the reason."""
     found = []
     for replica, body, problem in answers:
         value = None
@@ -160,7 +160,7 @@ def _status(body: bytes) -> Status:
 
 
 def _printable(value: Any) -> Any:
-    """Return a value of JSON whose texts can't control a terminal."""
+    """Return a JSON value with its texts escaped, so that they can't control a terminal."""
     if isinstance(value, str):
         return printable(value)
     if isinstance(value, list):
@@ -222,7 +222,10 @@ def _pods(each: _Slice) -> Mapping[str, str]:
 def ask(
     replicas: Sequence[Replica], path: str, token: str, limit: int, answer_s: float = ANSWER_S
 ) -> list[Answer[bytes]]:
-    """Return the answer of each replica to a GET, of at most `limit` octets. Waits `answer_s` at most."""
+    """Send a GET to each replica and return the answers. An answer has at most `limit` octets.
+
+    Waits `answer_s` at most.
+    """
     end = time.monotonic() + answer_s
     found: dict[Replica, Answer[bytes]] = {}
 
@@ -246,7 +249,7 @@ def ask(
 
 
 def _get(replica: Replica, path: str, token: str, limit: int, end: float) -> bytes:
-    """Return the body of a page. Raises `OSError` for another status than 200 or for a longer body."""
+    """Return the body of a page. Raises `OSError` if the status isn't 200 or the body has more than `limit` octets."""
     connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=_LARGEST_HEAD)
     host = endpoint_text(replica.address, replica.port)
     request = h11.Request(

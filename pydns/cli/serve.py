@@ -1,7 +1,7 @@
 """The verb `serve`: checks the flags and runs the supervisor, which runs the controller, the workers and the console.
 
-Only this file knows all programs. The supervisor imports the worker's program before it forks, so workers share the
-memory of this program. The programs of the controller and the console are imported after the fork.
+No other file knows the programs of all processes. The supervisor imports the worker's program before it forks, so
+workers share the memory of this program. The programs of the controller and the console are imported after the fork.
 """
 
 import os
@@ -31,7 +31,7 @@ def run(options: Namespace) -> int:
             fail("serve", line)
         return 2
     log = Log(as_json=chosen.log_format is LogFormat.JSON, lowest=chosen.log_level)
-    # This comes first, because a mistyped variable may be the reason why a source is missing.
+    # Unknown variables are reported first, because a mistyped variable may be the reason why a source is missing.
     for variable, meant in flags.unknown_variables(os.environ):
         log("unknown variable", level=Level.WARNING, variable=variable, **({"did_you_mean": meant} if meant else {}))
     if missing := list(sources.problems(chosen, os.environ)):

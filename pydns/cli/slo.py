@@ -1,4 +1,7 @@
-"""The verb `slo`: prints how well pydns does its work, next to the objectives. The figures are in the status."""
+"""The verb `slo`: prints how well pydns does its work, next to the objectives.
+
+The verb reads the figures from the status in the table.
+"""
 
 import time
 from argparse import Namespace
@@ -16,13 +19,13 @@ from pydns.table import status as controller_status
 from pydns.table.reader import Reader, TableError
 from pydns.table.status import IndicatorStatus, Status
 
-_FRESH_S = 5.0  # if the status is older than this, the processes have ended
+_FRESH_S = 5.0  # if the status is older, pydns isn't running
 
 
 class DataAge(Struct, frozen=True, kw_only=True):
     """The age of the oldest data, and the objective for it."""
 
-    age_s: float | None  # None: nothing has been listed
+    age_s: float | None  # None if no kind of object has been listed
     resource: str | None
     within_s: float
     met: bool
@@ -71,7 +74,7 @@ class Reports(Struct, frozen=True, kw_only=True):
 
 
 def _all(output: OutputFormat) -> int:
-    from pydns.cli import replicas  # imports HTTP, which the verb doesn't need otherwise
+    from pydns.cli import replicas  # this module imports HTTP, which is needed only for `--all`
 
     try:
         answers = replicas.statuses()
@@ -96,7 +99,7 @@ def _all(output: OutputFormat) -> int:
 
 
 def read(state_dir: Path) -> Report:
-    """Return the figures in the table. Raises `TableError`."""
+    """Return the figures of the status in the table. Raises `TableError`."""
     reader = Reader(state_dir)
     with reader.transaction() as transaction:
         return _report(controller_status.decode(reader.status(transaction)))
@@ -116,7 +119,7 @@ def _report(known: Status) -> Report:
 def lines(report: Report) -> Iterator[str]:
     """Yield a table with a line for each group of events and a column for each window."""
     if not report.running:
-        yield painted("pydns is not running: these are its last figures", Colour.RED)
+        yield painted("pydns is not running: the figures are from its last status", Colour.RED)
     rows: dict[tuple[str, str], dict[str, IndicatorStatus]] = {}
     for row in report.indicators:
         rows.setdefault((row.indicator, row.group), {})[row.window] = row

@@ -32,10 +32,10 @@ from pydns.table.status import (
     ZoneStatus,
 )
 
-_RECENT_S = 60.0  # the line `clients` counts the queries of this time
-_MANY = 0.01  # if more queries come from rewritten addresses, the names of clients are of little use
+_RECENT_S = 60.0  # the line `clients` counts the queries of the last minute
+_MANY = 0.01  # if a larger share of queries comes from rewritten addresses, the names of clients are of little use
 _FRESH_S = 5.0  # if the status is older than this, the processes have ended
-# The largest number of lines for zone files, and of lines for warnings. If there are more zone files, only the files
+# The most lines for zone files, and the most lines for warnings. If there are more zone files than this, only the files
 # with problems are printed.
 _MAX_FILES = 10
 
@@ -74,7 +74,7 @@ class ReplicaStatuses(Struct, frozen=True, kw_only=True):
 
 
 def _all(output: OutputFormat) -> int:
-    """Print a line for each replica. Return 0 if all are running, and `SILENT` if one doesn't answer."""
+    """Print a line for each replica. Return 0 if every replica is running, and `SILENT` if a replica doesn't answer."""
     from pydns.cli import replicas  # imports HTTP, which the verb doesn't need otherwise
 
     try:
@@ -122,7 +122,7 @@ def _replica_lines(found: Sequence[tuple[str, str, Status]]) -> Iterator[str]:
 
 
 def _is_fresh(known: Status) -> bool:
-    return abs(time.time() - known.time) < _FRESH_S  # the clocks of nodes differ a little
+    return abs(time.time() - known.time) < _FRESH_S  # `abs`, because the clocks of two replicas may differ
 
 
 class _Found(NamedTuple):
@@ -224,7 +224,8 @@ def _life(found: _Found) -> str:
         return painted("not running: it has reported nothing yet", Colour.RED)
     report = f"its last report is {found.age_s:.0f} s old, and so is everything below"
     pid = next((each.pid for each in found.known.processes if each.process == "controller"), 0)
-    # In another container, this process id may mean another process. So this is only a hint.
+    # In another container, this process id may mean another process. So a process with this id is only a hint that the
+    # controller exists.
     if pid and Path(f"/proc/{pid}").exists():
         return painted(f"not well: process {pid}, its controller, exists, but {report}", Colour.RED)
     return painted(f"not running: {report}", Colour.RED)
@@ -252,7 +253,7 @@ def _kind(kind: str, known: KindStatus) -> Iterator[str]:
 
 
 def _ages(known: KindStatus) -> str:
-    """Return the known ages of a kind's data."""
+    """Return a text with the ages of a kind's data, as far as they are known."""
     ages = (
         ("last event", known.last_event_age_s),
         ("last bookmark", known.last_bookmark_age_s),
@@ -334,7 +335,7 @@ def _memory(known: Status) -> int:
 
 _STATES = {
     ConfigState.UNREAD: "not read yet",
-    ConfigState.ABSENT: "not there, so the defaults count",
+    ConfigState.ABSENT: "missing, so the defaults are in force",
     ConfigState.ACCEPTED: "accepted",
-    ConfigState.REFUSED: "refused; the last accepted one stays in force",
+    ConfigState.REFUSED: "refused; the last accepted configuration stays in force",
 }

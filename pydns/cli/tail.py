@@ -21,8 +21,8 @@ from pydns.process.ring_files import RingError, Rings
 from pydns.ring.queries import Query
 from pydns.table.client_names import ClientName
 
-_EVERY_S = 0.2  # how often to look for new queries
-_NAMES_S = 10.0  # how often to read the names of clients again
+_EVERY_S = 0.2  # seconds between two looks for new queries
+_NAMES_S = 10.0  # seconds after which the names of clients are read again
 
 
 class Line(Struct, frozen=True, kw_only=True):
@@ -42,11 +42,11 @@ class Line(Struct, frozen=True, kw_only=True):
     size: int
     protocol: str
     truncated: bool
-    replica: str | None  # only with --all
+    replica: str | None  # the pod that answered the query; only with --all
 
 
 def run(options: Namespace) -> int:
-    """Print the queries. Return 1 if there is no ring that can be read, and 2 if a flag is invalid."""
+    """Print the queries. Return 1 if no ring can be read, and 2 if a flag is invalid."""
     mistakes = Mistakes()
     output = flags.OUTPUT.read(options.output, mistakes)
     since_s = flags.SINCE.read(options.since, mistakes)
@@ -56,7 +56,7 @@ def run(options: Namespace) -> int:
     if mistakes:
         return fail("tail", mistakes[0], 2)
     if asks_all and follows:
-        return fail("tail", "--all: can't be given together with --follow; give one of them", 2)
+        return fail("tail", "--all: can't be given together with --follow; give only one of the two flags", 2)
     state_dir = Path(options.state_dir)
     compose = _json if output is OutputFormat.JSON else _text
     if asks_all:

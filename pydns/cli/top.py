@@ -26,7 +26,7 @@ from pydns.ring.summary import Group, duration_text, groups
 from pydns.ring.walks import Wasted, ndots, wasted
 from pydns.table.reader import Reader, TableError
 
-_EVERY_S = 2.0  # how often the table is printed again on a terminal
+_EVERY_S = 2.0  # seconds after which the table is printed again on a terminal
 _MOST_ROWS = 20  # the most rows that are printed if the output isn't a terminal
 _MOST_IN_JSON = 1000
 _CLEAR = "\x1b[H\x1b[J"
@@ -70,7 +70,7 @@ class Top(Struct, frozen=True, kw_only=True):
 
 
 def run(options: Namespace) -> int:
-    """Print the table. Return 1 if there is no ring that can be read, and 2 if a flag is invalid."""
+    """Print the table. Return 1 if no ring can be read, and 2 if a flag is invalid."""
     mistakes = Mistakes()
     output = flags.OUTPUT.read(options.output, mistakes)
     by = flags.BY.read(options.by, mistakes)
@@ -79,7 +79,8 @@ def run(options: Namespace) -> int:
     chosen = Filter.of(options, mistakes)
     if mistakes:
         return fail("top", mistakes[0], 2)
-    # The queries have no reference cycles. Looking for such cycles takes longer than reading 100,000 queries.
+    # The queries have no reference cycles. The search of the garbage collector for cycles takes longer than reading
+    # 100,000 queries.
     gc.disable()
     state_dir = Path(options.state_dir)
     if asks_all:
@@ -136,7 +137,7 @@ def _top(found: Sequence[Query], by: GroupedBy, since_s: float, chosen: Filter, 
 
 def _rows(found: Sequence[Query], by: GroupedBy, names: NameOf) -> list[Row]:
     if by is GroupedBy.NAME:
-        # access by an index is faster than by a name
+        # reading a field by its index is faster than by its name
         of_names = groups(found, [query[5][0].lower() for query in found])
         return [_row(each, name_text(each.key)) for each in of_names[:_MOST_IN_JSON]]
     if by is GroupedBy.CLIENT:
@@ -179,9 +180,10 @@ def _row(group: Group[str] | Group[bytes], text: str) -> Row:
 
 
 def _domains(state_dir: Path) -> tuple[bytes, ...]:
-    """Return the domains of the cluster, or none if there is no table.
+    """Return the domains of the cluster, or an empty tuple if there is no table.
 
-    Without them, `wasted` finds only names that were asked for without a search domain.
+    Without domains, `wasted` finds finds only names that were asked for without a search domain. only names that were
+    asked for without a search domain.
     """
     try:
         reader = Reader(state_dir)
@@ -224,7 +226,7 @@ def _lines(top: Top, height: int) -> Iterator[str]:
         share = total / top.queries if top.queries else 0.0
         yield f"{total} of them ({share:.0%}) were wasted by search lists"
         if top.wasted:
-            yield f"{'wasted':>7} {'lookups':>7}  client, name, and how to avoid the queries"
+            yield f"{'wasted':>7} {'lookups':>7}  client, name, and a way to avoid the queries"
         for row in top.wasted[: max(1, height // 2)]:
             who = row.client if row.client_name is None else f"{row.client_name} ({row.client})"
             yield f"{row.wasted:>7} {row.walks:>7}  {who} {row.name}"

@@ -355,8 +355,8 @@ CLIENTS = {
     [
         ("10.1.0.7", "REFUSED", "acl[0] decides: block all types; clients 10.1.0.0/16"),
         ("10.2.0.7", "NXDOMAIN", "views[0] counts: incidr(client_ip(), '10.2.0.0/16')"),
-        ("10.3.0.7", "forwarded", "games.example. is in no zone of ours"),
-        ("", "forwarded", "games.example. is in no zone of ours"),
+        ("10.3.0.7", "forwarded", "games.example. is in no zone that pydns answers"),
+        ("", "forwarded", "games.example. is in no zone that pydns answers"),
     ],
 )
 def test_rules_for_clients_are_explained(tmp_path: Path, explain: Explain, client: str, reply: str, why: str) -> None:

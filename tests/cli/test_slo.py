@@ -89,7 +89,7 @@ def test_the_last_figures_of_a_pydns_that_has_ended_give_exit_status_1(
     write(tmp_path, KNOWN, age_s=100)
     assert main(["slo", "--state-dir", str(tmp_path)]) == 1
     printed = capsys.readouterr().out
-    assert printed.startswith("pydns is not running: these are its last figures\n")
+    assert printed.startswith("pydns is not running: the figures are from its last status\n")
     # the age of the data has grown since the status was written
     assert re.search(r"age of the data +10\d\.\d\d s, Service", printed)
 
