@@ -13,7 +13,7 @@ from tests.corefiles import shape
 from tests.corefiles.shape import Shape
 
 _IMPORT = re.compile(r"^ *import ", re.MULTILINE)
-_DIFFERENCE = re.compile("max_concurrent is the limit")  # the note about a line that pydns accepts
+_DIFFERENCE = re.compile("here, max_concurrent limits")  # the note about a line that pydns accepts
 Place = str  # FILE:LINE
 
 

@@ -1,7 +1,8 @@
-"""Reads the directive `acl [ZONES…] { ACTION [type TYPE…] [net NETWORK…] … }`. It decides which clients get answers.
+"""Reads the directive `acl [ZONES…] { ACTION [type TYPE…] [net NETWORK…] … }`.
 
-A rule applies to the names that its block serves. If another block has a zone below a zone of this block, the rule
-doesn't apply to the names in that zone. So `acl_key` adds the rules after all blocks have been read.
+The directive decides which clients get answers. A rule applies to the names that its block serves. If another block has
+a zone below a zone of this block, the rule doesn't apply to the names in that zone. So `acl_key` adds the rules after
+all blocks have been read.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,7 +24,9 @@ _ALL = "*"
 
 
 def read_acl(line: Line, server: Server, draft: Draft) -> None:
-    """Read the rules of a directive. Names outside the zones of the block have no effect, as in CoreDNS."""
+    """Read the rules of a directive `acl`. A rule has no effect on names outside the zones of the block, as in
+    CoreDNS.
+    """
     named = {zone.name: zone for token in line.arguments for zone in zones_of(token)}
     if not line.lines:
         raise BadCorefile(line.words[0], "acl", "complete: it needs a rule, such as `block net 10.0.0.0/8`")
@@ -88,9 +91,9 @@ def acl_key(servers: Sequence[Server]) -> Node | None:
 
 
 def _parts(zone: Zone, server: Server) -> list[Zone]:
-    """Return the zone itself if the block serves it.
+    """Return the zone itself if the block serves the zone.
 
-    Otherwise return those zones of the block that are within the zone.
+    Otherwise return those zones of the block that are within `zone`.
     """
     if any(zones_around(zone.name, {each.name for each in server.zones})):
         return [zone]

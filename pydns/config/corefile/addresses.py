@@ -1,8 +1,8 @@
 """Decides which blocks are read, by the addresses of all blocks: `[SCHEME://]ZONE[:PORT]`.
 
-pydns answers the same at all addresses of `--listen`, over UDP and TCP. So a Corefile
-with several ports is accepted only if all ports have the same zones. Blocks for other transports (`tls://`,
-`https://`) are left out if other blocks serve their zones over UDP and TCP.
+pydns gives the same answers at all addresses of `--listen`, over UDP and TCP. So a Corefile with several ports is
+accepted only if all ports have the same zones. Blocks for other transports (`tls://`, `https://`) are left out if other
+blocks serve their zones over UDP and TCP.
 """
 
 from collections.abc import Iterator, Sequence
@@ -57,14 +57,14 @@ def _check_transports(addresses: Sequence[_Addresses], plain: Sequence[_Addresse
 
 
 def _check_ports(plain: Sequence[_Addresses], draft: Draft) -> None:
-    at_port: dict[int, set[tuple[int, str]]] = {}  # port -> its zones, each with the number of the block
+    at_port: dict[int, set[tuple[int, str]]] = {}  # port -> the zones of the port, each with the number of its block
     for number, found in enumerate(plain):
         for _, address in found:
             at_port.setdefault(address.port, set()).update((number, zone.name) for zone in address.zones)
     first = next(iter(at_port), 0)
     for token, address in [each for found in plain for each in found if each[1].port != first]:
         if at_port[address.port] == at_port[first]:
-            draft.note(token, f"no effect: set by the flag --listen; it has the same answers as port {first}")
+            draft.note(token, f"no effect: set by the flag --listen; this port has the same answers as port {first}")
         else:
             wanted = f"the port of the other blocks, {first}: all addresses of --listen have the same zones"
             draft.refuse(NotCarriedOut(token, f"port {address.port}", wanted))

@@ -24,7 +24,7 @@ class Line(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Return the first word. It is the name of a directive, or of a property of a directive."""
+        """Return the first word. The first word is the name of a directive, or of a property of a directive."""
         return self.words[0].text
 
     @property
@@ -54,7 +54,7 @@ class Parsed(NamedTuple):
 
 
 class BadCorefile(Exception):
-    """A mistake that CoreDNS refuses, too. `error` contains the place and the reason."""
+    """A mistake for which CoreDNS also refuses the Corefile. `error` contains the place and the reason."""
 
     _kind: type[ConfigError] = ConfigError
 
@@ -67,7 +67,7 @@ class BadCorefile(Exception):
 class NotCarriedOut(BadCorefile):
     """A directive or property that changes answers in CoreDNS, and that pydns doesn't support.
 
-    `--lenient` leaves it out.
+    `--lenient` leaves such a directive or property out.
     """
 
     _kind = Unsupported
@@ -213,7 +213,7 @@ class _Parser:
             raise BadCorefile(keyword, '"import"', "complete: the name of a snippet or a file is missing")
         self._tokens.take()
         if self._tokens.peek() is not None and not self._tokens.is_new_line():
-            raise BadCorefile(keyword, '"import" with several names', "allowed: write one a line")
+            raise BadCorefile(keyword, '"import" with several names', "allowed: write each on a line of its own")
         self._imports += 1
         if self._imports > MAX_IMPORTS:
             raise BadCorefile(keyword, f"import {self._imports:,}", f"allowed: {MAX_IMPORTS:,} at most (a cycle?)")
@@ -236,7 +236,7 @@ class _Parser:
 
 
 class _Splicer:
-    """A sequence of tokens. Imported tokens replace the import directive."""
+    """A sequence of tokens, in which imported tokens replace the directive `import`."""
 
     def __init__(self, first: Iterator[Token]) -> None:
         self._rest: list[Iterator[Token]] = [first]
@@ -260,13 +260,13 @@ class _Splicer:
     def is_new_line(self) -> bool:
         """Return whether the next token begins a line.
 
-        As in CoreDNS, a token with a lower line number doesn't begin one.
+        As in CoreDNS, a token with a lower line number than the token before begins no line.
         """
         before, token = self.before, self.peek()
         return before is None or token is None or before.file != token.file or before.last_line < token.line
 
     def splice(self, found: Sequence[Token]) -> bool:
-        """Insert tokens before the next token. Return False if the total is over the limit."""
+        """Insert tokens before the next token. Return False if a Corefile of so many tokens is over the limit."""
         self._left -= len(found)
         if self._next is not None:
             self._rest.append(iter((self._next,)))
@@ -302,7 +302,7 @@ def _next_line(rest: deque[tuple[Token, bool]], depth: int) -> Line:
             raise BadCorefile(opening, f"a block at depth {depth + 1}", "allowed")
         while rest and rest[0][0].text != "}":
             lines.append(_next_line(rest, depth + 1))
-        if not rest:  # the value of an environment variable contained the brace
+        if not rest:  # the brace is the end of a longer word: it comes from an environment variable
             raise BadCorefile(opening, '"{" without "}"', "allowed")
         rest.popleft()
     return Line(tuple(words), tuple(lines))

@@ -1,6 +1,7 @@
 """Reads the directive `cache` as CoreDNS's plugin does.
 
-In CoreDNS each block has caches of its own. Here all names share one cache, and domains may have limits of their own.
+In CoreDNS, each server block has a cache for positive and one for negative answers. In pydns, all names share one
+cache, and domains may have limits of their own.
 """
 
 from collections.abc import Mapping
@@ -29,14 +30,14 @@ from pydns.config.mistakes import quote
 from pydns.config.node import Node, Scalar
 
 _SUCCESS_S, _DENIAL_S, _LEAST_S, _STALE_S, _SERVFAIL_S = 3600, 1800, 5, 3600, 5  # the plugin's defaults
-_CAPACITY = 9984  # the plugin's default for positive answers, and also its default for negative answers
+_CAPACITY = 9984  # the plugin's default size of the cache for positive answers, and of the one for negative answers
 _MOST_ENTRIES = 10_000_000
 _MOST_SERVFAIL_S = 300
 _KINDS = ("success", "denial")
 
 
 def read_cache(line: Line, server: Server, draft: Draft) -> None:
-    """Read the cache of a block. Missing values get CoreDNS's defaults."""
+    """Read the cache of a block. Values that the directive leaves out get the defaults of CoreDNS."""
     if server.cache is not None:
         raise BadCorefile(line.words[0], "a second cache", "allowed in a block")
     at = line.words[0]
@@ -113,9 +114,9 @@ def _lower(keys: dict[str, Node], low: str, high: str) -> None:
 
 
 def cache_key(draft: Draft) -> Node | None:
-    """Return the key `cache` for all blocks that forward names. Return None if there are no such blocks.
+    """Return the key `cache` for all blocks that forward names. Return None if no block forwards names.
 
-    The values for all names are those of the root zone, or of the first zone if there is no root zone. A zone with
+    The values of the root zone apply to all names, or those of the first zone if there is no root zone. A zone with
     other values has an entry in `zones`.
     """
     zones = [zone for block in draft.forwarded for zone in block.zones]
@@ -137,7 +138,7 @@ def cache_key(draft: Draft) -> Node | None:
 
 
 def _zones(general: Mapping[str, Node], draft: Draft) -> dict[str, Node]:
-    """Return the keys of each zone whose values differ from those of the zone around it."""
+    """Return the keys of each zone whose values differ from the values of the next larger zone."""
     named: dict[str, Zone] = {}
     for block in draft.forwarded:
         inside = [] if block.cache is None else [*block.cache.zones, *chain(*block.cache.uncached.values())]
@@ -160,7 +161,7 @@ def _zones(general: Mapping[str, Node], draft: Draft) -> dict[str, Node]:
 def _rule_for(zone: Zone, blocks: list[Forwarded]) -> dict[str, Node]:
     """Return the keys with which pydns caches the names of a zone as CoreDNS does.
 
-    The block with the longest zone counts.
+    The directive `cache` of the block with the longest zone around the name decides.
     """
     around = [(len(each.name), block) for block in blocks for each in block.zones if is_within(zone.name, each.name)]
     cache = max(around, key=lambda pair: pair[0])[1].cache if around else blocks[0].cache
@@ -176,7 +177,7 @@ def _rule_for(zone: Zone, blocks: list[Forwarded]) -> dict[str, Node]:
 
 
 def _defaults(at: Token) -> dict[str, Node]:
-    """Return the defaults of keys that the directive may leave out. They don't change the TTLs of answers."""
+    """Return the defaults of keys that the directive may leave out. These defaults don't change the TTLs of answers."""
     return {
         **{key: number(at, MAX_TTL_S) for key in ("max_ttl", "max_negative_ttl")},
         **{key: number(at, 0) for key in ("min_ttl", "min_negative_ttl")},

@@ -1,4 +1,4 @@
-"""The table of directives. It defines what pydns does with the directive of each CoreDNS plugin.
+"""The table of directives: what pydns does with the directive of each CoreDNS plugin.
 
 A row is a function that reads the directive, or a `NoEffect`, or an `Instead`. `NoEffect` gives the reason why a
 directive changes no answer. `Instead` names the nearest replacement in pydns. The table follows the plugins of CoreDNS
@@ -39,7 +39,7 @@ Read = Callable[[Line, Server, Draft], None]  # raises `BadCorefile` for unsuppo
 
 
 class NoEffect(NamedTuple):
-    """A directive that changes no answer. `why` is the text of the note."""
+    """A directive that changes no answer. `why` is the text of the note to the operator."""
 
     why: str
 
@@ -74,7 +74,7 @@ CARRIED_OUT: Mapping[str, Read] = {
     "view": read_view,
 }
 
-_ALWAYS = "no effect: always on"
+_ALWAYS = "no effect: pydns always does this"
 _BY_FLAG = "no effect: set by the flag {}"
 NO_EFFECT: Mapping[str, NoEffect] = {
     "bind": NoEffect(_BY_FLAG.format("--listen")),
@@ -82,8 +82,8 @@ NO_EFFECT: Mapping[str, NoEffect] = {
     "debug": NoEffect(_BY_FLAG.format("--log-level")),
     "errors": NoEffect(_ALWAYS),
     "health": NoEffect(_BY_FLAG.format("--health; --drain-quiet and --drain-max replace lameduck")),
-    "loop": NoEffect("no effect: a server that leads back to pydns is left out, and the process goes on"),
-    "metadata": NoEffect("no effect: other plugins read it"),
+    "loop": NoEffect("no effect: a server that leads back to pydns is left out, but pydns keeps running"),
+    "metadata": NoEffect("no effect: only other plugins need the metadata"),
     "minimal": NoEffect(_ALWAYS),
     "multisocket": NoEffect(_BY_FLAG.format("--workers")),
     "pprof": NoEffect("no effect: there is no Go program to profile"),
@@ -145,4 +145,4 @@ def read_directive(server: Server, draft: Draft, line: Line, *, in_view: bool = 
         raise NotCarriedOut(line.words[0], quote(line.name), f"carried out here{more}")
     else:
         known = [*CARRIED_OUT, *NO_EFFECT, *INSTEAD]
-        raise BadCorefile(line.words[0], quote(line.name), f"a directive that is known{suggestion(line.name, known)}")
+        raise BadCorefile(line.words[0], quote(line.name), f"a directive of CoreDNS{suggestion(line.name, known)}")

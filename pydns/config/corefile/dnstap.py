@@ -1,4 +1,7 @@
-"""Reads the directive `dnstap ADDRESS [full] { identity TEXT; version TEXT; extra TEXT }`. It changes no answer."""
+"""Reads the directive `dnstap ADDRESS [full] { identity TEXT; version TEXT; extra TEXT }`.
+
+The directive changes no answer.
+"""
 
 from pydns.config.collector import COLLECTOR, parse_collector
 from pydns.config.corefile.blocks import BadCorefile, Line
@@ -12,7 +15,10 @@ _IDENTITY, _OTHERS = "identity", ("version", "extra", "skipverify")
 
 
 def read_dnstap(line: Line, _server: Server, draft: Draft) -> None:
-    """Read the collector. Only the first directive has an effect. Its collector gets the queries of all blocks."""
+    """Read the address of the collector. Only the first directive `dnstap` of a Corefile has an effect.
+
+    The collector of this directive gets the queries of all blocks.
+    """
     to, *arguments = only(line, 1, _MOST_ARGUMENTS)
     if "dnstap" in draft.keys:
         draft.note(line.words[0], "no effect: the queries of all blocks go to one collector")
@@ -23,7 +29,7 @@ def read_dnstap(line: Line, _server: Server, draft: Draft) -> None:
             (identity,) = only(each, 1)
             keys["identity"] = text(identity)
         elif each.name in _OTHERS:
-            draft.note(each.words[0], "no effect on answers: pydns doesn't send it")
+            draft.note(each.words[0], "no effect: pydns has no such option for a collector")
         else:
             raise BadCorefile(each.words[0], quote(each.name), f"one of {', '.join((_IDENTITY, *_OTHERS))}")
     address = to.text if "://" in to.text else f"unix://{to.text}"

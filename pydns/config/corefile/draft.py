@@ -39,8 +39,8 @@ class Cache(NamedTuple):
 
     zones: tuple[Zone, ...]  # answers for names outside of these zones are not cached
     keys: dict[str, Node]  # the keys below `cache` in config.yaml
-    entries: int | None  # None: the directive has no capacity
-    uncached: dict[str, list[Zone]]  # "success" or "denial" -> zones whose answers of this kind are not cached
+    entries: int | None  # None if the directive gives no capacity
+    uncached: dict[str, list[Zone]]  # "success" or "denial" -> zones whose successes or denials are not cached
 
 
 class Forwarded(NamedTuple):
@@ -92,14 +92,14 @@ class Draft:
         self.host_tokens: list[Token] = []  # the names in the `hosts` directives of the Corefile
         self.hosts_files: list[Node] = []
         self.zone_files: list[Node] = []
-        self.imports: list[tuple[Token, list[Zone]]] = []  # each `multicluster` with its zones
+        self.imports: list[tuple[Token, list[Zone]]] = []  # each property `multicluster` with its zones
         self.blocked: dict[str, Node] = {}
         self.views: list[ViewDraft] = []
         self.rewrites: list[RewriteDraft] = []
         self.templates: list[TemplateDraft] = []
         self.domains: list[tuple[Token, dict[str, Node]]] = []  # domains of the cluster, each with its keys
         self.forwarded: list[Forwarded] = []
-        self.logs: list[tuple[Token, tuple[Token, ...], tuple[Token, ...]]] = []  # directive, zones, classes
+        self.logs: list[tuple[Token, tuple[Token, ...], tuple[Token, ...]]] = []  # `log`, zones, classes
         self.notes: list[ConfigNotice] = []
         self.refused: list[ConfigError] = []
 
@@ -108,7 +108,7 @@ class Draft:
         self.notes.append(ConfigNotice(f"{at.file}:{at.line}: {at.text}", text))
 
     def read_each(self, lines: Iterable[Line], read: Callable[[Line], None]) -> bool:
-        """Call `read` for each line, even if `read` refuses an earlier one. Return whether `read` accepted all."""
+        """Call `read` for each line, even if `read` refuses an earlier one. Return whether all lines were accepted."""
         is_whole = True
         for line in lines:
             try:
@@ -119,7 +119,10 @@ class Draft:
         return is_whole
 
     def refuse(self, error: BadCorefile) -> None:
-        """Add an error for a directive that pydns doesn't support. Without this directive, answers would change."""
+        """Add an error for a directive that pydns doesn't support.
+
+        If pydns only ignored the directive, clients would get other answers than from CoreDNS.
+        """
         if len(self.refused) < MAX_MISTAKES:
             self.refused.append(error.error)
 
@@ -145,12 +148,12 @@ def word(token: Token, value: str) -> Scalar:
 
 
 def sequence(items: Iterable[Node], line: int) -> Sequence:
-    """Return a list node."""
+    """Return a node of a list of values."""
     return Sequence(list(items), line)
 
 
 def mapping(entries: Mapping[str, Node], line: int) -> MappingNode:
-    """Return a mapping node."""
+    """Return a node of a mapping of keys to values."""
     return MappingNode([(Scalar(key, key, value.line), value) for key, value in entries.items()], line)
 
 
@@ -177,7 +180,10 @@ def checked(token: Token, parse: Callable[[str], Any]) -> Any:
 
 
 def only(line: Line, least: int, most: int | None = None) -> tuple[Token, ...]:
-    """Return the arguments of a line. Raises `BadCorefile` if their number is less than `least` or more than `most`."""
+    """Return the arguments of a line.
+
+    Raises `BadCorefile` if there are fewer than `least` or more than `most` arguments.
+    """
     most = least if most is None else most
     if least <= len(line.arguments) <= most:
         return line.arguments

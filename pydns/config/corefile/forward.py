@@ -11,11 +11,11 @@ from pydns.config.corefile.zones import zones_around, zones_of
 from pydns.config.mistakes import quote
 from pydns.config.node import Node, Scalar
 
-_MAX_SERVERS = 15  # the plugin's limit
+_MAX_SERVERS = 15  # the plugin's limit of servers in a directive
 _MAX_IN_FLIGHT = 100_000
 _CHOICES = {"random": "random", "round_robin": "round_robin", "sequential": "in_order"}
-_BREAKER = "no effect: a server that fails is left out and probed until it answers"
-# Rcode of an upstream -> its word in config.yaml. All errors except REFUSED have the same word.
+_BREAKER = "no effect: pydns avoids a server that fails, and probes it until it answers"
+# Rcode of an upstream -> the word for it in config.yaml. All error codes except REFUSED have the same word.
 _OUTCOMES = {"NXDOMAIN": "NXDOMAIN", "REFUSED": "REFUSED"} | dict.fromkeys(
     ("SERVFAIL", "FORMERR", "NOTIMP"), "SERVFAIL"
 )
@@ -44,16 +44,16 @@ _RCODES = frozenset(  # the rcodes that CoreDNS knows
     ]
 )
 _NO_EFFECT = {
-    "doh_method": "no effect: questions are sent by POST",
-    "expire": "no effect: connections are closed when they have been idle",
+    "doh_method": "no effect: pydns always sends questions by POST",
+    "expire": "no effect: pydns closes connections that are idle",
     "failfast_all_unhealthy_upstreams": _BREAKER,
     "health_check": _BREAKER,
-    "max_age": "no effect: connections are closed when they have been idle",
+    "max_age": "no effect: pydns closes connections that are idle",
     "max_connect_attempts": _BREAKER,
     "max_fails": _BREAKER,
     "max_idle_conns": "no effect: a connection carries many queries at once",
-    "prefer_udp": "no effect: questions go over UDP first",
-    "read_timeout": "no effect: timeouts adapt to each server",
+    "prefer_udp": "no effect: pydns always asks over UDP first",
+    "read_timeout": "no effect: pydns adapts the timeout to each server",
 }
 
 
@@ -67,10 +67,10 @@ class _Options:
         self.source: Token | None = None
         self.tls: dict[str, Node] = {}
         self.excepted: list[Zone] = []
-        self.next: dict[str, Token] = {}  # outcome -> its word
+        self.next: dict[str, Token] = {}  # outcome -> the word in the Corefile
         self.failover: dict[str, Token] = {}
         self.max_in_flight: Token | None = None
-        self.following: frozenset[str] = frozenset()  # the zones of the next `forward`s of the block
+        self.following: frozenset[str] = frozenset()  # the zones of later `forward` directives of the block
 
 
 class _Server(NamedTuple):
@@ -89,12 +89,12 @@ def read_forward(line: Line, server: Server, draft: Draft) -> None:
         raise BadCorefile(line.words[0], "forward", "complete: it needs a zone and a server")
     if len(line.arguments) > _MAX_SERVERS + 1:
         raise BadCorefile(line.words[0], f"{len(line.arguments) - 1} servers", f"allowed: {_MAX_SERVERS} at most")
-    zone = zones_of(line.arguments[0])[0]  # CoreDNS also takes only the first zone
+    zone = zones_of(line.arguments[0])[0]  # a range may mean several zones; CoreDNS, too, takes only the first one
     domains = list(server.zones) if zone.is_root else [zone]
     options = _options(line, draft)
     options.following = frozenset(server.following)
     if options.next and not options.following:
-        draft.note(next(iter(options.next.values())), "no effect: no other forward follows in this block")
+        draft.note(next(iter(options.next.values())), "no effect: this block has no later forward")
         options.next.clear()
     for domain in domains:
         if any(domain.name == each.name for each in server.forwards):
@@ -110,13 +110,13 @@ def read_forward(line: Line, server: Server, draft: Draft) -> None:
         least = known.value if isinstance(known, Scalar) and isinstance(known.value, int) else 0
         if limit:
             draft.keys["max_in_flight"] = number(options.max_in_flight, min(max(limit, least), _MAX_IN_FLIGHT))
-            draft.note(options.max_in_flight, "max_concurrent is the limit of each worker here, for all servers")
+            draft.note(options.max_in_flight, "here, max_concurrent limits each worker, for all servers together")
 
 
 def _take_upstreams(line: Line, options: _Options, draft: Draft) -> None:
     draft.keys["choice"] = options.choice or word(line.words[0], "random")
     servers = line.arguments[1:]
-    if [each.text for each in servers] != ["/etc/resolv.conf"]:  # --resolv-conf provides these servers
+    if [each.text for each in servers] != ["/etc/resolv.conf"]:  # --resolv-conf gives the servers in this file
         draft.keys["upstreams"] = sequence([_node(each, options) for each in servers], servers[0].line)
     if options.excepted:
         draft.keys["except"] = _names(options.excepted)
@@ -182,7 +182,7 @@ def _parse(token: Token) -> _Server:
     if scheme == "https":
         return _Server(token, scheme, None)
     address, percent, server_name = rest.partition("%")
-    if scheme == "dns" or not percent:  # the zone of a link-local address stays in the address
+    if scheme == "dns" or not percent:  # a link-local address keeps its zone, such as %eth0
         return _Server(token._replace(text=rest), scheme, None)
     return _Server(token._replace(text=address), scheme, token._replace(text=server_name))
 
@@ -229,7 +229,10 @@ def _read_property(line: Line, options: _Options, draft: Draft) -> None:
 
 
 def _tls(files: tuple[Token, ...]) -> dict[str, Node]:
-    """Return the TLS keys. One file: the CA. Two files: certificate and key. Three files: certificate, key and CA."""
+    """Return the TLS keys. One file is the CA. Two files are the certificate and the key.
+
+    Three files are the certificate, the key and the CA.
+    """
     names = {1: ("ca",), 2: ("certificate", "key"), 3: ("certificate", "key", "ca")}.get(len(files), ())
     for each in files:
         checked(each, texts.parse_path)

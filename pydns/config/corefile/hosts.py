@@ -12,7 +12,7 @@ from pydns.config.node import Node
 from pydns.dns.address import address_text, unmapped
 from pydns.dns.name import reverse_name, to_text
 
-_TTL_S = 3600  # the plugin's default
+_TTL_S = 3600  # the plugin's default TTL
 _FILE = "/etc/hosts"  # the plugin reads this file, even if the directive has entries of its own
 
 
@@ -23,11 +23,14 @@ class _Options:
         self.ttl = number(at, _TTL_S)
         self.ptr = switch(at, value=True)
         self.falling: list[Zone] = []  # zones whose missing names fall through to the next plugin
-        self.entries: list[tuple[Token, tuple[Token, ...]]] = []  # an address and its names
+        self.entries: list[tuple[Token, tuple[Token, ...]]] = []  # each address with its names
 
 
 def read_hosts(line: Line, server: Server, draft: Draft) -> None:
-    """Read the file and the entries of a block. Names outside of its zones have no effect, as in CoreDNS."""
+    """Read the file and the entries of a directive `hosts`.
+
+    Names outside of the directive's zones have no effect, as in CoreDNS.
+    """
     at = line.words[0]
     file, *named = line.arguments or (at._replace(text=_FILE),)
     zones = tuple([zone for token in named for zone in zones_of(token)]) or server.zones
@@ -48,7 +51,7 @@ def _read_property(line: Line, options: _Options, draft: Draft) -> None:
         case "no_reverse":
             options.ptr = switch(at, value=False)
         case "reload":
-            draft.note(at, "no effect: a change is in force at once")
+            draft.note(at, "no effect: pydns reads a changed file at once")
         case "fallthrough":
             options.falling += [zone for token in line.arguments for zone in zones_of(token)] or [Zone(".", at)]
         case _:
@@ -69,7 +72,10 @@ def _read_entry(line: Line, options: _Options, draft: Draft) -> None:
 
 
 def _take_file(file: Token, zones: tuple[Zone, ...], options: _Options, server: Server, draft: Draft) -> None:
-    """Add the file. It has an absolute path, or it is beside the Corefile (a key of the same ConfigMap)."""
+    """Add the file of a directive.
+
+    The file has an absolute path, or is beside the Corefile (a key of the same ConfigMap).
+    """
     beside = find(draft.files, file.text)
     path = file._replace(text=beside[0]) if beside else file
     if not beside and not file.text.startswith("/"):
@@ -91,9 +97,10 @@ def _take_file(file: Token, zones: tuple[Zone, ...], options: _Options, server: 
 
 
 def _take_entries(at: Token, zones: tuple[Zone, ...], options: _Options, server: Server, draft: Draft) -> None:
-    """Add the entries.
+    """Add the entries of a directive.
 
-    For each name, CoreDNS chooses the block with the longest zone. This includes the names of PTR records.
+    For each name, CoreDNS chooses the block with the longest zone. CoreDNS chooses the block for the name of a PTR
+    record in the same way.
     """
     found: dict[str, dict[str, Node]] = {}
     with_ptr: set[str] = set()
@@ -103,7 +110,7 @@ def _take_entries(at: Token, zones: tuple[Zone, ...], options: _Options, server:
         for name in names:
             written = name.text.lower().removesuffix(".")
             if not any(zones_around(f"{written}.", around)):
-                draft.note(name, "no effect: it is in no zone of this directive")
+                draft.note(name, "no effect: the name is in no zone of this directive")
             elif not _is_asked(f"{written}.", server, draft):
                 elsewhere.add(written)
             else:
@@ -126,7 +133,7 @@ def _take_entries(at: Token, zones: tuple[Zone, ...], options: _Options, server:
 def _is_asked(name: str, server: Server, draft: Draft) -> bool:
     """Return whether CoreDNS asks this block for a name.
 
-    It does if no other block has a longer zone that contains the name.
+    CoreDNS asks this block if no other block has a longer zone that contains the name.
     """
     own = {zone.name for zone in server.zones}
     return next(zones_around(name, draft.served | own), None) in own
@@ -137,7 +144,7 @@ def note_cluster_hosts(draft: Draft) -> None:
     domains = {domain.text.lower().removesuffix(".") + "." for domain, _ in draft.domains}
     for token in dict.fromkeys(draft.host_tokens):
         if any(zones_around(token.text.lower().removesuffix(".") + ".", domains)):
-            draft.note(token, "a name of the cluster comes before this host; in CoreDNS, the host comes first")
+            draft.note(token, "if the cluster has this name, its records win over this host; in CoreDNS, the host wins")
 
 
 def _deny_others(zone: Zone, options: _Options, server: Server, draft: Draft) -> None:
@@ -146,7 +153,9 @@ def _deny_others(zone: Zone, options: _Options, server: Server, draft: Draft) ->
         return
     at = zone.token
     if zone.is_root:
-        raise NotCarriedOut(at, "hosts without fallthrough for the zone .", "carried out: no other name would exist")
+        raise NotCarriedOut(
+            at, "hosts without fallthrough for the zone .", "carried out: it would deny all other names"
+        )
     for each in options.falling:
         if is_within(each.name, zone.name):
             wanted = f"carried out without that of {zone.name}: all of its names fall through, or none"

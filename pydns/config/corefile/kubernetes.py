@@ -21,7 +21,7 @@ from pydns.config.corefile.zones import is_within, zones_of
 from pydns.config.mistakes import Wanted, quote
 from pydns.config.node import Node, Scalar, Sequence
 
-_TTL_S, _MAX_TTL_S = 5, 3600  # the plugin's default and limit
+_TTL_S, _MAX_TTL_S = 5, 3600  # the plugin's default TTL and largest TTL
 _PODS = ("disabled", "insecure", "verified")
 _CONNECTION = "no effect: --kubeconfig and --context name the API server"
 _NO_EFFECT = {
@@ -31,7 +31,7 @@ _NO_EFFECT = {
     "endpoint": _CONNECTION,
     "kubeconfig": _CONNECTION,
     "resyncperiod": "no effect: CoreDNS ignores it, too",
-    "startup_timeout": "no effect: what was known before a restart is answered at once",
+    "startup_timeout": "no effect: after a restart, pydns answers at once from its last table",
     "tls": _CONNECTION,
     "upstream": "no effect: CoreDNS ignores it, too",
 }
@@ -47,8 +47,8 @@ def read_kubernetes(line: Line, server: Server, draft: Draft) -> None:
         raise BadCorefile(at, "a second kubernetes in a block", "allowed")
     zones = _zones(line) or list(server.zones)
     reverse = [zone for zone in zones if not isinstance(texts.parse_reverse_zone(zone.name), Wanted)]
-    # CoreDNS requires that the plugin's zones include the zones of ServiceImports. But these aren't domains of the
-    # cluster.
+    # CoreDNS requires that the plugin's zones include the zones of ServiceImports. But the zones of ServiceImports
+    # aren't domains of the cluster.
     others = {zone.name for each in line.lines if each.name == "multicluster" for zone in _zones(each)}
     others |= {zone.name for zone in reverse}
     forward = [zone for zone in zones if zone.name not in others]
@@ -132,7 +132,7 @@ def _zones(line: Line) -> list[Zone]:
 def _fallthrough(line: Line, zones: list[Zone]) -> Node:
     """Return the zones in which the next plugins are asked for missing names.
 
-    Without arguments, these are all zones.
+    If `fallthrough` has no arguments, return all zones.
     """
     found = _zones(line)
     for zone in found:

@@ -34,7 +34,7 @@ def read_log(line: Line, server: Server, draft: Draft) -> None:
 
 
 def log_key(logs: list[tuple[Token, tuple[Token, ...], tuple[Token, ...]]]) -> Node | None:
-    """Return the key `log`, combined from all directives, or None if there are no directives."""
+    """Return the key `log`, combined from all directives `log`, or None if no block has one."""
     if not logs:
         return None
     at = logs[0][0]

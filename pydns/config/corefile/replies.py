@@ -1,7 +1,7 @@
 """Reads the directives that change replies of a whole server: `any`, `bufsize`, `chaos`, `dns64`, `local`, `nsid`, …
 
-In CoreDNS such a directive applies to its block. Here it becomes a key that applies to all names. So some of these
-directives must be in every block.
+In CoreDNS, such a directive applies to its block. In pydns, the directive becomes a key that applies to all names. So
+some of these directives must be in every block.
 """
 
 import re
@@ -29,7 +29,7 @@ from pydns.config.node import Node
 
 _ALL_CLIENTS = ("::/0", "0.0.0.0/0")
 _HEADER = re.compile(r"((query|response) )?(set|clear)( (aa|ra|rd))+")
-_IN_FULL = frozenset(["any", "dns64"])  # keys that would change answers for names of all blocks
+_IN_FULL = frozenset(["any", "dns64"])  # keys that change answers for names, so all blocks must have them
 
 
 def read_any(line: Line, server: Server, draft: Draft) -> None:
@@ -56,7 +56,7 @@ def read_nsid(line: Line, server: Server, draft: Draft) -> None:
 def read_chaos(line: Line, server: Server, draft: Draft) -> None:
     """Read `chaos [VERSION] [AUTHORS…]`.
 
-    The block's zones that are names of class CH decide which names are answered.
+    Only those names of class CH are answered that are zones of the block.
     """
     at = line.words[0]
     names = [
@@ -118,7 +118,7 @@ def read_local(line: Line, server: Server, draft: Draft) -> None:
 
 
 def read_header(line: Line, _server: Server, draft: Draft) -> None:
-    """Read `header { response set ra }`. Other changes are refused."""
+    """Read `header { response set ra }`. Refuse other changes of the header."""
     only(line, 0)
 
     def read_change(each: Line) -> None:
@@ -127,13 +127,15 @@ def read_header(line: Line, _server: Server, draft: Draft) -> None:
             raise BadCorefile(each.words[0], quote(words), 'a change of flags, such as "response set ra"')
         if words not in ("response set ra", "set ra"):
             raise NotCarriedOut(each.words[0], quote(words), 'carried out here; only "response set ra" is')
-        draft.note(each.words[0], "no effect: RA is set if there are servers to ask")
+        draft.note(each.words[0], "no effect: pydns sets RA whenever it has servers to ask")
 
     draft.read_each(line.lines, read_change)
 
 
 def read_loadbalance(line: Line, _server: Server, draft: Draft) -> None:
-    """Read `loadbalance [round_robin]`. Addresses and SRV records always rotate."""
+    """Read `loadbalance [round_robin]`. The directive has no effect, because addresses and SRV records always
+    rotate.
+    """
     at = line.words[0]
     for each in line.arguments:
         if each.text != "round_robin":
@@ -142,11 +144,13 @@ def read_loadbalance(line: Line, _server: Server, draft: Draft) -> None:
     for inner in line.lines:
         one_of(inner.words[0], ("prefer", "reload"))
         raise NotCarriedOut(inner.words[0], quote(inner.name), "carried out here: addresses rotate evenly")
-    draft.note(at, "no effect: always on")
+    draft.note(at, "no effect: pydns always does this")
 
 
 def reply_keys(servers: Sequence[Server], draft: Draft) -> Mapping[str, Node]:
-    """Return the keys of all these directives. Refuse `any` or `dns64` if only some of the blocks have it."""
+    """Return the keys of the directives of all blocks. Refuse `any` or `dns64` if only some blocks have the
+    directive.
+    """
     keys: dict[str, Node] = {}
     found: dict[str, list[Reply]] = {}
     for server in servers:

@@ -9,13 +9,13 @@ from pydns.dns import rewrite
 
 
 def read_rewrite(line: Line, server: Server, draft: Draft) -> None:
-    """Read a rule. The words of the rule are in one line, or in the lines of a block."""
+    """Read a rule of `rewrite`. The words of the rule are in one line, or in the lines of a block."""
     at = line.words[0]
     tokens = list(line.arguments)
     if len(tokens) < 2:
         tokens += [token for each in line.lines for token in each.words]
     elif line.lines:
-        raise BadCorefile(at, "a rule with a block", "allowed: it has its words in one line, or in the block")
+        raise BadCorefile(at, "a rule with a block", "allowed: write the rule in one line, or in the block")
     words = [token.text for token in tokens]
     fields = [each.lower() for each in words]
     if fields[:1] in (["stop"], ["continue"]):
@@ -38,7 +38,7 @@ def read_rewrite(line: Line, server: Server, draft: Draft) -> None:
 def _ends(fields: list[str]) -> tuple[str, str]:
     """Return the common end of the names that a rule matches, and the common end of the new names.
 
-    An unknown end is empty.
+    An end is empty if it is unknown.
     """
     field, *rest = fields
     kind = rest.pop(0) if rest[0] in ("exact", "prefix", "suffix", "substring", "regex") and len(rest) > 2 else "exact"

@@ -1,8 +1,8 @@
 """Collects the rules of `rewrite` and `template` while a Corefile is read, and writes them as keys of `config.yaml`.
 
 In CoreDNS a rule applies only to the names of its server block. In `config.yaml` a rule applies to all names, unless
-`within` limits it to the zones of its block. Zones of other blocks below these zones become the `except` of the rule.
-So the rules are written after all blocks have been read.
+`within` limits it to the zones of its block. Zones of other blocks below the block's zones become the `except` of the
+rule. So the rules are written after all blocks have been read.
 """
 
 from collections.abc import Iterable, Sequence
@@ -41,12 +41,12 @@ def _rewrite(rule: RewriteDraft, draft: Draft, served: Sequence[str]) -> Node:
         keys["except"] = _domains(rule.at, others)
     block = max([each for each in served if _ends(rule.new_end, each)], key=len, default="")
     if block and block not in names:
-        draft.note(rule.at, f"the new name is answered as the block {block} says; CoreDNS stays in this block")
+        draft.note(rule.at, f"the new name is answered by the rules of block {block}; CoreDNS stays in this block")
     return mapping(keys, rule.at.line) if len(keys) > 1 else rule.rule
 
 
 def _ends(end: str, zone: str) -> bool:
-    """Return whether all names with this end are in a zone. The end has a dot in front."""
+    """Return whether all names with this end are in a zone. If `end` has no dot in front, the result is False."""
     return end.startswith(".") and is_within(end[1:], zone)
 
 
@@ -66,7 +66,10 @@ def template_node(template: TemplateDraft, served: Sequence[str]) -> Node:
 
 
 def _below(zones: Iterable[Zone], block: Iterable[Zone], served: Sequence[str]) -> list[str]:
-    """Return the zones of other blocks that are below these zones. The other blocks serve the names in them."""
+    """Return the zones of other blocks that are below these zones.
+
+    Names in the returned zones are served by the other blocks.
+    """
     own = {zone.name for zone in block}
     names = [zone.name for zone in zones]
     return [each for each in served if each not in own and any(is_within(each, zone) for zone in names)]
@@ -77,7 +80,7 @@ def _domains(at: Token, names: Iterable[str]) -> Node:
 
 
 def _is_blocked(template: TemplateDraft, draft: Draft, served: Sequence[str]) -> bool:
-    """Return whether a template can become an entry of `blocked`. It can if nothing else answers names of its zones."""
+    """Return whether a template can become an entry of `blocked`: nothing else answers names of its zones."""
     names = [zone.name for zone in template.zones]
     if template.denial is None or draft.hosts_files or any(zone.is_root for zone in template.zones):
         return False

@@ -23,12 +23,12 @@ class Reply(NamedTuple):
     key: str
     at: Token
     node: Node
-    # the words of the directive. If those of two blocks differ, the blocks want different values
+    # the words of the directive; two blocks want different values if the words differ
     words: tuple[str, ...] = ()
 
 
 def _first_zone(line: Line) -> str:
-    """Return the zone of a `forward`. Return an empty text if the directive names no valid zone."""
+    """Return the zone of a directive `forward`, or an empty text if it names no valid zone."""
     try:
         return zones_of(line.arguments[0])[0].name if line.arguments else ""
     except BadCorefile:
@@ -45,14 +45,14 @@ class Server:
         self.has_templates = False
         self.has_answers = False  # whether a directive other than `forward` and `template` answers names of this block
         self.acl: list[Acl] = []
-        self.view: str | None = None  # the block serves a question if this expression is true; None: all questions
+        self.view: str | None = None  # the questions that the block serves, as an expression; None: all questions
         self.replies: list[Reply] = []
         self.forwards: list[Zone] = []  # the zones of the `forward` directives so far
-        # the zones of later `forward`s, the next one last
+        # the zones of the `forward` directives that follow; the next directive's zone is last
         self.following = [_first_zone(line) for line in block.directives if line.name == "forward"][::-1]
 
     def finish(self, draft: Draft) -> None:
-        """Add the results of the whole block to the draft. Called after the last directive."""
+        """Add the results of the whole block to the draft. Callers do this after the last directive."""
         first = self.block.addresses[0]
         if self.forwards:
             draft.forwarded.append(Forwarded(first, self.zones, self.cache))
@@ -61,9 +61,9 @@ class Server:
             rest = TemplateDraft(first, {"rcode": word(first, "SERVFAIL")}, self.zones, self.zones, None)
             draft.templates.append(rest)
         elif not self.has_answers and self.zones and not self._names_forward():
-            wanted = "carried out: its names would have no server"
+            wanted = "carried out: the names of the block would have no server"
             draft.refuse(NotCarriedOut(first, "a block without forward", wanted))
 
     def _names_forward(self) -> bool:
-        """Return whether the block has a `forward`. A directive with a mistake or in the wrong case also counts."""
+        """Return whether the block has a `forward`. A `forward` with a mistake or in capitals also counts."""
         return any(line.name.lower() == "forward" for line in self.block.directives)

@@ -41,7 +41,7 @@ def read_template(line: Line, server: Server, draft: Draft) -> None:
     zones = tuple([zone for token in named for zone in zones_of(token)]) or server.zones
     properties = _Properties()
     if not draft.read_each(line.lines, lambda each: _read_property(each, properties, draft)):
-        # if one property were left out, the template would give wrong answers. So the whole template is left out
+        # Without one of its properties, a template would give wrong answers. So the whole template is left out.
         return
     keys: dict[str, Node] = {}
     if rtype.text != "ANY":
@@ -78,9 +78,9 @@ def _read_property(line: Line, properties: _Properties, draft: Draft) -> None:
         case "fallthrough":
             properties.falling = [zone.name for token in line.arguments for zone in zones_of(token)] or ["."]
         case "ederror":
-            draft.note(at, "no effect on records: an extended error of a template isn't sent")
+            draft.note(at, "no effect: pydns doesn't send the extended error of a template")
         case "upstream":
-            draft.note(at, "no effect: a CNAME is always followed")
+            draft.note(at, "no effect: pydns always follows a CNAME")
         case "var" | "expr":
             raise NotCarriedOut(at, quote(line.name), "carried out here")
         case section if section in _RECORDS:

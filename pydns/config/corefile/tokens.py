@@ -24,8 +24,8 @@ class Token(NamedTuple):
 def tokens(file: str, text: str) -> Iterator[Token]:
     """Yield the words of a text. A quoted word may be empty. The cost is linear in the length of the text.
 
-    Two special rules are the same as in CoreDNS. A `#` within a word starts a comment that ends at the next space:
-    `a#b c` is `a` and `c`. Every carriage return is removed, also within a word.
+    Two special rules come from CoreDNS. A `#` within a word starts a comment that ends at the next space: `a#b c` is
+    `a` and `c`. Every carriage return is removed, even within a word.
     """
     text = text.removeprefix("\ufeff")
     line, counted = 1, 0
@@ -37,21 +37,24 @@ def tokens(file: str, text: str) -> Iterator[Token]:
         if match["quoted"] is not None:
             yield Token(match["inner"].replace('\\"', '"'), file, line, is_quoted=True)
         elif match["open"] is not None:
-            if match["rest"]:  # no closing quote: the word ends at the end of the text
+            if match["rest"]:  # without a closing quote, the word ends at the end of the text
                 yield Token(match["rest"].replace('\\"', '"'), file, line, is_quoted=True)
         elif word := match["word"].replace("\r", ""):
             yield Token(word, file, line)
 
 
 def quoted(word: str) -> str | None:
-    """Return a word in the form in which `tokens` reads it, or None if there is no such form."""
+    """Return a text as a word of a Corefile: in quotes if necessary.
+
+    Return None if `tokens` can't read the text as one word.
+    """
     if word and not _NEEDS_QUOTES.search(word):
         return word
     return None if word.endswith("\\") or '\\"' in word else '"' + word.replace('"', '\\"') + '"'
 
 
 def imported(file: str, text: str) -> list[Token]:
-    """Return the words of an imported file. The line of each word includes the name of the file."""
+    """Return the words of an imported file. The place of each word includes the name of the file."""
     return [token._replace(line=ImportedLine.of(file, token.line)) for token in tokens(file, text)]
 
 
@@ -77,8 +80,9 @@ _MAX_WORD = 1 << 16  # characters
 def with_environment(text: str, environment: Mapping[str, str]) -> str:
     """Replace `{%NAME%}` and `{$NAME}` in a word, as CoreDNS does. The value of an unknown variable is empty.
 
-    References in values are also replaced. At most `_MAX_REFERENCES` references are replaced, and none after the word
-    is longer than `_MAX_WORD`. CoreDNS has no limits and hangs if two variables refer to each other.
+    References in the values of variables are replaced, too. At most `_MAX_REFERENCES` references are replaced. When the
+    word is longer than `_MAX_WORD`, no more references are replaced. CoreDNS has no such limits, and hangs if two
+    variables refer to each other.
     """
     left = _MAX_REFERENCES
     for begin, end in (("{%", "%}"), ("{$", "}")):

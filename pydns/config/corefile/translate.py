@@ -1,8 +1,8 @@
 """Translates a Corefile to the keys of `config.yaml`.
 
-A supported directive is translated. A directive without effect on answers gives a note. Any other directive is refused
-with file and line. The result is a tree like the tree of a `config.yaml`. So both formats have the same reader
-(`config.keys`) and the same checks.
+A supported directive is translated. For a directive without effect on answers, the operator gets a note. Any other
+directive is refused with file and line. The result is a tree like the tree of a `config.yaml`. So `config.keys` reads
+and checks both formats.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,7 +30,7 @@ from pydns.dns import name
 
 
 class Translation(NamedTuple):
-    """The configuration that a Corefile describes. It may be used only if `refused` is empty."""
+    """The configuration that a Corefile describes. Callers may use it only if `refused` is empty."""
 
     root: MappingNode
     domain: Token | None = None  # the first domain of the cluster, if a directive names one
@@ -45,9 +45,10 @@ def translate(
     environment: Mapping[str, str] | None = None,
     domain: bytes | None = None,
 ) -> Translation:
-    """Translate a Corefile. Never raises. `files` maps the name of each file that it may import to the file's text.
+    """Translate a Corefile. Never raises.
 
-    If the Corefile has several domains of the cluster, `domain` becomes the first one.
+    `files` maps the name of each file that the Corefile may import to the file's text. If the Corefile has several
+    domains of the cluster, `domain` becomes the first domain.
     """
     files = files or {}
     draft = Draft(files)
@@ -87,7 +88,7 @@ def _finish(servers: Sequence[Server], draft: Draft) -> None:
     """Add the keys and errors that depend on all blocks together."""
     if "upstreams" not in draft.keys and "choice" not in draft.keys:
         at = draft.domains[0][0] if draft.domains else Token("", "Corefile", 1)
-        draft.note(at, "no forward for the zone .: the nameservers of /etc/resolv.conf are asked; CoreDNS refuses")
+        draft.note(at, "no forward for the zone .: pydns asks the servers in /etc/resolv.conf; CoreDNS refuses")
     note_cluster_hosts(draft)
     served = [zone.name for server in servers for zone in server.zones]
     add_rules(draft, served)
@@ -103,7 +104,7 @@ def _finish(servers: Sequence[Server], draft: Draft) -> None:
 
 
 def _take_domains(draft: Draft, wanted: bytes | None) -> Token | None:
-    """Add the keys of the domains. Return the wanted domain if it is one of them, otherwise the first domain."""
+    """Add the keys of the domains. Return the domain `wanted` if the Corefile has it, otherwise the first domain."""
     if not draft.domains:
         return None
     found = sorted(draft.domains, key=lambda each: name.from_text(each[0].text) != wanted)
@@ -117,7 +118,7 @@ def _take_domains(draft: Draft, wanted: bytes | None) -> Token | None:
 
 
 def _domain(domain: Token, keys: Mapping[str, Node]) -> Node:
-    """Return the value of a further domain. An empty list of reverse zones is the default, so it is left out."""
+    """Return the value of a further domain. An empty list of reverse zones is left out, because it is the default."""
     reverse_zones = keys["reverse_zones"]
     assert isinstance(reverse_zones, SequenceNode)
     left_out = () if reverse_zones.items else ("reverse_zones",)

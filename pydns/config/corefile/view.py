@@ -1,8 +1,9 @@
 """Reads blocks with the directive `view NAME { expr EXPRESSION }`. Such a block serves only some clients or questions.
 
-In CoreDNS such a block serves a question if its zone is the longest match and its expression is true. In `config.yaml`
-the condition of a view contains both. If pydns doesn't support one directive of the block, it refuses the whole block.
-Otherwise, clients would get answers that they never get from CoreDNS.
+In CoreDNS such a block serves a question if its zone is the longest match and its expression is true. In `config.yaml`,
+the condition of a view contains the zone and the expression. If pydns doesn't support one directive of the block, it
+refuses the whole block. If pydns left out only the directive, clients would get answers that they never get from
+CoreDNS.
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,7 +19,7 @@ from pydns.config.node import Node
 
 
 def read_view(line: Line, server: Server, draft: Draft) -> None:
-    """Take the expression of a block. If there are several expressions, all must be true."""
+    """Take the expression of a block. If the block has several expressions, all must be true."""
     if server.view is not None:
         raise BadCorefile(line.words[0], "a second view", "allowed in a block")
     only(line, 1)
@@ -44,7 +45,7 @@ def has_view(block: Block) -> bool:
 
 
 def take_view(server: Server, inner: Draft, draft: Draft) -> None:
-    """Add a block that was read into a draft of its own."""
+    """Add the block of a view, whose directives were read into the draft `inner`."""
     if not inner.refused:
         server.finish(inner)
     draft.notes += inner.notes
@@ -59,7 +60,10 @@ def take_view(server: Server, inner: Draft, draft: Draft) -> None:
 
 
 def views_key(views: Iterable[ViewDraft], served: Sequence[str]) -> Node | None:
-    """Return the key `views`, or None. `served` contains the zones of the blocks that serve all clients."""
+    """Return the key `views`, or None if no block has a view.
+
+    `served` contains the zones of the blocks that serve all clients.
+    """
     longest_first = sorted(views, key=lambda view: -len(view.zone.name))
     found = [_view(each, served) for each in longest_first]
     return sequence(found, found[0].line) if found else None

@@ -1,4 +1,7 @@
-"""Reads the directives `file` and `auto`. Their zones are in files beside the Corefile, or at absolute paths."""
+"""Reads the directives `file` and `auto`.
+
+The zones of these directives are in files beside the Corefile, or at absolute paths.
+"""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -14,7 +17,7 @@ from pydns.config.mistakes import quote
 from pydns.config.node import Node
 from pydns.dns.pattern import BadPattern, Pattern
 
-_RELOAD = "no effect: a change is in force at once"
+_RELOAD = "no effect: pydns reads a changed file at once"
 _IGNORED = "no effect: CoreDNS ignores it, too"
 _PATTERN, _TEMPLATE = r"db\.(.*)", "{1}"  # the plugin's defaults
 
@@ -47,9 +50,9 @@ def read_file(line: Line, server: Server, draft: Draft) -> None:
 
 
 def read_auto(line: Line, server: Server, draft: Draft) -> None:
-    """Read `auto [ZONES…]`. The files beside the Corefile are read if their names match.
+    """Read `auto [ZONES…]`. Files beside the Corefile are read if their names match.
 
-    The files in the directory are not read.
+    Files in the directory of the directive are not read.
     """
     zones = [zone for token in line.arguments for zone in zones_of(token)] or list(server.zones)
     at = line.words[0]
@@ -78,7 +81,7 @@ def read_auto(line: Line, server: Server, draft: Draft) -> None:
 
 
 def _matching(files: Iterable[str], pattern: Token, template: str) -> Iterator[tuple[str, str]]:
-    """Yield each file whose name matches, and the zone that the template makes of its name."""
+    """Yield each file whose name matches, and the zone that the template makes of the file's name."""
     try:
         compiled = Pattern(pattern.text)
     except BadPattern as error:

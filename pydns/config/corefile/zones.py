@@ -15,7 +15,7 @@ _SCHEMES = {"dns": 53, "tls": 853, "grpc": 443, "https": 443, "https3": 443, "qu
 class Address(NamedTuple):
     """The address of a server block."""
 
-    zones: tuple[Zone, ...]  # several zones only if a range doesn't end at an octet (IPv6: a nibble), like a /20
+    zones: tuple[Zone, ...]  # several zones if the prefix of a range ends within an octet (IPv6: a nibble), like a /20
     scheme: str
     port: int
 
@@ -35,7 +35,10 @@ def parse_address(token: Token) -> Address:
 
 
 def zones_of(token: Token) -> tuple[Zone, ...]:
-    """Return the zones that a word names. A range names its reverse zones. Raises `BadCorefile`."""
+    """Return the zones that a word names. A range of addresses names the reverse zones of the addresses.
+
+    Raises `BadCorefile`.
+    """
     if _is_range(token.text):
         return tuple([Zone(each, token) for each in _reverse_zones(token)])
     checked(token, texts.parse_domain)
@@ -43,7 +46,9 @@ def zones_of(token: Token) -> tuple[Zone, ...]:
 
 
 def zones_around(name: str, zones: Container[str]) -> Iterator[str]:
-    """Yield the zones that contain a name, the longest first. The time doesn't depend on the number of zones."""
+    """Yield the zones that contain a name, the longest first. The time for this doesn't depend on the number of
+    zones.
+    """
     while True:
         if name in zones:
             yield name
@@ -53,12 +58,15 @@ def zones_around(name: str, zones: Container[str]) -> Iterator[str]:
 
 
 def is_within(name: str, zone: str) -> bool:
-    """Return whether a name is at or below a zone. Both are in lower case, with a final dot."""
+    """Return whether a name is at or below a zone. Both texts are in lower case, with a final dot."""
     return zone == "." or f".{name}".endswith(f".{zone}")
 
 
 def _is_range(text: str) -> bool:
-    """Return whether Go reads a text as a range. Python also allows netmasks and the zone of an IPv6 address."""
+    """Return whether Go reads a text as a range.
+
+    Python alone isn't enough, because it also allows netmasks and the zone of an IPv6 address.
+    """
     address, _, length = text.rpartition("/")
     if "%" in address or not length.isdecimal():
         return False
