@@ -1,4 +1,4 @@
-"""Parses the address of a collector for dnstap."""
+"""Parses the address of a dnstap collector."""
 
 from pydns.config import texts
 from pydns.config.mistakes import Wanted
@@ -8,7 +8,7 @@ COLLECTOR = "unix:///PATH or tcp://IP:PORT"
 
 
 def parse_collector(text: str) -> Collector | Wanted:
-    """Parse the address of a collector. A Unix socket has a path of at most 107 octets."""
+    """Parse the address of a collector. The path of a Unix socket may have at most 107 octets."""
     scheme, _, rest = text.partition("://")
     if scheme == "unix" and rest.startswith("/") and len(rest.encode(errors="surrogateescape")) <= 107:
         return Collector(text, path=rest) if "\0" not in rest else Wanted(COLLECTOR)

@@ -49,7 +49,7 @@ def keys_table() -> str:
     """
     rows: dict[Key, list[_KeyRow]] = {key: [] for key in ROOT.keys}
     top = ROOT.keys[0]
-    seen: set[Key] = set()  # the keys of a server appear in several places, but the tables list them once
+    seen: set[Key] = set()  # keys that have a row: keys of a server appear in several places, but have one row
     for path, record, key in walk(ROOT):
         top = key if record is ROOT else top
         if key.example and key not in seen:
@@ -80,7 +80,7 @@ def _keys_section(title: str, purpose: str, rows: Iterable[_KeyRow]) -> str:
 
 
 def key_names() -> str:
-    """Return the names of all keys of `config.yaml`, as a line of Markdown."""
+    """Return the names of all keys of `config.yaml` in one line of Markdown."""
     return ", ".join([f"`{key.name}`" for key in ROOT.keys]) + "\n"
 
 

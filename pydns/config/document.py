@@ -11,11 +11,14 @@ from pydns.config import yaml_reader
 from pydns.config.mistakes import ConfigError, quote
 from pydns.config.node import Mapping, Node, Scalar, Sequence
 
-MAX_TEXT = 1024 * 1024  # characters; the API server refuses a ConfigMap of more than 1 MiB
+MAX_TEXT = 1024 * 1024  # the most characters of a text; the API server refuses a ConfigMap of more than 1 MiB
 
 
 def from_yaml(source: str, text: str) -> Node | ConfigError:
-    """Parse one YAML document. A text without a document is a null. `source` is the name of the text in errors."""
+    """Parse one YAML document. The result for a text without a document is a null.
+
+    `source` is the name of the text in errors.
+    """
     if too_long := _too_long(source, text):
         return too_long
     documents = list(islice(yaml_reader.compose(text, yaml_reader.CONFIG), 2))
@@ -54,7 +57,7 @@ def from_json(source: str, text: str) -> Node | ConfigError:
         place = f"{quote(rest)} in line {error.lineno}, column {error.colno}," if rest else "the end of the text"
         return ConfigError(source, place, f"JSON: {error.msg.lower()}")
     except RecursionError:
-        return ConfigError(source, "a value so deeply nested", "allowed")
+        return ConfigError(source, "a value nested so deeply", "allowed")
     except ValueError:  # Python limits the number of digits in an integer
         return ConfigError(source, "a number so long", "allowed")
 
@@ -66,7 +69,7 @@ def _too_long(source: str, text: str) -> ConfigError | None:
 
 
 class _Pairs(list[tuple[str, Any]]):
-    """The members of a JSON object. A dict would keep only the last of two equal keys."""
+    """The members of a JSON object. Here two equal keys are both kept; a dict would keep only the last one."""
 
 
 def _from_value(value: Any) -> Node:

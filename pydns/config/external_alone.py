@@ -6,13 +6,13 @@ from pydns.config.keys import ROOT
 from pydns.config.model import Config, HairpinMode, MulticlusterOptions, SpecialName
 from pydns.config.shapes import field_of
 
-# the limit of equal replies to a network. It is enough, because resolvers cache answers
+# the limit of equal replies to a network; a low limit is enough, because resolvers cache answers
 _RESPONSES_PER_SECOND = 20
 # These keys keep their values. All other keys add names or ask upstreams, so they get their defaults. If the default of
 # a new key adds names, `external_alone` must set another value.
 _KEPT = (
     "external",
-    "zone_files",  # but only zone files of external zones are served
+    "zone_files",  # this key stays, but only zone files of external zones are served
     "acl",
     "clusters",
     "namespaces",
@@ -30,7 +30,7 @@ _KEPT = (
 
 
 def external_alone(config: Config) -> Config:
-    """Return the part of the configuration that is about external zones. The result has no upstreams.
+    """Return a configuration with only the keys that are about external zones and replies. The result has no upstreams.
 
     `hairpin` is off. A client outside may seem to be in the cluster, because a node has put its own address into the
     query. Such a client must not get ClusterIPs.

@@ -1,10 +1,12 @@
-"""The table of all flags. The parser, `--help`, environment variables, `Settings` and docs/flags.md come from it.
+"""The table of all flags.
 
-A cluster option (`CLUSTER`) is both a flag and a key of the live configuration. Its one row here defines both. `keys`
-builds the key, the JSON Schema and the documentation from this row. A new cluster option needs a row, a field of the
-same name in `Settings` and in `Config`, and the code that uses it.
+The parser, `--help`, environment variables, `Settings` and docs/flags.md are made from this table. A cluster option
+(`CLUSTER`) is both a flag and a key of the live configuration. One row in this module defines the flag and the key.
+`keys` builds the key, the JSON Schema and the documentation from this row. A new cluster option needs a row, a field of
+the same name in `Settings` and in `Config`, and the code that uses it.
 
-This module is pure: `pydns.cli.main` parses the command line. Imports nothing heavy, because the supervisor imports it.
+This module is pure: `pydns.cli.main` parses the command line. This module imports no large module, because the
+supervisor imports it.
 """
 
 import re
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
     from pydns.config.model import Config
 
 
-_PREFIX = "PYDNS_"  # prefix of environment variables
+_PREFIX = "PYDNS_"  # prefix of the names of environment variables
 
 
 class FromVariable(str):
@@ -50,7 +52,7 @@ class Flag(NamedTuple):
 
     name: str  # `ttl` for --ttl and PYDNS_TTL
     shape: Shape  # the type of the value, and the error for other values
-    default: str | None  # the default value as an operator writes it. None: `absent` is the default
+    default: str | None  # the default value as an operator writes it; None if `absent` is the default
     metavar: str
     purpose: str
     wrong: str = ""  # an invalid value; the documentation shows the error
@@ -61,11 +63,11 @@ class Flag(NamedTuple):
     may_be_empty: bool = False  # True if an empty value means an empty list
     may_repeat: bool = False  # True if the flag may be given several times; each value becomes a line of the text
     short: str = ""  # a short form of the flag
-    example: str = ""  # an example for the documentation. Only cluster options have one, because they are also keys
+    example: str = ""  # an example for the documentation; only cluster options have one, as they are also keys
 
     @property
     def option(self) -> str:
-        """The flag as typed on the command line."""
+        """The flag as an operator types it on the command line."""
         return f"--{self.name}"
 
     @property
@@ -89,10 +91,10 @@ class Flag(NamedTuple):
         return isinstance(self.shape, Switch)
 
     def read(self, text: str | None, mistakes: Mistakes) -> Any:
-        """Parse a text from the command line or the environment. Returns None after a mistake."""
+        """Parse a text from the command line or the environment. Return None if the text has a mistake."""
         if text == "" and self.may_be_empty:
             return ()
-        text = text or self.default  # for all other flags, an empty value means that the flag isn't given
+        text = text or self.default  # if a flag may not be empty, an empty value means that the flag isn't given
         if text is None:
             return self.absent
         return self.shape.read(_node(self.shape, text), Place("", self.written_as(text)), mistakes)
@@ -105,7 +107,7 @@ class Flag(NamedTuple):
 class FlagGroup(NamedTuple):
     """A group of flags that `--help` lists together."""
 
-    title: str  # empty: the default group of argparse
+    title: str  # empty for the default group of argparse
     flags: tuple[Flag, ...]
 
 
@@ -130,13 +132,13 @@ _PARSERS: dict[type, Callable[[str], Any]] = {Whole: int, Number: float, Switch:
 
 
 class InvalidFlags(Exception):
-    """The command line has invalid flags. The message has one line for each mistake."""
+    """The command line has invalid flags. The message of this error has one line for each mistake."""
 
 
 def read(given: Mapping[str, str | None], usable_cpus: int) -> Settings:
     """Parse the texts of `serve`'s flags to settings. `usable_cpus` is the default of `--workers`.
 
-    Raises `InvalidFlags` with every mistake, not only the first.
+    Raises `InvalidFlags` with all mistakes, not only the first one.
     """
     mistakes = Mistakes()
     try:
@@ -186,7 +188,7 @@ _OTHER_KEY = re.compile(r"[^=,/]+=[^,]+,([a-z]{1,30})=.*")  # NAME=FILE with a k
 
 
 def _parse_kubeconfigs(text: str) -> tuple[Path | NamedCluster, ...] | Wanted:
-    """Parse the lines of a flag. Each line names the kubeconfig of the first cluster or of a further cluster."""
+    """Parse the lines of `--kubeconfig`. Each line names a kubeconfig, of the first cluster or of a further one."""
     found: list[Path | NamedCluster] = []
     for line in text.split("\n"):
         file, comma, domain_text = line.partition(",domain=")
@@ -204,7 +206,7 @@ def _parse_kubeconfigs(text: str) -> tuple[Path | NamedCluster, ...] | Wanted:
             return domain
         found.append(NamedCluster(label, Path(path), context or None, domain))
     if sum(isinstance(each, Path) for each in found) > 1:
-        return Wanted("one file without a name; each further cluster is NAME=FILE[:CONTEXT],domain=DOMAIN")
+        return Wanted("one file without a name; write each further cluster as NAME=FILE[:CONTEXT],domain=DOMAIN")
     names = [each.name for each in found if isinstance(each, NamedCluster)]
     return tuple(found) if len(set(names)) == len(names) else Wanted("clusters with different names")
 
@@ -254,14 +256,14 @@ def _parse_pod(text: str) -> tuple[str, str] | Wanted:
     return namespace, pod
 
 
-# A name may have 255 octets. The longest names below the cluster domain need 202 octets in addition to the domain.
+# A DNS name may have 255 octets. The longest names below the cluster domain need 202 octets in addition to the domain.
 _MAX_DOMAIN = 53
 
 
 def _parse_cluster_domain(text: str) -> bytes | Wanted:
     domain = texts.parse_domain(text)
     if isinstance(domain, bytes) and (len(domain) > _MAX_DOMAIN or domain == name.ROOT):
-        return Wanted(f"a domain name of 1 to {_MAX_DOMAIN - 2} octets, so that the names below it fit")
+        return Wanted(f"a domain name of 1 to {_MAX_DOMAIN - 2} octets, so that names below the domain fit")
     return domain
 
 
@@ -369,7 +371,7 @@ SINCE = Flag(
     Text(texts.DURATION, texts.parse_duration),
     "60s",
     "DURATION",
-    "How far to look back.",
+    "How far to look back in time.",
     wrong="soon",
 )
 FOLLOW = Flag(
@@ -431,7 +433,7 @@ SLOW = Flag(
     Text(texts.DURATION, texts.parse_duration),
     None,
     "DURATION",
-    "Only queries that took this long or longer.",
+    "Only queries whose reply took this long or longer.",
     wrong="slow",
     absent_text="all queries",
 )
@@ -463,7 +465,8 @@ DOMAIN = Flag(
     wrong=".",
 )
 
-# The cluster options. They are flags and also keys of the live configuration. The keys take precedence over the flags.
+# The cluster options. These options are flags and also keys of the live configuration. The keys take precedence over
+# the flags.
 CLUSTER = (
     Flag(
         "ttl",
@@ -480,7 +483,7 @@ CLUSTER = (
         OneOf(PodsMode),
         "insecure",
         "MODE",
-        "Which pod names exist. disabled: none. insecure: one for every address, in each existing namespace. "
+        "Which pod names exist. disabled: no names. insecure: a name for every address, in each existing namespace. "
         "verified: only the names of existing pods.",
         wrong="on",
         example="verified",
@@ -597,7 +600,7 @@ GROUPS = (
                 "NAME",
                 "Context of the kubeconfig.",
                 absent_text="its current context",
-                remark="Exit 1 if the kubeconfig doesn't have it",
+                remark="Exit 1 if the kubeconfig has no such context",
             ),
             Flag(
                 "manifests",
@@ -629,7 +632,7 @@ GROUPS = (
                 "/etc/resolv.conf",
                 "FILE",
                 "The nameservers in this file are the upstreams if the configuration has none.",
-                remark="If it can't be read, there is a warning, and there are no upstreams",
+                remark="If the file can't be read, there is a warning, and there are no upstreams",
             ),
             ZONES,
         ),
@@ -641,8 +644,8 @@ GROUPS = (
                 "health",
                 8080,
                 "Where to answer /health, or off.",
-                "Exit 1 if it is in use. If the default is in use, pydns starts without it, with a warning. `[::]` "
-                "includes IPv4",
+                "Exit 1 if the address is in use. If the default address is in use, pydns warns and starts without "
+                "this page. `[::]` includes IPv4",
             ),
             _http("ready", 8181, "Where to answer /ready and /status, or off.", "As `--health`"),
             _http("metrics", 9153, "Where to answer /metrics, or off.", "As `--health`"),
@@ -651,9 +654,10 @@ GROUPS = (
                 _ENDPOINT,
                 None,
                 "HOST:PORT",
-                "Where to serve the console for browsers, or off. Everyone who can reach it sees names and clients.",
+                "Where to serve the console for browsers, or off. Everyone who can reach the console sees names and "
+                "clients.",
                 wrong="8053",
-                remark="Exit 1 if it is in use. Use 127.0.0.1 and `kubectl port-forward`",
+                remark="Exit 1 if the address is in use. Use 127.0.0.1 and `kubectl port-forward`",
                 absent_text="off",
             ),
             Flag(
@@ -708,8 +712,9 @@ OTHER_VERBS = (NAMESPACE, POD, CLIENT, RESOLVER, POD_RESOLV_CONF, ASK, OUTPUT, S
 
 
 def unknown_variables(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Yield each variable that has our prefix but belongs to no flag, with the most similar known variable or an empty
-    text.
+    """Yield each variable with the prefix `PYDNS_` that belongs to no flag.
+
+    With each, yield the most similar known variable, or an empty text.
     """
     known = [flag.variable.removeprefix(_PREFIX) for flag in (*SERVE, *OTHER_VERBS)]
     for variable in sorted(environment):

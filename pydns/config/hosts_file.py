@@ -15,23 +15,24 @@ _MOST_NOTICES = 20
 class Entries(NamedTuple):
     """The hosts of a file, and notices about words that are left out."""
 
-    hosts: tuple[Host, ...]  # one entry for each name
+    hosts: tuple[Host, ...]  # one `Host` for each name
     notices: tuple[ConfigNotice, ...]
 
 
 def read(source: str, text: str, file: HostsFile) -> Entries:
-    """Read a text. As in CoreDNS, invalid addresses and names are left out. The first few of them give a notice each.
+    """Read the text of a hosts file. As in CoreDNS, invalid addresses and names are left out.
 
-    Names outside of the file's zones are left out without a notice.
+    Each of the first 20 lines with a mistake gives a notice. Names outside of the file's zones are left out without a
+    notice.
     """
     found: dict[bytes, dict[bytes, None]] = {}
     notices: list[ConfigNotice] = []
-    wrong = 0  # the number of lines with a mistake. A large file may have millions of such lines
+    wrong = 0  # the number of lines with a mistake; a large file may have millions
     for number, line in enumerate(text.splitlines(), 1):
         words = line.partition("#")[0].split()
         if len(words) < 2:
             continue
-        address = texts.parse_ip(words[0].partition("%")[0])  # like CoreDNS, ignore the zone of the address
+        address = texts.parse_ip(words[0].partition("%")[0])  # as in CoreDNS, the zone of an IPv6 address is ignored
         names = [texts.parse_host(word) for word in words[1:]]
         if isinstance(address, Wanted) or any(isinstance(each, Wanted) for each in names):
             wrong += 1
@@ -44,15 +45,15 @@ def read(source: str, text: str, file: HostsFile) -> Entries:
             if not isinstance(qname, Wanted) and _is_in(qname, file):
                 found.setdefault(qname, {})[unmapped(address)] = None
     if wrong > _MOST_NOTICES:
-        notices.append(ConfigNotice(source, f"{wrong - _MOST_NOTICES} further lines have a wrong address or name"))
+        notices.append(ConfigNotice(source, f"{wrong - _MOST_NOTICES} more lines have a wrong address or name"))
     hosts = [Host(qname, tuple(addresses), file.ttl_s, file.ptr) for qname, addresses in found.items()]
     return Entries(tuple(hosts), tuple(notices))
 
 
 def _is_in(qname: bytes, file: HostsFile) -> bool:
-    """Return whether a name is in a zone of the file, and not in an exception.
+    """Return whether a name is in a zone of the file, and not in a domain that the file leaves out (`except`).
 
-    If a zone and an exception contain the name, the longer domain applies.
+    If both contain the name, the longer domain decides.
     """
     inside = max([len(zone) for zone in file.zones if name.is_at_or_below(qname, zone)], default=0)
     outside = max([len(zone) for zone in file.except_ if name.is_at_or_below(qname, zone)], default=0)

@@ -26,12 +26,15 @@ from pydns.config.read import (
 from pydns.config.shapes import found, found_key
 
 KEYS = (YAML_KEY, *kube_dns.KEYS)
-# the largest number of octets that is read from a file. A longer file has more characters than `MAX_TEXT`
+# The most octets that are read from a file. If a file has more octets, it has more characters than `MAX_TEXT`.
 MAX_OCTETS = 4 * MAX_TEXT
 
 
 def wanted(names: Iterable[str]) -> set[str]:
-    """Return the files of a folder that must be read. A `config.yaml` or a used Corefile may name any file."""
+    """Return the files of a folder that must be read.
+
+    If a `config.yaml` or a Corefile is used, it may name any file, so all files must be read.
+    """
     found = set(names)
     if YAML_KEY in found:
         return found - {COREDNS_KEY}
@@ -43,7 +46,7 @@ def wanted(names: Iterable[str]) -> set[str]:
 def has_imports(names: Collection[str]) -> bool:
     """Return whether the Corefile is the configuration of a folder with these files.
 
-    In this case, the Corefile may import files from sub-folders.
+    If so, the Corefile may import files from sub-folders.
     """
     return COREDNS_KEY in names and not set(names) & set(KEYS)
 
@@ -70,10 +73,10 @@ def read_config_map(
 def read_folder(files: Mapping[str, bytes], surroundings: Surroundings = ANYWHERE) -> Accepted | Refused:
     """Read the files of a folder as the keys of a ConfigMap.
 
-    `files` maps names to contents. If there are no files, the result is the defaults.
+    `files` maps names to contents. If there are no files, the result has the defaults.
     """
-    # A file that was cut off at the limit is treated like a file that isn't text. The text of a configuration has a
-    # smaller limit.
+    # A file that was cut off after `MAX_OCTETS` is treated like a file that isn't text. For a configuration, `read`
+    # checks a smaller limit.
     whole = {name for name, raw in files.items() if len(raw) < MAX_OCTETS or name in (*KEYS, COREDNS_KEY)}
     texts = {name: _text(raw) if name in whole else None for name, raw in files.items()}
     binary = [name for name, text in texts.items() if text is None]
@@ -147,7 +150,9 @@ def _field(mapping: node.Mapping, name: str) -> node.Node | None:
 
 
 def _read_manifests(source: str, manifests: Sequence[node.Mapping], surroundings: Surroundings) -> Accepted | Refused:
-    """Read ConfigMaps: the first one is the configuration, and the others have files that its Corefile imports."""
+    """Read ConfigMaps: the first ConfigMap is the configuration, and the others have files that its Corefile
+    imports.
+    """
     data: dict[str, str] = {}
     binary: list[str] = []
     errors: list[ConfigError] = []
@@ -162,7 +167,7 @@ def _read_manifests(source: str, manifests: Sequence[node.Mapping], surroundings
 
 
 def _texts(source: str, manifest: node.Mapping, errors: list[ConfigError]) -> tuple[dict[str, str], list[str]]:
-    """Return the texts of a ConfigMap, and the keys of its other values. Mistakes are added to `errors`."""
+    """Return the texts of a ConfigMap, and the keys of its other values. Add mistakes to `errors`."""
     data: dict[str, str] = {}
     binary: list[str] = []
     for section, value in manifest.entries:

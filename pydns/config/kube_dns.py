@@ -1,8 +1,8 @@
 """Reads the keys of kube-dns's ConfigMap. The values are JSON texts with the same meaning as in kube-dns.
 
-A null has the same meaning as an absent key, and so does an empty list of upstreams. There are two differences from
-kube-dns. kube-dns stops at the first mistake, but this module finds all mistakes. kube-dns allows three upstreams, but
-this module has no limit.
+A null, or an empty list of upstreams, has the same meaning as an absent key. There are two differences from kube-dns.
+kube-dns stops at the first mistake, but this module finds all mistakes. kube-dns allows three upstreams, but this
+module has no limit.
 """
 
 from collections.abc import Mapping
@@ -27,7 +27,9 @@ class KubeDns(NamedTuple):
 
 
 def read(data: Mapping[str, str], mistakes: Mistakes) -> KubeDns:
-    """Read kube-dns's keys in a ConfigMap's `data`. Don't use the result if this call added entries to `mistakes`."""
+    """Read kube-dns's keys in a ConfigMap's `data`. The result is valid only if this call added nothing to
+    `mistakes`.
+    """
     notices = []
     if FEDERATIONS in data:
         notices.append(ConfigNotice(FEDERATIONS, "ignored: obsolete, because cluster federation v1 no longer exists"))

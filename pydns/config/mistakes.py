@@ -1,4 +1,7 @@
-"""Messages about a configuration for the operator. A mistake makes pydns refuse the configuration. A notice doesn't."""
+"""Messages about a configuration for the operator. A mistake makes pydns refuse the configuration.
+
+With a notice, the configuration is accepted.
+"""
 
 import json
 from typing import NamedTuple
@@ -22,13 +25,13 @@ class Unsupported(ConfigError):
 
 
 class Wanted(NamedTuple):
-    """The result of parsing a wrong text. It describes a correct text, and follows "is not" in the message."""
+    """The result of parsing a wrong text. `Wanted` describes a correct text, and follows "is not" in the message."""
 
     text: str
 
 
 class ConfigNotice(NamedTuple):
-    """A notice for the operator. A configuration with notices is accepted."""
+    """A notice for the operator. The configuration is accepted all the same."""
 
     path: str
     text: str
@@ -38,6 +41,6 @@ class ConfigNotice(NamedTuple):
 
 
 def quote(text: str) -> str:
-    """Return the text as a JSON string. A long text is shortened. The result is always printable."""
+    """Return the text in the quotes of a JSON string, all of it printable. A long text is shortened."""
     shortened = text if len(text) <= 80 else text[:77] + "…"
     return json.dumps(shortened, ensure_ascii=not shortened.isprintable())

@@ -1,9 +1,9 @@
-"""Defines the live configuration and its defaults. An operator can change it without a restart.
+"""Defines the live configuration and its defaults. An operator can change this configuration without a restart.
 
 Every value has been checked: names are wire names in lower case, addresses are valid, and numbers are in range. `keys`
 defines the text form of the values. The controller stores the configuration in the answer table with `dump`. Workers
-read it with `load`. The classes are msgspec structs, because msgspec preserves the type of a
-`ServerSpec | NamedUpstream` in the stored form.
+read the configuration with `load`. The classes are msgspec structs, because msgspec preserves the type of a `ServerSpec
+| NamedUpstream` in the stored form.
 
 All defaults are defined here and nowhere else. Other packages take their limits from these values.
 """
@@ -54,7 +54,10 @@ class Choice(Enum):
 
 
 class OnNxdomain(Enum):
-    """The words of the key `on_nxdomain`. The word `next` has the same effect as an NXDOMAIN in `Route.next_`."""
+    """The words of the key `on_nxdomain`.
+
+    The value `next` has the same effect as NXDOMAIN in the field `next_` of a route.
+    """
 
     ANSWER = "answer"
     NEXT = "next"
@@ -65,7 +68,7 @@ class Outcome(Enum):
 
     NXDOMAIN = "NXDOMAIN"
     NODATA = "NODATA"
-    SERVFAIL = "SERVFAIL"  # SERVFAIL, and any other error except REFUSED
+    SERVFAIL = "SERVFAIL"  # SERVFAIL, and every other error except REFUSED
     REFUSED = "REFUSED"
 
 
@@ -94,7 +97,7 @@ class RcodeClass(Enum):
 class Families(Enum):
     """The address families that clients can use outside the cluster."""
 
-    AUTO = "auto"  # the families that this machine can use. The controller replaces AUTO by one of the others
+    AUTO = "auto"  # the families that this host can use; the controller replaces AUTO by IPV4, IPV6 or ALL
     IPV4 = "ipv4"
     IPV6 = "ipv6"
     ALL = "all"
@@ -118,11 +121,11 @@ class ChaosName(Enum):
 
 
 class TlsFiles(Struct, frozen=True, gc=False):
-    """Files for connections over TLS, in PEM. They are read when a connection is opened."""
+    """Files for connections over TLS, in PEM. pydns reads the files when it opens a connection."""
 
-    ca: str | None = None  # certificates of trusted CAs. None: the system's CAs
-    certificate: str | None = None  # our client certificate with its chain, for servers that require one
-    key: str | None = None  # the key of our certificate. None: the key is in the certificate's file
+    ca: str | None = None  # file with the trusted CAs; None: the system's CAs
+    certificate: str | None = None  # file with pydns's certificate and its chain, for servers that require one
+    key: str | None = None  # file with the key of pydns's certificate; None: the key is in the certificate's file
 
 
 class SpecialName(Enum):
@@ -141,7 +144,7 @@ class Denial(Enum):
 
 
 class Blocked(Struct, frozen=True, gc=False):
-    """A domain whose names are denied. Questions for these names are not forwarded."""
+    """A domain whose names are denied. Questions for the denied names are not forwarded."""
 
     domain: bytes
     denial: Denial
@@ -172,7 +175,7 @@ class Scope(Struct, frozen=True, gc=False):
 
 
 class Rewrite(Struct, frozen=True, gc=False):
-    """A rule of CoreDNS's plugin `rewrite`, as words."""
+    """A rule of CoreDNS's plugin `rewrite`, split into words."""
 
     rule: tuple[str, ...]
     scope: Scope = Scope()
@@ -183,7 +186,7 @@ class AclAction(Enum):
 
     ALLOW = "allow"
     BLOCK = "block"  # REFUSED, with the extended error Blocked
-    FILTER = "filter"  # no records, with the extended error Filtered
+    FILTER = "filter"  # an answer without records, with the extended error Filtered
     DROP = "drop"  # no reply
 
 
@@ -235,13 +238,13 @@ class ServerSpec(Struct, frozen=True, gc=False, tag="ip"):
     ip: str  # canonical text
     port: int = 53
     transport: Transport = Transport.UDP
-    server_name: str | None = None  # TLS and HTTPS: the name that the certificate must contain. None: the address
+    server_name: str | None = None  # with TLS and HTTPS, the name that the certificate must contain; None: the address
     packets_per_second: int | None = None  # None: no limit
     case: Case = Case.LEARN
     edns: Edns = Edns.LEARN
     tls: TlsFiles = TlsFiles()
-    source: str | None = None  # the address from which queries are sent. None: the routes of the host decide
-    path: str = DOH_PATH  # HTTPS: the path of the URL
+    source: str | None = None  # the address from which queries are sent; None: the routing table of the host decides
+    path: str = DOH_PATH  # with HTTPS, the path of the URL
 
 
 class NamedUpstream(Struct, frozen=True, gc=False, tag="name"):
@@ -250,25 +253,29 @@ class NamedUpstream(Struct, frozen=True, gc=False, tag="name"):
     qname: bytes
     port: int = 53
     transport: Transport = Transport.UDP
-    server_name: str | None = None  # TLS and HTTPS: the name that the certificate must contain. None: `qname`
+    server_name: str | None = None  # with TLS and HTTPS, the name that the certificate must contain; None: `qname`
     packets_per_second: int | None = None
     case: Case = Case.LEARN
     edns: Edns = Edns.LEARN
     tls: TlsFiles = TlsFiles()
-    # the address from which queries are sent. Addresses of the server in the other family are not used
+    # the address from which queries are sent. addresses of the server that have another family than `source` aren't
+    # used
     source: str | None = None
     path: str = DOH_PATH
 
 
 class ServersFile(Struct, frozen=True, gc=False, tag="file"):
-    """The nameservers of a file in the form of resolv.conf. The controller replaces it by these servers."""
+    """The nameservers of a file in the form of resolv.conf.
+
+    The controller replaces this value by the servers in the file.
+    """
 
     path: str
     transport: Transport = Transport.UDP
     packets_per_second: int | None = None
     case: Case = Case.LEARN
     edns: Edns = Edns.LEARN
-    source: str | None = None  # the address from which queries are sent. Nameservers in the other family are not used
+    source: str | None = None  # the address from which queries are sent; nameservers of the other family aren't used
 
 
 AnyServer = ServerSpec | NamedUpstream | ServersFile
@@ -286,21 +293,24 @@ class Route(Struct, frozen=True, gc=False):
     servers: tuple[AnyServer, ...]
     except_: tuple[bytes, ...] = ()  # domains below `domain` that are excluded from the route
     excepted: Excepted = Excepted.NEXT
-    # after these outcomes, ask the servers that would be asked if this route didn't exist
+    # after these outcomes, pydns asks the servers that it would ask without this route
     next_: tuple[Outcome, ...] = ()
-    failover: tuple[Outcome, ...] = ()  # after these outcomes and all errors, ask the next server of the route
-    choice: Choice | None = None  # None: `Config.choice` applies
+    failover: tuple[Outcome, ...] = ()  # after these outcomes and all errors, pydns asks the next server of the route
+    choice: Choice | None = None  # None: `Config.choice` decides
 
 
 class StaleMode(Enum):
     """When an expired answer is used."""
 
-    VERIFY = "verify"  # use it after all upstreams have failed (RFC 8767)
-    IMMEDIATE = "immediate"  # use it at once, while upstreams are asked for a new answer
+    VERIFY = "verify"  # the expired answer is used after all upstreams have failed (RFC 8767)
+    IMMEDIATE = "immediate"  # the expired answer is used at once, while upstreams are asked for a new one
 
 
 class CacheZone(Struct, frozen=True, gc=False):
-    """Options of the cache for names at or below a domain. None: the value in `CacheOptions` applies."""
+    """Options of the cache for names at or below a domain.
+
+    A value of None means that the value in `CacheOptions` applies.
+    """
 
     domain: bytes
     success: bool | None = None
@@ -327,14 +337,14 @@ class CacheOptions(Struct, frozen=True, gc=False):
     max_ttl_s: int = 3600
     min_negative_ttl_s: int = 0
     max_negative_ttl_s: int = 1800
-    # How long failures are kept. RFC 9520 requires 1 s to 5 min. With 5 s, as in CoreDNS, the cache answers a client's
+    # How long failures are kept: RFC 9520 requires 1 s to 5 min. With 5 s, as in CoreDNS, the cache answers a client's
     # first retry, and an upstream answers the second retry.
     servfail_s: int = 5
     serve_stale_s: int = 3600  # how long an expired answer may still be used (RFC 8767). 0: never
     stale_mode: StaleMode = StaleMode.VERIFY
     prefetch: bool = True
     keep_ttl: bool = False  # whether cached answers keep their TTLs instead of counting them down
-    # at most one entry per domain. The longest domain that contains a name applies to it
+    # at most one entry per domain; the entry with the longest domain around a name applies
     zones: tuple[CacheZone, ...] = ()
 
 
@@ -343,27 +353,27 @@ class Host(Struct, frozen=True, gc=False):
 
     qname: bytes
     addresses: tuple[bytes, ...]  # each address has 4 or 16 octets
-    ttl_s: int = 60  # the default of CoreDNS's hosts plugin is 3600. With 60, clients see an edit sooner
+    ttl_s: int = 60  # CoreDNS's hosts plugin uses 3600 s; with 60 s, clients see an edit sooner
     ptr: bool = True
 
 
 class HostsFile(Struct, frozen=True, gc=False):
-    """A file in the form of /etc/hosts. `config.hosts_file` makes a `Host` of each name in it."""
+    """A file in the form of /etc/hosts. `config.hosts_file` makes a `Host` of each name in the file."""
 
-    file: str  # an absolute path, or a file beside the configuration. `config.read` replaces the latter by its hosts
+    file: str  # an absolute path, or a file beside the configuration (`config.read` replaces it by its hosts)
     ttl_s: int = 60
     ptr: bool = True
-    zones: tuple[bytes, ...] = (name.ROOT,)  # names outside of these zones are left out
-    except_: tuple[bytes, ...] = ()  # names in these domains are left out, too
+    zones: tuple[bytes, ...] = (name.ROOT,)  # names in the file that are outside of these zones are left out
+    except_: tuple[bytes, ...] = ()  # names in the file that are in these domains are left out, too
 
 
 class ZoneText(Struct, frozen=True, gc=False):
     """A zone file of the configuration: its text, or the path where the controller reads it."""
 
     file: str  # the name of a file, or an absolute path
-    zone: bytes | None = None  # names in the file are relative to this zone. None: the name of the file without `.zone`
+    zone: bytes | None = None  # the zone of relative names in the file; None: the name of the file without `.zone`
     fallthrough: bool = False  # whether upstreams are asked for names that the zone lacks
-    text: str | None = None  # None: the file has an absolute path
+    text: str | None = None  # the content of the file; None if the file has an absolute path
 
     @property
     def zone_text(self) -> str:
@@ -395,14 +405,14 @@ class QueryLogOptions(Struct, frozen=True, gc=False):
 class LogOptions(Struct, frozen=True, gc=False):
     """What is logged in addition to changes of state."""
 
-    queries: QueryLogOptions | None = None  # None: no queries are logged
+    queries: QueryLogOptions | None = None  # which queries are logged; None: no queries
 
 
 class TapMessages(Enum):
     """A group of messages for a collector."""
 
-    CLIENT = "client"  # queries of clients, and our replies
-    FORWARDER = "forwarder"  # our queries to upstreams, and their replies
+    CLIENT = "client"  # queries of clients, and pydns's replies
+    FORWARDER = "forwarder"  # pydns's queries to upstreams, and their replies
 
 
 class Collector(Struct, frozen=True, gc=False):
@@ -427,7 +437,7 @@ class DnstapOptions(Struct, frozen=True, gc=False):
 class EdnsOptions(Struct, frozen=True, gc=False):
     """Options for EDNS with clients (RFC 6891)."""
 
-    max_udp_size: int = 4096  # the most octets of a reply over UDP, if the client accepts so many
+    max_udp_size: int = 4096  # the most octets of a reply over UDP; a client may accept fewer
     ede: bool = True  # whether replies have extended errors (RFC 8914)
 
 
@@ -450,7 +460,8 @@ class ExternalSource(Enum):
 class ListenerHostnames(Enum):
     """Whether the hostnames of listeners (Gateway API) are names of an external zone."""
 
-    # a hostname is a name if a route there has no hostnames. A wildcard is never a name, because it only limits routes
+    # A hostname is a name if a route at the listener has no hostnames. A wildcard is never a name, because it only
+    # limits the hostnames of routes.
     ROUTES = "routes"
     ALWAYS = "always"  # a hostname is always a name, even if it is a wildcard or has no route
     NEVER = "never"
@@ -461,7 +472,8 @@ class HairpinMode(Enum):
 
     OFF = "off"  # the same answers as for other clients
     SERVICE = "service"  # the ClusterIPs of the Service behind the load balancer
-    # The same, but pydns doesn't serve the zone: upstreams answer all other questions for names in the zone.
+    # The ClusterIPs of the Service, as with `service`. But pydns doesn't serve the zone: upstreams answer all other
+    # questions for names in the zone.
     ONLY = "only"
 
 
@@ -512,14 +524,15 @@ class ExternalZone(Struct, frozen=True, gc=False):
     apex: bytes
     sources: tuple[ExternalSource, ...] = (ExternalSource.SERVICES, ExternalSource.INGRESSES)
     service_names: bool = True  # each Service with external addresses has the name SERVICE.NAMESPACE
-    # Prefixes of annotations. Only the first prefix that an object uses applies. external-dns 0.22 changed its prefix.
+    # Prefixes of annotations. If an object uses several, only the first one in this order applies. There are two
+    # defaults, because external-dns 0.22 changed its prefix.
     annotations: tuple[str, ...] = (
         "external-dns.kubernetes.io/",
         "external-dns.alpha.kubernetes.io/",
         "coredns.io/",
     )
-    ingress_classes: tuple[str, ...] = ()  # empty: all classes
-    gateway_classes: tuple[str, ...] = ()  # empty: all classes
+    ingress_classes: tuple[str, ...] = ()  # classes of Ingresses that have names; empty: all
+    gateway_classes: tuple[str, ...] = ()  # classes of Gateways whose routes have names; empty: all
     listener_hostnames: ListenerHostnames = ListenerHostnames.ROUTES
     headless: bool = False  # True: headless Services and their endpoints also have names
     ttl_s: int = 60
@@ -528,7 +541,7 @@ class ExternalZone(Struct, frozen=True, gc=False):
 
     @property
     def is_served(self) -> bool:
-        """Whether the names of the zone are answered here. If not, only clients in the cluster get some answers."""
+        """Whether pydns answers all names of the zone. If not, pydns only gives clients in the cluster some answers."""
         return self.hairpin is not HairpinMode.ONLY
 
 
@@ -550,7 +563,7 @@ class Dns64Options(Struct, frozen=True, gc=False):
 
     prefixes: tuple[str, ...] = ("64:ff9b::/96",)
     clients: tuple[str, ...] = ("::/0",)
-    exclude: tuple[str, ...] = ("::ffff:0:0/96",)  # ranges whose IPv6 addresses are treated as missing
+    exclude: tuple[str, ...] = ("::ffff:0:0/96",)  # ranges of addresses that are ignored
     translate_all: bool = False
     map_private: bool = False
 
@@ -558,7 +571,7 @@ class Dns64Options(Struct, frozen=True, gc=False):
 class View(Struct, frozen=True, gc=False):
     """Answers that differ for some clients or questions."""
 
-    when: str  # an expression: `pydns.dns.expression`
+    when: str  # the condition, as an expression of `pydns.dns.expression`
     templates: tuple[Template, ...] = ()  # these templates are tried before the templates for all clients
     blocked: tuple[Blocked, ...] = ()
 
@@ -566,7 +579,7 @@ class View(Struct, frozen=True, gc=False):
 class ChaosOptions(Struct, frozen=True, gc=False):
     """The server's answers to questions in class CH."""
 
-    version: str | None = None  # None: name and version of pydns
+    version: str | None = None  # the version in answers; None: name and version of pydns
     authors: tuple[str, ...] = ()
     names: tuple[ChaosName, ...] = tuple(ChaosName)
 
@@ -585,7 +598,8 @@ class Domain(Struct, frozen=True, gc=False):
     ttl_s: int | None = None
     pods: PodsMode | None = None
     endpoint_pod_names: bool | None = None
-    # The next values select the objects of this domain. None: no selection; the values of the first domain don't apply.
+    # The next three values select the objects of this domain. None: all objects, even if the first domain selects
+    # objects.
     namespaces: tuple[str, ...] | None = None
     namespace_labels: str | None = None
     labels: str | None = None
@@ -601,21 +615,24 @@ class Cluster(Struct, frozen=True, gc=False):
 
     name: str
     kubeconfig: str
-    context: str | None = None  # None: the current context
+    context: str | None = None  # the context in the kubeconfig; None: the current context
     domains: tuple[Domain, ...] = ()  # at most one per domain
 
 
 class Config(Struct, frozen=True, gc=False):
-    """Everything that can change while the server runs. An empty ConfigMap means `Config()`."""
+    """Everything that can change while the server runs.
 
-    upstreams: tuple[AnyServer, ...] | None = None  # None: the nameservers of /etc/resolv.conf
+    The defaults, `Config()`, are the configuration of an empty ConfigMap.
+    """
+
+    upstreams: tuple[AnyServer, ...] | None = None  # None: the nameservers of /etc/resolv.conf are the upstreams
     except_: tuple[bytes, ...] = ()  # domains for whose names `upstreams` are not asked
-    failover: tuple[Outcome, ...] = ()  # after these outcomes and all errors, ask the next server in `upstreams`
+    failover: tuple[Outcome, ...] = ()  # after these outcomes and all errors, pydns asks the next server in `upstreams`
     choice: Choice = Choice.FASTEST
     routes: tuple[Route, ...] = ()  # at most one route per domain
     max_in_flight: int = 1000  # the most queries of one worker that wait for upstreams
     cache: CacheOptions = CacheOptions()
-    # The cluster options (`flags.CLUSTER`). None: the value of the flag applies.
+    # The cluster options (`flags.CLUSTER`). An option that is None has the value of the flag.
     ttl_s: int | None = None
     pods: PodsMode | None = None
     namespaces: tuple[str, ...] | None = None
@@ -631,13 +648,13 @@ class Config(Struct, frozen=True, gc=False):
     clusters: tuple[Cluster, ...] = ()  # at most one per name
     hosts: tuple[Host, ...] = ()  # a name may have several entries, whose addresses are combined
     hosts_files: tuple[HostsFile, ...] = ()
-    zone_files: tuple[ZoneText, ...] = ()  # workers don't need zone files, so the copy in the table has none
+    zone_files: tuple[ZoneText, ...] = ()  # the copy in the table has no zone files, because workers don't need them
     blocked: tuple[Blocked, ...] = ()  # at most one entry per domain
     aliases: tuple[Alias, ...] = ()  # at most one entry per pattern
     acl: tuple[AclRule, ...] = ()  # the first rule that matches a question applies
     views: tuple[View, ...] = ()  # the first view that matches a question applies
-    rewrites: tuple[Rewrite, ...] = ()  # applied in this order
-    templates: tuple[Template, ...] = ()  # applied in this order
+    rewrites: tuple[Rewrite, ...] = ()  # the rules are applied in this order
+    templates: tuple[Template, ...] = ()  # the templates are tried in this order
     external: tuple[ExternalZone, ...] = ()  # at most one zone per apex
     multicluster: MulticlusterOptions = MulticlusterOptions()
     families: FamilyOptions = FamilyOptions()
@@ -647,7 +664,8 @@ class Config(Struct, frozen=True, gc=False):
     client_labels: tuple[str, ...] = ()  # keys of the labels of Pods that belong to the names of clients
     cluster_ranges: tuple[str, ...] = ()  # addresses of clients in the cluster, in addition to those of objects
     forwarded_special_names: tuple[SpecialName, ...] = ()  # special names that are forwarded to upstreams
-    # the most equal replies a second to one network over UDP. 0: no limit. None: --answer decides
+    # The most equal replies a second to one network over UDP. 0: no limit. None: the default, which depends on
+    # `--answer`.
     responses_per_second: int | None = None
     local_names: bool = False  # whether pydns answers names such as localhost
     any: AnyQueries = AnyQueries.RECORDS
@@ -658,7 +676,7 @@ class Config(Struct, frozen=True, gc=False):
     metrics: MetricsOptions = MetricsOptions()
     log: LogOptions = LogOptions()
     dnstap: DnstapOptions | None = None
-    recent_queries_mib: int = 8  # the memory in which each worker keeps its last queries. 0: it keeps none
+    recent_queries_mib: int = 8  # the memory in which each worker keeps its last queries; 0: no queries are kept
 
 
 def dump(config: Config) -> bytes:
@@ -667,7 +685,7 @@ def dump(config: Config) -> bytes:
 
 
 def load(data: bytes) -> Config:
-    """Decode the octets from `dump`. Raises `msgspec.DecodeError` if another version of pydns encoded them."""
+    """Decode the octets from `dump`. Raises `msgspec.DecodeError` if another version of pydns encoded the octets."""
     return _DECODER.decode(data)
 
 

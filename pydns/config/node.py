@@ -1,6 +1,6 @@
 """Defines the tree of the values in a text. Each value has the number of its line.
 
-At this level, keys have no meaning. This module knows neither YAML nor JSON.
+The tree doesn't know what a key means. This module knows neither YAML nor JSON.
 """
 
 from typing import NamedTuple
@@ -27,7 +27,7 @@ class Scalar(NamedTuple):
     value: Value
     text: str
     line: int  # the number of the line, from 1; 0 if unknown
-    is_plain: bool = False  # YAML: written without quotes and without a tag
+    is_plain: bool = False  # whether the value was written without quotes and without a tag in YAML
 
 
 class Sequence(NamedTuple):
@@ -38,7 +38,7 @@ class Sequence(NamedTuple):
 
 
 class Mapping(NamedTuple):
-    """Keys and values in the order of the text. A key that was written twice has two entries."""
+    """Pairs of keys and values in the order of the text. A key that was written twice has two pairs."""
 
     entries: "list[tuple[Node, Node]]"
     line: int

@@ -1,7 +1,8 @@
 """Turns the texts of a ConfigMap into a configuration, or returns every mistake in them.
 
-A ConfigMap may contain kube-dns's keys, `config.yaml` or both. If both set the same value, `config.yaml` wins. A
-ConfigMap with neither may contain a `Corefile` and the files that the Corefile imports.
+A ConfigMap may contain kube-dns's keys, `config.yaml` or both. If kube-dns's keys and `config.yaml` set the same value,
+`config.yaml` wins. If a ConfigMap has neither of these, it may contain a `Corefile` and the files that the Corefile
+imports.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -47,7 +48,10 @@ class Accepted(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """The mistakes of a refused configuration: all, or the first hundred. No part of the configuration may be used."""
+    """The mistakes of a refused configuration: all, or the first hundred.
+
+    Callers must use no part of the configuration.
+    """
 
     errors: tuple[ConfigError, ...]
 
@@ -82,7 +86,7 @@ def read(
 
 
 def read_text(source: str, text: str) -> Accepted | Refused:
-    """Read one text in the form of `config.yaml`. Its errors begin with `source`. Never raises."""
+    """Read one text in the form of `config.yaml`. Errors begin with `source`. Never raises."""
     mistakes = Mistakes()
     try:
         config = _read_yaml(source, text, mistakes)
@@ -94,7 +98,10 @@ def read_text(source: str, text: str) -> Accepted | Refused:
 def read_corefile(
     source: str, text: str, files: Mapping[str, str], surroundings: Surroundings = ANYWHERE
 ) -> Accepted | Refused:
-    """Read a Corefile. `files` maps the name of each file that it may import to the file's text. Never raises."""
+    """Read a Corefile. `files` maps the name of each file that the Corefile may import to the file's text.
+
+    Never raises.
+    """
     translation = translate(source, text, files, surroundings.environment, surroundings.domain)
     errors = [*translation.refused, *_other_domain(translation, surroundings.domain)]
     left_out = [each for each in errors if isinstance(each, Unsupported)] if surroundings.lenient else []
@@ -140,7 +147,7 @@ def _other_domain(translation: Translation, domain: bytes | None) -> list[Config
     written = translation.domain
     if written is None or domain is None or name.from_text(written.text).lower() == domain:
         return []
-    wanted = f"the cluster domain, {name.to_text(domain)}; the flag --domain sets that"
+    wanted = f"the cluster domain, {name.to_text(domain)}; the flag --domain sets the first domain"
     return [ConfigError(f"{written.file}:{written.line}", quote(written.text), wanted)]
 
 
@@ -148,7 +155,7 @@ def _read_yaml(source: str, text: str, mistakes: Mistakes) -> Config:
     root = document.from_yaml(source, text)
     if isinstance(root, ConfigError):
         mistakes.append(root)
-    elif not (isinstance(root, Scalar) and root.value is None):  # a text with only comments is a null
+    elif not (isinstance(root, Scalar) and root.value is None):  # a text with only comments is read as a null
         config = ROOT.read(root, Place(source), mistakes)
         if config is not None:
             assert isinstance(config, Config)

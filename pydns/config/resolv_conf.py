@@ -15,18 +15,18 @@ from pydns.dns.walk import MOST_DOMAINS, Searching
 
 
 class Nameservers(NamedTuple):
-    """The usable nameservers in the order of the file, and notices about the other nameservers."""
+    """The usable nameservers of a file in their order, and notices about its other nameservers."""
 
-    upstreams: tuple[ServerSpec, ...]  # may be empty
+    upstreams: tuple[ServerSpec, ...]  # empty if no nameserver is usable
     notices: tuple[ConfigNotice, ...]
 
 
 def read(source: str, text: str, own: Collection[str] = ()) -> Nameservers:
-    """Read the `nameserver` lines. There may be more than three. All other lines are for stub resolvers.
+    """Read the `nameserver` lines. A file may have more than three nameservers.
 
-    Our `own` addresses, loopback addresses and invalid addresses are left out, with a notice that names the line. In a
-    pod, queries to a loopback address come back to us. If a pod inherits the node's file, it may have the address of
-    systemd-resolved: 127.0.0.53.
+    The other lines are ignored, because they are for stub resolvers. The addresses in `own`, loopback addresses and
+    invalid addresses are left out, with a notice that names the line. In a pod, queries to a loopback address come back
+    to pydns. If a pod inherits the node's file, it may have the address of systemd-resolved: 127.0.0.53.
     """
     ours = {texts.parse_ip(address) for address in own}
     upstreams: dict[str, ServerSpec] = {}
@@ -54,7 +54,7 @@ def read(source: str, text: str, own: Collection[str] = ()) -> Nameservers:
     return Nameservers(tuple(upstreams.values()), tuple(notices))
 
 
-_MOST_NDOTS = 15  # the largest value of `ndots`. A larger value has the same effect (resolv.conf(5))
+_MOST_NDOTS = 15  # the largest value of `ndots`; larger values have the same effect (resolv.conf(5))
 
 
 def read_searching(text: str) -> Searching:

@@ -10,14 +10,14 @@ from typing import NamedTuple
 
 
 class BadSelector(ValueError):
-    """Text that is not a label selector. The message quotes the wrong part and describes a correct one."""
+    """Text that is not a label selector. The message quotes the wrong part, and describes how to write it."""
 
 
 class Requirement(NamedTuple):
     """One condition on one label. A missing label meets the condition only if `wanted` is False."""
 
     key: str
-    values: frozenset[str] | None  # None: any value
+    values: frozenset[str] | None  # None if every value meets the condition
     wanted: bool  # False for !=, notin and !key
 
     def matches(self, labels: Mapping[str, str]) -> bool:
@@ -27,7 +27,10 @@ class Requirement(NamedTuple):
 
 
 class Selector(NamedTuple):
-    """A label selector. Labels must meet all its requirements. So an empty selector matches everything."""
+    """A label selector. Labels match if they meet all requirements of the selector.
+
+    So an empty selector matches all labels.
+    """
 
     requirements: tuple[Requirement, ...]
 
@@ -37,10 +40,10 @@ class Selector(NamedTuple):
 
 
 def parse(text: str) -> Selector:
-    """Parse a selector: `a=b,a==b,a!=b,a in (x,y),a notin (x),a,!a`. An empty text matches all.
+    """Parse a selector: `a=b,a==b,a!=b,a in (x,y),a notin (x),a,!a`. The selector of an empty text matches all labels.
 
     Raises `BadSelector` for the first part that isn't a requirement. The checks of keys and values are the same as in
-    the API server. So the API server accepts every selector that is accepted here.
+    the API server. So the API server accepts every selector that this function accepts.
     """
     if not text.strip():
         return Selector(())

@@ -1,6 +1,6 @@
-"""The checked settings of `pydns serve`. The settings don't change after the start. Every process gets them.
+"""The checked settings of `pydns serve`. The settings don't change after the start. Every process gets these settings.
 
-`flags` defines the text form. Imports nothing heavy, because the supervisor imports this module before it forks.
+`flags` defines the text form. This module imports no large module, because the supervisor imports it before it forks.
 """
 
 from enum import Enum
@@ -20,7 +20,7 @@ class PodsMode(Enum):
 
 
 class Answered(Enum):
-    """The names that are answered."""
+    """The names that pydns answers."""
 
     ALL = "all"
     EXTERNAL = "external"  # answer only names of external zones, for clients outside of the cluster
@@ -65,7 +65,7 @@ class Listen(NamedTuple):
 
 
 class HttpEndpoint(NamedTuple):
-    """The listening address for HTTP. If the default port is in use, pydns runs without this endpoint."""
+    """The listening address for HTTP. If the address is the default and in use, pydns runs without this endpoint."""
 
     listen: Listen
     chosen: bool
@@ -106,8 +106,8 @@ class Settings(NamedTuple):
     drain_max_s: float  # the maximum length of a drain
     log_format: LogFormat
     log_level: Level
-    # The cluster options (`flags.CLUSTER`). `Config` has fields with the same names. The fields of `Config` take
-    # precedence.
+    # The cluster options (`flags.CLUSTER`). `Config` has fields with the same names. A field of `Config` takes
+    # precedence over the field here.
     ttl_s: int
     pods: PodsMode
     namespaces: tuple[str, ...] | None

@@ -1,7 +1,7 @@
 """The shapes of configuration values. A shape can read a value, and can describe itself as JSON Schema.
 
 The shapes don't know the names of keys and flags. `keys` and `flags` are tables that use these shapes. If a value has a
-mistake, the shape records the mistake, returns None, and reading continues. Imports nothing heavy.
+mistake, the shape records the mistake, returns None, and reading continues. This module imports no large module.
 """
 
 import difflib
@@ -47,7 +47,7 @@ class Place(NamedTuple):
         return self._replace(path=f"{self.path}.{key}" if self.path else key)
 
     def entry(self, key: str) -> "Place":
-        """Return the place of a key in this mapping. The operator has chosen the name of the key."""
+        """Return the place of a key in this mapping. The operator has chosen the name of this key, such as a domain."""
         return self._replace(path=f"{self.path}[{quote(key)}]")
 
     def item(self, index: int) -> "Place":
@@ -64,7 +64,7 @@ class Shape(Protocol):
         ...
 
     def read(self, node: Node, place: Place, mistakes: Mistakes) -> Any:
-        """Return the value. Return None if there was a mistake."""
+        """Return the value. Return None if the value has a mistake."""
         ...
 
     def schema(self) -> dict[str, Any]:
@@ -79,7 +79,7 @@ class Text(NamedTuple):
     parse: Callable[[str], Any]
 
     def read(self, node: Node, place: Place, mistakes: Mistakes) -> Any:
-        """Return the value of the text. Return None after a mistake."""
+        """Return the value of the text. Return None if the text has a mistake."""
         if not isinstance(node, Scalar) or node.value is None:
             mistakes.add(place, node, found(node), self.wanted)
             return None
@@ -93,7 +93,7 @@ class Text(NamedTuple):
         return value
 
     def schema(self) -> dict[str, Any]:
-        """Return the type."""
+        """Return the JSON type of the value."""
         return {"type": "string"}
 
 
@@ -105,31 +105,31 @@ class Whole(NamedTuple):
 
     @property
     def wanted(self) -> str:
-        """Return the range."""
+        """Return the allowed range."""
         return f"a whole number from {self.low} to {self.high}"
 
     def read(self, node: Node, place: Place, mistakes: Mistakes) -> int | None:
         """Return the number. Return None after a mistake."""
-        # In Python, `true` is also an int. For an operator, it is not a number.
+        # In Python, `true` is also an int. For an operator, `true` is not a number.
         if isinstance(node, Scalar) and type(node.value) is int and self.low <= node.value <= self.high:
             return node.value
         mistakes.add(place, node, found(node), self.wanted)
         return None
 
     def schema(self) -> dict[str, Any]:
-        """Return the range."""
+        """Return the allowed range."""
         return {"type": "integer", "minimum": self.low, "maximum": self.high}
 
 
 class Number(NamedTuple):
-    """A number in a range. It may have a fraction."""
+    """A number in a range. The number may have a fraction."""
 
     low: int
     high: int
 
     @property
     def wanted(self) -> str:
-        """Return the range."""
+        """Return the allowed range."""
         return f"a number from {self.low} to {self.high}"
 
     def read(self, node: Node, place: Place, mistakes: Mistakes) -> float | None:
@@ -141,7 +141,7 @@ class Number(NamedTuple):
         return None
 
     def schema(self) -> dict[str, Any]:
-        """Return the range."""
+        """Return the allowed range."""
         return {"type": "number", "minimum": self.low, "maximum": self.high}
 
 
@@ -150,7 +150,7 @@ class Share(NamedTuple):
 
     @property
     def wanted(self) -> str:
-        """Return the range."""
+        """Return the allowed range."""
         return "a number above 0 and up to 1"
 
     def read(self, node: Node, place: Place, mistakes: Mistakes) -> float | None:
@@ -162,7 +162,7 @@ class Share(NamedTuple):
         return None
 
     def schema(self) -> dict[str, Any]:
-        """Return the range."""
+        """Return the allowed range."""
         return {"type": "number", "exclusiveMinimum": 0, "maximum": 1}
 
 
@@ -171,7 +171,7 @@ class Switch(NamedTuple):
 
     @property
     def wanted(self) -> str:
-        """Return both values."""
+        """Return a description of the two values."""
         return "true or false"
 
     def read(self, node: Node, place: Place, mistakes: Mistakes) -> bool | None:
@@ -182,7 +182,7 @@ class Switch(NamedTuple):
         return None
 
     def schema(self) -> dict[str, Any]:
-        """Return the type."""
+        """Return the JSON type of the value."""
         return {"type": "boolean"}
 
 
@@ -193,12 +193,12 @@ class OneOf(NamedTuple):
 
     @property
     def wanted(self) -> str:
-        """Return the words."""
+        """Return the allowed words."""
         *first, last = [word.value for word in self.words]
         return f"{', '.join(first)} or {last}"
 
     def read(self, node: Node, place: Place, mistakes: Mistakes) -> Enum | None:
-        """Return the member. Return None after a mistake."""
+        """Return the member of the enum for the word. Return None after a mistake."""
         if isinstance(node, Scalar):
             for word in self.words:
                 if word.value == node.value:
@@ -207,12 +207,12 @@ class OneOf(NamedTuple):
         return None
 
     def schema(self) -> dict[str, Any]:
-        """Return the words."""
+        """Return the allowed words."""
         return {"enum": [word.value for word in self.words]}
 
 
 class ListOf(NamedTuple):
-    """A list of items, in the order of the text. It has at least one item, unless `may_be_empty` is True."""
+    """A list of items, in the order of the text. A list has at least one item, unless `may_be_empty` is True."""
 
     item: Shape
     what: str  # a plural noun for the items, for errors
@@ -246,7 +246,7 @@ class Key(NamedTuple):
     name: str
     shape: Shape
     purpose: str
-    example: str = ""  # an example in YAML. A record has none, because its keys have examples
+    example: str = ""  # an example in YAML; empty for a record, because its keys have examples
     wrong: str = ""  # a YAML value that is refused; the documentation shows the error
     default: str = ""  # a description of the default, if the value alone isn't clear
     field: str = ""  # the name of the field for the value, if it differs from the key's name
@@ -254,7 +254,7 @@ class Key(NamedTuple):
 
 
 class Conflict(NamedTuple):
-    """A mistake in the combination of several keys. The error names one key, and says that `found` is not `wanted`."""
+    """A mistake in the combination of several keys. The message names one of the keys: `found` is not `wanted`."""
 
     key: str
     found: str
@@ -264,14 +264,13 @@ class Conflict(NamedTuple):
 class Record(NamedTuple):
     """A mapping with known keys. `make` gets the values by field name.
 
-    The defaults of its parameters are the defaults of the keys.
+    The defaults of `make`'s parameters are the defaults of the keys.
     """
 
     make: Callable[..., Any]
     keys: Sequence[Key]
     what: str
-    # This function gets the same arguments as `make`. It is also called after mistakes. The value of a key with a
-    # mistake is None.
+    # `check` gets the same arguments as `make`. It is called even if keys have mistakes: their values are None.
     check: Callable[..., Iterable[Conflict]] = lambda **values: ()
     identity: str = ""  # the field for the record's name, if the record is in a `MapOf`
 
@@ -281,7 +280,7 @@ class Record(NamedTuple):
         return self.what
 
     def read(self, node: Node, place: Place, mistakes: Mistakes, identity: Any = None) -> Any:
-        """Return the result of `make`. Return None after a mistake."""
+        """Return the result of `make`. Return None if the mapping has a mistake."""
         if not isinstance(node, tree.Mapping):
             mistakes.add(place, node, found(node), self.wanted)
             return None
@@ -336,7 +335,8 @@ class Record(NamedTuple):
 class MapOf(NamedTuple):
     """A mapping whose keys the operator chooses.
 
-    `Record.identity` names the field for the key. `pair` makes the result from a key and a value.
+    If the values are records, `Record.identity` names the field that gets the key. `pair` makes the result from a key
+    and a value.
     """
 
     name: Text
@@ -381,7 +381,9 @@ class MapOf(NamedTuple):
 
 
 class TextOrRecord(NamedTuple):
-    """A record with a short form: one text. The short form sets one key. All other keys have their defaults."""
+    """A record with a short form: one text. The short form sets one key, and leaves all other keys at their
+    defaults.
+    """
 
     text: Text
     record: Record
@@ -398,12 +400,12 @@ class TextOrRecord(NamedTuple):
         return self.text.read(node, place, mistakes)
 
     def schema(self) -> dict[str, Any]:
-        """Return both forms."""
+        """Return a schema that allows both forms."""
         return {"anyOf": [self.text.schema(), self.record.schema()]}
 
 
 def found(node: Node) -> str:
-    """Return a value in the form for errors. Texts have quotes. Other scalars, such as numbers, have no quotes."""
+    """Return a value as errors show it. Texts have quotes. Other scalars, such as numbers, have no quotes."""
     if isinstance(node, tree.Sequence):
         return "a list"
     if isinstance(node, tree.Mapping):

@@ -1,4 +1,7 @@
-"""Describes the changes that a configuration makes, as lines for `pydns check`. New keys are included automatically."""
+"""Describes the changes that a configuration makes, as lines for `pydns check`.
+
+A new key needs no code here to be included.
+"""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import Enum
@@ -55,7 +58,7 @@ def covered(config: Config, zones: Iterable[tuple[bytes, str]]) -> Iterator[str]
     """Yield a line for each route that overlaps with a zone.
 
     The line says which names the route's servers are asked for. `zones` contains each apex that pydns serves, with the
-    source of its answers: "the cluster", "zone file example.org.zone".
+    source of the zone's answers, such as "the cluster" or "zone file example.org.zone".
     """
     served = list(zones)
     for route in config.routes:
@@ -77,7 +80,10 @@ def external_problem(zone: ExternalZone, domains: Iterable[bytes]) -> str | None
 
 
 def multicluster_problem(apex: bytes, config: Config, domains: Iterable[bytes]) -> str | None:
-    """Return why a zone of ServiceImports can't be served together with cluster domains. None: no problem."""
+    """Return why a zone of ServiceImports can't be served together with cluster domains.
+
+    Return None if there is no problem.
+    """
     around = next((domain for domain in domains if name.is_at_or_below(apex, domain)), None)
     if around is not None:
         return f"is not served: it is in the cluster domain {name.to_text(around)}"
@@ -89,7 +95,7 @@ def multicluster_problem(apex: bytes, config: Config, domains: Iterable[bytes]) 
 
 
 def server_text(server: AnyServer) -> str:
-    """Return a server as one text."""
+    """Return one text that describes a server."""
     if isinstance(server, ServersFile):
         parts = [server.path]
     else:
@@ -190,7 +196,7 @@ def _rules(view: View) -> Iterator[str]:
     yield from (f"  blocked {_text(each.domain)}: {_denial(each)}" for each in view.blocked)
 
 
-# Keys with several entries have a line for each: the field that names the entry (None: its place in the list), and the
+# Keys whose entries have a line each. A row has the field that names the entry (None: its place in the list), and the
 # function that returns the rest of the line.
 _ENTRIES: Mapping[type, tuple[str | None, Callable[[Any], str]]] = {
     Route: ("domain", _route),

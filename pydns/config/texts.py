@@ -1,6 +1,6 @@
 """Parsers of single texts in flags and configurations: servers, domains, addresses, namespaces.
 
-Each `parse_…` returns the value. For a wrong text, it returns a `Wanted` with a description of a correct text. Imports
+Each `parse_…` returns the value. For a wrong text, each returns a `Wanted` that describes a correct text. Imports
 nothing heavy.
 """
 
@@ -44,13 +44,13 @@ SERVICE_REFERENCE = "NAMESPACE/SERVICE, such as kube-system/pydns-external"
 
 
 class Address(NamedTuple):
-    """The address of a server. One of `ip`, `qname` and `file` is set."""
+    """The address of a server. Only one of `ip`, `qname` and `file` is set."""
 
     ip: str | None  # a link-local address may have a zone: fe80::1%eth0
     qname: bytes | None
-    port: int | None  # None: the default port of the transport
-    file: str | None = None  # a file with nameservers
-    url_path: str | None = None  # the path of an https:// URL; empty: the usual path
+    port: int | None  # None for the default port of the transport
+    file: str | None = None  # the path of a file with nameservers
+    url_path: str | None = None  # the path of an https:// URL; empty if the URL has no path
 
 
 def parse_ip_server(text: str) -> Address | Wanted:
@@ -111,18 +111,18 @@ def parse_server(text: str) -> Address | Wanted:
 
 
 def port_number(text: str) -> int | None:
-    """Return a port from 0 to 65535. Return None for any other text."""
+    """Return a port from 0 to 65535. Return None if the text isn't such a port."""
     return int(text) if _PORT.fullmatch(text) and int(text) <= 65535 else None
 
 
 def parse_source(text: str) -> str | Wanted:
-    """Parse an address of this host. The result is its canonical text."""
+    """Parse an address of this host. The result is the canonical text."""
     address = parse_ip(text)
     return address if isinstance(address, Wanted) else address_text(address)
 
 
 def parse_server_host(text: str) -> str | Wanted:
-    """Parse the address or DNS name of a server. The result is its canonical text."""
+    """Parse the address or DNS name of a server. The result is the canonical text."""
     address = parse_server(text)
     if isinstance(address, Wanted) or address.port is not None:
         return Wanted(SERVER_HOST)
@@ -136,7 +136,7 @@ def parse_zoned_ip(text: str) -> str | Wanted:
     if isinstance(address, Wanted) or not percent:
         return address if isinstance(address, Wanted) else address_text(address)
     if len(address) != 16 or address[0] != 0xFE or address[1] & 0xC0 != 0x80 or not _ZONE.fullmatch(zone):
-        return Wanted("an IP address; only a link-local one has a zone, as in fe80::1%eth0")
+        return Wanted("an IP address; only a link-local address has a zone, as in fe80::1%eth0")
     return f"{address_text(address)}%{zone}"
 
 
@@ -227,7 +227,7 @@ def parse_clients(text: str) -> str | Wanted:
 
 
 def parse_expression(text: str) -> str | Wanted:
-    """Check a condition on clients and questions. The result is still a text."""
+    """Check a condition on clients and questions, and return it as a text."""
     try:
         expression.parse(text)
     except expression.BadExpression as error:
@@ -236,7 +236,9 @@ def parse_expression(text: str) -> str | Wanted:
 
 
 def parse_rewrite(text: str) -> tuple[str, ...] | Wanted:
-    """Parse a rule of CoreDNS's plugin `rewrite`, with the quotes of a Corefile. The result is its words."""
+    """Parse a rule of CoreDNS's plugin `rewrite`, with the quotes of a Corefile. The result has the words of the
+    rule.
+    """
     words = tuple([token.text for token in tokens("", text)])
     try:
         rewrite.parse(words)
@@ -276,7 +278,7 @@ def parse_external_zone(text: str) -> bytes | Wanted:
 
 
 def parse_annotation_prefix(text: str) -> str | Wanted:
-    """Parse a prefix of annotations. The prefix is a DNS name and a slash."""
+    """Parse a prefix of annotations. The prefix consists of a DNS name and a slash."""
     host = text.removesuffix("/")
     is_prefix = text.endswith("/") and len(host) <= 253 and all(map(name.is_kubernetes_label, host.split(".")))
     return text if is_prefix else Wanted(ANNOTATION_PREFIX)
@@ -306,7 +308,7 @@ def parse_service_reference(text: str) -> tuple[str, str] | Wanted:
     return Wanted(SERVICE_REFERENCE)
 
 
-_MAX_EXTERNAL = 120  # octets. The limit leaves room for the names of a Service and of its namespace
+_MAX_EXTERNAL = 120  # octets of an external zone, at most. This leaves room for a Service and its namespace
 
 
 def parse_reverse_zone(text: str) -> bytes | Wanted:
@@ -318,7 +320,7 @@ def parse_reverse_zone(text: str) -> bytes | Wanted:
 
 
 def parse_ptr_range(text: str) -> str | Wanted:
-    """Parse a range of addresses. The result is the text."""
+    """Check a range of addresses for PTR records, and return it as a text."""
     try:
         parse_range(text)
     except BadAddress:
@@ -380,7 +382,7 @@ def parse_duration(text: str) -> float | Wanted:
 
 
 def parse_selector(text: str) -> str | Wanted:
-    """Check a label selector. The result is still a text, because the API server needs a text."""
+    """Check a label selector, and return it as a text, because the API server needs a text."""
     try:
         selector.parse(text)
     except selector.BadSelector as error:

@@ -11,8 +11,8 @@ There are two sets of rules, for two kinds of text:
 Both sets share these rules:
 1. The parser's events are composed with a stack. PyYAML's own composer uses recursion in C. Deep nesting would crash
    the process.
-2. A document that breaks a rule is reported, and reading continues with the next document. After a syntax error,
-   reading stops.
+2. A document that breaks a rule is reported, and reading continues with the next document. After an error in the
+  syntax, reading stops.
 3. The cost is linear in the length of the text.
 """
 
@@ -31,9 +31,9 @@ from pydns.config.node import Node, Scalar, Value
 class Rules(NamedTuple):
     """A set of rules: the allowed features of a document, and the meaning of its scalars."""
 
-    plain: Callable[[str], Value]  # returns the value of a scalar without quotes and tag. May raise `BadScalar`
+    plain: Callable[[str], Value]  # returns the value of a scalar without quotes and tag, or raises `BadScalar`
     tags: Mapping[str, Callable[[str], Value]]  # tag -> function that returns the scalar's value
-    other_tags: bool  # whether other tags are allowed. A scalar with another tag is a text
+    other_tags: bool  # whether tags that `tags` lacks are allowed; a scalar with such a tag is a text
     aliases: bool
 
 
@@ -47,17 +47,20 @@ class BadScalar(Exception):
 
 
 class Composed(NamedTuple):
-    """One document of a text. An empty document is a null."""
+    """One document of a text. The root of an empty document is a null."""
 
     number: int  # the number of the document in the text, from 1
     root: Node
 
 
 class Broken(NamedTuple):
-    """A document that can't be read. The reason is: `found` is not `wanted`. Lines and documents count from 1."""
+    """A document that can't be read. The reason for the operator is: `found` is not `wanted`.
+
+    Lines and documents count from 1.
+    """
 
     number: int
-    line: int  # 0 if unknown
+    line: int  # 0 if the line is unknown
     found: str
     wanted: str
 
@@ -76,7 +79,7 @@ def compose(text: str, rules: Rules) -> Iterator[Composed | Broken]:
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         yield Broken(number + 1, line, f"the character U+{error.character:04X}", f"allowed in YAML: {error.reason}")
-    except UnicodeEncodeError:  # half a surrogate pair; the error comes before the parser runs
+    except UnicodeEncodeError:  # the text has half a surrogate pair, so it can't be encoded for the parser
         yield Broken(number + 1, 0, "this text", "Unicode")
 
 
@@ -152,7 +155,7 @@ def _compose(events: Iterator[yaml.Event], rules: Rules) -> Node:
 
 def _aliased(event: yaml.AliasEvent, anchors: dict[str, Node], rules: Rules) -> Node:
     if not rules.aliases:
-        raise _Refused(event, f"the alias *{event.anchor}", "allowed; write the value out")
+        raise _Refused(event, f"the alias *{event.anchor}", "allowed; repeat the value instead")
     if event.anchor not in anchors:
         raise _Refused(event, f"the alias *{event.anchor}", "defined before it is used")
     return anchors[event.anchor]

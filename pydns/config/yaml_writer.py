@@ -1,4 +1,4 @@
-"""Writes a tree of nodes as YAML text in block style. A comment after each key names its line in the source."""
+"""Writes a tree of nodes as YAML text in block style. A comment after each key names the key's line in the source."""
 
 import json
 import re

@@ -74,7 +74,7 @@ def test_a_corefile_for_another_cluster_domain_is_refused() -> None:
     refused = read_corefile("Corefile", text, {}, Surroundings(domain=name.from_text("cluster.local")))
     assert isinstance(refused, Refused)
     assert [str(error) for error in refused.errors] == [
-        'Corefile:1: "corp.local." is not the cluster domain, cluster.local.; the flag --domain sets that'
+        'Corefile:1: "corp.local." is not the cluster domain, cluster.local.; the flag --domain sets the first domain'
     ]
 
 

@@ -61,7 +61,7 @@ def test_invalid_addresses_are_left_out_with_a_notice() -> None:
     assert notices("nameserver\nnameserver dns.google\nnameserver fd00::1%eth0\n") == [
         '/etc/resolv.conf:1: nameserver left out: "" is not an IP address',
         '/etc/resolv.conf:2: nameserver left out: "dns.google" is not an IP address',
-        '/etc/resolv.conf:3: nameserver left out: "fd00::1%eth0" is not an IP address; only a link-local one has a'
+        '/etc/resolv.conf:3: nameserver left out: "fd00::1%eth0" is not an IP address; only a link-local address has a'
         " zone, as in fe80::1%eth0",
     ]
 

@@ -1,10 +1,11 @@
-"""The table of all keys of the live configuration. The reader, JSON Schema and documentation come from this table.
+"""The table of all keys of the live configuration.
 
-There are two sets of keys: the keys of `config.yaml` (`ROOT`) and the keys of kube-dns's ConfigMap (`KUBE_DNS`). Each
-module here has the keys of one topic. `model` defines the defaults for `ROOT`. The rows of cluster options are in
-`flags`, because these options are flags too.
+The reader, the JSON Schema and the documentation are made from this table. There are two sets of keys: the keys of
+`config.yaml` (`ROOT`) and the keys of kube-dns's ConfigMap (`KUBE_DNS`). Each module here has the keys of one topic.
+`model` defines the defaults for `ROOT`. The rows of cluster options are in `flags`, because these options are flags
+too.
 
-No library is suitable. pydantic costs every process 0.21 s and 20 MB. msgspec stops at the first error. jsonschema
+No library fits these needs. pydantic costs every process 0.21 s and 20 MB. msgspec stops at the first error. jsonschema
 costs 10 MB and has worse messages. None of these libraries knows the line of a value.
 """
 
@@ -24,7 +25,7 @@ def _check(**values: Any) -> Iterator[Conflict]:
         yield from group.check(**values)
 
 
-# The documentation has the keys in this order.
+# The documentation lists the keys in this order.
 ROOT = Record(
     Config,
     (

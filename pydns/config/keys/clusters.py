@@ -14,7 +14,7 @@ from pydns.dns import name
 
 
 def _cluster_key(flag: flags.Flag) -> Key:
-    """Return the key of a cluster option. The key is built from the row of the flag."""
+    """Return the key of a cluster option, made from the row of the flag."""
     example, wrong = flag.example, flag.wrong
     if isinstance(flag.shape, ListOf):
         example, wrong = f"[{example}]", f"[{wrong}]"
@@ -35,7 +35,7 @@ _SELECTING = (
     Key(
         "endpoints",
         Switch(),
-        "Whether endpoints have names. If not, headless Services have no names either.",
+        "Whether endpoints have names. If endpoints have no names, headless Services have no names either.",
         "false",
         "'no'",
     ),
@@ -60,7 +60,7 @@ _SELECTING = (
 
 
 def _of_domain(attribute: str, default: str) -> Key:
-    """Return the key of a cluster option for one domain."""
+    """Return the key that sets a cluster option for a further domain."""
     return _cluster_key(_CLUSTER_KEYS[attribute])._replace(default=default)
 
 
@@ -104,7 +104,7 @@ _CLUSTER = Record(
             "Domains for the names of the cluster's objects.",
             "{east.example: {}}",
             "[east.example]",
-            default="none: its objects have names in external zones only",
+            default="none: the cluster's objects have names in external zones only",
         ),
     ),
     'a cluster: a mapping with "kubeconfig"',
@@ -115,7 +115,7 @@ _CLUSTER = Record(
 def check(
     domains: tuple[Domain, ...] | None = (), clusters: tuple[Cluster, ...] | None = (), **_: Any
 ) -> Iterator[Conflict]:
-    """Yield a mistake for each domain that two clusters have."""
+    """Yield a mistake for each domain that belongs to two clusters."""
     seen = {each.domain for each in domains or ()}
     for cluster in clusters or ():
         for each in cluster.domains:

@@ -39,7 +39,7 @@ _EXTERNAL = Record(
             "annotations",
             ListOf(Text(texts.ANNOTATION_PREFIX, texts.parse_annotation_prefix), "prefixes"),
             "Prefixes of annotations such as hostname, target and ttl. If an object has annotations with several of "
-            "them, the first prefix in this list counts.",
+            "these prefixes, the first prefix in this list counts.",
             "[external-dns.kubernetes.io/]",
             "[external-dns]",
         ),
@@ -111,8 +111,8 @@ _MULTICLUSTER = Record(
         Key(
             "zones",
             ListOf(Text(texts.DOMAIN, texts.parse_external_zone), "domain names", may_be_empty=True),
-            "Zones in which ServiceImports have names, if the API server has ServiceImports. With an empty list, they "
-            "have no names.",
+            "Zones in which ServiceImports have names, if the API server has ServiceImports. With an empty list, "
+            "ServiceImports have no names.",
             "[]",
             "[10.in-addr.arpa]",
             default="[clusterset.local]",

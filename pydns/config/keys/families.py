@@ -1,4 +1,4 @@
-"""Defines keys for the address families of names outside the cluster."""
+"""Defines the keys that choose between IPv4 and IPv6 addresses for names outside the cluster."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -27,7 +27,8 @@ _FAMILIES = TextOrRecord(
             Key(
                 "which",
                 OneOf(Families),
-                "The families. If this is the only key, you can write the value without the mapping.",
+                "The address families that clients get. If this is the only key, you can write the value without the "
+                "mapping.",
                 "auto",
                 "ipv5",
             ),
@@ -66,7 +67,7 @@ _DNS64 = Record(
         Key(
             "exclude",
             _RANGES,
-            "IPv6 addresses that count as missing.",
+            "IPv6 addresses that are treated as if the name didn't have them.",
             "['::ffff:0:0/96', '2001:db8:bad::/48']",
             "['::ffff']",
         ),
@@ -74,8 +75,8 @@ _DNS64 = Record(
         Key(
             "map_private",
             Switch(),
-            "Whether private addresses are also mapped into 64:ff9b::/96, which RFC 6052 forbids. They are always "
-            "mapped into other prefixes.",
+            "Whether private addresses are also mapped into 64:ff9b::/96, which RFC 6052 forbids. Private addresses "
+            "are always mapped into other prefixes.",
             "true",
             "10.0.0.0/8",
         ),
@@ -85,7 +86,7 @@ _DNS64 = Record(
 
 
 def check(families: FamilyOptions | None = None, dns64: Dns64Options | None = None, **_: Any) -> Iterator[Conflict]:
-    """Yield a mistake if DNS64 is on, but clients get no IPv6 addresses."""
+    """Yield a mistake if `dns64` is used with `families: ipv4`, which removes all IPv6 addresses."""
     if dns64 is not None and families is not None and families.which is Families.IPV4:
         yield Conflict("dns64", "a mapping", 'used together with "families: ipv4"')
 

@@ -1,4 +1,4 @@
-"""Defines the keys of kube-dns's ConfigMap. Their values are in JSON."""
+"""Defines the keys of kube-dns's ConfigMap. The values of these keys are in JSON."""
 
 from pydns.config import texts
 from pydns.config.keys.servers import NO_UPSTREAMS, UPSTREAMS, server_shape
@@ -15,7 +15,7 @@ STUB_DOMAINS = Key(
     MapOf(
         Text(texts.KUBE_DNS_DOMAIN, texts.parse_kube_dns_domain),
         ListOf(server_shape(Text(texts.SERVER, texts.parse_server)).text, "servers"),
-        "an object of domains and lists of servers",
+        "a JSON object that maps domains to lists of servers",
         _stub,
     ),
     "Domains with servers of their own.",

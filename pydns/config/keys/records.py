@@ -33,7 +33,7 @@ _FILE_NAME = Text(texts.FILE, texts.parse_file)
 
 
 def _made(make: Callable[[str], Any], text: str) -> Any:
-    """Return the result of `make` for the name of a file. If the name is invalid, return a `Wanted`."""
+    """Return what `make` builds from the name of a file, or a `Wanted` if the name is invalid."""
     file = texts.parse_file(text)
     return file if isinstance(file, Wanted) else make(file)
 
@@ -123,8 +123,8 @@ KEYS = (
         "hosts_files",
         ListOf(_HOSTS_FILES, "files"),
         "Files in the format of /etc/hosts. Each is a key of the same ConfigMap (or a file beside config.yaml), or an "
-        "absolute path. Their names are added to `hosts`. Upstreams are asked for all other names, unless `blocked` "
-        "denies them.",
+        "absolute path. The names in the files are added to `hosts`. Upstreams are asked for all other names, unless "
+        "`blocked` denies them.",
         "[NodeHosts, {file: /etc/hosts, ttl: 300}]",
         "[custom/hosts]",
         default="none",
@@ -133,7 +133,8 @@ KEYS = (
         "zone_files",
         ListOf(_ZONE_FILES, "files"),
         "Zone files in addition to those of `--zones`. Each is a key of the same ConfigMap (or a file beside "
-        "config.yaml), or an absolute path. Keys like example.org.zone are served without being named here.",
+        "config.yaml), or an absolute path. Keys of the ConfigMap such as example.org.zone are served even if this "
+        "list doesn't name them.",
         "[{file: db.example.org, zone: example.org}]",
         "[custom/db.example.org]",
         default="none",

@@ -94,9 +94,9 @@ _NSID = Record(
 SPECIAL_NAMES = Key(
     "forwarded_special_names",
     ListOf(OneOf(SpecialName), "special names"),
-    "Special names that upstreams answer. pydns answers the others itself, so that clients don't change to another "
-    "resolver. It answers that resolver.arpa has no records (RFC 9462), and that use-application- dns.net doesn't "
-    "exist (Firefox).",
+    "Special names that upstreams answer. pydns answers all other special names itself, so that clients don't change "
+    "to another resolver. It answers that resolver.arpa has no records (RFC 9462), and that use-application-dns.net "
+    "doesn't exist (Firefox).",
     "[use-application-dns.net]",
     "[localhost]",
     default="none",
@@ -106,9 +106,9 @@ SPECIAL_NAMES = Key(
 RESPONSES_PER_SECOND = Key(
     "responses_per_second",
     Whole(0, 1_000_000),
-    "How many equal replies per second one worker sends over UDP to one network (IPv4 /24, IPv6 /56). Use it if "
-    "clients' addresses may be forged. Half of the further replies are sent truncated, so that clients ask over TCP. "
-    "The others are dropped. 0: no limit.",
+    "How many equal replies per second one worker sends over UDP to one network (IPv4 /24, IPv6 /56). Set a limit if "
+    "clients' addresses may be forged. Of the replies above the limit, half are sent truncated, so that clients ask "
+    "over TCP, and half are dropped. 0: no limit.",
     "50",
     "-1",
     default="no limit, and 20 with `--answer external`",

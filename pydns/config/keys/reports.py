@@ -43,12 +43,19 @@ _QUERY_LOG = Record(
         Key(
             "classes",
             ListOf(OneOf(RcodeClass), "classes"),
-            "Log only queries with these replies. success: records. denial: no such name or record. error: all others.",
+            "Log only queries with these replies. success: records. denial: no such name or record. error: all other "
+            "replies.",
             "[denial, error]",
             "[all]",
             default="all",
         ),
-        Key("share", Share(), "Which share of these queries is logged. They are chosen at random.", "0.01", "1%"),
+        Key(
+            "share",
+            Share(),
+            "The share of these queries that is logged. The queries are chosen at random.",
+            "0.01",
+            "1%",
+        ),
     ),
     "a mapping of options",
 )
@@ -59,7 +66,7 @@ _LOG = Record(
         Key(
             "queries",
             _QUERY_LOG,
-            "Log queries, one line each. An empty mapping logs all of them.",
+            "Log queries, one line each. An empty mapping logs all queries.",
             "{share: 0.01}",
             "true",
             default="no queries are logged",
@@ -82,14 +89,20 @@ _DNSTAP = Record(
         Key(
             "messages",
             ListOf(OneOf(TapMessages), "groups of messages"),
-            "What is sent. client: queries of clients and our replies. forwarder: our queries to upstreams and their "
-            "replies.",
+            "What is sent to the collector. client: queries of clients and our replies. forwarder: our queries to "
+            "upstreams and their replies.",
             "[client]",
             "[auth]",
             default="both",
         ),
         Key("full", Switch(), "Whether the collector gets the octets of the DNS messages.", "false", "'no'"),
-        Key("share", Share(), "Which share of the queries is sent. They are chosen at random.", "0.1", "10%"),
+        Key(
+            "share",
+            Share(),
+            "The share of queries that is sent to the collector. The queries are chosen at random.",
+            "0.1",
+            "10%",
+        ),
         Key(
             "identity",
             Text(texts.SHORT_TEXT, texts.parse_short_text),
@@ -111,7 +124,7 @@ KEYS = (
         "recent_queries_mib",
         Whole(0, 64),
         "How much memory each worker uses to keep its last queries, in MiB. 1 MiB has about 8,000 queries. "
-        "`pydns tail` and `pydns top` read them. 0: none are kept.",
+        "`pydns tail` and `pydns top` read them. 0: no queries are kept.",
         "2",
         "on",
     ),

@@ -49,7 +49,7 @@ _BLOCKED = TextOrRecord(
         _Denied,
         (
             Key("answer", OneOf(Denial), "The answer: nxdomain, nodata or refused.", "nxdomain", "drop", required=True),
-            _types("Only questions of these types are denied."),
+            _types("Only questions for these types are denied."),
             Key(
                 "min_labels",
                 Whole(0, 127),
@@ -107,8 +107,8 @@ _ACL_RULE = Record(
         Key(
             "action",
             OneOf(AclAction),
-            "What happens to the question. allow: it is answered. block: REFUSED. filter: an answer without records. "
-            "drop: no reply.",
+            "What happens to the question. allow: the question is answered. block: REFUSED. filter: an answer without "
+            "records. drop: no reply.",
             "filter",
             "deny",
             required=True,
@@ -117,7 +117,7 @@ _ACL_RULE = Record(
         Key(
             "types",
             ListOf(Text(texts.TYPE, texts.parse_question_type), "types of records"),
-            "The rule is only for questions of these types. ANY is a type, too.",
+            "The rule is only for questions of these types. ANY is allowed as a type, too.",
             "[AAAA, ANY]",
             "[ALL]",
             default="all",
@@ -173,7 +173,7 @@ def _template(
 
 
 def _check_template(match: tuple[str, ...] | None = (".*",), **values: Any) -> Iterator[Conflict]:
-    """Yield mistakes in fields that name groups. Each pattern must have the groups."""
+    """Yield a mistake for each field of a record that names a group, if a pattern lacks the group."""
     for pattern in map(Pattern, match or ()):
         known = {*filter(None, pattern.groups), *map(str, range(len(pattern.groups)))}
         for section in ("answer", "authority", "additional"):
@@ -247,7 +247,7 @@ _TEMPLATE = Record(
 def check(
     aliases: tuple[Alias, ...] | None = None, blocked: tuple[Blocked, ...] | None = None, **_: Any
 ) -> Iterator[Conflict]:
-    """Yield a mistake for each alias without a valid target. Yield one more if all names are blocked."""
+    """Yield a mistake for each alias without a valid target, and a mistake if all names are blocked."""
     for each in aliases or ():
         wanted = alias.problem(each.pattern, each.target)
         if wanted is not None:
@@ -274,7 +274,7 @@ _VIEW = Record(
         Key(
             "templates",
             _TEMPLATES,
-            "Templates for these questions. They come before the templates for all clients.",
+            "Templates for these questions. These templates come before the templates for all clients.",
             "[{types: [AAAA]}]",
             "[{rcode: NXRRSET}]",
             default="none",
@@ -298,7 +298,7 @@ KEYS = (
         _BLOCKED_DOMAINS,
         "Upstreams aren't asked for names in these domains. nxdomain: the names don't exist. nodata: the names exist "
         "without records. refused: REFUSED. A route, host or zone file for a name below such a domain comes first. "
-        "`types` and `min_labels` deny only some of the questions.",
+        "With `types` and `min_labels`, only some questions are denied.",
         "{ads.example: nxdomain, internal.example: {answer: nodata, types: [AAAA]}}",
         "{ads.example: drop}",
         default="none",
@@ -331,8 +331,8 @@ KEYS = (
     Key(
         "rewrites",
         ListOf(_REWRITE, "rules"),
-        "Rules of CoreDNS's plugin rewrite, in order: name, ttl, rcode, type and cname. They come before everything "
-        "else, also before the names of the cluster.",
+        "Rules of CoreDNS's plugin rewrite, in order: name, ttl, rcode, type and cname. These rules come before "
+        "everything else, even before the names of the cluster.",
         "[name suffix .corp.example .svc.cluster.local answer auto]",
         "[class IN CH]",
         default="none",
@@ -340,8 +340,8 @@ KEYS = (
     Key(
         "templates",
         _TEMPLATES,
-        "Templates that make an answer from the name in the question. The first one that applies counts. They come "
-        "after `rewrites`, and before everything else.",
+        "Templates that make an answer from the name in the question. The first template that applies counts. "
+        "Templates come after `rewrites`, and before everything else.",
         "[{zones: [dev.example], types: [A], answer: ['{{ .Name }} 60 IN A 10.0.0.1']}]",
         "[{rcode: NXRRSET}]",
         default="none",

@@ -119,7 +119,7 @@ _TLS = Record(
         Key(
             "key",
             PATH,
-            "File with the key of this certificate.",
+            "File with the private key of the certificate of pydns.",
             "/etc/pydns/tls.key",
             "tls.key",
             default="the file of the certificate",
@@ -148,7 +148,7 @@ _SERVER_KEYS = (
     Key(
         "packets_per_second",
         Whole(1, 1_000_000),
-        "How many packets a second one worker sends to the server at most. Cloud resolvers drop further packets "
+        "How many packets a second one worker may send to the server. Cloud resolvers drop further packets "
         "(AWS: above 1,024 a second).",
         "500",
         "0",
@@ -158,16 +158,16 @@ _SERVER_KEYS = (
         "case",
         OneOf(Case),
         "Case of the letters in questions over UDP. random: random case, which protects from forged replies (0x20). "
-        "lower: lower case, for servers that answer names in mixed case wrongly. learn: random, but lower for an hour "
-        "after the server has answered such a name wrongly.",
+        "lower: lower case, for servers that answer names in mixed case wrongly. learn: random case, but lower case "
+        "for an hour after the server has answered a name in mixed case wrongly.",
         "lower",
         "upper",
     ),
     Key(
         "edns",
         OneOf(Edns),
-        "Whether questions have EDNS. learn: they have it, except for 15 minutes after the server has shown that it "
-        "doesn't understand EDNS.",
+        "Whether questions have EDNS. learn: questions have EDNS, except for 15 minutes after the server has shown "
+        "that it doesn't understand EDNS.",
         "never",
         "'off'",
     ),
@@ -175,7 +175,8 @@ _SERVER_KEYS = (
     Key(
         "source",
         Text("an IP address", texts.parse_source),
-        "Address of this host from which questions are sent. Servers with an address of the other family are left out.",
+        "Address of this host from which questions are sent. Servers with an address of the other family (IPv4 or "
+        "IPv6) are left out.",
         "10.0.0.5",
         "eth0",
         default="chosen by the kernel",
@@ -216,7 +217,7 @@ def _check_route(
 
 _FAILOVER = (
     "After these outcomes, pydns asks the next server before it answers the client. After errors, such as SERVFAIL, "
-    "it always asks the next server."
+    "pydns always asks the next server."
 )
 _ROUTE = Record(
     _route,
@@ -232,7 +233,7 @@ _ROUTE = Record(
         Key(
             "except",
             ListOf(DOMAIN, "domain names"),
-            "Domains below this one. The servers aren't asked for names in them.",
+            "Domains below this domain for whose names the servers aren't asked.",
             "[www.acme.local]",
             "[www..acme.local]",
             default="none",
@@ -241,8 +242,8 @@ _ROUTE = Record(
         Key(
             "excepted",
             OneOf(Excepted),
-            "What happens to names in `except`. next: they are resolved as if the route didn't exist. refused: they "
-            "get REFUSED.",
+            "What happens to names in `except`. next: the names are resolved as if the route didn't exist. refused: "
+            "queries for them get REFUSED.",
             "refused",
             "'off'",
         ),
@@ -277,7 +278,7 @@ KEYS = (
         "upstreams",
         ListOf(_SERVER, "servers"),
         f"{UPSTREAMS} A server may be an address, a name or the path of a file like resolv.conf. pydns looks a name up "
-        "again when its TTL ends. It asks the nameservers in a file.",
+        "again when its TTL ends. If the path of a file is given, pydns asks the nameservers in the file.",
         "[10.0.0.2, {address: 9.9.9.9, transport: tls, server_name: dns.quad9.net}]",
         "[10.0.0.300]",
         default=NO_UPSTREAMS,
@@ -305,7 +306,7 @@ KEYS = (
     Key(
         "max_in_flight",
         Whole(1, 100_000),
-        "How many queries of one worker wait for upstreams at most. Further queries get SERVFAIL at once.",
+        "How many queries of one worker may wait for upstreams. Further queries get SERVFAIL at once.",
         "5000",
         "0",
     ),

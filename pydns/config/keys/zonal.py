@@ -1,4 +1,4 @@
-"""Defines keys for the names and the places of clients."""
+"""Defines keys about where clients are, and how clients are named."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -22,15 +22,15 @@ _ZONAL = Record(
             "plain",
             OneOf(PlainZonal),
             "Which plain names depend on the client. headless: for headless Services with trafficDistribution, the "
-            "answer has the endpoints for the client's zone or node. off: none.",
+            "answer has the endpoints for the client's zone or node. off: no name.",
             "headless",
             "all",
         ),
         Key(
             "prefer",
             OneOf(Nearness),
-            "What decides which clients get an endpoint, if `plain` is on. hints: its hints in the EndpointSlice. "
-            "zone: its zone.",
+            "What decides which clients get an endpoint, if `plain` is on. hints: the endpoint's hints in the "
+            "EndpointSlice. zone: the endpoint's zone.",
             "zone",
             "node",
         ),
@@ -58,7 +58,7 @@ KEYS = (
         "clients",
         OneOf(ClientSource),
         "Which objects name clients for tools and the query log (docs/client-names.md). endpoints: EndpointSlices, "
-        "which have the Pods behind Services. pods: all Pods, too. This needs the right to list and watch Pods.",
+        "which have the Pods behind Services. pods: all Pods, too; pydns needs the right to list and watch Pods.",
         "pods",
         "nodes",
     ),
